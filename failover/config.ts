@@ -1,0 +1,83 @@
+/**
+ * The two files that the program hands to the shipped processes, as JSON. Both sides use these schemas: the components
+ * write them, keeper and monitor read them at start and refuse what does not fit.
+ */
+import { z } from 'zod';
+
+/** Fixed places inside the containers. */
+export const PATHS = {
+  keeperConfig: '/etc/postgres-failover/keeper.json',
+  monitorConfig: '/etc/postgres-failover/monitor.json',
+  /** Volume of a PostgreSQL node: `data` (PGDATA), `keeper` (durable state), `data.new`, `data.old` during a copy. */
+  nodeVolume: '/var/lib/postgresql',
+  /** Volume of the monitor: the store. */
+  monitorVolume: '/var/lib/postgres-failover',
+  /** Bind mount of the host's log folder. */
+  logFolder: '/var/log/postgres-failover',
+  /** Volume shared by HAProxy and monitor: `admin.sock` (runtime API) and `master.sock`. */
+  haproxySockets: '/run/haproxy',
+  /** Volume of HAProxy that holds `haproxy.cfg`, written by the image's `apply-config`. */
+  haproxyConfig: '/etc/haproxy/run',
+} as const;
+
+/** Fixed ports inside the networks; what is published on the host follows the stack's config. */
+export const PORTS = {
+  postgres: 5432,
+  haproxyWrite: 5432,
+  haproxyRead: 5433,
+  haproxyStats: 5000,
+  haproxyApi: 8000,
+  keepers: 7400,
+  monitorHttp: 8008,
+  backend: 8000,
+} as const;
+
+/** Fixed numeric ids inside the images. `sockets` is the group that HAProxy and monitor share. */
+export const IDS = { postgres: 10000, haproxy: 10001, monitor: 10002, backend: 10003, sockets: 10010 } as const;
+
+/** A PostgreSQL container's only input. It never changes during a container's life, so nothing here may be tunable. */
+export const KeeperConfig = z.strictObject({
+  node: z.string().min(1).max(63),
+  monitor: z.strictObject({ host: z.ipv4(), port: z.number().int() }),
+  /** Shared secret of keepers and monitor; see `proof` and `derivedPassword` in protocol.ts. */
+  clusterKey: z.string().min(32),
+});
+export type KeeperConfig = z.infer<typeof KeeperConfig>;
+
+/** What the failover logic may be tuned by. Durations are ms, sizes bytes. */
+export const Policy = z.strictObject({
+  /** A leader that does not answer for this long is hung. */
+  hangTimeoutMs: z.number().int().min(500),
+  /** `continue`: the leader goes on alone when no replica is left (recorded first). `block`: writes wait. */
+  onNoReplica: z.enum(['continue', 'block']),
+  /** How many replicas a write waits for (at most the number of connected ones). */
+  syncCount: z.number().int().min(1).max(8),
+  /** A standby that lags more than this serves no reads. */
+  maxLagBytes: z.number().int().min(0),
+  /** With no standby left the read port goes to the leader. */
+  readFallback: z.boolean(),
+  /** At a cold start the recorded leader is awaited for this long before a failover. */
+  startGraceMs: z.number().int().min(0),
+});
+export type Policy = z.infer<typeof Policy>;
+
+/** The monitor's input. A change of it replaces the monitor's container, which harms nothing. */
+export const MonitorConfig = z.strictObject({
+  /** For people: shown in page and log. */
+  stack: z.string(),
+  listenAddress: z.ipv4(),
+  haproxyAddress: z.ipv4(),
+  subnet: z.string(),
+  /** In order of preference: the first one leads a new cluster. */
+  nodes: z
+    .array(z.strictObject({ name: z.string(), address: z.ipv4() }))
+    .min(1)
+    .max(9),
+  clusterKey: z.string().min(32),
+  databaseName: z.string(),
+  databaseUser: z.string(),
+  databasePassword: z.string().min(1),
+  postgresSettings: z.record(z.string(), z.string()),
+  policy: Policy,
+});
+export type MonitorConfig = z.infer<typeof MonitorConfig>;

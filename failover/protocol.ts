@@ -1,0 +1,285 @@
+/**
+ * The messages between monitor and keeper, validated on both sides.
+ *
+ * Transport: one TCP connection per keeper, dialled by the keeper and held open, so that a dying container is noticed
+ * by its break. Frames are JSON, one a line (`\n`), at most {@link FRAME_BYTES_MAX} bytes. The connection opens with a
+ * mutual proof of the cluster key (challenge → hello → welcome); nothing is accepted before it, and a frame that does
+ * not parse ends the connection.
+ *
+ * The protocol is declarative: an order says what a node has to *be*, not which steps to run. It is idempotent, so a
+ * lost, doubled or late order does no harm: a keeper remembers the highest (incarnation, term, seq) durably and refuses
+ * whatever is lower (SAFETY S5, S11).
+ */
+import { createHmac, timingSafeEqual } from 'node:crypto';
+import { z } from 'zod';
+
+export const PROTOCOL_VERSION = 1;
+/** Longest frame that either side accepts, bytes. */
+export const FRAME_BYTES_MAX = 256 * 1024;
+/** How often a keeper sends its status when nothing changes, ms. Changes are sent at once. */
+export const STATUS_INTERVAL_MS = 200;
+
+/** A write-ahead log position as PostgreSQL prints it, for example `0/3000060`. */
+export const Lsn = z.string().regex(/^[0-9A-F]{1,8}\/[0-9A-F]{1,8}$/);
+const NodeName = z.string().min(1).max(63);
+
+/**
+ * What an acknowledged write waits for: `ANY k (members)` on `leader`. `k = 0` with no members is "alone": a
+ * configuration that no replica can satisfy (SAFETY, "A joint set").
+ */
+export const SyncConfig = z
+  .object({ leader: NodeName, k: z.number().int().min(0), members: z.array(NodeName) })
+  .refine(
+    (c) => c.k <= c.members.length && c.k > 0 === c.members.length > 0,
+    'k must lie in 1…members, or be 0 when alone',
+  );
+export type SyncConfig = z.infer<typeof SyncConfig>;
+
+/** One leadership in the ledger: who led in which term, on which timeline, forked where, and whether it was opened. */
+export const LedgerEntry = z.object({
+  term: z.number().int().min(1),
+  node: NodeName,
+  /** Identity of the data directory that was promoted (see {@link Status} `dataId`). */
+  dataId: z.string(),
+  /** Timeline after the promotion; null until the keeper has reported it. */
+  timeline: z.number().int().min(1).nullable(),
+  /** Where this timeline left its parent; null for the first one or until reported. */
+  forkLsn: Lsn.nullable(),
+  /** True once the slot was opened on it: only then may others build on its history (SAFETY S3). */
+  opened: z.boolean(),
+});
+export type LedgerEntry = z.infer<typeof LedgerEntry>;
+
+/** How a node gets to its leader's history. `copy` = base backup beside the old data, swapped in when verified. */
+export const RejoinMethod = z.enum(['stream', 'rewind', 'copy']);
+export type RejoinMethod = z.infer<typeof RejoinMethod>;
+
+/** What a node has to be. */
+export const Target = z.discriminatedUnion('kind', [
+  /** Do nothing yet; PostgreSQL is not started (or left running as it is, if it runs as a standby). `reason` is for people. */
+  z.object({ kind: z.literal('wait'), reason: z.string() }),
+  /** Create a new database cluster (`initdb`). The only order that may; refused when data exists. Leaves it stopped. */
+  z.object({ kind: z.literal('bootstrap') }),
+  /**
+   * Be the leader: start as a standby if stopped, promote if in recovery (durably noting "promoting in term T" first,
+   * S3), put `sync` in force and prove it (S4, S17), keep the heartbeat. Sent again with a higher seq to change `sync`.
+   */
+  z.object({ kind: z.literal('lead'), sync: SyncConfig }),
+  /** Be a standby of `leader` (its term is the order's term), getting there by `method`; on its failure by `copy`. */
+  z.object({
+    kind: z.literal('follow'),
+    leader: NodeName,
+    method: RejoinMethod,
+  }),
+  /** Promise (S1): store the term, stop the walreceiver, never follow a lower term again, report the frozen position. */
+  z.object({ kind: z.literal('freeze') }),
+  /** Shut PostgreSQL down cleanly (fast) and stay down until the next order. Used by the planned switchover. */
+  z.object({ kind: z.literal('stop') }),
+]);
+export type Target = z.infer<typeof Target>;
+
+/** Identifies one order. Compared by incarnation, then term, then seq (lexicographic). */
+export const OrderId = z.object({
+  /** Rises with each start of the monitor; keepers refuse orders of an older monitor (S11). */
+  incarnation: z.number().int().min(1),
+  /** Rises with each leadership. */
+  term: z.number().int().min(0),
+  /** Rises with every stored change of the monitor's state. Never falls, also across terms. */
+  seq: z.number().int().min(1),
+});
+export type OrderId = z.infer<typeof OrderId>;
+
+/** Settings that every node needs and that may change at run time; sent after the handshake and on each change. */
+export const NodeSettings = z.object({
+  nodes: z
+    .array(z.object({ name: NodeName, address: z.ipv4() }))
+    .min(1)
+    .max(9),
+  haproxyAddress: z.ipv4(),
+  monitorAddress: z.ipv4(),
+  /** CIDR of the inner network, for pg_hba. */
+  subnet: z.string(),
+  databaseName: z.string(),
+  databaseUser: z.string(),
+  databasePassword: z.string(),
+  /** Extra postgresql.conf settings (name → value as PostgreSQL prints it). */
+  postgresSettings: z.record(z.string(), z.string()),
+});
+export type NodeSettings = z.infer<typeof NodeSettings>;
+
+export const PostgresState = z.enum([
+  'absent', // no data directory
+  'stopped',
+  'starting',
+  'standby',
+  'promoting',
+  'primary',
+  'stopping',
+  'initialising',
+  'rewinding',
+  'copying',
+]);
+export type PostgresState = z.infer<typeof PostgresState>;
+
+/** A standby as its leader sees it (pg_stat_replication), by application_name = node name. */
+export const StandbyView = z.object({
+  name: NodeName,
+  /** startup, catchup, streaming … */
+  state: z.string(),
+  /** async, potential, sync, quorum */
+  syncState: z.string(),
+  flushLsn: Lsn.nullable(),
+  replayLsn: Lsn.nullable(),
+});
+export type StandbyView = z.infer<typeof StandbyView>;
+
+/** A keeper's whole view of its node. Sent on every change and every {@link STATUS_INTERVAL_MS}. */
+export const Status = z.object({
+  type: z.literal('status'),
+  /** Counts up within one connection. */
+  n: z.number().int().min(0),
+  /** `<system identifier>:<directory id>`; the directory id is random, made by initdb or base backup. Null: no data. */
+  dataId: z.string().nullable(),
+  /** The container was told to stop (SIGTERM); it waits a bounded time for a hand-over (S18). */
+  stopping: z.boolean(),
+  /** Highest order that was stored durably, and the kind it asked for. */
+  accepted: OrderId.extend({ kind: z.string() }).nullable(),
+  /** True when the accepted order is wholly carried out (for `follow`: streaming; for `lead`: primary with sync in force). */
+  done: z.boolean(),
+  /** Why the accepted order cannot be carried out now (the keeper goes on trying where that makes sense). */
+  failure: z.object({ code: z.string(), message: z.string() }).nullable(),
+  /** A durable marker of an unfinished promotion or rewind: term in which it was begun (S3, S12). */
+  promotingTerm: z.number().int().nullable(),
+  rewinding: z.boolean(),
+  postgres: z.object({
+    state: PostgresState,
+    /** Current timeline where it can be told (running: from SQL; stopped: from pg_controldata), else null. */
+    timeline: z.number().int().nullable(),
+    /**
+     * Position that counts as a vote (S6): greatest(receive, replay), only when the walreceiver is off or streaming and
+     * the startup process waits for WAL. Stopped cleanly: the shutdown checkpoint's. Else null = unknown, no vote.
+     */
+    lsn: Lsn.nullable(),
+    /** pg_controldata says "shut down" or "shut down in recovery". Null while running. */
+    cleanShutdown: z.boolean().nullable(),
+    /** Node whose walsender feeds this standby and walreceiver status is `streaming`; else null. */
+    streamingFrom: NodeName.nullable(),
+    /** Replay position, for the lag on the read port. */
+    replayLsn: Lsn.nullable(),
+    /** Newest heartbeat counter seen in the heartbeat table on this node (advances on replicas too, S21). */
+    heartbeatSeen: z.number().int().nullable(),
+    /** Crashes of PostgreSQL within the last minute (S8). */
+    crashes: z.number().int().min(0),
+  }),
+  /** Set while this node is the leader. */
+  lead: z
+    .object({
+      term: z.number().int(),
+      timeline: z.number().int(),
+      forkLsn: Lsn.nullable(),
+      /** Flush position of the leader. */
+      flushLsn: Lsn.nullable(),
+      /** Count of the last heartbeat that was flushed (committed with synchronous_commit=local, S21), and its age, ms. */
+      heartbeat: z.number().int(),
+      heartbeatAgeMs: z.number().min(0),
+      /** The configuration that is *proven* in force (S4); null until proven. */
+      syncInForce: SyncConfig.nullable(),
+      standbys: z.array(StandbyView).max(32),
+    })
+    .nullable(),
+});
+export type Status = z.infer<typeof Status>;
+
+/** First frame, monitor → keeper. */
+export const Challenge = z.object({
+  type: z.literal('challenge'),
+  version: z.literal(PROTOCOL_VERSION),
+  incarnation: z.number().int().min(1),
+  nonce: z.string().length(64),
+});
+/** Second frame, keeper → monitor. `mac` = proof(key, 'keeper', monitor's nonce, own nonce, node). */
+export const Hello = z.object({
+  type: z.literal('hello'),
+  version: z.literal(PROTOCOL_VERSION),
+  node: NodeName,
+  nonce: z.string().length(64),
+  mac: z.string(),
+});
+/** Third frame, monitor → keeper. `mac` = proof(key, 'monitor', keeper's nonce, own nonce, node). */
+export const Welcome = z.object({ type: z.literal('welcome'), mac: z.string() });
+
+/** A stored change of the monitor's state that the keeper keeps as a copy (S10). `blob` is opaque to the keeper. */
+export const Remember = z.object({
+  type: z.literal('remember'),
+  term: z.number().int(),
+  seq: z.number().int(),
+  blob: z.string(),
+});
+/** Keeper → monitor, once after the handshake, before the first status: the newest copy that it holds. */
+export const Recall = z.object({
+  type: z.literal('recall'),
+  newest: z.object({ term: z.number().int(), seq: z.number().int(), blob: z.string() }).nullable(),
+});
+
+/** Monitor → keeper. */
+export const MonitorFrame = z.discriminatedUnion('type', [
+  Challenge,
+  Welcome,
+  z.object({ type: z.literal('settings'), settings: NodeSettings }),
+  OrderId.extend({ type: z.literal('order'), target: Target }),
+  Remember,
+  /** Answered at once by a `pong` with the same n; silence counts only between a probe sent and its missing answer (S11). */
+  z.object({ type: z.literal('ping'), n: z.number().int() }),
+]);
+export type MonitorFrame = z.infer<typeof MonitorFrame>;
+export type Order = Extract<MonitorFrame, { type: 'order' }>;
+
+/** Keeper → monitor. */
+export const KeeperFrame = z.discriminatedUnion('type', [
+  Hello,
+  Recall,
+  Status,
+  z.object({ type: z.literal('pong'), n: z.number().int() }),
+  /** One line for people (what the keeper is doing: "base backup 40 %"), shown in failover.log. */
+  z.object({
+    type: z.literal('note'),
+    level: z.enum(['info', 'warn', 'error']),
+    code: z.string(),
+    message: z.string(),
+  }),
+]);
+export type KeeperFrame = z.infer<typeof KeeperFrame>;
+
+/** Orders are compared by incarnation, then term, then seq: negative when a is older than b. */
+export function compareOrders(a: OrderId, b: OrderId): number {
+  return a.incarnation - b.incarnation || a.term - b.term || a.seq - b.seq;
+}
+
+/** Proof that a side knows the cluster key: HMAC-SHA256 over role, the peer's nonce, the own nonce and the node's name. */
+export function proof(
+  clusterKey: string,
+  role: 'keeper' | 'monitor',
+  peerNonce: string,
+  ownNonce: string,
+  node: string,
+): string {
+  return createHmac('sha256', clusterKey).update(`${role}\n${peerNonce}\n${ownNonce}\n${node}`).digest('hex');
+}
+
+/** Compares two proofs in constant time. */
+export function sameProof(a: string, b: string): boolean {
+  const [x, y] = [Buffer.from(a), Buffer.from(b)];
+  return x.length === y.length && timingSafeEqual(x, y);
+}
+
+/**
+ * Password of an internal role, derived from the cluster key so that no further secret has to be handed around:
+ * `replication` for standbys, base backups and rewinds; `monitor` for the monitor's own connections.
+ */
+export function derivedPassword(clusterKey: string, role: 'replication' | 'monitor'): string {
+  return createHmac('sha256', clusterKey).update(`password\n${role}`).digest('hex');
+}
+
+/** Names of the roles that the keeper makes on every leader beside the application's own. */
+export const REPLICATION_ROLE = 'failover_replication';
+export const MONITOR_ROLE = 'failover_monitor';
