@@ -1,0 +1,8 @@
+-- The table of the register/login backend, made at bootstrap, also where no backend runs. Safe to run again.
+CREATE TABLE IF NOT EXISTS users (
+  id            bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  username      text NOT NULL UNIQUE,
+  email         text NOT NULL UNIQUE,
+  password_hash text,
+  created_at    timestamptz NOT NULL DEFAULT now()
+);
