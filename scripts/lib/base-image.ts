@@ -1,0 +1,86 @@
+/** Set-up step: the base image that everything is built from. Pulled, or made from Debian's own packages. */
+import { existsSync, readdirSync } from 'node:fs';
+import { canInstall, install } from './debian';
+import { hasImage } from './docker';
+import { run, runOk } from './exec';
+import type { StepContext, StepResult } from './steps';
+
+/** Label of a base image that set-up made, so that `destroy --volumes` may remove it. */
+export const BASE_LABEL = 'postgres-failover.base';
+/** A registry that says nothing for this long cannot be reached, ms. A slow one that talks is given longer. */
+const PULL_SILENCE_MS = 8_000;
+const PULL_MS = 300_000;
+const MAKE_MS = 600_000;
+const CERTIFICATES = '/usr/local/share/ca-certificates';
+/** The suite that the images are written for. */
+const SUITE = 'trixie';
+
+/**
+ * Makes sure that the base image is in the engine.
+ * @throws Error when it can be neither pulled nor made here.
+ */
+export async function ensureBaseImage(image: string, context: StepContext): Promise<StepResult> {
+  if (await hasImage(image)) return { outcome: 'skipped', detail: image };
+  context.progress(`pulling ${image}`);
+  const pullError = await pull(image, context);
+  if (pullError === null) return { outcome: 'done', detail: `${image} pulled` };
+  if (!image.startsWith(`debian:${SUITE}`))
+    throw new Error(`The base image ${image} (config baseImage) cannot be pulled:\n${pullError}`);
+  await make(image, context);
+  return { outcome: 'done', detail: `${image} made with mmdebstrap, for it could not be pulled` };
+}
+
+/** Pulls an image; returns null, or why it could not. Gives up early when the registry stays silent. */
+async function pull(image: string, context: StepContext): Promise<string | null> {
+  const silence = new AbortController();
+  const signal = AbortSignal.any([silence.signal, context.signal]);
+  let timer = setTimeout(() => silence.abort(), PULL_SILENCE_MS);
+  let heard = false;
+  const result = await run('docker', ['pull', image], {
+    deadlineMs: PULL_MS,
+    signal,
+    onLine: (line) => {
+      context.progress(line);
+      // Once layers come the overall limit is enough.
+      if (/Pulling fs layer|Already exists|Download/.test(line)) heard = true;
+      clearTimeout(timer);
+      if (!heard) timer = setTimeout(() => silence.abort(), PULL_SILENCE_MS);
+    },
+  });
+  clearTimeout(timer);
+  if (result.code === 0) return null;
+  return silence.signal.aborted ? 'the registry does not answer' : result.tail.join('\n');
+}
+
+async function make(image: string, context: StepContext): Promise<void> {
+  if ((await run('mmdebstrap', ['--version'], { deadlineMs: 10_000 })).code !== 0) {
+    if (!canInstall())
+      throw new Error(
+        `The base image ${image} cannot be pulled. It can be made here with mmdebstrap: sudo apt-get install -y mmdebstrap, then run this command once more.`,
+      );
+    context.progress('installing mmdebstrap');
+    await install(['mmdebstrap', 'debian-archive-keyring'], context);
+  }
+  context.progress('mmdebstrap');
+  const options = { deadlineMs: MAKE_MS, onLine: context.progress, signal: context.signal };
+  await runOk('bash', ['-o', 'pipefail', '-c', makeScript(hasCertificates()), 'bash', image], options);
+}
+
+/** The pipe that makes the image named by `$1`. With `certificates` it trusts what this machine trusts (a proxy). */
+export function makeScript(certificates: boolean): string {
+  const hook = `mkdir -p "$1${CERTIFICATES}" && cp -rL ${CERTIFICATES}/. "$1${CERTIFICATES}/" && chroot "$1" update-ca-certificates`;
+  const bootstrap = [
+    'mmdebstrap --variant=minbase --include=ca-certificates',
+    ...(certificates ? [`--customize-hook='${hook}'`] : []),
+    // Ubuntu's own keyring does not know Debian's keys.
+    ...(existsSync('/usr/share/keyrings/debian-archive-keyring.gpg')
+      ? ['--keyring=/usr/share/keyrings/debian-archive-keyring.gpg']
+      : []),
+    `${SUITE} -`,
+  ].join(' ');
+  return `${bootstrap} | docker import --change 'CMD ["bash"]' --change 'LABEL ${BASE_LABEL}=made' - "$1"`;
+}
+
+function hasCertificates(): boolean {
+  return existsSync(CERTIFICATES) && readdirSync(CERTIFICATES).length > 0;
+}

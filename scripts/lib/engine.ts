@@ -1,0 +1,133 @@
+/** Set-up step: a Docker engine that answers. Installed and started where that is possible, else explained. */
+import { spawn } from 'node:child_process';
+import { existsSync, openSync, readFileSync, readlinkSync, rmSync } from 'node:fs';
+import { basename, join } from 'node:path';
+import { canInstall, install } from './debian';
+import { engineState } from './docker';
+import { run } from './exec';
+import type { StepContext, StepResult } from './steps';
+
+/** How long a starting engine may take until it answers, ms. */
+const START_MS = 60_000;
+const POLL_MS = 250;
+/** What the client, the engine, networks and image building need. `docker-cli` is a package of its own since trixie. */
+const PACKAGES = ['docker.io', 'iptables', 'ca-certificates'];
+const OPTIONAL_PACKAGES = ['docker-cli'];
+
+/** Where one engine lives; the defaults are the engine's own. */
+export interface EngineFolders {
+  pidFile: string;
+  execRoot: string;
+  logFile: string;
+  /** More arguments for dockerd. */
+  args: readonly string[];
+}
+
+const SYSTEM_ENGINE: EngineFolders = {
+  pidFile: '/var/run/docker.pid',
+  execRoot: '/var/run/docker',
+  logFile: '/var/log/dockerd.log',
+  args: [],
+};
+
+/**
+ * Makes sure that a Docker engine answers.
+ * @throws Error that says exactly what to install or start where set-up may not do it itself.
+ */
+export async function ensureEngine(context: StepContext): Promise<StepResult> {
+  let state = await engineState();
+  if (state.kind === 'answers') return { outcome: 'skipped', detail: state.version };
+  const host = process.env.DOCKER_HOST;
+  if (host) throw new Error(`No Docker engine answers at DOCKER_HOST=${host}. Start it, or unset DOCKER_HOST.`);
+  if (state.kind === 'denied')
+    throw new Error(
+      'This user may not talk to the Docker engine. Run as root, or once: sudo usermod -aG docker "$USER" (then log in again).',
+    );
+  if (state.kind === 'no-client' || !(await hasDockerd())) {
+    if (!canInstall()) throw new Error(installHint());
+    context.progress('installing docker.io');
+    await install(PACKAGES, { optional: OPTIONAL_PACKAGES, ...context });
+    state = await engineState();
+    if (state.kind === 'answers') return { outcome: 'done', detail: `installed, ${state.version}` };
+  }
+  if (process.getuid?.() !== 0)
+    throw new Error('The Docker engine is not running. Start it: sudo systemctl start docker (or: sudo dockerd &)');
+  const version = await startEngine(context);
+  return { outcome: 'done', detail: `started, ${version}` };
+}
+
+async function hasDockerd(): Promise<boolean> {
+  return (await run('dockerd', ['--version'], { deadlineMs: 10_000 })).code === 0;
+}
+
+function installHint(): string {
+  const packages = PACKAGES.join(' ');
+  return [
+    'No Docker engine was found, and it is installed by itself only on Debian or Ubuntu as root.',
+    `  Debian, Ubuntu:  sudo apt-get update && sudo apt-get install -y ${packages}`,
+    '  elsewhere:       Docker Engine 20.10 or newer, from your distribution or from Docker',
+    '  then:            sudo usermod -aG docker "$USER", log in again, and run this command once more',
+  ].join('\n');
+}
+
+async function startEngine(context: StepContext): Promise<string> {
+  if (existsSync('/run/systemd/system')) {
+    context.progress('systemctl start docker');
+    await run('systemctl', ['start', 'docker'], { deadlineMs: START_MS, signal: context.signal });
+    return waitForEngine(context, '(see: journalctl -u docker)');
+  }
+  context.progress('starting dockerd');
+  const exited = startDockerd(SYSTEM_ENGINE);
+  return waitForEngine(context, SYSTEM_ENGINE.logFile, exited);
+}
+
+/**
+ * Starts dockerd in the background, its output going to a file. What a killed engine left behind (process id files of
+ * processes that are gone, or whose ids others have now) is removed first, because the engine would believe it.
+ * @returns a function that tells the exit code once it has ended, else null
+ */
+export function startDockerd(folders: EngineFolders): () => number | null {
+  removeStalePid(folders.pidFile, 'dockerd');
+  removeStalePid(join(folders.execRoot, 'containerd', 'containerd.pid'), 'containerd');
+  const log = openSync(folders.logFile, 'a', 0o600);
+  const child = spawn('dockerd', folders.args, { detached: true, stdio: ['ignore', log, log], cwd: '/' });
+  let exitCode: number | null = null;
+  child.on('exit', (code) => {
+    exitCode = code ?? 1;
+  });
+  child.on('error', () => {
+    exitCode = 127;
+  });
+  child.unref();
+  return () => exitCode;
+}
+
+/** Removes a process id file unless it names a running process of that program. */
+export function removeStalePid(file: string, program: string): void {
+  if (!existsSync(file)) return;
+  const pid = Number(readFileSync(file, 'utf8').trim());
+  if (Number.isInteger(pid) && pid > 0 && programOf(pid) === program) return;
+  rmSync(file, { force: true });
+}
+
+function programOf(pid: number): string | null {
+  try {
+    return basename(readlinkSync(`/proc/${pid}/exe`).replace(' (deleted)', ''));
+  } catch {
+    return null;
+  }
+}
+
+async function waitForEngine(context: StepContext, log: string, exited: () => number | null = () => null) {
+  const endMs = performance.now() + START_MS;
+  while (performance.now() < endMs && exited() === null && !context.signal.aborted) {
+    const state = await engineState();
+    if (state.kind === 'answers') return state.version;
+    await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+  }
+  const last = existsSync(log) ? readFileSync(log, 'utf8').trimEnd().split('\n').slice(-10) : [];
+  const iptables = last.some((line) => line.includes('iptables'))
+    ? ['Perhaps this kernel wants the older tables: update-alternatives --set iptables /usr/sbin/iptables-legacy']
+    : [];
+  throw new Error(['The Docker engine does not answer.', `Its log: ${log}`, ...last, ...iptables].join('\n'));
+}

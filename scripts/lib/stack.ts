@@ -1,0 +1,89 @@
+/** What a stack's config files say, read without Pulumi: names, ports and the base image, for commands and messages. */
+import { existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { parse } from 'yaml';
+import { z } from 'zod';
+import { PATHS } from './paths';
+
+export const DEFAULT_STACK = 'dev';
+/** Pulumi's own rule for stack names, without the organisation's part. */
+const STACK_NAME = /^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$/;
+
+const ProjectFile = z.object({
+  name: z.string(),
+  backend: z.object({ url: z.string() }).optional(),
+  config: z.record(z.string(), z.unknown()).optional(),
+});
+const StackFile = z.object({
+  encryptionsalt: z.string().optional(),
+  config: z.record(z.string(), z.unknown()).optional(),
+});
+
+/** A stack as its files describe it. */
+export interface StackInfo {
+  project: string;
+  stack: string;
+  /** `file://…` backend of the project file, else undefined. */
+  backendUrl: string | undefined;
+  /** The stack's file has an encryption salt: its passphrase is settled. */
+  hasSalt: boolean;
+  /** Value of a key of the project's namespace as text: the stack's, else the schema's default, else `fallback`. */
+  value: (key: string, fallback: string) => string;
+}
+
+/** Refuses a stack name that Pulumi would refuse, before it gets into file names. */
+export function checkStackName(stack: string): string {
+  if (STACK_NAME.test(stack)) return stack;
+  throw new Error(`stack name "${stack}": only letters, digits, "_", "." and "-" are allowed, at most 100`);
+}
+
+/**
+ * Reads `Pulumi.yaml` and `Pulumi.<stack>.yaml`.
+ * @throws Error when the project file is missing or a file is not what Pulumi expects.
+ */
+export function readStack(stack: string, folder: string = PATHS.root): StackInfo {
+  checkStackName(stack);
+  const project = ProjectFile.parse(parse(readFileSync(join(folder, 'Pulumi.yaml'), 'utf8')));
+  const stackFile = join(folder, `Pulumi.${stack}.yaml`);
+  const own = StackFile.parse((existsSync(stackFile) ? parse(readFileSync(stackFile, 'utf8')) : {}) ?? {});
+  return {
+    project: project.name,
+    stack,
+    backendUrl: project.backend?.url,
+    hasSalt: own.encryptionsalt !== undefined,
+    value: (key, fallback) =>
+      plain(own.config?.[`${project.name}:${key}`]) ?? defaultOf(project.config?.[key]) ?? fallback,
+  };
+}
+
+function plain(value: unknown): string | undefined {
+  return typeof value === 'string' || typeof value === 'number' || typeof value === 'boolean' ? `${value}` : undefined;
+}
+
+/** The `default` of a schema entry. */
+function defaultOf(entry: unknown): string | undefined {
+  const schema = z.object({ default: z.unknown() }).safeParse(entry);
+  return schema.success ? plain(schema.data.default) : undefined;
+}
+
+/** Label that the program puts on everything of a stack: `postgres-failover.stack=<project>/<stack>`. */
+export function stackLabel(info: Pick<StackInfo, 'project' | 'stack'>): string {
+  return `postgres-failover.stack=${info.project}/${info.stack}`;
+}
+
+/** Folder of the project file's local backend, or undefined when the backend is elsewhere. */
+export function localStateFolder(info: StackInfo, folder: string = PATHS.root): string | undefined {
+  const path = /^file:\/\/(.*)$/.exec(info.backendUrl ?? '')?.[1];
+  if (path === undefined) return undefined;
+  return path.startsWith('/') ? path : join(folder, path);
+}
+
+/** File that holds the stack's state in a local backend. */
+export function stateFile(info: StackInfo, stateFolder: string): string {
+  return join(stateFolder, '.pulumi', 'stacks', info.project, `${info.stack}.json`);
+}
+
+/** Folder that holds the locks of the stack in a local backend. */
+export function lockFolder(info: StackInfo, stateFolder: string): string {
+  return join(stateFolder, '.pulumi', 'locks', 'organization', info.project, info.stack);
+}

@@ -1,0 +1,139 @@
+/** Staged build contexts: which files an image is built from, made the same way every time. See `scripts/bundle.ts`. */
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
+import { basename, dirname, join, relative } from 'node:path';
+import { build } from 'esbuild';
+import { PATHS } from './paths';
+
+/** One file of a build context. */
+export interface StagedFile {
+  content: Buffer;
+  executable: boolean;
+}
+
+/** A build context: path inside it → file. */
+export type Context = Map<string, StagedFile>;
+
+interface ImageSource {
+  image: string;
+  /** TypeScript entry point that goes in as one file, and that file's name. */
+  bundle?: { entry: string; as: string };
+  /** Files and folders of the repository that go in under their base name. */
+  copy?: readonly string[];
+}
+
+/** Every image: `images/<name>` goes in whole; this says what joins it. */
+const IMAGES: readonly ImageSource[] = [
+  { image: 'postgres', bundle: { entry: 'failover/keeper/main.ts', as: 'keeper.mjs' } },
+  { image: 'haproxy' },
+  { image: 'monitor', bundle: { entry: 'failover/monitor/main.ts', as: 'monitor.mjs' } },
+  { image: 'backend', copy: ['backend/app', 'backend/pyproject.toml', 'backend/requirements.txt'] },
+];
+
+/** Left by tools beside the sources; never part of an image. */
+const LEFT_OUT = new Set(['__pycache__', '.pytest_cache', '.mypy_cache', '.ruff_cache', '.venv', '.DS_Store']);
+
+/** Bundled code is ESM, but some packages in it still call `require`. */
+const REQUIRE_BANNER =
+  "import { createRequire as __createRequire } from 'node:module'; const require = __createRequire(import.meta.url);";
+
+/** Target of the bundles: the Node that the images carry. */
+const NODE_TARGET = 'node24';
+
+/** Stages every image that has a folder. Returns the paths that were written or removed, per image. */
+export async function bundleImages(
+  root: string = PATHS.root,
+  target: string = PATHS.images,
+): Promise<{ image: string; changed: string[] }[]> {
+  return await Promise.all(
+    IMAGES.map(async (source) => ({
+      image: source.image,
+      changed: writeContext(join(target, source.image), await contextOf(source, root)),
+    })),
+  );
+}
+
+async function contextOf(source: ImageSource, root: string): Promise<Context> {
+  const context: Context = new Map();
+  addTree(context, join(root, 'images', source.image), '');
+  for (const path of source.copy ?? []) addTree(context, join(root, path), basename(path));
+  if (source.bundle)
+    context.set(source.bundle.as, { content: await bundled(source.bundle.entry, root), executable: false });
+  return context;
+}
+
+/** Adds a file, or a folder with everything below it. */
+function addTree(context: Context, path: string, as: string): void {
+  if (LEFT_OUT.has(basename(path)) || path.endsWith('.pyc')) return;
+  const stat = statSync(path, { throwIfNoEntry: false });
+  if (!stat) throw new Error(`${relative(PATHS.root, path)} is missing: an image is built from it`);
+  if (stat.isDirectory())
+    for (const name of readdirSync(path).sort()) addTree(context, join(path, name), as === '' ? name : join(as, name));
+  else context.set(as, { content: readFileSync(path), executable: (stat.mode & 0o100) !== 0 });
+}
+
+/** One ESM file out of an entry point and all that it imports; templates and pages go in as text. */
+async function bundled(entry: string, root: string): Promise<Buffer> {
+  const text = { '.conf': 'text', '.sql': 'text', '.html': 'text', '.css': 'text', '.cfg': 'text' } as const;
+  const result = await build({
+    entryPoints: [entry],
+    absWorkingDir: root,
+    bundle: true,
+    write: false,
+    platform: 'node',
+    target: NODE_TARGET,
+    format: 'esm',
+    // pg asks for it when it is there; it never is.
+    external: ['pg-native'],
+    banner: { js: REQUIRE_BANNER },
+    loader: text,
+    legalComments: 'none',
+    logLevel: 'silent',
+  });
+  const [file] = result.outputFiles;
+  if (!file) throw new Error(`${entry} gave no bundle`);
+  return Buffer.from(file.contents);
+}
+
+/**
+ * Makes a folder hold exactly a context: writes what is new or different, removes what does not belong, and touches
+ * nothing else. Returns the paths that it wrote or removed, sorted.
+ */
+export function writeContext(folder: string, context: Context): string[] {
+  const changed: string[] = [];
+  for (const path of existsSync(folder) ? filesBelow(folder) : [])
+    if (!context.has(path)) {
+      rmSync(join(folder, path));
+      changed.push(path);
+    }
+  for (const [path, file] of context) {
+    const target = join(folder, path);
+    const mode = file.executable ? 0o755 : 0o644;
+    const stat = statSync(target, { throwIfNoEntry: false });
+    if (stat?.isFile() && (stat.mode & 0o777) === mode && readFileSync(target).equals(file.content)) continue;
+    mkdirSync(dirname(target), { recursive: true });
+    // Renamed into place, so that a build that runs at the same time never reads half a file.
+    const half = `${target}.${process.pid}.new`;
+    writeFileSync(half, file.content);
+    chmodSync(half, mode);
+    renameSync(half, target);
+    changed.push(path);
+  }
+  return changed.sort();
+}
+
+function filesBelow(folder: string, prefix = ''): string[] {
+  return readdirSync(join(folder, prefix), { withFileTypes: true }).flatMap((entry) => {
+    const path = join(prefix, entry.name);
+    return entry.isDirectory() ? filesBelow(folder, path) : [path];
+  });
+}

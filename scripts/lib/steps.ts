@@ -1,0 +1,169 @@
+/**
+ * Runs named steps side by side where their needs allow it and shows one line a step. On a terminal the running steps
+ * are shown live with their newest line of output; elsewhere (CI) a long step says once a while that it is still at it.
+ */
+import { isLive, paint, say, seconds } from './terminal';
+
+/** Where nothing can be redrawn a running step is named this often, ms. */
+const STILL_EVERY_MS = 30_000;
+const REDRAW_EVERY_MS = 200;
+
+/** What a step found: `done` = it did something, `skipped` = all was in place. `detail` is shown beside the name. */
+export interface StepResult {
+  outcome: 'done' | 'skipped';
+  detail?: string;
+}
+
+export interface StepContext {
+  /** Newest line of output, shown beside the step while it runs. */
+  progress: (line: string) => void;
+  /** Aborted when another step failed: what is left is not wanted any more. */
+  signal: AbortSignal;
+}
+
+export interface Step {
+  name: string;
+  /** Names of the steps that must have succeeded before. */
+  needs?: readonly string[];
+  run: (context: StepContext) => Promise<StepResult>;
+}
+
+export interface StepReport extends StepResult {
+  name: string;
+  ms: number;
+}
+
+/** Shows the steps; replaced in tests. */
+export interface StepView {
+  started: (name: string) => void;
+  progress: (name: string, line: string) => void;
+  finished: (report: StepReport) => void;
+  failed: (name: string, ms: number, error: Error) => void;
+  close: () => void;
+}
+
+/** A step failed; its own error was shown already. */
+export class StepFailed extends Error {
+  readonly step: string;
+  constructor(step: string, cause: unknown) {
+    super(`${step} failed`, { cause });
+    this.name = 'StepFailed';
+    this.step = step;
+  }
+}
+
+/**
+ * Runs the steps. When one fails no further step starts, the running ones are asked to stop, and the failure is thrown
+ * when they have.
+ * @throws StepFailed for the first step that failed; Error when a need is unknown or in a circle.
+ */
+export async function runSteps(steps: readonly Step[], view: StepView = stepView()): Promise<StepReport[]> {
+  checkNeeds(steps);
+  const abort = new AbortController();
+  const reports: StepReport[] = [];
+  let failure: StepFailed | null = null;
+  const done = new Set<string>();
+  const started = new Map<string, Promise<void>>();
+
+  const runOne = async (step: Step): Promise<void> => {
+    const begin = performance.now();
+    view.started(step.name);
+    try {
+      const progress = (line: string) => view.progress(step.name, line);
+      const result = await step.run({ progress, signal: abort.signal });
+      const report = { name: step.name, ms: performance.now() - begin, ...result };
+      reports.push(report);
+      done.add(step.name);
+      view.finished(report);
+      startReady();
+    } catch (error) {
+      if (failure) return; // Stopped because another one failed: that one's words count.
+      failure = new StepFailed(step.name, error);
+      view.failed(step.name, performance.now() - begin, error instanceof Error ? error : new Error(String(error)));
+      abort.abort();
+    }
+  };
+  const startReady = (): void => {
+    if (failure) return;
+    for (const step of steps)
+      if (!started.has(step.name) && (step.needs ?? []).every((need) => done.has(need)))
+        started.set(step.name, runOne(step));
+  };
+
+  startReady();
+  // Steps start further steps, so the map grows while it is awaited.
+  for (let waited = 0; waited < started.size; ) {
+    waited = started.size;
+    await Promise.all(started.values());
+  }
+  view.close();
+  if (failure) throw failure;
+  return reports;
+}
+
+function checkNeeds(steps: readonly Step[]): void {
+  const before = new Set<string>();
+  for (const step of steps) {
+    const missing = (step.needs ?? []).filter((need) => !before.has(need));
+    if (missing.length > 0)
+      throw new Error(`step "${step.name}" needs "${missing.join('", "')}", which comes no earlier`);
+    before.add(step.name);
+  }
+}
+
+/** The view for this terminal. `quiet` hides steps that had nothing to do. */
+export function stepView(options: { quiet?: boolean } = {}): StepView {
+  const running = new Map<string, { begin: number; line: string; saidMs: number }>();
+  let drawn = 0;
+  const live = isLive();
+  const erase = () => {
+    if (drawn > 0) process.stdout.write(`\x1b[${drawn}A\x1b[0J`);
+    drawn = 0;
+  };
+  const draw = () => {
+    const width = process.stdout.columns ?? 80;
+    for (const [name, { begin, line }] of running) {
+      const text = `  … ${name} (${seconds(performance.now() - begin)}) ${line}`;
+      process.stdout.write(`${paint('dim', text.slice(0, width - 1))}\n`);
+      drawn++;
+    }
+  };
+  const still = () => {
+    for (const [name, step] of running) {
+      const nowMs = performance.now();
+      if (nowMs - step.saidMs < STILL_EVERY_MS) continue;
+      step.saidMs = nowMs;
+      say(`  … ${name} (${seconds(nowMs - step.begin)}) ${step.line}`.trimEnd());
+    }
+  };
+  const timer = setInterval(() => {
+    if (!live) return still();
+    erase();
+    draw();
+  }, REDRAW_EVERY_MS);
+  const print = (text: string) => {
+    if (live) erase();
+    say(text);
+    if (live) draw();
+  };
+  const label = (name: string, ms: number, detail?: string) => `${name} (${seconds(ms)})${detail ? `: ${detail}` : ''}`;
+  return {
+    started: (name) => running.set(name, { begin: performance.now(), line: '', saidMs: performance.now() }),
+    progress: (name, line) => {
+      const step = running.get(name);
+      if (step) step.line = line;
+    },
+    finished: ({ name, ms, outcome, detail }) => {
+      running.delete(name);
+      if (outcome === 'done' || !options.quiet) print(`  ${paint('green', '✓')} ${label(name, ms, detail)}`);
+    },
+    failed: (name, ms, error) => {
+      running.delete(name);
+      print(`  ${paint('red', '✗')} ${label(name, ms)}\n${error.message.replace(/^/gm, '    ')}`);
+    },
+    close: () => {
+      clearInterval(timer);
+      if (live) erase();
+    },
+  };
+}

@@ -1,0 +1,34 @@
+/** What goes to the person: colours and the live region, both only where there is a terminal. */
+import { styleText } from 'node:util';
+
+type Style = 'bold' | 'dim' | 'red' | 'green' | 'yellow' | 'cyan';
+
+/** True when stdout is a terminal that may be redrawn. */
+export function isLive(env: NodeJS.ProcessEnv = process.env): boolean {
+  return process.stdout.isTTY === true && !env.CI && env.TERM !== 'dumb';
+}
+
+function colours(env: NodeJS.ProcessEnv = process.env): boolean {
+  return process.stdout.isTTY === true && !env.NO_COLOR;
+}
+
+/** Colours a text, or leaves it as it is where nobody sees colours. */
+export function paint(style: Style, text: string): string {
+  return colours() ? styleText(style, text, { validateStream: false }) : text;
+}
+
+/** A line for people. */
+export function say(line = ''): void {
+  process.stdout.write(`${line}\n`);
+}
+
+/** Two columns, the second one aligned. */
+export function aligned(rows: readonly (readonly [string, string])[], indent = '  '): string {
+  const width = Math.max(...rows.map(([left]) => left.length));
+  return rows.map(([left, right]) => `${indent}${left.padEnd(width)}  ${right}`).join('\n');
+}
+
+/** Seconds for people: `0.4 s`, `83 s`. */
+export function seconds(ms: number): string {
+  return ms < 10_000 ? `${(ms / 1000).toFixed(1)} s` : `${Math.round(ms / 1000)} s`;
+}
