@@ -1,0 +1,55 @@
+/** The FastAPI backend: registers users and logs them in, through HAProxy only. */
+import * as docker from '@pulumi/docker';
+import * as pulumi from '@pulumi/pulumi';
+import { IDS } from '../failover/config';
+import { containerDefaults, containerOptions, secretFile } from './container';
+import { NAMES } from './naming';
+
+const STOP_SECONDS = 15;
+/** Settings that are secret, one file each (pydantic-settings `secrets_dir`). */
+const SECRETS_FOLDER = '/etc/backend/secrets';
+
+export interface BackendArgs {
+  /** Container name. */
+  readonly containerName: string;
+  /** Value of the stack's label. */
+  readonly stackLabel: string;
+  /** Image reference that changes with the content (`repoDigest`). */
+  readonly image: pulumi.Input<string>;
+  /** Name of the front network, the only one that the backend is on. */
+  readonly network: pulumi.Input<string>;
+  /** Connection string for reading and writing. Secret. */
+  readonly haproxyUrl: pulumi.Input<string>;
+  /** Connection string for reading only. Secret. */
+  readonly haproxyReadUrl: pulumi.Input<string>;
+  /** Key that signs the login tokens. Secret. */
+  readonly jwtKey: pulumi.Input<string>;
+}
+
+/** Its port is published by HAProxy (frontend `api`), so the backend can be replaced without a refused connection. */
+export class Backend extends pulumi.ComponentResource {
+  readonly container: docker.Container;
+
+  constructor(name: string, args: BackendArgs, opts?: pulumi.ComponentResourceOptions) {
+    super('postgres-failover:index:Backend', name, {}, opts);
+    this.container = new docker.Container(
+      name,
+      {
+        ...containerDefaults(args.stackLabel, 'backend'),
+        name: args.containerName,
+        image: args.image,
+        user: `${IDS.backend}:${IDS.backend}`,
+        networksAdvanced: [{ name: args.network, aliases: [NAMES.backend] }],
+        uploads: [
+          secretFile(`${SECRETS_FOLDER}/haproxy_read_url`, pulumi.secret(args.haproxyReadUrl)),
+          secretFile(`${SECRETS_FOLDER}/haproxy_url`, pulumi.secret(args.haproxyUrl)),
+          secretFile(`${SECRETS_FOLDER}/secret_key`, pulumi.secret(args.jwtKey)),
+        ],
+        stopTimeout: STOP_SECONDS,
+        destroyGraceSeconds: STOP_SECONDS,
+      },
+      containerOptions(this),
+    );
+    this.registerOutputs({ container: this.container.name });
+  }
+}

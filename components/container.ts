@@ -1,0 +1,58 @@
+/** What all containers have in common, in the forms that the Docker provider reads back unchanged (no diff). */
+import type * as docker from '@pulumi/docker';
+import type * as pulumi from '@pulumi/pulumi';
+import { labels } from './naming';
+
+/**
+ * Inputs of every container: a reaping init as PID 1 (SAFETY S25), no capability, no way to gain one, bounded logs.
+ * `unless-stopped` restarts a process that crashed, while `docker stop` and `docker kill` count as deliberate.
+ */
+export function containerDefaults(stackLabel: string, role: string) {
+  return {
+    init: true,
+    restart: 'unless-stopped',
+    capabilities: { drops: ['ALL'] },
+    securityOpts: ['no-new-privileges:true'],
+    labels: labels(stackLabel, role),
+    logDriver: 'json-file',
+    logOpts: { 'max-file': '3', 'max-size': '10m' },
+  };
+}
+
+/**
+ * Options of every container. A fixed name can exist only once, so the old one goes first; the provider reports
+ * changes of the listed inputs as updated while the container stays as it was, so they replace it.
+ */
+export function containerOptions(
+  parent: pulumi.Resource,
+  dependsOn: pulumi.Input<pulumi.Input<pulumi.Resource>[]> = [],
+): pulumi.CustomResourceOptions {
+  return {
+    parent,
+    dependsOn,
+    deleteBeforeReplace: true,
+    replaceOnChanges: ['healthcheck', 'init', 'mounts', 'tmpfs'],
+  };
+}
+
+/**
+ * Options of every volume. A changed label would delete the volume with its data, so label changes are ignored.
+ *
+ * @param retain keep the volume (it holds data) when the stack is destroyed.
+ */
+export function volumeOptions(parent: pulumi.Resource, retain: boolean): pulumi.CustomResourceOptions {
+  return { parent, retainOnDelete: retain, deleteBeforeReplace: true, ignoreChanges: ['labels'] };
+}
+
+/** A volume in a container. */
+export function volumeMount(volume: docker.Volume, target: string) {
+  return { type: 'volume', source: volume.name, target };
+}
+
+/**
+ * A secret file in a container. The daemon stores uploads as root's and the process runs as another user, so the file
+ * is readable to all inside the container, which runs one process under one user.
+ */
+export function secretFile(file: string, content: pulumi.Input<string>) {
+  return { file, content, permissions: '0444' };
+}

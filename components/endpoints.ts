@@ -1,0 +1,60 @@
+/** Where clients find the cluster: connection strings and addresses, on the host and inside the front network. Pure. */
+import { PORTS } from '../failover/config';
+import { NAMES } from './naming';
+import type { Topology } from './topology';
+
+/** Addresses for people, on the host; nothing in them is secret. Undefined where the stack has no backend. */
+export interface Endpoints {
+  readonly psql: string;
+  readonly apiUrl: string | undefined;
+  readonly apiDocsUrl: string | undefined;
+  readonly monitorUrl: string;
+  readonly statsUrl: string;
+  readonly logFile: string;
+}
+
+export function endpoints(topology: Topology): Endpoints {
+  const { ports, database, monitor } = topology;
+  const host = hostOf(topology);
+  const apiUrl = ports.backendPort === undefined ? undefined : `http://${host}:${ports.backendPort}`;
+  return {
+    psql: `psql -h ${host} -p ${ports.writePort} -U ${quoted(database.user)} -d ${quoted(database.name)}`,
+    apiUrl,
+    apiDocsUrl: apiUrl && `${apiUrl}/docs`,
+    monitorUrl: `http://${host}:${ports.monitorPort}`,
+    statsUrl: `http://${host}:${ports.statsPort}/stats`,
+    logFile: `${monitor.logFolder}/failover.log`,
+  };
+}
+
+/** Connection strings: `write` and `read` through the published ports, `innerWrite` and `innerRead` for the backend. */
+export interface ConnectionUrls {
+  readonly write: string;
+  readonly read: string;
+  readonly innerWrite: string;
+  readonly innerRead: string;
+}
+
+/** @param password goes into each string, so treat the result as a secret. */
+export function connectionUrls(topology: Topology, password: string): ConnectionUrls {
+  const { database, ports } = topology;
+  const [user, secret, name] = [database.user, password, database.name].map(encodeURIComponent);
+  const url = (host: string, port: number) => `postgresql://${user}:${secret}@${host}:${port}/${name}`;
+  const host = hostOf(topology);
+  return {
+    write: url(host, ports.writePort),
+    read: url(host, ports.readPort),
+    innerWrite: url(NAMES.haproxy, PORTS.haproxyWrite),
+    innerRead: url(NAMES.haproxy, PORTS.haproxyRead),
+  };
+}
+
+/** Loopback and "every interface" are reached as localhost; any other address only as itself. */
+function hostOf({ bindAddress }: Topology): string {
+  return bindAddress === '0.0.0.0' || bindAddress === '127.0.0.1' ? 'localhost' : bindAddress;
+}
+
+/** Quoted for a shell only where that is needed. */
+function quoted(word: string): string {
+  return /^[\w.-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
+}

@@ -1,0 +1,101 @@
+/** The monitor: decides who leads, steers HAProxy and the keepers, and tells what happened. */
+import * as command from '@pulumi/command';
+import * as docker from '@pulumi/docker';
+import * as pulumi from '@pulumi/pulumi';
+import { IDS, type MonitorConfig, PATHS, PORTS } from '../failover/config';
+import { containerDefaults, containerOptions, secretFile, volumeMount, volumeOptions } from './container';
+import { labels, NAMES } from './naming';
+import type { Topology } from './topology';
+
+const STOP_SECONDS = 10;
+
+export interface MonitorArgs {
+  /** Names, addresses, nodes and policy. */
+  readonly topology: Topology;
+  /** Image reference that changes with the content (`repoDigest`). */
+  readonly image: pulumi.Input<string>;
+  /** Name of the inner network. */
+  readonly network: pulumi.Input<string>;
+  /** Volume with HAProxy's sockets. */
+  readonly haproxySockets: docker.Volume;
+  /** Shared secret of keepers and monitor. */
+  readonly clusterKey: pulumi.Input<string>;
+  /** Password of the database's owner. */
+  readonly databasePassword: pulumi.Input<string>;
+}
+
+/** A change of policy, members or passwords replaces the container, which harms nothing: the leader serves on. */
+export class Monitor extends pulumi.ComponentResource {
+  readonly container: docker.Container;
+  readonly store: docker.Volume;
+
+  constructor(name: string, args: MonitorArgs, opts?: pulumi.ComponentResourceOptions) {
+    super('postgres-failover:index:Monitor', name, {}, opts);
+    const { monitor, stackLabel, ports, bindAddress } = args.topology;
+    this.store = new docker.Volume(
+      NAMES.monitorStore,
+      { name: monitor.storeVolume, labels: labels(stackLabel, 'monitor') },
+      volumeOptions(this, true),
+    );
+    const logFolder = new command.local.Command(
+      `${name}-log-folder`,
+      {
+        create: CREATE_LOG_FOLDER,
+        delete: DELETE_LOG_FOLDER,
+        environment: { LOG_FOLDER: monitor.logFolder, LOG_OWNER: String(IDS.monitor) },
+      },
+      { parent: this, deleteBeforeReplace: true },
+    );
+    this.container = new docker.Container(
+      name,
+      {
+        ...containerDefaults(stackLabel, 'monitor'),
+        name: monitor.name,
+        image: args.image,
+        user: `${IDS.monitor}:${IDS.sockets}`,
+        networksAdvanced: [{ name: args.network, ipv4Address: monitor.address }],
+        ports: [{ internal: PORTS.monitorHttp, external: ports.monitorPort, ip: bindAddress, protocol: 'tcp' }],
+        mounts: [
+          volumeMount(this.store, PATHS.monitorVolume),
+          { type: 'bind', source: monitor.logFolder, target: PATHS.logFolder },
+          volumeMount(args.haproxySockets, PATHS.haproxySockets),
+        ],
+        uploads: [secretFile(PATHS.monitorConfig, monitorConfig(args))],
+        stopTimeout: STOP_SECONDS,
+        destroyGraceSeconds: STOP_SECONDS,
+      },
+      containerOptions(this, [logFolder]),
+    );
+    this.registerOutputs({ container: this.container.name, store: this.store.name });
+  }
+}
+
+/** The monitor writes as its own user: root hands the folder over, anybody else opens it (sticky, like /tmp). */
+const CREATE_LOG_FOLDER = [
+  'mkdir -p "$LOG_FOLDER"',
+  'if [ "$(id -u)" = 0 ]; then chown "$LOG_OWNER" "$LOG_FOLDER"; else chmod 1777 "$LOG_FOLDER"; fi',
+].join(' && ');
+
+/** Only the monitor's own files go; a folder that holds anything else stays. */
+const DELETE_LOG_FOLDER = 'rm -f "$LOG_FOLDER"/failover.log* && { rmdir "$LOG_FOLDER" 2>/dev/null || true; }';
+
+function monitorConfig({ topology, ...args }: MonitorArgs): pulumi.Output<string> {
+  return pulumi.secret(
+    pulumi.all([args.clusterKey, args.databasePassword]).apply(([clusterKey, databasePassword]) => {
+      const config: MonitorConfig = {
+        stack: topology.stack,
+        listenAddress: topology.monitor.address,
+        haproxyAddress: topology.haproxy.address,
+        subnet: topology.subnet,
+        nodes: topology.nodes.map(({ name, address }) => ({ name, address })),
+        clusterKey,
+        databaseName: topology.database.name,
+        databaseUser: topology.database.user,
+        databasePassword,
+        postgresSettings: {},
+        policy: topology.policy,
+      };
+      return JSON.stringify(config);
+    }),
+  );
+}

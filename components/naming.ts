@@ -1,0 +1,43 @@
+/** Every name that the program gives to something in Docker, in one place. */
+
+/** Label that says which stack an object belongs to: `<project>/<stack>`. */
+export const STACK_LABEL = 'postgres-failover.stack';
+/** Label that says what an object is for, for example `haproxy` or `postgres`. */
+export const ROLE_LABEL = 'postgres-failover.role';
+
+/** Names without the stack's prefix; they are also the logical names in Pulumi, so a prefix changes no URN. */
+export const NAMES = {
+  primary: 'postgres-primary',
+  haproxy: 'haproxy',
+  monitor: 'failover-monitor',
+  backend: 'backend',
+  innerNetwork: 'postgres-failover-inner',
+  frontNetwork: 'postgres-failover-front',
+  haproxyConfig: 'haproxy-config',
+  haproxySockets: 'haproxy-sockets',
+  monitorStore: 'failover-monitor-store',
+} as const;
+
+/** @param index counts from 1. */
+export const replicaName = (index: number): string => `postgres-replica-${index}`;
+
+export const dataVolumeName = (node: string): string => `${node}-data`;
+
+/** The images that the program builds, named as their folders in `images/`. */
+export const IMAGES = ['postgres', 'haproxy', 'monitor', 'backend'] as const;
+export type ImageName = (typeof IMAGES)[number];
+
+/** Build context of an image, staged by `npm run bundle`; relative to the project's folder. */
+export const imageContext = (image: ImageName): string => `build/images/${image}`;
+
+/** Tag of an image: each stack has its own, so that one stack's build never moves another's. */
+export const imageTag = (image: ImageName, prefix: string, stack: string): string =>
+  `postgres-failover/${image}:${prefix}${stack}`;
+
+/** Labels in the form of the Docker provider, sorted, for containers, volumes and networks alike. */
+export function labels(stackLabel: string, role: string): { label: string; value: string }[] {
+  return [
+    { label: ROLE_LABEL, value: role },
+    { label: STACK_LABEL, value: stackLabel },
+  ];
+}

@@ -1,0 +1,187 @@
+/** The whole cluster: networks, secrets, images, HAProxy, monitor, the chain of nodes, backend, and the wait for it. */
+import * as command from '@pulumi/command';
+import * as docker from '@pulumi/docker';
+import * as pulumi from '@pulumi/pulumi';
+import * as random from '@pulumi/random';
+import { Backend } from './backend';
+import { type ConnectionUrls, connectionUrls } from './endpoints';
+import { HaProxy } from './haproxy';
+import { renderHaproxyConfig } from './haproxy-config';
+import { buildImage } from './image';
+import { Monitor } from './monitor';
+import { type ImageName, labels, NAMES } from './naming';
+import { PostgresNode } from './postgres-node';
+import type { Topology } from './topology';
+
+const GENERATED_LENGTH = 48;
+const SERVING_LIMIT_SECONDS = 180;
+/** Below PostgreSQL's max_connections (100), which also serves keeper, monitor and replicas (SAFETY S24). */
+const SERVER_CONNECTIONS_MAX = 80;
+
+export interface PostgresClusterArgs {
+  /** Names, addresses, ports and policy. */
+  readonly topology: Topology;
+  /** The engine's platform, for example `linux/amd64`. */
+  readonly platform: string;
+  /**
+   * Password of the database's owner.
+   * @default generated once, kept as a secret
+   */
+  readonly databasePassword?: pulumi.Input<string>;
+}
+
+export class PostgresCluster extends pulumi.ComponentResource {
+  readonly databasePassword: pulumi.Output<string>;
+  /** Connection strings for reading and writing, and for reading only, through the published ports. Secret. */
+  readonly writeUrl: pulumi.Output<string>;
+  readonly readUrl: pulumi.Output<string>;
+  /** Ends when the cluster serves. */
+  readonly serving: command.local.Command;
+
+  constructor(name: string, args: PostgresClusterArgs, opts?: pulumi.ComponentResourceOptions) {
+    super('postgres-failover:index:PostgresCluster', name, {}, opts);
+    const { topology } = args;
+    const inner = this.network(NAMES.innerNetwork, topology.networks.inner, topology, {
+      ipamConfigs: [{ subnet: topology.subnet }],
+    });
+    // After the inner one, so that Docker picks another subnet for it than the one the config asks for.
+    const front = this.network(NAMES.frontNetwork, topology.networks.front, topology, {}, [inner]);
+    const clusterKey = this.generated('cluster-key');
+    this.databasePassword = pulumi.secret(args.databasePassword ?? this.generated('database-password'));
+    const urls = pulumi.secret(this.databasePassword.apply((password) => connectionUrls(topology, password)));
+    const image = (of: ImageName) => buildImage(of, topology, args.platform, { parent: this }).repoDigest;
+
+    const haproxy = new HaProxy(
+      NAMES.haproxy,
+      {
+        topology,
+        image: image('haproxy'),
+        innerNetwork: inner.name,
+        frontNetwork: front.name,
+        config: haproxyConfig(topology),
+      },
+      { parent: this },
+    );
+    const monitor = new Monitor(
+      NAMES.monitor,
+      {
+        topology,
+        image: image('monitor'),
+        network: inner.name,
+        haproxySockets: haproxy.sockets,
+        clusterKey,
+        databasePassword: this.databasePassword,
+      },
+      { parent: this },
+    );
+    const nodes = this.nodes(topology, image('postgres'), inner, monitor, clusterKey);
+    const backend = topology.backend && this.backend(topology.backend.name, topology, image('backend'), front, urls);
+
+    this.serving = this.waitUntilServing(
+      topology,
+      monitor,
+      [haproxy.container, ...nodes.map((node) => node.container), ...(backend ? [backend.container] : [])],
+      [haproxy.applied],
+    );
+    this.writeUrl = urls.write;
+    this.readUrl = urls.read;
+    this.registerOutputs({ writeUrl: this.writeUrl, readUrl: this.readUrl });
+  }
+
+  private network(
+    logical: string,
+    name: string,
+    topology: Topology,
+    args: docker.NetworkArgs,
+    dependsOn: pulumi.Resource[] = [],
+  ): docker.Network {
+    return new docker.Network(
+      logical,
+      { name, labels: labels(topology.stackLabel, 'network'), ...args },
+      { parent: this, deleteBeforeReplace: true, dependsOn },
+    );
+  }
+
+  private generated(name: string): pulumi.Output<string> {
+    return pulumi.secret(
+      new random.RandomPassword(name, { length: GENERATED_LENGTH, special: false }, { parent: this }).result,
+    );
+  }
+
+  /** Each node waits for the one before it, so an upgrade replaces them one by one, each healthy before the next. */
+  private nodes(
+    topology: Topology,
+    image: pulumi.Output<string>,
+    network: docker.Network,
+    monitor: Monitor,
+    clusterKey: pulumi.Output<string>,
+  ): PostgresNode[] {
+    const nodes: PostgresNode[] = [];
+    for (const node of topology.nodes) {
+      const before = nodes.at(-1)?.container ?? monitor.container;
+      nodes.push(
+        new PostgresNode(
+          node.logical,
+          {
+            node,
+            stackLabel: topology.stackLabel,
+            image,
+            network: network.name,
+            monitorAddress: topology.monitor.address,
+            clusterKey,
+            after: [before],
+          },
+          { parent: this },
+        ),
+      );
+    }
+    return nodes;
+  }
+
+  private backend(
+    containerName: string,
+    topology: Topology,
+    image: pulumi.Output<string>,
+    front: docker.Network,
+    urls: pulumi.Output<ConnectionUrls>,
+  ): Backend {
+    return new Backend(
+      NAMES.backend,
+      {
+        containerName,
+        stackLabel: topology.stackLabel,
+        image,
+        network: front.name,
+        haproxyUrl: urls.innerWrite,
+        haproxyReadUrl: urls.innerRead,
+        jwtKey: this.generated('jwt-key'),
+      },
+      { parent: this },
+    );
+  }
+
+  /** Runs again whenever one of the containers is a new one; a new monitor means changed members or policy. */
+  private waitUntilServing(
+    topology: Topology,
+    monitor: Monitor,
+    containers: docker.Container[],
+    dependsOn: pulumi.Resource[],
+  ): command.local.Command {
+    return new command.local.Command(
+      'serving',
+      {
+        create: `docker exec ${topology.monitor.name} wait-serving ${SERVING_LIMIT_SECONDS}`,
+        triggers: [monitor.container.id, ...containers.map((container) => container.id)],
+      },
+      { parent: this, dependsOn },
+    );
+  }
+}
+
+function haproxyConfig({ haproxy, backend }: Topology): string {
+  return renderHaproxyConfig({
+    holdTimeoutMs: haproxy.holdTimeoutMs,
+    serverMaxConnections: SERVER_CONNECTIONS_MAX,
+    backend: backend ? { host: NAMES.backend, slots: 1 } : null,
+  });
+}

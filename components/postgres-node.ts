@@ -1,0 +1,81 @@
+/** A PostgreSQL node: its data volume and the container in which the keeper supervises PostgreSQL. */
+import * as docker from '@pulumi/docker';
+import * as pulumi from '@pulumi/pulumi';
+import { IDS, type KeeperConfig, PATHS, PORTS } from '../failover/config';
+import { containerDefaults, containerOptions, secretFile, volumeMount, volumeOptions } from './container';
+import { labels } from './naming';
+import type { NodeTopology } from './topology';
+
+/** Docker's own order to stop waits this long for the hand-over and the shutdown checkpoint (SAFETY S18). */
+const STOP_SECONDS = 60;
+/** A node counts as created when it carries out its order; copying a large database takes its time. */
+const WAIT_SECONDS = 600;
+const SHARED_MEMORY_MB = 256;
+
+export interface PostgresNodeArgs {
+  /** Name, address and volume. */
+  readonly node: NodeTopology;
+  /** Value of the stack's label. */
+  readonly stackLabel: string;
+  /** Image reference that changes with the content (`repoDigest`). */
+  readonly image: pulumi.Input<string>;
+  /** Name of the inner network. */
+  readonly network: pulumi.Input<string>;
+  /** Address of the monitor on the inner network. */
+  readonly monitorAddress: string;
+  /** Shared secret of keepers and monitor. */
+  readonly clusterKey: pulumi.Input<string>;
+  /** What must be up before: the monitor for the first node, the node before for the others, so nodes are replaced one by one. */
+  readonly after: readonly pulumi.Resource[];
+}
+
+/**
+ * Nothing tunable is among the container's inputs, so no change of the stack's config replaces a running PostgreSQL:
+ * settings, members and policy reach the keeper from the monitor.
+ */
+export class PostgresNode extends pulumi.ComponentResource {
+  readonly container: docker.Container;
+  readonly volume: docker.Volume;
+
+  constructor(name: string, args: PostgresNodeArgs, opts?: pulumi.ComponentResourceOptions) {
+    super('postgres-failover:index:PostgresNode', name, {}, opts);
+    this.volume = new docker.Volume(
+      `${name}-data`,
+      { name: args.node.volume, labels: labels(args.stackLabel, 'postgres-data') },
+      volumeOptions(this, true),
+    );
+    this.container = new docker.Container(
+      name,
+      {
+        ...containerDefaults(args.stackLabel, 'postgres'),
+        name: args.node.name,
+        image: args.image,
+        user: `${IDS.postgres}:${IDS.postgres}`,
+        networksAdvanced: [{ name: args.network, ipv4Address: args.node.address }],
+        mounts: [volumeMount(this.volume, PATHS.nodeVolume)],
+        uploads: [secretFile(PATHS.keeperConfig, keeperConfig(args))],
+        shmSize: SHARED_MEMORY_MB,
+        healthcheck: { tests: ['CMD', 'keeper-health'], interval: '2s', timeout: '5s', retries: 3 },
+        wait: true,
+        waitTimeout: WAIT_SECONDS,
+        stopTimeout: STOP_SECONDS,
+        destroyGraceSeconds: STOP_SECONDS,
+      },
+      containerOptions(this, [...args.after]),
+    );
+    this.registerOutputs({ container: this.container.name, volume: this.volume.name });
+  }
+}
+
+function keeperConfig(args: PostgresNodeArgs): pulumi.Output<string> {
+  return pulumi.secret(
+    pulumi.output(args.clusterKey).apply((clusterKey) => {
+      const config: KeeperConfig = {
+        node: args.node.name,
+        monitor: { host: args.monitorAddress, port: PORTS.keepers },
+        clusterKey,
+      };
+      return JSON.stringify(config);
+    }),
+  );
+}

@@ -1,0 +1,211 @@
+/**
+ * Looks at the machine before anything is created: the engine answers, the images are staged, and every name, port and
+ * subnet that the stack wants is free or its own already. All problems are told at once. Also used by `npm run up`.
+ */
+import { existsSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { join } from 'node:path';
+import * as pulumi from '@pulumi/pulumi';
+import Docker from 'dockerode';
+import { problemList } from './config';
+import { overlaps } from './config-values';
+import { IMAGES, imageContext, STACK_LABEL } from './naming';
+import type { Topology } from './topology';
+
+const ENGINE_DEADLINE_MS = 15_000;
+
+/** What the program must know about the engine. */
+export interface Engine {
+  /** Its own platform, for example `linux/amd64`; images are built for it. */
+  readonly platform: string;
+}
+
+/** What is on the engine now, reduced to what the checks compare. */
+export interface EngineState {
+  readonly containers: readonly {
+    readonly name: string;
+    readonly labels: Readonly<Record<string, string>>;
+    /** Host addresses and ports published at the moment; a stopped container has none. */
+    readonly published: readonly { readonly address: string; readonly port: number }[];
+  }[];
+  readonly volumes: readonly { readonly name: string; readonly labels: Readonly<Record<string, string>> }[];
+  readonly networks: readonly {
+    readonly name: string;
+    readonly labels: Readonly<Record<string, string>>;
+    readonly subnets: readonly string[];
+  }[];
+}
+
+/** What keeps this process from listening on a port: `taken`, `address` (not this machine's), or nothing known. */
+export type PortProbe = (port: number, address: string) => Promise<'taken' | 'address' | undefined>;
+
+/**
+ * Checks everything and returns what the engine is.
+ *
+ * @throws pulumi.RunError naming every problem; nothing was created then.
+ */
+export async function preflight(topology: Topology, projectRoot = process.cwd()): Promise<Engine> {
+  const docker = new Docker({ timeout: ENGINE_DEADLINE_MS });
+  const [engine, state] = await ask(docker);
+  const problems = [
+    ...missingContexts(topology, projectRoot),
+    ...nameProblems(topology, state),
+    ...subnetProblems(topology, state),
+    ...(await portProblems(topology, state, isLocal() ? probePort : async () => undefined)),
+  ];
+  if (problems.length > 0) throw new pulumi.RunError(problemList(`Stack ${topology.stackLabel}`, problems));
+  return engine;
+}
+
+async function ask(docker: Docker): Promise<[Engine, EngineState]> {
+  try {
+    const [version, containers, volumes, networks] = await Promise.all([
+      docker.version(),
+      docker.listContainers({ all: true }),
+      docker.listVolumes(),
+      docker.listNetworks(),
+    ]);
+    return [{ platform: `${version.Os}/${version.Arch}` }, reduce(containers, volumes.Volumes, networks)];
+  } catch (error) {
+    throw new pulumi.RunError(unreachable(error));
+  }
+}
+
+function reduce(
+  containers: readonly Docker.ContainerInfo[],
+  volumes: readonly Docker.VolumeInspectInfo[] | null,
+  networks: readonly Docker.NetworkInspectInfo[],
+): EngineState {
+  return {
+    containers: containers.map((container) => ({
+      name: container.Names[0]?.replace(/^\//, '') ?? container.Id,
+      labels: container.Labels,
+      published: container.Ports.flatMap(({ IP, PublicPort }) =>
+        PublicPort ? [{ address: IP, port: PublicPort }] : [],
+      ),
+    })),
+    volumes: (volumes ?? []).map((volume) => ({ name: volume.Name, labels: volume.Labels ?? {} })),
+    networks: networks.map((network) => ({
+      name: network.Name,
+      labels: network.Labels ?? {},
+      subnets: (network.IPAM?.Config ?? []).flatMap((config) => (config.Subnet ? [config.Subnet] : [])),
+    })),
+  };
+}
+
+function unreachable(error: unknown): string {
+  const where = process.env.DOCKER_HOST ?? 'unix:///var/run/docker.sock';
+  const code = error instanceof Error && 'code' in error ? String(error.code) : '';
+  const hint =
+    code === 'EACCES'
+      ? 'This user may not use it: add the user to the group docker and log in again, or run as root.'
+      : 'Start it (systemctl start docker, or npm run setup), or point DOCKER_HOST at a running one.';
+  return `The Docker engine at ${where} does not answer (${error instanceof Error ? error.message : String(error)}). ${hint}`;
+}
+
+function missingContexts(topology: Topology, projectRoot: string): string[] {
+  return IMAGES.filter((image) => image !== 'backend' || topology.backend)
+    .filter((image) => !existsSync(join(projectRoot, imageContext(image), 'Dockerfile')))
+    .map((image) => `${imageContext(image)}: not there; run "npm run setup", which stages the images`);
+}
+
+/** Names that somebody else's container, volume or network has. */
+export function nameProblems(topology: Topology, state: EngineState): string[] {
+  const { haproxy, monitor, backend, nodes, networks } = topology;
+  const wanted = {
+    containers: [haproxy.name, monitor.name, ...nodes.map((node) => node.name), ...(backend ? [backend.name] : [])],
+    volumes: [haproxy.configVolume, haproxy.socketsVolume, monitor.storeVolume, ...nodes.map((node) => node.volume)],
+    networks: [networks.inner, networks.front],
+  };
+  return (['containers', 'volumes', 'networks'] as const).flatMap((kind) =>
+    state[kind]
+      .filter((object) => wanted[kind].includes(object.name) && isForeign(object, topology))
+      .map((object) => `${kind.slice(0, -1)} ${object.name}: the name is taken by ${owner(object)}; ${remedy(object)}`),
+  );
+}
+
+/** Networks whose addresses the inner network would share. */
+export function subnetProblems(topology: Topology, state: EngineState): string[] {
+  return state.networks
+    .filter((network) => isForeign(network, topology))
+    .flatMap((network) =>
+      network.subnets
+        .filter((subnet) => overlaps(subnet, topology.subnet))
+        .map(
+          (subnet) =>
+            `subnet: ${topology.subnet} overlaps Docker network ${network.name} (${subnet}); ` +
+            'choose another private network of size /16 to /24',
+        ),
+    );
+}
+
+/** Host ports that are taken by anything but this stack's own containers, and a bind address that is not here. */
+export async function portProblems(topology: Topology, state: EngineState, probe: PortProbe): Promise<string[]> {
+  const { bindAddress } = topology;
+  const publishers = (foreign: boolean, port: number) =>
+    state.containers.filter(
+      (container) =>
+        isForeign(container, topology) === foreign &&
+        container.published.some((open) => open.port === port && sameAddress(open.address, bindAddress)),
+    );
+  const problems = new Set<string>();
+  for (const [key, port] of Object.entries(topology.ports)) {
+    if (port === undefined || publishers(false, port).length > 0) continue;
+    const [holder] = publishers(true, port);
+    const found = holder ? 'taken' : await probe(port, bindAddress);
+    if (found === 'address') {
+      problems.add(`bindAddress: ${bindAddress} is no address of this machine; use one that it has`);
+    } else if (found === 'taken') {
+      const who = holder ? `container ${holder.name}` : 'a process on this machine';
+      problems.add(`${key}: port ${port} is in use by ${who}; free it or choose another (pulumi config set ${key} …)`);
+    }
+  }
+  return [...problems];
+}
+
+function sameAddress(a: string, b: string): boolean {
+  return a === b || a === '0.0.0.0' || b === '0.0.0.0';
+}
+
+type Labelled = { readonly labels: Readonly<Record<string, string>> };
+
+function isForeign(object: Labelled, topology: Topology): boolean {
+  return object.labels[STACK_LABEL] !== topology.stackLabel;
+}
+
+function owner({ labels }: Labelled): string {
+  const compose = labels['com.docker.compose.project'];
+  if (labels[STACK_LABEL]) return `stack ${labels[STACK_LABEL]}`;
+  return compose ? `the Docker Compose project ${compose}` : 'something that is not of this stack';
+}
+
+/** The user's older compose stack uses the same names; whatever made the object should also remove it. */
+function remedy({ labels }: Labelled): string {
+  const files = labels['com.docker.compose.project.config_files'];
+  if (labels['com.docker.compose.project']) {
+    const file = files
+      ? files
+          .split(',')
+          .map((path) => ` -f ${path}`)
+          .join('')
+      : '';
+    return `take it down (docker-compose${file} down) or set namePrefix`;
+  }
+  return 'remove or rename it, or set namePrefix';
+}
+
+/** Ports can be tried only where the engine runs on this machine. */
+function isLocal(): boolean {
+  const host = process.env.DOCKER_HOST;
+  return host === undefined || host === '' || host.startsWith('unix://');
+}
+
+/** Tries to listen. A port below 1024 that this user may not open tells nothing. */
+const probePort: PortProbe = (port, address) =>
+  new Promise((resolve) => {
+    const server = createServer();
+    server.once('error', (error: NodeJS.ErrnoException) => {
+      resolve(error.code === 'EADDRINUSE' ? 'taken' : error.code === 'EADDRNOTAVAIL' ? 'address' : undefined);
+    });
+    server.listen({ port, host: address, exclusive: true }, () => server.close(() => resolve(undefined)));
+  });

@@ -1,0 +1,130 @@
+/**
+ * From the checked config to everything that is fixed for the stack: names, addresses, ports, policy. Computed once,
+ * frozen, and handed to the components, to the checks before a deployment and to the scripts.
+ */
+import { resolve } from 'node:path';
+import type { Policy } from '../failover/config';
+import type { Settings } from './config';
+import { addressIn } from './config-values';
+import { dataVolumeName, NAMES, replicaName } from './naming';
+
+/** Host numbers on the inner network; a replica's is the primary's plus its index. Addresses never swap (SAFETY S14). */
+const HOST = { haproxy: 10, monitor: 11, primary: 20 } as const;
+
+/** A PostgreSQL node. `logical` is its name in Pulumi, `name` its container's. */
+export interface NodeTopology {
+  readonly logical: string;
+  readonly name: string;
+  readonly address: string;
+  readonly volume: string;
+}
+
+export interface Topology {
+  readonly project: string;
+  readonly stack: string;
+  /** Value of the label on everything that belongs to the stack: `<project>/<stack>`. */
+  readonly stackLabel: string;
+  readonly prefix: string;
+  readonly subnet: string;
+  readonly bindAddress: string;
+  readonly baseImage: string;
+  readonly networks: { readonly inner: string; readonly front: string };
+  readonly haproxy: {
+    readonly name: string;
+    readonly address: string;
+    readonly configVolume: string;
+    readonly socketsVolume: string;
+    readonly holdTimeoutMs: number;
+  };
+  readonly monitor: {
+    readonly name: string;
+    readonly address: string;
+    readonly storeVolume: string;
+    /** Host folder of failover.log, absolute. */
+    readonly logFolder: string;
+  };
+  /** Undefined when the stack runs no backend. */
+  readonly backend: { readonly name: string } | undefined;
+  /** The primary first, then the replicas in order. */
+  readonly nodes: readonly NodeTopology[];
+  /** Host ports by config key; the backend's only when it runs. */
+  readonly ports: {
+    readonly writePort: number;
+    readonly readPort: number;
+    readonly statsPort: number;
+    readonly monitorPort: number;
+    readonly backendPort: number | undefined;
+  };
+  readonly database: { readonly name: string; readonly user: string };
+  readonly policy: Policy;
+}
+
+/** Where a stack comes from. `projectRoot` is the project's folder, absolute. */
+export interface StackIdentity {
+  readonly project: string;
+  readonly stack: string;
+  readonly projectRoot: string;
+}
+
+/** Lays the stack out. Pure. */
+export function buildTopology(settings: Settings, { project, stack, projectRoot }: StackIdentity): Topology {
+  const named = (name: string) => `${settings.namePrefix}${name}`;
+  const address = (host: number) => addressIn(settings.subnet, host);
+  const node = (logical: string, index: number): NodeTopology => ({
+    logical,
+    name: named(logical),
+    address: address(HOST.primary + index),
+    volume: dataVolumeName(named(logical)),
+  });
+  const replicas = Array.from({ length: settings.replicas }, (_, i) => node(replicaName(i + 1), i + 1));
+  return deepFreeze({
+    project,
+    stack,
+    stackLabel: `${project}/${stack}`,
+    prefix: settings.namePrefix,
+    subnet: settings.subnet,
+    bindAddress: settings.bindAddress,
+    baseImage: settings.baseImage,
+    networks: { inner: named(NAMES.innerNetwork), front: named(NAMES.frontNetwork) },
+    haproxy: {
+      name: named(NAMES.haproxy),
+      address: address(HOST.haproxy),
+      configVolume: named(NAMES.haproxyConfig),
+      socketsVolume: named(NAMES.haproxySockets),
+      holdTimeoutMs: settings.holdTimeout,
+    },
+    monitor: {
+      name: named(NAMES.monitor),
+      address: address(HOST.monitor),
+      storeVolume: named(NAMES.monitorStore),
+      logFolder: resolve(projectRoot, 'logs', stack),
+    },
+    backend: settings.backend ? { name: named(NAMES.backend) } : undefined,
+    nodes: [node(NAMES.primary, 0), ...replicas],
+    ports: {
+      writePort: settings.writePort,
+      readPort: settings.readPort,
+      statsPort: settings.statsPort,
+      monitorPort: settings.monitorPort,
+      backendPort: settings.backend ? settings.backendPort : undefined,
+    },
+    database: { name: settings.databaseName, user: settings.databaseUser },
+    policy: policy(settings),
+  });
+}
+
+function policy(settings: Settings): Policy {
+  return {
+    hangTimeoutMs: settings.hangTimeout,
+    onNoReplica: settings.onNoReplica,
+    syncCount: 1,
+    maxLagBytes: settings.maxLag,
+    readFallback: settings.readFallback,
+    startGraceMs: settings.startGrace,
+  };
+}
+
+function deepFreeze<T extends object>(value: T): T {
+  for (const member of Object.values(value)) if (typeof member === 'object' && member !== null) deepFreeze(member);
+  return Object.freeze(value);
+}
