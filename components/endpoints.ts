@@ -1,7 +1,7 @@
 /** Where clients find the cluster: connection strings and addresses, on the host and inside the front network. Pure. */
 import { PORTS } from '../failover/config';
 import { NAMES } from './naming';
-import type { Topology } from './topology';
+import { LOG_FILE, type Topology } from './topology';
 
 /** Addresses for people, on the host; nothing in them is secret. Undefined where the stack has no backend. */
 export interface Endpoints {
@@ -23,7 +23,7 @@ export function endpoints(topology: Topology): Endpoints {
     apiDocsUrl: apiUrl && `${apiUrl}/docs`,
     monitorUrl: `http://${host}:${ports.monitorPort}`,
     statsUrl: `http://${host}:${ports.statsPort}/stats`,
-    logFile: `${monitor.logFolder}/failover.log`,
+    logFile: `${monitor.logFolder}/${LOG_FILE}`,
   };
 }
 

@@ -5,7 +5,7 @@ import * as pulumi from '@pulumi/pulumi';
 import { IDS, type MonitorConfig, PATHS, PORTS } from '../failover/config';
 import { containerDefaults, containerOptions, secretFile, volumeMount, volumeOptions } from './container';
 import { labels, NAMES } from './naming';
-import type { Topology } from './topology';
+import { LOG_FILE, type Topology } from './topology';
 
 const STOP_SECONDS = 10;
 
@@ -42,7 +42,11 @@ export class Monitor extends pulumi.ComponentResource {
       {
         create: CREATE_LOG_FOLDER,
         delete: DELETE_LOG_FOLDER,
-        environment: { LOG_FOLDER: monitor.logFolder, LOG_OWNER: String(IDS.monitor) },
+        environment: {
+          LOG_FOLDER: monitor.logFolder,
+          LOG_LINK: monitor.logLink ?? '',
+          LOG_OWNER: String(IDS.monitor),
+        },
       },
       { parent: this, deleteBeforeReplace: true },
     );
@@ -70,14 +74,25 @@ export class Monitor extends pulumi.ComponentResource {
   }
 }
 
-/** The monitor writes as its own user: root hands the folder over, anybody else opens it (sticky, like /tmp). */
-const CREATE_LOG_FOLDER = [
-  'mkdir -p "$LOG_FOLDER"',
-  'if [ "$(id -u)" = 0 ]; then chown "$LOG_OWNER" "$LOG_FOLDER"; else chmod 1777 "$LOG_FOLDER"; fi',
-].join(' && ');
+/**
+ * The monitor writes as its own user: root hands the folder over, anybody else opens it (sticky, like /tmp).
+ * A file of the person's own is never replaced by the link.
+ */
+const CREATE_LOG_FOLDER = `
+set -e
+mkdir -p "$LOG_FOLDER"
+if [ "$(id -u)" = 0 ]; then chown "$LOG_OWNER" "$LOG_FOLDER"; else chmod 1777 "$LOG_FOLDER"; fi
+if [ -n "$LOG_LINK" ] && { [ -L "$LOG_LINK" ] || [ ! -e "$LOG_LINK" ]; }; then
+  ln -sfn "$LOG_FOLDER/${LOG_FILE}" "$LOG_LINK"
+fi
+`.trim();
 
 /** Only the monitor's own files go; a folder that holds anything else stays. */
-const DELETE_LOG_FOLDER = 'rm -f "$LOG_FOLDER"/failover.log* && { rmdir "$LOG_FOLDER" 2>/dev/null || true; }';
+const DELETE_LOG_FOLDER = `
+if [ -L "$LOG_LINK" ]; then rm -f "$LOG_LINK"; fi
+rm -f "$LOG_FOLDER"/${LOG_FILE}*
+rmdir "$LOG_FOLDER" 2>/dev/null || true
+`.trim();
 
 function monitorConfig({ topology, ...args }: MonitorArgs): pulumi.Output<string> {
   return pulumi.secret(

@@ -11,6 +11,11 @@ import { dataVolumeName, NAMES, replicaName } from './naming';
 /** Host numbers on the inner network; a replica's is the primary's plus its index. Addresses never swap (SAFETY S14). */
 const HOST = { haproxy: 10, monitor: 11, primary: 20 } as const;
 
+/** The stack whose values are in the repository, for trying things out. */
+const TRIAL_STACK = 'dev';
+/** Name of the monitor's log inside its folder. */
+export const LOG_FILE = 'failover.log';
+
 /** A PostgreSQL node. `logical` is its name in Pulumi, `name` its container's. */
 export interface NodeTopology {
   readonly logical: string;
@@ -42,6 +47,8 @@ export interface Topology {
     readonly storeVolume: string;
     /** Host folder of failover.log, absolute. */
     readonly logFolder: string;
+    /** Link to failover.log in the project's folder, absolute; only the stack for trying out has one. */
+    readonly logLink: string | undefined;
   };
   /** Undefined when the stack runs no backend. */
   readonly backend: { readonly name: string } | undefined;
@@ -98,6 +105,7 @@ export function buildTopology(settings: Settings, { project, stack, projectRoot 
       address: address(HOST.monitor),
       storeVolume: named(NAMES.monitorStore),
       logFolder: resolve(projectRoot, 'logs', stack),
+      logLink: stack === TRIAL_STACK ? resolve(projectRoot, LOG_FILE) : undefined,
     },
     backend: settings.backend ? { name: named(NAMES.backend) } : undefined,
     nodes: [node(NAMES.primary, 0), ...replicas],

@@ -1,0 +1,132 @@
+import { describe, expect, it } from 'vitest';
+import { PostgresCluster } from '../../components/postgres-cluster';
+import { find, listing, type Registered, register, topologyOf } from './mocks';
+
+const cluster = (raw: Record<string, string> = {}, databasePassword?: string): Promise<Registered[]> =>
+  register(() => {
+    new PostgresCluster('cluster', { topology: topologyOf(raw), platform: 'linux/arm64', databasePassword });
+  });
+
+/** What there is with one primary, without replicas and without a backend. */
+const SMALLEST = [
+  'Command failover-monitor-log-folder',
+  'Command haproxy-apply-config',
+  'Command serving',
+  'Container failover-monitor',
+  'Container haproxy',
+  'Container postgres-primary',
+  'HaProxy haproxy',
+  'Image haproxy-image',
+  'Image monitor-image',
+  'Image postgres-image',
+  'Monitor failover-monitor',
+  'Network postgres-failover-front',
+  'Network postgres-failover-inner',
+  'PostgresCluster cluster',
+  'PostgresNode postgres-primary',
+  'RandomPassword cluster-key',
+  'Volume failover-monitor-store',
+  'Volume haproxy-config',
+  'Volume haproxy-sockets',
+  'Volume postgres-primary-data',
+];
+const replica = (i: number) => [
+  `Container postgres-replica-${i}`,
+  `PostgresNode postgres-replica-${i}`,
+  `Volume postgres-replica-${i}-data`,
+];
+const BACKEND = ['Backend backend', 'Container backend', 'Image backend-image', 'RandomPassword jwt-key'];
+
+describe('the cluster', () => {
+  it('has exactly these parts by default', async () => {
+    const expected = [...SMALLEST, ...replica(1), ...BACKEND, 'RandomPassword database-password'];
+    expect(listing(await cluster())).toEqual(expected.sort());
+  });
+
+  it('has no replica with replicas 0, no backend with backend false, and makes no password that was given', async () => {
+    expect(listing(await cluster({ replicas: '0', backend: 'false' }, '12345'))).toEqual(SMALLEST);
+  });
+
+  it('has eight replicas with replicas 8', async () => {
+    const expected = [...SMALLEST, ...[1, 2, 3, 4, 5, 6, 7, 8].flatMap(replica), ...BACKEND];
+    expect(listing(await cluster({ replicas: '8' }, '12345'))).toEqual(expected.sort());
+  });
+
+  it('leaves every input of a running node as it is, whatever can be tuned', async () => {
+    const before = await cluster({}, '12345');
+    const after = await cluster(
+      {
+        replicas: '3',
+        hangTimeout: '5s',
+        onNoReplica: 'block',
+        maxLag: '1GB',
+        readFallback: 'false',
+        startGrace: '1s',
+        holdTimeout: '5s',
+        writePort: '6434',
+        bindAddress: '0.0.0.0',
+        databaseName: 'other',
+        databaseUser: 'other',
+        backend: 'false',
+      },
+      'other',
+    );
+    for (const name of ['postgres-primary', 'postgres-replica-1']) {
+      expect(find(after, 'Container', name)).toEqual(find(before, 'Container', name));
+    }
+  });
+
+  it('builds its images for the given platform from the staged folders, side by side', async () => {
+    const resources = await cluster({ namePrefix: 'prg-', baseImage: 'debian:x' });
+    for (const image of ['postgres', 'haproxy', 'monitor', 'backend']) {
+      expect(find(resources, 'Image', `${image}-image`).inputs).toMatchObject({
+        imageName: `postgres-failover/${image}:prg-test`,
+        skipPush: true,
+        build: {
+          context: `build/images/${image}`,
+          args: { BASE_IMAGE: 'debian:x' },
+          builderVersion: 'BuilderV1',
+          platform: 'linux/arm64',
+        },
+      });
+    }
+  });
+
+  it('puts the fixed addresses on an own subnet and leaves the front one to Docker', async () => {
+    const resources = await cluster({ subnet: '10.214.0.0/16' });
+    expect(find(resources, 'Network', 'postgres-failover-inner').inputs).toEqual({
+      name: 'postgres-failover-inner',
+      labels: [
+        { label: 'postgres-failover.role', value: 'network' },
+        { label: 'postgres-failover.stack', value: 'postgres-failover/test' },
+      ],
+      ipamConfigs: [{ subnet: '10.214.0.0/16' }],
+    });
+    expect(find(resources, 'Network', 'postgres-failover-front').inputs).not.toHaveProperty('ipamConfigs');
+  });
+
+  it('waits at the end until it serves, again whenever a container is a new one', async () => {
+    const resources = await cluster({ replicas: '2', namePrefix: 'prg-' });
+    expect(find(resources, 'Command', 'serving').inputs).toEqual({
+      create: 'docker exec prg-failover-monitor wait-serving 180',
+      triggers: [
+        'failover-monitor-id',
+        'haproxy-id',
+        'postgres-primary-id',
+        'postgres-replica-1-id',
+        'postgres-replica-2-id',
+        'backend-id',
+      ],
+    });
+  });
+
+  it('keeps every password and key out of all inputs but the secret ones', async () => {
+    const resources = await cluster({}, 'pass-phrase-1');
+    for (const { name, inputs, secrets } of resources) {
+      const open = Object.entries(inputs).filter(([key]) => !secrets.includes(key));
+      expect(`${name} ${JSON.stringify(open)}`).not.toMatch(/pass-phrase-1|generated-/);
+    }
+    const holders = resources.filter((resource) => resource.secrets.length > 0).map((resource) => resource.name);
+    expect(holders).toEqual(['backend', 'failover-monitor', 'postgres-primary', 'postgres-replica-1']);
+  });
+});

@@ -1,0 +1,168 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { parse } from 'yaml';
+import { checkConfig, KEYS, type Key, problemList } from '../../components/config';
+
+const ROOT = join(__dirname, '..', '..');
+const keys: Record<string, Key<unknown>> = KEYS;
+
+function problemsOf(raw: Record<string, string>): readonly string[] {
+  return checkConfig(raw).problems;
+}
+
+describe('the config', () => {
+  it('has a value for every key when nothing is set', () => {
+    expect(checkConfig({})).toEqual({
+      problems: [],
+      settings: {
+        replicas: 1,
+        writePort: 5434,
+        readPort: 5435,
+        statsPort: 5000,
+        backendPort: 8000,
+        monitorPort: 8008,
+        bindAddress: '127.0.0.1',
+        subnet: '10.201.43.0/24',
+        namePrefix: '',
+        databaseName: 'app',
+        databaseUser: 'app',
+        databasePassword: '',
+        baseImage: 'debian:trixie-slim',
+        backend: true,
+        hangTimeout: 2000,
+        onNoReplica: 'continue',
+        maxLag: 16 * 1024 ** 2,
+        readFallback: true,
+        holdTimeout: 30_000,
+        startGrace: 10_000,
+      },
+    });
+  });
+
+  it('cannot be changed after the check', () => {
+    expect(Object.isFrozen(checkConfig({}).settings)).toBe(true);
+  });
+
+  it('has the same keys, types and defaults in Pulumi.yaml, each described and none marked secret', () => {
+    const project = parse(readFileSync(join(ROOT, 'Pulumi.yaml'), 'utf8'));
+    const schema: Record<string, Record<string, unknown>> = project.config;
+    expect(Object.keys(schema)).toEqual(Object.keys(keys));
+    for (const [name, key] of Object.entries(keys)) {
+      expect(schema[name]).toEqual({ type: key.type, default: key.default, description: expect.any(String) });
+    }
+  });
+
+  it("accepts the dev stack's file", () => {
+    const stack = parse(readFileSync(join(ROOT, 'Pulumi.dev.yaml'), 'utf8'));
+    const own = Object.entries<unknown>(stack.config).map(([key, value]) => [key.split(':')[1], String(value)]);
+    const { settings } = checkConfig(Object.fromEntries(own));
+    expect(settings).toMatchObject({ databaseUser: 'blink_user', databaseName: 'blink_db', databasePassword: '12345' });
+    expect(stack.encryptionsalt).toMatch(/^v1:[\w+/=]+:v1:[\w+/=]+:[\w+/=]+$/);
+  });
+});
+
+describe('a refused value', () => {
+  const LONG = 'x'.repeat(64);
+  it.each([
+    ['replicas', ['-1', '9', '1.5', 'two', '', ' 1', '1e0']],
+    ['writePort', ['0', '65536', '-5434', '5434/tcp', '']],
+    ['readPort', ['0', '65536']],
+    ['statsPort', ['0', '65536']],
+    ['backendPort', ['0', '65536']],
+    ['monitorPort', ['0', '65536']],
+    ['bindAddress', ['localhost', '256.0.0.1', '::1', '']],
+    ['subnet', ['10.201.43.0', '10.201.43.0/25', '10.0.0.0/8', '10.201.43.1/24', '8.8.8.0/24', '172.32.0.0/16', 'x']],
+    ['namePrefix', ['-a', 'A', 'a b', 'a/b', 'x'.repeat(31)]],
+    ['databaseName', ['', LONG, 'é'.repeat(32), 'a\nb', 'a\0', 'postgres', 'template0', 'template1']],
+    ['databaseUser', ['', LONG, 'pg_x', 'postgres', 'public', 'none', 'failover_monitor', 'a\tb']],
+    ['databasePassword', ['a\nb', 'a\0b', 'a\rb']],
+    ['baseImage', ['', 'debian trixie', '-x', 'x'.repeat(256)]],
+    ['backend', ['yes', '1', '']],
+    ['hangTimeout', ['2', '499ms', '61s', '2 s', '-2s', '2h', '2toString']],
+    ['onNoReplica', ['wait', '', 'Continue']],
+    ['maxLag', ['16', '16mb', '2TB', '-1MB', '16 MB']],
+    ['readFallback', ['on']],
+    ['holdTimeout', ['0s', '999ms', '11m']],
+    ['startGrace', ['-1s', '601s']],
+  ])('of %s is told with key, value and what is allowed', (name, values) => {
+    const key = keys[name];
+    for (const value of values) {
+      const shown = key?.hidden ? '(hidden)' : JSON.stringify(value);
+      expect(problemsOf({ [name]: value })).toEqual([`${name}: ${shown} is refused; must be ${key?.allowed}`]);
+    }
+  });
+
+  it('has a test for every key', () => {
+    expect(Object.keys(keys)).toHaveLength(20);
+  });
+
+  it('of the password is never shown', () => {
+    expect(problemsOf({ databasePassword: 'hunter2\n' }).join()).not.toContain('hunter2');
+  });
+
+  it('is told together with all others', () => {
+    const problems = problemsOf({ replicas: '9', writePort: '0', replica: '3', statsPort: '5435' });
+    expect(problems).toHaveLength(4);
+    expect(problemList('The config', problems).split('\n')).toHaveLength(5);
+  });
+});
+
+describe('an accepted value', () => {
+  it.each([
+    ['replicas', '0', 0],
+    ['replicas', '8', 8],
+    ['writePort', '65535', 65535],
+    ['bindAddress', '0.0.0.0', '0.0.0.0'],
+    ['subnet', '10.214.0.0/16', '10.214.0.0/16'],
+    ['subnet', '172.31.255.0/24', '172.31.255.0/24'],
+    ['namePrefix', 'prg-', 'prg-'],
+    ['databaseName', 'pg_shop', 'pg_shop'],
+    ['databaseName', 'x'.repeat(63), 'x'.repeat(63)],
+    ['databaseUser', 'Ünïcode user', 'Ünïcode user'],
+    ['databasePassword', ' p"a\'ss$ ', ' p"a\'ss$ '],
+    ['baseImage', 'registry.example:5000/debian@sha256:0a', 'registry.example:5000/debian@sha256:0a'],
+    ['backend', 'false', false],
+    ['hangTimeout', '500ms', 500],
+    ['holdTimeout', '10m', 600_000],
+    ['onNoReplica', 'block', 'block'],
+    ['maxLag', '0B', 0],
+    ['maxLag', '1TB', 1024 ** 4],
+    ['startGrace', '0s', 0],
+  ])('of %s %j becomes %j', (name, raw, value) => {
+    expect(checkConfig({ [name]: raw }).settings).toHaveProperty(name, value);
+  });
+});
+
+describe('an unknown key', () => {
+  it.each([
+    ['replica', 'replicas'],
+    ['WritePort', 'writePort'],
+    ['write_port', 'writePort'],
+    ['databasePasword', 'databasePassword'],
+    ['onNoReplicas', 'onNoReplica'],
+  ])('%s is refused with the nearest known one, %s', (name, near) => {
+    expect(problemsOf({ [name]: 'x' })).toEqual([
+      expect.stringContaining(`${name}: unknown key; did you mean ${near}?`),
+    ]);
+  });
+});
+
+describe('a key that every object has', () => {
+  it('is unknown too', () => {
+    expect(problemsOf({ toString: 'x' })).toEqual([expect.stringContaining('toString: unknown key;')]);
+  });
+});
+
+describe('ports', () => {
+  it('are refused when two services share one', () => {
+    expect(problemsOf({ readPort: '5434', statsPort: '5434' })).toEqual([
+      'writePort, readPort, statsPort: 5434 is refused; each must be a port of its own',
+    ]);
+  });
+
+  it("may be the backend's when no backend runs", () => {
+    expect(problemsOf({ statsPort: '8000' })).toHaveLength(1);
+    expect(problemsOf({ statsPort: '8000', backend: 'false' })).toEqual([]);
+  });
+});

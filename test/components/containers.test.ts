@@ -1,0 +1,236 @@
+import { execFileSync } from 'node:child_process';
+import { existsSync, mkdtempSync, readdirSync, readlinkSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { PostgresCluster } from '../../components/postgres-cluster';
+import { KeeperConfig, MonitorConfig } from '../../failover/config';
+import { find, GENERATED, type Registered, register, topologyOf } from './mocks';
+
+let resources: Registered[] = [];
+
+beforeAll(async () => {
+  const topology = topologyOf({ databaseName: 'blink_db', databaseUser: 'blink_user' });
+  resources = await register(() => {
+    new PostgresCluster('cluster', { topology, platform: 'linux/amd64', databasePassword: '12345' });
+  });
+});
+
+const labels = (role: string) => [
+  { label: 'postgres-failover.role', value: role },
+  { label: 'postgres-failover.stack', value: 'postgres-failover/test' },
+];
+const common = (role: string) => ({
+  init: true,
+  restart: 'unless-stopped',
+  capabilities: { drops: ['ALL'] },
+  securityOpts: ['no-new-privileges:true'],
+  labels: labels(role),
+  logDriver: 'json-file',
+  logOpts: { 'max-file': '3', 'max-size': '10m' },
+});
+const published = (internal: number, external: number) => ({
+  internal,
+  external,
+  ip: '127.0.0.1',
+  protocol: 'tcp',
+});
+const upload = (file: string, content: string) => ({ file, content, permissions: '0444' });
+
+/** The content of a container's only upload. */
+function uploaded(name: string): unknown {
+  const [file] = find(resources, 'Container', name).inputs.uploads as { content: string }[];
+  return JSON.parse(file?.content ?? '');
+}
+
+describe('a PostgreSQL node', () => {
+  it('has exactly these inputs', () => {
+    const { inputs, secrets } = find(resources, 'Container', 'postgres-replica-1');
+    expect(inputs).toEqual({
+      ...common('postgres'),
+      name: 'postgres-replica-1',
+      image: 'sha256:postgres-image',
+      user: '10000:10000',
+      networksAdvanced: [{ name: 'postgres-failover-inner', ipv4Address: '10.201.43.21' }],
+      mounts: [{ type: 'volume', source: 'postgres-replica-1-data', target: '/var/lib/postgresql' }],
+      uploads: [upload('/etc/postgres-failover/keeper.json', expect.any(String))],
+      shmSize: 256,
+      healthcheck: { tests: ['CMD', 'keeper-health'], interval: '2s', timeout: '5s', retries: 3 },
+      wait: true,
+      waitTimeout: 600,
+      stopTimeout: 60,
+      destroyGraceSeconds: 60,
+    });
+    expect(secrets).toEqual(['uploads']);
+  });
+
+  it('is told who it is and where the monitor is, and nothing else', () => {
+    expect(KeeperConfig.parse(uploaded('postgres-replica-1'))).toEqual({
+      node: 'postgres-replica-1',
+      monitor: { host: '10.201.43.11', port: 7400 },
+      clusterKey: GENERATED,
+    });
+  });
+
+  it('has a labelled data volume', () => {
+    expect(find(resources, 'Volume', 'postgres-replica-1-data').inputs).toEqual({
+      name: 'postgres-replica-1-data',
+      labels: labels('postgres-data'),
+    });
+  });
+});
+
+describe('the monitor', () => {
+  it('has exactly these inputs', () => {
+    const { inputs, secrets } = find(resources, 'Container', 'failover-monitor');
+    expect(inputs).toEqual({
+      ...common('monitor'),
+      name: 'failover-monitor',
+      image: 'sha256:monitor-image',
+      user: '10002:10010',
+      networksAdvanced: [{ name: 'postgres-failover-inner', ipv4Address: '10.201.43.11' }],
+      ports: [published(8008, 8008)],
+      mounts: [
+        { type: 'volume', source: 'failover-monitor-store', target: '/var/lib/postgres-failover' },
+        { type: 'bind', source: '/project/logs/test', target: '/var/log/postgres-failover' },
+        { type: 'volume', source: 'haproxy-sockets', target: '/run/haproxy' },
+      ],
+      uploads: [upload('/etc/postgres-failover/monitor.json', expect.any(String))],
+      stopTimeout: 10,
+      destroyGraceSeconds: 10,
+    });
+    expect(secrets).toEqual(['uploads']);
+  });
+
+  it('is told the nodes in order of preference, the policy and the passwords', () => {
+    expect(MonitorConfig.parse(uploaded('failover-monitor'))).toEqual({
+      stack: 'test',
+      listenAddress: '10.201.43.11',
+      haproxyAddress: '10.201.43.10',
+      subnet: '10.201.43.0/24',
+      nodes: [
+        { name: 'postgres-primary', address: '10.201.43.20' },
+        { name: 'postgres-replica-1', address: '10.201.43.21' },
+      ],
+      clusterKey: GENERATED,
+      databaseName: 'blink_db',
+      databaseUser: 'blink_user',
+      databasePassword: '12345',
+      postgresSettings: {},
+      policy: topologyOf().policy,
+    });
+  });
+});
+
+describe("the monitor's log folder", () => {
+  const root = mkdtempSync(join(tmpdir(), 'log-folder-'));
+  const folder = join(root, 'logs', 'dev');
+  const link = join(root, 'failover.log');
+  const run = (script: 'create' | 'delete') => {
+    const { inputs } = find(resources, 'Command', 'failover-monitor-log-folder');
+    const env = { PATH: process.env.PATH, LOG_FOLDER: folder, LOG_LINK: link, LOG_OWNER: '10002' };
+    execFileSync('/bin/sh', ['-c', String(inputs[script])], { env });
+  };
+  afterAll(() => rmSync(root, { recursive: true, force: true }));
+
+  it('comes before the container, open to its user, and linked', () => {
+    run('create');
+    run('create');
+    const { uid, mode } = statSync(folder);
+    expect(uid === 10002 || (mode & 0o1777) === 0o1777).toBe(true);
+    expect(readlinkSync(link)).toBe(join(folder, 'failover.log'));
+  });
+
+  it('goes with what the monitor wrote', () => {
+    for (const name of ['failover.log', 'failover.log.1']) writeFileSync(join(folder, name), 'x');
+    run('delete');
+    expect(readdirSync(root)).toEqual(['logs']);
+    expect(existsSync(folder)).toBe(false);
+  });
+
+  it("never touches a person's own files", () => {
+    writeFileSync(link, 'mine');
+    run('create');
+    writeFileSync(join(folder, 'notes'), 'mine');
+    run('delete');
+    expect(existsSync(link)).toBe(true);
+    expect(readdirSync(folder)).toEqual(['notes']);
+  });
+});
+
+describe('HAProxy', () => {
+  it('has exactly these inputs', () => {
+    const { inputs, secrets } = find(resources, 'Container', 'haproxy');
+    expect(inputs).toEqual({
+      ...common('haproxy'),
+      name: 'haproxy',
+      image: 'sha256:haproxy-image',
+      user: '10001:10010',
+      readOnly: true,
+      tmpfs: { '/tmp': 'rw,noexec,nosuid,nodev,size=16m' },
+      networksAdvanced: [
+        { name: 'postgres-failover-inner', ipv4Address: '10.201.43.10' },
+        { name: 'postgres-failover-front', aliases: ['haproxy'] },
+      ],
+      ports: [published(5000, 5000), published(5432, 5434), published(5433, 5435), published(8000, 8000)],
+      mounts: [
+        { type: 'volume', source: 'haproxy-config', target: '/etc/haproxy/run' },
+        { type: 'volume', source: 'haproxy-sockets', target: '/run/haproxy' },
+      ],
+      stopTimeout: 10,
+      destroyGraceSeconds: 10,
+    });
+    expect(secrets).toEqual([]);
+  });
+
+  it('publishes no API port without a backend, and on the configured address', async () => {
+    const topology = topologyOf({ backend: 'false', bindAddress: '0.0.0.0' });
+    const without = await register(() => {
+      new PostgresCluster('cluster', { topology, platform: 'linux/amd64' });
+    });
+    const ports = find(without, 'Container', 'haproxy').inputs.ports as { internal: number; ip: string }[];
+    expect(ports.map(({ internal, ip }) => [internal, ip])).toEqual([
+      [5000, '0.0.0.0'],
+      [5432, '0.0.0.0'],
+      [5433, '0.0.0.0'],
+    ]);
+    expect(find(without, 'Command', 'haproxy-apply-config').inputs.stdin).not.toContain('frontend api');
+  });
+
+  it('gets its config applied, again when the container is a new one', () => {
+    const { inputs } = find(resources, 'Command', 'haproxy-apply-config');
+    expect(inputs).toEqual({
+      create: 'docker exec -i haproxy apply-config',
+      update: 'docker exec -i haproxy apply-config',
+      stdin: expect.stringContaining('frontend write'),
+      triggers: ['haproxy-id'],
+    });
+  });
+
+  it('has two labelled volumes', () => {
+    for (const name of ['haproxy-config', 'haproxy-sockets']) {
+      expect(find(resources, 'Volume', name).inputs).toEqual({ name, labels: labels('haproxy') });
+    }
+  });
+});
+
+describe('the backend', () => {
+  it('has exactly these inputs', () => {
+    const { inputs, secrets } = find(resources, 'Container', 'backend');
+    expect(inputs).toEqual({
+      ...common('backend'),
+      name: 'backend',
+      image: 'sha256:backend-image',
+      user: '10003:10003',
+      networksAdvanced: [{ name: 'postgres-failover-front', aliases: ['backend'] }],
+      uploads: [
+        upload('/etc/backend/secrets/haproxy_read_url', 'postgresql://blink_user:12345@haproxy:5433/blink_db'),
+        upload('/etc/backend/secrets/haproxy_url', 'postgresql://blink_user:12345@haproxy:5432/blink_db'),
+        upload('/etc/backend/secrets/secret_key', GENERATED),
+      ],
+      stopTimeout: 15,
+      destroyGraceSeconds: 15,
+    });
+    expect(secrets).toEqual(['uploads']);
+  });
+});

@@ -1,0 +1,96 @@
+import { describe, expect, it } from 'vitest';
+import { type EngineState, nameProblems, portProblems, subnetProblems } from '../../components/preflight';
+import { topologyOf } from './mocks';
+
+const EMPTY: EngineState = { containers: [], volumes: [], networks: [] };
+const OWN = { 'postgres-failover.stack': 'postgres-failover/test' };
+const OTHER = { 'postgres-failover.stack': 'postgres-failover/other' };
+const free = async () => undefined;
+
+const container = (name: string, labels: Record<string, string>, address = '', port = 0) => ({
+  name,
+  labels,
+  published: port ? [{ address, port }] : [],
+});
+
+describe('before a deployment, a name', () => {
+  it("that is the stack's own is no problem", () => {
+    const state = {
+      containers: [container('postgres-primary', OWN)],
+      volumes: [{ name: 'postgres-primary-data', labels: OWN }],
+      networks: [{ name: 'postgres-failover-inner', labels: OWN, subnets: ['10.201.43.0/24'] }],
+    };
+    expect(nameProblems(topologyOf(), state)).toEqual([]);
+    expect(subnetProblems(topologyOf(), state)).toEqual([]);
+  });
+
+  it("that is another's is named, for containers, volumes and networks at once", () => {
+    const state = {
+      containers: [container('postgres-primary', OTHER), container('unrelated', {})],
+      volumes: [{ name: 'haproxy-sockets', labels: {} }],
+      networks: [{ name: 'postgres-failover-front', labels: {}, subnets: [] }],
+    };
+    expect(nameProblems(topologyOf(), state)).toEqual([
+      'container postgres-primary: the name is taken by stack postgres-failover/other; remove or rename it, or set namePrefix',
+      'volume haproxy-sockets: the name is taken by something that is not of this stack; remove or rename it, or set namePrefix',
+      'network postgres-failover-front: the name is taken by something that is not of this stack; remove or rename it, or set namePrefix',
+    ]);
+  });
+
+  it('of an older compose stack is named as such, with the command that takes it down', () => {
+    const labels = {
+      'com.docker.compose.project': 'blink',
+      'com.docker.compose.project.config_files': '/srv/blink/docker-compose.simple-failover.yml',
+    };
+    expect(nameProblems(topologyOf(), { ...EMPTY, containers: [container('haproxy', labels)] })).toEqual([
+      'container haproxy: the name is taken by the Docker Compose project blink; ' +
+        'take it down (docker-compose -f /srv/blink/docker-compose.simple-failover.yml down) or set namePrefix',
+    ]);
+  });
+
+  it('of a backend matters only when there is one', () => {
+    const state = { ...EMPTY, containers: [container('backend', {})] };
+    expect(nameProblems(topologyOf(), state)).toHaveLength(1);
+    expect(nameProblems(topologyOf({ backend: 'false' }), state)).toEqual([]);
+  });
+});
+
+describe('before a deployment, a port', () => {
+  it("that this stack's own container publishes is no problem", async () => {
+    const state = { ...EMPTY, containers: [container('haproxy', OWN, '127.0.0.1', 5434)] };
+    const probe = async (port: number) => (port === 5434 ? ('taken' as const) : undefined);
+    expect(await portProblems(topologyOf(), state, probe)).toEqual([]);
+  });
+
+  it('that another container or process holds is named with its key', async () => {
+    const state = { ...EMPTY, containers: [container('web', {}, '0.0.0.0', 8000)] };
+    const probe = async (port: number) => (port === 5435 ? ('taken' as const) : undefined);
+    expect(await portProblems(topologyOf(), state, probe)).toEqual([
+      'readPort: port 5435 is in use by a process on this machine; free it or choose another (pulumi config set readPort …)',
+      'backendPort: port 8000 is in use by container web; free it or choose another (pulumi config set backendPort …)',
+    ]);
+  });
+
+  it('on another address is no problem', async () => {
+    const state = { ...EMPTY, containers: [container('web', {}, '192.168.1.5', 8000)] };
+    expect(await portProblems(topologyOf(), state, free)).toEqual([]);
+  });
+
+  it('on an address that this machine does not have is told once', async () => {
+    expect(await portProblems(topologyOf({ bindAddress: '10.9.9.9' }), EMPTY, async () => 'address')).toEqual([
+      'bindAddress: 10.9.9.9 is no address of this machine; use one that it has',
+    ]);
+  });
+});
+
+describe('before a deployment, a subnet', () => {
+  it("that overlaps another's network is named", () => {
+    const networks = [
+      { name: 'vpn', labels: {}, subnets: ['10.0.0.0/8'] },
+      { name: 'bridge', labels: {}, subnets: ['172.17.0.0/16', 'fd00::/64'] },
+    ];
+    expect(subnetProblems(topologyOf(), { ...EMPTY, networks })).toEqual([
+      'subnet: 10.201.43.0/24 overlaps Docker network vpn (10.0.0.0/8); choose another private network of size /16 to /24',
+    ]);
+  });
+});

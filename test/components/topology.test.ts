@@ -1,0 +1,93 @@
+import { describe, expect, it } from 'vitest';
+import { connectionUrls, endpoints } from '../../components/endpoints';
+import { topologyOf } from './mocks';
+
+describe('the topology', () => {
+  it('gives every container on the inner network a fixed address', () => {
+    const topology = topologyOf({ replicas: '8', subnet: '10.214.0.0/16' });
+    expect(topology.haproxy.address).toBe('10.214.0.10');
+    expect(topology.monitor.address).toBe('10.214.0.11');
+    expect(topology.nodes.map((node) => [node.name, node.address])).toEqual([
+      ['postgres-primary', '10.214.0.20'],
+      ...Array.from({ length: 8 }, (_, i) => [`postgres-replica-${i + 1}`, `10.214.0.${21 + i}`]),
+    ]);
+  });
+
+  it('keeps addresses when replicas come and go', () => {
+    expect(topologyOf({ replicas: '3' }).nodes.slice(0, 2)).toEqual(topologyOf({ replicas: '1' }).nodes);
+  });
+
+  it('puts the prefix before every name but not before logical names', () => {
+    const topology = topologyOf({ namePrefix: 'prg-' });
+    const { networks, haproxy, monitor, backend, nodes } = topology;
+    expect([
+      ...Object.values(networks),
+      haproxy.name,
+      haproxy.configVolume,
+      haproxy.socketsVolume,
+      monitor.name,
+      monitor.storeVolume,
+      backend?.name,
+      ...nodes.flatMap((node) => [node.name, node.volume]),
+    ]).toEqual([
+      'prg-postgres-failover-inner',
+      'prg-postgres-failover-front',
+      'prg-haproxy',
+      'prg-haproxy-config',
+      'prg-haproxy-sockets',
+      'prg-failover-monitor',
+      'prg-failover-monitor-store',
+      'prg-backend',
+      'prg-postgres-primary',
+      'prg-postgres-primary-data',
+      'prg-postgres-replica-1',
+      'prg-postgres-replica-1-data',
+    ]);
+    expect(nodes.map((node) => node.logical)).toEqual(['postgres-primary', 'postgres-replica-1']);
+  });
+
+  it('is frozen all the way down', () => {
+    const topology = topologyOf();
+    expect(Object.isFrozen(topology)).toBe(true);
+    expect(Object.isFrozen(topology.nodes[0])).toBe(true);
+    expect(Object.isFrozen(topology.policy)).toBe(true);
+  });
+
+  it('hands the policy over in milliseconds and bytes', () => {
+    expect(topologyOf({ hangTimeout: '500ms', maxLag: '1GB', onNoReplica: 'block', startGrace: '1m' }).policy).toEqual({
+      hangTimeoutMs: 500,
+      onNoReplica: 'block',
+      syncCount: 1,
+      maxLagBytes: 1024 ** 3,
+      readFallback: true,
+      startGraceMs: 60_000,
+    });
+  });
+});
+
+describe('the addresses for people', () => {
+  it('are on localhost', () => {
+    expect(endpoints(topologyOf({ databaseUser: 'blink_user', databaseName: 'blink_db' }))).toEqual({
+      psql: 'psql -h localhost -p 5434 -U blink_user -d blink_db',
+      apiUrl: 'http://localhost:8000',
+      apiDocsUrl: 'http://localhost:8000/docs',
+      monitorUrl: 'http://localhost:8008',
+      statsUrl: 'http://localhost:5000/stats',
+      logFile: '/project/logs/test/failover.log',
+    });
+  });
+
+  it('name the address that the ports are bound to, and no API without a backend', () => {
+    const addresses = endpoints(topologyOf({ bindAddress: '192.168.1.5', backend: 'false', databaseUser: "o'b" }));
+    expect(addresses.monitorUrl).toBe('http://192.168.1.5:8008');
+    expect(addresses.psql).toBe("psql -h 192.168.1.5 -p 5434 -U 'o'\\''b' -d app");
+    expect(addresses.apiUrl).toBeUndefined();
+    expect(addresses.apiDocsUrl).toBeUndefined();
+  });
+
+  it('escape what a connection string could misread', () => {
+    expect(connectionUrls(topologyOf({ databaseUser: 'a@b' }), 'p:/?#%').write).toBe(
+      'postgresql://a%40b:p%3A%2F%3F%23%25@localhost:5434/app',
+    );
+  });
+});
