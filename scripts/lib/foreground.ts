@@ -5,6 +5,13 @@ import { constants } from 'node:os';
 /** Two interrupts closer than this are one: a process group and a parent may both pass the same one on, ms. */
 const SAME_INTERRUPT_MS = 1_000;
 
+let running = 0;
+
+/** True while a program has the terminal: signals are its business then. */
+export function inForeground(): boolean {
+  return running > 0;
+}
+
 export interface ForegroundOptions {
   cwd: string;
   env: NodeJS.ProcessEnv;
@@ -30,9 +37,11 @@ export function runForeground(command: string, args: readonly string[], options:
   process.on('SIGINT', interrupt);
   process.on('SIGTERM', terminate);
   process.on('SIGHUP', terminate);
+  running++;
   return new Promise((resolve, reject) => {
     child.on('error', (error) => reject(new Error(`${command} cannot be run: ${error.message}`)));
     child.on('exit', (code, signal) => {
+      running--;
       process.off('SIGINT', interrupt);
       process.off('SIGTERM', terminate);
       process.off('SIGHUP', terminate);

@@ -21,10 +21,15 @@ export function passphraseFile(info: StackInfo, env: NodeJS.ProcessEnv = process
 }
 
 /**
- * The passphrase of a stack: the person's own environment, else `dev` for the dev stack, else a file that is made once.
+ * The passphrase of a stack: the person's own environment, else `dev` for the dev stack, else a file that is made once
+ * (with `create`; without it nothing is made, so that a mistyped name leaves no trace).
  * @throws Error when the stack has a passphrase already but neither the environment nor the file gives it.
  */
-export function passphraseFor(info: StackInfo, env: NodeJS.ProcessEnv = process.env): Passphrase {
+export function passphraseFor(
+  info: StackInfo,
+  options: { create: boolean },
+  env: NodeJS.ProcessEnv = process.env,
+): Passphrase {
   if (env.PULUMI_CONFIG_PASSPHRASE !== undefined || env.PULUMI_CONFIG_PASSPHRASE_FILE !== undefined)
     return { env: {}, notice: null };
   if (info.stack === DEFAULT_STACK) return { env: { PULUMI_CONFIG_PASSPHRASE: DEV_PASSPHRASE }, notice: null };
@@ -36,6 +41,7 @@ export function passphraseFor(info: StackInfo, env: NodeJS.ProcessEnv = process.
       `stack "${info.stack}" was made with a passphrase that is not at hand: ${file} does not exist. ` +
         'Put it there (mode 0600) or set PULUMI_CONFIG_PASSPHRASE.',
     );
+  if (!options.create) return { env: {}, notice: null };
   mkdirSync(configFolder(env), { recursive: true, mode: 0o700 });
   writeFileSync(file, `${randomBytes(24).toString('base64url')}\n`, { mode: 0o600, flag: 'wx' });
   return {

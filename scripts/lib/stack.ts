@@ -1,6 +1,6 @@
 /** What a stack's config files say, read without Pulumi: names, ports and the base image, for commands and messages. */
 import { existsSync, readFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { parse } from 'yaml';
 import { z } from 'zod';
 import { PATHS } from './paths';
@@ -71,11 +71,17 @@ export function stackLabel(info: Pick<StackInfo, 'project' | 'stack'>): string {
   return `postgres-failover.stack=${info.project}/${info.stack}`;
 }
 
-/** Folder of the project file's local backend, or undefined when the backend is elsewhere. */
-export function localStateFolder(info: StackInfo, folder: string = PATHS.root): string | undefined {
-  const path = /^file:\/\/(.*)$/.exec(info.backendUrl ?? '')?.[1];
-  if (path === undefined) return undefined;
-  return path.startsWith('/') ? path : join(folder, path);
+/**
+ * Folder of a local backend, or undefined when the state is kept elsewhere. As for Pulumi itself, the environment comes
+ * before the project file.
+ */
+export function localStateFolder(
+  info: StackInfo,
+  folder: string = PATHS.root,
+  env: NodeJS.ProcessEnv = process.env,
+): string | undefined {
+  const path = /^file:\/\/(.*)$/.exec(env.PULUMI_BACKEND_URL ?? info.backendUrl ?? '')?.[1];
+  return path === undefined ? undefined : resolve(folder, path);
 }
 
 /** File that holds the stack's state in a local backend. */

@@ -36,7 +36,7 @@ const IMAGES: readonly ImageSource[] = [
   { image: 'postgres', bundle: { entry: 'failover/keeper/main.ts', as: 'keeper.mjs' } },
   { image: 'haproxy' },
   { image: 'monitor', bundle: { entry: 'failover/monitor/main.ts', as: 'monitor.mjs' } },
-  { image: 'backend', copy: ['backend/app', 'backend/pyproject.toml', 'backend/requirements.txt'] },
+  { image: 'backend', copy: ['backend/app', 'backend/pyproject.toml', 'backend/requirements.lock'] },
 ];
 
 /** Left by tools beside the sources; never part of an image. */

@@ -2,7 +2,7 @@
  * Runs named steps side by side where their needs allow it and shows one line a step. On a terminal the running steps
  * are shown live with their newest line of output; elsewhere (CI) a long step says once a while that it is still at it.
  */
-import { isLive, paint, say, seconds } from './terminal';
+import { isLive, paint, seconds } from './terminal';
 
 /** Where nothing can be redrawn a running step is named this often, ms. */
 const STILL_EVERY_MS = 30_000;
@@ -112,19 +112,19 @@ function checkNeeds(steps: readonly Step[]): void {
 }
 
 /** The view for this terminal. `quiet` hides steps that had nothing to do. */
-export function stepView(options: { quiet?: boolean } = {}): StepView {
+export function stepView(options: { quiet?: boolean; stream?: NodeJS.WriteStream } = {}): StepView {
+  const stream = options.stream ?? process.stdout;
+  const live = isLive(stream);
   const running = new Map<string, { begin: number; line: string; saidMs: number }>();
   let drawn = 0;
-  const live = isLive();
   const erase = () => {
-    if (drawn > 0) process.stdout.write(`\x1b[${drawn}A\x1b[0J`);
+    if (drawn > 0) stream.write(`\x1b[${drawn}A\x1b[0J`);
     drawn = 0;
   };
   const draw = () => {
-    const width = process.stdout.columns ?? 80;
     for (const [name, { begin, line }] of running) {
-      const text = `  … ${name} (${seconds(performance.now() - begin)}) ${line}`;
-      process.stdout.write(`${paint('dim', text.slice(0, width - 1))}\n`);
+      const text = `  … ${label(name, performance.now() - begin)} ${line}`;
+      stream.write(`${paint('dim', text.slice(0, stream.columns - 1))}\n`);
       drawn++;
     }
   };
@@ -133,20 +133,19 @@ export function stepView(options: { quiet?: boolean } = {}): StepView {
       const nowMs = performance.now();
       if (nowMs - step.saidMs < STILL_EVERY_MS) continue;
       step.saidMs = nowMs;
-      say(`  … ${name} (${seconds(nowMs - step.begin)}) ${step.line}`.trimEnd());
+      stream.write(`${`  … ${label(name, nowMs - step.begin)} ${step.line}`.trimEnd()}\n`);
     }
   };
-  const timer = setInterval(() => {
-    if (!live) return still();
+  const redraw = () => {
     erase();
     draw();
-  }, REDRAW_EVERY_MS);
+  };
+  const timer = setInterval(live ? redraw : still, REDRAW_EVERY_MS);
   const print = (text: string) => {
-    if (live) erase();
-    say(text);
+    erase();
+    stream.write(`${text}\n`);
     if (live) draw();
   };
-  const label = (name: string, ms: number, detail?: string) => `${name} (${seconds(ms)})${detail ? `: ${detail}` : ''}`;
   return {
     started: (name) => running.set(name, { begin: performance.now(), line: '', saidMs: performance.now() }),
     progress: (name, line) => {
@@ -155,7 +154,8 @@ export function stepView(options: { quiet?: boolean } = {}): StepView {
     },
     finished: ({ name, ms, outcome, detail }) => {
       running.delete(name);
-      if (outcome === 'done' || !options.quiet) print(`  ${paint('green', '✓')} ${label(name, ms, detail)}`);
+      if (outcome === 'done' || !options.quiet)
+        print(`  ${paint('green', '✓')} ${label(name, ms)}${detail ? `: ${detail}` : ''}`);
     },
     failed: (name, ms, error) => {
       running.delete(name);
@@ -163,7 +163,11 @@ export function stepView(options: { quiet?: boolean } = {}): StepView {
     },
     close: () => {
       clearInterval(timer);
-      if (live) erase();
+      erase();
     },
   };
+}
+
+function label(name: string, ms: number): string {
+  return `${name} (${seconds(ms)})`;
 }

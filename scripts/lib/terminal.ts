@@ -3,9 +3,9 @@ import { styleText } from 'node:util';
 
 type Style = 'bold' | 'dim' | 'red' | 'green' | 'yellow' | 'cyan';
 
-/** True when stdout is a terminal that may be redrawn. */
-export function isLive(env: NodeJS.ProcessEnv = process.env): boolean {
-  return process.stdout.isTTY === true && !env.CI && env.TERM !== 'dumb';
+/** True when a stream is a terminal that may be redrawn. */
+export function isLive(stream: NodeJS.WriteStream, env: NodeJS.ProcessEnv = process.env): boolean {
+  return stream.isTTY === true && !env.CI && env.TERM !== 'dumb';
 }
 
 function colours(env: NodeJS.ProcessEnv = process.env): boolean {

@@ -1,0 +1,76 @@
+/**
+ * `npm run destroy [-- --stack NAME] [--volumes]`: takes the stack down and removes the images that were built for it.
+ * The data stays unless `--volumes` is given; what stays is named. Nothing that does not carry the stack's label or
+ * tag is touched.
+ */
+import { existsSync, lstatSync, rmSync } from 'node:fs';
+import { join, relative } from 'node:path';
+import { IMAGES, imageTag } from '../components/naming';
+import { splitStack } from './lib/arguments';
+import { BASE_LABEL } from './lib/base-image';
+import { runCommand } from './lib/command';
+import { hasImage, imageLabel, imageTags, removeImage, removeVolume, volumesOf } from './lib/docker';
+import { lockHint } from './lib/locks';
+import { PATHS } from './lib/paths';
+import { runPulumi } from './lib/run-pulumi';
+import { logFolder, setUp } from './lib/setup';
+import { DEFAULT_STACK, type StackInfo, stackLabel } from './lib/stack';
+import { paint, say } from './lib/terminal';
+
+async function main(args: string[]): Promise<number> {
+  const { stack, rest } = splitStack(args);
+  const withVolumes = rest.includes('--volumes');
+  const ready = await setUp(stack, 'destroy');
+  const locked = lockHint(ready.info);
+  if (locked) throw new Error(locked);
+  const volumes = await volumesOf(stackLabel(ready.info));
+  if (withVolumes && volumes.length > 0)
+    say(paint('yellow', `With the stack its data goes, for good: ${volumes.join(', ')}`));
+  const options = rest.filter((arg) => arg !== '--volumes');
+  const code = await runPulumi(ready, ['destroy', '--stack', stack, '--yes', '--skip-preview', ...options]);
+  if (code !== 0) return code;
+  await removeImages(ready.info);
+  if (withVolumes) await removeData(ready.info);
+  else await nameWhatStays(ready.info);
+  return 0;
+}
+
+async function removeImages(info: StackInfo): Promise<void> {
+  const prefix = info.value('namePrefix', '');
+  for (const image of IMAGES) {
+    const tag = imageTag(image, prefix, info.stack);
+    if (await hasImage(tag)) await removeImage(tag);
+  }
+}
+
+/** The volumes, the log and, when set-up made it and no other stack uses it, the base image. */
+async function removeData(info: StackInfo): Promise<void> {
+  const removed = await volumesOf(stackLabel(info));
+  for (const volume of removed) await removeVolume(volume);
+  const logs = logFolder(info.stack);
+  if (existsSync(logs)) {
+    rmSync(logs, { recursive: true });
+    removed.push(relative(PATHS.root, logs));
+  }
+  const link = join(PATHS.root, 'failover.log');
+  if (info.stack === DEFAULT_STACK && lstatSync(link, { throwIfNoEntry: false })?.isSymbolicLink()) rmSync(link);
+  const base = info.value('baseImage', 'debian:trixie-slim');
+  const inUse = (await imageTags('postgres-failover/*')).length > 0;
+  if (!inUse && (await imageLabel(base, BASE_LABEL)) !== '') {
+    await removeImage(base);
+    removed.push(base);
+  }
+  say(removed.length > 0 ? `Removed: ${removed.join(', ')}` : 'Nothing was left to remove.');
+}
+
+async function nameWhatStays(info: StackInfo): Promise<void> {
+  const volumes = await volumesOf(stackLabel(info));
+  const logs = existsSync(logFolder(info.stack)) ? [relative(PATHS.root, logFolder(info.stack))] : [];
+  if (volumes.length + logs.length === 0) return;
+  const option = info.stack === DEFAULT_STACK ? '' : ` --stack ${info.stack}`;
+  if (volumes.length > 0) say(`The data stays: ${volumes.join(', ')}`);
+  if (logs.length > 0) say(`The log stays: ${logs.join(', ')}`);
+  say(`\`npm run up\` finds it again; to remove it: npm run destroy --${option} --volumes`);
+}
+
+void runCommand(main);

@@ -1,0 +1,30 @@
+/** The frame of every command: one place where errors become words and exit codes. */
+import { endAll } from './exec';
+import { inForeground } from './foreground';
+import { StepFailed } from './steps';
+import { paint } from './terminal';
+
+/** Exit code of a command that was interrupted: 128 + SIGINT. */
+const INTERRUPTED = 130;
+
+/**
+ * Runs a command's main function and ends the process with its exit code. Programs that set-up started in the
+ * background are ended with it.
+ */
+export async function runCommand(main: (args: string[]) => Promise<number>): Promise<void> {
+  const interrupted = () => {
+    if (inForeground()) return;
+    endAll();
+    process.exit(INTERRUPTED);
+  };
+  process.on('SIGINT', interrupted);
+  process.on('SIGTERM', interrupted);
+  try {
+    process.exitCode = await main(process.argv.slice(2));
+  } catch (error) {
+    // A failed step has shown its own words.
+    if (!(error instanceof StepFailed))
+      process.stderr.write(`${paint('red', error instanceof Error ? error.message : String(error))}\n`);
+    process.exitCode = 1;
+  }
+}

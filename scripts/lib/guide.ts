@@ -1,0 +1,46 @@
+/** What a person wants to know after `up`: where things are, and what to try next. */
+import { NAMES } from '../../components/naming';
+import { DEFAULT_STACK, type StackInfo } from './stack';
+import { aligned, paint } from './terminal';
+
+const EVERY_INTERFACE = '0.0.0.0';
+
+/** Where the parts of a stack are, as aligned lines, with a first failover to try. */
+export function whereThingsAre(info: StackInfo): string {
+  const value = info.value;
+  const bind = value('bindAddress', '127.0.0.1');
+  const host = bind === '127.0.0.1' || bind === EVERY_INTERFACE ? 'localhost' : bind;
+  const prefix = value('namePrefix', '');
+  const [user, database] = [value('databaseUser', 'app'), value('databaseName', 'app')];
+  const psql = (port: string) => `psql -h ${host} -p ${port} -U ${user} -d ${database}`;
+  const dev = info.stack === DEFAULT_STACK;
+  const option = dev ? '' : ` --stack ${info.stack}`;
+  const rows: [string, string][] = [
+    ['read and write', psql(value('writePort', '5434'))],
+    ['read only', psql(value('readPort', '5435'))],
+    ['password', passwordLine(info, option)],
+  ];
+  const api = `http://${host}:${value('backendPort', '8000')}`;
+  if (value('backend', 'true') === 'true') rows.push(['API', `${api}  (docs: ${api}/docs)`]);
+  rows.push(
+    ['statistics', `http://${host}:${value('statsPort', '5000')}/stats`],
+    ['status page', `http://${host}:${value('monitorPort', '8008')}`],
+    ['log', dev ? 'tail -f failover.log' : `tail -f logs/${info.stack}/failover.log`],
+  );
+  const primary = `${prefix}${NAMES.primary}`;
+  const insert = `INSERT INTO users (username, email) VALUES ('test_user', 'test@example.com')`;
+  const tries: [string, string][] = [
+    ['stop the primary', `docker stop ${primary}`],
+    ['write all the same', `${psql(value('writePort', '5434'))} -c "${insert}"`],
+    ['bring it back', `docker start ${primary}`],
+    ['more replicas', `npm run pulumi -- config set replicas 3${option} && npm run up${dev ? '' : ` --${option}`}`],
+    ['tear all down', `npm run destroy${dev ? '' : ` --${option}`}`],
+  ];
+  return ['', paint('bold', 'It serves.'), aligned(rows), '', paint('bold', 'Try next'), aligned(tries), ''].join('\n');
+}
+
+function passwordLine(info: StackInfo, option: string): string {
+  const given = info.value('databasePassword', '');
+  if (info.stack === DEFAULT_STACK && given !== '') return `${given}  (the dev stack's, public by design)`;
+  return `npm run pulumi -- stack output --show-secrets${option}`;
+}

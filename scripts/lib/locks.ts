@@ -1,0 +1,52 @@
+/** What a Pulumi that was killed leaves behind, said before or after it gets in the way. */
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { hostname } from 'node:os';
+import { join } from 'node:path';
+import { z } from 'zod';
+import { DEFAULT_STACK, localStateFolder, lockFolder, type StackInfo } from './stack';
+
+/** A lock as Pulumi's local backend writes it. */
+const Lock = z.object({ pid: z.number(), username: z.string(), hostname: z.string() });
+
+/**
+ * Explains a lock on the stack, or returns null when there is none: held by a running Pulumi (wait), or left over by a
+ * killed one (how to remove it). Only the local backend's locks can be seen.
+ */
+export function lockHint(info: StackInfo, folder?: string): string | null {
+  const state = localStateFolder(info, folder);
+  const locks = state ? lockFolder(info, state) : undefined;
+  if (!locks || !existsSync(locks)) return null;
+  for (const name of readdirSync(locks).filter((entry) => entry.endsWith('.json'))) {
+    const lock = readLock(join(locks, name));
+    if (!lock) continue;
+    const option = info.stack === DEFAULT_STACK ? '' : ` --stack ${info.stack}`;
+    if (lock.hostname !== hostname())
+      return `Stack ${info.stack} is locked by process ${lock.pid} of ${lock.username} on ${lock.hostname}. If nothing runs there: npm run pulumi -- cancel --yes${option}`;
+    if (isRunning(lock.pid))
+      return `Stack ${info.stack} is being changed by another Pulumi (process ${lock.pid}). Wait until it has ended.`;
+    return [
+      `Stack ${info.stack} is still locked by a Pulumi that was killed (process ${lock.pid}). Unlock it:`,
+      `  npm run pulumi -- cancel --yes${option}`,
+      'and, if a resource was being created just then:',
+      `  npm run pulumi -- refresh --yes --clear-pending-creates${option}`,
+    ].join('\n');
+  }
+  return null;
+}
+
+function readLock(file: string): z.infer<typeof Lock> | null {
+  try {
+    return Lock.parse(JSON.parse(readFileSync(file, 'utf8')));
+  } catch {
+    return null; // Gone just now, or of a form that we do not know: Pulumi will say what it thinks of it.
+  }
+}
+
+function isRunning(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return error instanceof Error && 'code' in error && error.code === 'EPERM';
+  }
+}

@@ -1,0 +1,186 @@
+/**
+ * Which Pulumi runs: the vendor's CLI wherever it and its plugins can be had, else the offline kit (DESIGN §5). What
+ * is at hand already is found without asking the network.
+ */
+import { accessSync, constants, existsSync, mkdirSync, statSync, writeFileSync } from 'node:fs';
+import { homedir } from 'node:os';
+import { delimiter, dirname, join } from 'node:path';
+import { dependencies } from '../../package.json';
+import { buildCli } from '../offline/cli/build-cli';
+import { installKit } from '../offline/install';
+import { CLI_DIR, CLI_VERSION, HOME_DIR } from '../offline/paths';
+import { run } from './exec';
+import { cacheFolder, PATHS } from './paths';
+import type { StepContext, StepResult } from './steps';
+
+/** Where the vendor's CLI and plugins are downloaded from; asked only whether it answers. */
+const VENDOR_DOWNLOADS = 'https://get.pulumi.com/';
+const PROBE_MS = 3_000;
+/** A machine that could not reach the downloads is not asked again for this long, ms. */
+const PROBE_KEPT_MS = 6 * 3_600_000;
+const VERSION_MS = 10_000;
+const DOWNLOAD_MS = 300_000;
+/** Plugins that the program needs, by their npm packages. */
+const PLUGINS = ['docker', 'command', 'random'] as const;
+/** `kit` or `vendor`: a person's or a test's explicit choice. */
+const CHOICE = 'POSTGRES_FAILOVER_PULUMI';
+
+/** A Pulumi CLI that is ready to run. */
+export interface PulumiCli {
+  kind: 'vendor' | 'kit';
+  /** Absolute path of the executable. */
+  command: string;
+  /** One line for people: what is run. */
+  description: string;
+  /** What its environment needs beside the person's own. */
+  env: Record<string, string>;
+}
+
+/**
+ * Finds a CLI or provides one: what is at hand first, then the vendor's download, then the kit's build.
+ * @throws Error when none can be had, with the build's last lines.
+ */
+export async function provideCli(context: StepContext): Promise<{ cli: PulumiCli; result: StepResult }> {
+  const choice = process.env[CHOICE];
+  if (choice !== undefined && choice !== 'kit' && choice !== 'vendor')
+    throw new Error(`${CHOICE}="${choice}": must be kit or vendor`);
+  const vendor = choice === 'kit' ? null : await vendorAtHand();
+  if (vendor) return { cli: vendor, result: { outcome: 'skipped', detail: vendor.description } };
+  const kitAtHand = existsSync(join(CLI_DIR, 'pulumi'));
+  if (choice !== 'kit' && (choice === 'vendor' || !kitAtHand) && (await downloadsAnswer())) {
+    const downloaded = await download(context);
+    if (downloaded) return { cli: downloaded, result: { outcome: 'done', detail: downloaded.description } };
+  }
+  if (choice === 'vendor') throw new Error(`${CHOICE}=vendor: there is no vendor's CLI and it cannot be downloaded`);
+  const command = await buildCli(context.progress);
+  await installKit();
+  const cli = kitCli(command);
+  return { cli, result: { outcome: kitAtHand ? 'skipped' : 'done', detail: cli.description } };
+}
+
+/** The vendor's CLI on PATH or downloaded earlier, if it answers and its plugins are here or can be had. */
+async function vendorAtHand(): Promise<PulumiCli | null> {
+  for (const command of vendorCommands()) {
+    const cli = await vendorCli(command);
+    if (cli && (hasVendorPlugins() || (await downloadsAnswer()))) return cli;
+  }
+  return null;
+}
+
+/** Executables named pulumi: those on PATH but the kit's and npm's wrapper, then those that were downloaded. */
+function vendorCommands(): string[] {
+  const others = [CLI_DIR, PATHS.bin];
+  const onPath = (process.env.PATH ?? '').split(delimiter).filter((folder) => folder && !others.includes(folder));
+  return [...onPath, dirname(downloadedCommand())].map((folder) => join(folder, 'pulumi')).filter(isExecutable);
+}
+
+function vendorHome(): string {
+  const home = process.env.PULUMI_HOME;
+  return home && home !== HOME_DIR ? home : join(homedir(), '.pulumi');
+}
+
+/** Where the SDK's installer puts its CLI; npm's wrapper uses the same place. */
+function downloadedCommand(): string {
+  return join(vendorHome(), 'versions', sdkVersion(), 'bin', 'pulumi');
+}
+
+function sdkVersion(): string {
+  return dependencies['@pulumi/pulumi'];
+}
+
+async function vendorCli(command: string): Promise<PulumiCli | null> {
+  const result = await run(command, ['version'], {
+    deadlineMs: VERSION_MS,
+    env: { ...process.env, ...commonEnv(command) },
+  });
+  const version = /^v?\d+\.\d+\.\S+/m.exec(result.stdout)?.[0];
+  if (result.code !== 0 || !version) return null;
+  return { kind: 'vendor', command, description: `Pulumi ${version} (${command})`, env: commonEnv(command) };
+}
+
+/** True when the plugins of just the versions that the program uses are in the vendor's home. */
+function hasVendorPlugins(): boolean {
+  return PLUGINS.every((name) =>
+    existsSync(join(vendorHome(), 'plugins', `resource-${name}-v${dependencies[`@pulumi/${name}`]}`)),
+  );
+}
+
+function kitCli(command: string): PulumiCli {
+  return {
+    kind: 'kit',
+    command,
+    description: `Pulumi ${CLI_VERSION} (offline kit, ${CLI_DIR})`,
+    env: {
+      ...commonEnv(command),
+      PULUMI_HOME: HOME_DIR,
+      // The kit brings its plugins; looking for them elsewhere would only cost time.
+      PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION: 'true',
+    },
+  };
+}
+
+/** Environment of every Pulumi run: Node 24 first on PATH, no question for updates, no type check at each run. */
+function commonEnv(command: string): Record<string, string> {
+  const own = [dirname(command), PATHS.bin];
+  const others = (process.env.PATH ?? '').split(delimiter).filter((folder) => !own.includes(folder));
+  return {
+    PATH: [...own, ...others].join(delimiter),
+    PULUMI_SKIP_UPDATE_CHECK: 'true',
+    // `npm test` and `npm run check` check the types; doing it at each run would cost half a second.
+    PULUMI_NODEJS_TRANSPILE_ONLY: 'true',
+    NODE_COMPILE_CACHE: join(cacheFolder(), 'compile'),
+  };
+}
+
+/**
+ * Asks whether the vendor's downloads can be reached, within three seconds. A "no" is remembered for some hours, so
+ * that a closed network costs the wait once.
+ */
+async function downloadsAnswer(): Promise<boolean> {
+  const remembered = join(cacheFolder(), 'vendor-unreachable');
+  const stat = statSync(remembered, { throwIfNoEntry: false });
+  if (stat && Date.now() - stat.mtimeMs < PROBE_KEPT_MS) return false;
+  try {
+    const response = await fetch(VENDOR_DOWNLOADS, { method: 'HEAD', signal: AbortSignal.timeout(PROBE_MS) });
+    // A proxy that forbids the address answers too.
+    if (response.status < 400) return true;
+  } catch {
+    // No name, no route, no answer in time.
+  }
+  mkdirSync(cacheFolder(), { recursive: true });
+  writeFileSync(remembered, `${VENDOR_DOWNLOADS} could not be reached\n`);
+  return false;
+}
+
+/** Downloads the vendor's CLI of the SDK's version with the SDK's own installer; null when that fails. */
+async function download(context: StepContext): Promise<PulumiCli | null> {
+  context.progress(`downloading the Pulumi CLI ${sdkVersion()}`);
+  // In a process of its own: the installer knows no deadline.
+  const script = `require('@pulumi/pulumi/automation').PulumiCommand.install({ root: ${JSON.stringify(dirname(dirname(downloadedCommand())))} }).then(() => process.exit(0), (error) => { console.error(error.message); process.exit(1); })`;
+  const options = { cwd: PATHS.root, deadlineMs: DOWNLOAD_MS, onLine: context.progress, signal: context.signal };
+  const result = await run(process.execPath, ['-e', script], options);
+  if (result.code === 0 && isExecutable(downloadedCommand())) return vendorCli(downloadedCommand());
+  context.progress(`the vendor's CLI could not be downloaded: ${result.tail.at(-1) ?? ''}`);
+  return null;
+}
+
+function isExecutable(path: string): boolean {
+  try {
+    accessSync(path, constants.X_OK);
+    return statSync(path).isFile();
+  } catch {
+    return false;
+  }
+}
+
+/** The lines for plain `pulumi` in a person's shell; one where a vendor's CLI is on PATH already. */
+export function exportLines(cli: PulumiCli, env: NodeJS.ProcessEnv): string[] {
+  const passphrase = ['PULUMI_CONFIG_PASSPHRASE', 'PULUMI_CONFIG_PASSPHRASE_FILE'].find(
+    (key) => env[key] !== undefined,
+  );
+  const lines = passphrase ? [`${passphrase}=${env[passphrase]}`] : [];
+  const folders = [dirname(cli.command), PATHS.bin].join(delimiter);
+  lines.push(`PATH=${folders}:$PATH`, 'PULUMI_SKIP_UPDATE_CHECK=true');
+  if (cli.kind === 'kit') lines.push(`PULUMI_HOME=${HOME_DIR}`, 'PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION=true');
+  return [`export ${lines.join(' ')}`];
+}

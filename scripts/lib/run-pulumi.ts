@@ -1,0 +1,19 @@
+/** Runs Pulumi on this terminal, named in one line, with what a killed run left behind explained. */
+import { runForeground } from './foreground';
+import { lockHint } from './locks';
+import { PATHS } from './paths';
+import type { Ready } from './setup';
+import { paint, say } from './terminal';
+
+/** Runs Pulumi and returns its exit code. `silent`: do not name the CLI, so that its output can be used by others. */
+export async function runPulumi(
+  ready: Ready,
+  args: readonly string[],
+  options: { silent?: boolean } = {},
+): Promise<number> {
+  if (!options.silent) say(paint('dim', `  ${ready.cli.description}: pulumi ${args.join(' ')}`));
+  const code = await runForeground(ready.cli.command, args, { cwd: PATHS.root, env: ready.env });
+  const hint = code === 0 ? null : lockHint(ready.info);
+  if (hint) process.stderr.write(`${paint('yellow', hint)}\n`);
+  return code;
+}

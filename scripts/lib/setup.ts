@@ -1,0 +1,155 @@
+/**
+ * Everything that has to be in place before the program can run: a Docker engine that answers, the base image, a
+ * Pulumi CLI, the staged build contexts, the folders and the stack itself. What is there already is left alone, so the
+ * second time this takes about a second.
+ */
+import { existsSync, lstatSync, mkdirSync, readlinkSync, rmSync, symlinkSync } from 'node:fs';
+import { join } from 'node:path';
+import { ensureBaseImage } from './base-image';
+import { ensureEngine } from './engine';
+import { runOk } from './exec';
+import { passphraseFor } from './passphrase';
+import { PATHS } from './paths';
+import { type PulumiCli, provideCli } from './pulumi-cli';
+import { DEFAULT_STACK, localStateFolder, readStack, type StackInfo, stateFile } from './stack';
+import { bundleImages } from './staging';
+import { runSteps, type Step, type StepContext, type StepResult, stepView } from './steps';
+import { paint, say, seconds } from './terminal';
+
+const DEFAULT_BASE_IMAGE = 'debian:trixie-slim';
+const STACK_INIT_MS = 60_000;
+/** Link in the project folder to the dev stack's log, for `tail -f failover.log`. */
+const LOG_LINK = join(PATHS.root, 'failover.log');
+
+/** What set-up prepared: how to run Pulumi on which stack. */
+export interface Ready {
+  info: StackInfo;
+  cli: PulumiCli;
+  /** Whole environment for Pulumi: the person's own, the CLI's and the passphrase. */
+  env: NodeJS.ProcessEnv;
+}
+
+/**
+ * Which parts a command needs: `deploy` everything, `destroy` no images, `tests` everything but a stack (the tests make
+ * their own), `state` a CLI and a stack alone, `cli` a CLI alone.
+ */
+export type Need = 'deploy' | 'destroy' | 'tests' | 'state' | 'cli';
+
+export interface SetUpOptions {
+  /** Say nothing about what was in place, and what was done on stderr: stdout is the command's own. */
+  silent?: boolean;
+  /** Make the stack and its passphrase where they are missing; the dev stack is made always. */
+  create?: boolean;
+}
+
+/**
+ * Prepares what a command needs and shows only what it had to do.
+ * @throws StepFailed when a step failed, with its words shown already; Error on bad config files.
+ */
+export async function setUp(stack: string, need: Need, options: SetUpOptions = {}): Promise<Ready> {
+  const begin = performance.now();
+  const info = readStack(stack);
+  const create = options.create === true || stack === DEFAULT_STACK;
+  const passphrase = passphraseFor(info, { create });
+  let cli: PulumiCli | null = null;
+  const environment = (): NodeJS.ProcessEnv => ({ ...process.env, ...cli?.env, ...passphrase.env });
+  const steps: Step[] = [
+    // First, because building a CLI takes minutes, and everything else fits beside it.
+    {
+      name: 'Pulumi CLI',
+      run: async (context) => {
+        const provided = await provideCli(context);
+        cli = provided.cli;
+        return provided.result;
+      },
+    },
+    { name: 'Docker engine', run: ensureEngine },
+    {
+      name: 'base image',
+      needs: ['Docker engine'],
+      run: (context) => ensureBaseImage(info.value('baseImage', DEFAULT_BASE_IMAGE), context),
+    },
+    { name: 'build contexts', run: stageImages },
+    { name: 'folders', run: async () => makeFolders(info) },
+    {
+      name: `stack ${stack}`,
+      needs: ['Pulumi CLI', 'folders'],
+      run: (context) => initStack(info, cli, environment(), context),
+    },
+  ];
+  const wanted = stepsFor(need, create ? stack : null);
+  const reports = await runSteps(
+    steps.filter((step) => wanted.includes(step.name)),
+    stepView({ quiet: true, stream: options.silent ? process.stderr : process.stdout }),
+  );
+  if (passphrase.notice) process.stderr.write(`${paint('yellow', passphrase.notice)}\n`);
+  if (cli === null) throw new Error('set-up ended without a Pulumi CLI');
+  const skipped = reports.filter((report) => report.outcome === 'skipped').map((report) => report.name);
+  if (skipped.length > 0 && !options.silent)
+    say(`  ${paint('green', '✓')} in place: ${skipped.join(', ')} (${seconds(performance.now() - begin)} in all)`);
+  return { info, cli, env: environment() };
+}
+
+function stepsFor(need: Need, newStack: string | null): string[] {
+  const always = ['Pulumi CLI', 'folders'];
+  const docker = ['Docker engine'];
+  const images = ['base image', 'build contexts'];
+  const state = newStack === null ? [] : [`stack ${newStack}`];
+  const byNeed: Record<Need, string[]> = {
+    deploy: [...always, ...docker, ...images, ...state],
+    destroy: [...always, ...docker, ...state],
+    tests: [...always, ...docker, ...images],
+    state: [...always, ...state],
+    cli: ['Pulumi CLI'],
+  };
+  return byNeed[need];
+}
+
+async function stageImages(): Promise<StepResult> {
+  const changed = (await bundleImages()).filter((staged) => staged.changed.length > 0);
+  if (changed.length === 0) return { outcome: 'skipped' };
+  return { outcome: 'done', detail: changed.map((staged) => staged.image).join(', ') };
+}
+
+/** Folder of the stack's log on this machine; the monitor's container has it mounted. */
+export function logFolder(stack: string): string {
+  return join(PATHS.logs, stack);
+}
+
+/** Makes the state's and the log's folder, and the dev stack's link to its log. */
+function makeFolders(info: StackInfo): StepResult {
+  let made = false;
+  const state = localStateFolder(info);
+  for (const folder of [logFolder(info.stack), ...(state ? [state] : [])])
+    if (!existsSync(folder)) {
+      mkdirSync(folder, { recursive: true });
+      made = true;
+    }
+  if (info.stack === DEFAULT_STACK) made = linkLog(join('logs', info.stack, 'failover.log')) || made;
+  return { outcome: made ? 'done' : 'skipped' };
+}
+
+/** Links `failover.log` to the log; a real file of that name is somebody's own and stays. */
+function linkLog(target: string): boolean {
+  const stat = lstatSync(LOG_LINK, { throwIfNoEntry: false });
+  if (stat && (!stat.isSymbolicLink() || readlinkSync(LOG_LINK) === target)) return false;
+  rmSync(LOG_LINK, { force: true });
+  symlinkSync(target, LOG_LINK);
+  return true;
+}
+
+/** Makes the stack where it does not exist yet. A committed stack file keeps its salt, so `git status` stays clean. */
+async function initStack(
+  info: StackInfo,
+  cli: PulumiCli | null,
+  env: NodeJS.ProcessEnv,
+  context: StepContext,
+): Promise<StepResult> {
+  if (cli === null) throw new Error('no Pulumi CLI');
+  const state = localStateFolder(info);
+  if (state && existsSync(stateFile(info, state))) return { outcome: 'skipped' };
+  const options = { cwd: PATHS.root, env, deadlineMs: STACK_INIT_MS, signal: context.signal };
+  // `--create` selects a stack that another backend has already and makes it otherwise.
+  await runOk(cli.command, ['stack', 'select', '--create', info.stack, '--non-interactive'], options);
+  return { outcome: 'done' };
+}

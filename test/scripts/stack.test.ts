@@ -1,0 +1,105 @@
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { hostname, tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { whereThingsAre } from '../../scripts/lib/guide';
+import { lockHint } from '../../scripts/lib/locks';
+import { passphraseFor } from '../../scripts/lib/passphrase';
+import { localStateFolder, lockFolder, readStack, stackLabel } from '../../scripts/lib/stack';
+
+let folder: string;
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), 'scr-stack-'));
+  writeFileSync(
+    join(folder, 'Pulumi.yaml'),
+    'name: demo\nbackend:\n  url: file://./state\nconfig:\n  writePort: { type: integer, default: 5434 }\n',
+  );
+  writeFileSync(join(folder, 'Pulumi.prod.yaml'), 'encryptionsalt: v1:x\nconfig:\n  demo:writePort: 6000\n');
+});
+afterEach(() => rmSync(folder, { recursive: true, force: true }));
+
+describe('the stack as its files describe it', () => {
+  test('takes the stack before the schema before the fallback', () => {
+    const prod = readStack('prod', folder);
+    expect(prod.value('writePort', '1')).toBe('6000');
+    expect(readStack('new', folder).value('writePort', '1')).toBe('5434');
+    expect(prod.value('unknown', '1')).toBe('1');
+    expect(stackLabel(prod)).toBe('postgres-failover.stack=demo/prod');
+  });
+
+  test('finds the local state beside the project file unless the environment names another backend', () => {
+    const info = readStack('dev', folder);
+    expect(localStateFolder(info, folder, {})).toBe(join(folder, 'state'));
+    expect(localStateFolder(info, folder, { PULUMI_BACKEND_URL: 'file:///elsewhere' })).toBe('/elsewhere');
+    expect(localStateFolder(info, folder, { PULUMI_BACKEND_URL: 's3://bucket' })).toBeUndefined();
+  });
+});
+
+describe('the passphrase', () => {
+  test('of the dev stack is public and makes no file', () => {
+    const { env, notice } = passphraseFor(readStack('dev', folder), { create: true }, { XDG_CONFIG_HOME: folder });
+    expect(env).toEqual({ PULUMI_CONFIG_PASSPHRASE: 'dev' });
+    expect(notice).toBeNull();
+  });
+
+  test("is the person's own where the environment gives one", () => {
+    const given = { XDG_CONFIG_HOME: folder, PULUMI_CONFIG_PASSPHRASE: '' };
+    expect(passphraseFor(readStack('new', folder), { create: true }, given).env).toEqual({});
+  });
+
+  test('of another stack is made once, for its owner alone, and said once', () => {
+    const env = { XDG_CONFIG_HOME: folder };
+    const first = passphraseFor(readStack('new', folder), { create: true }, env);
+    const file = first.env.PULUMI_CONFIG_PASSPHRASE_FILE ?? '';
+    expect(first.notice).toContain(file);
+    expect(statSync(file).mode & 0o777).toBe(0o600);
+    const text = readFileSync(file, 'utf8');
+    expect(passphraseFor(readStack('new', folder), { create: true }, env)).toEqual({ env: first.env, notice: null });
+    expect(readFileSync(file, 'utf8')).toBe(text);
+  });
+
+  test('is not made for a command that makes no stack, nor for a stack that has another one', () => {
+    const env = { XDG_CONFIG_HOME: folder };
+    expect(passphraseFor(readStack('new', folder), { create: false }, env).env).toEqual({});
+    expect(() => passphraseFor(readStack('prod', folder), { create: true }, env)).toThrow('not at hand');
+  });
+});
+
+describe('a lock on the stack', () => {
+  const lock = (pid: number, host = hostname()) => {
+    const info = readStack('dev', folder);
+    const locks = lockFolder(info, join(folder, 'state'));
+    mkdirSync(locks, { recursive: true });
+    writeFileSync(join(locks, 'x.json'), JSON.stringify({ pid, username: 'u', hostname: host, timestamp: '' }));
+    return lockHint(info, folder);
+  };
+
+  test('is not there: nothing is said', () => {
+    expect(lockHint(readStack('dev', folder), folder)).toBeNull();
+  });
+  test('of a running Pulumi asks to wait', () => {
+    expect(lock(process.pid)).toContain('Wait');
+  });
+  test('of a killed Pulumi comes with the command that removes it', () => {
+    expect(lock(2 ** 22 + 1)).toContain('npm run pulumi -- cancel --yes');
+  });
+  test('of another machine names it', () => {
+    expect(lock(1, 'elsewhere')).toContain('elsewhere');
+  });
+});
+
+describe('where things are', () => {
+  test('is one aligned line each, with what to try next', () => {
+    const text = whereThingsAre(readStack('dev', folder));
+    expect(text).toMatch(/^ {2}read and write +psql -h localhost -p 5434 -U app -d app$/m);
+    expect(text).toMatch(/^ {2}statistics +http:\/\/localhost:5000\/stats$/m);
+    expect(text).toMatch(/^ {2}stop the primary +docker stop postgres-primary$/m);
+    expect(text).not.toContain('--stack');
+  });
+
+  test('names the stack in the commands when it is not the dev stack', () => {
+    const text = whereThingsAre(readStack('prod', folder));
+    expect(text).toContain('psql -h localhost -p 6000');
+    expect(text).toContain('npm run destroy -- --stack prod');
+  });
+});

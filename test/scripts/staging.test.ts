@@ -1,0 +1,64 @@
+import { chmodSync, mkdtempSync, readFileSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { bundleImages, type Context, writeContext } from '../../scripts/lib/staging';
+
+const file = (text: string, executable = false) => ({ content: Buffer.from(text), executable });
+
+let folder: string;
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), 'scr-staging-'));
+});
+afterEach(() => rmSync(folder, { recursive: true, force: true }));
+
+describe('a build context', () => {
+  const context: Context = new Map([
+    ['Dockerfile', file('FROM scratch\n')],
+    ['app/run', file('#!/bin/sh\n', true)],
+  ]);
+
+  test('is written with fixed modes, whatever the umask', () => {
+    const before = process.umask(0o077);
+    try {
+      expect(writeContext(folder, context)).toEqual(['Dockerfile', 'app/run']);
+    } finally {
+      process.umask(before);
+    }
+    expect(statSync(join(folder, 'Dockerfile')).mode & 0o777).toBe(0o644);
+    expect(statSync(join(folder, 'app/run')).mode & 0o777).toBe(0o755);
+  });
+
+  test('is left untouched when nothing changed', () => {
+    writeContext(folder, context);
+    const past = new Date(0);
+    utimesSync(join(folder, 'Dockerfile'), past, past);
+    expect(writeContext(folder, context)).toEqual([]);
+    expect(statSync(join(folder, 'Dockerfile')).mtimeMs).toBe(0);
+  });
+
+  test('loses what does not belong to it and gets back what was changed by hand', () => {
+    writeContext(folder, context);
+    writeFileSync(join(folder, 'app/stray'), 'x');
+    writeFileSync(join(folder, 'Dockerfile'), 'FROM elsewhere\n');
+    chmodSync(join(folder, 'app/run'), 0o600);
+    expect(writeContext(folder, context)).toEqual(['Dockerfile', 'app/run', 'app/stray']);
+    expect(readFileSync(join(folder, 'Dockerfile'), 'utf8')).toBe('FROM scratch\n');
+    expect(writeContext(folder, context)).toEqual([]);
+  });
+});
+
+describe('the staged images', () => {
+  test('are byte for byte the same when they are made twice, and hold no path of this machine', async () => {
+    const [first, second] = [join(folder, 'a'), join(folder, 'b')];
+    const staged = await bundleImages(undefined, first);
+    await bundleImages(undefined, second);
+    expect(staged.map(({ image }) => image).sort()).toEqual(['backend', 'haproxy', 'monitor', 'postgres']);
+    for (const { image, changed } of staged)
+      for (const path of changed) {
+        const content = readFileSync(join(first, image, path));
+        expect(content.equals(readFileSync(join(second, image, path))), `${image}/${path}`).toBe(true);
+        expect(content.includes(process.cwd()), `${image}/${path}`).toBe(false);
+      }
+  });
+});
