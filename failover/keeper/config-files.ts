@@ -1,0 +1,92 @@
+/** Renders PostgreSQL's configuration. Pure. */
+import Mustache from 'mustache';
+import { MONITOR_ROLE, type NodeSettings, REPLICATION_ROLE } from '../protocol';
+import type { ServerConfig } from './ports';
+import { template } from './templates';
+
+const MB = 1024 * 1024;
+/** Without a memory limit of the container: modest, because other containers share the machine. */
+const UNLIMITED_BYTES = 1024 * MB;
+
+/** A value for postgresql.conf in single quotes. */
+export function quoted(value: string): string {
+  return `'${value.replaceAll('\\', '\\\\').replaceAll("'", "''")}'`;
+}
+
+/** A name for pg_hba.conf, where quotes take its special meaning away from words like `all`. */
+function hbaName(name: string): string {
+  return `"${name.replaceAll('"', '""')}"`;
+}
+
+/** Memory settings that follow the container's limit (bytes; null: none). */
+export function sizing(memoryLimitBytes: number | null): { sharedBuffers: string; maxConnections: number } {
+  const memory = memoryLimitBytes ?? UNLIMITED_BYTES;
+  const buffersMb = Math.max(32, Math.min(8192, Math.floor(memory / MB / 4)));
+  const connections = Math.max(40, Math.min(200, Math.floor(memory / MB / 5)));
+  return { sharedBuffers: `${buffersMb}MB`, maxConnections: connections };
+}
+
+/** postgresql.conf, without what an order decides. */
+export function renderPostgresqlConf(node: string, settings: NodeSettings, memoryLimitBytes: number | null): string {
+  const extra = Object.entries(settings.postgresSettings)
+    .filter(([name]) => /^[a-z][a-z0-9_.]*$/i.test(name))
+    .sort(([a], [b]) => (a < b ? -1 : 1))
+    .map(([name, value]) => ({ name, value: quoted(value) }));
+  return Mustache.render(template('postgresql.conf'), {
+    ...sizing(memoryLimitBytes),
+    clusterName: quoted(node),
+    extra,
+  });
+}
+
+export function renderPgHba(settings: NodeSettings): string {
+  return Mustache.render(template('pg_hba.conf'), {
+    databaseUser: hbaName(settings.databaseUser),
+    haproxyAddress: settings.haproxyAddress,
+    monitorAddress: settings.monitorAddress,
+    monitorRole: MONITOR_ROLE,
+    replicationRole: REPLICATION_ROLE,
+    nodes: settings.nodes,
+  });
+}
+
+/** Name of the slot that a node's walsender uses on its leader. */
+export function slotName(node: string): string {
+  return node
+    .toLowerCase()
+    .replaceAll(/[^a-z0-9_]/g, '_')
+    .slice(0, 63);
+}
+
+/** Connection string to another node, libpq form; the password comes from the passfile. */
+export function conninfo(address: string, port: number, applicationName: string, passfile: string): string {
+  const parts = {
+    host: address,
+    port: String(port),
+    user: REPLICATION_ROLE,
+    passfile,
+    application_name: applicationName,
+    connect_timeout: '2',
+    tcp_user_timeout: '5000',
+    keepalives_idle: '5',
+    keepalives_interval: '1',
+    keepalives_count: '3',
+    sslmode: 'disable',
+    gssencmode: 'disable',
+  };
+  return Object.entries(parts)
+    .map(([key, value]) => `${key}='${value.replaceAll('\\', '\\\\').replaceAll("'", "\\'")}'`)
+    .join(' ');
+}
+
+/** failover.conf: what the newest order decides (S5). */
+export function renderFailoverConf(node: string, config: ServerConfig, port: number, passfile: string): string {
+  const upstream = config.upstream;
+  const lines = [
+    '# Written by the keeper from the newest order of the monitor.',
+    `primary_conninfo = ${quoted(upstream === null ? '' : conninfo(upstream.address, port, node, passfile))}`,
+    `primary_slot_name = ${quoted(upstream === null ? '' : slotName(node))}`,
+    `synchronous_standby_names = ${quoted(config.syncNames)}`,
+  ];
+  return `${lines.join('\n')}\n`;
+}

@@ -1,0 +1,59 @@
+/**
+ * The leader's heartbeat: a flushed local commit (S21, S27) every 100 ms on a connection of its own. Its age says whether
+ * the leader can still write, its row on the replicas whether it is alive behind a partition.
+ */
+import { setTimeout as delay } from 'node:timers/promises';
+import type { Session } from './session';
+
+const INTERVAL_MS = 100;
+const LIMIT_MS = 10_000;
+const BEAT = 'UPDATE failover.heartbeat SET n = n + 1, at = clock_timestamp() RETURNING n::int8::text AS n';
+
+export class Heartbeat {
+  private count = 0;
+  private lastMs = 0;
+  private life: AbortController | null = null;
+  private readonly open: (limitMs: number, setup: string) => Promise<Session>;
+
+  constructor(open: (limitMs: number, setup: string) => Promise<Session>) {
+    this.open = open;
+  }
+
+  start(): void {
+    if (this.life !== null) return;
+    this.life = new AbortController();
+    this.lastMs = performance.now();
+    this.run(this.life.signal).catch(() => undefined);
+  }
+
+  stop(): void {
+    this.life?.abort();
+    this.life = null;
+  }
+
+  /** Number of the last flushed beat, and the time since it was sent, ms. */
+  read(): { count: number; ageMs: number } {
+    return { count: this.count, ageMs: this.life === null ? 0 : Math.round(performance.now() - this.lastMs) };
+  }
+
+  private async run(signal: AbortSignal): Promise<void> {
+    let session: Session | null = null;
+    while (!signal.aborted) {
+      const sentMs = performance.now();
+      try {
+        session ??= await this.open(LIMIT_MS, 'SET synchronous_commit = local');
+        const [row] = await session.query<{ n: string }>(BEAT);
+        if (row !== undefined) {
+          this.count = Number(row.n);
+          this.lastMs = sentMs;
+        }
+      } catch {
+        session?.destroy();
+        session = null;
+      }
+      const restMs = Math.max(10, INTERVAL_MS - (performance.now() - sentMs));
+      await delay(restMs, undefined, { signal }).catch(() => undefined);
+    }
+    session?.destroy();
+  }
+}

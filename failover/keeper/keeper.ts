@@ -1,0 +1,350 @@
+/**
+ * The keeper's life: takes orders, remembers them before acting (S5), brings PostgreSQL to what the newest one asks for,
+ * and reports. Level-triggered: one loop looks at PostgreSQL and does what is still missing, again and again, so a lost
+ * message, a crash or a restart needs no path of its own. Knows only the ports.
+ *
+ * S3: `promotingTerm` is stored, together with the order, before the promotion, and cleared when the promotion was seen
+ * finished and its timeline was stored as `promoted`. Whether that leadership was opened is the monitor's ledger to know.
+ */
+import {
+  compareOrders,
+  type KeeperFrame,
+  type MonitorFrame,
+  type NodeSettings,
+  type Order,
+  STATUS_INTERVAL_MS,
+  type Status,
+} from '../protocol';
+import {
+  type AcceptedOrder,
+  type Clock,
+  EMPTY_STATE,
+  KeeperError,
+  type KeeperState,
+  type Link,
+  type Memory,
+  type Postgres,
+  type StateFile,
+  type View,
+} from './ports';
+import { Pursuit } from './pursue';
+import { buildStatus } from './status';
+
+/** How often PostgreSQL is looked at when nothing happens, ms. */
+const LOOK_MS = 100;
+const RETRY_MS = 500;
+/** After SIGTERM the leader waits this long for the monitor's hand-over (S18), ms. */
+export const HANDOVER_LIMIT_MS = 8_000;
+const CRASH_WINDOW_MS = 60_000;
+
+const NO_VIEW: View = {
+  systemId: null,
+  dataExists: false,
+  running: false,
+  control: null,
+  sql: null,
+  streamImpossible: null,
+};
+
+export class Keeper {
+  readonly node: string;
+  readonly postgres: Postgres;
+  readonly clock: Clock;
+  private readonly files: StateFile;
+  private readonly link: Link;
+  private readonly pursuit: Pursuit;
+
+  state: KeeperState = EMPTY_STATE;
+  settings: NodeSettings | null = null;
+  settingsVersion = 0;
+  view: View = NO_VIEW;
+  stopping = false;
+  /** Shown instead of what the process looks like, while a long step runs. */
+  activity: Status['postgres']['state'] | null = null;
+  /** The order that was under way when PostgreSQL crashed: a leader is not restarted by the same one (S8). */
+  crashedUnder: AcceptedOrder | null = null;
+
+  /** The order that was given in this life: before it nothing is started (S13). */
+  private ordered: AcceptedOrder | null = null;
+  private done = false;
+  private failure: Status['failure'] = null;
+  private crashedAtMs: number[] = [];
+  private ended = false;
+  private looped: Promise<void> = Promise.resolve();
+  private job = new AbortController();
+  private nudge = new AbortController();
+  private saving: Promise<void> = Promise.resolve();
+  private frames: Promise<void> = Promise.resolve();
+  private memory: Memory | null = null;
+  private statusCount = 0;
+  private reported = '';
+
+  constructor(parts: { node: string; postgres: Postgres; clock: Clock; files: StateFile; link: Link }) {
+    this.node = parts.node;
+    this.postgres = parts.postgres;
+    this.clock = parts.clock;
+    this.files = parts.files;
+    this.link = parts.link;
+    this.pursuit = new Pursuit(this);
+    this.postgres.onCrash = () => this.crashed();
+  }
+
+  /** Runs, after {@link load}, until {@link terminate} has ended it. */
+  async run(): Promise<void> {
+    const beat = this.beat();
+    this.looped = this.loop();
+    await this.looped;
+    await beat;
+  }
+
+  /** Loads what was remembered and finishes an interrupted swap. */
+  async load(): Promise<void> {
+    this.state = await this.files.load();
+    this.memory = await this.files.loadMemory();
+    if (this.state.swapPending) {
+      await this.postgres.swapIn();
+      await this.save({ swapPending: false });
+    }
+    await this.postgres.tidy();
+    this.view = await this.postgres.observe();
+  }
+
+  /** The handshake succeeded. */
+  connected(): void {
+    this.statusCount = 0;
+    this.link.send({ type: 'recall', newest: this.memory });
+    this.report(true);
+    this.wake();
+  }
+
+  /** A frame of the monitor; frames are handled one after the other. */
+  receive(frame: MonitorFrame): void {
+    if (frame.type === 'ping') {
+      this.link.send({ type: 'pong', n: frame.n });
+      return;
+    }
+    this.frames = this.frames
+      .then(() => this.handle(frame))
+      .catch((error: unknown) => this.note('error', 'STATE_NOT_STORED', messageOf(error)));
+  }
+
+  private async handle(frame: MonitorFrame): Promise<void> {
+    if (frame.type === 'settings') {
+      this.settings = frame.settings;
+      this.settingsVersion += 1;
+      this.wake();
+    } else if (frame.type === 'order') {
+      await this.accept(frame);
+    } else if (frame.type === 'remember') {
+      const { term, seq, blob } = frame;
+      if (this.memory !== null && seq < this.memory.seq) return;
+      this.memory = { term, seq, blob };
+      await this.files.saveMemory(this.memory);
+    }
+  }
+
+  private async accept(order: Order): Promise<void> {
+    const highest = this.state.accepted;
+    const age = highest === null ? 1 : compareOrders(order, highest);
+    const text = `${order.target.kind} ${order.incarnation}.${order.term}.${order.seq}`;
+    if (age < 0) {
+      this.note('warn', 'ORDER_REFUSED', `refused ${text}: a newer order was accepted`);
+      this.report(true);
+      return;
+    }
+    if (highest !== null && age === 0) {
+      // The same id is the same order, given again after a reconnect.
+      this.ordered ??= highest;
+    } else {
+      const { incarnation, term, seq, target } = order;
+      const accepted: AcceptedOrder = { incarnation, term, seq, target };
+      const leadsAlready = this.view.sql?.inRecovery === false;
+      await this.save({
+        accepted,
+        // One write for both: the promotion follows at once (S3).
+        ...(target.kind === 'lead' && !leadsAlready && this.pursuit.mayLead(accepted) === null
+          ? { promotingTerm: term }
+          : {}),
+      });
+      if (this.ordered !== null && !continues(this.ordered, accepted)) this.job.abort();
+      this.ordered = accepted;
+      this.done = false;
+      this.failure = null;
+    }
+    this.report();
+    this.wake();
+  }
+
+  /** Stores a change of what must not be forgotten; resolves when it is on the disk. */
+  save(change: Partial<KeeperState>): Promise<void> {
+    const saved = this.saving
+      .catch(() => undefined)
+      .then(async () => {
+        const next = { ...this.state, ...change };
+        await this.files.save(next);
+        this.state = next;
+      });
+    this.saving = saved;
+    return saved;
+  }
+
+  private async loop(): Promise<void> {
+    while (!this.ended) {
+      this.nudge = new AbortController();
+      this.job = new AbortController();
+      const order = this.ordered;
+      let restMs = LOOK_MS;
+      try {
+        await this.observe();
+        if (order !== null && this.settings !== null) {
+          const outcome = await this.pursuit.pursue(order, this.settings, this.job.signal);
+          if (order === this.ordered) {
+            this.done = outcome.done;
+            this.failure = outcome.failure ?? null;
+            restMs = outcome.againMs ?? LOOK_MS;
+          }
+        }
+      } catch (error) {
+        restMs = this.job.signal.aborted ? 0 : RETRY_MS;
+        if (order === this.ordered && !this.job.signal.aborted) this.failed(error);
+      }
+      this.activity = null;
+      this.report();
+      if (!this.ended) await this.clock.sleep(restMs, this.nudge.signal);
+    }
+  }
+
+  private failed(error: unknown): void {
+    const code = error instanceof KeeperError ? error.code : 'STEP_FAILED';
+    const message = messageOf(error);
+    this.done = false;
+    if (this.failure?.code !== code || this.failure.message !== message) this.note('error', code, message);
+    this.failure = { code, message };
+  }
+
+  /** Looks at PostgreSQL and reports what changed. */
+  async observe(): Promise<View> {
+    this.view = await this.postgres.observe();
+    this.report();
+    return this.view;
+  }
+
+  private wake(): void {
+    this.nudge.abort();
+  }
+
+  private crashed(): void {
+    this.crashedAtMs.push(this.clock.nowMs());
+    this.crashedUnder = this.ordered;
+    this.done = false;
+    this.pursuit.stopped();
+    this.view = { ...this.view, running: false, sql: null };
+    this.note('error', 'POSTGRES_CRASHED', 'PostgreSQL ended without having been told to');
+    this.report(true);
+    this.wake();
+  }
+
+  /** Crashes within the last minute. */
+  crashes(): number {
+    const from = this.clock.nowMs() - CRASH_WINDOW_MS;
+    this.crashedAtMs = this.crashedAtMs.filter((at) => at > from);
+    return this.crashedAtMs.length;
+  }
+
+  /** One line for people, shown in the monitor's log. */
+  note(level: 'info' | 'warn' | 'error', code: string, message: string): void {
+    this.link.send({ type: 'note', level, code, message: message.slice(0, 2_000) });
+  }
+
+  private status(): Status {
+    return buildStatus({
+      n: this.statusCount,
+      node: this.node,
+      state: this.state,
+      view: this.view,
+      settings: this.settings,
+      stopping: this.stopping,
+      activity: this.activity,
+      done: this.done,
+      failure: this.failure,
+      crashes: this.crashes(),
+      leadTerm: this.pursuit.leadTerm,
+      forkLsn: this.pursuit.forkLsn,
+      syncInForce: this.pursuit.sync.inForce,
+      heartbeat: this.postgres.heartbeat(),
+    });
+  }
+
+  /** Sends the status when something changed, or in any case. */
+  report(always = false): void {
+    const status = this.status();
+    const stable = JSON.stringify({
+      ...status,
+      n: 0,
+      lead: status.lead && { ...status.lead, heartbeat: 0, heartbeatAgeMs: 0, flushLsn: null, standbys: brief(status) },
+      postgres: { ...status.postgres, lsn: status.postgres.lsn === null, replayLsn: null, heartbeatSeen: null },
+    });
+    if (!always && stable === this.reported) return;
+    this.reported = stable;
+    this.statusCount += 1;
+    this.link.send(status as KeeperFrame);
+  }
+
+  private async beat(): Promise<void> {
+    while (!this.ended) {
+      this.report(true);
+      await this.clock.sleep(STATUS_INTERVAL_MS);
+    }
+  }
+
+  /** True while the keeper is connected and carries out its order: the container is healthy. */
+  healthy(): boolean {
+    return this.link.connected && this.ordered !== null && this.done;
+  }
+
+  /**
+   * The container was told to stop: announce it, leave the leader's place to another if the monitor arranges so within
+   * {@link HANDOVER_LIMIT_MS} (S18), shut down.
+   */
+  async terminate(): Promise<void> {
+    this.stopping = true;
+    this.report(true);
+    const deadline = this.clock.nowMs() + HANDOVER_LIMIT_MS;
+    const leads = () => this.view.sql?.inRecovery === false;
+    while (leads() && this.link.connected && this.clock.nowMs() < deadline && this.ordered?.target.kind !== 'stop') {
+      await this.clock.sleep(10);
+    }
+    this.ended = true;
+    this.job.abort();
+    this.wake();
+    await this.looped;
+    this.activity = 'stopping';
+    this.pursuit.stopped();
+    await this.postgres.stop();
+    this.activity = null;
+    this.view = await this.postgres.observe();
+    this.done = this.ordered?.target.kind === 'stop';
+    this.report(true);
+  }
+}
+
+/** The leader's standbys without what changes with every write. */
+function brief(status: Status): string[] {
+  return (status.lead?.standbys ?? []).map((s) => `${s.name} ${s.state} ${s.syncState}`);
+}
+
+/** Whether a step that is under way for `before` is also right for `after`, so that a copy is not begun anew. */
+function continues(before: AcceptedOrder, after: AcceptedOrder): boolean {
+  const [a, b] = [before.target, after.target];
+  return (
+    a.kind === 'follow' &&
+    b.kind === 'follow' &&
+    a.leader === b.leader &&
+    a.method === b.method &&
+    before.term === after.term
+  );
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

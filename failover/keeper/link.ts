@@ -1,0 +1,173 @@
+/** The real connection to the monitor: dials, proves the cluster key both ways, redials with a small bounded back-off. */
+import { randomBytes } from 'node:crypto';
+import { connect, type Socket } from 'node:net';
+import { setTimeout as delay } from 'node:timers/promises';
+import type { KeeperConfig } from '../config';
+import {
+  FRAME_BYTES_MAX,
+  type MonitorFrame as Frame,
+  type KeeperFrame,
+  MonitorFrame,
+  PROTOCOL_VERSION,
+  proof,
+  sameProof,
+} from '../protocol';
+import type { Link } from './ports';
+
+const CONNECT_LIMIT_MS = 1_000;
+const HANDSHAKE_LIMIT_MS = 2_000;
+/** A monitor that says nothing for this long is dialled anew; it pings far more often. */
+const SILENCE_LIMIT_MS = 10_000;
+const BACKOFF_MIN_MS = 50;
+const BACKOFF_MAX_MS = 500;
+/** What may wait to be sent before the connection is given up, bytes. */
+const UNSENT_MAX = 1024 * 1024;
+
+export interface LinkEvents {
+  connected(): void;
+  receive(frame: Frame): void;
+  /** One line for the container's log. */
+  log(message: string): void;
+}
+
+export class MonitorLink implements Link {
+  private readonly config: KeeperConfig;
+  private socket: Socket | null = null;
+  private ready = false;
+  private ended = false;
+
+  constructor(config: KeeperConfig) {
+    this.config = config;
+  }
+
+  get connected(): boolean {
+    return this.ready;
+  }
+
+  send(frame: KeeperFrame): void {
+    if (this.ready) this.write(frame);
+  }
+
+  /** Keeps a connection up until {@link close}. */
+  async run(events: LinkEvents): Promise<void> {
+    let backoffMs = BACKOFF_MIN_MS;
+    let last = '';
+    while (!this.ended) {
+      const reason = await this.once(events, () => {
+        backoffMs = BACKOFF_MIN_MS;
+        last = '';
+      });
+      if (this.ended) return;
+      if (reason !== last) events.log(`no connection to the monitor: ${reason}`);
+      last = reason;
+      await delay(backoffMs);
+      backoffMs = Math.min(BACKOFF_MAX_MS, backoffMs * 2);
+    }
+  }
+
+  /** Sends what is waiting and ends the connection for good, within the limit. */
+  async close(limitMs: number): Promise<void> {
+    this.ended = true;
+    const { socket } = this;
+    if (socket === null || socket.destroyed) return;
+    await Promise.race([new Promise<void>((resolve) => socket.end(resolve)), delay(limitMs)]);
+    socket.destroy();
+  }
+
+  /** One connection, from dialling to its end; resolves with the reason of the end. */
+  private once(events: LinkEvents, welcomed: () => void): Promise<string> {
+    return new Promise((resolve) => {
+      const { host, port } = this.config.monitor;
+      const socket = connect({ host, port, noDelay: true });
+      this.socket = socket;
+      let reason = 'it was closed';
+      const end = (why: string) => {
+        reason = why;
+        socket.destroy();
+      };
+      let limit = setTimeout(() => end('it did not answer in time'), CONNECT_LIMIT_MS);
+      const restart = (ms: number, why: string) => {
+        clearTimeout(limit);
+        limit = setTimeout(() => end(why), ms);
+      };
+      const shake = this.handshake();
+      const receive = (line: string) => {
+        const parsed = parse(line);
+        if (parsed === null) return end('a frame was not understood');
+        if (this.ready) {
+          restart(SILENCE_LIMIT_MS, 'the monitor fell silent');
+          return events.receive(parsed);
+        }
+        const refusal = shake(parsed);
+        if (refusal !== null) return end(refusal);
+        if (parsed.type !== 'welcome') return;
+        this.ready = true;
+        welcomed();
+        restart(SILENCE_LIMIT_MS, 'the monitor fell silent');
+        events.connected();
+      };
+      socket.on('connect', () => restart(HANDSHAKE_LIMIT_MS, 'the handshake took too long'));
+      socket.on(
+        'data',
+        lines(receive, () => end('a frame was too long')),
+      );
+      socket.on('error', (error) => {
+        reason = error.message;
+      });
+      socket.on('close', () => {
+        clearTimeout(limit);
+        this.ready = false;
+        resolve(reason);
+      });
+    });
+  }
+
+  /** Answers challenge and welcome; gives a reason when the other side is not our monitor. */
+  private handshake(): (frame: Frame) => string | null {
+    const { clusterKey, node } = this.config;
+    const nonce = randomBytes(32).toString('hex');
+    let theirs: string | null = null;
+    return (frame) => {
+      if (frame.type === 'challenge' && theirs === null) {
+        theirs = frame.nonce;
+        const mac = proof(clusterKey, 'keeper', theirs, nonce, node);
+        this.write({ type: 'hello', version: PROTOCOL_VERSION, node, nonce, mac });
+        return null;
+      }
+      if (frame.type !== 'welcome' || theirs === null) return `${frame.type} came before the handshake was over`;
+      return sameProof(frame.mac, proof(clusterKey, 'monitor', nonce, theirs, node))
+        ? null
+        : 'the monitor does not know the cluster key';
+    };
+  }
+
+  private write(frame: KeeperFrame): void {
+    const { socket } = this;
+    if (socket === null || socket.destroyed) return;
+    socket.write(`${JSON.stringify(frame)}\n`);
+    if (socket.writableLength > UNSENT_MAX) socket.destroy();
+  }
+}
+
+function parse(line: string): Frame | null {
+  try {
+    return MonitorFrame.parse(JSON.parse(line));
+  } catch {
+    return null;
+  }
+}
+
+/** Cuts a stream into lines, none longer than a frame may be. */
+function lines(each: (line: string) => void, tooLong: () => void): (chunk: Buffer) => void {
+  let rest = Buffer.alloc(0);
+  return (chunk) => {
+    rest = Buffer.concat([rest, chunk]);
+    for (;;) {
+      const at = rest.indexOf(10);
+      if (at < 0) break;
+      each(rest.subarray(0, at).toString('utf8'));
+      rest = rest.subarray(at + 1);
+    }
+    if (rest.length > FRAME_BYTES_MAX) tooLong();
+  };
+}

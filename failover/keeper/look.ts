@@ -1,0 +1,87 @@
+/** Asks a running PostgreSQL, and the control file of a stopped one, for what the keeper has to know. */
+import type { SqlView, View } from './ports';
+import { run } from './processes';
+import type { Session } from './session';
+
+interface Row {
+  recovery: boolean;
+  system_id: string;
+  timeline: number | null;
+  receive: string | null;
+  replay: string | null;
+  flush: string | null;
+  receiver: { status: string; host: string | null } | null;
+  startup: string | null;
+  has_heartbeat: boolean;
+  standbys: { name: string; state: string; syncState: string; flushLsn: string | null; replayLsn: string | null }[];
+}
+
+/** Wait events of a startup process that has applied all it has (S6). */
+const WAITS_FOR_WAL = new Set(['RecoveryWalStream', 'RecoveryRetrieveRetryInterval']);
+
+// A standby's timeline: the newest that it receives or has to reach. A leader's: from its own position, because the
+// control file lags behind a promotion (S12).
+const LOOK = `
+SELECT r.recovery, (SELECT system_identifier::text FROM pg_control_system()) AS system_id,
+  CASE WHEN r.recovery THEN greatest(
+      (SELECT timeline_id FROM pg_control_checkpoint()),
+      (SELECT min_recovery_end_timeline FROM pg_control_recovery()),
+      (SELECT received_tli FROM pg_stat_wal_receiver))
+    ELSE ('x' || left(pg_walfile_name(pg_current_wal_flush_lsn()), 8))::bit(32)::int END AS timeline,
+  CASE WHEN r.recovery THEN pg_last_wal_receive_lsn()::text END AS receive,
+  CASE WHEN r.recovery THEN pg_last_wal_replay_lsn()::text END AS replay,
+  CASE WHEN NOT r.recovery THEN pg_current_wal_flush_lsn()::text END AS flush,
+  (SELECT json_build_object('status', status, 'host', sender_host) FROM pg_stat_wal_receiver WHERE pid IS NOT NULL) AS receiver,
+  (SELECT wait_event FROM pg_stat_activity WHERE backend_type = 'startup' LIMIT 1) AS startup,
+  to_regclass('failover.heartbeat') IS NOT NULL AS has_heartbeat,
+  (SELECT coalesce(json_agg(json_build_object('name', application_name, 'state', state, 'syncState', sync_state,
+      'flushLsn', flush_lsn::text, 'replayLsn', replay_lsn::text) ORDER BY application_name), '[]')
+    FROM (SELECT * FROM pg_stat_replication WHERE state IS NOT NULL AND application_name <> '' LIMIT 32) s) AS standbys
+FROM (SELECT pg_is_in_recovery() AS recovery) r`;
+
+/** One look at a running server. Throws when it does not answer. */
+export async function lookBySql(session: Session): Promise<SqlView & { systemId: string }> {
+  const [row] = await session.query<Row>(LOOK);
+  if (row === undefined) throw new Error('PostgreSQL gave no row');
+  const [beat] = row.has_heartbeat
+    ? await session.query<{ n: string }>('SELECT n::text AS n FROM failover.heartbeat')
+    : [];
+  return {
+    systemId: row.system_id,
+    inRecovery: row.recovery,
+    timeline: row.timeline,
+    receiveLsn: row.receive,
+    replayLsn: row.replay,
+    flushLsn: row.flush,
+    walReceiver: row.receiver,
+    startupWaits: WAITS_FOR_WAL.has(row.startup ?? ''),
+    heartbeatSeen: beat === undefined ? null : Number(beat.n),
+    standbys: row.standbys,
+  };
+}
+
+const CLEAN = new Set(['shut down', 'shut down in recovery']);
+
+/** Reads the control file of a stopped server. Throws when pg_controldata does. */
+export async function lookAtControlFile(
+  data: string,
+): Promise<{ systemId: string; control: NonNullable<View['control']> }> {
+  const output = await run('pg_controldata', ['-D', data], { limitMs: 5_000 });
+  const value = (name: string): string => {
+    const line = output.split('\n').find((l) => l.startsWith(`${name}:`));
+    if (line === undefined) throw new Error(`pg_controldata shows no "${name}"`);
+    return line.slice(name.length + 1).trim();
+  };
+  const inRecovery = value('Database cluster state') === 'shut down in recovery';
+  const minimum = value('Minimum recovery ending location');
+  const minimumTimeline = Number(value("Min recovery ending loc's timeline"));
+  return {
+    systemId: value('Database system identifier'),
+    control: {
+      clean: CLEAN.has(value('Database cluster state')),
+      // A standby's last restart point lies behind what it has; it replays at least to the minimum recovery position.
+      checkpointLsn: inRecovery && minimum !== '0/0' ? minimum : value('Latest checkpoint location'),
+      timeline: Math.max(Number(value("Latest checkpoint's TimeLineID")), minimumTimeline),
+    },
+  };
+}

@@ -1,0 +1,97 @@
+/**
+ * The keeper: the one process of a PostgreSQL container, under the engine's init. Only wires.
+ *
+ * For whoever bundles it: esbuild, entry this file, `bundle`, `platform: 'node'`, `format: 'esm'`, `target: 'node24'`,
+ * `external: ['pg-native']`, `define: { BUNDLED_TEMPLATES: JSON.stringify({ 'postgresql.conf': …, 'pg_hba.conf': …,
+ * 'users.sql': … }) }` (the texts of `templates/`, names in templates.ts), and as banner
+ * `import { createRequire } from 'node:module'; const require = createRequire(import.meta.url);` because pg is CommonJS.
+ */
+import { readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
+import { totalmem } from 'node:os';
+import { setTimeout as delay } from 'node:timers/promises';
+import { KeeperConfig, PATHS } from '../config';
+import { StateFolder } from './files';
+import { Keeper } from './keeper';
+import { MonitorLink } from './link';
+import type { Clock } from './ports';
+import { Server } from './server';
+
+const HEALTH_FILE = '/run/keeper/healthy';
+const HEALTH_EVERY_MS = 500;
+const CLOSE_LIMIT_MS = 300;
+
+const clock: Clock = {
+  nowMs: () => performance.now(),
+  sleep: (ms, signal) => delay(ms, undefined, { signal }).catch(() => undefined),
+};
+
+function log(message: string): void {
+  process.stdout.write(`${new Date().toISOString()} keeper: ${message}\n`);
+}
+
+/** The container's memory limit, bytes; null when there is none. */
+function memoryLimit(): number | null {
+  for (const path of ['/sys/fs/cgroup/memory.max', '/sys/fs/cgroup/memory/memory.limit_in_bytes']) {
+    try {
+      const bytes = Number(readFileSync(path, 'utf8').trim());
+      return Number.isFinite(bytes) && bytes < totalmem() ? bytes : null;
+    } catch {
+      // The other version of cgroups.
+    }
+  }
+  return null;
+}
+
+function readConfig(): KeeperConfig {
+  const result = KeeperConfig.safeParse(JSON.parse(readFileSync(PATHS.keeperConfig, 'utf8')));
+  if (result.success) return result.data;
+  const issues = result.error.issues.map((issue) => `${issue.path.join('.') || '(file)'}: ${issue.message}`);
+  throw new Error(`${PATHS.keeperConfig} is refused: ${issues.join('; ')}`);
+}
+
+/** Keeps the health file fresh while the keeper is healthy. */
+function tellHealth(healthy: boolean): void {
+  try {
+    if (!healthy) rmSync(HEALTH_FILE, { force: true });
+    else {
+      writeFileSync(HEALTH_FILE, '');
+      utimesSync(HEALTH_FILE, new Date(), new Date());
+    }
+  } catch (error) {
+    log(`cannot write ${HEALTH_FILE}: ${String(error)}`);
+  }
+}
+
+async function main(): Promise<void> {
+  const config = readConfig();
+  const { node, clusterKey } = config;
+  const link = new MonitorLink(config);
+  const postgres = new Server({ node, clusterKey, volume: PATHS.nodeVolume, memoryLimitBytes: memoryLimit() });
+  const files = new StateFolder(`${PATHS.nodeVolume}/keeper`);
+  const keeper = new Keeper({ node, postgres, clock, files, link });
+  const health = setInterval(() => tellHealth(keeper.healthy()), HEALTH_EVERY_MS);
+  let terminating = false;
+  const terminate = async () => {
+    if (terminating) return;
+    terminating = true;
+    log('told to stop');
+    await keeper.terminate();
+    await link.close(CLOSE_LIMIT_MS);
+    clearInterval(health);
+    process.exit(0);
+  };
+  const fail = (error: unknown) => {
+    log(`cannot go on: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
+    process.exit(1);
+  };
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => void terminate().catch(fail));
+  log(`keeper of ${node}, monitor at ${config.monitor.host}:${config.monitor.port}`);
+  await keeper.load();
+  link.run({ connected: () => keeper.connected(), receive: (frame) => keeper.receive(frame), log }).catch(fail);
+  await keeper.run();
+}
+
+main().catch((error: unknown) => {
+  log(`cannot go on: ${error instanceof Error ? error.message : String(error)}`);
+  process.exit(1);
+});

@@ -1,0 +1,157 @@
+/**
+ * What the keeper's life cycle needs from the world. The logic (`keeper.ts`, `pursue.ts`, `sync.ts`) knows only these
+ * interfaces; the real ones are beside it, the simulator and the tests have their own.
+ */
+import type { KeeperFrame, NodeSettings, OrderId, StandbyView, Target } from '../protocol';
+
+/** A failure with a stable code for the status and a sentence for people. */
+export class KeeperError extends Error {
+  readonly code: string;
+  constructor(code: string, message: string) {
+    super(message);
+    this.code = code;
+  }
+}
+
+export interface Clock {
+  /** Monotonic time, ms. */
+  nowMs(): number;
+  /** Resolves after `ms`, or at once when the signal is or becomes aborted. */
+  sleep(ms: number, signal?: AbortSignal): Promise<void>;
+}
+
+/** The connection to the monitor. */
+export interface Link {
+  readonly connected: boolean;
+  /** Sends when connected, else drops: what counts is repeated by the next status. */
+  send(frame: KeeperFrame): void;
+}
+
+export type AcceptedOrder = OrderId & { target: Target };
+export type Memory = { term: number; seq: number; blob: string };
+
+/** What a keeper must not forget. Written whole, atomically, before it is acted on. */
+export interface KeeperState {
+  /** Highest order accepted (S5, S11). */
+  accepted: AcceptedOrder | null;
+  /** Random identity of the data directory; null when there was never one. */
+  directoryId: string | null;
+  /** `fresh` from initdb until the first leadership has made roles and databases. */
+  fresh: boolean;
+  /** Term of a promotion that was begun and not yet seen finished (S3). */
+  promotingTerm: number | null;
+  /** The last finished promotion of this data: the control file may still show the old timeline (S12). */
+  promoted: { term: number; timeline: number; forkLsn: string | null } | null;
+  /** A rewind was begun and not finished: this data may only be replaced (S12). */
+  rewinding: boolean;
+  /** `data.new` is complete and verified and takes the place of `data`. */
+  swapPending: boolean;
+  /** Leader and term whose history this data was brought to by rewind or copy, so that a repeated order does not repeat it. */
+  joined: { leader: string; term: number } | null;
+}
+
+export const EMPTY_STATE: KeeperState = {
+  accepted: null,
+  directoryId: null,
+  fresh: false,
+  promotingTerm: null,
+  promoted: null,
+  rewinding: false,
+  swapPending: false,
+  joined: null,
+};
+
+export interface StateFile {
+  load(): Promise<KeeperState>;
+  save(state: KeeperState): Promise<void>;
+  loadMemory(): Promise<Memory | null>;
+  saveMemory(memory: Memory): Promise<void>;
+}
+
+/** What a running PostgreSQL says of itself. */
+export interface SqlView {
+  inRecovery: boolean;
+  timeline: number | null;
+  receiveLsn: string | null;
+  replayLsn: string | null;
+  /** Flush position; leader only. */
+  flushLsn: string | null;
+  walReceiver: { status: string; host: string | null } | null;
+  /** The startup process waits for WAL (S6). */
+  startupWaits: boolean;
+  heartbeatSeen: number | null;
+  standbys: StandbyView[];
+}
+
+export interface View {
+  systemId: string | null;
+  dataExists: boolean;
+  /** The postmaster's process lives. */
+  running: boolean;
+  /** From pg_controldata, when stopped. */
+  control: { clean: boolean; checkpointLsn: string; timeline: number } | null;
+  /** Null: not running or not (yet) answering. */
+  sql: SqlView | null;
+  /** PostgreSQL said that streaming can never succeed with this data (since its last start). */
+  streamImpossible: string | null;
+}
+
+/** Everything in the configuration that an order decides. */
+export interface ServerConfig {
+  settings: NodeSettings;
+  /** Node to stream from; null: a standby without source. */
+  upstream: { name: string; address: string } | null;
+  /** Value of synchronous_standby_names. */
+  syncNames: string;
+}
+
+export interface Source {
+  name: string;
+  address: string;
+}
+
+/** One PostgreSQL and its data directory. Every call has its own deadline and throws {@link KeeperError} or an Error. */
+export interface Postgres {
+  /** Called whenever the postmaster ends without having been told to. */
+  onCrash: () => void;
+  observe(): Promise<View>;
+
+  /** Makes a new cluster in `data.new`, complete and synced. */
+  initialise(): Promise<void>;
+  /** Base backup of the source in `data.new`, verified and synced (S25: under its own application name). */
+  copyFrom(source: Source, progress: (text: string) => void, signal: AbortSignal): Promise<void>;
+  /** Puts `data.new` in the place of `data`. Idempotent: finishes what was interrupted. */
+  swapIn(): Promise<void>;
+  /** Removes left-over copies and stale lock files (S25). Only before the first start. */
+  tidy(): Promise<void>;
+  /** `pg_rewind` of the stopped data to the source (S12). */
+  rewindFrom(source: Source, signal: AbortSignal): Promise<void>;
+
+  /** Writes the configuration and `standby.signal` (S8) and spawns the postmaster. */
+  start(config: ServerConfig): Promise<void>;
+  /** Writes the configuration and reloads when it differs from the one in force. */
+  configure(config: ServerConfig): Promise<void>;
+  /** Fast shutdown; ends walsenders that do not advance (S18). Resolves when the process has ended. */
+  stop(): Promise<void>;
+  /** Sends the promotion and resolves as soon as PostgreSQL is out of recovery. */
+  promote(): Promise<void>;
+  /** Where `timeline` left its parent; null for the first. */
+  forkLsn(timeline: number): Promise<string | null>;
+
+  /** Begins a commit that waits for the standbys, and resolves when it is seen waiting (S4). */
+  startCanary(): Promise<void>;
+  /** Whether that commit still waits. */
+  canaryWaits(): Promise<boolean>;
+  /** Commits one record with synchronous_commit=local, so that standbys answer and waiters are looked at (S17). */
+  kick(): Promise<void>;
+  /** Number of sessions that wait for a standby's acknowledgement. */
+  syncWaiters(): Promise<number>;
+
+  /** Makes a physical slot for each peer; with `renew` drops existing ones that are not in use first (S22). */
+  ensureSlots(peers: string[], renew: boolean): Promise<void>;
+  /** Roles, application database and table, heartbeat and canary tables; all committed locally. Idempotent. */
+  furnish(settings: NodeSettings): Promise<void>;
+  startHeartbeat(): void;
+  stopHeartbeat(): void;
+  heartbeat(): { count: number; ageMs: number };
+}

@@ -1,0 +1,91 @@
+/** The processes of this container, and programs run with a limit. */
+import { spawn } from 'node:child_process';
+import { readdir, readFile } from 'node:fs/promises';
+import { setTimeout as delay } from 'node:timers/promises';
+import { KeeperError } from './ports';
+
+/** Command line of a process, or null when it is gone. */
+export async function commandLine(pid: number): Promise<string | null> {
+  try {
+    const text = await readFile(`/proc/${pid}/cmdline`, 'utf8');
+    return text.replaceAll('\0', ' ').trim();
+  } catch {
+    return null;
+  }
+}
+
+/** Processes of PostgreSQL's server (postmaster and children) in this container. */
+export async function serverProcesses(): Promise<{ pid: number; title: string }[]> {
+  const found: { pid: number; title: string }[] = [];
+  for (const entry of await readdir('/proc')) {
+    const pid = Number(entry);
+    if (!Number.isInteger(pid)) continue;
+    const title = await commandLine(pid);
+    if (title !== null && /^(\S*\/)?postgres(:| )/.test(title)) found.push({ pid, title });
+  }
+  return found;
+}
+
+/** Waits until no server process is left; kills those that stay longer than the limit. */
+export async function noServerLeft(limitMs: number): Promise<void> {
+  const deadline = performance.now() + limitMs;
+  for (;;) {
+    const left = await serverProcesses();
+    if (left.length === 0) return;
+    if (performance.now() > deadline) {
+      for (const { pid } of left) signalProcess(pid, 'SIGKILL');
+    }
+    await delay(20);
+  }
+}
+
+/** Sends a signal; a process that is gone is no error. */
+export function signalProcess(pid: number, signal: NodeJS.Signals): void {
+  try {
+    process.kill(pid, signal);
+  } catch {
+    // It ended meanwhile.
+  }
+}
+
+export interface ToolOptions {
+  /** Longest time, ms. */
+  limitMs: number;
+  signal?: AbortSignal;
+  env?: Record<string, string>;
+  input?: string;
+  /** Called with each piece of standard error, for progress. */
+  onError?: (text: string) => void;
+}
+
+const OUTPUT_MAX = 64 * 1024;
+
+/** Runs a program and gives its output; throws TOOL_FAILED with the last lines of its own words. */
+export function run(command: string, args: string[], options: ToolOptions): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const child = spawn(command, args, {
+      env: { ...process.env, LC_ALL: 'C', ...options.env },
+      stdio: ['pipe', 'pipe', 'pipe'],
+      timeout: options.limitMs,
+      killSignal: 'SIGKILL',
+      signal: options.signal,
+    });
+    let [output, errors] = ['', ''];
+    child.stdout.setEncoding('utf8').on('data', (text: string) => {
+      output = (output + text).slice(-OUTPUT_MAX);
+    });
+    child.stderr.setEncoding('utf8').on('data', (text: string) => {
+      errors = (errors + text).slice(-OUTPUT_MAX);
+      options.onError?.(text);
+    });
+    child.stdin.on('error', () => undefined).end(options.input ?? '');
+    child.on('error', reject);
+    child.on('close', (code, signal) => {
+      if (code === 0) resolve(output);
+      else {
+        const words = errors.trim().split('\n').slice(-5).join(' ').slice(-1_000);
+        reject(new KeeperError('TOOL_FAILED', `${command} ended with ${code ?? signal}: ${words}`));
+      }
+    });
+  });
+}

@@ -1,0 +1,356 @@
+/** What to do next to become what an order asks for: one pass, from whatever state PostgreSQL is in. */
+import type { NodeSettings, SyncConfig } from '../protocol';
+import type { Keeper } from './keeper';
+import { type AcceptedOrder, KeeperError, type ServerConfig, type Source, type SqlView } from './ports';
+import { streamingFrom, votingLsn } from './status';
+import { barrierNames, SyncControl, syncNames } from './sync';
+
+export interface Outcome {
+  done: boolean;
+  failure?: { code: string; message: string };
+  /** Look again after this time, ms. */
+  againMs?: number;
+}
+
+/** While something is about to happen, ms. */
+const SOON_MS = 5;
+const START_POLL_MS = 20;
+const CRASHES_MAX = 3;
+const BACKOFF_MS = 1_000;
+const LONG_BACKOFF_MS = 15_000;
+const FURNISH_RETRY_MS = 1_000;
+
+type Target<K> = Extract<AcceptedOrder['target'], { kind: K }>;
+
+export class Pursuit {
+  readonly sync: SyncControl;
+  leadTerm: number | null = null;
+  forkLsn: string | null = null;
+  private readonly keeper: Keeper;
+  /** Settings version that roles and tables were made for on this leader; null: not yet. */
+  private furnished: number | null = null;
+  private furnishing = false;
+  private slotsRenewed = false;
+
+  constructor(keeper: Keeper) {
+    this.keeper = keeper;
+    this.sync = new SyncControl(keeper.postgres, keeper.clock);
+  }
+
+  /** PostgreSQL is down or about to be: forget what held for the running one. */
+  stopped(): void {
+    this.sync.reset();
+    this.leadTerm = null;
+    this.forkLsn = null;
+    this.furnished = null;
+    this.slotsRenewed = false;
+    this.keeper.postgres.stopHeartbeat();
+  }
+
+  /** Why this data must not lead by this order; null when it may. */
+  mayLead(order: AcceptedOrder): string | null {
+    const { state, view } = this.keeper;
+    if (!view.dataExists) return 'there is no data';
+    if (state.rewinding) return 'a rewind was not finished, this data may only be replaced (S12)';
+    if (view.sql?.inRecovery === false) return null;
+    // The ledger knows one timeline a term (S3): leading again needs a new term.
+    if (state.promoted !== null && state.promoted.term >= order.term) {
+      return `this data was already promoted in term ${state.promoted.term}, leading again needs a higher one`;
+    }
+    return null;
+  }
+
+  async pursue(order: AcceptedOrder, settings: NodeSettings, signal: AbortSignal): Promise<Outcome> {
+    const { target } = order;
+    switch (target.kind) {
+      case 'wait':
+        return { done: true };
+      case 'bootstrap':
+        return this.bootstrap();
+      case 'lead':
+        return this.lead(order, target, settings, signal);
+      case 'follow':
+        return this.follow(order, target, settings, signal);
+      case 'freeze':
+        return this.freeze(settings);
+      case 'stop':
+        await this.stop();
+        return { done: true };
+    }
+  }
+
+  private async bootstrap(): Promise<Outcome> {
+    const { keeper } = this;
+    if (keeper.view.dataExists) {
+      if (keeper.state.fresh && !keeper.view.running) return { done: true };
+      throw new KeeperError('DATA_EXISTS', 'a new cluster is made only where there is no data');
+    }
+    keeper.activity = 'initialising';
+    keeper.report();
+    await keeper.postgres.initialise();
+    await this.adopt({ fresh: true, joined: null });
+    return { done: true };
+  }
+
+  /** Swaps `data.new` in; the state says so first, so that a crash in between is finished at the next start. */
+  private async adopt(change: { fresh: boolean; joined: { leader: string; term: number } | null }): Promise<void> {
+    const { keeper } = this;
+    await keeper.save({
+      ...change,
+      directoryId: crypto.randomUUID(),
+      swapPending: true,
+      promotingTerm: null,
+      promoted: null,
+      rewinding: false,
+    });
+    await keeper.postgres.swapIn();
+    await keeper.save({ swapPending: false });
+    keeper.activity = null;
+    await keeper.observe();
+  }
+
+  private async lead(
+    order: AcceptedOrder,
+    target: Target<'lead'>,
+    settings: NodeSettings,
+    signal: AbortSignal,
+  ): Promise<Outcome> {
+    const { keeper } = this;
+    if (target.sync.leader !== keeper.node)
+      throw new KeeperError('ORDER_WRONG', `told to lead as ${target.sync.leader}`);
+    const refusal = this.mayLead(order);
+    if (refusal !== null) throw new KeeperError(keeper.view.dataExists ? 'MUST_NOT_LEAD' : 'NO_DATA', refusal);
+    if (!keeper.view.running) {
+      if (keeper.crashedUnder !== null && keeper.crashedUnder === keeper.state.accepted) {
+        throw new KeeperError('POSTGRES_CRASHED', 'PostgreSQL crashed; it starts again on a new order (S8)');
+      }
+      await this.start(config(settings, null, barrierNames(target.sync)));
+    }
+    const sql = keeper.view.sql;
+    if (sql === null) return { done: false, againMs: SOON_MS };
+    if (sql.inRecovery) await this.promote(order, target.sync, settings);
+    if (signal.aborted) return { done: false };
+    this.leadTerm = order.term;
+    this.furnish(settings);
+    const inForce = await this.sync.pursue(
+      target.sync,
+      (names) => this.configure(config(settings, null, names)),
+      () => this.sql(),
+      signal,
+    );
+    if (signal.aborted) return { done: false };
+    // Tunables and addresses may have changed while the names did not.
+    await this.configure(config(settings, null, syncNames(target.sync)));
+    await this.remember(order);
+    const done = inForce && !keeper.state.fresh;
+    return { done, againMs: done ? undefined : SOON_MS };
+  }
+
+  private async promote(order: AcceptedOrder, sync: SyncConfig, settings: NodeSettings): Promise<void> {
+    const { keeper } = this;
+    if (keeper.state.promotingTerm !== order.term) await keeper.save({ promotingTerm: order.term });
+    keeper.activity = 'promoting';
+    keeper.report();
+    this.sync.reset();
+    this.forkLsn = null;
+    this.furnished = null;
+    // The barrier is what the first commit meets: nothing is acknowledged before the names are proven (S4, S9).
+    await this.configure(config(settings, null, barrierNames(sync)));
+    await keeper.postgres.promote();
+    this.leadTerm = order.term;
+    keeper.activity = null;
+    keeper.postgres.startHeartbeat();
+    await keeper.observe();
+  }
+
+  /** Closes the marker of the promotion once its timeline is stored. */
+  private async remember(order: AcceptedOrder): Promise<void> {
+    const { keeper } = this;
+    const timeline = keeper.view.sql?.timeline ?? null;
+    if (timeline === null) return;
+    if (this.forkLsn === null && timeline > 1) this.forkLsn = await keeper.postgres.forkLsn(timeline);
+    if (keeper.state.promotingTerm === null && keeper.state.promoted?.term === order.term) return;
+    const promoted = { term: order.term, timeline, forkLsn: this.forkLsn };
+    await keeper.save({ promotingTerm: null, promoted, joined: null });
+  }
+
+  /** Slots, roles and tables, beside the order: a new leader does not wait for them. */
+  private furnish(settings: NodeSettings): void {
+    const { keeper } = this;
+    const version = keeper.settingsVersion;
+    if (this.furnishing || this.furnished === version) return;
+    this.furnishing = true;
+    const work = async () => {
+      await keeper.postgres.ensureSlots(this.peers(settings), false);
+      await keeper.postgres.furnish(settings);
+      keeper.postgres.startHeartbeat();
+      if (keeper.state.fresh) await keeper.save({ fresh: false });
+      this.furnished = version;
+    };
+    work()
+      .catch(async (error: unknown) => {
+        keeper.note('warn', 'FURNISH_FAILED', error instanceof Error ? error.message : String(error));
+        await keeper.clock.sleep(FURNISH_RETRY_MS);
+      })
+      .finally(() => {
+        this.furnishing = false;
+      })
+      .catch(() => undefined);
+  }
+
+  private async follow(
+    order: AcceptedOrder,
+    target: Target<'follow'>,
+    settings: NodeSettings,
+    signal: AbortSignal,
+  ): Promise<Outcome> {
+    const { keeper } = this;
+    const leader = settings.nodes.find((n) => n.name === target.leader);
+    if (leader === undefined || leader.name === keeper.node) {
+      throw new KeeperError('ORDER_WRONG', `told to follow ${target.leader}, which is no other node of the settings`);
+    }
+    await this.join(order, target, leader, settings, signal);
+    if (signal.aborted) return { done: false };
+    const wanted = config(settings, leader, '');
+    if (!keeper.view.running) {
+      const crashes = keeper.crashes();
+      if (keeper.crashedUnder !== null && crashes > 0) {
+        await keeper.clock.sleep(crashes >= CRASHES_MAX ? LONG_BACKOFF_MS : BACKOFF_MS, signal);
+        if (signal.aborted || keeper.stopping) return { done: false };
+      }
+      await this.start(wanted);
+    } else {
+      await this.configure(wanted);
+    }
+    if (keeper.view.sql === null) return { done: false, againMs: START_POLL_MS };
+    if (!this.slotsRenewed) {
+      await keeper.postgres.ensureSlots(this.peers(settings), true);
+      this.slotsRenewed = true;
+    }
+    await keeper.observe();
+    if (streamingFrom(keeper.view, settings) === leader.name) return { done: true };
+    const impossible = keeper.view.streamImpossible;
+    return {
+      done: false,
+      failure: impossible === null ? undefined : { code: 'STREAM_IMPOSSIBLE', message: impossible },
+      againMs: START_POLL_MS,
+    };
+  }
+
+  /** Brings the data to the leader's history, unless it is there already. Any error of a rewind ends in a copy (S12). */
+  private async join(
+    order: AcceptedOrder,
+    target: Target<'follow'>,
+    leader: Source,
+    settings: NodeSettings,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const { keeper } = this;
+    const { state } = keeper;
+    const joined = state.joined?.leader === leader.name && state.joined.term === order.term;
+    const mustCopy = !keeper.view.dataExists || state.rewinding || keeper.view.streamImpossible !== null;
+    // Promoted without having been told finished: not in the ledger as opened for sure, so never streamed (S3).
+    const wild = state.promotingTerm !== null && target.method !== 'rewind';
+    if (!mustCopy && !wild && (joined || target.method === 'stream')) {
+      if (keeper.view.sql?.inRecovery === false) await this.stop();
+      return;
+    }
+    if (target.method === 'rewind' && !mustCopy) {
+      if (await this.rewind(leader, order, signal)) return;
+      if (signal.aborted) return;
+    }
+    await this.copy(leader, order, settings, signal);
+  }
+
+  private async rewind(leader: Source, order: AcceptedOrder, signal: AbortSignal): Promise<boolean> {
+    const { keeper } = this;
+    await this.stop();
+    keeper.activity = 'rewinding';
+    keeper.note('info', 'REWIND_BEGUN', `rewinding to the history of ${leader.name}`);
+    await keeper.save({ rewinding: true });
+    keeper.report();
+    try {
+      await keeper.postgres.rewindFrom(leader, signal);
+    } catch (error) {
+      const message = error instanceof Error ? error.message : String(error);
+      keeper.note('warn', 'REWIND_FAILED', `the data is copied instead: ${message}`);
+      return false;
+    }
+    await keeper.save({
+      rewinding: false,
+      promotingTerm: null,
+      promoted: null,
+      joined: { leader: leader.name, term: order.term },
+    });
+    keeper.activity = null;
+    keeper.note('info', 'REWIND_DONE', `rewound to the history of ${leader.name}`);
+    await keeper.observe();
+    return true;
+  }
+
+  private async copy(leader: Source, order: AcceptedOrder, settings: NodeSettings, signal: AbortSignal): Promise<void> {
+    const { keeper } = this;
+    // A standby that cannot stream serves no reads; a primary must be gone before its successor is copied.
+    await this.stop();
+    keeper.activity = 'copying';
+    keeper.report();
+    keeper.note('info', 'COPY_BEGUN', `copying the data of ${leader.name}`);
+    const source = settings.nodes.find((n) => n.name === leader.name) ?? leader;
+    await keeper.postgres.copyFrom(source, (text) => keeper.note('info', 'COPY_PROGRESS', text), signal);
+    if (signal.aborted) return;
+    await this.adopt({ fresh: false, joined: { leader: leader.name, term: order.term } });
+    keeper.note('info', 'COPY_DONE', `copied and verified the data of ${leader.name}`);
+  }
+
+  /** Stops following (S1). A primary that is told to promise is shut down: its own history is not what is asked for. */
+  private async freeze(settings: NodeSettings): Promise<Outcome> {
+    const { keeper } = this;
+    if (!keeper.view.dataExists) return { done: true };
+    if (keeper.state.rewinding) return { done: true };
+    if (keeper.view.sql?.inRecovery === false) await this.stop();
+    if (!keeper.view.running) await this.start(config(settings, null, ''));
+    else await this.configure(config(settings, null, ''));
+    if (keeper.view.sql === null) return { done: false, againMs: SOON_MS };
+    await keeper.observe();
+    const frozen = keeper.view.sql?.walReceiver === null && votingLsn(keeper.view) !== null;
+    return { done: frozen, againMs: frozen ? undefined : SOON_MS };
+  }
+
+  private async stop(): Promise<void> {
+    const { keeper } = this;
+    this.stopped();
+    if (!keeper.view.running) return;
+    keeper.activity = 'stopping';
+    keeper.report();
+    await keeper.postgres.stop();
+    keeper.activity = null;
+    await keeper.observe();
+  }
+
+  private async start(wanted: ServerConfig): Promise<void> {
+    const { keeper } = this;
+    if (keeper.stopping) throw new KeeperError('STOPPING', 'this container is being stopped');
+    this.stopped();
+    keeper.crashedUnder = null;
+    await keeper.postgres.start(wanted);
+    await keeper.observe();
+  }
+
+  private async configure(wanted: ServerConfig): Promise<void> {
+    await this.keeper.postgres.configure(wanted);
+  }
+
+  private async sql(): Promise<SqlView> {
+    const { sql } = await this.keeper.observe();
+    if (sql === null) throw new KeeperError('POSTGRES_SILENT', 'PostgreSQL does not answer');
+    return sql;
+  }
+
+  private peers(settings: NodeSettings): string[] {
+    return settings.nodes.map((n) => n.name).filter((name) => name !== this.keeper.node);
+  }
+}
+
+function config(settings: NodeSettings, upstream: Source | null, names: string): ServerConfig {
+  return { settings, upstream, syncNames: names };
+}

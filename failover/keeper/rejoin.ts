@@ -1,0 +1,98 @@
+/** Base backup and rewind: how a node's data gets to another node's history. */
+import { rm, statfs } from 'node:fs/promises';
+import { derivedPassword, REPLICATION_ROLE } from '../protocol';
+import { conninfo } from './config-files';
+import { KeeperError, type Source } from './ports';
+import { run } from './processes';
+import { Session } from './session';
+
+const HOUR_MS = 3_600_000;
+const REWIND_LIMIT_MS = HOUR_MS;
+const MB = 1024 * 1024;
+/** Room that must stay beside both copies, bytes: WAL that streams in during the copy, and some air. */
+const RESERVE_BYTES = 128 * MB;
+const PROGRESS_EVERY_MS = 3_000;
+
+export interface RejoinContext {
+  node: string;
+  clusterKey: string;
+  port: number;
+  passfile: string;
+  volume: string;
+  data: string;
+  fresh: string;
+  configFile: string;
+}
+
+/** Size of the source's databases, bytes. */
+async function sizeOf(source: Source, context: RejoinContext): Promise<number> {
+  const session = await Session.open({
+    host: source.address,
+    port: context.port,
+    user: REPLICATION_ROLE,
+    password: derivedPassword(context.clusterKey, 'replication'),
+    database: 'postgres',
+    applicationName: `${context.node}-size`,
+    limitMs: 10_000,
+  });
+  try {
+    const [row] = await session.query<{ bytes: string }>(
+      'SELECT sum(pg_database_size(oid))::text AS bytes FROM pg_database',
+    );
+    return Number(row?.bytes ?? 0);
+  } finally {
+    session.destroy();
+  }
+}
+
+function megabytes(bytes: number): string {
+  return `${Math.ceil(bytes / MB)} MB`;
+}
+
+/**
+ * Base backup of the source beside the old data, checked against its manifest. Throws DISK_TOO_SMALL before it begins
+ * when both copies do not fit.
+ */
+export async function baseBackup(
+  source: Source,
+  context: RejoinContext,
+  progress: (text: string) => void,
+  signal: AbortSignal,
+): Promise<void> {
+  await rm(context.fresh, { recursive: true, force: true });
+  const [size, disk] = [await sizeOf(source, context), await statfs(context.volume)];
+  const free = disk.bavail * disk.bsize;
+  if (free < size + RESERVE_BYTES) {
+    throw new KeeperError(
+      'DISK_TOO_SMALL',
+      `the copy needs ${megabytes(size + RESERVE_BYTES)} beside the old data, ${megabytes(free)} are free in the volume of ${context.node}`,
+    );
+  }
+  let toldMs = performance.now();
+  const connection = conninfo(source.address, context.port, `${context.node}-basebackup`, context.passfile);
+  await run(
+    'pg_basebackup',
+    ['-d', connection, '-D', context.fresh, '--checkpoint=fast', '--wal-method=stream', '--progress', '--no-password'],
+    {
+      limitMs: 24 * HOUR_MS,
+      signal,
+      onError: (text) => {
+        const percent = /\((\d+)%\)/.exec(text)?.[1];
+        if (percent === undefined || performance.now() - toldMs < PROGRESS_EVERY_MS) return;
+        toldMs = performance.now();
+        progress(`base backup of ${source.name}: ${percent} %`);
+      },
+    },
+  );
+  await run('pg_verifybackup', ['--quiet', context.fresh], { limitMs: 24 * HOUR_MS, signal });
+}
+
+/** `pg_rewind` of the stopped data, over the replication role and its grants (S12). Throws on any error. */
+export async function rewind(source: Source, context: RejoinContext, signal: AbortSignal): Promise<void> {
+  const connection = conninfo(source.address, context.port, `${context.node}-rewind`, context.passfile);
+  await run(
+    'pg_rewind',
+    ['-D', context.data, `--source-server=${connection} dbname=postgres`, `--config-file=${context.configFile}`],
+    { limitMs: REWIND_LIMIT_MS, signal },
+  );
+}

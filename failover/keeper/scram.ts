@@ -1,0 +1,28 @@
+/**
+ * SCRAM-SHA-256 verifiers (RFC 5803, as PostgreSQL stores them), made here so that no plain password stands in a
+ * statement, where a log or pg_stat_activity could show it.
+ */
+import { createHash, createHmac, pbkdf2, randomBytes, timingSafeEqual } from 'node:crypto';
+import { promisify } from 'node:util';
+
+const derive = promisify(pbkdf2);
+const ITERATIONS = 4096;
+
+async function verifier(password: string, salt: Buffer, iterations: number): Promise<string> {
+  // NFKC is what SASLprep does to nearly all text; the client does the same to what is typed.
+  const salted = await derive(password.normalize('NFKC'), salt, iterations, 32, 'sha256');
+  const clientKey = createHmac('sha256', salted).update('Client Key').digest();
+  const storedKey = createHash('sha256').update(clientKey).digest('base64');
+  const serverKey = createHmac('sha256', salted).update('Server Key').digest('base64');
+  return `SCRAM-SHA-256$${iterations}:${salt.toString('base64')}$${storedKey}:${serverKey}`;
+}
+
+/** A new verifier for the password, or null when the stored one already verifies it. */
+export async function newVerifier(password: string, stored: string | null): Promise<string | null> {
+  const match = /^SCRAM-SHA-256\$(\d+):([^$]+)\$/.exec(stored ?? '');
+  if (match?.[1] !== undefined && match[2] !== undefined && stored !== null) {
+    const same = await verifier(password, Buffer.from(match[2], 'base64'), Number(match[1]));
+    if (same.length === stored.length && timingSafeEqual(Buffer.from(same), Buffer.from(stored))) return null;
+  }
+  return verifier(password, randomBytes(16), ITERATIONS);
+}

@@ -1,0 +1,414 @@
+/** The real PostgreSQL of this container behind the port `Postgres`. */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { access, mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { PORTS } from '../config';
+import { derivedPassword, type NodeSettings, REPLICATION_ROLE } from '../protocol';
+import { renderFailoverConf, renderPgHba, renderPostgresqlConf, slotName } from './config-files';
+import { syncFolder, writeWhole } from './files';
+import { furnish } from './furnish';
+import { Heartbeat } from './heartbeat';
+import { lookAtControlFile, lookBySql } from './look';
+import { KeeperError, type Postgres, type ServerConfig, type Source, type View } from './ports';
+import { commandLine, noServerLeft, run, serverProcesses, signalProcess } from './processes';
+import { baseBackup, type RejoinContext, rewind } from './rejoin';
+import { literal, Session } from './session';
+
+const SQL_LIMIT_MS = 2_000;
+const CONNECT_LIMIT_MS = 500;
+const PROMOTE_LIMIT_MS = 60_000;
+const STOP_LIMIT_MS = 45_000;
+/** A walsender whose position stands still for this long holds up a shutdown (S18), ms. */
+const WALSENDER_PATIENCE_MS = 1_000;
+const WALSENDER_LOOK_MS = 300;
+const CANARY_LIMIT_MS = 2_000;
+const LOCAL_WRITE = `SELECT pg_logical_emit_message(true, 'failover', '')`;
+const SOCKETS = '/var/run/postgresql';
+/** What PostgreSQL logs when no amount of waiting lets this data follow its source. */
+const IMPOSSIBLE = [
+  /requested WAL segment \S+ has already been removed/,
+  /highest timeline \d+ of the primary is behind recovery timeline \d+/,
+  /requested starting point \S+ on timeline \d+ is not in this server's history/,
+  /requested starting point \S+ is ahead of the WAL flush position/,
+  /new timeline \d+ forked off current database system timeline \d+ before current recovery point/,
+  /database system identifier differs between the primary and standby/,
+];
+
+export interface ServerOptions {
+  node: string;
+  clusterKey: string;
+  /** The node's volume. */
+  volume: string;
+  memoryLimitBytes: number | null;
+}
+
+export class Server implements Postgres {
+  onCrash: () => void = () => undefined;
+  private readonly options: ServerOptions;
+  private readonly data: string;
+  private readonly fresh: string;
+  private readonly old: string;
+  private readonly conf: string;
+  private readonly passfile: string;
+  private readonly beats: Heartbeat;
+  private process: ChildProcess | null = null;
+  private ended: Promise<void> = Promise.resolve();
+  private told = false;
+  private session: Session | null = null;
+  private canary: Session | null = null;
+  private canaryPid = 0;
+  private inForce = '';
+  private impossible: string | null = null;
+  /** What the stopped data says; null: to be read. */
+  private stoppedView: View | null = null;
+
+  constructor(options: ServerOptions) {
+    this.options = options;
+    this.data = join(options.volume, 'data');
+    this.fresh = join(options.volume, 'data.new');
+    this.old = join(options.volume, 'data.old');
+    this.conf = join(options.volume, 'conf');
+    this.passfile = join(this.conf, 'pgpass');
+    this.beats = new Heartbeat((limitMs, setup) => this.open('postgres', limitMs, setup));
+  }
+
+  private open(database: string, limitMs: number, setup?: string): Promise<Session> {
+    const applicationName = `${this.options.node}-keeper`;
+    return Session.open({ host: SOCKETS, user: 'postgres', database, applicationName, limitMs, setup });
+  }
+
+  private async sql(): Promise<Session> {
+    if (this.session?.usable !== true) this.session = await this.open('postgres', SQL_LIMIT_MS);
+    return this.session;
+  }
+
+  async observe(): Promise<View> {
+    if (this.process === null) {
+      this.stoppedView ??= await this.lookStopped();
+      return this.stoppedView;
+    }
+    const view: View = {
+      systemId: this.stoppedView?.systemId ?? null,
+      dataExists: true,
+      running: true,
+      control: null,
+      sql: null,
+      streamImpossible: this.impossible,
+    };
+    try {
+      if (this.session?.usable !== true) this.session = await this.open('postgres', CONNECT_LIMIT_MS);
+      const { systemId, ...sql } = await lookBySql(this.session);
+      return { ...view, systemId, sql };
+    } catch {
+      return this.process === null ? this.observe() : view;
+    }
+  }
+
+  private async lookStopped(): Promise<View> {
+    const empty: View = {
+      systemId: null,
+      dataExists: false,
+      running: false,
+      control: null,
+      sql: null,
+      streamImpossible: this.impossible,
+    };
+    if (!(await exists(join(this.data, 'PG_VERSION')))) return empty;
+    const { systemId, control } = await lookAtControlFile(this.data);
+    return { ...empty, systemId, control, dataExists: true };
+  }
+
+  // Data directory
+
+  async initialise(): Promise<void> {
+    await rm(this.fresh, { recursive: true, force: true });
+    await run(
+      'initdb',
+      [
+        ...['-D', this.fresh, '--username=postgres', '--encoding=UTF8', '--data-checksums'],
+        ...['--locale-provider=builtin', '--builtin-locale=C.UTF-8', '--locale=C.UTF-8'],
+        ...['--auth-local=peer', '--auth-host=scram-sha-256'],
+      ],
+      { limitMs: 120_000 },
+    );
+  }
+
+  private context(): RejoinContext {
+    const { node, clusterKey, volume } = this.options;
+    const { data, fresh, passfile } = this;
+    const configFile = join(this.conf, 'postgresql.conf');
+    return { node, clusterKey, volume, data, fresh, passfile, configFile, port: PORTS.postgres };
+  }
+
+  async copyFrom(source: Source, progress: (text: string) => void, signal: AbortSignal): Promise<void> {
+    await this.writePassfile();
+    await baseBackup(source, this.context(), progress, signal);
+  }
+
+  async rewindFrom(source: Source, signal: AbortSignal): Promise<void> {
+    await this.writePassfile();
+    await noServerLeft(5_000);
+    await this.removeLocks();
+    await rm(join(this.data, 'standby.signal'), { force: true });
+    await writeWhole(this.conf, 'failover.conf', '# No source and no standbys while this data is rewound.\n');
+    await rewind(source, this.context(), signal);
+    this.stoppedView = null;
+    this.impossible = null;
+  }
+
+  async swapIn(): Promise<void> {
+    if (await exists(join(this.fresh, 'PG_VERSION'))) {
+      await rm(this.old, { recursive: true, force: true });
+      if (await exists(this.data)) await rename(this.data, this.old);
+      await rename(this.fresh, this.data);
+    }
+    await syncFolder(this.options.volume);
+    await rm(this.old, { recursive: true, force: true });
+    this.stoppedView = null;
+    this.impossible = null;
+  }
+
+  async tidy(): Promise<void> {
+    if (!(await exists(this.data)) && (await exists(this.old))) await rename(this.old, this.data);
+    await rm(this.fresh, { recursive: true, force: true });
+    await rm(this.old, { recursive: true, force: true });
+    await this.removeLocks();
+  }
+
+  /** Lock files of a server that is gone; a stale one whose process id lives again would stop PostgreSQL (S25). */
+  private async removeLocks(): Promise<void> {
+    if ((await serverProcesses()).length > 0) return;
+    await rm(join(this.data, 'postmaster.pid'), { force: true });
+    await rm(join(SOCKETS, `.s.PGSQL.${PORTS.postgres}`), { force: true });
+    await rm(join(SOCKETS, `.s.PGSQL.${PORTS.postgres}.lock`), { force: true });
+  }
+
+  // Configuration
+
+  private async writePassfile(): Promise<void> {
+    await mkdir(this.conf, { recursive: true, mode: 0o700 });
+    const password = derivedPassword(this.options.clusterKey, 'replication');
+    await writeWhole(this.conf, 'pgpass', `*:*:*:${REPLICATION_ROLE}:${password}\n`, 0o600, false);
+  }
+
+  /** Writes all files of the configuration; they are written anew before every start, so nothing is synced. */
+  private async writeConfiguration(config: ServerConfig): Promise<void> {
+    const { node, memoryLimitBytes } = this.options;
+    const put = (name: string, text: string) => writeWhole(this.conf, name, text, 0o600, false);
+    await this.writePassfile();
+    await put('postgresql.conf', renderPostgresqlConf(node, config.settings, memoryLimitBytes));
+    await put('pg_hba.conf', renderPgHba(config.settings));
+    await put('pg_ident.conf', '');
+    await put('failover.conf', renderFailoverConf(node, config, PORTS.postgres, this.passfile));
+  }
+
+  async configure(config: ServerConfig): Promise<void> {
+    const wanted = JSON.stringify(config);
+    if (wanted === this.inForce) return;
+    await this.writeConfiguration(config);
+    this.process?.kill('SIGHUP');
+    this.inForce = wanted;
+  }
+
+  // Process
+
+  async start(config: ServerConfig): Promise<void> {
+    if (this.process !== null) return;
+    await noServerLeft(2_000);
+    await this.removeLocks();
+    await this.writeConfiguration(config);
+    // Whoever wrote there, the order decides (S5); and every node starts as a standby (S8).
+    await writeFile(join(this.data, 'postgresql.auto.conf'), '');
+    await rm(join(this.data, 'recovery.signal'), { force: true });
+    await writeFile(join(this.data, 'standby.signal'), '');
+    await syncFolder(this.data);
+    this.inForce = JSON.stringify(config);
+    this.impossible = null;
+    this.told = false;
+    const setting = (name: string, file: string) => ['-c', `${name}=${join(this.conf, file)}`];
+    const child = spawn(
+      'postgres',
+      [
+        ...['-D', this.data, ...setting('config_file', 'postgresql.conf')],
+        ...[...setting('hba_file', 'pg_hba.conf'), ...setting('ident_file', 'pg_ident.conf')],
+      ],
+      { stdio: ['ignore', 'pipe', 'pipe'] },
+    );
+    child.stdout.pipe(process.stdout, { end: false });
+    child.stderr.setEncoding('utf8').on('data', (text: string) => this.hear(text));
+    this.process = child;
+    this.ended = new Promise((resolve) => {
+      child.once('error', () => this.gone(resolve));
+      child.once('exit', () => this.gone(resolve));
+    });
+  }
+
+  private hear(text: string): void {
+    process.stderr.write(text);
+    const line = text.split('\n').find((l) => IMPOSSIBLE.some((pattern) => pattern.test(l)));
+    if (line !== undefined) this.impossible = line.slice(-300);
+  }
+
+  private gone(resolve: () => void): void {
+    if (this.process === null) return;
+    this.process = null;
+    this.stoppedView = null;
+    this.session?.destroy();
+    this.canary?.destroy();
+    this.beats.stop();
+    resolve();
+    if (!this.told) this.onCrash();
+  }
+
+  async stop(): Promise<void> {
+    const child = this.process;
+    if (child === null) return;
+    this.told = true;
+    this.beats.stop();
+    child.kill('SIGINT');
+    const patience = new AbortController();
+    const hurry = this.endStuckWalsenders(patience.signal);
+    const limit = delay(STOP_LIMIT_MS, 'late', { signal: patience.signal }).catch(() => 'aborted');
+    if ((await Promise.race([this.ended, limit])) === 'late') {
+      child.kill('SIGQUIT');
+      await Promise.race([this.ended, delay(5_000).then(() => child.kill('SIGKILL'))]);
+      await this.ended;
+    }
+    patience.abort();
+    await hurry;
+  }
+
+  /** A shutdown waits for every standby to have all; one that hangs is ended after a second (S18). */
+  private async endStuckWalsenders(signal: AbortSignal): Promise<void> {
+    const titles = async () =>
+      new Map((await serverProcesses()).filter((p) => p.title.includes('walsender')).map((p) => [p.pid, p.title]));
+    await delay(WALSENDER_PATIENCE_MS, undefined, { signal }).catch(() => undefined);
+    while (!signal.aborted) {
+      const before = await titles();
+      await delay(WALSENDER_LOOK_MS, undefined, { signal }).catch(() => undefined);
+      if (signal.aborted) return;
+      for (const [pid, title] of before) {
+        if ((await commandLine(pid)) === title) signalProcess(pid, 'SIGTERM');
+      }
+    }
+  }
+
+  async promote(): Promise<void> {
+    const session = await this.sql();
+    await session.query('SELECT pg_promote(false)');
+    const deadline = performance.now() + PROMOTE_LIMIT_MS;
+    for (;;) {
+      const [row] = await session.query<{ recovery: boolean }>('SELECT pg_is_in_recovery() AS recovery');
+      if (row?.recovery === false) return;
+      if (performance.now() > deadline) throw new KeeperError('PROMOTION_HANGS', 'not promoted within a minute');
+      await delay(2);
+    }
+  }
+
+  async forkLsn(timeline: number): Promise<string | null> {
+    if (timeline <= 1) return null;
+    const name = `${timeline.toString(16).toUpperCase().padStart(8, '0')}.history`;
+    const text = await readFile(join(this.data, 'pg_wal', name), 'utf8').catch(() => '');
+    const last = text
+      .split('\n')
+      .filter((line) => /^\d+\t/.test(line))
+      .at(-1);
+    return last?.split('\t')[1] ?? null;
+  }
+
+  // Synchronous commit
+
+  async startCanary(): Promise<void> {
+    await this.endCanary();
+    const session = await this.open('postgres', SQL_LIMIT_MS, 'SET synchronous_commit = on');
+    this.canary = session;
+    const [row] = await session.query<{ pid: number }>('SELECT pg_backend_pid() AS pid');
+    this.canaryPid = row?.pid ?? 0;
+    const deadline = performance.now() + CANARY_LIMIT_MS;
+    // Before the setting is taken a canary is acknowledged at once; then the next one tells.
+    while (performance.now() < deadline) {
+      let acknowledged = false;
+      const commit = session.query(LOCAL_WRITE, [], 3_600_000).then(
+        () => {
+          acknowledged = true;
+        },
+        () => {
+          acknowledged = true;
+        },
+      );
+      while (!acknowledged && performance.now() < deadline) {
+        if (await this.canaryWaits()) return;
+        await Promise.race([commit, delay(2)]);
+      }
+      await delay(1);
+    }
+    throw new KeeperError('SYNC_UNPROVEN', 'commits do not wait under the barrier');
+  }
+
+  async canaryWaits(): Promise<boolean> {
+    const session = await this.sql();
+    const rows = await session.query(`SELECT FROM pg_stat_activity WHERE pid = $1 AND wait_event = 'SyncRep'`, [
+      this.canaryPid,
+    ]);
+    return rows.length > 0;
+  }
+
+  /** The canary is the keeper's own commit, so ending it in its wait breaks no promise (S7). */
+  private async endCanary(): Promise<void> {
+    if (this.canary === null) return;
+    this.canary.destroy();
+    this.canary = null;
+    await (await this.sql()).query('SELECT pg_terminate_backend($1)', [this.canaryPid]);
+  }
+
+  async kick(): Promise<void> {
+    await (await this.sql()).query(`BEGIN; SET LOCAL synchronous_commit = local; ${LOCAL_WRITE}; COMMIT`);
+  }
+
+  async syncWaiters(): Promise<number> {
+    const rows = await (await this.sql()).query(`SELECT FROM pg_stat_activity WHERE wait_event = 'SyncRep'`);
+    return rows.length;
+  }
+
+  // What a node keeps
+
+  async ensureSlots(peers: string[], renew: boolean): Promise<void> {
+    const session = await this.sql();
+    const wanted = peers.map(slotName);
+    const rows = await session.query<{ slot_name: string; active: boolean }>(
+      `SELECT slot_name, active FROM pg_replication_slots WHERE slot_type = 'physical' AND NOT temporary`,
+    );
+    for (const { slot_name: name, active } of rows) {
+      if (active || (!renew && wanted.includes(name))) continue;
+      await session.query(`SELECT pg_drop_replication_slot(${literal(name)})`);
+    }
+    const there = new Set(rows.filter((r) => r.active || !renew).map((r) => r.slot_name));
+    for (const name of wanted) {
+      if (!there.has(name)) await session.query(`SELECT pg_create_physical_replication_slot(${literal(name)})`);
+    }
+  }
+
+  async furnish(settings: NodeSettings): Promise<void> {
+    await furnish((database, limitMs, setup) => this.open(database, limitMs, setup), settings, this.options.clusterKey);
+  }
+
+  startHeartbeat(): void {
+    this.beats.start();
+  }
+
+  stopHeartbeat(): void {
+    this.beats.stop();
+  }
+
+  heartbeat(): { count: number; ageMs: number } {
+    return this.beats.read();
+  }
+}
+
+async function exists(path: string): Promise<boolean> {
+  return access(path).then(
+    () => true,
+    () => false,
+  );
+}

@@ -1,0 +1,96 @@
+/**
+ * One SQL session with a deadline for everything. node-postgres can wait for ever on a dead server, so at the deadline
+ * the socket is destroyed and the session is of no more use.
+ */
+import { Client, type QueryResultRow } from 'pg';
+
+export interface SessionOptions {
+  host: string;
+  port?: number;
+  user: string;
+  password?: string;
+  database: string;
+  applicationName: string;
+  /** Limit for connecting and for each statement, ms. */
+  limitMs: number;
+  /** Run once after connecting. */
+  setup?: string;
+}
+
+export class Session {
+  private readonly client: Client;
+  private readonly limitMs: number;
+  private dead = false;
+
+  private constructor(options: SessionOptions) {
+    this.limitMs = options.limitMs;
+    this.client = new Client({
+      host: options.host,
+      port: options.port ?? 5432,
+      user: options.user,
+      password: options.password,
+      database: options.database,
+      application_name: options.applicationName,
+      ssl: false,
+    });
+    this.client.on('error', () => this.destroy());
+    this.client.on('end', () => {
+      this.dead = true;
+    });
+  }
+
+  /** Connects, or throws within the limit. */
+  static async open(options: SessionOptions): Promise<Session> {
+    const session = new Session(options);
+    try {
+      await session.limited(session.client.connect(), options.limitMs);
+      if (options.setup !== undefined) await session.query(options.setup);
+      return session;
+    } catch (error) {
+      session.destroy();
+      throw error;
+    }
+  }
+
+  get usable(): boolean {
+    return !this.dead;
+  }
+
+  /** Rows of a statement; throws within `limitMs`. */
+  async query<Row extends QueryResultRow>(sql: string, values: unknown[] = [], limitMs = this.limitMs): Promise<Row[]> {
+    if (this.dead) throw new Error('the session has ended');
+    const result = await this.limited(
+      values.length > 0 ? this.client.query<Row>(sql, values) : this.client.query<Row>(sql),
+      limitMs,
+    );
+    return result.rows;
+  }
+
+  /** Ends the session at once; whatever is under way fails. */
+  destroy(): void {
+    this.dead = true;
+    const { connection } = this.client as unknown as { connection?: { stream?: { destroy(): void } } };
+    connection?.stream?.destroy();
+  }
+
+  private limited<T>(work: Promise<T>, limitMs: number): Promise<T> {
+    let timer: NodeJS.Timeout | undefined;
+    const limit = new Promise<never>((_, reject) => {
+      timer = setTimeout(() => {
+        this.destroy();
+        reject(new Error(`no answer from PostgreSQL within ${limitMs} ms`));
+      }, limitMs);
+    });
+    return Promise.race([work, limit]).finally(() => clearTimeout(timer));
+  }
+}
+
+/** A name in double quotes for SQL. */
+export function identifier(name: string): string {
+  return `"${name.replaceAll('"', '""')}"`;
+}
+
+/** A text in single quotes for SQL, where no parameter can be used. */
+export function literal(text: string): string {
+  return `'${text.replaceAll("'", "''")}'`;
+}

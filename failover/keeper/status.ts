@@ -1,0 +1,101 @@
+/** Puts a keeper's status together. Pure. */
+import type { NodeSettings, Status, SyncConfig } from '../protocol';
+import { laterLsn } from './lsn';
+import type { KeeperState, View } from './ports';
+
+interface Parts {
+  n: number;
+  node: string;
+  state: KeeperState;
+  view: View;
+  settings: NodeSettings | null;
+  stopping: boolean;
+  activity: Status['postgres']['state'] | null;
+  done: boolean;
+  failure: Status['failure'];
+  crashes: number;
+  leadTerm: number | null;
+  forkLsn: string | null;
+  syncInForce: SyncConfig | null;
+  heartbeat: { count: number; ageMs: number };
+}
+
+/** Node whose walsender feeds this standby, by its fixed address (S14). */
+export function streamingFrom(view: View, settings: NodeSettings | null): string | null {
+  const receiver = view.sql?.walReceiver;
+  if (receiver?.status !== 'streaming') return null;
+  return settings?.nodes.find((n) => n.address === receiver.host)?.name ?? null;
+}
+
+/** The position that counts as a vote (S6), or null: unknown is no vote. */
+export function votingLsn(view: View): string | null {
+  const { sql, control } = view;
+  if (sql !== null) {
+    if (!sql.inRecovery) return sql.flushLsn;
+    const settled = sql.walReceiver === null || sql.walReceiver.status === 'streaming';
+    return settled && sql.startupWaits ? laterLsn(sql.receiveLsn, sql.replayLsn) : null;
+  }
+  return !view.running && control?.clean === true ? control.checkpointLsn : null;
+}
+
+function stateOf({ view, activity }: Parts): Status['postgres']['state'] {
+  if (activity !== null) return activity;
+  if (!view.dataExists) return 'absent';
+  if (!view.running) return 'stopped';
+  if (view.sql === null) return 'starting';
+  return view.sql.inRecovery ? 'standby' : 'primary';
+}
+
+function timelineOf({ view, state }: Parts): number | null {
+  if (view.sql !== null) return view.sql.timeline;
+  if (view.control === null) return null;
+  return Math.max(view.control.timeline, state.promoted?.timeline ?? 0);
+}
+
+function leadOf(parts: Parts): Status['lead'] {
+  const { view, leadTerm, heartbeat } = parts;
+  if (view.sql === null || view.sql.inRecovery || leadTerm === null || view.sql.timeline === null) return null;
+  return {
+    term: leadTerm,
+    timeline: view.sql.timeline,
+    forkLsn: parts.forkLsn,
+    flushLsn: view.sql.flushLsn,
+    heartbeat: heartbeat.count,
+    heartbeatAgeMs: heartbeat.ageMs,
+    syncInForce: parts.syncInForce,
+    standbys: view.sql.standbys,
+  };
+}
+
+/** The whole view of this node, as the monitor gets it. */
+export function buildStatus(parts: Parts): Status {
+  const { state, view } = parts;
+  const { accepted } = state;
+  return {
+    type: 'status',
+    n: parts.n,
+    dataId: view.dataExists && view.systemId !== null ? `${view.systemId}:${state.directoryId ?? '?'}` : null,
+    stopping: parts.stopping,
+    accepted: accepted && {
+      incarnation: accepted.incarnation,
+      term: accepted.term,
+      seq: accepted.seq,
+      kind: accepted.target.kind,
+    },
+    done: parts.done,
+    failure: parts.failure,
+    promotingTerm: state.promotingTerm,
+    rewinding: state.rewinding,
+    postgres: {
+      state: stateOf(parts),
+      timeline: timelineOf(parts),
+      lsn: votingLsn(view),
+      cleanShutdown: view.running ? null : (view.control?.clean ?? null),
+      streamingFrom: streamingFrom(view, parts.settings),
+      replayLsn: view.sql?.replayLsn ?? null,
+      heartbeatSeen: view.sql?.heartbeatSeen ?? null,
+      crashes: parts.crashes,
+    },
+    lead: leadOf(parts),
+  };
+}
