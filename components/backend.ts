@@ -5,7 +5,8 @@ import { IDS } from '../failover/config';
 import { containerDefaults, containerOptions, secretFile } from './container';
 import { NAMES } from './naming';
 
-const STOP_SECONDS = 15;
+/** Longer than the application's own draining (1 s) and its limit for open requests (15 s). */
+const STOP_SECONDS = 20;
 /** Settings that are secret, one file each (pydantic-settings `secrets_dir`). */
 const SECRETS_FOLDER = '/etc/backend/secrets';
 
@@ -40,6 +41,7 @@ export class Backend extends pulumi.ComponentResource {
         image: args.image,
         user: `${IDS.backend}:${IDS.backend}`,
         networksAdvanced: [{ name: args.network, aliases: [NAMES.backend] }],
+        envs: ['BEHIND_PROXY=true', 'HOST=0.0.0.0'],
         uploads: [
           secretFile(`${SECRETS_FOLDER}/haproxy_read_url`, pulumi.secret(args.haproxyReadUrl)),
           secretFile(`${SECRETS_FOLDER}/haproxy_url`, pulumi.secret(args.haproxyUrl)),

@@ -9,7 +9,7 @@ import type { NodeTopology } from './topology';
 /** Docker's own order to stop waits this long for the hand-over and the shutdown checkpoint (SAFETY S18). */
 const STOP_SECONDS = 60;
 /** A node counts as created when it carries out its order; copying a large database takes its time. */
-const WAIT_SECONDS = 600;
+const WAIT_SECONDS = 300;
 const SHARED_MEMORY_MB = 256;
 
 export interface PostgresNodeArgs {

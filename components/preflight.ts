@@ -4,7 +4,7 @@
  */
 import { existsSync } from 'node:fs';
 import { createServer } from 'node:net';
-import { join } from 'node:path';
+import { delimiter, join } from 'node:path';
 import * as pulumi from '@pulumi/pulumi';
 import Docker from 'dockerode';
 import { problemList } from './config';
@@ -48,6 +48,7 @@ export async function preflight(topology: Topology, projectRoot = process.cwd())
   const docker = new Docker({ timeout: ENGINE_DEADLINE_MS });
   const [engine, state] = await ask(docker);
   const problems = [
+    ...missingClient(),
     ...missingContexts(topology, projectRoot),
     ...nameProblems(topology, state),
     ...subnetProblems(topology, state),
@@ -104,9 +105,18 @@ function unreachable(error: unknown): string {
 }
 
 function missingContexts(topology: Topology, projectRoot: string): string[] {
-  return IMAGES.filter((image) => image !== 'backend' || topology.backend)
-    .filter((image) => !existsSync(join(projectRoot, imageContext(image), 'Dockerfile')))
-    .map((image) => `${imageContext(image)}: not there; run "npm run setup", which stages the images`);
+  const missing = IMAGES.filter((image) => image !== 'backend' || topology.backend)
+    .map(imageContext)
+    .filter((folder) => !existsSync(join(projectRoot, folder, 'Dockerfile')));
+  return missing.length === 0 ? [] : [`${missing.join(', ')}: not there; run "npm run setup", which stages the images`];
+}
+
+/** The config is applied, and the cluster waited for, through the client (`docker exec`). */
+function missingClient(): string[] {
+  const folders = (process.env.PATH ?? '').split(delimiter).filter((folder) => folder !== '');
+  return folders.some((folder) => existsSync(join(folder, 'docker')))
+    ? []
+    : ['docker: the command line client is not on PATH; install it (Debian: docker.io or docker-cli)'];
 }
 
 /** Names that somebody else's container, volume or network has. */

@@ -57,7 +57,7 @@ describe('a PostgreSQL node', () => {
       shmSize: 256,
       healthcheck: { tests: ['CMD', 'keeper-health'], interval: '2s', timeout: '5s', retries: 3 },
       wait: true,
-      waitTimeout: 600,
+      waitTimeout: 300,
       stopTimeout: 60,
       destroyGraceSeconds: 60,
     });
@@ -223,13 +223,14 @@ describe('the backend', () => {
       image: 'sha256:backend-image',
       user: '10003:10003',
       networksAdvanced: [{ name: 'postgres-failover-front', aliases: ['backend'] }],
+      envs: ['BEHIND_PROXY=true', 'HOST=0.0.0.0'],
       uploads: [
         upload('/etc/backend/secrets/haproxy_read_url', 'postgresql://blink_user:12345@haproxy:5433/blink_db'),
         upload('/etc/backend/secrets/haproxy_url', 'postgresql://blink_user:12345@haproxy:5432/blink_db'),
         upload('/etc/backend/secrets/secret_key', GENERATED),
       ],
-      stopTimeout: 15,
-      destroyGraceSeconds: 15,
+      stopTimeout: 20,
+      destroyGraceSeconds: 20,
     });
     expect(secrets).toEqual(['uploads']);
   });
