@@ -15,7 +15,7 @@ import type { Topology } from './topology';
 
 const GENERATED_LENGTH = 48;
 const SERVING_LIMIT_SECONDS = 180;
-/** Below PostgreSQL's max_connections (100), which also serves keeper, monitor and replicas (SAFETY S24). */
+/** Twice this (with the read port on the leader too) fits into PostgreSQL's max_connections, 200 (SAFETY S24). */
 const SERVER_CONNECTIONS_MAX = 80;
 
 export interface PostgresClusterArgs {
