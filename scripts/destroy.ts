@@ -3,17 +3,14 @@
  * The data stays unless `--volumes` is given; what stays is named. Nothing that does not carry the stack's label or
  * tag is touched.
  */
-import { existsSync, lstatSync, rmSync } from 'node:fs';
-import { join, relative } from 'node:path';
 import { IMAGES, imageTag } from '../components/naming';
 import { splitStack } from './lib/arguments';
 import { BASE_LABEL } from './lib/base-image';
 import { runCommand } from './lib/command';
 import { hasImage, imageLabel, imageTags, removeImage, removeVolume, volumesOf } from './lib/docker';
 import { lockHint } from './lib/locks';
-import { PATHS } from './lib/paths';
 import { runPulumi } from './lib/run-pulumi';
-import { logFolder, setUp } from './lib/setup';
+import { setUp } from './lib/setup';
 import { DEFAULT_STACK, type StackInfo, stackLabel } from './lib/stack';
 import { paint, say } from './lib/terminal';
 
@@ -43,17 +40,10 @@ async function removeImages(info: StackInfo): Promise<void> {
   }
 }
 
-/** The volumes, the log and, when set-up made it and no other stack uses it, the base image. */
+/** The volumes and, when set-up made it and no other stack uses it, the base image. */
 async function removeData(info: StackInfo): Promise<void> {
   const removed = await volumesOf(stackLabel(info));
   for (const volume of removed) await removeVolume(volume);
-  const logs = logFolder(info.stack);
-  if (existsSync(logs)) {
-    rmSync(logs, { recursive: true });
-    removed.push(relative(PATHS.root, logs));
-  }
-  const link = join(PATHS.root, 'failover.log');
-  if (info.stack === DEFAULT_STACK && lstatSync(link, { throwIfNoEntry: false })?.isSymbolicLink()) rmSync(link);
   const base = info.value('baseImage', 'debian:trixie-slim');
   const inUse = (await imageTags('postgres-failover/*')).length > 0;
   if (!inUse && (await imageLabel(base, BASE_LABEL)) !== '') {
@@ -65,12 +55,10 @@ async function removeData(info: StackInfo): Promise<void> {
 
 async function nameWhatStays(info: StackInfo): Promise<void> {
   const volumes = await volumesOf(stackLabel(info));
-  const logs = existsSync(logFolder(info.stack)) ? [relative(PATHS.root, logFolder(info.stack))] : [];
-  if (volumes.length + logs.length === 0) return;
+  if (volumes.length === 0) return;
   const option = info.stack === DEFAULT_STACK ? '' : ` --stack ${info.stack}`;
-  if (volumes.length > 0) say(`The data stays: ${volumes.join(', ')}`);
-  if (logs.length > 0) say(`The log stays: ${logs.join(', ')}`);
-  say(`\`npm run up\` finds it again; to remove it: npm run destroy --${option} --volumes`);
+  say(`The data stays: ${volumes.join(', ')}`);
+  say(`\`npm run up\` finds it again; to remove it too: npm run destroy --${option} --volumes`);
 }
 
 void runCommand(main);

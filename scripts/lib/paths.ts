@@ -10,7 +10,6 @@ export const PATHS = {
   images: join(ROOT, 'build', 'images'),
   /** What the test phases write: reports and logs. */
   reports: join(ROOT, 'build', 'reports'),
-  logs: join(ROOT, 'logs'),
 } as const;
 
 /** The user's cache folder of this product. Throwing it away costs time, never data. */

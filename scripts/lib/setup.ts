@@ -1,10 +1,9 @@
 /**
  * Everything that has to be in place before the program can run: a Docker engine that answers, the base image, a
- * Pulumi CLI, the staged build contexts, the folders and the stack itself. What is there already is left alone, so the
+ * Pulumi CLI, the staged build contexts and the stack itself. What is there already is left alone, so the
  * second time this takes about a second.
  */
-import { existsSync, lstatSync, mkdirSync, readlinkSync, rmSync, symlinkSync } from 'node:fs';
-import { join } from 'node:path';
+import { existsSync, mkdirSync } from 'node:fs';
 import { ensureBaseImage } from './base-image';
 import { ensureEngine } from './engine';
 import { runOk } from './exec';
@@ -18,8 +17,6 @@ import { paint, say, seconds } from './terminal';
 
 const DEFAULT_BASE_IMAGE = 'debian:trixie-slim';
 const STACK_INIT_MS = 60_000;
-/** Link in the project folder to the dev stack's log, for `tail -f failover.log`. */
-const LOG_LINK = join(PATHS.root, 'failover.log');
 
 /** What set-up prepared: how to run Pulumi on which stack. */
 export interface Ready {
@@ -70,10 +67,10 @@ export async function setUp(stack: string, need: Need, options: SetUpOptions = {
       run: (context) => ensureBaseImage(info.value('baseImage', DEFAULT_BASE_IMAGE), context),
     },
     { name: 'build contexts', run: stageImages },
-    { name: 'folders', run: async () => makeFolders(info) },
+    { name: 'state folder', run: async () => makeStateFolder(info) },
     {
       name: `stack ${stack}`,
-      needs: ['Pulumi CLI', 'folders'],
+      needs: ['Pulumi CLI', 'state folder'],
       run: (context) => initStack(info, cli, environment(), context),
     },
   ];
@@ -91,7 +88,7 @@ export async function setUp(stack: string, need: Need, options: SetUpOptions = {
 }
 
 function stepsFor(need: Need, newStack: string | null): string[] {
-  const always = ['Pulumi CLI', 'folders'];
+  const always = ['Pulumi CLI', 'state folder'];
   const docker = ['Docker engine'];
   const images = ['base image', 'build contexts'];
   const state = newStack === null ? [] : [`stack ${newStack}`];
@@ -111,31 +108,12 @@ async function stageImages(): Promise<StepResult> {
   return { outcome: 'done', detail: changed.map((staged) => staged.image).join(', ') };
 }
 
-/** Folder of the stack's log on this machine; the monitor's container has it mounted. */
-export function logFolder(stack: string): string {
-  return join(PATHS.logs, stack);
-}
-
-/** Makes the state's and the log's folder, and the dev stack's link to its log. */
-function makeFolders(info: StackInfo): StepResult {
-  let made = false;
+/** Makes the folder of a local state; Pulumi wants it to be there. The log's folder is the program's business. */
+function makeStateFolder(info: StackInfo): StepResult {
   const state = localStateFolder(info);
-  for (const folder of [logFolder(info.stack), ...(state ? [state] : [])])
-    if (!existsSync(folder)) {
-      mkdirSync(folder, { recursive: true });
-      made = true;
-    }
-  if (info.stack === DEFAULT_STACK) made = linkLog(join('logs', info.stack, 'failover.log')) || made;
-  return { outcome: made ? 'done' : 'skipped' };
-}
-
-/** Links `failover.log` to the log; a real file of that name is somebody's own and stays. */
-function linkLog(target: string): boolean {
-  const stat = lstatSync(LOG_LINK, { throwIfNoEntry: false });
-  if (stat && (!stat.isSymbolicLink() || readlinkSync(LOG_LINK) === target)) return false;
-  rmSync(LOG_LINK, { force: true });
-  symlinkSync(target, LOG_LINK);
-  return true;
+  if (!state || existsSync(state)) return { outcome: 'skipped' };
+  mkdirSync(state, { recursive: true });
+  return { outcome: 'done' };
 }
 
 /** Makes the stack where it does not exist yet. A committed stack file keeps its salt, so `git status` stays clean. */
