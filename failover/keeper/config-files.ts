@@ -2,7 +2,7 @@
 import Mustache from 'mustache';
 import { MONITOR_ROLE, type NodeSettings, REPLICATION_ROLE } from '../protocol';
 import type { ServerConfig } from './ports';
-import { template } from './templates';
+import { template } from './template';
 
 const MB = 1024 * 1024;
 /** Without a memory limit of the container: modest, because other containers share the machine. */

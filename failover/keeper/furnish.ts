@@ -5,7 +5,7 @@
 import { derivedPassword, MONITOR_ROLE, type NodeSettings, REPLICATION_ROLE } from '../protocol';
 import { newVerifier } from './scram';
 import { identifier, literal, type Session } from './session';
-import { template } from './templates';
+import { template } from './template';
 
 const LIMIT_MS = 15_000;
 const LOCAL = 'SET synchronous_commit = local';

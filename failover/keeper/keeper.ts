@@ -32,7 +32,8 @@ import { buildStatus } from './status';
 
 /** How often PostgreSQL is looked at when nothing happens, ms. */
 const LOOK_MS = 100;
-const RETRY_MS = 500;
+const RETRY_MS = 200;
+const STUMBLES_MAX = 3;
 /** After SIGTERM the leader waits this long for the monitor's hand-over (S18), ms. */
 export const HANDOVER_LIMIT_MS = 8_000;
 const CRASH_WINDOW_MS = 60_000;
@@ -68,6 +69,8 @@ export class Keeper {
   private ordered: AcceptedOrder | null = null;
   private done = false;
   private failure: Status['failure'] = null;
+  /** Steps that failed one after the other. */
+  private stumbles = 0;
   private crashedAtMs: number[] = [];
   private ended = false;
   private looped: Promise<void> = Promise.resolve();
@@ -199,6 +202,7 @@ export class Keeper {
         if (order !== null && this.settings !== null) {
           const outcome = await this.pursuit.pursue(order, this.settings, this.job.signal);
           if (order === this.ordered) {
+            this.stumbles = 0;
             this.done = outcome.done;
             this.failure = outcome.failure ?? null;
             restMs = outcome.againMs ?? LOOK_MS;
@@ -214,10 +218,14 @@ export class Keeper {
     }
   }
 
+  /** One failed step of an unnamed kind is tried again before it is called a failure. */
   private failed(error: unknown): void {
-    const code = error instanceof KeeperError ? error.code : 'STEP_FAILED';
+    const named = error instanceof KeeperError;
+    const code = named ? error.code : 'STEP_FAILED';
     const message = messageOf(error);
     this.done = false;
+    this.stumbles += 1;
+    if (!named && this.stumbles < STUMBLES_MAX) return;
     if (this.failure?.code !== code || this.failure.message !== message) this.note('error', code, message);
     this.failure = { code, message };
   }

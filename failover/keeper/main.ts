@@ -1,11 +1,11 @@
 /**
  * The keeper: the one process of a PostgreSQL container, under the engine's init. Only wires.
  *
- * For whoever bundles it: esbuild, entry this file, `bundle`, `platform: 'node'`, `format: 'esm'`, `target: 'node24'`,
- * `external: ['pg-native']`, `define: { BUNDLED_TEMPLATES: JSON.stringify({ 'postgresql.conf': …, 'pg_hba.conf': …,
- * 'users.sql': … }) }` (the texts of `templates/`, names in templates.ts), and as banner
- * `import { createRequire } from 'node:module'; const require = createRequire(import.meta.url);` because pg is CommonJS.
+ * For whoever bundles it (scripts/lib/staging.ts does): esbuild, entry this file, `bundle`, `platform: 'node'`,
+ * `format: 'esm'`, `target: 'node24'`, `external: ['pg-native']`, loader `text` for `.conf` and `.sql`, and a banner that
+ * makes `require`, because pg is CommonJS.
  */
+import './bundled';
 import { readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { totalmem } from 'node:os';
 import { setTimeout as delay } from 'node:timers/promises';

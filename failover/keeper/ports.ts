@@ -118,6 +118,8 @@ export interface Postgres {
 
   /** Makes a new cluster in `data.new`, complete and synced. */
   initialise(): Promise<void>;
+  /** Throws LEADER_UNREACHABLE when the source does not answer as a primary over the replication role. */
+  reach(source: Source): Promise<void>;
   /** Base backup of the source in `data.new`, verified and synced (S25: under its own application name). */
   copyFrom(source: Source, progress: (text: string) => void, signal: AbortSignal): Promise<void>;
   /** Puts `data.new` in the place of `data`. Idempotent: finishes what was interrupted. */

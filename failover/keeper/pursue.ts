@@ -209,7 +209,7 @@ export class Pursuit {
     if (leader === undefined || leader.name === keeper.node) {
       throw new KeeperError('ORDER_WRONG', `told to follow ${target.leader}, which is no other node of the settings`);
     }
-    await this.join(order, target, leader, settings, signal);
+    await this.join(order, target, leader, signal);
     if (signal.aborted) return { done: false };
     const wanted = config(settings, leader, '');
     if (!keeper.view.running) {
@@ -242,7 +242,6 @@ export class Pursuit {
     order: AcceptedOrder,
     target: Target<'follow'>,
     leader: Source,
-    settings: NodeSettings,
     signal: AbortSignal,
   ): Promise<void> {
     const { keeper } = this;
@@ -259,12 +258,13 @@ export class Pursuit {
       if (await this.rewind(leader, order, signal)) return;
       if (signal.aborted) return;
     }
-    await this.copy(leader, order, settings, signal);
+    await this.copy(leader, order, signal);
   }
 
   private async rewind(leader: Source, order: AcceptedOrder, signal: AbortSignal): Promise<boolean> {
     const { keeper } = this;
     await this.stop();
+    await keeper.postgres.reach(leader);
     keeper.activity = 'rewinding';
     keeper.note('info', 'REWIND_BEGUN', `rewinding to the history of ${leader.name}`);
     await keeper.save({ rewinding: true });
@@ -288,15 +288,15 @@ export class Pursuit {
     return true;
   }
 
-  private async copy(leader: Source, order: AcceptedOrder, settings: NodeSettings, signal: AbortSignal): Promise<void> {
+  private async copy(leader: Source, order: AcceptedOrder, signal: AbortSignal): Promise<void> {
     const { keeper } = this;
     // A standby that cannot stream serves no reads; a primary must be gone before its successor is copied.
     await this.stop();
+    await keeper.postgres.reach(leader);
     keeper.activity = 'copying';
     keeper.report();
     keeper.note('info', 'COPY_BEGUN', `copying the data of ${leader.name}`);
-    const source = settings.nodes.find((n) => n.name === leader.name) ?? leader;
-    await keeper.postgres.copyFrom(source, (text) => keeper.note('info', 'COPY_PROGRESS', text), signal);
+    await keeper.postgres.copyFrom(leader, (text) => keeper.note('info', 'COPY_PROGRESS', text), signal);
     if (signal.aborted) return;
     await this.adopt({ fresh: false, joined: { leader: leader.name, term: order.term } });
     keeper.note('info', 'COPY_DONE', `copied and verified the data of ${leader.name}`);

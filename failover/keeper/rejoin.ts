@@ -8,6 +8,7 @@ import { Session } from './session';
 
 const HOUR_MS = 3_600_000;
 const REWIND_LIMIT_MS = HOUR_MS;
+const SOURCE_LIMIT_MS = 3_000;
 const MB = 1024 * 1024;
 /** Room that must stay beside both copies, bytes: WAL that streams in during the copy, and some air. */
 const RESERVE_BYTES = 128 * MB;
@@ -24,17 +25,38 @@ export interface RejoinContext {
   configFile: string;
 }
 
+/** A session on the source, under the replication role. Throws LEADER_UNREACHABLE. */
+async function openSource(source: Source, context: RejoinContext): Promise<Session> {
+  try {
+    return await Session.open({
+      host: source.address,
+      port: context.port,
+      user: REPLICATION_ROLE,
+      password: derivedPassword(context.clusterKey, 'replication'),
+      database: 'postgres',
+      applicationName: `${context.node}-rejoin`,
+      limitMs: SOURCE_LIMIT_MS,
+    });
+  } catch (error) {
+    const words = error instanceof Error ? error.message : String(error);
+    throw new KeeperError('LEADER_UNREACHABLE', `${source.name} (${source.address}) does not answer: ${words}`);
+  }
+}
+
+/** Throws LEADER_UNREACHABLE unless the source answers and is a primary: nothing is thrown away before it does. */
+export async function reach(source: Source, context: RejoinContext): Promise<void> {
+  const session = await openSource(source, context);
+  try {
+    const [row] = await session.query<{ recovery: boolean }>('SELECT pg_is_in_recovery() AS recovery');
+    if (row?.recovery !== false) throw new KeeperError('LEADER_UNREACHABLE', `${source.name} is not a primary yet`);
+  } finally {
+    session.destroy();
+  }
+}
+
 /** Size of the source's databases, bytes. */
 async function sizeOf(source: Source, context: RejoinContext): Promise<number> {
-  const session = await Session.open({
-    host: source.address,
-    port: context.port,
-    user: REPLICATION_ROLE,
-    password: derivedPassword(context.clusterKey, 'replication'),
-    database: 'postgres',
-    applicationName: `${context.node}-size`,
-    limitMs: 10_000,
-  });
+  const session = await openSource(source, context);
   try {
     const [row] = await session.query<{ bytes: string }>(
       'SELECT sum(pg_database_size(oid))::text AS bytes FROM pg_database',

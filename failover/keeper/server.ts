@@ -12,7 +12,7 @@ import { Heartbeat } from './heartbeat';
 import { lookAtControlFile, lookBySql } from './look';
 import { KeeperError, type Postgres, type ServerConfig, type Source, type View } from './ports';
 import { commandLine, noServerLeft, run, serverProcesses, signalProcess } from './processes';
-import { baseBackup, type RejoinContext, rewind } from './rejoin';
+import { baseBackup, type RejoinContext, reach, rewind } from './rejoin';
 import { literal, Session } from './session';
 
 const SQL_LIMIT_MS = 2_000;
@@ -139,6 +139,10 @@ export class Server implements Postgres {
     const { data, fresh, passfile } = this;
     const configFile = join(this.conf, 'postgresql.conf');
     return { node, clusterKey, volume, data, fresh, passfile, configFile, port: PORTS.postgres };
+  }
+
+  async reach(source: Source): Promise<void> {
+    await reach(source, this.context());
   }
 
   async copyFrom(source: Source, progress: (text: string) => void, signal: AbortSignal): Promise<void> {

@@ -1,0 +1,20 @@
+/**
+ * The templates that the keeper renders. The shipped bundle carries them (bundled.ts); tests and tools read them from
+ * the repository.
+ */
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+
+export type TemplateName = 'postgresql.conf' | 'pg_hba.conf' | 'users.sql';
+
+let bundled: Record<TemplateName, string> | null = null;
+
+/** Gives the texts that the bundle carries. */
+export function useTemplates(texts: Record<TemplateName, string>): void {
+  bundled = texts;
+}
+
+/** Text of a template. */
+export function template(name: TemplateName): string {
+  return bundled?.[name] ?? readFileSync(join(__dirname, '../../templates', name), 'utf8');
+}

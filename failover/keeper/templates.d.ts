@@ -1,0 +1,9 @@
+/** Templates that the bundler puts in as text (esbuild's loader `text`). */
+declare module '*.conf' {
+  const text: string;
+  export default text;
+}
+declare module '*.sql' {
+  const text: string;
+  export default text;
+}

@@ -1,0 +1,236 @@
+/**
+ * Two real nodes under a scripted monitor: from nothing to a leader and a standby, the leader's death, the return of the
+ * old one by rewind, a clean hand-over. Times are printed, not asserted, except for generous bounds.
+ */
+import { Client } from 'pg';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { derivedPassword, MONITOR_ROLE, type NodeSettings, type Status } from '../../failover/protocol';
+import { buildImage, docker, dockerQuietly, removeNode, startNode } from './node-containers';
+import { ScriptedMonitor } from './scripted-monitor';
+
+const IMAGE = 'kpr-postgres:test';
+const NETWORK = 'kpr-inner';
+const HOST = '10.212.0.1';
+const PORT = 17_400;
+const KEY = 'k'.repeat(48);
+const [A, B] = ['kpr-a', 'kpr-b'] as const;
+const ADDRESS: Record<string, string> = { [A]: '10.212.0.20', [B]: '10.212.0.21' };
+const SETTINGS: NodeSettings = {
+  nodes: [A, B].map((name) => ({ name, address: ADDRESS[name] ?? '' })),
+  haproxyAddress: HOST,
+  monitorAddress: HOST,
+  subnet: '10.212.0.0/24',
+  databaseName: 'blink_db',
+  databaseUser: 'blink_user',
+  databasePassword: "it's 12345",
+  postgresSettings: { work_mem: '8MB' },
+};
+
+const monitor = new ScriptedMonitor(KEY, SETTINGS);
+const times: Record<string, number> = {};
+
+const alone = (leader: string) => ({ leader, k: 0, members: [] });
+const both = (leader: string, member: string) => ({ leader, k: 1, members: [member] });
+
+async function sql(node: string, text: string, user = 'blink_user', database = 'blink_db'): Promise<unknown[]> {
+  const password = user === 'blink_user' ? SETTINGS.databasePassword : derivedPassword(KEY, 'monitor');
+  const client = new Client({ host: ADDRESS[node], port: 5432, user, password, database, query_timeout: 5_000 });
+  await client.connect();
+  try {
+    return (await client.query(text)).rows;
+  } finally {
+    await client.end();
+  }
+}
+
+async function timed<T>(what: string, work: Promise<T>): Promise<T> {
+  const from = performance.now();
+  const result = await work;
+  times[what] = Math.round(performance.now() - from);
+  return result;
+}
+
+const streaming = (leader: string) => (s: Status) => s.done && s.postgres.streamingFrom === leader;
+
+beforeAll(async () => {
+  for (const name of [A, B]) await removeNode(name);
+  await dockerQuietly('network', 'rm', NETWORK);
+  await docker('network', 'create', '--subnet', '10.212.0.0/24', '--gateway', HOST, NETWORK);
+  await monitor.listen(HOST, PORT);
+  await buildImage(IMAGE);
+});
+
+afterAll(async () => {
+  console.log(`times, ms: ${JSON.stringify(times)}`);
+  if (process.env.KEEP_NODES !== undefined) return;
+  for (const name of [A, B]) await removeNode(name);
+  monitor.close();
+  await dockerQuietly('network', 'rm', NETWORK);
+  await dockerQuietly('rmi', IMAGE);
+});
+
+describe('two nodes under a scripted monitor', () => {
+  it('starts nothing before an order arrives, makes a cluster only when told, and leads it', async () => {
+    const base = { image: IMAGE, network: NETWORK, monitor: { host: HOST, port: PORT }, clusterKey: KEY };
+    await Promise.all([A, B].map((name) => startNode({ ...base, name, address: ADDRESS[name] ?? '' })));
+    const first = await monitor.until(A, () => true, 'first status');
+    expect(first.postgres.state).toBe('absent');
+    await monitor.until(B, (s) => s.postgres.state === 'absent', 'first status');
+    const made = await timed('bootstrap', monitor.done(A, 1, { kind: 'bootstrap' }));
+    expect(made.postgres.state).toBe('stopped');
+    expect(made.dataId).toMatch(/^\d+:[0-9a-f-]{36}$/);
+    const led = await timed('start and first lead', monitor.done(A, 1, { kind: 'lead', sync: alone(A) }));
+    expect(led.lead).toMatchObject({ term: 1, timeline: 2 });
+    expect(led.lead?.syncInForce).toEqual(alone(A));
+    expect(led.promotingTerm).toBeNull();
+    await sql(A, `INSERT INTO users (username, email) VALUES ('one', 'one@example.com')`);
+    expect(await docker('exec', A, 'psql', '-U', 'postgres', '-Atc', 'SELECT 1')).toBe('1');
+  });
+
+  it('runs with the configuration that the templates promise', async () => {
+    const shown = await docker(
+      'exec',
+      A,
+      'psql',
+      '-U',
+      'postgres',
+      '-Atc',
+      `SELECT name || '=' || setting FROM pg_settings WHERE name IN ('restart_after_crash', 'work_mem', 'cluster_name',
+       'wal_retrieve_retry_interval', 'data_checksums', 'max_standby_streaming_delay', 'shared_buffers') ORDER BY 1`,
+    );
+    expect(shown.split('\n')).toEqual([
+      `cluster_name=${A}`,
+      'data_checksums=on',
+      'max_standby_streaming_delay=100',
+      'restart_after_crash=off',
+      'shared_buffers=16384',
+      'wal_retrieve_retry_interval=20',
+      'work_mem=8192',
+    ]);
+    const errors = await docker(
+      'exec',
+      A,
+      'psql',
+      '-U',
+      'postgres',
+      '-Atc',
+      'SELECT error FROM pg_hba_file_rules WHERE error IS NOT NULL UNION ALL SELECT error FROM pg_file_settings WHERE error IS NOT NULL',
+    );
+    expect(errors).toBe('');
+  });
+
+  it('copies a new standby, streams, and counts it only when proven', async () => {
+    const joined = await timed('join by copy', monitor.done(B, 1, { kind: 'follow', leader: A, method: 'copy' }));
+    expect(joined.postgres.streamingFrom).toBe(A);
+    const counted = await timed('sync in force from empty', monitor.done(A, 1, { kind: 'lead', sync: both(A, B) }));
+    expect(counted.lead?.syncInForce).toEqual(both(A, B));
+    expect(counted.lead?.standbys).toMatchObject([{ name: B, state: 'streaming', syncState: 'quorum' }]);
+    await sql(A, `INSERT INTO users (username, email) VALUES ('two', 'two@example.com')`);
+    await sql(
+      A,
+      `INSERT INTO failover.canary (term, node) VALUES (1, '${A}') ON CONFLICT (node) DO UPDATE SET term = 1`,
+      MONITOR_ROLE,
+      'postgres',
+    );
+  });
+
+  it('refuses an order that is older than one it accepted', async () => {
+    const before = monitor.view(B).status?.accepted;
+    monitor.order(B, 0, { kind: 'stop' });
+    await monitor.wait(() => monitor.view(B).notes.some((n) => n.startsWith('ORDER_REFUSED')), 'refusal', 5_000);
+    expect(monitor.view(B).status?.accepted).toEqual(before);
+    expect(monitor.view(B).status?.postgres.state).toBe('standby');
+  });
+
+  it('promotes the standby when the leader is killed', async () => {
+    const from = performance.now();
+    const killed = docker('kill', A).catch(() => '');
+    await monitor.wait(() => !monitor.view(A).connected, 'break', 10_000);
+    times['docker kill called → connection break'] = Math.round(monitor.view(A).brokenAtMs - from);
+    const ordered = performance.now();
+    const seq = monitor.order(B, 2, { kind: 'lead', sync: alone(B) });
+    await monitor.until(B, (s) => s.accepted?.seq === seq && s.postgres.state === 'primary', 'writable', 10_000);
+    times['lead order → writable'] = Math.round(performance.now() - ordered);
+    const led = await monitor.until(B, (s) => s.accepted?.seq === seq && s.done, 'lead done', 10_000);
+    times['lead order → done'] = Math.round(performance.now() - ordered);
+    expect(led.lead).toMatchObject({ term: 2, timeline: 3, syncInForce: alone(B) });
+    expect(led.lead?.forkLsn).toMatch(/\//);
+    await sql(B, `INSERT INTO users (username, email) VALUES ('three', 'three@example.com')`);
+    await killed;
+  });
+
+  it('brings the old leader back by rewind', async () => {
+    await docker('start', A);
+    const back = await monitor.until(A, (s) => s.accepted !== null, 'back', 15_000);
+    expect(back.postgres.state).toBe('stopped');
+    expect(back.postgres.cleanShutdown).toBe(false);
+    const before = back.dataId;
+    const joined = await timed('join by rewind', monitor.done(A, 2, { kind: 'follow', leader: B, method: 'rewind' }));
+    expect(joined.postgres.streamingFrom).toBe(B);
+    expect(joined.rewinding).toBe(false);
+    expect(joined.dataId).toBe(before);
+    expect(monitor.view(A).notes.some((n) => n.startsWith('COPY_'))).toBe(false);
+    await timed('sync in force from alone', monitor.done(B, 2, { kind: 'lead', sync: both(B, A) }));
+    await sql(B, `INSERT INTO users (username, email) VALUES ('four', 'four@example.com')`);
+    expect(await sql(A, 'SELECT count(*)::int AS n FROM users')).toEqual([{ n: 4 }]);
+  });
+
+  it('releases waiting writers when its standby is gone', async () => {
+    await docker('pause', A);
+    const waits = sql(B, `INSERT INTO users (username, email) VALUES ('five', 'five@example.com')`);
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    await timed('shrink to alone', monitor.done(B, 2, { kind: 'lead', sync: alone(B) }));
+    await timed('waiter released', waits);
+    await docker('unpause', A);
+    await monitor.until(A, streaming(B), 'streams again', 20_000);
+    await monitor.done(B, 2, { kind: 'lead', sync: both(B, A) });
+  });
+
+  it('hands over on docker stop, and the stopped one rejoins by streaming', async () => {
+    const from = performance.now();
+    const stopped = docker('stop', B);
+    await monitor.until(B, (s) => s.stopping, 'announces its stop', 10_000);
+    times['docker stop called → announced'] = Math.round(performance.now() - from);
+    const ordered = performance.now();
+    monitor.order(B, 2, { kind: 'stop' });
+    const down = await monitor.until(B, (s) => s.postgres.state === 'stopped', 'is down', 10_000);
+    times['stop order → down'] = Math.round(performance.now() - ordered);
+    expect(down.postgres.cleanShutdown).toBe(true);
+    expect(down.postgres.lsn).not.toBeNull();
+    await timed('lead after hand-over', monitor.done(A, 3, { kind: 'lead', sync: alone(A) }));
+    await sql(A, `INSERT INTO users (username, email) VALUES ('six', 'six@example.com')`);
+    await stopped;
+    times['docker stop'] = Math.round(performance.now() - from);
+    await docker('start', B);
+    await monitor.until(B, (s) => s.postgres.state === 'stopped', 'back', 15_000);
+    await timed('join by stream', monitor.done(B, 3, { kind: 'follow', leader: A, method: 'stream' }));
+    expect(await sql(B, 'SELECT count(*)::int AS n FROM users')).toEqual([{ n: 6 }]);
+    expect(monitor.view(B).notes.some((n) => n.startsWith('COPY_PROGRESS'))).toBe(false);
+  });
+
+  it('stops following when it promises, and reports a position', async () => {
+    const frozen = await timed('freeze', monitor.done(B, 4, { kind: 'freeze' }));
+    expect(frozen.postgres.streamingFrom).toBeNull();
+    expect(frozen.postgres.lsn).toMatch(/\//);
+    const back = await timed(
+      'follow after freeze',
+      monitor.done(B, 4, { kind: 'follow', leader: A, method: 'stream' }),
+    );
+    expect(back.postgres.streamingFrom).toBe(A);
+  });
+
+  it('reports a crash at once and does not restart a leader without a new order', async () => {
+    await docker('exec', A, 'sh', '-c', 'kill -9 $(head -1 /var/lib/postgresql/data/postmaster.pid)');
+    const crashed = await monitor.until(A, (s) => s.postgres.state === 'stopped', 'crash is seen', 5_000);
+    expect(crashed.postgres.crashes).toBe(1);
+    const failed = await monitor.until(
+      A,
+      (s) => s.failure?.code === 'POSTGRES_CRASHED' || s.failure !== null,
+      'says so',
+      5_000,
+    );
+    expect(failed.postgres.state).toBe('stopped');
+    const led = await timed('lead again', monitor.done(A, 5, { kind: 'lead', sync: alone(A) }));
+    expect(led.lead?.timeline).toBe(5);
+  });
+});

@@ -1,0 +1,150 @@
+/** A monitor that does only what the test tells it: speaks the protocol, gives orders, keeps what the keepers say. */
+import { randomBytes } from 'node:crypto';
+import { createServer, type Server, type Socket } from 'node:net';
+import {
+  KeeperFrame,
+  type MonitorFrame,
+  type NodeSettings,
+  PROTOCOL_VERSION,
+  proof,
+  type Status,
+  sameProof,
+  type Target,
+} from '../../failover/protocol';
+
+export interface NodeView {
+  connected: boolean;
+  status: Status | null;
+  notes: string[];
+  /** `performance.now()` of the last break of the connection. */
+  brokenAtMs: number;
+  socket: Socket | null;
+}
+
+export class ScriptedMonitor {
+  readonly nodes = new Map<string, NodeView>();
+  private readonly clusterKey: string;
+  private readonly settings: NodeSettings;
+  private readonly server: Server;
+  private readonly waiting = new Set<() => void>();
+  private seq = 0;
+  private pings = 0;
+  private readonly pinger: NodeJS.Timeout;
+
+  constructor(clusterKey: string, settings: NodeSettings) {
+    this.clusterKey = clusterKey;
+    this.settings = settings;
+    this.server = createServer((socket) => this.serve(socket));
+    this.pinger = setInterval(() => {
+      for (const view of this.nodes.values()) this.write(view.socket, { type: 'ping', n: ++this.pings });
+    }, 500);
+  }
+
+  listen(host: string, port: number): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.server.once('error', reject).listen(port, host, resolve);
+    });
+  }
+
+  close(): void {
+    clearInterval(this.pinger);
+    for (const view of this.nodes.values()) view.socket?.destroy();
+    this.server.close();
+  }
+
+  view(node: string): NodeView {
+    const known = this.nodes.get(node);
+    if (known !== undefined) return known;
+    const fresh = { connected: false, status: null, notes: [], brokenAtMs: 0, socket: null };
+    this.nodes.set(node, fresh);
+    return fresh;
+  }
+
+  /** Gives an order and returns its seq. */
+  order(node: string, term: number, target: Target, incarnation = 1): number {
+    this.seq += 1;
+    this.write(this.view(node).socket, { type: 'order', incarnation, term, seq: this.seq, target });
+    return this.seq;
+  }
+
+  /** Gives an order and waits until the keeper says it is done. */
+  async done(node: string, term: number, target: Target, limitMs = 30_000): Promise<Status> {
+    const seq = this.order(node, term, target);
+    return this.until(node, (s) => s.accepted?.seq === seq && s.done, `${target.kind} done`, limitMs);
+  }
+
+  /** Waits until a node's status satisfies a condition; at the limit throws with the last status. */
+  async until(node: string, holds: (status: Status) => boolean, what: string, limitMs = 30_000): Promise<Status> {
+    const view = this.view(node);
+    await this.wait(
+      () => view.status !== null && view.connected && holds(view.status),
+      `${node}: ${what}`,
+      limitMs,
+      () => JSON.stringify({ status: view.status, notes: view.notes.slice(-8) }, null, 1),
+    );
+    if (view.status === null) throw new Error('no status');
+    return view.status;
+  }
+
+  async wait(holds: () => boolean, what: string, limitMs: number, detail: () => string = () => ''): Promise<void> {
+    const deadline = performance.now() + limitMs;
+    while (!holds()) {
+      const left = deadline - performance.now();
+      if (left <= 0) throw new Error(`not within ${limitMs} ms: ${what} ${detail()}`);
+      await new Promise<void>((resolve) => {
+        const timer = setTimeout(go, Math.min(left, 200));
+        const { waiting } = this;
+        function go(): void {
+          clearTimeout(timer);
+          waiting.delete(go);
+          resolve();
+        }
+        waiting.add(go);
+      });
+    }
+  }
+
+  private changed(): void {
+    for (const go of [...this.waiting]) go();
+  }
+
+  private write(socket: Socket | null, frame: MonitorFrame): void {
+    if (socket !== null && !socket.destroyed) socket.write(`${JSON.stringify(frame)}\n`);
+  }
+
+  private serve(socket: Socket): void {
+    socket.setNoDelay(true);
+    const nonce = randomBytes(32).toString('hex');
+    let view: NodeView | null = null;
+    let rest = '';
+    this.write(socket, { type: 'challenge', version: PROTOCOL_VERSION, incarnation: 1, nonce });
+    socket.setEncoding('utf8').on('data', (text: string) => {
+      const lines = (rest + text).split('\n');
+      rest = lines.pop() ?? '';
+      for (const line of lines) {
+        const frame = KeeperFrame.parse(JSON.parse(line));
+        if (frame.type === 'hello') {
+          if (!sameProof(frame.mac, proof(this.clusterKey, 'keeper', nonce, frame.nonce, frame.node))) socket.destroy();
+          view = this.view(frame.node);
+          view.socket = socket;
+          view.connected = true;
+          view.status = null;
+          this.write(socket, {
+            type: 'welcome',
+            mac: proof(this.clusterKey, 'monitor', frame.nonce, nonce, frame.node),
+          });
+          this.write(socket, { type: 'settings', settings: this.settings });
+        } else if (view !== null && frame.type === 'status') view.status = frame;
+        else if (view !== null && frame.type === 'note') view.notes.push(`${frame.code} ${frame.message}`);
+        this.changed();
+      }
+    });
+    socket.on('error', () => undefined);
+    socket.on('close', () => {
+      if (view === null || view.socket !== socket) return;
+      view.connected = false;
+      view.brokenAtMs = performance.now();
+      this.changed();
+    });
+  }
+}
