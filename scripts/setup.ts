@@ -1,7 +1,7 @@
 /** `npm run setup [-- --stack NAME]`: makes everything that the program needs, so that plain `pulumi up` works. */
 import { splitStack } from './lib/arguments';
 import { runCommand } from './lib/command';
-import { exportLines } from './lib/pulumi-cli';
+import { exportLine } from './lib/pulumi-cli';
 import { setUp } from './lib/setup';
 import { paint, say } from './lib/terminal';
 
@@ -11,7 +11,7 @@ async function main(args: string[]): Promise<number> {
   const { cli, env } = await setUp(stack, 'deploy', { create: true });
   say(`Pulumi: ${cli.description}`);
   say('For plain `pulumi up` in this shell:');
-  for (const line of exportLines(cli, env)) say(paint('bold', `  ${line}`));
+  say(paint('bold', `  ${exportLine(cli, env)}`));
   return 0;
 }
 

@@ -6,8 +6,7 @@ import { accessSync, constants, existsSync, mkdirSync, statSync, writeFileSync }
 import { homedir } from 'node:os';
 import { delimiter, dirname, join } from 'node:path';
 import { dependencies } from '../../package.json';
-import { buildCli } from '../offline/cli/build-cli';
-import { installKit } from '../offline/install';
+import { installKit, type Kit } from '../offline/install';
 import { CLI_DIR, CLI_VERSION, HOME_DIR } from '../offline/paths';
 import { run } from './exec';
 import { cacheFolder, PATHS } from './paths';
@@ -52,9 +51,7 @@ export async function provideCli(context: StepContext): Promise<{ cli: PulumiCli
     if (downloaded) return { cli: downloaded, result: { outcome: 'done', detail: downloaded.description } };
   }
   if (choice === 'vendor') throw new Error(`${CHOICE}=vendor: there is no vendor's CLI and it cannot be downloaded`);
-  const command = await buildCli(context.progress);
-  await installKit();
-  const cli = kitCli(command);
+  const cli = kitCli(await installKit(context.progress));
   return { cli, result: { outcome: kitAtHand ? 'skipped' : 'done', detail: cli.description } };
 }
 
@@ -105,21 +102,11 @@ function hasVendorPlugins(): boolean {
   );
 }
 
-function kitCli(command: string): PulumiCli {
-  return {
-    kind: 'kit',
-    command,
-    description: `Pulumi ${CLI_VERSION} (offline kit, ${CLI_DIR})`,
-    env: {
-      ...commonEnv(command),
-      PULUMI_HOME: HOME_DIR,
-      // The kit brings its plugins; looking for them elsewhere would only cost time.
-      PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION: 'true',
-    },
-  };
+function kitCli({ pulumi, env }: Kit): PulumiCli {
+  return { kind: 'kit', command: pulumi, description: `Pulumi ${CLI_VERSION} (offline kit, ${CLI_DIR})`, env };
 }
 
-/** Environment of every Pulumi run: Node 24 first on PATH, no question for updates, no type check at each run. */
+/** Environment of the vendor's CLI: Node 24 first on PATH, no question for updates, no type check at each run. */
 function commonEnv(command: string): Record<string, string> {
   const own = [dirname(command), PATHS.bin];
   const others = (process.env.PATH ?? '').split(delimiter).filter((folder) => !own.includes(folder));
@@ -173,8 +160,13 @@ function isExecutable(path: string): boolean {
   }
 }
 
-/** The lines for plain `pulumi` in a person's shell; one where a vendor's CLI is on PATH already. */
-export function exportLines(cli: PulumiCli, env: NodeJS.ProcessEnv): string[] {
+/** A word for the shell, quoted where it has to be. */
+function quoted(word: string): string {
+  return /^[\w./:@%+-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
+}
+
+/** The line that makes plain `pulumi` work in a person's shell as it does in these commands. */
+export function exportLine(cli: PulumiCli, env: NodeJS.ProcessEnv): string {
   const passphrase = ['PULUMI_CONFIG_PASSPHRASE', 'PULUMI_CONFIG_PASSPHRASE_FILE'].find(
     (key) => env[key] !== undefined,
   );

@@ -1,0 +1,231 @@
+/**
+ * The whole story on real Docker, with the commands that a person types: up, kill the primary, keep writing, bring it
+ * back, change the topology, tear down, find the data again. The tests build on each other, in this order.
+ */
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Client } from 'pg';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { containersOf, imageTags, networksOf, volumesOf } from '../../scripts/lib/docker';
+import type { RunResult } from '../../scripts/lib/exec';
+import { PATHS } from '../../scripts/lib/paths';
+import { TIMEOUTS } from '../timeouts';
+import { clusterView, logIn, registerAndLogIn } from './lib/api';
+import { Writer } from './lib/clients';
+import { connect, query } from './lib/database';
+import { container, docker, type E2eStack, makeStack, STACK } from './lib/stack';
+import { waitFor } from './lib/wait';
+import { WritableWatch } from './lib/watch';
+
+const PRIMARY = 'postgres-primary';
+const REPLICA = 'postgres-replica-1';
+const TABLE = 'e2e_writes';
+const LOG = join(PATHS.root, 'logs', STACK.name, 'failover.log');
+/** One line of failover.log: moment, level, node, code, words. */
+const LOG_LINE = /^\d{4}-\d\d-\d\dT[\d:.]+\S* +[A-Z]+ +\S+ +[A-Z_]+ +.+/;
+
+let stack: E2eStack;
+let watch: WritableWatch;
+let writer: Writer;
+
+const ended = (result: RunResult) => `exit code ${result.code}\n${result.tail.join('\n')}`;
+
+async function succeed(command: string, args: readonly string[] = [], limitMs?: number): Promise<void> {
+  const result = await stack.command(command, args, limitMs);
+  if (result.code !== 0) throw new Error(`${command} ${args.join(' ')}: ${ended(result)}`);
+}
+
+/** Answer of a node itself, asked over its local socket. */
+function inside(node: string, sql: string): Promise<string> {
+  return docker(['exec', container(node), 'psql', '-U', 'postgres', '-AtqXc', sql]);
+}
+
+async function insertTestUser(name: string): Promise<number> {
+  const beginMs = performance.now();
+  const sql = 'INSERT INTO users (username, email) VALUES ($1, $2) RETURNING username';
+  expect(await query(STACK.writePort, sql, [name, `${name}@example.com`])).toEqual([name]);
+  return performance.now() - beginMs;
+}
+
+/** Waits until a node is a standby that has replayed everything that is committed now. */
+async function caughtUp(node: string): Promise<void> {
+  const [target] = await query(STACK.writePort, 'SELECT pg_current_wal_flush_lsn()');
+  await waitFor(`${node} as a caught-up standby`, TIMEOUTS.rejoin, async () => {
+    const sql = `SELECT pg_is_in_recovery() AND pg_last_wal_replay_lsn() >= '${target}' AND EXISTS (SELECT FROM pg_stat_wal_receiver WHERE status = 'streaming')`;
+    return (await inside(node, sql)) === 't' ? true : null;
+  });
+}
+
+/** The other one of the two nodes. */
+const other = (node: string) => (node === PRIMARY ? REPLICA : PRIMARY);
+
+/** The node that is writable now. */
+async function leader(): Promise<string> {
+  for (const node of [PRIMARY, REPLICA])
+    if ((await inside(node, 'SELECT pg_is_in_recovery()').catch(() => 't')) === 'f') return node;
+  throw new Error('no node is writable');
+}
+
+/** Ends the leader with `docker <how>` while the writer writes; the next write has to come in time. */
+async function survives(how: 'stop' | 'kill', user: string): Promise<void> {
+  const old = await leader();
+  await caughtUp(other(old));
+  const sinceMs = Date.now();
+  await docker([how, container(old)], TIMEOUTS.dockerStop);
+  const tookMs = await insertTestUser(user);
+  expect(tookMs).toBeLessThan(TIMEOUTS.nextInsert);
+  await registerAndLogIn(`${user}_api`);
+  const before = writer.acknowledged.length;
+  await waitFor('the writer to go on', TIMEOUTS.nextInsert, async () =>
+    writer.acknowledged.length > before ? true : null,
+  );
+  const gapMs = writer.longestGapMs(sinceMs);
+  console.log(
+    `docker ${how} ${old}: next INSERT after ${Math.round(tookMs)} ms; longest pause of the writer ${gapMs} ms`,
+  );
+  expect(await leader()).toBe(other(old));
+  await docker(['start', container(old)]);
+  await caughtUp(old);
+  expect(await leader()).toBe(other(old));
+}
+
+beforeAll(async () => {
+  stack = await makeStack();
+  await succeed('up', [], TIMEOUTS.firstUp);
+  await query(STACK.writePort, `CREATE TABLE ${TABLE} (id bigint NOT NULL)`);
+  watch = new WritableWatch([PRIMARY, REPLICA]);
+  writer = new Writer(TABLE);
+}, TIMEOUTS.firstUp);
+
+afterAll(async () => {
+  watch?.stop();
+  await writer?.stop();
+  const result = await stack?.command('destroy', ['--volumes']);
+  await stack?.remove();
+  if (result && result.code !== 0) throw new Error(`destroy --volumes: ${ended(result)}`);
+}, TIMEOUTS.pulumi);
+
+describe('the story', () => {
+  test('a client connects through the write port with its password, and to a standby through the read port', async () => {
+    expect(await query(STACK.writePort, 'SELECT current_user')).toEqual([STACK.user]);
+    expect(await query(STACK.writePort, 'SELECT pg_is_in_recovery()')).toEqual(['false']);
+    const standby = await waitFor('the read port', TIMEOUTS.readPort, async () => {
+      const [inRecovery] = await query(STACK.readPort, 'SELECT pg_is_in_recovery()');
+      return inRecovery === 'true' ? true : null;
+    });
+    expect(standby).toBe(true);
+  });
+
+  test('a wrong password is refused', async () => {
+    const refused = docker([
+      ...['exec', '-e', 'PGPASSWORD=wrong', container(PRIMARY), 'psql', '-h', 'localhost'],
+      ...['-U', STACK.user, '-d', STACK.database, '-c', 'SELECT 1'],
+    ]);
+    await expect(refused).rejects.toThrow();
+  });
+
+  test('the backend registers and logs in, statistics and status page answer', async () => {
+    await waitFor('the backend', TIMEOUTS.backend, async () => {
+      await registerAndLogIn('before');
+      return true;
+    });
+    for (const url of [`${STACK.statsPort}/stats`, `${STACK.monitorPort}/`, `${STACK.backendPort}/docs`]) {
+      const response = await fetch(`http://${STACK.host}:${url}`, { signal: AbortSignal.timeout(TIMEOUTS.query) });
+      expect(response.status, url).toBe(200);
+    }
+    expect(await clusterView()).toMatchObject({ serving: true, leader: container(PRIMARY) });
+  });
+
+  test('a second up and a preview find nothing to change', async () => {
+    const second = await stack.command('up');
+    expect(second.code, ended(second)).toBe(0);
+    expect(second.stdout).not.toMatch(
+      /[+~-] \d+ (created|updated|replaced|deleted)|\d+ (to create|to update|replaced)/,
+    );
+    await succeed('pulumi', ['preview', '--diff', '--expect-no-changes']);
+  });
+
+  test('writing goes on after docker stop of the primary, and it comes back as a standby', async () => {
+    await survives('stop', 'test_user');
+    await logIn('before');
+  });
+
+  test('writing goes on after docker kill of the new primary, and it comes back as a standby', async () => {
+    await survives('kill', 'test_user_2');
+  });
+
+  test('the log tells what happened, one readable line each', async () => {
+    const lines = readFileSync(LOG, 'utf8').trimEnd().split('\n');
+    for (const line of lines) expect(line).toMatch(LOG_LINE);
+    expect(lines.filter((line) => line.includes(container(PRIMARY))).length).toBeGreaterThan(0);
+    const console_ = await docker(['logs', container('failover-monitor')]);
+    expect(console_).toContain(lines.at(-1));
+  });
+
+  test('the read port answers from a standby again', async () => {
+    await waitFor('a standby behind the read port', TIMEOUTS.readPort, async () => {
+      const [inRecovery] = await query(STACK.readPort, 'SELECT pg_is_in_recovery()');
+      return inRecovery === 'true' ? true : null;
+    });
+  });
+
+  test('three replicas and back to one leave an open session and HAProxy alone', async () => {
+    const session: Client = await connect(STACK.writePort);
+    const haproxy = await docker(['inspect', '--format', '{{.Id}}', container('haproxy')]);
+    const pid = (await session.query('SELECT pg_backend_pid() AS pid')).rows[0];
+    await succeed('pulumi', ['config', 'set', 'replicas', '3']);
+    await succeed('up');
+    await caughtUp('postgres-replica-2');
+    await caughtUp('postgres-replica-3');
+    expect((await session.query('SELECT pg_backend_pid() AS pid')).rows[0]).toEqual(pid);
+    await succeed('pulumi', ['config', 'set', 'replicas', '1']);
+    await succeed('up');
+    expect((await session.query('SELECT pg_backend_pid() AS pid')).rows[0]).toEqual(pid);
+    expect(await docker(['inspect', '--format', '{{.Id}}', container('haproxy')])).toBe(haproxy);
+    expect(await containersOf(STACK.label)).not.toContain(container('postgres-replica-2'));
+    await session.end();
+  });
+
+  test('every acknowledged row is there exactly once', async () => {
+    await writer.stop();
+    const rows = await query(STACK.writePort, `SELECT id || ' ' || count(*) FROM ${TABLE} GROUP BY id`);
+    const counts = new Map(rows.map((row) => row.split(' ').map(Number) as [number, number]));
+    expect(writer.acknowledged.length).toBeGreaterThan(100);
+    const wrong = writer.acknowledged.filter(({ id }) => counts.get(id) !== 1);
+    expect(wrong).toEqual([]);
+    expect([...counts].filter(([, count]) => count > 1)).toEqual([]);
+  });
+
+  test('at no moment were two nodes writable', () => {
+    watch.stop();
+    expect(watch.reigns.length).toBeGreaterThanOrEqual(3);
+    expect(watch.overlaps()).toEqual([]);
+  });
+
+  test('destroy leaves the data volumes, names them, and nothing else', async () => {
+    const result = await stack.command('destroy');
+    expect(result.code, ended(result)).toBe(0);
+    const volumes = await volumesOf(STACK.label);
+    expect(volumes).toEqual(expect.arrayContaining([container('postgres-primary-data')]));
+    for (const volume of volumes) expect(result.stdout).toContain(volume);
+    expect(await containersOf(STACK.label)).toEqual([]);
+    expect(await networksOf(STACK.label)).toEqual([]);
+    expect(await imageTags(`postgres-failover/*:${STACK.prefix}${STACK.name}`)).toEqual([]);
+  });
+
+  test('up on the kept volumes finds the data', async () => {
+    await succeed('up');
+    expect(await query(STACK.writePort, "SELECT username FROM users WHERE username = 'test_user'")).toEqual([
+      'test_user',
+    ]);
+    await logIn('before');
+  });
+
+  test('destroy --volumes leaves nothing', async () => {
+    const result = await stack.command('destroy', ['--volumes']);
+    expect(result.code, ended(result)).toBe(0);
+    expect(await volumesOf(STACK.label)).toEqual([]);
+    expect(await containersOf(STACK.label)).toEqual([]);
+    expect(await networksOf(STACK.label)).toEqual([]);
+  });
+});
