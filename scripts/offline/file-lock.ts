@@ -1,0 +1,69 @@
+/** A lock between processes: a file that holds its owner's process id. */
+import { closeSync, mkdirSync, openSync, readFileSync, rmSync, statSync, writeSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+
+export interface LockOptions {
+  /** How long to wait for another holder. */
+  limitMs: number;
+  /** Called once when another process holds the lock. */
+  onWait: (holderPid: number) => void;
+}
+
+/**
+ * Runs `work` while holding the lock at `path`; a lock whose owner is dead is taken over. Two waiters may take over at the
+ * same instant, so it saves double work but must not be what keeps the work correct.
+ * @throws when another process still holds it after `limitMs`
+ */
+export async function withLock<T>(path: string, options: LockOptions, work: () => Promise<T>): Promise<T> {
+  const deadlineMs = Date.now() + options.limitMs;
+  let told = false;
+  mkdirSync(dirname(path), { recursive: true });
+  while (!tryLock(path)) {
+    const holder = livingHolder(path);
+    if (holder === undefined) {
+      rmSync(path, { force: true });
+      continue;
+    }
+    if (Date.now() > deadlineMs) {
+      throw new Error(`process ${holder} has held ${path} for too long; end that process and try again`);
+    }
+    if (!told) options.onWait(holder);
+    told = true;
+    await sleep(500);
+  }
+  try {
+    return await work();
+  } finally {
+    rmSync(path, { force: true });
+  }
+}
+
+function tryLock(path: string): boolean {
+  try {
+    const file = openSync(path, 'wx');
+    writeSync(file, String(process.pid));
+    closeSync(file);
+    return true;
+  } catch (error) {
+    if (errorCode(error) === 'EEXIST') return false;
+    throw error;
+  }
+}
+
+function livingHolder(path: string): number | undefined {
+  try {
+    const pid = Number(readFileSync(path, 'utf8'));
+    // Between its creation and the write of the id the file is empty for a moment.
+    if (pid === 0) return Date.now() - statSync(path).mtimeMs < 5_000 ? pid : undefined;
+    process.kill(pid, 0);
+    return pid;
+  } catch (error) {
+    // EPERM: it lives and belongs to another user.
+    return errorCode(error) === 'EPERM' ? 0 : undefined;
+  }
+}
+
+function errorCode(error: unknown): string | undefined {
+  return error instanceof Error ? (error as NodeJS.ErrnoException).code : undefined;
+}

@@ -1,0 +1,94 @@
+/** `random.RandomPassword` */
+import { randomInt } from 'node:crypto';
+import type { ResourceKind } from '../resource-kind';
+import type { Rules } from '../rules';
+import { flag, hasUnknown, number, type Props, text } from '../values';
+
+const LOWER = 'abcdefghijklmnopqrstuvwxyz';
+const UPPER = 'ABCDEFGHIJKLMNOPQRSTUVWXYZ';
+const DIGITS = '0123456789';
+const SPECIAL = '!@#$%&*()-_=+[]{}<>:?';
+
+const rules: Rules = {
+  length: { replace: true },
+  special: { replace: true, default: true },
+  upper: { replace: true, default: true },
+  lower: { replace: true, default: true },
+  // The same thing under two names; `number` is the old one.
+  numeric: { replace: true, computed: true },
+  number: { replace: true, computed: true },
+  minUpper: { replace: true, default: 0 },
+  minLower: { replace: true, default: 0 },
+  minNumeric: { replace: true, default: 0 },
+  minSpecial: { replace: true, default: 0 },
+  overrideSpecial: { replace: true },
+  keepers: { replace: true },
+};
+
+export const randomPassword: ResourceKind = {
+  type: 'random:index/randomPassword:RandomPassword',
+  rules,
+  deleteBeforeReplace: () => false,
+  secretOutputs: ['result', 'bcryptHash'],
+  check: async (inputs) => {
+    if (!hasUnknown(inputs)) partsOf(inputs);
+    return inputs;
+  },
+  create: async (inputs) => {
+    const numeric = wantsDigits(inputs);
+    const defaults = Object.fromEntries(
+      Object.entries(rules).flatMap(([key, rule]) => ('default' in rule ? [[key, rule.default ?? null]] : [])),
+    );
+    return { id: 'none', outputs: { ...defaults, numeric, number: numeric, ...inputs, result: generate(inputs) } };
+  },
+  read: async (_id, outputs) => outputs,
+  remove: async () => undefined,
+};
+
+interface Parts {
+  length: number;
+  /** Kinds of characters, each with how many of them there must be. */
+  kinds: { characters: string; min: number }[];
+}
+
+function wantsDigits(inputs: Props): boolean {
+  return flag(inputs, 'numeric') ?? flag(inputs, 'number') ?? true;
+}
+
+/** @throws when no such password can exist */
+function partsOf(inputs: Props): Parts {
+  const length = number(inputs, 'length') ?? 0;
+  const kind = (wanted: boolean, characters: string, min: string) => ({
+    characters: wanted ? characters : '',
+    min: wanted ? (number(inputs, min) ?? 0) : 0,
+  });
+  const kinds = [
+    kind(flag(inputs, 'lower') ?? true, LOWER, 'minLower'),
+    kind(flag(inputs, 'upper') ?? true, UPPER, 'minUpper'),
+    kind(wantsDigits(inputs), DIGITS, 'minNumeric'),
+    kind(flag(inputs, 'special') ?? true, text(inputs, 'overrideSpecial') ?? SPECIAL, 'minSpecial'),
+  ];
+  const least = Math.max(
+    1,
+    kinds.reduce((sum, { min }) => sum + min, 0),
+  );
+  if (length < least) throw new Error(`length must be at least ${least}, not ${length}`);
+  if (kinds.every(({ characters }) => characters === '')) {
+    throw new Error('one of lower, upper, numeric and special must be true');
+  }
+  return { length, kinds };
+}
+
+function generate(inputs: Props): string {
+  const { length, kinds } = partsOf(inputs);
+  const all = kinds.map(({ characters }) => characters).join('');
+  const pick = (characters: string) => characters.charAt(randomInt(characters.length));
+  const picked = kinds.flatMap(({ characters, min }) => Array.from({ length: min }, () => pick(characters)));
+  while (picked.length < length) picked.push(pick(all));
+  // Fisher and Yates, so that the required ones stand anywhere.
+  for (let i = picked.length - 1; i > 0; i--) {
+    const j = randomInt(i + 1);
+    [picked[i], picked[j]] = [picked[j] ?? '', picked[i] ?? ''];
+  }
+  return picked.join('');
+}

@@ -1,0 +1,176 @@
+/** What a change of an input means, and how two values of it are compared. */
+import { equal, hasUnknown, isProps, type Props, stable, type Value } from './values';
+
+export interface Rule {
+  /** A change replaces the resource. */
+  replace?: boolean;
+  /** The order of its elements does not matter. */
+  set?: boolean;
+  /** Where the program says nothing, the daemon's value stands: removing it is no change. */
+  computed?: boolean;
+  /** What holds where nothing is said. */
+  default?: Value;
+  /** The same for the fields of the object, or of the objects in the list. */
+  fieldDefaults?: Props;
+  /** Names of fields, at any depth, whose lists are sets. */
+  setFields?: string[];
+}
+
+export type Rules = Record<string, Rule>;
+
+export interface Change {
+  /** Property path as the engine writes it: `envs[0]`, `build.args.VERSION`. */
+  path: string;
+  kind: 'add' | 'delete' | 'update';
+  replace: boolean;
+}
+
+/**
+ * Compares what is (outputs, or old inputs where there is no output of that name) with what is wanted. Outputs, because
+ * a refresh by the vendor's provider rewrites the inputs.
+ * @param ignored property paths of `ignoreChanges`
+ */
+export function findChanges(rules: Rules, is: Props, wanted: Props, ignored: string[] = []): Change[] {
+  const changes: Change[] = [];
+  for (const [key, rule] of Object.entries(rules)) {
+    const before = is[key] ?? rule.default;
+    const after = wanted[key] ?? rule.default;
+    if (rule.computed && isEmpty(after)) continue;
+    if (!hasUnknown(after) && equal(canonical(rule, before), canonical(rule, after))) continue;
+    const found: Change[] = [];
+    compare(key, before, after, rule, found);
+    changes.push(...found.filter((change) => !ignored.some((path) => isWithin(change.path, path))));
+  }
+  return changes;
+}
+
+/** Whether two values of a property mean the same. */
+export function sameMeaning(rule: Rule, a: Value | undefined, b: Value | undefined): boolean {
+  return equal(canonical(rule, a), canonical(rule, b));
+}
+
+/**
+ * Takes what is there now into the outputs, in the words of the outputs so far where they mean the same: so neither the
+ * order in which a daemon lists things nor its spelling looks like a change, and secrets keep their marks.
+ */
+export function refreshed(rules: Rules, outputs: Props, seen: Props): Props {
+  const result = { ...outputs };
+  for (const [key, value] of Object.entries(seen)) {
+    const rule = rules[key];
+    const before = outputs[key];
+    // A daemon lists objects in an order of its own, also where the program's order counts.
+    const unordered = rule?.set || (Array.isArray(value) && value.some(isProps));
+    if (!rule || before === undefined || !sameMeaning({ ...rule, set: unordered }, before, value)) result[key] = value;
+  }
+  return result;
+}
+
+/** The one form of all values that mean the same; undefined for what says nothing. */
+function canonical(rule: Rule, value: Value | undefined): Value | undefined {
+  const withDefaults = isProps(value) && rule.fieldDefaults ? { ...rule.fieldDefaults, ...value } : value;
+  return simplify(withDefaults, rule, rule.set === true);
+}
+
+function simplify(value: Value | undefined, rule: Rule, isSet: boolean): Value | undefined {
+  if (Array.isArray(value)) {
+    const items = value.map((item) => {
+      const whole = isProps(item) && rule.fieldDefaults ? { ...rule.fieldDefaults, ...item } : item;
+      return simplify(whole, rule, false) ?? null;
+    });
+    if (isSet) items.sort((a, b) => (stable(a) < stable(b) ? -1 : 1));
+    return items.length === 0 ? undefined : items;
+  }
+  if (!isProps(value)) return isZero(value) ? undefined : value;
+  const fields: Props = {};
+  for (const [key, item] of Object.entries(value)) {
+    // The vendor's bridge keeps notes of its own in keys of this form.
+    if (key.startsWith('__')) continue;
+    const field = simplify(item, { setFields: rule.setFields }, rule.setFields?.includes(key) === true);
+    if (field !== undefined) fields[key] = field;
+  }
+  return Object.keys(fields).length === 0 ? undefined : fields;
+}
+
+function isZero(value: Value | undefined): boolean {
+  return value === undefined || value === null || value === '' || value === false || value === 0;
+}
+
+function isEmpty(value: Value | undefined): boolean {
+  if (value === undefined || value === null || value === '') return true;
+  return typeof value === 'object' && Object.keys(value).length === 0;
+}
+
+/** Writes down the smallest parts that differ. */
+function compare(
+  path: string,
+  before: Value | undefined,
+  after: Value | undefined,
+  rule: Rule,
+  changes: Change[],
+): void {
+  const replace = rule.replace === true;
+  if (Array.isArray(before) && Array.isArray(after)) {
+    if (rule.set) compareSets(path, before, after, rule, changes);
+    else compareKeys(path, indexed(before), indexed(after), (key) => `${path}[${key}]`, rule, changes);
+  } else if (isProps(before) && isProps(after)) {
+    compareKeys(path, before, after, (key) => `${path}${fieldPath(key)}`, rule, changes);
+  } else {
+    changes.push({ path, kind: before === undefined ? 'add' : after === undefined ? 'delete' : 'update', replace });
+  }
+}
+
+function indexed(items: Value[]): Props {
+  return Object.fromEntries(items.map((item, index) => [String(index), item]));
+}
+
+function compareKeys(
+  path: string,
+  before: Props,
+  after: Props,
+  pathOf: (key: string) => string,
+  rule: Rule,
+  changes: Change[],
+): void {
+  const countBefore = changes.length;
+  for (const key of new Set([...Object.keys(before), ...Object.keys(after)])) {
+    if (key.startsWith('__')) continue;
+    const field: Rule = { ...rule, fieldDefaults: undefined, set: rule.setFields?.includes(key) };
+    const was = before[key] ?? rule.fieldDefaults?.[key];
+    const willBe = after[key] ?? rule.fieldDefaults?.[key];
+    if (!hasUnknown(willBe) && sameMeaning(field, was, willBe)) continue;
+    compare(pathOf(key), was, willBe, field, changes);
+  }
+  if (changes.length === countBefore) changes.push({ path, kind: 'update', replace: rule.replace === true });
+}
+
+function compareSets(path: string, before: Value[], after: Value[], rule: Rule, changes: Change[]): void {
+  const element: Rule = { ...rule, set: false };
+  const gone = unmatched(before, after, element);
+  const come = unmatched(after, before, element);
+  for (const index of new Set([...gone, ...come])) {
+    const kind = !gone.has(index) ? 'add' : !come.has(index) ? 'delete' : 'update';
+    if (kind === 'update') compare(`${path}[${index}]`, before[index], after[index], element, changes);
+    else changes.push({ path: `${path}[${index}]`, kind, replace: rule.replace === true });
+  }
+}
+
+/** Indexes of the elements of `items` that have no equal in `others`. */
+function unmatched(items: Value[], others: Value[], rule: Rule): Set<number> {
+  const left = others.map((item) => stable(canonical(rule, item)));
+  const result = new Set<number>();
+  items.forEach((item, index) => {
+    const match = left.indexOf(stable(canonical(rule, item)));
+    if (match < 0) result.add(index);
+    else left.splice(match, 1);
+  });
+  return result;
+}
+
+/** How the engine writes a field in a property path. */
+function fieldPath(key: string): string {
+  return /^[A-Za-z_$][\w$]*$/.test(key) ? `.${key}` : `[${JSON.stringify(key)}]`;
+}
+
+function isWithin(path: string, ancestor: string): boolean {
+  return path === ancestor || path.startsWith(`${ancestor}.`) || path.startsWith(`${ancestor}[`);
+}

@@ -1,0 +1,70 @@
+/** What every plugin of the engine does: serve gRPC on a free port, print that port, and go when the engine goes. */
+import {
+  type handleUnaryCall,
+  Server,
+  ServerCredentials,
+  type ServiceDefinition,
+  status,
+  type UntypedServiceImplementation,
+} from '@grpc/grpc-js';
+
+/** A build's context may be large in a message of logs, and states grow. */
+const MESSAGE_LIMIT_BYTES = 256 * 1024 * 1024;
+const PARENT_CHECK_MS = 500;
+
+/**
+ * Wraps an async function as the handler of a unary call. What it throws becomes the call's error, in its own words.
+ */
+export function unary<Request, Response>(
+  work: (request: Request) => Promise<Response> | Response,
+): handleUnaryCall<Request, Response> {
+  return (call, callback) => {
+    Promise.resolve()
+      .then(() => work(call.request))
+      .then(
+        (response) => callback(null, response),
+        (error: unknown) => {
+          const details = error instanceof Error ? error.message : String(error);
+          callback({ code: status.UNKNOWN, details, message: details });
+        },
+      );
+  };
+}
+
+/**
+ * Serves until the engine ends this process or is gone itself.
+ * @param onEnd ends what is under way; the process exits when it settles
+ */
+export async function serve(
+  service: ServiceDefinition<UntypedServiceImplementation>,
+  implementation: UntypedServiceImplementation,
+  onEnd: () => Promise<void>,
+): Promise<void> {
+  const server = new Server({
+    'grpc.max_receive_message_length': MESSAGE_LIMIT_BYTES,
+    'grpc.max_send_message_length': MESSAGE_LIMIT_BYTES,
+  });
+  server.addService(service, implementation);
+  const port = await new Promise<number>((resolve, reject) => {
+    const onBound = (error: Error | null, bound: number) => (error ? reject(error) : resolve(bound));
+    server.bindAsync('127.0.0.1:0', ServerCredentials.createInsecure(), onBound);
+  });
+
+  let ending = false;
+  const end = () => {
+    if (ending) return;
+    ending = true;
+    onEnd().then(
+      () => process.exit(0),
+      () => process.exit(1),
+    );
+  };
+  // Without these each command waits five seconds for the plugin to go.
+  process.on('SIGINT', end);
+  process.on('SIGTERM', end);
+  // A killed engine says nothing.
+  const parent = process.ppid;
+  setInterval(() => process.ppid !== parent && end(), PARENT_CHECK_MS).unref();
+
+  process.stdout.write(`${port}\n`);
+}
