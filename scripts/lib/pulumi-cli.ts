@@ -170,9 +170,9 @@ export function exportLine(cli: PulumiCli, env: NodeJS.ProcessEnv): string {
   const passphrase = ['PULUMI_CONFIG_PASSPHRASE', 'PULUMI_CONFIG_PASSPHRASE_FILE'].find(
     (key) => env[key] !== undefined,
   );
-  const lines = passphrase ? [`${passphrase}=${env[passphrase]}`] : [];
-  const folders = [dirname(cli.command), PATHS.bin].join(delimiter);
-  lines.push(`PATH=${folders}:$PATH`, 'PULUMI_SKIP_UPDATE_CHECK=true');
-  if (cli.kind === 'kit') lines.push(`PULUMI_HOME=${HOME_DIR}`, 'PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION=true');
-  return [`export ${lines.join(' ')}`];
+  const assignments = passphrase ? [`${passphrase}=${quoted(env[passphrase] ?? '')}`] : [];
+  const settings = Object.entries(cli.env).filter(([key]) => key.startsWith('PULUMI_'));
+  assignments.push(...settings.map(([key, value]) => `${key}=${quoted(value)}`));
+  assignments.push(`PATH=${quoted([dirname(cli.command), PATHS.bin].join(delimiter))}:"$PATH"`);
+  return `export ${assignments.join(' ')}`;
 }

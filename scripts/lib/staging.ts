@@ -11,7 +11,6 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { basename, dirname, join, relative } from 'node:path';
-import { build } from 'esbuild';
 import { PATHS } from './paths';
 
 /** One file of a build context. */
@@ -84,6 +83,8 @@ function addTree(context: Context, path: string, as: string): void {
 /** One ESM file out of an entry point and all that it imports; templates and pages go in as text. */
 async function bundled(entry: string, root: string): Promise<Buffer> {
   const text = { '.conf': 'text', '.sql': 'text', '.html': 'text', '.css': 'text', '.cfg': 'text' } as const;
+  // Loaded only here: most commands stage nothing.
+  const { build } = await import('esbuild');
   const result = await build({
     entryPoints: [entry],
     absWorkingDir: root,
