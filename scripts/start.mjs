@@ -63,7 +63,12 @@ function installPackages() {
  */
 function runCommand(script, args) {
   const loader = pathToFileURL(join(modules, 'tsx', 'dist', 'loader.mjs')).href;
-  const env = { ...process.env, PATH: `${join(modules, '.bin')}:${process.env.PATH ?? ''}` };
+  const env = {
+    ...process.env,
+    PATH: `${join(modules, '.bin')}:${process.env.PATH ?? ''}`,
+    // Packages compiled once: each command starts a few tenths of a second sooner.
+    NODE_COMPILE_CACHE: process.env.NODE_COMPILE_CACHE ?? join(modules, '.cache', 'compile'),
+  };
   const child = spawn(node24, ['--import', loader, script, ...args], { stdio: 'inherit', env });
   process.on('SIGINT', () => {
     if (!process.stdin.isTTY) child.kill('SIGINT');
