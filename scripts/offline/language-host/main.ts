@@ -38,6 +38,8 @@ async function run(request: rpc.RunRequest): Promise<rpc.RunResponse> {
   const command = [require.resolve('@pulumi/pulumi/cmd/run'), ...flags, program, ...request.getArgsList()];
   const env = {
     ...process.env,
+    // The runner loads ts-node only when it is told that the program is TypeScript.
+    PULUMI_NODEJS_TYPESCRIPT: 'true',
     PULUMI_CONFIG: JSON.stringify(Object.fromEntries(request.getConfigMap().toArray())),
     PULUMI_CONFIG_SECRET_KEYS: JSON.stringify(request.getConfigsecretkeysList()),
   };
