@@ -36,7 +36,8 @@ async function removeImages(info: StackInfo): Promise<void> {
   const prefix = info.value('namePrefix', '');
   for (const image of IMAGES) {
     const tag = imageTag(image, prefix, info.stack);
-    if (await hasImage(tag)) await removeImage(tag);
+    if ((await hasImage(tag)) && !(await removeImage(tag)))
+      say(paint('yellow', `${tag} stays: something else uses it.`));
   }
 }
 
@@ -46,10 +47,8 @@ async function removeData(info: StackInfo): Promise<void> {
   for (const volume of removed) await removeVolume(volume);
   const base = info.value('baseImage', 'debian:trixie-slim');
   const inUse = (await imageTags('postgres-failover/*')).length > 0;
-  if (!inUse && (await imageLabel(base, BASE_LABEL)) !== '') {
-    await removeImage(base);
-    removed.push(base);
-  }
+  const made = !inUse && (await imageLabel(base, BASE_LABEL)) !== '';
+  if (made && (await removeImage(base))) removed.push(base);
   say(removed.length > 0 ? `Removed: ${removed.join(', ')}` : 'Nothing was left to remove.');
 }
 

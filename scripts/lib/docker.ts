@@ -47,8 +47,9 @@ export async function imageTags(reference: string): Promise<string[]> {
   return lines(await docker(['image', 'ls', '--filter', `reference=${reference}`, '--format', format])).sort();
 }
 
-export async function removeImage(name: string): Promise<void> {
-  await docker(['image', 'rm', name], REMOVE_MS);
+/** Removes an image; false when somebody's container or image needs it. */
+export async function removeImage(name: string): Promise<boolean> {
+  return (await run('docker', ['image', 'rm', name], { deadlineMs: REMOVE_MS })).code === 0;
 }
 
 export async function volumesOf(label: string): Promise<string[]> {

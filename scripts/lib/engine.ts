@@ -76,8 +76,10 @@ async function startEngine(context: StepContext): Promise<string> {
     await run('systemctl', ['start', 'docker'], { deadlineMs: START_MS, signal: context.signal });
     return waitForEngine(context, '(see: journalctl -u docker)');
   }
-  context.progress('starting dockerd');
-  const exited = startDockerd(SYSTEM_ENGINE);
+  // A busy machine's engine may be slow to answer: a second one must not be started beside it.
+  const slow = isRunning(SYSTEM_ENGINE.pidFile, 'dockerd');
+  context.progress(slow ? 'dockerd runs, waiting for its answer' : 'starting dockerd');
+  const exited = slow ? undefined : startDockerd(SYSTEM_ENGINE);
   return waitForEngine(context, SYSTEM_ENGINE.logFile, exited);
 }
 
@@ -104,10 +106,14 @@ export function startDockerd(folders: EngineFolders): () => number | null {
 
 /** Removes a process id file unless it names a running process of that program. */
 export function removeStalePid(file: string, program: string): void {
-  if (!existsSync(file)) return;
+  if (!isRunning(file, program)) rmSync(file, { force: true });
+}
+
+/** True when a process id file names a running process of that program. */
+function isRunning(file: string, program: string): boolean {
+  if (!existsSync(file)) return false;
   const pid = Number(readFileSync(file, 'utf8').trim());
-  if (Number.isInteger(pid) && pid > 0 && programOf(pid) === program) return;
-  rmSync(file, { force: true });
+  return Number.isInteger(pid) && pid > 0 && programOf(pid) === program;
 }
 
 function programOf(pid: number): string | null {
