@@ -3,11 +3,11 @@ import { PORTS } from '../failover/config';
 import { NAMES } from './naming';
 import { LOG_FILE, type Topology } from './topology';
 
-/** Addresses for people, on the host; nothing in them is secret. Undefined where the stack has no backend. */
+/** Addresses for people, on the host; nothing in them is secret. Without a backend those of the API are absent. */
 export interface Endpoints {
   readonly psql: string;
-  readonly apiUrl: string | undefined;
-  readonly apiDocsUrl: string | undefined;
+  readonly apiUrl?: string;
+  readonly apiDocsUrl?: string;
   readonly monitorUrl: string;
   readonly statsUrl: string;
   readonly logFile: string;
@@ -16,11 +16,10 @@ export interface Endpoints {
 export function endpoints(topology: Topology): Endpoints {
   const { ports, database, monitor } = topology;
   const host = hostOf(topology);
-  const apiUrl = ports.backendPort === undefined ? undefined : `http://${host}:${ports.backendPort}`;
+  const apiUrl = `http://${host}:${ports.backendPort}`;
   return {
     psql: `psql -h ${host} -p ${ports.writePort} -U ${quoted(database.user)} -d ${quoted(database.name)}`,
-    apiUrl,
-    apiDocsUrl: apiUrl && `${apiUrl}/docs`,
+    ...(ports.backendPort === undefined ? {} : { apiUrl, apiDocsUrl: `${apiUrl}/docs` }),
     monitorUrl: `http://${host}:${ports.monitorPort}`,
     statsUrl: `http://${host}:${ports.statsPort}/stats`,
     logFile: `${monitor.logFolder}/${LOG_FILE}`,
