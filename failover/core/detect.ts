@@ -1,0 +1,147 @@
+/**
+ * Is the leader well? Windows and hysteresis (SAFETY S8, S11, S19, S21, S25, S27). Silence counts only between a probe
+ * that was really sent and its missing answer; the loop measures that and hands it over as `silentMs`.
+ */
+import type { ClusterState, NodeView, Observation, Policy } from './types';
+import { isMember, viewOf } from './view';
+
+/** Part of `hangTimeoutMs` after which new connections are held: costs nothing when the leader answers after all (S19). */
+const HOLD_PART = 0.25;
+/** Part of `hangTimeoutMs` within which an advance of the heartbeat on a replica proves that the leader lives (S21). */
+const BEAT_PART = 0.75;
+/** A probe older than this is repeated while the keeper's connection is down, ms. */
+export const PROBE_AGE_MS = 30;
+
+export type Health =
+  /** It works as far as can be seen. */
+  | { kind: 'well' }
+  /** Not enough was seen yet to say anything. */
+  | { kind: 'blind'; reason: string }
+  /** Late or its connection broke, nothing is confirmed: new connections are held. */
+  | { kind: 'late'; code: string; reason: string; probe: boolean }
+  /** The monitor does not reach its keeper, but it works: no failover on the monitor's word alone. */
+  | { kind: 'apart'; code: string; reason: string; probe: boolean }
+  /** Gone or hung. */
+  | { kind: 'dead'; code: string; reason: string }
+  /** The keeper answers and says that PostgreSQL does not run as the primary any more. */
+  | { kind: 'down'; code: string; reason: string }
+  /** The container was told to stop; PostgreSQL still works. */
+  | { kind: 'stopping' };
+
+/** The leader's health while it is supposed to serve. */
+export function leaderHealth(state: ClusterState, observation: Observation, nowMs: number, policy: Policy): Health {
+  const leader = state.leader ?? '';
+  const view = viewOf(observation, leader);
+  const beats = isBeating(state, observation, nowMs, policy);
+  return view.connected
+    ? connectedHealth(state, view, beats, observation.sinceMs, nowMs, policy)
+    : brokenHealth(leader, view, beats, observation.sinceMs, nowMs, policy);
+}
+
+/** The heartbeat row advanced on a replica lately: the leader commits, whatever the monitor hears of it (S21). */
+function isBeating(state: ClusterState, observation: Observation, nowMs: number, policy: Policy): boolean {
+  return Object.values(observation.nodes).some(
+    (v) =>
+      v.name !== state.leader &&
+      v.connected &&
+      v.heartbeatSeenAtMs !== null &&
+      nowMs - v.heartbeatSeenAtMs < policy.hangTimeoutMs * BEAT_PART,
+  );
+}
+
+function brokenHealth(
+  leader: string,
+  view: NodeView,
+  beats: boolean,
+  sinceMs: number,
+  nowMs: number,
+  policy: Policy,
+): Health {
+  if (!view.everConnected) {
+    if (beats) return apart(leader, false);
+    const leftMs = policy.startGraceMs - (nowMs - sinceMs);
+    if (leftMs > 0) return { kind: 'blind', reason: `waiting for ${leader}, the recorded leader, to come back` };
+    return {
+      kind: 'dead',
+      code: 'LEADER_ABSENT',
+      reason: `${leader} did not come back within ${policy.startGraceMs} ms`,
+    };
+  }
+  if (view.probe === null) {
+    return {
+      kind: 'late',
+      code: 'LEADER_BROKEN',
+      reason: `the connection to ${leader} broke, asking its PostgreSQL`,
+      probe: true,
+    };
+  }
+  if (!view.probe.alive) {
+    return {
+      kind: 'dead',
+      code: 'LEADER_DEAD',
+      reason: `the connection to ${leader} broke and its PostgreSQL does not answer`,
+    };
+  }
+  if (beats || nowMs - view.changedAtMs < policy.hangTimeoutMs)
+    return apart(leader, nowMs - view.probe.atMs >= PROBE_AGE_MS);
+  return {
+    kind: 'dead',
+    code: 'LEADER_HUNG',
+    reason: `${leader} is not connected and no heartbeat was seen for ${policy.hangTimeoutMs} ms`,
+  };
+}
+
+function connectedHealth(
+  state: ClusterState,
+  view: NodeView,
+  beats: boolean,
+  sinceMs: number,
+  nowMs: number,
+  policy: Policy,
+): Health {
+  const { name, status, silentMs } = view;
+  if (silentMs >= policy.hangTimeoutMs) {
+    if (beats) return apart(name, false);
+    return { kind: 'dead', code: 'LEADER_HUNG', reason: `${name} has not answered for ${Math.round(silentMs)} ms` };
+  }
+  if (status === null) {
+    const seenForMs = nowMs - Math.max(view.changedAtMs, sinceMs);
+    if (seenForMs < policy.hangTimeoutMs || beats)
+      return { kind: 'blind', reason: `waiting for the status of ${name}` };
+    return { kind: 'dead', code: 'LEADER_HUNG', reason: `${name} has sent no status for ${policy.hangTimeoutMs} ms` };
+  }
+  if (!isMember(state, name, status.dataId)) {
+    return { kind: 'down', code: 'LEADER_WIPED', reason: `${name} came back without the cluster's data` };
+  }
+  const { state: postgres } = status.postgres;
+  if (postgres === 'primary' || postgres === 'stopping') {
+    if (status.stopping) return { kind: 'stopping' };
+    const ageMs = status.lead?.heartbeatAgeMs ?? 0;
+    if (ageMs >= policy.hangTimeoutMs && !beats) {
+      return {
+        kind: 'dead',
+        code: 'LEADER_WEDGED',
+        reason: `${name} answers but has not committed for ${Math.round(ageMs)} ms`,
+      };
+    }
+    if (silentMs >= policy.hangTimeoutMs * HOLD_PART) {
+      return {
+        kind: 'late',
+        code: 'LEADER_LATE',
+        reason: `${name} has not answered for ${Math.round(silentMs)} ms, new connections are held`,
+        probe: false,
+      };
+    }
+    return { kind: 'well' };
+  }
+  return { kind: 'down', code: 'LEADER_DOWN', reason: `PostgreSQL on ${name} is ${postgres}, not serving` };
+}
+
+function apart(leader: string, probe: boolean): Health {
+  return {
+    kind: 'apart',
+    code: 'LEADER_APART',
+    reason: `the keeper of ${leader} does not answer the monitor, but ${leader} goes on working: no failover`,
+    probe,
+  };
+}

@@ -1,0 +1,58 @@
+/** What must hold for every step, checked by `decide`, the simulator and the chaos tests alike. */
+import type { ClusterState, Decision } from './types';
+import { lastEntry } from './view';
+
+/** Sentences about what is broken; empty when all is well. */
+export function violations(before: ClusterState, decision: Decision): string[] {
+  const after = decision.state;
+  const found: string[] = [];
+  const same = JSON.stringify(before) === JSON.stringify(after);
+  if (!same && after.seq <= before.seq) found.push(`the state changed but seq stayed at ${before.seq}`);
+  if (after.term < before.term) found.push(`term fell from ${before.term} to ${after.term}`);
+  found.push(...stateViolations(after));
+  for (const action of decision.actions) {
+    if (action.kind === 'route-write' && action.route.kind === 'open' && !mayBeOpen(after, action.route.node)) {
+      found.push(
+        `the slot would be opened for ${action.route.node}, which is not the opened leader of term ${after.term}`,
+      );
+    }
+    if (action.kind === 'order' && action.order.term > after.term) {
+      found.push(`an order for ${action.node} carries term ${action.order.term}, the state's is ${after.term}`);
+    }
+    if (action.kind === 'order' && action.order.target.kind === 'lead' && action.node !== after.leader) {
+      found.push(`${action.node} is ordered to lead, but the recorded leader is ${after.leader ?? 'nobody'}`);
+    }
+  }
+  return found;
+}
+
+function mayBeOpen(state: ClusterState, node: string): boolean {
+  const entry = lastEntry(state);
+  return state.procedure === null && state.leader === node && entry?.opened === true && entry.node === node;
+}
+
+/** Properties of one state alone. */
+export function stateViolations(state: ClusterState): string[] {
+  const found: string[] = [];
+  const entry = lastEntry(state);
+  const ordered = state.joint.at(-1);
+  if (state.leader !== null && state.procedure?.kind !== 'elect') {
+    if (entry?.node !== state.leader) found.push(`leader ${state.leader} is not the newest entry of the ledger`);
+    if (ordered?.leader !== state.leader)
+      found.push(`the ordered sync configuration is not that of leader ${state.leader}`);
+  }
+  if (state.leader !== null && state.joint.length === 0) found.push('a leader without a recorded sync configuration');
+  if (state.procedure === null && state.leader !== null && entry?.opened !== true) {
+    found.push('the leader serves but its ledger entry is not opened');
+  }
+  for (let i = 1; i < state.ledger.length; i++) {
+    const [a, b] = [state.ledger[i - 1], state.ledger[i]];
+    if (a !== undefined && b !== undefined && b.term <= a.term)
+      found.push(`the ledger's terms do not rise at ${b.term}`);
+  }
+  for (const config of state.joint) {
+    if (config.k > config.members.length) found.push(`a sync configuration waits for more members than it has`);
+    if (config.members.includes(config.leader)) found.push(`${config.leader} is counted as its own standby`);
+  }
+  return found;
+}

@@ -1,0 +1,116 @@
+/**
+ * Which order every declared node has to have, derived from state and observation after the rule has decided. An order
+ * that is being carried out is left alone; each new one is stored with a higher seq before it is sent.
+ */
+import { hasUnopenedHistory, rejoinMethod } from './rejoin';
+import type { ClusterState, GivenOrder, Observation, Status, Target } from './types';
+import { hasAccepted, isDone, isMember, lastEntry, statusOf } from './view';
+
+/** Crashes within a minute after which a standby's data is taken for broken and replaced. */
+const CRASHES_MAX = 3;
+
+/** Sets `state.orders` to what every node has to be; returns the same object when nothing changes. */
+export function deriveOrders(state: ClusterState, observation: Observation): ClusterState {
+  const orders: Record<string, GivenOrder> = {};
+  let changed = Object.keys(state.orders).some((n) => !observation.declared.some((d) => d.name === n));
+  for (const { name } of observation.declared) {
+    const given = state.orders[name];
+    const target = targetOf(state, observation, name);
+    if (target === null) {
+      if (given !== undefined) orders[name] = given;
+      continue;
+    }
+    if (given !== undefined && given.term === state.term && sameTarget(given.target, target)) {
+      orders[name] = given;
+      continue;
+    }
+    orders[name] = { term: state.term, seq: state.seq + 1, target };
+    changed = true;
+  }
+  return changed ? { ...state, seq: state.seq + 1, orders } : state;
+}
+
+/** Null: leave the node's order as it is. */
+function targetOf(state: ClusterState, observation: Observation, node: string): Target | null {
+  if (state.adopting) return null;
+  const procedure = state.procedure;
+  if (procedure === null && state.leader === null) return { kind: 'wait', reason: 'no leader yet' };
+  const status = statusOf(observation, node);
+  switch (procedure?.kind) {
+    case 'bootstrap':
+      return node === procedure.node
+        ? { kind: 'bootstrap' }
+        : { kind: 'wait', reason: 'the first node is being created' };
+    case 'elect':
+      return electTarget(state, node, status);
+    case 'handover':
+      return node === state.leader ? { kind: 'stop' } : null;
+    case 'promote':
+    case undefined:
+      if (node === state.leader) return leadTarget(state);
+      return status === null ? null : followTarget(state, node, status);
+  }
+}
+
+function leadTarget(state: ClusterState): Target | null {
+  const sync = state.joint.at(-1);
+  return sync === undefined ? null : { kind: 'lead', sync };
+}
+
+/** Counted members promise (S1); whoever still runs as a primary stops; everybody else stays as it is. */
+function electTarget(state: ClusterState, node: string, status: Status | null): Target | null {
+  if (status === null) return null;
+  if (node !== state.leader && state.joint.some((c) => c.members.includes(node))) {
+    return isMember(state, node, status.dataId) ? { kind: 'freeze' } : null;
+  }
+  if (['primary', 'promoting'].includes(status.postgres.state)) return { kind: 'stop' };
+  return null;
+}
+
+/** What a node that is not the leader has to be while the leader is promoted or serves. */
+function followTarget(state: ClusterState, node: string, status: Status): Target {
+  const leader = state.leader ?? '';
+  const given = state.orders[node];
+  const current = given?.target;
+  if (current?.kind === 'follow' && current.leader === leader && given?.term === state.term) {
+    return { kind: 'follow', leader, method: nextMethod(state, node, status, given, current.method) };
+  }
+  const entry = lastEntry(state);
+  if (entry?.opened !== true) {
+    // Until the new leader is open only those who cannot be ahead of it are sent to it, at once (S9); others wait.
+    const early = status.postgres.state === 'standby' && isMember(state, node, status.dataId);
+    const frozen = status.accepted?.kind === 'freeze' && status.done;
+    if (early && frozen && status.dataId !== null && !hasUnopenedHistory(state, node, status.dataId)) {
+      const next = state.joint.at(-1);
+      if (next?.members.includes(node)) return { kind: 'follow', leader, method: 'stream' };
+    }
+    if (['primary', 'promoting'].includes(status.postgres.state)) return { kind: 'stop' };
+    return current?.kind === 'stop' ? current : { kind: 'wait', reason: `${leader} is being promoted` };
+  }
+  return { kind: 'follow', leader, method: rejoinMethod(state, node, status) };
+}
+
+/** Goes on with the method that was ordered, unless it failed, its data is gone, or it is carried out. */
+function nextMethod(
+  state: ClusterState,
+  node: string,
+  status: Status,
+  given: GivenOrder,
+  method: 'stream' | 'rewind' | 'copy',
+): 'stream' | 'rewind' | 'copy' {
+  if (isDone(status, given) && isMember(state, node, status.dataId)) return 'stream';
+  if (method === 'copy') return 'copy';
+  // The keeper copies by itself where a rewind fails or streaming is impossible; recording it makes that outlive a restart.
+  const failed = status.failure?.code === 'STREAM_IMPOSSIBLE' || status.postgres.crashes >= CRASHES_MAX;
+  if ((failed && hasAccepted(status, given)) || status.dataId === null || !isMember(state, node, status.dataId))
+    return 'copy';
+  // A node that only followed and is a primary now was promoted by hand. (A former leader that still has to be stopped
+  // is ordered to rewind, so it is not mistaken for one.)
+  const byHand = method === 'stream' && status.postgres.state === 'primary' && hasAccepted(status, given);
+  return byHand ? 'copy' : method;
+}
+
+function sameTarget(a: Target, b: Target): boolean {
+  if (a.kind === 'wait' && b.kind === 'wait') return true;
+  return JSON.stringify(a) === JSON.stringify(b);
+}

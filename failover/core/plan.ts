@@ -1,0 +1,153 @@
+/** The transitions: each takes a state and gives the next one. All raise seq; none does anything by itself. */
+import { type Choice, canLeadAgain, choose, followersOf } from './candidate';
+import { addEntry } from './rejoin';
+import { blockConfig, configOf, isGone, withConfig } from './sync';
+import type { ClusterState, Observation, Policy, SyncConfig } from './types';
+import { lastOpened, statusOf } from './view';
+
+/** A changed state, with the next seq. */
+export function change(state: ClusterState, part: Partial<ClusterState>): ClusterState {
+  return { ...state, ...part, seq: state.seq + 1 };
+}
+
+/** The first data directory is to be made by `node`. Only ever called when no member and no data exists. */
+export function bootstrap(state: ClusterState, node: string): ClusterState {
+  return change(state, { term: state.term + 1, procedure: { kind: 'bootstrap', node } });
+}
+
+/** The first data directory exists: its node leads alone. */
+export function bootstrapped(state: ClusterState, node: string, dataId: string): ClusterState {
+  const based = { ...state, members: { [node]: dataId }, leader: node };
+  return change(based, {
+    ...addEntry(based, { term: state.term, node, dataId, timeline: null, forkLsn: null, opened: false }),
+    joint: [{ leader: node, k: 0, members: [] }],
+    procedure: { kind: 'promote', cause: 'BOOTSTRAP' },
+  });
+}
+
+/**
+ * Gives the leader up. With one replica the candidate is known at once; else counted members have to promise first (S1).
+ * Null when nobody could take over: then the leader stays recorded and only new connections are held.
+ */
+export function giveUp(
+  state: ClusterState,
+  observation: Observation,
+  nowMs: number,
+  policy: Policy,
+  cause: string,
+): { state: ClusterState; choice: Choice } | null {
+  const choice = choose(state, observation, policy.hangTimeoutMs, false);
+  switch (choice.kind) {
+    case 'candidate':
+      return {
+        state: promote({ ...state, term: state.term + 1 }, observation, nowMs, policy, choice.node, cause),
+        choice,
+      };
+    case 'freeze':
+      return { state: elect(state, cause), choice };
+    case 'nobody':
+      return null;
+  }
+}
+
+/** Raises the term and asks for promises. */
+export function elect(state: ClusterState, cause: string): ClusterState {
+  return change(state, { term: state.term + 1, procedure: { kind: 'elect', cause } });
+}
+
+/** Records `node` as the next leader of the state's term (S3) and the configuration that it starts with. */
+export function promote(
+  state: ClusterState,
+  observation: Observation,
+  nowMs: number,
+  policy: Policy,
+  node: string,
+  cause: string,
+): ClusterState {
+  const dataId = state.members[node] ?? '';
+  const next = firstConfig(state, observation, nowMs, policy, node);
+  return change(state, {
+    ...addEntry(state, { term: state.term, node, dataId, timeline: null, forkLsn: null, opened: false }),
+    leader: node,
+    joint: withConfig(state.joint, next, true),
+    procedure: { kind: 'promote', cause },
+  });
+}
+
+/** Followers that promised and are not ahead are counted from the start (S9); with nobody: alone, or writes wait. */
+function firstConfig(
+  state: ClusterState,
+  observation: Observation,
+  nowMs: number,
+  policy: Policy,
+  node: string,
+): SyncConfig {
+  const followers = followersOf(state, observation, node).filter(
+    (f) => !isGone(state, observation, f, nowMs, { ...policy, hangTimeoutMs: Number.POSITIVE_INFINITY }),
+  );
+  if (followers.length > 0) return configOf(node, followers, policy.syncCount, observation);
+  return policy.onNoReplica === 'block' ? blockConfig(node, observation) : { leader: node, k: 0, members: [] };
+}
+
+/** The old leader leads again, in a term of its own and through the same opening as everybody (S15). */
+export function leadAgain(
+  state: ClusterState,
+  observation: Observation,
+  nowMs: number,
+  policy: Policy,
+  raiseTerm: boolean,
+): ClusterState {
+  const leader = state.leader ?? '';
+  const termed = raiseTerm ? { ...state, term: state.term + 1 } : state;
+  return promote(termed, observation, nowMs, policy, leader, 'LEADER_BACK');
+}
+
+/**
+ * Gives up a candidate that was never opened: no client could write on it, so only the configurations of the last opened
+ * leader count. Its ledger entry stays unopened, which durably marks it as "must be rebuilt" (S3).
+ * Null when nobody else could take over now.
+ */
+export function abandon(
+  state: ClusterState,
+  observation: Observation,
+  policy: Policy,
+): { state: ClusterState; choice: Choice } | null {
+  const opened = lastOpened(state);
+  if (opened === null) return null;
+  const failed = state.leader;
+  const joint = state.joint.filter((c) => c.leader === opened.node);
+  const rebuild = { ...state.rebuild, ...builtOnIt(state) };
+  const back: ClusterState = { ...state, leader: opened.node, joint, rebuild };
+  const choice = choose(back, observation, policy.hangTimeoutMs, false);
+  const otherThan = choice.kind === 'candidate' && choice.node !== failed;
+  const again = opened.node !== failed && canLeadAgain(back, observation);
+  if (!otherThan && choice.kind !== 'freeze' && !again) return null;
+  return { state: elect(back, 'CANDIDATE_LOST'), choice };
+}
+
+/** Nodes that were told to follow the candidate that is given up: they may have taken over its unopened history (S3). */
+function builtOnIt(state: ClusterState): Record<string, string> {
+  const marked: Record<string, string> = {};
+  for (const [node, { term, target }] of Object.entries(state.orders)) {
+    const dataId = state.members[node];
+    const follows = target.kind === 'follow' && target.leader === state.leader && term === state.term;
+    if (follows && dataId !== undefined) marked[node] = dataId;
+  }
+  return marked;
+}
+
+/** The slot may be opened: stored before it is done. */
+export function opened(state: ClusterState, observation: Observation): ClusterState {
+  const leader = state.leader ?? '';
+  const lead = statusOf(observation, leader)?.lead ?? null;
+  const ordered = state.joint.at(-1);
+  return change(state, {
+    ledger: state.ledger.map((e, i) =>
+      i === state.ledger.length - 1
+        ? { ...e, opened: true, timeline: lead?.timeline ?? e.timeline, forkLsn: lead?.forkLsn ?? e.forkLsn }
+        : e,
+    ),
+    joint: ordered === undefined ? [] : [ordered],
+    procedure: null,
+  });
+}

@@ -1,0 +1,60 @@
+/** How a node gets to its leader's history, decided by the ledger (SAFETY S3, S10, S12, S13). */
+import type { RejoinMethod } from '../protocol';
+import { compareLsn } from './lsn';
+import type { ClusterState, LedgerEntry, Status } from './types';
+import { isMember, lastEntry } from './view';
+
+/** Entries that are kept. Older ones only matter for nodes that were away for that many leaderships: those are copied. */
+export const LEDGER_MAX = 64;
+
+/**
+ * A leadership of this data directory that was recorded but never opened, and no later one of it was: its timeline may
+ * share its number with another history (S3), so the directory must be rebuilt.
+ */
+export function hasUnopenedHistory(state: ClusterState, node: string, dataId: string): boolean {
+  const own = state.ledger.findLast((e) => e.node === node && e.dataId === dataId);
+  return own !== undefined && !own.opened;
+}
+
+/** Adds a leadership; a directory whose unopened entry falls off the end is forgotten, so that it is copied. */
+export function addEntry(state: ClusterState, entry: LedgerEntry): Pick<ClusterState, 'ledger' | 'members'> {
+  const ledger = [...state.ledger, entry];
+  const members = { ...state.members };
+  while (ledger.length > LEDGER_MAX) {
+    const gone = ledger.shift();
+    if (gone !== undefined && !gone.opened && members[gone.node] === gone.dataId) delete members[gone.node];
+  }
+  return { ledger, members };
+}
+
+/** The first opened leadership on a younger timeline: where the history that this timeline belongs to left it. */
+function nextFork(state: ClusterState, timeline: number): LedgerEntry | undefined {
+  return state.ledger.find((e) => e.opened && e.timeline !== null && e.timeline > timeline);
+}
+
+/**
+ * The method for a node that has to follow the leader. `stream`: nothing to repair. `rewind`: its history is known and
+ * may have gone further than the leader's fork. `copy`: its history is unknown.
+ */
+export function rejoinMethod(state: ClusterState, node: string, status: Status): RejoinMethod {
+  const { dataId, postgres } = status;
+  if (dataId === null || !isMember(state, node, dataId)) return 'copy';
+  if (status.rewinding || hasUnopenedHistory(state, node, dataId)) return 'copy';
+  const own = state.ledger.findLast((e) => e.node === node && e.dataId === dataId);
+  if (status.promotingTerm !== null && own?.term !== status.promotingTerm) return 'copy';
+  // A primary that the ledger does not know: promoted by hand. Its history is its own.
+  if (postgres.state === 'primary' && own === undefined) return 'copy';
+  const current = lastEntry(state);
+  if (current === null || current.timeline === null || postgres.timeline === null) {
+    return postgres.state === 'standby' && own === undefined ? 'stream' : 'rewind';
+  }
+  if (postgres.timeline > current.timeline) return 'copy';
+  // Where this node led on its timeline it may have written what nobody else got; where it only followed it cannot have.
+  const led = own !== undefined && own.timeline !== null && own.timeline >= postgres.timeline;
+  if (postgres.timeline === current.timeline) return led ? 'rewind' : 'stream';
+  const fork = nextFork(state, postgres.timeline);
+  if (fork === undefined || fork.forkLsn === null || postgres.lsn === null) return 'rewind';
+  const before = compareLsn(postgres.lsn, fork.forkLsn);
+  if (led) return postgres.cleanShutdown === true && before < 0 ? 'stream' : 'rewind';
+  return (postgres.cleanShutdown === true || postgres.state === 'standby') && before <= 0 ? 'stream' : 'rewind';
+}

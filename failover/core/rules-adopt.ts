@@ -1,0 +1,120 @@
+/** First rows: is this state the newest that exists (S10), and does a cluster exist at all? */
+import { bootstrap, change } from './plan';
+import type { Facts, Rule } from './rules';
+import { parseState } from './stored';
+import type { Observation } from './types';
+import { list, statusOf, viewOf } from './view';
+
+interface Copy {
+  term: number;
+  seq: number;
+  blob: string;
+}
+
+function isNewer(a: { term: number; seq: number }, b: { term: number; seq: number }): boolean {
+  return a.term > b.term || (a.term === b.term && a.seq > b.seq);
+}
+
+/** Newest copy of the state that any connected keeper holds. */
+function newestCopy(observation: Observation): Copy | null {
+  let best: Copy | null = null;
+  for (const { name } of observation.declared) {
+    const copy = viewOf(observation, name).connected ? viewOf(observation, name).recall : null;
+    if (copy != null && (best === null || isNewer(copy, best))) best = copy;
+  }
+  return best;
+}
+
+/** Declared nodes whose keeper has not told yet what it holds. */
+function unheard(observation: Observation): string[] {
+  return observation.declared
+    .map((d) => d.name)
+    .filter((n) => statusOf(observation, n) === null || viewOf(observation, n).recall === undefined);
+}
+
+function nodesWithData(observation: Observation): string[] {
+  return observation.declared.map((d) => d.name).filter((n) => statusOf(observation, n)?.dataId != null);
+}
+
+function storeIsOld({ state, observation }: Facts): boolean {
+  const copy = newestCopy(observation);
+  return !state.adopting && copy !== null && isNewer(copy, state);
+}
+
+export const ADOPTION_RULES: readonly Rule[] = [
+  {
+    code: 'STORE_OLD',
+    why: 'A keeper remembers a newer state than the store: nobody is promoted until every declared node was heard.',
+    match: (facts) =>
+      storeIsOld(facts)
+        ? {
+            state: { ...facts.state, adopting: true, seq: facts.state.seq + 1 },
+            reason: 'a keeper remembers a newer state than the store, so every declared node is asked first',
+          }
+        : null,
+  },
+  {
+    code: 'ADOPT_WAIT',
+    why: 'The store is new or old: until every declared node was heard nobody is promoted or created.',
+    match: ({ state, observation }) => {
+      if (!state.adopting) return null;
+      const missing = unheard(observation);
+      if (missing.length === 0) return null;
+      return { reason: `the store is new; waiting to hear from ${list(missing)} before anything is decided` };
+    },
+  },
+  {
+    code: 'ADOPTED',
+    why: 'Every declared node was heard: the newest state that any of them remembers is taken over.',
+    match: ({ state, observation }) => {
+      if (!state.adopting) return null;
+      const copy = newestCopy(observation);
+      if (copy !== null && isNewer(copy, state)) {
+        const adopted = parseState(copy.blob);
+        if (adopted === null) return null;
+        return {
+          state: { ...adopted, adopting: false, seq: Math.max(copy.seq, state.seq) + 1 },
+          reason: `took over the newest state that the keepers remember (term ${copy.term}, seq ${copy.seq})`,
+        };
+      }
+      if (state.leader === null && nodesWithData(observation).length > 0) return null;
+      return { state: change(state, { adopting: false }), reason: 'every declared node was heard' };
+    },
+  },
+  {
+    code: 'ADOPT_UNKNOWN',
+    why: 'There is data but nobody remembers its history: a person has to say which node is right.',
+    match: ({ state, observation }) =>
+      state.adopting
+        ? {
+            reason: `${list(nodesWithData(observation))} has data but no node remembers the cluster's history; remove the volumes of all nodes but the right one's, or restore the monitor's volume`,
+          }
+        : null,
+  },
+  {
+    code: 'BOOTSTRAP_WAIT',
+    why: 'A first database is made only when every declared node was heard and reports no data.',
+    match: ({ state, observation }) => {
+      if (state.leader !== null || state.procedure !== null) return null;
+      const missing = unheard(observation);
+      if (missing.length > 0)
+        return { reason: `waiting to hear from ${list(missing)} before the first database is made` };
+      const data = nodesWithData(observation);
+      if (data.length > 0)
+        return { reason: `${list(data)} has data that this cluster does not know; nothing is created beside it` };
+      return null;
+    },
+  },
+  {
+    code: 'BOOTSTRAP',
+    why: 'No node has data: the first declared one makes the database.',
+    match: ({ state, observation }) => {
+      const first = observation.declared[0];
+      if (state.leader !== null || state.procedure !== null || first === undefined) return null;
+      return {
+        state: bootstrap(state, first.name),
+        reason: `no node has data; ${first.name} makes the first database`,
+      };
+    },
+  },
+];

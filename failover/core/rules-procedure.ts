@@ -1,0 +1,192 @@
+/** Rows for a cluster in the middle of something: first creation, election, promotion, hand-over. */
+import { canLeadAgain, choose } from './candidate';
+import { abandon, bootstrapped, change, elect, leadAgain, opened, promote } from './plan';
+import { isCertified, isCutOff } from './route';
+import type { Facts, Plan, Rule } from './rules';
+import { isProven, wantedConfig, withConfig } from './sync';
+import { isDone, isMember, list, statusOf, viewOf } from './view';
+
+/** With promises outstanding the returned old leader is waited for no longer than this, ms. */
+const PROMISE_PATIENCE_MS = 1_000;
+
+/** Failures of a keeper that a new term cures: promoted before a restart, or PostgreSQL crashed under the order (S8). */
+const AGAIN: ReadonlySet<string> = new Set(['MUST_NOT_LEAD', 'POSTGRES_CRASHED']);
+/** Failures of a promotion that somebody else's may cure. */
+const FATAL: ReadonlySet<string> = new Set([...AGAIN, 'PROMOTION_HANGS', 'NO_DATA', 'TOOL_FAILED', 'STEP_FAILED']);
+
+export const PROCEDURE_RULES: readonly Rule[] = [
+  {
+    code: 'BOOTSTRAPPED',
+    why: 'The first data directory exists: its node is recorded and leads alone.',
+    match: ({ state, observation }) => {
+      if (state.procedure?.kind !== 'bootstrap') return null;
+      const { node } = state.procedure;
+      const status = statusOf(observation, node);
+      if (status === null || status.dataId === null || !isDone(status, state.orders[node])) return null;
+      return { state: bootstrapped(state, node, status.dataId), reason: `${node} has made the database and will lead` };
+    },
+  },
+  {
+    code: 'BOOTSTRAPPING',
+    why: 'The first data directory is being made.',
+    match: ({ state, observation }) => {
+      if (state.procedure?.kind !== 'bootstrap') return null;
+      const failure = statusOf(observation, state.procedure.node)?.failure;
+      const trouble = failure == null ? '' : `: ${failure.message}`;
+      return { reason: `${state.procedure.node} is making the first database${trouble}` };
+    },
+  },
+  {
+    code: 'ELECTED',
+    why: 'Enough members promised: the most advanced of them is recorded and promoted.',
+    match: (facts) => {
+      const { state, observation, nowMs, policy } = facts;
+      if (state.procedure?.kind !== 'elect') return null;
+      const choice = choose(state, observation, policy.hangTimeoutMs, true);
+      if (choice.kind !== 'candidate') return null;
+      return {
+        state: promote(state, observation, nowMs, policy, choice.node, state.procedure.cause),
+        reason: `${choice.node} is promoted in term ${state.term}`,
+      };
+    },
+  },
+  {
+    code: 'LEADER_BACK',
+    why: 'No candidate, but the old leader is back with its data: it leads again in the new term.',
+    match: ({ state, observation, nowMs, policy }) => {
+      if (state.procedure?.kind !== 'elect' || !canLeadAgain(state, observation)) return null;
+      const leader = state.leader ?? '';
+      const waits = choose(state, observation, policy.hangTimeoutMs, true).kind === 'freeze';
+      if (waits && nowMs - viewOf(observation, leader).changedAtMs < PROMISE_PATIENCE_MS) return null;
+      return {
+        state: leadAgain(state, observation, nowMs, policy, false),
+        reason: `${leader} is back with all its data and leads again in term ${state.term}`,
+      };
+    },
+  },
+  {
+    code: 'ELECTING',
+    why: 'Members are asked to promise that they follow the old leader no more.',
+    match: ({ state, observation, policy }) => {
+      if (state.procedure?.kind !== 'elect') return null;
+      const choice = choose(state, observation, policy.hangTimeoutMs, true);
+      if (choice.kind === 'nobody') return { code: 'NO_CANDIDATE', reason: `writes wait: ${choice.missing}` };
+      if (choice.kind === 'candidate') return { reason: `${choice.node} is about to be promoted` };
+      return { reason: `${list(choice.nodes)} promise to leave ${state.leader ?? ''} before one of them is promoted` };
+    },
+  },
+  {
+    code: 'OPEN',
+    why: 'The new leader is proven: identity, sync configuration in force, one synchronous commit, old sessions gone.',
+    match: ({ state, observation }) => {
+      if (state.procedure?.kind !== 'promote') return null;
+      if (!isProven(state, observation) || !isCertified(state, observation) || !isCutOff(state, observation))
+        return null;
+      return {
+        state: opened(state, observation),
+        reason: `${state.leader ?? ''} leads in term ${state.term}, writes go to it`,
+      };
+    },
+  },
+  {
+    code: 'CANDIDATE_LOST',
+    why: 'The candidate failed before it was opened and somebody else can take over: it is marked to be rebuilt.',
+    match: (facts) => {
+      const { state, observation, policy } = facts;
+      if (state.procedure?.kind !== 'promote' || !candidateFailed(facts)) return null;
+      const next = abandon(state, observation, policy);
+      if (next === null) return null;
+      return { state: next.state, reason: `${state.leader ?? ''} failed before it was opened; another node is chosen` };
+    },
+  },
+  {
+    code: 'PROMOTE_AGAIN',
+    why: 'The candidate restarted in the middle and may lead only in a new term: it is recorded again.',
+    match: ({ state, observation, nowMs, policy }) => {
+      const leader = state.leader ?? '';
+      const status = statusOf(observation, leader);
+      if (state.procedure?.kind !== 'promote' || status === null || !AGAIN.has(status.failure?.code ?? '')) return null;
+      if (status.accepted?.term !== state.term || status.stopping || !isMember(state, leader, status.dataId))
+        return null;
+      const next = leadAgain(state, observation, nowMs, policy, true);
+      return { state: next, reason: `${leader} was interrupted and is promoted again in term ${next.term}` };
+    },
+  },
+  {
+    code: 'PROMOTE_SYNC',
+    why: 'A follower that was counted for the new leader is gone before the opening: it is counted no more.',
+    match: ({ state, observation, nowMs, policy }) => {
+      if (state.procedure?.kind !== 'promote') return null;
+      const wanted = wantedConfig(state, observation, nowMs, policy, false);
+      if (wanted === null) return null;
+      return {
+        state: change(state, { joint: withConfig(state.joint, wanted, false) }),
+        reason: `${wanted.leader} is opened with ${list(wanted.members)} counted`,
+      };
+    },
+  },
+  {
+    code: 'PROMOTING',
+    why: 'The recorded candidate is being promoted; the slot stays closed until it is proven.',
+    match: (facts) => (facts.state.procedure?.kind === 'promote' ? { reason: promotingReason(facts) } : null),
+  },
+  {
+    code: 'HANDED_OVER',
+    why: 'The old leader has shut down, or is gone: the candidate takes over.',
+    match: (facts) => handedOver(facts),
+  },
+  {
+    code: 'HANDING_OVER',
+    why: 'The leader was told to stop: it shuts down cleanly first, new connections are held.',
+    match: ({ state }) =>
+      state.procedure?.kind === 'handover'
+        ? { reason: `${state.leader ?? ''} shuts down cleanly, then ${state.procedure.candidate} takes over` }
+        : null,
+  },
+];
+
+function candidateFailed({ state, observation, policy }: Facts): boolean {
+  const view = viewOf(observation, state.leader ?? '');
+  if (!view.connected) return view.everConnected;
+  if (view.silentMs >= policy.hangTimeoutMs) return true;
+  const status = view.status;
+  return (
+    status !== null &&
+    (status.stopping || (FATAL.has(status.failure?.code ?? '') && status.accepted?.term === state.term))
+  );
+}
+
+function promotingReason({ state, observation }: Facts): string {
+  const leader = state.leader ?? '';
+  const status = statusOf(observation, leader);
+  if (status === null)
+    return `waiting for ${leader}, which is recorded as the next leader; start ${leader} if it is off`;
+  if (status.failure !== null) return `${leader} cannot lead yet: ${status.failure.message}`;
+  if (!isProven(state, observation)) {
+    const ordered = state.joint.at(-1);
+    return `${leader} is being promoted in term ${state.term}, waiting for ${list(ordered?.members ?? [])} to be counted`;
+  }
+  if (!isCertified(state, observation)) return `${leader} is promoted, waiting for its first synchronous commit`;
+  if (!observation.haproxy.reachable) return `${leader} is promoted, but HAProxy does not answer, so nothing is opened`;
+  return `${leader} is promoted, waiting until the last session on the old leader is gone`;
+}
+
+/**
+ * The hand-over's end. A clean fast shutdown ends only when every streaming standby has flushed all of it (manual,
+ * "pg_ctl": fast mode; the walsender's last duty), so a counted candidate is level and nothing needs a rewind.
+ */
+function handedOver({ state, observation, nowMs, policy }: Facts): Plan | null {
+  if (state.procedure?.kind !== 'handover') return null;
+  const leader = state.leader ?? '';
+  const view = viewOf(observation, leader);
+  const status = statusOf(observation, leader);
+  const running = view.connected && view.silentMs < policy.hangTimeoutMs;
+  if (running && (status === null || ['primary', 'stopping'].includes(status.postgres.state))) return null;
+  const choice = choose(state, observation, policy.hangTimeoutMs, false);
+  const cause = 'HANDED_OVER';
+  if (choice.kind === 'candidate') {
+    const next = promote({ ...state, term: state.term + 1 }, observation, nowMs, policy, choice.node, cause);
+    return { state: next, reason: `${leader} has stopped; ${choice.node} is promoted in term ${next.term}` };
+  }
+  return { state: elect(state, cause), reason: `${leader} has stopped; the next leader is chosen` };
+}

@@ -1,0 +1,185 @@
+/** Rows for a cluster whose leader serves, or should: its health first, then the sync set, then the members. */
+import { canLeadAgain, choose } from './candidate';
+import type { Health } from './detect';
+import { change, giveUp, leadAgain } from './plan';
+import { isCertified } from './route';
+import type { Facts, Plan, Rule } from './rules';
+import { isProven, wantedConfig, withConfig } from './sync';
+import type { Action } from './types';
+import { isDeclared, isDone, list, statusOf, viewOf } from './view';
+
+export const SERVING_RULES: readonly Rule[] = [
+  {
+    code: 'HANDING_OVER',
+    why: 'The leader was told to stop and a counted member can take over: it shuts down cleanly first.',
+    match: (facts) => {
+      const { state, observation, policy, health } = facts;
+      if (health?.kind !== 'stopping') return null;
+      const choice = choose(state, observation, policy.hangTimeoutMs, false);
+      const candidate =
+        choice.kind === 'candidate' ? choice.node : choice.kind === 'freeze' ? choice.nodes[0] : undefined;
+      if (candidate === undefined) return null;
+      return {
+        state: change(state, { procedure: { kind: 'handover', candidate } }),
+        reason: `${state.leader ?? ''} was told to stop and hands over to ${candidate}`,
+      };
+    },
+  },
+  {
+    code: 'LEADER_STOPPING',
+    why: 'The leader was told to stop and nobody can take over: it stops, and writes wait for its return.',
+    match: ({ state, health, observation, policy }) => {
+      if (health?.kind !== 'stopping') return null;
+      const choice = choose(state, observation, policy.hangTimeoutMs, false);
+      const why = choice.kind === 'nobody' ? choice.missing : 'no candidate';
+      return { reason: `${state.leader ?? ''} was told to stop and nobody can take over: ${why}` };
+    },
+  },
+  {
+    code: 'LEADER_LOST',
+    why: 'The leader is dead, hung or down and somebody can take over without losing an acknowledged write.',
+    match: (facts) => {
+      const { health } = facts;
+      if (health?.kind !== 'dead' && health?.kind !== 'down') return null;
+      const next = giveUp(facts.state, facts.observation, facts.nowMs, facts.policy, health.code);
+      if (next === null) return null;
+      const what =
+        next.choice.kind === 'candidate'
+          ? `${next.choice.node} is promoted in term ${next.state.term}`
+          : `its members promise term ${next.state.term} before one of them is promoted`;
+      return { state: next.state, code: health.code, reason: `${health.reason}; ${what}` };
+    },
+  },
+  {
+    code: 'LEADER_BACK',
+    why: 'The leader restarted and nobody else can lead: it leads again in a new term, through the same opening.',
+    match: ({ state, observation, nowMs, policy, health }) => {
+      if (health?.kind !== 'down' || !canLeadAgain(state, observation)) return null;
+      const next = leadAgain(state, observation, nowMs, policy, true);
+      return { state: next, reason: `${state.leader ?? ''} is back and leads again in term ${next.term}` };
+    },
+  },
+  {
+    code: 'NO_CANDIDATE',
+    why: 'The leader is gone and nobody else has all acknowledged writes: writes wait, and it is said which node to start.',
+    match: ({ state, observation, policy, health }) => {
+      if (health?.kind !== 'dead' && health?.kind !== 'down') return null;
+      const choice = choose(state, observation, policy.hangTimeoutMs, false);
+      const missing = choice.kind === 'nobody' ? choice.missing : 'no candidate';
+      return { actions: probeActions(state.leader, health), reason: `${health.reason}; writes wait: ${missing}` };
+    },
+  },
+  {
+    code: 'LEADER_UNSURE',
+    why: 'The leader is late or its connection broke: new connections are held until it answers or is confirmed dead.',
+    match: ({ state, health }) => {
+      if (health === null || (health.kind !== 'late' && health.kind !== 'apart' && health.kind !== 'blind'))
+        return null;
+      const code = health.kind === 'blind' ? 'LEADER_AWAITED' : health.code;
+      return { code, actions: probeActions(state.leader, health), reason: health.reason };
+    },
+  },
+  // Issue 6 puts the planned switchover and the switchback here.
+  {
+    code: 'SYNC_PROVEN',
+    why: 'The ordered sync configuration is proven in force: the former ones count no more.',
+    match: ({ state, observation }) => {
+      const ordered = state.joint.at(-1);
+      if (state.joint.length < 2 || ordered === undefined || !isProven(state, observation)) return null;
+      const words = ordered.k === 0 ? 'nobody: it is alone' : `${ordered.k} of ${list(ordered.members)}`;
+      return {
+        state: change(state, { joint: [ordered] }),
+        reason: `${ordered.leader} acknowledges writes after ${words}`,
+      };
+    },
+  },
+  {
+    code: 'SYNC_CHANGE',
+    why: 'Counted members are gone or streaming standbys are not counted yet: the new configuration is recorded jointly.',
+    match: ({ state, observation, nowMs, policy }) => {
+      const wanted = wantedConfig(state, observation, nowMs, policy, true);
+      if (wanted === null) return null;
+      const words = wanted.k === 0 ? 'alone, no replica is left' : `with ${list(wanted.members)} counted`;
+      return {
+        state: change(state, { joint: withConfig(state.joint, wanted, true) }),
+        reason: `${wanted.leader} goes on ${words}`,
+      };
+    },
+  },
+  {
+    code: 'MEMBER_JOINED',
+    why: 'A node carries out its order with a data directory that was not recorded: it becomes a member.',
+    match: (facts) => memberJoined(facts),
+  },
+  {
+    code: 'MEMBER_REMOVED',
+    why: 'A node that is not declared any more and counts nowhere is forgotten.',
+    match: ({ state, observation }) => {
+      const gone = Object.keys(state.members).filter(
+        (n) =>
+          !isDeclared(observation, n) &&
+          n !== state.leader &&
+          !state.joint.some((c) => c.leader === n || c.members.includes(n)),
+      );
+      if (gone.length === 0) return null;
+      const members = Object.fromEntries(Object.entries(state.members).filter(([n]) => !gone.includes(n)));
+      return { state: change(state, { members }), reason: `${list(gone)} is not declared any more` };
+    },
+  },
+  {
+    code: 'REOPENING',
+    why: 'HAProxy or the monitor restarted: the leader passes the opening checks again before the slot is opened.',
+    match: ({ state, observation }) => {
+      if (state.leader === null || isCertified(state, observation)) return null;
+      const how = observation.haproxy.reachable ? 'is being checked' : 'waits for HAProxy';
+      return { reason: `${state.leader} leads in term ${state.term}, its route ${how}` };
+    },
+  },
+  {
+    code: 'STEADY',
+    why: 'The leader serves and there is nothing to change.',
+    match: (facts) => ({ reason: steadyReason(facts) }),
+  },
+];
+
+/** A broken connection is confirmed by one quick connect, which is repeated while PostgreSQL goes on answering it. */
+function probeActions(leader: string | null, health: Health): Action[] {
+  const wants = (health.kind === 'late' || health.kind === 'apart') && health.probe;
+  return wants && leader !== null ? [{ kind: 'probe', node: leader }] : [];
+}
+
+function memberJoined({ state, observation }: Facts): Plan | null {
+  for (const { name } of observation.declared) {
+    const status = statusOf(observation, name);
+    const dataId = status?.dataId ?? null;
+    const given = state.orders[name];
+    if (dataId === null || name === state.leader || given?.target.kind !== 'follow') continue;
+    if (!isDone(status, given) || state.members[name] === dataId) continue;
+    const counted = state.joint.some((c) => c.members.includes(name));
+    // Where writes wait for this very member (`block`) its complete copy takes the old one's place: it was made from the
+    // leader after everything that had been acknowledged, and nothing has been acknowledged without it since.
+    if (counted && statusOf(observation, state.leader ?? '')?.lead?.standbys.every((s) => s.name !== name)) continue;
+    const rebuild = Object.fromEntries(Object.entries(state.rebuild).filter(([n]) => n !== name));
+    return {
+      state: change(state, { members: { ...state.members, [name]: dataId }, rebuild }),
+      reason: `${name} has joined as a standby of ${given.target.leader}`,
+    };
+  }
+  return null;
+}
+
+function steadyReason({ state, observation }: Facts): string {
+  const leader = state.leader ?? '';
+  const ordered = state.joint.at(-1);
+  const others = observation.declared.map((d) => d.name).filter((n) => n !== leader);
+  const off = others.filter((n) => !viewOf(observation, n).connected);
+  const rejoining = others.filter((n) => !off.includes(n) && !isDone(statusOf(observation, n), state.orders[n]));
+  const parts = [`${leader} serves in term ${state.term}`];
+  if (state.joint.length > 1) parts.push('a change of the sync set is being put in force');
+  else if (ordered !== undefined && ordered.k > 0)
+    parts.push(`writes wait for ${ordered.k} of ${list(ordered.members)}`);
+  else if (others.length > 0) parts.push('alone, writes wait for nobody');
+  if (rejoining.length > 0) parts.push(`${list(rejoining)} is getting ready`);
+  if (off.length > 0) parts.push(`${list(off)} is off`);
+  return parts.join('; ');
+}

@@ -1,0 +1,43 @@
+/** The stored state as it comes back from disk or from a keeper's copy: validated before it is believed. */
+import { z } from 'zod';
+import { LedgerEntry, SyncConfig, Target } from '../protocol';
+import type { ClusterState } from './types';
+
+const Procedure = z.discriminatedUnion('kind', [
+  z.object({ kind: z.literal('bootstrap'), node: z.string() }),
+  z.object({ kind: z.literal('elect'), cause: z.string() }),
+  z.object({ kind: z.literal('promote'), cause: z.string() }),
+  z.object({ kind: z.literal('handover'), candidate: z.string() }),
+]);
+
+const StoredState: z.ZodType<ClusterState> = z.object({
+  version: z.literal(1),
+  term: z.number().int().min(0),
+  seq: z.number().int().min(0),
+  adopting: z.boolean(),
+  leader: z.string().nullable(),
+  members: z.record(z.string(), z.string()),
+  rebuild: z.record(z.string(), z.string()),
+  joint: z.array(SyncConfig),
+  ledger: z.array(LedgerEntry),
+  procedure: Procedure.nullable(),
+  orders: z.record(
+    z.string(),
+    z.object({ term: z.number().int().min(0), seq: z.number().int().min(1), target: Target }),
+  ),
+});
+
+/** The state as text; `parseState` reads it back. */
+export function printState(state: ClusterState): string {
+  return JSON.stringify(state);
+}
+
+/** Null when the text is not a state of this version. */
+export function parseState(text: string): ClusterState | null {
+  try {
+    const parsed = StoredState.safeParse(JSON.parse(text));
+    return parsed.success ? parsed.data : null;
+  } catch {
+    return null;
+  }
+}

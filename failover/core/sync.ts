@@ -1,0 +1,109 @@
+/** What acknowledged writes should wait for (SAFETY, "A joint set"; S4, S5, S9, S17). */
+import type { ClusterState, NodeView, Observation, Policy, SyncConfig } from './types';
+import { isDeclared, isDone, isMember, statusOf, viewOf } from './view';
+
+export function sameConfig(a: SyncConfig, b: SyncConfig): boolean {
+  return (
+    a.leader === b.leader &&
+    a.k === b.k &&
+    a.members.length === b.members.length &&
+    a.members.every((m) => b.members.includes(m))
+  );
+}
+
+/** `ANY k (members)` in the order of declaration; alone when nobody is left. */
+export function configOf(
+  leader: string,
+  members: readonly string[],
+  syncCount: number,
+  observation: Observation,
+): SyncConfig {
+  const order = observation.declared.map((d) => d.name);
+  const sorted = [...members].sort((a, b) => order.indexOf(a) - order.indexOf(b));
+  return { leader, k: Math.min(syncCount, sorted.length), members: sorted };
+}
+
+/** A counted member that cannot acknowledge any more: at once when its connection broke, else after `hangTimeoutMs`. */
+export function isGone(
+  state: ClusterState,
+  observation: Observation,
+  node: string,
+  nowMs: number,
+  policy: Policy,
+): boolean {
+  if (!isDeclared(observation, node)) return true;
+  const view = viewOf(observation, node);
+  if (!view.connected) return view.everConnected || nowMs - observation.sinceMs >= policy.hangTimeoutMs;
+  if (view.silentMs >= policy.hangTimeoutMs) return true;
+  if (view.status === null) return false;
+  if (view.status.stopping || !isMember(state, node, view.status.dataId)) return true;
+  return nowMs - lastStreamedMs(view, observation) >= policy.hangTimeoutMs;
+}
+
+function lastStreamedMs(view: NodeView, observation: Observation): number {
+  return Math.max(view.changedAtMs, observation.sinceMs, view.streamingSeenAtMs ?? 0);
+}
+
+/** A standby that may be counted: it carries out its order, streams, and its leader sees that too. */
+function isReady(state: ClusterState, observation: Observation, node: string, policy: Policy): boolean {
+  const view = viewOf(observation, node);
+  const status = statusOf(observation, node);
+  const leader = state.leader ?? '';
+  if (status === null || node === leader || view.silentMs >= policy.hangTimeoutMs / 4) return false;
+  if (status.stopping || status.postgres.crashes >= 3 || !isMember(state, node, status.dataId)) return false;
+  if (!isDone(status, state.orders[node]) || status.postgres.streamingFrom !== leader) return false;
+  const seen = statusOf(observation, leader)?.lead?.standbys.find((s) => s.name === node);
+  return seen?.state === 'streaming';
+}
+
+/** The configuration that the serving leader should get; null when the ordered one is right. */
+export function wantedConfig(
+  state: ClusterState,
+  observation: Observation,
+  nowMs: number,
+  policy: Policy,
+  grow: boolean,
+): SyncConfig | null {
+  const ordered = state.joint.at(-1);
+  const leader = state.leader;
+  if (ordered === undefined || leader === null) return null;
+  const stay = ordered.members.filter((m) => !isGone(state, observation, m, nowMs, policy));
+  const ready = grow
+    ? observation.declared.map((d) => d.name).filter((n) => !stay.includes(n) && isReady(state, observation, n, policy))
+    : [];
+  const members = [...stay, ...ready];
+  // With `block` the last counted members stay recorded: writes wait until one of them is back.
+  if (members.length === 0 && ordered.k > 0 && policy.onNoReplica === 'block') {
+    return ordered.members.some((m) => !isDeclared(observation, m)) ? blockConfig(leader, observation) : null;
+  }
+  const wanted = configOf(leader, members, policy.syncCount, observation);
+  return sameConfig(wanted, ordered) ? null : wanted;
+}
+
+/** `block` without a replica: any declared one that comes back releases the writes. Alone when there is none at all. */
+export function blockConfig(leader: string, observation: Observation): SyncConfig {
+  const others = observation.declared.map((d) => d.name).filter((n) => n !== leader);
+  return configOf(leader, others, 1, observation);
+}
+
+/** The ordered configuration is proven in force: the order was accepted as it stands, carried out, and reported so (S4). */
+export function isProven(state: ClusterState, observation: Observation): boolean {
+  const leader = state.leader;
+  const ordered = state.joint.at(-1);
+  if (leader === null || ordered === undefined) return false;
+  const status = statusOf(observation, leader);
+  const lead = status?.lead ?? null;
+  return (
+    isDone(status, state.orders[leader]) &&
+    lead !== null &&
+    lead.term === state.term &&
+    lead.syncInForce !== null &&
+    sameConfig(lead.syncInForce, ordered)
+  );
+}
+
+/** Puts a new configuration beside all that may be in force. Of a leader that was never opened only the newest counts. */
+export function withConfig(joint: readonly SyncConfig[], next: SyncConfig, leaderOpened: boolean): SyncConfig[] {
+  const others = joint.filter((c) => !sameConfig(c, next) && (leaderOpened || c.leader !== next.leader));
+  return [...others, next];
+}

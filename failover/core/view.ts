@@ -1,0 +1,71 @@
+/** Small questions about state and observation that several rules ask. */
+import type { ClusterState, GivenOrder, LedgerEntry, NodeView, Observation, Status } from './types';
+
+/** The view of a declared node; of an undeclared one a view that was never connected. */
+export function viewOf(observation: Observation, node: string): NodeView {
+  return (
+    observation.nodes[node] ?? {
+      name: node,
+      connected: false,
+      everConnected: false,
+      changedAtMs: observation.sinceMs,
+      status: null,
+      silentMs: 0,
+      streamingSeenAtMs: null,
+      heartbeatSeenAtMs: null,
+      probe: null,
+      recall: undefined,
+    }
+  );
+}
+
+/** Status of a node whose connection stands; else null. */
+export function statusOf(observation: Observation, node: string): Status | null {
+  const view = viewOf(observation, node);
+  return view.connected ? view.status : null;
+}
+
+export function addressOf(observation: Observation, node: string): string | null {
+  return observation.declared.find((d) => d.name === node)?.address ?? null;
+}
+
+export function isDeclared(observation: Observation, node: string): boolean {
+  return observation.declared.some((d) => d.name === node);
+}
+
+/** Newest leadership; null before the first. */
+export function lastEntry(state: ClusterState): LedgerEntry | null {
+  return state.ledger.at(-1) ?? null;
+}
+
+/** Newest leadership that was opened: the history that everybody has to be on. */
+export function lastOpened(state: ClusterState): LedgerEntry | null {
+  return state.ledger.findLast((e) => e.opened) ?? null;
+}
+
+/** True when the node's data directory is the one that the cluster knows and need not be rebuilt. */
+export function isMember(state: ClusterState, node: string, dataId: string | null): boolean {
+  return dataId !== null && state.members[node] === dataId && state.rebuild[node] !== dataId;
+}
+
+/** True when the keeper has accepted exactly this order. */
+export function hasAccepted(status: Status | null, order: GivenOrder | undefined): boolean {
+  return (
+    status?.accepted != null &&
+    order !== undefined &&
+    status.accepted.term === order.term &&
+    status.accepted.seq === order.seq
+  );
+}
+
+/** True when the keeper has accepted exactly this order and carried it out. */
+export function isDone(status: Status | null, order: GivenOrder | undefined): boolean {
+  return status !== null && hasAccepted(status, order) && status.done && status.failure === null;
+}
+
+/** `a`, `a and b`, `a, b and c`. */
+export function list(names: readonly string[]): string {
+  const last = names.at(-1);
+  if (last === undefined) return 'nobody';
+  return names.length === 1 ? last : `${names.slice(0, -1).join(', ')} and ${last}`;
+}

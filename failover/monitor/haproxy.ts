@@ -1,0 +1,335 @@
+/**
+ * HAProxy's slots, kept at what the loop wants. Every command is read back; nothing counts that was not (S15). After a
+ * reload the workers that finish old sessions are treated like the new one (S2). Established sessions that have to go are
+ * ended one by one and never while they still connect (PEERS trap 1: that leaks them).
+ */
+import { join } from 'node:path';
+import type { HaproxyView } from '../core/types';
+import {
+  ask,
+  parseEpoch,
+  parseOldWorkers,
+  parseServers,
+  parseSessions,
+  type ServerState,
+  type Session,
+} from './haproxy-socket';
+import type { Clock, Log, Router } from './ports';
+
+const CLOSED_ADDRESS = '127.0.0.1';
+const CLOSED_PORT = 1;
+/** Two scans that prove that no session is left lie at least this far apart: more than HAProxy's `timeout connect` (S2). */
+const SCAN_GAP_MS = 25;
+/** With nothing to do HAProxy is looked at this often, ms; a restart is noticed within it. */
+const IDLE_MS = 250;
+/** While something is to be changed or proven, ms. */
+const BUSY_MS = 4;
+const UNREACHABLE_MS = 50;
+/** Sessions ended in one request. */
+const SHUTDOWN_BATCH = 200;
+const OLD_WORKERS_MS = 1_000;
+
+interface Wanted {
+  /** Address of the write slot; null: closed. */
+  slot: string | null;
+  /** Sessions of this address stay; null: none. */
+  keep: string | null;
+}
+
+export interface HaproxyOptions {
+  /** Folder of `admin.sock` and `master.sock`. */
+  sockets: string;
+  port: number;
+  /** Addresses of the declared nodes: read slot `node<i+1>` belongs to the i-th. */
+  addresses: readonly string[];
+  clock: Clock;
+  log: Log;
+  onChange: () => void;
+}
+
+export class Haproxy implements Router {
+  private readonly options: HaproxyOptions;
+  private wanted: Wanted | null = null;
+  private readWanted: readonly string[] | null = null;
+  private current: HaproxyView = {
+    reachable: false,
+    epoch: null,
+    slot: null,
+    closed: false,
+    keeping: null,
+    clean: false,
+  };
+  private readAddresses: string[] = [];
+  private cleanSinceMs: number | null = null;
+  private readSettled = false;
+  private oldWorkers: string[] = [];
+  private oldWorkersAtMs = Number.NEGATIVE_INFINITY;
+  private ended = false;
+  private nudge: (() => void) | null = null;
+  private waiters = new Set<() => void>();
+  private generation = 0;
+
+  constructor(options: HaproxyOptions) {
+    this.options = options;
+  }
+
+  view(): HaproxyView {
+    return this.current;
+  }
+
+  /** Addresses whose read slots were seen open, for the status page. */
+  readView(): readonly string[] {
+    return this.readAddresses;
+  }
+
+  write(address: string | null, keep: string | null): void {
+    if (this.wanted !== null && this.wanted.slot === address && this.wanted.keep === keep) return;
+    const keepChanged = this.wanted?.keep !== keep;
+    this.wanted = { slot: address, keep };
+    this.generation += 1;
+    if (keepChanged) this.unproven();
+    this.poke();
+  }
+
+  read(addresses: readonly string[]): void {
+    const sorted = [...addresses].sort();
+    if (this.readWanted !== null && sorted.join() === this.readWanted.join()) return;
+    this.readWanted = sorted;
+    this.readSettled = false;
+    this.poke();
+  }
+
+  async closed(limitMs: number): Promise<boolean> {
+    const deadline = this.options.clock.nowMs() + limitMs;
+    while (!(this.current.reachable && this.current.closed)) {
+      const leftMs = deadline - this.options.clock.nowMs();
+      if (leftMs <= 0) return false;
+      await new Promise<void>((resolve) => {
+        const done = () => {
+          clearTimeout(timer);
+          this.waiters.delete(done);
+          resolve();
+        };
+        const timer = setTimeout(done, leftMs);
+        this.waiters.add(done);
+      });
+    }
+    return true;
+  }
+
+  /** Works until {@link stop}; never throws. */
+  async run(): Promise<void> {
+    while (!this.ended) {
+      const restMs = await this.pass();
+      if (this.ended) return;
+      await new Promise<void>((resolve) => {
+        const timer = setTimeout(resolve, restMs);
+        this.nudge = () => {
+          clearTimeout(timer);
+          resolve();
+        };
+      });
+      this.nudge = null;
+    }
+  }
+
+  stop(): void {
+    this.ended = true;
+    this.poke();
+  }
+
+  private poke(): void {
+    this.nudge?.();
+  }
+
+  private unproven(): void {
+    this.cleanSinceMs = null;
+    this.current = { ...this.current, clean: false, keeping: this.wanted?.keep ?? null };
+  }
+
+  /** One look at HAProxy and one step towards what is wanted; resolves with the time until the next, ms. */
+  private async pass(): Promise<number> {
+    const generation = this.generation;
+    try {
+      const startMs = this.options.clock.nowMs();
+      await this.findOldWorkers();
+      const commands = this.commands();
+      const scan = this.wantsScan();
+      const [first, ...others] = await this.everywhere([
+        ...commands,
+        'show info',
+        'show servers state',
+        ...(scan ? ['show sess all'] : []),
+      ]);
+      if (first === undefined) throw new Error('no worker answered');
+      const epoch = parseEpoch(first);
+      if (epoch === null) throw new Error('HAProxy answered with something else than its state');
+      const servers = [first, ...others].map(parseServers);
+      const sessions = scan ? [first, ...others].map(parseSessions) : null;
+      // A worker came or went: ask the master which old ones there are before anything counts as proven.
+      if (epoch !== this.current.epoch || servers.some((s) => s.length === 0))
+        this.oldWorkersAtMs = Number.NEGATIVE_INFINITY;
+      if (generation === this.generation) await this.learn(epoch, servers, sessions, startMs);
+      return this.settled() ? IDLE_MS : BUSY_MS;
+    } catch (error) {
+      if (this.current.reachable) {
+        const words = error instanceof Error ? error.message : String(error);
+        this.options.log.write('WARN', 'haproxy', 'HAPROXY_SILENT', words);
+      }
+      this.update({
+        reachable: false,
+        epoch: null,
+        slot: null,
+        closed: false,
+        keeping: this.wanted?.keep ?? null,
+        clean: false,
+      });
+      this.cleanSinceMs = null;
+      this.readSettled = false;
+      return UNREACHABLE_MS;
+    }
+  }
+
+  /** Commands that bring the slots to what is wanted; none where they are seen right. */
+  private commands(): string[] {
+    const commands: string[] = [];
+    if (this.wanted !== null && !this.slotIsRight()) {
+      const [address, port] =
+        this.wanted.slot === null ? [CLOSED_ADDRESS, CLOSED_PORT] : [this.wanted.slot, this.options.port];
+      commands.push(`set server write/leader addr ${address} port ${port}`);
+    }
+    if (this.readWanted !== null && !this.readSettled) {
+      this.options.addresses.forEach((address, i) => {
+        const open = this.readWanted?.includes(address) === true;
+        if (open) commands.push(`set server read/node${i + 1} addr ${address} port ${this.options.port}`);
+        commands.push(`set server read/node${i + 1} state ${open ? 'ready' : 'maint'}`);
+      });
+    }
+    return commands;
+  }
+
+  private slotIsRight(): boolean {
+    if (!this.current.reachable || this.wanted === null) return false;
+    return this.wanted.slot === null ? this.current.closed : this.current.slot === this.wanted.slot;
+  }
+
+  private wantsScan(): boolean {
+    const writeScan = this.wanted !== null && !(this.slotIsRight() && this.current.clean);
+    return writeScan || (this.wanted !== null && this.wanted.slot === null) || !this.readSettled;
+  }
+
+  private settled(): boolean {
+    return this.slotIsRight() && (this.current.clean || this.wanted?.slot !== null) && this.readSettled;
+  }
+
+  private async learn(
+    epoch: string,
+    servers: ServerState[][],
+    sessions: Session[][] | null,
+    startMs: number,
+  ): Promise<void> {
+    const slots = servers.map((s) => s.find((x) => x.backend === 'write' && x.server === 'leader'));
+    const closed = slots.every((s) => s !== undefined && s.address === CLOSED_ADDRESS && s.port === CLOSED_PORT);
+    const address = slots[0]?.address ?? null;
+    const uniform = slots.every((s) => s?.address === address && s?.port === this.options.port);
+    const keeping = this.wanted?.keep ?? null;
+    this.learnRead(servers, sessions);
+    const sameWorkers = epoch === this.current.epoch && servers.every((s) => s.length > 0);
+    // A scan counts only when it was made with the slot already closed (or on the kept address): nobody comes after it.
+    const safe = sameWorkers && (closed || (uniform && address === keeping));
+    if (!safe) this.cleanSinceMs = null;
+    let clean = this.current.clean && safe;
+    if (sessions !== null && this.wanted !== null) {
+      const left = await this.endStrangers(sessions);
+      if (left > 0) this.cleanSinceMs = null;
+      else if (safe) this.cleanSinceMs ??= this.options.clock.nowMs();
+      clean = this.cleanSinceMs !== null && (clean || startMs - this.cleanSinceMs >= SCAN_GAP_MS);
+    }
+    this.update({ reachable: true, epoch, slot: uniform && !closed ? address : null, closed, keeping, clean });
+  }
+
+  /** Ends established write sessions of other addresses than the kept one; returns how many are still there. */
+  private async endStrangers(sessions: Session[][]): Promise<number> {
+    const keep = this.wanted?.keep ?? null;
+    let left = 0;
+    for (const [worker, list] of sessions.entries()) {
+      const strangers = list.filter(
+        (s) => s.backend === 'write' && s.server !== null && s.server !== keep && isAlive(s),
+      );
+      left += strangers.length;
+      await this.shutdown(worker, strangers);
+    }
+    return left;
+  }
+
+  private learnRead(servers: ServerState[][], sessions: Session[][] | null): void {
+    if (this.readWanted === null) return;
+    const wanted = this.readWanted;
+    const open = (list: ServerState[]) =>
+      list.filter((s) => s.backend === 'read' && /^node\d+$/.test(s.server) && !s.maintenance).map((s) => s.address);
+    const right = servers.every((list) => [...open(list)].sort().join() === wanted.join());
+    this.readAddresses = servers[0] === undefined ? [] : open(servers[0]);
+    let left = 0;
+    for (const [worker, list] of (sessions ?? []).entries()) {
+      const strangers = list.filter(
+        (s) => s.backend === 'read' && s.server !== null && !wanted.includes(s.server) && isAlive(s),
+      );
+      left += strangers.length;
+      this.shutdown(worker, strangers).catch(() => undefined);
+    }
+    this.readSettled = right && left === 0 && (sessions !== null || this.readSettled);
+  }
+
+  private async shutdown(worker: number, sessions: readonly Session[]): Promise<void> {
+    const established = sessions.filter((s) => s.state === 'EST').slice(0, SHUTDOWN_BATCH);
+    if (established.length === 0) return;
+    await this.tell(
+      worker,
+      established.map((s) => `shutdown session ${s.id}`),
+    );
+  }
+
+  /** Asks the worker and every old one; their answers in this order. */
+  private async everywhere(commands: readonly string[]): Promise<string[]> {
+    return Promise.all(Array.from({ length: this.oldWorkers.length + 1 }, (_, worker) => this.tell(worker, commands)));
+  }
+
+  /** Worker 0 is the running one; the others finish old sessions and are reached through the master. */
+  private tell(worker: number, commands: readonly string[]): Promise<string> {
+    const { sockets } = this.options;
+    if (worker === 0) return ask(join(sockets, 'admin.sock'), commands.join(';'));
+    const pid = this.oldWorkers[worker - 1] ?? '0';
+    return ask(join(sockets, 'master.sock'), commands.map((c) => `@!${pid} ${c}`).join(';'));
+  }
+
+  /** Old workers are asked for again in intervals and whenever the running one has changed. */
+  private async findOldWorkers(): Promise<void> {
+    const nowMs = this.options.clock.nowMs();
+    if (nowMs - this.oldWorkersAtMs < OLD_WORKERS_MS && this.current.reachable) return;
+    const answer = await ask(join(this.options.sockets, 'master.sock'), 'show proc');
+    this.oldWorkers = parseOldWorkers(answer);
+    this.oldWorkersAtMs = nowMs;
+  }
+
+  private update(next: HaproxyView): void {
+    const before = this.current;
+    this.current = next;
+    if (!before.reachable && next.reachable) {
+      this.options.log.write(
+        'INFO',
+        'haproxy',
+        'HAPROXY_SEEN',
+        `HAProxy answers; its write slot is ${next.slot ?? 'closed'}`,
+      );
+    } else if (before.epoch !== null && next.epoch !== null && before.epoch !== next.epoch) {
+      this.options.log.write('INFO', 'haproxy', 'HAPROXY_RELOADED', 'HAProxy has a new worker, its slots start closed');
+    }
+    if (next.reachable && next.closed) for (const done of [...this.waiters]) done();
+    if (JSON.stringify(before) !== JSON.stringify(next)) this.options.onChange();
+  }
+}
+
+/** Ended sessions linger for a moment in the list; they can do nothing any more. */
+function isAlive(session: Session): boolean {
+  return session.state !== 'CLO' && session.state !== 'DIS';
+}

@@ -1,0 +1,358 @@
+/**
+ * The keepers' end: a TCP server that every keeper dials. A connection counts after the mutual proof of the cluster key;
+ * a node has one, the newest proven one wins. Only silence between a probe that was sent and its missing answer counts
+ * (S11).
+ */
+import { randomBytes } from 'node:crypto';
+import { createServer, type Server, type Socket } from 'node:net';
+import type { DeclaredNode, NodeView } from '../core/types';
+import {
+  FRAME_BYTES_MAX,
+  KeeperFrame,
+  type MonitorFrame,
+  type NodeSettings,
+  PROTOCOL_VERSION,
+  proof,
+  type Status,
+  sameProof,
+} from '../protocol';
+import type { Clock, Keepers, Log, SentOrder } from './ports';
+import { probePostgres } from './probe';
+
+const HANDSHAKE_LIMIT_MS = 2_000;
+const UNPROVEN_MAX = 32;
+/** How often a probe is sent, ms. */
+export const PING_INTERVAL_MS = 100;
+/** What may wait to be sent to one keeper, bytes. */
+const UNSENT_MAX = 1024 * 1024;
+const REFUSAL_LOG_MS = 60_000;
+
+export interface KeeperServerOptions {
+  address: string;
+  port: number;
+  clusterKey: string;
+  settings: NodeSettings;
+  incarnation: number;
+  clock: Clock;
+  log: Log;
+  /** Something was seen: a cycle is due. */
+  wake: () => void;
+  /** A keeper has accepted an order of this (higher) incarnation: another or an older monitor gave it. */
+  onIncarnation: (incarnation: number) => void;
+}
+
+/** What is known of one declared node; the connection comes and goes. */
+interface Peer {
+  node: DeclaredNode;
+  link: Link | null;
+  everConnected: boolean;
+  changedAtMs: number;
+  status: Status | null;
+  pings: { n: number; sentAtMs: number }[];
+  heartbeat: { count: number; atMs: number } | null;
+  streamingSeenAtMs: number | null;
+  probe: { alive: boolean; atMs: number } | null;
+  probing: boolean;
+  recall: NodeView['recall'];
+  sent: string | null;
+}
+
+export class KeeperServer implements Keepers {
+  private readonly options: KeeperServerOptions;
+  private readonly peers: Map<string, Peer>;
+  private readonly server: Server;
+  private readonly unproven = new Set<Link>();
+  private readonly refusals = new Map<string, number>();
+  private incarnation: number;
+  private pingCount = 0;
+  private timer: NodeJS.Timeout | null = null;
+
+  constructor(options: KeeperServerOptions) {
+    this.options = options;
+    this.incarnation = options.incarnation;
+    const nowMs = options.clock.nowMs();
+    this.peers = new Map(options.settings.nodes.map((node) => [node.name, newPeer(node, nowMs)]));
+    this.server = createServer({ noDelay: true }, (socket) => this.accept(socket));
+  }
+
+  /** Listens. Throws when the address or port cannot be had. */
+  async listen(): Promise<void> {
+    const { address, port } = this.options;
+    await new Promise<void>((resolve, reject) => this.server.once('error', reject).listen(port, address, resolve));
+    this.server.on('error', (error) => this.options.log.write('ERROR', 'monitor', 'LISTEN_FAILED', error.message));
+    this.timer = setInterval(() => this.ping(), PING_INTERVAL_MS);
+  }
+
+  async close(): Promise<void> {
+    if (this.timer !== null) clearInterval(this.timer);
+    this.restart(this.incarnation);
+    for (const link of this.unproven) link.destroy();
+    await new Promise<void>((resolve) => this.server.close(() => resolve()));
+  }
+
+  views(nowMs: number): Record<string, NodeView> {
+    const views: Record<string, NodeView> = {};
+    for (const [name, peer] of this.peers) {
+      const oldest = peer.pings[0];
+      views[name] = {
+        name,
+        connected: peer.link !== null,
+        everConnected: peer.everConnected,
+        changedAtMs: peer.changedAtMs,
+        status: peer.status,
+        silentMs: oldest === undefined ? 0 : Math.max(0, nowMs - oldest.sentAtMs),
+        streamingSeenAtMs: peer.streamingSeenAtMs,
+        heartbeatSeenAtMs: peer.heartbeat?.atMs ?? null,
+        probe: peer.probe,
+        recall: peer.recall,
+      };
+    }
+    return views;
+  }
+
+  order(node: string, order: SentOrder): void {
+    const peer = this.peers.get(node);
+    if (peer === undefined || peer.link === null) return;
+    const id = `${order.incarnation}.${order.term}.${order.seq}`;
+    if (peer.sent === id) return;
+    peer.sent = id;
+    peer.link.send({ type: 'order', ...order });
+  }
+
+  remember(copy: { term: number; seq: number; blob: string }): void {
+    for (const peer of this.peers.values()) peer.link?.send({ type: 'remember', ...copy });
+  }
+
+  probe(node: string): void {
+    const peer = this.peers.get(node);
+    if (peer === undefined || peer.probing) return;
+    peer.probing = true;
+    const since = peer.changedAtMs;
+    probePostgres(peer.node.address)
+      .then((alive) => {
+        peer.probing = false;
+        if (peer.changedAtMs !== since) return;
+        peer.probe = { alive, atMs: this.options.clock.nowMs() };
+        this.options.wake();
+      })
+      .catch(() => {
+        peer.probing = false;
+      });
+  }
+
+  forget(nowMs: number): void {
+    for (const peer of this.peers.values()) {
+      Object.assign(peer, { status: null, pings: [], heartbeat: null, streamingSeenAtMs: null, probe: null });
+      if (peer.link !== null) peer.changedAtMs = nowMs;
+    }
+  }
+
+  restart(incarnation: number): void {
+    this.incarnation = incarnation;
+    for (const peer of this.peers.values()) peer.link?.destroy();
+  }
+
+  private accept(socket: Socket): void {
+    if (this.unproven.size >= UNPROVEN_MAX) {
+      socket.destroy();
+      return;
+    }
+    const link = new Link(socket);
+    this.unproven.add(link);
+    const nonce = randomBytes(32).toString('hex');
+    const limit = setTimeout(() => link.destroy(), HANDSHAKE_LIMIT_MS);
+    let peer: Peer | null = null;
+    link.onEnd = () => {
+      clearTimeout(limit);
+      this.unproven.delete(link);
+      if (peer !== null) this.lost(peer, link);
+    };
+    link.onFrame = (frame) => {
+      if (peer !== null) {
+        if (peer.link === link) this.receive(peer, frame);
+        return;
+      }
+      peer = this.prove(frame, nonce);
+      if (peer === null) {
+        link.destroy();
+        return;
+      }
+      clearTimeout(limit);
+      this.unproven.delete(link);
+      const mac = proof(
+        this.options.clusterKey,
+        'monitor',
+        frame.type === 'hello' ? frame.nonce : '',
+        nonce,
+        peer.node.name,
+      );
+      link.send({ type: 'welcome', mac });
+      this.joined(peer, link);
+    };
+    link.send({ type: 'challenge', version: PROTOCOL_VERSION, incarnation: this.incarnation, nonce });
+  }
+
+  private prove(frame: KeeperFrame, nonce: string): Peer | null {
+    if (frame.type !== 'hello') return null;
+    const expected = proof(this.options.clusterKey, 'keeper', nonce, frame.nonce, frame.node);
+    if (!sameProof(frame.mac, expected)) {
+      this.refuse(frame.node, 'KEY_WRONG', 'a keeper with a wrong cluster key was refused');
+      return null;
+    }
+    const peer = this.peers.get(frame.node) ?? null;
+    if (peer === null)
+      this.refuse(frame.node, 'NODE_UNKNOWN', `${frame.node} is not declared in this stack and was refused`);
+    return peer;
+  }
+
+  /** A refused keeper dials again and again: it is logged once a minute. */
+  private refuse(node: string, code: string, message: string): void {
+    const nowMs = this.options.clock.nowMs();
+    if (nowMs - (this.refusals.get(code) ?? Number.NEGATIVE_INFINITY) < REFUSAL_LOG_MS) return;
+    this.refusals.set(code, nowMs);
+    this.options.log.write('WARN', node.slice(0, 63), code, message);
+  }
+
+  private joined(peer: Peer, link: Link): void {
+    const nowMs = this.options.clock.nowMs();
+    const before = peer.link;
+    Object.assign(peer, newPeer(peer.node, nowMs), { link, everConnected: true, probing: peer.probing });
+    before?.destroy();
+    link.send({ type: 'settings', settings: this.options.settings });
+    this.options.log.write('INFO', peer.node.name, 'CONNECTED', 'the keeper is connected');
+    this.options.wake();
+  }
+
+  private lost(peer: Peer, link: Link): void {
+    if (peer.link !== link) return;
+    Object.assign(peer, newPeer(peer.node, this.options.clock.nowMs()), { everConnected: true, probing: false });
+    this.options.log.write('WARN', peer.node.name, 'DISCONNECTED', 'the connection to the keeper broke');
+    this.options.wake();
+  }
+
+  private receive(peer: Peer, frame: KeeperFrame): void {
+    const nowMs = this.options.clock.nowMs();
+    switch (frame.type) {
+      case 'pong':
+        peer.pings = peer.pings.filter((p) => p.n > frame.n);
+        return;
+      case 'recall':
+        peer.recall = frame.newest;
+        break;
+      case 'status':
+        this.receiveStatus(peer, frame, nowMs);
+        break;
+      case 'note':
+        this.options.log.write(
+          frame.level === 'info' ? 'INFO' : frame.level === 'warn' ? 'WARN' : 'ERROR',
+          peer.node.name,
+          frame.code,
+          frame.message,
+        );
+        return;
+      case 'hello':
+        return;
+    }
+    this.options.wake();
+  }
+
+  private receiveStatus(peer: Peer, status: Status, nowMs: number): void {
+    const { heartbeatSeen, streamingFrom } = status.postgres;
+    if (status.accepted !== null && status.accepted.incarnation > this.incarnation) {
+      this.options.onIncarnation(status.accepted.incarnation);
+      return;
+    }
+    peer.status = status;
+    if (streamingFrom !== null) peer.streamingSeenAtMs = nowMs;
+    if (heartbeatSeen === null) return;
+    // The first value of a connection says nothing about when the row was written.
+    if (peer.heartbeat === null) peer.heartbeat = { count: heartbeatSeen, atMs: Number.NEGATIVE_INFINITY };
+    else if (heartbeatSeen > peer.heartbeat.count) peer.heartbeat = { count: heartbeatSeen, atMs: nowMs };
+  }
+
+  private ping(): void {
+    const nowMs = this.options.clock.nowMs();
+    this.pingCount += 1;
+    for (const peer of this.peers.values()) {
+      if (peer.link === null) continue;
+      // Bounded: the oldest one is what counts, newer ones only help it to be answered.
+      if (peer.pings.length < 64) peer.pings.push({ n: this.pingCount, sentAtMs: nowMs });
+      peer.link.send({ type: 'ping', n: this.pingCount });
+    }
+  }
+}
+
+function newPeer(node: DeclaredNode, nowMs: number): Peer {
+  return {
+    node,
+    link: null,
+    everConnected: false,
+    changedAtMs: nowMs,
+    status: null,
+    pings: [],
+    heartbeat: null,
+    streamingSeenAtMs: null,
+    probe: null,
+    probing: false,
+    recall: undefined,
+    sent: null,
+  };
+}
+
+/** One connection: frames in, frames out, one end. */
+class Link {
+  onFrame: (frame: KeeperFrame) => void = () => undefined;
+  onEnd: () => void = () => undefined;
+  private readonly socket: Socket;
+  private rest: Buffer = Buffer.alloc(0);
+  private ended = false;
+
+  constructor(socket: Socket) {
+    this.socket = socket;
+    socket.on('data', (chunk) => this.data(chunk));
+    socket.on('error', () => this.destroy());
+    socket.on('end', () => this.destroy());
+    socket.on('close', () => this.destroy());
+  }
+
+  send(frame: MonitorFrame): void {
+    if (this.ended) return;
+    this.socket.write(`${JSON.stringify(frame)}\n`);
+    if (this.socket.writableLength > UNSENT_MAX) this.destroy();
+  }
+
+  destroy(): void {
+    if (this.ended) return;
+    this.ended = true;
+    this.socket.destroy();
+    this.onEnd();
+  }
+
+  private data(chunk: Buffer): void {
+    this.rest = this.rest.length === 0 ? chunk : Buffer.concat([this.rest, chunk]);
+    for (;;) {
+      const at = this.rest.indexOf(10);
+      if (at < 0) break;
+      const line = this.rest.subarray(0, at).toString('utf8');
+      this.rest = this.rest.subarray(at + 1);
+      const frame = parseFrame(line);
+      if (frame === null) {
+        this.destroy();
+        return;
+      }
+      this.onFrame(frame);
+      if (this.ended) return;
+    }
+    if (this.rest.length > FRAME_BYTES_MAX) this.destroy();
+  }
+}
+
+function parseFrame(line: string): KeeperFrame | null {
+  if (line.length > FRAME_BYTES_MAX) return null;
+  try {
+    const parsed = KeeperFrame.safeParse(JSON.parse(line));
+    return parsed.success ? parsed.data : null;
+  } catch {
+    return null;
+  }
+}

@@ -1,0 +1,99 @@
+/**
+ * failover.log and stdout: one readable line an event. Writing never blocks a decision: lines wait in a bounded queue and
+ * the oldest are dropped, with a note, when the disk does not keep up. Rotation copies and truncates, so that `tail -f`
+ * goes on.
+ */
+import { appendFile, copyFile, rename, stat, truncate } from 'node:fs/promises';
+import type { Level, Log } from './ports';
+
+const QUEUE_LINES_MAX = 2_000;
+const MESSAGE_CHARS_MAX = 2_000;
+const SUBJECT_WIDTH = 20;
+
+/** `2026-11-24T21:55:22.123+00:00 INFO  postgres-primary LEADER_DEAD …` in the local time zone. */
+export function formatLine(at: Date, level: Level, subject: string, code: string, message: string): string {
+  const flat = message.replaceAll(/\s*\n\s*/g, ' | ').slice(0, MESSAGE_CHARS_MAX);
+  return `${localTime(at)} ${level.padEnd(5)} ${subject.padEnd(SUBJECT_WIDTH)} ${code.padEnd(16)} ${flat}`;
+}
+
+/** ISO 8601 with the local offset. */
+export function localTime(at: Date): string {
+  const offset = -at.getTimezoneOffset();
+  const two = (n: number) => String(Math.floor(Math.abs(n))).padStart(2, '0');
+  const shifted = new Date(at.getTime() + offset * 60_000).toISOString().slice(0, -1);
+  return `${shifted}${offset < 0 ? '-' : '+'}${two(offset / 60)}:${two(offset % 60)}`;
+}
+
+export interface LogOptions {
+  /** Null: stdout only. */
+  file: string | null;
+  /** The file is rotated beyond this size, bytes. */
+  bytesMax: number;
+  /** Rotated files that are kept. */
+  keep: number;
+  stdout: (line: string) => void;
+  now: () => Date;
+}
+
+export class FileLog implements Log {
+  private readonly options: LogOptions;
+  private queue: string[] = [];
+  private dropped = 0;
+  private draining: Promise<void> | null = null;
+  private broken = false;
+
+  constructor(options: LogOptions) {
+    this.options = options;
+  }
+
+  write(level: Level, subject: string, code: string, message: string): void {
+    const line = formatLine(this.options.now(), level, subject, code, message);
+    this.options.stdout(line);
+    if (this.options.file === null) return;
+    this.queue.push(line);
+    if (this.queue.length > QUEUE_LINES_MAX) {
+      this.queue.shift();
+      this.dropped += 1;
+    }
+    this.draining ??= this.drain(this.options.file).finally(() => {
+      this.draining = null;
+    });
+  }
+
+  /** Resolves when everything that was written so far is in the file, or could not be written. */
+  async flush(): Promise<void> {
+    await this.draining;
+  }
+
+  private async drain(file: string): Promise<void> {
+    while (this.queue.length > 0) {
+      const lines = this.queue;
+      this.queue = [];
+      if (this.dropped > 0) {
+        lines.unshift(
+          formatLine(this.options.now(), 'WARN', 'monitor', 'LOG_DROPPED', `${this.dropped} lines were not written`),
+        );
+        this.dropped = 0;
+      }
+      try {
+        await appendFile(file, `${lines.join('\n')}\n`);
+        this.broken = false;
+        await this.rotate(file);
+      } catch (error) {
+        if (!this.broken) {
+          const words = error instanceof Error ? error.message : String(error);
+          this.options.stdout(formatLine(this.options.now(), 'ERROR', 'monitor', 'LOG_FAILED', words));
+        }
+        this.broken = true;
+      }
+    }
+  }
+
+  private async rotate(file: string): Promise<void> {
+    const { bytesMax, keep } = this.options;
+    if ((await stat(file)).size <= bytesMax) return;
+    for (let i = keep - 1; i >= 1; i--) await rename(`${file}.${i}`, `${file}.${i + 1}`).catch(() => undefined);
+    await copyFile(file, `${file}.1`);
+    await truncate(file, 0);
+  }
+}

@@ -1,0 +1,259 @@
+/**
+ * The monitor's loop: everything that is seen wakes it, one cycle decides, the state is stored before anything of the
+ * decision is done. Only this file executes actions.
+ */
+import { decide } from '../core/decide';
+import { parseState, printState } from '../core/stored';
+import {
+  type Action,
+  type Certificate,
+  type ClusterState,
+  type Decision,
+  type DeclaredNode,
+  emptyState,
+  type Observation,
+  type Policy,
+} from '../core/types';
+import type { Clock, Keepers, Log, Opening, Router, Store } from './ports';
+import { Timeline, type Transition } from './timeline';
+
+/** A cycle is made at least this often, ms. */
+const TICK_MS = 50;
+/** A loop that stood still for longer than this trusts nothing that it saw before (S11), ms. */
+const GAP_MS = 500;
+/** Closing the slot is waited for before orders go out, but no longer than this: HAProxy may be down, ms. */
+const CLOSE_LIMIT_MS = 100;
+const ERROR_REST_MS = 200;
+
+export interface LoopOptions {
+  nodes: readonly DeclaredNode[];
+  policy: Policy;
+  keepers: Keepers;
+  router: Router;
+  opening: Opening;
+  store: Store;
+  clock: Clock;
+  log: Log;
+  /** Called after each cycle. */
+  onDecision: (decision: Decision, observation: Observation) => void;
+}
+
+export class Loop {
+  private readonly options: LoopOptions;
+  private readonly timeline: Timeline;
+  private state: ClusterState;
+  private certificate: Certificate | null = null;
+  private sinceMs: number;
+  private wanted = true;
+  private ended = false;
+  private sleeping: (() => void) | null = null;
+  private told = '';
+  private asked: string | null = null;
+  private closing = false;
+  private higher = 0;
+
+  constructor(options: LoopOptions) {
+    this.options = options;
+    this.state = (options.store.loaded === null ? null : parseState(options.store.loaded)) ?? emptyState();
+    this.sinceMs = options.clock.nowMs();
+    this.timeline = new Timeline(options.clock, options.log);
+  }
+
+  /** Something was seen. */
+  wake(): void {
+    this.wanted = true;
+    this.sleeping?.();
+  }
+
+  /** The opening checks were passed. */
+  certified(node: string, term: number): void {
+    this.certificate = { node, term, epoch: this.options.router.view().epoch };
+    this.timeline.mark('first commit');
+    this.wake();
+  }
+
+  /** A keeper has accepted orders of a higher incarnation; the next cycle deals with it. */
+  outranked(incarnation: number): void {
+    this.higher = Math.max(this.higher, incarnation);
+    this.wake();
+  }
+
+  /** Takes an incarnation above the one that was met and asks everybody anew: this store may be an old one (S10, S11). */
+  private async rise(): Promise<void> {
+    const { store, keepers, log } = this.options;
+    if (this.higher <= store.incarnation) return;
+    const words = `a keeper accepted orders of start ${this.higher} of the monitor, this is start ${store.incarnation}`;
+    log.write('WARN', 'monitor', 'STORE_OLD', words);
+    const state = { ...this.state, adopting: true, seq: this.state.seq + 1 };
+    await store.save(printState(state));
+    this.state = state;
+    keepers.restart(await store.raiseAbove(this.higher));
+  }
+
+  /** Runs until {@link stop}. */
+  async run(): Promise<void> {
+    const { clock, keepers, log } = this.options;
+    let lastTickMs = clock.nowMs();
+    const ticker = setInterval(() => {
+      const nowMs = clock.nowMs();
+      if (nowMs - lastTickMs > GAP_MS + TICK_MS) {
+        log.write(
+          'WARN',
+          'monitor',
+          'STALLED',
+          `the monitor stood still for ${Math.round(nowMs - lastTickMs)} ms and looks at everything anew`,
+        );
+        this.sinceMs = nowMs;
+        this.certificate = null;
+        keepers.forget(nowMs);
+      }
+      lastTickMs = nowMs;
+      this.wake();
+    }, TICK_MS);
+    while (!this.ended) {
+      this.wanted = false;
+      try {
+        await this.cycle();
+      } catch (error) {
+        const words = error instanceof Error ? error.message : String(error);
+        if (words !== this.told) log.write('ERROR', 'monitor', 'CYCLE_FAILED', words);
+        this.told = words;
+        await new Promise((resolve) => setTimeout(resolve, ERROR_REST_MS));
+      }
+      if (!this.wanted && !this.ended) {
+        await new Promise<void>((resolve) => {
+          this.sleeping = resolve;
+        });
+        this.sleeping = null;
+      }
+    }
+    clearInterval(ticker);
+  }
+
+  /** The newest finished change of leader with its steps. */
+  lastTransition(): Transition | null {
+    return this.timeline.last;
+  }
+
+  stop(): void {
+    this.ended = true;
+    this.wake();
+  }
+
+  private observe(nowMs: number): Observation {
+    const { nodes, keepers, router } = this.options;
+    return {
+      sinceMs: this.sinceMs,
+      declared: [...nodes],
+      nodes: keepers.views(nowMs),
+      haproxy: router.view(),
+      certificate: this.certificate,
+    };
+  }
+
+  /** One cycle. A changed state is followed by another one at once. */
+  private async cycle(): Promise<void> {
+    const { clock, policy, store, keepers } = this.options;
+    await this.rise();
+    const nowMs = clock.nowMs();
+    const observation = this.observe(nowMs);
+    const before = this.state;
+    const decision = decide(before, observation, nowMs, policy);
+    this.timeline.observe(before, decision, observation);
+    if (decision.state !== before) {
+      const blob = printState(decision.state);
+      await store.save(blob);
+      this.state = decision.state;
+      this.timeline.stored(before, decision);
+      keepers.remember({ term: decision.state.term, seq: decision.state.seq, blob });
+      this.wanted = true;
+    }
+    this.tell(decision);
+    await this.execute(decision.actions);
+    this.options.onDecision(decision, observation);
+  }
+
+  /** A line whenever the decision changes; a growing number of milliseconds is no change. */
+  private tell(decision: Decision): void {
+    const words = `${decision.code} ${decision.reason.replaceAll(/\d+ ms/g, '')}`;
+    if (words === this.told) return;
+    this.told = words;
+    const level = LOUD.has(decision.code) ? 'WARN' : 'INFO';
+    this.options.log.write(level, decision.state.leader ?? 'cluster', decision.code, decision.reason);
+  }
+
+  private async execute(actions: readonly Action[]): Promise<void> {
+    const { keepers, store } = this.options;
+    this.check(actions);
+    for (const action of actions) {
+      switch (action.kind) {
+        case 'route-write':
+          await this.routeWrite(action.route);
+          break;
+        case 'route-read':
+          this.options.router.read(action.nodes.map((n) => this.address(n)).filter((a) => a !== null));
+          break;
+        case 'order':
+          keepers.order(action.node, { incarnation: store.incarnation, ...action.order });
+          break;
+        case 'probe':
+          keepers.probe(action.node);
+          break;
+        case 'certify':
+          break;
+      }
+    }
+  }
+
+  private check(actions: readonly Action[]): void {
+    const action = actions.find((a) => a.kind === 'certify');
+    const key = action === undefined ? null : `${action.node} ${action.term}`;
+    if (key === this.asked && action === undefined) return;
+    this.asked = key;
+    this.options.opening.want(action === undefined ? null : { node: action.node, term: action.term });
+  }
+
+  private async routeWrite(route: Extract<Action, { kind: 'route-write' }>['route']): Promise<void> {
+    const { router } = this.options;
+    switch (route.kind) {
+      case 'open':
+        this.closing = false;
+        router.write(route.address, route.address);
+        return;
+      case 'held':
+        this.closing = false;
+        router.write(null, route.address);
+        return;
+      case 'closed':
+        router.write(null, route.keep === null ? null : this.address(route.keep));
+        // Close, then promote: waited for once, when the slot begins to be closed (S2, S15).
+        if (!this.closing) {
+          this.closing = true;
+          if (await router.closed(CLOSE_LIMIT_MS)) this.timeline.mark('closed');
+        }
+        return;
+    }
+  }
+
+  private address(node: string): string | null {
+    return this.options.nodes.find((n) => n.name === node)?.address ?? null;
+  }
+}
+
+/** Events that a person should see. */
+const LOUD: ReadonlySet<string> = new Set([
+  'LEADER_DEAD',
+  'LEADER_HUNG',
+  'LEADER_WEDGED',
+  'LEADER_DOWN',
+  'LEADER_WIPED',
+  'LEADER_ABSENT',
+  'LEADER_BROKEN',
+  'LEADER_LATE',
+  'LEADER_APART',
+  'LEADER_STOPPING',
+  'NO_CANDIDATE',
+  'CANDIDATE_LOST',
+  'ADOPT_UNKNOWN',
+  'STORE_OLD',
+]);

@@ -1,0 +1,162 @@
+/** The monitor's process: reads its configuration, wires the pieces, and ends when told to. No logic of its own. */
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { MonitorConfig, PATHS, PORTS } from '../config';
+import type { Decision, Observation } from '../core/types';
+import { Haproxy } from './haproxy';
+import { httpApp, listenHttp } from './http';
+import { KeeperServer } from './keepers';
+import { FileLog, localTime } from './log';
+import { Loop } from './loop';
+import { OpeningChecks } from './opening';
+import type { Level, Log } from './ports';
+import { clusterStatus, type LogEvent } from './status-view';
+import { FileStore } from './store';
+import { waitServing } from './wait-serving';
+
+const LOG_BYTES_MAX = 10 * 1024 * 1024;
+const LOG_FILES = 5;
+const EVENTS_SHOWN = 100;
+/** The loop counts as alive when it made a cycle within this time, ms. */
+const ALIVE_MS = 5_000;
+
+function readConfig(path: string): MonitorConfig {
+  const parsed = MonitorConfig.safeParse(JSON.parse(readFileSync(path, 'utf8')));
+  if (parsed.success) return parsed.data;
+  const issues = parsed.error.issues.map((i) => `${i.path.join('.')}: ${i.message}`);
+  throw new Error(`${path} does not fit: ${issues.join('; ')}`);
+}
+
+/** Writes to the log and keeps the newest events for the page. */
+class RememberingLog implements Log {
+  readonly events: LogEvent[] = [];
+  private readonly log: Log;
+
+  constructor(log: Log) {
+    this.log = log;
+  }
+
+  write(level: Level, subject: string, code: string, message: string): void {
+    this.log.write(level, subject, code, message);
+    this.events.push({ at: localTime(new Date()), level, subject, code, message });
+    if (this.events.length > EVENTS_SHOWN) this.events.shift();
+  }
+}
+
+async function main(): Promise<void> {
+  const config = readConfig(process.env.MONITOR_CONFIG ?? PATHS.monitorConfig);
+  const clock = { nowMs: () => performance.now() };
+  const file = new FileLog({
+    file: join(PATHS.logFolder, 'failover.log'),
+    bytesMax: LOG_BYTES_MAX,
+    keep: LOG_FILES,
+    stdout: (line) => process.stdout.write(`${line}\n`),
+    now: () => new Date(),
+  });
+  const log = new RememberingLog(file);
+  const store = await FileStore.open(PATHS.monitorVolume);
+  log.write('INFO', 'monitor', 'STARTED', `start ${store.incarnation} of the monitor for stack ${config.stack}`);
+
+  let seen: { decision: Decision; observation: Observation } | null = null;
+  let cycleAtMs = clock.nowMs();
+  const haproxy = new Haproxy({
+    sockets: PATHS.haproxySockets,
+    port: PORTS.postgres,
+    addresses: config.nodes.map((n) => n.address),
+    clock,
+    log,
+    onChange: () => loop.wake(),
+  });
+  const keepers = new KeeperServer({
+    address: config.listenAddress,
+    port: PORTS.keepers,
+    clusterKey: config.clusterKey,
+    settings: {
+      nodes: config.nodes,
+      haproxyAddress: config.haproxyAddress,
+      monitorAddress: config.listenAddress,
+      subnet: config.subnet,
+      databaseName: config.databaseName,
+      databaseUser: config.databaseUser,
+      databasePassword: config.databasePassword,
+      postgresSettings: config.postgresSettings,
+    },
+    incarnation: store.incarnation,
+    clock,
+    log,
+    wake: () => loop.wake(),
+    onIncarnation: (incarnation) => loop.outranked(incarnation),
+  });
+  const opening = new OpeningChecks({
+    nodes: config.nodes,
+    clusterKey: config.clusterKey,
+    log,
+    onCertified: (node, term) => loop.certified(node, term),
+    isRunning: (node) => {
+      const view = seen?.observation.nodes[node];
+      return (
+        view?.connected === true && ['standby', 'primary', 'promoting'].includes(view.status?.postgres.state ?? '')
+      );
+    },
+  });
+  const loop = new Loop({
+    nodes: config.nodes,
+    policy: config.policy,
+    keepers,
+    router: haproxy,
+    opening,
+    store,
+    clock,
+    log,
+    onDecision: (decision, observation) => {
+      seen = { decision, observation };
+      cycleAtMs = clock.nowMs();
+    },
+  });
+  const status = () =>
+    seen === null
+      ? null
+      : clusterStatus({
+          ...seen,
+          stack: config.stack,
+          readAddresses: haproxy.readView(),
+          lastTransition: loop.lastTransition(),
+          events: log.events,
+          nowMs: clock.nowMs(),
+          wallMs: Date.now(),
+        });
+
+  await keepers.listen();
+  const http = await listenHttp(
+    httpApp(status, () => clock.nowMs() - cycleAtMs < ALIVE_MS),
+    '0.0.0.0',
+    PORTS.monitorHttp,
+  );
+  opening.start();
+  const end = (signal: string) => {
+    log.write('INFO', 'monitor', 'STOPPED', `stopped by ${signal}; the leader serves on, nothing fails over meanwhile`);
+    loop.stop();
+    haproxy.stop();
+    opening.stop();
+    http.close();
+    Promise.all([store.close(), file.flush()])
+      .catch(() => undefined)
+      .finally(() => process.exit(0));
+  };
+  process.once('SIGTERM', () => end('SIGTERM'));
+  process.once('SIGINT', () => end('SIGINT'));
+  await Promise.all([loop.run(), haproxy.run()]);
+}
+
+function fail(error: unknown): void {
+  process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`);
+  process.exit(1);
+}
+
+if (process.argv[2] === 'wait-serving') {
+  waitServing(process.argv[3], (line) => process.stdout.write(`${line}\n`))
+    .then((code) => process.exit(code))
+    .catch(fail);
+} else {
+  main().catch(fail);
+}

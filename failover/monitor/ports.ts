@@ -1,0 +1,67 @@
+/** What the monitor's loop needs from the world. The real ones are beside it; the tests have their own. */
+import type { HaproxyView, NodeView, Target } from '../core/types';
+
+export interface Clock {
+  /** Monotonic time, ms. */
+  nowMs(): number;
+}
+
+/** An order as it goes over the wire: its id is complete. */
+export interface SentOrder {
+  incarnation: number;
+  term: number;
+  seq: number;
+  target: Target;
+}
+
+/** The keepers' connections. */
+export interface Keepers {
+  /** Views of all declared nodes. */
+  views(nowMs: number): Record<string, NodeView>;
+  /** Sends an order unless this connection has had exactly this one. */
+  order(node: string, order: SentOrder): void;
+  /** Hands a copy of the state to every connected keeper (S10). */
+  remember(copy: { term: number; seq: number; blob: string }): void;
+  /** Starts one quick connect to the node's PostgreSQL unless one is under way. */
+  probe(node: string): void;
+  /** Everything that was seen so far counts no more (S11). */
+  forget(nowMs: number): void;
+  /** Ends all connections; the keepers dial again and meet the new incarnation. */
+  restart(incarnation: number): void;
+}
+
+/** HAProxy's slots. */
+export interface Router {
+  view(): HaproxyView;
+  /** Sets what the write slot has to be. `address` null: closed. Sessions of other addresses than `keep` are ended. */
+  write(address: string | null, keep: string | null): void;
+  /** Addresses that the read slots have to show. */
+  read(addresses: readonly string[]): void;
+  /** Resolves when the slot is closed and read back, or after `limitMs`; true when it is. */
+  closed(limitMs: number): Promise<boolean>;
+}
+
+/** The opening checks (S9, S14). */
+export interface Opening {
+  /** Goes on checking until told otherwise; the result comes through `onCertified`. */
+  want(check: { node: string; term: number } | null): void;
+}
+
+/** The durable store. One process at a time. */
+export interface Store {
+  /** Number of this start; keepers refuse orders of an older one (S11). */
+  readonly incarnation: number;
+  /** The stored state's text, or null when there is none. */
+  readonly loaded: string | null;
+  /** Resolves when the text is on the disk. Throws when it is not: then nothing of it may be done. */
+  save(text: string): Promise<void>;
+  /** Durably takes an incarnation above `other`. */
+  raiseAbove(other: number): Promise<number>;
+}
+
+export type Level = 'INFO' | 'WARN' | 'ERROR';
+
+/** One line an event; never blocks and never throws. */
+export interface Log {
+  write(level: Level, subject: string, code: string, message: string): void;
+}

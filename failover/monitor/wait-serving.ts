@@ -1,0 +1,52 @@
+/** `wait-serving [seconds]`: returns when the cluster serves, telling meanwhile what it waits for. */
+import { PORTS } from '../config';
+import type { ClusterStatus } from './status-view';
+
+const DEFAULT_LIMIT_S = 180;
+const POLL_MS = 200;
+const ANSWER_LIMIT_MS = 2_000;
+
+/** What is still missing, or null when the leader is open and every declared node has carried out its order. */
+export function missing(status: ClusterStatus): string | null {
+  const late = status.nodes.filter((n) => !n.connected || !n.done);
+  if (status.serving && late.length === 0) return null;
+  const words = late.map((n) => `${n.name} is ${n.connected ? (n.failure ?? `${n.state} (${n.order})`) : 'off'}`);
+  return [status.sentence, ...words].join('; ');
+}
+
+/** Exit code of the command: 0 when it serves, 1 at the limit, 2 for a wrong argument. */
+export async function waitServing(argument: string | undefined, print: (line: string) => void): Promise<number> {
+  const limitS = argument === undefined ? DEFAULT_LIMIT_S : Number(argument);
+  if (!Number.isFinite(limitS) || limitS <= 0) {
+    print(`wait-serving: the limit must be a positive number of seconds, not "${argument ?? ''}"`);
+    return 2;
+  }
+  const deadline = performance.now() + limitS * 1_000;
+  let told = '';
+  for (;;) {
+    const reason = await look();
+    if (reason === null) {
+      print('the cluster serves');
+      return 0;
+    }
+    if (reason !== told) print(`waiting: ${reason}`);
+    told = reason;
+    if (performance.now() >= deadline) {
+      print(`the cluster does not serve after ${limitS} s: ${reason}`);
+      return 1;
+    }
+    await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+  }
+}
+
+async function look(): Promise<string | null> {
+  try {
+    const answer = await fetch(`http://127.0.0.1:${PORTS.monitorHttp}/api/v1/cluster`, {
+      signal: AbortSignal.timeout(ANSWER_LIMIT_MS),
+    });
+    if (!answer.ok) return 'the monitor is starting';
+    return missing((await answer.json()) as ClusterStatus);
+  } catch {
+    return 'the monitor does not answer yet';
+  }
+}
