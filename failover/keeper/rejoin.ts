@@ -94,7 +94,17 @@ export async function baseBackup(
   const connection = conninfo(source.address, context.port, `${context.node}-basebackup`, context.passfile);
   await run(
     'pg_basebackup',
-    ['-d', connection, '-D', context.fresh, '--checkpoint=fast', '--wal-method=stream', '--progress', '--no-password'],
+    [
+      '-d',
+      connection,
+      '-D',
+      context.fresh,
+      '--checkpoint=fast',
+      '--wal-method=stream',
+      '--progress',
+      '--no-password',
+      '--sync-method=syncfs',
+    ],
     {
       limitMs: 24 * HOUR_MS,
       signal,
@@ -114,7 +124,13 @@ export async function rewind(source: Source, context: RejoinContext, signal: Abo
   const connection = conninfo(source.address, context.port, `${context.node}-rewind`, context.passfile);
   await run(
     'pg_rewind',
-    ['-D', context.data, `--source-server=${connection} dbname=postgres`, `--config-file=${context.configFile}`],
+    [
+      '-D',
+      context.data,
+      '--sync-method=syncfs',
+      `--source-server=${connection} dbname=postgres`,
+      `--config-file=${context.configFile}`,
+    ],
     { limitMs: REWIND_LIMIT_MS, signal },
   );
 }

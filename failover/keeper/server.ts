@@ -13,6 +13,7 @@ import { lookAtControlFile, lookBySql } from './look';
 import { KeeperError, type Postgres, type ServerConfig, type Source, type View } from './ports';
 import { commandLine, noServerLeft, run, serverProcesses, signalProcess } from './processes';
 import { baseBackup, type RejoinContext, reach, rewind } from './rejoin';
+import { ServerLog, saysImpossible } from './server-log';
 import { literal, Session } from './session';
 
 const SQL_LIMIT_MS = 2_000;
@@ -25,16 +26,6 @@ const WALSENDER_LOOK_MS = 300;
 const CANARY_LIMIT_MS = 2_000;
 const LOCAL_WRITE = `SELECT pg_logical_emit_message(true, 'failover', '')`;
 const SOCKETS = '/var/run/postgresql';
-/** What PostgreSQL logs when no amount of waiting lets this data follow its source. */
-const IMPOSSIBLE = [
-  /requested WAL segment \S+ has already been removed/,
-  /highest timeline \d+ of the primary is behind recovery timeline \d+/,
-  /requested starting point \S+ on timeline \d+ is not in this server's history/,
-  /requested starting point \S+ is ahead of the WAL flush position/,
-  /new timeline \d+ forked off current database system timeline \d+ before current recovery point/,
-  /database system identifier differs between the primary and standby/,
-];
-
 export interface ServerOptions {
   node: string;
   clusterKey: string;
@@ -129,6 +120,8 @@ export class Server implements Postgres {
         ...['-D', this.fresh, '--username=postgres', '--encoding=UTF8', '--data-checksums'],
         ...['--locale-provider=builtin', '--builtin-locale=C.UTF-8', '--locale=C.UTF-8'],
         ...['--auth-local=peer', '--auth-host=scram-sha-256'],
+        // A promotion copies the segment that is being written and syncs it: small segments make it faster.
+        ...['--wal-segsize=4', '--sync-method=syncfs'],
       ],
       { limitMs: 120_000 },
     );
@@ -240,7 +233,8 @@ export class Server implements Postgres {
       { stdio: ['ignore', 'pipe', 'pipe'] },
     );
     child.stdout.pipe(process.stdout, { end: false });
-    child.stderr.setEncoding('utf8').on('data', (text: string) => this.hear(text));
+    const log = new ServerLog();
+    child.stderr.setEncoding('utf8').on('data', (text: string) => this.hear(log, text));
     this.process = child;
     this.ended = new Promise((resolve) => {
       child.once('error', () => this.gone(resolve));
@@ -248,10 +242,11 @@ export class Server implements Postgres {
     });
   }
 
-  private hear(text: string): void {
-    process.stderr.write(text);
-    const line = text.split('\n').find((l) => IMPOSSIBLE.some((pattern) => pattern.test(l)));
-    if (line !== undefined) this.impossible = line.slice(-300);
+  private hear(log: ServerLog, text: string): void {
+    for (const line of log.lines(text)) {
+      if (saysImpossible(line)) this.impossible = line.slice(0, 300);
+      if (log.shows(line, performance.now())) process.stderr.write(`${line}\n`);
+    }
   }
 
   private gone(resolve: () => void): void {

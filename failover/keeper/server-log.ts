@@ -1,0 +1,52 @@
+/** PostgreSQL's own log on its way to the container's: what repeats many times a second while a leader is away is thinned. */
+
+/** Retried every 20 ms (S20), so a missing leader would write gigabytes a day. */
+const REPEATING = [
+  /could not connect to the primary server/,
+  /Is the server running on that host/,
+  /waiting for WAL to become available/,
+  /could not receive data from WAL stream/,
+  /This probably means the server terminated abnormally/,
+  /before or while processing the request/,
+  /the database system is (starting up|not yet accepting connections|shutting down)/,
+  /Consistent recovery state has not been yet reached/,
+];
+/** Each kind is shown once in this time, ms. */
+const SHOW_EVERY_MS = 10_000;
+
+/** What PostgreSQL logs when no amount of waiting lets this data follow its source. */
+const IMPOSSIBLE = [
+  /requested WAL segment \S+ has already been removed/,
+  /highest timeline \d+ of the primary is behind recovery timeline \d+/,
+  /requested starting point \S+ on timeline \d+ is not in this server's history/,
+  /requested starting point \S+ is ahead of the WAL flush position/,
+  /new timeline \d+ forked off current database system timeline \d+ before current recovery point/,
+  /database system identifier differs between the primary and standby/,
+];
+
+/** True for a line that says that streaming can never succeed with this data. */
+export function saysImpossible(line: string): boolean {
+  return IMPOSSIBLE.some((pattern) => pattern.test(line));
+}
+
+export class ServerLog {
+  private rest = '';
+  private readonly shownAtMs = new Map<RegExp, number>();
+
+  /** Whole lines that became complete with this piece. */
+  lines(text: string): string[] {
+    const lines = (this.rest + text).split('\n');
+    this.rest = (lines.pop() ?? '').slice(-16_384);
+    return lines;
+  }
+
+  /** Whether a line is to be shown now. */
+  shows(line: string, nowMs: number): boolean {
+    const kind = REPEATING.find((pattern) => pattern.test(line));
+    if (kind === undefined) return true;
+    const shownMs = this.shownAtMs.get(kind);
+    if (shownMs !== undefined && nowMs - shownMs < SHOW_EVERY_MS) return false;
+    this.shownAtMs.set(kind, nowMs);
+    return true;
+  }
+}
