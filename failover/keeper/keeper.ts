@@ -79,6 +79,7 @@ export class Keeper {
   private saving: Promise<void> = Promise.resolve();
   private frames: Promise<void> = Promise.resolve();
   private memory: Memory | null = null;
+  private keeping = false;
   private statusCount = 0;
   private reported = '';
 
@@ -142,8 +143,26 @@ export class Keeper {
       const { term, seq, blob } = frame;
       if (this.memory !== null && seq < this.memory.seq) return;
       this.memory = { term, seq, blob };
-      await this.files.saveMemory(this.memory);
+      this.keepMemory();
     }
+  }
+
+  /** Stores the newest copy beside the orders, which do not wait for it; what comes meanwhile replaces what waits. */
+  private keepMemory(): void {
+    if (this.keeping) return;
+    this.keeping = true;
+    const work = async () => {
+      for (let kept: Memory | null = null; this.memory !== null && kept !== this.memory; ) {
+        kept = this.memory;
+        await this.files.saveMemory(kept);
+      }
+    };
+    work()
+      .catch((error: unknown) => this.note('error', 'STATE_NOT_STORED', messageOf(error)))
+      .finally(() => {
+        this.keeping = false;
+      })
+      .catch(() => undefined);
   }
 
   private async accept(order: Order): Promise<void> {

@@ -19,6 +19,11 @@ interface Row {
 /** Wait events of a startup process that has applied all it has (S6). */
 const WAITS_FOR_WAL = new Set(['RecoveryWalStream', 'RecoveryRetrieveRetryInterval']);
 
+const WAL_TIMELINE = `('x' || left(pg_walfile_name(pg_current_wal_flush_lsn()), 8))::bit(32)::int`;
+
+/** The timeline that this server leads on; null while it is in recovery. */
+export const LED_TIMELINE = `SELECT CASE WHEN NOT pg_is_in_recovery() THEN ${WAL_TIMELINE} END AS timeline`;
+
 // A standby's timeline: the newest that it receives or has to reach. A leader's: from its own position, because the
 // control file lags behind a promotion (S12).
 const LOOK = `
@@ -27,7 +32,7 @@ SELECT r.recovery, (SELECT system_identifier::text FROM pg_control_system()) AS 
       (SELECT timeline_id FROM pg_control_checkpoint()),
       (SELECT min_recovery_end_timeline FROM pg_control_recovery()),
       (SELECT received_tli FROM pg_stat_wal_receiver))
-    ELSE ('x' || left(pg_walfile_name(pg_current_wal_flush_lsn()), 8))::bit(32)::int END AS timeline,
+    ELSE ${WAL_TIMELINE} END AS timeline,
   CASE WHEN r.recovery THEN pg_last_wal_receive_lsn()::text END AS receive,
   CASE WHEN r.recovery THEN pg_last_wal_replay_lsn()::text END AS replay,
   CASE WHEN NOT r.recovery THEN pg_current_wal_flush_lsn()::text END AS flush,
@@ -72,15 +77,13 @@ export async function lookAtControlFile(
     if (line === undefined) throw new Error(`pg_controldata shows no "${name}"`);
     return line.slice(name.length + 1).trim();
   };
-  const inRecovery = value('Database cluster state') === 'shut down in recovery';
-  const minimum = value('Minimum recovery ending location');
   const minimumTimeline = Number(value("Min recovery ending loc's timeline"));
   return {
     systemId: value('Database system identifier'),
     control: {
       clean: CLEAN.has(value('Database cluster state')),
-      // A standby's last restart point lies behind what it has; it replays at least to the minimum recovery position.
-      checkpointLsn: inRecovery && minimum !== '0/0' ? minimum : value('Latest checkpoint location'),
+      // A standby writes no checkpoint of its own, and what it received may go further than what it applied (S6).
+      checkpointLsn: value('Database cluster state') === 'shut down' ? value('Latest checkpoint location') : null,
       timeline: Math.max(Number(value("Latest checkpoint's TimeLineID")), minimumTimeline),
     },
   };

@@ -10,11 +10,11 @@ import { readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { totalmem } from 'node:os';
 import { setTimeout as delay } from 'node:timers/promises';
 import { KeeperConfig, PATHS } from '../config';
-import { StateFolder } from './files';
 import { Keeper } from './keeper';
 import { MonitorLink } from './link';
 import type { Clock } from './ports';
 import { Server } from './server';
+import { StateFolder } from './state-folder';
 
 const HEALTH_FILE = '/run/keeper/healthy';
 const HEALTH_EVERY_MS = 500;

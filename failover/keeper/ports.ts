@@ -88,8 +88,8 @@ export interface View {
   dataExists: boolean;
   /** The postmaster's process lives. */
   running: boolean;
-  /** From pg_controldata, when stopped. */
-  control: { clean: boolean; checkpointLsn: string; timeline: number } | null;
+  /** From pg_controldata, when stopped; the shutdown checkpoint is a leader's. */
+  control: { clean: boolean; checkpointLsn: string | null; timeline: number } | null;
   /** Null: not running or not (yet) answering. */
   sql: SqlView | null;
   /** PostgreSQL said that streaming can never succeed with this data (since its last start). */
@@ -135,8 +135,8 @@ export interface Postgres {
   configure(config: ServerConfig): Promise<void>;
   /** Fast shutdown; ends walsenders that do not advance (S18). Resolves when the process has ended. */
   stop(): Promise<void>;
-  /** Sends the promotion and resolves as soon as PostgreSQL is out of recovery. */
-  promote(): Promise<void>;
+  /** Sends the promotion and resolves with the new timeline as soon as PostgreSQL is out of recovery. */
+  promote(): Promise<number>;
   /** Where `timeline` left its parent; null for the first. */
   forkLsn(timeline: number): Promise<string | null>;
 

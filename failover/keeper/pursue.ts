@@ -13,7 +13,7 @@ export interface Outcome {
 }
 
 /** While something is about to happen, ms. */
-const SOON_MS = 5;
+const SOON_MS = 10;
 const START_POLL_MS = 20;
 const CRASHES_MAX = 3;
 const BACKOFF_MS = 1_000;
@@ -156,10 +156,11 @@ export class Pursuit {
     this.furnished = null;
     // The barrier is what the first commit meets: nothing is acknowledged before the names are proven (S4, S9).
     await this.configure(config(settings, null, barrierNames(sync)));
-    await keeper.postgres.promote();
+    const timeline = await keeper.postgres.promote();
+    this.forkLsn = await keeper.postgres.forkLsn(timeline);
     this.leadTerm = order.term;
     keeper.activity = null;
-    keeper.postgres.startHeartbeat();
+    if (!keeper.state.fresh) keeper.postgres.startHeartbeat();
     await keeper.observe();
   }
 
@@ -168,7 +169,6 @@ export class Pursuit {
     const { keeper } = this;
     const timeline = keeper.view.sql?.timeline ?? null;
     if (timeline === null) return;
-    if (this.forkLsn === null && timeline > 1) this.forkLsn = await keeper.postgres.forkLsn(timeline);
     if (keeper.state.promotingTerm === null && keeper.state.promoted?.term === order.term) return;
     const promoted = { term: order.term, timeline, forkLsn: this.forkLsn };
     await keeper.save({ promotingTerm: null, promoted, joined: null });

@@ -6,10 +6,10 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { PORTS } from '../config';
 import { derivedPassword, type NodeSettings, REPLICATION_ROLE } from '../protocol';
 import { renderFailoverConf, renderPgHba, renderPostgresqlConf, slotName } from './config-files';
-import { syncFolder, writeWhole } from './files';
+import { syncFolder, writeWhole } from './durable';
 import { furnish } from './furnish';
 import { Heartbeat } from './heartbeat';
-import { lookAtControlFile, lookBySql } from './look';
+import { LED_TIMELINE, lookAtControlFile, lookBySql } from './look';
 import { KeeperError, type Postgres, type ServerConfig, type Source, type View } from './ports';
 import { commandLine, noServerLeft, run, serverProcesses, signalProcess } from './processes';
 import { baseBackup, type RejoinContext, reach, rewind } from './rejoin';
@@ -51,6 +51,8 @@ export class Server implements Postgres {
   private canaryPid = 0;
   private inForce = '';
   private impossible: string | null = null;
+  /** The last answer of a running leader. */
+  private leader: View | null = null;
   /** What the stopped data says; null: to be read. */
   private stoppedView: View | null = null;
 
@@ -90,9 +92,12 @@ export class Server implements Postgres {
     try {
       if (this.session?.usable !== true) this.session = await this.open('postgres', CONNECT_LIMIT_MS);
       const { systemId, ...sql } = await lookBySql(this.session);
+      this.leader = sql.inRecovery ? null : { ...view, systemId, sql };
       return { ...view, systemId, sql };
     } catch {
-      return this.process === null ? this.observe() : view;
+      if (this.process === null) return this.observe();
+      // A leader that hangs is still the leader; how long it hangs is the heartbeat's to tell (S27).
+      return this.leader ?? view;
     }
   }
 
@@ -252,6 +257,7 @@ export class Server implements Postgres {
   private gone(resolve: () => void): void {
     if (this.process === null) return;
     this.process = null;
+    this.leader = null;
     this.stoppedView = null;
     this.session?.destroy();
     this.canary?.destroy();
@@ -293,13 +299,13 @@ export class Server implements Postgres {
     }
   }
 
-  async promote(): Promise<void> {
+  async promote(): Promise<number> {
     const session = await this.sql();
     await session.query('SELECT pg_promote(false)');
     const deadline = performance.now() + PROMOTE_LIMIT_MS;
     for (;;) {
-      const [row] = await session.query<{ recovery: boolean }>('SELECT pg_is_in_recovery() AS recovery');
-      if (row?.recovery === false) return;
+      const [row] = await session.query<{ timeline: number | null }>(LED_TIMELINE);
+      if (row !== undefined && row.timeline !== null) return row.timeline;
       if (performance.now() > deadline) throw new KeeperError('PROMOTION_HANGS', 'not promoted within a minute');
       await delay(2);
     }

@@ -1,33 +1,11 @@
-/** Durable small files on the node's volume: written beside, synced, renamed, folder synced. */
-import { mkdir, open, readFile, rename } from 'node:fs/promises';
+/** The keeper's memory on the node's volume: its own state, and the copy that it keeps for the monitor (S10). */
+import { mkdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { OrderId, Target } from '../protocol';
+import { writeWhole } from './durable';
 import { EMPTY_STATE, type KeeperState, type Memory, type StateFile } from './ports';
-
-/** Makes a folder's entries (renames in it) durable. */
-export async function syncFolder(folder: string): Promise<void> {
-  const handle = await open(folder, 'r');
-  try {
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
-}
-
-/** Replaces a file so that a reader, also after a crash, finds the old or the new text, whole. */
-export async function writeWhole(folder: string, name: string, text: string, mode = 0o600, sync = true): Promise<void> {
-  const [temporary, path] = [join(folder, `${name}.tmp`), join(folder, name)];
-  const handle = await open(temporary, 'w', mode);
-  try {
-    await handle.writeFile(text);
-    if (sync) await handle.sync();
-  } finally {
-    await handle.close();
-  }
-  await rename(temporary, path);
-  if (sync) await syncFolder(folder);
-}
+import { SlotFile } from './slot-file';
 
 const State = z.object({
   accepted: OrderId.extend({ target: Target }).nullable(),
@@ -44,20 +22,22 @@ const MemoryFile = z.object({ term: z.number().int(), seq: z.number().int(), blo
 /** The keeper's memory in a folder of the node's volume. */
 export class StateFolder implements StateFile {
   private readonly folder: string;
+  private readonly state: SlotFile;
 
   constructor(folder: string) {
     this.folder = folder;
+    this.state = new SlotFile(join(folder, 'state'));
   }
 
   /** Throws when the file is there but cannot be understood: what was promised must not be forgotten. */
   async load(): Promise<KeeperState> {
     await mkdir(this.folder, { recursive: true, mode: 0o700 });
-    const text = await this.read('state.json');
+    const text = await this.state.load();
     return text === null ? EMPTY_STATE : State.parse(JSON.parse(text));
   }
 
   async save(state: KeeperState): Promise<void> {
-    await writeWhole(this.folder, 'state.json', `${JSON.stringify(state)}\n`);
+    await this.state.save(JSON.stringify(state));
   }
 
   async loadMemory(): Promise<Memory | null> {

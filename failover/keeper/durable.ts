@@ -1,0 +1,27 @@
+/** Files that a reader, also after a crash, finds whole. */
+import { open, rename } from 'node:fs/promises';
+import { join } from 'node:path';
+
+/** Makes a folder's entries (renames in it) durable. */
+export async function syncFolder(folder: string): Promise<void> {
+  const handle = await open(folder, 'r');
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
+
+/** Replaces a file so that a reader, also after a crash, finds the old or the new text, whole. */
+export async function writeWhole(folder: string, name: string, text: string, mode = 0o600, sync = true): Promise<void> {
+  const [temporary, path] = [join(folder, `${name}.tmp`), join(folder, name)];
+  const handle = await open(temporary, 'w', mode);
+  try {
+    await handle.writeFile(text);
+    if (sync) await handle.sync();
+  } finally {
+    await handle.close();
+  }
+  await rename(temporary, path);
+  if (sync) await syncFolder(folder);
+}

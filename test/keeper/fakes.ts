@@ -1,0 +1,270 @@
+/** Ports without a world: a PostgreSQL that obeys, a clock that the test moves, a disk and a link in memory. */
+import { Keeper } from '../../failover/keeper/keeper';
+import {
+  type Clock,
+  EMPTY_STATE,
+  type KeeperState,
+  type Link,
+  type Memory,
+  type Postgres,
+  type ServerConfig,
+  type Source,
+  type SqlView,
+  type StateFile,
+  type View,
+} from '../../failover/keeper/ports';
+import type { KeeperFrame, NodeSettings, Status, Target } from '../../failover/protocol';
+
+export const SETTINGS: NodeSettings = {
+  nodes: ['a', 'b', 'c'].map((name, i) => ({ name, address: `10.0.0.2${i}` })),
+  haproxyAddress: '10.0.0.10',
+  monitorAddress: '10.0.0.11',
+  subnet: '10.0.0.0/24',
+  databaseName: 'blink_db',
+  databaseUser: 'blink_user',
+  databasePassword: 'secret',
+  postgresSettings: {},
+};
+
+export class FakeClock implements Clock {
+  private now = 0;
+  nowMs(): number {
+    return this.now;
+  }
+  /** Time passes only by sleeping. */
+  async sleep(ms: number, signal?: AbortSignal): Promise<void> {
+    if (signal?.aborted !== true) this.now += ms;
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+}
+
+export class FakeFiles implements StateFile {
+  state: KeeperState = EMPTY_STATE;
+  memory: Memory | null = null;
+  /** What happened on the node, in order; shared with the fake PostgreSQL. */
+  readonly journal: string[];
+  broken = false;
+  constructor(journal: string[]) {
+    this.journal = journal;
+  }
+  async load(): Promise<KeeperState> {
+    return this.state;
+  }
+  async save(state: KeeperState): Promise<void> {
+    if (this.broken) throw new Error('no space left on device');
+    const marks = [state.promotingTerm !== null && `promoting ${state.promotingTerm}`, state.rewinding && 'rewinding'];
+    this.journal.push(`save ${state.accepted?.target.kind ?? '-'} ${marks.filter(Boolean).join(' ')}`.trim());
+    this.state = state;
+  }
+  async loadMemory(): Promise<Memory | null> {
+    return this.memory;
+  }
+  async saveMemory(memory: Memory): Promise<void> {
+    this.memory = memory;
+  }
+}
+
+export class FakeLink implements Link {
+  connected = true;
+  readonly sent: KeeperFrame[] = [];
+  send(frame: KeeperFrame): void {
+    this.sent.push(frame);
+  }
+  status(): Status {
+    const status = this.sent.findLast((frame) => frame.type === 'status');
+    if (status?.type !== 'status') throw new Error('no status was sent');
+    return status;
+  }
+  notes(): string[] {
+    return this.sent.flatMap((frame) => (frame.type === 'note' ? [frame.code] : []));
+  }
+}
+
+export class FakePostgres implements Postgres {
+  onCrash: () => void = () => undefined;
+  readonly journal: string[];
+  dataExists = false;
+  running = false;
+  inRecovery = true;
+  timeline = 1;
+  clean = true;
+  config: ServerConfig | null = null;
+  standbys: SqlView['standbys'] = [];
+  /** Whether a standby streams from what it is configured to follow. */
+  streams = true;
+  streamImpossible: string | null = null;
+  rewindFails = false;
+  reachable = true;
+  /** Copies take until the test lets them end. */
+  copyGate: Promise<void> = Promise.resolve();
+
+  constructor(journal: string[]) {
+    this.journal = journal;
+  }
+
+  crash(): void {
+    this.running = false;
+    this.clean = false;
+    this.onCrash();
+  }
+
+  async observe(): Promise<View> {
+    const upstream = this.config?.upstream ?? null;
+    const sql: SqlView = {
+      inRecovery: this.inRecovery,
+      timeline: this.timeline,
+      receiveLsn: this.inRecovery ? '0/3000060' : null,
+      replayLsn: this.inRecovery ? '0/3000060' : null,
+      flushLsn: this.inRecovery ? null : '0/3000100',
+      walReceiver:
+        this.inRecovery && upstream !== null && this.streams ? { status: 'streaming', host: upstream.address } : null,
+      startupWaits: true,
+      heartbeatSeen: 1,
+      standbys: this.standbys,
+    };
+    return {
+      systemId: this.dataExists ? '7000' : null,
+      dataExists: this.dataExists,
+      running: this.running,
+      control:
+        this.dataExists && !this.running
+          ? { clean: this.clean, checkpointLsn: '0/3000028', timeline: this.timeline }
+          : null,
+      sql: this.running ? sql : null,
+      streamImpossible: this.streamImpossible,
+    };
+  }
+  async initialise(): Promise<void> {
+    this.journal.push('initdb');
+  }
+  async reach(source: Source): Promise<void> {
+    if (!this.reachable) throw new Error(`${source.name} does not answer`);
+  }
+  async copyFrom(source: Source, _progress: (text: string) => void, signal: AbortSignal): Promise<void> {
+    this.journal.push(`copy ${source.name}`);
+    const aborted = new Promise<never>((_, reject) => {
+      signal.addEventListener('abort', () => reject(new Error('aborted')));
+    });
+    await Promise.race([this.copyGate, aborted]);
+  }
+  async swapIn(): Promise<void> {
+    this.journal.push('swap');
+    this.dataExists = true;
+    this.clean = true;
+    this.streamImpossible = null;
+  }
+  async tidy(): Promise<void> {
+    this.journal.push('tidy');
+  }
+  async rewindFrom(source: Source): Promise<void> {
+    this.journal.push(`rewind ${source.name}`);
+    if (this.rewindFails) throw new Error('could not find common ancestor');
+  }
+  async start(config: ServerConfig): Promise<void> {
+    this.journal.push(`start from ${config.upstream?.name ?? 'nobody'} sync "${config.syncNames}"`);
+    this.config = config;
+    this.running = true;
+    this.inRecovery = true;
+  }
+  async configure(config: ServerConfig): Promise<void> {
+    if (JSON.stringify(config) === JSON.stringify(this.config)) return;
+    this.journal.push(`configure from ${config.upstream?.name ?? 'nobody'} sync "${config.syncNames}"`);
+    this.config = config;
+  }
+  async stop(): Promise<void> {
+    if (this.running) this.journal.push('stop');
+    this.running = false;
+    this.clean = true;
+  }
+  async promote(): Promise<number> {
+    this.journal.push('promote');
+    this.inRecovery = false;
+    this.timeline += 1;
+    return this.timeline;
+  }
+  async forkLsn(): Promise<string> {
+    return '0/3000060';
+  }
+  async startCanary(): Promise<void> {
+    this.journal.push('canary');
+  }
+  async canaryWaits(): Promise<boolean> {
+    return true;
+  }
+  async kick(): Promise<void> {}
+  async syncWaiters(): Promise<number> {
+    return 0;
+  }
+  async ensureSlots(peers: string[], renew: boolean): Promise<void> {
+    this.journal.push(`${renew ? 'renew' : 'ensure'} slots ${peers.join(' ')}`);
+  }
+  async furnish(): Promise<void> {
+    this.journal.push('furnish');
+  }
+  startHeartbeat(): void {}
+  stopHeartbeat(): void {}
+  heartbeat(): { count: number; ageMs: number } {
+    return { count: 1, ageMs: 0 };
+  }
+}
+
+/** A keeper of node `a` on fake ports, with a term and seq that count up. */
+export class Rig {
+  readonly journal: string[] = [];
+  readonly postgres = new FakePostgres(this.journal);
+  readonly files = new FakeFiles(this.journal);
+  readonly link = new FakeLink();
+  readonly clock = new FakeClock();
+  keeper = this.make();
+  private seq = 0;
+  private running: Promise<void> = Promise.resolve();
+
+  private make(): Keeper {
+    const { postgres, files, link, clock } = this;
+    return new Keeper({ node: 'a', postgres, files, link, clock });
+  }
+
+  async begin(): Promise<void> {
+    await this.keeper.load();
+    this.running = this.keeper.run();
+    this.keeper.connected();
+    this.keeper.receive({ type: 'settings', settings: SETTINGS });
+  }
+
+  /** The container is killed and started again: only the disk is left. */
+  async restart(): Promise<void> {
+    this.postgres.running = false;
+    this.postgres.clean = false;
+    await this.keeper.terminate();
+    await this.running;
+    this.postgres.clean = false;
+    this.journal.length = 0;
+    this.keeper = this.make();
+    await this.begin();
+  }
+
+  async end(): Promise<void> {
+    await this.keeper.terminate();
+    await this.running;
+  }
+
+  order(term: number, target: Target, seq = ++this.seq): number {
+    this.keeper.receive({ type: 'order', incarnation: 1, term, seq, target });
+    return seq;
+  }
+
+  /** Gives an order and waits until it is done. */
+  async done(term: number, target: Target): Promise<Status> {
+    const seq = this.order(term, target);
+    return this.until((s) => s.accepted?.seq === seq && s.done);
+  }
+
+  async until(holds: (status: Status) => boolean): Promise<Status> {
+    for (let turn = 0; turn < 5_000; turn++) {
+      const status = this.link.sent.findLast((frame) => frame.type === 'status');
+      if (status?.type === 'status' && holds(status)) return status;
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    throw new Error(`never: ${JSON.stringify(this.link.status())}\n${this.journal.join('\n')}`);
+  }
+}

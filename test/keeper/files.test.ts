@@ -1,0 +1,125 @@
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import {
+  conninfo,
+  renderFailoverConf,
+  renderPgHba,
+  renderPostgresqlConf,
+  sizing,
+  slotName,
+} from '../../failover/keeper/config-files';
+import { laterLsn, lsnValue } from '../../failover/keeper/lsn';
+import { EMPTY_STATE } from '../../failover/keeper/ports';
+import { newVerifier } from '../../failover/keeper/scram';
+import { ServerLog, saysImpossible } from '../../failover/keeper/server-log';
+import { SLOT_BYTES } from '../../failover/keeper/slot-file';
+import { StateFolder } from '../../failover/keeper/state-folder';
+import { barrierNames, syncNames } from '../../failover/keeper/sync';
+import { SETTINGS } from './fakes';
+
+describe('the rendered configuration', () => {
+  it('is the golden one for a node of 512 MB', () => {
+    const settings = {
+      ...SETTINGS,
+      postgresSettings: { work_mem: '8MB', "log_line'prefix": 'x', 'auto_explain.level': "a'b" },
+    };
+    expect(renderPostgresqlConf('postgres-primary', settings, 512 * 1024 * 1024)).toMatchSnapshot();
+    expect(renderPgHba({ ...SETTINGS, databaseUser: 'all' })).toMatchSnapshot();
+    const upstream = { name: 'b', address: '10.0.0.21' };
+    expect(
+      renderFailoverConf('postgres-replica-1', { settings, upstream, syncNames: '' }, 5432, '/p'),
+    ).toMatchSnapshot();
+    expect(
+      renderFailoverConf('a', { settings, upstream: null, syncNames: 'ANY 1 ("b")' }, 5432, '/p'),
+    ).toMatchSnapshot();
+  });
+
+  it('follows the memory limit and stays modest without one', () => {
+    expect(sizing(null)).toEqual({ sharedBuffers: '256MB', maxConnections: 200 });
+    expect(sizing(128 * 1024 * 1024)).toEqual({ sharedBuffers: '32MB', maxConnections: 40 });
+    expect(sizing(64 * 1024 ** 3)).toEqual({ sharedBuffers: '8192MB', maxConnections: 200 });
+  });
+
+  it('quotes names and passwords of any kind', () => {
+    expect(conninfo('10.0.0.1', 5432, "it's", '/x')).toContain(`application_name='it\\'s'`);
+    expect(slotName('postgres-replica-1')).toBe('postgres_replica_1');
+    expect(syncNames({ leader: 'a', k: 2, members: ['b', 'c'] })).toBe('ANY 2 ("b", "c")');
+    expect(barrierNames({ leader: 'a', k: 1, members: ['b'] })).toBe('ANY 2 ("b", "failover-barrier")');
+    expect(barrierNames({ leader: 'a', k: 0, members: [] })).toBe('');
+  });
+});
+
+describe('positions', () => {
+  it('are compared as numbers, not as text', () => {
+    expect(lsnValue('1/0') > lsnValue('0/FFFFFFFF')).toBe(true);
+    expect(laterLsn('0/A0', '0/9F')).toBe('0/A0');
+    expect(laterLsn(null, '0/9F')).toBe('0/9F');
+    expect(() => lsnValue('x')).toThrow('"x" is not a write-ahead log position');
+  });
+});
+
+describe('SCRAM verifiers', () => {
+  it('are made new only for another password', async () => {
+    const stored = await newVerifier('12345', null);
+    expect(stored).toMatch(/^SCRAM-SHA-256\$4096:/);
+    expect(await newVerifier('12345', stored)).toBeNull();
+    expect(await newVerifier('12346', stored)).not.toBeNull();
+    expect(await newVerifier('12345', 'md5abc')).not.toBeNull();
+  });
+});
+
+describe('the state on the volume', () => {
+  let folder = '';
+  beforeEach(() => {
+    folder = mkdtempSync(join(tmpdir(), 'keeper-state-'));
+  });
+  afterEach(() => rmSync(folder, { recursive: true, force: true }));
+
+  const state = (term: number) => ({
+    ...EMPTY_STATE,
+    accepted: { incarnation: 1, term, seq: term, target: { kind: 'freeze' as const } },
+  });
+
+  it('is what was saved last, also when the last write was torn', async () => {
+    expect(await new StateFolder(folder).load()).toEqual(EMPTY_STATE);
+    const files = new StateFolder(folder);
+    await files.load();
+    for (const term of [1, 2, 3]) await files.save(state(term));
+    expect(await new StateFolder(folder).load()).toEqual(state(3));
+    const path = join(folder, 'state');
+    const bytes = readFileSync(path);
+    bytes.fill(0x78, SLOT_BYTES + 100, SLOT_BYTES + 110); // the third save went to the second slot
+    writeFileSync(path, bytes);
+    expect(await new StateFolder(folder).load()).toEqual(state(2));
+  });
+
+  it('is never taken as new when it cannot be read', async () => {
+    const files = new StateFolder(folder);
+    await files.load();
+    await files.save(state(1));
+    writeFileSync(join(folder, 'state'), Buffer.alloc(2 * SLOT_BYTES, 0x78));
+    await expect(new StateFolder(folder).load()).rejects.toThrow('no readable record');
+  });
+});
+
+describe('PostgreSQL’s log', () => {
+  it('shows what repeats only now and then, and everything else', () => {
+    const log = new ServerLog();
+    expect(log.lines('LOG: one\nLOG: t')).toEqual(['LOG: one']);
+    expect(log.lines('wo\n')).toEqual(['LOG: two']);
+    const retry = 'FATAL:  could not connect to the primary server: connection refused';
+    expect([log.shows(retry, 0), log.shows(retry, 9_000), log.shows(retry, 10_001)]).toEqual([true, false, true]);
+    expect(log.shows('LOG:  anything else', 0)).toBe(true);
+  });
+
+  it('tells when data can never follow', () => {
+    expect(
+      saysImpossible(
+        'FATAL:  could not receive data: ERROR:  requested WAL segment 0000000100000000 has already been removed',
+      ),
+    ).toBe(true);
+    expect(saysImpossible('LOG:  started streaming WAL from primary')).toBe(false);
+  });
+});

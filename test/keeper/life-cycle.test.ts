@@ -1,0 +1,311 @@
+import { afterEach, describe, expect, it } from 'vitest';
+import type { SyncConfig, Target } from '../../failover/protocol';
+import { Rig } from './fakes';
+
+const ALONE: SyncConfig = { leader: 'a', k: 0, members: [] };
+const WITH_B: SyncConfig = { leader: 'a', k: 1, members: ['b'] };
+const lead = (sync: SyncConfig = ALONE): Target => ({ kind: 'lead', sync });
+const follow = (method: 'stream' | 'rewind' | 'copy', leader = 'b'): Target => ({ kind: 'follow', leader, method });
+
+let rig: Rig;
+
+async function fresh(): Promise<Rig> {
+  rig = new Rig();
+  await rig.begin();
+  return rig;
+}
+
+/** A node that was made, led in term 1, and is a leader now. */
+async function leader(): Promise<Rig> {
+  await fresh();
+  await rig.done(1, { kind: 'bootstrap' });
+  await rig.done(1, lead());
+  return rig;
+}
+
+/** A node that was copied from b in term 1 and streams from it. */
+async function standby(): Promise<Rig> {
+  await fresh();
+  await rig.done(1, follow('copy'));
+  return rig;
+}
+
+afterEach(async () => {
+  await rig.end();
+});
+
+describe('a keeper that was just started', () => {
+  it('starts nothing before an order arrives in its own life, although it remembers one (S13)', async () => {
+    await leader();
+    await rig.restart();
+    const status = await rig.until((s) => s.accepted?.kind === 'lead');
+    expect(status.postgres.state).toBe('stopped');
+    expect(status.done).toBe(false);
+    expect(rig.journal).toEqual(['tidy', ...rig.journal.filter((l) => l.startsWith('save'))]);
+  });
+
+  it('hands back the copy of the monitor’s state that it keeps, and only ever a newer one', async () => {
+    await fresh();
+    rig.keeper.receive({ type: 'remember', term: 2, seq: 9, blob: 'new' });
+    rig.keeper.receive({ type: 'remember', term: 2, seq: 8, blob: 'old' });
+    await rig.done(1, { kind: 'wait', reason: 'test' });
+    await rig.restart();
+    expect(rig.link.sent.findLast((f) => f.type === 'recall')).toEqual({
+      type: 'recall',
+      newest: { term: 2, seq: 9, blob: 'new' },
+    });
+  });
+
+  it('answers a ping at once', async () => {
+    await fresh();
+    rig.keeper.receive({ type: 'ping', n: 7 });
+    expect(rig.link.sent.at(-1)).toEqual({ type: 'pong', n: 7 });
+  });
+});
+
+describe('orders', () => {
+  it('refuses a lower one, keeps the higher, and says so (S5)', async () => {
+    await standby();
+    rig.order(1, lead(), 1_000);
+    await rig.until((s) => s.done && s.accepted?.seq === 1_000);
+    rig.order(1, { kind: 'stop' }, 999);
+    rig.order(0, { kind: 'stop' }, 2_000);
+    await rig.done(1, { kind: 'lead', sync: WITH_B }).catch(() => undefined);
+    expect(rig.link.notes().filter((n) => n === 'ORDER_REFUSED').length).toBeGreaterThanOrEqual(2);
+    expect(rig.postgres.running).toBe(true);
+    expect(rig.link.status().accepted?.seq).toBe(1_000);
+  });
+
+  it('takes the same id again as the same order', async () => {
+    await standby();
+    const seq = rig.link.status().accepted?.seq ?? 0;
+    await rig.restart();
+    rig.order(1, follow('copy'), seq);
+    await rig.until((s) => s.done && s.postgres.streamingFrom === 'b');
+    expect(rig.journal.filter((l) => l.startsWith('copy'))).toEqual([]);
+  });
+
+  it('is stored before it is acted on', async () => {
+    await standby();
+    rig.journal.length = 0;
+    await rig.done(2, lead());
+    const first = rig.journal.findIndex((l) => l.startsWith('save lead'));
+    expect(first).toBeGreaterThanOrEqual(0);
+    expect(rig.journal.indexOf('promote')).toBeGreaterThan(first);
+  });
+
+  it('is not carried out when it cannot be stored', async () => {
+    await standby();
+    rig.files.broken = true;
+    rig.order(2, lead());
+    await rig.until(() => rig.link.notes().includes('STATE_NOT_STORED'));
+    expect(rig.journal).not.toContain('promote');
+    expect(rig.link.status().accepted?.term).toBe(1);
+    rig.files.broken = false;
+  });
+});
+
+describe('bootstrap', () => {
+  it('makes a cluster where there is none and leaves it stopped', async () => {
+    await fresh();
+    const status = await rig.done(1, { kind: 'bootstrap' });
+    expect(status.postgres.state).toBe('stopped');
+    expect(status.dataId).toMatch(/^7000:/);
+    expect(rig.journal.filter((l) => !l.startsWith('save'))).toEqual(['tidy', 'initdb', 'swap']);
+  });
+
+  it('is refused where data exists', async () => {
+    await standby();
+    rig.order(2, { kind: 'bootstrap' });
+    const status = await rig.until((s) => s.failure !== null);
+    expect(status.failure?.code).toBe('DATA_EXISTS');
+    expect(rig.journal).not.toContain('initdb');
+  });
+});
+
+describe('a leader', () => {
+  it('notes the promotion durably with the order, sets the barrier, and only then promotes (S3, S4)', async () => {
+    await standby();
+    rig.journal.length = 0;
+    rig.postgres.standbys = [
+      { name: 'b', state: 'streaming', syncState: 'quorum', flushLsn: '0/4000000', replayLsn: null },
+    ];
+    const status = await rig.done(2, lead(WITH_B));
+    const steps = rig.journal.filter((l) => !l.includes('slots') && l !== 'furnish');
+    expect(steps).toEqual([
+      'save lead promoting 2',
+      'configure from nobody sync "ANY 2 ("b", "failover-barrier")"',
+      'promote',
+      'canary',
+      'configure from nobody sync "ANY 1 ("b")"',
+      'save lead',
+    ]);
+    expect(status.lead).toMatchObject({ term: 2, timeline: 2, forkLsn: '0/3000060', syncInForce: WITH_B });
+    expect(status.promotingTerm).toBeNull();
+  });
+
+  it('counts a member only when it has what was written before', async () => {
+    await leader();
+    rig.postgres.standbys = [
+      { name: 'b', state: 'streaming', syncState: 'quorum', flushLsn: '0/2000000', replayLsn: null },
+    ];
+    const seq = rig.order(1, lead(WITH_B));
+    await rig.until((s) => s.accepted?.seq === seq && s.lead?.standbys.length === 1);
+    for (let i = 0; i < 200; i++) await new Promise((resolve) => setImmediate(resolve));
+    expect(rig.link.status()).toMatchObject({ done: false, lead: { syncInForce: null } });
+    rig.postgres.standbys = [
+      { name: 'b', state: 'streaming', syncState: 'quorum', flushLsn: '0/3000100', replayLsn: null },
+    ];
+    expect((await rig.until((s) => s.done)).lead?.syncInForce).toEqual(WITH_B);
+  });
+
+  it('does not restart after a crash by the order that it had, but by one with a higher term (S8, S3)', async () => {
+    await leader();
+    rig.journal.length = 0;
+    rig.postgres.crash();
+    const crashed = await rig.until((s) => s.postgres.state === 'stopped' && s.failure !== null);
+    expect(crashed.postgres).toMatchObject({ cleanShutdown: false, crashes: 1 });
+    rig.order(1, lead());
+    await rig.until((s) => s.failure?.code === 'MUST_NOT_LEAD');
+    expect(rig.journal.filter((l) => l.startsWith('start'))).toEqual([]);
+    const again = await rig.done(2, lead());
+    expect(again.lead).toMatchObject({ term: 2, timeline: 3 });
+    expect(rig.journal.findIndex((l) => l.startsWith('start from nobody'))).toBeLessThan(
+      rig.journal.indexOf('promote'),
+    );
+  });
+
+  it('leaves the marker of a promotion that it did not see finished, and such data is never streamed', async () => {
+    await standby();
+    rig.order(2, lead());
+    await rig.until((s) => s.accepted?.kind === 'lead');
+    rig.files.state = { ...rig.files.state, promotingTerm: 2, promoted: null };
+    await rig.restart();
+    await rig.done(3, follow('stream', 'c'));
+    expect(rig.journal).toContain('copy c');
+  });
+
+  it('shuts down when it is told to promise, and then starts as a standby without a source', async () => {
+    await leader();
+    rig.journal.length = 0;
+    const status = await rig.done(2, { kind: 'freeze' });
+    expect(rig.journal).toContain('stop');
+    expect(status.postgres).toMatchObject({ state: 'standby', streamingFrom: null });
+  });
+});
+
+describe('a follower', () => {
+  it('goes over to another leader by a reload, without a restart', async () => {
+    await standby();
+    rig.journal.length = 0;
+    await rig.done(2, follow('stream', 'c'));
+    expect(rig.journal.filter((l) => !l.startsWith('save'))).toEqual(['configure from c sync ""']);
+  });
+
+  it('rewinds under a durable marker', async () => {
+    await leader();
+    rig.journal.length = 0;
+    const status = await rig.done(2, follow('rewind'));
+    const steps = rig.journal.filter((l) => /stop|rewind|start|copy/.test(l));
+    expect(steps).toEqual(['stop', 'save follow rewinding', 'rewind b', 'start from b sync ""']);
+    expect(status.rewinding).toBe(false);
+    expect(rig.journal).toContain('renew slots b c');
+  });
+
+  it('copies when a rewind fails (S12)', async () => {
+    await leader();
+    const before = rig.link.status().dataId;
+    rig.postgres.rewindFails = true;
+    const status = await rig.done(2, follow('rewind'));
+    expect(rig.journal).toContain('copy b');
+    expect(rig.link.notes()).toContain('REWIND_FAILED');
+    expect(status.dataId).not.toBe(before);
+  });
+
+  it('copies when it was killed in the middle of a rewind (S12)', async () => {
+    await leader();
+    rig.files.state = { ...rig.files.state, rewinding: true };
+    await rig.restart();
+    rig.order(2, lead());
+    await rig.until((s) => s.failure?.code === 'MUST_NOT_LEAD');
+    await rig.done(3, follow('stream'));
+    expect(rig.journal).toContain('copy b');
+    expect(rig.link.status().rewinding).toBe(false);
+  });
+
+  it('throws nothing away while its leader does not answer', async () => {
+    await leader();
+    rig.postgres.reachable = false;
+    rig.order(2, follow('rewind'));
+    await rig.until((s) => s.accepted?.term === 2 && s.postgres.state === 'stopped');
+    for (let i = 0; i < 200; i++) await new Promise((resolve) => setImmediate(resolve));
+    expect(rig.journal.filter((l) => l.startsWith('rewind') || l.startsWith('copy'))).toEqual([]);
+    rig.postgres.reachable = true;
+    await rig.until((s) => s.done);
+  });
+
+  it('goes on with a copy when the same is ordered again, and drops it for another leader', async () => {
+    await fresh();
+    let open: () => void = () => undefined;
+    rig.postgres.copyGate = new Promise<void>((resolve) => {
+      open = resolve;
+    });
+    rig.order(1, follow('copy'));
+    await rig.until((s) => s.postgres.state === 'copying');
+    rig.order(1, follow('copy'));
+    rig.order(1, follow('copy', 'c'));
+    await rig.until(() => rig.journal.includes('copy c'));
+    open();
+    await rig.until((s) => s.done && s.postgres.streamingFrom === 'c');
+    expect(rig.journal.filter((l) => l.startsWith('copy'))).toEqual(['copy b', 'copy c']);
+    expect(rig.journal.filter((l) => l === 'swap')).toHaveLength(1);
+  });
+
+  it('copies when PostgreSQL says that streaming can never succeed', async () => {
+    await standby();
+    rig.postgres.streams = false;
+    rig.postgres.streamImpossible = 'requested WAL segment has already been removed';
+    await rig.until(() => rig.journal.filter((l) => l === 'copy b').length === 2);
+    rig.postgres.streams = true;
+    await rig.until((s) => s.done);
+  });
+
+  it('is started again after a crash without a new order', async () => {
+    await standby();
+    rig.journal.length = 0;
+    rig.postgres.crash();
+    await rig.until((s) => s.postgres.crashes === 1 && s.done);
+    expect(rig.journal.filter((l) => l.startsWith('start'))).toEqual(['start from b sync ""']);
+  });
+});
+
+describe('a container that is told to stop', () => {
+  it('announces it, waits for the hand-over, and shuts down when told', async () => {
+    await leader();
+    const ended = rig.keeper.terminate();
+    await rig.until((s) => s.stopping);
+    expect(rig.postgres.running).toBe(true);
+    rig.order(1, { kind: 'stop' });
+    await ended;
+    expect(rig.link.status()).toMatchObject({
+      stopping: true,
+      done: true,
+      postgres: { state: 'stopped', cleanShutdown: true, lsn: '0/3000028' },
+    });
+  });
+
+  it('shuts down by itself when nobody takes over', async () => {
+    await leader();
+    const from = rig.clock.nowMs();
+    await rig.keeper.terminate();
+    expect(rig.clock.nowMs() - from).toBeGreaterThanOrEqual(8_000);
+    expect(rig.postgres.running).toBe(false);
+  });
+
+  it('does not wait when it is no leader', async () => {
+    await standby();
+    const from = rig.clock.nowMs();
+    await rig.keeper.terminate();
+    expect(rig.clock.nowMs() - from).toBeLessThan(8_000);
+  });
+});
