@@ -65,6 +65,18 @@ export function refreshed(rules: Rules, outputs: Props, seen: Props): Props {
   return result;
 }
 
+/** Writes out the fields that the program leaves out, as the vendor's provider has them in its state. */
+export function withFieldDefaults(rules: Rules, outputs: Props): Props {
+  const result = { ...outputs };
+  for (const [key, { fieldDefaults }] of Object.entries(rules)) {
+    const value = outputs[key];
+    if (!fieldDefaults) continue;
+    if (isProps(value)) result[key] = { ...fieldDefaults, ...value };
+    if (Array.isArray(value)) result[key] = value.map((item) => (isProps(item) ? { ...fieldDefaults, ...item } : item));
+  }
+  return result;
+}
+
 /** The one form of all values that mean the same; undefined for what says nothing. */
 function canonical(rule: Rule, value: Value | undefined): Value | undefined {
   const withDefaults = isProps(value) && rule.fieldDefaults ? { ...rule.fieldDefaults, ...value } : value;

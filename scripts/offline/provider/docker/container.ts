@@ -2,7 +2,7 @@
 import type { Container, ContainerInspectInfo } from 'dockerode';
 import { within } from '../operations';
 import type { Operation, ResourceKind } from '../resource-kind';
-import { sameMeaning } from '../rules';
+import { sameMeaning, withFieldDefaults } from '../rules';
 import { flag, number, objects, type Props, text, texts, type Value } from '../values';
 import { containerRules, defaultOutputs } from './container-rules';
 import { containerSpec, resources, restartPolicy } from './container-spec';
@@ -53,7 +53,7 @@ async function create(inputs: Props, operation: Operation): Promise<{ id: string
     operation.signal.throwIfAborted();
     if (flag(inputs, 'start') ?? true) await start(made, name, inputs, operation);
     const base = { ...defaultOutputs(), envs: [], labels: [], ...inputs, __meta: '{"schema_version":"2"}' };
-    const outputs = await read(made.id, base, operation);
+    const outputs = await read(made.id, withFieldDefaults(containerRules, base), operation);
     if (outputs === undefined) throw new Error(`the container ${name} was removed while it was being made`);
     return { id: made.id, outputs: { ...outputs, mustRun: flag(inputs, 'mustRun') ?? true } };
   } catch (error) {
@@ -137,7 +137,8 @@ async function update(id: string, olds: Props, news: Props, operation: Operation
   const found: ContainerInspectInfo = await ask(`look at the container ${name}`, it.inspect());
   const shouldRun = (flag(news, 'mustRun') ?? true) && (flag(news, 'start') ?? true);
   if (shouldRun && isChanged('mustRun') && !found.State.Running) await start(it, name, news, operation);
-  const outputs = await read(id, { ...olds, ...defaultOutputs(), ...news }, operation);
+  const base = withFieldDefaults(containerRules, { ...olds, ...defaultOutputs(), ...news });
+  const outputs = await read(id, base, operation);
   if (outputs === undefined) throw new Error(`the container ${name} is gone; run a refresh`);
   return outputs;
 }
