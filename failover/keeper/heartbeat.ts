@@ -7,6 +7,8 @@ import type { Session } from './session';
 
 const INTERVAL_MS = 100;
 const LIMIT_MS = 10_000;
+/** After so many beats the next goes over a fresh connection: a stopped postmaster still serves old ones (S27). */
+const BEATS_A_SESSION = 4;
 const BEAT = 'UPDATE failover.heartbeat SET n = n + 1, at = clock_timestamp() RETURNING n::int8::text AS n';
 
 export class Heartbeat {
@@ -38,10 +40,17 @@ export class Heartbeat {
 
   private async run(signal: AbortSignal): Promise<void> {
     let session: Session | null = null;
+    let beats = 0;
     while (!signal.aborted) {
       const sentMs = performance.now();
       try {
-        session ??= await this.open(LIMIT_MS, 'SET synchronous_commit = local');
+        if (session === null || beats >= BEATS_A_SESSION) {
+          session?.destroy();
+          session = null;
+          session = await this.open(LIMIT_MS, 'SET synchronous_commit = local');
+          beats = 0;
+        }
+        beats += 1;
         const [row] = await session.query<{ n: string }>(BEAT);
         if (row !== undefined) {
           this.count = Number(row.n);

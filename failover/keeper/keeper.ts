@@ -45,6 +45,7 @@ const NO_VIEW: View = {
   control: null,
   sql: null,
   streamImpossible: null,
+  warning: null,
 };
 
 export class Keeper {
@@ -134,6 +135,8 @@ export class Keeper {
 
   private async handle(frame: MonitorFrame): Promise<void> {
     if (frame.type === 'settings') {
+      // Sent again at every reconnect.
+      if (JSON.stringify(frame.settings) === JSON.stringify(this.settings)) return;
       this.settings = frame.settings;
       this.settingsVersion += 1;
       this.wake();
@@ -251,7 +254,11 @@ export class Keeper {
 
   /** Looks at PostgreSQL and reports what changed. */
   async observe(): Promise<View> {
+    const before = this.view.warning;
     this.view = await this.postgres.observe();
+    if (this.view.warning !== null && this.view.warning !== before) {
+      this.note('warn', 'POSTGRES_WARNING', this.view.warning);
+    }
     this.report();
     return this.view;
   }

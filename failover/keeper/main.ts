@@ -12,7 +12,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { KeeperConfig, PATHS } from '../config';
 import { Keeper } from './keeper';
 import { MonitorLink } from './link';
-import type { Clock } from './ports';
+import type { Clock, Link } from './ports';
 import { Server } from './server';
 import { StateFolder } from './state-folder';
 
@@ -68,7 +68,16 @@ async function main(): Promise<void> {
   const link = new MonitorLink(config);
   const postgres = new Server({ node, clusterKey, volume: PATHS.nodeVolume, memoryLimitBytes: memoryLimit() });
   const files = new StateFolder(`${PATHS.nodeVolume}/keeper`);
-  const keeper = new Keeper({ node, postgres, clock, files, link });
+  const told: Link = {
+    get connected() {
+      return link.connected;
+    },
+    send(frame) {
+      if (frame.type === 'note') log(`${frame.code} ${frame.message}`);
+      link.send(frame);
+    },
+  };
+  const keeper = new Keeper({ node, postgres, clock, files, link: told });
   const health = setInterval(() => tellHealth(keeper.healthy()), HEALTH_EVERY_MS);
   let terminating = false;
   const terminate = async () => {

@@ -94,6 +94,8 @@ export interface View {
   sql: SqlView | null;
   /** PostgreSQL said that streaming can never succeed with this data (since its last start). */
   streamImpossible: string | null;
+  /** Something that a person should know and that stops nothing, for example a refused setting. */
+  warning: string | null;
 }
 
 /** Everything in the configuration that an order decides. */

@@ -19,6 +19,7 @@ import { literal, Session } from './session';
 const SQL_LIMIT_MS = 2_000;
 const CONNECT_LIMIT_MS = 500;
 const PROMOTE_LIMIT_MS = 60_000;
+const CHECK_LIMIT_MS = 5_000;
 const STOP_LIMIT_MS = 45_000;
 /** A walsender whose position stands still for this long holds up a shutdown (S18), ms. */
 const WALSENDER_PATIENCE_MS = 1_000;
@@ -51,6 +52,7 @@ export class Server implements Postgres {
   private canaryPid = 0;
   private inForce = '';
   private impossible: string | null = null;
+  private warning: string | null = null;
   /** The last answer of a running leader. */
   private leader: View | null = null;
   /** What the stopped data says; null: to be read. */
@@ -88,17 +90,26 @@ export class Server implements Postgres {
       control: null,
       sql: null,
       streamImpossible: this.impossible,
+      warning: this.warning,
     };
     try {
       if (this.session?.usable !== true) this.session = await this.open('postgres', CONNECT_LIMIT_MS);
       const { systemId, ...sql } = await lookBySql(this.session);
       this.leader = sql.inRecovery ? null : { ...view, systemId, sql };
       return { ...view, systemId, sql };
-    } catch {
+    } catch (error) {
       if (this.process === null) return this.observe();
+      this.tellSilence(error);
       // A leader that hangs is still the leader; how long it hangs is the heartbeat's to tell (S27).
       return this.leader ?? view;
     }
+  }
+
+  /** An answer that is neither "not there" nor "not yet" is worth a line. */
+  private tellSilence(error: unknown): void {
+    const message = error instanceof Error ? error.message : String(error);
+    if (/ECONNREFUSED|ENOENT|starting up|not yet accepting|shutting down/.test(message)) return;
+    this.warning = `PostgreSQL does not answer as it should: ${message.slice(0, 300)}`;
   }
 
   private async lookStopped(): Promise<View> {
@@ -109,6 +120,7 @@ export class Server implements Postgres {
       control: null,
       sql: null,
       streamImpossible: this.impossible,
+      warning: this.warning,
     };
     if (!(await exists(join(this.data, 'PG_VERSION')))) return empty;
     const { systemId, control } = await lookAtControlFile(this.data);
@@ -213,13 +225,33 @@ export class Server implements Postgres {
     this.inForce = wanted;
   }
 
+  private serverArguments(): string[] {
+    const setting = (name: string, file: string) => ['-c', `${name}=${join(this.conf, file)}`];
+    return [
+      ...['-D', this.data, ...setting('config_file', 'postgresql.conf')],
+      ...[...setting('hba_file', 'pg_hba.conf'), ...setting('ident_file', 'pg_ident.conf')],
+    ];
+  }
+
+  /** A setting that PostgreSQL refuses must not keep a database down: it starts without the stack's own ones then. */
+  private async writeSoundConfiguration(config: ServerConfig): Promise<void> {
+    await this.writeConfiguration(config);
+    if (Object.keys(config.settings.postgresSettings).length === 0) return;
+    try {
+      await run('postgres', [...this.serverArguments(), '-C', 'port'], { limitMs: CHECK_LIMIT_MS });
+    } catch (error) {
+      this.warning = `postgresSettings are left out, PostgreSQL refuses them: ${(error as Error).message}`;
+      await this.writeConfiguration({ ...config, settings: { ...config.settings, postgresSettings: {} } });
+    }
+  }
+
   // Process
 
   async start(config: ServerConfig): Promise<void> {
     if (this.process !== null) return;
     await noServerLeft(2_000);
     await this.removeLocks();
-    await this.writeConfiguration(config);
+    await this.writeSoundConfiguration(config);
     // Whoever wrote there, the order decides (S5); and every node starts as a standby (S8).
     await writeFile(join(this.data, 'postgresql.auto.conf'), '');
     await rm(join(this.data, 'recovery.signal'), { force: true });
@@ -228,15 +260,7 @@ export class Server implements Postgres {
     this.inForce = JSON.stringify(config);
     this.impossible = null;
     this.told = false;
-    const setting = (name: string, file: string) => ['-c', `${name}=${join(this.conf, file)}`];
-    const child = spawn(
-      'postgres',
-      [
-        ...['-D', this.data, ...setting('config_file', 'postgresql.conf')],
-        ...[...setting('hba_file', 'pg_hba.conf'), ...setting('ident_file', 'pg_ident.conf')],
-      ],
-      { stdio: ['ignore', 'pipe', 'pipe'] },
-    );
+    const child = spawn('postgres', this.serverArguments(), { stdio: ['ignore', 'pipe', 'pipe'] });
     child.stdout.pipe(process.stdout, { end: false });
     const log = new ServerLog();
     child.stderr.setEncoding('utf8').on('data', (text: string) => this.hear(log, text));

@@ -132,6 +132,7 @@ export class FakePostgres implements Postgres {
           : null,
       sql: this.running ? sql : null,
       streamImpossible: this.streamImpossible,
+      warning: null,
     };
   }
   async initialise(): Promise<void> {

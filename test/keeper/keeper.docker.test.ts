@@ -85,6 +85,9 @@ describe('two nodes under a scripted monitor', () => {
     expect(led.promotingTerm).toBeNull();
     await sql(A, `INSERT INTO users (username, email) VALUES ('one', 'one@example.com')`);
     expect(await docker('exec', A, 'psql', '-U', 'postgres', '-Atc', 'SELECT 1')).toBe('1');
+    await expect(docker('exec', B, 'keeper-health')).rejects.toThrow();
+    await new Promise((resolve) => setTimeout(resolve, 700));
+    await docker('exec', A, 'keeper-health');
   });
 
   it('runs with the configuration that the templates promise', async () => {
@@ -208,13 +211,42 @@ describe('two nodes under a scripted monitor', () => {
     expect(monitor.view(B).notes.some((n) => n.startsWith('COPY_PROGRESS'))).toBe(false);
   });
 
+  it('shuts down in time although its standby hangs (S18)', async () => {
+    await docker('pause', B);
+    await sql(A, `INSERT INTO users (username, email) VALUES ('seven', 'seven@example.com')`);
+    const down = await timed('stop with a hung standby', monitor.done(A, 3, { kind: 'stop' }, 10_000));
+    expect(down.postgres.cleanShutdown).toBe(true);
+    await docker('unpause', B);
+    await monitor.done(A, 4, { kind: 'lead', sync: alone(A) });
+    await monitor.done(B, 4, { kind: 'follow', leader: A, method: 'stream' });
+  });
+
+  it('shows by the heartbeat’s age that a stopped postmaster takes no new sessions (S27)', async () => {
+    const pid = await docker('exec', A, 'head', '-1', '/var/lib/postgresql/data/postmaster.pid');
+    await docker('exec', A, 'sh', '-c', `kill -STOP ${pid}`);
+    await timed(
+      'stopped postmaster → heartbeat 1 s old',
+      monitor.until(A, (s) => (s.lead?.heartbeatAgeMs ?? 0) > 1_000, 'old heartbeat', 10_000),
+    );
+    await docker('exec', A, 'sh', '-c', `kill -CONT ${pid}`);
+    await monitor.until(A, (s) => s.lead !== null && s.lead.heartbeatAgeMs < 500, 'heartbeat again', 20_000);
+  });
+
+  it('starts without settings that PostgreSQL refuses, and says which', async () => {
+    monitor.settle({ ...SETTINGS, postgresSettings: { work_mem: 'much' } });
+    await monitor.done(B, 4, { kind: 'stop' });
+    await monitor.done(B, 4, { kind: 'follow', leader: A, method: 'stream' });
+    await monitor.wait(() => monitor.view(B).notes.some((n) => n.includes('work_mem')), 'says so', 5_000);
+    monitor.settle(SETTINGS);
+  });
+
   it('stops following when it promises, and reports a position', async () => {
-    const frozen = await timed('freeze', monitor.done(B, 4, { kind: 'freeze' }));
+    const frozen = await timed('freeze', monitor.done(B, 5, { kind: 'freeze' }));
     expect(frozen.postgres.streamingFrom).toBeNull();
     expect(frozen.postgres.lsn).toMatch(/\//);
     const back = await timed(
       'follow after freeze',
-      monitor.done(B, 4, { kind: 'follow', leader: A, method: 'stream' }),
+      monitor.done(B, 5, { kind: 'follow', leader: A, method: 'stream' }),
     );
     expect(back.postgres.streamingFrom).toBe(A);
   });
@@ -230,7 +262,7 @@ describe('two nodes under a scripted monitor', () => {
       5_000,
     );
     expect(failed.postgres.state).toBe('stopped');
-    const led = await timed('lead again', monitor.done(A, 5, { kind: 'lead', sync: alone(A) }));
-    expect(led.lead?.timeline).toBe(5);
+    const led = await timed('lead again', monitor.done(A, 6, { kind: 'lead', sync: alone(A) }));
+    expect(led.lead?.timeline).toBe(6);
   });
 });

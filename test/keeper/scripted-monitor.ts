@@ -24,7 +24,7 @@ export interface NodeView {
 export class ScriptedMonitor {
   readonly nodes = new Map<string, NodeView>();
   private readonly clusterKey: string;
-  private readonly settings: NodeSettings;
+  private settings: NodeSettings;
   private readonly server: Server;
   private readonly waiting = new Set<() => void>();
   private seq = 0;
@@ -58,6 +58,12 @@ export class ScriptedMonitor {
     const fresh = { connected: false, status: null, notes: [], brokenAtMs: 0, socket: null };
     this.nodes.set(node, fresh);
     return fresh;
+  }
+
+  /** Sends changed settings to everybody. */
+  settle(settings: NodeSettings): void {
+    this.settings = settings;
+    for (const view of this.nodes.values()) this.write(view.socket, { type: 'settings', settings });
   }
 
   /** Gives an order and returns its seq. */
