@@ -1,0 +1,1 @@
+"""The register/login API of postgres-failover."""

@@ -1,0 +1,203 @@
+"""Connections to PostgreSQL: always through HAProxy, at ``HAPROXY_URL``.
+
+``HAPROXY_URL`` (for example ``postgresql://blink_user:…@haproxy:5432/blink_db``) comes from the environment or from the
+file ``/etc/backend/secrets/haproxy_url``; ``HAPROXY_READ_URL`` names the read-only endpoint in the same way.
+
+The pool is psycopg's. Two things of it are too slow for a failover of a fraction of a second and are done here instead:
+its own wait after a failed connect or a failed check starts at one second. So :class:`Connection` dials again by itself
+after milliseconds, and :func:`lease` looks for a closed socket itself.
+"""
+
+import asyncio
+import logging
+import os
+import random
+import select
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, Self
+
+import psycopg
+from psycopg import AsyncConnection
+from psycopg.abc import ConnParam
+from psycopg.errors import Diagnostic
+from psycopg.rows import TupleRow
+from psycopg_pool import AsyncConnectionPool
+
+from app.config import Settings
+from app.metrics import Metrics
+
+log = logging.getLogger(__name__)
+
+CONNECT_SECONDS_MAX = 30
+"""HAProxy holds a new connection while no leader is open (``holdTimeout``, 30 s): being held is not a failure."""
+DIAL_DELAY_SECONDS = 0.02
+DIAL_DELAY_SECONDS_MAX = 0.5
+COMPLAIN_EVERY_SECONDS = 10
+
+# A role or database that lowers synchronous_commit would give up the promise behind our back (S7).
+KEEP_PROMISE = """
+SELECT set_config('synchronous_commit', 'on', false)
+WHERE current_setting('synchronous_commit') IN ('off', 'local')
+"""
+
+
+class Dialler:
+    """Makes the connections of one pool: patient, gradual, and told when to stop."""
+
+    def __init__(self, pool: str, parallel: int, metrics: Metrics) -> None:
+        self._pool = pool
+        self._metrics = metrics
+        self._slots = asyncio.Semaphore(parallel)
+        self._dials: set[asyncio.Task[Connection]] = set()
+        self._closed = False
+        self._complained_at = float("-inf")
+
+    def close(self) -> None:
+        """Give up every connection under way. No query has been sent on them."""
+        self._closed = True
+        for dial in self._dials:
+            dial.cancel()
+
+    async def connect(self, conninfo: str, options: dict[str, Any]) -> "Connection":
+        """Dial until a connection stands or :meth:`close` is called."""
+        delay = DIAL_DELAY_SECONDS
+        while not self._closed:
+            dial = asyncio.create_task(self._dial(conninfo, options))
+            self._dials.add(dial)
+            try:
+                connection = await dial
+            except psycopg.Error as error:
+                self._metrics.connects.labels(self._pool, "failed").inc()
+                self._complain(error)
+            except asyncio.CancelledError:
+                dial.cancel()
+                if not self._closed:
+                    raise
+                break
+            else:
+                self._metrics.connects.labels(self._pool, "made").inc()
+                return connection
+            finally:
+                self._dials.discard(dial)
+            await asyncio.sleep(delay * random.uniform(0.5, 1))  # noqa: S311 - spreads, hides nothing
+            delay = min(delay * 1.6, DIAL_DELAY_SECONDS_MAX)
+        raise psycopg.OperationalError("the pool is closing")
+
+    async def _dial(self, conninfo: str, options: dict[str, Any]) -> "Connection":
+        async with self._slots:
+            connection = await Connection.plain_connect(conninfo, **options)
+            try:
+                await connection.execute(KEEP_PROMISE)
+            except BaseException:
+                await connection.close()
+                raise
+            return connection
+
+    def _complain(self, error: psycopg.Error) -> None:
+        now = asyncio.get_running_loop().time()
+        if now - self._complained_at >= COMPLAIN_EVERY_SECONDS:
+            self._complained_at = now
+            # libpq's words hold host and user of our own URL, never the password.
+            log.warning("cannot connect to PostgreSQL: %s", str(error).strip(), extra={"fields": {"pool": self._pool}})
+
+
+class Connection(AsyncConnection[TupleRow]):
+    """A connection that knows whether its last commit was cut short and whether its peer has gone."""
+
+    committed_locally: bool = False
+    """Set by PostgreSQL's warning that the commit did not wait for its standby: not acknowledged (S7)."""
+
+    @classmethod
+    async def connect(  # type: ignore[override]
+        cls, conninfo: str = "", *, dialler: Dialler, **options: ConnParam
+    ) -> "Connection":
+        """Called by the pool."""
+        return await dialler.connect(conninfo, options)
+
+    @classmethod
+    async def plain_connect(cls, conninfo: str, **options: Any) -> Self:  # noqa: ANN401 - libpq's own parameters
+        """Dial once."""
+        connection = await super().connect(conninfo, **options)
+        connection.add_notice_handler(connection._on_notice)
+        return connection
+
+    def _on_notice(self, notice: Diagnostic) -> None:
+        # SyncRepWaitForLSN is the only place that warns during a commit; its name does not depend on lc_messages.
+        if notice.severity_nonlocalized == "WARNING" and notice.source_function in {"SyncRepWaitForLSN", None}:
+            self.committed_locally = True
+
+    def is_usable(self) -> bool:
+        """Whether an idle connection still stands, without asking the server.
+
+        Whatever can be read from an idle connection is its end (or a word before it), so it is not used again.
+        """
+        if self.closed or self.pgconn.socket < 0:
+            return False
+        poll = select.poll()
+        poll.register(self.pgconn.socket, select.POLLIN)
+        return not poll.poll(0)
+
+    def sever(self) -> None:
+        """Break the connection under a running statement; whoever waits on it gets an OperationalError.
+
+        Never a cancel: during COMMIT it would turn "not replicated yet" into "done" (S7), and cancelling the task makes
+        psycopg send one.
+        """
+        if not self.closed and self.pgconn.socket >= 0:
+            with socket.socket(fileno=os.dup(self.pgconn.socket)) as duplicate:
+                try:
+                    duplicate.shutdown(socket.SHUT_RDWR)
+                except OSError:
+                    log.debug("the connection was broken already")
+
+
+Pool = AsyncConnectionPool[Connection]
+
+
+def make_pool(name: str, url: str, size: int, dialler: Dialler, settings: Settings) -> Pool:
+    """A pool of fixed size: it neither grows nor shrinks, so that no growth stands between a failover and a request."""
+    return AsyncConnectionPool(
+        url,
+        connection_class=Connection,
+        kwargs={
+            "dialler": dialler,
+            "autocommit": True,  # a write is one statement, so it is one round trip and one transaction
+            "prepare_threshold": None,  # statements stay right behind a transaction pooler
+            "application_name": "backend",
+            "connect_timeout": CONNECT_SECONDS_MAX,
+            "keepalives_idle": 5,
+            "keepalives_interval": 2,
+            "keepalives_count": 3,
+            "tcp_user_timeout": 10_000,
+            "gssencmode": "disable",
+        },
+        min_size=size,
+        max_size=size,
+        max_waiting=settings.pool_queue,
+        max_lifetime=3600,
+        num_workers=settings.connect_parallel,
+        name=name,
+        open=False,
+    )
+
+
+@asynccontextmanager
+async def lease(pool: Pool, deadline: float, metrics: Metrics) -> AsyncIterator[Connection]:
+    """A usable connection, given back afterwards.
+
+    Raises ``PoolTimeout`` at the deadline (the event loop's clock), ``TooManyRequests`` when the queue is full.
+    """
+    while True:
+        connection = await pool.getconn(timeout=max(0, deadline - asyncio.get_running_loop().time()))
+        if connection.is_usable():
+            break
+        metrics.stale.labels(pool.name).inc()
+        await connection.close()
+        await pool.putconn(connection)
+    try:
+        connection.committed_locally = False
+        yield connection
+    finally:
+        await pool.putconn(connection)

@@ -1,0 +1,56 @@
+"""Which failures pass with a failover, and what they leave open."""
+
+import psycopg
+
+RETRIED_STATES = frozenset(
+    {
+        "57P01",  # admin_shutdown: the server stops, or the session was ended
+        "57P02",  # crash_shutdown
+        "57P03",  # cannot_connect_now: starting up or shutting down
+        "25006",  # read_only_sql_transaction: this is no leader (any more)
+        "55000",  # object_not_in_prerequisite_state: "recovery is in progress", likewise
+        "40001",  # serialization_failure
+        "40P01",  # deadlock_detected
+        "57014",  # query_canceled: before the commit, so nothing was done
+        "42P01",  # undefined_table, undefined_column: the schema is not there yet, or went with a lost node
+        "42703",
+    }
+)
+RETRIED_CLASSES = frozenset(
+    {
+        "08",  # connection exceptions
+        "53",  # insufficient resources: connections, memory, disk
+        "58",  # the server's own I/O failed: it will be replaced (S27)
+    }
+)
+SCHEMA_MISSING = frozenset({"42P01", "42703"})
+AMBIGUOUS_STATES = frozenset({"57P01", "57P02"})
+
+
+class CommittedLocallyError(Exception):
+    """PostgreSQL warned that the commit is local only: its outcome is unknown (S7)."""
+
+
+def reason_to_retry(error: BaseException) -> str | None:
+    """Why an attempt is to be repeated as a whole, as a metric's label; None when it is not."""
+    if isinstance(error, CommittedLocallyError):
+        return "committed_locally"
+    if not isinstance(error, psycopg.Error):
+        return None
+    state = error.sqlstate
+    if state is None:
+        broken = isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
+        return "connection_lost" if broken else None
+    return state if state in RETRIED_STATES or state[:2] in RETRIED_CLASSES else None
+
+
+def is_ambiguous(error: BaseException) -> bool:
+    """Whether the statement may have been committed although it failed."""
+    state = error.sqlstate if isinstance(error, psycopg.Error) else None
+    return state is None or state in AMBIGUOUS_STATES or state.startswith("08")
+
+
+def leaves_connection_useless(error: BaseException) -> bool:
+    """Whether the next attempt needs another connection although this one still stands."""
+    state = error.sqlstate if isinstance(error, psycopg.Error) else None
+    return state is not None and (state in {"25006", "55000"} or state.startswith(("08", "57P", "58")))

@@ -1,0 +1,158 @@
+"""The table ``users``."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from psycopg.errors import UniqueViolation
+from psycopg.rows import class_row
+
+from app.database.connection import Connection
+from app.database.gateway import Gateway, ReplicaUnavailableError
+from app.metrics import Metrics
+
+# On a retry the row may be there already, by an attempt whose answer was lost. DO UPDATE finds it by its id before any
+# other unique index is looked at, and writes WAL, so that this commit too waits for the standby (S7).
+INSERT_USER = """
+INSERT INTO users (username, email, password_hash, registration_id)
+VALUES (%(username)s, %(email)s, %(password_hash)s, %(registration_id)s)
+ON CONFLICT (registration_id) DO UPDATE SET registration_id = EXCLUDED.registration_id
+RETURNING id, username, email, created_at, password_hash, xmax = 0 AS inserted
+"""
+
+# pg_current_wal_lsn fails on a standby, so that an old password is never checked against an old row.
+SELECT_FOR_LOGIN = """
+SELECT id, password_hash, pg_current_wal_lsn()::text AS lsn
+FROM (SELECT) AS always LEFT JOIN users ON username = %(name)s OR email = %(name)s
+ORDER BY username = %(name)s DESC NULLS LAST LIMIT 1
+"""
+
+SELECT_USER = "SELECT id, username, email, created_at FROM users WHERE id = %s"
+
+# No position (not in recovery): the read endpoint fell back to the leader, which is always fresh.
+IS_FRESH = "SELECT coalesce(pg_last_wal_replay_lsn() >= %s::pg_lsn, true)"
+
+UPGRADE_HASH = "UPDATE users SET password_hash = %s WHERE id = %s AND password_hash = %s"
+
+
+@dataclass(frozen=True)
+class User:
+    """What may be shown to the user."""
+
+    id: int
+    username: str
+    email: str
+    created_at: datetime
+
+
+@dataclass(frozen=True)
+class Registered(User):
+    """A registration's row; ``inserted`` is false when an earlier attempt had made it."""
+
+    password_hash: str
+    inserted: bool
+
+
+@dataclass(frozen=True)
+class LoginRow:
+    """What a login needs: id and hash are None for an unknown name; ``lsn`` is the leader's position."""
+
+    id: int | None
+    password_hash: str | None
+    lsn: str
+
+
+class TakenError(Exception):
+    """Username or email belongs to another person; ``field`` tells which."""
+
+    def __init__(self, field: str) -> None:
+        super().__init__(field)
+        self.field = field
+
+
+class Users:
+    """Reads and writes of ``users``."""
+
+    def __init__(self, gateway: Gateway, metrics: Metrics) -> None:
+        self._gateway = gateway
+        self._metrics = metrics
+
+    async def register(self, registration_id: UUID, username: str, email: str, password_hash: str) -> Registered:
+        """Add a user, once for each ``registration_id`` however often it is tried. Raises :class:`TakenError`."""
+        values = {
+            "username": username,
+            "email": email,
+            "password_hash": password_hash,
+            "registration_id": registration_id,
+        }
+
+        async def insert(connection: Connection) -> Registered:
+            cursor = connection.cursor(row_factory=class_row(Registered))
+            try:
+                await cursor.execute(INSERT_USER, values)
+            except UniqueViolation:
+                # It may be our own row: an attempt that we lost sight of was committing at the same moment, and its
+                # username was met before its id. By now it is committed, so the id is found this time.
+                await cursor.execute(INSERT_USER, values)
+            row = await cursor.fetchone()
+            assert row is not None  # noqa: S101 - DO UPDATE returns a row always
+            return row
+
+        try:
+            row = await self._gateway.write("register", insert)
+        except UniqueViolation as error:
+            constraint = error.diag.constraint_name or ""
+            raise TakenError("email" if "email" in constraint else "username") from None
+        if not row.inserted:
+            self._metrics.confirmed.inc()
+        return row
+
+    async def for_login(self, name: str) -> LoginRow:
+        """Look a user up by username or email, on the leader: a login is never answered from old data."""
+
+        async def select(connection: Connection) -> LoginRow:
+            cursor = connection.cursor(row_factory=class_row(LoginRow))
+            row = await (await cursor.execute(SELECT_FOR_LOGIN, {"name": name})).fetchone()
+            assert row is not None  # noqa: S101 - a left join from one row
+            return row
+
+        return await self._gateway.read("login", select)
+
+    async def upgrade_hash(self, user_id: int, old_hash: str, new_hash: str) -> None:
+        """Replace a password hash that has outdated parameters, unless it changed meanwhile."""
+
+        async def update(connection: Connection) -> None:
+            await connection.execute(UPGRADE_HASH, [new_hash, user_id, old_hash])
+
+        await self._gateway.write("upgrade_hash", update)
+
+    async def by_id(self, user_id: int, lsn: str) -> User | None:
+        """A user as of the leader's position ``lsn`` or later (read your writes).
+
+        A replica answers where it has replayed that far; else, and whenever it has no such row, the leader does.
+        """
+        try:
+            user, result = await self._gateway.read_replica(lambda c: _select_if_fresh(c, user_id, lsn))
+        except ReplicaUnavailableError:
+            user, result = None, "unavailable"
+        self._metrics.replica_reads.labels(result).inc()
+        return user or await self._gateway.read("me", lambda c: _select(c, user_id))
+
+
+async def _select(connection: Connection, user_id: int) -> User | None:
+    cursor = connection.cursor(row_factory=class_row(User))
+    return await (await cursor.execute(SELECT_USER, [user_id])).fetchone()
+
+
+async def _select_if_fresh(connection: Connection, user_id: int, lsn: str) -> tuple[User | None, str]:
+    # Two statements, the position first: within one, the row's snapshot would be older than the position. One
+    # transaction, so that a pooler or a balancer cannot send them to two nodes; a pipeline, so it is one round trip.
+    async with connection.pipeline(), connection.transaction():
+        fresh = await connection.execute(IS_FRESH, [lsn])
+        cursor = connection.cursor(row_factory=class_row(User))
+        await cursor.execute(SELECT_USER, [user_id])
+        is_fresh = await fresh.fetchone()
+        user = await cursor.fetchone()
+    if is_fresh is None or not is_fresh[0]:
+        return None, "behind"
+    return user, "answered" if user else "not_found"

@@ -1,0 +1,67 @@
+"""Structured logs: one JSON object a line, without secrets and without personal data.
+
+An exception is written as its type, its SQLSTATE and the places it passed, never with its message: PostgreSQL repeats
+values in messages ("Key (email)=(…) already exists").
+"""
+
+import json
+import logging
+import sys
+import traceback
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from types import TracebackType
+
+request_id: ContextVar[str] = ContextVar("request_id", default="-")
+"""Id of the request under way, also in the tasks that it started."""
+
+ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None]
+
+
+def describe(error: BaseException) -> str:
+    """Type and SQLSTATE of an error, without its message."""
+    sqlstate = getattr(error, "sqlstate", None)
+    return f"{type(error).__name__} {sqlstate}" if sqlstate else type(error).__name__
+
+
+def stack_of(error: BaseException) -> list[str]:
+    """Places that an error passed, innermost last, the latest twelve."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames[-12:]]
+
+
+class JsonFormatter(logging.Formatter):
+    """Renders a record; ``extra={"fields": {…}}`` adds keys."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One line of JSON."""
+        entry: dict[str, object] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+            "request_id": request_id.get(),
+        }
+        fields = getattr(record, "fields", None)
+        if isinstance(fields, dict):
+            entry.update(fields)
+        error = record.exc_info[1] if record.exc_info else None
+        if error is not None:
+            entry["error"] = describe(error)
+            entry["stack"] = stack_of(error)
+        return json.dumps(entry, ensure_ascii=True, default=str)
+
+
+def configure_logging(level: str) -> None:
+    """Send every logger, uvicorn's too, through the formatter to stdout."""
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(JsonFormatter())
+    logging.basicConfig(level=level, handlers=[handler], force=True)
+    for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
+        logger = logging.getLogger(name)
+        logger.handlers.clear()
+        logger.propagate = True
+    # The middleware writes the access log: by route, so that no path or query with personal data is kept.
+    logging.getLogger("uvicorn.access").disabled = True
+    # Every stale connection after a failover would be a line; the metrics count them.
+    logging.getLogger("psycopg.pool").setLevel(logging.ERROR)

@@ -1,0 +1,67 @@
+"""Can the database be written, and through which node: answered by a commit that writes WAL."""
+
+import asyncio
+import time
+from dataclasses import dataclass
+
+from psycopg import Error
+
+from app.database.connection import Connection
+from app.database.failures import CommittedLocallyError
+from app.database.gateway import Gateway
+
+PROBE_SECONDS = 1.0
+FRESH_SECONDS = 0.5
+"""However often it is asked, no more than one commit is made in this time."""
+
+# A transactional message is WAL without a table. Its commit waits for the standby as a registration's does.
+PROBE = """
+SELECT coalesce(nullif(current_setting('cluster_name'), ''), host(inet_server_addr()), 'local')
+FROM pg_logical_emit_message(true, 'backend', 'ready')
+"""
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A commit was made on ``node`` and took ``commit_ms``; ``node`` is None when it was not."""
+
+    node: str | None
+    commit_ms: float
+    at: float
+
+
+class Readiness:
+    """One probe at a time; those who ask meanwhile share its answer."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+        self._lock = asyncio.Lock()
+        self._last = Probe(None, 0, at=-FRESH_SECONDS)
+
+    async def probe(self) -> Probe:
+        """The newest answer, at most ``FRESH_SECONDS`` old."""
+        async with self._lock:
+            if time.monotonic() - self._last.at >= FRESH_SECONDS:
+                # A task of its own: a client that leaves must not cancel a commit (S7).
+                task = self._gateway.background(self._ask())
+                await asyncio.wait({task})
+                self._last = task.result()
+            return self._last
+
+    async def _ask(self) -> Probe:
+        begun = time.monotonic()
+        node: str | None
+        try:
+            node = await self._gateway.once(_commit, PROBE_SECONDS)
+        except (Error, CommittedLocallyError):
+            node = None
+        if not self._gateway.schema_ready.is_set():
+            node = None
+        now = time.monotonic()
+        return Probe(node, round((now - begun) * 1000, 1), at=now)
+
+
+async def _commit(connection: Connection) -> str:
+    row = await (await connection.execute(PROBE)).fetchone()
+    assert row is not None  # noqa: S101 - one row always
+    return str(row[0])
