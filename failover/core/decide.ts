@@ -1,7 +1,7 @@
 /** One cycle of the monitor as a pure function: what is to be remembered and done, and the sentence that says why. */
 import { leaderHealth } from './detect';
 import { violations } from './invariants';
-import { deriveOrders } from './orders';
+import { adoptionTarget, deriveOrders } from './orders';
 import { routeActions } from './route';
 import { type Facts, RULES } from './rules';
 import type { Action, ClusterState, Decision, Observation, Policy } from './types';
@@ -37,10 +37,11 @@ export function decide(state: ClusterState, observation: Observation, nowMs: num
  */
 function orderActions(state: ClusterState, observation: Observation, leaderIsDown: boolean): Action[] {
   const actions: Action[] = [];
-  if (state.adopting) return actions;
   for (const { name } of observation.declared) {
     const order = state.orders[name];
     if (order === undefined || statusOf(observation, name) === null) continue;
+    // An old store's orders must reach nobody (S10).
+    if (state.adopting && adoptionTarget(observation, name) === null) continue;
     if (leaderIsDown && name === state.leader) continue;
     actions.push({ kind: 'order', node: name, order });
   }

@@ -32,7 +32,7 @@ export function deriveOrders(state: ClusterState, observation: Observation): Clu
 
 /** Null: leave the node's order as it is. */
 function targetOf(state: ClusterState, observation: Observation, node: string): Target | null {
-  if (state.adopting) return null;
+  if (state.adopting) return adoptionTarget(observation, node);
   const procedure = state.procedure;
   if (procedure === null && state.leader === null) return { kind: 'wait', reason: 'no leader yet' };
   const status = statusOf(observation, node);
@@ -50,6 +50,16 @@ function targetOf(state: ClusterState, observation: Observation, node: string): 
       if (node === state.leader) return leadTarget(state);
       return status === null ? null : followTarget(state, node, status);
   }
+}
+
+/**
+ * While the newest state is searched for only a node that has never held anything gets an order: to wait. It carries
+ * that out at once and counts as healthy, so that a deployment goes on to the nodes that have not been heard yet.
+ */
+export function adoptionTarget(observation: Observation, node: string): Target | null {
+  const status = statusOf(observation, node);
+  const isBlank = status !== null && status.dataId === null && (status.accepted?.kind ?? 'wait') === 'wait';
+  return isBlank ? { kind: 'wait', reason: 'every declared node is asked first' } : null;
 }
 
 function leadTarget(state: ClusterState): Target | null {
