@@ -32,6 +32,8 @@ import { buildStatus } from './status';
 
 /** How often PostgreSQL is looked at when nothing happens, ms. */
 const LOOK_MS = 100;
+/** What was seen within this time is good enough to begin a new order with, ms. */
+const FRESH_MS = 200;
 const RETRY_MS = 200;
 const STUMBLES_MAX = 3;
 /** After SIGTERM the leader waits this long for the monitor's hand-over (S18), ms. */
@@ -81,6 +83,7 @@ export class Keeper {
   private frames: Promise<void> = Promise.resolve();
   private memory: Memory | null = null;
   private keeping = false;
+  private lookedAtMs = Number.NEGATIVE_INFINITY;
   private statusCount = 0;
   private reported = '';
 
@@ -214,13 +217,16 @@ export class Keeper {
   }
 
   private async loop(): Promise<void> {
+    let acted: AcceptedOrder | null = null;
     while (!this.ended) {
       this.nudge = new AbortController();
       this.job = new AbortController();
       const order = this.ordered;
       let restMs = LOOK_MS;
       try {
-        await this.observe();
+        // A new order is begun with what was seen a moment ago: a promotion waits for nothing that it can do without.
+        if (order === acted || this.clock.nowMs() - this.lookedAtMs > FRESH_MS) await this.observe();
+        acted = order;
         if (order !== null && this.settings !== null) {
           const outcome = await this.pursuit.pursue(order, this.settings, this.job.signal);
           if (order === this.ordered) {
@@ -256,6 +262,7 @@ export class Keeper {
   async observe(): Promise<View> {
     const before = this.view.warning;
     this.view = await this.postgres.observe();
+    this.lookedAtMs = this.clock.nowMs();
     if (this.view.warning !== null && this.view.warning !== before) {
       this.note('warn', 'POSTGRES_WARNING', this.view.warning);
     }

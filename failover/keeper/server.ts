@@ -51,6 +51,8 @@ export class Server implements Postgres {
   private canary: Session | null = null;
   private canaryPid = 0;
   private inForce = '';
+  /** Texts of the configuration's files as this keeper wrote them. */
+  private readonly written = new Map<string, string>();
   private impossible: string | null = null;
   private warning: string | null = null;
   /** The last answer of a running leader. */
@@ -165,7 +167,7 @@ export class Server implements Postgres {
     await noServerLeft(5_000);
     await this.removeLocks();
     await rm(join(this.data, 'standby.signal'), { force: true });
-    await writeWhole(this.conf, 'failover.conf', '# No source and no standbys while this data is rewound.\n');
+    await this.put('failover.conf', '# No source and no standbys while this data is rewound.\n');
     await rewind(source, this.context(), signal);
     this.stoppedView = null;
     this.impossible = null;
@@ -203,18 +205,23 @@ export class Server implements Postgres {
   private async writePassfile(): Promise<void> {
     await mkdir(this.conf, { recursive: true, mode: 0o700 });
     const password = derivedPassword(this.options.clusterKey, 'replication');
-    await writeWhole(this.conf, 'pgpass', `*:*:*:${REPLICATION_ROLE}:${password}\n`, 0o600, false);
+    await this.put('pgpass', `*:*:*:${REPLICATION_ROLE}:${password}\n`);
   }
 
-  /** Writes all files of the configuration; they are written anew before every start, so nothing is synced. */
+  /** Writes a file of the configuration if its text is another one. Nothing is synced: all are written before a start. */
+  private async put(name: string, text: string): Promise<void> {
+    if (this.written.get(name) === text) return;
+    this.written.delete(name);
+    await writeWhole(this.conf, name, text, 0o600, false);
+    this.written.set(name, text);
+  }
+
   private async writeConfiguration(config: ServerConfig): Promise<void> {
     const { node, memoryLimitBytes } = this.options;
-    const put = (name: string, text: string) => writeWhole(this.conf, name, text, 0o600, false);
-    await this.writePassfile();
-    await put('postgresql.conf', renderPostgresqlConf(node, config.settings, memoryLimitBytes));
-    await put('pg_hba.conf', renderPgHba(config.settings));
-    await put('pg_ident.conf', '');
-    await put('failover.conf', renderFailoverConf(node, config, PORTS.postgres, this.passfile));
+    await this.put('postgresql.conf', renderPostgresqlConf(node, config.settings, memoryLimitBytes));
+    await this.put('pg_hba.conf', renderPgHba(config.settings));
+    await this.put('pg_ident.conf', '');
+    await this.put('failover.conf', renderFailoverConf(node, config, PORTS.postgres, this.passfile));
   }
 
   async configure(config: ServerConfig): Promise<void> {
@@ -251,6 +258,8 @@ export class Server implements Postgres {
     if (this.process !== null) return;
     await noServerLeft(2_000);
     await this.removeLocks();
+    this.written.clear();
+    await this.writePassfile();
     await this.writeSoundConfiguration(config);
     // Whoever wrote there, the order decides (S5); and every node starts as a standby (S8).
     await writeFile(join(this.data, 'postgresql.auto.conf'), '');
