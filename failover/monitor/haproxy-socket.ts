@@ -18,7 +18,8 @@ export function ask(path: string, line: string, limitMs: number = ANSWER_LIMIT_M
       else reject(error);
     };
     const limit = setTimeout(() => end(new Error(`HAProxy gave no answer within ${limitMs} ms`)), limitMs);
-    socket.once('connect', () => socket.write(`${line}\n`));
+    // Half-closed, because the master's socket ends a conversation only when its peer has nothing more to say.
+    socket.once('connect', () => socket.end(`${line}\n`));
     socket.on('data', (chunk: Buffer) => {
       chunks.push(chunk);
       bytes += chunk.length;
