@@ -1,6 +1,6 @@
 /** Asks a running PostgreSQL, and the control file of a stopped one, for what the keeper has to know. */
 import type { SqlView, View } from './ports';
-import { run } from './processes';
+import { commandLine, run } from './processes';
 import type { Session } from './session';
 
 interface Row {
@@ -11,7 +11,7 @@ interface Row {
   replay: string | null;
   flush: string | null;
   receiver: { status: string; host: string | null } | null;
-  startup: string | null;
+  startup: { pid: number; waits: string | null } | null;
   has_heartbeat: boolean;
   standbys: { name: string; state: string; syncState: string; flushLsn: string | null; replayLsn: string | null }[];
 }
@@ -24,7 +24,7 @@ const WAL_TIMELINE = `('x' || left(pg_walfile_name(pg_current_wal_flush_lsn()), 
 /** The timeline that this server leads on; null while it is in recovery. */
 export const LED_TIMELINE = `SELECT CASE WHEN NOT pg_is_in_recovery() THEN ${WAL_TIMELINE} END AS timeline`;
 
-// A standby's timeline: the newest that it receives or has to reach. A leader's: from its own position, because the
+// A standby's timeline: the newest that it receives, reads or has to reach (the control file alone lags behind). A leader's: from its own position, because the
 // control file lags behind a promotion (S12).
 const LOOK = `
 SELECT r.recovery, (SELECT system_identifier::text FROM pg_control_system()) AS system_id,
@@ -37,12 +37,25 @@ SELECT r.recovery, (SELECT system_identifier::text FROM pg_control_system()) AS 
   CASE WHEN r.recovery THEN pg_last_wal_replay_lsn()::text END AS replay,
   CASE WHEN NOT r.recovery THEN pg_current_wal_flush_lsn()::text END AS flush,
   (SELECT json_build_object('status', status, 'host', sender_host) FROM pg_stat_wal_receiver WHERE pid IS NOT NULL) AS receiver,
-  (SELECT wait_event FROM pg_stat_activity WHERE backend_type = 'startup' LIMIT 1) AS startup,
+  (SELECT json_build_object('pid', pid, 'waits', wait_event) FROM pg_stat_activity WHERE backend_type = 'startup' LIMIT 1)
+    AS startup,
   to_regclass('failover.heartbeat') IS NOT NULL AS has_heartbeat,
   (SELECT coalesce(json_agg(json_build_object('name', application_name, 'state', state, 'syncState', sync_state,
       'flushLsn', flush_lsn::text, 'replayLsn', replay_lsn::text) ORDER BY application_name), '[]')
     FROM (SELECT * FROM pg_stat_replication WHERE state IS NOT NULL AND application_name <> '' LIMIT 32) s) AS standbys
 FROM (SELECT pg_is_in_recovery() AS recovery) r`;
+
+/** Timeline of the WAL file that the startup process reads or waits for, by its title; null when it shows none. */
+async function readTimeline(pid: number | undefined): Promise<number | null> {
+  const title = pid === undefined ? null : await commandLine(pid);
+  const file = /startup (?:recovering|waiting for) ([0-9A-F]{8})[0-9A-F]{16}/.exec(title ?? '');
+  return file?.[1] === undefined ? null : Number.parseInt(file[1], 16);
+}
+
+/** The later of two timelines; null counts as nothing known. */
+export function laterTimeline(a: number | null, b: number | null): number | null {
+  return a === null || b === null ? (a ?? b) : Math.max(a, b);
+}
 
 /** One look at a running server. Throws when it does not answer. */
 export async function lookBySql(session: Session): Promise<SqlView & { systemId: string }> {
@@ -54,12 +67,12 @@ export async function lookBySql(session: Session): Promise<SqlView & { systemId:
   return {
     systemId: row.system_id,
     inRecovery: row.recovery,
-    timeline: row.timeline,
+    timeline: row.recovery ? laterTimeline(row.timeline, await readTimeline(row.startup?.pid)) : row.timeline,
     receiveLsn: row.receive,
     replayLsn: row.replay,
     flushLsn: row.flush,
     walReceiver: row.receiver,
-    startupWaits: WAITS_FOR_WAL.has(row.startup ?? ''),
+    startupWaits: WAITS_FOR_WAL.has(row.startup?.waits ?? ''),
     heartbeatSeen: beat === undefined ? null : Number(beat.n),
     standbys: row.standbys,
   };

@@ -9,7 +9,7 @@ import { renderFailoverConf, renderPgHba, renderPostgresqlConf, slotName } from 
 import { syncFolder, writeWhole } from './durable';
 import { furnish } from './furnish';
 import { Heartbeat } from './heartbeat';
-import { LED_TIMELINE, lookAtControlFile, lookBySql } from './look';
+import { LED_TIMELINE, laterTimeline, lookAtControlFile, lookBySql } from './look';
 import { KeeperError, type Postgres, type ServerConfig, type Source, type View } from './ports';
 import { commandLine, noServerLeft, run, serverProcesses, signalProcess } from './processes';
 import { baseBackup, type RejoinContext, reach, rewind } from './rejoin';
@@ -53,6 +53,8 @@ export class Server implements Postgres {
   private inForce = '';
   /** Texts of the configuration's files as this keeper wrote them. */
   private readonly written = new Map<string, string>();
+  /** Newest timeline that this server was seen on since its start. */
+  private received: number | null = null;
   private impossible: string | null = null;
   private warning: string | null = null;
   /** The last answer of a running leader. */
@@ -97,6 +99,8 @@ export class Server implements Postgres {
     try {
       if (this.session?.usable !== true) this.session = await this.open('postgres', CONNECT_LIMIT_MS);
       const { systemId, ...sql } = await lookBySql(this.session);
+      // The walreceiver's timeline is gone with its process, just when a candidate is chosen by it.
+      if (sql.inRecovery) sql.timeline = this.received = laterTimeline(this.received, sql.timeline);
       this.leader = sql.inRecovery ? null : { ...view, systemId, sql };
       return { ...view, systemId, sql };
     } catch (error) {
@@ -268,6 +272,7 @@ export class Server implements Postgres {
     await syncFolder(this.data);
     this.inForce = JSON.stringify(config);
     this.impossible = null;
+    this.received = null;
     this.told = false;
     const child = spawn('postgres', this.serverArguments(), { stdio: ['ignore', 'pipe', 'pipe'] });
     child.stdout.pipe(process.stdout, { end: false });

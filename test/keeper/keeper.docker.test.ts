@@ -173,6 +173,7 @@ describe('two nodes under a scripted monitor', () => {
     expect(joined.rewinding).toBe(false);
     expect(joined.dataId).toBe(before);
     expect(monitor.view(A).notes.some((n) => n.startsWith('COPY_'))).toBe(false);
+    expect(joined.postgres.timeline).toBe(3);
     await timed('sync in force from alone', monitor.done(B, 2, { kind: 'lead', sync: both(B, A) }));
     await sql(B, `INSERT INTO users (username, email) VALUES ('four', 'four@example.com')`);
     expect(await sql(A, 'SELECT count(*)::int AS n FROM users')).toEqual([{ n: 4 }]);
@@ -180,6 +181,7 @@ describe('two nodes under a scripted monitor', () => {
 
   it('releases waiting writers when its standby is gone', async () => {
     await docker('pause', A);
+    expect(monitor.view(A).status?.postgres.timeline).toBe(3);
     const waits = sql(B, `INSERT INTO users (username, email) VALUES ('five', 'five@example.com')`);
     await new Promise((resolve) => setTimeout(resolve, 300));
     await timed('shrink to alone', monitor.done(B, 2, { kind: 'lead', sync: alone(B) }));
