@@ -1,12 +1,13 @@
 /** The real PostgreSQL of this container behind the port `Postgres`. */
 import { type ChildProcess, spawn } from 'node:child_process';
-import { access, mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { access, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { PORTS } from '../config';
-import { derivedPassword, type NodeSettings, REPLICATION_ROLE } from '../protocol';
-import { renderFailoverConf, renderPgHba, renderPostgresqlConf, slotName } from './config-files';
-import { syncFolder, writeWhole } from './durable';
+import type { NodeSettings } from '../protocol';
+import { Canary } from './canary';
+import { Configuration } from './configuration';
+import { syncFolder } from './durable';
 import { furnish } from './furnish';
 import { Heartbeat } from './heartbeat';
 import { LED_TIMELINE, laterTimeline, lookAtControlFile, lookBySql } from './look';
@@ -14,18 +15,16 @@ import { KeeperError, type Postgres, type ServerConfig, type Source, type View }
 import { commandLine, noServerLeft, run, serverProcesses, signalProcess } from './processes';
 import { baseBackup, type RejoinContext, reach, rewind } from './rejoin';
 import { ServerLog, saysImpossible } from './server-log';
-import { literal, Session } from './session';
+import { Session } from './session';
+import { ensureSlots } from './slots';
 
 const SQL_LIMIT_MS = 2_000;
 const CONNECT_LIMIT_MS = 500;
 const PROMOTE_LIMIT_MS = 60_000;
-const CHECK_LIMIT_MS = 5_000;
 const STOP_LIMIT_MS = 45_000;
 /** A walsender whose position stands still for this long holds up a shutdown (S18), ms. */
 const WALSENDER_PATIENCE_MS = 1_000;
 const WALSENDER_LOOK_MS = 300;
-const CANARY_LIMIT_MS = 2_000;
-const LOCAL_WRITE = `SELECT pg_logical_emit_message(true, 'failover', '')`;
 const SOCKETS = '/var/run/postgresql';
 export interface ServerOptions {
   node: string;
@@ -41,18 +40,14 @@ export class Server implements Postgres {
   private readonly data: string;
   private readonly fresh: string;
   private readonly old: string;
-  private readonly conf: string;
-  private readonly passfile: string;
+  private readonly files: Configuration;
   private readonly beats: Heartbeat;
   private process: ChildProcess | null = null;
   private ended: Promise<void> = Promise.resolve();
   private told = false;
   private session: Session | null = null;
-  private canary: Session | null = null;
-  private canaryPid = 0;
+  private readonly canary: Canary;
   private inForce = '';
-  /** Texts of the configuration's files as this keeper wrote them. */
-  private readonly written = new Map<string, string>();
   /** Newest timeline that this server was seen on since its start. */
   private received: number | null = null;
   private impossible: string | null = null;
@@ -67,8 +62,11 @@ export class Server implements Postgres {
     this.data = join(options.volume, 'data');
     this.fresh = join(options.volume, 'data.new');
     this.old = join(options.volume, 'data.old');
-    this.conf = join(options.volume, 'conf');
-    this.passfile = join(this.conf, 'pgpass');
+    this.files = new Configuration({ ...options, data: this.data, folder: join(options.volume, 'conf') });
+    this.canary = new Canary(
+      (setup) => this.open('postgres', SQL_LIMIT_MS, setup),
+      () => this.sql(),
+    );
     this.beats = new Heartbeat((limitMs, setup) => this.open('postgres', limitMs, setup));
   }
 
@@ -152,8 +150,8 @@ export class Server implements Postgres {
 
   private context(): RejoinContext {
     const { node, clusterKey, volume } = this.options;
-    const { data, fresh, passfile } = this;
-    const configFile = join(this.conf, 'postgresql.conf');
+    const { data, fresh, files } = this;
+    const { passfile, mainFile: configFile } = files;
     return { node, clusterKey, volume, data, fresh, passfile, configFile, port: PORTS.postgres };
   }
 
@@ -162,16 +160,15 @@ export class Server implements Postgres {
   }
 
   async copyFrom(source: Source, progress: (text: string) => void, signal: AbortSignal): Promise<void> {
-    await this.writePassfile();
+    await this.files.writePassfile();
     await baseBackup(source, this.context(), progress, signal);
   }
 
   async rewindFrom(source: Source, signal: AbortSignal): Promise<void> {
-    await this.writePassfile();
     await noServerLeft(5_000);
     await this.removeLocks();
     await rm(join(this.data, 'standby.signal'), { force: true });
-    await this.put('failover.conf', '# No source and no standbys while this data is rewound.\n');
+    await this.files.writeForRewind();
     await rewind(source, this.context(), signal);
     this.stoppedView = null;
     this.impossible = null;
@@ -206,54 +203,12 @@ export class Server implements Postgres {
 
   // Configuration
 
-  private async writePassfile(): Promise<void> {
-    await mkdir(this.conf, { recursive: true, mode: 0o700 });
-    const password = derivedPassword(this.options.clusterKey, 'replication');
-    await this.put('pgpass', `*:*:*:${REPLICATION_ROLE}:${password}\n`);
-  }
-
-  /** Writes a file of the configuration if its text is another one. Nothing is synced: all are written before a start. */
-  private async put(name: string, text: string): Promise<void> {
-    if (this.written.get(name) === text) return;
-    this.written.delete(name);
-    await writeWhole(this.conf, name, text, 0o600, false);
-    this.written.set(name, text);
-  }
-
-  private async writeConfiguration(config: ServerConfig): Promise<void> {
-    const { node, memoryLimitBytes } = this.options;
-    await this.put('postgresql.conf', renderPostgresqlConf(node, config.settings, memoryLimitBytes));
-    await this.put('pg_hba.conf', renderPgHba(config.settings));
-    await this.put('pg_ident.conf', '');
-    await this.put('failover.conf', renderFailoverConf(node, config, PORTS.postgres, this.passfile));
-  }
-
   async configure(config: ServerConfig): Promise<void> {
     const wanted = JSON.stringify(config);
     if (wanted === this.inForce) return;
-    await this.writeConfiguration(config);
+    await this.files.write(config);
     this.process?.kill('SIGHUP');
     this.inForce = wanted;
-  }
-
-  private serverArguments(): string[] {
-    const setting = (name: string, file: string) => ['-c', `${name}=${join(this.conf, file)}`];
-    return [
-      ...['-D', this.data, ...setting('config_file', 'postgresql.conf')],
-      ...[...setting('hba_file', 'pg_hba.conf'), ...setting('ident_file', 'pg_ident.conf')],
-    ];
-  }
-
-  /** A setting that PostgreSQL refuses must not keep a database down: it starts without the stack's own ones then. */
-  private async writeSoundConfiguration(config: ServerConfig): Promise<void> {
-    await this.writeConfiguration(config);
-    if (Object.keys(config.settings.postgresSettings).length === 0) return;
-    try {
-      await run('postgres', [...this.serverArguments(), '-C', 'port'], { limitMs: CHECK_LIMIT_MS });
-    } catch (error) {
-      this.warning = `postgresSettings are left out, PostgreSQL refuses them: ${(error as Error).message}`;
-      await this.writeConfiguration({ ...config, settings: { ...config.settings, postgresSettings: {} } });
-    }
   }
 
   // Process
@@ -262,9 +217,7 @@ export class Server implements Postgres {
     if (this.process !== null) return;
     await noServerLeft(2_000);
     await this.removeLocks();
-    this.written.clear();
-    await this.writePassfile();
-    await this.writeSoundConfiguration(config);
+    this.warning = await this.files.writeForStart(config);
     // Whoever wrote there, the order decides (S5); and every node starts as a standby (S8).
     await writeFile(join(this.data, 'postgresql.auto.conf'), '');
     await rm(join(this.data, 'recovery.signal'), { force: true });
@@ -274,7 +227,7 @@ export class Server implements Postgres {
     this.impossible = null;
     this.received = null;
     this.told = false;
-    const child = spawn('postgres', this.serverArguments(), { stdio: ['ignore', 'pipe', 'pipe'] });
+    const child = spawn('postgres', this.files.serverArguments(), { stdio: ['ignore', 'pipe', 'pipe'] });
     child.stdout.pipe(process.stdout, { end: false });
     const log = new ServerLog();
     child.stderr.setEncoding('utf8').on('data', (text: string) => this.hear(log, text));
@@ -298,7 +251,7 @@ export class Server implements Postgres {
     this.leader = null;
     this.stoppedView = null;
     this.session?.destroy();
-    this.canary?.destroy();
+    this.canary.drop();
     this.beats.stop();
     resolve();
     if (!this.told) this.onCrash();
@@ -362,74 +315,26 @@ export class Server implements Postgres {
 
   // Synchronous commit
 
-  async startCanary(): Promise<void> {
-    await this.endCanary();
-    const session = await this.open('postgres', SQL_LIMIT_MS, 'SET synchronous_commit = on');
-    this.canary = session;
-    const [row] = await session.query<{ pid: number }>('SELECT pg_backend_pid() AS pid');
-    this.canaryPid = row?.pid ?? 0;
-    const deadline = performance.now() + CANARY_LIMIT_MS;
-    // Before the setting is taken a canary is acknowledged at once; then the next one tells.
-    while (performance.now() < deadline) {
-      let acknowledged = false;
-      const commit = session.query(LOCAL_WRITE, [], 3_600_000).then(
-        () => {
-          acknowledged = true;
-        },
-        () => {
-          acknowledged = true;
-        },
-      );
-      while (!acknowledged && performance.now() < deadline) {
-        if (await this.canaryWaits()) return;
-        await Promise.race([commit, delay(2)]);
-      }
-      await delay(1);
-    }
-    throw new KeeperError('SYNC_UNPROVEN', 'commits do not wait under the barrier');
+  startCanary(): Promise<void> {
+    return this.canary.start();
   }
 
-  async canaryWaits(): Promise<boolean> {
-    const session = await this.sql();
-    const rows = await session.query(`SELECT FROM pg_stat_activity WHERE pid = $1 AND wait_event = 'SyncRep'`, [
-      this.canaryPid,
-    ]);
-    return rows.length > 0;
+  canaryWaits(): Promise<boolean> {
+    return this.canary.waits();
   }
 
-  /** The canary is the keeper's own commit, so ending it in its wait breaks no promise (S7). */
-  private async endCanary(): Promise<void> {
-    if (this.canary === null) return;
-    this.canary.destroy();
-    this.canary = null;
-    await (await this.sql()).query('SELECT pg_terminate_backend($1)', [this.canaryPid]);
+  kick(): Promise<void> {
+    return this.canary.kick();
   }
 
-  async kick(): Promise<void> {
-    await (await this.sql()).query(`BEGIN; SET LOCAL synchronous_commit = local; ${LOCAL_WRITE}; COMMIT`);
-  }
-
-  async syncWaiters(): Promise<number> {
-    const rows = await (await this.sql()).query(`SELECT FROM pg_stat_activity WHERE wait_event = 'SyncRep'`);
-    return rows.length;
+  syncWaiters(): Promise<number> {
+    return this.canary.waiters();
   }
 
   // What a node keeps
 
   async ensureSlots(peers: string[], renew: boolean): Promise<void> {
-    const session = await this.sql();
-    const wanted = peers.map(slotName);
-    const rows = await session.query<{ slot_name: string; active: boolean }>(
-      `SELECT slot_name, active FROM pg_replication_slots WHERE slot_type = 'physical' AND NOT temporary`,
-    );
-    for (const { slot_name: name, active } of rows) {
-      if (active || (!renew && wanted.includes(name))) continue;
-      await session.query(`SELECT pg_drop_replication_slot(${literal(name)})`);
-    }
-    const there = new Set(rows.filter((r) => r.active || !renew).map((r) => r.slot_name));
-    for (const name of wanted) {
-      if (!there.has(name)) await session.query(`SELECT pg_create_physical_replication_slot(${literal(name)})`);
-    }
+    await ensureSlots(await this.sql(), peers, renew);
   }
 
   async furnish(settings: NodeSettings): Promise<void> {

@@ -257,6 +257,7 @@ describe('two nodes under a scripted monitor', () => {
     await docker('exec', A, 'sh', '-c', 'kill -9 $(head -1 /var/lib/postgresql/data/postmaster.pid)');
     const crashed = await monitor.until(A, (s) => s.postgres.state === 'stopped', 'crash is seen', 5_000);
     expect(crashed.postgres.crashes).toBe(1);
+    expect(monitor.view(B).status?.postgres.timeline).toBe(5);
     const failed = await monitor.until(
       A,
       (s) => s.failure?.code === 'POSTGRES_CRASHED' || s.failure !== null,

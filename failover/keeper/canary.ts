@@ -1,0 +1,82 @@
+/** Commits that show how synchronous commit behaves, over the local socket (S4, S17). */
+import { setTimeout as delay } from 'node:timers/promises';
+import { KeeperError } from './ports';
+import type { Session } from './session';
+
+const LIMIT_MS = 2_000;
+/** The canary waits until it is released or ended, ms. */
+const WAIT_LIMIT_MS = 3_600_000;
+/** Writes one record and needs no table. */
+const WRITE = `SELECT pg_logical_emit_message(true, 'failover', '')`;
+
+export class Canary {
+  private readonly open: (setup: string) => Promise<Session>;
+  private readonly main: () => Promise<Session>;
+  private session: Session | null = null;
+  private pid = 0;
+
+  /** `open` gives a session of its own, `main` the keeper's common one. */
+  constructor(open: (setup: string) => Promise<Session>, main: () => Promise<Session>) {
+    this.open = open;
+    this.main = main;
+  }
+
+  /** Begins a commit and resolves when it is seen waiting; throws SYNC_UNPROVEN when commits do not wait. */
+  async start(): Promise<void> {
+    await this.end();
+    const session = await this.open('SET synchronous_commit = on');
+    this.session = session;
+    const [row] = await session.query<{ pid: number }>('SELECT pg_backend_pid() AS pid');
+    this.pid = row?.pid ?? 0;
+    const deadline = performance.now() + LIMIT_MS;
+    // Before the setting is taken a canary is acknowledged at once; then the next one tells.
+    while (performance.now() < deadline) {
+      let over = false;
+      const end = () => {
+        over = true;
+      };
+      const commit = session.query(WRITE, [], WAIT_LIMIT_MS).then(end, end);
+      while (!over && performance.now() < deadline) {
+        if (await this.waits()) return;
+        await Promise.race([commit, delay(2)]);
+      }
+      await delay(1);
+    }
+    throw new KeeperError('SYNC_UNPROVEN', 'commits do not wait under the barrier');
+  }
+
+  /** Whether the commit still waits. */
+  async waits(): Promise<boolean> {
+    const rows = await (await this.main()).query(
+      `SELECT FROM pg_stat_activity WHERE pid = $1 AND wait_event = 'SyncRep'`,
+      [this.pid],
+    );
+    return rows.length > 0;
+  }
+
+  /** The server is gone. */
+  drop(): void {
+    this.session?.destroy();
+    this.session = null;
+  }
+
+  /** One record, committed without waiting for anybody. */
+  async kick(): Promise<void> {
+    await (await this.main()).query(`BEGIN; SET LOCAL synchronous_commit = local; ${WRITE}; COMMIT`);
+  }
+
+  /** Sessions that wait for a standby. */
+  async waiters(): Promise<number> {
+    const rows = await (await this.main()).query(`SELECT FROM pg_stat_activity WHERE wait_event = 'SyncRep'`);
+    return rows.length;
+  }
+
+  /** The canary is the keeper's own commit, so ending it in its wait breaks no promise (S7). */
+  private async end(): Promise<void> {
+    const { session, pid } = this;
+    if (session === null) return;
+    this.drop();
+    const alive = `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid = $1 AND wait_event = 'SyncRep'`;
+    await (await this.main()).query(alive, [pid]);
+  }
+}

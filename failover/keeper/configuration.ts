@@ -1,0 +1,92 @@
+/** The configuration's files in the node's volume, outside the data directory, which copies and rewinds replace. */
+import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { PORTS } from '../config';
+import { derivedPassword, REPLICATION_ROLE } from '../protocol';
+import { renderFailoverConf, renderPgHba, renderPostgresqlConf } from './config-files';
+import { writeWhole } from './durable';
+import type { ServerConfig } from './ports';
+import { run } from './processes';
+
+const CHECK_LIMIT_MS = 5_000;
+
+interface ConfigurationOptions {
+  node: string;
+  clusterKey: string;
+  /** Folder of the files. */
+  folder: string;
+  data: string;
+  memoryLimitBytes: number | null;
+}
+
+export class Configuration {
+  readonly passfile: string;
+  readonly mainFile: string;
+  private readonly options: ConfigurationOptions;
+  /** Texts of the files as this keeper wrote them. */
+  private readonly written = new Map<string, string>();
+
+  constructor(options: ConfigurationOptions) {
+    this.options = options;
+    this.passfile = join(options.folder, 'pgpass');
+    this.mainFile = join(options.folder, 'postgresql.conf');
+  }
+
+  /** Arguments of `postgres` for this configuration. */
+  serverArguments(): string[] {
+    const setting = (name: string, file: string) => ['-c', `${name}=${join(this.options.folder, file)}`];
+    return [
+      ...['-D', this.options.data, ...setting('config_file', 'postgresql.conf')],
+      ...[...setting('hba_file', 'pg_hba.conf'), ...setting('ident_file', 'pg_ident.conf')],
+    ];
+  }
+
+  /** Password of the replication role, for libpq. */
+  async writePassfile(): Promise<void> {
+    await mkdir(this.options.folder, { recursive: true, mode: 0o700 });
+    const password = derivedPassword(this.options.clusterKey, 'replication');
+    await this.put('pgpass', `*:*:*:${REPLICATION_ROLE}:${password}\n`);
+  }
+
+  /** Writes what differs from what is there. */
+  async write(config: ServerConfig): Promise<void> {
+    const { node, memoryLimitBytes } = this.options;
+    await this.put('postgresql.conf', renderPostgresqlConf(node, config.settings, memoryLimitBytes));
+    await this.put('pg_hba.conf', renderPgHba(config.settings));
+    await this.put('pg_ident.conf', '');
+    await this.put('failover.conf', renderFailoverConf(node, config, PORTS.postgres, this.passfile));
+  }
+
+  /** For the server that pg_rewind runs: no source, no standbys. */
+  async writeForRewind(): Promise<void> {
+    await this.writePassfile();
+    await this.put('failover.conf', '# No source and no standbys while this data is rewound.\n');
+  }
+
+  /**
+   * Writes everything anew before a start. A setting that PostgreSQL refuses must not keep a database down: the stack's
+   * own ones are left out then, and a warning is returned.
+   */
+  async writeForStart(config: ServerConfig): Promise<string | null> {
+    this.written.clear();
+    await this.writePassfile();
+    await this.write(config);
+    if (Object.keys(config.settings.postgresSettings).length === 0) return null;
+    try {
+      await run('postgres', [...this.serverArguments(), '-C', 'port'], { limitMs: CHECK_LIMIT_MS });
+      return null;
+    } catch (error) {
+      await this.write({ ...config, settings: { ...config.settings, postgresSettings: {} } });
+      const words = error instanceof Error ? error.message : String(error);
+      return `postgresSettings are left out, PostgreSQL refuses them: ${words}`;
+    }
+  }
+
+  /** Nothing is synced: all is written again before a start. */
+  private async put(name: string, text: string): Promise<void> {
+    if (this.written.get(name) === text) return;
+    this.written.delete(name);
+    await writeWhole(this.options.folder, name, text, 0o600, false);
+    this.written.set(name, text);
+  }
+}

@@ -1,0 +1,19 @@
+/** Physical replication slots of the peers (S22). */
+import { slotName } from './config-files';
+import { literal, type Session } from './session';
+
+/** Makes a slot for each peer and drops others; with `renew` also replaces those that are there and not in use. */
+export async function ensureSlots(session: Session, peers: string[], renew: boolean): Promise<void> {
+  const wanted = peers.map(slotName);
+  const rows = await session.query<{ slot_name: string; active: boolean }>(
+    `SELECT slot_name, active FROM pg_replication_slots WHERE slot_type = 'physical' AND NOT temporary`,
+  );
+  const there = new Set<string>();
+  for (const { slot_name: name, active } of rows) {
+    if (active || (!renew && wanted.includes(name))) there.add(name);
+    else await session.query(`SELECT pg_drop_replication_slot(${literal(name)})`);
+  }
+  for (const name of wanted) {
+    if (!there.has(name)) await session.query(`SELECT pg_create_physical_replication_slot(${literal(name)})`);
+  }
+}
