@@ -64,7 +64,8 @@ function writeRoute(state: ClusterState, observation: Observation, health: Healt
     return { kind: 'route-write', route: { kind: 'open', node, address } };
   }
   // A restarted monitor leaves a route that is right as it is, and only makes its checks again.
-  if (slotIsRight) return null;
+  // While HAProxy is silent nothing is known of its route; what was wanted last stays wanted.
+  if (slotIsRight || !observation.haproxy.reachable) return null;
   return { kind: 'route-write', route: { kind: 'closed', keep: node } };
 }
 

@@ -27,6 +27,8 @@ const BUSY_MS = 4;
 const UNREACHABLE_MS = 50;
 /** Sessions ended in one request. */
 const SHUTDOWN_BATCH = 200;
+/** Silence of HAProxy that is logged, ms. */
+const SILENCE_TOLD_MS = 1_000;
 const OLD_WORKERS_MS = 1_000;
 
 interface Wanted {
@@ -68,6 +70,10 @@ export class Haproxy implements Router {
   private nudge: (() => void) | null = null;
   private waiters = new Set<() => void>();
   private generation = 0;
+  /** Epoch of the worker that was last seen, also while HAProxy is silent. */
+  private lastEpoch: string | null = null;
+  private silentSinceMs: number | null = null;
+  private silenceTold = false;
 
   constructor(options: HaproxyOptions) {
     this.options = options;
@@ -172,10 +178,7 @@ export class Haproxy implements Router {
       if (generation === this.generation) await this.learn(epoch, servers, sessions, startMs);
       return this.settled() ? IDLE_MS : BUSY_MS;
     } catch (error) {
-      if (this.current.reachable) {
-        const words = error instanceof Error ? error.message : String(error);
-        this.options.log.write('WARN', 'haproxy', 'HAPROXY_SILENT', words);
-      }
+      this.tellSilence(error);
       this.update({
         reachable: false,
         epoch: null,
@@ -188,6 +191,15 @@ export class Haproxy implements Router {
       this.readSettled = false;
       return UNREACHABLE_MS;
     }
+  }
+
+  /** A busy machine misses an answer now and then: only lasting silence is worth a line. */
+  private tellSilence(error: unknown): void {
+    const nowMs = this.options.clock.nowMs();
+    this.silentSinceMs ??= nowMs;
+    if (this.silenceTold || nowMs - this.silentSinceMs < SILENCE_TOLD_MS) return;
+    this.silenceTold = true;
+    this.options.log.write('WARN', 'haproxy', 'HAPROXY_SILENT', error instanceof Error ? error.message : String(error));
   }
 
   /** Commands that bring the slots to what is wanted; none where they are seen right. */
@@ -232,6 +244,8 @@ export class Haproxy implements Router {
     const closed = slots.every((s) => s !== undefined && s.address === CLOSED_ADDRESS && s.port === CLOSED_PORT);
     const address = slots[0]?.address ?? null;
     const uniform = slots.every((s) => s?.address === address && s?.port === this.options.port);
+    // A new worker starts closed and stays so until the loop has made its checks again (S15).
+    if (this.lastEpoch !== null && this.lastEpoch !== epoch && this.wanted !== null) this.wanted.slot = null;
     const keeping = this.wanted?.keep ?? null;
     this.learnRead(servers, sessions);
     const sameWorkers = epoch === this.current.epoch && servers.every((s) => s.length > 0);
@@ -311,19 +325,22 @@ export class Haproxy implements Router {
     this.oldWorkersAtMs = nowMs;
   }
 
+  private tellSeen(next: HaproxyView): void {
+    const { log } = this.options;
+    const isFirst = this.lastEpoch === null;
+    if (isFirst || this.silenceTold) log.write('INFO', 'haproxy', 'HAPROXY_SEEN', 'HAProxy answers');
+    if (!isFirst && this.lastEpoch !== next.epoch) {
+      log.write('INFO', 'haproxy', 'HAPROXY_RELOADED', 'HAProxy has a new worker, its slots start closed');
+    }
+    this.lastEpoch = next.epoch;
+    this.silentSinceMs = null;
+    this.silenceTold = false;
+  }
+
   private update(next: HaproxyView): void {
     const before = this.current;
     this.current = next;
-    if (!before.reachable && next.reachable) {
-      this.options.log.write(
-        'INFO',
-        'haproxy',
-        'HAPROXY_SEEN',
-        `HAProxy answers; its write slot is ${next.slot ?? 'closed'}`,
-      );
-    } else if (before.epoch !== null && next.epoch !== null && before.epoch !== next.epoch) {
-      this.options.log.write('INFO', 'haproxy', 'HAPROXY_RELOADED', 'HAProxy has a new worker, its slots start closed');
-    }
+    if (next.reachable) this.tellSeen(next);
     if (next.reachable && next.closed) for (const done of [...this.waiters]) done();
     if (JSON.stringify(before) !== JSON.stringify(next)) this.options.onChange();
   }

@@ -63,9 +63,10 @@ export class OpeningChecks implements Opening {
     this.wanted = check;
     if (check !== null && !this.running) {
       this.running = true;
-      this.check().finally(() => {
+      const done = () => {
         this.running = false;
-      });
+      };
+      this.check().then(done, done);
     }
   }
 
