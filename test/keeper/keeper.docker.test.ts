@@ -3,7 +3,7 @@
  * old one by rewind, a clean hand-over. Times are printed, not asserted, except for generous bounds.
  */
 import { Client } from 'pg';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { derivedPassword, MONITOR_ROLE, type NodeSettings, type Status } from '../../failover/protocol';
 import { buildImage, docker, dockerQuietly, removeNode, startNode } from './node-containers';
 import { ScriptedMonitor } from './scripted-monitor';
@@ -41,6 +41,11 @@ async function sql(node: string, text: string, user = 'blink_user', database = '
   } finally {
     await client.end();
   }
+}
+
+/** A standby applies what it received a moment later. */
+async function countOf(node: string, users: number): Promise<void> {
+  expect(await sql(node, 'SELECT count(*)::int AS n FROM users')).toEqual([{ n: users }]);
 }
 
 async function timed<T>(what: string, work: Promise<T>): Promise<T> {
@@ -176,7 +181,7 @@ describe('two nodes under a scripted monitor', () => {
     expect(joined.postgres.timeline).toBe(3);
     await timed('sync in force from alone', monitor.done(B, 2, { kind: 'lead', sync: both(B, A) }));
     await sql(B, `INSERT INTO users (username, email) VALUES ('four', 'four@example.com')`);
-    expect(await sql(A, 'SELECT count(*)::int AS n FROM users')).toEqual([{ n: 4 }]);
+    await vi.waitFor(() => countOf(A, 4), 10_000);
   });
 
   it('releases waiting writers when its standby is gone', async () => {
@@ -209,7 +214,7 @@ describe('two nodes under a scripted monitor', () => {
     await docker('start', B);
     await monitor.until(B, (s) => s.postgres.state === 'stopped', 'back', 15_000);
     await timed('join by stream', monitor.done(B, 3, { kind: 'follow', leader: A, method: 'stream' }));
-    expect(await sql(B, 'SELECT count(*)::int AS n FROM users')).toEqual([{ n: 6 }]);
+    await vi.waitFor(() => countOf(B, 6), 10_000);
     expect(monitor.view(B).notes.some((n) => n.startsWith('COPY_PROGRESS'))).toBe(false);
   });
 
