@@ -1,10 +1,10 @@
 """Settings: environment variables first, then the files that the stack uploads to :data:`SECRETS_DIR`."""
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 SECRETS_DIR = Path("/etc/backend/secrets")
@@ -12,6 +12,8 @@ SECRETS_DIR = Path("/etc/backend/secrets")
 
 DEV_SECRET_KEY = "dev-stack-only-not-a-secret-change-me"  # noqa: S105 - public on purpose, refused outside dev
 SECRET_KEY_BYTES_MIN = 32
+SECRET_KEY_CHARACTERS_MIN = 10
+"""Different ones; random hexadecimal of this length has 14 or more."""
 PLACEHOLDERS = ("change", "placeholder", "example", "not-a-secret", "your-secret", "insecure")
 
 
@@ -22,7 +24,7 @@ class SettingsError(Exception):
 class Settings(BaseSettings):
     """Everything that can be set. Times are seconds."""
 
-    model_config = SettingsConfigDict(extra="ignore", frozen=True, hide_input_in_errors=True)
+    model_config = SettingsConfigDict(extra="ignore", frozen=True, hide_input_in_errors=True, validate_default=True)
 
     environment: Literal["dev", "production"] = "production"
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
@@ -77,17 +79,25 @@ class Settings(BaseSettings):
                 raise ValueError("must look like postgresql://user:password@host:5432/database")
         return url
 
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        if self.pool_reserved >= self.pool_size:
-            raise ValueError(f"POOL_RESERVED {self.pool_reserved} must be below POOL_SIZE {self.pool_size}")
-        if self.environment != "dev":
-            key = self.secret_key.get_secret_value()
-            if len(key.encode()) < SECRET_KEY_BYTES_MIN:
-                raise ValueError(f"SECRET_KEY must have at least {SECRET_KEY_BYTES_MIN} bytes unless ENVIRONMENT=dev")
-            if any(word in key.lower() for word in PLACEHOLDERS) or len(set(key)) < 10:
-                raise ValueError("SECRET_KEY is a placeholder, allowed only with ENVIRONMENT=dev; use random bytes")
-        return self
+    @field_validator("pool_reserved")
+    @classmethod
+    def _leaves_writers(cls, reserved: int, info: ValidationInfo) -> int:
+        size = info.data.get("pool_size", reserved + 1)
+        if reserved >= size:
+            raise ValueError(f"{reserved} must be below POOL_SIZE, which is {size}")
+        return reserved
+
+    @field_validator("secret_key")
+    @classmethod
+    def _is_secret(cls, key: SecretStr, info: ValidationInfo) -> SecretStr:
+        if info.data.get("environment") == "dev":
+            return key
+        value = key.get_secret_value()
+        if len(value.encode()) < SECRET_KEY_BYTES_MIN:
+            raise ValueError(f"must have at least {SECRET_KEY_BYTES_MIN} bytes unless ENVIRONMENT is dev")
+        if any(word in value.lower() for word in PLACEHOLDERS) or len(set(value)) < SECRET_KEY_CHARACTERS_MIN:
+            raise ValueError("is a placeholder, allowed only where ENVIRONMENT is dev; use random bytes")
+        return key
 
     @property
     def signing_key(self) -> bytes:
@@ -107,7 +117,7 @@ def load_settings(secrets_dir: Path = SECRETS_DIR) -> Settings:
         lines = []
         for problem in error.errors(include_url=False, include_input=False, include_context=False):
             name = str(problem["loc"][0]) if problem["loc"] else ""
-            text = problem["msg"].removeprefix("Value error, ")
+            text = problem["msg"].removeprefix("Value error, ").replace("Input should", "should")
             if problem["type"] == "missing":
                 text = f"is missing; set the environment variable or write the file {secrets_dir / name}"
             lines.append(f"{name.upper()} {text}".strip())

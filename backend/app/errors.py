@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from app.logs import request_id
 
 PROBLEM_TYPE = "application/problem+json"
-FRAMEWORK_CODES = {400: "bad_request", 404: "not_found", 405: "method_not_allowed"}
+FRAMEWORK_CODES = {404: "not_found", 405: "method_not_allowed"}
 
 
 class FieldError(BaseModel):
@@ -116,8 +116,10 @@ async def on_invalid_request(_: Request, error: Exception) -> JSONResponse:
 
 
 async def on_http_exception(_: Request, error: Exception) -> JSONResponse:
-    """Handler of Starlette's own errors (404, 405, a body that cannot be read)."""
+    """Handler of the framework's own errors (404, 405, a body that cannot be read)."""
     assert isinstance(error, HTTPException)  # noqa: S101 - registered for this class only
+    if error.status_code == 400:  # FastAPI's word for a body that it cannot read
+        return problem_response(invalid_request([FieldError(field="", message="The body is no JSON.")]))
     code = FRAMEWORK_CODES.get(error.status_code, f"http_{error.status_code}")
     detail = HTTPStatus(error.status_code).phrase + "."
     return problem_response(ApiError(error.status_code, code, detail, headers=error.headers))

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,16 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def children_of(pid: int) -> list[int]:
+    """Its child processes."""
+    children = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            if int(stat.read_text().rpartition(")")[2].split()[1]) == pid:
+                children.append(int(stat.parent.name))
+    return children
+
+
 class Postgres:
     """One server. PostgreSQL refuses root, so as root it runs as ``nobody``."""
 
@@ -79,6 +90,30 @@ class Postgres:
         self._log.close()
         shutil.rmtree(self._folder)
 
+    def create_standby_of(self, leader: "Postgres") -> None:
+        leader.execute("SELECT 1")
+        self._run(
+            "pg_basebackup",
+            "-D",
+            str(self._data),
+            "-h",
+            "127.0.0.1",
+            "-p",
+            str(leader.port),
+            "-U",
+            "postgres",
+            "-R",
+            "-X",
+            "stream",
+            "-c",
+            "fast",
+            "-N",
+        )
+        with (self._data / "postgresql.conf").open("a") as file:
+            file.write(f"port = {self.port}\nunix_socket_directories = '{self._folder}'\n")
+            file.write("cluster_name = 'postgres-replica-1'\n")
+        self.start()
+
     def start(self) -> None:
         self._server = subprocess.Popen(
             [self._bin / "postgres", "-D", str(self._data)],
@@ -104,11 +139,9 @@ class Postgres:
         if self._server is None:
             return
         if how == signal.SIGKILL:
-            children = subprocess.run(
-                ["pgrep", "-P", str(self._server.pid)], capture_output=True, text=True, check=False
-            ).stdout.split()
-            for pid in [str(self._server.pid), *children]:
-                os.kill(int(pid), signal.SIGKILL)
+            for pid in [self._server.pid, *children_of(self._server.pid)]:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
         else:
             self._server.send_signal(how)
         self._server.wait(START_SECONDS)

@@ -78,7 +78,7 @@ async def test_nothing_fails_is_lost_or_doubled_through_restarts_under_load(
     rows = [row[0] for row in postgres.execute("SELECT username FROM users")]
     assert failures == []
     assert sorted(rows) == sorted(acknowledged)
-    assert len(acknowledged) > 20
+    assert len(acknowledged) >= len(people)
 
 
 async def test_a_read_only_server_is_waited_for_and_then_reported(run_app: AppFactory, postgres: Postgres) -> None:
@@ -131,17 +131,18 @@ async def test_a_connection_that_breaks_during_the_commit_is_confirmed_and_not_r
 
 
 async def test_a_client_that_leaves_does_not_cut_the_wait_for_the_standby_short(
-    client: httpx.AsyncClient, postgres: Postgres
+    run_app: AppFactory, postgres: Postgres
 ) -> None:
-    assert (await register(client, username="first", email="first@example.com")).status_code == 201
-    postgres.set("synchronous_standby_names", GHOST)
-    leaving = register(client)
-    waiters = await wait_for_waiters(postgres)
-    leaving.cancel()
-    with suppress(asyncio.CancelledError):
-        await leaving
-    await asyncio.sleep(0.3)
-    assert await wait_for_waiters(postgres) == waiters
+    async with run_app(retry_budget_seconds=1) as client:
+        assert (await register(client, username="first", email="first@example.com")).status_code == 201
+        postgres.set("synchronous_standby_names", GHOST)
+        leaving = register(client)
+        waiters = await wait_for_waiters(postgres)
+        leaving.cancel()
+        with suppress(asyncio.CancelledError):
+            await leaving
+        await asyncio.sleep(0.3)
+        assert await wait_for_waiters(postgres) == waiters
 
 
 async def test_an_unknown_outcome_is_said_and_the_same_key_finds_it_out(

@@ -1,0 +1,77 @@
+"""The backend as a process: it stops gracefully and logs nothing personal."""
+
+import asyncio
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from tests.backend_process import BackendProcess
+from tests.conftest import ANN
+from tests.postgres import Postgres
+
+
+@pytest.fixture
+def backend(postgres: Postgres) -> Iterator[BackendProcess]:
+    with BackendProcess(HAPROXY_URL=postgres.url, DRAIN_SECONDS="0.5") as process:
+        yield process
+
+
+async def test_a_request_under_way_is_answered_before_the_process_stops(
+    backend: BackendProcess, postgres: Postgres
+) -> None:
+    async with httpx.AsyncClient(base_url=backend.url, timeout=30) as client:
+        assert (await client.post("/register", json=ANN)).status_code == 201
+        postgres.set("synchronous_standby_names", "a_standby_that_does_not_exist")
+        waiting = asyncio.create_task(
+            client.post("/register", json={**ANN, "username": "bob", "email": "bob@example.com"})
+        )
+        await asyncio.to_thread(postgres.wait_for_sync_waiters)
+        backend.terminate()
+        await asyncio.sleep(0.2)
+        draining = await client.get("/health")
+        assert (draining.status_code, draining.json()["code"]) == (503, "draining")
+        assert draining.headers["connection"] == "close"
+        # Still draining: new requests are taken.
+        assert (await client.post("/login", json={"username": "ann", "password": ANN["password"]})).status_code == 200
+        await asyncio.sleep(0.8)
+        postgres.set("synchronous_standby_names", "")
+        assert (await waiting).status_code == 201
+    assert await asyncio.to_thread(backend.end) == 0
+
+
+async def test_a_process_that_stops_sends_no_cancel(postgres: Postgres) -> None:
+    with BackendProcess(
+        HAPROXY_URL=postgres.url, DRAIN_SECONDS="0", SHUTDOWN_SECONDS="1", RETRY_BUDGET_SECONDS="1"
+    ) as backend:
+        async with httpx.AsyncClient(base_url=backend.url, timeout=30) as client:
+            assert (await client.post("/register", json=ANN)).status_code == 201
+            postgres.set("synchronous_standby_names", "a_standby_that_does_not_exist")
+            answer = await client.post("/register", json={**ANN, "username": "bob", "email": "bob@example.com"})
+            assert answer.json()["code"] == "outcome_unknown"
+            waiters = await asyncio.to_thread(postgres.wait_for_sync_waiters)
+        assert await asyncio.to_thread(backend.end) == 0
+        assert await asyncio.to_thread(postgres.wait_for_sync_waiters) == waiters
+
+
+def test_the_log_is_structured_and_holds_nothing_personal(backend: BackendProcess, postgres: Postgres) -> None:
+    with httpx.Client(base_url=backend.url) as client:
+        client.post("/register", json=ANN)
+        client.post("/register", json=ANN)
+        client.post("/login", json={"username": "ann@example.com", "password": "wrong password"})
+        token = client.post("/login", json={"username": "ann", "password": ANN["password"]}).json()["access_token"]
+        postgres.restart()
+        client.get("/users/me?email=ann@example.com", headers={"Authorization": f"Bearer {token}"})
+        postgres.execute("ALTER TABLE users ALTER COLUMN password_hash TYPE varchar(10) USING 'x'")
+        broken = client.post("/register", json={**ANN, "username": "bob"})
+        assert (broken.status_code, broken.json()["code"]) == (500, "internal_error")
+    backend.end()
+    entries = backend.log_entries()
+    routes = [(entry["route"], entry["status"]) for entry in entries if entry["message"] == "request"]
+    assert ("/register", 201) in routes
+    assert ("/register", 409) in routes
+    assert ("/login", 401) in routes
+    for secret in ("ann@example.com", ANN["password"], "wrong password", "argon2id", token, "12345"):
+        assert secret not in backend.log
+    assert '"ann"' not in backend.log
+    assert [entry["error"] for entry in entries if "error" in entry] == ["StringDataRightTruncation 22001"]
