@@ -9,7 +9,7 @@ import { PROJECT_DIR } from '../../scripts/offline/paths';
 import type { BoxOptions } from './program/box';
 
 const exec = promisify(execFile);
-const COMMAND_LIMIT_MS = 60_000;
+const COMMAND_LIMIT_MS = 180_000;
 const STACK = 'test';
 
 export interface Project {
@@ -111,7 +111,7 @@ export function stateFile(project: Project): string {
 }
 
 /** Waits until `look` answers true. @throws at the limit, naming what did not come */
-export async function until(what: string, look: () => Promise<boolean> | boolean, limitMs = 30_000): Promise<void> {
+export async function until(what: string, look: () => Promise<boolean> | boolean, limitMs = 60_000): Promise<void> {
   const deadlineMs = Date.now() + limitMs;
   while (!(await look())) {
     if (Date.now() > deadlineMs) throw new Error(`${what} did not come within ${limitMs / 1000} s`);

@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { containerSpec, formatDuration, parseDuration } from '../../scripts/offline/provider/docker/container-spec';
 import { isLeftover } from '../../scripts/offline/provider/docker/labels';
+import { bcryptHash } from '../../scripts/offline/provider/random/bcrypt';
 import { randomBytes } from '../../scripts/offline/provider/random/random-bytes';
 import { randomPassword } from '../../scripts/offline/provider/random/random-password';
 import type { Operation } from '../../scripts/offline/provider/resource-kind';
@@ -136,6 +137,14 @@ describe('random values', () => {
     );
     const none = { length: 3, lower: false, upper: false, numeric: false, special: false };
     await expect(randomPassword.check?.(none)).rejects.toThrow('one of lower, upper, numeric and special must be true');
+  });
+
+  test.each([
+    ['U*U', '$2a$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW'],
+    ['', '$2a$05$CCCCCCCCCCCCCCCCCCCCC.7uG0VCzI2bS7j6ymqJi9CdcdxiRTWNy'],
+  ])('the bcrypt hash of %j is the published one', (password, hash) => {
+    const salt = Buffer.from('10410410410410410410410410410410', 'hex');
+    expect(bcryptHash(password, salt, 5)).toBe(hash);
   });
 
   test('bytes come as hex and base64 of the same', async () => {

@@ -50,6 +50,18 @@ export function within<T>(signal: AbortSignal, promise: Promise<T>): Promise<T> 
   });
 }
 
+/** The same for a call that makes something: what comes too late is undone. */
+export function withinOrUndo<T>(
+  signal: AbortSignal,
+  made: Promise<T>,
+  undo: (late: T) => Promise<unknown>,
+): Promise<T> {
+  return within(signal, made).catch((error) => {
+    if (signal.aborted) made.then(undo).catch(() => undefined);
+    throw error;
+  });
+}
+
 /** Pauses between two looks at something. @throws the signal's reason */
 export async function pause(ms: number, signal: AbortSignal): Promise<void> {
   signal.throwIfAborted();

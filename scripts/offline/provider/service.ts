@@ -11,8 +11,9 @@ import { autoName } from './auto-name';
 import { Operations } from './operations';
 import { Progress } from './progress';
 import type { Operation, ResourceKind } from './resource-kind';
-import { type Change, findChanges } from './rules';
-import { fromStruct, hasSecret, markLike, type Props, revealProps, secret, toStruct } from './values';
+import { carryOver, diffResponse, markOutputs } from './responses';
+import { findChanges } from './rules';
+import { fromStruct, markLike, revealProps, toStruct } from './values';
 
 export interface ProviderOptions {
   name: string;
@@ -110,17 +111,7 @@ export class ProviderService {
     const news = revealProps(fromStruct(request.getNews()));
     const is = kind.inputsOf?.(outputs) ?? { ...revealProps(fromStruct(request.getOldInputs())), ...outputs };
     const changes = findChanges(kind.rules, is, news, request.getIgnorechangesList());
-    const replaces = changes.filter((change) => change.replace);
-    const response = new rpc.DiffResponse().setHasdetaileddiff(true);
-    response.setChanges(
-      changes.length > 0 ? rpc.DiffResponse.DiffChanges.DIFF_SOME : rpc.DiffResponse.DiffChanges.DIFF_NONE,
-    );
-    response.setDiffsList(topLevel(changes)).setReplacesList(topLevel(replaces));
-    response.setDeletebeforereplace(replaces.length > 0 && kind.deleteBeforeReplace(news));
-    for (const change of changes) {
-      response.getDetaileddiffMap().set(change.path, new rpc.PropertyDiff().setKind(kindOfDiff(change)));
-    }
-    return response;
+    return diffResponse(changes, kind.deleteBeforeReplace(news));
   }
 
   private async create(request: rpc.CreateRequest): Promise<rpc.CreateResponse> {
@@ -187,39 +178,5 @@ export class ProviderService {
       `the offline kit does not serve ${token}. It serves only what this project uses: ${served}. ` +
         'For more, use the Pulumi CLI and plugins of the vendor.',
     );
-  }
-}
-
-/** Outputs that stay at an update: all but the inputs that the program no longer gives. */
-function carryOver(kind: ResourceKind, olds: Props, news: Props): Props {
-  const gone = (key: string) =>
-    key in kind.rules && !(key in news) && !kind.rules[key]?.computed && !('default' in (kind.rules[key] ?? {}));
-  return { ...Object.fromEntries(Object.entries(olds).filter(([key]) => !gone(key))), ...news };
-}
-
-/** @param marked where an output of the same name and value takes its secret markers from */
-function markOutputs(kind: ResourceKind, marked: Props, outputs: Props): Props {
-  const result = markLike(marked, outputs);
-  const derived = hasSecret(marked) ? (kind.outputsFromInputs ?? []) : [];
-  for (const key of [...(kind.secretOutputs ?? []), ...derived]) {
-    const value = result[key];
-    if (value !== undefined && !hasSecret(value)) result[key] = secret(value);
-  }
-  return result;
-}
-
-function topLevel(changes: Change[]): string[] {
-  return [...new Set(changes.map((change) => change.path.split(/[.[]/)[0] ?? change.path))];
-}
-
-function kindOfDiff(change: Change): rpc.PropertyDiff.Kind {
-  const { Kind } = rpc.PropertyDiff;
-  switch (change.kind) {
-    case 'add':
-      return change.replace ? Kind.ADD_REPLACE : Kind.ADD;
-    case 'delete':
-      return change.replace ? Kind.DELETE_REPLACE : Kind.DELETE;
-    case 'update':
-      return change.replace ? Kind.UPDATE_REPLACE : Kind.UPDATE;
   }
 }

@@ -1,6 +1,6 @@
 /** `docker.Container`: made, read, changed and removed as the vendor's provider does it. */
 import type { Container, ContainerInspectInfo } from 'dockerode';
-import { within } from '../operations';
+import { within, withinOrUndo } from '../operations';
 import type { Operation, ResourceKind } from '../resource-kind';
 import { sameMeaning, withFieldDefaults } from '../rules';
 import { flag, number, objects, type Props, text, texts, type Value } from '../values';
@@ -48,9 +48,8 @@ async function create(inputs: Props, operation: Operation): Promise<{ id: string
   const name = text(inputs, 'name') ?? operation.name;
   const made = await makeReplacingLeftover(name, inputs, operation);
   try {
-    await connect(made, name, inputs);
-    await uploadFiles(made, name, objects(inputs, 'uploads'));
-    operation.signal.throwIfAborted();
+    await within(operation.signal, connect(made, name, inputs));
+    await within(operation.signal, uploadFiles(made, name, objects(inputs, 'uploads')));
     if (flag(inputs, 'start') ?? true) await start(made, name, inputs, operation);
     const base = { ...defaultOutputs(), envs: [], labels: [], ...inputs, __meta: '{"schema_version":"2"}' };
     const outputs = await read(made.id, withFieldDefaults(containerRules, base), operation);
@@ -59,7 +58,8 @@ async function create(inputs: Props, operation: Operation): Promise<{ id: string
   } catch (error) {
     // Half made it would only be in the way of the next run. What it said before is what a person needs.
     const said = await lastLogLines(made).catch(() => '');
-    await made.remove({ force: true, v: true }).catch(() => undefined);
+    const undone = made.remove({ force: true, v: true });
+    await within(AbortSignal.timeout(REMOVE_LIMIT_MS), undone).catch(() => undefined);
     const reason = error instanceof Error ? error.message : String(error);
     throw new Error(`${reason}${said && `\nThe last lines that ${name} wrote:\n${said}`}`);
   }
@@ -68,9 +68,11 @@ async function create(inputs: Props, operation: Operation): Promise<{ id: string
 async function makeReplacingLeftover(name: string, inputs: Props, operation: Operation): Promise<Container> {
   const doing = `create the container ${name}`;
   const spec = containerSpec(inputs);
+  const make = () =>
+    withinOrUndo(operation.signal, daemon().createContainer(spec), (late) => late.remove({ force: true }));
   operation.signal.throwIfAborted();
   try {
-    return await daemon().createContainer(spec);
+    return await make();
   } catch (error) {
     const old = statusOf(error) === 409 ? await askMaybe(doing, daemon().getContainer(name).inspect()) : undefined;
     if (!old || !isLeftover(spec.Labels ?? {}, old.Config.Labels)) throw daemonError(doing, error);
@@ -79,7 +81,7 @@ async function makeReplacingLeftover(name: string, inputs: Props, operation: Ope
       `remove the container ${name}, which is in the way`,
       daemon().getContainer(old.Id).remove({ force: true }),
     );
-    return ask(doing, daemon().createContainer(spec));
+    return ask(doing, make());
   }
 }
 
@@ -156,10 +158,11 @@ async function remove(id: string, outputs: Props, operation: Operation): Promise
     await within(operation.signal, stop);
   }
   const removeVolumes = flag(outputs, 'removeVolumes') ?? true;
-  await it.remove({ force: true, v: removeVolumes }).catch((error) => {
+  const removed = it.remove({ force: true, v: removeVolumes }).catch((error) => {
     const isGoing = /already in progress/.test(String(error));
     if (!isGoing && statusOf(error) !== 404) throw daemonError(`remove the container ${name}`, error);
   });
+  await within(operation.signal, removed);
   // The name and the addresses are free only when it is really gone.
   const gone = it.wait({ condition: 'removed' }).catch(() => undefined);
   await within(AbortSignal.any([operation.signal, AbortSignal.timeout(REMOVE_LIMIT_MS)]), gone);

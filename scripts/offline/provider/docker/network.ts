@@ -1,7 +1,7 @@
 /** `docker.Network` */
 import type { NetworkInspectInfo } from 'dockerode';
 import { hasOwnName } from '../auto-name';
-import { pause, within } from '../operations';
+import { pause, within, withinOrUndo } from '../operations';
 import { defined, type Operation, type ResourceKind } from '../resource-kind';
 import { type Rules, refreshed } from '../rules';
 import { flag, isProps, objects, type Props, text, textMap, type Value } from '../values';
@@ -39,19 +39,19 @@ async function create(inputs: Props, operation: Operation): Promise<{ id: string
   const name = text(inputs, 'name') ?? operation.name;
   const doing = `create the network ${name}`;
   const labels = labelMap(inputs);
-  const make = () =>
-    daemon().createNetwork({
-      Name: name,
-      // The daemon allows several networks of one name, and then no name is clear any more.
-      CheckDuplicate: true,
-      Labels: labels,
-      Driver: text(inputs, 'driver'),
-      Options: textMap(inputs, 'options'),
-      Internal: flag(inputs, 'internal'),
-      Attachable: flag(inputs, 'attachable'),
-      EnableIPv6: flag(inputs, 'ipv6'),
-      IPAM: ipam(inputs),
-    });
+  const options = {
+    Name: name,
+    // The daemon allows several networks of one name, and then no name is clear any more.
+    CheckDuplicate: true,
+    Labels: labels,
+    Driver: text(inputs, 'driver'),
+    Options: textMap(inputs, 'options'),
+    Internal: flag(inputs, 'internal'),
+    Attachable: flag(inputs, 'attachable'),
+    EnableIPv6: flag(inputs, 'ipv6'),
+    IPAM: ipam(inputs),
+  };
+  const make = () => withinOrUndo(operation.signal, daemon().createNetwork(options), (late) => late.remove());
   const made = await make().catch(async (error) => {
     if (statusOf(error) !== 409) throw daemonError(doing, error);
     const old = await ask(doing, daemon().getNetwork(name).inspect());

@@ -1,12 +1,15 @@
 /** `random.RandomPassword` */
-import { randomInt } from 'node:crypto';
+import { randomBytes, randomInt } from 'node:crypto';
 import type { ResourceKind } from '../resource-kind';
 import type { Rules } from '../rules';
 import { flag, hasUnknown, number, type Props, text } from '../values';
+import { bcryptHash } from './bcrypt';
 
 const LOWER = 'abcdefghijklmnopqrstuvwxyz';
 const UPPER = 'ABCDEFGHIJKLMNOPQRSTUVWXYZ';
 const DIGITS = '0123456789';
+/** The vendor's, Go's default. */
+const BCRYPT_COST = 10;
 const SPECIAL = '!@#$%&*()-_=+[]{}<>:?';
 
 const rules: Rules = {
@@ -39,7 +42,9 @@ export const randomPassword: ResourceKind = {
     const defaults = Object.fromEntries(
       Object.entries(rules).flatMap(([key, rule]) => ('default' in rule ? [[key, rule.default ?? null]] : [])),
     );
-    return { id: 'none', outputs: { ...defaults, numeric, number: numeric, ...inputs, result: generate(inputs) } };
+    const result = generate(inputs);
+    const secrets = { result, bcryptHash: bcryptHash(result, randomBytes(16), BCRYPT_COST) };
+    return { id: 'none', outputs: { ...defaults, numeric, number: numeric, ...inputs, ...secrets } };
   },
   read: async (_id, outputs) => outputs,
   remove: async () => undefined,
