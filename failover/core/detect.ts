@@ -3,7 +3,7 @@
  * that was really sent and its missing answer; the loop measures that and hands it over as `silentMs`.
  */
 import type { ClusterState, NodeView, Observation, Policy } from './types';
-import { isMember, viewOf } from './view';
+import { isDeclared, isMember, viewOf } from './view';
 
 /** Part of `hangTimeoutMs` after which new connections are held: costs nothing when the leader answers after all (S19). */
 const HOLD_PART = 0.25;
@@ -33,6 +33,9 @@ export function leaderHealth(state: ClusterState, observation: Observation, nowM
   const leader = state.leader ?? '';
   const view = viewOf(observation, leader);
   const beats = isBeating(state, observation, nowMs, policy);
+  if (!isDeclared(observation, leader)) {
+    return { kind: 'dead', code: 'LEADER_REMOVED', reason: `${leader} is not declared any more` };
+  }
   return view.connected
     ? connectedHealth(state, view, beats, observation.sinceMs, nowMs, policy)
     : brokenHealth(leader, view, beats, observation.sinceMs, nowMs, policy);

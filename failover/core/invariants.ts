@@ -6,8 +6,7 @@ import { lastEntry } from './view';
 export function violations(before: ClusterState, decision: Decision): string[] {
   const after = decision.state;
   const found: string[] = [];
-  const same = JSON.stringify(before) === JSON.stringify(after);
-  if (!same && after.seq <= before.seq) found.push(`the state changed but seq stayed at ${before.seq}`);
+  if (before !== after && after.seq <= before.seq) found.push(`the state changed but seq stayed at ${before.seq}`);
   if (after.term < before.term) found.push(`term fell from ${before.term} to ${after.term}`);
   found.push(...stateViolations(after));
   for (const action of decision.actions) {

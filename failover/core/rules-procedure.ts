@@ -145,9 +145,9 @@ export const PROCEDURE_RULES: readonly Rule[] = [
   },
 ];
 
-function candidateFailed({ state, observation, policy }: Facts): boolean {
+function candidateFailed({ state, observation, nowMs, policy }: Facts): boolean {
   const view = viewOf(observation, state.leader ?? '');
-  if (!view.connected) return view.everConnected;
+  if (!view.connected) return view.everConnected || nowMs - observation.sinceMs >= policy.startGraceMs;
   if (view.silentMs >= policy.hangTimeoutMs) return true;
   const status = view.status;
   return (
@@ -164,7 +164,9 @@ function promotingReason({ state, observation }: Facts): string {
   if (status.failure !== null) return `${leader} cannot lead yet: ${status.failure.message}`;
   if (!isProven(state, observation)) {
     const ordered = state.joint.at(-1);
-    return `${leader} is being promoted in term ${state.term}, waiting for ${list(ordered?.members ?? [])} to be counted`;
+    const counted = ordered?.members ?? [];
+    const rest = counted.length === 0 ? '' : `, waiting for ${list(counted)} to be counted`;
+    return `${leader} is being promoted in term ${state.term}${rest}`;
   }
   if (!isCertified(state, observation)) return `${leader} is promoted, waiting for its first synchronous commit`;
   if (!observation.haproxy.reachable) return `${leader} is promoted, but HAProxy does not answer, so nothing is opened`;

@@ -40,8 +40,11 @@ export interface ServerState {
   maintenance: boolean;
 }
 
-/** Flags of srv_admin_state that mean maintenance: forced, inherited, by configuration, by DNS (management guide, "show servers state"). */
-const MAINTENANCE_FLAGS = 0x01 | 0x02 | 0x04 | 0x20;
+/**
+ * Flags of srv_admin_state that mean maintenance now: forced, inherited, by DNS (management guide, "show servers state").
+ * 0x04 only remembers that the configuration said `disabled`.
+ */
+const MAINTENANCE_FLAGS = 0x01 | 0x02 | 0x20;
 
 /** Reads `show servers state`; columns are found by their names. */
 export function parseServers(answer: string): ServerState[] {

@@ -181,7 +181,7 @@ export class Haproxy implements Router {
       this.tellSilence(error);
       this.update({
         reachable: false,
-        epoch: null,
+        epoch: this.lastEpoch,
         slot: null,
         closed: false,
         keeping: this.wanted?.keep ?? null,

@@ -55,6 +55,7 @@ interface Peer {
   probing: boolean;
   recall: NodeView['recall'];
   sent: string | null;
+  rememberedSeq: number | null;
 }
 
 export class KeeperServer implements Keepers {
@@ -120,7 +121,12 @@ export class KeeperServer implements Keepers {
   }
 
   remember(copy: { term: number; seq: number; blob: string }): void {
-    for (const peer of this.peers.values()) peer.link?.send({ type: 'remember', ...copy });
+    for (const peer of this.peers.values()) {
+      // First it tells what it remembers: an old store must not overwrite that unseen.
+      if (peer.link === null || peer.recall === undefined || peer.rememberedSeq === copy.seq) continue;
+      peer.rememberedSeq = copy.seq;
+      peer.link.send({ type: 'remember', ...copy });
+    }
   }
 
   probe(node: string): void {
@@ -296,6 +302,7 @@ function newPeer(node: DeclaredNode, nowMs: number): Peer {
     probing: false,
     recall: undefined,
     sent: null,
+    rememberedSeq: null,
   };
 }
 

@@ -24,6 +24,8 @@ const GAP_MS = 500;
 /** Closing the slot is waited for before orders go out, but no longer than this: HAProxy may be down, ms. */
 const CLOSE_LIMIT_MS = 100;
 const ERROR_REST_MS = 200;
+/** All is well for this long before it is told, ms. */
+const STEADY_MS = 1_000;
 
 export interface LoopOptions {
   nodes: readonly DeclaredNode[];
@@ -51,6 +53,8 @@ export class Loop {
   private asked: string | null = null;
   private closing = false;
   private higher = 0;
+  private copy: { term: number; seq: number; blob: string } | null = null;
+  private steady: { words: string; sinceMs: number } | null = null;
 
   constructor(options: LoopOptions) {
     this.options = options;
@@ -153,7 +157,7 @@ export class Loop {
 
   /** One cycle. A changed state is followed by another one at once. */
   private async cycle(): Promise<void> {
-    const { clock, policy, store, keepers } = this.options;
+    const { clock, policy, store } = this.options;
     await this.rise();
     const nowMs = clock.nowMs();
     const observation = this.observe(nowMs);
@@ -161,21 +165,34 @@ export class Loop {
     const decision = decide(before, observation, nowMs, policy);
     this.timeline.observe(before, decision, observation);
     if (decision.state !== before) {
-      const blob = printState(decision.state);
-      await store.save(blob);
+      await store.save(printState(decision.state));
       this.state = decision.state;
       this.timeline.stored(before, decision);
-      keepers.remember({ term: decision.state.term, seq: decision.state.seq, blob });
       this.wanted = true;
     }
-    this.tell(decision);
+    this.tell(decision, nowMs);
+    this.remember();
     await this.execute(decision.actions);
     this.options.onDecision(decision, observation);
   }
 
-  /** A line whenever the decision changes; a growing number of milliseconds is no change. */
-  private tell(decision: Decision): void {
+  /** Every keeper keeps a copy of the newest state, also one that comes later (S10). */
+  private remember(): void {
+    const { term, seq, adopting } = this.state;
+    if (adopting) return;
+    if (this.copy?.seq !== seq) this.copy = { term, seq, blob: printState(this.state) };
+    this.options.keepers.remember(this.copy);
+  }
+
+  /**
+   * A line whenever the decision changes; a growing number of milliseconds is no change. That all is well is told when it
+   * has been so for a moment, because small things come and go.
+   */
+  private tell(decision: Decision, nowMs: number): void {
     const words = `${decision.code} ${decision.reason.replaceAll(/\d+ ms/g, '')}`;
+    if (decision.code !== 'STEADY') this.steady = null;
+    else if (this.steady?.words !== words) this.steady = { words, sinceMs: nowMs };
+    if (this.steady !== null && nowMs - this.steady.sinceMs < STEADY_MS) return;
     if (words === this.told) return;
     this.told = words;
     const level = LOUD.has(decision.code) ? 'WARN' : 'INFO';

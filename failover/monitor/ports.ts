@@ -20,7 +20,7 @@ export interface Keepers {
   views(nowMs: number): Record<string, NodeView>;
   /** Sends an order unless this connection has had exactly this one. */
   order(node: string, order: SentOrder): void;
-  /** Hands a copy of the state to every connected keeper (S10). */
+  /** Hands a copy of the state to every connected keeper that has not had this one (S10). */
   remember(copy: { term: number; seq: number; blob: string }): void;
   /** Starts one quick connect to the node's PostgreSQL unless one is under way. */
   probe(node: string): void;
