@@ -1,6 +1,6 @@
 /** Builds the Pulumi CLI from its Go module, once per user. */
 import { execFileSync, spawn } from 'node:child_process';
-import { existsSync, mkdirSync, renameSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, renameSync, rmSync } from 'node:fs';
 import { setPriority } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -27,6 +27,8 @@ export async function buildCli(onProgress: (line: string) => void = () => undefi
     if (existsSync(cli)) return;
     mkdirSync(CLI_DIR, { recursive: true });
     const toolchain = await findGo(__dirname, onProgress);
+    // What a killed build left is as large as the CLI itself.
+    for (const left of readdirSync(CLI_DIR).filter((file) => file.startsWith('pulumi.'))) rmSync(join(CLI_DIR, left));
     const temporary = join(CLI_DIR, `pulumi.${process.pid}`);
     try {
       await goBuild(toolchain, temporary, onProgress);
