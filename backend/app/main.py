@@ -18,6 +18,9 @@ from app.routes import accounts, health
 from app.routes.docs import openapi_of
 from app.state import make_state
 
+LAST_WRITES_SECONDS = 2
+"""At shutdown every request has been answered; what still runs was not waited for (a hash upgrade)."""
+
 DESCRIPTION = """
 Register and log in, through any failover of the database: a request waits and is tried again while a new leader takes
 over. A registration that is answered with 201 is replicated. Errors are problem details (RFC 9457) with a `code`.
@@ -37,7 +40,7 @@ def create_app(settings: Settings) -> FastAPI:
         try:
             yield
         finally:
-            await parts.gateway.close(wait_seconds=settings.retry_budget_seconds)
+            await parts.gateway.close(LAST_WRITES_SECONDS)
             schema.cancel()
             with suppress(asyncio.CancelledError, PoolClosed):
                 await schema
