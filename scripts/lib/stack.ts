@@ -43,9 +43,9 @@ export function checkStackName(stack: string): string {
  */
 export function readStack(stack: string, folder: string = PATHS.root): StackInfo {
   checkStackName(stack);
-  const project = ProjectFile.parse(parse(readFileSync(join(folder, 'Pulumi.yaml'), 'utf8')));
+  const project = readYaml(join(folder, 'Pulumi.yaml'), ProjectFile);
   const stackFile = join(folder, `Pulumi.${stack}.yaml`);
-  const own = StackFile.parse((existsSync(stackFile) ? parse(readFileSync(stackFile, 'utf8')) : {}) ?? {});
+  const own = existsSync(stackFile) ? readYaml(stackFile, StackFile) : {};
   return {
     project: project.name,
     stack,
@@ -54,6 +54,14 @@ export function readStack(stack: string, folder: string = PATHS.root): StackInfo
     value: (key, fallback) =>
       plain(own.config?.[`${project.name}:${key}`]) ?? defaultOf(project.config?.[key]) ?? fallback,
   };
+}
+
+function readYaml<T>(file: string, schema: z.ZodType<T>): T {
+  try {
+    return schema.parse(parse(readFileSync(file, 'utf8')) ?? {});
+  } catch (error) {
+    throw new Error(`${file}: ${error instanceof Error ? error.message : String(error)}`);
+  }
 }
 
 function plain(value: unknown): string | undefined {
