@@ -227,7 +227,8 @@ export class Keeper {
         // A new order is begun with what was seen a moment ago: a promotion waits for nothing that it can do without.
         if (order === acted || this.clock.nowMs() - this.lookedAtMs > FRESH_MS) await this.observe();
         acted = order;
-        if (order !== null && this.settings !== null) {
+        // A newer order may have come during the look: an order that it ended must not do anything any more.
+        if (order !== null && this.settings !== null && !this.job.signal.aborted) {
           const outcome = await this.pursuit.pursue(order, this.settings, this.job.signal);
           if (order === this.ordered) {
             this.stumbles = 0;
