@@ -7,7 +7,15 @@ import { IMAGES, imageTag } from '../components/naming';
 import { splitStack } from './lib/arguments';
 import { BASE_LABEL } from './lib/base-image';
 import { runCommand } from './lib/command';
-import { hasImage, imageLabel, imageTags, removeImage, removeVolume, volumesOf } from './lib/docker';
+import {
+  hasImage,
+  imageLabel,
+  imageTags,
+  removeImage,
+  removeUntaggedImages,
+  removeVolume,
+  volumesOf,
+} from './lib/docker';
 import { lockHint } from './lib/locks';
 import { runPulumi } from './lib/run-pulumi';
 import { setUp } from './lib/setup';
@@ -32,6 +40,7 @@ async function main(args: string[]): Promise<number> {
   return 0;
 }
 
+/** The stack's images and, when no other stack has any, what their builds left untagged. */
 async function removeImages(info: StackInfo): Promise<void> {
   const prefix = info.value('namePrefix', '');
   for (const image of IMAGES) {
@@ -39,6 +48,11 @@ async function removeImages(info: StackInfo): Promise<void> {
     if ((await hasImage(tag)) && !(await removeImage(tag)))
       say(paint('yellow', `${tag} stays: something else uses it.`));
   }
+  if (!(await othersHaveImages())) await removeUntaggedImages();
+}
+
+async function othersHaveImages(): Promise<boolean> {
+  return (await imageTags('postgres-failover/*')).length > 0;
 }
 
 /** The volumes and, when set-up made it and no other stack uses it, the base image. */
@@ -46,8 +60,7 @@ async function removeData(info: StackInfo): Promise<void> {
   const removed = await volumesOf(stackLabel(info));
   for (const volume of removed) await removeVolume(volume);
   const base = info.value('baseImage', 'debian:trixie-slim');
-  const inUse = (await imageTags('postgres-failover/*')).length > 0;
-  const made = !inUse && (await imageLabel(base, BASE_LABEL)) !== '';
+  const made = !(await othersHaveImages()) && (await imageLabel(base, BASE_LABEL)) !== '';
   if (made && (await removeImage(base))) removed.push(base);
   say(removed.length > 0 ? `Removed: ${removed.join(', ')}` : 'Nothing was left to remove.');
 }

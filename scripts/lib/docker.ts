@@ -52,6 +52,24 @@ export async function removeImage(name: string): Promise<boolean> {
   return (await run('docker', ['image', 'rm', name], { deadlineMs: REMOVE_MS })).code === 0;
 }
 
+/** Label whose value begins with {@link TITLE} on everything that our Dockerfiles make, build stages included. */
+const TITLE_LABEL = 'org.opencontainers.image.title';
+const TITLE = 'postgres-failover:';
+
+/** Removes what builds left without a tag: stages, and images that newer ones took the tag from. */
+export async function removeUntaggedImages(): Promise<void> {
+  const listed = await docker([
+    'image',
+    'ls',
+    '--quiet',
+    '--filter',
+    'dangling=true',
+    '--filter',
+    `label=${TITLE_LABEL}`,
+  ]);
+  for (const id of lines(listed)) if ((await imageLabel(id, TITLE_LABEL)).startsWith(TITLE)) await removeImage(id);
+}
+
 export async function volumesOf(label: string): Promise<string[]> {
   return lines(await docker(['volume', 'ls', '--filter', `label=${label}`, '--format', '{{.Name}}'])).sort();
 }
