@@ -203,6 +203,7 @@ describe('the story', () => {
   });
 
   test('destroy leaves the data volumes, names them, and nothing else', async () => {
+    await stack.keepLayers();
     const result = await stack.command('destroy');
     expect(result.code, ended(result)).toBe(0);
     const volumes = await volumesOf(STACK.label);

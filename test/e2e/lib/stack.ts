@@ -3,7 +3,8 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { stringify } from 'yaml';
-import { removeAllOf } from '../../../scripts/lib/docker';
+import { IMAGES, imageTag } from '../../../components/naming';
+import { imageTags, removeAllOf, removeImage } from '../../../scripts/lib/docker';
 import { type RunResult, run, runOk } from '../../../scripts/lib/exec';
 import { PATHS } from '../../../scripts/lib/paths';
 import { E2E_LABEL } from '../../../scripts/lib/phases';
@@ -37,11 +38,15 @@ const CONFIG = {
   databaseUser: STACK.user,
   databasePassword: STACK.password,
 };
+/** Repository of the tags that keep layers during the test; not one that `destroy` knows. */
+const KEPT_LAYERS = 'postgres-failover-test';
 const STACK_FILE = join(PATHS.root, `Pulumi.${STACK.name}.yaml`);
 
 export interface E2eStack {
   /** Runs `npm run <command> -- --stack e2e …` and returns how it ended. */
   command: (command: string, args?: readonly string[], limitMs?: number) => Promise<RunResult>;
+  /** Keeps the images' layers under other names, so that an `up` after a `destroy` need not build them anew. */
+  keepLayers: () => Promise<void>;
   /** Removes everything that the stack may have left, its files included. */
   remove: () => Promise<void>;
 }
@@ -64,8 +69,13 @@ export async function makeStack(): Promise<E2eStack> {
       const options = { cwd: PATHS.root, env, deadlineMs: limitMs, onLine: (line: string) => console.log(line) };
       return run(process.execPath, [start, command, '--stack', STACK.name, ...args], options);
     },
+    keepLayers: async () => {
+      for (const image of IMAGES)
+        await docker(['tag', imageTag(image, STACK.prefix, STACK.name), `${KEPT_LAYERS}/${image}:${STACK.name}`]);
+    },
     remove: async () => {
       await removeAllOf(STACK.label);
+      for (const tag of await imageTags(`${KEPT_LAYERS}/*:${STACK.name}`)) await removeImage(tag);
       rmSync(state, { recursive: true, force: true });
       rmSync(STACK_FILE, { force: true });
     },
