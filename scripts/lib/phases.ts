@@ -73,7 +73,8 @@ function vitestPhase(project: string, about: string, options: { needsSetUp: bool
       if (options.needsSetUp) await removeLeftovers();
       const file = report(`${project}.json`);
       const reporters = ['--reporter=default', '--reporter=json', `--outputFile.json=${file}`];
-      const args = ['run', '--project', project, ...reporters];
+      // Output as it comes: a long test's progress is read by people.
+      const args = ['run', '--project', project, '--disable-console-intercept', ...reporters];
       const result = await run('vitest', args, { cwd: PATHS.root, deadlineMs: options.deadlineMs, onLine: say });
       return counted(result.code, result.tail, () => fromVitest(JSON.parse(readFileSync(file, 'utf8'))));
     },
