@@ -20,9 +20,9 @@ export function syncNames(config: SyncConfig): string {
   return names(config.k, config.members);
 }
 
-/** The same with one more confirmation, by a standby that does not exist: nothing is acknowledged under it (S4). */
+/** Every member has to confirm, and a standby that does not exist: nothing is acknowledged under it (S4). */
 export function barrierNames(config: SyncConfig): string {
-  return config.k === 0 ? '' : names(config.k + 1, [...config.members, BARRIER]);
+  return config.k === 0 ? '' : names(config.members.length + 1, [...config.members, BARRIER]);
 }
 
 function same(a: SyncConfig | null, b: SyncConfig): boolean {
