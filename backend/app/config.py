@@ -35,7 +35,7 @@ class Settings(BaseSettings):
     """The read-only endpoint; without it every read goes to the leader."""
     retry_budget_seconds: float = Field(default=10, ge=0.5, le=60)
     """How long one request may wait for the database and try again; longer than any failover."""
-    replica_read_seconds: float = Field(default=0.5, ge=0.05, le=10)
+    replica_read_seconds: float = Field(default=0.2, ge=0.02, le=10)
     """How long a read waits for a replica before it asks the leader."""
     stuck_write_seconds: float = Field(default=300, ge=1)
     """After this a write that nobody answers gives its connection back (by closing it, never by a cancel: S7)."""
@@ -67,7 +67,7 @@ class Settings(BaseSettings):
     port: int = Field(default=8000, ge=0, le=65535)
     drain_seconds: float = Field(default=1, ge=0, le=60)
     """After SIGTERM: how long ``/health`` says "draining" while requests are still taken."""
-    shutdown_seconds: int = Field(default=15, ge=1, le=120)
+    shutdown_seconds: int = Field(default=12, ge=1, le=120)
     """After that: how long open requests may take; longer than the retry budget."""
 
     @field_validator("haproxy_url", "haproxy_read_url")
