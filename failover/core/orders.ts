@@ -114,10 +114,7 @@ function nextMethod(
   const failed = status.failure?.code === 'STREAM_IMPOSSIBLE' || status.postgres.crashes >= CRASHES_MAX;
   if ((failed && hasAccepted(status, given)) || status.dataId === null || !isMember(state, node, status.dataId))
     return 'copy';
-  // A node that only followed and is a primary now was promoted by hand. (A former leader that still has to be stopped
-  // is ordered to rewind, so it is not mistaken for one.)
-  const byHand = method === 'stream' && status.postgres.state === 'primary' && hasAccepted(status, given);
-  return byHand ? 'copy' : method;
+  return method;
 }
 
 function sameTarget(a: Target, b: Target): boolean {

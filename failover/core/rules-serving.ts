@@ -5,8 +5,8 @@ import { change, giveUp, leadAgain } from './plan';
 import { isCertified } from './route';
 import type { Facts, Plan, Rule } from './rules';
 import { isProven, wantedConfig, withConfig } from './sync';
-import type { Action } from './types';
-import { isDeclared, isDone, list, statusOf, viewOf } from './view';
+import type { Action, ClusterState, Observation } from './types';
+import { hasAccepted, isDeclared, isDone, isMember, list, statusOf, viewOf } from './view';
 
 export const SERVING_RULES: readonly Rule[] = [
   {
@@ -81,6 +81,19 @@ export const SERVING_RULES: readonly Rule[] = [
   },
   // Issue 6 puts the planned switchover and the switchback here.
   {
+    code: 'PROMOTED_BY_HAND',
+    why: 'A node that only followed is a primary: its history is its own now, so it is fenced and rebuilt.',
+    match: ({ state, observation }) => {
+      const node = observation.declared.map((d) => d.name).find((n) => isPromotedByHand(state, observation, n));
+      if (node === undefined) return null;
+      const rebuild = { ...state.rebuild, [node]: state.members[node] ?? '' };
+      return {
+        state: change(state, { rebuild }),
+        reason: `${node} was promoted by hand; it is rebuilt from ${state.leader ?? ''}`,
+      };
+    },
+  },
+  {
     code: 'SYNC_PROVEN',
     why: 'The ordered sync configuration is proven in force: the former ones count no more.',
     match: ({ state, observation }) => {
@@ -141,6 +154,15 @@ export const SERVING_RULES: readonly Rule[] = [
     match: (facts) => ({ reason: steadyReason(facts) }),
   },
 ];
+
+/** A former leader that still has to be stopped is ordered to rewind, so it is not mistaken for one. */
+function isPromotedByHand(state: ClusterState, observation: Observation, node: string): boolean {
+  const status = statusOf(observation, node);
+  const given = state.orders[node];
+  if (status === null || node === state.leader || !isMember(state, node, status.dataId)) return false;
+  const onlyFollows = given?.target.kind === 'follow' && given.target.method === 'stream';
+  return onlyFollows && hasAccepted(status, given) && status.postgres.state === 'primary';
+}
 
 /** A broken connection is confirmed by one quick connect, which is repeated while PostgreSQL goes on answering it. */
 function probeActions(leader: string | null, health: Health): Action[] {

@@ -35,6 +35,8 @@ export interface KeeperServerOptions {
   incarnation: number;
   clock: Clock;
   log: Log;
+  /** The quick connect that confirms a broken connection. @default probePostgres */
+  probe?: (address: string) => Promise<boolean>;
   /** Something was seen: a cycle is due. */
   wake: () => void;
   /** A keeper has accepted an order of this (higher) incarnation: another or an older monitor gave it. */
@@ -134,7 +136,8 @@ export class KeeperServer implements Keepers {
     if (peer === undefined || peer.probing) return;
     peer.probing = true;
     const since = peer.changedAtMs;
-    probePostgres(peer.node.address)
+    const ask = this.options.probe ?? probePostgres;
+    ask(peer.node.address)
       .then((alive) => {
         peer.probing = false;
         if (peer.changedAtMs !== since) return;

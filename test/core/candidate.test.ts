@@ -1,0 +1,113 @@
+import { describe, expect, it } from 'vitest';
+import { canLeadAgain, choose, quorum } from '../../failover/core/candidate';
+import type { ClusterState } from '../../failover/core/types';
+import { entry, gone, observation, replicaView, serving, status, view } from './world';
+
+const HANG_MS = 2_000;
+
+/** In term 2, with the given positions frozen. */
+function frozen(state: ClusterState, positions: Record<string, string | null>) {
+  const views = Object.entries(positions).map(([name, lsn]) =>
+    view(name, {
+      status: status(name, {
+        accepted: { incarnation: 1, term: state.term, seq: 11, kind: 'freeze' },
+        postgres: { lsn, streamingFrom: null },
+      }),
+    }),
+  );
+  return observation([gone('p'), ...views]);
+}
+
+describe('the number of promises that an election needs', () => {
+  it('is N-k+1, and alone is satisfied by no number', () => {
+    expect(quorum({ leader: 'p', k: 1, members: ['a'] })).toBe(1);
+    expect(quorum({ leader: 'p', k: 1, members: ['a', 'b', 'c'] })).toBe(3);
+    expect(quorum({ leader: 'p', k: 2, members: ['a', 'b', 'c'] })).toBe(2);
+    expect(quorum({ leader: 'p', k: 0, members: [] })).toBeNull();
+  });
+});
+
+describe('the choice of a candidate', () => {
+  it('takes the only counted replica without a freeze round', () => {
+    const state = serving(['a']);
+    expect(choose(state, observation([gone('p'), replicaView(state, 'a')]), HANG_MS, false)).toEqual({
+      kind: 'candidate',
+      node: 'a',
+    });
+  });
+
+  it('takes nobody when the leader was recorded as alone, and names it', () => {
+    const state = serving([], { members: { p: '1:p', a: '1:a' } });
+    const choice = choose(state, observation([gone('p'), view('a')]), HANG_MS, false);
+    expect(choice).toEqual({ kind: 'nobody', missing: 'only p has the newest data; start p' });
+  });
+
+  it('takes nobody when one of two joint configurations is not satisfied', () => {
+    const state = serving(['a'], {
+      joint: [
+        { leader: 'p', k: 1, members: ['a'] },
+        { leader: 'p', k: 0, members: [] },
+      ],
+    });
+    expect(choose(state, observation([gone('p'), replicaView(state, 'a')]), HANG_MS, false).kind).toBe('nobody');
+  });
+
+  it('asks for promises where several replicas exist, and hears no position before (S1)', () => {
+    const state = serving(['a', 'b']);
+    const seen = observation([gone('p'), replicaView(state, 'a'), replicaView(state, 'b')]);
+    expect(choose(state, seen, HANG_MS, false)).toEqual({ kind: 'freeze', nodes: ['a', 'b'] });
+  });
+
+  it('takes the most advanced of those that promised', () => {
+    const state = serving(['a', 'b'], { term: 2 });
+    const choice = choose(state, frozen(state, { a: '0/5000', b: '0/9000' }), HANG_MS, true);
+    expect(choice).toEqual({ kind: 'candidate', node: 'b' });
+  });
+
+  it('takes nobody while one of two members of ANY 1 is missing', () => {
+    const state = serving(['a', 'b'], { term: 2 });
+    const choice = choose(state, frozen(state, { a: '0/5000' }), HANG_MS, true);
+    expect(choice).toEqual({ kind: 'nobody', missing: 'the newest data is on p or on a and b; start p or b' });
+  });
+
+  it('counts no promise of an older term and no unknown position (S6)', () => {
+    const state = serving(['a', 'b'], { term: 3 });
+    const old = frozen({ ...state, term: 2 }, { a: '0/5000', b: '0/9000' });
+    expect(choose(state, old, HANG_MS, true).kind).toBe('freeze');
+    expect(choose(state, frozen(state, { a: '0/5000', b: null }), HANG_MS, true).kind).toBe('freeze');
+  });
+
+  it.each([
+    ['it is on another timeline (S3)', { postgres: { timeline: 2 } }],
+    ['its data directory is another one (S10)', { dataId: '1:new' }],
+    ['it has an unfinished promotion (S3)', { promotingTerm: 2 }],
+    ['it has an unfinished rewind (S12)', { rewinding: true }],
+    ['its PostgreSQL crashed three times in a minute (S8)', { postgres: { crashes: 3 } }],
+    ['it is being stopped itself (S18)', { stopping: true }],
+  ])('leaves a replica out when %s', (_why, part) => {
+    const state = serving(['a']);
+    expect(choose(state, observation([gone('p'), replicaView(state, 'a', part)]), HANG_MS, false).kind).toBe('nobody');
+  });
+
+  it('leaves a replica out whose leadership was recorded and never opened (S3)', () => {
+    const state = serving(['a'], { ledger: [entry(), entry({ term: 2, node: 'a', dataId: '1:a', opened: false })] });
+    expect(choose(state, observation([gone('p'), replicaView(state, 'a')]), HANG_MS, false).kind).toBe('nobody');
+  });
+});
+
+describe('the old leader', () => {
+  const back = (part = {}) => observation([view('p', { status: status('p', part) }), view('a')]);
+
+  it('may lead again with its recorded data, whoever is missing', () => {
+    const state = serving(['a']);
+    expect(canLeadAgain(state, back({ postgres: { state: 'stopped' } }))).toBe(true);
+  });
+
+  it('may not with other data, an unfinished rewind, or a configuration of another leader', () => {
+    const state = serving(['a']);
+    expect(canLeadAgain(state, back({ dataId: '1:new' }))).toBe(false);
+    expect(canLeadAgain(state, back({ rewinding: true }))).toBe(false);
+    const joint = [...state.joint, { leader: 'a', k: 0, members: [] }];
+    expect(canLeadAgain({ ...state, joint }, back())).toBe(false);
+  });
+});

@@ -1,0 +1,75 @@
+import { describe, expect, it } from 'vitest';
+import { leaderHealth } from '../../failover/core/detect';
+import type { NodeView } from '../../failover/core/types';
+import { gone, leaderView, NOW_MS, observation, POLICY, replicaView, serving } from './world';
+
+const state = serving(['a']);
+const replica = (part: Partial<NodeView> = {}) => replicaView(state, 'a', {}, part);
+const BEATING = { heartbeatSeenAtMs: NOW_MS - 100 };
+
+function health(leader: NodeView, other: NodeView = replica(), sinceMs = NOW_MS - 60_000) {
+  const { code, kind } = {
+    code: null,
+    ...leaderHealth(state, observation([leader, other], { sinceMs }), NOW_MS, POLICY),
+  };
+  return code === null ? kind : `${kind} ${code}`;
+}
+
+describe('the health of the leader', () => {
+  it('is well while it answers and commits', () => {
+    expect(health(leaderView(state))).toBe('well');
+  });
+
+  it('is unsure when the connection breaks, until the quick connect has answered', () => {
+    expect(health(gone('p', { probe: null }))).toBe('late LEADER_BROKEN');
+    expect(health(gone('p'))).toBe('dead LEADER_DEAD');
+  });
+
+  it('does not believe a heartbeat that was seen just before the connection broke', () => {
+    expect(health(gone('p'), replica(BEATING))).toBe('dead LEADER_DEAD');
+  });
+
+  it('stays up when PostgreSQL still answers, and is hung when nothing is seen for hangTimeout', () => {
+    const probe = { alive: true, atMs: NOW_MS - 5 };
+    expect(health(gone('p', { probe }))).toBe('apart LEADER_APART');
+    expect(health(gone('p', { probe, changedAtMs: NOW_MS - 2_000 }))).toBe('dead LEADER_HUNG');
+    expect(health(gone('p', { probe, changedAtMs: NOW_MS - 2_000 }), replica(BEATING))).toBe('apart LEADER_APART');
+  });
+
+  it('holds new connections first and is hung after hangTimeout without an answer', () => {
+    expect(health(leaderView(state, {}, { silentMs: 400 }))).toBe('well');
+    expect(health(leaderView(state, {}, { silentMs: 600 }))).toBe('late LEADER_LATE');
+    expect(health(leaderView(state, {}, { silentMs: 2_000 }))).toBe('dead LEADER_HUNG');
+  });
+
+  it('is alive behind a partition while its heartbeat advances on a replica (S21)', () => {
+    expect(health(leaderView(state, {}, { silentMs: 9_000 }), replica(BEATING))).toBe('apart LEADER_APART');
+  });
+
+  it('is wedged when it answers but does not commit (S27)', () => {
+    expect(health(leaderView(state, { lead: { heartbeatAgeMs: 2_000 } }))).toBe('dead LEADER_WEDGED');
+  });
+
+  it('is down when its keeper says that PostgreSQL is no primary, and wiped with other data (S8, S10)', () => {
+    expect(health(leaderView(state, { postgres: { state: 'stopped' }, lead: null }))).toBe('down LEADER_DOWN');
+    expect(health(leaderView(state, { dataId: null, postgres: { state: 'absent' }, lead: null }))).toBe(
+      'down LEADER_WIPED',
+    );
+  });
+
+  it('is stopping when the container was told to', () => {
+    expect(health(leaderView(state, { stopping: true }))).toBe('stopping');
+  });
+
+  it('is awaited for startGrace after the monitor started (S25)', () => {
+    const absent = gone('p', { everConnected: false, probe: null });
+    expect(health(absent, replica(), NOW_MS - 9_000)).toBe('blind');
+    expect(health(absent, replica(), NOW_MS - 10_000)).toBe('dead LEADER_ABSENT');
+    expect(health(absent, replica(BEATING), NOW_MS - 10_000)).toBe('apart LEADER_APART');
+  });
+
+  it('is unknown after a stall of the monitor until a fresh status came (S11)', () => {
+    const forgotten = leaderView(state, {}, { status: null, changedAtMs: NOW_MS - 100 });
+    expect(health(forgotten, replica(), NOW_MS - 100)).toBe('blind');
+  });
+});

@@ -1,0 +1,75 @@
+import { describe, expect, it } from 'vitest';
+import { addEntry, LEDGER_MAX, rejoinMethod } from '../../failover/core/rejoin';
+import { entry, serving, status } from './world';
+
+/** `a` leads in term 2 on timeline 2, which left timeline 1 at 0/6000. */
+const state = {
+  ...serving(['a', 'b']),
+  term: 2,
+  leader: 'a',
+  ledger: [entry(), entry({ term: 2, node: 'a', dataId: '1:a', timeline: 2, forkLsn: '0/6000' })],
+};
+const stopped = (lsn: string | null, clean: boolean, timeline = 1) => ({
+  postgres: { state: 'stopped' as const, lsn, cleanShutdown: clean, timeline, streamingFrom: null },
+});
+
+describe('the way back into the cluster', () => {
+  it('streams when the former leader shut down cleanly before the fork', () => {
+    expect(rejoinMethod(state, 'p', status('p', stopped('0/5F00', true)))).toBe('stream');
+  });
+
+  it('rewinds a former leader that crashed, or whose shutdown checkpoint the new leader never got', () => {
+    expect(rejoinMethod(state, 'p', status('p', stopped(null, false)))).toBe('rewind');
+    expect(rejoinMethod(state, 'p', status('p', stopped('0/6000', true)))).toBe('rewind');
+  });
+
+  it('rewinds a former leader that woke and still runs', () => {
+    const awake = { postgres: { state: 'primary' as const, streamingFrom: null } };
+    expect(rejoinMethod(state, 'p', status('p', awake))).toBe('rewind');
+  });
+
+  it('streams to a standby that is not ahead of the fork, and rewinds one that is', () => {
+    expect(rejoinMethod(state, 'b', status('b', { postgres: { lsn: '0/6000' } }))).toBe('stream');
+    expect(rejoinMethod(state, 'b', status('b', { postgres: { lsn: '0/6001' } }))).toBe('rewind');
+  });
+
+  it('streams to a restarted standby of the current timeline', () => {
+    expect(rejoinMethod(state, 'b', status('b', stopped(null, false, 2)))).toBe('stream');
+  });
+
+  it('copies where there is no data or other data (S10)', () => {
+    expect(rejoinMethod(state, 'b', status('b', { dataId: null }))).toBe('copy');
+    expect(rejoinMethod(state, 'b', status('b', { dataId: '1:other' }))).toBe('copy');
+    expect(rejoinMethod({ ...state, rebuild: { b: '1:b' } }, 'b', status('b'))).toBe('copy');
+  });
+
+  it('copies a candidate that was never opened, although its timeline has the same number (S3)', () => {
+    const ledger = [
+      entry(),
+      entry({ term: 2, node: 'b', dataId: '1:b', timeline: null, opened: false }),
+      entry({ term: 3, node: 'a', dataId: '1:a', timeline: 2, forkLsn: '0/6000' }),
+    ];
+    expect(rejoinMethod({ ...state, ledger }, 'b', status('b', { postgres: { timeline: 2 } }))).toBe('copy');
+  });
+
+  it('copies a standby that was promoted by hand', () => {
+    const byHand = { postgres: { state: 'primary' as const, timeline: 2, streamingFrom: null } };
+    expect(rejoinMethod(state, 'b', status('b', byHand))).toBe('copy');
+    expect(rejoinMethod(state, 'b', status('b', stopped('0/7000', true, 3)))).toBe('copy');
+  });
+
+  it('copies after an unfinished rewind (S12) and after a promotion that is not recorded', () => {
+    expect(rejoinMethod(state, 'p', status('p', { rewinding: true }))).toBe('copy');
+    expect(rejoinMethod(state, 'b', status('b', { promotingTerm: 7 }))).toBe('copy');
+  });
+});
+
+describe('the ledger', () => {
+  it('is bounded, and forgets a directory whose unopened leadership falls off', () => {
+    let kept = { ...state, ledger: [entry({ term: 1, node: 'b', dataId: '1:b', opened: false })] };
+    for (let term = 2; term <= LEDGER_MAX + 1; term++) kept = { ...kept, ...addEntry(kept, entry({ term })) };
+    expect(kept.ledger).toHaveLength(LEDGER_MAX);
+    expect(kept.members).toEqual({ p: '1:p', a: '1:a' });
+    expect(rejoinMethod(kept, 'b', status('b'))).toBe('copy');
+  });
+});

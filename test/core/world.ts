@@ -1,0 +1,176 @@
+/** Builders for states and observations, so that a test names only what it is about. */
+import type {
+  ClusterState,
+  GivenOrder,
+  LedgerEntry,
+  NodeView,
+  Observation,
+  Policy,
+  Status,
+} from '../../failover/core/types';
+import { emptyState } from '../../failover/core/types';
+
+export const NOW_MS = 100_000;
+export const POLICY: Policy = {
+  hangTimeoutMs: 2_000,
+  onNoReplica: 'continue',
+  syncCount: 1,
+  maxLagBytes: 1_000_000,
+  readFallback: true,
+  startGraceMs: 10_000,
+};
+
+export type StatusPart = Partial<Omit<Status, 'postgres' | 'lead'>> & {
+  postgres?: Partial<Status['postgres']>;
+  lead?: Partial<NonNullable<Status['lead']>> | null;
+};
+
+/** A standby of `p` that carries out its order, unless told otherwise. */
+export function status(node: string, part: StatusPart = {}): Status {
+  const { postgres, lead, ...rest } = part;
+  return {
+    type: 'status',
+    n: 1,
+    dataId: `1:${node}`,
+    stopping: false,
+    accepted: null,
+    done: true,
+    failure: null,
+    promotingTerm: null,
+    rewinding: false,
+    ...rest,
+    postgres: {
+      state: 'standby',
+      timeline: 1,
+      lsn: '0/5000',
+      cleanShutdown: null,
+      streamingFrom: 'p',
+      replayLsn: '0/5000',
+      heartbeatSeen: 1,
+      crashes: 0,
+      ...postgres,
+    },
+    lead:
+      lead == null
+        ? null
+        : {
+            term: 1,
+            timeline: 1,
+            forkLsn: null,
+            flushLsn: '0/5000',
+            heartbeat: 1,
+            heartbeatAgeMs: 20,
+            syncInForce: null,
+            standbys: [],
+            ...lead,
+          },
+  };
+}
+
+export function view(name: string, part: Partial<NodeView> = {}): NodeView {
+  return {
+    name,
+    connected: true,
+    everConnected: true,
+    changedAtMs: NOW_MS - 60_000,
+    status: status(name),
+    silentMs: 0,
+    streamingSeenAtMs: NOW_MS - 50,
+    heartbeatSeenAtMs: NOW_MS - 3_000,
+    probe: null,
+    recall: null,
+    ...part,
+  };
+}
+
+/** Not connected any more; confirmed dead unless told otherwise. */
+export function gone(name: string, part: Partial<NodeView> = {}): NodeView {
+  return view(name, {
+    connected: false,
+    status: null,
+    changedAtMs: NOW_MS - 20,
+    probe: { alive: false, atMs: NOW_MS - 1 },
+    ...part,
+  });
+}
+
+export function observation(views: NodeView[], part: Partial<Observation> = {}): Observation {
+  return {
+    sinceMs: NOW_MS - 60_000,
+    declared: views.map((v, i) => ({ name: v.name, address: `10.0.0.${20 + i}` })),
+    nodes: Object.fromEntries(views.map((v) => [v.name, v])),
+    haproxy: { reachable: true, epoch: '1@1', slot: '10.0.0.20', closed: false, keeping: '10.0.0.20', clean: true },
+    certificate: { node: 'p', term: 1, epoch: '1@1' },
+    ...part,
+  };
+}
+
+export function entry(part: Partial<LedgerEntry> = {}): LedgerEntry {
+  return { term: 1, node: 'p', dataId: '1:p', timeline: 1, forkLsn: null, opened: true, ...part };
+}
+
+/** `p` leads in term 1 and counts the given replicas. */
+export function serving(replicas: string[], part: Partial<ClusterState> = {}, k = 1): ClusterState {
+  const sync = { leader: 'p', k: Math.min(k, replicas.length), members: replicas };
+  const order = (target: GivenOrder['target']): GivenOrder => ({ term: 1, seq: 9, target });
+  return {
+    ...emptyState(),
+    term: 1,
+    seq: 10,
+    adopting: false,
+    leader: 'p',
+    members: Object.fromEntries(['p', ...replicas].map((n) => [n, `1:${n}`])),
+    joint: [sync],
+    ledger: [entry()],
+    orders: {
+      p: order({ kind: 'lead', sync }),
+      ...Object.fromEntries(replicas.map((r) => [r, order({ kind: 'follow', leader: 'p', method: 'stream' })])),
+    },
+    ...part,
+  };
+}
+
+/** The serving leader's own view: order carried out, its sync configuration proven in force. */
+export function leaderView(state: ClusterState, part: StatusPart = {}, viewPart: Partial<NodeView> = {}): NodeView {
+  const leader = state.leader ?? 'p';
+  const order = state.orders[leader];
+  const ordered = state.joint.at(-1) ?? null;
+  return view(leader, {
+    streamingSeenAtMs: null,
+    status: status(leader, {
+      dataId: state.members[leader] ?? `1:${leader}`,
+      accepted: { incarnation: 1, term: order?.term ?? state.term, seq: order?.seq ?? state.seq, kind: 'lead' },
+      ...part,
+      postgres: { state: 'primary', streamingFrom: null, timeline: 1, ...part.postgres },
+      lead:
+        part.lead === null
+          ? null
+          : {
+              term: state.term,
+              syncInForce: ordered,
+              standbys: (ordered?.members ?? []).map((name) => ({
+                name,
+                state: 'streaming',
+                syncState: 'quorum',
+                flushLsn: '0/5000',
+                replayLsn: '0/5000',
+              })),
+              ...part.lead,
+            },
+    }),
+    ...viewPart,
+  });
+}
+
+/** A replica that carries out the order which the state gives it. */
+export function replicaView(
+  state: ClusterState,
+  name: string,
+  part: StatusPart = {},
+  viewPart: Partial<NodeView> = {},
+): NodeView {
+  const order = state.orders[name];
+  const accepted =
+    order === undefined ? null : { incarnation: 1, term: order.term, seq: order.seq, kind: order.target.kind };
+  return view(name, { status: status(name, { accepted, ...part }), ...viewPart });
+}
