@@ -63,5 +63,5 @@ def configure_logging(level: str) -> None:
         logger.propagate = True
     # The middleware writes the access log: by route, so that no path or query with personal data is kept.
     logging.getLogger("uvicorn.access").disabled = True
-    # Every stale connection after a failover would be a line; the metrics count them.
-    logging.getLogger("psycopg.pool").setLevel(logging.ERROR)
+    # Every broken connection of a failover would be a line or two; the metrics count them.
+    logging.getLogger("psycopg").setLevel(logging.ERROR)

@@ -88,9 +88,11 @@ async def test_a_read_only_server_is_waited_for_and_then_reported(run_app: AppFa
         begun = time.monotonic()
         refused = await register(client)
         assert time.monotonic() - begun >= 0.9
-        assert (refused.status_code, refused.json()["code"]) == (503, "database_unavailable")
+        # An attempt that is under way when the budget ends is unknown, although this one will be refused too.
+        assert refused.status_code == 503
+        assert refused.json()["code"] in {"database_unavailable", "outcome_unknown"}
         assert int(refused.headers["retry-after"]) > 0
-        assert await metric(client, "backend_database_retries_total", reason="25006") > 1
+        assert await metric(client, "backend_database_retries_total", reason="25006") >= 1
         postgres.set("default_transaction_read_only", "off")
         assert (await register(client)).status_code == 201
 

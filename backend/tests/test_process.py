@@ -1,7 +1,7 @@
 """The backend as a process: it stops gracefully and logs nothing personal."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 
 import httpx
 import pytest
@@ -11,9 +11,16 @@ from tests.conftest import ANN
 from tests.postgres import Postgres
 
 
+async def polled(client: httpx.AsyncClient) -> AsyncIterator[httpx.Response]:
+    """Answers of ``/health``, one after the other."""
+    for _ in range(400):
+        yield await client.get("/health")
+        await asyncio.sleep(0.05)
+
+
 @pytest.fixture
 def backend(postgres: Postgres) -> Iterator[BackendProcess]:
-    with BackendProcess(HAPROXY_URL=postgres.url, DRAIN_SECONDS="0.5") as process:
+    with BackendProcess(HAPROXY_URL=postgres.url, DRAIN_SECONDS="1.5") as process:
         yield process
 
 
@@ -28,13 +35,14 @@ async def test_a_request_under_way_is_answered_before_the_process_stops(
         )
         await asyncio.to_thread(postgres.wait_for_sync_waiters)
         backend.terminate()
-        await asyncio.sleep(0.2)
-        draining = await client.get("/health")
+        draining = await anext(answer async for answer in polled(client) if answer.status_code != 200)
         assert (draining.status_code, draining.json()["code"]) == (503, "draining")
         assert draining.headers["connection"] == "close"
         # Still draining: new requests are taken.
         assert (await client.post("/login", json={"username": "ann", "password": ANN["password"]})).status_code == 200
-        await asyncio.sleep(0.8)
+        with pytest.raises(httpx.ConnectError):
+            await anext(answer async for answer in polled(client) if answer.status_code not in {200, 503})
+        assert not waiting.done()
         postgres.set("synchronous_standby_names", "")
         assert (await waiting).status_code == 201
     assert await asyncio.to_thread(backend.end) == 0
