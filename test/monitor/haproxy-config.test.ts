@@ -1,0 +1,26 @@
+import { describe, expect, it } from 'vitest';
+import { renderHaproxyConfig } from '../../components/haproxy-config';
+
+const INPUT = { holdTimeoutMs: 30_000, serverMaxConnections: 90, backend: { host: 'backend', slots: 2 } };
+
+describe('haproxy.cfg', () => {
+  it('is rendered as it was reviewed, with a backend', async () => {
+    await expect(renderHaproxyConfig(INPUT)).toMatchFileSnapshot('golden/haproxy-with-backend.cfg');
+  });
+
+  it('is rendered as it was reviewed, without one', async () => {
+    await expect(renderHaproxyConfig({ ...INPUT, backend: null })).toMatchFileSnapshot('golden/haproxy.cfg');
+  });
+
+  it('starts with every slot closed (S15)', () => {
+    const config = renderHaproxyConfig(INPUT);
+    expect(config).toMatch(/server leader 127\.0\.0\.1:1 /);
+    expect(config).toMatch(/server-template node 1-9 127\.0\.0\.1:1 disabled/);
+    expect(config).not.toMatch(/server-state/);
+  });
+
+  it('writes a name as it is, without HTML escapes', () => {
+    const host = "a&b'c";
+    expect(renderHaproxyConfig({ ...INPUT, backend: { host, slots: 1 } })).toContain(`${host}:8000`);
+  });
+});

@@ -1,0 +1,80 @@
+import { describe, expect, it } from 'vitest';
+import { decide } from '../../failover/core/decide';
+import { httpApp } from '../../failover/monitor/http';
+import { clusterStatus } from '../../failover/monitor/status-view';
+import { missing } from '../../failover/monitor/wait-serving';
+import { gone, leaderView, NOW_MS, observation, POLICY, replicaView, serving } from '../core/world';
+
+function statusOf(seen: ReturnType<typeof observation>, state = serving(['a'])) {
+  return clusterStatus({
+    stack: 'dev',
+    decision: decide(state, seen, NOW_MS, POLICY),
+    observation: seen,
+    readAddresses: ['10.0.0.21'],
+    lastTransition: null,
+    events: [],
+    nowMs: NOW_MS,
+    wallMs: Date.parse('2026-11-24T22:00:00Z'),
+  });
+}
+const state = serving(['a']);
+const well = observation([leaderView(state), replicaView(state, 'a')]);
+
+describe('GET /api/v1/cluster', () => {
+  it('tells who leads, who is counted, and where HAProxy sends clients', () => {
+    expect(statusOf(well)).toMatchObject({
+      serving: true,
+      code: 'STEADY',
+      leader: 'p',
+      nodes: [
+        { name: 'p', role: 'leader', state: 'primary', since: '2026-11-24T21:59:00.000Z', done: true },
+        { name: 'a', role: 'standby', sync: 'counted', lagBytes: 0, order: 'follow p (stream)' },
+      ],
+      haproxy: { reachable: true, write: 'p', read: ['a'] },
+      sync: { waitsFor: 1, members: ['a'], changing: false },
+    });
+  });
+
+  it('does not call a cluster serving whose slot is closed or whose leader is off', () => {
+    const closed = { ...well.haproxy, slot: null, closed: true };
+    expect(statusOf({ ...well, haproxy: closed }).serving).toBe(false);
+    expect(statusOf(observation([gone('p', { probe: null }), replicaView(state, 'a')])).serving).toBe(false);
+  });
+});
+
+describe('wait-serving', () => {
+  it('is content when the leader is open and every node has done its order', () => {
+    expect(missing(statusOf(well))).toBeNull();
+  });
+
+  it('names the node that it waits for', () => {
+    expect(missing(statusOf(observation([leaderView(state), gone('a')])))).toContain('a is off');
+    const busy = replicaView(state, 'a', { done: false, postgres: { state: 'copying' } });
+    expect(missing(statusOf(observation([leaderView(state), busy])))).toContain('a is copying (follow p (stream))');
+  });
+});
+
+describe('the HTTP side', () => {
+  it('answers with page, health and JSON, under a strict content security policy', async () => {
+    const app = httpApp(
+      () => statusOf(well),
+      () => true,
+    );
+    for (const path of ['/', '/page.css', '/page.js', '/health', '/api/v1/cluster']) {
+      const answer = await app.request(path);
+      expect(answer.status).toBe(200);
+      expect(answer.headers.get('content-security-policy')).toContain("default-src 'none'");
+    }
+    expect(await (await app.request('/')).text()).not.toMatch(/<script>|style=/);
+    expect((await app.request('/api/v1/cluster', { method: 'POST' })).status).toBe(404);
+  });
+
+  it('is unhealthy when the loop stands still, and says so while it starts', async () => {
+    const app = httpApp(
+      () => null,
+      () => false,
+    );
+    expect((await app.request('/health')).status).toBe(503);
+    expect((await app.request('/api/v1/cluster')).status).toBe(503);
+  });
+});

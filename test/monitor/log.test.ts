@@ -1,0 +1,58 @@
+import { mkdtemp, open, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { FileLog, formatLine, localTime } from '../../failover/monitor/log';
+
+let folder = '';
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'log-'));
+});
+afterEach(() => rm(folder, { recursive: true, force: true }));
+
+const AT = new Date('2026-11-24T21:55:22.123Z');
+const logTo = (file: string | null, bytesMax = 1_000_000, lines: string[] = []) =>
+  new FileLog({ file, bytesMax, keep: 2, stdout: (line) => lines.push(line), now: () => AT });
+
+describe('failover.log', () => {
+  it('has one readable line an event, with the offset of the local time zone', () => {
+    const line = formatLine(AT, 'WARN', 'postgres-primary', 'LEADER_DEAD', 'it broke\n  and more');
+    expect(line).toBe(`${localTime(AT)} WARN  postgres-primary     LEADER_DEAD      it broke | and more`);
+    expect(localTime(AT)).toMatch(/^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.123[+-]\d{2}:\d{2}$/);
+    expect(new Date(localTime(AT)).getTime()).toBe(AT.getTime());
+  });
+
+  it('rotates by copying and truncating, so that whoever follows the file goes on', async () => {
+    const file = join(folder, 'failover.log');
+    const log = logTo(file, 300);
+    log.write('INFO', 'a', 'ONE', 'x'.repeat(400));
+    await log.flush();
+    const follower = await open(file, 'r');
+    log.write('INFO', 'a', 'TWO', 'short');
+    await log.flush();
+    expect(await follower.readFile('utf8')).toContain('TWO');
+    await follower.close();
+    expect(await readFile(`${file}.1`, 'utf8')).toContain('ONE');
+  });
+
+  it('goes on without the file when it cannot be written, and says so once on stdout', async () => {
+    const lines: string[] = [];
+    const log = logTo(join(folder, 'missing', 'failover.log'), 1_000, lines);
+    log.write('INFO', 'a', 'ONE', 'first');
+    await log.flush();
+    log.write('INFO', 'a', 'TWO', 'second');
+    await log.flush();
+    expect(lines.filter((l) => l.includes('LOG_FAILED'))).toHaveLength(1);
+    expect(lines.filter((l) => l.includes('TWO'))).toHaveLength(1);
+  });
+
+  it('never keeps more lines waiting than it may, and tells how many it dropped', async () => {
+    const file = join(folder, 'failover.log');
+    const log = logTo(file);
+    for (let i = 0; i < 5_000; i++) log.write('INFO', 'a', 'MANY', `line ${i}`);
+    await log.flush();
+    const text = await readFile(file, 'utf8');
+    expect(text).toContain('line 4999');
+    expect(text).toMatch(/LOG_DROPPED +\d+ lines were not written/);
+  });
+});

@@ -1,0 +1,98 @@
+import { mkdtemp, open, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import fc from 'fast-check';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { decodeSlot, encodeSlot, FileStore } from '../../failover/monitor/store';
+
+const SLOT_BYTES = 256 * 1024;
+let folder = '';
+
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'store-'));
+});
+afterEach(() => rm(folder, { recursive: true, force: true }));
+
+/** Opens, uses and closes a store, as one life of the monitor. */
+async function life<T>(work: (store: FileStore) => Promise<T>): Promise<T> {
+  const store = await FileStore.open(folder);
+  try {
+    return await work(store);
+  } finally {
+    await store.close();
+  }
+}
+
+describe('a slot', () => {
+  it('reads back what was written', () => {
+    fc.assert(
+      fc.property(fc.string(), fc.nat(), (payload, generation) => {
+        expect(decodeSlot(encodeSlot(generation, payload))).toEqual({ generation, payload });
+      }),
+    );
+  });
+
+  it('is refused when any byte of it differs', () => {
+    const bytes = encodeSlot(7, '{"state":"all of it"}');
+    fc.assert(
+      fc.property(fc.nat({ max: bytes.length - 1 }), fc.integer({ min: 1, max: 255 }), (at, flip) => {
+        const torn = Buffer.from(bytes);
+        // Four bytes of the header are not used.
+        fc.pre(at < 20 || at >= 32);
+        torn[at] = (torn[at] ?? 0) ^ flip;
+        expect(decodeSlot(torn)).toBeNull();
+      }),
+    );
+  });
+});
+
+describe('the store', () => {
+  it('remembers the newest state and takes a higher incarnation at each start (S11)', async () => {
+    const first = await life(async (store) => {
+      expect(store.loaded).toBeNull();
+      await store.save('one');
+      await store.save('two');
+      return store.incarnation;
+    });
+    await life(async (store) => {
+      expect(store.loaded).toBe('two');
+      expect(store.incarnation).toBe(first + 1);
+      expect(await store.raiseAbove(40)).toBe(41);
+    });
+    await life(async (store) => expect(store.incarnation).toBe(42));
+  });
+
+  it('falls back to the state before when a write was torn at any place', async () => {
+    await life(async (store) => {
+      await store.save('before');
+      await store.save('after');
+    });
+    const file = await open(join(folder, 'store'), 'r+');
+    const whole = Buffer.alloc(2 * SLOT_BYTES);
+    await file.read(whole, 0, whole.length, 0);
+    const newest = [0, 1].find((i) => decodeSlot(whole.subarray(i * SLOT_BYTES))?.payload.includes('after')) ?? 0;
+    const length = encodeSlot(1, '{"incarnation":1,"state":"after"}').length;
+    for (let cut = 0; cut < length; cut += 7) {
+      await file.write(whole, 0, whole.length, 0);
+      // The disk got the first `cut` bytes of the new record; behind them lies what an older record left.
+      await file.write(Buffer.alloc(length - cut, 0x5a), 0, length - cut, newest * SLOT_BYTES + cut);
+      await life(async (store) => expect(store.loaded).toBe('before'));
+    }
+    await file.close();
+  });
+
+  it('belongs to one monitor at a time, and is free again when that one is gone', async () => {
+    await life(async () => {
+      await expect(FileStore.open(folder)).rejects.toThrow(/another monitor holds the store/);
+    });
+    await life(async (store) => expect(store.loaded).toBeNull());
+  });
+
+  it('refuses a state that does not fit instead of cutting it', async () => {
+    await life(async (store) => {
+      await store.save('small');
+      await expect(store.save('x'.repeat(SLOT_BYTES))).rejects.toThrow(/too many for the store/);
+    });
+    await life(async (store) => expect(store.loaded).toBe('small'));
+  });
+});
