@@ -30,7 +30,7 @@ async function main(args: string[]): Promise<number> {
   if (locked) throw new Error(locked);
   const volumes = await volumesOf(stackLabel(ready.info));
   if (withVolumes && volumes.length > 0)
-    say(paint('yellow', `With the stack its data goes, for good: ${volumes.join(', ')}`));
+    say(paint('yellow', `With the stack these volumes go, their data for good: ${volumes.join(', ')}`));
   const options = rest.filter((arg) => arg !== '--volumes');
   const code = await runPulumi(ready, ['destroy', '--stack', stack, '--yes', '--skip-preview', ...options]);
   if (code !== 0) return code;

@@ -223,6 +223,7 @@ describe('the story', () => {
   });
 
   test('destroy --volumes leaves nothing', async () => {
+    await stack.dropLayers();
     const result = await stack.command('destroy', ['--volumes']);
     expect(result.code, ended(result)).toBe(0);
     expect(await volumesOf(STACK.label)).toEqual([]);

@@ -38,8 +38,8 @@ const CONFIG = {
   databaseUser: STACK.user,
   databasePassword: STACK.password,
 };
-/** Repository of the tags that keep layers during the test; not one that `destroy` knows. */
-const KEPT_LAYERS = 'postgres-failover-test';
+/** Tag that keeps the layers during the test. While it is there `destroy` takes the builds' leftovers for another stack's. */
+const KEPT = 'e2e-kept-layers';
 const STACK_FILE = join(PATHS.root, `Pulumi.${STACK.name}.yaml`);
 
 export interface E2eStack {
@@ -47,6 +47,7 @@ export interface E2eStack {
   command: (command: string, args?: readonly string[], limitMs?: number) => Promise<RunResult>;
   /** Keeps the images' layers under other names, so that an `up` after a `destroy` need not build them anew. */
   keepLayers: () => Promise<void>;
+  dropLayers: () => Promise<void>;
   /** Removes everything that the stack may have left, its files included. */
   remove: () => Promise<void>;
 }
@@ -71,15 +72,20 @@ export async function makeStack(): Promise<E2eStack> {
     },
     keepLayers: async () => {
       for (const image of IMAGES)
-        await docker(['tag', imageTag(image, STACK.prefix, STACK.name), `${KEPT_LAYERS}/${image}:${STACK.name}`]);
+        await docker(['tag', imageTag(image, STACK.prefix, STACK.name), `postgres-failover/${image}:${KEPT}`]);
     },
+    dropLayers,
     remove: async () => {
       await removeAllOf(STACK.label);
-      for (const tag of await imageTags(`${KEPT_LAYERS}/*:${STACK.name}`)) await removeImage(tag);
+      await dropLayers();
       rmSync(state, { recursive: true, force: true });
       rmSync(STACK_FILE, { force: true });
     },
   };
+}
+
+async function dropLayers(): Promise<void> {
+  for (const tag of await imageTags(`postgres-failover/*:${KEPT}`)) await removeImage(tag);
 }
 
 /** A container of the stack by its name without the prefix. */
