@@ -1,0 +1,154 @@
+/** Clients of the write and the read port, and what they were told. */
+import { Process } from './engine';
+import type { ProxySession } from './haproxy-model';
+import type { Reply, Request } from './postgres';
+import type { World } from './world';
+
+const STATEMENT_LIMIT_MS = 2_500;
+const CONNECT_LIMIT_MS = 4_000;
+
+export interface Operation {
+  kind: 'row' | 'register' | 'read';
+  client: string;
+  startMs: number;
+  endMs: number | null;
+  /** Node that served it, for the story. */
+  node: string | null;
+  outcome: 'open' | 'ok' | 'unknown' | 'failed';
+  row: number;
+  value: number;
+  version: number;
+  rows: readonly number[];
+}
+
+/** One client, one connection at a time. */
+export class Client {
+  readonly process: Process;
+  private readonly world: World;
+  private readonly proxy: 'write' | 'read';
+  private readonly name: string;
+  private session: ProxySession | null = null;
+  private left = 0;
+
+  constructor(world: World, name: string, proxy: 'write' | 'read') {
+    this.world = world;
+    this.name = name;
+    this.proxy = proxy;
+    this.process = new Process(world.engine, name, 'client');
+  }
+
+  start(): void {
+    this.world.engine.after(this.world.random.between(0, 50), this.process, () => {
+      this.live().catch((error: unknown) => this.world.fail(`client ${this.name}: ${String(error)}`));
+    });
+  }
+
+  private async live(): Promise<void> {
+    const { world, process } = this;
+    const { engine, random } = world;
+    while (!world.clientsEnd) {
+      if (this.session === null || this.left <= 0) {
+        this.session?.close();
+        this.session = await this.connect();
+        this.left = random.integer(1, 25);
+      }
+      if (this.session === null) {
+        await engine.sleep(random.between(20, 200), process);
+        continue;
+      }
+      this.left -= 1;
+      await this.operate(this.session);
+      await engine.sleep(random.chance(0.1) ? random.between(50, 300) : random.between(1, world.thinkMs), process);
+    }
+    this.session?.close();
+  }
+
+  private connect(): Promise<ProxySession | null> {
+    const { world, process } = this;
+    return new Promise((resolve) => {
+      const limit = world.engine.after(CONNECT_LIMIT_MS, process, () => {
+        done = true;
+        held?.close();
+        resolve(null);
+      });
+      let done = false;
+      let held: ProxySession | null = null;
+      const end = (session: ProxySession | null) => {
+        if (done) return;
+        done = true;
+        limit.cancelled = true;
+        resolve(session);
+      };
+      world.haproxy.connect(this.proxy, process, (session) => {
+        if (session === null || session.closed) {
+          end(null);
+          return;
+        }
+        held = session;
+        if (done) session.close();
+        session.onConnected = () => end(session);
+        session.onClosed = () => end(null);
+        if (session.backend !== null) end(session);
+      });
+    });
+  }
+
+  private async operate(session: ProxySession): Promise<void> {
+    const { world } = this;
+    const { random } = world;
+    const dice = this.proxy === 'read' ? 1 : random.unit();
+    const kind = dice < 0.5 ? 'row' : dice < 0.7 ? 'register' : 'read';
+    const operation: Operation = {
+      kind,
+      client: this.name,
+      startMs: world.engine.nowMs,
+      endMs: null,
+      node: session.server,
+      outcome: 'open',
+      row: kind === 'row' ? world.nextRow() : 0,
+      value: kind === 'register' ? world.nextRow() : 0,
+      version: 0,
+      rows: [],
+    };
+    world.history.begin(operation, this.proxy);
+    const request: Request =
+      kind === 'row' ? { kind, row: operation.row } : kind === 'register' ? { kind, value: operation.value } : { kind };
+    const cancel = kind !== 'read' && random.chance(world.cancels);
+    if (cancel) world.history.tag(operation);
+    const reply = await this.ask(session, request, cancel);
+    operation.endMs = world.engine.nowMs;
+    if (reply === null) {
+      operation.outcome = kind === 'read' ? 'failed' : 'unknown';
+      session.close();
+      this.session = null;
+    } else if (!reply.ok) {
+      operation.outcome = 'failed';
+      session.close();
+      this.session = null;
+    } else if (reply.kind === 'read') {
+      operation.outcome = 'ok';
+      Object.assign(operation, { rows: reply.rows, version: reply.version, value: reply.value });
+    } else if (reply.kind === 'committed') {
+      operation.outcome = reply.warned ? 'unknown' : 'ok';
+      operation.version = reply.version;
+    }
+    world.history.ended(operation, this.proxy);
+  }
+
+  /** Null: no answer in time, or the connection broke. */
+  private ask(session: ProxySession, request: Request, cancel: boolean): Promise<Reply | null> {
+    const { world, process } = this;
+    return new Promise((resolve) => {
+      const limit = world.engine.after(STATEMENT_LIMIT_MS, process, () => resolve(null));
+      session.onClosed = () => {
+        limit.cancelled = true;
+        resolve(null);
+      };
+      session.ask(request, (reply) => {
+        limit.cancelled = true;
+        resolve(reply);
+      });
+      if (cancel) world.engine.after(world.random.between(5, 60), process, () => session.cancel());
+    });
+  }
+}

@@ -1,0 +1,322 @@
+/** What goes wrong, at random times, in words. */
+import type { SimMonitor } from './monitor-container';
+import type { SimNode } from './node';
+import type { World } from './world';
+
+export class Nemesis {
+  private readonly world: World;
+  /** Everything that has to be undone at the end. */
+  private wiped = false;
+  private readonly strangers: SimMonitor[] = [];
+
+  constructor(world: World) {
+    this.world = world;
+  }
+
+  async rage(): Promise<void> {
+    const { world } = this;
+    const { random, engine } = world;
+    const count = random.integer(2, 7);
+    for (let i = 0; i < count; i++) {
+      this.strike();
+      const pause = random.chance(0.4) ? random.between(5, 300) : random.between(300, 6_000);
+      await engine.run(engine.nowMs + pause);
+    }
+  }
+
+  private strike(): void {
+    const { random } = this.world;
+    const faults: [number, () => void][] = [
+      [14, () => this.kill(this.anyNode())],
+      [6, () => this.killLeader()],
+      [5, () => this.stop(this.anyNode())],
+      [8, () => this.pause(this.anyNode())],
+      [6, () => this.crash(this.anyNode())],
+      [8, () => this.partition()],
+      [4, () => this.slowDisk(this.anyNode())],
+      [7, () => this.restartMonitor()],
+      [4, () => this.pauseMonitor()],
+      [4, () => this.restoreStore()],
+      [3, () => this.secondMonitor()],
+      [2, () => this.diskFull()],
+      [5, () => this.haproxyRestarts()],
+      [3, () => this.haproxyReloads()],
+      [3, () => this.haproxyFreezes()],
+      [3, () => this.network()],
+      [2, () => this.freezePostmaster(this.anyNode())],
+      [3, () => this.wipe(this.anyNode())],
+      [2, () => this.everything()],
+    ];
+    let dice = random.unit() * faults.reduce((sum, [weight]) => sum + weight, 0);
+    for (const [weight, fault] of faults) {
+      dice -= weight;
+      if (dice > 0) continue;
+      fault();
+      return;
+    }
+  }
+
+  private anyNode(): SimNode {
+    return this.world.random.pick(this.world.nodes);
+  }
+
+  private later(fromMs: number, toMs: number, run: () => void): void {
+    const { engine, random } = this.world;
+    engine.after(random.between(fromMs, toMs), null, run);
+  }
+
+  private start(node: SimNode): void {
+    if (node.up) return;
+    this.world.say(`docker start ${node.name}`);
+    node.start();
+  }
+
+  private kill(node: SimNode): void {
+    if (!node.up) return;
+    this.world.say(`docker kill ${node.name}`);
+    node.kill();
+    if (this.world.random.chance(0.8)) this.later(50, 8_000, () => this.start(node));
+  }
+
+  private killLeader(): void {
+    const name = this.world.monitor?.seen?.decision.state.leader;
+    const node = this.world.nodes.find((n) => n.name === name);
+    if (node !== undefined) this.kill(node);
+  }
+
+  private stop(node: SimNode): void {
+    if (!node.up || node.process?.state !== 'running') return;
+    this.world.say(`docker stop ${node.name}`);
+    node.stop();
+    if (this.world.random.chance(0.8)) this.later(500, 15_000, () => this.start(node));
+  }
+
+  private pause(node: SimNode): void {
+    if (!node.up) return;
+    this.world.say(`docker pause ${node.name}`);
+    node.pause();
+    this.later(50, 7_000, () => this.unpause(node));
+  }
+
+  private unpause(node: SimNode): void {
+    if (node.process?.state !== 'paused') return;
+    this.world.say(`docker unpause ${node.name}`);
+    node.unpause();
+  }
+
+  private crash(node: SimNode): void {
+    if (node.postgres === null || node.process?.state !== 'running') return;
+    this.world.say(`PostgreSQL crashes in ${node.name}`);
+    node.crashPostgres();
+  }
+
+  private partition(): void {
+    const { world } = this;
+    const hosts = ['monitor', 'haproxy', ...world.nodes.map((n) => n.name)];
+    const from = world.random.pick(hosts);
+    const others = hosts.filter((h) => h !== from);
+    const to = world.random.chance(0.3) ? others : [world.random.pick(others)];
+    const both = world.random.chance(0.5);
+    world.say(`packets from ${from} to ${to.join(', ')} are lost${both ? ', and back' : ''}`);
+    for (const host of to) {
+      world.network.block(from, host);
+      if (both) world.network.block(host, from);
+    }
+    this.later(50, 9_000, () => {
+      world.say('the network is whole again');
+      world.network.heal();
+    });
+  }
+
+  private slowDisk(node: SimNode): void {
+    const { world } = this;
+    const frozen = world.random.chance(0.4);
+    world.say(`the disk of ${node.name} ${frozen ? 'is frozen' : 'is slow'}`);
+    node.disk.slowness = frozen ? Number.POSITIVE_INFINITY : world.random.between(5, 60);
+    this.later(100, 6_000, () => {
+      world.say(`the disk of ${node.name} is well again`);
+      node.disk.slowness = 1;
+    });
+  }
+
+  private restartMonitor(): void {
+    const { world } = this;
+    if (world.monitor === null) return;
+    world.say('docker kill failover-monitor');
+    world.monitor.process.kill();
+    world.monitor = null;
+    this.later(20, 5_000, () => this.startMonitor());
+  }
+
+  private startMonitor(): void {
+    const { world } = this;
+    if (world.monitor !== null) return;
+    world.say('docker start failover-monitor');
+    world.startMonitor();
+  }
+
+  private pauseMonitor(): void {
+    const { world } = this;
+    const { monitor } = world;
+    if (monitor === null || monitor.process.state !== 'running') return;
+    world.say(`docker pause ${monitor.label}`);
+    monitor.process.pause();
+    this.later(50, 6_000, () => {
+      if (monitor.process.state !== 'paused') return;
+      world.say(`docker unpause ${monitor.label}`);
+      monitor.process.resume();
+    });
+  }
+
+  private restoreStore(): void {
+    const { world } = this;
+    const { random } = world;
+    const old = random.pick(world.copies);
+    world.say('the monitor is killed, its volume is lost or an old copy');
+    world.monitor?.process.kill();
+    world.monitor = null;
+    world.disk = random.chance(0.3) ? { incarnation: 0, state: null, full: false } : { ...old };
+    this.later(20, 3_000, () => this.startMonitor());
+  }
+
+  /** The old one wakes while the new one works. */
+  private secondMonitor(): void {
+    const { world } = this;
+    const { random } = world;
+    const old = world.monitor;
+    if (old === null || old.process.state !== 'running' || this.strangers.length > 0) return;
+    world.say(`${old.label} is paused and a second monitor is started on a copy of its volume`);
+    old.process.pause();
+    this.strangers.push(old);
+    const copy = random.chance(0.5) ? { ...old.disk } : { ...random.pick(world.copies) };
+    world.startMonitor('second monitor', copy);
+    this.later(500, 6_000, () => {
+      if (old.process.dead) return;
+      world.say('the first monitor wakes');
+      old.process.resume();
+      this.later(100, 4_000, () => {
+        world.say('the first monitor is killed');
+        old.process.kill();
+      });
+    });
+  }
+
+  private diskFull(): void {
+    const { world } = this;
+    const { disk } = world;
+    world.say('the disk of the monitor is full');
+    disk.full = true;
+    this.later(200, 5_000, () => {
+      disk.full = false;
+    });
+  }
+
+  private haproxyRestarts(): void {
+    const { haproxy, random } = this.world;
+    this.world.say('docker kill haproxy');
+    haproxy.kill();
+    this.later(20, random.chance(0.7) ? 400 : 5_000, () => {
+      if (!haproxy.process.dead) return;
+      this.world.say('docker start haproxy');
+      haproxy.start();
+    });
+  }
+
+  private haproxyReloads(): void {
+    this.world.say('haproxy is reloaded');
+    this.world.haproxy.reload();
+  }
+
+  private haproxyFreezes(): void {
+    const { process } = this.world.haproxy;
+    if (process.state !== 'running') return;
+    this.world.say('docker pause haproxy');
+    process.pause();
+    this.later(50, 5_000, () => {
+      if (process.state !== 'paused') return;
+      this.world.say('docker unpause haproxy');
+      process.resume();
+    });
+  }
+
+  private network(): void {
+    const { network, random } = this.world;
+    network.latencyMs = random.between(1, 30);
+    network.doubled = random.chance(0.5) ? 0.3 : 0;
+    this.world.say(
+      `messages take ${network.latencyMs.toFixed(0)} ms, ${network.doubled > 0 ? 'some orders arrive twice' : 'none is doubled'}`,
+    );
+    this.later(500, 8_000, () => this.calm());
+  }
+
+  private calm(): void {
+    const { network } = this.world;
+    network.latencyMs = 0.3;
+    network.doubled = 0;
+  }
+
+  private freezePostmaster(node: SimNode): void {
+    const { postgres } = node;
+    if (postgres === null) return;
+    this.world.say(`the postmaster of ${node.name} is stopped`);
+    postgres.postmasterFrozen = true;
+    this.later(500, 6_000, () => {
+      postgres.postmasterFrozen = false;
+    });
+  }
+
+  private wipe(node: SimNode): void {
+    if (!node.up) return;
+    this.world.say(`docker kill ${node.name}, and its volume is removed`);
+    node.kill();
+    node.wipe();
+    this.wiped = true;
+    this.later(50, 6_000, () => this.start(node));
+  }
+
+  private everything(): void {
+    this.world.say('the machine is switched off: all nodes and the monitor');
+    this.restartMonitor();
+    for (const node of this.world.nodes) {
+      if (!node.up) continue;
+      node.kill();
+      this.later(50, 6_000, () => this.start(node));
+    }
+  }
+
+  /** Faults end: everything runs, one monitor is left. */
+  heal(): void {
+    const { world } = this;
+    world.network.heal();
+    this.calm();
+    for (const old of this.strangers) old.process.kill();
+    if (world.haproxy.process.state === 'paused') world.haproxy.process.resume();
+    if (world.haproxy.process.dead) world.haproxy.start();
+    world.disk.full = false;
+    world.monitor?.process.resume();
+    this.startMonitor();
+    for (const node of world.nodes) {
+      node.disk.slowness = 1;
+      if (node.postgres !== null) node.postgres.postmasterFrozen = false;
+      node.unpause();
+      if (!node.stopping) this.start(node);
+      else
+        world.engine.after(61_000, null, () => {
+          this.start(node);
+        });
+    }
+  }
+
+  /** A volume was removed and no node has everything that was acknowledged: nothing can heal that. */
+  excused(): boolean {
+    if (!this.wiped) return false;
+    const { nodes, history } = this.world;
+    const all = [...history.acknowledged.keys()];
+    return !nodes.some((n) => {
+      const { data } = n.volume;
+      if (data === null) return false;
+      const rows = new Set(data.table(data.wal.length).rows);
+      return all.every((row) => rows.has(row));
+    });
+  }
+}

@@ -1,0 +1,348 @@
+/**
+ * HAProxy: workers with slots and sessions, the runtime API as text. A session keeps the server that it was connected to,
+ * whatever the slot says later (S2); a connection attempt that is under way ends where it was begun; a restart or reload
+ * starts with closed slots (S15); a frozen HAProxy carries out what it was told when it wakes.
+ */
+import { type Engine, Process } from './engine';
+import { Channel, type Network, SimSocket } from './network';
+import type { Session as Backend, Reply, Request } from './postgres';
+
+const CLOSED = '127.0.0.1';
+const CONNECT_MS = 20;
+const READ_SLOTS = 9;
+
+interface Slot {
+  name: string;
+  address: string;
+  port: number;
+  maintenance: boolean;
+}
+
+/** A client's connection through HAProxy. */
+export class ProxySession {
+  readonly id: string;
+  readonly proxy: 'write' | 'read';
+  readonly worker: Worker;
+  readonly client: Process;
+  readonly toClient: Channel;
+  readonly fromClient: Channel;
+  /** Address of the server that it is connected or connecting to. */
+  server: string | null = null;
+  state: 'TAR' | 'CON' | 'EST' | 'CLO' = 'TAR';
+  backend: Backend | null = null;
+  onConnected: () => void = () => undefined;
+  onClosed: () => void = () => undefined;
+  private toServer: Channel | null = null;
+  private fromServer: Channel | null = null;
+  private readonly haproxy: HaproxyModel;
+
+  constructor(haproxy: HaproxyModel, worker: Worker, proxy: 'write' | 'read', client: Process, id: string) {
+    this.haproxy = haproxy;
+    this.worker = worker;
+    this.proxy = proxy;
+    this.client = client;
+    this.id = id;
+    this.toClient = new Channel(haproxy.network, 'haproxy', client.host);
+    this.fromClient = new Channel(haproxy.network, client.host, 'haproxy');
+  }
+
+  get closed(): boolean {
+    return this.state === 'CLO';
+  }
+
+  /** The client asks; the answer comes back unless something breaks. */
+  ask(request: Request, reply: (reply: Reply) => void): void {
+    const { haproxy, client } = this;
+    this.fromClient.send(haproxy.process, () => {
+      const { backend, toServer, fromServer } = this;
+      if (this.closed || backend === null || toServer === null || fromServer === null) return;
+      toServer.send(backend.postgres.process, () =>
+        backend.execute(request, (answer) =>
+          fromServer.send(haproxy.process, () => {
+            if (!this.closed) this.toClient.send(client, () => reply(answer));
+          }),
+        ),
+      );
+    });
+  }
+
+  cancel(): void {
+    const { backend, toServer } = this;
+    if (backend !== null) toServer?.send(backend.postgres.process, () => backend.cancel());
+  }
+
+  /** Picks a server and tries; a refusal or no answer in time is tried again with the slot's newest address. */
+  dial(): void {
+    if (this.closed || this.worker.dead) return;
+    const { haproxy } = this;
+    const { engine, network } = haproxy;
+    const address = this.worker.pick(this.proxy);
+    const retry = () => {
+      this.state = 'TAR';
+      haproxy.after(CONNECT_MS, () => this.dial());
+    };
+    if (address === null) {
+      this.server = null;
+      retry();
+      return;
+    }
+    this.state = 'CON';
+    this.server = address;
+    const host = network.hostOf(address);
+    const limitMs = engine.nowMs + CONNECT_MS;
+    haproxy.after(network.latency('haproxy', host) * 2, () => {
+      if (this.closed) return;
+      const server = network.postgres.get(host);
+      if (!network.reaches('haproxy', host)) {
+        haproxy.after(Math.max(0, limitMs - engine.nowMs), retry);
+        return;
+      }
+      if (server === undefined) {
+        retry();
+        return;
+      }
+      // The kernel accepts, also of a frozen server; the postmaster answers when it can.
+      this.state = 'EST';
+      haproxy.changed();
+      this.toServer = new Channel(network, 'haproxy', host);
+      this.fromServer = new Channel(network, host, 'haproxy');
+      const { fromServer } = this;
+      this.toServer.send(server.process, () => {
+        const accept = () => {
+          const backend = server.open();
+          if (backend === null) {
+            if (server.postmasterFrozen) engine.after(20, server.process, accept);
+            else fromServer.send(haproxy.process, () => this.close());
+            return;
+          }
+          backend.onClosed = () => fromServer.send(haproxy.process, () => this.close());
+          fromServer.send(haproxy.process, () => {
+            this.backend = backend;
+            if (this.closed) this.hangUp();
+            else this.toClient.send(this.client, () => this.onConnected());
+          });
+        };
+        engine.after(engine.random.delay(6), server.process, accept);
+      });
+      const kernel = () => {
+        if (server.process.dead && this.backend === null) this.close();
+      };
+      server.process.onDeath.push(() => fromServer.send(haproxy.process, kernel));
+    });
+  }
+
+  /** Both sides are closed. What the backend is doing goes on. */
+  close(): void {
+    if (this.closed) return;
+    this.state = 'CLO';
+    this.worker.sessions.delete(this.id);
+    this.hangUp();
+    this.toClient.send(this.client, () => this.onClosed());
+    this.haproxy.workersChanged();
+  }
+
+  private hangUp(): void {
+    const { backend } = this;
+    if (backend !== null) this.toServer?.send(backend.postgres.process, () => backend.postgres.closeSession(backend));
+  }
+}
+
+class Worker {
+  readonly pid: number;
+  readonly startSeconds: number;
+  dead = false;
+  readonly leader: Slot = { name: 'leader', address: CLOSED, port: 1, maintenance: false };
+  readonly nodes: Slot[] = Array.from({ length: READ_SLOTS }, (_, i) => ({
+    name: `node${i + 1}`,
+    address: CLOSED,
+    port: 1,
+    maintenance: true,
+  }));
+  readonly sessions = new Map<string, ProxySession>();
+  private turn = 0;
+
+  constructor(pid: number, startSeconds: number) {
+    this.pid = pid;
+    this.startSeconds = startSeconds;
+  }
+
+  pick(proxy: 'write' | 'read'): string | null {
+    if (proxy === 'write') return this.leader.port === 1 ? null : this.leader.address;
+    const open = this.nodes.filter((n) => !n.maintenance && n.port !== 1);
+    return open.length === 0 ? null : (open[this.turn++ % open.length]?.address ?? null);
+  }
+}
+
+export class HaproxyModel {
+  readonly engine: Engine;
+  readonly network: Network;
+  process: Process;
+  workers: Worker[] = [];
+  /** Called whenever a route or a session has changed. */
+  changed: () => void = () => undefined;
+  private pid = 100;
+  private sessions = 0;
+
+  constructor(engine: Engine, network: Network) {
+    this.engine = engine;
+    this.network = network;
+    network.hosts.set('10.0.0.10', 'haproxy');
+    this.process = new Process(engine, 'haproxy', 'haproxy');
+    this.process.kill();
+    this.start();
+  }
+
+  after(ms: number, run: () => void): void {
+    this.engine.after(ms, this.process, run);
+  }
+
+  get current(): Worker | null {
+    return this.workers.at(-1) ?? null;
+  }
+
+  start(): void {
+    if (!this.process.dead) return;
+    this.process = new Process(this.engine, 'haproxy', 'haproxy');
+    this.network.down.delete('haproxy');
+    this.workers = [];
+    this.addWorker();
+    for (const name of ['admin.sock', 'master.sock']) {
+      this.network.unix.set(name, (socket) => this.serve(name, socket));
+    }
+  }
+
+  private addWorker(): void {
+    this.workers.push(new Worker(++this.pid, Math.floor(this.engine.nowMs / 1000)));
+  }
+
+  /** `docker kill haproxy` */
+  kill(): void {
+    this.network.unix.clear();
+    for (const worker of this.workers) {
+      worker.dead = true;
+      for (const session of [...worker.sessions.values()]) session.close();
+    }
+    this.workers = [];
+    this.process.kill();
+    this.changed();
+  }
+
+  /** A new worker with closed slots; old ones finish their sessions. */
+  reload(): void {
+    if (this.process.state !== 'running') return;
+    this.addWorker();
+    this.workersChanged();
+  }
+
+  workersChanged(): void {
+    this.workers = this.workers.filter((w) => w === this.workers.at(-1) || w.sessions.size > 0);
+    this.changed();
+  }
+
+  /** A client dials the published port. Null: nobody listens. */
+  connect(proxy: 'write' | 'read', client: Process, opened: (session: ProxySession | null) => void): void {
+    const { engine, network } = this;
+    engine.after(network.latency(client.host, 'haproxy'), client, () => {
+      const { process } = this;
+      if (process.dead) {
+        opened(null);
+        return;
+      }
+      engine.after(0.1, process, () => {
+        const worker = this.current;
+        if (worker === null) return;
+        const session = new ProxySession(this, worker, proxy, client, `0x${(++this.sessions).toString(16)}`);
+        worker.sessions.set(session.id, session);
+        session.toClient.send(client, () => opened(session));
+        session.dial();
+      });
+    });
+  }
+
+  // Runtime API
+
+  private serve(name: string, near: SimSocket): void {
+    const { process, engine } = this;
+    const far = new SimSocket(this.network, process);
+    near.join(far);
+    let text = '';
+    far.on('half-open', () => undefined);
+    far.on('data', (chunk: Buffer) => {
+      text += chunk.toString('utf8');
+    });
+    far.on('end', () => {
+      engine.after(engine.random.delay(0.4), process, () => {
+        far.write(this.answer(name, text.trim()));
+        far.end();
+      });
+    });
+    near.emit('connect');
+  }
+
+  private answer(name: string, line: string): string {
+    if (name === 'admin.sock') {
+      const worker = this.current;
+      return worker === null ? '' : this.commands(worker, line.split(';'));
+    }
+    const parts = line.split(';').map((c) => c.trim());
+    if (parts[0] === 'show proc') return this.showProcesses();
+    const pid = /^@!(\d+) /.exec(parts[0] ?? '')?.[1];
+    const worker = this.workers.find((w) => String(w.pid) === pid);
+    return worker === undefined
+      ? ''
+      : this.commands(
+          worker,
+          parts.map((c) => c.replace(/^@!\d+ /, '')),
+        );
+  }
+
+  private showProcesses(): string {
+    const row = (w: Worker) => `${w.pid}          worker          1               0d00h00m01s     3.0.11\n`;
+    const old = this.workers.slice(0, -1).map(row).join('');
+    const current = this.current;
+    return `#<PID>          <type>          <reloads>       <uptime>        <version>\n1               master          0               0d00h00m01s     3.0.11\n# workers\n${current === null ? '' : row(current)}# old workers\n${old}# programs\n\n`;
+  }
+
+  private commands(worker: Worker, commands: readonly string[]): string {
+    return commands.map((c) => this.command(worker, c.trim())).join('\n');
+  }
+
+  private command(worker: Worker, command: string): string {
+    const address = /^set server (write|read)\/(\S+) addr (\S+) port (\d+)$/.exec(command);
+    if (address !== null) {
+      const slot = address[1] === 'write' ? worker.leader : worker.nodes.find((n) => n.name === address[2]);
+      if (slot === undefined) return 'No such server.\n';
+      slot.address = address[3] ?? CLOSED;
+      slot.port = Number(address[4]);
+      this.changed();
+      return '\n';
+    }
+    const state = /^set server read\/(\S+) state (ready|maint)$/.exec(command);
+    if (state !== null) {
+      const slot = worker.nodes.find((n) => n.name === state[1]);
+      if (slot !== undefined) slot.maintenance = state[2] === 'maint';
+      return '\n';
+    }
+    const end = /^shutdown session (\S+)$/.exec(command);
+    if (end !== null) {
+      worker.sessions.get(end[1] ?? '')?.close();
+      return '\n';
+    }
+    if (command === 'show info') return `Name: HAProxy\nPid: ${worker.pid}\nStart_time_sec: ${worker.startSeconds}\n`;
+    if (command === 'show servers state') return showServers(worker);
+    if (command === 'show sess all') return [...worker.sessions.values()].map(showSession).join('');
+    throw new Error(`the model of HAProxy does not know "${command}"`);
+  }
+}
+
+function showServers(worker: Worker): string {
+  const row = (backend: number, name: string, id: number, slot: Slot) =>
+    `${backend} ${name} ${id} ${slot.name} ${slot.address} 2 ${slot.maintenance ? 1 : 0} ${slot.port}\n`;
+  const rows = [row(3, 'write', 1, worker.leader), ...worker.nodes.map((n, i) => row(4, 'read', i + 1, n))];
+  return `1\n# be_id be_name srv_id srv_name srv_addr srv_op_state srv_admin_state srv_port\n${rows.join('')}\n`;
+}
+
+function showSession(session: ProxySession): string {
+  const address = session.server === null ? '' : ` addr=${session.server}:5432`;
+  return `${session.id}: [24/Nov/2026:12:00:00.000000] id=1 proto=tcpv4 source=10.0.1.5:40000\n  flags=0x0\n  frontend=${session.proxy} (id=2 mode=tcp), listener=? (id=1)\n  backend=${session.proxy} (id=3 mode=tcp)\n  server=leader (id=1)${address}\n  scb=0x7f flags=0x0 ioto=1d state=${session.state} endp=CONN\n`;
+}

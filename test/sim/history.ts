@@ -1,0 +1,125 @@
+/** What clients did and were told, and whether it can be true of one database (linearizability on the write port). */
+import type { Operation } from './clients';
+
+export class History {
+  readonly operations: Operation[] = [];
+  readonly reads: Operation[] = [];
+  readonly acknowledged = new Map<number, Operation>();
+  /** Values of commits whose wait was cut short (S7): what is read of them proves nothing. */
+  private readonly unsureVersions = new Set<number>();
+  private readonly unsureRows = new Set<number>();
+  private readonly fail: (words: string) => void;
+  /** Rows that every later read has to show, with who saw them first. */
+  private readonly seen = new Map<number, Operation>();
+  /** Version of the register → the operation that was the first to end with it. */
+  private readonly known = new Map<number, Operation>();
+  private readonly versions = new Map<number, number>();
+  private acknowledgedCount = 0;
+
+  constructor(fail: (words: string) => void) {
+    this.fail = fail;
+  }
+
+  get count(): number {
+    return this.acknowledgedCount;
+  }
+
+  isUnsure(row: number): boolean {
+    return this.unsureRows.has(row);
+  }
+
+  begin(operation: Operation, proxy: 'write' | 'read'): void {
+    if (proxy === 'write') this.operations.push(operation);
+  }
+
+  /** A commit that returned with a warning is visible, and may be lost all the same. */
+  tag(operation: Operation): void {
+    if (operation.kind === 'row') this.unsureRows.add(operation.row);
+    else this.unsureVersions.add(operation.value);
+  }
+
+  ended(operation: Operation, proxy: 'write' | 'read'): void {
+    if (operation.outcome !== 'ok') return;
+    if (proxy === 'read') {
+      this.reads.push(operation);
+      return;
+    }
+    this.acknowledgedCount += operation.kind === 'read' ? 0 : 1;
+    if (operation.kind === 'row') this.acknowledged.set(operation.row, operation);
+    else if (operation.kind === 'register') this.checkVersion(operation);
+    else this.checkRead(operation);
+  }
+
+  private checkRead(read: Operation): void {
+    const rows = new Set(read.rows);
+    for (const [row, write] of this.acknowledged) {
+      if (write.endMs !== null && write.endMs < read.startMs && !rows.has(row)) {
+        this.fail(
+          `LOST: row ${row} was acknowledged at ${at(write.endMs)} through ${write.node}, a read at ${at(read.startMs)} through ${read.node} does not show it`,
+        );
+        this.acknowledged.delete(row);
+      }
+    }
+    for (const [row, first] of this.seen) {
+      if (first.endMs !== null && first.endMs < read.startMs && !rows.has(row) && !this.unsureRows.has(row)) {
+        this.fail(
+          `VANISHED: row ${row} was read at ${at(first.endMs)} through ${first.node}, a read at ${at(read.startMs)} through ${read.node} does not show it`,
+        );
+        this.seen.delete(row);
+      }
+    }
+    for (const row of rows) if (!this.seen.has(row)) this.seen.set(row, read);
+    if (!this.unsureVersions.has(read.value)) this.checkVersion(read);
+  }
+
+  /** The register counts its versions, so real time and versions must agree, and a version has one value. */
+  private checkVersion(operation: Operation): void {
+    const { version, value } = operation;
+    const known = this.versions.get(version);
+    if (version > 0 && known !== undefined && known !== value && !this.unsureVersions.has(known)) {
+      this.fail(
+        `FORKED: version ${version} of the register was ${known} and is ${value} for ${operation.client} through ${operation.node} at ${at(operation.startMs)}`,
+      );
+    }
+    const least = operation.kind === 'register' ? version : version + 1;
+    for (const [other, earlier] of this.known) {
+      if (other >= least && this.isBefore(earlier, operation)) {
+        this.stale(operation, earlier);
+        break;
+      }
+    }
+    this.versions.set(version, value);
+    if (version > 0 && !this.known.has(version)) this.known.set(version, operation);
+  }
+
+  private isBefore(a: Operation, b: Operation): boolean {
+    return a.endMs !== null && a.endMs < b.startMs;
+  }
+
+  private stale(operation: Operation, top: Operation): void {
+    this.fail(
+      `STALE: ${operation.client} ${operation.kind === 'read' ? 'read' : 'wrote'} version ${operation.version} through ${operation.node} at ${at(operation.startMs)}, but version ${top.version} was known at ${at(top.endMs)} through ${top.node}`,
+    );
+  }
+
+  /** At the end: everything that was acknowledged is there. */
+  checkFinal(rows: ReadonlySet<number>, leader: string): void {
+    for (const [row, write] of this.acknowledged) {
+      if (!rows.has(row))
+        this.fail(
+          `LOST: row ${row} was acknowledged at ${at(write.endMs)} through ${write.node} and is not on ${leader} at the end`,
+        );
+    }
+    for (const [row, read] of this.seen) {
+      if (!rows.has(row) && !this.unsureRows.has(row) && !this.acknowledged.has(row)) {
+        this.fail(
+          `VANISHED: row ${row} was read at ${at(read.endMs)} through ${read.node} and is not on ${leader} at the end`,
+        );
+      }
+    }
+  }
+}
+
+export function at(ms: number | null): string {
+  return ms === null ? '–' : `${(ms / 1000).toFixed(3)} s`;
+}

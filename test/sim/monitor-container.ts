@@ -1,0 +1,152 @@
+/** The monitor's container: the shipped loop, keeper server, HAProxy driver and opening checks over simulated ports. */
+import type { Decision, Observation, Policy } from '../../failover/core/types';
+import { Haproxy } from '../../failover/monitor/haproxy';
+import { KeeperServer } from '../../failover/monitor/keepers';
+import { Loop } from '../../failover/monitor/loop';
+import { OpeningChecks } from '../../failover/monitor/opening';
+import type { Log, Store } from '../../failover/monitor/ports';
+import { Process } from './engine';
+import { CLUSTER_KEY, MONITOR_ADDRESS, type World } from './world';
+
+/** The monitor's volume. */
+export interface StoreDisk {
+  incarnation: number;
+  state: string | null;
+  full: boolean;
+}
+
+export class SimStore implements Store {
+  incarnation = 0;
+  loaded: string | null = null;
+  private readonly disk: StoreDisk;
+  private readonly process: Process;
+  private readonly world: World;
+  private state: string | null = null;
+
+  constructor(world: World, process: Process, disk: StoreDisk) {
+    this.world = world;
+    this.process = process;
+    this.disk = disk;
+  }
+
+  async open(): Promise<void> {
+    this.loaded = this.disk.state;
+    this.state = this.disk.state;
+    this.incarnation = this.disk.incarnation;
+    await this.raiseAbove(this.incarnation);
+  }
+
+  async save(text: string): Promise<void> {
+    this.state = text;
+    await this.write();
+  }
+
+  async raiseAbove(other: number): Promise<number> {
+    this.incarnation = Math.max(this.incarnation, other) + 1;
+    await this.write();
+    return this.incarnation;
+  }
+
+  /** Two slots: a write that is cut off leaves the old or the new state. */
+  private async write(): Promise<void> {
+    const { disk, process, state, incarnation, world } = this;
+    const { random } = process.engine;
+    if (disk.full) throw new Error('no space left on device');
+    const put = () => {
+      disk.state = state;
+      disk.incarnation = incarnation;
+      world.stored(state);
+    };
+    const early = random.chance(0.5);
+    if (early) put();
+    await process.engine.sleep(random.delay(1.2), process);
+    if (!early) put();
+  }
+}
+
+export class SimMonitor {
+  readonly process: Process;
+  readonly label: string;
+  readonly disk: StoreDisk;
+  seen: { decision: Decision; observation: Observation } | null = null;
+  private readonly world: World;
+
+  constructor(world: World, label: string, disk: StoreDisk) {
+    this.world = world;
+    this.label = label;
+    this.disk = disk;
+    this.process = new Process(world.engine, label, 'monitor');
+    world.engine.after(world.random.delay(60), this.process, () => {
+      this.run().catch((error: unknown) => world.fail(`${label} broke: ${String(error)}`));
+    });
+  }
+
+  private async run(): Promise<void> {
+    const { world, process, disk, label } = this;
+    const { engine } = world;
+    const clock = { nowMs: () => engine.nowMs };
+    const log: Log = {
+      write: (_level, subject, code, message) => world.log(`${label}: ${subject} ${code} ${message}`),
+    };
+    const store = new SimStore(world, process, disk);
+    await store.open();
+    world.log(`${label}: start ${store.incarnation}`);
+    const haproxy = new Haproxy({
+      sockets: '/run/haproxy',
+      port: 5432,
+      addresses: world.declared.map((n) => n.address),
+      clock,
+      log,
+      onChange: () => loop.wake(),
+    });
+    const keepers = new KeeperServer({
+      address: MONITOR_ADDRESS,
+      port: 7400,
+      clusterKey: CLUSTER_KEY,
+      settings: {
+        nodes: world.declared,
+        haproxyAddress: '10.0.0.10',
+        monitorAddress: MONITOR_ADDRESS,
+        subnet: '10.0.0.0/24',
+        databaseName: 'db',
+        databaseUser: 'user',
+        databasePassword: 'secret',
+        postgresSettings: {},
+      },
+      incarnation: store.incarnation,
+      clock,
+      log,
+      wake: () => loop.wake(),
+      onIncarnation: (incarnation) => loop.outranked(incarnation),
+    });
+    const opening = new OpeningChecks({
+      nodes: world.declared,
+      clusterKey: CLUSTER_KEY,
+      log,
+      onCertified: (node, term) => loop.certified(node, term),
+      isRunning: (node) => {
+        const view = this.seen?.observation.nodes[node];
+        return (
+          view?.connected === true && ['standby', 'primary', 'promoting'].includes(view.status?.postgres.state ?? '')
+        );
+      },
+    });
+    const policy: Policy = world.policy;
+    const loop = new Loop({
+      nodes: world.declared,
+      policy,
+      keepers,
+      router: haproxy,
+      opening,
+      store,
+      clock,
+      log,
+      onDecision: (decision, observation) => {
+        this.seen = { decision, observation };
+      },
+    });
+    await keepers.listen();
+    opening.start();
+    await Promise.all([loop.run(), haproxy.run()]);
+  }
+}

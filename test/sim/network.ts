@@ -1,0 +1,278 @@
+/**
+ * The network: hosts with fixed addresses, latency, partitions in one direction, TCP connections. TCP keeps the order and
+ * repeats what was lost, so a partition holds messages back; a killed process's kernel closes its connections; a paused
+ * process's kernel still accepts new ones.
+ */
+import { EventEmitter } from 'node:events';
+import type { Engine, Process } from './engine';
+import type { PostgresServer } from './postgres';
+
+export class Network {
+  readonly engine: Engine;
+  /** Address → host. */
+  readonly hosts = new Map<string, string>();
+  readonly down = new Set<string>();
+  /** Latency of one message, ms. */
+  latencyMs = 0.3;
+  /** Orders that arrive twice, the second one late: probability. */
+  doubled = 0;
+  private readonly blocked = new Set<string>();
+  private readonly listeners = new Map<string, SimServer>();
+  private readonly stuck = new Set<Channel>();
+  /** Handlers of Unix sockets by the file's name. */
+  readonly unix = new Map<string, (socket: SimSocket) => void>();
+  /** The PostgreSQL that runs on a host. */
+  readonly postgres = new Map<string, PostgresServer>();
+  /** Handlers of TCP ports that are no servers of shipped code (PostgreSQL). */
+  readonly raw = new Map<string, { process: () => Process | null; accept: (socket: SimSocket) => void }>();
+
+  constructor(engine: Engine) {
+    this.engine = engine;
+  }
+
+  hostOf(address: string): string {
+    return this.hosts.get(address) ?? address;
+  }
+
+  block(from: string, to: string): void {
+    this.blocked.add(`${from}>${to}`);
+  }
+
+  heal(): void {
+    this.blocked.clear();
+    for (const channel of [...this.stuck]) {
+      this.stuck.delete(channel);
+      // Retransmission backs off while nothing goes through.
+      this.engine.after(this.engine.random.between(1, 400), null, () => channel.flush());
+    }
+  }
+
+  hold(channel: Channel): void {
+    this.stuck.add(channel);
+  }
+
+  passes(from: string, to: string): boolean {
+    return from === to || (!this.blocked.has(`${from}>${to}`) && !this.down.has(to));
+  }
+
+  reaches(from: string, to: string): boolean {
+    return this.passes(from, to) && this.passes(to, from);
+  }
+
+  latency(from: string, to: string): number {
+    return from === to ? 0.05 : this.engine.random.delay(this.latencyMs, 0.01);
+  }
+
+  listen(host: string, port: number, server: SimServer): void {
+    this.listeners.set(`${host}:${port}`, server);
+  }
+
+  unlisten(server: SimServer): void {
+    for (const [key, value] of this.listeners) if (value === server) this.listeners.delete(key);
+  }
+
+  connect(process: Process, target: { host: string; port: number }): SimSocket {
+    const host = this.hostOf(target.host);
+    const socket = new SimSocket(this, process);
+    const tripMs = this.latency(process.host, host) * 2;
+    // Nobody answers a SYN that does not arrive: the caller has its own limit.
+    this.engine.after(tripMs, process, () => {
+      if (socket.destroyed || !this.reaches(process.host, host)) return;
+      const raw = this.raw.get(`${host}:${target.port}`);
+      const server = this.listeners.get(`${host}:${target.port}`);
+      const owner = raw?.process() ?? server?.process ?? null;
+      if (owner === null || owner.dead) {
+        socket.fail('ECONNREFUSED');
+        return;
+      }
+      const far = new SimSocket(this, owner);
+      socket.join(far);
+      this.engine.after(0, owner, () => (raw !== undefined ? raw.accept(far) : server?.accept(far)));
+      socket.emit('connect');
+    });
+    return socket;
+  }
+
+  /** A Unix socket in a shared volume. */
+  connectUnix(process: Process, path: string): SimSocket {
+    const name = path.slice(path.lastIndexOf('/') + 1);
+    const socket = new SimSocket(this, process);
+    this.engine.after(0.05, process, () => {
+      if (socket.destroyed) return;
+      const handler = this.unix.get(name);
+      if (handler === undefined) socket.fail('ECONNREFUSED');
+      else handler(socket);
+    });
+    return socket;
+  }
+}
+
+/** One direction of a connection: first in, first out. */
+export class Channel {
+  readonly from: string;
+  readonly to: string;
+  private readonly network: Network;
+  private lastMs = 0;
+  private readonly held: { owner: Process; run: () => void }[] = [];
+
+  constructor(network: Network, from: string, to: string) {
+    this.network = network;
+    this.from = from;
+    this.to = to;
+  }
+
+  send(owner: Process, run: () => void): void {
+    if (this.held.length > 0 || !this.network.passes(this.from, this.to)) {
+      this.held.push({ owner, run });
+      this.network.hold(this);
+      return;
+    }
+    const { engine } = this.network;
+    const atMs = Math.max(this.lastMs, engine.nowMs + this.network.latency(this.from, this.to));
+    this.lastMs = atMs;
+    engine.after(atMs - engine.nowMs, owner, run);
+  }
+
+  flush(): void {
+    if (!this.network.passes(this.from, this.to)) {
+      if (this.held.length > 0) this.network.hold(this);
+      return;
+    }
+    for (const { owner, run } of this.held.splice(0)) this.send(owner, run);
+  }
+}
+
+export class SimSocket extends EventEmitter {
+  destroyed = false;
+  readonly writableLength = 0;
+  readonly owner: Process;
+  private readonly network: Network;
+  private peer: SimSocket | null = null;
+  private out: Channel | null = null;
+  private finSent = false;
+
+  constructor(network: Network, owner: Process) {
+    super();
+    this.network = network;
+    this.owner = owner;
+    owner.onDeath.push(() => this.kernelCloses());
+  }
+
+  join(far: SimSocket): void {
+    this.peer = far;
+    far.peer = this;
+    this.out = new Channel(this.network, this.owner.host, far.owner.host);
+    far.out = new Channel(this.network, far.owner.host, this.owner.host);
+  }
+
+  setEncoding(): this {
+    return this;
+  }
+
+  setNoDelay(): this {
+    return this;
+  }
+
+  setTimeout(): this {
+    return this;
+  }
+
+  write(data: string | Buffer): boolean {
+    const { peer, out } = this;
+    if (this.destroyed || this.finSent || peer === null || out === null) return false;
+    const bytes = typeof data === 'string' ? Buffer.from(data) : data;
+    const deliver = () => peer.receive(bytes);
+    out.send(peer.owner, deliver);
+    const { engine, doubled } = this.network;
+    if (doubled > 0 && engine.random.chance(doubled) && bytes.includes('"type":"order"')) {
+      engine.after(engine.random.between(5, 2_500), peer.owner, deliver);
+    }
+    return true;
+  }
+
+  end(last?: string | (() => void), done?: () => void): this {
+    if (typeof last === 'string') this.write(last);
+    const after = typeof last === 'function' ? last : done;
+    const { peer, out } = this;
+    if (!this.finSent && !this.destroyed && peer !== null && out !== null) {
+      this.finSent = true;
+      out.send(peer.owner, () => peer.ended());
+    }
+    if (after !== undefined) this.network.engine.after(0.1, this.owner, after);
+    return this;
+  }
+
+  destroy(): this {
+    if (this.destroyed) return this;
+    this.destroyed = true;
+    this.network.engine.after(0, this.owner, () => this.emit('close'));
+    this.tellPeer();
+    return this;
+  }
+
+  fail(code: string): void {
+    if (this.destroyed) return;
+    this.destroyed = true;
+    this.emit('error', Object.assign(new Error(code), { code }));
+    this.emit('close');
+  }
+
+  private receive(bytes: Buffer): void {
+    if (!this.destroyed) this.emit('data', bytes);
+  }
+
+  /** The other side has nothing more to say. */
+  private ended(): void {
+    if (this.destroyed) return;
+    this.emit('end');
+    if (this.listenerCount('half-open') > 0) return;
+    this.destroy();
+  }
+
+  private kernelCloses(): void {
+    if (this.destroyed) return;
+    this.destroyed = true;
+    this.tellPeer();
+  }
+
+  private tellPeer(): void {
+    const { peer, out } = this;
+    if (peer === null || out === null) return;
+    out.send(peer.owner, () => {
+      if (peer.destroyed) return;
+      peer.destroyed = true;
+      peer.emit('end');
+      peer.emit('close');
+    });
+  }
+}
+
+export class SimServer extends EventEmitter {
+  readonly process: Process;
+  readonly handler: (socket: SimSocket) => void;
+  private readonly network: Network;
+
+  constructor(network: Network, process: Process, handler: (socket: SimSocket) => void) {
+    super();
+    this.network = network;
+    this.process = process;
+    this.handler = handler;
+    process.onDeath.push(() => network.unlisten(this));
+  }
+
+  listen(port: number, _address: string, listening: () => void): this {
+    this.network.listen(this.process.host, port, this);
+    this.network.engine.after(0, this.process, listening);
+    return this;
+  }
+
+  accept(socket: SimSocket): void {
+    this.handler(socket);
+  }
+
+  close(done?: () => void): this {
+    this.network.unlisten(this);
+    if (done !== undefined) this.network.engine.after(0, this.process, done);
+    return this;
+  }
+}

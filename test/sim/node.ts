@@ -1,0 +1,541 @@
+/** One PostgreSQL container: its volume, the shipped keeper over simulated ports, and the PostgreSQL that it runs. */
+import { Keeper } from '../../failover/keeper/keeper';
+import { MonitorLink } from '../../failover/keeper/link';
+import {
+  type Clock,
+  EMPTY_STATE,
+  KeeperError,
+  type KeeperState,
+  type Memory,
+  type Postgres,
+  type ServerConfig,
+  type Source,
+  type StateFile,
+  type View,
+} from '../../failover/keeper/ports';
+import { type Engine, Process } from './engine';
+import { type PgConfig, PostgresServer, type Session } from './postgres';
+import { DataDir, printLsn, rewound } from './wal';
+import { CLUSTER_KEY, MONITOR_ADDRESS, type World } from './world';
+
+/** What outlives the container. */
+export interface Volume {
+  state: KeeperState;
+  memory: Memory | null;
+  data: DataDir | null;
+  fresh: DataDir | null;
+}
+
+export function emptyVolume(): Volume {
+  return { state: EMPTY_STATE, memory: null, data: null, fresh: null };
+}
+
+const HEARTBEAT_MS = 100;
+const STOP_LIMIT_MS = 45_000;
+
+export class SimNode {
+  readonly name: string;
+  readonly address: string;
+  readonly world: World;
+  readonly disk = { slowness: 1 };
+  volume = emptyVolume();
+  keeper: Keeper | null = null;
+  process: Process | null = null;
+  postgres: PostgresServer | null = null;
+  stopping = false;
+
+  constructor(world: World, name: string, address: string) {
+    this.world = world;
+    this.name = name;
+    this.address = address;
+    world.network.hosts.set(address, name);
+    world.network.down.add(name);
+    world.network.raw.set(`${name}:5432`, {
+      process: () => (this.postgres?.accepting ? this.postgres.process : null),
+      accept: (socket) => {
+        // The postmaster answers an SSLRequest with one byte.
+        socket.on('data', () => {
+          if (this.postgres?.postmasterFrozen === false) socket.write('N');
+        });
+      },
+    });
+  }
+
+  get up(): boolean {
+    return this.process !== null;
+  }
+
+  /** `docker start` */
+  start(): void {
+    if (this.process !== null) return;
+    const { world, name } = this;
+    world.network.down.delete(name);
+    const process = new Process(world.engine, `keeper of ${name}`, name);
+    this.process = process;
+    this.stopping = false;
+    world.engine.after(world.random.delay(80), process, () => {
+      this.run(process).catch((error: unknown) => world.fail(`the keeper of ${name} broke: ${String(error)}`));
+    });
+  }
+
+  private async run(process: Process): Promise<void> {
+    const { world, name } = this;
+    const link = new MonitorLink({
+      node: name,
+      monitor: { host: MONITOR_ADDRESS, port: 7400 },
+      clusterKey: CLUSTER_KEY,
+    });
+    const postgres = new SimPostgres(this, process);
+    const keeper = new Keeper({
+      node: name,
+      postgres,
+      clock: simClock(process),
+      files: new SimFiles(this, process),
+      link,
+    });
+    this.keeper = keeper;
+    await keeper.load();
+    link
+      .run({ connected: () => keeper.connected(), receive: (frame) => keeper.receive(frame), log: () => undefined })
+      .catch((error: unknown) => world.fail(String(error)));
+    await keeper.run();
+    // `terminate` ended it; what main.ts does then.
+    if (this.stopping) await world.engine.sleep(1, process);
+  }
+
+  /** `docker stop`: SIGTERM, and a kill after the stop timeout. */
+  stop(): void {
+    const { keeper, process, world } = this;
+    if (process === null) return;
+    this.stopping = true;
+    if (keeper === null) {
+      this.kill();
+      return;
+    }
+    world.engine.after(0, process, () => {
+      keeper
+        .terminate()
+        .then(() => world.engine.sleep(2, process))
+        .then(() => {
+          if (this.process === process) this.kill();
+        })
+        .catch((error: unknown) => world.fail(String(error)));
+    });
+    world.engine.after(60_000, null, () => {
+      if (this.process === process) this.kill();
+    });
+  }
+
+  /** `docker kill` */
+  kill(): void {
+    const { process, postgres } = this;
+    this.process = null;
+    this.keeper = null;
+    this.postgres = null;
+    postgres?.process.kill();
+    process?.kill();
+    this.world.network.postgres.delete(this.name);
+    this.world.network.down.add(this.name);
+  }
+
+  pause(): void {
+    this.process?.pause();
+    this.postgres?.process.pause();
+  }
+
+  unpause(): void {
+    this.postgres?.process.resume();
+    this.process?.resume();
+  }
+
+  /** PostgreSQL alone dies; the container lives. */
+  crashPostgres(): void {
+    this.postgres?.process.kill();
+  }
+
+  /** `docker volume rm` on a container that is down. */
+  wipe(): void {
+    this.volume = emptyVolume();
+  }
+}
+
+function simClock(process: Process): Clock {
+  const { engine } = process;
+  return {
+    nowMs: () => engine.nowMs,
+    sleep: (ms, signal) => {
+      if (signal?.aborted) return Promise.resolve();
+      return new Promise((resolve) => {
+        const task = engine.after(ms + engine.random.between(0, 1), process, () => {
+          signal?.removeEventListener('abort', abort);
+          resolve();
+        });
+        const abort = () => {
+          task.cancelled = true;
+          resolve();
+        };
+        signal?.addEventListener('abort', abort, { once: true });
+      });
+    },
+  };
+}
+
+/** The keeper's folder: a write that is cut off leaves the old or the new text. */
+class SimFiles implements StateFile {
+  private readonly node: SimNode;
+  private readonly process: Process;
+
+  constructor(node: SimNode, process: Process) {
+    this.node = node;
+    this.process = process;
+  }
+
+  async load(): Promise<KeeperState> {
+    return structuredClone(this.node.volume.state);
+  }
+
+  async save(state: KeeperState): Promise<void> {
+    const { world, volume } = this.node;
+    await this.written(() => {
+      world.keeperStored(this.node, volume.state, state);
+      volume.state = structuredClone(state);
+    });
+  }
+
+  async loadMemory(): Promise<Memory | null> {
+    return this.node.volume.memory;
+  }
+
+  async saveMemory(memory: Memory): Promise<void> {
+    const { volume } = this.node;
+    await this.written(() => {
+      volume.memory = memory;
+    });
+  }
+
+  private async written(write: () => void): Promise<void> {
+    const { process, node } = this;
+    const { engine } = process;
+    while (!Number.isFinite(node.disk.slowness)) await engine.sleep(20, process);
+    const early = engine.random.chance(0.5);
+    if (early) write();
+    await engine.sleep(engine.random.delay(1) * node.disk.slowness, process);
+    if (!early) write();
+  }
+}
+
+class SimPostgres implements Postgres {
+  onCrash: () => void = () => undefined;
+  private readonly node: SimNode;
+  private readonly process: Process;
+  private readonly engine: Engine;
+  private inForce = '';
+  private told = false;
+  private impossible: string | null = null;
+  private canary: Session | null = null;
+  private life: { beats: boolean } | null = null;
+  private lastBeatMs = 0;
+  private beatCount = 0;
+  private cached: View | null = null;
+  private exited: Promise<'exit'> = Promise.resolve('exit');
+
+  constructor(node: SimNode, process: Process) {
+    this.node = node;
+    this.process = process;
+    this.engine = process.engine;
+  }
+
+  private takes(ms: number): Promise<void> {
+    return this.engine.sleep(this.engine.random.delay(ms), this.process);
+  }
+
+  async observe(): Promise<View> {
+    const { node } = this;
+    await this.takes(1.2);
+    const { data } = node.volume;
+    const { postgres } = node;
+    const view: View = {
+      systemId: data?.systemId ?? null,
+      dataExists: data !== null,
+      running: postgres !== null,
+      control: null,
+      sql: null,
+      streamImpossible: postgres?.streamImpossible ?? this.impossible,
+      warning: null,
+    };
+    if (data === null) return view;
+    if (postgres === null) {
+      const checkpointLsn = data.cleanLeader ? printLsn(data.wal.length) : null;
+      return { ...view, control: { clean: data.clean, checkpointLsn, timeline: data.controlTimeline } };
+    }
+    if (!postgres.accepting) return this.cached ?? view;
+    const seen = postgres.look();
+    const sql = {
+      inRecovery: seen.inRecovery,
+      timeline: seen.timeline,
+      receiveLsn: seen.inRecovery && seen.receive !== null ? printLsn(seen.receive) : null,
+      replayLsn: seen.inRecovery ? printLsn(seen.replay) : null,
+      flushLsn: seen.inRecovery ? null : printLsn(data.flushed),
+      walReceiver: seen.receiving === null ? null : { status: 'streaming', host: node.world.addressOf(seen.receiving) },
+      startupWaits: seen.waits,
+      heartbeatSeen: postgres.table.beat === 0 ? null : postgres.table.beat,
+      standbys: seen.standbys,
+    };
+    const full = { ...view, sql };
+    this.cached = seen.inRecovery ? null : full;
+    return full;
+  }
+
+  async initialise(): Promise<void> {
+    await this.takes(400);
+    const systemId = `70${this.engine.random.integer(1_000, 9_999)}`;
+    this.node.volume.fresh = new DataDir(systemId, [], [{ timeline: 1, start: 0 }]);
+  }
+
+  private async source(source: Source): Promise<PostgresServer> {
+    const { world, name } = this.node;
+    await this.takes(20);
+    const server = world.network.postgres.get(source.name);
+    const limit = this.engine.nowMs + 3_000;
+    while (this.engine.nowMs < limit) {
+      if (server?.reachableFrom(name) && server.process.state === 'running') {
+        if (!server.isPrimary) throw new KeeperError('LEADER_UNREACHABLE', `${source.name} is not a primary yet`);
+        return server;
+      }
+      if (server === undefined) break;
+      await this.engine.sleep(50, this.process);
+    }
+    throw new KeeperError('LEADER_UNREACHABLE', `${source.name} does not answer`);
+  }
+
+  async reach(source: Source): Promise<void> {
+    await this.source(source);
+  }
+
+  async copyFrom(source: Source, _progress: (text: string) => void, signal: AbortSignal): Promise<void> {
+    const { volume, name, world } = this.node;
+    volume.fresh = null;
+    const server = await this.source(source);
+    const until = this.engine.nowMs + this.engine.random.between(200, 1_500);
+    while (this.engine.nowMs < until) {
+      await this.engine.sleep(30, this.process);
+      if (signal.aborted) throw new Error('aborted');
+      if (server.process.dead || !server.reachableFrom(name)) throw new Error('the base backup broke');
+    }
+    if (!server.isPrimary) throw new Error('the base backup broke');
+    volume.fresh = server.data.copy();
+    world.say(`${name}: has copied the data of ${source.name}`);
+  }
+
+  async swapIn(): Promise<void> {
+    const { volume } = this.node;
+    await this.takes(3);
+    if (volume.fresh !== null) {
+      volume.data = volume.fresh;
+      volume.fresh = null;
+    }
+    this.impossible = null;
+  }
+
+  async tidy(): Promise<void> {
+    this.node.volume.fresh = null;
+  }
+
+  async rewindFrom(source: Source, signal: AbortSignal): Promise<void> {
+    const { volume, name, world } = this.node;
+    const { data } = volume;
+    if (data === null) throw new Error('no data');
+    if (data.broken) throw new Error('the data is broken');
+    const server = await this.source(source);
+    const result = rewound(data, server.data);
+    if (result === null) {
+      world.say(`${name}: pg_rewind from ${source.name}: no rewind required`);
+      await this.takes(50);
+      return;
+    }
+    data.broken = true;
+    const until = this.engine.nowMs + this.engine.random.between(100, 800);
+    while (this.engine.nowMs < until) {
+      await this.engine.sleep(30, this.process);
+      if (signal.aborted || server.process.dead || !server.reachableFrom(name)) throw new Error('the rewind broke');
+    }
+    if (!server.isPrimary) throw new Error('the rewind broke');
+    volume.data = rewound(data, server.data) ?? result;
+    this.impossible = null;
+    world.say(`${name}: is rewound to the history of ${source.name}`);
+  }
+
+  private pgConfig(config: ServerConfig): PgConfig {
+    const { upstream, syncNames } = config;
+    return { upstream: upstream === null ? null : { name: upstream.name, host: upstream.name }, syncNames };
+  }
+
+  async start(config: ServerConfig): Promise<void> {
+    const { node } = this;
+    const { data } = node.volume;
+    if (node.postgres !== null || data === null) return;
+    await this.takes(5);
+    this.inForce = JSON.stringify(config);
+    this.impossible = null;
+    this.told = false;
+    this.cached = null;
+    const { world } = node;
+    const server = new PostgresServer({
+      engine: this.engine,
+      network: world.network,
+      node: node.name,
+      host: node.name,
+      data,
+      disk: node.disk,
+      config: this.pgConfig(config),
+      say: (words) => world.say(words),
+      nextId: () => world.nextId(),
+    });
+    node.postgres = server;
+    world.network.postgres.set(node.name, server);
+    const { process } = this;
+    this.exited = new Promise((resolve) => {
+      server.onExit = () => {
+        this.impossible = server.streamImpossible;
+        if (node.postgres === server) node.postgres = null;
+        if (world.network.postgres.get(node.name) === server) world.network.postgres.delete(node.name);
+        this.engine.after(0.2, process, () => {
+          this.cached = null;
+          this.life = null;
+          resolve('exit');
+          if (!this.told) this.onCrash();
+        });
+      };
+    });
+  }
+
+  async configure(config: ServerConfig): Promise<void> {
+    const wanted = JSON.stringify(config);
+    if (wanted === this.inForce) return;
+    await this.takes(1.5);
+    this.node.postgres?.reload(this.pgConfig(config));
+    this.inForce = wanted;
+  }
+
+  async stop(): Promise<void> {
+    const { postgres } = this.node;
+    if (postgres === null) return;
+    this.told = true;
+    this.stopHeartbeat();
+    const limit = this.engine.sleep(STOP_LIMIT_MS, this.process);
+    await Promise.race([postgres.shutDown(), this.exited, limit]);
+    postgres.process.kill();
+    await this.exited;
+  }
+
+  async promote(): Promise<number> {
+    const postgres = this.running();
+    const result = await Promise.race([postgres.promote(), this.exited]);
+    if (result === 'exit') throw new Error('PostgreSQL is gone');
+    return result;
+  }
+
+  async forkLsn(timeline: number): Promise<string | null> {
+    await this.takes(0.5);
+    return this.running().forkOf(timeline);
+  }
+
+  private running(): PostgresServer {
+    const { postgres } = this.node;
+    if (postgres === null || !postgres.accepting) throw new Error('PostgreSQL does not answer');
+    return postgres;
+  }
+
+  async startCanary(): Promise<void> {
+    const postgres = this.running();
+    if (this.canary !== null) {
+      this.canary.cancel();
+      postgres.closeSession(this.canary);
+      this.canary = null;
+    }
+    await this.takes(3);
+    const session = postgres.open();
+    if (session === null) throw new Error('no connection');
+    const deadline = this.engine.nowMs + 2_000;
+    while (this.engine.nowMs < deadline) {
+      let over = false;
+      postgres.execute(session, { kind: 'commit' }, () => {
+        over = true;
+      });
+      while (!over && this.engine.nowMs < deadline) {
+        await this.engine.sleep(2, this.process);
+        if (postgres.process.dead) throw new Error('PostgreSQL is gone');
+        if (postgres.isWaiting(session)) {
+          this.canary = session;
+          return;
+        }
+      }
+    }
+    throw new KeeperError('SYNC_UNPROVEN', 'commits do not wait under the barrier');
+  }
+
+  async canaryWaits(): Promise<boolean> {
+    await this.takes(0.8);
+    return this.canary !== null && this.node.postgres?.isWaiting(this.canary) === true;
+  }
+
+  async kick(): Promise<void> {
+    const postgres = this.running();
+    const done = new Promise<void>((resolve) => postgres.insert({ kind: 'note', what: 'kick' }, () => resolve()));
+    const limit = this.engine.sleep(2_000, this.process).then(() => 'late' as const);
+    const result = await Promise.race([done, this.exited, limit]);
+    if (result === 'exit' || result === 'late') throw new Error('PostgreSQL did not answer');
+  }
+
+  async syncWaiters(): Promise<number> {
+    await this.takes(0.8);
+    return this.running().waiting;
+  }
+
+  async ensureSlots(peers: string[], renew: boolean): Promise<void> {
+    await this.takes(3);
+    const { slots } = this.running().data;
+    if (renew) slots.clear();
+    for (const peer of peers) slots.add(peer);
+  }
+
+  async furnish(): Promise<void> {
+    await this.takes(30);
+    this.running();
+  }
+
+  startHeartbeat(): void {
+    if (this.life !== null) return;
+    const life = { beats: true };
+    this.life = life;
+    this.lastBeatMs = this.engine.nowMs;
+    const beat = () => {
+      if (!life.beats || this.life !== life) return;
+      const { postgres } = this.node;
+      const again = () => this.engine.after(HEARTBEAT_MS, this.process, beat);
+      if (postgres === null || !postgres.isPrimary || postgres.postmasterFrozen) {
+        again();
+        return;
+      }
+      const sentMs = this.engine.nowMs;
+      const n = postgres.table.beat + 1;
+      postgres.table.beat = n;
+      postgres.insert({ kind: 'beat', n }, () => {
+        if (this.life !== life) return;
+        this.beatCount = n;
+        this.lastBeatMs = sentMs;
+        again();
+      });
+    };
+    this.engine.after(1, this.process, beat);
+  }
+
+  stopHeartbeat(): void {
+    if (this.life !== null) this.life.beats = false;
+    this.life = null;
+  }
+
+  heartbeat(): { count: number; ageMs: number } {
+    return { count: this.beatCount, ageMs: this.life === null ? 0 : Math.round(this.engine.nowMs - this.lastBeatMs) };
+  }
+}

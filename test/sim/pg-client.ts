@@ -1,0 +1,99 @@
+/** The monitor's PostgreSQL client (what it uses of `pg.Client`) over the simulated network. */
+import { EventEmitter } from 'node:events';
+import { networkOf } from './builtins';
+import { currentProcess, type Process } from './engine';
+import { Channel } from './network';
+import type { Reply, Request, Session } from './postgres';
+
+interface Options {
+  host: string;
+  connectionTimeoutMillis: number;
+  query_timeout: number;
+}
+
+export class SimPgClient extends EventEmitter {
+  readonly connection = { stream: { destroy: () => this.drop() } };
+  private readonly options: Options;
+  private readonly process: Process;
+  private session: Session | null = null;
+  private down: Channel | null = null;
+  private up: Channel | null = null;
+  private gone = false;
+
+  constructor(options: Options) {
+    super();
+    const process = currentProcess();
+    if (process === undefined) throw new Error('a simulated client outside of the simulation');
+    this.options = options;
+    this.process = process;
+    process.onDeath.push(() => this.drop());
+  }
+
+  async connect(): Promise<void> {
+    const { process, options } = this;
+    const network = networkOf(process);
+    const host = network.hostOf(options.host);
+    await process.engine.sleep(process.engine.random.delay(15), process);
+    const limit = process.engine.nowMs + options.connectionTimeoutMillis;
+    for (;;) {
+      const server = network.postgres.get(host);
+      if (server !== undefined && network.reaches(process.host, host) && server.process.state === 'running') {
+        const session = server.open();
+        if (session === null && !server.postmasterFrozen) throw new Error('the database system is not accepting');
+        if (session !== null) {
+          this.session = session;
+          this.up = new Channel(network, process.host, host);
+          this.down = new Channel(network, host, process.host);
+          session.onClosed = () => this.down?.send(process, () => this.lost());
+          return;
+        }
+      } else if (server === undefined && !network.down.has(host)) throw new Error('ECONNREFUSED');
+      if (process.engine.nowMs > limit) throw new Error('timeout expired');
+      await process.engine.sleep(20, process);
+    }
+  }
+
+  query(text: string): Promise<{ rows: unknown[] }> {
+    const request: Request = /^INSERT/.test(text) ? { kind: 'commit' } : { kind: 'identity' };
+    const { process, session, up } = this;
+    return new Promise((resolve, reject) => {
+      if (session === null || up === null || this.gone) {
+        reject(new Error('not connected'));
+        return;
+      }
+      const limit = process.engine.after(this.options.query_timeout, process, () => reject(new Error('timeout')));
+      const fail = () => {
+        limit.cancelled = true;
+        reject(new Error('Connection terminated'));
+      };
+      this.once('end', fail);
+      const answer = (reply: Reply) => {
+        limit.cancelled = true;
+        this.off('end', fail);
+        if (!reply.ok) reject(new Error(reply.error));
+        else if (reply.kind === 'identity') resolve({ rows: [{ name: reply.name, recovery: reply.recovery }] });
+        else resolve({ rows: [] });
+      };
+      up.send(session.postgres.process, () =>
+        session.execute(request, (reply) => this.down?.send(process, () => answer(reply))),
+      );
+    });
+  }
+
+  async end(): Promise<void> {
+    this.drop();
+  }
+
+  private drop(): void {
+    if (this.gone) return;
+    this.gone = true;
+    const { session } = this;
+    if (session !== null) this.up?.send(session.postgres.process, () => session.postgres.closeSession(session));
+  }
+
+  private lost(): void {
+    if (this.gone) return;
+    this.gone = true;
+    this.emit('end');
+  }
+}

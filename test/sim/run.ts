@@ -1,0 +1,82 @@
+/** One run of the simulator: a cluster is made, faults fall, faults end, and it has to be well again. */
+import type { Policy } from '../../failover/core/types';
+import { Nemesis } from './faults';
+import { World } from './world';
+
+export interface RunOptions {
+  seed: number;
+  /** Number of replicas; undefined: by the seed. */
+  replicas?: number;
+}
+
+export interface RunResult {
+  seed: number;
+  replicas: number;
+  violations: string[];
+  story: string[];
+  acknowledged: number;
+  tasks: number;
+}
+
+const BUILD_LIMIT_MS = 60_000;
+const HEAL_LIMIT_MS = 180_000;
+const QUIET_LIMIT_MS = 20_000;
+
+export async function simulate(options: RunOptions): Promise<RunResult> {
+  const { seed } = options;
+  const shape = shapeOf(seed, options.replicas);
+  const world = new World({ seed, ...shape });
+  try {
+    await play(world);
+  } catch (error) {
+    world.fail(`the run broke: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
+  }
+  return {
+    seed,
+    replicas: shape.replicas,
+    violations: world.violations,
+    story: world.story,
+    acknowledged: world.history.count,
+    tasks: world.engine.tasks,
+  };
+}
+
+function shapeOf(seed: number, replicas: number | undefined): { replicas: number; policy: Partial<Policy> } {
+  const dice = seed % 10;
+  const count = replicas ?? (dice < 5 ? 1 : dice < 8 ? 2 : dice < 9 ? 3 : 1);
+  const syncCount = count >= 2 && seed % 4 === 0 ? 2 : 1;
+  return { replicas: count, policy: { syncCount, onNoReplica: seed % 7 === 0 ? 'block' : 'continue' } };
+}
+
+async function play(world: World): Promise<void> {
+  const { engine } = world;
+  world.startAll();
+  world.startClients(3, 1);
+  if (!(await engine.run(BUILD_LIMIT_MS, () => world.healthy() !== null))) {
+    world.fail(`NOT BUILT: ${sentence(world)}`);
+    return;
+  }
+  world.say('the cluster is built, faults begin');
+  const nemesis = new Nemesis(world);
+  await nemesis.rage();
+  world.say('faults end');
+  nemesis.heal();
+  const healed = await engine.run(engine.nowMs + HEAL_LIMIT_MS, () => world.healthy() !== null);
+  if (!healed) {
+    if (nemesis.excused()) world.say('it stays down, as it must: no node has the newest data any more');
+    else world.fail(`NOT HEALED: ${sentence(world)}`);
+    return;
+  }
+  await engine.run(engine.nowMs + 1_500);
+  world.clientsEnd = true;
+  if (!(await engine.run(engine.nowMs + QUIET_LIMIT_MS, () => world.identical()))) {
+    world.fail(`NOT IDENTICAL: the nodes do not get to the same position; ${sentence(world)}`);
+    return;
+  }
+  world.checkIdentical();
+}
+
+function sentence(world: World): string {
+  const decision = world.monitor?.seen?.decision;
+  return decision === undefined ? 'the monitor has decided nothing' : `${decision.code} ${decision.reason}`;
+}

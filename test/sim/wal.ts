@@ -1,0 +1,155 @@
+/**
+ * Write-ahead log and data directories. All records have one size, so a position is a count of records, and two
+ * histories with the same timeline number fit together at every position, although their records differ (S3).
+ */
+
+export type Change =
+  | { kind: 'row'; row: number }
+  | { kind: 'register'; version: number; value: number }
+  | { kind: 'beat'; n: number }
+  /** Writes nothing that anybody reads: canary, kick, checkpoint, promotion. */
+  | { kind: 'note'; what: string };
+
+export interface WalRecord {
+  /** Unique over the run: the same record on two nodes is the same history. */
+  id: number;
+  change: Change;
+}
+
+export interface TimelineStart {
+  timeline: number;
+  /** Number of records before it. */
+  start: number;
+}
+
+const RECORD_BYTES = 0x60;
+const FIRST_LSN = 0x3000000;
+
+export function printLsn(position: number): string {
+  return `0/${(FIRST_LSN + position * RECORD_BYTES).toString(16).toUpperCase()}`;
+}
+
+/** What SQL sees. */
+export class Table {
+  readonly rows: number[] = [];
+  version = 0;
+  value = 0;
+  beat = 0;
+
+  apply(change: Change): void {
+    switch (change.kind) {
+      case 'row':
+        this.rows.push(change.row);
+        return;
+      case 'register':
+        this.version = change.version;
+        this.value = change.value;
+        return;
+      case 'beat':
+        this.beat = change.n;
+        return;
+      case 'note':
+        return;
+    }
+  }
+}
+
+/** A data directory on a node's volume. */
+export class DataDir {
+  readonly systemId: string;
+  wal: WalRecord[];
+  /** Records that survive anything. */
+  flushed: number;
+  /** Records that SQL saw applied; after a restart replay begins earlier. */
+  applied: number;
+  history: TimelineStart[];
+  /** Timeline that the control file shows; it lags behind a promotion (S12). */
+  controlTimeline: number;
+  /** Newest timeline whose history file was seen. */
+  newestTimeline: number;
+  cleanLeader = false;
+  clean = true;
+  /** A rewind failed midway: PostgreSQL does not start from it. */
+  broken = false;
+  readonly slots = new Set<string>();
+
+  constructor(systemId: string, wal: WalRecord[], history: TimelineStart[]) {
+    this.systemId = systemId;
+    this.wal = wal;
+    this.flushed = wal.length;
+    this.applied = wal.length;
+    this.history = history;
+    this.controlTimeline = history.at(-1)?.timeline ?? 1;
+    this.newestTimeline = this.controlTimeline;
+  }
+
+  get timeline(): number {
+    return this.history.at(-1)?.timeline ?? 1;
+  }
+
+  /** A base backup: everything that is flushed, no slots. */
+  copy(): DataDir {
+    const copy = new DataDir(this.systemId, this.wal.slice(0, this.flushed), [...this.history]);
+    copy.newestTimeline = this.newestTimeline;
+    return copy;
+  }
+
+  /** Everything from the log. */
+  table(upTo: number): Table {
+    const table = new Table();
+    for (let i = 0; i < upTo; i++) {
+      const record = this.wal[i];
+      if (record !== undefined) table.apply(record.change);
+    }
+    return table;
+  }
+}
+
+/** Where the timeline left its parent in this history; null when it is not in it. */
+export function endOf(history: readonly TimelineStart[], timeline: number): number | null {
+  const i = history.findIndex((h) => h.timeline === timeline);
+  if (i < 0) return null;
+  return history[i + 1]?.start ?? Number.POSITIVE_INFINITY;
+}
+
+/** Why a standby with this data can never stream from that server; null when it can (PostgreSQL's own checks). */
+export function whyImpossible(own: DataDir, source: DataDir): string | null {
+  const position = own.wal.length;
+  if (own.systemId !== source.systemId) return 'database system identifier differs between the primary and standby';
+  if (source.timeline < own.timeline) {
+    return `highest timeline ${source.timeline} of the primary is behind recovery timeline ${own.timeline}`;
+  }
+  const fork = endOf(source.history, own.timeline);
+  if (fork === null) return `requested starting point on timeline ${own.timeline} is not in this server's history`;
+  if (fork < position) {
+    return `new timeline ${source.timeline} forked off current database system timeline ${own.timeline} before current recovery point`;
+  }
+  return null;
+}
+
+/**
+ * pg_rewind by timeline numbers, as the tool does it: with equal numbers it sees nothing to do (S3). Null: nothing to do.
+ * Throws when there is no common ancestor.
+ */
+export function rewound(target: DataDir, source: DataDir): DataDir | null {
+  if (target.timeline === source.timeline) return null;
+  let divergence = 0;
+  let common = false;
+  for (let i = 0; i < Math.min(target.history.length, source.history.length); i++) {
+    const [a, b] = [target.history[i], source.history[i]];
+    if (a === undefined || b === undefined || a.timeline !== b.timeline || a.start !== b.start) break;
+    common = true;
+    divergence = Math.min(
+      endOf(target.history, a.timeline) ?? 0,
+      endOf(source.history, b.timeline) ?? 0,
+      source.flushed,
+    );
+  }
+  if (!common) throw new Error('could not find common ancestor of the source and target cluster’s timelines');
+  if (target.wal.length <= divergence) return null;
+  const wal = [...target.wal.slice(0, divergence), ...source.wal.slice(divergence, source.flushed)];
+  const result = new DataDir(source.systemId, wal, [...source.history]);
+  result.newestTimeline = source.newestTimeline;
+  for (const slot of target.slots) result.slots.add(slot);
+  return result;
+}

@@ -1,0 +1,220 @@
+/** A cluster on a simulated machine: containers, network, clients, and the oracles that watch them. */
+import { parseState } from '../../failover/core/stored';
+import type { ClusterState, DeclaredNode, Policy } from '../../failover/core/types';
+import type { KeeperState } from '../../failover/keeper/ports';
+import { compareOrders } from '../../failover/protocol';
+import { installBuiltins, useNetwork } from './builtins';
+import { Client } from './clients';
+import { Engine } from './engine';
+import { HaproxyModel } from './haproxy-model';
+import { at, History } from './history';
+import { SimMonitor, type StoreDisk } from './monitor-container';
+import { Network } from './network';
+import { SimNode } from './node';
+import type { Random } from './random';
+
+export const CLUSTER_KEY = 'simulated cluster key of more than 32 characters';
+export const MONITOR_ADDRESS = '10.0.0.11';
+
+export interface WorldOptions {
+  seed: number;
+  replicas: number;
+  policy?: Partial<Policy>;
+  /** Time between two operations of a client, at most, ms. */
+  thinkMs?: number;
+  /** Part of the commits that are cancelled in their wait (S7). */
+  cancels?: number;
+}
+
+/** Lines that are kept for a failing run's story. */
+const STORY_LINES = 4_000;
+
+export class World {
+  readonly engine: Engine;
+  readonly random: Random;
+  readonly network: Network;
+  readonly haproxy: HaproxyModel;
+  readonly nodes: SimNode[];
+  readonly declared: DeclaredNode[];
+  readonly policy: Policy;
+  readonly thinkMs: number;
+  readonly cancels: number;
+  readonly history = new History((words) => this.fail(words));
+  readonly violations: string[] = [];
+  readonly story: string[] = [];
+  monitor: SimMonitor | null = null;
+  clientsEnd = false;
+  /** Snapshots of the store, for the fault "restored from an old copy". */
+  readonly copies: StoreDisk[] = [];
+  disk: StoreDisk = { incarnation: 0, state: null, full: false };
+  private ids = 0;
+  private rowCount = 0;
+  private readonly leaders = new Map<number, string>();
+  private topTerm = 0;
+
+  constructor(options: WorldOptions) {
+    installBuiltins();
+    this.engine = new Engine(options.seed);
+    this.random = this.engine.random;
+    this.network = new Network(this.engine);
+    useNetwork(this.engine, this.network);
+    this.network.hosts.set(MONITOR_ADDRESS, 'monitor');
+    this.policy = {
+      hangTimeoutMs: 2_000,
+      onNoReplica: 'continue',
+      syncCount: 1,
+      maxLagBytes: 16 * 1024 * 1024,
+      readFallback: true,
+      startGraceMs: 5_000,
+      ...options.policy,
+    };
+    this.thinkMs = options.thinkMs ?? 120;
+    this.cancels = options.cancels ?? 0.01;
+    this.haproxy = new HaproxyModel(this.engine, this.network);
+    this.haproxy.changed = () => this.checkRoutes();
+    const names = ['primary', ...Array.from({ length: options.replicas }, (_, i) => `replica-${i + 1}`)];
+    this.declared = names.map((name, i) => ({ name, address: `10.0.0.2${i}` }));
+    this.nodes = this.declared.map((d) => new SimNode(this, d.name, d.address));
+  }
+
+  nextId(): number {
+    return ++this.ids;
+  }
+
+  nextRow(): number {
+    return ++this.rowCount;
+  }
+
+  addressOf(host: string): string {
+    return this.declared.find((d) => d.name === host)?.address ?? host;
+  }
+
+  nodeAt(address: string): SimNode | undefined {
+    return this.nodes.find((n) => n.address === address);
+  }
+
+  /** A line of the story. */
+  say(words: string): void {
+    this.story.push(`${at(this.engine.nowMs).padStart(10)}  ${words}`);
+    if (this.story.length > STORY_LINES) this.story.splice(0, STORY_LINES / 4);
+  }
+
+  log(words: string): void {
+    this.say(`    ${words}`);
+  }
+
+  fail(words: string): void {
+    this.say(`!!! ${words}`);
+    this.violations.push(words);
+  }
+
+  // Life
+
+  startMonitor(label = 'monitor', disk = this.disk): SimMonitor {
+    this.disk = disk;
+    this.monitor = new SimMonitor(this, label, disk);
+    return this.monitor;
+  }
+
+  startAll(): void {
+    if (this.monitor === null) this.startMonitor();
+    for (const node of this.nodes) node.start();
+  }
+
+  startClients(writers: number, readers: number): void {
+    for (let i = 1; i <= writers; i++) new Client(this, `writer ${i}`, 'write').start();
+    for (let i = 1; i <= readers; i++) new Client(this, `reader ${i}`, 'read').start();
+  }
+
+  // Oracles
+
+  /** Whenever the monitor's store changes: terms only grow, and a term that was opened has one leader. */
+  stored(text: string | null): void {
+    const state = text === null ? null : parseState(text);
+    if (state === null) return;
+    if (this.copies.length === 0 || this.random.chance(0.3)) {
+      this.copies.push({ ...this.disk, full: false });
+      if (this.copies.length > 30) this.copies.shift();
+    }
+    if (state.adopting) return;
+    this.checkLedger(state);
+  }
+
+  private checkLedger(state: ClusterState): void {
+    for (const entry of state.ledger.filter((e) => e.opened)) {
+      const known = this.leaders.get(entry.term);
+      const name = `${entry.node} ${entry.dataId}`;
+      if (known === undefined && entry.term < this.topTerm) {
+        this.fail(`TERMS: ${name} is opened in term ${entry.term}, but term ${this.topTerm} was opened before`);
+      }
+      if (known !== undefined && known !== name) {
+        this.fail(`TERMS: term ${entry.term} was opened for ${known} and for ${name}`);
+      }
+      this.leaders.set(entry.term, name);
+      this.topTerm = Math.max(this.topTerm, entry.term);
+    }
+  }
+
+  keeperStored(node: SimNode, before: KeeperState, after: KeeperState): void {
+    if (before.accepted !== null && after.accepted !== null && compareOrders(after.accepted, before.accepted) < 0) {
+      this.fail(
+        `ORDERS: ${node.name} went back from order ${JSON.stringify(before.accepted)} to ${JSON.stringify(after.accepted)}`,
+      );
+    }
+  }
+
+  /** Never two writable routes: slots that are open and sessions that stand lead to one node that takes writes. */
+  checkRoutes(): void {
+    const addresses = new Set<string>();
+    for (const worker of this.haproxy.workers) {
+      if (worker.leader.port !== 1) addresses.add(worker.leader.address);
+      for (const session of worker.sessions.values()) {
+        if (session.proxy === 'write' && session.state === 'EST' && session.server !== null)
+          addresses.add(session.server);
+      }
+    }
+    const writable = [...addresses].filter((a) => this.nodeAt(a)?.postgres?.isPrimary === true);
+    if (writable.length > 1) {
+      const names = writable.map((a) => this.nodeAt(a)?.name).join(' and ');
+      this.fail(`TWO ROUTES: ${names} are both reachable for writes`);
+    }
+  }
+
+  /** The node that writes go to, when everything is as it should be; else null. */
+  healthy(): SimNode | null {
+    const decision = this.monitor?.seen?.decision;
+    const leaderName = decision?.state.leader;
+    if (decision?.code !== 'STEADY' || leaderName === null) return null;
+    const leader = this.nodes.find((n) => n.name === leaderName);
+    if (leader === undefined || leader.postgres?.isPrimary !== true) return null;
+    if (this.haproxy.current?.leader.address !== leader.address) return null;
+    const config = decision.state.joint.at(-1);
+    const others = this.nodes.filter((n) => n !== leader);
+    if (decision.state.joint.length !== 1 || config?.members.length !== others.length) return null;
+    const standing = others.every((n) => n.postgres?.look().receiving === leader.name);
+    return standing ? leader : null;
+  }
+
+  /** Everything is on every node, record by record. */
+  identical(): boolean {
+    const leader = this.healthy();
+    if (leader === null) return false;
+    const reference = leader.volume.data;
+    return this.nodes.every((n) => n === leader || n.volume.data?.applied === reference?.wal.length);
+  }
+
+  checkIdentical(): void {
+    const leader = this.healthy();
+    const reference = leader?.volume.data?.wal ?? [];
+    for (const node of this.nodes) {
+      const wal = node.volume.data?.wal ?? [];
+      const i = reference.findIndex((r, index) => wal[index]?.id !== r.id);
+      if (i >= 0) {
+        this.fail(
+          `DIFFERENT: ${node.name} has record ${wal[i]?.id ?? '–'} (${JSON.stringify(wal[i]?.change)}) at position ${i}, ${leader?.name} has ${reference[i]?.id} (${JSON.stringify(reference[i]?.change)})`,
+        );
+      }
+    }
+    this.history.checkFinal(new Set(leader?.volume.data?.table(reference.length).rows), leader?.name ?? 'nobody');
+  }
+}
