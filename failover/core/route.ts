@@ -56,6 +56,8 @@ function writeRoute(state: ClusterState, observation: Observation, health: Healt
   if (state.procedure !== null || node === null || address === null) {
     return { kind: 'route-write', route: { kind: 'closed', keep: keptNode(state) } };
   }
+  // A leader that has just come back and told nothing yet may be anything: the slot stays as it is.
+  if (health?.kind === 'blind') return null;
   const slotIsRight = observation.haproxy.slot === address;
   if (health !== null && ['late', 'dead', 'down'].includes(health.kind)) {
     return { kind: 'route-write', route: { kind: 'held', node, address } };

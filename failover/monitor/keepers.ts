@@ -86,6 +86,12 @@ export class KeeperServer implements Keepers {
     this.timer = setInterval(() => this.ping(), PING_INTERVAL_MS);
   }
 
+  /** The port that it listens on; differs from the option when that was 0. */
+  port(): number {
+    const address = this.server.address();
+    return typeof address === 'object' && address !== null ? address.port : this.options.port;
+  }
+
   async close(): Promise<void> {
     if (this.timer !== null) clearInterval(this.timer);
     this.restart(this.incarnation);

@@ -1,0 +1,194 @@
+import { afterEach, describe, expect, it } from 'vitest';
+import { parseState } from '../../failover/core/stored';
+import { MemoryStore, restartMonitor, World } from './fakes';
+
+let world = new World([]);
+
+afterEach(async () => {
+  await world.end();
+  expect(world.broken).toEqual([]);
+});
+
+async function cluster(names: string[], policy = {}): Promise<void> {
+  world = new World(names);
+  await world.start(policy);
+  await world.until('a healthy cluster', () => world.healthy());
+  for (let i = 0; i < 5; i++) expect(world.write()).toBe(true);
+}
+
+describe('loop, store and keepers together', () => {
+  it('makes a cluster out of nothing, fails over when the leader is killed, and takes it back as a standby', async () => {
+    await cluster(['p', 'a']);
+    expect(world.serving('p')).toBe(true);
+    world.node('p').kill();
+    await world.until('a serves', () => world.serving('a'));
+    expect(world.write()).toBe(true);
+    world.node('p').start();
+    await world.until('p streams and is counted', () => world.healthy());
+    expect(world.lost()).toBe(0);
+    expect(world.node('p').copies).toBe(0);
+  });
+
+  it('elects the most advanced of several replicas', async () => {
+    await cluster(['p', 'a', 'b', 'c']);
+    world.node('a').lsn -= 16;
+    world.node('p').kill();
+    await world.until('somebody serves', () => world.serving());
+    expect(world.serving('a')).toBe(false);
+    expect(world.write()).toBe(true);
+    expect(world.lost()).toBe(0);
+  });
+
+  it('fails over from a hung leader, and fences it when it wakes', async () => {
+    await cluster(['p', 'a']);
+    world.node('p').pause();
+    await world.until('a serves', () => world.serving('a'));
+    expect(world.write()).toBe(true);
+    world.node('p').wake();
+    await world.until('p is a standby', () => world.healthy());
+    expect(world.node('p').postgres).toBe('standby');
+    expect(world.lost()).toBe(0);
+  });
+
+  it('hands over when the leader is told to stop', async () => {
+    await cluster(['p', 'a']);
+    const node = world.node('p');
+    node.stopping = true;
+    node.report();
+    await world.until('p has stopped', () => node.postgres === 'stopped');
+    node.kill();
+    await world.until('a serves', () => world.serving('a'));
+    expect(world.lost()).toBe(0);
+  });
+
+  it('goes on alone when the only replica dies, and names the leader when that dies too', async () => {
+    await cluster(['p', 'a']);
+    world.node('a').kill();
+    await world.until('p is alone', () => world.monitor?.decision?.state.joint.at(-1)?.k === 0 && world.write());
+    await world.until('alone is proven', () => world.monitor?.decision?.state.joint.length === 1);
+    world.node('p').kill();
+    world.node('a').start();
+    await world.until(
+      'it says which node to start',
+      () => world.monitor?.decision?.reason.includes('start p') === true,
+    );
+    expect(world.node('a').postgres).not.toBe('primary');
+    world.node('p').start();
+    await world.until('p leads again', () => world.serving('p'));
+    await world.until('a is back', () => world.healthy());
+    expect(world.lost()).toBe(0);
+  });
+
+  it('survives the death of the new leader as well', async () => {
+    await cluster(['p', 'a', 'b']);
+    world.node('p').kill();
+    await world.until('a replica serves', () => world.serving() && !world.serving('p'));
+    expect(world.write()).toBe(true);
+    const second = world.serving('a') ? 'a' : 'b';
+    world.node(second).kill();
+    world.node('p').start();
+    await world.until('the cluster serves again', () => world.serving() && world.write());
+    world.node(second).start();
+    await world.until('everybody is back', () => world.healthy());
+    expect(world.lost()).toBe(0);
+  });
+
+  it('goes back to the old leader when the only candidate dies before it was opened', async () => {
+    await cluster(['p', 'a']);
+    const store = world.monitor?.store;
+    if (store === undefined) throw new Error('no store');
+    store.onSave = (text) => {
+      if (parseState(text)?.procedure?.kind === 'promote') world.node('a').kill();
+    };
+    world.node('p').kill();
+    await world.until('a was chosen and died', () => !world.node('a').up);
+    store.onSave = () => undefined;
+    world.node('p').start();
+    await world.until('p leads again', () => world.serving('p'));
+    world.node('a').start();
+    await world.until('a is copied', () => world.healthy());
+    expect(world.node('a').copies).toBe(2);
+    expect(world.lost()).toBe(0);
+  });
+});
+
+describe('the monitor restarted at any moment', () => {
+  it('leaves a serving leader alone', async () => {
+    await cluster(['p', 'a']);
+    const promotions = world.node('p').timeline;
+    await restartMonitor(world);
+    await world.until('it is steady', () => world.monitor?.decision?.code === 'STEADY');
+    expect(world.node('p').timeline).toBe(promotions);
+    expect(world.write()).toBe(true);
+  });
+
+  // Stored are: promotion, opening, the order to rejoin, the grown sync set, its proof.
+  it.each([1, 2, 3, 4, 5])('carries on when it is killed at its stored change number %i after the kill', async (at) => {
+    await cluster(['p', 'a']);
+    const store = world.monitor?.store;
+    if (store === undefined) throw new Error('no store');
+    let saves = 0;
+    let reached = false;
+    // Odd ones die before the write is durable, even ones after it.
+    store.onSave = (text) => {
+      saves += 1;
+      if (saves < at || reached) {
+        if (reached) throw new Error('killed');
+        return;
+      }
+      reached = true;
+      if (at % 2 === 0) store.loaded = text;
+      throw new Error('killed');
+    };
+    world.node('p').kill();
+    setTimeout(() => world.node('p').start(), 150);
+    await world.until('the change is reached', () => reached);
+    const next = new MemoryStore();
+    next.incarnation = store.incarnation;
+    next.loaded = store.loaded;
+    await restartMonitor(world, next);
+    await world.until('everything heals', () => world.healthy(), 12_000);
+    expect(world.write()).toBe(true);
+    expect(world.lost()).toBe(0);
+  });
+
+  it('adopts what the keepers remember when its store is lost (S10)', async () => {
+    await cluster(['p', 'a']);
+    const term = world.monitor?.decision?.state.term;
+    await restartMonitor(world, new MemoryStore());
+    await world.until('it is steady', () => world.monitor?.decision?.code === 'STEADY');
+    expect(world.monitor?.decision?.state).toMatchObject({ term, leader: 'p' });
+    expect(world.write()).toBe(true);
+    world.node('p').kill();
+    await world.until('a serves', () => world.serving('a'));
+    expect(world.lost()).toBe(0);
+  });
+
+  it('promotes nobody on an old store before every declared node was heard (S10)', async () => {
+    await cluster(['p', 'a']);
+    const old = new MemoryStore();
+    old.loaded = world.monitor?.store.loaded ?? null;
+    old.incarnation = world.monitor?.store.incarnation ?? 0;
+    world.node('a').kill();
+    await world.until('p is alone', () => world.monitor?.decision?.state.joint[0]?.k === 0 && world.write());
+    world.node('p').kill();
+    world.node('a').start();
+    await restartMonitor(world, old);
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    world.node('p').start();
+    await world.until('everything heals', () => world.healthy(), 12_000);
+    expect(world.lost()).toBe(0);
+  });
+});
+
+describe('late and wrong messages', () => {
+  it('a late order of an older term is refused, and a keeper with a wrong key is not let in', async () => {
+    await cluster(['p', 'a']);
+    world.node('p').pause();
+    await world.until('a serves', () => world.serving('a'));
+    // What was sent to p meanwhile reaches it late, in order; it must not lead again.
+    world.node('p').wake();
+    await world.until('p follows', () => world.healthy());
+    expect(world.serving('a')).toBe(true);
+  });
+});

@@ -1,0 +1,579 @@
+/**
+ * A cluster in one process: the real loop, core, store and keepers' server; keepers are small models that speak the real
+ * protocol over TCP, PostgreSQL is a counter, HAProxy a variable. It notes whatever must never happen.
+ */
+import { randomBytes } from 'node:crypto';
+import { connect, type Socket } from 'node:net';
+import type { Certificate, Decision, HaproxyView } from '../../failover/core/types';
+import { KeeperServer } from '../../failover/monitor/keepers';
+import { Loop } from '../../failover/monitor/loop';
+import type { Level, Opening, Router, Store } from '../../failover/monitor/ports';
+import {
+  compareOrders,
+  type KeeperFrame,
+  MonitorFrame,
+  type OrderId,
+  PROTOCOL_VERSION,
+  proof,
+  type Status,
+  type SyncConfig,
+  type Target,
+} from '../../failover/protocol';
+
+const KEY = 'k'.repeat(40);
+const SYSTEM = '42';
+const STEP_MS = 5;
+const lsnText = (n: number) => `0/${n.toString(16).toUpperCase()}`;
+
+/** What is shared: addresses, the truth about every node, and what went wrong. */
+export class World {
+  readonly names: string[];
+  readonly nodes = new Map<string, FakeNode>();
+  readonly broken: string[] = [];
+  readonly log: string[] = [];
+  monitor: FakeMonitor | null = null;
+  port = 0;
+
+  constructor(names: string[]) {
+    this.names = names;
+    for (const name of names) this.nodes.set(name, new FakeNode(name, this));
+  }
+
+  node(name: string): FakeNode {
+    const node = this.nodes.get(name);
+    if (node === undefined) throw new Error(`no node ${name}`);
+    return node;
+  }
+
+  address(name: string): string {
+    return `10.0.0.${20 + this.names.indexOf(name)}`;
+  }
+
+  nameOf(address: string | null): string | null {
+    return this.names.find((n) => this.address(n) === address) ?? null;
+  }
+
+  /** A client's write through the slot: acknowledged when the leader and, where it must, a standby has it. */
+  write(): boolean {
+    const leader = this.nameOf(this.monitor?.router.slot ?? null);
+    if (leader === null) return false;
+    const node = this.node(leader);
+    if (!node.up || node.postgres !== 'primary' || node.frozen) return false;
+    const names = node.sync;
+    const end = node.lsn + 16;
+    const followers = this.names.map((n) => this.node(n)).filter((n) => n.streams(leader));
+    node.lsn = end;
+    for (const f of followers) f.lsn = end;
+    const confirmed = followers.filter((f) => names?.members.includes(f.name) === true).length;
+    if (names !== null && confirmed < names.k) return false;
+    this.acknowledged.push({ timeline: node.timeline, lsn: end, history: [...node.history] });
+    return true;
+  }
+
+  readonly acknowledged: { timeline: number; lsn: number; history: string[] }[] = [];
+
+  /** Every acknowledged write is in the leader's history: its last one lies before the leader's position or fork. */
+  lost(): number {
+    const leader = this.node(this.nameOf(this.monitor?.router.slot ?? null) ?? this.names[0] ?? '');
+    return this.acknowledged.filter((w) => !leader.contains(w.timeline, w.lsn)).length;
+  }
+
+  /** Waits for a condition, or fails with the newest lines of the log. */
+  async until(what: string, condition: () => boolean, limitMs = 8_000): Promise<void> {
+    const deadline = performance.now() + limitMs;
+    while (!condition()) {
+      if (performance.now() > deadline) {
+        throw new Error(`never: ${what}\n${this.log.slice(-25).join('\n')}\n${this.monitor?.decision?.reason ?? ''}`);
+      }
+      await new Promise((resolve) => setTimeout(resolve, STEP_MS));
+    }
+  }
+
+  serving(leader?: string): boolean {
+    const at = this.nameOf(this.monitor?.router.slot ?? null);
+    return at !== null && (leader === undefined || leader === at) && this.node(at).postgres === 'primary';
+  }
+
+  /** Everybody streams from the leader and is counted. */
+  healthy(): boolean {
+    const leader = this.nameOf(this.monitor?.router.slot ?? null);
+    const ordered = this.monitor?.decision?.state.joint;
+    const others = this.names.filter((n) => n !== leader);
+    return (
+      leader !== null &&
+      ordered?.length === 1 &&
+      others.every((n) => this.node(n).streams(leader) && ordered[0]?.members.includes(n) === true)
+    );
+  }
+
+  async start(policy = {}): Promise<void> {
+    this.monitor = new FakeMonitor(this, new MemoryStore(), policy);
+    await this.monitor.start();
+    for (const node of this.nodes.values()) node.start();
+  }
+
+  async end(): Promise<void> {
+    for (const node of this.nodes.values()) node.kill();
+    await this.monitor?.stop();
+  }
+}
+
+type FakePostgres = 'absent' | 'stopped' | 'standby' | 'primary';
+
+/** A keeper and its PostgreSQL. What a real one keeps on disk stays over a kill. */
+export class FakeNode {
+  readonly name: string;
+  private readonly world: World;
+  // On disk.
+  dataId: string | null = null;
+  timeline = 0;
+  lsn = 0;
+  /** Forks that this data went through: `timeline@lsn` of each parent. */
+  history: string[] = [];
+  accepted: (OrderId & { target: Target }) | null = null;
+  memory: { term: number; seq: number; blob: string } | null = null;
+  clean = false;
+  copies = 0;
+  // In memory.
+  up = false;
+  frozen = false;
+  postgres: FakePostgres = 'stopped';
+  upstream: string | null = null;
+  sync: SyncConfig | null = null;
+  stopping = false;
+  private done = false;
+  /** Nothing is done by an order that was given before the start. */
+  private ordered = false;
+  private leadTerm: number | null = null;
+  private forkLsn: string | null = null;
+  private heartbeat = 0;
+  private socket: Socket | null = null;
+  private welcome = false;
+  private timer: NodeJS.Timeout | null = null;
+  private held: MonitorFrame[] = [];
+  private n = 0;
+
+  constructor(name: string, world: World) {
+    this.name = name;
+    this.world = world;
+  }
+
+  start(): void {
+    this.up = true;
+    this.ordered = false;
+    this.stopping = false;
+    this.postgres = this.dataId === null ? 'absent' : 'stopped';
+    this.dial();
+    this.timer = setInterval(() => this.step(), STEP_MS);
+  }
+
+  /** SIGKILL of the container. */
+  kill(): void {
+    this.up = false;
+    this.frozen = false;
+    this.clean = false;
+    this.postgres = this.dataId === null ? 'absent' : 'stopped';
+    this.upstream = null;
+    this.leadTerm = null;
+    if (this.timer !== null) clearInterval(this.timer);
+    this.socket?.destroy();
+    this.socket = null;
+  }
+
+  /** SIGSTOP and SIGCONT of everything in the container. */
+  pause(): void {
+    this.frozen = true;
+  }
+  wake(): void {
+    this.frozen = false;
+    for (const frame of this.held.splice(0)) this.receive(frame);
+  }
+
+  streams(leader: string): boolean {
+    const source = this.world.node(leader);
+    return (
+      this.up &&
+      !this.frozen &&
+      this.postgres === 'standby' &&
+      this.upstream === leader &&
+      source.up &&
+      source.postgres === 'primary' &&
+      this.timeline === source.timeline &&
+      this.lsn <= source.lsn
+    );
+  }
+
+  contains(timeline: number, lsn: number): boolean {
+    if (timeline === this.timeline) return lsn <= this.lsn;
+    const fork = this.history.find((h) => h.startsWith(`${timeline}@`));
+    return fork !== undefined && lsn <= Number(fork.split('@')[1]);
+  }
+
+  private dial(): void {
+    if (!this.up) return;
+    const socket = connect(this.world.port, '127.0.0.1');
+    this.socket = socket;
+    this.welcome = false;
+    const nonce = randomBytes(32).toString('hex');
+    let rest = '';
+    socket.on('data', (chunk) => {
+      rest += chunk.toString();
+      const lines = rest.split('\n');
+      rest = lines.pop() ?? '';
+      for (const line of lines) {
+        const frame = MonitorFrame.parse(JSON.parse(line));
+        if (frame.type === 'challenge') {
+          const mac = proof(KEY, 'keeper', frame.nonce, nonce, this.name);
+          this.send({ type: 'hello', version: PROTOCOL_VERSION, node: this.name, nonce, mac }, true);
+        } else if (this.frozen) this.held.push(frame);
+        else this.receive(frame);
+      }
+    });
+    socket.on('error', () => undefined);
+    socket.on('close', () => {
+      if (this.socket === socket && this.up) setTimeout(() => this.dial(), 20);
+    });
+  }
+
+  private send(frame: KeeperFrame, always = false): void {
+    if (this.socket !== null && (this.welcome || always)) this.socket.write(`${JSON.stringify(frame)}\n`);
+  }
+
+  private receive(frame: MonitorFrame): void {
+    switch (frame.type) {
+      case 'welcome':
+        this.welcome = true;
+        this.send({ type: 'recall', newest: this.memory });
+        this.report();
+        break;
+      case 'ping':
+        this.send({ type: 'pong', n: frame.n });
+        break;
+      case 'remember':
+        if (this.memory === null || frame.seq > this.memory.seq) this.memory = frame;
+        break;
+      case 'order':
+        if (this.accepted !== null && compareOrders(frame, this.accepted) < 0) return;
+        this.accepted = frame;
+        this.ordered = true;
+        this.done = false;
+        this.carryOut();
+        this.report();
+        break;
+      case 'challenge':
+      case 'settings':
+        break;
+    }
+  }
+
+  /** The order at once where that is possible; the rest happens step by step. */
+  private carryOut(): void {
+    const target = this.accepted?.target;
+    switch (target?.kind) {
+      case 'bootstrap':
+        this.dataId ??= `${SYSTEM}:${this.name}-0`;
+        Object.assign(this, { timeline: 1, lsn: 64, history: [], postgres: 'stopped', clean: true });
+        break;
+      case 'freeze':
+        if (this.postgres !== 'absent') this.postgres = 'standby';
+        this.upstream = null;
+        break;
+      case 'stop':
+        if (this.postgres !== 'absent') this.postgres = 'stopped';
+        this.clean = true;
+        this.leadTerm = null;
+        break;
+      case 'lead':
+        this.lead(target.sync);
+        break;
+      case 'follow':
+      case 'wait':
+      case undefined:
+        break;
+    }
+  }
+
+  private lead(sync: SyncConfig): void {
+    const order = this.accepted;
+    if (order === null || this.dataId === null) return;
+    if (this.postgres !== 'primary') {
+      this.history = [...this.history, `${this.timeline}@${this.lsn}`];
+      this.forkLsn =
+        this.timeline === 1 && this.leadTerm === null && this.history.length === 0 ? null : lsnText(this.lsn);
+      this.timeline += 1;
+      this.postgres = 'primary';
+      this.upstream = null;
+    }
+    this.leadTerm = order.term;
+    this.sync = sync;
+  }
+
+  /** Streaming, copying and proving take a moment. */
+  private step(): void {
+    if (this.frozen || !this.up) return;
+    const target = this.ordered ? this.accepted?.target : undefined;
+    if (target?.kind === 'follow') this.follow(target);
+    if (this.postgres === 'primary') this.heartbeat += 1;
+    const done = this.isDone(target);
+    if (done !== this.done || ++this.n % 20 === 0) {
+      this.done = done;
+      this.report();
+    }
+  }
+
+  private follow(target: Extract<Target, { kind: 'follow' }>): void {
+    const leader = this.world.node(target.leader);
+    if (!leader.up || leader.frozen || leader.postgres !== 'primary') return;
+    const ahead = !leader.contains(this.timeline, this.lsn);
+    if (this.upstream !== target.leader && (target.method === 'copy' || this.dataId === null || ahead)) {
+      if (target.method === 'stream' && ahead)
+        this.world.broken.push(`${this.name} was told to stream, but has what ${leader.name} has not`);
+      if (target.method !== 'rewind') this.dataId = `${SYSTEM}:${this.name}-${++this.copies}`;
+    }
+    Object.assign(this, { timeline: leader.timeline, lsn: leader.lsn, history: [...leader.history] });
+    Object.assign(this, { postgres: 'standby', upstream: target.leader, leadTerm: null, heartbeat: leader.heartbeat });
+  }
+
+  private isDone(target: Target | undefined): boolean {
+    switch (target?.kind) {
+      case 'follow':
+        return this.streams(target.leader);
+      case 'lead':
+        return this.postgres === 'primary' && this.confirmers().length >= target.sync.k;
+      case undefined:
+        return false;
+      case 'wait':
+      case 'bootstrap':
+      case 'freeze':
+      case 'stop':
+        return true;
+    }
+  }
+
+  private confirmers(): string[] {
+    return (this.sync?.members ?? []).filter((m) => this.world.node(m).streams(this.name));
+  }
+
+  report(): void {
+    const { accepted } = this;
+    const standbys = this.world.names.filter((n) => n !== this.name && this.world.node(n).streams(this.name));
+    const leads = this.postgres === 'primary' && this.leadTerm !== null;
+    const status: Status = {
+      type: 'status',
+      n: this.n,
+      dataId: this.dataId,
+      stopping: this.stopping,
+      accepted: accepted && {
+        incarnation: accepted.incarnation,
+        term: accepted.term,
+        seq: accepted.seq,
+        kind: accepted.target.kind,
+      },
+      done: this.done,
+      failure: null,
+      promotingTerm: null,
+      rewinding: false,
+      postgres: {
+        state: this.postgres,
+        timeline: this.dataId === null ? null : this.timeline,
+        lsn: this.dataId === null ? null : lsnText(this.lsn),
+        cleanShutdown: this.postgres === 'stopped' ? this.clean : null,
+        streamingFrom: this.upstream !== null && this.streams(this.upstream) ? this.upstream : null,
+        replayLsn: this.postgres === 'standby' ? lsnText(this.lsn) : null,
+        heartbeatSeen: this.postgres === 'absent' ? null : this.heartbeat,
+        crashes: 0,
+      },
+      lead: leads
+        ? {
+            term: this.leadTerm ?? 0,
+            timeline: this.timeline,
+            forkLsn: this.forkLsn,
+            flushLsn: lsnText(this.lsn),
+            heartbeat: this.heartbeat,
+            heartbeatAgeMs: 0,
+            syncInForce: this.isDone(accepted?.target) ? this.sync : null,
+            standbys: standbys.map((name) => ({
+              name,
+              state: 'streaming',
+              syncState: 'quorum',
+              flushLsn: lsnText(this.lsn),
+              replayLsn: null,
+            })),
+          }
+        : null,
+    };
+    this.send(status);
+  }
+}
+
+/** Survives the monitor, as a disk does. */
+export class MemoryStore implements Store {
+  incarnation = 0;
+  loaded: string | null = null;
+  /** Called before each save; throwing is a kill of the monitor at that moment. */
+  onSave: (text: string) => void = () => undefined;
+
+  open(): this {
+    this.incarnation += 1;
+    return this;
+  }
+  async save(text: string): Promise<void> {
+    this.onSave(text);
+    this.loaded = text;
+  }
+  async raiseAbove(other: number): Promise<number> {
+    this.incarnation = Math.max(this.incarnation, other) + 1;
+    return this.incarnation;
+  }
+}
+
+/** HAProxy as one slot; it notes two writable nodes behind one route. */
+class FakeRouter implements Router {
+  slot: string | null = null;
+  epoch = '1@1';
+  private keep: string | null = null;
+  private readonly world: World;
+  private readonly changed: () => void;
+
+  constructor(world: World, changed: () => void) {
+    this.world = world;
+    this.changed = changed;
+  }
+
+  view(): HaproxyView {
+    const closed = this.slot === null;
+    return { reachable: true, epoch: this.epoch, slot: this.slot, closed, keeping: this.keep, clean: true };
+  }
+  write(address: string | null, keep: string | null): void {
+    if (this.slot === address && this.keep === keep) return;
+    const node = this.world.nameOf(address);
+    if (node !== null && address !== this.slot) {
+      const postgres = this.world.node(node).postgres;
+      if (this.slot !== null) this.world.broken.push(`the slot moved to ${node} without having been closed`);
+      if (postgres !== 'primary') this.world.broken.push(`the slot was opened on ${node}, which is ${postgres}`);
+    }
+    this.slot = address;
+    this.keep = keep;
+    setTimeout(this.changed, 1);
+  }
+  read(): void {}
+  async closed(): Promise<boolean> {
+    return this.slot === null;
+  }
+}
+
+/** Certifies what really is a primary. */
+class FakeOpening implements Opening {
+  private wanted: Pick<Certificate, 'node' | 'term'> | null = null;
+  readonly timer: NodeJS.Timeout;
+
+  constructor(world: World, certified: (node: string, term: number) => void) {
+    this.timer = setInterval(() => {
+      const check = this.wanted;
+      if (check === null) return;
+      const node = world.node(check.node);
+      if (!node.up || node.frozen || node.postgres !== 'primary') return;
+      this.wanted = null;
+      certified(check.node, check.term);
+    }, STEP_MS);
+  }
+  want(check: { node: string; term: number } | null): void {
+    this.wanted = check;
+  }
+}
+
+/** One life of the monitor's process on a store. */
+export class FakeMonitor {
+  readonly router: FakeRouter;
+  readonly store: MemoryStore;
+  decision: Decision | null = null;
+  private readonly keepers: KeeperServer;
+  private readonly loop: Loop;
+  private readonly opening: FakeOpening;
+  private readonly world: World;
+  private ran: Promise<void> = Promise.resolve();
+
+  constructor(world: World, store: MemoryStore, policy = {}, slot: string | null = null) {
+    this.world = world;
+    this.store = store.open();
+    const clock = { nowMs: () => performance.now() };
+    const log = {
+      write: (level: Level, subject: string, code: string, message: string) => {
+        world.log.push(`${level} ${subject} ${code} ${message}`);
+      },
+    };
+    const nodes = world.names.map((name) => ({ name, address: world.address(name) }));
+    this.router = new FakeRouter(world, () => this.loop.wake());
+    this.router.slot = slot;
+    this.opening = new FakeOpening(world, (node, term) => this.loop.certified(node, term));
+    this.keepers = new KeeperServer({
+      address: '127.0.0.1',
+      port: world.port,
+      clusterKey: KEY,
+      settings: {
+        nodes,
+        haproxyAddress: '10.0.0.10',
+        monitorAddress: '10.0.0.11',
+        subnet: '10.0.0.0/24',
+        databaseName: 'd',
+        databaseUser: 'u',
+        databasePassword: 'p',
+        postgresSettings: {},
+      },
+      incarnation: this.store.incarnation,
+      clock,
+      log,
+      probe: async (address) => {
+        const name = world.nameOf(address);
+        const node = name === null ? null : world.node(name);
+        return node?.up === true && !node.frozen && ['primary', 'standby'].includes(node.postgres);
+      },
+      wake: () => this.loop.wake(),
+      onIncarnation: (incarnation) => this.loop.outranked(incarnation),
+    });
+    this.loop = new Loop({
+      nodes,
+      policy: {
+        hangTimeoutMs: 500,
+        onNoReplica: 'continue',
+        syncCount: 1,
+        maxLagBytes: 1e6,
+        readFallback: true,
+        startGraceMs: 1_000,
+        ...policy,
+      },
+      keepers: this.keepers,
+      router: this.router,
+      opening: this.opening,
+      store: this.store,
+      clock,
+      log,
+      onDecision: (decision) => {
+        this.decision = decision;
+      },
+    });
+  }
+
+  async start(): Promise<void> {
+    await this.keepers.listen();
+    this.world.port = this.keepers.port();
+    this.ran = this.loop.run();
+  }
+
+  /** The process ends; nothing is told to anybody. */
+  async stop(): Promise<void> {
+    this.loop.stop();
+    clearInterval(this.opening.timer);
+    await this.keepers.close();
+    await this.ran;
+  }
+}
+
+/** Ends the monitor and starts another one on the same store and the same HAProxy. */
+export async function restartMonitor(world: World, store?: MemoryStore): Promise<void> {
+  const before = world.monitor;
+  if (before === null) throw new Error('no monitor');
+  await before.stop();
+  world.monitor = new FakeMonitor(world, store ?? before.store, {}, before.router.slot);
+  await world.monitor.start();
+}
