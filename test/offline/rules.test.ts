@@ -8,6 +8,7 @@ import type { Props, Value } from '../../scripts/offline/provider/values';
 
 const UNKNOWN = '04da6b54-80e4-46f7-96ec-b56ff0331ba9';
 
+const mountLog = { type: 'bind', source: '/log', target: '/log', readOnly: true };
 const box: Props = {
   name: 'box',
   image: 'sha256:1',
@@ -17,10 +18,7 @@ const box: Props = {
     { label: 'x', value: '1' },
     { label: 'y', value: '2' },
   ],
-  mounts: [
-    { type: 'volume', source: 'data', target: '/data' },
-    { type: 'bind', source: '/log', target: '/log', readOnly: true },
-  ],
+  mounts: [{ type: 'volume', source: 'data', target: '/data' }, mountLog],
   networksAdvanced: [{ name: 'inner', ipv4Address: '10.0.0.2', aliases: ['a', 'b'] }, { name: 'front' }],
   capabilities: { drops: ['ALL'], adds: ['CAP_CHOWN', 'CAP_KILL'] },
   uploads: [
@@ -112,6 +110,9 @@ describe('what is a change of a container', () => {
     { shmSize: 128 },
     { image: 'sha256:2' },
     { command: ['sh'] },
+    { labels: [] },
+    { mounts: [mountLog] },
+    { sysctls: { 'net.core.somaxconn': '' } },
   ])('%o replaces', (change) => {
     const changes = changesOf(change);
     expect(changes.length).toBeGreaterThan(0);
@@ -124,8 +125,8 @@ describe('what is a change of a container', () => {
     { destroyGraceSeconds: 9 },
     { wait: true },
     { healthcheck: { tests: ['CMD', 'false'], interval: '5s' } },
-    { mounts: [] },
-    { tmpfs: { '/run': '' } },
+    { mounts: [{ type: 'volume', source: 'data', target: '/data', readOnly: true }, mountLog] },
+    { tmpfs: { '/tmp': 'size=8m', '/run': '' } },
     { init: true },
   ])('%o is an update in place', (change) => {
     const changes = changesOf(change);

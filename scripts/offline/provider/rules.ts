@@ -6,6 +6,10 @@ export interface Rule {
   replace?: boolean;
   /** The order of its elements does not matter. */
   set?: boolean;
+  /** Another number of elements replaces the resource, while a change within one does not. */
+  replaceOnCount?: boolean;
+  /** A map: an entry counts also when it is empty, false or zero. Elsewhere such a field is as good as absent. */
+  exact?: boolean;
   /** Where the program says nothing, the daemon's value stands: removing it is no change. */
   computed?: boolean;
   /** What holds where nothing is said. */
@@ -35,10 +39,11 @@ export function findChanges(rules: Rules, is: Props, wanted: Props, ignored: str
   for (const [key, rule] of Object.entries(rules)) {
     const before = is[key] ?? rule.default;
     const after = wanted[key] ?? rule.default;
-    if (rule.computed && isEmpty(after)) continue;
+    if (rule.computed && isUnsaid(rule, after)) continue;
     if (!hasUnknown(after) && equal(canonical(rule, before), canonical(rule, after))) continue;
     const found: Change[] = [];
-    compare(key, before, after, rule, found);
+    const replace = rule.replace || (rule.replaceOnCount && countOf(before) !== countOf(after));
+    compare(key, before, after, { ...rule, replace }, found);
     changes.push(...found.filter((change) => !ignored.some((path) => isWithin(change.path, path))));
   }
   return changes;
@@ -92,24 +97,37 @@ function simplify(value: Value | undefined, rule: Rule, isSet: boolean): Value |
     if (isSet) items.sort((a, b) => (stable(a) < stable(b) ? -1 : 1));
     return items.length === 0 ? undefined : items;
   }
-  if (!isProps(value)) return isZero(value) ? undefined : value;
+  if (!isProps(value)) return (rule.exact ? isNothing(value) : isZero(value)) ? undefined : value;
   const fields: Props = {};
   for (const [key, item] of Object.entries(value)) {
     // The vendor's bridge keeps notes of its own in keys of this form.
     if (key.startsWith('__')) continue;
-    const field = simplify(item, { setFields: rule.setFields }, rule.setFields?.includes(key) === true);
+    const field = simplify(
+      item,
+      { setFields: rule.setFields, exact: rule.exact },
+      rule.setFields?.includes(key) === true,
+    );
     if (field !== undefined) fields[key] = field;
   }
   return Object.keys(fields).length === 0 ? undefined : fields;
 }
 
-function isZero(value: Value | undefined): boolean {
-  return value === undefined || value === null || value === '' || value === false || value === 0;
+function isNothing(value: Value | undefined): value is undefined | null {
+  return value === undefined || value === null;
 }
 
-function isEmpty(value: Value | undefined): boolean {
-  if (value === undefined || value === null || value === '') return true;
-  return typeof value === 'object' && Object.keys(value).length === 0;
+function isZero(value: Value | undefined): boolean {
+  return isNothing(value) || value === '' || value === false || value === 0;
+}
+
+function countOf(value: Value | undefined): number {
+  return Array.isArray(value) ? value.length : 0;
+}
+
+/** A set that the program gives and that is empty does say something, on the vendor's provider too. */
+function isUnsaid(rule: Rule, value: Value | undefined): boolean {
+  if (isNothing(value) || value === '') return true;
+  return !rule.set && typeof value === 'object' && Object.keys(value).length === 0;
 }
 
 /** Writes down the smallest parts that differ. */

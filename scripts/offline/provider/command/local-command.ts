@@ -10,19 +10,21 @@ const END_LIMIT_MS = 5_000;
 /** What a command may write; more would not fit into a state. */
 const OUTPUT_LIMIT_BYTES = 16 * 1024 * 1024;
 
+const exact = { exact: true };
+
 export const localCommand: ResourceKind = {
   type: 'command:local:Command',
   rules: {
-    create: {},
-    update: {},
-    delete: {},
-    triggers: { replace: true },
-    stdin: {},
-    environment: {},
-    dir: {},
-    interpreter: {},
-    logging: {},
-    addPreviousOutputInEnv: {},
+    create: exact,
+    update: exact,
+    delete: exact,
+    triggers: { exact: true, replace: true },
+    stdin: exact,
+    environment: exact,
+    dir: exact,
+    interpreter: exact,
+    logging: exact,
+    addPreviousOutputInEnv: exact,
   },
   deleteBeforeReplace: () => false,
   outputsFromInputs: ['stdout', 'stderr'],

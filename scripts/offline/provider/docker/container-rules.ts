@@ -3,6 +3,7 @@ import type { Rules } from '../rules';
 
 const replaced = { replace: true };
 const replacedSet = { replace: true, set: true };
+const replacedMap = { replace: true, exact: true };
 /** The daemon or the image has a value where the program has none. */
 const replacedComputed = { replace: true, computed: true };
 
@@ -35,11 +36,11 @@ export const containerRules: Rules = {
   dnsOpts: replacedSet,
   dnsSearches: replacedSet,
   hosts: replacedSet,
-  sysctls: replaced,
+  sysctls: replacedMap,
   shmSize: replacedComputed,
   cpus: replaced,
   logDriver: replacedComputed,
-  logOpts: replaced,
+  logOpts: replacedMap,
   securityOpts: { replace: true, set: true, computed: true },
   capabilities: { replace: true, setFields: ['adds', 'drops'] },
   networkMode: { replace: true, default: 'bridge' },
@@ -48,14 +49,14 @@ export const containerRules: Rules = {
   uploads: replacedSet,
   ulimits: replacedSet,
 
-  // A change of these three is reported as an update while the container stays as it is; the program must say
-  // `replaceOnChanges`, as with the vendor's provider.
+  // A change of these four is reported as an update while the container stays as it is; the program must say
+  // `replaceOnChanges`, as with the vendor's provider. More or fewer mounts do replace.
   healthcheck: {
     computed: true,
     fieldDefaults: { interval: '0s', timeout: '0s', startPeriod: '0s', startInterval: '0s', retries: 0 },
   },
-  mounts: { set: true, setFields: ['labels'] },
-  tmpfs: {},
+  mounts: { set: true, replaceOnCount: true },
+  tmpfs: { exact: true },
   init: { computed: true },
 
   restart: { default: 'no' },

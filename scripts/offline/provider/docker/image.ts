@@ -15,7 +15,7 @@ const ERROR_LINES = 20;
 export const image: ResourceKind = {
   type: 'docker:index/image:Image',
   // A change of any of these builds anew in place; containers follow the digest.
-  rules: { imageName: {}, build: {}, skipPush: {}, buildOnPreview: {}, registry: {} },
+  rules: { imageName: {}, build: { exact: true }, skipPush: {}, buildOnPreview: {}, registry: {} },
   deleteBeforeReplace: () => false,
   secretOutputs: ['__inputs'],
   check,

@@ -16,12 +16,12 @@ const rules: Rules = {
   name: { replace: true },
   labels: { replace: true, set: true },
   driver: { replace: true, computed: true },
-  options: { replace: true, computed: true },
+  options: { replace: true, computed: true, exact: true },
   internal: { replace: true, computed: true },
   attachable: { replace: true },
   ipv6: { replace: true },
   ipamDriver: { replace: true, default: 'default' },
-  ipamOptions: { replace: true },
+  ipamOptions: { replace: true, exact: true },
   ipamConfigs: { replace: true, computed: true, set: true },
 };
 

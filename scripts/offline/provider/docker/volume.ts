@@ -15,7 +15,7 @@ const rules: Rules = {
   name: { replace: true, computed: true },
   labels: { replace: true, set: true },
   driver: { replace: true, computed: true },
-  driverOpts: { replace: true },
+  driverOpts: { replace: true, exact: true },
 };
 
 export const volume: ResourceKind = {

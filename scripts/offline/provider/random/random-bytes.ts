@@ -5,7 +5,7 @@ import { number } from '../values';
 
 export const randomBytes: ResourceKind = {
   type: 'random:index/randomBytes:RandomBytes',
-  rules: { length: { replace: true }, keepers: { replace: true } },
+  rules: { length: { replace: true }, keepers: { replace: true, exact: true } },
   deleteBeforeReplace: () => false,
   secretOutputs: ['base64', 'hex'],
   check: async (inputs) => {

@@ -25,7 +25,7 @@ const rules: Rules = {
   minNumeric: { replace: true, default: 0 },
   minSpecial: { replace: true, default: 0 },
   overrideSpecial: { replace: true },
-  keepers: { replace: true },
+  keepers: { replace: true, exact: true },
 };
 
 export const randomPassword: ResourceKind = {
