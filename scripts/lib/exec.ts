@@ -134,8 +134,3 @@ export async function runOk(command: string, args: readonly string[], options: R
   if (result.code !== 0) throw new CommandError([command, ...args].join(' '), result);
   return result;
 }
-
-/** True when the program can be found and `args` (a version question) succeeds within `deadlineMs`. */
-export async function works(command: string, args: readonly string[], deadlineMs: number): Promise<boolean> {
-  return (await run(command, args, { deadlineMs })).code === 0;
-}
