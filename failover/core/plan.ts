@@ -10,6 +10,11 @@ export function change(state: ClusterState, part: Partial<ClusterState>): Cluste
   return { ...state, ...part, seq: state.seq + 1 };
 }
 
+/** This state may not be the newest one that exists (S10); what it was is kept to be compared with others. */
+export function suspected(state: ClusterState): ClusterState {
+  return change(state, { adopting: true, suspectSeq: state.adopting ? state.suspectSeq : state.seq });
+}
+
 /** The first data directory is to be made by `node`. Only ever called when no member and no data exists. */
 export function bootstrap(state: ClusterState, node: string): ClusterState {
   return change(state, { term: state.term + 1, procedure: { kind: 'bootstrap', node } });

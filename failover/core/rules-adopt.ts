@@ -1,5 +1,5 @@
 /** First rows: is this state the newest that exists (S10), and does a cluster exist at all? */
-import { bootstrap, change } from './plan';
+import { bootstrap, change, suspected } from './plan';
 import type { Facts, Rule } from './rules';
 import { parseState } from './stored';
 import type { Observation } from './types';
@@ -48,7 +48,7 @@ export const ADOPTION_RULES: readonly Rule[] = [
     match: (facts) =>
       storeIsOld(facts)
         ? {
-            state: { ...facts.state, adopting: true, seq: facts.state.seq + 1 },
+            state: suspected(facts.state),
             reason: 'a keeper remembers a newer state than the store, so every declared node is asked first',
           }
         : null,
@@ -69,7 +69,7 @@ export const ADOPTION_RULES: readonly Rule[] = [
     match: ({ state, observation }) => {
       if (!state.adopting) return null;
       const copy = newestCopy(observation);
-      if (copy !== null && isNewer(copy, state)) {
+      if (copy !== null && !isNewer({ term: state.term, seq: state.suspectSeq ?? state.seq }, copy)) {
         const adopted = parseState(copy.blob);
         if (adopted === null) return null;
         return {
@@ -78,7 +78,10 @@ export const ADOPTION_RULES: readonly Rule[] = [
         };
       }
       if (state.leader === null && nodesWithData(observation).length > 0) return null;
-      return { state: change(state, { adopting: false }), reason: 'every declared node was heard' };
+      return {
+        state: change(state, { adopting: false, suspectSeq: undefined }),
+        reason: 'every declared node was heard',
+      };
     },
   },
   {

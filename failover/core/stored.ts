@@ -15,6 +15,7 @@ const StoredState: z.ZodType<ClusterState> = z.object({
   term: z.number().int().min(0),
   seq: z.number().int().min(0),
   adopting: z.boolean(),
+  suspectSeq: z.number().int().min(0).optional(),
   leader: z.string().nullable(),
   members: z.record(z.string(), z.string()),
   rebuild: z.record(z.string(), z.string()),

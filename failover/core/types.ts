@@ -35,6 +35,11 @@ export interface ClusterState {
   seq: number;
   /** True until it is certain that this is the newest state that exists (S10). While true, nobody is promoted. */
   adopting: boolean;
+  /**
+   * While adopting: the seq that this state had before it was suspected. Adoption itself raises seq, and a copy that is
+   * newer than the state was must not look older for that.
+   */
+  suspectSeq?: number;
   leader: string | null;
   /** Node → identity of the data directory that belongs to the cluster. A node with another one has to be copied (S10). */
   members: Record<string, string>;

@@ -3,6 +3,7 @@
  * decision is done. Only this file executes actions.
  */
 import { decide } from '../core/decide';
+import { suspected } from '../core/plan';
 import { parseState, printState } from '../core/stored';
 import {
   type Action,
@@ -53,6 +54,7 @@ export class Loop {
   private asked: string | null = null;
   private closing = false;
   private higher = 0;
+  private suspected = false;
   private copy: { term: number; seq: number; blob: string } | null = null;
   private steady: { words: string; sinceMs: number } | null = null;
 
@@ -88,10 +90,24 @@ export class Loop {
     if (this.higher <= store.incarnation) return;
     const words = `a keeper accepted orders of start ${this.higher} of the monitor, this is start ${store.incarnation}`;
     log.write('WARN', 'monitor', 'STORE_OLD', words);
-    const state = { ...this.state, adopting: true, seq: this.state.seq + 1 };
-    await store.save(printState(state));
-    this.state = state;
+    await this.suspect();
     keepers.restart(await store.raiseAbove(this.higher));
+  }
+
+  /** The store is a copy: the newest state may be elsewhere, so everybody is asked first (S10). */
+  private async adoptCopy(): Promise<void> {
+    const { store, log } = this.options;
+    if (store.moved !== true || this.suspected) return;
+    log.write('WARN', 'monitor', 'STORE_OLD', 'the store is a copy of another one, perhaps an old one');
+    await this.suspect();
+    this.suspected = true;
+  }
+
+  /** Stores that this state may not be the newest one. */
+  private async suspect(): Promise<void> {
+    const state = suspected(this.state);
+    await this.options.store.save(printState(state));
+    this.state = state;
   }
 
   /** Runs until {@link stop}. */
@@ -158,6 +174,7 @@ export class Loop {
   /** One cycle. A changed state is followed by another one at once. */
   private async cycle(): Promise<void> {
     const { clock, policy, store } = this.options;
+    await this.adoptCopy();
     await this.rise();
     const nowMs = clock.nowMs();
     const observation = this.observe(nowMs);

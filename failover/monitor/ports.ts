@@ -53,6 +53,8 @@ export interface Store {
   readonly incarnation: number;
   /** The stored state's text, or null when there is none. */
   readonly loaded: string | null;
+  /** True when the state was written into another file than this one: a copy, perhaps an old one (S10). */
+  readonly moved?: boolean;
   /** Resolves when the text is on the disk. Throws when it is not: then nothing of it may be done. */
   save(text: string): Promise<void>;
   /** Durably takes an incarnation above `other`. */

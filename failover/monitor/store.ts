@@ -22,6 +22,8 @@ interface Slot {
 interface Payload {
   incarnation: number;
   state: string | null;
+  /** The file that this was written into, see {@link homeOf}; absent in stores of before. */
+  home?: string;
 }
 
 /** Magic, generation, length, checksum over all of it. */
@@ -54,6 +56,8 @@ function checksum(header: Buffer, body: Buffer): Buffer {
 export class FileStore implements Store {
   incarnation = 0;
   loaded: string | null = null;
+  moved = false;
+  private home: string | undefined;
   private readonly file: FileHandle;
   private readonly lock: Server | null;
   private generation = 0;
@@ -84,6 +88,9 @@ export class FileStore implements Store {
     this.incarnation = payload.incarnation;
     this.state = payload.state;
     this.loaded = payload.state;
+    const here = await homeOf(this.file);
+    this.home = payload.home ?? here;
+    this.moved = !isSameHome(this.home, here);
   }
 
   private async readSlot(index: number): Promise<Slot | null> {
@@ -92,9 +99,11 @@ export class FileStore implements Store {
     return decodeSlot(bytes.subarray(0, bytesRead));
   }
 
-  save(text: string): Promise<void> {
+  async save(text: string): Promise<void> {
     this.state = text;
-    return this.flush();
+    // Until a state is saved here the file goes on saying that it is a copy.
+    this.home = await homeOf(this.file);
+    await this.flush();
   }
 
   async raiseAbove(other: number): Promise<number> {
@@ -105,7 +114,7 @@ export class FileStore implements Store {
 
   /** One write after the other; each goes to the slot that does not hold the newest. */
   private flush(): Promise<void> {
-    const payload: Payload = { incarnation: this.incarnation, state: this.state };
+    const payload: Payload = { incarnation: this.incarnation, state: this.state, home: this.home };
     const text = JSON.stringify(payload);
     const write = async () => {
       const generation = this.generation + 1;
@@ -124,6 +133,22 @@ export class FileStore implements Store {
     await this.file.close();
     this.lock?.close();
   }
+}
+
+/**
+ * Identity of a file. A copy or a restored backup is another file, so the state in it may be older than the newest that
+ * existed (S10). Inode numbers are used again, hence the time of birth too, where the file system keeps one.
+ */
+async function homeOf(file: FileHandle): Promise<string> {
+  const { ino, birthtimeMs, ctimeMs } = await file.stat();
+  // Without a time of birth Node shows that of the last change.
+  return birthtimeMs > 0 && birthtimeMs < ctimeMs ? `${ino}@${birthtimeMs}` : `${ino}`;
+}
+
+/** The time of birth counts where both know it. */
+function isSameHome(a: string, b: string): boolean {
+  const [[inode, born], [otherInode, otherBorn]] = [a.split('@'), b.split('@')];
+  return inode === otherInode && (born === undefined || otherBorn === undefined || born === otherBorn);
 }
 
 async function openFile(path: string): Promise<FileHandle> {

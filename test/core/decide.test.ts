@@ -67,6 +67,18 @@ describe('a lost or old store (S10)', () => {
     expect(decision.state.seq).toBeGreaterThan(known.seq);
   });
 
+  it('takes the keepers’ state also when it is just one change ahead of the store', () => {
+    const old = serving(['a'], { seq: known.seq - 1 });
+    const newer = { ...known, joint: [{ leader: 'p', k: 0, members: [] }] };
+    const recall = { term: newer.term, seq: newer.seq, blob: printState(newer) };
+    const seen = observation([leaderView(known), replicaView(known, 'a', {}, { recall })]);
+    const asked = run(old, seen);
+    expect(asked.code).toBe('STORE_OLD');
+    const adopted = run(asked.state, seen);
+    expect(adopted.code).toBe('ADOPTED');
+    expect(adopted.state.joint).toEqual(newer.joint);
+  });
+
   it('stops deciding when a keeper remembers a newer state than the store', () => {
     const old = serving(['a'], { seq: 5 });
     const seen = observation([gone('p'), replicaView(known, 'a', {}, { recall: remembered })]);

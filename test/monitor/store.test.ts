@@ -1,4 +1,4 @@
-import { mkdtemp, open, rm } from 'node:fs/promises';
+import { copyFile, mkdtemp, open, rename, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
@@ -86,6 +86,22 @@ describe('the store', () => {
       await expect(FileStore.open(folder)).rejects.toThrow(/another monitor holds the store/);
     });
     await life(async (store) => expect(store.loaded).toBeNull());
+  });
+
+  it('knows that it is a copy, until a state is saved in it (S10)', async () => {
+    await life(async (store) => {
+      await store.save('one');
+      expect(store.moved).toBe(false);
+    });
+    await life(async (store) => expect(store.moved).toBe(false));
+    await copyFile(join(folder, 'store'), join(folder, 'copy'));
+    await rename(join(folder, 'copy'), join(folder, 'store'));
+    await life(async (store) => expect(store.moved).toBe(true));
+    await life(async (store) => {
+      expect(store.moved).toBe(true);
+      await store.save('two');
+    });
+    await life(async (store) => expect(store.moved).toBe(false));
   });
 
   it('refuses a state that does not fit instead of cutting it', async () => {
