@@ -5,8 +5,7 @@ import type { World } from './world';
 
 export class Nemesis {
   private readonly world: World;
-  /** Everything that has to be undone at the end. */
-  private wiped = false;
+  private readonly wiped = new Set<string>();
   private readonly strangers: SimMonitor[] = [];
 
   constructor(world: World) {
@@ -175,7 +174,7 @@ export class Nemesis {
     world.say('the monitor is killed, its volume is lost or an old copy');
     world.monitor?.process.kill();
     world.monitor = null;
-    world.disk = random.chance(0.3) ? { incarnation: 0, state: null, full: false } : { ...old };
+    world.disk = random.chance(0.3) ? { incarnation: 0, state: null, full: false, moved: false } : { ...old };
     this.later(20, 3_000, () => this.startMonitor());
   }
 
@@ -188,7 +187,7 @@ export class Nemesis {
     world.say(`${old.label} is paused and a second monitor is started on a copy of its volume`);
     old.process.pause();
     this.strangers.push(old);
-    const copy = random.chance(0.5) ? { ...old.disk } : { ...random.pick(world.copies) };
+    const copy = { ...(random.chance(0.5) ? old.disk : random.pick(world.copies)), full: false, moved: true };
     world.startMonitor('second monitor', copy);
     this.later(500, 6_000, () => {
       if (old.process.dead) return;
@@ -270,7 +269,7 @@ export class Nemesis {
     this.world.say(`docker kill ${node.name}, and its volume is removed`);
     node.kill();
     node.wipe();
-    this.wiped = true;
+    this.wiped.add(node.name);
     this.later(50, 6_000, () => this.start(node));
   }
 
@@ -307,16 +306,18 @@ export class Nemesis {
     }
   }
 
-  /** A volume was removed and no node has everything that was acknowledged: nothing can heal that. */
+  /**
+   * A volume was removed that may have held the only copy of something: the cluster is right to wait for it. Refusing is
+   * excused only where the removed data was the leader's or a counted member's.
+   */
   excused(): boolean {
-    if (!this.wiped) return false;
-    const { nodes, history } = this.world;
-    const all = [...history.acknowledged.keys()];
-    return !nodes.some((n) => {
-      const { data } = n.volume;
-      if (data === null) return false;
-      const rows = new Set(data.table(data.wal.length).rows);
-      return all.every((row) => rows.has(row));
-    });
+    const decision = this.world.monitor?.seen?.decision;
+    if (decision === undefined || !WAITS.has(decision.code)) return false;
+    const { leader, joint } = decision.state;
+    const needed = new Set([leader, ...joint.flatMap((c) => [c.leader, ...c.members])]);
+    return [...this.wiped].some((name) => needed.has(name));
   }
 }
+
+/** Decisions that say: writes wait for a node with the newest data, or for a person. */
+const WAITS: ReadonlySet<string> = new Set(['NO_CANDIDATE', 'ADOPT_UNKNOWN', 'PROMOTING', 'BOOTSTRAP_WAIT']);

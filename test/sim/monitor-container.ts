@@ -13,11 +13,14 @@ export interface StoreDisk {
   incarnation: number;
   state: string | null;
   full: boolean;
+  /** The file is a copy of the one that the state was written into. */
+  moved: boolean;
 }
 
 export class SimStore implements Store {
   incarnation = 0;
   loaded: string | null = null;
+  moved = false;
   private readonly disk: StoreDisk;
   private readonly process: Process;
   private readonly world: World;
@@ -31,6 +34,7 @@ export class SimStore implements Store {
 
   async open(): Promise<void> {
     this.loaded = this.disk.state;
+    this.moved = this.disk.moved && this.loaded !== null;
     this.state = this.disk.state;
     this.incarnation = this.disk.incarnation;
     await this.raiseAbove(this.incarnation);
@@ -38,7 +42,7 @@ export class SimStore implements Store {
 
   async save(text: string): Promise<void> {
     this.state = text;
-    await this.write();
+    await this.write(true);
   }
 
   async raiseAbove(other: number): Promise<number> {
@@ -48,13 +52,14 @@ export class SimStore implements Store {
   }
 
   /** Two slots: a write that is cut off leaves the old or the new state. */
-  private async write(): Promise<void> {
+  private async write(saved = false): Promise<void> {
     const { disk, process, state, incarnation, world } = this;
     const { random } = process.engine;
     if (disk.full) throw new Error('no space left on device');
     const put = () => {
       disk.state = state;
       disk.incarnation = incarnation;
+      if (saved) disk.moved = false;
       world.stored(state);
     };
     const early = random.chance(0.5);
@@ -65,7 +70,7 @@ export class SimStore implements Store {
 }
 
 export class SimMonitor {
-  readonly process: Process;
+  process: Process;
   readonly label: string;
   readonly disk: StoreDisk;
   seen: { decision: Decision; observation: Observation } | null = null;
@@ -76,8 +81,22 @@ export class SimMonitor {
     this.label = label;
     this.disk = disk;
     this.process = new Process(world.engine, label, 'monitor');
-    world.engine.after(world.random.delay(60), this.process, () => {
-      this.run().catch((error: unknown) => world.fail(`${label} broke: ${String(error)}`));
+    this.start();
+  }
+
+  /** The engine restarts a container whose process fails. */
+  private start(): void {
+    const { world, label, process } = this;
+    world.engine.after(world.random.delay(60), process, () => {
+      this.run().catch((error: unknown) => {
+        world.log(`${label} ends: ${error instanceof Error ? error.message : String(error)}`);
+        process.kill();
+        world.engine.after(500, null, () => {
+          if (world.monitor !== this) return;
+          this.process = new Process(world.engine, label, 'monitor');
+          this.start();
+        });
+      });
     });
   }
 

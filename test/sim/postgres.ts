@@ -354,14 +354,18 @@ export class PostgresServer {
     const changed = before.upstream?.host !== config.upstream?.host;
     if (changed) this.after(random.delay(4), () => this.redirect());
     if (before.syncNames === config.syncNames) return;
+    this.after(random.between(0, 5), () => this.postmasterReads());
+  }
+
+  /** It tells its children, and each reads the setting when it comes to it (S4). */
+  private postmasterReads(): void {
+    const { random } = this.engine;
     const read = () => parseNames(this.config.syncNames);
-    this.after(random.between(0, 5), () => {
-      this.names = read();
-    });
-    // Each process reads the setting when it comes to it (S4).
-    this.after(random.chance(0.2) ? random.between(20, 400) : random.between(0, 8), () => this.checkpointerReads());
+    this.names = read();
+    const late = () => (random.chance(0.2) ? random.between(20, 400) : random.between(0, 8));
+    this.after(late(), () => this.checkpointerReads());
     for (const sender of this.senders) {
-      this.after(random.chance(0.2) ? random.between(20, 400) : random.between(0, 8), () => {
+      this.after(late(), () => {
         sender.names = read();
       });
     }
@@ -460,10 +464,16 @@ export class PostgresServer {
       this.dialling = false;
       return;
     }
-    if (this.data.applied < this.data.wal.length) return again(20);
+    if (this.data.applied < this.data.wal.length) {
+      again(20);
+      return;
+    }
     const source = this.network.postgres.get(upstream.host);
     const { host } = this.process;
-    if (source === undefined || !source.reachableFrom(host) || source.process.state === 'paused') return again(60);
+    if (source === undefined || !source.reachableFrom(host) || source.process.state === 'paused') {
+      again(60);
+      return;
+    }
     this.after(this.engine.random.delay(8), () => {
       this.dialling = false;
       this.connectTo(source, upstream.host);

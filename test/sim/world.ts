@@ -46,7 +46,7 @@ export class World {
   clientsEnd = false;
   /** Snapshots of the store, for the fault "restored from an old copy". */
   readonly copies: StoreDisk[] = [];
-  disk: StoreDisk = { incarnation: 0, state: null, full: false };
+  disk: StoreDisk = { incarnation: 0, state: null, full: false, moved: false };
   private ids = 0;
   private rowCount = 0;
   private readonly leaders = new Map<number, string>();
@@ -133,7 +133,7 @@ export class World {
     const state = text === null ? null : parseState(text);
     if (state === null) return;
     if (this.copies.length === 0 || this.random.chance(0.3)) {
-      this.copies.push({ ...this.disk, full: false });
+      this.copies.push({ ...this.disk, full: false, moved: true });
       if (this.copies.length > 30) this.copies.shift();
     }
     if (state.adopting) return;
