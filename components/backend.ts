@@ -7,6 +7,8 @@ import { NAMES } from './naming';
 
 /** Longer than the application's own draining (1 s) and its limit for open requests (15 s). */
 const STOP_SECONDS = 20;
+/** The image's health check is liveness (`/health`), so the container gets there without a database. */
+const WAIT_SECONDS = 120;
 /** Settings that are secret, one file each (pydantic-settings `secrets_dir`). */
 const SECRETS_FOLDER = '/etc/backend/secrets';
 
@@ -47,6 +49,8 @@ export class Backend extends pulumi.ComponentResource {
           secretFile(`${SECRETS_FOLDER}/haproxy_url`, pulumi.secret(args.haproxyUrl)),
           secretFile(`${SECRETS_FOLDER}/secret_key`, pulumi.secret(args.jwtKey)),
         ],
+        wait: true,
+        waitTimeout: WAIT_SECONDS,
         stopTimeout: STOP_SECONDS,
         destroyGraceSeconds: STOP_SECONDS,
       },

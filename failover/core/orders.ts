@@ -53,13 +53,13 @@ function targetOf(state: ClusterState, observation: Observation, node: string): 
 }
 
 /**
- * While the newest state is searched for only a node that has never held anything gets an order: to wait. It carries
+ * While the newest state is searched for only a node whose PostgreSQL does not run gets an order: to wait. It carries
  * that out at once and counts as healthy, so that a deployment goes on to the nodes that have not been heard yet.
  */
 export function adoptionTarget(observation: Observation, node: string): Target | null {
-  const status = statusOf(observation, node);
-  const isBlank = status !== null && status.dataId === null && (status.accepted?.kind ?? 'wait') === 'wait';
-  return isBlank ? { kind: 'wait', reason: 'every declared node is asked first' } : null;
+  const postgres = statusOf(observation, node)?.postgres.state;
+  const isIdle = postgres === 'absent' || postgres === 'stopped';
+  return isIdle ? { kind: 'wait', reason: 'every declared node is asked first' } : null;
 }
 
 function leadTarget(state: ClusterState): Target | null {

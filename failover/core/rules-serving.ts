@@ -136,7 +136,7 @@ export const SERVING_RULES: readonly Rule[] = [
       );
       if (gone.length === 0) return null;
       const members = Object.fromEntries(Object.entries(state.members).filter(([n]) => !gone.includes(n)));
-      return { state: change(state, { members }), reason: `${list(gone)} is not declared any more` };
+      return { state: change(state, { members }), reason: `no longer declared: ${list(gone)}` };
     },
   },
   {

@@ -230,6 +230,8 @@ describe('the backend', () => {
         upload('/etc/backend/secrets/secret_key', GENERATED),
       ],
       stopTimeout: 20,
+      wait: true,
+      waitTimeout: 120,
       destroyGraceSeconds: 20,
     });
     expect(secrets).toEqual(['uploads']);
