@@ -1,8 +1,8 @@
 /** First rows: is this state the newest that exists (S10), and does a cluster exist at all? */
-import { bootstrap, change, suspected } from './plan';
+import { bootstrap, suspected } from './plan';
 import type { Facts, Rule } from './rules';
 import { parseState } from './stored';
-import type { Observation } from './types';
+import type { ClusterState, Observation } from './types';
 import { list, statusOf, viewOf } from './view';
 
 interface Copy {
@@ -41,6 +41,12 @@ function storeIsOld({ state, observation }: Facts): boolean {
   return !state.adopting && copy !== null && isNewer(copy, state);
 }
 
+/** Every order is given anew: a node may have accepted a later one, to wait, while the newest state was searched for. */
+function trusted(state: ClusterState, seq: number): ClusterState {
+  const orders = Object.fromEntries(Object.entries(state.orders).map(([node, order]) => [node, { ...order, seq }]));
+  return { ...state, adopting: false, suspectSeq: undefined, seq, orders };
+}
+
 export const ADOPTION_RULES: readonly Rule[] = [
   {
     code: 'STORE_OLD',
@@ -73,13 +79,13 @@ export const ADOPTION_RULES: readonly Rule[] = [
         const adopted = parseState(copy.blob);
         if (adopted === null) return null;
         return {
-          state: { ...adopted, adopting: false, seq: Math.max(copy.seq, state.seq) + 1 },
+          state: trusted(adopted, Math.max(copy.seq, state.seq) + 1),
           reason: `took over the newest state that the keepers remember (term ${copy.term}, seq ${copy.seq})`,
         };
       }
       if (state.leader === null && nodesWithData(observation).length > 0) return null;
       return {
-        state: change(state, { adopting: false, suspectSeq: undefined }),
+        state: trusted(state, state.seq + 1),
         reason: 'every declared node was heard',
       };
     },
