@@ -2,6 +2,7 @@
 import { parseState } from '../../failover/core/stored';
 import type { ClusterState, DeclaredNode, Policy } from '../../failover/core/types';
 import type { KeeperState } from '../../failover/keeper/ports';
+import { describe } from '../../failover/monitor/status-view';
 import { compareOrders } from '../../failover/protocol';
 import { installBuiltins, useNetwork } from './builtins';
 import { Client } from './clients';
@@ -156,6 +157,11 @@ export class World {
   }
 
   keeperStored(node: SimNode, before: KeeperState, after: KeeperState): void {
+    const order = after.accepted;
+    if (order !== null && JSON.stringify(order) !== JSON.stringify(before.accepted)) {
+      const words = describe(order.target);
+      this.log(`${node.name} accepts ${order.incarnation}.${order.term}.${order.seq}: ${words}`);
+    }
     if (before.accepted !== null && after.accepted !== null && compareOrders(after.accepted, before.accepted) < 0) {
       this.fail(
         `ORDERS: ${node.name} went back from order ${JSON.stringify(before.accepted)} to ${JSON.stringify(after.accepted)}`,
