@@ -94,6 +94,9 @@ function followTarget(state: ClusterState, node: string, status: Status): Target
       const next = state.joint.at(-1);
       if (next?.members.includes(node)) return { kind: 'follow', leader, method: 'stream' };
     }
+    // Where the opening itself waits for this node (`block`, and nobody had promised) it follows now, or nobody ever would.
+    const awaited = state.joint.at(-1)?.members.includes(node) === true && status.postgres.state !== 'starting';
+    if (awaited && !frozen) return { kind: 'follow', leader, method: rejoinMethod(state, node, status) };
     if (['primary', 'promoting'].includes(status.postgres.state)) return { kind: 'stop' };
     return current?.kind === 'stop' ? current : { kind: 'wait', reason: `${leader} is being promoted` };
   }

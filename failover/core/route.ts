@@ -53,6 +53,10 @@ export function routeActions(
 function writeRoute(state: ClusterState, observation: Observation, health: Health | null): Action | null {
   const node = state.leader;
   const address = node === null ? null : addressOf(observation, node);
+  if (state.procedure?.kind === 'handover' && node !== null && address !== null) {
+    // PostgreSQL ends its sessions itself when it shuts down; what is left then is ended with the promotion.
+    return { kind: 'route-write', route: { kind: 'held', node, address } };
+  }
   if (state.procedure !== null || node === null || address === null) {
     return { kind: 'route-write', route: { kind: 'closed', keep: keptNode(state) } };
   }
@@ -76,7 +80,6 @@ function keptNode(state: ClusterState): string | null {
     case 'promote':
       return state.leader;
     case 'handover':
-      return state.procedure.candidate;
     case 'bootstrap':
     case 'elect':
     case undefined:

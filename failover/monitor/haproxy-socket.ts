@@ -67,7 +67,10 @@ export function parseServers(answer: string): ServerState[] {
 
 /** One stream of `show sess all` on a PostgreSQL backend. */
 export interface Session {
+  /** What `shutdown session` takes. HAProxy uses it again for the next session as soon as this one has ended. */
   id: string;
+  /** Never used twice by one worker. */
+  serial: string;
   backend: string;
   /** Address of the server that it is connected or connecting to; null while it waits. */
   server: string | null;
@@ -80,11 +83,12 @@ export function parseSessions(answer: string): Session[] {
   const sessions: Session[] = [];
   for (const block of answer.split(/^(?=0x[0-9a-f]+: \[)/m)) {
     const id = /^(0x[0-9a-f]+):/.exec(block)?.[1];
+    const serial = / id=(\d+) proto=/.exec(block)?.[1] ?? '';
     const backend = /^ {2}backend=(\S+)/m.exec(block)?.[1];
     if (id === undefined || backend === undefined || backend === '<NONE>') continue;
     const server = /^ {2}server=\S+ \(id=-?\d+\)(?: addr=([\d.]+):\d+)?/m.exec(block)?.[1] ?? null;
     const state = /^ {2}scb=.* state=([A-Z]+)/m.exec(block)?.[1] ?? '?';
-    sessions.push({ id, backend, server, state });
+    sessions.push({ id, serial, backend, server, state });
   }
   return sessions;
 }

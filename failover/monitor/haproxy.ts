@@ -25,8 +25,17 @@ const IDLE_MS = 250;
 /** While something is to be changed or proven, ms. */
 const BUSY_MS = 4;
 const UNREACHABLE_MS = 50;
-/** Sessions ended in one request. */
+/**
+ * A session is ended only when it was seen established for this long, ms. HAProxy names sessions by their memory, which
+ * the next connection gets: a session that ends by itself at that moment would be mistaken for one that still connects,
+ * and ending such a one leaks it for good (PEERS trap 1). Those of a dead leader are gone by themselves within this time.
+ */
+const SETTLED_MS = 20;
+/** A session that was told to end is not told again for this long, for the same reason, ms. */
+const SHUTDOWN_AGAIN_MS = 300;
+/** Sessions ended in one pass, and in one request: a short one leaves little time between the look and the end. */
 const SHUTDOWN_BATCH = 200;
+const SHUTDOWN_CHUNK = 20;
 /** Silence of HAProxy that is logged, ms. */
 const SILENCE_TOLD_MS = 1_000;
 const OLD_WORKERS_MS = 1_000;
@@ -70,6 +79,9 @@ export class Haproxy implements Router {
   private nudge: (() => void) | null = null;
   private waiters = new Set<() => void>();
   private generation = 0;
+  private firstSeenMs = new Map<string, number>();
+  /** When a session may be ended again, if it is still there. */
+  private againMs = new Map<string, number>();
   /** Epoch of the worker that was last seen, also while HAProxy is silent. */
   private lastEpoch: string | null = null;
   private silentSinceMs: number | null = null;
@@ -161,8 +173,7 @@ export class Haproxy implements Router {
       await this.findOldWorkers();
       const commands = this.commands();
       const scan = this.wantsScan();
-      const [first, ...others] = await this.everywhere([
-        ...commands,
+      const [first, ...others] = await this.everywhere(commands, [
         'show info',
         'show servers state',
         ...(scan ? ['show sess all'] : []),
@@ -240,35 +251,60 @@ export class Haproxy implements Router {
     sessions: Session[][] | null,
     startMs: number,
   ): Promise<void> {
-    const slots = servers.map((s) => s.find((x) => x.backend === 'write' && x.server === 'leader'));
-    const closed = slots.every((s) => s !== undefined && s.address === CLOSED_ADDRESS && s.port === CLOSED_PORT);
-    const address = slots[0]?.address ?? null;
-    const uniform = slots.every((s) => s?.address === address && s?.port === this.options.port);
     // A new worker starts closed and stays so until the loop has made its checks again (S15).
     if (this.lastEpoch !== null && this.lastEpoch !== epoch && this.wanted !== null) this.wanted.slot = null;
+    const slots = servers.map(slotOf);
+    const closed = slots[0] === null && servers[0]?.length !== 0;
+    const slot = slots[0] ?? null;
     const keeping = this.wanted?.keep ?? null;
+    if (sessions !== null) this.note(sessions);
     this.learnRead(servers, sessions);
     const sameWorkers = epoch === this.current.epoch && servers.every((s) => s.length > 0);
     // A scan counts only when it was made with the slot already closed (or on the kept address): nobody comes after it.
-    const safe = sameWorkers && (closed || (uniform && address === keeping));
+    const safe = sameWorkers && (closed || slot === keeping);
     if (!safe) this.cleanSinceMs = null;
     let clean = this.current.clean && safe;
     if (sessions !== null && this.wanted !== null) {
-      const left = await this.endStrangers(sessions);
+      const left = await this.endStrangers(sessions, slots, keeping);
       if (left > 0) this.cleanSinceMs = null;
       else if (safe) this.cleanSinceMs ??= this.options.clock.nowMs();
       clean = this.cleanSinceMs !== null && (clean || startMs - this.cleanSinceMs >= SCAN_GAP_MS);
     }
-    this.update({ reachable: true, epoch, slot: uniform && !closed ? address : null, closed, keeping, clean });
+    this.update({ reachable: true, epoch, slot, closed, keeping, clean });
   }
 
-  /** Ends established write sessions of other addresses than the kept one; returns how many are still there. */
-  private async endStrangers(sessions: Session[][]): Promise<number> {
-    const keep = this.wanted?.keep ?? null;
+  /** Remembers when each session was first seen established. */
+  private note(sessions: readonly Session[][]): void {
+    const nowMs = this.options.clock.nowMs();
+    const seen = new Map<string, number>();
+    for (const [worker, list] of sessions.entries()) {
+      for (const s of list.filter((x) => x.state === 'EST')) {
+        const key = this.keyOf(worker, s);
+        seen.set(key, this.firstSeenMs.get(key) ?? nowMs);
+      }
+    }
+    this.firstSeenMs = seen;
+    for (const key of this.againMs.keys()) if (!seen.has(key)) this.againMs.delete(key);
+  }
+
+  private keyOf(worker: number, session: Session): string {
+    return `${worker === 0 ? 'now' : this.oldWorkers[worker - 1]} ${session.serial}`;
+  }
+
+  /** Ends established write sessions of other addresses than the kept one; returns how many have to go still. */
+  private async endStrangers(
+    sessions: readonly Session[][],
+    slots: readonly (string | null)[],
+    keep: string | null,
+  ): Promise<number> {
     let left = 0;
     for (const [worker, list] of sessions.entries()) {
+      const slot = slots[worker] ?? null;
+      // The slot of an old worker cannot be moved any more. Where it leads to a stranger, sessions that still wait in that
+      // worker would get there: they are waited for, too (at most `holdTimeout`).
+      const trapped = worker > 0 && slot !== null && slot !== keep;
       const strangers = list.filter(
-        (s) => s.backend === 'write' && s.server !== null && s.server !== keep && isAlive(s),
+        (s) => s.backend === 'write' && isAlive(s) && (s.server === null ? trapped : s.server !== keep),
       );
       left += strangers.length;
       await this.shutdown(worker, strangers);
@@ -281,8 +317,8 @@ export class Haproxy implements Router {
     const wanted = this.readWanted;
     const open = (list: ServerState[]) =>
       list.filter((s) => s.backend === 'read' && /^node\d+$/.test(s.server) && !s.maintenance).map((s) => s.address);
-    const right = servers.every((list) => [...open(list)].sort().join() === wanted.join());
-    this.readAddresses = servers[0] === undefined ? [] : open(servers[0]);
+    this.readAddresses = open(servers[0] ?? []);
+    const right = [...this.readAddresses].sort().join() === wanted.join();
     let left = 0;
     for (const [worker, list] of (sessions ?? []).entries()) {
       const strangers = list.filter(
@@ -295,17 +331,38 @@ export class Haproxy implements Router {
   }
 
   private async shutdown(worker: number, sessions: readonly Session[]): Promise<void> {
-    const established = sessions.filter((s) => s.state === 'EST').slice(0, SHUTDOWN_BATCH);
-    if (established.length === 0) return;
-    await this.tell(
-      worker,
-      established.map((s) => `shutdown session ${s.id}`),
-    );
+    const nowMs = this.options.clock.nowMs();
+    const established = sessions
+      .filter((s) => s.state === 'EST')
+      .filter((s) => nowMs - (this.firstSeenMs.get(this.keyOf(worker, s)) ?? nowMs) >= SETTLED_MS)
+      .filter((s) => nowMs >= (this.againMs.get(this.keyOf(worker, s)) ?? 0))
+      .slice(0, SHUTDOWN_BATCH);
+    for (const s of established) this.againMs.set(this.keyOf(worker, s), nowMs + SHUTDOWN_AGAIN_MS);
+    for (let i = 0; i < established.length; i += SHUTDOWN_CHUNK) {
+      await this.shutdownChunk(worker, established.slice(i, i + SHUTDOWN_CHUNK));
+    }
   }
 
-  /** Asks the worker and every old one; their answers in this order. */
-  private async everywhere(commands: readonly string[]): Promise<string[]> {
-    return Promise.all(Array.from({ length: this.oldWorkers.length + 1 }, (_, worker) => this.tell(worker, commands)));
+  /** Looks at each session once more and ends those that are still the ones that were meant. */
+  private async shutdownChunk(worker: number, sessions: readonly Session[]): Promise<void> {
+    const answer = await this.tell(
+      worker,
+      sessions.map((s) => `show sess ${s.id}`),
+    );
+    const same = parseSessions(answer).filter(
+      (now) => now.state === 'EST' && sessions.some((s) => s.id === now.id && s.serial === now.serial),
+    );
+    if (same.length > 0)
+      await this.tell(
+        worker,
+        same.map((s) => `shutdown session ${s.id}`),
+      );
+  }
+
+  /** Asks the worker and every old one; their answers in this order. Only the running one takes changes. */
+  private everywhere(changes: readonly string[], questions: readonly string[]): Promise<string[]> {
+    const workers = Array.from({ length: this.oldWorkers.length + 1 }, (_, worker) => worker);
+    return Promise.all(workers.map((w) => this.tell(w, w === 0 ? [...changes, ...questions] : questions)));
   }
 
   /** Worker 0 is the running one; the others finish old sessions and are reached through the master. */
@@ -344,6 +401,12 @@ export class Haproxy implements Router {
     if (next.reachable && next.closed) for (const done of [...this.waiters]) done();
     if (JSON.stringify(before) !== JSON.stringify(next)) this.options.onChange();
   }
+}
+
+/** Address that the write slot of a worker leads to; null when it is closed. */
+function slotOf(servers: readonly ServerState[]): string | null {
+  const slot = servers.find((s) => s.backend === 'write' && s.server === 'leader');
+  return slot === undefined || slot.port === CLOSED_PORT ? null : slot.address;
 }
 
 /** Ended sessions linger for a moment in the list; they can do nothing any more. */

@@ -273,7 +273,7 @@ describe('a leader that is told to stop', () => {
     const state = serving(['a']);
     const told = run(state, observation([leaderView(state, { stopping: true }), replicaView(state, 'a')]));
     expect(told.code).toBe('HANDING_OVER');
-    expect(routeOf(told.actions)).toEqual({ kind: 'closed', keep: 'a' });
+    expect(routeOf(told.actions)).toEqual({ kind: 'held', node: 'p', address: '10.0.0.20' });
     expect(orderOf(told.actions, 'p')).toEqual({ kind: 'stop' });
     const stopping = observation([
       leaderView(state, { stopping: true, postgres: { state: 'stopping' } }),

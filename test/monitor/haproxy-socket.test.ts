@@ -41,8 +41,8 @@ describe("HAProxy's answers", () => {
 
   it('tell which sessions are established, and to which address', () => {
     expect(parseSessions(SESSIONS)).toEqual([
-      { id: '0x7f3f1b33a400', backend: 'write', server: '10.213.0.20', state: 'EST' },
-      { id: '0x7f3f1b33a500', backend: 'write', server: null, state: 'TAR' },
+      { id: '0x7f3f1b33a400', serial: '1', backend: 'write', server: '10.213.0.20', state: 'EST' },
+      { id: '0x7f3f1b33a500', serial: '3', backend: 'write', server: null, state: 'TAR' },
     ]);
   });
 
