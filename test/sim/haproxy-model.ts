@@ -20,7 +20,9 @@ interface Slot {
 
 /** A client's connection through HAProxy. */
 export class ProxySession {
+  /** Its place in memory: free for the next one as soon as this one has ended. */
   readonly id: string;
+  readonly serial: number;
   readonly proxy: 'write' | 'read';
   readonly worker: Worker;
   readonly client: Process;
@@ -36,12 +38,15 @@ export class ProxySession {
   private fromServer: Channel | null = null;
   private readonly haproxy: HaproxyModel;
 
-  constructor(haproxy: HaproxyModel, worker: Worker, proxy: 'write' | 'read', client: Process, id: string) {
+  constructor(haproxy: HaproxyModel, worker: Worker, proxy: 'write' | 'read', client: Process, serial: number) {
     this.haproxy = haproxy;
+    this.serial = serial;
+    let place = 1;
+    while (worker.sessions.has(`0x${place.toString(16)}`)) place += 1;
     this.worker = worker;
     this.proxy = proxy;
     this.client = client;
-    this.id = id;
+    this.id = `0x${place.toString(16)}`;
     this.toClient = new Channel(haproxy.network, 'haproxy', client.host);
     this.fromClient = new Channel(haproxy.network, client.host, 'haproxy');
   }
@@ -178,6 +183,8 @@ export class HaproxyModel {
   readonly network: Network;
   process: Process;
   workers: Worker[] = [];
+  /** A session that is ended while it connects stays for good and takes a server's place (PEERS, trap 1). */
+  leaked: (words: string) => void = () => undefined;
   /** Called whenever a route or a session has changed. */
   changed: () => void = () => undefined;
   private pid = 100;
@@ -251,7 +258,7 @@ export class HaproxyModel {
       engine.after(0.1, process, () => {
         const worker = this.current;
         if (worker === null) return;
-        const session = new ProxySession(this, worker, proxy, client, `0x${(++this.sessions).toString(16)}`);
+        const session = new ProxySession(this, worker, proxy, client, ++this.sessions);
         worker.sessions.set(session.id, session);
         session.toClient.send(client, () => opened(session));
         session.dial();
@@ -309,6 +316,8 @@ export class HaproxyModel {
 
   private command(worker: Worker, command: string): string {
     const address = /^set server (write|read)\/(\S+) addr (\S+) port (\d+)$/.exec(command);
+    // An old worker only finishes its sessions.
+    if (command.startsWith('set server') && worker !== this.current) return '\n';
     if (address !== null) {
       const slot = address[1] === 'write' ? worker.leader : worker.nodes.find((n) => n.name === address[2]);
       if (slot === undefined) return 'No such server.\n';
@@ -325,11 +334,20 @@ export class HaproxyModel {
     }
     const end = /^shutdown session (\S+)$/.exec(command);
     if (end !== null) {
-      worker.sessions.get(end[1] ?? '')?.close();
+      const session = worker.sessions.get(end[1] ?? '');
+      if (session !== undefined && session.state !== 'EST') {
+        this.leaked(`session ${session.id} was ended while it was ${session.state}`);
+      }
+      session?.close();
       return '\n';
     }
     if (command === 'show info') return `Name: HAProxy\nPid: ${worker.pid}\nStart_time_sec: ${worker.startSeconds}\n`;
     if (command === 'show servers state') return showServers(worker);
+    const one = /^show sess (0x[0-9a-f]+)$/.exec(command);
+    if (one !== null) {
+      const session = worker.sessions.get(one[1] ?? '');
+      return session === undefined ? '\n' : showSession(session);
+    }
     if (command === 'show sess all') return [...worker.sessions.values()].map(showSession).join('');
     throw new Error(`the model of HAProxy does not know "${command}"`);
   }
@@ -344,5 +362,5 @@ function showServers(worker: Worker): string {
 
 function showSession(session: ProxySession): string {
   const address = session.server === null ? '' : ` addr=${session.server}:5432`;
-  return `${session.id}: [24/Nov/2026:12:00:00.000000] id=1 proto=tcpv4 source=10.0.1.5:40000\n  flags=0x0\n  frontend=${session.proxy} (id=2 mode=tcp), listener=? (id=1)\n  backend=${session.proxy} (id=3 mode=tcp)\n  server=leader (id=1)${address}\n  scb=0x7f flags=0x0 ioto=1d state=${session.state} endp=CONN\n`;
+  return `${session.id}: [24/Nov/2026:12:00:00.000000] id=${session.serial} proto=tcpv4 source=10.0.1.5:40000\n  flags=0x0\n  frontend=${session.proxy} (id=2 mode=tcp), listener=? (id=1)\n  backend=${session.proxy} (id=3 mode=tcp)\n  server=leader (id=1)${address}\n  scb=0x7f flags=0x0 ioto=1d state=${session.state} endp=CONN\n`;
 }

@@ -73,6 +73,7 @@ export class World {
     this.cancels = options.cancels ?? 0.01;
     this.haproxy = new HaproxyModel(this.engine, this.network);
     this.haproxy.changed = () => this.checkRoutes();
+    this.haproxy.leaked = (words) => this.fail(`LEAKED: ${words}`);
     const names = ['primary', ...Array.from({ length: options.replicas }, (_, i) => `replica-${i + 1}`)];
     this.declared = names.map((name, i) => ({ name, address: `10.0.0.2${i}` }));
     this.nodes = this.declared.map((d) => new SimNode(this, d.name, d.address));
