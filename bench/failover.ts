@@ -1,0 +1,337 @@
+/**
+ * Write outage of a fault as a client sees it, through the published port of a running stack.
+ *
+ *     npm run bench:failover -- --runs 20 [--fault kill|stop|pause|replica-kill] [--load] [--stack dev] [--json]
+ *
+ * Outage: last acknowledgement before → next one after, over a held and a fresh connection of a separate process
+ * (writer.ts). Every run is reported. Results go to docs/results/.
+ */
+import { type ChildProcess, execFile, spawn } from 'node:child_process';
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { cpus, totalmem } from 'node:os';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { parseArgs, promisify } from 'node:util';
+import { Client } from 'pg';
+import { z } from 'zod';
+import { PATHS } from '../scripts/lib/paths';
+import { DEFAULT_STACK, readStack } from '../scripts/lib/stack';
+import { say } from '../scripts/lib/terminal';
+
+const execute = promisify(execFile);
+const TABLE = 'bench_writes';
+const RESULTS = join(PATHS.root, 'docs', 'results');
+const FAULTS = ['kill', 'stop', 'pause', 'replica-kill'] as const;
+const HEALTHY_LIMIT_MS = 120_000;
+const POLL_MS = 100;
+/** Writers run this long before the fault and after the first acknowledgement that follows it. */
+const SETTLE_MS = 1_000;
+const OUTAGE_LIMIT_MS = 60_000;
+
+type Fault = (typeof FAULTS)[number];
+
+const View = z.object({
+  code: z.string(),
+  leader: z.string().nullable(),
+  serving: z.boolean(),
+  nodes: z.array(z.object({ name: z.string(), role: z.string(), done: z.boolean() })),
+  sync: z.object({ members: z.array(z.string()) }).nullable(),
+  lastTransition: z
+    .object({ term: z.number(), steps: z.array(z.object({ name: z.string(), ms: z.number() })) })
+    .nullable(),
+});
+
+/** One run; times in ms. `held` and `fresh` are that client's own outage, `outage` counts whoever comes first. */
+interface Run {
+  outage: number;
+  held: number;
+  fresh: number;
+  errors: string[];
+  steps: Record<string, number>;
+  acknowledged: string[];
+}
+
+interface Stack {
+  host: string;
+  writePort: number;
+  user: string;
+  database: string;
+  monitor: string;
+}
+
+function stackOf(name: string): Stack {
+  const info = readStack(name);
+  const password = process.env.PGPASSWORD ?? info.value('databasePassword', '');
+  if (password === '') {
+    throw new Error(`set PGPASSWORD to the password (npm run pulumi -- stack output --show-secrets --stack ${name})`);
+  }
+  process.env.PGPASSWORD = password;
+  const host = info.value('bindAddress', '127.0.0.1');
+  return {
+    host,
+    writePort: Number(info.value('writePort', '5434')),
+    user: info.value('databaseUser', 'app'),
+    database: info.value('databaseName', 'app'),
+    monitor: `http://${host}:${info.value('monitorPort', '8008')}`,
+  };
+}
+
+async function view(stack: Stack): Promise<z.infer<typeof View>> {
+  const response = await fetch(`${stack.monitor}/api/v1/cluster`, { signal: AbortSignal.timeout(5_000) });
+  return View.parse(await response.json());
+}
+
+/** Waits until every node carries out its order and all standbys are counted. */
+async function healthy(stack: Stack): Promise<z.infer<typeof View>> {
+  const endMs = performance.now() + HEALTHY_LIMIT_MS;
+  while (performance.now() < endMs) {
+    const now = await view(stack).catch(() => null);
+    const standbys = now?.nodes.filter((n) => n.name !== now.leader) ?? [];
+    const counted = standbys.every((n) => n.done && now?.sync?.members.includes(n.name));
+    if (now?.serving && now.code === 'STEADY' && standbys.length > 0 && counted) return now;
+    await sleep(POLL_MS);
+  }
+  throw new Error(`the cluster was not healthy within ${HEALTHY_LIMIT_MS / 1000} s; see ${stack.monitor}`);
+}
+
+/** The writer's process and what it printed. */
+class Writer {
+  readonly acks: { kind: string; atMs: number; id: string }[] = [];
+  readonly errors: string[] = [];
+  private readonly child: ChildProcess;
+
+  constructor(stack: Stack) {
+    const script = join(__dirname, 'writer.ts');
+    const args = [stack.host, String(stack.writePort), stack.user, stack.database, TABLE];
+    this.child = spawn(process.execPath, ['--import', 'tsx', script, ...args], {
+      cwd: PATHS.root,
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    if (this.child.stdout === null) throw new Error('the writer has no output');
+    createInterface({ input: this.child.stdout }).on('line', (line) => {
+      const [what = '', kind = '', at = '', ...words] = line.split(' ');
+      if (what === 'ack') this.acks.push({ kind, atMs: Number(at), id: words[0] ?? '' });
+      else this.errors.push(`${kind}: ${words.join(' ')}`);
+    });
+  }
+
+  /** Waits until both clients wrote after `sinceMs`. */
+  async wroteSince(sinceMs: number): Promise<void> {
+    const endMs = performance.now() + OUTAGE_LIMIT_MS;
+    const wrote = (kind: string) => this.acks.some((a) => a.kind === kind && a.atMs > sinceMs);
+    while (!(wrote('held') && wrote('fresh'))) {
+      if (performance.now() > endMs) throw new Error(`no write for ${OUTAGE_LIMIT_MS / 1000} s`);
+      await sleep(POLL_MS / 10);
+    }
+  }
+
+  /** Longest pause that ends after `sinceMs`, of one kind or of all. */
+  pauseMs(sinceMs: number, kind?: string): number {
+    const moments = this.acks.filter((a) => kind === undefined || a.kind === kind).map((a) => a.atMs);
+    const pauses = moments.slice(1).map((atMs, i) => (atMs > sinceMs ? atMs - (moments[i] ?? atMs) : 0));
+    return Math.round(Math.max(0, ...pauses));
+  }
+
+  async stop(): Promise<void> {
+    const ended = new Promise((resolve) => this.child.once('close', resolve));
+    this.child.kill('SIGTERM');
+    await ended;
+  }
+}
+
+function epochMs(): number {
+  return performance.timeOrigin + performance.now();
+}
+
+async function oneRun(stack: Stack, fault: Fault): Promise<Run> {
+  const before = await healthy(stack);
+  const standby = before.nodes.find((n) => n.name !== before.leader)?.name ?? '';
+  const victim = fault === 'replica-kill' ? standby : (before.leader ?? '');
+  const writer = new Writer(stack);
+  await writer.wroteSince(0);
+  await sleep(SETTLE_MS);
+  const faultMs = epochMs();
+  await execute('docker', [fault === 'replica-kill' ? 'kill' : fault, victim], { timeout: 90_000 });
+  // A fault shows in what is acknowledged after it took effect; a client may still get an answer while it is issued.
+  if (fault !== 'replica-kill') await newTerm(stack, before.lastTransition?.term ?? 0);
+  await writer.wroteSince(epochMs());
+  await sleep(SETTLE_MS);
+  await writer.stop();
+  await execute('docker', [fault === 'pause' ? 'unpause' : 'start', victim], { timeout: 90_000 });
+  const after = fault === 'replica-kill' ? null : (await healthy(stack)).lastTransition;
+  return {
+    outage: writer.pauseMs(faultMs),
+    held: writer.pauseMs(faultMs, 'held'),
+    fresh: writer.pauseMs(faultMs, 'fresh'),
+    errors: writer.errors,
+    acknowledged: writer.acks.map((a) => a.id),
+    steps: Object.fromEntries((after?.steps ?? []).map((s) => [s.name, s.ms])),
+  };
+}
+
+/** Waits until the monitor has opened a later leadership. */
+async function newTerm(stack: Stack, term: number): Promise<void> {
+  const endMs = performance.now() + OUTAGE_LIMIT_MS;
+  while (((await view(stack).catch(() => null))?.lastTransition?.term ?? 0) <= term) {
+    if (performance.now() > endMs) throw new Error(`no failover within ${OUTAGE_LIMIT_MS / 1000} s`);
+    await sleep(POLL_MS);
+  }
+}
+
+async function database(stack: Stack, sql: string): Promise<string[]> {
+  const client = new Client({ host: stack.host, port: stack.writePort, user: stack.user, database: stack.database });
+  await client.connect();
+  try {
+    const result = await client.query<{ value: string }>(sql);
+    return result.rows.map((row) => row.value);
+  } finally {
+    await client.end();
+  }
+}
+
+/** Acknowledged rows that are not in the table exactly once. */
+async function lostOf(stack: Stack, runs: readonly Run[]): Promise<number> {
+  const counts = new Map<string, number>();
+  for (const id of await database(stack, `SELECT id AS value FROM ${TABLE}`)) counts.set(id, (counts.get(id) ?? 0) + 1);
+  return runs.flatMap((run) => run.acknowledged).filter((id) => counts.get(id) !== 1).length;
+}
+
+/** `pgbench -c 4` through the published port, started again when a failover ends it; returns how to stop it. */
+async function startLoad(stack: Stack, image: string): Promise<() => Promise<void>> {
+  const name = 'postgres-failover-bench-load';
+  const connection = `-h ${stack.host} -p ${stack.writePort} -U ${stack.user}`;
+  const script = `pgbench -i -q ${connection} ${stack.database}; while true; do pgbench -n -c 4 -T 3600 ${connection} ${stack.database}; sleep 0.1; done`;
+  const args = ['run', '-d', '--rm', '--name', name, '--network', 'host', '--env', 'PGPASSWORD', '--entrypoint', 'sh'];
+  await execute('docker', [...args, image, '-c', script]);
+  await sleep(10 * SETTLE_MS);
+  return async () => {
+    await execute('docker', ['rm', '-f', name]);
+  };
+}
+
+function statistics(values: readonly number[]): { min: number; median: number; max: number } {
+  const sorted = [...values].sort((a, b) => a - b);
+  const at = (part: number) => sorted[Math.round((sorted.length - 1) * part)] ?? 0;
+  return { min: at(0), median: at(0.5), max: at(1) };
+}
+
+const Result = z.object({
+  fault: z.string(),
+  load: z.boolean(),
+  date: z.string(),
+  machine: z.string(),
+  postgres: z.string(),
+  lost: z.number(),
+  runs: z.array(
+    z.object({
+      outage: z.number(),
+      held: z.number(),
+      fresh: z.number(),
+      errors: z.array(z.string()),
+      steps: z.record(z.string(), z.number()),
+    }),
+  ),
+});
+
+/** The page over all results, newest of each kind. */
+function page(): string {
+  const rows = readdirSync(RESULTS)
+    .filter((file) => /^failover-.*\.json$/.test(file))
+    .sort()
+    .map((file) => Result.parse(JSON.parse(readFileSync(join(RESULTS, file), 'utf8'))))
+    .map((result) => {
+      const { min, median, max } = statistics(result.runs.map((r) => r.outage));
+      const heldMedian = statistics(result.runs.map((r) => r.held)).median;
+      const freshMedian = statistics(result.runs.map((r) => r.fresh)).median;
+      const fault = result.load ? `${result.fault}, pgbench -c 4` : result.fault;
+      return `| ${fault} | ${result.runs.length} | ${min} / **${median}** / ${max} | ${heldMedian} | ${freshMedian} | ${result.lost} | ${result.date}, ${result.machine}, PostgreSQL ${result.postgres} |`;
+    });
+  return [
+    '# Write outage, measured',
+    '',
+    'Made by `npm run bench:failover`. ms; last acknowledgement before the fault took effect → next one, through the published port, over a held and a fresh',
+    'connection of a separate process. `held` and `fresh`: medians of the pause of that one client. `lost`: acknowledged rows that are not there afterwards. All runs are in the JSON files beside this page.',
+    '',
+    '| fault | runs | outage min / median / max | held | fresh | lost | when and where |',
+    '|---|---|---|---|---|---|---|',
+    ...rows,
+    '',
+  ].join('\n');
+}
+
+function describe(index: number, run: Run): string {
+  const steps = Object.entries(run.steps).map(([name, ms]) => `${name} ${ms}`);
+  return `${String(index).padStart(3)}  outage ${run.outage} ms (held ${run.held}, fresh ${run.fresh})  ${steps.join(', ')}`;
+}
+
+interface Arguments {
+  count: number;
+  fault: Fault;
+  load: boolean;
+  stack: Stack;
+  json: boolean;
+}
+
+/** @throws Error that names what is allowed. */
+function readArguments(): Arguments {
+  const { values } = parseArgs({
+    options: {
+      runs: { type: 'string', default: '20' },
+      fault: { type: 'string', default: 'kill' },
+      load: { type: 'boolean', default: false },
+      stack: { type: 'string', default: DEFAULT_STACK },
+      json: { type: 'boolean', default: false },
+    },
+  });
+  const fault = FAULTS.find((f) => f === values.fault);
+  if (fault === undefined) throw new Error(`--fault ${values.fault}: allowed are ${FAULTS.join(', ')}`);
+  const count = Number(values.runs);
+  if (!(Number.isInteger(count) && count > 0 && count <= 1000))
+    throw new Error(`--runs ${values.runs}: allowed are 1 to 1000`);
+  return { count, fault, load: values.load, stack: stackOf(values.stack), json: values.json };
+}
+
+async function main(): Promise<void> {
+  const { count, fault, load, stack, json } = readArguments();
+  const { leader } = await healthy(stack);
+  const { stdout } = await execute('docker', ['inspect', '--format', '{{.Image}}', leader ?? '']);
+  await database(stack, `CREATE TABLE IF NOT EXISTS ${TABLE} (id text)`);
+  await database(stack, `TRUNCATE ${TABLE}`);
+  const endLoad = load ? await startLoad(stack, stdout.trim()) : async () => undefined;
+  const runs: Run[] = [];
+  try {
+    while (runs.length < count) {
+      const run = await oneRun(stack, fault);
+      runs.push(run);
+      if (!json) say(describe(runs.length, run));
+    }
+  } finally {
+    await endLoad();
+  }
+  await healthy(stack);
+  const [postgres = ''] = await database(stack, "SELECT current_setting('server_version') AS value");
+  const result = Result.parse({
+    fault,
+    load,
+    date: new Date().toISOString().slice(0, 10),
+    machine: `${cpus().length} cores, ${Math.round(totalmem() / 2 ** 30)} GiB`,
+    postgres,
+    lost: await lostOf(stack, runs),
+    runs,
+  });
+  mkdirSync(RESULTS, { recursive: true });
+  writeFileSync(join(RESULTS, `failover-${fault}${load ? '-load' : ''}.json`), `${JSON.stringify(result, null, 1)}\n`);
+  writeFileSync(join(RESULTS, 'failover.md'), page());
+  const { min, median, max } = statistics(runs.map((r) => r.outage));
+  say(
+    json
+      ? JSON.stringify(result)
+      : `outage min ${min} / median ${median} / max ${max} ms, ${result.lost} acknowledged rows lost`,
+  );
+}
+
+main().catch((error: unknown) => {
+  process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`);
+  process.exitCode = 1;
+});

@@ -1,0 +1,72 @@
+/**
+ * A client as a process of its own: one held and one fresh connection insert through the published port, as fast as
+ * the pace below allows. One line for each acknowledgement (`ack held 1764… <id>`) or error (`error fresh 1764… words`);
+ * moments are ms since the epoch. Statements are not repeated; after an error the held client connects anew, as any pool does.
+ *
+ *     PGPASSWORD=… tsx bench/writer.ts <host> <port> <user> <database> <table>
+ */
+import { randomUUID } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Client } from 'pg';
+
+const HELD_PACE_MS = 2;
+const FRESH_PACE_MS = 10;
+const CONNECT_LIMIT_MS = 30_000;
+
+const [host = '', port = '', user = '', database = '', table = ''] = process.argv.slice(2);
+let running = true;
+
+function nowMs(): string {
+  return (performance.timeOrigin + performance.now()).toFixed(1);
+}
+
+async function connect(): Promise<Client> {
+  const client = new Client({ host, port: Number(port), user, database, connectionTimeoutMillis: CONNECT_LIMIT_MS });
+  client.on('error', () => undefined);
+  await client.connect();
+  return client;
+}
+
+async function insert(client: Client, kind: string): Promise<void> {
+  const id = randomUUID();
+  await client.query(`INSERT INTO ${table} (id) VALUES ($1)`, [id]);
+  process.stdout.write(`ack ${kind} ${nowMs()} ${id}\n`);
+}
+
+function failed(kind: string, error: unknown): void {
+  const words = error instanceof Error ? error.message : String(error);
+  process.stdout.write(`error ${kind} ${nowMs()} ${words.replaceAll('\n', ' ')}\n`);
+}
+
+async function held(): Promise<void> {
+  let client: Client | null = null;
+  while (running) {
+    try {
+      client ??= await connect();
+      await insert(client, 'held');
+      await sleep(HELD_PACE_MS);
+    } catch (error) {
+      failed('held', error);
+      client?.end().catch(() => undefined);
+      client = null;
+    }
+  }
+  await client?.end();
+}
+
+async function fresh(): Promise<void> {
+  while (running) {
+    try {
+      const client = await connect();
+      await insert(client, 'fresh').finally(() => client.end().catch(() => undefined));
+    } catch (error) {
+      failed('fresh', error);
+    }
+    await sleep(FRESH_PACE_MS);
+  }
+}
+
+process.on('SIGTERM', () => {
+  running = false;
+});
+void Promise.all([held(), fresh()]).then(() => process.exit(0));
