@@ -1,6 +1,10 @@
 import { defineConfig } from 'vitest/config';
 
+/** Many seeds of the simulator take minutes. */
+const SIMULATIONS = ['test/sim/mutations.test.ts', 'test/sim/seeds.test.ts'];
+
 /**
+ * `sim` runs 500 seeds of the simulator and takes the rules out one by one, without Docker.
  * `unit` needs no Docker and ends in under a minute; `docker` needs an engine (set-up starts it) and runs its files
  * one after the other, because they share two cores and measure time.
  */
@@ -11,9 +15,18 @@ export default defineConfig({
         test: {
           name: 'unit',
           include: ['test/**/*.test.ts'],
-          exclude: ['test/**/*.docker.test.ts'],
+          exclude: ['test/**/*.docker.test.ts', ...SIMULATIONS],
           pool: 'forks',
           testTimeout: 20_000,
+        },
+      },
+      {
+        test: {
+          name: 'sim',
+          include: SIMULATIONS,
+          pool: 'forks',
+          fileParallelism: false,
+          testTimeout: 900_000,
         },
       },
       {

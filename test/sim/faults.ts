@@ -28,6 +28,7 @@ export class Nemesis {
     const faults: [number, () => void][] = [
       [14, () => this.kill(this.anyNode())],
       [6, () => this.killLeader()],
+      [5, () => this.killCandidate()],
       [5, () => this.stop(this.anyNode())],
       [8, () => this.pause(this.anyNode())],
       [6, () => this.crash(this.anyNode())],
@@ -81,6 +82,26 @@ export class Nemesis {
     const name = this.world.monitor?.seen?.decision.state.leader;
     const node = this.world.nodes.find((n) => n.name === name);
     if (node !== undefined) this.kill(node);
+  }
+
+  /** The leader dies, and so does its successor before it is open, or just after. */
+  private killCandidate(): void {
+    this.killLeader();
+    const { engine, random } = this.world;
+    const tries = { left: 200 };
+    const look = () => {
+      const state = this.world.monitor?.seen?.decision.state;
+      if (state?.procedure?.kind !== 'promote') {
+        tries.left -= 1;
+        if (tries.left > 0) engine.after(5, null, look);
+        return;
+      }
+      const candidate = this.world.nodes.find((n) => n.name === state.leader);
+      engine.after(random.between(0, 60), null, () => {
+        if (candidate !== undefined) this.kill(candidate);
+      });
+    };
+    look();
   }
 
   private stop(node: SimNode): void {

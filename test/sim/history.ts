@@ -1,6 +1,11 @@
 /** What clients did and were told, and whether it can be true of one database (linearizability on the write port). */
 import type { Operation } from './clients';
 
+/** Reads that were under way when a leader was opened may still come from the old history, ms. */
+const PHANTOM_GRACE_MS = 1_500;
+/** A row that was begun shortly before may reach the new leader after its opening, ms. */
+const SLOW_MS = 3_000;
+
 export class History {
   readonly operations: Operation[] = [];
   readonly reads: Operation[] = [];
@@ -15,6 +20,9 @@ export class History {
   private readonly known = new Map<number, Operation>();
   private readonly versions = new Map<number, number>();
   private acknowledgedCount = 0;
+  /** Rows that each newly opened leader had. */
+  private readonly openings: { atMs: number; rows: ReadonlySet<number> }[] = [];
+  private readonly begunMs = new Map<number, number>();
 
   constructor(fail: (words: string) => void) {
     this.fail = fail;
@@ -30,6 +38,7 @@ export class History {
 
   begin(operation: Operation, proxy: 'write' | 'read'): void {
     if (proxy === 'write') this.operations.push(operation);
+    if (operation.kind === 'row') this.begunMs.set(operation.row, operation.startMs);
   }
 
   /** A commit that returned with a warning is visible, and may be lost all the same. */
@@ -48,6 +57,26 @@ export class History {
     if (operation.kind === 'row') this.acknowledged.set(operation.row, operation);
     else if (operation.kind === 'register') this.checkVersion(operation);
     else this.checkRead(operation);
+  }
+
+  opened(atMs: number, rows: ReadonlySet<number>): void {
+    this.openings.push({ atMs, rows });
+  }
+
+  /** The read port shows no row that the leader of that time has not (S13). */
+  checkPhantoms(): void {
+    for (const read of this.reads) {
+      const opening = this.openings.findLast((o) => o.atMs < read.startMs - PHANTOM_GRACE_MS);
+      if (opening === undefined) continue;
+      const phantom = read.rows.find(
+        (r) => !opening.rows.has(r) && (this.begunMs.get(r) ?? 0) < opening.atMs - SLOW_MS,
+      );
+      if (phantom === undefined || this.seen.has(phantom) || this.acknowledged.has(phantom)) continue;
+      this.fail(
+        `PHANTOM: ${read.client} read row ${phantom} through ${read.node} at ${at(read.startMs)}; the leader that was opened at ${at(opening.atMs)} never had it`,
+      );
+      return;
+    }
   }
 
   private checkRead(read: Operation): void {

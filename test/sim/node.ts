@@ -181,7 +181,7 @@ function simClock(process: Process): Clock {
 }
 
 /** The keeper's folder: a write that is cut off leaves the old or the new text. */
-class SimFiles implements StateFile {
+export class SimFiles implements StateFile {
   private readonly node: SimNode;
   private readonly process: Process;
 
@@ -224,7 +224,7 @@ class SimFiles implements StateFile {
   }
 }
 
-class SimPostgres implements Postgres {
+export class SimPostgres implements Postgres {
   onCrash: () => void = () => undefined;
   private readonly node: SimNode;
   private readonly process: Process;

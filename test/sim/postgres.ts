@@ -486,7 +486,11 @@ export class PostgresServer {
   }
 
   private connectTo(source: PostgresServer, host: string): void {
-    if (this.state !== 'recovery' || this.config.upstream?.host !== host || this.upstream !== null) return;
+    if (this.config.upstream?.host !== host) {
+      this.dial();
+      return;
+    }
+    if (this.state !== 'recovery' || this.upstream !== null) return;
     const impossible = whyImpossible(this.data, source.data);
     if (!source.reachableFrom(this.process.host) || !source.data.slots.has(this.node) || impossible !== null) {
       if (impossible !== null && this.streamImpossible === null) this.streamImpossible = impossible;
@@ -633,6 +637,15 @@ export class PostgresServer {
     data.clean = true;
     data.cleanLeader = wasPrimary;
     data.controlTimeline = data.timeline;
+  }
+
+  /** What `restart_after_crash = on` does: the leader is a leader again in an instant, unknown to everybody (S8). */
+  restartInPlace(): void {
+    for (const session of [...this.sessions]) session.end();
+    for (const sender of this.senders) this.endSender(sender);
+    this.waiters = [];
+    this.registerLock = null;
+    this.table = this.data.table(this.isPrimary ? this.data.wal.length : this.data.applied);
   }
 
   look(): {

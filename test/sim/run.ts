@@ -47,7 +47,7 @@ function shapeOf(seed: number, replicas: number | undefined): { replicas: number
   const syncCount = count >= 2 && seed % 4 === 0 ? 2 : 1;
   return {
     replicas: count,
-    policy: { syncCount, onNoReplica: seed % 7 === 0 && process.env.NOBLOCK === undefined ? 'block' : 'continue' },
+    policy: { syncCount, onNoReplica: seed % 7 === 0 ? 'block' : 'continue' },
   };
 }
 
@@ -77,6 +77,7 @@ async function play(world: World): Promise<void> {
     return;
   }
   world.checkIdentical();
+  world.history.checkPhantoms();
 }
 
 function sentence(world: World): string {
