@@ -39,7 +39,8 @@ function orderActions(state: ClusterState, observation: Observation, leaderIsDow
   const actions: Action[] = [];
   for (const { name } of observation.declared) {
     const order = state.orders[name];
-    if (order === undefined || statusOf(observation, name) === null) continue;
+    // An order of an older term is history: a node that comes back in between must not lead or follow by it.
+    if (order === undefined || order.term !== state.term || statusOf(observation, name) === null) continue;
     // An old store's orders must reach nobody (S10).
     if (state.adopting && adoptionTarget(observation, name) === null) continue;
     if (leaderIsDown && name === state.leader) continue;

@@ -15,7 +15,7 @@ export function violations(before: ClusterState, decision: Decision): string[] {
         `the slot would be opened for ${action.route.node}, which is not the opened leader of term ${after.term}`,
       );
     }
-    if (action.kind === 'order' && action.order.term > after.term) {
+    if (action.kind === 'order' && action.order.term !== after.term) {
       found.push(`an order for ${action.node} carries term ${action.order.term}, the state's is ${after.term}`);
     }
     if (action.kind === 'order' && action.order.target.kind === 'lead' && action.node !== after.leader) {

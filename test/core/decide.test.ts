@@ -135,6 +135,15 @@ describe('the death of the leader', () => {
     expect(orderOf(elected.actions, 'a')).toEqual({ kind: 'follow', leader: 'b', method: 'stream' });
   });
 
+  it('gives an old leader that comes back during an election no order of its old term', () => {
+    const state = serving(['a', 'b']);
+    const asked = run(state, observation([gone('p'), replicaView(state, 'a'), replicaView(state, 'b')])).state;
+    const back = view('p', { status: status('p', { postgres: { state: 'stopped', streamingFrom: null } }) });
+    const decision = run(asked, observation([back, replicaView(asked, 'a', { done: false }), replicaView(asked, 'b')]));
+    expect(decision.code).toBe('ELECTING');
+    expect(orderOf(decision.actions, 'p')).toBeUndefined();
+  });
+
   it('promotes nobody while the leader was alone, keeps it recorded and names it', () => {
     const state = serving([], { members: { p: '1:p', a: '1:a' } });
     const decision = run(state, observation([gone('p'), view('a')]));
