@@ -138,7 +138,10 @@ describe('the death of the leader', () => {
   it('gives an old leader that comes back during an election no order of its old term', () => {
     const state = serving(['a', 'b']);
     const asked = run(state, observation([gone('p'), replicaView(state, 'a'), replicaView(state, 'b')])).state;
-    const back = view('p', { status: status('p', { postgres: { state: 'stopped', streamingFrom: null } }) });
+    const back = view('p', {
+      status: status('p', { postgres: { state: 'stopped', streamingFrom: null } }),
+      changedAtMs: NOW_MS - 100,
+    });
     const decision = run(asked, observation([back, replicaView(asked, 'a', { done: false }), replicaView(asked, 'b')]));
     expect(decision.code).toBe('ELECTING');
     expect(orderOf(decision.actions, 'p')).toBeUndefined();
