@@ -1,17 +1,17 @@
 /**
- * Writes the config table of the README from `Pulumi.yaml`.
+ * Writes the generated parts of the documents: the README's config table from `Pulumi.yaml`, and the failover rule in
+ * docs/architecture.md from the rule table itself.
  *
- *     npm run docs               writes it between the markers
- *     npm run docs -- --check    exit 1 when it is not up to date
+ *     npm run docs               writes them between their markers
+ *     npm run docs -- --check    exit 1 when one is not up to date
  */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parse } from 'yaml';
 import { z } from 'zod';
+import { RULES } from '../failover/core/rules';
 
 const ROOT = join(__dirname, '..');
-const BEGIN = '<!-- config:begin -->';
-const END = '<!-- config:end -->';
 
 const Schema = z.object({
   config: z.record(
@@ -30,24 +30,37 @@ export function configTable(projectYaml: string): string {
   return ['| key | type | default | meaning |', '|---|---|---|---|', ...rows].join('\n');
 }
 
+/** The failover rule, row by row in the order in which it is asked, as Markdown. */
+export function ruleTable(): string {
+  const rows = RULES.map(({ code, why }, index) => `| ${index + 1} | \`${code}\` | ${why} |`);
+  return ['| | code | when it matches |', '|---|---|---|', ...rows].join('\n');
+}
+
 /** @throws Error when the markers are not there, in order. */
-export function withTable(readme: string, table: string): string {
-  const [begin, end] = [readme.indexOf(BEGIN), readme.indexOf(END)];
-  if (begin < 0 || end < begin) throw new Error(`README.md needs ${BEGIN} and, after it, ${END}`);
-  return `${readme.slice(0, begin + BEGIN.length)}\n${table}\n${readme.slice(end)}`;
+export function withPart(document: string, name: string, part: string): string {
+  const [beginMark, endMark] = [`<!-- ${name}:begin -->`, `<!-- ${name}:end -->`];
+  const [begin, end] = [document.indexOf(beginMark), document.indexOf(endMark)];
+  if (begin < 0 || end < begin) throw new Error(`the document needs ${beginMark} and, after it, ${endMark}`);
+  return `${document.slice(0, begin + beginMark.length)}\n${part}\n${document.slice(end)}`;
 }
 
 function main(check: boolean): void {
-  const file = join(ROOT, 'README.md');
-  const readme = readFileSync(file, 'utf8');
-  const wanted = withTable(readme, configTable(readFileSync(join(ROOT, 'Pulumi.yaml'), 'utf8')));
-  if (wanted === readme) return;
-  if (check) {
-    process.stderr.write('README.md: the config table is not what Pulumi.yaml says; run "npm run docs"\n');
-    process.exitCode = 1;
-    return;
+  const parts = [
+    { file: 'README.md', name: 'config', part: configTable(readFileSync(join(ROOT, 'Pulumi.yaml'), 'utf8')) },
+    { file: 'docs/architecture.md', name: 'rules', part: ruleTable() },
+  ];
+  for (const { file, name, part } of parts) {
+    const path = join(ROOT, file);
+    const document = readFileSync(path, 'utf8');
+    const wanted = withPart(document, name, part);
+    if (wanted === document) continue;
+    if (check) {
+      process.stderr.write(`${file}: its part "${name}" is not up to date; run "npm run docs"\n`);
+      process.exitCode = 1;
+    } else {
+      writeFileSync(path, wanted);
+    }
   }
-  writeFileSync(file, wanted);
 }
 
 if (require.main === module) main(process.argv.includes('--check'));

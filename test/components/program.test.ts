@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
-import { configTable, withTable } from '../../scripts/docs';
+import { configTable, ruleTable, withPart } from '../../scripts/docs';
 
 const ROOT = join(__dirname, '..', '..');
 
@@ -14,9 +14,14 @@ it('keeps index.ts under 60 lines and free of branches and loops', () => {
 it("has a config table in the README that is Pulumi.yaml's", () => {
   const readme = readFileSync(join(ROOT, 'README.md'), 'utf8');
   const project = readFileSync(join(ROOT, 'Pulumi.yaml'), 'utf8');
-  expect(withTable(readme, configTable(project))).toBe(readme);
+  expect(withPart(readme, 'config', configTable(project))).toBe(readme);
 });
 
-it('refuses a README without the markers of the table', () => {
-  expect(() => withTable('no markers', '')).toThrow('config:begin');
+it('prints the rule table as it is into the architecture page', () => {
+  const page = readFileSync(join(ROOT, 'docs', 'architecture.md'), 'utf8');
+  expect(withPart(page, 'rules', ruleTable())).toBe(page);
+});
+
+it('refuses a document without the markers of the part', () => {
+  expect(() => withPart('no markers', 'config', '')).toThrow('config:begin');
 });
