@@ -9,6 +9,8 @@ import { PORTS } from '../failover/config';
  * held connections go through and the processor time that holding costs (SAFETY S19).
  */
 export const CONNECT_TIMEOUT_MS = 20;
+/** What one refused attempt and the pause after it really take, ms: measured 23.6, so that holding ends at the limit. */
+const HOLD_ATTEMPT_MS = 24;
 /** Slots of the read backend: the largest number of nodes. */
 export const READ_SLOTS = 9;
 
@@ -32,7 +34,7 @@ export function renderHaproxyConfig(input: HaproxyConfigInput): string {
   const view = {
     connectTimeoutMs: CONNECT_TIMEOUT_MS,
     holdTimeoutMs: input.holdTimeoutMs,
-    holdRetries: Math.max(1, Math.ceil(input.holdTimeoutMs / CONNECT_TIMEOUT_MS)),
+    holdRetries: Math.max(1, Math.floor(input.holdTimeoutMs / HOLD_ATTEMPT_MS)),
     maxConnections: 4096,
     serverMaxConnections: input.serverMaxConnections,
     writePort: PORTS.haproxyWrite,

@@ -1,12 +1,13 @@
 /** Rows for a cluster whose leader serves, or should: its health first, then the sync set, then the members. */
 import { canLeadAgain, choose } from './candidate';
 import type { Health } from './detect';
+import { isPromotedByHand, memberJoined } from './members';
 import { change, giveUp, leadAgain } from './plan';
 import { isCertified } from './route';
-import type { Facts, Plan, Rule } from './rules';
+import type { Facts, Rule } from './rules';
 import { isProven, wantedConfig, withConfig } from './sync';
-import type { Action, ClusterState, Observation } from './types';
-import { hasAccepted, isDeclared, isDone, isMember, list, statusOf, viewOf } from './view';
+import type { Action } from './types';
+import { isDeclared, isDone, list, statusOf, viewOf } from './view';
 
 export const SERVING_RULES: readonly Rule[] = [
   {
@@ -155,39 +156,10 @@ export const SERVING_RULES: readonly Rule[] = [
   },
 ];
 
-/** A former leader that still has to be stopped is ordered to rewind, so it is not mistaken for one. */
-function isPromotedByHand(state: ClusterState, observation: Observation, node: string): boolean {
-  const status = statusOf(observation, node);
-  const given = state.orders[node];
-  if (status === null || node === state.leader || !isMember(state, node, status.dataId)) return false;
-  const onlyFollows = given?.target.kind === 'follow' && given.target.method === 'stream';
-  return onlyFollows && hasAccepted(status, given) && status.postgres.state === 'primary';
-}
-
 /** A broken connection is confirmed by one quick connect, which is repeated while PostgreSQL goes on answering it. */
 function probeActions(leader: string | null, health: Health): Action[] {
   const wants = (health.kind === 'late' || health.kind === 'apart') && health.probe;
   return wants && leader !== null ? [{ kind: 'probe', node: leader }] : [];
-}
-
-function memberJoined({ state, observation }: Facts): Plan | null {
-  for (const { name } of observation.declared) {
-    const status = statusOf(observation, name);
-    const dataId = status?.dataId ?? null;
-    const given = state.orders[name];
-    if (dataId === null || name === state.leader || given?.target.kind !== 'follow') continue;
-    if (!isDone(status, given) || state.members[name] === dataId) continue;
-    const counted = state.joint.some((c) => c.members.includes(name));
-    // Where writes wait for this very member (`block`) its complete copy takes the old one's place: it was made from the
-    // leader after everything that had been acknowledged, and nothing has been acknowledged without it since.
-    if (counted && statusOf(observation, state.leader ?? '')?.lead?.standbys.every((s) => s.name !== name)) continue;
-    const rebuild = Object.fromEntries(Object.entries(state.rebuild).filter(([n]) => n !== name));
-    return {
-      state: change(state, { members: { ...state.members, [name]: dataId }, rebuild }),
-      reason: `${name} has joined as a standby of ${given.target.leader}`,
-    };
-  }
-  return null;
 }
 
 function steadyReason({ state, observation }: Facts): string {
