@@ -17,7 +17,7 @@ export const TIMEOUTS = {
   rejoin: 90 * SECOND,
   /** Until the read port follows a change of the standbys. */
   readPort: 30 * SECOND,
-  /** What the issue promises: the next INSERT after the primary's death. */
+  /** What is promised: the next INSERT after the primary's death. */
   nextInsert: 2 * SECOND,
   /** The backend's start inside an `up` that has ended. */
   backend: 60 * SECOND,
