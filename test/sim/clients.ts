@@ -18,7 +18,9 @@ export interface Operation {
   row: number;
   value: number;
   version: number;
+  /** What a read saw: the first `count` of these. */
   rows: readonly number[];
+  count: number;
 }
 
 /** One client, one connection at a time. */
@@ -109,6 +111,7 @@ export class Client {
       value: kind === 'register' ? world.nextRow() : 0,
       version: 0,
       rows: [],
+      count: 0,
     };
     world.history.begin(operation, this.proxy);
     const request: Request =
@@ -127,7 +130,7 @@ export class Client {
       this.session = null;
     } else if (reply.kind === 'read') {
       operation.outcome = 'ok';
-      Object.assign(operation, { rows: reply.rows, version: reply.version, value: reply.value });
+      Object.assign(operation, { rows: reply.rows, count: reply.count, version: reply.version, value: reply.value });
     } else if (reply.kind === 'committed') {
       operation.outcome = reply.warned ? 'unknown' : 'ok';
       operation.version = reply.version;

@@ -14,11 +14,16 @@ export class History {
   private readonly unsureVersions = new Set<number>();
   private readonly unsureRows = new Set<number>();
   private readonly fail: (words: string) => void;
-  /** Rows that every later read has to show, with who saw them first. */
+  /** Rows that were read, with who saw them first. */
   private readonly seen = new Map<number, Operation>();
   /** Version of the register → the operation that was the first to end with it. */
   private readonly known = new Map<number, Operation>();
   private readonly versions = new Map<number, number>();
+  /** Rows that every later read has to show, with the operation that was the first to know. */
+  private readonly due = new Map<number, Operation>();
+  private readonly looked = new WeakMap<readonly number[], number>();
+  private readonly marks: number[] = [];
+  private turn = 0;
   private acknowledgedCount = 0;
   /** Rows that each newly opened leader had. */
   private readonly openings: { atMs: number; rows: ReadonlySet<number> }[] = [];
@@ -54,8 +59,11 @@ export class History {
       return;
     }
     this.acknowledgedCount += operation.kind === 'read' ? 0 : 1;
-    if (operation.kind === 'row') this.acknowledged.set(operation.row, operation);
-    else if (operation.kind === 'register') this.checkVersion(operation);
+    if (operation.kind === 'row') {
+      this.acknowledged.set(operation.row, operation);
+      const earlier = this.due.get(operation.row);
+      if (earlier === undefined || earlier.kind === 'read') this.due.set(operation.row, operation);
+    } else if (operation.kind === 'register') this.checkVersion(operation);
     else this.checkRead(operation);
   }
 
@@ -79,26 +87,34 @@ export class History {
     }
   }
 
+  /** A row that was acknowledged, or read before, is shown by every read that began later. */
   private checkRead(read: Operation): void {
-    const rows = new Set(read.rows);
-    for (const [row, write] of this.acknowledged) {
-      if (write.endMs !== null && write.endMs < read.startMs && !rows.has(row)) {
-        this.fail(
-          `LOST: row ${row} was acknowledged at ${at(write.endMs)} through ${write.node}, a read at ${at(read.startMs)} through ${read.node} does not show it`,
-        );
-        this.acknowledged.delete(row);
-      }
+    const turn = ++this.turn;
+    for (let i = 0; i < read.count; i++) this.marks[read.rows[i] ?? 0] = turn;
+    for (const [row, first] of this.due) {
+      if ((first.endMs ?? 0) >= read.startMs || this.marks[row] === turn) continue;
+      if (first.kind === 'read' && this.unsureRows.has(row)) continue;
+      this.due.delete(row);
+      const what = first.kind === 'read' ? 'VANISHED' : 'LOST';
+      const was = first.kind === 'read' ? 'read' : 'acknowledged';
+      this.fail(
+        `${what}: row ${row} was ${was} at ${at(first.endMs)} through ${first.node}, a read at ${at(read.startMs)} through ${read.node} does not show it`,
+      );
     }
-    for (const [row, first] of this.seen) {
-      if (first.endMs !== null && first.endMs < read.startMs && !rows.has(row) && !this.unsureRows.has(row)) {
-        this.fail(
-          `VANISHED: row ${row} was read at ${at(first.endMs)} through ${first.node}, a read at ${at(read.startMs)} through ${read.node} does not show it`,
-        );
-        this.seen.delete(row);
-      }
+    for (let i = this.seenCount(read); i < read.count; i++) {
+      const row = read.rows[i] ?? 0;
+      if (this.seen.has(row)) continue;
+      this.seen.set(row, read);
+      if (!this.due.has(row)) this.due.set(row, read);
     }
-    for (const row of rows) if (!this.seen.has(row)) this.seen.set(row, read);
     if (!this.unsureVersions.has(read.value)) this.checkVersion(read);
+  }
+
+  /** How much of this very list was looked at before. */
+  private seenCount(read: Operation): number {
+    const count = this.looked.get(read.rows) ?? 0;
+    this.looked.set(read.rows, Math.max(count, read.count));
+    return count;
   }
 
   /** The register counts its versions, so real time and versions must agree, and a version has one value. */

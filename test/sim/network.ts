@@ -16,6 +16,10 @@ export class Network {
   latencyMs = 0.3;
   /** Orders that arrive twice, the second one late: probability. */
   doubled = 0;
+  /** Further latency from one host to another, ms: a replica far away. */
+  readonly far = new Map<string, number>();
+  /** How often a host lost what it had sent. */
+  private readonly losses = new Map<string, number>();
   private readonly blocked = new Set<string>();
   private readonly listeners = new Map<string, SimServer>();
   private readonly stuck = new Set<Channel>();
@@ -60,7 +64,17 @@ export class Network {
   }
 
   latency(from: string, to: string): number {
-    return from === to ? 0.05 : this.engine.random.delay(this.latencyMs, 0.01);
+    if (from === to) return 0.05;
+    return this.engine.random.delay(this.latencyMs, 0.01) + (this.far.get(`${from}>${to}`) ?? 0);
+  }
+
+  /** What is under way from that host gets lost: its network is torn down with its container. */
+  lose(host: string): void {
+    this.losses.set(host, this.lossesOf(host) + 1);
+  }
+
+  lossesOf(host: string): number {
+    return this.losses.get(host) ?? 0;
   }
 
   listen(host: string, port: number, server: SimServer): void {
@@ -130,7 +144,10 @@ export class Channel {
     const { engine } = this.network;
     const atMs = Math.max(this.lastMs, engine.nowMs + this.network.latency(this.from, this.to));
     this.lastMs = atMs;
-    engine.after(atMs - engine.nowMs, owner, run);
+    const losses = this.network.lossesOf(this.from);
+    engine.after(atMs - engine.nowMs, owner, () => {
+      if (losses === this.network.lossesOf(this.from)) run();
+    });
   }
 
   flush(): void {

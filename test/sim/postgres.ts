@@ -29,7 +29,7 @@ export type Reply =
   | { ok: false; error: string }
   | { ok: true; kind: 'identity'; name: string; recovery: boolean }
   | { ok: true; kind: 'committed'; version: number; warned: boolean }
-  | { ok: true; kind: 'read'; rows: readonly number[]; version: number; value: number };
+  | { ok: true; kind: 'read'; rows: readonly number[]; count: number; version: number; value: number };
 
 interface Waiter {
   position: number;
@@ -257,7 +257,8 @@ export class PostgresServer {
           reply({
             ok: true,
             kind: 'read',
-            rows: [...this.table.rows],
+            rows: this.table.rows,
+            count: this.table.rows.length,
             version: this.table.version,
             value: this.table.value,
           });
@@ -403,7 +404,7 @@ export class PostgresServer {
     sender.heardMs = this.engine.nowMs;
     sender.flush = flush;
     sender.replay = replay;
-    if (sender.state === 'catchup' && flush >= this.data.flushed) sender.state = 'streaming';
+    if (sender.state === 'catchup' && sender.sent >= this.data.flushed) sender.state = 'streaming';
     if (this.isPrimary) this.release(sender);
   }
 

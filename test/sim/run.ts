@@ -72,6 +72,7 @@ async function play(world: World): Promise<void> {
   }
   await engine.run(engine.nowMs + 1_500);
   world.clientsEnd = true;
+  world.network.far.clear();
   if (!(await engine.run(engine.nowMs + QUIET_LIMIT_MS, () => world.identical()))) {
     world.fail(`NOT IDENTICAL: the nodes do not get to the same position; ${sentence(world)}`);
     return;

@@ -69,7 +69,7 @@ export class World {
       startGraceMs: 5_000,
       ...options.policy,
     };
-    this.thinkMs = options.thinkMs ?? 120;
+    this.thinkMs = options.thinkMs ?? this.random.pick([30, 80, 150]);
     this.cancels = options.cancels ?? 0.01;
     this.haproxy = new HaproxyModel(this.engine, this.network);
     this.haproxy.changed = () => this.checkRoutes();
@@ -78,6 +78,15 @@ export class World {
     const names = ['primary', ...Array.from({ length: options.replicas }, (_, i) => `replica-${i + 1}`)];
     this.declared = names.map((name, i) => ({ name, address: `10.0.0.2${i}` }));
     this.nodes = this.declared.map((d) => new SimNode(this, d.name, d.address));
+    if (this.random.chance(0.4)) {
+      const far = this.random.pick(names);
+      const ms = this.random.between(3, 120);
+      for (const other of names.filter((n) => n !== far)) {
+        this.network.far.set(`${far}>${other}`, ms);
+        this.network.far.set(`${other}>${far}`, ms);
+      }
+      this.say(`${far} is ${ms.toFixed(0)} ms away from the others`);
+    }
   }
 
   nextId(): number {
