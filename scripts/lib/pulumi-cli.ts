@@ -51,7 +51,7 @@ export async function provideCli(context: StepContext): Promise<{ cli: PulumiCli
     if (downloaded) return { cli: downloaded, result: { outcome: 'done', detail: downloaded.description } };
   }
   if (choice === 'vendor') throw new Error(`${CHOICE}=vendor: there is no vendor's CLI and it cannot be downloaded`);
-  const cli = kitCli(await installKit(context.progress));
+  const cli = kitCli(await installKit(context.progress, context.signal));
   return { cli, result: { outcome: kitAtHand ? 'skipped' : 'done', detail: cli.description } };
 }
 

@@ -20,8 +20,11 @@ const NODE_BIN_DIR = join(PROJECT_DIR, 'node_modules/.bin');
  * Makes what is missing; costs well under a tenth of a second when nothing is.
  * @param onProgress gets a line now and then while the CLI is built
  */
-export async function installKit(onProgress: (line: string) => void = () => undefined): Promise<Kit> {
-  const [pulumi, bundles] = await Promise.all([buildCli(onProgress), makeBundles()]);
+export async function installKit(
+  onProgress: (line: string) => void = () => undefined,
+  signal?: AbortSignal,
+): Promise<Kit> {
+  const [pulumi, bundles] = await Promise.all([buildCli(onProgress, signal), makeBundles()]);
   const node = join(NODE_BIN_DIR, 'node');
   // The CLI is shared by all clones, so what lies beside it must lead to the clone at hand: through its Pulumi home.
   writeShim(join(CLI_DIR, 'pulumi-language-nodejs'), 'exec "$PULUMI_HOME/pulumi-language-nodejs" "$@"');

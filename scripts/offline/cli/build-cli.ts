@@ -16,10 +16,14 @@ const PROGRESS_EVERY_MS = 15_000;
 /**
  * Makes sure that the CLI is there; takes minutes the first time and no time afterwards. Two at once do the work once.
  * @param onProgress gets a line now and then
+ * @param signal ends the compiler, for when something else failed meanwhile; what it compiled is kept by Go's own cache
  * @returns the path of the CLI
  * @throws with the compiler's last words when it cannot be built
  */
-export async function buildCli(onProgress: (line: string) => void = () => undefined): Promise<string> {
+export async function buildCli(
+  onProgress: (line: string) => void = () => undefined,
+  signal?: AbortSignal,
+): Promise<string> {
   const cli = join(CLI_DIR, 'pulumi');
   if (existsSync(cli)) return cli;
   const onWait = (pid: number) => onProgress(`process ${pid} is building the Pulumi CLI already: waiting for it`);
@@ -31,7 +35,7 @@ export async function buildCli(onProgress: (line: string) => void = () => undefi
     for (const left of readdirSync(CLI_DIR).filter((file) => file.startsWith('pulumi.'))) rmSync(join(CLI_DIR, left));
     const temporary = join(CLI_DIR, `pulumi.${process.pid}`);
     try {
-      await goBuild(toolchain, temporary, onProgress);
+      await goBuild(toolchain, temporary, onProgress, signal);
       execFileSync(temporary, ['version'], {
         env: { ...process.env, PULUMI_SKIP_UPDATE_CHECK: 'true' },
         timeout: 60_000,
@@ -45,7 +49,12 @@ export async function buildCli(onProgress: (line: string) => void = () => undefi
   return cli;
 }
 
-function goBuild(toolchain: GoToolchain, output: string, onProgress: (line: string) => void): Promise<void> {
+function goBuild(
+  toolchain: GoToolchain,
+  output: string,
+  onProgress: (line: string) => void,
+  signal?: AbortSignal,
+): Promise<void> {
   const startMs = Date.now();
   const ldflags = `-s -w -X ${VERSION_VARIABLE}=${CLI_VERSION}`;
   const args = [
@@ -67,6 +76,8 @@ function goBuild(toolchain: GoToolchain, output: string, onProgress: (line: stri
     env,
     stdio: ['ignore', 'ignore', 'pipe'],
     timeout: BUILD_LIMIT_MS,
+    signal,
+    killSignal: 'SIGINT',
   });
   // The rest of the set-up runs beside it.
   if (child.pid !== undefined) setPriority(child.pid, 5);
