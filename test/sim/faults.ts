@@ -45,7 +45,9 @@ export class Nemesis {
       [3, () => this.network()],
       [2, () => this.freezePostmaster(this.anyNode())],
       [3, () => this.wipe(this.anyNode())],
-      [2, () => this.everything()],
+      [4, () => this.everything()],
+      [5, () => this.twoAtOnce()],
+      [5, () => this.badMinute()],
     ];
     let dice = random.unit() * faults.reduce((sum, [weight]) => sum + weight, 0);
     for (const [weight, fault] of faults) {
@@ -79,8 +81,7 @@ export class Nemesis {
   }
 
   private killLeader(): void {
-    const name = this.world.monitor?.seen?.decision.state.leader;
-    const node = this.world.nodes.find((n) => n.name === name);
+    const node = this.leader();
     if (node !== undefined) this.kill(node);
   }
 
@@ -300,8 +301,43 @@ export class Nemesis {
     for (const node of this.world.nodes) {
       if (!node.up) continue;
       node.kill();
-      this.later(50, 6_000, () => this.start(node));
+      if (this.world.random.chance(0.75)) this.later(50, 6_000, () => this.start(node));
     }
+  }
+
+  private leader(): SimNode | undefined {
+    const name = this.world.monitor?.seen?.decision.state.leader;
+    return this.world.nodes.find((n) => n.name === name);
+  }
+
+  /** The leader loses its replicas, crashes, and is killed when clients are back on it. */
+  private badMinute(): void {
+    const { world } = this;
+    const leader = this.leader();
+    if (leader === undefined) return;
+    const others = world.nodes.filter((n) => n !== leader);
+    world.say(`packets between ${leader.name} and the other nodes are lost`);
+    for (const other of others) {
+      world.network.block(leader.name, other.name);
+      world.network.block(other.name, leader.name);
+    }
+    this.later(50, 1_200, () => this.crash(leader));
+    this.later(1_200, 2_500, () => this.kill(leader));
+    this.later(1_000, 5_000, () => {
+      world.say('the network is whole again');
+      world.network.heal();
+    });
+  }
+
+  /** The leader dies, and another node's PostgreSQL at the same moment. */
+  private twoAtOnce(): void {
+    const other = this.anyNode();
+    if (this.world.random.chance(0.5)) this.crash(other);
+    else {
+      this.kill(other);
+      this.later(50, 1_500, () => this.start(other));
+    }
+    this.killLeader();
   }
 
   /** Faults end: everything runs, one monitor is left. */

@@ -162,6 +162,7 @@ export class SimMonitor {
       log,
       onDecision: (decision, observation) => {
         this.seen = { decision, observation };
+        world.onDecision(decision.code, decision.reason);
       },
     });
     await keepers.listen();

@@ -135,6 +135,8 @@ export class PostgresServer {
   private receivePosition: number | null = null;
   private receiverFlush = 0;
   private dialling = false;
+  /** Time that a step of the replay takes after a start. */
+  private readonly replayMs: number;
   private readonly say: (words: string) => void;
   private readonly nextId: () => number;
 
@@ -162,7 +164,8 @@ export class PostgresServer {
     this.syncDefined = this.names.k > 0;
     const { data } = this;
     // Replay begins at the last restart point; what SQL sees at first is older than what it saw before (S6).
-    data.applied = Math.max(0, data.flushed - this.engine.random.integer(0, 12));
+    data.applied = Math.max(0, data.flushed - this.engine.random.integer(0, 40));
+    this.replayMs = this.engine.random.chance(0.4) ? this.engine.random.between(10, 80) : 3;
     data.clean = false;
     data.cleanLeader = false;
     this.table = data.table(data.applied);
@@ -566,13 +569,13 @@ export class PostgresServer {
   private replay(): void {
     const { data } = this;
     if (this.isPrimary || !['recovery', 'promoting'].includes(this.state)) return;
-    const step = this.upstream === null && data.flushed - data.applied > 0 ? 4 : data.flushed - data.applied;
+    const step = this.upstream === null ? 3 : data.flushed - data.applied;
     for (let i = 0; i < step && data.applied < data.flushed; i++) {
       const record = data.wal[data.applied];
       if (record !== undefined) this.table.apply(record.change);
       data.applied += 1;
     }
-    if (data.applied < data.flushed) this.after(this.engine.random.delay(5), () => this.replay());
+    if (data.applied < data.flushed) this.after(this.engine.random.delay(this.replayMs), () => this.replay());
   }
 
   // Life

@@ -25,6 +25,8 @@ export interface WorldOptions {
   thinkMs?: number;
   /** Part of the commits that are cancelled in their wait (S7). */
   cancels?: number;
+  /** No node is far away. */
+  calm?: boolean;
 }
 
 /** Lines that are kept for a failing run's story. */
@@ -44,6 +46,8 @@ export class World {
   readonly violations: string[] = [];
   readonly story: string[] = [];
   monitor: SimMonitor | null = null;
+  /** Told of each decision, for scenarios. */
+  onDecision: (code: string, reason: string) => void = () => undefined;
   clientsEnd = false;
   /** Snapshots of the store, for the fault "restored from an old copy". */
   readonly copies: StoreDisk[] = [];
@@ -78,7 +82,7 @@ export class World {
     const names = ['primary', ...Array.from({ length: options.replicas }, (_, i) => `replica-${i + 1}`)];
     this.declared = names.map((name, i) => ({ name, address: `10.0.0.2${i}` }));
     this.nodes = this.declared.map((d) => new SimNode(this, d.name, d.address));
-    if (this.random.chance(0.4)) {
+    if (options.calm !== true && this.random.chance(0.4)) {
       const far = this.random.pick(names);
       const ms = this.random.between(3, 120);
       for (const other of names.filter((n) => n !== far)) {
