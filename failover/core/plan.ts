@@ -5,9 +5,11 @@ import { blockConfig, configOf, isGone, withConfig } from './sync';
 import type { ClusterState, Observation, Policy, SyncConfig } from './types';
 import { lastOpened, statusOf } from './view';
 
-/** A changed state, with the next seq. */
+/** A changed state, with the next seq. A procedure ends what was being prepared. */
 export function change(state: ClusterState, part: Partial<ClusterState>): ClusterState {
-  return { ...state, ...part, seq: state.seq + 1 };
+  const next = { ...state, ...part, seq: state.seq + 1 };
+  if (next.procedure !== null) delete next.switchover;
+  return next;
 }
 
 /** This state may not be the newest one that exists (S10); what it was is kept to be compared with others. */
@@ -55,9 +57,10 @@ export function giveUp(
   }
 }
 
-/** Raises the term and asks for promises. */
-export function elect(state: ClusterState, cause: string): ClusterState {
-  return change(state, { term: state.term + 1, procedure: { kind: 'elect', cause } });
+/** Raises the term and asks for promises. Of equally advanced nodes `prefer` is taken. */
+export function elect(state: ClusterState, cause: string, prefer?: string): ClusterState {
+  const wish = prefer === undefined ? {} : { prefer };
+  return change(state, { term: state.term + 1, procedure: { kind: 'elect', cause, ...wish } });
 }
 
 /** Records `node` as the next leader of the state's term (S3) and the configuration that it starts with. */
