@@ -24,18 +24,18 @@ function seen(state: ClusterState, crashes = 0): Observation {
   });
 }
 
-const after = (before: Watch, state: ClusterState, nowMs: number, crashes = 0) =>
+const next = (before: Watch, state: ClusterState, nowMs: number, crashes = 0) =>
   nextWatch(before, state, seen(state, crashes), nowMs, policy);
 
 describe('the wait before a switchback', () => {
   it('begins when the preferred node is a counted, caught-up standby, and anew when it is not', () => {
-    const first = after(newWatch(NOW_MS), away, NOW_MS);
+    const first = next(newWatch(NOW_MS), away, NOW_MS);
     expect(first.preferredSinceMs).toBe(NOW_MS);
     expect(mayReturn(first, NOW_MS + 999, policy)).toBe(false);
-    expect(mayReturn(after(first, away, NOW_MS + 1_000), NOW_MS + 1_000, policy)).toBe(true);
-    const crashed = after(first, away, NOW_MS + 500, 1);
+    expect(mayReturn(next(first, away, NOW_MS + 1_000), NOW_MS + 1_000, policy)).toBe(true);
+    const crashed = next(first, away, NOW_MS + 500, 1);
     expect(crashed.preferredSinceMs).toBeNull();
-    expect(after(crashed, away, NOW_MS + 600).preferredSinceMs).toBe(NOW_MS + 600);
+    expect(next(crashed, away, NOW_MS + 600).preferredSinceMs).toBe(NOW_MS + 600);
   });
 
   it('does not run while switchback is off', () => {
@@ -44,23 +44,23 @@ describe('the wait before a switchback', () => {
   });
 
   it('doubles after each failure (S25)', () => {
-    let watch = after(newWatch(NOW_MS), away, NOW_MS);
+    let watch = next(newWatch(NOW_MS), away, NOW_MS);
     let nowMs = NOW_MS;
     for (const waitMs of [1_000, 2_000, 4_000]) {
       expect(mayReturn(watch, nowMs + waitMs - 1, policy)).toBe(false);
       nowMs += waitMs;
       expect(mayReturn(watch, nowMs, policy)).toBe(true);
-      watch = after(watch, { ...away, switchover: { to: 'p', by: 'switchback', stage: 'prepare' } }, nowMs);
-      watch = after(watch, away, nowMs);
+      watch = next(watch, { ...away, switchover: { to: 'p', by: 'switchback', stage: 'prepare' } }, nowMs);
+      watch = next(watch, away, nowMs);
     }
   });
 
   it('counts it as a failure when the lead is soon lost again, and forgets failures when it was kept', () => {
     const returning = { ...away, switchover: { to: 'p', by: 'switchback' as const, stage: 'hold' as const } };
     const home = serving(['a']);
-    const led = after(after(newWatch(NOW_MS), returning, NOW_MS), home, NOW_MS + 10);
+    const led = next(next(newWatch(NOW_MS), returning, NOW_MS), home, NOW_MS + 10);
     expect(led.switchback).toMatchObject({ underWay: false, ledAtMs: NOW_MS + 10, failures: 0 });
-    expect(after(led, away, NOW_MS + 500).switchback.failures).toBe(1);
-    expect(after(led, away, NOW_MS + 5_000).switchback.failures).toBe(0);
+    expect(next(led, away, NOW_MS + 500).switchback.failures).toBe(1);
+    expect(next(led, away, NOW_MS + 5_000).switchback.failures).toBe(0);
   });
 });

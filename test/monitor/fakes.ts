@@ -308,7 +308,7 @@ export class FakeNode {
 
   /** A primary writes a last record, and its standbys get it. */
   private shutDown(): void {
-    if (this.postgres === 'absent') return;
+    if (this.postgres === 'absent' || this.postgres === 'stopped') return;
     this.checkpoint = this.lsn;
     if (this.postgres === 'primary') {
       const followers = [...this.world.nodes.values()].filter((n) => n.streams(this.name));
