@@ -139,8 +139,8 @@ export interface Postgres {
   stop(): Promise<void>;
   /** Writes a checkpoint, so that a shutdown that follows is short. */
   checkpoint(): Promise<void>;
-  /** Ends the sessions of idle clients; resolves with the number of clients that were there. */
-  endIdleClients(): Promise<number>;
+  /** Ends the sessions of idle clients that are older than `ageMs`; resolves with the number of clients that were there. */
+  endIdleClients(ageMs: number): Promise<number>;
   /** Sends the promotion and resolves with the new timeline as soon as PostgreSQL is out of recovery. */
   promote(): Promise<number>;
   /** Where `timeline` left its parent; null for the first. */

@@ -30,7 +30,8 @@ const SOCKETS = '/var/run/postgresql';
 
 // Keeper and monitor have their own sessions; both names are reserved.
 const END_IDLE_CLIENTS = `
-SELECT count(*)::int AS clients, count(CASE WHEN state = 'idle' THEN pg_terminate_backend(pid) END)
+SELECT count(*)::int AS clients, count(CASE WHEN state = 'idle'
+  AND backend_start <= clock_timestamp() - $1::int * interval '1 ms' THEN pg_terminate_backend(pid) END)
 FROM pg_stat_activity
 WHERE backend_type = 'client backend' AND usename <> '${MONITOR_ROLE}'
   AND NOT (usename = 'postgres' AND application_name = current_setting('application_name'))`;
@@ -308,9 +309,9 @@ export class Server implements Postgres {
     }
   }
 
-  async endIdleClients(): Promise<number> {
+  async endIdleClients(ageMs: number): Promise<number> {
     const session = await this.sql();
-    const [row] = await session.query<{ clients: number }>(END_IDLE_CLIENTS);
+    const [row] = await session.query<{ clients: number }>(END_IDLE_CLIENTS, [ageMs]);
     return row?.clients ?? 0;
   }
 
