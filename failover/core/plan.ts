@@ -144,6 +144,33 @@ function builtOnIt(state: ClusterState): Record<string, string> {
   return marked;
 }
 
+/**
+ * A person's override: `node` leads in the next term, alone or waiting for standbys as `onNoReplica` says. What was
+ * recorded as acknowledged elsewhere counts no more.
+ */
+export function override(
+  base: ClusterState,
+  observation: Observation,
+  policy: Policy,
+  node: string,
+  dataId: string,
+  rebuild: Record<string, string>,
+): ClusterState {
+  const term = base.term + 1;
+  const { [node]: _own, ...others } = rebuild;
+  const known = { ...base, term, members: { ...base.members, [node]: dataId } };
+  const first = policy.onNoReplica === 'block' ? blockConfig(node, observation) : { leader: node, k: 0, members: [] };
+  return change(known, {
+    ...addEntry(known, { term, node, dataId, timeline: null, forkLsn: null, opened: false }),
+    adopting: false,
+    suspectSeq: undefined,
+    leader: node,
+    rebuild: others,
+    joint: [first],
+    procedure: { kind: 'promote', cause: 'DATA_LOSS_ACCEPTED' },
+  });
+}
+
 /** The slot may be opened: stored before it is done. */
 export function opened(state: ClusterState, observation: Observation): ClusterState {
   const leader = state.leader ?? '';

@@ -112,9 +112,16 @@ export interface Certificate {
 }
 
 /** What a person asks for. `to` null: whichever node can take over. */
-export interface Request {
-  kind: 'switchover';
-  to: string | null;
+export type Request =
+  | { kind: 'switchover'; to: string | null }
+  /** Make this node the leader although acknowledged writes may be lost. */
+  | { kind: 'promote'; to: string; acceptDataLoss: boolean };
+
+/** The furthest position that a leader was seen at. */
+export interface NewestPosition {
+  node: string;
+  term: number;
+  lsn: string;
 }
 
 /** What is remembered of the past, only in memory; see watch.ts. Times are monotonic ms. */
@@ -124,6 +131,8 @@ export interface Watch {
   stepSinceMs: number;
   /** Since when the preferred node could take the lead; null: it cannot. */
   preferredSinceMs: number | null;
+  /** Null: not since the monitor's start. */
+  newest: NewestPosition | null;
   /** The last switchback: begun, and got the lead, at; failures one after the other. */
   switchback: { underWay: boolean; begunAtMs: number | null; ledAtMs: number | null; failures: number };
 }

@@ -3,7 +3,7 @@
  * when the preferred node could lead, and how its last returns ended. A pure reducer; the loop keeps the value.
  */
 import { switchoverTarget } from './handover';
-import type { ClusterState, Observation, Policy, Watch } from './types';
+import type { ClusterState, NewestPosition, Observation, Policy, Watch } from './types';
 import { statusOf } from './view';
 
 /** Doublings after which the wait grows no more: 2^10 stable periods. */
@@ -16,6 +16,7 @@ export function newWatch(nowMs: number): Watch {
     step: '',
     stepSinceMs: nowMs,
     preferredSinceMs: null,
+    newest: null,
     switchback: { underWay: false, begunAtMs: null, ledAtMs: null, failures: 0 },
   };
 }
@@ -34,8 +35,16 @@ export function nextWatch(
     step,
     stepSinceMs: step === before.step ? Math.max(before.stepSinceMs, observation.sinceMs) : nowMs,
     preferredSinceMs: ready ? Math.max(before.preferredSinceMs ?? nowMs, observation.sinceMs) : null,
+    newest: newestOf(state, observation) ?? before.newest,
     switchback: nextSwitchback(before.switchback, state, observation, nowMs, policy),
   };
+}
+
+/** Where the leader is now. One that is not open yet has what its predecessor had at the most. */
+function newestOf(state: ClusterState, observation: Observation): NewestPosition | null {
+  if (state.leader === null || state.procedure?.kind === 'promote') return null;
+  const lsn = statusOf(observation, state.leader)?.lead?.flushLsn ?? null;
+  return lsn === null ? null : { node: state.leader, term: state.term, lsn };
 }
 
 function stepOf({ procedure, switchover, term }: ClusterState): string {

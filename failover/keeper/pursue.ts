@@ -16,9 +16,6 @@ export interface Outcome {
 const SOON_MS = 10;
 const START_POLL_MS = 20;
 const DRAIN_POLL_MS = 3;
-/** Whoever came just before the slot was closed is idle only because its first statement has not arrived yet. */
-const NEWCOMER_AGE_MS = 1_000;
-const NEWCOMER_GRACE_MS = 60;
 const CRASHES_MAX = 3;
 const BACKOFF_MS = 1_000;
 const LONG_BACKOFF_MS = 15_000;
@@ -344,11 +341,9 @@ export class Pursuit {
   /** Sends idle clients away again and again until none is left: who is in a transaction may finish it, within the limit. */
   private async drain(limitMs: number, signal: AbortSignal): Promise<void> {
     const { keeper } = this;
-    const startMs = keeper.clock.nowMs();
-    const forMs = () => keeper.clock.nowMs() - startMs;
-    while (keeper.view.sql?.inRecovery === false && !signal.aborted && forMs() < limitMs) {
-      const ageMs = forMs() < NEWCOMER_GRACE_MS ? NEWCOMER_AGE_MS : 0;
-      if ((await keeper.postgres.endIdleClients(ageMs)) === 0) return;
+    const deadline = keeper.clock.nowMs() + limitMs;
+    while (keeper.view.sql?.inRecovery === false && !signal.aborted && keeper.clock.nowMs() < deadline) {
+      if ((await keeper.postgres.endIdleClients()) === 0) return;
       await keeper.clock.sleep(DRAIN_POLL_MS, signal);
     }
   }

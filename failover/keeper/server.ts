@@ -28,10 +28,14 @@ const WALSENDER_LOOK_MS = 300;
 const CHECKPOINT_LIMIT_MS = 60_000;
 const SOCKETS = '/var/run/postgresql';
 
+/** Title of a backend that no view shows yet: `… user database host(port) authentication`. */
+const CONNECTING = /\(\d+\) (initializing|authentication|startup)$/;
+
 // Keeper and monitor have their own sessions; both names are reserved.
 const END_IDLE_CLIENTS = `
 SELECT count(*)::int AS clients, count(CASE WHEN state = 'idle'
-  AND backend_start <= clock_timestamp() - $1::int * interval '1 ms' THEN pg_terminate_backend(pid) END)
+  AND (backend_start < clock_timestamp() - interval '300 ms' OR state_change < clock_timestamp() - interval '50 ms')
+  THEN pg_terminate_backend(pid) END)
 FROM pg_stat_activity
 WHERE backend_type = 'client backend' AND usename <> '${MONITOR_ROLE}'
   AND NOT (usename = 'postgres' AND application_name = current_setting('application_name'))`;
@@ -309,10 +313,12 @@ export class Server implements Postgres {
     }
   }
 
-  async endIdleClients(ageMs: number): Promise<number> {
+  async endIdleClients(): Promise<number> {
     const session = await this.sql();
-    const [row] = await session.query<{ clients: number }>(END_IDLE_CLIENTS, [ageMs]);
-    return row?.clients ?? 0;
+    // Looked at first: who passes authentication meanwhile is then seen by the query.
+    const connecting = (await serverProcesses()).filter((p) => CONNECTING.test(p.title)).length;
+    const [row] = await session.query<{ clients: number }>(END_IDLE_CLIENTS);
+    return connecting + (row?.clients ?? 0);
   }
 
   async promote(): Promise<number> {

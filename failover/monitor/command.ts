@@ -1,9 +1,10 @@
-/** `switchover [node]` inside the monitor's container: the HTTP call with the token from the monitor's own config. */
+/** `switchover` and `promote` inside the monitor's container: the HTTP calls with the token from the monitor's own config. */
 import { type MonitorConfig, PORTS } from '../config';
 import { derivedPassword } from '../protocol';
 import type { Answer } from './requests';
 
 const LIMIT_MS = 100_000;
+const ACCEPT = '--accept-data-loss';
 
 /** Exit code: 0 done, 1 refused or failed (the reason is printed), 2 wrong arguments. */
 export async function switchoverCommand(
@@ -17,6 +18,21 @@ export async function switchoverCommand(
     return 2;
   }
   return call(config, 'switchover', to === null ? {} : { to }, print);
+}
+
+/** Exit codes as of {@link switchoverCommand}. */
+export async function promoteCommand(
+  config: MonitorConfig,
+  args: readonly string[],
+  print: (line: string) => void,
+): Promise<number> {
+  const acceptDataLoss = args.includes(ACCEPT);
+  const [node, ...rest] = args.filter((a) => a !== ACCEPT);
+  if (node === undefined || rest.length > 0 || node.startsWith('-')) {
+    print(`usage: promote <node> [${ACCEPT}]   makes a node the leader although acknowledged writes may be lost`);
+    return 2;
+  }
+  return call(config, 'promote', { node, acceptDataLoss }, print);
 }
 
 async function call(

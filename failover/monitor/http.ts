@@ -22,6 +22,7 @@ const HEADERS = {
 
 const BODY_BYTES_MAX = 4 * 1024;
 const SwitchoverBody = z.strictObject({ to: z.string().min(1).max(63).optional() });
+const PromoteBody = z.strictObject({ node: z.string().min(1).max(63), acceptDataLoss: z.boolean().default(false) });
 
 /** Commands over HTTP: `Authorization: Bearer <token>`. */
 export interface Commands {
@@ -55,6 +56,14 @@ function addCommands(app: Hono, { token, ask }: Commands): void {
     const body = SwitchoverBody.safeParse(await jsonOf(c));
     if (!body.success) return c.json({ error: 'the body must be {} or {"to": "<node>"}' }, 400);
     const answer = await ask({ kind: 'switchover', to: body.data.to ?? null });
+    return c.json(answer, answer.done ? 200 : 409);
+  });
+  app.post('/api/v1/promote', async (c) => {
+    if (!isAllowed(c, token)) return refused(c);
+    const body = PromoteBody.safeParse(await jsonOf(c));
+    if (!body.success) return c.json({ error: 'the body must be {"node": "<node>", "acceptDataLoss": true}' }, 400);
+    const { node, acceptDataLoss } = body.data;
+    const answer = await ask({ kind: 'promote', to: node, acceptDataLoss });
     return c.json(answer, answer.done ? 200 : 409);
   });
 }

@@ -315,6 +315,7 @@ const LOUD: ReadonlySet<string> = new Set([
   'NO_CANDIDATE',
   'CANDIDATE_LOST',
   'SWITCHOVER_ABORTED',
+  'DATA_LOSS_ACCEPTED',
   'ADOPT_UNKNOWN',
   'STORE_OLD',
 ]);

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { MonitorConfig, PATHS, PORTS } from '../config';
 import type { Decision, Observation } from '../core/types';
 import { derivedPassword } from '../protocol';
-import { switchoverCommand } from './command';
+import { promoteCommand, switchoverCommand } from './command';
 import { Haproxy } from './haproxy';
 import { httpApp, listenHttp } from './http';
 import { KeeperServer } from './keepers';
@@ -167,6 +167,7 @@ function command(name: string | undefined, args: readonly string[]): Promise<num
   const print = (line: string) => process.stdout.write(`${line}\n`);
   if (name === 'wait-serving') return waitServing(args[0], print);
   if (name === 'switchover') return switchoverCommand(readConfig(configPath()), args, print);
+  if (name === 'promote') return promoteCommand(readConfig(configPath()), args, print);
   return null;
 }
 

@@ -3,6 +3,7 @@
  * time.
  */
 import { switchoverTarget } from '../core/handover';
+import { overrideRefusal } from '../core/rules-override';
 import type { ClusterState, Decision, Observation, Policy, Request } from '../core/types';
 import { addressOf } from '../core/view';
 import type { Clock } from './ports';
@@ -59,10 +60,16 @@ export class Requests {
     this.state = state;
     const { pending } = this;
     if (pending === null || pending.begunIn !== null) return null;
-    const target = switchoverTarget(state, observation, nowMs, this.policy, pending.request.to);
-    if ('node' in target) return pending.request;
-    this.finish(false, target.refusal);
+    const refusal = this.refusal(pending.request, state, observation, nowMs);
+    if (refusal === null) return pending.request;
+    this.finish(false, refusal);
     return null;
+  }
+
+  private refusal(request: Request, state: ClusterState, observation: Observation, nowMs: number): string | null {
+    if (request.kind === 'promote') return overrideRefusal(state, observation, nowMs, this.policy, request);
+    const target = switchoverTarget(state, observation, nowMs, this.policy, request.to);
+    return 'node' in target ? null : target.refusal;
   }
 
   /** After a decision was stored. */
@@ -72,6 +79,7 @@ export class Requests {
     if (pending === null) return;
     const { state } = decision;
     if (decision.code === 'SWITCHOVER_BEGUN') pending.begunIn = state.term;
+    if (decision.code === 'DATA_LOSS_ACCEPTED') pending.begunIn = state.term - 1;
     if (decision.code === 'SWITCHOVER_ABORTED') pending.aborted = decision.reason;
     if (nowMs - pending.askedAtMs > ANSWER_LIMIT_MS) {
       this.finish(false, `it is still under way: ${decision.reason}`);

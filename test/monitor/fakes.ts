@@ -91,9 +91,13 @@ export class World {
   }
 
   /** What a person asks for over HTTP. */
-  switchover(to: string | null): Promise<Answer> {
+  ask(request: Request): Promise<Answer> {
     if (this.monitor === null) throw new Error('no monitor');
-    return this.monitor.ask({ kind: 'switchover', to });
+    return this.monitor.ask(request);
+  }
+
+  switchover(to: string | null): Promise<Answer> {
+    return this.ask({ kind: 'switchover', to });
   }
 
   serving(leader?: string): boolean {

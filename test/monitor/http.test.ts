@@ -80,7 +80,7 @@ describe('the HTTP side', () => {
   });
 });
 
-describe('POST /api/v1/switchover', () => {
+describe('commands over HTTP', () => {
   const asked: Request[] = [];
   const app = httpApp(
     () => statusOf(well),
@@ -124,5 +124,17 @@ describe('POST /api/v1/switchover', () => {
       expect((await post(body, 'Bearer secret')).status).toBe(400);
     }
     expect((await post(`{"to":"${'x'.repeat(5_000)}"}`, 'Bearer secret')).status).toBe(413);
+  });
+
+  it('promotes with data loss only when that was said', async () => {
+    asked.length = 0;
+    const promote = (body: unknown, authorization = 'Bearer secret') =>
+      app.request('/api/v1/promote', { method: 'POST', body: JSON.stringify(body), headers: { authorization } });
+    expect((await promote({ node: 'a' }, 'Bearer wrong')).status).toBe(401);
+    expect((await promote({ acceptDataLoss: true })).status).toBe(400);
+    expect((await promote({ node: 'a', acceptDataLoss: 'yes' })).status).toBe(400);
+    expect((await promote({ node: 'a' })).status).toBe(200);
+    expect((await promote({ node: 'a', acceptDataLoss: true })).status).toBe(200);
+    expect(asked).toEqual([false, true].map((acceptDataLoss) => ({ kind: 'promote', to: 'a', acceptDataLoss })));
   });
 });
