@@ -25,5 +25,6 @@ module.exports = async () => {
     writeUrl: cluster.writeUrl,
     readUrl: cluster.readUrl,
     databasePassword: cluster.databasePassword,
+    adminToken: cluster.adminToken,
   };
 };

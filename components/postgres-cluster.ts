@@ -3,6 +3,7 @@ import * as command from '@pulumi/command';
 import * as docker from '@pulumi/docker';
 import * as pulumi from '@pulumi/pulumi';
 import * as random from '@pulumi/random';
+import { derivedPassword } from '../failover/protocol';
 import { Backend } from './backend';
 import { type ConnectionUrls, connectionUrls } from './endpoints';
 import { HaProxy } from './haproxy';
@@ -35,6 +36,8 @@ export class PostgresCluster extends pulumi.ComponentResource {
   /** Connection strings for reading and writing, and for reading only, through the published ports. Secret. */
   readonly writeUrl: pulumi.Output<string>;
   readonly readUrl: pulumi.Output<string>;
+  /** Token of the monitor's commands (`Authorization: Bearer …`). Secret. */
+  readonly adminToken: pulumi.Output<string>;
   /** Ends when the cluster serves. */
   readonly serving: command.local.Command;
 
@@ -85,6 +88,7 @@ export class PostgresCluster extends pulumi.ComponentResource {
     );
     this.writeUrl = urls.write;
     this.readUrl = urls.read;
+    this.adminToken = pulumi.secret(clusterKey.apply((key) => derivedPassword(key, 'admin')));
     this.registerOutputs({ writeUrl: this.writeUrl, readUrl: this.readUrl });
   }
 

@@ -129,6 +129,8 @@ function policy(settings: Settings): Policy {
     maxLagBytes: settings.maxLag,
     readFallback: settings.readFallback,
     startGraceMs: settings.startGrace,
+    switchback: settings.switchback,
+    switchbackAfterMs: settings.switchbackAfter,
   };
 }
 

@@ -58,6 +58,10 @@ export const Policy = z.strictObject({
   readFallback: z.boolean(),
   /** At a cold start the recorded leader is awaited for this long before a failover. */
   startGraceMs: z.number().int().min(0),
+  /** The first declared node gets the lead back by a planned switchover. */
+  switchback: z.boolean(),
+  /** How long it must have been a caught-up standby before; doubled after each failure (S25). */
+  switchbackAfterMs: z.number().int().min(0),
 });
 export type Policy = z.infer<typeof Policy>;
 

@@ -64,7 +64,12 @@ export const Target = z.discriminatedUnion('kind', [
    * Be the leader: start as a standby if stopped, promote if in recovery (durably noting "promoting in term T" first,
    * S3), put `sync` in force and prove it (S4, S17), keep the heartbeat. Sent again with a higher seq to change `sync`.
    */
-  z.object({ kind: z.literal('lead'), sync: SyncConfig }),
+  z.object({
+    kind: z.literal('lead'),
+    sync: SyncConfig,
+    /** A switchover is near: write a checkpoint first, so that the shutdown is short. `done` waits for it. */
+    prepare: z.boolean().optional(),
+  }),
   /** Be a standby of `leader` (its term is the order's term), getting there by `method`; on its failure by `copy`. */
   z.object({
     kind: z.literal('follow'),
@@ -73,8 +78,11 @@ export const Target = z.discriminatedUnion('kind', [
   }),
   /** Promise (S1): store the term, stop the walreceiver, never follow a lower term again, report the frozen position. */
   z.object({ kind: z.literal('freeze') }),
-  /** Shut PostgreSQL down cleanly (fast) and stay down until the next order. Used by the planned switchover. */
-  z.object({ kind: z.literal('stop') }),
+  /**
+   * Shut PostgreSQL down cleanly (fast) and stay down until the next order. With `drainMs` idle clients are sent away
+   * first, and running transactions have that long to end.
+   */
+  z.object({ kind: z.literal('stop'), drainMs: z.number().int().min(0).optional() }),
 ]);
 export type Target = z.infer<typeof Target>;
 
@@ -274,9 +282,10 @@ export function sameProof(a: string, b: string): boolean {
 
 /**
  * Password of an internal role, derived from the cluster key so that no further secret has to be handed around:
- * `replication` for standbys, base backups and rewinds; `monitor` for the monitor's own connections.
+ * `replication` for standbys, base backups and rewinds; `monitor` for the monitor's own connections; `admin` is the token
+ * of people and scripts that command the monitor over HTTP.
  */
-export function derivedPassword(clusterKey: string, role: 'replication' | 'monitor'): string {
+export function derivedPassword(clusterKey: string, role: 'replication' | 'monitor' | 'admin'): string {
   return createHmac('sha256', clusterKey).update(`password\n${role}`).digest('hex');
 }
 

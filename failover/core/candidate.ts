@@ -25,7 +25,12 @@ export type Choice =
   | { kind: 'nobody'; missing: string };
 
 /** A member that can take part in an election: connected, healthy, on the recorded history, its old data directory. */
-function isEligible(state: ClusterState, observation: Observation, node: string, hangTimeoutMs: number): boolean {
+export function isEligible(
+  state: ClusterState,
+  observation: Observation,
+  node: string,
+  hangTimeoutMs: number,
+): boolean {
   const view = viewOf(observation, node);
   const status = statusOf(observation, node);
   if (status === null || view.silentMs >= hangTimeoutMs || status.stopping) return false;
@@ -50,13 +55,14 @@ function hasVote(state: ClusterState, status: Status | null): status is Status {
 
 /**
  * Chooses among the members of all stored configurations. `promised` false: the term was not raised yet, so only the
- * short path (N−k+1 = 1) can name a candidate.
+ * short path (N−k+1 = 1) can name a candidate. Of equally advanced nodes `prefer` is taken.
  */
 export function choose(
   state: ClusterState,
   observation: Observation,
   hangTimeoutMs: number,
   promised: boolean,
+  prefer?: string,
 ): Choice {
   const old = state.leader;
   const configs = state.joint;
@@ -70,7 +76,7 @@ export function choose(
   if (few !== undefined) return { kind: 'nobody', missing: missingOf(few, eligible) };
   if (configs.every((c) => quorum(c) === 1)) {
     const common = eligible.filter((m) => configs.every((c) => c.members.includes(m)));
-    const best = mostAdvanced(observation, common);
+    const best = mostAdvanced(observation, common, prefer);
     if (best !== null) return { kind: 'candidate', node: best };
   }
   const voters = promised ? eligible.filter((m) => hasVote(state, statusOf(observation, m))) : [];
@@ -78,7 +84,7 @@ export function choose(
     const need = quorum(c);
     return need !== null && c.members.filter((m) => voters.includes(m)).length >= need;
   });
-  const best = enough ? bestForAll(observation, configs, voters) : null;
+  const best = enough ? bestForAll(observation, configs, voters, prefer) : null;
   return best === null ? { kind: 'freeze', nodes: eligible } : { kind: 'candidate', node: best };
 }
 
@@ -87,6 +93,7 @@ function bestForAll(
   observation: Observation,
   configs: readonly SyncConfig[],
   voters: readonly string[],
+  prefer: string | undefined,
 ): string | null {
   const ok = voters.filter((c) =>
     configs.every((config) => {
@@ -94,16 +101,17 @@ function bestForAll(
       return frozen.every((m) => compareLsn(lsnOf(observation, m), lsnOf(observation, c)) <= 0);
     }),
   );
-  return mostAdvanced(observation, ok);
+  return mostAdvanced(observation, ok, prefer);
 }
 
 function lsnOf(observation: Observation, node: string): string {
   return statusOf(observation, node)?.postgres.lsn ?? '0/0';
 }
 
-/** The furthest one; of equal ones the first declared. */
-function mostAdvanced(observation: Observation, nodes: readonly string[]): string | null {
-  const order = observation.declared.map((d) => d.name);
+/** The furthest one; of equal ones the preferred, else the first declared. */
+function mostAdvanced(observation: Observation, nodes: readonly string[], prefer: string | undefined): string | null {
+  const declared = observation.declared.map((d) => d.name);
+  const order = prefer === undefined ? declared : [prefer, ...declared];
   const sorted = [...nodes].sort(
     (a, b) => compareLsn(lsnOf(observation, b), lsnOf(observation, a)) || order.indexOf(a) - order.indexOf(b),
   );

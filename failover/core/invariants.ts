@@ -44,6 +44,9 @@ export function stateViolations(state: ClusterState): string[] {
   if (state.procedure === null && state.leader !== null && entry?.opened !== true) {
     found.push('the leader serves but its ledger entry is not opened');
   }
+  if (state.switchover !== undefined && (state.procedure !== null || state.switchover.to === state.leader)) {
+    found.push(`a switchover to ${state.switchover.to} is prepared that cannot take place`);
+  }
   for (let i = 1; i < state.ledger.length; i++) {
     const [a, b] = [state.ledger[i - 1], state.ledger[i]];
     if (a !== undefined && b !== undefined && b.term <= a.term)

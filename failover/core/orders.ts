@@ -2,6 +2,7 @@
  * Which order every declared node has to have, derived from state and observation after the rule has decided. An order
  * that is being carried out is left alone; each new one is stored with a higher seq before it is sent.
  */
+import { DRAIN_MS } from './handover';
 import { hasUnopenedHistory, rejoinMethod } from './rejoin';
 import type { ClusterState, GivenOrder, Observation, Status, Target } from './types';
 import { hasAccepted, isDone, isMember, lastEntry, statusOf } from './view';
@@ -44,7 +45,8 @@ function targetOf(state: ClusterState, observation: Observation, node: string): 
     case 'elect':
       return electTarget(state, node, status);
     case 'handover':
-      return node === state.leader ? { kind: 'stop' } : null;
+      if (node !== state.leader) return null;
+      return procedure.planned === true ? { kind: 'stop', drainMs: DRAIN_MS } : { kind: 'stop' };
     case 'promote':
     case undefined:
       if (node === state.leader) return leadTarget(state);
@@ -64,7 +66,8 @@ export function adoptionTarget(observation: Observation, node: string): Target |
 
 function leadTarget(state: ClusterState): Target | null {
   const sync = state.joint.at(-1);
-  return sync === undefined ? null : { kind: 'lead', sync };
+  if (sync === undefined) return null;
+  return state.switchover === undefined ? { kind: 'lead', sync } : { kind: 'lead', sync, prepare: true };
 }
 
 /** Counted members promise (S1); whoever still runs as a primary stops; everybody else stays as it is. */
@@ -98,7 +101,7 @@ function followTarget(state: ClusterState, node: string, status: Status): Target
     const awaited = state.joint.at(-1)?.members.includes(node) === true && status.postgres.state !== 'starting';
     if (awaited && !frozen) return { kind: 'follow', leader, method: rejoinMethod(state, node, status) };
     if (['primary', 'promoting'].includes(status.postgres.state)) return { kind: 'stop' };
-    return current?.kind === 'stop' ? current : { kind: 'wait', reason: `${leader} is being promoted` };
+    return current?.kind === 'stop' ? { kind: 'stop' } : { kind: 'wait', reason: `${leader} is being promoted` };
   }
   return { kind: 'follow', leader, method: rejoinMethod(state, node, status) };
 }

@@ -5,9 +5,11 @@ import { blockConfig, configOf, isGone, withConfig } from './sync';
 import type { ClusterState, Observation, Policy, SyncConfig } from './types';
 import { lastOpened, statusOf } from './view';
 
-/** A changed state, with the next seq. */
+/** A changed state, with the next seq. A procedure ends what was being prepared. */
 export function change(state: ClusterState, part: Partial<ClusterState>): ClusterState {
-  return { ...state, ...part, seq: state.seq + 1 };
+  const next = { ...state, ...part, seq: state.seq + 1 };
+  if (next.procedure !== null) delete next.switchover;
+  return next;
 }
 
 /** This state may not be the newest one that exists (S10); what it was is kept to be compared with others. */
@@ -55,9 +57,10 @@ export function giveUp(
   }
 }
 
-/** Raises the term and asks for promises. */
-export function elect(state: ClusterState, cause: string): ClusterState {
-  return change(state, { term: state.term + 1, procedure: { kind: 'elect', cause } });
+/** Raises the term and asks for promises. Of equally advanced nodes `prefer` is taken. */
+export function elect(state: ClusterState, cause: string, prefer?: string): ClusterState {
+  const wish = prefer === undefined ? {} : { prefer };
+  return change(state, { term: state.term + 1, procedure: { kind: 'elect', cause, ...wish } });
 }
 
 /** Records `node` as the next leader of the state's term (S3) and the configuration that it starts with. */
@@ -139,6 +142,33 @@ function builtOnIt(state: ClusterState): Record<string, string> {
     if (follows && dataId !== undefined) marked[node] = dataId;
   }
   return marked;
+}
+
+/**
+ * A person's override: `node` leads in the next term, alone or waiting for standbys as `onNoReplica` says. What was
+ * recorded as acknowledged elsewhere counts no more.
+ */
+export function override(
+  base: ClusterState,
+  observation: Observation,
+  policy: Policy,
+  node: string,
+  dataId: string,
+  rebuild: Record<string, string>,
+): ClusterState {
+  const term = base.term + 1;
+  const { [node]: _own, ...others } = rebuild;
+  const known = { ...base, term, members: { ...base.members, [node]: dataId } };
+  const first = policy.onNoReplica === 'block' ? blockConfig(node, observation) : { leader: node, k: 0, members: [] };
+  return change(known, {
+    ...addEntry(known, { term, node, dataId, timeline: null, forkLsn: null, opened: false }),
+    adopting: false,
+    suspectSeq: undefined,
+    leader: node,
+    rebuild: others,
+    joint: [first],
+    procedure: { kind: 'promote', cause: 'DATA_LOSS_ACCEPTED' },
+  });
 }
 
 /** The slot may be opened: stored before it is done. */

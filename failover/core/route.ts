@@ -57,6 +57,12 @@ function writeRoute(state: ClusterState, observation: Observation, health: Healt
     // PostgreSQL ends its sessions itself when it shuts down; what is left then is ended with the promotion.
     return { kind: 'route-write', route: { kind: 'held', node, address } };
   }
+  // A planned hand-over lets the leader's clients finish; nobody comes to them.
+  const planned = state.procedure?.kind === 'handover' && state.procedure.planned === true;
+  const holds = planned || (state.switchover?.stage === 'hold' && health?.kind === 'well');
+  if (holds && node !== null && address !== null) {
+    return { kind: 'route-write', route: { kind: 'held', node, address } };
+  }
   if (state.procedure !== null || node === null || address === null) {
     return { kind: 'route-write', route: { kind: 'closed', keep: keptNode(state) } };
   }

@@ -16,7 +16,7 @@ function isNewer(a: { term: number; seq: number }, b: { term: number; seq: numbe
 }
 
 /** Newest copy of the state that any connected keeper holds. */
-function newestCopy(observation: Observation): Copy | null {
+export function newestCopy(observation: Observation): Copy | null {
   let best: Copy | null = null;
   for (const { name } of observation.declared) {
     const copy = viewOf(observation, name).connected ? viewOf(observation, name).recall : null;

@@ -1,12 +1,13 @@
 /** Rows for a cluster in the middle of something: first creation, election, promotion, hand-over. */
 import { canLeadAgain, choose } from './candidate';
-import { abandon, bootstrapped, change, elect, leadAgain, opened, promote } from './plan';
+import { abandon, bootstrapped, change, leadAgain, opened, promote } from './plan';
 import { isCertified, isCutOff } from './route';
-import type { Facts, Plan, Rule } from './rules';
+import type { Facts, Rule } from './rules';
+import { HANDOVER_RULES } from './rules-switchover';
 import { isProven, wantedConfig, withConfig } from './sync';
 import { isDone, isMember, list, statusOf, viewOf } from './view';
 
-/** With promises outstanding the returned old leader is waited for no longer than this, ms. */
+/** With promises outstanding an old leader that is there is waited for no longer than this, ms. */
 const PROMISE_PATIENCE_MS = 1_000;
 
 /** Failures of a keeper that a new term cures: promoted before a restart, or PostgreSQL crashed under the order (S8). */
@@ -42,10 +43,11 @@ export const PROCEDURE_RULES: readonly Rule[] = [
     match: (facts) => {
       const { state, observation, nowMs, policy } = facts;
       if (state.procedure?.kind !== 'elect') return null;
-      const choice = choose(state, observation, policy.hangTimeoutMs, true);
+      const { cause, prefer } = state.procedure;
+      const choice = choose(state, observation, policy.hangTimeoutMs, true, prefer);
       if (choice.kind !== 'candidate') return null;
       return {
-        state: promote(state, observation, nowMs, policy, choice.node, state.procedure.cause),
+        state: promote(state, observation, nowMs, policy, choice.node, cause),
         reason: `${choice.node} is promoted in term ${state.term}`,
       };
     },
@@ -57,7 +59,8 @@ export const PROCEDURE_RULES: readonly Rule[] = [
       if (state.procedure?.kind !== 'elect' || !canLeadAgain(state, observation)) return null;
       const leader = state.leader ?? '';
       const waits = choose(state, observation, policy.hangTimeoutMs, true).kind === 'freeze';
-      if (waits && nowMs - viewOf(observation, leader).changedAtMs < PROMISE_PATIENCE_MS) return null;
+      const sinceMs = Math.max(viewOf(observation, leader).changedAtMs, observation.watch.stepSinceMs);
+      if (waits && nowMs - sinceMs < PROMISE_PATIENCE_MS) return null;
       return {
         state: leadAgain(state, observation, nowMs, policy, false),
         reason: `${leader} is back with all its data and leads again in term ${state.term}`,
@@ -130,19 +133,7 @@ export const PROCEDURE_RULES: readonly Rule[] = [
     why: 'The recorded candidate is being promoted; the slot stays closed until it is proven.',
     match: (facts) => (facts.state.procedure?.kind === 'promote' ? { reason: promotingReason(facts) } : null),
   },
-  {
-    code: 'HANDED_OVER',
-    why: 'The old leader has shut down, or is gone: the candidate takes over.',
-    match: (facts) => handedOver(facts),
-  },
-  {
-    code: 'HANDING_OVER',
-    why: 'The leader was told to stop: it shuts down cleanly first, new connections are held.',
-    match: ({ state }) =>
-      state.procedure?.kind === 'handover'
-        ? { reason: `${state.leader ?? ''} shuts down cleanly, then ${state.procedure.candidate} takes over` }
-        : null,
-  },
+  ...HANDOVER_RULES,
 ];
 
 function candidateFailed({ state, observation, nowMs, policy }: Facts): boolean {
@@ -171,24 +162,4 @@ function promotingReason({ state, observation }: Facts): string {
   if (!isCertified(state, observation)) return `${leader} is promoted, waiting for its first synchronous commit`;
   if (!observation.haproxy.reachable) return `${leader} is promoted, but HAProxy does not answer, so nothing is opened`;
   return `${leader} is promoted, waiting until the last session on the old leader is gone`;
-}
-
-/**
- * The hand-over's end. A clean fast shutdown ends only when every streaming standby has flushed all of it (manual,
- * "pg_ctl": fast mode; the walsender's last duty), so a counted candidate is level and nothing needs a rewind.
- */
-function handedOver({ state, observation, nowMs, policy }: Facts): Plan | null {
-  if (state.procedure?.kind !== 'handover') return null;
-  const leader = state.leader ?? '';
-  const view = viewOf(observation, leader);
-  const status = statusOf(observation, leader);
-  const running = view.connected && view.silentMs < policy.hangTimeoutMs;
-  if (running && (status === null || ['primary', 'stopping'].includes(status.postgres.state))) return null;
-  const choice = choose(state, observation, policy.hangTimeoutMs, false);
-  const cause = 'HANDED_OVER';
-  if (choice.kind === 'candidate') {
-    const next = promote({ ...state, term: state.term + 1 }, observation, nowMs, policy, choice.node, cause);
-    return { state: next, reason: `${leader} has stopped; ${choice.node} is promoted in term ${next.term}` };
-  }
-  return { state: elect(state, cause), reason: `${leader} has stopped; the next leader is chosen` };
 }

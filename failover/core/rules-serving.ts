@@ -5,6 +5,7 @@ import { isPromotedByHand, memberJoined } from './members';
 import { change, giveUp, leadAgain } from './plan';
 import { isCertified } from './route';
 import type { Facts, Rule } from './rules';
+import { SWITCHOVER_RULES, SWITCHOVER_STARTS } from './rules-switchover';
 import { isProven, wantedConfig, withConfig } from './sync';
 import type { Action } from './types';
 import { isDeclared, isDone, list, statusOf, viewOf } from './view';
@@ -80,7 +81,7 @@ export const SERVING_RULES: readonly Rule[] = [
       return { code, actions: probeActions(state.leader, health), reason: health.reason };
     },
   },
-  // Issue 6 puts the planned switchover and the switchback here.
+  ...SWITCHOVER_RULES,
   {
     code: 'PROMOTED_BY_HAND',
     why: 'A node that only followed is a primary: its history is its own now, so it is fenced and rebuilt.',
@@ -140,6 +141,7 @@ export const SERVING_RULES: readonly Rule[] = [
       return { state: change(state, { members }), reason: `no longer declared: ${list(gone)}` };
     },
   },
+  ...SWITCHOVER_STARTS,
   {
     code: 'REOPENING',
     why: 'HAProxy or the monitor restarted: the leader passes the opening checks again before the slot is opened.',

@@ -5,9 +5,9 @@ import type { ClusterState } from './types';
 
 const Procedure = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('bootstrap'), node: z.string() }),
-  z.object({ kind: z.literal('elect'), cause: z.string() }),
+  z.object({ kind: z.literal('elect'), cause: z.string(), prefer: z.string().optional() }),
   z.object({ kind: z.literal('promote'), cause: z.string() }),
-  z.object({ kind: z.literal('handover'), candidate: z.string() }),
+  z.object({ kind: z.literal('handover'), candidate: z.string(), planned: z.boolean().optional() }),
 ]);
 
 const StoredState: z.ZodType<ClusterState> = z.object({
@@ -22,6 +22,9 @@ const StoredState: z.ZodType<ClusterState> = z.object({
   joint: z.array(SyncConfig),
   ledger: z.array(LedgerEntry),
   procedure: Procedure.nullable(),
+  switchover: z
+    .object({ to: z.string(), by: z.enum(['person', 'switchback']), stage: z.enum(['prepare', 'hold']) })
+    .optional(),
   orders: z.record(
     z.string(),
     z.object({ term: z.number().int().min(0), seq: z.number().int().min(1), target: Target }),

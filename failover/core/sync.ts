@@ -45,7 +45,7 @@ function lastStreamedMs(view: NodeView, observation: Observation): number {
 }
 
 /** A standby that may be counted: it carries out its order, streams, and its leader sees that too. */
-function isReady(state: ClusterState, observation: Observation, node: string, policy: Policy): boolean {
+export function isReady(state: ClusterState, observation: Observation, node: string, policy: Policy): boolean {
   const view = viewOf(observation, node);
   const status = statusOf(observation, node);
   const leader = state.leader ?? '';

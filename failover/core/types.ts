@@ -11,11 +11,19 @@ export type Procedure =
   /** `node` creates the first data directory. */
   | { kind: 'bootstrap'; node: string }
   /** The leader is given up; counted members promise the new term (S1) until a candidate can be chosen. */
-  | { kind: 'elect'; cause: string }
+  | { kind: 'elect'; cause: string; prefer?: string }
   /** The leader of the newest ledger entry is being promoted; its slot is not open yet. */
   | { kind: 'promote'; cause: string }
-  /** The leader shuts down cleanly, then `candidate` is promoted. */
-  | { kind: 'handover'; candidate: string };
+  /** The leader shuts down cleanly, then `candidate` is promoted. `planned`: its clients are let finish first. */
+  | { kind: 'handover'; candidate: string; planned?: boolean };
+
+/** A planned switchover while the leader still serves. It becomes a planned `handover` when the leader is told to stop. */
+export interface Switchover {
+  to: string;
+  by: 'person' | 'switchback';
+  /** `prepare`: the leader writes a checkpoint. `hold`: new connections are held until the candidate is level. */
+  stage: 'prepare' | 'hold';
+}
 
 /** The order that a node was given last. Its id is (monitor's incarnation, term, seq). */
 export interface GivenOrder {
@@ -52,6 +60,8 @@ export interface ClusterState {
   joint: SyncConfig[];
   ledger: LedgerEntry[];
   procedure: Procedure | null;
+  /** Only while the leader serves. */
+  switchover?: Switchover;
   orders: Record<string, GivenOrder>;
 }
 
@@ -101,6 +111,32 @@ export interface Certificate {
   epoch: string | null;
 }
 
+/** What a person asks for. `to` null: whichever node can take over. */
+export type Request =
+  | { kind: 'switchover'; to: string | null }
+  /** Make this node the leader although acknowledged writes may be lost. */
+  | { kind: 'promote'; to: string; acceptDataLoss: boolean };
+
+/** The furthest position that a leader was seen at. */
+export interface NewestPosition {
+  node: string;
+  term: number;
+  lsn: string;
+}
+
+/** What is remembered of the past, only in memory; see watch.ts. Times are monotonic ms. */
+export interface Watch {
+  /** Which step of which procedure or switchover is under way, and since when. */
+  step: string;
+  stepSinceMs: number;
+  /** Since when the preferred node could take the lead; null: it cannot. */
+  preferredSinceMs: number | null;
+  /** Null: not since the monitor's start. */
+  newest: NewestPosition | null;
+  /** The last switchback: begun, and got the lead, at; failures one after the other. */
+  switchback: { underWay: boolean; begunAtMs: number | null; ledAtMs: number | null; failures: number };
+}
+
 /** Everything that the monitor sees at one moment. */
 export interface Observation {
   /** Start of the monitor, or of the time from which observations count again after a stall; monotonic ms. */
@@ -109,6 +145,8 @@ export interface Observation {
   nodes: Record<string, NodeView>;
   haproxy: HaproxyView;
   certificate: Certificate | null;
+  watch: Watch;
+  request: Request | null;
 }
 
 /** What the write slot has to be. `held` = closed for new connections, the leader's sessions stay (S19). */

@@ -137,6 +137,13 @@ export interface Postgres {
   configure(config: ServerConfig): Promise<void>;
   /** Fast shutdown; ends walsenders that do not advance (S18). Resolves when the process has ended. */
   stop(): Promise<void>;
+  /** Writes a checkpoint, so that a shutdown that follows is short. */
+  checkpoint(): Promise<void>;
+  /**
+   * Ends the sessions of idle clients, of one that has just come only after a moment, in which its first statement may
+   * arrive. Resolves with the number of clients that were there, those that are still connecting included.
+   */
+  endIdleClients(): Promise<number>;
   /** Sends the promotion and resolves with the new timeline as soon as PostgreSQL is out of recovery. */
   promote(): Promise<number>;
   /** Where `timeline` left its parent; null for the first. */

@@ -15,6 +15,7 @@ export interface Outcome {
 /** While something is about to happen, ms. */
 const SOON_MS = 10;
 const START_POLL_MS = 20;
+const DRAIN_POLL_MS = 3;
 const CRASHES_MAX = 3;
 const BACKOFF_MS = 1_000;
 const LONG_BACKOFF_MS = 15_000;
@@ -31,6 +32,8 @@ export class Pursuit {
   private furnished: number | null = null;
   private furnishing = false;
   private slotsRenewed = false;
+  /** The order that a checkpoint was begun for. */
+  private preparing: { key: string; done: boolean } | null = null;
 
   constructor(keeper: Keeper) {
     this.keeper = keeper;
@@ -74,6 +77,8 @@ export class Pursuit {
       case 'freeze':
         return this.freeze(settings);
       case 'stop':
+        await this.drain(target.drainMs ?? 0, signal);
+        if (signal.aborted) return { done: false };
         await this.stop();
         return { done: true };
     }
@@ -142,8 +147,25 @@ export class Pursuit {
     // Tunables and addresses may have changed while the names did not.
     await this.configure(config(settings, null, syncNames(target.sync)));
     await this.remember(order);
-    const done = inForce && !keeper.state.fresh;
+    const done = inForce && !keeper.state.fresh && (target.prepare !== true || this.prepared(order));
     return { done, againMs: done ? undefined : SOON_MS };
+  }
+
+  /** True when a checkpoint was written since this was ordered; it is written beside the order, which must not wait. */
+  private prepared({ term, seq }: AcceptedOrder): boolean {
+    const { keeper } = this;
+    const key = `${term}.${seq}`;
+    if (this.preparing?.key === key) return this.preparing.done;
+    const preparing = { key, done: false };
+    this.preparing = preparing;
+    keeper.postgres
+      .checkpoint()
+      .catch((error: unknown) => keeper.note('warn', 'CHECKPOINT_FAILED', messageOf(error)))
+      .finally(() => {
+        preparing.done = true;
+      })
+      .catch(() => undefined);
+    return false;
   }
 
   private async promote(order: AcceptedOrder, sync: SyncConfig, settings: NodeSettings): Promise<void> {
@@ -189,7 +211,7 @@ export class Pursuit {
     };
     work()
       .catch(async (error: unknown) => {
-        keeper.note('warn', 'FURNISH_FAILED', error instanceof Error ? error.message : String(error));
+        keeper.note('warn', 'FURNISH_FAILED', messageOf(error));
         await keeper.clock.sleep(FURNISH_RETRY_MS);
       })
       .finally(() => {
@@ -272,7 +294,7 @@ export class Pursuit {
     try {
       await keeper.postgres.rewindFrom(leader, signal);
     } catch (error) {
-      const message = error instanceof Error ? error.message : String(error);
+      const message = messageOf(error);
       keeper.note('warn', 'REWIND_FAILED', `the data is copied instead: ${message}`);
       return false;
     }
@@ -316,6 +338,16 @@ export class Pursuit {
     return { done: frozen, againMs: frozen ? undefined : SOON_MS };
   }
 
+  /** Sends idle clients away again and again until none is left: who is in a transaction may finish it, within the limit. */
+  private async drain(limitMs: number, signal: AbortSignal): Promise<void> {
+    const { keeper } = this;
+    const deadline = keeper.clock.nowMs() + limitMs;
+    while (keeper.view.sql?.inRecovery === false && !signal.aborted && keeper.clock.nowMs() < deadline) {
+      if ((await keeper.postgres.endIdleClients()) === 0) return;
+      await keeper.clock.sleep(DRAIN_POLL_MS, signal);
+    }
+  }
+
   private async stop(): Promise<void> {
     const { keeper } = this;
     this.stopped();
@@ -353,4 +385,8 @@ export class Pursuit {
 
 function config(settings: NodeSettings, upstream: Source | null, names: string): ServerConfig {
   return { settings, upstream, syncNames: names };
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
 }

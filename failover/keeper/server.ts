@@ -4,7 +4,7 @@ import { access, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { PORTS } from '../config';
-import type { NodeSettings } from '../protocol';
+import { MONITOR_ROLE, type NodeSettings } from '../protocol';
 import { Canary } from './canary';
 import { Configuration } from './configuration';
 import { syncFolder } from './durable';
@@ -25,7 +25,21 @@ const STOP_LIMIT_MS = 45_000;
 /** A walsender whose position stands still for this long holds up a shutdown (S18), ms. */
 const WALSENDER_PATIENCE_MS = 1_000;
 const WALSENDER_LOOK_MS = 300;
+const CHECKPOINT_LIMIT_MS = 60_000;
 const SOCKETS = '/var/run/postgresql';
+
+/** Title of a backend that no view shows yet: `… user database host(port) authentication`. */
+const CONNECTING = /\(\d+\) (initializing|authentication|startup)$/;
+
+// Keeper and monitor have their own sessions; both names are reserved.
+const END_IDLE_CLIENTS = `
+SELECT count(*)::int AS clients, count(CASE WHEN state = 'idle'
+  AND (backend_start < clock_timestamp() - interval '300 ms' OR state_change < clock_timestamp() - interval '50 ms')
+  THEN pg_terminate_backend(pid) END)
+FROM pg_stat_activity
+WHERE backend_type = 'client backend' AND usename <> '${MONITOR_ROLE}'
+  AND NOT (usename = 'postgres' AND application_name = current_setting('application_name'))`;
+
 export interface ServerOptions {
   node: string;
   clusterKey: string;
@@ -288,6 +302,23 @@ export class Server implements Postgres {
         if ((await commandLine(pid)) === title) signalProcess(pid, 'SIGTERM');
       }
     }
+  }
+
+  async checkpoint(): Promise<void> {
+    const session = await this.open('postgres', CHECKPOINT_LIMIT_MS);
+    try {
+      await session.query('CHECKPOINT');
+    } finally {
+      session.destroy();
+    }
+  }
+
+  async endIdleClients(): Promise<number> {
+    const session = await this.sql();
+    // Looked at first: who passes authentication meanwhile is then seen by the query.
+    const connecting = (await serverProcesses()).filter((p) => CONNECTING.test(p.title)).length;
+    const [row] = await session.query<{ clients: number }>(END_IDLE_CLIENTS);
+    return connecting + (row?.clients ?? 0);
   }
 
   async promote(): Promise<number> {

@@ -14,8 +14,12 @@ import {
   emptyState,
   type Observation,
   type Policy,
+  type Request,
+  type Watch,
 } from '../core/types';
+import { newWatch, nextWatch } from '../core/watch';
 import type { Clock, Keepers, Log, Opening, Router, Store } from './ports';
+import { type Answer, Requests } from './requests';
 import { Timeline, type Transition } from './timeline';
 
 /** A cycle is made at least this often, ms. */
@@ -44,7 +48,9 @@ export interface LoopOptions {
 export class Loop {
   private readonly options: LoopOptions;
   private readonly timeline: Timeline;
+  private readonly requests: Requests;
   private state: ClusterState;
+  private watch: Watch;
   private certificate: Certificate | null = null;
   private sinceMs: number;
   private wanted = true;
@@ -63,6 +69,14 @@ export class Loop {
     this.state = (options.store.loaded === null ? null : parseState(options.store.loaded)) ?? emptyState();
     this.sinceMs = options.clock.nowMs();
     this.timeline = new Timeline(options.clock, options.log);
+    this.watch = newWatch(this.sinceMs);
+    const { clock, policy } = options;
+    this.requests = new Requests({ clock, policy, wake: () => this.wake() });
+  }
+
+  /** Carries out what a person asks for; see {@link Requests.ask}. */
+  ask(request: Request): Promise<Answer> {
+    return this.requests.ask(request);
   }
 
   /** Something was seen. */
@@ -168,7 +182,18 @@ export class Loop {
       nodes: keepers.views(nowMs),
       haproxy: router.view(),
       certificate: this.certificate,
+      watch: this.watch,
+      request: null,
     };
+  }
+
+  /** What is seen now, with what is remembered of before and what was asked for. */
+  private observeAll(nowMs: number): Observation {
+    const { policy } = this.options;
+    const seen = this.observe(nowMs);
+    this.watch = nextWatch(this.watch, this.state, seen, nowMs, policy);
+    const watched = { ...seen, watch: this.watch };
+    return { ...watched, request: this.requests.before(this.state, watched, nowMs) };
   }
 
   /** One cycle. A changed state is followed by another one at once. */
@@ -177,7 +202,7 @@ export class Loop {
     await this.adoptCopy();
     await this.rise();
     const nowMs = clock.nowMs();
-    const observation = this.observe(nowMs);
+    const observation = this.observeAll(nowMs);
     const before = this.state;
     const decision = decide(before, observation, nowMs, policy);
     this.timeline.observe(before, decision, observation);
@@ -190,6 +215,7 @@ export class Loop {
     this.tell(decision, nowMs);
     this.remember();
     await this.execute(decision.actions);
+    this.requests.after(decision, observation, nowMs);
     this.options.onDecision(decision, observation);
   }
 
@@ -288,6 +314,8 @@ const LOUD: ReadonlySet<string> = new Set([
   'LEADER_STOPPING',
   'NO_CANDIDATE',
   'CANDIDATE_LOST',
+  'SWITCHOVER_ABORTED',
+  'DATA_LOSS_ACCEPTED',
   'ADOPT_UNKNOWN',
   'STORE_OLD',
 ]);

@@ -3,6 +3,8 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { MonitorConfig, PATHS, PORTS } from '../config';
 import type { Decision, Observation } from '../core/types';
+import { derivedPassword } from '../protocol';
+import { promoteCommand, switchoverCommand } from './command';
 import { Haproxy } from './haproxy';
 import { httpApp, listenHttp } from './http';
 import { KeeperServer } from './keepers';
@@ -19,6 +21,10 @@ const LOG_FILES = 5;
 const EVENTS_SHOWN = 100;
 /** The loop counts as alive when it made a cycle within this time, ms. */
 const ALIVE_MS = 5_000;
+
+function configPath(): string {
+  return process.env.MONITOR_CONFIG ?? PATHS.monitorConfig;
+}
 
 function readConfig(path: string): MonitorConfig {
   const parsed = MonitorConfig.safeParse(JSON.parse(readFileSync(path, 'utf8')));
@@ -44,7 +50,7 @@ class RememberingLog implements Log {
 }
 
 async function main(): Promise<void> {
-  const config = readConfig(process.env.MONITOR_CONFIG ?? PATHS.monitorConfig);
+  const config = readConfig(configPath());
   const clock = { nowMs: () => performance.now() };
   const file = new FileLog({
     file: join(PATHS.logFolder, 'failover.log'),
@@ -128,7 +134,10 @@ async function main(): Promise<void> {
 
   await keepers.listen();
   const http = await listenHttp(
-    httpApp(status, () => clock.nowMs() - cycleAtMs < ALIVE_MS),
+    httpApp(status, () => clock.nowMs() - cycleAtMs < ALIVE_MS, {
+      token: derivedPassword(config.clusterKey, 'admin'),
+      ask: (request) => loop.ask(request),
+    }),
     '0.0.0.0',
     PORTS.monitorHttp,
   );
@@ -153,10 +162,15 @@ function fail(error: unknown): void {
   process.exit(1);
 }
 
-if (process.argv[2] === 'wait-serving') {
-  waitServing(process.argv[3], (line) => process.stdout.write(`${line}\n`))
-    .then((code) => process.exit(code))
-    .catch(fail);
-} else {
-  main().catch(fail);
+/** The process's name of a command, or none: the monitor itself. */
+function command(name: string | undefined, args: readonly string[]): Promise<number> | null {
+  const print = (line: string) => process.stdout.write(`${line}\n`);
+  if (name === 'wait-serving') return waitServing(args[0], print);
+  if (name === 'switchover') return switchoverCommand(readConfig(configPath()), args, print);
+  if (name === 'promote') return promoteCommand(readConfig(configPath()), args, print);
+  return null;
 }
+
+const asked = command(process.argv[2], process.argv.slice(3));
+if (asked === null) main().catch(fail);
+else asked.then((code) => process.exit(code)).catch(fail);

@@ -114,7 +114,7 @@ function nodeStatus(name: string, { decision, observation, nowMs, wallMs }: Stat
 
 function roleOf(state: ClusterState, observation: Observation, name: string): string {
   if (!viewOf(observation, name).connected) return 'down';
-  if (name === state.leader) return state.procedure === null ? 'leader' : 'candidate';
+  if (name === state.leader) return [undefined, 'handover'].includes(state.procedure?.kind) ? 'leader' : 'candidate';
   const status = statusOf(observation, name);
   return status?.postgres.streamingFrom != null && status.postgres.streamingFrom === state.leader
     ? 'standby'

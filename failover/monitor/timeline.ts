@@ -40,14 +40,18 @@ export class Timeline {
   observe(before: ClusterState, decision: Decision, observation: Observation): void {
     const after = decision.state;
     const leaderView = before.leader === null ? null : viewOf(observation, before.leader);
-    const begins = before.procedure === null && after.procedure !== null;
+    const holds = (state: ClusterState) => state.switchover?.stage === 'hold';
+    const begins = (before.procedure === null && after.procedure !== null) || (!holds(before) && holds(after));
+    // A switchover that was called off is no change of leader.
+    if (decision.code === 'SWITCHOVER_ABORTED') this.startMs = null;
     if (begins && this.startMs === null) {
       const broke = leaderView !== null && !leaderView.connected && leaderView.everConnected;
       this.startMs = broke ? leaderView.changedAtMs : this.clock.nowMs();
       this.steps = [];
       this.cause = decision.code;
-      this.mark('confirmed');
+      this.mark(holds(after) ? 'held' : 'confirmed');
     }
+    if (before.procedure?.kind === 'handover' && after.procedure?.kind !== 'handover') this.mark('stopped');
     if (after.procedure?.kind === 'promote' && after.leader !== null) {
       const status = statusOf(observation, after.leader);
       if (status?.postgres.state === 'primary' && status.lead?.term === after.term) this.mark('promoted');

@@ -62,6 +62,8 @@ describe('the cluster', () => {
         maxLag: '1GB',
         readFallback: 'false',
         startGrace: '1s',
+        switchback: 'false',
+        switchbackAfter: '1m',
         holdTimeout: '5s',
         writePort: '6434',
         bindAddress: '0.0.0.0',

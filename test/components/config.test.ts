@@ -36,6 +36,8 @@ describe('the config', () => {
         readFallback: true,
         holdTimeout: 30_000,
         startGrace: 10_000,
+        switchback: true,
+        switchbackAfter: 30_000,
       },
     });
   });
@@ -85,6 +87,8 @@ describe('a refused value', () => {
     ['readFallback', ['on']],
     ['holdTimeout', ['0s', '999ms', '11m']],
     ['startGrace', ['-1s', '601s']],
+    ['switchback', ['off', '']],
+    ['switchbackAfter', ['999ms', '61m', '30']],
   ])('of %s is told with key, value and what is allowed', (name, values) => {
     const key = keys[name];
     for (const value of values) {
@@ -94,7 +98,7 @@ describe('a refused value', () => {
   });
 
   it('has a test for every key', () => {
-    expect(Object.keys(keys)).toHaveLength(20);
+    expect(Object.keys(keys)).toHaveLength(22);
   });
 
   it('of the password is never shown', () => {
@@ -129,6 +133,8 @@ describe('an accepted value', () => {
     ['maxLag', '0B', 0],
     ['maxLag', '1TB', 1024 ** 4],
     ['startGrace', '0s', 0],
+    ['switchback', 'false', false],
+    ['switchbackAfter', '60m', 3_600_000],
   ])('of %s %j becomes %j', (name, raw, value) => {
     expect(checkConfig({ [name]: raw }).settings).toHaveProperty(name, value);
   });

@@ -61,6 +61,8 @@ describe('the topology', () => {
       maxLagBytes: 1024 ** 3,
       readFallback: true,
       startGraceMs: 60_000,
+      switchback: true,
+      switchbackAfterMs: 30_000,
     });
   });
 });

@@ -9,6 +9,7 @@ import type {
   Status,
 } from '../../failover/core/types';
 import { emptyState } from '../../failover/core/types';
+import { newWatch } from '../../failover/core/watch';
 
 export const NOW_MS = 100_000;
 export const POLICY: Policy = {
@@ -18,6 +19,8 @@ export const POLICY: Policy = {
   maxLagBytes: 1_000_000,
   readFallback: true,
   startGraceMs: 10_000,
+  switchback: false,
+  switchbackAfterMs: 30_000,
 };
 
 export type StatusPart = Partial<Omit<Status, 'postgres' | 'lead'>> & {
@@ -101,6 +104,8 @@ export function observation(views: NodeView[], part: Partial<Observation> = {}):
     nodes: Object.fromEntries(views.map((v) => [v.name, v])),
     haproxy: { reachable: true, epoch: '1@1', slot: '10.0.0.20', closed: false, keeping: '10.0.0.20', clean: true },
     certificate: { node: 'p', term: 1, epoch: '1@1' },
+    watch: newWatch(NOW_MS),
+    request: null,
     ...part,
   };
 }

@@ -159,6 +159,38 @@ describe('the story', () => {
     await survives('kill', 'test_user_2');
   });
 
+  test('with switchback on the primary gets the lead back by itself, while writing goes on', async () => {
+    await succeed('pulumi', ['config', 'set', 'switchback', 'true']);
+    await succeed('pulumi', ['config', 'set', 'switchbackAfter', '2s']);
+    await succeed('up');
+    expect(await leader()).toBe(PRIMARY);
+    await caughtUp(REPLICA);
+    await docker(['kill', container(PRIMARY)]);
+    await insertTestUser('test_user_3');
+    expect(await leader()).toBe(REPLICA);
+    const sinceMs = Date.now();
+    await docker(['start', container(PRIMARY)]);
+    await waitFor('the primary to lead again', TIMEOUTS.rejoin, async () =>
+      (await clusterView()).leader === container(PRIMARY) && (await leader()) === PRIMARY ? true : null,
+    );
+    await insertTestUser('test_user_4');
+    await registerAndLogIn('after_switchback');
+    await caughtUp(REPLICA);
+    console.log(`switchback: longest pause of the writer ${writer.longestGapMs(sinceMs)} ms`);
+  });
+
+  test('a switchover moves the lead to a node and back, and a wrong one is refused with the reason', async () => {
+    const ask = (node: string) => docker(['exec', container('failover-monitor'), 'switchover', container(node)]);
+    await expect(ask(PRIMARY)).rejects.toThrow('leads already');
+    const words = await waitFor('the replica to be counted', TIMEOUTS.rejoin, () => ask(REPLICA));
+    expect(words).toContain(`${container(REPLICA)} leads now`);
+    await insertTestUser('test_user_5');
+    await waitFor('the primary to lead again', TIMEOUTS.rejoin, async () =>
+      (await leader()) === PRIMARY ? true : null,
+    );
+    await caughtUp(REPLICA);
+  });
+
   test('the log tells what happened, one readable line each', async () => {
     const lines = readFileSync(LOG, 'utf8').trimEnd().split('\n');
     for (const line of lines) expect(line).toMatch(LOG_LINE);

@@ -183,6 +183,15 @@ export class FakePostgres implements Postgres {
     this.timeline += 1;
     return this.timeline;
   }
+  /** Clients that {@link endIdleClients} finds at each look, one after the other; then none. */
+  clients: number[] = [];
+  async checkpoint(): Promise<void> {
+    this.journal.push('checkpoint');
+  }
+  async endIdleClients(): Promise<number> {
+    this.journal.push('end idle clients');
+    return this.clients.shift() ?? 0;
+  }
   async forkLsn(): Promise<string> {
     return '0/3000060';
   }

@@ -105,6 +105,42 @@ describe('orders', () => {
   });
 });
 
+describe('a planned switchover', () => {
+  it('is prepared by a checkpoint, and is done when that is written', async () => {
+    await leader();
+    await rig.done(1, { kind: 'lead', sync: ALONE, prepare: true });
+    expect(rig.journal.filter((l) => l === 'checkpoint')).toHaveLength(1);
+    expect(rig.postgres.running).toBe(true);
+  });
+
+  it('lets transactions end, sends idle clients away meanwhile, and stops when nobody is left', async () => {
+    await leader();
+    rig.journal.length = 0;
+    rig.postgres.clients = [3, 1];
+    const status = await rig.done(1, { kind: 'stop', drainMs: 5_000 });
+    expect(status.postgres.state).toBe('stopped');
+    const steps = rig.journal.filter((l) => l === 'stop' || l.startsWith('end'));
+    expect(steps).toEqual([...Array<string>(3).fill('end idle clients'), 'stop']);
+  });
+
+  it('does not wait for a transaction beyond the limit', async () => {
+    await leader();
+    rig.postgres.clients = Array<number>(1_000_000).fill(1);
+    await rig.done(1, { kind: 'stop', drainMs: 50 });
+    expect(rig.postgres.running).toBe(false);
+  });
+
+  it('is called off by the order to lead on, while clients are still let finish', async () => {
+    await leader();
+    rig.postgres.clients = Array<number>(1_000_000).fill(1);
+    rig.order(1, { kind: 'stop', drainMs: 1_000_000 });
+    await rig.until(() => rig.journal.includes('end idle clients'));
+    await rig.done(1, lead());
+    expect(rig.journal).not.toContain('stop');
+    expect(rig.postgres.running).toBe(true);
+  });
+});
+
 describe('bootstrap', () => {
   it('makes a cluster where there is none and leaves it stopped', async () => {
     await fresh();

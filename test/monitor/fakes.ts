@@ -4,10 +4,11 @@
  */
 import { randomBytes } from 'node:crypto';
 import { connect, type Socket } from 'node:net';
-import type { Certificate, Decision, HaproxyView } from '../../failover/core/types';
+import type { Certificate, Decision, HaproxyView, Request } from '../../failover/core/types';
 import { KeeperServer } from '../../failover/monitor/keepers';
 import { Loop } from '../../failover/monitor/loop';
 import type { Level, Opening, Router, Store } from '../../failover/monitor/ports';
+import type { Answer } from '../../failover/monitor/requests';
 import {
   compareOrders,
   type KeeperFrame,
@@ -89,6 +90,16 @@ export class World {
     }
   }
 
+  /** What a person asks for over HTTP. */
+  ask(request: Request): Promise<Answer> {
+    if (this.monitor === null) throw new Error('no monitor');
+    return this.monitor.ask(request);
+  }
+
+  switchover(to: string | null): Promise<Answer> {
+    return this.ask({ kind: 'switchover', to });
+  }
+
   serving(leader?: string): boolean {
     const at = this.nameOf(this.monitor?.router.slot ?? null);
     return at !== null && (leader === undefined || leader === at) && this.node(at).postgres === 'primary';
@@ -133,7 +144,12 @@ export class FakeNode {
   accepted: (OrderId & { target: Target }) | null = null;
   memory: { term: number; seq: number; blob: string } | null = null;
   clean = false;
+  /** Where the last record before a clean shutdown begins. */
+  private checkpoint = 0;
   copies = 0;
+  rewinds = 0;
+  /** A `stop` order is accepted and nothing comes of it. */
+  refusesToStop = false;
   // In memory.
   up = false;
   frozen = false;
@@ -279,7 +295,8 @@ export class FakeNode {
         this.upstream = null;
         break;
       case 'stop':
-        if (this.postgres !== 'absent') this.postgres = 'stopped';
+        if (this.refusesToStop) break;
+        this.shutDown();
         this.clean = true;
         this.leadTerm = null;
         break;
@@ -291,6 +308,17 @@ export class FakeNode {
       case undefined:
         break;
     }
+  }
+
+  /** A primary writes a last record, and its standbys get it. */
+  private shutDown(): void {
+    if (this.postgres === 'absent' || this.postgres === 'stopped') return;
+    this.checkpoint = this.lsn;
+    if (this.postgres === 'primary') {
+      const followers = [...this.world.nodes.values()].filter((n) => n.streams(this.name));
+      for (const node of [this, ...followers]) node.lsn = this.checkpoint + 8;
+    }
+    this.postgres = 'stopped';
   }
 
   private lead(sync: SyncConfig): void {
@@ -325,6 +353,7 @@ export class FakeNode {
     const leader = this.world.node(target.leader);
     if (!leader.up || leader.frozen || leader.postgres !== 'primary') return;
     const ahead = !leader.contains(this.timeline, this.lsn);
+    if (this.upstream !== target.leader && target.method === 'rewind') this.rewinds += 1;
     if (this.upstream !== target.leader && (target.method === 'copy' || this.dataId === null || ahead)) {
       if (target.method === 'stream' && ahead)
         this.world.broken.push(`${this.name} was told to stream, but has what ${leader.name} has not`);
@@ -376,7 +405,7 @@ export class FakeNode {
       postgres: {
         state: this.postgres,
         timeline: this.dataId === null ? null : this.timeline,
-        lsn: this.dataId === null ? null : lsnText(this.lsn),
+        lsn: this.dataId === null ? null : lsnText(this.postgres === 'stopped' ? this.checkpoint : this.lsn),
         cleanShutdown: this.postgres === 'stopped' ? this.clean : null,
         streamingFrom: this.upstream !== null && this.streams(this.upstream) ? this.upstream : null,
         replayLsn: this.postgres === 'standby' ? lsnText(this.lsn) : null,
@@ -540,6 +569,8 @@ export class FakeMonitor {
         maxLagBytes: 1e6,
         readFallback: true,
         startGraceMs: 1_000,
+        switchback: false,
+        switchbackAfterMs: 30_000,
         ...policy,
       },
       keepers: this.keepers,
@@ -558,6 +589,10 @@ export class FakeMonitor {
     await this.keepers.listen();
     this.world.port = this.keepers.port();
     this.ran = this.loop.run();
+  }
+
+  ask(request: Request): Promise<Answer> {
+    return this.loop.ask(request);
   }
 
   /** The process ends; nothing is told to anybody. */

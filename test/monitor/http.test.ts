@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { decide } from '../../failover/core/decide';
+import type { Request } from '../../failover/core/types';
 import { httpApp } from '../../failover/monitor/http';
 import { clusterStatus } from '../../failover/monitor/status-view';
 import { missing } from '../../failover/monitor/wait-serving';
@@ -76,5 +77,64 @@ describe('the HTTP side', () => {
     );
     expect((await app.request('/health')).status).toBe(503);
     expect((await app.request('/api/v1/cluster')).status).toBe(503);
+  });
+});
+
+describe('commands over HTTP', () => {
+  const asked: Request[] = [];
+  const app = httpApp(
+    () => statusOf(well),
+    () => true,
+    {
+      token: 'secret',
+      ask: async (request) => {
+        asked.push(request);
+        const done = request.to !== 'x';
+        return { done, message: done ? 'a leads now' : 'x is no node of this stack', leader: 'a', term: 2, tookMs: 9 };
+      },
+    },
+  );
+  const post = (body: string, authorization?: string) =>
+    app.request('/api/v1/switchover', {
+      method: 'POST',
+      body,
+      headers: authorization === undefined ? {} : { authorization },
+    });
+
+  it('needs the token', async () => {
+    for (const wrong of [undefined, '', 'Bearer ', 'Bearer secreT', 'Basic secret', 'secret']) {
+      const answer = await post('{"to":"a"}', wrong);
+      expect(answer.status).toBe(401);
+      expect(answer.headers.get('www-authenticate')).toBe('Bearer');
+    }
+    expect(asked).toEqual([]);
+  });
+
+  it('hands on what is asked for and answers with what came of it', async () => {
+    expect((await post('', 'Bearer secret')).status).toBe(200);
+    expect((await post('{"to":"a"}', 'Bearer secret')).status).toBe(200);
+    const refused = await post('{"to":"x"}', 'Bearer secret');
+    expect(refused.status).toBe(409);
+    expect(await refused.json()).toMatchObject({ done: false, message: 'x is no node of this stack' });
+    expect(asked).toEqual([null, 'a', 'x'].map((to) => ({ kind: 'switchover', to })));
+  });
+
+  it('refuses a body that it does not understand, and a huge one', async () => {
+    for (const body of ['no json', '[]', '{"node":"a"}', '{"to":7}', '{"to":""}']) {
+      expect((await post(body, 'Bearer secret')).status).toBe(400);
+    }
+    expect((await post(`{"to":"${'x'.repeat(5_000)}"}`, 'Bearer secret')).status).toBe(413);
+  });
+
+  it('promotes with data loss only when that was said', async () => {
+    asked.length = 0;
+    const promote = (body: unknown, authorization = 'Bearer secret') =>
+      app.request('/api/v1/promote', { method: 'POST', body: JSON.stringify(body), headers: { authorization } });
+    expect((await promote({ node: 'a' }, 'Bearer wrong')).status).toBe(401);
+    expect((await promote({ acceptDataLoss: true })).status).toBe(400);
+    expect((await promote({ node: 'a', acceptDataLoss: 'yes' })).status).toBe(400);
+    expect((await promote({ node: 'a' })).status).toBe(200);
+    expect((await promote({ node: 'a', acceptDataLoss: true })).status).toBe(200);
+    expect(asked).toEqual([false, true].map((acceptDataLoss) => ({ kind: 'promote', to: 'a', acceptDataLoss })));
   });
 });

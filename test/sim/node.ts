@@ -475,6 +475,15 @@ export class SimPostgres implements Postgres {
     throw new KeeperError('SYNC_UNPROVEN', 'commits do not wait under the barrier');
   }
 
+  async checkpoint(): Promise<void> {
+    await this.takes(20);
+  }
+
+  async endIdleClients(): Promise<number> {
+    await this.takes(0.8);
+    return this.running().endIdleSessions();
+  }
+
   async canaryWaits(): Promise<boolean> {
     await this.takes(0.8);
     return this.canary !== null && this.node.postgres?.isWaiting(this.canary) === true;

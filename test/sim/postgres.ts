@@ -243,6 +243,13 @@ export class PostgresServer {
     return session;
   }
 
+  /** Ends the sessions that wait for no commit; returns how many there were of all. */
+  endIdleSessions(): number {
+    const all = [...this.sessions];
+    for (const session of all) if (!this.isWaiting(session)) session.end();
+    return all.length;
+  }
+
   /** The client is gone. A commit that is under way goes on (S2). */
   closeSession(session: Session): void {
     this.sessions.delete(session);

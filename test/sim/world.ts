@@ -71,6 +71,8 @@ export class World {
       maxLagBytes: 16 * 1024 * 1024,
       readFallback: true,
       startGraceMs: 5_000,
+      switchback: false,
+      switchbackAfterMs: 5_000,
       ...options.policy,
     };
     this.thinkMs = options.thinkMs ?? this.random.pick([30, 80, 150]);

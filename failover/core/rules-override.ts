@@ -1,0 +1,116 @@
+/**
+ * A person's override: a named node leads although the rule refuses, because what it lacks is accepted as lost. The only
+ * row that drops sync configurations without satisfying them.
+ */
+import { leaderHealth } from './detect';
+import { lsnDistance } from './lsn';
+import { override } from './plan';
+import type { Rule } from './rules';
+import { newestCopy } from './rules-adopt';
+import { parseState } from './stored';
+import type { ClusterState, Observation, Policy, Request } from './types';
+import { isDeclared, lastOpened, statusOf, viewOf } from './view';
+
+type Promotion = Extract<Request, { kind: 'promote' }>;
+
+/** Nodes that could not be asked may remember higher terms than anybody who was; the override must outrank them. */
+const TERM_GAP = 1_000;
+
+export const OVERRIDE_RULES: readonly Rule[] = [
+  {
+    code: 'DATA_LOSS_ACCEPTED',
+    why: 'A person named the next leader and accepts that what it lacks is lost.',
+    match: ({ state, observation, nowMs, policy }) => {
+      const { request } = observation;
+      if (request?.kind !== 'promote') return null;
+      if (overrideRefusal(state, observation, nowMs, policy, request) !== null) return null;
+      const dataId = statusOf(observation, request.to)?.dataId ?? '';
+      const base = { ...newestState(state, observation), ...highestIds(state, observation) };
+      return {
+        state: override(base, observation, policy, request.to, dataId, rebuilds(base, observation, request.to)),
+        reason: `${request.to} is promoted by a person's word; ${lossOf(state, observation, request.to)}`,
+      };
+    },
+  },
+];
+
+/** Why this node is not promoted by a person's word; null when it may be. */
+export function overrideRefusal(
+  state: ClusterState,
+  observation: Observation,
+  nowMs: number,
+  policy: Policy,
+  { to, acceptDataLoss }: Promotion,
+): string | null {
+  if (!isDeclared(observation, to)) return `${to} is no node of this stack`;
+  const status = statusOf(observation, to);
+  if (status === null) return `${to} is off; start it first`;
+  if (status.dataId === null) return `${to} has no data`;
+  if (status.rewinding) return `the data of ${to} is half rewound and can only be replaced`;
+  if (status.stopping) return `${to} is being stopped`;
+  if (!['stopped', 'standby'].includes(status.postgres.state)) return `PostgreSQL on ${to} is ${status.postgres.state}`;
+  const trouble = leaderIsThere(state, observation, nowMs, policy);
+  if (trouble !== null) return trouble;
+  if (acceptDataLoss) return null;
+  return `${lossOf(state, observation, to)}; to accept that, ask again with acceptDataLoss (--accept-data-loss)`;
+}
+
+/** While somebody leads, or is about to without any loss, there is nothing to override. */
+function leaderIsThere(state: ClusterState, observation: Observation, nowMs: number, policy: Policy): string | null {
+  if (state.adopting) return null;
+  if (state.leader === null) return 'there is no cluster yet';
+  if (state.procedure !== null) {
+    const known = viewOf(observation, state.leader).connected;
+    const waits = state.procedure.kind === 'elect' || (state.procedure.kind === 'promote' && !known);
+    return waits ? null : `${state.leader} is in the middle of a change`;
+  }
+  const health = leaderHealth(state, observation, nowMs, policy);
+  if (health.kind === 'dead' || health.kind === 'down') return null;
+  return `${state.leader} leads and nothing says that it is dead; use switchover`;
+}
+
+/** What would be lost, in one sentence. */
+export function lossOf(state: ClusterState, observation: Observation, node: string): string {
+  const { newest } = observation.watch;
+  const postgres = statusOf(observation, node)?.postgres;
+  const lsn = postgres?.lsn ?? postgres?.replayLsn ?? null;
+  if (newest === null || lsn === null) return `how many acknowledged writes ${node} lacks is not known`;
+  const bytes = Math.max(0, lsnDistance(lsn, newest.lsn));
+  const older = isOnNewest(state, observation, node) ? '' : ', and it is on an older timeline';
+  return `${node} is at ${lsn}, ${bytes} bytes behind ${newest.node} at ${newest.lsn}${older}: what it lacks is lost`;
+}
+
+/** The best of what the store and the keepers remember. */
+function newestState(state: ClusterState, observation: Observation): ClusterState {
+  const copy = state.adopting ? newestCopy(observation) : null;
+  const seq = state.suspectSeq ?? state.seq;
+  if (copy === null || copy.term < state.term || (copy.term === state.term && copy.seq < seq)) return state;
+  return parseState(copy.blob) ?? state;
+}
+
+/** Term and seq that no keeper has met yet; see {@link TERM_GAP}. */
+function highestIds(state: ClusterState, observation: Observation): { term: number; seq: number } {
+  const ids = [
+    state,
+    ...Object.values(observation.nodes).flatMap((v) => [v.recall ?? null, v.status?.accepted ?? null]),
+  ];
+  const known = ids.filter((id) => id !== null);
+  return {
+    term: Math.max(...known.map((id) => id.term)) + (state.adopting ? TERM_GAP : 0),
+    seq: Math.max(...known.map((id) => id.seq)),
+  };
+}
+
+function isOnNewest(state: ClusterState, observation: Observation, node: string): boolean {
+  const timeline = lastOpened(state)?.timeline ?? null;
+  return timeline !== null && statusOf(observation, node)?.postgres.timeline === timeline;
+}
+
+/**
+ * From the newest opened timeline the others can be rewound by the ledger. From an older one the promotion takes a number
+ * that is taken already, and the two histories could not be told apart (S3): every other known directory is rebuilt.
+ */
+function rebuilds(base: ClusterState, observation: Observation, node: string): Record<string, string> {
+  if (isOnNewest(base, observation, node)) return base.rebuild;
+  return { ...base.rebuild, ...Object.fromEntries(Object.entries(base.members).filter(([n]) => n !== node)) };
+}

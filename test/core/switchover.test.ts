@@ -1,0 +1,144 @@
+import { describe, expect, it } from 'vitest';
+import { decide } from '../../failover/core/decide';
+import { DRAIN_MS, HOLD_LIMIT_MS, PREPARE_LIMIT_MS, STOP_LIMIT_MS } from '../../failover/core/handover';
+import type { Action, ClusterState, NodeView, Observation, Request, Switchover } from '../../failover/core/types';
+import { newWatch } from '../../failover/core/watch';
+import { gone, leaderView, NOW_MS, observation, POLICY, replicaView, type StatusPart, serving } from './world';
+
+const run = (state: ClusterState, seen: Observation, policy = POLICY) => decide(state, seen, NOW_MS, policy);
+const orderOf = (actions: Action[], node: string) =>
+  actions.flatMap((a) => (a.kind === 'order' && a.node === node ? [a.order.target] : []))[0];
+const routeOf = (actions: Action[]) => actions.flatMap((a) => (a.kind === 'route-write' ? [a.route] : []))[0];
+const CLOSED = { reachable: true, epoch: '1@1', slot: null, closed: true, keeping: '10.0.0.20', clean: true };
+const ASKED: Request = { kind: 'switchover', to: 'a' };
+/** The present step has been under way for so long. */
+const since = (ms: number) => ({ ...newWatch(NOW_MS - 60_000), stepSinceMs: NOW_MS - ms });
+const to = (stage: Switchover['stage']): Partial<ClusterState> => ({ switchover: { to: 'a', by: 'person', stage } });
+const standby = (replayLsn: string) => ({
+  lead: {
+    standbys: [{ name: 'a', state: 'streaming', syncState: 'quorum', flushLsn: '0/5000', replayLsn }],
+    flushLsn: '0/5000',
+  },
+});
+const pair = (state: ClusterState, leader: StatusPart = {}, replica?: NodeView) => [
+  leaderView(state, leader),
+  replica ?? replicaView(state, 'a'),
+];
+
+describe('a planned switchover', () => {
+  it('begins with a checkpoint on the leader, which serves on', () => {
+    const state = serving(['a']);
+    const decision = run(state, observation(pair(state), { request: ASKED }));
+    expect(decision.code).toBe('SWITCHOVER_BEGUN');
+    expect(decision.state).toMatchObject({ leader: 'p', procedure: null, switchover: { to: 'a', stage: 'prepare' } });
+    expect(orderOf(decision.actions, 'p')).toMatchObject({ kind: 'lead', prepare: true });
+    expect(routeOf(decision.actions)).toMatchObject({ kind: 'open', node: 'p' });
+  });
+
+  it('is not begun when the standby has not caught up', () => {
+    const state = serving(['a']);
+    const far = { lead: { ...standby('0/5000').lead, flushLsn: '0/205000' } };
+    expect(run(state, observation(pair(state, far), { request: ASKED })).code).toBe('STEADY');
+  });
+
+  it('then holds new connections while the sessions stay', () => {
+    const state = serving(['a'], to('prepare'));
+    const decision = run(state, observation(pair(state)));
+    expect(decision.code).toBe('SWITCHOVER_HOLD');
+    expect(routeOf(decision.actions)).toEqual({ kind: 'held', node: 'p', address: '10.0.0.20' });
+  });
+
+  it('tells the leader to stop only when the slot is closed and the candidate is level', () => {
+    const state = serving(['a'], to('hold'));
+    expect(run(state, observation(pair(state, standby('0/5000')))).code).toBe('SWITCHING_OVER');
+    const behind = { lead: { ...standby('0/5000').lead, flushLsn: '0/45000' } };
+    expect(run(state, observation(pair(state, behind), { haproxy: CLOSED })).code).toBe('SWITCHING_OVER');
+    const decision = run(state, observation(pair(state, standby('0/5000')), { haproxy: CLOSED }));
+    expect(decision.code).toBe('SWITCHOVER_STOP');
+    expect(orderOf(decision.actions, 'p')).toEqual({ kind: 'stop', drainMs: DRAIN_MS });
+    expect(routeOf(decision.actions)).toMatchObject({ kind: 'held', node: 'p' });
+    expect(decision.state.switchover).toBeUndefined();
+  });
+
+  it.each([
+    ['prepare', PREPARE_LIMIT_MS],
+    ['hold', HOLD_LIMIT_MS],
+  ] as const)('is called off when %s takes longer than %i ms', (stage, limitMs) => {
+    const state = serving(['a'], to(stage));
+    const slow = { ...standby('0/5000'), done: false };
+    const at = (ms: number) => run(state, observation(pair(state, slow), { watch: since(ms) }));
+    expect(at(limitMs - 1).code).toBe('SWITCHING_OVER');
+    const decision = at(limitMs);
+    expect(decision.code).toBe('SWITCHOVER_ABORTED');
+    expect(decision.state.switchover).toBeUndefined();
+    expect(routeOf(decision.actions)).toMatchObject({ kind: 'open', node: 'p' });
+  });
+
+  it('is called off when the candidate is gone, and forgotten when the leader dies', () => {
+    const state = serving(['a', 'b'], to('hold'));
+    const b = replicaView(state, 'b');
+    const lost = run(state, observation([leaderView(state), gone('a'), b], { haproxy: CLOSED }));
+    expect(lost.code).toBe('SWITCHOVER_ABORTED');
+    const dead = run(state, observation([gone('p'), replicaView(state, 'a'), b], { haproxy: CLOSED }));
+    expect(dead.code).toBe('LEADER_DEAD');
+    expect(dead.state.switchover).toBeUndefined();
+  });
+});
+
+describe('a leader that was told to stop for a switchover', () => {
+  const procedure = { kind: 'handover', candidate: 'a', planned: true } as const;
+  const primary = (state: ClusterState, stateOf: 'primary' | 'stopping') =>
+    leaderView(state, { done: false, postgres: { state: stateOf } });
+
+  it('leads again when it does not stop in time, and is given up when it hangs in its shutdown', () => {
+    const state = serving(['a'], { procedure });
+    const at = (ms: number, stateOf: 'primary' | 'stopping') =>
+      run(
+        state,
+        observation([primary(state, stateOf), replicaView(state, 'a')], { watch: since(ms), haproxy: CLOSED }),
+      );
+    expect(at(STOP_LIMIT_MS - 1, 'primary').code).toBe('HANDING_OVER');
+    const back = at(STOP_LIMIT_MS, 'primary');
+    expect(back).toMatchObject({ code: 'SWITCHOVER_ABORTED', state: { procedure: null, leader: 'p', term: 1 } });
+    expect(orderOf(back.actions, 'p')).toMatchObject({ kind: 'lead' });
+    expect(routeOf(back.actions)).toMatchObject({ kind: 'open', node: 'p' });
+    expect(at(STOP_LIMIT_MS, 'stopping')).toMatchObject({ code: 'HANDED_OVER', state: { leader: 'a', term: 2 } });
+  });
+
+  it('has the asked node elected among equally advanced ones', () => {
+    const state = serving(['a', 'b'], { procedure: { ...procedure, candidate: 'b' } });
+    const stopped = leaderView(state, { postgres: { state: 'stopped', cleanShutdown: true }, lead: null });
+    const asked = run(state, observation([stopped, replicaView(state, 'a'), replicaView(state, 'b')]));
+    expect(asked).toMatchObject({ code: 'HANDED_OVER', state: { procedure: { kind: 'elect', prefer: 'b' } } });
+    const promised = ['a', 'b'].map((n) => replicaView(asked.state, n, { postgres: { streamingFrom: null } }));
+    expect(run(asked.state, observation([stopped, ...promised]))).toMatchObject({
+      code: 'ELECTED',
+      state: { leader: 'b' },
+    });
+  });
+
+  it('waits a moment for promises before the old leader leads again', () => {
+    const state = serving(['a', 'b'], { term: 2, procedure: { kind: 'elect', cause: 'HANDED_OVER' } });
+    const stopped = leaderView(state, { postgres: { state: 'stopped', cleanShutdown: true }, lead: null });
+    const views = [stopped, replicaView(state, 'a'), replicaView(state, 'b')];
+    expect(run(state, observation(views, { watch: since(100) })).code).toBe('ELECTING');
+    expect(run(state, observation(views, { watch: since(2_000) })).code).toBe('LEADER_BACK');
+  });
+});
+
+describe('switchback', () => {
+  const policy = { ...POLICY, switchback: true, switchbackAfterMs: 1_000 };
+  const state = serving(['a'], { orders: {} });
+  const views = (s: ClusterState) => [replicaView(s, 'a'), leaderView(s)];
+  const ready = (ms: number) => ({ ...newWatch(NOW_MS), preferredSinceMs: NOW_MS - ms });
+
+  it('gives the lead to the first declared node after a stable period', () => {
+    const given = run(state, observation(views(state))).state;
+    const certificate = { node: 'p', term: 1, epoch: '1@1' };
+    const haproxy = { ...CLOSED, slot: '10.0.0.21', closed: false, keeping: '10.0.0.21' };
+    const at = (ms: number) =>
+      run(given, observation(views(given), { watch: ready(ms), certificate, haproxy }), policy);
+    expect(at(999).code).toBe('STEADY');
+    expect(at(1_000)).toMatchObject({ code: 'SWITCHBACK', state: { switchover: { to: 'a', by: 'switchback' } } });
+  });
+});
