@@ -6,6 +6,8 @@ import type { World } from './world';
 export class Nemesis {
   private readonly world: World;
   private readonly wiped = new Set<string>();
+  /** Faults have ended: what was still planned does not happen. */
+  private over = false;
   private readonly strangers: SimMonitor[] = [];
 
   constructor(world: World) {
@@ -74,7 +76,7 @@ export class Nemesis {
   }
 
   private kill(node: SimNode): void {
-    if (!node.up) return;
+    if (!node.up || this.over) return;
     this.world.say(`docker kill ${node.name}`);
     node.kill();
     if (this.world.random.chance(0.8)) this.later(50, 8_000, () => this.start(node));
@@ -126,7 +128,7 @@ export class Nemesis {
   }
 
   private crash(node: SimNode): void {
-    if (node.postgres === null || node.process?.state !== 'running') return;
+    if (node.postgres === null || node.process?.state !== 'running' || this.over) return;
     this.world.say(`PostgreSQL crashes in ${node.name}`);
     node.crashPostgres();
   }
@@ -343,6 +345,7 @@ export class Nemesis {
   /** Faults end: everything runs, one monitor is left. */
   heal(): void {
     const { world } = this;
+    this.over = true;
     world.network.heal();
     this.calm();
     for (const old of this.strangers) old.process.kill();

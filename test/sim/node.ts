@@ -132,7 +132,7 @@ export class SimNode {
     this.process = null;
     this.keeper = null;
     this.postgres = null;
-    if (this.world.random.chance(0.5)) this.world.network.lose(this.name);
+    if (this.world.random.chance(0.7)) this.world.network.lose(this.name);
     postgres?.process.kill();
     process?.kill();
     this.world.network.postgres.delete(this.name);

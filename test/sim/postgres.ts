@@ -165,7 +165,7 @@ export class PostgresServer {
     const { data } = this;
     // Replay begins at the last restart point; what SQL sees at first is older than what it saw before (S6).
     data.applied = Math.max(0, data.flushed - this.engine.random.integer(0, 40));
-    this.replayMs = this.engine.random.chance(0.4) ? this.engine.random.between(10, 80) : 3;
+    this.replayMs = this.engine.random.chance(0.6) ? this.engine.random.between(10, 80) : 3;
     data.clean = false;
     data.cleanLeader = false;
     this.table = data.table(data.applied);
@@ -605,10 +605,11 @@ export class PostgresServer {
     const timeline = data.newestTimeline + 1;
     data.newestTimeline = timeline;
     data.history = [...data.history, { timeline, start: data.wal.length }];
+    // A stream of the old timeline ends at the fork.
+    for (const sender of [...this.senders]) this.endSender(sender);
     await new Promise<void>((resolve) => this.insert({ kind: 'note', what: `timeline ${timeline}` }, () => resolve()));
     this.isPrimary = true;
     this.state = 'primary';
-    for (const sender of [...this.senders]) this.endSender(sender);
     this.after(this.engine.random.between(200, 3_000), () => {
       data.controlTimeline = timeline;
     });

@@ -84,8 +84,8 @@ export class World {
     const names = ['primary', ...Array.from({ length: options.replicas }, (_, i) => `replica-${i + 1}`)];
     this.declared = names.map((name, i) => ({ name, address: `10.0.0.2${i}` }));
     this.nodes = this.declared.map((d) => new SimNode(this, d.name, d.address));
-    if (options.calm !== true && this.random.chance(0.4)) {
-      const far = this.random.pick(names);
+    if (options.calm !== true && this.random.chance(0.5)) {
+      const far = this.random.chance(0.7) ? this.random.pick(names.slice(1)) : this.random.pick(names);
       const ms = this.random.between(3, 120);
       for (const other of names.filter((n) => n !== far)) {
         this.network.far.set(`${far}>${other}`, ms);
