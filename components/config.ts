@@ -64,6 +64,7 @@ export const KEYS = {
   ),
   backend: bool(true),
   hangTimeout: duration('2s', 500, 60_000, 'a duration from 500ms to 60s, for example 2s'),
+  syncMode: oneOf('synchronous', ['synchronous', 'asynchronous']),
   onNoReplica: oneOf('continue', ['continue', 'block']),
   maxLag: {
     type: 'string',

@@ -124,6 +124,7 @@ export function buildTopology(settings: Settings, { project, stack, projectRoot 
 function policy(settings: Settings): Policy {
   return {
     hangTimeoutMs: settings.hangTimeout,
+    syncMode: settings.syncMode,
     onNoReplica: settings.onNoReplica,
     syncCount: 1,
     maxLagBytes: settings.maxLag,

@@ -48,11 +48,13 @@ export type KeeperConfig = z.infer<typeof KeeperConfig>;
 export const Policy = z.strictObject({
   /** A leader that does not answer for this long is hung. */
   hangTimeoutMs: z.number().int().min(500),
+  /** `synchronous`: a write is acknowledged when a replica has it. `asynchronous`: when the leader has it. */
+  syncMode: z.enum(['synchronous', 'asynchronous']),
   /** `continue`: the leader goes on alone when no replica is left (recorded first). `block`: writes wait. */
   onNoReplica: z.enum(['continue', 'block']),
   /** How many replicas a write waits for (at most the number of connected ones). */
   syncCount: z.number().int().min(1).max(8),
-  /** A standby that lags more than this serves no reads. */
+  /** A standby that lags more than this serves no reads, and in asynchronous mode it is not promoted. */
   maxLagBytes: z.number().int().min(0),
   /** With no standby left the read port goes to the leader. */
   readFallback: z.boolean(),

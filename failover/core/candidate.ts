@@ -42,7 +42,7 @@ export function isEligible(
 }
 
 /** Promised for this term and its position is known (S6): it has a vote. */
-function hasVote(state: ClusterState, status: Status | null): status is Status {
+export function hasVote(state: ClusterState, status: Status | null): status is Status {
   return (
     status !== null &&
     status.accepted !== null &&
@@ -109,7 +109,11 @@ function lsnOf(observation: Observation, node: string): string {
 }
 
 /** The furthest one; of equal ones the preferred, else the first declared. */
-function mostAdvanced(observation: Observation, nodes: readonly string[], prefer: string | undefined): string | null {
+export function mostAdvanced(
+  observation: Observation,
+  nodes: readonly string[],
+  prefer: string | undefined,
+): string | null {
   const declared = observation.declared.map((d) => d.name);
   const order = prefer === undefined ? declared : [prefer, ...declared];
   const sorted = [...nodes].sort(

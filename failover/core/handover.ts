@@ -1,7 +1,7 @@
 /**
  * Who can take the lead by a planned switchover, and how long its steps may take. Refusals are sentences for people.
  */
-import { choose } from './candidate';
+import { isAsynchronous, pick } from './choice';
 import { leaderHealth } from './detect';
 import { lsnDistance } from './lsn';
 import { isCertified } from './route';
@@ -50,8 +50,9 @@ export function candidateTrouble(
   if (node === leader) return `${node} leads already`;
   if (!viewOf(observation, node).connected) return `${node} is off`;
   if (!isReady(state, observation, node, policy)) return `${node} is not a healthy standby that streams from ${leader}`;
-  if (!state.joint.every((c) => c.members.includes(node))) return `${node} is not counted for acknowledged writes yet`;
-  const choice = choose(state, observation, policy.hangTimeoutMs, false);
+  const counts = isAsynchronous(state, policy) || state.joint.every((c) => c.members.includes(node));
+  if (!counts) return `${node} is not counted for acknowledged writes yet`;
+  const choice = pick(state, observation, policy, false);
   return choice.kind === 'nobody' ? choice.missing : null;
 }
 

@@ -70,10 +70,11 @@ function leadTarget(state: ClusterState): Target | null {
   return state.switchover === undefined ? { kind: 'lead', sync } : { kind: 'lead', sync, prepare: true };
 }
 
-/** Counted members promise (S1); whoever still runs as a primary stops; everybody else stays as it is. */
+/** Counted members promise (S1), all of them where none is counted (asynchronous mode); whoever still runs as a primary stops; everybody else stays as it is. */
 function electTarget(state: ClusterState, node: string, status: Status | null): Target | null {
   if (status === null) return null;
-  if (node !== state.leader && state.joint.some((c) => c.members.includes(node))) {
+  const counted = state.joint.some((c) => c.members.includes(node)) || state.joint.every((c) => c.k === 0);
+  if (node !== state.leader && counted) {
     return isMember(state, node, status.dataId) ? { kind: 'freeze' } : null;
   }
   if (['primary', 'promoting'].includes(status.postgres.state)) return { kind: 'stop' };

@@ -1,5 +1,6 @@
 /** The transitions: each takes a state and gives the next one. All raise seq; none does anything by itself. */
-import { type Choice, canLeadAgain, choose, followersOf } from './candidate';
+import { type Choice, canLeadAgain, followersOf } from './candidate';
+import { pick } from './choice';
 import { addEntry } from './rejoin';
 import { blockConfig, configOf, isGone, withConfig } from './sync';
 import type { ClusterState, Observation, Policy, SyncConfig } from './types';
@@ -43,7 +44,7 @@ export function giveUp(
   policy: Policy,
   cause: string,
 ): { state: ClusterState; choice: Choice } | null {
-  const choice = choose(state, observation, policy.hangTimeoutMs, false);
+  const choice = pick(state, observation, policy, false);
   switch (choice.kind) {
     case 'candidate':
       return {
@@ -90,11 +91,13 @@ function firstConfig(
   policy: Policy,
   node: string,
 ): SyncConfig {
+  const alone = { leader: node, k: 0, members: [] };
+  if (policy.syncMode === 'asynchronous') return alone;
   const followers = followersOf(state, observation, node).filter(
     (f) => !isGone(state, observation, f, nowMs, { ...policy, hangTimeoutMs: Number.POSITIVE_INFINITY }),
   );
   if (followers.length > 0) return configOf(node, followers, policy.syncCount, observation);
-  return policy.onNoReplica === 'block' ? blockConfig(node, observation) : { leader: node, k: 0, members: [] };
+  return policy.onNoReplica === 'block' ? blockConfig(node, observation) : alone;
 }
 
 /** The old leader leads again, in a term of its own and through the same opening as everybody (S15). */
@@ -126,7 +129,7 @@ export function abandon(
   const joint = state.joint.filter((c) => c.leader === opened.node);
   const rebuild = { ...state.rebuild, ...builtOnIt(state) };
   const back: ClusterState = { ...state, leader: opened.node, joint, rebuild };
-  const choice = choose(back, observation, policy.hangTimeoutMs, false);
+  const choice = pick(back, observation, policy, false);
   const otherThan = choice.kind === 'candidate' && choice.node !== failed;
   const again = opened.node !== failed && canLeadAgain(back, observation);
   if (!otherThan && choice.kind !== 'freeze' && !again) return null;
@@ -159,7 +162,8 @@ export function override(
   const term = base.term + 1;
   const { [node]: _own, ...others } = rebuild;
   const known = { ...base, term, members: { ...base.members, [node]: dataId } };
-  const first = policy.onNoReplica === 'block' ? blockConfig(node, observation) : { leader: node, k: 0, members: [] };
+  const blocks = policy.onNoReplica === 'block' && policy.syncMode === 'synchronous';
+  const first = blocks ? blockConfig(node, observation) : { leader: node, k: 0, members: [] };
   return change(known, {
     ...addEntry(known, { term, node, dataId, timeline: null, forkLsn: null, opened: false }),
     adopting: false,

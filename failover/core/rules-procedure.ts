@@ -1,5 +1,6 @@
 /** Rows for a cluster in the middle of something: first creation, election, promotion, hand-over. */
-import { canLeadAgain, choose } from './candidate';
+import { canLeadAgain } from './candidate';
+import { isAsynchronous, pick } from './choice';
 import { abandon, bootstrapped, change, leadAgain, opened, promote } from './plan';
 import { isCertified, isCutOff } from './route';
 import type { Facts, Rule } from './rules';
@@ -44,8 +45,8 @@ export const PROCEDURE_RULES: readonly Rule[] = [
       const { state, observation, nowMs, policy } = facts;
       if (state.procedure?.kind !== 'elect') return null;
       const { cause, prefer } = state.procedure;
-      const choice = choose(state, observation, policy.hangTimeoutMs, true, prefer);
-      if (choice.kind !== 'candidate') return null;
+      const choice = pick(state, observation, policy, true, prefer);
+      if (choice.kind !== 'candidate' || !mayPromote(facts)) return null;
       return {
         state: promote(state, observation, nowMs, policy, choice.node, cause),
         reason: `${choice.node} is promoted in term ${state.term}`,
@@ -58,7 +59,7 @@ export const PROCEDURE_RULES: readonly Rule[] = [
     match: ({ state, observation, nowMs, policy }) => {
       if (state.procedure?.kind !== 'elect' || !canLeadAgain(state, observation)) return null;
       const leader = state.leader ?? '';
-      const waits = choose(state, observation, policy.hangTimeoutMs, true).kind === 'freeze';
+      const waits = pick(state, observation, policy, true).kind === 'freeze';
       const sinceMs = Math.max(viewOf(observation, leader).changedAtMs, observation.watch.stepSinceMs);
       if (waits && nowMs - sinceMs < PROMISE_PATIENCE_MS) return null;
       return {
@@ -72,9 +73,10 @@ export const PROCEDURE_RULES: readonly Rule[] = [
     why: 'Members are asked to promise that they follow the old leader no more.',
     match: ({ state, observation, policy }) => {
       if (state.procedure?.kind !== 'elect') return null;
-      const choice = choose(state, observation, policy.hangTimeoutMs, true);
+      const choice = pick(state, observation, policy, true);
       if (choice.kind === 'nobody') return { code: 'NO_CANDIDATE', reason: `writes wait: ${choice.missing}` };
-      if (choice.kind === 'candidate') return { reason: `${choice.node} is about to be promoted` };
+      if (choice.kind === 'candidate')
+        return { reason: `${choice.node} is promoted when no session on ${state.leader ?? ''} is left` };
       return { reason: `${list(choice.nodes)} promise to leave ${state.leader ?? ''} before one of them is promoted` };
     },
   },
@@ -135,6 +137,15 @@ export const PROCEDURE_RULES: readonly Rule[] = [
   },
   ...HANDOVER_RULES,
 ];
+
+/**
+ * What is acknowledged on the old leader in asynchronous mode is not seen by anybody else: its sessions are gone before
+ * another one is promoted (S2).
+ */
+function mayPromote({ state, observation, policy }: Facts): boolean {
+  const { reachable, closed, clean } = observation.haproxy;
+  return !isAsynchronous(state, policy) || (reachable && closed && clean);
+}
 
 function candidateFailed({ state, observation, nowMs, policy }: Facts): boolean {
   const view = viewOf(observation, state.leader ?? '');

@@ -1,5 +1,6 @@
 /** Rows for a cluster whose leader serves, or should: its health first, then the sync set, then the members. */
-import { canLeadAgain, choose } from './candidate';
+import { canLeadAgain } from './candidate';
+import { pick } from './choice';
 import type { Health } from './detect';
 import { isPromotedByHand, memberJoined } from './members';
 import { change, giveUp, leadAgain } from './plan';
@@ -17,7 +18,7 @@ export const SERVING_RULES: readonly Rule[] = [
     match: (facts) => {
       const { state, observation, policy, health } = facts;
       if (health?.kind !== 'stopping') return null;
-      const choice = choose(state, observation, policy.hangTimeoutMs, false);
+      const choice = pick(state, observation, policy, false);
       const candidate =
         choice.kind === 'candidate' ? choice.node : choice.kind === 'freeze' ? choice.nodes[0] : undefined;
       if (candidate === undefined) return null;
@@ -32,7 +33,7 @@ export const SERVING_RULES: readonly Rule[] = [
     why: 'The leader was told to stop and nobody can take over: it stops, and writes wait for its return.',
     match: ({ state, health, observation, policy }) => {
       if (health?.kind !== 'stopping') return null;
-      const choice = choose(state, observation, policy.hangTimeoutMs, false);
+      const choice = pick(state, observation, policy, false);
       const why = choice.kind === 'nobody' ? choice.missing : 'no candidate';
       return { reason: `${state.leader ?? ''} was told to stop and nobody can take over: ${why}` };
     },
@@ -66,7 +67,7 @@ export const SERVING_RULES: readonly Rule[] = [
     why: 'The leader is gone and nobody else has all acknowledged writes: writes wait, and it is said which node to start.',
     match: ({ state, observation, policy, health }) => {
       if (health?.kind !== 'dead' && health?.kind !== 'down') return null;
-      const choice = choose(state, observation, policy.hangTimeoutMs, false);
+      const choice = pick(state, observation, policy, false);
       const missing = choice.kind === 'nobody' ? choice.missing : 'no candidate';
       return { actions: probeActions(state.leader, health), reason: `${health.reason}; writes wait: ${missing}` };
     },
@@ -114,7 +115,8 @@ export const SERVING_RULES: readonly Rule[] = [
     match: ({ state, observation, nowMs, policy }) => {
       const wanted = wantedConfig(state, observation, nowMs, policy, true);
       if (wanted === null) return null;
-      const words = wanted.k === 0 ? 'alone, no replica is left' : `with ${list(wanted.members)} counted`;
+      const off = policy.syncMode === 'asynchronous' ? 'without waiting for replicas' : 'alone, no replica is left';
+      const words = wanted.k === 0 ? off : `with ${list(wanted.members)} counted`;
       return {
         state: change(state, { joint: withConfig(state.joint, wanted, true) }),
         reason: `${wanted.leader} goes on ${words}`,

@@ -3,7 +3,7 @@
  * follows is the same as after any other loss of a leader: recorded, promoted, and the one way to open. Whatever is off
  * before the leader has stopped leads back to it; whatever is off later is dealt with by the rows of an election.
  */
-import { choose } from './candidate';
+import { pick } from './choice';
 import {
   candidateTrouble,
   clusterTrouble,
@@ -30,7 +30,7 @@ export const HANDOVER_RULES: readonly Rule[] = [
       if (state.procedure?.kind !== 'handover' || state.procedure.planned !== true) return null;
       const leader = state.leader ?? '';
       if (statusOf(observation, leader)?.postgres.state !== 'primary') return null;
-      const lost = choose(state, observation, policy.hangTimeoutMs, false).kind === 'nobody';
+      const lost = pick(state, observation, policy, false).kind === 'nobody';
       if (!lost && stepMs(facts) < STOP_LIMIT_MS) return null;
       const why = lost ? `${state.procedure.candidate} is lost` : `${leader} did not stop within ${STOP_LIMIT_MS} ms`;
       return { state: change(state, { procedure: null }), reason: `${why}; ${leader} goes on leading` };
@@ -173,7 +173,7 @@ function handedOver(facts: Facts): Plan | null {
   const overdue = state.procedure.planned === true && stepMs(facts) >= STOP_LIMIT_MS;
   if (running && !overdue && (status === null || ['primary', 'stopping'].includes(status.postgres.state))) return null;
   const { candidate } = state.procedure;
-  const choice = choose(state, observation, policy.hangTimeoutMs, false, candidate);
+  const choice = pick(state, observation, policy, false, candidate);
   const cause = 'HANDED_OVER';
   if (choice.kind === 'candidate') {
     const next = promote({ ...state, term: state.term + 1 }, observation, nowMs, policy, choice.node, cause);

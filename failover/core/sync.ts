@@ -67,6 +67,7 @@ export function wantedConfig(
   const ordered = state.joint.at(-1);
   const leader = state.leader;
   if (ordered === undefined || leader === null) return null;
+  if (policy.syncMode === 'asynchronous') return ordered.k === 0 ? null : { leader, k: 0, members: [] };
   const stay = ordered.members.filter((m) => !isGone(state, observation, m, nowMs, policy));
   const ready = grow
     ? observation.declared.map((d) => d.name).filter((n) => !stay.includes(n) && isReady(state, observation, n, policy))

@@ -58,6 +58,7 @@ describe('the cluster', () => {
       {
         replicas: '3',
         hangTimeout: '5s',
+        syncMode: 'asynchronous',
         onNoReplica: 'block',
         maxLag: '1GB',
         readFallback: 'false',

@@ -31,6 +31,7 @@ describe('the config', () => {
         baseImage: 'debian:trixie-slim',
         backend: true,
         hangTimeout: 2000,
+        syncMode: 'synchronous',
         onNoReplica: 'continue',
         maxLag: 16 * 1024 ** 2,
         readFallback: true,
@@ -82,6 +83,7 @@ describe('a refused value', () => {
     ['baseImage', ['', 'debian trixie', '-x', 'x'.repeat(256)]],
     ['backend', ['yes', '1', '']],
     ['hangTimeout', ['2', '499ms', '61s', '2 s', '-2s', '2h', '2toString']],
+    ['syncMode', ['async', '']],
     ['onNoReplica', ['wait', '', 'Continue']],
     ['maxLag', ['16', '16mb', '2TB', '-1MB', '16 MB']],
     ['readFallback', ['on']],
@@ -98,7 +100,7 @@ describe('a refused value', () => {
   });
 
   it('has a test for every key', () => {
-    expect(Object.keys(keys)).toHaveLength(22);
+    expect(Object.keys(keys)).toHaveLength(23);
   });
 
   it('of the password is never shown', () => {
@@ -129,6 +131,7 @@ describe('an accepted value', () => {
     ['backend', 'false', false],
     ['hangTimeout', '500ms', 500],
     ['holdTimeout', '10m', 600_000],
+    ['syncMode', 'asynchronous', 'asynchronous'],
     ['onNoReplica', 'block', 'block'],
     ['maxLag', '0B', 0],
     ['maxLag', '1TB', 1024 ** 4],

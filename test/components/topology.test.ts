@@ -56,6 +56,7 @@ describe('the topology', () => {
   it('hands the policy over in milliseconds and bytes', () => {
     expect(topologyOf({ hangTimeout: '500ms', maxLag: '1GB', onNoReplica: 'block', startGrace: '1m' }).policy).toEqual({
       hangTimeoutMs: 500,
+      syncMode: 'synchronous',
       onNoReplica: 'block',
       syncCount: 1,
       maxLagBytes: 1024 ** 3,

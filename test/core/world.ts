@@ -14,6 +14,7 @@ import { newWatch } from '../../failover/core/watch';
 export const NOW_MS = 100_000;
 export const POLICY: Policy = {
   hangTimeoutMs: 2_000,
+  syncMode: 'synchronous',
   onNoReplica: 'continue',
   syncCount: 1,
   maxLagBytes: 1_000_000,

@@ -4,7 +4,8 @@
  */
 import { randomBytes } from 'node:crypto';
 import { connect, type Socket } from 'node:net';
-import type { Certificate, Decision, HaproxyView, Request } from '../../failover/core/types';
+import type { Certificate, Decision, HaproxyView, Observation, Request } from '../../failover/core/types';
+import { isDone, isMember, statusOf } from '../../failover/core/view';
 import { KeeperServer } from '../../failover/monitor/keepers';
 import { Loop } from '../../failover/monitor/loop';
 import type { Level, Opening, Router, Store } from '../../failover/monitor/ports';
@@ -24,7 +25,7 @@ import {
 const KEY = 'k'.repeat(40);
 const SYSTEM = '42';
 const STEP_MS = 5;
-const lsnText = (n: number) => `0/${n.toString(16).toUpperCase()}`;
+export const lsnText = (n: number) => `0/${n.toString(16).toUpperCase()}`;
 
 /** What is shared: addresses, the truth about every node, and what went wrong. */
 export class World {
@@ -98,6 +99,24 @@ export class World {
 
   switchover(to: string | null): Promise<Answer> {
     return this.ask({ kind: 'switchover', to });
+  }
+
+  /** The monitor has a status of this node. */
+  heard(name: string): boolean {
+    return this.monitor?.observation?.nodes[name]?.status != null;
+  }
+
+  /** Everybody is a member and streams from this leader, and it has said so. */
+  follow(leader: string): boolean {
+    const { observation, decision } = this.monitor ?? {};
+    if (observation == null || decision == null) return false;
+    const standbys = statusOf(observation, leader)?.lead?.standbys ?? [];
+    return (
+      decision.code === 'STEADY' &&
+      this.names.every((n) => isMember(decision.state, n, this.node(n).dataId)) &&
+      this.names.every((n) => isDone(statusOf(observation, n), decision.state.orders[n])) &&
+      this.names.every((n) => n === leader || (this.node(n).streams(leader) && standbys.some((s) => s.name === n)))
+    );
   }
 
   serving(leader?: string): boolean {
@@ -516,6 +535,7 @@ export class FakeMonitor {
   readonly router: FakeRouter;
   readonly store: MemoryStore;
   decision: Decision | null = null;
+  observation: Observation | null = null;
   private readonly keepers: KeeperServer;
   private readonly loop: Loop;
   private readonly opening: FakeOpening;
@@ -564,6 +584,7 @@ export class FakeMonitor {
       nodes,
       policy: {
         hangTimeoutMs: 500,
+        syncMode: 'synchronous',
         onNoReplica: 'continue',
         syncCount: 1,
         maxLagBytes: 1e6,
@@ -579,8 +600,9 @@ export class FakeMonitor {
       store: this.store,
       clock,
       log,
-      onDecision: (decision) => {
+      onDecision: (decision, observation) => {
         this.decision = decision;
+        this.observation = observation;
       },
     });
   }

@@ -25,6 +25,7 @@ async function onlyOldDataIsUp(): Promise<void> {
   world.node('p').kill();
   world.node('a').start();
   await world.until('it is said which node to start', () => world.monitor?.decision?.code === 'NO_CANDIDATE');
+  await world.until('a is heard', () => world.heard('a'));
 }
 
 describe('promoting a node by a person’s word', () => {
@@ -79,6 +80,7 @@ describe('promoting a node by a person’s word', () => {
     world.node('a').kill();
     world.node('b').start();
     await world.until('nobody can lead', () => world.monitor?.decision?.code === 'NO_CANDIDATE');
+    await world.until('b is heard', () => world.heard('b'));
     expect((await promote('b', false)).message).toContain('older timeline');
     expect(await promote('b', true)).toMatchObject({ done: true, leader: 'b' });
     const copies = world.node('a').copies;

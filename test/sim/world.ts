@@ -66,6 +66,7 @@ export class World {
     this.network.hosts.set(MONITOR_ADDRESS, 'monitor');
     this.policy = {
       hangTimeoutMs: 2_000,
+      syncMode: 'synchronous',
       onNoReplica: 'continue',
       syncCount: 1,
       maxLagBytes: 16 * 1024 * 1024,

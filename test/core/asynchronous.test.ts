@@ -1,0 +1,52 @@
+import { describe, expect, it } from 'vitest';
+import { decide } from '../../failover/core/decide';
+import type { ClusterState, HaproxyView, Watch } from '../../failover/core/types';
+import { newWatch } from '../../failover/core/watch';
+import { gone, leaderView, NOW_MS, observation, POLICY, replicaView, serving } from './world';
+
+const policy = { ...POLICY, syncMode: 'asynchronous' as const, maxLagBytes: 0x1000 };
+const alone = { leader: 'p', k: 0, members: [] };
+const cut: HaproxyView = { reachable: true, epoch: '1@1', slot: null, closed: true, keeping: null, clean: true };
+const watch = (lsn: string | null): Watch => ({
+  ...newWatch(NOW_MS),
+  newest: lsn === null ? null : { node: 'p', term: 1, lsn },
+});
+/** `p` is dead, `a` stands at 0/5000. */
+const dead = (state: ClusterState, newest: string | null, haproxy: HaproxyView = cut) =>
+  decide(
+    state,
+    observation([gone('p'), replicaView(state, 'a', { postgres: { streamingFrom: null } })], {
+      haproxy,
+      watch: watch(newest),
+    }),
+    NOW_MS,
+    policy,
+  );
+
+describe('asynchronous mode', () => {
+  it('takes back what was promised before it counts', () => {
+    const state = serving(['a']);
+    const seen = observation([leaderView(state), replicaView(state, 'a')]);
+    const decision = decide(state, seen, NOW_MS, policy);
+    expect(decision.code).toBe('SYNC_CHANGE');
+    expect(decision.state.joint).toEqual([{ leader: 'p', k: 1, members: ['a'] }, alone]);
+    expect(dead(decision.state, '0/5000').code).toBe('NO_CANDIDATE');
+  });
+
+  it('closes the slot and ends the sessions on the old leader before it promotes (S2)', () => {
+    const lost = dead(serving(['a'], { joint: [alone] }), '0/5000');
+    expect(lost).toMatchObject({ code: 'LEADER_DEAD', state: { procedure: { kind: 'elect' } } });
+    for (const part of [{ reachable: false }, { closed: false }, { clean: false }]) {
+      expect(dead(lost.state, '0/5000', { ...cut, ...part }).code).toBe('ELECTING');
+    }
+    expect(dead(lost.state, '0/5000')).toMatchObject({ code: 'ELECTED', state: { leader: 'a', term: 2 } });
+  });
+
+  it.each([
+    ['0/6000', 'LEADER_DEAD'],
+    ['0/6001', 'NO_CANDIDATE'],
+    [null, 'NO_CANDIDATE'],
+  ])('with the leader last seen at %s decides %s', (newest, code) => {
+    expect(dead(serving(['a'], { joint: [alone] }), newest).code).toBe(code);
+  });
+});
