@@ -59,7 +59,7 @@ export const PROCEDURE_RULES: readonly Rule[] = [
     match: ({ state, observation, nowMs, policy }) => {
       if (state.procedure?.kind !== 'elect' || !canLeadAgain(state, observation)) return null;
       const leader = state.leader ?? '';
-      const waits = pick(state, observation, policy, true).kind === 'freeze';
+      const waits = pick(state, observation, policy, true).kind !== 'nobody';
       const sinceMs = Math.max(viewOf(observation, leader).changedAtMs, observation.watch.stepSinceMs);
       if (waits && nowMs - sinceMs < PROMISE_PATIENCE_MS) return null;
       return {

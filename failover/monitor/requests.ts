@@ -25,6 +25,8 @@ interface Pending {
   askedAtMs: number;
   /** Term in which it was begun; null: not yet. */
   begunIn: number | null;
+  /** Who led then. */
+  from: string | null;
   /** Why it was aborted; null: it was not. */
   aborted: string | null;
   answer: (answer: Answer) => void;
@@ -50,7 +52,7 @@ export class Requests {
     }
     return new Promise((resolve) => {
       const askedAtMs = this.clock.nowMs();
-      this.pending = { request, askedAtMs, begunIn: null, aborted: null, answer: resolve };
+      this.pending = { request, askedAtMs, begunIn: null, from: null, aborted: null, answer: resolve };
       this.wake();
     });
   }
@@ -78,7 +80,7 @@ export class Requests {
     const { pending } = this;
     if (pending === null) return;
     const { state } = decision;
-    if (decision.code === 'SWITCHOVER_BEGUN') pending.begunIn = state.term;
+    if (decision.code === 'SWITCHOVER_BEGUN') Object.assign(pending, { begunIn: state.term, from: state.leader });
     if (decision.code === 'DATA_LOSS_ACCEPTED') pending.begunIn = state.term - 1;
     if (decision.code === 'SWITCHOVER_ABORTED') pending.aborted = decision.reason;
     if (nowMs - pending.askedAtMs > ANSWER_LIMIT_MS) {
@@ -90,7 +92,8 @@ export class Requests {
     if (address === null || observation.haproxy.slot !== address) return;
     const { to } = pending.request;
     const leader = state.leader ?? '';
-    if (state.term === pending.begunIn) this.finish(false, pending.aborted ?? `${leader} goes on leading`);
+    if (state.term === pending.begunIn || (to === null && leader === pending.from))
+      this.finish(false, pending.aborted ?? `${leader} goes on leading`);
     else if (to !== null && leader !== to)
       this.finish(false, pending.aborted ?? `${leader} leads now instead of ${to}`);
     else this.finish(true, this.success(leader, observation));

@@ -42,6 +42,21 @@ describe('asynchronous mode', () => {
     expect(dead(lost.state, '0/5000')).toMatchObject({ code: 'ELECTED', state: { leader: 'a', term: 2 } });
   });
 
+  it('waits for that in a planned switchover too, before the old leader leads again', () => {
+    const procedure = { kind: 'elect', cause: 'HANDED_OVER', prefer: 'a' } as const;
+    const state = serving(['a'], { joint: [alone], term: 2, procedure });
+    const stopped = leaderView(state, { postgres: { state: 'stopped', cleanShutdown: true }, lead: null });
+    const run = (part: Partial<HaproxyView>, views = [stopped, replicaView(state, 'a')]) =>
+      decide(state, observation(views, { haproxy: { ...cut, ...part }, watch: watch('0/5000') }), NOW_MS, policy);
+    const asked = run({ clean: false });
+    expect(asked.code).toBe('ELECTING');
+    const order = asked.state.orders.a;
+    const accepted = { incarnation: 1, term: 2, seq: order?.seq ?? 0, kind: 'freeze' };
+    const promised = [stopped, replicaView(state, 'a', { accepted, postgres: { streamingFrom: null } })];
+    expect(run({ clean: false }, promised).code).toBe('ELECTING');
+    expect(run({}, promised)).toMatchObject({ code: 'ELECTED', state: { leader: 'a' } });
+  });
+
   it.each([
     ['0/6000', 'LEADER_DEAD'],
     ['0/6001', 'NO_CANDIDATE'],

@@ -25,6 +25,7 @@ import {
 const KEY = 'k'.repeat(40);
 const SYSTEM = '42';
 const STEP_MS = 5;
+const PROOF_MS = 30;
 export const lsnText = (n: number) => `0/${n.toString(16).toUpperCase()}`;
 
 /** What is shared: addresses, the truth about every node, and what went wrong. */
@@ -480,6 +481,7 @@ class FakeRouter implements Router {
   slot: string | null = null;
   epoch = '1@1';
   private keep: string | null = null;
+  private cleanFromMs = 0;
   private readonly world: World;
   private readonly changed: () => void;
 
@@ -490,7 +492,8 @@ class FakeRouter implements Router {
 
   view(): HaproxyView {
     const closed = this.slot === null;
-    return { reachable: true, epoch: this.epoch, slot: this.slot, closed, keeping: this.keep, clean: true };
+    const clean = performance.now() >= this.cleanFromMs;
+    return { reachable: true, epoch: this.epoch, slot: this.slot, closed, keeping: this.keep, clean };
   }
   write(address: string | null, keep: string | null): void {
     if (this.slot === address && this.keep === keep) return;
@@ -499,6 +502,11 @@ class FakeRouter implements Router {
       const postgres = this.world.node(node).postgres;
       if (this.slot !== null) this.world.broken.push(`the slot moved to ${node} without having been closed`);
       if (postgres !== 'primary') this.world.broken.push(`the slot was opened on ${node}, which is ${postgres}`);
+    }
+    // Others' sessions are proven gone a moment after it is new whose may stay.
+    if (this.keep !== keep) {
+      this.cleanFromMs = performance.now() + PROOF_MS;
+      setTimeout(this.changed, PROOF_MS + 1);
     }
     this.slot = address;
     this.keep = keep;
