@@ -35,11 +35,13 @@ export class Nemesis {
       [8, () => this.pause(this.anyNode())],
       [6, () => this.crash(this.anyNode())],
       [8, () => this.partition()],
+      [8, () => this.switchover()],
       [4, () => this.slowDisk(this.anyNode())],
       [7, () => this.restartMonitor()],
       [4, () => this.pauseMonitor()],
       [4, () => this.restoreStore()],
       [3, () => this.secondMonitor()],
+      [3, () => this.staleMonitor()],
       [2, () => this.diskFull()],
       [5, () => this.haproxyRestarts()],
       [3, () => this.haproxyReloads()],
@@ -222,6 +224,42 @@ export class Nemesis {
         old.process.kill();
       });
     });
+  }
+
+  /** A second monitor has taken over and fails over; the first one and the old leader wake at the same moment. */
+  private staleMonitor(): void {
+    const { world } = this;
+    const { random } = world;
+    const old = world.monitor;
+    if (old === null || old.process.state !== 'running' || this.strangers.length > 0) return;
+    world.say(`${old.label} is paused and a second monitor is started on a copy of its volume`);
+    old.process.pause();
+    this.strangers.push(old);
+    world.startMonitor('second monitor', { ...old.disk, full: false, moved: true });
+    const pauseMs = random.between(11_000, 13_000);
+    const wakeMs = pauseMs + random.between(2_000, 4_500);
+    this.later(pauseMs, pauseMs, () => {
+      const leader = this.leader();
+      if (leader === undefined || !leader.up || this.over) return;
+      world.say(`docker pause ${leader.name}`);
+      leader.pause();
+      this.later(wakeMs - pauseMs, wakeMs - pauseMs + 40, () => this.unpause(leader));
+    });
+    this.later(wakeMs, wakeMs + 40, () => {
+      if (old.process.dead) return;
+      world.say('the first monitor wakes');
+      old.process.resume();
+    });
+    this.later(wakeMs + 500, wakeMs + 5_000, () => {
+      world.say('the first monitor is killed');
+      old.process.kill();
+    });
+  }
+
+  private switchover(): void {
+    const to = this.world.random.chance(0.5) ? null : this.anyNode().name;
+    this.world.say(`somebody asks for a switchover to ${to ?? 'any node'}`);
+    this.world.monitor?.ask({ kind: 'switchover', to });
   }
 
   private diskFull(): void {

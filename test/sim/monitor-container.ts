@@ -1,5 +1,5 @@
 /** The monitor's container: the shipped loop, keeper server, HAProxy driver and opening checks over simulated ports. */
-import type { Decision, Observation, Policy } from '../../failover/core/types';
+import type { Decision, Observation, Policy, Request } from '../../failover/core/types';
 import { Haproxy } from '../../failover/monitor/haproxy';
 import { KeeperServer } from '../../failover/monitor/keepers';
 import { Loop } from '../../failover/monitor/loop';
@@ -75,6 +75,7 @@ export class SimMonitor {
   readonly disk: StoreDisk;
   seen: { decision: Decision; observation: Observation } | null = null;
   private readonly world: World;
+  private loop: Loop | null = null;
 
   constructor(world: World, label: string, disk: StoreDisk) {
     this.world = world;
@@ -97,6 +98,17 @@ export class SimMonitor {
           this.start();
         });
       });
+    });
+  }
+
+  /** A person asks for something. */
+  ask(request: Request): void {
+    const { world, process, loop } = this;
+    world.engine.after(0, process, () => {
+      loop
+        ?.ask(request)
+        .then((answer) => world.say(`the monitor answers: ${answer.message}`))
+        .catch((error: unknown) => world.fail(String(error)));
     });
   }
 
@@ -165,6 +177,7 @@ export class SimMonitor {
         world.onDecision(decision.code, decision.reason);
       },
     });
+    this.loop = loop;
     await keepers.listen();
     opening.start();
     await Promise.all([loop.run(), haproxy.run()]);

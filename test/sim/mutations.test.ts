@@ -132,18 +132,18 @@ function withoutRules(...codes: string[]): void {
 }
 
 const MUTATIONS: Mutation[] = [
-  { rule: 'S1', what: 'a candidate is chosen by positions that nobody promised to keep', replicas: 2, seeds: 300 },
+  { rule: 'S1', what: 'a candidate is chosen by positions that nobody promised to keep', replicas: 2, seeds: 1_000 },
   {
     rule: 'S2',
     what: 'sessions on the old leader stay when the slot moves',
-    seeds: 100,
+    seeds: 300,
     apply: () => replace(Haproxy.prototype, 'endStrangers', () => async () => 0),
   },
   {
     rule: 'S3',
     what: 'a promotion that was never opened counts like any other history',
     replicas: 2,
-    seeds: 300,
+    seeds: 1_000,
     apply: () =>
       replace(
         SimFiles.prototype,
@@ -158,15 +158,15 @@ const MUTATIONS: Mutation[] = [
   {
     rule: 'S4',
     what: 'a sync setting counts as soon as it was written',
-    seeds: 200,
+    seeds: 600,
     apply: () => replace(SyncControl.prototype, 'bar', () => async () => undefined),
   },
-  { rule: 'S5', what: 'a keeper accepts orders that are older than what it has accepted', seeds: 200 },
+  { rule: 'S5', what: 'a keeper accepts orders that are older than what it has accepted', seeds: 600 },
   {
     rule: 'S6',
     what: 'a position counts before all local log was applied',
     replicas: 2,
-    seeds: 300,
+    seeds: 1_000,
     apply: () =>
       replace(
         SimPostgres.prototype,
@@ -181,7 +181,7 @@ const MUTATIONS: Mutation[] = [
   {
     rule: 'S8',
     what: 'PostgreSQL makes itself primary again after a crash',
-    seeds: 200,
+    seeds: 600,
     apply: () =>
       replace(
         SimNode.prototype,
@@ -195,13 +195,13 @@ const MUTATIONS: Mutation[] = [
   {
     rule: 'S9',
     what: 'the slot is opened as soon as the leader says that it leads',
-    seeds: 300,
+    seeds: 1_000,
     apply: () => replace(OpeningChecks.prototype, 'once', () => async () => true),
   },
   {
     rule: 'S10',
     what: 'the store is taken for the newest whatever the keepers remember',
-    seeds: 200,
+    seeds: 600,
     apply: () => {
       withoutRules('STORE_OLD', 'ADOPT_WAIT');
       replace(
@@ -218,7 +218,7 @@ const MUTATIONS: Mutation[] = [
   {
     rule: 'S11',
     what: 'a monitor that stood still goes on with what it saw, and nobody outranks it',
-    seeds: 300,
+    seeds: 1_000,
     apply: () => {
       replace(KeeperServer.prototype, 'forget', () => () => undefined);
       replace(Loop.prototype, 'outranked', () => () => undefined);
@@ -227,7 +227,7 @@ const MUTATIONS: Mutation[] = [
   {
     rule: 'S13',
     what: 'the read port shows every node',
-    seeds: 200,
+    seeds: 600,
     apply: () =>
       replace(
         Haproxy.prototype,
@@ -239,7 +239,7 @@ const MUTATIONS: Mutation[] = [
           },
       ),
   },
-  { rule: 'joint', what: 'a new sync configuration takes the place of the old one at once', seeds: 300 },
+  { rule: 'joint', what: 'a new sync configuration takes the place of the old one at once', seeds: 1_000 },
 ];
 
 const SAFETY = /^(LOST|VANISHED|STALE|FORKED|TERMS|TWO ROUTES|ORDERS|DIFFERENT|PHANTOM)/;

@@ -47,7 +47,7 @@ function shapeOf(seed: number, replicas: number | undefined): { replicas: number
   const syncCount = count >= 2 && seed % 4 === 0 ? 2 : 1;
   return {
     replicas: count,
-    policy: { syncCount, onNoReplica: seed % 7 === 0 ? 'block' : 'continue' },
+    policy: { syncCount, onNoReplica: seed % 7 === 0 ? 'block' : 'continue', switchback: seed % 3 === 0 },
   };
 }
 
