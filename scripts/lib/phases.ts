@@ -10,6 +10,7 @@ import { say } from './terminal';
 const MINUTE_MS = 60_000;
 const CHECK_MS = 10 * MINUTE_MS;
 const UNIT_MS = 10 * MINUTE_MS;
+const SIM_MS = 15 * MINUTE_MS;
 const BACKEND_MS = 15 * MINUTE_MS;
 const DOCKER_MS = 60 * MINUTE_MS;
 /** The end-to-end test's stack; what an interrupted earlier run left of it is removed first. */
@@ -32,6 +33,11 @@ export const PHASES: readonly Phase[] = [
   check('docs', 'generated parts of the documents are up to date', ['tsx', 'scripts/docs.ts', '--check']),
   { ...check('backend-lint', 'ruff and mypy', ['sh', 'backend/scripts/lint.sh']), sideBySide: false },
   vitestPhase('unit', 'TypeScript without Docker', { needsSetUp: false, deadlineMs: UNIT_MS }),
+  vitestPhase('sim', '500 seeds of the simulator', {
+    needsSetUp: false,
+    deadlineMs: SIM_MS,
+    files: ['test/sim/seeds'],
+  }),
   { name: 'backend', about: 'pytest', needsSetUp: true, sideBySide: false, run: pytest },
   vitestPhase('docker', 'offline kit, images, the whole story on Docker', { needsSetUp: true, deadlineMs: DOCKER_MS }),
 ];
@@ -63,7 +69,11 @@ function check(name: string, about: string, command: readonly string[]): Phase {
   };
 }
 
-function vitestPhase(project: string, about: string, options: { needsSetUp: boolean; deadlineMs: number }): Phase {
+function vitestPhase(
+  project: string,
+  about: string,
+  options: { needsSetUp: boolean; deadlineMs: number; files?: readonly string[] },
+): Phase {
   return {
     name: project,
     about,
@@ -74,7 +84,7 @@ function vitestPhase(project: string, about: string, options: { needsSetUp: bool
       const file = report(`${project}.json`);
       const reporters = ['--reporter=default', '--reporter=json', `--outputFile.json=${file}`];
       // Output as it comes: a long test's progress is read by people.
-      const args = ['run', '--project', project, '--disable-console-intercept', ...reporters];
+      const args = ['run', ...(options.files ?? []), '--project', project, '--disable-console-intercept', ...reporters];
       const result = await run('vitest', args, { cwd: PATHS.root, deadlineMs: options.deadlineMs, onLine: say });
       return counted(result.code, result.tail, () => fromVitest(JSON.parse(readFileSync(file, 'utf8'))));
     },
