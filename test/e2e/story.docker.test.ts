@@ -266,5 +266,6 @@ describe('the story', () => {
     expect(await volumesOf(STACK.label)).toEqual([]);
     expect(await containersOf(STACK.label)).toEqual([]);
     expect(await networksOf(STACK.label)).toEqual([]);
+    expect(await imageTags(`postgres-failover/*:${STACK.prefix}${STACK.name}`)).toEqual([]);
   });
 });

@@ -54,6 +54,10 @@ export interface E2eStack {
   remove: () => Promise<void>;
 }
 
+/** The base image is for all tests, and `destroy --volumes` removes it where set-up made it: it comes back in the end. */
+const BASE = 'debian:trixie-slim';
+const KEPT_BASE = 'e2e-kept-base:latest';
+
 /** Writes the stack's config and gives it a state folder of its own. */
 export async function makeStack(): Promise<E2eStack> {
   const state = mkdtempSync(join(tmpdir(), 'postgres-failover-e2e-'));
@@ -66,6 +70,7 @@ export async function makeStack(): Promise<E2eStack> {
     NO_COLOR: '1',
   };
   await removeAllOf(STACK.label);
+  await docker(['tag', BASE, KEPT_BASE]);
   return {
     command: (command, args = [], limitMs = TIMEOUTS.pulumi) => {
       const start = join(PATHS.root, 'scripts', 'start.mjs');
@@ -80,6 +85,8 @@ export async function makeStack(): Promise<E2eStack> {
     remove: async () => {
       await removeAllOf(STACK.label);
       await dropLayers();
+      await docker(['tag', KEPT_BASE, BASE]);
+      await removeImage(KEPT_BASE);
       rmSync(state, { recursive: true, force: true });
       rmSync(STACK_FILE, { force: true });
     },
