@@ -69,3 +69,9 @@ export function list(names: readonly string[]): string {
   if (last === undefined) return 'nobody';
   return names.length === 1 ? last : `${names.slice(0, -1).join(', ')} and ${last}`;
 }
+
+/** A keeper that is connected says that its PostgreSQL runs, so that dialling it makes sense. */
+export function runsPostgres(observation: Observation | undefined, node: string): boolean {
+  const view = observation?.nodes[node];
+  return view?.connected === true && ['standby', 'primary', 'promoting'].includes(view.status?.postgres.state ?? '');
+}

@@ -1,8 +1,10 @@
 /** The monitor's process: reads its configuration, wires the pieces, and ends when told to. No logic of its own. */
+
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { MonitorConfig, PATHS, PORTS } from '../config';
 import type { Decision, Observation } from '../core/types';
+import { runsPostgres } from '../core/view';
 import { derivedPassword } from '../protocol';
 import { promoteCommand, switchoverCommand } from './command';
 import { Haproxy } from './haproxy';
@@ -98,12 +100,7 @@ async function main(): Promise<void> {
     clusterKey: config.clusterKey,
     log,
     onCertified: (node, term) => loop.certified(node, term),
-    isRunning: (node) => {
-      const view = seen?.observation.nodes[node];
-      return (
-        view?.connected === true && ['standby', 'primary', 'promoting'].includes(view.status?.postgres.state ?? '')
-      );
-    },
+    isRunning: (node) => runsPostgres(seen?.observation, node),
   });
   const loop = new Loop({
     nodes: config.nodes,

@@ -1,5 +1,7 @@
 /** The monitor's container: the shipped loop, keeper server, HAProxy driver and opening checks over simulated ports. */
+
 import type { Decision, Observation, Policy, Request } from '../../failover/core/types';
+import { runsPostgres } from '../../failover/core/view';
 import { Haproxy } from '../../failover/monitor/haproxy';
 import { KeeperServer } from '../../failover/monitor/keepers';
 import { Loop } from '../../failover/monitor/loop';
@@ -155,12 +157,7 @@ export class SimMonitor {
       clusterKey: CLUSTER_KEY,
       log,
       onCertified: (node, term) => loop.certified(node, term),
-      isRunning: (node) => {
-        const view = this.seen?.observation.nodes[node];
-        return (
-          view?.connected === true && ['standby', 'primary', 'promoting'].includes(view.status?.postgres.state ?? '')
-        );
-      },
+      isRunning: (node) => runsPostgres(this.seen?.observation, node),
     });
     const policy: Policy = world.policy;
     const loop = new Loop({
