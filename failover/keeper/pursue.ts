@@ -231,7 +231,7 @@ export class Pursuit {
     if (leader === undefined || leader.name === keeper.node) {
       throw new KeeperError('ORDER_WRONG', `told to follow ${target.leader}, which is no other node of the settings`);
     }
-    await this.join(order, target, leader, signal);
+    await this.join(order, target, leader, settings, signal);
     if (signal.aborted) return { done: false };
     const wanted = config(settings, leader, '');
     if (!keeper.view.running) {
@@ -264,6 +264,7 @@ export class Pursuit {
     order: AcceptedOrder,
     target: Target<'follow'>,
     leader: Source,
+    settings: NodeSettings,
     signal: AbortSignal,
   ): Promise<void> {
     const { keeper } = this;
@@ -280,7 +281,7 @@ export class Pursuit {
       if (await this.rewind(leader, order, signal)) return;
       if (signal.aborted) return;
     }
-    await this.copy(leader, order, signal);
+    await this.copy(leader, order, settings, signal);
   }
 
   private async rewind(leader: Source, order: AcceptedOrder, signal: AbortSignal): Promise<boolean> {
@@ -310,7 +311,7 @@ export class Pursuit {
     return true;
   }
 
-  private async copy(leader: Source, order: AcceptedOrder, signal: AbortSignal): Promise<void> {
+  private async copy(leader: Source, order: AcceptedOrder, settings: NodeSettings, signal: AbortSignal): Promise<void> {
     const { keeper } = this;
     // A standby that cannot stream serves no reads; a primary must be gone before its successor is copied.
     await this.stop();
@@ -318,7 +319,17 @@ export class Pursuit {
     keeper.activity = 'copying';
     keeper.report();
     keeper.note('info', 'COPY_BEGUN', `copying the data of ${leader.name}`);
-    await keeper.postgres.copyFrom(leader, (text) => keeper.note('info', 'COPY_PROGRESS', text), signal);
+    const giveUp = async () => {
+      keeper.note(
+        'warn',
+        'OLD_DATA_REMOVED',
+        'the disk is too small for the old data and the copy: the old data goes first',
+      );
+      // Half removed data must never be started; the marker of a rewind says just that.
+      await keeper.save({ rewinding: true });
+    };
+    const progress = (text: string) => keeper.note('info', 'COPY_PROGRESS', text);
+    await keeper.postgres.copyFrom(leader, progress, signal, settings.rebuildInPlace === true ? giveUp : undefined);
     if (signal.aborted) return;
     await this.adopt({ fresh: false, joined: { leader: leader.name, term: order.term } });
     keeper.note('info', 'COPY_DONE', `copied and verified the data of ${leader.name}`);

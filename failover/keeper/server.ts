@@ -12,8 +12,8 @@ import { furnish } from './furnish';
 import { Heartbeat } from './heartbeat';
 import { LED_TIMELINE, laterTimeline, lookAtControlFile, lookBySql } from './look';
 import { KeeperError, type Postgres, type ServerConfig, type Source, type View } from './ports';
-import { commandLine, noServerLeft, run, serverProcesses, signalProcess } from './processes';
-import { baseBackup, type RejoinContext, reach, rewind } from './rejoin';
+import { commandLine, noServerLeft, resumeServer, run, serverProcesses, signalProcess } from './processes';
+import { baseBackup, makeRoom, type RejoinContext, reach, rewind } from './rejoin';
 import { ServerLog, saysImpossible } from './server-log';
 import { Session } from './session';
 import { ensureSlots } from './slots';
@@ -173,8 +173,20 @@ export class Server implements Postgres {
     await reach(source, this.context());
   }
 
-  async copyFrom(source: Source, progress: (text: string) => void, signal: AbortSignal): Promise<void> {
+  async copyFrom(
+    source: Source,
+    progress: (text: string) => void,
+    signal: AbortSignal,
+    giveUp?: () => Promise<void>,
+  ): Promise<void> {
     await this.files.writePassfile();
+    await rm(this.fresh, { recursive: true, force: true });
+    const removeOld = async () => {
+      await giveUp?.();
+      await rm(this.data, { recursive: true, force: true });
+      this.stoppedView = null;
+    };
+    await makeRoom(source, this.context(), giveUp === undefined ? null : removeOld);
     await baseBackup(source, this.context(), progress, signal);
   }
 
@@ -277,6 +289,8 @@ export class Server implements Postgres {
     this.told = true;
     this.beats.stop();
     child.kill('SIGINT');
+    // After the signal: a postmaster that wakes shuts down before it does anything else (S27).
+    await resumeServer();
     const patience = new AbortController();
     const hurry = this.endStuckWalsenders(patience.signal);
     const limit = delay(STOP_LIMIT_MS, 'late', { signal: patience.signal }).catch(() => 'aborted');

@@ -88,6 +88,7 @@ async function main(): Promise<void> {
       databaseUser: config.databaseUser,
       databasePassword: config.databasePassword,
       postgresSettings: config.postgresSettings,
+      rebuildInPlace: config.rebuildInPlace,
     },
     incarnation: store.incarnation,
     clock,
@@ -100,6 +101,7 @@ async function main(): Promise<void> {
     clusterKey: config.clusterKey,
     log,
     onCertified: (node, term) => loop.certified(node, term),
+    onBroken: (node) => keepers.probe(node),
     isRunning: (node) => runsPostgres(seen?.observation, node),
   });
   const loop = new Loop({

@@ -3,6 +3,7 @@ import { Keeper } from '../../failover/keeper/keeper';
 import {
   type Clock,
   EMPTY_STATE,
+  KeeperError,
   type KeeperState,
   type Link,
   type Memory,
@@ -95,6 +96,8 @@ export class FakePostgres implements Postgres {
   streamImpossible: string | null = null;
   rewindFails = false;
   reachable = true;
+  /** No room for the old data and a copy. */
+  diskTooSmall = false;
   /** Copies take until the test lets them end. */
   copyGate: Promise<void> = Promise.resolve();
 
@@ -141,7 +144,18 @@ export class FakePostgres implements Postgres {
   async reach(source: Source): Promise<void> {
     if (!this.reachable) throw new Error(`${source.name} does not answer`);
   }
-  async copyFrom(source: Source, _progress: (text: string) => void, signal: AbortSignal): Promise<void> {
+  async copyFrom(
+    source: Source,
+    _progress: (text: string) => void,
+    signal: AbortSignal,
+    giveUp?: () => Promise<void>,
+  ): Promise<void> {
+    if (this.diskTooSmall && giveUp === undefined) throw new KeeperError('DISK_TOO_SMALL', 'too small for both');
+    if (this.diskTooSmall) {
+      await giveUp?.();
+      this.journal.push('old data removed');
+      this.dataExists = false;
+    }
     this.journal.push(`copy ${source.name}`);
     const aborted = new Promise<never>((_, reject) => {
       signal.addEventListener('abort', () => reject(new Error('aborted')));

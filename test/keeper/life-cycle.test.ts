@@ -1,6 +1,6 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import type { SyncConfig, Target } from '../../failover/protocol';
-import { Rig } from './fakes';
+import { Rig, SETTINGS } from './fakes';
 
 const ALONE: SyncConfig = { leader: 'a', k: 0, members: [] };
 const WITH_B: SyncConfig = { leader: 'a', k: 1, members: ['b'] };
@@ -312,6 +312,30 @@ describe('a follower', () => {
     rig.postgres.crash();
     await rig.until((s) => s.postgres.crashes === 1 && s.done);
     expect(rig.journal.filter((l) => l.startsWith('start'))).toEqual(['start from b sync ""']);
+  });
+});
+
+describe('a disk that is too small for the old data and a copy', () => {
+  it('keeps the old data and says so, unless the settings let the copy take its place', async () => {
+    await standby();
+    rig.postgres.diskTooSmall = true;
+    rig.journal.length = 0;
+    rig.order(2, follow('copy'));
+    const refused = await rig.until((s) => s.failure !== null);
+    expect(refused.failure?.code).toBe('DISK_TOO_SMALL');
+    expect(refused.dataId).not.toBeNull();
+    expect(rig.journal.filter((l) => /copy|removed|rewinding/.test(l))).toEqual([]);
+  });
+
+  it('marks the old data as only to be replaced before it removes it (S12)', async () => {
+    await standby();
+    rig.postgres.diskTooSmall = true;
+    rig.journal.length = 0;
+    rig.keeper.receive({ type: 'settings', settings: { ...SETTINGS, rebuildInPlace: true } });
+    const joined = await rig.done(2, follow('copy'));
+    expect(joined.rewinding).toBe(false);
+    const steps = rig.journal.filter((l) => /rewinding|removed|^copy|^swap/.test(l));
+    expect(steps).toEqual(['save follow rewinding', 'old data removed', 'copy b', 'swap']);
   });
 });
 
