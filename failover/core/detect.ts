@@ -11,6 +11,8 @@ const HOLD_PART = 0.25;
 const BEAT_PART = 0.75;
 /** A probe older than this is repeated while the keeper's connection is down, ms. */
 export const PROBE_AGE_MS = 30;
+/** A refused connect says that PostgreSQL is gone now; what comes later is the keeper's to tell, ms. */
+const REFUSED_FRESH_MS = 100;
 
 export type Health =
   /** It works as far as can be seen. */
@@ -119,6 +121,13 @@ function connectedHealth(
   const { state: postgres } = status.postgres;
   if (postgres === 'primary' || postgres === 'stopping') {
     if (status.stopping) return { kind: 'stopping' };
+    if (view.refusedAtMs !== null && nowMs - view.refusedAtMs <= REFUSED_FRESH_MS) {
+      return {
+        kind: 'dead',
+        code: 'LEADER_DEAD',
+        reason: `the session in the PostgreSQL of ${name} broke and a new connection is refused`,
+      };
+    }
     const ageMs = status.lead?.heartbeatAgeMs ?? 0;
     if (ageMs >= policy.hangTimeoutMs && !beats) {
       return {

@@ -24,10 +24,11 @@ export function isCutOff(state: ClusterState, observation: Observation): boolean
   return reachable && closed && clean && address !== null && keeping === address;
 }
 
-/** The checks may be made: alone needs no standby, else the configuration has to be in force first (S9). */
+/** The checks may be made: the node leads in this term; alone needs no standby, else the configuration has to be in force (S9). */
 export function mayCertify(state: ClusterState, observation: Observation): boolean {
   const ordered = state.joint.at(-1);
-  if (state.leader === null || statusOf(observation, state.leader) === null) return false;
+  // Not earlier: asking a node again and again takes time from its promotion.
+  if (state.leader === null || statusOf(observation, state.leader)?.lead?.term !== state.term) return false;
   return ordered?.k === 0 || isProven(state, observation);
 }
 

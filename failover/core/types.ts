@@ -62,6 +62,8 @@ export interface ClusterState {
   procedure: Procedure | null;
   /** Only while the leader serves. */
   switchover?: Switchover;
+  /** Switchbacks that were begun since the preferred node last kept the lead for long enough (S25). */
+  switchbacks?: number;
   orders: Record<string, GivenOrder>;
 }
 
@@ -84,6 +86,8 @@ export interface NodeView {
   heartbeatSeenAtMs: number | null;
   /** Outcome of a quick connect to PostgreSQL that began after `changedAtMs`; null when there was none. */
   probe: { alive: boolean; atMs: number } | null;
+  /** When the monitor's own session in its PostgreSQL had broken and a new connect was refused, monotonic ms. */
+  refusedAtMs: number | null;
   /** Newest copy of the monitor's state that the keeper holds; undefined until it told. */
   recall: { term: number; seq: number; blob: string } | null | undefined;
 }
@@ -133,8 +137,10 @@ export interface Watch {
   preferredSinceMs: number | null;
   /** Null: not since the monitor's start. */
   newest: NewestPosition | null;
-  /** The last switchback: begun, and got the lead, at; failures one after the other. */
-  switchback: { underWay: boolean; begunAtMs: number | null; ledAtMs: number | null; failures: number };
+  /** When a switchback was last under way; null: not since the monitor's start. */
+  returningAtMs: number | null;
+  /** Since when the preferred node leads; null: it does not. */
+  preferredLedSinceMs: number | null;
 }
 
 /** Everything that the monitor sees at one moment. */

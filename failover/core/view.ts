@@ -14,6 +14,7 @@ export function viewOf(observation: Observation, node: string): NodeView {
       streamingSeenAtMs: null,
       heartbeatSeenAtMs: null,
       probe: null,
+      refusedAtMs: null,
       recall: undefined,
     }
   );

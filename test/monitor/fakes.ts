@@ -583,7 +583,8 @@ export class FakeMonitor {
       probe: async (address) => {
         const name = world.nameOf(address);
         const node = name === null ? null : world.node(name);
-        return node?.up === true && !node.frozen && ['primary', 'standby'].includes(node.postgres);
+        if (node?.frozen === true) return 'silent';
+        return node?.up === true && ['primary', 'standby'].includes(node.postgres) ? 'alive' : 'refused';
       },
       wake: () => this.loop.wake(),
       onIncarnation: (incarnation) => this.loop.outranked(incarnation),

@@ -119,7 +119,10 @@ export class SimMonitor {
     const { engine } = world;
     const clock = { nowMs: () => engine.nowMs };
     const log: Log = {
-      write: (_level, subject, code, message) => world.log(`${label}: ${subject} ${code} ${message}`),
+      write: (_level, subject, code, message) => {
+        world.log(`${label}: ${subject} ${code} ${message}`);
+        world.onLog(subject, code, message);
+      },
     };
     const store = new SimStore(world, process, disk);
     await store.open();
@@ -144,7 +147,7 @@ export class SimMonitor {
         databaseName: 'db',
         databaseUser: 'user',
         databasePassword: 'secret',
-        postgresSettings: {},
+        postgresSettings: world.postgresSettings,
       },
       incarnation: store.incarnation,
       clock,
@@ -157,6 +160,7 @@ export class SimMonitor {
       clusterKey: CLUSTER_KEY,
       log,
       onCertified: (node, term) => loop.certified(node, term),
+      onBroken: (node) => keepers.probe(node),
       isRunning: (node) => runsPostgres(this.seen?.observation, node),
     });
     const policy: Policy = world.policy;
