@@ -18,7 +18,7 @@ import { change, elect, promote } from './plan';
 import type { Facts, Plan, Rule } from './rules';
 import type { ClusterState } from './types';
 import { isDone, statusOf, viewOf } from './view';
-import { mayReturn } from './watch';
+import { keptTheLead, mayReturn } from './watch';
 
 /** Rows of a hand-over that is under way. */
 export const HANDOVER_RULES: readonly Rule[] = [
@@ -108,9 +108,22 @@ export const SWITCHOVER_STARTS: readonly Rule[] = [
     why: 'The preferred node has been a caught-up standby for a stable period: it gets the lead back.',
     match: ({ state, observation, nowMs, policy }) => {
       const preferred = observation.declared[0]?.name;
-      if (preferred === undefined || !mayReturn(observation.watch, nowMs, policy)) return null;
+      if (preferred === undefined || !mayReturn(state, observation.watch, nowMs, policy)) return null;
       const target = switchoverTarget(state, observation, nowMs, policy, preferred);
-      return 'node' in target ? begin(state, preferred, 'switchback') : null;
+      if (!('node' in target)) return null;
+      // Counted before it is tried: however it ends, and whoever is restarted meanwhile, the next one waits longer (S25).
+      return begin({ ...state, switchbacks: (state.switchbacks ?? 0) + 1 }, preferred, 'switchback');
+    },
+  },
+  {
+    code: 'SWITCHBACK_KEPT',
+    why: 'The preferred node has kept the lead for long enough: the next switchback waits no longer than usual.',
+    match: ({ state, observation, nowMs, policy }) => {
+      if (state.switchbacks === undefined || !keptTheLead(observation.watch, nowMs, policy)) return null;
+      return {
+        state: change(state, { switchbacks: undefined }),
+        reason: `${state.leader ?? ''} has kept the lead since it got it back`,
+      };
     },
   },
   {

@@ -25,6 +25,7 @@ const StoredState: z.ZodType<ClusterState> = z.object({
   switchover: z
     .object({ to: z.string(), by: z.enum(['person', 'switchback']), stage: z.enum(['prepare', 'hold']) })
     .optional(),
+  switchbacks: z.number().int().min(1).optional(),
   orders: z.record(
     z.string(),
     z.object({ term: z.number().int().min(0), seq: z.number().int().min(1), target: Target }),
