@@ -276,6 +276,18 @@ export class Keeper {
     return this.view;
   }
 
+  /** PostgreSQL leads now: told at once, the next look tells the rest. */
+  promoted(timeline: number): void {
+    const { sql } = this.view;
+    if (sql === null) return;
+    const standby = { receiveLsn: null, replayLsn: null, walReceiver: null, startupWaits: false };
+    this.view = {
+      ...this.view,
+      sql: { ...sql, ...standby, inRecovery: false, timeline, flushLsn: null, standbys: [] },
+    };
+    this.report();
+  }
+
   private wake(): void {
     this.nudge.abort();
   }

@@ -20,6 +20,8 @@ const CRASHES_MAX = 3;
 const BACKOFF_MS = 1_000;
 const LONG_BACKOFF_MS = 15_000;
 const FURNISH_RETRY_MS = 1_000;
+/** After a promotion, ms. */
+const CALM_MS = 1_000;
 
 type Target<K> = Extract<AcceptedOrder['target'], { kind: K }>;
 
@@ -32,6 +34,9 @@ export class Pursuit {
   private furnished: number | null = null;
   private furnishing = false;
   private slotsRenewed = false;
+  /** Names that the running server goes by; null: not known. */
+  private names: string | null = null;
+  private promotedAtMs = Number.NEGATIVE_INFINITY;
   /** The order that a checkpoint was begun for. */
   private preparing: { key: string; done: boolean } | null = null;
 
@@ -47,6 +52,7 @@ export class Pursuit {
     this.forkLsn = null;
     this.furnished = null;
     this.slotsRenewed = false;
+    this.names = null;
     this.keeper.postgres.stopHeartbeat();
   }
 
@@ -136,7 +142,9 @@ export class Pursuit {
     if (sql.inRecovery) await this.promote(order, target.sync, settings);
     if (signal.aborted) return { done: false };
     this.leadTerm = order.term;
-    this.furnish(settings);
+    // What can wait a second does: the clients' first writes need the machine now.
+    const calm = keeper.state.fresh || keeper.clock.nowMs() - this.promotedAtMs >= CALM_MS;
+    if (calm) this.furnish(settings);
     const inForce = await this.sync.pursue(
       target.sync,
       (names) => this.configure(config(settings, null, names)),
@@ -144,8 +152,9 @@ export class Pursuit {
       signal,
     );
     if (signal.aborted) return { done: false };
+    keeper.report();
     // Tunables and addresses may have changed while the names did not.
-    await this.configure(config(settings, null, syncNames(target.sync)));
+    if (calm) await this.configure(config(settings, null, syncNames(target.sync)));
     await this.remember(order);
     const done = inForce && !keeper.state.fresh && (target.prepare !== true || this.prepared(order));
     return { done, againMs: done ? undefined : SOON_MS };
@@ -176,14 +185,18 @@ export class Pursuit {
     this.sync.reset();
     this.forkLsn = null;
     this.furnished = null;
+    // No names are in force and none are wanted: a reload now would only take time from the promotion.
+    const alone = sync.k === 0 && this.names === '';
     // The barrier is what the first commit meets: nothing is acknowledged before the names are proven (S4, S9).
-    await this.configure(config(settings, null, barrierNames(sync)));
+    if (!alone) await this.configure(config(settings, null, barrierNames(sync)));
     const timeline = await keeper.postgres.promote();
     this.forkLsn = await keeper.postgres.forkLsn(timeline);
     this.leadTerm = order.term;
+    this.promotedAtMs = keeper.clock.nowMs();
+    if (alone) this.sync.foundInForce(sync);
     keeper.activity = null;
+    keeper.promoted(timeline);
     if (!keeper.state.fresh) keeper.postgres.startHeartbeat();
-    await keeper.observe();
   }
 
   /** Closes the marker of the promotion once its timeline is stored. */
@@ -376,11 +389,14 @@ export class Pursuit {
     this.stopped();
     keeper.crashedUnder = null;
     await keeper.postgres.start(wanted);
+    this.names = wanted.syncNames;
     await keeper.observe();
   }
 
   private async configure(wanted: ServerConfig): Promise<void> {
+    this.names = null;
     await this.keeper.postgres.configure(wanted);
+    this.names = wanted.syncNames;
   }
 
   private async sql(): Promise<SqlView> {

@@ -29,6 +29,11 @@ export function saysImpossible(line: string): boolean {
   return IMPOSSIBLE.some((pattern) => pattern.test(line));
 }
 
+/** True for the line that PostgreSQL writes some milliseconds before a promoted standby takes writes. */
+export function saysRecovered(line: string): boolean {
+  return line.endsWith('LOG:  archive recovery complete');
+}
+
 export class ServerLog {
   private rest = '';
   private readonly shownAtMs = new Map<RegExp, number>();
