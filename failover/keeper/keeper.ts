@@ -303,6 +303,15 @@ export class Keeper {
     this.wake();
   }
 
+  /** Shuts PostgreSQL down; how long a leader took is told, because a switchover waits for it. */
+  async stopPostgres(): Promise<void> {
+    const led = this.view.sql?.inRecovery === false;
+    const startMs = this.clock.nowMs();
+    await this.postgres.stop();
+    const tookMs = Math.round(this.clock.nowMs() - startMs);
+    if (led) this.note('info', 'POSTGRES_STOPPED', `PostgreSQL shut down in ${tookMs} ms`);
+  }
+
   /** Crashes within the last minute. */
   crashes(): number {
     const from = this.clock.nowMs() - CRASH_WINDOW_MS;
@@ -379,7 +388,7 @@ export class Keeper {
     await this.looped;
     this.activity = 'stopping';
     this.pursuit.stopped();
-    await this.postgres.stop();
+    await this.stopPostgres();
     this.activity = null;
     this.view = await this.postgres.observe();
     this.done = this.ordered?.target.kind === 'stop';

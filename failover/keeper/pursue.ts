@@ -378,7 +378,7 @@ export class Pursuit {
     if (!keeper.view.running) return;
     keeper.activity = 'stopping';
     keeper.report();
-    await keeper.postgres.stop();
+    await keeper.stopPostgres();
     keeper.activity = null;
     await keeper.observe();
   }
