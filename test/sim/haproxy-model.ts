@@ -30,7 +30,7 @@ export class ProxySession {
   readonly fromClient: Channel;
   /** Address of the server that it is connected or connecting to. */
   server: string | null = null;
-  state: 'TAR' | 'CON' | 'EST' | 'CLO' = 'TAR';
+  state: 'TAR' | 'QUE' | 'CON' | 'EST' | 'CLO' = 'TAR';
   backend: Backend | null = null;
   onConnected: () => void = () => undefined;
   onClosed: () => void = () => undefined;
@@ -91,6 +91,12 @@ export class ProxySession {
       retry();
       return;
     }
+    if (this.worker.isFull(this.proxy, address, haproxy.serverConnections)) {
+      this.state = 'QUE';
+      this.server = null;
+      haproxy.after(CONNECT_MS, () => this.dial());
+      return;
+    }
     this.state = 'CON';
     this.server = address;
     const host = network.hostOf(address);
@@ -114,10 +120,13 @@ export class ProxySession {
       const { fromServer } = this;
       this.toServer.send(server.process, () => {
         const accept = () => {
-          const backend = server.open();
+          if (server.postmasterFrozen) engine.after(20, server.process, accept);
+          else server.admit('client', admitted);
+        };
+        const admitted = (backend: Backend | null) => {
           if (backend === null) {
-            if (server.postmasterFrozen) engine.after(20, server.process, accept);
-            else fromServer.send(haproxy.process, () => this.close());
+            haproxy.turnedAway += 1;
+            fromServer.send(haproxy.process, () => this.close());
             return;
           }
           backend.onClosed = () => fromServer.send(haproxy.process, () => this.close());
@@ -127,7 +136,7 @@ export class ProxySession {
             else this.toClient.send(this.client, () => this.onConnected());
           });
         };
-        engine.after(engine.random.delay(6), server.process, accept);
+        engine.after(engine.random.delay(1), server.process, accept);
       });
       const kernel = () => {
         if (server.process.dead && this.backend === null) this.close();
@@ -171,6 +180,14 @@ class Worker {
     this.startSeconds = startSeconds;
   }
 
+  /** A server gets no more than `maxconn` connections of a backend; the next ones queue (S24). */
+  isFull(proxy: 'write' | 'read', address: string, most: number): boolean {
+    if (this.sessions.size < most) return false;
+    let count = 0;
+    for (const s of this.sessions.values()) if (s.proxy === proxy && s.server === address) count += 1;
+    return count >= most;
+  }
+
   pick(proxy: 'write' | 'read'): string | null {
     if (proxy === 'write') return this.leader.port === 1 ? null : this.leader.address;
     const open = this.nodes.filter((n) => !n.maintenance && n.port !== 1);
@@ -183,6 +200,10 @@ export class HaproxyModel {
   readonly network: Network;
   process: Process;
   workers: Worker[] = [];
+  /** `maxconn` of each server (S24). */
+  serverConnections = 80;
+  /** Connections that PostgreSQL refused, or ended before they were accepted. */
+  turnedAway = 0;
   /** A session that is ended while it connects stays for good and takes a server's place (PEERS, trap 1). */
   leaked: (words: string) => void = () => undefined;
   /** Called whenever a route or a session has changed. */

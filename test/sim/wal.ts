@@ -7,6 +7,10 @@ export type Change =
   | { kind: 'row'; row: number }
   | { kind: 'register'; version: number; value: number }
   | { kind: 'beat'; n: number }
+  /** Locks a table: replay waits for readers of a standby (S16). */
+  | { kind: 'alter' }
+  /** A leader's settings that a standby must not fall below (S23). */
+  | { kind: 'parameters'; connections: number }
   /** Writes nothing that anybody reads: canary, kick, checkpoint, promotion. */
   | { kind: 'note'; what: string };
 
@@ -48,6 +52,8 @@ export class Table {
       case 'beat':
         this.beat = change.n;
         return;
+      case 'alter':
+      case 'parameters':
       case 'note':
         return;
     }
@@ -72,6 +78,8 @@ export class DataDir {
   /** A rewind failed midway: PostgreSQL does not start from it. */
   broken = false;
   readonly slots = new Set<string>();
+  /** `max_connections` of the leader whose log was applied last (S23). */
+  connections = 0;
 
   constructor(systemId: string, wal: WalRecord[], history: TimelineStart[]) {
     this.systemId = systemId;
@@ -91,6 +99,7 @@ export class DataDir {
   copy(): DataDir {
     const copy = new DataDir(this.systemId, this.wal.slice(0, this.flushed), [...this.history]);
     copy.newestTimeline = this.newestTimeline;
+    copy.connections = this.connections;
     return copy;
   }
 
@@ -150,6 +159,7 @@ export function rewound(target: DataDir, source: DataDir): DataDir | null {
   const wal = [...target.wal.slice(0, divergence), ...source.wal.slice(divergence, source.flushed)];
   const result = new DataDir(source.systemId, wal, [...source.history]);
   result.newestTimeline = source.newestTimeline;
+  result.connections = source.connections;
   for (const slot of target.slots) result.slots.add(slot);
   return result;
 }

@@ -25,7 +25,7 @@ export interface WorldOptions {
   thinkMs?: number;
   /** Part of the commits that are cancelled in their wait (S7). */
   cancels?: number;
-  /** No node is far away. */
+  /** No node is far away, no reader sits in a transaction. */
   calm?: boolean;
 }
 
@@ -42,12 +42,18 @@ export class World {
   readonly policy: Policy;
   readonly thinkMs: number;
   readonly cancels: number;
+  /** Part of the reads that stay in a transaction, and of the writes that change a table (S16). */
+  readonly holds: number;
+  /** What the stack's config says for PostgreSQL; the monitor reads it when it starts. */
+  postgresSettings: Record<string, string> = {};
   readonly history = new History((words) => this.fail(words));
   readonly violations: string[] = [];
   readonly story: string[] = [];
   monitor: SimMonitor | null = null;
   /** Told of each decision, for scenarios. */
   onDecision: (code: string, reason: string) => void = () => undefined;
+  /** Told of each line of the monitor's log, for scenarios. */
+  onLog: (subject: string, code: string, message: string) => void = () => undefined;
   clientsEnd = false;
   /** Snapshots of the store, for the fault "restored from an old copy". */
   readonly copies: StoreDisk[] = [];
@@ -78,6 +84,7 @@ export class World {
     };
     this.thinkMs = options.thinkMs ?? this.random.pick([30, 80, 150]);
     this.cancels = options.cancels ?? 0.01;
+    this.holds = options.calm === true ? 0 : 0.02;
     this.haproxy = new HaproxyModel(this.engine, this.network);
     this.haproxy.changed = () => this.checkRoutes();
     // Between the driver's last look and its command another session may have got the place: rare, and no wrong is done by it.
@@ -109,7 +116,7 @@ export class World {
   }
 
   nodeAt(address: string): SimNode | undefined {
-    return this.nodes.find((n) => n.address === address);
+    return this.nodes.find((n) => n.name === this.network.hostOf(address));
   }
 
   /** A line of the story. */
