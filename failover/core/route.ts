@@ -2,6 +2,7 @@
 
 import type { Health } from './detect';
 import { lsnDistance } from './lsn';
+import { isUnreached } from './reach';
 import { isProven } from './sync';
 import type { Action, ClusterState, Observation, Policy } from './types';
 import { addressOf, isMember, lastEntry, statusOf, viewOf } from './view';
@@ -108,6 +109,7 @@ export function readNodes(state: ClusterState, observation: Observation, policy:
       if (status === null || name === leader || status.postgres.state !== 'standby') return false;
       if (viewOf(observation, name).silentMs >= policy.hangTimeoutMs || status.stopping) return false;
       if (!isMember(state, name, status.dataId) || status.postgres.streamingFrom !== leader) return false;
+      if (isUnreached(observation, name)) return false;
       if (status.postgres.timeline !== null && status.postgres.timeline !== entry?.timeline) return false;
       const { replayLsn } = status.postgres;
       return replayLsn !== null && (flushLsn === null || lsnDistance(replayLsn, flushLsn) <= policy.maxLagBytes);

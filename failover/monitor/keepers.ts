@@ -69,12 +69,14 @@ export class KeeperServer implements Keepers {
   private readonly server: Server;
   private readonly unproven = new Set<Link>();
   private readonly refusals = new Map<string, number>();
+  private settings: NodeSettings;
   private incarnation: number;
   private pingCount = 0;
   private timer: NodeJS.Timeout | null = null;
 
   constructor(options: KeeperServerOptions) {
     this.options = options;
+    this.settings = options.settings;
     this.incarnation = options.incarnation;
     const nowMs = options.clock.nowMs();
     this.peers = new Map(options.settings.nodes.map((node) => [node.name, newPeer(node, nowMs)]));
@@ -183,6 +185,15 @@ export class KeeperServer implements Keepers {
     }
   }
 
+  retire(node: string): void {
+    const peer = this.peers.get(node);
+    if (peer === undefined) return;
+    this.peers.delete(node);
+    peer.link?.destroy();
+    this.settings = { ...this.settings, nodes: this.settings.nodes.filter((n) => n.name !== node) };
+    for (const { link } of this.peers.values()) link?.send({ type: 'settings', settings: this.settings });
+  }
+
   restart(incarnation: number): void {
     this.incarnation = incarnation;
     for (const peer of this.peers.values()) peer.link?.destroy();
@@ -254,7 +265,7 @@ export class KeeperServer implements Keepers {
     const before = peer.link;
     Object.assign(peer, newPeer(peer.node, nowMs), { link, everConnected: true, probing: peer.probing });
     before?.destroy();
-    link.send({ type: 'settings', settings: this.options.settings });
+    link.send({ type: 'settings', settings: this.settings });
     this.options.log.write('INFO', peer.node.name, 'CONNECTED', 'the keeper is connected');
     this.options.wake();
   }
