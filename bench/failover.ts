@@ -14,11 +14,11 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs, promisify } from 'node:util';
-import { Client } from 'pg';
 import { z } from 'zod';
 import { PATHS } from '../scripts/lib/paths';
-import { DEFAULT_STACK, readStack } from '../scripts/lib/stack';
+import { DEFAULT_STACK } from '../scripts/lib/stack';
 import { say } from '../scripts/lib/terminal';
+import { type ClusterView, epochMs, healthy, POLL_MS, rowsOf, type Stack, stackOf, view } from './cluster';
 
 const execute = promisify(execFile);
 const TABLE = 'bench_writes';
@@ -33,25 +33,11 @@ const FAULTS = {
   'replica-pause': { to: 'standby', act: 'pause', undo: 'unpause', leads: false },
   'haproxy-restart': { to: 'haproxy', act: 'restart', undo: null, leads: false },
 } as const;
-const HEALTHY_LIMIT_MS = 120_000;
-const POLL_MS = 100;
 /** Writers run this long before the fault and after the first acknowledgement that follows it. */
 const SETTLE_MS = 1_000;
 const OUTAGE_LIMIT_MS = 60_000;
 
 type Fault = keyof typeof FAULTS;
-
-const View = z.object({
-  code: z.string(),
-  leader: z.string().nullable(),
-  serving: z.boolean(),
-  nodes: z.array(z.object({ name: z.string(), role: z.string(), done: z.boolean() })),
-  sync: z.object({ members: z.array(z.string()) }).nullable(),
-  lastTransition: z
-    .object({ term: z.number(), steps: z.array(z.object({ name: z.string(), ms: z.number() })) })
-    .nullable(),
-  events: z.array(z.object({ at: z.string(), code: z.string(), message: z.string() })),
-});
 
 /** One run; times in ms. `held` and `fresh` are that client's own outage, `outage` counts whoever comes first. */
 interface Run {
@@ -63,52 +49,6 @@ interface Run {
   /** How long the leader's PostgreSQL took to shut down; null where it was not shut down. */
   shutdown: number | null;
   acknowledged: string[];
-}
-
-interface Stack {
-  host: string;
-  writePort: number;
-  user: string;
-  database: string;
-  monitor: string;
-  /** Before the containers' names. */
-  prefix: string;
-}
-
-function stackOf(name: string): Stack {
-  const info = readStack(name);
-  const password = process.env.PGPASSWORD ?? info.value('databasePassword', '');
-  if (password === '') {
-    throw new Error(`set PGPASSWORD to the password (npm run pulumi -- stack output --show-secrets --stack ${name})`);
-  }
-  process.env.PGPASSWORD = password;
-  const host = info.value('bindAddress', '127.0.0.1');
-  return {
-    host,
-    writePort: Number(info.value('writePort', '5434')),
-    user: info.value('databaseUser', 'app'),
-    database: info.value('databaseName', 'app'),
-    monitor: `http://${host}:${info.value('monitorPort', '8008')}`,
-    prefix: info.value('namePrefix', ''),
-  };
-}
-
-async function view(stack: Stack): Promise<z.infer<typeof View>> {
-  const response = await fetch(`${stack.monitor}/api/v1/cluster`, { signal: AbortSignal.timeout(5_000) });
-  return View.parse(await response.json());
-}
-
-/** Waits until every node carries out its order and all standbys are counted. */
-async function healthy(stack: Stack): Promise<z.infer<typeof View>> {
-  const endMs = performance.now() + HEALTHY_LIMIT_MS;
-  while (performance.now() < endMs) {
-    const now = await view(stack).catch(() => null);
-    const standbys = now?.nodes.filter((n) => n.name !== now.leader) ?? [];
-    const counted = standbys.every((n) => n.done && now?.sync?.members.includes(n.name));
-    if (now?.serving && now.code === 'STEADY' && standbys.length > 0 && counted) return now;
-    await sleep(POLL_MS);
-  }
-  throw new Error(`the cluster was not healthy within ${HEALTHY_LIMIT_MS / 1000} s; see ${stack.monitor}`);
 }
 
 /** The writer's process and what it printed. */
@@ -156,10 +96,6 @@ class Writer {
   }
 }
 
-function epochMs(): number {
-  return performance.timeOrigin + performance.now();
-}
-
 async function oneRun(stack: Stack, fault: Fault): Promise<Run> {
   const before = await healthy(stack);
   const { to, act, undo, leads } = FAULTS[fault];
@@ -192,7 +128,7 @@ async function oneRun(stack: Stack, fault: Fault): Promise<Run> {
 }
 
 /** What the keeper said of the shutdown that began after `sinceMs`. */
-function shutdownMs(events: z.infer<typeof View>['events'], sinceMs: number): number | null {
+function shutdownMs(events: ClusterView['events'], sinceMs: number): number | null {
   const told = events.findLast((e) => e.code === 'POSTGRES_STOPPED' && Date.parse(e.at) >= sinceMs);
   const ms = /in (\d+) ms/.exec(told?.message ?? '')?.[1];
   return ms === undefined ? null : Number(ms);
@@ -207,21 +143,11 @@ async function newTerm(stack: Stack, term: number): Promise<void> {
   }
 }
 
-async function database(stack: Stack, sql: string): Promise<string[]> {
-  const client = new Client({ host: stack.host, port: stack.writePort, user: stack.user, database: stack.database });
-  await client.connect();
-  try {
-    const result = await client.query<{ value: string }>(sql);
-    return result.rows.map((row) => row.value);
-  } finally {
-    await client.end();
-  }
-}
-
 /** Acknowledged rows that are not in the table exactly once. */
 async function lostOf(stack: Stack, runs: readonly Run[]): Promise<number> {
   const counts = new Map<string, number>();
-  for (const id of await database(stack, `SELECT id AS value FROM ${TABLE}`)) counts.set(id, (counts.get(id) ?? 0) + 1);
+  for (const { id } of await rowsOf<{ id: string }>(stack, `SELECT id FROM ${TABLE}`))
+    counts.set(id, (counts.get(id) ?? 0) + 1);
   return runs.flatMap((run) => run.acknowledged).filter((id) => counts.get(id) !== 1).length;
 }
 
@@ -363,8 +289,8 @@ async function main(): Promise<void> {
   const { count, fault, load, stack, json } = readArguments();
   const { leader, nodes } = await healthy(stack);
   const { stdout } = await execute('docker', ['inspect', '--format', '{{.Image}}', leader ?? '']);
-  await database(stack, `CREATE TABLE IF NOT EXISTS ${TABLE} (id text)`);
-  await database(stack, `TRUNCATE ${TABLE}`);
+  await rowsOf(stack, `CREATE TABLE IF NOT EXISTS ${TABLE} (id text)`);
+  await rowsOf(stack, `TRUNCATE ${TABLE}`);
   const endLoad = load ? await startLoad(stack, stdout.trim()) : async () => undefined;
   const runs: Run[] = [];
   try {
@@ -377,14 +303,14 @@ async function main(): Promise<void> {
     await endLoad();
   }
   await healthy(stack);
-  const [postgres = ''] = await database(stack, "SELECT current_setting('server_version') AS value");
+  const [server] = await rowsOf<{ version: string }>(stack, "SELECT current_setting('server_version') AS version");
   const result = Result.parse({
     fault,
     load,
     replicas: nodes.length - 1,
     date: new Date().toISOString().slice(0, 10),
     machine: `${cpus().length} cores, ${Math.round(totalmem() / 2 ** 30)} GiB`,
-    postgres,
+    postgres: server?.version,
     lost: await lostOf(stack, runs),
     runs,
   });

@@ -1,4 +1,4 @@
-/** The FastAPI backend: registers users and logs them in, through HAProxy only. */
+/** A FastAPI backend: registers users and logs them in, through HAProxy only. */
 import * as docker from '@pulumi/docker';
 import * as pulumi from '@pulumi/pulumi';
 import { IDS } from '../failover/config';
@@ -25,11 +25,16 @@ export interface BackendArgs {
   readonly haproxyUrl: pulumi.Input<string>;
   /** Connection string for reading only. Secret. */
   readonly haproxyReadUrl: pulumi.Input<string>;
-  /** Key that signs the login tokens. Secret. */
+  /** Key that signs the login tokens; all backends share it. Secret. */
   readonly jwtKey: pulumi.Input<string>;
+  /** The backend before this one: they are replaced one at a time, each healthy before the next. */
+  readonly after: readonly pulumi.Resource[];
 }
 
-/** Its port is published by HAProxy (frontend `api`), so the backend can be replaced without a refused connection. */
+/**
+ * Its port is published by HAProxy (frontend `api`), which finds every backend by the one alias and holds requests while
+ * none answers, so a backend can be replaced without a failed request (docs/decisions/0005-backends.md).
+ */
 export class Backend extends pulumi.ComponentResource {
   readonly container: docker.Container;
 
@@ -54,7 +59,7 @@ export class Backend extends pulumi.ComponentResource {
         stopTimeout: STOP_SECONDS,
         destroyGraceSeconds: STOP_SECONDS,
       },
-      containerOptions(this),
+      containerOptions(this, [...args.after]),
     );
     this.registerOutputs({ container: this.container.name });
   }

@@ -5,6 +5,7 @@
 import { isIPv4 } from 'node:net';
 import * as pulumi from '@pulumi/pulumi';
 import { BYTES, DURATIONS_MS, inPrivateSubnet, nearest, parseQuantity } from './config-values';
+import { API_SLOTS } from './haproxy-config';
 
 /** One key: its type and default as in `Pulumi.yaml`, what is allowed in words, and the parser; undefined = refused. */
 export interface Key<T> {
@@ -63,6 +64,7 @@ export const KEYS = {
     (raw) => /^[a-zA-Z0-9][\w.:/@-]*$/.test(raw) && raw.length <= 255,
   ),
   backend: bool(true),
+  backendReplicas: integer(1, 1, API_SLOTS),
   hangTimeout: duration('2s', 500, 60_000, 'a duration from 500ms to 60s, for example 2s'),
   syncMode: oneOf('synchronous', ['synchronous', 'asynchronous']),
   onNoReplica: oneOf('continue', ['continue', 'block']),

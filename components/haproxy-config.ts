@@ -13,21 +13,27 @@ export const CONNECT_TIMEOUT_MS = 20;
 const HOLD_ATTEMPT_MS = 24;
 /** Twice this (with the read port on the leader too) fits into PostgreSQL's max_connections, 200 (SAFETY S24). */
 export const SERVER_CONNECTIONS_MAX = 80;
+/**
+ * The same two for the HTTP API, ms. A request is held while the only backend is replaced, which takes seconds, so there
+ * is nothing to win by trying as often as for a new leader.
+ */
+const API_CONNECT_TIMEOUT_MS = 100;
+const API_HOLD_ATTEMPT_MS = 104;
 /** Slots of the read backend: the largest number of nodes. */
 export const READ_SLOTS = 9;
+/** Slots of the API: the largest number of backends. They are always there, so that a change of the number is no change here. */
+export const API_SLOTS = 8;
 
 export interface HaproxyConfigInput {
   /** How long a new connection is held while no leader is open, ms. */
   holdTimeoutMs: number;
   /** Connections that one PostgreSQL node gets at most; more wait in HAProxy's queue (SAFETY S24). */
   serverMaxConnections: number;
-  /** The HTTP API behind port 8000; null when the stack has no backend. */
-  backend: {
-    /** Name that the engine's resolver knows on the front network, for example `backend`. */
-    host: string;
-    /** How many containers may answer to that name. */
-    slots: number;
-  } | null;
+  /**
+   * Name by which the engine's resolver knows every backend on the front network, for example `backend`; null when the
+   * stack has none. How many there are is not said: slots for the largest number fill by themselves.
+   */
+  backendHost: string | null;
 }
 
 /** The whole configuration as text. Throws when the template cannot be read. */
@@ -36,7 +42,7 @@ export function renderHaproxyConfig(input: HaproxyConfigInput): string {
   const view = {
     connectTimeoutMs: CONNECT_TIMEOUT_MS,
     holdTimeoutMs: input.holdTimeoutMs,
-    holdRetries: Math.max(1, Math.floor(input.holdTimeoutMs / HOLD_ATTEMPT_MS)),
+    holdRetries: holdRetries(input.holdTimeoutMs, HOLD_ATTEMPT_MS),
     maxConnections: 4096,
     serverMaxConnections: input.serverMaxConnections,
     writePort: PORTS.haproxyWrite,
@@ -44,7 +50,16 @@ export function renderHaproxyConfig(input: HaproxyConfigInput): string {
     statsPort: PORTS.haproxyStats,
     apiPort: PORTS.haproxyApi,
     readSlots: READ_SLOTS,
-    backend: input.backend && { ...input.backend, port: PORTS.backend },
+    backend: input.backendHost !== null && {
+      host: input.backendHost,
+      port: PORTS.backend,
+      slots: API_SLOTS,
+      connectTimeoutMs: API_CONNECT_TIMEOUT_MS,
+      holdRetries: holdRetries(input.holdTimeoutMs, API_HOLD_ATTEMPT_MS),
+    },
   };
   return Mustache.render(template, view, {}, { escape: String });
 }
+
+const holdRetries = (holdTimeoutMs: number, attemptMs: number): number =>
+  Math.max(1, Math.floor(holdTimeoutMs / attemptMs));

@@ -21,6 +21,9 @@ export const NAMES = {
 /** @param index counts from 1. */
 export const replicaName = (index: number): string => `postgres-replica-${index}`;
 
+/** @param index counts from 1; the first one is called what the only one is called. */
+export const backendName = (index: number): string => (index === 1 ? NAMES.backend : `${NAMES.backend}-${index}`);
+
 export const dataVolumeName = (node: string): string => `${node}-data`;
 
 /** The images that the program builds, named as their folders in `images/`. */

@@ -76,12 +76,12 @@ export class PostgresCluster extends pulumi.ComponentResource {
       { parent: this },
     );
     const nodes = this.nodes(topology, image('postgres'), inner, monitor, clusterKey);
-    const backend = topology.backend && this.backend(topology.backend.name, topology, image('backend'), front, urls);
+    const backends = topology.backends.length > 0 ? this.backends(topology, image('backend'), front, urls) : [];
 
     this.serving = this.waitUntilServing(
       topology,
       monitor,
-      [haproxy.container, ...nodes.map((node) => node.container), ...(backend ? [backend.container] : [])],
+      [haproxy.container, ...[...nodes, ...backends].map(({ container }) => container)],
       [haproxy.applied],
     );
     this.writeUrl = urls.write;
@@ -140,26 +140,34 @@ export class PostgresCluster extends pulumi.ComponentResource {
     return nodes;
   }
 
-  private backend(
-    containerName: string,
+  private backends(
     topology: Topology,
     image: pulumi.Output<string>,
     front: docker.Network,
     urls: pulumi.Output<ConnectionUrls>,
-  ): Backend {
-    return new Backend(
-      NAMES.backend,
-      {
-        containerName,
-        stackLabel: topology.stackLabel,
-        image,
-        network: front.name,
-        haproxyUrl: urls.innerWrite,
-        haproxyReadUrl: urls.innerRead,
-        jwtKey: this.generated('jwt-key'),
-      },
-      { parent: this },
-    );
+  ): Backend[] {
+    const jwtKey = this.generated('jwt-key');
+    const backends: Backend[] = [];
+    for (const { logical, name } of topology.backends) {
+      const before = backends.at(-1);
+      backends.push(
+        new Backend(
+          logical,
+          {
+            containerName: name,
+            stackLabel: topology.stackLabel,
+            image,
+            network: front.name,
+            haproxyUrl: urls.innerWrite,
+            haproxyReadUrl: urls.innerRead,
+            jwtKey,
+            after: before ? [before.container] : [],
+          },
+          { parent: this },
+        ),
+      );
+    }
+    return backends;
   }
 
   /** Runs again whenever one of the containers is a new one; a new monitor means changed members or policy. */
@@ -180,10 +188,10 @@ export class PostgresCluster extends pulumi.ComponentResource {
   }
 }
 
-function haproxyConfig({ haproxy, backend }: Topology): string {
+function haproxyConfig({ haproxy, backends }: Topology): string {
   return renderHaproxyConfig({
     holdTimeoutMs: haproxy.holdTimeoutMs,
     serverMaxConnections: SERVER_CONNECTIONS_MAX,
-    backend: backend ? { host: NAMES.backend, slots: 1 } : null,
+    backendHost: backends.length > 0 ? NAMES.backend : null,
   });
 }

@@ -105,7 +105,7 @@ function unreachable(error: unknown): string {
 }
 
 function missingContexts(topology: Topology, projectRoot: string): string[] {
-  const missing = IMAGES.filter((image) => image !== 'backend' || topology.backend)
+  const missing = IMAGES.filter((image) => image !== 'backend' || topology.backends.length > 0)
     .map(imageContext)
     .filter((folder) => !existsSync(join(projectRoot, folder, 'Dockerfile')));
   return missing.length === 0 ? [] : [`${missing.join(', ')}: not there; run "npm run setup", which stages the images`];
@@ -121,9 +121,9 @@ function missingClient(): string[] {
 
 /** Names that somebody else's container, volume or network has. */
 export function nameProblems(topology: Topology, state: EngineState): string[] {
-  const { haproxy, monitor, backend, nodes, networks } = topology;
+  const { haproxy, monitor, backends, nodes, networks } = topology;
   const wanted = {
-    containers: [haproxy.name, monitor.name, ...nodes.map((node) => node.name), ...(backend ? [backend.name] : [])],
+    containers: [haproxy, monitor, ...nodes, ...backends].map((container) => container.name),
     volumes: [haproxy.configVolume, haproxy.socketsVolume, monitor.storeVolume, ...nodes.map((node) => node.volume)],
     networks: [networks.inner, networks.front],
   };

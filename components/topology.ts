@@ -6,7 +6,7 @@ import { resolve } from 'node:path';
 import type { Policy } from '../failover/config';
 import type { Settings } from './config';
 import { addressIn } from './config-values';
-import { dataVolumeName, NAMES, replicaName } from './naming';
+import { backendName, dataVolumeName, NAMES, replicaName } from './naming';
 
 /** Host numbers on the inner network; a replica's is the primary's plus its index. Addresses never swap (SAFETY S14). */
 const HOST = { haproxy: 10, monitor: 11, primary: 20 } as const;
@@ -22,6 +22,12 @@ export interface NodeTopology {
   readonly name: string;
   readonly address: string;
   readonly volume: string;
+}
+
+/** A FastAPI backend. `logical` is its name in Pulumi, `name` its container's. */
+export interface BackendTopology {
+  readonly logical: string;
+  readonly name: string;
 }
 
 export interface Topology {
@@ -50,8 +56,8 @@ export interface Topology {
     /** Link to failover.log in the project's folder, absolute; only the stack for trying out has one. */
     readonly logLink: string | undefined;
   };
-  /** Undefined when the stack runs no backend. */
-  readonly backend: { readonly name: string } | undefined;
+  /** Empty when the stack runs no backend. Any one is as good as another, so their addresses are the engine's choice. */
+  readonly backends: readonly BackendTopology[];
   /** The primary first, then the replicas in order. */
   readonly nodes: readonly NodeTopology[];
   /** Host ports by config key; the backend's only when it runs. */
@@ -109,7 +115,10 @@ export function buildTopology(settings: Settings, { project, stack, projectRoot 
       logFolder: resolve(projectRoot, 'logs', stack),
       logLink: stack === TRIAL_STACK ? resolve(projectRoot, LOG_FILE) : undefined,
     },
-    backend: settings.backend ? { name: named(NAMES.backend) } : undefined,
+    backends: Array.from({ length: settings.backend ? settings.backendReplicas : 0 }, (_, i) => ({
+      logical: backendName(i + 1),
+      name: named(backendName(i + 1)),
+    })),
     nodes: [node(NAMES.primary, 0), ...replicas],
     ports: {
       writePort: settings.writePort,

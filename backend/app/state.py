@@ -1,6 +1,5 @@
 """What the endpoints share."""
 
-import time
 from dataclasses import dataclass
 from typing import Annotated, cast
 
@@ -12,7 +11,6 @@ from app.database.users import Users
 from app.metrics import Metrics
 from app.readiness import Readiness
 from app.security.passwords import Passwords
-from app.security.rate_limit import LoginLimit
 from app.security.tokens import Tokens
 
 
@@ -26,7 +24,6 @@ class State:
     users: Users
     passwords: Passwords
     tokens: Tokens
-    login_limit: LoginLimit
     readiness: Readiness
 
 
@@ -40,7 +37,6 @@ def make_state(settings: Settings, metrics: Metrics) -> State:
         users=Users(gateway, metrics),
         passwords=Passwords(settings),
         tokens=Tokens(settings),
-        login_limit=LoginLimit(settings, time.monotonic),
         readiness=Readiness(gateway),
     )
 

@@ -2,11 +2,16 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import asdict
 
 import httpx
+import psycopg
 import pytest
 
-from tests.conftest import ANN, AppFactory, metric
+from app.database.failures import leaves_connection_useless, reason_to_retry
+from app.database.users import SELECT_FOR_LOGIN
+from app.security.rate_limit import guess_of
+from tests.conftest import ANN, AppFactory, make_settings, metric
 from tests.postgres import Postgres
 
 
@@ -76,3 +81,24 @@ async def test_the_leader_answers_while_the_replica_is_away(client: httpx.AsyncC
 async def test_the_read_endpoint_may_fall_back_to_the_leader(run_app: AppFactory, postgres: Postgres) -> None:
     async with run_app(haproxy_read_url=postgres.url) as client:
         assert await answered_by_replica(client, await session(client, "ann"))
+
+
+async def test_a_login_is_refused_by_a_standby_and_finds_full_buckets_on_a_promoted_one(
+    client: httpx.AsyncClient, standby: Postgres
+) -> None:
+    ann = await session(client, "ann")
+    assert await answered_by_replica(client, ann)
+    for _ in range(10):
+        await client.post("/login", json={"username": "ann", "password": "wrong password"})
+    assert (await client.post("/login", json={"username": "ann", "password": "wrong password"})).status_code == 429
+    values = {"name": "ann", **asdict(guess_of(make_settings(haproxy_url=standby.url), "ann", "127.0.0.1"))}
+    async with await psycopg.AsyncConnection.connect(standby.url) as connection:
+        with pytest.raises(psycopg.Error) as refused:
+            await connection.execute(SELECT_FOR_LOGIN, values)
+    assert reason_to_retry(refused.value) is not None
+    assert leaves_connection_useless(refused.value)
+    standby.execute("SELECT pg_promote()", database="postgres")
+    async with await psycopg.AsyncConnection.connect(standby.url) as connection:
+        row = await (await connection.execute(SELECT_FOR_LOGIN, values)).fetchone()
+    assert row is not None
+    assert row[3] is True

@@ -13,7 +13,7 @@ from app.database.failures import CommittedLocallyError, is_ambiguous, reason_to
 from app.database.migrate import migrations
 from app.logs import JsonFormatter
 from app.security.passwords import Passwords
-from app.security.rate_limit import BUCKETS_MAX, Buckets, network_of
+from app.security.rate_limit import guess_of, network_of
 from app.security.tokens import InvalidTokenError, Session, Tokens
 from tests.conftest import make_settings
 
@@ -94,7 +94,7 @@ def test_failures_that_pass_with_a_failover_are_told_from_others(
 
 
 def test_migrations_are_numbered_without_a_gap(tmp_path: Path) -> None:
-    assert [number for number, _ in migrations()] == [1, 2]
+    assert [number for number, _ in migrations()] == [1, 2, 3]
     (tmp_path / "0002_later.sql").touch()
     with pytest.raises(ValueError, match="without a gap"):
         migrations(tmp_path)
@@ -145,18 +145,14 @@ def test_a_token_expires_and_fits_one_key_only() -> None:
         tokens.check(other.issue(session))
 
 
-def test_buckets_refill_evenly_and_are_bounded() -> None:
-    now = 0.0
-    buckets = Buckets(6, lambda: now)
-    for _ in range(6):
-        assert buckets.wait_seconds("a") == 0
-        buckets.take("a")
-    assert buckets.wait_seconds("a") == 10
-    now = 10.0
-    assert buckets.wait_seconds("a") == 0
-    for number in range(BUCKETS_MAX + 10):
-        buckets.take(str(number))
-    assert len(buckets._buckets) == BUCKETS_MAX
+def test_the_buckets_of_a_login_tell_nobody_who_logs_in_from_where() -> None:
+    settings = make_settings(haproxy_url=URL, login_failures_per_minute=6, login_failures_per_minute_and_address=60)
+    guess = guess_of(settings, "ann", "192.0.2.1")
+    assert guess == guess_of(settings, "ann", "::ffff:192.0.2.1")
+    assert len({guess.account_key, guess.address_key, guess_of(settings, "bob", "192.0.2.1").account_key}) == 3
+    assert guess.address_key == guess_of(settings, "bob", "192.0.2.1").address_key
+    assert len(guess.account_key) == len(guess.address_key) == 16
+    assert guess.wait_seconds == 10
 
 
 def test_an_ipv6_client_is_counted_by_its_network() -> None:

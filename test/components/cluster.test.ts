@@ -52,6 +52,34 @@ describe('the cluster', () => {
     expect(listing(await cluster({ replicas: '8' }, '12345'))).toEqual(expected.sort());
   });
 
+  it('has three backends with backendReplicas 3, and none of them without a backend', async () => {
+    const more = ['Backend backend-2', 'Backend backend-3', 'Container backend-2', 'Container backend-3'];
+    const expected = [...SMALLEST, ...replica(1), ...BACKEND, ...more];
+    expect(listing(await cluster({ backendReplicas: '3' }, '12345'))).toEqual(expected.sort());
+    expect(listing(await cluster({ replicas: '0', backend: 'false', backendReplicas: '3' }, '12345'))).toEqual(
+      SMALLEST,
+    );
+  });
+
+  it('leaves every input of HAProxy, its config and the other backends as they are when backends come', async () => {
+    const before = await cluster({}, '12345');
+    const after = await cluster({ backendReplicas: '8' }, '12345');
+    const parts = [
+      'Container haproxy',
+      'Command haproxy-apply-config',
+      'Container failover-monitor',
+      'Container backend',
+    ];
+    for (const part of parts) {
+      const [type = '', name = ''] = part.split(' ');
+      expect(find(after, type, name)).toEqual(find(before, type, name));
+    }
+    const { name, ...second } = find(after, 'Container', 'backend-2').inputs;
+    const { name: _, ...first } = find(after, 'Container', 'backend').inputs;
+    expect(name).toBe('backend-2');
+    expect(second).toEqual(first);
+  });
+
   it('leaves every input of a running node as it is, whatever can be tuned', async () => {
     const before = await cluster({}, '12345');
     const after = await cluster(
@@ -109,7 +137,7 @@ describe('the cluster', () => {
   });
 
   it('waits at the end until it serves, again whenever a container is a new one', async () => {
-    const resources = await cluster({ replicas: '2', namePrefix: 'prg-' });
+    const resources = await cluster({ replicas: '2', backendReplicas: '2', namePrefix: 'prg-' });
     expect(find(resources, 'Command', 'serving').inputs).toEqual({
       create: 'docker exec prg-failover-monitor wait-serving 180',
       triggers: [
@@ -119,6 +147,7 @@ describe('the cluster', () => {
         'postgres-replica-1-id',
         'postgres-replica-2-id',
         'backend-id',
+        'backend-2-id',
       ],
     });
   });

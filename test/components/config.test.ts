@@ -30,6 +30,7 @@ describe('the config', () => {
         databasePassword: '',
         baseImage: 'debian:trixie-slim',
         backend: true,
+        backendReplicas: 1,
         hangTimeout: 2000,
         syncMode: 'synchronous',
         onNoReplica: 'continue',
@@ -83,6 +84,7 @@ describe('a refused value', () => {
     ['databasePassword', ['a\nb', 'a\0b', 'a\rb']],
     ['baseImage', ['', 'debian trixie', '-x', 'x'.repeat(256)]],
     ['backend', ['yes', '1', '']],
+    ['backendReplicas', ['0', '9', '-1', '1.5', '']],
     ['hangTimeout', ['2', '499ms', '61s', '2 s', '-2s', '2h', '2toString']],
     ['syncMode', ['async', '']],
     ['onNoReplica', ['wait', '', 'Continue']],
@@ -102,7 +104,7 @@ describe('a refused value', () => {
   });
 
   it('has a test for every key', () => {
-    expect(Object.keys(keys)).toHaveLength(24);
+    expect(Object.keys(keys)).toHaveLength(25);
   });
 
   it('of the password is never shown', () => {
@@ -131,6 +133,7 @@ describe('an accepted value', () => {
     ['databasePassword', ' p"a\'ss$ ', ' p"a\'ss$ '],
     ['baseImage', 'registry.example:5000/debian@sha256:0a', 'registry.example:5000/debian@sha256:0a'],
     ['backend', 'false', false],
+    ['backendReplicas', '8', 8],
     ['hangTimeout', '500ms', 500],
     ['holdTimeout', '10m', 600_000],
     ['syncMode', 'asynchronous', 'asynchronous'],

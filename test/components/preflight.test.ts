@@ -52,6 +52,9 @@ describe('before a deployment, a name', () => {
     const state = { ...EMPTY, containers: [container('backend', {})] };
     expect(nameProblems(topologyOf(), state)).toHaveLength(1);
     expect(nameProblems(topologyOf({ backend: 'false' }), state)).toEqual([]);
+    const second = { ...EMPTY, containers: [container('backend-2', {})] };
+    expect(nameProblems(topologyOf({ backendReplicas: '2' }), second)).toHaveLength(1);
+    expect(nameProblems(topologyOf(), second)).toEqual([]);
   });
 });
 

@@ -18,8 +18,8 @@ describe('the topology', () => {
   });
 
   it('puts the prefix before every name but not before logical names', () => {
-    const topology = topologyOf({ namePrefix: 'prg-' });
-    const { networks, haproxy, monitor, backend, nodes } = topology;
+    const topology = topologyOf({ namePrefix: 'prg-', backendReplicas: '2' });
+    const { networks, haproxy, monitor, backends, nodes } = topology;
     expect([
       ...Object.values(networks),
       haproxy.name,
@@ -27,7 +27,7 @@ describe('the topology', () => {
       haproxy.socketsVolume,
       monitor.name,
       monitor.storeVolume,
-      backend?.name,
+      ...backends.map((backend) => backend.name),
       ...nodes.flatMap((node) => [node.name, node.volume]),
     ]).toEqual([
       'prg-postgres-failover-inner',
@@ -38,12 +38,14 @@ describe('the topology', () => {
       'prg-failover-monitor',
       'prg-failover-monitor-store',
       'prg-backend',
+      'prg-backend-2',
       'prg-postgres-primary',
       'prg-postgres-primary-data',
       'prg-postgres-replica-1',
       'prg-postgres-replica-1-data',
     ]);
     expect(nodes.map((node) => node.logical)).toEqual(['postgres-primary', 'postgres-replica-1']);
+    expect(backends.map((backend) => backend.logical)).toEqual(['backend', 'backend-2']);
   });
 
   it('is frozen all the way down', () => {

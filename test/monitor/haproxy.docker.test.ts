@@ -21,7 +21,7 @@ const B = { name: 'mon-test-b', address: '10.213.2.21' };
 const CONFIG = renderHaproxyConfig({
   holdTimeoutMs: 30_000,
   serverMaxConnections: 90,
-  backend: { host: 'backend', slots: 2 },
+  backendHost: 'backend',
 });
 
 let sockets = '';

@@ -11,9 +11,11 @@ RETRIED_STATES = frozenset(
         "55000",  # object_not_in_prerequisite_state: "recovery is in progress", likewise
         "40001",  # serialization_failure
         "40P01",  # deadlock_detected
+        "0A000",  # feature_not_supported: an unlogged table cannot be used during recovery, so this is no leader
         "57014",  # query_canceled: before the commit, so nothing was done
-        "42P01",  # undefined_table, undefined_column: the schema is not there yet, or went with a lost node
+        "42P01",  # undefined table, column, function: the schema is not there yet, or went with a lost node
         "42703",
+        "42883",
     }
 )
 RETRIED_CLASSES = frozenset(
@@ -23,7 +25,7 @@ RETRIED_CLASSES = frozenset(
         "58",  # the server's own I/O failed: it will be replaced (S27)
     }
 )
-SCHEMA_MISSING = frozenset({"42P01", "42703"})
+SCHEMA_MISSING = frozenset({"42P01", "42703", "42883"})
 AMBIGUOUS_STATES = frozenset({"57P01", "57P02"})
 
 
@@ -53,4 +55,4 @@ def is_ambiguous(error: BaseException) -> bool:
 def leaves_connection_useless(error: BaseException) -> bool:
     """Whether the next attempt needs another connection although this one still stands."""
     state = error.sqlstate if isinstance(error, psycopg.Error) else None
-    return state is not None and (state in {"25006", "55000"} or state.startswith(("08", "57P", "58")))
+    return state is not None and (state in {"0A000", "25006", "55000"} or state.startswith(("08", "57P", "58")))

@@ -1,15 +1,24 @@
 """The table ``users``."""
 
-from dataclasses import dataclass
+import logging
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from datetime import datetime
+from typing import LiteralString
 from uuid import UUID
 
+from psycopg import Error
 from psycopg.errors import UniqueViolation
 from psycopg.rows import class_row
 
 from app.database.connection import Connection
+from app.database.failures import CommittedLocallyError
 from app.database.gateway import Gateway, ReplicaUnavailableError
+from app.logs import describe
 from app.metrics import Metrics
+from app.security.rate_limit import Guess
+
+log = logging.getLogger(__name__)
 
 # On a retry the row may be there already, by an attempt whose answer was lost. DO UPDATE finds it by its id before any
 # other unique index is looked at, and writes WAL, so that this commit too waits for the standby (S7).
@@ -20,12 +29,30 @@ ON CONFLICT (registration_id) DO UPDATE SET registration_id = EXCLUDED.registrat
 RETURNING id, username, email, created_at, password_hash, xmax = 0 AS inserted
 """
 
-# pg_current_wal_lsn fails on a standby, so that an old password is never checked against an old row.
+# pg_current_wal_lsn fails on a standby, so that an old password is never checked against an old row. The token is taken
+# before the password is checked, so that many guesses at once do not all pass. The account's bucket comes first: going
+# on with an account whose bucket is empty does not empty the address's, which others may share.
 SELECT_FOR_LOGIN = """
-SELECT id, password_hash, pg_current_wal_lsn()::text AS lsn
-FROM (SELECT) AS always LEFT JOIN users ON username = %(name)s OR email = %(name)s
+SELECT id, password_hash, lsn, allowed
+FROM (
+  SELECT pg_current_wal_lsn()::text AS lsn, CASE
+    WHEN take_login_guess(%(account_key)s, %(account_size)s) THEN take_login_guess(%(address_key)s, %(address_size)s)
+    ELSE false END AS allowed
+) AS guess LEFT JOIN users ON username = %(name)s OR email = %(name)s
 ORDER BY username = %(name)s DESC NULLS LAST LIMIT 1
 """
+
+# One after the other: two logins that wait for each other's row would be a deadlock.
+RETURN_GUESS = (
+    "SELECT return_login_guess(%(account_key)s, %(account_size)s)",
+    "SELECT return_login_guess(%(address_key)s, %(address_size)s)",
+)
+RETURN_GUESS_SECONDS = 2
+
+# After a minute a bucket is full, which is what a missing row means.
+SWEEP_GUESSES = "DELETE FROM login_guesses WHERE at < clock_timestamp() - interval '1 minute'"
+SWEEP_EVERY = 1000
+"""Logins of this process from one sweep to the next."""
 
 SELECT_USER = "SELECT id, username, email, created_at FROM users WHERE id = %s"
 
@@ -55,11 +82,15 @@ class Registered(User):
 
 @dataclass(frozen=True)
 class LoginRow:
-    """What a login needs: id and hash are None for an unknown name; ``lsn`` is the leader's position."""
+    """What a login needs: id and hash are None for an unknown name; ``lsn`` is the leader's position.
+
+    ``allowed`` is false when too many logins failed lately; then nothing may be checked.
+    """
 
     id: int | None
     password_hash: str | None
     lsn: str
+    allowed: bool
 
 
 class TakenError(Exception):
@@ -76,6 +107,7 @@ class Users:
     def __init__(self, gateway: Gateway, metrics: Metrics) -> None:
         self._gateway = gateway
         self._metrics = metrics
+        self._logins = 0
 
     async def register(self, registration_id: UUID, username: str, email: str, password_hash: str) -> Registered:
         """Add a user, once for each ``registration_id`` however often it is tried. Raises :class:`TakenError`."""
@@ -107,16 +139,39 @@ class Users:
             self._metrics.confirmed.inc()
         return row
 
-    async def for_login(self, name: str) -> LoginRow:
-        """Look a user up by username or email, on the leader: a login is never answered from old data."""
+    async def for_login(self, name: str, guess: Guess) -> LoginRow:
+        """Look a user up by username or email, on the leader, and take a token of the limit on failed logins.
+
+        A login is never answered from old data. One that is tried again in a failover may take a second token.
+        """
+        self._logins += 1
+        if self._logins % SWEEP_EVERY == 0:
+            self._in_background(SWEEP_GUESSES)
 
         async def select(connection: Connection) -> LoginRow:
             cursor = connection.cursor(row_factory=class_row(LoginRow))
-            row = await (await cursor.execute(SELECT_FOR_LOGIN, {"name": name})).fetchone()
+            row = await (await cursor.execute(SELECT_FOR_LOGIN, {"name": name, **asdict(guess)})).fetchone()
             assert row is not None  # noqa: S101 - a left join from one row
             return row
 
         return await self._gateway.read("login", select)
+
+    def return_guess(self, guess: Guess) -> None:
+        """The password was right, or was never checked: the guess does not count. Nobody waits for it."""
+        self._in_background(*RETURN_GUESS, values=asdict(guess))
+
+    def _in_background(self, *statements: LiteralString, values: Mapping[str, object] | None = None) -> None:
+        async def execute(connection: Connection) -> None:
+            for statement in statements:
+                await connection.execute(statement, values)
+
+        async def attempt() -> None:
+            try:
+                await self._gateway.once(execute, RETURN_GUESS_SECONDS)
+            except (Error, CommittedLocallyError) as error:
+                log.info("the buckets of failed logins were not updated", extra={"fields": {"cause": describe(error)}})
+
+        self._gateway.background(attempt())
 
     async def upgrade_hash(self, user_id: int, old_hash: str, new_hash: str) -> None:
         """Replace a password hash that has outdated parameters, unless it changed meanwhile."""

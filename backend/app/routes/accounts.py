@@ -15,6 +15,7 @@ from app.errors import ApiError, FieldError, field_errors, invalid_request
 from app.logs import describe
 from app.routes.docs import problems
 from app.schemas import LoginRequest, RegisterRequest, TokenResponse, UserResponse
+from app.security.rate_limit import guess_of
 from app.security.tokens import InvalidTokenError, Session
 from app.state import Parts, State
 
@@ -75,23 +76,23 @@ async def login(request: Request, parts: Parts) -> TokenResponse:
     """Takes JSON or a form. A wrong password and an unknown user cannot be told apart."""
     credentials = await _read_credentials(request)
     name, address = credentials.username, client_address(request, behind_proxy=parts.settings.behind_proxy)
-    wait_seconds = parts.login_limit.begin(name, address)
-    if wait_seconds > 0:
+    guess = guess_of(parts.settings, name, address)
+    row = await parts.users.for_login(name, guess)
+    if not row.allowed:
         parts.metrics.logins.labels("limited").inc()
         detail = "Too many failed logins; wait before the next one."
-        raise ApiError(429, "too_many_failures", detail, headers={"Retry-After": str(wait_seconds)})
+        raise ApiError(429, "too_many_failures", detail, headers={"Retry-After": str(guess.wait_seconds)})
     try:
-        row = await parts.users.for_login(name)
         fits, new_hash = await parts.passwords.verify(credentials.password, row.password_hash)
-    except BaseException:
-        parts.login_limit.give_back(name, address)
+    except ApiError:
+        parts.users.return_guess(guess)
         raise
     if row.id is None or row.password_hash is None or not fits:
         parts.metrics.logins.labels("refused").inc()
         raise ApiError(
             401, "wrong_credentials", "Username or password is not right.", headers={"WWW-Authenticate": "Bearer"}
         )
-    parts.login_limit.give_back(name, address)
+    parts.users.return_guess(guess)
     parts.metrics.logins.labels("accepted").inc()
     if new_hash is not None:
         parts.gateway.background(_upgrade(parts, row.id, row.password_hash, new_hash))

@@ -1,77 +1,51 @@
-"""The limit on failed logins: token buckets in memory, for each process of its own.
+"""The limit on failed logins, over all backends together: which buckets a login takes from.
 
-With N backends up to N times as many guesses pass; a shared limit would cost a database write for each of them.
+The buckets themselves are in the database (``app/database/users.py``), because each process of its own would let N
+backends be asked N times as often. Taking a token is part of the statement that every login makes anyway.
 """
 
 import ipaddress
 import math
-from collections import OrderedDict
-from collections.abc import Callable
+from dataclasses import dataclass
+from hashlib import blake2b
 
 from app.config import Settings
 
-BUCKETS_MAX = 10_000
+KEY_BYTES = 16
 
 
-class Buckets:
-    """``per_minute`` tokens for each key, refilled evenly. Remembers the :data:`BUCKETS_MAX` keys used last."""
+@dataclass(frozen=True)
+class Guess:
+    """The two buckets of one login: the account as asked from this address, and the address altogether.
 
-    def __init__(self, per_minute: int, clock: Callable[[], float]) -> None:
-        self._size = per_minute
-        self._rate = per_minute / 60
-        self._clock = clock
-        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
+    A size is what fits into a bucket and what flows in within a minute. Keys are hashes, so that the table tells
+    nobody who logs in from where.
+    """
 
-    def _level(self, key: str) -> float:
-        level, at = self._buckets.get(key, (float(self._size), self._clock()))
-        return min(float(self._size), level + (self._clock() - at) * self._rate)
+    account_key: bytes
+    account_size: int
+    address_key: bytes
+    address_size: int
 
-    def _set(self, key: str, level: float) -> None:
-        self._buckets[key] = (level, self._clock())
-        self._buckets.move_to_end(key)
-        if len(self._buckets) > BUCKETS_MAX:
-            self._buckets.popitem(last=False)
-
-    def wait_seconds(self, key: str) -> int:
-        """0 when a token is there, else the seconds until one is."""
-        missing = 1 - self._level(key)
-        return max(0, math.ceil(missing / self._rate)) if missing > 0 else 0
-
-    def take(self, key: str) -> None:
-        """Use up a token."""
-        self._set(key, self._level(key) - 1)
-
-    def give_back(self, key: str) -> None:
-        """Return a token that was not needed."""
-        self._set(key, min(float(self._size), self._level(key) + 1))
+    @property
+    def wait_seconds(self) -> int:
+        """When the next token is there at the latest, after both buckets were found empty."""
+        return math.ceil(60 / min(self.account_size, self.address_size))
 
 
-class LoginLimit:
-    """Failed logins for one account from one address, and from one address altogether."""
-
-    def __init__(self, settings: Settings, clock: Callable[[], float]) -> None:
-        self._account = Buckets(settings.login_failures_per_minute, clock)
-        self._address = Buckets(settings.login_failures_per_minute_and_address, clock)
-
-    def begin(self, name: str, address: str) -> int:
-        """Reserve a guess before it is checked, so that many at once do not all pass. Seconds to wait, or 0."""
-        account, network = _keys(name, address)
-        wait = max(self._account.wait_seconds(account), self._address.wait_seconds(network))
-        if wait == 0:
-            self._account.take(account)
-            self._address.take(network)
-        return wait
-
-    def give_back(self, name: str, address: str) -> None:
-        """The guess was right, or was never made: it does not count."""
-        account, network = _keys(name, address)
-        self._account.give_back(account)
-        self._address.give_back(network)
-
-
-def _keys(name: str, address: str) -> tuple[str, str]:
+def guess_of(settings: Settings, name: str, address: str) -> Guess:
+    """The buckets for a login of ``name`` from ``address``."""
     network = network_of(address)
-    return f"{network} {name}", network
+    return Guess(
+        account_key=_key(f"{network} {name}"),
+        account_size=settings.login_failures_per_minute,
+        address_key=_key(network),
+        address_size=settings.login_failures_per_minute_and_address,
+    )
+
+
+def _key(text: str) -> bytes:
+    return blake2b(text.encode(), digest_size=KEY_BYTES).digest()
 
 
 def network_of(address: str) -> str:

@@ -1,0 +1,257 @@
+/**
+ * Who notices a failover: HTTP clients that send nothing twice register, log in and look at themselves at a steady rate
+ * while the primary (or a backend) fails.
+ *
+ *     npm run bench:backend -- [--fault none|kill|stop|pause|switchover|backend-kill|backend-stop|all] [--rate N]
+ *                              [--seconds 30] [--backends N] [--stack dev] [--json]
+ *
+ * Without `--rate` it looks for the rate that keeps the processor under 70 % without a fault, the clients' own work
+ * included. Each acknowledged registration is compared with the table. Results go to docs/results/; the exit code is 1
+ * when a request failed, or a registration was lost or duplicated.
+ */
+import { execFile } from 'node:child_process';
+import { randomUUID } from 'node:crypto';
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { cpus, loadavg, totalmem } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { parseArgs, promisify } from 'node:util';
+import { PATHS } from '../scripts/lib/paths';
+import { DEFAULT_STACK } from '../scripts/lib/stack';
+import { say } from '../scripts/lib/terminal';
+import { type FaultRun, page, row } from './backend-page';
+import { type ClusterView, epochMs, healthy, POLL_MS, rowsOf, type Stack, stackOf } from './cluster';
+import { HttpLoad, judge, latencyOf, ROWS_OF_RUN, type Row } from './http-load';
+
+const execute = promisify(execFile);
+const RESULTS = join(PATHS.root, 'docs', 'results');
+const FAULTS = ['none', 'kill', 'stop', 'pause', 'switchover', 'backend-kill', 'backend-stop'] as const;
+type Fault = (typeof FAULTS)[number];
+
+const DOCKER_LIMIT_MS = 120_000;
+const READY_LIMIT_MS = 60_000;
+/** The fault comes after this part of the load. */
+const FAULT_AT = 1 / 3;
+/** A backend that ends is started again after this. */
+const BACKEND_AWAY_MS = 1_000;
+
+/** Looking for the rate: a first guess, the goal with some room below 70 %, how long each look takes. */
+const PROBE_RATE = 12;
+const BUSY_MAX = 0.7;
+const BUSY_GOAL = 0.66;
+const BUSY_QUIET_MAX = 0.4;
+const PROBE_SECONDS = 8;
+const PROBES = 5;
+
+async function docker(...args: string[]): Promise<string> {
+  return (await execute('docker', args, { timeout: DOCKER_LIMIT_MS })).stdout.trim();
+}
+
+/** Measures from its making: the part of all processors' time that was not idle, 0 to 1. */
+class Busy {
+  private readonly before = Busy.times();
+
+  private static times(): { idle: number; all: number } {
+    const times = cpus().map((cpu) => cpu.times);
+    const sum = (values: number[]) => values.reduce((a, b) => a + b, 0);
+    return { idle: sum(times.map((t) => t.idle)), all: sum(times.flatMap((t) => Object.values(t))) };
+  }
+
+  part(): number {
+    const now = Busy.times();
+    return 1 - (now.idle - this.before.idle) / Math.max(1, now.all - this.before.all);
+  }
+}
+
+const percent = (part: number): string => `${Math.round(part * 100)} %`;
+const newRun = (): string => `b${randomUUID().slice(0, 8)}`;
+
+/** How busy the machine is at a rate, without a fault. */
+async function busyAt(stack: Stack, rate: number): Promise<number> {
+  const load = new HttpLoad({ api: stack.api, rate, seconds: PROBE_SECONDS, run: newRun() });
+  await load.begun;
+  const busy = new Busy();
+  await load.ended;
+  return busy.part();
+}
+
+/** The highest rate that was seen to keep the processor under 70 %. @throws Error when other work takes it already. */
+async function findRate(stack: Stack): Promise<number> {
+  const idle = new Busy();
+  await sleep(PROBE_SECONDS * 500);
+  const quiet = idle.part();
+  if (quiet > BUSY_QUIET_MAX)
+    throw new Error(
+      `the processor is ${percent(quiet)} busy without any load; wait for a quiet machine or give --rate`,
+    );
+  let rate = PROBE_RATE;
+  let best = 0;
+  for (let probe = 0; probe < PROBES; probe++) {
+    const busy = await busyAt(stack, rate);
+    say(`${rate} requests a second: processor ${percent(busy)} busy (${percent(quiet)} without load)`);
+    if (busy <= BUSY_MAX) best = Math.max(best, rate);
+    const next = Math.max(3, Math.floor((rate * (BUSY_GOAL - quiet)) / Math.max(0.02, busy - quiet)));
+    if (best > 0 && Math.abs(next - rate) <= 2) break;
+    rate = next > rate && best > 0 ? Math.min(next, best * 3) : next;
+  }
+  if (best === 0) throw new Error('no rate keeps the processor under 70 %; give --rate');
+  return best;
+}
+
+/** Does the fault; returns how to undo it once the load has ended. */
+async function breakIt(fault: Fault, stack: Stack, before: ClusterView): Promise<() => Promise<unknown>> {
+  const leader = before.leader ?? '';
+  const backend = `${stack.prefix}backend`;
+  switch (fault) {
+    case 'none':
+      return async () => undefined;
+    case 'kill':
+    case 'stop':
+      await docker(fault, leader);
+      return () => docker('start', leader);
+    case 'pause':
+      await docker('pause', leader);
+      return () => docker('unpause', leader);
+    case 'switchover': {
+      const next = before.nodes.find((node) => node.name !== leader)?.name ?? '';
+      await docker('exec', `${stack.prefix}failover-monitor`, 'switchover', next);
+      return async () => undefined;
+    }
+    case 'backend-kill':
+    case 'backend-stop':
+      await docker(fault === 'backend-kill' ? 'kill' : 'stop', backend);
+      await sleep(BACKEND_AWAY_MS);
+      await docker('start', backend);
+      return async () => undefined;
+  }
+}
+
+/** Waits until the API answers that it can write. */
+async function ready(stack: Stack): Promise<void> {
+  const endMs = performance.now() + READY_LIMIT_MS;
+  const limit = () => ({ signal: AbortSignal.timeout(5_000) });
+  while (
+    !(await fetch(`${stack.api}/ready`, limit()).then(
+      (answer) => answer.ok,
+      () => false,
+    ))
+  ) {
+    if (performance.now() > endMs) throw new Error(`${stack.api}/ready did not answer in ${READY_LIMIT_MS / 1000} s`);
+    await sleep(POLL_MS);
+  }
+}
+
+async function oneRun(stack: Stack, fault: Fault, rate: number, seconds: number): Promise<FaultRun> {
+  const before = await healthy(stack);
+  await ready(stack);
+  const run = newRun();
+  const load = new HttpLoad({ api: stack.api, rate, seconds, run });
+  const beginMs = await load.begun;
+  const busy = new Busy();
+  await sleep(Math.max(0, beginMs + seconds * 1_000 * FAULT_AT - epochMs()));
+  const faultMs = epochMs();
+  const undo = await breakIt(fault, stack, before);
+  await load.ended;
+  const part = busy.part();
+  const [average = 0] = loadavg();
+  await undo();
+  const after = await healthy(stack);
+  const { answers } = load;
+  return {
+    fault,
+    rate,
+    seconds,
+    busy: Number(part.toFixed(2)),
+    loadAverage: Number(average.toFixed(1)),
+    leaders: [before.leader ?? '?', after.leader ?? '?'],
+    verdict: judge(answers, await rowsOf<Row>(stack, ROWS_OF_RUN, [run])),
+    before: latencyOf(answers.filter(({ dueMs, latencyMs }) => dueMs + latencyMs < faultMs)),
+    after: latencyOf(answers.filter(({ dueMs, latencyMs }) => dueMs + latencyMs >= faultMs)),
+  };
+}
+
+interface Arguments {
+  faults: readonly Fault[];
+  rate: number | undefined;
+  seconds: number;
+  stack: Stack;
+  json: boolean;
+  /** Part of the result's file name where not all faults were tried. */
+  suffix: string;
+  backends: number | undefined;
+}
+
+function wholeNumber(option: string, value: string, min: number, max: number): number {
+  const number = Number(value);
+  if (Number.isInteger(number) && number >= min && number <= max) return number;
+  throw new Error(`--${option} ${value}: allowed is a whole number from ${min} to ${max}`);
+}
+
+/** @throws Error that names what is allowed. */
+function readArguments(): Arguments {
+  const { values } = parseArgs({
+    options: {
+      fault: { type: 'string', default: 'all' },
+      rate: { type: 'string' },
+      seconds: { type: 'string', default: '30' },
+      backends: { type: 'string' },
+      stack: { type: 'string', default: DEFAULT_STACK },
+      json: { type: 'boolean', default: false },
+    },
+  });
+  const faults = FAULTS.filter((fault) => values.fault === 'all' || fault === values.fault);
+  if (faults.length === 0) throw new Error(`--fault ${values.fault}: allowed are ${FAULTS.join(', ')}, all`);
+  return {
+    faults,
+    rate: values.rate === undefined ? undefined : wholeNumber('rate', values.rate, 1, 10_000),
+    seconds: wholeNumber('seconds', values.seconds, 6, 3_600),
+    backends: values.backends === undefined ? undefined : wholeNumber('backends', values.backends, 1, 8),
+    stack: stackOf(values.stack),
+    json: values.json,
+    suffix: values.fault === 'all' ? '' : `-${values.fault}`,
+  };
+}
+
+/** How many backends run. @throws Error when it is another number than asked for. */
+async function backendsOf(stack: Stack, wanted: number | undefined): Promise<number> {
+  const names = (await docker('ps', '--format', '{{.Names}}')).split('\n');
+  const isBackend = (name: string) => /^backend(-\d)?$/.test(name.slice(stack.prefix.length));
+  const count = names.filter((name) => name.startsWith(stack.prefix) && isBackend(name)).length;
+  if (wanted === undefined || wanted === count) return count;
+  const set = `npm run pulumi -- config set backendReplicas ${wanted}`;
+  throw new Error(`--backends ${wanted}: the stack runs ${count}; change it first (${set}, then npm run up)`);
+}
+
+async function main(): Promise<void> {
+  const { faults, stack, seconds, json, suffix, ...options } = readArguments();
+  await healthy(stack);
+  await ready(stack);
+  const backends = await backendsOf(stack, options.backends);
+  const rate = options.rate ?? (await findRate(stack));
+  const runs: FaultRun[] = [];
+  for (const fault of faults) {
+    const run = await oneRun(stack, fault, rate, seconds);
+    runs.push(run);
+    if (!json) say(row(run));
+    for (const line of [...run.verdict.failed, ...run.verdict.lost, ...run.verdict.duplicated]) say(`  ${line}`);
+  }
+  const [server] = await rowsOf<{ version: string }>(stack, "SELECT current_setting('server_version') AS version");
+  const result = {
+    date: new Date().toISOString().slice(0, 10),
+    machine: `${cpus().length} cores, ${Math.round(totalmem() / 2 ** 30)} GiB`,
+    postgres: server?.version ?? '?',
+    backends,
+    rateGiven: options.rate !== undefined,
+    runs,
+  };
+  mkdirSync(RESULTS, { recursive: true });
+  writeFileSync(join(RESULTS, `backend-${result.date}${suffix}.md`), page(result));
+  if (json) say(JSON.stringify(result));
+  const bad = runs.filter(({ verdict }) => verdict.failed.length + verdict.lost.length + verdict.duplicated.length > 0);
+  if (bad.length > 0) throw new Error(`not passed: ${bad.map((run) => run.fault).join(', ')}`);
+}
+
+main().catch((error: unknown) => {
+  process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`);
+  process.exitCode = 1;
+});
