@@ -137,7 +137,7 @@ export interface Postgres {
   swapIn(): Promise<void>;
   /** Removes left-over copies and stale lock files (S25). Only before the first start. */
   tidy(): Promise<void>;
-  /** `pg_rewind` of the stopped data to the source (S12). */
+  /** `pg_rewind` of cleanly stopped data to the source (S12). Throws when it was not stopped cleanly. */
   rewindFrom(source: Source, signal: AbortSignal): Promise<void>;
 
   /** Writes the configuration and `standby.signal` (S8) and spawns the postmaster. */

@@ -20,6 +20,8 @@ const CRASHES_MAX = 3;
 const BACKOFF_MS = 1_000;
 const LONG_BACKOFF_MS = 15_000;
 const FURNISH_RETRY_MS = 1_000;
+/** Replay of what a crash left: at most some checkpoints' distance of WAL, ms. */
+const SETTLE_LIMIT_MS = 600_000;
 /** After a promotion, ms. */
 const CALM_MS = 1_000;
 
@@ -291,18 +293,44 @@ export class Pursuit {
       return;
     }
     if (target.method === 'rewind' && !mustCopy) {
-      if (await this.rewind(leader, order, signal)) return;
+      if (await this.rewind(leader, order, settings, signal)) return;
       if (signal.aborted) return;
     }
     await this.copy(leader, order, settings, signal);
   }
 
-  private async rewind(leader: Source, order: AcceptedOrder, signal: AbortSignal): Promise<boolean> {
+  /**
+   * After a crash: applies what is there as a standby that follows nobody, and shuts down. pg_rewind wants a clean shutdown;
+   * its own way to one is a crash recovery that ends with a checkpoint, a record of this node's own on a timeline that is
+   * the leader's. Nothing that the leader sends fits behind it, or, where the lengths agree, one of its records is
+   * missing for good (S3).
+   */
+  private async settle(settings: NodeSettings, signal: AbortSignal): Promise<void> {
+    const { keeper } = this;
+    if (keeper.view.control?.clean === true) return;
+    await this.start(config(settings, null, ''));
+    const deadline = keeper.clock.nowMs() + SETTLE_LIMIT_MS;
+    while (keeper.view.running && votingLsn(keeper.view) === null && keeper.clock.nowMs() < deadline) {
+      if (signal.aborted) break;
+      await keeper.clock.sleep(START_POLL_MS, signal);
+      await keeper.observe();
+    }
+    await this.stop();
+  }
+
+  private async rewind(
+    leader: Source,
+    order: AcceptedOrder,
+    settings: NodeSettings,
+    signal: AbortSignal,
+  ): Promise<boolean> {
     const { keeper } = this;
     await this.stop();
     await keeper.postgres.reach(leader);
-    keeper.activity = 'rewinding';
     keeper.note('info', 'REWIND_BEGUN', `rewinding to the history of ${leader.name}`);
+    await this.settle(settings, signal);
+    if (signal.aborted) return false;
+    keeper.activity = 'rewinding';
     await keeper.save({ rewinding: true });
     keeper.report();
     try {

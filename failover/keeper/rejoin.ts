@@ -143,7 +143,10 @@ export async function baseBackup(
   await run('pg_verifybackup', ['--quiet', context.fresh], { limitMs: 24 * HOUR_MS, signal });
 }
 
-/** `pg_rewind` of the stopped data, over the replication role and its grants (S12). Throws on any error. */
+/**
+ * `pg_rewind` of the data, over the replication role and its grants (S12). Throws on any error, also when the data was not
+ * shut down cleanly: pg_rewind's own recovery would write a record into the leader's timeline (S3).
+ */
 export async function rewind(source: Source, context: RejoinContext, signal: AbortSignal): Promise<void> {
   const connection = conninfo(source.address, context.port, `${context.node}-rewind`, context.passfile);
   await run(
@@ -151,6 +154,7 @@ export async function rewind(source: Source, context: RejoinContext, signal: Abo
     [
       '-D',
       context.data,
+      '--no-ensure-shutdown',
       '--sync-method=syncfs',
       `--source-server=${connection} dbname=postgres`,
       `--config-file=${context.configFile}`,

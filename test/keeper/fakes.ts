@@ -173,6 +173,7 @@ export class FakePostgres implements Postgres {
   }
   async rewindFrom(source: Source): Promise<void> {
     this.journal.push(`rewind ${source.name}`);
+    if (!this.clean) throw new Error('target server must be shut down cleanly');
     if (this.rewindFails) throw new Error('could not find common ancestor');
   }
   async start(config: ServerConfig): Promise<void> {

@@ -248,6 +248,17 @@ describe('a follower', () => {
     expect(rig.journal).toContain('renew slots b c');
   });
 
+  it('applies what a crash left as a standby of nobody before it is rewound, and writes no record of its own (S3)', async () => {
+    await standby();
+    await rig.restart();
+    rig.postgres.clean = false;
+    rig.journal.length = 0;
+    await rig.done(2, follow('rewind'));
+    const steps = rig.journal.filter((l) => /stop|rewind|start|copy/.test(l));
+    const settled = ['start from nobody sync ""', 'stop'];
+    expect(steps).toEqual([...settled, 'save follow rewinding', 'rewind b', 'start from b sync ""']);
+  });
+
   it('copies when a rewind fails (S12)', async () => {
     await leader();
     const before = rig.link.status().dataId;

@@ -354,6 +354,7 @@ export class SimPostgres implements Postgres {
     const { data } = volume;
     if (data === null) throw new Error('no data');
     if (data.broken) throw new Error('the data is broken');
+    if (!data.clean) throw new Error('target server must be shut down cleanly');
     const server = await this.source(source);
     const result = rewound(data, server.data);
     if (result === null) {
