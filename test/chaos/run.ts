@@ -16,14 +16,18 @@ import { FAULTS } from './cases/all';
 import { healthy } from './lib/cluster';
 import { docker, heal, local } from './lib/docker';
 import { buildChecker } from './lib/linearizability';
+import { mendAll } from './lib/packet-filter';
 import { Progress, type Result, testedTree } from './lib/progress';
 import { lastLine, page, table } from './lib/report';
-import { bringUp, FOLDER, HAPROXY, nodeNames, STACK, takeDown } from './lib/stack';
+import { undoUnfinished } from './lib/scene';
+import { bringUp, FOLDER, HAPROXY, nodeNames, takeDown } from './lib/stack';
 import { type Fault, trial } from './lib/trial';
 
 const RUNS_MAX = 1_000;
 const REPLICAS_MAX = 8;
+const REPAIR_LIMIT_MS = 30_000;
 const START_LIMIT_MS = 180_000;
+const END_LIMIT_MS = 30_000;
 
 interface Arguments {
   faults: readonly Fault[];
@@ -62,16 +66,24 @@ function readArguments(): Arguments {
   return { faults, runs: whole('runs', values.runs, RUNS_MAX), replicas, list, fresh, keep };
 }
 
-/** Brings the stack up unless it runs from this very tree already. */
-async function ready(progress: Progress, tree: string, replicas: number): Promise<void> {
-  const up = (await docker(['ps', '--all', '--quiet', '--filter', `label=${STACK.label}`])) !== '';
-  if (!up || progress.stack !== tree) {
-    progress.stack = null;
-    await bringUp(replicas, say);
-    progress.stack = tree;
-  }
+/** Brings the stack up and waits until it is healthy, whatever an interrupted run left. */
+async function ready(tree: string, replicas: number): Promise<void> {
+  await mendAll();
+  await bringUp(tree, replicas, say);
   await heal();
   await healthy(START_LIMIT_MS);
+}
+
+/** A stack that a fault has left broken would fail all that follows: they get a new one. */
+async function renewUnlessHealthy(tree: string, replicas: number): Promise<void> {
+  const well = await healthy(REPAIR_LIMIT_MS).then(
+    () => true,
+    () => false,
+  );
+  if (well) return;
+  say('The stack does not recover; a new one is brought up for what follows.');
+  await takeDown(say);
+  await ready(tree, replicas);
 }
 
 function describe(result: Result): string {
@@ -102,7 +114,7 @@ async function main(): Promise<number> {
   const tree = await testedTree();
   const progress = new Progress(tree, replicas, fresh);
   const checker = await buildChecker();
-  await ready(progress, tree, replicas);
+  await ready(tree, replicas);
   const total = faults.length * runs;
   let count = 0;
   for (let round = 1; round <= runs; round++) {
@@ -117,6 +129,7 @@ async function main(): Promise<number> {
       const result = await trial({ fault, run: `${run}-${Date.now()}`, nodes: nodeNames(replicas), folder, checker });
       progress.add(result);
       say(describe(result));
+      if (result.violations.length > 0) await renewUnlessHealthy(tree, replicas);
     }
   }
   const results = progress.results;
@@ -124,10 +137,7 @@ async function main(): Promise<number> {
   const text = page({ results, tree, date, replicas, versions: await versions(), left: [] });
   const file = join(PATHS.root, 'docs', 'results', `chaos-${date}${replicas === 1 ? '' : `-${replicas}-replicas`}.md`);
   writeFileSync(file, text);
-  if (!keep) {
-    await takeDown(say);
-    progress.stack = null;
-  }
+  if (!keep) await takeDown(say);
   say(`\n${table(results)}\n\nWritten to ${file}\n${lastLine(results)}`);
   return results.every((r) => r.violations.length === 0) ? 0 : 1;
 }
@@ -135,7 +145,8 @@ async function main(): Promise<number> {
 for (const signal of ['SIGINT', 'SIGTERM'] as const)
   process.once(signal, () => {
     endAll();
-    process.exit(130);
+    setTimeout(() => process.exit(130), END_LIMIT_MS);
+    void undoUnfinished().finally(() => process.exit(130));
   });
 
 main().then(

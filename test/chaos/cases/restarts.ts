@@ -97,6 +97,15 @@ export const RESTART_FAULTS: readonly Fault[] = [
       await scene.acknowledged(TAKEOVER_LIMIT_MS);
     },
   },
+  {
+    name: 'restart-each',
+    about: 'docker restart of one node after the other, without waiting for anything in between',
+    run: async (scene) => {
+      for (const node of scene.nodesLeaderFirst()) await restart(node);
+      scene.over();
+      await scene.acknowledged(TAKEOVER_LIMIT_MS);
+    },
+  },
   killAll('kill-all-leader-first', 'all nodes killed, the leader is started first', 3_000, (s) => s.nodesLeaderFirst()),
   killAll('kill-all-leader-last', 'all nodes killed, the leader is started last', 3_000, (s) =>
     [...s.nodesLeaderFirst()].reverse(),

@@ -1,7 +1,8 @@
 /** The monitor's view of the cluster, and waiting until everything is healthy. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { z } from 'zod';
-import { STACK } from './stack';
+import { docker } from './docker';
+import { MONITOR, STACK } from './stack';
 
 const ANSWER_LIMIT_MS = 3_000;
 const POLL_MS = 50;
@@ -71,4 +72,10 @@ export async function untilView(what: string, limitMs: number, wanted: (now: Vie
     await sleep(POLL_MS);
   }
   throw new Error(`waited ${limitMs / 1000} s in vain for ${what}; the monitor says: ${last}`);
+}
+
+/** Waits until a node is a counted standby and gives it the lead by a planned switchover. */
+export async function giveLead(node: string, limitMs: number): Promise<void> {
+  await untilView(`${node} to be counted`, limitMs, (now) => now.serving && now.sync.members.includes(node));
+  await docker(['exec', MONITOR, 'switchover', node], limitMs);
 }

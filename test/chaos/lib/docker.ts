@@ -13,12 +13,17 @@ export async function host(program: string, ...args: readonly string[]): Promise
   return (await runOk(program, args, { deadlineMs: TIMEOUTS.docker })).stdout.trim();
 }
 
-export const kill = (...names: string[]) => docker(['kill', ...names]);
-export const stop = (...names: string[]) => docker(['stop', ...names], TIMEOUTS.dockerStop);
-export const start = (...names: string[]) => docker(['start', ...names]);
-export const restart = (...names: string[]) => docker(['restart', ...names], TIMEOUTS.dockerStop);
-export const pause = (...names: string[]) => docker(['pause', ...names]);
-export const unpause = (...names: string[]) => docker(['unpause', ...names]);
+/** `docker <command>` of several containers at the same moment: one call would take them one after the other. */
+async function each(command: string, names: readonly string[], limitMs: number): Promise<void> {
+  await Promise.all(names.map((name) => docker([command, name], limitMs)));
+}
+
+export const kill = (...names: string[]) => each('kill', names, TIMEOUTS.docker);
+export const stop = (...names: string[]) => each('stop', names, TIMEOUTS.dockerStop);
+export const start = (...names: string[]) => each('start', names, TIMEOUTS.docker);
+export const restart = (...names: string[]) => each('restart', names, TIMEOUTS.dockerStop);
+export const pause = (...names: string[]) => each('pause', names, TIMEOUTS.docker);
+export const unpause = (...names: string[]) => each('unpause', names, TIMEOUTS.docker);
 
 /** Process id, on this machine, of a container's first process. */
 export async function mainPid(container: string): Promise<number> {

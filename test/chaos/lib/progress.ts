@@ -38,9 +38,6 @@ export type Result = z.infer<typeof Result>;
 
 const File = z.object({
   tree: z.string(),
-  replicas: z.number(),
-  /** Tree that the running stack was brought up from. */
-  stack: z.string().nullable(),
   results: z.array(Result),
 });
 type File = z.infer<typeof File>;
@@ -64,10 +61,9 @@ export class Progress {
   constructor(tree: string, replicas: number, fresh: boolean) {
     mkdirSync(FOLDER, { recursive: true });
     this.path = join(FOLDER, `progress-${replicas}.json`);
-    const empty: File = { tree, replicas, stack: null, results: [] };
     const before = existsSync(this.path) ? File.safeParse(JSON.parse(readFileSync(this.path, 'utf8'))) : null;
-    const kept = before?.success === true ? before.data : empty;
-    this.file = kept.tree === tree && !fresh ? kept : { ...empty, stack: kept.stack };
+    const kept = before?.success === true && before.data.tree === tree && !fresh;
+    this.file = kept ? before.data : { tree, results: [] };
   }
 
   /** Runs of a fault that are done. */
@@ -77,15 +73,6 @@ export class Progress {
 
   get results(): readonly Result[] {
     return this.file.results;
-  }
-
-  get stack(): string | null {
-    return this.file.stack;
-  }
-
-  set stack(tree: string | null) {
-    this.file.stack = tree;
-    this.save();
   }
 
   add(result: Result): void {

@@ -3,10 +3,19 @@ import { closeSync, existsSync, fstatSync, openSync, readFileSync, readSync } fr
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Actors } from './actors';
 import { untilView, type View, view } from './cluster';
+import { kill } from './docker';
 import { epochMs } from './events';
 import { addressOf, LOG } from './stack';
 
 const LOG_POLL_MS = 2;
+
+/** What has to be undone when the whole program is ended early. */
+const unfinished = new Set<Scene>();
+
+/** Undoes what the running case has done to the machine. */
+export async function undoUnfinished(): Promise<void> {
+  for (const scene of unfinished) await scene.undoAll();
+}
 
 export interface SceneOptions {
   actors: Actors;
@@ -36,6 +45,7 @@ export class Scene {
     this.standbys = nodes.filter((n) => n !== leader);
     this.run = run;
     this.sinceMs = epochMs();
+    unfinished.add(this);
     this.logFrom = existsSync(LOG) ? readFileSync(LOG).length : 0;
   }
 
@@ -61,6 +71,7 @@ export class Scene {
   }
 
   async undoAll(): Promise<void> {
+    unfinished.delete(this);
     for (let step = this.undo.pop(); step !== undefined; step = this.undo.pop()) await step();
   }
 
@@ -128,6 +139,18 @@ export class Scene {
     await untilView('the leader to go on alone', limitMs, (now) => {
       return now.serving && !now.sync.changing && now.sync.members.length === 0;
     });
+  }
+
+  /**
+   * Kills the leader, which alone has the newest rows, and waits until the monitor says that writes wait for it: in the
+   * status and in the log.
+   */
+  async killAndAwaitName(limitMs: number): Promise<void> {
+    const says = new RegExp(`start ${this.leader}`);
+    const logged = this.logged(new RegExp(`writes wait.*start ${this.leader}`), limitMs);
+    await kill(this.leader);
+    await untilView(`${this.leader} to be named`, limitMs, (now) => !now.serving && says.test(now.sentence));
+    await logged;
   }
 
   nodesLeaderFirst(): readonly string[] {

@@ -2,7 +2,7 @@
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parse, stringify } from 'yaml';
-import { removeAllOf } from '../../../scripts/lib/docker';
+import { containersOf, removeAllOf } from '../../../scripts/lib/docker';
 import { run } from '../../../scripts/lib/exec';
 import { PATHS } from '../../../scripts/lib/paths';
 import { TIMEOUTS } from '../../timeouts';
@@ -90,17 +90,26 @@ async function command(name: string, args: readonly string[], say: (line: string
   if (result.code !== 0) throw new Error(`${name} failed (exit code ${result.code})\n${result.tail.join('\n')}`);
 }
 
-/** `npm run up` of the stack. */
-export async function bringUp(replicas: number, say: (line: string) => void): Promise<void> {
+/** Says what the running stack was brought up from, so that it is not done again for nothing. */
+const STAMP = join(FOLDER, 'stack.txt');
+
+/** `npm run up` of the stack, unless it runs with this many replicas from this very tree already. */
+export async function bringUp(tree: string, replicas: number, say: (line: string) => void): Promise<void> {
+  const stamp = `${tree} ${replicas}`;
+  const runs = (await containersOf(STACK.label)).length === replicas + 3;
+  if (runs && existsSync(STAMP) && readFileSync(STAMP, 'utf8') === stamp) return;
+  rmSync(STAMP, { force: true });
   mkdirSync(join(FOLDER, 'pulumi'), { recursive: true });
   writeStackFile(replicas);
   await command('up', [], say);
+  writeFileSync(STAMP, stamp);
 }
 
 /** `npm run destroy -- --volumes`, and whatever may be left after it. */
 export async function takeDown(say: (line: string) => void): Promise<void> {
   if (existsSync(STACK_FILE)) await command('destroy', ['--volumes'], say).catch((error) => say(String(error)));
   await removeAllOf(STACK.label);
+  rmSync(STAMP, { force: true });
   rmSync(join(FOLDER, 'pulumi'), { recursive: true, force: true });
   rmSync(STACK_FILE, { force: true });
 }

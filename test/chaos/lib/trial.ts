@@ -4,6 +4,7 @@ import { loadavg } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ask, parseSessions } from '../../../failover/monitor/haproxy-socket';
+import { say } from '../../../scripts/lib/terminal';
 import { Actors, SOCKET } from './actors';
 import { judge, outageMs } from './checks';
 import { healthy, type View } from './cluster';
@@ -25,11 +26,21 @@ const SESSIONS_LIMIT_MS = 20_000;
 /** A node is not looked at more seldom than this, as a rule: the poller's share of what it promises, ms. */
 const LOOK_LIMIT_MS = 100;
 
+/** Who is who when a fault is prepared. */
+export interface Preparation {
+  leader: string;
+  standby: string;
+  /** Notes a step that undoes something; done when everything has been checked, last one first, whatever happened. */
+  undo: (step: () => Promise<void>) => void;
+}
+
 export interface Fault {
   name: string;
   about: string;
   /** Fewest replicas that it makes sense with. */
   replicasMin?: number;
+  /** Done before the clients start. */
+  prepare?: (who: Preparation) => Promise<void>;
   run: (scene: Scene) => Promise<void>;
 }
 
@@ -46,7 +57,12 @@ export interface TrialOptions {
 export async function trial(options: TrialOptions): Promise<Result> {
   const { fault, run, folder } = options;
   const startMs = epochMs();
+  const undo: (() => Promise<void>)[] = [];
   try {
+    await heal();
+    const { leader } = await healthy(HEALTHY_LIMIT_MS);
+    const standby = options.nodes.find((n) => n !== leader) ?? '';
+    await fault.prepare?.({ leader: leader ?? '', standby, undo: (step) => undo.push(step) });
     return await attempt(options);
   } catch (error) {
     const words = error instanceof Error ? error.message : String(error);
@@ -66,11 +82,13 @@ export async function trial(options: TrialOptions): Promise<Result> {
       },
       ...{ violations: [words], notes: [] },
     };
+  } finally {
+    for (let step = undo.pop(); step !== undefined; step = undo.pop())
+      await step().catch((error: unknown) => say(`could not undo a step of ${fault.name}: ${String(error)}`));
   }
 }
 
 async function attempt({ fault, run, nodes, folder, checker }: TrialOptions): Promise<Result> {
-  await heal();
   const before = await healthy(HEALTHY_LIMIT_MS);
   const leader = before.leader ?? '';
   await makeTables(leader);
