@@ -139,11 +139,12 @@ export class Client {
     world.history.ended(operation, this.proxy);
   }
 
-  /** A reader sits in a transaction for a while, a writer changes a table (S16). */
+  /** A reader sits in a statement for a while, a writer changes a table (S16). */
   private async disturb(session: ProxySession): Promise<void> {
     const { engine, random } = this.world;
-    await this.ask(session, { kind: this.proxy === 'read' ? 'hold' : 'alter' }, false);
-    if (this.proxy === 'read') await engine.sleep(random.between(50, 4_000), this.process);
+    const ms = random.between(50, 4_000);
+    await this.ask(session, this.proxy === 'read' ? { kind: 'hold', ms } : { kind: 'alter' }, false);
+    if (this.proxy === 'read') await engine.sleep(random.between(0, ms), this.process);
     session.close();
     this.session = null;
   }

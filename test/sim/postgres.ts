@@ -24,8 +24,8 @@ export type Request =
   | { kind: 'register'; value: number }
   /** Changes a table: replay of it needs a lock that readers of a standby may hold (S16). */
   | { kind: 'alter' }
-  /** A read-only transaction that stays open. */
-  | { kind: 'hold' }
+  /** A read-only statement that runs so long, and goes on when its client is gone. */
+  | { kind: 'hold'; ms: number }
   | { kind: 'read' };
 
 export type Reply =
@@ -54,7 +54,7 @@ export class Session {
   readonly postgres: PostgresServer;
   readonly role: Role;
   closed = false;
-  /** A read-only transaction is open: replay of a change of its table waits for it (S16). */
+  /** A read-only statement runs: replay of a change of its table waits for it (S16). */
   holds = false;
   onClosed: () => void = () => undefined;
 
@@ -346,8 +346,15 @@ export class PostgresServer {
 
   /** The client is gone. A commit that is under way goes on (S2). */
   closeSession(session: Session): void {
-    this.sessions.delete(session);
+    // A backend that computes does not look at its client.
+    if (!session.holds) this.sessions.delete(session);
     session.closed = true;
+  }
+
+  /** The statement is over. */
+  private released(session: Session): void {
+    session.holds = false;
+    if (session.closed) this.sessions.delete(session);
   }
 
   execute(session: Session, request: Request, reply: (reply: Reply) => void): void {
@@ -369,6 +376,7 @@ export class PostgresServer {
           return;
         case 'hold':
           session.holds = true;
+          this.after(request.ms, () => this.released(session));
           reply({ ok: true, kind: 'read', rows: this.table.rows, count: this.table.rows.length, version: 0, value: 0 });
           return;
         case 'commit':
@@ -754,14 +762,16 @@ export class PostgresServer {
     return true;
   }
 
-  /** A reader's open transaction holds replay up, until the limit is over and the reader is sent away (S16). */
+  /** A reader's statement holds replay up, until the limit is over and the reader is sent away (S16). */
   private isHeldUp(): boolean {
     const readers = [...this.sessions].filter((s) => s.holds);
     if (readers.length === 0) return false;
     const leftMs = this.batchMs + this.config.ms('max_standby_streaming_delay') - this.engine.nowMs;
     if (leftMs <= 0) {
-      for (const reader of readers) reader.end();
-      for (const reader of readers) this.sessions.delete(reader);
+      for (const reader of readers) {
+        reader.end();
+        this.released(reader);
+      }
       return false;
     }
     this.conflicts = true;
