@@ -96,6 +96,8 @@ export class FakePostgres implements Postgres {
   streamImpossible: string | null = null;
   rewindFails = false;
   reachable = true;
+  /** So many times a new sync setting is not taken in time. */
+  unproven = 0;
   /** No room for the old data and a copy. */
   diskTooSmall = false;
   /** Copies take until the test lets them end. */
@@ -212,6 +214,7 @@ export class FakePostgres implements Postgres {
   }
   async startCanary(): Promise<void> {
     this.journal.push('canary');
+    if (this.unproven-- > 0) throw new KeeperError('SYNC_UNPROVEN', 'commits do not wait under the barrier');
   }
   async canaryWaits(): Promise<boolean> {
     return true;

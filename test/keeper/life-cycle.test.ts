@@ -326,6 +326,32 @@ describe('a follower', () => {
   });
 });
 
+describe('a sync setting that is not taken in time, as while a checkpoint is flushed (S4)', () => {
+  const failuresSince = (at: number) =>
+    rig.link.sent.slice(at).flatMap((f) => (f.type === 'status' && f.failure !== null ? [f.failure.code] : []));
+
+  it('is tried again and is no failure yet', async () => {
+    await leader();
+    rig.postgres.standbys = [
+      { name: 'b', state: 'streaming', syncState: 'quorum', flushLsn: '0/3000100', replayLsn: '0/3000100' },
+    ];
+    const at = rig.link.sent.length;
+    rig.postgres.unproven = 2;
+    const led = await rig.done(1, lead(WITH_B));
+    expect(led.lead?.syncInForce).toEqual(WITH_B);
+    expect(failuresSince(at)).toEqual([]);
+  });
+
+  it('is told when it lasts', async () => {
+    await leader();
+    rig.postgres.unproven = 100;
+    rig.order(1, lead(WITH_B));
+    const failed = await rig.until((s) => s.failure !== null);
+    expect(failed.failure?.code).toBe('SYNC_UNPROVEN');
+    expect(failed.lead?.syncInForce).toBeNull();
+  });
+});
+
 describe('a disk that is too small for the old data and a copy', () => {
   it('keeps the old data and says so, unless the settings let the copy take its place', async () => {
     await standby();
