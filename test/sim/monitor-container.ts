@@ -19,6 +19,9 @@ export interface StoreDisk {
   moved: boolean;
 }
 
+/** About what a slot of the store's file takes. */
+const SLOT_BYTES = 250 * 1024;
+
 export class SimStore implements Store {
   incarnation = 0;
   loaded: string | null = null;
@@ -43,6 +46,7 @@ export class SimStore implements Store {
   }
 
   async save(text: string): Promise<void> {
+    if (text.length > SLOT_BYTES) throw new Error(`the state has ${text.length} bytes, too many for the store`);
     this.state = text;
     await this.write(true);
   }

@@ -167,7 +167,7 @@ export class SimNode {
   }
 }
 
-function simClock(process: Process): Clock {
+export function simClock(process: Process): Clock {
   const { engine } = process;
   return {
     nowMs: () => engine.nowMs,
