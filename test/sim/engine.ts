@@ -34,6 +34,8 @@ export class Process {
   readonly host: string;
   readonly engine: Engine;
   state: 'running' | 'paused' | 'dead' = 'running';
+  /** While the machine is starved: the CPU is its own again only then. */
+  busyUntilMs = 0;
   readonly deferred: Task[] = [];
   /** Called by the kernel when the process ends: its sockets are closed. */
   readonly onDeath: (() => void)[] = [];
@@ -80,6 +82,8 @@ export function currentProcess(): Process | undefined {
 
 export class Engine {
   nowMs = 0;
+  /** The machine is starved of CPU: what each task takes, ms; a process does one after the other (S28). */
+  cpuMs = 0;
   readonly random: Random;
   private readonly heap: Task[] = [];
   private count = 0;
@@ -138,11 +142,17 @@ export class Engine {
         task.owner.deferred.push(task);
         continue;
       }
+      if (task.owner !== null && task.owner.busyUntilMs > task.atMs) {
+        task.atMs = task.owner.busyUntilMs;
+        this.requeue(task);
+        continue;
+      }
       this.nowMs = Math.max(this.nowMs, task.atMs);
       if (++this.done > TASKS_MAX) throw new Error('something spins: too many tasks');
       if (task.owner === null) nobody(task.run);
       else task.owner.enter(task.run);
       settle();
+      if (this.cpuMs > 0 && task.owner !== null) task.owner.busyUntilMs = this.nowMs + this.random.delay(this.cpuMs);
       if (until()) return true;
     }
     return null;

@@ -651,7 +651,10 @@ export class PostgresServer {
     }
     const own = this.data;
     // Streaming begins at the start of the segment: earlier than what is already there (S6).
-    const from = Math.max(0, Math.min(own.wal.length - this.engine.random.integer(0, 10), source.data.flushed));
+    const from = Math.max(
+      source.data.oldest,
+      Math.min(own.wal.length - this.engine.random.integer(0, 10), source.data.flushed),
+    );
     this.receivePosition = from;
     this.receiverFlush = from;
     own.history = [...source.data.history];
@@ -686,6 +689,13 @@ export class PostgresServer {
     const active = new Set([...this.senders].map((s) => s.slot));
     for (const slot of slots) if (!active.has(slot) && (renew || !wanted.includes(slot))) slots.delete(slot);
     for (const slot of wanted) slots.add(slot);
+  }
+
+  /** A checkpoint keeps `kept` records for slots that are behind, and no more: who needs older ones fell off (S22). */
+  removeLog(kept: number): void {
+    const { data } = this;
+    data.oldest = Math.max(data.oldest, Math.min(data.applied, data.flushed - kept));
+    for (const sender of [...this.senders]) if (sender.sent < data.oldest) this.endSender(sender);
   }
 
   private namesNow(): SyncNames {
