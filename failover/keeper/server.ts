@@ -270,7 +270,7 @@ export class Server implements Postgres {
   private hear(log: ServerLog, text: string): void {
     for (const line of log.lines(text)) {
       if (saysRecovered(line)) this.onRecovered();
-      if (saysImpossible(line)) this.impossible = line.slice(0, 300);
+      if (saysImpossible(line) || log.saysUnfit(line)) this.impossible = line.slice(0, 300);
       if (log.shows(line, performance.now())) process.stderr.write(`${line}\n`);
     }
   }
