@@ -75,6 +75,8 @@ export const Target = z.discriminatedUnion('kind', [
     kind: z.literal('follow'),
     leader: NodeName,
     method: RejoinMethod,
+    /** PostgreSQL may be restarted now for settings that need it; `done` waits for that. One standby at a time has it. */
+    restart: z.boolean().optional(),
   }),
   /** Promise (S1): store the term, stop the walreceiver, never follow a lower term again, report the frozen position. */
   z.object({ kind: z.literal('freeze') }),
@@ -116,6 +118,20 @@ export const NodeSettings = z.object({
   rebuildInPlace: z.boolean().optional(),
 });
 export type NodeSettings = z.infer<typeof NodeSettings>;
+
+/** How the node's running PostgreSQL stands to the newest `postgresSettings`. */
+export const SettingsStatus = z.object({
+  /**
+   * `none`: all are in force. `needed`: some wait for a restart. `in-place`: on a leader, one of them is lower than before, so
+   * that its standbys cannot have it earlier (S23): the leader itself has to restart and lead again.
+   */
+  restart: z.enum(['none', 'needed', 'in-place']),
+  /** Names of the settings that wait for a restart. */
+  pending: z.array(z.string()),
+  /** PostgreSQL did not start with them and runs with the former ones: the settings, and its own words. Else null. */
+  refused: z.string().nullable(),
+});
+export type SettingsStatus = z.infer<typeof SettingsStatus>;
 
 export const PostgresState = z.enum([
   'absent', // no data directory
@@ -161,6 +177,8 @@ export const Status = z.object({
   /** A durable marker of an unfinished promotion or rewind: term in which it was begun (S3, S12). */
   promotingTerm: z.number().int().nullable(),
   rewinding: z.boolean(),
+  /** Null: not known yet, for settings that have just come or a server that does not run. */
+  settings: SettingsStatus.nullable().optional(),
   postgres: z.object({
     state: PostgresState,
     /** Current timeline where it can be told (running: from SQL; stopped: from pg_controldata), else null. */

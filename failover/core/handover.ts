@@ -39,6 +39,11 @@ export function isLevel(state: ClusterState, observation: Observation, node: str
   return lag !== null && lag <= LEVEL_BYTES;
 }
 
+/** Acknowledged writes are on it, or, in asynchronous mode, nobody is asked for that. */
+export function isCounted(state: ClusterState, node: string, policy: Policy): boolean {
+  return isAsynchronous(state, policy) || state.joint.every((c) => c.members.includes(node));
+}
+
 /** Why `node` is no counted standby that streams from the leader; null when it is one. */
 export function candidateTrouble(
   state: ClusterState,
@@ -52,8 +57,7 @@ export function candidateTrouble(
   if (!viewOf(observation, node).connected) return `${node} is off`;
   if (isUnreached(observation, node)) return `HAProxy does not reach ${node}`;
   if (!isReady(state, observation, node, policy)) return `${node} is not a healthy standby that streams from ${leader}`;
-  const counts = isAsynchronous(state, policy) || state.joint.every((c) => c.members.includes(node));
-  if (!counts) return `${node} is not counted for acknowledged writes yet`;
+  if (!isCounted(state, node, policy)) return `${node} is not counted for acknowledged writes yet`;
   const choice = pick(state, observation, policy, false);
   return choice.kind === 'nobody' ? choice.missing : null;
 }
@@ -68,6 +72,7 @@ export function clusterTrouble(
   if (state.adopting || state.leader === null) return 'the cluster has no leader yet';
   if (state.procedure !== null) return 'the lead is changing already';
   if (state.switchover !== undefined) return `a switchover to ${state.switchover.to} is under way`;
+  if (state.restart?.node === state.leader) return `${state.leader} is about to restart for its settings`;
   const health = leaderHealth(state, observation, nowMs, policy);
   if (health.kind !== 'well') return `the leader ${state.leader} is not well`;
   if (!observation.haproxy.reachable) return 'HAProxy does not answer';

@@ -47,6 +47,9 @@ export function stateViolations(state: ClusterState): string[] {
   if (state.switchover !== undefined && (state.procedure !== null || state.switchover.to === state.leader)) {
     found.push(`a switchover to ${state.switchover.to} is prepared that cannot take place`);
   }
+  if (state.restart !== undefined && state.procedure !== null) {
+    found.push(`${state.restart.node} is to restart for its settings in the middle of something else`);
+  }
   for (let i = 1; i < state.ledger.length; i++) {
     const [a, b] = [state.ledger[i - 1], state.ledger[i]];
     if (a !== undefined && b !== undefined && b.term <= a.term)

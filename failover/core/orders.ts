@@ -58,6 +58,8 @@ function targetOf(state: ClusterState, observation: Observation, node: string): 
       return procedure.planned === true && procedure.cutOff !== true
         ? { kind: 'stop', drainMs: DRAIN_MS }
         : { kind: 'stop' };
+    case 'restart':
+      return node === state.leader ? { kind: 'stop', drainMs: DRAIN_MS } : null;
     case 'promote':
     case undefined:
       if (node === state.leader) return leadTarget(state);
@@ -84,7 +86,8 @@ function retiredTarget(status: Status | null): Target {
 function leadTarget(state: ClusterState): Target | null {
   const sync = state.joint.at(-1);
   if (sync === undefined) return null;
-  return state.switchover === undefined ? { kind: 'lead', sync } : { kind: 'lead', sync, prepare: true };
+  const prepares = state.switchover !== undefined || state.restart?.node === state.leader;
+  return prepares ? { kind: 'lead', sync, prepare: true } : { kind: 'lead', sync };
 }
 
 /** Counted members promise (S1), all of them where none is counted (asynchronous mode); whoever still runs as a primary stops; everybody else stays as it is. */
@@ -104,7 +107,9 @@ function followTarget(state: ClusterState, node: string, status: Status): Target
   const given = state.orders[node];
   const current = given?.target;
   if (current?.kind === 'follow' && current.leader === leader && given?.term === state.term) {
-    return { kind: 'follow', leader, method: nextMethod(state, node, status, given, current.method) };
+    const method = nextMethod(state, node, status, given, current.method);
+    const restarts = state.restart?.node === node && state.restart.stage === 'restart';
+    return restarts ? { kind: 'follow', leader, method, restart: true } : { kind: 'follow', leader, method };
   }
   const entry = lastEntry(state);
   if (entry?.opened !== true) {

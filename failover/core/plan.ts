@@ -9,7 +9,10 @@ import { lastOpened, statusOf } from './view';
 /** A changed state, with the next seq. A procedure ends what was being prepared. */
 export function change(state: ClusterState, part: Partial<ClusterState>): ClusterState {
   const next = { ...state, ...part, seq: state.seq + 1 };
-  if (next.procedure !== null) delete next.switchover;
+  if (next.procedure !== null) {
+    delete next.switchover;
+    delete next.restart;
+  }
   return next;
 }
 
@@ -107,10 +110,11 @@ export function leadAgain(
   nowMs: number,
   policy: Policy,
   raiseTerm: boolean,
+  cause = 'LEADER_BACK',
 ): ClusterState {
   const leader = state.leader ?? '';
   const termed = raiseTerm ? { ...state, term: state.term + 1 } : state;
-  return promote(termed, observation, nowMs, policy, leader, 'LEADER_BACK');
+  return promote(termed, observation, nowMs, policy, leader, cause);
 }
 
 /**

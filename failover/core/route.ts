@@ -55,13 +55,15 @@ export function routeActions(
 function writeRoute(state: ClusterState, observation: Observation, health: Health | null): Action | null {
   const node = state.leader;
   const address = node === null ? null : addressOf(observation, node);
-  if (state.procedure?.kind === 'handover' && node !== null && address !== null) {
+  const stops = state.procedure?.kind === 'handover' || state.procedure?.kind === 'restart';
+  if (stops && node !== null && address !== null) {
     // PostgreSQL ends its sessions itself when it shuts down; what is left then is ended with the promotion.
     return { kind: 'route-write', route: { kind: 'held', node, address } };
   }
   // A planned hand-over lets the leader's clients finish; nobody comes to them.
   const planned = state.procedure?.kind === 'handover' && state.procedure.planned === true;
-  const holds = planned || (state.switchover?.stage === 'hold' && health?.kind === 'well');
+  const near = state.switchover?.stage === 'hold' || state.restart?.stage === 'hold';
+  const holds = planned || (near && health?.kind === 'well');
   if (holds && node !== null && address !== null) {
     return { kind: 'route-write', route: { kind: 'held', node, address } };
   }
@@ -88,6 +90,7 @@ function keptNode(state: ClusterState): string | null {
     case 'promote':
       return state.leader;
     case 'handover':
+    case 'restart':
     case 'bootstrap':
     case 'elect':
     case undefined:

@@ -4,6 +4,7 @@ import { isAsynchronous, pick } from './choice';
 import { abandon, bootstrapped, change, leadAgain, opened, promote } from './plan';
 import { isCertified, isCutOff } from './route';
 import type { Facts, Rule } from './rules';
+import { RESTART_RULES } from './rules-settings';
 import { HANDOVER_RULES } from './rules-switchover';
 import { isProven, wantedConfig, withConfig } from './sync';
 import { isDone, isMember, list, statusOf, viewOf } from './view';
@@ -136,6 +137,7 @@ export const PROCEDURE_RULES: readonly Rule[] = [
     match: (facts) => (facts.state.procedure?.kind === 'promote' ? { reason: promotingReason(facts) } : null),
   },
   ...HANDOVER_RULES,
+  ...RESTART_RULES,
 ];
 
 /**

@@ -8,8 +8,10 @@ import { change, giveUp, leadAgain } from './plan';
 import { isBeyondHaproxy, isUnreached } from './reach';
 import { isCertified } from './route';
 import type { Facts, Rule } from './rules';
+import { SETTINGS_RULES } from './rules-settings';
 import { SWITCHOVER_STARTS } from './rules-start';
 import { SWITCHOVER_RULES } from './rules-switchover';
+import { settingsReason } from './settings';
 import { isProven, wantedConfig, withConfig } from './sync';
 import type { Action } from './types';
 import { isDone, list, statusOf, viewOf } from './view';
@@ -154,6 +156,7 @@ export const SERVING_RULES: readonly Rule[] = [
     why: 'A node that is not declared any more and counts nowhere is forgotten.',
     match: (facts) => memberRemoved(facts),
   },
+  ...SETTINGS_RULES,
   ...SWITCHOVER_STARTS,
   {
     code: 'REOPENING',
@@ -190,6 +193,8 @@ function steadyReason({ state, observation }: Facts): string {
   else if (others.length > 0) parts.push('alone, writes wait for nobody');
   if (isUnreached(observation, leader)) parts.push('HAProxy does not reach it');
   if (leader === observation.retiring) parts.push('it is not declared any more and hands over when a standby is ready');
+  const settings = settingsReason(state, observation);
+  if (settings !== null) parts.push(settings);
   if (rejoining.length > 0) parts.push(`${list(rejoining)} is getting ready`);
   if (off.length > 0) parts.push(`${list(off)} is off`);
   return parts.join('; ');

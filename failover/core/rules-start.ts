@@ -5,6 +5,7 @@
 import { lagBytes, switchoverTarget } from './handover';
 import { change } from './plan';
 import type { Plan, Rule } from './rules';
+import { SETTINGS_STARTS } from './rules-settings';
 import type { ClusterState, Switchover } from './types';
 import { keptTheLead, mayReturn } from './watch';
 
@@ -32,6 +33,7 @@ export const SWITCHOVER_STARTS: readonly Rule[] = [
       return 'node' in target ? begin(state, target.node, 'person') : null;
     },
   },
+  ...SETTINGS_STARTS,
   {
     code: 'SWITCHBACK',
     why: 'The preferred node has been a caught-up standby for a stable period: it gets the lead back.',
@@ -71,13 +73,13 @@ export const SWITCHOVER_STARTS: readonly Rule[] = [
   },
 ];
 
-const CAUSES: Record<Switchover['by'], (state: ClusterState, to: string) => string> = {
+const CAUSES: Record<Exclude<Switchover['by'], 'settings'>, (state: ClusterState, to: string) => string> = {
   person: () => 'a switchover was asked for',
   switchback: (_, to) => `${to} has been ready for long enough`,
   removal: ({ leader }) => `${leader ?? ''} is not declared any more`,
 };
 
-function begin(state: ClusterState, to: string, by: Switchover['by']): Plan {
+function begin(state: ClusterState, to: string, by: keyof typeof CAUSES): Plan {
   const what = CAUSES[by](state, to);
   return {
     state: change(state, { switchover: { to, by, stage: 'prepare' } }),

@@ -13,6 +13,7 @@ const Procedure = z.discriminatedUnion('kind', [
     planned: z.boolean().optional(),
     cutOff: z.boolean().optional(),
   }),
+  z.object({ kind: z.literal('restart') }),
 ]);
 
 const StoredState: z.ZodType<ClusterState> = z.object({
@@ -29,7 +30,14 @@ const StoredState: z.ZodType<ClusterState> = z.object({
   addresses: z.record(z.string(), z.string()).optional(),
   procedure: Procedure.nullable(),
   switchover: z
-    .object({ to: z.string(), by: z.enum(['person', 'switchback', 'removal']), stage: z.enum(['prepare', 'hold']) })
+    .object({
+      to: z.string(),
+      by: z.enum(['person', 'switchback', 'removal', 'settings']),
+      stage: z.enum(['prepare', 'hold']),
+    })
+    .optional(),
+  restart: z
+    .object({ node: z.string(), stage: z.enum(['leave', 'restart', 'prepare', 'hold']) })
     .optional(),
   switchbacks: z.number().int().min(1).optional(),
   orders: z.record(

@@ -31,13 +31,18 @@ export function isGone(
   nowMs: number,
   policy: Policy,
 ): boolean {
-  if (!isDeclared(observation, node)) return true;
+  if (!isDeclared(observation, node) || isLeaving(state, node)) return true;
   const view = viewOf(observation, node);
   if (!view.connected) return view.everConnected || nowMs - observation.sinceMs >= policy.hangTimeoutMs;
   if (view.silentMs >= policy.hangTimeoutMs) return true;
   if (view.status === null) return false;
   if (view.status.stopping || !isMember(state, node, view.status.dataId)) return true;
   return nowMs - lastStreamedMs(view, observation) >= policy.hangTimeoutMs;
+}
+
+/** It restarts for its settings: nobody waits for it meanwhile. */
+function isLeaving({ restart, leader }: ClusterState, node: string): boolean {
+  return restart?.node === node && node !== leader;
 }
 
 function lastStreamedMs(view: NodeView, observation: Observation): number {
@@ -49,7 +54,7 @@ export function isReady(state: ClusterState, observation: Observation, node: str
   const view = viewOf(observation, node);
   const status = statusOf(observation, node);
   const leader = state.leader ?? '';
-  if (status === null || node === leader || !isDeclared(observation, node)) return false;
+  if (status === null || node === leader || !isDeclared(observation, node) || isLeaving(state, node)) return false;
   if (view.silentMs >= policy.hangTimeoutMs / 4) return false;
   if (status.stopping || status.postgres.crashes >= 3 || !isMember(state, node, status.dataId)) return false;
   if (!isDone(status, state.orders[node]) || status.postgres.streamingFrom !== leader) return false;

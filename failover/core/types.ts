@@ -27,14 +27,25 @@ export type Procedure =
    * The leader shuts down cleanly, then `candidate` is promoted. `planned`: its clients are let finish first, unless HAProxy
    * is `cutOff` from it: then they cannot.
    */
-  | { kind: 'handover'; candidate: string; planned?: boolean; cutOff?: boolean };
+  | { kind: 'handover'; candidate: string; planned?: boolean; cutOff?: boolean }
+  /** The leader shuts down cleanly and leads again, in the next term, with settings that need a restart (S23). */
+  | { kind: 'restart' };
 
 /** A planned switchover while the leader still serves. It becomes a planned `handover` when the leader is told to stop. */
 export interface Switchover {
   to: string;
-  by: 'person' | 'switchback' | 'removal';
+  by: 'person' | 'switchback' | 'removal' | 'settings';
   /** `prepare`: the leader writes a checkpoint. `hold`: new connections are held until the candidate is level. */
   stage: 'prepare' | 'hold';
+}
+
+/**
+ * A node is about to be restarted for its settings. A standby is first counted no more (`leave`), then restarts. A leader
+ * writes a checkpoint (`prepare`), new connections are held (`hold`), and then it becomes the procedure `restart`.
+ */
+export interface Restart {
+  node: string;
+  stage: 'leave' | 'restart' | 'prepare' | 'hold';
 }
 
 /** The order that a node was given last. Its id is (monitor's incarnation, term, seq). */
@@ -76,6 +87,8 @@ export interface ClusterState {
   procedure: Procedure | null;
   /** Only while the leader serves. */
   switchover?: Switchover;
+  /** Only while the leader serves. */
+  restart?: Restart;
   /** Switchbacks that were begun since the preferred node last kept the lead for long enough (S25). */
   switchbacks?: number;
   orders: Record<string, GivenOrder>;

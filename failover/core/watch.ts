@@ -49,8 +49,9 @@ function newestOf(state: ClusterState, observation: Observation): NewestPosition
   return lsn === null ? null : { node: state.leader, term: state.term, lsn };
 }
 
-function stepOf({ procedure, switchover, term }: ClusterState): string {
+function stepOf({ procedure, switchover, restart, term }: ClusterState): string {
   if (procedure !== null) return `${procedure.kind} ${term}`;
+  if (restart !== undefined) return `${restart.stage} of ${restart.node}`;
   return switchover === undefined ? '' : `${switchover.stage} ${switchover.to}`;
 }
 

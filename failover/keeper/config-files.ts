@@ -27,7 +27,11 @@ export function sizing(memoryLimitBytes: number | null): { sharedBuffers: string
 }
 
 /** postgresql.conf, without what an order decides. */
-export function renderPostgresqlConf(node: string, settings: NodeSettings, memoryLimitBytes: number | null): string {
+export function renderPostgresqlConf(
+  node: string,
+  settings: Pick<NodeSettings, 'postgresSettings'>,
+  memoryLimitBytes: number | null,
+): string {
   const extra = Object.entries(settings.postgresSettings)
     .filter(([name]) => /^[a-z][a-z0-9_.]*$/i.test(name))
     .sort(([a], [b]) => (a < b ? -1 : 1))
@@ -37,6 +41,31 @@ export function renderPostgresqlConf(node: string, settings: NodeSettings, memor
     clusterName: quoted(node),
     extra,
   });
+}
+
+/** Gives the number that a name has in postgresql.conf with the stack's settings. */
+export function settingValues(
+  node: string,
+  memoryLimitBytes: number | null,
+): (name: string, postgresSettings: Readonly<Record<string, string>>) => number {
+  let last = { key: '', text: '' };
+  return (name, postgresSettings) => {
+    const key = JSON.stringify(postgresSettings);
+    if (last.text === '' || last.key !== key) {
+      last = { key, text: renderPostgresqlConf(node, { postgresSettings }, memoryLimitBytes) };
+    }
+    return numberInConf(last.text, name);
+  };
+}
+
+/** PostgreSQL's own default of what the template leaves out and a standby must not have less of (S23). */
+const LOCKS_DEFAULT = 64;
+
+/** The number that postgresql.conf gives a name: its last line counts. */
+export function numberInConf(text: string, name: string): number {
+  const lines = [...text.matchAll(new RegExp(`^${name}\\s*=\\s*'?(-?\\d+)`, 'gm'))];
+  const value = lines.at(-1)?.[1];
+  return value === undefined ? LOCKS_DEFAULT : Number(value);
 }
 
 export function renderPgHba(settings: NodeSettings): string {
@@ -79,14 +108,27 @@ export function conninfo(address: string, port: number, applicationName: string,
     .join(' ');
 }
 
-/** failover.conf: what the newest order decides (S5). */
-export function renderFailoverConf(node: string, config: ServerConfig, port: number, passfile: string): string {
+/** A setting of the keeper's own: counts the changes of the configuration. */
+export const VERSION_NAME = 'failover.configuration';
+
+/** failover.conf: what the newest order decides (S5). `blind`: answers nobody until it is promoted, see tunables.ts. */
+export function renderFailoverConf(
+  node: string,
+  config: ServerConfig,
+  port: number,
+  passfile: string,
+  version = 0,
+  blind = false,
+): string {
   const upstream = config.upstream;
   const lines = [
     '# Written by the keeper from the newest order of the monitor.',
     `primary_conninfo = ${quoted(upstream === null ? '' : conninfo(upstream.address, port, node, passfile))}`,
     `primary_slot_name = ${quoted(upstream === null ? '' : slotName(node))}`,
     `synchronous_standby_names = ${quoted(config.syncNames)}`,
+    // A session that shows it has read these very files.
+    `${VERSION_NAME} = ${quoted(String(version))}`,
+    ...(blind ? ['hot_standby = off'] : []),
   ];
   return `${lines.join('\n')}\n`;
 }

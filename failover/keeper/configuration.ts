@@ -7,6 +7,7 @@ import { renderFailoverConf, renderPgHba, renderPostgresqlConf } from './config-
 import { writeWhole } from './durable';
 import type { ServerConfig } from './ports';
 import { run } from './processes';
+import { plainWords } from './server-log';
 
 const CHECK_LIMIT_MS = 5_000;
 
@@ -48,13 +49,13 @@ export class Configuration {
     await this.put('pgpass', `*:*:*:${REPLICATION_ROLE}:${password}\n`);
   }
 
-  /** Writes what differs from what is there. */
-  async write(config: ServerConfig): Promise<void> {
+  /** Writes what differs from what is there. See {@link renderFailoverConf} for the rest. */
+  async write(config: ServerConfig, version: number, blind = false): Promise<void> {
     const { node, memoryLimitBytes } = this.options;
     await this.put('postgresql.conf', renderPostgresqlConf(node, config.settings, memoryLimitBytes));
     await this.put('pg_hba.conf', renderPgHba(config.settings));
     await this.put('pg_ident.conf', '');
-    await this.put('failover.conf', renderFailoverConf(node, config, PORTS.postgres, this.passfile));
+    await this.put('failover.conf', renderFailoverConf(node, config, PORTS.postgres, this.passfile, version, blind));
   }
 
   /** For the server that pg_rewind runs: no source, no standbys. */
@@ -63,22 +64,17 @@ export class Configuration {
     await this.put('failover.conf', '# No source and no standbys while this data is rewound.\n');
   }
 
-  /**
-   * Writes everything anew before a start. A setting that PostgreSQL refuses must not keep a database down: the stack's
-   * own ones are left out then, and a warning is returned.
-   */
-  async writeForStart(config: ServerConfig): Promise<string | null> {
+  /** Writes everything anew before a start. Returns PostgreSQL's own words when it refuses the stack's settings. */
+  async writeForStart(config: ServerConfig, version: number, blind: boolean): Promise<string | null> {
     this.written.clear();
     await this.writePassfile();
-    await this.write(config);
+    await this.write(config, version, blind);
     if (Object.keys(config.settings.postgresSettings).length === 0) return null;
     try {
       await run('postgres', [...this.serverArguments(), '-C', 'port'], { limitMs: CHECK_LIMIT_MS });
       return null;
     } catch (error) {
-      await this.write({ ...config, settings: { ...config.settings, postgresSettings: {} } });
-      const words = error instanceof Error ? error.message : String(error);
-      return `postgresSettings are left out, PostgreSQL refuses them: ${words}`;
+      return plainWords(error instanceof Error ? error.message : String(error));
     }
   }
 

@@ -24,6 +24,7 @@ import {
   type Link,
   type Memory,
   type Postgres,
+  type SqlView,
   type StateFile,
   type View,
 } from './ports';
@@ -54,6 +55,19 @@ const NO_VIEW: View = {
   warning: null,
 };
 
+/** Of a server that answers only now that it is promoted. */
+const NOTHING_SEEN: SqlView = {
+  inRecovery: true,
+  timeline: null,
+  receiveLsn: null,
+  replayLsn: null,
+  flushLsn: null,
+  walReceiver: null,
+  startupWaits: false,
+  heartbeatSeen: null,
+  standbys: [],
+};
+
 export class Keeper {
   readonly node: string;
   readonly postgres: Postgres;
@@ -74,6 +88,7 @@ export class Keeper {
 
   /** The order that was given in this life: before it nothing is started (S13). */
   private ordered: AcceptedOrder | null = null;
+  private settingsAreNew = false;
   private done = false;
   private failure: Status['failure'] = null;
   /** Steps that failed one after the other. */
@@ -121,8 +136,9 @@ export class Keeper {
     this.view = await this.postgres.observe();
   }
 
-  /** The handshake succeeded. */
+  /** The handshake succeeded. The settings follow; until they are here, how they stand is not known. */
   connected(): void {
+    this.settingsAreNew = false;
     this.statusCount = 0;
     this.link.send({ type: 'recall', newest: this.memory });
     this.report(true);
@@ -142,6 +158,7 @@ export class Keeper {
 
   private async handle(frame: MonitorFrame): Promise<void> {
     if (frame.type === 'settings') {
+      this.settingsAreNew = true;
       // Sent again at every reconnect.
       if (JSON.stringify(frame.settings) === JSON.stringify(this.settings)) return;
       this.settings = frame.settings;
@@ -278,12 +295,13 @@ export class Keeper {
 
   /** PostgreSQL leads now: told at once, the next look tells the rest. */
   promoted(timeline: number): void {
-    const { sql } = this.view;
+    const sql = this.view.sql ?? (this.view.blind === true ? NOTHING_SEEN : null);
     if (sql === null) return;
     const standby = { receiveLsn: null, replayLsn: null, walReceiver: null, startupWaits: false };
     this.view = {
       ...this.view,
       sql: { ...sql, ...standby, inRecovery: false, timeline, flushLsn: null, standbys: [] },
+      settings: null,
     };
     this.report();
   }
@@ -297,7 +315,7 @@ export class Keeper {
     this.crashedUnder = this.ordered;
     this.done = false;
     this.pursuit.stopped();
-    this.view = { ...this.view, running: false, sql: null };
+    this.view = { ...this.view, running: false, sql: null, settings: null, blind: false };
     this.note('error', 'POSTGRES_CRASHED', 'PostgreSQL ended without having been told to');
     this.report(true);
     this.wake();
@@ -331,6 +349,7 @@ export class Keeper {
       state: this.state,
       view: this.view,
       settings: this.settings,
+      settingsAreNew: this.settingsAreNew,
       stopping: this.stopping,
       activity: this.activity,
       done: this.done,

@@ -1,7 +1,9 @@
 /** Asks a running PostgreSQL, and the control file of a stopped one, for what the keeper has to know. */
+import { VERSION_NAME } from './config-files';
 import type { SqlView, View } from './ports';
 import { commandLine, run } from './processes';
 import type { Session } from './session';
+import type { Floors } from './tunables';
 
 interface Row {
   recovery: boolean;
@@ -78,12 +80,27 @@ export async function lookBySql(session: Session): Promise<SqlView & { systemId:
   };
 }
 
+// A blind start leaves `hot_standby` as it is not in the file, which matters to nobody on a leader (tunables.ts).
+const PENDING = `
+SELECT current_setting('${VERSION_NAME}', true) AS version,
+  (SELECT coalesce(json_agg(json_build_object('name', name, 'setting', setting)), '[]')
+    FROM pg_settings WHERE pending_restart AND name <> 'hot_standby') AS pending`;
+
+/** Settings that wait for a restart, by a session that has read this version of the files; null: it has not yet. */
+export async function lookForPending(
+  session: Session,
+  version: number,
+): Promise<{ name: string; setting: string }[] | null> {
+  const [row] = await session.query<{ version: string | null; pending: { name: string; setting: string }[] }>(PENDING);
+  return row?.version === String(version) ? row.pending : null;
+}
+
 const CLEAN = new Set(['shut down', 'shut down in recovery']);
 
 /** Reads the control file of a stopped server. Throws when pg_controldata does. */
 export async function lookAtControlFile(
   data: string,
-): Promise<{ systemId: string; control: NonNullable<View['control']> }> {
+): Promise<{ systemId: string; control: NonNullable<View['control']>; floors: Floors }> {
   const output = await run('pg_controldata', ['-D', data], { limitMs: 5_000 });
   const value = (name: string): string => {
     const line = output.split('\n').find((l) => l.startsWith(`${name}:`));
@@ -93,6 +110,13 @@ export async function lookAtControlFile(
   const minimumTimeline = Number(value("Min recovery ending loc's timeline"));
   return {
     systemId: value('Database system identifier'),
+    floors: {
+      max_connections: Number(value('max_connections setting')),
+      max_worker_processes: Number(value('max_worker_processes setting')),
+      max_wal_senders: Number(value('max_wal_senders setting')),
+      max_prepared_transactions: Number(value('max_prepared_xacts setting')),
+      max_locks_per_transaction: Number(value('max_locks_per_xact setting')),
+    },
     control: {
       clean: CLEAN.has(value('Database cluster state')),
       // A standby writes no checkpoint of its own, and what it received may go further than what it applied (S6).

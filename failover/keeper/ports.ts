@@ -3,6 +3,7 @@
  * interfaces; the real ones are beside it, the simulator and the tests have their own.
  */
 import type { KeeperFrame, NodeSettings, OrderId, StandbyView, Target } from '../protocol';
+import type { SettingsView } from './tunables';
 
 /** A failure with a stable code for the status and a sentence for people. */
 export class KeeperError extends Error {
@@ -94,6 +95,12 @@ export interface View {
   sql: SqlView | null;
   /** PostgreSQL said that streaming can never succeed with this data (since its last start). */
   streamImpossible: string | null;
+  /** How the running server stands to the stack's settings; null or absent: not known yet. */
+  settings?: SettingsView | null;
+  /** Runs and answers nobody until it is promoted (tunables.ts). */
+  blind?: boolean;
+  /** A standby whose replay stands still, because its leader has more of something than it (S23): only a restart helps. */
+  paused?: boolean;
   /** Something that a person should know and that stops nothing, for example a refused setting. */
   warning: string | null;
 }
@@ -140,8 +147,8 @@ export interface Postgres {
   /** `pg_rewind` of cleanly stopped data to the source (S12). Throws when it was not stopped cleanly. */
   rewindFrom(source: Source, signal: AbortSignal): Promise<void>;
 
-  /** Writes the configuration and `standby.signal` (S8) and spawns the postmaster. */
-  start(config: ServerConfig): Promise<void>;
+  /** Writes the configuration and `standby.signal` (S8) and spawns the postmaster. `leads`: it is to be promoted at once. */
+  start(config: ServerConfig, leads: boolean): Promise<void>;
   /** Writes the configuration and reloads when it differs from the one in force. */
   configure(config: ServerConfig): Promise<void>;
   /** Fast shutdown; ends walsenders that do not advance (S18). Resolves when the process has ended. */

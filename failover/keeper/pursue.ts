@@ -137,11 +137,11 @@ export class Pursuit {
       if (keeper.crashedUnder !== null && keeper.crashedUnder === keeper.state.accepted) {
         throw new KeeperError('POSTGRES_CRASHED', 'PostgreSQL crashed; it starts again on a new order (S8)');
       }
-      await this.start(config(settings, null, barrierNames(target.sync)));
+      await this.start(config(settings, null, barrierNames(target.sync)), true);
     }
-    const sql = keeper.view.sql;
-    if (sql === null) return { done: false, againMs: SOON_MS };
-    if (sql.inRecovery) await this.promote(order, target.sync, settings);
+    const { sql, blind } = keeper.view;
+    if (sql === null && blind !== true) return { done: false, againMs: SOON_MS };
+    if (sql === null || sql.inRecovery) await this.promote(order, target.sync, settings);
     if (signal.aborted) return { done: false };
     this.leadTerm = order.term;
     // What can wait a second does: the clients' first writes need the machine now.
@@ -256,6 +256,10 @@ export class Pursuit {
         if (signal.aborted || keeper.stopping) return { done: false };
       }
       await this.start(wanted);
+    } else if (keeper.view.paused === true || (target.restart === true && this.needsRestart(settings))) {
+      keeper.note('info', 'SETTINGS_RESTART', `PostgreSQL is restarted for its settings: ${this.restartCause()}`);
+      await this.stop();
+      await this.start(wanted);
     } else {
       await this.configure(wanted);
     }
@@ -265,13 +269,28 @@ export class Pursuit {
       this.slotsRenewed = true;
     }
     await keeper.observe();
-    if (streamingFrom(keeper.view, settings) === leader.name) return { done: true };
+    if (streamingFrom(keeper.view, settings) === leader.name) {
+      const settled = target.restart !== true || this.needsRestart(settings) === false;
+      return { done: settled, againMs: settled ? undefined : START_POLL_MS };
+    }
     const impossible = keeper.view.streamImpossible;
     return {
       done: false,
       failure: impossible === null ? undefined : { code: 'STREAM_IMPOSSIBLE', message: impossible },
       againMs: START_POLL_MS,
     };
+  }
+
+  /** Whether a setting waits for a restart; null: not known yet. */
+  private needsRestart({ postgresSettings }: NodeSettings): boolean | null {
+    const seen = this.keeper.view.settings ?? null;
+    if (seen === null || seen.wanted !== JSON.stringify(postgresSettings)) return null;
+    return seen.status.restart !== 'none';
+  }
+
+  private restartCause(): string {
+    const { settings, paused } = this.keeper.view;
+    return paused === true ? 'its leader has more of something (S23)' : (settings?.status.pending ?? []).join(', ');
   }
 
   /** Brings the data to the leader's history, unless it is there already. Any error of a rewind ends in a copy (S12). */
@@ -411,12 +430,12 @@ export class Pursuit {
     await keeper.observe();
   }
 
-  private async start(wanted: ServerConfig): Promise<void> {
+  private async start(wanted: ServerConfig, leads = false): Promise<void> {
     const { keeper } = this;
     if (keeper.stopping) throw new KeeperError('STOPPING', 'this container is being stopped');
     this.stopped();
     keeper.crashedUnder = null;
-    await keeper.postgres.start(wanted);
+    await keeper.postgres.start(wanted, leads);
     this.names = wanted.syncNames;
     await keeper.observe();
   }

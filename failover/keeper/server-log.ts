@@ -38,6 +38,34 @@ export function saysImpossible(line: string): boolean {
   return IMPOSSIBLE.some((pattern) => pattern.test(line));
 }
 
+/** True for the line of a standby whose replay stands still, because its leader has more of something than it (S23). */
+export function saysPaused(line: string): boolean {
+  return line.includes('hot standby is not possible because of insufficient parameter settings');
+}
+
+/** True when a starting standby will take an order to promote itself from now on. */
+export function saysStandby(line: string): boolean {
+  return line.endsWith('LOG:  entering standby mode');
+}
+
+/** Head of a line of PostgreSQL's own processes by `log_line_prefix`, and the severity. */
+const HEAD = /^(?:\d{4}-\S+ \S+ \S+ \[\d+\] |postgres: )/;
+
+/** What a process of PostgreSQL's own, not a client's, ends with; null for every other line. */
+export function fatalWords(line: string): string | null {
+  return /^\d{4}-\S+ \S+ \S+ \[\d+\] (?:FATAL|PANIC): {2}(.*)$/.exec(line)?.[1] ?? /^postgres: (.*)$/.exec(line)?.[1] ?? null;
+}
+
+/** PostgreSQL's words for people: without moments, process ids and what says nothing new. */
+export function plainWords(text: string): string {
+  const lines = text.split('\n').map((line) => line.replace(HEAD, '').replace(/^[A-Z]+: {2}/, '').trim());
+  return lines
+    .filter((line) => line !== '' && !/contains errors|database system is shut down/.test(line))
+    .join('; ')
+    .replaceAll(/ in file "[^"]*" line \d+/g, '')
+    .slice(0, 1_000);
+}
+
 /** True for the line that PostgreSQL writes some milliseconds before a promoted standby takes writes. */
 export function saysRecovered(line: string): boolean {
   return line.endsWith('LOG:  archive recovery complete');

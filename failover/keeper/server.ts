@@ -7,27 +7,32 @@ import { PORTS } from '../config';
 import { MONITOR_ROLE, type NodeSettings } from '../protocol';
 import { Canary } from './canary';
 import { Configuration } from './configuration';
+import { settingValues } from './config-files';
 import { syncFolder } from './durable';
 import { furnish } from './furnish';
 import { Heartbeat } from './heartbeat';
-import { LED_TIMELINE, laterTimeline, lookAtControlFile, lookBySql } from './look';
+import { LED_TIMELINE, laterTimeline, lookAtControlFile, lookBySql, lookForPending } from './look';
 import { KeeperError, type Postgres, type ServerConfig, type Source, type View } from './ports';
 import { commandLine, noServerLeft, resumeServer, run, serverProcesses, signalProcess } from './processes';
 import { baseBackup, makeRoom, type RejoinContext, reach, rewind } from './rejoin';
-import { ServerLog, saysImpossible, saysRecovered } from './server-log';
+import { fatalWords, ServerLog, saysImpossible, saysPaused, saysRecovered, saysStandby } from './server-log';
 import { Session } from './session';
 import { ensureSlots } from './slots';
+import { type Floors, type PostgresSettings, type SettingsView, Tunables } from './tunables';
 
 const SQL_LIMIT_MS = 2_000;
 const CONNECT_LIMIT_MS = 500;
 const PROMOTE_LIMIT_MS = 60_000;
 const PROMOTE_LOOK_MS = 25;
 const PROMOTE_SOON_MS = 1;
+const STAND_LOOK_MS = 5;
 const STOP_LIMIT_MS = 45_000;
 /** A walsender whose position stands still for this long holds up a shutdown (S18), ms. */
 const WALSENDER_PATIENCE_MS = 1_000;
 const WALSENDER_LOOK_MS = 300;
 const CHECKPOINT_LIMIT_MS = 60_000;
+/** How often a standby that has more than the stack asks for looks whether its leader has less now (S23), ms. */
+const FLOORS_EVERY_MS = 1_000;
 const SOCKETS = '/var/run/postgresql';
 
 /** Title of a backend that no view shows yet: `… user database host(port) authentication`. */
@@ -73,6 +78,20 @@ export class Server implements Postgres {
   private leader: View | null = null;
   /** What the stopped data says; null: to be read. */
   private stoppedView: View | null = null;
+  private stoppedFloors: Floors | null = null;
+  private readonly tunables: Tunables;
+  /** The stack's settings that the files were written for. */
+  private wanted: PostgresSettings = {};
+  /** Counts the changes of the files. */
+  private version = 0;
+  private seen: { version: number; view: SettingsView } | null = null;
+  private floorsAtMs = Number.NEGATIVE_INFINITY;
+  private blind = false;
+  private paused = false;
+  /** It has begun to recover, and takes an order to promote itself. */
+  private standsBy = false;
+  /** PostgreSQL's last fatal words since its start. */
+  private fatal: string | null = null;
 
   constructor(options: ServerOptions) {
     this.options = options;
@@ -80,6 +99,7 @@ export class Server implements Postgres {
     this.fresh = join(options.volume, 'data.new');
     this.old = join(options.volume, 'data.old');
     this.files = new Configuration({ ...options, data: this.data, folder: join(options.volume, 'conf') });
+    this.tunables = new Tunables(settingValues(options.node, options.memoryLimitBytes));
     this.canary = new Canary(
       (setup) => this.open('postgres', SQL_LIMIT_MS, setup),
       () => this.sql(),
@@ -109,6 +129,9 @@ export class Server implements Postgres {
       control: null,
       sql: null,
       streamImpossible: this.impossible,
+      settings: null,
+      blind: this.blind,
+      paused: this.paused,
       warning: this.warning,
     };
     try {
@@ -116,8 +139,9 @@ export class Server implements Postgres {
       const { systemId, ...sql } = await lookBySql(this.session);
       // The walreceiver's timeline is gone with its process, just when a candidate is chosen by it.
       if (sql.inRecovery) sql.timeline = this.received = laterTimeline(this.received, sql.timeline);
-      this.leader = sql.inRecovery ? null : { ...view, systemId, sql };
-      return { ...view, systemId, sql };
+      const settings = await this.lookAtSettings(this.session, sql.inRecovery);
+      this.leader = sql.inRecovery ? null : { ...view, systemId, sql, settings };
+      return { ...view, systemId, sql, settings };
     } catch (error) {
       if (this.process === null) return this.observe();
       this.tellSilence(error);
@@ -126,10 +150,28 @@ export class Server implements Postgres {
     }
   }
 
+  /** How the running server stands to the stack's settings; asked once after each change of the files. */
+  private async lookAtSettings(session: Session, inRecovery: boolean): Promise<SettingsView | null> {
+    const { tunables, wanted, version } = this;
+    tunables.answered();
+    if (inRecovery && tunables.isFloored(wanted) && performance.now() - this.floorsAtMs >= FLOORS_EVERY_MS) {
+      this.floorsAtMs = performance.now();
+      tunables.floorsAre((await lookAtControlFile(this.data)).floors);
+    }
+    if (this.seen?.version === version) return this.seen.view;
+    const pending = await lookForPending(session, version);
+    if (pending === null) return null;
+    this.seen = {
+      version,
+      view: { wanted: JSON.stringify(wanted), status: tunables.status(wanted, pending, !inRecovery) },
+    };
+    return this.seen.view;
+  }
+
   /** An answer that is neither "not there" nor "not yet" is worth a line. */
   private tellSilence(error: unknown): void {
     const message = error instanceof Error ? error.message : String(error);
-    if (/ECONNREFUSED|ENOENT|starting up|not yet accepting|shutting down/.test(message)) return;
+    if (/ECONNREFUSED|ENOENT|starting up|not (yet )?accepting|shutting down/.test(message)) return;
     this.warning = `PostgreSQL does not answer as it should: ${message.slice(0, 300)}`;
   }
 
@@ -144,7 +186,8 @@ export class Server implements Postgres {
       warning: this.warning,
     };
     if (!(await exists(join(this.data, 'PG_VERSION')))) return empty;
-    const { systemId, control } = await lookAtControlFile(this.data);
+    const { systemId, control, floors } = await lookAtControlFile(this.data);
+    this.stoppedFloors = floors;
     return { ...empty, systemId, control, dataExists: true };
   }
 
@@ -233,28 +276,34 @@ export class Server implements Postgres {
   // Configuration
 
   async configure(config: ServerConfig): Promise<void> {
-    const wanted = JSON.stringify(config);
-    if (wanted === this.inForce) return;
-    await this.files.write(config);
+    const asked = config.settings.postgresSettings;
+    const written = withSettings(config, this.tunables.inFile(asked));
+    const key = JSON.stringify([asked, written]);
+    if (key === this.inForce) return;
+    this.version += 1;
+    this.wanted = asked;
+    await this.files.write(written, this.version, this.blind);
     this.process?.kill('SIGHUP');
-    this.inForce = wanted;
+    this.inForce = key;
   }
 
   // Process
 
-  async start(config: ServerConfig): Promise<void> {
+  async start(config: ServerConfig, leads: boolean): Promise<void> {
     if (this.process !== null) return;
     await noServerLeft(2_000);
     await this.removeLocks();
-    this.warning = await this.files.writeForStart(config);
+    await this.writeForStart(config, leads);
     // Whoever wrote there, the order decides (S5); and every node starts as a standby (S8).
     await writeFile(join(this.data, 'postgresql.auto.conf'), '');
     await rm(join(this.data, 'recovery.signal'), { force: true });
     await writeFile(join(this.data, 'standby.signal'), '');
     await syncFolder(this.data);
-    this.inForce = JSON.stringify(config);
     this.impossible = null;
     this.received = null;
+    this.paused = false;
+    this.standsBy = false;
+    this.fatal = null;
     this.told = false;
     const child = spawn('postgres', this.files.serverArguments(), { stdio: ['ignore', 'pipe', 'pipe'] });
     child.stdout.pipe(process.stdout, { end: false });
@@ -263,20 +312,46 @@ export class Server implements Postgres {
     this.process = child;
     this.ended = new Promise((resolve) => {
       child.once('error', () => this.gone(resolve));
-      child.once('exit', () => this.gone(resolve));
+      child.once('exit', (code) => this.gone(resolve, code === 1 ? this.fatal : null));
     });
+  }
+
+  /** The files for a start, with settings that PostgreSQL takes; see tunables.ts. */
+  private async writeForStart(config: ServerConfig, leads: boolean): Promise<void> {
+    this.stoppedView ??= await this.lookStopped();
+    const { control } = this.stoppedView;
+    if (this.stoppedFloors === null || control === null) throw new KeeperError('NO_DATA', 'there is no data to start');
+    const cleanLeader = control.clean && control.checkpointLsn !== null;
+    const asked = config.settings.postgresSettings;
+    this.wanted = asked;
+    this.version += 1;
+    for (const attempt of [1, 2]) {
+      const { settings, blind } = this.tunables.begin(asked, this.stoppedFloors, leads && cleanLeader);
+      const written = withSettings(config, settings);
+      const refused = await this.files.writeForStart(written, this.version, blind);
+      this.blind = blind;
+      this.inForce = JSON.stringify([asked, written]);
+      if (refused === null || attempt === 2) return;
+      this.tunables.refuses(asked, refused);
+    }
   }
 
   private hear(log: ServerLog, text: string): void {
     for (const line of log.lines(text)) {
       if (saysRecovered(line)) this.onRecovered();
+      if (saysStandby(line)) this.standsBy = true;
+      if (saysPaused(line)) this.paused = true;
+      this.fatal = fatalWords(line) ?? this.fatal;
       if (saysImpossible(line) || log.saysUnfit(line)) this.impossible = line.slice(0, 300);
       if (log.shows(line, performance.now())) process.stderr.write(`${line}\n`);
     }
   }
 
-  private gone(resolve: () => void): void {
+  private gone(resolve: () => void, words: string | null = null): void {
     if (this.process === null) return;
+    if (!this.told) this.tunables.failed(words);
+    this.blind = false;
+    this.seen = null;
     this.process = null;
     this.leader = null;
     this.stoppedView = null;
@@ -340,11 +415,14 @@ export class Server implements Postgres {
   }
 
   async promote(): Promise<number> {
-    const session = await this.sql();
     const recovered = new AbortController();
     this.onRecovered = () => recovered.abort();
-    await session.query('SELECT pg_promote(false)');
     const deadline = performance.now() + PROMOTE_LIMIT_MS;
+    const session = this.blind ? await this.promoteBlind(deadline) : await this.sql();
+    if (this.blind) this.blind = false;
+    else await session.query('SELECT pg_promote(false)');
+    this.tunables.promoted();
+    this.seen = null;
     for (;;) {
       const [row] = await session.query<{ timeline: number | null }>(LED_TIMELINE);
       if (row !== undefined && row.timeline !== null) return row.timeline;
@@ -353,6 +431,23 @@ export class Server implements Postgres {
       if (recovered.signal.aborted) await delay(PROMOTE_SOON_MS);
       else await delay(PROMOTE_LOOK_MS, undefined, { signal: recovered.signal }).catch(() => undefined);
     }
+  }
+
+  /** What `pg_ctl promote` does, for a server that answers only when it is promoted. Resolves with its first session. */
+  private async promoteBlind(deadline: number): Promise<Session> {
+    // Earlier the postmaster would remove the file, or know no such signal.
+    while (this.process !== null && !this.standsBy && performance.now() < deadline) await delay(STAND_LOOK_MS);
+    while (this.process !== null && performance.now() < deadline) {
+      await writeFile(join(this.data, 'promote'), '');
+      this.process.kill('SIGUSR1');
+      await delay(PROMOTE_LOOK_MS);
+      const session = await this.open('postgres', SQL_LIMIT_MS).catch(() => null);
+      if (session !== null) {
+        this.session = session;
+        return session;
+      }
+    }
+    throw new KeeperError('PROMOTION_HANGS', 'PostgreSQL was not promoted');
   }
 
   async forkLsn(timeline: number): Promise<string | null> {
@@ -405,6 +500,10 @@ export class Server implements Postgres {
   heartbeat(): { count: number; ageMs: number } {
     return this.beats.read();
   }
+}
+
+function withSettings(config: ServerConfig, postgresSettings: PostgresSettings): ServerConfig {
+  return { ...config, settings: { ...config.settings, postgresSettings: { ...postgresSettings } } };
 }
 
 async function exists(path: string): Promise<boolean> {

@@ -9,6 +9,8 @@ interface Parts {
   state: KeeperState;
   view: View;
   settings: NodeSettings | null;
+  /** The monitor has sent its settings over this connection: those that are held are its newest. */
+  settingsAreNew: boolean;
   stopping: boolean;
   activity: Status['postgres']['state'] | null;
   done: boolean;
@@ -67,6 +69,13 @@ function leadOf(parts: Parts): Status['lead'] {
   };
 }
 
+/** Only what was seen with the newest settings says anything. */
+function settingsStatus({ view, settings, settingsAreNew }: Parts): Status['settings'] {
+  const seen = view.settings ?? null;
+  if (!settingsAreNew || settings === null || seen === null || view.sql === null) return null;
+  return seen.wanted === JSON.stringify(settings.postgresSettings) ? seen.status : null;
+}
+
 /** The whole view of this node, as the monitor gets it. */
 export function buildStatus(parts: Parts): Status {
   const { state, view } = parts;
@@ -86,6 +95,7 @@ export function buildStatus(parts: Parts): Status {
     failure: parts.failure,
     promotingTerm: state.promotingTerm,
     rewinding: state.rewinding,
+    settings: settingsStatus(parts),
     postgres: {
       state: stateOf(parts),
       timeline: timelineOf(parts),

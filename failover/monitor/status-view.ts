@@ -2,6 +2,7 @@
 import { lsnDistance } from '../core/lsn';
 import type { ClusterState, Decision, Observation, Target } from '../core/types';
 import { addressOf, isDone, statusOf, viewOf } from '../core/view';
+import type { SettingsStatus } from '../protocol';
 import type { Transition } from './timeline';
 
 export interface LogEvent {
@@ -29,6 +30,8 @@ export interface NodeStatus {
   order: string;
   done: boolean;
   failure: string | null;
+  /** How its PostgreSQL stands to `postgresSettings`; null: not known. Absent: a keeper that does not tell. */
+  settings?: SettingsStatus | null;
 }
 
 export interface ClusterStatus {
@@ -111,13 +114,14 @@ function nodeStatus(name: string, { decision, observation, nowMs, wallMs }: Stat
     since: new Date(wallMs - (nowMs - view.changedAtMs)).toISOString(),
     order: describe(state.orders[name]?.target),
     done: isDone(status, state.orders[name]),
+    ...(status?.settings === undefined ? {} : { settings: status.settings }),
     failure: status?.failure == null ? null : `${status.failure.code}: ${status.failure.message}`,
   };
 }
 
 function roleOf(state: ClusterState, observation: Observation, name: string): string {
   if (!viewOf(observation, name).connected) return 'down';
-  if (name === state.leader) return [undefined, 'handover'].includes(state.procedure?.kind) ? 'leader' : 'candidate';
+  if (name === state.leader) return [undefined, 'handover', 'restart'].includes(state.procedure?.kind) ? 'leader' : 'candidate';
   const status = statusOf(observation, name);
   return status?.postgres.streamingFrom != null && status.postgres.streamingFrom === state.leader
     ? 'standby'
@@ -138,7 +142,7 @@ export function describe(target: Target | undefined): string {
     case 'wait':
       return `wait: ${target.reason}`;
     case 'follow':
-      return `follow ${target.leader} (${target.method})`;
+      return `follow ${target.leader} (${target.method}${target.restart === true ? ', restart' : ''})`;
     case 'lead':
       return target.sync.k === 0
         ? 'lead, alone'

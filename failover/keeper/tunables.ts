@@ -1,0 +1,149 @@
+/**
+ * Which of the stack's own settings a server gets, and whether it has them. Pure bookkeeping, the same for the real
+ * PostgreSQL and the simulated one.
+ *
+ * - A standby has at least what its control file says of its leader (S23), whatever the stack asks for: with less it would
+ *   not start. The lower value is written once the leader has it.
+ * - A leader that shut down cleanly may take a lower value: see {@link Begin} `blind`.
+ * - A server that does not start with the settings starts with those that it ran with before. Which it refused is kept
+ *   until they change.
+ */
+import type { SettingsStatus } from '../protocol';
+
+export type PostgresSettings = Readonly<Record<string, string>>;
+
+/** What a standby must not have less of than the leader whose log it replays (manual, "Administrator's Overview" of hot standby). */
+export const FLOORED = [
+  'max_connections',
+  'max_worker_processes',
+  'max_wal_senders',
+  'max_prepared_transactions',
+  'max_locks_per_transaction',
+] as const;
+/** Their values by the control file: the leader's whose log was replayed last. */
+export type Floors = Readonly<Record<(typeof FLOORED)[number], number>>;
+
+/** Words that are never the settings' fault: the log brought a higher value, which the next start heeds (S23). */
+const NOT_THEIRS = /insufficient parameter settings/;
+
+/** How a server starts. */
+export interface Begin {
+  settings: PostgresSettings;
+  /**
+   * Its control file still has a higher value, so it cannot be a hot standby: it answers nobody until it is promoted
+   * (`hot_standby = off`), and writes the lower value into its log then.
+   */
+  blind: boolean;
+}
+
+/** What is known of the running server: for which settings, and how they stand. */
+export interface SettingsView {
+  wanted: string;
+  status: SettingsStatus;
+}
+
+export class Tunables {
+  /** The value of a name that the given settings result in, the stack's or the template's. */
+  private readonly valueOf: (name: string, settings: PostgresSettings) => number;
+  /** With these it answered. */
+  private proven: PostgresSettings | null = null;
+  private refused: { wanted: string; words: string } | null = null;
+  private floors: Floors | null = null;
+  private begun: { wanted: PostgresSettings; used: PostgresSettings; answered: boolean } | null = null;
+
+  constructor(valueOf: (name: string, settings: PostgresSettings) => number) {
+    this.valueOf = valueOf;
+  }
+
+  /**
+   * Before a start. `floors`: what the control file says. `leads`: it was told to lead, and its data was shut down cleanly
+   * as a leader's.
+   */
+  begin(wanted: PostgresSettings, floors: Floors, leads: boolean): Begin {
+    const usable = this.usable(wanted);
+    const blind = leads && FLOORED.some((name) => this.valueOf(name, usable) < floors[name]);
+    this.floors = blind ? null : floors;
+    this.begun = { wanted, used: usable, answered: false };
+    return { settings: this.inFile(wanted), blind };
+  }
+
+  /** What the configuration file has to say now. */
+  inFile(wanted: PostgresSettings): PostgresSettings {
+    const usable = this.usable(wanted);
+    const { floors } = this;
+    if (floors === null) return usable;
+    const low = FLOORED.filter((name) => this.valueOf(name, usable) < floors[name]);
+    return { ...usable, ...Object.fromEntries(low.map((name) => [name, String(floors[name])])) };
+  }
+
+  /** A standby runs with more than the stack asks for, because its leader has more. */
+  isFloored(wanted: PostgresSettings): boolean {
+    const { floors } = this;
+    return floors !== null && FLOORED.some((name) => this.valueOf(name, this.usable(wanted)) < floors[name]);
+  }
+
+  /** The control file of the running standby was read again. */
+  floorsAre(floors: Floors): void {
+    if (this.floors !== null) this.floors = floors;
+  }
+
+  /** It leads: nobody's value binds it. */
+  promoted(): void {
+    this.floors = null;
+  }
+
+  /** The server answers. */
+  answered(): void {
+    if (this.begun === null || this.begun.answered) return;
+    this.begun.answered = true;
+    this.proven = this.begun.used;
+  }
+
+  /** PostgreSQL itself refuses what the file would say, before a start. */
+  refuses(wanted: PostgresSettings, words: string): void {
+    this.refused = { wanted: JSON.stringify(wanted), words: this.blame(wanted, words) };
+  }
+
+  /** The server ended by itself. `words`: PostgreSQL's last fatal ones of this start; null: none. */
+  failed(words: string | null): void {
+    const { begun } = this;
+    this.begun = null;
+    if (begun === null || begun.answered || words === null || NOT_THEIRS.test(words)) return;
+    // Where the former ones fail, too, it is not for the settings.
+    if (JSON.stringify(begun.used) !== JSON.stringify(begun.wanted)) this.refused = null;
+    else if (JSON.stringify(this.former()) !== JSON.stringify(begun.wanted)) this.refuses(begun.wanted, words);
+  }
+
+  /** How the running server stands. `pending`: names that PostgreSQL says wait for a restart, with their present values. */
+  status(
+    wanted: PostgresSettings,
+    pending: readonly { name: string; setting: string }[],
+    leads: boolean,
+  ): SettingsStatus {
+    const names = pending.map((p) => p.name).sort();
+    const lower = (p: { name: string; setting: string }) =>
+      FLOORED.some((name) => name === p.name) && this.valueOf(p.name, this.usable(wanted)) < Number(p.setting);
+    const restart = names.length === 0 ? 'none' : leads && pending.some(lower) ? 'in-place' : 'needed';
+    return { restart, pending: names, refused: this.isRefused(wanted) ? (this.refused?.words ?? null) : null };
+  }
+
+  private isRefused(wanted: PostgresSettings): boolean {
+    return this.refused?.wanted === JSON.stringify(wanted);
+  }
+
+  private former(): PostgresSettings {
+    return this.proven ?? {};
+  }
+
+  private usable(wanted: PostgresSettings): PostgresSettings {
+    return this.isRefused(wanted) ? this.former() : wanted;
+  }
+
+  /** Which settings are new, and PostgreSQL's words: `shared_buffers = 64GB: could not map …`. */
+  private blame(wanted: PostgresSettings, words: string): string {
+    const former = this.former();
+    const changed = Object.keys({ ...former, ...wanted }).filter((name) => former[name] !== wanted[name]);
+    const parts = changed.map((name) => (wanted[name] === undefined ? `no ${name}` : `${name} = ${wanted[name]}`));
+    return `${parts.join(', ')}: ${words}`;
+  }
+}
