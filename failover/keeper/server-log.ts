@@ -8,7 +8,7 @@ const REPEATING = [
   /could not receive data from WAL stream/,
   /This probably means the server terminated abnormally/,
   /before or while processing the request/,
-  /the database system is (starting up|not yet accepting connections|shutting down)/,
+  /the database system is (starting up|not (yet )?accepting connections|shutting down)/,
   /Consistent recovery state has not been yet reached/,
   /LOG: {2}(record with )?(invalid|incorrect) .* at [0-9A-F]+\/[0-9A-F]+/,
 ];

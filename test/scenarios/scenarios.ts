@@ -3,8 +3,20 @@ import { SERVER_CONNECTIONS_MAX } from '../../components/haproxy-config';
 import type { Operation } from '../sim/clients';
 import { Process } from '../sim/engine';
 import type { SimNode } from '../sim/node';
+import { TOO_MUCH_MEMORY } from '../sim/settings';
 import type { World } from '../sim/world';
 import type { Scenario, Tale } from './story';
+
+/** The stack is brought up with other settings: the monitor is replaced. */
+function configure(t: Tale, settings: Record<string, string>): void {
+  t.world.postgresSettings = settings;
+  t.world.monitor?.process.kill();
+  t.world.startMonitor();
+}
+
+function connections(t: Tale, node: string): number | undefined {
+  return t.node(node).postgres?.atStart.number('max_connections');
+}
 
 export const SCENARIOS: readonly Scenario[] = [
   {
@@ -176,6 +188,8 @@ export const SCENARIOS: readonly Scenario[] = [
       t.fact(`the row is ${(await t.rows('write')).includes(row) ? 'visible' : 'not visible'}, which proves nothing`);
       await t.event('docker kill primary, and docker unpause replica-1', () => {
         t.node('primary').kill();
+        // What it had sent dies with it.
+        t.world.network.lose('primary');
         t.node('replica-1').unpause();
       });
       await t.until('writes go to replica-1', () => t.open() === 'replica-1');
@@ -474,23 +488,52 @@ export const SCENARIOS: readonly Scenario[] = [
   {
     name: 's23-fewer-connections',
     rules: 'S23',
-    title: 'A replica with fewer connections than its leader does not start; the leader is not touched by it',
+    title: 'Fewer connections: a replica that restarts meanwhile keeps what its leader has; the leader is first',
+    tells: /SETTINGS_RESTART PostgreSQL/,
     play: async (t) => {
-      const restart = (settings: Record<string, string>) => {
-        t.world.postgresSettings = settings;
-        t.world.monitor?.process.kill();
-        t.world.startMonitor();
+      await t.event('max_connections is lowered to 180, and replica-1 is restarted at the same moment', () => {
+        configure(t, { max_connections: '180' });
         t.node('replica-1').kill();
         t.node('replica-1').start();
-      };
-      await t.event('max_connections is lowered to 50, and only replica-1 is restarted', () =>
-        restart({ max_connections: '50' }),
-      );
-      await t.passes(10_000);
-      t.fact(`replica-1 ${t.node('replica-1').postgres?.accepting === true ? 'runs' : 'does not start'}`);
+      });
+      await t.until('replica-1 runs', () => t.node('replica-1').postgres?.accepting === true);
+      t.fact(`replica-1 has ${connections(t, 'replica-1')} connections, primary ${connections(t, 'primary')}`);
+      await t.until('both have 180', () => t.world.settled() && t.well());
+      t.fact(`writes go to ${t.open()}`);
+    },
+  },
+  {
+    name: 's23-more-connections',
+    rules: 'S23',
+    title: 'More connections: standbys are restarted one by one, then the leader hands over; a switchback follows',
+    replicas: 2,
+    policy: { switchback: true, switchbackAfterMs: 5_000 },
+    tells: /SETTINGS_RESTART PostgreSQL/,
+    play: async (t) => {
+      const held = await t.connect('write');
+      await t.event('max_connections is raised to 300', () => configure(t, { max_connections: '300' }));
+      await t.until('all have 300', () => t.world.settled() && t.well());
+      const reply = await t.ask(held, { kind: 'read' });
+      t.fact(`a session that was idle meanwhile ${reply === null ? 'was ended' : 'stands'}`);
+      await t.until('primary leads again', () => t.open() === 'primary' && t.well());
+    },
+  },
+  {
+    name: 's23-refused',
+    rules: 'S23',
+    title: 'A setting that no machine can give: one standby tries it and goes on without, nobody else is touched',
+    replicas: 2,
+    tells: /SETTINGS_RESTART PostgreSQL/,
+    play: async (t) => {
+      await t.event('shared_buffers is set to 64GB', () => configure(t, { shared_buffers: TOO_MUCH_MEMORY }));
+      await t.until('it is refused', () => t.reason().includes('does not start with'));
+      await t.until('all nodes are counted', () => t.well());
+      t.fact(t.reason().replace(/^.*?; /, ''));
+      await t.passes(20_000);
       t.fact(`writes go to ${t.open()}, term ${t.world.monitor?.seen?.decision.state.term}`);
-      await t.event('the setting is taken back', () => restart({}));
-      await t.until('replica-1 is counted again', () => t.well());
+      await t.event('the setting is taken back', () => configure(t, {}));
+      await t.until('all is well', () => t.world.settled() && t.well());
+      t.fact(t.reason());
     },
   },
   {

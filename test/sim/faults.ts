@@ -1,6 +1,7 @@
 /** What goes wrong, at random times, in words. */
 import type { SimMonitor } from './monitor-container';
 import type { SimNode } from './node';
+import { TOO_MUCH_MEMORY } from './settings';
 import type { World } from './world';
 
 export class Nemesis {
@@ -59,6 +60,7 @@ export class Nemesis {
       [4, () => this.resize()],
       [3, () => this.acceptLoss()],
       [4, () => this.fallOff()],
+      [6, () => this.changeSettings()],
     ];
     let dice = random.unit() * faults.reduce((sum, [weight]) => sum + weight, 0);
     for (const [weight, fault] of faults) {
@@ -499,10 +501,30 @@ export class Nemesis {
     });
   }
 
+  /** The stack's own settings change, and with them the monitor: some need a restart, one no machine can give. */
+  private changeSettings(): void {
+    const { world } = this;
+    const { random } = world;
+    const settings: Record<string, string> = {};
+    if (random.chance(0.7)) settings.max_connections = String(random.pick([180, 220, 300]));
+    if (random.chance(0.3)) settings.max_locks_per_transaction = '128';
+    if (random.chance(0.15)) settings.shared_buffers = TOO_MUCH_MEMORY;
+    world.say(`postgresSettings become ${JSON.stringify(settings)}`);
+    world.postgresSettings = settings;
+    this.restartMonitor();
+  }
+
   /** Faults end: everything runs, one monitor is left. */
   heal(): void {
     const { world } = this;
     this.over = true;
+    if (world.postgresSettings.shared_buffers !== undefined) {
+      world.say('the setting that nobody can give is taken back');
+      const { shared_buffers: _bad, ...settings } = world.postgresSettings;
+      world.postgresSettings = settings;
+      world.monitor?.process.kill();
+      world.monitor = null;
+    }
     world.engine.cpuMs = 0;
     for (const node of world.nodes) {
       if (!world.members.includes(node) && (node.up || world.random.chance(0.7))) this.add(node);

@@ -1,5 +1,5 @@
 /** One PostgreSQL container: its volume, the shipped keeper over simulated ports, and the PostgreSQL that it runs. */
-import { slotName } from '../../failover/keeper/config-files';
+import { settingValues, slotName } from '../../failover/keeper/config-files';
 import { Keeper } from '../../failover/keeper/keeper';
 import { MonitorLink } from '../../failover/keeper/link';
 import {
@@ -14,6 +14,7 @@ import {
   type StateFile,
   type View,
 } from '../../failover/keeper/ports';
+import { type Floors, type PostgresSettings, Tunables } from '../../failover/keeper/tunables';
 import { type Engine, Process } from './engine';
 import { PostgresServer, type Session, type SimDisk } from './postgres';
 import { settingsOf } from './settings';
@@ -35,6 +36,8 @@ export function emptyVolume(): Volume {
 const HEARTBEAT_MS = 100;
 const BEATS_A_SESSION = 4;
 const STOP_LIMIT_MS = 45_000;
+/** Until the processes of a server have read its files again, ms. */
+const READ_MS = 20;
 
 export class SimNode {
   readonly name: string;
@@ -232,6 +235,21 @@ export class SimFiles implements StateFile {
   }
 }
 
+/** Of what a standby must not have less of, the model knows the connections. */
+function floorsOf(data: DataDir): Floors {
+  return {
+    max_connections: data.connections,
+    max_worker_processes: 0,
+    max_wal_senders: 0,
+    max_prepared_transactions: 0,
+    max_locks_per_transaction: 0,
+  };
+}
+
+function withSettings(config: ServerConfig, postgresSettings: PostgresSettings): ServerConfig {
+  return { ...config, settings: { ...config.settings, postgresSettings: { ...postgresSettings } } };
+}
+
 export class SimPostgres implements Postgres {
   onCrash: () => void = () => undefined;
   private readonly node: SimNode;
@@ -246,9 +264,15 @@ export class SimPostgres implements Postgres {
   private beatCount = 0;
   private cached: View | null = null;
   private exited: Promise<'exit'> = Promise.resolve('exit');
+  private readonly tunables: Tunables;
+  private wanted: PostgresSettings = {};
+  /** When the server's processes have read its files, ms. */
+  private readAtMs = 0;
+  private floorsAtMs = Number.NEGATIVE_INFINITY;
 
   constructor(node: SimNode, process: Process) {
     this.node = node;
+    this.tunables = new Tunables(settingValues(node.name, null));
     this.process = process;
     this.engine = process.engine;
   }
@@ -269,6 +293,9 @@ export class SimPostgres implements Postgres {
       control: null,
       sql: null,
       streamImpossible: postgres?.streamImpossible ?? this.impossible,
+      settings: null,
+      blind: postgres !== null && !postgres.isHot && !postgres.isPrimary,
+      paused: postgres?.paused === true,
       warning: null,
     };
     if (data === null) return view;
@@ -289,9 +316,21 @@ export class SimPostgres implements Postgres {
       heartbeatSeen: postgres.table.beat === 0 ? null : postgres.table.beat,
       standbys: seen.standbys,
     };
-    const full = { ...view, sql };
+    const full = { ...view, sql, settings: this.lookAtSettings(postgres, data, seen.inRecovery) };
     this.cached = seen.inRecovery ? null : full;
     return full;
+  }
+
+  private lookAtSettings(postgres: PostgresServer, data: DataDir, inRecovery: boolean): View['settings'] {
+    const { engine, tunables, wanted } = this;
+    tunables.answered();
+    if (inRecovery && engine.nowMs - this.floorsAtMs >= 1_000) {
+      this.floorsAtMs = engine.nowMs;
+      if (tunables.isFloored(wanted)) tunables.floorsAre(floorsOf(data));
+    }
+    if (engine.nowMs < this.readAtMs) return null;
+    const pending = postgres.atStart.pending(postgres.config);
+    return { wanted: JSON.stringify(wanted), status: tunables.status(wanted, pending, !inRecovery) };
   }
 
   async initialise(): Promise<void> {
@@ -374,12 +413,17 @@ export class SimPostgres implements Postgres {
     world.say(`${name}: is rewound to the history of ${source.name}`);
   }
 
-  async start(config: ServerConfig): Promise<void> {
+  async start(config: ServerConfig, leads: boolean): Promise<void> {
     const { node } = this;
     const { data } = node.volume;
     if (node.postgres !== null || data === null) return;
     await this.takes(5);
-    this.inForce = JSON.stringify(config);
+    const asked = config.settings.postgresSettings;
+    const { settings, blind } = this.tunables.begin(asked, floorsOf(data), leads && data.cleanLeader);
+    const written = withSettings(config, settings);
+    this.wanted = asked;
+    this.readAtMs = 0;
+    this.inForce = JSON.stringify([asked, written]);
     this.impossible = null;
     this.told = false;
     this.cached = null;
@@ -391,7 +435,7 @@ export class SimPostgres implements Postgres {
       host: node.name,
       data,
       disk: node.disk,
-      config: settingsOf(node.name, config),
+      config: settingsOf(node.name, written, blind),
       replay: node.replay,
       say: (words) => world.say(words),
       nextId: () => world.nextId(),
@@ -402,6 +446,7 @@ export class SimPostgres implements Postgres {
     this.exited = new Promise((resolve) => {
       server.onExit = () => {
         this.impossible = server.streamImpossible;
+        if (!this.told) this.tunables.failed(server.fatal);
         if (node.postgres === server) node.postgres = null;
         if (world.network.postgres.get(node.name) === server) world.network.postgres.delete(node.name);
         this.engine.after(0.2, process, () => {
@@ -415,11 +460,15 @@ export class SimPostgres implements Postgres {
   }
 
   async configure(config: ServerConfig): Promise<void> {
-    const wanted = JSON.stringify(config);
-    if (wanted === this.inForce) return;
+    const asked = config.settings.postgresSettings;
+    const written = withSettings(config, this.tunables.inFile(asked));
+    const key = JSON.stringify([asked, written]);
+    if (key === this.inForce) return;
     await this.takes(1.5);
-    this.node.postgres?.reload(settingsOf(this.node.name, config));
-    this.inForce = wanted;
+    this.wanted = asked;
+    this.readAtMs = this.engine.nowMs + READ_MS;
+    this.node.postgres?.reload(settingsOf(this.node.name, written));
+    this.inForce = key;
   }
 
   async stop(): Promise<void> {
@@ -434,10 +483,20 @@ export class SimPostgres implements Postgres {
   }
 
   async promote(): Promise<number> {
-    const postgres = this.running();
+    const postgres = await this.standing();
     const result = await Promise.race([postgres.promote(), this.exited]);
     if (result === 'exit') throw new Error('PostgreSQL is gone');
+    this.tunables.promoted();
     return result;
+  }
+
+  /** A blind one answers nobody, but takes the order once it recovers. */
+  private async standing(): Promise<PostgresServer> {
+    const { postgres } = this.node;
+    if (postgres === null || postgres.isHot) return this.running();
+    while (postgres.state === 'starting' && !postgres.process.dead) await this.engine.sleep(5, this.process);
+    if (postgres.process.dead) throw new Error('PostgreSQL is gone');
+    return postgres;
   }
 
   async forkLsn(timeline: number): Promise<string | null> {

@@ -6,7 +6,7 @@
 import type { StandbyView } from '../../failover/protocol';
 import { type Engine, Process } from './engine';
 import { Channel, type Network } from './network';
-import type { Settings } from './settings';
+import { type Settings, TOO_MUCH_MEMORY } from './settings';
 import { type Change, type DataDir, printLsn, type Table, type WalRecord, whyImpossible } from './wal';
 
 export interface SimDisk {
@@ -147,7 +147,11 @@ export class PostgresServer {
   table: Table;
   /** What it goes by; `max_connections` and the like stay as they were at the start. */
   config: Settings;
-  private readonly atStart: Settings;
+  readonly atStart: Settings;
+  /** Its last words, when it ends by itself. */
+  fatal: string | null = null;
+  /** Replay stands still for want of connections (S23). */
+  paused = false;
   streamImpossible: string | null = null;
   /** A stopped postmaster serves its old sessions and accepts no new ones (S27). */
   postmasterFrozen = false;
@@ -226,7 +230,13 @@ export class PostgresServer {
   }
 
   get accepting(): boolean {
-    return !this.process.dead && ['recovery', 'promoting', 'primary'].includes(this.state);
+    const states = this.isHot ? ['recovery', 'promoting', 'primary'] : ['primary'];
+    return !this.process.dead && states.includes(this.state);
+  }
+
+  /** Without it a standby answers nobody, and goes by no leader's settings. */
+  get isHot(): boolean {
+    return this.atStart.flag('hot_standby');
   }
 
   private after(ms: number, run: () => void): void {
@@ -246,8 +256,11 @@ export class PostgresServer {
       return;
     }
     if (this.lacksConnections(this.data.connections)) {
-      this.say(`${this.node}: recovery aborted because of insufficient parameter settings: max_connections`);
-      this.process.kill();
+      this.fails('recovery aborted because of insufficient parameter settings: max_connections');
+      return;
+    }
+    if (this.atStart.text('shared_buffers') === TOO_MUCH_MEMORY) {
+      this.fails('could not map anonymous shared memory: Cannot allocate memory');
       return;
     }
     this.state = 'recovery';
@@ -257,7 +270,13 @@ export class PostgresServer {
 
   /** A standby needs at least the `max_connections` of the leader whose log it replays (S23). */
   private lacksConnections(leaders: number): boolean {
-    return this.atStart.number('max_connections') < leaders;
+    return this.isHot && this.atStart.number('max_connections') < leaders;
+  }
+
+  private fails(words: string): void {
+    this.say(`${this.node}: ${words}`);
+    this.fatal = words;
+    this.process.kill();
   }
 
   private died(): void {
@@ -764,6 +783,7 @@ export class PostgresServer {
       // Replay goes on only after a restart with enough of them; whoever promotes it now gets nothing (S23).
       if (this.lacksConnections(change.connections)) {
         this.conflicts = true;
+        this.paused = true;
         return false;
       }
     }
@@ -812,7 +832,7 @@ export class PostgresServer {
     while (data.applied < data.flushed) {
       if (this.conflicts || !this.applyNext()) await this.engine.sleep(2, this.process);
       if (this.lacksConnections(data.connections)) {
-        this.process.kill();
+        this.fails('recovery aborted because of insufficient parameter settings: max_connections');
         return data.timeline;
       }
     }

@@ -75,6 +75,10 @@ async function play(world: World): Promise<void> {
       return;
     }
   }
+  if (!(await engine.run(engine.nowMs + HEAL_LIMIT_MS, () => world.settled() && world.healthy() !== null))) {
+    world.fail(`SETTINGS NOT IN FORCE: ${sentence(world)}`);
+    return;
+  }
   await engine.run(engine.nowMs + 1_500);
   world.clientsEnd = true;
   world.network.far.clear();

@@ -8,8 +8,10 @@ import type { ServerConfig } from '../../failover/keeper/ports';
 /** Defaults of PostgreSQL 17 (manual, chapter 19). */
 const DEFAULTS: Readonly<Record<string, string>> = {
   cluster_name: '',
+  hot_standby: 'on',
   hot_standby_feedback: 'off',
   max_connections: '100',
+  max_locks_per_transaction: '64',
   max_standby_streaming_delay: '30s',
   primary_conninfo: '',
   primary_slot_name: '',
@@ -22,6 +24,17 @@ const DEFAULTS: Readonly<Record<string, string>> = {
   wal_retrieve_retry_interval: '5s',
   wal_sender_timeout: '60s',
 };
+
+/** Settings that only a restart changes (`context` postmaster), of those that a stack may name. */
+const AT_START = [
+  'max_connections',
+  'max_locks_per_transaction',
+  'max_prepared_transactions',
+  'max_worker_processes',
+  'shared_buffers',
+] as const;
+/** More than the simulated machine has. */
+export const TOO_MUCH_MEMORY = '64GB';
 
 const UNIT_MS: Readonly<Record<string, number>> = { ms: 1, s: 1_000, min: 60_000, h: 3_600_000 };
 
@@ -55,6 +68,14 @@ export class Settings {
     return Number(match[1]) * (UNIT_MS[match[2] ?? 'ms'] ?? 1);
   }
 
+  /** What waits for a restart of a server that started with these, with its present values. */
+  pending(now: Settings): { name: string; setting: string }[] {
+    return AT_START.filter((name) => this.text(name) !== now.text(name)).map((name) => ({
+      name,
+      setting: this.text(name),
+    }));
+  }
+
   /** Address of the server to stream from; null: none. */
   get upstreamAddress(): string | null {
     return /host='([^']*)'/.exec(this.text('primary_conninfo'))?.[1] ?? null;
@@ -74,7 +95,7 @@ function readConf(text: string, into: Map<string, string>): void {
 const mainFiles = new Map<string, ReadonlyMap<string, string>>();
 
 /** The settings of a node after the keeper has written this configuration. */
-export function settingsOf(node: string, config: ServerConfig): Settings {
+export function settingsOf(node: string, config: ServerConfig, blind = false): Settings {
   const key = `${node} ${JSON.stringify(config.settings.postgresSettings)}`;
   let main = mainFiles.get(key);
   if (main === undefined) {
@@ -84,6 +105,6 @@ export function settingsOf(node: string, config: ServerConfig): Settings {
     main = values;
   }
   const values = new Map(main);
-  readConf(renderFailoverConf(node, config, 5432, '/pgpass'), values);
+  readConf(renderFailoverConf(node, config, 5432, '/pgpass', 0, blind), values);
   return new Settings(values);
 }

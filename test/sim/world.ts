@@ -13,6 +13,7 @@ import { SimMonitor, type StoreDisk } from './monitor-container';
 import { Network } from './network';
 import { SimNode } from './node';
 import type { Random } from './random';
+import { settingsOf } from './settings';
 
 export const CLUSTER_KEY = 'simulated cluster key of more than 32 characters';
 export const MONITOR_ADDRESS = '10.0.0.11';
@@ -28,6 +29,17 @@ export interface WorldOptions {
   /** No node is far away, no reader sits in a transaction. */
   calm?: boolean;
 }
+
+/** What the rendering of a node's own file does not look at. */
+const NO_SETTINGS = {
+  nodes: [],
+  haproxyAddress: '10.0.0.10',
+  monitorAddress: MONITOR_ADDRESS,
+  subnet: '10.0.0.0/24',
+  databaseName: 'db',
+  databaseUser: 'user',
+  databasePassword: 'secret',
+};
 
 /** Lines that are kept for a failing run's story. */
 const STORY_LINES = 4_000;
@@ -261,6 +273,16 @@ export class World {
     if (decision.state.joint.length !== 1 || config?.members.length !== others.length) return null;
     const standing = others.every((n) => n.postgres?.look().receiving === leader.name);
     return standing ? leader : null;
+  }
+
+  /** Every node runs with what the stack's config says now. */
+  settled(): boolean {
+    const config = { settings: { postgresSettings: this.postgresSettings }, upstream: null, syncNames: '' };
+    return this.members.every(({ name, postgres }) => {
+      if (postgres === null || postgres === undefined) return false;
+      const wanted = settingsOf(name, { ...config, settings: { ...NO_SETTINGS, ...config.settings } });
+      return postgres.atStart.pending(wanted).length === 0;
+    });
   }
 
   /** Everything is on every node, record by record. */
