@@ -6,16 +6,19 @@ import { isIPv4 } from 'node:net';
 import * as pulumi from '@pulumi/pulumi';
 import { BYTES, DURATIONS_MS, inPrivateSubnet, nearest, parseQuantity } from './config-values';
 import { API_SLOTS } from './haproxy-config';
+import { POSTGRES_SETTINGS_ALLOWED, type PostgresSettings, readPostgresSettings } from './postgres-settings';
 
 /** One key: its type and default as in `Pulumi.yaml`, what is allowed in words, and the parser; undefined = refused. */
 export interface Key<T> {
-  readonly type: 'integer' | 'string' | 'boolean';
-  readonly default: number | string | boolean;
+  readonly type: 'integer' | 'string' | 'boolean' | 'object';
+  readonly default: number | string | boolean | Readonly<Record<string, never>>;
   /** Completes the sentence "must be …". */
   readonly allowed: string;
   readonly parse: (raw: string) => T | undefined;
   /** The value never appears in a message. */
   readonly hidden?: boolean;
+  /** What is wrong in a refused value, where one sentence is not enough. */
+  readonly explain?: (raw: string) => readonly string[];
 }
 
 const PORT_MAX = 65535;
@@ -80,6 +83,13 @@ export const KEYS = {
   switchback: bool(true),
   switchbackAfter: duration('30s', 1_000, 3_600_000, 'a duration from 1s to 60m, for example 30s'),
   rebuildInPlace: bool(false),
+  postgresSettings: {
+    type: 'object',
+    default: {},
+    allowed: POSTGRES_SETTINGS_ALLOWED,
+    parse: parsedPostgresSettings,
+    explain: postgresSettingsProblems,
+  },
 } as const satisfies Record<string, Key<unknown>>;
 
 type KeyName = keyof typeof KEYS;
@@ -108,9 +118,11 @@ export function checkConfig(raw: Readonly<Record<string, string>>): CheckedConfi
   const parsed: Partial<Record<KeyName, unknown>> = {};
   for (const name of KEY_NAMES) {
     const key: Key<unknown> = KEYS[name];
-    const value = raw[name] ?? String(key.default);
+    const value = raw[name] ?? (typeof key.default === 'object' ? JSON.stringify(key.default) : String(key.default));
     parsed[name] = key.parse(value);
-    if (parsed[name] === undefined) {
+    if (parsed[name] !== undefined) continue;
+    if (key.explain) problems.push(...key.explain(value));
+    else {
       problems.push(`${name}: ${key.hidden ? '(hidden)' : JSON.stringify(value)} is refused; must be ${key.allowed}`);
     }
   }
@@ -156,6 +168,16 @@ function sharedPorts(parsed: Partial<Record<KeyName, unknown>>): string[] {
   return [...byPort]
     .filter(([, names]) => names.length > 1)
     .map(([port, names]) => `${names.join(', ')}: ${String(port)} is refused; each must be a port of its own`);
+}
+
+function parsedPostgresSettings(raw: string): PostgresSettings | undefined {
+  const read = readPostgresSettings(raw);
+  return 'settings' in read ? read.settings : undefined;
+}
+
+function postgresSettingsProblems(raw: string): readonly string[] {
+  const read = readPostgresSettings(raw);
+  return 'problems' in read ? read.problems : [];
 }
 
 function integer(fallback: number, min: number, max: number): Key<number> {

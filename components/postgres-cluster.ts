@@ -12,6 +12,7 @@ import { buildImage } from './image';
 import { Monitor } from './monitor';
 import { type ImageName, labels, NAMES } from './naming';
 import { PostgresNode } from './postgres-node';
+import { checkBeforeChange } from './postgres-settings';
 import type { Topology } from './topology';
 
 const GENERATED_LENGTH = 48;
@@ -63,6 +64,8 @@ export class PostgresCluster extends pulumi.ComponentResource {
       },
       { parent: this },
     );
+    const postgresImage = image('postgres');
+    const check = checkBeforeChange(topology.postgresSettings, postgresImage, this);
     const monitor = new Monitor(
       NAMES.monitor,
       {
@@ -72,10 +75,11 @@ export class PostgresCluster extends pulumi.ComponentResource {
         haproxySockets: haproxy.sockets,
         clusterKey,
         databasePassword: this.databasePassword,
+        after: check === undefined ? [] : [check],
       },
       { parent: this },
     );
-    const nodes = this.nodes(topology, image('postgres'), inner, monitor, clusterKey);
+    const nodes = this.nodes(topology, postgresImage, inner, monitor, clusterKey);
     const backends = topology.backends.length > 0 ? this.backends(topology, image('backend'), front, urls) : [];
 
     this.serving = this.waitUntilServing(

@@ -72,6 +72,8 @@ export interface Topology {
   readonly policy: Policy;
   /** A node's old data may go before its new copy is complete, where the disk is too small for both. */
   readonly rebuildInPlace: boolean;
+  /** PostgreSQL's own settings, by name in order. */
+  readonly postgresSettings: Readonly<Record<string, string>>;
 }
 
 /** Where a stack comes from. `projectRoot` is the project's folder, absolute. */
@@ -130,6 +132,7 @@ export function buildTopology(settings: Settings, { project, stack, projectRoot 
     database: { name: settings.databaseName, user: settings.databaseUser },
     policy: policy(settings),
     rebuildInPlace: settings.rebuildInPlace,
+    postgresSettings: settings.postgresSettings,
   });
 }
 

@@ -16,7 +16,11 @@ const ROOT = join(__dirname, '..');
 const Schema = z.object({
   config: z.record(
     z.string(),
-    z.object({ type: z.string(), default: z.union([z.string(), z.number(), z.boolean()]), description: z.string() }),
+    z.object({
+      type: z.string(),
+      default: z.union([z.string(), z.number(), z.boolean(), z.object({})]),
+      description: z.string(),
+    }),
   ),
 });
 
@@ -25,7 +29,7 @@ export function configTable(projectYaml: string): string {
   const { config } = Schema.parse(parse(projectYaml));
   const rows = Object.entries(config).map(
     ([name, key]) =>
-      `| \`${name}\` | ${key.type} | ${key.default === '' ? 'empty' : `\`${String(key.default)}\``} | ${key.description.replaceAll('|', '\\|')} |`,
+      `| \`${name}\` | ${key.type} | ${key.default === '' ? 'empty' : `\`${typeof key.default === 'object' ? JSON.stringify(key.default) : String(key.default)}\``} | ${key.description.replaceAll('|', '\\|')} |`,
   );
   return ['| key | type | default | meaning |', '|---|---|---|---|', ...rows].join('\n');
 }

@@ -196,4 +196,3 @@ function abortReason({ state, observation, nowMs, policy }: Facts, { node, stage
   if (stage === 'prepare') return stepMs < PREPARE_LIMIT_MS ? null : 'the checkpoint takes too long';
   return stepMs < HOLD_LIMIT_MS ? null : `new connections could not be held within ${HOLD_LIMIT_MS} ms`;
 }
-

@@ -36,9 +36,7 @@ const StoredState: z.ZodType<ClusterState> = z.object({
       stage: z.enum(['prepare', 'hold']),
     })
     .optional(),
-  restart: z
-    .object({ node: z.string(), stage: z.enum(['leave', 'restart', 'prepare', 'hold']) })
-    .optional(),
+  restart: z.object({ node: z.string(), stage: z.enum(['leave', 'restart', 'prepare', 'hold']) }).optional(),
   switchbacks: z.number().int().min(1).optional(),
   orders: z.record(
     z.string(),

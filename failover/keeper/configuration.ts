@@ -70,11 +70,15 @@ export class Configuration {
     await this.writePassfile();
     await this.write(config, version, blind);
     if (Object.keys(config.settings.postgresSettings).length === 0) return null;
+    let heard = '';
+    const onError = (piece: string) => {
+      heard += piece;
+    };
     try {
-      await run('postgres', [...this.serverArguments(), '-C', 'port'], { limitMs: CHECK_LIMIT_MS });
+      await run('postgres', [...this.serverArguments(), '-C', 'port'], { limitMs: CHECK_LIMIT_MS, onError });
       return null;
     } catch (error) {
-      return plainWords(error instanceof Error ? error.message : String(error));
+      return plainWords(heard) || (error instanceof Error ? error.message : String(error));
     }
   }
 

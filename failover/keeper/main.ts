@@ -9,6 +9,7 @@ import './bundled';
 import { readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { totalmem } from 'node:os';
 import { KeeperConfig, PATHS } from '../config';
+import { checkSettings } from './check-settings';
 import { systemClock } from './clock';
 import { Keeper } from './keeper';
 import { MonitorLink } from './link';
@@ -95,7 +96,13 @@ async function main(): Promise<void> {
   await keeper.run();
 }
 
-main().catch((error: unknown) => {
+function fail(error: unknown): void {
   log(`cannot go on: ${error instanceof Error ? error.message : String(error)}`);
   process.exit(1);
-});
+}
+
+if (process.argv[2] === 'check-settings') {
+  checkSettings(memoryLimit(), (line) => process.stdout.write(`${line}\n`))
+    .then((code) => process.exit(code))
+    .catch(fail);
+} else main().catch(fail);

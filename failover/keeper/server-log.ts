@@ -51,14 +51,24 @@ export function saysStandby(line: string): boolean {
 /** Head of a line of PostgreSQL's own processes by `log_line_prefix`, and the severity. */
 const HEAD = /^(?:\d{4}-\S+ \S+ \S+ \[\d+\] |postgres: )/;
 
-/** What a process of PostgreSQL's own, not a client's, ends with; null for every other line. */
+/** What clients and the stream's receiver are told, which ends no server. */
+const NOT_THE_SERVERS =
+  /^(the database system is|no pg_hba|(password|peer) authentication failed|(role|database) ".*" does not exist|terminating |sorry,|remaining connection|(could not|cannot) (connect to the primary|receive data from|start WAL streaming|send data to|establish))/;
+
+/** What a server that does not start ends with; null for every other line. */
 export function fatalWords(line: string): string | null {
-  return /^\d{4}-\S+ \S+ \S+ \[\d+\] (?:FATAL|PANIC): {2}(.*)$/.exec(line)?.[1] ?? /^postgres: (.*)$/.exec(line)?.[1] ?? null;
+  const words = /(?:^|\s)(?:FATAL|PANIC): {2}(.*)$/.exec(line)?.[1] ?? /^postgres: (.*)$/.exec(line)?.[1] ?? null;
+  return words === null || NOT_THE_SERVERS.test(words) ? null : words;
 }
 
 /** PostgreSQL's words for people: without moments, process ids and what says nothing new. */
 export function plainWords(text: string): string {
-  const lines = text.split('\n').map((line) => line.replace(HEAD, '').replace(/^[A-Z]+: {2}/, '').trim());
+  const lines = text.split('\n').map((line) =>
+    line
+      .replace(HEAD, '')
+      .replace(/^[A-Z]+: {2}/, '')
+      .trim(),
+  );
   return lines
     .filter((line) => line !== '' && !/contains errors|database system is shut down/.test(line))
     .join('; ')

@@ -6,8 +6,8 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { PORTS } from '../config';
 import { MONITOR_ROLE, type NodeSettings } from '../protocol';
 import { Canary } from './canary';
-import { Configuration } from './configuration';
 import { settingValues } from './config-files';
+import { Configuration } from './configuration';
 import { syncFolder } from './durable';
 import { furnish } from './furnish';
 import { Heartbeat } from './heartbeat';
@@ -26,6 +26,8 @@ const PROMOTE_LIMIT_MS = 60_000;
 const PROMOTE_LOOK_MS = 25;
 const PROMOTE_SOON_MS = 1;
 const STAND_LOOK_MS = 5;
+/** A log that tells nothing (`log_min_messages`) is not waited for longer than this, ms. */
+const STAND_LIMIT_MS = 5_000;
 const STOP_LIMIT_MS = 45_000;
 /** A walsender whose position stands still for this long holds up a shutdown (S18), ms. */
 const WALSENDER_PATIENCE_MS = 1_000;
@@ -436,7 +438,8 @@ export class Server implements Postgres {
   /** What `pg_ctl promote` does, for a server that answers only when it is promoted. Resolves with its first session. */
   private async promoteBlind(deadline: number): Promise<Session> {
     // Earlier the postmaster would remove the file, or know no such signal.
-    while (this.process !== null && !this.standsBy && performance.now() < deadline) await delay(STAND_LOOK_MS);
+    const patience = Math.min(deadline, performance.now() + STAND_LIMIT_MS);
+    while (this.process !== null && !this.standsBy && performance.now() < patience) await delay(STAND_LOOK_MS);
     while (this.process !== null && performance.now() < deadline) {
       await writeFile(join(this.data, 'promote'), '');
       this.process.kill('SIGUSR1');

@@ -44,15 +44,15 @@ export interface SettingsView {
 
 export class Tunables {
   /** The value of a name that the given settings result in, the stack's or the template's. */
-  private readonly valueOf: (name: string, settings: PostgresSettings) => number;
+  private readonly numberOf: (name: string, settings: PostgresSettings) => number;
   /** With these it answered. */
   private proven: PostgresSettings | null = null;
   private refused: { wanted: string; words: string } | null = null;
   private floors: Floors | null = null;
   private begun: { wanted: PostgresSettings; used: PostgresSettings; answered: boolean } | null = null;
 
-  constructor(valueOf: (name: string, settings: PostgresSettings) => number) {
-    this.valueOf = valueOf;
+  constructor(numberOf: (name: string, settings: PostgresSettings) => number) {
+    this.numberOf = numberOf;
   }
 
   /**
@@ -61,7 +61,7 @@ export class Tunables {
    */
   begin(wanted: PostgresSettings, floors: Floors, leads: boolean): Begin {
     const usable = this.usable(wanted);
-    const blind = leads && FLOORED.some((name) => this.valueOf(name, usable) < floors[name]);
+    const blind = leads && FLOORED.some((name) => this.numberOf(name, usable) < floors[name]);
     this.floors = blind ? null : floors;
     this.begun = { wanted, used: usable, answered: false };
     return { settings: this.inFile(wanted), blind };
@@ -72,14 +72,14 @@ export class Tunables {
     const usable = this.usable(wanted);
     const { floors } = this;
     if (floors === null) return usable;
-    const low = FLOORED.filter((name) => this.valueOf(name, usable) < floors[name]);
+    const low = FLOORED.filter((name) => this.numberOf(name, usable) < floors[name]);
     return { ...usable, ...Object.fromEntries(low.map((name) => [name, String(floors[name])])) };
   }
 
   /** A standby runs with more than the stack asks for, because its leader has more. */
   isFloored(wanted: PostgresSettings): boolean {
     const { floors } = this;
-    return floors !== null && FLOORED.some((name) => this.valueOf(name, this.usable(wanted)) < floors[name]);
+    return floors !== null && FLOORED.some((name) => this.numberOf(name, this.usable(wanted)) < floors[name]);
   }
 
   /** The control file of the running standby was read again. */
@@ -122,7 +122,7 @@ export class Tunables {
   ): SettingsStatus {
     const names = pending.map((p) => p.name).sort();
     const lower = (p: { name: string; setting: string }) =>
-      FLOORED.some((name) => name === p.name) && this.valueOf(p.name, this.usable(wanted)) < Number(p.setting);
+      FLOORED.some((name) => name === p.name) && this.numberOf(p.name, this.usable(wanted)) < Number(p.setting);
     const restart = names.length === 0 ? 'none' : leads && pending.some(lower) ? 'in-place' : 'needed';
     return { restart, pending: names, refused: this.isRefused(wanted) ? (this.refused?.words ?? null) : null };
   }

@@ -54,7 +54,10 @@ function show(c) {
   byId('nodes').replaceChildren(...c.nodes.map((n) => {
     const tr = document.createElement('tr');
     tr.className = n.role;
-    cell(tr, n.name); cell(tr, n.role); cell(tr, n.failure ? n.state + ' · ' + n.failure : n.state);
+    const s = n.settings;
+    const notes = [n.failure, s && s.refused ? 'does not start with ' + s.refused : null,
+      s && s.pending.length ? 'restart for ' + s.pending.join(', ') : null].filter(Boolean);
+    cell(tr, n.name); cell(tr, n.role); cell(tr, [n.state, ...notes].join(' · '));
     cell(tr, n.timeline, 'number'); cell(tr, n.lsn, 'number'); cell(tr, bytes(n.lagBytes), 'number');
     cell(tr, n.sync); cell(tr, n.order);
     return tr;

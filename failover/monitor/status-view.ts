@@ -121,7 +121,8 @@ function nodeStatus(name: string, { decision, observation, nowMs, wallMs }: Stat
 
 function roleOf(state: ClusterState, observation: Observation, name: string): string {
   if (!viewOf(observation, name).connected) return 'down';
-  if (name === state.leader) return [undefined, 'handover', 'restart'].includes(state.procedure?.kind) ? 'leader' : 'candidate';
+  if (name === state.leader)
+    return [undefined, 'handover', 'restart'].includes(state.procedure?.kind) ? 'leader' : 'candidate';
   const status = statusOf(observation, name);
   return status?.postgres.streamingFrom != null && status.postgres.streamingFrom === state.leader
     ? 'standby'

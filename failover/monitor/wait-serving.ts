@@ -1,17 +1,36 @@
 /** `wait-serving [seconds]`: returns when the cluster serves, telling meanwhile what it waits for. */
 import { PORTS } from '../config';
-import type { ClusterStatus } from './status-view';
+import type { ClusterStatus, NodeStatus } from './status-view';
 
 const DEFAULT_LIMIT_S = 180;
 const POLL_MS = 200;
 const ANSWER_LIMIT_MS = 2_000;
 
-/** What is still missing, or null when the leader is open and every declared node has carried out its order. */
+/**
+ * What is still missing, or null when the leader is open, every declared node has carried out its order, and the settings of
+ * PostgreSQL are in force on all of them.
+ */
 export function missing(status: ClusterStatus): string | null {
   const late = status.nodes.filter((n) => !n.connected || !n.done);
-  if (status.serving && status.leaving === null && late.length === 0) return null;
+  const unsettled = status.nodes.filter((n) => !late.includes(n) && !hasSettings(n));
+  if (status.serving && status.leaving === null && late.length === 0 && unsettled.length === 0) return null;
   const words = late.map((n) => `${n.name} is ${n.connected ? (n.failure ?? `${n.state} (${n.order})`) : 'off'}`);
-  return [status.sentence, ...words].join('; ');
+  const settings = unsettled.map(({ name, settings: s }) => {
+    const pending = s?.pending.join(', ') ?? '';
+    return `${name} ${pending === '' ? 'reads its settings' : `has yet to restart for ${pending}`}`;
+  });
+  return [status.sentence, ...words, ...settings].join('; ');
+}
+
+/** A keeper of an older release tells nothing of them. */
+function hasSettings({ settings }: NodeStatus): boolean {
+  return settings === undefined || settings?.restart === 'none';
+}
+
+/** What no waiting helps against: a node that does not start with the settings of PostgreSQL. Null: nothing. */
+export function refused(status: ClusterStatus): string | null {
+  const node = status.nodes.find((n) => (n.settings?.refused ?? null) !== null);
+  return node === undefined ? null : `${node.name} does not start with ${node.settings?.refused ?? ''}`;
 }
 
 /** Exit code of the command: 0 when it serves, 1 at the limit, 2 for a wrong argument. */
@@ -24,7 +43,13 @@ export async function waitServing(argument: string | undefined, print: (line: st
   const deadline = performance.now() + limitS * 1_000;
   let told = '';
   for (;;) {
-    const reason = await look();
+    const { reason, hopeless } = await look();
+    if (hopeless !== null) {
+      print(
+        `${hopeless}; it runs with the former settings, and no other node is touched. Change postgresSettings and run up again`,
+      );
+      return 1;
+    }
     if (reason === null) {
       print('the cluster serves');
       return 0;
@@ -39,14 +64,15 @@ export async function waitServing(argument: string | undefined, print: (line: st
   }
 }
 
-async function look(): Promise<string | null> {
+async function look(): Promise<{ reason: string | null; hopeless: string | null }> {
   try {
     const answer = await fetch(`http://127.0.0.1:${PORTS.monitorHttp}/api/v1/cluster`, {
       signal: AbortSignal.timeout(ANSWER_LIMIT_MS),
     });
-    if (!answer.ok) return 'the monitor is starting';
-    return missing((await answer.json()) as ClusterStatus);
+    if (!answer.ok) return { reason: 'the monitor is starting', hopeless: null };
+    const status = (await answer.json()) as ClusterStatus;
+    return { reason: missing(status), hopeless: refused(status) };
   } catch {
-    return 'the monitor does not answer yet';
+    return { reason: 'the monitor does not answer yet', hopeless: null };
   }
 }

@@ -1,0 +1,135 @@
+/**
+ * `postgresSettings`: names and values as PostgreSQL's own configuration file takes them. What the failover owns is refused
+ * here, with the reason; what PostgreSQL refuses it says itself, in {@link checkBeforeChange}, before anything is changed.
+ */
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import * as command from '@pulumi/command';
+import type * as pulumi from '@pulumi/pulumi';
+import { SERVER_CONNECTIONS_MAX } from './haproxy-config';
+
+export type PostgresSettings = Readonly<Record<string, string>>;
+
+const VALUE_LENGTH_MAX = 1_000;
+/** The two ports' connections through HAProxy, and those that PostgreSQL keeps free for monitor and keeper (SAFETY S24). */
+const CONNECTIONS_MIN = 2 * SERVER_CONNECTIONS_MAX + 15;
+
+/** What the failover sets itself, as patterns, and what for. */
+const OWNED: readonly (readonly [RegExp, string])[] = [
+  [/^(data_directory|.*_file|include.*|external_pid_file|krb_server_keyfile)$/, 'the failover decides where files are'],
+  [/^(primary_.*|synchronous_.*|restore_command|archive_cleanup_command)$/, 'the failover sets it on each node'],
+  [/^(recovery_.*|promote_.*|standby_mode|hot_standby.*)$/, 'the failover decides how a node recovers'],
+  [/^(unix_socket_.*|failover\..*)$/, 'the keeper of each node needs it'],
+  [/^default_transaction_read_only$/, 'the failover proves a new leader by a write'],
+];
+/** Compared with what the running servers have (S23). */
+const WHOLE_NUMBERS = [
+  'max_connections',
+  'max_worker_processes',
+  'max_prepared_transactions',
+  'max_locks_per_transaction',
+];
+
+/** Names below this heading of the template come after the stack's own settings, so they could not be changed anyway. */
+const OWNED_HEADING = '# What the failover depends on.';
+
+let fixed: ReadonlySet<string> | null = null;
+
+/** Names that the template fixes after the stack's own settings. */
+function fixedNames(): ReadonlySet<string> {
+  if (fixed !== null) return fixed;
+  const text = readFileSync(join(__dirname, '../templates/postgresql.conf'), 'utf8');
+  const part = text.slice(text.indexOf(OWNED_HEADING));
+  fixed = new Set([...part.matchAll(/^([a-z_]+)\s*=/gm)].map((match) => match[1] ?? ''));
+  return fixed;
+}
+
+/** Why a name cannot be set; null when it can. */
+function whyOwned(name: string): string | null {
+  if (fixedNames().has(name)) return 'the failover depends on its value';
+  return OWNED.find(([pattern]) => pattern.test(name))?.[1] ?? null;
+}
+
+/** The settings by name, sorted, or every problem: each names the setting, its value and what is allowed. */
+export function readPostgresSettings(
+  raw: string,
+): { readonly settings: PostgresSettings } | { readonly problems: readonly string[] } {
+  const entries = entriesOf(raw);
+  if (entries === null) {
+    return { problems: [`postgresSettings: ${JSON.stringify(raw)} is refused; must be ${POSTGRES_SETTINGS_ALLOWED}`] };
+  }
+  const problems: string[] = [];
+  const settings: [string, string][] = [];
+  for (const [name, value] of entries) {
+    const text = textOf(value);
+    const trouble = troubleOf(name, text);
+    if (trouble !== null) problems.push(`postgresSettings.${name}: ${JSON.stringify(value)} is refused; ${trouble}`);
+    else if (text !== null) settings.push([name, text]);
+  }
+  if (problems.length > 0) return { problems };
+  return { settings: Object.fromEntries(settings.sort(([a], [b]) => (a < b ? -1 : 1))) };
+}
+
+export const POSTGRES_SETTINGS_ALLOWED = 'an object of PostgreSQL settings, for example {"work_mem": "8MB"}';
+
+function entriesOf(raw: string): [string, unknown][] | null {
+  try {
+    const value: unknown = JSON.parse(raw);
+    return typeof value === 'object' && value !== null && !Array.isArray(value) ? Object.entries(value) : null;
+  } catch {
+    return null;
+  }
+}
+
+/** Pulumi keeps `8` as a number and `on` as text; PostgreSQL takes text. */
+function textOf(value: unknown): string | null {
+  if (typeof value === 'boolean') return value ? 'on' : 'off';
+  if (typeof value === 'number') return String(value);
+  return typeof value === 'string' ? value : null;
+}
+
+function troubleOf(name: string, value: string | null): string | null {
+  if (!/^[a-z_][a-z0-9_]*(\.[a-z_][a-z0-9_]*)?$/.test(name) || name.length > 63) {
+    return 'the name must be that of a PostgreSQL setting, in lower case, for example work_mem';
+  }
+  const owned = whyOwned(name);
+  if (owned !== null) return `it cannot be set, because ${owned}`;
+  // Control characters end a line of the file, or cannot stand in it.
+  if (value === null || value.length > VALUE_LENGTH_MAX || /\p{Cc}/u.test(value)) {
+    return `must be a text, a number or a boolean of at most ${VALUE_LENGTH_MAX} characters without control characters`;
+  }
+  if (WHOLE_NUMBERS.includes(name) && !/^\d{1,9}$/.test(value)) return 'must be a whole number';
+  if (name === 'max_connections' && Number(value) < CONNECTIONS_MIN) {
+    return `must be at least ${CONNECTIONS_MIN}: HAProxy opens up to ${2 * SERVER_CONNECTIONS_MAX} connections to one node, and 15 are kept for the failover`;
+  }
+  return null;
+}
+
+/**
+ * Has PostgreSQL itself check the settings in a container of its own, without network and data: it reads them, and starts
+ * an empty database with them. Fails with PostgreSQL's words, and whatever depends on it is left as it is.
+ * Undefined where there is nothing to check.
+ */
+export function checkBeforeChange(
+  settings: PostgresSettings,
+  image: pulumi.Input<string>,
+  parent: pulumi.Resource,
+): command.local.Command | undefined {
+  if (Object.keys(settings).length === 0) return undefined;
+  const stdin = JSON.stringify(settings);
+  return new command.local.Command(
+    'postgres-settings-check',
+    {
+      create: CHECK,
+      environment: { POSTGRES_IMAGE: image },
+      stdin,
+      triggers: [image, stdin],
+    },
+    { parent },
+  );
+}
+
+const CHECK = [
+  'docker run --rm --interactive --init --network none --read-only --cap-drop ALL --security-opt no-new-privileges',
+  '--tmpfs /tmp:rw,size=1g,mode=1777 "$POSTGRES_IMAGE" node /app/keeper.mjs check-settings',
+].join(' ');

@@ -1,0 +1,107 @@
+/**
+ * `check-settings`: PostgreSQL itself checks settings that come as a JSON object on standard input. It reads them from the
+ * very file that a node would have, and starts an empty database with them, so that a library that is missing, or memory
+ * that is not there, is told before any node is touched. Exit code 0: it takes them; 1: it does not, in its own words.
+ */
+import { spawn } from 'node:child_process';
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
+import { setTimeout as delay } from 'node:timers/promises';
+import { z } from 'zod';
+import { renderPostgresqlConf } from './config-files';
+import { run } from './processes';
+import { plainWords } from './server-log';
+import { Session } from './session';
+
+const READ_LIMIT_MS = 10_000;
+const INITDB_LIMIT_MS = 120_000;
+const START_LIMIT_MS = 60_000;
+const STOP_LIMIT_MS = 5_000;
+const CONNECT_LIMIT_MS = 500;
+const LOOK_MS = 50;
+
+/** Runs the command; resolves with its exit code. */
+export async function checkSettings(memoryLimitBytes: number | null, say: (line: string) => void): Promise<number> {
+  const folder = await mkdtemp(join(tmpdir(), 'check-settings-'));
+  try {
+    const postgresSettings = z.record(z.string(), z.string()).parse(JSON.parse(await text(process.stdin)));
+    const words = await refusal(folder, postgresSettings, memoryLimitBytes);
+    const names = Object.keys(postgresSettings).sort().join(', ');
+    say(words === null ? `PostgreSQL takes ${names}` : `PostgreSQL refuses postgresSettings: ${words}`);
+    return words === null ? 0 : 1;
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+async function refusal(
+  folder: string,
+  postgresSettings: Record<string, string>,
+  memoryLimitBytes: number | null,
+): Promise<string | null> {
+  const data = join(folder, 'data');
+  const file = join(folder, 'postgresql.conf');
+  await mkdir(data);
+  await writeFile(file, renderPostgresqlConf('check', { postgresSettings }, memoryLimitBytes));
+  await writeFile(join(folder, 'failover.conf'), '');
+  const args = ['-D', data, '-c', `config_file=${file}`, '-c', `unix_socket_directories=${folder}`];
+  const files = ['hba_file', 'ident_file'].flatMap((name) => ['-c', `${name}=${join(data, name)}`]);
+  let heard = '';
+  const onError = (piece: string) => {
+    heard += piece;
+  };
+  try {
+    await run('postgres', [...args, ...files, '-C', 'port'], { limitMs: READ_LIMIT_MS, onError });
+  } catch (error) {
+    return plainWords(heard) || messageOf(error);
+  }
+  const initdb = [
+    '-D',
+    data,
+    '--username=postgres',
+    '--auth=trust',
+    '--no-sync',
+    '--wal-segsize=1',
+    '--no-instructions',
+  ];
+  await run('initdb', initdb, { limitMs: INITDB_LIMIT_MS });
+  return start([...args, '-c', 'listen_addresses='], folder);
+}
+
+/** Null: it answers. Else what it said. */
+async function start(args: string[], sockets: string): Promise<string | null> {
+  const child = spawn('postgres', args, { stdio: ['ignore', 'ignore', 'pipe'] });
+  const heard: string[] = [];
+  child.stderr.setEncoding('utf8').on('data', (piece: string) => heard.push(piece));
+  const ended = new Promise<'ended'>((resolve) => {
+    child.once('error', () => resolve('ended'));
+    child.once('close', () => resolve('ended'));
+  });
+  const deadline = performance.now() + START_LIMIT_MS;
+  try {
+    while (performance.now() < deadline) {
+      if ((await Promise.race([ended, delay(LOOK_MS)])) === 'ended') return plainWords(heard.join(''));
+      if (await answers(sockets)) return null;
+    }
+    return `it does not start within ${START_LIMIT_MS / 1_000} s; ${plainWords(heard.join(''))}`;
+  } finally {
+    child.kill('SIGQUIT');
+    await Promise.race([ended, delay(STOP_LIMIT_MS).then(() => child.kill('SIGKILL'))]);
+  }
+}
+
+async function answers(host: string): Promise<boolean> {
+  const options = { host, user: 'postgres', database: 'postgres', applicationName: 'check', limitMs: CONNECT_LIMIT_MS };
+  try {
+    (await Session.open(options)).destroy();
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
