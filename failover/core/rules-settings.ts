@@ -44,6 +44,7 @@ export const SETTINGS_RULES: readonly Rule[] = [
       if (restart?.stage !== 'restart') return null;
       const settings = settingsOf(observation, restart.node);
       if (!isDone(statusOf(observation, restart.node), state.orders[restart.node]) || settings === null) return null;
+      if (settings.restart !== 'none') return null;
       if (settings.refused === null)
         return { state: without(state), reason: `${restart.node} runs with the new settings` };
       const reason = `${restart.node} does not start with ${settings.refused}; no other node is restarted`;

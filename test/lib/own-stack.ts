@@ -13,8 +13,10 @@ export interface OwnStackOptions {
   /** Name of the stack, of its folder under `state/`, and, with a dash, prefix of its containers. */
   name: string;
   /** Keys without the project's namespace. */
-  config: Record<string, string | number>;
+  config: Record<string, ConfigValue>;
 }
+
+type ConfigValue = string | number | Readonly<Record<string, string | number | boolean>>;
 
 export class OwnStack {
   readonly name: string;
@@ -24,7 +26,7 @@ export class OwnStack {
   readonly log: string;
   private readonly label: string;
   private readonly file: string;
-  private readonly config: OwnStackOptions['config'];
+  private config: OwnStackOptions['config'];
 
   constructor({ name, config }: OwnStackOptions) {
     this.name = name;
@@ -34,6 +36,11 @@ export class OwnStack {
     this.log = join(PATHS.root, 'logs', name, 'failover.log');
     this.label = `postgres-failover.stack=postgres-failover/${name}`;
     this.file = join(PATHS.root, `Pulumi.${name}.yaml`);
+  }
+
+  /** Sets keys for the next `up`. */
+  configure(changes: OwnStackOptions['config']): void {
+    this.config = { ...this.config, ...changes };
   }
 
   /** `npm run up`, also on a stack that runs already. */

@@ -1,0 +1,183 @@
+import { describe, expect, it } from 'vitest';
+import { decide } from '../../failover/core/decide';
+import { DRAIN_MS, HOLD_LIMIT_MS, STOP_LIMIT_MS } from '../../failover/core/handover';
+import { parseState, printState } from '../../failover/core/stored';
+import type { Action, ClusterState, NodeView, Observation, Restart } from '../../failover/core/types';
+import { newWatch } from '../../failover/core/watch';
+import type { SettingsStatus } from '../../failover/protocol';
+import { gone, leaderView, NOW_MS, observation, POLICY, replicaView, type StatusPart, serving } from './world';
+
+const run = (state: ClusterState, seen: Observation) => decide(state, seen, NOW_MS, POLICY);
+const orderOf = (actions: Action[], node: string) =>
+  actions.flatMap((a) => (a.kind === 'order' && a.node === node ? [a.order.target] : []))[0];
+const routeOf = (actions: Action[]) => actions.flatMap((a) => (a.kind === 'route-write' ? [a.route] : []))[0];
+const CLOSED = { reachable: true, epoch: '1@1', slot: null, closed: true, keeping: '10.0.0.20', clean: true };
+/** The present step has been under way for so long. */
+const since = (ms: number) => ({ ...newWatch(NOW_MS - 60_000), stepSinceMs: NOW_MS - ms });
+const LONG = { watch: since(60_000) };
+
+const settings = (restart: SettingsStatus['restart'], refused: string | null = null): { settings: SettingsStatus } => ({
+  settings: { restart, pending: restart === 'none' ? [] : ['max_connections'], refused },
+});
+const NONE = settings('none');
+const NEEDED = settings('needed');
+const IN_PLACE = settings('in-place');
+const LEVEL = (...names: string[]) => ({
+  flushLsn: '0/5000',
+  standbys: names.map((name) => ({
+    name,
+    state: 'streaming',
+    syncState: 'quorum',
+    flushLsn: '0/5000',
+    replayLsn: '0/5000',
+  })),
+});
+
+/** `p` and its replicas, each with how its settings stand. */
+function seen(state: ClusterState, parts: Record<string, StatusPart>, more: Partial<Observation> = LONG): Observation {
+  const views: NodeView[] = Object.entries(parts).map(([name, part]) =>
+    name === state.leader
+      ? leaderView(state, { lead: LEVEL(...Object.keys(parts).filter((n) => n !== name)), ...part })
+      : replicaView(state, name, part),
+  );
+  return observation(views, more);
+}
+
+describe('settings that need a restart', () => {
+  const state = serving(['a', 'b']);
+
+  it('take the first standby that waits for one, which is counted no more before it goes down', () => {
+    const begun = run(state, seen(state, { p: NEEDED, a: NEEDED, b: NEEDED }));
+    expect(begun).toMatchObject({ code: 'SETTINGS_STANDBY', state: { restart: { node: 'a', stage: 'leave' } } });
+    expect(orderOf(begun.actions, 'a')).not.toHaveProperty('restart');
+    const shrinks = run(begun.state, seen(begun.state, { p: NEEDED, a: NEEDED, b: NEEDED }));
+    expect(shrinks).toMatchObject({ code: 'SYNC_CHANGE', state: { joint: [{}, { k: 1, members: ['b'] }] } });
+    const proven = run(shrinks.state, seen(shrinks.state, { p: NEEDED, a: NEEDED, b: NEEDED }));
+    expect(proven.code).toBe('SYNC_PROVEN');
+    const goes = run(proven.state, seen(proven.state, { p: NEEDED, a: NEEDED, b: NEEDED }));
+    expect(goes).toMatchObject({ code: 'SETTINGS_STANDBY', state: { restart: { stage: 'restart' } } });
+    expect(orderOf(goes.actions, 'a')).toMatchObject({ kind: 'follow', leader: 'p', restart: true });
+    expect(orderOf(goes.actions, 'b')).not.toHaveProperty('restart');
+    expect(routeOf(goes.actions)).toMatchObject({ kind: 'open', node: 'p' });
+  });
+
+  it.each([
+    [
+      'a node is off',
+      [leaderView(state, { ...NEEDED, lead: LEVEL('a', 'b') }), replicaView(state, 'a', NEEDED), gone('b')],
+    ],
+    [
+      'a node has not told how its settings stand',
+      [
+        leaderView(state, { ...NEEDED, lead: LEVEL('a', 'b') }),
+        replicaView(state, 'a', NEEDED),
+        replicaView(state, 'b'),
+      ],
+    ],
+    [
+      'a node does not start with them',
+      [
+        leaderView(state, { ...NEEDED, lead: LEVEL('a', 'b') }),
+        replicaView(state, 'a', NEEDED),
+        replicaView(state, 'b', settings('none', 'shared_buffers = 64GB: no memory')),
+      ],
+    ],
+  ])('restart nobody while %s', (_why, views) => {
+    expect(run(state, observation(views, LONG)).code).not.toMatch(/^SETTINGS/);
+  });
+
+  it('are in force on a standby that is back and says so; then the next one may go', () => {
+    const restart: Restart = { node: 'a', stage: 'restart' };
+    const joint = [{ leader: 'p', k: 1, members: ['b'] }];
+    const under = run(serving(['a', 'b'], { restart, joint }), seen(state, { p: NEEDED, a: NEEDED, b: NEEDED })).state;
+    expect(run(under, seen(under, { p: NEEDED, a: { done: false, ...NEEDED }, b: NEEDED })).code).toBe('STEADY');
+    const done = run(under, seen(under, { p: NEEDED, a: NONE, b: NEEDED }));
+    expect(done.code).toBe('SETTINGS_APPLIED');
+    expect(done.state.restart).toBeUndefined();
+    expect(orderOf(done.actions, 'a')).not.toHaveProperty('restart');
+    expect(run(done.state, seen(done.state, { p: NEEDED, a: NONE, b: NEEDED })).code).toBe('SYNC_CHANGE');
+    const bad = run(
+      under,
+      seen(under, { p: NEEDED, a: settings('none', 'shared_buffers = 64GB: no memory'), b: NEEDED }),
+    );
+    expect(bad).toMatchObject({ code: 'SETTINGS_REFUSED' });
+    expect(bad.reason).toContain('a does not start with shared_buffers = 64GB: no memory');
+    const after = run(bad.state, seen(bad.state, { p: NEEDED, a: settings('none', 'shared_buffers'), b: NEEDED }));
+    expect(after.state.restart).toBeUndefined();
+  });
+
+  it('reach the leader by a switchover when all standbys have them', () => {
+    const decision = run(state, seen(state, { p: NEEDED, a: NONE, b: NONE }));
+    expect(decision).toMatchObject({
+      code: 'SETTINGS_SWITCHOVER',
+      state: { switchover: { to: 'a', by: 'settings', stage: 'prepare' } },
+    });
+    expect(run(state, seen(state, { p: NEEDED, a: NONE, b: NONE }, { watch: since(10) })).code).toBe('STEADY');
+  });
+
+  it('survive being stored', () => {
+    const stored = { ...state, restart: { node: 'a', stage: 'leave' } as const };
+    expect(parseState(printState(stored))).toEqual(stored);
+    const procedure: ClusterState = { ...state, procedure: { kind: 'restart' } };
+    expect(parseState(printState(procedure))).toEqual(procedure);
+  });
+});
+
+describe('a leader that restarts in place', () => {
+  it('does so without a standby, or where a setting is lowered that standbys must not have less of (S23)', () => {
+    const alone = serving([]);
+    expect(run(alone, seen(alone, { p: NEEDED }))).toMatchObject({
+      code: 'SETTINGS_RESTART',
+      state: { restart: { node: 'p', stage: 'prepare' } },
+    });
+    const pair = serving(['a']);
+    const lowered = run(pair, seen(pair, { p: IN_PLACE, a: NONE }));
+    expect(lowered.code).toBe('SETTINGS_RESTART');
+    expect(orderOf(lowered.actions, 'p')).toMatchObject({ kind: 'lead', prepare: true });
+    expect(run(pair, seen(pair, { p: IN_PLACE, a: NEEDED })).code).toBe('SETTINGS_STANDBY');
+  });
+
+  it('holds new connections once its checkpoint is written, and stops when the slot is closed', () => {
+    const held = serving(['a'], { restart: { node: 'p', stage: 'prepare' } });
+    const hold = run(held, seen(held, { p: IN_PLACE, a: NONE }, { watch: since(10) }));
+    expect(hold.state.restart?.stage).toBe('hold');
+    expect(routeOf(hold.actions)).toMatchObject({ kind: 'held', node: 'p' });
+    expect(run(hold.state, seen(hold.state, { p: IN_PLACE, a: NONE }, { watch: since(10) })).code).toBe('STEADY');
+    const stops = run(hold.state, seen(hold.state, { p: IN_PLACE, a: NONE }, { haproxy: CLOSED, watch: since(10) }));
+    expect(stops.state.procedure).toEqual({ kind: 'restart' });
+    expect(stops.state.restart).toBeUndefined();
+    expect(orderOf(stops.actions, 'p')).toEqual({ kind: 'stop', drainMs: DRAIN_MS });
+    expect(routeOf(stops.actions)).toMatchObject({ kind: 'held', node: 'p' });
+    const late = run(hold.state, seen(hold.state, { p: IN_PLACE, a: NONE }, { watch: since(HOLD_LIMIT_MS) }));
+    expect(late).toMatchObject({ code: 'SETTINGS_ABORTED' });
+    expect(late.state.restart).toBeUndefined();
+  });
+
+  const state = run(serving(['a'], { procedure: { kind: 'restart' } }), observation([])).state;
+  const pair = serving(['a'], { procedure: { kind: 'restart' } });
+  const given = run(pair, seen(pair, { p: IN_PLACE, a: NONE }, { haproxy: CLOSED, watch: since(10) })).state;
+  const stopped = (part: StatusPart = {}) =>
+    leaderView(given, { done: true, postgres: { state: 'stopped', cleanShutdown: true }, lead: null, ...part });
+
+  it('leads again in the next term when it has stopped, although its standby could lead', () => {
+    const decision = run(given, observation([stopped(), replicaView(given, 'a')], { haproxy: CLOSED }));
+    expect(decision).toMatchObject({
+      code: 'SETTINGS_RESTART',
+      state: { leader: 'p', term: 2, procedure: { kind: 'promote', cause: 'SETTINGS_RESTART' } },
+    });
+    expect(orderOf(decision.actions, 'p')).toMatchObject({ kind: 'lead', sync: { k: 0 } });
+    expect(state.term).toBe(1);
+  });
+
+  it('is failed over as ever when it is lost meanwhile, and goes on leading when it does not stop', () => {
+    const dies = run(given, observation([gone('p'), replicaView(given, 'a')], { haproxy: CLOSED }));
+    expect(dies).toMatchObject({ code: 'SETTINGS_ABORTED', state: { procedure: null, leader: 'p' } });
+    const next = run(dies.state, observation([gone('p'), replicaView(dies.state, 'a')], { haproxy: CLOSED }));
+    expect(next).toMatchObject({ code: 'LEADER_DEAD', state: { leader: 'a' } });
+    const primary = leaderView(given, { done: false });
+    const at = (ms: number) =>
+      run(given, observation([primary, replicaView(given, 'a')], { haproxy: CLOSED, watch: since(ms) }));
+    expect(at(STOP_LIMIT_MS - 1).state.procedure).toEqual({ kind: 'restart' });
+    expect(at(STOP_LIMIT_MS)).toMatchObject({ code: 'SETTINGS_ABORTED', state: { procedure: null, term: 1 } });
+  });
+});
