@@ -136,6 +136,25 @@ describe('the cluster', () => {
     expect(find(resources, 'Network', 'postgres-failover-front').inputs).not.toHaveProperty('ipamConfigs');
   });
 
+  it('has PostgreSQL check its settings before the monitor is touched, and only where there are some', async () => {
+    const resources = await cluster({ postgresSettings: '{"work_mem":"8MB","jit":false}' });
+    const { inputs } = find(resources, 'Command', 'postgres-settings-check');
+    expect(inputs).toMatchObject({
+      stdin: '{"jit":"off","work_mem":"8MB"}',
+      environment: { POSTGRES_IMAGE: 'sha256:postgres-image' },
+      triggers: ['sha256:postgres-image', '{"jit":"off","work_mem":"8MB"}'],
+    });
+    expect(inputs.create).toMatch(/^docker run --rm .*--network none --read-only --cap-drop ALL/);
+    expect(JSON.stringify(find(resources, 'Container', 'failover-monitor').inputs.uploads)).toContain('work_mem');
+    const before = await cluster({}, '12345');
+    const after = await cluster({ postgresSettings: '{"max_connections":250}' }, '12345');
+    const changed = after.filter((r) => {
+      const old = before.find((b) => b.name === r.name && b.type === r.type);
+      return JSON.stringify(old?.inputs) !== JSON.stringify(r.inputs);
+    });
+    expect(listing(changed)).toEqual(['Command postgres-settings-check', 'Container failover-monitor']);
+  });
+
   it('waits at the end until it serves, again whenever a container is a new one', async () => {
     const resources = await cluster({ replicas: '2', backendReplicas: '2', namePrefix: 'prg-' });
     expect(find(resources, 'Command', 'serving').inputs).toEqual({

@@ -41,6 +41,7 @@ describe('the config', () => {
         switchback: true,
         switchbackAfter: 30_000,
         rebuildInPlace: false,
+        postgresSettings: {},
       },
     });
   });
@@ -104,7 +105,7 @@ describe('a refused value', () => {
   });
 
   it('has a test for every key', () => {
-    expect(Object.keys(keys)).toHaveLength(25);
+    expect(Object.keys(keys)).toHaveLength(26);
   });
 
   it('of the password is never shown', () => {
@@ -143,8 +144,52 @@ describe('an accepted value', () => {
     ['startGrace', '0s', 0],
     ['switchback', 'false', false],
     ['switchbackAfter', '60m', 3_600_000],
+    ['postgresSettings', '{}', {}],
+    ['postgresSettings', '{"work_mem":"8MB","jit":false}', { jit: 'off', work_mem: '8MB' }],
+    ['postgresSettings', '{"max_connections":250}', { max_connections: '250' }],
+    ['postgresSettings', '{"auto_explain.log_min_duration":"1s"}', { 'auto_explain.log_min_duration': '1s' }],
   ])('of %s %j becomes %j', (name, raw, value) => {
     expect(checkConfig({ [name]: raw }).settings).toHaveProperty(name, value);
+  });
+});
+
+describe('a setting of PostgreSQL', () => {
+  const refusal = (settings: object) => problemsOf({ postgresSettings: JSON.stringify(settings) });
+
+  it.each([
+    'wal_level',
+    'fsync',
+    'synchronous_standby_names',
+    'data_directory',
+    'hba_file',
+    'include_dir',
+    'primary_conninfo',
+    'restore_command',
+    'recovery_target_time',
+    'hot_standby',
+    'max_wal_senders',
+    'unix_socket_permissions',
+    'failover.configuration',
+    'default_transaction_read_only',
+  ])('%s is refused by name, because the failover owns it', (name) => {
+    expect(refusal({ [name]: 'x' })).toEqual([
+      expect.stringMatching(
+        `^postgresSettings.${name.replace('.', String.raw`\.`)}: "x" is refused; it cannot be set, because `,
+      ),
+    ]);
+  });
+
+  it('is refused where it is no name, or no text, number or boolean in one line', () => {
+    expect(refusal({ 'work mem': '1MB', Work_Mem: '1MB', 'a.b.c': '1' })).toHaveLength(3);
+    expect(refusal({ work_mem: ['1MB'], jit: null, log_line_prefix: "x\ninclude '/etc/passwd'" })).toHaveLength(3);
+    expect(refusal({ max_connections: '1e3', max_worker_processes: '8kB' })).toHaveLength(2);
+    expect(refusal({ max_connections: 100 })).toEqual([expect.stringContaining('must be at least 175')]);
+    expect(problemsOf({ postgresSettings: '[]' })).toEqual([expect.stringContaining('must be an object')]);
+  });
+
+  it('may be written in any order: that is no change', () => {
+    const printed = (raw: string) => JSON.stringify(checkConfig({ postgresSettings: raw }).settings?.postgresSettings);
+    expect(printed('{"work_mem":"8MB","jit":"off"}')).toBe(printed('{"jit":false,"work_mem":"8MB"}'));
   });
 });
 

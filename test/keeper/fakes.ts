@@ -91,6 +91,11 @@ export class FakePostgres implements Postgres {
   clean = true;
   config: ServerConfig | null = null;
   standbys: SqlView['standbys'] = [];
+  /** Names that wait for a restart once the configuration is reloaded; a start has them all. */
+  pending: string[] = [];
+  /** The server answers only when it is promoted. */
+  blind = false;
+  paused = false;
   /** Whether a standby streams from what it is configured to follow. */
   streams = true;
   streamImpossible: string | null = null;
@@ -135,7 +140,15 @@ export class FakePostgres implements Postgres {
         this.dataExists && !this.running
           ? { clean: this.clean, checkpointLsn: '0/3000028', timeline: this.timeline }
           : null,
-      sql: this.running ? sql : null,
+      sql: this.running && !this.blind ? sql : null,
+      settings: this.running
+        ? {
+            wanted: JSON.stringify(this.config?.settings.postgresSettings ?? {}),
+            status: { restart: this.pending.length === 0 ? 'none' : 'needed', pending: this.pending, refused: null },
+          }
+        : null,
+      blind: this.running && this.blind,
+      paused: this.paused,
       streamImpossible: this.streamImpossible,
       warning: null,
     };
@@ -180,6 +193,8 @@ export class FakePostgres implements Postgres {
   }
   async start(config: ServerConfig): Promise<void> {
     this.journal.push(`start from ${config.upstream?.name ?? 'nobody'} sync "${config.syncNames}"`);
+    this.pending = [];
+    this.paused = false;
     this.config = config;
     this.running = true;
     this.inRecovery = true;
@@ -196,6 +211,7 @@ export class FakePostgres implements Postgres {
   }
   async promote(): Promise<number> {
     this.journal.push('promote');
+    this.blind = false;
     this.inRecovery = false;
     this.timeline += 1;
     return this.timeline;

@@ -105,6 +105,66 @@ describe('orders', () => {
   });
 });
 
+describe('settings that need a restart', () => {
+  const CHANGED = { ...SETTINGS, postgresSettings: { max_connections: '300' } };
+
+  /** A standby that has read new settings, one of which waits for a restart. */
+  async function waiting(): Promise<void> {
+    await standby();
+    rig.journal.length = 0;
+    rig.keeper.receive({ type: 'settings', settings: CHANGED });
+    rig.postgres.pending = ['max_connections'];
+    await rig.until((s) => s.settings?.restart === 'needed' && s.done);
+  }
+
+  it('are told, and PostgreSQL runs on until it may restart', async () => {
+    await waiting();
+    expect(rig.link.status().settings).toEqual({ restart: 'needed', pending: ['max_connections'], refused: null });
+    expect(rig.journal).not.toContain('stop');
+  });
+
+  it('are followed by a restart when the order allows it, and it is done when they are in force', async () => {
+    await waiting();
+    const status = await rig.done(1, { kind: 'follow', leader: 'b', method: 'stream', restart: true });
+    expect(status.settings?.restart).toBe('none');
+    expect(rig.journal.filter((l) => l === 'stop' || l.startsWith('start'))).toEqual(['stop', 'start from b sync ""']);
+    expect(rig.link.notes()).toContain('SETTINGS_RESTART');
+  });
+
+  it('restart nothing where none waits', async () => {
+    await standby();
+    rig.journal.length = 0;
+    await rig.done(1, { kind: 'follow', leader: 'b', method: 'stream', restart: true });
+    expect(rig.journal).not.toContain('stop');
+  });
+
+  it('are not known after a reconnect until the monitor has sent its own', async () => {
+    await standby();
+    await rig.until((s) => s.settings?.restart === 'none');
+    rig.keeper.connected();
+    expect(rig.link.status().settings).toBeNull();
+    rig.keeper.receive({ type: 'settings', settings: SETTINGS });
+    await rig.until((s) => s.settings?.restart === 'none');
+  });
+
+  it('make a standby restart by itself whose replay stands still for them (S23)', async () => {
+    await standby();
+    rig.journal.length = 0;
+    rig.postgres.paused = true;
+    await rig.until((s) => !rig.postgres.paused && s.done);
+    expect(rig.journal).toContain('stop');
+  });
+
+  it('let a leader that answers only when promoted be promoted (S23)', async () => {
+    await leader();
+    await rig.done(1, { kind: 'stop' });
+    rig.postgres.blind = true;
+    const status = await rig.done(2, lead());
+    expect(status.postgres.state).toBe('primary');
+    expect(status.lead?.term).toBe(2);
+  });
+});
+
 describe('a planned switchover', () => {
   it('is prepared by a checkpoint, and is done when that is written', async () => {
     await leader();

@@ -3,7 +3,7 @@ import { decide } from '../../failover/core/decide';
 import type { Request } from '../../failover/core/types';
 import { httpApp } from '../../failover/monitor/http';
 import { clusterStatus } from '../../failover/monitor/status-view';
-import { missing } from '../../failover/monitor/wait-serving';
+import { missing, refused } from '../../failover/monitor/wait-serving';
 import { gone, leaderView, NOW_MS, observation, POLICY, replicaView, serving } from '../core/world';
 
 function statusOf(seen: ReturnType<typeof observation>, state = serving(['a'])) {
@@ -52,6 +52,27 @@ describe('wait-serving', () => {
     expect(missing(statusOf(observation([leaderView(state), gone('a')])))).toContain('a is off');
     const busy = replicaView(state, 'a', { done: false, postgres: { state: 'copying' } });
     expect(missing(statusOf(observation([leaderView(state), busy])))).toContain('a is copying (follow p (stream))');
+  });
+});
+
+describe('settings that need a restart', () => {
+  const settingsOf = (restart: 'none' | 'needed', refusedWords: string | null = null) => ({
+    settings: { restart, pending: restart === 'none' ? [] : ['max_connections'], refused: refusedWords },
+  });
+  const seenWith = (part: ReturnType<typeof settingsOf> | { settings: null }) =>
+    statusOf({ ...well, nodes: { ...well.nodes, a: replicaView(state, 'a', part) } });
+
+  it('are waited for on every node, and nobody waits for a keeper that tells nothing of them', () => {
+    expect(missing(seenWith(settingsOf('none')))).toBeNull();
+    expect(missing(seenWith(settingsOf('needed')))).toContain('a has yet to restart for max_connections');
+    expect(missing(seenWith({ settings: null }))).toContain('a reads its settings');
+  });
+
+  it('end the wait at once when a node does not start with them', () => {
+    expect(refused(seenWith(settingsOf('none')))).toBeNull();
+    expect(refused(seenWith(settingsOf('none', 'shared_buffers = 64GB: no memory')))).toBe(
+      'a does not start with shared_buffers = 64GB: no memory',
+    );
   });
 });
 
