@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ask, parseSessions } from '../../../failover/monitor/haproxy-socket';
 import { say } from '../../../scripts/lib/terminal';
-import { Actors, SOCKET } from './actors';
+import { Actors } from './actors';
 import { judge, outageMs } from './checks';
 import { healthy, type View } from './cluster';
 import { docker, heal } from './docker';
@@ -14,7 +14,7 @@ import type { Checker } from './linearizability';
 import type { Result } from './progress';
 import { doubleRoutes, twoPrimariesMs } from './reigns';
 import { Scene } from './scene';
-import { HAPROXY, MONITOR } from './stack';
+import { HAPROXY, MONITOR, STACK } from './stack';
 import { checksumWithout, differences, makeTables, rowsOf } from './tables';
 
 /** Copying a node anew is part of recovery. */
@@ -23,6 +23,7 @@ const WRITE_LIMIT_MS = 60_000;
 const SETTLE_MS = 1_000;
 /** HAProxy ends half-closed sessions within this (`timeout client-fin`), and some more. */
 const SESSIONS_LIMIT_MS = 20_000;
+const SOCKETS = `${STACK.prefix}haproxy-sockets`;
 /** A node is not looked at more seldom than this, as a rule: the poller's share of what it promises, ms. */
 const LOOK_LIMIT_MS = 100;
 
@@ -93,7 +94,8 @@ async function attempt({ fault, run, nodes, folder, checker }: TrialOptions): Pr
   const leader = before.leader ?? '';
   await makeTables(leader);
   const others = await checksumWithout(leader, run);
-  const actors = new Actors(run, nodes, folder);
+  const socket = `${await docker(['volume', 'inspect', '--format', '{{.Mountpoint}}', SOCKETS])}/admin.sock`;
+  const actors = new Actors(run, nodes, socket, folder);
   let scene: Scene;
   let after: View;
   let recoveredMs: number;
@@ -135,7 +137,7 @@ async function attempt({ fault, run, nodes, folder, checker }: TrialOptions): Pr
     ...(history.verdict === 'linearizable' ? [] : [`registers: ${history.words}`]),
     ...(others === (await checksumWithout(now, run)) ? [] : ['rows of earlier runs have changed']),
     ...(await differences(now, nodes)),
-    ...(await sessionsLeft()),
+    ...(await sessionsLeft(socket)),
     ...blindness(actors, nodes),
   ];
   if (found.length > 0) await keepLogs(nodes, folder);
@@ -154,10 +156,10 @@ function load(): number {
 }
 
 /** Sessions that HAProxy still holds when all clients are gone. */
-async function sessionsLeft(): Promise<string[]> {
+async function sessionsLeft(socket: string): Promise<string[]> {
   const endMs = performance.now() + SESSIONS_LIMIT_MS;
   for (;;) {
-    const sessions = parseSessions(await ask(SOCKET, 'show sess all', SESSIONS_LIMIT_MS));
+    const sessions = parseSessions(await ask(socket, 'show sess all', SESSIONS_LIMIT_MS));
     const left = sessions.filter((s) => s.backend === 'write' || s.backend === 'read');
     if (left.length === 0) return [];
     if (performance.now() > endMs)
