@@ -36,6 +36,7 @@ export type Reply =
 
 interface Waiter {
   position: number;
+  change: Change;
   session: Session | null;
   /** The wait is over; `warned` when it was cut short. */
   end: (warned: boolean) => void;
@@ -175,6 +176,7 @@ export class PostgresServer {
   /** Time that a step of the replay takes after a start. */
   private readonly replayMs: number;
   private readonly say: (words: string) => void;
+  private readonly unsure: (change: Change) => void;
   private readonly nextId: () => number;
 
   constructor(parts: {
@@ -188,6 +190,8 @@ export class PostgresServer {
     /** How far before its end it begins to replay, in records, and how long a step takes; else by chance. */
     replay?: { behind: number; stepMs: number };
     say: (words: string) => void;
+    /** A commit's wait was cut short: from now on it can be read, and may be lost all the same (S7). */
+    unsure: (change: Change) => void;
     nextId: () => number;
   }) {
     this.engine = parts.engine;
@@ -198,6 +202,7 @@ export class PostgresServer {
     this.config = parts.config;
     this.atStart = parts.config;
     this.say = parts.say;
+    this.unsure = parts.unsure;
     this.nextId = parts.nextId;
     this.process = new Process(parts.engine, `postgres of ${parts.node}`, parts.host);
     this.names = parseNames(parts.config.text('synchronous_standby_names'));
@@ -438,7 +443,7 @@ export class PostgresServer {
   private commitChange(session: Session | null, change: Change, visible: (warned: boolean) => void): void {
     this.insert(change, (position) => {
       if (!this.syncDefined) visible(false);
-      else this.waiters.push({ position, session, end: visible });
+      else this.waiters.push({ position, change, session, end: visible });
     });
   }
 
@@ -455,7 +460,10 @@ export class PostgresServer {
   cancel(session: Session): void {
     const waiting = this.waiters.filter((w) => w.session === session);
     this.waiters = this.waiters.filter((w) => w.session !== session);
-    for (const waiter of waiting) waiter.end(true);
+    for (const waiter of waiting) {
+      this.unsure(waiter.change);
+      waiter.end(true);
+    }
   }
 
   isWaiting(session: Session): boolean {
