@@ -81,6 +81,17 @@ export class Actors {
     }
   }
 
+  /** Waits until the poller has seen every node and HAProxy: what it does not see it cannot tell. */
+  async watching(nodes: readonly string[], limitMs: number): Promise<void> {
+    const endMs = performance.now() + limitMs;
+    const seen = (node: string) =>
+      this.events.some((e) => e.what === 'writable' && e.node === node && e.writable !== null);
+    while (!(nodes.every(seen) && this.events.some((e) => e.what === 'slot' && e.address !== '?'))) {
+      if (performance.now() > endMs) throw new Error(`the poller does not see everything within ${limitMs / 1000} s`);
+      await sleep(10 * POLL_MS);
+    }
+  }
+
   /** Ends all and waits until all that they had to say is here. @throws Error when one of them broke. */
   async stop(): Promise<void> {
     const ended = this.children.map(
