@@ -166,6 +166,8 @@ export class PostgresServer {
   private registerLock: (() => void)[] | null = null;
   private upstream: { server: PostgresServer; address: string; sender: Sender; heardMs: number } | null = null;
   private restsUntilMs = 0;
+  /** What a walreceiver that was refused says of itself for a moment. */
+  private pretends: { address: string | null; untilMs: number } = { address: null, untilMs: 0 };
   /** When the log that is being applied was received: the limit of S16 counts from here. */
   private batchMs = 0;
   /** Replay waits for a reader's transaction. */
@@ -650,6 +652,10 @@ export class PostgresServer {
     const impossible = whyImpossible(this.data, source.data);
     if (!source.reachableFrom(this.process.host) || !source.givesSlot(this.slot, this) || impossible !== null) {
       if (impossible !== null && this.streamImpossible === null) this.streamImpossible = impossible;
+      // PostgreSQL 17 calls a walreceiver `streaming` from its start, also while its request is being refused.
+      if (source.reachableFrom(this.process.host)) {
+        this.pretends = { address, untilMs: this.engine.nowMs + this.engine.random.delay(8) };
+      }
       this.dialling = true;
       this.after(this.rest(), () => {
         this.dialling = false;
@@ -906,7 +912,7 @@ export class PostgresServer {
       receive: this.receivePosition === null ? null : this.receiverFlush,
       replay: data.applied,
       receiving: upstream?.server.node ?? null,
-      receivingFrom: upstream?.address ?? null,
+      receivingFrom: upstream?.address ?? (this.pretends.untilMs > this.engine.nowMs ? this.pretends.address : null),
       waits: data.applied >= data.wal.length,
       standbys: [...this.senders].map((s) => ({
         name: s.name,
