@@ -57,7 +57,7 @@ afterEach(() => {
 describe('in every history of three nodes', () => {
   const worlds: Bounds[] = [
     { ...SMALL, crashes: 2 },
-    { ...SMALL, k: 2, crashes: 2 },
+    { ...SMALL, k: 2, crashes: 2, starts: 0 },
     { ...SMALL, cuts: 1, crashes: 0, starts: 0, promotions: 1 },
     { ...SMALL, k: 2, cuts: 1, crashes: 0, starts: 0, promotions: 1 },
   ];
