@@ -48,7 +48,9 @@ export function overrideRefusal(
   if (status.dataId === null) return `${to} has no data`;
   if (status.rewinding) return `the data of ${to} is half rewound and can only be replaced`;
   if (status.stopping) return `${to} is being stopped`;
-  if (!['stopped', 'standby'].includes(status.postgres.state)) return `PostgreSQL on ${to} is ${status.postgres.state}`;
+  // While the newest state is searched for nobody leads by the monitor's word, a primary that runs neither.
+  const ready = state.adopting ? ['stopped', 'standby', 'primary'] : ['stopped', 'standby'];
+  if (!ready.includes(status.postgres.state)) return `PostgreSQL on ${to} is ${status.postgres.state}`;
   const trouble = leaderIsThere(state, observation, nowMs, policy);
   if (trouble !== null) return trouble;
   if (acceptDataLoss) return null;
