@@ -1,6 +1,7 @@
 /** Starts the actors as processes, keeps what they tell and writes it down as evidence. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { createWriteStream, mkdirSync } from 'node:fs';
+import { constants, setPriority } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -31,6 +32,7 @@ export class Actors {
       cwd: PATHS.root,
       stdio: ['ignore', 'pipe', 'inherit'],
     });
+    if (actor === 'poller' && child.pid !== undefined) first(child.pid);
     const file = createWriteStream(join(folder, `${actor}.jsonl`));
     createInterface({ input: child.stdout }).on('line', (line) => {
       file.write(`${line}\n`);
@@ -108,5 +110,14 @@ export class Actors {
     await Promise.all(ended);
     clearTimeout(hard);
     if (this.broken.length > 0) throw new Error(`an actor broke: ${this.broken.slice(0, 3).join('; ')}`);
+  }
+}
+
+/** On a busy machine the one that watches comes before those that work: what it misses is missed for good. */
+function first(pid: number): void {
+  try {
+    setPriority(pid, constants.priority.PRIORITY_HIGH);
+  } catch {
+    // Only root may. How densely was looked is checked in any case.
   }
 }
