@@ -28,8 +28,8 @@ export interface SceneOptions {
 export class Scene {
   readonly actors: Actors;
   readonly nodes: readonly string[];
-  readonly leader: string;
-  readonly standbys: readonly string[];
+  leader: string;
+  standbys: readonly string[];
   readonly run: string;
   readonly notes: string[] = [];
   /** When the fault began, and when its cause was gone (everything runs again), ms since the epoch. */
@@ -49,8 +49,10 @@ export class Scene {
     this.logFrom = existsSync(LOG) ? readFileSync(LOG).length : 0;
   }
 
-  /** The fault is made now. */
-  begins(): void {
+  /** The fault is made now, and this node leads: on a starved machine the lead may have moved since it was looked at. */
+  begins(leader: string): void {
+    this.leader = leader;
+    this.standbys = this.nodes.filter((n) => n !== leader);
     this.sinceMs = epochMs();
     this.logFrom = existsSync(LOG) ? readFileSync(LOG).length : 0;
   }
@@ -153,10 +155,11 @@ export class Scene {
    */
   async killAndAwaitName(limitMs: number): Promise<void> {
     const says = new RegExp(`start ${this.leader}`);
-    const logged = this.logged(new RegExp(`writes wait.*start ${this.leader}`), limitMs);
-    await kill(this.leader);
-    await untilView(`${this.leader} to be named`, limitMs, (now) => !now.serving && says.test(now.sentence));
-    await logged;
+    const named = async () => {
+      await kill(this.leader);
+      await untilView(`${this.leader} to be named`, limitMs, (now) => !now.serving && says.test(now.sentence));
+    };
+    await Promise.all([named(), this.logged(new RegExp(`writes wait.*start ${this.leader}`), limitMs)]);
   }
 
   nodesLeaderFirst(): readonly string[] {

@@ -92,13 +92,13 @@ export async function trial(options: TrialOptions): Promise<Result> {
 }
 
 async function attempt({ fault, run, nodes, folder, checker }: TrialOptions): Promise<Result> {
-  const before = await healthy(HEALTHY_LIMIT_MS);
-  const leader = before.leader ?? '';
+  const leader = (await healthy(HEALTHY_LIMIT_MS)).leader ?? '';
   await makeTables(leader);
   const others = await checksumWithout(leader, run);
   const socket = `${await docker(['volume', 'inspect', '--format', '{{.Mountpoint}}', SOCKETS])}/admin.sock`;
   const actors = new Actors(run, nodes, socket, folder);
-  const { scene, recoveredMs, troubles } = await play(fault, new Scene({ actors, nodes, leader, run }));
+  const scene = new Scene({ actors, nodes, leader, run });
+  const { termBefore, recoveredMs, troubles } = await play(fault, scene);
   const { term, rows, wrong } = await lookAtTables(run, nodes, others);
   const reigns = actors.events.filter((e) => e.what === 'reign');
   const reads = actors.events.filter((e) => e.what === 'read');
@@ -120,16 +120,24 @@ async function attempt({ fault, run, nodes, folder, checker }: TrialOptions): Pr
   return {
     ...{ name: fault.name, run, date: new Date(scene.sinceMs).toISOString() },
     ...{ heldMs: outageMs(writes, 'held', scene.sinceMs), freshMs: outageMs(writes, 'fresh', scene.sinceMs) },
-    ...{ recoveredMs, failovers: term - before.term, ...counts },
+    ...{ recoveredMs, failovers: term - termBefore, ...counts },
     ...{ operations: actors.registers().length, twoPrimariesMs: twoPrimariesMs(reigns), load: load() },
     ...{ violations: found, notes: scene.notes },
   };
 }
 
+interface Played {
+  /** Term when the fault was made. */
+  termBefore: number;
+  recoveredMs: number;
+  troubles: string[];
+}
+
 /** The fault under load, until everything is healthy and every client writes again; what went wrong is in `troubles`. */
-async function play(fault: Fault, scene: Scene): Promise<{ scene: Scene; recoveredMs: number; troubles: string[] }> {
+async function play(fault: Fault, scene: Scene): Promise<Played> {
   const troubles: string[] = [];
   let recoveredMs = 0;
+  let termBefore = 0;
   const notes = async (step: () => Promise<unknown>) => {
     await step().catch((error: unknown) => troubles.push(error instanceof Error ? error.message : String(error)));
   };
@@ -137,7 +145,9 @@ async function play(fault: Fault, scene: Scene): Promise<{ scene: Scene; recover
     await scene.actors.acknowledged(0, WRITE_LIMIT_MS, WRITERS);
     await scene.actors.watching(scene.nodes, WRITE_LIMIT_MS);
     await sleep(SETTLE_MS);
-    scene.begins();
+    const { leader, term } = await healthy(HEALTHY_LIMIT_MS);
+    termBefore = term;
+    scene.begins(leader ?? '');
     await notes(() => fault.run(scene));
     await notes(() => scene.undoAll());
     const endedMs = scene.endedMs ?? epochMs();
@@ -151,7 +161,7 @@ async function play(fault: Fault, scene: Scene): Promise<{ scene: Scene; recover
   } finally {
     await scene.actors.stop();
   }
-  return { scene, recoveredMs, troubles };
+  return { termBefore, recoveredMs, troubles };
 }
 
 /**
