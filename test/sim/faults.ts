@@ -247,11 +247,13 @@ export class Nemesis {
       this.replaceMonitor(old);
       return;
     }
-    // It stops between its decision and what follows from it.
+    // It stops between its decision and what follows from it: mostly when it is about to open the slot.
     this.killLeader();
+    const opens = world.random.chance(0.7);
     let left = world.random.integer(1, 4);
-    world.onStored = () => {
-      if (--left > 0 || this.over) return;
+    world.onStored = ({ procedure, ledger }) => {
+      left -= 1;
+      if (this.over || (opens ? procedure !== null || ledger.at(-1)?.opened !== true : left > 0)) return;
       world.onStored = () => undefined;
       if (old.process.state === 'running' && this.strangers.length === 0) this.replaceMonitor(old);
     };
@@ -271,7 +273,7 @@ export class Nemesis {
       if (leader === undefined || !leader.up || this.over) return;
       world.say(`docker pause ${leader.name}`);
       leader.pause();
-      this.later(wakeMs - pauseMs, wakeMs - pauseMs + 40, () => this.unpause(leader));
+      this.later(wakeMs - pauseMs, wakeMs - pauseMs + 120, () => this.unpause(leader));
     });
     this.later(wakeMs, wakeMs + 40, () => {
       if (old.process.dead) return;
@@ -300,18 +302,20 @@ export class Nemesis {
     }
     world.say(`only ${ahead.name} still gets the log of ${leader.name}`);
     for (const node of followers) if (node !== ahead) network.block(leader.name, node.name);
-    const silent = random.chance(0.5);
-    this.later(20, 100, () => {
-      if (!silent) return;
-      world.say(`${ahead.name} is late with its word to the monitor`);
-      network.block(ahead.name, 'monitor');
-    });
-    const deadMs = random.between(200, 1_500);
-    this.later(deadMs - 150, deadMs, () => {
-      if (!silent) this.crash(ahead);
-    });
+    const restarts = random.chance(0.6);
+    const deadMs = restarts ? random.between(40, 300) : random.between(200, 1_500);
+    if (restarts) {
+      // Its last checkpoint is long ago, so replay begins far behind what it has.
+      ahead.replay = { behind: random.integer(20, 100), stepMs: random.between(20, 100) };
+      this.later(deadMs - 40, deadMs + 40, () => this.crash(ahead));
+    } else {
+      this.later(20, 100, () => {
+        world.say(`${ahead.name} is late with its word to the monitor`);
+        network.block(ahead.name, 'monitor');
+      });
+    }
     this.later(deadMs, deadMs, () => {
-      if (random.chance(0.6)) this.kill(leader);
+      if (restarts || random.chance(0.6)) this.kill(leader);
       else {
         world.say(`docker pause ${leader.name}`);
         leader.pause();
@@ -319,6 +323,7 @@ export class Nemesis {
       }
     });
     this.later(deadMs + 50, deadMs + 900, () => {
+      ahead.replay = undefined;
       world.say('the network is whole again');
       network.heal();
     });

@@ -337,7 +337,8 @@ export class HaproxyModel {
     });
     far.on('end', () => {
       engine.after(engine.random.delay(0.4), process, () => {
-        far.write(this.answer(name, text.trim()));
+        const line = text.trim();
+        if (line !== '') far.write(this.answer(name, line));
         far.end();
       });
     });

@@ -54,7 +54,7 @@ export class World {
   /** Told of each decision, for scenarios. */
   onDecision: (code: string, reason: string) => void = () => undefined;
   /** Told when the monitor has written its store and has not acted on it yet. */
-  onStored: () => void = () => undefined;
+  onStored: (state: ClusterState) => void = () => undefined;
   /** Told of each line of the monitor's log, for scenarios. */
   onLog: (subject: string, code: string, message: string) => void = () => undefined;
   clientsEnd = false;
@@ -175,7 +175,7 @@ export class World {
       if (this.copies.length > 30) this.copies.shift();
     }
     if (!state.adopting) this.checkLedger(state);
-    this.onStored();
+    this.onStored(state);
   }
 
   private checkLedger(state: ClusterState): void {
