@@ -400,7 +400,9 @@ export class Nemesis {
   }
 
   private wipe(node: SimNode): void {
-    if (!node.up) return;
+    // Against the removal of all that there is no rule helps.
+    const others = this.world.members.filter((n) => n !== node && n.volume.data !== null);
+    if (!node.up || others.length === 0) return;
     this.world.say(`docker kill ${node.name}, and its volume is removed`);
     node.kill();
     node.wipe();
