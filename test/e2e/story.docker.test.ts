@@ -13,7 +13,7 @@ import { TIMEOUTS } from '../timeouts';
 import { clusterView, logIn, registerAndLogIn } from './lib/api';
 import { Writer } from './lib/clients';
 import { connect, query } from './lib/database';
-import { underHttpLoad } from './lib/http';
+import { RATE, underHttpLoad } from './lib/http';
 import { container, docker, type E2eStack, makeStack, STACK } from './lib/stack';
 import { waitFor } from './lib/wait';
 import { WritableWatch } from './lib/watch';
@@ -203,7 +203,7 @@ describe('the story', () => {
   test('no HTTP request fails and no registration is lost while the primary is killed, comes back and hands over', async () => {
     const primaryLeads = () =>
       waitFor('the primary to lead', TIMEOUTS.rejoin, async () => ((await leader()) === PRIMARY ? true : null));
-    await underHttpLoad('kill, switchback, switchover', async () => {
+    await underHttpLoad('kill, switchback, switchover', RATE.fault, async () => {
       await docker(['kill', container(PRIMARY)]);
       await waitFor('the replica to lead', TIMEOUTS.rejoin, async () => ((await leader()) === REPLICA ? true : null));
       await docker(['start', container(PRIMARY)]);
@@ -218,7 +218,7 @@ describe('the story', () => {
   });
 
   test('no HTTP request fails while one backend dies, the other is stopped, and both come back', async () => {
-    await underHttpLoad('backends', async () => {
+    await underHttpLoad('backends', RATE.fault, async () => {
       await docker(['kill', container('backend')]);
       await docker(['start', container('backend')]);
       await healthyBackend('backend');
@@ -247,7 +247,7 @@ describe('the story', () => {
     const id = (name: string) => docker(['inspect', '--format', '{{.Id}}', container(name)]);
     const kept = [await id('haproxy'), await id('backend')];
     const pid = (await session.query('SELECT pg_backend_pid() AS pid')).rows[0];
-    await underHttpLoad('more and fewer replicas and backends', async () => {
+    await underHttpLoad('more and fewer replicas and backends', RATE.change, async () => {
       await succeed('pulumi', ['config', 'set', 'replicas', '3']);
       await succeed('pulumi', ['config', 'set', 'backendReplicas', '3']);
       await succeed('up');
