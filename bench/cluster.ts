@@ -18,6 +18,7 @@ const View = z.object({
   lastTransition: z
     .object({ term: z.number(), steps: z.array(z.object({ name: z.string(), ms: z.number() })) })
     .nullable(),
+  events: z.array(z.object({ at: z.string(), code: z.string(), message: z.string() })),
 });
 export type ClusterView = z.infer<typeof View>;
 

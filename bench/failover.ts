@@ -1,10 +1,11 @@
 /**
  * Write outage of a fault as a client sees it, through the published port of a running stack.
  *
- *     npm run bench:failover -- --runs 20 [--fault kill|stop|pause|replica-kill] [--load] [--stack dev] [--json]
+ *     npm run bench:failover -- --runs 20 [--fault kill|stop|pause|switchover|replica-kill|replica-pause|haproxy-restart] [--load]
+ *                               [--stack dev] [--json]
  *
  * Outage: last acknowledgement before → next one after, over a held and a fresh connection of a separate process
- * (writer.ts). Every run is reported. Results go to docs/results/.
+ * (writer.ts). Every run is reported. Results go to docs/results/, one file a fault and number of replicas.
  */
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
@@ -17,17 +18,26 @@ import { z } from 'zod';
 import { PATHS } from '../scripts/lib/paths';
 import { DEFAULT_STACK } from '../scripts/lib/stack';
 import { say } from '../scripts/lib/terminal';
-import { epochMs, healthy, POLL_MS, rowsOf, type Stack, stackOf, view } from './cluster';
+import { type ClusterView, epochMs, healthy, POLL_MS, rowsOf, type Stack, stackOf, view } from './cluster';
 
 const execute = promisify(execFile);
 const TABLE = 'bench_writes';
 const RESULTS = join(PATHS.root, 'docs', 'results');
-const FAULTS = ['kill', 'stop', 'pause', 'replica-kill'] as const;
+/** What is done to whom, and what undoes it. `leads`: another node leads afterwards. */
+const FAULTS = {
+  kill: { to: 'leader', act: 'kill', undo: 'start', leads: true },
+  stop: { to: 'leader', act: 'stop', undo: 'start', leads: true },
+  pause: { to: 'leader', act: 'pause', undo: 'unpause', leads: true },
+  switchover: { to: 'monitor', act: 'switchover', undo: null, leads: true },
+  'replica-kill': { to: 'standby', act: 'kill', undo: 'start', leads: false },
+  'replica-pause': { to: 'standby', act: 'pause', undo: 'unpause', leads: false },
+  'haproxy-restart': { to: 'haproxy', act: 'restart', undo: null, leads: false },
+} as const;
 /** Writers run this long before the fault and after the first acknowledgement that follows it. */
 const SETTLE_MS = 1_000;
 const OUTAGE_LIMIT_MS = 60_000;
 
-type Fault = (typeof FAULTS)[number];
+type Fault = keyof typeof FAULTS;
 
 /** One run; times in ms. `held` and `fresh` are that client's own outage, `outage` counts whoever comes first. */
 interface Run {
@@ -36,6 +46,8 @@ interface Run {
   fresh: number;
   errors: string[];
   steps: Record<string, number>;
+  /** How long the leader's PostgreSQL took to shut down; null where it was not shut down. */
+  shutdown: number | null;
   acknowledged: string[];
 }
 
@@ -86,28 +98,40 @@ class Writer {
 
 async function oneRun(stack: Stack, fault: Fault): Promise<Run> {
   const before = await healthy(stack);
+  const { to, act, undo, leads } = FAULTS[fault];
   const standby = before.nodes.find((n) => n.name !== before.leader)?.name ?? '';
-  const victim = fault === 'replica-kill' ? standby : (before.leader ?? '');
+  const victims = { leader: before.leader ?? '', standby, haproxy: `${stack.prefix}haproxy`, monitor: '' };
+  const victim = victims[to];
+  const command = act === 'switchover' ? ['exec', `${stack.prefix}failover-monitor`, 'switchover'] : [act, victim];
   const writer = new Writer(stack);
   await writer.wroteSince(0);
   await sleep(SETTLE_MS);
   const faultMs = epochMs();
-  await execute('docker', [fault === 'replica-kill' ? 'kill' : fault, victim], { timeout: 90_000 });
+  await execute('docker', command, { timeout: 90_000 });
   // A fault shows in what is acknowledged after it took effect; a client may still get an answer while it is issued.
-  if (fault !== 'replica-kill') await newTerm(stack, before.lastTransition?.term ?? 0);
+  if (leads) await newTerm(stack, before.lastTransition?.term ?? 0);
   await writer.wroteSince(epochMs());
   await sleep(SETTLE_MS);
   await writer.stop();
-  await execute('docker', [fault === 'pause' ? 'unpause' : 'start', victim], { timeout: 90_000 });
-  const after = fault === 'replica-kill' ? null : (await healthy(stack)).lastTransition;
+  const { lastTransition, events } = await view(stack);
+  if (undo !== null) await execute('docker', [undo, victim], { timeout: 90_000 });
+  await healthy(stack);
   return {
     outage: writer.pauseMs(faultMs),
     held: writer.pauseMs(faultMs, 'held'),
     fresh: writer.pauseMs(faultMs, 'fresh'),
     errors: writer.errors,
     acknowledged: writer.acks.map((a) => a.id),
-    steps: Object.fromEntries((after?.steps ?? []).map((s) => [s.name, s.ms])),
+    steps: leads ? Object.fromEntries((lastTransition?.steps ?? []).map((s) => [s.name, s.ms])) : {},
+    shutdown: shutdownMs(events, faultMs),
   };
+}
+
+/** What the keeper said of the shutdown that began after `sinceMs`. */
+function shutdownMs(events: ClusterView['events'], sinceMs: number): number | null {
+  const told = events.findLast((e) => e.code === 'POSTGRES_STOPPED' && Date.parse(e.at) >= sinceMs);
+  const ms = /in (\d+) ms/.exec(told?.message ?? '')?.[1];
+  return ms === undefined ? null : Number(ms);
 }
 
 /** Waits until the monitor has opened a later leadership. */
@@ -149,6 +173,7 @@ function statistics(values: readonly number[]): { min: number; median: number; m
 const Result = z.object({
   fault: z.string(),
   load: z.boolean(),
+  replicas: z.number(),
   date: z.string(),
   machine: z.string(),
   postgres: z.string(),
@@ -160,39 +185,76 @@ const Result = z.object({
       fresh: z.number(),
       errors: z.array(z.string()),
       steps: z.record(z.string(), z.number()),
+      shutdown: z.number().nullable(),
     }),
   ),
 });
 
 /** The page over all results, newest of each kind. */
 function page(): string {
-  const rows = readdirSync(RESULTS)
+  const results = readdirSync(RESULTS)
     .filter((file) => /^failover-.*\.json$/.test(file))
     .sort()
-    .map((file) => Result.parse(JSON.parse(readFileSync(join(RESULTS, file), 'utf8'))))
-    .map((result) => {
-      const { min, median, max } = statistics(result.runs.map((r) => r.outage));
-      const heldMedian = statistics(result.runs.map((r) => r.held)).median;
-      const freshMedian = statistics(result.runs.map((r) => r.fresh)).median;
-      const fault = result.load ? `${result.fault}, pgbench -c 4` : result.fault;
-      return `| ${fault} | ${result.runs.length} | ${min} / **${median}** / ${max} | ${heldMedian} | ${freshMedian} | ${result.lost} | ${result.date}, ${result.machine}, PostgreSQL ${result.postgres} |`;
-    });
+    .map((file) => Result.parse(JSON.parse(readFileSync(join(RESULTS, file), 'utf8'))));
+  const { date, machine, postgres } = results[0] ?? { date: '', machine: '', postgres: '' };
   return [
     '# Write outage, measured',
     '',
     'Made by `npm run bench:failover`. ms; last acknowledgement before the fault took effect → next one, through the published port, over a held and a fresh',
-    'connection of a separate process. `held` and `fresh`: medians of the pause of that one client. `lost`: acknowledged rows that are not there afterwards. All runs are in the JSON files beside this page.',
+    'connection of a separate process. `held` and `fresh`: medians of the pause of that one client. `beyond shutdown`: median of what is left without the time in',
+    "which the leader's PostgreSQL shut down. `connects`: new connections that failed. `lost`: acknowledged rows that are not there afterwards, exactly once.",
+    `All runs are in the JSON files beside this page, with their dates. Last: ${date}, ${machine}, PostgreSQL ${postgres}.`,
     '',
-    '| fault | runs | outage min / median / max | held | fresh | lost | when and where |',
-    '|---|---|---|---|---|---|---|',
-    ...rows,
+    '| fault | replicas | runs | outage min / median / max | held | fresh | beyond shutdown | connects | lost |',
+    '|---|---|---|---|---|---|---|---|---|',
+    ...results.map(resultRow),
+    '',
+    '## Where the time goes',
+    '',
+    'Medians of the monitor’s own marks, ms since it noticed.',
+    '',
+    '| fault | replicas | steps |',
+    '|---|---|---|',
+    ...results.filter((r) => Object.keys(stepMedians(r.runs)).length > 0).map(stepRow),
     '',
   ].join('\n');
 }
 
+function resultRow(result: z.infer<typeof Result>): string {
+  const { runs, replicas, lost } = result;
+  const { min, median, max } = statistics(runs.map((r) => r.outage));
+  const heldMedian = statistics(runs.map((r) => r.held)).median;
+  const freshMedian = statistics(runs.map((r) => r.fresh)).median;
+  const beyond = runs.flatMap((r) => (r.shutdown === null ? [] : [r.outage - r.shutdown]));
+  const connects = runs.flatMap((r) => r.errors).filter((words) => words.includes('connect:')).length;
+  return `| ${faultName(result)} | ${replicas} | ${runs.length} | ${min} / **${median}** / ${max} | ${heldMedian} | ${freshMedian} | ${beyond.length === 0 ? '–' : statistics(beyond).median} | ${connects} | ${lost} |`;
+}
+
+function stepRow(result: z.infer<typeof Result>): string {
+  const steps = Object.entries(stepMedians(result.runs)).map(([name, ms]) => `${name} ${ms}`);
+  return `| ${faultName(result)} | ${result.replicas} | ${steps.join(', ')} |`;
+}
+
+function faultName({ fault, load }: { fault: string; load: boolean }): string {
+  return load ? `${fault}, pgbench -c 4` : fault;
+}
+
+/** Median of each step, in the order in which the median run took them. */
+function stepMedians(runs: readonly { steps: Record<string, number> }[]): Record<string, number> {
+  const names = [...new Set(runs.flatMap((r) => Object.keys(r.steps)))];
+  const medians = names.map((name): [string, number] => [
+    name,
+    statistics(runs.flatMap((r) => r.steps[name] ?? [])).median,
+  ]);
+  return Object.fromEntries(medians.sort(([, a], [, b]) => a - b));
+}
+
 function describe(index: number, run: Run): string {
   const steps = Object.entries(run.steps).map(([name, ms]) => `${name} ${ms}`);
-  return `${String(index).padStart(3)}  outage ${run.outage} ms (held ${run.held}, fresh ${run.fresh})  ${steps.join(', ')}`;
+  const shutdown = run.shutdown === null ? '' : `  shutdown ${run.shutdown}`;
+  const connects = run.errors.filter((words) => words.includes('connect:'));
+  const failed = connects.length === 0 ? '' : `  ${connects.length} failed to connect (${connects[0]})`;
+  return `${String(index).padStart(3)}  outage ${run.outage} ms (held ${run.held}, fresh ${run.fresh})${shutdown}  ${steps.join(', ')}${failed}`;
 }
 
 interface Arguments {
@@ -214,8 +276,9 @@ function readArguments(): Arguments {
       json: { type: 'boolean', default: false },
     },
   });
-  const fault = FAULTS.find((f) => f === values.fault);
-  if (fault === undefined) throw new Error(`--fault ${values.fault}: allowed are ${FAULTS.join(', ')}`);
+  const names = Object.keys(FAULTS) as Fault[];
+  const fault = names.find((f) => f === values.fault);
+  if (fault === undefined) throw new Error(`--fault ${values.fault}: allowed are ${names.join(', ')}`);
   const count = Number(values.runs);
   if (!(Number.isInteger(count) && count > 0 && count <= 1000))
     throw new Error(`--runs ${values.runs}: allowed are 1 to 1000`);
@@ -224,7 +287,7 @@ function readArguments(): Arguments {
 
 async function main(): Promise<void> {
   const { count, fault, load, stack, json } = readArguments();
-  const { leader } = await healthy(stack);
+  const { leader, nodes } = await healthy(stack);
   const { stdout } = await execute('docker', ['inspect', '--format', '{{.Image}}', leader ?? '']);
   await rowsOf(stack, `CREATE TABLE IF NOT EXISTS ${TABLE} (id text)`);
   await rowsOf(stack, `TRUNCATE ${TABLE}`);
@@ -244,6 +307,7 @@ async function main(): Promise<void> {
   const result = Result.parse({
     fault,
     load,
+    replicas: nodes.length - 1,
     date: new Date().toISOString().slice(0, 10),
     machine: `${cpus().length} cores, ${Math.round(totalmem() / 2 ** 30)} GiB`,
     postgres: server?.version,
@@ -251,7 +315,8 @@ async function main(): Promise<void> {
     runs,
   });
   mkdirSync(RESULTS, { recursive: true });
-  writeFileSync(join(RESULTS, `failover-${fault}${load ? '-load' : ''}.json`), `${JSON.stringify(result, null, 1)}\n`);
+  const file = `failover-${fault}${load ? '-load' : ''}-${nodes.length - 1}.json`;
+  writeFileSync(join(RESULTS, file), `${JSON.stringify(result, null, 1)}\n`);
   writeFileSync(join(RESULTS, 'failover.md'), page());
   const { min, median, max } = statistics(runs.map((r) => r.outage));
   say(

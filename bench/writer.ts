@@ -1,7 +1,7 @@
 /**
  * A client as a process of its own: one held and one fresh connection insert through the published port, as fast as
  * the pace below allows. One line for each acknowledgement (`ack held 1764… <id>`) or error (`error fresh 1764… words`);
- * moments are ms since the epoch. Statements are not repeated; after an error the held client connects anew, as any pool does.
+ * moments are ms since the epoch; words of a connection that could not be made begin with `connect:`. Statements are not repeated; after an error the held client connects anew, as any pool does.
  *
  *     PGPASSWORD=… tsx bench/writer.ts <host> <port> <user> <database> <table>
  */
@@ -23,8 +23,12 @@ function nowMs(): string {
 async function connect(): Promise<Client> {
   const client = new Client({ host, port: Number(port), user, database, connectionTimeoutMillis: CONNECT_LIMIT_MS });
   client.on('error', () => undefined);
-  await client.connect();
-  return client;
+  try {
+    await client.connect();
+    return client;
+  } catch (error) {
+    throw new Error(`connect: ${error instanceof Error ? error.message : String(error)}`);
+  }
 }
 
 async function insert(client: Client, kind: string): Promise<void> {

@@ -79,6 +79,7 @@ export const KEYS = {
   startGrace: duration('10s', 0, 600_000, 'a duration from 0s to 10m, for example 10s'),
   switchback: bool(true),
   switchbackAfter: duration('30s', 1_000, 3_600_000, 'a duration from 1s to 60m, for example 30s'),
+  rebuildInPlace: bool(false),
 } as const satisfies Record<string, Key<unknown>>;
 
 type KeyName = keyof typeof KEYS;

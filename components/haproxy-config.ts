@@ -11,6 +11,8 @@ import { PORTS } from '../failover/config';
 export const CONNECT_TIMEOUT_MS = 20;
 /** What one refused attempt and the pause after it really take, ms: measured 23.6, so that holding ends at the limit. */
 const HOLD_ATTEMPT_MS = 24;
+/** Twice this (with the read port on the leader too) fits into PostgreSQL's max_connections, 200 (SAFETY S24). */
+export const SERVER_CONNECTIONS_MAX = 80;
 /**
  * The same two for the HTTP API, ms. A request is held while the only backend is replaced, which takes seconds, so there
  * is nothing to win by trying as often as for a new leader.

@@ -108,6 +108,7 @@ function monitorConfig({ topology, ...args }: MonitorArgs): pulumi.Output<string
         databaseUser: topology.database.user,
         databasePassword,
         postgresSettings: {},
+        rebuildInPlace: topology.rebuildInPlace,
         policy: topology.policy,
       };
       return JSON.stringify(config);

@@ -7,7 +7,7 @@ import { derivedPassword } from '../failover/protocol';
 import { Backend } from './backend';
 import { type ConnectionUrls, connectionUrls } from './endpoints';
 import { HaProxy } from './haproxy';
-import { renderHaproxyConfig } from './haproxy-config';
+import { renderHaproxyConfig, SERVER_CONNECTIONS_MAX } from './haproxy-config';
 import { buildImage } from './image';
 import { Monitor } from './monitor';
 import { type ImageName, labels, NAMES } from './naming';
@@ -16,8 +16,6 @@ import type { Topology } from './topology';
 
 const GENERATED_LENGTH = 48;
 const SERVING_LIMIT_SECONDS = 180;
-/** Twice this (with the read port on the leader too) fits into PostgreSQL's max_connections, 200 (SAFETY S24). */
-const SERVER_CONNECTIONS_MAX = 80;
 
 export interface PostgresClusterArgs {
   /** Names, addresses, ports and policy. */

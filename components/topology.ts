@@ -70,6 +70,8 @@ export interface Topology {
   };
   readonly database: { readonly name: string; readonly user: string };
   readonly policy: Policy;
+  /** A node's old data may go before its new copy is complete, where the disk is too small for both. */
+  readonly rebuildInPlace: boolean;
 }
 
 /** Where a stack comes from. `projectRoot` is the project's folder, absolute. */
@@ -127,6 +129,7 @@ export function buildTopology(settings: Settings, { project, stack, projectRoot 
     },
     database: { name: settings.databaseName, user: settings.databaseUser },
     policy: policy(settings),
+    rebuildInPlace: settings.rebuildInPlace,
   });
 }
 

@@ -84,6 +84,8 @@ export const MonitorConfig = z.strictObject({
   databaseUser: z.string(),
   databasePassword: z.string().min(1),
   postgresSettings: z.record(z.string(), z.string()),
+  /** See `NodeSettings` in protocol.ts. */
+  rebuildInPlace: z.boolean().optional(),
   policy: Policy,
 });
 export type MonitorConfig = z.infer<typeof MonitorConfig>;

@@ -112,6 +112,8 @@ export const NodeSettings = z.object({
   databasePassword: z.string(),
   /** Extra postgresql.conf settings (name → value as PostgreSQL prints it). */
   postgresSettings: z.record(z.string(), z.string()),
+  /** A copy may take the place of the old data before it is complete, where the disk is too small for both. */
+  rebuildInPlace: z.boolean().optional(),
 });
 export type NodeSettings = z.infer<typeof NodeSettings>;
 

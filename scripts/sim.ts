@@ -1,51 +1,159 @@
 /**
- * The deterministic simulator: `npm run sim -- --seeds 500 [--seed 17] [--replicas 2] [--verbose]`. The last line is
- * `N seeds, M violations`; a failing seed prints the command that replays it and what happened, in words.
+ * The deterministic simulator: `npm run sim -- --seeds 500 [--seed 17] [--replicas 2] [--jobs 2] [--verbose] [--save]`.
+ * The last line is `N seeds, M violations`; a failing seed prints what happened, in words, and the command that replays
+ * it. A long run that was interrupted goes on where it was; `--save` writes a page into docs/results.
  */
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { availableParallelism, cpus, totalmem } from 'node:os';
+import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { simulate } from '../test/sim/run';
+import type { WorkerResult } from '../test/sim/worker';
+import { PATHS } from './lib/paths';
+import { forgetProgress, loadProgress, noteDone, type Progress, saveProgress } from './lib/sim-progress';
+import { bundleSimulator, playSeeds } from './lib/sim-workers';
+import { say, seconds } from './lib/terminal';
 
 const STORY_LINES = 120;
+/** Runs of this many seeds are resumed and tell how far they are. */
+const LONG = 1_000;
+const SAVE_MS = 5_000;
+const TELL_MS = 30_000;
 
-async function main(): Promise<void> {
+interface Arguments {
+  count: number;
+  first: number;
+  replicas: number | undefined;
+  jobs: number;
+  verbose: boolean;
+  save: boolean;
+}
+
+/** @throws Error that names what is allowed. */
+function readArguments(): Arguments {
   const { values } = parseArgs({
     options: {
       seeds: { type: 'string', default: '1' },
       seed: { type: 'string', default: '1' },
       replicas: { type: 'string' },
+      jobs: { type: 'string' },
       verbose: { type: 'boolean', default: false },
+      save: { type: 'boolean', default: false },
     },
   });
+  const { verbose, save } = values;
   const count = whole('--seeds', values.seeds, 1, 10_000_000);
-  const first = whole('--seed', values.seed, 0, 2 ** 31);
-  const replicas = values.replicas === undefined ? undefined : whole('--replicas', values.replicas, 1, 8);
-  let violations = 0;
-  const begun = performance.now();
-  let acknowledged = 0;
-  for (let seed = first; seed < first + count; seed++) {
-    const result = await simulate({ seed, replicas });
-    acknowledged += result.acknowledged;
-    if (values.verbose || result.violations.length > 0) {
-      const story = values.verbose ? result.story : result.story.slice(-STORY_LINES);
-      process.stdout.write(`${story.join('\n')}\n`);
-    }
-    if (result.violations.length === 0) continue;
-    violations += 1;
-    const more = result.violations.length > 3 ? ` (and ${result.violations.length - 3} more)` : '';
-    process.stdout.write(`seed ${seed}: ${result.violations.slice(0, 3).join(' · ')}${more}\n`);
-    const shape = replicas === undefined ? '' : ` --replicas ${replicas}`;
-    process.stdout.write(`replay: npm run sim -- --seed ${seed}${shape} --verbose\n`);
-  }
-  const seconds = (performance.now() - begun) / 1000;
-  process.stdout.write(`${seconds.toFixed(1)} s, ${acknowledged} acknowledged writes\n`);
-  process.stdout.write(`${count} seeds, ${violations} violations\n`);
-  process.exitCode = violations === 0 ? 0 : 1;
+  const jobs = values.jobs === undefined ? availableParallelism() : whole('--jobs', values.jobs, 1, 64);
+  return {
+    count,
+    first: whole('--seed', values.seed, 0, 2 ** 31),
+    replicas: values.replicas === undefined ? undefined : whole('--replicas', values.replicas, 1, 8),
+    // Stories of several workers would be mixed up.
+    jobs: verbose ? 1 : Math.min(jobs, count),
+    verbose,
+    save,
+  };
 }
 
 function whole(name: string, text: string, least: number, most: number): number {
   const value = Number(text);
   if (Number.isInteger(value) && value >= least && value <= most) return value;
   throw new Error(`${name} ${text}: a whole number from ${least} to ${most} is needed`);
+}
+
+async function main(): Promise<void> {
+  const options = readArguments();
+  const { count, first, replicas, jobs, verbose } = options;
+  const bundle = await bundleSimulator();
+  const key = JSON.stringify({ bundle: bundle.hash, first, count, replicas });
+  const progress = (count >= LONG ? loadProgress(key) : null) ?? begun(key, first);
+  const done = () => progress.next - first + progress.beyond.length;
+  if (done() > 0) say(`${done()} of ${count} seeds were done before; this run goes on with them`);
+  const resumedMs = progress.elapsedMs;
+  const startMs = performance.now();
+  const due = { saveMs: startMs + SAVE_MS, tellMs: startMs + TELL_MS };
+  let seed = first - 1;
+  const skip = new Set(progress.beyond);
+  await playSeeds({
+    bundle,
+    jobs,
+    next: () => {
+      do seed = Math.max(seed + 1, progress.next);
+      while (skip.has(seed));
+      return seed < first + count ? { seed, replicas, verbose } : undefined;
+    },
+    onResult: (result) => {
+      const nowMs = performance.now();
+      progress.elapsedMs = resumedMs + nowMs - startMs;
+      note(progress, result, options);
+      if (count < LONG) return;
+      if (nowMs > due.saveMs || result.violations.length > 0) {
+        due.saveMs = nowMs + SAVE_MS;
+        saveProgress(progress);
+      }
+      if (nowMs < due.tellMs) return;
+      due.tellMs = nowMs + TELL_MS;
+      say(`${done()} of ${count} seeds, ${progress.violations.length} violations, ${seconds(progress.elapsedMs)}`);
+    },
+  });
+  if (options.save) say(`written: ${savePage(options, progress)}`);
+  if (count >= LONG) forgetProgress();
+  say(`${seconds(progress.elapsedMs)}, ${progress.acknowledged} acknowledged writes`);
+  say(`${count} seeds, ${progress.violations.length} violations`);
+  process.exitCode = progress.violations.length === 0 ? 0 : 1;
+}
+
+function begun(key: string, first: number): Progress {
+  return { key, next: first, beyond: [], violations: [], acknowledged: 0, elapsedMs: 0 };
+}
+
+function note(progress: Progress, result: WorkerResult, { replicas, verbose }: Arguments): void {
+  const { seed, violations, story } = result;
+  noteDone(progress, seed);
+  progress.acknowledged += result.acknowledged;
+  if (story.length > 0) say((verbose ? story : story.slice(-STORY_LINES)).join('\n'));
+  if (violations.length === 0) return;
+  const more = violations.length > 3 ? ` (and ${violations.length - 3} more)` : '';
+  const line = `seed ${seed}: ${violations.slice(0, 3).join(' · ')}${more}`;
+  progress.violations.push(line);
+  say(line);
+  say(`replay: npm run sim -- --seed ${seed}${replicas === undefined ? '' : ` --replicas ${replicas}`} --verbose`);
+}
+
+/** Returns the page's path. */
+function savePage(options: Arguments, progress: Progress): string {
+  const { count, first, replicas, jobs } = options;
+  const git = (...args: string[]) => execFileSync('git', args, { cwd: PATHS.root, encoding: 'utf8' }).trim();
+  const changed =
+    git('status', '--porcelain', '--', 'failover', 'test/sim', 'templates') === '' ? '' : ', with changes';
+  const date = new Date().toISOString();
+  const rows: [string, string][] = [
+    ['date', date],
+    ['commit', `${git('rev-parse', '--short', 'HEAD')}${changed}`],
+    ['machine', `${cpus().length} × ${cpus()[0]?.model ?? 'unknown'}, ${Math.round(totalmem() / 2 ** 30)} GiB`],
+    ['versions', `Node ${process.versions.node}`],
+    ['seeds', `${first} to ${first + count - 1}${replicas === undefined ? '' : `, ${replicas} replicas`}`],
+    ['acknowledged writes', String(progress.acknowledged)],
+    ['time', `${seconds(progress.elapsedMs)} with ${jobs} processes`],
+    ['violations', String(progress.violations.length)],
+  ];
+  const command = `npm run sim -- --seeds ${count}${first === 1 ? '' : ` --seed ${first}`}`;
+  const lines = [
+    `# ${count} seeds of the simulator, ${progress.violations.length} violations`,
+    '',
+    `Made by \`${command}${replicas === undefined ? '' : ` --replicas ${replicas}`} --save\`.`,
+    '',
+    '| | |',
+    '|---|---|',
+    ...rows.map(([name, value]) => `| ${name} | ${value} |`),
+    '',
+    ...progress.violations.map((line) => `- ${line}`),
+  ];
+  const folder = join(PATHS.root, 'docs', 'results');
+  mkdirSync(folder, { recursive: true });
+  const path = join(folder, `sim-${date.slice(0, 10)}.md`);
+  writeFileSync(path, `${lines.join('\n').trimEnd()}\n`);
+  return path;
 }
 
 main().catch((error: unknown) => {

@@ -7,9 +7,10 @@
  * and the promotion order is the promise itself: no freeze round.
  */
 import { compareLsn } from './lsn';
+import { preferReached } from './reach';
 import { hasUnopenedHistory } from './rejoin';
 import type { ClusterState, Observation, Status, SyncConfig } from './types';
-import { isMember, lastOpened, list, statusOf, viewOf } from './view';
+import { isDeclared, isMember, lastOpened, list, statusOf, viewOf } from './view';
 
 /** Members that have to promise before a candidate of this configuration may be chosen; null: no number is enough. */
 export function quorum(config: SyncConfig): number | null {
@@ -76,7 +77,7 @@ export function choose(
   if (few !== undefined) return { kind: 'nobody', missing: missingOf(few, eligible) };
   if (configs.every((c) => quorum(c) === 1)) {
     const common = eligible.filter((m) => configs.every((c) => c.members.includes(m)));
-    const best = mostAdvanced(observation, common, prefer);
+    const best = mostAdvanced(observation, preferReached(observation, common), prefer);
     if (best !== null) return { kind: 'candidate', node: best };
   }
   const voters = promised ? eligible.filter((m) => hasVote(state, statusOf(observation, m))) : [];
@@ -101,7 +102,7 @@ function bestForAll(
       return frozen.every((m) => compareLsn(lsnOf(observation, m), lsnOf(observation, c)) <= 0);
     }),
   );
-  return mostAdvanced(observation, ok, prefer);
+  return mostAdvanced(observation, preferReached(observation, ok), prefer);
 }
 
 function lsnOf(observation: Observation, node: string): string {
@@ -152,7 +153,7 @@ export function followersOf(state: ClusterState, observation: Observation, candi
   return observation.declared
     .map((d) => d.name)
     .filter((name) => {
-      if (name === candidate || name === state.leader) return false;
+      if (name === candidate || name === state.leader || !isDeclared(observation, name)) return false;
       const status = statusOf(observation, name);
       if (status === null || status.stopping || status.postgres.state !== 'standby') return false;
       if (!isMember(state, name, status.dataId) || status.postgres.lsn === null || limit === null) return false;

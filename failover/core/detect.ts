@@ -2,8 +2,9 @@
  * Is the leader well? Windows and hysteresis (SAFETY S8, S11, S19, S21, S25, S27). Silence counts only between a probe
  * that was really sent and its missing answer; the loop measures that and hands it over as `silentMs`.
  */
+import { isBeyondHaproxy } from './reach';
 import type { ClusterState, NodeView, Observation, Policy } from './types';
-import { isDeclared, isMember, viewOf } from './view';
+import { addressOf, isMember, viewOf } from './view';
 
 /** Part of `hangTimeoutMs` after which new connections are held: costs nothing when the leader answers after all (S19). */
 const HOLD_PART = 0.25;
@@ -11,6 +12,8 @@ const HOLD_PART = 0.25;
 const BEAT_PART = 0.75;
 /** A probe older than this is repeated while the keeper's connection is down, ms. */
 export const PROBE_AGE_MS = 30;
+/** A refused connect says that PostgreSQL is gone now; what comes later is the keeper's to tell, ms. */
+const REFUSED_FRESH_MS = 100;
 
 export type Health =
   /** It works as far as can be seen. */
@@ -33,12 +36,17 @@ export function leaderHealth(state: ClusterState, observation: Observation, nowM
   const leader = state.leader ?? '';
   const view = viewOf(observation, leader);
   const beats = isBeating(state, observation, nowMs, policy);
-  if (!isDeclared(observation, leader)) {
+  if (addressOf(observation, leader) === null) {
     return { kind: 'dead', code: 'LEADER_REMOVED', reason: `${leader} is not declared any more` };
   }
-  return view.connected
+  const health = view.connected
     ? connectedHealth(state, view, beats, observation.sinceMs, nowMs, policy)
     : brokenHealth(leader, view, beats, observation.sinceMs, nowMs, policy);
+  // Not on the monitor's word alone: HAProxy says the same, so no client gets there.
+  if (health.kind === 'apart' && isBeyondHaproxy(observation, leader, nowMs, policy)) {
+    return { kind: 'dead', code: 'LEADER_CUT_OFF', reason: `neither the monitor nor HAProxy reaches ${leader}` };
+  }
+  return health;
 }
 
 /** The heartbeat row advanced on a replica lately: the leader commits, whatever the monitor hears of it (S21). */
@@ -119,6 +127,13 @@ function connectedHealth(
   const { state: postgres } = status.postgres;
   if (postgres === 'primary' || postgres === 'stopping') {
     if (status.stopping) return { kind: 'stopping' };
+    if (view.refusedAtMs !== null && nowMs - view.refusedAtMs <= REFUSED_FRESH_MS) {
+      return {
+        kind: 'dead',
+        code: 'LEADER_DEAD',
+        reason: `the session in the PostgreSQL of ${name} broke and a new connection is refused`,
+      };
+    }
     const ageMs = status.lead?.heartbeatAgeMs ?? 0;
     if (ageMs >= policy.hangTimeoutMs && !beats) {
       return {

@@ -4,6 +4,7 @@
 import { isAsynchronous, pick } from './choice';
 import { leaderHealth } from './detect';
 import { lsnDistance } from './lsn';
+import { isUnreached } from './reach';
 import { isCertified } from './route';
 import { isReady } from './sync';
 import type { ClusterState, Observation, Policy } from './types';
@@ -49,6 +50,7 @@ export function candidateTrouble(
   if (!isDeclared(observation, node)) return `${node} is no node of this stack`;
   if (node === leader) return `${node} leads already`;
   if (!viewOf(observation, node).connected) return `${node} is off`;
+  if (isUnreached(observation, node)) return `HAProxy does not reach ${node}`;
   if (!isReady(state, observation, node, policy)) return `${node} is not a healthy standby that streams from ${leader}`;
   const counts = isAsynchronous(state, policy) || state.joint.every((c) => c.members.includes(node));
   if (!counts) return `${node} is not counted for acknowledged writes yet`;

@@ -1,8 +1,28 @@
 /** Who belongs to the cluster: nodes that have just joined, and nodes that left it by their own history. */
 import { change } from './plan';
 import type { Facts, Plan } from './rules';
-import type { ClusterState, Observation } from './types';
-import { hasAccepted, isDone, isMember, statusOf } from './view';
+import type { ClusterState, DeclaredNode, Observation } from './types';
+import { hasAccepted, isDeclared, isDone, isMember, list, statusOf } from './view';
+
+/** Nodes that a message to the keepers has place for. */
+const NODES_MAX = 9;
+
+/**
+ * The leader that the config has no place for any more, with its last known address: it is watched and led to hand over
+ * until it is gone. Null when there is none, or nothing is known of it.
+ */
+export function retiringLeader(state: ClusterState | null, declared: readonly DeclaredNode[]): DeclaredNode | null {
+  const name = state?.leader ?? null;
+  if (name === null || declared.some((d) => d.name === name) || declared.length >= NODES_MAX) return null;
+  const address = state?.addresses?.[name];
+  return address === undefined || declared.some((d) => d.address === address) ? null : { name, address };
+}
+
+/** True when nothing depends on a retiring node any more, so that it can be forgotten. */
+export function isRetired(state: ClusterState, node: string): boolean {
+  const counted = state.joint.some((c) => c.leader === node || c.members.includes(node));
+  return state.procedure === null && state.leader !== node && state.members[node] === undefined && !counted;
+}
 
 /**
  * A node that only followed and is a primary now. A former leader that still has to be stopped is ordered to rewind, so it is not
@@ -35,4 +55,17 @@ export function memberJoined({ state, observation }: Facts): Plan | null {
     };
   }
   return null;
+}
+
+/** Forgets nodes that are not declared any more and count nowhere; null when there is none. */
+export function memberRemoved({ state, observation }: Facts): Plan | null {
+  const gone = Object.keys(state.members).filter(
+    (n) =>
+      !isDeclared(observation, n) &&
+      n !== state.leader &&
+      !state.joint.some((c) => c.leader === n || c.members.includes(n)),
+  );
+  if (gone.length === 0) return null;
+  const members = Object.fromEntries(Object.entries(state.members).filter(([n]) => !gone.includes(n)));
+  return { state: change(state, { members }), reason: `no longer declared: ${list(gone)}` };
 }

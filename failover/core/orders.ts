@@ -28,7 +28,15 @@ export function deriveOrders(state: ClusterState, observation: Observation): Clu
     orders[name] = { term: state.term, seq: state.seq + 1, target };
     changed = true;
   }
-  return changed ? { ...state, seq: state.seq + 1, orders } : state;
+  if (!changed) return state;
+  return { ...state, seq: state.seq + 1, orders, addresses: addressesOf(state, observation) };
+}
+
+/** Of every declared node, and of a leader that is not declared any more: it is still to be reached. */
+function addressesOf(state: ClusterState, observation: Observation): Record<string, string> {
+  const known = state.leader === null ? undefined : state.addresses?.[state.leader];
+  const leader = known === undefined || state.leader === null ? {} : { [state.leader]: known };
+  return { ...leader, ...Object.fromEntries(observation.declared.map((d) => [d.name, d.address])) };
 }
 
 /** Null: leave the node's order as it is. */
@@ -37,6 +45,7 @@ function targetOf(state: ClusterState, observation: Observation, node: string): 
   const procedure = state.procedure;
   if (procedure === null && state.leader === null) return { kind: 'wait', reason: 'no leader yet' };
   const status = statusOf(observation, node);
+  if (node === observation.retiring && node !== state.leader) return retiredTarget(status);
   switch (procedure?.kind) {
     case 'bootstrap':
       return node === procedure.node
@@ -46,7 +55,9 @@ function targetOf(state: ClusterState, observation: Observation, node: string): 
       return electTarget(state, node, status);
     case 'handover':
       if (node !== state.leader) return null;
-      return procedure.planned === true ? { kind: 'stop', drainMs: DRAIN_MS } : { kind: 'stop' };
+      return procedure.planned === true && procedure.cutOff !== true
+        ? { kind: 'stop', drainMs: DRAIN_MS }
+        : { kind: 'stop' };
     case 'promote':
     case undefined:
       if (node === state.leader) return leadTarget(state);
@@ -62,6 +73,12 @@ export function adoptionTarget(observation: Observation, node: string): Target |
   const postgres = statusOf(observation, node)?.postgres.state;
   const isIdle = postgres === 'absent' || postgres === 'stopped';
   return isIdle ? { kind: 'wait', reason: 'every declared node is asked first' } : null;
+}
+
+/** A former leader that the config has no place for: it does nothing more. */
+function retiredTarget(status: Status | null): Target {
+  const runs = ['primary', 'promoting'].includes(status?.postgres.state ?? '');
+  return runs ? { kind: 'stop' } : { kind: 'wait', reason: 'it is not declared any more' };
 }
 
 function leadTarget(state: ClusterState): Target | null {

@@ -2,6 +2,7 @@
 
 import type { Health } from './detect';
 import { lsnDistance } from './lsn';
+import { isUnreached } from './reach';
 import { isProven } from './sync';
 import type { Action, ClusterState, Observation, Policy } from './types';
 import { addressOf, isMember, lastEntry, statusOf, viewOf } from './view';
@@ -24,10 +25,11 @@ export function isCutOff(state: ClusterState, observation: Observation): boolean
   return reachable && closed && clean && address !== null && keeping === address;
 }
 
-/** The checks may be made: alone needs no standby, else the configuration has to be in force first (S9). */
+/** The checks may be made: the node leads in this term; alone needs no standby, else the configuration has to be in force (S9). */
 export function mayCertify(state: ClusterState, observation: Observation): boolean {
   const ordered = state.joint.at(-1);
-  if (state.leader === null || statusOf(observation, state.leader) === null) return false;
+  // Not earlier: asking a node again and again takes time from its promotion.
+  if (state.leader === null || statusOf(observation, state.leader)?.lead?.term !== state.term) return false;
   return ordered?.k === 0 || isProven(state, observation);
 }
 
@@ -107,6 +109,7 @@ export function readNodes(state: ClusterState, observation: Observation, policy:
       if (status === null || name === leader || status.postgres.state !== 'standby') return false;
       if (viewOf(observation, name).silentMs >= policy.hangTimeoutMs || status.stopping) return false;
       if (!isMember(state, name, status.dataId) || status.postgres.streamingFrom !== leader) return false;
+      if (isUnreached(observation, name)) return false;
       if (status.postgres.timeline !== null && status.postgres.timeline !== entry?.timeline) return false;
       const { replayLsn } = status.postgres;
       return replayLsn !== null && (flushLsn === null || lsnDistance(replayLsn, flushLsn) <= policy.maxLagBytes);

@@ -3,7 +3,7 @@ import { bootstrap, suspected } from './plan';
 import type { Facts, Rule } from './rules';
 import { parseState } from './stored';
 import type { ClusterState, Observation } from './types';
-import { list, statusOf, viewOf } from './view';
+import { isDeclared, list, statusOf, viewOf } from './view';
 
 interface Copy {
   term: number;
@@ -29,6 +29,7 @@ export function newestCopy(observation: Observation): Copy | null {
 function unheard(observation: Observation): string[] {
   return observation.declared
     .map((d) => d.name)
+    .filter((n) => isDeclared(observation, n))
     .filter((n) => statusOf(observation, n) === null || viewOf(observation, n).recall === undefined);
 }
 

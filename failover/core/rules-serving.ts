@@ -2,14 +2,17 @@
 import { canLeadAgain } from './candidate';
 import { pick } from './choice';
 import type { Health } from './detect';
-import { isPromotedByHand, memberJoined } from './members';
+import { switchoverTarget } from './handover';
+import { isPromotedByHand, memberJoined, memberRemoved } from './members';
 import { change, giveUp, leadAgain } from './plan';
+import { isBeyondHaproxy, isUnreached } from './reach';
 import { isCertified } from './route';
 import type { Facts, Rule } from './rules';
-import { SWITCHOVER_RULES, SWITCHOVER_STARTS } from './rules-switchover';
+import { SWITCHOVER_STARTS } from './rules-start';
+import { SWITCHOVER_RULES } from './rules-switchover';
 import { isProven, wantedConfig, withConfig } from './sync';
 import type { Action } from './types';
-import { isDeclared, isDone, list, statusOf, viewOf } from './view';
+import { isDone, list, statusOf, viewOf } from './view';
 
 export const SERVING_RULES: readonly Rule[] = [
   {
@@ -82,6 +85,24 @@ export const SERVING_RULES: readonly Rule[] = [
       return { code, actions: probeActions(state.leader, health), reason: health.reason };
     },
   },
+  {
+    code: 'HAPROXY_CUT_OFF',
+    why: 'HAProxy cannot reach the leader, which works, and reaches a standby that can take over: the leader hands over.',
+    match: ({ state, observation, nowMs, policy, health }) => {
+      const leader = state.leader ?? '';
+      if (health?.kind !== 'well' || !isBeyondHaproxy(observation, leader, nowMs, policy)) return null;
+      // After an attempt that failed the leader has some rest.
+      if (nowMs - observation.watch.stepSinceMs < policy.hangTimeoutMs) return null;
+      const target = switchoverTarget(state, observation, nowMs, policy, null);
+      if (!('node' in target)) return null;
+      return {
+        state: change(state, {
+          procedure: { kind: 'handover', candidate: target.node, planned: true, cutOff: true },
+        }),
+        reason: `HAProxy has not reached ${leader} for ${policy.hangTimeoutMs} ms, it hands over to ${target.node}`,
+      };
+    },
+  },
   ...SWITCHOVER_RULES,
   {
     code: 'PROMOTED_BY_HAND',
@@ -131,17 +152,7 @@ export const SERVING_RULES: readonly Rule[] = [
   {
     code: 'MEMBER_REMOVED',
     why: 'A node that is not declared any more and counts nowhere is forgotten.',
-    match: ({ state, observation }) => {
-      const gone = Object.keys(state.members).filter(
-        (n) =>
-          !isDeclared(observation, n) &&
-          n !== state.leader &&
-          !state.joint.some((c) => c.leader === n || c.members.includes(n)),
-      );
-      if (gone.length === 0) return null;
-      const members = Object.fromEntries(Object.entries(state.members).filter(([n]) => !gone.includes(n)));
-      return { state: change(state, { members }), reason: `no longer declared: ${list(gone)}` };
-    },
+    match: (facts) => memberRemoved(facts),
   },
   ...SWITCHOVER_STARTS,
   {
@@ -177,6 +188,8 @@ function steadyReason({ state, observation }: Facts): string {
   else if (ordered !== undefined && ordered.k > 0)
     parts.push(`writes wait for ${ordered.k} of ${list(ordered.members)}`);
   else if (others.length > 0) parts.push('alone, writes wait for nobody');
+  if (isUnreached(observation, leader)) parts.push('HAProxy does not reach it');
+  if (leader === observation.retiring) parts.push('it is not declared any more and hands over when a standby is ready');
   if (rejoining.length > 0) parts.push(`${list(rejoining)} is getting ready`);
   if (off.length > 0) parts.push(`${list(off)} is off`);
   return parts.join('; ');

@@ -4,21 +4,11 @@
  * before the leader has stopped leads back to it; whatever is off later is dealt with by the rows of an election.
  */
 import { pick } from './choice';
-import {
-  candidateTrouble,
-  clusterTrouble,
-  HOLD_LIMIT_MS,
-  isLevel,
-  lagBytes,
-  PREPARE_LIMIT_MS,
-  STOP_LIMIT_MS,
-  switchoverTarget,
-} from './handover';
+import { candidateTrouble, clusterTrouble, HOLD_LIMIT_MS, isLevel, PREPARE_LIMIT_MS, STOP_LIMIT_MS } from './handover';
 import { change, elect, promote } from './plan';
 import type { Facts, Plan, Rule } from './rules';
 import type { ClusterState } from './types';
 import { isDone, statusOf, viewOf } from './view';
-import { mayReturn } from './watch';
 
 /** Rows of a hand-over that is under way. */
 export const HANDOVER_RULES: readonly Rule[] = [
@@ -91,51 +81,6 @@ export const SWITCHOVER_RULES: readonly Rule[] = [
     },
   },
 ];
-
-/** Rows that begin a switchover, when nothing else is to be done. */
-export const SWITCHOVER_STARTS: readonly Rule[] = [
-  {
-    code: 'SWITCHOVER_BEGUN',
-    why: 'A person asked for another leader, and it is a counted, caught-up standby.',
-    match: ({ state, observation, nowMs, policy }) => {
-      if (observation.request?.kind !== 'switchover') return null;
-      const target = switchoverTarget(state, observation, nowMs, policy, observation.request.to);
-      return 'node' in target ? begin(state, target.node, 'person') : null;
-    },
-  },
-  {
-    code: 'SWITCHBACK',
-    why: 'The preferred node has been a caught-up standby for a stable period: it gets the lead back.',
-    match: ({ state, observation, nowMs, policy }) => {
-      const preferred = observation.declared[0]?.name;
-      if (preferred === undefined || !mayReturn(observation.watch, nowMs, policy)) return null;
-      const target = switchoverTarget(state, observation, nowMs, policy, preferred);
-      return 'node' in target ? begin(state, preferred, 'switchback') : null;
-    },
-  },
-  {
-    code: 'SWITCHING_OVER',
-    why: 'A switchover is being prepared; the leader serves meanwhile.',
-    match: ({ state, observation }) => {
-      if (state.switchover === undefined) return null;
-      const { to, stage } = state.switchover;
-      const leader = state.leader ?? '';
-      if (stage === 'prepare') return { reason: `${leader} writes a checkpoint before it hands over to ${to}` };
-      const lag = lagBytes(observation, leader, to);
-      return {
-        reason: `new connections are held until ${to}, ${lag ?? 'an unknown number of'} bytes behind, is level`,
-      };
-    },
-  },
-];
-
-function begin(state: ClusterState, to: string, by: 'person' | 'switchback'): Plan {
-  const what = by === 'person' ? 'a switchover was asked for' : `${to} has been ready for long enough`;
-  return {
-    state: change(state, { switchover: { to, by, stage: 'prepare' } }),
-    reason: `${what}: ${state.leader ?? ''} hands over to ${to}`,
-  };
-}
 
 function without(state: ClusterState): ClusterState {
   return change(state, { switchover: undefined });

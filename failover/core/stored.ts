@@ -7,7 +7,12 @@ const Procedure = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('bootstrap'), node: z.string() }),
   z.object({ kind: z.literal('elect'), cause: z.string(), prefer: z.string().optional() }),
   z.object({ kind: z.literal('promote'), cause: z.string() }),
-  z.object({ kind: z.literal('handover'), candidate: z.string(), planned: z.boolean().optional() }),
+  z.object({
+    kind: z.literal('handover'),
+    candidate: z.string(),
+    planned: z.boolean().optional(),
+    cutOff: z.boolean().optional(),
+  }),
 ]);
 
 const StoredState: z.ZodType<ClusterState> = z.object({
@@ -21,10 +26,12 @@ const StoredState: z.ZodType<ClusterState> = z.object({
   rebuild: z.record(z.string(), z.string()),
   joint: z.array(SyncConfig),
   ledger: z.array(LedgerEntry),
+  addresses: z.record(z.string(), z.string()).optional(),
   procedure: Procedure.nullable(),
   switchover: z
-    .object({ to: z.string(), by: z.enum(['person', 'switchback']), stage: z.enum(['prepare', 'hold']) })
+    .object({ to: z.string(), by: z.enum(['person', 'switchback', 'removal']), stage: z.enum(['prepare', 'hold']) })
     .optional(),
+  switchbacks: z.number().int().min(1).optional(),
   orders: z.record(
     z.string(),
     z.object({ term: z.number().int().min(0), seq: z.number().int().min(1), target: Target }),

@@ -49,7 +49,8 @@ export function isReady(state: ClusterState, observation: Observation, node: str
   const view = viewOf(observation, node);
   const status = statusOf(observation, node);
   const leader = state.leader ?? '';
-  if (status === null || node === leader || view.silentMs >= policy.hangTimeoutMs / 4) return false;
+  if (status === null || node === leader || !isDeclared(observation, node)) return false;
+  if (view.silentMs >= policy.hangTimeoutMs / 4) return false;
   if (status.stopping || status.postgres.crashes >= 3 || !isMember(state, node, status.dataId)) return false;
   if (!isDone(status, state.orders[node]) || status.postgres.streamingFrom !== leader) return false;
   const seen = statusOf(observation, leader)?.lead?.standbys.find((s) => s.name === node);
@@ -83,7 +84,7 @@ export function wantedConfig(
 
 /** `block` without a replica: any declared one that comes back releases the writes. Alone when there is none at all. */
 export function blockConfig(leader: string, observation: Observation): SyncConfig {
-  const others = observation.declared.map((d) => d.name).filter((n) => n !== leader);
+  const others = observation.declared.map((d) => d.name).filter((n) => n !== leader && isDeclared(observation, n));
   return configOf(leader, others, 1, observation);
 }
 

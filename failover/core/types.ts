@@ -5,6 +5,15 @@ import type { LedgerEntry, NodeSettings, OrderId, Status, SyncConfig, Target } f
 
 export type { LedgerEntry, OrderId, Policy, Status, SyncConfig, Target };
 export type DeclaredNode = NodeSettings['nodes'][number];
+export type {
+  Certificate,
+  HaproxyView,
+  NewestPosition,
+  NodeView,
+  Observation,
+  Request,
+  Watch,
+} from './observation';
 
 /** What the cluster is in the middle of. Null in {@link ClusterState} means: the leader serves. */
 export type Procedure =
@@ -14,13 +23,16 @@ export type Procedure =
   | { kind: 'elect'; cause: string; prefer?: string }
   /** The leader of the newest ledger entry is being promoted; its slot is not open yet. */
   | { kind: 'promote'; cause: string }
-  /** The leader shuts down cleanly, then `candidate` is promoted. `planned`: its clients are let finish first. */
-  | { kind: 'handover'; candidate: string; planned?: boolean };
+  /**
+   * The leader shuts down cleanly, then `candidate` is promoted. `planned`: its clients are let finish first, unless HAProxy
+   * is `cutOff` from it: then they cannot.
+   */
+  | { kind: 'handover'; candidate: string; planned?: boolean; cutOff?: boolean };
 
 /** A planned switchover while the leader still serves. It becomes a planned `handover` when the leader is told to stop. */
 export interface Switchover {
   to: string;
-  by: 'person' | 'switchback';
+  by: 'person' | 'switchback' | 'removal';
   /** `prepare`: the leader writes a checkpoint. `hold`: new connections are held until the candidate is level. */
   stage: 'prepare' | 'hold';
 }
@@ -59,94 +71,14 @@ export interface ClusterState {
    */
   joint: SyncConfig[];
   ledger: LedgerEntry[];
+  /** Node → address, as last declared: a leader that is not declared any more is still to be reached. */
+  addresses?: Record<string, string>;
   procedure: Procedure | null;
   /** Only while the leader serves. */
   switchover?: Switchover;
+  /** Switchbacks that were begun since the preferred node last kept the lead for long enough (S25). */
+  switchbacks?: number;
   orders: Record<string, GivenOrder>;
-}
-
-/** What is seen of one declared node. */
-export interface NodeView {
-  name: string;
-  /** The keeper's connection stands and is proven. */
-  connected: boolean;
-  /** A connection stood at some time since the monitor's start. */
-  everConnected: boolean;
-  /** When `connected` last changed, monotonic ms. */
-  changedAtMs: number;
-  /** Last status of this connection; null when none came yet, or when it was dropped after a stall (S11). */
-  status: Status | null;
-  /** Time since the oldest probe that is not answered yet was sent, ms; 0 when all are answered (S11). */
-  silentMs: number;
-  /** When this node was last seen streaming, monotonic ms; null: not since `changedAtMs`. */
-  streamingSeenAtMs: number | null;
-  /** When the heartbeat row was last seen to advance on this node, monotonic ms (S21). */
-  heartbeatSeenAtMs: number | null;
-  /** Outcome of a quick connect to PostgreSQL that began after `changedAtMs`; null when there was none. */
-  probe: { alive: boolean; atMs: number } | null;
-  /** Newest copy of the monitor's state that the keeper holds; undefined until it told. */
-  recall: { term: number; seq: number; blob: string } | null | undefined;
-}
-
-/** What is seen of HAProxy. */
-export interface HaproxyView {
-  reachable: boolean;
-  /** Differs after each restart or reload; null when unknown. */
-  epoch: string | null;
-  /** Address that the write slot has, as read back; null when closed or unknown. */
-  slot: string | null;
-  /** True when the slot is known to be closed: read back, on every worker. */
-  closed: boolean;
-  /** Address whose sessions may stay; every other session on the write side is being ended. */
-  keeping: string | null;
-  /** Two scans at least `timeout connect` apart found no session that has to go (S2). */
-  clean: boolean;
-}
-
-/** A node that passed the opening checks: identity, not in recovery, one synchronous commit (S9, S14). */
-export interface Certificate {
-  node: string;
-  term: number;
-  /** HAProxy's epoch at that time: after its restart the checks are made again (S15). */
-  epoch: string | null;
-}
-
-/** What a person asks for. `to` null: whichever node can take over. */
-export type Request =
-  | { kind: 'switchover'; to: string | null }
-  /** Make this node the leader although acknowledged writes may be lost. */
-  | { kind: 'promote'; to: string; acceptDataLoss: boolean };
-
-/** The furthest position that a leader was seen at. */
-export interface NewestPosition {
-  node: string;
-  term: number;
-  lsn: string;
-}
-
-/** What is remembered of the past, only in memory; see watch.ts. Times are monotonic ms. */
-export interface Watch {
-  /** Which step of which procedure or switchover is under way, and since when. */
-  step: string;
-  stepSinceMs: number;
-  /** Since when the preferred node could take the lead; null: it cannot. */
-  preferredSinceMs: number | null;
-  /** Null: not since the monitor's start. */
-  newest: NewestPosition | null;
-  /** The last switchback: begun, and got the lead, at; failures one after the other. */
-  switchback: { underWay: boolean; begunAtMs: number | null; ledAtMs: number | null; failures: number };
-}
-
-/** Everything that the monitor sees at one moment. */
-export interface Observation {
-  /** Start of the monitor, or of the time from which observations count again after a stall; monotonic ms. */
-  sinceMs: number;
-  declared: DeclaredNode[];
-  nodes: Record<string, NodeView>;
-  haproxy: HaproxyView;
-  certificate: Certificate | null;
-  watch: Watch;
-  request: Request | null;
 }
 
 /** What the write slot has to be. `held` = closed for new connections, the leader's sessions stay (S19). */

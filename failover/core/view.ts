@@ -14,6 +14,7 @@ export function viewOf(observation: Observation, node: string): NodeView {
       streamingSeenAtMs: null,
       heartbeatSeenAtMs: null,
       probe: null,
+      refusedAtMs: null,
       recall: undefined,
     }
   );
@@ -29,8 +30,9 @@ export function addressOf(observation: Observation, node: string): string | null
   return observation.declared.find((d) => d.name === node)?.address ?? null;
 }
 
+/** A retiring leader is known and has an address, but the config has no place for it. */
 export function isDeclared(observation: Observation, node: string): boolean {
-  return observation.declared.some((d) => d.name === node);
+  return node !== observation.retiring && observation.declared.some((d) => d.name === node);
 }
 
 /** Newest leadership; null before the first. */

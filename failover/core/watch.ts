@@ -1,6 +1,6 @@
 /**
- * What decisions need of the past and what need not survive a restart: since when the present step is under way, since
- * when the preferred node could lead, and how its last returns ended. A pure reducer; the loop keeps the value.
+ * What decisions need of the past and what need not survive a restart: since when the present step is under way, and since
+ * when the preferred node could lead, or leads. A pure reducer; the loop keeps the value.
  */
 import { switchoverTarget } from './handover';
 import type { ClusterState, NewestPosition, Observation, Policy, Watch } from './types';
@@ -8,7 +8,7 @@ import { statusOf } from './view';
 
 /** Doublings after which the wait grows no more: 2^10 stable periods. */
 const DOUBLINGS_MAX = 10;
-/** Losing the lead again within so many stable periods is a failure of the switchback. */
+/** A switchback that does not keep the lead for so many stable periods counts as a failure. */
 const KEPT_PERIODS = 2;
 
 export function newWatch(nowMs: number): Watch {
@@ -17,7 +17,8 @@ export function newWatch(nowMs: number): Watch {
     stepSinceMs: nowMs,
     preferredSinceMs: null,
     newest: null,
-    switchback: { underWay: false, begunAtMs: null, ledAtMs: null, failures: 0 },
+    returningAtMs: null,
+    preferredLedSinceMs: null,
   };
 }
 
@@ -36,7 +37,8 @@ export function nextWatch(
     stepSinceMs: step === before.step ? Math.max(before.stepSinceMs, observation.sinceMs) : nowMs,
     preferredSinceMs: ready ? Math.max(before.preferredSinceMs ?? nowMs, observation.sinceMs) : null,
     newest: newestOf(state, observation) ?? before.newest,
-    switchback: nextSwitchback(before.switchback, state, observation, nowMs, policy),
+    returningAtMs: state.switchover?.by === 'switchback' ? nowMs : before.returningAtMs,
+    preferredLedSinceMs: ledSince(before, state, observation, nowMs),
   };
 }
 
@@ -60,32 +62,25 @@ function preferredIsReady(state: ClusterState, observation: Observation, nowMs: 
   return 'node' in switchoverTarget(state, observation, nowMs, policy, preferred);
 }
 
-function nextSwitchback(
-  before: Watch['switchback'],
-  state: ClusterState,
-  observation: Observation,
-  nowMs: number,
-  policy: Policy,
-): Watch['switchback'] {
-  const leads = state.leader !== null && state.leader === observation.declared[0]?.name;
-  if (state.switchover?.by === 'switchback') {
-    return before.underWay ? before : { ...before, underWay: true, begunAtMs: nowMs, ledAtMs: null };
-  }
-  if (before.underWay) {
-    if (state.procedure !== null) return before;
-    return leads
-      ? { ...before, underWay: false, ledAtMs: nowMs }
-      : { ...before, underWay: false, failures: before.failures + 1 };
-  }
-  if (before.ledAtMs === null || (leads && state.procedure === null)) return before;
-  const lostSoon = nowMs - before.ledAtMs < policy.switchbackAfterMs * KEPT_PERIODS;
-  return { ...before, ledAtMs: null, failures: lostSoon ? before.failures + 1 : 0 };
+/** Since when the preferred node leads, without a change under way. */
+function ledSince(before: Watch, state: ClusterState, observation: Observation, nowMs: number): number | null {
+  const leads = state.procedure === null && state.leader !== null && state.leader === observation.declared[0]?.name;
+  return leads ? Math.max(before.preferredLedSinceMs ?? nowMs, observation.sinceMs) : null;
 }
 
-/** True when the preferred node has waited long enough: a stable period, doubled with each failure (S25). */
-export function mayReturn(watch: Watch, nowMs: number, policy: Policy): boolean {
+/** True when the switchback was a success: the preferred node has kept the lead for long enough. */
+export function keptTheLead(watch: Watch, nowMs: number, policy: Policy): boolean {
+  const sinceMs = watch.preferredLedSinceMs;
+  return sinceMs !== null && nowMs - sinceMs >= policy.switchbackAfterMs * KEPT_PERIODS;
+}
+
+/**
+ * True when the preferred node has waited long enough: a stable period, doubled with each switchback that was begun and
+ * not kept (S25). Their number is stored, so that a restarted monitor does not begin anew.
+ */
+export function mayReturn(state: ClusterState, watch: Watch, nowMs: number, policy: Policy): boolean {
   if (!policy.switchback || watch.preferredSinceMs === null) return false;
-  const waitMs = policy.switchbackAfterMs * 2 ** Math.min(watch.switchback.failures, DOUBLINGS_MAX);
-  const sinceMs = Math.max(watch.preferredSinceMs, watch.switchback.begunAtMs ?? watch.preferredSinceMs);
+  const waitMs = policy.switchbackAfterMs * 2 ** Math.min(state.switchbacks ?? 0, DOUBLINGS_MAX);
+  const sinceMs = Math.max(watch.preferredSinceMs, watch.returningAtMs ?? watch.preferredSinceMs);
   return nowMs - sinceMs >= waitMs;
 }

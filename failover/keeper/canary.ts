@@ -6,6 +6,8 @@ import type { Session } from './session';
 const LIMIT_MS = 2_000;
 /** The canary waits until it is released or ended, ms. */
 const WAIT_LIMIT_MS = 3_600_000;
+/** A process that was woken in its wait looks at its place and waits on within this time, ms. */
+const WAKE_LIMIT_MS = 500;
 /** Writes one record and needs no table. */
 const WRITE = `SELECT pg_logical_emit_message(true, 'failover', '')`;
 
@@ -45,13 +47,21 @@ export class Canary {
     throw new KeeperError('SYNC_UNPROVEN', 'commits do not wait under the barrier');
   }
 
-  /** Whether the commit still waits. */
+  /**
+   * Whether the commit still waits. A signal, such as that of a reload, wakes a waiting process for an instant, which a busy
+   * machine makes long: only a commit that is over is one that does not wait.
+   */
   async waits(): Promise<boolean> {
-    const rows = await (await this.main()).query(
-      `SELECT FROM pg_stat_activity WHERE pid = $1 AND wait_event = 'SyncRep'`,
-      [this.pid],
-    );
-    return rows.length > 0;
+    const deadline = performance.now() + WAKE_LIMIT_MS;
+    for (;;) {
+      const [row] = await (await this.main()).query<{ waits: boolean }>(
+        `SELECT wait_event IS NOT DISTINCT FROM 'SyncRep' AS waits FROM pg_stat_activity WHERE pid = $1 AND state = 'active'`,
+        [this.pid],
+      );
+      if (row === undefined) return false;
+      if (row.waits || performance.now() > deadline) return row.waits;
+      await delay(2);
+    }
   }
 
   /** The server is gone. */

@@ -35,7 +35,11 @@ const LOOK_MS = 100;
 /** What was seen within this time is good enough to begin a new order with, ms. */
 const FRESH_MS = 200;
 const RETRY_MS = 200;
+/** What only a person can change is tried again after this, ms. */
+const RETRY_SLOWLY_MS = 5_000;
 const STUMBLES_MAX = 3;
+/** Failures that pass by themselves as a rule: a checkpoint holds up a reload, a standby is slow (S4, S17). */
+const PASSING: ReadonlySet<string> = new Set(['STEP_FAILED', 'SYNC_UNPROVEN']);
 /** After SIGTERM the leader waits this long for the monitor's hand-over (S18), ms. */
 export const HANDOVER_LIMIT_MS = 8_000;
 const CRASH_WINDOW_MS = 60_000;
@@ -240,6 +244,7 @@ export class Keeper {
       } catch (error) {
         restMs = this.job.signal.aborted ? 0 : RETRY_MS;
         if (order === this.ordered && !this.job.signal.aborted) this.failed(error);
+        if (this.failure?.code === 'DISK_TOO_SMALL' && restMs > 0) restMs = RETRY_SLOWLY_MS;
       }
       this.activity = null;
       this.report();
@@ -247,14 +252,14 @@ export class Keeper {
     }
   }
 
-  /** One failed step of an unnamed kind is tried again before it is called a failure. */
+  /** A failed step that may pass by itself is tried again before it is called a failure. */
   private failed(error: unknown): void {
     const named = error instanceof KeeperError;
     const code = named ? error.code : 'STEP_FAILED';
     const message = messageOf(error);
     this.done = false;
     this.stumbles += 1;
-    if (!named && this.stumbles < STUMBLES_MAX) return;
+    if (PASSING.has(code) && this.stumbles < STUMBLES_MAX) return;
     if (this.failure?.code !== code || this.failure.message !== message) this.note('error', code, message);
     this.failure = { code, message };
   }
@@ -271,6 +276,18 @@ export class Keeper {
     return this.view;
   }
 
+  /** PostgreSQL leads now: told at once, the next look tells the rest. */
+  promoted(timeline: number): void {
+    const { sql } = this.view;
+    if (sql === null) return;
+    const standby = { receiveLsn: null, replayLsn: null, walReceiver: null, startupWaits: false };
+    this.view = {
+      ...this.view,
+      sql: { ...sql, ...standby, inRecovery: false, timeline, flushLsn: null, standbys: [] },
+    };
+    this.report();
+  }
+
   private wake(): void {
     this.nudge.abort();
   }
@@ -284,6 +301,15 @@ export class Keeper {
     this.note('error', 'POSTGRES_CRASHED', 'PostgreSQL ended without having been told to');
     this.report(true);
     this.wake();
+  }
+
+  /** Shuts PostgreSQL down; how long a leader took is told, because a switchover waits for it. */
+  async stopPostgres(): Promise<void> {
+    const led = this.view.sql?.inRecovery === false;
+    const startMs = this.clock.nowMs();
+    await this.postgres.stop();
+    const tookMs = Math.round(this.clock.nowMs() - startMs);
+    if (led) this.note('info', 'POSTGRES_STOPPED', `PostgreSQL shut down in ${tookMs} ms`);
   }
 
   /** Crashes within the last minute. */
@@ -362,7 +388,7 @@ export class Keeper {
     await this.looped;
     this.activity = 'stopping';
     this.pursuit.stopped();
-    await this.postgres.stop();
+    await this.stopPostgres();
     this.activity = null;
     this.view = await this.postgres.observe();
     this.done = this.ordered?.target.kind === 'stop';

@@ -122,13 +122,22 @@ export interface Postgres {
   initialise(): Promise<void>;
   /** Throws LEADER_UNREACHABLE when the source does not answer as a primary over the replication role. */
   reach(source: Source): Promise<void>;
-  /** Base backup of the source in `data.new`, verified and synced (S25: under its own application name). */
-  copyFrom(source: Source, progress: (text: string) => void, signal: AbortSignal): Promise<void>;
+  /**
+   * Base backup of the source in `data.new`, verified and synced (S25: under its own application name). Where the disk is
+   * too small for both copies it throws DISK_TOO_SMALL, or, with `giveUp`, removes the old data first: `giveUp` is called
+   * before that and stores that this data may only be replaced.
+   */
+  copyFrom(
+    source: Source,
+    progress: (text: string) => void,
+    signal: AbortSignal,
+    giveUp?: () => Promise<void>,
+  ): Promise<void>;
   /** Puts `data.new` in the place of `data`. Idempotent: finishes what was interrupted. */
   swapIn(): Promise<void>;
   /** Removes left-over copies and stale lock files (S25). Only before the first start. */
   tidy(): Promise<void>;
-  /** `pg_rewind` of the stopped data to the source (S12). */
+  /** `pg_rewind` of cleanly stopped data to the source (S12). Throws when it was not stopped cleanly. */
   rewindFrom(source: Source, signal: AbortSignal): Promise<void>;
 
   /** Writes the configuration and `standby.signal` (S8) and spawns the postmaster. */

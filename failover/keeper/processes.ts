@@ -26,6 +26,14 @@ export async function serverProcesses(): Promise<{ pid: number; title: string }[
   return found;
 }
 
+/**
+ * Lets processes of the server run on that somebody stopped (SIGSTOP): one that stands still obeys nothing but SIGKILL, and
+ * a shutdown would wait its whole limit for it. To the others this signal means nothing.
+ */
+export async function resumeServer(): Promise<void> {
+  for (const { pid } of await serverProcesses()) signalProcess(pid, 'SIGCONT');
+}
+
 /** Waits until no server process is left; kills those that stay longer than the limit. */
 export async function noServerLeft(limitMs: number): Promise<void> {
   const deadline = performance.now() + limitMs;

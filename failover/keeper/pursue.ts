@@ -20,6 +20,10 @@ const CRASHES_MAX = 3;
 const BACKOFF_MS = 1_000;
 const LONG_BACKOFF_MS = 15_000;
 const FURNISH_RETRY_MS = 1_000;
+/** Replay of what a crash left: at most some checkpoints' distance of WAL, ms. */
+const SETTLE_LIMIT_MS = 600_000;
+/** After a promotion, ms. */
+const CALM_MS = 1_000;
 
 type Target<K> = Extract<AcceptedOrder['target'], { kind: K }>;
 
@@ -32,6 +36,9 @@ export class Pursuit {
   private furnished: number | null = null;
   private furnishing = false;
   private slotsRenewed = false;
+  /** Names that the running server goes by; null: not known. */
+  private names: string | null = null;
+  private promotedAtMs = Number.NEGATIVE_INFINITY;
   /** The order that a checkpoint was begun for. */
   private preparing: { key: string; done: boolean } | null = null;
 
@@ -47,6 +54,7 @@ export class Pursuit {
     this.forkLsn = null;
     this.furnished = null;
     this.slotsRenewed = false;
+    this.names = null;
     this.keeper.postgres.stopHeartbeat();
   }
 
@@ -136,7 +144,9 @@ export class Pursuit {
     if (sql.inRecovery) await this.promote(order, target.sync, settings);
     if (signal.aborted) return { done: false };
     this.leadTerm = order.term;
-    this.furnish(settings);
+    // What can wait a second does: the clients' first writes need the machine now.
+    const calm = keeper.state.fresh || keeper.clock.nowMs() - this.promotedAtMs >= CALM_MS;
+    if (calm) this.furnish(settings);
     const inForce = await this.sync.pursue(
       target.sync,
       (names) => this.configure(config(settings, null, names)),
@@ -144,8 +154,9 @@ export class Pursuit {
       signal,
     );
     if (signal.aborted) return { done: false };
+    keeper.report();
     // Tunables and addresses may have changed while the names did not.
-    await this.configure(config(settings, null, syncNames(target.sync)));
+    if (calm) await this.configure(config(settings, null, syncNames(target.sync)));
     await this.remember(order);
     const done = inForce && !keeper.state.fresh && (target.prepare !== true || this.prepared(order));
     return { done, againMs: done ? undefined : SOON_MS };
@@ -176,14 +187,18 @@ export class Pursuit {
     this.sync.reset();
     this.forkLsn = null;
     this.furnished = null;
+    // No names are in force and none are wanted: a reload now would only take time from the promotion.
+    const alone = sync.k === 0 && this.names === '';
     // The barrier is what the first commit meets: nothing is acknowledged before the names are proven (S4, S9).
-    await this.configure(config(settings, null, barrierNames(sync)));
+    if (!alone) await this.configure(config(settings, null, barrierNames(sync)));
     const timeline = await keeper.postgres.promote();
     this.forkLsn = await keeper.postgres.forkLsn(timeline);
     this.leadTerm = order.term;
+    this.promotedAtMs = keeper.clock.nowMs();
+    if (alone) this.sync.foundInForce(sync);
     keeper.activity = null;
+    keeper.promoted(timeline);
     if (!keeper.state.fresh) keeper.postgres.startHeartbeat();
-    await keeper.observe();
   }
 
   /** Closes the marker of the promotion once its timeline is stored. */
@@ -231,7 +246,7 @@ export class Pursuit {
     if (leader === undefined || leader.name === keeper.node) {
       throw new KeeperError('ORDER_WRONG', `told to follow ${target.leader}, which is no other node of the settings`);
     }
-    await this.join(order, target, leader, signal);
+    await this.join(order, target, leader, settings, signal);
     if (signal.aborted) return { done: false };
     const wanted = config(settings, leader, '');
     if (!keeper.view.running) {
@@ -264,6 +279,7 @@ export class Pursuit {
     order: AcceptedOrder,
     target: Target<'follow'>,
     leader: Source,
+    settings: NodeSettings,
     signal: AbortSignal,
   ): Promise<void> {
     const { keeper } = this;
@@ -277,18 +293,44 @@ export class Pursuit {
       return;
     }
     if (target.method === 'rewind' && !mustCopy) {
-      if (await this.rewind(leader, order, signal)) return;
+      if (await this.rewind(leader, order, settings, signal)) return;
       if (signal.aborted) return;
     }
-    await this.copy(leader, order, signal);
+    await this.copy(leader, order, settings, signal);
   }
 
-  private async rewind(leader: Source, order: AcceptedOrder, signal: AbortSignal): Promise<boolean> {
+  /**
+   * After a crash: applies what is there as a standby that follows nobody, and shuts down. pg_rewind wants a clean shutdown;
+   * its own way to one is a crash recovery that ends with a checkpoint, a record of this node's own on a timeline that is
+   * the leader's. Nothing that the leader sends fits behind it, or, where the lengths agree, one of its records is
+   * missing for good (S3).
+   */
+  private async settle(settings: NodeSettings, signal: AbortSignal): Promise<void> {
+    const { keeper } = this;
+    if (keeper.view.control?.clean === true) return;
+    await this.start(config(settings, null, ''));
+    const deadline = keeper.clock.nowMs() + SETTLE_LIMIT_MS;
+    while (keeper.view.running && votingLsn(keeper.view) === null && keeper.clock.nowMs() < deadline) {
+      if (signal.aborted) break;
+      await keeper.clock.sleep(START_POLL_MS, signal);
+      await keeper.observe();
+    }
+    await this.stop();
+  }
+
+  private async rewind(
+    leader: Source,
+    order: AcceptedOrder,
+    settings: NodeSettings,
+    signal: AbortSignal,
+  ): Promise<boolean> {
     const { keeper } = this;
     await this.stop();
     await keeper.postgres.reach(leader);
-    keeper.activity = 'rewinding';
     keeper.note('info', 'REWIND_BEGUN', `rewinding to the history of ${leader.name}`);
+    await this.settle(settings, signal);
+    if (signal.aborted) return false;
+    keeper.activity = 'rewinding';
     await keeper.save({ rewinding: true });
     keeper.report();
     try {
@@ -310,7 +352,7 @@ export class Pursuit {
     return true;
   }
 
-  private async copy(leader: Source, order: AcceptedOrder, signal: AbortSignal): Promise<void> {
+  private async copy(leader: Source, order: AcceptedOrder, settings: NodeSettings, signal: AbortSignal): Promise<void> {
     const { keeper } = this;
     // A standby that cannot stream serves no reads; a primary must be gone before its successor is copied.
     await this.stop();
@@ -318,7 +360,17 @@ export class Pursuit {
     keeper.activity = 'copying';
     keeper.report();
     keeper.note('info', 'COPY_BEGUN', `copying the data of ${leader.name}`);
-    await keeper.postgres.copyFrom(leader, (text) => keeper.note('info', 'COPY_PROGRESS', text), signal);
+    const giveUp = async () => {
+      keeper.note(
+        'warn',
+        'OLD_DATA_REMOVED',
+        'the disk is too small for the old data and the copy: the old data goes first',
+      );
+      // Half removed data must never be started; the marker of a rewind says just that.
+      await keeper.save({ rewinding: true });
+    };
+    const progress = (text: string) => keeper.note('info', 'COPY_PROGRESS', text);
+    await keeper.postgres.copyFrom(leader, progress, signal, settings.rebuildInPlace === true ? giveUp : undefined);
     if (signal.aborted) return;
     await this.adopt({ fresh: false, joined: { leader: leader.name, term: order.term } });
     keeper.note('info', 'COPY_DONE', `copied and verified the data of ${leader.name}`);
@@ -354,7 +406,7 @@ export class Pursuit {
     if (!keeper.view.running) return;
     keeper.activity = 'stopping';
     keeper.report();
-    await keeper.postgres.stop();
+    await keeper.stopPostgres();
     keeper.activity = null;
     await keeper.observe();
   }
@@ -365,11 +417,14 @@ export class Pursuit {
     this.stopped();
     keeper.crashedUnder = null;
     await keeper.postgres.start(wanted);
+    this.names = wanted.syncNames;
     await keeper.observe();
   }
 
   private async configure(wanted: ServerConfig): Promise<void> {
+    this.names = null;
     await this.keeper.postgres.configure(wanted);
+    this.names = wanted.syncNames;
   }
 
   private async sql(): Promise<SqlView> {

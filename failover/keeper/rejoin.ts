@@ -1,5 +1,6 @@
 /** Base backup and rewind: how a node's data gets to another node's history. */
-import { rm, statfs } from 'node:fs/promises';
+import { lstat, readdir, statfs } from 'node:fs/promises';
+import { join } from 'node:path';
 import { derivedPassword, REPLICATION_ROLE } from '../protocol';
 import { conninfo } from './config-files';
 import { KeeperError, type Source } from './ports';
@@ -10,6 +11,8 @@ const HOUR_MS = 3_600_000;
 const REWIND_LIMIT_MS = HOUR_MS;
 const SOURCE_LIMIT_MS = 3_000;
 const MB = 1024 * 1024;
+/** Unit of `blocks` in what `stat` tells, bytes. */
+const BLOCK_BYTES = 512;
 /** Room that must stay beside both copies, bytes: WAL that streams in during the copy, and some air. */
 const RESERVE_BYTES = 128 * MB;
 const PROGRESS_EVERY_MS = 3_000;
@@ -67,29 +70,50 @@ async function sizeOf(source: Source, context: RejoinContext): Promise<number> {
   }
 }
 
-function megabytes(bytes: number): string {
-  return `${Math.ceil(bytes / MB)} MB`;
+function inBytes(bytes: number): string {
+  return `${bytes} bytes (${Math.ceil(bytes / MB)} MB)`;
+}
+
+/** Room that a folder takes on its disk, bytes. Files that vanish meanwhile count nothing. */
+async function usedBytes(folder: string): Promise<number> {
+  const entries = await readdir(folder, { recursive: true, withFileTypes: true }).catch(() => []);
+  let bytes = 0;
+  for (const entry of entries) {
+    if (entry.isFile()) bytes += (await lstat(join(entry.parentPath, entry.name)).catch(() => null))?.blocks ?? 0;
+  }
+  return bytes * BLOCK_BYTES;
 }
 
 /**
- * Base backup of the source beside the old data, checked against its manifest. Throws DISK_TOO_SMALL before it begins
- * when both copies do not fit.
+ * Makes sure that a copy of the source fits on this disk beside the old data; where it does not, `removeOld` may make
+ * room. Throws DISK_TOO_SMALL, naming what is needed and what is free, before anything is removed.
  */
+export async function makeRoom(
+  source: Source,
+  context: RejoinContext,
+  removeOld: (() => Promise<void>) | null,
+): Promise<void> {
+  const [size, disk] = [await sizeOf(source, context), await statfs(context.volume)];
+  const [needed, free] = [size + RESERVE_BYTES, disk.bavail * disk.bsize];
+  if (free >= needed) return;
+  const old = await usedBytes(context.data);
+  const refuse = (what: string, rest: string) =>
+    new KeeperError(
+      'DISK_TOO_SMALL',
+      `the copy of ${source.name} needs ${inBytes(needed)}${what}, ${inBytes(free)} are free in the volume of ${context.node}${rest}`,
+    );
+  if (free + old < needed) throw refuse('', ` and the old data takes ${inBytes(old)}: make the disk larger`);
+  if (removeOld !== null) await removeOld();
+  else throw refuse(' beside the old data', '; make the disk larger, or allow rebuildInPlace');
+}
+
+/** Base backup of the source beside the old data, checked against its manifest. */
 export async function baseBackup(
   source: Source,
   context: RejoinContext,
   progress: (text: string) => void,
   signal: AbortSignal,
 ): Promise<void> {
-  await rm(context.fresh, { recursive: true, force: true });
-  const [size, disk] = [await sizeOf(source, context), await statfs(context.volume)];
-  const free = disk.bavail * disk.bsize;
-  if (free < size + RESERVE_BYTES) {
-    throw new KeeperError(
-      'DISK_TOO_SMALL',
-      `the copy needs ${megabytes(size + RESERVE_BYTES)} beside the old data, ${megabytes(free)} are free in the volume of ${context.node}`,
-    );
-  }
   let toldMs = performance.now();
   const connection = conninfo(source.address, context.port, `${context.node}-basebackup`, context.passfile);
   await run(
@@ -119,7 +143,10 @@ export async function baseBackup(
   await run('pg_verifybackup', ['--quiet', context.fresh], { limitMs: 24 * HOUR_MS, signal });
 }
 
-/** `pg_rewind` of the stopped data, over the replication role and its grants (S12). Throws on any error. */
+/**
+ * `pg_rewind` of the data, over the replication role and its grants (S12). Throws on any error, also when the data was not
+ * shut down cleanly: pg_rewind's own recovery would write a record into the leader's timeline (S3).
+ */
 export async function rewind(source: Source, context: RejoinContext, signal: AbortSignal): Promise<void> {
   const connection = conninfo(source.address, context.port, `${context.node}-rewind`, context.passfile);
   await run(
@@ -127,6 +154,7 @@ export async function rewind(source: Source, context: RejoinContext, signal: Abo
     [
       '-D',
       context.data,
+      '--no-ensure-shutdown',
       '--sync-method=syncfs',
       `--source-server=${connection} dbname=postgres`,
       `--config-file=${context.configFile}`,

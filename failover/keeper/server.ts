@@ -12,15 +12,17 @@ import { furnish } from './furnish';
 import { Heartbeat } from './heartbeat';
 import { LED_TIMELINE, laterTimeline, lookAtControlFile, lookBySql } from './look';
 import { KeeperError, type Postgres, type ServerConfig, type Source, type View } from './ports';
-import { commandLine, noServerLeft, run, serverProcesses, signalProcess } from './processes';
-import { baseBackup, type RejoinContext, reach, rewind } from './rejoin';
-import { ServerLog, saysImpossible } from './server-log';
+import { commandLine, noServerLeft, resumeServer, run, serverProcesses, signalProcess } from './processes';
+import { baseBackup, makeRoom, type RejoinContext, reach, rewind } from './rejoin';
+import { ServerLog, saysImpossible, saysRecovered } from './server-log';
 import { Session } from './session';
 import { ensureSlots } from './slots';
 
 const SQL_LIMIT_MS = 2_000;
 const CONNECT_LIMIT_MS = 500;
 const PROMOTE_LIMIT_MS = 60_000;
+const PROMOTE_LOOK_MS = 25;
+const PROMOTE_SOON_MS = 1;
 const STOP_LIMIT_MS = 45_000;
 /** A walsender whose position stands still for this long holds up a shutdown (S18), ms. */
 const WALSENDER_PATIENCE_MS = 1_000;
@@ -65,6 +67,7 @@ export class Server implements Postgres {
   /** Newest timeline that this server was seen on since its start. */
   private received: number | null = null;
   private impossible: string | null = null;
+  private onRecovered: () => void = () => undefined;
   private warning: string | null = null;
   /** The last answer of a running leader. */
   private leader: View | null = null;
@@ -173,8 +176,20 @@ export class Server implements Postgres {
     await reach(source, this.context());
   }
 
-  async copyFrom(source: Source, progress: (text: string) => void, signal: AbortSignal): Promise<void> {
+  async copyFrom(
+    source: Source,
+    progress: (text: string) => void,
+    signal: AbortSignal,
+    giveUp?: () => Promise<void>,
+  ): Promise<void> {
     await this.files.writePassfile();
+    await rm(this.fresh, { recursive: true, force: true });
+    const removeOld = async () => {
+      await giveUp?.();
+      await rm(this.data, { recursive: true, force: true });
+      this.stoppedView = null;
+    };
+    await makeRoom(source, this.context(), giveUp === undefined ? null : removeOld);
     await baseBackup(source, this.context(), progress, signal);
   }
 
@@ -254,7 +269,8 @@ export class Server implements Postgres {
 
   private hear(log: ServerLog, text: string): void {
     for (const line of log.lines(text)) {
-      if (saysImpossible(line)) this.impossible = line.slice(0, 300);
+      if (saysRecovered(line)) this.onRecovered();
+      if (saysImpossible(line) || log.saysUnfit(line)) this.impossible = line.slice(0, 300);
       if (log.shows(line, performance.now())) process.stderr.write(`${line}\n`);
     }
   }
@@ -277,6 +293,8 @@ export class Server implements Postgres {
     this.told = true;
     this.beats.stop();
     child.kill('SIGINT');
+    // After the signal: a postmaster that wakes shuts down before it does anything else (S27).
+    await resumeServer();
     const patience = new AbortController();
     const hurry = this.endStuckWalsenders(patience.signal);
     const limit = delay(STOP_LIMIT_MS, 'late', { signal: patience.signal }).catch(() => 'aborted');
@@ -323,13 +341,17 @@ export class Server implements Postgres {
 
   async promote(): Promise<number> {
     const session = await this.sql();
+    const recovered = new AbortController();
+    this.onRecovered = () => recovered.abort();
     await session.query('SELECT pg_promote(false)');
     const deadline = performance.now() + PROMOTE_LIMIT_MS;
     for (;;) {
       const [row] = await session.query<{ timeline: number | null }>(LED_TIMELINE);
       if (row !== undefined && row.timeline !== null) return row.timeline;
       if (performance.now() > deadline) throw new KeeperError('PROMOTION_HANGS', 'not promoted within a minute');
-      await delay(2);
+      // PostgreSQL's log says when it is about to be over; asking all the time would slow it down.
+      if (recovered.signal.aborted) await delay(PROMOTE_SOON_MS);
+      else await delay(PROMOTE_LOOK_MS, undefined, { signal: recovered.signal }).catch(() => undefined);
     }
   }
 

@@ -53,6 +53,12 @@ export class SyncControl {
     this.countsFrom = null;
   }
 
+  /** `config` needs no standby and no names were set since the server's start: there is nothing to prove. */
+  foundInForce(config: SyncConfig): void {
+    this.applied = config;
+    this.inForce = config;
+  }
+
   /**
    * One pass; true when `desired` is proven in force. Not blocking on standbys that have yet to catch up: call again.
    * Throws SYNC_UNPROVEN when the server does not take the setting within two seconds.

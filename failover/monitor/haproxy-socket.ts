@@ -38,6 +38,8 @@ export interface ServerState {
   port: number;
   /** Taken out by `set server … state maint` or `disabled`. */
   maintenance: boolean;
+  /** HAProxy's own connects to it fail; false also where it makes none. */
+  down: boolean;
 }
 
 /**
@@ -62,6 +64,7 @@ export function parseServers(answer: string): ServerState[] {
       address: at(fields, 'srv_addr'),
       port: Number(at(fields, 'srv_port')),
       maintenance: (Number(at(fields, 'srv_admin_state')) & MAINTENANCE_FLAGS) !== 0,
+      down: at(fields, 'srv_op_state') === '0',
     }));
 }
 

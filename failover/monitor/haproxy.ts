@@ -73,6 +73,8 @@ export class Haproxy implements Router {
   private readAddresses: string[] = [];
   private cleanSinceMs: number | null = null;
   private readSettled = false;
+  /** Servers that no client is sent to, as last seen; see `backend reach` of the template. */
+  private reachRows: readonly ServerState[] = [];
   private oldWorkers: string[] = [];
   private oldWorkersAtMs = Number.NEGATIVE_INFINITY;
   private ended = false;
@@ -228,6 +230,7 @@ export class Haproxy implements Router {
         commands.push(`set server read/node${i + 1} state ${open ? 'ready' : 'maint'}`);
       });
     }
+    commands.push(...reachCommands(this.reachRows, this.options.addresses, this.options.port));
     return commands;
   }
 
@@ -270,7 +273,15 @@ export class Haproxy implements Router {
       else if (safe) this.cleanSinceMs ??= this.options.clock.nowMs();
       clean = this.cleanSinceMs !== null && (clean || startMs - this.cleanSinceMs >= SCAN_GAP_MS);
     }
-    this.update({ reachable: true, epoch, slot, closed, keeping, clean });
+    this.reachRows = (servers[0] ?? []).filter((s) => s.backend === 'reach');
+    this.update({ reachable: true, epoch, slot, closed, keeping, clean, unreached: this.unreached(startMs) });
+  }
+
+  /** Addresses that HAProxy's own connects do not reach, each with the time of the first look that told so. */
+  private unreached(nowMs: number): Record<string, number> {
+    const before = this.current.unreached ?? {};
+    const down = this.reachRows.filter((s) => !s.maintenance && s.down && s.port === this.options.port);
+    return Object.fromEntries(down.map((s) => [s.address, before[s.address] ?? nowMs]));
   }
 
   /** Remembers when each session was first seen established. */
@@ -401,6 +412,20 @@ export class Haproxy implements Router {
     if (next.reachable && next.closed) for (const done of [...this.waiters]) done();
     if (JSON.stringify(before) !== JSON.stringify(next)) this.options.onChange();
   }
+}
+
+/** Commands that make HAProxy connect to the declared nodes, and to nobody else; none where that is seen. */
+function reachCommands(rows: readonly ServerState[], addresses: readonly string[], port: number): string[] {
+  return rows.flatMap((row) => {
+    const address = addresses[Number(row.server.replace('node', '')) - 1];
+    const name = `reach/${row.server}`;
+    if (address === undefined) return row.maintenance ? [] : [`set server ${name} state maint`];
+    const right = row.address === address && row.port === port;
+    return [
+      ...(right ? [] : [`set server ${name} addr ${address} port ${port}`]),
+      ...(row.maintenance ? [`set server ${name} state ready`] : []),
+    ];
+  });
 }
 
 /** Address that the write slot of a worker leads to; null when it is closed. */

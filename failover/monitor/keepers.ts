@@ -17,7 +17,7 @@ import {
   sameProof,
 } from '../protocol';
 import type { Clock, Keepers, Log, SentOrder } from './ports';
-import { probePostgres } from './probe';
+import { type ProbeResult, probePostgres } from './probe';
 
 const HANDSHAKE_LIMIT_MS = 2_000;
 const UNPROVEN_MAX = 32;
@@ -26,6 +26,8 @@ export const PING_INTERVAL_MS = 100;
 /** What may wait to be sent to one keeper, bytes. */
 const UNSENT_MAX = 1024 * 1024;
 const REFUSAL_LOG_MS = 60_000;
+/** Quick connects in a row to a PostgreSQL whose keeper is still there. */
+const PROBES_MAX = 5;
 
 export interface KeeperServerOptions {
   address: string;
@@ -36,7 +38,7 @@ export interface KeeperServerOptions {
   clock: Clock;
   log: Log;
   /** The quick connect that confirms a broken connection. @default probePostgres */
-  probe?: (address: string) => Promise<boolean>;
+  probe?: (address: string) => Promise<ProbeResult>;
   /** Something was seen: a cycle is due. */
   wake: () => void;
   /** A keeper has accepted an order of this (higher) incarnation: another or an older monitor gave it. */
@@ -54,6 +56,7 @@ interface Peer {
   heartbeat: { count: number; atMs: number } | null;
   streamingSeenAtMs: number | null;
   probe: { alive: boolean; atMs: number } | null;
+  refusedAtMs: number | null;
   probing: boolean;
   recall: NodeView['recall'];
   sent: string | null;
@@ -66,12 +69,14 @@ export class KeeperServer implements Keepers {
   private readonly server: Server;
   private readonly unproven = new Set<Link>();
   private readonly refusals = new Map<string, number>();
+  private settings: NodeSettings;
   private incarnation: number;
   private pingCount = 0;
   private timer: NodeJS.Timeout | null = null;
 
   constructor(options: KeeperServerOptions) {
     this.options = options;
+    this.settings = options.settings;
     this.incarnation = options.incarnation;
     const nowMs = options.clock.nowMs();
     this.peers = new Map(options.settings.nodes.map((node) => [node.name, newPeer(node, nowMs)]));
@@ -113,6 +118,7 @@ export class KeeperServer implements Keepers {
         streamingSeenAtMs: peer.streamingSeenAtMs,
         heartbeatSeenAtMs: peer.heartbeat?.atMs ?? null,
         probe: peer.probe,
+        refusedAtMs: peer.refusedAtMs,
         recall: peer.recall,
       };
     }
@@ -142,24 +148,50 @@ export class KeeperServer implements Keepers {
     if (peer === undefined || peer.probing) return;
     peer.probing = true;
     const since = peer.changedAtMs;
-    const ask = this.options.probe ?? probePostgres;
-    ask(peer.node.address)
-      .then((alive) => {
-        peer.probing = false;
+    this.askPostgres(peer, since)
+      .then((result) => {
         if (peer.changedAtMs !== since) return;
-        peer.probe = { alive, atMs: this.options.clock.nowMs() };
+        const atMs = this.options.clock.nowMs();
+        peer.probe = { alive: result === 'alive', atMs };
+        peer.refusedAtMs = result === 'refused' ? atMs : null;
         this.options.wake();
       })
-      .catch(() => {
+      .catch(() => undefined)
+      .finally(() => {
         peer.probing = false;
       });
   }
 
+  /** While the keeper is there a dying PostgreSQL is asked until it refuses; else the first outcome tells. */
+  private async askPostgres(peer: Peer, since: number): Promise<ProbeResult> {
+    const ask = this.options.probe ?? probePostgres;
+    for (let tries = 1; ; tries += 1) {
+      const result = await ask(peer.node.address);
+      if (result !== 'silent' || peer.link === null || peer.changedAtMs !== since || tries >= PROBES_MAX) return result;
+    }
+  }
+
   forget(nowMs: number): void {
     for (const peer of this.peers.values()) {
-      Object.assign(peer, { status: null, pings: [], heartbeat: null, streamingSeenAtMs: null, probe: null });
+      Object.assign(peer, {
+        status: null,
+        pings: [],
+        heartbeat: null,
+        streamingSeenAtMs: null,
+        probe: null,
+        refusedAtMs: null,
+      });
       if (peer.link !== null) peer.changedAtMs = nowMs;
     }
+  }
+
+  retire(node: string): void {
+    const peer = this.peers.get(node);
+    if (peer === undefined) return;
+    this.peers.delete(node);
+    peer.link?.destroy();
+    this.settings = { ...this.settings, nodes: this.settings.nodes.filter((n) => n.name !== node) };
+    for (const { link } of this.peers.values()) link?.send({ type: 'settings', settings: this.settings });
   }
 
   restart(incarnation: number): void {
@@ -233,7 +265,7 @@ export class KeeperServer implements Keepers {
     const before = peer.link;
     Object.assign(peer, newPeer(peer.node, nowMs), { link, everConnected: true, probing: peer.probing });
     before?.destroy();
-    link.send({ type: 'settings', settings: this.options.settings });
+    link.send({ type: 'settings', settings: this.settings });
     this.options.log.write('INFO', peer.node.name, 'CONNECTED', 'the keeper is connected');
     this.options.wake();
   }
@@ -308,6 +340,7 @@ function newPeer(node: DeclaredNode, nowMs: number): Peer {
     heartbeat: null,
     streamingSeenAtMs: null,
     probe: null,
+    refusedAtMs: null,
     probing: false,
     recall: undefined,
     sent: null,

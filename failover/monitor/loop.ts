@@ -3,6 +3,7 @@
  * decision is done. Only this file executes actions.
  */
 import { decide } from '../core/decide';
+import { isRetired } from '../core/members';
 import { suspected } from '../core/plan';
 import { parseState, printState } from '../core/stored';
 import {
@@ -33,7 +34,10 @@ const ERROR_REST_MS = 200;
 const STEADY_MS = 1_000;
 
 export interface LoopOptions {
+  /** Declared nodes, and behind them the leader that is not declared any more, when there is one. */
   nodes: readonly DeclaredNode[];
+  /** Name of that leader. */
+  retiring?: string;
   policy: Policy;
   keepers: Keepers;
   router: Router;
@@ -49,6 +53,8 @@ export class Loop {
   private readonly options: LoopOptions;
   private readonly timeline: Timeline;
   private readonly requests: Requests;
+  private nodes: readonly DeclaredNode[];
+  private retiring: string | undefined;
   private state: ClusterState;
   private watch: Watch;
   private certificate: Certificate | null = null;
@@ -67,6 +73,8 @@ export class Loop {
   constructor(options: LoopOptions) {
     this.options = options;
     this.state = (options.store.loaded === null ? null : parseState(options.store.loaded)) ?? emptyState();
+    this.nodes = options.nodes;
+    this.retiring = options.retiring;
     this.sinceMs = options.clock.nowMs();
     this.timeline = new Timeline(options.clock, options.log);
     this.watch = newWatch(this.sinceMs);
@@ -175,10 +183,11 @@ export class Loop {
   }
 
   private observe(nowMs: number): Observation {
-    const { nodes, keepers, router } = this.options;
+    const { keepers, router } = this.options;
     return {
       sinceMs: this.sinceMs,
-      declared: [...nodes],
+      declared: [...this.nodes],
+      retiring: this.retiring,
       nodes: keepers.views(nowMs),
       haproxy: router.view(),
       certificate: this.certificate,
@@ -212,11 +221,22 @@ export class Loop {
       this.timeline.stored(before, decision);
       this.wanted = true;
     }
+    this.retire();
     this.tell(decision, nowMs);
     this.remember();
     await this.execute(decision.actions);
     this.requests.after(decision, observation, nowMs);
     this.options.onDecision(decision, observation);
+  }
+
+  /** Forgets the former leader that is not declared any more, once nothing depends on it. */
+  private retire(): void {
+    const node = this.retiring;
+    if (node === undefined || !isRetired(this.state, node)) return;
+    this.retiring = undefined;
+    this.nodes = this.nodes.filter((n) => n.name !== node);
+    this.options.keepers.retire(node);
+    this.wanted = true;
   }
 
   /** Every keeper keeps a copy of the newest state, also one that comes later (S10). */
@@ -296,7 +316,7 @@ export class Loop {
   }
 
   private address(node: string): string | null {
-    return this.options.nodes.find((n) => n.name === node)?.address ?? null;
+    return this.nodes.find((n) => n.name === node)?.address ?? null;
   }
 }
 
@@ -309,6 +329,8 @@ const LOUD: ReadonlySet<string> = new Set([
   'LEADER_WIPED',
   'LEADER_ABSENT',
   'LEADER_BROKEN',
+  'LEADER_CUT_OFF',
+  'HAPROXY_CUT_OFF',
   'LEADER_LATE',
   'LEADER_APART',
   'LEADER_STOPPING',

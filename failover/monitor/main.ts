@@ -3,6 +3,8 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { MonitorConfig, PATHS, PORTS } from '../config';
+import { retiringLeader } from '../core/members';
+import { parseState } from '../core/stored';
 import type { Decision, Observation } from '../core/types';
 import { runsPostgres } from '../core/view';
 import { derivedPassword } from '../protocol';
@@ -65,12 +67,16 @@ async function main(): Promise<void> {
   const store = await FileStore.open(PATHS.monitorVolume);
   log.write('INFO', 'monitor', 'STARTED', `start ${store.incarnation} of the monitor for stack ${config.stack}`);
 
+  const stored = store.loaded === null ? null : parseState(store.loaded);
+  const retiring = retiringLeader(stored, config.nodes);
+  const nodes = retiring === null ? config.nodes : [...config.nodes, retiring];
+
   let seen: { decision: Decision; observation: Observation } | null = null;
   let cycleAtMs = clock.nowMs();
   const haproxy = new Haproxy({
     sockets: PATHS.haproxySockets,
     port: PORTS.postgres,
-    addresses: config.nodes.map((n) => n.address),
+    addresses: nodes.map((n) => n.address),
     clock,
     log,
     onChange: () => loop.wake(),
@@ -80,7 +86,7 @@ async function main(): Promise<void> {
     port: PORTS.keepers,
     clusterKey: config.clusterKey,
     settings: {
-      nodes: config.nodes,
+      nodes,
       haproxyAddress: config.haproxyAddress,
       monitorAddress: config.listenAddress,
       subnet: config.subnet,
@@ -88,6 +94,7 @@ async function main(): Promise<void> {
       databaseUser: config.databaseUser,
       databasePassword: config.databasePassword,
       postgresSettings: config.postgresSettings,
+      rebuildInPlace: config.rebuildInPlace,
     },
     incarnation: store.incarnation,
     clock,
@@ -96,14 +103,16 @@ async function main(): Promise<void> {
     onIncarnation: (incarnation) => loop.outranked(incarnation),
   });
   const opening = new OpeningChecks({
-    nodes: config.nodes,
+    nodes,
     clusterKey: config.clusterKey,
     log,
     onCertified: (node, term) => loop.certified(node, term),
+    onBroken: (node) => keepers.probe(node),
     isRunning: (node) => runsPostgres(seen?.observation, node),
   });
   const loop = new Loop({
-    nodes: config.nodes,
+    nodes,
+    retiring: retiring?.name,
     policy: config.policy,
     keepers,
     router: haproxy,

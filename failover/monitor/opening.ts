@@ -15,15 +15,19 @@ const POLL_MS = 4;
 const RETRY_MS = 20;
 const KEEP_MS = 1_000;
 
-const IDENTITY = "SELECT current_setting('cluster_name') AS name, pg_is_in_recovery() AS recovery";
-const COMMIT = `INSERT INTO failover.canary (term, node) VALUES ($1, $2)
-  ON CONFLICT (node) DO UPDATE SET term = excluded.term, at = now()`;
+/** No row: the answer comes from another node, and nothing is written there. */
+const COMMIT = `INSERT INTO failover.canary (term, node) SELECT $1, $2 WHERE current_setting('cluster_name') = $2
+  ON CONFLICT (node) DO UPDATE SET term = excluded.term, at = now() RETURNING node`;
+/** read_only_sql_transaction: the node is in recovery. */
+const READ_ONLY = '25006';
 
 export interface OpeningOptions {
   nodes: readonly DeclaredNode[];
   clusterKey: string;
   log: Log;
   onCertified: (node: string, term: number) => void;
+  /** A session that stood has ended, and not by this side: its PostgreSQL may be gone. */
+  onBroken: (node: string) => void;
   /** Told whether a node answers on SQL, so that only those that run are dialled. */
   isRunning: (node: string) => boolean;
   /** @default 5432 */
@@ -101,13 +105,14 @@ export class OpeningChecks implements Opening {
   /** False while the node is in recovery. Throws when it cannot be asked or is somebody else. */
   private async once(node: string, term: number): Promise<boolean> {
     const client = await this.client(node);
-    const { rows } = await client.query<{ name: string; recovery: boolean }>(IDENTITY);
-    const [row] = rows;
-    if (row?.name !== node)
-      throw new Error(`the address of ${node} answers as ${row?.name ?? 'nobody'}; it is not opened`);
-    if (row.recovery) return false;
-    await client.query(COMMIT, [term, node]);
-    return true;
+    try {
+      const { rows } = await client.query<{ node: string }>(COMMIT, [term, node]);
+      if (rows.length === 1) return true;
+    } catch (error) {
+      if (error instanceof pg.DatabaseError && error.code === READ_ONLY) return false;
+      throw error;
+    }
+    throw new Error(`the address of ${node} answers as another node; it is not opened`);
   }
 
   private tell(node: string, words: string): void {
@@ -149,7 +154,9 @@ export class OpeningChecks implements Opening {
   }
 
   private forget(node: string, client: pg.Client): void {
-    if (this.clients.get(node) === client) this.clients.delete(node);
+    if (this.clients.get(node) !== client) return;
+    this.clients.delete(node);
+    this.options.onBroken(node);
   }
 
   private drop(node: string): void {

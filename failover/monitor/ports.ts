@@ -24,6 +24,8 @@ export interface Keepers {
   remember(copy: { term: number; seq: number; blob: string }): void;
   /** Starts one quick connect to the node's PostgreSQL unless one is under way. */
   probe(node: string): void;
+  /** A node is no part of this stack any more: its keeper is refused, and the others are told. */
+  retire(node: string): void;
   /** Everything that was seen so far counts no more (S11). */
   forget(nowMs: number): void;
   /** Ends all connections; the keepers dial again and meet the new incarnation. */

@@ -38,6 +38,8 @@ export interface ClusterStatus {
   code: string;
   term: number;
   leader: string | null;
+  /** A leader that the config has no place for any more: it still has to hand over. */
+  leaving: string | null;
   nodes: NodeStatus[];
   haproxy: { reachable: boolean; write: string | null; read: string[] };
   sync: { waitsFor: number; members: string[]; changing: boolean };
@@ -71,6 +73,7 @@ export function clusterStatus(input: StatusInput): ClusterStatus {
     code: decision.code,
     term: state.term,
     leader: state.leader,
+    leaving: observation.retiring !== undefined && observation.retiring === state.leader ? state.leader : null,
     nodes: observation.declared.map((d) => nodeStatus(d.name, input)),
     haproxy: {
       reachable: observation.haproxy.reachable,

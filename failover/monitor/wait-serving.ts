@@ -9,7 +9,7 @@ const ANSWER_LIMIT_MS = 2_000;
 /** What is still missing, or null when the leader is open and every declared node has carried out its order. */
 export function missing(status: ClusterStatus): string | null {
   const late = status.nodes.filter((n) => !n.connected || !n.done);
-  if (status.serving && late.length === 0) return null;
+  if (status.serving && status.leaving === null && late.length === 0) return null;
   const words = late.map((n) => `${n.name} is ${n.connected ? (n.failure ?? `${n.state} (${n.order})`) : 'off'}`);
   return [status.sentence, ...words].join('; ');
 }

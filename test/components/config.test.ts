@@ -40,6 +40,7 @@ describe('the config', () => {
         startGrace: 10_000,
         switchback: true,
         switchbackAfter: 30_000,
+        rebuildInPlace: false,
       },
     });
   });
@@ -93,6 +94,7 @@ describe('a refused value', () => {
     ['startGrace', ['-1s', '601s']],
     ['switchback', ['off', '']],
     ['switchbackAfter', ['999ms', '61m', '30']],
+    ['rebuildInPlace', ['yes', '']],
   ])('of %s is told with key, value and what is allowed', (name, values) => {
     const key = keys[name];
     for (const value of values) {
@@ -102,7 +104,7 @@ describe('a refused value', () => {
   });
 
   it('has a test for every key', () => {
-    expect(Object.keys(keys)).toHaveLength(24);
+    expect(Object.keys(keys)).toHaveLength(25);
   });
 
   it('of the password is never shown', () => {

@@ -117,6 +117,7 @@ describe('the monitor', () => {
       databaseUser: 'blink_user',
       databasePassword: '12345',
       postgresSettings: {},
+      rebuildInPlace: false,
       policy: topologyOf().policy,
     });
   });

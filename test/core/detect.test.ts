@@ -25,6 +25,12 @@ describe('the health of the leader', () => {
     expect(health(gone('p'))).toBe('dead LEADER_DEAD');
   });
 
+  it('is dead when its PostgreSQL refuses connections, before the keeper is missed; an old refusal says nothing', () => {
+    expect(health(leaderView(state, {}, { refusedAtMs: NOW_MS - 2 }))).toBe('dead LEADER_DEAD');
+    expect(health(leaderView(state, {}, { refusedAtMs: NOW_MS - 150 }))).toBe('well');
+    expect(health(leaderView(state, { stopping: true }, { refusedAtMs: NOW_MS - 2 }))).toBe('stopping');
+  });
+
   it('does not believe a heartbeat that was seen just before the connection broke', () => {
     expect(health(gone('p'), replica(BEATING))).toBe('dead LEADER_DEAD');
   });

@@ -1,4 +1,6 @@
 import { describe, expect, it } from 'vitest';
+import { decide } from '../../failover/core/decide';
+import { parseState, printState } from '../../failover/core/stored';
 import type { ClusterState, Observation, Watch } from '../../failover/core/types';
 import { mayReturn, newWatch, nextWatch } from '../../failover/core/watch';
 import { leaderView, NOW_MS, observation, POLICY, replicaView, serving } from './world';
@@ -17,6 +19,12 @@ const away = serving(['a'], {
   },
 });
 
+const HAPROXY = { reachable: true, epoch: '1@1', slot: '10.0.0.21', closed: false, keeping: '10.0.0.21', clean: true };
+
+/** `p` leads and the watch is what the loop handed over. */
+const run = (state: ClusterState, watch: Watch, nowMs: number) =>
+  decide(state, observation([leaderView(state), replicaView(state, 'a')], { watch }), nowMs, policy);
+
 function seen(state: ClusterState, crashes = 0): Observation {
   const standby = replicaView(state, 'p', { postgres: { streamingFrom: 'a', crashes } });
   return observation([standby, leaderView(state)], {
@@ -27,12 +35,15 @@ function seen(state: ClusterState, crashes = 0): Observation {
 const next = (before: Watch, state: ClusterState, nowMs: number, crashes = 0) =>
   nextWatch(before, state, seen(state, crashes), nowMs, policy);
 
+const decideIn = (state: ClusterState, watch: Watch, nowMs: number) =>
+  decide(state, { ...seen(state), watch, haproxy: HAPROXY }, nowMs, policy);
+
 describe('the wait before a switchback', () => {
   it('begins when the preferred node is a counted, caught-up standby, and anew when it is not', () => {
     const first = next(newWatch(NOW_MS), away, NOW_MS);
     expect(first.preferredSinceMs).toBe(NOW_MS);
-    expect(mayReturn(first, NOW_MS + 999, policy)).toBe(false);
-    expect(mayReturn(next(first, away, NOW_MS + 1_000), NOW_MS + 1_000, policy)).toBe(true);
+    expect(mayReturn(away, first, NOW_MS + 999, policy)).toBe(false);
+    expect(mayReturn(away, next(first, away, NOW_MS + 1_000), NOW_MS + 1_000, policy)).toBe(true);
     const crashed = next(first, away, NOW_MS + 500, 1);
     expect(crashed.preferredSinceMs).toBeNull();
     expect(next(crashed, away, NOW_MS + 600).preferredSinceMs).toBe(NOW_MS + 600);
@@ -40,27 +51,41 @@ describe('the wait before a switchback', () => {
 
   it('does not run while switchback is off', () => {
     const watch = nextWatch(newWatch(NOW_MS), away, seen(away), NOW_MS, POLICY);
-    expect(mayReturn(watch, NOW_MS + 1e9, POLICY)).toBe(false);
+    expect(mayReturn(away, watch, NOW_MS + 1e9, POLICY)).toBe(false);
   });
 
-  it('doubles after each failure (S25)', () => {
-    let watch = next(newWatch(NOW_MS), away, NOW_MS);
+  it('doubles with each one that was begun, also when the monitor was restarted meanwhile (S25)', () => {
+    let state: ClusterState = away;
     let nowMs = NOW_MS;
     for (const waitMs of [1_000, 2_000, 4_000]) {
-      expect(mayReturn(watch, nowMs + waitMs - 1, policy)).toBe(false);
+      // A restarted monitor has only what it stored.
+      const watch = next(newWatch(nowMs), state, nowMs);
+      expect(decideIn(state, next(watch, state, nowMs + waitMs - 1), nowMs + waitMs - 1).code).toBe('STEADY');
       nowMs += waitMs;
-      expect(mayReturn(watch, nowMs, policy)).toBe(true);
-      watch = next(watch, { ...away, switchover: { to: 'p', by: 'switchback', stage: 'prepare' } }, nowMs);
-      watch = next(watch, away, nowMs);
+      const begun = decideIn(state, next(watch, state, nowMs), nowMs);
+      expect(begun.code).toBe('SWITCHBACK');
+      const { switchover: _aborted, ...rest } = parseState(printState(begun.state)) ?? begun.state;
+      state = { ...rest, orders: away.orders };
     }
+    expect(state.switchbacks).toBe(3);
   });
 
-  it('counts it as a failure when the lead is soon lost again, and forgets failures when it was kept', () => {
+  it('is as short as ever once the preferred node has kept the lead for two stable periods', () => {
+    const home = serving(['a'], { switchbacks: 2 });
+    const led = next(newWatch(NOW_MS), home, NOW_MS);
+    expect(led.preferredLedSinceMs).toBe(NOW_MS);
+    expect(run(home, led, NOW_MS + 1_999).code).toBe('STEADY');
+    const kept = run(home, next(led, home, NOW_MS + 2_000), NOW_MS + 2_000);
+    expect(kept.code).toBe('SWITCHBACK_KEPT');
+    expect(kept.state.switchbacks).toBeUndefined();
+    expect(next(led, away, NOW_MS + 500).preferredLedSinceMs).toBeNull();
+  });
+
+  it('is measured from the end of the last attempt', () => {
     const returning = { ...away, switchover: { to: 'p', by: 'switchback' as const, stage: 'hold' as const } };
-    const home = serving(['a']);
-    const led = next(next(newWatch(NOW_MS), returning, NOW_MS), home, NOW_MS + 10);
-    expect(led.switchback).toMatchObject({ underWay: false, ledAtMs: NOW_MS + 10, failures: 0 });
-    expect(next(led, away, NOW_MS + 500).switchback.failures).toBe(1);
-    expect(next(led, away, NOW_MS + 5_000).switchback.failures).toBe(0);
+    const tried = next(next(newWatch(NOW_MS), away, NOW_MS), returning, NOW_MS + 900);
+    const after = next(tried, away, NOW_MS + 901);
+    expect(mayReturn(away, { ...after, preferredSinceMs: NOW_MS }, NOW_MS + 1_899, policy)).toBe(false);
+    expect(mayReturn(away, { ...after, preferredSinceMs: NOW_MS }, NOW_MS + 1_900, policy)).toBe(true);
   });
 });

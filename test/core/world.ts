@@ -82,6 +82,7 @@ export function view(name: string, part: Partial<NodeView> = {}): NodeView {
     streamingSeenAtMs: NOW_MS - 50,
     heartbeatSeenAtMs: NOW_MS - 3_000,
     probe: null,
+    refusedAtMs: null,
     recall: null,
     ...part,
   };

@@ -3,6 +3,7 @@ import { Keeper } from '../../failover/keeper/keeper';
 import {
   type Clock,
   EMPTY_STATE,
+  KeeperError,
   type KeeperState,
   type Link,
   type Memory,
@@ -95,6 +96,10 @@ export class FakePostgres implements Postgres {
   streamImpossible: string | null = null;
   rewindFails = false;
   reachable = true;
+  /** So many times a new sync setting is not taken in time. */
+  unproven = 0;
+  /** No room for the old data and a copy. */
+  diskTooSmall = false;
   /** Copies take until the test lets them end. */
   copyGate: Promise<void> = Promise.resolve();
 
@@ -141,7 +146,18 @@ export class FakePostgres implements Postgres {
   async reach(source: Source): Promise<void> {
     if (!this.reachable) throw new Error(`${source.name} does not answer`);
   }
-  async copyFrom(source: Source, _progress: (text: string) => void, signal: AbortSignal): Promise<void> {
+  async copyFrom(
+    source: Source,
+    _progress: (text: string) => void,
+    signal: AbortSignal,
+    giveUp?: () => Promise<void>,
+  ): Promise<void> {
+    if (this.diskTooSmall && giveUp === undefined) throw new KeeperError('DISK_TOO_SMALL', 'too small for both');
+    if (this.diskTooSmall) {
+      await giveUp?.();
+      this.journal.push('old data removed');
+      this.dataExists = false;
+    }
     this.journal.push(`copy ${source.name}`);
     const aborted = new Promise<never>((_, reject) => {
       signal.addEventListener('abort', () => reject(new Error('aborted')));
@@ -159,6 +175,7 @@ export class FakePostgres implements Postgres {
   }
   async rewindFrom(source: Source): Promise<void> {
     this.journal.push(`rewind ${source.name}`);
+    if (!this.clean) throw new Error('target server must be shut down cleanly');
     if (this.rewindFails) throw new Error('could not find common ancestor');
   }
   async start(config: ServerConfig): Promise<void> {
@@ -197,6 +214,7 @@ export class FakePostgres implements Postgres {
   }
   async startCanary(): Promise<void> {
     this.journal.push('canary');
+    if (this.unproven-- > 0) throw new KeeperError('SYNC_UNPROVEN', 'commits do not wait under the barrier');
   }
   async canaryWaits(): Promise<boolean> {
     return true;

@@ -1,6 +1,6 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import type { SyncConfig, Target } from '../../failover/protocol';
-import { Rig } from './fakes';
+import { Rig, SETTINGS } from './fakes';
 
 const ALONE: SyncConfig = { leader: 'a', k: 0, members: [] };
 const WITH_B: SyncConfig = { leader: 'a', k: 1, members: ['b'] };
@@ -248,6 +248,17 @@ describe('a follower', () => {
     expect(rig.journal).toContain('renew slots b c');
   });
 
+  it('applies what a crash left as a standby of nobody before it is rewound, and writes no record of its own (S3)', async () => {
+    await standby();
+    await rig.restart();
+    rig.postgres.clean = false;
+    rig.journal.length = 0;
+    await rig.done(2, follow('rewind'));
+    const steps = rig.journal.filter((l) => /stop|rewind|start|copy/.test(l));
+    const settled = ['start from nobody sync ""', 'stop'];
+    expect(steps).toEqual([...settled, 'save follow rewinding', 'rewind b', 'start from b sync ""']);
+  });
+
   it('copies when a rewind fails (S12)', async () => {
     await leader();
     const before = rig.link.status().dataId;
@@ -312,6 +323,56 @@ describe('a follower', () => {
     rig.postgres.crash();
     await rig.until((s) => s.postgres.crashes === 1 && s.done);
     expect(rig.journal.filter((l) => l.startsWith('start'))).toEqual(['start from b sync ""']);
+  });
+});
+
+describe('a sync setting that is not taken in time, as while a checkpoint is flushed (S4)', () => {
+  const failuresSince = (at: number) =>
+    rig.link.sent.slice(at).flatMap((f) => (f.type === 'status' && f.failure !== null ? [f.failure.code] : []));
+
+  it('is tried again and is no failure yet', async () => {
+    await leader();
+    rig.postgres.standbys = [
+      { name: 'b', state: 'streaming', syncState: 'quorum', flushLsn: '0/3000100', replayLsn: '0/3000100' },
+    ];
+    const at = rig.link.sent.length;
+    rig.postgres.unproven = 2;
+    const led = await rig.done(1, lead(WITH_B));
+    expect(led.lead?.syncInForce).toEqual(WITH_B);
+    expect(failuresSince(at)).toEqual([]);
+  });
+
+  it('is told when it lasts', async () => {
+    await leader();
+    rig.postgres.unproven = 100;
+    rig.order(1, lead(WITH_B));
+    const failed = await rig.until((s) => s.failure !== null);
+    expect(failed.failure?.code).toBe('SYNC_UNPROVEN');
+    expect(failed.lead?.syncInForce).toBeNull();
+  });
+});
+
+describe('a disk that is too small for the old data and a copy', () => {
+  it('keeps the old data and says so, unless the settings let the copy take its place', async () => {
+    await standby();
+    rig.postgres.diskTooSmall = true;
+    rig.journal.length = 0;
+    rig.order(2, follow('copy'));
+    const refused = await rig.until((s) => s.failure !== null);
+    expect(refused.failure?.code).toBe('DISK_TOO_SMALL');
+    expect(refused.dataId).not.toBeNull();
+    expect(rig.journal.filter((l) => /copy|removed|rewinding/.test(l))).toEqual([]);
+  });
+
+  it('marks the old data as only to be replaced before it removes it (S12)', async () => {
+    await standby();
+    rig.postgres.diskTooSmall = true;
+    rig.journal.length = 0;
+    rig.keeper.receive({ type: 'settings', settings: { ...SETTINGS, rebuildInPlace: true } });
+    const joined = await rig.done(2, follow('copy'));
+    expect(joined.rewinding).toBe(false);
+    const steps = rig.journal.filter((l) => /rewinding|removed|^copy|^swap/.test(l));
+    expect(steps).toEqual(['save follow rewinding', 'old data removed', 'copy b', 'swap']);
   });
 });
 

@@ -4,6 +4,8 @@
  */
 import { randomBytes } from 'node:crypto';
 import { connect, type Socket } from 'node:net';
+import { retiringLeader } from '../../failover/core/members';
+import { parseState } from '../../failover/core/stored';
 import type { Certificate, Decision, HaproxyView, Observation, Request } from '../../failover/core/types';
 import { isDone, isMember, statusOf } from '../../failover/core/view';
 import { KeeperServer } from '../../failover/monitor/keepers';
@@ -35,6 +37,8 @@ export class World {
   readonly broken: string[] = [];
   readonly log: string[] = [];
   monitor: FakeMonitor | null = null;
+  /** Nodes that the config names; undefined: all. */
+  declared: string[] | undefined;
   port = 0;
 
   constructor(names: string[]) {
@@ -559,7 +563,9 @@ export class FakeMonitor {
         world.log.push(`${level} ${subject} ${code} ${message}`);
       },
     };
-    const nodes = world.names.map((name) => ({ name, address: world.address(name) }));
+    const declared = (world.declared ?? world.names).map((name) => ({ name, address: world.address(name) }));
+    const retiring = retiringLeader(this.store.loaded === null ? null : parseState(this.store.loaded), declared);
+    const nodes = retiring === null ? declared : [...declared, retiring];
     this.router = new FakeRouter(world, () => this.loop.wake());
     this.router.slot = slot;
     this.opening = new FakeOpening(world, (node, term) => this.loop.certified(node, term));
@@ -583,13 +589,15 @@ export class FakeMonitor {
       probe: async (address) => {
         const name = world.nameOf(address);
         const node = name === null ? null : world.node(name);
-        return node?.up === true && !node.frozen && ['primary', 'standby'].includes(node.postgres);
+        if (node?.frozen === true) return 'silent';
+        return node?.up === true && ['primary', 'standby'].includes(node.postgres) ? 'alive' : 'refused';
       },
       wake: () => this.loop.wake(),
       onIncarnation: (incarnation) => this.loop.outranked(incarnation),
     });
     this.loop = new Loop({
       nodes,
+      retiring: retiring?.name,
       policy: {
         hangTimeoutMs: 500,
         syncMode: 'synchronous',

@@ -31,10 +31,10 @@ const SESSIONS = `0x7f3f1b33a400: [24/Nov/2026:22:21:41.708229] id=1 proto=tcpv4
 describe("HAProxy's answers", () => {
   it('tell the address of each slot, and which are taken out', () => {
     expect(parseServers(SERVERS)).toEqual([
-      { backend: 'write', server: 'leader', address: '127.0.0.1', port: 1, maintenance: false },
-      { backend: 'read', server: 'node1', address: '10.213.0.20', port: 5432, maintenance: true },
+      { backend: 'write', server: 'leader', address: '127.0.0.1', port: 1, maintenance: false, down: false },
+      { backend: 'read', server: 'node1', address: '10.213.0.20', port: 5432, maintenance: true, down: true },
       // 0x04 alone: the configuration said `disabled`, the slot was opened since.
-      { backend: 'read', server: 'node2', address: '10.213.0.21', port: 5432, maintenance: false },
+      { backend: 'read', server: 'node2', address: '10.213.0.21', port: 5432, maintenance: false, down: false },
     ]);
     expect(parseServers('Unknown command')).toEqual([]);
   });

@@ -8,7 +8,7 @@ import { promisify } from 'node:util';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { renderHaproxyConfig } from '../../components/haproxy-config';
 import { Haproxy } from '../../failover/monitor/haproxy';
-import { ask, parseSessions } from '../../failover/monitor/haproxy-socket';
+import { ask, parseServers, parseSessions } from '../../failover/monitor/haproxy-socket';
 import { TIMEOUTS } from '../timeouts';
 
 const execute = promisify(execFile);
@@ -243,6 +243,27 @@ describe.skipIf(!isRoot)('the router with a real HAProxy', () => {
     expect(made.readView()).toEqual([A.address]);
     made.read([]);
     await until('nobody serves reads', () => late.ended && made.readView().length === 0);
+  });
+
+  it('tells which nodes HAProxy itself does not reach, whatever clients do (DESIGN §9)', async () => {
+    const made = await openedOnA();
+    const unreached = () => Object.keys(made.view().unreached ?? {});
+    await until('both are asked', async () => {
+      const answer = await ask(join(sockets, 'admin.sock'), 'show servers state reach', 1_000);
+      return parseServers(answer).filter((s) => !s.maintenance && s.port === 5432).length === 2;
+    });
+    await new Promise((resolve) => setTimeout(resolve, 1_500));
+    expect(unreached()).toEqual([]);
+    const from = performance.now();
+    await docker('network', 'disconnect', NETWORK, A.name);
+    await until('A is not reached', () => unreached().length > 0);
+    console.log(`cut off → HAProxy's connect fails: ${Math.round(performance.now() - from)} ms`);
+    expect(unreached()).toEqual([A.address]);
+    const since = made.view().unreached?.[A.address];
+    await new Promise((resolve) => setTimeout(resolve, 1_500));
+    expect(made.view().unreached).toEqual({ [A.address]: since });
+    await docker('network', 'connect', '--ip', A.address, NETWORK, A.name);
+    await until('A is reached again', () => unreached().length === 0);
   });
 
   it('leaves no session behind after many changes under reconnecting clients (PEERS trap 1)', async () => {

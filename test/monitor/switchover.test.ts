@@ -132,3 +132,22 @@ describe('switchback', () => {
     expect(world.serving('a')).toBe(true);
   });
 });
+
+describe('a leader that the config has no place for any more', () => {
+  it('hands over by a planned switchover and is forgotten, and nothing is lost', async () => {
+    await cluster(['p', 'a', 'b']);
+    expect(await world.switchover('b')).toMatchObject({ done: true, leader: 'b' });
+    await world.until('everybody follows b', () => world.follow('b'));
+    world.declared = ['p', 'a'];
+    await restartMonitor(world);
+    await world.until('b has handed over', () => world.serving('p') || world.serving('a'));
+    await world.until('b is forgotten', () => world.monitor?.observation?.declared.length === 2);
+    expect(world.monitor?.decision?.state.members).toHaveProperty('p');
+    expect(world.monitor?.decision?.state.members).not.toHaveProperty('b');
+    expect(world.log.some((line) => line.includes('LEADER_REMOVED') && line.includes('hands over'))).toBe(true);
+    expect(world.log.some((line) => line.includes('LEADER_DEAD'))).toBe(false);
+    expect(world.node('b').postgres).toBe('stopped');
+    expect(world.write()).toBe(true);
+    expect(world.lost()).toBe(0);
+  });
+});

@@ -1,5 +1,10 @@
 /** The promises and the traps, each as a short story. */
-import type { Scenario } from './story';
+import { SERVER_CONNECTIONS_MAX } from '../../components/haproxy-config';
+import type { Operation } from '../sim/clients';
+import { Process } from '../sim/engine';
+import type { SimNode } from '../sim/node';
+import type { World } from '../sim/world';
+import type { Scenario, Tale } from './story';
 
 export const SCENARIOS: readonly Scenario[] = [
   {
@@ -61,19 +66,18 @@ export const SCENARIOS: readonly Scenario[] = [
     rules: 'S3',
     title: 'The candidate dies before it is open; its history must be rebuilt',
     replicas: 2,
+    tells: /^(COPY_BEGUN|COPY_DONE|REWIND_BEGUN) /,
     play: async (t) => {
       await t.event('docker kill primary', () => t.node('primary').kill());
-      await t.until(
-        'a candidate is recorded',
-        () => t.world.monitor?.seen?.decision.state.procedure?.kind === 'promote',
-      );
-      const candidate = t.world.monitor?.seen?.decision.state.leader ?? '';
+      const promoted = () =>
+        t.world.nodes.find((n) => n.name !== 'primary' && (n.volume.data?.history.length ?? 0) > 2)?.name;
+      await t.until('a replica has its new timeline, and is not open', () => promoted() !== undefined);
+      const candidate = promoted() ?? '';
       await t.event(`docker kill ${candidate}, the candidate`, () => t.node(candidate).kill());
       await t.passes(3_000);
-      await t.event('docker start of both', () => {
-        t.node('primary').start();
-        t.node(candidate).start();
-      });
+      await t.event('docker start primary', () => t.node('primary').start());
+      await t.until('a leader is open', () => t.open() !== null);
+      await t.event(`docker start ${candidate}`, () => t.node(candidate).start());
       await t.until('all nodes are together again', () => t.well());
     },
   },
@@ -104,6 +108,84 @@ export const SCENARIOS: readonly Scenario[] = [
       t.fact(`open: ${t.open() ?? 'nobody'}; ${t.reason()}`);
       await t.event('docker start primary', () => t.node('primary').start());
       await t.until('all is well', () => t.well());
+    },
+  },
+  {
+    name: 's05-late-order',
+    rules: 'S5, S11',
+    title: 'Orders that arrive twice, the second time late: the keeper refuses what is older than what it has',
+    tells: /^(ORDER_REFUSED) /,
+    play: async (t) => {
+      await t.event('every order arrives a second time, up to two and a half seconds late', () => {
+        t.world.network.doubled = 1;
+      });
+      await t.event('docker kill replica-1: primary is told to go on alone', () => t.node('replica-1').kill());
+      await t.until(
+        'the leader is alone, recorded and in force',
+        () => t.node('primary').postgres?.namesInForce === '',
+      );
+      await t.event('docker start replica-1', () => t.node('replica-1').start());
+      await t.until('replica-1 is counted', () => t.well());
+      await t.passes(3_000);
+      t.fact(`the order "alone" came again; PostgreSQL waits for ${t.node('primary').postgres?.namesInForce}`);
+    },
+  },
+  {
+    name: 's06-position-after-restart',
+    rules: 'S6',
+    title: 'A restarted replica first shows an older position than it has: that is no vote',
+    replicas: 2,
+    play: async (t) => {
+      const [one, two] = [t.node('replica-1'), t.node('replica-2')];
+      await t.event('replica-2 hears nothing for a second, so that replica-1 has more than it', () => {
+        t.world.network.block('primary', 'replica-2');
+      });
+      await t.passes(1_000);
+      await t.event('the machine is switched off and on, but primary stays off', () => {
+        for (const node of t.world.nodes) node.kill();
+        t.world.network.heal();
+        one.replay = { behind: 60, stepMs: 120 };
+        one.start();
+        two.start();
+      });
+      await t.until('replica-1 answers', () => one.postgres?.accepting === true);
+      const seen = one.postgres?.look();
+      t.fact(`replica-1 shows received: ${seen?.receive ?? 'NULL'}, and has applied ${less(seen?.replay, one)}`);
+      await t.until('its vote is not known yet', () => vote(t, 'replica-1') === null);
+      await t.until('a leader is open', () => t.open() !== null);
+      t.fact(`writes go to ${t.open()}, which had the most`);
+      await t.event('docker start primary', () => t.node('primary').start());
+      await t.until('all nodes are together again', () => t.well());
+    },
+  },
+  {
+    name: 's07-cancelled-wait',
+    rules: 'S7',
+    title: 'A commit that is cancelled while it waits: visible, and perhaps lost',
+    clients: 0,
+    play: async (t) => {
+      const row = t.world.nextRow();
+      const session = await t.connect('write');
+      await t.event('docker pause replica-1: commits wait', () => t.node('replica-1').pause());
+      t.world.engine.after(50, null, () => session?.cancel());
+      const reply = await t.ask(session, { kind: 'row', row });
+      const warned = reply?.ok === true && reply.kind === 'committed' && reply.warned;
+      t.fact(
+        `somebody inserts a row and cancels the wait: it returns ${warned ? 'with a WARNING' : 'as acknowledged'}`,
+      );
+      t.fact(`the row is ${(await t.rows('write')).includes(row) ? 'visible' : 'not visible'}, which proves nothing`);
+      await t.event('docker kill primary, and docker unpause replica-1', () => {
+        t.node('primary').kill();
+        t.node('replica-1').unpause();
+      });
+      await t.until('writes go to replica-1', () => t.open() === 'replica-1');
+      t.fact(`the row is ${(await t.rows('write')).includes(row) ? 'there' : 'gone; nobody was told that it is safe'}`);
+      const again = await t.ask(await t.connect('write'), { kind: 'row', row });
+      const confirmed = again?.ok === true && again.kind === 'committed' && !again.warned;
+      t.fact(`the client writes it again, and waits: ${confirmed ? 'acknowledged' : 'not acknowledged'}`);
+      await t.event('docker start primary', () => t.node('primary').start());
+      await t.until('all is well', () => t.well());
+      t.fact(`the row is ${(await t.rows('write')).includes(row) ? 'there' : 'gone'}`);
     },
   },
   {
@@ -176,6 +258,31 @@ export const SCENARIOS: readonly Scenario[] = [
     },
   },
   {
+    name: 's12-rewind-cut-off',
+    rules: 'S12',
+    title: 'A rewind is cut off in the middle: the marker says so, and the data is copied',
+    tells: /^(REWIND_BEGUN|REWIND_DONE|REWIND_FAILED|COPY_BEGUN|COPY_DONE) /,
+    play: async (t) => {
+      await t.event(
+        'replica-1 hears nothing for a moment, then docker kill primary: it has more than replica-1',
+        () => {
+          t.world.network.block('primary', 'replica-1');
+        },
+      );
+      await t.passes(300);
+      t.node('primary').kill();
+      t.world.network.heal();
+      await t.until('writes go to replica-1', () => t.open() === 'replica-1');
+      await t.event('docker start primary', () => t.node('primary').start());
+      await t.until('primary is being rewound', () => t.node('primary').volume.data?.broken === true);
+      await t.event('docker kill primary, and docker start', () => {
+        t.node('primary').kill();
+        t.node('primary').start();
+      });
+      await t.until('primary follows replica-1 and is counted again', () => t.well());
+    },
+  },
+  {
     name: 's13-wake',
     rules: 'S13, S12',
     title: 'A former leader that wakes serves no reads before it is rewound',
@@ -184,6 +291,31 @@ export const SCENARIOS: readonly Scenario[] = [
       await t.until('writes go to replica-1', () => t.open() === 'replica-1');
       await t.event('docker unpause primary', () => t.node('primary').unpause());
       await t.until('primary serves reads only when it streams', () => t.well());
+    },
+  },
+  {
+    name: 's14-wrong-node',
+    rules: 'S14',
+    title: 'Another PostgreSQL answers at the new leader’s address: nothing is opened to it',
+    tells: /^CHECK_WAITS the address/,
+    play: async (t) => {
+      const replica = t.node('replica-1');
+      await t.event('docker kill primary, and the address of replica-1 leads to another PostgreSQL', () => {
+        t.node('primary').kill();
+        t.stranger(replica.address);
+      });
+      await t.until(
+        'the other PostgreSQL takes writes',
+        () => t.world.network.postgres.get('stranger')?.isPrimary === true,
+      );
+      await t.passes(10_000);
+      t.fact(`writes go to ${t.open() ?? 'nobody'}`);
+      await t.event('the address leads to replica-1 again, as the program fixes it', () => {
+        t.world.network.hosts.set(replica.address, 'replica-1');
+      });
+      await t.until('writes go to replica-1', () => t.open() === 'replica-1');
+      await t.event('docker start primary', () => t.node('primary').start());
+      await t.until('all is well', () => t.well());
     },
   },
   {
@@ -220,6 +352,61 @@ export const SCENARIOS: readonly Scenario[] = [
     },
   },
   {
+    name: 's16-reader-on-candidate',
+    rules: 'S16',
+    title: 'A reader’s long statement runs on the replica that has to be promoted',
+    clients: 0,
+    play: async (t) => {
+      const replica = t.node('replica-1');
+      const reader = await t.connect('read');
+      await t.ask(reader, { kind: 'hold', ms: 60_000 });
+      t.fact(`a reader’s statement runs for a minute on ${t.world.nodeAt(reader?.server ?? '')?.name}`);
+      const altered = await t.ask(await t.connect('write'), { kind: 'alter' });
+      t.fact(`somebody changes that table on primary: ${altered?.ok === true ? 'acknowledged' : 'no answer'}`);
+      const held = () => (replica.volume.data?.applied ?? 0) < (replica.volume.data?.wal.length ?? 0);
+      t.fact(`replica-1 ${held() ? 'has received it and cannot apply it' : 'has applied it'}`);
+      await t.event('docker kill primary', () => t.node('primary').kill());
+      await t.until('writes go to replica-1, within a second', () => t.open() === 'replica-1', 1_000);
+      t.fact(`the reader’s connection ${reader?.closed === true ? 'was ended' : 'stands'}`);
+      await t.event('docker start primary', () => t.node('primary').start());
+      await t.until('all is well', () => t.well());
+    },
+  },
+  {
+    name: 's17-waiters-released',
+    rules: 'S17',
+    title: 'One of two replicas dies while commits wait for both: the other one’s next word releases them',
+    replicas: 2,
+    policy: { syncCount: 2 },
+    clients: 0,
+    play: async (t) => {
+      const session = await t.connect('write');
+      await t.event('docker kill replica-2, and somebody inserts a row', () => t.node('replica-2').kill());
+      const reply = await t.ask(session, { kind: 'row', row: t.world.nextRow() }, 250);
+      t.fact(`acknowledged within a quarter of a second: ${reply?.ok === true ? 'yes' : 'no'}`);
+      await t.event('docker start replica-2', () => t.node('replica-2').start());
+      await t.until('both replicas are counted', () => t.well());
+    },
+  },
+  {
+    name: 's18-hung-standby',
+    rules: 'S18',
+    title: 'The primary is told to stop while its replica hangs: it does not wait for it',
+    play: async (t) => {
+      await t.event('docker pause replica-1', () => t.node('replica-1').pause());
+      await t.passes(500);
+      await t.event('docker stop primary', () => t.node('primary').stop());
+      await t.until('primary is down, long before Docker kills it', () => !t.node('primary').up, 20_000);
+      t.fact(`it has shut down ${t.node('primary').volume.data?.clean === true ? 'cleanly' : 'by force'}`);
+      t.fact('how the stuck walsender is ended is held by real PostgreSQL (test/keeper/keeper.docker.test.ts)');
+      await t.event('docker unpause replica-1, and docker start primary', () => {
+        t.node('replica-1').unpause();
+        t.node('primary').start();
+      });
+      await t.until('all is well', () => t.well());
+    },
+  },
+  {
     name: 's19-late',
     rules: 'S19, S28',
     title: 'The leader is late for a moment: new connections are held, nothing fails over',
@@ -230,6 +417,22 @@ export const SCENARIOS: readonly Scenario[] = [
       await t.event('docker unpause primary', () => t.node('primary').unpause());
       await t.until('writes go to primary', () => t.open() === 'primary');
       t.fact(`term ${t.world.monitor?.seen?.decision.state.term}`);
+    },
+  },
+  {
+    name: 's20-follow-again',
+    rules: 'S20, S1',
+    title: 'After a promotion the other replica finds the new leader at once',
+    replicas: 2,
+    play: async (t) => {
+      await t.event('docker kill primary', () => t.node('primary').kill());
+      await t.until('a new leader is open', () => t.open() !== null && t.open() !== 'primary');
+      const leader = t.open();
+      const other = t.world.nodes.find((n) => n.name !== 'primary' && n.name !== leader);
+      const follows = () => other?.postgres?.look().receiving === leader;
+      await t.until(`${other?.name} streams from ${leader}, within half a second`, follows, 500);
+      await t.event('docker start primary', () => t.node('primary').start());
+      await t.until('all is well', () => t.well());
     },
   },
   {
@@ -248,6 +451,75 @@ export const SCENARIOS: readonly Scenario[] = [
     },
   },
   {
+    name: 's22-slots',
+    rules: 'S22',
+    title: 'Every node keeps its peers’ slots, so whoever is promoted can be followed',
+    replicas: 2,
+    play: async (t) => {
+      const slots = (name: string) => [...(t.node(name).volume.data?.slots ?? [])].sort().join(', ') || 'none';
+      t.fact(`slots on primary: ${slots('primary')}; on replica-1, which only follows: ${slots('replica-1')}`);
+      await t.event('docker kill primary', () => t.node('primary').kill());
+      await t.until('a new leader is open', () => t.open() !== null && t.open() !== 'primary');
+      const leader = t.open() ?? '';
+      const other = leader === 'replica-1' ? 'replica-2' : 'replica-1';
+      await t.until(`${other} streams from ${leader}`, () => t.node(other).postgres?.look().receiving === leader);
+      await t.event('the volume of primary is removed, and docker start primary', () => {
+        t.node('primary').wipe();
+        t.node('primary').start();
+      });
+      await t.until('all is well', () => t.well());
+      t.fact(`a copy has no slots of its own; they are made anew: ${slots('primary')}`);
+    },
+  },
+  {
+    name: 's23-fewer-connections',
+    rules: 'S23',
+    title: 'A replica with fewer connections than its leader does not start; the leader is not touched by it',
+    play: async (t) => {
+      const restart = (settings: Record<string, string>) => {
+        t.world.postgresSettings = settings;
+        t.world.monitor?.process.kill();
+        t.world.startMonitor();
+        t.node('replica-1').kill();
+        t.node('replica-1').start();
+      };
+      await t.event('max_connections is lowered to 50, and only replica-1 is restarted', () =>
+        restart({ max_connections: '50' }),
+      );
+      await t.passes(10_000);
+      t.fact(`replica-1 ${t.node('replica-1').postgres?.accepting === true ? 'runs' : 'does not start'}`);
+      t.fact(`writes go to ${t.open()}, term ${t.world.monitor?.seen?.decision.state.term}`);
+      await t.event('the setting is taken back', () => restart({}));
+      await t.until('replica-1 is counted again', () => t.well());
+    },
+  },
+  {
+    name: 's24-storm',
+    rules: 'S24',
+    title: 'Three hundred clients come back at once: they queue in HAProxy, and monitor and keeper get through',
+    clients: 0,
+    play: async (t) => {
+      const storm = new Storm(t.world);
+      await t.event('docker kill primary, and three hundred clients connect at the same moment', () => {
+        t.world.haproxy.serverConnections = SERVER_CONNECTIONS_MAX;
+        t.node('primary').kill();
+        storm.begin(300);
+      });
+      await t.until('writes go to replica-1', () => t.open() === 'replica-1');
+      await t.until('every client was served', () => storm.served === 300);
+      t.fact(`turned away by PostgreSQL: ${t.world.haproxy.turnedAway}`);
+      t.fact(`at most ${storm.most <= SERVER_CONNECTIONS_MAX ? 'maxconn' : storm.most} of them were in at once`);
+      await t.passes(1_000);
+      await t.event('two hundred clients get past HAProxy and stay, more than there are places', () => {
+        for (let i = 0; i < 200; i++) t.node('replica-1').postgres?.admit('client', () => undefined);
+      });
+      await t.passes(3_000);
+      const monitor = t.node('replica-1').postgres?.open('monitor');
+      t.fact(`there is a place for the monitor: ${monitor === null ? 'no' : 'yes'}`);
+      t.fact(`writes go to ${t.open()}, term ${t.world.monitor?.seen?.decision.state.term}`);
+    },
+  },
+  {
     name: 's25-all-at-once',
     rules: 'S25, invariant 9',
     title: 'All nodes and the monitor are restarted at once: the recorded leader leads again',
@@ -263,6 +535,21 @@ export const SCENARIOS: readonly Scenario[] = [
     },
   },
   {
+    name: 's26-archive-hangs',
+    rules: 'S26',
+    title: 'The archive hangs: no setting of ours asks it, so a promotion does not wait for it',
+    play: async (t) => {
+      await t.event('the archive does not answer any more, on any node', () => {
+        for (const node of t.world.nodes) node.disk.archiveHangs = true;
+      });
+      t.fact(`restore_command is ${t.node('replica-1').postgres?.config.text('restore_command') || 'empty'}`);
+      await t.event('docker kill primary', () => t.node('primary').kill());
+      await t.until('writes go to replica-1, within a second', () => t.open() === 'replica-1', 1_000);
+      await t.event('docker start primary', () => t.node('primary').start());
+      await t.until('all is well', () => t.well());
+    },
+  },
+  {
     name: 's27-wedged',
     rules: 'S27',
     title: 'The primary’s disk is frozen: it answers and cannot commit',
@@ -275,6 +562,61 @@ export const SCENARIOS: readonly Scenario[] = [
         t.node('primary').disk.slowness = 1;
       });
       await t.until('primary follows replica-1', () => t.well());
+    },
+  },
+  {
+    name: 's28-jitter',
+    rules: 'S28, S11',
+    title: 'A minute in which answers come up to half a second late and some are lost: no failover',
+    play: async (t) => {
+      await t.event('for a minute answers take up to half a second, and one packet in a hundred is lost', () => {
+        Object.assign(t.world.network, { jitterMs: 250, loss: 0.01 });
+      });
+      const before = t.world.history.count;
+      await t.passes(60_000);
+      t.fact(`the term is ${t.world.monitor?.seen?.decision.state.term}: no failover`);
+      t.fact(`writes went on: ${t.world.history.count > before + 50 ? 'yes' : 'no'}`);
+      await t.event('the network is quick again', () => Object.assign(t.world.network, { jitterMs: 0, loss: 0 }));
+      await t.until('all is well', () => t.well());
+    },
+  },
+  {
+    name: 's29-read-port',
+    rules: 'S29',
+    title: 'What the read port may show: a row before the write port does, and one later',
+    replicas: 2,
+    clients: 0,
+    play: async (t) => {
+      const far = (from: string, to: string, ms: number) => t.world.network.far.set(`${from}>${to}`, ms);
+      const insert = async () => {
+        const row = t.world.nextRow();
+        t.world.history.tag({ ...NO_OPERATION, row });
+        const reply = t.ask(await t.connect('write'), { kind: 'row', row }, 400);
+        return { row, acknowledged: (await reply)?.ok === true };
+      };
+      const sees = async (port: 'write' | 'read', row: number) =>
+        (await t.rows(port)).includes(row) ? 'shows' : 'hides';
+      await t.event('answers of both replicas take a second', () => {
+        for (const name of ['replica-1', 'replica-2']) far(name, 'primary', 1_000);
+      });
+      const early = await insert();
+      t.fact(`somebody inserts a row: ${early.acknowledged ? 'acknowledged' : 'it waits'}`);
+      t.fact(`the read port ${await sees('read', early.row)} it, the write port ${await sees('write', early.row)} it`);
+      await t.event('now what primary sends to replica-2 takes two seconds, and replica-1 is quick', () => {
+        for (const name of ['replica-1', 'replica-2']) far(name, 'primary', 0);
+        far('primary', 'replica-2', 2_000);
+      });
+      await t.passes(3_000);
+      const late = await insert();
+      t.fact(`somebody inserts another row: ${late.acknowledged ? 'acknowledged' : 'it waits'}`);
+      const shown = [await sees('read', late.row), await sees('read', late.row)].sort();
+      t.fact(`of two reads through the read port one ${shown[1]} it, the other ${shown[0]} it`);
+      t.fact(
+        'so the order of two ports is not promised: who has to read what was written asks for its position (LSN),',
+      );
+      t.fact('as the backend does (backend/tests/test_reads.py)');
+      await t.event('the network is quick again', () => t.world.network.far.clear());
+      await t.until('all is well', () => t.well());
     },
   },
   {
@@ -304,3 +646,60 @@ export const SCENARIOS: readonly Scenario[] = [
     },
   },
 ];
+
+const NO_OPERATION: Omit<Operation, 'row'> = {
+  kind: 'row',
+  client: 'a person',
+  startMs: 0,
+  endMs: null,
+  node: null,
+  outcome: 'unknown',
+  value: 0,
+  version: 0,
+  rows: [],
+  count: 0,
+};
+
+/** What the monitor knows of a node's position. */
+function vote(t: Tale, node: string): string | null {
+  return t.world.monitor?.seen?.observation.nodes[node]?.status?.postgres.lsn ?? null;
+}
+
+function less(position: number | undefined, node: SimNode): string {
+  const whole = node.volume.data?.wal.length ?? 0;
+  return position !== undefined && position < whole ? 'less than it has' : 'all that it has';
+}
+
+/** Clients that connect at the same moment, do one write each and leave after a while. */
+class Storm {
+  served = 0;
+  most = 0;
+  private inside = 0;
+  private readonly world: World;
+
+  constructor(world: World) {
+    this.world = world;
+  }
+
+  begin(count: number): void {
+    for (let i = 0; i < count; i++) this.connect(new Process(this.world.engine, `client ${i}`, 'client'));
+  }
+
+  private connect(client: Process): void {
+    const { world } = this;
+    world.haproxy.connect('write', client, (session) => {
+      if (session === null) return;
+      session.onConnected = () => {
+        this.inside += 1;
+        this.most = Math.max(this.most, this.inside);
+        session.ask({ kind: 'row', row: world.nextRow() }, () => {
+          this.served += 1;
+          world.engine.after(200, client, () => {
+            this.inside -= 1;
+            session.close();
+          });
+        });
+      };
+    });
+  }
+}

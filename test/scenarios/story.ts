@@ -1,6 +1,11 @@
 /** Tells a scenario: steps on a simulated cluster, and what the monitor decided, as text that a person reads. */
 import type { Policy } from '../../failover/core/types';
+import { Process } from '../sim/engine';
+import type { ProxySession } from '../sim/haproxy-model';
 import type { SimNode } from '../sim/node';
+import { PostgresServer, type Reply, type Request } from '../sim/postgres';
+import { settingsOf } from '../sim/settings';
+import { DataDir } from '../sim/wal';
 import { World } from '../sim/world';
 
 const BUILD_LIMIT_MS = 60_000;
@@ -14,6 +19,8 @@ export interface Scenario {
   replicas?: number;
   policy?: Partial<Policy>;
   clients?: number;
+  /** What else of the monitor's log is told: lines of this form, `CODE message`. */
+  tells?: RegExp;
   play: (tale: Tale) => Promise<void>;
 }
 
@@ -53,10 +60,80 @@ export class Tale {
     return this.world.healthy() !== null;
   }
 
+  /** Another cluster's PostgreSQL gets an address; the connections of the node that had it break. */
+  stranger(address: string): void {
+    const { world } = this;
+    world.nodeAt(address)?.postgres?.endSessions();
+    const settings = { ...STRANGER, upstream: null, syncNames: '' };
+    const server = new PostgresServer({
+      engine: world.engine,
+      network: world.network,
+      node: 'stranger',
+      host: 'stranger',
+      data: new DataDir('1', [], [{ timeline: 1, start: 0 }]),
+      disk: { slowness: 1 },
+      config: settingsOf('stranger', settings),
+      say: (words) => world.say(words),
+      nextId: () => world.nextId(),
+    });
+    world.network.postgres.set('stranger', server);
+    world.network.hosts.set(address, 'stranger');
+    const lead = () => {
+      if (server.accepting) server.promote().catch((error: unknown) => world.fail(String(error)));
+      else world.engine.after(20, server.process, lead);
+    };
+    lead();
+  }
+
   /** The leader that is open, by the slot. */
   open(): string | null {
     const slot = this.world.haproxy.current?.leader;
-    return slot === undefined || slot.port === 1 ? null : (this.world.nodeAt(slot.address)?.name ?? null);
+    return slot === undefined || slot.port === 1 ? null : this.world.network.hostOf(slot.address);
+  }
+
+  /** A person at the write or the read port; null when the connection is refused or ended before it is through. */
+  connect(port: 'write' | 'read', limitMs = 30_000): Promise<ProxySession | null> {
+    const { world } = this;
+    const person = new Process(world.engine, 'a person', 'client');
+    return this.settled<ProxySession>(limitMs, (done) => {
+      world.haproxy.connect(port, person, (session) => {
+        if (session === null) return done(null);
+        session.onConnected = () => done(session);
+        session.onClosed = () => done(null);
+        if (session.backend !== null) done(session);
+      });
+    });
+  }
+
+  /** Null: no answer within the limit, or the connection broke. */
+  ask(session: ProxySession | null, request: Request, limitMs = 30_000): Promise<Reply | null> {
+    if (session === null) return Promise.resolve(null);
+    return this.settled<Reply>(limitMs, (done) => {
+      session.onClosed = () => done(null);
+      session.ask(request, done);
+    });
+  }
+
+  /** Time goes on until an answer comes. */
+  private async settled<T>(limitMs: number, begin: (done: (value: T | null) => void) => void): Promise<T | null> {
+    const { engine } = this.world;
+    const result: { value: T | null; over: boolean } = { value: null, over: false };
+    begin((value) => {
+      if (result.over) return;
+      Object.assign(result, { value, over: true });
+    });
+    await engine.run(engine.nowMs + limitMs, () => result.over);
+    result.over = true;
+    return result.value;
+  }
+
+  /** Rows that a read through a port shows. */
+  async rows(port: 'write' | 'read'): Promise<readonly number[]> {
+    const session = await this.connect(port);
+    const reply = await this.ask(session, { kind: 'read' });
+    session?.close();
+    if (reply?.ok !== true || reply.kind !== 'read') throw new Error(`the ${port} port does not answer`);
+    return reply.rows.slice(0, reply.count);
   }
 
   code(): string {
@@ -87,8 +164,14 @@ export async function tell(scenario: Scenario): Promise<string> {
     const line = `    ${code}: ${reason.replaceAll(/\d+ ms/g, '… ms').replaceAll(/seq \d+/g, 'seq …')}`;
     if (!QUIET.has(code) && tale.lines.findLast((l) => l.startsWith('    ')) !== line) tale.lines.push(line);
   };
+  world.onLog = (subject, code, message) => {
+    const line = `    ${subject}: ${message.replaceAll(/\b\d+\.\d+\.\d+/g, '…')}`;
+    if (scenario.tells?.test(`${code} ${message}`) === true && !tale.lines.slice(-4).includes(line))
+      tale.lines.push(line);
+  };
   world.startAll();
-  world.startClients(scenario.clients ?? 2, 1);
+  const clients = scenario.clients ?? 2;
+  world.startClients(clients, clients === 0 ? 0 : 1);
   const built = await world.engine.run(BUILD_LIMIT_MS, () => world.healthy() !== null);
   if (!built) throw new Error('the cluster was not built');
   await tale.passes(1_500);
@@ -105,3 +188,16 @@ export async function tell(scenario: Scenario): Promise<string> {
 
 /** Decisions that only fill time. */
 const QUIET: ReadonlySet<string> = new Set(['PROMOTING', 'STEADY', 'REOPENING', 'ELECTING', 'LEADER_AWAITED']);
+
+const STRANGER = {
+  settings: {
+    nodes: [],
+    haproxyAddress: '10.0.0.10',
+    monitorAddress: '10.0.0.11',
+    subnet: '10.0.0.0/24',
+    databaseName: 'db',
+    databaseUser: 'user',
+    databasePassword: 'secret',
+    postgresSettings: {},
+  },
+};

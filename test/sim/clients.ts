@@ -59,7 +59,8 @@ export class Client {
         continue;
       }
       this.left -= 1;
-      await this.operate(this.session);
+      if (world.holds > 0 && random.chance(world.holds)) await this.disturb(this.session);
+      else await this.operate(this.session);
       await engine.sleep(random.chance(0.1) ? random.between(50, 300) : random.between(1, world.thinkMs), process);
     }
     this.session?.close();
@@ -136,6 +137,16 @@ export class Client {
       operation.version = reply.version;
     }
     world.history.ended(operation, this.proxy);
+  }
+
+  /** A reader sits in a statement for a while, a writer changes a table (S16). */
+  private async disturb(session: ProxySession): Promise<void> {
+    const { engine, random } = this.world;
+    const ms = random.between(50, 4_000);
+    await this.ask(session, this.proxy === 'read' ? { kind: 'hold', ms } : { kind: 'alter' }, false);
+    if (this.proxy === 'read') await engine.sleep(random.between(0, ms), this.process);
+    session.close();
+    this.session = null;
   }
 
   /** Null: no answer in time, or the connection broke. */

@@ -9,6 +9,8 @@ export class Nemesis {
   /** Faults have ended: what was still planned does not happen. */
   private over = false;
   private readonly strangers: SimMonitor[] = [];
+  /** Taken out of the stack, with their volumes. */
+  private readonly removed = new Set<SimNode>();
 
   constructor(world: World) {
     this.world = world;
@@ -52,6 +54,11 @@ export class Nemesis {
       [4, () => this.everything()],
       [5, () => this.twoAtOnce()],
       [5, () => this.badMinute()],
+      [4, () => this.starve()],
+      [3, () => this.stall()],
+      [4, () => this.resize()],
+      [3, () => this.acceptLoss()],
+      [4, () => this.fallOff()],
     ];
     let dice = random.unit() * faults.reduce((sum, [weight]) => sum + weight, 0);
     for (const [weight, fault] of faults) {
@@ -72,7 +79,7 @@ export class Nemesis {
   }
 
   private start(node: SimNode): void {
-    if (node.up) return;
+    if (node.up || !this.world.members.includes(node)) return;
     this.world.say(`docker start ${node.name}`);
     node.start();
   }
@@ -380,10 +387,126 @@ export class Nemesis {
     this.killLeader();
   }
 
+  /** Everything is late, for as long as it lasts: the CPU is needed elsewhere (S28). */
+  private starve(): void {
+    const { engine, random } = this.world;
+    engine.cpuMs = random.between(0.5, 8);
+    this.world.say(`the machine is starved of CPU: everything takes ${engine.cpuMs.toFixed(1)} ms more`);
+    this.later(500, 8_000, () => {
+      this.world.say('the machine has its CPU again');
+      engine.cpuMs = 0;
+    });
+  }
+
+  /** The whole machine stands still, and all goes on at once. */
+  private stall(): void {
+    const { world } = this;
+    const { engine, random, monitor, haproxy } = world;
+    const processes = [
+      monitor?.process,
+      haproxy.process,
+      ...world.nodes.flatMap((n) => [n.postgres?.process, n.process]),
+    ];
+    const running = processes.filter((p) => p?.state === 'running');
+    const ms = random.between(100, 5_000);
+    world.say(`the machine stands still for ${ms.toFixed(0)} ms`);
+    for (const process of running) process?.pause();
+    engine.after(ms, null, () => {
+      for (const process of running) process?.resume();
+    });
+  }
+
+  /** The stack is brought up with another number of replicas: the monitor is replaced, the container comes or goes. */
+  private resize(): void {
+    const { world } = this;
+    const { declared, nodes, random } = world;
+    const added = nodes.find((n) => !world.members.includes(n));
+    if (added !== undefined) {
+      this.add(added);
+      return;
+    }
+    const gone = nodes.at(-1);
+    if (gone === undefined || nodes.length < 2) return;
+    world.say(`${gone.name} is taken out of the stack`);
+    world.declared = declared.slice(0, -1);
+    this.restartMonitor();
+    this.takeOut(gone, random.integer(0, 100));
+  }
+
+  /** The container goes when the cluster serves without it; `pulumi up` fails where that takes too long. */
+  private takeOut(gone: SimNode, tries: number): void {
+    const { world } = this;
+    this.later(100, 300, () => {
+      if (this.over || tries === 0 || !gone.up || world.members.includes(gone)) return;
+      if (world.healthy() === null || this.leader() === gone) {
+        this.takeOut(gone, tries - 1);
+        return;
+      }
+      world.say(`docker stop ${gone.name}`);
+      gone.stop();
+      if (world.random.chance(0.5)) this.removed.add(gone);
+    });
+  }
+
+  private add(node: SimNode): void {
+    const { world } = this;
+    const lost = this.removed.delete(node) && !node.up;
+    world.say(`${node.name} is put into the stack${lost ? ' with an empty volume' : ''}`);
+    if (lost) node.wipe();
+    const { name, address } = node;
+    world.declared = [...world.declared, { name, address }];
+    this.restartMonitor();
+    this.later(0, 2_000, () => this.start(node));
+  }
+
+  /** A replica misses what the leader writes alone; the leader dies, and a person takes the replica all the same. */
+  private acceptLoss(): void {
+    const { world } = this;
+    const { random } = world;
+    const leader = this.leader();
+    const to = this.anyNode();
+    if (leader === undefined || to === leader) return;
+    for (const node of random.chance(0.7) ? world.nodes : [to]) {
+      if (node === leader || !node.up) continue;
+      world.say(`docker kill ${node.name}`);
+      node.kill();
+    }
+    const leaderMs = random.between(300, 2_500);
+    this.later(leaderMs, leaderMs, () => this.kill(leader));
+    this.later(leaderMs, leaderMs + 500, () => this.start(to));
+    for (const node of world.nodes) this.later(leaderMs + 1_000, leaderMs + 9_000, () => this.start(node));
+    for (let i = 0; i < 3; i++) this.later(leaderMs + 400, leaderMs + 3_500, () => this.promoteByWord(to));
+  }
+
+  private promoteByWord({ name }: SimNode): void {
+    const { world } = this;
+    if (this.over) return;
+    world.say(`somebody promotes ${name} with --accept-data-loss`);
+    world.monitor?.ask({ kind: 'promote', to: name, acceptDataLoss: true });
+  }
+
+  /** A replica is away for so long that the others remove the log that it needs. */
+  private fallOff(): void {
+    const { world } = this;
+    const { random } = world;
+    const away = this.anyNode();
+    if (random.chance(0.5)) this.kill(away);
+    else this.pause(away);
+    this.later(300, 3_000, () => {
+      const kept = random.integer(0, 30);
+      world.say(`every node removes its log but for the last ${kept} records`);
+      for (const { postgres } of world.nodes) if (postgres?.process.state === 'running') postgres.removeLog(kept);
+    });
+  }
+
   /** Faults end: everything runs, one monitor is left. */
   heal(): void {
     const { world } = this;
     this.over = true;
+    world.engine.cpuMs = 0;
+    for (const node of world.nodes) {
+      if (!world.members.includes(node) && (node.up || world.random.chance(0.7))) this.add(node);
+    }
     world.network.heal();
     this.calm();
     for (const old of this.strangers) old.process.kill();
@@ -392,7 +515,7 @@ export class Nemesis {
     world.disk.full = false;
     world.monitor?.process.resume();
     this.startMonitor();
-    for (const node of world.nodes) {
+    for (const node of world.members) {
       node.disk.slowness = 1;
       if (node.postgres !== null) node.postgres.postmasterFrozen = false;
       node.unpause();

@@ -10,6 +10,7 @@ import type { Session as Backend, Reply, Request } from './postgres';
 const CLOSED = '127.0.0.1';
 const CONNECT_MS = 20;
 const READ_SLOTS = 9;
+const REACH_EVERY_MS = 1_000;
 
 interface Slot {
   name: string;
@@ -30,7 +31,7 @@ export class ProxySession {
   readonly fromClient: Channel;
   /** Address of the server that it is connected or connecting to. */
   server: string | null = null;
-  state: 'TAR' | 'CON' | 'EST' | 'CLO' = 'TAR';
+  state: 'TAR' | 'QUE' | 'CON' | 'EST' | 'CLO' = 'TAR';
   backend: Backend | null = null;
   onConnected: () => void = () => undefined;
   onClosed: () => void = () => undefined;
@@ -91,6 +92,12 @@ export class ProxySession {
       retry();
       return;
     }
+    if (this.worker.isFull(this.proxy, address, haproxy.serverConnections)) {
+      this.state = 'QUE';
+      this.server = null;
+      haproxy.after(CONNECT_MS, () => this.dial());
+      return;
+    }
     this.state = 'CON';
     this.server = address;
     const host = network.hostOf(address);
@@ -114,10 +121,13 @@ export class ProxySession {
       const { fromServer } = this;
       this.toServer.send(server.process, () => {
         const accept = () => {
-          const backend = server.open();
+          if (server.postmasterFrozen) engine.after(20, server.process, accept);
+          else server.admit('client', admitted);
+        };
+        const admitted = (backend: Backend | null) => {
           if (backend === null) {
-            if (server.postmasterFrozen) engine.after(20, server.process, accept);
-            else fromServer.send(haproxy.process, () => this.close());
+            haproxy.turnedAway += 1;
+            fromServer.send(haproxy.process, () => this.close());
             return;
           }
           backend.onClosed = () => fromServer.send(haproxy.process, () => this.close());
@@ -127,7 +137,7 @@ export class ProxySession {
             else this.toClient.send(this.client, () => this.onConnected());
           });
         };
-        engine.after(engine.random.delay(6), server.process, accept);
+        engine.after(engine.random.delay(1), server.process, accept);
       });
       const kernel = () => {
         if (server.process.dead && this.backend === null) this.close();
@@ -163,12 +173,29 @@ class Worker {
     port: 1,
     maintenance: true,
   }));
+  /** Servers that HAProxy itself connects to once a second while they are not in maintenance. */
+  readonly reach: Slot[] = Array.from({ length: READ_SLOTS }, (_, i) => ({
+    name: `node${i + 1}`,
+    address: CLOSED,
+    port: 1,
+    maintenance: true,
+  }));
+  readonly unreached = new Set<string>();
   readonly sessions = new Map<string, ProxySession>();
+  checkedAtMs = 0;
   private turn = 0;
 
   constructor(pid: number, startSeconds: number) {
     this.pid = pid;
     this.startSeconds = startSeconds;
+  }
+
+  /** A server gets no more than `maxconn` connections of a backend; the next ones queue (S24). */
+  isFull(proxy: 'write' | 'read', address: string, most: number): boolean {
+    if (this.sessions.size < most) return false;
+    let count = 0;
+    for (const s of this.sessions.values()) if (s.proxy === proxy && s.server === address) count += 1;
+    return count >= most;
   }
 
   pick(proxy: 'write' | 'read'): string | null {
@@ -183,6 +210,10 @@ export class HaproxyModel {
   readonly network: Network;
   process: Process;
   workers: Worker[] = [];
+  /** `maxconn` of each server (S24). */
+  serverConnections = 80;
+  /** Connections that PostgreSQL refused, or ended before they were accepted. */
+  turnedAway = 0;
   /** A session that is ended while it connects stays for good and takes a server's place (PEERS, trap 1). */
   leaked: (words: string) => void = () => undefined;
   /** Called whenever a route or a session has changed. */
@@ -303,6 +334,19 @@ export class HaproxyModel {
         );
   }
 
+  /** HAProxy's own connects; nobody sees them but by asking, so they are made when somebody does. */
+  private checkReach(worker: Worker): void {
+    const { network, engine } = this;
+    if (engine.nowMs - worker.checkedAtMs < REACH_EVERY_MS) return;
+    worker.checkedAtMs = engine.nowMs;
+    worker.unreached.clear();
+    for (const slot of worker.reach.filter((s) => !s.maintenance)) {
+      const host = network.hostOf(slot.address);
+      const answers = network.reaches('haproxy', host) && network.postgres.has(host);
+      if (!answers) worker.unreached.add(slot.address);
+    }
+  }
+
   private showProcesses(): string {
     const row = (w: Worker) => `${w.pid}          worker          1               0d00h00m01s     3.0.11\n`;
     const old = this.workers.slice(0, -1).map(row).join('');
@@ -315,21 +359,23 @@ export class HaproxyModel {
   }
 
   private command(worker: Worker, command: string): string {
-    const address = /^set server (write|read)\/(\S+) addr (\S+) port (\d+)$/.exec(command);
+    const address = /^set server (write|read|reach)\/(\S+) addr (\S+) port (\d+)$/.exec(command);
     // An old worker only finishes its sessions.
     if (command.startsWith('set server') && worker !== this.current) return '\n';
     if (address !== null) {
-      const slot = address[1] === 'write' ? worker.leader : worker.nodes.find((n) => n.name === address[2]);
+      const slots = address[1] === 'reach' ? worker.reach : worker.nodes;
+      const slot = address[1] === 'write' ? worker.leader : slots.find((n) => n.name === address[2]);
       if (slot === undefined) return 'No such server.\n';
       slot.address = address[3] ?? CLOSED;
       slot.port = Number(address[4]);
       this.changed();
       return '\n';
     }
-    const state = /^set server read\/(\S+) state (ready|maint)$/.exec(command);
+    const state = /^set server (read|reach)\/(\S+) state (ready|maint)$/.exec(command);
     if (state !== null) {
-      const slot = worker.nodes.find((n) => n.name === state[1]);
-      if (slot !== undefined) slot.maintenance = state[2] === 'maint';
+      const slots = state[1] === 'reach' ? worker.reach : worker.nodes;
+      const slot = slots.find((n) => n.name === state[2]);
+      if (slot !== undefined) slot.maintenance = state[3] === 'maint';
       return '\n';
     }
     const end = /^shutdown session (\S+)$/.exec(command);
@@ -342,7 +388,10 @@ export class HaproxyModel {
       return '\n';
     }
     if (command === 'show info') return `Name: HAProxy\nPid: ${worker.pid}\nStart_time_sec: ${worker.startSeconds}\n`;
-    if (command === 'show servers state') return showServers(worker);
+    if (command === 'show servers state') {
+      this.checkReach(worker);
+      return showServers(worker);
+    }
     const one = /^show sess (0x[0-9a-f]+)$/.exec(command);
     if (one !== null) {
       const session = worker.sessions.get(one[1] ?? '');
@@ -355,8 +404,13 @@ export class HaproxyModel {
 
 function showServers(worker: Worker): string {
   const row = (backend: number, name: string, id: number, slot: Slot) =>
-    `${backend} ${name} ${id} ${slot.name} ${slot.address} 2 ${slot.maintenance ? 1 : 0} ${slot.port}\n`;
-  const rows = [row(3, 'write', 1, worker.leader), ...worker.nodes.map((n, i) => row(4, 'read', i + 1, n))];
+    `${backend} ${name} ${id} ${slot.name} ${slot.address} ${isDown(slot) ? 0 : 2} ${slot.maintenance ? 1 : 0} ${slot.port}\n`;
+  const isDown = (slot: Slot) => worker.reach.includes(slot) && worker.unreached.has(slot.address);
+  const rows = [
+    row(3, 'write', 1, worker.leader),
+    ...worker.nodes.map((n, i) => row(4, 'read', i + 1, n)),
+    ...worker.reach.map((n, i) => row(5, 'reach', i + 1, n)),
+  ];
   return `1\n# be_id be_name srv_id srv_name srv_addr srv_op_state srv_admin_state srv_port\n${rows.join('')}\n`;
 }
 

@@ -28,6 +28,8 @@ export class History {
   /** Rows that each newly opened leader had. */
   private readonly openings: { atMs: number; rows: ReadonlySet<number> }[] = [];
   private readonly begunMs = new Map<number, number>();
+  /** When a person's word made a node without the newest data the leader: what ran across that moment proves nothing. */
+  private overriddenMs = Number.NEGATIVE_INFINITY;
 
   constructor(fail: (words: string) => void) {
     this.fail = fail;
@@ -53,7 +55,7 @@ export class History {
   }
 
   ended(operation: Operation, proxy: 'write' | 'read'): void {
-    if (operation.outcome !== 'ok') return;
+    if (operation.outcome !== 'ok' || operation.startMs <= this.overriddenMs) return;
     if (proxy === 'read') {
       this.reads.push(operation);
       return;
@@ -69,6 +71,28 @@ export class History {
 
   opened(atMs: number, rows: ReadonlySet<number>): void {
     this.openings.push({ atMs, rows });
+  }
+
+  /**
+   * A leader was opened by a person's word (`--accept-data-loss`). What it lacks is forgotten, and nothing else: `told` are
+   * the rows that it had when the word was given, and all of them have to be there. Returns how many writes were lost.
+   */
+  overridden(atMs: number, told: ReadonlySet<number>, rows: ReadonlySet<number>, version: number): number {
+    this.overriddenMs = atMs;
+    let lost = 0;
+    for (const [row, write] of [...this.acknowledged, ...this.due, ...this.seen]) {
+      if (rows.has(row)) continue;
+      if (told.has(row) && !this.unsureRows.has(row)) {
+        this.fail(`LOST: row ${row} of ${at(write.endMs)} was on the new leader when the loss was accepted`);
+      }
+      lost += this.acknowledged.delete(row) ? 1 : 0;
+      this.due.delete(row);
+      this.seen.delete(row);
+    }
+    for (const known of [this.known, this.versions]) {
+      for (const other of [...known.keys()]) if (other > version) known.delete(other);
+    }
+    return lost;
   }
 
   /** The read port shows no row that the leader of that time has not (S13). */

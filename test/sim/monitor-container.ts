@@ -1,5 +1,7 @@
 /** The monitor's container: the shipped loop, keeper server, HAProxy driver and opening checks over simulated ports. */
 
+import { retiringLeader } from '../../failover/core/members';
+import { parseState } from '../../failover/core/stored';
 import type { Decision, Observation, Policy, Request } from '../../failover/core/types';
 import { runsPostgres } from '../../failover/core/view';
 import { Haproxy } from '../../failover/monitor/haproxy';
@@ -18,6 +20,9 @@ export interface StoreDisk {
   /** The file is a copy of the one that the state was written into. */
   moved: boolean;
 }
+
+/** About what a slot of the store's file takes. */
+const SLOT_BYTES = 250 * 1024;
 
 export class SimStore implements Store {
   incarnation = 0;
@@ -43,6 +48,7 @@ export class SimStore implements Store {
   }
 
   async save(text: string): Promise<void> {
+    if (text.length > SLOT_BYTES) throw new Error(`the state has ${text.length} bytes, too many for the store`);
     this.state = text;
     await this.write(true);
   }
@@ -119,15 +125,20 @@ export class SimMonitor {
     const { engine } = world;
     const clock = { nowMs: () => engine.nowMs };
     const log: Log = {
-      write: (_level, subject, code, message) => world.log(`${label}: ${subject} ${code} ${message}`),
+      write: (_level, subject, code, message) => {
+        world.log(`${label}: ${subject} ${code} ${message}`);
+        world.onLog(subject, code, message);
+      },
     };
     const store = new SimStore(world, process, disk);
     await store.open();
     world.log(`${label}: start ${store.incarnation}`);
+    const retiring = retiringLeader(store.loaded === null ? null : parseState(store.loaded), world.declared);
+    const nodes = retiring === null ? world.declared : [...world.declared, retiring];
     const haproxy = new Haproxy({
       sockets: '/run/haproxy',
       port: 5432,
-      addresses: world.declared.map((n) => n.address),
+      addresses: nodes.map((n) => n.address),
       clock,
       log,
       onChange: () => loop.wake(),
@@ -137,14 +148,14 @@ export class SimMonitor {
       port: 7400,
       clusterKey: CLUSTER_KEY,
       settings: {
-        nodes: world.declared,
+        nodes,
         haproxyAddress: '10.0.0.10',
         monitorAddress: MONITOR_ADDRESS,
         subnet: '10.0.0.0/24',
         databaseName: 'db',
         databaseUser: 'user',
         databasePassword: 'secret',
-        postgresSettings: {},
+        postgresSettings: world.postgresSettings,
       },
       incarnation: store.incarnation,
       clock,
@@ -153,15 +164,17 @@ export class SimMonitor {
       onIncarnation: (incarnation) => loop.outranked(incarnation),
     });
     const opening = new OpeningChecks({
-      nodes: world.declared,
+      nodes,
       clusterKey: CLUSTER_KEY,
       log,
       onCertified: (node, term) => loop.certified(node, term),
+      onBroken: (node) => keepers.probe(node),
       isRunning: (node) => runsPostgres(this.seen?.observation, node),
     });
     const policy: Policy = world.policy;
     const loop = new Loop({
-      nodes: world.declared,
+      nodes,
+      retiring: retiring?.name,
       policy,
       keepers,
       router: haproxy,
@@ -171,7 +184,7 @@ export class SimMonitor {
       log,
       onDecision: (decision, observation) => {
         this.seen = { decision, observation };
-        world.onDecision(decision.code, decision.reason);
+        world.decided(decision);
       },
     });
     this.loop = loop;

@@ -16,6 +16,10 @@ export class Network {
   latencyMs = 0.3;
   /** Orders that arrive twice, the second one late: probability. */
   doubled = 0;
+  /** Every message is late by up to so much, ms. */
+  jitterMs = 0;
+  /** Part of the messages that are lost and sent again (TCP), which takes a while. */
+  loss = 0;
   /** Further latency from one host to another, ms: a replica far away. */
   readonly far = new Map<string, number>();
   /** How often a host lost what it had sent. */
@@ -65,7 +69,10 @@ export class Network {
 
   latency(from: string, to: string): number {
     if (from === to) return 0.05;
-    return this.engine.random.delay(this.latencyMs, 0.01) + (this.far.get(`${from}>${to}`) ?? 0);
+    const { random } = this.engine;
+    const ms = random.delay(this.latencyMs, 0.01) + (this.far.get(`${from}>${to}`) ?? 0);
+    if (this.jitterMs === 0 && this.loss === 0) return ms;
+    return ms + random.between(0, this.jitterMs) + (random.chance(this.loss) ? random.between(200, 1_200) : 0);
   }
 
   /** What is under way from that host gets lost: its network is torn down with its container. */

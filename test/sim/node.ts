@@ -1,4 +1,5 @@
 /** One PostgreSQL container: its volume, the shipped keeper over simulated ports, and the PostgreSQL that it runs. */
+import { slotName } from '../../failover/keeper/config-files';
 import { Keeper } from '../../failover/keeper/keeper';
 import { MonitorLink } from '../../failover/keeper/link';
 import {
@@ -14,7 +15,8 @@ import {
   type View,
 } from '../../failover/keeper/ports';
 import { type Engine, Process } from './engine';
-import { type PgConfig, PostgresServer, type Session } from './postgres';
+import { PostgresServer, type Session, type SimDisk } from './postgres';
+import { settingsOf } from './settings';
 import { DataDir, printLsn, rewound } from './wal';
 import { CLUSTER_KEY, MONITOR_ADDRESS, type World } from './world';
 
@@ -31,14 +33,17 @@ export function emptyVolume(): Volume {
 }
 
 const HEARTBEAT_MS = 100;
+const BEATS_A_SESSION = 4;
 const STOP_LIMIT_MS = 45_000;
 
 export class SimNode {
   readonly name: string;
   readonly address: string;
   readonly world: World;
-  readonly disk = { slowness: 1 };
+  readonly disk: SimDisk = { slowness: 1 };
   volume = emptyVolume();
+  /** For scenarios: how replay goes after a start. */
+  replay?: { behind: number; stepMs: number };
   keeper: Keeper | null = null;
   process: Process | null = null;
   postgres: PostgresServer | null = null;
@@ -151,7 +156,9 @@ export class SimNode {
 
   /** PostgreSQL alone dies; the container lives. */
   crashPostgres(): void {
-    this.postgres?.process.kill();
+    const { postgres } = this;
+    if (postgres?.config.flag('restart_after_crash') === true) postgres.restartInPlace();
+    else postgres?.process.kill();
   }
 
   /** `docker volume rm` on a container that is down. */
@@ -160,7 +167,7 @@ export class SimNode {
   }
 }
 
-function simClock(process: Process): Clock {
+export function simClock(process: Process): Clock {
   const { engine } = process;
   return {
     nowMs: () => engine.nowMs,
@@ -277,7 +284,7 @@ export class SimPostgres implements Postgres {
       receiveLsn: seen.inRecovery && seen.receive !== null ? printLsn(seen.receive) : null,
       replayLsn: seen.inRecovery ? printLsn(seen.replay) : null,
       flushLsn: seen.inRecovery ? null : printLsn(data.flushed),
-      walReceiver: seen.receiving === null ? null : { status: 'streaming', host: node.world.addressOf(seen.receiving) },
+      walReceiver: seen.receivingFrom === null ? null : { status: 'streaming', host: seen.receivingFrom },
       startupWaits: seen.waits,
       heartbeatSeen: postgres.table.beat === 0 ? null : postgres.table.beat,
       standbys: seen.standbys,
@@ -296,7 +303,7 @@ export class SimPostgres implements Postgres {
   private async source(source: Source): Promise<PostgresServer> {
     const { world, name } = this.node;
     await this.takes(20);
-    const server = world.network.postgres.get(source.name);
+    const server = world.network.postgres.get(world.network.hostOf(source.address));
     const limit = this.engine.nowMs + 3_000;
     while (this.engine.nowMs < limit) {
       if (server?.reachableFrom(name) && server.process.state === 'running') {
@@ -347,6 +354,7 @@ export class SimPostgres implements Postgres {
     const { data } = volume;
     if (data === null) throw new Error('no data');
     if (data.broken) throw new Error('the data is broken');
+    if (!data.clean) throw new Error('target server must be shut down cleanly');
     const server = await this.source(source);
     const result = rewound(data, server.data);
     if (result === null) {
@@ -366,11 +374,6 @@ export class SimPostgres implements Postgres {
     world.say(`${name}: is rewound to the history of ${source.name}`);
   }
 
-  private pgConfig(config: ServerConfig): PgConfig {
-    const { upstream, syncNames } = config;
-    return { upstream: upstream === null ? null : { name: upstream.name, host: upstream.name }, syncNames };
-  }
-
   async start(config: ServerConfig): Promise<void> {
     const { node } = this;
     const { data } = node.volume;
@@ -388,7 +391,8 @@ export class SimPostgres implements Postgres {
       host: node.name,
       data,
       disk: node.disk,
-      config: this.pgConfig(config),
+      config: settingsOf(node.name, config),
+      replay: node.replay,
       say: (words) => world.say(words),
       nextId: () => world.nextId(),
     });
@@ -414,7 +418,7 @@ export class SimPostgres implements Postgres {
     const wanted = JSON.stringify(config);
     if (wanted === this.inForce) return;
     await this.takes(1.5);
-    this.node.postgres?.reload(this.pgConfig(config));
+    this.node.postgres?.reload(settingsOf(this.node.name, config));
     this.inForce = wanted;
   }
 
@@ -455,7 +459,7 @@ export class SimPostgres implements Postgres {
       this.canary = null;
     }
     await this.takes(3);
-    const session = postgres.open();
+    const session = postgres.open('keeper');
     if (session === null) throw new Error('no connection');
     const deadline = this.engine.nowMs + 2_000;
     while (this.engine.nowMs < deadline) {
@@ -504,9 +508,7 @@ export class SimPostgres implements Postgres {
 
   async ensureSlots(peers: string[], renew: boolean): Promise<void> {
     await this.takes(3);
-    const { slots } = this.running().data;
-    if (renew) slots.clear();
-    for (const peer of peers) slots.add(peer);
+    this.running().ensureSlots(peers.map(slotName), renew);
   }
 
   async furnish(): Promise<void> {
@@ -529,6 +531,15 @@ export class SimPostgres implements Postgres {
       }
       const sentMs = this.engine.nowMs;
       const n = postgres.table.beat + 1;
+      // Every few beats over a fresh connection, which needs a place (S24).
+      if (n % BEATS_A_SESSION === 0) {
+        const session = postgres.open('keeper');
+        if (session === null) {
+          again();
+          return;
+        }
+        postgres.closeSession(session);
+      }
       postgres.table.beat = n;
       postgres.insert({ kind: 'beat', n }, () => {
         if (this.life !== life) return;

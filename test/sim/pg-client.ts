@@ -1,5 +1,6 @@
 /** The monitor's PostgreSQL client (what it uses of `pg.Client`) over the simulated network. */
 import { EventEmitter } from 'node:events';
+import pg from 'pg';
 import { networkOf } from './builtins';
 import { currentProcess, type Process } from './engine';
 import { Channel } from './network';
@@ -38,7 +39,7 @@ export class SimPgClient extends EventEmitter {
     for (;;) {
       const server = network.postgres.get(host);
       if (server !== undefined && network.reaches(process.host, host) && server.process.state === 'running') {
-        const session = server.open();
+        const session = server.open('monitor');
         if (session === null && !server.postmasterFrozen) throw new Error('the database system is not accepting');
         if (session !== null) {
           this.session = session;
@@ -53,8 +54,8 @@ export class SimPgClient extends EventEmitter {
     }
   }
 
-  query(text: string): Promise<{ rows: unknown[] }> {
-    const request: Request = /^INSERT/.test(text) ? { kind: 'commit' } : { kind: 'identity' };
+  query(text: string, values: readonly unknown[] = []): Promise<{ rows: unknown[] }> {
+    const request = requestOf(text, values);
     const { process, session, up } = this;
     return new Promise((resolve, reject) => {
       if (session === null || up === null || this.gone) {
@@ -70,9 +71,12 @@ export class SimPgClient extends EventEmitter {
       const answer = (reply: Reply) => {
         limit.cancelled = true;
         this.off('end', fail);
-        if (!reply.ok) reject(new Error(reply.error));
+        if (!reply.ok) reject(databaseError(reply.error, reply.code));
         else if (reply.kind === 'identity') resolve({ rows: [{ name: reply.name, recovery: reply.recovery }] });
-        else resolve({ rows: [] });
+        else
+          resolve({
+            rows: reply.kind === 'committed' ? [{ node: request.kind === 'commit' ? request.as : null }] : [],
+          });
       };
       up.send(session.postgres.process, () =>
         session.execute(request, (reply) => this.down?.send(process, () => answer(reply))),
@@ -96,4 +100,14 @@ export class SimPgClient extends EventEmitter {
     this.gone = true;
     this.emit('end');
   }
+}
+
+/** The two statements of the opening checks. */
+function requestOf(text: string, values: readonly unknown[]): Request {
+  if (!text.startsWith('INSERT')) return { kind: 'identity' };
+  return text.includes('cluster_name') ? { kind: 'commit', as: String(values[1]) } : { kind: 'commit' };
+}
+
+function databaseError(message: string, code: string | undefined): Error {
+  return Object.assign(new pg.DatabaseError(message, message.length, 'error'), { code });
 }

@@ -6,27 +6,30 @@
 import type { StandbyView } from '../../failover/protocol';
 import { type Engine, Process } from './engine';
 import { Channel, type Network } from './network';
+import type { Settings } from './settings';
 import { type Change, type DataDir, printLsn, type Table, type WalRecord, whyImpossible } from './wal';
 
 export interface SimDisk {
   /** Factor of every write; Infinity: frozen. */
   slowness: number;
-}
-
-export interface PgConfig {
-  upstream: { name: string; host: string } | null;
-  syncNames: string;
+  /** The archive behind `restore_command` does not answer. */
+  archiveHangs?: boolean;
 }
 
 export type Request =
   | { kind: 'identity' }
-  | { kind: 'commit' }
+  /** With `as`: writes only where that is the node's name. */
+  | { kind: 'commit'; as?: string }
   | { kind: 'row'; row: number }
   | { kind: 'register'; value: number }
+  /** Changes a table: replay of it needs a lock that readers of a standby may hold (S16). */
+  | { kind: 'alter' }
+  /** A read-only statement that runs so long, and goes on when its client is gone. */
+  | { kind: 'hold'; ms: number }
   | { kind: 'read' };
 
 export type Reply =
-  | { ok: false; error: string }
+  | { ok: false; error: string; code?: string }
   | { ok: true; kind: 'identity'; name: string; recovery: boolean }
   | { ok: true; kind: 'committed'; version: number; warned: boolean }
   | { ok: true; kind: 'read'; rows: readonly number[]; count: number; version: number; value: number };
@@ -43,14 +46,21 @@ interface SyncNames {
   members: string[];
 }
 
+/** Who connects: the stack's clients, the monitor's role with its reserved places, the keeper as superuser (S24). */
+export type Role = 'client' | 'monitor' | 'keeper';
+
 /** One connection's backend. */
 export class Session {
   readonly postgres: PostgresServer;
+  readonly role: Role;
   closed = false;
+  /** A read-only statement runs: replay of a change of its table waits for it (S16). */
+  holds = false;
   onClosed: () => void = () => undefined;
 
-  constructor(postgres: PostgresServer) {
+  constructor(postgres: PostgresServer, role: Role) {
     this.postgres = postgres;
+    this.role = role;
   }
 
   execute(request: Request, reply: (reply: Reply) => void): void {
@@ -73,6 +83,7 @@ export class Session {
 /** The leader's side of one stream. */
 class Sender {
   readonly name: string;
+  readonly slot: string;
   readonly receiver: PostgresServer;
   readonly down: Channel;
   readonly up: Channel;
@@ -84,8 +95,16 @@ class Sender {
   alive = true;
   heardMs: number;
 
-  constructor(name: string, receiver: PostgresServer, own: PostgresServer, names: SyncNames, from: number) {
+  constructor(
+    name: string,
+    slot: string,
+    receiver: PostgresServer,
+    own: PostgresServer,
+    names: SyncNames,
+    from: number,
+  ) {
     this.name = name;
+    this.slot = slot;
     this.receiver = receiver;
     this.down = new Channel(own.network, own.process.host, receiver.process.host);
     this.up = new Channel(own.network, receiver.process.host, own.process.host);
@@ -100,7 +119,16 @@ class Sender {
   }
 }
 
-const TIMEOUT_MS = 10_000;
+const KEEPALIVE_MS = 1_000;
+/** What a connection's authentication costs of a machine of two cores, ms (S24: 115 a second). */
+const AUTHENTICATION_MS = 8.7;
+/** A stream that could not be had is tried again at least this late: everything takes a little time, ms. */
+const RETRY_LEAST_MS = 5;
+
+function changeOf(request: Extract<Request, { kind: 'commit' | 'row' | 'alter' }>): Change {
+  if (request.kind === 'row') return { kind: 'row', row: request.row };
+  return request.kind === 'alter' ? { kind: 'alter' } : { kind: 'note', what: 'synchronous commit' };
+}
 
 export function parseNames(text: string): SyncNames {
   const match = /^ANY (\d+) \((.*)\)$/.exec(text);
@@ -117,7 +145,9 @@ export class PostgresServer {
   readonly disk: SimDisk;
   state: 'starting' | 'recovery' | 'promoting' | 'primary' | 'stopping' = 'starting';
   table: Table;
-  config: PgConfig;
+  /** What it goes by; `max_connections` and the like stay as they were at the start. */
+  config: Settings;
+  private readonly atStart: Settings;
   streamImpossible: string | null = null;
   /** A stopped postmaster serves its old sessions and accepts no new ones (S27). */
   postmasterFrozen = false;
@@ -130,8 +160,15 @@ export class PostgresServer {
   private names: SyncNames;
   /** Shared memory: does anybody wait at all? Set by the checkpointer, later than the file (S4). */
   private syncDefined: boolean;
+  private authenticating = 0;
+  private processorFreeMs = 0;
   private registerLock: (() => void)[] | null = null;
-  private upstream: { server: PostgresServer; sender: Sender; heardMs: number } | null = null;
+  private upstream: { server: PostgresServer; address: string; sender: Sender; heardMs: number } | null = null;
+  private restsUntilMs = 0;
+  /** When the log that is being applied was received: the limit of S16 counts from here. */
+  private batchMs = 0;
+  /** Replay waits for a reader's transaction. */
+  private conflicts = false;
   private receivePosition: number | null = null;
   private receiverFlush = 0;
   private dialling = false;
@@ -147,7 +184,9 @@ export class PostgresServer {
     host: string;
     data: DataDir;
     disk: SimDisk;
-    config: PgConfig;
+    config: Settings;
+    /** How far before its end it begins to replay, in records, and how long a step takes; else by chance. */
+    replay?: { behind: number; stepMs: number };
     say: (words: string) => void;
     nextId: () => number;
   }) {
@@ -157,25 +196,34 @@ export class PostgresServer {
     this.data = parts.data;
     this.disk = parts.disk;
     this.config = parts.config;
+    this.atStart = parts.config;
     this.say = parts.say;
     this.nextId = parts.nextId;
     this.process = new Process(parts.engine, `postgres of ${parts.node}`, parts.host);
-    this.names = parseNames(parts.config.syncNames);
+    this.names = parseNames(parts.config.text('synchronous_standby_names'));
     this.syncDefined = this.names.k > 0;
     const { data } = this;
     // Replay begins at the last restart point; what SQL sees at first is older than what it saw before (S6).
-    data.applied = Math.max(0, data.flushed - this.engine.random.integer(0, 40));
-    this.replayMs = this.engine.random.chance(0.6) ? this.engine.random.between(10, 80) : 3;
+    const behind = this.engine.random.integer(0, 40);
+    const stepMs = this.engine.random.chance(0.6) ? this.engine.random.between(10, 80) : 3;
+    data.applied = Math.max(0, data.flushed - (parts.replay?.behind ?? behind));
+    this.replayMs = parts.replay?.stepMs ?? stepMs;
     data.clean = false;
     data.cleanLeader = false;
     this.table = data.table(data.applied);
     this.process.onDeath.push(() => this.died());
     this.after(this.engine.random.delay(60), () => this.started());
-    this.every(1_000, () => this.watchPeers());
+    this.every(KEEPALIVE_MS, () => this.watchPeers());
+    this.answerAgain();
   }
 
   /** Out of recovery: takes writes. */
   isPrimary = false;
+
+  /** What it answers as (S14). */
+  private get name(): string {
+    return this.atStart.text('cluster_name');
+  }
 
   get accepting(): boolean {
     return !this.process.dead && ['recovery', 'promoting', 'primary'].includes(this.state);
@@ -197,9 +245,19 @@ export class PostgresServer {
       this.process.kill();
       return;
     }
+    if (this.lacksConnections(this.data.connections)) {
+      this.say(`${this.node}: recovery aborted because of insufficient parameter settings: max_connections`);
+      this.process.kill();
+      return;
+    }
     this.state = 'recovery';
     this.replay();
     this.dial();
+  }
+
+  /** A standby needs at least the `max_connections` of the leader whose log it replays (S23). */
+  private lacksConnections(leaders: number): boolean {
+    return this.atStart.number('max_connections') < leaders;
   }
 
   private died(): void {
@@ -236,11 +294,41 @@ export class PostgresServer {
 
   // Sessions
 
-  open(): Session | null {
-    if (!this.accepting || this.postmasterFrozen) return null;
-    const session = new Session(this);
+  /** A session at once, as over a connection that is past its authentication; null: refused. */
+  open(role: Role): Session | null {
+    return this.postmasterFrozen ? null : this.opened(role);
+  }
+
+  private opened(role: Role): Session | null {
+    if (!this.accepting || !this.hasPlace(role)) return null;
+    const session = new Session(this, role);
     this.sessions.add(session);
     return session;
+  }
+
+  /** A new connection: it takes a place, then processor time for its authentication, and only then its role counts. */
+  admit(role: Role, admitted: (session: Session | null) => void): void {
+    if (!this.accepting || this.sessions.size + this.authenticating >= this.atStart.number('max_connections')) {
+      admitted(null);
+      return;
+    }
+    this.authenticating += 1;
+    const { nowMs, random } = this.engine;
+    this.processorFreeMs = Math.max(nowMs, this.processorFreeMs) + random.delay(AUTHENTICATION_MS);
+    this.after(this.processorFreeMs - nowMs, () => {
+      this.authenticating -= 1;
+      admitted(this.opened(role));
+    });
+  }
+
+  private hasPlace(role: Role): boolean {
+    const superuser = this.atStart.number('superuser_reserved_connections');
+    const reserved = { client: superuser + this.atStart.number('reserved_connections'), monitor: superuser, keeper: 0 };
+    return this.atStart.number('max_connections') - this.sessions.size - this.authenticating > reserved[role];
+  }
+
+  get connections(): number {
+    return this.sessions.size + this.authenticating;
   }
 
   /** Ends the sessions that wait for no commit; returns how many there were of all. */
@@ -250,10 +338,23 @@ export class PostgresServer {
     return all.length;
   }
 
+  /** Its network goes: every connection ends. */
+  endSessions(): void {
+    for (const session of [...this.sessions]) session.end();
+    this.sessions.clear();
+  }
+
   /** The client is gone. A commit that is under way goes on (S2). */
   closeSession(session: Session): void {
-    this.sessions.delete(session);
+    // A backend that computes does not look at its client.
+    if (!session.holds) this.sessions.delete(session);
     session.closed = true;
+  }
+
+  /** The statement is over. */
+  private released(session: Session): void {
+    session.holds = false;
+    if (session.closed) this.sessions.delete(session);
   }
 
   execute(session: Session, request: Request, reply: (reply: Reply) => void): void {
@@ -261,7 +362,7 @@ export class PostgresServer {
       if (session.closed) return;
       switch (request.kind) {
         case 'identity':
-          reply({ ok: true, kind: 'identity', name: this.node, recovery: !this.isPrimary });
+          reply({ ok: true, kind: 'identity', name: this.name, recovery: !this.isPrimary });
           return;
         case 'read':
           reply({
@@ -273,8 +374,14 @@ export class PostgresServer {
             value: this.table.value,
           });
           return;
+        case 'hold':
+          session.holds = true;
+          this.after(request.ms, () => this.released(session));
+          reply({ ok: true, kind: 'read', rows: this.table.rows, count: this.table.rows.length, version: 0, value: 0 });
+          return;
         case 'commit':
         case 'row':
+        case 'alter':
         case 'register':
           this.commit(session, request, reply);
       }
@@ -283,19 +390,22 @@ export class PostgresServer {
 
   private commit(
     session: Session,
-    request: Extract<Request, { kind: 'commit' | 'row' | 'register' }>,
+    request: Extract<Request, { kind: 'commit' | 'row' | 'alter' | 'register' }>,
     reply: (reply: Reply) => void,
   ): void {
     if (!this.isPrimary || this.state !== 'primary') {
-      reply({ ok: false, error: 'cannot execute INSERT in a read-only transaction' });
+      reply({ ok: false, error: 'cannot execute INSERT in a read-only transaction', code: '25006' });
+      return;
+    }
+    if (request.kind === 'commit' && request.as !== undefined && request.as !== this.name) {
+      reply({ ok: true, kind: 'read', rows: [], count: 0, version: 0, value: 0 });
       return;
     }
     if (request.kind === 'register') {
       this.lockRegister(() => this.updateRegister(session, request.value, reply));
       return;
     }
-    const change: Change =
-      request.kind === 'row' ? { kind: 'row', row: request.row } : { kind: 'note', what: 'synchronous commit' };
+    const change = changeOf(request);
     this.commitChange(session, change, (warned) => {
       this.table.apply(change);
       reply({ ok: true, kind: 'committed', version: 0, warned });
@@ -352,26 +462,32 @@ export class PostgresServer {
     return this.waiters.some((w) => w.session === session);
   }
 
+  /** `synchronous_standby_names`, as a new process reads it. */
+  get namesInForce(): string {
+    return this.config.text('synchronous_standby_names');
+  }
+
   get waiting(): number {
     return this.waiters.length;
   }
 
   // Configuration
 
-  reload(config: PgConfig): void {
+  reload(config: Settings): void {
     const before = this.config;
     this.config = config;
     const { random } = this.engine;
-    const changed = before.upstream?.host !== config.upstream?.host;
+    const changed = before.upstreamAddress !== config.upstreamAddress;
     if (changed) this.after(random.delay(4), () => this.redirect());
-    if (before.syncNames === config.syncNames) return;
+    const names = 'synchronous_standby_names';
+    if (before.text(names) === config.text(names)) return;
     this.after(random.between(0, 5), () => this.postmasterReads());
   }
 
   /** It tells its children, and each reads the setting when it comes to it (S4). */
   private postmasterReads(): void {
     const { random } = this.engine;
-    const read = () => parseNames(this.config.syncNames);
+    const read = () => parseNames(this.config.text('synchronous_standby_names'));
     this.names = read();
     const late = () => (random.chance(0.2) ? random.between(20, 400) : random.between(0, 8));
     this.after(late(), () => this.checkpointerReads());
@@ -383,7 +499,7 @@ export class PostgresServer {
   }
 
   private checkpointerReads(): void {
-    this.syncDefined = parseNames(this.config.syncNames).k > 0;
+    this.syncDefined = parseNames(this.config.text('synchronous_standby_names')).k > 0;
     if (this.syncDefined) return;
     for (const waiter of this.waiters.splice(0)) waiter.end(false);
   }
@@ -441,21 +557,33 @@ export class PostgresServer {
     sender.down.send(receiver.process, () => receiver.lost(sender));
   }
 
+  /** The leader's side asks a silent standby for a sign of life; either side gives the other up after its limit. */
   private watchPeers(): void {
-    const lateMs = this.engine.nowMs - TIMEOUT_MS;
+    const { nowMs } = this.engine;
+    const limitMs = this.config.ms('wal_sender_timeout');
     for (const sender of [...this.senders]) {
-      if (sender.heardMs < lateMs) this.endSender(sender);
-      else
-        sender.down.send(sender.receiver.process, () => {
-          if (sender.receiver.upstream?.sender === sender) sender.receiver.upstream.heardMs = this.engine.nowMs;
-        });
+      const silentMs = nowMs - sender.heardMs;
+      if (silentMs > limitMs) this.endSender(sender);
+      else sender.down.send(sender.receiver.process, () => sender.receiver.keptAlive(sender, silentMs > limitMs / 2));
     }
     const { upstream } = this;
-    if (upstream === null) return;
-    if (upstream.heardMs < lateMs) {
-      this.dropUpstream();
-      this.dial();
-    } else this.answer();
+    if (upstream === null || nowMs - upstream.heardMs <= limitMs) return;
+    this.dropUpstream();
+    this.dial();
+  }
+
+  private keptAlive(sender: Sender, wantsAnswer: boolean): void {
+    if (this.upstream?.sender !== sender) return;
+    this.upstream.heardMs = this.engine.nowMs;
+    if (wantsAnswer) this.answer();
+  }
+
+  /** What a walreceiver does when it has nothing new to say (S17). */
+  private answerAgain(): void {
+    this.after(this.config.ms('wal_receiver_status_interval'), () => {
+      this.answer();
+      this.answerAgain();
+    });
   }
 
   // Receiving
@@ -470,8 +598,8 @@ export class PostgresServer {
         this.dial();
       });
     };
-    const { upstream } = this.config;
-    if (this.state !== 'recovery' || upstream === null || this.upstream !== null) {
+    const address = this.config.upstreamAddress;
+    if (this.state !== 'recovery' || address === null || this.upstream !== null) {
       this.dialling = false;
       return;
     }
@@ -479,16 +607,25 @@ export class PostgresServer {
       again(20);
       return;
     }
-    const source = this.network.postgres.get(upstream.host);
+    const upstream = this.network.hostOf(address);
+    const source = this.network.postgres.get(upstream);
     const { host } = this.process;
-    if (source === undefined || !source.reachableFrom(host) || source.process.state === 'paused') {
-      again(60);
+    if (source === undefined || source === this || !source.reachableFrom(host) || source.process.state === 'paused') {
+      // Nobody refuses: the attempt itself takes its time.
+      again(Math.max(60, this.rest()));
       return;
     }
     this.after(this.engine.random.delay(8), () => {
       this.dialling = false;
-      this.connectTo(source, upstream.host);
+      this.connectTo(source, address);
     });
+  }
+
+  /** The startup process sleeps until the next attempt, deaf also to a promotion now and then (S20), ms. */
+  private rest(): number {
+    const restMs = Math.max(RETRY_LEAST_MS, this.config.ms('wal_retrieve_retry_interval'));
+    this.restsUntilMs = this.engine.nowMs + restMs;
+    return restMs;
   }
 
   /** A new connection from that host gets through. */
@@ -496,17 +633,17 @@ export class PostgresServer {
     return this.accepting && !this.postmasterFrozen && this.network.reaches(host, this.process.host);
   }
 
-  private connectTo(source: PostgresServer, host: string): void {
-    if (this.config.upstream?.host !== host) {
+  private connectTo(source: PostgresServer, address: string): void {
+    if (this.config.upstreamAddress !== address) {
       this.dial();
       return;
     }
     if (this.state !== 'recovery' || this.upstream !== null) return;
     const impossible = whyImpossible(this.data, source.data);
-    if (!source.reachableFrom(this.process.host) || !source.data.slots.has(this.node) || impossible !== null) {
+    if (!source.reachableFrom(this.process.host) || !source.givesSlot(this.slot, this) || impossible !== null) {
       if (impossible !== null && this.streamImpossible === null) this.streamImpossible = impossible;
       this.dialling = true;
-      this.after(100, () => {
+      this.after(this.rest(), () => {
         this.dialling = false;
         this.dial();
       });
@@ -514,16 +651,51 @@ export class PostgresServer {
     }
     const own = this.data;
     // Streaming begins at the start of the segment: earlier than what is already there (S6).
-    const from = Math.max(0, Math.min(own.wal.length - this.engine.random.integer(0, 10), source.data.flushed));
+    const from = Math.max(
+      source.data.oldest,
+      Math.min(own.wal.length - this.engine.random.integer(0, 10), source.data.flushed),
+    );
     this.receivePosition = from;
     this.receiverFlush = from;
     own.history = [...source.data.history];
     own.newestTimeline = Math.max(own.newestTimeline, source.data.newestTimeline);
-    const sender = new Sender(this.node, this, source, source.namesNow(), from);
+    const sender = new Sender(this.node, this.slot, this, source, source.namesNow(), from);
     source.senders.add(sender);
-    this.upstream = { server: source, sender, heardMs: this.engine.nowMs };
+    this.upstream = { server: source, address, sender, heardMs: this.engine.nowMs };
     source.feed(sender);
     this.answer();
+  }
+
+  private get slot(): string {
+    return this.config.text('primary_slot_name');
+  }
+
+  /** Without its slot a follower never streams (S22); a slot that a walsender still uses is refused, too. */
+  private givesSlot(slot: string, to: PostgresServer): boolean {
+    if (slot === '') return true;
+    if (!this.data.slots.has(slot)) return false;
+    const old = [...this.senders].find((s) => s.slot === slot);
+    if (old === undefined) return true;
+    // The old connection's other end is gone for good: it learns so with the next packet that it sends again.
+    if (old.receiver !== to && old.receiver.process.dead) {
+      this.after(this.engine.random.between(1, 400), () => this.endSender(old));
+    }
+    return false;
+  }
+
+  /** Makes the peers' slots and drops others; with `renew` also those that are there and not in use (S22). */
+  ensureSlots(wanted: readonly string[], renew: boolean): void {
+    const { slots } = this.data;
+    const active = new Set([...this.senders].map((s) => s.slot));
+    for (const slot of slots) if (!active.has(slot) && (renew || !wanted.includes(slot))) slots.delete(slot);
+    for (const slot of wanted) slots.add(slot);
+  }
+
+  /** A checkpoint keeps `kept` records for slots that are behind, and no more: who needs older ones fell off (S22). */
+  removeLog(kept: number): void {
+    const { data } = this;
+    data.oldest = Math.max(data.oldest, Math.min(data.applied, data.flushed - kept));
+    for (const sender of [...this.senders]) if (sender.sent < data.oldest) this.endSender(sender);
   }
 
   private namesNow(): SyncNames {
@@ -534,6 +706,7 @@ export class PostgresServer {
     if (this.upstream?.sender !== sender || this.state !== 'recovery') return;
     this.upstream.heardMs = this.engine.nowMs;
     const { data } = this;
+    if (data.applied >= data.wal.length) this.batchMs = this.engine.nowMs;
     records.forEach((record, i) => {
       // What was applied stays as it is, whatever the new source has at that place.
       const at = from + i;
@@ -575,14 +748,48 @@ export class PostgresServer {
   /** Applies what is flushed; after a start it takes a while until all local log is applied. */
   private replay(): void {
     const { data } = this;
-    if (this.isPrimary || !['recovery', 'promoting'].includes(this.state)) return;
+    if (this.isPrimary || !['recovery', 'promoting'].includes(this.state) || this.conflicts) return;
     const step = this.upstream === null ? 3 : data.flushed - data.applied;
-    for (let i = 0; i < step && data.applied < data.flushed; i++) {
-      const record = data.wal[data.applied];
-      if (record !== undefined) this.table.apply(record.change);
-      data.applied += 1;
-    }
+    for (let i = 0; i < step && data.applied < data.flushed; i++) if (!this.applyNext()) return;
     if (data.applied < data.flushed) this.after(this.engine.random.delay(this.replayMs), () => this.replay());
+  }
+
+  /** Applies one record; false when it has to wait. */
+  private applyNext(): boolean {
+    const { data } = this;
+    const change = data.wal[data.applied]?.change;
+    if (change?.kind === 'alter' && this.isHeldUp()) return false;
+    if (change?.kind === 'parameters') {
+      data.connections = change.connections;
+      // Replay goes on only after a restart with enough of them; whoever promotes it now gets nothing (S23).
+      if (this.lacksConnections(change.connections)) {
+        this.conflicts = true;
+        return false;
+      }
+    }
+    if (change !== undefined) this.table.apply(change);
+    data.applied += 1;
+    return true;
+  }
+
+  /** A reader's statement holds replay up, until the limit is over and the reader is sent away (S16). */
+  private isHeldUp(): boolean {
+    const readers = [...this.sessions].filter((s) => s.holds);
+    if (readers.length === 0) return false;
+    const leftMs = this.batchMs + this.config.ms('max_standby_streaming_delay') - this.engine.nowMs;
+    if (leftMs <= 0) {
+      for (const reader of readers) {
+        reader.end();
+        this.released(reader);
+      }
+      return false;
+    }
+    this.conflicts = true;
+    this.after(Math.min(leftMs, 20), () => {
+      this.conflicts = false;
+      this.replay();
+    });
+    return true;
   }
 
   // Life
@@ -593,13 +800,21 @@ export class PostgresServer {
     this.state = 'promoting';
     this.dropUpstream();
     await this.engine.sleep(this.engine.random.delay(12), this.process);
+    const restMs = this.restsUntilMs - this.engine.nowMs;
+    if (restMs > 0 && this.engine.random.chance(0.4)) await this.engine.sleep(restMs, this.process);
     const { data } = this;
+    // An archive is asked before a timeline is chosen; one that hangs, hangs the promotion (S26).
+    while (this.config.text('restore_command') !== '' && this.disk.archiveHangs === true) {
+      await this.engine.sleep(50, this.process);
+    }
     // All that was received is applied first, whatever has not been flushed yet included.
     data.flushed = data.wal.length;
     while (data.applied < data.flushed) {
-      const record = data.wal[data.applied];
-      if (record !== undefined) this.table.apply(record.change);
-      data.applied += 1;
+      if (this.conflicts || !this.applyNext()) await this.engine.sleep(2, this.process);
+      if (this.lacksConnections(data.connections)) {
+        this.process.kill();
+        return data.timeline;
+      }
     }
     await new Promise<void>((resolve) => this.write(resolve));
     const timeline = data.newestTimeline + 1;
@@ -608,6 +823,11 @@ export class PostgresServer {
     // A stream of the old timeline ends at the fork.
     for (const sender of [...this.senders]) this.endSender(sender);
     await new Promise<void>((resolve) => this.insert({ kind: 'note', what: `timeline ${timeline}` }, () => resolve()));
+    const connections = this.atStart.number('max_connections');
+    if (connections !== data.connections) {
+      data.connections = connections;
+      this.insert({ kind: 'parameters', connections }, () => undefined);
+    }
     this.isPrimary = true;
     this.state = 'primary';
     this.after(this.engine.random.between(200, 3_000), () => {
@@ -666,6 +886,8 @@ export class PostgresServer {
     receive: number | null;
     replay: number;
     receiving: string | null;
+    /** The address that it dialled for that. */
+    receivingFrom: string | null;
     waits: boolean;
     standbys: StandbyView[];
   } {
@@ -675,7 +897,8 @@ export class PostgresServer {
       timeline: data.timeline,
       receive: this.receivePosition === null ? null : this.receiverFlush,
       replay: data.applied,
-      receiving: upstream?.server.process.host ?? null,
+      receiving: upstream?.server.node ?? null,
+      receivingFrom: upstream?.address ?? null,
       waits: data.applied >= data.wal.length,
       standbys: [...this.senders].map((s) => ({
         name: s.name,

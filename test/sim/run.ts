@@ -64,11 +64,16 @@ async function play(world: World): Promise<void> {
   await nemesis.rage();
   world.say('faults end');
   nemesis.heal();
-  const healed = await engine.run(engine.nowMs + HEAL_LIMIT_MS, () => world.healthy() !== null);
-  if (!healed) {
-    if (nemesis.excused()) world.say('it stays down, as it must: no node has the newest data any more');
-    else world.fail(`NOT HEALED: ${sentence(world)}`);
-    return;
+  if (!(await engine.run(engine.nowMs + HEAL_LIMIT_MS, () => world.healthy() !== null))) {
+    if (!nemesis.excused()) {
+      world.fail(`NOT HEALED: ${sentence(world)}`);
+      return;
+    }
+    world.say('it stays down, as it must: no node has the newest data any more');
+    if (!(await acceptLoss(world))) {
+      world.fail(`NOT HEALED by --accept-data-loss: ${sentence(world)}`);
+      return;
+    }
   }
   await engine.run(engine.nowMs + 1_500);
   world.clientsEnd = true;
@@ -79,6 +84,20 @@ async function play(world: World): Promise<void> {
   }
   world.checkIdentical();
   world.history.checkPhantoms();
+}
+
+/** A person looks who is furthest, and takes that one. */
+async function acceptLoss(world: World): Promise<boolean> {
+  const { engine } = world;
+  const furthest = world.members
+    .flatMap(({ name, volume: { data } }) => (data === null ? [] : [{ name, data }]))
+    .sort((a, b) => b.data.timeline - a.data.timeline || b.data.wal.length - a.data.wal.length);
+  for (const { name } of furthest) {
+    world.say(`somebody promotes ${name} with --accept-data-loss`);
+    world.monitor?.ask({ kind: 'promote', to: name, acceptDataLoss: true });
+    if (await engine.run(engine.nowMs + HEAL_LIMIT_MS, () => world.healthy() !== null)) return true;
+  }
+  return false;
 }
 
 function sentence(world: World): string {

@@ -1,0 +1,92 @@
+/** Worker processes that play the simulator's seeds, from one bundle of shipped code and models. */
+import { type ChildProcess, fork } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { build } from 'esbuild';
+import type { WorkerResult, WorkerTask } from '../../test/sim/worker';
+import { PATHS } from './paths';
+
+/** A seed takes a fraction of a second; one that takes this long hangs. */
+const SEED_LIMIT_MS = 300_000;
+
+export interface Bundle {
+  file: string;
+  /** Identifies code and models: the same hash plays the same histories. */
+  hash: string;
+}
+
+/** Bundles the worker into `build/sim`, under its hash, so that runs side by side do not disturb each other. */
+export async function bundleSimulator(): Promise<Bundle> {
+  const { outputFiles } = await build({
+    entryPoints: [join(PATHS.root, 'test', 'sim', 'worker.ts')],
+    bundle: true,
+    platform: 'node',
+    format: 'cjs',
+    // Declared in failover/keeper/bundled.ts: templates are part of the bundle.
+    loader: { '.conf': 'text', '.sql': 'text' },
+    logLevel: 'warning',
+    write: false,
+  });
+  const content = outputFiles[0]?.contents;
+  if (content === undefined) throw new Error('the simulator was not bundled');
+  const hash = createHash('sha256').update(content).digest('hex').slice(0, 16);
+  const folder = join(PATHS.root, 'build', 'sim');
+  mkdirSync(folder, { recursive: true });
+  const file = join(folder, `worker-${hash}.cjs`);
+  writeFileSync(file, content);
+  return { file, hash };
+}
+
+export interface WorkerOptions {
+  bundle: Bundle;
+  jobs: number;
+  /** Asked for the next seed whenever a worker is free; undefined: there is none. */
+  next: () => WorkerTask | undefined;
+  onResult: (result: WorkerResult) => void;
+}
+
+/** Plays until `next` has nothing more. Rejects when a worker dies or hangs, with the seed that it played. */
+export async function playSeeds(options: WorkerOptions): Promise<void> {
+  const children: ChildProcess[] = [];
+  try {
+    await Promise.all(
+      Array.from({ length: options.jobs }, () => {
+        const child = fork(options.bundle.file, { stdio: ['ignore', 'inherit', 'inherit', 'ipc'] });
+        children.push(child);
+        return feed(child, options);
+      }),
+    );
+  } finally {
+    for (const child of children) child.kill();
+  }
+}
+
+function feed(child: ChildProcess, { next, onResult }: WorkerOptions): Promise<void> {
+  return new Promise((resolve, reject) => {
+    let limit: NodeJS.Timeout | undefined;
+    let seed: number | null = null;
+    const give = () => {
+      clearTimeout(limit);
+      const task = next();
+      if (task === undefined) {
+        child.disconnect();
+        resolve();
+        return;
+      }
+      seed = task.seed;
+      limit = setTimeout(() => reject(new Error(`seed ${seed} hangs`)), SEED_LIMIT_MS);
+      child.send(task);
+    };
+    child.on('message', (result: WorkerResult) => {
+      onResult(result);
+      give();
+    });
+    child.on('error', reject);
+    child.on('exit', (code, signal) => {
+      clearTimeout(limit);
+      reject(new Error(`the worker that played seed ${seed} ended: ${signal ?? `exit code ${code}`}`));
+    });
+    give();
+  });
+}

@@ -1,0 +1,92 @@
+/** The leader is cut off from others, pair by pair, by packet filter rules between the containers' addresses. */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { start } from '../lib/docker';
+import { cut, type Pair } from '../lib/packet-filter';
+import type { Scene } from '../lib/scene';
+import { HAPROXY, MONITOR } from '../lib/stack';
+import type { Fault } from '../lib/trial';
+
+/** Longer than the default `hangTimeout` (2 s), a walsender's timeout (10 s) and what follows. */
+const CUT_MS = 14_000;
+const AFTER_LIMIT_MS = 60_000;
+
+type Others = 'monitor' | 'replicas' | 'haproxy';
+
+function pairs(scene: Scene, others: readonly Others[]): Pair[] {
+  const names = { monitor: [MONITOR], replicas: scene.standbys, haproxy: [HAPROXY] };
+  return others.flatMap((other) => names[other].map((name): Pair => [scene.leader, name]));
+}
+
+/** @param meanwhile what must hold while the cut lasts. */
+function apart(others: readonly Others[], about: string, meanwhile: (scene: Scene) => Promise<void>): Fault {
+  return {
+    name: `cut-${others.join('-')}`,
+    about: `the leader is cut off from ${others.join(' and ')} for ${CUT_MS / 1000} s: ${about}`,
+    run: async (scene) => {
+      const mend = await cut(pairs(scene, others));
+      scene.afterwards(mend);
+      await sleep(CUT_MS);
+      await meanwhile(scene);
+      scene.over();
+      await mend();
+      await scene.acknowledged(AFTER_LIMIT_MS);
+    },
+  };
+}
+
+async function leaderStays(scene: Scene): Promise<void> {
+  const now = await scene.view();
+  scene.expect(now.leader === scene.leader, `${now.leader} leads although ${scene.leader} serves (S21)`);
+}
+
+async function serves(scene: Scene): Promise<void> {
+  await scene.acknowledged(AFTER_LIMIT_MS);
+}
+
+async function movedAndServes(scene: Scene): Promise<void> {
+  await serves(scene);
+  scene.expect(
+    (await scene.view()).leader !== scene.leader,
+    `${scene.leader} leads still although it cannot be reached`,
+  );
+}
+
+async function nothing(): Promise<void> {}
+
+export const NETWORK_FAULTS: readonly Fault[] = [
+  apart(['monitor'], 'it serves on and no failover is made on the monitor’s word alone (S21)', leaderStays),
+  apart(['replicas'], 'it goes on alone', serves),
+  apart(['haproxy'], 'the lead moves to a node that HAProxy reaches', movedAndServes),
+  apart(['monitor', 'replicas'], 'it could serve on, so it is cut off from clients first', movedAndServes),
+  apart(['monitor', 'haproxy'], 'it is not seen to be needed', nothing),
+  apart(['replicas', 'haproxy'], 'nobody else has its last rows for sure', nothing),
+  apart(['monitor', 'replicas', 'haproxy'], 'another one takes over', movedAndServes),
+  {
+    name: 'cut-monitor-from-all',
+    about: `the monitor is cut off from every node for ${CUT_MS / 1000} s; the leader serves on`,
+    run: async (scene) => {
+      const mend = await cut(scene.nodes.map((node): Pair => [MONITOR, node]));
+      scene.afterwards(mend);
+      await sleep(CUT_MS);
+      scene.over();
+      await mend();
+      await scene.acknowledged(AFTER_LIMIT_MS);
+      await leaderStays(scene);
+    },
+  },
+  {
+    name: 'cut-kill',
+    about: 'the leader is cut off from its replicas, goes on alone, and is killed: who lacks rows must not lead',
+    run: async (scene) => {
+      const mend = await cut(pairs(scene, ['replicas']));
+      scene.afterwards(mend);
+      await scene.alone(AFTER_LIMIT_MS);
+      await scene.acknowledged(AFTER_LIMIT_MS);
+      await scene.killAndAwaitName(AFTER_LIMIT_MS);
+      await mend();
+      scene.over();
+      await start(scene.leader);
+      await scene.acknowledged(AFTER_LIMIT_MS);
+    },
+  },
+];

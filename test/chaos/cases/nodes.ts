@@ -1,0 +1,178 @@
+/** Faults of the nodes: killed, stopped, frozen, crashed inside. */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { kill, pause, postmaster, processes, start, stop, unpause } from '../lib/docker';
+import type { Scene } from '../lib/scene';
+import type { Fault } from '../lib/trial';
+
+const TAKEOVER_LIMIT_MS = 30_000;
+/** Longer than the default `hangTimeout` (2 s) and everything that follows. */
+const HANG_MS = 6_000;
+
+/** Ends a postmaster's backend that serves a client. */
+async function killBackend(node: string): Promise<void> {
+  const serving = (await processes(node)).find((p) => /postgres: .* blink_user blink_db /.test(p.title));
+  if (serving === undefined) throw new Error(`${node} serves no client`);
+  process.kill(serving.pid, 'SIGKILL');
+}
+
+async function takenOver(scene: Scene): Promise<void> {
+  await scene.acknowledged(TAKEOVER_LIMIT_MS);
+}
+
+export const NODE_FAULTS: readonly Fault[] = [
+  {
+    name: 'kill',
+    about: 'docker kill of the leader; started again when another one serves',
+    run: async (scene) => {
+      await kill(scene.leader);
+      await takenOver(scene);
+      scene.over();
+      await start(scene.leader);
+    },
+  },
+  {
+    name: 'stop',
+    about: 'docker stop of the leader, which hands over first; started again',
+    run: async (scene) => {
+      await stop(scene.leader);
+      await takenOver(scene);
+      scene.over();
+      await start(scene.leader);
+    },
+  },
+  {
+    name: 'pause',
+    about: 'the leader is frozen, another one takes over, the old one wakes',
+    run: async (scene) => {
+      await pause(scene.leader);
+      await scene.promoted(scene.standbys, TAKEOVER_LIMIT_MS);
+      await takenOver(scene);
+      await sleep(HANG_MS / 3);
+      scene.over();
+      await unpause(scene.leader);
+    },
+  },
+  {
+    name: 'crash-backend',
+    about: 'kill -9 of one backend of the leader: PostgreSQL ends itself and must not come back as primary (S8)',
+    run: async (scene) => {
+      await killBackend(scene.leader);
+      await takenOver(scene);
+      scene.over();
+    },
+  },
+  {
+    name: 'crash-postmaster',
+    about: "kill -9 of the leader's postmaster inside its living container",
+    run: async (scene) => {
+      process.kill(await postmaster(scene.leader), 'SIGKILL');
+      await takenOver(scene);
+      scene.over();
+    },
+  },
+  {
+    name: 'sigstop-postmaster',
+    about: 'SIGSTOP of the postmaster alone: old sessions work, new ones hang (S27)',
+    run: async (scene) => {
+      const pid = await postmaster(scene.leader);
+      scene.afterwards(async () => {
+        resume(pid);
+      });
+      process.kill(pid, 'SIGSTOP');
+      await scene.acknowledged(TAKEOVER_LIMIT_MS, ['fresh']);
+      await sleep(HANG_MS / 3);
+      scene.over();
+      resume(pid);
+    },
+  },
+  {
+    name: 'replica-kill',
+    about: 'docker kill of the replica; the leader goes on alone; started again',
+    run: async (scene) => {
+      await kill(scene.standby);
+      await takenOver(scene);
+      scene.over();
+      await start(scene.standby);
+    },
+  },
+  {
+    name: 'replica-pause',
+    about: 'the replica is frozen and wakes',
+    run: async (scene) => {
+      await pause(scene.standby);
+      await takenOver(scene);
+      await sleep(HANG_MS);
+      scene.over();
+      await unpause(scene.standby);
+    },
+  },
+  {
+    name: 'replica-flaps',
+    about: 'the replica is killed and started three times; in between the leader is killed',
+    run: flapping,
+  },
+  {
+    name: 'two-failures',
+    about: 'the leader is killed, and the new one as soon as the old one is a counted standby again',
+    run: async (scene) => {
+      await kill(scene.leader);
+      await takenOver(scene);
+      const term = (await scene.view()).term;
+      await start(scene.leader);
+      await scene.counted(scene.leader, 3 * TAKEOVER_LIMIT_MS);
+      const second = (await scene.view()).leader ?? '';
+      scene.expect(second !== scene.leader, `${scene.leader} led at once without a fault (term ${term})`);
+      await kill(second);
+      await takenOver(scene);
+      scene.over();
+      await start(second);
+    },
+  },
+  {
+    name: 'two-at-once',
+    about: 'the leader is killed, and the candidate while it is being promoted; both are started again',
+    run: async (scene) => {
+      await kill(scene.leader);
+      await kill(scene.standby);
+      await sleep(1_000);
+      scene.over();
+      await start(scene.standby, scene.leader);
+    },
+  },
+];
+
+function resume(pid: number): void {
+  try {
+    process.kill(pid, 'SIGCONT');
+  } catch {
+    // It has ended: the keeper killed what hung.
+  }
+}
+
+/** The kill of the leader falls at a different point of the replica's return each time. */
+async function flapping(scene: Scene): Promise<void> {
+  const { leader, standby } = scene;
+  for (const restMs of [300, 900]) {
+    await kill(standby);
+    await sleep(restMs);
+    await start(standby);
+    await sleep(restMs);
+  }
+  await kill(standby);
+  await scene.acknowledged(TAKEOVER_LIMIT_MS);
+  await start(standby);
+  const restMs = Math.floor(Math.random() * 4_000);
+  await sleep(restMs);
+  await kill(leader);
+  scene.note(`leader killed ${restMs} ms after the replica was started`);
+  // Whoever has all rows takes over; where nobody else has, writes wait and the right node is named.
+  await Promise.race([scene.acknowledged(10_000), namedInWait(scene, leader)]);
+  scene.over();
+  await start(leader);
+}
+
+/** Resolves when the monitor says that writes wait for this very node. */
+async function namedInWait(scene: Scene, node: string): Promise<void> {
+  await scene.logged(new RegExp(`NO_CANDIDATE.*writes wait.*${node}`), 10_000);
+  scene.note(`writes waited until ${node} was started again`);
+}

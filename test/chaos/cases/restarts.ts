@@ -1,0 +1,154 @@
+/** All nodes at once, HAProxy, and what a person does by hand ("manual restore") in several orders. */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { untilView } from '../lib/cluster';
+import { kill, mainPid, pause, restart, start, stop, unpause } from '../lib/docker';
+import type { Scene } from '../lib/scene';
+import { HAPROXY, STACK } from '../lib/stack';
+import type { Fault } from '../lib/trial';
+
+const TAKEOVER_LIMIT_MS = 60_000;
+const HAPROXY_FROZEN_MS = 5_000;
+
+/** All nodes are killed and started one after the other, `restMs` apart. */
+function killAll(name: string, about: string, restMs: number, order: (scene: Scene) => readonly string[]): Fault {
+  return {
+    name,
+    about,
+    run: async (scene) => {
+      await kill(...scene.nodes);
+      for (const node of order(scene)) {
+        await start(node);
+        await sleep(restMs);
+      }
+      scene.over();
+      await scene.acknowledged(TAKEOVER_LIMIT_MS);
+    },
+  };
+}
+
+/** Steps of the "manual restore": the old primary is off, the replica leads alone. */
+type Step = 'stop the new leader' | 'start the old leader' | 'restart HAProxy';
+
+function manual(name: string, steps: readonly Step[]): Fault {
+  return {
+    name: `manual-${name}`,
+    about: `old leader off, new one leads alone; then: ${steps.join(', ')}; what is newest is off until it is named`,
+    run: async (scene) => {
+      const old = scene.leader;
+      await kill(old);
+      await scene.acknowledged(TAKEOVER_LIMIT_MS);
+      const now = (await scene.view()).leader ?? '';
+      scene.expect(now !== old, 'nobody took over');
+      // Rows that only the new leader has.
+      await scene.alone(TAKEOVER_LIMIT_MS);
+      await scene.acknowledged(TAKEOVER_LIMIT_MS);
+      for (const step of steps) {
+        if (step === 'stop the new leader') await stop(now);
+        else if (step === 'start the old leader') await start(old);
+        else await restart(HAPROXY);
+      }
+      await restored(scene, steps, now);
+    },
+  };
+}
+
+/** Where the newest node is off, writes wait and it is named; once it runs, all is well. */
+async function restored(scene: Scene, steps: readonly Step[], newest: string): Promise<void> {
+  const backFirst = steps.indexOf('start the old leader') < steps.indexOf('stop the new leader');
+  if (backFirst) {
+    // The old leader may have caught up before the other was stopped: then it leads, and nothing is missing.
+    await Promise.race([scene.acknowledged(TAKEOVER_LIMIT_MS), named(newest)]);
+  } else {
+    await named(newest);
+    const words = scene.log();
+    scene.expect(
+      new RegExp(`writes wait.*start ${newest}|start ${newest}.*writes wait`).test(words),
+      `the log does not name ${newest} as the node to start`,
+    );
+  }
+  scene.over();
+  await start(newest);
+  await scene.acknowledged(TAKEOVER_LIMIT_MS);
+}
+
+async function named(node: string): Promise<void> {
+  const says = new RegExp(`start ${node}`);
+  await untilView(`the monitor to name ${node}`, TAKEOVER_LIMIT_MS, (now) => !now.serving && says.test(now.sentence));
+}
+
+export const RESTART_FAULTS: readonly Fault[] = [
+  {
+    name: 'restart-all',
+    about: 'docker restart of all nodes at once',
+    run: async (scene) => {
+      await restart(...scene.nodes);
+      scene.over();
+      await scene.acknowledged(TAKEOVER_LIMIT_MS);
+    },
+  },
+  {
+    name: 'crash-all',
+    about: 'all nodes, HAProxy and the monitor crash at once; Docker restarts them',
+    run: async (scene) => {
+      const names = [...scene.nodes, HAPROXY, `${STACK.prefix}failover-monitor`];
+      const pids = await Promise.all(names.map(mainPid));
+      for (const pid of pids) process.kill(pid, 'SIGKILL');
+      scene.over();
+      await scene.acknowledged(TAKEOVER_LIMIT_MS);
+    },
+  },
+  {
+    name: 'restart-each',
+    about: 'docker restart of one node after the other, without waiting for anything in between',
+    run: async (scene) => {
+      for (const node of scene.nodesLeaderFirst()) await restart(node);
+      scene.over();
+      await scene.acknowledged(TAKEOVER_LIMIT_MS);
+    },
+  },
+  killAll('kill-all-leader-first', 'all nodes killed, the leader is started first', 3_000, (s) => s.nodesLeaderFirst()),
+  killAll('kill-all-leader-last', 'all nodes killed, the leader is started last', 3_000, (s) =>
+    [...s.nodesLeaderFirst()].reverse(),
+  ),
+  killAll('kill-all-leader-late', 'all nodes killed, the leader is started after startGrace', 12_000, (s) =>
+    [...s.nodesLeaderFirst()].reverse(),
+  ),
+  manual('stop-start-haproxy', ['stop the new leader', 'start the old leader', 'restart HAProxy']),
+  manual('start-stop-haproxy', ['start the old leader', 'stop the new leader', 'restart HAProxy']),
+  manual('haproxy-stop-start', ['restart HAProxy', 'stop the new leader', 'start the old leader']),
+  manual('stop-haproxy-start', ['stop the new leader', 'restart HAProxy', 'start the old leader']),
+  {
+    name: 'haproxy-kill',
+    about: 'HAProxy crashes; Docker restarts it',
+    run: async (scene) => {
+      process.kill(await mainPid(HAPROXY), 'SIGKILL');
+      scene.over();
+      await scene.acknowledged(TAKEOVER_LIMIT_MS);
+    },
+  },
+  {
+    name: 'haproxy-pause',
+    about: 'HAProxy is frozen for 5 s',
+    run: async (scene) => {
+      await pause(HAPROXY);
+      await sleep(HAPROXY_FROZEN_MS);
+      scene.over();
+      await unpause(HAPROXY);
+      await scene.acknowledged(TAKEOVER_LIMIT_MS);
+    },
+  },
+  {
+    name: 'haproxy-pause-kill',
+    about: 'the leader is killed while HAProxy is frozen; HAProxy wakes when somebody else has been promoted',
+    run: async (scene) => {
+      await pause(HAPROXY);
+      await kill(scene.leader);
+      await scene.promoted(scene.standbys, TAKEOVER_LIMIT_MS);
+      await sleep(1_000);
+      await unpause(HAPROXY);
+      await scene.acknowledged(TAKEOVER_LIMIT_MS);
+      scene.over();
+      await start(scene.leader);
+    },
+  },
+];

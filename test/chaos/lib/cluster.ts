@@ -1,0 +1,81 @@
+/** The monitor's view of the cluster, and waiting until everything is healthy. */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { z } from 'zod';
+import { docker } from './docker';
+import { MONITOR, STACK } from './stack';
+
+const ANSWER_LIMIT_MS = 3_000;
+const POLL_MS = 50;
+
+const View = z.object({
+  code: z.string(),
+  sentence: z.string(),
+  term: z.number(),
+  leader: z.string().nullable(),
+  serving: z.boolean(),
+  nodes: z.array(
+    z.object({
+      name: z.string(),
+      role: z.string(),
+      state: z.string(),
+      done: z.boolean(),
+      order: z.string(),
+      failure: z.string().nullable(),
+    }),
+  ),
+  haproxy: z.object({ reachable: z.boolean(), write: z.string().nullable(), read: z.array(z.string()) }),
+  sync: z.object({ members: z.array(z.string()), changing: z.boolean() }),
+});
+export type View = z.infer<typeof View>;
+
+export async function view(): Promise<View> {
+  const url = `http://${STACK.host}:${STACK.monitorPort}/api/v1/cluster`;
+  const response = await fetch(url, { signal: AbortSignal.timeout(ANSWER_LIMIT_MS) });
+  return View.parse(await response.json());
+}
+
+/** What is not yet as it should be; empty when all is well. */
+export function ailments(now: View): string[] {
+  const standbys = now.nodes.filter((n) => n.name !== now.leader);
+  return [
+    ...(now.serving && now.code === 'STEADY' ? [] : [now.sentence]),
+    ...standbys.filter((n) => !n.done).map((n) => `${n.name}: ${n.state}, ${n.order}, ${n.failure ?? 'not done'}`),
+    ...standbys.filter((n) => !now.sync.members.includes(n.name)).map((n) => `${n.name} is not counted`),
+    ...standbys.filter((n) => !now.haproxy.read.includes(n.name)).map((n) => `${n.name} serves no reads`),
+  ];
+}
+
+/**
+ * Waits until the leader serves, every standby is done with its order, counted and read from.
+ * @throws Error with what is missing at the limit.
+ */
+export async function healthy(limitMs: number): Promise<View> {
+  const endMs = performance.now() + limitMs;
+  let last = ['the monitor does not answer'];
+  while (performance.now() < endMs) {
+    const now = await view().catch(() => null);
+    last = now === null ? ['the monitor does not answer'] : ailments(now);
+    if (now !== null && last.length === 0) return now;
+    await sleep(POLL_MS);
+  }
+  throw new Error(`not healthy within ${limitMs / 1000} s: ${last.join('; ')}`);
+}
+
+/** Waits until the view is as wanted. */
+export async function untilView(what: string, limitMs: number, wanted: (now: View) => boolean): Promise<View> {
+  const endMs = performance.now() + limitMs;
+  let last = 'the monitor does not answer';
+  while (performance.now() < endMs) {
+    const now = await view().catch(() => null);
+    if (now !== null && wanted(now)) return now;
+    if (now !== null) last = now.sentence;
+    await sleep(POLL_MS);
+  }
+  throw new Error(`waited ${limitMs / 1000} s in vain for ${what}; the monitor says: ${last}`);
+}
+
+/** Waits until a node is a counted standby and gives it the lead by a planned switchover. */
+export async function giveLead(node: string, limitMs: number): Promise<void> {
+  await untilView(`${node} to be counted`, limitMs, (now) => now.serving && now.sync.members.includes(node));
+  await docker(['exec', MONITOR, 'switchover', node], limitMs);
+}

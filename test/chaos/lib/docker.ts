@@ -1,0 +1,65 @@
+/** What the faults do to containers, each with a deadline. */
+import { runOk } from '../../../scripts/lib/exec';
+import { TIMEOUTS } from '../../timeouts';
+import { STACK } from './stack';
+
+/** Runs `docker …` and returns its output, trimmed. @throws CommandError with Docker's own words. */
+export async function docker(args: readonly string[], limitMs: number = TIMEOUTS.docker): Promise<string> {
+  return (await runOk('docker', args, { deadlineMs: limitMs })).stdout.trim();
+}
+
+/** Runs a program of the machine (nsenter, iptables, losetup …) and returns its output, trimmed. */
+export async function host(program: string, ...args: readonly string[]): Promise<string> {
+  return (await runOk(program, args, { deadlineMs: TIMEOUTS.docker })).stdout.trim();
+}
+
+/** `docker <command>` of several containers at the same moment: one call would take them one after the other. */
+async function each(command: string, names: readonly string[], limitMs: number): Promise<void> {
+  await Promise.all(names.map((name) => docker([command, name], limitMs)));
+}
+
+export const kill = (...names: string[]) => each('kill', names, TIMEOUTS.docker);
+export const stop = (...names: string[]) => each('stop', names, TIMEOUTS.dockerStop);
+export const start = (...names: string[]) => each('start', names, TIMEOUTS.docker);
+export const restart = (...names: string[]) => each('restart', names, TIMEOUTS.dockerStop);
+export const pause = (...names: string[]) => each('pause', names, TIMEOUTS.docker);
+export const unpause = (...names: string[]) => each('unpause', names, TIMEOUTS.docker);
+
+/** Process id, on this machine, of a container's first process. */
+export async function mainPid(container: string): Promise<number> {
+  const pid = Number(await docker(['inspect', '--format', '{{.State.Pid}}', container]));
+  if (!(Number.isInteger(pid) && pid > 1)) throw new Error(`${container} does not run`);
+  return pid;
+}
+
+/** Processes of a container as this machine sees them. */
+export async function processes(container: string): Promise<{ pid: number; title: string }[]> {
+  const lines = (await docker(['top', container, '-eo', 'pid,args'])).split('\n').slice(1);
+  return lines.flatMap((line) => {
+    const [, pid, title] = /^\s*(\d+)\s+(.*)$/.exec(line) ?? [];
+    return pid === undefined || title === undefined ? [] : [{ pid: Number(pid), title }];
+  });
+}
+
+/** The postmaster of a node. */
+export async function postmaster(container: string): Promise<number> {
+  const found = (await processes(container)).find((p) => /(^|\/)postgres (-|.*-D )/.test(p.title));
+  if (found === undefined) throw new Error(`${container} runs no postmaster`);
+  return found.pid;
+}
+
+/** A query by the superuser over the node's local socket; the first column's lines. */
+export async function local(container: string, sql: string, database = 'postgres'): Promise<string[]> {
+  const args = ['exec', container, 'psql', '-U', 'postgres', '-d', database, '-AtqX', '-F', ' ', '-c', sql];
+  return (await docker(args)).split('\n').filter((line) => line !== '');
+}
+
+/** Brings all containers of the stack back to running, whatever a case left. */
+export async function heal(): Promise<void> {
+  const listed = await docker(['ps', '--all', '--filter', `label=${STACK.label}`, '--format', '{{.Names}} {{.State}}']);
+  const states = listed.split('\n').map((line) => line.split(' '));
+  const named = (state: string) => states.filter((s) => s[1] === state).map((s) => s[0] ?? '');
+  if (named('paused').length > 0) await unpause(...named('paused'));
+  const off = [...named('exited'), ...named('created')];
+  if (off.length > 0) await start(...off);
+}

@@ -1,0 +1,111 @@
+/** The matrix's results as a table for the terminal and a page for the repository. Pure but for the machine's size. */
+import { cpus, totalmem } from 'node:os';
+import type { Result } from './progress';
+
+const HEAD = [
+  'fault',
+  'runs',
+  'outage held',
+  'outage fresh',
+  'recovered in',
+  'failed/unknown/acked/lost',
+  'failovers',
+  'load',
+  'verdict',
+];
+
+function range(values: readonly number[]): string {
+  const sorted = [...values].sort((a, b) => a - b);
+  const [min = 0, max = 0] = [sorted[0], sorted.at(-1)];
+  if (sorted.length === 1) return `${min}`;
+  const middle = sorted[Math.floor((sorted.length - 1) / 2)] ?? 0;
+  return `${min} / ${middle} / ${max}`;
+}
+
+const sum = (values: readonly number[]) => values.reduce((a, b) => a + b, 0);
+
+function cells(name: string, runs: readonly Result[]): string[] {
+  const bad = runs.filter((r) => r.violations.length > 0).length;
+  const of = (key: 'failed' | 'unknown' | 'acknowledged' | 'lost') => sum(runs.map((r) => r[key]));
+  return [
+    name,
+    String(runs.length),
+    range(runs.map((r) => r.heldMs)),
+    range(runs.map((r) => r.freshMs)),
+    range(runs.map((r) => r.recoveredMs)),
+    `${of('failed')}/${of('unknown')}/${of('acknowledged')}/${of('lost')}`,
+    range(runs.map((r) => r.failovers)),
+    range(runs.map((r) => r.load)),
+    bad === 0 ? 'passed' : `FAILED ${bad}`,
+  ];
+}
+
+function rows(results: readonly Result[]): string[][] {
+  const names = [...new Set(results.map((r) => r.name))];
+  return names.map((name) =>
+    cells(
+      name,
+      results.filter((r) => r.name === name),
+    ),
+  );
+}
+
+/** For the terminal. */
+export function table(results: readonly Result[]): string {
+  const all = [HEAD, ...rows(results)];
+  const widths = HEAD.map((_, column) => Math.max(...all.map((row) => row[column]?.length ?? 0)));
+  return all
+    .map((row) =>
+      row
+        .map((cell, column) => cell.padEnd(widths[column] ?? 0))
+        .join('  ')
+        .trimEnd(),
+    )
+    .join('\n');
+}
+
+export function lastLine(results: readonly Result[]): string {
+  const failed = results.filter((r) => r.violations.length > 0).length;
+  return `${results.length - failed} passed, ${failed} failed`;
+}
+
+export interface PageOptions {
+  results: readonly Result[];
+  tree: string;
+  date: string;
+  replicas: number;
+  versions: string;
+  /** Faults that this machine cannot make, with the reason. */
+  left: readonly string[];
+}
+
+/** For docs/results. */
+export function page({ results, tree, date, replicas, versions, left }: PageOptions): string {
+  const machine = `${cpus().length} cores, ${Math.round(totalmem() / 2 ** 30)} GiB`;
+  const line = (row: readonly string[]) => `| ${row.join(' | ')} |`;
+  const bad = results.flatMap((r) => r.violations.map((v) => `- ${r.run}: ${v}`));
+  const notes = results.flatMap((r) => r.notes.map((n) => `- ${r.run}: ${n}`));
+  return [
+    `# Fault matrix on real containers, ${date}, ${replicas === 1 ? 'one replica' : `${replicas} replicas`}`,
+    '',
+    `Made by \`npm run test:chaos\`; tree ${tree}; ${machine}; ${versions}. Synchronous mode, hangTimeout 2 s, no switchback.`,
+    '',
+    'Times in ms; of several runs min / median / max. Outage: longest pause between two acknowledgements of the client that holds its connection, and of',
+    'the one that connects freshly for each write, without retries. Recovered in: from the end of the cause (the container runs again) until every node is',
+    'done, counted and read from. Each run checks: acknowledged rows exactly once, unknown ones at most once, no row gone that was read on the write port,',
+    'registers linearizable (Porcupine), equal table checksums on all nodes, at no look two writable routes, no session left in HAProxy.',
+    "Load: load average of the machine; it was shared, so times at a load above its cores are not the product's own.",
+    '',
+    line(HEAD),
+    line(HEAD.map(() => '---')),
+    ...rows(results).map(line),
+    '',
+    `${lastLine(results)}. Operations on registers: ${sum(results.map((r) => r.operations))}. Looks with two routes: 0 unless told below.`,
+    `Two nodes out of recovery at once, of which one was no route (a woken leader until it is stopped): ${range(results.map((r) => r.twoPrimariesMs))} ms.`,
+    `Rows that were read on the read port and are gone (no promise there): ${sum(results.map((r) => r.vanishedOnRead))}.`,
+    ...(bad.length > 0 ? ['', '## Violations', '', ...bad] : []),
+    ...(notes.length > 0 ? ['', '## Notes', '', ...notes] : []),
+    ...(left.length > 0 ? ['', '## Not run on this machine', '', ...left.map((l) => `- ${l}`)] : []),
+    '',
+  ].join('\n');
+}

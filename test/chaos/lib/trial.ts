@@ -1,0 +1,183 @@
+/** One run of one fault: healthy → clients → fault → healthy again → everything is checked. */
+import { writeFileSync } from 'node:fs';
+import { loadavg } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { ask, parseSessions } from '../../../failover/monitor/haproxy-socket';
+import { say } from '../../../scripts/lib/terminal';
+import { Actors, SOCKET } from './actors';
+import { judge, outageMs } from './checks';
+import { healthy, type View } from './cluster';
+import { docker, heal } from './docker';
+import { epochMs } from './events';
+import type { Checker } from './linearizability';
+import type { Result } from './progress';
+import { doubleRoutes, twoPrimariesMs } from './reigns';
+import { Scene } from './scene';
+import { HAPROXY, MONITOR } from './stack';
+import { checksumWithout, differences, makeTables, rowsOf } from './tables';
+
+/** Copying a node anew is part of recovery. */
+const HEALTHY_LIMIT_MS = 180_000;
+const WRITE_LIMIT_MS = 60_000;
+const SETTLE_MS = 1_000;
+/** HAProxy ends half-closed sessions within this (`timeout client-fin`), and some more. */
+const SESSIONS_LIMIT_MS = 20_000;
+/** A node is not looked at more seldom than this, as a rule: the poller's share of what it promises, ms. */
+const LOOK_LIMIT_MS = 100;
+
+/** Who is who when a fault is prepared. */
+export interface Preparation {
+  leader: string;
+  standby: string;
+  /** Notes a step that undoes something; done when everything has been checked, last one first, whatever happened. */
+  undo: (step: () => Promise<void>) => void;
+}
+
+export interface Fault {
+  name: string;
+  about: string;
+  /** Fewest replicas that it makes sense with. */
+  replicasMin?: number;
+  /** Done before the clients start. */
+  prepare?: (who: Preparation) => Promise<void>;
+  run: (scene: Scene) => Promise<void>;
+}
+
+export interface TrialOptions {
+  fault: Fault;
+  /** Names this run's rows and its evidence. */
+  run: string;
+  nodes: readonly string[];
+  folder: string;
+  checker: Checker;
+}
+
+/** Runs it and judges. Never throws: what goes wrong is in the result. */
+export async function trial(options: TrialOptions): Promise<Result> {
+  const { fault, run, folder } = options;
+  const startMs = epochMs();
+  const undo: (() => Promise<void>)[] = [];
+  try {
+    await heal();
+    const { leader } = await healthy(HEALTHY_LIMIT_MS);
+    const standby = options.nodes.find((n) => n !== leader) ?? '';
+    await fault.prepare?.({ leader: leader ?? '', standby, undo: (step) => undo.push(step) });
+    return await attempt(options);
+  } catch (error) {
+    const words = error instanceof Error ? error.message : String(error);
+    await keepLogs(options.nodes, folder).catch(() => undefined);
+    return {
+      ...{ name: fault.name, run, date: new Date(startMs).toISOString() },
+      ...{ heldMs: 0, freshMs: 0, recoveredMs: 0, failovers: 0 },
+      ...{
+        acknowledged: 0,
+        failed: 0,
+        unknown: 0,
+        lost: 0,
+        operations: 0,
+        twoPrimariesMs: 0,
+        vanishedOnRead: 0,
+        load: load(),
+      },
+      ...{ violations: [words], notes: [] },
+    };
+  } finally {
+    for (let step = undo.pop(); step !== undefined; step = undo.pop())
+      await step().catch((error: unknown) => say(`could not undo a step of ${fault.name}: ${String(error)}`));
+  }
+}
+
+async function attempt({ fault, run, nodes, folder, checker }: TrialOptions): Promise<Result> {
+  const before = await healthy(HEALTHY_LIMIT_MS);
+  const leader = before.leader ?? '';
+  await makeTables(leader);
+  const others = await checksumWithout(leader, run);
+  const actors = new Actors(run, nodes, folder);
+  let scene: Scene;
+  let after: View;
+  let recoveredMs: number;
+  const troubles: string[] = [];
+  try {
+    await actors.acknowledged(0, WRITE_LIMIT_MS, ['held', 'fresh', 'pool0', 'pool1', 'pool2', 'retry']);
+    await sleep(SETTLE_MS);
+    scene = new Scene({ actors, nodes, leader, run });
+    try {
+      await fault.run(scene);
+    } catch (error) {
+      troubles.push(error instanceof Error ? error.message : String(error));
+    } finally {
+      await scene.undoAll();
+    }
+    const endedMs = scene.endedMs ?? epochMs();
+    await heal();
+    after = await healthy(HEALTHY_LIMIT_MS);
+    recoveredMs = Math.round(epochMs() - endedMs);
+    await scene.acknowledged(WRITE_LIMIT_MS, ['held', 'fresh', 'pool0', 'pool1', 'pool2', 'retry']);
+    await sleep(SETTLE_MS);
+  } finally {
+    await actors.stop();
+  }
+  const now = after.leader ?? '';
+  const reigns = actors.events.filter((e) => e.what === 'reign');
+  const writes = actors.writes();
+  const { violations, ...counts } = judge({
+    writes,
+    reads: actors.events.filter((e) => e.what === 'read'),
+    rows: await rowsOf(now, run),
+  });
+  const history = await checker(actors.registers());
+  const double = doubleRoutes(reigns);
+  const found = [
+    ...troubles,
+    ...violations,
+    ...double.map((d) => `${d.nodes.join(' and ')} were both writable routes for ${Math.round(d.toMs - d.fromMs)} ms`),
+    ...(history.verdict === 'linearizable' ? [] : [`registers: ${history.words}`]),
+    ...(others === (await checksumWithout(now, run)) ? [] : ['rows of earlier runs have changed']),
+    ...(await differences(now, nodes)),
+    ...(await sessionsLeft()),
+    ...blindness(actors, nodes),
+  ];
+  if (found.length > 0) await keepLogs(nodes, folder);
+  writeFileSync(join(folder, 'log.txt'), scene.log());
+  return {
+    ...{ name: fault.name, run, date: new Date(scene.sinceMs).toISOString() },
+    ...{ heldMs: outageMs(writes, 'held', scene.sinceMs), freshMs: outageMs(writes, 'fresh', scene.sinceMs) },
+    ...{ recoveredMs, failovers: after.term - before.term, ...counts },
+    ...{ operations: actors.registers().length, twoPrimariesMs: twoPrimariesMs(reigns), load: load() },
+    ...{ violations: found, notes: scene.notes },
+  };
+}
+
+function load(): number {
+  return Math.round((loadavg()[0] ?? 0) * 10) / 10;
+}
+
+/** Sessions that HAProxy still holds when all clients are gone. */
+async function sessionsLeft(): Promise<string[]> {
+  const endMs = performance.now() + SESSIONS_LIMIT_MS;
+  for (;;) {
+    const sessions = parseSessions(await ask(SOCKET, 'show sess all', SESSIONS_LIMIT_MS));
+    const left = sessions.filter((s) => s.backend === 'write' || s.backend === 'read');
+    if (left.length === 0) return [];
+    if (performance.now() > endMs)
+      return [`HAProxy keeps ${left.length} sessions: ${left.map((s) => `${s.backend} ${s.state}`).join(', ')}`];
+    await sleep(SETTLE_MS / 4);
+  }
+}
+
+/** A poller that did not look has seen no double route either. */
+function blindness(actors: Actors, nodes: readonly string[]): string[] {
+  const coverage = actors.events.filter((e) => e.what === 'coverage');
+  return [...nodes, 'haproxy'].flatMap((source) => {
+    const found = coverage.find((c) => c.source === source);
+    if (found !== undefined && found.looks > 10 && found.medianMs <= LOOK_LIMIT_MS) return [];
+    return [`the poller looked at ${source} too seldom: ${JSON.stringify(found ?? 'never')}`];
+  });
+}
+
+/** What the containers said, for who looks for the cause. */
+async function keepLogs(nodes: readonly string[], folder: string): Promise<void> {
+  for (const name of [...nodes, HAPROXY, MONITOR])
+    writeFileSync(join(folder, `${name}.log`), await docker(['logs', '--since', '5m', name]).catch(String));
+}

@@ -1,0 +1,158 @@
+/**
+ * The fault matrix on real containers.
+ *
+ *     npm run test:chaos -- [--only a,b] [--runs N] [--replicas N] [--list] [--fresh] [--keep]
+ *
+ * Brings up a stack of its own, runs every fault under load, checks everything after each (see lib/trial.ts), and goes on
+ * where it was when it is started again on the same tree. Results go to docs/results/. Exit code 1 when anything failed.
+ */
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { endAll } from '../../scripts/lib/exec';
+import { PATHS } from '../../scripts/lib/paths';
+import { say } from '../../scripts/lib/terminal';
+import { FAULTS } from './cases/all';
+import { healthy } from './lib/cluster';
+import { docker, heal, local } from './lib/docker';
+import { buildChecker } from './lib/linearizability';
+import { mendAll } from './lib/packet-filter';
+import { Progress, type Result, testedTree } from './lib/progress';
+import { lastLine, page, table } from './lib/report';
+import { undoUnfinished } from './lib/scene';
+import { bringUp, FOLDER, HAPROXY, nodeNames, takeDown } from './lib/stack';
+import { type Fault, trial } from './lib/trial';
+
+const RUNS_MAX = 1_000;
+const REPLICAS_MAX = 8;
+const REPAIR_LIMIT_MS = 30_000;
+const START_LIMIT_MS = 180_000;
+const END_LIMIT_MS = 30_000;
+
+interface Arguments {
+  faults: readonly Fault[];
+  runs: number;
+  replicas: number;
+  list: boolean;
+  fresh: boolean;
+  keep: boolean;
+}
+
+function whole(key: string, text: string, max: number): number {
+  const value = Number(text);
+  if (Number.isInteger(value) && value >= 1 && value <= max) return value;
+  throw new Error(`--${key} ${text}: allowed are 1 to ${max}`);
+}
+
+/** @throws Error that names what is allowed. */
+function readArguments(): Arguments {
+  const { values } = parseArgs({
+    options: {
+      only: { type: 'string' },
+      runs: { type: 'string', default: '1' },
+      replicas: { type: 'string', default: '1' },
+      list: { type: 'boolean', default: false },
+      fresh: { type: 'boolean', default: false },
+      keep: { type: 'boolean', default: false },
+    },
+  });
+  const replicas = whole('replicas', values.replicas, REPLICAS_MAX);
+  const wanted = values.only?.split(',');
+  const unknown = wanted?.filter((name) => !FAULTS.some((f) => f.name === name)) ?? [];
+  if (unknown.length > 0)
+    throw new Error(`--only ${unknown.join(',')}: allowed are ${FAULTS.map((f) => f.name).join(', ')}`);
+  const faults = FAULTS.filter((f) => wanted?.includes(f.name) ?? (f.replicasMin ?? 1) <= replicas);
+  const { list, fresh, keep } = values;
+  return { faults, runs: whole('runs', values.runs, RUNS_MAX), replicas, list, fresh, keep };
+}
+
+/** Brings the stack up and waits until it is healthy, whatever an interrupted run left. */
+async function ready(tree: string, replicas: number): Promise<void> {
+  await mendAll();
+  await bringUp(tree, replicas, say);
+  await heal();
+  await healthy(START_LIMIT_MS);
+}
+
+/** A stack that a fault has left broken would fail all that follows: they get a new one. */
+async function renewUnlessHealthy(tree: string, replicas: number): Promise<void> {
+  const well = await healthy(REPAIR_LIMIT_MS).then(
+    () => true,
+    () => false,
+  );
+  if (well) return;
+  say('The stack does not recover; a new one is brought up for what follows.');
+  await takeDown(say);
+  await ready(tree, replicas);
+}
+
+function describe(result: Result): string {
+  const verdict = result.violations.length === 0 ? '✓' : '✗';
+  const figures = `held ${result.heldMs} ms, fresh ${result.freshMs} ms, recovered in ${result.recoveredMs} ms`;
+  const counts = `${result.acknowledged} acked, ${result.failed} failed, ${result.unknown} unknown, ${result.lost} lost`;
+  const more = `${result.operations} register operations, ${result.failovers} failovers`;
+  return [
+    `  ${verdict} ${result.run}: ${figures}; ${counts}; ${more}`,
+    ...result.violations.map((v) => `      ${v}`),
+  ].join('\n');
+}
+
+async function versions(): Promise<string> {
+  const leader = (await healthy(START_LIMIT_MS)).leader ?? '';
+  const [postgres = ''] = await local(leader, 'SHOW server_version');
+  const haproxy = (await docker(['exec', HAPROXY, 'haproxy', '-v'])).split('\n')[0] ?? '';
+  const engine = await docker(['version', '--format', '{{.Server.Version}}']);
+  return `PostgreSQL ${postgres}, ${haproxy.replace(/ - .*/, '')}, Docker ${engine}`;
+}
+
+async function main(): Promise<number> {
+  const { faults, runs, replicas, list, fresh, keep } = readArguments();
+  if (list) {
+    for (const fault of faults) say(`${fault.name.padEnd(28)} ${fault.about}`);
+    return 0;
+  }
+  const tree = await testedTree();
+  const progress = new Progress(tree, replicas, fresh);
+  const checker = await buildChecker();
+  await ready(tree, replicas);
+  const total = faults.length * runs;
+  let count = 0;
+  for (let round = 1; round <= runs; round++) {
+    for (const fault of faults) {
+      count += 1;
+      if (progress.done(fault.name).length >= round) continue;
+      say(`[${count}/${total}] ${fault.name}: ${fault.about}`);
+      const run = `${fault.name}-${round}`;
+      const folder = join(FOLDER, 'runs', run);
+      rmSync(folder, { recursive: true, force: true });
+      mkdirSync(folder, { recursive: true });
+      const result = await trial({ fault, run: `${run}-${Date.now()}`, nodes: nodeNames(replicas), folder, checker });
+      progress.add(result);
+      say(describe(result));
+      if (result.violations.length > 0) await renewUnlessHealthy(tree, replicas);
+    }
+  }
+  const results = progress.results;
+  const date = new Date().toISOString().slice(0, 10);
+  const text = page({ results, tree, date, replicas, versions: await versions(), left: [] });
+  const file = join(PATHS.root, 'docs', 'results', `chaos-${date}${replicas === 1 ? '' : `-${replicas}-replicas`}.md`);
+  writeFileSync(file, text);
+  if (!keep) await takeDown(say);
+  say(`\n${table(results)}\n\nWritten to ${file}\n${lastLine(results)}`);
+  return results.every((r) => r.violations.length === 0) ? 0 : 1;
+}
+
+for (const signal of ['SIGINT', 'SIGTERM'] as const)
+  process.once(signal, () => {
+    endAll();
+    setTimeout(() => process.exit(130), END_LIMIT_MS);
+    void undoUnfinished().finally(() => process.exit(130));
+  });
+
+main().then(
+  (code) => process.exit(code),
+  (error: unknown) => {
+    process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`);
+    process.exit(1);
+  },
+);

@@ -1,0 +1,89 @@
+/**
+ * The settings that a simulated PostgreSQL goes by: what the shipped renderers write, read back, and PostgreSQL's own
+ * default for what they leave out. A line taken out of `templates/postgresql.conf` is missing in the simulated world, too.
+ */
+import { renderFailoverConf, renderPostgresqlConf } from '../../failover/keeper/config-files';
+import type { ServerConfig } from '../../failover/keeper/ports';
+
+/** Defaults of PostgreSQL 17 (manual, chapter 19). */
+const DEFAULTS: Readonly<Record<string, string>> = {
+  cluster_name: '',
+  hot_standby_feedback: 'off',
+  max_connections: '100',
+  max_standby_streaming_delay: '30s',
+  primary_conninfo: '',
+  primary_slot_name: '',
+  reserved_connections: '0',
+  restart_after_crash: 'on',
+  restore_command: '',
+  superuser_reserved_connections: '3',
+  synchronous_standby_names: '',
+  wal_receiver_status_interval: '10s',
+  wal_retrieve_retry_interval: '5s',
+  wal_sender_timeout: '60s',
+};
+
+const UNIT_MS: Readonly<Record<string, number>> = { ms: 1, s: 1_000, min: 60_000, h: 3_600_000 };
+
+export class Settings {
+  private readonly values: ReadonlyMap<string, string>;
+
+  constructor(values: ReadonlyMap<string, string>) {
+    this.values = values;
+  }
+
+  text(name: string): string {
+    const value = this.values.get(name) ?? DEFAULTS[name];
+    if (value === undefined) throw new Error(`the model knows no default of ${name}`);
+    return value;
+  }
+
+  number(name: string): number {
+    return Number(this.text(name));
+  }
+
+  flag(name: string): boolean {
+    return this.text(name) === 'on';
+  }
+
+  /** A duration, ms; -1 means for ever. */
+  ms(name: string): number {
+    const text = this.text(name);
+    const match = /^(-?\d+)(ms|s|min|h)?$/.exec(text);
+    if (match === null) throw new Error(`${name} = ${text} is no duration`);
+    if (match[1] === '-1') return Number.POSITIVE_INFINITY;
+    return Number(match[1]) * (UNIT_MS[match[2] ?? 'ms'] ?? 1);
+  }
+
+  /** Address of the server to stream from; null: none. */
+  get upstreamAddress(): string | null {
+    return /host='([^']*)'/.exec(this.text('primary_conninfo'))?.[1] ?? null;
+  }
+}
+
+/** Reads postgresql.conf: the last line of a name counts, quotes and comments go. */
+function readConf(text: string, into: Map<string, string>): void {
+  for (const line of text.split('\n')) {
+    const match = /^\s*([a-z_.]+)\s*=\s*(?:'((?:[^']|'')*)'|([^\s#]*))/i.exec(line);
+    if (match?.[1] === undefined) continue;
+    into.set(match[1].toLowerCase(), match[2]?.replaceAll("''", "'").replaceAll('\\\\', '\\') ?? match[3] ?? '');
+  }
+}
+
+/** What the keeper's main file says, by node and the stack's own settings: it is the same again and again. */
+const mainFiles = new Map<string, ReadonlyMap<string, string>>();
+
+/** The settings of a node after the keeper has written this configuration. */
+export function settingsOf(node: string, config: ServerConfig): Settings {
+  const key = `${node} ${JSON.stringify(config.settings.postgresSettings)}`;
+  let main = mainFiles.get(key);
+  if (main === undefined) {
+    const values = new Map<string, string>();
+    readConf(renderPostgresqlConf(node, config.settings, null), values);
+    mainFiles.set(key, values);
+    main = values;
+  }
+  const values = new Map(main);
+  readConf(renderFailoverConf(node, config, 5432, '/pgpass'), values);
+  return new Settings(values);
+}

@@ -1,0 +1,30 @@
+/** Plays seeds for `npm run sim` in a process of its own: one message a seed, one answer. */
+import { simulate } from './run';
+
+export interface WorkerTask {
+  seed: number;
+  replicas?: number;
+  /** The story is wanted in any case. */
+  verbose: boolean;
+}
+
+export interface WorkerResult {
+  seed: number;
+  acknowledged: number;
+  violations: string[];
+  /** Empty when nothing went wrong and nobody asked. */
+  story: string[];
+}
+
+process.on('message', (task: WorkerTask) => {
+  simulate({ seed: task.seed, replicas: task.replicas })
+    .then(({ seed, acknowledged, violations, story }) => {
+      const told = task.verbose || violations.length > 0 ? story : [];
+      process.send?.({ seed, acknowledged, violations, story: told } satisfies WorkerResult);
+    })
+    .catch((error: unknown) => {
+      process.stderr.write(`${String(error)}\n`);
+      process.exit(1);
+    });
+});
+process.on('disconnect', () => process.exit(0));

@@ -1,0 +1,127 @@
+/** What makes a machine and its network slow, without anything having failed. Each resolves with how to end it. */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { mkdirSync } from 'node:fs';
+import { cpus } from 'node:os';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { runOk } from '../../scripts/lib/exec';
+import { cacheFolder } from '../../scripts/lib/paths';
+
+export type End = () => Promise<void>;
+
+/** Above the product's own priority, so that it is starved. Needs root. */
+export const NICE = -5;
+const HOST_LIMIT_MS = 30_000;
+const BUILD_LIMIT_MS = 300_000;
+const READY_LIMIT_MS = 10_000;
+const QUEUE = 43;
+const CHAIN = 'DOCKER-USER';
+const MARK = 'postgres-failover-soak';
+
+/** Every core is busy with something else that goes first. */
+export async function starve(): Promise<End> {
+  const burner = ['-n', String(NICE), process.execPath, '-e', 'for (;;);'];
+  const children = cpus().map(() => spawn('nice', burner, { stdio: 'ignore' }));
+  return () => endAll(children);
+}
+
+export interface Network {
+  /** Longest delay of a packet, ms, and the part that is lost. */
+  jitterMs: number;
+  loss: number;
+  /** Pairs of addresses that talk to each other. */
+  pairs: readonly (readonly [string, string])[];
+}
+
+/** Packets between the pairs come late, at random, or not at all. */
+export async function disturb({ jitterMs, loss, pairs }: Network): Promise<End> {
+  const program = await build();
+  await mend();
+  const child = spawn(program, ['-queue', String(QUEUE), '-jitter', `${jitterMs}ms`, '-loss', String(loss)], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  await ready(child);
+  const both = pairs.flatMap(([a, b]): [string, string][] => [
+    [a, b],
+    [b, a],
+  ]);
+  // With the program gone, packets pass: nothing stays cut.
+  const target = ['-j', 'NFQUEUE', '--queue-num', String(QUEUE), '--queue-bypass'];
+  for (const [from, to] of both) {
+    const rule = ['-s', `${from}/32`, '-d', `${to}/32`, '-m', 'comment', '--comment', MARK, ...target];
+    await host('iptables', '-w', '-I', CHAIN, ...rule);
+  }
+  return async () => {
+    await mend();
+    await endAll([child]);
+  };
+}
+
+/** Removes every rule with our mark, also of a run that was killed. */
+export async function mend(): Promise<void> {
+  const listed = await host('iptables', '-w', '-S', CHAIN);
+  for (const line of listed.split('\n').filter((l) => l.includes(MARK)))
+    await host('iptables', '-w', '-D', ...line.split(' ').slice(1));
+}
+
+/** Pauses a container again and again: `pauseMs`, and `longMs` once after a few times. */
+export async function pauses(container: string, everyMs: number, pauseMs: number, longMs: number): Promise<End> {
+  const stop = new AbortController();
+  const rest = (ms: number) => sleep(ms, undefined, { signal: stop.signal }).catch(() => undefined);
+  const loop = async () => {
+    for (let n = 1; !stop.signal.aborted; n++) {
+      await rest(everyMs);
+      if (stop.signal.aborted) return;
+      await host('docker', 'pause', container);
+      await rest(n === 3 ? longMs : pauseMs);
+      await host('docker', 'unpause', container);
+    }
+  };
+  const ended = loop();
+  ended.catch(() => undefined);
+  return () => {
+    stop.abort();
+    return ended;
+  };
+}
+
+async function build(): Promise<string> {
+  const source = join(__dirname, 'network');
+  const folder = join(cacheFolder(), 'network');
+  mkdirSync(folder, { recursive: true });
+  const program = join(folder, 'network');
+  await runOk('go', ['test', './...'], { cwd: source, deadlineMs: BUILD_LIMIT_MS });
+  await runOk('go', ['build', '-trimpath', '-o', program, '.'], { cwd: source, deadlineMs: BUILD_LIMIT_MS });
+  return program;
+}
+
+async function ready(child: ChildProcess): Promise<void> {
+  if (child.stdout === null) throw new Error('the program has no output');
+  const lines = createInterface({ input: child.stdout });
+  const told = new Promise<void>((resolve, reject) => {
+    lines.once('line', () => resolve());
+    child.once('error', reject);
+    child.once('close', () => reject(new Error('the packet program ended at once; it needs root and nfnetlink_queue')));
+  });
+  const late = sleep(READY_LIMIT_MS, undefined, { ref: false }).then(() => {
+    throw new Error('the packet program is not ready');
+  });
+  await Promise.race([told, late]);
+}
+
+async function host(program: string, ...args: readonly string[]): Promise<string> {
+  return (await runOk(program, args, { deadlineMs: HOST_LIMIT_MS })).stdout.trim();
+}
+
+async function endAll(children: readonly ChildProcess[]): Promise<void> {
+  const ended = children.map(
+    (child) =>
+      new Promise<void>((resolve) => {
+        if (child.exitCode !== null || child.signalCode !== null) resolve();
+        else child.once('close', () => resolve());
+      }),
+  );
+  for (const child of children) child.kill('SIGKILL');
+  await Promise.all(ended);
+}
