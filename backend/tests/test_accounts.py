@@ -125,7 +125,7 @@ async def test_the_limit_holds_over_all_backends_and_refills_evenly(run_app: App
         await one.post("/register", json=ANN)
         guesses = [(await log_in(app, password="wrong password")).status_code for app in [one, other] * 3]
         assert guesses == [401] * 4 + [429] * 2
-        postgres.execute("UPDATE login_failures SET at = at - interval '16 seconds'")
+        postgres.execute("UPDATE login_guesses SET at = at - interval '16 seconds'")
         again = [(await log_in(app, password="wrong password")).status_code for app in (one, other)]
         assert again == [401, 429]
 
@@ -134,17 +134,17 @@ async def test_guesses_at_the_same_time_all_count_and_are_waited_for(run_app: Ap
     async with run_app(login_failures_per_minute=2) as client:
         await client.post("/register", json=ANN)
         await asyncio.gather(*(log_in(client, password="wrong password") for _ in range(6)))
-        account, address = postgres.execute("SELECT level FROM login_failures ORDER BY level")
+        account, address = postgres.execute("SELECT level FROM login_guesses ORDER BY level")
         # All that were begun before the first two failures were counted; each of them is a token.
         checked = await metric(client, "backend_logins_total", result="refused")
         assert 2 <= checked <= 6
         assert abs(account[0] - (2 - checked)) < 1
         assert address[0] < 100
-        postgres.execute("UPDATE login_failures SET level = -3")
+        postgres.execute("UPDATE login_guesses SET level = -3")
         refused = await log_in(client)
         assert refused.status_code == 429
         assert 110 <= int(refused.headers["retry-after"]) <= 120
-        postgres.execute("UPDATE login_failures SET at = at - interval '2 minutes'")
+        postgres.execute("UPDATE login_guesses SET at = at - interval '2 minutes'")
         assert (await log_in(client)).status_code == 200
 
 
@@ -166,9 +166,9 @@ async def test_buckets_are_swept_once_they_are_full(
     async with run_app() as client:
         values = "('a', 9, now() - interval '61 s'), ('b', -1, now() - interval '61 s'), ('c', 9, now())"
         await client.post("/register", json=ANN)
-        postgres.execute(f"INSERT INTO login_failures VALUES {values}")
+        postgres.execute(f"INSERT INTO login_guesses VALUES {values}")
         await log_in(client, password="wrong password")
-        assert postgres.execute("SELECT key FROM login_failures WHERE length(key) = 1 ORDER BY 1") == [(b"b",), (b"c",)]
+        assert postgres.execute("SELECT key FROM login_guesses WHERE length(key) = 1 ORDER BY 1") == [(b"b",), (b"c",)]
 
 
 async def test_the_limit_counts_the_address_that_the_proxy_wrote(run_app: AppFactory) -> None:

@@ -34,7 +34,7 @@ SELECT id, password_hash, lsn, wait_seconds
 FROM (
   SELECT pg_current_wal_lsn()::text AS lsn, (
     SELECT greatest(0, max(ceil(60 * (1 - level) / size - extract(epoch FROM clock_timestamp() - at))))::integer
-    FROM login_failures JOIN (VALUES
+    FROM login_guesses JOIN (VALUES
       (%(account_key)s::bytea, %(account_size)s::integer), (%(address_key)s::bytea, %(address_size)s::integer)
     ) AS bucket (key, size) USING (key)
   ) AS wait_seconds
@@ -45,7 +45,7 @@ ORDER BY username = %(name)s DESC NULLS LAST LIMIT 1
 # A level may fall below zero: guesses that are checked at the same time all count, and are waited for afterwards.
 # Both rows in one statement, the account's always first, so that no two of these wait for each other.
 COUNT_FAILURE = """
-INSERT INTO login_failures AS failures (key, level, at) VALUES
+INSERT INTO login_guesses AS failures (key, level, at) VALUES
   (%(account_key)s, %(account_size)s::integer - 1, clock_timestamp()),
   (%(address_key)s, %(address_size)s::integer - 1, clock_timestamp())
 ON CONFLICT (key) DO UPDATE SET at = EXCLUDED.at, level = EXCLUDED.level + least(0, failures.level - EXCLUDED.level - 1
@@ -54,7 +54,7 @@ ON CONFLICT (key) DO UPDATE SET at = EXCLUDED.at, level = EXCLUDED.level + least
 
 # After a minute without another failure, a bucket that was above zero is full, which is what a missing row means.
 SWEEP_FAILURES = """
-DELETE FROM login_failures WHERE at < clock_timestamp() - interval '1 minute' * (1 + greatest(0, -level))
+DELETE FROM login_guesses WHERE at < clock_timestamp() - interval '1 minute' * (1 + greatest(0, -level))
 """
 
 # Nothing but the count is written here: it may be forgotten, and need not wait for a disk or a standby.
