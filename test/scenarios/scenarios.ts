@@ -696,7 +696,7 @@ class Storm {
           this.served += 1;
           world.engine.after(200, client, () => {
             this.inside -= 1;
-            session.close();
+            session.leave();
           });
         });
       };

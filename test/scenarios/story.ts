@@ -131,7 +131,7 @@ export class Tale {
   async rows(port: 'write' | 'read'): Promise<readonly number[]> {
     const session = await this.connect(port);
     const reply = await this.ask(session, { kind: 'read' });
-    session?.close();
+    session?.leave();
     if (reply?.ok !== true || reply.kind !== 'read') throw new Error(`the ${port} port does not answer`);
     return reply.rows.slice(0, reply.count);
   }

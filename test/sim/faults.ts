@@ -9,7 +9,8 @@ export class Nemesis {
   /** Faults have ended: what was still planned does not happen. */
   private over = false;
   private readonly strangers: SimMonitor[] = [];
-  /** Taken out of the stack, with their volumes. */
+  private storeLost = false;
+  /** Taken out of the stack, and served well without. */
   private readonly removed = new Set<SimNode>();
 
   constructor(world: World) {
@@ -59,6 +60,7 @@ export class Nemesis {
       [4, () => this.resize()],
       [3, () => this.acceptLoss()],
       [4, () => this.fallOff()],
+      [7, () => this.behind()],
     ];
     let dice = random.unit() * faults.reduce((sum, [weight]) => sum + weight, 0);
     for (const [weight, fault] of faults) {
@@ -203,6 +205,9 @@ export class Nemesis {
   private restoreStore(): void {
     const { world } = this;
     const { random } = world;
+    // With the store lost, nobody but the nodes that are declared can tell what was.
+    if (world.declared.length < world.nodes.length) return;
+    this.storeLost = true;
     const old = random.pick(world.copies);
     world.say('the monitor is killed, its volume is lost or an old copy');
     world.monitor?.process.kill();
@@ -236,12 +241,28 @@ export class Nemesis {
   /** A second monitor has taken over and fails over; the first one and the old leader wake at the same moment. */
   private staleMonitor(): void {
     const { world } = this;
-    const { random } = world;
     const old = world.monitor;
     if (old === null || old.process.state !== 'running' || this.strangers.length > 0) return;
+    if (world.random.chance(0.4)) {
+      this.replaceMonitor(old);
+      return;
+    }
+    // It stops between its decision and what follows from it.
+    this.killLeader();
+    let left = world.random.integer(1, 4);
+    world.onStored = () => {
+      if (--left > 0 || this.over) return;
+      world.onStored = () => undefined;
+      if (old.process.state === 'running' && this.strangers.length === 0) this.replaceMonitor(old);
+    };
+  }
+
+  private replaceMonitor(old: SimMonitor): void {
+    const { world } = this;
+    const { random } = world;
+    this.strangers.push(old);
     world.say(`${old.label} is paused and a second monitor is started on a copy of its volume`);
     old.process.pause();
-    this.strangers.push(old);
     world.startMonitor('second monitor', { ...old.disk, full: false, moved: true });
     const pauseMs = random.between(11_000, 13_000);
     const wakeMs = pauseMs + random.between(2_000, 4_500);
@@ -260,6 +281,46 @@ export class Nemesis {
     this.later(wakeMs + 500, wakeMs + 5_000, () => {
       world.say('the first monitor is killed');
       old.process.kill();
+    });
+  }
+
+  /**
+   * One replica acknowledges while the stream of the others is held up; then it is late with its word (S1), or restarts
+   * (S6), and the leader dies, or freezes and wakes in the middle of the election.
+   */
+  private behind(): void {
+    const { world } = this;
+    const { random, network } = world;
+    const leader = this.leader();
+    const followers = world.members.filter((n) => n !== leader);
+    const ahead = followers.length < 2 ? undefined : random.pick(followers);
+    if (leader === undefined || ahead === undefined) {
+      this.killLeader();
+      return;
+    }
+    world.say(`only ${ahead.name} still gets the log of ${leader.name}`);
+    for (const node of followers) if (node !== ahead) network.block(leader.name, node.name);
+    const silent = random.chance(0.5);
+    this.later(20, 100, () => {
+      if (!silent) return;
+      world.say(`${ahead.name} is late with its word to the monitor`);
+      network.block(ahead.name, 'monitor');
+    });
+    const deadMs = random.between(200, 1_500);
+    this.later(deadMs - 150, deadMs, () => {
+      if (!silent) this.crash(ahead);
+    });
+    this.later(deadMs, deadMs, () => {
+      if (random.chance(0.6)) this.kill(leader);
+      else {
+        world.say(`docker pause ${leader.name}`);
+        leader.pause();
+        this.later(1_900, 2_400, () => this.unpause(leader));
+      }
+    });
+    this.later(deadMs + 50, deadMs + 900, () => {
+      world.say('the network is whole again');
+      network.heal();
     });
   }
 
@@ -426,7 +487,7 @@ export class Nemesis {
       return;
     }
     const gone = nodes.at(-1);
-    if (gone === undefined || nodes.length < 2) return;
+    if (gone === undefined || nodes.length < 2 || this.storeLost) return;
     world.say(`${gone.name} is taken out of the stack`);
     world.declared = declared.slice(0, -1);
     this.restartMonitor();
@@ -444,13 +505,13 @@ export class Nemesis {
       }
       world.say(`docker stop ${gone.name}`);
       gone.stop();
-      if (world.random.chance(0.5)) this.removed.add(gone);
+      this.removed.add(gone);
     });
   }
 
   private add(node: SimNode): void {
     const { world } = this;
-    const lost = this.removed.delete(node) && !node.up;
+    const lost = this.removed.delete(node) && !node.up && world.random.chance(0.5);
     world.say(`${node.name} is put into the stack${lost ? ' with an empty volume' : ''}`);
     if (lost) node.wipe();
     const { name, address } = node;
@@ -505,7 +566,8 @@ export class Nemesis {
     this.over = true;
     world.engine.cpuMs = 0;
     for (const node of world.nodes) {
-      if (!world.members.includes(node) && (node.up || world.random.chance(0.7))) this.add(node);
+      // Where it was needed, it was never let go: somebody puts it back.
+      if (!world.members.includes(node) && (!this.removed.has(node) || world.random.chance(0.7))) this.add(node);
     }
     world.network.heal();
     this.calm();

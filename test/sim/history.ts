@@ -89,9 +89,9 @@ export class History {
       this.due.delete(row);
       this.seen.delete(row);
     }
-    for (const known of [this.known, this.versions]) {
-      for (const other of [...known.keys()]) if (other > version) known.delete(other);
-    }
+    for (const other of [...this.known.keys()]) if (other > version) this.known.delete(other);
+    // It may be a history that was given up before: the same versions with other values.
+    this.versions.clear();
     return lost;
   }
 

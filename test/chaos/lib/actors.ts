@@ -6,10 +6,9 @@ import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { PATHS } from '../../../scripts/lib/paths';
 import { ActorEvent, type RegisterEvent, type WriteEvent } from './events';
-import { addressOf, STACK } from './stack';
+import { addressOf } from './stack';
 
 const ACTORS = ['writers', 'readers', 'registers', 'poller'] as const;
-export const SOCKET = `/var/lib/docker/volumes/${STACK.prefix}haproxy-sockets/_data/admin.sock`;
 const END_LIMIT_MS = 20_000;
 const POLL_MS = 2;
 
@@ -19,10 +18,11 @@ export class Actors {
   private readonly children: ChildProcess[];
   private readonly broken: string[] = [];
 
-  constructor(run: string, nodes: readonly string[], folder: string) {
+  /** @param socket HAProxy's admin socket on this machine */
+  constructor(run: string, nodes: readonly string[], socket: string, folder: string) {
     mkdirSync(folder, { recursive: true });
     const pairs = nodes.map((node) => `${node}=${addressOf(node)}`);
-    this.children = ACTORS.map((actor) => this.launch(actor, actor === 'poller' ? [SOCKET, ...pairs] : [run], folder));
+    this.children = ACTORS.map((actor) => this.launch(actor, actor === 'poller' ? [socket, ...pairs] : [run], folder));
   }
 
   private launch(actor: string, args: readonly string[], folder: string): ChildProcess {

@@ -33,10 +33,10 @@ export class Scene {
   readonly run: string;
   readonly notes: string[] = [];
   /** When the fault began, and when its cause was gone (everything runs again), ms since the epoch. */
-  readonly sinceMs: number;
+  sinceMs: number;
   endedMs: number | null = null;
   private readonly undo: (() => Promise<void>)[] = [];
-  private readonly logFrom: number;
+  private logFrom: number;
 
   constructor({ actors, nodes, leader, run }: SceneOptions) {
     this.actors = actors;
@@ -46,6 +46,12 @@ export class Scene {
     this.run = run;
     this.sinceMs = epochMs();
     unfinished.add(this);
+    this.logFrom = existsSync(LOG) ? readFileSync(LOG).length : 0;
+  }
+
+  /** The fault is made now. */
+  begins(): void {
+    this.sinceMs = epochMs();
     this.logFrom = existsSync(LOG) ? readFileSync(LOG).length : 0;
   }
 
