@@ -1,6 +1,6 @@
 /**
- * Walks through every history of a cluster of three nodes: `npm run sim:exhaustive -- [--k 1|2|both] [--faults 2]
- * [--promotions 2] [--changes 1] [--writes 1] [--states N]`. Prints states and transitions; a violation is told step by step.
+ * Walks through every history of a cluster of three nodes: `npm run sim:exhaustive -- [--k 1|2|both] [--crashes 2]
+ * [--starts 1] [--cuts 0] [--promotions 2] [--changes 1] [--writes 1] [--states N]`. Prints states and transitions; a violation is told step by step.
  */
 import { parseArgs } from 'node:util';
 import { search } from '../test/exhaustive/search';
@@ -8,7 +8,9 @@ import { search } from '../test/exhaustive/search';
 const { values } = parseArgs({
   options: {
     k: { type: 'string', default: 'both' },
-    faults: { type: 'string', default: '2' },
+    crashes: { type: 'string', default: '2' },
+    starts: { type: 'string', default: '1' },
+    cuts: { type: 'string', default: '0' },
     promotions: { type: 'string', default: '2' },
     changes: { type: 'string', default: '1' },
     writes: { type: 'string', default: '1' },
@@ -26,7 +28,9 @@ function whole(name: keyof typeof values, least: number): number {
 for (const k of values.k === 'both' ? [1, 2] : [whole('k', 1)]) {
   const bounds = {
     k,
-    faults: whole('faults', 0),
+    crashes: whole('crashes', 0),
+    starts: whole('starts', 0),
+    cuts: whole('cuts', 0),
     promotions: whole('promotions', 0),
     changes: whole('changes', 0),
     writes: whole('writes', 0),
@@ -41,7 +45,7 @@ for (const k of values.k === 'both' ? [1, 2] : [whole('k', 1)]) {
     },
   });
   const { states, transitions, depth, outside, decisions, complete, violation } = result;
-  const what = `ANY ${k} of 2, ${bounds.faults} faults, ${bounds.promotions} promotions, ${bounds.changes} changes, ${bounds.writes} writes`;
+  const what = `ANY ${k} of 2, ${bounds.crashes} crashes, ${bounds.starts} starts, ${bounds.cuts} cuts, ${bounds.promotions} promotions, ${bounds.changes} changes, ${bounds.writes} writes`;
   process.stdout.write(
     `${what}: ${states} states, ${transitions} transitions, depth ${depth}, ${decisions} decisions, ${outside} steps out of bounds, ${seconds()} s, ${complete ? 'complete' : 'NOT complete'}, ${violation === null ? 0 : 1} violations\n`,
   );

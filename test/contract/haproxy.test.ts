@@ -24,6 +24,7 @@ function simulated(simulation: Simulation): HaproxyUnderTest {
       disk: { slowness: 1 },
       config: settingsOf(address, { settings: SETTINGS, upstream: null, syncNames: '' }),
       say: () => undefined,
+      unsure: () => undefined,
       nextId: () => 0,
     });
     network.postgres.set(address, server);

@@ -227,7 +227,7 @@ export class Decider {
     const last = monitor.last[name];
     if (last !== undefined) return last;
     const { p, a, b } = world.nodes;
-    const key = `${this.ids.of(p)} ${this.ids.of(a)} ${this.ids.of(b)} ${name}`;
+    const key = `${this.ids.ofNode(p)} ${this.ids.ofNode(a)} ${this.ids.ofNode(b)} ${name}`;
     const known = this.statuses.get(key);
     if (known !== undefined) return known;
     const status = statusOf(world, name, this.early);

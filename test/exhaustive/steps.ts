@@ -8,8 +8,11 @@ import { confirmedBy, firstWorld, type Given, length, NAMES, type Name, streams,
 export interface Bounds {
   /** How many confirmations a write needs, of two standbys. */
   k: number;
-  /** Crashes, and losses of the connection between the monitor and a node, together. */
-  faults: number;
+  /** Nodes that are killed, and starts of such nodes. */
+  crashes: number;
+  starts: number;
+  /** Losses of the connection between the monitor and a node. */
+  cuts: number;
   /** Promotions: the first term is 1. */
   promotions: number;
   /** Changes of the sync set while a leader serves or is opened. */
@@ -65,7 +68,9 @@ export class Steps {
   from(state: State): Step[] {
     const steps: Step[] = [];
     const add = (label: string, world: World | null) => {
-      if (world !== null && world !== state.world) steps.push({ label, next: { ...state, world } });
+      if (world === null || world === state.world) return;
+      const told = NAMES.reduce((at, name) => acknowledge(at, name), world);
+      steps.push({ label, next: { ...state, world: told } });
     };
     for (const name of NAMES) {
       this.ofNode(state, name, add);
@@ -93,7 +98,6 @@ export class Steps {
     }
     if (node.up && node.role === 'primary' && world.sessions.includes(name)) {
       if (world.writes < this.bounds.writes) add(`a client writes on ${name}`, write(world, name));
-      add(`${name} acknowledges`, acknowledge(world, name));
     }
   }
 
@@ -111,21 +115,19 @@ export class Steps {
   private ofFaults(state: State, name: Name, steps: Step[], add: (label: string, world: World | null) => void): void {
     const { world } = state;
     const node = world.nodes[name];
-    if (!node.up) add(`${name} is started`, put(world, name, { up: true, ordered: false }));
-    if (node.cut) this.heal(state, name, steps);
-    if (world.faults >= this.bounds.faults) return;
-    const faults = world.faults + 1;
-    if (node.up && !node.cut) add(`${name} crashes`, { ...crash(world, name), faults });
-    if (!node.cut && node.up) {
-      const last = statusOf(world, name, this.early);
-      steps.push({
-        label: `${name} and the monitor do not hear each other`,
-        next: {
-          world: { ...put(world, name, { cut: true }), faults },
-          monitor: { ...state.monitor, last: { ...state.monitor.last, [name]: last } },
-        },
-      });
+    const { crashes, cuts, starts } = world;
+    if (!node.up && starts < this.bounds.starts) {
+      add(`${name} is started`, { ...put(world, name, { up: true, ordered: false }), starts: starts + 1 });
     }
+    if (node.cut) this.heal(state, name, steps);
+    if (!node.up || node.cut) return;
+    if (crashes < this.bounds.crashes) add(`${name} crashes`, { ...crash(world, name), crashes: crashes + 1 });
+    if (cuts >= this.bounds.cuts) return;
+    const last = { ...state.monitor.last, [name]: statusOf(world, name, this.early) };
+    steps.push({
+      label: `${name} and the monitor do not hear each other`,
+      next: { world: { ...put(world, name, { cut: true }), cuts: cuts + 1 }, monitor: { ...state.monitor, last } },
+    });
   }
 
   /** What the monitor decides after one more thing was seen. */
@@ -208,7 +210,9 @@ function accept(world: World, name: Name, given: Given): World | null {
   const left = world.sent[name].filter(
     (o) => compareOrders({ incarnation: 1, ...o }, { incarnation: 1, ...given }) >= 0,
   );
-  return { ...taken, sent: { ...taken.sent, [name]: left } };
+  const told = { ...taken, sent: { ...taken.sent, [name]: left } };
+  // Between the record of an order to lead and the promotion lies a fault's chance; other orders are begun at once.
+  return given.target.kind === 'lead' ? told : (act(told, name) ?? told);
 }
 
 function write(world: World, name: Name): World {
@@ -216,13 +220,16 @@ function write(world: World, name: Name): World {
   return put({ ...world, writes: world.writes + 1 }, name, { log: world.nodes[name].log + letter });
 }
 
-/** Every write on this leader that its setting allows to be acknowledged. */
-function acknowledge(world: World, name: Name): World | null {
+/**
+ * Every write on this leader that its setting allows to be acknowledged. It is as soon as it may be: later it is only less
+ * that can be lost.
+ */
+function acknowledge(world: World, name: Name): World {
   const node = world.nodes[name];
   const { inForce } = node;
-  if (inForce === null) return null;
+  if (inForce === null || !leads(world, name) || !world.sessions.includes(name)) return world;
   const told = [...node.log].filter((w, i) => !world.acknowledged.includes(w) && confirmedBy(node, inForce, i + 1));
-  if (told.length === 0) return null;
+  if (told.length === 0) return world;
   return { ...world, acknowledged: [...world.acknowledged, ...told].sort().join('') };
 }
 
@@ -283,6 +290,13 @@ export function violationsOf({ world, monitor }: State): string[] {
       found.push(
         `LOST: ${lost.join()} was acknowledged, ${entry.node}, opened in term ${entry.term}, does not have it`,
       );
+  }
+  const { leader, procedure, term } = monitor.state;
+  const candidate = procedure?.kind === 'promote' && leader !== null ? world.nodes[leader as Name] : null;
+  if (candidate?.role === 'primary' && candidate.leadTerm === term) {
+    const lost = [...world.acknowledged].filter((w) => !candidate.log.includes(w));
+    if (lost.length > 0)
+      found.push(`LOST: ${lost.join()} was acknowledged, ${leader}, promoted in term ${term}, does not have it`);
   }
   for (const name of NAMES) {
     const { upstream, log } = world.nodes[name];

@@ -59,7 +59,9 @@ export interface World {
   /** Writes that a client was told to be done. */
   acknowledged: string;
   writes: number;
-  faults: number;
+  crashes: number;
+  cuts: number;
+  starts: number;
 }
 
 export function length(node: Node): number {
@@ -142,6 +144,8 @@ export function firstWorld(k: number): World {
     wanted: { slot: 'p', keep: 'p' },
     acknowledged: '',
     writes: 0,
-    faults: 0,
+    crashes: 0,
+    cuts: 0,
+    starts: 0,
   };
 }

@@ -1,6 +1,5 @@
 /** The promises and the traps, each as a short story. */
 import { SERVER_CONNECTIONS_MAX } from '../../components/haproxy-config';
-import type { Operation } from '../sim/clients';
 import { Process } from '../sim/engine';
 import type { SimNode } from '../sim/node';
 import type { World } from '../sim/world';
@@ -590,7 +589,7 @@ export const SCENARIOS: readonly Scenario[] = [
       const far = (from: string, to: string, ms: number) => t.world.network.far.set(`${from}>${to}`, ms);
       const insert = async () => {
         const row = t.world.nextRow();
-        t.world.history.tag({ ...NO_OPERATION, row });
+        t.world.history.tag({ kind: 'row', row });
         const reply = t.ask(await t.connect('write'), { kind: 'row', row }, 400);
         return { row, acknowledged: (await reply)?.ok === true };
       };
@@ -646,19 +645,6 @@ export const SCENARIOS: readonly Scenario[] = [
     },
   },
 ];
-
-const NO_OPERATION: Omit<Operation, 'row'> = {
-  kind: 'row',
-  client: 'a person',
-  startMs: 0,
-  endMs: null,
-  node: null,
-  outcome: 'unknown',
-  value: 0,
-  version: 0,
-  rows: [],
-  count: 0,
-};
 
 /** What the monitor knows of a node's position. */
 function vote(t: Tale, node: string): string | null {

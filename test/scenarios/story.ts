@@ -74,6 +74,7 @@ export class Tale {
       disk: { slowness: 1 },
       config: settingsOf('stranger', settings),
       say: (words) => world.say(words),
+      unsure: () => undefined,
       nextId: () => world.nextId(),
     });
     world.network.postgres.set('stranger', server);

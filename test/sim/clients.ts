@@ -118,7 +118,6 @@ export class Client {
     const request: Request =
       kind === 'row' ? { kind, row: operation.row } : kind === 'register' ? { kind, value: operation.value } : { kind };
     const cancel = kind !== 'read' && random.chance(world.cancels);
-    if (cancel) world.history.tag(operation);
     const reply = await this.ask(session, request, cancel);
     operation.endMs = world.engine.nowMs;
     if (reply === null) {

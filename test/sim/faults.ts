@@ -596,6 +596,7 @@ export class Nemesis {
   excused(): boolean {
     const decision = this.world.monitor?.seen?.decision;
     if (decision === undefined || !WAITS.has(decision.code)) return false;
+    if (decision.code === 'ADOPT_FORGOTTEN') return this.wiped.size > 0;
     const { leader, joint } = decision.state;
     const needed = new Set([leader, ...joint.flatMap((c) => [c.leader, ...c.members])]);
     return [...this.wiped].some((name) => needed.has(name));
@@ -603,4 +604,10 @@ export class Nemesis {
 }
 
 /** Decisions that say: writes wait for a node with the newest data, or for a person. */
-const WAITS: ReadonlySet<string> = new Set(['NO_CANDIDATE', 'ADOPT_UNKNOWN', 'PROMOTING', 'BOOTSTRAP_WAIT']);
+const WAITS: ReadonlySet<string> = new Set([
+  'NO_CANDIDATE',
+  'ADOPT_FORGOTTEN',
+  'ADOPT_UNKNOWN',
+  'PROMOTING',
+  'BOOTSTRAP_WAIT',
+]);

@@ -394,6 +394,7 @@ export class SimPostgres implements Postgres {
       config: settingsOf(node.name, config),
       replay: node.replay,
       say: (words) => world.say(words),
+      unsure: (change) => world.history.tag(change),
       nextId: () => world.nextId(),
     });
     node.postgres = server;

@@ -7,7 +7,7 @@ import { ask, parseSessions } from '../../../failover/monitor/haproxy-socket';
 import { say } from '../../../scripts/lib/terminal';
 import { Actors } from './actors';
 import { judge, outageMs } from './checks';
-import { healthy, untilView, view } from './cluster';
+import { healthy, untilView } from './cluster';
 import { docker, heal } from './docker';
 import { epochMs } from './events';
 import type { Checker } from './linearizability';
@@ -135,6 +135,7 @@ async function play(fault: Fault, scene: Scene): Promise<{ scene: Scene; recover
   };
   try {
     await scene.actors.acknowledged(0, WRITE_LIMIT_MS, WRITERS);
+    await scene.actors.watching(scene.nodes, WRITE_LIMIT_MS);
     await sleep(SETTLE_MS);
     scene.begins();
     await notes(() => fault.run(scene));
@@ -154,8 +155,8 @@ async function play(fault: Fault, scene: Scene): Promise<{ scene: Scene; recover
 }
 
 /**
- * What the tables hold, on all nodes. On a starved machine the lead may move while it is looked at; then it is looked at
- * anew, because the question is what the cluster holds, not who leads it.
+ * What the tables hold, on all nodes. On a starved machine the lead may move or a node restart while it is looked at; then
+ * it is looked at anew, because the question is what the cluster holds, not who leads it.
  */
 async function lookAtTables(
   run: string,
@@ -170,7 +171,8 @@ async function lookAtTables(
       const changed = others === (await checksumWithout(now, run)) ? [] : ['rows of earlier runs have changed'];
       return { term, rows, wrong: [...changed, ...(await differences(now, nodes))] };
     } catch (error) {
-      if (tries >= LOOKS_MAX || (await view()).term === term) throw error;
+      if (tries >= LOOKS_MAX) throw error;
+      await healthy(HEALTHY_LIMIT_MS);
     }
   }
 }
