@@ -93,6 +93,8 @@ export interface View {
   control: { clean: boolean; checkpointLsn: string | null; timeline: number } | null;
   /** Null: not running or not (yet) answering. */
   sql: SqlView | null;
+  /** PostgreSQL has applied all WAL that is here and is not consistent yet: without a source it never answers. */
+  starved?: boolean;
   /** PostgreSQL said that streaming can never succeed with this data (since its last start). */
   streamImpossible: string | null;
   /** How the running server stands to the stack's settings; null or absent: not known yet. */

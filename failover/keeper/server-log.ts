@@ -76,6 +76,11 @@ export function plainWords(text: string): string {
     .slice(0, 1_000);
 }
 
+/** True for the line with which the startup process waits for WAL that is not here. */
+export function saysStarved(line: string): boolean {
+  return line.includes('LOG:  waiting for WAL to become available');
+}
+
 /** True for the line that PostgreSQL writes some milliseconds before a promoted standby takes writes. */
 export function saysRecovered(line: string): boolean {
   return line.endsWith('LOG:  archive recovery complete');

@@ -15,7 +15,7 @@ import { LED_TIMELINE, laterTimeline, lookAtControlFile, lookBySql, lookForPendi
 import { KeeperError, type Postgres, type ServerConfig, type Source, type View } from './ports';
 import { commandLine, noServerLeft, resumeServer, run, serverProcesses, signalProcess } from './processes';
 import { baseBackup, makeRoom, type RejoinContext, reach, rewind } from './rejoin';
-import { fatalWords, ServerLog, saysImpossible, saysPaused, saysRecovered, saysStandby } from './server-log';
+import { fatalWords, ServerLog, saysImpossible, saysPaused, saysRecovered, saysStandby, saysStarved } from './server-log';
 import { Session } from './session';
 import { ensureSlots } from './slots';
 import { type Floors, type PostgresSettings, type SettingsView, Tunables } from './tunables';
@@ -74,6 +74,7 @@ export class Server implements Postgres {
   /** Newest timeline that this server was seen on since its start. */
   private received: number | null = null;
   private impossible: string | null = null;
+  private starved = false;
   private onRecovered: () => void = () => undefined;
   private warning: string | null = null;
   /** The last answer of a running leader. */
@@ -130,6 +131,7 @@ export class Server implements Postgres {
       running: true,
       control: null,
       sql: null,
+      starved: this.starved,
       streamImpossible: this.impossible,
       settings: null,
       blind: this.blind,
@@ -302,6 +304,7 @@ export class Server implements Postgres {
     await writeFile(join(this.data, 'standby.signal'), '');
     await syncFolder(this.data);
     this.impossible = null;
+    this.starved = false;
     this.received = null;
     this.paused = false;
     this.standsBy = false;
@@ -344,6 +347,7 @@ export class Server implements Postgres {
       if (saysStandby(line)) this.standsBy = true;
       if (saysPaused(line)) this.paused = true;
       this.fatal = fatalWords(line) ?? this.fatal;
+      if (saysStarved(line)) this.starved = true;
       if (saysImpossible(line) || log.saysUnfit(line)) this.impossible = line.slice(0, 300);
       if (log.shows(line, performance.now())) process.stderr.write(`${line}\n`);
     }

@@ -94,6 +94,7 @@ export function buildStatus(parts: Parts): Status {
     done: parts.done,
     failure: parts.failure,
     promotingTerm: state.promotingTerm,
+    promotedTerm: state.promoted?.term ?? null,
     rewinding: state.rewinding,
     settings: settingsStatus(parts),
     postgres: {

@@ -100,6 +100,8 @@ export class FakePostgres implements Postgres {
   streams = true;
   streamImpossible: string | null = null;
   rewindFails = false;
+  /** It has not the WAL that it needs to be consistent; a copy brings it. */
+  starved = false;
   reachable = true;
   /** So many times a new sync setting is not taken in time. */
   unproven = 0;
@@ -140,7 +142,7 @@ export class FakePostgres implements Postgres {
         this.dataExists && !this.running
           ? { clean: this.clean, checkpointLsn: '0/3000028', timeline: this.timeline }
           : null,
-      sql: this.running && !this.blind ? sql : null,
+      sql: this.running && !this.blind && !this.starved ? sql : null,
       settings: this.running
         ? {
             wanted: JSON.stringify(this.config?.settings.postgresSettings ?? {}),
@@ -149,6 +151,7 @@ export class FakePostgres implements Postgres {
         : null,
       blind: this.running && this.blind,
       paused: this.paused,
+      starved: this.starved,
       streamImpossible: this.streamImpossible,
       warning: null,
     };
@@ -181,6 +184,7 @@ export class FakePostgres implements Postgres {
     this.journal.push('swap');
     this.dataExists = true;
     this.clean = true;
+    this.starved = false;
     this.streamImpossible = null;
   }
   async tidy(): Promise<void> {

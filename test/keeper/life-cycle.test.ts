@@ -319,6 +319,17 @@ describe('a follower', () => {
     expect(steps).toEqual([...settled, 'save follow rewinding', 'rewind b', 'start from b sync ""']);
   });
 
+  it('copies at once what a crash left without WAL that it needs', async () => {
+    await standby();
+    await rig.restart();
+    rig.postgres.clean = false;
+    rig.postgres.starved = true;
+    rig.journal.length = 0;
+    await rig.done(2, follow('rewind'));
+    expect(rig.journal).toContain('copy b');
+    expect(rig.journal.filter((l) => l.startsWith('rewind'))).toEqual([]);
+  });
+
   it('copies when a rewind fails (S12)', async () => {
     await leader();
     const before = rig.link.status().dataId;

@@ -1,6 +1,5 @@
 /** The promises and the traps, each as a short story. */
 import { SERVER_CONNECTIONS_MAX } from '../../components/haproxy-config';
-import type { Operation } from '../sim/clients';
 import { Process } from '../sim/engine';
 import type { SimNode } from '../sim/node';
 import { TOO_MUCH_MEMORY } from '../sim/settings';
@@ -633,7 +632,7 @@ export const SCENARIOS: readonly Scenario[] = [
       const far = (from: string, to: string, ms: number) => t.world.network.far.set(`${from}>${to}`, ms);
       const insert = async () => {
         const row = t.world.nextRow();
-        t.world.history.tag({ ...NO_OPERATION, row });
+        t.world.history.tag({ kind: 'row', row });
         const reply = t.ask(await t.connect('write'), { kind: 'row', row }, 400);
         return { row, acknowledged: (await reply)?.ok === true };
       };
@@ -690,19 +689,6 @@ export const SCENARIOS: readonly Scenario[] = [
   },
 ];
 
-const NO_OPERATION: Omit<Operation, 'row'> = {
-  kind: 'row',
-  client: 'a person',
-  startMs: 0,
-  endMs: null,
-  node: null,
-  outcome: 'unknown',
-  value: 0,
-  version: 0,
-  rows: [],
-  count: 0,
-};
-
 /** What the monitor knows of a node's position. */
 function vote(t: Tale, node: string): string | null {
   return t.world.monitor?.seen?.observation.nodes[node]?.status?.postgres.lsn ?? null;
@@ -739,7 +725,7 @@ class Storm {
           this.served += 1;
           world.engine.after(200, client, () => {
             this.inside -= 1;
-            session.close();
+            session.leave();
           });
         });
       };

@@ -74,6 +74,7 @@ export class Tale {
       disk: { slowness: 1 },
       config: settingsOf('stranger', settings),
       say: (words) => world.say(words),
+      unsure: () => undefined,
       nextId: () => world.nextId(),
     });
     world.network.postgres.set('stranger', server);
@@ -131,7 +132,7 @@ export class Tale {
   async rows(port: 'write' | 'read'): Promise<readonly number[]> {
     const session = await this.connect(port);
     const reply = await this.ask(session, { kind: 'read' });
-    session?.close();
+    session?.leave();
     if (reply?.ok !== true || reply.kind !== 'read') throw new Error(`the ${port} port does not answer`);
     return reply.rows.slice(0, reply.count);
   }

@@ -20,6 +20,9 @@ const TASKS_MAX = 3_000_000;
 export interface Task {
   atMs: number;
   order: number;
+  /** What `atMs` and `order` were at first: who is paused and wakes does things in the order in which they came. */
+  readonly cameMs: number;
+  readonly came: number;
   owner: Process | null;
   run: () => void;
   cancelled: boolean;
@@ -61,7 +64,7 @@ export class Process {
   resume(): void {
     if (this.state !== 'paused') return;
     this.state = 'running';
-    for (const task of this.deferred.splice(0)) {
+    for (const task of this.deferred.splice(0).sort((a, b) => a.cameMs - b.cameMs || a.came - b.came)) {
       task.atMs = this.engine.nowMs;
       this.engine.requeue(task);
     }
@@ -95,7 +98,9 @@ export class Engine {
 
   /** Does `run` after `delayMs` in the owner's name. */
   after(delayMs: number, owner: Process | null, run: () => void): Task {
-    const task: Task = { atMs: this.nowMs + Math.max(0, delayMs), order: ++this.count, owner, run, cancelled: false };
+    const atMs = this.nowMs + Math.max(0, delayMs);
+    const order = ++this.count;
+    const task: Task = { atMs, order, cameMs: atMs, came: order, owner, run, cancelled: false };
     this.push(task);
     return task;
   }

@@ -10,7 +10,8 @@ export class Nemesis {
   /** Faults have ended: what was still planned does not happen. */
   private over = false;
   private readonly strangers: SimMonitor[] = [];
-  /** Taken out of the stack, with their volumes. */
+  private storeLost = false;
+  /** Taken out of the stack, and served well without. */
   private readonly removed = new Set<SimNode>();
 
   constructor(world: World) {
@@ -61,6 +62,7 @@ export class Nemesis {
       [3, () => this.acceptLoss()],
       [4, () => this.fallOff()],
       [6, () => this.changeSettings()],
+      [7, () => this.behind()],
     ];
     let dice = random.unit() * faults.reduce((sum, [weight]) => sum + weight, 0);
     for (const [weight, fault] of faults) {
@@ -205,6 +207,9 @@ export class Nemesis {
   private restoreStore(): void {
     const { world } = this;
     const { random } = world;
+    // With the store lost, nobody but the nodes that are declared can tell what was.
+    if (world.declared.length < world.nodes.length) return;
+    this.storeLost = true;
     const old = random.pick(world.copies);
     world.say('the monitor is killed, its volume is lost or an old copy');
     world.monitor?.process.kill();
@@ -238,12 +243,30 @@ export class Nemesis {
   /** A second monitor has taken over and fails over; the first one and the old leader wake at the same moment. */
   private staleMonitor(): void {
     const { world } = this;
-    const { random } = world;
     const old = world.monitor;
     if (old === null || old.process.state !== 'running' || this.strangers.length > 0) return;
+    if (world.random.chance(0.4)) {
+      this.replaceMonitor(old);
+      return;
+    }
+    // It stops between its decision and what follows from it: mostly when it is about to open the slot.
+    this.killLeader();
+    const opens = world.random.chance(0.7);
+    let left = world.random.integer(1, 4);
+    world.onStored = ({ procedure, ledger }) => {
+      left -= 1;
+      if (this.over || (opens ? procedure !== null || ledger.at(-1)?.opened !== true : left > 0)) return;
+      world.onStored = () => undefined;
+      if (old.process.state === 'running' && this.strangers.length === 0) this.replaceMonitor(old);
+    };
+  }
+
+  private replaceMonitor(old: SimMonitor): void {
+    const { world } = this;
+    const { random } = world;
+    this.strangers.push(old);
     world.say(`${old.label} is paused and a second monitor is started on a copy of its volume`);
     old.process.pause();
-    this.strangers.push(old);
     world.startMonitor('second monitor', { ...old.disk, full: false, moved: true });
     const pauseMs = random.between(11_000, 13_000);
     const wakeMs = pauseMs + random.between(2_000, 4_500);
@@ -252,7 +275,7 @@ export class Nemesis {
       if (leader === undefined || !leader.up || this.over) return;
       world.say(`docker pause ${leader.name}`);
       leader.pause();
-      this.later(wakeMs - pauseMs, wakeMs - pauseMs + 40, () => this.unpause(leader));
+      this.later(wakeMs - pauseMs, wakeMs - pauseMs + 120, () => this.unpause(leader));
     });
     this.later(wakeMs, wakeMs + 40, () => {
       if (old.process.dead) return;
@@ -262,6 +285,49 @@ export class Nemesis {
     this.later(wakeMs + 500, wakeMs + 5_000, () => {
       world.say('the first monitor is killed');
       old.process.kill();
+    });
+  }
+
+  /**
+   * One replica acknowledges while the stream of the others is held up; then it is late with its word (S1), or restarts
+   * (S6), and the leader dies, or freezes and wakes in the middle of the election.
+   */
+  private behind(): void {
+    const { world } = this;
+    const { random, network } = world;
+    const leader = this.leader();
+    const followers = world.members.filter((n) => n !== leader);
+    const ahead = followers.length < 2 ? undefined : random.pick(followers);
+    if (leader === undefined || ahead === undefined) {
+      this.killLeader();
+      return;
+    }
+    world.say(`only ${ahead.name} still gets the log of ${leader.name}`);
+    for (const node of followers) if (node !== ahead) network.block(leader.name, node.name);
+    const restarts = random.chance(0.6);
+    const deadMs = restarts ? random.between(40, 300) : random.between(200, 1_500);
+    if (restarts) {
+      // Its last checkpoint is long ago, so replay begins far behind what it has.
+      ahead.replay = { behind: random.integer(20, 100), stepMs: random.between(20, 100) };
+      this.later(deadMs - 40, deadMs + 40, () => this.crash(ahead));
+    } else {
+      this.later(20, 100, () => {
+        world.say(`${ahead.name} is late with its word to the monitor`);
+        network.block(ahead.name, 'monitor');
+      });
+    }
+    this.later(deadMs, deadMs, () => {
+      if (restarts || random.chance(0.6)) this.kill(leader);
+      else {
+        world.say(`docker pause ${leader.name}`);
+        leader.pause();
+        this.later(1_900, 2_400, () => this.unpause(leader));
+      }
+    });
+    this.later(deadMs + 50, deadMs + 900, () => {
+      ahead.replay = undefined;
+      world.say('the network is whole again');
+      network.heal();
     });
   }
 
@@ -336,7 +402,9 @@ export class Nemesis {
   }
 
   private wipe(node: SimNode): void {
-    if (!node.up) return;
+    // Against the removal of all that there is no rule helps.
+    const others = this.world.members.filter((n) => n !== node && n.volume.data !== null);
+    if (!node.up || others.length === 0) return;
     this.world.say(`docker kill ${node.name}, and its volume is removed`);
     node.kill();
     node.wipe();
@@ -428,7 +496,7 @@ export class Nemesis {
       return;
     }
     const gone = nodes.at(-1);
-    if (gone === undefined || nodes.length < 2) return;
+    if (gone === undefined || nodes.length < 2 || this.storeLost) return;
     world.say(`${gone.name} is taken out of the stack`);
     world.declared = declared.slice(0, -1);
     this.restartMonitor();
@@ -446,13 +514,13 @@ export class Nemesis {
       }
       world.say(`docker stop ${gone.name}`);
       gone.stop();
-      if (world.random.chance(0.5)) this.removed.add(gone);
+      this.removed.add(gone);
     });
   }
 
   private add(node: SimNode): void {
     const { world } = this;
-    const lost = this.removed.delete(node) && !node.up;
+    const lost = this.removed.delete(node) && !node.up && world.random.chance(0.5);
     world.say(`${node.name} is put into the stack${lost ? ' with an empty volume' : ''}`);
     if (lost) node.wipe();
     const { name, address } = node;
@@ -527,7 +595,8 @@ export class Nemesis {
     }
     world.engine.cpuMs = 0;
     for (const node of world.nodes) {
-      if (!world.members.includes(node) && (node.up || world.random.chance(0.7))) this.add(node);
+      // Where it was needed, it was never let go: somebody puts it back.
+      if (!world.members.includes(node) && (!this.removed.has(node) || world.random.chance(0.7))) this.add(node);
     }
     world.network.heal();
     this.calm();
@@ -556,6 +625,7 @@ export class Nemesis {
   excused(): boolean {
     const decision = this.world.monitor?.seen?.decision;
     if (decision === undefined || !WAITS.has(decision.code)) return false;
+    if (decision.code === 'ADOPT_FORGOTTEN') return this.wiped.size > 0;
     const { leader, joint } = decision.state;
     const needed = new Set([leader, ...joint.flatMap((c) => [c.leader, ...c.members])]);
     return [...this.wiped].some((name) => needed.has(name));
@@ -563,4 +633,10 @@ export class Nemesis {
 }
 
 /** Decisions that say: writes wait for a node with the newest data, or for a person. */
-const WAITS: ReadonlySet<string> = new Set(['NO_CANDIDATE', 'ADOPT_UNKNOWN', 'PROMOTING', 'BOOTSTRAP_WAIT']);
+const WAITS: ReadonlySet<string> = new Set([
+  'NO_CANDIDATE',
+  'ADOPT_FORGOTTEN',
+  'ADOPT_UNKNOWN',
+  'PROMOTING',
+  'BOOTSTRAP_WAIT',
+]);

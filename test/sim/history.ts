@@ -1,5 +1,6 @@
 /** What clients did and were told, and whether it can be true of one database (linearizability on the write port). */
 import type { Operation } from './clients';
+import type { Change } from './wal';
 
 /** Reads that were under way when a leader was opened may still come from the old history, ms. */
 const PHANTOM_GRACE_MS = 1_500;
@@ -48,10 +49,10 @@ export class History {
     if (operation.kind === 'row') this.begunMs.set(operation.row, operation.startMs);
   }
 
-  /** A commit that returned with a warning is visible, and may be lost all the same. */
-  tag(operation: Operation): void {
-    if (operation.kind === 'row') this.unsureRows.add(operation.row);
-    else this.unsureVersions.add(operation.value);
+  /** A commit whose wait was cut short is visible, and may be lost all the same. */
+  tag(change: Change): void {
+    if (change.kind === 'row') this.unsureRows.add(change.row);
+    else if (change.kind === 'register') this.unsureVersions.add(change.value);
   }
 
   ended(operation: Operation, proxy: 'write' | 'read'): void {
@@ -89,9 +90,9 @@ export class History {
       this.due.delete(row);
       this.seen.delete(row);
     }
-    for (const known of [this.known, this.versions]) {
-      for (const other of [...known.keys()]) if (other > version) known.delete(other);
-    }
+    for (const other of [...this.known.keys()]) if (other > version) this.known.delete(other);
+    // It may be a history that was given up before: the same versions with other values.
+    this.versions.clear();
     return lost;
   }
 

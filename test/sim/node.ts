@@ -438,6 +438,7 @@ export class SimPostgres implements Postgres {
       config: settingsOf(node.name, written, blind),
       replay: node.replay,
       say: (words) => world.say(words),
+      unsure: (change) => world.history.tag(change),
       nextId: () => world.nextId(),
     });
     node.postgres = server;

@@ -36,6 +36,7 @@ export type Reply =
 
 interface Waiter {
   position: number;
+  change: Change;
   session: Session | null;
   /** The wait is over; `warned` when it was cut short. */
   end: (warned: boolean) => void;
@@ -169,6 +170,8 @@ export class PostgresServer {
   private registerLock: (() => void)[] | null = null;
   private upstream: { server: PostgresServer; address: string; sender: Sender; heardMs: number } | null = null;
   private restsUntilMs = 0;
+  /** What a walreceiver that was refused says of itself for a moment. */
+  private pretends: { address: string | null; untilMs: number } = { address: null, untilMs: 0 };
   /** When the log that is being applied was received: the limit of S16 counts from here. */
   private batchMs = 0;
   /** Replay waits for a reader's transaction. */
@@ -179,6 +182,7 @@ export class PostgresServer {
   /** Time that a step of the replay takes after a start. */
   private readonly replayMs: number;
   private readonly say: (words: string) => void;
+  private readonly unsure: (change: Change) => void;
   private readonly nextId: () => number;
 
   constructor(parts: {
@@ -192,6 +196,8 @@ export class PostgresServer {
     /** How far before its end it begins to replay, in records, and how long a step takes; else by chance. */
     replay?: { behind: number; stepMs: number };
     say: (words: string) => void;
+    /** A commit's wait was cut short: from now on it can be read, and may be lost all the same (S7). */
+    unsure: (change: Change) => void;
     nextId: () => number;
   }) {
     this.engine = parts.engine;
@@ -202,6 +208,7 @@ export class PostgresServer {
     this.config = parts.config;
     this.atStart = parts.config;
     this.say = parts.say;
+    this.unsure = parts.unsure;
     this.nextId = parts.nextId;
     this.process = new Process(parts.engine, `postgres of ${parts.node}`, parts.host);
     this.names = parseNames(parts.config.text('synchronous_standby_names'));
@@ -457,7 +464,7 @@ export class PostgresServer {
   private commitChange(session: Session | null, change: Change, visible: (warned: boolean) => void): void {
     this.insert(change, (position) => {
       if (!this.syncDefined) visible(false);
-      else this.waiters.push({ position, session, end: visible });
+      else this.waiters.push({ position, change, session, end: visible });
     });
   }
 
@@ -474,7 +481,10 @@ export class PostgresServer {
   cancel(session: Session): void {
     const waiting = this.waiters.filter((w) => w.session === session);
     this.waiters = this.waiters.filter((w) => w.session !== session);
-    for (const waiter of waiting) waiter.end(true);
+    for (const waiter of waiting) {
+      this.unsure(waiter.change);
+      waiter.end(true);
+    }
   }
 
   isWaiting(session: Session): boolean {
@@ -661,6 +671,10 @@ export class PostgresServer {
     const impossible = whyImpossible(this.data, source.data);
     if (!source.reachableFrom(this.process.host) || !source.givesSlot(this.slot, this) || impossible !== null) {
       if (impossible !== null && this.streamImpossible === null) this.streamImpossible = impossible;
+      // PostgreSQL 17 calls a walreceiver `streaming` from its start, also while its request is being refused.
+      if (source.reachableFrom(this.process.host)) {
+        this.pretends = { address, untilMs: this.engine.nowMs + this.engine.random.delay(8) };
+      }
       this.dialling = true;
       this.after(this.rest(), () => {
         this.dialling = false;
@@ -918,7 +932,7 @@ export class PostgresServer {
       receive: this.receivePosition === null ? null : this.receiverFlush,
       replay: data.applied,
       receiving: upstream?.server.node ?? null,
-      receivingFrom: upstream?.address ?? null,
+      receivingFrom: upstream?.address ?? (this.pretends.untilMs > this.engine.nowMs ? this.pretends.address : null),
       waits: data.applied >= data.wal.length,
       standbys: [...this.senders].map((s) => ({
         name: s.name,

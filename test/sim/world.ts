@@ -65,6 +65,8 @@ export class World {
   monitor: SimMonitor | null = null;
   /** Told of each decision, for scenarios. */
   onDecision: (code: string, reason: string) => void = () => undefined;
+  /** Told when the monitor has written its store and has not acted on it yet. */
+  onStored: (state: ClusterState) => void = () => undefined;
   /** Told of each line of the monitor's log, for scenarios. */
   onLog: (subject: string, code: string, message: string) => void = () => undefined;
   clientsEnd = false;
@@ -184,8 +186,8 @@ export class World {
       this.copies.push({ ...this.disk, full: false, moved: true });
       if (this.copies.length > 30) this.copies.shift();
     }
-    if (state.adopting) return;
-    this.checkLedger(state);
+    if (!state.adopting) this.checkLedger(state);
+    this.onStored(state);
   }
 
   private checkLedger(state: ClusterState): void {
