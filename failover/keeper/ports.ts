@@ -150,7 +150,7 @@ export interface Postgres {
   rewindFrom(source: Source, signal: AbortSignal): Promise<void>;
 
   /** Writes the configuration and `standby.signal` (S8) and spawns the postmaster. `leads`: it is to be promoted at once. */
-  start(config: ServerConfig, leads: boolean): Promise<void>;
+  start(config: ServerConfig, leads?: boolean): Promise<void>;
   /** Writes the configuration and reloads when it differs from the one in force. */
   configure(config: ServerConfig): Promise<void>;
   /** Fast shutdown; ends walsenders that do not advance (S18). Resolves when the process has ended. */

@@ -293,7 +293,7 @@ export class Server implements Postgres {
 
   // Process
 
-  async start(config: ServerConfig, leads: boolean): Promise<void> {
+  async start(config: ServerConfig, leads = false): Promise<void> {
     if (this.process !== null) return;
     await noServerLeft(2_000);
     await this.removeLocks();

@@ -413,7 +413,7 @@ export class SimPostgres implements Postgres {
     world.say(`${name}: is rewound to the history of ${source.name}`);
   }
 
-  async start(config: ServerConfig, leads: boolean): Promise<void> {
+  async start(config: ServerConfig, leads = false): Promise<void> {
     const { node } = this;
     const { data } = node.volume;
     if (node.postgres !== null || data === null) return;
