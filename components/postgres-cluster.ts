@@ -65,7 +65,7 @@ export class PostgresCluster extends pulumi.ComponentResource {
       { parent: this },
     );
     const postgresImage = image('postgres');
-    const check = checkBeforeChange(topology.postgresSettings, postgresImage, this);
+    const check = checkBeforeChange(topology, postgresImage, this);
     const monitor = new Monitor(
       NAMES.monitor,
       {

@@ -7,6 +7,8 @@ import { join } from 'node:path';
 import * as command from '@pulumi/command';
 import type * as pulumi from '@pulumi/pulumi';
 import { SERVER_CONNECTIONS_MAX } from './haproxy-config';
+import { STACK_LABEL } from './naming';
+import type { Topology } from './topology';
 
 export type PostgresSettings = Readonly<Record<string, string>>;
 
@@ -111,7 +113,7 @@ function troubleOf(name: string, value: string | null): string | null {
  * Undefined where there is nothing to check.
  */
 export function checkBeforeChange(
-  settings: PostgresSettings,
+  { postgresSettings: settings, stackLabel }: Pick<Topology, 'postgresSettings' | 'stackLabel'>,
   image: pulumi.Input<string>,
   parent: pulumi.Resource,
 ): command.local.Command | undefined {
@@ -121,7 +123,7 @@ export function checkBeforeChange(
     'postgres-settings-check',
     {
       create: CHECK,
-      environment: { POSTGRES_IMAGE: image },
+      environment: { POSTGRES_IMAGE: image, LABEL: `${STACK_LABEL}=${stackLabel}` },
       stdin,
       triggers: [image, stdin],
     },
@@ -131,5 +133,5 @@ export function checkBeforeChange(
 
 const CHECK = [
   'docker run --rm --interactive --init --network none --read-only --cap-drop ALL --security-opt no-new-privileges',
-  '--tmpfs /tmp:rw,size=1g,mode=1777 "$POSTGRES_IMAGE" node /app/keeper.mjs check-settings',
+  '--label "$LABEL" --tmpfs /tmp:rw,size=1g,mode=1777 "$POSTGRES_IMAGE" node /app/keeper.mjs check-settings',
 ].join(' ');
