@@ -87,7 +87,9 @@ export class Server implements Postgres {
   private wanted: PostgresSettings = {};
   /** Counts the changes of the files. */
   private version = 0;
-  private seen: { version: number; view: SettingsView } | null = null;
+  /** The settings that the files have. */
+  private inFile = '';
+  private seen: { version: number; leads: boolean; view: SettingsView } | null = null;
   private floorsAtMs = Number.NEGATIVE_INFINITY;
   private blind = false;
   private paused = false;
@@ -158,15 +160,22 @@ export class Server implements Postgres {
   private async lookAtSettings(session: Session, inRecovery: boolean): Promise<SettingsView | null> {
     const { tunables, wanted, version } = this;
     tunables.answered();
-    if (inRecovery && tunables.isFloored(wanted) && performance.now() - this.floorsAtMs >= FLOORS_EVERY_MS) {
+    const isNew = this.seen?.version !== version;
+    const due = tunables.isFloored(wanted) && performance.now() - this.floorsAtMs >= FLOORS_EVERY_MS;
+    // By what is, not by what was done: a promotion may have succeeded although its answer was lost.
+    if (!inRecovery) tunables.promoted();
+    else if (isNew || due) {
       this.floorsAtMs = performance.now();
       tunables.floorsAre((await lookAtControlFile(this.data)).floors);
     }
-    if (this.seen?.version === version) return this.seen.view;
+    // The files are about to be written again.
+    if (JSON.stringify(tunables.inFile(wanted)) !== this.inFile) return null;
+    if (!isNew && this.seen?.leads === !inRecovery) return this.seen.view;
     const pending = await lookForPending(session, version);
     if (pending === null) return null;
     this.seen = {
       version,
+      leads: !inRecovery,
       view: { wanted: JSON.stringify(wanted), status: tunables.status(wanted, pending, !inRecovery) },
     };
     return this.seen.view;
@@ -286,6 +295,7 @@ export class Server implements Postgres {
     if (key === this.inForce) return;
     this.version += 1;
     this.wanted = asked;
+    this.inFile = JSON.stringify(written.settings.postgresSettings);
     await this.files.write(written, this.version, this.blind);
     this.process?.kill('SIGHUP');
     this.inForce = key;
@@ -335,6 +345,7 @@ export class Server implements Postgres {
       const written = withSettings(config, settings);
       const refused = await this.files.writeForStart(written, this.version, blind);
       this.blind = blind;
+      this.inFile = JSON.stringify(settings);
       this.inForce = JSON.stringify([asked, written]);
       if (refused === null || attempt === 2) return;
       this.tunables.refuses(asked, refused);

@@ -94,7 +94,14 @@ function containerIds(names: readonly string[]): Promise<string[]> {
 async function apply(name: string, settings: Record<string, string | number>): Promise<void> {
   const beginMs = Date.now();
   stack.configure({ postgresSettings: settings });
-  await stack.up(console.log);
+  const said: string[] = [];
+  const say = (line: string) => {
+    said.push(line);
+    console.log(line);
+  };
+  await stack.up(say).catch((error: unknown) => {
+    throw new Error(said.join('\n'), { cause: error });
+  });
   const endMs = Date.now();
   const pauses = ['held', 'fresh'].map((kind) => `${kind} ${Math.round(longestPause(kind, beginMs))} ms`);
   const failed = errors.filter((e) => e.atMs >= beginMs).map((e) => `${e.kind}: ${e.words}`);

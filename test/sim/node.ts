@@ -269,6 +269,9 @@ export class SimPostgres implements Postgres {
   /** When the server's processes have read its files, ms. */
   private readAtMs = 0;
   private floorsAtMs = Number.NEGATIVE_INFINITY;
+  /** The settings that the files have, and whether they were looked at since. */
+  private inFile = '';
+  private isNew = true;
 
   constructor(node: SimNode, process: Process) {
     this.node = node;
@@ -324,11 +327,13 @@ export class SimPostgres implements Postgres {
   private lookAtSettings(postgres: PostgresServer, data: DataDir, inRecovery: boolean): View['settings'] {
     const { engine, tunables, wanted } = this;
     tunables.answered();
-    if (inRecovery && engine.nowMs - this.floorsAtMs >= 1_000) {
+    if (!inRecovery) tunables.promoted();
+    else if (this.isNew || engine.nowMs - this.floorsAtMs >= 1_000) {
       this.floorsAtMs = engine.nowMs;
-      if (tunables.isFloored(wanted)) tunables.floorsAre(floorsOf(data));
+      tunables.floorsAre(floorsOf(data));
     }
-    if (engine.nowMs < this.readAtMs) return null;
+    if (JSON.stringify(tunables.inFile(wanted)) !== this.inFile || engine.nowMs < this.readAtMs) return null;
+    this.isNew = false;
     const pending = postgres.atStart.pending(postgres.config);
     return { wanted: JSON.stringify(wanted), status: tunables.status(wanted, pending, !inRecovery) };
   }
@@ -422,6 +427,8 @@ export class SimPostgres implements Postgres {
     const { settings, blind } = this.tunables.begin(asked, floorsOf(data), leads && data.cleanLeader);
     const written = withSettings(config, settings);
     this.wanted = asked;
+    this.inFile = JSON.stringify(settings);
+    this.isNew = true;
     this.readAtMs = 0;
     this.inForce = JSON.stringify([asked, written]);
     this.impossible = null;
@@ -467,6 +474,8 @@ export class SimPostgres implements Postgres {
     if (key === this.inForce) return;
     await this.takes(1.5);
     this.wanted = asked;
+    this.inFile = JSON.stringify(written.settings.postgresSettings);
+    this.isNew = true;
     this.readAtMs = this.engine.nowMs + READ_MS;
     this.node.postgres?.reload(settingsOf(this.node.name, written));
     this.inForce = key;
