@@ -13,6 +13,7 @@ const ADAPTERS: Readonly<Record<string, string>> = {
   'failover/keeper/main.ts': 'wires',
   'failover/keeper/bundled.ts': 'disk: the templates inside the bundle',
   'failover/keeper/canary.ts': 'PostgreSQL',
+  'failover/keeper/check-settings.ts': 'the command line',
   'failover/keeper/clock.ts': 'clock',
   'failover/keeper/configuration.ts': 'disk: the files of PostgreSQL’s configuration',
   'failover/keeper/durable.ts': 'disk',
