@@ -12,8 +12,10 @@ const CRASHES_MAX = 3;
 
 /** Sets `state.orders` to what every node has to be; returns the same object when nothing changes. */
 export function deriveOrders(state: ClusterState, observation: Observation): ClusterState {
-  const orders: Record<string, GivenOrder> = {};
-  let changed = Object.keys(state.orders).some((n) => !observation.declared.some((d) => d.name === n));
+  const undeclared = Object.entries(state.orders).filter(([n]) => !observation.declared.some((d) => d.name === n));
+  const kept = undeclared.filter(([, order]) => buildsOnUnopened(state, order));
+  const orders: Record<string, GivenOrder> = Object.fromEntries(kept);
+  let changed = kept.length < undeclared.length;
   for (const { name } of observation.declared) {
     const given = state.orders[name];
     const target = targetOf(state, observation, name);
@@ -30,6 +32,11 @@ export function deriveOrders(state: ClusterState, observation: Observation): Clu
   }
   if (!changed) return state;
   return { ...state, seq: state.seq + 1, orders, addresses: addressesOf(state, observation) };
+}
+
+/** Who was sent to a leader that was never opened may have its history: not forgotten before that is decided (S3). */
+function buildsOnUnopened(state: ClusterState, { term, target }: GivenOrder): boolean {
+  return lastEntry(state)?.opened === false && target.kind === 'follow' && term === state.term;
 }
 
 /** Of every declared node, and of a leader that is not declared any more: it is still to be reached. */
