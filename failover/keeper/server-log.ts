@@ -70,7 +70,10 @@ export function plainWords(text: string): string {
       .trim(),
   );
   return lines
-    .filter((line) => line !== '' && !/contains errors|database system is shut down|skipping missing configuration file/.test(line))
+    .filter(
+      (line) =>
+        line !== '' && !/contains errors|database system is shut down|skipping missing configuration file/.test(line),
+    )
     .join('; ')
     .replaceAll(/ in file "[^"]*" line \d+/g, '')
     .slice(0, 1_000);

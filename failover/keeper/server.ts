@@ -15,7 +15,15 @@ import { LED_TIMELINE, laterTimeline, lookAtControlFile, lookBySql, lookForPendi
 import { KeeperError, type Postgres, type ServerConfig, type Source, type View } from './ports';
 import { commandLine, noServerLeft, resumeServer, run, serverProcesses, signalProcess } from './processes';
 import { baseBackup, makeRoom, type RejoinContext, reach, rewind } from './rejoin';
-import { fatalWords, ServerLog, saysImpossible, saysPaused, saysRecovered, saysStandby, saysStarved } from './server-log';
+import {
+  fatalWords,
+  ServerLog,
+  saysImpossible,
+  saysPaused,
+  saysRecovered,
+  saysStandby,
+  saysStarved,
+} from './server-log';
 import { Session } from './session';
 import { ensureSlots } from './slots';
 import { type Floors, type PostgresSettings, type SettingsView, Tunables } from './tunables';
