@@ -126,7 +126,7 @@ export const SettingsStatus = z.object({
    * that its standbys cannot have it earlier (S23): the leader itself has to restart and lead again.
    */
   restart: z.enum(['none', 'needed', 'in-place']),
-  /** Names of the settings that wait for a restart. */
+  /** Names of the settings that wait for a restart, of this node or, for those that a standby must not have less of, of its leader first. */
   pending: z.array(z.string()),
   /** PostgreSQL did not start with them and runs with the former ones: the settings, and its own words. Else null. */
   refused: z.string().nullable(),

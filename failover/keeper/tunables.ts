@@ -78,8 +78,12 @@ export class Tunables {
 
   /** A standby runs with more than the stack asks for, because its leader has more. */
   isFloored(wanted: PostgresSettings): boolean {
+    return this.floored(wanted).length > 0;
+  }
+
+  private floored(wanted: PostgresSettings): string[] {
     const { floors } = this;
-    return floors !== null && FLOORED.some((name) => this.numberOf(name, this.usable(wanted)) < floors[name]);
+    return floors === null ? [] : FLOORED.filter((name) => this.numberOf(name, this.usable(wanted)) < floors[name]);
   }
 
   /** The control file of the running standby was read again. */
@@ -124,7 +128,9 @@ export class Tunables {
     const lower = (p: { name: string; setting: string }) =>
       FLOORED.some((name) => name === p.name) && this.numberOf(p.name, this.usable(wanted)) < Number(p.setting);
     const restart = names.length === 0 ? 'none' : leads && pending.some(lower) ? 'in-place' : 'needed';
-    return { restart, pending: names, refused: this.isRefused(wanted) ? (this.refused?.words ?? null) : null };
+    // Floored ones wait for the leader first: nothing to restart for yet, and not in force either.
+    const waiting = [...new Set([...names, ...this.floored(wanted)])].sort();
+    return { restart, pending: waiting, refused: this.isRefused(wanted) ? (this.refused?.words ?? null) : null };
   }
 
   private isRefused(wanted: PostgresSettings): boolean {

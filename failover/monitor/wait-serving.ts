@@ -24,7 +24,7 @@ export function missing(status: ClusterStatus): string | null {
 
 /** A keeper of an older release tells nothing of them. */
 function hasSettings({ settings }: NodeStatus): boolean {
-  return settings === undefined || settings?.restart === 'none';
+  return settings === undefined || (settings?.restart === 'none' && settings.pending.length === 0);
 }
 
 /** What no waiting helps against: a node that does not start with the settings of PostgreSQL. Null: nothing. */

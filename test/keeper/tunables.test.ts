@@ -22,7 +22,7 @@ describe('what a standby must not have less of than its leader (S23)', () => {
       blind: false,
     });
     expect(tunables.isFloored(HUNDRED_EIGHTY)).toBe(true);
-    expect(tunables.status(HUNDRED_EIGHTY, [], false).restart).toBe('none');
+    expect(tunables.status(HUNDRED_EIGHTY, [], false)).toMatchObject({ restart: 'none', pending: ['max_connections'] });
     tunables.floorsAre(floors(180));
     expect(tunables.inFile(HUNDRED_EIGHTY)).toEqual(HUNDRED_EIGHTY);
     const pending = [{ name: 'max_connections', setting: '200' }];
