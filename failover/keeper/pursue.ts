@@ -305,7 +305,10 @@ export class Pursuit {
     // Promoted without having been told finished: not in the ledger as opened for sure, so never streamed (S3).
     const wild = state.promotingTerm !== null && target.method !== 'rewind';
     if (!mustCopy && !wild && (joined || target.method === 'stream')) {
-      if (keeper.view.sql?.inRecovery === false) await this.stop();
+      if (keeper.view.sql?.inRecovery === false) {
+        keeper.note('warn', 'PROMOTED_BY_HAND', 'PostgreSQL became a primary without an order: it is shut down');
+        await this.stop();
+      }
       return;
     }
     if (target.method === 'rewind' && !mustCopy) {
