@@ -32,8 +32,8 @@ export class Pursuit {
   leadTerm: number | null = null;
   forkLsn: string | null = null;
   private readonly keeper: Keeper;
-  /** Settings version that roles and tables were made for on this leader; null: not yet. */
-  private furnished: number | null = null;
+  /** What roles, tables and slots were made for on this leader; null: not yet. */
+  private furnished: string | null = null;
   private furnishing = false;
   private slotsRenewed = false;
   /** Names that the running server goes by; null: not known. */
@@ -146,7 +146,7 @@ export class Pursuit {
     this.leadTerm = order.term;
     // What can wait a second does: the clients' first writes need the machine now.
     const calm = keeper.state.fresh || keeper.clock.nowMs() - this.promotedAtMs >= CALM_MS;
-    if (calm) this.furnish(settings);
+    if (calm) this.furnish(settings, target.sync);
     const inForce = await this.sync.pursue(
       target.sync,
       (names) => this.configure(config(settings, null, names)),
@@ -211,14 +211,18 @@ export class Pursuit {
     await keeper.save({ promotingTerm: null, promoted, joined: null });
   }
 
-  /** Slots, roles and tables, beside the order: a new leader does not wait for them. */
-  private furnish(settings: NodeSettings): void {
+  /**
+   * Slots, roles and tables, beside the order: a new leader does not wait for them. A node that is not declared any more
+   * keeps its slot until it counts no more.
+   */
+  private furnish(settings: NodeSettings, sync: SyncConfig): void {
     const { keeper } = this;
-    const version = keeper.settingsVersion;
+    const slots = [...new Set([...this.peers(settings), ...sync.members])];
+    const version = [keeper.settingsVersion, ...slots].join(' ');
     if (this.furnishing || this.furnished === version) return;
     this.furnishing = true;
     const work = async () => {
-      await keeper.postgres.ensureSlots(this.peers(settings), false);
+      await keeper.postgres.ensureSlots(slots, false);
       await keeper.postgres.furnish(settings);
       keeper.postgres.startHeartbeat();
       if (keeper.state.fresh) await keeper.save({ fresh: false });
