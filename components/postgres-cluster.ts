@@ -130,6 +130,7 @@ export class PostgresCluster extends pulumi.ComponentResource {
           {
             node,
             stackLabel: topology.stackLabel,
+            database: topology.database,
             image,
             network: network.name,
             monitorAddress: topology.monitor.address,
