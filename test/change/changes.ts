@@ -25,7 +25,7 @@ export interface Change {
 export const BASE: Config = {
   replicas: 1,
   // A starved machine must not look like a hung primary here (S28): what is measured is the change.
-  hangTimeout: '5s',
+  hangTimeout: '10s',
   holdTimeout: '30s',
   databasePassword: 'the first one',
 };
@@ -48,9 +48,9 @@ export const CHANGES: readonly Change[] = [
     check: async (facts) => [...removedFirst(facts, [2, 3, 4]), ...(await dataVolume(facts, [2, 3, 4]))],
   },
   {
-    ...{ name: 'policy', point: 4, title: 'hangTimeout 5s → 6s', keepsSessions: true },
+    ...{ name: 'policy', point: 4, title: 'hangTimeout 10s → 11s', keepsSessions: true },
     before: {},
-    after: { hangTimeout: '6s' },
+    after: { hangTimeout: '11s' },
   },
   image('monitor-image', 'monitor', 'the monitor’s image', { point: 4 }),
   {

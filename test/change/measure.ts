@@ -188,11 +188,12 @@ function notesOf(change: Change, load: HttpLoad, writers: readonly Writer[], wat
     .filter(({ problem }) => problem !== null)
     .map(({ dueMs, latencyMs }) => [dueMs, dueMs + latencyMs]);
   const refused = writers.reduce((sum, writer) => sum + writer.refused, 0);
-  const terms = new Set(watch.views.map(({ view }) => view.lastTransition?.term ?? 0));
+  const leaders = watch.views.flatMap(({ view }) => view.leader ?? []);
+  const moves = leaders.filter((leader, i) => i > 0 && leader !== leaders[i - 1]).length;
   const connects = writers.reduce((sum, { broken }) => sum + broken.connects.length, 0);
   return [
     ...(change.keepsSessions ? [`session open throughout, ${session.samples.length} statements`] : []),
-    ...(terms.size > 1 ? [`the lead changed ${terms.size - 1} times`] : []),
+    ...(moves > 0 ? [`the lead moved ${moves === 1 ? 'once' : `${moves} times`}`] : []),
     ...(refused > 0 ? [`${refused} connections with the password that was not valid were refused`] : []),
     ...(connects > 0 ? [`${connects} new connections failed`] : []),
     ...(failed.length > 0
