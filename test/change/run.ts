@@ -127,7 +127,7 @@ async function main(): Promise<void> {
   } finally {
     if (!keep) await stack.own.down(() => undefined);
   }
-  const ordered = changes.flatMap((change) => results.filter((result) => result.name === change.name).slice(-1));
+  const ordered = CHANGES.flatMap((change) => results.filter((result) => result.name === change.name).slice(-1));
   const machine = `${cpus().length} cores, ${Math.round(totalmem() / 2 ** 30)} GiB`;
   const target = join(PATHS.root, 'docs', 'results', `change-${new Date().toISOString().slice(0, 10)}.md`);
   writeFileSync(target, page(ordered, machine, rate));
