@@ -42,6 +42,17 @@ export function row({ fault, verdict, before, after, busy, loadAverage, leaders 
   ].join(' ');
 }
 
+/** What went wrong, the same things together. */
+export function troubles({ failed, lost, duplicated }: Verdict): string[] {
+  const without = (text: string) => text.replace(/,?"request_id":"[^"]*"/, '');
+  const failures = Map.groupBy(failed, without);
+  return [
+    ...[...failures].map(([text, same]) => `${same.length} × ${text}`),
+    ...lost.map((name) => `lost: ${name}`),
+    ...duplicated.map((text) => `duplicated: ${text}`),
+  ];
+}
+
 /** The page for docs/results. */
 export function page({ date, machine, postgres, backends, rateGiven, runs }: Result): string {
   const [first] = runs;

@@ -19,7 +19,7 @@ import { parseArgs, promisify } from 'node:util';
 import { PATHS } from '../scripts/lib/paths';
 import { DEFAULT_STACK } from '../scripts/lib/stack';
 import { say } from '../scripts/lib/terminal';
-import { type FaultRun, page, row } from './backend-page';
+import { type FaultRun, page, row, troubles } from './backend-page';
 import { type ClusterView, epochMs, healthy, POLL_MS, rowsOf, type Stack, stackOf } from './cluster';
 import { HttpLoad, judge, latencyOf, ROWS_OF_RUN, type Row } from './http-load';
 
@@ -233,7 +233,7 @@ async function main(): Promise<void> {
     const run = await oneRun(stack, fault, rate, seconds);
     runs.push(run);
     if (!json) say(row(run));
-    for (const line of [...run.verdict.failed, ...run.verdict.lost, ...run.verdict.duplicated]) say(`  ${line}`);
+    if (!json) for (const line of troubles(run.verdict)) say(`  ${line}`);
   }
   const [server] = await rowsOf<{ version: string }>(stack, "SELECT current_setting('server_version') AS version");
   const result = {

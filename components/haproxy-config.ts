@@ -24,6 +24,9 @@ export const READ_SLOTS = 9;
 /** Slots of the API: the largest number of backends. They are always there, so that a change of the number is no change here. */
 export const API_SLOTS = 8;
 
+/** Connections of clients at the same time, over all ports. */
+const MAX_CONNECTIONS = 4096;
+
 export interface HaproxyConfigInput {
   /** How long a new connection is held while no leader is open, ms. */
   holdTimeoutMs: number;
@@ -43,7 +46,8 @@ export function renderHaproxyConfig(input: HaproxyConfigInput): string {
     connectTimeoutMs: CONNECT_TIMEOUT_MS,
     holdTimeoutMs: input.holdTimeoutMs,
     holdRetries: holdRetries(input.holdTimeoutMs, HOLD_ATTEMPT_MS),
-    maxConnections: 4096,
+    maxConnections: MAX_CONNECTIONS,
+    apiMaxConnections: MAX_CONNECTIONS / 2,
     serverMaxConnections: input.serverMaxConnections,
     writePort: PORTS.haproxyWrite,
     readPort: PORTS.haproxyRead,

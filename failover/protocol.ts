@@ -160,6 +160,8 @@ export const Status = z.object({
   failure: z.object({ code: z.string(), message: z.string() }).nullable(),
   /** A durable marker of an unfinished promotion or rewind: term in which it was begun (S3, S12). */
   promotingTerm: z.number().int().nullable(),
+  /** Term of the last promotion of this data that was finished and not undone by a rewind or a copy. */
+  promotedTerm: z.number().int().nullable().optional(),
   rewinding: z.boolean(),
   postgres: z.object({
     state: PostgresState,

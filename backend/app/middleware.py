@@ -1,5 +1,6 @@
 """Around every request: an id, a limit on the body, the metrics, one line in the log, and an answer to any error."""
 
+import asyncio
 import logging
 import re
 import time
@@ -55,6 +56,13 @@ class Observe:
 
         try:
             await self._app(scope, self._limited(scope, receive), send_with_id)
+        except asyncio.CancelledError:
+            # The server stops, and its patience with open requests is over. 502 tells the proxy in front to ask another
+            # backend, and is used for nothing else. What was begun here is found out by the registration's id.
+            if status != 0:
+                raise
+            error = ApiError(502, "stopping", "This backend stops; ask another one.")
+            await problem_response(error)(scope, receive, send_with_id)
         except Exception as error:
             if not isinstance(error, ApiError):
                 log.exception("unexpected error")

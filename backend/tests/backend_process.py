@@ -25,6 +25,7 @@ class BackendProcess:
         self.url = f"http://127.0.0.1:{self.port}"
         self._environment = {**os.environ, "ENVIRONMENT": "dev", "PORT": str(self.port), **environment}
         self.log = ""
+        self._told = False
 
     def __enter__(self) -> Self:
         self.process = subprocess.Popen(
@@ -51,11 +52,12 @@ class BackendProcess:
         self.end()
 
     def terminate(self) -> None:
+        self._told = True
         self.process.send_signal(signal.SIGTERM)
 
     def end(self) -> int:
-        """Stop it if it still runs; its exit code."""
-        if self.process.poll() is None:
+        """Stop it if it still runs; its exit code. A second signal would end it at once, so it is told once."""
+        if self.process.poll() is None and not self._told:
             self.terminate()
         out, _ = self.process.communicate(timeout=SECONDS)
         self.log += out or ""

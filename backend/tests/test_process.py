@@ -77,6 +77,26 @@ async def test_a_process_that_stops_sends_no_cancel(postgres: Postgres) -> None:
         assert await asyncio.to_thread(postgres.wait_for_sync_waiters) == waiters
 
 
+async def test_a_process_that_cannot_wait_any_longer_tells_the_proxy_to_ask_another(postgres: Postgres) -> None:
+    with BackendProcess(HAPROXY_URL=postgres.url, DRAIN_SECONDS="0", SHUTDOWN_SECONDS="1") as backend:
+        async with httpx.AsyncClient(base_url=backend.url, timeout=30) as client:
+            assert (await client.post("/register", json=ANN)).status_code == 201
+            postgres.set("synchronous_standby_names", "a_standby_that_does_not_exist")
+            bob = {**ANN, "username": "bob", "email": "bob@example.com"}
+            waiting = asyncio.create_task(client.post("/register", json=bob, headers={"Idempotency-Key": "bob-1"}))
+            await asyncio.to_thread(postgres.wait_for_sync_waiters)
+            backend.terminate()
+            answer = await waiting
+            assert (answer.status_code, answer.json()["code"]) == (502, "stopping")
+        assert await asyncio.to_thread(backend.end) == 0
+    postgres.set("synchronous_standby_names", "")
+    with BackendProcess(HAPROXY_URL=postgres.url) as other:
+        async with httpx.AsyncClient(base_url=other.url, timeout=30) as client:
+            again = await client.post("/register", json=bob, headers={"Idempotency-Key": "bob-1"})
+            assert again.status_code == 201
+    assert postgres.execute("SELECT count(*) FROM users WHERE username = 'bob'") == [(1,)]
+
+
 def test_the_log_is_structured_and_holds_nothing_personal(backend: BackendProcess, postgres: Postgres) -> None:
     with httpx.Client(base_url=backend.url) as client:
         client.post("/register", json=ANN)

@@ -16,6 +16,15 @@ export function hasUnopenedHistory(state: ClusterState, node: string, dataId: st
   return own !== undefined && !own.opened;
 }
 
+/**
+ * This data was promoted in a term that the ledger does not have: a leadership that was forgotten with the store. Its
+ * timeline may share its number with another history (S3).
+ */
+export function hasForgottenHistory(state: ClusterState, node: string, { dataId, promotedTerm }: Status): boolean {
+  const own = state.ledger.findLast((e) => e.node === node && e.dataId === dataId);
+  return promotedTerm != null && (own === undefined || own.term < promotedTerm);
+}
+
 /** Adds a leadership; a directory whose unopened entry falls off the end is forgotten, so that it is copied. */
 export function addEntry(state: ClusterState, entry: LedgerEntry): Pick<ClusterState, 'ledger' | 'members'> {
   const ledger = [...state.ledger, entry];
@@ -39,7 +48,8 @@ function nextFork(state: ClusterState, timeline: number): LedgerEntry | undefine
 export function rejoinMethod(state: ClusterState, node: string, status: Status): RejoinMethod {
   const { dataId, postgres } = status;
   if (dataId === null || !isMember(state, node, dataId)) return 'copy';
-  if (status.rewinding || hasUnopenedHistory(state, node, dataId)) return 'copy';
+  if (status.rewinding || hasUnopenedHistory(state, node, dataId) || hasForgottenHistory(state, node, status))
+    return 'copy';
   const own = state.ledger.findLast((e) => e.node === node && e.dataId === dataId);
   if (status.promotingTerm !== null && own?.term !== status.promotingTerm) return 'copy';
   // A primary that the ledger does not know: promoted by hand. Its history is its own.

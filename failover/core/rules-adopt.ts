@@ -2,8 +2,9 @@
 import { bootstrap, suspected } from './plan';
 import type { Facts, Rule } from './rules';
 import { parseState } from './stored';
-import type { ClusterState, Observation } from './types';
-import { isDeclared, list, statusOf, viewOf } from './view';
+import { blockConfig, withConfig } from './sync';
+import type { ClusterState, Observation, Policy } from './types';
+import { addressOf, isDeclared, list, statusOf, viewOf } from './view';
 
 interface Copy {
   term: number;
@@ -42,10 +43,52 @@ function storeIsOld({ state, observation }: Facts): boolean {
   return !state.adopting && copy !== null && isNewer(copy, state);
 }
 
+function withoutStandbys(state: ClusterState, observation: Observation, policy: Policy): ClusterState {
+  if (state.leader === null) return state;
+  const blocks = policy.onNoReplica === 'block' && policy.syncMode === 'synchronous';
+  const config = blocks ? blockConfig(state.leader, observation) : { leader: state.leader, k: 0, members: [] };
+  return { ...state, joint: withConfig(state.joint, config, true) };
+}
+
 /** Every order is given anew: a node may have accepted a later one, to wait, while the newest state was searched for. */
 function trusted(state: ClusterState, seq: number): ClusterState {
   const orders = Object.fromEntries(Object.entries(state.orders).map(([node, order]) => [node, { ...order, seq }]));
   return { ...state, adopting: false, suspectSeq: undefined, seq, orders };
+}
+
+/** The newest state that is known: the store's, or a copy of a keeper that is as new. Null when a copy cannot be read. */
+function newestKnown({ state, observation }: Facts): { adopted: ClusterState | null; copy: Copy | null } {
+  const copy = newestCopy(observation);
+  if (copy === null || isNewer({ term: state.term, seq: state.suspectSeq ?? state.seq }, copy)) {
+    return { adopted: state, copy: null };
+  }
+  return { adopted: parseState(copy.blob), copy };
+}
+
+/**
+ * Members of a state whose memory is gone: they came back without their data, or the config has no place for them. What
+ * they alone may have known (a later leader, "alone") is not known to anybody any more.
+ */
+function forgotten(known: ClusterState, observation: Observation): string[] {
+  return Object.entries(known.members)
+    .filter(([node, dataId]) => {
+      if (!isDeclared(observation, node)) return true;
+      const status = statusOf(observation, node);
+      return status !== null && status.dataId !== dataId && viewOf(observation, node).recall === null;
+    })
+    .map(([node]) => node);
+}
+
+/**
+ * The recorded leader runs as the primary of its term and HAProxy leads to it. A later leader would have had the slot
+ * closed first (S2), so there was none.
+ */
+function isStillRouted(known: ClusterState, observation: Observation): boolean {
+  if (known.leader === null || known.procedure !== null) return false;
+  const status = statusOf(observation, known.leader);
+  const address = addressOf(observation, known.leader);
+  const leads = status?.postgres.state === 'primary' && status.lead?.term === known.term;
+  return leads && address !== null && observation.haproxy.reachable && observation.haproxy.slot === address;
 }
 
 export const ADOPTION_RULES: readonly Rule[] = [
@@ -71,23 +114,36 @@ export const ADOPTION_RULES: readonly Rule[] = [
     },
   },
   {
+    code: 'ADOPT_FORGOTTEN',
+    why: 'A member of the newest known state came back empty or is not declared any more: it may have known of a later leader.',
+    match: (facts) => {
+      const { state, observation } = facts;
+      const { adopted } = newestKnown(facts);
+      if (!state.adopting || adopted === null || isStillRouted(adopted, observation)) return null;
+      const lost = forgotten(adopted, observation);
+      if (lost.length === 0) return null;
+      return {
+        reason: `the monitor's store is new or old, and ${list(lost)} lost its memory or is not declared any more: it may have had newer data; put its volume back, or promote a node with --accept-data-loss`,
+      };
+    },
+  },
+  {
     code: 'ADOPTED',
     why: 'Every declared node was heard: the newest state that any of them remembers is taken over.',
-    match: ({ state, observation }) => {
+    match: (facts) => {
+      const { state, observation, policy } = facts;
       if (!state.adopting) return null;
-      const copy = newestCopy(observation);
-      if (copy !== null && !isNewer({ term: state.term, seq: state.suspectSeq ?? state.seq }, copy)) {
-        const adopted = parseState(copy.blob);
-        if (adopted === null) return null;
-        return {
-          state: trusted(adopted, Math.max(copy.seq, state.seq) + 1),
-          reason: `took over the newest state that the keepers remember (term ${copy.term}, seq ${copy.seq})`,
-        };
-      }
-      if (state.leader === null && nodesWithData(observation).length > 0) return null;
+      const { adopted, copy } = newestKnown(facts);
+      if (adopted === null || (adopted.leader === null && nodesWithData(observation).length > 0)) return null;
+      // Whoever forgot may have known that the leader goes on alone: until the standbys are counted anew nobody takes over.
+      const unsure = forgotten(adopted, observation).length > 0;
+      const next = unsure ? withoutStandbys(adopted, observation, policy) : adopted;
       return {
-        state: trusted(state, state.seq + 1),
-        reason: 'every declared node was heard',
+        state: trusted(next, Math.max(copy?.seq ?? 0, state.seq) + 1),
+        reason:
+          copy === null
+            ? 'every declared node was heard'
+            : `took over the newest state that the keepers remember (term ${copy.term}, seq ${copy.seq})`,
       };
     },
   },

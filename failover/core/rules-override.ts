@@ -9,7 +9,7 @@ import type { Rule } from './rules';
 import { newestCopy } from './rules-adopt';
 import { parseState } from './stored';
 import type { ClusterState, Observation, Policy, Request } from './types';
-import { isDeclared, lastOpened, statusOf, viewOf } from './view';
+import { isDeclared, isMember, lastOpened, statusOf, viewOf } from './view';
 
 type Promotion = Extract<Request, { kind: 'promote' }>;
 
@@ -48,7 +48,9 @@ export function overrideRefusal(
   if (status.dataId === null) return `${to} has no data`;
   if (status.rewinding) return `the data of ${to} is half rewound and can only be replaced`;
   if (status.stopping) return `${to} is being stopped`;
-  if (!['stopped', 'standby'].includes(status.postgres.state)) return `PostgreSQL on ${to} is ${status.postgres.state}`;
+  // While the newest state is searched for nobody leads by the monitor's word, a primary that runs neither.
+  const ready = state.adopting ? ['stopped', 'standby', 'primary'] : ['stopped', 'standby'];
+  if (!ready.includes(status.postgres.state)) return `PostgreSQL on ${to} is ${status.postgres.state}`;
   const trouble = leaderIsThere(state, observation, nowMs, policy);
   if (trouble !== null) return trouble;
   if (acceptDataLoss) return null;
@@ -60,13 +62,22 @@ function leaderIsThere(state: ClusterState, observation: Observation, nowMs: num
   if (state.adopting) return null;
   if (state.leader === null) return 'there is no cluster yet';
   if (state.procedure !== null) {
-    const known = viewOf(observation, state.leader).connected;
-    const waits = state.procedure.kind === 'elect' || (state.procedure.kind === 'promote' && !known);
+    const waits =
+      state.procedure.kind === 'elect' || (state.procedure.kind === 'promote' && !isTaking(state, observation));
     return waits ? null : `${state.leader} is in the middle of a change`;
   }
   const health = leaderHealth(state, observation, nowMs, policy);
   if (health.kind === 'dead' || health.kind === 'down') return null;
   return `${state.leader} leads and nothing says that it is dead; use switchover`;
+}
+
+/** The recorded candidate is there, with its data, and has not said that it cannot lead. */
+function isTaking(state: ClusterState, observation: Observation): boolean {
+  const leader = state.leader ?? '';
+  const view = viewOf(observation, leader);
+  if (!view.connected) return false;
+  if (view.status === null) return true;
+  return view.status.failure === null && isMember(state, leader, view.status.dataId);
 }
 
 /** What would be lost, in one sentence. */

@@ -8,22 +8,17 @@
 import './bundled';
 import { readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { totalmem } from 'node:os';
-import { setTimeout as delay } from 'node:timers/promises';
 import { KeeperConfig, PATHS } from '../config';
+import { systemClock } from './clock';
 import { Keeper } from './keeper';
 import { MonitorLink } from './link';
-import type { Clock, Link } from './ports';
+import type { Link } from './ports';
 import { Server } from './server';
 import { StateFolder } from './state-folder';
 
 const HEALTH_FILE = '/run/keeper/healthy';
 const HEALTH_EVERY_MS = 500;
 const CLOSE_LIMIT_MS = 300;
-
-const clock: Clock = {
-  nowMs: () => performance.now(),
-  sleep: (ms, signal) => delay(ms, undefined, { signal }).catch(() => undefined),
-};
 
 function log(message: string): void {
   process.stdout.write(`${new Date().toISOString()} keeper: ${message}\n`);
@@ -77,7 +72,7 @@ async function main(): Promise<void> {
       link.send(frame);
     },
   };
-  const keeper = new Keeper({ node, postgres, clock, files, link: told });
+  const keeper = new Keeper({ node, postgres, clock: systemClock, files, link: told });
   const health = setInterval(() => tellHealth(keeper.healthy()), HEALTH_EVERY_MS);
   let terminating = false;
   const terminate = async () => {

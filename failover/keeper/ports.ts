@@ -92,6 +92,8 @@ export interface View {
   control: { clean: boolean; checkpointLsn: string | null; timeline: number } | null;
   /** Null: not running or not (yet) answering. */
   sql: SqlView | null;
+  /** PostgreSQL has applied all WAL that is here and is not consistent yet: without a source it never answers. */
+  starved?: boolean;
   /** PostgreSQL said that streaming can never succeed with this data (since its last start). */
   streamImpossible: string | null;
   /** Something that a person should know and that stops nothing, for example a refused setting. */

@@ -22,6 +22,7 @@ const LONG_BACKOFF_MS = 15_000;
 const FURNISH_RETRY_MS = 1_000;
 /** Replay of what a crash left: at most some checkpoints' distance of WAL, ms. */
 const SETTLE_LIMIT_MS = 600_000;
+const STARVED_MAX_MS = 2_000;
 /** After a promotion, ms. */
 const CALM_MS = 1_000;
 
@@ -307,19 +308,24 @@ export class Pursuit {
    * After a crash: applies what is there as a standby that follows nobody, and shuts down. pg_rewind wants a clean shutdown;
    * its own way to one is a crash recovery that ends with a checkpoint, a record of this node's own on a timeline that is
    * the leader's. Nothing that the leader sends fits behind it, or, where the lengths agree, one of its records is
-   * missing for good (S3).
+   * missing for good (S3). False: it is not consistent by what is here, so it can only be copied.
    */
-  private async settle(settings: NodeSettings, signal: AbortSignal): Promise<void> {
+  private async settle(settings: NodeSettings, signal: AbortSignal): Promise<boolean> {
     const { keeper } = this;
-    if (keeper.view.control?.clean === true) return;
+    if (keeper.view.control?.clean === true) return true;
     await this.start(config(settings, null, ''));
     const deadline = keeper.clock.nowMs() + SETTLE_LIMIT_MS;
-    while (keeper.view.running && votingLsn(keeper.view) === null && keeper.clock.nowMs() < deadline) {
-      if (signal.aborted) break;
+    const settled = () => votingLsn(keeper.view) !== null;
+    // Consistent and about to answer looks the same for a moment.
+    let patienceMs = STARVED_MAX_MS;
+    while (!settled() && keeper.view.running && patienceMs > 0 && !signal.aborted && keeper.clock.nowMs() < deadline) {
       await keeper.clock.sleep(START_POLL_MS, signal);
       await keeper.observe();
+      if (keeper.view.sql === null && keeper.view.starved === true) patienceMs -= START_POLL_MS;
     }
+    const good = settled();
     await this.stop();
+    return good;
   }
 
   private async rewind(
@@ -332,8 +338,12 @@ export class Pursuit {
     await this.stop();
     await keeper.postgres.reach(leader);
     keeper.note('info', 'REWIND_BEGUN', `rewinding to the history of ${leader.name}`);
-    await this.settle(settings, signal);
+    const settled = await this.settle(settings, signal);
     if (signal.aborted) return false;
+    if (!settled) {
+      keeper.note('warn', 'REWIND_FAILED', 'the data is copied instead: a crash left it without WAL that it needs');
+      return false;
+    }
     keeper.activity = 'rewinding';
     await keeper.save({ rewinding: true });
     keeper.report();

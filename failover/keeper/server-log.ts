@@ -10,6 +10,7 @@ const REPEATING = [
   /before or while processing the request/,
   /the database system is (starting up|not yet accepting connections|shutting down)/,
   /Consistent recovery state has not been yet reached/,
+  /LOG: {2}(record with )?(invalid|incorrect) .* at [0-9A-F]+\/[0-9A-F]+/,
 ];
 /** Each kind is shown once in this time, ms. */
 const SHOW_EVERY_MS = 10_000;
@@ -24,9 +25,22 @@ const IMPOSSIBLE = [
   /database system identifier differs between the primary and standby/,
 ];
 
+/**
+ * What PostgreSQL says about a record that makes no sense. Where its own WAL ends it says so once for a position; the same
+ * words again and again mean that what the source sends does not fit what is here.
+ */
+const UNFIT = /LOG: {2}((?:record with )?(?:invalid|incorrect) .* at [0-9A-F]+\/[0-9A-F]+.*)$/;
+/** At one every `wal_retrieve_retry_interval` (20 ms) some seconds. */
+const UNFIT_MAX = 200;
+
 /** True for a line that says that streaming can never succeed with this data. */
 export function saysImpossible(line: string): boolean {
   return IMPOSSIBLE.some((pattern) => pattern.test(line));
+}
+
+/** True for the line with which the startup process waits for WAL that is not here. */
+export function saysStarved(line: string): boolean {
+  return line.includes('LOG:  waiting for WAL to become available');
 }
 
 /** True for the line that PostgreSQL writes some milliseconds before a promoted standby takes writes. */
@@ -37,6 +51,7 @@ export function saysRecovered(line: string): boolean {
 export class ServerLog {
   private rest = '';
   private readonly shownAtMs = new Map<RegExp, number>();
+  private unfit = { words: '', count: 0 };
 
   /** Whole lines that became complete with this piece. */
   lines(text: string): string[] {
@@ -53,5 +68,13 @@ export class ServerLog {
     if (shownMs !== undefined && nowMs - shownMs < SHOW_EVERY_MS) return false;
     this.shownAtMs.set(kind, nowMs);
     return true;
+  }
+
+  /** True when a line repeats a complaint about one record for too long: this data does not fit what the source sends. */
+  saysUnfit(line: string): boolean {
+    const words = UNFIT.exec(line)?.[1];
+    if (words === undefined) return false;
+    this.unfit = { words, count: words === this.unfit.words ? this.unfit.count + 1 : 1 };
+    return this.unfit.count >= UNFIT_MAX;
   }
 }

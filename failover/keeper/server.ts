@@ -14,7 +14,7 @@ import { LED_TIMELINE, laterTimeline, lookAtControlFile, lookBySql } from './loo
 import { KeeperError, type Postgres, type ServerConfig, type Source, type View } from './ports';
 import { commandLine, noServerLeft, resumeServer, run, serverProcesses, signalProcess } from './processes';
 import { baseBackup, makeRoom, type RejoinContext, reach, rewind } from './rejoin';
-import { ServerLog, saysImpossible, saysRecovered } from './server-log';
+import { ServerLog, saysImpossible, saysRecovered, saysStarved } from './server-log';
 import { Session } from './session';
 import { ensureSlots } from './slots';
 
@@ -67,6 +67,7 @@ export class Server implements Postgres {
   /** Newest timeline that this server was seen on since its start. */
   private received: number | null = null;
   private impossible: string | null = null;
+  private starved = false;
   private onRecovered: () => void = () => undefined;
   private warning: string | null = null;
   /** The last answer of a running leader. */
@@ -108,6 +109,7 @@ export class Server implements Postgres {
       running: true,
       control: null,
       sql: null,
+      starved: this.starved,
       streamImpossible: this.impossible,
       warning: this.warning,
     };
@@ -254,6 +256,7 @@ export class Server implements Postgres {
     await syncFolder(this.data);
     this.inForce = JSON.stringify(config);
     this.impossible = null;
+    this.starved = false;
     this.received = null;
     this.told = false;
     const child = spawn('postgres', this.files.serverArguments(), { stdio: ['ignore', 'pipe', 'pipe'] });
@@ -270,7 +273,8 @@ export class Server implements Postgres {
   private hear(log: ServerLog, text: string): void {
     for (const line of log.lines(text)) {
       if (saysRecovered(line)) this.onRecovered();
-      if (saysImpossible(line)) this.impossible = line.slice(0, 300);
+      if (saysStarved(line)) this.starved = true;
+      if (saysImpossible(line) || log.saysUnfit(line)) this.impossible = line.slice(0, 300);
       if (log.shows(line, performance.now())) process.stderr.write(`${line}\n`);
     }
   }

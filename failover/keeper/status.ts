@@ -85,6 +85,7 @@ export function buildStatus(parts: Parts): Status {
     done: parts.done,
     failure: parts.failure,
     promotingTerm: state.promotingTerm,
+    promotedTerm: state.promoted?.term ?? null,
     rewinding: state.rewinding,
     postgres: {
       state: stateOf(parts),

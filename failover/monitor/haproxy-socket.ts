@@ -5,8 +5,16 @@ import { connect } from 'node:net';
 export const ANSWER_LIMIT_MS = 100;
 const ANSWER_BYTES_MAX = 16 * 1024 * 1024;
 
-/** Sends one line (commands joined by `;`) and resolves with the whole answer. Throws at the deadline and on any error. */
-export function ask(path: string, line: string, limitMs: number = ANSWER_LIMIT_MS): Promise<string> {
+/**
+ * Sends one line (commands joined by `;`) and resolves with the whole answer. Throws at the deadline and on any error.
+ * `mayStill` is asked just before the line is sent: a process that was stopped meanwhile must not send it (S11).
+ */
+export function ask(
+  path: string,
+  line: string,
+  limitMs: number = ANSWER_LIMIT_MS,
+  mayStill: () => boolean = () => true,
+): Promise<string> {
   return new Promise((resolve, reject) => {
     const socket = connect(path);
     const chunks: Buffer[] = [];
@@ -19,7 +27,10 @@ export function ask(path: string, line: string, limitMs: number = ANSWER_LIMIT_M
     };
     const limit = setTimeout(() => end(new Error(`HAProxy gave no answer within ${limitMs} ms`)), limitMs);
     // Half-closed, because the master's socket ends a conversation only when its peer has nothing more to say.
-    socket.once('connect', () => socket.end(`${line}\n`));
+    socket.once('connect', () => {
+      if (mayStill()) socket.end(`${line}\n`);
+      else end(new Error('the monitor stood still before it could ask HAProxy'));
+    });
     socket.on('data', (chunk: Buffer) => {
       chunks.push(chunk);
       bytes += chunk.length;

@@ -6,6 +6,7 @@
 import { join } from 'node:path';
 import type { HaproxyView } from '../core/types';
 import {
+  ANSWER_LIMIT_MS,
   ask,
   parseEpoch,
   parseOldWorkers,
@@ -39,6 +40,8 @@ const SHUTDOWN_CHUNK = 20;
 /** Silence of HAProxy that is logged, ms. */
 const SILENCE_TOLD_MS = 1_000;
 const OLD_WORKERS_MS = 1_000;
+/** After standing still for longer than this nothing that was wanted before is told to HAProxy (S11), ms. */
+const STALL_MS = 500;
 
 interface Wanted {
   /** Address of the write slot; null: closed. */
@@ -88,9 +91,11 @@ export class Haproxy implements Router {
   private lastEpoch: string | null = null;
   private silentSinceMs: number | null = null;
   private silenceTold = false;
+  private awakeMs: number;
 
   constructor(options: HaproxyOptions) {
     this.options = options;
+    this.awakeMs = options.clock.nowMs();
   }
 
   view(): HaproxyView {
@@ -139,6 +144,7 @@ export class Haproxy implements Router {
 
   /** Works until {@link stop}; never throws. */
   async run(): Promise<void> {
+    this.awakeMs = this.options.clock.nowMs();
     while (!this.ended) {
       const restMs = await this.pass();
       if (this.ended) return;
@@ -171,6 +177,7 @@ export class Haproxy implements Router {
   private async pass(): Promise<number> {
     const generation = this.generation;
     try {
+      this.stayAwake();
       const startMs = this.options.clock.nowMs();
       await this.findOldWorkers();
       const commands = this.commands();
@@ -378,17 +385,38 @@ export class Haproxy implements Router {
 
   /** Worker 0 is the running one; the others finish old sessions and are reached through the master. */
   private tell(worker: number, commands: readonly string[]): Promise<string> {
-    const { sockets } = this.options;
-    if (worker === 0) return ask(join(sockets, 'admin.sock'), commands.join(';'));
+    if (worker === 0) return this.ask('admin.sock', commands.join(';'));
     const pid = this.oldWorkers[worker - 1] ?? '0';
-    return ask(join(sockets, 'master.sock'), commands.map((c) => `@!${pid} ${c}`).join(';'));
+    return this.ask('master.sock', commands.map((c) => `@!${pid} ${c}`).join(';'));
+  }
+
+  private async ask(socket: string, line: string): Promise<string> {
+    this.stayAwake();
+    const { clock, sockets } = this.options;
+    const sentMs = clock.nowMs();
+    const answer = await ask(join(sockets, socket), line, ANSWER_LIMIT_MS, () => clock.nowMs() - sentMs < STALL_MS);
+    this.stayAwake();
+    return answer;
+  }
+
+  /** Throws when the process stood still: what was wanted may be long outdated, so the loop has to want it anew. */
+  private stayAwake(): void {
+    const nowMs = this.options.clock.nowMs();
+    const stillMs = nowMs - this.awakeMs;
+    this.awakeMs = nowMs;
+    if (stillMs <= STALL_MS) return;
+    this.wanted = null;
+    this.readWanted = null;
+    this.readSettled = false;
+    this.generation += 1;
+    throw new Error(`the monitor stood still for ${Math.round(stillMs)} ms`);
   }
 
   /** Old workers are asked for again in intervals and whenever the running one has changed. */
   private async findOldWorkers(): Promise<void> {
     const nowMs = this.options.clock.nowMs();
     if (nowMs - this.oldWorkersAtMs < OLD_WORKERS_MS && this.current.reachable) return;
-    const answer = await ask(join(this.options.sockets, 'master.sock'), 'show proc');
+    const answer = await this.ask('master.sock', 'show proc');
     this.oldWorkers = parseOldWorkers(answer);
     this.oldWorkersAtMs = nowMs;
   }

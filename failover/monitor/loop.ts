@@ -67,6 +67,9 @@ export class Loop {
   private closing = false;
   private higher = 0;
   private suspected = false;
+  /** When the ticker ran last, and how often the loop was found to have stood still. */
+  private tickedMs = 0;
+  private stalls = 0;
   private copy: { term: number; seq: number; blob: string } | null = null;
   private steady: { words: string; sinceMs: number } | null = null;
 
@@ -134,22 +137,11 @@ export class Loop {
 
   /** Runs until {@link stop}. */
   async run(): Promise<void> {
-    const { clock, keepers, log } = this.options;
-    let lastTickMs = clock.nowMs();
+    const { clock, log } = this.options;
+    this.tickedMs = clock.nowMs();
     const ticker = setInterval(() => {
-      const nowMs = clock.nowMs();
-      if (nowMs - lastTickMs > GAP_MS + TICK_MS) {
-        log.write(
-          'WARN',
-          'monitor',
-          'STALLED',
-          `the monitor stood still for ${Math.round(nowMs - lastTickMs)} ms and looks at everything anew`,
-        );
-        this.sinceMs = nowMs;
-        this.certificate = null;
-        keepers.forget(nowMs);
-      }
-      lastTickMs = nowMs;
+      this.noticeStall();
+      this.tickedMs = clock.nowMs();
       this.wake();
     }, TICK_MS);
     while (!this.ended) {
@@ -170,6 +162,24 @@ export class Loop {
       }
     }
     clearInterval(ticker);
+  }
+
+  /**
+   * After standing still nothing that was seen before counts (S11). Called wherever the loop goes on after waiting, because
+   * what woke first after a stall need not be the ticker.
+   */
+  private noticeStall(): void {
+    const { clock, keepers, log } = this.options;
+    const nowMs = clock.nowMs();
+    const stillMs = Math.round(nowMs - this.tickedMs);
+    if (stillMs <= GAP_MS + TICK_MS) return;
+    const words = `the monitor stood still for ${stillMs} ms and looks at everything anew`;
+    log.write('WARN', 'monitor', 'STALLED', words);
+    this.tickedMs = nowMs;
+    this.stalls += 1;
+    this.sinceMs = nowMs;
+    this.certificate = null;
+    keepers.forget(nowMs);
   }
 
   /** The newest finished change of leader with its steps. */
@@ -210,6 +220,8 @@ export class Loop {
     const { clock, policy, store } = this.options;
     await this.adoptCopy();
     await this.rise();
+    this.noticeStall();
+    const { stalls } = this;
     const nowMs = clock.nowMs();
     const observation = this.observeAll(nowMs);
     const before = this.state;
@@ -220,6 +232,9 @@ export class Loop {
       this.state = decision.state;
       this.timeline.stored(before, decision);
       this.wanted = true;
+      // Between the decision and what follows from it somebody else may have taken over.
+      this.noticeStall();
+      if (this.stalls !== stalls) return;
     }
     this.retire();
     this.tell(decision, nowMs);

@@ -33,10 +33,10 @@ export const PHASES: readonly Phase[] = [
   check('docs', 'generated parts of the documents are up to date', ['tsx', 'scripts/docs.ts', '--check']),
   { ...check('backend-lint', 'ruff and mypy', ['sh', 'backend/scripts/lint.sh']), sideBySide: false },
   vitestPhase('unit', 'TypeScript without Docker', { needsSetUp: false, deadlineMs: UNIT_MS }),
-  vitestPhase('sim', '500 seeds of the simulator', {
+  vitestPhase('sim', '500 seeds of the simulator, every history of a small world', {
     needsSetUp: false,
     deadlineMs: SIM_MS,
-    files: ['test/sim/seeds'],
+    files: ['test/sim/seeds', 'test/exhaustive'],
   }),
   { name: 'backend', about: 'pytest', needsSetUp: true, sideBySide: false, run: pytest },
   vitestPhase('docker', 'offline kit, images, the whole story on Docker', { needsSetUp: true, deadlineMs: DOCKER_MS }),

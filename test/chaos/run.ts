@@ -1,10 +1,10 @@
 /**
  * The fault matrix on real containers.
  *
- *     npm run test:chaos -- [--only a,b] [--runs N] [--replicas N] [--list] [--fresh] [--keep]
+ *     npm run test:chaos -- [--only a,b] [--runs N] [--replicas N] [--list] [--fresh] [--keep] [--engine]
  *
  * Brings up a stack of its own, runs every fault under load, checks everything after each (see lib/trial.ts), and goes on
- * where it was when it is started again on the same tree. Results go to docs/results/. Exit code 1 when anything failed.
+ * where it was when it is started again on the same tree. `--engine`: the faults of the Docker engine, on one of its own. Results go to docs/results/. Exit code 1 when anything failed.
  */
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -13,8 +13,10 @@ import { endAll } from '../../scripts/lib/exec';
 import { PATHS } from '../../scripts/lib/paths';
 import { say } from '../../scripts/lib/terminal';
 import { FAULTS } from './cases/all';
+import { ENGINE_FAULTS } from './cases/engine';
 import { healthy } from './lib/cluster';
 import { docker, heal, local } from './lib/docker';
+import { enterEngine, isInside, leaveEngine, runInside } from './lib/engine';
 import { buildChecker } from './lib/linearizability';
 import { mendAll } from './lib/packet-filter';
 import { Progress, type Result, testedTree } from './lib/progress';
@@ -36,6 +38,7 @@ interface Arguments {
   list: boolean;
   fresh: boolean;
   keep: boolean;
+  engine: boolean;
 }
 
 function whole(key: string, text: string, max: number): number {
@@ -54,16 +57,18 @@ function readArguments(): Arguments {
       list: { type: 'boolean', default: false },
       fresh: { type: 'boolean', default: false },
       keep: { type: 'boolean', default: false },
+      engine: { type: 'boolean', default: false },
     },
   });
   const replicas = whole('replicas', values.replicas, REPLICAS_MAX);
   const wanted = values.only?.split(',');
-  const unknown = wanted?.filter((name) => !FAULTS.some((f) => f.name === name)) ?? [];
+  const known = values.engine ? ENGINE_FAULTS : FAULTS;
+  const unknown = wanted?.filter((name) => !known.some((f) => f.name === name)) ?? [];
   if (unknown.length > 0)
-    throw new Error(`--only ${unknown.join(',')}: allowed are ${FAULTS.map((f) => f.name).join(', ')}`);
-  const faults = FAULTS.filter((f) => wanted?.includes(f.name) ?? (f.replicasMin ?? 1) <= replicas);
-  const { list, fresh, keep } = values;
-  return { faults, runs: whole('runs', values.runs, RUNS_MAX), replicas, list, fresh, keep };
+    throw new Error(`--only ${unknown.join(',')}: allowed are ${known.map((f) => f.name).join(', ')}`);
+  const faults = known.filter((f) => wanted?.includes(f.name) ?? (f.replicasMin ?? 1) <= replicas);
+  const { list, fresh, keep, engine } = values;
+  return { faults, runs: whole('runs', values.runs, RUNS_MAX), replicas, list, fresh, keep, engine };
 }
 
 /** Brings the stack up and waits until it is healthy, whatever an interrupted run left. */
@@ -106,13 +111,16 @@ async function versions(): Promise<string> {
 }
 
 async function main(): Promise<number> {
-  const { faults, runs, replicas, list, fresh, keep } = readArguments();
+  const { faults, runs, replicas, list, fresh, keep, engine } = readArguments();
   if (list) {
     for (const fault of faults) say(`${fault.name.padEnd(28)} ${fault.about}`);
     return 0;
   }
+  if (engine && !isInside()) return runInside(process.argv.slice(2));
+  if (engine) await enterEngine();
   const tree = await testedTree();
-  const progress = new Progress(tree, replicas, fresh);
+  const kind = `${replicas}${engine ? '-engine' : ''}`;
+  const progress = new Progress(tree, kind, fresh);
   const checker = await buildChecker();
   await ready(tree, replicas);
   const total = faults.length * runs;
@@ -135,9 +143,11 @@ async function main(): Promise<number> {
   const results = progress.results;
   const date = new Date().toISOString().slice(0, 10);
   const text = page({ results, tree, date, replicas, versions: await versions(), left: [] });
-  const file = join(PATHS.root, 'docs', 'results', `chaos-${date}${replicas === 1 ? '' : `-${replicas}-replicas`}.md`);
+  const suffix = `${replicas === 1 ? '' : `-${replicas}-replicas`}${engine ? '-engine' : ''}`;
+  const file = join(PATHS.root, 'docs', 'results', `chaos-${date}${suffix}.md`);
   writeFileSync(file, text);
-  if (!keep) await takeDown(say);
+  if (!keep || engine) await takeDown(say);
+  if (engine) await leaveEngine();
   say(`\n${table(results)}\n\nWritten to ${file}\n${lastLine(results)}`);
   return results.every((r) => r.violations.length === 0) ? 0 : 1;
 }

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { decide } from '../../failover/core/decide';
 import { printState } from '../../failover/core/stored';
-import { type Action, type ClusterState, emptyState, type Observation } from '../../failover/core/types';
+import { type Action, type ClusterState, emptyState, type NodeView, type Observation } from '../../failover/core/types';
 import { entry, gone, leaderView, NOW_MS, observation, POLICY, replicaView, serving, status, view } from './world';
 
 const run = (state: ClusterState, seen: Observation, policy = POLICY) => decide(state, seen, NOW_MS, policy);
@@ -87,6 +87,36 @@ describe('a lost or old store (S10)', () => {
     expect(decision.state.adopting).toBe(true);
     expect(decision.actions.filter((a) => a.kind === 'order')).toEqual([]);
     expect(run(decision.state, seen).code).toBe('ADOPT_WAIT');
+  });
+
+  describe('and a member lost its memory', () => {
+    const members = serving(['a', 'b']);
+    const copy = { term: members.term, seq: members.seq, blob: printState(members) };
+    const told = (name: string) => view(name, { recall: copy });
+    const empty = { ...blank('b'), recall: null };
+    const leads = { ...leaderView(members), recall: copy };
+    const heard = (views: NodeView[], slot: string | null) => {
+      const seen = observation(views);
+      return run(emptyState(), { ...seen, haproxy: { ...seen.haproxy, slot } });
+    };
+
+    it('leaves it to a person, because that member may have known of a later leader', () => {
+      const decision = heard([told('p'), told('a'), empty], null);
+      expect(decision.code).toBe('ADOPT_FORGOTTEN');
+      expect(decision.reason).toContain('b lost its memory');
+      expect(heard([told('p'), told('a')], null).code).toBe('ADOPT_FORGOTTEN');
+    });
+
+    it('goes on with the leader that HAProxy leads to, and lets nobody take over until standbys are counted anew', () => {
+      const decision = heard([leads, told('a'), empty], '10.0.0.20');
+      expect(decision.code).toBe('ADOPTED');
+      expect(decision.state.joint.at(-1)).toEqual({ leader: 'p', k: 0, members: [] });
+      expect(decision.state.joint).toHaveLength(2);
+    });
+
+    it('is content with an empty node that never was a member', () => {
+      expect(heard([told('p'), told('a'), told('b'), { ...blank('c'), recall: null }], null).code).toBe('ADOPTED');
+    });
   });
 });
 

@@ -37,6 +37,14 @@ describe('the way back into the cluster', () => {
     expect(rejoinMethod(state, 'b', status('b', stopped(null, false, 2)))).toBe('stream');
   });
 
+  it('copies what was promoted in a term that the ledger has forgotten: its timeline may share its number (S3)', () => {
+    const standby = (promotedTerm: number | null) => status('b', { promotedTerm, postgres: { timeline: 2 } });
+    expect(rejoinMethod(state, 'b', standby(null))).toBe('stream');
+    expect(rejoinMethod(state, 'b', standby(2))).toBe('copy');
+    expect(rejoinMethod(state, 'p', status('p', { ...stopped('0/5F00', true), promotedTerm: 1 }))).toBe('stream');
+    expect(rejoinMethod(state, 'p', status('p', { ...stopped('0/5F00', true), promotedTerm: 2 }))).toBe('copy');
+  });
+
   it('copies where there is no data or other data (S10)', () => {
     expect(rejoinMethod(state, 'b', status('b', { dataId: null }))).toBe('copy');
     expect(rejoinMethod(state, 'b', status('b', { dataId: '1:other' }))).toBe('copy');

@@ -13,6 +13,7 @@ import { TIMEOUTS } from '../timeouts';
 import { clusterView, logIn, registerAndLogIn } from './lib/api';
 import { Writer } from './lib/clients';
 import { connect, query } from './lib/database';
+import { RATE, underHttpLoad } from './lib/http';
 import { container, docker, type E2eStack, makeStack, STACK } from './lib/stack';
 import { waitFor } from './lib/wait';
 import { WritableWatch } from './lib/watch';
@@ -53,6 +54,14 @@ async function caughtUp(node: string): Promise<void> {
   await waitFor(`${node} as a caught-up standby`, TIMEOUTS.rejoin, async () => {
     const sql = `SELECT pg_is_in_recovery() AND pg_last_wal_replay_lsn() >= '${target}' AND EXISTS (SELECT FROM pg_stat_wal_receiver WHERE status = 'streaming')`;
     return (await inside(node, sql)) === 't' ? true : null;
+  });
+}
+
+/** Waits until a backend answers inside its container. */
+async function healthyBackend(name: string): Promise<void> {
+  await waitFor(`a healthy ${name}`, TIMEOUTS.backend, async () => {
+    const health = await docker(['inspect', '--format', '{{.State.Health.Status}}', container(name)]);
+    return health === 'healthy' ? true : null;
   });
 }
 
@@ -191,6 +200,33 @@ describe('the story', () => {
     await caughtUp(REPLICA);
   });
 
+  test('no HTTP request fails and no registration is lost while the primary is killed, comes back and hands over', async () => {
+    const primaryLeads = () =>
+      waitFor('the primary to lead', TIMEOUTS.rejoin, async () => ((await leader()) === PRIMARY ? true : null));
+    await underHttpLoad('kill, switchback, switchover', RATE.fault, async () => {
+      await docker(['kill', container(PRIMARY)]);
+      await waitFor('the replica to lead', TIMEOUTS.rejoin, async () => ((await leader()) === REPLICA ? true : null));
+      await docker(['start', container(PRIMARY)]);
+      await primaryLeads();
+      await caughtUp(REPLICA);
+      await waitFor('the replica to be counted', TIMEOUTS.rejoin, () =>
+        docker(['exec', container('failover-monitor'), 'switchover', container(REPLICA)]),
+      );
+      await primaryLeads();
+    });
+    await caughtUp(REPLICA);
+  });
+
+  test('no HTTP request fails while one backend dies, the other is stopped, and both come back', async () => {
+    await underHttpLoad('backends', RATE.fault, async () => {
+      await docker(['kill', container('backend')]);
+      await docker(['start', container('backend')]);
+      await healthyBackend('backend');
+      await docker(['restart', container('backend-2')], TIMEOUTS.dockerStop);
+      await healthyBackend('backend-2');
+    });
+  });
+
   test('the log tells what happened, one readable line each', async () => {
     const lines = readFileSync(LOG, 'utf8').trimEnd().split('\n');
     for (const line of lines) expect(line).toMatch(LOG_LINE);
@@ -206,20 +242,30 @@ describe('the story', () => {
     });
   });
 
-  test('three replicas and back to one leave an open session and HAProxy alone', async () => {
+  test('more and fewer replicas and backends leave an open session, HAProxy and HTTP clients alone', async () => {
     const session: Client = await connect(STACK.writePort);
-    const haproxy = await docker(['inspect', '--format', '{{.Id}}', container('haproxy')]);
+    const id = (name: string) => docker(['inspect', '--format', '{{.Id}}', container(name)]);
+    const kept = [await id('haproxy'), await id('backend')];
     const pid = (await session.query('SELECT pg_backend_pid() AS pid')).rows[0];
-    await succeed('pulumi', ['config', 'set', 'replicas', '3']);
-    await succeed('up');
-    await caughtUp('postgres-replica-2');
-    await caughtUp('postgres-replica-3');
+    await underHttpLoad('more and fewer replicas and backends', RATE.change, async () => {
+      await succeed('pulumi', ['config', 'set', 'replicas', '3']);
+      await succeed('pulumi', ['config', 'set', 'backendReplicas', '3']);
+      await succeed('up');
+      await caughtUp('postgres-replica-2');
+      await caughtUp('postgres-replica-3');
+      await healthyBackend('backend-3');
+      expect((await session.query('SELECT pg_backend_pid() AS pid')).rows[0]).toEqual(pid);
+      await succeed('pulumi', ['config', 'set', 'replicas', '1']);
+      await succeed('pulumi', ['config', 'set', 'backendReplicas', '1']);
+      await succeed('up');
+      // The only one: requests are held until it is back.
+      await docker(['restart', container('backend')], TIMEOUTS.dockerStop);
+      await healthyBackend('backend');
+    });
     expect((await session.query('SELECT pg_backend_pid() AS pid')).rows[0]).toEqual(pid);
-    await succeed('pulumi', ['config', 'set', 'replicas', '1']);
-    await succeed('up');
-    expect((await session.query('SELECT pg_backend_pid() AS pid')).rows[0]).toEqual(pid);
-    expect(await docker(['inspect', '--format', '{{.Id}}', container('haproxy')])).toBe(haproxy);
-    expect(await containersOf(STACK.label)).not.toContain(container('postgres-replica-2'));
+    expect([await id('haproxy'), await id('backend')]).toEqual(kept);
+    const containers = await containersOf(STACK.label);
+    for (const gone of ['postgres-replica-2', 'backend-2']) expect(containers).not.toContain(container(gone));
     await session.end();
   });
 

@@ -95,7 +95,11 @@ export class FakePostgres implements Postgres {
   streams = true;
   streamImpossible: string | null = null;
   rewindFails = false;
+  /** It has not the WAL that it needs to be consistent; a copy brings it. */
+  starved = false;
   reachable = true;
+  /** So many times a new sync setting is not taken in time. */
+  unproven = 0;
   /** No room for the old data and a copy. */
   diskTooSmall = false;
   /** Copies take until the test lets them end. */
@@ -133,7 +137,8 @@ export class FakePostgres implements Postgres {
         this.dataExists && !this.running
           ? { clean: this.clean, checkpointLsn: '0/3000028', timeline: this.timeline }
           : null,
-      sql: this.running ? sql : null,
+      sql: this.running && !this.starved ? sql : null,
+      starved: this.starved,
       streamImpossible: this.streamImpossible,
       warning: null,
     };
@@ -166,6 +171,7 @@ export class FakePostgres implements Postgres {
     this.journal.push('swap');
     this.dataExists = true;
     this.clean = true;
+    this.starved = false;
     this.streamImpossible = null;
   }
   async tidy(): Promise<void> {
@@ -212,6 +218,7 @@ export class FakePostgres implements Postgres {
   }
   async startCanary(): Promise<void> {
     this.journal.push('canary');
+    if (this.unproven-- > 0) throw new KeeperError('SYNC_UNPROVEN', 'commits do not wait under the barrier');
   }
   async canaryWaits(): Promise<boolean> {
     return true;

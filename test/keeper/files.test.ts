@@ -105,6 +105,17 @@ describe('the state on the volume', () => {
 });
 
 describe('PostgreSQL’s log', () => {
+  it('takes one complaint about a record for the end of the WAL, and the same again and again for WAL that does not fit', () => {
+    const log = new ServerLog();
+    const complaint = '2026-11-25 01:32:08 UTC [59] LOG:  record with incorrect prev-link 0/3 at 0/18A4DF0';
+    const end = '2026-11-25 01:32:08 UTC [59] LOG:  invalid record length at 0/18A4DF0: expected at least 24, got 0';
+    expect([complaint, end].map((line) => log.saysUnfit(line))).toEqual([false, false]);
+    const again = Array.from({ length: 300 }, () => log.saysUnfit(complaint));
+    expect(again.slice(0, 100)).not.toContain(true);
+    expect(again.at(-1)).toBe(true);
+    expect(log.saysUnfit('LOG:  started streaming WAL from primary at 0/1800000 on timeline 18')).toBe(false);
+  });
+
   it('shows what repeats only now and then, and everything else', () => {
     const log = new ServerLog();
     expect(log.lines('LOG: one\nLOG: t')).toEqual(['LOG: one']);

@@ -259,6 +259,17 @@ describe('a follower', () => {
     expect(steps).toEqual([...settled, 'save follow rewinding', 'rewind b', 'start from b sync ""']);
   });
 
+  it('copies at once what a crash left without WAL that it needs', async () => {
+    await standby();
+    await rig.restart();
+    rig.postgres.clean = false;
+    rig.postgres.starved = true;
+    rig.journal.length = 0;
+    await rig.done(2, follow('rewind'));
+    expect(rig.journal).toContain('copy b');
+    expect(rig.journal.filter((l) => l.startsWith('rewind'))).toEqual([]);
+  });
+
   it('copies when a rewind fails (S12)', async () => {
     await leader();
     const before = rig.link.status().dataId;
@@ -323,6 +334,32 @@ describe('a follower', () => {
     rig.postgres.crash();
     await rig.until((s) => s.postgres.crashes === 1 && s.done);
     expect(rig.journal.filter((l) => l.startsWith('start'))).toEqual(['start from b sync ""']);
+  });
+});
+
+describe('a sync setting that is not taken in time, as while a checkpoint is flushed (S4)', () => {
+  const failuresSince = (at: number) =>
+    rig.link.sent.slice(at).flatMap((f) => (f.type === 'status' && f.failure !== null ? [f.failure.code] : []));
+
+  it('is tried again and is no failure yet', async () => {
+    await leader();
+    rig.postgres.standbys = [
+      { name: 'b', state: 'streaming', syncState: 'quorum', flushLsn: '0/3000100', replayLsn: '0/3000100' },
+    ];
+    const at = rig.link.sent.length;
+    rig.postgres.unproven = 2;
+    const led = await rig.done(1, lead(WITH_B));
+    expect(led.lead?.syncInForce).toEqual(WITH_B);
+    expect(failuresSince(at)).toEqual([]);
+  });
+
+  it('is told when it lasts', async () => {
+    await leader();
+    rig.postgres.unproven = 100;
+    rig.order(1, lead(WITH_B));
+    const failed = await rig.until((s) => s.failure !== null);
+    expect(failed.failure?.code).toBe('SYNC_UNPROVEN');
+    expect(failed.lead?.syncInForce).toBeNull();
   });
 });
 

@@ -19,8 +19,8 @@ export interface Scenario {
   replicas?: number;
   policy?: Partial<Policy>;
   clients?: number;
-  /** What else of the monitor's log is told: codes. */
-  tells?: readonly string[];
+  /** What else of the monitor's log is told: lines of this form, `CODE message`. */
+  tells?: RegExp;
   play: (tale: Tale) => Promise<void>;
 }
 
@@ -74,6 +74,7 @@ export class Tale {
       disk: { slowness: 1 },
       config: settingsOf('stranger', settings),
       say: (words) => world.say(words),
+      unsure: () => undefined,
       nextId: () => world.nextId(),
     });
     world.network.postgres.set('stranger', server);
@@ -131,7 +132,7 @@ export class Tale {
   async rows(port: 'write' | 'read'): Promise<readonly number[]> {
     const session = await this.connect(port);
     const reply = await this.ask(session, { kind: 'read' });
-    session?.close();
+    session?.leave();
     if (reply?.ok !== true || reply.kind !== 'read') throw new Error(`the ${port} port does not answer`);
     return reply.rows.slice(0, reply.count);
   }
@@ -164,10 +165,10 @@ export async function tell(scenario: Scenario): Promise<string> {
     const line = `    ${code}: ${reason.replaceAll(/\d+ ms/g, '… ms').replaceAll(/seq \d+/g, 'seq …')}`;
     if (!QUIET.has(code) && tale.lines.findLast((l) => l.startsWith('    ')) !== line) tale.lines.push(line);
   };
-  const told = new Set(scenario.tells);
   world.onLog = (subject, code, message) => {
     const line = `    ${subject}: ${message.replaceAll(/\b\d+\.\d+\.\d+/g, '…')}`;
-    if (told.has(code) && !tale.lines.slice(-4).includes(line)) tale.lines.push(line);
+    if (scenario.tells?.test(`${code} ${message}`) === true && !tale.lines.slice(-4).includes(line))
+      tale.lines.push(line);
   };
   world.startAll();
   const clients = scenario.clients ?? 2;

@@ -50,7 +50,7 @@ export class Client {
     const { engine, random } = world;
     while (!world.clientsEnd) {
       if (this.session === null || this.left <= 0) {
-        this.session?.close();
+        this.session?.leave();
         this.session = await this.connect();
         this.left = random.integer(1, 25);
       }
@@ -63,7 +63,7 @@ export class Client {
       else await this.operate(this.session);
       await engine.sleep(random.chance(0.1) ? random.between(50, 300) : random.between(1, world.thinkMs), process);
     }
-    this.session?.close();
+    this.session?.leave();
   }
 
   private connect(): Promise<ProxySession | null> {
@@ -71,7 +71,7 @@ export class Client {
     return new Promise((resolve) => {
       const limit = world.engine.after(CONNECT_LIMIT_MS, process, () => {
         done = true;
-        held?.close();
+        held?.leave();
         resolve(null);
       });
       let done = false;
@@ -88,7 +88,7 @@ export class Client {
           return;
         }
         held = session;
-        if (done) session.close();
+        if (done) session.leave();
         session.onConnected = () => end(session);
         session.onClosed = () => end(null);
         if (session.backend !== null) end(session);
@@ -118,16 +118,15 @@ export class Client {
     const request: Request =
       kind === 'row' ? { kind, row: operation.row } : kind === 'register' ? { kind, value: operation.value } : { kind };
     const cancel = kind !== 'read' && random.chance(world.cancels);
-    if (cancel) world.history.tag(operation);
     const reply = await this.ask(session, request, cancel);
     operation.endMs = world.engine.nowMs;
     if (reply === null) {
       operation.outcome = kind === 'read' ? 'failed' : 'unknown';
-      session.close();
+      session.leave();
       this.session = null;
     } else if (!reply.ok) {
       operation.outcome = 'failed';
-      session.close();
+      session.leave();
       this.session = null;
     } else if (reply.kind === 'read') {
       operation.outcome = 'ok';
@@ -139,12 +138,13 @@ export class Client {
     world.history.ended(operation, this.proxy);
   }
 
-  /** A reader sits in a transaction for a while, a writer changes a table (S16). */
+  /** A reader sits in a statement for a while, a writer changes a table (S16). */
   private async disturb(session: ProxySession): Promise<void> {
     const { engine, random } = this.world;
-    await this.ask(session, { kind: this.proxy === 'read' ? 'hold' : 'alter' }, false);
-    if (this.proxy === 'read') await engine.sleep(random.between(50, 4_000), this.process);
-    session.close();
+    const ms = random.between(50, 4_000);
+    await this.ask(session, this.proxy === 'read' ? { kind: 'hold', ms } : { kind: 'alter' }, false);
+    if (this.proxy === 'read') await engine.sleep(random.between(0, ms), this.process);
+    session.leave();
     this.session = null;
   }
 

@@ -20,6 +20,9 @@ const TASKS_MAX = 3_000_000;
 export interface Task {
   atMs: number;
   order: number;
+  /** What `atMs` and `order` were at first: who is paused and wakes does things in the order in which they came. */
+  readonly cameMs: number;
+  readonly came: number;
   owner: Process | null;
   run: () => void;
   cancelled: boolean;
@@ -34,6 +37,8 @@ export class Process {
   readonly host: string;
   readonly engine: Engine;
   state: 'running' | 'paused' | 'dead' = 'running';
+  /** While the machine is starved: the CPU is its own again only then. */
+  busyUntilMs = 0;
   readonly deferred: Task[] = [];
   /** Called by the kernel when the process ends: its sockets are closed. */
   readonly onDeath: (() => void)[] = [];
@@ -59,7 +64,7 @@ export class Process {
   resume(): void {
     if (this.state !== 'paused') return;
     this.state = 'running';
-    for (const task of this.deferred.splice(0)) {
+    for (const task of this.deferred.splice(0).sort((a, b) => a.cameMs - b.cameMs || a.came - b.came)) {
       task.atMs = this.engine.nowMs;
       this.engine.requeue(task);
     }
@@ -80,6 +85,8 @@ export function currentProcess(): Process | undefined {
 
 export class Engine {
   nowMs = 0;
+  /** The machine is starved of CPU: what each task takes, ms; a process does one after the other (S28). */
+  cpuMs = 0;
   readonly random: Random;
   private readonly heap: Task[] = [];
   private count = 0;
@@ -91,7 +98,9 @@ export class Engine {
 
   /** Does `run` after `delayMs` in the owner's name. */
   after(delayMs: number, owner: Process | null, run: () => void): Task {
-    const task: Task = { atMs: this.nowMs + Math.max(0, delayMs), order: ++this.count, owner, run, cancelled: false };
+    const atMs = this.nowMs + Math.max(0, delayMs);
+    const order = ++this.count;
+    const task: Task = { atMs, order, cameMs: atMs, came: order, owner, run, cancelled: false };
     this.push(task);
     return task;
   }
@@ -138,11 +147,17 @@ export class Engine {
         task.owner.deferred.push(task);
         continue;
       }
+      if (task.owner !== null && task.owner.busyUntilMs > task.atMs) {
+        task.atMs = task.owner.busyUntilMs;
+        this.requeue(task);
+        continue;
+      }
       this.nowMs = Math.max(this.nowMs, task.atMs);
       if (++this.done > TASKS_MAX) throw new Error('something spins: too many tasks');
       if (task.owner === null) nobody(task.run);
       else task.owner.enter(task.run);
       settle();
+      if (this.cpuMs > 0 && task.owner !== null) task.owner.busyUntilMs = this.nowMs + this.random.delay(this.cpuMs);
       if (until()) return true;
     }
     return null;

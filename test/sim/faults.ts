@@ -9,6 +9,9 @@ export class Nemesis {
   /** Faults have ended: what was still planned does not happen. */
   private over = false;
   private readonly strangers: SimMonitor[] = [];
+  private storeLost = false;
+  /** Taken out of the stack, and served well without. */
+  private readonly removed = new Set<SimNode>();
 
   constructor(world: World) {
     this.world = world;
@@ -52,6 +55,12 @@ export class Nemesis {
       [4, () => this.everything()],
       [5, () => this.twoAtOnce()],
       [5, () => this.badMinute()],
+      [4, () => this.starve()],
+      [3, () => this.stall()],
+      [4, () => this.resize()],
+      [3, () => this.acceptLoss()],
+      [4, () => this.fallOff()],
+      [7, () => this.behind()],
     ];
     let dice = random.unit() * faults.reduce((sum, [weight]) => sum + weight, 0);
     for (const [weight, fault] of faults) {
@@ -72,7 +81,7 @@ export class Nemesis {
   }
 
   private start(node: SimNode): void {
-    if (node.up) return;
+    if (node.up || !this.world.members.includes(node)) return;
     this.world.say(`docker start ${node.name}`);
     node.start();
   }
@@ -196,6 +205,9 @@ export class Nemesis {
   private restoreStore(): void {
     const { world } = this;
     const { random } = world;
+    // With the store lost, nobody but the nodes that are declared can tell what was.
+    if (world.declared.length < world.nodes.length) return;
+    this.storeLost = true;
     const old = random.pick(world.copies);
     world.say('the monitor is killed, its volume is lost or an old copy');
     world.monitor?.process.kill();
@@ -229,12 +241,30 @@ export class Nemesis {
   /** A second monitor has taken over and fails over; the first one and the old leader wake at the same moment. */
   private staleMonitor(): void {
     const { world } = this;
-    const { random } = world;
     const old = world.monitor;
     if (old === null || old.process.state !== 'running' || this.strangers.length > 0) return;
+    if (world.random.chance(0.4)) {
+      this.replaceMonitor(old);
+      return;
+    }
+    // It stops between its decision and what follows from it: mostly when it is about to open the slot.
+    this.killLeader();
+    const opens = world.random.chance(0.7);
+    let left = world.random.integer(1, 4);
+    world.onStored = ({ procedure, ledger }) => {
+      left -= 1;
+      if (this.over || (opens ? procedure !== null || ledger.at(-1)?.opened !== true : left > 0)) return;
+      world.onStored = () => undefined;
+      if (old.process.state === 'running' && this.strangers.length === 0) this.replaceMonitor(old);
+    };
+  }
+
+  private replaceMonitor(old: SimMonitor): void {
+    const { world } = this;
+    const { random } = world;
+    this.strangers.push(old);
     world.say(`${old.label} is paused and a second monitor is started on a copy of its volume`);
     old.process.pause();
-    this.strangers.push(old);
     world.startMonitor('second monitor', { ...old.disk, full: false, moved: true });
     const pauseMs = random.between(11_000, 13_000);
     const wakeMs = pauseMs + random.between(2_000, 4_500);
@@ -243,7 +273,7 @@ export class Nemesis {
       if (leader === undefined || !leader.up || this.over) return;
       world.say(`docker pause ${leader.name}`);
       leader.pause();
-      this.later(wakeMs - pauseMs, wakeMs - pauseMs + 40, () => this.unpause(leader));
+      this.later(wakeMs - pauseMs, wakeMs - pauseMs + 120, () => this.unpause(leader));
     });
     this.later(wakeMs, wakeMs + 40, () => {
       if (old.process.dead) return;
@@ -253,6 +283,49 @@ export class Nemesis {
     this.later(wakeMs + 500, wakeMs + 5_000, () => {
       world.say('the first monitor is killed');
       old.process.kill();
+    });
+  }
+
+  /**
+   * One replica acknowledges while the stream of the others is held up; then it is late with its word (S1), or restarts
+   * (S6), and the leader dies, or freezes and wakes in the middle of the election.
+   */
+  private behind(): void {
+    const { world } = this;
+    const { random, network } = world;
+    const leader = this.leader();
+    const followers = world.members.filter((n) => n !== leader);
+    const ahead = followers.length < 2 ? undefined : random.pick(followers);
+    if (leader === undefined || ahead === undefined) {
+      this.killLeader();
+      return;
+    }
+    world.say(`only ${ahead.name} still gets the log of ${leader.name}`);
+    for (const node of followers) if (node !== ahead) network.block(leader.name, node.name);
+    const restarts = random.chance(0.6);
+    const deadMs = restarts ? random.between(40, 300) : random.between(200, 1_500);
+    if (restarts) {
+      // Its last checkpoint is long ago, so replay begins far behind what it has.
+      ahead.replay = { behind: random.integer(20, 100), stepMs: random.between(20, 100) };
+      this.later(deadMs - 40, deadMs + 40, () => this.crash(ahead));
+    } else {
+      this.later(20, 100, () => {
+        world.say(`${ahead.name} is late with its word to the monitor`);
+        network.block(ahead.name, 'monitor');
+      });
+    }
+    this.later(deadMs, deadMs, () => {
+      if (restarts || random.chance(0.6)) this.kill(leader);
+      else {
+        world.say(`docker pause ${leader.name}`);
+        leader.pause();
+        this.later(1_900, 2_400, () => this.unpause(leader));
+      }
+    });
+    this.later(deadMs + 50, deadMs + 900, () => {
+      ahead.replay = undefined;
+      world.say('the network is whole again');
+      network.heal();
     });
   }
 
@@ -327,7 +400,9 @@ export class Nemesis {
   }
 
   private wipe(node: SimNode): void {
-    if (!node.up) return;
+    // Against the removal of all that there is no rule helps.
+    const others = this.world.members.filter((n) => n !== node && n.volume.data !== null);
+    if (!node.up || others.length === 0) return;
     this.world.say(`docker kill ${node.name}, and its volume is removed`);
     node.kill();
     node.wipe();
@@ -380,10 +455,127 @@ export class Nemesis {
     this.killLeader();
   }
 
+  /** Everything is late, for as long as it lasts: the CPU is needed elsewhere (S28). */
+  private starve(): void {
+    const { engine, random } = this.world;
+    engine.cpuMs = random.between(0.5, 8);
+    this.world.say(`the machine is starved of CPU: everything takes ${engine.cpuMs.toFixed(1)} ms more`);
+    this.later(500, 8_000, () => {
+      this.world.say('the machine has its CPU again');
+      engine.cpuMs = 0;
+    });
+  }
+
+  /** The whole machine stands still, and all goes on at once. */
+  private stall(): void {
+    const { world } = this;
+    const { engine, random, monitor, haproxy } = world;
+    const processes = [
+      monitor?.process,
+      haproxy.process,
+      ...world.nodes.flatMap((n) => [n.postgres?.process, n.process]),
+    ];
+    const running = processes.filter((p) => p?.state === 'running');
+    const ms = random.between(100, 5_000);
+    world.say(`the machine stands still for ${ms.toFixed(0)} ms`);
+    for (const process of running) process?.pause();
+    engine.after(ms, null, () => {
+      for (const process of running) process?.resume();
+    });
+  }
+
+  /** The stack is brought up with another number of replicas: the monitor is replaced, the container comes or goes. */
+  private resize(): void {
+    const { world } = this;
+    const { declared, nodes, random } = world;
+    const added = nodes.find((n) => !world.members.includes(n));
+    if (added !== undefined) {
+      this.add(added);
+      return;
+    }
+    const gone = nodes.at(-1);
+    if (gone === undefined || nodes.length < 2 || this.storeLost) return;
+    world.say(`${gone.name} is taken out of the stack`);
+    world.declared = declared.slice(0, -1);
+    this.restartMonitor();
+    this.takeOut(gone, random.integer(0, 100));
+  }
+
+  /** The container goes when the cluster serves without it; `pulumi up` fails where that takes too long. */
+  private takeOut(gone: SimNode, tries: number): void {
+    const { world } = this;
+    this.later(100, 300, () => {
+      if (this.over || tries === 0 || !gone.up || world.members.includes(gone)) return;
+      if (world.healthy() === null || this.leader() === gone) {
+        this.takeOut(gone, tries - 1);
+        return;
+      }
+      world.say(`docker stop ${gone.name}`);
+      gone.stop();
+      this.removed.add(gone);
+    });
+  }
+
+  private add(node: SimNode): void {
+    const { world } = this;
+    const lost = this.removed.delete(node) && !node.up && world.random.chance(0.5);
+    world.say(`${node.name} is put into the stack${lost ? ' with an empty volume' : ''}`);
+    if (lost) node.wipe();
+    const { name, address } = node;
+    world.declared = [...world.declared, { name, address }];
+    this.restartMonitor();
+    this.later(0, 2_000, () => this.start(node));
+  }
+
+  /** A replica misses what the leader writes alone; the leader dies, and a person takes the replica all the same. */
+  private acceptLoss(): void {
+    const { world } = this;
+    const { random } = world;
+    const leader = this.leader();
+    const to = this.anyNode();
+    if (leader === undefined || to === leader) return;
+    for (const node of random.chance(0.7) ? world.nodes : [to]) {
+      if (node === leader || !node.up) continue;
+      world.say(`docker kill ${node.name}`);
+      node.kill();
+    }
+    const leaderMs = random.between(300, 2_500);
+    this.later(leaderMs, leaderMs, () => this.kill(leader));
+    this.later(leaderMs, leaderMs + 500, () => this.start(to));
+    for (const node of world.nodes) this.later(leaderMs + 1_000, leaderMs + 9_000, () => this.start(node));
+    for (let i = 0; i < 3; i++) this.later(leaderMs + 400, leaderMs + 3_500, () => this.promoteByWord(to));
+  }
+
+  private promoteByWord({ name }: SimNode): void {
+    const { world } = this;
+    if (this.over) return;
+    world.say(`somebody promotes ${name} with --accept-data-loss`);
+    world.monitor?.ask({ kind: 'promote', to: name, acceptDataLoss: true });
+  }
+
+  /** A replica is away for so long that the others remove the log that it needs. */
+  private fallOff(): void {
+    const { world } = this;
+    const { random } = world;
+    const away = this.anyNode();
+    if (random.chance(0.5)) this.kill(away);
+    else this.pause(away);
+    this.later(300, 3_000, () => {
+      const kept = random.integer(0, 30);
+      world.say(`every node removes its log but for the last ${kept} records`);
+      for (const { postgres } of world.nodes) if (postgres?.process.state === 'running') postgres.removeLog(kept);
+    });
+  }
+
   /** Faults end: everything runs, one monitor is left. */
   heal(): void {
     const { world } = this;
     this.over = true;
+    world.engine.cpuMs = 0;
+    for (const node of world.nodes) {
+      // Where it was needed, it was never let go: somebody puts it back.
+      if (!world.members.includes(node) && (!this.removed.has(node) || world.random.chance(0.7))) this.add(node);
+    }
     world.network.heal();
     this.calm();
     for (const old of this.strangers) old.process.kill();
@@ -392,7 +584,7 @@ export class Nemesis {
     world.disk.full = false;
     world.monitor?.process.resume();
     this.startMonitor();
-    for (const node of world.nodes) {
+    for (const node of world.members) {
       node.disk.slowness = 1;
       if (node.postgres !== null) node.postgres.postmasterFrozen = false;
       node.unpause();
@@ -411,6 +603,7 @@ export class Nemesis {
   excused(): boolean {
     const decision = this.world.monitor?.seen?.decision;
     if (decision === undefined || !WAITS.has(decision.code)) return false;
+    if (decision.code === 'ADOPT_FORGOTTEN') return this.wiped.size > 0;
     const { leader, joint } = decision.state;
     const needed = new Set([leader, ...joint.flatMap((c) => [c.leader, ...c.members])]);
     return [...this.wiped].some((name) => needed.has(name));
@@ -418,4 +611,10 @@ export class Nemesis {
 }
 
 /** Decisions that say: writes wait for a node with the newest data, or for a person. */
-const WAITS: ReadonlySet<string> = new Set(['NO_CANDIDATE', 'ADOPT_UNKNOWN', 'PROMOTING', 'BOOTSTRAP_WAIT']);
+const WAITS: ReadonlySet<string> = new Set([
+  'NO_CANDIDATE',
+  'ADOPT_FORGOTTEN',
+  'ADOPT_UNKNOWN',
+  'PROMOTING',
+  'BOOTSTRAP_WAIT',
+]);

@@ -10,6 +10,8 @@ import type { Session as Backend, Reply, Request } from './postgres';
 const CLOSED = '127.0.0.1';
 const CONNECT_MS = 20;
 const READ_SLOTS = 9;
+/** `timeout server-fin`, ms. */
+const SERVER_FIN_MS = 200;
 const REACH_EVERY_MS = 1_000;
 
 interface Slot {
@@ -33,6 +35,7 @@ export class ProxySession {
   server: string | null = null;
   state: 'TAR' | 'QUE' | 'CON' | 'EST' | 'CLO' = 'TAR';
   backend: Backend | null = null;
+  private left = false;
   onConnected: () => void = () => undefined;
   onClosed: () => void = () => undefined;
   private toServer: Channel | null = null;
@@ -144,6 +147,30 @@ export class ProxySession {
       };
       server.process.onDeath.push(() => fromServer.send(haproxy.process, kernel));
     });
+  }
+
+  /** The client has left. A server that hangs does not close its side: the session stays for a moment, deaf to commands. */
+  leave(): void {
+    this.fromClient.send(this.haproxy.process, () => {
+      const host = this.server === null ? null : this.haproxy.network.hostOf(this.server);
+      const server = host === null ? undefined : this.haproxy.network.postgres.get(host);
+      const hangs = this.state === 'EST' && (server?.process.state === 'paused' || !this.reaches(host ?? ''));
+      if (!hangs) {
+        this.close();
+        return;
+      }
+      this.left = true;
+      this.haproxy.after(SERVER_FIN_MS, () => this.close());
+    });
+  }
+
+  private reaches(host: string): boolean {
+    return this.haproxy.network.reaches('haproxy', host);
+  }
+
+  /** `shutdown session` */
+  shutdown(): void {
+    if (!this.left) this.close();
   }
 
   /** Both sides are closed. What the backend is doing goes on. */
@@ -310,7 +337,8 @@ export class HaproxyModel {
     });
     far.on('end', () => {
       engine.after(engine.random.delay(0.4), process, () => {
-        far.write(this.answer(name, text.trim()));
+        const line = text.trim();
+        if (line !== '') far.write(this.answer(name, line));
         far.end();
       });
     });
@@ -366,9 +394,12 @@ export class HaproxyModel {
       const slots = address[1] === 'reach' ? worker.reach : worker.nodes;
       const slot = address[1] === 'write' ? worker.leader : slots.find((n) => n.name === address[2]);
       if (slot === undefined) return 'No such server.\n';
-      slot.address = address[3] ?? CLOSED;
-      slot.port = Number(address[4]);
-      this.changed();
+      // The answer comes before a task of HAProxy's own has taken the new address.
+      this.after(this.engine.random.between(0, 2), () => {
+        slot.address = address[3] ?? CLOSED;
+        slot.port = Number(address[4]);
+        this.changed();
+      });
       return '\n';
     }
     const state = /^set server (read|reach)\/(\S+) state (ready|maint)$/.exec(command);
@@ -384,7 +415,7 @@ export class HaproxyModel {
       if (session !== undefined && session.state !== 'EST') {
         this.leaked(`session ${session.id} was ended while it was ${session.state}`);
       }
-      session?.close();
+      session?.shutdown();
       return '\n';
     }
     if (command === 'show info') return `Name: HAProxy\nPid: ${worker.pid}\nStart_time_sec: ${worker.startSeconds}\n`;

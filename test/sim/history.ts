@@ -1,5 +1,6 @@
 /** What clients did and were told, and whether it can be true of one database (linearizability on the write port). */
 import type { Operation } from './clients';
+import type { Change } from './wal';
 
 /** Reads that were under way when a leader was opened may still come from the old history, ms. */
 const PHANTOM_GRACE_MS = 1_500;
@@ -28,6 +29,8 @@ export class History {
   /** Rows that each newly opened leader had. */
   private readonly openings: { atMs: number; rows: ReadonlySet<number> }[] = [];
   private readonly begunMs = new Map<number, number>();
+  /** When a person's word made a node without the newest data the leader: what ran across that moment proves nothing. */
+  private overriddenMs = Number.NEGATIVE_INFINITY;
 
   constructor(fail: (words: string) => void) {
     this.fail = fail;
@@ -46,14 +49,14 @@ export class History {
     if (operation.kind === 'row') this.begunMs.set(operation.row, operation.startMs);
   }
 
-  /** A commit that returned with a warning is visible, and may be lost all the same. */
-  tag(operation: Operation): void {
-    if (operation.kind === 'row') this.unsureRows.add(operation.row);
-    else this.unsureVersions.add(operation.value);
+  /** A commit whose wait was cut short is visible, and may be lost all the same. */
+  tag(change: Change): void {
+    if (change.kind === 'row') this.unsureRows.add(change.row);
+    else if (change.kind === 'register') this.unsureVersions.add(change.value);
   }
 
   ended(operation: Operation, proxy: 'write' | 'read'): void {
-    if (operation.outcome !== 'ok') return;
+    if (operation.outcome !== 'ok' || operation.startMs <= this.overriddenMs) return;
     if (proxy === 'read') {
       this.reads.push(operation);
       return;
@@ -69,6 +72,28 @@ export class History {
 
   opened(atMs: number, rows: ReadonlySet<number>): void {
     this.openings.push({ atMs, rows });
+  }
+
+  /**
+   * A leader was opened by a person's word (`--accept-data-loss`). What it lacks is forgotten, and nothing else: `told` are
+   * the rows that it had when the word was given, and all of them have to be there. Returns how many writes were lost.
+   */
+  overridden(atMs: number, told: ReadonlySet<number>, rows: ReadonlySet<number>, version: number): number {
+    this.overriddenMs = atMs;
+    let lost = 0;
+    for (const [row, write] of [...this.acknowledged, ...this.due, ...this.seen]) {
+      if (rows.has(row)) continue;
+      if (told.has(row) && !this.unsureRows.has(row)) {
+        this.fail(`LOST: row ${row} of ${at(write.endMs)} was on the new leader when the loss was accepted`);
+      }
+      lost += this.acknowledged.delete(row) ? 1 : 0;
+      this.due.delete(row);
+      this.seen.delete(row);
+    }
+    for (const other of [...this.known.keys()]) if (other > version) this.known.delete(other);
+    // It may be a history that was given up before: the same versions with other values.
+    this.versions.clear();
+    return lost;
   }
 
   /** The read port shows no row that the leader of that time has not (S13). */

@@ -1,5 +1,7 @@
 /** The monitor's container: the shipped loop, keeper server, HAProxy driver and opening checks over simulated ports. */
 
+import { retiringLeader } from '../../failover/core/members';
+import { parseState } from '../../failover/core/stored';
 import type { Decision, Observation, Policy, Request } from '../../failover/core/types';
 import { runsPostgres } from '../../failover/core/view';
 import { Haproxy } from '../../failover/monitor/haproxy';
@@ -18,6 +20,9 @@ export interface StoreDisk {
   /** The file is a copy of the one that the state was written into. */
   moved: boolean;
 }
+
+/** About what a slot of the store's file takes. */
+const SLOT_BYTES = 250 * 1024;
 
 export class SimStore implements Store {
   incarnation = 0;
@@ -43,6 +48,7 @@ export class SimStore implements Store {
   }
 
   async save(text: string): Promise<void> {
+    if (text.length > SLOT_BYTES) throw new Error(`the state has ${text.length} bytes, too many for the store`);
     this.state = text;
     await this.write(true);
   }
@@ -127,10 +133,12 @@ export class SimMonitor {
     const store = new SimStore(world, process, disk);
     await store.open();
     world.log(`${label}: start ${store.incarnation}`);
+    const retiring = retiringLeader(store.loaded === null ? null : parseState(store.loaded), world.declared);
+    const nodes = retiring === null ? world.declared : [...world.declared, retiring];
     const haproxy = new Haproxy({
       sockets: '/run/haproxy',
       port: 5432,
-      addresses: world.declared.map((n) => n.address),
+      addresses: nodes.map((n) => n.address),
       clock,
       log,
       onChange: () => loop.wake(),
@@ -140,7 +148,7 @@ export class SimMonitor {
       port: 7400,
       clusterKey: CLUSTER_KEY,
       settings: {
-        nodes: world.declared,
+        nodes,
         haproxyAddress: '10.0.0.10',
         monitorAddress: MONITOR_ADDRESS,
         subnet: '10.0.0.0/24',
@@ -156,7 +164,7 @@ export class SimMonitor {
       onIncarnation: (incarnation) => loop.outranked(incarnation),
     });
     const opening = new OpeningChecks({
-      nodes: world.declared,
+      nodes,
       clusterKey: CLUSTER_KEY,
       log,
       onCertified: (node, term) => loop.certified(node, term),
@@ -165,7 +173,8 @@ export class SimMonitor {
     });
     const policy: Policy = world.policy;
     const loop = new Loop({
-      nodes: world.declared,
+      nodes,
+      retiring: retiring?.name,
       policy,
       keepers,
       router: haproxy,
@@ -175,7 +184,7 @@ export class SimMonitor {
       log,
       onDecision: (decision, observation) => {
         this.seen = { decision, observation };
-        world.onDecision(decision.code, decision.reason);
+        world.decided(decision);
       },
     });
     this.loop = loop;

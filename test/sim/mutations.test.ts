@@ -7,7 +7,6 @@ import { RULES } from '../../failover/core/rules';
 import type { ClusterState, Observation, Status } from '../../failover/core/types';
 import { SyncControl } from '../../failover/keeper/sync';
 import { Haproxy } from '../../failover/monitor/haproxy';
-import { KeeperServer } from '../../failover/monitor/keepers';
 import { Loop } from '../../failover/monitor/loop';
 import { OpeningChecks } from '../../failover/monitor/opening';
 import { SimStore } from './monitor-container';
@@ -104,6 +103,8 @@ interface Mutation {
   rule: string;
   what: string;
   replicas?: number;
+  /** A seed that is known to find it and is tried first; where it does not any more, the search goes on. */
+  known?: number;
   /** Seeds within which it has to be found. */
   seeds: number;
   apply?: () => void;
@@ -218,9 +219,11 @@ const MUTATIONS: Mutation[] = [
   {
     rule: 'S11',
     what: 'a monitor that stood still goes on with what it saw, and nobody outranks it',
+    replicas: 2,
     seeds: 1_000,
     apply: () => {
-      replace(KeeperServer.prototype, 'forget', () => () => undefined);
+      replace(Loop.prototype, 'noticeStall', () => () => undefined);
+      replace(Haproxy.prototype, 'stayAwake', () => () => undefined);
       replace(Loop.prototype, 'outranked', () => () => undefined);
     },
   },
@@ -250,10 +253,10 @@ afterEach(() => {
 });
 
 describe('the simulator finds what breaks', () => {
-  it.each(MUTATIONS)('without $rule: $what', async ({ rule, what, replicas, seeds, apply }) => {
+  it.each(MUTATIONS)('without $rule: $what', async ({ rule, what, replicas, known = 1, seeds, apply }) => {
     out.rule = rule;
     apply?.();
-    for (let seed = 1; seed <= seeds; seed++) {
+    for (const seed of [known, ...Array.from({ length: seeds }, (_, i) => i + 1)]) {
       const result = await simulate({ seed, replicas });
       const found = result.violations.find((v) => SAFETY.test(v));
       if (found === undefined) continue;

@@ -167,7 +167,7 @@ export class SimNode {
   }
 }
 
-function simClock(process: Process): Clock {
+export function simClock(process: Process): Clock {
   const { engine } = process;
   return {
     nowMs: () => engine.nowMs,
@@ -394,6 +394,7 @@ export class SimPostgres implements Postgres {
       config: settingsOf(node.name, config),
       replay: node.replay,
       say: (words) => world.say(words),
+      unsure: (change) => world.history.tag(change),
       nextId: () => world.nextId(),
     });
     node.postgres = server;

@@ -24,8 +24,8 @@ export type Request =
   | { kind: 'register'; value: number }
   /** Changes a table: replay of it needs a lock that readers of a standby may hold (S16). */
   | { kind: 'alter' }
-  /** A read-only transaction that stays open. */
-  | { kind: 'hold' }
+  /** A read-only statement that runs so long, and goes on when its client is gone. */
+  | { kind: 'hold'; ms: number }
   | { kind: 'read' };
 
 export type Reply =
@@ -36,6 +36,7 @@ export type Reply =
 
 interface Waiter {
   position: number;
+  change: Change;
   session: Session | null;
   /** The wait is over; `warned` when it was cut short. */
   end: (warned: boolean) => void;
@@ -54,7 +55,7 @@ export class Session {
   readonly postgres: PostgresServer;
   readonly role: Role;
   closed = false;
-  /** A read-only transaction is open: replay of a change of its table waits for it (S16). */
+  /** A read-only statement runs: replay of a change of its table waits for it (S16). */
   holds = false;
   onClosed: () => void = () => undefined;
 
@@ -165,6 +166,8 @@ export class PostgresServer {
   private registerLock: (() => void)[] | null = null;
   private upstream: { server: PostgresServer; address: string; sender: Sender; heardMs: number } | null = null;
   private restsUntilMs = 0;
+  /** What a walreceiver that was refused says of itself for a moment. */
+  private pretends: { address: string | null; untilMs: number } = { address: null, untilMs: 0 };
   /** When the log that is being applied was received: the limit of S16 counts from here. */
   private batchMs = 0;
   /** Replay waits for a reader's transaction. */
@@ -175,6 +178,7 @@ export class PostgresServer {
   /** Time that a step of the replay takes after a start. */
   private readonly replayMs: number;
   private readonly say: (words: string) => void;
+  private readonly unsure: (change: Change) => void;
   private readonly nextId: () => number;
 
   constructor(parts: {
@@ -188,6 +192,8 @@ export class PostgresServer {
     /** How far before its end it begins to replay, in records, and how long a step takes; else by chance. */
     replay?: { behind: number; stepMs: number };
     say: (words: string) => void;
+    /** A commit's wait was cut short: from now on it can be read, and may be lost all the same (S7). */
+    unsure: (change: Change) => void;
     nextId: () => number;
   }) {
     this.engine = parts.engine;
@@ -198,6 +204,7 @@ export class PostgresServer {
     this.config = parts.config;
     this.atStart = parts.config;
     this.say = parts.say;
+    this.unsure = parts.unsure;
     this.nextId = parts.nextId;
     this.process = new Process(parts.engine, `postgres of ${parts.node}`, parts.host);
     this.names = parseNames(parts.config.text('synchronous_standby_names'));
@@ -346,8 +353,15 @@ export class PostgresServer {
 
   /** The client is gone. A commit that is under way goes on (S2). */
   closeSession(session: Session): void {
-    this.sessions.delete(session);
+    // A backend that computes does not look at its client.
+    if (!session.holds) this.sessions.delete(session);
     session.closed = true;
+  }
+
+  /** The statement is over. */
+  private released(session: Session): void {
+    session.holds = false;
+    if (session.closed) this.sessions.delete(session);
   }
 
   execute(session: Session, request: Request, reply: (reply: Reply) => void): void {
@@ -369,6 +383,7 @@ export class PostgresServer {
           return;
         case 'hold':
           session.holds = true;
+          this.after(request.ms, () => this.released(session));
           reply({ ok: true, kind: 'read', rows: this.table.rows, count: this.table.rows.length, version: 0, value: 0 });
           return;
         case 'commit':
@@ -430,7 +445,7 @@ export class PostgresServer {
   private commitChange(session: Session | null, change: Change, visible: (warned: boolean) => void): void {
     this.insert(change, (position) => {
       if (!this.syncDefined) visible(false);
-      else this.waiters.push({ position, session, end: visible });
+      else this.waiters.push({ position, change, session, end: visible });
     });
   }
 
@@ -447,7 +462,10 @@ export class PostgresServer {
   cancel(session: Session): void {
     const waiting = this.waiters.filter((w) => w.session === session);
     this.waiters = this.waiters.filter((w) => w.session !== session);
-    for (const waiter of waiting) waiter.end(true);
+    for (const waiter of waiting) {
+      this.unsure(waiter.change);
+      waiter.end(true);
+    }
   }
 
   isWaiting(session: Session): boolean {
@@ -634,6 +652,10 @@ export class PostgresServer {
     const impossible = whyImpossible(this.data, source.data);
     if (!source.reachableFrom(this.process.host) || !source.givesSlot(this.slot, this) || impossible !== null) {
       if (impossible !== null && this.streamImpossible === null) this.streamImpossible = impossible;
+      // PostgreSQL 17 calls a walreceiver `streaming` from its start, also while its request is being refused.
+      if (source.reachableFrom(this.process.host)) {
+        this.pretends = { address, untilMs: this.engine.nowMs + this.engine.random.delay(8) };
+      }
       this.dialling = true;
       this.after(this.rest(), () => {
         this.dialling = false;
@@ -643,7 +665,10 @@ export class PostgresServer {
     }
     const own = this.data;
     // Streaming begins at the start of the segment: earlier than what is already there (S6).
-    const from = Math.max(0, Math.min(own.wal.length - this.engine.random.integer(0, 10), source.data.flushed));
+    const from = Math.max(
+      source.data.oldest,
+      Math.min(own.wal.length - this.engine.random.integer(0, 10), source.data.flushed),
+    );
     this.receivePosition = from;
     this.receiverFlush = from;
     own.history = [...source.data.history];
@@ -682,6 +707,13 @@ export class PostgresServer {
     const active = new Set([...this.senders].map((s) => s.slot));
     for (const slot of slots) if (!active.has(slot) && (renew || !wanted.includes(slot))) slots.delete(slot);
     for (const slot of wanted) slots.add(slot);
+  }
+
+  /** A checkpoint keeps `kept` records for slots that are behind, and no more: who needs older ones fell off (S22). */
+  removeLog(kept: number): void {
+    const { data } = this;
+    data.oldest = Math.max(data.oldest, Math.min(data.applied, data.flushed - kept));
+    for (const sender of [...this.senders]) if (sender.sent < data.oldest) this.endSender(sender);
   }
 
   private namesNow(): SyncNames {
@@ -758,14 +790,16 @@ export class PostgresServer {
     return true;
   }
 
-  /** A reader's open transaction holds replay up, until the limit is over and the reader is sent away (S16). */
+  /** A reader's statement holds replay up, until the limit is over and the reader is sent away (S16). */
   private isHeldUp(): boolean {
     const readers = [...this.sessions].filter((s) => s.holds);
     if (readers.length === 0) return false;
     const leftMs = this.batchMs + this.config.ms('max_standby_streaming_delay') - this.engine.nowMs;
     if (leftMs <= 0) {
-      for (const reader of readers) reader.end();
-      for (const reader of readers) this.sessions.delete(reader);
+      for (const reader of readers) {
+        reader.end();
+        this.released(reader);
+      }
       return false;
     }
     this.conflicts = true;
@@ -882,7 +916,7 @@ export class PostgresServer {
       receive: this.receivePosition === null ? null : this.receiverFlush,
       replay: data.applied,
       receiving: upstream?.server.node ?? null,
-      receivingFrom: upstream?.address ?? null,
+      receivingFrom: upstream?.address ?? (this.pretends.untilMs > this.engine.nowMs ? this.pretends.address : null),
       waits: data.applied >= data.wal.length,
       standbys: [...this.senders].map((s) => ({
         name: s.name,

@@ -1,6 +1,7 @@
 /** One run of the simulator: a cluster is made, faults fall, faults end, and it has to be well again. */
 import type { Policy } from '../../failover/core/types';
 import { Nemesis } from './faults';
+import type { DataDir } from './wal';
 import { World } from './world';
 
 export interface RunOptions {
@@ -64,11 +65,18 @@ async function play(world: World): Promise<void> {
   await nemesis.rage();
   world.say('faults end');
   nemesis.heal();
-  const healed = await engine.run(engine.nowMs + HEAL_LIMIT_MS, () => world.healthy() !== null);
-  if (!healed) {
-    if (nemesis.excused()) world.say('it stays down, as it must: no node has the newest data any more');
-    else world.fail(`NOT HEALED: ${sentence(world)}`);
-    return;
+  if (!(await engine.run(engine.nowMs + HEAL_LIMIT_MS, () => world.healthy() !== null))) {
+    if (!nemesis.excused()) {
+      world.fail(`NOT HEALED: ${sentence(world)}`);
+      return;
+    }
+    world.say('it stays down, as it must: no node has the newest data any more');
+    // The one that had data was taken out of the stack, or all that is left was being rewound to it.
+    if (usable(world).length === 0) return;
+    if (!(await acceptLoss(world))) {
+      world.fail(`NOT HEALED by --accept-data-loss: ${sentence(world)}`);
+      return;
+    }
   }
   await engine.run(engine.nowMs + 1_500);
   world.clientsEnd = true;
@@ -79,6 +87,27 @@ async function play(world: World): Promise<void> {
   }
   world.checkIdentical();
   world.history.checkPhantoms();
+}
+
+/** Data that can lead; half rewound it is neither the one nor the other history (S12). */
+function usable(world: World): { name: string; data: DataDir }[] {
+  return world.members.flatMap(({ name, volume: { data, state } }) =>
+    data === null || state.rewinding ? [] : [{ name, data }],
+  );
+}
+
+/** A person looks who is furthest, and takes that one. */
+async function acceptLoss(world: World): Promise<boolean> {
+  const { engine } = world;
+  const furthest = usable(world).sort(
+    (a, b) => b.data.timeline - a.data.timeline || b.data.wal.length - a.data.wal.length,
+  );
+  for (const { name } of furthest) {
+    world.say(`somebody promotes ${name} with --accept-data-loss`);
+    world.monitor?.ask({ kind: 'promote', to: name, acceptDataLoss: true });
+    if (await engine.run(engine.nowMs + HEAL_LIMIT_MS, () => world.healthy() !== null)) return true;
+  }
+  return false;
 }
 
 function sentence(world: World): string {

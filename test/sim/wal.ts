@@ -78,6 +78,8 @@ export class DataDir {
   /** A rewind failed midway: PostgreSQL does not start from it. */
   broken = false;
   readonly slots = new Set<string>();
+  /** Records before this one are removed from the log; their effect is in the data. */
+  oldest = 0;
   /** `max_connections` of the leader whose log was applied last (S23). */
   connections = 0;
 
@@ -99,6 +101,7 @@ export class DataDir {
   copy(): DataDir {
     const copy = new DataDir(this.systemId, this.wal.slice(0, this.flushed), [...this.history]);
     copy.newestTimeline = this.newestTimeline;
+    copy.oldest = Math.max(this.oldest, copy.wal.length - 5);
     copy.connections = this.connections;
     return copy;
   }
@@ -124,6 +127,7 @@ export function endOf(history: readonly TimelineStart[], timeline: number): numb
 /** Why a standby with this data can never stream from that server; null when it can (PostgreSQL's own checks). */
 export function whyImpossible(own: DataDir, source: DataDir): string | null {
   const position = own.wal.length;
+  if (position < source.oldest) return 'requested WAL segment has already been removed';
   if (own.systemId !== source.systemId) return 'database system identifier differs between the primary and standby';
   if (source.timeline < own.timeline) {
     return `highest timeline ${source.timeline} of the primary is behind recovery timeline ${own.timeline}`;
@@ -156,9 +160,13 @@ export function rewound(target: DataDir, source: DataDir): DataDir | null {
   }
   if (!common) throw new Error('could not find common ancestor of the source and target cluster’s timelines');
   if (target.wal.length <= divergence) return null;
+  // Replay begins at the last checkpoint before the fork, and goes on with the source's log.
+  if (divergence < target.oldest) throw new Error('could not find previous WAL record: it is removed');
+  if (divergence < source.oldest) throw new Error('the source has removed the log that the target needs');
   const wal = [...target.wal.slice(0, divergence), ...source.wal.slice(divergence, source.flushed)];
   const result = new DataDir(source.systemId, wal, [...source.history]);
   result.newestTimeline = source.newestTimeline;
+  result.oldest = target.oldest;
   result.connections = source.connections;
   for (const slot of target.slots) result.slots.add(slot);
   return result;

@@ -1,6 +1,6 @@
 /** A cluster on a simulated machine: containers, network, clients, and the oracles that watch them. */
 import { parseState } from '../../failover/core/stored';
-import type { ClusterState, DeclaredNode, Policy } from '../../failover/core/types';
+import type { ClusterState, Decision, DeclaredNode, Policy } from '../../failover/core/types';
 import type { KeeperState } from '../../failover/keeper/ports';
 import { describe } from '../../failover/monitor/status-view';
 import type { OrderId } from '../../failover/protocol';
@@ -38,7 +38,8 @@ export class World {
   readonly network: Network;
   readonly haproxy: HaproxyModel;
   readonly nodes: SimNode[];
-  readonly declared: DeclaredNode[];
+  /** What the stack's config says now; the monitor reads it when it starts. */
+  declared: DeclaredNode[];
   readonly policy: Policy;
   readonly thinkMs: number;
   readonly cancels: number;
@@ -52,12 +53,18 @@ export class World {
   monitor: SimMonitor | null = null;
   /** Told of each decision, for scenarios. */
   onDecision: (code: string, reason: string) => void = () => undefined;
+  /** Told when the monitor has written its store and has not acted on it yet. */
+  onStored: (state: ClusterState) => void = () => undefined;
   /** Told of each line of the monitor's log, for scenarios. */
   onLog: (subject: string, code: string, message: string) => void = () => undefined;
   clientsEnd = false;
   /** Snapshots of the store, for the fault "restored from an old copy". */
   readonly copies: StoreDisk[] = [];
   disk: StoreDisk = { incarnation: 0, state: null, full: false, moved: false };
+  /** How often a person accepted a loss. */
+  words = 0;
+  /** Who was named last, and what it had then. */
+  private word: { node: string; term: number; rows: ReadonlySet<number> } | null = null;
   private ids = 0;
   private rowCount = 0;
   private readonly leaders = new Map<number, string>();
@@ -112,11 +119,16 @@ export class World {
   }
 
   addressOf(host: string): string {
-    return this.declared.find((d) => d.name === host)?.address ?? host;
+    return this.nodes.find((n) => n.name === host)?.address ?? host;
   }
 
   nodeAt(address: string): SimNode | undefined {
     return this.nodes.find((n) => n.name === this.network.hostOf(address));
+  }
+
+  /** The nodes that the stack's config names. */
+  get members(): SimNode[] {
+    return this.nodes.filter((n) => this.declared.some((d) => d.name === n.name));
   }
 
   /** A line of the story. */
@@ -162,15 +174,15 @@ export class World {
       this.copies.push({ ...this.disk, full: false, moved: true });
       if (this.copies.length > 30) this.copies.shift();
     }
-    if (state.adopting) return;
-    this.checkLedger(state);
+    if (!state.adopting) this.checkLedger(state);
+    this.onStored(state);
   }
 
   private checkLedger(state: ClusterState): void {
     for (const entry of state.ledger.filter((e) => e.opened)) {
       const known = this.leaders.get(entry.term);
       const name = `${entry.node} ${entry.dataId}`;
-      if (known === undefined) this.opened(entry.node);
+      if (known === undefined) this.opened(entry.node, entry.term);
       if (known === undefined && entry.term < this.topTerm) {
         this.fail(`TERMS: ${name} is opened in term ${entry.term}, but term ${this.topTerm} was opened before`);
       }
@@ -183,10 +195,29 @@ export class World {
   }
 
   /** What a new leader starts with: rows that it does not have are gone for good. */
-  private opened(name: string): void {
+  private opened(name: string, term: number): void {
     const data = this.nodes.find((n) => n.name === name)?.volume.data;
-    if (data !== null && data !== undefined)
-      this.history.opened(this.engine.nowMs, new Set(data.table(data.wal.length).rows));
+    if (data === null || data === undefined) return;
+    const table = data.table(data.wal.length);
+    const rows = new Set(table.rows);
+    this.history.opened(this.engine.nowMs, rows);
+    const { word } = this;
+    if (word === null || term < word.term) return;
+    this.word = null;
+    if (word.node !== name) return;
+    const lost = this.history.overridden(this.engine.nowMs, word.rows, rows, table.version);
+    this.say(`${name} leads by a person's word: ${lost} acknowledged writes are lost`);
+  }
+
+  /** Told of each decision. */
+  decided({ code, reason, state }: Decision): void {
+    this.onDecision(code, reason);
+    if (code !== 'DATA_LOSS_ACCEPTED') return;
+    const node = this.nodes.find((n) => n.name === state.leader);
+    const data = node?.volume.data;
+    if (node === undefined || data === null || data === undefined) return;
+    this.word = { node: node.name, term: state.term, rows: new Set(data.table(data.flushed).rows) };
+    this.words += 1;
   }
 
   keeperStored(node: SimNode, before: KeeperState, after: KeeperState): void {
@@ -228,7 +259,7 @@ export class World {
     if (leader === undefined || leader.postgres?.isPrimary !== true) return null;
     if (this.haproxy.current?.leader.address !== leader.address) return null;
     const config = decision.state.joint.at(-1);
-    const others = this.nodes.filter((n) => n !== leader);
+    const others = this.members.filter((n) => n !== leader);
     if (decision.state.joint.length !== 1 || config?.members.length !== others.length) return null;
     const standing = others.every((n) => n.postgres?.look().receiving === leader.name);
     return standing ? leader : null;
@@ -239,13 +270,13 @@ export class World {
     const leader = this.healthy();
     if (leader === null) return false;
     const reference = leader.volume.data;
-    return this.nodes.every((n) => n === leader || n.volume.data?.applied === reference?.wal.length);
+    return this.members.every((n) => n === leader || n.volume.data?.applied === reference?.wal.length);
   }
 
   checkIdentical(): void {
     const leader = this.healthy();
     const reference = leader?.volume.data?.wal ?? [];
-    for (const node of this.nodes) {
+    for (const node of this.members) {
       const wal = node.volume.data?.wal ?? [];
       const i = reference.findIndex((r, index) => wal[index]?.id !== r.id);
       if (i >= 0) {

@@ -1,10 +1,8 @@
 """The table ``users``."""
 
 import logging
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import LiteralString
 from uuid import UUID
 
 from psycopg import Error
@@ -16,7 +14,7 @@ from app.database.failures import CommittedLocallyError
 from app.database.gateway import Gateway, ReplicaUnavailableError
 from app.logs import describe
 from app.metrics import Metrics
-from app.security.rate_limit import Guess
+from app.security.rate_limit import Buckets
 
 log = logging.getLogger(__name__)
 
@@ -29,30 +27,41 @@ ON CONFLICT (registration_id) DO UPDATE SET registration_id = EXCLUDED.registrat
 RETURNING id, username, email, created_at, password_hash, xmax = 0 AS inserted
 """
 
-# pg_current_wal_lsn fails on a standby, so that an old password is never checked against an old row. The token is taken
-# before the password is checked, so that many guesses at once do not all pass. The account's bucket comes first: going
-# on with an account whose bucket is empty does not empty the address's, which others may share.
+# pg_current_wal_lsn fails on a standby, so that an old password is never checked against an old row. A bucket fills
+# evenly within a minute; who finds less than one token in it has to wait.
 SELECT_FOR_LOGIN = """
-SELECT id, password_hash, lsn, allowed
+SELECT id, password_hash, lsn, wait_seconds
 FROM (
-  SELECT pg_current_wal_lsn()::text AS lsn, CASE
-    WHEN take_login_guess(%(account_key)s, %(account_size)s) THEN take_login_guess(%(address_key)s, %(address_size)s)
-    ELSE false END AS allowed
-) AS guess LEFT JOIN users ON username = %(name)s OR email = %(name)s
+  SELECT pg_current_wal_lsn()::text AS lsn, (
+    SELECT greatest(0, max(ceil(60 * (1 - level) / size - extract(epoch FROM clock_timestamp() - at))))::integer
+    FROM login_guesses JOIN (VALUES
+      (%(account_key)s::bytea, %(account_size)s::integer), (%(address_key)s::bytea, %(address_size)s::integer)
+    ) AS bucket (key, size) USING (key)
+  ) AS wait_seconds
+) AS leader LEFT JOIN users ON username = %(name)s OR email = %(name)s
 ORDER BY username = %(name)s DESC NULLS LAST LIMIT 1
 """
 
-# One after the other: two logins that wait for each other's row would be a deadlock.
-RETURN_GUESS = (
-    "SELECT return_login_guess(%(account_key)s, %(account_size)s)",
-    "SELECT return_login_guess(%(address_key)s, %(address_size)s)",
-)
-RETURN_GUESS_SECONDS = 2
+# A level may fall below zero: guesses that are checked at the same time all count, and are waited for afterwards.
+# Both rows in one statement, the account's always first, so that no two of these wait for each other.
+COUNT_FAILURE = """
+INSERT INTO login_guesses AS failures (key, level, at) VALUES
+  (%(account_key)s, %(account_size)s::integer - 1, clock_timestamp()),
+  (%(address_key)s, %(address_size)s::integer - 1, clock_timestamp())
+ON CONFLICT (key) DO UPDATE SET at = EXCLUDED.at, level = EXCLUDED.level + least(0, failures.level - EXCLUDED.level - 1
+  + (EXCLUDED.level + 1) * extract(epoch FROM EXCLUDED.at - failures.at)::float8 / 60)
+"""
 
-# After a minute a bucket is full, which is what a missing row means.
-SWEEP_GUESSES = "DELETE FROM login_guesses WHERE at < clock_timestamp() - interval '1 minute'"
-SWEEP_EVERY = 1000
-"""Logins of this process from one sweep to the next."""
+# After a minute without another failure, a bucket that was above zero is full, which is what a missing row means.
+SWEEP_FAILURES = """
+DELETE FROM login_guesses WHERE at < clock_timestamp() - interval '1 minute' * (1 + greatest(0, -level))
+"""
+
+# Nothing but the count is written here: it may be forgotten, and need not wait for a disk or a standby.
+COUNT_ASYNCHRONOUSLY = "SET LOCAL synchronous_commit = off"
+COUNT_SECONDS = 2
+SWEEP_EVERY = 500
+"""Failed logins of this process from one sweep to the next."""
 
 SELECT_USER = "SELECT id, username, email, created_at FROM users WHERE id = %s"
 
@@ -84,13 +93,13 @@ class Registered(User):
 class LoginRow:
     """What a login needs: id and hash are None for an unknown name; ``lsn`` is the leader's position.
 
-    ``allowed`` is false when too many logins failed lately; then nothing may be checked.
+    ``wait_seconds`` is above 0 when too many logins failed lately; then no password may be checked.
     """
 
     id: int | None
     password_hash: str | None
     lsn: str
-    allowed: bool
+    wait_seconds: int
 
 
 class TakenError(Exception):
@@ -107,7 +116,7 @@ class Users:
     def __init__(self, gateway: Gateway, metrics: Metrics) -> None:
         self._gateway = gateway
         self._metrics = metrics
-        self._logins = 0
+        self._failures = 0
 
     async def register(self, registration_id: UUID, username: str, email: str, password_hash: str) -> Registered:
         """Add a user, once for each ``registration_id`` however often it is tried. Raises :class:`TakenError`."""
@@ -139,39 +148,33 @@ class Users:
             self._metrics.confirmed.inc()
         return row
 
-    async def for_login(self, name: str, guess: Guess) -> LoginRow:
-        """Look a user up by username or email, on the leader, and take a token of the limit on failed logins.
-
-        A login is never answered from old data. One that is tried again in a failover may take a second token.
-        """
-        self._logins += 1
-        if self._logins % SWEEP_EVERY == 0:
-            self._in_background(SWEEP_GUESSES)
+    async def for_login(self, name: str, buckets: Buckets) -> LoginRow:
+        """Look a user up by username or email, on the leader: a login is never answered from old data."""
 
         async def select(connection: Connection) -> LoginRow:
             cursor = connection.cursor(row_factory=class_row(LoginRow))
-            row = await (await cursor.execute(SELECT_FOR_LOGIN, {"name": name, **asdict(guess)})).fetchone()
+            row = await (await cursor.execute(SELECT_FOR_LOGIN, {"name": name, **asdict(buckets)})).fetchone()
             assert row is not None  # noqa: S101 - a left join from one row
             return row
 
         return await self._gateway.read("login", select)
 
-    def return_guess(self, guess: Guess) -> None:
-        """The password was right, or was never checked: the guess does not count. Nobody waits for it."""
-        self._in_background(*RETURN_GUESS, values=asdict(guess))
+    async def count_failure(self, buckets: Buckets) -> None:
+        """Count a failed login. Tried once: in a failover the count is lost, better than an answer that waits."""
+        self._failures += 1
+        sweeps = self._failures % SWEEP_EVERY == 0
 
-    def _in_background(self, *statements: LiteralString, values: Mapping[str, object] | None = None) -> None:
-        async def execute(connection: Connection) -> None:
-            for statement in statements:
-                await connection.execute(statement, values)
+        async def count(connection: Connection) -> None:
+            async with connection.pipeline(), connection.transaction():
+                await connection.execute(COUNT_ASYNCHRONOUSLY)
+                await connection.execute(COUNT_FAILURE, asdict(buckets))
+                if sweeps:
+                    await connection.execute(SWEEP_FAILURES)
 
-        async def attempt() -> None:
-            try:
-                await self._gateway.once(execute, RETURN_GUESS_SECONDS)
-            except (Error, CommittedLocallyError) as error:
-                log.info("the buckets of failed logins were not updated", extra={"fields": {"cause": describe(error)}})
-
-        self._gateway.background(attempt())
+        try:
+            await self._gateway.once(count, COUNT_SECONDS)
+        except (Error, CommittedLocallyError) as error:
+            log.info("a failed login was not counted", extra={"fields": {"cause": describe(error)}})
 
     async def upgrade_hash(self, user_id: int, old_hash: str, new_hash: str) -> None:
         """Replace a password hash that has outdated parameters, unless it changed meanwhile."""

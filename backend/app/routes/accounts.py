@@ -15,7 +15,7 @@ from app.errors import ApiError, FieldError, field_errors, invalid_request
 from app.logs import describe
 from app.routes.docs import problems
 from app.schemas import LoginRequest, RegisterRequest, TokenResponse, UserResponse
-from app.security.rate_limit import guess_of
+from app.security.rate_limit import buckets_of
 from app.security.tokens import InvalidTokenError, Session
 from app.state import Parts, State
 
@@ -76,23 +76,19 @@ async def login(request: Request, parts: Parts) -> TokenResponse:
     """Takes JSON or a form. A wrong password and an unknown user cannot be told apart."""
     credentials = await _read_credentials(request)
     name, address = credentials.username, client_address(request, behind_proxy=parts.settings.behind_proxy)
-    guess = guess_of(parts.settings, name, address)
-    row = await parts.users.for_login(name, guess)
-    if not row.allowed:
+    buckets = buckets_of(parts.settings, name, address)
+    row = await parts.users.for_login(name, buckets)
+    if row.wait_seconds > 0:
         parts.metrics.logins.labels("limited").inc()
         detail = "Too many failed logins; wait before the next one."
-        raise ApiError(429, "too_many_failures", detail, headers={"Retry-After": str(guess.wait_seconds)})
-    try:
-        fits, new_hash = await parts.passwords.verify(credentials.password, row.password_hash)
-    except ApiError:
-        parts.users.return_guess(guess)
-        raise
+        raise ApiError(429, "too_many_failures", detail, headers={"Retry-After": str(row.wait_seconds)})
+    fits, new_hash = await parts.passwords.verify(credentials.password, row.password_hash)
     if row.id is None or row.password_hash is None or not fits:
         parts.metrics.logins.labels("refused").inc()
+        await parts.users.count_failure(buckets)
         raise ApiError(
             401, "wrong_credentials", "Username or password is not right.", headers={"WWW-Authenticate": "Bearer"}
         )
-    parts.users.return_guess(guess)
     parts.metrics.logins.labels("accepted").inc()
     if new_hash is not None:
         parts.gateway.background(_upgrade(parts, row.id, row.password_hash, new_hash))

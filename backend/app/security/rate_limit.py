@@ -1,11 +1,10 @@
-"""The limit on failed logins, over all backends together: which buckets a login takes from.
+"""The limit on failed logins, over all backends together: which token buckets a login is measured by.
 
-The buckets themselves are in the database (``app/database/users.py``), because each process of its own would let N
-backends be asked N times as often. Taking a token is part of the statement that every login makes anyway.
+The buckets are in the database (``app/database/users.py``), because each process with its own would let N backends be
+asked N times as often. They are read in the statement that every login makes anyway, and only a failed one writes.
 """
 
 import ipaddress
-import math
 from dataclasses import dataclass
 from hashlib import blake2b
 
@@ -15,7 +14,7 @@ KEY_BYTES = 16
 
 
 @dataclass(frozen=True)
-class Guess:
+class Buckets:
     """The two buckets of one login: the account as asked from this address, and the address altogether.
 
     A size is what fits into a bucket and what flows in within a minute. Keys are hashes, so that the table tells
@@ -27,16 +26,11 @@ class Guess:
     address_key: bytes
     address_size: int
 
-    @property
-    def wait_seconds(self) -> int:
-        """When the next token is there at the latest, after both buckets were found empty."""
-        return math.ceil(60 / min(self.account_size, self.address_size))
 
-
-def guess_of(settings: Settings, name: str, address: str) -> Guess:
+def buckets_of(settings: Settings, name: str, address: str) -> Buckets:
     """The buckets for a login of ``name`` from ``address``."""
     network = network_of(address)
-    return Guess(
+    return Buckets(
         account_key=_key(f"{network} {name}"),
         account_size=settings.login_failures_per_minute,
         address_key=_key(network),

@@ -5,7 +5,7 @@ import { docker, host, start, stop } from '../lib/docker';
 import { dataVolume, FOLDER } from '../lib/stack';
 import type { Fault, Preparation } from '../lib/trial';
 
-const TAKEOVER_LIMIT_MS = 60_000;
+const TAKEOVER_LIMIT_MS = 120_000;
 const FROZEN_MS = 4_000;
 const ROOM_FROZEN_MB = 600;
 const ROOM_FULL_MB = 150;

@@ -12,7 +12,7 @@ import { addressOf, FOLDER, HAPROXY, STACK } from '../lib/stack';
 import type { Fault, Preparation } from '../lib/trial';
 
 const HELD_MS = 8_000;
-const LIMIT_MS = 60_000;
+const LIMIT_MS = 120_000;
 /** More than `max_connections` (200) leaves to ordinary roles. */
 const CONNECTIONS = 200;
 const HOUR_SECONDS = 3_600;

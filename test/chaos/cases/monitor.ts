@@ -5,8 +5,8 @@ import type { Scene } from '../lib/scene';
 import { MONITOR } from '../lib/stack';
 import type { Fault } from '../lib/trial';
 
-const STEP_LIMIT_MS = 10_000;
-const TAKEOVER_LIMIT_MS = 60_000;
+const STEP_LIMIT_MS = 60_000;
+const TAKEOVER_LIMIT_MS = 120_000;
 const FROZEN_MS = 30_000;
 
 /** Codes that the monitor logs once it has stored that it will promote somebody. */

@@ -8,7 +8,7 @@ import type { Fault } from '../lib/trial';
 
 /** Longer than the default `hangTimeout` (2 s), a walsender's timeout (10 s) and what follows. */
 const CUT_MS = 14_000;
-const AFTER_LIMIT_MS = 60_000;
+const AFTER_LIMIT_MS = 120_000;
 
 type Others = 'monitor' | 'replicas' | 'haproxy';
 

@@ -6,7 +6,7 @@ import type { Scene } from '../lib/scene';
 import { HAPROXY, STACK } from '../lib/stack';
 import type { Fault } from '../lib/trial';
 
-const TAKEOVER_LIMIT_MS = 60_000;
+const TAKEOVER_LIMIT_MS = 120_000;
 const HAPROXY_FROZEN_MS = 5_000;
 
 /** All nodes are killed and started one after the other, `restMs` apart. */

@@ -1,15 +1,15 @@
 /** Starts the actors as processes, keeps what they tell and writes it down as evidence. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { createWriteStream, mkdirSync } from 'node:fs';
+import { constants, setPriority } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { PATHS } from '../../../scripts/lib/paths';
 import { ActorEvent, type RegisterEvent, type WriteEvent } from './events';
-import { addressOf, STACK } from './stack';
+import { addressOf } from './stack';
 
 const ACTORS = ['writers', 'readers', 'registers', 'poller'] as const;
-export const SOCKET = `/var/lib/docker/volumes/${STACK.prefix}haproxy-sockets/_data/admin.sock`;
 const END_LIMIT_MS = 20_000;
 const POLL_MS = 2;
 
@@ -19,10 +19,11 @@ export class Actors {
   private readonly children: ChildProcess[];
   private readonly broken: string[] = [];
 
-  constructor(run: string, nodes: readonly string[], folder: string) {
+  /** @param socket HAProxy's admin socket on this machine */
+  constructor(run: string, nodes: readonly string[], socket: string, folder: string) {
     mkdirSync(folder, { recursive: true });
     const pairs = nodes.map((node) => `${node}=${addressOf(node)}`);
-    this.children = ACTORS.map((actor) => this.launch(actor, actor === 'poller' ? [SOCKET, ...pairs] : [run], folder));
+    this.children = ACTORS.map((actor) => this.launch(actor, actor === 'poller' ? [socket, ...pairs] : [run], folder));
   }
 
   private launch(actor: string, args: readonly string[], folder: string): ChildProcess {
@@ -31,6 +32,7 @@ export class Actors {
       cwd: PATHS.root,
       stdio: ['ignore', 'pipe', 'inherit'],
     });
+    if (actor === 'poller' && child.pid !== undefined) first(child.pid);
     const file = createWriteStream(join(folder, `${actor}.jsonl`));
     createInterface({ input: child.stdout }).on('line', (line) => {
       file.write(`${line}\n`);
@@ -81,6 +83,17 @@ export class Actors {
     }
   }
 
+  /** Waits until the poller has seen every node and HAProxy: what it does not see it cannot tell. */
+  async watching(nodes: readonly string[], limitMs: number): Promise<void> {
+    const endMs = performance.now() + limitMs;
+    const seen = (node: string) =>
+      this.events.some((e) => e.what === 'writable' && e.node === node && e.writable !== null);
+    while (!(nodes.every(seen) && this.events.some((e) => e.what === 'slot' && e.address !== '?'))) {
+      if (performance.now() > endMs) throw new Error(`the poller does not see everything within ${limitMs / 1000} s`);
+      await sleep(10 * POLL_MS);
+    }
+  }
+
   /** Ends all and waits until all that they had to say is here. @throws Error when one of them broke. */
   async stop(): Promise<void> {
     const ended = this.children.map(
@@ -97,5 +110,14 @@ export class Actors {
     await Promise.all(ended);
     clearTimeout(hard);
     if (this.broken.length > 0) throw new Error(`an actor broke: ${this.broken.slice(0, 3).join('; ')}`);
+  }
+}
+
+/** On a busy machine the one that watches comes before those that work: what it misses is missed for good. */
+function first(pid: number): void {
+  try {
+    setPriority(pid, constants.priority.PRIORITY_HIGH);
+  } catch {
+    // Only root may. How densely was looked is checked in any case.
   }
 }

@@ -1,16 +1,20 @@
 /** What the faults do to containers, each with a deadline. */
+import { existsSync, writeFileSync } from 'node:fs';
 import { runOk } from '../../../scripts/lib/exec';
-import { TIMEOUTS } from '../../timeouts';
 import { STACK } from './stack';
 
+/** A limit, not an expectation: the machine may be very busy, ms. */
+const DOCKER_LIMIT_MS = 120_000;
+const UNPAUSE_PATIENCE_MS = 5_000;
+
 /** Runs `docker …` and returns its output, trimmed. @throws CommandError with Docker's own words. */
-export async function docker(args: readonly string[], limitMs: number = TIMEOUTS.docker): Promise<string> {
+export async function docker(args: readonly string[], limitMs: number = DOCKER_LIMIT_MS): Promise<string> {
   return (await runOk('docker', args, { deadlineMs: limitMs })).stdout.trim();
 }
 
 /** Runs a program of the machine (nsenter, iptables, losetup …) and returns its output, trimmed. */
 export async function host(program: string, ...args: readonly string[]): Promise<string> {
-  return (await runOk(program, args, { deadlineMs: TIMEOUTS.docker })).stdout.trim();
+  return (await runOk(program, args, { deadlineMs: DOCKER_LIMIT_MS })).stdout.trim();
 }
 
 /** `docker <command>` of several containers at the same moment: one call would take them one after the other. */
@@ -18,12 +22,34 @@ async function each(command: string, names: readonly string[], limitMs: number):
   await Promise.all(names.map((name) => docker([command, name], limitMs)));
 }
 
-export const kill = (...names: string[]) => each('kill', names, TIMEOUTS.docker);
-export const stop = (...names: string[]) => each('stop', names, TIMEOUTS.dockerStop);
-export const start = (...names: string[]) => each('start', names, TIMEOUTS.docker);
-export const restart = (...names: string[]) => each('restart', names, TIMEOUTS.dockerStop);
-export const pause = (...names: string[]) => each('pause', names, TIMEOUTS.docker);
-export const unpause = (...names: string[]) => each('unpause', names, TIMEOUTS.docker);
+export const kill = (...names: string[]) => each('kill', names, DOCKER_LIMIT_MS);
+export const stop = (...names: string[]) => each('stop', names, 2 * DOCKER_LIMIT_MS);
+export const start = (...names: string[]) => each('start', names, DOCKER_LIMIT_MS);
+export const restart = (...names: string[]) => each('restart', names, 2 * DOCKER_LIMIT_MS);
+
+/** Files that thaw a container which was paused here (control groups 1 and 2), by name. */
+const thawFiles = new Map<string, string[][]>();
+
+export async function pause(name: string): Promise<void> {
+  const id = await docker(['inspect', '--format', '{{.Id}}', name]);
+  thawFiles.set(name, [
+    [`/sys/fs/cgroup/freezer/docker/${id}/freezer.state`, 'THAWED'],
+    [`/sys/fs/cgroup/system.slice/docker-${id}.scope/cgroup.freeze`, '0'],
+    [`/sys/fs/cgroup/docker/${id}/cgroup.freeze`, '0'],
+  ]);
+  await docker(['pause', name]);
+}
+
+/**
+ * `docker unpause`. An engine whose health check began in the very moment of the pause waits for that check for ever and
+ * can do nothing to the container any more (Docker 20.10); then the kernel is told directly.
+ */
+export async function unpause(name: string): Promise<void> {
+  const patience = setTimeout(() => {
+    for (const [file = '', word = ''] of thawFiles.get(name) ?? []) if (existsSync(file)) writeFileSync(file, word);
+  }, UNPAUSE_PATIENCE_MS);
+  await docker(['unpause', name]).finally(() => clearTimeout(patience));
+}
 
 /** Process id, on this machine, of a container's first process. */
 export async function mainPid(container: string): Promise<number> {
@@ -59,7 +85,7 @@ export async function heal(): Promise<void> {
   const listed = await docker(['ps', '--all', '--filter', `label=${STACK.label}`, '--format', '{{.Names}} {{.State}}']);
   const states = listed.split('\n').map((line) => line.split(' '));
   const named = (state: string) => states.filter((s) => s[1] === state).map((s) => s[0] ?? '');
-  if (named('paused').length > 0) await unpause(...named('paused'));
+  for (const name of named('paused')) await unpause(name);
   const off = [...named('exited'), ...named('created')];
   if (off.length > 0) await start(...off);
 }

@@ -28,15 +28,15 @@ export interface SceneOptions {
 export class Scene {
   readonly actors: Actors;
   readonly nodes: readonly string[];
-  readonly leader: string;
-  readonly standbys: readonly string[];
+  leader: string;
+  standbys: readonly string[];
   readonly run: string;
   readonly notes: string[] = [];
   /** When the fault began, and when its cause was gone (everything runs again), ms since the epoch. */
-  readonly sinceMs: number;
+  sinceMs: number;
   endedMs: number | null = null;
   private readonly undo: (() => Promise<void>)[] = [];
-  private readonly logFrom: number;
+  private logFrom: number;
 
   constructor({ actors, nodes, leader, run }: SceneOptions) {
     this.actors = actors;
@@ -46,6 +46,14 @@ export class Scene {
     this.run = run;
     this.sinceMs = epochMs();
     unfinished.add(this);
+    this.logFrom = existsSync(LOG) ? readFileSync(LOG).length : 0;
+  }
+
+  /** The fault is made now, and this node leads: on a starved machine the lead may have moved since it was looked at. */
+  begins(leader: string): void {
+    this.leader = leader;
+    this.standbys = this.nodes.filter((n) => n !== leader);
+    this.sinceMs = epochMs();
     this.logFrom = existsSync(LOG) ? readFileSync(LOG).length : 0;
   }
 
@@ -147,10 +155,11 @@ export class Scene {
    */
   async killAndAwaitName(limitMs: number): Promise<void> {
     const says = new RegExp(`start ${this.leader}`);
-    const logged = this.logged(new RegExp(`writes wait.*start ${this.leader}`), limitMs);
-    await kill(this.leader);
-    await untilView(`${this.leader} to be named`, limitMs, (now) => !now.serving && says.test(now.sentence));
-    await logged;
+    const named = async () => {
+      await kill(this.leader);
+      await untilView(`${this.leader} to be named`, limitMs, (now) => !now.serving && says.test(now.sentence));
+    };
+    await Promise.all([named(), this.logged(new RegExp(`writes wait.*start ${this.leader}`), limitMs)]);
   }
 
   nodesLeaderFirst(): readonly string[] {

@@ -101,7 +101,14 @@ export async function bringUp(tree: string, replicas: number, say: (line: string
   rmSync(STAMP, { force: true });
   mkdirSync(join(FOLDER, 'pulumi'), { recursive: true });
   writeStackFile(replicas);
-  await command('up', [], say);
+  await command('up', [], say).catch(async (error: unknown) => {
+    // An earlier run may have been killed in the middle of it, and then the stack is locked: it holds nothing of worth.
+    say(`${String(error)}\nOnce more, from nothing.`);
+    await takeDown(say);
+    mkdirSync(join(FOLDER, 'pulumi'), { recursive: true });
+    writeStackFile(replicas);
+    await command('up', [], say);
+  });
   writeFileSync(STAMP, stamp);
 }
 

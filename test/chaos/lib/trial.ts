@@ -5,24 +5,27 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ask, parseSessions } from '../../../failover/monitor/haproxy-socket';
 import { say } from '../../../scripts/lib/terminal';
-import { Actors, SOCKET } from './actors';
+import { Actors } from './actors';
 import { judge, outageMs } from './checks';
-import { healthy, type View } from './cluster';
+import { healthy, untilView } from './cluster';
 import { docker, heal } from './docker';
 import { epochMs } from './events';
 import type { Checker } from './linearizability';
 import type { Result } from './progress';
 import { doubleRoutes, twoPrimariesMs } from './reigns';
 import { Scene } from './scene';
-import { HAPROXY, MONITOR } from './stack';
+import { HAPROXY, MONITOR, STACK } from './stack';
 import { checksumWithout, differences, makeTables, rowsOf } from './tables';
 
 /** Copying a node anew is part of recovery. */
 const HEALTHY_LIMIT_MS = 180_000;
-const WRITE_LIMIT_MS = 60_000;
+const WRITE_LIMIT_MS = 180_000;
+const WRITERS = ['held', 'fresh', 'pool0', 'pool1', 'pool2', 'retry'];
+const LOOKS_MAX = 5;
 const SETTLE_MS = 1_000;
 /** HAProxy ends half-closed sessions within this (`timeout client-fin`), and some more. */
 const SESSIONS_LIMIT_MS = 20_000;
+const SOCKETS = `${STACK.prefix}haproxy-sockets`;
 /** A node is not looked at more seldom than this, as a rule: the poller's share of what it promises, ms. */
 const LOOK_LIMIT_MS = 100;
 
@@ -89,43 +92,18 @@ export async function trial(options: TrialOptions): Promise<Result> {
 }
 
 async function attempt({ fault, run, nodes, folder, checker }: TrialOptions): Promise<Result> {
-  const before = await healthy(HEALTHY_LIMIT_MS);
-  const leader = before.leader ?? '';
+  const leader = (await healthy(HEALTHY_LIMIT_MS)).leader ?? '';
   await makeTables(leader);
   const others = await checksumWithout(leader, run);
-  const actors = new Actors(run, nodes, folder);
-  let scene: Scene;
-  let after: View;
-  let recoveredMs: number;
-  const troubles: string[] = [];
-  try {
-    await actors.acknowledged(0, WRITE_LIMIT_MS, ['held', 'fresh', 'pool0', 'pool1', 'pool2', 'retry']);
-    await sleep(SETTLE_MS);
-    scene = new Scene({ actors, nodes, leader, run });
-    try {
-      await fault.run(scene);
-    } catch (error) {
-      troubles.push(error instanceof Error ? error.message : String(error));
-    } finally {
-      await scene.undoAll();
-    }
-    const endedMs = scene.endedMs ?? epochMs();
-    await heal();
-    after = await healthy(HEALTHY_LIMIT_MS);
-    recoveredMs = Math.round(epochMs() - endedMs);
-    await scene.acknowledged(WRITE_LIMIT_MS, ['held', 'fresh', 'pool0', 'pool1', 'pool2', 'retry']);
-    await sleep(SETTLE_MS);
-  } finally {
-    await actors.stop();
-  }
-  const now = after.leader ?? '';
+  const socket = `${await docker(['volume', 'inspect', '--format', '{{.Mountpoint}}', SOCKETS])}/admin.sock`;
+  const actors = new Actors(run, nodes, socket, folder);
+  const scene = new Scene({ actors, nodes, leader, run });
+  const { termBefore, recoveredMs, troubles } = await play(fault, scene);
+  const { term, rows, wrong } = await lookAtTables(run, nodes, others);
   const reigns = actors.events.filter((e) => e.what === 'reign');
+  const reads = actors.events.filter((e) => e.what === 'read');
   const writes = actors.writes();
-  const { violations, ...counts } = judge({
-    writes,
-    reads: actors.events.filter((e) => e.what === 'read'),
-    rows: await rowsOf(now, run),
-  });
+  const { violations, ...counts } = judge({ writes, reads, rows });
   const history = await checker(actors.registers());
   const double = doubleRoutes(reigns);
   const found = [
@@ -133,9 +111,8 @@ async function attempt({ fault, run, nodes, folder, checker }: TrialOptions): Pr
     ...violations,
     ...double.map((d) => `${d.nodes.join(' and ')} were both writable routes for ${Math.round(d.toMs - d.fromMs)} ms`),
     ...(history.verdict === 'linearizable' ? [] : [`registers: ${history.words}`]),
-    ...(others === (await checksumWithout(now, run)) ? [] : ['rows of earlier runs have changed']),
-    ...(await differences(now, nodes)),
-    ...(await sessionsLeft()),
+    ...wrong,
+    ...(await sessionsLeft(socket)),
     ...blindness(actors, nodes),
   ];
   if (found.length > 0) await keepLogs(nodes, folder);
@@ -143,10 +120,71 @@ async function attempt({ fault, run, nodes, folder, checker }: TrialOptions): Pr
   return {
     ...{ name: fault.name, run, date: new Date(scene.sinceMs).toISOString() },
     ...{ heldMs: outageMs(writes, 'held', scene.sinceMs), freshMs: outageMs(writes, 'fresh', scene.sinceMs) },
-    ...{ recoveredMs, failovers: after.term - before.term, ...counts },
+    ...{ recoveredMs, failovers: term - termBefore, ...counts },
     ...{ operations: actors.registers().length, twoPrimariesMs: twoPrimariesMs(reigns), load: load() },
     ...{ violations: found, notes: scene.notes },
   };
+}
+
+interface Played {
+  /** Term when the fault was made. */
+  termBefore: number;
+  recoveredMs: number;
+  troubles: string[];
+}
+
+/** The fault under load, until everything is healthy and every client writes again; what went wrong is in `troubles`. */
+async function play(fault: Fault, scene: Scene): Promise<Played> {
+  const troubles: string[] = [];
+  let recoveredMs = 0;
+  let termBefore = 0;
+  const notes = async (step: () => Promise<unknown>) => {
+    await step().catch((error: unknown) => troubles.push(error instanceof Error ? error.message : String(error)));
+  };
+  try {
+    await scene.actors.acknowledged(0, WRITE_LIMIT_MS, WRITERS);
+    await scene.actors.watching(scene.nodes, WRITE_LIMIT_MS);
+    await sleep(SETTLE_MS);
+    const { leader, term } = await healthy(HEALTHY_LIMIT_MS);
+    termBefore = term;
+    scene.begins(leader ?? '');
+    await notes(() => fault.run(scene));
+    await notes(() => scene.undoAll());
+    const endedMs = scene.endedMs ?? epochMs();
+    await notes(async () => {
+      await heal();
+      await healthy(HEALTHY_LIMIT_MS);
+      recoveredMs = Math.round(epochMs() - endedMs);
+      await scene.acknowledged(WRITE_LIMIT_MS, WRITERS);
+    });
+    await sleep(SETTLE_MS);
+  } finally {
+    await scene.actors.stop();
+  }
+  return { termBefore, recoveredMs, troubles };
+}
+
+/**
+ * What the tables hold, on all nodes. On a starved machine the lead may move or a node restart while it is looked at; then
+ * it is looked at anew, because the question is what the cluster holds, not who leads it.
+ */
+async function lookAtTables(
+  run: string,
+  nodes: readonly string[],
+  others: string,
+): Promise<{ term: number; rows: Map<string, number>; wrong: string[] }> {
+  for (let tries = 1; ; tries++) {
+    const { leader, term } = await untilView('a leader', HEALTHY_LIMIT_MS, (now) => now.serving && now.leader !== null);
+    const now = leader ?? '';
+    try {
+      const rows = await rowsOf(now, run);
+      const changed = others === (await checksumWithout(now, run)) ? [] : ['rows of earlier runs have changed'];
+      return { term, rows, wrong: [...changed, ...(await differences(now, nodes))] };
+    } catch (error) {
+      if (tries >= LOOKS_MAX) throw error;
+      await healthy(HEALTHY_LIMIT_MS);
+    }
+  }
 }
 
 function load(): number {
@@ -154,10 +192,10 @@ function load(): number {
 }
 
 /** Sessions that HAProxy still holds when all clients are gone. */
-async function sessionsLeft(): Promise<string[]> {
+async function sessionsLeft(socket: string): Promise<string[]> {
   const endMs = performance.now() + SESSIONS_LIMIT_MS;
   for (;;) {
-    const sessions = parseSessions(await ask(SOCKET, 'show sess all', SESSIONS_LIMIT_MS));
+    const sessions = parseSessions(await ask(socket, 'show sess all', SESSIONS_LIMIT_MS));
     const left = sessions.filter((s) => s.backend === 'write' || s.backend === 'read');
     if (left.length === 0) return [];
     if (performance.now() > endMs)

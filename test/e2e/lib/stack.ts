@@ -37,6 +37,7 @@ const CONFIG = {
   databaseName: STACK.database,
   databaseUser: STACK.user,
   databasePassword: STACK.password,
+  backendReplicas: '2',
   // The first tests look at where the lead stays; one of its own switches it on.
   switchback: 'false',
 };

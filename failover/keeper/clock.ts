@@ -1,0 +1,8 @@
+/** The real clock: monotonic, so that a change of the machine's time is nothing to a decision (S11). */
+import { setTimeout as delay } from 'node:timers/promises';
+import type { Clock } from './ports';
+
+export const systemClock: Clock = {
+  nowMs: () => performance.now(),
+  sleep: (ms, signal) => delay(ms, undefined, { signal }).catch(() => undefined),
+};

@@ -1,0 +1,116 @@
+/**
+ * A second Docker engine for the faults of the engine itself: its own data, its own containerd and a network namespace of
+ * its own, so that it touches nothing of the machine's engine. The whole matrix runs inside that namespace then.
+ */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { existsSync, mkdirSync, openSync, readFileSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { run, runOk } from '../../../scripts/lib/exec';
+import { FOLDER } from './stack';
+
+const RUNTIME = '/run/chaos-engine';
+const PID_FILE = `${RUNTIME}.pid`;
+const DATA = join(FOLDER, 'engine');
+/** What a client of this engine sets as DOCKER_HOST. */
+export const ENGINE_HOST = `unix://${RUNTIME}.sock`;
+const ANSWER_LIMIT_MS = 60_000;
+const COPY_LIMIT_MS = 600_000;
+const POLL_MS = 100;
+/** Set for the matrix that runs inside. */
+const INSIDE = 'CHAOS_INSIDE_ENGINE';
+
+export const isInside = (): boolean => process.env[INSIDE] === '1';
+
+/** Starts the engine in the network namespace of this process and waits until it answers. */
+export async function startEngine(): Promise<void> {
+  mkdirSync(DATA, { recursive: true });
+  const log = openSync(join(DATA, 'dockerd.log'), 'a');
+  const args = ['--data-root', DATA, '--exec-root', RUNTIME, '--pidfile', PID_FILE, '-H', ENGINE_HOST];
+  spawn('dockerd', args, { detached: true, stdio: ['ignore', log, log] }).unref();
+  const endMs = performance.now() + ANSWER_LIMIT_MS;
+  while ((await run('docker', ['-H', ENGINE_HOST, 'version'], { deadlineMs: ANSWER_LIMIT_MS })).code !== 0) {
+    if (performance.now() > endMs) throw new Error(`the second engine does not answer; see ${DATA}/dockerd.log`);
+    await sleep(POLL_MS);
+  }
+}
+
+function enginePid(): number | null {
+  const pid = existsSync(PID_FILE) ? Number(readFileSync(PID_FILE, 'utf8')) : 0;
+  return pid > 1 && existsSync(`/proc/${pid}`) ? pid : null;
+}
+
+/** Ends the engine, politely or not, and waits until it is gone. */
+export async function endEngine(signal: 'SIGTERM' | 'SIGKILL'): Promise<void> {
+  const pid = enginePid();
+  if (pid === null) return;
+  process.kill(pid, signal);
+  const endMs = performance.now() + 2 * ANSWER_LIMIT_MS;
+  while (existsSync(`/proc/${pid}`) && !isZombie(pid)) {
+    if (performance.now() > endMs) throw new Error('the second engine does not end');
+    await sleep(POLL_MS);
+  }
+  rmSync(PID_FILE, { force: true });
+}
+
+function isZombie(pid: number): boolean {
+  try {
+    return / Z /.test(readFileSync(`/proc/${pid}/stat`, 'utf8'));
+  } catch {
+    return true;
+  }
+}
+
+/** Copies the images and every layer's image of the machine's engine, so that a build there finds all it needs. */
+async function copyImages(): Promise<void> {
+  const ids = (
+    await runOk('docker', ['image', 'ls', '--all', '--quiet', '--no-trunc'], { deadlineMs: ANSWER_LIMIT_MS })
+  ).stdout
+    .trim()
+    .split('\n');
+  const names = (
+    await runOk('docker', ['image', 'ls', '--format', '{{.Repository}}:{{.Tag}}'], { deadlineMs: ANSWER_LIMIT_MS })
+  ).stdout
+    .trim()
+    .split('\n')
+    .filter((name) => !name.includes('<none>'));
+  const all = [...new Set([...ids, ...names])].join(' ');
+  const command = `docker save ${all} | docker -H ${ENGINE_HOST} load --quiet`;
+  await runOk('sh', ['-c', command], { deadlineMs: COPY_LIMIT_MS });
+}
+
+/**
+ * Runs this program again with the same arguments inside a network namespace with an engine of its own.
+ * @returns its exit code
+ */
+export async function runInside(args: readonly string[]): Promise<number> {
+  const script = process.argv[1] ?? '';
+  const inside = [
+    '-n',
+    'sh',
+    '-c',
+    'ip link set lo up && exec "$@"',
+    'sh',
+    process.execPath,
+    '--import',
+    'tsx',
+    script,
+  ];
+  const env = { ...process.env, [INSIDE]: '1' };
+  const child: ChildProcess = spawn('unshare', [...inside, ...args], { stdio: 'inherit', env });
+  return new Promise((resolve) => child.once('close', (code) => resolve(code ?? 1)));
+}
+
+/** Starts the engine and gives it the images; from here on `docker` means this engine. */
+export async function enterEngine(): Promise<void> {
+  await startEngine();
+  await copyImages();
+  process.env.DOCKER_HOST = ENGINE_HOST;
+}
+
+/** Ends the engine and removes all that it kept. */
+export async function leaveEngine(): Promise<void> {
+  await endEngine('SIGTERM');
+  rmSync(DATA, { recursive: true, force: true });
+  rmSync(RUNTIME, { recursive: true, force: true });
+}

@@ -1,0 +1,207 @@
+/**
+ * What the monitor takes for granted of HAProxy's runtime API and of its sessions. Each case runs on the real HAProxy
+ * with the shipped configuration and on the simulator's model, and asks with the shipped `ask` and parsers.
+ */
+import { setTimeout as delay } from 'node:timers/promises';
+import { expect } from 'vitest';
+import {
+  parseEpoch,
+  parseOldWorkers,
+  parseServers,
+  parseSessions,
+  type Session,
+} from '../../failover/monitor/haproxy-socket';
+
+/** A client at one of the two ports. */
+export interface ContractClient {
+  /** Node that it was answered by; null: not yet. */
+  node(): string | null;
+  ended(): boolean;
+  leave(): void;
+}
+
+export interface HaproxyUnderTest {
+  /** Addresses of two nodes that answer. */
+  readonly a: string;
+  readonly b: string;
+  admin(commands: string): Promise<string>;
+  master(commands: string): Promise<string>;
+  dial(port: 'write' | 'read'): ContractClient;
+  reload(): Promise<void>;
+  restart(): Promise<void>;
+  /** Node b stands still and wakes again. */
+  hang(still: boolean): Promise<void>;
+}
+
+async function until(what: string, holds: () => boolean | Promise<boolean>): Promise<void> {
+  for (let i = 0; i < 1_500; i++) {
+    if (await holds()) return;
+    await delay(5);
+  }
+  throw new Error(`never: ${what}`);
+}
+
+const servers = async (h: HaproxyUnderTest) => parseServers(await h.admin('show servers state'));
+const server = async (h: HaproxyUnderTest, backend: string, name: string) =>
+  (await servers(h)).find((s) => s.backend === backend && s.server === name);
+const sessions = async (h: HaproxyUnderTest) =>
+  parseSessions(await h.admin('show sess all')).filter((s) => s.backend === 'write' || s.backend === 'read');
+const epoch = async (h: HaproxyUnderTest) => parseEpoch(await h.admin('show info').catch(() => ''));
+
+/** A new address is taken a moment after the command was answered: only what is read back counts (S15). */
+async function openOn(h: HaproxyUnderTest, address: string): Promise<void> {
+  await h.admin(`set server write/leader addr ${address} port 5432`);
+  await until(`the slot leads to ${address}`, async () => {
+    const slot = await server(h, 'write', 'leader');
+    return slot?.address === address && slot.port === 5432;
+  });
+}
+
+/** A client that is established on a node, and its session. */
+async function established(h: HaproxyUnderTest, port: 'write' | 'read'): Promise<{ c: ContractClient; s: Session }> {
+  const known = new Set((await sessions(h)).map((s) => s.serial));
+  const c = h.dial(port);
+  await until('the client is answered', () => c.node() !== null);
+  const s = (await sessions(h)).find((x) => !known.has(x.serial) && x.backend === port);
+  if (s === undefined) throw new Error('its session is not shown');
+  return { c, s };
+}
+
+export const HAPROXY_CONTRACT: Readonly<Record<string, (h: HaproxyUnderTest) => Promise<void>>> = {
+  'starts closed: the write slot at a closed port, all read slots in maintenance (S15)': async (h) => {
+    expect(await server(h, 'write', 'leader')).toMatchObject({ address: '127.0.0.1', port: 1 });
+    const read = (await servers(h)).filter((s) => s.backend === 'read' && /^node\d$/.test(s.server));
+    expect(read.map((s) => s.maintenance)).toEqual(Array(9).fill(true));
+    expect(await epoch(h)).toMatch(/^\d+@\d+$/);
+  },
+  'shows what was set, and takes several commands in one line': async (h) => {
+    await openOn(h, h.a);
+    const set = `set server write/leader addr ${h.b} port 5432;set server read/node1 addr ${h.a} port 5432`;
+    expect(
+      parseServers(await h.admin(`${set};set server read/node1 state ready;show servers state`)).length,
+    ).toBeGreaterThan(9);
+    await until('the slot leads to b', async () => (await server(h, 'write', 'leader'))?.address === h.b);
+    await until('the read slot leads to a', async () => (await server(h, 'read', 'node1'))?.address === h.a);
+    expect(await server(h, 'read', 'node1')).toMatchObject({ maintenance: false });
+    await h.admin('set server read/node1 state maint');
+    expect(await server(h, 'read', 'node1')).toMatchObject({ maintenance: true });
+  },
+  'changes nothing for a server that it does not have': async (h) => {
+    const before = await servers(h);
+    await h.admin(`set server read/node12 addr ${h.a} port 5432;set server read/node12 state ready`);
+    expect(await servers(h)).toEqual(before);
+  },
+  'holds a client while the slot is closed, and shows no node for it': async (h) => {
+    const c = h.dial('write');
+    await until('its session is shown', async () => (await sessions(h)).length === 1);
+    const [held] = await sessions(h);
+    expect(held).toMatchObject({ backend: 'write' });
+    expect([null, '127.0.0.1']).toContain(held?.server);
+    expect(held?.state).not.toBe('EST');
+    expect(c.node()).toBeNull();
+    await openOn(h, h.a);
+    await until('it is let in', () => c.node() === h.a);
+  },
+  'shows an established session with its node, state and serial': async (h) => {
+    await openOn(h, h.a);
+    const { s } = await established(h, 'write');
+    expect(s).toMatchObject({ backend: 'write', server: h.a, state: 'EST' });
+    expect(s.id).toMatch(/^0x[0-9a-f]+$/);
+    expect(s.serial).toMatch(/^\d+$/);
+    expect(parseSessions(await h.admin(`show sess ${s.id}`))).toMatchObject([
+      { id: s.id, serial: s.serial, state: 'EST' },
+    ]);
+  },
+  'leaves a session where it is when the slot moves; only new ones go to the new node (S2)': async (h) => {
+    await openOn(h, h.a);
+    const { c, s } = await established(h, 'write');
+    await openOn(h, h.b);
+    const next = await established(h, 'write');
+    expect([c.node(), next.c.node(), c.ended()]).toEqual([h.a, h.b, false]);
+    expect((await sessions(h)).find((x) => x.serial === s.serial)?.server).toBe(h.a);
+  },
+  'ends a session when it is told to, and shows it no more': async (h) => {
+    await openOn(h, h.a);
+    const { c, s } = await established(h, 'write');
+    await h.admin(`shutdown session ${s.id}`);
+    await until('the client is gone', () => c.ended());
+    await until('it is not shown', async () => (await sessions(h)).every((x) => x.serial !== s.serial));
+    expect(parseSessions(await h.admin(`show sess ${s.id}`)).filter((x) => x.serial === s.serial)).toEqual([]);
+  },
+  'does nothing for a session that it does not have': async (h) => {
+    await openOn(h, h.a);
+    const { c } = await established(h, 'write');
+    await h.admin('shutdown session 0x1234567');
+    expect(c.ended()).toBe(false);
+    expect(parseSessions(await h.admin('show sess 0x1234567'))).toEqual([]);
+  },
+  'never uses a serial twice': async (h) => {
+    await openOn(h, h.a);
+    const serials: string[] = [];
+    for (let i = 0; i < 4; i++) {
+      const { c, s } = await established(h, 'write');
+      serials.push(s.serial);
+      c.leave();
+      await until('it is gone', async () => (await sessions(h)).every((x) => x.serial !== s.serial));
+    }
+    expect(new Set(serials).size).toBe(4);
+  },
+  'keeps the session of a client that has left a hung node for a moment, whatever it is told (S2)': async (h) => {
+    await openOn(h, h.b);
+    const { c, s } = await established(h, 'write');
+    const shown = async () => (await sessions(h)).some((x) => x.serial === s.serial && x.state !== 'CLO');
+    await h.hang(true);
+    try {
+      c.leave();
+      await delay(50);
+      expect(await shown()).toBe(true);
+      await until('it goes by itself', async () => !(await shown()));
+    } finally {
+      await h.hang(false);
+    }
+  },
+  'has a new worker with closed slots after a reload; the old one keeps its sessions and ends them when told (S2, S15)':
+    async (h) => {
+      await openOn(h, h.a);
+      const { c, s } = await established(h, 'write');
+      const before = await epoch(h);
+      await h.reload();
+      await until('there is a new worker', async () => {
+        const now = await epoch(h);
+        return now !== null && now !== before;
+      });
+      expect(await server(h, 'write', 'leader')).toMatchObject({ address: '127.0.0.1', port: 1 });
+      expect(c.ended()).toBe(false);
+      expect((await sessions(h)).map((x) => x.serial)).not.toContain(s.serial);
+      const [old] = parseOldWorkers(await h.master('show proc'));
+      expect(old).toMatch(/^\d+$/);
+      const theirs = parseSessions(await h.master(`@!${old} show sess all`));
+      expect(theirs.find((x) => x.serial === s.serial)).toMatchObject({ server: h.a, state: 'EST' });
+      expect(
+        parseServers(await h.master(`@!${old} show servers state`)).find((x) => x.backend === 'write'),
+      ).toMatchObject({
+        address: h.a,
+      });
+      await h.master(`@!${old} shutdown session ${s.id}`);
+      await until('the client is gone', () => c.ended());
+      await until(
+        'the old worker is gone',
+        async () => parseOldWorkers(await h.master('show proc')).length === 0,
+      ).catch(async (error: unknown) => {
+        throw new Error(`${String(error)}; it has ${await h.master(`@!${old} show sess all`)}`);
+      });
+    },
+  'starts closed after a restart, as another worker; its sessions are gone (S15)': async (h) => {
+    await openOn(h, h.a);
+    const { c } = await established(h, 'write');
+    const before = await epoch(h);
+    await h.restart();
+    await until('there is a new worker', async () => {
+      const now = await epoch(h);
+      return now !== null && now !== before;
+    });
+    await until('the client is gone', () => c.ended());
+    expect(await server(h, 'write', 'leader')).toMatchObject({ address: '127.0.0.1', port: 1 });
+    expect(await sessions(h)).toEqual([]);
+  },
+};

@@ -1,0 +1,89 @@
+/**
+ * The simulator runs what is shipped: every module that goes into the monitor's and the keeper's bundle is in the
+ * simulator, too, except the named adapters of a port. Whoever adds a module decides here on which side it stands.
+ */
+import { join } from 'node:path';
+import { build } from 'esbuild';
+import { beforeAll, describe, expect, it } from 'vitest';
+
+const ROOT = join(__dirname, '../..');
+
+/** Modules that stand between the logic and the world: the simulator has its own in their place. */
+const ADAPTERS: Readonly<Record<string, string>> = {
+  'failover/keeper/main.ts': 'wires',
+  'failover/keeper/bundled.ts': 'disk: the templates inside the bundle',
+  'failover/keeper/canary.ts': 'PostgreSQL',
+  'failover/keeper/clock.ts': 'clock',
+  'failover/keeper/configuration.ts': 'disk: the files of PostgreSQL’s configuration',
+  'failover/keeper/durable.ts': 'disk',
+  'failover/keeper/furnish.ts': 'PostgreSQL: roles and tables',
+  'failover/keeper/heartbeat.ts': 'PostgreSQL',
+  'failover/keeper/look.ts': 'PostgreSQL',
+  'failover/keeper/processes.ts': 'PostgreSQL: its processes and programs',
+  'failover/keeper/rejoin.ts': 'PostgreSQL: base backup and rewind',
+  'failover/keeper/scram.ts': 'PostgreSQL: passwords',
+  'failover/keeper/server-log.ts': 'PostgreSQL: its log',
+  'failover/keeper/server.ts': 'PostgreSQL',
+  'failover/keeper/session.ts': 'PostgreSQL',
+  'failover/keeper/slot-file.ts': 'disk',
+  'failover/keeper/slots.ts': 'PostgreSQL',
+  'failover/keeper/state-folder.ts': 'disk',
+  'failover/monitor/main.ts': 'wires',
+  'failover/monitor/command.ts': 'the command line',
+  'failover/monitor/http.ts': 'HTTP',
+  'failover/monitor/log.ts': 'disk: the log',
+  'failover/monitor/page.ts': 'HTTP: the page',
+  'failover/monitor/store.ts': 'disk',
+  'failover/monitor/wait-serving.ts': 'the command line',
+};
+
+/** Our modules of which something is left in the bundle. */
+async function modulesOf(entry: string): Promise<Set<string>> {
+  const text = { '.conf': 'text', '.sql': 'text', '.html': 'text', '.css': 'text', '.cfg': 'text' } as const;
+  const { metafile } = await build({
+    entryPoints: [entry],
+    absWorkingDir: ROOT,
+    bundle: true,
+    write: false,
+    metafile: true,
+    packages: 'external',
+    platform: 'node',
+    format: 'cjs',
+    target: 'node24',
+    loader: text,
+    logLevel: 'silent',
+  });
+  const [output] = Object.values(metafile.outputs);
+  const inputs = Object.entries(output?.inputs ?? {});
+  return new Set(
+    inputs.filter(([path, { bytesInOutput }]) => path.endsWith('.ts') && bytesInOutput > 0).map(([path]) => path),
+  );
+}
+
+let shipped: string[] = [];
+let simulated = new Set<string>();
+
+beforeAll(async () => {
+  const [monitor, keeper, simulator] = await Promise.all(
+    ['failover/monitor/main.ts', 'failover/keeper/main.ts', 'test/sim/run.ts'].map(modulesOf),
+  );
+  shipped = [...new Set([...(monitor ?? []), ...(keeper ?? [])])].sort();
+  simulated = simulator ?? simulated;
+});
+
+describe('the simulator', () => {
+  it('runs every shipped module that is no adapter', () => {
+    expect(shipped.length).toBeGreaterThan(40);
+    expect(shipped.filter((module) => !simulated.has(module) && !(module in ADAPTERS))).toEqual([]);
+  });
+
+  it('names no adapter that is not shipped or that it runs itself', () => {
+    const adapters = Object.keys(ADAPTERS);
+    expect(adapters.filter((module) => !shipped.includes(module) || simulated.has(module))).toEqual([]);
+  });
+
+  it('runs nothing of the logic that is not shipped', () => {
+    const own = [...simulated].filter((module) => module.startsWith('failover/'));
+    expect(own.filter((module) => !shipped.includes(module))).toEqual([]);
+  });
+});

@@ -1,0 +1,225 @@
+/** Two real PostgreSQL servers in one container, with the shipped configuration, against the contract. */
+import { setTimeout as delay } from 'node:timers/promises';
+import { Client } from 'pg';
+import { afterAll, beforeAll, describe, it } from 'vitest';
+import { Canary } from '../../failover/keeper/canary';
+import { renderFailoverConf, renderPostgresqlConf } from '../../failover/keeper/config-files';
+import { LED_TIMELINE, lookBySql } from '../../failover/keeper/look';
+import type { SqlView } from '../../failover/keeper/ports';
+import { literal, Session } from '../../failover/keeper/session';
+import { ensureSlots } from '../../failover/keeper/slots';
+import { SETTINGS } from '../keeper/fakes';
+import { buildImage, docker, dockerQuietly } from '../keeper/node-containers';
+import { type Commit, type ContractNode, type Pair, POSTGRES_CONTRACT } from './postgres';
+
+const IMAGE = 'contract-postgres:test';
+const CONTAINER = 'contract-postgres';
+const NETWORK = 'contract-postgres';
+const ADDRESS = '10.98.10.20';
+const LIMIT_MS = 5_000;
+const MEMORY = 512 * 1024 * 1024;
+
+/** Runs a shell line in the container as its user. */
+const shell = (line: string) => docker('exec', CONTAINER, 'bash', '-c', line);
+
+/** A shell command that writes a file. */
+const file = (path: string, text: string) => `cat > ${path} <<'END'\n${text}\nEND\n`;
+
+class RealNode implements ContractNode {
+  readonly name: string;
+  readonly address = ADDRESS;
+  readonly port: number;
+  private readonly data: string;
+  private readonly conf: string;
+  private session: Session | null = null;
+  private readonly canary: Canary;
+
+  constructor(name: string, port: number) {
+    this.name = name;
+    this.port = port;
+    this.data = `/tmp/${name}/data`;
+    this.conf = `/tmp/${name}`;
+    this.canary = new Canary(
+      (setup) => this.open(setup),
+      () => this.sql(),
+    );
+  }
+
+  open(setup?: string): Promise<Session> {
+    const options = { host: ADDRESS, port: this.port, user: 'postgres', database: 'postgres', limitMs: LIMIT_MS };
+    return Session.open({ ...options, applicationName: `${this.name}-contract`, setup });
+  }
+
+  private async sql(): Promise<Session> {
+    if (this.session?.usable !== true) this.session = await this.open();
+    return this.session;
+  }
+
+  async initialise(): Promise<void> {
+    await shell(`set -e; mkdir -p ${this.conf}
+      initdb -D ${this.data} -U postgres --auth=trust --wal-segsize=4 -k -N >/dev/null
+      echo 'CREATE TABLE rows (n int)' | postgres --single -D ${this.data} postgres >/dev/null 2>&1`);
+  }
+
+  private failoverConf(upstream: ContractNode | null, syncNames: string): string {
+    const source = upstream === null ? null : { name: upstream.name, address: ADDRESS };
+    const port = upstream instanceof RealNode ? upstream.port : this.port;
+    const config = { settings: SETTINGS, upstream: source, syncNames };
+    return renderFailoverConf(this.name, config, port, '/tmp/none').replaceAll('failover_replication', 'postgres');
+  }
+
+  async start(upstream: ContractNode | null, syncNames = ''): Promise<void> {
+    const { conf, data, port } = this;
+    const hba = 'local all all trust\nhost all all all trust\nhost replication all all trust';
+    const files = `-c config_file=${conf}/postgresql.conf -c hba_file=${conf}/pg_hba.conf -c port=${port}`;
+    await shell(`${file(`${conf}/postgresql.conf`, renderPostgresqlConf(this.name, SETTINGS, MEMORY))}
+${file(`${conf}/pg_hba.conf`, hba)}
+${file(`${conf}/failover.conf`, this.failoverConf(upstream, syncNames))}
+touch ${data}/standby.signal; rm -f ${data}/postmaster.pid
+setsid postgres -D ${data} ${files} >>${conf}/log 2>&1 </dev/null &`);
+  }
+
+  async configure(upstream: ContractNode | null, syncNames: string): Promise<void> {
+    const session = await this.sql();
+    const lines = `string_to_array(${literal(this.failoverConf(upstream, syncNames))}, E'\\n')`;
+    await session.query(`COPY (SELECT unnest(${lines})) TO '${this.conf}/failover.conf'`);
+    await session.query('SELECT pg_reload_conf()');
+  }
+
+  async kill(): Promise<void> {
+    this.session?.destroy();
+    this.canary.drop();
+    // All processes of this server: they work in its data directory.
+    await shell(
+      `for p in /proc/[0-9]*; do [ "$(readlink $p/cwd)" = ${this.data} ] && kill -9 \${p#/proc/}; done; true`,
+    );
+    await shell(
+      `while [ -n "$(find /proc/[0-9]* -maxdepth 1 -name cwd -lname ${this.data} 2>/dev/null)" ]; do sleep 0.02; done`,
+    );
+  }
+
+  async copyFrom(source: ContractNode): Promise<void> {
+    const port = source instanceof RealNode ? source.port : 0;
+    await shell(
+      `mkdir -p ${this.conf} && pg_basebackup -h ${ADDRESS} -p ${port} -U postgres -D ${this.data} -c fast -X stream`,
+    );
+  }
+
+  async promote(): Promise<number> {
+    const session = await this.sql();
+    await session.query('SELECT pg_promote(false)');
+    for (let i = 0; i < 2_000; i++) {
+      const [row] = await session.query<{ timeline: number | null }>(LED_TIMELINE);
+      if (row?.timeline != null) return row.timeline;
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    }
+    throw new Error('it is not promoted');
+  }
+
+  async look(): Promise<SqlView> {
+    return lookBySql(await this.sql());
+  }
+
+  async shownNames(): Promise<string> {
+    const session = await this.open();
+    try {
+      const [row] = await session.query<{ names: string }>(
+        `SELECT current_setting('synchronous_standby_names') AS names`,
+      );
+      return row?.names ?? '';
+    } finally {
+      session.destroy();
+    }
+  }
+
+  insert(row: number): Commit {
+    const client = new Client({ host: ADDRESS, port: this.port, user: 'postgres', database: 'postgres' });
+    client.on('error', () => undefined);
+    let [warned, pid] = [false, 0];
+    client.on('notice', (notice) => {
+      if (notice.severity === 'WARNING') warned = true;
+    });
+    const work = async () => {
+      await client.connect();
+      try {
+        pid = (await client.query<{ pid: number }>('SELECT pg_backend_pid() AS pid')).rows[0]?.pid ?? 0;
+        await client.query('INSERT INTO rows VALUES ($1)', [row]);
+        return { warned };
+      } finally {
+        await client.end();
+      }
+    };
+    const done = work();
+    let over = false;
+    const end = () => {
+      over = true;
+    };
+    done.then(end, end);
+    const cancel = async () => {
+      const session = await this.sql();
+      const waiting = `SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE pid = $1 AND wait_event = 'SyncRep'`;
+      while (!over && (await session.query(waiting, [pid])).length === 0) await delay(20);
+    };
+    return { done, cancel };
+  }
+
+  async rows(): Promise<number[]> {
+    return (await (await this.sql()).query<{ n: number }>('SELECT n FROM rows')).map((r) => r.n);
+  }
+
+  async ensureSlots(nodes: readonly string[], renew: boolean): Promise<void> {
+    await ensureSlots(await this.sql(), [...nodes], renew);
+  }
+
+  async slots(): Promise<string[]> {
+    const text = 'SELECT slot_name AS name FROM pg_replication_slots ORDER BY 1';
+    return (await (await this.sql()).query<{ name: string }>(text)).map((r) => r.name);
+  }
+
+  startCanary(): Promise<void> {
+    return this.canary.start();
+  }
+
+  canaryWaits(): Promise<boolean> {
+    return this.canary.waits();
+  }
+
+  kick(): Promise<void> {
+    return this.canary.kick();
+  }
+
+  syncWaiters(): Promise<number> {
+    return this.canary.waiters();
+  }
+
+  close(): void {
+    this.session?.destroy();
+    this.canary.drop();
+  }
+}
+
+describe('the real PostgreSQL', () => {
+  const [a, b] = [new RealNode('a', 5432), new RealNode('b', 5433)];
+  const pair: Pair = { a, b, isModel: false };
+
+  beforeAll(async () => {
+    await dockerQuietly('rm', '-f', '-v', CONTAINER);
+    await dockerQuietly('network', 'rm', NETWORK);
+    await buildImage(IMAGE);
+    await docker('network', 'create', '--subnet', '10.98.10.0/24', NETWORK);
+    const run = ['run', '-d', '--init', '--name', CONTAINER, '--network', NETWORK, '--ip', ADDRESS];
+    await docker(...run, '--memory', '512m', '--shm-size', '128m', IMAGE, 'sleep', 'infinity');
+    await a.initialise();
+  });
+
+  afterAll(async () => {
+    a.close();
+    b.close();
+    if (process.env.KEEP_NODES !== undefined) return;
+    await dockerQuietly('rm', '-f', '-v', CONTAINER);
+    await dockerQuietly('network', 'rm', NETWORK);
+    await dockerQuietly('rmi', IMAGE);
+  });
+
+  it.each(Object.entries(POSTGRES_CONTRACT))('%s', (_name, holds) => holds(pair));
+});

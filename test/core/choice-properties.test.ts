@@ -1,0 +1,81 @@
+/** Who is chosen, for any positions, any joint configurations and whatever HAProxy reaches. */
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { choose } from '../../failover/core/candidate';
+import { pick } from '../../failover/core/choice';
+import { lsnDistance } from '../../failover/core/lsn';
+import { newWatch } from '../../failover/core/watch';
+import { gone, NOW_MS, observation, POLICY, serving, status, view } from './world';
+
+const NAMES = ['a', 'b', 'c', 'd'];
+const at = (n: number) => `0/${n.toString(16).toUpperCase()}`;
+const config = fc
+  .subarray(NAMES, { minLength: 1 })
+  .chain((members) => fc.record({ members: fc.constant(members), k: fc.integer({ min: 1, max: members.length }) }))
+  .map((c) => ({ leader: 'p', ...c }));
+const positions = fc.array(fc.integer({ min: 1, max: 200 }), { minLength: NAMES.length, maxLength: NAMES.length });
+const flags = fc.array(fc.boolean(), { minLength: NAMES.length, maxLength: NAMES.length });
+/** The write whose loss is looked for ends here. */
+const WRITE = 100;
+
+const promised = (name: string, position: number) =>
+  view(name, {
+    status: status(name, {
+      accepted: { incarnation: 1, term: 2, seq: 11, kind: 'freeze' },
+      postgres: { lsn: at(position), streamingFrom: null },
+    }),
+  });
+
+describe('a candidate', () => {
+  it('has what was acknowledged under any of the joint configurations, whomever HAProxy reaches', () => {
+    fc.assert(
+      fc.property(
+        fc.array(config, { minLength: 1, maxLength: 3 }),
+        positions,
+        flags,
+        flags,
+        (joint, position, up, reached) => {
+          const of = (name: string) => position[NAMES.indexOf(name)] ?? 0;
+          // Acknowledged under one of them is enough.
+          fc.pre(joint.some((c) => c.members.filter((m) => of(m) >= WRITE).length >= c.k));
+          const state = { ...serving(NAMES, { joint }), term: 2 };
+          const views = NAMES.map((n, i) => (up[i] === true ? promised(n, of(n)) : gone(n)));
+          const seen = observation([gone('p'), ...views]);
+          const away = seen.declared.filter((d) => reached[NAMES.indexOf(d.name)] === false);
+          const unreached = Object.fromEntries(away.map((d) => [d.address, NOW_MS - 100]));
+          const choice = choose(
+            state,
+            { ...seen, haproxy: { ...seen.haproxy, unreached } },
+            POLICY.hangTimeoutMs,
+            true,
+          );
+          expect(choice.kind === 'candidate' ? of(choice.node) : WRITE).toBeGreaterThanOrEqual(WRITE);
+          // HAProxy's view changes who is taken, never whether somebody is.
+          expect(choose(state, seen, POLICY.hangTimeoutMs, true).kind).toBe(choice.kind);
+        },
+      ),
+      { numRuns: 1_000 },
+    );
+  });
+
+  it('in asynchronous mode is the furthest of all that are there, and never further behind than maxLag', () => {
+    const policy = { ...POLICY, syncMode: 'asynchronous' as const, maxLagBytes: 40 };
+    fc.assert(
+      fc.property(positions, flags, fc.integer({ min: 1, max: 250 }), (position, up, newest) => {
+        const state = { ...serving(NAMES, { joint: [{ leader: 'p', k: 0, members: [] }] }), term: 2 };
+        const views = NAMES.map((n, i) => (up[i] === true ? promised(n, position[i] ?? 0) : gone(n)));
+        const watch = { ...newWatch(NOW_MS), newest: { node: 'p', term: 1, lsn: at(newest) } };
+        const choice = pick(state, observation([gone('p'), ...views], { watch }), policy, true);
+        const there = position.filter((_, i) => up[i] === true);
+        const best = Math.max(0, ...there);
+        if (there.length === 0 || newest - best > policy.maxLagBytes) expect(choice.kind).toBe('nobody');
+        else {
+          const node = choice.kind === 'candidate' ? choice.node : '';
+          expect(position[NAMES.indexOf(node)]).toBe(best);
+          expect(lsnDistance(at(best), at(newest))).toBeLessThanOrEqual(policy.maxLagBytes);
+        }
+      }),
+      { numRuns: 500 },
+    );
+  });
+});

@@ -1,0 +1,33 @@
+import { describe, expect, it } from 'vitest';
+import { overrideRefusal } from '../../failover/core/rules-override';
+import type { NodeView } from '../../failover/core/types';
+import { entry, gone, NOW_MS, observation, POLICY, replicaView, serving, view } from './world';
+
+/** `a` was recorded as the next leader in term 2 and is not opened yet; `p` is back as a standby. */
+const state = serving(['a'], {
+  term: 2,
+  leader: 'a',
+  procedure: { kind: 'promote', cause: 'LEADER_DEAD' },
+  ledger: [entry(), entry({ term: 2, node: 'a', dataId: '1:a', timeline: null, opened: false })],
+});
+const refusal = (candidate: NodeView) =>
+  overrideRefusal(state, observation([view('p'), candidate]), NOW_MS, POLICY, {
+    kind: 'promote',
+    to: 'p',
+    acceptDataLoss: true,
+  });
+
+describe('promoting another node by a person’s word while a candidate is recorded', () => {
+  it('is refused while the candidate takes over', () => {
+    expect(refusal(replicaView(state, 'a', { postgres: { state: 'promoting' } }))).toBe(
+      'a is in the middle of a change',
+    );
+  });
+
+  it('is allowed when the candidate is away, has lost its data or says that it cannot lead', () => {
+    const failure = { code: 'NO_DATA', message: 'there is no data' };
+    expect(refusal(gone('a'))).toBeNull();
+    expect(refusal(replicaView(state, 'a', { dataId: null }))).toBeNull();
+    expect(refusal(replicaView(state, 'a', { failure }))).toBeNull();
+  });
+});

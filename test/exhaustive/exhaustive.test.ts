@@ -1,0 +1,94 @@
+/**
+ * Every history of the small world, and that the search would see it: with a rule of SAFETY.md taken out of the shipped
+ * code it must find what breaks. The larger worlds are `npm run sim:exhaustive`.
+ */
+import { afterEach, describe, expect, it, vi } from 'vitest';
+import type { ClusterState, Observation, Status } from '../../failover/core/types';
+import { type Result, search } from './search';
+import type { Bounds } from './steps';
+
+/** The rule that is taken out now. */
+const out = vi.hoisted(() => ({ rule: '' }));
+
+vi.mock('../../failover/core/candidate', async (load) => {
+  const real = await load<typeof import('../../failover/core/candidate')>();
+  return {
+    ...real,
+    choose: ((state, observation, hangTimeoutMs, promised, prefer) =>
+      out.rule === 'S1'
+        ? real.choose(state, asIfFrozen(state, observation), hangTimeoutMs, true, prefer)
+        : real.choose(state, observation, hangTimeoutMs, promised, prefer)) satisfies typeof real.choose,
+  };
+});
+
+vi.mock('../../failover/core/sync', async (load) => {
+  const real = await load<typeof import('../../failover/core/sync')>();
+  return {
+    ...real,
+    withConfig: ((joint, next, leaderOpened) =>
+      out.rule === 'joint' ? [next] : real.withConfig(joint, next, leaderOpened)) satisfies typeof real.withConfig,
+  };
+});
+
+/** Every standby counts as one that has promised, where it is. */
+function asIfFrozen(state: ClusterState, observation: Observation): Observation {
+  const frozen = (status: Status | null): Status | null =>
+    status === null || status.postgres.state !== 'standby' || status.accepted === null
+      ? status
+      : { ...status, done: true, accepted: { ...status.accepted, term: state.term, kind: 'freeze' } };
+  const nodes = Object.fromEntries(
+    Object.entries(observation.nodes).map(([name, view]) => [name, { ...view, status: frozen(view.status) }]),
+  );
+  return { ...observation, nodes };
+}
+
+const SMALL: Bounds = { k: 1, crashes: 1, starts: 1, cuts: 0, promotions: 2, changes: 1, writes: 1 };
+
+function told(bounds: Bounds, { states, transitions, depth, outside }: Result): string {
+  const { k, crashes, starts, cuts, promotions, changes, writes } = bounds;
+  const world = `ANY ${k} of 2, ${crashes} crashes, ${starts} starts, ${cuts} cuts, ${promotions} promotions, ${changes} changes, ${writes} writes`;
+  return `${world}: ${states} states, ${transitions} transitions, depth ${depth}, ${outside} steps out of bounds\n`;
+}
+
+afterEach(() => {
+  out.rule = '';
+});
+
+describe('in every history of three nodes', () => {
+  const worlds: Bounds[] = [
+    { ...SMALL, crashes: 2 },
+    { ...SMALL, k: 2, crashes: 2, starts: 0 },
+    { ...SMALL, cuts: 1, crashes: 0, starts: 0, promotions: 1 },
+    { ...SMALL, k: 2, cuts: 1, crashes: 0, starts: 0, promotions: 1 },
+  ];
+  it.each(worlds)(
+    'no acknowledged write is lost and no two nodes take writes: ANY $k, $crashes crashes, $cuts cuts, $promotions promotions',
+    (bounds) => {
+      const result = search(bounds);
+      process.stdout.write(told(bounds, result));
+      expect(result.violation).toBeNull();
+      expect(result.complete).toBe(true);
+      expect(result.states).toBeGreaterThan(1_000);
+    },
+  );
+});
+
+describe('the search finds what breaks', () => {
+  const oneCut: Bounds = { ...SMALL, starts: 0, cuts: 1, promotions: 1 };
+  const mutations: { rule: string; what: string; bounds: Bounds }[] = [
+    {
+      rule: 'S1',
+      what: 'a candidate is chosen by positions that nobody promised to keep',
+      bounds: { ...oneCut, crashes: 0, changes: 0 },
+    },
+    { rule: 'joint', what: 'a new sync configuration takes the place of the old one at once', bounds: oneCut },
+    { rule: 'S4', what: 'a setting counts as soon as it is shown', bounds: { ...oneCut, early: true } },
+  ];
+  it.each(mutations)('without $rule: $what', ({ rule, bounds }) => {
+    out.rule = rule;
+    const result = search(bounds, { statesMax: 200_000 });
+    const story = result.violation?.path.map((step) => `  ${step}\n`).join('') ?? '';
+    process.stdout.write(`without ${rule}, ${told(bounds, result)}${story}  ${result.violation?.words}\n`);
+    expect(result.violation?.words).toMatch(/^LOST/);
+  });
+});

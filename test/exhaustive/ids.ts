@@ -1,0 +1,42 @@
+/** Small numbers for things that are equal in content: what a state is remembered by. Nothing is changed after it was made. */
+import type { Given, Node } from './world';
+
+export class Ids {
+  private readonly byObject = new WeakMap<object, number>();
+  private readonly byText = new Map<string, number>();
+
+  of(thing: object | null): number {
+    return thing === null ? 0 : this.number(thing, JSON.stringify);
+  }
+
+  /** As {@link of}, but quicker: nodes are made by the million. */
+  ofNode(node: Node): number {
+    return this.number(node, () => this.textOf(node));
+  }
+
+  ofOrders(orders: readonly Given[]): number {
+    return orders.length === 0 ? 0 : this.number(orders, () => `orders ${orders.map((o) => this.of(o)).join()}`);
+  }
+
+  private number(thing: object, text: (thing: object) => string): number {
+    const known = this.byObject.get(thing);
+    if (known !== undefined) return known;
+    const words = text(thing);
+    let id = this.byText.get(words);
+    if (id === undefined) {
+      id = this.byText.size + 1;
+      this.byText.set(words, id);
+    }
+    this.byObject.set(thing, id);
+    return id;
+  }
+
+  /** Every field; a test compares it with the type. */
+  private textOf(n: Node): string {
+    const { p = '', a = '', b = '' } = n.confirmed;
+    const flags = `${n.up ? 1 : 0}${n.cut ? 1 : 0}${n.clean ? 1 : 0}${n.ordered ? 1 : 0}`;
+    const terms = `${n.promotingTerm} ${n.promotedTerm} ${n.leadTerm} ${n.joined} ${n.upstream}`;
+    const data = `${n.log} ${n.timeline} ${n.history.join('/')} ${n.directory} ${n.countsFrom} ${p}.${a}.${b}`;
+    return `${flags}${n.role} ${terms} ${data} ${this.of(n.accepted)} ${this.of(n.shown)} ${this.of(n.inForce)}`;
+  }
+}

@@ -1,0 +1,119 @@
+/** What a keeper does next by its order, one step at a time; null: nothing. See `pursue.ts` for the real one. */
+import { fits, length, NAMES, type Name, type Node, same, streams, type World } from './world';
+
+export function put(world: World, name: Name, part: Partial<Node>): World {
+  return { ...world, nodes: { ...world.nodes, [name]: { ...world.nodes[name], ...part } } };
+}
+
+const DOWN: Partial<Node> = { role: 'stopped', leadTerm: null, shown: null, inForce: null, upstream: null };
+
+export function act(world: World, name: Name): World | null {
+  const node = world.nodes[name];
+  const { target } = node.accepted;
+  if (!node.up || !node.ordered) return null;
+  switch (target.kind) {
+    case 'lead':
+      return lead(world, name);
+    case 'follow':
+      return follow(world, name, target.leader as Name, target.method);
+    case 'freeze':
+      if (node.role === 'standby' && node.upstream === null) return null;
+      return put(node.role === 'primary' ? shutDown(world, name) : world, name, { role: 'standby', upstream: null });
+    case 'stop':
+      return node.role === 'stopped' ? null : shutDown(world, name);
+    case 'wait':
+    case 'bootstrap':
+      return null;
+  }
+}
+
+/** A clean shutdown of a leader ends when its standbys have everything; a standby's is its own affair. */
+function shutDown(world: World, name: Name): World {
+  let next = world;
+  if (world.nodes[name].role === 'primary') {
+    for (const other of NAMES) {
+      if (world.nodes[other].upstream === name && streams(world, other)) next = receive(next, other);
+    }
+  }
+  return put({ ...next, sessions: next.sessions.filter((s) => s !== name) }, name, { ...DOWN, clean: true });
+}
+
+/** The data was promoted in this term already: leading again needs a new one (S3). */
+export function mustNotLead(node: Node): boolean {
+  return node.role !== 'primary' && node.promotedTerm >= node.accepted.term;
+}
+
+function lead(world: World, name: Name): World | null {
+  const node = world.nodes[name];
+  const { term, target } = node.accepted;
+  if (target.kind !== 'lead' || mustNotLead(node)) return null;
+  if (node.role !== 'primary') {
+    return put(world, name, {
+      role: 'primary',
+      upstream: null,
+      promotingTerm: term,
+      leadTerm: term,
+      history: [...node.history, [node.timeline, length(node)]],
+      timeline: node.timeline + 1,
+      confirmed: {},
+      shown: null,
+      inForce: null,
+    });
+  }
+  if (node.leadTerm !== term) return put(world, name, { leadTerm: term });
+  if (node.promotedTerm !== term || node.promotingTerm !== null) {
+    return put(world, name, { promotedTerm: term, promotingTerm: null, joined: '' });
+  }
+  if (!same(node.shown, target.sync)) return put(world, name, { shown: target.sync });
+  if (same(node.inForce, target.sync)) return null;
+  return put(world, name, { inForce: target.sync, countsFrom: length(node) });
+}
+
+function follow(world: World, name: Name, leader: Name, method: 'stream' | 'rewind' | 'copy'): World | null {
+  const node = world.nodes[name];
+  const source = world.nodes[leader];
+  const key = `${leader}.${node.accepted.term}`;
+  if (node.role === 'primary') return shutDown(world, name);
+  const there = source.up && source.role === 'primary';
+  const impossible = node.role === 'standby' && node.upstream === leader && there && !fits(node, source);
+  const wild = node.promotingTerm !== null && method !== 'rewind';
+  if (node.joined !== key && (method !== 'stream' || wild)) {
+    if (!there) return null;
+    return method === 'rewind' ? rewind(world, name, source, key) : copy(world, name, source, key);
+  }
+  if (impossible) return copy(world, name, source, key);
+  return node.role === 'stopped' || node.upstream !== leader
+    ? put(world, name, { role: 'standby', upstream: leader })
+    : null;
+}
+
+function copy(world: World, name: Name, source: Node, joined: string): World {
+  const { log, timeline, history } = source;
+  const directory = world.nodes[name].directory + 1;
+  const taken = { log, timeline, history, directory, joined, promotingTerm: null, promotedTerm: 0, clean: true };
+  return put(world, name, { ...DOWN, ...taken });
+}
+
+/** `pg_rewind` goes by timeline numbers alone: with the same number it says "no rewind required" (S3). */
+function rewind(world: World, name: Name, source: Node, joined: string): World {
+  const node = world.nodes[name];
+  const done = { joined, promotingTerm: null, promotedTerm: 0, clean: true };
+  if (node.timeline === source.timeline) return put(world, name, { ...DOWN, ...done });
+  const own = new Map<number, number>([...node.history, [node.timeline, length(node)]]);
+  const common = [...source.history, [source.timeline, length(source)] as const].filter(([t]) => own.has(t)).at(-1);
+  const fork = common === undefined ? 0 : Math.min(common[1], own.get(common[0]) ?? 0);
+  const log = node.log.slice(0, fork) + source.log.slice(fork);
+  return put(world, name, { ...DOWN, ...done, log, timeline: source.timeline, history: source.history });
+}
+
+/** A standby writes what its leader has to its disk and confirms it. */
+export function receive(world: World, name: Name): World {
+  const node = world.nodes[name];
+  const leader = node.upstream;
+  if (leader === null || !streams(world, name)) return world;
+  const source = world.nodes[leader];
+  const log = node.log + source.log.slice(length(node));
+  const { timeline, history } = source;
+  const next = put(world, name, { log, timeline, history });
+  return put(next, leader, { confirmed: { ...source.confirmed, [name]: log.length } });
+}

@@ -1,0 +1,249 @@
+/** The monitor: the shipped `decide` over what it has seen, and its state. Decisions are remembered, being pure. */
+import { decide } from '../../failover/core/decide';
+import type {
+  Action,
+  Certificate,
+  ClusterState,
+  HaproxyView,
+  NodeView,
+  Observation,
+  Policy,
+  Status,
+} from '../../failover/core/types';
+import { emptyState } from '../../failover/core/types';
+import { newWatch } from '../../failover/core/watch';
+import type { Ids } from './ids';
+import { mustNotLead } from './keeper';
+import { isProven, length, NAMES, type Name, type Node, streams, type World } from './world';
+
+const NOW_MS = 100_000;
+export const ADDRESSES: Record<Name, string> = { p: '10.0.0.20', a: '10.0.0.21', b: '10.0.0.22' };
+const DECLARED = NAMES.map((name) => ({ name, address: ADDRESSES[name] }));
+
+export function policyOf(k: number): Policy {
+  return {
+    hangTimeoutMs: 2_000,
+    syncMode: 'synchronous',
+    onNoReplica: 'continue',
+    syncCount: k,
+    maxLagBytes: 1_000_000,
+    readFallback: true,
+    startGraceMs: 0,
+    switchback: false,
+    switchbackAfterMs: 30_000,
+  };
+}
+
+export interface Monitor {
+  state: ClusterState;
+  /** The last status of nodes that it does not hear any more; of all others it has the newest. */
+  last: Readonly<Partial<Record<Name, Status>>>;
+  /** Those among them that have not answered for longer than `hangTimeoutMs`. */
+  silent: readonly Name[];
+  certificate: Certificate | null;
+  /** The opening check that is asked for. */
+  check: { node: Name; term: number } | null;
+  /** Changes of the sync set while the leader served. */
+  changes: number;
+}
+
+export function firstState(k: number): ClusterState {
+  const sync = { leader: 'p', k, members: ['a', 'b'] };
+  return {
+    ...emptyState(),
+    term: 1,
+    seq: 1,
+    adopting: false,
+    leader: 'p',
+    members: { p: '1:p0', a: '1:a0', b: '1:b0' },
+    joint: [sync],
+    ledger: [{ term: 1, node: 'p', dataId: '1:p0', timeline: 1, forkLsn: null, opened: true }],
+    orders: {
+      p: { term: 1, seq: 1, target: { kind: 'lead', sync } },
+      a: { term: 1, seq: 1, target: { kind: 'follow', leader: 'p', method: 'stream' } },
+      b: { term: 1, seq: 1, target: { kind: 'follow', leader: 'p', method: 'stream' } },
+    },
+  };
+}
+
+/** Positions start at 16, so that nothing is where there never was anything. */
+function lsn(writes: number): string {
+  return `0/${((writes + 1) * 16).toString(16).toUpperCase()}`;
+}
+
+/** What a keeper tells of its node. `early` leaves S4 out. */
+export function statusOf(world: World, name: Name, early: boolean): Status {
+  const node = world.nodes[name];
+  const { accepted, role } = node;
+  const feeds = streams(world, name) ? node.upstream : null;
+  const known = role !== 'stopped' || node.clean;
+  return {
+    type: 'status',
+    n: 0,
+    dataId: `1:${name}${node.directory}`,
+    stopping: false,
+    accepted: { incarnation: 1, term: accepted.term, seq: accepted.seq, kind: accepted.target.kind },
+    done: node.ordered && isDone(world, name, early),
+    failure:
+      node.ordered && accepted.target.kind === 'lead' && mustNotLead(node)
+        ? { code: 'MUST_NOT_LEAD', message: 'promoted in this term already' }
+        : null,
+    promotingTerm: node.promotingTerm,
+    rewinding: false,
+    postgres: {
+      state: role,
+      timeline: node.timeline,
+      // While it streams its position is a moving one: it decides nothing, and a fixed one keeps the world small.
+      lsn: feeds !== null ? lsn(0) : known && (role !== 'standby' || node.upstream === null) ? lsn(length(node)) : null,
+      cleanShutdown: role === 'stopped' ? node.clean : null,
+      streamingFrom: feeds,
+      replayLsn: role === 'standby' ? lsn(0) : null,
+      heartbeatSeen: null,
+      crashes: 0,
+    },
+    lead: leadOf(world, name, node, early),
+  };
+}
+
+function leadOf(world: World, name: Name, node: Node, early: boolean): Status['lead'] {
+  if (node.role !== 'primary' || node.leadTerm === null) return null;
+  const { target } = node.accepted;
+  const end = node.history.at(-1)?.[1];
+  return {
+    term: node.leadTerm,
+    timeline: node.timeline,
+    forkLsn: end === undefined ? null : lsn(end),
+    flushLsn: lsn(0),
+    heartbeat: 0,
+    heartbeatAgeMs: 0,
+    syncInForce: target.kind === 'lead' && isProven(world, name, early) ? target.sync : null,
+    standbys: NAMES.filter((n) => world.nodes[n].upstream === name && streams(world, n)).map((n) => {
+      return { name: n, state: 'streaming', syncState: 'quorum', flushLsn: lsn(0), replayLsn: lsn(0) };
+    }),
+  };
+}
+
+function isDone(world: World, name: Name, early: boolean): boolean {
+  const node = world.nodes[name];
+  const { term, target } = node.accepted;
+  switch (target.kind) {
+    case 'lead':
+      return node.role === 'primary' && node.leadTerm === term && isProven(world, name, early);
+    case 'follow':
+      return node.upstream === target.leader && streams(world, name);
+    case 'freeze':
+      return node.role === 'standby' && node.upstream === null;
+    case 'stop':
+      return node.role === 'stopped';
+    case 'wait':
+    case 'bootstrap':
+      return true;
+  }
+}
+
+type Views = Record<Name, Status | null>;
+
+/** `late`: whatever is waited for has lasted long enough; else it has only just begun. */
+function observe(monitor: Monitor, world: World, views: Views, late: boolean): Observation {
+  const nodes: Record<string, NodeView> = {};
+  for (const name of NAMES) {
+    const connected = world.nodes[name].up;
+    const status = views[name];
+    const streaming = status?.postgres.streamingFrom != null;
+    nodes[name] = {
+      name,
+      connected,
+      everConnected: true,
+      changedAtMs: 0,
+      status: connected ? status : null,
+      silentMs: monitor.silent.includes(name) ? 3_000 : 0,
+      streamingSeenAtMs: streaming || !late ? NOW_MS : null,
+      heartbeatSeenAtMs: null,
+      probe: connected ? null : { alive: false, atMs: NOW_MS },
+      refusedAtMs: null,
+      recall: null,
+    };
+  }
+  return {
+    sinceMs: 0,
+    declared: DECLARED,
+    nodes,
+    haproxy: haproxyOf(world),
+    certificate: monitor.certificate,
+    watch: newWatch(late ? 0 : NOW_MS),
+    request: null,
+  };
+}
+
+function haproxyOf({ slot, sessions, wanted }: World): HaproxyView {
+  const keeping = wanted.keep === null ? null : ADDRESSES[wanted.keep];
+  const clean = slot === wanted.slot && sessions.every((s) => s === wanted.keep);
+  return {
+    reachable: true,
+    epoch: '1@1',
+    slot: slot === null ? null : ADDRESSES[slot],
+    closed: slot === null,
+    keeping,
+    clean,
+  };
+}
+
+interface Remembered {
+  state: ClusterState;
+  actions: Action[];
+  code: string;
+}
+
+export class Decider {
+  calls = 0;
+  private readonly policy: Policy;
+  private readonly ids: Ids;
+  private readonly early: boolean;
+  private readonly known = new Map<string, Remembered>();
+  private readonly statuses = new Map<string, Status>();
+
+  constructor(k: number, early: boolean, ids: Ids) {
+    this.ids = ids;
+    this.early = early;
+    this.policy = policyOf(k);
+  }
+
+  /** Throws what `decide` throws: an invariant that the decision would break. */
+  decide(monitor: Monitor, world: World, late: boolean): Remembered {
+    const view = (name: Name) => (world.nodes[name].up ? this.heard(monitor, world, name) : null);
+    const views: Views = { p: view('p'), a: view('a'), b: view('b') };
+    const of = NAMES.map((n) => this.ids.of(views[n])).join(' ');
+    const key = `${monitorKey(this.ids, monitor)} ${of} ${routeKey(world)} ${late}`;
+    const before = this.known.get(key);
+    if (before !== undefined) return before;
+    this.calls += 1;
+    const { state, actions, code } = decide(monitor.state, observe(monitor, world, views, late), NOW_MS, this.policy);
+    const made = { state, actions, code };
+    if (this.known.size < REMEMBERED_MAX) this.known.set(key, made);
+    return made;
+  }
+
+  private heard(monitor: Monitor, world: World, name: Name): Status {
+    const last = monitor.last[name];
+    if (last !== undefined) return last;
+    const { p, a, b } = world.nodes;
+    const key = `${this.ids.ofNode(p)} ${this.ids.ofNode(a)} ${this.ids.ofNode(b)} ${name}`;
+    const known = this.statuses.get(key);
+    if (known !== undefined) return known;
+    const status = statusOf(world, name, this.early);
+    if (this.statuses.size < REMEMBERED_MAX) this.statuses.set(key, status);
+    return status;
+  }
+}
+
+const REMEMBERED_MAX = 1_000_000;
+
+/** What the monitor knows, in short. */
+export function monitorKey(ids: Ids, { state, last, silent, certificate }: Monitor): string {
+  return `${ids.of(state)} ${ids.of(last)} ${silent.join('')} ${ids.of(certificate)}`;
+}
+
+/** What HAProxy does, in short. */
+export function routeKey({ slot, sessions, wanted }: World): string {
+  return `${slot} ${sessions.join('')} ${wanted.slot} ${wanted.keep}`;
+}

@@ -1,0 +1,151 @@
+/**
+ * A cluster of three nodes so small that all of its histories can be walked through: positions are numbers of writes, a
+ * shutdown, a rewind or a copy is one step, time is a choice. What decides is shipped: `decide`, and the comparison by
+ * which a keeper accepts orders. What is abstract is what PostgreSQL, HAProxy and the network do with it, each as unkind
+ * as the real one:
+ * - an order that was ever given may arrive at any time, late, twice, or never; a status is as old as it happens to be;
+ * - a leader that the monitor does not hear goes on, and its standbys go on confirming its writes (S1);
+ * - a new setting is shown before commits go by it (S4);
+ * - a promotion takes the next number, which another one may have taken as well, and PostgreSQL compares only numbers
+ *   when it streams or rewinds (S3).
+ */
+import type { Order, SyncConfig, Target } from '../../failover/protocol';
+
+export const NAMES = ['p', 'a', 'b'] as const;
+export type Name = (typeof NAMES)[number];
+
+/** An order as a keeper has it; the incarnation is always 1. */
+export type Given = Pick<Order, 'term' | 'seq' | 'target'>;
+
+export interface Node {
+  up: boolean;
+  /** Neither orders nor statuses get through between it and the monitor. */
+  cut: boolean;
+  role: 'primary' | 'standby' | 'stopped';
+  /** The writes on its disk, a letter each. */
+  log: string;
+  timeline: number;
+  /** Timelines before this one and where each ended. */
+  history: readonly (readonly [timeline: number, end: number])[];
+  /** Number of the data directory: each copy is a new one. */
+  directory: number;
+  clean: boolean;
+  accepted: Given;
+  /** The accepted order was given in this life of the container (S13). */
+  ordered: boolean;
+  promotingTerm: number | null;
+  promotedTerm: number;
+  leadTerm: number | null;
+  upstream: Name | null;
+  /** Leader and term whose history it was brought to. */
+  joined: string;
+  /** The sync setting as it is shown, and as commits go by it; null: nothing is acknowledged. */
+  shown: SyncConfig | null;
+  inForce: SyncConfig | null;
+  /** Number of writes when that setting came in force. */
+  countsFrom: number;
+  /** Number of writes that each standby has confirmed to this leader. */
+  confirmed: Readonly<Partial<Record<Name, number>>>;
+}
+
+export interface World {
+  nodes: Readonly<Record<Name, Node>>;
+  /** Orders under way to each node. */
+  sent: Readonly<Record<Name, readonly Given[]>>;
+  /** What HAProxy does, and what it was told. */
+  slot: Name | null;
+  sessions: readonly Name[];
+  wanted: { slot: Name | null; keep: Name | null };
+  /** Writes that a client was told to be done. */
+  acknowledged: string;
+  writes: number;
+  crashes: number;
+  cuts: number;
+  starts: number;
+}
+
+export function length(node: Node): number {
+  return node.log.length;
+}
+
+/** Whether PostgreSQL lets `standby` stream from `leader`: it compares numbers, not what is in the log (S3). */
+export function fits(standby: Node, leader: Node): boolean {
+  if (!leader.up || leader.role !== 'primary') return false;
+  if (standby.timeline === leader.timeline) return length(standby) <= length(leader);
+  const end = leader.history.find(([timeline]) => timeline === standby.timeline)?.[1];
+  return end !== undefined && length(standby) <= end;
+}
+
+export function streams(world: World, name: Name): boolean {
+  const node = world.nodes[name];
+  return node.up && node.role === 'standby' && node.upstream !== null && fits(node, world.nodes[node.upstream]);
+}
+
+/** Enough members have confirmed everything up to `position`. */
+export function confirmedBy(leader: Node, config: SyncConfig, position: number): boolean {
+  const have = config.members.filter((m) => (leader.confirmed[m as Name] ?? 0) >= position);
+  return have.length >= config.k;
+}
+
+/** The keeper's word that the ordered configuration is in force; `early` leaves S4 out. */
+export function isProven(world: World, name: Name, early: boolean): boolean {
+  const node = world.nodes[name];
+  const { target } = node.accepted;
+  if (target.kind !== 'lead' || node.role !== 'primary') return false;
+  if (early) return same(node.shown, target.sync);
+  if (!same(node.inForce, target.sync)) return false;
+  return confirmedBy(node, target.sync, node.countsFrom);
+}
+
+export function same(a: SyncConfig | null, b: SyncConfig): boolean {
+  return a !== null && a.leader === b.leader && a.k === b.k && a.members.join() === b.members.join();
+}
+
+/** A node that stands, with its order carried out. */
+function standing(part: Partial<Node>, target: Target): Node {
+  return {
+    up: true,
+    cut: false,
+    role: 'standby',
+    log: '',
+    timeline: 1,
+    history: [],
+    directory: 0,
+    clean: true,
+    accepted: { term: 1, seq: 1, target },
+    ordered: true,
+    promotingTerm: null,
+    promotedTerm: 0,
+    leadTerm: null,
+    upstream: 'p',
+    joined: '',
+    shown: null,
+    inForce: null,
+    countsFrom: 0,
+    confirmed: {},
+    ...part,
+  };
+}
+
+/** `p` leads in term 1 and waits for `k` of a and b. */
+export function firstWorld(k: number): World {
+  const sync: SyncConfig = { leader: 'p', k, members: ['a', 'b'] };
+  const follow: Target = { kind: 'follow', leader: 'p', method: 'stream' };
+  const leads: Partial<Node> = { role: 'primary', upstream: null, leadTerm: 1, promotedTerm: 1, shown: sync };
+  return {
+    nodes: {
+      p: standing({ ...leads, inForce: sync, confirmed: { a: 0, b: 0 } }, { kind: 'lead', sync }),
+      a: standing({}, follow),
+      b: standing({}, follow),
+    },
+    sent: { p: [], a: [], b: [] },
+    slot: 'p',
+    sessions: ['p'],
+    wanted: { slot: 'p', keep: 'p' },
+    acknowledged: '',
+    writes: 0,
+    crashes: 0,
+    cuts: 0,
+    starts: 0,
+  };
+}
