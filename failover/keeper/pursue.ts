@@ -25,6 +25,8 @@ const SETTLE_LIMIT_MS = 600_000;
 const STARVED_MAX_MS = 2_000;
 /** After a promotion, ms. */
 const CALM_MS = 1_000;
+/** A leader looks at its slots this often, ms: more often than a standby can be copied. */
+const SLOTS_MS = 500;
 
 type Target<K> = Extract<AcceptedOrder['target'], { kind: K }>;
 
@@ -40,6 +42,8 @@ export class Pursuit {
   /** Names that the running server goes by; null: not known. */
   private names: string | null = null;
   private promotedAtMs = Number.NEGATIVE_INFINITY;
+  /** When the leader's slots were last looked at. */
+  private slotsAtMs = Number.NEGATIVE_INFINITY;
   /** The order that a checkpoint was begun for. */
   private preparing: { key: string; done: boolean } | null = null;
 
@@ -147,7 +151,10 @@ export class Pursuit {
     this.leadTerm = order.term;
     // What can wait a second does: the clients' first writes need the machine now.
     const calm = keeper.state.fresh || keeper.clock.nowMs() - this.promotedAtMs >= CALM_MS;
-    if (calm) this.furnish(settings, target.sync);
+    if (calm) {
+      this.furnish(settings, target.sync);
+      await this.keepSlots(settings, target.sync);
+    }
     const inForce = await this.sync.pursue(
       target.sync,
       (names) => this.configure(config(settings, null, names)),
@@ -212,13 +219,23 @@ export class Pursuit {
     await keeper.save({ promotingTerm: null, promoted, joined: null });
   }
 
-  /**
-   * Slots, roles and tables, beside the order: a new leader does not wait for them. A node that is not declared any more
-   * keeps its slot until it counts no more.
-   */
+  /** Whose slots this leader keeps: a node that is not declared any more keeps its own until it counts no more. */
+  private slotsFor(settings: NodeSettings, sync: SyncConfig): string[] {
+    return [...new Set([...this.peers(settings), ...sync.members])];
+  }
+
+  /** A standby that fell off is copied, and needs a slot that keeps WAL again before it comes back (S22). */
+  private async keepSlots(settings: NodeSettings, sync: SyncConfig): Promise<void> {
+    const { keeper } = this;
+    if (this.furnished === null || keeper.clock.nowMs() - this.slotsAtMs < SLOTS_MS) return;
+    this.slotsAtMs = keeper.clock.nowMs();
+    await keeper.postgres.ensureSlots(this.slotsFor(settings, sync), false);
+  }
+
+  /** Slots, roles and tables, beside the order: a new leader does not wait for them. */
   private furnish(settings: NodeSettings, sync: SyncConfig): void {
     const { keeper } = this;
-    const slots = [...new Set([...this.peers(settings), ...sync.members])];
+    const slots = this.slotsFor(settings, sync);
     const version = [keeper.settingsVersion, ...slots].join(' ');
     if (this.furnishing || this.furnished === version) return;
     this.furnishing = true;

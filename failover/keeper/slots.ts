@@ -8,17 +8,19 @@ const DROP_PAUSE_S = 0.05;
 const OBJECT_IN_USE = '55006';
 
 /**
- * Makes a slot for each peer and drops others, ending what still streams from them; with `renew` also replaces those
- * that are there and not in use. A slot that stayed would keep write-ahead log until the disk is full.
+ * Makes a slot for each peer and drops others, ending what still streams from them: one that stayed would keep
+ * write-ahead log until the disk is full. With `renew` also replaces those that are there and not in use. One that
+ * fell off (`max_slot_wal_keep_size`) is replaced in any case: it would never keep anything again.
  */
 export async function ensureSlots(session: Session, peers: string[], renew: boolean): Promise<void> {
   const wanted = peers.map(slotName);
-  const rows = await session.query<{ slot_name: string; active: boolean }>(
-    `SELECT slot_name, active FROM pg_replication_slots WHERE slot_type = 'physical' AND NOT temporary`,
+  const rows = await session.query<{ slot_name: string; active: boolean; fell_off: boolean }>(
+    `SELECT slot_name, active, invalidation_reason IS NOT NULL OR wal_status = 'lost' AS fell_off
+     FROM pg_replication_slots WHERE slot_type = 'physical' AND NOT temporary`,
   );
   const there = new Set<string>();
-  for (const { slot_name: name, active } of rows) {
-    const stays = wanted.includes(name) && (active || !renew);
+  for (const { slot_name: name, active, fell_off: fellOff } of rows) {
+    const stays = wanted.includes(name) && (active || (!renew && !fellOff));
     if (stays) there.add(name);
     else await drop(session, name);
   }
