@@ -22,6 +22,8 @@ export interface MonitorArgs {
   readonly clusterKey: pulumi.Input<string>;
   /** Password of the database's owner. */
   readonly databasePassword: pulumi.Input<string>;
+  /** What must be done before the monitor may change the password of the database's owner. */
+  readonly after: readonly pulumi.Resource[];
 }
 
 /** A change of policy, members or passwords replaces the container, which harms nothing: the leader serves on. */
@@ -68,7 +70,7 @@ export class Monitor extends pulumi.ComponentResource {
         stopTimeout: STOP_SECONDS,
         destroyGraceSeconds: STOP_SECONDS,
       },
-      containerOptions(this, [logFolder]),
+      containerOptions(this, [logFolder, ...args.after]),
     );
     this.registerOutputs({ container: this.container.name, store: this.store.name });
   }

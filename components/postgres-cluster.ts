@@ -11,6 +11,7 @@ import { renderHaproxyConfig, SERVER_CONNECTIONS_MAX } from './haproxy-config';
 import { buildImage } from './image';
 import { Monitor } from './monitor';
 import { type ImageName, labels, NAMES } from './naming';
+import { passwordInForce, tellBackends } from './password-change';
 import { PostgresNode } from './postgres-node';
 import type { Topology } from './topology';
 
@@ -72,11 +73,13 @@ export class PostgresCluster extends pulumi.ComponentResource {
         haproxySockets: haproxy.sockets,
         clusterKey,
         databasePassword: this.databasePassword,
+        after: topology.backends.length > 0 ? [tellBackends(topology, this.databasePassword, this)] : [],
       },
       { parent: this },
     );
     const nodes = this.nodes(topology, image('postgres'), inner, monitor, clusterKey);
-    const backends = topology.backends.length > 0 ? this.backends(topology, image('backend'), front, urls) : [];
+    const backends =
+      topology.backends.length > 0 ? this.backends(topology, image('backend'), front, urls, monitor.container) : [];
 
     this.serving = this.waitUntilServing(
       topology,
@@ -127,6 +130,7 @@ export class PostgresCluster extends pulumi.ComponentResource {
           {
             node,
             stackLabel: topology.stackLabel,
+            database: topology.database,
             image,
             network: network.name,
             monitorAddress: topology.monitor.address,
@@ -145,8 +149,10 @@ export class PostgresCluster extends pulumi.ComponentResource {
     image: pulumi.Output<string>,
     front: docker.Network,
     urls: pulumi.Output<ConnectionUrls>,
+    monitor: docker.Container,
   ): Backend[] {
     const jwtKey = this.generated('jwt-key');
+    const inForce = passwordInForce(topology, this.databasePassword, monitor, this);
     const backends: Backend[] = [];
     for (const { logical, name } of topology.backends) {
       const before = backends.at(-1);
@@ -161,7 +167,7 @@ export class PostgresCluster extends pulumi.ComponentResource {
             haproxyUrl: urls.innerWrite,
             haproxyReadUrl: urls.innerRead,
             jwtKey,
-            after: before ? [before.container] : [],
+            after: [before?.container ?? inForce],
           },
           { parent: this },
         ),

@@ -166,6 +166,18 @@ class Postgres:
         while str(self.execute(f"SHOW {name}")[0][0]) != value:
             time.sleep(0.01)
 
+    def ask_for_passwords(self, *, ask: bool) -> None:
+        """Whether the application's user has to give its password; others never have to."""
+        file = self._data / "pg_hba.conf"
+        line = f"host all {NAMES['user']} 127.0.0.1/32 scram-sha-256\n"
+        rest = file.read_text().removeprefix(line)
+        file.write_text(line + rest if ask else rest)
+        self.execute("SELECT pg_reload_conf()")
+
+    def end_sessions(self) -> None:
+        """End every session of the application's user."""
+        self.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = %s", NAMES["user"])
+
     def wait_for_sync_waiters(self, count: int = 1) -> list[int]:
         """Process ids of ``count`` commits that wait for a standby."""
         limit = time.monotonic() + 10

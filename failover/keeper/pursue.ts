@@ -35,8 +35,8 @@ export class Pursuit {
   leadTerm: number | null = null;
   forkLsn: string | null = null;
   private readonly keeper: Keeper;
-  /** Settings version that roles and tables were made for on this leader; null: not yet. */
-  private furnished: number | null = null;
+  /** What roles, tables and slots were made for on this leader; null: not yet. */
+  private furnished: string | null = null;
   private furnishing = false;
   private slotsRenewed = false;
   /** Names that the running server goes by; null: not known. */
@@ -152,8 +152,8 @@ export class Pursuit {
     // What can wait a second does: the clients' first writes need the machine now.
     const calm = keeper.state.fresh || keeper.clock.nowMs() - this.promotedAtMs >= CALM_MS;
     if (calm) {
-      this.furnish(settings);
-      await this.keepSlots(settings);
+      this.furnish(settings, target.sync);
+      await this.keepSlots(settings, target.sync);
     }
     const inForce = await this.sync.pursue(
       target.sync,
@@ -219,22 +219,28 @@ export class Pursuit {
     await keeper.save({ promotingTerm: null, promoted, joined: null });
   }
 
+  /** Whose slots this leader keeps: a node that is not declared any more keeps its own until it counts no more. */
+  private slotsFor(settings: NodeSettings, sync: SyncConfig): string[] {
+    return [...new Set([...this.peers(settings), ...sync.members])];
+  }
+
   /** A standby that fell off is copied, and needs a slot that keeps WAL again before it comes back (S22). */
-  private async keepSlots(settings: NodeSettings): Promise<void> {
+  private async keepSlots(settings: NodeSettings, sync: SyncConfig): Promise<void> {
     const { keeper } = this;
     if (this.furnished === null || keeper.clock.nowMs() - this.slotsAtMs < SLOTS_MS) return;
     this.slotsAtMs = keeper.clock.nowMs();
-    await keeper.postgres.ensureSlots(this.peers(settings), false);
+    await keeper.postgres.ensureSlots(this.slotsFor(settings, sync), false);
   }
 
   /** Slots, roles and tables, beside the order: a new leader does not wait for them. */
-  private furnish(settings: NodeSettings): void {
+  private furnish(settings: NodeSettings, sync: SyncConfig): void {
     const { keeper } = this;
-    const version = keeper.settingsVersion;
+    const slots = this.slotsFor(settings, sync);
+    const version = [keeper.settingsVersion, ...slots].join(' ');
     if (this.furnishing || this.furnished === version) return;
     this.furnishing = true;
     const work = async () => {
-      await keeper.postgres.ensureSlots(this.peers(settings), false);
+      await keeper.postgres.ensureSlots(slots, false);
       await keeper.postgres.furnish(settings);
       keeper.postgres.startHeartbeat();
       if (keeper.state.fresh) await keeper.save({ fresh: false });
