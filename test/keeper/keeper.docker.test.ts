@@ -216,7 +216,12 @@ describe('two nodes under a scripted monitor', () => {
     await monitor.until(B, (s) => s.postgres.state === 'stopped', 'back', 15_000);
     await timed('join by stream', monitor.done(B, 3, { kind: 'follow', leader: A, method: 'stream' }));
     await vi.waitFor(() => countOf(B, 6), 10_000);
-    expect(monitor.view(B).notes.slice(told).filter((n) => n.startsWith('COPY'))).toEqual([]);
+    expect(
+      monitor
+        .view(B)
+        .notes.slice(told)
+        .filter((n) => n.startsWith('COPY')),
+    ).toEqual([]);
   });
 
   it('shuts down in time although its standby hangs (S18)', async () => {
