@@ -37,13 +37,14 @@ vi.mock('../../failover/core/rejoin', async (load) => {
   const real = await load<typeof import('../../failover/core/rejoin')>();
   return {
     ...real,
-    hasUnopenedHistory: ((state, node, dataId) =>
-      out.rule !== 'S3' && real.hasUnopenedHistory(state, node, dataId)) satisfies typeof real.hasUnopenedHistory,
+    hasStrangeHistory: ((state, node, status) =>
+      out.rule !== 'S3' && real.hasStrangeHistory(state, node, status)) satisfies typeof real.hasStrangeHistory,
     rejoinMethod: ((state, node, status) =>
       out.rule === 'S3'
         ? real.rejoinMethod({ ...state, ledger: state.ledger.filter((e) => e.opened) }, node, {
             ...status,
             promotingTerm: null,
+            promotedTerm: null,
           })
         : real.rejoinMethod(state, node, status)) satisfies typeof real.rejoinMethod,
   };
