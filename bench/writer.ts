@@ -3,7 +3,7 @@
  * the pace below allows. One line for each acknowledgement (`ack held 1764… <id>`) or error (`error fresh 1764… words`);
  * moments are ms since the epoch; words of a connection that could not be made begin with `connect:`. Statements are not repeated; after an error the held client connects anew, as any pool does.
  *
- *     PGPASSWORD=… tsx bench/writer.ts <host> <port> <user> <database> <table>
+ *     PGPASSWORD=… tsx bench/writer.ts <host> <port> <user> <database> <table> [slower: times the pace]
  */
 import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -13,7 +13,7 @@ const HELD_PACE_MS = 2;
 const FRESH_PACE_MS = 10;
 const CONNECT_LIMIT_MS = 30_000;
 
-const [host = '', port = '', user = '', database = '', table = ''] = process.argv.slice(2);
+const [host = '', port = '', user = '', database = '', table = '', slower = '1'] = process.argv.slice(2);
 let running = true;
 
 function nowMs(): string {
@@ -48,7 +48,7 @@ async function held(): Promise<void> {
     try {
       client ??= await connect();
       await insert(client, 'held');
-      await sleep(HELD_PACE_MS);
+      await sleep(HELD_PACE_MS * Number(slower));
     } catch (error) {
       failed('held', error);
       client?.end().catch(() => undefined);
@@ -66,7 +66,7 @@ async function fresh(): Promise<void> {
     } catch (error) {
       failed('fresh', error);
     }
-    await sleep(FRESH_PACE_MS);
+    await sleep(FRESH_PACE_MS * Number(slower));
   }
 }
 

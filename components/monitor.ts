@@ -22,7 +22,7 @@ export interface MonitorArgs {
   readonly clusterKey: pulumi.Input<string>;
   /** Password of the database's owner. */
   readonly databasePassword: pulumi.Input<string>;
-  /** What has to be there, and to have succeeded, before the monitor is touched. */
+  /** What must have succeeded before the monitor is touched: it carries settings and password to the nodes. */
   readonly after: readonly pulumi.Resource[];
 }
 

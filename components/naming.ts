@@ -5,6 +5,11 @@ export const STACK_LABEL = 'postgres-failover.stack';
 /** Label that says what an object is for, for example `haproxy` or `postgres`. */
 export const ROLE_LABEL = 'postgres-failover.role';
 
+/** Labels of a data volume: which database it was made for, and the role that owns it. */
+export const DATABASE_LABEL = 'postgres-failover.database';
+export const OWNER_LABEL = 'postgres-failover.owner';
+export const DATA_ROLE = 'postgres-data';
+
 /** Names without the stack's prefix; they are also the logical names in Pulumi, so a prefix changes no URN. */
 export const NAMES = {
   primary: 'postgres-primary',
@@ -37,10 +42,21 @@ export const imageContext = (image: ImageName): string => `build/images/${image}
 export const imageTag = (image: ImageName, prefix: string, stack: string): string =>
   `postgres-failover/${image}:${prefix}${stack}`;
 
+type Label = { label: string; value: string };
+
 /** Labels in the form of the Docker provider, sorted, for containers, volumes and networks alike. */
-export function labels(stackLabel: string, role: string): { label: string; value: string }[] {
+export function labels(stackLabel: string, role: string): Label[] {
   return [
     { label: ROLE_LABEL, value: role },
     { label: STACK_LABEL, value: stackLabel },
+  ];
+}
+
+/** Labels of a data volume. They stay as they were when it was made, so that a later config can be compared with them. */
+export function dataLabels(stackLabel: string, database: { readonly name: string; readonly user: string }): Label[] {
+  return [
+    { label: DATABASE_LABEL, value: database.name },
+    { label: OWNER_LABEL, value: database.user },
+    ...labels(stackLabel, DATA_ROLE),
   ];
 }

@@ -11,6 +11,7 @@ import { renderHaproxyConfig, SERVER_CONNECTIONS_MAX } from './haproxy-config';
 import { buildImage } from './image';
 import { Monitor } from './monitor';
 import { type ImageName, labels, NAMES } from './naming';
+import { passwordInForce, tellBackends } from './password-change';
 import { PostgresNode } from './postgres-node';
 import { checkBeforeChange } from './postgres-settings';
 import type { Topology } from './topology';
@@ -66,6 +67,10 @@ export class PostgresCluster extends pulumi.ComponentResource {
     );
     const postgresImage = image('postgres');
     const check = checkBeforeChange(topology, postgresImage, this);
+    const beforeMonitor = [
+      ...(check === undefined ? [] : [check]),
+      ...(topology.backends.length > 0 ? [tellBackends(topology, this.databasePassword, this)] : []),
+    ];
     const monitor = new Monitor(
       NAMES.monitor,
       {
@@ -75,12 +80,13 @@ export class PostgresCluster extends pulumi.ComponentResource {
         haproxySockets: haproxy.sockets,
         clusterKey,
         databasePassword: this.databasePassword,
-        after: check === undefined ? [] : [check],
+        after: beforeMonitor,
       },
       { parent: this },
     );
     const nodes = this.nodes(topology, postgresImage, inner, monitor, clusterKey);
-    const backends = topology.backends.length > 0 ? this.backends(topology, image('backend'), front, urls) : [];
+    const backends =
+      topology.backends.length > 0 ? this.backends(topology, image('backend'), front, urls, monitor.container) : [];
 
     this.serving = this.waitUntilServing(
       topology,
@@ -131,6 +137,7 @@ export class PostgresCluster extends pulumi.ComponentResource {
           {
             node,
             stackLabel: topology.stackLabel,
+            database: topology.database,
             image,
             network: network.name,
             monitorAddress: topology.monitor.address,
@@ -149,8 +156,10 @@ export class PostgresCluster extends pulumi.ComponentResource {
     image: pulumi.Output<string>,
     front: docker.Network,
     urls: pulumi.Output<ConnectionUrls>,
+    monitor: docker.Container,
   ): Backend[] {
     const jwtKey = this.generated('jwt-key');
+    const inForce = passwordInForce(topology, this.databasePassword, monitor, this);
     const backends: Backend[] = [];
     for (const { logical, name } of topology.backends) {
       const before = backends.at(-1);
@@ -165,7 +174,7 @@ export class PostgresCluster extends pulumi.ComponentResource {
             haproxyUrl: urls.innerWrite,
             haproxyReadUrl: urls.innerRead,
             jwtKey,
-            after: before ? [before.container] : [],
+            after: [before?.container ?? inForce],
           },
           { parent: this },
         ),

@@ -3,8 +3,8 @@ import * as docker from '@pulumi/docker';
 import * as pulumi from '@pulumi/pulumi';
 import { IDS, type KeeperConfig, PATHS, PORTS } from '../failover/config';
 import { containerDefaults, containerOptions, secretFile, volumeMount, volumeOptions } from './container';
-import { labels } from './naming';
-import type { NodeTopology } from './topology';
+import { dataLabels } from './naming';
+import type { NodeTopology, Topology } from './topology';
 
 /** Docker's own order to stop waits this long for the hand-over and the shutdown checkpoint (SAFETY S18). */
 const STOP_SECONDS = 60;
@@ -17,6 +17,8 @@ export interface PostgresNodeArgs {
   readonly node: NodeTopology;
   /** Value of the stack's label. */
   readonly stackLabel: string;
+  /** What the volume says that it was made for. */
+  readonly database: Topology['database'];
   /** Image reference that changes with the content (`repoDigest`). */
   readonly image: pulumi.Input<string>;
   /** Name of the inner network. */
@@ -41,7 +43,7 @@ export class PostgresNode extends pulumi.ComponentResource {
     super('postgres-failover:index:PostgresNode', name, {}, opts);
     this.volume = new docker.Volume(
       `${name}-data`,
-      { name: args.node.volume, labels: labels(args.stackLabel, 'postgres-data') },
+      { name: args.node.volume, labels: dataLabels(args.stackLabel, args.database) },
       volumeOptions(this, true),
     );
     this.container = new docker.Container(

@@ -10,6 +10,7 @@ import Docker from 'dockerode';
 import { problemList } from './config';
 import { overlaps } from './config-values';
 import { IMAGES, imageContext, STACK_LABEL } from './naming';
+import { settledProblems } from './preflight-data';
 import type { Topology } from './topology';
 
 const ENGINE_DEADLINE_MS = 15_000;
@@ -50,6 +51,7 @@ export async function preflight(topology: Topology, projectRoot = process.cwd())
   const problems = [
     ...missingClient(),
     ...missingContexts(topology, projectRoot),
+    ...settledProblems(topology, state.volumes),
     ...nameProblems(topology, state),
     ...subnetProblems(topology, state),
     ...(await portProblems(topology, state, isLocal() ? probePort : async () => undefined)),

@@ -33,6 +33,8 @@ class Settings(BaseSettings):
     """Where writes go, for example ``postgresql://blink_user:…@haproxy:5432/blink_db``."""
     haproxy_read_url: SecretStr | None = None
     """The read-only endpoint; without it every read goes to the leader."""
+    told_password_file: Path = Path("/var/lib/backend/told_password")
+    """Written by ``learn-password`` when the password of the URLs is about to change; tried beside theirs."""
     retry_budget_seconds: float = Field(default=10, ge=0.5, le=60)
     """How long one request may wait for the database and try again; longer than any failover."""
     replica_read_seconds: float = Field(default=0.2, ge=0.02, le=10)

@@ -166,6 +166,44 @@ class Postgres:
         while str(self.execute(f"SHOW {name}")[0][0]) != value:
             time.sleep(0.01)
 
+    def ask_for_passwords(self, *, ask: bool) -> None:
+        """Whether the application's user has to give its password; others never have to."""
+        file = self._data / "pg_hba.conf"
+        line = f"host all {NAMES['user']} 127.0.0.1/32 scram-sha-256\n"
+        rest = file.read_text().removeprefix(line)
+        file.write_text(line + rest if ask else rest)
+        self.execute("SELECT pg_reload_conf()")
+        limit = time.monotonic() + 10
+        while self._takes_any_password() == ask:
+            assert time.monotonic() < limit, "pg_hba.conf was not read again"
+            time.sleep(0.01)
+
+    def _takes_any_password(self) -> bool:
+        try:
+            psycopg.connect(
+                host="127.0.0.1", port=self.port, user=NAMES["user"], dbname=NAMES["database"], password="wrong"
+            ).close()
+        except psycopg.OperationalError:
+            return False
+        return True
+
+    def wait_for_sessions(self, count: int) -> None:
+        """Wait until the application's user has ``count`` sessions: one that is being made is not counted yet."""
+        limit = time.monotonic() + 10
+        while (sessions := self._sessions()) < count:
+            assert time.monotonic() < limit, f"{sessions} sessions of {count}"
+            time.sleep(0.01)
+
+    def _sessions(self) -> int:
+        return int(self.execute("SELECT count(*) FROM pg_stat_activity WHERE usename = %s", NAMES["user"])[0][0])
+
+    def end_sessions(self) -> None:
+        """End every session of the application's user, and wait for the end: a signal alone is acted on later."""
+        ended = self.execute(
+            "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE usename = %s", NAMES["user"]
+        )
+        assert all(row[0] for row in ended), "a session did not end"
+
     def wait_for_sync_waiters(self, count: int = 1) -> list[int]:
         """Process ids of ``count`` commits that wait for a standby."""
         limit = time.monotonic() + 10

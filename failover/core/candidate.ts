@@ -8,7 +8,7 @@
  */
 import { compareLsn } from './lsn';
 import { preferReached } from './reach';
-import { hasForgottenHistory, hasUnopenedHistory } from './rejoin';
+import { hasStrangeHistory } from './rejoin';
 import type { ClusterState, Observation, Status, SyncConfig } from './types';
 import { isDeclared, isMember, lastOpened, list, statusOf, viewOf } from './view';
 
@@ -36,8 +36,7 @@ export function isEligible(
   const status = statusOf(observation, node);
   if (status === null || view.silentMs >= hangTimeoutMs || status.stopping) return false;
   if (status.dataId === null || !isMember(state, node, status.dataId)) return false;
-  if (hasUnopenedHistory(state, node, status.dataId) || hasForgottenHistory(state, node, status)) return false;
-  if (status.rewinding || status.promotingTerm !== null) return false;
+  if (hasStrangeHistory(state, node, status) || status.rewinding || status.promotingTerm !== null) return false;
   if (status.postgres.state !== 'standby' || status.postgres.crashes >= 3) return false;
   const timeline = lastOpened(state)?.timeline ?? null;
   return timeline === null || status.postgres.timeline === timeline;

@@ -3,7 +3,7 @@
  * that is being carried out is left alone; each new one is stored with a higher seq before it is sent.
  */
 import { DRAIN_MS } from './handover';
-import { hasUnopenedHistory, rejoinMethod } from './rejoin';
+import { hasStrangeHistory, rejoinMethod } from './rejoin';
 import type { ClusterState, GivenOrder, Observation, Status, Target } from './types';
 import { hasAccepted, isDone, isMember, lastEntry, statusOf } from './view';
 
@@ -123,7 +123,7 @@ function followTarget(state: ClusterState, node: string, status: Status): Target
     // Until the new leader is open only those who cannot be ahead of it are sent to it, at once (S9); others wait.
     const early = status.postgres.state === 'standby' && isMember(state, node, status.dataId);
     const frozen = status.accepted?.kind === 'freeze' && status.done;
-    if (early && frozen && status.dataId !== null && !hasUnopenedHistory(state, node, status.dataId)) {
+    if (early && frozen && !hasStrangeHistory(state, node, status)) {
       const next = state.joint.at(-1);
       if (next?.members.includes(node)) return { kind: 'follow', leader, method: 'stream' };
     }

@@ -2,7 +2,7 @@
 import { type Choice, canLeadAgain, followersOf } from './candidate';
 import { pick } from './choice';
 import { addEntry } from './rejoin';
-import { blockConfig, configOf, isGone, withConfig } from './sync';
+import { aloneConfig, configOf, isGone, loneConfig, withConfig } from './sync';
 import type { ClusterState, Observation, Policy, SyncConfig } from './types';
 import { lastOpened, statusOf } from './view';
 
@@ -31,7 +31,7 @@ export function bootstrapped(state: ClusterState, node: string, dataId: string):
   const based = { ...state, members: { [node]: dataId }, leader: node };
   return change(based, {
     ...addEntry(based, { term: state.term, node, dataId, timeline: null, forkLsn: null, opened: false }),
-    joint: [{ leader: node, k: 0, members: [] }],
+    joint: [aloneConfig(node)],
     procedure: { kind: 'promote', cause: 'BOOTSTRAP' },
   });
 }
@@ -94,13 +94,12 @@ function firstConfig(
   policy: Policy,
   node: string,
 ): SyncConfig {
-  const alone = { leader: node, k: 0, members: [] };
-  if (policy.syncMode === 'asynchronous') return alone;
+  if (policy.syncMode === 'asynchronous') return aloneConfig(node);
   const followers = followersOf(state, observation, node).filter(
     (f) => !isGone(state, observation, f, nowMs, { ...policy, hangTimeoutMs: Number.POSITIVE_INFINITY }),
   );
   if (followers.length > 0) return configOf(node, followers, policy.syncCount, observation);
-  return policy.onNoReplica === 'block' ? blockConfig(node, observation) : alone;
+  return loneConfig(node, observation, policy);
 }
 
 /** The old leader leads again, in a term of its own and through the same opening as everybody (S15). */
@@ -166,15 +165,13 @@ export function override(
   const term = base.term + 1;
   const { [node]: _own, ...others } = rebuild;
   const known = { ...base, term, members: { ...base.members, [node]: dataId } };
-  const blocks = policy.onNoReplica === 'block' && policy.syncMode === 'synchronous';
-  const first = blocks ? blockConfig(node, observation) : { leader: node, k: 0, members: [] };
   return change(known, {
     ...addEntry(known, { term, node, dataId, timeline: null, forkLsn: null, opened: false }),
     adopting: false,
     suspectSeq: undefined,
     leader: node,
     rebuild: others,
-    joint: [first],
+    joint: [loneConfig(node, observation, policy)],
     procedure: { kind: 'promote', cause: 'DATA_LOSS_ACCEPTED' },
   });
 }

@@ -7,21 +7,19 @@ import { isMember, lastEntry } from './view';
 /** Entries that are kept. Older ones only matter for nodes that were away for that many leaderships: those are copied. */
 export const LEDGER_MAX = 64;
 
-/**
- * A leadership of this data directory that was recorded but never opened, and no later one of it was: its timeline may
- * share its number with another history (S3), so the directory must be rebuilt.
- */
-export function hasUnopenedHistory(state: ClusterState, node: string, dataId: string): boolean {
-  const own = state.ledger.findLast((e) => e.node === node && e.dataId === dataId);
-  return own !== undefined && !own.opened;
+/** The newest leadership of this very data directory. */
+function ownEntry(state: ClusterState, node: string, dataId: string | null): LedgerEntry | undefined {
+  return state.ledger.findLast((e) => e.node === node && e.dataId === dataId);
 }
 
 /**
- * This data was promoted in a term that the ledger does not have: a leadership that was forgotten with the store. Its
- * timeline may share its number with another history (S3).
+ * This data may have a timeline that shares its number with another history, so it must be rebuilt (S3): its newest
+ * leadership was recorded but never opened, or it was promoted in a term that the ledger does not have, one that was
+ * forgotten with the store.
  */
-export function hasForgottenHistory(state: ClusterState, node: string, { dataId, promotedTerm }: Status): boolean {
-  const own = state.ledger.findLast((e) => e.node === node && e.dataId === dataId);
+export function hasStrangeHistory(state: ClusterState, node: string, { dataId, promotedTerm }: Status): boolean {
+  const own = ownEntry(state, node, dataId);
+  if (own !== undefined && !own.opened) return true;
   return promotedTerm != null && (own === undefined || own.term < promotedTerm);
 }
 
@@ -48,9 +46,8 @@ function nextFork(state: ClusterState, timeline: number): LedgerEntry | undefine
 export function rejoinMethod(state: ClusterState, node: string, status: Status): RejoinMethod {
   const { dataId, postgres } = status;
   if (dataId === null || !isMember(state, node, dataId)) return 'copy';
-  if (status.rewinding || hasUnopenedHistory(state, node, dataId) || hasForgottenHistory(state, node, status))
-    return 'copy';
-  const own = state.ledger.findLast((e) => e.node === node && e.dataId === dataId);
+  if (status.rewinding || hasStrangeHistory(state, node, status)) return 'copy';
+  const own = ownEntry(state, node, dataId);
   if (status.promotingTerm !== null && own?.term !== status.promotingTerm) return 'copy';
   // A primary that the ledger does not know: promoted by hand. Its history is its own.
   if (postgres.state === 'primary' && own === undefined) return 'copy';

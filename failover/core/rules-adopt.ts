@@ -2,7 +2,7 @@
 import { bootstrap, suspected } from './plan';
 import type { Facts, Rule } from './rules';
 import { parseState } from './stored';
-import { blockConfig, withConfig } from './sync';
+import { loneConfig, withConfig } from './sync';
 import type { ClusterState, Observation, Policy } from './types';
 import { addressOf, isDeclared, list, statusOf, viewOf } from './view';
 
@@ -45,9 +45,7 @@ function storeIsOld({ state, observation }: Facts): boolean {
 
 function withoutStandbys(state: ClusterState, observation: Observation, policy: Policy): ClusterState {
   if (state.leader === null) return state;
-  const blocks = policy.onNoReplica === 'block' && policy.syncMode === 'synchronous';
-  const config = blocks ? blockConfig(state.leader, observation) : { leader: state.leader, k: 0, members: [] };
-  return { ...state, joint: withConfig(state.joint, config, true) };
+  return { ...state, joint: withConfig(state.joint, loneConfig(state.leader, observation, policy), true) };
 }
 
 /** Every order is given anew: a node may have accepted a later one, to wait, while the newest state was searched for. */

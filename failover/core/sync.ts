@@ -73,7 +73,7 @@ export function wantedConfig(
   const ordered = state.joint.at(-1);
   const leader = state.leader;
   if (ordered === undefined || leader === null) return null;
-  if (policy.syncMode === 'asynchronous') return ordered.k === 0 ? null : { leader, k: 0, members: [] };
+  if (policy.syncMode === 'asynchronous') return ordered.k === 0 ? null : aloneConfig(leader);
   const stay = ordered.members.filter((m) => !isGone(state, observation, m, nowMs, policy));
   const ready = grow
     ? observation.declared.map((d) => d.name).filter((n) => !stay.includes(n) && isReady(state, observation, n, policy))
@@ -87,8 +87,19 @@ export function wantedConfig(
   return sameConfig(wanted, ordered) ? null : wanted;
 }
 
+/** Nobody is counted: acknowledged by the leader alone. */
+export function aloneConfig(leader: string): SyncConfig {
+  return { leader, k: 0, members: [] };
+}
+
+/** For a leader without a replica: alone, or writes wait, as the policy says. */
+export function loneConfig(leader: string, observation: Observation, policy: Policy): SyncConfig {
+  const blocks = policy.onNoReplica === 'block' && policy.syncMode === 'synchronous';
+  return blocks ? blockConfig(leader, observation) : aloneConfig(leader);
+}
+
 /** `block` without a replica: any declared one that comes back releases the writes. Alone when there is none at all. */
-export function blockConfig(leader: string, observation: Observation): SyncConfig {
+function blockConfig(leader: string, observation: Observation): SyncConfig {
   const others = observation.declared.map((d) => d.name).filter((n) => n !== leader && isDeclared(observation, n));
   return configOf(leader, others, 1, observation);
 }

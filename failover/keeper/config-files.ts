@@ -22,7 +22,8 @@ function hbaName(name: string): string {
 export function sizing(memoryLimitBytes: number | null): { sharedBuffers: string; maxConnections: number } {
   const memory = memoryLimitBytes ?? UNLIMITED_BYTES;
   const buffersMb = Math.max(32, Math.min(8192, Math.floor(memory / MB / 4)));
-  const connections = Math.max(40, Math.min(200, Math.floor(memory / MB / 5)));
+  // Not below initdb's own value: a standby with less than its control file says does not start (S23).
+  const connections = Math.max(100, Math.min(200, Math.floor(memory / MB / 5)));
   return { sharedBuffers: `${buffersMb}MB`, maxConnections: connections };
 }
 

@@ -25,6 +25,8 @@ const SETTLE_LIMIT_MS = 600_000;
 const STARVED_MAX_MS = 2_000;
 /** After a promotion, ms. */
 const CALM_MS = 1_000;
+/** A leader looks at its slots this often, ms: more often than a standby can be copied. */
+const SLOTS_MS = 500;
 
 type Target<K> = Extract<AcceptedOrder['target'], { kind: K }>;
 
@@ -33,13 +35,15 @@ export class Pursuit {
   leadTerm: number | null = null;
   forkLsn: string | null = null;
   private readonly keeper: Keeper;
-  /** Settings version that roles and tables were made for on this leader; null: not yet. */
-  private furnished: number | null = null;
+  /** What roles, tables and slots were made for on this leader; null: not yet. */
+  private furnished: string | null = null;
   private furnishing = false;
   private slotsRenewed = false;
   /** Names that the running server goes by; null: not known. */
   private names: string | null = null;
   private promotedAtMs = Number.NEGATIVE_INFINITY;
+  /** When the leader's slots were last looked at. */
+  private slotsAtMs = Number.NEGATIVE_INFINITY;
   /** The order that a checkpoint was begun for. */
   private preparing: { key: string; done: boolean } | null = null;
 
@@ -147,7 +151,10 @@ export class Pursuit {
     this.leadTerm = order.term;
     // What can wait a second does: the clients' first writes need the machine now.
     const calm = keeper.state.fresh || keeper.clock.nowMs() - this.promotedAtMs >= CALM_MS;
-    if (calm) this.furnish(settings);
+    if (calm) {
+      this.furnish(settings, target.sync);
+      await this.keepSlots(settings, target.sync);
+    }
     const inForce = await this.sync.pursue(
       target.sync,
       (names) => this.configure(config(settings, null, names)),
@@ -212,14 +219,28 @@ export class Pursuit {
     await keeper.save({ promotingTerm: null, promoted, joined: null });
   }
 
-  /** Slots, roles and tables, beside the order: a new leader does not wait for them. */
-  private furnish(settings: NodeSettings): void {
+  /** Whose slots this leader keeps: a node that is not declared any more keeps its own until it counts no more. */
+  private slotsFor(settings: NodeSettings, sync: SyncConfig): string[] {
+    return [...new Set([...this.peers(settings), ...sync.members])];
+  }
+
+  /** A standby that fell off is copied, and needs a slot that keeps WAL again before it comes back (S22). */
+  private async keepSlots(settings: NodeSettings, sync: SyncConfig): Promise<void> {
     const { keeper } = this;
-    const version = keeper.settingsVersion;
+    if (this.furnished === null || keeper.clock.nowMs() - this.slotsAtMs < SLOTS_MS) return;
+    this.slotsAtMs = keeper.clock.nowMs();
+    await keeper.postgres.ensureSlots(this.slotsFor(settings, sync), false);
+  }
+
+  /** Slots, roles and tables, beside the order: a new leader does not wait for them. */
+  private furnish(settings: NodeSettings, sync: SyncConfig): void {
+    const { keeper } = this;
+    const slots = this.slotsFor(settings, sync);
+    const version = [keeper.settingsVersion, ...slots].join(' ');
     if (this.furnishing || this.furnished === version) return;
     this.furnishing = true;
     const work = async () => {
-      await keeper.postgres.ensureSlots(this.peers(settings), false);
+      await keeper.postgres.ensureSlots(slots, false);
       await keeper.postgres.furnish(settings);
       keeper.postgres.startHeartbeat();
       if (keeper.state.fresh) await keeper.save({ fresh: false });
@@ -309,7 +330,10 @@ export class Pursuit {
     // Promoted without having been told finished: not in the ledger as opened for sure, so never streamed (S3).
     const wild = state.promotingTerm !== null && target.method !== 'rewind';
     if (!mustCopy && !wild && (joined || target.method === 'stream')) {
-      if (keeper.view.sql?.inRecovery === false) await this.stop();
+      if (keeper.view.sql?.inRecovery === false) {
+        keeper.note('warn', 'PROMOTED_BY_HAND', 'PostgreSQL became a primary without an order: it is shut down');
+        await this.stop();
+      }
       return;
     }
     if (target.method === 'rewind' && !mustCopy) {

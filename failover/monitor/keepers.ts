@@ -173,14 +173,7 @@ export class KeeperServer implements Keepers {
 
   forget(nowMs: number): void {
     for (const peer of this.peers.values()) {
-      Object.assign(peer, {
-        status: null,
-        pings: [],
-        heartbeat: null,
-        streamingSeenAtMs: null,
-        probe: null,
-        refusedAtMs: null,
-      });
+      Object.assign(peer, nothingSeen());
       if (peer.link !== null) peer.changedAtMs = nowMs;
     }
   }
@@ -329,18 +322,18 @@ export class KeeperServer implements Keepers {
   }
 }
 
+/** What a connection or a stall begins with (S11). */
+function nothingSeen(): Pick<Peer, 'status' | 'pings' | 'heartbeat' | 'streamingSeenAtMs' | 'probe' | 'refusedAtMs'> {
+  return { status: null, pings: [], heartbeat: null, streamingSeenAtMs: null, probe: null, refusedAtMs: null };
+}
+
 function newPeer(node: DeclaredNode, nowMs: number): Peer {
   return {
     node,
     link: null,
     everConnected: false,
     changedAtMs: nowMs,
-    status: null,
-    pings: [],
-    heartbeat: null,
-    streamingSeenAtMs: null,
-    probe: null,
-    refusedAtMs: null,
+    ...nothingSeen(),
     probing: false,
     recall: undefined,
     sent: null,

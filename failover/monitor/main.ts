@@ -171,7 +171,7 @@ function fail(error: unknown): void {
 /** The process's name of a command, or none: the monitor itself. */
 function command(name: string | undefined, args: readonly string[]): Promise<number> | null {
   const print = (line: string) => process.stdout.write(`${line}\n`);
-  if (name === 'wait-serving') return waitServing(args[0], print);
+  if (name === 'wait-serving') return waitServing(readConfig(configPath()), args[0], print);
   if (name === 'switchover') return switchoverCommand(readConfig(configPath()), args, print);
   if (name === 'promote') return promoteCommand(readConfig(configPath()), args, print);
   return null;

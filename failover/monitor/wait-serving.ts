@@ -1,25 +1,29 @@
 /** `wait-serving [seconds]`: returns when the cluster serves, telling meanwhile what it waits for. */
-import { PORTS } from '../config';
+import pg from 'pg';
+import { type MonitorConfig, PORTS } from '../config';
 import type { ClusterStatus, NodeStatus } from './status-view';
 
 const DEFAULT_LIMIT_S = 180;
 const POLL_MS = 200;
 const ANSWER_LIMIT_MS = 2_000;
+const LOGIN_LIMIT_MS = 5_000;
 
 /**
- * What is still missing, or null when the leader is open, every declared node has carried out its order, and the settings of
- * PostgreSQL are in force on all of them.
+ * What is still missing, or null when the leader is open, every declared node has carried out its order, the settings of
+ * PostgreSQL are in force on all of them, and no other node counts: what is not declared may be removed then.
  */
 export function missing(status: ClusterStatus): string | null {
   const late = status.nodes.filter((n) => !n.connected || !n.done);
   const unsettled = status.nodes.filter((n) => !late.includes(n) && !hasSettings(n));
-  if (status.serving && status.leaving === null && late.length === 0 && unsettled.length === 0) return null;
+  const undeclared = status.sync.members.filter((member) => status.nodes.every((n) => n.name !== member));
+  const settled = !status.sync.changing && [...late, ...unsettled, ...undeclared].length === 0;
+  if (status.serving && status.leaving === null && settled) return null;
   const words = late.map((n) => `${n.name} is ${n.connected ? (n.failure ?? `${n.state} (${n.order})`) : 'off'}`);
   const settings = unsettled.map(({ name, settings: s }) => {
     const pending = s?.pending.join(', ') ?? '';
     return `${name} ${pending === '' ? 'reads its settings' : `has yet to restart for ${pending}`}`;
   });
-  return [status.sentence, ...words, ...settings].join('; ');
+  return [status.sentence, ...words, ...settings, ...undeclared.map((name) => `${name} still counts`)].join('; ');
 }
 
 /** A keeper of an older release tells nothing of them. */
@@ -34,7 +38,11 @@ export function refused(status: ClusterStatus): string | null {
 }
 
 /** Exit code of the command: 0 when it serves, 1 at the limit, 2 for a wrong argument. */
-export async function waitServing(argument: string | undefined, print: (line: string) => void): Promise<number> {
+export async function waitServing(
+  config: MonitorConfig,
+  argument: string | undefined,
+  print: (line: string) => void,
+): Promise<number> {
   const limitS = argument === undefined ? DEFAULT_LIMIT_S : Number(argument);
   if (!Number.isFinite(limitS) || limitS <= 0) {
     print(`wait-serving: the limit must be a positive number of seconds, not "${argument ?? ''}"`);
@@ -43,13 +51,14 @@ export async function waitServing(argument: string | undefined, print: (line: st
   const deadline = performance.now() + limitS * 1_000;
   let told = '';
   for (;;) {
-    const { reason, hopeless } = await look();
+    const { hopeless, ...seen } = await look();
     if (hopeless !== null) {
       print(
         `${hopeless}; it runs with the former settings, and no other node is touched. Change postgresSettings and run up again`,
       );
       return 1;
     }
+    const reason = seen.reason ?? (await loginProblem(config));
     if (reason === null) {
       print('the cluster serves');
       return 0;
@@ -74,5 +83,28 @@ async function look(): Promise<{ reason: string | null; hopeless: string | null 
     return { reason: missing(status), hopeless: refused(status) };
   } catch {
     return { reason: 'the monitor does not answer yet', hopeless: null };
+  }
+}
+
+/** Why the database's owner does not get in with its password, through HAProxy as everybody else; null when it does. */
+async function loginProblem(config: MonitorConfig): Promise<string | null> {
+  const client = new pg.Client({
+    host: config.haproxyAddress,
+    port: PORTS.haproxyWrite,
+    user: config.databaseUser,
+    password: config.databasePassword,
+    database: config.databaseName,
+    connectionTimeoutMillis: LOGIN_LIMIT_MS,
+    query_timeout: LOGIN_LIMIT_MS,
+  });
+  client.on('error', () => undefined);
+  try {
+    await client.connect();
+    await client.query('SELECT');
+    return null;
+  } catch (error) {
+    return `${config.databaseUser} cannot log in: ${error instanceof Error ? error.message : String(error)}`;
+  } finally {
+    client.end().catch(() => undefined);
   }
 }

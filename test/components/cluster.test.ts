@@ -35,7 +35,14 @@ const replica = (i: number) => [
   `PostgresNode postgres-replica-${i}`,
   `Volume postgres-replica-${i}-data`,
 ];
-const BACKEND = ['Backend backend', 'Container backend', 'Image backend-image', 'RandomPassword jwt-key'];
+const BACKEND = [
+  'Backend backend',
+  'Command password-in-force',
+  'Command tell-backends-password',
+  'Container backend',
+  'Image backend-image',
+  'RandomPassword jwt-key',
+];
 
 describe('the cluster', () => {
   it('has exactly these parts by default', async () => {
@@ -178,6 +185,13 @@ describe('the cluster', () => {
       expect(`${name} ${JSON.stringify(open)}`).not.toMatch(/pass-phrase-1|generated-/);
     }
     const holders = resources.filter((resource) => resource.secrets.length > 0).map((resource) => resource.name);
-    expect(holders).toEqual(['backend', 'failover-monitor', 'postgres-primary', 'postgres-replica-1']);
+    expect(holders).toEqual([
+      'backend',
+      'failover-monitor',
+      'password-in-force',
+      'postgres-primary',
+      'postgres-replica-1',
+      'tell-backends-password',
+    ]);
   });
 });

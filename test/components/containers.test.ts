@@ -75,7 +75,11 @@ describe('a PostgreSQL node', () => {
   it('has a labelled data volume', () => {
     expect(find(resources, 'Volume', 'postgres-replica-1-data').inputs).toEqual({
       name: 'postgres-replica-1-data',
-      labels: labels('postgres-data'),
+      labels: [
+        { label: 'postgres-failover.database', value: 'blink_db' },
+        { label: 'postgres-failover.owner', value: 'blink_user' },
+        ...labels('postgres-data'),
+      ],
     });
   });
 });

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { type EngineState, nameProblems, portProblems, subnetProblems } from '../../components/preflight';
+import { settledProblems } from '../../components/preflight-data';
 import { topologyOf } from './mocks';
 
 const EMPTY: EngineState = { containers: [], volumes: [], networks: [] };
@@ -95,5 +96,45 @@ describe('before a deployment, a subnet', () => {
     expect(subnetProblems(topologyOf(), { ...EMPTY, networks })).toEqual([
       'subnet: 10.201.43.0/24 overlaps Docker network vpn (10.0.0.0/8); choose another private network of size /16 to /24',
     ]);
+  });
+});
+
+describe('before a deployment, what is settled with the data', () => {
+  const made = (name: string, database: string, owner: string) => ({
+    name,
+    labels: {
+      ...OWN,
+      'postgres-failover.role': 'postgres-data',
+      'postgres-failover.database': database,
+      'postgres-failover.owner': owner,
+    },
+  });
+
+  it('may stay as it is, and is of no matter without data or with data of an earlier release, which does not tell', () => {
+    expect(settledProblems(topologyOf(), [made('postgres-primary-data', 'app', 'app')])).toEqual([]);
+    expect(settledProblems(topologyOf({ databaseName: 'other' }), [])).toEqual([]);
+    const labels = { ...OWN, 'postgres-failover.role': 'postgres-data' };
+    expect(settledProblems(topologyOf({ databaseName: 'other' }), [{ name: 'postgres-primary-data', labels }])).toEqual(
+      [],
+    );
+  });
+
+  it('is refused when it changes, with the value that must stay', () => {
+    const volumes = [made('postgres-primary-data', 'app', 'app')];
+    expect(settledProblems(topologyOf({ databaseName: 'other', databaseUser: 'me' }), volumes)).toEqual([
+      'databaseName: "other" is refused; the data of this stack was made with "app", which must stay, ' +
+        'or remove the data first (npm run destroy -- --volumes)',
+      'databaseUser: "me" is refused; the data of this stack was made with "app", which must stay, ' +
+        'or remove the data first (npm run destroy -- --volumes)',
+    ]);
+  });
+
+  it('is refused when another prefix would begin with empty volumes, but not for other stacks’ data', () => {
+    expect(settledProblems(topologyOf({ namePrefix: 'b-' }), [made('a-postgres-primary-data', 'app', 'app')])).toEqual([
+      'namePrefix: "b-" is refused; the data of this stack is in volume a-postgres-primary-data, so it must stay "a-", ' +
+        'or remove the data first (npm run destroy -- --volumes)',
+    ]);
+    const { name, labels } = made('a-postgres-primary-data', 'app', 'app');
+    expect(settledProblems(topologyOf({ namePrefix: 'b-' }), [{ name, labels: { ...labels, ...OTHER } }])).toEqual([]);
   });
 });

@@ -14,7 +14,13 @@ import { OwnStack } from '../lib/own-stack';
 import { TIMEOUTS } from '../timeouts';
 
 const WRITE_PORT = 19434;
-const DATABASE = { host: '127.0.0.1', port: WRITE_PORT, user: 'writer', password: 'settings-12345', database: 'settings' };
+const DATABASE = {
+  host: '127.0.0.1',
+  port: WRITE_PORT,
+  user: 'writer',
+  password: 'settings-12345',
+  database: 'settings',
+};
 const TABLE = 'settings_writes';
 const NODES = ['postgres-primary', 'postgres-replica-1'] as const;
 const KEPT = [...NODES, 'haproxy'];

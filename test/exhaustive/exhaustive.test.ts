@@ -3,7 +3,7 @@
  * code it must find what breaks. The larger worlds are `npm run sim:exhaustive`.
  */
 import { afterEach, describe, expect, it, vi } from 'vitest';
-import type { ClusterState, Observation, Status } from '../../failover/core/types';
+import { asIfFrozen } from '../sim/as-if-frozen';
 import { type Result, search } from './search';
 import type { Bounds } from './steps';
 
@@ -29,18 +29,6 @@ vi.mock('../../failover/core/sync', async (load) => {
       out.rule === 'joint' ? [next] : real.withConfig(joint, next, leaderOpened)) satisfies typeof real.withConfig,
   };
 });
-
-/** Every standby counts as one that has promised, where it is. */
-function asIfFrozen(state: ClusterState, observation: Observation): Observation {
-  const frozen = (status: Status | null): Status | null =>
-    status === null || status.postgres.state !== 'standby' || status.accepted === null
-      ? status
-      : { ...status, done: true, accepted: { ...status.accepted, term: state.term, kind: 'freeze' } };
-  const nodes = Object.fromEntries(
-    Object.entries(observation.nodes).map(([name, view]) => [name, { ...view, status: frozen(view.status) }]),
-  );
-  return { ...observation, nodes };
-}
 
 const SMALL: Bounds = { k: 1, crashes: 1, starts: 1, cuts: 0, promotions: 2, changes: 1, writes: 1 };
 

@@ -38,7 +38,7 @@ describe('the rendered configuration', () => {
 
   it('follows the memory limit and stays modest without one', () => {
     expect(sizing(null)).toEqual({ sharedBuffers: '256MB', maxConnections: 200 });
-    expect(sizing(128 * 1024 * 1024)).toEqual({ sharedBuffers: '32MB', maxConnections: 40 });
+    expect(sizing(128 * 1024 * 1024)).toEqual({ sharedBuffers: '32MB', maxConnections: 100 });
     expect(sizing(64 * 1024 ** 3)).toEqual({ sharedBuffers: '8192MB', maxConnections: 200 });
   });
 

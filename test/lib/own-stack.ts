@@ -38,9 +38,16 @@ export class OwnStack {
     this.file = join(PATHS.root, `Pulumi.${name}.yaml`);
   }
 
-  /** Sets keys for the next `up`. */
+  /** What the stack's commands find in their environment. */
+  get env(): NodeJS.ProcessEnv {
+    const backend = `file://${join(this.folder, 'pulumi')}`;
+    return { ...process.env, PULUMI_BACKEND_URL: backend, PULUMI_CONFIG_PASSPHRASE: this.name, NO_COLOR: '1' };
+  }
+
+  /** Changes keys of the config, for the next `up`. */
   configure(changes: OwnStackOptions['config']): void {
     this.config = { ...this.config, ...changes };
+    this.writeFile();
   }
 
   /** `npm run up`, also on a stack that runs already. */
@@ -70,13 +77,7 @@ export class OwnStack {
 
   private async command(name: string, args: readonly string[], say: Say): Promise<void> {
     const start = join(PATHS.root, 'scripts', 'start.mjs');
-    const env = {
-      ...process.env,
-      PULUMI_BACKEND_URL: `file://${join(this.folder, 'pulumi')}`,
-      PULUMI_CONFIG_PASSPHRASE: this.name,
-      NO_COLOR: '1',
-    };
-    const options = { cwd: PATHS.root, env, deadlineMs: TIMEOUTS.firstUp, onLine: say };
+    const options = { cwd: PATHS.root, env: this.env, deadlineMs: TIMEOUTS.firstUp, onLine: say };
     const result = await run(process.execPath, [start, name, '--stack', this.name, ...args], options);
     if (result.code !== 0) throw new Error(`${name} failed (exit code ${result.code})\n${result.tail.join('\n')}`);
   }

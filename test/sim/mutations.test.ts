@@ -4,11 +4,11 @@
  */
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { RULES } from '../../failover/core/rules';
-import type { ClusterState, Observation, Status } from '../../failover/core/types';
 import { SyncControl } from '../../failover/keeper/sync';
 import { Haproxy } from '../../failover/monitor/haproxy';
 import { Loop } from '../../failover/monitor/loop';
 import { OpeningChecks } from '../../failover/monitor/opening';
+import { asIfFrozen } from './as-if-frozen';
 import { SimStore } from './monitor-container';
 import { SimFiles, SimNode, SimPostgres } from './node';
 import { simulate } from './run';
@@ -37,13 +37,14 @@ vi.mock('../../failover/core/rejoin', async (load) => {
   const real = await load<typeof import('../../failover/core/rejoin')>();
   return {
     ...real,
-    hasUnopenedHistory: ((state, node, dataId) =>
-      out.rule !== 'S3' && real.hasUnopenedHistory(state, node, dataId)) satisfies typeof real.hasUnopenedHistory,
+    hasStrangeHistory: ((state, node, status) =>
+      out.rule !== 'S3' && real.hasStrangeHistory(state, node, status)) satisfies typeof real.hasStrangeHistory,
     rejoinMethod: ((state, node, status) =>
       out.rule === 'S3'
         ? real.rejoinMethod({ ...state, ledger: state.ledger.filter((e) => e.opened) }, node, {
             ...status,
             promotingTerm: null,
+            promotedTerm: null,
           })
         : real.rejoinMethod(state, node, status)) satisfies typeof real.rejoinMethod,
   };
@@ -86,18 +87,6 @@ vi.mock('../../failover/protocol', async (load) => {
     }) satisfies typeof real.compareOrders,
   };
 });
-
-/** Every standby counts as one that has promised. */
-function asIfFrozen(state: ClusterState, observation: Observation): Observation {
-  const frozen = (status: Status | null): Status | null =>
-    status === null || status.postgres.state !== 'standby' || status.accepted === null
-      ? status
-      : { ...status, done: true, accepted: { ...status.accepted, term: state.term, kind: 'freeze' } };
-  const nodes = Object.fromEntries(
-    Object.entries(observation.nodes).map(([name, view]) => [name, { ...view, status: frozen(view.status) }]),
-  );
-  return { ...observation, nodes };
-}
 
 interface Mutation {
   rule: string;

@@ -16,6 +16,8 @@ export class Network {
   latencyMs = 0.3;
   /** Orders that arrive twice, the second one late: probability. */
   doubled = 0;
+  /** The second arrival comes no sooner than this, ms. */
+  doubledAfterMs = 5;
   /** Every message is late by up to so much, ms. */
   jitterMs = 0;
   /** Part of the messages that are lost and sent again (TCP), which takes a while. */
@@ -207,9 +209,9 @@ export class SimSocket extends EventEmitter {
     const bytes = typeof data === 'string' ? Buffer.from(data) : data;
     const deliver = () => peer.receive(bytes);
     out.send(peer.owner, deliver);
-    const { engine, doubled } = this.network;
+    const { engine, doubled, doubledAfterMs } = this.network;
     if (doubled > 0 && engine.random.chance(doubled) && bytes.includes('"type":"order"')) {
-      engine.after(engine.random.between(5, 2_500), peer.owner, deliver);
+      engine.after(engine.random.between(doubledAfterMs, 2_500), peer.owner, deliver);
     }
     return true;
   }

@@ -716,9 +716,13 @@ export class PostgresServer {
     return false;
   }
 
-  /** Makes the peers' slots and drops others; with `renew` also those that are there and not in use (S22). */
+  /**
+   * Makes the peers' slots and drops others, ending who still uses them; with `renew` also those that are there and not in
+   * use (S22).
+   */
   ensureSlots(wanted: readonly string[], renew: boolean): void {
     const { slots } = this.data;
+    for (const sender of [...this.senders]) if (!wanted.includes(sender.slot)) this.endSender(sender);
     const active = new Set([...this.senders].map((s) => s.slot));
     for (const slot of slots) if (!active.has(slot) && (renew || !wanted.includes(slot))) slots.delete(slot);
     for (const slot of wanted) slots.add(slot);

@@ -3,6 +3,9 @@
 ``HAPROXY_URL`` (for example ``postgresql://blink_user:…@haproxy:5432/blink_db``) comes from the environment or from the
 file ``/etc/backend/secrets/haproxy_url``; ``HAPROXY_READ_URL`` names the read-only endpoint in the same way.
 
+The password of that URL may be changed while the backend runs: ``learn-password`` (in the image) writes the new one to
+a file, and from then on :class:`Passwords` tries both.
+
 The pool is psycopg's. Two things of it are too slow for a failover of a fraction of a second and are done here instead:
 its own wait after a failed connect or a failed check starts at one second. So :class:`Connection` dials again by itself
 after milliseconds, and :func:`lease` looks for a closed socket itself.
@@ -16,6 +19,7 @@ import select
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any, Self
 
 import psycopg
@@ -43,11 +47,53 @@ WHERE current_setting('synchronous_commit') IN ('off', 'local')
 """
 
 
+class Passwords:
+    """The password of the URL and, once there is one, the password that this backend was told since.
+
+    Being told comes before the change of the role: until then the old one goes on opening connections, afterwards the
+    new one does, and whichever opened the last one is tried first.
+    """
+
+    def __init__(self, told_file: Path) -> None:
+        self._told_file = told_file
+        self._prefers_told = False
+
+    async def connect(self, conninfo: str, options: dict[str, Any]) -> "Connection":
+        """Dial once with each password that is known, unless it fails for another reason than the password."""
+        told = self._told()
+        ways: list[tuple[bool, dict[str, Any]]] = [(False, options)]
+        if told is not None:
+            ways.append((True, {**options, "password": told}))
+            ways.sort(key=lambda way: way[0] != self._prefers_told)
+        for is_last, (is_told, way) in ((way is ways[-1], way) for way in ways):
+            try:
+                connection = await Connection.plain_connect(conninfo, **way)
+            except psycopg.OperationalError as error:
+                if is_last or not _came_to_the_password(error):
+                    raise
+            else:
+                self._prefers_told = is_told
+                return connection
+        raise AssertionError("there is always one way")
+
+    def _told(self) -> str | None:
+        try:
+            return self._told_file.read_text() or None
+        except FileNotFoundError:
+            return None
+
+
+def _came_to_the_password(error: psycopg.OperationalError) -> bool:
+    """Whether the server asked for the password before it refused: libpq tells no SQLSTATE of a failed connect."""
+    return error.pgconn is not None and bool(error.pgconn.used_password)
+
+
 class Dialler:
     """Makes the connections of one pool: patient, gradual, and told when to stop."""
 
-    def __init__(self, pool: str, parallel: int, metrics: Metrics) -> None:
+    def __init__(self, pool: str, parallel: int, passwords: Passwords, metrics: Metrics) -> None:
         self._pool = pool
+        self._passwords = passwords
         self._metrics = metrics
         self._slots = asyncio.Semaphore(parallel)
         self._dials: set[asyncio.Task[Connection]] = set()
@@ -87,7 +133,7 @@ class Dialler:
 
     async def _dial(self, conninfo: str, options: dict[str, Any]) -> "Connection":
         async with self._slots:
-            connection = await Connection.plain_connect(conninfo, **options)
+            connection = await self._passwords.connect(conninfo, options)
             try:
                 await connection.execute(KEEP_PROMISE)
             except BaseException:

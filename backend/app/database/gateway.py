@@ -21,7 +21,7 @@ from psycopg import Error
 from psycopg_pool import PoolClosed, PoolTimeout, TooManyRequests
 
 from app.config import Settings
-from app.database.connection import Connection, Dialler, Pool, lease, make_pool
+from app.database.connection import Connection, Dialler, Passwords, Pool, lease, make_pool
 from app.database.failures import (
     SCHEMA_MISSING,
     CommittedLocallyError,
@@ -74,6 +74,7 @@ class Gateway:
         self.schema_ready = asyncio.Event()
         self.schema_suspect = asyncio.Event()
         self._diallers: list[Dialler] = []
+        self._passwords = Passwords(settings.told_password_file)
         self._leader = self._make_pool("leader", settings.haproxy_url.get_secret_value(), settings.pool_size)
         self._replica: Pool | None = None
         if settings.haproxy_read_url is not None:
@@ -82,7 +83,7 @@ class Gateway:
         metrics.watch_pools(lambda: {pool.name: pool.get_stats() for pool in self._pools()})
 
     def _make_pool(self, name: str, url: str, size: int) -> Pool:
-        dialler = Dialler(name, self._settings.connect_parallel, self._metrics)
+        dialler = Dialler(name, self._settings.connect_parallel, self._passwords, self._metrics)
         self._diallers.append(dialler)
         return make_pool(name, url, size, dialler, self._settings)
 

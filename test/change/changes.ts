@@ -1,0 +1,81 @@
+/** Which changes are made, from what to what, and what must hold beside "no request failed, nothing lost". */
+import type { ImageName } from '../../components/naming';
+import { dataVolume, oneAtATime, removedFirst } from './checks';
+import type { Facts } from './measure';
+import type { Config } from './stack';
+
+export interface Change {
+  name: string;
+  /** Point of "What it must do" that it belongs to. */
+  point: number;
+  title: string;
+  before: Config;
+  after: Config;
+  /** Images that get other content. */
+  images?: ImageName[];
+  /** A session that was open before is open after it. A node that is replaced ends its own. */
+  keepsSessions: boolean;
+  /** HAProxy itself is replaced: requests may fail meanwhile, and how long is measured. */
+  replacesHaproxy?: boolean;
+  /** More that must hold; returns what does not. */
+  check?: (facts: Facts) => Promise<string[]>;
+}
+
+/** Keys that some change sets, as they are otherwise. */
+export const BASE: Config = {
+  replicas: 1,
+  // A starved machine must not look like a hung primary here (S28): what is measured is the change.
+  hangTimeout: '10s',
+  holdTimeout: '30s',
+  databasePassword: 'the first one',
+};
+
+const image = (name: string, of: ImageName, title: string, rest: Partial<Change>): Change => ({
+  ...{ name, title, point: 3, before: {}, after: {}, images: [of], keepsSessions: true },
+  ...rest,
+});
+
+export const CHANGES: readonly Change[] = [
+  {
+    ...{ name: 'replicas-1-4', point: 1, title: 'replicas 1 → 4', keepsSessions: true },
+    before: { replicas: 1 },
+    after: { replicas: 4 },
+  },
+  {
+    ...{ name: 'replicas-4-1', point: 1, title: 'replicas 4 → 1', keepsSessions: true },
+    before: { replicas: 4 },
+    after: { replicas: 1 },
+    check: async (facts) => [...removedFirst(facts, [2, 3, 4]), ...(await dataVolume(facts, [2, 3, 4]))],
+  },
+  {
+    ...{ name: 'policy', point: 4, title: 'hangTimeout 10s → 11s', keepsSessions: true },
+    before: {},
+    after: { hangTimeout: '11s' },
+  },
+  image('monitor-image', 'monitor', 'the monitor’s image', { point: 4 }),
+  {
+    ...{ name: 'haproxy-config', point: 4, title: 'holdTimeout 30s → 40s (HAProxy’s config)', keepsSessions: true },
+    before: {},
+    after: { holdTimeout: '40s' },
+  },
+  image('backend-image', 'backend', 'the backend’s image (two backends)', {}),
+  image('postgres-image', 'postgres', 'PostgreSQL’s image, one replica', {
+    keepsSessions: false,
+    check: async (facts) => oneAtATime(facts),
+  }),
+  image('postgres-image-2', 'postgres', 'PostgreSQL’s image, two replicas', {
+    before: { replicas: 2 },
+    after: { replicas: 2 },
+    keepsSessions: false,
+    check: async (facts) => oneAtATime(facts),
+  }),
+  {
+    ...{ name: 'password', point: 4, title: 'databasePassword', keepsSessions: true },
+    before: {},
+    after: { databasePassword: 'the second one' },
+  },
+  image('haproxy-image', 'haproxy', 'HAProxy’s image (the one exception)', {
+    keepsSessions: false,
+    replacesHaproxy: true,
+  }),
+];

@@ -1,0 +1,52 @@
+/** What must hold after a change beside the counts; each returns what does not. */
+import { runOk } from '../../scripts/lib/exec';
+import { TIMEOUTS } from '../timeouts';
+import type { Facts } from './measure';
+
+const replica = ({ stack }: Facts, index: number): string => `${stack.prefix}postgres-replica-${index}`;
+/** As the keeper names them. */
+const slotOf = (node: string): string => node.replaceAll(/[^a-z0-9_]/g, '_');
+
+/** A removed replica counted for no commit and had no slot any more when its container was stopped. */
+export function removedFirst(facts: Facts, indices: readonly number[]): string[] {
+  return indices.flatMap((index) => {
+    const node = replica(facts, index);
+    const stopped = facts.events.find(({ name, what }) => name === node && what === 'die');
+    if (stopped === undefined) return [`${node} was not stopped`];
+    const before = facts.samples.filter(({ atMs }) => atMs < stopped.atMs).at(-1);
+    if (before === undefined) return [`nothing was seen before ${node} stopped`];
+    return [
+      ...(before.names.includes(node) ? [`${node} was stopped while it was a sync member`] : []),
+      ...(before.slots.includes(slotOf(node)) ? [`${node} was stopped while it had a slot`] : []),
+    ];
+  });
+}
+
+/** The volumes of removed replicas are kept. */
+export async function dataVolume(facts: Facts, indices: readonly number[]): Promise<string[]> {
+  const limit = { deadlineMs: TIMEOUTS.docker };
+  const { stdout } = await runOk('docker', ['volume', 'ls', '--format', '{{.Name}}'], limit);
+  const volumes = stdout.split('\n');
+  return indices
+    .map((index) => `${replica(facts, index)}-data`)
+    .filter((volume) => !volumes.includes(volume))
+    .map((volume) => `${volume} is gone`);
+}
+
+/** Whenever a node was stopped, every other one was there, done with its order, and the leader or counted. */
+export function oneAtATime(facts: Facts): string[] {
+  const isNode = (name: string) => /postgres-(primary|replica-\d)$/.test(name);
+  const stops = facts.events.filter(({ name, what }) => isNode(name) && what === 'kill');
+  const firsts = stops.filter((stop, i) => stops.findIndex(({ name }) => name === stop.name) === i);
+  const nodes = facts.views[0]?.view.nodes.map(({ name }) => name) ?? [];
+  const missing = nodes.filter((node) => firsts.every(({ name }) => name !== node));
+  const wrong = firsts.flatMap(({ name, atMs }) => {
+    const seen = facts.views.filter((v) => v.atMs < atMs).at(-1)?.view;
+    if (seen === undefined) return [`nothing was seen before ${name} was told to stop`];
+    return seen.nodes
+      .filter((node) => node.name !== name)
+      .filter((node) => !node.done || !(node.name === seen.leader || seen.sync?.members.includes(node.name)))
+      .map((node) => `${name} was told to stop while ${node.name} was ${node.role}, not counted or not done`);
+  });
+  return [...missing.map((node) => `${node} was not replaced`), ...wrong];
+}

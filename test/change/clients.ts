@@ -1,0 +1,151 @@
+/** Who uses the stack while it is changed: SQL writers, one session that stays open, and a look at the cluster. */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Client } from 'pg';
+import { type ClusterView, epochMs, type Stack, view } from '../../bench/cluster';
+import { PATHS } from '../../scripts/lib/paths';
+
+export const TABLE = 'change_writes';
+/** 20 ms between two statements of the held, 100 ms of the fresh connection: two backends work on the same machine. */
+const SLOWER = '10';
+const SAMPLE_MS = 200;
+const QUERY_LIMIT_MS = 60_000;
+const REFUSED = 'password authentication failed';
+
+interface Ack {
+  kind: 'held' | 'fresh';
+  atMs: number;
+  id: string;
+}
+interface Failure {
+  kind: 'held' | 'fresh';
+  atMs: number;
+  words: string;
+}
+
+/** `bench/writer.ts` with one password: one held and one fresh connection that send nothing twice. */
+export class Writer {
+  readonly acks: Ack[] = [];
+  readonly failures: Failure[] = [];
+  private readonly child: ChildProcess;
+  private readonly ended: Promise<void>;
+
+  constructor({ host, writePort, user, database }: Stack, password: string) {
+    const args = [join(PATHS.root, 'bench', 'writer.ts'), host, String(writePort), user, database, TABLE, SLOWER];
+    this.child = spawn(process.execPath, ['--import', 'tsx', ...args], {
+      cwd: PATHS.root,
+      env: { ...process.env, PGPASSWORD: password },
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    if (this.child.stdout) createInterface(this.child.stdout).on('line', (line) => this.take(line));
+    this.ended = new Promise((resolve) => this.child.once('close', () => resolve()));
+  }
+
+  private take(line: string): void {
+    const [what, kind, at, ...rest] = line.split(' ');
+    if (kind !== 'held' && kind !== 'fresh') return;
+    if (what === 'ack') this.acks.push({ kind, atMs: Number(at), id: rest.join(' ') });
+    else this.failures.push({ kind, atMs: Number(at), words: rest.join(' ') });
+  }
+
+  /** Failures other than a refused password: of connections that were not made, and of statements. */
+  get broken(): { connects: string[]; statements: string[] } {
+    const words = this.failures.filter((f) => !f.words.includes(REFUSED)).map((f) => `${f.kind}: ${f.words}`);
+    const isConnect = (line: string) => line.includes(': connect: ');
+    return { connects: words.filter(isConnect), statements: words.filter((line) => !isConnect(line)) };
+  }
+
+  get refused(): number {
+    return this.failures.filter((f) => f.words.includes(REFUSED)).length;
+  }
+
+  async stop(): Promise<void> {
+    this.child.kill('SIGTERM');
+    await this.ended;
+  }
+}
+
+/** Longest time without an acknowledgement of that kind within the span, by any of the writers, ms. */
+export function longestPause(writers: readonly Writer[], kind: Ack['kind'], fromMs: number, toMs: number): number {
+  const moments = writers
+    .flatMap(({ acks }) => acks.filter((ack) => ack.kind === kind).map(({ atMs }) => atMs))
+    .filter((atMs) => atMs > fromMs && atMs < toMs)
+    .sort((a, b) => a - b);
+  const all = [fromMs, ...moments, toMs];
+  return Math.round(Math.max(...all.slice(1).map((atMs, i) => atMs - (all[i] ?? atMs))));
+}
+
+export interface Sample {
+  atMs: number;
+  pid: number;
+  /** `synchronous_standby_names` and slots of the node that the session is on. */
+  names: string;
+  slots: string[];
+}
+
+/** One session that is opened before the change and used until its end. */
+export class Session {
+  readonly samples: Sample[] = [];
+  failure: string | null = null;
+  private running = true;
+  private readonly client: Client;
+  private readonly done: Promise<void>;
+
+  private constructor(client: Client) {
+    this.client = client;
+    this.done = this.work();
+  }
+
+  static async open({ host, writePort: port, user, database }: Stack): Promise<Session> {
+    const client = new Client({ host, port, user, database, query_timeout: QUERY_LIMIT_MS });
+    client.on('error', () => undefined);
+    await client.connect();
+    return new Session(client);
+  }
+
+  private async work(): Promise<void> {
+    const sql = `SELECT pg_backend_pid() AS pid, current_setting('synchronous_standby_names') AS names,
+                        array(SELECT slot_name::text FROM pg_replication_slots) AS slots`;
+    while (this.running && this.failure === null) {
+      try {
+        const { rows } = await this.client.query<Omit<Sample, 'atMs'>>(sql);
+        this.samples.push(...rows.map((row) => ({ atMs: epochMs(), ...row })));
+      } catch (error) {
+        this.failure = error instanceof Error ? error.message : String(error);
+      }
+      await sleep(SAMPLE_MS);
+    }
+  }
+
+  async close(): Promise<void> {
+    this.running = false;
+    await this.done;
+    this.client.end().catch(() => undefined);
+  }
+}
+
+/** The monitor's view, again and again; nothing while the monitor is away. */
+export class Watch {
+  readonly views: { atMs: number; view: ClusterView }[] = [];
+  private running = true;
+  private readonly done: Promise<void>;
+
+  constructor(stack: Stack) {
+    this.done = this.work(stack);
+  }
+
+  private async work(stack: Stack): Promise<void> {
+    while (this.running) {
+      const now = await view(stack).catch(() => null);
+      if (now) this.views.push({ atMs: epochMs(), view: now });
+      await sleep(SAMPLE_MS);
+    }
+  }
+
+  async stop(): Promise<void> {
+    this.running = false;
+    await this.done;
+  }
+}

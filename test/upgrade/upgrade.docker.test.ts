@@ -1,0 +1,34 @@
+/** Today's program takes over what earlier releases made: previewed against the state that each of them left. */
+import { afterAll, describe, expect, it } from 'vitest';
+import { z } from 'zod';
+import { TIMEOUTS } from '../timeouts';
+import { type Imported, importState, versions } from './fixture';
+
+const Steps = z.object({ steps: z.array(z.object({ op: z.string(), urn: z.string() })) });
+/** What may happen to a thing that holds data or that everything is connected to. */
+const HARMLESS = ['same', 'update'];
+/** How many of them each release's stack has: two volumes of HAProxy, the monitor's, one a node; two networks. */
+const KEPT = { Volume: 6, Network: 2 };
+
+describe.each(versions())('a stack of release %s', (version) => {
+  let stack: Imported | undefined;
+  afterAll(() => stack?.remove());
+
+  it(
+    'keeps every volume and every network',
+    async () => {
+      stack = await importState(version);
+      const { steps } = Steps.parse(JSON.parse(await stack.pulumi('preview', '--json', '--show-sames')));
+      for (const [kind, count] of Object.entries(KEPT)) {
+        const of = steps.filter(({ urn }) => urn.split('::').at(-2)?.endsWith(`:${kind}`) === true);
+        expect(of.filter(({ op }) => !HARMLESS.includes(op))).toEqual([]);
+        expect(of).toHaveLength(count);
+      }
+      // The generated secrets too: another cluster key would lock the keepers out.
+      const secrets = steps.filter(({ urn }) => urn.includes('randomPassword'));
+      expect(secrets.filter(({ op }) => op !== 'same')).toEqual([]);
+      expect(secrets.length).toBeGreaterThan(0);
+    },
+    TIMEOUTS.firstUp,
+  );
+});
