@@ -53,6 +53,8 @@ async function held(): Promise<void> {
       failed('held', error);
       client?.end().catch(() => undefined);
       client = null;
+      // Whoever is refused at once must not take the machine from those who bring the way in back.
+      await sleep(HELD_PACE_MS * Number(slower));
     }
   }
   await client?.end();

@@ -2,7 +2,7 @@
  * Which order every declared node has to have, derived from state and observation after the rule has decided. An order
  * that is being carried out is left alone; each new one is stored with a higher seq before it is sent.
  */
-import { DRAIN_MS } from './handover';
+import { DRAIN_MS, LEAVE_MS } from './handover';
 import { hasStrangeHistory, rejoinMethod } from './rejoin';
 import type { ClusterState, GivenOrder, Observation, Status, Target } from './types';
 import { hasAccepted, isDone, isMember, lastEntry, statusOf } from './view';
@@ -62,9 +62,8 @@ function targetOf(state: ClusterState, observation: Observation, node: string): 
       return electTarget(state, node, status);
     case 'handover':
       if (node !== state.leader) return null;
-      return procedure.planned === true && procedure.cutOff !== true
-        ? { kind: 'stop', drainMs: DRAIN_MS }
-        : { kind: 'stop' };
+      if (procedure.cutOff === true) return { kind: 'stop' };
+      return { kind: 'stop', drainMs: procedure.planned === true ? DRAIN_MS : LEAVE_MS };
     case 'restart':
       return node === state.leader ? { kind: 'stop', drainMs: DRAIN_MS } : null;
     case 'promote':

@@ -398,7 +398,8 @@ export class Keeper {
     this.report(true);
     const deadline = this.clock.nowMs() + HANDOVER_LIMIT_MS;
     const leads = () => this.view.sql?.inRecovery === false;
-    while (leads() && this.link.connected && this.clock.nowMs() < deadline && this.ordered?.target.kind !== 'stop') {
+    // Once it is ordered to stop, that lets the clients finish, within the order's limit.
+    while (leads() && this.link.connected && this.clock.nowMs() < deadline && this.activity !== 'stopping') {
       await this.clock.sleep(10);
     }
     this.ended = true;

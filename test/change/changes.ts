@@ -1,6 +1,6 @@
 /** Which changes are made, from what to what, and what must hold beside "no request failed, nothing lost". */
 import type { ImageName } from '../../components/naming';
-import { dataVolume, oneAtATime, removedFirst } from './checks';
+import { dataVolume, noneReplaced, oneAtATime, removedFirst } from './checks';
 import type { Facts } from './measure';
 import type { Config } from './stack';
 
@@ -28,6 +28,7 @@ export const BASE: Config = {
   hangTimeout: '10s',
   holdTimeout: '30s',
   databasePassword: 'the first one',
+  postgresSettings: {},
 };
 
 const image = (name: string, of: ImageName, title: string, rest: Partial<Change>): Change => ({
@@ -46,6 +47,34 @@ export const CHANGES: readonly Change[] = [
     before: { replicas: 4 },
     after: { replicas: 1 },
     check: async (facts) => [...removedFirst(facts, [2, 3, 4]), ...(await dataVolume(facts, [2, 3, 4]))],
+  },
+  {
+    ...{ name: 'settings-reload', point: 2, title: 'postgresSettings: work_mem (a reload)', keepsSessions: true },
+    before: {},
+    after: { postgresSettings: { work_mem: '8MB' } },
+    check: async (facts) => noneReplaced(facts),
+  },
+  {
+    ...{
+      name: 'settings-restart',
+      point: 2,
+      title: 'postgresSettings: max_connections raised to 250 (a rolling restart)',
+    },
+    before: {},
+    after: { postgresSettings: { max_connections: 250 } },
+    keepsSessions: false,
+    check: async (facts) => noneReplaced(facts),
+  },
+  {
+    ...{
+      name: 'settings-lower',
+      point: 2,
+      title: 'postgresSettings: max_connections lowered (the leader restarts in place)',
+    },
+    before: { postgresSettings: { max_connections: 250 } },
+    after: {},
+    keepsSessions: false,
+    check: async (facts) => noneReplaced(facts),
   },
   {
     ...{ name: 'policy', point: 4, title: 'hangTimeout 10s → 11s', keepsSessions: true },
@@ -69,6 +98,14 @@ export const CHANGES: readonly Change[] = [
     keepsSessions: false,
     check: async (facts) => oneAtATime(facts),
   }),
+  {
+    ...{ name: 'upgrade', point: 5, title: 'an upgrade: all images but HAProxy’s at once' },
+    before: {},
+    after: {},
+    images: ['monitor', 'postgres', 'backend'],
+    keepsSessions: false,
+    check: async (facts) => oneAtATime(facts),
+  },
   {
     ...{ name: 'password', point: 4, title: 'databasePassword', keepsSessions: true },
     before: {},

@@ -50,3 +50,9 @@ export function oneAtATime(facts: Facts): string[] {
   });
   return [...missing.map((node) => `${node} was not replaced`), ...wrong];
 }
+
+/** No container but the monitor's was touched. */
+export function noneReplaced({ events, stack }: Facts): string[] {
+  const others = events.filter(({ name, what }) => what === 'die' && name !== `${stack.prefix}failover-monitor`);
+  return others.map(({ name }) => `${name} was stopped`);
+}

@@ -10,6 +10,7 @@ import { runOk } from '../../scripts/lib/exec';
 import { TIMEOUTS } from '../timeouts';
 import { BASE, type Change } from './changes';
 import { longestPause, type Sample, Session, TABLE, Watch, Writer } from './clients';
+import { type DockerEvent, Events } from './events';
 import type { ChangeStack } from './stack';
 
 /** Longer than any change; the load is stopped when the change is done. */
@@ -17,12 +18,6 @@ const LOAD_LIMIT_SECONDS = 1_200;
 /** The load alone, before and after the change, ms. */
 const CALM_MS = 5_000;
 const LEADER_LIMIT_MS = 120_000;
-
-export interface DockerEvent {
-  atMs: number;
-  name: string;
-  what: string;
-}
 
 /** For the checks of a change. */
 export interface Facts {
@@ -76,16 +71,6 @@ async function docker(...args: string[]): Promise<string> {
   return (await runOk('docker', args, { deadlineMs: TIMEOUTS.docker })).stdout.trim();
 }
 
-async function eventsOf(label: string, fromMs: number, toMs: number): Promise<DockerEvent[]> {
-  const span = ['--since', (fromMs / 1_000).toFixed(3), '--until', (toMs / 1_000).toFixed(3)];
-  const format = '{{.TimeNano}} {{index .Actor.Attributes "name"}} {{.Action}}';
-  const words = await docker('events', ...span, '--filter', `label=${label}`, '--format', format);
-  return words.split('\n').flatMap((line) => {
-    const [nanos, name, ...what] = line.split(' ');
-    return name === undefined ? [] : [{ atMs: Number(nanos) / 1e6, name, what: what.join(' ') }];
-  });
-}
-
 /** The passwords that clients use: both, where the change is one of the password. */
 function passwordsOf(change: Change): string[] {
   const before = { ...BASE, ...change.before }.databasePassword;
@@ -110,11 +95,13 @@ export async function measure(own: ChangeStack, change: Change, rate: number, sa
   const session = await Session.open(stack);
   const writers = passwords.map((password) => new Writer(stack, password));
   const watch = new Watch(stack);
+  const events = new Events(`postgres-failover.stack=postgres-failover/${own.own.name}`);
   let stopped = false;
   const stop = async () => {
     if (stopped) return;
     stopped = true;
-    await Promise.all([load.stop(), session.close(), watch.stop(), ...writers.map((writer) => writer.stop())]);
+    const others = [load.stop(), session.close(), watch.stop(), events.stop()];
+    await Promise.all([...others, ...writers.map((writer) => writer.stop())]);
   };
   try {
     await load.begun;
@@ -138,9 +125,7 @@ export async function measure(own: ChangeStack, change: Change, rate: number, sa
     const there = new Set((await rowsOf<{ id: string }>(stack, `SELECT id FROM ${TABLE}`)).map(({ id }) => id));
     const writes = writers.flatMap(({ acks }) => acks);
     const lostWrites = writes.filter(({ id }) => !there.has(id)).length;
-    const label = `postgres-failover.stack=postgres-failover/${own.own.name}`;
-    const events = await eventsOf(label, beginMs, endMs);
-    const facts: Facts = { stack, events, samples: session.samples, views: watch.views };
+    const facts: Facts = { stack, events: events.all, samples: session.samples, views: watch.views };
     const pause = (kind: 'held' | 'fresh', fromMs: number, toMs: number) => longestPause(writers, kind, fromMs, toMs);
     const [heldMs, freshMs] = [pause('held', beginMs, endMs), pause('fresh', beginMs, endMs)];
     const same = haproxyBefore === (await haproxy());
@@ -161,7 +146,7 @@ export async function measure(own: ChangeStack, change: Change, rate: number, sa
       broken: writers.reduce((sum, { broken }) => sum + broken.statements.length, 0),
       ...{ upMs: Math.round(upMs), healthyMs: Math.round(healthyMs), load: Number(average.toFixed(1)) },
       problems: problems.slice(0, 20),
-      notes: notesOf(change, load, writers, watch, session),
+      notes: [...notesOf(change, load, writers, watch, session), ...gapOf(change, facts)],
     };
     return result;
   } finally {
@@ -201,5 +186,17 @@ function notesOf(change: Change, load: HttpLoad, writers: readonly Writer[], wat
           `requests due within ${Math.round(Math.max(...failed.map(([due = 0]) => due)) - Math.min(...failed.map(([due = 0]) => due)))} ms failed`,
         ]
       : []),
+  ];
+}
+
+/** How long HAProxy itself was away, by the engine's events: what Docker takes to stop and start a container. */
+function gapOf(change: Change, { stack, events }: Facts): string[] {
+  if (change.replacesHaproxy !== true) return [];
+  const at = (what: string) => events.find((e) => e.name === `${stack.prefix}haproxy` && e.what === what)?.atMs;
+  const [died, destroyed, created, started] = ['die', 'destroy', 'create', 'start'].map(at);
+  if (died === undefined || destroyed === undefined || created === undefined || started === undefined) return [];
+  const ms = (from: number, to: number) => `${Math.round(to - from)} ms`;
+  return [
+    `HAProxy’s container was away for ${ms(died, started)}: removed after ${ms(died, destroyed)}, made ${ms(destroyed, created)} later, started in ${ms(created, started)}`,
   ];
 }

@@ -33,12 +33,12 @@ async function docker(...args: string[]): Promise<string> {
 }
 const quietly = (...args: string[]) => docker(...args).catch(() => '');
 
-function applyConfig(): Promise<void> {
+function applyConfig(config = CONFIG): Promise<void> {
   return new Promise((resolve, reject) => {
     const child = execFile('docker', ['exec', '-i', PROXY.name, 'apply-config'], (error, _stdout, stderr) =>
       error === null ? resolve() : reject(new Error(stderr)),
     );
-    child.stdin?.end(CONFIG);
+    child.stdin?.end(config);
   });
 }
 
@@ -70,7 +70,7 @@ const real: HaproxyUnderTest = {
   admin,
   master: (commands) => ask(join(sockets, 'master.sock'), commands, 1_000),
   dial,
-  reload: applyConfig,
+  reload: () => applyConfig(`${CONFIG}# changed\n`),
   restart: async () => {
     await docker('restart', '-t', '1', PROXY.name);
   },

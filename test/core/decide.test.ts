@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { decide } from '../../failover/core/decide';
+import { LEAVE_MS } from '../../failover/core/handover';
 import { printState } from '../../failover/core/stored';
 import { type Action, type ClusterState, emptyState, type NodeView, type Observation } from '../../failover/core/types';
 import { entry, gone, leaderView, NOW_MS, observation, POLICY, replicaView, serving, status, view } from './world';
@@ -316,7 +317,7 @@ describe('a leader that is told to stop', () => {
     const told = run(state, observation([leaderView(state, { stopping: true }), replicaView(state, 'a')]));
     expect(told.code).toBe('HANDING_OVER');
     expect(routeOf(told.actions)).toEqual({ kind: 'held', node: 'p', address: '10.0.0.20' });
-    expect(orderOf(told.actions, 'p')).toEqual({ kind: 'stop' });
+    expect(orderOf(told.actions, 'p')).toEqual({ kind: 'stop', drainMs: LEAVE_MS });
     const stopping = observation([
       leaderView(state, { stopping: true, postgres: { state: 'stopping' } }),
       replicaView(state, 'a'),

@@ -462,6 +462,18 @@ describe('a container that is told to stop', () => {
     });
   });
 
+  it('lets clients finish meanwhile, as long as the order says', async () => {
+    await leader();
+    rig.journal.length = 0;
+    rig.postgres.clients = [2, 1];
+    const ended = rig.keeper.terminate();
+    await rig.until((s) => s.stopping);
+    rig.order(1, { kind: 'stop', drainMs: 5_000 });
+    await ended;
+    const steps = rig.journal.filter((l) => l === 'stop' || l.startsWith('end'));
+    expect(steps).toEqual([...Array<string>(3).fill('end idle clients'), 'stop']);
+  });
+
   it('shuts down by itself when nobody takes over', async () => {
     await leader();
     const from = rig.clock.nowMs();

@@ -152,6 +152,13 @@ describe.skipIf(!isRoot)('the router with a real HAProxy', () => {
     expect(await docker('exec', PROXY.name, 'haproxy-health').catch(() => 'unhealthy')).not.toBe('unhealthy');
   });
 
+  it('is not reloaded for the configuration that it started with', async () => {
+    const workers = () => docker('exec', PROXY.name, 'pidof', 'haproxy');
+    const before = await workers();
+    expect(await applyConfig(CONFIG)).toBe('in place already');
+    expect(await workers()).toBe(before);
+  });
+
   it('has statistics and metrics without a password', async () => {
     const stats = await fetch(`http://${PROXY.address}:5000/stats`);
     expect(await stats.text()).toContain('leader');
@@ -211,7 +218,7 @@ describe.skipIf(!isRoot)('the router with a real HAProxy', () => {
     const session = client();
     await until('it is on A', () => session.greeting === A.name);
     const before = made.view().epoch;
-    expect(await applyConfig(CONFIG)).toBe('reloaded');
+    expect(await applyConfig(`${CONFIG}# changed\n`)).toBe('reloaded');
     await until('the new worker is seen', () => made.view().reachable && made.view().epoch !== before);
     await until('it is closed', () => made.view().closed);
     expect(session.ended).toBe(false);
