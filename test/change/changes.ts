@@ -72,7 +72,7 @@ export const CHANGES: readonly Change[] = [
       title: 'postgresSettings: max_connections lowered (the leader restarts in place)',
     },
     before: { postgresSettings: { max_connections: 250 } },
-    after: {},
+    after: { postgresSettings: {} },
     keepsSessions: false,
     check: async (facts) => noneReplaced(facts),
   },

@@ -51,8 +51,8 @@ export function oneAtATime(facts: Facts): string[] {
   return [...missing.map((node) => `${node} was not replaced`), ...wrong];
 }
 
-/** No container but the monitor's was touched. */
+/** No container but the monitor's was touched; the one that PostgreSQL checks settings in is no part of the stack. */
 export function noneReplaced({ events, stack }: Facts): string[] {
-  const others = events.filter(({ name, what }) => what === 'die' && name !== `${stack.prefix}failover-monitor`);
-  return others.map(({ name }) => `${name} was stopped`);
+  const own = events.filter(({ name, what }) => what === 'die' && name.startsWith(stack.prefix));
+  return own.filter(({ name }) => name !== `${stack.prefix}failover-monitor`).map(({ name }) => `${name} was stopped`);
 }

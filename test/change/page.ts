@@ -40,5 +40,8 @@ export function page(results: readonly Result[], machine: string, rate: number):
         `| ${r.point} | ${r.title} | ${touched(r.preview)} | ${r.requests} | ${r.failed} | ${r.lost + r.lostWrites} | ${r.heldMs} / ${r.freshMs} ms | ${r.calmMs} ms | ${seconds(r.upMs)} | ${seconds(r.healthyMs)} | ${r.load} | ${r.notes.join('; ')} | ${r.problems.length === 0 ? 'passed' : `failed: ${r.problems.join('; ')}`} |`,
     ),
     '',
+    'Where the lead moves, sessions of SQL clients end as in any planned hand-over and a client that sends nothing twice notices it; no new connection is refused. HAProxy’s own replacement is the one exception:',
+    'see “The one gap” in [docs/config.md](../config.md). Point 5 is also held by `test/upgrade`, which previews today’s program against the state of every release, and point 6 by `test/components/config-effects`.',
+    '',
   ].join('\n');
 }
