@@ -74,6 +74,8 @@ export class Haproxy implements Router {
     clean: false,
   };
   private readAddresses: string[] = [];
+  /** Open read slots of nodes that are declared no more: a former monitor left them so. */
+  private readStrays: string[] = [];
   private cleanSinceMs: number | null = null;
   private readSettled = false;
   /** Servers that no client is sent to, as last seen; see `backend reach` of the template. */
@@ -236,6 +238,7 @@ export class Haproxy implements Router {
         if (open) commands.push(`set server read/node${i + 1} addr ${address} port ${this.options.port}`);
         commands.push(`set server read/node${i + 1} state ${open ? 'ready' : 'maint'}`);
       });
+      commands.push(...this.readStrays.map((server) => `set server read/${server} state maint`));
     }
     commands.push(...reachCommands(this.reachRows, this.options.addresses, this.options.port));
     return commands;
@@ -333,9 +336,10 @@ export class Haproxy implements Router {
   private learnRead(servers: ServerState[][], sessions: Session[][] | null): void {
     if (this.readWanted === null) return;
     const wanted = this.readWanted;
-    const open = (list: ServerState[]) =>
-      list.filter((s) => s.backend === 'read' && /^node\d+$/.test(s.server) && !s.maintenance).map((s) => s.address);
-    this.readAddresses = open(servers[0] ?? []);
+    const open = (servers[0] ?? []).filter((s) => s.backend === 'read' && /^node\d+$/.test(s.server) && !s.maintenance);
+    this.readAddresses = open.map((s) => s.address);
+    const declared = (server: string) => Number(server.slice('node'.length)) <= this.options.addresses.length;
+    this.readStrays = open.map((s) => s.server).filter((server) => !declared(server));
     const right = [...this.readAddresses].sort().join() === wanted.join();
     let left = 0;
     for (const [worker, list] of (sessions ?? []).entries()) {

@@ -77,11 +77,11 @@ function client(port = 5432): Client {
   return made;
 }
 
-function start(): Haproxy {
+function start(addresses = [A.address, B.address]): Haproxy {
   const made = new Haproxy({
     sockets,
     port: 5432,
-    addresses: [A.address, B.address],
+    addresses,
     clock: { nowMs: () => performance.now() },
     log: { write: (level, subject, code, message) => log.push(`${level} ${subject} ${code} ${message}`) },
     onChange: () => undefined,
@@ -250,6 +250,17 @@ describe.skipIf(!isRoot)('the router with a real HAProxy', () => {
     expect(made.readView()).toEqual([A.address]);
     made.read([]);
     await until('nobody serves reads', () => late.ended && made.readView().length === 0);
+  });
+
+  it('closes the read slot of a node that is declared no more, which a former monitor had opened (S13)', async () => {
+    const former = await openedOnA();
+    former.read([A.address, B.address]);
+    await until('both serve reads', () => former.readView().length === 2);
+    former.stop();
+    await ran;
+    const made = start([A.address]);
+    made.read([A.address]);
+    await until('only A serves reads', () => made.readView().join() === A.address);
   });
 
   it('tells which nodes HAProxy itself does not reach, whatever clients do (DESIGN §9)', async () => {
