@@ -43,6 +43,8 @@ const STUMBLES_MAX = 3;
 const PASSING: ReadonlySet<string> = new Set(['STEP_FAILED', 'SYNC_UNPROVEN']);
 /** After SIGTERM the leader waits this long for the monitor's hand-over (S18), ms. */
 export const HANDOVER_LIMIT_MS = 8_000;
+/** A leader that is told to stop awaits a monitor that is away so long: an upgrade replaces both, one right after the other, ms. */
+export const MONITOR_LIMIT_MS = 4_000;
 const CRASH_WINDOW_MS = 60_000;
 
 const NO_VIEW: View = {
@@ -396,10 +398,12 @@ export class Keeper {
   async terminate(): Promise<void> {
     this.stopping = true;
     this.report(true);
-    const deadline = this.clock.nowMs() + HANDOVER_LIMIT_MS;
+    const fromMs = this.clock.nowMs();
+    const deadline = fromMs + HANDOVER_LIMIT_MS;
+    const isHeard = () => this.link.connected || this.clock.nowMs() < fromMs + MONITOR_LIMIT_MS;
     const leads = () => this.view.sql?.inRecovery === false;
     // Once it is ordered to stop, that lets the clients finish, within the order's limit.
-    while (leads() && this.link.connected && this.clock.nowMs() < deadline && this.activity !== 'stopping') {
+    while (leads() && isHeard() && this.clock.nowMs() < deadline && this.activity !== 'stopping') {
       await this.clock.sleep(10);
     }
     this.ended = true;

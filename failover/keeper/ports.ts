@@ -142,6 +142,11 @@ export interface Postgres {
     signal: AbortSignal,
     giveUp?: () => Promise<void>,
   ): Promise<void>;
+  /**
+   * Opens a session in the database and ends it. The first one reads the catalogs and writes them into the file that all
+   * others begin with (`pg_internal.init`): after a failover every client would do so at the same moment.
+   */
+  warm(database: string): Promise<void>;
   /** Puts `data.new` in the place of `data`. Idempotent: finishes what was interrupted. */
   swapIn(): Promise<void>;
   /** Removes left-over copies and stale lock files (S25). Only before the first start. */

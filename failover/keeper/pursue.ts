@@ -25,6 +25,8 @@ const SETTLE_LIMIT_MS = 600_000;
 const STARVED_MAX_MS = 2_000;
 /** After a promotion, ms. */
 const CALM_MS = 1_000;
+/** How often a standby gets ready for sessions, ms. */
+const WARM_MS = 30_000;
 /** A leader looks at its slots this often, ms: more often than a standby can be copied. */
 const SLOTS_MS = 500;
 
@@ -44,6 +46,7 @@ export class Pursuit {
   private promotedAtMs = Number.NEGATIVE_INFINITY;
   /** When the leader's slots were last looked at. */
   private slotsAtMs = Number.NEGATIVE_INFINITY;
+  private warmedAtMs = Number.NEGATIVE_INFINITY;
   /** The order that a checkpoint was begun for. */
   private preparing: { key: string; done: boolean } | null = null;
 
@@ -60,7 +63,16 @@ export class Pursuit {
     this.furnished = null;
     this.slotsRenewed = false;
     this.names = null;
+    this.warmedAtMs = Number.NEGATIVE_INFINITY;
     this.keeper.postgres.stopHeartbeat();
+  }
+
+  /** Beside the order. It may fail: the first session then takes some milliseconds longer. */
+  private warm({ databaseName }: NodeSettings): void {
+    const { keeper } = this;
+    if (keeper.clock.nowMs() - this.warmedAtMs < WARM_MS) return;
+    this.warmedAtMs = keeper.clock.nowMs();
+    keeper.postgres.warm(databaseName).catch(() => undefined);
   }
 
   /** Why this data must not lead by this order; null when it may. */
@@ -292,6 +304,7 @@ export class Pursuit {
     }
     await keeper.observe();
     if (streamingFrom(keeper.view, settings) === leader.name) {
+      this.warm(settings);
       const settled = target.restart !== true || this.needsRestart(settings) === false;
       return { done: settled, againMs: settled ? undefined : START_POLL_MS };
     }

@@ -223,7 +223,7 @@ export class Server implements Postgres {
         ...['--locale-provider=builtin', '--builtin-locale=C.UTF-8', '--locale=C.UTF-8'],
         ...['--auth-local=peer', '--auth-host=scram-sha-256'],
         // A promotion copies the segment that is being written and syncs it: small segments make it faster.
-        ...['--wal-segsize=4', '--sync-method=syncfs'],
+        ...['--wal-segsize=1', '--sync-method=syncfs'],
       ],
       { limitMs: 120_000 },
     );
@@ -420,6 +420,11 @@ export class Server implements Postgres {
         if ((await commandLine(pid)) === title) signalProcess(pid, 'SIGTERM');
       }
     }
+  }
+
+  async warm(database: string): Promise<void> {
+    const session = await this.open(database, SQL_LIMIT_MS);
+    session.destroy();
   }
 
   async checkpoint(): Promise<void> {

@@ -222,6 +222,8 @@ export class FakePostgres implements Postgres {
   }
   /** Clients that {@link endIdleClients} finds at each look, one after the other; then none. */
   clients: number[] = [];
+  async warm(): Promise<void> {}
+
   async checkpoint(): Promise<void> {
     this.journal.push('checkpoint');
   }

@@ -1,4 +1,5 @@
 import { afterEach, describe, expect, it } from 'vitest';
+import { HANDOVER_LIMIT_MS } from '../../failover/keeper/keeper';
 import type { SyncConfig, Target } from '../../failover/protocol';
 import { Rig, SETTINGS } from './fakes';
 
@@ -479,6 +480,27 @@ describe('a container that is told to stop', () => {
     const from = rig.clock.nowMs();
     await rig.keeper.terminate();
     expect(rig.clock.nowMs() - from).toBeGreaterThanOrEqual(8_000);
+    expect(rig.postgres.running).toBe(false);
+  });
+
+  it('awaits a monitor that is away for a moment, and hands over to it', async () => {
+    await leader();
+    rig.link.connected = false;
+    const ended = rig.keeper.terminate();
+    await rig.clock.sleep(1_000);
+    expect(rig.postgres.running).toBe(true);
+    rig.link.connected = true;
+    rig.order(1, { kind: 'stop' });
+    await ended;
+    expect(rig.postgres.running).toBe(false);
+  });
+
+  it('does not await a monitor that stays away for as long as one that answers', async () => {
+    await leader();
+    const from = rig.clock.nowMs();
+    rig.link.connected = false;
+    await rig.keeper.terminate();
+    expect(rig.clock.nowMs() - from).toBeLessThan(HANDOVER_LIMIT_MS);
     expect(rig.postgres.running).toBe(false);
   });
 

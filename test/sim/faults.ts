@@ -14,8 +14,12 @@ export class Nemesis {
   /** Taken out of the stack, and served well without. */
   private readonly removed = new Set<SimNode>();
 
-  constructor(world: World) {
+  private readonly only: readonly string[] | undefined;
+
+  /** `only`: names of the faults that fall; undefined: all of them. */
+  constructor(world: World, only?: readonly string[]) {
     this.world = world;
+    this.only = only;
   }
 
   async rage(): Promise<void> {
@@ -31,39 +35,45 @@ export class Nemesis {
 
   private strike(): void {
     const { random } = this.world;
-    const faults: [number, () => void][] = [
-      [14, () => this.kill(this.anyNode())],
-      [6, () => this.killLeader()],
-      [5, () => this.killCandidate()],
-      [5, () => this.stop(this.anyNode())],
-      [8, () => this.pause(this.anyNode())],
-      [6, () => this.crash(this.anyNode())],
-      [8, () => this.partition()],
-      [8, () => this.switchover()],
-      [4, () => this.slowDisk(this.anyNode())],
-      [7, () => this.restartMonitor()],
-      [4, () => this.pauseMonitor()],
-      [4, () => this.restoreStore()],
-      [3, () => this.secondMonitor()],
-      [3, () => this.staleMonitor()],
-      [2, () => this.diskFull()],
-      [5, () => this.haproxyRestarts()],
-      [3, () => this.haproxyReloads()],
-      [3, () => this.haproxyFreezes()],
-      [3, () => this.network()],
-      [2, () => this.freezePostmaster(this.anyNode())],
-      [3, () => this.wipe(this.anyNode())],
-      [4, () => this.everything()],
-      [5, () => this.twoAtOnce()],
-      [5, () => this.badMinute()],
-      [4, () => this.starve()],
-      [3, () => this.stall()],
-      [4, () => this.resize()],
-      [3, () => this.acceptLoss()],
-      [4, () => this.fallOff()],
-      [6, () => this.changeSettings()],
-      [7, () => this.behind()],
-    ];
+    const all: Record<string, [number, () => void]> = {
+      kill: [14, () => this.kill(this.anyNode())],
+      killLeader: [6, () => this.killLeader()],
+      killCandidate: [5, () => this.killCandidate()],
+      stop: [5, () => this.stop(this.anyNode())],
+      pause: [8, () => this.pause(this.anyNode())],
+      crash: [6, () => this.crash(this.anyNode())],
+      partition: [8, () => this.partition()],
+      switchover: [8, () => this.switchover()],
+      slowDisk: [4, () => this.slowDisk(this.anyNode())],
+      restartMonitor: [7, () => this.restartMonitor()],
+      pauseMonitor: [4, () => this.pauseMonitor()],
+      restoreStore: [4, () => this.restoreStore()],
+      secondMonitor: [3, () => this.secondMonitor()],
+      staleMonitor: [3, () => this.staleMonitor()],
+      diskFull: [2, () => this.diskFull()],
+      haproxyRestarts: [5, () => this.haproxyRestarts()],
+      haproxyReloads: [3, () => this.haproxyReloads()],
+      haproxyFreezes: [3, () => this.haproxyFreezes()],
+      network: [3, () => this.network()],
+      freezePostmaster: [2, () => this.freezePostmaster(this.anyNode())],
+      wipe: [3, () => this.wipe(this.anyNode())],
+      everything: [4, () => this.everything()],
+      twoAtOnce: [5, () => this.twoAtOnce()],
+      badMinute: [5, () => this.badMinute()],
+      starve: [4, () => this.starve()],
+      stall: [3, () => this.stall()],
+      resize: [4, () => this.resize()],
+      acceptLoss: [3, () => this.acceptLoss()],
+      fallOff: [4, () => this.fallOff()],
+      changeSettings: [6, () => this.changeSettings()],
+      behind: [7, () => this.behind()],
+    };
+    const names = this.only ?? Object.keys(all);
+    const faults = names.map((name) => {
+      const fault = all[name];
+      if (fault === undefined) throw new Error(`there is no fault ${name}; there are: ${Object.keys(all).join(', ')}`);
+      return fault;
+    });
     let dice = random.unit() * faults.reduce((sum, [weight]) => sum + weight, 0);
     for (const [weight, fault] of faults) {
       dice -= weight;

@@ -548,6 +548,8 @@ export class SimPostgres implements Postgres {
     throw new KeeperError('SYNC_UNPROVEN', 'commits do not wait under the barrier');
   }
 
+  async warm(): Promise<void> {}
+
   async checkpoint(): Promise<void> {
     await this.takes(20);
   }

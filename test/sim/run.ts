@@ -8,6 +8,8 @@ export interface RunOptions {
   seed: number;
   /** Number of replicas; undefined: by the seed. */
   replicas?: number;
+  /** Names of the faults that fall (see faults.ts); undefined: all of them. */
+  faults?: readonly string[];
 }
 
 export interface RunResult {
@@ -28,7 +30,7 @@ export async function simulate(options: RunOptions): Promise<RunResult> {
   const shape = shapeOf(seed, options.replicas);
   const world = new World({ seed, ...shape });
   try {
-    await play(world);
+    await play(world, options.faults);
   } catch (error) {
     world.fail(`the run broke: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
   }
@@ -52,7 +54,7 @@ function shapeOf(seed: number, replicas: number | undefined): { replicas: number
   };
 }
 
-async function play(world: World): Promise<void> {
+async function play(world: World, faults: readonly string[] | undefined): Promise<void> {
   const { engine } = world;
   world.startAll();
   world.startClients(3, 1);
@@ -61,7 +63,7 @@ async function play(world: World): Promise<void> {
     return;
   }
   world.say('the cluster is built, faults begin');
-  const nemesis = new Nemesis(world);
+  const nemesis = new Nemesis(world, faults);
   await nemesis.rage();
   world.say('faults end');
   nemesis.heal();
