@@ -13,7 +13,7 @@ import { isDeclared, statusOf, viewOf } from './view';
 /** Running transactions have this long to end before their sessions are ended, ms. */
 export const DRAIN_MS = 5_000;
 /** As {@link DRAIN_MS}, of a leader whose container was told to stop: enough for who is logging in, and for short statements. */
-export const LEAVE_MS = 150;
+export const LEAVE_MS = 500;
 /** The leader's checkpoint before the switchover, ms. */
 export const PREPARE_LIMIT_MS = 60_000;
 /** New connections are held for the candidate to be level no longer than this, ms. */
