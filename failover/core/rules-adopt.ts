@@ -43,6 +43,14 @@ function storeIsOld({ state, observation }: Facts): boolean {
   return !state.adopting && copy !== null && isNewer(copy, state);
 }
 
+/** Once the slot is open on the leader, nothing of this monitor's moves it to another node without closing it first (S2). */
+function isMovedByAnother({ state, observation }: Facts): boolean {
+  const { reachable, slot } = observation.haproxy;
+  if (state.adopting || state.leader === null || state.procedure !== null || !reachable || slot === null) return false;
+  const isDeclaredAddress = observation.declared.some((d) => d.address === slot);
+  return isDeclaredAddress && slot !== addressOf(observation, state.leader);
+}
+
 function withoutStandbys(state: ClusterState, observation: Observation, policy: Policy): ClusterState {
   if (state.leader === null) return state;
   return { ...state, joint: withConfig(state.joint, loneConfig(state.leader, observation, policy), true) };
@@ -98,6 +106,17 @@ export const ADOPTION_RULES: readonly Rule[] = [
         ? {
             state: suspected(facts.state),
             reason: 'a keeper remembers a newer state than the store, so every declared node is asked first',
+          }
+        : null,
+  },
+  {
+    code: 'SLOT_MOVED',
+    why: 'HAProxy leads to another node than this monitor opened: another monitor works, and what is remembered here is old (S11).',
+    match: (facts) =>
+      isMovedByAnother(facts)
+        ? {
+            state: suspected(facts.state),
+            reason: `HAProxy leads to another node than ${facts.state.leader}: another monitor moved it, so every declared node is asked first`,
           }
         : null,
   },

@@ -133,12 +133,22 @@ describe('switchback', () => {
   const ready = (ms: number) => ({ ...newWatch(NOW_MS), preferredSinceMs: NOW_MS - ms });
 
   it('gives the lead to the first declared node after a stable period', () => {
-    const given = run(state, observation(views(state))).state;
     const certificate = { node: 'p', term: 1, epoch: '1@1' };
     const haproxy = { ...CLOSED, slot: '10.0.0.21', closed: false, keeping: '10.0.0.21' };
+    const given = run(state, observation(views(state), { haproxy })).state;
     const at = (ms: number) =>
       run(given, observation(views(given), { watch: ready(ms), certificate, haproxy }), policy);
     expect(at(999).code).toBe('STEADY');
     expect(at(1_000)).toMatchObject({ code: 'SWITCHBACK', state: { switchover: { to: 'a', by: 'switchback' } } });
+  });
+});
+
+describe('a slot that another monitor moved (S11)', () => {
+  it('makes this monitor ask every node before it does anything more', () => {
+    const state = serving(['a']);
+    const haproxy = { ...CLOSED, slot: '10.0.0.21', closed: false, keeping: '10.0.0.21' };
+    const decision = run(state, observation([leaderView(state), replicaView(state, 'a')], { haproxy }));
+    expect(decision).toMatchObject({ code: 'SLOT_MOVED', state: { adopting: true } });
+    expect(routeOf(decision.actions)).toBeUndefined();
   });
 });
