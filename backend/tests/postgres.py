@@ -8,9 +8,10 @@ import socket
 import subprocess
 import tempfile
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import psycopg
 from psycopg.rows import TupleRow
@@ -54,6 +55,18 @@ def children_of(pid: int) -> list[int]:
             if int(stat.read_text().rpartition(")")[2].split()[1]) == pid:
                 children.append(int(stat.parent.name))
     return children
+
+
+T = TypeVar("T")
+
+
+def wait_until(look: Callable[[], T], words: str) -> T:
+    """What ``look`` returns once it is true, within ten seconds; ``words`` say what did not happen."""
+    limit = time.monotonic() + 10
+    while not (seen := look()):
+        assert time.monotonic() < limit, words
+        time.sleep(0.01)
+    return seen
 
 
 class Postgres:
@@ -163,8 +176,7 @@ class Postgres:
         """Change a setting by reload and wait until it holds."""
         self.execute(f"ALTER SYSTEM SET {name} = '{value}'")
         self.execute("SELECT pg_reload_conf()")
-        while str(self.execute(f"SHOW {name}")[0][0]) != value:
-            time.sleep(0.01)
+        wait_until(lambda: str(self.execute(f"SHOW {name}")[0][0]) == value, f"{name} is not {value}")
 
     def ask_for_passwords(self, *, ask: bool) -> None:
         """Whether the application's user has to give its password; others never have to."""
@@ -173,10 +185,7 @@ class Postgres:
         rest = file.read_text().removeprefix(line)
         file.write_text(line + rest if ask else rest)
         self.execute("SELECT pg_reload_conf()")
-        limit = time.monotonic() + 10
-        while self._takes_any_password() == ask:
-            assert time.monotonic() < limit, "pg_hba.conf was not read again"
-            time.sleep(0.01)
+        wait_until(lambda: self._takes_any_password() != ask, "pg_hba.conf was not read again")
 
     def _takes_any_password(self) -> bool:
         try:
@@ -189,10 +198,7 @@ class Postgres:
 
     def wait_for_sessions(self, count: int) -> None:
         """Wait until the application's user has ``count`` sessions: one that is being made is not counted yet."""
-        limit = time.monotonic() + 10
-        while (sessions := self._sessions()) < count:
-            assert time.monotonic() < limit, f"{sessions} sessions of {count}"
-            time.sleep(0.01)
+        wait_until(lambda: self._sessions() >= count, f"fewer than {count} sessions")
 
     def _sessions(self) -> int:
         return int(self.execute("SELECT count(*) FROM pg_stat_activity WHERE usename = %s", NAMES["user"])[0][0])
@@ -206,13 +212,12 @@ class Postgres:
 
     def wait_for_sync_waiters(self, count: int = 1) -> list[int]:
         """Process ids of ``count`` commits that wait for a standby."""
-        limit = time.monotonic() + 10
-        while time.monotonic() < limit:
+
+        def waiters() -> list[int]:
             rows = self.execute("SELECT pid FROM pg_stat_activity WHERE wait_event = 'SyncRep'")
-            if len(rows) >= count:
-                return [int(row[0]) for row in rows]
-            time.sleep(0.01)
-        raise AssertionError(f"no {count} commits wait for a standby")
+            return [int(row[0]) for row in rows] if len(rows) >= count else []
+
+        return wait_until(waiters, f"no {count} commits wait for a standby")
 
     def _run(self, program: str, *arguments: str) -> None:
         result = subprocess.run(

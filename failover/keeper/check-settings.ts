@@ -11,6 +11,7 @@ import { text } from 'node:stream/consumers';
 import { setTimeout as delay } from 'node:timers/promises';
 import { z } from 'zod';
 import { renderPostgresqlConf } from './config-files';
+import { refusal } from './configuration';
 import { run } from './processes';
 import { plainWords } from './server-log';
 import { Session } from './session';
@@ -27,7 +28,7 @@ export async function checkSettings(memoryLimitBytes: number | null, say: (line:
   const folder = await mkdtemp(join(tmpdir(), 'check-settings-'));
   try {
     const postgresSettings = z.record(z.string(), z.string()).parse(JSON.parse(await text(process.stdin)));
-    const words = await refusal(folder, postgresSettings, memoryLimitBytes);
+    const words = await trouble(folder, postgresSettings, memoryLimitBytes);
     const names = Object.keys(postgresSettings).sort().join(', ');
     say(words === null ? `PostgreSQL takes ${names}` : `PostgreSQL refuses postgresSettings: ${words}`);
     return words === null ? 0 : 1;
@@ -36,7 +37,7 @@ export async function checkSettings(memoryLimitBytes: number | null, say: (line:
   }
 }
 
-async function refusal(
+async function trouble(
   folder: string,
   postgresSettings: Record<string, string>,
   memoryLimitBytes: number | null,
@@ -48,15 +49,8 @@ async function refusal(
   await writeFile(join(folder, 'failover.conf'), '');
   const args = ['-D', data, '-c', `config_file=${file}`, '-c', `unix_socket_directories=${folder}`];
   const files = ['hba_file', 'ident_file'].flatMap((name) => ['-c', `${name}=${join(data, name)}`]);
-  let heard = '';
-  const onError = (piece: string) => {
-    heard += piece;
-  };
-  try {
-    await run('postgres', [...args, ...files, '-C', 'port'], { limitMs: READ_LIMIT_MS, onError });
-  } catch (error) {
-    return plainWords(heard) || messageOf(error);
-  }
+  const unread = await refusal([...args, ...files], READ_LIMIT_MS);
+  if (unread !== null) return unread;
   const initdb = [
     '-D',
     data,
@@ -100,8 +94,4 @@ async function answers(host: string): Promise<boolean> {
   } catch {
     return false;
   }
-}
-
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }

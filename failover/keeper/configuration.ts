@@ -5,7 +5,7 @@ import { PORTS } from '../config';
 import { derivedPassword, REPLICATION_ROLE } from '../protocol';
 import { renderFailoverConf, renderPgHba, renderPostgresqlConf } from './config-files';
 import { writeWhole } from './durable';
-import type { ServerConfig } from './ports';
+import { messageOf, type ServerConfig } from './ports';
 import { run } from './processes';
 import { plainWords } from './server-log';
 
@@ -70,16 +70,7 @@ export class Configuration {
     await this.writePassfile();
     await this.write(config, version, blind);
     if (Object.keys(config.settings.postgresSettings).length === 0) return null;
-    let heard = '';
-    const onError = (piece: string) => {
-      heard += piece;
-    };
-    try {
-      await run('postgres', [...this.serverArguments(), '-C', 'port'], { limitMs: CHECK_LIMIT_MS, onError });
-      return null;
-    } catch (error) {
-      return plainWords(heard) || (error instanceof Error ? error.message : String(error));
-    }
+    return refusal(this.serverArguments(), CHECK_LIMIT_MS);
   }
 
   /** Nothing is synced: all is written again before a start. */
@@ -88,5 +79,19 @@ export class Configuration {
     this.written.delete(name);
     await writeWhole(this.options.folder, name, text, 0o600, false);
     this.written.set(name, text);
+  }
+}
+
+/** PostgreSQL's own words when it refuses to read its configuration with these arguments; null when it takes it. */
+export async function refusal(serverArguments: readonly string[], limitMs: number): Promise<string | null> {
+  let heard = '';
+  const onError = (piece: string) => {
+    heard += piece;
+  };
+  try {
+    await run('postgres', [...serverArguments, '-C', 'port'], { limitMs, onError });
+    return null;
+  } catch (error) {
+    return plainWords(heard) || messageOf(error);
   }
 }

@@ -23,6 +23,7 @@ import {
   type KeeperState,
   type Link,
   type Memory,
+  messageOf,
   type Postgres,
   type SqlView,
   type StateFile,
@@ -435,8 +436,4 @@ function continues(before: AcceptedOrder, after: AcceptedOrder): boolean {
     a.method === b.method &&
     before.term === after.term
   );
-}
-
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }

@@ -13,7 +13,7 @@ import { checkSettings } from './check-settings';
 import { systemClock } from './clock';
 import { Keeper } from './keeper';
 import { MonitorLink } from './link';
-import type { Link } from './ports';
+import { type Link, messageOf } from './ports';
 import { Server } from './server';
 import { StateFolder } from './state-folder';
 
@@ -97,7 +97,7 @@ async function main(): Promise<void> {
 }
 
 function fail(error: unknown): void {
-  log(`cannot go on: ${error instanceof Error ? error.message : String(error)}`);
+  log(`cannot go on: ${messageOf(error)}`);
   process.exit(1);
 }
 

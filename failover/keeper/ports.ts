@@ -14,6 +14,11 @@ export class KeeperError extends Error {
   }
 }
 
+/** What a failure says, whatever was thrown. */
+export function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
 export interface Clock {
   /** Monotonic time, ms. */
   nowMs(): number;

@@ -1,7 +1,7 @@
 /** What to do next to become what an order asks for: one pass, from whatever state PostgreSQL is in. */
 import type { NodeSettings, SyncConfig } from '../protocol';
 import type { Keeper } from './keeper';
-import { type AcceptedOrder, KeeperError, type ServerConfig, type Source, type SqlView } from './ports';
+import { type AcceptedOrder, KeeperError, messageOf, type ServerConfig, type Source, type SqlView } from './ports';
 import { streamingFrom, votingLsn } from './status';
 import { barrierNames, SyncControl, syncNames } from './sync';
 
@@ -506,8 +506,4 @@ export class Pursuit {
 
 function config(settings: NodeSettings, upstream: Source | null, names: string): ServerConfig {
   return { settings, upstream, syncNames: names };
-}
-
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }

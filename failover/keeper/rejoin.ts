@@ -3,7 +3,7 @@ import { lstat, readdir, statfs } from 'node:fs/promises';
 import { join } from 'node:path';
 import { derivedPassword, REPLICATION_ROLE } from '../protocol';
 import { conninfo } from './config-files';
-import { KeeperError, type Source } from './ports';
+import { KeeperError, messageOf, type Source } from './ports';
 import { run } from './processes';
 import { Session } from './session';
 
@@ -41,7 +41,7 @@ async function openSource(source: Source, context: RejoinContext): Promise<Sessi
       limitMs: SOURCE_LIMIT_MS,
     });
   } catch (error) {
-    const words = error instanceof Error ? error.message : String(error);
+    const words = messageOf(error);
     throw new KeeperError('LEADER_UNREACHABLE', `${source.name} (${source.address}) does not answer: ${words}`);
   }
 }

@@ -12,7 +12,7 @@ import { syncFolder } from './durable';
 import { furnish } from './furnish';
 import { Heartbeat } from './heartbeat';
 import { LED_TIMELINE, laterTimeline, lookAtControlFile, lookBySql, lookForPending } from './look';
-import { KeeperError, type Postgres, type ServerConfig, type Source, type View } from './ports';
+import { KeeperError, messageOf, type Postgres, type ServerConfig, type Source, type View } from './ports';
 import { commandLine, noServerLeft, resumeServer, run, serverProcesses, signalProcess } from './processes';
 import { baseBackup, makeRoom, type RejoinContext, reach, rewind } from './rejoin';
 import {
@@ -26,7 +26,7 @@ import {
 } from './server-log';
 import { Session } from './session';
 import { ensureSlots } from './slots';
-import { type Floors, type PostgresSettings, type SettingsView, Tunables } from './tunables';
+import { type Floors, type PostgresSettings, type SettingsView, Tunables, withSettings } from './tunables';
 
 const SQL_LIMIT_MS = 2_000;
 const CONNECT_LIMIT_MS = 500;
@@ -191,7 +191,7 @@ export class Server implements Postgres {
 
   /** An answer that is neither "not there" nor "not yet" is worth a line. */
   private tellSilence(error: unknown): void {
-    const message = error instanceof Error ? error.message : String(error);
+    const message = messageOf(error);
     if (/ECONNREFUSED|ENOENT|starting up|not (yet )?accepting|shutting down/.test(message)) return;
     this.warning = `PostgreSQL does not answer as it should: ${message.slice(0, 300)}`;
   }
@@ -531,10 +531,6 @@ export class Server implements Postgres {
   heartbeat(): { count: number; ageMs: number } {
     return this.beats.read();
   }
-}
-
-function withSettings(config: ServerConfig, postgresSettings: PostgresSettings): ServerConfig {
-  return { ...config, settings: { ...config.settings, postgresSettings: { ...postgresSettings } } };
 }
 
 async function exists(path: string): Promise<boolean> {

@@ -9,6 +9,7 @@
  *   until they change.
  */
 import type { SettingsStatus } from '../protocol';
+import type { ServerConfig } from './ports';
 
 export type PostgresSettings = Readonly<Record<string, string>>;
 
@@ -42,6 +43,11 @@ export interface SettingsView {
   status: SettingsStatus;
 }
 
+/** The same configuration with other settings of the stack. */
+export function withSettings(config: ServerConfig, postgresSettings: PostgresSettings): ServerConfig {
+  return { ...config, settings: { ...config.settings, postgresSettings: { ...postgresSettings } } };
+}
+
 export class Tunables {
   /** The value of a name that the given settings result in, the stack's or the template's. */
   private readonly numberOf: (name: string, settings: PostgresSettings) => number;
@@ -72,8 +78,7 @@ export class Tunables {
     const usable = this.usable(wanted);
     const { floors } = this;
     if (floors === null) return usable;
-    const low = FLOORED.filter((name) => this.numberOf(name, usable) < floors[name]);
-    return { ...usable, ...Object.fromEntries(low.map((name) => [name, String(floors[name])])) };
+    return { ...usable, ...Object.fromEntries(this.floored(wanted).map((name) => [name, String(floors[name])])) };
   }
 
   /** A standby runs with more than the stack asks for, because its leader has more. */
@@ -81,9 +86,10 @@ export class Tunables {
     return this.floored(wanted).length > 0;
   }
 
-  private floored(wanted: PostgresSettings): string[] {
+  private floored(wanted: PostgresSettings): (typeof FLOORED)[number][] {
     const { floors } = this;
-    return floors === null ? [] : FLOORED.filter((name) => this.numberOf(name, this.usable(wanted)) < floors[name]);
+    const usable = this.usable(wanted);
+    return floors === null ? [] : FLOORED.filter((name) => this.numberOf(name, usable) < floors[name]);
   }
 
   /** The control file of the running standby was read again. */

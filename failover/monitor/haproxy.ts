@@ -267,12 +267,11 @@ export class Haproxy implements Router {
     // A new worker starts closed and stays so until the loop has made its checks again (S15).
     if (this.lastEpoch !== null && this.lastEpoch !== epoch && this.wanted !== null) this.wanted.slot = null;
     const slots = servers.map(slotOf);
-    // Moved by somebody else: not moved back until the loop has found out whether another monitor works (S11).
-    if (this.slotIsRight() && this.wanted?.slot != null && slots[0] != null && slots[0] !== this.wanted.slot) {
-      this.wanted = null;
-    }
     const closed = slots[0] === null && servers[0]?.length !== 0;
     const slot = slots[0] ?? null;
+    // Moved by somebody else: not moved back until the loop has found out whether another monitor works (S11).
+    const wanted = this.wanted?.slot ?? null;
+    if (this.slotIsRight() && wanted !== null && slot !== null && slot !== wanted) this.wanted = null;
     const keeping = this.wanted?.keep ?? null;
     if (sessions !== null) this.note(sessions);
     this.learnRead(servers, sessions);

@@ -4,6 +4,8 @@ import { dataVolume, noneReplaced, oneAtATime, removedFirst } from './checks';
 import type { Facts } from './measure';
 import type { Config } from './stack';
 
+type PostgresSettings = Readonly<Record<string, string | number>>;
+
 export interface Change {
   name: string;
   /** Point of "What it must do" that it belongs to. */
@@ -36,6 +38,21 @@ const image = (name: string, of: ImageName, title: string, rest: Partial<Change>
   ...rest,
 });
 
+/** PostgreSQL's settings before and after; none where they are left out, as in {@link BASE}. */
+const settings = (
+  name: string,
+  title: string,
+  {
+    before = {},
+    after = {},
+    keepsSessions = false,
+  }: Partial<Record<'before' | 'after', PostgresSettings>> & { keepsSessions?: boolean },
+): Change => ({
+  ...{ name: `settings-${name}`, point: 2, title: `postgresSettings: ${title}`, keepsSessions },
+  ...{ before: { postgresSettings: before }, after: { postgresSettings: after } },
+  check: async (facts) => noneReplaced(facts),
+});
+
 export const CHANGES: readonly Change[] = [
   {
     ...{ name: 'replicas-1-4', point: 1, title: 'replicas 1 → 4', keepsSessions: true },
@@ -48,34 +65,9 @@ export const CHANGES: readonly Change[] = [
     after: { replicas: 1 },
     check: async (facts) => [...removedFirst(facts, [2, 3, 4]), ...(await dataVolume(facts, [2, 3, 4]))],
   },
-  {
-    ...{ name: 'settings-reload', point: 2, title: 'postgresSettings: work_mem (a reload)', keepsSessions: true },
-    before: {},
-    after: { postgresSettings: { work_mem: '8MB' } },
-    check: async (facts) => noneReplaced(facts),
-  },
-  {
-    ...{
-      name: 'settings-restart',
-      point: 2,
-      title: 'postgresSettings: max_connections raised to 250 (a rolling restart)',
-    },
-    before: {},
-    after: { postgresSettings: { max_connections: 250 } },
-    keepsSessions: false,
-    check: async (facts) => noneReplaced(facts),
-  },
-  {
-    ...{
-      name: 'settings-lower',
-      point: 2,
-      title: 'postgresSettings: max_connections lowered (the leader restarts in place)',
-    },
-    before: { postgresSettings: { max_connections: 250 } },
-    after: { postgresSettings: {} },
-    keepsSessions: false,
-    check: async (facts) => noneReplaced(facts),
-  },
+  settings('reload', 'work_mem (a reload)', { after: { work_mem: '8MB' }, keepsSessions: true }),
+  settings('restart', 'max_connections raised to 250 (a rolling restart)', { after: { max_connections: 250 } }),
+  settings('lower', 'max_connections lowered (the leader restarts in place)', { before: { max_connections: 250 } }),
   {
     ...{ name: 'policy', point: 4, title: 'hangTimeout 10s → 11s', keepsSessions: true },
     before: {},

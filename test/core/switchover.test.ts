@@ -10,6 +10,8 @@ const orderOf = (actions: Action[], node: string) =>
   actions.flatMap((a) => (a.kind === 'order' && a.node === node ? [a.order.target] : []))[0];
 const routeOf = (actions: Action[]) => actions.flatMap((a) => (a.kind === 'route-write' ? [a.route] : []))[0];
 const CLOSED = { reachable: true, epoch: '1@1', slot: null, closed: true, keeping: '10.0.0.20', clean: true };
+/** The slot leads to the second declared node. */
+const ON_SECOND = { ...CLOSED, slot: '10.0.0.21', closed: false, keeping: '10.0.0.21' };
 const ASKED: Request = { kind: 'switchover', to: 'a' };
 /** The present step has been under way for so long. */
 const since = (ms: number) => ({ ...newWatch(NOW_MS - 60_000), stepSinceMs: NOW_MS - ms });
@@ -134,10 +136,9 @@ describe('switchback', () => {
 
   it('gives the lead to the first declared node after a stable period', () => {
     const certificate = { node: 'p', term: 1, epoch: '1@1' };
-    const haproxy = { ...CLOSED, slot: '10.0.0.21', closed: false, keeping: '10.0.0.21' };
-    const given = run(state, observation(views(state), { haproxy })).state;
+    const given = run(state, observation(views(state), { haproxy: ON_SECOND })).state;
     const at = (ms: number) =>
-      run(given, observation(views(given), { watch: ready(ms), certificate, haproxy }), policy);
+      run(given, observation(views(given), { watch: ready(ms), certificate, haproxy: ON_SECOND }), policy);
     expect(at(999).code).toBe('STEADY');
     expect(at(1_000)).toMatchObject({ code: 'SWITCHBACK', state: { switchover: { to: 'a', by: 'switchback' } } });
   });
@@ -146,8 +147,7 @@ describe('switchback', () => {
 describe('a slot that another monitor moved (S11)', () => {
   it('makes this monitor ask every node before it does anything more', () => {
     const state = serving(['a']);
-    const haproxy = { ...CLOSED, slot: '10.0.0.21', closed: false, keeping: '10.0.0.21' };
-    const decision = run(state, observation([leaderView(state), replicaView(state, 'a')], { haproxy }));
+    const decision = run(state, observation([leaderView(state), replicaView(state, 'a')], { haproxy: ON_SECOND }));
     expect(decision).toMatchObject({ code: 'SLOT_MOVED', state: { adopting: true } });
     expect(routeOf(decision.actions)).toBeUndefined();
   });

@@ -10,7 +10,7 @@ import { Loop } from '../../failover/monitor/loop';
 import { OpeningChecks } from '../../failover/monitor/opening';
 import type { Log, Store } from '../../failover/monitor/ports';
 import { Process } from './engine';
-import { CLUSTER_KEY, MONITOR_ADDRESS, type World } from './world';
+import { CLUSTER_KEY, MONITOR_ADDRESS, STACK_SETTINGS, type World } from './world';
 
 /** The monitor's volume. */
 export interface StoreDisk {
@@ -147,16 +147,7 @@ export class SimMonitor {
       address: MONITOR_ADDRESS,
       port: 7400,
       clusterKey: CLUSTER_KEY,
-      settings: {
-        nodes,
-        haproxyAddress: '10.0.0.10',
-        monitorAddress: MONITOR_ADDRESS,
-        subnet: '10.0.0.0/24',
-        databaseName: 'db',
-        databaseUser: 'user',
-        databasePassword: 'secret',
-        postgresSettings: world.postgresSettings,
-      },
+      settings: { ...STACK_SETTINGS, nodes, postgresSettings: world.postgresSettings },
       incarnation: store.incarnation,
       clock,
       log,

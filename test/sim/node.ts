@@ -14,7 +14,7 @@ import {
   type StateFile,
   type View,
 } from '../../failover/keeper/ports';
-import { type Floors, type PostgresSettings, Tunables } from '../../failover/keeper/tunables';
+import { type Floors, type PostgresSettings, Tunables, withSettings } from '../../failover/keeper/tunables';
 import { type Engine, Process } from './engine';
 import { PostgresServer, type Session, type SimDisk } from './postgres';
 import { settingsOf } from './settings';
@@ -244,10 +244,6 @@ function floorsOf(data: DataDir): Floors {
     max_prepared_transactions: 0,
     max_locks_per_transaction: 0,
   };
-}
-
-function withSettings(config: ServerConfig, postgresSettings: PostgresSettings): ServerConfig {
-  return { ...config, settings: { ...config.settings, postgresSettings: { ...postgresSettings } } };
 }
 
 export class SimPostgres implements Postgres {

@@ -30,9 +30,8 @@ export interface WorldOptions {
   calm?: boolean;
 }
 
-/** What the rendering of a node's own file does not look at. */
-const NO_SETTINGS = {
-  nodes: [],
+/** What every simulated stack has, beside its nodes and PostgreSQL's settings. */
+export const STACK_SETTINGS = {
   haproxyAddress: '10.0.0.10',
   monitorAddress: MONITOR_ADDRESS,
   subnet: '10.0.0.0/24',
@@ -279,10 +278,10 @@ export class World {
 
   /** Every node runs with what the stack's config says now. */
   settled(): boolean {
-    const config = { settings: { postgresSettings: this.postgresSettings }, upstream: null, syncNames: '' };
+    const settings = { ...STACK_SETTINGS, nodes: this.declared, postgresSettings: this.postgresSettings };
     return this.members.every(({ name, postgres }) => {
       if (postgres === null || postgres === undefined) return false;
-      const wanted = settingsOf(name, { ...config, settings: { ...NO_SETTINGS, ...config.settings } });
+      const wanted = settingsOf(name, { settings, upstream: null, syncNames: '' });
       return postgres.atStart.pending(wanted).length === 0;
     });
   }
