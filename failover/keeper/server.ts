@@ -348,6 +348,7 @@ export class Server implements Postgres {
     const asked = config.settings.postgresSettings;
     this.wanted = asked;
     this.version += 1;
+    this.warning = null;
     for (const attempt of [1, 2]) {
       const { settings, blind } = this.tunables.begin(asked, this.stoppedFloors, leads && cleanLeader);
       const written = withSettings(config, settings);
@@ -357,6 +358,7 @@ export class Server implements Postgres {
       this.inForce = JSON.stringify([asked, written]);
       if (refused === null || attempt === 2) return;
       this.tunables.refuses(asked, refused);
+      this.warning = `PostgreSQL refuses postgresSettings, the former ones stay: ${refused}`;
     }
   }
 
