@@ -73,7 +73,7 @@ function writeRoute(state: ClusterState, observation: Observation, health: Healt
   // A leader that has just come back and told nothing yet may be anything: the slot stays as it is.
   if (health?.kind === 'blind') return null;
   const slotIsRight = observation.haproxy.slot === address;
-  if (health !== null && ['late', 'dead', 'down'].includes(health.kind)) {
+  if (health !== null && ['late', 'dead', 'down', 'stopping'].includes(health.kind)) {
     return { kind: 'route-write', route: { kind: 'held', node, address } };
   }
   if (isCertified(state, observation) && (slotIsRight || isCutOff(state, observation))) {

@@ -23,11 +23,11 @@ function touched(preview: readonly string[]): string {
 }
 
 /** The page for docs/results. */
-export function page(results: readonly Result[], machine: string, rate: number): string {
+export function page(results: readonly Result[], machine: string, rate: number, tree: string): string {
   return [
     '# Changing a running stack under load',
     '',
-    `Made by \`npm run test:change\` on ${results.at(-1)?.date.slice(0, 10)}: ${machine}, one machine for all of it, the clients too. Two backends.`,
+    `Made by \`npm run test:change\` on ${results.at(-1)?.date.slice(0, 10)} at ${tree}: ${machine}, one machine for all of it, the clients too. Two backends.`,
     `${rate} HTTP requests a second by clients that send nothing twice; an SQL writer with one held and one fresh connection; one session that is open throughout.`,
     '`failed`: no answer or not the right one. `lost`: acknowledged registrations and writes compared with the tables by SQL. The pause is the longest time without an acknowledgement',
     'from the beginning of `pulumi up` until 5 s after all nodes were healthy, of the held / the fresh connection; beside it the longest one in the calm before, which is the machine’s own.',

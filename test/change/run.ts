@@ -130,7 +130,7 @@ async function main(): Promise<void> {
   const ordered = CHANGES.flatMap((change) => results.filter((result) => result.name === change.name).slice(-1));
   const machine = `${cpus().length} cores, ${Math.round(totalmem() / 2 ** 30)} GiB`;
   const target = join(PATHS.root, 'docs', 'results', `change-${new Date().toISOString().slice(0, 10)}.md`);
-  writeFileSync(target, page(ordered, machine, rate));
+  writeFileSync(target, page(ordered, machine, rate, tree));
   const failed = ordered.filter((result) => result.problems.length > 0);
   say(`${ordered.length - failed.length} passed, ${failed.length} failed`);
   if (failed.length > 0) process.exitCode = 1;

@@ -332,6 +332,8 @@ describe('a leader that is told to stop', () => {
     const state = serving(['a']);
     const seen = observation([leaderView(state, { stopping: true }), replicaView(state, 'a', { stopping: true })]);
     expect(run(state, seen).code).toBe('LEADER_STOPPING');
+    // PostgreSQL refuses whom it is asked by while it shuts down: better held until it is back.
+    expect(routeOf(run(state, seen).actions)).toMatchObject({ kind: 'held' });
   });
 });
 
