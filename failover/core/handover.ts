@@ -51,6 +51,7 @@ export function candidateTrouble(
   state: ClusterState,
   observation: Observation,
   node: string,
+  nowMs: number,
   policy: Policy,
 ): string | null {
   const leader = state.leader ?? '';
@@ -58,7 +59,8 @@ export function candidateTrouble(
   if (node === leader) return `${node} leads already`;
   if (!viewOf(observation, node).connected) return `${node} is off`;
   if (isUnreached(observation, node)) return `HAProxy does not reach ${node}`;
-  if (!isReady(state, observation, node, policy)) return `${node} is not a healthy standby that streams from ${leader}`;
+  if (!isReady(state, observation, node, nowMs, policy))
+    return `${node} is not a healthy standby that streams from ${leader}`;
   if (!isCounted(state, node, policy)) return `${node} is not counted for acknowledged writes yet`;
   const choice = pick(state, observation, policy, false);
   return choice.kind === 'nobody' ? choice.missing : null;
@@ -95,7 +97,7 @@ export function switchoverTarget(
   const names = to === null ? observation.declared.map((d) => d.name).filter((n) => n !== state.leader) : [to];
   const troubles: string[] = [];
   for (const node of names) {
-    const words = candidateTrouble(state, observation, node, policy) ?? lagTrouble(state, observation, node);
+    const words = candidateTrouble(state, observation, node, nowMs, policy) ?? lagTrouble(state, observation, node);
     if (words === null) return { node };
     troubles.push(words);
   }

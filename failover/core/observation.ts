@@ -65,6 +65,13 @@ export interface NewestPosition {
   lsn: string;
 }
 
+/** What the leader last saw a standby to have flushed, and since when that is less than its own and does not grow. */
+export interface Acknowledged {
+  leader: string;
+  lsn: string;
+  sinceMs: number;
+}
+
 /** What is remembered of the past, only in memory; see watch.ts. Times are monotonic ms. */
 export interface Watch {
   /** Which step of which procedure or switchover is under way, and since when. */
@@ -74,6 +81,8 @@ export interface Watch {
   preferredSinceMs: number | null;
   /** Null: not since the monitor's start. */
   newest: NewestPosition | null;
+  /** By standby; see {@link isStuck} in sync.ts. */
+  acknowledged: Record<string, Acknowledged>;
   /** When a switchback was last under way; null: not since the monitor's start. */
   returningAtMs: number | null;
   /** Since when the preferred node leads; null: it does not. */

@@ -177,7 +177,7 @@ function staged(state: ClusterState, restart: Restart, stage: Restart['stage']):
 function stepNow({ state, observation, nowMs, policy }: Facts): ReturnType<typeof nextStep> {
   if (state.restart !== undefined || state.joint.length !== 1) return null;
   if (clusterTrouble(state, observation, nowMs, policy) !== null) return null;
-  return nextStep(state, observation, policy);
+  return nextStep(state, observation, nowMs, policy);
 }
 
 function rests({ observation, nowMs }: Facts): boolean {

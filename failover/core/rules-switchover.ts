@@ -96,7 +96,8 @@ function abortReason(facts: Facts): string | null {
   if (state.switchover === undefined) return null;
   const { to, stage } = state.switchover;
   const trouble =
-    candidateTrouble(state, observation, to, policy) ?? clusterTrouble(without(state), observation, nowMs, policy);
+    candidateTrouble(state, observation, to, nowMs, policy) ??
+    clusterTrouble(without(state), observation, nowMs, policy);
   if (trouble !== null) return trouble;
   const ms = stepMs(facts);
   if (stage === 'prepare') return ms < PREPARE_LIMIT_MS ? null : 'the checkpoint takes too long';

@@ -17,7 +17,7 @@ export function settingsOf(observation: Observation, node: string): SettingsStat
 }
 
 /** The next restart, where every node is ready for it; null when there is none, or a node refuses its settings. */
-export function nextStep(state: ClusterState, observation: Observation, policy: Policy): Step | null {
+export function nextStep(state: ClusterState, observation: Observation, nowMs: number, policy: Policy): Step | null {
   const { leader } = state;
   if (leader === null || observation.retiring !== undefined) return null;
   const others = observation.declared.map((d) => d.name).filter((n) => n !== leader);
@@ -26,7 +26,7 @@ export function nextStep(state: ClusterState, observation: Observation, policy: 
   for (const node of others) {
     const settings = settingsOf(observation, node);
     if (settings === null || settings.refused !== null) return null;
-    if (!isReady(state, observation, node, policy) || !isCounted(state, node, policy)) return null;
+    if (!isReady(state, observation, node, nowMs, policy) || !isCounted(state, node, policy)) return null;
   }
   const standby = others.find((n) => settingsOf(observation, n)?.restart !== 'none');
   if (standby !== undefined) return { kind: 'standby', node: standby };

@@ -37,7 +37,17 @@ export function isGone(
   if (view.silentMs >= policy.hangTimeoutMs) return true;
   if (view.status === null) return false;
   if (view.status.stopping || !isMember(state, node, view.status.dataId)) return true;
+  if (isStuck(observation, node, nowMs, policy)) return true;
   return nowMs - lastStreamedMs(view, observation) >= policy.hangTimeoutMs;
+}
+
+/**
+ * Its leader has flushed more and has seen nothing further of it for `hangTimeoutMs`: cut off from the leader alone, say.
+ * Both ends call such a connection streaming until `wal_receiver_timeout` (PostgreSQL manual 19.6), and writers wait.
+ */
+function isStuck(observation: Observation, node: string, nowMs: number, policy: Policy): boolean {
+  const acknowledged = observation.watch.acknowledged[node];
+  return acknowledged !== undefined && nowMs - acknowledged.sinceMs >= policy.hangTimeoutMs;
 }
 
 /** It restarts for its settings: nobody waits for it meanwhile. */
@@ -50,12 +60,18 @@ function lastStreamedMs(view: NodeView, observation: Observation): number {
 }
 
 /** A standby that may be counted: it carries out its order, streams, and its leader sees that too. */
-export function isReady(state: ClusterState, observation: Observation, node: string, policy: Policy): boolean {
+export function isReady(
+  state: ClusterState,
+  observation: Observation,
+  node: string,
+  nowMs: number,
+  policy: Policy,
+): boolean {
   const view = viewOf(observation, node);
   const status = statusOf(observation, node);
   const leader = state.leader ?? '';
   if (status === null || node === leader || !isDeclared(observation, node) || isLeaving(state, node)) return false;
-  if (view.silentMs >= policy.hangTimeoutMs / 4) return false;
+  if (view.silentMs >= policy.hangTimeoutMs / 4 || isStuck(observation, node, nowMs, policy)) return false;
   if (status.stopping || status.postgres.crashes >= 3 || !isMember(state, node, status.dataId)) return false;
   if (!isDone(status, state.orders[node]) || status.postgres.streamingFrom !== leader) return false;
   const seen = statusOf(observation, leader)?.lead?.standbys.find((s) => s.name === node);
@@ -76,7 +92,9 @@ export function wantedConfig(
   if (policy.syncMode === 'asynchronous') return ordered.k === 0 ? null : aloneConfig(leader);
   const stay = ordered.members.filter((m) => !isGone(state, observation, m, nowMs, policy));
   const ready = grow
-    ? observation.declared.map((d) => d.name).filter((n) => !stay.includes(n) && isReady(state, observation, n, policy))
+    ? observation.declared
+        .map((d) => d.name)
+        .filter((n) => !stay.includes(n) && isReady(state, observation, n, nowMs, policy))
     : [];
   const members = [...stay, ...ready];
   // With `block` the last counted members stay recorded: writes wait until one of them is back.

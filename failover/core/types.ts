@@ -6,6 +6,7 @@ import type { LedgerEntry, NodeSettings, OrderId, Status, SyncConfig, Target } f
 export type { LedgerEntry, OrderId, Policy, Status, SyncConfig, Target };
 export type DeclaredNode = NodeSettings['nodes'][number];
 export type {
+  Acknowledged,
   Certificate,
   HaproxyView,
   NewestPosition,

@@ -3,8 +3,9 @@
  * when the preferred node could lead, or leads. A pure reducer; the loop keeps the value.
  */
 import { switchoverTarget } from './handover';
-import type { ClusterState, NewestPosition, Observation, Policy, Watch } from './types';
-import { statusOf } from './view';
+import { lsnDistance } from './lsn';
+import type { Acknowledged, ClusterState, NewestPosition, Observation, Policy, Watch } from './types';
+import { statusOf, viewOf } from './view';
 
 /** Doublings after which the wait grows no more: 2^10 stable periods. */
 const DOUBLINGS_MAX = 10;
@@ -17,6 +18,7 @@ export function newWatch(nowMs: number): Watch {
     stepSinceMs: nowMs,
     preferredSinceMs: null,
     newest: null,
+    acknowledged: {},
     returningAtMs: null,
     preferredLedSinceMs: null,
   };
@@ -37,6 +39,7 @@ export function nextWatch(
     stepSinceMs: step === before.step ? Math.max(before.stepSinceMs, observation.sinceMs) : nowMs,
     preferredSinceMs: ready ? Math.max(before.preferredSinceMs ?? nowMs, observation.sinceMs) : null,
     newest: newestOf(state, observation) ?? before.newest,
+    acknowledged: acknowledgedOf(before, state, observation, nowMs, policy),
     returningAtMs: state.switchover?.by === 'switchback' ? nowMs : before.returningAtMs,
     preferredLedSinceMs: ledSince(before, state, observation, nowMs),
   };
@@ -47,6 +50,28 @@ function newestOf(state: ClusterState, observation: Observation): NewestPosition
   if (state.leader === null || state.procedure?.kind === 'promote') return null;
   const lsn = statusOf(observation, state.leader)?.lead?.flushLsn ?? null;
   return lsn === null ? null : { node: state.leader, term: state.term, lsn };
+}
+
+/** A leader that does not answer tells nothing of its standbys, so no time counts meanwhile. */
+function acknowledgedOf(
+  before: Watch,
+  { leader }: ClusterState,
+  observation: Observation,
+  nowMs: number,
+  policy: Policy,
+): Record<string, Acknowledged> {
+  const lead = leader === null ? null : (statusOf(observation, leader)?.lead ?? null);
+  if (leader === null || lead?.flushLsn == null) return {};
+  const answers = viewOf(observation, leader).silentMs < policy.hangTimeoutMs / 4;
+  const result: Record<string, Acknowledged> = {};
+  for (const { name, flushLsn } of lead.standbys) {
+    if (flushLsn === null) continue;
+    const last = before.acknowledged[name];
+    const stands = last?.leader === leader && last.lsn === flushLsn && lsnDistance(flushLsn, lead.flushLsn) > 0;
+    const sinceMs = stands && answers ? Math.max(last.sinceMs, observation.sinceMs) : nowMs;
+    result[name] = { leader, lsn: flushLsn, sinceMs };
+  }
+  return result;
 }
 
 function stepOf({ procedure, switchover, restart, term }: ClusterState): string {

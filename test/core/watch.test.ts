@@ -89,3 +89,37 @@ describe('the wait before a switchback', () => {
     expect(mayReturn(away, { ...after, preferredSinceMs: NOW_MS }, NOW_MS + 1_900, policy)).toBe(true);
   });
 });
+
+describe('a counted standby that its leader does not hear of any more, although both call it streaming', () => {
+  const state = serving(['a']);
+  const at = (flushLsn: string, leaderLsn: string, silentMs = 0) => {
+    const standby = { name: 'a', state: 'streaming', syncState: 'quorum', flushLsn, replayLsn: flushLsn };
+    const leader = leaderView(state, { lead: { flushLsn: leaderLsn, standbys: [standby] } }, { silentMs });
+    return observation([leader, replicaView(state, 'a')]);
+  };
+  const play = (...looks: [number, Observation][]) =>
+    looks.reduce((watch, [ms, o]) => nextWatch(watch, state, o, NOW_MS + ms, POLICY), newWatch(NOW_MS));
+  const codeOf = (watch: Watch, ms: number, o: Observation) =>
+    decide(state, { ...o, watch: nextWatch(watch, state, o, NOW_MS + ms, POLICY) }, NOW_MS + ms, POLICY).code;
+  const limitMs = POLICY.hangTimeoutMs;
+
+  it('counts no more after hangTimeout, and not again before something comes', () => {
+    const behind = at('0/5000', '0/6000');
+    const watch = play([0, behind]);
+    expect(codeOf(watch, limitMs - 1, behind)).toBe('STEADY');
+    expect(codeOf(watch, limitMs, behind)).toBe('SYNC_CHANGE');
+    expect(codeOf(watch, limitMs, at('0/5800', '0/6000'))).toBe('STEADY');
+  });
+
+  it('goes on counting when there is nothing to acknowledge, however long', () => {
+    const level = at('0/5000', '0/5000');
+    expect(codeOf(play([0, level]), 10 * limitMs, level)).toBe('STEADY');
+    expect(codeOf(play([0, level], [10 * limitMs, level]), 10 * limitMs + 1, at('0/5000', '0/6000'))).toBe('STEADY');
+  });
+
+  it('is not judged by a leader that does not answer', () => {
+    const behind = at('0/5000', '0/6000');
+    const silent = at('0/5000', '0/6000', limitMs / 4);
+    expect(codeOf(play([0, behind], [limitMs - 1, silent]), limitMs + 1, behind)).toBe('STEADY');
+  });
+});
