@@ -57,6 +57,7 @@ function send(client: number, method: string, path: string, body: object | null,
     ...(token === undefined ? {} : { authorization: `Bearer ${token}` }),
   };
   return new Promise((resolve, reject) => {
+    const sentMs = performance.now();
     const signal = AbortSignal.timeout(ANSWER_LIMIT_MS);
     const sent = request(`${base}${path}`, { method, headers, agent: agents[client % CLIENTS], signal }, (response) => {
       let words = '';
@@ -67,7 +68,10 @@ function send(client: number, method: string, path: string, body: object | null,
       response.on('error', reject);
       response.on('end', () => resolve({ status: response.statusCode ?? 0, body: parsed(words) }));
     });
-    sent.on('error', reject);
+    sent.on('error', (error) => {
+      const age = Math.round(performance.now() - sentMs);
+      reject(new Error(`${error.message} after ${age} ms on a ${sent.reusedSocket ? 'kept' : 'new'} connection`));
+    });
     sent.end(text);
   });
 }
