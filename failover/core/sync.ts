@@ -40,9 +40,9 @@ export function isGone(
   return nowMs - lastStreamedMs(view, observation) >= policy.hangTimeoutMs;
 }
 
-/** It restarts for its settings: nobody waits for it meanwhile. */
-function isLeaving({ restart, leader }: ClusterState, node: string): boolean {
-  return restart?.node === node && node !== leader;
+/** It restarts for its settings, or is about to be copied anew: nobody waits for it meanwhile. */
+function isLeaving({ restart, renewing, leader }: ClusterState, node: string): boolean {
+  return (restart?.node === node || renewing === node) && node !== leader;
 }
 
 function lastStreamedMs(view: NodeView, observation: Observation): number {

@@ -49,9 +49,10 @@ function newestOf(state: ClusterState, observation: Observation): NewestPosition
   return lsn === null ? null : { node: state.leader, term: state.term, lsn };
 }
 
-function stepOf({ procedure, switchover, restart, term }: ClusterState): string {
+function stepOf({ procedure, switchover, restart, renewing, term }: ClusterState): string {
   if (procedure !== null) return `${procedure.kind} ${term}`;
   if (restart !== undefined) return `${restart.stage} of ${restart.node}`;
+  if (renewing !== undefined) return `renewing ${renewing}`;
   return switchover === undefined ? '' : `${switchover.stage} ${switchover.to}`;
 }
 

@@ -173,6 +173,7 @@ export class SimMonitor {
       store,
       clock,
       log,
+      wallMs: () => world.wallMs(),
       onDecision: (decision, observation) => {
         this.seen = { decision, observation };
         world.decided(decision);
