@@ -5,7 +5,6 @@
 import type { Failover } from '../api';
 import type { ClusterState, Decision, Observation } from '../core/types';
 import { addressOf, isDone, statusOf, viewOf } from '../core/view';
-import { localTime } from './log';
 import type { Clock, Log } from './ports';
 
 const REMEMBERED = 100;
@@ -84,7 +83,7 @@ export class Timeline {
     this.mark('opened');
     const start = this.startMs;
     const steps = this.steps.map((s) => ({ name: s.name, ms: Math.round(s.atMs - start) }));
-    const at = localTime(new Date(Date.now() - (this.clock.nowMs() - start)));
+    const at = new Date(Date.now() - (this.clock.nowMs() - start)).toISOString();
     const words = steps.map((s) => `${s.name} +${s.ms} ms`).join(', ');
     this.log.write('INFO', node, 'OPENED', `writes go to ${node} in term ${term} (${this.cause}): ${words}`);
     this.awaitedSinceMs = this.from === null || this.from === node ? null : start;
