@@ -203,7 +203,9 @@ export class World {
   private checkPause(state: ClusterState): void {
     const before = this.last;
     this.last = state.adopting ? null : state;
-    if (before === null || state.adopting || state.seq !== before.seq + 1 || before.pause === undefined) return;
+    if (before === null || state.adopting || before.pause === undefined || state.seq <= before.seq) return;
+    // Another monitor's state, or a pause that was ended or begun anew meanwhile, says nothing of this one.
+    if (state.pause?.sinceWallMs !== before.pause.sinceWallMs) return;
     if (before.procedure !== null || before.leader === null) return;
     const { procedure, switchover } = state;
     if (switchover !== undefined && before.switchover === undefined && switchover.by !== 'person') {
