@@ -15,7 +15,7 @@ const View = z.object({
   serving: z.boolean(),
   nodes: z.array(z.object({ name: z.string(), role: z.string(), done: z.boolean() })),
   sync: z.object({ members: z.array(z.string()) }).nullable(),
-  lastTransition: z
+  lastFailover: z
     .object({ term: z.number(), steps: z.array(z.object({ name: z.string(), ms: z.number() })) })
     .nullable(),
   events: z.array(z.object({ at: z.string(), code: z.string(), message: z.string() })),

@@ -109,11 +109,11 @@ async function oneRun(stack: Stack, fault: Fault): Promise<Run> {
   const faultMs = epochMs();
   await execute('docker', command, { timeout: 90_000 });
   // A fault shows in what is acknowledged after it took effect; a client may still get an answer while it is issued.
-  if (leads) await newTerm(stack, before.lastTransition?.term ?? 0);
+  if (leads) await newTerm(stack, before.lastFailover?.term ?? 0);
   await writer.wroteSince(epochMs());
   await sleep(SETTLE_MS);
   await writer.stop();
-  const { lastTransition, events } = await view(stack);
+  const { lastFailover, events } = await view(stack);
   if (undo !== null) await execute('docker', [undo, victim], { timeout: 90_000 });
   await healthy(stack);
   return {
@@ -122,7 +122,7 @@ async function oneRun(stack: Stack, fault: Fault): Promise<Run> {
     fresh: writer.pauseMs(faultMs, 'fresh'),
     errors: writer.errors,
     acknowledged: writer.acks.map((a) => a.id),
-    steps: leads ? Object.fromEntries((lastTransition?.steps ?? []).map((s) => [s.name, s.ms])) : {},
+    steps: leads ? Object.fromEntries((lastFailover?.steps ?? []).map((s) => [s.name, s.ms])) : {},
     shutdown: shutdownMs(events, faultMs),
   };
 }
@@ -137,7 +137,7 @@ function shutdownMs(events: ClusterView['events'], sinceMs: number): number | nu
 /** Waits until the monitor has opened a later leadership. */
 async function newTerm(stack: Stack, term: number): Promise<void> {
   const endMs = performance.now() + OUTAGE_LIMIT_MS;
-  while (((await view(stack).catch(() => null))?.lastTransition?.term ?? 0) <= term) {
+  while (((await view(stack).catch(() => null))?.lastFailover?.term ?? 0) <= term) {
     if (performance.now() > endMs) throw new Error(`no failover within ${OUTAGE_LIMIT_MS / 1000} s`);
     await sleep(POLL_MS);
   }

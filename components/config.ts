@@ -83,6 +83,18 @@ export const KEYS = {
   switchback: bool(true),
   switchbackAfter: duration('30s', 1_000, 3_600_000, 'a duration from 1s to 60m, for example 30s'),
   rebuildInPlace: bool(false),
+  failoverMode: oneOf('automatic', ['automatic', 'observe']),
+  logFormat: oneOf('text', ['text', 'json']),
+  logSize: {
+    type: 'string',
+    default: '10MB',
+    allowed: 'a size from 100kB to 1GB, for example 10MB (units B, kB, MB, GB)',
+    parse: (raw) => parseQuantity(raw, BYTES, 100 * 1024, 1024 ** 3),
+  },
+  notifyWebhook: {
+    ...text('', 'empty, or an http:// or https:// address', (raw) => raw === '' || isHttpUrl(raw)),
+    hidden: true,
+  },
   postgresSettings: {
     type: 'object',
     default: {},
@@ -221,6 +233,10 @@ function duration(fallback: string, minMs: number, maxMs: number, allowed: strin
     allowed,
     parse: (raw) => parseQuantity(raw, DURATIONS_MS, minMs, maxMs),
   };
+}
+
+function isHttpUrl(raw: string): boolean {
+  return URL.canParse(raw) && ['http:', 'https:'].includes(new URL(raw).protocol);
 }
 
 function isIdentifier(raw: string): boolean {

@@ -111,6 +111,10 @@ function monitorConfig({ topology, ...args }: MonitorArgs): pulumi.Output<string
         databasePassword,
         postgresSettings: topology.postgresSettings,
         rebuildInPlace: topology.rebuildInPlace,
+        hostNames: [...new Set([topology.monitor.name, NAMES.monitor])],
+        logFormat: topology.log.format,
+        logBytes: topology.log.bytes,
+        notifyWebhook: topology.notifyWebhook,
         policy: topology.policy,
       };
       return JSON.stringify(config);

@@ -72,6 +72,9 @@ export interface Topology {
   readonly policy: Policy;
   /** A node's old data may go before its new copy is complete, where the disk is too small for both. */
   readonly rebuildInPlace: boolean;
+  readonly log: { readonly format: 'text' | 'json'; readonly bytes: number };
+  /** May hold a secret; undefined: nobody is notified. */
+  readonly notifyWebhook: string | undefined;
   /** PostgreSQL's own settings, by name in order. */
   readonly postgresSettings: Readonly<Record<string, string>>;
 }
@@ -132,6 +135,8 @@ export function buildTopology(settings: Settings, { project, stack, projectRoot 
     database: { name: settings.databaseName, user: settings.databaseUser },
     policy: policy(settings),
     rebuildInPlace: settings.rebuildInPlace,
+    log: { format: settings.logFormat, bytes: settings.logSize },
+    notifyWebhook: settings.notifyWebhook === '' ? undefined : settings.notifyWebhook,
     postgresSettings: settings.postgresSettings,
   });
 }
@@ -147,6 +152,7 @@ function policy(settings: Settings): Policy {
     startGraceMs: settings.startGrace,
     switchback: settings.switchback,
     switchbackAfterMs: settings.switchbackAfter,
+    failoverMode: settings.failoverMode,
   };
 }
 

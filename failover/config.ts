@@ -64,6 +64,8 @@ export const Policy = z.strictObject({
   switchback: z.boolean(),
   /** How long it must have been a caught-up standby before; doubled after each failure (S25). */
   switchbackAfterMs: z.number().int().min(0),
+  /** `observe`: a change of leader is decided and logged, and not made. Absent: automatic. */
+  failoverMode: z.enum(['automatic', 'observe']).optional(),
 });
 export type Policy = z.infer<typeof Policy>;
 
@@ -86,6 +88,14 @@ export const MonitorConfig = z.strictObject({
   postgresSettings: z.record(z.string(), z.string()),
   /** See `NodeSettings` in protocol.ts. */
   rebuildInPlace: z.boolean().optional(),
+  /** Names by which people and programs reach the monitor's HTTP side, beside `localhost` and addresses. */
+  hostNames: z.array(z.string()).max(8).optional(),
+  /** `json`: one object a line. Absent: text. */
+  logFormat: z.enum(['text', 'json']).optional(),
+  /** failover.log is rotated beyond this size, bytes. Absent: 10 MB. */
+  logBytes: z.number().int().min(1_024).optional(),
+  /** Each change of leader is posted here. May hold a secret. */
+  notifyWebhook: z.url({ protocol: /^https?$/ }).optional(),
   policy: Policy,
 });
 export type MonitorConfig = z.infer<typeof MonitorConfig>;

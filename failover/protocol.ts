@@ -77,6 +77,8 @@ export const Target = z.discriminatedUnion('kind', [
     method: RejoinMethod,
     /** PostgreSQL may be restarted now for settings that need it; `done` waits for that. One standby at a time has it. */
     restart: z.boolean().optional(),
+    /** Identity of the data directory that a copy has to take the place of, also where it was copied in this term already. */
+    replaces: z.string().optional(),
   }),
   /** Promise (S1): store the term, stop the walreceiver, never follow a lower term again, report the frozen position. */
   z.object({ kind: z.literal('freeze') }),
@@ -156,8 +158,21 @@ export const StandbyView = z.object({
   syncState: z.string(),
   flushLsn: Lsn.nullable(),
   replayLsn: Lsn.nullable(),
+  /** Time from the leader's own flush of recent WAL until it heard that the standby has flushed it (`flush_lag`), ms. */
+  flushLagMs: z.number().min(0).nullable().optional(),
 });
 export type StandbyView = z.infer<typeof StandbyView>;
+
+/** A replication slot (PostgreSQL manual, "pg_replication_slots"). */
+export const SlotView = z.object({
+  name: z.string().max(63),
+  active: z.boolean(),
+  /** reserved, extended, unreserved, lost */
+  walStatus: z.string().nullable(),
+  /** WAL that is kept for it, bytes. */
+  retainedBytes: z.number().nullable(),
+});
+export type SlotView = z.infer<typeof SlotView>;
 
 /** A keeper's whole view of its node. Sent on every change and every {@link STATUS_INTERVAL_MS}. */
 export const Status = z.object({
@@ -198,6 +213,8 @@ export const Status = z.object({
     replayLsn: Lsn.nullable(),
     /** Newest heartbeat counter seen in the heartbeat table on this node (advances on replicas too, S21). */
     heartbeatSeen: z.number().int().nullable(),
+    /** How long ago that heartbeat was written, ms: the age of what this node shows. */
+    heartbeatSeenAgeMs: z.number().min(0).nullable().optional(),
     /** Crashes of PostgreSQL within the last minute (S8). */
     crashes: z.number().int().min(0),
   }),
@@ -212,11 +229,15 @@ export const Status = z.object({
       /** Count of the last heartbeat that was flushed (committed with synchronous_commit=local, S21), and its age, ms. */
       heartbeat: z.number().int(),
       heartbeatAgeMs: z.number().min(0),
+      /** How long the last heartbeat's local commit took, ms; null: none came back since the promotion. */
+      commitMs: z.number().min(0).nullable().optional(),
       /** The configuration that is *proven* in force (S4); null until proven. */
       syncInForce: SyncConfig.nullable(),
       standbys: z.array(StandbyView).max(32),
     })
     .nullable(),
+  /** Slots that this node keeps; sent when they were looked at anew, every few seconds, and else absent. */
+  slots: z.array(SlotView).max(32).optional(),
 });
 export type Status = z.infer<typeof Status>;
 

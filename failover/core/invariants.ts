@@ -50,6 +50,9 @@ export function stateViolations(state: ClusterState): string[] {
   if (state.restart !== undefined && state.procedure !== null) {
     found.push(`${state.restart.node} is to restart for its settings in the middle of something else`);
   }
+  if (state.renewing !== undefined && (state.procedure !== null || state.renewing === state.leader)) {
+    found.push(`${state.renewing} is to be copied anew in the middle of something else`);
+  }
   for (let i = 1; i < state.ledger.length; i++) {
     const [a, b] = [state.ledger[i - 1], state.ledger[i]];
     if (a !== undefined && b !== undefined && b.term <= a.term)

@@ -1,6 +1,6 @@
 /** What the monitor sees at one moment. Only data; see types.ts. */
-import type { Status } from '../protocol';
-import type { DeclaredNode } from './types';
+import type { SlotView, Status } from '../protocol';
+import type { DeclaredNode, Pause } from './types';
 
 /** What is seen of one declared node. */
 export interface NodeView {
@@ -25,6 +25,8 @@ export interface NodeView {
   refusedAtMs: number | null;
   /** Newest copy of the monitor's state that the keeper holds; undefined until it told. */
   recall: { term: number; seq: number; blob: string } | null | undefined;
+  /** Slots that it keeps, as it told last over this connection; absent: it has not yet. For people only. */
+  slots?: SlotView[];
 }
 
 /** What is seen of HAProxy. */
@@ -56,7 +58,13 @@ export interface Certificate {
 export type Request =
   | { kind: 'switchover'; to: string | null }
   /** Make this node the leader although acknowledged writes may be lost. */
-  | { kind: 'promote'; to: string; acceptDataLoss: boolean };
+  | { kind: 'promote'; to: string; acceptDataLoss: boolean }
+  /** The leader changes by a person's word alone from now on. */
+  | { kind: 'pause'; pause: Pause }
+  /** `expired`: the pause has ended by itself. */
+  | { kind: 'resume'; by: 'person' | 'expired' }
+  /** Copy this standby anew. */
+  | { kind: 'rebuild'; node: string };
 
 /** The furthest position that a leader was seen at. */
 export interface NewestPosition {

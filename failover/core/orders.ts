@@ -2,6 +2,7 @@
  * Which order every declared node has to have, derived from state and observation after the rule has decided. An order
  * that is being carried out is left alone; each new one is stored with a higher seq before it is sent.
  */
+import type { RejoinMethod } from '../protocol';
 import { DRAIN_MS, LEAVE_MS } from './handover';
 import { hasStrangeHistory, rejoinMethod } from './rejoin';
 import type { ClusterState, GivenOrder, Observation, Status, Target } from './types';
@@ -115,7 +116,8 @@ function followTarget(state: ClusterState, node: string, status: Status): Target
   if (current?.kind === 'follow' && current.leader === leader && given?.term === state.term) {
     const method = nextMethod(state, node, status, given, current.method);
     const restarts = state.restart?.node === node && state.restart.stage === 'restart';
-    return restarts ? { kind: 'follow', leader, method, restart: true } : { kind: 'follow', leader, method };
+    const target = following(state, node, leader, method);
+    return restarts ? { ...target, restart: true } : target;
   }
   const entry = lastEntry(state);
   if (entry?.opened !== true) {
@@ -128,11 +130,26 @@ function followTarget(state: ClusterState, node: string, status: Status): Target
     }
     // Where the opening itself waits for this node (`block`, and nobody had promised) it follows now, or nobody ever would.
     const awaited = state.joint.at(-1)?.members.includes(node) === true && status.postgres.state !== 'starting';
-    if (awaited && !frozen) return { kind: 'follow', leader, method: rejoinMethod(state, node, status) };
+    if (awaited && !frozen) return following(state, node, leader, rejoinMethod(state, node, status));
     if (['primary', 'promoting'].includes(status.postgres.state)) return { kind: 'stop' };
     return current?.kind === 'stop' ? { kind: 'stop' } : { kind: 'wait', reason: `${leader} is being promoted` };
   }
-  return { kind: 'follow', leader, method: rejoinMethod(state, node, status) };
+  return following(state, node, leader, rejoinMethod(state, node, status));
+}
+
+/**
+ * A copy names the data that it takes the place of: to a keeper that copied in this term already an equal order would be
+ * one that it has carried out.
+ */
+function following(
+  state: ClusterState,
+  node: string,
+  leader: string,
+  method: RejoinMethod,
+): Extract<Target, { kind: 'follow' }> {
+  const old = state.rebuild[node];
+  const names = method === 'copy' && old !== undefined && old !== '';
+  return names ? { kind: 'follow', leader, method, replaces: old } : { kind: 'follow', leader, method };
 }
 
 /** Goes on with the method that was ordered, unless it failed, its data is gone, or it is carried out. */
@@ -141,8 +158,8 @@ function nextMethod(
   node: string,
   status: Status,
   given: GivenOrder,
-  method: 'stream' | 'rewind' | 'copy',
-): 'stream' | 'rewind' | 'copy' {
+  method: RejoinMethod,
+): RejoinMethod {
   if (isDone(status, given) && isMember(state, node, status.dataId)) return 'stream';
   if (method === 'copy') return 'copy';
   // The keeper copies by itself where a rewind fails or streaming is impossible; recording it makes that outlive a restart.

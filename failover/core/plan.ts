@@ -12,6 +12,7 @@ export function change(state: ClusterState, part: Partial<ClusterState>): Cluste
   if (next.procedure !== null) {
     delete next.switchover;
     delete next.restart;
+    delete next.renewing;
   }
   return next;
 }
@@ -38,7 +39,8 @@ export function bootstrapped(state: ClusterState, node: string, dataId: string):
 
 /**
  * Gives the leader up. With one replica the candidate is known at once; else counted members have to promise first (S1).
- * Null when nobody could take over: then the leader stays recorded and only new connections are held.
+ * Null when nobody could take over: then the leader stays recorded and only new connections are held. Of equally advanced
+ * nodes `prefer` is taken.
  */
 export function giveUp(
   state: ClusterState,
@@ -46,8 +48,9 @@ export function giveUp(
   nowMs: number,
   policy: Policy,
   cause: string,
+  prefer?: string,
 ): { state: ClusterState; choice: Choice } | null {
-  const choice = pick(state, observation, policy, false);
+  const choice = pick(state, observation, policy, false, prefer);
   switch (choice.kind) {
     case 'candidate':
       return {
@@ -55,7 +58,7 @@ export function giveUp(
         choice,
       };
     case 'freeze':
-      return { state: elect(state, cause), choice };
+      return { state: elect(state, cause, prefer), choice };
     case 'nobody':
       return null;
   }

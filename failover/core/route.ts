@@ -41,7 +41,7 @@ export function routeActions(
 ): Action[] {
   const actions: Action[] = [];
   if (state.adopting) return actions;
-  const write = writeRoute(state, observation, health);
+  const write = writeRoute(state, observation, health, policy);
   if (write !== null) actions.push(write);
   const wantsCheck = state.procedure === null || state.procedure.kind === 'promote';
   if (state.leader !== null && wantsCheck && !isCertified(state, observation) && mayCertify(state, observation)) {
@@ -52,7 +52,12 @@ export function routeActions(
 }
 
 /** Null: leave the write slot as it is. */
-function writeRoute(state: ClusterState, observation: Observation, health: Health | null): Action | null {
+function writeRoute(
+  state: ClusterState,
+  observation: Observation,
+  health: Health | null,
+  policy: Policy,
+): Action | null {
   const node = state.leader;
   const address = node === null ? null : addressOf(observation, node);
   const stops = state.procedure?.kind === 'handover' || state.procedure?.kind === 'restart';
@@ -74,6 +79,8 @@ function writeRoute(state: ClusterState, observation: Observation, health: Healt
   if (health?.kind === 'blind') return null;
   const slotIsRight = observation.haproxy.slot === address;
   if (health !== null && ['late', 'dead', 'down', 'stopping'].includes(health.kind)) {
+    // Who only observes leaves the route of a leader that may be gone as it is.
+    if (policy.failoverMode === 'observe' && state.pause === undefined) return null;
     return { kind: 'route-write', route: { kind: 'held', node, address } };
   }
   if (isCertified(state, observation) && (slotIsRight || isCutOff(state, observation))) {

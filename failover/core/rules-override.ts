@@ -4,6 +4,7 @@
  */
 import { leaderHealth } from './detect';
 import { lsnDistance } from './lsn';
+import { mayTakeOverAsked } from './pause';
 import { override } from './plan';
 import type { Rule } from './rules';
 import { newestCopy } from './rules-adopt';
@@ -23,6 +24,8 @@ export const OVERRIDE_RULES: readonly Rule[] = [
     match: ({ state, observation, nowMs, policy }) => {
       const { request } = observation;
       if (request?.kind !== 'promote') return null;
+      // Nothing is lost then, so nothing is overridden: the row of a lost leader does it.
+      if (mayTakeOverAsked(state, observation, nowMs, policy, request.to)) return null;
       if (overrideRefusal(state, observation, nowMs, policy, request) !== null) return null;
       const dataId = statusOf(observation, request.to)?.dataId ?? '';
       const base = { ...newestState(state, observation), ...highestIds(state, observation) };
@@ -53,7 +56,7 @@ export function overrideRefusal(
   if (!ready.includes(status.postgres.state)) return `PostgreSQL on ${to} is ${status.postgres.state}`;
   const trouble = leaderIsThere(state, observation, nowMs, policy);
   if (trouble !== null) return trouble;
-  if (acceptDataLoss) return null;
+  if (acceptDataLoss || mayTakeOverAsked(state, observation, nowMs, policy, to)) return null;
   return `${lossOf(state, observation, to)}; to accept that, ask again with acceptDataLoss (--accept-data-loss)`;
 }
 

@@ -4,10 +4,12 @@ import { pick } from './choice';
 import type { Health } from './detect';
 import { switchoverTarget } from './handover';
 import { isPromotedByHand, memberJoined, memberRemoved } from './members';
+import { holdOf, mayTakeOverAsked } from './pause';
 import { change, giveUp, leadAgain } from './plan';
 import { isBeyondHaproxy, isUnreached } from './reach';
 import { isCertified } from './route';
 import type { Facts, Rule } from './rules';
+import { REBUILD_RULES } from './rules-rebuild';
 import { SETTINGS_RULES } from './rules-settings';
 import { SWITCHOVER_STARTS } from './rules-start';
 import { SWITCHOVER_RULES } from './rules-switchover';
@@ -17,6 +19,20 @@ import type { Action } from './types';
 import { isDone, list, statusOf, viewOf } from './view';
 
 export const SERVING_RULES: readonly Rule[] = [
+  {
+    code: 'PAUSED',
+    why: 'The leader was told to stop in a pause (or with failoverMode observe): whoever stops it then means to have it back, so it stops and nobody takes over.',
+    match: ({ state, observation, policy, health }) => {
+      const hold = holdOf(state, policy);
+      if (health?.kind !== 'stopping' || hold === null) return null;
+      if (pick(state, observation, policy, false).kind === 'nobody') return null;
+      const leader = state.leader ?? '';
+      return {
+        code: hold.code,
+        reason: `${leader} was told to stop; ${hold.words}, so nobody takes over and writes wait for its return`,
+      };
+    },
+  },
   {
     code: 'HANDING_OVER',
     why: 'The leader was told to stop and a counted member can take over: it shuts down cleanly first.',
@@ -47,15 +63,19 @@ export const SERVING_RULES: readonly Rule[] = [
     code: 'LEADER_LOST',
     why: 'The leader is dead, hung or down and somebody can take over without losing an acknowledged write.',
     match: (facts) => {
-      const { health } = facts;
+      const { state, observation, nowMs, policy, health } = facts;
       if (health?.kind !== 'dead' && health?.kind !== 'down') return null;
-      const next = giveUp(facts.state, facts.observation, facts.nowMs, facts.policy, health.code);
+      const asked = observation.request?.kind === 'promote' ? observation.request.to : undefined;
+      const isAsked = asked !== undefined && mayTakeOverAsked(state, observation, nowMs, policy, asked);
+      if (!isAsked && holdOf(state, policy) !== null) return null;
+      const cause = isAsked ? 'PROMOTE_ASKED' : health.code;
+      const next = giveUp(state, observation, nowMs, policy, cause, isAsked ? asked : undefined);
       if (next === null) return null;
       const what =
         next.choice.kind === 'candidate'
           ? `${next.choice.node} is promoted in term ${next.state.term}`
           : `its members promise term ${next.state.term} before one of them is promoted`;
-      return { state: next.state, code: health.code, reason: `${health.reason}; ${what}` };
+      return { state: next.state, code: cause, reason: `${health.reason}; ${what}` };
     },
   },
   {
@@ -65,6 +85,24 @@ export const SERVING_RULES: readonly Rule[] = [
       if (health?.kind !== 'down' || !canLeadAgain(state, observation)) return null;
       const next = leadAgain(state, observation, nowMs, policy, true);
       return { state: next, reason: `${state.leader ?? ''} is back and leads again in term ${next.term}` };
+    },
+  },
+  {
+    code: 'PAUSED',
+    why: 'The leader is gone in a pause (or with failoverMode observe) and somebody could take over: it is said who, and what a person can do.',
+    match: ({ state, observation, policy, health }) => {
+      const hold = holdOf(state, policy);
+      if ((health?.kind !== 'dead' && health?.kind !== 'down') || hold === null) return null;
+      const choice = pick(state, observation, policy, false);
+      if (choice.kind === 'nobody') return null;
+      const leader = state.leader ?? '';
+      const next = choice.kind === 'candidate' ? choice.node : `one of ${list(choice.nodes)}`;
+      const node = choice.kind === 'candidate' ? choice.node : (choice.nodes[0] ?? '');
+      return {
+        code: hold.code,
+        actions: probeActions(leader, health),
+        reason: `${health.reason}; ${next} would be promoted, but ${hold.words}: start ${leader}, promote ${node}, or ${hold.remedy}`,
+      };
     },
   },
   {
@@ -93,6 +131,7 @@ export const SERVING_RULES: readonly Rule[] = [
     match: ({ state, observation, nowMs, policy, health }) => {
       const leader = state.leader ?? '';
       if (health?.kind !== 'well' || !isBeyondHaproxy(observation, leader, nowMs, policy)) return null;
+      if (holdOf(state, policy) !== null) return null;
       // After an attempt that failed the leader has some rest.
       if (nowMs - observation.watch.stepSinceMs < policy.hangTimeoutMs) return null;
       const target = switchoverTarget(state, observation, nowMs, policy, null);
@@ -156,6 +195,7 @@ export const SERVING_RULES: readonly Rule[] = [
     why: 'A node that is not declared any more and counts nowhere is forgotten.',
     match: (facts) => memberRemoved(facts),
   },
+  ...REBUILD_RULES,
   ...SETTINGS_RULES,
   ...SWITCHOVER_STARTS,
   {
@@ -180,7 +220,7 @@ function probeActions(leader: string | null, health: Health): Action[] {
   return wants && leader !== null ? [{ kind: 'probe', node: leader }] : [];
 }
 
-function steadyReason({ state, observation }: Facts): string {
+function steadyReason({ state, observation, policy }: Facts): string {
   const leader = state.leader ?? '';
   const ordered = state.joint.at(-1);
   const others = observation.declared.map((d) => d.name).filter((n) => n !== leader);
@@ -193,6 +233,8 @@ function steadyReason({ state, observation }: Facts): string {
   else if (others.length > 0) parts.push('alone, writes wait for nobody');
   if (isUnreached(observation, leader)) parts.push('HAProxy does not reach it');
   if (leader === observation.retiring) parts.push('it is not declared any more and hands over when a standby is ready');
+  const hold = holdOf(state, policy);
+  if (hold !== null) parts.push(hold.words);
   const settings = settingsReason(state, observation);
   if (settings !== null) parts.push(settings);
   if (rejoining.length > 0) parts.push(`${list(rejoining)} is getting ready`);

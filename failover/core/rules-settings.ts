@@ -4,6 +4,7 @@
  */
 import { canLeadAgain } from './candidate';
 import { clusterTrouble, HOLD_LIMIT_MS, PREPARE_LIMIT_MS, STOP_LIMIT_MS, switchoverTarget } from './handover';
+import { holdOf } from './pause';
 import { change, giveUp, leadAgain } from './plan';
 import type { Facts, Rule } from './rules';
 import { nextStep, settingsOf } from './settings';
@@ -177,7 +178,9 @@ function staged(state: ClusterState, restart: Restart, stage: Restart['stage']):
 function stepNow({ state, observation, nowMs, policy }: Facts): ReturnType<typeof nextStep> {
   if (state.restart !== undefined || state.joint.length !== 1) return null;
   if (clusterTrouble(state, observation, nowMs, policy) !== null) return null;
-  return nextStep(state, observation, nowMs, policy);
+  const step = nextStep(state, observation, nowMs, policy);
+  // Standbys may restart; the leader stays, and stays up.
+  return step?.kind === 'standby' || holdOf(state, policy) === null ? step : null;
 }
 
 function rests({ observation, nowMs }: Facts): boolean {
@@ -191,6 +194,8 @@ function abortReason({ state, observation, nowMs, policy }: Facts, { node, stage
     return stage === 'leave' && !viewOf(observation, node).connected ? `${node} is off` : null;
   }
   if (node !== state.leader) return `${node} does not lead any more`;
+  const hold = holdOf(state, policy);
+  if (hold !== null) return hold.words;
   const { restart: _own, ...rest } = state;
   const trouble = clusterTrouble(rest, observation, nowMs, policy);
   if (trouble !== null) return trouble;

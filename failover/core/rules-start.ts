@@ -3,6 +3,7 @@
  * leader is not declared any more. What follows is in rules-switchover.ts.
  */
 import { lagBytes, switchoverTarget } from './handover';
+import { holdOf } from './pause';
 import { change } from './plan';
 import type { Plan, Rule } from './rules';
 import { SETTINGS_STARTS } from './rules-settings';
@@ -18,7 +19,7 @@ export const SWITCHOVER_STARTS: readonly Rule[] = [
     code: 'LEADER_REMOVED',
     why: 'The leader is not declared any more and lives: it hands over by a planned switchover.',
     match: ({ state, observation, nowMs, policy }) => {
-      if (state.leader === null || state.leader !== observation.retiring) return null;
+      if (state.leader === null || state.leader !== observation.retiring || holdOf(state, policy) !== null) return null;
       if (nowMs - observation.watch.stepSinceMs < REMOVAL_REST_MS) return null;
       const target = switchoverTarget(state, observation, nowMs, policy, null);
       return 'node' in target ? begin(state, target.node, 'removal') : null;
@@ -39,7 +40,8 @@ export const SWITCHOVER_STARTS: readonly Rule[] = [
     why: 'The preferred node has been a caught-up standby for a stable period: it gets the lead back.',
     match: ({ state, observation, nowMs, policy }) => {
       const preferred = observation.declared[0]?.name;
-      if (preferred === undefined || !mayReturn(state, observation.watch, nowMs, policy)) return null;
+      if (preferred === undefined || holdOf(state, policy) !== null) return null;
+      if (!mayReturn(state, observation.watch, nowMs, policy)) return null;
       const target = switchoverTarget(state, observation, nowMs, policy, preferred);
       if (!('node' in target)) return null;
       // Counted before it is tried: however it ends, and whoever is restarted meanwhile, the next one waits longer (S25).

@@ -5,6 +5,7 @@
  */
 import { pick } from './choice';
 import { candidateTrouble, clusterTrouble, HOLD_LIMIT_MS, isLevel, PREPARE_LIMIT_MS, STOP_LIMIT_MS } from './handover';
+import { holdOf } from './pause';
 import { change, elect, promote } from './plan';
 import type { Facts, Plan, Rule } from './rules';
 import type { ClusterState } from './types';
@@ -94,7 +95,9 @@ function stepMs({ observation, nowMs }: Facts): number {
 function abortReason(facts: Facts): string | null {
   const { state, observation, nowMs, policy } = facts;
   if (state.switchover === undefined) return null;
-  const { to, stage } = state.switchover;
+  const { to, by, stage } = state.switchover;
+  const hold = by === 'person' ? null : holdOf(state, policy);
+  if (hold !== null) return hold.words;
   const trouble =
     candidateTrouble(state, observation, to, nowMs, policy) ??
     clusterTrouble(without(state), observation, nowMs, policy);

@@ -6,6 +6,7 @@
 import type { Health } from './detect';
 import { ADOPTION_RULES } from './rules-adopt';
 import { OVERRIDE_RULES } from './rules-override';
+import { PAUSE_RULES } from './rules-pause';
 import { PROCEDURE_RULES } from './rules-procedure';
 import { SERVING_RULES } from './rules-serving';
 import type { Action, ClusterState, Observation, Policy } from './types';
@@ -35,4 +36,10 @@ export interface Rule {
   match: (facts: Facts) => Plan | null;
 }
 
-export const RULES: readonly Rule[] = [...OVERRIDE_RULES, ...ADOPTION_RULES, ...PROCEDURE_RULES, ...SERVING_RULES];
+export const RULES: readonly Rule[] = [
+  ...PAUSE_RULES,
+  ...OVERRIDE_RULES,
+  ...ADOPTION_RULES,
+  ...PROCEDURE_RULES,
+  ...SERVING_RULES,
+];

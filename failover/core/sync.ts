@@ -50,9 +50,9 @@ function isStuck(observation: Observation, node: string, nowMs: number, policy: 
   return acknowledged !== undefined && nowMs - acknowledged.sinceMs >= policy.hangTimeoutMs;
 }
 
-/** It restarts for its settings: nobody waits for it meanwhile. */
-function isLeaving({ restart, leader }: ClusterState, node: string): boolean {
-  return restart?.node === node && node !== leader;
+/** It restarts for its settings, or is about to be copied anew: nobody waits for it meanwhile. */
+function isLeaving({ restart, renewing, leader }: ClusterState, node: string): boolean {
+  return (restart?.node === node || renewing === node) && node !== leader;
 }
 
 function lastStreamedMs(view: NodeView, observation: Observation): number {

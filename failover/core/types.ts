@@ -49,6 +49,17 @@ export interface Restart {
   stage: 'leave' | 'restart' | 'prepare' | 'hold';
 }
 
+/**
+ * The leader changes by a person's word alone. Times are of the wall clock, ms; the core has none, so the loop ends an
+ * expired pause by a request.
+ */
+export interface Pause {
+  reason: string;
+  sinceWallMs: number;
+  /** Null: until somebody resumes. */
+  untilWallMs: number | null;
+}
+
 /** The order that a node was given last. Its id is (monitor's incarnation, term, seq). */
 export interface GivenOrder {
   term: number;
@@ -90,6 +101,9 @@ export interface ClusterState {
   switchover?: Switchover;
   /** Only while the leader serves. */
   restart?: Restart;
+  pause?: Pause;
+  /** A standby that is to be copied anew: first nobody waits for it any more. Only while the leader serves. */
+  renewing?: string;
   /** Switchbacks that were begun since the preferred node last kept the lead for long enough (S25). */
   switchbacks?: number;
   orders: Record<string, GivenOrder>;

@@ -74,9 +74,10 @@ function acknowledgedOf(
   return result;
 }
 
-function stepOf({ procedure, switchover, restart, term }: ClusterState): string {
+function stepOf({ procedure, switchover, restart, renewing, term }: ClusterState): string {
   if (procedure !== null) return `${procedure.kind} ${term}`;
   if (restart !== undefined) return `${restart.stage} of ${restart.node}`;
+  if (renewing !== undefined) return `renewing ${renewing}`;
   return switchover === undefined ? '' : `${switchover.stage} ${switchover.to}`;
 }
 

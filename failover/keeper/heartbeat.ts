@@ -3,6 +3,7 @@
  * the leader can still write, its row on the replicas whether it is alive behind a partition.
  */
 import { setTimeout as delay } from 'node:timers/promises';
+import type { Beat } from './ports';
 import type { Session } from './session';
 
 const INTERVAL_MS = 100;
@@ -14,6 +15,7 @@ const BEAT = 'UPDATE failover.heartbeat SET n = n + 1, at = clock_timestamp() RE
 export class Heartbeat {
   private count = 0;
   private lastMs = 0;
+  private commitMs: number | null = null;
   private life: AbortController | null = null;
   private readonly open: (limitMs: number, setup: string) => Promise<Session>;
 
@@ -25,6 +27,7 @@ export class Heartbeat {
     if (this.life !== null) return;
     this.life = new AbortController();
     this.lastMs = performance.now();
+    this.commitMs = null;
     this.run(this.life.signal).catch(() => undefined);
   }
 
@@ -33,9 +36,9 @@ export class Heartbeat {
     this.life = null;
   }
 
-  /** Number of the last flushed beat, and the time since it was sent, ms. */
-  read(): { count: number; ageMs: number } {
-    return { count: this.count, ageMs: this.life === null ? 0 : Math.round(performance.now() - this.lastMs) };
+  read(): Beat {
+    const ageMs = this.life === null ? 0 : Math.round(performance.now() - this.lastMs);
+    return { count: this.count, ageMs, commitMs: this.commitMs };
   }
 
   private async run(signal: AbortSignal): Promise<void> {
@@ -51,10 +54,13 @@ export class Heartbeat {
           beats = 0;
         }
         beats += 1;
+        // Not from `sentMs`: a fresh session costs more than what clients of a pool notice.
+        const commitFromMs = performance.now();
         const [row] = await session.query<{ n: string }>(BEAT);
         if (row !== undefined) {
           this.count = Number(row.n);
           this.lastMs = sentMs;
+          this.commitMs = tenths(performance.now() - commitFromMs);
         }
       } catch {
         session?.destroy();
@@ -65,4 +71,8 @@ export class Heartbeat {
     }
     session?.destroy();
   }
+}
+
+function tenths(ms: number): number {
+  return Math.round(ms * 10) / 10;
 }

@@ -12,6 +12,7 @@ import {
   type MonitorFrame,
   type NodeSettings,
   type Order,
+  type SlotView,
   STATUS_INTERVAL_MS,
   type Status,
 } from '../protocol';
@@ -30,7 +31,7 @@ import {
   type View,
 } from './ports';
 import { Pursuit } from './pursue';
-import { buildStatus } from './status';
+import { buildStatus, dataIdOf } from './status';
 
 /** How often PostgreSQL is looked at when nothing happens, ms. */
 const LOOK_MS = 100;
@@ -108,6 +109,7 @@ export class Keeper {
   private lookedAtMs = Number.NEGATIVE_INFINITY;
   private statusCount = 0;
   private reported = '';
+  private slotsSent: SlotView[] | undefined;
 
   constructor(parts: { node: string; postgres: Postgres; clock: Clock; files: StateFile; link: Link }) {
     this.node = parts.node;
@@ -143,6 +145,7 @@ export class Keeper {
   connected(): void {
     this.settingsAreNew = false;
     this.statusCount = 0;
+    this.slotsSent = undefined;
     this.link.send({ type: 'recall', newest: this.memory });
     this.report(true);
     this.wake();
@@ -345,6 +348,11 @@ export class Keeper {
     this.link.send({ type: 'note', level, code, message: message.slice(0, 2_000) });
   }
 
+  /** Identity of the data that is here; null: none. */
+  dataId(): string | null {
+    return dataIdOf(this.view, this.state);
+  }
+
   private status(): Status {
     return buildStatus({
       n: this.statusCount,
@@ -362,6 +370,7 @@ export class Keeper {
       forkLsn: this.pursuit.forkLsn,
       syncInForce: this.pursuit.sync.inForce,
       heartbeat: this.postgres.heartbeat(),
+      slotsAreNew: this.view.slots !== this.slotsSent,
     });
   }
 
@@ -371,12 +380,20 @@ export class Keeper {
     const stable = JSON.stringify({
       ...status,
       n: 0,
-      lead: status.lead && { ...status.lead, heartbeat: 0, heartbeatAgeMs: 0, flushLsn: null, standbys: brief(status) },
-      postgres: { ...status.postgres, lsn: status.postgres.lsn === null, replayLsn: null, heartbeatSeen: null },
+      slots: null,
+      lead: status.lead && { ...status.lead, ...NO_BEAT, flushLsn: null, standbys: brief(status) },
+      postgres: {
+        ...status.postgres,
+        lsn: status.postgres.lsn === null,
+        replayLsn: null,
+        heartbeatSeen: null,
+        heartbeatSeenAgeMs: null,
+      },
     });
     if (!always && stable === this.reported) return;
     this.reported = stable;
     this.statusCount += 1;
+    if (this.link.connected) this.slotsSent = this.view.slots;
     this.link.send(status as KeeperFrame);
   }
 
@@ -420,6 +437,9 @@ export class Keeper {
     this.report(true);
   }
 }
+
+/** What of a leader's status changes with every heartbeat. */
+const NO_BEAT = { heartbeat: 0, heartbeatAgeMs: 0, commitMs: null };
 
 /** The leader's standbys without what changes with every write. */
 function brief(status: Status): string[] {

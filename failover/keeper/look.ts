@@ -1,5 +1,6 @@
 /** Asks a running PostgreSQL, and the control file of a stopped one, for what the keeper has to know. */
 import { VERSION_NAME } from './config-files';
+import type { SlotView } from '../protocol';
 import type { SqlView, View } from './ports';
 import { commandLine, run } from './processes';
 import type { Session } from './session';
@@ -15,7 +16,7 @@ interface Row {
   receiver: { status: string; host: string | null } | null;
   startup: { pid: number; waits: string | null } | null;
   has_heartbeat: boolean;
-  standbys: { name: string; state: string; syncState: string; flushLsn: string | null; replayLsn: string | null }[];
+  standbys: { name: string; state: string; syncState: string; flushLsn: string | null; replayLsn: string | null; flushLagMs: number | null }[];
 }
 
 /** Wait events of a startup process that has applied all it has (S6). */
@@ -43,7 +44,8 @@ SELECT r.recovery, (SELECT system_identifier::text FROM pg_control_system()) AS 
     AS startup,
   to_regclass('failover.heartbeat') IS NOT NULL AS has_heartbeat,
   (SELECT coalesce(json_agg(json_build_object('name', application_name, 'state', state, 'syncState', sync_state,
-      'flushLsn', flush_lsn::text, 'replayLsn', replay_lsn::text) ORDER BY application_name), '[]')
+      'flushLsn', flush_lsn::text, 'replayLsn', replay_lsn::text,
+      'flushLagMs', greatest(0, round(extract(epoch FROM flush_lag) * 1000, 1))) ORDER BY application_name), '[]')
     FROM (SELECT * FROM pg_stat_replication WHERE state IS NOT NULL AND application_name <> '' LIMIT 32) s) AS standbys
 FROM (SELECT pg_is_in_recovery() AS recovery) r`;
 
@@ -59,12 +61,28 @@ export function laterTimeline(a: number | null, b: number | null): number | null
   return a === null || b === null ? (a ?? b) : Math.max(a, b);
 }
 
+// Ages are of one machine's clock: all nodes are on it.
+const BEAT = `SELECT n::text AS n, greatest(0, round(extract(epoch FROM clock_timestamp() - at) * 1000))::float8 AS age
+  FROM failover.heartbeat`;
+
+const SLOTS = `
+SELECT slot_name AS name, active, wal_status AS "walStatus",
+  CASE WHEN restart_lsn IS NOT NULL THEN greatest(0, pg_wal_lsn_diff(
+    CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_flush_lsn() END, restart_lsn))::float8
+  END AS "retainedBytes"
+FROM pg_replication_slots WHERE NOT temporary ORDER BY slot_name LIMIT 32`;
+
+/** The replication slots of a running server. Throws when it does not answer. */
+export async function lookAtSlots(session: Session): Promise<SlotView[]> {
+  return session.query<SlotView>(SLOTS);
+}
+
 /** One look at a running server. Throws when it does not answer. */
 export async function lookBySql(session: Session): Promise<SqlView & { systemId: string }> {
   const [row] = await session.query<Row>(LOOK);
   if (row === undefined) throw new Error('PostgreSQL gave no row');
   const [beat] = row.has_heartbeat
-    ? await session.query<{ n: string }>('SELECT n::text AS n FROM failover.heartbeat')
+    ? await session.query<{ n: string; age: number }>(BEAT)
     : [];
   return {
     systemId: row.system_id,
@@ -76,6 +94,7 @@ export async function lookBySql(session: Session): Promise<SqlView & { systemId:
     walReceiver: row.receiver,
     startupWaits: WAITS_FOR_WAL.has(row.startup?.waits ?? ''),
     heartbeatSeen: beat === undefined ? null : Number(beat.n),
+    heartbeatSeenAgeMs: beat?.age ?? null,
     standbys: row.standbys,
   };
 }

@@ -2,7 +2,7 @@
  * What the keeper's life cycle needs from the world. The logic (`keeper.ts`, `pursue.ts`, `sync.ts`) knows only these
  * interfaces; the real ones are beside it, the simulator and the tests have their own.
  */
-import type { KeeperFrame, NodeSettings, OrderId, StandbyView, Target } from '../protocol';
+import type { KeeperFrame, NodeSettings, OrderId, SlotView, StandbyView, Target } from '../protocol';
 import type { SettingsView } from './tunables';
 
 /** A failure with a stable code for the status and a sentence for people. */
@@ -31,6 +31,14 @@ export interface Link {
   readonly connected: boolean;
   /** Sends when connected, else drops: what counts is repeated by the next status. */
   send(frame: KeeperFrame): void;
+}
+
+/** The last flushed heartbeat: its number, the time since it was sent, and how long its commit took, ms. */
+export interface Beat {
+  count: number;
+  ageMs: number;
+  /** Null or absent: none came back since the heartbeat was started. */
+  commitMs?: number | null;
 }
 
 export type AcceptedOrder = OrderId & { target: Target };
@@ -86,6 +94,8 @@ export interface SqlView {
   /** The startup process waits for WAL (S6). */
   startupWaits: boolean;
   heartbeatSeen: number | null;
+  /** How long ago that heartbeat was written, ms. */
+  heartbeatSeenAgeMs?: number | null;
   standbys: StandbyView[];
 }
 
@@ -108,6 +118,8 @@ export interface View {
   blind?: boolean;
   /** A standby whose replay stands still, because its leader has more of something than it (S23): only a restart helps. */
   paused?: boolean;
+  /** Slots as last looked at: the same object until they are looked at again. */
+  slots?: SlotView[];
   /** Something that a person should know and that stops nothing, for example a refused setting. */
   warning: string | null;
 }
@@ -192,5 +204,5 @@ export interface Postgres {
   furnish(settings: NodeSettings): Promise<void>;
   startHeartbeat(): void;
   stopHeartbeat(): void;
-  heartbeat(): { count: number; ageMs: number };
+  heartbeat(): Beat;
 }

@@ -4,15 +4,15 @@ import { access, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { PORTS } from '../config';
-import { MONITOR_ROLE, type NodeSettings } from '../protocol';
+import { MONITOR_ROLE, type NodeSettings, type SlotView } from '../protocol';
 import { Canary } from './canary';
 import { settingValues } from './config-files';
 import { Configuration } from './configuration';
 import { syncFolder } from './durable';
 import { furnish } from './furnish';
 import { Heartbeat } from './heartbeat';
-import { LED_TIMELINE, laterTimeline, lookAtControlFile, lookBySql, lookForPending } from './look';
-import { KeeperError, messageOf, type Postgres, type ServerConfig, type Source, type View } from './ports';
+import { LED_TIMELINE, laterTimeline, lookAtControlFile, lookAtSlots, lookBySql, lookForPending } from './look';
+import { type Beat, KeeperError, messageOf, type Postgres, type ServerConfig, type Source, type View } from './ports';
 import { commandLine, noServerLeft, resumeServer, run, serverProcesses, signalProcess } from './processes';
 import { baseBackup, makeRoom, type RejoinContext, reach, rewind } from './rejoin';
 import {
@@ -43,6 +43,8 @@ const WALSENDER_LOOK_MS = 300;
 const CHECKPOINT_LIMIT_MS = 60_000;
 /** How often a standby that has more than the stack asks for looks whether its leader has less now (S23), ms. */
 const FLOORS_EVERY_MS = 1_000;
+/** How often replication slots are looked at, ms. */
+const SLOTS_EVERY_MS = 5_000;
 const SOCKETS = '/var/run/postgresql';
 
 /** Title of a backend that no view shows yet: `… user database host(port) authentication`. */
@@ -99,6 +101,8 @@ export class Server implements Postgres {
   private inFile = '';
   private seen: { version: number; leads: boolean; view: SettingsView } | null = null;
   private floorsAtMs = Number.NEGATIVE_INFINITY;
+  private slots: SlotView[] | undefined;
+  private slotsAtMs = Number.NEGATIVE_INFINITY;
   private blind = false;
   private paused = false;
   /** It has begun to recover, and takes an order to promote itself. */
@@ -154,14 +158,23 @@ export class Server implements Postgres {
       // The walreceiver's timeline is gone with its process, just when a candidate is chosen by it.
       if (sql.inRecovery) sql.timeline = this.received = laterTimeline(this.received, sql.timeline);
       const settings = await this.lookAtSettings(this.session, sql.inRecovery);
-      this.leader = sql.inRecovery ? null : { ...view, systemId, sql, settings };
-      return { ...view, systemId, sql, settings };
+      await this.lookAtSlots(this.session);
+      const seen = { ...view, systemId, sql, settings, slots: this.slots };
+      this.leader = sql.inRecovery ? null : seen;
+      return seen;
     } catch (error) {
       if (this.process === null) return this.observe();
       this.tellSilence(error);
       // A leader that hangs is still the leader; how long it hangs is the heartbeat's to tell (S27).
       return this.leader ?? view;
     }
+  }
+
+  /** For people only, so not with every look. */
+  private async lookAtSlots(session: Session): Promise<void> {
+    if (performance.now() - this.slotsAtMs < SLOTS_EVERY_MS) return;
+    this.slotsAtMs = performance.now();
+    this.slots = await lookAtSlots(session);
   }
 
   /** How the running server stands to the stack's settings; asked once after each change of the files. */
@@ -530,7 +543,7 @@ export class Server implements Postgres {
     this.beats.stop();
   }
 
-  heartbeat(): { count: number; ageMs: number } {
+  heartbeat(): Beat {
     return this.beats.read();
   }
 }

@@ -1,7 +1,7 @@
 /** Puts a keeper's status together. Pure. */
 import type { NodeSettings, Status, SyncConfig } from '../protocol';
 import { laterLsn } from './lsn';
-import type { KeeperState, View } from './ports';
+import type { Beat, KeeperState, View } from './ports';
 
 interface Parts {
   n: number;
@@ -19,7 +19,9 @@ interface Parts {
   leadTerm: number | null;
   forkLsn: string | null;
   syncInForce: SyncConfig | null;
-  heartbeat: { count: number; ageMs: number };
+  heartbeat: Beat;
+  /** The connection has not had these slots yet. */
+  slotsAreNew: boolean;
 }
 
 /** Node whose walsender feeds this standby, by its fixed address (S14). */
@@ -64,6 +66,7 @@ function leadOf(parts: Parts): Status['lead'] {
     flushLsn: view.sql.flushLsn,
     heartbeat: heartbeat.count,
     heartbeatAgeMs: heartbeat.ageMs,
+    commitMs: heartbeat.commitMs ?? null,
     syncInForce: parts.syncInForce,
     standbys: view.sql.standbys,
   };
@@ -76,6 +79,11 @@ function settingsStatus({ view, settings, settingsAreNew }: Parts): Status['sett
   return seen.wanted === JSON.stringify(settings.postgresSettings) ? seen.status : null;
 }
 
+/** Identity of the data that is here; null: none. */
+export function dataIdOf({ dataExists, systemId }: View, { directoryId }: KeeperState): string | null {
+  return dataExists && systemId !== null ? `${systemId}:${directoryId ?? '?'}` : null;
+}
+
 /** The whole view of this node, as the monitor gets it. */
 export function buildStatus(parts: Parts): Status {
   const { state, view } = parts;
@@ -83,7 +91,7 @@ export function buildStatus(parts: Parts): Status {
   return {
     type: 'status',
     n: parts.n,
-    dataId: view.dataExists && view.systemId !== null ? `${view.systemId}:${state.directoryId ?? '?'}` : null,
+    dataId: dataIdOf(view, state),
     stopping: parts.stopping,
     accepted: accepted && {
       incarnation: accepted.incarnation,
@@ -105,8 +113,10 @@ export function buildStatus(parts: Parts): Status {
       streamingFrom: streamingFrom(view, parts.settings),
       replayLsn: view.sql?.replayLsn ?? null,
       heartbeatSeen: view.sql?.heartbeatSeen ?? null,
+      heartbeatSeenAgeMs: view.sql?.heartbeatSeenAgeMs ?? null,
       crashes: parts.crashes,
     },
     lead: leadOf(parts),
+    ...(parts.slotsAreNew && view.slots !== undefined ? { slots: view.slots } : {}),
   };
 }

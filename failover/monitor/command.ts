@@ -1,7 +1,8 @@
 /** `switchover` and `promote` inside the monitor's container: the HTTP calls with the token from the monitor's own config. */
+import type { Answer } from '../api';
 import { type MonitorConfig, PORTS } from '../config';
 import { derivedPassword } from '../protocol';
-import type { Answer } from './requests';
+
 
 const LIMIT_MS = 100_000;
 const ACCEPT = '--accept-data-loss';

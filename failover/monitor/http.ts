@@ -1,16 +1,20 @@
 /**
- * The monitor's own HTTP side: a page for people, JSON for programs, a health check, and commands. Reading is free;
- * a command needs the token, so that no page in a browser and nobody else on the network can give one.
+ * The monitor's own HTTP side: the page, JSON for programs, health, metrics, and commands. Reading is free; a command
+ * needs the token, so that no page in a browser and nobody else on the network can give one. Only names that are this
+ * machine's are answered: a foreign name that leads here (DNS rebinding) would let another site's page read.
  */
 import { createHash, timingSafeEqual } from 'node:crypto';
+import { isIP } from 'node:net';
 import { serve } from '@hono/node-server';
 import { type Context, Hono } from 'hono';
 import { bodyLimit } from 'hono/body-limit';
-import { z } from 'zod';
+import type { z } from 'zod';
+import { type Answer, Bodies, type Command } from '../api';
 import type { Request } from '../core/types';
-import { PAGE_CSS, PAGE_HTML, PAGE_JS } from './page';
-import type { Answer } from './requests';
-import type { ClusterStatus } from './status-view';
+import type { Feed } from './feed';
+import type { Listeners } from './listeners';
+import { openapi } from './openapi';
+import { pageRoutes } from './page';
 
 const HEADERS = {
   'Content-Security-Policy':
@@ -21,51 +25,145 @@ const HEADERS = {
 };
 
 const BODY_BYTES_MAX = 4 * 1024;
-const SwitchoverBody = z.strictObject({ to: z.string().min(1).max(63).optional() });
-const PromoteBody = z.strictObject({ node: z.string().min(1).max(63), acceptDataLoss: z.boolean().default(false) });
+const EVENTS_DEFAULT = 100;
+const EVENTS_MAX = 1_000;
+const JSON_TYPE = { 'Content-Type': 'application/json; charset=utf-8' };
+const STARTING = { error: 'the monitor is starting' };
 
-/** Commands over HTTP: `Authorization: Bearer <token>`. */
+export interface HttpParts {
+  feed: Pick<Feed, 'cluster' | 'eventsAfter' | 'failovers' | 'history' | 'greeting' | 'stale'>;
+  listeners: Listeners;
+  version: string;
+  /** The loop still turns. */
+  healthy: () => boolean;
+  /** Why writes do not go through now; null: they do. */
+  unready: () => string | null;
+  /** Names by which it is known, beside `localhost` and addresses. */
+  hostNames: readonly string[];
+  metrics?: () => Promise<{ contentType: string; text: string }>;
+  /** Commands: `Authorization: Bearer <token>`. */
+  commands?: Commands;
+}
+
 export interface Commands {
   token: string;
   ask: (request: Request) => Promise<Answer>;
+  dryRun: (request: Request) => Answer;
+  wallMs: () => number;
 }
 
-/** `status` is null until the first cycle. `healthy` tells that the loop still turns. */
-export function httpApp(status: () => ClusterStatus | null, healthy: () => boolean, commands?: Commands): Hono {
+export function httpApp(parts: HttpParts): Hono {
   const app = new Hono();
   app.use(async (c, next) => {
     await next();
     for (const [name, value] of Object.entries(HEADERS)) c.header(name, value);
   });
-  app.get('/', (c) => c.html(PAGE_HTML));
-  app.get('/page.css', (c) => c.body(PAGE_CSS, 200, { 'Content-Type': 'text/css; charset=utf-8' }));
-  app.get('/page.js', (c) => c.body(PAGE_JS, 200, { 'Content-Type': 'text/javascript; charset=utf-8' }));
-  app.get('/health', (c) => (healthy() ? c.text('ok\n') : c.text('the loop stands still\n', 503)));
-  app.get('/api/v1/cluster', (c) => {
-    const answer = status();
-    return answer === null ? c.json({ error: 'the monitor is starting' }, 503) : c.json(answer);
+  app.use(async (c, next) => {
+    if (isOurs(new URL(c.req.url).hostname, parts.hostNames)) return next();
+    return c.json({ error: 'this name is none of the monitor’s; use localhost or an address' }, 403);
   });
-  if (commands !== undefined) addCommands(app, commands);
+  pageRoutes(app);
+  healthRoutes(app, parts);
+  readingRoutes(app, parts);
+  if (parts.commands !== undefined) addCommands(app, parts.commands, parts.feed);
+  app.notFound((c) => c.json({ error: 'there is nothing here; see /openapi.json' }, 404));
   return app;
 }
 
-function addCommands(app: Hono, { token, ask }: Commands): void {
+/** An address cannot be made to lead elsewhere, a name can. */
+function isOurs(hostname: string, names: readonly string[]): boolean {
+  const bare = hostname.replace(/^\[|\]$/g, '');
+  return bare === 'localhost' || isIP(bare) !== 0 || names.includes(bare);
+}
+
+function healthRoutes(app: Hono, { healthy, unready, metrics, version }: HttpParts): void {
+  app.get('/health', (c) => (healthy() ? c.text('ok\n') : c.text('the loop stands still\n', 503)));
+  app.get('/ready', (c) => {
+    const reason = healthy() ? unready() : 'the loop stands still';
+    return reason === null ? c.text('writes go through\n') : c.text(`${reason}\n`, 503);
+  });
+  let document: string | null = null;
+  app.get('/openapi.json', (c) => {
+    document ??= JSON.stringify(openapi(version));
+    return c.body(document, 200, JSON_TYPE);
+  });
+  if (metrics === undefined) return;
+  app.get('/metrics', async (c) => {
+    const { contentType, text } = await metrics();
+    return c.body(text, 200, { 'Content-Type': contentType });
+  });
+}
+
+function readingRoutes(app: Hono, { feed, listeners }: HttpParts): void {
+  app.get('/api/v1/cluster', (c) => {
+    const text = feed.cluster();
+    return text === null ? c.json(STARTING, 503) : c.body(text, 200, JSON_TYPE);
+  });
+  app.get('/api/v1/events', (c) => {
+    const after = numberOf(c.req.query('after'), 0);
+    const limit = numberOf(c.req.query('limit'), EVENTS_DEFAULT);
+    if (after === null || limit === null) return c.json({ error: 'after and limit must be whole numbers' }, 400);
+    return c.body(feed.eventsAfter(after, Math.min(limit, EVENTS_MAX)), 200, JSON_TYPE);
+  });
+  app.get('/api/v1/failovers', (c) => c.body(feed.failovers(), 200, JSON_TYPE));
+  app.get('/api/v1/history', (c) => c.body(feed.history(), 200, JSON_TYPE));
+  app.get('/api/v1/stream', (c) => {
+    const after = c.req.header('Last-Event-ID') ?? c.req.query('after');
+    const body = listeners.open(feed.greeting(after === undefined ? null : numberOf(after, 0)));
+    if (body === null) return c.json({ error: 'there are enough listeners; try again later' }, 503);
+    return c.body(body, 200, { 'Content-Type': 'text/event-stream; charset=utf-8' });
+  });
+}
+
+/** A whole number that is not negative; null: it is none. */
+function numberOf(text: string | undefined, fallback: number): number | null {
+  if (text === undefined) return fallback;
+  return /^\d{1,15}$/.test(text) ? Number(text) : null;
+}
+
+function addCommands(app: Hono, commands: Commands, feed: HttpParts['feed']): void {
   app.use('/api/v1/*', bodyLimit({ maxSize: BODY_BYTES_MAX }));
-  app.post('/api/v1/switchover', async (c) => {
+  const { wallMs } = commands;
+  command(app, commands, feed, 'switchover', ({ to }) => ({ kind: 'switchover', to: to ?? null }));
+  command(app, commands, feed, 'promote', ({ node, acceptDataLoss }) => ({ kind: 'promote', to: node, acceptDataLoss }));
+  command(app, commands, feed, 'pause', ({ reason, forMs }) => {
+    const sinceWallMs = wallMs();
+    const untilWallMs = forMs === undefined ? null : sinceWallMs + forMs;
+    return { kind: 'pause', pause: { reason, sinceWallMs, untilWallMs } };
+  });
+  command(app, commands, feed, 'resume', () => ({ kind: 'resume', by: 'person' }));
+  command(app, commands, feed, 'rebuild', ({ node }) => ({ kind: 'rebuild', node }));
+}
+
+function command<K extends Command>(
+  app: Hono,
+  { token, ask, dryRun }: Commands,
+  feed: HttpParts['feed'],
+  name: K,
+  requestOf: (body: z.infer<(typeof Bodies)[K]>) => Request,
+): void {
+  const schema = Bodies[name] as unknown as z.ZodType<z.infer<(typeof Bodies)[K]> & { dryRun: boolean }>;
+  app.post(`/api/v1/${name}`, async (c) => {
+    if (!isSameOrigin(c)) return c.json({ error: 'a page of another site must not ask for this' }, 403);
     if (!isAllowed(c, token)) return refused(c);
-    const body = SwitchoverBody.safeParse(await jsonOf(c));
-    if (!body.success) return c.json({ error: 'the body must be {} or {"to": "<node>"}' }, 400);
-    const answer = await ask({ kind: 'switchover', to: body.data.to ?? null });
+    const body = schema.safeParse(await jsonOf(c));
+    if (!body.success) return c.json({ error: bodyError(body.error) }, 400);
+    const request = requestOf(body.data);
+    const answer = body.data.dryRun ? dryRun(request) : await ask(request);
+    feed.stale();
     return c.json(answer, answer.done ? 200 : 409);
   });
-  app.post('/api/v1/promote', async (c) => {
-    if (!isAllowed(c, token)) return refused(c);
-    const body = PromoteBody.safeParse(await jsonOf(c));
-    if (!body.success) return c.json({ error: 'the body must be {"node": "<node>", "acceptDataLoss": true}' }, 400);
-    const { node, acceptDataLoss } = body.data;
-    const answer = await ask({ kind: 'promote', to: node, acceptDataLoss });
-    return c.json(answer, answer.done ? 200 : 409);
-  });
+}
+
+function bodyError(error: z.ZodError): string {
+  const issues = error.issues.map((i) => `${i.path.length === 0 ? 'the body' : i.path.join('.')}: ${i.message}`);
+  return `the body does not fit: ${issues.join('; ')} (see /openapi.json)`;
+}
+
+/** Browsers name the page that asks; programs name none. */
+function isSameOrigin(c: Context): boolean {
+  const origin = c.req.header('Origin');
+  return origin === undefined || (URL.canParse(origin) && new URL(origin).host === new URL(c.req.url).host);
 }
 
 /** Compared by digests, in constant time. */
@@ -92,9 +190,11 @@ async function jsonOf(c: Context): Promise<unknown> {
 }
 
 /** Listens; resolves when it does. Throws when the port cannot be had. */
-export function listenHttp(app: Hono, address: string, port: number): Promise<{ close(): void }> {
+export function listenHttp(app: Hono, address: string, port: number): Promise<{ close(): void; port: number }> {
   return new Promise((resolve, reject) => {
-    const server = serve({ fetch: app.fetch, hostname: address, port }, () => resolve(server));
+    const server = serve({ fetch: app.fetch, hostname: address, port }, (info) =>
+      resolve({ close: () => server.close(), port: info.port }),
+    );
     server.once('error', reject);
   });
 }

@@ -13,6 +13,7 @@ import {
   type NodeSettings,
   PROTOCOL_VERSION,
   proof,
+  type SlotView,
   type Status,
   sameProof,
 } from '../protocol';
@@ -59,6 +60,7 @@ interface Peer {
   refusedAtMs: number | null;
   probing: boolean;
   recall: NodeView['recall'];
+  slots: SlotView[] | undefined;
   sent: string | null;
   rememberedSeq: number | null;
 }
@@ -120,6 +122,7 @@ export class KeeperServer implements Keepers {
         probe: peer.probe,
         refusedAtMs: peer.refusedAtMs,
         recall: peer.recall,
+        ...(peer.slots === undefined ? {} : { slots: peer.slots }),
       };
     }
     return views;
@@ -303,6 +306,7 @@ export class KeeperServer implements Keepers {
       return;
     }
     peer.status = status;
+    if (status.slots !== undefined) peer.slots = status.slots;
     if (streamingFrom !== null) peer.streamingSeenAtMs = nowMs;
     if (heartbeatSeen === null) return;
     // The first value of a connection says nothing about when the row was written.
@@ -336,6 +340,7 @@ function newPeer(node: DeclaredNode, nowMs: number): Peer {
     ...nothingSeen(),
     probing: false,
     recall: undefined,
+    slots: undefined,
     sent: null,
     rememberedSeq: null,
   };

@@ -16,6 +16,11 @@ export function formatLine(at: Date, level: Level, subject: string, code: string
   return `${localTime(at)} ${level.padEnd(5)} ${subject.padEnd(SUBJECT_WIDTH)} ${code.padEnd(16)} ${flat}`;
 }
 
+/** One JSON object a line, for programs: `{"at", "level", "node", "code", "message"}`. */
+export function formatJson(at: Date, level: Level, node: string, code: string, message: string): string {
+  return JSON.stringify({ at: localTime(at), level, node, code, message: message.slice(0, MESSAGE_CHARS_MAX) });
+}
+
 /** ISO 8601 with the local offset. */
 export function localTime(at: Date): string {
   const offset = -at.getTimezoneOffset();
@@ -27,6 +32,8 @@ export function localTime(at: Date): string {
 export interface LogOptions {
   /** Null: stdout only. */
   file: string | null;
+  /** @default formatLine */
+  format?: typeof formatLine;
   /** The file is rotated beyond this size, bytes. */
   bytesMax: number;
   /** Rotated files that are kept. */
@@ -47,7 +54,7 @@ export class FileLog implements Log {
   }
 
   write(level: Level, subject: string, code: string, message: string): void {
-    const line = formatLine(this.options.now(), level, subject, code, message);
+    const line = this.line(level, subject, code, message);
     this.options.stdout(line);
     if (this.options.file === null) return;
     this.queue.push(line);
@@ -65,13 +72,18 @@ export class FileLog implements Log {
     await this.draining;
   }
 
+  private line(level: Level, subject: string, code: string, message: string): string {
+    const { format = formatLine, now } = this.options;
+    return format(now(), level, subject, code, message);
+  }
+
   private async drain(file: string): Promise<void> {
     while (this.queue.length > 0) {
       const lines = this.queue;
       this.queue = [];
       if (this.dropped > 0) {
         lines.unshift(
-          formatLine(this.options.now(), 'WARN', 'monitor', 'LOG_DROPPED', `${this.dropped} lines were not written`),
+          this.line('WARN', 'monitor', 'LOG_DROPPED', `${this.dropped} lines were not written`),
         );
         this.dropped = 0;
       }
@@ -82,7 +94,7 @@ export class FileLog implements Log {
       } catch (error) {
         if (!this.broken) {
           const words = error instanceof Error ? error.message : String(error);
-          this.options.stdout(formatLine(this.options.now(), 'ERROR', 'monitor', 'LOG_FAILED', words));
+          this.options.stdout(this.line('ERROR', 'monitor', 'LOG_FAILED', words));
         }
         this.broken = true;
       }

@@ -2,6 +2,7 @@
  * The monitor's loop: everything that is seen wakes it, one cycle decides, the state is stored before anything of the
  * decision is done. Only this file executes actions.
  */
+import type { Answer, Failover } from '../api';
 import { decide } from '../core/decide';
 import { isRetired } from '../core/members';
 import { suspected } from '../core/plan';
@@ -20,8 +21,8 @@ import {
 } from '../core/types';
 import { newWatch, nextWatch } from '../core/watch';
 import type { Clock, Keepers, Log, Opening, Router, Store } from './ports';
-import { type Answer, Requests } from './requests';
-import { Timeline, type Transition } from './timeline';
+import { Requests } from './requests';
+import { Timeline } from './timeline';
 
 /** A cycle is made at least this often, ms. */
 const TICK_MS = 50;
@@ -47,6 +48,10 @@ export interface LoopOptions {
   log: Log;
   /** Called after each cycle. */
   onDecision: (decision: Decision, observation: Observation) => void;
+  /** Told of each finished change of leader, and again when its former leader follows. */
+  onFailover?: (failover: Failover) => void;
+  /** Wall clock, ms: only for the end of a pause. @default Date.now */
+  wallMs?: () => number;
 }
 
 export class Loop {
@@ -79,7 +84,7 @@ export class Loop {
     this.nodes = options.nodes;
     this.retiring = options.retiring;
     this.sinceMs = options.clock.nowMs();
-    this.timeline = new Timeline(options.clock, options.log);
+    this.timeline = new Timeline(options.clock, options.log, options.onFailover);
     this.watch = newWatch(this.sinceMs);
     const { clock, policy } = options;
     this.requests = new Requests({ clock, policy, wake: () => this.wake() });
@@ -88,6 +93,11 @@ export class Loop {
   /** Carries out what a person asks for; see {@link Requests.ask}. */
   ask(request: Request): Promise<Answer> {
     return this.requests.ask(request);
+  }
+
+  /** What would come of it; see {@link Requests.dryRun}. */
+  dryRun(request: Request): Answer {
+    return this.requests.dryRun(request);
   }
 
   /** Something was seen. */
@@ -182,9 +192,9 @@ export class Loop {
     keepers.forget(nowMs);
   }
 
-  /** The newest finished change of leader with its steps. */
-  lastTransition(): Transition | null {
-    return this.timeline.last;
+  /** Finished changes of leader with their steps, oldest first, the newest hundred. */
+  failovers(): readonly Failover[] {
+    return this.timeline.finished;
   }
 
   stop(): void {
@@ -212,7 +222,16 @@ export class Loop {
     const seen = this.observe(nowMs);
     this.watch = nextWatch(this.watch, this.state, seen, nowMs, policy);
     const watched = { ...seen, watch: this.watch };
-    return { ...watched, request: this.requests.before(this.state, watched, nowMs) };
+    const asked = this.requests.before(this.state, watched, nowMs);
+    return { ...watched, request: this.expired() ?? asked };
+  }
+
+  /** The end of a pause that has one: the core knows no wall clock. */
+  private expired(): Request | null {
+    const { pause, adopting } = this.state;
+    const untilMs = pause?.untilWallMs ?? null;
+    const wallMs = this.options.wallMs ?? Date.now;
+    return untilMs !== null && !adopting && wallMs() >= untilMs ? { kind: 'resume', by: 'expired' } : null;
   }
 
   /** One cycle. A changed state is followed by another one at once. */
@@ -352,6 +371,11 @@ const LOUD: ReadonlySet<string> = new Set([
   'LEADER_APART',
   'LEADER_STOPPING',
   'NO_CANDIDATE',
+  'PAUSED',
+  'OBSERVED',
+  'PAUSE_BEGUN',
+  'PROMOTE_ASKED',
+  'REBUILD_DROPPED',
   'CANDIDATE_LOST',
   'SWITCHOVER_ABORTED',
   'DATA_LOSS_ACCEPTED',

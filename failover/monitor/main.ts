@@ -2,27 +2,32 @@
 
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import type { LogEvent } from '../api';
 import { MonitorConfig, PATHS, PORTS } from '../config';
 import { retiringLeader } from '../core/members';
 import { parseState } from '../core/stored';
 import type { Decision, Observation } from '../core/types';
 import { runsPostgres } from '../core/view';
 import { derivedPassword } from '../protocol';
+import { VERSION } from '../version';
 import { promoteCommand, switchoverCommand } from './command';
+import { Feed, SAMPLE_EVERY_MS, STATUS_EVERY_MS } from './feed';
 import { Haproxy } from './haproxy';
 import { httpApp, listenHttp } from './http';
 import { KeeperServer } from './keepers';
-import { FileLog, localTime } from './log';
+import { Listeners } from './listeners';
+import { FileLog, formatJson, formatLine, localTime } from './log';
 import { Loop } from './loop';
+import { Metrics } from './metrics';
+import { Notifier } from './notify';
 import { OpeningChecks } from './opening';
 import type { Level, Log } from './ports';
-import { clusterStatus, type LogEvent } from './status-view';
+import { clusterStatus, isServing, sampleOf } from './status-view';
 import { FileStore } from './store';
 import { waitServing } from './wait-serving';
 
 const LOG_BYTES_MAX = 10 * 1024 * 1024;
 const LOG_FILES = 5;
-const EVENTS_SHOWN = 100;
 /** The loop counts as alive when it made a cycle within this time, ms. */
 const ALIVE_MS = 5_000;
 
@@ -37,19 +42,19 @@ function readConfig(path: string): MonitorConfig {
   throw new Error(`${path} does not fit: ${issues.join('; ')}`);
 }
 
-/** Writes to the log and keeps the newest events for the page. */
-class RememberingLog implements Log {
-  readonly events: LogEvent[] = [];
+/** Writes to the log and hands each line to whoever reads the API. */
+class ToldLog implements Log {
   private readonly log: Log;
+  private readonly told: (event: Omit<LogEvent, 'id'>) => void;
 
-  constructor(log: Log) {
+  constructor(log: Log, told: (event: Omit<LogEvent, 'id'>) => void) {
     this.log = log;
+    this.told = told;
   }
 
   write(level: Level, subject: string, code: string, message: string): void {
     this.log.write(level, subject, code, message);
-    this.events.push({ at: localTime(new Date()), level, subject, code, message });
-    if (this.events.length > EVENTS_SHOWN) this.events.shift();
+    this.told({ at: localTime(new Date()), level, subject, code, message });
   }
 }
 
@@ -58,12 +63,23 @@ async function main(): Promise<void> {
   const clock = { nowMs: () => performance.now() };
   const file = new FileLog({
     file: join(PATHS.logFolder, 'failover.log'),
-    bytesMax: LOG_BYTES_MAX,
+    format: config.logFormat === 'json' ? formatJson : formatLine,
+    bytesMax: config.logBytes ?? LOG_BYTES_MAX,
     keep: LOG_FILES,
     stdout: (line) => process.stdout.write(`${line}\n`),
     now: () => new Date(),
   });
-  const log = new RememberingLog(file);
+  const listeners = new Listeners();
+  const feed = new Feed({
+    status: () => status(),
+    busy: () => seen !== null && seen.decision.state.procedure !== null,
+    failovers: () => loop.failovers(),
+    listeners,
+    nowMs: clock.nowMs,
+  });
+  const log = new ToldLog(file, (event) => feed.log(event));
+  const { notifyWebhook, stack } = config;
+  const notifier = notifyWebhook === undefined ? null : new Notifier({ url: notifyWebhook, stack, log });
   const store = await FileStore.open(PATHS.monitorVolume);
   log.write('INFO', 'monitor', 'STARTED', `start ${store.incarnation} of the monitor for stack ${config.stack}`);
 
@@ -123,6 +139,12 @@ async function main(): Promise<void> {
     onDecision: (decision, observation) => {
       seen = { decision, observation };
       cycleAtMs = clock.nowMs();
+      metrics.cycle(decision, observation);
+    },
+    onFailover: (failover) => {
+      feed.failover(failover);
+      metrics.failover(failover);
+      notifier?.failover(failover);
     },
   });
   const status = () =>
@@ -130,29 +152,62 @@ async function main(): Promise<void> {
       ? null
       : clusterStatus({
           ...seen,
-          stack: config.stack,
+          stack,
+          version: VERSION,
+          policy: config.policy,
           readAddresses: haproxy.readView(),
-          lastTransition: loop.lastTransition(),
-          events: log.events,
+          lastFailover: loop.failovers().at(-1) ?? null,
+          events: [],
           nowMs: clock.nowMs(),
           wallMs: Date.now(),
         });
+  const metrics = new Metrics(VERSION, () => {
+    const words = status();
+    if (seen === null || words === null) return null;
+    const { haproxy: routes, nodes: all, failoverMode } = words;
+    const observes = failoverMode === 'observe';
+    return { ...seen, nodes: all, readNames: routes.read, writeName: routes.write, observes };
+  });
 
   await keepers.listen();
   const http = await listenHttp(
-    httpApp(status, () => clock.nowMs() - cycleAtMs < ALIVE_MS, {
-      token: derivedPassword(config.clusterKey, 'admin'),
-      ask: (request) => loop.ask(request),
+    httpApp({
+      feed,
+      listeners,
+      version: VERSION,
+      healthy: () => clock.nowMs() - cycleAtMs < ALIVE_MS,
+      unready: () => {
+        if (seen === null) return 'the monitor is starting';
+        return isServing(seen.decision.state, seen.observation) ? null : seen.decision.reason;
+      },
+      hostNames: config.hostNames ?? [],
+      metrics: () => metrics.text(),
+      commands: {
+        token: derivedPassword(config.clusterKey, 'admin'),
+        ask: (request) => loop.ask(request),
+        dryRun: (request) => loop.dryRun(request),
+        wallMs: Date.now,
+      },
     }),
     '0.0.0.0',
     PORTS.monitorHttp,
   );
   opening.start();
+  const ticking = setInterval(() => feed.tick(), STATUS_EVERY_MS);
+  const sampling = setInterval(() => {
+    if (seen === null) return;
+    const sample = sampleOf(seen.decision, seen.observation, Date.now());
+    feed.sample(sample);
+    metrics.sample(sample);
+  }, SAMPLE_EVERY_MS);
   const end = (signal: string) => {
     log.write('INFO', 'monitor', 'STOPPED', `stopped by ${signal}; the leader serves on, nothing fails over meanwhile`);
     loop.stop();
     haproxy.stop();
     opening.stop();
+    clearInterval(ticking);
+    clearInterval(sampling);
+    listeners.close();
     http.close();
     Promise.all([store.close(), file.flush()])
       .catch(() => undefined)

@@ -1,6 +1,14 @@
 /** The status page: three small static texts. The script builds the page with text nodes only, so nothing is injected. */
+import type { Hono } from 'hono';
 
-export const PAGE_HTML = `<!doctype html>
+/** Everything that a browser loads for the page. */
+export function pageRoutes(app: Hono): void {
+  app.get('/', (c) => c.html(PAGE_HTML));
+  app.get('/page.css', (c) => c.body(PAGE_CSS, 200, { 'Content-Type': 'text/css; charset=utf-8' }));
+  app.get('/page.js', (c) => c.body(PAGE_JS, 200, { 'Content-Type': 'text/javascript; charset=utf-8' }));
+}
+
+const PAGE_HTML = `<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
@@ -24,7 +32,7 @@ export const PAGE_HTML = `<!doctype html>
 </html>
 `;
 
-export const PAGE_CSS = `:root{color-scheme:light dark;--line:#8884;--good:#1a7f37;--bad:#c4320a}
+const PAGE_CSS = `:root{color-scheme:light dark;--line:#8884;--good:#1a7f37;--bad:#c4320a}
 body{font:15px/1.5 system-ui,sans-serif;margin:0 auto;max-width:72rem;padding:1rem}
 header{display:flex;gap:1rem;align-items:baseline}h1{font-size:1.25rem;margin:0}h2{font-size:1rem}
 #sentence{font-size:1.1rem;padding:.6rem .8rem;border-left:.4rem solid var(--bad);background:#8881}
@@ -35,7 +43,7 @@ ol{padding-left:0;list-style:none;font:13px/1.6 ui-monospace,monospace;overflow-
 li{white-space:pre-wrap}li.WARN{color:var(--bad)}li.ERROR{color:var(--bad);font-weight:600}
 `;
 
-export const PAGE_JS = `'use strict';
+const PAGE_JS = `'use strict';
 const byId = (id) => document.getElementById(id);
 function cell(row, text, name) {
   const td = document.createElement('td');

@@ -1,24 +1,16 @@
 /**
  * What a person asked for over HTTP: handed to the loop, watched until it is done or has failed, answered once. One at a
- * time.
+ * time; a pause and its end go beside it, because they must not wait for a switchover.
  */
-import { switchoverTarget } from '../core/handover';
-import { overrideRefusal } from '../core/rules-override';
+import type { Answer } from '../api';
+import { foresee, refusalOf } from '../core/forecast';
+import { untilOf } from '../core/pause';
 import type { ClusterState, Decision, Observation, Policy, Request } from '../core/types';
 import { addressOf } from '../core/view';
 import type { Clock } from './ports';
 
 /** Longer than all steps of a switchover together, ms. */
 const ANSWER_LIMIT_MS = 90_000;
-
-export interface Answer {
-  done: boolean;
-  /** One sentence. */
-  message: string;
-  leader: string | null;
-  term: number;
-  tookMs: number;
-}
 
 interface Pending {
   request: Request;
@@ -32,12 +24,17 @@ interface Pending {
   answer: (answer: Answer) => void;
 }
 
+type Slot = 'pending' | 'word';
+
 export class Requests {
   private readonly clock: Clock;
   private readonly policy: Policy;
   private readonly wake: () => void;
   private pending: Pending | null = null;
+  /** A pause, or its end. */
+  private word: Pending | null = null;
   private state: ClusterState | null = null;
+  private observation: Observation | null = null;
 
   constructor(parts: { clock: Clock; policy: Policy; wake: () => void }) {
     this.clock = parts.clock;
@@ -47,70 +44,103 @@ export class Requests {
 
   /** Resolves when it is done, refused, aborted, or still not done after a minute and a half. Never throws. */
   ask(request: Request): Promise<Answer> {
-    if (this.pending !== null) {
+    const slot = slotOf(request);
+    if (this[slot] !== null) {
       return Promise.resolve(this.answerOf(0, false, 'another request is being carried out; ask again later'));
     }
     return new Promise((resolve) => {
       const askedAtMs = this.clock.nowMs();
-      this.pending = { request, askedAtMs, begunIn: null, from: null, aborted: null, answer: resolve };
+      this[slot] = { request, askedAtMs, begunIn: null, from: null, aborted: null, answer: resolve };
       this.wake();
     });
+  }
+
+  /** What would come of it, by what was seen last. Does nothing. */
+  dryRun(request: Request): Answer {
+    const { state, observation, policy } = this;
+    if (state === null || observation === null) return this.answerOf(0, false, 'the monitor is starting');
+    const { done, message } = foresee(state, observation, this.clock.nowMs(), policy, request);
+    return this.answerOf(0, done, message);
   }
 
   /** What the next decision has to know of; a request that cannot be granted is refused at once. */
   before(state: ClusterState, observation: Observation, nowMs: number): Request | null {
     this.state = state;
-    const { pending } = this;
-    if (pending === null || pending.begunIn !== null) return null;
-    const refusal = this.refusal(pending.request, state, observation, nowMs);
-    if (refusal === null) return pending.request;
-    this.finish(false, refusal);
-    return null;
+    this.observation = observation;
+    return this.next('word', observation, nowMs) ?? this.next('pending', observation, nowMs);
   }
 
-  private refusal(request: Request, state: ClusterState, observation: Observation, nowMs: number): string | null {
-    if (request.kind === 'promote') return overrideRefusal(state, observation, nowMs, this.policy, request);
-    const target = switchoverTarget(state, observation, nowMs, this.policy, request.to);
-    return 'node' in target ? null : target.refusal;
+  private next(slot: Slot, observation: Observation, nowMs: number): Request | null {
+    const pending = this[slot];
+    if (this.state === null || pending === null || pending.begunIn !== null) return null;
+    const refusal = refusalOf(this.state, observation, nowMs, this.policy, pending.request);
+    if (refusal === null) return pending.request;
+    this.finish(slot, false, refusal);
+    return null;
   }
 
   /** After a decision was stored. */
   after(decision: Decision, observation: Observation, nowMs: number): void {
     this.state = decision.state;
+    this.observation = observation;
+    this.afterWord(decision);
     const { pending } = this;
     if (pending === null) return;
-    const { state } = decision;
-    if (decision.code === 'SWITCHOVER_BEGUN') Object.assign(pending, { begunIn: state.term, from: state.leader });
-    if (decision.code === 'DATA_LOSS_ACCEPTED') pending.begunIn = state.term - 1;
-    if (decision.code === 'SWITCHOVER_ABORTED') pending.aborted = decision.reason;
     if (nowMs - pending.askedAtMs > ANSWER_LIMIT_MS) {
-      this.finish(false, `it is still under way: ${decision.reason}`);
+      this.finish('pending', false, `it is still under way: ${decision.reason}`);
       return;
     }
+    if (pending.request.kind === 'rebuild') this.afterRebuild(pending, decision);
+    else this.afterChange(pending, decision, observation);
+  }
+
+  private afterWord({ state, code }: Decision): void {
+    const { word } = this;
+    if (word?.request.kind === 'pause' && code === 'PAUSE_BEGUN') {
+      this.finish('word', true, `automatic changes of leader are paused ${untilOf(word.request.pause)}`);
+    }
+    if (word?.request.kind === 'resume' && state.pause === undefined) {
+      this.finish('word', true, 'the leader is changed automatically again');
+    }
+  }
+
+  /** Answered when the copy is ordered: how long it takes is a matter of its size. */
+  private afterRebuild(pending: Pending, { state, code, reason }: Decision): void {
+    if (code === 'REBUILD_ASKED') pending.begunIn = state.term;
+    if (pending.begunIn === null) return;
+    if (code === 'REBUILD_BEGUN') this.finish('pending', true, `${reason}; it is counted again when it streams`);
+    else if (state.renewing === undefined) this.finish('pending', false, reason);
+  }
+
+  private afterChange(pending: Pending, decision: Decision, observation: Observation): void {
+    const { state, code } = decision;
+    if (code === 'SWITCHOVER_BEGUN') Object.assign(pending, { begunIn: state.term, from: state.leader });
+    if (code === 'DATA_LOSS_ACCEPTED' || code === 'PROMOTE_ASKED') pending.begunIn = state.term - 1;
+    if (code === 'SWITCHOVER_ABORTED') pending.aborted = decision.reason;
     if (pending.begunIn === null || state.switchover !== undefined || state.procedure !== null) return;
     const address = addressOf(observation, state.leader ?? '');
     if (address === null || observation.haproxy.slot !== address) return;
-    const { to } = pending.request;
+    const to = 'to' in pending.request ? pending.request.to : null;
     const leader = state.leader ?? '';
     if (state.term === pending.begunIn || (to === null && leader === pending.from))
-      this.finish(false, pending.aborted ?? `${leader} goes on leading`);
+      this.finish('pending', false, pending.aborted ?? `${leader} goes on leading`);
     else if (to !== null && leader !== to)
-      this.finish(false, pending.aborted ?? `${leader} leads now instead of ${to}`);
-    else this.finish(true, this.success(leader, observation));
+      this.finish('pending', false, pending.aborted ?? `${leader} leads now instead of ${to}`);
+    else this.finish('pending', true, this.success(leader, observation));
   }
 
   private success(leader: string, observation: Observation): string {
     const preferred = observation.declared[0]?.name ?? leader;
-    const rest =
-      this.policy.switchback && preferred !== leader
-        ? `; ${preferred} gets the lead back after ${this.policy.switchbackAfterMs / 1_000} s as a standby (switchback)`
-        : '';
+    const returns = this.policy.switchback && preferred !== leader && this.state?.pause === undefined;
+    const rest = returns
+      ? `; ${preferred} gets the lead back after ${this.policy.switchbackAfterMs / 1_000} s as a standby (switchback)`
+      : '';
     return `${leader} leads now${rest}`;
   }
 
-  private finish(done: boolean, message: string): void {
-    const { pending } = this;
-    this.pending = null;
+  private finish(slot: Slot, done: boolean, message: string): void {
+    const pending = this[slot];
+    this[slot] = null;
     pending?.answer(this.answerOf(this.clock.nowMs() - pending.askedAtMs, done, message));
   }
 
@@ -123,4 +153,8 @@ export class Requests {
       tookMs: Math.round(tookMs),
     };
   }
+}
+
+function slotOf({ kind }: Request): Slot {
+  return kind === 'pause' || kind === 'resume' ? 'word' : 'pending';
 }

@@ -1,61 +1,25 @@
-/** What `GET /api/v1/cluster` answers: state and observation in words that a person or a script can use. Pure. */
+/** What `GET /api/v1/cluster` answers (api.ts): state and observation in words that a person or a script can use. Pure. */
+import type { ClusterStatus, Failover, LogEvent, NodeStatus, Sample } from '../api';
+import { ifLeaderDied } from '../core/forecast';
 import { lsnDistance } from '../core/lsn';
-import type { ClusterState, Decision, Observation, Target } from '../core/types';
+import type { ClusterState, Decision, Observation, Policy, Target } from '../core/types';
 import { addressOf, isDone, statusOf, viewOf } from '../core/view';
 import type { SettingsStatus } from '../protocol';
-import type { Transition } from './timeline';
 
-export interface LogEvent {
-  at: string;
-  level: string;
-  subject: string;
-  code: string;
-  message: string;
-}
+/** Older than this the last commit of the leader says nothing of now, ms. */
+const COMMIT_AGE_MAX_MS = 2_000;
 
-export interface NodeStatus {
-  name: string;
-  /** leader, candidate, standby, joining, down */
-  role: string;
-  state: string;
-  timeline: number | null;
-  lsn: string | null;
-  lagBytes: number | null;
-  /** counted: acknowledged writes are on it; joining: being added; no */
-  sync: string;
-  streamingFrom: string | null;
-  connected: boolean;
-  /** When the keeper's connection last came or went, ISO 8601. */
-  since: string;
-  order: string;
-  done: boolean;
-  failure: string | null;
-  /** How its PostgreSQL stands to `postgresSettings`; null: not known. Absent: a keeper that does not tell. */
-  settings?: SettingsStatus | null;
-}
-
-export interface ClusterStatus {
-  stack: string;
-  serving: boolean;
-  sentence: string;
-  code: string;
-  term: number;
-  leader: string | null;
-  /** A leader that the config has no place for any more: it still has to hand over. */
-  leaving: string | null;
-  nodes: NodeStatus[];
-  haproxy: { reachable: boolean; write: string | null; read: string[] };
-  sync: { waitsFor: number; members: string[]; changing: boolean };
-  lastTransition: Transition | null;
-  events: LogEvent[];
-}
+/** Of a keeper of an older release, which tells nothing of them: nothing waits for a restart. */
+const NO_SETTINGS: SettingsStatus = { restart: 'none', pending: [], refused: null };
 
 export interface StatusInput {
   stack: string;
+  version: string;
   decision: Decision;
   observation: Observation;
+  policy: Policy;
   readAddresses: readonly string[];
-  lastTransition: Transition | null;
+  lastFailover: Failover | null;
   events: LogEvent[];
   /** Monotonic and wall time of now, ms: turns the observation's times into dates. */
   nowMs: number;
@@ -63,20 +27,25 @@ export interface StatusInput {
 }
 
 export function clusterStatus(input: StatusInput): ClusterStatus {
-  const { decision, observation } = input;
+  const { decision, observation, policy, nowMs } = input;
   const { state } = decision;
   const nameOf = (address: string) => observation.declared.find((d) => d.address === address)?.name ?? address;
   const slot = observation.haproxy.slot;
-  const address = state.leader === null ? null : addressOf(observation, state.leader);
   const ordered = state.joint.at(-1);
   return {
     stack: input.stack,
-    serving: state.procedure === null && address !== null && slot === address && leaderIsUp(state, observation),
+    version: input.version,
+    at: iso(input.wallMs),
+    serving: isServing(state, observation),
     sentence: decision.reason,
     code: decision.code,
+    ifLeaderDied: ifLeaderDied(state, observation, nowMs, policy),
     term: state.term,
     leader: state.leader,
     leaving: observation.retiring !== undefined && observation.retiring === state.leader ? state.leader : null,
+    failoverMode: policy.failoverMode ?? 'automatic',
+    pause: pauseOf(state),
+    syncMode: policy.syncMode,
     nodes: observation.declared.map((d) => nodeStatus(d.name, input)),
     haproxy: {
       reachable: observation.haproxy.reachable,
@@ -84,42 +53,73 @@ export function clusterStatus(input: StatusInput): ClusterStatus {
       read: input.readAddresses.map(nameOf),
     },
     sync: { waitsFor: ordered?.k ?? 0, members: ordered?.members ?? [], changing: state.joint.length > 1 },
-    lastTransition: input.lastTransition,
+    lastFailover: input.lastFailover,
     events: input.events,
   };
 }
 
-function leaderIsUp(state: ClusterState, observation: Observation): boolean {
-  return state.leader !== null && statusOf(observation, state.leader)?.postgres.state === 'primary';
+/** Writes go through: the leader runs as a primary, and HAProxy leads to it. */
+export function isServing(state: ClusterState, observation: Observation): boolean {
+  if (state.procedure !== null || state.leader === null) return false;
+  const address = addressOf(observation, state.leader);
+  const runs = statusOf(observation, state.leader)?.postgres.state === 'primary';
+  return runs && address !== null && observation.haproxy.slot === address;
+}
+
+function pauseOf({ pause }: ClusterState): ClusterStatus['pause'] {
+  if (pause === undefined) return null;
+  const { reason, sinceWallMs, untilWallMs } = pause;
+  return { reason, since: iso(sinceWallMs), until: untilWallMs === null ? null : iso(untilWallMs) };
+}
+
+function iso(wallMs: number): string {
+  return new Date(wallMs).toISOString();
 }
 
 function nodeStatus(name: string, { decision, observation, nowMs, wallMs }: StatusInput): NodeStatus {
   const { state } = decision;
   const view = viewOf(observation, name);
   const status = statusOf(observation, name);
-  const flushLsn = state.leader === null ? null : (statusOf(observation, state.leader)?.lead?.flushLsn ?? null);
-  const replayLsn = status?.postgres.replayLsn ?? null;
+  const lead = state.leader === null ? null : (statusOf(observation, state.leader)?.lead ?? null);
   const isLeader = name === state.leader;
+  const lagBytes = isLeader ? null : lagBytesOf(state, observation, name);
   return {
     name,
+    address: addressOf(observation, name) ?? '',
     role: roleOf(state, observation, name),
     state: status?.postgres.state ?? (view.connected ? 'unknown' : 'off'),
     timeline: status?.postgres.timeline ?? null,
-    lsn: isLeader ? flushLsn : (status?.postgres.lsn ?? null),
-    lagBytes:
-      isLeader || flushLsn === null || replayLsn === null ? null : Math.max(0, lsnDistance(replayLsn, flushLsn)),
+    lsn: isLeader ? (lead?.flushLsn ?? null) : (status?.postgres.lsn ?? null),
+    lagBytes,
+    lagSeconds: isLeader ? null : lagSecondsOf(observation, name, lagBytes),
     sync: syncOf(state, name),
     streamingFrom: status?.postgres.streamingFrom ?? null,
     connected: view.connected,
-    since: new Date(wallMs - (nowMs - view.changedAtMs)).toISOString(),
+    since: iso(wallMs - (nowMs - view.changedAtMs)),
     order: describe(state.orders[name]?.target),
     done: isDone(status, state.orders[name]),
-    ...(status?.settings === undefined ? {} : { settings: status.settings }),
     failure: status?.failure == null ? null : `${status.failure.code}: ${status.failure.message}`,
+    settings: status?.settings === undefined && status !== null ? NO_SETTINGS : (status?.settings ?? null),
+    syncState: lead?.standbys.find((s) => s.name === name)?.syncState ?? null,
+    slots: view.connected ? (view.slots ?? []) : [],
   };
 }
 
-function roleOf(state: ClusterState, observation: Observation, name: string): string {
+/** How far what this node shows is behind the leader's flushed position, bytes; null: not known. */
+function lagBytesOf(state: ClusterState, observation: Observation, name: string): number | null {
+  const flushLsn = state.leader === null ? null : (statusOf(observation, state.leader)?.lead?.flushLsn ?? null);
+  const replayLsn = statusOf(observation, name)?.postgres.replayLsn ?? null;
+  return flushLsn === null || replayLsn === null ? null : Math.max(0, lsnDistance(replayLsn, flushLsn));
+}
+
+/** The age of the newest heartbeat that it shows; the leader writes ten a second, so below half a second it is level. */
+function lagSecondsOf(observation: Observation, name: string, lagBytes: number | null): number | null {
+  const ageMs = statusOf(observation, name)?.postgres.heartbeatSeenAgeMs ?? null;
+  if (lagBytes === 0) return 0;
+  return ageMs === null ? null : Math.round(ageMs / 100) / 10;
+}
+
+function roleOf(state: ClusterState, observation: Observation, name: string): NodeStatus['role'] {
   if (!viewOf(observation, name).connected) return 'down';
   if (name === state.leader)
     return [undefined, 'handover', 'restart'].includes(state.procedure?.kind) ? 'leader' : 'candidate';
@@ -129,10 +129,38 @@ function roleOf(state: ClusterState, observation: Observation, name: string): st
     : 'joining';
 }
 
-function syncOf(state: ClusterState, name: string): string {
+function syncOf(state: ClusterState, name: string): NodeStatus['sync'] {
   const inAll = state.joint.length > 0 && state.joint.every((c) => c.members.includes(name));
   if (inAll) return 'counted';
   return state.joint.some((c) => c.members.includes(name)) ? 'joining' : 'no';
+}
+
+/**
+ * How long a one-row commit takes: the leader's own flush of its last heartbeat, and how long the standbys that it waits
+ * for took to confirm the same. Null: not known, or nothing came back lately.
+ */
+export function writeMsOf(state: ClusterState, observation: Observation): number | null {
+  const lead = state.leader === null ? null : (statusOf(observation, state.leader)?.lead ?? null);
+  const ordered = state.joint.at(-1);
+  const commitMs = lead?.commitMs ?? null;
+  if (lead === null || ordered === undefined || commitMs === null || lead.heartbeatAgeMs > COMMIT_AGE_MAX_MS) return null;
+  if (ordered.k === 0) return commitMs;
+  const lags = lead.standbys
+    .filter((s) => ordered.members.includes(s.name) && s.flushLagMs != null)
+    .map((s) => s.flushLagMs ?? 0)
+    .sort((a, b) => a - b);
+  const slowest = lags[ordered.k - 1];
+  return slowest === undefined ? null : Math.round((commitMs + slowest) * 10) / 10;
+}
+
+/** One moment of the charts. */
+export function sampleOf({ state }: Decision, observation: Observation, wallMs: number): Sample {
+  const lags = observation.declared
+    .filter((d) => d.name !== state.leader)
+    .map((d) => [d.name, lagBytesOf(state, observation, d.name)] as const);
+  const known = lags.filter((entry): entry is readonly [string, number] => entry[1] !== null);
+  const writeMs = isServing(state, observation) ? writeMsOf(state, observation) : null;
+  return { at: iso(wallMs), writeMs, lagBytes: Object.fromEntries(known) };
 }
 
 /** An order in words. */

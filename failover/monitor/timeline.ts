@@ -1,33 +1,38 @@
-/** Times the steps of each change of leader and tells them in one line when the slot is open again. */
+/**
+ * Times the steps of each change of leader, tells them in one line when the slot is open again, and remembers the newest
+ * ones. That the former leader follows comes later, as a last step.
+ */
+import type { Failover } from '../api';
 import type { ClusterState, Decision, Observation } from '../core/types';
-import { addressOf, statusOf, viewOf } from '../core/view';
+import { addressOf, isDone, statusOf, viewOf } from '../core/view';
 import type { Clock, Log } from './ports';
+
+const REMEMBERED = 100;
 
 interface Step {
   name: string;
   atMs: number;
 }
 
-/** A finished change of leader, for page and bench: milliseconds since it was detected. */
-export interface Transition {
-  node: string;
-  term: number;
-  cause: string;
-  steps: { name: string; ms: number }[];
-}
-
 export class Timeline {
   private readonly clock: Clock;
   private readonly log: Log;
+  private readonly onFailover: (failover: Failover) => void;
   private startMs: number | null = null;
   private steps: Step[] = [];
   private cause = '';
+  private from: string | null = null;
   private opening: { node: string; term: number } | null = null;
-  last: Transition | null = null;
+  /** When the newest finished one was detected, while the former leader does not follow yet, monotonic ms. */
+  private awaitedSinceMs: number | null = null;
+  /** Oldest first. */
+  readonly finished: Failover[] = [];
 
-  constructor(clock: Clock, log: Log) {
+  /** `onFailover` is told of each finished one, and once more when its former leader follows. */
+  constructor(clock: Clock, log: Log, onFailover: (failover: Failover) => void = () => undefined) {
     this.clock = clock;
     this.log = log;
+    this.onFailover = onFailover;
   }
 
   /** Notes a step once within the change that is under way. */
@@ -49,6 +54,7 @@ export class Timeline {
       this.startMs = broke ? leaderView.changedAtMs : this.clock.nowMs();
       this.steps = [];
       this.cause = decision.code;
+      this.from = before.leader;
       this.mark(holds(after) ? 'held' : 'confirmed');
     }
     if (before.procedure?.kind === 'handover' && after.procedure?.kind !== 'handover') this.mark('stopped');
@@ -57,6 +63,7 @@ export class Timeline {
       if (status?.postgres.state === 'primary' && status.lead?.term === after.term) this.mark('promoted');
     }
     this.finish(observation);
+    this.noticeRejoined(after, observation);
   }
 
   /** After the state is on the disk. */
@@ -76,10 +83,30 @@ export class Timeline {
     this.mark('opened');
     const start = this.startMs;
     const steps = this.steps.map((s) => ({ name: s.name, ms: Math.round(s.atMs - start) }));
-    this.last = { node, term, cause: this.cause, steps };
+    const at = new Date(Date.now() - (this.clock.nowMs() - start)).toISOString();
     const words = steps.map((s) => `${s.name} +${s.ms} ms`).join(', ');
     this.log.write('INFO', node, 'OPENED', `writes go to ${node} in term ${term} (${this.cause}): ${words}`);
+    this.awaitedSinceMs = this.from === null || this.from === node ? null : start;
+    this.remember({ at, from: this.from, node, term, cause: this.cause, steps });
     this.startMs = null;
     this.opening = null;
+  }
+
+  private remember(failover: Failover): void {
+    this.finished.push(failover);
+    if (this.finished.length > REMEMBERED) this.finished.shift();
+    this.onFailover(failover);
+  }
+
+  private noticeRejoined(state: ClusterState, observation: Observation): void {
+    const last = this.finished.at(-1);
+    if (this.awaitedSinceMs === null || last === undefined || last.from === null || state.term !== last.term) return;
+    const status = statusOf(observation, last.from);
+    if (status?.postgres.streamingFrom !== last.node || !isDone(status, state.orders[last.from])) return;
+    const ms = Math.round(this.clock.nowMs() - this.awaitedSinceMs);
+    this.awaitedSinceMs = null;
+    const whole = { ...last, steps: [...last.steps, { name: 'rejoined', ms }] };
+    this.finished[this.finished.length - 1] = whole;
+    this.onFailover(whole);
   }
 }

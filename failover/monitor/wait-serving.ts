@@ -1,7 +1,7 @@
 /** `wait-serving [seconds]`: returns when the cluster serves, telling meanwhile what it waits for. */
 import pg from 'pg';
+import type { ClusterStatus, NodeStatus } from '../api';
 import { type MonitorConfig, PORTS } from '../config';
-import type { ClusterStatus, NodeStatus } from './status-view';
 
 const DEFAULT_LIMIT_S = 180;
 const POLL_MS = 200;
@@ -26,9 +26,8 @@ export function missing(status: ClusterStatus): string | null {
   return [status.sentence, ...words, ...settings, ...undeclared.map((name) => `${name} still counts`)].join('; ');
 }
 
-/** A keeper of an older release tells nothing of them. */
 function hasSettings({ settings }: NodeStatus): boolean {
-  return settings === undefined || (settings?.restart === 'none' && settings.pending.length === 0);
+  return settings?.restart === 'none' && settings.pending.length === 0;
 }
 
 /** What no waiting helps against: a node that does not start with the settings of PostgreSQL. Null: nothing. */

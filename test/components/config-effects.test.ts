@@ -19,6 +19,10 @@ const OTHER: Record<string, string> = {
   syncMode: 'asynchronous',
   onNoReplica: 'block',
   maxLag: '1GB',
+  failoverMode: 'observe',
+  logFormat: 'json',
+  logSize: '20MB',
+  notifyWebhook: 'https://example.com/hook',
   postgresSettings: '{"work_mem": "8MB"}',
 };
 /** What cannot be done without a time in which nobody gets in. */

@@ -41,6 +41,10 @@ describe('the config', () => {
         switchback: true,
         switchbackAfter: 30_000,
         rebuildInPlace: false,
+        failoverMode: 'automatic',
+        logFormat: 'text',
+        logSize: 10 * 1024 * 1024,
+        notifyWebhook: '',
         postgresSettings: {},
       },
     });
@@ -96,6 +100,10 @@ describe('a refused value', () => {
     ['switchback', ['off', '']],
     ['switchbackAfter', ['999ms', '61m', '30']],
     ['rebuildInPlace', ['yes', '']],
+    ['failoverMode', ['off', 'manual', '']],
+    ['logFormat', ['xml', '']],
+    ['logSize', ['99kB', '2GB', '10']],
+    ['notifyWebhook', ['ftp://a/b', 'example.com/hook', 'file:///etc/passwd']],
   ])('of %s is told with key, value and what is allowed', (name, values) => {
     const key = keys[name];
     for (const value of values) {

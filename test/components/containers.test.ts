@@ -122,6 +122,9 @@ describe('the monitor', () => {
       databasePassword: '12345',
       postgresSettings: {},
       rebuildInPlace: false,
+      hostNames: ['failover-monitor'],
+      logFormat: 'text',
+      logBytes: 10 * 1024 * 1024,
       policy: topologyOf().policy,
     });
   });

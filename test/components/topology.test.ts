@@ -66,6 +66,7 @@ describe('the topology', () => {
       startGraceMs: 60_000,
       switchback: true,
       switchbackAfterMs: 30_000,
+      failoverMode: 'automatic',
     });
   });
 });

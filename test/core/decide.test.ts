@@ -359,7 +359,8 @@ describe('members', () => {
     const decision = run(state, observation([leaderView(state), byHand]));
     expect(decision.code).toBe('PROMOTED_BY_HAND');
     expect(decision.state.rebuild).toEqual({ a: '1:a' });
-    expect(orderOf(decision.actions, 'a')).toEqual({ kind: 'follow', leader: 'p', method: 'copy' });
+    const copy = { kind: 'follow', leader: 'p', method: 'copy', replaces: '1:a' };
+    expect(orderOf(decision.actions, 'a')).toEqual(copy);
   });
 });
 

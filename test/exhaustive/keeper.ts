@@ -15,7 +15,7 @@ export function act(world: World, name: Name): World | null {
     case 'lead':
       return lead(world, name);
     case 'follow':
-      return follow(world, name, target.leader as Name, target.method);
+      return follow(world, name, target.leader as Name, target.method, target.replaces);
     case 'freeze':
       if (node.role === 'standby' && node.upstream === null) return null;
       return put(node.role === 'primary' ? shutDown(world, name) : world, name, { role: 'standby', upstream: null });
@@ -69,7 +69,13 @@ function lead(world: World, name: Name): World | null {
   return put(world, name, { inForce: target.sync, countsFrom: length(node) });
 }
 
-function follow(world: World, name: Name, leader: Name, method: 'stream' | 'rewind' | 'copy'): World | null {
+function follow(
+  world: World,
+  name: Name,
+  leader: Name,
+  method: 'stream' | 'rewind' | 'copy',
+  replaces: string | undefined,
+): World | null {
   const node = world.nodes[name];
   const source = world.nodes[leader];
   const key = `${leader}.${node.accepted.term}`;
@@ -77,6 +83,9 @@ function follow(world: World, name: Name, leader: Name, method: 'stream' | 'rewi
   const there = source.up && source.role === 'primary';
   const impossible = node.role === 'standby' && node.upstream === leader && there && !fits(node, source);
   const wild = node.promotingTerm !== null && method !== 'rewind';
+  if (method === 'copy' && replaces === `1:${name}${node.directory}`) {
+    return there ? copy(world, name, source, key) : null;
+  }
   if (node.joined !== key && (method !== 'stream' || wild)) {
     if (!there) return null;
     return method === 'rewind' ? rewind(world, name, source, key) : copy(world, name, source, key);

@@ -363,6 +363,19 @@ describe('a follower', () => {
     await rig.until((s) => s.done);
   });
 
+  it('copies anew in the same term only when the order names the data that has to go', async () => {
+    await fresh();
+    const copied = await rig.done(1, follow('copy'));
+    await rig.done(1, follow('copy'));
+    expect(rig.journal.filter((l) => l === 'copy b')).toHaveLength(1);
+    const again = await rig.done(1, { kind: 'follow', leader: 'b', method: 'copy', replaces: copied.dataId ?? '' });
+    expect(rig.journal.filter((l) => l === 'copy b')).toHaveLength(2);
+    expect(again.dataId).not.toBe(copied.dataId);
+    // Given once more after a reconnect, or by a restarted monitor: that data is gone.
+    await rig.done(1, { kind: 'follow', leader: 'b', method: 'copy', replaces: copied.dataId ?? '' });
+    expect(rig.journal.filter((l) => l === 'copy b')).toHaveLength(2);
+  });
+
   it('goes on with a copy when the same is ordered again, and drops it for another leader', async () => {
     await fresh();
     let open: () => void = () => undefined;

@@ -4,6 +4,7 @@
  */
 import { randomBytes } from 'node:crypto';
 import { connect, type Socket } from 'node:net';
+import type { Answer } from '../../failover/api';
 import { retiringLeader } from '../../failover/core/members';
 import { parseState } from '../../failover/core/stored';
 import type { Certificate, Decision, HaproxyView, Observation, Request } from '../../failover/core/types';
@@ -11,7 +12,6 @@ import { isDone, isMember, statusOf } from '../../failover/core/view';
 import { KeeperServer } from '../../failover/monitor/keepers';
 import { Loop } from '../../failover/monitor/loop';
 import type { Level, Opening, Router, Store } from '../../failover/monitor/ports';
-import type { Answer } from '../../failover/monitor/requests';
 import {
   compareOrders,
   type KeeperFrame,
@@ -377,8 +377,9 @@ export class FakeNode {
     const leader = this.world.node(target.leader);
     if (!leader.up || leader.frozen || leader.postgres !== 'primary') return;
     const ahead = !leader.contains(this.timeline, this.lsn);
+    const replaced = target.replaces !== undefined && target.replaces === this.dataId;
     if (this.upstream !== target.leader && target.method === 'rewind') this.rewinds += 1;
-    if (this.upstream !== target.leader && (target.method === 'copy' || this.dataId === null || ahead)) {
+    if ((this.upstream !== target.leader || replaced) && (target.method === 'copy' || this.dataId === null || ahead)) {
       if (target.method === 'stream' && ahead)
         this.world.broken.push(`${this.name} was told to stream, but has what ${leader.name} has not`);
       if (target.method !== 'rewind') this.dataId = `${SYSTEM}:${this.name}-${++this.copies}`;

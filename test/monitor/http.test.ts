@@ -1,18 +1,23 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
+import { Answer, Bodies, ClusterStatus, Events, Failovers, History } from '../../failover/api';
 import { decide } from '../../failover/core/decide';
 import type { Request } from '../../failover/core/types';
-import { httpApp } from '../../failover/monitor/http';
-import { clusterStatus } from '../../failover/monitor/status-view';
+import { Feed } from '../../failover/monitor/feed';
+import { type HttpParts, httpApp, listenHttp } from '../../failover/monitor/http';
+import { Listeners, LISTENERS_MAX, QUEUE_BYTES_MAX } from '../../failover/monitor/listeners';
+import { clusterStatus, sampleOf } from '../../failover/monitor/status-view';
 import { missing, refused } from '../../failover/monitor/wait-serving';
 import { gone, leaderView, NOW_MS, observation, POLICY, replicaView, serving } from '../core/world';
 
 function statusOf(seen: ReturnType<typeof observation>, state = serving(['a'])) {
   return clusterStatus({
     stack: 'dev',
+    version: '1.2.3',
+    policy: POLICY,
     decision: decide(state, seen, NOW_MS, POLICY),
     observation: seen,
     readAddresses: ['10.0.0.21'],
-    lastTransition: null,
+    lastFailover: null,
     events: [],
     nowMs: NOW_MS,
     wallMs: Date.parse('2026-11-24T22:00:00Z'),
@@ -40,6 +45,37 @@ describe('GET /api/v1/cluster', () => {
     const closed = { ...well.haproxy, slot: null, closed: true };
     expect(statusOf({ ...well, haproxy: closed }).serving).toBe(false);
     expect(statusOf(observation([gone('p', { probe: null }), replicaView(state, 'a')])).serving).toBe(false);
+  });
+});
+
+describe('figures of a node', () => {
+  const lead = {
+    commitMs: 1.2,
+    heartbeatAgeMs: 40,
+    syncInForce: state.joint[0] ?? null,
+    standbys: [
+      { name: 'a', state: 'streaming', syncState: 'quorum', flushLsn: '0/5000', replayLsn: '0/5000', flushLagMs: 0.8 },
+    ],
+  };
+  const slots = [{ name: 'p', active: false, walStatus: 'reserved', retainedBytes: 16 }];
+  const behind = replicaView(state, 'a', { postgres: { replayLsn: '0/4000', heartbeatSeenAgeMs: 1_260 } }, { slots });
+  const seen = observation([leaderView(state, { lead }), behind]);
+
+  it('are lag in bytes and seconds, its slots, and what its leader says of it', () => {
+    expect(statusOf(seen).nodes[1]).toMatchObject({ lagBytes: 4096, lagSeconds: 1.3, slots, syncState: 'quorum' });
+    expect(statusOf(seen).nodes[0]).toMatchObject({ lagBytes: null, lagSeconds: null, syncState: null });
+    expect(statusOf(well).nodes[1]).toMatchObject({ lagBytes: 0, lagSeconds: 0, slots: [] });
+  });
+
+  it('are sampled with the time of a commit, the standbys that it waits for included', () => {
+    const decision = decide(state, seen, NOW_MS, POLICY);
+    expect(sampleOf(decision, seen, 0)).toEqual({
+      at: '1970-01-01T00:00:00.000Z',
+      writeMs: 2,
+      lagBytes: { a: 4096 },
+    });
+    const stale = observation([leaderView(state, { lead: { ...lead, heartbeatAgeMs: 2_500 } }), gone('a')]);
+    expect(sampleOf(decide(state, stale, NOW_MS, POLICY), stale, 0)).toMatchObject({ writeMs: null, lagBytes: {} });
   });
 });
 
@@ -76,86 +112,298 @@ describe('settings that need a restart', () => {
   });
 });
 
+
+const TOKEN = { authorization: 'Bearer secret' };
+const FAILOVER = { at: '2026-11-24T22:00:00Z', from: 'p', node: 'a', term: 2, cause: 'LEADER_DEAD', steps: [] };
+
+/** An app around a cluster that is well; `part` changes what a test is about. */
+function served(part: Partial<HttpParts> = {}) {
+  const asked: Request[] = [];
+  const clock = { nowMs: 0, made: 0, busy: false, status: statusOf(well) as ClusterStatus | null };
+  const listeners = new Listeners();
+  const feed = new Feed({
+    status: () => {
+      clock.made += 1;
+      return clock.status;
+    },
+    busy: () => clock.busy,
+    failovers: () => [FAILOVER],
+    listeners,
+    nowMs: () => clock.nowMs,
+  });
+  const answer = { done: true, message: 'a leads now', leader: 'a', term: 2, tookMs: 9 };
+  const app = httpApp({
+    feed,
+    listeners,
+    version: '1.2.3',
+    healthy: () => true,
+    unready: () => null,
+    hostNames: ['failover-monitor'],
+    commands: {
+      token: 'secret',
+      ask: async (request) => {
+        asked.push(request);
+        const done = !('to' in request) || request.to !== 'x';
+        return done ? answer : { ...answer, done, message: 'x is no node of this stack' };
+      },
+      dryRun: (request) => ({ ...answer, message: `${request.kind} would be done` }),
+      wallMs: () => 1_000,
+    },
+    ...part,
+  });
+  const post = (path: string, body: string, headers: Record<string, string> = TOKEN) =>
+    app.request(`/api/v1/${path}`, { method: 'POST', body, headers });
+  return { app, feed, listeners, clock, asked, post };
+}
+
 describe('the HTTP side', () => {
   it('answers with page, health and JSON, under a strict content security policy', async () => {
-    const app = httpApp(
-      () => statusOf(well),
-      () => true,
-    );
-    for (const path of ['/', '/page.css', '/page.js', '/health', '/api/v1/cluster']) {
+    const { app } = served();
+    const reads = ['cluster', 'events', 'failovers', 'history'].map((p) => `/api/v1/${p}`);
+    for (const path of ['/', '/page.css', '/page.js', '/health', '/ready', '/openapi.json', ...reads]) {
       const answer = await app.request(path);
-      expect(answer.status).toBe(200);
+      expect([path, answer.status]).toEqual([path, 200]);
       expect(answer.headers.get('content-security-policy')).toContain("default-src 'none'");
     }
     expect(await (await app.request('/')).text()).not.toMatch(/<script>|style=/);
     expect((await app.request('/api/v1/cluster', { method: 'POST' })).status).toBe(404);
   });
 
-  it('is unhealthy when the loop stands still, and says so while it starts', async () => {
-    const app = httpApp(
-      () => null,
-      () => false,
-    );
-    expect((await app.request('/health')).status).toBe(503);
-    expect((await app.request('/api/v1/cluster')).status).toBe(503);
+  it('answers as api.ts says', async () => {
+    const { app, feed } = served();
+    feed.log({ at: 'now', level: 'INFO', subject: 'p', code: 'X', message: 'one "quoted"\nline' });
+    feed.sample({ at: 'now', writeMs: 1.5, lagBytes: { a: 0 } });
+    const json = async (path: string) => (await app.request(`/api/v1/${path}`)).json();
+    expect(ClusterStatus.parse(await json('cluster'))).toMatchObject({ leader: 'p', events: [{ id: 1, code: 'X' }] });
+    expect(Events.parse(await json('events')).events).toHaveLength(1);
+    expect(Failovers.parse(await json('failovers')).failovers).toEqual([FAILOVER]);
+    expect(History.parse(await json('history'))).toMatchObject({ everyMs: 1_000, samples: [{ writeMs: 1.5 }] });
+  });
+
+  it('is unhealthy when the loop stands still, says so while it starts, and is ready only when writes go through', async () => {
+    const dead = served({ healthy: () => false });
+    expect((await dead.app.request('/health')).status).toBe(503);
+    expect((await dead.app.request('/ready')).status).toBe(503);
+    const starting = served({ unready: () => 'writes wait for p' });
+    starting.clock.status = null;
+    expect((await starting.app.request('/api/v1/cluster')).status).toBe(503);
+    const ready = await starting.app.request('/ready');
+    expect([ready.status, await ready.text()]).toEqual([503, 'writes wait for p\n']);
+  });
+
+  it('answers to its own names and to addresses, and to no foreign name (DNS rebinding)', async () => {
+    const { app } = served();
+    const status = async (host: string) => (await app.request(`http://${host}/api/v1/cluster`)).status;
+    for (const host of ['localhost:8008', '127.0.0.1:8008', '[::1]:8008', '192.168.1.7', 'failover-monitor:8008']) {
+      expect([host, await status(host)]).toEqual([host, 200]);
+    }
+    for (const host of ['evil.example', 'localhost.evil.example', 'failover-monitor.evil.example']) {
+      expect([host, await status(host)]).toEqual([host, 403]);
+    }
+  });
+
+  it('describes itself', async () => {
+    const document = (await (await served().app.request('/openapi.json')).json()) as {
+      openapi: string;
+      paths: Record<string, Record<string, { requestBody?: { content: Record<string, { schema: object }> } }>>;
+    };
+    expect(document.openapi).toBe('3.1.0');
+    const paths = 'cluster events failovers history stream switchover promote pause resume rebuild'.split(' ');
+    expect(Object.keys(document.paths).sort()).toEqual(paths.map((p) => `/api/v1/${p}`).sort());
+    const schema = document.paths['/api/v1/pause']?.post?.requestBody?.content['application/json']?.schema;
+    expect(schema).toMatchObject({ required: ['reason'], additionalProperties: false });
+  });
+
+  it('gives events from an id on, the newest ones of many, and says what is wrong with a query', async () => {
+    const { app, feed } = served();
+    for (let i = 1; i <= 1_200; i++) feed.log({ at: '', level: 'INFO', subject: '', code: `C${i}`, message: '' });
+    const ids = async (query: string) =>
+      Events.parse(await (await app.request(`/api/v1/events${query}`)).json()).events.map((e) => e.id);
+    expect(await ids('?after=1197')).toEqual([1198, 1199, 1200]);
+    expect(await ids('?after=1197&limit=1')).toEqual([1200]);
+    expect(await ids('')).toHaveLength(100);
+    expect(await ids('?limit=100000')).toHaveLength(1_000);
+    // Ids of an earlier life of the monitor.
+    expect(await ids('?after=9999&limit=2')).toEqual([1199, 1200]);
+    expect((await app.request('/api/v1/events?after=-1')).status).toBe(400);
+  });
+});
+
+describe('what reading costs', () => {
+  it('is one status four times a second, however many ask, and one a second in a change of leader', async () => {
+    const { app, clock } = served();
+    const ask = () => Promise.all(Array.from({ length: 20 }, () => app.request('/api/v1/cluster')));
+    await ask();
+    expect(clock.made).toBe(1);
+    clock.nowMs = 300;
+    await ask();
+    expect(clock.made).toBe(2);
+    clock.busy = true;
+    clock.nowMs = 900;
+    await ask();
+    expect(clock.made).toBe(2);
+    clock.nowMs = 1_400;
+    await ask();
+    expect(clock.made).toBe(3);
+  });
+
+  it('is nothing while nobody listens, and after a command the next reader sees what came of it', async () => {
+    const { app, feed, clock, post } = served();
+    feed.tick();
+    expect(clock.made).toBe(0);
+    await app.request('/api/v1/cluster');
+    await post('switchover', '{}');
+    await app.request('/api/v1/cluster');
+    expect(clock.made).toBe(2);
+  });
+});
+
+describe('the stream', () => {
+  /** Reads what has come so far. */
+  const reader = (answer: Response) => {
+    const stream = answer.body?.getReader();
+    const decoder = new TextDecoder();
+    return {
+      next: async () => decoder.decode((await stream?.read())?.value),
+      end: () => stream?.cancel(),
+    };
+  };
+
+  it('begins with the status and the log from where a listener left off', async () => {
+    const { app, feed, listeners } = served();
+    feed.log({ at: '', level: 'INFO', subject: '', code: 'OLD', message: '' });
+    feed.log({ at: '', level: 'WARN', subject: '', code: 'MISSED', message: '' });
+    const answer = await app.request('/api/v1/stream', { headers: { 'Last-Event-ID': '1' } });
+    expect(answer.headers.get('content-type')).toContain('text/event-stream');
+    const events = reader(answer);
+    const first = await events.next();
+    expect(first).toMatch(/^retry: \d+\n\nevent: cluster\ndata: \{.*"events":\[\]\}\n\nid: 2\nevent: log\ndata: .*MISSED.*\n\n$/);
+    feed.log({ at: '', level: 'INFO', subject: '', code: 'NEW', message: '' });
+    expect(await events.next()).toMatch(/^id: 3\nevent: log\n.*NEW/);
+    await events.end();
+    expect(listeners.count).toBe(0);
+  });
+
+  it('tells a change at once and mere positions once a second', async () => {
+    const { app, feed, clock } = served();
+    const events = reader(await app.request('/api/v1/stream'));
+    await events.next();
+    feed.tick();
+    expect(await events.next()).toContain('event: cluster');
+    const told: string[] = [];
+    const [node, ...rest] = clock.status?.nodes ?? [];
+    const at = (nowMs: number, part: Partial<ClusterStatus>) => {
+      clock.nowMs = nowMs;
+      if (clock.status !== null) clock.status = { ...clock.status, ...part };
+      feed.tick();
+      feed.sample({ at: `${nowMs}`, writeMs: null, lagBytes: {} });
+    };
+    if (node === undefined) throw new Error('no node');
+    at(300, { nodes: [{ ...node, lsn: '0/9999' }, ...rest] });
+    told.push(await events.next());
+    at(600, { sentence: 'something else' });
+    told.push(await events.next(), await events.next());
+    expect(told.map((t) => /event: (\w+)/.exec(t)?.[1])).toEqual(['sample', 'cluster', 'sample']);
+    await events.end();
+  });
+
+  it('has room for so many, and drops who does not read', async () => {
+    const { app, feed, listeners } = served();
+    const all = await Promise.all(Array.from({ length: LISTENERS_MAX }, () => app.request('/api/v1/stream')));
+    expect((await app.request('/api/v1/stream')).status).toBe(503);
+    const message = 'x'.repeat(2_000);
+    const [fast] = all.map(reader);
+    for (let i = 0; i < QUEUE_BYTES_MAX / 2_000 + 10; i++) {
+      feed.log({ at: '', level: 'INFO', subject: '', code: '', message });
+      await fast?.next();
+    }
+    expect(listeners.count).toBe(1);
+    listeners.close();
+    expect(listeners.count).toBe(0);
+  });
+
+  it('comes over a real connection while it stands', async () => {
+    const { app, feed, listeners } = served();
+    const server = await listenHttp(app, '127.0.0.1', 0);
+    const end = new AbortController();
+    const answer = await fetch(`http://127.0.0.1:${server.port}/api/v1/stream`, { signal: end.signal });
+    const events = reader(answer);
+    expect(await events.next()).toContain('event: cluster');
+    feed.failover(FAILOVER);
+    expect(await events.next()).toContain('event: failover');
+    end.abort();
+    await vi.waitFor(() => expect(listeners.count).toBe(0));
+    server.close();
   });
 });
 
 describe('commands over HTTP', () => {
-  const asked: Request[] = [];
-  const app = httpApp(
-    () => statusOf(well),
-    () => true,
-    {
-      token: 'secret',
-      ask: async (request) => {
-        asked.push(request);
-        const done = request.to !== 'x';
-        return { done, message: done ? 'a leads now' : 'x is no node of this stack', leader: 'a', term: 2, tookMs: 9 };
-      },
-    },
-  );
-  const post = (body: string, authorization?: string) =>
-    app.request('/api/v1/switchover', {
-      method: 'POST',
-      body,
-      headers: authorization === undefined ? {} : { authorization },
-    });
-
-  it('needs the token', async () => {
-    for (const wrong of [undefined, '', 'Bearer ', 'Bearer secreT', 'Basic secret', 'secret']) {
-      const answer = await post('{"to":"a"}', wrong);
-      expect(answer.status).toBe(401);
-      expect(answer.headers.get('www-authenticate')).toBe('Bearer');
+  it('need the token', async () => {
+    const { asked, post } = served();
+    for (const path of Object.keys(Bodies)) {
+      for (const wrong of ['', 'Bearer ', 'Bearer secreT', 'Basic secret', 'secret']) {
+        const answer = await post(path, '{}', { authorization: wrong });
+        expect(answer.status).toBe(401);
+        expect(answer.headers.get('www-authenticate')).toBe('Bearer');
+      }
+      expect((await post(path, '{}', {})).status).toBe(401);
     }
     expect(asked).toEqual([]);
   });
 
-  it('hands on what is asked for and answers with what came of it', async () => {
-    expect((await post('', 'Bearer secret')).status).toBe(200);
-    expect((await post('{"to":"a"}', 'Bearer secret')).status).toBe(200);
-    const refused = await post('{"to":"x"}', 'Bearer secret');
-    expect(refused.status).toBe(409);
-    expect(await refused.json()).toMatchObject({ done: false, message: 'x is no node of this stack' });
-    expect(asked).toEqual([null, 'a', 'x'].map((to) => ({ kind: 'switchover', to })));
-  });
-
-  it('refuses a body that it does not understand, and a huge one', async () => {
-    for (const body of ['no json', '[]', '{"node":"a"}', '{"to":7}', '{"to":""}']) {
-      expect((await post(body, 'Bearer secret')).status).toBe(400);
+  it('are not taken from another site’s page', async () => {
+    const { asked, post } = served();
+    for (const origin of ['https://evil.example', 'null', 'http://localhost:9']) {
+      expect((await post('switchover', '{}', { ...TOKEN, origin })).status).toBe(403);
     }
-    expect((await post(`{"to":"${'x'.repeat(5_000)}"}`, 'Bearer secret')).status).toBe(413);
+    expect(asked).toEqual([]);
+    expect((await post('switchover', '{}', { ...TOKEN, origin: 'http://localhost' })).status).toBe(200);
   });
 
-  it('promotes with data loss only when that was said', async () => {
-    asked.length = 0;
-    const promote = (body: unknown, authorization = 'Bearer secret') =>
-      app.request('/api/v1/promote', { method: 'POST', body: JSON.stringify(body), headers: { authorization } });
-    expect((await promote({ node: 'a' }, 'Bearer wrong')).status).toBe(401);
-    expect((await promote({ acceptDataLoss: true })).status).toBe(400);
-    expect((await promote({ node: 'a', acceptDataLoss: 'yes' })).status).toBe(400);
-    expect((await promote({ node: 'a' })).status).toBe(200);
-    expect((await promote({ node: 'a', acceptDataLoss: true })).status).toBe(200);
+  it('hand on what is asked for and answer with what came of it', async () => {
+    const { asked, post } = served();
+    expect((await post('switchover', '')).status).toBe(200);
+    expect((await post('switchover', '{"to":"a"}')).status).toBe(200);
+    const refused = await post('switchover', '{"to":"x"}');
+    expect(refused.status).toBe(409);
+    expect(Answer.parse(await refused.json())).toMatchObject({ done: false, message: 'x is no node of this stack' });
+    expect((await post('pause', '{"reason":" disks ","forMs":60000}')).status).toBe(200);
+    expect((await post('pause', '{"reason":"disks"}')).status).toBe(200);
+    expect((await post('resume', '{}')).status).toBe(200);
+    expect((await post('rebuild', '{"node":"a"}')).status).toBe(200);
+    expect(asked).toEqual([
+      ...[null, 'a', 'x'].map((to) => ({ kind: 'switchover', to })),
+      { kind: 'pause', pause: { reason: 'disks', sinceWallMs: 1_000, untilWallMs: 61_000 } },
+      { kind: 'pause', pause: { reason: 'disks', sinceWallMs: 1_000, untilWallMs: null } },
+      { kind: 'resume', by: 'person' },
+      { kind: 'rebuild', node: 'a' },
+    ]);
+  });
+
+  it('do nothing with dryRun', async () => {
+    const { asked, post } = served();
+    const answer = await post('rebuild', '{"node":"a","dryRun":true}');
+    expect(Answer.parse(await answer.json()).message).toBe('rebuild would be done');
+    expect(asked).toEqual([]);
+  });
+
+  it('refuse a body that they do not understand, and a huge one', async () => {
+    const { post } = served();
+    for (const body of ['no json', '[]', '{"node":"a"}', '{"to":7}', '{"to":""}']) {
+      expect((await post('switchover', body)).status).toBe(400);
+    }
+    for (const body of ['{}', '{"reason":" "}', '{"reason":"x","forMs":10}']) {
+      expect((await post('pause', body)).status).toBe(400);
+    }
+    expect((await post('switchover', `{"to":"${'x'.repeat(5_000)}"}`)).status).toBe(413);
+  });
+
+  it('promote with data loss only when that was said', async () => {
+    const { asked, post } = served();
+    expect((await post('promote', '{"acceptDataLoss":true}')).status).toBe(400);
+    expect((await post('promote', '{"node":"a","acceptDataLoss":"yes"}')).status).toBe(400);
+    expect((await post('promote', '{"node":"a"}')).status).toBe(200);
+    expect((await post('promote', '{"node":"a","acceptDataLoss":true}')).status).toBe(200);
     expect(asked).toEqual([false, true].map((acceptDataLoss) => ({ kind: 'promote', to: 'a', acceptDataLoss })));
   });
 });

@@ -2,7 +2,7 @@ import { mkdtemp, open, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { FileLog, formatLine, localTime } from '../../failover/monitor/log';
+import { FileLog, formatJson, formatLine, localTime } from '../../failover/monitor/log';
 
 let folder = '';
 beforeEach(async () => {
@@ -20,6 +20,22 @@ describe('failover.log', () => {
     expect(line).toBe(`${localTime(AT)} WARN  postgres-primary     LEADER_DEAD      it broke | and more`);
     expect(localTime(AT)).toMatch(/^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.123[+-]\d{2}:\d{2}$/);
     expect(new Date(localTime(AT)).getTime()).toBe(AT.getTime());
+  });
+
+  it('has one JSON object a line where the config says so', async () => {
+    const file = join(folder, 'failover.log');
+    const log = new FileLog({ file, format: formatJson, bytesMax: 1_000, keep: 1, stdout: () => undefined, now: () => AT });
+    log.write('WARN', 'p', 'LEADER_DEAD', 'it "broke"\nand more');
+    await log.flush();
+    const [line = '', rest] = (await readFile(file, 'utf8')).split('\n');
+    expect(JSON.parse(line)).toEqual({
+      at: localTime(AT),
+      level: 'WARN',
+      node: 'p',
+      code: 'LEADER_DEAD',
+      message: 'it "broke"\nand more',
+    });
+    expect(rest).toBe('');
   });
 
   it('rotates by copying and truncating, so that whoever follows the file goes on', async () => {

@@ -151,3 +151,78 @@ describe('a leader that the config has no place for any more', () => {
     expect(world.lost()).toBe(0);
   });
 });
+
+describe('a pause', () => {
+  const pause = (forMs: number | null) => ({
+    kind: 'pause' as const,
+    pause: { reason: 'new disks', sinceWallMs: Date.now(), untilWallMs: forMs === null ? null : Date.now() + forMs },
+  });
+  const code = () => world.monitor?.decision?.code;
+
+  it('leaves the lead where it is when the leader dies, over a restart of the monitor, until somebody resumes', async () => {
+    await cluster(['p', 'a']);
+    expect(await world.ask(pause(null))).toMatchObject({ done: true });
+    await restartMonitor(world);
+    world.node('p').kill();
+    await world.until('it is said', () => code() === 'PAUSED');
+    expect(world.node('a').postgres).toBe('standby');
+    expect(await world.ask({ kind: 'resume', by: 'person' })).toMatchObject({ done: true });
+    await world.until('a serves', () => world.serving('a') && world.write());
+    expect(await world.ask({ kind: 'resume', by: 'person' })).toMatchObject({ done: false, message: 'nothing is paused' });
+    expect(world.lost()).toBe(0);
+  });
+
+  it('ends by itself', async () => {
+    await cluster(['p', 'a']);
+    await world.ask(pause(300));
+    world.node('p').kill();
+    await world.until('it is paused', () => code() === 'PAUSED');
+    await world.until('a serves', () => world.serving('a') && world.write());
+    expect(world.log.some((line) => line.includes('PAUSE_ENDED') && line.includes('come to its end'))).toBe(true);
+    expect(world.lost()).toBe(0);
+  });
+
+  it('gives way to a person’s promote, without loss and without accepting one', async () => {
+    await cluster(['p', 'a']);
+    await world.ask(pause(null));
+    world.node('p').kill();
+    await world.until('it is paused', () => code() === 'PAUSED');
+    const answer = await world.ask({ kind: 'promote', to: 'a', acceptDataLoss: false });
+    expect(answer).toMatchObject({ done: true, leader: 'a' });
+    expect(world.lost()).toBe(0);
+    world.node('p').start();
+    await world.until('p follows', () => world.healthy());
+  });
+
+  it('lets a leader that restarts lead again', async () => {
+    await cluster(['p', 'a']);
+    await world.ask(pause(null));
+    world.node('p').kill();
+    world.node('p').start();
+    await world.until('p leads again', () => world.serving('p') && world.write());
+    await world.until('a follows', () => world.healthy());
+    expect(world.lost()).toBe(0);
+  });
+});
+
+describe('rebuild', () => {
+  it('copies a standby anew, again and again in one term, and counts it when it streams', async () => {
+    await cluster(['p', 'a', 'b']);
+    for (const copies of [2, 3]) {
+      const before = world.node('a').dataId;
+      expect(await world.ask({ kind: 'rebuild', node: 'a' })).toMatchObject({ done: true });
+      await world.until('a has new data', () => world.node('a').dataId !== before && world.node('a').copies === copies);
+      await world.until('a is counted', () => world.follow('p') && world.healthy());
+    }
+    expect(world.node('b').copies).toBe(1);
+    expect(world.monitor?.decision?.state.term).toBe(1);
+    expect(world.write()).toBe(true);
+    expect(world.lost()).toBe(0);
+  });
+
+  it('is refused for the leader', async () => {
+    await cluster(['p', 'a']);
+    expect(await world.ask({ kind: 'rebuild', node: 'p' })).toMatchObject({ done: false });
+    expect(world.serving('p')).toBe(true);
+  });
+});

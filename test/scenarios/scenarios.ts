@@ -1,5 +1,6 @@
 /** The promises and the traps, each as a short story. */
 import { SERVER_CONNECTIONS_MAX } from '../../components/haproxy-config';
+import type { Request } from '../../failover/core/types';
 import { Process } from '../sim/engine';
 import type { SimNode } from '../sim/node';
 import { TOO_MUCH_MEMORY } from '../sim/settings';
@@ -15,6 +16,12 @@ function configure(t: Tale, settings: Record<string, string>): void {
 
 function connections(t: Tale, node: string): number | undefined {
   return t.node(node).postgres?.atStart.number('max_connections');
+}
+
+/** What a person asks for; null: until somebody resumes. */
+function pauseFor(t: Tale, ms: number | null): Request {
+  const sinceWallMs = t.world.wallMs();
+  return { kind: 'pause', pause: { reason: 'new disks', sinceWallMs, untilWallMs: ms === null ? null : sinceWallMs + ms } };
 }
 
 export const SCENARIOS: readonly Scenario[] = [
@@ -39,6 +46,77 @@ export const SCENARIOS: readonly Scenario[] = [
       await t.until('primary is down', () => !t.node('primary').up);
       await t.event('docker start primary', () => t.node('primary').start());
       await t.until('primary follows replica-1 and is counted again', () => t.well());
+    },
+  },
+  {
+    name: 'pause-killed',
+    rules: 'Promise: a pause holds back every automatic change of leader',
+    title: 'The primary dies in a pause: nobody takes over, until somebody resumes',
+    play: async (t) => {
+      await t.event('pause, "new disks"', () => t.asks(pauseFor(t, null)));
+      await t.event('docker kill primary', () => t.node('primary').kill());
+      await t.until('it is said who could take over', () => t.world.monitor?.seen?.decision.code === 'PAUSED');
+      await t.passes(20_000);
+      t.fact(`open: ${t.open() ?? 'nobody, new connections are held'}`);
+      await t.event('resume', () => t.asks({ kind: 'resume', by: 'person' }));
+      await t.until('writes go to replica-1', () => t.open() === 'replica-1');
+      await t.event('docker start primary', () => t.node('primary').start());
+      await t.until('primary follows replica-1 and is counted again', () => t.well());
+    },
+  },
+  {
+    name: 'pause-promote',
+    rules: 'Promise: a person may move the lead in a pause, and loses nothing',
+    title: 'The primary dies in a pause, and a person promotes the replica without accepting a loss',
+    play: async (t) => {
+      await t.event('pause, "new disks"', () => t.asks(pauseFor(t, null)));
+      await t.event('docker kill primary', () => t.node('primary').kill());
+      await t.until('it is said who could take over', () => t.world.monitor?.seen?.decision.code === 'PAUSED');
+      await t.event('promote replica-1', () => t.asks({ kind: 'promote', to: 'replica-1', acceptDataLoss: false }));
+      await t.until('writes go to replica-1', () => t.open() === 'replica-1');
+      await t.event('docker start primary', () => t.node('primary').start());
+      await t.until('primary follows replica-1 and is counted again', () => t.well());
+    },
+  },
+  {
+    name: 'pause-stopped',
+    rules: 'S18, and a pause',
+    title: 'The primary is told to stop in a pause of half a minute: it leads again when it is back, and the pause ends by itself',
+    play: async (t) => {
+      await t.event('pause for 30 s, "new disks"', () => t.asks(pauseFor(t, 30_000)));
+      await t.event('docker stop primary', () => t.node('primary').stop());
+      await t.until('primary is down, nobody took over', () => !t.node('primary').up && t.open() !== 'replica-1');
+      await t.event('docker start primary', () => t.node('primary').start());
+      await t.until('primary leads again', () => t.open() === 'primary' && t.well());
+      await t.passes(30_000);
+      t.fact(`paused: ${t.world.monitor?.seen?.decision.state.pause === undefined ? 'no' : 'yes'}`);
+    },
+  },
+  {
+    name: 'observe',
+    rules: 'failoverMode observe',
+    title: 'With failoverMode observe the failover is decided and told, and the primary leads on when it is back',
+    policy: { failoverMode: 'observe' },
+    play: async (t) => {
+      await t.event('docker kill primary', () => t.node('primary').kill());
+      await t.until('it is said what would be done', () => t.world.monitor?.seen?.decision.code === 'OBSERVED');
+      await t.passes(10_000);
+      await t.event('docker start primary', () => t.node('primary').start());
+      await t.until('primary leads again', () => t.open() === 'primary' && t.well());
+    },
+  },
+  {
+    name: 'rebuild-twice',
+    rules: 'S4, and rebuild',
+    title: 'A standby is copied anew, and once more in the same term: first nobody waits for it',
+    tells: /^(COPY_BEGUN|COPY_DONE) /,
+    play: async (t) => {
+      for (const time of ['first', 'second']) {
+        const before = t.node('replica-1').volume.state.directoryId;
+        await t.event(`rebuild replica-1, the ${time} time`, () => t.asks({ kind: 'rebuild', node: 'replica-1' }));
+        await t.until('its data is new', () => t.node('replica-1').volume.state.directoryId !== before);
+        await t.until('it is counted again', () => t.well());
+      }
     },
   },
   {

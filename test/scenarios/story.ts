@@ -1,5 +1,5 @@
 /** Tells a scenario: steps on a simulated cluster, and what the monitor decided, as text that a person reads. */
-import type { Policy } from '../../failover/core/types';
+import type { Request as Asked, Policy } from '../../failover/core/types';
 import { Process } from '../sim/engine';
 import type { ProxySession } from '../sim/haproxy-model';
 import type { SimNode } from '../sim/node';
@@ -54,6 +54,11 @@ export class Tale {
   async until(words: string, holds: () => boolean, limitMs = 60_000): Promise<void> {
     const held = await this.world.engine.run(this.world.engine.nowMs + limitMs, holds);
     this.lines.push(`- ${held ? words : `NOT: ${words}`}`);
+  }
+
+  /** A person asks the monitor for something; what it answers is told. */
+  asks(request: Asked): void {
+    this.world.monitor?.ask(request, (answer) => this.lines.push(`    answer: ${answer.message}`));
   }
 
   well(): boolean {

@@ -67,6 +67,8 @@ export class Nemesis {
       fallOff: [4, () => this.fallOff()],
       changeSettings: [6, () => this.changeSettings()],
       behind: [7, () => this.behind()],
+      pauseFailover: [5, () => this.pauseFailover()],
+      rebuild: [3, () => this.rebuild()],
     };
     const names = this.only ?? Object.keys(all);
     const faults = names.map((name) => {
@@ -347,6 +349,39 @@ export class Nemesis {
     this.world.monitor?.ask({ kind: 'switchover', to });
   }
 
+  /** Somebody pauses automatic changes of leader, and later resumes, or the pause ends by itself. */
+  private pauseFailover(): void {
+    const { world } = this;
+    const { random } = world;
+    const forMs = random.chance(0.5) ? random.between(300, 8_000) : null;
+    world.say(`somebody pauses automatic changes of leader${forMs === null ? '' : ` for ${forMs.toFixed(0)} ms`}`);
+    const sinceWallMs = world.wallMs();
+    const pause = { reason: 'work on the disks', sinceWallMs, untilWallMs: forMs === null ? null : sinceWallMs + forMs };
+    world.monitor?.ask({ kind: 'pause', pause });
+    if (random.chance(0.6)) this.later(50, 2_000, () => this.killLeader());
+    if (random.chance(0.3)) this.later(500, 4_000, () => this.promoteWithoutLoss());
+    if (random.chance(0.7)) this.later(500, 9_000, () => this.resume());
+  }
+
+  private resume(): void {
+    this.world.say('somebody resumes automatic changes of leader');
+    this.world.monitor?.ask({ kind: 'resume', by: 'person' });
+  }
+
+  /** Refused unless only a pause keeps that node from leading. */
+  private promoteWithoutLoss(): void {
+    if (this.over) return;
+    const { name } = this.anyNode();
+    this.world.say(`somebody promotes ${name}`);
+    this.world.monitor?.ask({ kind: 'promote', to: name, acceptDataLoss: false });
+  }
+
+  private rebuild(): void {
+    const { name } = this.anyNode();
+    this.world.say(`somebody wants ${name} copied anew`);
+    this.world.monitor?.ask({ kind: 'rebuild', node: name });
+  }
+
   private diskFull(): void {
     const { world } = this;
     const { disk } = world;
@@ -616,6 +651,8 @@ export class Nemesis {
     world.disk.full = false;
     world.monitor?.process.resume();
     this.startMonitor();
+    // Whoever paused resumes, at the latest now; a monitor that searches its state may refuse that for a while.
+    this.resumeUntilHeard();
     for (const node of world.members) {
       node.disk.slowness = 1;
       if (node.postgres !== null) node.postgres.postmasterFrozen = false;
@@ -626,6 +663,12 @@ export class Nemesis {
           this.start(node);
         });
     }
+  }
+
+  private resumeUntilHeard(): void {
+    const { world } = this;
+    if (world.monitor?.seen?.decision.state.pause !== undefined) this.resume();
+    if (!world.clientsEnd) world.engine.after(500, null, () => this.resumeUntilHeard());
   }
 
   /**

@@ -1,5 +1,6 @@
 /** The monitor's container: the shipped loop, keeper server, HAProxy driver and opening checks over simulated ports. */
 
+import type { Answer } from '../../failover/api';
 import { retiringLeader } from '../../failover/core/members';
 import { parseState } from '../../failover/core/stored';
 import type { Decision, Observation, Policy, Request } from '../../failover/core/types';
@@ -110,12 +111,15 @@ export class SimMonitor {
   }
 
   /** A person asks for something. */
-  ask(request: Request): void {
+  ask(request: Request, told: (answer: Answer) => void = () => undefined): void {
     const { world, process, loop } = this;
     world.engine.after(0, process, () => {
       loop
         ?.ask(request)
-        .then((answer) => world.say(`the monitor answers: ${answer.message}`))
+        .then((answer) => {
+          world.say(`the monitor answers: ${answer.message}`);
+          told(answer);
+        })
         .catch((error: unknown) => world.fail(String(error)));
     });
   }
@@ -173,6 +177,7 @@ export class SimMonitor {
       store,
       clock,
       log,
+      wallMs: () => world.wallMs(),
       onDecision: (decision, observation) => {
         this.seen = { decision, observation };
         world.decided(decision);

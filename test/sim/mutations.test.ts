@@ -63,6 +63,14 @@ vi.mock('../../failover/core/view', async (load) => {
   };
 });
 
+vi.mock('../../failover/core/pause', async (load) => {
+  const real = await load<typeof import('../../failover/core/pause')>();
+  return {
+    ...real,
+    holdOf: ((state, policy) => (out.rule === 'pause' ? null : real.holdOf(state, policy))) satisfies typeof real.holdOf,
+  };
+});
+
 vi.mock('../../failover/core/sync', async (load) => {
   const real = await load<typeof import('../../failover/core/sync')>();
   return {
@@ -235,10 +243,11 @@ const MUTATIONS: Mutation[] = [
           },
       ),
   },
+  { rule: 'pause', what: 'a pause holds nothing back', faults: ['pauseFailover'], seeds: 300 },
   { rule: 'joint', what: 'a new sync configuration takes the place of the old one at once', seeds: 1_000 },
 ];
 
-const SAFETY = /^(LOST|VANISHED|STALE|FORKED|TERMS|TWO ROUTES|ORDERS|DIFFERENT|PHANTOM)/;
+const SAFETY = /^(PAUSED|LOST|VANISHED|STALE|FORKED|TERMS|TWO ROUTES|ORDERS|DIFFERENT|PHANTOM)/;
 
 afterEach(() => {
   out.rule = '';

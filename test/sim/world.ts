@@ -40,6 +40,8 @@ export const STACK_SETTINGS = {
   databasePassword: 'secret',
 };
 
+const WALL_START_MS = Date.parse('2026-01-01T00:00:00Z');
+
 /** Lines that are kept for a failing run's story. */
 const STORY_LINES = 4_000;
 
@@ -79,6 +81,8 @@ export class World {
   private ids = 0;
   private rowCount = 0;
   private readonly leaders = new Map<number, string>();
+  /** What the monitor in charge stored last. */
+  private last: ClusterState | null = null;
   private topTerm = 0;
 
   constructor(options: WorldOptions) {
@@ -119,6 +123,11 @@ export class World {
       }
       this.say(`${far} is ${ms.toFixed(0)} ms away from the others`);
     }
+  }
+
+  /** The simulated machine's wall clock. */
+  wallMs(): number {
+    return WALL_START_MS + this.engine.nowMs;
   }
 
   nextId(): number {
@@ -186,7 +195,26 @@ export class World {
       if (this.copies.length > 30) this.copies.shift();
     }
     if (!state.adopting) this.checkLedger(state);
+    this.checkPause(state);
     this.onStored(state);
+  }
+
+  /** In a pause nobody but a person changes the leader. What had begun before may end. */
+  private checkPause(state: ClusterState): void {
+    const before = this.last;
+    this.last = state.adopting ? null : state;
+    if (before === null || state.adopting || before.pause === undefined || state.seq <= before.seq) return;
+    // Another monitor's state, or a pause that was ended or begun anew meanwhile, says nothing of this one.
+    if (state.pause?.sinceWallMs !== before.pause.sinceWallMs) return;
+    if (before.procedure !== null || before.leader === null) return;
+    const { procedure, switchover } = state;
+    if (switchover !== undefined && before.switchover === undefined && switchover.by !== 'person') {
+      this.fail(`PAUSED: a switchover was begun by ${switchover.by}`);
+    }
+    if (procedure === null || (procedure.kind === 'promote' && state.leader === before.leader)) return;
+    if (procedure.kind === 'handover' && before.switchover?.by === 'person') return;
+    const asked = 'cause' in procedure && ['PROMOTE_ASKED', 'DATA_LOSS_ACCEPTED'].includes(procedure.cause);
+    if (!asked) this.fail(`PAUSED: ${before.leader} loses the lead by ${JSON.stringify(procedure)}`);
   }
 
   private checkLedger(state: ClusterState): void {

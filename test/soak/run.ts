@@ -136,12 +136,12 @@ async function phase(name: string, { seconds, rate }: Arguments, own: OwnStack, 
     .slice(logFrom)
     .split('\n')
     .filter((line) => / OPENED /.test(line));
-  const { lastTransition } = after;
+  const { lastFailover } = after;
   return {
     ...{ phase: name, date: new Date().toISOString(), seconds, requests: verdict.requests },
     ...{ failed: verdict.failed.length, lost: verdict.lost.length, duplicated: verdict.duplicated.length },
     ...latencyOf(load.answers),
-    failovers: (lastTransition?.term ?? 0) - (before.lastTransition?.term ?? 0),
+    failovers: (lastFailover?.term ?? 0) - (before.lastFailover?.term ?? 0),
     causes: causes.map((line) => line.replace(/^.* OPENED\s+/, '')),
     problems: [...verdict.failed, ...verdict.lost, ...verdict.duplicated].slice(0, 20),
   };

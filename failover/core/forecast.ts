@@ -1,0 +1,124 @@
+/**
+ * What would happen, in words for people: if the leader died now, and if a request were carried out. By the same functions
+ * that decide, so that it cannot say anything else than what is done then. Pure.
+ */
+import { mostAdvanced } from './candidate';
+import { isAsynchronous, pick } from './choice';
+import { leaderHealth } from './detect';
+import { DRAIN_MS, switchoverTarget } from './handover';
+import { holdOf, mayTakeOverAsked, untilOf } from './pause';
+import { lossOf, overrideRefusal } from './rules-override';
+import { pauseRefusal, resumeRefusal } from './rules-pause';
+import { isLastCounted, rebuildRefusal } from './rules-rebuild';
+import type { ClusterState, Observation, Policy, Request } from './types';
+import { list } from './view';
+
+export interface Forecast {
+  sentence: string;
+  /** Null: nobody. */
+  takesOver: string | null;
+  /** Of what was acknowledged. */
+  loss: 'none' | 'possible' | 'unknown';
+}
+
+/** If the leader died now: who takes over, and would anything that was acknowledged be lost? */
+export function ifLeaderDied(state: ClusterState, observation: Observation, nowMs: number, policy: Policy): Forecast {
+  const { leader } = state;
+  if (state.adopting) return nobody('nobody takes over before every declared node was heard', 'unknown');
+  if (leader === null) return nobody('there is no leader yet', 'unknown');
+  if (state.procedure !== null) return nobody('the lead is changing now; who follows is known when that is over', 'unknown');
+  const choice = pick(state, observation, policy, false);
+  if (choice.kind === 'nobody') {
+    return nobody(
+      `nobody takes over: ${choice.missing}; what only ${leader} has is lost if its data is`,
+      state.joint.every((c) => c.k > 0) ? 'none' : 'possible',
+    );
+  }
+  const nodes = choice.kind === 'candidate' ? [choice.node] : choice.nodes;
+  const next = mostAdvanced(observation, nodes, undefined);
+  const who = nodes.length === 1 ? `${next} takes over` : `the most advanced of ${list(nodes)} takes over, now ${next}`;
+  const asynchronous = isAsynchronous(state, policy);
+  const loss = asynchronous ? 'possible' : 'none';
+  const what = asynchronous
+    ? `what ${leader} acknowledged last may be lost, at most ${policy.maxLagBytes} bytes as far as is known`
+    : 'nothing that was acknowledged is lost';
+  const hold = holdOf(state, policy);
+  if (hold !== null) {
+    const would = who.replace('takes over', 'would');
+    return { sentence: `nobody takes over, because ${hold.words}: writes wait; without that ${would}`, takesOver: null, loss };
+  }
+  const health = leaderHealth(state, observation, nowMs, policy);
+  const dying = health.kind === 'stopping' ? `${leader} is being stopped: ` : '';
+  return { sentence: `${dying}${who}, and ${what}`, takesOver: next, loss };
+}
+
+function nobody(sentence: string, loss: Forecast['loss']): Forecast {
+  return { sentence, takesOver: null, loss };
+}
+
+/** Why this is not done now; null when it would be. */
+export function refusalOf(
+  state: ClusterState,
+  observation: Observation,
+  nowMs: number,
+  policy: Policy,
+  request: Request,
+): string | null {
+  switch (request.kind) {
+    case 'switchover': {
+      const target = switchoverTarget(state, observation, nowMs, policy, request.to);
+      return 'node' in target ? null : target.refusal;
+    }
+    case 'promote':
+      return overrideRefusal(state, observation, nowMs, policy, request);
+    case 'pause':
+      return pauseRefusal(state);
+    case 'resume':
+      return resumeRefusal(state);
+    case 'rebuild':
+      return rebuildRefusal(state, observation, nowMs, policy, request.node);
+  }
+}
+
+/** One sentence: what this request would do, or why it is refused. Nothing is done. */
+export function foresee(
+  state: ClusterState,
+  observation: Observation,
+  nowMs: number,
+  policy: Policy,
+  request: Request,
+): { done: boolean; message: string } {
+  const refusal = refusalOf(state, observation, nowMs, policy, request);
+  if (refusal !== null) return { done: false, message: refusal };
+  return { done: true, message: outcomeOf(state, observation, nowMs, policy, request) };
+}
+
+function outcomeOf(
+  state: ClusterState,
+  observation: Observation,
+  nowMs: number,
+  policy: Policy,
+  request: Request,
+): string {
+  const leader = state.leader ?? '';
+  switch (request.kind) {
+    case 'switchover': {
+      const target = switchoverTarget(state, observation, nowMs, policy, request.to);
+      const to = 'node' in target ? target.node : '';
+      return `${leader} would hand over to ${to}: new connections are held for a moment, running transactions have ${DRAIN_MS / 1_000} s to end, and nothing is lost`;
+    }
+    case 'promote':
+      return mayTakeOverAsked(state, observation, nowMs, policy, request.to)
+        ? `${request.to} would be promoted, and nothing that was acknowledged is lost`
+        : `${request.to} would be promoted; ${lossOf(state, observation, request.to)}`;
+    case 'pause':
+      return `nobody would take over from ${leader} by itself ${untilOf(request.pause)}; standbys go on, and switchover and promote still work`;
+    case 'resume':
+      return `the leader would be changed automatically again; the pause was: ${state.pause?.reason ?? ''}`;
+    case 'rebuild': {
+      const alone = isLastCounted(state, request.node);
+      const meanwhile = alone ? `until it streams again ${leader} is alone, and nobody could take over` : 'the others acknowledge meanwhile';
+      return `the data of ${request.node} would be thrown away once a fresh copy from ${leader} is complete; ${meanwhile}`;
+    }
+  }
+}

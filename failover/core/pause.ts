@@ -1,0 +1,53 @@
+/**
+ * When the leader changes by a person's word alone: in a pause, and with `failoverMode` observe. What keeps the present
+ * leader serving goes on: it leads again when it comes back, standbys rejoin and are counted or not.
+ */
+import { pick } from './choice';
+import { leaderHealth } from './detect';
+import type { ClusterState, Observation, Pause, Policy } from './types';
+
+export interface Hold {
+  /** Code of the rows that say so. */
+  code: 'PAUSED' | 'OBSERVED';
+  /** Why, as half a sentence. */
+  words: string;
+  /** How a person ends it. */
+  remedy: string;
+}
+
+/** Why the leader is not changed automatically now; null when it is. */
+export function holdOf(state: ClusterState, policy: Policy): Hold | null {
+  if (state.pause !== undefined) {
+    return {
+      code: 'PAUSED',
+      words: `automatic changes of leader are paused ${untilOf(state.pause)} (${state.pause.reason})`,
+      remedy: 'resume',
+    };
+  }
+  if (policy.failoverMode !== 'observe') return null;
+  return { code: 'OBSERVED', words: 'failoverMode is observe', remedy: 'set failoverMode to automatic' };
+}
+
+/** `until 2026-11-28T10:00:00Z`, or until somebody resumes. */
+export function untilOf({ untilWallMs }: Pause): string {
+  if (untilWallMs === null) return 'until somebody resumes';
+  return `until ${new Date(untilWallMs).toISOString().replace(/\.\d+Z$/, 'Z')}`;
+}
+
+/**
+ * While the leader is gone and only a hold keeps another node from taking over, a person's `promote` of a node that has
+ * every acknowledged write loses nothing: it is what would have happened without the hold.
+ */
+export function mayTakeOverAsked(
+  state: ClusterState,
+  observation: Observation,
+  nowMs: number,
+  policy: Policy,
+  node: string,
+): boolean {
+  if (holdOf(state, policy) === null || state.adopting || state.leader === null || state.procedure !== null) return false;
+  const health = leaderHealth(state, observation, nowMs, policy);
+  if (health.kind !== 'dead' && health.kind !== 'down') return false;
+  const choice = pick(state, observation, policy, false, node);
+  return choice.kind === 'candidate' ? choice.node === node : choice.kind === 'freeze' && choice.nodes.includes(node);
+}

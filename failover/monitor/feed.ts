@@ -1,0 +1,147 @@
+/**
+ * What readers of the API get, made once for all of them: the status is put into words at most four times a second, not at
+ * all while nobody reads, and not in the middle of a change of leader, whose milliseconds are the clients'. Rings are
+ * bounded.
+ */
+import type { ClusterStatus, Failover, LogEvent, Sample } from '../api';
+import type { Listeners } from './listeners';
+
+/** Shortest time between two statuses, ms. */
+export const STATUS_EVERY_MS = 250;
+/** During a change of leader, ms. */
+const BUSY_EVERY_MS = 1_000;
+/** Positions alone grow all the time; they are worth an event this often, ms. */
+const POSITIONS_EVERY_MS = 1_000;
+const EVENTS_KEPT = 1_000;
+/** Events that the status itself carries. */
+const EVENTS_SHOWN = 100;
+export const SAMPLE_EVERY_MS = 1_000;
+const SAMPLES_KEPT = 3_600;
+
+export interface FeedOptions {
+  /** The status without events; null until the first cycle. */
+  status: () => ClusterStatus | null;
+  /** A change of leader is under way. */
+  busy: () => boolean;
+  failovers: () => readonly Failover[];
+  listeners: Listeners;
+  nowMs: () => number;
+}
+
+interface Made {
+  status: ClusterStatus;
+  /** JSON of the status up to its events. */
+  head: string;
+  /** What makes it worth an event at once. */
+  essence: string;
+  atMs: number;
+}
+
+export class Feed {
+  private readonly options: FeedOptions;
+  private readonly events: { id: number; text: string }[] = [];
+  private readonly samples: string[] = [];
+  private lastId = 0;
+  private made: Made | null = null;
+  private sentEssence = '';
+  private sentAtMs = Number.NEGATIVE_INFINITY;
+
+  constructor(options: FeedOptions) {
+    this.options = options;
+  }
+
+  /** A line of the log. */
+  log(line: Omit<LogEvent, 'id'>): void {
+    this.lastId += 1;
+    const event = { id: this.lastId, text: JSON.stringify({ id: this.lastId, ...line }) };
+    this.events.push(event);
+    if (this.events.length > EVENTS_KEPT) this.events.shift();
+    this.options.listeners.send('log', event.text, event.id);
+  }
+
+  failover(failover: Failover): void {
+    this.options.listeners.send('failover', JSON.stringify(failover));
+  }
+
+  sample(sample: Sample): void {
+    const text = JSON.stringify(sample);
+    this.samples.push(text);
+    if (this.samples.length > SAMPLES_KEPT) this.samples.shift();
+    this.options.listeners.send('sample', text);
+  }
+
+  /** Called every {@link STATUS_EVERY_MS}: tells listeners what has changed. Does nothing while there are none. */
+  tick(): void {
+    const { listeners, nowMs } = this.options;
+    if (listeners.count === 0) return;
+    const made = this.make();
+    if (made === null) return;
+    const changed = made.essence !== this.sentEssence;
+    if (!changed && nowMs() - this.sentAtMs < POSITIONS_EVERY_MS) return;
+    this.sentEssence = made.essence;
+    this.sentAtMs = nowMs();
+    listeners.send('cluster', `${made.head}"events":[]}`);
+  }
+
+  /** Something was asked for and answered: the next reader gets what came of it. */
+  stale(): void {
+    this.made = null;
+  }
+
+  /** JSON of the whole status; null until the first cycle. */
+  cluster(): string | null {
+    const made = this.make();
+    return made === null ? null : `${made.head}"events":[${this.texts(this.events.slice(-EVENTS_SHOWN))}]}`;
+  }
+
+  /** Answer of `/events`: those with a higher id, oldest first; the newest ones when there are more than `limit`. */
+  eventsAfter(after: number, limit: number): string {
+    return `{"events":[${this.texts(this.since(after).slice(-limit))}]}`;
+  }
+
+  failovers(): string {
+    return JSON.stringify({ failovers: this.options.failovers() });
+  }
+
+  history(): string {
+    return `{"everyMs":${SAMPLE_EVERY_MS},"samples":[${this.samples.join(',')}]}`;
+  }
+
+  /** What a new listener begins with: the status, and the log from where it left off (null: from now on). */
+  greeting(after: number | null): { name: string; data: string; id?: number }[] {
+    const made = this.make();
+    const missed = after === null ? [] : this.since(after);
+    return [
+      ...(made === null ? [] : [{ name: 'cluster', data: `${made.head}"events":[]}` }]),
+      ...missed.map((e) => ({ name: 'log', data: e.text, id: e.id })),
+    ];
+  }
+
+  /** An id that this monitor has not given yet is of an earlier one: everything is new then. */
+  private since(after: number): { id: number; text: string }[] {
+    return after > this.lastId ? [...this.events] : this.events.filter((e) => e.id > after);
+  }
+
+  private texts(events: readonly { text: string }[]): string {
+    return events.map((e) => e.text).join(',');
+  }
+
+  private make(): Made | null {
+    const { status, busy, nowMs } = this.options;
+    const { made } = this;
+    const everyMs = busy() ? BUSY_EVERY_MS : STATUS_EVERY_MS;
+    // The ticker itself comes a little early or late.
+    if (made !== null && nowMs() - made.atMs < everyMs * 0.9) return made;
+    const next = status();
+    if (next === null) return null;
+    const { events: _, ...rest } = next;
+    this.made = { status: next, head: `${JSON.stringify(rest).slice(0, -1)},`, essence: essenceOf(next), atMs: nowMs() };
+    return this.made;
+  }
+}
+
+/** The status without what changes with every write. */
+function essenceOf(status: ClusterStatus): string {
+  const nodes = status.nodes.map((n) => ({ ...n, lsn: null, lagBytes: null, lagSeconds: null, slots: null }));
+  return JSON.stringify({ ...status, at: '', nodes, events: [] });
+}

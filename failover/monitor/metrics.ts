@@ -1,0 +1,165 @@
+/**
+ * What `GET /metrics` tells (Prometheus text format). Gauges are set from the newest state when they are asked for;
+ * counters and histograms are fed as things happen, which costs microseconds.
+ */
+import { Counter, Gauge, Histogram, Registry } from '@prometheus-io/client';
+import type { Failover, NodeStatus, Sample } from '../api';
+import type { Decision, Observation } from '../core/types';
+import { statusOf } from '../core/view';
+import { isServing } from './status-view';
+
+const ROLES: readonly NodeStatus['role'][] = ['leader', 'candidate', 'standby', 'joining', 'down'];
+const SYNC: Record<NodeStatus['sync'], number> = { counted: 1, joining: 0, no: 0 };
+/** A gap that is as long as two intervals of the heartbeat is none. */
+const GAP_MIN_MS = 200;
+const STEP_BUCKETS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 1, 2.5, 5, 10, 30, 60];
+const GAP_BUCKETS = [0.25, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10, 30];
+const WRITE_BUCKETS = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5];
+
+export interface MetricsInput {
+  decision: Decision;
+  observation: Observation;
+  nodes: readonly NodeStatus[];
+  readNames: readonly string[];
+  writeName: string | null;
+  observes: boolean;
+}
+
+export class Metrics {
+  private readonly registry = new Registry();
+  private readonly input: () => MetricsInput | null;
+  private readonly gauges = this.makeGauges();
+  private readonly failovers = this.counter('failovers_total', 'Finished changes of leader, by the code of what began them.', ['cause']);
+  private readonly cycles = this.counter('cycles_total', 'Cycles of the monitor.');
+  private readonly secondWritable = this.counter(
+    'second_writable_total',
+    'Standbys that were found writable (promoted by hand) and were undone.',
+  );
+  private readonly steps = this.histogram(
+    'step_seconds',
+    'Time from the detection of a change of leader to each of its steps.',
+    STEP_BUCKETS,
+    ['step'],
+  );
+  private readonly gaps = this.histogram(
+    'heartbeat_gap_seconds',
+    'Longest age that the leader’s heartbeat reached before it beat again: hangTimeout has to be above that.',
+    GAP_BUCKETS,
+  );
+  private readonly writes = this.histogram('write_seconds', 'Time of a one-row commit on the leader, its standbys included.', WRITE_BUCKETS);
+  private beat: { term: number; count: number; oldestMs: number } | null = null;
+  private counted: { term: number; steps: number } = { term: 0, steps: 0 };
+
+  constructor(version: string, input: () => MetricsInput | null) {
+    this.input = input;
+    this.gauge('build_info', 'Version of the product.', ['version']).set({ version }, 1);
+  }
+
+  /** After each cycle. */
+  cycle({ code }: Decision, observation: Observation): void {
+    this.cycles.inc();
+    if (code === 'PROMOTED_BY_HAND') this.secondWritable.inc();
+    for (const { name } of observation.declared) this.noticeBeat(statusOf(observation, name)?.lead ?? null);
+  }
+
+  private noticeBeat(lead: { term: number; heartbeat: number; heartbeatAgeMs: number } | null): void {
+    if (lead === null || lead.heartbeat === 0) return;
+    const { beat } = this;
+    const same = beat !== null && beat.term === lead.term;
+    if (same && beat.count === lead.heartbeat) {
+      beat.oldestMs = Math.max(beat.oldestMs, lead.heartbeatAgeMs);
+      return;
+    }
+    if (same && lead.heartbeat < beat.count) return;
+    if (same) this.gaps.observe(Math.max(beat.oldestMs, GAP_MIN_MS) / 1_000);
+    this.beat = { term: lead.term, count: lead.heartbeat, oldestMs: lead.heartbeatAgeMs };
+  }
+
+  /** Told once when it is finished, and once more when its former leader follows. */
+  failover({ term, cause, steps }: Failover): void {
+    const known = this.counted.term === term ? this.counted.steps : 0;
+    if (this.counted.term !== term) this.failovers.inc({ cause });
+    for (const { name, ms } of steps.slice(known)) this.steps.observe({ step: name }, ms / 1_000);
+    this.counted = { term, steps: steps.length };
+  }
+
+  sample({ writeMs }: Sample): void {
+    if (writeMs !== null) this.writes.observe(writeMs / 1_000);
+  }
+
+  async text(): Promise<{ contentType: string; text: string }> {
+    const input = this.input();
+    if (input !== null) this.fill(input);
+    return { contentType: this.registry.contentType, text: await this.registry.metrics() };
+  }
+
+  private fill({ decision, observation, nodes, readNames, writeName, observes }: MetricsInput): void {
+    const { gauges } = this;
+    const { state } = decision;
+    for (const gauge of Object.values(gauges)) gauge.reset();
+    gauges.term.set(state.term);
+    gauges.serving.set(isServing(state, observation) ? 1 : 0);
+    gauges.paused.set(state.pause === undefined ? 0 : 1);
+    gauges.observe.set(observes ? 1 : 0);
+    gauges.reachable.set(observation.haproxy.reachable ? 1 : 0);
+    gauges.decision.set({ code: decision.code }, 1);
+    let lost = 0;
+    for (const node of nodes) {
+      lost += this.fillNode(node, observation);
+      gauges.route.set({ node: node.name, route: 'write' }, node.name === writeName ? 1 : 0);
+      gauges.route.set({ node: node.name, route: 'read' }, readNames.includes(node.name) ? 1 : 0);
+    }
+    gauges.slotLost.set(lost);
+  }
+
+  /** Number of its slots that have lost WAL. */
+  private fillNode(status: NodeStatus, observation: Observation): number {
+    const { gauges } = this;
+    const node = status.name;
+    for (const role of ROLES) gauges.role.set({ node, role }, status.role === role ? 1 : 0);
+    gauges.connected.set({ node }, status.connected ? 1 : 0);
+    gauges.sync.set({ node }, SYNC[status.sync]);
+    gauges.writable.set({ node }, status.state === 'primary' ? 1 : 0);
+    if (status.lagBytes !== null) gauges.lagBytes.set({ node }, status.lagBytes);
+    if (status.lagSeconds !== null) gauges.lagSeconds.set({ node }, status.lagSeconds);
+    const lead = statusOf(observation, node)?.lead ?? null;
+    if (lead !== null) gauges.heartbeatAge.set({ node }, lead.heartbeatAgeMs / 1_000);
+    for (const slot of status.slots) {
+      if (slot.retainedBytes !== null) gauges.slotBytes.set({ node, slot: slot.name }, slot.retainedBytes);
+    }
+    return status.slots.filter((s) => s.walStatus === 'lost').length;
+  }
+
+  private makeGauges() {
+    return {
+      role: this.gauge('role', '1 for the role that a node has.', ['node', 'role']),
+      term: this.gauge('term', 'Number of the present leadership.'),
+      lagBytes: this.gauge('lag_bytes', 'How far what a standby shows is behind the leader.', ['node']),
+      lagSeconds: this.gauge('lag_seconds', 'Age of the newest change that a standby shows while it lags.', ['node']),
+      sync: this.gauge('sync', '1: acknowledged writes are on this standby.', ['node']),
+      connected: this.gauge('connected', '1: the keeper of this node is connected.', ['node']),
+      writable: this.gauge('writable', '1: PostgreSQL on this node says that it is not in recovery.', ['node']),
+      heartbeatAge: this.gauge('heartbeat_age_seconds', 'Time since the leader’s last flushed heartbeat.', ['node']),
+      reachable: this.gauge('haproxy_reachable', '1: HAProxy answers the monitor.'),
+      route: this.gauge('haproxy_route', '1: HAProxy sends this route’s clients to this node.', ['node', 'route']),
+      serving: this.gauge('serving', '1: writes go through.'),
+      paused: this.gauge('paused', '1: automatic changes of leader are paused.'),
+      observe: this.gauge('observe', '1: failoverMode is observe.'),
+      slotBytes: this.gauge('slot_retained_bytes', 'WAL that is kept for a replication slot.', ['node', 'slot']),
+      slotLost: this.gauge('slot_lost', 'Replication slots that have lost WAL that their standby needs.'),
+      decision: this.gauge('decision', '1 for the code of the last decision.', ['code']),
+    };
+  }
+
+  private gauge<L extends string>(name: string, help: string, labelNames: L[] = []): Gauge<L> {
+    return new Gauge({ name: `pgfailover_${name}`, help, labelNames, registers: [this.registry] });
+  }
+
+  private counter<L extends string>(name: string, help: string, labelNames: L[] = []): Counter<L> {
+    return new Counter({ name: `pgfailover_${name}`, help, labelNames, registers: [this.registry] });
+  }
+
+  private histogram<L extends string>(name: string, help: string, buckets: number[], labelNames: L[] = []): Histogram<L> {
+    return new Histogram({ name: `pgfailover_${name}`, help, buckets, labelNames, registers: [this.registry] });
+  }
+}

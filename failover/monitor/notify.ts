@@ -1,0 +1,91 @@
+/**
+ * Posts each finished change of leader as JSON (api.ts, `Failover`, with the stack's name) to the address that the config
+ * names. Beside everything else: a bounded queue, a deadline for each call, a bounded number of attempts. The address may
+ * hold a secret and is never shown.
+ */
+import type { Failover } from '../api';
+import type { Log } from './ports';
+
+const QUEUE_MAX = 20;
+const CALL_LIMIT_MS = 5_000;
+const FIRST_REST_MS = 1_000;
+const REST_MAX_MS = 60_000;
+/** With doubling rests about ten minutes. */
+const ATTEMPTS_MAX = 15;
+
+export interface NotifyOptions {
+  url: string;
+  stack: string;
+  log: Log;
+  /** @default fetch */
+  post?: (url: string, init: RequestInit) => Promise<{ ok: boolean; status: number }>;
+  /** @default a timer that keeps no process alive */
+  sleep?: (ms: number) => Promise<void>;
+}
+
+export class Notifier {
+  private readonly options: NotifyOptions;
+  private queue: Failover[] = [];
+  private working: Promise<void> | null = null;
+
+  constructor(options: NotifyOptions) {
+    this.options = options;
+  }
+
+  /** Returns at once. The same change again, with its last step, is posted as well. */
+  failover(failover: Failover): void {
+    this.queue.push(failover);
+    if (this.queue.length > QUEUE_MAX) {
+      this.queue.shift();
+      this.tell('WARN', 'NOTIFY_DROPPED', 'the webhook does not keep up: the oldest notification was dropped');
+    }
+    this.working ??= this.work().finally(() => {
+      this.working = null;
+    });
+  }
+
+  /** Resolves when nothing waits any more. */
+  async idle(): Promise<void> {
+    await this.working;
+  }
+
+  private async work(): Promise<void> {
+    for (let next = this.queue.shift(); next !== undefined; next = this.queue.shift()) await this.deliver(next);
+  }
+
+  private async deliver(failover: Failover): Promise<void> {
+    const sleep = this.options.sleep ?? rest;
+    for (let attempt = 1; attempt <= ATTEMPTS_MAX; attempt++) {
+      const trouble = await this.once(failover);
+      if (trouble === null) return;
+      if (attempt === 1) this.tell('WARN', 'NOTIFY_FAILED', `the webhook did not take a notification (${trouble}); it is tried again`);
+      if (attempt < ATTEMPTS_MAX) await sleep(Math.min(FIRST_REST_MS * 2 ** (attempt - 1), REST_MAX_MS));
+    }
+    this.tell('ERROR', 'NOTIFY_GIVEN_UP', `the webhook did not take the notification of term ${failover.term}`);
+  }
+
+  /** What went wrong, without the address; null: it was taken. */
+  private async once(failover: Failover): Promise<string | null> {
+    const { url, stack, post = fetch } = this.options;
+    try {
+      const answer = await post(url, {
+        method: 'POST',
+        headers: { 'content-type': 'application/json', 'user-agent': 'postgres-failover' },
+        body: JSON.stringify({ stack, ...failover }),
+        redirect: 'error',
+        signal: AbortSignal.timeout(CALL_LIMIT_MS),
+      });
+      return answer.ok ? null : `status ${answer.status}`;
+    } catch (error) {
+      return error instanceof Error ? error.name : 'no answer';
+    }
+  }
+
+  private tell(level: 'WARN' | 'ERROR', code: string, message: string): void {
+    this.options.log.write(level, 'monitor', code, message);
+  }
+}
+
+function rest(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms).unref());
+}

@@ -1,0 +1,83 @@
+import { describe, expect, it } from 'vitest';
+import { foresee, ifLeaderDied } from '../../failover/core/forecast';
+import type { ClusterState, Observation, Policy } from '../../failover/core/types';
+import { gone, leaderView, NOW_MS, observation, POLICY, replicaView, serving } from './world';
+
+const PAUSE = { reason: 'new disks', sinceWallMs: 0, untilWallMs: Date.parse('2026-12-01T10:00:00Z') };
+const seen = (state: ClusterState, ...names: string[]) =>
+  observation([leaderView(state), ...names.map((n) => replicaView(state, n))]);
+const forecast = (state: ClusterState, seenNow: Observation, policy: Partial<Policy> = {}) =>
+  ifLeaderDied(state, seenNow, NOW_MS, { ...POLICY, ...policy });
+
+describe('if the leader died now', () => {
+  it('names the counted standby, and nothing is lost', () => {
+    const state = serving(['a']);
+    expect(forecast(state, seen(state, 'a'))).toEqual({
+      sentence: 'a takes over, and nothing that was acknowledged is lost',
+      takesOver: 'a',
+      loss: 'none',
+    });
+  });
+
+  it('names the most advanced of several, which is not known before they promised', () => {
+    const state = serving(['a', 'b']);
+    const both = seen(state, 'a', 'b');
+    expect(forecast(state, both)).toMatchObject({ takesOver: 'a', loss: 'none' });
+    expect(forecast(state, both).sentence).toContain('the most advanced of a and b takes over, now a');
+  });
+
+  it('says nobody of a leader that is alone, and that what only it has can be lost', () => {
+    const state = serving([]);
+    expect(forecast(state, seen(state))).toMatchObject({ takesOver: null, loss: 'possible' });
+    expect(forecast(state, seen(state)).sentence).toContain('only p has the newest data; start p');
+  });
+
+  it('says nobody, and no loss, while the counted standby is off', () => {
+    const state = serving(['a']);
+    const off = observation([leaderView(state), gone('a')]);
+    expect(forecast(state, off)).toMatchObject({ takesOver: null, loss: 'none' });
+  });
+
+  it('tells of a possible loss in asynchronous mode', () => {
+    const state = { ...serving([]), members: { p: '1:p', a: '1:a' } };
+    const known = { ...seen(state), watch: { ...seen(state).watch, newest: { node: 'p', term: 1, lsn: '0/5000' } } };
+    const asynchronous = { ...known, ...seen({ ...state, orders: serving(['a']).orders }, 'a'), watch: known.watch };
+    expect(forecast(state, asynchronous, { syncMode: 'asynchronous' })).toMatchObject({ takesOver: 'a', loss: 'possible' });
+  });
+
+  it('says nobody in a pause, with its reason and end, and in observe', () => {
+    const paused = { ...serving(['a']), pause: PAUSE };
+    expect(forecast(paused, seen(paused, 'a'))).toMatchObject({ takesOver: null, loss: 'none' });
+    expect(forecast(paused, seen(paused, 'a')).sentence).toBe(
+      'nobody takes over, because automatic changes of leader are paused until 2026-12-01T10:00:00Z (new disks): writes wait; without that a would',
+    );
+    const state = serving(['a']);
+    const observing = forecast(state, seen(state, 'a'), { failoverMode: 'observe' });
+    expect(observing).toMatchObject({ takesOver: null, loss: 'none' });
+    expect(observing.sentence).toContain('failoverMode is observe');
+  });
+
+  it('knows nothing during a change of leader, and before there is one', () => {
+    const changing = { ...serving(['a']), procedure: { kind: 'promote', cause: 'LEADER_DEAD' } as const };
+    expect(forecast(changing, seen(changing, 'a'))).toMatchObject({ takesOver: null, loss: 'unknown' });
+    expect(forecast({ ...serving(['a']), adopting: true }, seen(serving(['a']), 'a')).loss).toBe('unknown');
+  });
+});
+
+describe('what a request would do', () => {
+  const state = serving(['a']);
+  const ask = (request: Parameters<typeof foresee>[4], from: ClusterState = state, policy: Partial<Policy> = {}) =>
+    foresee(from, seen(from, 'a'), NOW_MS, { ...POLICY, ...policy }, request);
+
+  it('is told in one sentence, or why it is refused', () => {
+    expect(ask({ kind: 'switchover', to: null })).toMatchObject({ done: true, message: expect.stringContaining('p would hand over to a') });
+    expect(ask({ kind: 'switchover', to: 'p' })).toEqual({ done: false, message: 'p leads already' });
+    expect(ask({ kind: 'promote', to: 'a', acceptDataLoss: true })).toMatchObject({ done: false });
+    expect(ask({ kind: 'pause', pause: PAUSE }).message).toContain('until 2026-12-01T10:00:00Z');
+    expect(ask({ kind: 'resume', by: 'person' })).toEqual({ done: false, message: 'nothing is paused' });
+    expect(ask({ kind: 'resume', by: 'person' }, { ...state, pause: PAUSE })).toMatchObject({ done: true });
+    expect(ask({ kind: 'rebuild', node: 'a' }).message).toContain('p is alone, and nobody could take over');
+    expect(ask({ kind: 'rebuild', node: 'p' })).toMatchObject({ done: false, message: expect.stringContaining('p leads') });
+    expect(ask({ kind: 'rebuild', node: 'a' }, state, { onNoReplica: 'block' })).toMatchObject({ done: false });
+  });
+});

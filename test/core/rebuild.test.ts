@@ -1,0 +1,76 @@
+import { describe, expect, it } from 'vitest';
+import { decide } from '../../failover/core/decide';
+import { rebuildRefusal } from '../../failover/core/rules-rebuild';
+import type { ClusterState, Observation, Policy } from '../../failover/core/types';
+import { newWatch } from '../../failover/core/watch';
+import { gone, leaderView, NOW_MS, observation, POLICY, replicaView, serving } from './world';
+
+const seen = (state: ClusterState, part: Partial<Observation> = {}) =>
+  observation([leaderView(state), ...Object.keys(state.orders).filter((n) => n !== 'p').map((n) => replicaView(state, n))], part);
+const decided = (state: ClusterState, now: Observation, policy: Partial<Policy> = {}) =>
+  decide(state, now, NOW_MS, { ...POLICY, ...policy });
+const ask = { request: { kind: 'rebuild', node: 'a' } } as const;
+
+describe('rebuild', () => {
+  it('takes the standby out of the sync set first, and copies it when that is proven', () => {
+    const state = serving(['a', 'b']);
+    const asked = decided(state, seen(state, ask));
+    expect(asked).toMatchObject({ code: 'REBUILD_ASKED', state: { renewing: 'a' } });
+    expect(asked.state.orders.a).toEqual(state.orders.a);
+    const shrinking = decided(asked.state, seen(asked.state));
+    expect(shrinking).toMatchObject({ code: 'SYNC_CHANGE' });
+    expect(shrinking.state.joint.map((c) => c.members)).toEqual([['a', 'b'], ['b']]);
+    // Not in force yet: nothing is copied.
+    const late = leaderView(shrinking.state, { lead: { syncInForce: state.joint[0] ?? null } });
+    const views = [late, replicaView(shrinking.state, 'a'), replicaView(shrinking.state, 'b')];
+    expect(decided(shrinking.state, observation(views)).state.orders.a).toEqual(state.orders.a);
+    const proven = decided(shrinking.state, seen(shrinking.state));
+    expect(proven).toMatchObject({ code: 'SYNC_PROVEN' });
+    const begun = decided(proven.state, seen(proven.state));
+    expect(begun).toMatchObject({ code: 'REBUILD_BEGUN', state: { rebuild: { a: '1:a' } } });
+    expect(begun.state.renewing).toBeUndefined();
+    expect(begun.state.orders.a?.target).toEqual({ kind: 'follow', leader: 'p', method: 'copy', replaces: '1:a' });
+  });
+
+  it('counts the copy when it streams, and orders it to stream from then on', () => {
+    const state = serving(['b'], {
+      members: { p: '1:p', a: '1:a', b: '1:b' },
+      rebuild: { a: '1:a' },
+    });
+    state.orders.a = { term: 1, seq: 9, target: { kind: 'follow', leader: 'p', method: 'copy', replaces: '1:a' } };
+    const views = [leaderView(state), replicaView(state, 'a', { dataId: '1:new' }), replicaView(state, 'b')];
+    const joined = decided(state, observation(views));
+    expect(joined).toMatchObject({ code: 'MEMBER_JOINED', state: { members: { a: '1:new' }, rebuild: {} } });
+    expect(joined.state.orders.a?.target).toMatchObject({ method: 'stream' });
+  });
+
+  it('is refused for the leader, for who is off, for strangers, and twice', () => {
+    const state = serving(['a']);
+    const refusal = (node: string, from = state, now = seen(from), policy: Partial<Policy> = {}) =>
+      rebuildRefusal(from, now, NOW_MS, { ...POLICY, ...policy }, node);
+    expect(refusal('a')).toBeNull();
+    expect(refusal('p')).toContain('p leads; hand over first');
+    expect(refusal('x')).toBe('x is no node of this stack');
+    expect(refusal('a', state, observation([leaderView(state), gone('a')]))).toBe('a is off; start it first');
+    expect(refusal('a', { ...state, renewing: 'a' })).toContain('about to be copied anew');
+    expect(refusal('a', { ...state, rebuild: { a: '1:a' } })).toBe('a is being copied already');
+    expect(refusal('a', state, seen(state), { onNoReplica: 'block' })).toContain('onNoReplica is block');
+    const two = serving(['a', 'b']);
+    expect(refusal('a', two, seen(two), { onNoReplica: 'block' })).toBeNull();
+  });
+
+  it('is dropped when writes go on waiting for the standby', () => {
+    const state = { ...serving(['a']), renewing: 'a' };
+    const watch = { ...newWatch(NOW_MS - 40_000), step: 'renewing a' };
+    const now = decided(state, seen(state, { watch }), { onNoReplica: 'block' });
+    expect(now).toMatchObject({ code: 'REBUILD_DROPPED', reason: expect.stringContaining('writes still wait for it') });
+    expect(now.state.renewing).toBeUndefined();
+  });
+
+  it('is over when the leader is lost meanwhile', () => {
+    const state = { ...serving(['a']), renewing: 'a' };
+    const now = decided(state, observation([gone('p'), replicaView(state, 'a')]));
+    expect(now).toMatchObject({ code: 'LEADER_DEAD', state: { leader: 'a' } });
+    expect(now.state.renewing).toBeUndefined();
+  });
+});

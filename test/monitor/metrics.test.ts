@@ -1,0 +1,120 @@
+import { describe, expect, it } from 'vitest';
+import { decide } from '../../failover/core/decide';
+import { Metrics } from '../../failover/monitor/metrics';
+import { clusterStatus } from '../../failover/monitor/status-view';
+import { leaderView, NOW_MS, observation, POLICY, replicaView, serving, type StatusPart } from '../core/world';
+
+const state = serving(['a']);
+const slots = [
+  { name: 'a', active: true, walStatus: 'reserved', retainedBytes: 4096 },
+  { name: 'b', active: false, walStatus: 'lost', retainedBytes: null },
+];
+
+function at(heartbeat: number, heartbeatAgeMs: number, standby: StatusPart = {}) {
+  const seen = observation([
+    leaderView(state, { lead: { heartbeat, heartbeatAgeMs } }, { slots }),
+    replicaView(state, 'a', { ...standby, postgres: { replayLsn: '0/4000', heartbeatSeenAgeMs: 700, ...standby.postgres } }),
+  ]);
+  return { seen, decision: decide(state, seen, NOW_MS, POLICY) };
+}
+
+function metrics(standby: StatusPart = {}) {
+  const { seen, decision } = at(7, 40, standby);
+  const status = clusterStatus({
+    ...{ stack: 'dev', version: '1.2.3', decision, observation: seen, policy: POLICY, lastFailover: null, events: [] },
+    ...{ readAddresses: ['10.0.0.21'], nowMs: NOW_MS, wallMs: 0 },
+  });
+  return new Metrics('1.2.3', () => ({
+    decision,
+    observation: seen,
+    nodes: status.nodes,
+    readNames: status.haproxy.read,
+    writeName: status.haproxy.write,
+    observes: false,
+  }));
+}
+
+const lines = async (all: Metrics) => (await all.text()).text.split('\n');
+
+describe('GET /metrics', () => {
+  it('tells role, lag, sync, routes and slots of each node, and the last decision', async () => {
+    const { contentType, text } = await metrics().text();
+    expect(contentType).toContain('text/plain');
+    for (const line of [
+      'pgfailover_build_info{version="1.2.3"} 1',
+      'pgfailover_role{node="p",role="leader"} 1',
+      'pgfailover_role{node="p",role="standby"} 0',
+      'pgfailover_role{node="a",role="standby"} 1',
+      'pgfailover_term 1',
+      'pgfailover_lag_bytes{node="a"} 4096',
+      'pgfailover_lag_seconds{node="a"} 0.7',
+      'pgfailover_sync{node="a"} 1',
+      'pgfailover_connected{node="a"} 1',
+      'pgfailover_writable{node="p"} 1',
+      'pgfailover_writable{node="a"} 0',
+      'pgfailover_heartbeat_age_seconds{node="p"} 0.04',
+      'pgfailover_haproxy_reachable 1',
+      'pgfailover_haproxy_route{node="p",route="write"} 1',
+      'pgfailover_haproxy_route{node="a",route="read"} 1',
+      'pgfailover_serving 1',
+      'pgfailover_paused 0',
+      'pgfailover_observe 0',
+      'pgfailover_slot_retained_bytes{node="p",slot="a"} 4096',
+      'pgfailover_slot_lost 1',
+      'pgfailover_decision{code="STEADY"} 1',
+    ]) {
+      expect(text.split('\n')).toContain(line);
+    }
+  });
+
+  it('shows a second writable node, and counts that it was undone', async () => {
+    const all = metrics({ postgres: { state: 'primary', streamingFrom: null } });
+    const { seen, decision } = at(7, 40, { postgres: { state: 'primary', streamingFrom: null } });
+    expect(decision.code).toBe('PROMOTED_BY_HAND');
+    all.cycle(decision, seen);
+    expect(await lines(all)).toEqual(
+      expect.arrayContaining([
+        'pgfailover_writable{node="p"} 1',
+        'pgfailover_writable{node="a"} 1',
+        'pgfailover_second_writable_total 1',
+        'pgfailover_decision{code="PROMOTED_BY_HAND"} 1',
+      ]),
+    );
+  });
+
+  it('counts changes of leader by cause, once each, with all their steps', async () => {
+    const all = metrics();
+    const failover = { at: '', from: 'p', node: 'a', term: 2, cause: 'LEADER_DEAD', steps: [{ name: 'opened', ms: 120 }] };
+    all.failover(failover);
+    all.failover({ ...failover, steps: [...failover.steps, { name: 'rejoined', ms: 4_000 }] });
+    expect(await lines(all)).toEqual(
+      expect.arrayContaining([
+        'pgfailover_failovers_total{cause="LEADER_DEAD"} 1',
+        'pgfailover_step_seconds_bucket{le="0.1",step="opened"} 0',
+        'pgfailover_step_seconds_bucket{le="0.15",step="opened"} 1',
+        'pgfailover_step_seconds_count{step="opened"} 1',
+        'pgfailover_step_seconds_count{step="rejoined"} 1',
+      ]),
+    );
+  });
+
+  it('measures how late the heartbeat was before it beat again, cycles, and commits', async () => {
+    const all = metrics();
+    for (const [beat, age] of [[7, 40], [7, 1_400], [8, 60], [8, 90], [9, 30]] as const) {
+      const { seen, decision } = at(beat, age);
+      all.cycle(decision, seen);
+    }
+    all.sample({ at: '', writeMs: 3, lagBytes: {} });
+    all.sample({ at: '', writeMs: null, lagBytes: {} });
+    expect(await lines(all)).toEqual(
+      expect.arrayContaining([
+        'pgfailover_heartbeat_gap_seconds_bucket{le="0.25"} 1',
+        'pgfailover_heartbeat_gap_seconds_bucket{le="1.5"} 2',
+        'pgfailover_heartbeat_gap_seconds_count 2',
+        'pgfailover_cycles_total 5',
+        'pgfailover_write_seconds_count 1',
+        'pgfailover_write_seconds_bucket{le="0.005"} 1',
+      ]),
+    );
+  });
+});
