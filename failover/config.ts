@@ -12,6 +12,8 @@ export const PATHS = {
   nodeVolume: '/var/lib/postgresql',
   /** Volume of the monitor: the store. */
   monitorVolume: '/var/lib/postgres-failover',
+  /** The bundled status page. */
+  page: '/app/page',
   /** Bind mount of the host's log folder. */
   logFolder: '/var/log/postgres-failover',
   /** Volume shared by HAProxy and monitor: `admin.sock` (runtime API) and `master.sock`. */

@@ -14,11 +14,11 @@ import type { Request } from '../core/types';
 import type { Feed } from './feed';
 import type { Listeners } from './listeners';
 import { openapi } from './openapi';
-import { pageRoutes } from './page';
+import { type PageFiles, pageRoutes } from './page-routes';
 
 const HEADERS = {
   'Content-Security-Policy':
-    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'",
   'X-Content-Type-Options': 'nosniff',
   'Referrer-Policy': 'no-referrer',
   'Cache-Control': 'no-store',
@@ -31,6 +31,7 @@ const JSON_TYPE = { 'Content-Type': 'application/json; charset=utf-8' };
 const STARTING = { error: 'the monitor is starting' };
 
 export interface HttpParts {
+  page: PageFiles;
   feed: Pick<Feed, 'cluster' | 'eventsAfter' | 'failovers' | 'history' | 'greeting' | 'stale'>;
   listeners: Listeners;
   version: string;
@@ -62,7 +63,7 @@ export function httpApp(parts: HttpParts): Hono {
     if (isOurs(new URL(c.req.url).hostname, parts.hostNames)) return next();
     return c.json({ error: 'this name is none of the monitor’s; use localhost or an address' }, 403);
   });
-  pageRoutes(app);
+  pageRoutes(app, parts.page);
   healthRoutes(app, parts);
   readingRoutes(app, parts);
   if (parts.commands !== undefined) addCommands(app, parts.commands, parts.feed);
@@ -125,7 +126,11 @@ function addCommands(app: Hono, commands: Commands, feed: HttpParts['feed']): vo
   app.use('/api/v1/*', bodyLimit({ maxSize: BODY_BYTES_MAX }));
   const { wallMs } = commands;
   command(app, commands, feed, 'switchover', ({ to }) => ({ kind: 'switchover', to: to ?? null }));
-  command(app, commands, feed, 'promote', ({ node, acceptDataLoss }) => ({ kind: 'promote', to: node, acceptDataLoss }));
+  command(app, commands, feed, 'promote', ({ node, acceptDataLoss }) => ({
+    kind: 'promote',
+    to: node,
+    acceptDataLoss,
+  }));
   command(app, commands, feed, 'pause', ({ reason, forMs }) => {
     const sinceWallMs = wallMs();
     const untilWallMs = forMs === undefined ? null : sinceWallMs + forMs;

@@ -21,6 +21,7 @@ import { Loop } from './loop';
 import { Metrics } from './metrics';
 import { Notifier } from './notify';
 import { OpeningChecks } from './opening';
+import { readPage } from './page-routes';
 import type { Level, Log } from './ports';
 import { clusterStatus, isServing, sampleOf } from './status-view';
 import { FileStore } from './store';
@@ -172,6 +173,7 @@ async function main(): Promise<void> {
   await keepers.listen();
   const http = await listenHttp(
     httpApp({
+      page: readPage(PATHS.page),
       feed,
       listeners,
       version: VERSION,

@@ -11,6 +11,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { basename, dirname, join, relative } from 'node:path';
+import { bundlePage } from './page-bundle';
 import { PATHS } from './paths';
 
 /** One file of a build context. */
@@ -26,6 +27,8 @@ interface ImageSource {
   image: string;
   /** TypeScript entry point that goes in as one file, and that file's name. */
   bundle?: { entry: string; as: string };
+  /** The status page goes in as the folder `page`. */
+  page?: true;
   /** Files and folders of the repository that go in under their base name. */
   copy?: readonly string[];
 }
@@ -34,7 +37,7 @@ interface ImageSource {
 const IMAGES: readonly ImageSource[] = [
   { image: 'postgres', bundle: { entry: 'failover/keeper/main.ts', as: 'keeper.mjs' } },
   { image: 'haproxy' },
-  { image: 'monitor', bundle: { entry: 'failover/monitor/main.ts', as: 'monitor.mjs' } },
+  { image: 'monitor', bundle: { entry: 'failover/monitor/main.ts', as: 'monitor.mjs' }, page: true },
   { image: 'backend', copy: ['backend/app', 'backend/pyproject.toml', 'backend/requirements.lock'] },
 ];
 
@@ -67,6 +70,9 @@ async function contextOf(source: ImageSource, root: string): Promise<Context> {
   for (const path of source.copy ?? []) addTree(context, join(root, path), basename(path));
   if (source.bundle)
     context.set(source.bundle.as, { content: await bundled(source.bundle.entry, root), executable: false });
+  if (source.page)
+    for (const [name, text] of Object.entries(await bundlePage(root)))
+      context.set(join('page', name), { content: Buffer.from(text), executable: false });
   return context;
 }
 

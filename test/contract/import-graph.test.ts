@@ -40,7 +40,7 @@ const ADAPTERS: Readonly<Record<string, string>> = {
   'failover/monitor/notify.ts': 'HTTP: the webhook',
   'failover/monitor/openapi.ts': 'HTTP: its description',
   'failover/monitor/log.ts': 'disk: the log',
-  'failover/monitor/page.ts': 'HTTP: the page',
+  'failover/monitor/page-routes.ts': 'HTTP: the page',
   'failover/monitor/store.ts': 'disk',
   'failover/monitor/wait-serving.ts': 'the command line',
 };

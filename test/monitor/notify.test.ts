@@ -40,7 +40,9 @@ describe('notifyWebhook', () => {
     await notify.idle();
     expect(posted).toHaveLength(3);
     expect(rests).toEqual([1_000, 2_000]);
-    expect(log).toEqual(['WARN monitor NOTIFY_FAILED the webhook did not take a notification (status 500); it is tried again']);
+    expect(log).toEqual([
+      'WARN monitor NOTIFY_FAILED the webhook did not take a notification (status 500); it is tried again',
+    ]);
   });
 
   it('is given up after a bounded number of attempts, and the next one goes on', async () => {

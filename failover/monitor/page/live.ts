@@ -1,0 +1,92 @@
+/** What the monitor tells by server-sent events, and whether it is there at all. */
+
+import type { z } from 'zod';
+import type { ClusterStatus, Events, Failover, Failovers, History, LogEvent, Sample } from '../../api';
+
+/** The monitor tells something at least every two seconds. */
+const SILENT_MS = 6_000;
+const RETRY_MS = 1_000;
+const LIMIT_MS = 5_000;
+
+export interface Listener {
+  cluster: (status: ClusterStatus) => void;
+  /** Only new ones, oldest first. */
+  events: (events: readonly LogEvent[]) => void;
+  failovers: (all: readonly Failover[]) => void;
+  failover: (one: Failover) => void;
+  history: (samples: readonly Sample[]) => void;
+  sample: (one: Sample) => void;
+  /** Since when the monitor is away, ms since the epoch; null: it is there. */
+  away: (sinceMs: number | null) => void;
+}
+
+/** Listens for good: it connects again, and asks for what it missed, until the page is closed. */
+export function listen(listener: Listener): void {
+  let source: EventSource | null = null;
+  let heardMs = Date.now();
+  let isAway = true;
+  let newestEvent = 0;
+  let connecting = false;
+
+  const heard = () => {
+    heardMs = Date.now();
+    if (isAway) listener.away(null);
+    isAway = false;
+  };
+  const takeEvents = (events: readonly LogEvent[]) => {
+    const fresh = events.filter((e) => e.id > newestEvent);
+    newestEvent = Math.max(newestEvent, ...fresh.map((e) => e.id));
+    listener.events(fresh);
+  };
+  const open = async () => {
+    connecting = true;
+    try {
+      const { events } = await get<z.infer<typeof Events>>('/api/v1/events?limit=300');
+      // A monitor that was restarted counts from the beginning again.
+      if ((events.at(-1)?.id ?? 0) < newestEvent) newestEvent = 0;
+      takeEvents(events);
+      listener.failovers((await get<z.infer<typeof Failovers>>('/api/v1/failovers')).failovers);
+      listener.history((await get<z.infer<typeof History>>('/api/v1/history')).samples);
+      source?.close();
+      source = subscribe(`/api/v1/stream?after=${newestEvent}`);
+    } catch {
+      // The watch below tries again.
+    } finally {
+      connecting = false;
+    }
+  };
+  const subscribe = (url: string): EventSource => {
+    const made = new EventSource(url);
+    const on = <T>(name: string, take: (value: T) => void) => {
+      made.addEventListener(name, (event: MessageEvent<string>) => {
+        heard();
+        take(JSON.parse(event.data) as T);
+      });
+    };
+    on<ClusterStatus>('cluster', listener.cluster);
+    on<LogEvent>('log', (event) => takeEvents([event]));
+    on<Failover>('failover', listener.failover);
+    on<Sample>('sample', listener.sample);
+    // Not the browser's own way of connecting again: what was missed has to be asked for first.
+    made.onerror = () => {
+      made.close();
+      if (source === made) source = null;
+      if (!isAway) listener.away(heardMs);
+      isAway = true;
+    };
+    return made;
+  };
+  const watch = () => {
+    if (source !== null && Date.now() - heardMs > SILENT_MS) source.dispatchEvent(new Event('error'));
+    if (isAway) listener.away(heardMs);
+    if (source === null && !connecting) open().catch(() => undefined);
+  };
+  watch();
+  setInterval(watch, RETRY_MS);
+}
+
+async function get<T>(path: string): Promise<T> {
+  const response = await fetch(path, { cache: 'no-store', signal: AbortSignal.timeout(LIMIT_MS) });
+  if (!response.ok) throw new Error(`${path}: ${response.status}`);
+  return (await response.json()) as T;
+}
