@@ -26,7 +26,8 @@ export function ifLeaderDied(state: ClusterState, observation: Observation, nowM
   const { leader } = state;
   if (state.adopting) return nobody('nobody takes over before every declared node was heard', 'unknown');
   if (leader === null) return nobody('there is no leader yet', 'unknown');
-  if (state.procedure !== null) return nobody('the lead is changing now; who follows is known when that is over', 'unknown');
+  if (state.procedure !== null)
+    return nobody('the lead is changing now; who follows is known when that is over', 'unknown');
   const choice = pick(state, observation, policy, false);
   if (choice.kind === 'nobody') {
     return nobody(
@@ -45,7 +46,11 @@ export function ifLeaderDied(state: ClusterState, observation: Observation, nowM
   const hold = holdOf(state, policy);
   if (hold !== null) {
     const would = who.replace('takes over', 'would');
-    return { sentence: `nobody takes over, because ${hold.words}: writes wait; without that ${would}`, takesOver: null, loss };
+    return {
+      sentence: `nobody takes over, because ${hold.words}: writes wait; without that ${would}`,
+      takesOver: null,
+      loss,
+    };
   }
   const health = leaderHealth(state, observation, nowMs, policy);
   const dying = health.kind === 'stopping' ? `${leader} is being stopped: ` : '';
@@ -117,7 +122,9 @@ function outcomeOf(
       return `the leader would be changed automatically again; the pause was: ${state.pause?.reason ?? ''}`;
     case 'rebuild': {
       const alone = isLastCounted(state, request.node);
-      const meanwhile = alone ? `until it streams again ${leader} is alone, and nobody could take over` : 'the others acknowledge meanwhile';
+      const meanwhile = alone
+        ? `until it streams again ${leader} is alone, and nobody could take over`
+        : 'the others acknowledge meanwhile';
       return `the data of ${request.node} would be thrown away once a fresh copy from ${leader} is complete; ${meanwhile}`;
     }
   }

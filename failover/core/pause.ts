@@ -45,7 +45,8 @@ export function mayTakeOverAsked(
   policy: Policy,
   node: string,
 ): boolean {
-  if (holdOf(state, policy) === null || state.adopting || state.leader === null || state.procedure !== null) return false;
+  if (holdOf(state, policy) === null || state.adopting || state.leader === null || state.procedure !== null)
+    return false;
   const health = leaderHealth(state, observation, nowMs, policy);
   if (health.kind !== 'dead' && health.kind !== 'down') return false;
   const choice = pick(state, observation, policy, false, node);

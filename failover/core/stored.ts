@@ -37,9 +37,7 @@ const StoredState: z.ZodType<ClusterState> = z.object({
     })
     .optional(),
   restart: z.object({ node: z.string(), stage: z.enum(['leave', 'restart', 'prepare', 'hold']) }).optional(),
-  pause: z
-    .object({ reason: z.string(), sinceWallMs: z.number(), untilWallMs: z.number().nullable() })
-    .optional(),
+  pause: z.object({ reason: z.string(), sinceWallMs: z.number(), untilWallMs: z.number().nullable() }).optional(),
   renewing: z.string().optional(),
   switchbacks: z.number().int().min(1).optional(),
   orders: z.record(

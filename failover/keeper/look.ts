@@ -1,6 +1,7 @@
 /** Asks a running PostgreSQL, and the control file of a stopped one, for what the keeper has to know. */
-import { VERSION_NAME } from './config-files';
+
 import type { SlotView } from '../protocol';
+import { VERSION_NAME } from './config-files';
 import type { SqlView, View } from './ports';
 import { commandLine, run } from './processes';
 import type { Session } from './session';
@@ -16,7 +17,14 @@ interface Row {
   receiver: { status: string; host: string | null } | null;
   startup: { pid: number; waits: string | null } | null;
   has_heartbeat: boolean;
-  standbys: { name: string; state: string; syncState: string; flushLsn: string | null; replayLsn: string | null; flushLagMs: number | null }[];
+  standbys: {
+    name: string;
+    state: string;
+    syncState: string;
+    flushLsn: string | null;
+    replayLsn: string | null;
+    flushLagMs: number | null;
+  }[];
 }
 
 /** Wait events of a startup process that has applied all it has (S6). */
@@ -81,9 +89,7 @@ export async function lookAtSlots(session: Session): Promise<SlotView[]> {
 export async function lookBySql(session: Session): Promise<SqlView & { systemId: string }> {
   const [row] = await session.query<Row>(LOOK);
   if (row === undefined) throw new Error('PostgreSQL gave no row');
-  const [beat] = row.has_heartbeat
-    ? await session.query<{ n: string; age: number }>(BEAT)
-    : [];
+  const [beat] = row.has_heartbeat ? await session.query<{ n: string; age: number }>(BEAT) : [];
   return {
     systemId: row.system_id,
     inRecovery: row.recovery,

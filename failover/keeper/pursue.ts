@@ -340,8 +340,7 @@ export class Pursuit {
     const { state } = keeper;
     const joined = state.joined?.leader === leader.name && state.joined.term === order.term;
     const replaced = target.method === 'copy' && target.replaces !== undefined && target.replaces === keeper.dataId();
-    const mustCopy =
-      !keeper.view.dataExists || state.rewinding || keeper.view.streamImpossible !== null || replaced;
+    const mustCopy = !keeper.view.dataExists || state.rewinding || keeper.view.streamImpossible !== null || replaced;
     // Promoted without having been told finished: not in the ledger as opened for sure, so never streamed (S3).
     const wild = state.promotingTerm !== null && target.method !== 'rewind';
     if (!mustCopy && !wild && (joined || target.method === 'stream')) {

@@ -3,7 +3,6 @@ import type { Answer } from '../api';
 import { type MonitorConfig, PORTS } from '../config';
 import { derivedPassword } from '../protocol';
 
-
 const LIMIT_MS = 100_000;
 const ACCEPT = '--accept-data-loss';
 

@@ -135,7 +135,12 @@ export class Feed {
     const next = status();
     if (next === null) return null;
     const { events: _, ...rest } = next;
-    this.made = { status: next, head: `${JSON.stringify(rest).slice(0, -1)},`, essence: essenceOf(next), atMs: nowMs() };
+    this.made = {
+      status: next,
+      head: `${JSON.stringify(rest).slice(0, -1)},`,
+      essence: essenceOf(next),
+      atMs: nowMs(),
+    };
     return this.made;
   }
 }

@@ -125,7 +125,11 @@ function addCommands(app: Hono, commands: Commands, feed: HttpParts['feed']): vo
   app.use('/api/v1/*', bodyLimit({ maxSize: BODY_BYTES_MAX }));
   const { wallMs } = commands;
   command(app, commands, feed, 'switchover', ({ to }) => ({ kind: 'switchover', to: to ?? null }));
-  command(app, commands, feed, 'promote', ({ node, acceptDataLoss }) => ({ kind: 'promote', to: node, acceptDataLoss }));
+  command(app, commands, feed, 'promote', ({ node, acceptDataLoss }) => ({
+    kind: 'promote',
+    to: node,
+    acceptDataLoss,
+  }));
   command(app, commands, feed, 'pause', ({ reason, forMs }) => {
     const sinceWallMs = wallMs();
     const untilWallMs = forMs === undefined ? null : sinceWallMs + forMs;

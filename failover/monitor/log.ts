@@ -82,9 +82,7 @@ export class FileLog implements Log {
       const lines = this.queue;
       this.queue = [];
       if (this.dropped > 0) {
-        lines.unshift(
-          this.line('WARN', 'monitor', 'LOG_DROPPED', `${this.dropped} lines were not written`),
-        );
+        lines.unshift(this.line('WARN', 'monitor', 'LOG_DROPPED', `${this.dropped} lines were not written`));
         this.dropped = 0;
       }
       try {

@@ -29,7 +29,11 @@ export class Metrics {
   private readonly registry = new Registry();
   private readonly input: () => MetricsInput | null;
   private readonly gauges = this.makeGauges();
-  private readonly failovers = this.counter('failovers_total', 'Finished changes of leader, by the code of what began them.', ['cause']);
+  private readonly failovers = this.counter(
+    'failovers_total',
+    'Finished changes of leader, by the code of what began them.',
+    ['cause'],
+  );
   private readonly cycles = this.counter('cycles_total', 'Cycles of the monitor.');
   private readonly secondWritable = this.counter(
     'second_writable_total',
@@ -46,7 +50,11 @@ export class Metrics {
     'Longest age that the leader’s heartbeat reached before it beat again: hangTimeout has to be above that.',
     GAP_BUCKETS,
   );
-  private readonly writes = this.histogram('write_seconds', 'Time of a one-row commit on the leader, its standbys included.', WRITE_BUCKETS);
+  private readonly writes = this.histogram(
+    'write_seconds',
+    'Time of a one-row commit on the leader, its standbys included.',
+    WRITE_BUCKETS,
+  );
   private beat: { term: number; count: number; oldestMs: number } | null = null;
   private counted: { term: number; steps: number } = { term: 0, steps: 0 };
 
@@ -159,7 +167,12 @@ export class Metrics {
     return new Counter({ name: `pgfailover_${name}`, help, labelNames, registers: [this.registry] });
   }
 
-  private histogram<L extends string>(name: string, help: string, buckets: number[], labelNames: L[] = []): Histogram<L> {
+  private histogram<L extends string>(
+    name: string,
+    help: string,
+    buckets: number[],
+    labelNames: L[] = [],
+  ): Histogram<L> {
     return new Histogram({ name: `pgfailover_${name}`, help, buckets, labelNames, registers: [this.registry] });
   }
 }

@@ -58,7 +58,8 @@ export class Notifier {
     for (let attempt = 1; attempt <= ATTEMPTS_MAX; attempt++) {
       const trouble = await this.once(failover);
       if (trouble === null) return;
-      if (attempt === 1) this.tell('WARN', 'NOTIFY_FAILED', `the webhook did not take a notification (${trouble}); it is tried again`);
+      if (attempt === 1)
+        this.tell('WARN', 'NOTIFY_FAILED', `the webhook did not take a notification (${trouble}); it is tried again`);
       if (attempt < ATTEMPTS_MAX) await sleep(Math.min(FIRST_REST_MS * 2 ** (attempt - 1), REST_MAX_MS));
     }
     this.tell('ERROR', 'NOTIFY_GIVEN_UP', `the webhook did not take the notification of term ${failover.term}`);

@@ -15,7 +15,10 @@ import {
 const READS = {
   cluster: { schema: ClusterStatus, summary: 'The cluster now, with the newest events.' },
   events: { schema: Events, summary: 'Lines of the log, oldest first.' },
-  failovers: { schema: Failovers, summary: 'Changes of leader that the monitor remembers, step by step, oldest first.' },
+  failovers: {
+    schema: Failovers,
+    summary: 'Changes of leader that the monitor remembers, step by step, oldest first.',
+  },
   history: { schema: History, summary: 'Write latency and lag of the last hour, one moment a second.' },
 } as const;
 
@@ -44,7 +47,12 @@ export function openapi(version: string): object {
         operationId: path,
         summary,
         ...(path === 'events'
-          ? { parameters: [QUERY('after', 'Only events with a higher id.'), QUERY('limit', 'At most so many, the newest.')] }
+          ? {
+              parameters: [
+                QUERY('after', 'Only events with a higher id.'),
+                QUERY('limit', 'At most so many, the newest.'),
+              ],
+            }
           : {}),
         responses: { 200: json('Done.', schema, 'output'), 503: json('The monitor is starting.', ApiError, 'output') },
       },
@@ -73,7 +81,9 @@ export function openapi(version: string): object {
       operationId: 'stream',
       summary: `Server-sent events: ${STREAM_EVENTS.join(', ')}. The id of a log event may be given back as Last-Event-ID, or as after.`,
       parameters: [QUERY('after', 'Begin with the log events that have a higher id.')],
-      responses: { 200: { description: 'Does not end.', content: { 'text/event-stream': { schema: { type: 'string' } } } } },
+      responses: {
+        200: { description: 'Does not end.', content: { 'text/event-stream': { schema: { type: 'string' } } } },
+      },
     },
   };
   return {

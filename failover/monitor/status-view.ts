@@ -143,7 +143,8 @@ export function writeMsOf(state: ClusterState, observation: Observation): number
   const lead = state.leader === null ? null : (statusOf(observation, state.leader)?.lead ?? null);
   const ordered = state.joint.at(-1);
   const commitMs = lead?.commitMs ?? null;
-  if (lead === null || ordered === undefined || commitMs === null || lead.heartbeatAgeMs > COMMIT_AGE_MAX_MS) return null;
+  if (lead === null || ordered === undefined || commitMs === null || lead.heartbeatAgeMs > COMMIT_AGE_MAX_MS)
+    return null;
   if (ordered.k === 0) return commitMs;
   const lags = lead.standbys
     .filter((s) => ordered.members.includes(s.name) && s.flushLagMs != null)

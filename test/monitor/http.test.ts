@@ -4,7 +4,7 @@ import { decide } from '../../failover/core/decide';
 import type { Request } from '../../failover/core/types';
 import { Feed } from '../../failover/monitor/feed';
 import { type HttpParts, httpApp, listenHttp } from '../../failover/monitor/http';
-import { Listeners, LISTENERS_MAX, QUEUE_BYTES_MAX } from '../../failover/monitor/listeners';
+import { LISTENERS_MAX, Listeners, QUEUE_BYTES_MAX } from '../../failover/monitor/listeners';
 import { clusterStatus, sampleOf } from '../../failover/monitor/status-view';
 import { missing, refused } from '../../failover/monitor/wait-serving';
 import { gone, leaderView, NOW_MS, observation, POLICY, replicaView, serving } from '../core/world';
@@ -111,7 +111,6 @@ describe('settings that need a restart', () => {
     );
   });
 });
-
 
 const TOKEN = { authorization: 'Bearer secret' };
 const FAILOVER = { at: '2026-11-24T22:00:00Z', from: 'p', node: 'a', term: 2, cause: 'LEADER_DEAD', steps: [] };
@@ -277,7 +276,9 @@ describe('the stream', () => {
     expect(answer.headers.get('content-type')).toContain('text/event-stream');
     const events = reader(answer);
     const first = await events.next();
-    expect(first).toMatch(/^retry: \d+\n\nevent: cluster\ndata: \{.*"events":\[\]\}\n\nid: 2\nevent: log\ndata: .*MISSED.*\n\n$/);
+    expect(first).toMatch(
+      /^retry: \d+\n\nevent: cluster\ndata: \{.*"events":\[\]\}\n\nid: 2\nevent: log\ndata: .*MISSED.*\n\n$/,
+    );
     feed.log({ at: '', level: 'INFO', subject: '', code: 'NEW', message: '' });
     expect(await events.next()).toMatch(/^id: 3\nevent: log\n.*NEW/);
     await events.end();

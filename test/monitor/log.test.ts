@@ -24,7 +24,14 @@ describe('failover.log', () => {
 
   it('has one JSON object a line where the config says so', async () => {
     const file = join(folder, 'failover.log');
-    const log = new FileLog({ file, format: formatJson, bytesMax: 1_000, keep: 1, stdout: () => undefined, now: () => AT });
+    const log = new FileLog({
+      file,
+      format: formatJson,
+      bytesMax: 1_000,
+      keep: 1,
+      stdout: () => undefined,
+      now: () => AT,
+    });
     log.write('WARN', 'p', 'LEADER_DEAD', 'it "broke"\nand more');
     await log.flush();
     const [line = '', rest] = (await readFile(file, 'utf8')).split('\n');

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { decide } from '../../failover/core/decide';
 import { Metrics } from '../../failover/monitor/metrics';
 import { clusterStatus } from '../../failover/monitor/status-view';
-import { leaderView, NOW_MS, observation, POLICY, replicaView, serving, type StatusPart } from '../core/world';
+import { leaderView, NOW_MS, observation, POLICY, replicaView, type StatusPart, serving } from '../core/world';
 
 const state = serving(['a']);
 const slots = [
@@ -13,7 +13,10 @@ const slots = [
 function at(heartbeat: number, heartbeatAgeMs: number, standby: StatusPart = {}) {
   const seen = observation([
     leaderView(state, { lead: { heartbeat, heartbeatAgeMs } }, { slots }),
-    replicaView(state, 'a', { ...standby, postgres: { replayLsn: '0/4000', heartbeatSeenAgeMs: 700, ...standby.postgres } }),
+    replicaView(state, 'a', {
+      ...standby,
+      postgres: { replayLsn: '0/4000', heartbeatSeenAgeMs: 700, ...standby.postgres },
+    }),
   ]);
   return { seen, decision: decide(state, seen, NOW_MS, POLICY) };
 }
@@ -84,7 +87,14 @@ describe('GET /metrics', () => {
 
   it('counts changes of leader by cause, once each, with all their steps', async () => {
     const all = metrics();
-    const failover = { at: '', from: 'p', node: 'a', term: 2, cause: 'LEADER_DEAD', steps: [{ name: 'opened', ms: 120 }] };
+    const failover = {
+      at: '',
+      from: 'p',
+      node: 'a',
+      term: 2,
+      cause: 'LEADER_DEAD',
+      steps: [{ name: 'opened', ms: 120 }],
+    };
     all.failover(failover);
     all.failover({ ...failover, steps: [...failover.steps, { name: 'rejoined', ms: 4_000 }] });
     expect(await lines(all)).toEqual(
@@ -100,7 +110,13 @@ describe('GET /metrics', () => {
 
   it('measures how late the heartbeat was before it beat again, cycles, and commits', async () => {
     const all = metrics();
-    for (const [beat, age] of [[7, 40], [7, 1_400], [8, 60], [8, 90], [9, 30]] as const) {
+    for (const [beat, age] of [
+      [7, 40],
+      [7, 1_400],
+      [8, 60],
+      [8, 90],
+      [9, 30],
+    ] as const) {
       const { seen, decision } = at(beat, age);
       all.cycle(decision, seen);
     }

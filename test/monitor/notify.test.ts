@@ -40,7 +40,9 @@ describe('notifyWebhook', () => {
     await notify.idle();
     expect(posted).toHaveLength(3);
     expect(rests).toEqual([1_000, 2_000]);
-    expect(log).toEqual(['WARN monitor NOTIFY_FAILED the webhook did not take a notification (status 500); it is tried again']);
+    expect(log).toEqual([
+      'WARN monitor NOTIFY_FAILED the webhook did not take a notification (status 500); it is tried again',
+    ]);
   });
 
   it('is given up after a bounded number of attempts, and the next one goes on', async () => {
@@ -59,7 +61,7 @@ describe('notifyWebhook', () => {
     for (let term = 1; term <= 40; term++) notify.failover(failover(term));
     await notify.idle();
     expect(posted.length).toBeLessThanOrEqual(21);
-    expect((posted.at(-1)?.body as { term: number }).term).toBe(40);
+    expect(posted.at(-1)?.body).toMatchObject({ term: 40 });
     expect(log.some((line) => line.includes('NOTIFY_DROPPED'))).toBe(true);
   });
 });

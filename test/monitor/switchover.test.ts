@@ -168,7 +168,10 @@ describe('a pause', () => {
     expect(world.node('a').postgres).toBe('standby');
     expect(await world.ask({ kind: 'resume', by: 'person' })).toMatchObject({ done: true });
     await world.until('a serves', () => world.serving('a') && world.write());
-    expect(await world.ask({ kind: 'resume', by: 'person' })).toMatchObject({ done: false, message: 'nothing is paused' });
+    expect(await world.ask({ kind: 'resume', by: 'person' })).toMatchObject({
+      done: false,
+      message: 'nothing is paused',
+    });
     expect(world.lost()).toBe(0);
   });
 

@@ -4,6 +4,8 @@ import { expect, it } from 'vitest';
 import { VERSION } from '../../failover/version';
 
 it('has the version of package.json', () => {
-  const { version } = JSON.parse(readFileSync(join(__dirname, '..', '..', 'package.json'), 'utf8')) as { version: string };
+  const { version } = JSON.parse(readFileSync(join(__dirname, '..', '..', 'package.json'), 'utf8')) as {
+    version: string;
+  };
   expect(VERSION).toBe(version);
 });
