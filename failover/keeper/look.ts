@@ -53,7 +53,8 @@ SELECT r.recovery, (SELECT system_identifier::text FROM pg_control_system()) AS 
   to_regclass('failover.heartbeat') IS NOT NULL AS has_heartbeat,
   (SELECT coalesce(json_agg(json_build_object('name', application_name, 'state', state, 'syncState', sync_state,
       'flushLsn', flush_lsn::text, 'replayLsn', replay_lsn::text,
-      'flushLagMs', greatest(0, round(extract(epoch FROM flush_lag) * 1000, 1))) ORDER BY application_name), '[]')
+      'flushLagMs', CASE WHEN flush_lag IS NOT NULL THEN greatest(0, round(extract(epoch FROM flush_lag) * 1000, 1)) END)
+      ORDER BY application_name), '[]')
     FROM (SELECT * FROM pg_stat_replication WHERE state IS NOT NULL AND application_name <> '' LIMIT 32) s) AS standbys
 FROM (SELECT pg_is_in_recovery() AS recovery) r`;
 

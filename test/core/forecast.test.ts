@@ -42,7 +42,10 @@ describe('if the leader died now', () => {
     const state = { ...serving([]), members: { p: '1:p', a: '1:a' } };
     const known = { ...seen(state), watch: { ...seen(state).watch, newest: { node: 'p', term: 1, lsn: '0/5000' } } };
     const asynchronous = { ...known, ...seen({ ...state, orders: serving(['a']).orders }, 'a'), watch: known.watch };
-    expect(forecast(state, asynchronous, { syncMode: 'asynchronous' })).toMatchObject({ takesOver: 'a', loss: 'possible' });
+    expect(forecast(state, asynchronous, { syncMode: 'asynchronous' })).toMatchObject({
+      takesOver: 'a',
+      loss: 'possible',
+    });
   });
 
   it('says nobody in a pause, with its reason and end, and in observe', () => {
@@ -70,14 +73,20 @@ describe('what a request would do', () => {
     foresee(from, seen(from, 'a'), NOW_MS, { ...POLICY, ...policy }, request);
 
   it('is told in one sentence, or why it is refused', () => {
-    expect(ask({ kind: 'switchover', to: null })).toMatchObject({ done: true, message: expect.stringContaining('p would hand over to a') });
+    expect(ask({ kind: 'switchover', to: null })).toMatchObject({
+      done: true,
+      message: expect.stringContaining('p would hand over to a'),
+    });
     expect(ask({ kind: 'switchover', to: 'p' })).toEqual({ done: false, message: 'p leads already' });
     expect(ask({ kind: 'promote', to: 'a', acceptDataLoss: true })).toMatchObject({ done: false });
     expect(ask({ kind: 'pause', pause: PAUSE }).message).toContain('until 2026-12-01T10:00:00Z');
     expect(ask({ kind: 'resume', by: 'person' })).toEqual({ done: false, message: 'nothing is paused' });
     expect(ask({ kind: 'resume', by: 'person' }, { ...state, pause: PAUSE })).toMatchObject({ done: true });
     expect(ask({ kind: 'rebuild', node: 'a' }).message).toContain('p is alone, and nobody could take over');
-    expect(ask({ kind: 'rebuild', node: 'p' })).toMatchObject({ done: false, message: expect.stringContaining('p leads') });
+    expect(ask({ kind: 'rebuild', node: 'p' })).toMatchObject({
+      done: false,
+      message: expect.stringContaining('p leads'),
+    });
     expect(ask({ kind: 'rebuild', node: 'a' }, state, { onNoReplica: 'block' })).toMatchObject({ done: false });
   });
 });

@@ -6,7 +6,11 @@ import { newWatch } from '../../failover/core/watch';
 import { gone, leaderView, NOW_MS, observation, POLICY, replicaView, serving, view } from './world';
 
 const PAUSE = { reason: 'new disks', sinceWallMs: 5, untilWallMs: null };
-const paused = (replicas: string[], part: Partial<ClusterState> = {}) => ({ ...serving(replicas), pause: PAUSE, ...part });
+const paused = (replicas: string[], part: Partial<ClusterState> = {}) => ({
+  ...serving(replicas),
+  pause: PAUSE,
+  ...part,
+});
 const seen = (state: ClusterState, part: Partial<Observation> = {}) =>
   observation([leaderView(state), replicaView(state, 'a')], part);
 const dead = (state: ClusterState, request: Request | null = null) =>
@@ -46,7 +50,10 @@ describe('a pause', () => {
     expect(now.reason).toContain('start p, promote a, or resume');
     expect(now.actions).toContainEqual({ kind: 'route-write', route: expect.objectContaining({ kind: 'held' }) });
     // The same without a pause.
-    expect(decided(serving(['a']), dead(serving(['a'])))).toMatchObject({ code: 'LEADER_DEAD', state: { leader: 'a' } });
+    expect(decided(serving(['a']), dead(serving(['a'])))).toMatchObject({
+      code: 'LEADER_DEAD',
+      state: { leader: 'a' },
+    });
   });
 
   it('lets the leader that comes back lead again', () => {
@@ -129,6 +136,8 @@ describe('failoverMode observe', () => {
 
   it('does what a person asks for', () => {
     const state = serving(['a']);
-    expect(decided(state, seen(state, { request: { kind: 'switchover', to: 'a' } }), observe).code).toBe('SWITCHOVER_BEGUN');
+    expect(decided(state, seen(state, { request: { kind: 'switchover', to: 'a' } }), observe).code).toBe(
+      'SWITCHOVER_BEGUN',
+    );
   });
 });

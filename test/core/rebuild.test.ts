@@ -6,7 +6,15 @@ import { newWatch } from '../../failover/core/watch';
 import { gone, leaderView, NOW_MS, observation, POLICY, replicaView, serving } from './world';
 
 const seen = (state: ClusterState, part: Partial<Observation> = {}) =>
-  observation([leaderView(state), ...Object.keys(state.orders).filter((n) => n !== 'p').map((n) => replicaView(state, n))], part);
+  observation(
+    [
+      leaderView(state),
+      ...Object.keys(state.orders)
+        .filter((n) => n !== 'p')
+        .map((n) => replicaView(state, n)),
+    ],
+    part,
+  );
 const decided = (state: ClusterState, now: Observation, policy: Partial<Policy> = {}) =>
   decide(state, now, NOW_MS, { ...POLICY, ...policy });
 const ask = { request: { kind: 'rebuild', node: 'a' } } as const;

@@ -99,6 +99,7 @@ export class FakePostgres implements Postgres {
   /** Whether a standby streams from what it is configured to follow. */
   streams = true;
   streamImpossible: string | null = null;
+  slots: View['slots'] = undefined;
   rewindFails = false;
   /** It has not the WAL that it needs to be consistent; a copy brings it. */
   starved = false;
@@ -153,6 +154,7 @@ export class FakePostgres implements Postgres {
       paused: this.paused,
       starved: this.starved,
       streamImpossible: this.streamImpossible,
+      slots: this.slots,
       warning: null,
     };
   }

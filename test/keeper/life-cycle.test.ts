@@ -202,6 +202,24 @@ describe('a planned switchover', () => {
   });
 });
 
+describe('what people want to know of slots', () => {
+  it('is told once when it was looked at anew, and again over a new connection', async () => {
+    await standby();
+    const slot = { name: 'b', active: false, walStatus: 'reserved', retainedBytes: 16 };
+    const told = () => rig.link.sent.filter((f) => f.type === 'status' && f.slots !== undefined).length;
+    rig.postgres.slots = [slot];
+    expect((await rig.until((s) => s.slots !== undefined)).slots).toEqual([slot]);
+    await rig.until((s) => s.slots === undefined);
+    await rig.until((s) => s.slots === undefined && s.n > 20);
+    expect(told()).toBe(1);
+    rig.postgres.slots = [{ ...slot, retainedBytes: 32 }];
+    await rig.until((s) => s.slots?.[0]?.retainedBytes === 32);
+    rig.keeper.connected();
+    await rig.until((s) => s.slots?.[0]?.retainedBytes === 32 && s.n <= 2);
+    expect(told()).toBe(3);
+  });
+});
+
 describe('bootstrap', () => {
   it('makes a cluster where there is none and leaves it stopped', async () => {
     await fresh();

@@ -61,7 +61,7 @@ describe('notifyWebhook', () => {
     for (let term = 1; term <= 40; term++) notify.failover(failover(term));
     await notify.idle();
     expect(posted.length).toBeLessThanOrEqual(21);
-    expect((posted.at(-1)?.body as { term: number }).term).toBe(40);
+    expect(posted.at(-1)?.body).toMatchObject({ term: 40 });
     expect(log.some((line) => line.includes('NOTIFY_DROPPED'))).toBe(true);
   });
 });

@@ -21,7 +21,10 @@ function connections(t: Tale, node: string): number | undefined {
 /** What a person asks for; null: until somebody resumes. */
 function pauseFor(t: Tale, ms: number | null): Request {
   const sinceWallMs = t.world.wallMs();
-  return { kind: 'pause', pause: { reason: 'new disks', sinceWallMs, untilWallMs: ms === null ? null : sinceWallMs + ms } };
+  return {
+    kind: 'pause',
+    pause: { reason: 'new disks', sinceWallMs, untilWallMs: ms === null ? null : sinceWallMs + ms },
+  };
 }
 
 export const SCENARIOS: readonly Scenario[] = [
@@ -81,7 +84,8 @@ export const SCENARIOS: readonly Scenario[] = [
   {
     name: 'pause-stopped',
     rules: 'S18, and a pause',
-    title: 'The primary is told to stop in a pause of half a minute: it leads again when it is back, and the pause ends by itself',
+    title:
+      'The primary is told to stop in a pause of half a minute: it leads again when it is back, and the pause ends by itself',
     play: async (t) => {
       await t.event('pause for 30 s, "new disks"', () => t.asks(pauseFor(t, 30_000)));
       await t.event('docker stop primary', () => t.node('primary').stop());

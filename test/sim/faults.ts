@@ -356,7 +356,11 @@ export class Nemesis {
     const forMs = random.chance(0.5) ? random.between(300, 8_000) : null;
     world.say(`somebody pauses automatic changes of leader${forMs === null ? '' : ` for ${forMs.toFixed(0)} ms`}`);
     const sinceWallMs = world.wallMs();
-    const pause = { reason: 'work on the disks', sinceWallMs, untilWallMs: forMs === null ? null : sinceWallMs + forMs };
+    const pause = {
+      reason: 'work on the disks',
+      sinceWallMs,
+      untilWallMs: forMs === null ? null : sinceWallMs + forMs,
+    };
     world.monitor?.ask({ kind: 'pause', pause });
     if (random.chance(0.6)) this.later(50, 2_000, () => this.killLeader());
     if (random.chance(0.3)) this.later(500, 4_000, () => this.promoteWithoutLoss());

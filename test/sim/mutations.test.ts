@@ -67,7 +67,8 @@ vi.mock('../../failover/core/pause', async (load) => {
   const real = await load<typeof import('../../failover/core/pause')>();
   return {
     ...real,
-    holdOf: ((state, policy) => (out.rule === 'pause' ? null : real.holdOf(state, policy))) satisfies typeof real.holdOf,
+    holdOf: ((state, policy) =>
+      out.rule === 'pause' ? null : real.holdOf(state, policy)) satisfies typeof real.holdOf,
   };
 });
 
