@@ -53,7 +53,8 @@ export class Listeners {
 
   /** Ends all streams. */
   close(): void {
-    for (const controller of this.all) this.drop(controller);
+    for (const controller of this.all) controller.close();
+    this.all.clear();
   }
 
   private drop(controller: ReadableStreamDefaultController<Uint8Array>): void {

@@ -1,0 +1,152 @@
+/** The monitor's own HTTP side and page over a cluster that a test scripts: everything but the loop is the shipped code. */
+import type { AddressInfo } from 'node:net';
+import { serve } from '@hono/node-server';
+import type { Answer, ClusterStatus, Failover, LogEvent, NodeStatus, Sample } from '../../../failover/api';
+import type { Request } from '../../../failover/core/types';
+import { Feed } from '../../../failover/monitor/feed';
+import { httpApp } from '../../../failover/monitor/http';
+import { Listeners } from '../../../failover/monitor/listeners';
+import { bundlePage } from '../../../scripts/lib/page-bundle';
+
+export const TOKEN = 'right-token';
+const TICK_MS = 50;
+
+const node = (name: string, part: Partial<NodeStatus>): NodeStatus => ({
+  ...{ name, address: '10.0.0.20', role: 'standby', state: 'standby', timeline: 3, lsn: '0/5000060', lagBytes: 0 },
+  ...{ lagSeconds: 0, sync: 'counted', streamingFrom: 'postgres-primary', connected: true },
+  ...{ since: '2026-11-24T10:00:00.000Z', order: 'follow postgres-primary (stream)', done: true, failure: null },
+  ...{ settings: { restart: 'none', pending: [], refused: null }, syncState: 'quorum', slots: [] },
+  ...part,
+});
+
+export const NODES = {
+  primary: node('postgres-primary', {
+    ...{ role: 'leader', state: 'primary', sync: 'no', lagBytes: null, lagSeconds: null, streamingFrom: null },
+    ...{ order: 'lead, 1 of postgres-replica-1 acknowledge', syncState: null },
+  }),
+  replica: node('postgres-replica-1', {}),
+};
+
+/** A cluster that is well; `part` says what is different. */
+export function statusOf(part: Partial<ClusterStatus> = {}): ClusterStatus {
+  return {
+    ...{ stack: 'dev', version: '0.1.0', at: new Date().toISOString(), serving: true, code: 'STEADY', term: 3 },
+    sentence: 'postgres-primary serves in term 3; writes wait for 1 of postgres-replica-1',
+    ifLeaderDied: {
+      sentence:
+        'If postgres-primary died now, postgres-replica-1 would take over and nothing acknowledged would be lost.',
+      takesOver: 'postgres-replica-1',
+      loss: 'none',
+    },
+    ...{ leader: 'postgres-primary', leaving: null, failoverMode: 'automatic', pause: null, syncMode: 'synchronous' },
+    nodes: [NODES.primary, NODES.replica],
+    haproxy: { reachable: true, write: 'postgres-primary', read: ['postgres-replica-1'] },
+    sync: { waitsFor: 1, members: ['postgres-replica-1'], changing: false },
+    ...{ lastFailover: null, events: [] },
+    ...part,
+  };
+}
+
+export const FAILOVER: Failover = {
+  ...{ at: '2026-11-24T22:00:00.000Z', from: 'postgres-primary', node: 'postgres-replica-1', term: 4 },
+  cause: 'LEADER_DEAD',
+  steps: [
+    { name: 'confirmed', ms: 2 },
+    { name: 'recorded', ms: 9 },
+    { name: 'closed', ms: 14 },
+    { name: 'promoted', ms: 82 },
+    { name: 'first commit', ms: 95 },
+    { name: 'proven', ms: 99 },
+    { name: 'opened', ms: 104 },
+    { name: 'rejoined', ms: 3120 },
+  ],
+};
+
+export class FakeMonitor {
+  readonly asked: Request[] = [];
+  /** What the next commands are answered; `done` false: refused. */
+  answer: Pick<Answer, 'done' | 'message'> = { done: true, message: 'postgres-replica-1 leads now' };
+  private current: ClusterStatus | null = statusOf();
+  private readonly all: Failover[] = [];
+  private readonly feed: Feed;
+  private readonly listeners = new Listeners();
+  private server: ReturnType<typeof serve> | null = null;
+  private ticker: NodeJS.Timeout | null = null;
+  private port = 0;
+
+  constructor() {
+    this.feed = new Feed({
+      status: () => this.current,
+      busy: () => false,
+      failovers: () => this.all,
+      listeners: this.listeners,
+      nowMs: () => performance.now(),
+    });
+  }
+
+  get url(): string {
+    return `http://127.0.0.1:${this.port}`;
+  }
+
+  /** Listens; a second time on the same port. */
+  async start(): Promise<void> {
+    const page = await bundlePage();
+    const reply = (message: string, done: boolean): Answer => ({
+      ...{ done, message, leader: this.current?.leader ?? null, term: this.current?.term ?? 0, tookMs: 1 },
+    });
+    const app = httpApp({
+      ...{ page, feed: this.feed, listeners: this.listeners, version: '0.1.0', hostNames: [] },
+      healthy: () => true,
+      unready: () => null,
+      commands: {
+        token: TOKEN,
+        ask: async (request) => {
+          this.asked.push(request);
+          return reply(this.answer.message, this.answer.done);
+        },
+        dryRun: (request) => reply(`${request.kind}: this is what would happen`, true),
+        wallMs: () => Date.now(),
+      },
+    });
+    await new Promise<void>((resolve) => {
+      this.server = serve({ fetch: app.fetch, hostname: '127.0.0.1', port: this.port }, (info: AddressInfo) => {
+        this.port = info.port;
+        resolve();
+      });
+    });
+    this.ticker = setInterval(() => this.feed.tick(), TICK_MS);
+  }
+
+  async stop(): Promise<void> {
+    if (this.ticker !== null) clearInterval(this.ticker);
+    this.listeners.close();
+    const { server } = this;
+    this.server = null;
+    if (server === null) return;
+    await new Promise<void>((resolve) => {
+      server.close(() => resolve());
+      if ('closeAllConnections' in server) server.closeAllConnections();
+    });
+  }
+
+  show(status: ClusterStatus): void {
+    this.current = status;
+    this.feed.stale();
+  }
+
+  log(line: Partial<Omit<LogEvent, 'id'>>): void {
+    this.feed.log({
+      ...{ at: new Date().toISOString(), level: 'INFO', subject: 'monitor', code: 'STARTED', message: 'a line' },
+      ...line,
+    });
+  }
+
+  failover(failover: Failover): void {
+    this.all.push(failover);
+    this.feed.failover(failover);
+  }
+
+  sample(sample: Sample): void {
+    this.feed.sample(sample);
+  }
+}
