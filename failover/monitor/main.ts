@@ -23,7 +23,7 @@ import { Notifier } from './notify';
 import { OpeningChecks } from './opening';
 import { readPage } from './page-routes';
 import type { Level, Log } from './ports';
-import { clusterStatus, isServing, sampleOf } from './status-view';
+import { clusterStatus, isServing, Sampler } from './status-view';
 import { FileStore } from './store';
 import { waitServing } from './wait-serving';
 
@@ -90,6 +90,7 @@ async function main(): Promise<void> {
 
   let seen: { decision: Decision; observation: Observation } | null = null;
   let cycleAtMs = clock.nowMs();
+  const sampler = new Sampler();
   const haproxy = new Haproxy({
     sockets: PATHS.haproxySockets,
     port: PORTS.postgres,
@@ -141,6 +142,7 @@ async function main(): Promise<void> {
       seen = { decision, observation };
       cycleAtMs = clock.nowMs();
       metrics.cycle(decision, observation);
+      sampler.note(decision, observation, cycleAtMs);
     },
     onFailover: (failover) => {
       feed.failover(failover);
@@ -198,7 +200,7 @@ async function main(): Promise<void> {
   const ticking = setInterval(() => feed.tick(), STATUS_EVERY_MS);
   const sampling = setInterval(() => {
     if (seen === null) return;
-    const sample = sampleOf(seen.decision, seen.observation, Date.now());
+    const sample = sampler.sample(seen.decision, seen.observation, clock.nowMs(), Date.now());
     feed.sample(sample);
     metrics.sample(sample);
   }, SAMPLE_EVERY_MS);

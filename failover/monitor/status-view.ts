@@ -154,14 +154,25 @@ export function writeMsOf(state: ClusterState, observation: Observation): number
   return slowest === undefined ? null : Math.round((commitMs + slowest) * 10) / 10;
 }
 
-/** One moment of the charts. */
-export function sampleOf({ state }: Decision, observation: Observation, wallMs: number): Sample {
-  const lags = observation.declared
-    .filter((d) => d.name !== state.leader)
-    .map((d) => [d.name, lagBytesOf(state, observation, d.name)] as const);
-  const known = lags.filter((entry): entry is readonly [string, number] => entry[1] !== null);
-  const writeMs = isServing(state, observation) ? writeMsOf(state, observation) : null;
-  return { at: iso(wallMs), writeMs, lagBytes: Object.fromEntries(known) };
+/** Moments of the charts. PostgreSQL tells a standby's lag only while something is under way, so the last one is kept. */
+export class Sampler {
+  private write: { ms: number; atMs: number } | null = null;
+
+  /** After each cycle. */
+  note({ state }: Decision, observation: Observation, nowMs: number): void {
+    const ms = writeMsOf(state, observation);
+    if (ms !== null) this.write = { ms, atMs: nowMs };
+  }
+
+  sample({ state }: Decision, observation: Observation, nowMs: number, wallMs: number): Sample {
+    const lags = observation.declared
+      .filter((d) => d.name !== state.leader)
+      .map((d) => [d.name, lagBytesOf(state, observation, d.name)] as const);
+    const known = lags.filter((entry): entry is readonly [string, number] => entry[1] !== null);
+    const { write } = this;
+    const isNew = write !== null && nowMs - write.atMs < COMMIT_AGE_MAX_MS && isServing(state, observation);
+    return { at: iso(wallMs), writeMs: isNew ? write.ms : null, lagBytes: Object.fromEntries(known) };
+  }
 }
 
 /** An order in words. */

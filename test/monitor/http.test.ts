@@ -5,7 +5,7 @@ import type { Request } from '../../failover/core/types';
 import { Feed } from '../../failover/monitor/feed';
 import { type HttpParts, httpApp, listenHttp } from '../../failover/monitor/http';
 import { LISTENERS_MAX, Listeners, QUEUE_BYTES_MAX } from '../../failover/monitor/listeners';
-import { clusterStatus, sampleOf } from '../../failover/monitor/status-view';
+import { clusterStatus, Sampler } from '../../failover/monitor/status-view';
 import { missing, refused } from '../../failover/monitor/wait-serving';
 import { gone, leaderView, NOW_MS, observation, POLICY, replicaView, serving } from '../core/world';
 
@@ -68,14 +68,19 @@ describe('figures of a node', () => {
   });
 
   it('are sampled with the time of a commit, the standbys that it waits for included', () => {
+    const sampler = new Sampler();
     const decision = decide(state, seen, NOW_MS, POLICY);
-    expect(sampleOf(decision, seen, 0)).toEqual({
-      at: '1970-01-01T00:00:00.000Z',
-      writeMs: 2,
-      lagBytes: { a: 4096 },
-    });
-    const stale = observation([leaderView(state, { lead: { ...lead, heartbeatAgeMs: 2_500 } }), gone('a')]);
-    expect(sampleOf(decide(state, stale, NOW_MS, POLICY), stale, 0)).toMatchObject({ writeMs: null, lagBytes: {} });
+    const sample = (now = seen, atMs = NOW_MS) => sampler.sample(decide(state, now, NOW_MS, POLICY), now, atMs, 0);
+    expect(sample().writeMs).toBeNull();
+    sampler.note(decision, seen, NOW_MS);
+    expect(sample()).toEqual({ at: '1970-01-01T00:00:00.000Z', writeMs: 2, lagBytes: { a: 4096 } });
+    // Between two changes PostgreSQL tells no lag: the last one counts for a while.
+    const quiet = observation([leaderView(state, { lead: { ...lead, standbys: [] } }), behind]);
+    sampler.note(decide(state, quiet, NOW_MS, POLICY), quiet, NOW_MS + 1_000);
+    expect(sample(quiet, NOW_MS + 1_000).writeMs).toBe(2);
+    expect(sample(quiet, NOW_MS + 2_500).writeMs).toBeNull();
+    const stopped = observation([gone('p'), gone('a')]);
+    expect(sample(stopped)).toMatchObject({ writeMs: null, lagBytes: {} });
   });
 });
 
