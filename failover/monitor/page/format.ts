@@ -1,10 +1,10 @@
 /** Numbers and times as people read them. */
 
 export function bytes(n: number): string {
-  if (n < 1024) return `${n} B`;
-  if (n < 1024 ** 2) return `${(n / 1024).toFixed(n < 10_240 ? 1 : 0)} kB`;
-  if (n < 1024 ** 3) return `${(n / 1024 ** 2).toFixed(1)} MB`;
-  return `${(n / 1024 ** 3).toFixed(1)} GB`;
+  if (n < 1_000) return `${n} B`;
+  if (n < 1e6) return `${(n / 1e3).toFixed(n < 10_000 ? 1 : 0)} kB`;
+  if (n < 1e9) return `${(n / 1e6).toFixed(1)} MB`;
+  return `${(n / 1e9).toFixed(1)} GB`;
 }
 
 export function milliseconds(ms: number): string {

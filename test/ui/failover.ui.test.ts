@@ -1,0 +1,88 @@
+/** A real stack on the page: a failover is watched to its end, then commands are given by its buttons. */
+import type { Browser, Page } from 'playwright-core';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { say } from '../../scripts/lib/terminal';
+import { TIMEOUTS } from '../timeouts';
+import { openBrowser, openPage, picture } from './lib/browser';
+import { bringUp, uiStack } from './lib/stack';
+
+const stack = uiStack('ui-page', 0);
+const PRIMARY = stack.container('postgres-primary');
+const REPLICA = stack.container('postgres-replica-1');
+const complaints: string[] = [];
+let browser: Browser;
+let page: Page;
+
+beforeAll(async () => {
+  browser = await openBrowser();
+  await bringUp(stack);
+  page = await openPage(browser, stack.monitor, {}, complaints);
+  page.setDefaultTimeout(TIMEOUTS.rejoin);
+});
+afterAll(async () => {
+  await browser?.close();
+  await stack.own.down(say);
+});
+
+const has = (selector: string, words: string) => page.locator(selector, { hasText: words }).first().waitFor();
+const press = (name: string) => page.getByRole('button', { name }).click();
+
+async function isWell(leader: string): Promise<void> {
+  await has('#sentence', `${leader} serves in term`);
+  await has('#verdict', 'Safe.');
+  await has('#if-died', 'take');
+}
+
+it('shows a failover while it happens, step by step, until the old primary is back', async () => {
+  await isWell(PRIMARY);
+  await stack.docker('kill', PRIMARY);
+  await has('#events', 'LEADER_DEAD');
+  await has('#events', 'OPENED');
+  await page.getByRole('row', { name: `${REPLICA} leader` }).waitFor();
+  await page.getByRole('row', { name: `${PRIMARY} down` }).waitFor();
+  await has('#verdict', 'Attention.');
+  await has('#failovers', `${PRIMARY} → ${REPLICA}`);
+  const steps = await page.locator('#failovers li:first-child .steps').textContent();
+  for (const step of ['recorded', 'closed', 'promoted', 'first commit', 'opened']) {
+    expect(steps).toMatch(new RegExp(`${step} \\+[\\d.]+ m?s`));
+  }
+  await picture(page, 'failover', true);
+  await stack.docker('start', PRIMARY);
+  await page.getByRole('row', { name: `${PRIMARY} standby` }).waitFor();
+  await isWell(REPLICA);
+  await has('#failovers li:first-child .steps', 'rejoined');
+});
+
+it('pauses, rebuilds a standby and switches over by its buttons, each after a yes to what it says', async () => {
+  const token = await stack.output('adminToken');
+  await press('Pause failover …');
+  await page.getByLabel(/^Reason/).fill('watched by a test');
+  await page.getByLabel(/^Token/).fill(token);
+  await press('Continue');
+  await press('Do it');
+  await has('#held', 'watched by a test');
+  await press('Close');
+  await press('Resume failover …');
+  await press('Continue');
+  await press('Do it');
+  await page.locator('#held').waitFor({ state: 'hidden' });
+  await press('Close');
+
+  await press(`Rebuild ${PRIMARY}`);
+  await press('Continue');
+  await has('#outcome', PRIMARY);
+  await press('Do it');
+  await has('#events', 'REBUILD');
+  await page.getByRole('button', { name: 'Close' }).click();
+  await isWell(REPLICA);
+
+  await press('Switch over …');
+  await page.getByLabel('New leader').selectOption(PRIMARY);
+  await press('Continue');
+  await has('#outcome', PRIMARY);
+  await press('Do it');
+  await has('#outcome', `${PRIMARY} leads now`);
+  await press('Close');
+  await isWell(PRIMARY);
+  expect(complaints).toEqual([]);
+});
