@@ -1,25 +1,32 @@
 /** What goes wrong, at random times, in words. */
+import { AIMED, STARVATION } from './aimed-faults';
 import type { SimMonitor } from './monitor-container';
 import type { SimNode } from './node';
 import { TOO_MUCH_MEMORY } from './settings';
 import type { World } from './world';
 
 export class Nemesis {
-  private readonly world: World;
+  readonly world: World;
   private readonly wiped = new Set<string>();
   /** Faults have ended: what was still planned does not happen. */
-  private over = false;
+  over = false;
   private readonly strangers: SimMonitor[] = [];
   private storeLost = false;
   /** Taken out of the stack, and served well without. */
   private readonly removed = new Set<SimNode>();
 
   private readonly only: readonly string[] | undefined;
+  private readonly undo: (() => void)[] = [];
 
   /** `only`: names of the faults that fall; undefined: all of them. */
   constructor(world: World, only?: readonly string[]) {
     this.world = world;
     this.only = only;
+  }
+
+  /** To be done when faults end. */
+  onHeal(undo: () => void): void {
+    this.undo.push(undo);
   }
 
   async rage(): Promise<void> {
@@ -28,7 +35,9 @@ export class Nemesis {
     const count = random.integer(2, 7);
     for (let i = 0; i < count; i++) {
       this.strike();
-      const pause = random.chance(0.4) ? random.between(5, 300) : random.between(300, 6_000);
+      // Small faults are to be over before the next one: together they would be a large one.
+      const small = this.only?.every((name) => name in STARVATION) === true;
+      const pause = small ? random.between(3_500, 6_000) : random.chance(0.4) ? random.between(5, 300) : random.between(300, 6_000);
       await engine.run(engine.nowMs + pause);
     }
   }
@@ -67,11 +76,15 @@ export class Nemesis {
       fallOff: [4, () => this.fallOff()],
       changeSettings: [6, () => this.changeSettings()],
       behind: [7, () => this.behind()],
+      ...mapped(AIMED, ([weight, fault]): [number, () => void] => [weight, () => fault(this)]),
     };
+    const known = { ...all, ...mapped(STARVATION, (fault): [number, () => void] => [1, () => fault(this)]) };
     const names = this.only ?? Object.keys(all);
     const faults = names.map((name) => {
-      const fault = all[name];
-      if (fault === undefined) throw new Error(`there is no fault ${name}; there are: ${Object.keys(all).join(', ')}`);
+      const fault = known[name];
+      if (fault === undefined) {
+        throw new Error(`there is no fault ${name}; there are: ${Object.keys(known).join(', ')}`);
+      }
       return fault;
     });
     let dice = random.unit() * faults.reduce((sum, [weight]) => sum + weight, 0);
@@ -83,29 +96,29 @@ export class Nemesis {
     }
   }
 
-  private anyNode(): SimNode {
+  anyNode(): SimNode {
     return this.world.random.pick(this.world.nodes);
   }
 
-  private later(fromMs: number, toMs: number, run: () => void): void {
+  later(fromMs: number, toMs: number, run: () => void): void {
     const { engine, random } = this.world;
     engine.after(random.between(fromMs, toMs), null, run);
   }
 
-  private start(node: SimNode): void {
+  start(node: SimNode): void {
     if (node.up || !this.world.members.includes(node)) return;
     this.world.say(`docker start ${node.name}`);
     node.start();
   }
 
-  private kill(node: SimNode): void {
+  kill(node: SimNode): void {
     if (!node.up || this.over) return;
     this.world.say(`docker kill ${node.name}`);
     node.kill();
     if (this.world.random.chance(0.8)) this.later(50, 8_000, () => this.start(node));
   }
 
-  private killLeader(): void {
+  killLeader(): void {
     const node = this.leader();
     if (node !== undefined) this.kill(node);
   }
@@ -144,7 +157,7 @@ export class Nemesis {
     this.later(50, 7_000, () => this.unpause(node));
   }
 
-  private unpause(node: SimNode): void {
+  unpause(node: SimNode): void {
     if (node.process?.state !== 'paused') return;
     this.world.say(`docker unpause ${node.name}`);
     node.unpause();
@@ -432,7 +445,7 @@ export class Nemesis {
     }
   }
 
-  private leader(): SimNode | undefined {
+  leader(): SimNode | undefined {
     const name = this.world.monitor?.seen?.decision.state.leader;
     return this.world.nodes.find((n) => n.name === name);
   }
@@ -479,7 +492,7 @@ export class Nemesis {
   }
 
   /** The whole machine stands still, and all goes on at once. */
-  private stall(): void {
+  stall(fromMs = 100, toMs = 5_000): void {
     const { world } = this;
     const { engine, random, monitor, haproxy } = world;
     const processes = [
@@ -488,7 +501,7 @@ export class Nemesis {
       ...world.nodes.flatMap((n) => [n.postgres?.process, n.process]),
     ];
     const running = processes.filter((p) => p?.state === 'running');
-    const ms = random.between(100, 5_000);
+    const ms = random.between(fromMs, toMs);
     world.say(`the machine stands still for ${ms.toFixed(0)} ms`);
     for (const process of running) process?.pause();
     engine.after(ms, null, () => {
@@ -603,6 +616,7 @@ export class Nemesis {
       world.monitor?.process.kill();
       world.monitor = null;
     }
+    for (const undo of this.undo.splice(0)) undo();
     world.engine.cpuMs = 0;
     for (const node of world.nodes) {
       // Where it was needed, it was never let go: somebody puts it back.
@@ -650,3 +664,7 @@ const WAITS: ReadonlySet<string> = new Set([
   'PROMOTING',
   'BOOTSTRAP_WAIT',
 ]);
+
+function mapped<T, R>(record: Readonly<Record<string, T>>, to: (value: T) => R): Record<string, R> {
+  return Object.fromEntries(Object.entries(record).map(([name, value]) => [name, to(value)]));
+}

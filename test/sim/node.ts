@@ -348,6 +348,9 @@ export class SimPostgres implements Postgres {
     while (this.engine.nowMs < limit) {
       if (server?.reachableFrom(name) && server.process.state === 'running') {
         if (!server.isPrimary) throw new KeeperError('LEADER_UNREACHABLE', `${source.name} is not a primary yet`);
+        if (server.name !== source.name) {
+          throw new KeeperError('LEADER_UNREACHABLE', `the address of ${source.name} answers as ${server.name}`);
+        }
         return server;
       }
       if (server === undefined) break;
@@ -442,6 +445,8 @@ export class SimPostgres implements Postgres {
       replay: node.replay,
       say: (words) => world.say(words),
       unsure: (change) => world.history.tag(change),
+      inserted: (change) => world.history.inserted(change, world.engine.nowMs),
+      broken: (words) => world.fail(words),
       nextId: () => world.nextId(),
     });
     node.postgres = server;
