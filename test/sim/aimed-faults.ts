@@ -1,5 +1,6 @@
 /** Faults that fall at the worst moment for one rule, and the small ones that no leader may be changed for. */
 import type { Nemesis } from './faults';
+import type { SimMonitor } from './monitor-container';
 import type { SimNode } from './node';
 import { Stranger } from './stranger';
 
@@ -9,15 +10,110 @@ type Fault = (nemesis: Nemesis) => void;
 const LOOK_MS = 5;
 
 /** Looks again and again until it holds, within the limit. */
-function when(nemesis: Nemesis, limitMs: number, holds: () => boolean, then: () => void): void {
+function when(
+  nemesis: Nemesis,
+  limitMs: number,
+  holds: () => boolean,
+  then: () => void,
+  otherwise: () => void = () => undefined,
+): void {
   const { engine } = nemesis.world;
   const endMs = engine.nowMs + limitMs;
   const look = () => {
     if (nemesis.over) return;
     if (holds()) then();
     else if (engine.nowMs < endMs) engine.after(LOOK_MS, null, look);
+    else otherwise();
   };
   look();
+}
+
+/**
+ * The monitor stops, mostly when it has decided to open the slot and has not done so. A second one takes over and has to
+ * fail over, too. The first one wakes, and its leader, which is none any more, a moment later (S11).
+ */
+const staleMonitor: Fault = (nemesis) => {
+  const { world } = nemesis;
+  const old = world.monitor;
+  if (old === null || old.process.state !== 'running' || nemesis.strangers.length > 0) return;
+  const term = old.seen?.decision.state.term ?? 0;
+  const take = () => {
+    world.onStored = () => undefined;
+    if (!nemesis.over && old.process.state === 'running' && nemesis.strangers.length === 0) replaceMonitor(nemesis, old);
+  };
+  if (world.random.chance(0.2)) {
+    take();
+    return;
+  }
+  const leader = nemesis.leader();
+  if (leader === undefined || !leader.up) return;
+  world.say(`docker kill ${leader.name}`);
+  leader.kill();
+  nemesis.later(500, 2_000, () => nemesis.start(leader));
+  nemesis.takes(5_000);
+  const opens = world.random.chance(0.8);
+  let left = world.random.integer(1, 4);
+  world.onStored = ({ procedure, ledger }) => {
+    left -= 1;
+    const last = ledger.at(-1);
+    const isOpened = procedure === null && last !== undefined && last.opened && last.term > term;
+    if (opens ? isOpened : left <= 0) take();
+  };
+};
+
+function replaceMonitor(nemesis: Nemesis, old: SimMonitor): void {
+  const { world } = nemesis;
+  const { engine, random } = world;
+  nemesis.strangers.push(old);
+  world.say(`${old.label} is paused and a second monitor is started on a copy of its volume`);
+  old.process.pause();
+  const second = world.startMonitor('second monitor', { ...old.disk, full: false, moved: true });
+  nemesis.takes(40_000);
+  const wake = () => {
+    if (old.process.dead) return;
+    world.say('the first monitor wakes');
+    old.process.resume();
+    nemesis.takes(1_500);
+    nemesis.later(500, 5_000, () => {
+      world.say('the first monitor is killed');
+      old.process.kill();
+    });
+  };
+  const decided = () => second.seen?.decision;
+  const isSteady = () => decided()?.code === 'STEADY' && (decided()?.state.joint.at(-1)?.k ?? 0) > 0;
+  const otherwise = () => nemesis.later(0, 0, wake);
+  // A keeper gives a silent monitor up after ten seconds.
+  when(
+    nemesis,
+    20_000,
+    isSteady,
+    () => {
+      const leader = nemesis.leader();
+      if (leader === undefined || !leader.up) return otherwise();
+      const { term } = second.seen?.decision.state ?? { term: 0 };
+      world.say(`docker pause ${leader.name}`);
+      leader.pause();
+      const isOpened = () => decided()?.state.ledger.some((e) => e.opened && e.term > term) === true;
+      const unpause = () => nemesis.later(20, 200, () => nemesis.unpause(leader));
+      when(
+        nemesis,
+        8_000,
+        isOpened,
+        () => {
+          engine.after(random.between(20, 1_500), null, () => {
+            wake();
+            // The later it wakes, the longer the first monitor may take it for a leader.
+            unpause();
+          });
+        },
+        () => {
+          wake();
+          unpause();
+        },
+      );
+    },
+    otherwise,
+  );
 }
 
 /** A replica came back; the leader dies, and with it what it sent, at the moment when the replica counts again (S4). */
@@ -196,6 +292,7 @@ const pauseShortly: Fault = (nemesis) => {
 
 /** Those of the list that fall among all others, too, with how often. */
 export const AIMED: Readonly<Record<string, [weight: number, fault: Fault]>> = {
+  staleMonitor: [3, staleMonitor],
   killAtGrowth: [3, killAtGrowth],
   stranger: [2, stranger],
   killRewinding: [3, killRewinding],

@@ -10,18 +10,25 @@ export class Nemesis {
   private readonly wiped = new Set<string>();
   /** Faults have ended: what was still planned does not happen. */
   over = false;
-  private readonly strangers: SimMonitor[] = [];
+  /** Monitors that another one has taken over from. */
+  readonly strangers: SimMonitor[] = [];
   private storeLost = false;
   /** Taken out of the stack, and served well without. */
   private readonly removed = new Set<SimNode>();
 
   private readonly only: readonly string[] | undefined;
   private readonly undo: (() => void)[] = [];
+  private busyUntilMs = 0;
 
   /** `only`: names of the faults that fall; undefined: all of them. */
   constructor(world: World, only?: readonly string[]) {
     this.world = world;
     this.only = only;
+  }
+
+  /** Faults do not end before this one was played out. */
+  takes(ms: number): void {
+    this.busyUntilMs = this.world.engine.nowMs + ms;
   }
 
   /** To be done when faults end. */
@@ -40,6 +47,7 @@ export class Nemesis {
       const pause = small ? random.between(3_500, 6_000) : random.chance(0.4) ? random.between(5, 300) : random.between(300, 6_000);
       await engine.run(engine.nowMs + pause);
     }
+    await engine.run(Number.POSITIVE_INFINITY, () => engine.nowMs >= this.busyUntilMs);
   }
 
   private strike(): void {
@@ -58,7 +66,6 @@ export class Nemesis {
       pauseMonitor: [4, () => this.pauseMonitor()],
       restoreStore: [4, () => this.restoreStore()],
       secondMonitor: [3, () => this.secondMonitor()],
-      staleMonitor: [3, () => this.staleMonitor()],
       diskFull: [2, () => this.diskFull()],
       haproxyRestarts: [5, () => this.haproxyRestarts()],
       haproxyReloads: [3, () => this.haproxyReloads()],
@@ -260,54 +267,6 @@ export class Nemesis {
         world.say('the first monitor is killed');
         old.process.kill();
       });
-    });
-  }
-
-  /** A second monitor has taken over and fails over; the first one and the old leader wake at the same moment. */
-  private staleMonitor(): void {
-    const { world } = this;
-    const old = world.monitor;
-    if (old === null || old.process.state !== 'running' || this.strangers.length > 0) return;
-    if (world.random.chance(0.4)) {
-      this.replaceMonitor(old);
-      return;
-    }
-    // It stops between its decision and what follows from it: mostly when it is about to open the slot.
-    this.killLeader();
-    const opens = world.random.chance(0.7);
-    let left = world.random.integer(1, 4);
-    world.onStored = ({ procedure, ledger }) => {
-      left -= 1;
-      if (this.over || (opens ? procedure !== null || ledger.at(-1)?.opened !== true : left > 0)) return;
-      world.onStored = () => undefined;
-      if (old.process.state === 'running' && this.strangers.length === 0) this.replaceMonitor(old);
-    };
-  }
-
-  private replaceMonitor(old: SimMonitor): void {
-    const { world } = this;
-    const { random } = world;
-    this.strangers.push(old);
-    world.say(`${old.label} is paused and a second monitor is started on a copy of its volume`);
-    old.process.pause();
-    world.startMonitor('second monitor', { ...old.disk, full: false, moved: true });
-    const pauseMs = random.between(11_000, 13_000);
-    const wakeMs = pauseMs + random.between(2_000, 4_500);
-    this.later(pauseMs, pauseMs, () => {
-      const leader = this.leader();
-      if (leader === undefined || !leader.up || this.over) return;
-      world.say(`docker pause ${leader.name}`);
-      leader.pause();
-      this.later(wakeMs - pauseMs, wakeMs - pauseMs + 120, () => this.unpause(leader));
-    });
-    this.later(wakeMs, wakeMs + 40, () => {
-      if (old.process.dead) return;
-      world.say('the first monitor wakes');
-      old.process.resume();
-    });
-    this.later(wakeMs + 500, wakeMs + 5_000, () => {
-      world.say('the first monitor is killed');
-      old.process.kill();
     });
   }
 

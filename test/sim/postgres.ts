@@ -286,14 +286,11 @@ export class PostgresServer {
 
   /** Data that is half rewound may not start at all, or start with what never was: that is worse (S12). */
   private comesUpBroken(): boolean {
-    const { data } = this;
-    const record = data.wal.at(-1);
-    if (record === undefined || this.engine.random.chance(0.5)) {
+    if (this.engine.random.chance(0.5)) {
       this.process.kill();
       return true;
     }
-    data.wal[data.wal.length - 1] = { id: this.nextId(), change: { kind: 'note', what: 'half rewound' } };
-    data.broken = false;
+    this.data.damage(this.nextId());
     return false;
   }
 
@@ -774,6 +771,7 @@ export class PostgresServer {
     this.upstream.heardMs = this.engine.nowMs;
     const { data } = this;
     if (data.applied >= data.wal.length) this.batchMs = this.engine.nowMs;
+    if (from > data.wal.length) throw new Error(`the stream to ${this.node} skips records: no TCP does that`);
     records.forEach((record, i) => {
       // What was applied stays as it is, whatever the new source has at that place.
       const at = from + i;

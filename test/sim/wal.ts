@@ -110,6 +110,12 @@ export class DataDir {
     return copy;
   }
 
+  /** It starts, and a record in it is not what it should be. */
+  damage(id: number): void {
+    this.broken = false;
+    if (this.wal.length > 0) this.wal[this.wal.length - 1] = { id, change: { kind: 'note', what: 'half rewound' } };
+  }
+
   /** Everything from the log. */
   table(upTo: number): Table {
     const table = new Table();

@@ -1,0 +1,75 @@
+/** A real standby that is away for so long that its leader gives its log up: it is back by itself (S22). */
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { slotName } from '../../failover/keeper/config-files';
+import type { NodeSettings, Status } from '../../failover/protocol';
+import { buildImage, docker, dockerQuietly, removeNode, startNode } from './node-containers';
+import { ScriptedMonitor } from './scripted-monitor';
+
+const IMAGE = 'spf-postgres:test';
+const NETWORK = 'spf-inner';
+const HOST = '10.211.4.1';
+const PORT = 17_440;
+const KEY = 's'.repeat(48);
+const [A, B] = ['spf-a', 'spf-b'] as const;
+const ADDRESS: Record<string, string> = { [A]: '10.211.4.20', [B]: '10.211.4.21' };
+const SETTINGS: NodeSettings = {
+  nodes: [A, B].map((name) => ({ name, address: ADDRESS[name] ?? '' })),
+  haproxyAddress: HOST,
+  monitorAddress: HOST,
+  subnet: '10.211.4.0/24',
+  databaseName: 'app',
+  databaseUser: 'app',
+  databasePassword: 'secret',
+  postgresSettings: { wal_keep_size: '0', max_slot_wal_keep_size: '2MB', max_wal_size: '2MB', min_wal_size: '2MB' },
+};
+
+const monitor = new ScriptedMonitor(KEY, SETTINGS);
+
+const psql = (text: string) => docker('exec', A, 'psql', '-U', 'postgres', '-Atc', text);
+/** State of the standby's slot on the leader. */
+const slot = () => psql(`SELECT wal_status FROM pg_replication_slots WHERE slot_name = '${slotName(B)}'`);
+const streams = (s: Status) => s.done && s.postgres.streamingFrom === A;
+
+beforeAll(async () => {
+  for (const name of [A, B]) await removeNode(name);
+  await dockerQuietly('network', 'rm', NETWORK);
+  await docker('network', 'create', '--subnet', '10.211.4.0/24', '--gateway', HOST, NETWORK);
+  await monitor.listen(HOST, PORT);
+  await buildImage(IMAGE);
+  const base = { image: IMAGE, network: NETWORK, monitor: { host: HOST, port: PORT }, clusterKey: KEY };
+  await Promise.all([A, B].map((name) => startNode({ ...base, name, address: ADDRESS[name] ?? '' })));
+  for (const name of [A, B]) await monitor.until(name, (s) => s.postgres.state === 'absent', 'first status', 20_000);
+  await monitor.done(A, 1, { kind: 'bootstrap' });
+  await monitor.done(A, 1, { kind: 'lead', sync: { leader: A, k: 0, members: [] } });
+  await monitor.done(B, 1, { kind: 'follow', leader: A, method: 'copy' });
+});
+
+afterAll(async () => {
+  for (const name of [A, B]) await removeNode(name);
+  monitor.close();
+  await dockerQuietly('network', 'rm', NETWORK);
+  await dockerQuietly('rmi', IMAGE);
+});
+
+describe('a standby whose slot fell off', () => {
+  it('is copied and streams again through a slot that was made anew (S22)', async () => {
+    monitor.order(B, 1, { kind: 'follow', leader: A, method: 'stream' });
+    const before = await monitor.until(B, streams, 'streams', 20_000);
+    // Paused, it keeps the slot in use: nobody may replace it before it fell off.
+    await docker('pause', B);
+    const lost = async () => {
+      await psql("SELECT pg_logical_emit_message(false, 'filler', repeat('x', 1000000)), pg_switch_wal()");
+      await psql('CHECKPOINT');
+      return slot();
+    };
+    let seen = await lost();
+    // One that was made anew already has no state until it is used.
+    for (let i = 0; i < 40 && seen !== 'lost' && seen !== ''; i++) seen = await lost();
+    expect(seen).toMatch(/^(lost)?$/);
+    await docker('unpause', B);
+    const after = await monitor.until(B, (s) => streams(s) && s.dataId !== before.dataId, 'streams a copy', 60_000);
+    expect(after.postgres.streamingFrom).toBe(A);
+    expect(monitor.view(B).notes.filter((n) => n.startsWith('COPY_DONE'))).toHaveLength(2);
+    expect(await slot()).toMatch(/^(reserved|extended)$/);
+  });
+});
