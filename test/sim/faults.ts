@@ -237,8 +237,9 @@ export class Nemesis {
   private restoreStore(): void {
     const { world } = this;
     const { random } = world;
-    // With the store lost, nobody but the nodes that are declared can tell what was.
-    if (world.declared.length < world.nodes.length) return;
+    // With the store lost, nobody but the nodes that are declared can tell what was: of a node that is not, and that was not
+    // let go yet, no system could know what it had.
+    if (world.nodes.some((n) => !world.members.includes(n) && !this.removed.has(n))) return;
     this.storeLost = true;
     const old = random.pick(world.copies);
     world.say('the monitor is killed, its volume is lost or an old copy');
@@ -478,7 +479,9 @@ export class Nemesis {
       return;
     }
     const gone = nodes.at(-1);
-    if (gone === undefined || nodes.length < 2 || this.storeLost) return;
+    if (gone === undefined || nodes.length < 2) return;
+    // Until everybody was heard, what the lost store knew may be known to this very node alone.
+    if (this.storeLost && world.monitor?.seen?.decision.state.adopting !== false) return;
     world.say(`${gone.name} is taken out of the stack`);
     world.declared = declared.slice(0, -1);
     this.restartMonitor();

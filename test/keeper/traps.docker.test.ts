@@ -1,6 +1,8 @@
-/** A real standby that is away for so long that its leader gives its log up: it is back by itself (S22). */
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+/** Two real nodes: a standby that is away until its leader gives its log up (S22), an address that is another node's (S14). */
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import type { DeclaredNode } from '../../failover/core/types';
 import { slotName } from '../../failover/keeper/config-files';
+import { OpeningChecks } from '../../failover/monitor/opening';
 import type { NodeSettings, Status } from '../../failover/protocol';
 import { buildImage, docker, dockerQuietly, removeNode, startNode } from './node-containers';
 import { ScriptedMonitor } from './scripted-monitor';
@@ -71,5 +73,42 @@ describe('a standby whose slot fell off', () => {
     expect(after.postgres.streamingFrom).toBe(A);
     expect(monitor.view(B).notes.filter((n) => n.startsWith('COPY_DONE'))).toHaveLength(2);
     expect(await slot()).toMatch(/^(reserved|extended)$/);
+  });
+});
+
+describe('an address that is another node’s', () => {
+  const stranger = { name: 'spf-c', address: ADDRESS[A] ?? '' };
+
+  it('is not opened for writes (S14)', async () => {
+    const told: string[] = [];
+    const opened: string[] = [];
+    const checks = (node: DeclaredNode) =>
+      new OpeningChecks({
+        nodes: [node],
+        clusterKey: KEY,
+        log: { write: (_level, subject, _code, message) => told.push(`${subject}: ${message}`) },
+        onCertified: (name) => opened.push(name),
+        onBroken: () => undefined,
+        isRunning: () => true,
+      });
+    const [right, wrong] = [checks({ name: A, address: stranger.address }), checks(stranger)];
+    wrong.want({ node: stranger.name, term: 1 });
+    await vi.waitFor(() => expect(told).toEqual([`spf-c: the address of spf-c answers as another node; it is not opened`]), 10_000);
+    right.want({ node: A, term: 1 });
+    await vi.waitFor(() => expect(opened).toEqual([A]), 10_000);
+    right.stop();
+    wrong.stop();
+    expect(await psql("SELECT count(*) FROM failover.canary WHERE node = 'spf-c'")).toBe('0');
+  });
+
+  it('is no source of a copy, and the old data stays (S14)', async () => {
+    const { dataId } = await monitor.until(B, streams, 'streams', 20_000);
+    monitor.settle({ ...SETTINGS, nodes: [...SETTINGS.nodes, stranger] });
+    monitor.order(B, 2, { kind: 'follow', leader: stranger.name, method: 'copy' });
+    const refused = (s: Status) => s.failure?.message.includes('the address of spf-c answers as spf-a') === true;
+    const status = await monitor.until(B, refused, 'refuses', 20_000);
+    expect(status.failure?.code).toBe('LEADER_UNREACHABLE');
+    expect(status.dataId).toBe(dataId);
+    await monitor.done(B, 2, { kind: 'follow', leader: A, method: 'stream' });
   });
 });
