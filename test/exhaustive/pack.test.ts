@@ -59,7 +59,8 @@ describe('what was seen', () => {
   it('is known again, also after the table has grown', () => {
     const seen = new Seen();
     const keys = Array.from({ length: 60_000 }, (_, i) => i * 90_071_992_547);
-    for (const [i, key] of keys.entries()) if (seen.add(key, i - 1, `step ${i % 3}`) !== i) expect.fail(`${key} was not new`);
+    for (const [i, key] of keys.entries())
+      if (seen.add(key, i - 1, `step ${i % 3}`) !== i) expect.fail(`${key} was not new`);
     expect(keys.every((key) => seen.add(key, 0, 'again') === null)).toBe(true);
     expect(seen.size).toBe(keys.length);
     expect(seen.pathTo(3)).toEqual(['step 1', 'step 2', 'step 0']);

@@ -93,7 +93,10 @@ describe('an address that is another node’s', () => {
       });
     const [right, wrong] = [checks({ name: A, address: stranger.address }), checks(stranger)];
     wrong.want({ node: stranger.name, term: 1 });
-    await vi.waitFor(() => expect(told).toEqual([`spf-c: the address of spf-c answers as another node; it is not opened`]), 10_000);
+    await vi.waitFor(
+      () => expect(told).toEqual([`spf-c: the address of spf-c answers as another node; it is not opened`]),
+      10_000,
+    );
     right.want({ node: A, term: 1 });
     await vi.waitFor(() => expect(opened).toEqual([A]), 10_000);
     right.stop();

@@ -29,8 +29,8 @@ function when(
 }
 
 /**
- * The monitor stops, mostly when it has decided to open the slot and has not done so. A second one takes over and has to
- * fail over, too. The first one wakes, and its leader, which is none any more, a moment later (S11).
+ * The monitor stops, mostly when it has decided to open the slot and has not done so, or when it has the word to HAProxy on
+ * its tongue. A second one takes over and has to fail over, too. The first one wakes, and its leader, which is none any more, a moment later (S11).
  */
 const staleMonitor: Fault = (nemesis) => {
   const { world } = nemesis;
@@ -39,9 +39,11 @@ const staleMonitor: Fault = (nemesis) => {
   const term = old.seen?.decision.state.term ?? 0;
   const take = () => {
     world.onStored = () => undefined;
-    if (!nemesis.over && old.process.state === 'running' && nemesis.strangers.length === 0) replaceMonitor(nemesis, old);
+    world.haproxy.onDial = () => undefined;
+    if (!nemesis.over && old.process.state === 'running' && nemesis.strangers.length === 0)
+      replaceMonitor(nemesis, old);
   };
-  if (world.random.chance(0.2)) {
+  if (world.random.chance(0.1)) {
     take();
     return;
   }
@@ -51,13 +53,19 @@ const staleMonitor: Fault = (nemesis) => {
   leader.kill();
   nemesis.later(500, 2_000, () => nemesis.start(leader));
   nemesis.takes(5_000);
-  const opens = world.random.chance(0.8);
+  const moment = world.random.pick(['stored', 'opened', 'told', 'told', 'told']);
   let left = world.random.integer(1, 4);
+  let opened = false;
   world.onStored = ({ procedure, ledger }) => {
     left -= 1;
     const last = ledger.at(-1);
-    const isOpened = procedure === null && last !== undefined && last.opened && last.term > term;
-    if (opens ? isOpened : left <= 0) take();
+    opened = procedure === null && last !== undefined && last.opened && last.term > term;
+    if (moment === 'opened' ? opened : moment === 'stored' && left <= 0) take();
+  };
+  world.haproxy.onDial = (socket, who) => {
+    const isClosed = world.haproxy.current?.leader.port === 1;
+    const isTold = who === old.process && socket === 'admin.sock' && opened && isClosed;
+    if (moment === 'told' && isTold) take();
   };
 };
 
@@ -80,13 +88,12 @@ function replaceMonitor(nemesis: Nemesis, old: SimMonitor): void {
     });
   };
   const decided = () => second.seen?.decision;
-  const isSteady = () => decided()?.code === 'STEADY' && (decided()?.state.joint.at(-1)?.k ?? 0) > 0;
   const otherwise = () => nemesis.later(0, 0, wake);
   // A keeper gives a silent monitor up after ten seconds.
   when(
     nemesis,
     20_000,
-    isSteady,
+    () => world.monitor === second && world.healthy() !== null,
     () => {
       const leader = nemesis.leader();
       if (leader === undefined || !leader.up) return otherwise();

@@ -44,7 +44,11 @@ export class Nemesis {
       this.strike();
       // Small faults are to be over before the next one: together they would be a large one.
       const small = this.only?.every((name) => name in STARVATION) === true;
-      const pause = small ? random.between(3_500, 6_000) : random.chance(0.4) ? random.between(5, 300) : random.between(300, 6_000);
+      const pause = small
+        ? random.between(3_500, 6_000)
+        : random.chance(0.4)
+          ? random.between(5, 300)
+          : random.between(300, 6_000);
       await engine.run(engine.nowMs + pause);
     }
     await engine.run(Number.POSITIVE_INFINITY, () => engine.nowMs >= this.busyUntilMs);

@@ -2,10 +2,12 @@
  * The rules of SAFETY.md that can be taken out of the shipped code, how, and the faults that show it. The code knows
  * nothing of this: methods are replaced here, and exports are wrapped by mutations.test.ts, which plays them all.
  */
+import { join } from 'node:path';
 import { RULES } from '../../failover/core/rules';
 import { Pursuit } from '../../failover/keeper/pursue';
 import { SyncControl } from '../../failover/keeper/sync';
 import { Haproxy } from '../../failover/monitor/haproxy';
+import { ask } from '../../failover/monitor/haproxy-socket';
 import { Loop } from '../../failover/monitor/loop';
 import { OpeningChecks } from '../../failover/monitor/opening';
 import { History } from './history';
@@ -184,6 +186,12 @@ export const MUTATIONS: readonly Mutation[] = [
       replace(Loop.prototype, 'noticeStall', () => () => undefined);
       replace(Loop.prototype, 'outranked', () => () => undefined);
       replace(Haproxy.prototype, 'stayAwake', () => () => undefined);
+      // What it was about to say it says.
+      replace(
+        Haproxy.prototype,
+        'ask',
+        () => (socket: string, line: string) => ask(join('/run/haproxy', socket), line),
+      );
       // It insists on the slot that it opened.
       replace(
         Haproxy.prototype,
@@ -252,7 +260,9 @@ export const MUTATIONS: readonly Mutation[] = [
         'ms',
         (real) =>
           function (this: Settings, name: string) {
-            return name === 'max_standby_streaming_delay' ? 30_000 : (real as (name: string) => number).call(this, name);
+            return name === 'max_standby_streaming_delay'
+              ? 30_000
+              : (real as (name: string) => number).call(this, name);
           },
       ),
   },

@@ -757,7 +757,9 @@ export class PostgresServer {
   /** A checkpoint keeps `kept` records for slots that are behind, and no more: who needs older ones fell off (S22). */
   removeLog(kept: number): void {
     const { data } = this;
-    data.oldest = Math.max(data.oldest, Math.min(data.applied, data.flushed - kept));
+    // A leader has applied what it wrote; its `applied` stays where it was promoted.
+    const done = this.isPrimary ? data.flushed : data.applied;
+    data.oldest = Math.max(data.oldest, Math.min(done, data.flushed - kept));
     for (const sender of [...this.senders]) if (sender.sent < data.oldest) this.endSender(sender);
     for (const [slot, position] of data.slotAt) if (position < data.oldest) data.lostSlots.add(slot);
   }
@@ -853,7 +855,9 @@ export class PostgresServer {
     this.conflicts = true;
     const stepMs = Math.min(leftMs, 20);
     if (this.heldUpMs < HELD_UP_MAX_MS && this.heldUpMs + stepMs >= HELD_UP_MAX_MS) {
-      this.broken(`HELD UP: a reader holds up ${this.node} for ${HELD_UP_MAX_MS} ms: nobody could promote it meanwhile`);
+      this.broken(
+        `HELD UP: a reader holds up ${this.node} for ${HELD_UP_MAX_MS} ms: nobody could promote it meanwhile`,
+      );
     }
     this.heldUpMs += stepMs;
     this.after(stepMs, () => {

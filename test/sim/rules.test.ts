@@ -21,15 +21,16 @@ interface Row {
   files: string[];
 }
 
-const rows: Row[] = read('docs/architecture.md')
-  .split('## Which test holds which rule')[1]
-  ?.split('\n')
-  .filter((line) => line.startsWith('| ') && !line.startsWith('| rule'))
-  .map((line) => {
-    const [, rule = '', stories, mutations, unit, docker] = line.split('|').map((cell) => cell.trim());
-    const files = [mutations, unit, docker].flatMap(named).filter((name) => name.includes('/'));
-    return { rule, stories: named(stories), mutations: named(mutations).filter((n) => !n.includes('/')), files };
-  }) ?? [];
+const rows: Row[] =
+  read('docs/architecture.md')
+    .split('## Which test holds which rule')[1]
+    ?.split('\n')
+    .filter((line) => line.startsWith('| ') && !line.startsWith('| rule'))
+    .map((line) => {
+      const [, rule = '', stories, mutations, unit, docker] = line.split('|').map((cell) => cell.trim());
+      const files = [mutations, unit, docker].flatMap(named).filter((name) => name.includes('/'));
+      return { rule, stories: named(stories), mutations: named(mutations).filter((n) => !n.includes('/')), files };
+    }) ?? [];
 
 describe('the table of rules and tests', () => {
   it('names every rule once', () => {
