@@ -57,18 +57,20 @@ describe('a standby whose slot fell off', () => {
   it('is copied and streams again through a slot that was made anew (S22)', async () => {
     monitor.order(B, 1, { kind: 'follow', leader: A, method: 'stream' });
     const before = await monitor.until(B, streams, 'streams', 20_000);
-    // Paused, it keeps the slot in use: nobody may replace it before it fell off.
-    await docker('pause', B);
-    const lost = async () => {
+    await docker('kill', B);
+    await monitor.wait(() => !monitor.view(B).connected, 'break', 10_000);
+    const writeAndClean = async () => {
       await psql("SELECT pg_logical_emit_message(false, 'filler', repeat('x', 1000000)), pg_switch_wal()");
       await psql('CHECKPOINT');
       return slot();
     };
-    let seen = await lost();
     // One that was made anew already has no state until it is used.
-    for (let i = 0; i < 40 && seen !== 'lost' && seen !== ''; i++) seen = await lost();
+    let seen = await writeAndClean();
+    for (let i = 0; i < 40 && seen !== 'lost' && seen !== ''; i++) seen = await writeAndClean();
     expect(seen).toMatch(/^(lost)?$/);
-    await docker('unpause', B);
+    await docker('start', B);
+    await monitor.until(B, (s) => s.accepted !== null, 'back', 20_000);
+    monitor.order(B, 1, { kind: 'follow', leader: A, method: 'stream' });
     const after = await monitor.until(B, (s) => streams(s) && s.dataId !== before.dataId, 'streams a copy', 60_000);
     expect(after.postgres.streamingFrom).toBe(A);
     expect(monitor.view(B).notes.filter((n) => n.startsWith('COPY_DONE'))).toHaveLength(2);

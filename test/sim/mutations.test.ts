@@ -88,16 +88,19 @@ afterEach(() => {
 });
 
 describe('the simulator finds what breaks', () => {
-  it.each(MUTATIONS)('without $rule: $what', async ({ rule, what, replicas, faults, seeds, shows = SAFETY, apply }) => {
-    out.rule = rule;
-    apply?.();
-    for (let seed = 1; seed <= seeds; seed++) {
-      const { violations } = await simulate({ seed, replicas, faults });
-      const found = violations.find((v) => shows.test(v));
-      if (found === undefined) continue;
-      process.stdout.write(`${rule} found by seed ${seed}: ${found}\n`);
-      return;
-    }
-    expect.fail(`${rule} survived ${seeds} seeds: ${what}`);
-  });
+  it.each(MUTATIONS)(
+    'without $rule: $what',
+    async ({ rule, what, replicas, faults, steady, seeds, shows = SAFETY, apply }) => {
+      out.rule = rule;
+      apply?.();
+      for (let seed = 1; seed <= seeds; seed++) {
+        const { violations } = await simulate({ seed, replicas, faults, steady });
+        const found = violations.find((v) => shows.test(v));
+        if (found === undefined) continue;
+        process.stdout.write(`${rule} found by seed ${seed}: ${found}\n`);
+        return;
+      }
+      expect.fail(`${rule} survived ${seeds} seeds: ${what}`);
+    },
+  );
 });

@@ -8,8 +8,10 @@ import { Pursuit } from '../../failover/keeper/pursue';
 import { SyncControl } from '../../failover/keeper/sync';
 import { Haproxy } from '../../failover/monitor/haproxy';
 import { ask } from '../../failover/monitor/haproxy-socket';
+import { KeeperServer } from '../../failover/monitor/keepers';
 import { Loop } from '../../failover/monitor/loop';
 import { OpeningChecks } from '../../failover/monitor/opening';
+import { STARVATION } from './aimed-faults';
 import { History } from './history';
 import { SimStore } from './monitor-container';
 import { SimFiles, SimNode, SimPostgres } from './node';
@@ -23,6 +25,8 @@ export interface Mutation {
   faults: readonly string[];
   /** Seeds within which it has to be found: about three times what it took when this was written. */
   seeds: number;
+  /** None of these faults is a reason to change the leader. */
+  steady?: boolean;
   /** What the oracles then say. @default {@link SAFETY} */
   shows?: RegExp;
   apply?: () => void;
@@ -87,7 +91,7 @@ export const MUTATIONS: readonly Mutation[] = [
     rule: 'S2',
     what: 'sessions on the old leader stay when the slot moves',
     faults: ['pause'],
-    seeds: 20,
+    seeds: 10,
     apply: () => replace(Haproxy.prototype, 'endStrangers', () => async () => 0),
   },
   {
@@ -95,14 +99,14 @@ export const MUTATIONS: readonly Mutation[] = [
     what: 'a promotion that was never opened counts like any other history',
     replicas: 2,
     faults: ['killCandidate'],
-    seeds: 20,
+    seeds: 10,
     apply: () => forgetting({ promotingTerm: null }),
   },
   {
     rule: 'S4',
     what: 'a sync setting counts as soon as it was written',
     faults: ['killAtGrowth'],
-    seeds: 60,
+    seeds: 30,
     apply: () => replace(SyncControl.prototype, 'bar', () => async () => undefined),
   },
   {
@@ -116,7 +120,7 @@ export const MUTATIONS: readonly Mutation[] = [
     what: 'a position counts before all local log was applied',
     replicas: 2,
     faults: ['behind'],
-    seeds: 20,
+    seeds: 10,
     apply: () =>
       replace(
         SimPostgres.prototype,
@@ -132,7 +136,7 @@ export const MUTATIONS: readonly Mutation[] = [
     rule: 'S7',
     what: 'the oracles take a commit whose wait was cancelled for a safe one',
     faults: ['cancels'],
-    seeds: 20,
+    seeds: 10,
     apply: () => replace(History.prototype, 'tag', () => () => undefined),
   },
   {
@@ -161,7 +165,7 @@ export const MUTATIONS: readonly Mutation[] = [
     rule: 'S10',
     what: 'the store is taken for the newest whatever the keepers remember',
     faults: ['restoreStore', 'killLeader'],
-    seeds: 30,
+    seeds: 15,
     apply: () => {
       withoutRules('STORE_OLD', 'ADOPT_WAIT');
       replace(
@@ -180,7 +184,7 @@ export const MUTATIONS: readonly Mutation[] = [
     what: 'a monitor that stood still goes on with what it saw, and nobody outranks it',
     replicas: 2,
     faults: ['staleMonitor'],
-    seeds: 20,
+    seeds: 10,
     apply: () => {
       withoutRules('SLOT_MOVED');
       replace(Loop.prototype, 'noticeStall', () => () => undefined);
@@ -209,14 +213,14 @@ export const MUTATIONS: readonly Mutation[] = [
     rule: 'S12',
     what: 'a keeper forgets that a rewind was not finished',
     faults: ['killRewinding'],
-    seeds: 30,
+    seeds: 10,
     apply: () => forgetting({ rewinding: false }),
   },
   {
     rule: 'S13',
     what: 'the read port shows every node',
     faults: ['badMinute'],
-    seeds: 30,
+    seeds: 20,
     apply: () =>
       replace(
         Haproxy.prototype,
@@ -232,7 +236,7 @@ export const MUTATIONS: readonly Mutation[] = [
     rule: 'S14',
     what: 'whoever answers at the address of the new leader is taken for it',
     faults: ['stranger'],
-    seeds: 20,
+    seeds: 10,
     apply: () =>
       replace(
         OpeningChecks.prototype,
@@ -252,7 +256,7 @@ export const MUTATIONS: readonly Mutation[] = [
     rule: 'S16',
     what: 'a reader may hold up the replay of a member for as long as PostgreSQL lets it by default',
     faults: ['readers'],
-    seeds: 20,
+    seeds: 10,
     shows: /^HELD UP/,
     apply: () =>
       replace(
@@ -278,14 +282,34 @@ export const MUTATIONS: readonly Mutation[] = [
     rule: 'S22, made anew',
     what: 'a slot that fell off stays as it is',
     faults: ['fallOff'],
-    seeds: 20,
+    seeds: 15,
     shows: LIVENESS,
     apply: () => replace(Pursuit.prototype, 'keepSlots', () => async () => undefined),
+  },
+  {
+    rule: 'S28',
+    what: 'silence counts threefold',
+    faults: Object.keys(STARVATION),
+    steady: true,
+    seeds: 10,
+    shows: /^FALSE FAILOVER/,
+    apply: () =>
+      replace(
+        KeeperServer.prototype,
+        'views',
+        (real) =>
+          function (this: KeeperServer, nowMs: number) {
+            const views = (real as KeeperServer['views']).call(this, nowMs);
+            return Object.fromEntries(
+              Object.entries(views).map(([name, view]) => [name, { ...view, silentMs: 3 * view.silentMs }]),
+            );
+          },
+      ),
   },
   {
     rule: 'joint',
     what: 'a new sync configuration takes the place of the old one at once',
     faults: ['badMinute', 'killLeader', 'partition'],
-    seeds: 60,
+    seeds: 10,
   },
 ];
