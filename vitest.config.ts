@@ -1,7 +1,12 @@
 import { defineConfig } from 'vitest/config';
 
 /** Many seeds of the simulator take minutes. */
-const SIMULATIONS = ['test/exhaustive/exhaustive.test.ts', 'test/sim/mutations.test.ts', 'test/sim/seeds.test.ts'];
+const SIMULATIONS = [
+  'test/exhaustive/exhaustive.test.ts',
+  'test/sim/mutations.test.ts',
+  'test/sim/seeds.test.ts',
+  'test/sim/verdicts.test.ts',
+];
 
 /**
  * `sim` runs 500 seeds of the simulator and takes the rules out one by one, without Docker.

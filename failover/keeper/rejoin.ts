@@ -46,11 +46,19 @@ async function openSource(source: Source, context: RejoinContext): Promise<Sessi
   }
 }
 
-/** Throws LEADER_UNREACHABLE unless the source answers and is a primary: nothing is thrown away before it does. */
+/**
+ * Throws LEADER_UNREACHABLE unless the source answers by its own name and is a primary: nothing is thrown away before it
+ * does. An address may have become another node's (S14).
+ */
 export async function reach(source: Source, context: RejoinContext): Promise<void> {
   const session = await openSource(source, context);
   try {
-    const [row] = await session.query<{ recovery: boolean }>('SELECT pg_is_in_recovery() AS recovery');
+    const [row] = await session.query<{ recovery: boolean; name: string }>(
+      "SELECT pg_is_in_recovery() AS recovery, current_setting('cluster_name') AS name",
+    );
+    if (row !== undefined && row.name !== source.name) {
+      throw new KeeperError('LEADER_UNREACHABLE', `the address of ${source.name} answers as ${row.name}`);
+    }
     if (row?.recovery !== false) throw new KeeperError('LEADER_UNREACHABLE', `${source.name} is not a primary yet`);
   } finally {
     session.destroy();

@@ -25,6 +25,8 @@ function simulated(simulation: Simulation): HaproxyUnderTest {
       config: settingsOf(address, { settings: SETTINGS, upstream: null, syncNames: '' }),
       say: () => undefined,
       unsure: () => undefined,
+      inserted: () => undefined,
+      broken: () => undefined,
       nextId: () => 0,
     });
     network.postgres.set(address, server);

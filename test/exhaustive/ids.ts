@@ -4,9 +4,16 @@ import type { Given, Node } from './world';
 export class Ids {
   private readonly byObject = new WeakMap<object, number>();
   private readonly byText = new Map<string, number>();
+  /** The first thing of each number. */
+  private readonly things: (object | null)[] = [null];
 
   of(thing: object | null): number {
     return thing === null ? 0 : this.number(thing, JSON.stringify);
+  }
+
+  /** What a number was given for: equal in content, and always the same object. The caller knows of what type it is. */
+  get<T extends object | null>(id: number): T {
+    return this.things[id] as T;
   }
 
   /** As {@link of}, but quicker: nodes are made by the million. */
@@ -15,7 +22,7 @@ export class Ids {
   }
 
   ofOrders(orders: readonly Given[]): number {
-    return orders.length === 0 ? 0 : this.number(orders, () => `orders ${orders.map((o) => this.of(o)).join()}`);
+    return this.number(orders, () => `orders ${orders.map((o) => this.of(o)).join()}`);
   }
 
   private number(thing: object, text: (thing: object) => string): number {
@@ -26,6 +33,7 @@ export class Ids {
     if (id === undefined) {
       id = this.byText.size + 1;
       this.byText.set(words, id);
+      this.things.push(thing);
     }
     this.byObject.set(thing, id);
     return id;

@@ -4,6 +4,7 @@ import type { Request } from '../../failover/core/types';
 import { Process } from '../sim/engine';
 import type { SimNode } from '../sim/node';
 import { TOO_MUCH_MEMORY } from '../sim/settings';
+import { Stranger } from '../sim/stranger';
 import type { World } from '../sim/world';
 import type { Scenario, Tale } from './story';
 
@@ -397,7 +398,7 @@ export const SCENARIOS: readonly Scenario[] = [
       const replica = t.node('replica-1');
       await t.event('docker kill primary, and the address of replica-1 leads to another PostgreSQL', () => {
         t.node('primary').kill();
-        t.stranger(replica.address);
+        new Stranger(t.world, replica.address);
       });
       await t.until(
         'the other PostgreSQL takes writes',

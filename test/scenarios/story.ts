@@ -3,9 +3,7 @@ import type { Request as Asked, Policy } from '../../failover/core/types';
 import { Process } from '../sim/engine';
 import type { ProxySession } from '../sim/haproxy-model';
 import type { SimNode } from '../sim/node';
-import { PostgresServer, type Reply, type Request } from '../sim/postgres';
-import { settingsOf } from '../sim/settings';
-import { DataDir } from '../sim/wal';
+import type { Reply, Request } from '../sim/postgres';
 import { World } from '../sim/world';
 
 const BUILD_LIMIT_MS = 60_000;
@@ -63,32 +61,6 @@ export class Tale {
 
   well(): boolean {
     return this.world.healthy() !== null;
-  }
-
-  /** Another cluster's PostgreSQL gets an address; the connections of the node that had it break. */
-  stranger(address: string): void {
-    const { world } = this;
-    world.nodeAt(address)?.postgres?.endSessions();
-    const settings = { ...STRANGER, upstream: null, syncNames: '' };
-    const server = new PostgresServer({
-      engine: world.engine,
-      network: world.network,
-      node: 'stranger',
-      host: 'stranger',
-      data: new DataDir('1', [], [{ timeline: 1, start: 0 }]),
-      disk: { slowness: 1 },
-      config: settingsOf('stranger', settings),
-      say: (words) => world.say(words),
-      unsure: () => undefined,
-      nextId: () => world.nextId(),
-    });
-    world.network.postgres.set('stranger', server);
-    world.network.hosts.set(address, 'stranger');
-    const lead = () => {
-      if (server.accepting) server.promote().catch((error: unknown) => world.fail(String(error)));
-      else world.engine.after(20, server.process, lead);
-    };
-    lead();
   }
 
   /** The leader that is open, by the slot. */
@@ -194,16 +166,3 @@ export async function tell(scenario: Scenario): Promise<string> {
 
 /** Decisions that only fill time. */
 const QUIET: ReadonlySet<string> = new Set(['PROMOTING', 'STEADY', 'REOPENING', 'ELECTING', 'LEADER_AWAITED']);
-
-const STRANGER = {
-  settings: {
-    nodes: [],
-    haproxyAddress: '10.0.0.10',
-    monitorAddress: '10.0.0.11',
-    subnet: '10.0.0.0/24',
-    databaseName: 'db',
-    databaseUser: 'user',
-    databasePassword: 'secret',
-    postgresSettings: {},
-  },
-};

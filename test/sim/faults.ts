@@ -1,25 +1,39 @@
 /** What goes wrong, at random times, in words. */
+import { AIMED, STARVATION } from './aimed-faults';
 import type { SimMonitor } from './monitor-container';
 import type { SimNode } from './node';
 import { TOO_MUCH_MEMORY } from './settings';
 import type { World } from './world';
 
 export class Nemesis {
-  private readonly world: World;
+  readonly world: World;
   private readonly wiped = new Set<string>();
   /** Faults have ended: what was still planned does not happen. */
-  private over = false;
-  private readonly strangers: SimMonitor[] = [];
+  over = false;
+  /** Monitors that another one has taken over from. */
+  readonly strangers: SimMonitor[] = [];
   private storeLost = false;
   /** Taken out of the stack, and served well without. */
   private readonly removed = new Set<SimNode>();
 
   private readonly only: readonly string[] | undefined;
+  private readonly undo: (() => void)[] = [];
+  private busyUntilMs = 0;
 
   /** `only`: names of the faults that fall; undefined: all of them. */
   constructor(world: World, only?: readonly string[]) {
     this.world = world;
     this.only = only;
+  }
+
+  /** Faults do not end before this one was played out. */
+  takes(ms: number): void {
+    this.busyUntilMs = this.world.engine.nowMs + ms;
+  }
+
+  /** To be done when faults end. */
+  onHeal(undo: () => void): void {
+    this.undo.push(undo);
   }
 
   async rage(): Promise<void> {
@@ -28,9 +42,16 @@ export class Nemesis {
     const count = random.integer(2, 7);
     for (let i = 0; i < count; i++) {
       this.strike();
-      const pause = random.chance(0.4) ? random.between(5, 300) : random.between(300, 6_000);
+      // Small faults are to be over before the next one: together they would be a large one.
+      const small = this.only?.every((name) => name in STARVATION) === true;
+      const pause = small
+        ? random.between(3_500, 6_000)
+        : random.chance(0.4)
+          ? random.between(5, 300)
+          : random.between(300, 6_000);
       await engine.run(engine.nowMs + pause);
     }
+    await engine.run(Number.POSITIVE_INFINITY, () => engine.nowMs >= this.busyUntilMs);
   }
 
   private strike(): void {
@@ -49,7 +70,6 @@ export class Nemesis {
       pauseMonitor: [4, () => this.pauseMonitor()],
       restoreStore: [4, () => this.restoreStore()],
       secondMonitor: [3, () => this.secondMonitor()],
-      staleMonitor: [3, () => this.staleMonitor()],
       diskFull: [2, () => this.diskFull()],
       haproxyRestarts: [5, () => this.haproxyRestarts()],
       haproxyReloads: [3, () => this.haproxyReloads()],
@@ -69,11 +89,15 @@ export class Nemesis {
       behind: [7, () => this.behind()],
       pauseFailover: [5, () => this.pauseFailover()],
       rebuild: [3, () => this.rebuild()],
+      ...mapped(AIMED, ([weight, fault]): [number, () => void] => [weight, () => fault(this)]),
     };
+    const known = { ...all, ...mapped(STARVATION, (fault): [number, () => void] => [1, () => fault(this)]) };
     const names = this.only ?? Object.keys(all);
     const faults = names.map((name) => {
-      const fault = all[name];
-      if (fault === undefined) throw new Error(`there is no fault ${name}; there are: ${Object.keys(all).join(', ')}`);
+      const fault = known[name];
+      if (fault === undefined) {
+        throw new Error(`there is no fault ${name}; there are: ${Object.keys(known).join(', ')}`);
+      }
       return fault;
     });
     let dice = random.unit() * faults.reduce((sum, [weight]) => sum + weight, 0);
@@ -85,29 +109,29 @@ export class Nemesis {
     }
   }
 
-  private anyNode(): SimNode {
+  anyNode(): SimNode {
     return this.world.random.pick(this.world.nodes);
   }
 
-  private later(fromMs: number, toMs: number, run: () => void): void {
+  later(fromMs: number, toMs: number, run: () => void): void {
     const { engine, random } = this.world;
     engine.after(random.between(fromMs, toMs), null, run);
   }
 
-  private start(node: SimNode): void {
+  start(node: SimNode): void {
     if (node.up || !this.world.members.includes(node)) return;
     this.world.say(`docker start ${node.name}`);
     node.start();
   }
 
-  private kill(node: SimNode): void {
+  kill(node: SimNode): void {
     if (!node.up || this.over) return;
     this.world.say(`docker kill ${node.name}`);
     node.kill();
     if (this.world.random.chance(0.8)) this.later(50, 8_000, () => this.start(node));
   }
 
-  private killLeader(): void {
+  killLeader(): void {
     const node = this.leader();
     if (node !== undefined) this.kill(node);
   }
@@ -146,7 +170,7 @@ export class Nemesis {
     this.later(50, 7_000, () => this.unpause(node));
   }
 
-  private unpause(node: SimNode): void {
+  unpause(node: SimNode): void {
     if (node.process?.state !== 'paused') return;
     this.world.say(`docker unpause ${node.name}`);
     node.unpause();
@@ -219,8 +243,9 @@ export class Nemesis {
   private restoreStore(): void {
     const { world } = this;
     const { random } = world;
-    // With the store lost, nobody but the nodes that are declared can tell what was.
-    if (world.declared.length < world.nodes.length) return;
+    // With the store lost, nobody but the nodes that are declared can tell what was: of a node that is not, and that was not
+    // let go yet, no system could know what it had.
+    if (world.nodes.some((n) => !world.members.includes(n) && !this.removed.has(n))) return;
     this.storeLost = true;
     const old = random.pick(world.copies);
     world.say('the monitor is killed, its volume is lost or an old copy');
@@ -249,54 +274,6 @@ export class Nemesis {
         world.say('the first monitor is killed');
         old.process.kill();
       });
-    });
-  }
-
-  /** A second monitor has taken over and fails over; the first one and the old leader wake at the same moment. */
-  private staleMonitor(): void {
-    const { world } = this;
-    const old = world.monitor;
-    if (old === null || old.process.state !== 'running' || this.strangers.length > 0) return;
-    if (world.random.chance(0.4)) {
-      this.replaceMonitor(old);
-      return;
-    }
-    // It stops between its decision and what follows from it: mostly when it is about to open the slot.
-    this.killLeader();
-    const opens = world.random.chance(0.7);
-    let left = world.random.integer(1, 4);
-    world.onStored = ({ procedure, ledger }) => {
-      left -= 1;
-      if (this.over || (opens ? procedure !== null || ledger.at(-1)?.opened !== true : left > 0)) return;
-      world.onStored = () => undefined;
-      if (old.process.state === 'running' && this.strangers.length === 0) this.replaceMonitor(old);
-    };
-  }
-
-  private replaceMonitor(old: SimMonitor): void {
-    const { world } = this;
-    const { random } = world;
-    this.strangers.push(old);
-    world.say(`${old.label} is paused and a second monitor is started on a copy of its volume`);
-    old.process.pause();
-    world.startMonitor('second monitor', { ...old.disk, full: false, moved: true });
-    const pauseMs = random.between(11_000, 13_000);
-    const wakeMs = pauseMs + random.between(2_000, 4_500);
-    this.later(pauseMs, pauseMs, () => {
-      const leader = this.leader();
-      if (leader === undefined || !leader.up || this.over) return;
-      world.say(`docker pause ${leader.name}`);
-      leader.pause();
-      this.later(wakeMs - pauseMs, wakeMs - pauseMs + 120, () => this.unpause(leader));
-    });
-    this.later(wakeMs, wakeMs + 40, () => {
-      if (old.process.dead) return;
-      world.say('the first monitor wakes');
-      old.process.resume();
-    });
-    this.later(wakeMs + 500, wakeMs + 5_000, () => {
-      world.say('the first monitor is killed');
-      old.process.kill();
     });
   }
 
@@ -471,7 +448,7 @@ export class Nemesis {
     }
   }
 
-  private leader(): SimNode | undefined {
+  leader(): SimNode | undefined {
     const name = this.world.monitor?.seen?.decision.state.leader;
     return this.world.nodes.find((n) => n.name === name);
   }
@@ -518,7 +495,7 @@ export class Nemesis {
   }
 
   /** The whole machine stands still, and all goes on at once. */
-  private stall(): void {
+  stall(fromMs = 100, toMs = 5_000): void {
     const { world } = this;
     const { engine, random, monitor, haproxy } = world;
     const processes = [
@@ -527,7 +504,7 @@ export class Nemesis {
       ...world.nodes.flatMap((n) => [n.postgres?.process, n.process]),
     ];
     const running = processes.filter((p) => p?.state === 'running');
-    const ms = random.between(100, 5_000);
+    const ms = random.between(fromMs, toMs);
     world.say(`the machine stands still for ${ms.toFixed(0)} ms`);
     for (const process of running) process?.pause();
     engine.after(ms, null, () => {
@@ -545,7 +522,9 @@ export class Nemesis {
       return;
     }
     const gone = nodes.at(-1);
-    if (gone === undefined || nodes.length < 2 || this.storeLost) return;
+    if (gone === undefined || nodes.length < 2) return;
+    // Until everybody was heard, what the lost store knew may be known to this very node alone.
+    if (this.storeLost && world.monitor?.seen?.decision.state.adopting !== false) return;
     world.say(`${gone.name} is taken out of the stack`);
     world.declared = declared.slice(0, -1);
     this.restartMonitor();
@@ -642,6 +621,7 @@ export class Nemesis {
       world.monitor?.process.kill();
       world.monitor = null;
     }
+    for (const undo of this.undo.splice(0)) undo();
     world.engine.cpuMs = 0;
     for (const node of world.nodes) {
       // Where it was needed, it was never let go: somebody puts it back.
@@ -697,3 +677,7 @@ const WAITS: ReadonlySet<string> = new Set([
   'PROMOTING',
   'BOOTSTRAP_WAIT',
 ]);
+
+function mapped<T, R>(record: Readonly<Record<string, T>>, to: (value: T) => R): Record<string, R> {
+  return Object.fromEntries(Object.entries(record).map(([name, value]) => [name, to(value)]));
+}

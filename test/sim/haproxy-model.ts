@@ -243,6 +243,8 @@ export class HaproxyModel {
   turnedAway = 0;
   /** A session that is ended while it connects stays for good and takes a server's place (PEERS, trap 1). */
   leaked: (words: string) => void = () => undefined;
+  /** Called when somebody has got a connection to a socket of the runtime API, and has not spoken yet. */
+  onDial: (socket: string, who: Process) => void = () => undefined;
   /** Called whenever a route or a session has changed. */
   changed: () => void = () => undefined;
   private pid = 100;
@@ -342,7 +344,8 @@ export class HaproxyModel {
         far.end();
       });
     });
-    near.emit('connect');
+    this.onDial(name, near.owner);
+    engine.after(0, near.owner, () => near.emit('connect'));
   }
 
   private answer(name: string, line: string): string {

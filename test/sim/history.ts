@@ -4,8 +4,6 @@ import type { Change } from './wal';
 
 /** Reads that were under way when a leader was opened may still come from the old history, ms. */
 const PHANTOM_GRACE_MS = 1_500;
-/** A row that was begun shortly before may reach the new leader after its opening, ms. */
-const SLOW_MS = 3_000;
 
 export class History {
   readonly operations: Operation[] = [];
@@ -28,7 +26,8 @@ export class History {
   private acknowledgedCount = 0;
   /** Rows that each newly opened leader had. */
   private readonly openings: { atMs: number; rows: ReadonlySet<number> }[] = [];
-  private readonly begunMs = new Map<number, number>();
+  /** When each row got into a leader's log: nobody writes one twice. */
+  private readonly insertedMs = new Map<number, number>();
   /** When a person's word made a node without the newest data the leader: what ran across that moment proves nothing. */
   private overriddenMs = Number.NEGATIVE_INFINITY;
 
@@ -46,7 +45,11 @@ export class History {
 
   begin(operation: Operation, proxy: 'write' | 'read'): void {
     if (proxy === 'write') this.operations.push(operation);
-    if (operation.kind === 'row') this.begunMs.set(operation.row, operation.startMs);
+  }
+
+  /** Some leader has this in its log, whatever becomes of it. */
+  inserted(change: Change, atMs: number): void {
+    if (change.kind === 'row') this.insertedMs.set(change.row, atMs);
   }
 
   /** A commit whose wait was cut short is visible, and may be lost all the same. */
@@ -96,14 +99,14 @@ export class History {
     return lost;
   }
 
-  /** The read port shows no row that the leader of that time has not (S13). */
+  /** The read port shows no row that was left behind with a leader of before (S13). */
   checkPhantoms(): void {
     for (const read of this.reads) {
       const opening = this.openings.findLast((o) => o.atMs < read.startMs - PHANTOM_GRACE_MS);
       if (opening === undefined) continue;
-      const phantom = read.rows.find(
-        (r) => !opening.rows.has(r) && (this.begunMs.get(r) ?? 0) < opening.atMs - SLOW_MS,
-      );
+      const phantom = read.rows
+        .slice(0, read.count)
+        .find((r) => !opening.rows.has(r) && (this.insertedMs.get(r) ?? Number.POSITIVE_INFINITY) < opening.atMs);
       if (phantom === undefined || this.seen.has(phantom) || this.acknowledged.has(phantom)) continue;
       this.fail(
         `PHANTOM: ${read.client} read row ${phantom} through ${read.node} at ${at(read.startMs)}; the leader that was opened at ${at(opening.atMs)} never had it`,

@@ -136,7 +136,7 @@ export class Channel {
   readonly to: string;
   private readonly network: Network;
   private lastMs = 0;
-  private readonly held: { owner: Process; run: () => void }[] = [];
+  private readonly held: { owner: Process; run: () => void; losses: number }[] = [];
 
   constructor(network: Network, from: string, to: string) {
     this.network = network;
@@ -144,16 +144,16 @@ export class Channel {
     this.to = to;
   }
 
-  send(owner: Process, run: () => void): void {
+  /** `losses`: how often the sender had lost everything when this was written. */
+  send(owner: Process, run: () => void, losses = this.network.lossesOf(this.from)): void {
     if (this.held.length > 0 || !this.network.passes(this.from, this.to)) {
-      this.held.push({ owner, run });
+      this.held.push({ owner, run, losses });
       this.network.hold(this);
       return;
     }
     const { engine } = this.network;
     const atMs = Math.max(this.lastMs, engine.nowMs + this.network.latency(this.from, this.to));
     this.lastMs = atMs;
-    const losses = this.network.lossesOf(this.from);
     engine.after(atMs - engine.nowMs, owner, () => {
       if (losses === this.network.lossesOf(this.from)) run();
     });
@@ -164,7 +164,7 @@ export class Channel {
       if (this.held.length > 0) this.network.hold(this);
       return;
     }
-    for (const { owner, run } of this.held.splice(0)) this.send(owner, run);
+    for (const { owner, run, losses } of this.held.splice(0)) this.send(owner, run, losses);
   }
 }
 

@@ -348,6 +348,9 @@ export class SimPostgres implements Postgres {
     while (this.engine.nowMs < limit) {
       if (server?.reachableFrom(name) && server.process.state === 'running') {
         if (!server.isPrimary) throw new KeeperError('LEADER_UNREACHABLE', `${source.name} is not a primary yet`);
+        if (server.name !== source.name) {
+          throw new KeeperError('LEADER_UNREACHABLE', `the address of ${source.name} answers as ${server.name}`);
+        }
         return server;
       }
       if (server === undefined) break;
@@ -393,11 +396,13 @@ export class SimPostgres implements Postgres {
     const { volume, name, world } = this.node;
     const { data } = volume;
     if (data === null) throw new Error('no data');
-    if (data.broken) throw new Error('the data is broken');
+    // pg_rewind may not see that it was there before: it then leaves what no server ever had (S12).
+    const damaged = data.broken;
+    if (damaged && this.engine.random.chance(0.5)) throw new Error('the data is broken');
     if (!data.clean) throw new Error('target server must be shut down cleanly');
     const server = await this.source(source);
     const result = rewound(data, server.data);
-    if (result === null) {
+    if (result === null && !damaged) {
       world.say(`${name}: pg_rewind from ${source.name}: no rewind required`);
       await this.takes(50);
       return;
@@ -409,7 +414,9 @@ export class SimPostgres implements Postgres {
       if (signal.aborted || server.process.dead || !server.reachableFrom(name)) throw new Error('the rewind broke');
     }
     if (!server.isPrimary) throw new Error('the rewind broke');
-    volume.data = rewound(data, server.data) ?? result;
+    volume.data = rewound(data, server.data) ?? result ?? data;
+    if (damaged) volume.data.damage(world.nextId());
+    else volume.data.broken = false;
     this.impossible = null;
     world.say(`${name}: is rewound to the history of ${source.name}`);
   }
@@ -442,6 +449,8 @@ export class SimPostgres implements Postgres {
       replay: node.replay,
       say: (words) => world.say(words),
       unsure: (change) => world.history.tag(change),
+      inserted: (change) => world.history.inserted(change, world.engine.nowMs),
+      broken: (words) => world.fail(words),
       nextId: () => world.nextId(),
     });
     node.postgres = server;

@@ -121,6 +121,8 @@ class Sender {
 }
 
 const KEEPALIVE_MS = 1_000;
+/** Far more than a reader may hold up the replay on a member (S16), ms. */
+const HELD_UP_MAX_MS = 1_000;
 /** What a connection's authentication costs of a machine of two cores, ms (S24: 115 a second). */
 const AUTHENTICATION_MS = 8.7;
 /** A stream that could not be had is tried again at least this late: everything takes a little time, ms. */
@@ -176,6 +178,8 @@ export class PostgresServer {
   private batchMs = 0;
   /** Replay waits for a reader's transaction. */
   private conflicts = false;
+  /** For how long it has, by this process's own steps, ms. */
+  private heldUpMs = 0;
   private receivePosition: number | null = null;
   private receiverFlush = 0;
   private dialling = false;
@@ -183,6 +187,8 @@ export class PostgresServer {
   private readonly replayMs: number;
   private readonly say: (words: string) => void;
   private readonly unsure: (change: Change) => void;
+  private readonly inserted: (change: Change) => void;
+  private readonly broken: (words: string) => void;
   private readonly nextId: () => number;
 
   constructor(parts: {
@@ -198,6 +204,10 @@ export class PostgresServer {
     say: (words: string) => void;
     /** A commit's wait was cut short: from now on it can be read, and may be lost all the same (S7). */
     unsure: (change: Change) => void;
+    /** It is in this server's log from now on. */
+    inserted: (change: Change) => void;
+    /** What the shipped settings promise does not hold. */
+    broken: (words: string) => void;
     nextId: () => number;
   }) {
     this.engine = parts.engine;
@@ -209,6 +219,8 @@ export class PostgresServer {
     this.atStart = parts.config;
     this.say = parts.say;
     this.unsure = parts.unsure;
+    this.inserted = parts.inserted;
+    this.broken = parts.broken;
     this.nextId = parts.nextId;
     this.process = new Process(parts.engine, `postgres of ${parts.node}`, parts.host);
     this.names = parseNames(parts.config.text('synchronous_standby_names'));
@@ -232,7 +244,7 @@ export class PostgresServer {
   isPrimary = false;
 
   /** What it answers as (S14). */
-  private get name(): string {
+  get name(): string {
     return this.atStart.text('cluster_name');
   }
 
@@ -258,10 +270,7 @@ export class PostgresServer {
   }
 
   private started(): void {
-    if (this.data.broken) {
-      this.process.kill();
-      return;
-    }
+    if (this.data.broken && this.comesUpBroken()) return;
     if (this.lacksConnections(this.data.connections)) {
       this.fails('recovery aborted because of insufficient parameter settings: max_connections');
       return;
@@ -273,6 +282,16 @@ export class PostgresServer {
     this.state = 'recovery';
     this.replay();
     this.dial();
+  }
+
+  /** Data that is half rewound may not start at all, or start with what never was: that is worse (S12). */
+  private comesUpBroken(): boolean {
+    if (this.engine.random.chance(0.5)) {
+      this.process.kill();
+      return true;
+    }
+    this.data.damage(this.nextId());
+    return false;
   }
 
   /** A standby needs at least the `max_connections` of the leader whose log it replays (S23). */
@@ -471,6 +490,7 @@ export class PostgresServer {
   /** Inserts and flushes one record; what is flushed is sent. */
   insert(change: Change, flushed: (position: number) => void): void {
     this.data.wal.push({ id: this.nextId(), change });
+    this.inserted(change);
     const position = this.data.wal.length;
     this.flush(() => {
       if (!this.process.dead) flushed(position);
@@ -558,6 +578,7 @@ export class PostgresServer {
     if (!sender.alive) return;
     sender.heardMs = this.engine.nowMs;
     sender.flush = flush;
+    this.data.slotAt.set(sender.slot, flush);
     sender.replay = replay;
     if (sender.state === 'catchup' && sender.sent >= this.data.flushed) sender.state = 'streaming';
     if (this.isPrimary) this.release(sender);
@@ -668,11 +689,13 @@ export class PostgresServer {
       return;
     }
     if (this.state !== 'recovery' || this.upstream !== null) return;
-    const impossible = whyImpossible(this.data, source.data);
-    if (!source.reachableFrom(this.process.host) || !source.givesSlot(this.slot, this) || impossible !== null) {
+    const reachable = source.reachableFrom(this.process.host);
+    const hasSlot = reachable && source.givesSlot(this.slot, this);
+    const impossible = reachable ? whyImpossible(this.data, source.data, hasSlot) : null;
+    if (!hasSlot || impossible !== null) {
       if (impossible !== null && this.streamImpossible === null) this.streamImpossible = impossible;
       // PostgreSQL 17 calls a walreceiver `streaming` from its start, also while its request is being refused.
-      if (source.reachableFrom(this.process.host)) {
+      if (reachable) {
         this.pretends = { address, untilMs: this.engine.nowMs + this.engine.random.delay(8) };
       }
       this.dialling = true;
@@ -703,10 +726,10 @@ export class PostgresServer {
     return this.config.text('primary_slot_name');
   }
 
-  /** Without its slot a follower never streams (S22); a slot that a walsender still uses is refused, too. */
+  /** Without its slot a follower never streams (S22); one that fell off or that a walsender still uses is refused, too. */
   private givesSlot(slot: string, to: PostgresServer): boolean {
     if (slot === '') return true;
-    if (!this.data.slots.has(slot)) return false;
+    if (!this.data.slots.has(slot) || this.data.lostSlots.has(slot)) return false;
     const old = [...this.senders].find((s) => s.slot === slot);
     if (old === undefined) return true;
     // The old connection's other end is gone for good: it learns so with the next packet that it sends again.
@@ -718,21 +741,27 @@ export class PostgresServer {
 
   /**
    * Makes the peers' slots and drops others, ending who still uses them; with `renew` also those that are there and not in
-   * use (S22).
+   * use (S22). Those that fell off are replaced in any case.
    */
   ensureSlots(wanted: readonly string[], renew: boolean): void {
-    const { slots } = this.data;
+    const { slots, slotAt, lostSlots } = this.data;
     for (const sender of [...this.senders]) if (!wanted.includes(sender.slot)) this.endSender(sender);
     const active = new Set([...this.senders].map((s) => s.slot));
-    for (const slot of slots) if (!active.has(slot) && (renew || !wanted.includes(slot))) slots.delete(slot);
+    for (const slot of slots) {
+      if (active.has(slot) || (!renew && wanted.includes(slot) && !lostSlots.has(slot))) continue;
+      for (const known of [slots, slotAt, lostSlots]) known.delete(slot);
+    }
     for (const slot of wanted) slots.add(slot);
   }
 
   /** A checkpoint keeps `kept` records for slots that are behind, and no more: who needs older ones fell off (S22). */
   removeLog(kept: number): void {
     const { data } = this;
-    data.oldest = Math.max(data.oldest, Math.min(data.applied, data.flushed - kept));
+    // A leader has applied what it wrote; its `applied` stays where it was promoted.
+    const done = this.isPrimary ? data.flushed : data.applied;
+    data.oldest = Math.max(data.oldest, Math.min(done, data.flushed - kept));
     for (const sender of [...this.senders]) if (sender.sent < data.oldest) this.endSender(sender);
+    for (const [slot, position] of data.slotAt) if (position < data.oldest) data.lostSlots.add(slot);
   }
 
   private namesNow(): SyncNames {
@@ -744,6 +773,7 @@ export class PostgresServer {
     this.upstream.heardMs = this.engine.nowMs;
     const { data } = this;
     if (data.applied >= data.wal.length) this.batchMs = this.engine.nowMs;
+    if (from > data.wal.length) throw new Error(`the stream to ${this.node} skips records: no TCP does that`);
     records.forEach((record, i) => {
       // What was applied stays as it is, whatever the new source has at that place.
       const at = from + i;
@@ -813,21 +843,34 @@ export class PostgresServer {
   /** A reader's statement holds replay up, until the limit is over and the reader is sent away (S16). */
   private isHeldUp(): boolean {
     const readers = [...this.sessions].filter((s) => s.holds);
-    if (readers.length === 0) return false;
+    if (readers.length === 0) return this.goesOn();
     const leftMs = this.batchMs + this.config.ms('max_standby_streaming_delay') - this.engine.nowMs;
     if (leftMs <= 0) {
       for (const reader of readers) {
         reader.end();
         this.released(reader);
       }
-      return false;
+      return this.goesOn();
     }
     this.conflicts = true;
-    this.after(Math.min(leftMs, 20), () => {
+    const stepMs = Math.min(leftMs, 20);
+    if (this.heldUpMs < HELD_UP_MAX_MS && this.heldUpMs + stepMs >= HELD_UP_MAX_MS) {
+      this.broken(
+        `HELD UP: a reader holds up ${this.node} for ${HELD_UP_MAX_MS} ms: nobody could promote it meanwhile`,
+      );
+    }
+    this.heldUpMs += stepMs;
+    this.after(stepMs, () => {
       this.conflicts = false;
       this.replay();
     });
     return true;
+  }
+
+  /** No reader is in the way any more. */
+  private goesOn(): false {
+    this.heldUpMs = 0;
+    return false;
   }
 
   // Life

@@ -10,6 +10,8 @@ export interface RunOptions {
   replicas?: number;
   /** Names of the faults that fall (see faults.ts); undefined: all of them. */
   faults?: readonly string[];
+  /** None of these faults is a reason to change the leader (S28). */
+  steady?: boolean;
 }
 
 export interface RunResult {
@@ -30,7 +32,7 @@ export async function simulate(options: RunOptions): Promise<RunResult> {
   const shape = shapeOf(seed, options.replicas);
   const world = new World({ seed, ...shape });
   try {
-    await play(world, options.faults);
+    await play(world, options);
   } catch (error) {
     world.fail(`the run broke: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
   }
@@ -54,7 +56,7 @@ function shapeOf(seed: number, replicas: number | undefined): { replicas: number
   };
 }
 
-async function play(world: World, faults: readonly string[] | undefined): Promise<void> {
+async function play(world: World, { faults, steady = false }: RunOptions): Promise<void> {
   const { engine } = world;
   world.startAll();
   world.startClients(3, 1);
@@ -63,6 +65,7 @@ async function play(world: World, faults: readonly string[] | undefined): Promis
     return;
   }
   world.say('the cluster is built, faults begin');
+  world.steady = steady;
   const nemesis = new Nemesis(world, faults);
   await nemesis.rage();
   world.say('faults end');

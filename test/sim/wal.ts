@@ -78,6 +78,10 @@ export class DataDir {
   /** A rewind failed midway: PostgreSQL does not start from it. */
   broken = false;
   readonly slots = new Set<string>();
+  /** What each slot's standby had on its disk when it was last heard of: the slot asks for the log from there on. */
+  readonly slotAt = new Map<string, number>();
+  /** Slots that fell off: the log that they asked for is removed, and they never keep any again (S22). */
+  readonly lostSlots = new Set<string>();
   /** Records before this one are removed from the log; their effect is in the data. */
   oldest = 0;
   /** `max_connections` of the leader whose log was applied last (S23). */
@@ -106,6 +110,12 @@ export class DataDir {
     return copy;
   }
 
+  /** It starts, and a record in it is not what it should be. */
+  damage(id: number): void {
+    this.broken = false;
+    if (this.wal.length > 0) this.wal[this.wal.length - 1] = { id, change: { kind: 'note', what: 'half rewound' } };
+  }
+
   /** Everything from the log. */
   table(upTo: number): Table {
     const table = new Table();
@@ -124,19 +134,23 @@ export function endOf(history: readonly TimelineStart[], timeline: number): numb
   return history[i + 1]?.start ?? Number.POSITIVE_INFINITY;
 }
 
-/** Why a standby with this data can never stream from that server; null when it can (PostgreSQL's own checks). */
-export function whyImpossible(own: DataDir, source: DataDir): string | null {
+/**
+ * Why a standby with this data can never stream from that server; null when it can, as PostgreSQL checks it and in that
+ * order: who is refused its slot never hears of the log.
+ */
+export function whyImpossible(own: DataDir, source: DataDir, hasSlot: boolean): string | null {
   const position = own.wal.length;
-  if (position < source.oldest) return 'requested WAL segment has already been removed';
   if (own.systemId !== source.systemId) return 'database system identifier differs between the primary and standby';
   if (source.timeline < own.timeline) {
     return `highest timeline ${source.timeline} of the primary is behind recovery timeline ${own.timeline}`;
   }
+  if (!hasSlot) return null;
   const fork = endOf(source.history, own.timeline);
   if (fork === null) return `requested starting point on timeline ${own.timeline} is not in this server's history`;
   if (fork < position) {
     return `new timeline ${source.timeline} forked off current database system timeline ${own.timeline} before current recovery point`;
   }
+  if (position < source.oldest) return 'requested WAL segment has already been removed';
   return null;
 }
 

@@ -55,9 +55,9 @@ export class World {
   declared: DeclaredNode[];
   readonly policy: Policy;
   readonly thinkMs: number;
-  readonly cancels: number;
+  cancels: number;
   /** Part of the reads that stay in a transaction, and of the writes that change a table (S16). */
-  readonly holds: number;
+  holds: number;
   /** What the stack's config says for PostgreSQL; the monitor reads it when it starts. */
   postgresSettings: Record<string, string> = {};
   readonly history = new History((words) => this.fail(words));
@@ -71,6 +71,8 @@ export class World {
   /** Told of each line of the monitor's log, for scenarios. */
   onLog: (subject: string, code: string, message: string) => void = () => undefined;
   clientsEnd = false;
+  /** From now on nothing happens for which the leader may be changed (S28). */
+  steady = false;
   /** Snapshots of the store, for the fault "restored from an old copy". */
   readonly copies: StoreDisk[] = [];
   disk: StoreDisk = { incarnation: 0, state: null, full: false, moved: false };
@@ -222,6 +224,9 @@ export class World {
       const known = this.leaders.get(entry.term);
       const name = `${entry.node} ${entry.dataId}`;
       if (known === undefined) this.opened(entry.node, entry.term);
+      if (known === undefined && this.steady) {
+        this.fail(`FALSE FAILOVER: ${name} is opened in term ${entry.term}, and nothing was wrong with the leader`);
+      }
       if (known === undefined && entry.term < this.topTerm) {
         this.fail(`TERMS: ${name} is opened in term ${entry.term}, but term ${this.topTerm} was opened before`);
       }

@@ -1,0 +1,68 @@
+import { describe, expect, it } from 'vitest';
+import { Ids } from './ids';
+import { Decider } from './monitor';
+import { INTS, Packer } from './pack';
+import { hash, Seen } from './seen';
+import { type Bounds, firstOf, type State, Steps } from './steps';
+
+const BOUNDS: Bounds = { k: 1, crashes: 2, starts: 1, cuts: 1, promotions: 2, changes: 1, writes: 2 };
+/** So many steps from the beginning, taking another turn each time. */
+const WALKS = 20;
+const STEPS = 25;
+
+/** States that a few walks come by. */
+function states(ids: Ids): State[] {
+  const steps = new Steps(BOUNDS, new Decider(BOUNDS.k, false, ids));
+  return Array.from({ length: WALKS }, (_, walk) => {
+    let state = firstOf(BOUNDS);
+    const seen: State[] = [];
+    for (let i = 0; i < STEPS; i++) {
+      const next = steps.from(state);
+      const step = next[(walk * 7 + i * 3) % Math.max(1, next.length)];
+      if (step === undefined) break;
+      state = step.next;
+      seen.push(state);
+    }
+    return seen;
+  }).flat();
+}
+
+describe('a state as integers', () => {
+  it('is read back as it was', () => {
+    const ids = new Ids();
+    const packer = new Packer(ids);
+    const ints = new Int32Array(INTS);
+    for (const state of states(ids)) {
+      packer.write(state, ints, 0);
+      expect(packer.read(ints, 0)).toEqual(state);
+    }
+  });
+
+  it('has other integers and another hash than any other state', () => {
+    const ids = new Ids();
+    const packer = new Packer(ids);
+    const ints = new Int32Array(INTS);
+    const [texts, packed, hashes] = [new Set<string>(), new Set<string>(), new Set<number>()];
+    for (const state of states(ids)) {
+      packer.write(state, ints, 0);
+      texts.add(JSON.stringify(state));
+      packed.add(ints.join());
+      hashes.add(hash(ints));
+    }
+    expect(packed.size).toBe(texts.size);
+    expect(hashes.size).toBe(texts.size);
+    expect(texts.size).toBeGreaterThan(100);
+  });
+});
+
+describe('what was seen', () => {
+  it('is known again, also after the table has grown', () => {
+    const seen = new Seen();
+    const keys = Array.from({ length: 60_000 }, (_, i) => i * 90_071_992_547);
+    for (const [i, key] of keys.entries())
+      if (seen.add(key, i - 1, `step ${i % 3}`) !== i) expect.fail(`${key} was not new`);
+    expect(keys.every((key) => seen.add(key, 0, 'again') === null)).toBe(true);
+    expect(seen.size).toBe(keys.length);
+    expect(seen.pathTo(3)).toEqual(['step 1', 'step 2', 'step 0']);
+  });
+});

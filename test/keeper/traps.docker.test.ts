@@ -1,0 +1,119 @@
+/** Two real nodes: a standby that is away until its leader gives its log up (S22), an address that is another node's (S14). */
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import type { DeclaredNode } from '../../failover/core/types';
+import { slotName } from '../../failover/keeper/config-files';
+import { OpeningChecks } from '../../failover/monitor/opening';
+import type { NodeSettings, Status } from '../../failover/protocol';
+import { buildImage, docker, dockerQuietly, removeNode, startNode } from './node-containers';
+import { ScriptedMonitor } from './scripted-monitor';
+
+const IMAGE = 'spf-postgres:test';
+const NETWORK = 'spf-inner';
+const HOST = '10.211.4.1';
+const PORT = 17_440;
+const KEY = 's'.repeat(48);
+const [A, B] = ['spf-a', 'spf-b'] as const;
+const ADDRESS: Record<string, string> = { [A]: '10.211.4.20', [B]: '10.211.4.21' };
+const SETTINGS: NodeSettings = {
+  nodes: [A, B].map((name) => ({ name, address: ADDRESS[name] ?? '' })),
+  haproxyAddress: HOST,
+  monitorAddress: HOST,
+  subnet: '10.211.4.0/24',
+  databaseName: 'app',
+  databaseUser: 'app',
+  databasePassword: 'secret',
+  postgresSettings: { wal_keep_size: '0', max_slot_wal_keep_size: '2MB', max_wal_size: '2MB', min_wal_size: '2MB' },
+};
+
+const monitor = new ScriptedMonitor(KEY, SETTINGS);
+
+const psql = (text: string) => docker('exec', A, 'psql', '-U', 'postgres', '-Atc', text);
+/** State of the standby's slot on the leader. */
+const slot = () => psql(`SELECT wal_status FROM pg_replication_slots WHERE slot_name = '${slotName(B)}'`);
+const streams = (s: Status) => s.done && s.postgres.streamingFrom === A;
+
+beforeAll(async () => {
+  for (const name of [A, B]) await removeNode(name);
+  await dockerQuietly('network', 'rm', NETWORK);
+  await docker('network', 'create', '--subnet', '10.211.4.0/24', '--gateway', HOST, NETWORK);
+  await monitor.listen(HOST, PORT);
+  await buildImage(IMAGE);
+  const base = { image: IMAGE, network: NETWORK, monitor: { host: HOST, port: PORT }, clusterKey: KEY };
+  await Promise.all([A, B].map((name) => startNode({ ...base, name, address: ADDRESS[name] ?? '' })));
+  for (const name of [A, B]) await monitor.until(name, (s) => s.postgres.state === 'absent', 'first status', 20_000);
+  await monitor.done(A, 1, { kind: 'bootstrap' });
+  await monitor.done(A, 1, { kind: 'lead', sync: { leader: A, k: 0, members: [] } });
+  await monitor.done(B, 1, { kind: 'follow', leader: A, method: 'copy' });
+});
+
+afterAll(async () => {
+  for (const name of [A, B]) await removeNode(name);
+  monitor.close();
+  await dockerQuietly('network', 'rm', NETWORK);
+  await dockerQuietly('rmi', IMAGE);
+});
+
+describe('a standby whose slot fell off', () => {
+  it('is copied and streams again through a slot that was made anew (S22)', async () => {
+    monitor.order(B, 1, { kind: 'follow', leader: A, method: 'stream' });
+    const before = await monitor.until(B, streams, 'streams', 20_000);
+    await docker('kill', B);
+    await monitor.wait(() => !monitor.view(B).connected, 'break', 10_000);
+    const writeAndClean = async () => {
+      await psql("SELECT pg_logical_emit_message(false, 'filler', repeat('x', 1000000)), pg_switch_wal()");
+      await psql('CHECKPOINT');
+      return slot();
+    };
+    // One that was made anew already has no state until it is used.
+    let seen = await writeAndClean();
+    for (let i = 0; i < 40 && seen !== 'lost' && seen !== ''; i++) seen = await writeAndClean();
+    expect(seen).toMatch(/^(lost)?$/);
+    await docker('start', B);
+    await monitor.until(B, (s) => s.accepted !== null, 'back', 20_000);
+    monitor.order(B, 1, { kind: 'follow', leader: A, method: 'stream' });
+    const after = await monitor.until(B, (s) => streams(s) && s.dataId !== before.dataId, 'streams a copy', 60_000);
+    expect(after.postgres.streamingFrom).toBe(A);
+    expect(monitor.view(B).notes.filter((n) => n.startsWith('COPY_DONE'))).toHaveLength(2);
+    expect(await slot()).toMatch(/^(reserved|extended)$/);
+  });
+});
+
+describe('an address that is another node’s', () => {
+  const stranger = { name: 'spf-c', address: ADDRESS[A] ?? '' };
+
+  it('is not opened for writes (S14)', async () => {
+    const told: string[] = [];
+    const opened: string[] = [];
+    const checks = (node: DeclaredNode) =>
+      new OpeningChecks({
+        nodes: [node],
+        clusterKey: KEY,
+        log: { write: (_level, subject, _code, message) => told.push(`${subject}: ${message}`) },
+        onCertified: (name) => opened.push(name),
+        onBroken: () => undefined,
+        isRunning: () => true,
+      });
+    const [right, wrong] = [checks({ name: A, address: stranger.address }), checks(stranger)];
+    wrong.want({ node: stranger.name, term: 1 });
+    await vi.waitFor(
+      () => expect(told).toEqual([`spf-c: the address of spf-c answers as another node; it is not opened`]),
+      10_000,
+    );
+    right.want({ node: A, term: 1 });
+    await vi.waitFor(() => expect(opened).toEqual([A]), 10_000);
+    right.stop();
+    wrong.stop();
+    expect(await psql("SELECT count(*) FROM failover.canary WHERE node = 'spf-c'")).toBe('0');
+  });
+
+  it('is no source of a copy, and the old data stays (S14)', async () => {
+    const { dataId } = await monitor.until(B, streams, 'streams', 20_000);
+    monitor.settle({ ...SETTINGS, nodes: [...SETTINGS.nodes, stranger] });
+    monitor.order(B, 2, { kind: 'follow', leader: stranger.name, method: 'copy' });
+    const refused = (s: Status) => s.failure?.message.includes('the address of spf-c answers as spf-a') === true;
+    const status = await monitor.until(B, refused, 'refuses', 20_000);
+    expect(status.failure?.code).toBe('LEADER_UNREACHABLE');
+    expect(status.dataId).toBe(dataId);
+    await monitor.done(B, 2, { kind: 'follow', leader: A, method: 'stream' });
+  });
+});

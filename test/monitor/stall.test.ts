@@ -1,0 +1,177 @@
+/** A monitor that was stopped between a decision and what follows from it (S11): it must act on nothing that it saw before. */
+import { mkdirSync, rmSync } from 'node:fs';
+import { createServer, type Server } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { Haproxy } from '../../failover/monitor/haproxy';
+import { ask } from '../../failover/monitor/haproxy-socket';
+import { Loop } from '../../failover/monitor/loop';
+import type { Store } from '../../failover/monitor/ports';
+import { POLICY, status, view } from '../core/world';
+import { MemoryStore } from './fakes';
+
+const STALL_MS = 5_000;
+const LOG = { write: () => undefined };
+
+/** Time that goes on only when the test says so: the process stands still. */
+class HandClock {
+  private ms = 1_000;
+  nowMs(): number {
+    return this.ms;
+  }
+  stands(ms: number): void {
+    this.ms += ms;
+  }
+}
+
+describe('the loop', () => {
+  /** A loop over one node that has no data: its first decision changes the state, and orders follow from it. */
+  function rig(atSave: (clock: HandClock) => void) {
+    const clock = new HandClock();
+    const did: string[] = [];
+    const memory = new MemoryStore();
+    const { incarnation } = memory.open();
+    const store: Store = {
+      incarnation,
+      loaded: null,
+      raiseAbove: async (other) => other + 1,
+      save: async () => {
+        atSave(clock);
+        saved.resolve();
+      },
+    };
+    const saved = Promise.withResolvers<void>();
+    const decided = Promise.withResolvers<void>();
+    const empty = status('p', { dataId: null, postgres: { state: 'absent', streamingFrom: null } });
+    const views = { p: view('p', { status: empty, recall: null }) };
+    const loop = new Loop({
+      nodes: [{ name: 'p', address: '10.0.0.20' }],
+      policy: POLICY,
+      keepers: {
+        views: () => views,
+        order: (node) => did.push(`order ${node}`),
+        remember: () => did.push('remember'),
+        probe: () => did.push('probe'),
+        retire: () => undefined,
+        forget: () => did.push('forget'),
+        restart: () => undefined,
+      },
+      router: {
+        view: () => ({ reachable: true, epoch: '1@1', slot: null, closed: true, keeping: null, clean: true }),
+        write: () => did.push('route'),
+        read: () => did.push('read'),
+        closed: async () => true,
+      },
+      opening: { want: () => undefined },
+      store,
+      clock,
+      log: LOG,
+      onDecision: () => decided.resolve(),
+    });
+    return { loop, did, saved: saved.promise, decided: decided.promise };
+  }
+
+  it('acts when it did not stand still', async () => {
+    const { loop, did, decided } = rig(() => undefined);
+    const ran = loop.run();
+    await decided;
+    loop.stop();
+    await ran;
+    expect(did).not.toContain('forget');
+    expect(did).toContain('order p');
+  });
+
+  it('stood still while it stored its decision: it forgets, and does nothing of it', async () => {
+    const { loop, did, saved } = rig((clock) => clock.stands(STALL_MS));
+    const ran = loop.run();
+    await saved;
+    loop.stop();
+    await ran;
+    expect(did).toEqual(['forget']);
+  });
+});
+
+describe("HAProxy's driver", () => {
+  const folder = join(tmpdir(), `stall-${process.pid}`);
+  let servers: Server[] = [];
+  let lines: string[] = [];
+  let onLine: (line: string) => void = () => undefined;
+
+  beforeEach(async () => {
+    mkdirSync(folder, { recursive: true });
+    lines = [];
+    onLine = () => undefined;
+    servers = await Promise.all(['admin.sock', 'master.sock'].map(listen));
+  });
+
+  afterEach(async () => {
+    await Promise.all(servers.map((s) => new Promise((resolve) => s.close(resolve))));
+    rmSync(folder, { recursive: true, force: true });
+  });
+
+  /** Both of HAProxy's sockets: the slot is closed, there is no session, and everything is noted. */
+  function listen(name: string): Promise<Server> {
+    const server = createServer({ allowHalfOpen: true }, (socket) => {
+      let text = '';
+      socket.on('error', () => undefined);
+      socket.on('data', (chunk) => {
+        text += chunk.toString();
+      });
+      socket.on('end', () => {
+        if (text !== '') lines.push(text.trim());
+        onLine(text);
+        socket.end(name === 'admin.sock' ? ANSWER : '');
+      });
+    });
+    return new Promise((resolve) => server.listen(join(folder, name), () => resolve(server)));
+  }
+
+  const ANSWER = `Pid: 7\nStart_time_sec: 9\n# be_id be_name srv_id srv_name srv_addr srv_op_state srv_admin_state srv_port\n3 write 1 leader 127.0.0.1 2 0 1\n`;
+  const opens = () => lines.filter((l) => l.includes('10.0.0.20'));
+
+  function driver(clock: HandClock): Haproxy {
+    return new Haproxy({
+      sockets: folder,
+      port: 5432,
+      addresses: ['10.0.0.20'],
+      clock,
+      log: LOG,
+      onChange: () => undefined,
+    });
+  }
+
+  it('opens the slot that is wanted when it did not stand still', async () => {
+    const haproxy = driver(new HandClock());
+    haproxy.write('10.0.0.20', '10.0.0.20');
+    const ran = haproxy.run();
+    await vi.waitFor(() => expect(opens()).not.toEqual([]));
+    haproxy.stop();
+    await ran;
+  });
+
+  it('stood still while it asked: what was wanted before is not told any more', async () => {
+    const clock = new HandClock();
+    const haproxy = driver(clock);
+    const asked = Promise.withResolvers<void>();
+    onLine = () => {
+      // Stopped while it waits for the first answer, the master's: the slot was not opened yet.
+      if (lines.length === 1) clock.stands(STALL_MS);
+      if (lines.length >= 4) asked.resolve();
+    };
+    haproxy.write('10.0.0.20', '10.0.0.20');
+    const ran = haproxy.run();
+    await asked.promise;
+    expect(opens()).toEqual([]);
+    // Until the loop wants it anew.
+    haproxy.write('10.0.0.20', '10.0.0.20');
+    await vi.waitFor(() => expect(opens()).not.toEqual([]));
+    haproxy.stop();
+    await ran;
+  });
+
+  it('asks right before a line is sent whether it may still', async () => {
+    await expect(ask(join(folder, 'admin.sock'), 'set server', 1_000, () => false)).rejects.toThrow('stood still');
+    expect(lines).toEqual([]);
+  });
+});

@@ -1,0 +1,317 @@
+/** Faults that fall at the worst moment for one rule, and the small ones that no leader may be changed for. */
+import type { Nemesis } from './faults';
+import type { SimMonitor } from './monitor-container';
+import type { SimNode } from './node';
+import { Stranger } from './stranger';
+
+/** A fault strikes once; the names are those of `simulate({ faults })`. */
+type Fault = (nemesis: Nemesis) => void;
+
+const LOOK_MS = 5;
+
+/** Looks again and again until it holds, within the limit. */
+function when(
+  nemesis: Nemesis,
+  limitMs: number,
+  holds: () => boolean,
+  then: () => void,
+  otherwise: () => void = () => undefined,
+): void {
+  const { engine } = nemesis.world;
+  const endMs = engine.nowMs + limitMs;
+  const look = () => {
+    if (nemesis.over) return;
+    if (holds()) then();
+    else if (engine.nowMs < endMs) engine.after(LOOK_MS, null, look);
+    else otherwise();
+  };
+  look();
+}
+
+/**
+ * The monitor stops, mostly when it has decided to open the slot and has not done so, or when it has the word to HAProxy on
+ * its tongue. A second one takes over and has to fail over, too. The first one wakes, and its leader, which is none any more, a moment later (S11).
+ */
+const staleMonitor: Fault = (nemesis) => {
+  const { world } = nemesis;
+  const old = world.monitor;
+  if (old === null || old.process.state !== 'running' || nemesis.strangers.length > 0) return;
+  const term = old.seen?.decision.state.term ?? 0;
+  const take = () => {
+    world.onStored = () => undefined;
+    world.haproxy.onDial = () => undefined;
+    if (!nemesis.over && old.process.state === 'running' && nemesis.strangers.length === 0)
+      replaceMonitor(nemesis, old);
+  };
+  if (world.random.chance(0.1)) {
+    take();
+    return;
+  }
+  const leader = nemesis.leader();
+  if (leader === undefined || !leader.up) return;
+  world.say(`docker kill ${leader.name}`);
+  leader.kill();
+  nemesis.later(500, 2_000, () => nemesis.start(leader));
+  nemesis.takes(5_000);
+  const moment = world.random.pick(['stored', 'opened', 'told', 'told', 'told']);
+  let left = world.random.integer(1, 4);
+  let opened = false;
+  world.onStored = ({ procedure, ledger }) => {
+    left -= 1;
+    const last = ledger.at(-1);
+    opened = procedure === null && last !== undefined && last.opened && last.term > term;
+    if (moment === 'opened' ? opened : moment === 'stored' && left <= 0) take();
+  };
+  world.haproxy.onDial = (socket, who) => {
+    const isClosed = world.haproxy.current?.leader.port === 1;
+    const isTold = who === old.process && socket === 'admin.sock' && opened && isClosed;
+    if (moment === 'told' && isTold) take();
+  };
+};
+
+function replaceMonitor(nemesis: Nemesis, old: SimMonitor): void {
+  const { world } = nemesis;
+  const { engine, random } = world;
+  nemesis.strangers.push(old);
+  world.say(`${old.label} is paused and a second monitor is started on a copy of its volume`);
+  old.process.pause();
+  const second = world.startMonitor('second monitor', { ...old.disk, full: false, moved: true });
+  nemesis.takes(40_000);
+  const wake = () => {
+    if (old.process.dead) return;
+    world.say('the first monitor wakes');
+    old.process.resume();
+    nemesis.takes(1_500);
+    nemesis.later(500, 5_000, () => {
+      world.say('the first monitor is killed');
+      old.process.kill();
+    });
+  };
+  const decided = () => second.seen?.decision;
+  const otherwise = () => nemesis.later(0, 0, wake);
+  // A keeper gives a silent monitor up after ten seconds.
+  when(
+    nemesis,
+    20_000,
+    () => world.monitor === second && world.healthy() !== null,
+    () => {
+      const leader = nemesis.leader();
+      if (leader === undefined || !leader.up) return otherwise();
+      const { term } = second.seen?.decision.state ?? { term: 0 };
+      world.say(`docker pause ${leader.name}`);
+      leader.pause();
+      const isOpened = () => decided()?.state.ledger.some((e) => e.opened && e.term > term) === true;
+      const unpause = () => nemesis.later(20, 200, () => nemesis.unpause(leader));
+      when(
+        nemesis,
+        8_000,
+        isOpened,
+        () => {
+          engine.after(random.between(20, 1_500), null, () => {
+            wake();
+            // The later it wakes, the longer the first monitor may take it for a leader.
+            unpause();
+          });
+        },
+        () => {
+          wake();
+          unpause();
+        },
+      );
+    },
+    otherwise,
+  );
+}
+
+/** A replica came back; the leader dies, and with it what it sent, at the moment when the replica counts again (S4). */
+const killAtGrowth: Fault = (nemesis) => {
+  const { world } = nemesis;
+  const { random, engine } = world;
+  const leader = nemesis.leader();
+  const replicas = world.members.filter((n) => n !== leader && n.up);
+  if (leader === undefined || replicas.length === 0) return;
+  const joint = () => world.monitor?.seen?.decision.state.joint ?? [];
+  for (const node of replicas) {
+    world.say(`docker kill ${node.name}`);
+    node.kill();
+  }
+  const back = random.pick(replicas);
+  const alone = () => joint().length === 1 && joint()[0]?.k === 0;
+  when(nemesis, 3_000, alone, () => {
+    nemesis.start(back);
+    const counts = () => joint().some((c) => c.members.includes(back.name));
+    when(nemesis, 6_000, counts, () => {
+      const proven = () => joint().length === 1 && counts();
+      when(nemesis, 3_000, proven, () => {
+        world.say(`nothing of what ${leader.name} writes from now on gets to ${back.name}`);
+        world.network.block(leader.name, back.name);
+        engine.after(random.between(10, 150), null, () => nemesis.kill(leader));
+        engine.after(600, null, () => world.network.heal());
+      });
+    });
+    for (const node of replicas) nemesis.later(6_000, 9_000, () => nemesis.start(node));
+  });
+};
+
+/** The leader dies, and its successor's address belongs to another cluster's leader for a while (S14). */
+const stranger: Fault = (nemesis) => {
+  const { world } = nemesis;
+  nemesis.killLeader();
+  const procedure = () => world.monitor?.seen?.decision.state.procedure?.kind;
+  when(
+    nemesis,
+    4_000,
+    () => procedure() === 'elect' || procedure() === 'promote',
+    () => {
+      const leader = nemesis.leader();
+      const candidate = procedure() === 'promote' ? leader : world.members.find((n) => n !== leader && n.up);
+      // Once it was checked, nobody can know.
+      if (candidate === undefined || candidate.postgres?.isPrimary === true || Stranger.isThere(world)) return;
+      world.say(`${candidate.address} belongs to a stranger: it was ${candidate.name}'s`);
+      const wrong = new Stranger(world, candidate.address);
+      nemesis.onHeal(() => wrong.leave());
+      nemesis.later(500, 4_000, () => wrong.leave());
+    },
+  );
+};
+
+/** A node that is rewound is killed in the middle (S12). */
+const killRewinding: Fault = (nemesis) => {
+  const { world } = nemesis;
+  const { random, engine } = world;
+  const leader = nemesis.leader();
+  if (leader === undefined || !leader.up) return;
+  // What it writes now is its own: later it has to be rewound.
+  for (const node of world.members) if (node !== leader) world.network.block(leader.name, node.name);
+  world.say(`nobody gets the log of ${leader.name}`);
+  nemesis.later(150, 400, () => {
+    world.say(`docker kill ${leader.name}`);
+    leader.kill();
+    world.network.heal();
+  });
+  nemesis.later(900, 2_500, () => nemesis.start(leader));
+  const isRewound = () => leader.volume.state.rewinding || leader.volume.data?.broken === true;
+  const strike = (left: number) =>
+    when(nemesis, 15_000, isRewound, () => {
+      engine.after(random.between(5, 200), null, () => {
+        if (!leader.up || nemesis.over) return;
+        world.say(`docker kill ${leader.name}, in the middle of its rewind`);
+        leader.kill();
+        nemesis.later(50, 800, () => nemesis.start(leader));
+        if (left > 0) nemesis.later(1_000, 1_000, () => strike(left - 1));
+      });
+    });
+  engine.after(1_000, null, () => strike(1));
+};
+
+/** Readers sit in their transactions while a table is changed, and the leader dies (S16). */
+const readers: Fault = (nemesis) => {
+  const { world } = nemesis;
+  world.say('readers stay in their transactions, writers change tables');
+  world.holds = 0.4;
+  nemesis.later(1_000, 4_000, () => {
+    nemesis.killLeader();
+    nemesis.later(1_000, 3_000, () => {
+      world.holds = 0.02;
+    });
+  });
+};
+
+/** Clients cancel commits that wait, others see what they wrote, and the leader dies with it (S7). */
+const cancels: Fault = (nemesis) => {
+  const { world } = nemesis;
+  const leader = nemesis.leader();
+  if (leader === undefined || !leader.up) return;
+  world.say(`clients cancel commits that wait, and nobody gets the log of ${leader.name}`);
+  const before = world.cancels;
+  world.cancels = 0.5;
+  for (const node of world.members) if (node !== leader) world.network.block(leader.name, node.name);
+  nemesis.later(300, 1_500, () => {
+    nemesis.kill(leader);
+    world.cancels = before;
+    world.network.heal();
+  });
+};
+
+/** Faults that are over long before `hangTimeout`: each one alone, and nobody may lose the lead for it (S28). */
+const SHORT_MS = 1_300;
+
+function shortly(nemesis: Nemesis, begin: () => void, end: () => void): void {
+  begin();
+  nemesis.later(100, SHORT_MS, end);
+}
+
+const slowCpu: Fault = (nemesis) => {
+  const { engine, random } = nemesis.world;
+  shortly(
+    nemesis,
+    () => {
+      engine.cpuMs = random.between(0.5, 8);
+      nemesis.world.say(`the machine is starved of CPU: everything takes ${engine.cpuMs.toFixed(1)} ms more`);
+    },
+    () => {
+      engine.cpuMs = 0;
+    },
+  );
+};
+
+const slowDiskShortly: Fault = (nemesis) => {
+  const { world } = nemesis;
+  const node = nemesis.anyNode();
+  shortly(
+    nemesis,
+    () => {
+      node.disk.slowness = world.random.chance(0.4) ? Number.POSITIVE_INFINITY : world.random.between(5, 60);
+      world.say(`the disk of ${node.name} is slow or frozen`);
+    },
+    () => {
+      node.disk.slowness = 1;
+    },
+  );
+};
+
+const lateMessages: Fault = (nemesis) => {
+  const { world } = nemesis;
+  shortly(
+    nemesis,
+    () => {
+      world.say('messages are late by up to half a second');
+      world.network.jitterMs = 500;
+    },
+    () => {
+      world.network.jitterMs = 0;
+    },
+  );
+};
+
+const pauseShortly: Fault = (nemesis) => {
+  const { world } = nemesis;
+  const node: SimNode = nemesis.anyNode();
+  shortly(
+    nemesis,
+    () => {
+      world.say(`docker pause ${node.name}`);
+      node.pause();
+    },
+    () => nemesis.unpause(node),
+  );
+};
+
+/** Those of the list that fall among all others, too, with how often. */
+export const AIMED: Readonly<Record<string, [weight: number, fault: Fault]>> = {
+  staleMonitor: [3, staleMonitor],
+  killAtGrowth: [3, killAtGrowth],
+  stranger: [2, stranger],
+  killRewinding: [3, killRewinding],
+  readers: [2, readers],
+  cancels: [2, cancels],
+};
+
+/** None of them is a reason to change the leader. */
+export const STARVATION: Readonly<Record<string, Fault>> = {
+  slowCpu,
+  slowDiskShortly,
+  lateMessages,
+  pauseShortly,
+  stallShortly: (nemesis) => nemesis.stall(100, SHORT_MS),
+};

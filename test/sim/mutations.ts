@@ -1,0 +1,315 @@
+/**
+ * The rules of SAFETY.md that can be taken out of the shipped code, how, and the faults that show it. The code knows
+ * nothing of this: methods are replaced here, and exports are wrapped by mutations.test.ts, which plays them all.
+ */
+import { join } from 'node:path';
+import { RULES } from '../../failover/core/rules';
+import { Pursuit } from '../../failover/keeper/pursue';
+import { SyncControl } from '../../failover/keeper/sync';
+import { Haproxy } from '../../failover/monitor/haproxy';
+import { ask } from '../../failover/monitor/haproxy-socket';
+import { KeeperServer } from '../../failover/monitor/keepers';
+import { Loop } from '../../failover/monitor/loop';
+import { OpeningChecks } from '../../failover/monitor/opening';
+import { STARVATION } from './aimed-faults';
+import { History } from './history';
+import { SimStore } from './monitor-container';
+import { SimFiles, SimNode, SimPostgres } from './node';
+import { Settings } from './settings';
+
+export interface Mutation {
+  rule: string;
+  what: string;
+  replicas?: number;
+  /** The faults that show it. */
+  faults: readonly string[];
+  /** Seeds within which it has to be found: about three times what it took when this was written. */
+  seeds: number;
+  /** None of these faults is a reason to change the leader. */
+  steady?: boolean;
+  /** What the oracles then say. @default {@link SAFETY} */
+  shows?: RegExp;
+  apply?: () => void;
+}
+
+/** Something that is lost, wrong, or doubled. */
+export const SAFETY = /^(LOST|VANISHED|STALE|FORKED|TERMS|TWO ROUTES|ORDERS|DIFFERENT|PHANTOM)/;
+/** Something that never comes. */
+const LIVENESS = /^NOT (BUILT|HEALED|IDENTICAL)/;
+
+type Method = (...args: never[]) => unknown;
+
+const undo: (() => void)[] = [];
+
+/** Puts every rule back. */
+export function putBack(): void {
+  for (const back of undo.splice(0).reverse()) back();
+}
+
+/** Replaces a method, also a private one, until {@link putBack}. */
+function replace(prototype: object, name: string, make: (real: Method) => unknown): void {
+  const methods = prototype as Record<string, Method>;
+  const real = methods[name];
+  if (real === undefined) throw new Error(`there is no ${name} to be replaced`);
+  methods[name] = make(real) as Method;
+  undo.push(() => {
+    methods[name] = real;
+  });
+}
+
+function withoutRules(...codes: string[]): void {
+  const rules = RULES as (typeof RULES)[number][];
+  const all = [...rules];
+  rules.splice(0, rules.length, ...all.filter((r) => !codes.includes(r.code)));
+  undo.push(() => {
+    rules.splice(0, rules.length, ...all);
+  });
+}
+
+/** What a keeper remembers, with something forgotten. */
+function forgetting(part: object): void {
+  replace(
+    SimFiles.prototype,
+    'load',
+    (real) =>
+      async function (this: SimFiles) {
+        const state = await (real as () => Promise<object>).call(this);
+        return { ...state, ...part };
+      },
+  );
+}
+
+export const MUTATIONS: readonly Mutation[] = [
+  {
+    rule: 'S1',
+    what: 'a candidate is chosen by positions that nobody promised to keep',
+    replicas: 2,
+    faults: ['behind'],
+    seeds: 20,
+  },
+  {
+    rule: 'S2',
+    what: 'sessions on the old leader stay when the slot moves',
+    faults: ['pause'],
+    seeds: 10,
+    apply: () => replace(Haproxy.prototype, 'endStrangers', () => async () => 0),
+  },
+  {
+    rule: 'S3',
+    what: 'a promotion that was never opened counts like any other history',
+    replicas: 2,
+    faults: ['killCandidate'],
+    seeds: 10,
+    apply: () => forgetting({ promotingTerm: null }),
+  },
+  {
+    rule: 'S4',
+    what: 'a sync setting counts as soon as it was written',
+    faults: ['killAtGrowth'],
+    seeds: 30,
+    apply: () => replace(SyncControl.prototype, 'bar', () => async () => undefined),
+  },
+  {
+    rule: 'S5',
+    what: 'a keeper accepts orders that are older than what it has accepted',
+    faults: ['network', 'killLeader'],
+    seeds: 20,
+  },
+  {
+    rule: 'S6',
+    what: 'a position counts before all local log was applied',
+    replicas: 2,
+    faults: ['behind'],
+    seeds: 10,
+    apply: () =>
+      replace(
+        SimPostgres.prototype,
+        'observe',
+        (real) =>
+          async function (this: SimPostgres) {
+            const view = await (real as () => ReturnType<SimPostgres['observe']>).call(this);
+            return view.sql === null ? view : { ...view, sql: { ...view.sql, startupWaits: true } };
+          },
+      ),
+  },
+  {
+    rule: 'S7',
+    what: 'the oracles take a commit whose wait was cancelled for a safe one',
+    faults: ['cancels'],
+    seeds: 10,
+    apply: () => replace(History.prototype, 'tag', () => () => undefined),
+  },
+  {
+    rule: 'S8',
+    what: 'PostgreSQL makes itself primary again after a crash',
+    faults: ['badMinute'],
+    seeds: 20,
+    apply: () =>
+      replace(
+        SimNode.prototype,
+        'crashPostgres',
+        () =>
+          function (this: SimNode) {
+            this.postgres?.restartInPlace();
+          },
+      ),
+  },
+  {
+    rule: 'S9',
+    what: 'the slot is opened as soon as the leader says that it leads',
+    faults: ['killLeader'],
+    seeds: 10,
+    apply: () => replace(OpeningChecks.prototype, 'once', () => async () => true),
+  },
+  {
+    rule: 'S10',
+    what: 'the store is taken for the newest whatever the keepers remember',
+    faults: ['restoreStore', 'killLeader'],
+    seeds: 15,
+    apply: () => {
+      withoutRules('STORE_OLD', 'ADOPT_WAIT');
+      replace(
+        SimStore.prototype,
+        'open',
+        (real) =>
+          async function (this: SimStore) {
+            await (real as () => Promise<void>).call(this);
+            this.moved = false;
+          },
+      );
+    },
+  },
+  {
+    rule: 'S11',
+    what: 'a monitor that stood still goes on with what it saw, and nobody outranks it',
+    replicas: 2,
+    faults: ['staleMonitor'],
+    seeds: 10,
+    apply: () => {
+      withoutRules('SLOT_MOVED');
+      replace(Loop.prototype, 'noticeStall', () => () => undefined);
+      replace(Loop.prototype, 'outranked', () => () => undefined);
+      replace(Haproxy.prototype, 'stayAwake', () => () => undefined);
+      // What it was about to say it says.
+      replace(
+        Haproxy.prototype,
+        'ask',
+        () => (socket: string, line: string) => ask(join('/run/haproxy', socket), line),
+      );
+      // It insists on the slot that it opened.
+      replace(
+        Haproxy.prototype,
+        'learn',
+        (real) =>
+          async function (this: { wanted: object | null }, ...args: never[]) {
+            const { wanted } = this;
+            await (real as (...args: never[]) => Promise<void>).apply(this, args);
+            this.wanted ??= wanted;
+          },
+      );
+    },
+  },
+  {
+    rule: 'S12',
+    what: 'a keeper forgets that a rewind was not finished',
+    faults: ['killRewinding'],
+    seeds: 10,
+    apply: () => forgetting({ rewinding: false }),
+  },
+  {
+    rule: 'S13',
+    what: 'the read port shows every node',
+    faults: ['badMinute'],
+    seeds: 20,
+    apply: () =>
+      replace(
+        Haproxy.prototype,
+        'read',
+        (real) =>
+          function (this: Haproxy, addresses: readonly string[]) {
+            const all = ['10.0.0.20', '10.0.0.21', '10.0.0.22', '10.0.0.23'];
+            (real as (a: readonly string[]) => void).call(this, addresses.length === 0 ? [] : all);
+          },
+      ),
+  },
+  {
+    rule: 'S14',
+    what: 'whoever answers at the address of the new leader is taken for it',
+    faults: ['stranger'],
+    seeds: 10,
+    apply: () =>
+      replace(
+        OpeningChecks.prototype,
+        'once',
+        (real) =>
+          async function (this: OpeningChecks, node: string, term: number) {
+            try {
+              return await (real as (node: string, term: number) => Promise<boolean>).call(this, node, term);
+            } catch (error) {
+              if (error instanceof Error && error.message.includes('answers as another node')) return true;
+              throw error;
+            }
+          },
+      ),
+  },
+  {
+    rule: 'S16',
+    what: 'a reader may hold up the replay of a member for as long as PostgreSQL lets it by default',
+    faults: ['readers'],
+    seeds: 10,
+    shows: /^HELD UP/,
+    apply: () =>
+      replace(
+        Settings.prototype,
+        'ms',
+        (real) =>
+          function (this: Settings, name: string) {
+            return name === 'max_standby_streaming_delay'
+              ? 30_000
+              : (real as (name: string) => number).call(this, name);
+          },
+      ),
+  },
+  {
+    rule: 'S22, made',
+    what: 'nobody makes slots for its peers',
+    faults: ['killLeader'],
+    seeds: 3,
+    shows: LIVENESS,
+    apply: () => replace(SimPostgres.prototype, 'ensureSlots', () => async () => undefined),
+  },
+  {
+    rule: 'S22, made anew',
+    what: 'a slot that fell off stays as it is',
+    faults: ['fallOff'],
+    seeds: 15,
+    shows: LIVENESS,
+    apply: () => replace(Pursuit.prototype, 'keepSlots', () => async () => undefined),
+  },
+  {
+    rule: 'S28',
+    what: 'silence counts threefold',
+    faults: Object.keys(STARVATION),
+    steady: true,
+    seeds: 10,
+    shows: /^FALSE FAILOVER/,
+    apply: () =>
+      replace(
+        KeeperServer.prototype,
+        'views',
+        (real) =>
+          function (this: KeeperServer, nowMs: number) {
+            const views = (real as KeeperServer['views']).call(this, nowMs);
+            return Object.fromEntries(
+              Object.entries(views).map(([name, view]) => [name, { ...view, silentMs: 3 * view.silentMs }]),
+            );
+          },
+      ),
+  },
+  {
+    rule: 'joint',
+    what: 'a new sync configuration takes the place of the old one at once',
+    faults: ['badMinute', 'killLeader', 'partition'],
+    seeds: 10,
+  },
+];

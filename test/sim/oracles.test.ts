@@ -1,0 +1,234 @@
+/** The simulator's oracles, given histories that are wrong on purpose: a check that cannot fail proves nothing. */
+import { beforeAll, describe, expect, it } from 'vitest';
+import { printState } from '../../failover/core/stored';
+import { type ClusterState, emptyState } from '../../failover/core/types';
+import { EMPTY_STATE, type KeeperState } from '../../failover/keeper/ports';
+import type { Operation } from './clients';
+import { History } from './history';
+import { World } from './world';
+
+/** A history that is told by hand. */
+class Told {
+  readonly found: string[] = [];
+  readonly history = new History((words) => this.found.push(words));
+
+  private ends(part: Partial<Operation>, proxy: 'write' | 'read' = 'write'): void {
+    const operation: Operation = {
+      kind: 'read',
+      client: 'somebody',
+      startMs: 0,
+      endMs: 0,
+      node: 'a',
+      outcome: 'ok',
+      row: 0,
+      value: 0,
+      version: 0,
+      rows: [],
+      count: 0,
+      ...part,
+    };
+    this.history.begin(operation, proxy);
+    this.history.ended(operation, proxy);
+  }
+
+  /** A row is inserted and acknowledged. */
+  insert(row: number, startMs: number, outcome: Operation['outcome'] = 'ok'): this {
+    this.history.inserted({ kind: 'row', row }, startMs + 1);
+    this.ends({ kind: 'row', row, startMs, endMs: startMs + 10, outcome });
+    return this;
+  }
+
+  set(version: number, value: number, startMs: number): this {
+    this.ends({ kind: 'register', version, value, startMs, endMs: startMs + 10 });
+    return this;
+  }
+
+  read(rows: readonly number[], startMs: number, part: Partial<Operation> = {}): this {
+    this.ends({ rows, count: rows.length, startMs, endMs: startMs + 10, ...part });
+    return this;
+  }
+
+  readReplica(rows: readonly number[], startMs: number): this {
+    this.ends({ rows, count: rows.length, startMs, endMs: startMs + 10 }, 'read');
+    return this;
+  }
+
+  opens(rows: readonly number[], atMs: number): this {
+    this.history.opened(atMs, new Set(rows));
+    return this;
+  }
+
+  ended(rows: readonly number[]): string[] {
+    this.history.checkPhantoms();
+    this.history.checkFinal(new Set(rows), 'a');
+    return this.found;
+  }
+}
+
+describe('what clients were told', () => {
+  it('is taken for true when it is', () => {
+    const told = new Told().insert(1, 0).set(1, 7, 20).read([1], 40, { version: 1, value: 7 });
+    told.insert(2, 60, 'unknown').opens([1], 100).read([1], 120, { version: 1, value: 7 }).readReplica([1], 5_000);
+    expect(told.ended([1])).toEqual([]);
+  });
+
+  it('LOST: a read does not show an acknowledged write', () => {
+    expect(new Told().insert(1, 0).read([], 20).found).toEqual([expect.stringMatching(/^LOST: row 1 /)]);
+  });
+
+  it('LOST: an acknowledged write is not there at the end', () => {
+    expect(new Told().insert(1, 0).insert(2, 20).ended([2])).toEqual([expect.stringMatching(/^LOST: row 1 /)]);
+  });
+
+  it('VANISHED: a row that was read before is not shown any more', () => {
+    const { found } = new Told().insert(1, 0, 'unknown').read([1], 20).read([], 40);
+    expect(found).toEqual([expect.stringMatching(/^VANISHED: row 1 /)]);
+  });
+
+  it('VANISHED: a row that was read is not there at the end', () => {
+    expect(new Told().insert(1, 0, 'unknown').read([1], 20).ended([])).toEqual([
+      expect.stringMatching(/^VANISHED: row 1 /),
+    ]);
+  });
+
+  it('what is read of a commit whose wait was cut short proves nothing (S7)', () => {
+    const told = new Told().insert(1, 0, 'unknown');
+    told.history.tag({ kind: 'row', row: 1 });
+    expect(told.read([1], 20).read([], 40).ended([])).toEqual([]);
+  });
+
+  it('STALE: a read shows an older version than was acknowledged before', () => {
+    const { found } = new Told().set(1, 7, 0).set(2, 8, 20).read([], 40, { version: 1, value: 7 });
+    expect(found).toEqual([expect.stringMatching(/^STALE: somebody read version 1 /)]);
+  });
+
+  it('STALE: two writes one after the other make the same version', () => {
+    const { found } = new Told().set(1, 7, 0).set(1, 7, 20);
+    expect(found).toEqual([expect.stringMatching(/^STALE: somebody wrote version 1 /)]);
+  });
+
+  it('reads at the same time may show either version', () => {
+    const told = new Told().set(1, 7, 0).set(2, 8, 20);
+    expect(told.read([], 25, { version: 1, value: 7 }).found).toEqual([]);
+  });
+
+  it('FORKED: a version has two values', () => {
+    const { found } = new Told().set(1, 7, 0).read([], 5, { version: 1, value: 8 });
+    expect(found).toEqual([expect.stringMatching(/^FORKED: version 1 /)]);
+  });
+
+  it('PHANTOM: the read port shows what was left behind with the leader of before', () => {
+    const told = new Told().insert(1, 0, 'unknown').opens([], 100).readReplica([1], 2_000);
+    expect(told.ended([])).toEqual([expect.stringMatching(/^PHANTOM: somebody read row 1 /)]);
+  });
+
+  it('LOST: a person’s word gives up only what the named node did not have', () => {
+    const told = new Told().insert(1, 0).insert(2, 20);
+    expect(told.history.overridden(50, new Set([1]), new Set(), 0)).toBe(2);
+    expect(new Set(told.found)).toEqual(
+      new Set(['LOST: row 1 of 0.010 s was on the new leader when the loss was accepted']),
+    );
+  });
+});
+
+describe('a cluster', () => {
+  let world: World;
+
+  /** One that is well, made once: every case breaks something else. */
+  beforeAll(async () => {
+    world = new World({ seed: 5, replicas: 1, calm: true, cancels: 0 });
+    world.startAll();
+    world.startClients(2, 0);
+    expect(await world.engine.run(60_000, () => world.healthy() !== null)).toBe(true);
+    await world.engine.run(world.engine.nowMs + 500);
+    world.clientsEnd = true;
+    expect(await world.engine.run(world.engine.nowMs + 5_000, () => world.identical())).toBe(true);
+  });
+
+  /** What is reported meanwhile. */
+  function reported(work: () => void): string[] {
+    const before = world.violations.length;
+    work();
+    return world.violations.slice(before);
+  }
+
+  it('is taken for right when it is', () => {
+    expect(
+      reported(() => {
+        world.checkRoutes();
+        world.checkIdentical();
+      }),
+    ).toEqual([]);
+  });
+
+  it('TWO ROUTES: two nodes that take writes are both reachable', () => {
+    const [primary, replica] = world.nodes;
+    const { haproxy } = world;
+    if (primary?.postgres == null || replica?.postgres == null || haproxy.current === null) throw new Error('not up');
+    haproxy.workers.unshift(Object.assign(Object.create(haproxy.current), { sessions: new Map() }));
+    const old = haproxy.workers[0];
+    Object.assign(old ?? {}, { leader: { ...haproxy.current.leader, address: replica.address } });
+    expect(reported(() => world.checkRoutes())).toEqual([]);
+    replica.postgres.isPrimary = true;
+    expect(reported(() => world.checkRoutes())).toEqual([expect.stringMatching(/^TWO ROUTES: /)]);
+    replica.postgres.isPrimary = false;
+    haproxy.workers.shift();
+  });
+
+  it('DIFFERENT: a node has another record than the leader', () => {
+    const wal = world.nodes[1]?.volume.data?.wal ?? [];
+    const [record] = wal;
+    if (record === undefined) throw new Error('no log');
+    wal[0] = { ...record, id: -1 };
+    expect(reported(() => world.checkIdentical())).toEqual([expect.stringMatching(/^DIFFERENT: replica-1 /)]);
+    wal[0] = record;
+  });
+
+  const led = (term: number, node: string): ClusterState => ({
+    ...emptyState(),
+    adopting: false,
+    term,
+    leader: node,
+    ledger: [{ term, node, dataId: `1:${node}`, timeline: term, forkLsn: null, opened: true }],
+  });
+
+  it('TERMS: a leader is opened in a lower term than one before', () => {
+    expect(reported(() => world.stored(printState(led(50, 'primary'))))).toEqual([]);
+    expect(reported(() => world.stored(printState(led(49, 'replica-1'))))).toEqual([
+      expect.stringMatching(/^TERMS: .* is opened in term 49, but term 50 was opened before/),
+    ]);
+  });
+
+  it('TERMS: one term is opened for two nodes', () => {
+    expect(reported(() => world.stored(printState(led(60, 'primary'))))).toEqual([]);
+    expect(reported(() => world.stored(printState(led(60, 'replica-1'))))).toEqual([
+      expect.stringMatching(/^TERMS: term 60 was opened for /),
+    ]);
+  });
+
+  it('FALSE FAILOVER: a leader is opened where none may be', () => {
+    world.steady = true;
+    expect(reported(() => world.stored(printState(led(70, 'replica-1'))))).toEqual([
+      expect.stringMatching(/^FALSE FAILOVER: /),
+    ]);
+    world.steady = false;
+  });
+
+  it('ORDERS: a keeper goes back to an older order', () => {
+    const [node] = world.nodes;
+    if (node === undefined) throw new Error('no node');
+    const accepted = (incarnation: number, term: number, seq: number): KeeperState => ({
+      ...EMPTY_STATE,
+      accepted: { incarnation, term, seq, target: { kind: 'freeze' } },
+    });
+    const older: [KeeperState, KeeperState][] = [
+      [accepted(1, 1, 2), accepted(1, 1, 1)],
+      [accepted(1, 2, 1), accepted(1, 1, 9)],
+      [accepted(2, 1, 1), accepted(1, 9, 9)],
+    ];
+    for (const [before, after] of older) {
+      expect(reported(() => world.keeperStored(node, after, before))).toEqual([]);
+      expect(reported(() => world.keeperStored(node, before, after))).toEqual([expect.stringMatching(/^ORDERS: /)]);
+    }
+  });
+});

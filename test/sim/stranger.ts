@@ -1,0 +1,59 @@
+/** Another cluster's PostgreSQL, a leader, that has got the address of one of this cluster's nodes (S14). */
+import { PostgresServer } from './postgres';
+import { settingsOf } from './settings';
+import { DataDir } from './wal';
+import { STACK_SETTINGS, type World } from './world';
+
+const HOST = 'stranger';
+
+export class Stranger {
+  private readonly world: World;
+  private readonly address: string;
+  /** Whose address it is. */
+  private readonly host: string;
+  private readonly server: PostgresServer;
+
+  static isThere(world: World): boolean {
+    return world.network.postgres.has(HOST);
+  }
+
+  constructor(world: World, address: string) {
+    this.world = world;
+    this.address = address;
+    this.host = world.network.hostOf(address);
+    const { network, engine } = world;
+    // The connections of the node that had it break.
+    world.nodeAt(address)?.postgres?.endSessions();
+    const settings = { ...STACK_SETTINGS, nodes: [], postgresSettings: {} };
+    this.server = new PostgresServer({
+      engine,
+      network,
+      node: HOST,
+      host: HOST,
+      data: new DataDir('1', [], [{ timeline: 1, start: 0 }]),
+      disk: { slowness: 1 },
+      config: settingsOf(HOST, { settings, upstream: null, syncNames: '' }),
+      say: (words) => world.say(words),
+      unsure: () => undefined,
+      inserted: () => undefined,
+      broken: () => undefined,
+      nextId: () => world.nextId(),
+    });
+    network.postgres.set(HOST, this.server);
+    network.hosts.set(address, HOST);
+    const lead = () => {
+      if (this.server.accepting) this.server.promote().catch((error: unknown) => world.fail(String(error)));
+      else engine.after(20, this.server.process, lead);
+    };
+    lead();
+  }
+
+  /** The address is the node's again. */
+  leave(): void {
+    const { network } = this.world;
+    if (network.hostOf(this.address) !== HOST) return;
+    network.hosts.set(this.address, this.host);
+    this.server.process.kill();
+    network.postgres.delete(HOST);
+  }
+}
