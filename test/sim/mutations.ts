@@ -288,7 +288,7 @@ export const MUTATIONS: readonly Mutation[] = [
   },
   {
     rule: 'S28',
-    what: 'silence counts threefold',
+    what: 'silence counts threefold, and no heartbeat on a replica speaks against it',
     faults: Object.keys(STARVATION),
     steady: true,
     seeds: 10,
@@ -301,7 +301,10 @@ export const MUTATIONS: readonly Mutation[] = [
           function (this: KeeperServer, nowMs: number) {
             const views = (real as KeeperServer['views']).call(this, nowMs);
             return Object.fromEntries(
-              Object.entries(views).map(([name, view]) => [name, { ...view, silentMs: 3 * view.silentMs }]),
+              Object.entries(views).map(([name, view]) => [
+                name,
+                { ...view, silentMs: 3 * view.silentMs, heartbeatSeenAtMs: null },
+              ]),
             );
           },
       ),
