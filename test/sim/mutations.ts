@@ -33,7 +33,7 @@ export interface Mutation {
 }
 
 /** Something that is lost, wrong, or doubled. */
-export const SAFETY = /^(LOST|VANISHED|STALE|FORKED|TERMS|TWO ROUTES|ORDERS|DIFFERENT|PHANTOM)/;
+export const SAFETY = /^(PAUSED|LOST|VANISHED|STALE|FORKED|TERMS|TWO ROUTES|ORDERS|DIFFERENT|PHANTOM)/;
 /** Something that never comes. */
 const LIVENESS = /^NOT (BUILT|HEALED|IDENTICAL)/;
 
@@ -309,6 +309,7 @@ export const MUTATIONS: readonly Mutation[] = [
           },
       ),
   },
+  { rule: 'pause', what: 'a pause holds nothing back', faults: ['pauseFailover'], seeds: 10 },
   {
     rule: 'joint',
     what: 'a new sync configuration takes the place of the old one at once',
