@@ -4,6 +4,7 @@
  */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { Script } from 'node:vm';
 import type { Client } from 'pg';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { containersOf, imageTags, networksOf, volumesOf } from '../../scripts/lib/docker';
@@ -141,6 +142,16 @@ describe('the story', () => {
     for (const url of [`${STACK.statsPort}/stats`, `${STACK.monitorPort}/`, `${STACK.backendPort}/docs`]) {
       const response = await fetch(`http://${STACK.host}:${url}`, { signal: AbortSignal.timeout(TIMEOUTS.query) });
       expect(response.status, url).toBe(200);
+    }
+    const page = `http://${STACK.host}:${STACK.monitorPort}`;
+    const document = await fetch(page, { signal: AbortSignal.timeout(TIMEOUTS.query) });
+    expect(document.headers.get('content-security-policy')).toContain("default-src 'none'");
+    for (const [, path = ''] of (await document.text()).matchAll(/(?:src|href)="(\/[^"]+)"/g)) {
+      const response = await fetch(`${page}${path}`, { signal: AbortSignal.timeout(TIMEOUTS.query) });
+      expect([path, response.status]).toEqual([path, 200]);
+      const text = await response.text();
+      // Compiled, not run: it is a browser's.
+      if (path.endsWith('.js')) expect(() => new Script(text)).not.toThrow();
     }
     // New connections may be held for a moment when a starved machine answers late; it serves on by itself.
     const view = await waitFor('a serving cluster', TIMEOUTS.backend, async () => {

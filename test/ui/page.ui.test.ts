@@ -94,7 +94,6 @@ describe('the status page', () => {
     expect(await text(page, '#events li:nth-child(1)')).toContain('OPENED');
     expect(await text(page, '#events li:nth-child(2)')).toContain('LEADER_DEAD');
     expect(await page.locator('#lag svg path.series-1').first().getAttribute('d')).toMatch(/^M\d/);
-    await picture(page, 'failover', true);
     const back = {
       ...NODES.primary,
       ...{ role: 'standby' as const, state: 'standby', lagBytes: 0, sync: 'counted' as const },
