@@ -3,7 +3,6 @@ import { Command, CommanderError, InvalidArgumentError, Option } from 'commander
 import { DEFAULT_STACK } from '../lib/stack';
 import { type Changing, type Common, events, pause, promote, rebuild, resume, status, switchover } from './commands';
 import { bashCompletion, NODES_COMMAND, zshCompletion } from './completion';
-import { doctor } from './doctor/command';
 import { EXIT, Failed } from './exit';
 import type { Io } from './io';
 import { type PsqlOptions, psql } from './psql';
@@ -89,7 +88,11 @@ function readingCommands(program: Command, io: Io, ended: Ended): void {
     );
   command(program, 'doctor', 'checks everything from the client’s port to each node: what is wrong, and what to do')
     .option('--json', 'as JSON')
-    .action(async (options: Common & { json?: boolean }) => ended(await doctor(io, options)));
+    .action(async (options: Common & { json?: boolean }) => {
+      // It loads much that the others do not need.
+      const { doctor } = await import('./doctor/command.js');
+      ended(await doctor(io, options));
+    });
 }
 
 function count(text: string): number {
