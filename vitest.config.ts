@@ -6,7 +6,7 @@ const SIMULATIONS = ['test/exhaustive/exhaustive.test.ts', 'test/sim/mutations.t
 /**
  * `sim` runs 500 seeds of the simulator and takes the rules out one by one, without Docker.
  * `unit` needs no Docker and ends in under a minute; `docker` needs an engine (set-up starts it) and runs its files
- * one after the other, because they share two cores and measure time.
+ * one after the other, because they share two cores and measure time. `ui` is what people look at, on real stacks.
  */
 export default defineConfig({
   test: {
@@ -15,7 +15,7 @@ export default defineConfig({
         test: {
           name: 'unit',
           include: ['test/**/*.test.ts'],
-          exclude: ['test/**/*.docker.test.ts', ...SIMULATIONS],
+          exclude: ['test/**/*.docker.test.ts', 'test/**/*.ui.test.ts', ...SIMULATIONS],
           pool: 'forks',
           testTimeout: 20_000,
         },
@@ -37,6 +37,16 @@ export default defineConfig({
           fileParallelism: false,
           testTimeout: 300_000,
           hookTimeout: 900_000,
+        },
+      },
+      {
+        test: {
+          name: 'ui',
+          include: ['test/**/*.ui.test.ts'],
+          pool: 'forks',
+          fileParallelism: false,
+          testTimeout: 300_000,
+          hookTimeout: 1_500_000,
         },
       },
     ],

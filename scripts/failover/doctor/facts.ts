@@ -58,13 +58,10 @@ export interface HaproxyFact {
 
 export interface DatabaseFact {
   standby: boolean;
-  /** `default_transaction_read_only` of the whole server. */
-  readOnly: boolean;
   connections: number;
   /** For ordinary roles: `max_connections` less what is reserved. */
   room: number;
   slots: { name: string; active: boolean; lost: boolean }[];
-  streaming: boolean;
 }
 
 export interface NodeFact {

@@ -2,6 +2,7 @@
  * From facts to findings: what is wrong, in plain words, and what to do. Causes only: what follows from a cause that was
  * named is left out, so that the first finding is the one to act on. Pure.
  */
+import type { ClusterStatus } from '../../../failover/api';
 import { bytes } from '../render';
 import type { ContainerFact, Facts, HaproxyFact, LoginFact, NodeFact } from './facts';
 
@@ -31,7 +32,11 @@ const TOO_MANY = '53300';
 export function judge(facts: Facts): Finding[] {
   const engine = engineFinding(facts);
   if (engine !== null) return [engine];
-  const containers = facts.containers.flatMap((container) => containerFindings(container, facts));
+  // A container whose port is taken cannot be started: the port is the cause.
+  const barred = facts.ports.filter(({ takenBy }) => takenBy !== null).map(({ owner }) => owner);
+  const containers = facts.containers
+    .filter(({ name, state }) => state === 'running' || !barred.includes(name))
+    .flatMap((container) => containerFindings(container, facts));
   const findings = [
     ...containers,
     ...portFindings(facts),
@@ -92,7 +97,7 @@ function isVital({ name, role }: ContainerFact, { monitor }: Facts): boolean {
 function containerFindings(container: ContainerFact, facts: Facts): Finding[] {
   const { name, role, state } = container;
   const say = isVital(container, facts) ? error : warning;
-  const up = `npm run up${facts.stack === 'dev' ? '' : ` -- --stack ${facts.stack}`}`;
+  const up = `npm run up --${facts.stack === 'dev' ? '' : ` --stack ${facts.stack}`}`;
   const consequence = CONSEQUENCES[role];
   const prefix = PREFIXES[role];
   if (container.foreign)
@@ -101,12 +106,12 @@ function containerFindings(container: ContainerFact, facts: Facts): Finding[] {
         'NAME_TAKEN',
         name,
         `${name} is a container of something else.`,
-        `Remove or rename it, or set namePrefix; then ${up}.`,
+        `Remove or rename it, or set namePrefix; then ${up} --refresh`,
       ),
     ];
   switch (state) {
     case 'missing':
-      return [say(`${prefix}_MISSING`, name, `There is no container ${name}${consequence}`, `Make it again: ${up}`)];
+      return [say(`${prefix}_MISSING`, name, `There is no container ${name}${consequence}`, `${up} --refresh`)];
     case 'paused':
       return [say(`${prefix}_PAUSED`, name, `${name} is paused${consequence}`, `docker unpause ${name}`)];
     case 'restarting':
@@ -223,8 +228,9 @@ function haproxyFindings(facts: Facts): Finding[] {
   ];
 }
 
-function isFull({ sessions, limit, queued }: HaproxyFact): boolean {
-  return limit > 0 && (sessions >= limit || queued > 0);
+function isFull(haproxy: HaproxyFact | undefined): boolean {
+  if (haproxy === undefined || haproxy.limit === 0) return false;
+  return haproxy.sessions >= haproxy.limit || haproxy.queued > 0;
 }
 
 function exhausted(about: string, sessions: number, waiting: number): Finding {
@@ -334,7 +340,7 @@ function routeFindings(login: Extract<LoginFact, { kind: 'in' }>, { monitor }: F
       'READ_ONLY',
       leader,
       'The leader takes no writes: default_transaction_read_only is on for this server, database or role.',
-      `npm run failover -- psql ${leader}, then: ALTER DATABASE … RESET default_transaction_read_only (or ALTER ROLE …, ALTER SYSTEM …; \\drds shows where it is set)`,
+      `npm run failover -- psql ${leader}, then: SET default_transaction_read_only = off; ALTER DATABASE … RESET default_transaction_read_only (or ALTER ROLE …, ALTER SYSTEM …; \\drds shows where it is set)`,
     ),
   ];
 }
@@ -366,6 +372,15 @@ function nodeFindings(node: NodeFact, facts: Facts): Finding[] {
   const { name, database, disk } = node;
   const status = facts.monitor.cluster?.nodes.find((one) => one.name === name);
   const isLeader = facts.monitor.cluster?.leader === name;
+  if (isBeingUndone(facts.monitor.cluster, name))
+    return [
+      warning(
+        'PROMOTED_BY_HAND',
+        name,
+        `${name} was promoted by hand. No client was led there.`,
+        `It is made a standby again by itself. If it stays: npm run failover -- rebuild ${name}`,
+      ),
+    ];
   const findings: Finding[] = [];
   if (disk !== null && (disk.usedPercent >= DISK_PERCENT_FULL || disk.freeBytes < DISK_BYTES_FULL))
     findings.push(
@@ -406,6 +421,8 @@ function nodeFindings(node: NodeFact, facts: Facts): Finding[] {
       );
     return findings;
   }
+  if (isLeader && database.connections >= database.room && !isFull(facts.haproxy))
+    findings.push(exhausted(name, database.connections, 0));
   if (!database.standby && facts.monitor.cluster?.serving === true && !isLeader)
     findings.push(
       error(
@@ -425,6 +442,13 @@ function nodeFindings(node: NodeFact, facts: Facts): Finding[] {
       ),
     );
   return [...findings, ...slotFindings(node, facts)];
+}
+
+/** Its last event of that kind stands until it follows again. */
+function isBeingUndone(cluster: ClusterStatus | null, name: string): boolean {
+  const node = cluster?.nodes.find((one) => one.name === name);
+  if (cluster === null || node === undefined || name === cluster.leader || node.streamingFrom !== null) return false;
+  return cluster.events.some(({ code, subject }) => code === 'PROMOTED_BY_HAND' && subject === name);
 }
 
 function slotFindings({ name, database }: NodeFact, { slotOf, containers, monitor }: Facts): Finding[] {
@@ -468,6 +492,7 @@ function replicationFindings({ monitor, containers, nodes }: Facts): Finding[] {
     const database = nodes.find(({ name }) => name === node.name)?.database;
     if (node.name === cluster.leader || !fine || !node.connected || database?.standby !== true || node.failure !== null)
       return [];
+    if (isBeingUndone(cluster, node.name)) return [];
     if (node.streamingFrom === null)
       return [
         warning(
@@ -499,7 +524,7 @@ function replicationFindings({ monitor, containers, nodes }: Facts): Finding[] {
   });
 }
 
-function settingsFindings({ name, settings }: NonNullable<Facts['monitor']['cluster']>['nodes'][number]): Finding[] {
+function settingsFindings({ name, settings }: ClusterStatus['nodes'][number]): Finding[] {
   if (settings?.refused == null) return [];
   return [
     warning(
@@ -511,7 +536,7 @@ function settingsFindings({ name, settings }: NonNullable<Facts['monitor']['clus
   ];
 }
 
-function notServing(cluster: Facts['monitor']['cluster'], containers: readonly ContainerFact[]): Finding[] {
+function notServing(cluster: ClusterStatus | null, containers: readonly ContainerFact[]): Finding[] {
   if (cluster === null || containers.some(({ role, state }) => role === 'haproxy' && state !== 'running')) return [];
   return [
     error(

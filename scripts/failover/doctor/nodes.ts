@@ -9,21 +9,17 @@ const NODE_MS = 6_000;
 
 const QUERY = `SELECT json_build_object(
   'standby', pg_is_in_recovery(),
-  'readOnly', current_setting('default_transaction_read_only') = 'on',
   'connections', (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'),
   'room', current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int
     - current_setting('reserved_connections')::int,
   'slots', (SELECT coalesce(json_agg(json_build_object('name', slot_name, 'active', active,
-      'lost', coalesce(wal_status = 'lost', false) OR invalidation_reason IS NOT NULL)), '[]') FROM pg_replication_slots),
-  'streaming', EXISTS (SELECT FROM pg_stat_wal_receiver WHERE status = 'streaming'))`;
+      'lost', coalesce(wal_status = 'lost', false) OR invalidation_reason IS NOT NULL)), '[]') FROM pg_replication_slots))`;
 
 const Database: z.ZodType<DatabaseFact> = z.object({
   standby: z.boolean(),
-  readOnly: z.boolean(),
   connections: z.number(),
   room: z.number(),
   slots: z.array(z.object({ name: z.string(), active: z.boolean(), lost: z.boolean() })),
-  streaming: z.boolean(),
 });
 
 /** Two looks, side by side: a PostgreSQL that hangs does not hide a full disk. */
