@@ -66,7 +66,6 @@ describe('what nobody may forget', () => {
     'rebuild postgres-replica-1 --yes',
     'promote postgres-replica-1 --yes',
     'psql postgres-primary',
-    'doctor --offline',
   ])('%s names the pause and observe mode on stderr', async (args) => {
     monitor.cluster = { ...healthyCluster(), pause: PAUSE, failoverMode: 'observe' };
     const { err } = await says(args);

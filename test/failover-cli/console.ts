@@ -24,6 +24,12 @@ export interface Setting {
 
 /** Runs a command against a monitor and returns what it said. */
 export async function cli(url: string, args: readonly string[], setting: Setting = {}): Promise<Said> {
+  const { io, said } = fakeIo(url, setting);
+  said.code = await runCli(args, io);
+  return said;
+}
+
+export function fakeIo(url: string, setting: Setting = {}): { io: Io; said: Said } {
   const said: Said = { code: -1, out: [], err: [], questions: [], programs: [] };
   const stop = new AbortController();
   const yes = setting.yes === undefined ? null : setting.yes;
@@ -49,8 +55,7 @@ export async function cli(url: string, args: readonly string[], setting: Setting
       return 0;
     },
   };
-  said.code = await runCli(args, io);
-  return said;
+  return { io, said };
 }
 
 function target(stack: string, url: string, { token = TOKEN, config = {} }: Setting): Target {
