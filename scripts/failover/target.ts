@@ -4,7 +4,6 @@ import { join } from 'node:path';
 import { NAMES, replicaName } from '../../components/naming';
 import { run } from '../lib/exec';
 import { PATHS } from '../lib/paths';
-import { setUp } from '../lib/setup';
 import { readStack, type StackInfo } from '../lib/stack';
 import { EXIT, Failed } from './exit';
 
@@ -81,6 +80,8 @@ function secretOutputs(stack: string): (name: string) => Promise<string> {
 
 async function readOutputs(stack: string): Promise<Record<string, unknown>> {
   try {
+    // It loads much that a command which only reads does not need.
+    const { setUp } = await import('../lib/setup.js');
     const ready = await setUp(stack, 'state', { silent: true });
     const args = ['stack', 'output', '--json', '--show-secrets', '--stack', stack, '--non-interactive'];
     const options = { cwd: PATHS.root, env: ready.env, deadlineMs: OUTPUTS_MS };

@@ -457,9 +457,8 @@ function slotFindings({ name, database }: NodeFact, { slotOf, containers, monito
   const isLeader = monitor.cluster?.leader === name;
   return peers.flatMap((peer) => {
     const slot = slots.find((one) => one.name === slotOf(peer.name));
-    const fix = isLeader
-      ? 'The leader makes it again by itself within seconds.'
-      : `docker restart ${name}: it makes its slots anew at a start.`;
+    // Slots are made anew at each start.
+    const fix = isLeader ? 'The leader makes it again by itself within seconds.' : `docker restart ${name}`;
     if (slot === undefined)
       return [
         warning(
