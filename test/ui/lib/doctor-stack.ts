@@ -60,12 +60,13 @@ export async function whole(): Promise<void> {
   });
 }
 
-/** Waits until doctor names a code, and returns all that it finds then. */
-export async function found(code: string): Promise<Finding[]> {
+/** Waits until doctor names a code, and beside it none but `also`; returns all that it finds then. */
+export async function found(code: string, also: readonly string[]): Promise<Finding[]> {
   let last: Finding[] = [];
   return waitFor(code, SEEN_MS, async () => {
     last = await findings();
-    return last.some((finding) => finding.code === code) ? last : null;
+    const codes = last.map((finding) => finding.code);
+    return codes.includes(code) && codes.every((one) => one === code || also.includes(one)) ? last : null;
   }).catch((error: unknown) => {
     throw new Error(`${error instanceof Error ? error.message : error}; last: ${JSON.stringify(last, null, 1)}`);
   });
