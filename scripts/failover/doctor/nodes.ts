@@ -33,7 +33,10 @@ export async function lookAtNode(name: string): Promise<NodeFact> {
     name,
     disk: disk.code === 0 ? diskOf(disk.stdout) : null,
     database: answer.code === 0 ? databaseOf(answer.stdout) : null,
-    message: answer.code === 124 ? 'no answer in time' : (answer.tail.at(-1) ?? ''),
+    message:
+      answer.code === 124
+        ? 'no answer in time'
+        : (answer.tail.find((line) => /error|FATAL/.test(line)) ?? answer.tail.at(-1) ?? ''),
   };
 }
 
