@@ -45,7 +45,7 @@ export default defineConfig({
           include: ['test/**/*.ui.test.ts'],
           pool: 'forks',
           fileParallelism: false,
-          testTimeout: 300_000,
+          testTimeout: 900_000,
           hookTimeout: 1_500_000,
         },
       },
