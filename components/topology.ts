@@ -9,7 +9,7 @@ import { addressIn } from './config-values';
 import { backendName, dataVolumeName, NAMES, replicaName } from './naming';
 
 /** Host numbers on the inner network; a replica's is the primary's plus its index. Addresses never swap (SAFETY S14). */
-const HOST = { haproxy: 10, monitor: 11, primary: 20 } as const;
+export const HOST = { haproxy: 10, monitor: 11, primary: 20 } as const;
 
 /** The stack whose values are in the repository, for trying things out. */
 const TRIAL_STACK = 'dev';
