@@ -242,7 +242,7 @@ describe('Prometheus', () => {
     });
     expect(secrets).toEqual([]);
     const [config] = inputs.uploads as { content: string }[];
-    expect(config?.content).toMatch(/"10\.201\.43\.11:8008"[^]*"10\.201\.43\.10:5000"/);
+    expect(config?.content).toMatch(/"10\.201\.43\.11:8008"(.|\n)*"10\.201\.43\.10:5000"/);
     expect(resources.filter(({ name }) => name.startsWith('prometheus'))).toEqual([]);
   });
 });
