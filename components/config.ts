@@ -35,6 +35,7 @@ export const KEYS = {
   statsPort: integer(5000, 1, PORT_MAX),
   backendPort: integer(8000, 1, PORT_MAX),
   monitorPort: integer(8008, 1, PORT_MAX),
+  prometheusPort: integer(9090, 1, PORT_MAX),
   bindAddress: text('127.0.0.1', 'an IPv4 address of this machine, for example 127.0.0.1 or 0.0.0.0', isIPv4),
   subnet: text(
     '10.201.43.0/24',
@@ -68,6 +69,7 @@ export const KEYS = {
   ),
   backend: bool(true),
   backendReplicas: integer(1, 1, API_SLOTS),
+  monitoring: bool(false),
   hangTimeout: duration('2s', 500, 60_000, 'a duration from 500ms to 60s, for example 2s'),
   syncMode: oneOf('synchronous', ['synchronous', 'asynchronous']),
   onNoReplica: oneOf('continue', ['continue', 'block']),
@@ -168,10 +170,11 @@ function unknownKey(name: string): string {
   return `${name}: unknown key; did you mean ${nearest(name, KEY_NAMES)}? Allowed: ${KEY_NAMES.join(', ')}`;
 }
 
-/** Two services cannot share a host port. The backend's counts only when the backend runs. */
+/** Two services cannot share a host port. The backend's and Prometheus's count only when they run. */
 function sharedPorts(parsed: Partial<Record<KeyName, unknown>>): string[] {
   const portKeys = KEY_NAMES.filter((name) => name.endsWith('Port')).filter(
-    (name) => name !== 'backendPort' || parsed.backend !== false,
+    (name) =>
+      (name !== 'backendPort' || parsed.backend !== false) && (name !== 'prometheusPort' || parsed.monitoring === true),
   );
   const byPort = Map.groupBy(
     portKeys.filter((name) => parsed[name] !== undefined),

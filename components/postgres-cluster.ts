@@ -10,6 +10,7 @@ import { HaProxy } from './haproxy';
 import { renderHaproxyConfig, SERVER_CONNECTIONS_MAX } from './haproxy-config';
 import { buildImage } from './image';
 import { Monitor } from './monitor';
+import { Monitoring } from './monitoring';
 import { type ImageName, labels, NAMES } from './naming';
 import { passwordInForce, tellBackends } from './password-change';
 import { PostgresNode } from './postgres-node';
@@ -87,6 +88,13 @@ export class PostgresCluster extends pulumi.ComponentResource {
     const nodes = this.nodes(topology, postgresImage, inner, monitor, clusterKey);
     const backends =
       topology.backends.length > 0 ? this.backends(topology, image('backend'), front, urls, monitor.container) : [];
+
+    if (topology.prometheus !== undefined)
+      new Monitoring(
+        NAMES.prometheus,
+        { topology, prometheus: topology.prometheus, image: image('prometheus'), network: inner.name },
+        { parent: this },
+      );
 
     this.serving = this.waitUntilServing(
       topology,

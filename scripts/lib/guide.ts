@@ -21,10 +21,12 @@ export function whereThingsAre(info: StackInfo): string {
     ['password', passwordLine(info, option)],
   ];
   const api = `http://${host}:${value('backendPort', '8000')}`;
+  const prometheus: [string, string] = ['Prometheus', `http://${host}:${value('prometheusPort', '9090')}/alerts`];
   if (value('backend', 'true') === 'true') rows.push(['API', `${api}  (docs: ${api}/docs)`]);
   rows.push(
     ['statistics', `http://${host}:${value('statsPort', '5000')}/stats`],
     ['status page', `http://${host}:${value('monitorPort', '8008')}`],
+    ...(value('monitoring', 'false') === 'true' ? [prometheus] : []),
     ['log', dev ? 'tail -f failover.log' : `tail -f logs/${info.stack}/failover.log`],
   );
   const primary = `${prefix}${NAMES.primary}`;

@@ -222,6 +222,31 @@ describe('HAProxy', () => {
   });
 });
 
+describe('Prometheus', () => {
+  it('has exactly these inputs, and is not there unless it is asked for', async () => {
+    const withIt = await register(() => {
+      new PostgresCluster('cluster', { topology: topologyOf({ monitoring: 'true' }), platform: 'linux/amd64' });
+    });
+    const { inputs, secrets } = find(withIt, 'Container', 'prometheus');
+    expect(inputs).toEqual({
+      ...common('prometheus'),
+      name: 'prometheus',
+      image: 'sha256:prometheus-image',
+      user: '10004:10004',
+      networksAdvanced: [{ name: 'postgres-failover-inner', ipv4Address: '10.201.43.12' }],
+      ports: [published(9090, 9090)],
+      mounts: [{ type: 'volume', source: 'prometheus-data', target: '/var/lib/pgfailover-prometheus' }],
+      uploads: [upload('/etc/pgfailover-prometheus/prometheus.yml', expect.any(String))],
+      stopTimeout: 30,
+      destroyGraceSeconds: 30,
+    });
+    expect(secrets).toEqual([]);
+    const [config] = inputs.uploads as { content: string }[];
+    expect(config?.content).toMatch(/"10\.201\.43\.11:8008"(.|\n)*"10\.201\.43\.10:5000"/);
+    expect(resources.filter(({ name }) => name.startsWith('prometheus'))).toEqual([]);
+  });
+});
+
 describe('the backend', () => {
   it('has exactly these inputs', () => {
     const { inputs, secrets } = find(resources, 'Container', 'backend');
