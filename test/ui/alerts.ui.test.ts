@@ -193,17 +193,6 @@ it('passes promtool, what cannot be staged included', async () => {
   expect(await stack.docker('exec', QUICK, 'promtool', 'test', 'rules', '/tmp/alerts.test.yml')).toContain('SUCCESS');
 });
 
-it('names for each alert a section of the operations page', () => {
-  const page = readFileSync(join(PATHS.root, 'docs', 'operations.md'), 'utf8');
-  const anchors = [...page.matchAll(/^#+ (.+)$/gm)].map(([, title]) =>
-    (title ?? '').toLowerCase().replace(/[^\w-]/g, ''),
-  );
-  for (const rule of rules.groups.flatMap((group) => group.rules)) {
-    expect(rule.annotations.runbook).toBe(`docs/operations.md#${rule.alert.toLowerCase()}`);
-    expect(anchors).toContain(rule.alert.toLowerCase());
-  }
-});
-
 it('tells of a standby that lags', async () => {
   const follower = (await leader()) === PRIMARY ? REPLICA : PRIMARY;
   await sql(follower, 'SELECT pg_wal_replay_pause()');
@@ -274,6 +263,22 @@ it('tells that a stack only observes', async () => {
   stack.own.configure({ failoverMode: 'automatic' });
   await stack.own.up(say);
   await clears(TIMEOUTS.rejoin, 'PgFailoverObserves');
+});
+
+it('has something to show in every panel of the dashboard', async () => {
+  const file: unknown = JSON.parse(readFileSync(join(PATHS.root, 'monitoring', 'dashboard.json'), 'utf8'));
+  const panels = z.object({
+    panels: z.array(z.object({ title: z.string(), targets: z.array(z.object({ expr: z.string() })) })),
+  });
+  const empty: string[] = [];
+  for (const { title, targets } of panels.parse(file).panels) {
+    for (const { expr } of targets) {
+      const value = await metric(expr.replaceAll('$stack', stack.own.name).replaceAll('$__rate_interval', '1m'));
+      // Only while connections are held.
+      if (value === null && !expr.includes('current_queue')) empty.push(`${title}: ${expr}`);
+    }
+  }
+  expect(empty).toEqual([]);
 });
 
 it('has nothing to say at the end, and every alert that can be staged was seen', {
