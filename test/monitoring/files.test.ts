@@ -35,3 +35,13 @@ it.each(['alerts.yml', 'alerts.test.yml', 'dashboard.json'])(
     expect([...new Set(used)].filter((name) => !known.has(name))).toEqual([]);
   },
 );
+
+it.each([['operations.md'], ['failure-modes.md'], ['troubleshooting.vi.md']])(
+  'names in %s only alerts that there are',
+  (page) => {
+    const known = rules.map(({ alert }) => alert);
+    const named = [...text('docs', page).matchAll(/\bPgfailover[A-Z]\w*/gi)].map(([name]) => name);
+    const links = known.map((alert) => alert.toLowerCase());
+    expect(named.filter((name) => !known.includes(name) && !links.includes(name))).toEqual([]);
+  },
+);
