@@ -79,8 +79,10 @@ export async function makeStack(): Promise<E2eStack> {
       return run(process.execPath, [start, command, '--stack', STACK.name, ...args], options);
     },
     keepLayers: async () => {
+      // Those of what is optional were not built.
       for (const image of IMAGES)
-        await docker(['tag', imageTag(image, STACK.prefix, STACK.name), `postgres-failover/${image}:${KEPT}`]);
+        for (const tag of await imageTags(imageTag(image, STACK.prefix, STACK.name)))
+          await docker(['tag', tag, `postgres-failover/${image}:${KEPT}`]);
     },
     dropLayers,
     remove: async () => {
