@@ -78,7 +78,16 @@ async function main(): Promise<void> {
     listeners,
     nowMs: clock.nowMs,
   });
-  const log = new ToldLog(file, (event) => feed.log(event));
+  const metrics = new Metrics(VERSION, () => {
+    const words = status();
+    if (seen === null || words === null) return null;
+    const { haproxy: routes, nodes: all } = words;
+    return { ...seen, nodes: all, readNames: routes.read, writeName: routes.write, policy: config.policy };
+  });
+  const log = new ToldLog(file, (event) => {
+    feed.log(event);
+    metrics.event(event.code);
+  });
   const { notifyWebhook, stack } = config;
   const notifier = notifyWebhook === undefined ? null : new Notifier({ url: notifyWebhook, stack, log });
   const store = await FileStore.open(PATHS.monitorVolume);
@@ -164,12 +173,6 @@ async function main(): Promise<void> {
           nowMs: clock.nowMs(),
           wallMs: Date.now(),
         });
-  const metrics = new Metrics(VERSION, () => {
-    const words = status();
-    if (seen === null || words === null) return null;
-    const { haproxy: routes, nodes: all } = words;
-    return { ...seen, nodes: all, readNames: routes.read, writeName: routes.write, policy: config.policy };
-  });
 
   await keepers.listen();
   const http = await listenHttp(

@@ -12,6 +12,9 @@ const ROLES: readonly NodeStatus['role'][] = ['leader', 'candidate', 'standby', 
 const SYNC: Record<NodeStatus['sync'], number> = { counted: 1, joining: 0, no: 0 };
 /** A gap that is as long as two intervals of the heartbeat is none. */
 const GAP_MIN_MS = 200;
+const PROMOTED_BY_HAND = 'PROMOTED_BY_HAND';
+/** Within so many cycles keeper and monitor tell of the same promotion by hand; a copy takes longer. */
+const BY_HAND_CYCLES = 10;
 const STEP_BUCKETS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 1, 2.5, 5, 10, 30, 60];
 const GAP_BUCKETS = [0.25, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10, 30];
 const WRITE_BUCKETS = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5];
@@ -55,6 +58,8 @@ export class Metrics {
     'Time of a one-row commit on the leader, its standbys included.',
     WRITE_BUCKETS,
   );
+  private cycleCount = 0;
+  private byHandAtCycle = Number.NEGATIVE_INFINITY;
   private beat: { term: number; count: number; oldestMs: number } | null = null;
   private counted: { term: number; steps: number } = { term: 0, steps: 0 };
 
@@ -66,8 +71,19 @@ export class Metrics {
   /** After each cycle. */
   cycle({ code }: Decision, observation: Observation): void {
     this.cycles.inc();
-    if (code === 'PROMOTED_BY_HAND') this.secondWritable.inc();
+    this.cycleCount += 1;
+    this.event(code);
     for (const { name } of observation.declared) this.noticeBeat(statusOf(observation, name)?.lead ?? null);
+  }
+
+  /**
+   * With the code of each event. A keeper undoes what was promoted by hand before the monitor need have seen it; where both
+   * tell of it, that is one.
+   */
+  event(code: string): void {
+    if (code !== PROMOTED_BY_HAND || this.cycleCount - this.byHandAtCycle < BY_HAND_CYCLES) return;
+    this.byHandAtCycle = this.cycleCount;
+    this.secondWritable.inc();
   }
 
   private noticeBeat(lead: { term: number; heartbeat: number; heartbeatAgeMs: number } | null): void {

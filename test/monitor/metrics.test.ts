@@ -87,6 +87,20 @@ describe('GET /metrics', () => {
     );
   });
 
+  it('counts what a keeper undid before the monitor saw it, and once what both tell of', async () => {
+    const all = metrics();
+    const { seen, decision } = at(7, 40);
+    const told = async () => (await lines(all)).find((line) => line.startsWith('pgfailover_second_writable_total'));
+    all.event('OPENED');
+    expect(await told()).toBe('pgfailover_second_writable_total 0');
+    all.event('PROMOTED_BY_HAND');
+    all.cycle({ ...decision, code: 'PROMOTED_BY_HAND' }, seen);
+    expect(await told()).toBe('pgfailover_second_writable_total 1');
+    for (let i = 0; i < 20; i++) all.cycle(decision, seen);
+    all.event('PROMOTED_BY_HAND');
+    expect(await told()).toBe('pgfailover_second_writable_total 2');
+  });
+
   it('counts changes of leader by cause, once each, with all their steps', async () => {
     const all = metrics();
     const failover = {
