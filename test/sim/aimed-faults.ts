@@ -235,6 +235,43 @@ const cancels: Fault = (nemesis) => {
   });
 };
 
+/** A leader was elected; the monitor gets the store of before, and the new leader dies (S10). */
+const oldStore: Fault = (nemesis) => {
+  const { world } = nemesis;
+  const old = { ...world.disk, full: false, moved: true };
+  const ledger = () => world.monitor?.seen?.decision.state.ledger ?? [];
+  const term = ledger().at(-1)?.term ?? 0;
+  nemesis.killLeader();
+  const isOpened = () => ledger().some((entry) => entry.opened && entry.term > term);
+  when(nemesis, 6_000, isOpened, () => {
+    const leader = nemesis.leader();
+    nemesis.restoreStore(old, 500);
+    if (leader?.up === true) nemesis.later(0, 1_500, () => nemesis.kill(leader));
+  });
+};
+
+/**
+ * The leader is cut off from everybody but HAProxy, while its clients cancel commits that wait and others see what they
+ * wrote. Another one is elected, and readers must not be shown that history any more (S13).
+ */
+const cutOff: Fault = (nemesis) => {
+  const { world } = nemesis;
+  const leader = nemesis.leader();
+  if (leader === undefined || !leader.up) return;
+  world.say(`${leader.name} is cut off from everybody but HAProxy, and clients cancel commits that wait`);
+  const before = world.cancels;
+  world.cancels = 0.5;
+  for (const other of ['monitor', ...world.nodes.filter((n) => n !== leader).map((n) => n.name)]) {
+    world.network.block(leader.name, other);
+    world.network.block(other, leader.name);
+  }
+  nemesis.later(3_000, 9_000, () => {
+    world.say('the network is whole again');
+    world.network.heal();
+    world.cancels = before;
+  });
+};
+
 /** Faults that are over long before `hangTimeout`: each one alone, and nobody may lose the lead for it (S28). */
 const SHORT_MS = 1_300;
 
@@ -307,6 +344,8 @@ export const AIMED: Readonly<Record<string, [weight: number, fault: Fault]>> = {
   killRewinding: [3, killRewinding],
   readers: [2, readers],
   cancels: [2, cancels],
+  oldStore: [2, oldStore],
+  cutOff: [2, cutOff],
 };
 
 /** None of them is a reason to change the leader. */

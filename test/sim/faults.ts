@@ -1,6 +1,6 @@
 /** What goes wrong, at random times, in words. */
 import { AIMED, STARVATION } from './aimed-faults';
-import type { SimMonitor } from './monitor-container';
+import type { SimMonitor, StoreDisk } from './monitor-container';
 import type { SimNode } from './node';
 import { TOO_MUCH_MEMORY } from './settings';
 import type { World } from './world';
@@ -240,19 +240,21 @@ export class Nemesis {
     });
   }
 
-  private restoreStore(): void {
+  /** The monitor's volume is lost or an old copy, and it starts again within the time. */
+  restoreStore(copy?: StoreDisk, withinMs = 3_000): void {
     const { world } = this;
     const { random } = world;
     // With the store lost, nobody but the nodes that are declared can tell what was: of a node that is not, and that was not
     // let go yet, no system could know what it had.
     if (world.nodes.some((n) => !world.members.includes(n) && !this.removed.has(n))) return;
     this.storeLost = true;
-    const old = random.pick(world.copies);
+    const old = copy ?? random.pick(world.copies);
+    const isLost = copy === undefined && random.chance(0.3);
     world.say('the monitor is killed, its volume is lost or an old copy');
     world.monitor?.process.kill();
     world.monitor = null;
-    world.disk = random.chance(0.3) ? { incarnation: 0, state: null, full: false, moved: false } : { ...old };
-    this.later(20, 3_000, () => this.startMonitor());
+    world.disk = isLost ? { incarnation: 0, state: null, full: false, moved: false } : { ...old };
+    this.later(20, withinMs, () => this.startMonitor());
   }
 
   /** The old one wakes while the new one works. */

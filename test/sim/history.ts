@@ -106,13 +106,23 @@ export class History {
       if (opening === undefined) continue;
       const phantom = read.rows
         .slice(0, read.count)
-        .find((r) => !opening.rows.has(r) && (this.insertedMs.get(r) ?? Number.POSITIVE_INFINITY) < opening.atMs);
-      if (phantom === undefined || this.seen.has(phantom) || this.acknowledged.has(phantom)) continue;
+        .find(
+          (r) =>
+            !opening.rows.has(r) &&
+            (this.insertedMs.get(r) ?? Number.POSITIVE_INFINITY) < opening.atMs &&
+            !this.isMissedAnyway(r),
+        );
+      if (phantom === undefined) continue;
       this.fail(
         `PHANTOM: ${read.client} read row ${phantom} through ${read.node} at ${at(read.startMs)}; the leader that was opened at ${at(opening.atMs)} never had it`,
       );
       return;
     }
+  }
+
+  /** LOST or VANISHED names it. */
+  private isMissedAnyway(row: number): boolean {
+    return this.acknowledged.has(row) || (this.seen.has(row) && !this.unsureRows.has(row));
   }
 
   /** A row that was acknowledged, or read before, is shown by every read that began later. */

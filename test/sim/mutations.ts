@@ -23,7 +23,7 @@ export interface Mutation {
   replicas?: number;
   /** The faults that show it. */
   faults: readonly string[];
-  /** Seeds within which it has to be found: about three times what it took when this was written. */
+  /** Seeds within which it has to be found. */
   seeds: number;
   /** None of these faults is a reason to change the leader. */
   steady?: boolean;
@@ -85,13 +85,13 @@ export const MUTATIONS: readonly Mutation[] = [
     what: 'a candidate is chosen by positions that nobody promised to keep',
     replicas: 2,
     faults: ['behind'],
-    seeds: 20,
+    seeds: 60,
   },
   {
     rule: 'S2',
     what: 'sessions on the old leader stay when the slot moves',
     faults: ['pause'],
-    seeds: 10,
+    seeds: 60,
     apply: () => replace(Haproxy.prototype, 'endStrangers', () => async () => 0),
   },
   {
@@ -99,7 +99,7 @@ export const MUTATIONS: readonly Mutation[] = [
     what: 'a promotion that was never opened counts like any other history',
     replicas: 2,
     faults: ['killCandidate'],
-    seeds: 10,
+    seeds: 60,
     apply: () => forgetting({ promotingTerm: null }),
   },
   {
@@ -113,14 +113,14 @@ export const MUTATIONS: readonly Mutation[] = [
     rule: 'S5',
     what: 'a keeper accepts orders that are older than what it has accepted',
     faults: ['network', 'killLeader'],
-    seeds: 20,
+    seeds: 60,
   },
   {
     rule: 'S6',
     what: 'a position counts before all local log was applied',
     replicas: 2,
     faults: ['behind'],
-    seeds: 10,
+    seeds: 60,
     apply: () =>
       replace(
         SimPostgres.prototype,
@@ -136,14 +136,14 @@ export const MUTATIONS: readonly Mutation[] = [
     rule: 'S7',
     what: 'the oracles take a commit whose wait was cancelled for a safe one',
     faults: ['cancels'],
-    seeds: 10,
+    seeds: 60,
     apply: () => replace(History.prototype, 'tag', () => () => undefined),
   },
   {
     rule: 'S8',
     what: 'PostgreSQL makes itself primary again after a crash',
     faults: ['badMinute'],
-    seeds: 20,
+    seeds: 60,
     apply: () =>
       replace(
         SimNode.prototype,
@@ -158,14 +158,14 @@ export const MUTATIONS: readonly Mutation[] = [
     rule: 'S9',
     what: 'the slot is opened as soon as the leader says that it leads',
     faults: ['killLeader'],
-    seeds: 10,
+    seeds: 60,
     apply: () => replace(OpeningChecks.prototype, 'once', () => async () => true),
   },
   {
     rule: 'S10',
     what: 'the store is taken for the newest whatever the keepers remember',
-    faults: ['restoreStore', 'killLeader'],
-    seeds: 15,
+    faults: ['oldStore'],
+    seeds: 60,
     apply: () => {
       withoutRules('STORE_OLD', 'ADOPT_WAIT');
       replace(
@@ -184,7 +184,7 @@ export const MUTATIONS: readonly Mutation[] = [
     what: 'a monitor that stood still goes on with what it saw, and nobody outranks it',
     replicas: 2,
     faults: ['staleMonitor'],
-    seeds: 10,
+    seeds: 60,
     apply: () => {
       withoutRules('SLOT_MOVED');
       replace(Loop.prototype, 'noticeStall', () => () => undefined);
@@ -213,14 +213,14 @@ export const MUTATIONS: readonly Mutation[] = [
     rule: 'S12',
     what: 'a keeper forgets that a rewind was not finished',
     faults: ['killRewinding'],
-    seeds: 10,
+    seeds: 60,
     apply: () => forgetting({ rewinding: false }),
   },
   {
     rule: 'S13',
     what: 'the read port shows every node',
-    faults: ['badMinute'],
-    seeds: 20,
+    faults: ['cutOff'],
+    seeds: 60,
     apply: () =>
       replace(
         Haproxy.prototype,
@@ -236,7 +236,7 @@ export const MUTATIONS: readonly Mutation[] = [
     rule: 'S14',
     what: 'whoever answers at the address of the new leader is taken for it',
     faults: ['stranger'],
-    seeds: 10,
+    seeds: 60,
     apply: () =>
       replace(
         OpeningChecks.prototype,
@@ -256,7 +256,7 @@ export const MUTATIONS: readonly Mutation[] = [
     rule: 'S16',
     what: 'a reader may hold up the replay of a member for as long as PostgreSQL lets it by default',
     faults: ['readers'],
-    seeds: 10,
+    seeds: 60,
     shows: /^HELD UP/,
     apply: () =>
       replace(
@@ -282,7 +282,7 @@ export const MUTATIONS: readonly Mutation[] = [
     rule: 'S22, made anew',
     what: 'a slot that fell off stays as it is',
     faults: ['fallOff'],
-    seeds: 15,
+    seeds: 60,
     shows: LIVENESS,
     apply: () => replace(Pursuit.prototype, 'keepSlots', () => async () => undefined),
   },
@@ -291,7 +291,7 @@ export const MUTATIONS: readonly Mutation[] = [
     what: 'silence counts threefold, and no heartbeat on a replica speaks against it',
     faults: Object.keys(STARVATION),
     steady: true,
-    seeds: 10,
+    seeds: 60,
     shows: /^FALSE FAILOVER/,
     apply: () =>
       replace(
@@ -314,6 +314,6 @@ export const MUTATIONS: readonly Mutation[] = [
     rule: 'joint',
     what: 'a new sync configuration takes the place of the old one at once',
     faults: ['badMinute', 'killLeader', 'partition'],
-    seeds: 10,
+    seeds: 60,
   },
 ];
