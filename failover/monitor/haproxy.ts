@@ -94,6 +94,9 @@ export class Haproxy implements Router {
   private silentSinceMs: number | null = null;
   private silenceTold = false;
   private awakeMs: number;
+  /** Nothing is changed before the next look (S11). */
+  private onlyLooks = false;
+  private lookers = new Set<() => void>();
 
   constructor(options: HaproxyOptions) {
     this.options = options;
@@ -131,17 +134,30 @@ export class Haproxy implements Router {
     while (!(this.current.reachable && this.current.closed)) {
       const leftMs = deadline - this.options.clock.nowMs();
       if (leftMs <= 0) return false;
-      await new Promise<void>((resolve) => {
-        const done = () => {
-          clearTimeout(timer);
-          this.waiters.delete(done);
-          resolve();
-        };
-        const timer = setTimeout(done, leftMs);
-        this.waiters.add(done);
-      });
+      await this.toldTo(this.waiters, leftMs);
     }
     return true;
+  }
+
+  async look(limitMs: number): Promise<void> {
+    this.forgetWanted();
+    this.onlyLooks = true;
+    this.poke();
+    await this.toldTo(this.lookers, limitMs);
+    this.onlyLooks = false;
+  }
+
+  /** Resolves when those in the set are told, or after `limitMs`. */
+  private toldTo(set: Set<() => void>, limitMs: number): Promise<void> {
+    return new Promise<void>((resolve) => {
+      const done = () => {
+        clearTimeout(timer);
+        set.delete(done);
+        resolve();
+      };
+      const timer = setTimeout(done, limitMs);
+      set.add(done);
+    });
   }
 
   /** Works until {@link stop}; never throws. */
@@ -227,6 +243,7 @@ export class Haproxy implements Router {
   /** Commands that bring the slots to what is wanted; none where they are seen right. */
   private commands(): string[] {
     const commands: string[] = [];
+    if (this.onlyLooks) return commands;
     if (this.wanted !== null && !this.slotIsRight()) {
       const [address, port] =
         this.wanted.slot === null ? [CLOSED_ADDRESS, CLOSED_PORT] : [this.wanted.slot, this.options.port];
@@ -412,11 +429,15 @@ export class Haproxy implements Router {
     const stillMs = nowMs - this.awakeMs;
     this.awakeMs = nowMs;
     if (stillMs <= STALL_MS) return;
+    this.forgetWanted();
+    throw new Error(`the monitor stood still for ${Math.round(stillMs)} ms`);
+  }
+
+  private forgetWanted(): void {
     this.wanted = null;
     this.readWanted = null;
     this.readSettled = false;
     this.generation += 1;
-    throw new Error(`the monitor stood still for ${Math.round(stillMs)} ms`);
   }
 
   /** Old workers are asked for again in intervals and whenever the running one has changed. */
@@ -445,6 +466,7 @@ export class Haproxy implements Router {
     this.current = next;
     if (next.reachable) this.tellSeen(next);
     if (next.reachable && next.closed) for (const done of [...this.waiters]) done();
+    if (next.reachable) for (const done of [...this.lookers]) done();
     if (JSON.stringify(before) !== JSON.stringify(next)) this.options.onChange();
   }
 }

@@ -30,6 +30,8 @@ const TICK_MS = 50;
 const GAP_MS = 500;
 /** Closing the slot is waited for before orders go out, but no longer than this: HAProxy may be down, ms. */
 const CLOSE_LIMIT_MS = 100;
+/** After standing still HAProxy is looked at before anything is decided, for as long as this at most: it may be down, ms. */
+const LOOK_LIMIT_MS = 1_000;
 const ERROR_REST_MS = 200;
 /** All is well for this long before it is told, ms. */
 const STEADY_MS = 1_000;
@@ -75,6 +77,8 @@ export class Loop {
   /** When the ticker ran last, and how often the loop was found to have stood still. */
   private tickedMs = 0;
   private stalls = 0;
+  /** Up to which of them HAProxy was looked at anew. */
+  private lookedAfter = 0;
   private copy: { term: number; seq: number; blob: string } | null = null;
   private steady: { words: string; sinceMs: number } | null = null;
 
@@ -192,6 +196,15 @@ export class Loop {
     keepers.forget(nowMs);
   }
 
+  /** Whether another monitor opened the slot meanwhile is seen before anything is decided (S11). */
+  private async lookAnew(): Promise<void> {
+    while (this.lookedAfter !== this.stalls && !this.ended) {
+      this.lookedAfter = this.stalls;
+      await this.options.router.look(LOOK_LIMIT_MS);
+      this.noticeStall();
+    }
+  }
+
   /** Finished changes of leader with their steps, oldest first, the newest hundred. */
   failovers(): readonly Failover[] {
     return this.timeline.finished;
@@ -240,6 +253,7 @@ export class Loop {
     await this.adoptCopy();
     await this.rise();
     this.noticeStall();
+    await this.lookAnew();
     const { stalls } = this;
     const nowMs = clock.nowMs();
     const observation = this.observeAll(nowMs);

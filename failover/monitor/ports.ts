@@ -41,6 +41,8 @@ export interface Router {
   read(addresses: readonly string[]): void;
   /** Resolves when the slot is closed and read back, or after `limitMs`; true when it is. */
   closed(limitMs: number): Promise<boolean>;
+  /** Forgets what was wanted and resolves once it was looked at without being changed, or after `limitMs`. */
+  look(limitMs: number): Promise<void>;
 }
 
 /** The opening checks (S9, S14). */

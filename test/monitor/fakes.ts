@@ -518,6 +518,7 @@ class FakeRouter implements Router {
     setTimeout(this.changed, 1);
   }
   read(): void {}
+  async look(): Promise<void> {}
   async closed(): Promise<boolean> {
     return this.slot === null;
   }

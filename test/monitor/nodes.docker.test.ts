@@ -48,6 +48,7 @@ class PlainRouter implements Router {
     Object.assign(this, { slot: address, keep });
   }
   read(): void {}
+  async look(): Promise<void> {}
   async closed(): Promise<boolean> {
     return this.slot === null;
   }

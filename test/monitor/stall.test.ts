@@ -62,6 +62,9 @@ describe('the loop', () => {
         write: () => did.push('route'),
         read: () => did.push('read'),
         closed: async () => true,
+        look: async () => {
+          did.push('look');
+        },
       },
       opening: { want: () => undefined },
       store,
@@ -168,6 +171,26 @@ describe("HAProxy's driver", () => {
     await vi.waitFor(() => expect(opens()).not.toEqual([]));
     haproxy.stop();
     await ran;
+  });
+
+  it('looks without changing anything when it has to look anew, whatever is wanted meanwhile', async () => {
+    const haproxy = driver(new HandClock());
+    const ran = haproxy.run();
+    const looked = haproxy.look(5_000);
+    haproxy.write('10.0.0.20', '10.0.0.20');
+    haproxy.read(['10.0.0.20']);
+    await looked;
+    expect(haproxy.view()).toMatchObject({ reachable: true, slot: null });
+    expect(opens()).toEqual([]);
+    await vi.waitFor(() => expect(opens()).not.toEqual([]));
+    haproxy.stop();
+    await ran;
+  });
+
+  it('gives up looking when HAProxy does not answer within the limit', async () => {
+    const haproxy = driver(new HandClock());
+    await haproxy.look(20);
+    expect(haproxy.view().reachable).toBe(false);
   });
 
   it('asks right before a line is sent whether it may still', async () => {
