@@ -17,6 +17,14 @@ it("has a config table in the README that is Pulumi.yaml's", () => {
   expect(withPart(readme, 'config', configTable(project))).toBe(readme);
 });
 
+it('has a row with the right default for every config key, and no other, in the Vietnamese README', () => {
+  const rowsOf = (text: string, name: RegExp) => [...text.matchAll(name)].map(([, key, value]) => `${key} = ${value}`);
+  const wanted = configTable(readFileSync(join(ROOT, 'Pulumi.yaml'), 'utf8'));
+  const readme = readFileSync(join(ROOT, 'README.vi.md'), 'utf8').replaceAll('| trống |', '| empty |');
+  const rows = rowsOf(readme, /^\| `(\w+)` \| ([^|]+) \| [^|]+ \|$/gm);
+  expect(rows).toEqual(rowsOf(wanted, /^\| `(\w+)` \| \w+ \| ([^|]+) \|/gm));
+});
+
 it('prints the rule table as it is into the architecture page', () => {
   const page = readFileSync(join(ROOT, 'docs', 'architecture.md'), 'utf8');
   expect(withPart(page, 'rules', ruleTable())).toBe(page);
