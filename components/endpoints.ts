@@ -3,11 +3,12 @@ import { PORTS } from '../failover/config';
 import { NAMES } from './naming';
 import { LOG_FILE, type Topology } from './topology';
 
-/** Addresses for people, on the host; nothing in them is secret. Without a backend those of the API are absent. */
+/** Addresses for people, on the host; nothing in them is secret. Those of what does not run are absent. */
 export interface Endpoints {
   readonly psql: string;
   readonly apiUrl?: string;
   readonly apiDocsUrl?: string;
+  readonly pgadminUrl?: string;
   readonly monitorUrl: string;
   readonly statsUrl: string;
   readonly logFile: string;
@@ -20,6 +21,7 @@ export function endpoints(topology: Topology): Endpoints {
   return {
     psql: `psql -h ${host} -p ${ports.writePort} -U ${quoted(database.user)} -d ${quoted(database.name)}`,
     ...(ports.backendPort === undefined ? {} : { apiUrl, apiDocsUrl: `${apiUrl}/docs` }),
+    ...(ports.pgadminPort === undefined ? {} : { pgadminUrl: `http://${host}:${ports.pgadminPort}` }),
     monitorUrl: `http://${host}:${ports.monitorPort}`,
     statsUrl: `http://${host}:${ports.statsPort}/stats`,
     logFile: `${monitor.logFolder}/${LOG_FILE}`,

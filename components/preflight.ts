@@ -108,6 +108,7 @@ function unreachable(error: unknown): string {
 
 function missingContexts(topology: Topology, projectRoot: string): string[] {
   const missing = IMAGES.filter((image) => image !== 'backend' || topology.backends.length > 0)
+    .filter((image) => image !== 'pgadmin' || topology.pgadmin !== undefined)
     .map(imageContext)
     .filter((folder) => !existsSync(join(projectRoot, folder, 'Dockerfile')));
   return missing.length === 0 ? [] : [`${missing.join(', ')}: not there; run "npm run setup", which stages the images`];
@@ -123,9 +124,10 @@ function missingClient(): string[] {
 
 /** Names that somebody else's container, volume or network has. */
 export function nameProblems(topology: Topology, state: EngineState): string[] {
-  const { haproxy, monitor, backends, nodes, networks } = topology;
+  const { haproxy, monitor, backends, pgadmin, nodes, networks } = topology;
+  const optional = [...backends, ...(pgadmin === undefined ? [] : [pgadmin])];
   const wanted = {
-    containers: [haproxy, monitor, ...nodes, ...backends].map((container) => container.name),
+    containers: [haproxy, monitor, ...nodes, ...optional].map((container) => container.name),
     volumes: [haproxy.configVolume, haproxy.socketsVolume, monitor.storeVolume, ...nodes.map((node) => node.volume)],
     networks: [networks.inner, networks.front],
   };

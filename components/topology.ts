@@ -58,15 +58,18 @@ export interface Topology {
   };
   /** Empty when the stack runs no backend. Any one is as good as another, so their addresses are the engine's choice. */
   readonly backends: readonly BackendTopology[];
+  /** Undefined when the stack runs no pgAdmin. */
+  readonly pgadmin: { readonly name: string; readonly port: number } | undefined;
   /** The primary first, then the replicas in order. */
   readonly nodes: readonly NodeTopology[];
-  /** Host ports by config key; the backend's only when it runs. */
+  /** Host ports by config key; those of backend and pgAdmin only when they run. */
   readonly ports: {
     readonly writePort: number;
     readonly readPort: number;
     readonly statsPort: number;
     readonly monitorPort: number;
     readonly backendPort: number | undefined;
+    readonly pgadminPort: number | undefined;
   };
   readonly database: { readonly name: string; readonly user: string };
   readonly policy: Policy;
@@ -124,6 +127,7 @@ export function buildTopology(settings: Settings, { project, stack, projectRoot 
       logical: backendName(i + 1),
       name: named(backendName(i + 1)),
     })),
+    pgadmin: settings.pgadmin ? { name: named(NAMES.pgadmin), port: settings.pgadminPort } : undefined,
     nodes: [node(NAMES.primary, 0), ...replicas],
     ports: {
       writePort: settings.writePort,
@@ -131,6 +135,7 @@ export function buildTopology(settings: Settings, { project, stack, projectRoot 
       statsPort: settings.statsPort,
       monitorPort: settings.monitorPort,
       backendPort: settings.backend ? settings.backendPort : undefined,
+      pgadminPort: settings.pgadmin ? settings.pgadminPort : undefined,
     },
     database: { name: settings.databaseName, user: settings.databaseUser },
     policy: policy(settings),

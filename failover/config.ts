@@ -32,10 +32,11 @@ export const PORTS = {
   keepers: 7400,
   monitorHttp: 8008,
   backend: 8000,
+  pgadmin: 5050,
 } as const;
 
 /** Fixed numeric ids inside the images. `sockets` is the group that HAProxy and monitor share. */
-export const IDS = { postgres: 10000, haproxy: 10001, monitor: 10002, backend: 10003, sockets: 10010 } as const;
+export const IDS = { postgres: 10000, haproxy: 10001, monitor: 10002, backend: 10003, pgadmin: 10004, sockets: 10010 } as const;
 
 /** A PostgreSQL container's only input. It never changes during a container's life, so nothing here may be tunable. */
 export const KeeperConfig = z.strictObject({

@@ -9,7 +9,7 @@ import { MonitorConfig } from '../../failover/config';
 import { find, type Registered, register, topologyOf } from './mocks';
 
 const PAGE = readFileSync(join(__dirname, '..', '..', 'docs', 'config.md'), 'utf8');
-const BEFORE: Record<string, string> = { replicas: '1', databasePassword: 'old' };
+const BEFORE: Record<string, string> = { replicas: '1', databasePassword: 'old', pgadmin: 'true' };
 /** Another value for each key; what is not named here is derived from the default. */
 const OTHER: Record<string, string> = {
   writePort: '6434',
@@ -24,6 +24,7 @@ const OTHER: Record<string, string> = {
   logSize: '20MB',
   notifyWebhook: 'https://example.com/hook',
   postgresSettings: '{"work_mem": "8MB"}',
+  pgadmin: 'false',
 };
 /** What cannot be done without a time in which nobody gets in. */
 const GAPS = ['HAProxy replaced', 'images built', 'all replaced'];
@@ -70,6 +71,7 @@ function cluster(raw: Record<string, string>): Promise<Registered[]> {
 }
 
 const idOf = ({ type, name }: Registered): string => `${type.split(':').at(-1)} ${name}`;
+const PGADMIN = /^(Container pgadmin|Image pgadmin-image)$/;
 const ROLE = /^Container (postgres-|backend)/;
 
 /** The PostgreSQL settings in the file that the monitor gets: it hands them to the keepers. */
@@ -86,7 +88,9 @@ function effectsOf(before: readonly Registered[], after: readonly Registered[]):
   const comesOrGoes = (id: string) => old?.has(id) !== now?.has(id);
   const effects = changed.flatMap((id) => {
     if (id.startsWith('Network ')) return 'all replaced';
+    if (PGADMIN.test(id) && comesOrGoes(id)) return 'pgAdmin comes or goes';
     if (id.startsWith('Image ')) return 'images built';
+    if (PGADMIN.test(id)) return 'pgAdmin replaced';
     if (id === 'Container haproxy') return 'HAProxy replaced';
     if (id === 'Container failover-monitor')
       return ['monitor replaced', ...(settingsOf(before) === settingsOf(after) ? [] : ['settings rolled out'])];
