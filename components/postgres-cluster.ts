@@ -89,10 +89,9 @@ export class PostgresCluster extends pulumi.ComponentResource {
     );
     const nodes = this.nodes(topology, postgresImage, inner, monitor, clusterKey);
     const hasClients = topology.backends.length > 0 || topology.pgadmin !== undefined;
-    const inForce = hasClients
-      ? [passwordInForce(topology, this.databasePassword, monitor.container, this)]
-      : [];
-    const backends = topology.backends.length > 0 ? this.backends(topology, image('backend'), front, urls, inForce) : [];
+    const inForce = hasClients ? [passwordInForce(topology, this.databasePassword, monitor.container, this)] : [];
+    const backends =
+      topology.backends.length > 0 ? this.backends(topology, image('backend'), front, urls, inForce) : [];
     this.pgadminLogin = this.pgadmin(topology, image, front, inForce);
 
     this.serving = this.waitUntilServing(

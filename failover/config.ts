@@ -36,7 +36,14 @@ export const PORTS = {
 } as const;
 
 /** Fixed numeric ids inside the images. `sockets` is the group that HAProxy and monitor share. */
-export const IDS = { postgres: 10000, haproxy: 10001, monitor: 10002, backend: 10003, pgadmin: 10004, sockets: 10010 } as const;
+export const IDS = {
+  postgres: 10000,
+  haproxy: 10001,
+  monitor: 10002,
+  backend: 10003,
+  pgadmin: 10004,
+  sockets: 10010,
+} as const;
 
 /** A PostgreSQL container's only input. It never changes during a container's life, so nothing here may be tunable. */
 export const KeeperConfig = z.strictObject({

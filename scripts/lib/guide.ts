@@ -24,7 +24,10 @@ export function whereThingsAre(info: StackInfo): string {
   if (value('backend', 'true') === 'true') rows.push(['API', `${api}  (docs: ${api}/docs)`]);
   if (value('pgadmin', 'false') === 'true') {
     const password = `npm run pulumi -- stack output pgadminLogin --show-secrets${option}`;
-    rows.push(['pgAdmin', `http://${host}:${value('pgadminPort', '5050')}  (${PGADMIN_LOGIN_NAME}; password: ${password})`]);
+    rows.push([
+      'pgAdmin',
+      `http://${host}:${value('pgadminPort', '5050')}  (${PGADMIN_LOGIN_NAME}; password: ${password})`,
+    ]);
   }
   rows.push(
     ['statistics', `http://${host}:${value('statsPort', '5000')}/stats`],
