@@ -3,13 +3,15 @@ import { PORTS } from '../failover/config';
 import { NAMES } from './naming';
 import { LOG_FILE, type Topology } from './topology';
 
-/** Addresses for people, on the host; nothing in them is secret. Without a backend those of the API are absent. */
+/** Addresses for people, on the host; nothing in them is secret. Of a part that does not run it is absent. */
 export interface Endpoints {
   readonly psql: string;
   readonly apiUrl?: string;
   readonly apiDocsUrl?: string;
+  readonly pgadminUrl?: string;
   readonly monitorUrl: string;
   readonly statsUrl: string;
+  readonly prometheusUrl?: string;
   readonly logFile: string;
 }
 
@@ -20,8 +22,10 @@ export function endpoints(topology: Topology): Endpoints {
   return {
     psql: `psql -h ${host} -p ${ports.writePort} -U ${quoted(database.user)} -d ${quoted(database.name)}`,
     ...(ports.backendPort === undefined ? {} : { apiUrl, apiDocsUrl: `${apiUrl}/docs` }),
+    ...(ports.pgadminPort === undefined ? {} : { pgadminUrl: `http://${host}:${ports.pgadminPort}` }),
     monitorUrl: `http://${host}:${ports.monitorPort}`,
     statsUrl: `http://${host}:${ports.statsPort}/stats`,
+    ...(ports.prometheusPort === undefined ? {} : { prometheusUrl: `http://${host}:${ports.prometheusPort}` }),
     logFile: `${monitor.logFolder}/${LOG_FILE}`,
   };
 }

@@ -9,7 +9,7 @@ import * as pulumi from '@pulumi/pulumi';
 import Docker from 'dockerode';
 import { problemList } from './config';
 import { overlaps } from './config-values';
-import { IMAGES, imageContext, STACK_LABEL } from './naming';
+import { IMAGES, type ImageName, imageContext, STACK_LABEL } from './naming';
 import { settledProblems } from './preflight-data';
 import type { Topology } from './topology';
 
@@ -107,7 +107,11 @@ function unreachable(error: unknown): string {
 }
 
 function missingContexts(topology: Topology, projectRoot: string): string[] {
-  const missing = IMAGES.filter((image) => image !== 'backend' || topology.backends.length > 0)
+  const unused: ImageName[] = [];
+  if (topology.backends.length === 0) unused.push('backend');
+  if (topology.prometheus === undefined) unused.push('prometheus');
+  if (topology.pgadmin === undefined) unused.push('pgadmin');
+  const missing = IMAGES.filter((image) => !unused.includes(image))
     .map(imageContext)
     .filter((folder) => !existsSync(join(projectRoot, folder, 'Dockerfile')));
   return missing.length === 0 ? [] : [`${missing.join(', ')}: not there; run "npm run setup", which stages the images`];
@@ -123,10 +127,15 @@ function missingClient(): string[] {
 
 /** Names that somebody else's container, volume or network has. */
 export function nameProblems(topology: Topology, state: EngineState): string[] {
-  const { haproxy, monitor, backends, nodes, networks } = topology;
+  const { haproxy, monitor, backends, pgadmin, nodes, networks } = topology;
+  const prometheus = topology.prometheus === undefined ? [] : [topology.prometheus];
+  const optional = [...backends, ...prometheus, ...(pgadmin === undefined ? [] : [pgadmin])];
   const wanted = {
-    containers: [haproxy, monitor, ...nodes, ...backends].map((container) => container.name),
-    volumes: [haproxy.configVolume, haproxy.socketsVolume, monitor.storeVolume, ...nodes.map((node) => node.volume)],
+    containers: [haproxy, monitor, ...nodes, ...optional].map((container) => container.name),
+    volumes: [
+      ...[haproxy.configVolume, haproxy.socketsVolume, monitor.storeVolume],
+      ...[...nodes, ...prometheus].map(({ volume }) => volume),
+    ],
     networks: [networks.inner, networks.front],
   };
   return (['containers', 'volumes', 'networks'] as const).flatMap((kind) =>

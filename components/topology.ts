@@ -9,7 +9,7 @@ import { addressIn } from './config-values';
 import { backendName, dataVolumeName, NAMES, replicaName } from './naming';
 
 /** Host numbers on the inner network; a replica's is the primary's plus its index. Addresses never swap (SAFETY S14). */
-const HOST = { haproxy: 10, monitor: 11, primary: 20 } as const;
+export const HOST = { haproxy: 10, monitor: 11, prometheus: 12, primary: 20 } as const;
 
 /** The stack whose values are in the repository, for trying things out. */
 const TRIAL_STACK = 'dev';
@@ -56,17 +56,23 @@ export interface Topology {
     /** Link to failover.log in the project's folder, absolute; only the stack for trying out has one. */
     readonly logLink: string | undefined;
   };
+  /** Undefined when the stack runs no Prometheus. */
+  readonly prometheus: { readonly name: string; readonly address: string; readonly volume: string } | undefined;
   /** Empty when the stack runs no backend. Any one is as good as another, so their addresses are the engine's choice. */
   readonly backends: readonly BackendTopology[];
+  /** Undefined when the stack runs no pgAdmin. */
+  readonly pgadmin: { readonly name: string; readonly port: number } | undefined;
   /** The primary first, then the replicas in order. */
   readonly nodes: readonly NodeTopology[];
-  /** Host ports by config key; the backend's only when it runs. */
+  /** Host ports by config key; those of backend, Prometheus and pgAdmin only when they run. */
   readonly ports: {
     readonly writePort: number;
     readonly readPort: number;
     readonly statsPort: number;
     readonly monitorPort: number;
     readonly backendPort: number | undefined;
+    readonly prometheusPort: number | undefined;
+    readonly pgadminPort: number | undefined;
   };
   readonly database: { readonly name: string; readonly user: string };
   readonly policy: Policy;
@@ -120,10 +126,14 @@ export function buildTopology(settings: Settings, { project, stack, projectRoot 
       logFolder: resolve(projectRoot, 'logs', stack),
       logLink: stack === TRIAL_STACK ? resolve(projectRoot, LOG_FILE) : undefined,
     },
+    prometheus: settings.monitoring
+      ? { name: named(NAMES.prometheus), address: address(HOST.prometheus), volume: named(NAMES.prometheusData) }
+      : undefined,
     backends: Array.from({ length: settings.backend ? settings.backendReplicas : 0 }, (_, i) => ({
       logical: backendName(i + 1),
       name: named(backendName(i + 1)),
     })),
+    pgadmin: settings.pgadmin ? { name: named(NAMES.pgadmin), port: settings.pgadminPort } : undefined,
     nodes: [node(NAMES.primary, 0), ...replicas],
     ports: {
       writePort: settings.writePort,
@@ -131,6 +141,8 @@ export function buildTopology(settings: Settings, { project, stack, projectRoot 
       statsPort: settings.statsPort,
       monitorPort: settings.monitorPort,
       backendPort: settings.backend ? settings.backendPort : undefined,
+      prometheusPort: settings.monitoring ? settings.prometheusPort : undefined,
+      pgadminPort: settings.pgadmin ? settings.pgadminPort : undefined,
     },
     database: { name: settings.databaseName, user: settings.databaseUser },
     policy: policy(settings),

@@ -20,6 +20,11 @@ export const PATHS = {
   haproxySockets: '/run/haproxy',
   /** Volume of HAProxy that holds `haproxy.cfg`, written by the image's `apply-config`. */
   haproxyConfig: '/etc/haproxy/run',
+  prometheusConfig: '/etc/pgfailover-prometheus/prometheus.yml',
+  /** Rules of the alerts, part of Prometheus's image. */
+  prometheusRules: '/etc/pgfailover-prometheus/alerts.yml',
+  /** Volume of Prometheus: what it has collected. */
+  prometheusVolume: '/var/lib/pgfailover-prometheus',
 } as const;
 
 /** Fixed ports inside the networks; what is published on the host follows the stack's config. */
@@ -32,10 +37,20 @@ export const PORTS = {
   keepers: 7400,
   monitorHttp: 8008,
   backend: 8000,
+  prometheus: 9090,
+  pgadmin: 5050,
 } as const;
 
 /** Fixed numeric ids inside the images. `sockets` is the group that HAProxy and monitor share. */
-export const IDS = { postgres: 10000, haproxy: 10001, monitor: 10002, backend: 10003, sockets: 10010 } as const;
+export const IDS = {
+  postgres: 10000,
+  haproxy: 10001,
+  monitor: 10002,
+  backend: 10003,
+  prometheus: 10004,
+  pgadmin: 10005,
+  sockets: 10010,
+} as const;
 
 /** A PostgreSQL container's only input. It never changes during a container's life, so nothing here may be tunable. */
 export const KeeperConfig = z.strictObject({

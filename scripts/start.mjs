@@ -84,6 +84,6 @@ if (major < NODE_MAJOR_MIN)
   fail(`Node.js ${process.versions.node} is too old: version ${NODE_MAJOR_MIN} or newer is needed.`);
 const script = join(root, 'scripts', `${command}.ts`);
 if (!command || !/^[a-z][a-z-]*$/.test(command) || !existsSync(script))
-  fail(`usage: node scripts/start.mjs <setup | up | preview | destroy | pulumi | test> [options]`);
+  fail(`usage: node scripts/start.mjs <setup | up | preview | destroy | pulumi | failover | test> [options]`);
 installPackages();
 runCommand(script, args);

@@ -167,9 +167,8 @@ async function main(): Promise<void> {
   const metrics = new Metrics(VERSION, () => {
     const words = status();
     if (seen === null || words === null) return null;
-    const { haproxy: routes, nodes: all, failoverMode } = words;
-    const observes = failoverMode === 'observe';
-    return { ...seen, nodes: all, readNames: routes.read, writeName: routes.write, observes };
+    const { haproxy: routes, nodes: all } = words;
+    return { ...seen, nodes: all, readNames: routes.read, writeName: routes.write, policy: config.policy };
   });
 
   await keepers.listen();

@@ -4,7 +4,7 @@
  */
 import { Counter, Gauge, Histogram, Registry } from '@prometheus-io/client';
 import type { Failover, NodeStatus, Sample } from '../api';
-import type { Decision, Observation } from '../core/types';
+import type { Decision, Observation, Policy } from '../core/types';
 import { statusOf } from '../core/view';
 import { isServing } from './status-view';
 
@@ -22,7 +22,7 @@ export interface MetricsInput {
   nodes: readonly NodeStatus[];
   readNames: readonly string[];
   writeName: string | null;
-  observes: boolean;
+  policy: Policy;
 }
 
 export class Metrics {
@@ -101,14 +101,16 @@ export class Metrics {
     return { contentType: this.registry.contentType, text: await this.registry.metrics() };
   }
 
-  private fill({ decision, observation, nodes, readNames, writeName, observes }: MetricsInput): void {
+  private fill({ decision, observation, nodes, readNames, writeName, policy }: MetricsInput): void {
     const { gauges } = this;
     const { state } = decision;
     for (const gauge of Object.values(gauges)) gauge.reset();
     gauges.term.set(state.term);
     gauges.serving.set(isServing(state, observation) ? 1 : 0);
     gauges.paused.set(state.pause === undefined ? 0 : 1);
-    gauges.observe.set(observes ? 1 : 0);
+    gauges.observe.set(policy.failoverMode === 'observe' ? 1 : 0);
+    gauges.synchronous.set(policy.syncMode === 'synchronous' ? 1 : 0);
+    gauges.maxLag.set(policy.maxLagBytes);
     gauges.reachable.set(observation.haproxy.reachable ? 1 : 0);
     gauges.decision.set({ code: decision.code }, 1);
     let lost = 0;
@@ -153,6 +155,8 @@ export class Metrics {
       serving: this.gauge('serving', '1: writes go through.'),
       paused: this.gauge('paused', '1: automatic changes of leader are paused.'),
       observe: this.gauge('observe', '1: failoverMode is observe.'),
+      synchronous: this.gauge('synchronous', '1: syncMode is synchronous.'),
+      maxLag: this.gauge('max_lag_bytes', 'maxLag: a standby that is further behind serves no reads.'),
       slotBytes: this.gauge('slot_retained_bytes', 'WAL that is kept for a replication slot.', ['node', 'slot']),
       slotLost: this.gauge('slot_lost', 'Replication slots that have lost WAL that their standby needs.'),
       decision: this.gauge('decision', '1 for the code of the last decision.', ['code']),

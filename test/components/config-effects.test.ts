@@ -9,11 +9,14 @@ import { MonitorConfig } from '../../failover/config';
 import { find, type Registered, register, topologyOf } from './mocks';
 
 const PAGE = readFileSync(join(__dirname, '..', '..', 'docs', 'config.md'), 'utf8');
-const BEFORE: Record<string, string> = { replicas: '1', databasePassword: 'old' };
+const BEFORE: Record<string, string> = {
+  ...{ replicas: '1', databasePassword: 'old', monitoring: 'true', pgadmin: 'true' },
+};
 /** Another value for each key; what is not named here is derived from the default. */
 const OTHER: Record<string, string> = {
   writePort: '6434',
   bindAddress: '0.0.0.0',
+  monitoring: 'false',
   subnet: '10.202.0.0/24',
   databasePassword: 'new',
   syncMode: 'asynchronous',
@@ -24,6 +27,7 @@ const OTHER: Record<string, string> = {
   logSize: '20MB',
   notifyWebhook: 'https://example.com/hook',
   postgresSettings: '{"work_mem": "8MB"}',
+  pgadmin: 'false',
 };
 /** What cannot be done without a time in which nobody gets in. */
 const GAPS = ['HAProxy replaced', 'images built', 'all replaced'];
@@ -86,10 +90,12 @@ function effectsOf(before: readonly Registered[], after: readonly Registered[]):
   const comesOrGoes = (id: string) => old?.has(id) !== now?.has(id);
   const effects = changed.flatMap((id) => {
     if (id.startsWith('Network ')) return 'all replaced';
-    if (id.startsWith('Image ')) return 'images built';
+    if (id.startsWith('Image ')) return comesOrGoes(id) ? null : 'images built';
     if (id === 'Container haproxy') return 'HAProxy replaced';
     if (id === 'Container failover-monitor')
       return ['monitor replaced', ...(settingsOf(before) === settingsOf(after) ? [] : ['settings rolled out'])];
+    if (id === 'Container prometheus') return `Prometheus ${comesOrGoes(id) ? 'comes or goes' : 'replaced'}`;
+    if (id === 'Container pgadmin') return `pgAdmin ${comesOrGoes(id) ? 'comes or goes' : 'replaced'}`;
     if (id === 'Command haproxy-apply-config') return 'reload';
     const role = ROLE.exec(id)?.[1];
     if (role !== undefined)

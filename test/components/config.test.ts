@@ -22,6 +22,7 @@ describe('the config', () => {
         statsPort: 5000,
         backendPort: 8000,
         monitorPort: 8008,
+        prometheusPort: 9090,
         bindAddress: '127.0.0.1',
         subnet: '10.201.43.0/24',
         namePrefix: '',
@@ -31,6 +32,9 @@ describe('the config', () => {
         baseImage: 'debian:trixie-slim',
         backend: true,
         backendReplicas: 1,
+        monitoring: false,
+        pgadmin: false,
+        pgadminPort: 5050,
         hangTimeout: 2000,
         syncMode: 'synchronous',
         onNoReplica: 'continue',
@@ -81,6 +85,7 @@ describe('a refused value', () => {
     ['statsPort', ['0', '65536']],
     ['backendPort', ['0', '65536']],
     ['monitorPort', ['0', '65536']],
+    ['prometheusPort', ['0', '65536']],
     ['bindAddress', ['localhost', '256.0.0.1', '::1', '']],
     ['subnet', ['10.201.43.0', '10.201.43.0/25', '10.0.0.0/8', '10.201.43.1/24', '8.8.8.0/24', '172.32.0.0/16', 'x']],
     ['namePrefix', ['-a', 'A', 'a b', 'a/b', 'x'.repeat(31)]],
@@ -89,7 +94,10 @@ describe('a refused value', () => {
     ['databasePassword', ['a\nb', 'a\0b', 'a\rb']],
     ['baseImage', ['', 'debian trixie', '-x', 'x'.repeat(256)]],
     ['backend', ['yes', '1', '']],
+    ['monitoring', ['yes', '1', '']],
     ['backendReplicas', ['0', '9', '-1', '1.5', '']],
+    ['pgadmin', ['yes', '1', '']],
+    ['pgadminPort', ['0', '65536']],
     ['hangTimeout', ['2', '499ms', '61s', '2 s', '-2s', '2h', '2toString']],
     ['syncMode', ['async', '']],
     ['onNoReplica', ['wait', '', 'Continue']],
@@ -113,7 +121,7 @@ describe('a refused value', () => {
   });
 
   it('has a test for every key', () => {
-    expect(Object.keys(keys)).toHaveLength(30);
+    expect(Object.keys(keys)).toHaveLength(32);
   });
 
   it('of the password is never shown', () => {

@@ -33,7 +33,7 @@ function metrics(standby: StatusPart = {}) {
     nodes: status.nodes,
     readNames: status.haproxy.read,
     writeName: status.haproxy.write,
-    observes: false,
+    policy: POLICY,
   }));
 }
 
@@ -57,6 +57,8 @@ describe('GET /metrics', () => {
       'pgfailover_writable{node="a"} 0',
       'pgfailover_heartbeat_age_seconds{node="p"} 0.04',
       'pgfailover_haproxy_reachable 1',
+      'pgfailover_synchronous 1',
+      `pgfailover_max_lag_bytes ${POLICY.maxLagBytes}`,
       'pgfailover_haproxy_route{node="p",route="write"} 1',
       'pgfailover_haproxy_route{node="a",route="read"} 1',
       'pgfailover_serving 1',

@@ -53,7 +53,14 @@ describe('the staged images', () => {
     const [first, second] = [join(folder, 'a'), join(folder, 'b')];
     const staged = await bundleImages(undefined, first);
     await bundleImages(undefined, second);
-    expect(staged.map(({ image }) => image).sort()).toEqual(['backend', 'haproxy', 'monitor', 'postgres']);
+    expect(staged.map(({ image }) => image).sort()).toEqual([
+      'backend',
+      'haproxy',
+      'monitor',
+      'pgadmin',
+      'postgres',
+      'prometheus',
+    ]);
     for (const { image, changed } of staged)
       for (const path of changed) {
         const content = readFileSync(join(first, image, path));

@@ -167,6 +167,8 @@ const stranger: Fault = (nemesis) => {
       const candidate = procedure() === 'promote' ? leader : world.members.find((n) => n !== leader && n.up);
       // Once it was checked, nobody can know.
       if (candidate === undefined || candidate.postgres?.isPrimary === true || Stranger.isThere(world)) return;
+      if (world.haproxy.workers.some(({ leader: slot }) => slot.port !== 1 && slot.address === candidate.address))
+        return;
       world.say(`${candidate.address} belongs to a stranger: it was ${candidate.name}'s`);
       const wrong = new Stranger(world, candidate.address);
       nemesis.onHeal(() => wrong.leave());

@@ -112,7 +112,8 @@ export class ProxySession {
         haproxy.after(Math.max(0, limitMs - engine.nowMs), retry);
         return;
       }
-      if (server === undefined) {
+      // Another host has the address by now: it knows nothing of this connection.
+      if (server === undefined || network.hostOf(address) !== host) {
         retry();
         return;
       }

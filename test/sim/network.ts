@@ -176,6 +176,7 @@ export class SimSocket extends EventEmitter {
   private peer: SimSocket | null = null;
   private out: Channel | null = null;
   private finSent = false;
+  private hasEnded = false;
 
   constructor(network: Network, owner: Process) {
     super();
@@ -250,9 +251,16 @@ export class SimSocket extends EventEmitter {
   /** The other side has nothing more to say. */
   private ended(): void {
     if (this.destroyed) return;
-    this.emit('end');
+    this.endOnce();
     if (this.listenerCount('half-open') > 0) return;
     this.destroy();
+  }
+
+  /** A connection that was half-closed before it is closed has ended once. */
+  private endOnce(): void {
+    if (this.hasEnded) return;
+    this.hasEnded = true;
+    this.emit('end');
   }
 
   private kernelCloses(): void {
@@ -267,7 +275,7 @@ export class SimSocket extends EventEmitter {
     out.send(peer.owner, () => {
       if (peer.destroyed) return;
       peer.destroyed = true;
-      peer.emit('end');
+      peer.endOnce();
       peer.emit('close');
     });
   }

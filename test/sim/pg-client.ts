@@ -33,10 +33,11 @@ export class SimPgClient extends EventEmitter {
   async connect(): Promise<void> {
     const { process, options } = this;
     const network = networkOf(process);
-    const host = network.hostOf(options.host);
     await process.engine.sleep(process.engine.random.delay(15), process);
     const limit = process.engine.nowMs + options.connectionTimeoutMillis;
     for (;;) {
+      // Whoever has the address when the packet gets there.
+      const host = network.hostOf(options.host);
       const server = network.postgres.get(host);
       if (server !== undefined && network.reaches(process.host, host) && server.process.state === 'running') {
         const session = server.open('monitor');

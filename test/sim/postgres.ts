@@ -231,6 +231,10 @@ export class PostgresServer {
     const stepMs = this.engine.random.chance(0.6) ? this.engine.random.between(10, 80) : 3;
     data.applied = Math.max(0, data.flushed - (parts.replay?.behind ?? behind));
     this.replayMs = parts.replay?.stepMs ?? stepMs;
+    // A primary's log is applied to its end before the first session, a standby's only to its last restart point and
+    // what it had written of later pages: so it may show less than before its crash (xlogrecovery.c, InitWalRecovery).
+    if (data.production) data.consistentAt = data.flushed;
+    data.production = false;
     data.clean = false;
     data.cleanLeader = false;
     this.table = data.table(data.applied);
@@ -250,7 +254,8 @@ export class PostgresServer {
 
   get accepting(): boolean {
     const states = this.isHot ? ['recovery', 'promoting', 'primary'] : ['primary'];
-    return !this.process.dead && states.includes(this.state);
+    const consistent = this.isPrimary || this.data.applied >= this.data.consistentAt;
+    return !this.process.dead && consistent && states.includes(this.state);
   }
 
   /** Without it a standby answers nobody, and goes by no leader's settings. */
@@ -910,6 +915,7 @@ export class PostgresServer {
       this.insert({ kind: 'parameters', connections }, () => undefined);
     }
     this.isPrimary = true;
+    this.data.production = true;
     this.state = 'primary';
     this.after(this.engine.random.between(200, 3_000), () => {
       data.controlTimeline = timeline;
@@ -949,6 +955,7 @@ export class PostgresServer {
     this.process.kill();
     data.clean = true;
     data.cleanLeader = wasPrimary;
+    data.production = false;
     data.controlTimeline = data.timeline;
   }
 

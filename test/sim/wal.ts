@@ -74,6 +74,10 @@ export class DataDir {
   /** Newest timeline whose history file was seen. */
   newestTimeline: number;
   cleanLeader = false;
+  /** The control file says "in production": a primary runs on it, or crashed on it. */
+  production = false;
+  /** What a server that starts on it applies before it answers anybody, in records. */
+  consistentAt = 0;
   clean = true;
   /** A rewind failed midway: PostgreSQL does not start from it. */
   broken = false;

@@ -120,6 +120,7 @@ describe('the status page', () => {
     await monitor.stop();
     await waitForText(page, '#away', 'The monitor has not answered since');
     expect(await text(page, '#live')).toBe('not connected');
+    expect(await text(page, '#verdict')).toBe('Not known.');
     monitor.log({ code: 'MISSED' });
     await monitor.start();
     await page.locator('#away').waitFor({ state: 'hidden' });

@@ -56,6 +56,7 @@ function begin(): void {
   for (const input of inputs()) input.disabled = false;
   setText(go(), 'Continue');
   go().hidden = false;
+  go().disabled = false;
   setText(byId('cancel'), 'Cancel');
   tell('', false);
 }
@@ -100,9 +101,9 @@ async function next(): Promise<void> {
   for (const input of inputs()) input.disabled = true;
   tell(confirmed ? 'Doing it …' : 'Asking what would happen …', false);
   const outcome = await post(asked.command, { ...body, dryRun: !confirmed });
-  go().disabled = false;
   // Closed meanwhile, and perhaps opened for something else.
   if (question !== asked || !dialog().open) return;
+  go().disabled = false;
   if (!outcome.done) return refuse(outcome);
   if (confirmed) return finish(outcome.message);
   stage = { kind: 'confirming', body };

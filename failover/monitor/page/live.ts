@@ -48,6 +48,8 @@ export function listen(listener: Listener): void {
       listener.failovers((await get<z.infer<typeof Failovers>>('/api/v1/failovers')).failovers);
       listener.history((await get<z.infer<typeof History>>('/api/v1/history')).samples);
       source?.close();
+      // Silence counts from here: what was heard before the outage is long ago.
+      heardMs = Date.now();
       source = subscribe(`/api/v1/stream?after=${newestEvent}`);
     } catch {
       // The watch below tries again.

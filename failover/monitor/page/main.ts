@@ -4,7 +4,7 @@ import { ask, listenForCommands } from './commands';
 import { byId, setText } from './dom';
 import { ago, clock } from './format';
 import { listen } from './live';
-import { addEvents, showAnswer, showCharts, showFailovers, showHeld, showNodes } from './sections';
+import { addEvents, showAnswer, showCharts, showFailovers, showHeld, showNodes, showUnknown } from './sections';
 
 /** Samples that the charts show: ten minutes. */
 const SAMPLES = 600;
@@ -43,6 +43,7 @@ function showAway(sinceMs: number | null): void {
   live.className = sinceMs === null ? 'chip good' : 'chip bad';
   setText(live, sinceMs === null ? 'live' : 'not connected');
   if (sinceMs === null) return;
+  showUnknown();
   const since = new Date(sinceMs).toISOString();
   const known =
     cluster === null

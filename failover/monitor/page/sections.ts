@@ -26,6 +26,13 @@ export function showAnswer(c: ClusterStatus): void {
   document.title = `${word} ${c.stack} – PostgreSQL failover`;
 }
 
+/** While the monitor is away nobody knows: what was safe then is no promise now. */
+export function showUnknown(): void {
+  byId('answer').className = 'answer bad';
+  setText(byId('verdict'), 'Not known.');
+  document.title = 'Not known – PostgreSQL failover';
+}
+
 function routeOf({ haproxy, sync }: ClusterStatus): string {
   if (!haproxy.reachable) return 'HAProxy does not answer the monitor.';
   const write = haproxy.write ?? 'nobody (new connections are held)';

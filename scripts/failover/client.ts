@@ -1,0 +1,101 @@
+/** The monitor's HTTP API, asked with a deadline and checked by the schemas that the monitor itself uses. */
+import { z } from 'zod';
+import { Answer, ApiError, ClusterStatus, type Command, Events } from '../../failover/api';
+import { EXIT, Failed } from './exit';
+
+const READ_MS = 5_000;
+/** A switchover waits for the old leader's sessions, a promotion for the catch-up. */
+const COMMAND_MS = 120_000;
+/** Most events in one answer; the monitor gives no more. */
+export const EVENTS_MAX = 1_000;
+
+/** Fields that a newer monitor added are left out, as `v1` promises that none is taken away. */
+export class Client {
+  private readonly url: string;
+  private readonly token: () => Promise<string>;
+  private readonly readMs: number;
+
+  constructor(options: { url: string; token: () => Promise<string>; readMs?: number }) {
+    this.url = options.url;
+    this.token = options.token;
+    this.readMs = options.readMs ?? READ_MS;
+  }
+
+  cluster(): Promise<ClusterStatus> {
+    return this.read('cluster', ClusterStatus);
+  }
+
+  /** Oldest first, after the event of that id, at most {@link EVENTS_MAX}. */
+  async events(after: number, limit: number): Promise<z.infer<typeof Events>['events']> {
+    return (await this.read(`events?after=${after}&limit=${limit}`, Events)).events;
+  }
+
+  /**
+   * Asks for something to be done, or with `dryRun` what would be done.
+   * @throws Failed (token, unreachable); a refusal is an answer.
+   */
+  async command(name: Command, body: Record<string, unknown>, options: { dryRun: boolean }): Promise<Answer> {
+    const token = await this.token();
+    const response = await this.fetch(`/api/v1/${name}`, COMMAND_MS, {
+      method: 'POST',
+      headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
+      body: JSON.stringify({ ...body, dryRun: options.dryRun }),
+    });
+    if (response.status === 401)
+      throw new Failed(EXIT.token, `The monitor at ${this.url} does not take this token: is it of another stack?`);
+    if (response.status === 400) throw new Failed(EXIT.usage, await errorOf(response));
+    if (response.status !== 200 && response.status !== 409) throw await this.unexpected(response);
+    return parsed(Answer, await bodyOf(response), this.url);
+  }
+
+  private async read<T>(path: string, schema: z.ZodType<T>): Promise<T> {
+    const response = await this.fetch(`/api/v1/${path}`, this.readMs);
+    if (response.status !== 200) throw await this.unexpected(response);
+    return parsed(schema, await bodyOf(response), this.url);
+  }
+
+  private async unexpected(response: Response): Promise<Failed> {
+    return new Failed(
+      EXIT.unreachable,
+      `The monitor at ${this.url} answers ${response.status}: ${await errorOf(response)}`,
+    );
+  }
+
+  private async fetch(path: string, limitMs: number, init: RequestInit = {}): Promise<Response> {
+    try {
+      return await fetch(`${this.url}${path}`, { ...init, signal: AbortSignal.timeout(limitMs) });
+    } catch (error) {
+      throw new Failed(EXIT.unreachable, `The monitor at ${this.url} does not answer (${reasonOf(error)}).`);
+    }
+  }
+}
+
+/** The cause is what a person can use: `fetch failed` says nothing. */
+function reasonOf(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  const { cause } = error;
+  if (cause instanceof AggregateError && cause.errors.length > 0) return reasonOf(cause.errors[0]);
+  return cause instanceof Error ? cause.message : error.name === 'TimeoutError' ? 'no answer in time' : error.message;
+}
+
+async function bodyOf(response: Response): Promise<unknown> {
+  try {
+    return await response.json();
+  } catch {
+    return null;
+  }
+}
+
+async function errorOf(response: Response): Promise<string> {
+  const body = ApiError.safeParse(await bodyOf(response));
+  return body.success ? body.data.error : response.statusText;
+}
+
+function parsed<T>(schema: z.ZodType<T>, value: unknown, url: string): T {
+  const result = schema.safeParse(value);
+  if (result.success) return result.data;
+  throw new Failed(
+    EXIT.unreachable,
+    `What answers at ${url} is no monitor of this release: ${z.prettifyError(result.error)}`,
+  );
+}

@@ -1,0 +1,120 @@
+/** The chain as a client sees it: HAProxy's statistics, a login through the write port, and the password file. */
+import { readFileSync, statSync } from 'node:fs';
+import { homedir } from 'node:os';
+import { join } from 'node:path';
+import { Client } from 'pg';
+import { z } from 'zod';
+import { Failed } from '../exit';
+import type { Target } from '../target';
+import type { HaproxyFact, LoginFact, PassfileFact } from './facts';
+
+const STATS_MS = 3_000;
+const LOGIN_MS = 6_000;
+/** Address of a slot that is closed. */
+const CLOSED = '127.0.0.1:1';
+
+/** The statistics as CSV (HAProxy management guide, 9.1). */
+export async function lookAtHaproxy(target: Target): Promise<HaproxyFact> {
+  const url = `http://${target.host}:${target.info.value('statsPort', '5000')}/stats;csv`;
+  const silent = { answers: false, write: null, sessions: 0, limit: 0, queued: 0 };
+  try {
+    const response = await fetch(url, { signal: AbortSignal.timeout(STATS_MS) });
+    const fact = parseStats(await response.text());
+    return fact ?? { ...silent, message: `what answers at ${url} are no statistics of this stack` };
+  } catch (error) {
+    return {
+      ...silent,
+      message: error instanceof Error && error.name === 'TimeoutError' ? 'no answer in time' : 'no connection',
+    };
+  }
+}
+
+export function parseStats(csv: string): HaproxyFact | null {
+  const [head = '', ...lines] = csv.split('\n');
+  const names = head.replace(/^# /, '').split(',');
+  const rows = lines.map((line) => line.split(','));
+  const cell = (row: string[] | undefined, name: string) => row?.[names.indexOf(name)] ?? '';
+  const slot = rows.find((row) => cell(row, 'pxname') === 'write' && cell(row, 'svname') === 'leader');
+  if (slot === undefined) return null;
+  const address = cell(slot, 'addr');
+  return {
+    answers: true,
+    message: '',
+    write: address === '' || address === CLOSED ? null : address,
+    sessions: Number(cell(slot, 'scur')),
+    limit: Number(cell(slot, 'slim')),
+    queued: Number(cell(slot, 'qcur')),
+  };
+}
+
+/** A real login, as any client does it. */
+export async function logIn(target: Target): Promise<LoginFact> {
+  const password = await target.password().catch((error: unknown) => error);
+  if (typeof password !== 'string')
+    return { kind: 'no-password', message: password instanceof Failed ? password.message : String(password) };
+  const begin = performance.now();
+  const client = new Client({
+    host: target.host,
+    port: Number(target.info.value('writePort', '5434')),
+    user: target.info.value('databaseUser', 'app'),
+    database: target.info.value('databaseName', 'app'),
+    password,
+    connectionTimeoutMillis: LOGIN_MS,
+    query_timeout: LOGIN_MS,
+    application_name: 'pgfailover doctor',
+  });
+  client.on('error', () => {});
+  try {
+    await client.connect();
+    const { rows } = await client.query({
+      text: `SELECT current_setting('transaction_read_only') = 'on', pg_is_in_recovery()`,
+      rowMode: 'array',
+    });
+    const [readOnly, standby] = z.tuple([z.boolean(), z.boolean()]).parse(rows[0]);
+    return { kind: 'in', readOnly: readOnly && !standby, standby, tookMs: performance.now() - begin };
+  } catch (error) {
+    const code = error instanceof Error && 'code' in error ? String(error.code) : '';
+    return { kind: 'failed', code, message: error instanceof Error ? error.message : String(error) };
+  } finally {
+    client.end().catch(() => {});
+  }
+}
+
+/** The password file of libpq (manual, "The Password File"), as far as it concerns this stack. */
+export async function lookAtPassfile(target: Target, env: NodeJS.ProcessEnv = process.env): Promise<PassfileFact> {
+  const file = env.PGPASSFILE ?? join(homedir(), '.pgpass');
+  const absent = { file, state: 'absent' } as const;
+  const text = readable(file);
+  if (text === null) return absent;
+  const { info } = target;
+  const wanted = [
+    info.value('writePort', '5434'),
+    info.value('databaseName', 'app'),
+    info.value('databaseUser', 'app'),
+  ];
+  const found = passfileEntry(text, [target.host, 'localhost'], wanted);
+  if (found === null) return absent;
+  if ((statSync(file).mode & 0o077) !== 0) return { file, state: 'open' };
+  const password = await target.password().catch(() => null);
+  return { file, state: password === null || password === found ? 'fits' : 'wrong' };
+}
+
+function readable(file: string): string | null {
+  try {
+    return readFileSync(file, 'utf8');
+  } catch {
+    return null;
+  }
+}
+
+/** The first line that fits gives the password, as libpq takes it. `rest`: port, database, user. */
+export function passfileEntry(text: string, hosts: readonly string[], rest: readonly string[]): string | null {
+  for (const line of text.split('\n').filter((one) => one.trim() !== '' && !one.startsWith('#'))) {
+    const fields = line.split(/(?<!\\):/).map((field) => field.replaceAll(/\\([:\\])/g, '$1'));
+    const [host = '', ...others] = fields;
+    const fits =
+      (host === '*' || hosts.includes(host)) && rest.every((value, at) => others[at] === '*' || others[at] === value);
+    if (fits) return others[rest.length] ?? '';
+  }
+  return null;
+}

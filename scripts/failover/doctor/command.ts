@@ -1,0 +1,41 @@
+/** `doctor`: looks at the whole chain, says what is wrong and what to do. */
+import { type Common, tellNotices } from '../commands';
+import { EXIT, type ExitCode } from '../exit';
+import type { Io } from '../io';
+import type { Target } from '../target';
+import type { Facts } from './facts';
+import { type Finding, judge } from './judge';
+import { look } from './look';
+
+/** @param see gathers the facts; tests give their own. */
+export async function doctor(
+  io: Io,
+  options: Common & { json?: boolean },
+  see: (target: Target) => Promise<Facts> = look,
+): Promise<ExitCode> {
+  const target = io.target(options.stack);
+  const facts = await see(target);
+  const findings = judge(facts);
+  const { cluster } = facts.monitor;
+  if (cluster !== null) tellNotices(io, cluster);
+  if (options.json) io.out(JSON.stringify({ stack: target.stack, findings }, null, 2));
+  else tell(io, target.stack, findings, cluster?.ifLeaderDied.sentence ?? null);
+  return exitCode(findings);
+}
+
+/** The worst finding tells. */
+export function exitCode(findings: readonly Finding[]): ExitCode {
+  if (findings.length === 0) return EXIT.ok;
+  return findings.some(({ severity }) => severity === 'error') ? EXIT.failed : EXIT.attention;
+}
+
+function tell(io: Io, stack: string, findings: readonly Finding[], ifLeaderDied: string | null): void {
+  if (findings.length === 0) io.out(io.paint('green', `Nothing is wrong with stack ${stack}.`));
+  for (const { code, severity, sentence, next } of findings) {
+    io.out(
+      `${io.paint(severity === 'error' ? 'red' : 'yellow', severity === 'error' ? '✗' : '!')} ${sentence}  [${code}]`,
+    );
+    io.out(`  → ${next}`);
+  }
+  if (ifLeaderDied !== null) io.out(`If the leader died now: ${ifLeaderDied}`);
+}

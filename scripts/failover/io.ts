@@ -1,0 +1,50 @@
+/** What the commands touch beside the monitor: the terminal, time and other programs. Tests put their own here. */
+import { createInterface } from 'node:readline/promises';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { runForeground } from '../lib/foreground';
+import { isLive, paint, say } from '../lib/terminal';
+import type { Paint } from './render';
+import { type Target, targetOf } from './target';
+
+export interface Io {
+  out: (line: string) => void;
+  err: (line: string) => void;
+  paint: Paint;
+  /** Clears the screen before the next output; null: stdout is no terminal that may be redrawn. */
+  clear: (() => void) | null;
+  /** Asks for a yes; null: nobody is there to be asked. */
+  confirm: ((question: string) => Promise<boolean>) | null;
+  sleep: (ms: number) => Promise<void>;
+  /** The end of a command that goes on by itself. */
+  stopped: AbortSignal;
+  target: (stack: string) => Target;
+  /** Runs a program on this terminal and returns its exit code. */
+  foreground: (command: string, args: readonly string[], env: NodeJS.ProcessEnv) => Promise<number>;
+}
+
+const CLEAR = '\x1b[H\x1b[2J';
+
+export function terminalIo(): Io {
+  return {
+    out: say,
+    err: (line) => process.stderr.write(`${line}\n`),
+    paint,
+    clear: isLive(process.stdout) ? () => process.stdout.write(CLEAR) : null,
+    confirm: process.stdin.isTTY === true ? ask : null,
+    sleep: (ms) => sleep(ms),
+    // Ctrl-C ends the whole process (lib/command.ts).
+    stopped: new AbortController().signal,
+    target: targetOf,
+    foreground: (command, args, env) => runForeground(command, args, { cwd: process.cwd(), env }),
+  };
+}
+
+/** On stderr, so that stdout is data alone. */
+async function ask(question: string): Promise<boolean> {
+  const lines = createInterface({ input: process.stdin, output: process.stderr });
+  try {
+    return /^y(es)?$/i.test((await lines.question(`${question} [y/N] `)).trim());
+  } finally {
+    lines.close();
+  }
+}

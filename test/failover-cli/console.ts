@@ -1,0 +1,76 @@
+/** A terminal for the commands: remembers what they say. */
+import type { Io } from '../../scripts/failover/io';
+import { runCli } from '../../scripts/failover/program';
+import type { Target } from '../../scripts/failover/target';
+import { TOKEN } from './fake-monitor';
+
+export interface Said {
+  code: number;
+  out: string[];
+  err: string[];
+  questions: string[];
+  /** Programs that were run in the foreground. */
+  programs: { command: string; args: readonly string[]; env: NodeJS.ProcessEnv }[];
+}
+
+export interface Setting {
+  /** What the person answers; null: nobody is there. */
+  yes?: boolean | null;
+  token?: string;
+  config?: Record<string, string>;
+  /** Called at each wait of a command that goes on; returns false when the person ends it. */
+  goOn?: () => boolean;
+}
+
+/** Runs a command against a monitor and returns what it said. */
+export async function cli(url: string, args: readonly string[], setting: Setting = {}): Promise<Said> {
+  const { io, said } = fakeIo(url, setting);
+  said.code = await runCli(args, io);
+  return said;
+}
+
+export function fakeIo(url: string, setting: Setting = {}): { io: Io; said: Said } {
+  const said: Said = { code: -1, out: [], err: [], questions: [], programs: [] };
+  const stop = new AbortController();
+  const yes = setting.yes === undefined ? null : setting.yes;
+  const io: Io = {
+    out: (line) => said.out.push(...line.split('\n')),
+    err: (line) => said.err.push(...line.split('\n')),
+    paint: (_, text) => text,
+    clear: null,
+    confirm:
+      yes === null
+        ? null
+        : async (question) => {
+            said.questions.push(question);
+            return yes;
+          },
+    sleep: async () => {
+      if (setting.goOn?.() !== true) stop.abort();
+    },
+    stopped: stop.signal,
+    target: (stack) => target(stack, url, setting),
+    foreground: async (command, programArgs, env) => {
+      said.programs.push({ command, args: programArgs, env });
+      return 0;
+    },
+  };
+  return { io, said };
+}
+
+function target(stack: string, url: string, { token = TOKEN, config = {} }: Setting): Target {
+  return {
+    stack,
+    info: {
+      project: 'postgres-failover',
+      stack,
+      backendUrl: undefined,
+      hasSalt: true,
+      value: (key, fallback) => config[key] ?? fallback,
+    },
+    monitorUrl: url,
+    host: '127.0.0.1',
+    token: async () => token,
+    password: async () => 'the-password',
+  };
+}

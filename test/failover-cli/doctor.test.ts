@@ -1,0 +1,346 @@
+import { describe, expect, it } from 'vitest';
+import { parseStats, passfileEntry } from '../../scripts/failover/doctor/client-side';
+import { doctor, exitCode } from '../../scripts/failover/doctor/command';
+import type { Facts } from '../../scripts/failover/doctor/facts';
+import { judge } from '../../scripts/failover/doctor/judge';
+import { diskOf } from '../../scripts/failover/doctor/nodes';
+import { EXIT } from '../../scripts/failover/exit';
+import { fakeIo } from './console';
+import { event, healthyCluster } from './fake-monitor';
+
+type Container = Facts['containers'][number];
+const PRIMARY = 'postgres-primary';
+const REPLICA = 'postgres-replica-1';
+
+function container(name: string, role: Container['role']): Container {
+  const fine = { exitCode: 0, error: '', outOfMemory: false, foreign: false, missingNetworks: [] };
+  return { name, role, state: 'running', ...fine };
+}
+
+function node(name: string, peer: string): Facts['nodes'][number] {
+  const database = {
+    standby: name !== PRIMARY,
+    connections: 3,
+    room: 97,
+    slots: [{ name: peer, active: true, lost: false }],
+  };
+  return { name, database, message: '', disk: { freeBytes: 50e9, usedPercent: 20 } };
+}
+
+/** All is well. */
+function facts(): Facts {
+  return {
+    stack: 'dev',
+    engine: { kind: 'answers', version: '27' },
+    containers: [
+      container('haproxy', 'haproxy'),
+      container('failover-monitor', 'monitor'),
+      container(PRIMARY, 'node'),
+      container(REPLICA, 'node'),
+      container('backend', 'backend'),
+    ],
+    ports: [{ key: 'writePort', port: 5434, owner: 'haproxy', published: true, takenBy: null }],
+    monitor: { cluster: healthyCluster(), healthy: true, message: '' },
+    haproxy: { answers: true, message: '', write: '10.0.0.20:5432', sessions: 3, limit: 90, queued: 0 },
+    login: { kind: 'in', readOnly: false, standby: false, tookMs: 12 },
+    passfile: { file: '/home/me/.pgpass', state: 'absent' },
+    nodes: [node(PRIMARY, 'slot-of-postgres-replica-1'), node(REPLICA, 'slot-of-postgres-primary')],
+    log: { file: '/logs/failover.log', there: true, freeBytes: 50e9 },
+    clockMs: 20,
+    slotOf: (name) => `slot-of-${name}`,
+  };
+}
+
+type Change = (all: ReturnType<typeof parts>) => void;
+
+/** The parts of the facts that tests change, so that each change is one line. */
+function parts(all: Facts) {
+  const cluster = all.monitor.cluster ?? healthyCluster();
+  const find = (name: string): Container => all.containers.find((one) => one.name === name) ?? container(name, 'node');
+  const replica = all.nodes[1] ?? node(REPLICA, '');
+  const replicaStatus = cluster.nodes[1] ?? cluster.nodes[0];
+  const database = replica.database;
+  if (replicaStatus === undefined || database === null) throw new Error('the fixture has a replica');
+  return { all, cluster, find, replica, replicaStatus, database };
+}
+
+function codes(change: Change): string[] {
+  const all = facts();
+  change(parts(all));
+  return judge(all).map(({ code }) => code);
+}
+
+describe('doctor', () => {
+  it('finds nothing where nothing is wrong', () => expect(codes(() => {})).toEqual([]));
+
+  it.each<[string, Change]>([
+    [
+      'ENGINE_SILENT',
+      ({ all }) => {
+        all.engine = { kind: 'silent', words: '' };
+      },
+    ],
+    [
+      'NO_DOCKER',
+      ({ all }) => {
+        all.engine = { kind: 'no-client' };
+      },
+    ],
+    [
+      'ENGINE_DENIED',
+      ({ all }) => {
+        all.engine = { kind: 'denied' };
+      },
+    ],
+    [
+      'NAME_TAKEN',
+      ({ find }) => {
+        find(REPLICA).foreign = true;
+      },
+    ],
+    [
+      'BACKEND_STOPPED',
+      ({ find }) => {
+        find('backend').state = 'exited';
+      },
+    ],
+    [
+      'NODE_CRASHING',
+      ({ find }) => {
+        find(REPLICA).state = 'restarting';
+      },
+    ],
+    [
+      'PORT_NOT_PUBLISHED',
+      ({ all }) => {
+        all.ports = all.ports.map((port) => ({ ...port, published: false }));
+      },
+    ],
+    [
+      'HAPROXY_SILENT',
+      ({ all }) => {
+        if (all.haproxy) all.haproxy.answers = false;
+      },
+    ],
+    [
+      'ROUTE_CLOSED',
+      ({ all }) => {
+        if (all.haproxy) all.haproxy.write = null;
+      },
+    ],
+    [
+      'ROUTE_WRONG',
+      ({ all }) => {
+        if (all.haproxy) all.haproxy.write = '10.0.0.21:5432';
+      },
+    ],
+    [
+      'MONITOR_SILENT',
+      ({ all }) => {
+        all.monitor = { cluster: null, healthy: false, message: 'no answer' };
+      },
+    ],
+    [
+      'MONITOR_STALE',
+      ({ all }) => {
+        all.monitor.healthy = false;
+      },
+    ],
+    [
+      'CLOCK',
+      ({ all }) => {
+        all.clockMs = -60_000;
+      },
+    ],
+    [
+      'HAPROXY_UNREACHABLE',
+      ({ cluster }) => {
+        cluster.haproxy.reachable = false;
+      },
+    ],
+    [
+      'PASSWORD_UNKNOWN',
+      ({ all }) => {
+        all.login = { kind: 'no-password', message: 'no passphrase' };
+      },
+    ],
+    [
+      'CONNECTIONS_EXHAUSTED',
+      ({ all }) => {
+        all.login = { kind: 'failed', code: '53300', message: 'too many' };
+      },
+    ],
+    [
+      'LOGIN_FAILED',
+      ({ all }) => {
+        all.login = { kind: 'failed', code: '3D000', message: 'no database' };
+      },
+    ],
+    [
+      'ROUTE_TO_STANDBY',
+      ({ all }) => {
+        all.login = { kind: 'in', readOnly: false, standby: true, tookMs: 1 };
+      },
+    ],
+    [
+      'PASSFILE_OPEN',
+      ({ all }) => {
+        all.passfile = { file: 'f', state: 'open' };
+      },
+    ],
+    [
+      'DISK_LOW',
+      ({ replica }) => {
+        replica.disk = { freeBytes: 5e9, usedPercent: 92 };
+      },
+    ],
+    [
+      'NODE_FAILED',
+      ({ replicaStatus }) => {
+        replicaStatus.failure = 'COPY: no room';
+      },
+    ],
+    [
+      'POSTGRES_DOWN',
+      ({ replica }) => {
+        replica.database = null;
+      },
+    ],
+    [
+      'SECOND_PRIMARY',
+      ({ database }) => {
+        database.standby = false;
+      },
+    ],
+    [
+      'KEEPER_AWAY',
+      ({ replicaStatus }) => {
+        replicaStatus.connected = false;
+      },
+    ],
+    [
+      'SLOT_LOST',
+      ({ database }) => {
+        for (const slot of database.slots) slot.lost = true;
+      },
+    ],
+    [
+      'NOT_STREAMING',
+      ({ replicaStatus }) => {
+        replicaStatus.streamingFrom = null;
+      },
+    ],
+    [
+      'LAG',
+      ({ replicaStatus }) => {
+        replicaStatus.lagSeconds = 60;
+      },
+    ],
+    [
+      'NOT_COUNTED',
+      ({ replicaStatus }) => {
+        replicaStatus.sync = 'joining';
+      },
+    ],
+    [
+      'NOT_SERVING',
+      ({ cluster }) => {
+        cluster.serving = false;
+      },
+    ],
+    [
+      'LOG_MISSING',
+      ({ all }) => {
+        all.log.there = false;
+      },
+    ],
+    [
+      'LOG_DISK_FULL',
+      ({ all }) => {
+        all.log.freeBytes = 1000;
+      },
+    ],
+  ])('names %s alone', (code, change) => expect(codes(change)).toEqual([code]));
+
+  it('names a disk or a hung PostgreSQL even when both are', () =>
+    expect(
+      codes(({ replica }) => {
+        replica.disk = { freeBytes: 0, usedPercent: 100 };
+        replica.database = null;
+      }),
+    ).toEqual(['DISK_FULL']));
+
+  it('leaves out what follows from a cause', () =>
+    expect(
+      codes(({ all, find, cluster }) => {
+        find('haproxy').state = 'exited';
+        cluster.serving = false;
+        all.haproxy = undefined;
+        all.login = undefined;
+        all.ports = all.ports.map((port) => ({ ...port, published: false }));
+      }),
+    ).toEqual(['HAPROXY_STOPPED']));
+
+  it('an earlier promotion by hand is no news once the standby follows again', () => {
+    const undone: Change = ({ cluster }) => {
+      cluster.events = [{ ...event(1), subject: REPLICA, code: 'PROMOTED_BY_HAND' }];
+    };
+    expect(codes(undone)).toEqual([]);
+    expect(
+      codes((all) => {
+        undone(all);
+        all.replicaStatus.streamingFrom = null;
+      }),
+    ).toEqual(['PROMOTED_BY_HAND']);
+  });
+
+  it('puts errors before warnings, and the worst one tells the exit code', () => {
+    const all = facts();
+    parts(all).find(REPLICA).state = 'exited';
+    expect(exitCode(judge(all))).toBe(EXIT.attention);
+    parts(all).find('haproxy').state = 'exited';
+    expect(judge(all).map(({ severity }) => severity)).toEqual(['error', 'warning']);
+    expect(exitCode(judge(all))).toBe(EXIT.failed);
+  });
+
+  it('says the next step, names a pause on stderr, and prints JSON', async () => {
+    const all = facts();
+    parts(all).find(REPLICA).state = 'paused';
+    parts(all).cluster.pause = { reason: 'new disk', since: '2026-11-24T20:00:00.000Z', until: null };
+    const words = fakeIo('http://127.0.0.1:1');
+    expect(await doctor(words.io, { stack: 'dev' }, async () => all)).toBe(EXIT.attention);
+    expect(words.said.out).toContain(`  → docker unpause ${REPLICA}`);
+    expect(words.said.err).toEqual([expect.stringContaining('PAUSED since')]);
+    const json = fakeIo('http://127.0.0.1:1');
+    await doctor(json.io, { stack: 'dev', json: true }, async () => all);
+    expect(JSON.parse(json.said.out.join('\n')).findings).toHaveLength(2);
+  });
+});
+
+describe('what doctor reads', () => {
+  const HEAD = '# pxname,svname,qcur,scur,slim,addr,';
+  it('the write slot out of the statistics', () => {
+    expect(parseStats(`${HEAD}\nread,leader,9,9,9,x,\nwrite,leader,1,2,3,10.0.0.20:5432,\n`)).toMatchObject({
+      write: '10.0.0.20:5432',
+      queued: 1,
+      sessions: 2,
+      limit: 3,
+    });
+    expect(parseStats(`${HEAD}\nwrite,leader,0,0,3,127.0.0.1:1,\n`)?.write).toBeNull();
+    expect(parseStats('<html>another program</html>')).toBeNull();
+  });
+
+  it('the line of the password file that libpq would take', () => {
+    const entry = (text: string) => passfileEntry(text, ['127.0.0.1', 'localhost'], ['5434', 'app', 'me']);
+    expect(entry('# c\nother:5434:app:me:no\nlocalhost:5434:*:me:first\n*:*:*:*:second\n')).toBe('first');
+    expect(entry('*:*:*:*:with\\:colon and \\\\\n')).toBe('with:colon and \\');
+    expect(entry('localhost:5433:app:me:x\n')).toBeNull();
+  });
+
+  it('the disk out of df', () => {
+    const df =
+      'Filesystem 1-blocks Used Available Capacity Mounted on\n/dev/vda 1000 900 100 90% /var/lib/postgresql\n';
+    expect(diskOf(df)).toEqual({ freeBytes: 100, usedPercent: 90 });
+    expect(diskOf('df: no such file')).toBeNull();
+  });
+});

@@ -1,0 +1,290 @@
+/**
+ * Every alert whose condition can be staged fires in a real Prometheus and clears afterwards. The stack's own Prometheus shows
+ * that the committed rules are loaded and what they watch is there; a second one of the same image has the same expressions
+ * and looks once a second, with every `for` shortened. What cannot be staged is in monitoring/alerts.test.yml.
+ */
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { parse, stringify } from 'yaml';
+import { z } from 'zod';
+import { PATHS as INSIDE, PORTS } from '../../failover/config';
+import { run } from '../../scripts/lib/exec';
+import { PATHS } from '../../scripts/lib/paths';
+import { say } from '../../scripts/lib/terminal';
+import { waitFor } from '../e2e/lib/wait';
+import { TIMEOUTS } from '../timeouts';
+import { bringUp, uiStack } from './lib/stack';
+
+const FILE = join(PATHS.root, 'monitoring', 'alerts.yml');
+const SHORT = '1s';
+/** The longest range that a rule looks back over, and what it takes to notice. */
+const CLEAR_MS = 7 * 60_000;
+const MB = 1024 * 1024;
+
+const Rules = z.object({
+  groups: z.array(
+    z.looseObject({
+      rules: z.array(
+        z.looseObject({ alert: z.string(), for: z.string().optional(), annotations: z.record(z.string(), z.string()) }),
+      ),
+    }),
+  ),
+});
+const Alerts = z.object({
+  data: z.object({ alerts: z.array(z.object({ labels: z.record(z.string(), z.string()), state: z.string() })) }),
+});
+const Targets = z.object({
+  data: z.object({
+    activeTargets: z.array(z.object({ labels: z.record(z.string(), z.string()), health: z.string() })),
+  }),
+});
+const Query = z.object({ data: z.object({ result: z.array(z.object({ value: z.tuple([z.number(), z.string()]) })) }) });
+
+const rules = Rules.parse(parse(readFileSync(FILE, 'utf8')));
+const NAMES = rules.groups.flatMap((group) => group.rules.map((rule) => rule.alert));
+/** Staged by promtool: a monitor that answers while its loop stands still has no cause that could be made from outside. */
+const NOT_STAGED = ['PgFailoverMonitorStale'];
+const seenFiring = new Set<string>();
+
+const stack = uiStack('ui-alerts', 2, {
+  monitoring: 'true',
+  postgresSettings: { max_slot_wal_keep_size: '1400MB', checkpoint_timeout: '10min' },
+});
+stack.own.configure({ prometheusPort: stack.ports.prometheus });
+const [PRIMARY, REPLICA] = [stack.container('postgres-primary'), stack.container('postgres-replica-1')];
+const [MONITOR, HAPROXY] = [stack.container('failover-monitor'), stack.container('haproxy')];
+const PROMETHEUS = stack.container('prometheus');
+const QUICK = stack.container('prometheus-quick');
+const OWN = `http://127.0.0.1:${stack.ports.prometheus}`;
+const QUICK_PORT = stack.ports.prometheus + 1;
+const folder = mkdtempSync(join(tmpdir(), 'alerts-'));
+let token = '';
+
+async function ask<T>(base: string, path: string, schema: z.ZodType<T>): Promise<T> {
+  const response = await fetch(`${base}${path}`, { signal: AbortSignal.timeout(TIMEOUTS.docker) });
+  return schema.parse(await response.json());
+}
+
+async function firing(): Promise<string[]> {
+  const { data } = await ask(`http://127.0.0.1:${QUICK_PORT}`, '/api/v1/alerts', Alerts);
+  const names = data.alerts.filter(({ state }) => state === 'firing').map(({ labels }) => labels.alertname ?? '');
+  for (const name of names) seenFiring.add(name);
+  return names;
+}
+
+async function fires(...names: string[]): Promise<void> {
+  await waitFor(`${names.join(' and ')} to fire`, TIMEOUTS.rejoin, async () => {
+    const now = await firing();
+    return names.every((name) => now.includes(name)) || null;
+  });
+}
+
+async function clears(limitMs: number, ...names: string[]): Promise<void> {
+  await waitFor(`${names.join(' and ')} to clear`, limitMs, async () => {
+    const now = await firing();
+    return names.every((name) => !now.includes(name)) || null;
+  });
+}
+
+async function metric(expression: string): Promise<number | null> {
+  const { data } = await ask(
+    `http://127.0.0.1:${QUICK_PORT}`,
+    `/api/v1/query?query=${encodeURIComponent(expression)}`,
+    Query,
+  );
+  const value = data.result[0]?.value[1];
+  return value === undefined ? null : Number(value);
+}
+
+/** Everything is as it should be but for what has happened lately. */
+async function isWell(): Promise<void> {
+  await waitFor('both nodes to serve', TIMEOUTS.rejoin, async () => {
+    const ready = (await metric('pgfailover_serving')) === 1 && (await metric('sum(pgfailover_sync)')) === 1;
+    return ready || null;
+  });
+}
+
+const sql = (node: string, text: string) =>
+  stack.docker('exec', node, 'psql', '-U', 'postgres', '-d', 'app', '-Atqc', text);
+
+async function leader(): Promise<string> {
+  const response = await fetch(`${stack.monitor}/api/v1/cluster`, { signal: AbortSignal.timeout(TIMEOUTS.docker) });
+  return z.object({ leader: z.string() }).parse(await response.json()).leader;
+}
+
+/** WAL and no data. */
+async function writeWal(node: string, megabytes: number): Promise<void> {
+  await sql(
+    node,
+    `SET synchronous_commit = local; SELECT count(pg_logical_emit_message(false, 'x', repeat('x', ${MB}))) FROM generate_series(1, ${megabytes})`,
+  );
+}
+
+async function command(name: string, body: object): Promise<void> {
+  const response = await fetch(`${stack.monitor}/api/v1/${name}`, {
+    method: 'POST',
+    headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
+    body: JSON.stringify(body),
+    signal: AbortSignal.timeout(TIMEOUTS.docker),
+  });
+  expect(await response.text(), name).toContain('"done":true');
+}
+
+/** The same image and the same expressions, only quicker. */
+async function startQuick(): Promise<void> {
+  const config = z
+    .looseObject({ global: z.looseObject({}) })
+    .parse(JSON.parse(await stack.docker('exec', PROMETHEUS, 'cat', INSIDE.prometheusConfig)));
+  const global = { scrape_interval: SHORT, scrape_timeout: SHORT, evaluation_interval: SHORT };
+  writeFileSync(join(folder, 'prometheus.yml'), JSON.stringify({ ...config, global }));
+  const short = rules.groups.map((group) => ({
+    ...group,
+    rules: group.rules.map((rule) => (rule.for === undefined ? rule : { ...rule, for: SHORT })),
+  }));
+  writeFileSync(join(folder, 'alerts.yml'), stringify({ groups: short }));
+  const image = await stack.docker('inspect', '--format', '{{.Image}}', PROMETHEUS);
+  const label = `postgres-failover.stack=postgres-failover/${stack.own.name}`;
+  await stack.docker(
+    ...['create', '--init', '--name', QUICK, '--label', label, '--network', stack.container('postgres-failover-inner')],
+    ...['--cap-drop', 'ALL', '--publish', `127.0.0.1:${QUICK_PORT}:${PORTS.prometheus}`, image],
+  );
+  await stack.docker('cp', join(folder, 'prometheus.yml'), `${QUICK}:${INSIDE.prometheusConfig}`);
+  await stack.docker('cp', join(folder, 'alerts.yml'), `${QUICK}:${INSIDE.prometheusRules}`);
+  await stack.docker('start', QUICK);
+}
+
+beforeAll(async () => {
+  await bringUp(stack);
+  token = await stack.output('adminToken');
+  await startQuick();
+  await waitFor('Prometheus to answer', TIMEOUTS.docker, () => firing().catch(() => null));
+});
+afterAll(async () => {
+  rmSync(folder, { recursive: true, force: true });
+  await run('docker', ['rm', '--force', QUICK], { deadlineMs: TIMEOUTS.docker });
+  await stack.own.down(say);
+});
+
+it('has all it watches within reach, the committed rules, and nothing to say while all is well', async () => {
+  await isWell();
+  await waitFor('all targets to be up', TIMEOUTS.docker, async () => {
+    const { data } = await ask(OWN, '/api/v1/targets', Targets);
+    const up = data.activeTargets.filter(({ health }) => health === 'up').map(({ labels }) => labels.job);
+    return up.sort().join() === 'pgfailover-haproxy,pgfailover-monitor,prometheus' || null;
+  });
+  const loaded = await ask(
+    OWN,
+    '/api/v1/rules',
+    z.object({
+      data: z.object({
+        groups: Rules.shape.groups.element.extend({ rules: z.array(z.object({ name: z.string() })) }).array(),
+      }),
+    }),
+  );
+  expect(loaded.data.groups.flatMap((group) => group.rules.map(({ name }) => name))).toEqual(NAMES);
+  await clears(TIMEOUTS.docker, ...NAMES);
+});
+
+it('passes promtool, what cannot be staged included', async () => {
+  await stack.docker('cp', join(PATHS.root, 'monitoring', 'alerts.test.yml'), `${QUICK}:/tmp/alerts.test.yml`);
+  await stack.docker('cp', FILE, `${QUICK}:/tmp/alerts.yml`);
+  expect(await stack.docker('exec', QUICK, 'promtool', 'test', 'rules', '/tmp/alerts.test.yml')).toContain('SUCCESS');
+});
+
+it('tells of a standby that lags', async () => {
+  const follower = (await leader()) === PRIMARY ? REPLICA : PRIMARY;
+  await sql(follower, 'SELECT pg_wal_replay_pause()');
+  await writeWal(await leader(), 20);
+  await fires('PgFailoverStandbyLags');
+  await sql(follower, 'SELECT pg_wal_replay_resume()');
+  await clears(TIMEOUTS.rejoin, 'PgFailoverStandbyLags');
+});
+
+it('tells of a second writable node, which the keeper undoes', async () => {
+  await isWell();
+  const follower = (await leader()) === PRIMARY ? REPLICA : PRIMARY;
+  await stack.docker('exec', follower, 'sh', '-c', `psql -U postgres -c 'SELECT pg_promote(false)' || true`);
+  await fires('PgFailoverSecondWritable');
+  await isWell();
+  expect(await metric('sum(pgfailover_writable)')).toBe(1);
+});
+
+it('tells of a failover, of the node that is down and of the leader that is alone, then of the WAL that it keeps and loses', async () => {
+  await isWell();
+  const [old, follower] = (await leader()) === PRIMARY ? [PRIMARY, REPLICA] : [REPLICA, PRIMARY];
+  await stack.docker('kill', old);
+  await fires('PgFailoverHappened', 'PgFailoverNodeDown', 'PgFailoverNoSyncStandby');
+  await writeWal(follower, 1_100);
+  await fires('PgFailoverSlotRetainsWal');
+  await writeWal(follower, 700);
+  await sql(follower, 'CHECKPOINT');
+  await fires('PgFailoverSlotLost');
+  await stack.docker('start', old);
+  await isWell();
+  await clears(
+    TIMEOUTS.rejoin,
+    ...['PgFailoverNodeDown', 'PgFailoverNoSyncStandby', 'PgFailoverSlotRetainsWal', 'PgFailoverSlotLost'],
+  );
+});
+
+it('tells of a pause, and that nobody leads when the leader dies in it', async () => {
+  await isWell();
+  await command('pause', { reason: 'tried by a test' });
+  await fires('PgFailoverPausedForLong');
+  await stack.docker('kill', await leader());
+  await fires('PgFailoverNoLeader');
+  await command('resume', {});
+  await clears(TIMEOUTS.rejoin, 'PgFailoverPausedForLong', 'PgFailoverNoLeader');
+  for (const node of [PRIMARY, REPLICA]) await stack.docker('start', node);
+  await isWell();
+});
+
+it('tells of a monitor that does not answer', async () => {
+  await stack.docker('pause', MONITOR);
+  await fires('PgFailoverMonitorDown');
+  await stack.docker('unpause', MONITOR);
+  await clears(TIMEOUTS.rejoin, 'PgFailoverMonitorDown');
+});
+
+it('tells of HAProxy, by its own silence and by what the monitor says', async () => {
+  await isWell();
+  await stack.docker('pause', HAPROXY);
+  await fires('PgFailoverHaproxyDown', 'PgFailoverHaproxyUnreachable');
+  await stack.docker('unpause', HAPROXY);
+  await clears(TIMEOUTS.rejoin, 'PgFailoverHaproxyDown', 'PgFailoverHaproxyUnreachable');
+});
+
+it('tells that a stack only observes', async () => {
+  stack.own.configure({ failoverMode: 'observe' });
+  await stack.own.up(say);
+  await fires('PgFailoverObserves');
+  stack.own.configure({ failoverMode: 'automatic' });
+  await stack.own.up(say);
+  await clears(TIMEOUTS.rejoin, 'PgFailoverObserves');
+});
+
+it('has something to show in every panel of the dashboard', async () => {
+  const file: unknown = JSON.parse(readFileSync(join(PATHS.root, 'monitoring', 'dashboard.json'), 'utf8'));
+  const panels = z.object({
+    panels: z.array(z.object({ title: z.string(), targets: z.array(z.object({ expr: z.string() })) })),
+  });
+  const empty: string[] = [];
+  for (const { title, targets } of panels.parse(file).panels) {
+    for (const { expr } of targets) {
+      const value = await metric(expr.replaceAll('$stack', stack.own.name).replaceAll('$__rate_interval', '1m'));
+      // Only while connections are held.
+      if (value === null && !expr.includes('current_queue')) empty.push(`${title}: ${expr}`);
+    }
+  }
+  expect(empty).toEqual([]);
+});
+
+it('has nothing to say at the end, and every alert that can be staged was seen', {
+  timeout: CLEAR_MS + 60_000,
+}, async () => {
+  await isWell();
+  await clears(CLEAR_MS, ...NAMES);
+  expect([...seenFiring].sort()).toEqual(NAMES.filter((name) => !NOT_STAGED.includes(name)).sort());
+});

@@ -1,0 +1,370 @@
+/**
+ * Things are broken on a real stack, one after the other; doctor names the cause and the next step. It finds nothing
+ * before and nothing after, and where the next step is a command, that very command mends it.
+ */
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer, type Server } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Client } from 'pg';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { exitCode } from '../../scripts/failover/doctor/command';
+import type { Finding } from '../../scripts/failover/doctor/judge';
+import { run, runOk } from '../../scripts/lib/exec';
+import { TIMEOUTS } from '../timeouts';
+import {
+  DATABASE,
+  docker,
+  failover,
+  found,
+  HAPROXY,
+  LEADER,
+  MONITOR,
+  obey,
+  PASSWORD,
+  STANDBY,
+  sql,
+  stack,
+  USER,
+  WRITE_PORT,
+  whole,
+} from './lib/doctor-stack';
+
+const say = (line: string) => console.log(line);
+
+beforeAll(async () => {
+  for (const [name, value] of Object.entries(stack.env)) vi.stubEnv(name, value);
+  await stack.up(say);
+});
+afterAll(async () => {
+  await stack.down(say);
+  vi.unstubAllEnvs();
+});
+
+interface Breakage {
+  code: string;
+  /** What doctor's finding is about. */
+  about: string;
+  /** 1: something does not work; 5: it works, and needs attention. */
+  exit: 1 | 5;
+  /** What the next step has to name. */
+  next: RegExp;
+  stage: () => Promise<unknown>;
+  /** Absent: what doctor says is done, to the letter. */
+  mend?: () => Promise<unknown>;
+  /** Other codes that may stand beside it; else it is named alone. */
+  also?: string[];
+}
+
+/** Clean, broken and named, mended, clean. */
+async function tried({ code, about, exit, next, stage, mend, also = [] }: Breakage): Promise<void> {
+  await whole();
+  let finding: Finding | undefined;
+  try {
+    await stage();
+    const findings = await found(code, also);
+    finding = findings.find((one) => one.code === code);
+    expect(finding).toMatchObject({ about, next: expect.stringMatching(next) });
+    expect(exitCode(findings)).toBe(exit);
+  } finally {
+    if (mend !== undefined) await mend();
+    else if (finding !== undefined) await obey(finding);
+  }
+  await whole();
+}
+
+describe('containers', () => {
+  it('HAProxy is stopped', () =>
+    tried({
+      code: 'HAPROXY_STOPPED',
+      about: HAPROXY,
+      exit: 1,
+      next: /^docker start uic-haproxy$/,
+      stage: () => docker('stop', HAPROXY),
+    }));
+
+  it('HAProxy is paused', () =>
+    tried({
+      code: 'HAPROXY_PAUSED',
+      about: HAPROXY,
+      exit: 1,
+      next: /^docker unpause uic-haproxy$/,
+      stage: () => docker('pause', HAPROXY),
+    }));
+
+  it('the monitor is dead', () =>
+    tried({
+      code: 'MONITOR_STOPPED',
+      about: MONITOR,
+      exit: 5,
+      next: /^docker start uic-failover-monitor$/,
+      stage: () => docker('kill', MONITOR),
+    }));
+
+  it('the monitor is paused', () =>
+    tried({
+      code: 'MONITOR_PAUSED',
+      about: MONITOR,
+      exit: 5,
+      next: /^docker unpause uic-failover-monitor$/,
+      stage: () => docker('pause', MONITOR),
+    }));
+
+  it('a node is paused', () =>
+    tried({
+      code: 'NODE_PAUSED',
+      about: STANDBY,
+      exit: 5,
+      next: /^docker unpause uic-postgres-replica-1$/,
+      stage: () => docker('pause', STANDBY),
+    }));
+
+  it('a node is killed', () =>
+    tried({
+      code: 'NODE_STOPPED',
+      about: STANDBY,
+      exit: 5,
+      next: /^docker start uic-postgres-replica-1$/,
+      stage: () => docker('kill', STANDBY),
+    }));
+
+  it('the standby’s container is gone', () =>
+    tried({
+      code: 'NODE_MISSING',
+      about: STANDBY,
+      exit: 5,
+      next: /^npm run up -- --stack uic --refresh$/,
+      stage: () => docker('rm', '--force', STANDBY),
+    }));
+});
+
+describe('network and ports', () => {
+  it('a node is cut off', () =>
+    tried({
+      code: 'NETWORK_CUT',
+      about: STANDBY,
+      exit: 5,
+      next: /^docker network connect --ip 10\.211\.3\.21 uic-postgres-failover-inner uic-postgres-replica-1$/,
+      stage: () => docker('network', 'disconnect', 'uic-postgres-failover-inner', STANDBY),
+    }));
+
+  it('a published port is taken', async () => {
+    let server: Server | null = null;
+    await tried({
+      code: 'PORT_TAKEN',
+      about: `writePort ${WRITE_PORT}`,
+      exit: 1,
+      next: /ss -ltnp 'sport = :23434'.*docker start uic-haproxy/,
+      stage: async () => {
+        await docker('stop', HAPROXY);
+        server = await listen(WRITE_PORT);
+        expect((await run('docker', ['start', HAPROXY], { deadlineMs: TIMEOUTS.docker })).code).not.toBe(0);
+      },
+      mend: async () => {
+        server?.close();
+        await docker('start', HAPROXY);
+      },
+    });
+  });
+});
+
+function listen(port: number): Promise<Server> {
+  return new Promise((resolve, reject) => {
+    const server = createServer((socket) => socket.destroy());
+    server.once('error', reject);
+    server.listen(port, '127.0.0.1', () => resolve(server));
+  });
+}
+
+describe('getting in', () => {
+  it('the role has another password than the stack', () =>
+    tried({
+      code: 'PASSWORD_WRONG',
+      about: 'password',
+      exit: 1,
+      next: /failover -- psql uic-postgres-primary, then \\password/,
+      stage: () => sql(LEADER, `ALTER ROLE ${USER} PASSWORD 'another one'`),
+      mend: () => sql(LEADER, `ALTER ROLE ${USER} PASSWORD '${PASSWORD}'`),
+    }));
+
+  it('the password file has another password', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'doctor-'));
+    const file = join(folder, 'pgpass');
+    await tried({
+      code: 'PASSFILE_WRONG',
+      about: file,
+      exit: 5,
+      next: /Correct its line/,
+      stage: async () => {
+        writeFileSync(file, `localhost:${WRITE_PORT}:${DATABASE}:${USER}:old\n`, { mode: 0o600 });
+        vi.stubEnv('PGPASSFILE', file);
+      },
+      mend: async () => writeFileSync(file, `localhost:${WRITE_PORT}:*:${USER}:${PASSWORD}\n`),
+    });
+    vi.stubEnv('PGPASSFILE', undefined);
+    rmSync(folder, { recursive: true });
+  });
+
+  it('the leader is read-only', () =>
+    tried({
+      code: 'READ_ONLY',
+      about: LEADER,
+      exit: 1,
+      next: /ALTER DATABASE … RESET default_transaction_read_only/,
+      stage: () => sql(LEADER, `ALTER DATABASE ${DATABASE} SET default_transaction_read_only = on`),
+      mend: () => sql(LEADER, `ALTER DATABASE ${DATABASE} RESET default_transaction_read_only`),
+    }));
+
+  it('all connections are in use', async () => {
+    const clients: Client[] = [];
+    await tried({
+      code: 'CONNECTIONS_EXHAUSTED',
+      about: HAPROXY,
+      exit: 1,
+      next: /pg_stat_activity.*max_connections/,
+      stage: async () => {
+        const limit = Number(await sql(LEADER, 'SHOW max_connections'));
+        // Those that find no room wait in HAProxy's queue until the others go.
+        for (let i = 0; i < limit; i++) clients.push(client());
+        await Promise.allSettled(clients.map((one) => one.connect()));
+      },
+      mend: () => Promise.allSettled(clients.map((one) => one.end())),
+    });
+  });
+});
+
+function client(): Client {
+  const made = new Client({
+    host: '127.0.0.1',
+    port: WRITE_PORT,
+    user: USER,
+    password: PASSWORD,
+    database: DATABASE,
+    connectionTimeoutMillis: 20_000,
+  });
+  made.on('error', () => {});
+  return made;
+}
+
+describe('nodes', () => {
+  it('a disk is full', async () => {
+    const folder = await docker('volume', 'inspect', '--format', '{{.Mountpoint}}', `${STANDBY}-data`);
+    await tried({
+      code: 'DISK_FULL',
+      about: STANDBY,
+      exit: 1,
+      next: /docker system df/,
+      also: ['NODE_FAILED', 'NOT_STREAMING', 'NOT_COUNTED'],
+      stage: () => smallDisk(folder),
+      mend: () => bigDisk(folder),
+    });
+  });
+
+  it('a replication slot is gone', () =>
+    tried({
+      code: 'SLOT_MISSING',
+      about: STANDBY,
+      exit: 5,
+      next: /^docker restart uic-postgres-replica-1$/,
+      stage: () => sql(STANDBY, `SELECT pg_drop_replication_slot('uic_postgres_primary')`),
+    }));
+
+  it('a standby was promoted by hand', () =>
+    tried({
+      code: 'PROMOTED_BY_HAND',
+      about: STANDBY,
+      exit: 5,
+      next: /made a standby again by itself/,
+      also: ['SLOT_MISSING'],
+      stage: () => sql(STANDBY, 'SELECT pg_promote(false)'),
+      mend: async () => {},
+    }));
+});
+
+function host(command: string, ...args: string[]): Promise<unknown> {
+  return runOk(command, args, { deadlineMs: TIMEOUTS.dockerStop });
+}
+
+/** The node's data on a file system in memory that is filled to the last byte. */
+async function smallDisk(folder: string): Promise<void> {
+  await docker('stop', STANDBY);
+  const aside = mkdtempSync(join(tmpdir(), 'disk-'));
+  const used = Number((await runOk('du', ['-sm', folder], { deadlineMs: TIMEOUTS.docker })).stdout.split('\t')[0]);
+  await host('mount', '-t', 'tmpfs', '-o', `size=${used + 80}m`, 'tmpfs', aside);
+  await host('cp', '-a', `${folder}/.`, aside);
+  await host('chown', '--reference', folder, aside);
+  await host('chmod', '--reference', folder, aside);
+  await host('mount', '--move', aside, folder).catch(() => host('mount', '--bind', aside, folder));
+  await docker('start', STANDBY);
+  await run('dd', ['if=/dev/zero', `of=${folder}/filler`, 'bs=64k'], { deadlineMs: TIMEOUTS.docker });
+}
+
+/** Room again; then the node goes back to where it was, as it is. */
+async function bigDisk(folder: string): Promise<void> {
+  rmSync(`${folder}/filler`, { force: true });
+  await whole();
+  await docker('stop', STANDBY);
+  const aside = mkdtempSync(join(tmpdir(), 'disk-'));
+  await host('cp', '-a', `${folder}/.`, aside);
+  await host('umount', folder);
+  await host('sh', '-c', `find '${folder}' -mindepth 1 -delete && cp -a '${aside}/.' '${folder}'`);
+  rmSync(aside, { recursive: true });
+  await docker('start', STANDBY);
+}
+
+describe('forgotten', () => {
+  it('automatic failover is paused', () =>
+    tried({
+      code: 'PAUSED',
+      about: stack.name,
+      exit: 5,
+      next: /^npm run failover -- resume$/,
+      stage: async () => {
+        const { code } = await failover('pause', '--reason', 'trying doctor', '--for', '10m', '--yes');
+        expect(code).toBe(0);
+      },
+    }));
+
+  it('the monitor only observes', () =>
+    tried({
+      code: 'OBSERVE',
+      about: stack.name,
+      exit: 5,
+      next: /failoverMode automatic/,
+      stage: () => mode('observe'),
+      mend: () => mode('automatic'),
+    }));
+});
+
+function mode(failoverMode: string): Promise<void> {
+  stack.configure({ failoverMode });
+  return stack.up(say);
+}
+
+describe('the command', () => {
+  it('tells by its exit code and as JSON, and in words', async () => {
+    await whole();
+    expect(await failover('doctor', '--json')).toMatchObject({ code: 0 });
+    await docker('stop', HAPROXY);
+    const json = await failover('doctor', '--json');
+    const words = await failover('doctor');
+    await docker('start', HAPROXY);
+    expect(json.code).toBe(1);
+    expect(JSON.parse(json.stdout).findings).toEqual([expect.objectContaining({ code: 'HAPROXY_STOPPED' })]);
+    expect(words.stdout).toContain('✗ uic-haproxy is stopped');
+    expect(words.stdout).toContain('→ docker start uic-haproxy');
+    await whole();
+  });
+
+  it.each([
+    ['status', 0],
+    ['status --json', 0],
+    ['events -n 5', 0],
+    ['switchover --dry-run', 0],
+    ['psql -- -c SELECT', 0],
+    ['rebuild nobody --yes', 1],
+  ])('%s ends with %i', async (args, code) => {
+    const [command = '', ...rest] = args.split(' ');
+    expect((await failover(command, ...rest)).code).toBe(code);
+  });
+});
