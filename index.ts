@@ -26,5 +26,6 @@ module.exports = async () => {
     readUrl: cluster.readUrl,
     databasePassword: cluster.databasePassword,
     adminToken: cluster.adminToken,
+    pgadminLogin: cluster.pgadminLogin,
   };
 };

@@ -70,6 +70,8 @@ export const KEYS = {
   backend: bool(true),
   backendReplicas: integer(1, 1, API_SLOTS),
   monitoring: bool(false),
+  pgadmin: bool(false),
+  pgadminPort: integer(5050, 1, PORT_MAX),
   hangTimeout: duration('2s', 500, 60_000, 'a duration from 500ms to 60s, for example 2s'),
   syncMode: oneOf('synchronous', ['synchronous', 'asynchronous']),
   onNoReplica: oneOf('continue', ['continue', 'block']),
@@ -170,12 +172,14 @@ function unknownKey(name: string): string {
   return `${name}: unknown key; did you mean ${nearest(name, KEY_NAMES)}? Allowed: ${KEY_NAMES.join(', ')}`;
 }
 
-/** Two services cannot share a host port. The backend's and Prometheus's count only when they run. */
+/** Two services cannot share a host port. Those of backend, Prometheus and pgAdmin count only when they run. */
 function sharedPorts(parsed: Partial<Record<KeyName, unknown>>): string[] {
-  const portKeys = KEY_NAMES.filter((name) => name.endsWith('Port')).filter(
-    (name) =>
-      (name !== 'backendPort' || parsed.backend !== false) && (name !== 'prometheusPort' || parsed.monitoring === true),
-  );
+  const runs: Partial<Record<KeyName, boolean>> = {
+    backendPort: parsed.backend !== false,
+    prometheusPort: parsed.monitoring === true,
+    pgadminPort: parsed.pgadmin === true,
+  };
+  const portKeys = KEY_NAMES.filter((name) => name.endsWith('Port')).filter((name) => runs[name] !== false);
   const byPort = Map.groupBy(
     portKeys.filter((name) => parsed[name] !== undefined),
     (name) => parsed[name],

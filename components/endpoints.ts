@@ -8,6 +8,7 @@ export interface Endpoints {
   readonly psql: string;
   readonly apiUrl?: string;
   readonly apiDocsUrl?: string;
+  readonly pgadminUrl?: string;
   readonly monitorUrl: string;
   readonly statsUrl: string;
   readonly prometheusUrl?: string;
@@ -21,6 +22,7 @@ export function endpoints(topology: Topology): Endpoints {
   return {
     psql: `psql -h ${host} -p ${ports.writePort} -U ${quoted(database.user)} -d ${quoted(database.name)}`,
     ...(ports.backendPort === undefined ? {} : { apiUrl, apiDocsUrl: `${apiUrl}/docs` }),
+    ...(ports.pgadminPort === undefined ? {} : { pgadminUrl: `http://${host}:${ports.pgadminPort}` }),
     monitorUrl: `http://${host}:${ports.monitorPort}`,
     statsUrl: `http://${host}:${ports.statsPort}/stats`,
     ...(ports.prometheusPort === undefined ? {} : { prometheusUrl: `http://${host}:${ports.prometheusPort}` }),

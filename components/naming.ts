@@ -17,6 +17,7 @@ export const NAMES = {
   monitor: 'failover-monitor',
   backend: 'backend',
   prometheus: 'prometheus',
+  pgadmin: 'pgadmin',
   innerNetwork: 'postgres-failover-inner',
   frontNetwork: 'postgres-failover-front',
   haproxyConfig: 'haproxy-config',
@@ -24,6 +25,9 @@ export const NAMES = {
   monitorStore: 'failover-monitor-store',
   prometheusData: 'prometheus-data',
 } as const;
+
+/** Whom pgAdmin's login page asks for: it wants an address of mail, and none is ever sent. */
+export const PGADMIN_LOGIN_NAME = 'admin@example.com';
 
 /** @param index counts from 1. */
 export const replicaName = (index: number): string => `postgres-replica-${index}`;
@@ -34,7 +38,7 @@ export const backendName = (index: number): string => (index === 1 ? NAMES.backe
 export const dataVolumeName = (node: string): string => `${node}-data`;
 
 /** The images that the program builds, named as their folders in `images/`. */
-export const IMAGES = ['postgres', 'haproxy', 'monitor', 'backend', 'prometheus'] as const;
+export const IMAGES = ['postgres', 'haproxy', 'monitor', 'backend', 'prometheus', 'pgadmin'] as const;
 export type ImageName = (typeof IMAGES)[number];
 
 /** Build context of an image, staged by `npm run bundle`; relative to the project's folder. */

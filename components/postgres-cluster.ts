@@ -13,6 +13,7 @@ import { Monitor } from './monitor';
 import { Monitoring } from './monitoring';
 import { type ImageName, labels, NAMES } from './naming';
 import { passwordInForce, tellBackends } from './password-change';
+import { PgAdmin } from './pgadmin';
 import { PostgresNode } from './postgres-node';
 import { checkBeforeChange } from './postgres-settings';
 import type { Topology } from './topology';
@@ -39,6 +40,8 @@ export class PostgresCluster extends pulumi.ComponentResource {
   readonly readUrl: pulumi.Output<string>;
   /** Token of the monitor's commands (`Authorization: Bearer …`). Secret. */
   readonly adminToken: pulumi.Output<string>;
+  /** Password of pgAdmin's login page; undefined without pgAdmin. Secret. */
+  readonly pgadminLogin: pulumi.Output<string> | undefined;
   /** Ends when the cluster serves. */
   readonly serving: command.local.Command;
 
@@ -86,8 +89,11 @@ export class PostgresCluster extends pulumi.ComponentResource {
       { parent: this },
     );
     const nodes = this.nodes(topology, postgresImage, inner, monitor, clusterKey);
+    const hasClients = topology.backends.length > 0 || topology.pgadmin !== undefined;
+    const inForce = hasClients ? [passwordInForce(topology, this.databasePassword, monitor.container, this)] : [];
     const backends =
-      topology.backends.length > 0 ? this.backends(topology, image('backend'), front, urls, monitor.container) : [];
+      topology.backends.length > 0 ? this.backends(topology, image('backend'), front, urls, inForce) : [];
+    this.pgadminLogin = this.pgadmin(topology, image, front, inForce);
 
     if (topology.prometheus !== undefined)
       new Monitoring(
@@ -164,10 +170,9 @@ export class PostgresCluster extends pulumi.ComponentResource {
     image: pulumi.Output<string>,
     front: docker.Network,
     urls: pulumi.Output<ConnectionUrls>,
-    monitor: docker.Container,
+    inForce: readonly pulumi.Resource[],
   ): Backend[] {
     const jwtKey = this.generated('jwt-key');
-    const inForce = passwordInForce(topology, this.databasePassword, monitor, this);
     const backends: Backend[] = [];
     for (const { logical, name } of topology.backends) {
       const before = backends.at(-1);
@@ -182,13 +187,39 @@ export class PostgresCluster extends pulumi.ComponentResource {
             haproxyUrl: urls.innerWrite,
             haproxyReadUrl: urls.innerRead,
             jwtKey,
-            after: [before?.container ?? inForce],
+            after: before === undefined ? inForce : [before.container],
           },
           { parent: this },
         ),
       );
     }
     return backends;
+  }
+
+  /** Returns the password of its login page. */
+  private pgadmin(
+    topology: Topology,
+    image: (of: ImageName) => pulumi.Output<string>,
+    front: docker.Network,
+    after: readonly pulumi.Resource[],
+  ): pulumi.Output<string> | undefined {
+    if (topology.pgadmin === undefined) return undefined;
+    const loginPassword = this.generated('pgadmin-password');
+    new PgAdmin(
+      NAMES.pgadmin,
+      {
+        topology,
+        containerName: topology.pgadmin.name,
+        port: topology.pgadmin.port,
+        image: image('pgadmin'),
+        network: front.name,
+        loginPassword,
+        databasePassword: this.databasePassword,
+        after,
+      },
+      { parent: this },
+    );
+    return loginPassword;
   }
 
   /** Runs again whenever one of the containers is a new one; a new monitor means changed members or policy. */

@@ -110,6 +110,7 @@ function missingContexts(topology: Topology, projectRoot: string): string[] {
   const unused: ImageName[] = [];
   if (topology.backends.length === 0) unused.push('backend');
   if (topology.prometheus === undefined) unused.push('prometheus');
+  if (topology.pgadmin === undefined) unused.push('pgadmin');
   const missing = IMAGES.filter((image) => !unused.includes(image))
     .map(imageContext)
     .filter((folder) => !existsSync(join(projectRoot, folder, 'Dockerfile')));
@@ -126,10 +127,11 @@ function missingClient(): string[] {
 
 /** Names that somebody else's container, volume or network has. */
 export function nameProblems(topology: Topology, state: EngineState): string[] {
-  const { haproxy, monitor, backends, nodes, networks } = topology;
+  const { haproxy, monitor, backends, pgadmin, nodes, networks } = topology;
   const prometheus = topology.prometheus === undefined ? [] : [topology.prometheus];
+  const optional = [...backends, ...prometheus, ...(pgadmin === undefined ? [] : [pgadmin])];
   const wanted = {
-    containers: [haproxy, monitor, ...nodes, ...backends, ...prometheus].map((container) => container.name),
+    containers: [haproxy, monitor, ...nodes, ...optional].map((container) => container.name),
     volumes: [
       ...[haproxy.configVolume, haproxy.socketsVolume, monitor.storeVolume],
       ...[...nodes, ...prometheus].map(({ volume }) => volume),

@@ -60,9 +60,11 @@ export interface Topology {
   readonly prometheus: { readonly name: string; readonly address: string; readonly volume: string } | undefined;
   /** Empty when the stack runs no backend. Any one is as good as another, so their addresses are the engine's choice. */
   readonly backends: readonly BackendTopology[];
+  /** Undefined when the stack runs no pgAdmin. */
+  readonly pgadmin: { readonly name: string; readonly port: number } | undefined;
   /** The primary first, then the replicas in order. */
   readonly nodes: readonly NodeTopology[];
-  /** Host ports by config key; the backend's and Prometheus's only when they run. */
+  /** Host ports by config key; those of backend, Prometheus and pgAdmin only when they run. */
   readonly ports: {
     readonly writePort: number;
     readonly readPort: number;
@@ -70,6 +72,7 @@ export interface Topology {
     readonly monitorPort: number;
     readonly backendPort: number | undefined;
     readonly prometheusPort: number | undefined;
+    readonly pgadminPort: number | undefined;
   };
   readonly database: { readonly name: string; readonly user: string };
   readonly policy: Policy;
@@ -130,6 +133,7 @@ export function buildTopology(settings: Settings, { project, stack, projectRoot 
       logical: backendName(i + 1),
       name: named(backendName(i + 1)),
     })),
+    pgadmin: settings.pgadmin ? { name: named(NAMES.pgadmin), port: settings.pgadminPort } : undefined,
     nodes: [node(NAMES.primary, 0), ...replicas],
     ports: {
       writePort: settings.writePort,
@@ -138,6 +142,7 @@ export function buildTopology(settings: Settings, { project, stack, projectRoot 
       monitorPort: settings.monitorPort,
       backendPort: settings.backend ? settings.backendPort : undefined,
       prometheusPort: settings.monitoring ? settings.prometheusPort : undefined,
+      pgadminPort: settings.pgadmin ? settings.pgadminPort : undefined,
     },
     database: { name: settings.databaseName, user: settings.databaseUser },
     policy: policy(settings),

@@ -38,6 +38,7 @@ export const PORTS = {
   monitorHttp: 8008,
   backend: 8000,
   prometheus: 9090,
+  pgadmin: 5050,
 } as const;
 
 /** Fixed numeric ids inside the images. `sockets` is the group that HAProxy and monitor share. */
@@ -47,6 +48,7 @@ export const IDS = {
   monitor: 10002,
   backend: 10003,
   prometheus: 10004,
+  pgadmin: 10005,
   sockets: 10010,
 } as const;
 

@@ -1,5 +1,5 @@
 /** What a person wants to know after `up`: where things are, and what to try next. */
-import { NAMES } from '../../components/naming';
+import { NAMES, PGADMIN_LOGIN_NAME } from '../../components/naming';
 import { DEFAULT_STACK, type StackInfo } from './stack';
 import { aligned, paint } from './terminal';
 
@@ -23,6 +23,13 @@ export function whereThingsAre(info: StackInfo): string {
   const api = `http://${host}:${value('backendPort', '8000')}`;
   const prometheus: [string, string] = ['Prometheus', `http://${host}:${value('prometheusPort', '9090')}/alerts`];
   if (value('backend', 'true') === 'true') rows.push(['API', `${api}  (docs: ${api}/docs)`]);
+  if (value('pgadmin', 'false') === 'true') {
+    const password = `npm run pulumi -- stack output pgadminLogin --show-secrets${option}`;
+    rows.push([
+      'pgAdmin',
+      `http://${host}:${value('pgadminPort', '5050')}  (${PGADMIN_LOGIN_NAME}; password: ${password})`,
+    ]);
+  }
   rows.push(
     ['statistics', `http://${host}:${value('statsPort', '5000')}/stats`],
     ['status page', `http://${host}:${value('monitorPort', '8008')}`],

@@ -40,6 +40,7 @@ const IMAGES: readonly ImageSource[] = [
   { image: 'monitor', bundle: { entry: 'failover/monitor/main.ts', as: 'monitor.mjs' }, page: true },
   { image: 'backend', copy: ['backend/app', 'backend/pyproject.toml', 'backend/requirements.lock'] },
   { image: 'prometheus', copy: ['monitoring/alerts.yml'] },
+  { image: 'pgadmin' },
 ];
 
 /** Left by tools beside the sources; never part of an image. */

@@ -68,6 +68,14 @@ describe('the cluster', () => {
     );
   });
 
+  it('has pgAdmin with pgadmin true, also without a backend', async () => {
+    const pgadmin = ['Container pgadmin', 'Image pgadmin-image', 'PgAdmin pgadmin', 'RandomPassword pgadmin-password'];
+    const expected = [...SMALLEST, ...pgadmin, 'Command password-in-force'];
+    expect(listing(await cluster({ replicas: '0', backend: 'false', pgadmin: 'true' }, '12345'))).toEqual(
+      expected.sort(),
+    );
+  });
+
   it('leaves every input of HAProxy, its config and the other backends as they are when backends come', async () => {
     const before = await cluster({}, '12345');
     const after = await cluster({ backendReplicas: '8' }, '12345');

@@ -9,7 +9,9 @@ import { MonitorConfig } from '../../failover/config';
 import { find, type Registered, register, topologyOf } from './mocks';
 
 const PAGE = readFileSync(join(__dirname, '..', '..', 'docs', 'config.md'), 'utf8');
-const BEFORE: Record<string, string> = { replicas: '1', databasePassword: 'old', monitoring: 'true' };
+const BEFORE: Record<string, string> = {
+  ...{ replicas: '1', databasePassword: 'old', monitoring: 'true', pgadmin: 'true' },
+};
 /** Another value for each key; what is not named here is derived from the default. */
 const OTHER: Record<string, string> = {
   writePort: '6434',
@@ -25,6 +27,7 @@ const OTHER: Record<string, string> = {
   logSize: '20MB',
   notifyWebhook: 'https://example.com/hook',
   postgresSettings: '{"work_mem": "8MB"}',
+  pgadmin: 'false',
 };
 /** What cannot be done without a time in which nobody gets in. */
 const GAPS = ['HAProxy replaced', 'images built', 'all replaced'];
@@ -92,6 +95,7 @@ function effectsOf(before: readonly Registered[], after: readonly Registered[]):
     if (id === 'Container failover-monitor')
       return ['monitor replaced', ...(settingsOf(before) === settingsOf(after) ? [] : ['settings rolled out'])];
     if (id === 'Container prometheus') return `Prometheus ${comesOrGoes(id) ? 'comes or goes' : 'replaced'}`;
+    if (id === 'Container pgadmin') return `pgAdmin ${comesOrGoes(id) ? 'comes or goes' : 'replaced'}`;
     if (id === 'Command haproxy-apply-config') return 'reload';
     const role = ROLE.exec(id)?.[1];
     if (role !== undefined)

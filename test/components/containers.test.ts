@@ -3,6 +3,7 @@ import { existsSync, mkdtempSync, readdirSync, readlinkSync, rmSync, statSync, w
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { passfile } from '../../components/pgadmin';
 import { PostgresCluster } from '../../components/postgres-cluster';
 import { KeeperConfig, MonitorConfig } from '../../failover/config';
 import { find, GENERATED, type Registered, register, topologyOf } from './mocks';
@@ -10,7 +11,7 @@ import { find, GENERATED, type Registered, register, topologyOf } from './mocks'
 let resources: Registered[] = [];
 
 beforeAll(async () => {
-  const topology = topologyOf({ databaseName: 'blink_db', databaseUser: 'blink_user' });
+  const topology = topologyOf({ databaseName: 'blink_db', databaseUser: 'blink_user', pgadmin: 'true' });
   resources = await register(() => {
     new PostgresCluster('cluster', { topology, platform: 'linux/amd64', databasePassword: '12345' });
   });
@@ -268,5 +269,40 @@ describe('the backend', () => {
       destroyGraceSeconds: 20,
     });
     expect(secrets).toEqual(['uploads']);
+  });
+});
+
+describe('pgAdmin', () => {
+  it('has exactly these inputs, all passwords among the secret ones', () => {
+    const { inputs, secrets } = find(resources, 'Container', 'pgadmin');
+    const server = {
+      ...{ Name: 'postgres-failover (test)', Group: 'Servers', Host: 'haproxy', Port: 5432 },
+      ...{ MaintenanceDB: 'blink_db', Username: 'blink_user' },
+      ConnectionParameters: { sslmode: 'prefer', passfile: '/pgpass', connect_timeout: 30 },
+    };
+    expect(inputs).toEqual({
+      ...common('pgadmin'),
+      name: 'pgadmin',
+      image: 'sha256:pgadmin-image',
+      user: '10005:10005',
+      tmpfs: { '/var/lib/pgadmin': 'rw,noexec,nosuid,nodev,size=256m,mode=0700,uid=10005,gid=10005' },
+      networksAdvanced: [{ name: 'postgres-failover-front' }],
+      ports: [published(5050, 5050)],
+      uploads: [
+        upload('/etc/pgadmin/login', 'admin@example.com'),
+        upload('/etc/pgadmin/secrets/login_password', GENERATED),
+        upload('/etc/pgadmin/secrets/pgpass', 'haproxy:5432:*:blink_user:12345\n'),
+        upload('/etc/pgadmin/servers.json', JSON.stringify({ Servers: { 1: server } })),
+      ],
+      wait: true,
+      waitTimeout: 600,
+      stopTimeout: 10,
+      destroyGraceSeconds: 10,
+    });
+    expect(secrets).toEqual(['uploads']);
+  });
+
+  it('escapes what a passfile could misread', () => {
+    expect(passfile('a:b', 'c\\d')).toBe('haproxy:5432:*:a\\:b:c\\\\d\n');
   });
 });

@@ -56,6 +56,9 @@ describe('before a deployment, a name', () => {
     const second = { ...EMPTY, containers: [container('backend-2', {})] };
     expect(nameProblems(topologyOf({ backendReplicas: '2' }), second)).toHaveLength(1);
     expect(nameProblems(topologyOf(), second)).toEqual([]);
+    const pgadmin = { ...EMPTY, containers: [container('pgadmin', {})] };
+    expect(nameProblems(topologyOf({ pgadmin: 'true' }), pgadmin)).toHaveLength(1);
+    expect(nameProblems(topologyOf(), pgadmin)).toEqual([]);
   });
 });
 

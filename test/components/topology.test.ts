@@ -89,6 +89,8 @@ describe('the addresses for people', () => {
     expect(addresses.psql).toBe("psql -h 192.168.1.5 -p 5434 -U 'o'\\''b' -d app");
     expect(addresses).not.toHaveProperty('apiUrl');
     expect(addresses).not.toHaveProperty('apiDocsUrl');
+    expect(addresses).not.toHaveProperty('pgadminUrl');
+    expect(endpoints(topologyOf({ pgadmin: 'true', pgadminPort: '5051' })).pgadminUrl).toBe('http://localhost:5051');
   });
 
   it('escape what a connection string could misread', () => {

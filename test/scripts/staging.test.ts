@@ -57,6 +57,7 @@ describe('the staged images', () => {
       'backend',
       'haproxy',
       'monitor',
+      'pgadmin',
       'postgres',
       'prometheus',
     ]);

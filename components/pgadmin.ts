@@ -1,0 +1,91 @@
+/** pgAdmin 4, with the cluster registered through HAProxy's write port: it finds the leader before and after a failover. */
+import * as docker from '@pulumi/docker';
+import * as pulumi from '@pulumi/pulumi';
+import { IDS, PORTS } from '../failover/config';
+import { containerDefaults, containerOptions, secretFile } from './container';
+import { NAMES, PGADMIN_LOGIN_NAME } from './naming';
+import type { Topology } from './topology';
+
+const STOP_SECONDS = 10;
+/** It starts in seconds of processor time, which take minutes on a starved machine. */
+const WAIT_SECONDS = 600;
+const FOLDER = '/etc/pgadmin';
+
+export interface PgAdminArgs {
+  /** Names, ports and database; `topology.pgadmin` says that there is one. */
+  readonly topology: Topology;
+  /** Container name. */
+  readonly containerName: string;
+  /** Host port. */
+  readonly port: number;
+  /** Image reference that changes with the content (`repoDigest`). */
+  readonly image: pulumi.Input<string>;
+  /** Name of the front network, the only one that pgAdmin is on. */
+  readonly network: pulumi.Input<string>;
+  /** Password of the login page. Secret. */
+  readonly loginPassword: pulumi.Input<string>;
+  /** Password of the database's owner. Secret. */
+  readonly databasePassword: pulumi.Input<string>;
+  /** What must have succeeded before: a changed password is in force first. */
+  readonly after: readonly pulumi.Resource[];
+}
+
+/** What people save in it lives in memory and goes with the container, so nothing secret is left on a disk. */
+export class PgAdmin extends pulumi.ComponentResource {
+  readonly container: docker.Container;
+
+  constructor(name: string, args: PgAdminArgs, opts?: pulumi.ComponentResourceOptions) {
+    super('postgres-failover:index:PgAdmin', name, {}, opts);
+    const { topology } = args;
+    const { database, bindAddress, stackLabel } = topology;
+    this.container = new docker.Container(
+      name,
+      {
+        ...containerDefaults(stackLabel, 'pgadmin'),
+        name: args.containerName,
+        image: args.image,
+        user: `${IDS.pgadmin}:${IDS.pgadmin}`,
+        tmpfs: {
+          '/var/lib/pgadmin': `rw,noexec,nosuid,nodev,size=256m,mode=0700,uid=${IDS.pgadmin},gid=${IDS.pgadmin}`,
+        },
+        networksAdvanced: [{ name: args.network }],
+        ports: [{ internal: PORTS.pgadmin, external: args.port, ip: bindAddress, protocol: 'tcp' }],
+        uploads: [
+          secretFile(`${FOLDER}/login`, PGADMIN_LOGIN_NAME),
+          secretFile(`${FOLDER}/secrets/login_password`, pulumi.secret(args.loginPassword)),
+          secretFile(
+            `${FOLDER}/secrets/pgpass`,
+            pulumi.secret(pulumi.output(args.databasePassword).apply((password) => passfile(database.user, password))),
+          ),
+          secretFile(`${FOLDER}/servers.json`, serverList(topology)),
+        ],
+        wait: true,
+        waitTimeout: WAIT_SECONDS,
+        stopTimeout: STOP_SECONDS,
+        destroyGraceSeconds: STOP_SECONDS,
+      },
+      containerOptions(this, [...args.after]),
+    );
+    this.registerOutputs({ container: this.container.name });
+  }
+}
+
+/** One line of a libpq passfile (manual, "The Password File"): colon and backslash are escaped. */
+export function passfile(user: string, password: string): string {
+  const [escapedUser, escapedPassword] = [user, password].map((word) => word.replaceAll(/[\\:]/g, '\\$&'));
+  return `${NAMES.haproxy}:${PORTS.haproxyWrite}:*:${escapedUser}:${escapedPassword}\n`;
+}
+
+/** What pgAdmin's `load-servers` reads. The passfile's path is within the user's own storage. */
+export function serverList({ stack, database }: Topology): string {
+  const server = {
+    Name: `postgres-failover (${stack})`,
+    Group: 'Servers',
+    Host: NAMES.haproxy,
+    Port: PORTS.haproxyWrite,
+    MaintenanceDB: database.name,
+    Username: database.user,
+    ConnectionParameters: { sslmode: 'prefer', passfile: '/pgpass', connect_timeout: 30 },
+  };
+  return JSON.stringify({ Servers: { 1: server } });
+}

@@ -1,0 +1,136 @@
+/** pgAdmin in a real browser: the registered cluster opens without a password, before and after a failover. */
+import type { Browser, FrameLocator, Page } from 'playwright-core';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { PGADMIN_LOGIN_NAME } from '../../components/naming';
+import { say } from '../../scripts/lib/terminal';
+import { TIMEOUTS } from '../timeouts';
+import { openBrowser, openPage, picture } from './lib/browser';
+import { bringUp, uiStack } from './lib/stack';
+
+/** A colon and a backslash have a meaning of their own in a password file. */
+const PASSWORD = String.raw`ui:pass\word`;
+const { ports } = uiStack('ui-pgadmin', 1);
+const stack = uiStack('ui-pgadmin', 1, { pgadmin: 'true', pgadminPort: ports.pgadmin, databasePassword: PASSWORD });
+const PRIMARY = stack.container('postgres-primary');
+const REPLICA = stack.container('postgres-replica-1');
+const SERVER = 'postgres-failover (ui-pgadmin)';
+const URL = `http://127.0.0.1:${stack.ports.pgadmin}`;
+/** Until a node of the tree has been opened, before it is tried again: a double click may close what was just opened. */
+const TREE_MS = 10_000;
+const TREE_TRIES = 6;
+/** What the browser asked others than pgAdmin for. */
+const foreign: string[] = [];
+let browser: Browser;
+let page: Page;
+let query: FrameLocator;
+let loginPassword: string;
+
+beforeAll(async () => {
+  browser = await openBrowser();
+  await bringUp(stack);
+  loginPassword = await stack.output('pgadminLogin');
+});
+afterAll(async () => {
+  await browser?.close();
+  await stack.own.down(say);
+});
+
+async function logIn(): Promise<Page> {
+  const opened = await openPage(browser, URL);
+  opened.setDefaultTimeout(TIMEOUTS.query);
+  opened.on('request', (request) => {
+    if (!/^(data:|blob:)/.test(request.url()) && !request.url().startsWith(URL)) foreign.push(request.url());
+  });
+  await opened.getByRole('textbox', { name: /email/i }).fill(PGADMIN_LOGIN_NAME);
+  await opened.locator('input[name=password]').fill(loginPassword);
+  await opened.getByRole('button', { name: 'Login' }).click();
+  await opened.getByRole('tabpanel', { name: 'Object Explorer' }).getByText('Servers').first().waitFor();
+  return opened;
+}
+
+/** Opens a node of the tree until its child is there. Opening the server connects; a question for a password would stay. */
+async function openInTree(node: string, child: string): Promise<void> {
+  const tree = page.getByRole('tabpanel', { name: 'Object Explorer' });
+  const wanted = tree.getByText(child, { exact: child === 'app' }).first();
+  for (let i = 0; i < TREE_TRIES && !(await wanted.isVisible()); i++) {
+    await tree.getByText(node).first().dblclick();
+    await wanted.waitFor({ timeout: TREE_MS }).catch(() => null);
+  }
+  await wanted.click();
+}
+
+async function openQueryTool(): Promise<FrameLocator> {
+  await openInTree('Servers', SERVER);
+  await openInTree(SERVER, 'Databases');
+  await openInTree('Databases', 'app');
+  await page.getByRole('button', { name: 'Tools' }).click();
+  await page.locator('[role=menuitem][data-label="Query Tool"]:not([aria-disabled=true])').click();
+  const frame = page.locator('iframe:visible').last().contentFrame();
+  await frame.locator('.cm-content:not([aria-readonly=true]):visible').first().waitFor();
+  return frame;
+}
+
+/** Writes a row, which may be done twice, and waits for the answer of the node that has to give it. */
+async function writes(user: string, node: string): Promise<void> {
+  const values = `VALUES ('${user}', '${user}@example.com') ON CONFLICT (username) DO UPDATE SET email = EXCLUDED.email`;
+  const sql = `INSERT INTO users (username, email) ${values} RETURNING username || ' by ' || current_setting('cluster_name')`;
+  await query.locator('.cm-content:not([aria-readonly=true]):visible').first().click();
+  await page.keyboard.press('Control+A');
+  await page.keyboard.insertText(sql);
+  const answer = query.getByText(`${user} by ${node}`, { exact: true }).first();
+  const lost = page.getByRole('button', { name: 'Continue' }).or(query.getByRole('button', { name: 'Continue' }));
+  await page.keyboard.press('F5');
+  await answer.or(lost).first().waitFor();
+  if (await lost.first().isVisible()) await lost.first().click();
+  await answer.waitFor();
+}
+
+it('opens the registered cluster without asking for its password, and writes', async () => {
+  page = await logIn();
+  query = await openQueryTool();
+  await writes('before', PRIMARY);
+  await picture(page, 'pgadmin');
+});
+
+it('writes through the new primary after the old one was killed', async () => {
+  await stack.docker('kill', PRIMARY);
+  await writes('after', REPLICA);
+  await picture(page, 'pgadmin-after');
+  expect(await rows()).toBe('after,before');
+});
+
+it('opens the cluster anew after the failover, and asks nobody else for anything', async () => {
+  await page.context().close();
+  page = await logIn();
+  query = await openQueryTool();
+  await writes('anew', REPLICA);
+  expect(foreign).toEqual([]);
+});
+
+it('has no password where others could read it', async () => {
+  const name = stack.container('pgadmin');
+  const image = await stack.docker('inspect', '--format', '{{.Image}}', name);
+  const told = [
+    await stack.docker('inspect', name),
+    await stack.docker('top', name, '-eo', 'args'),
+    await stack.docker('history', '--no-trunc', image),
+    await stack.docker('logs', name),
+  ].join('\n');
+  expect(loginPassword.length).toBeGreaterThanOrEqual(20);
+  for (const secret of [loginPassword, PASSWORD, JSON.stringify(PASSWORD).slice(1, -1)])
+    expect(told).not.toContain(secret);
+  const mode = await stack.docker(
+    'exec',
+    name,
+    'stat',
+    '-c',
+    '%a',
+    '/var/lib/pgadmin/storage/admin_example.com/pgpass',
+  );
+  expect(mode).toBe('600');
+});
+
+function rows(): Promise<string> {
+  const sql = "SELECT string_agg(username, ',' ORDER BY username) FROM users";
+  return stack.docker('exec', REPLICA, 'psql', '-U', 'postgres', '-d', 'app', '-Atc', sql);
+}
