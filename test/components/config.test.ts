@@ -121,7 +121,7 @@ describe('a refused value', () => {
   });
 
   it('has a test for every key', () => {
-    expect(Object.keys(keys)).toHaveLength(32);
+    expect(Object.keys(keys)).toHaveLength(34);
   });
 
   it('of the password is never shown', () => {
@@ -239,5 +239,10 @@ describe('ports', () => {
   it("may be the backend's when no backend runs", () => {
     expect(problemsOf({ statsPort: '8000' })).toHaveLength(1);
     expect(problemsOf({ statsPort: '8000', backend: 'false' })).toEqual([]);
+  });
+
+  it("may be pgAdmin's while no pgAdmin runs", () => {
+    expect(problemsOf({ statsPort: '5050' })).toEqual([]);
+    expect(problemsOf({ statsPort: '5050', pgadmin: 'true' })).toHaveLength(1);
   });
 });

@@ -1,4 +1,6 @@
 /** pgAdmin in a real browser: the registered cluster opens without a password, before and after a failover. */
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import type { Browser, FrameLocator, Page } from 'playwright-core';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { PGADMIN_LOGIN_NAME } from '../../components/naming';
@@ -35,17 +37,22 @@ afterAll(async () => {
   await stack.own.down(say);
 });
 
-async function logIn(): Promise<Page> {
+async function logIn(password = loginPassword): Promise<Page> {
   const opened = await openPage(browser, URL);
   opened.setDefaultTimeout(TIMEOUTS.query);
   opened.on('request', (request) => {
     if (!/^(data:|blob:)/.test(request.url()) && !request.url().startsWith(URL)) foreign.push(request.url());
   });
   await opened.getByRole('textbox', { name: /email/i }).fill(PGADMIN_LOGIN_NAME);
-  await opened.locator('input[name=password]').fill(loginPassword);
+  await opened.locator('input[name=password]').fill(password);
   await opened.getByRole('button', { name: 'Login' }).click();
-  await opened.getByRole('tabpanel', { name: 'Object Explorer' }).getByText('Servers').first().waitFor();
   return opened;
+}
+
+async function enter(): Promise<Page> {
+  const entered = await logIn();
+  await entered.getByRole('tabpanel', { name: 'Object Explorer' }).getByText('Servers').first().waitFor();
+  return entered;
 }
 
 /** Opens a node of the tree until its child is there. Opening the server connects; a question for a password would stay. */
@@ -85,8 +92,15 @@ async function writes(user: string, node: string): Promise<void> {
   await answer.waitFor();
 }
 
+it('lets nobody in with another password', async () => {
+  const refused = await logIn('not-the-password');
+  await refused.getByText('Incorrect username or password').first().waitFor();
+  expect(refused.url()).toContain('/login');
+  await refused.context().close();
+});
+
 it('opens the registered cluster without asking for its password, and writes', async () => {
-  page = await logIn();
+  page = await enter();
   query = await openQueryTool();
   await writes('before', PRIMARY);
   await picture(page, 'pgadmin');
@@ -101,7 +115,7 @@ it('writes through the new primary after the old one was killed', async () => {
 
 it('opens the cluster anew after the failover, and asks nobody else for anything', async () => {
   await page.context().close();
-  page = await logIn();
+  page = await enter();
   query = await openQueryTool();
   await writes('anew', REPLICA);
   expect(foreign).toEqual([]);
@@ -115,7 +129,11 @@ it('has no password where others could read it', async () => {
     await stack.docker('top', name, '-eo', 'args'),
     await stack.docker('history', '--no-trunc', image),
     await stack.docker('logs', name),
+    await stack.docker('exec', name, 'sh', '-c', 'cat /proc/[0-9]*/environ'),
+    savedState(),
   ].join('\n');
+  expect(told).toContain('gunicorn');
+  expect(told).toContain('HOME=/var/lib/pgadmin');
   expect(loginPassword.length).toBeGreaterThanOrEqual(20);
   for (const secret of [loginPassword, PASSWORD, JSON.stringify(PASSWORD).slice(1, -1)])
     expect(told).not.toContain(secret);
@@ -129,6 +147,14 @@ it('has no password where others could read it', async () => {
   );
   expect(mode).toBe('600');
 });
+
+/** Pulumi's own files of the stack. */
+function savedState(): string {
+  const folder = join(stack.own.folder, 'pulumi', '.pulumi', 'stacks');
+  const files = readdirSync(folder, { recursive: true, encoding: 'utf8' }).filter((name) => name.endsWith('.json'));
+  expect(files).not.toEqual([]);
+  return files.map((name) => readFileSync(join(folder, name), 'utf8')).join('\n');
+}
 
 function rows(): Promise<string> {
   const sql = "SELECT string_agg(username, ',' ORDER BY username) FROM users";
