@@ -7,7 +7,7 @@
  * again, so an interrupted run goes on where it was. The last line is `N passed, N failed`.
  */
 import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { z } from 'zod';
@@ -27,16 +27,20 @@ const Passed = z.object({ tree: z.string(), files: z.record(z.string(), z.number
 async function testedTree(): Promise<string> {
   const git = async (...args: string[]) =>
     (await runOk('git', args, { cwd: PATHS.root, deadlineMs: GIT_LIMIT_MS })).stdout;
-  const changes = `${await git('diff', 'HEAD')}${await git('status', '--short')}`;
-  return `${(await git('rev-parse', 'HEAD')).trim()}+${createHash('sha256').update(changes).digest('hex').slice(0, 8)}`;
+  const hash = createHash('sha256').update(await git('diff', 'HEAD'));
+  const untracked = (await git('ls-files', '--others', '--exclude-standard', '-z')).split('\0').filter((f) => f !== '');
+  for (const name of untracked) hash.update(name).update(readFileSync(join(PATHS.root, name)));
+  return `${(await git('rev-parse', 'HEAD')).trim()}+${hash.digest('hex').slice(0, 8)}`;
 }
 
 async function runFile(name: string): Promise<Counts> {
   mkdirSync(PATHS.reports, { recursive: true });
   const file = join(PATHS.reports, `ui-${name}.json`);
+  rmSync(file, { force: true });
   const reporters = ['--reporter=verbose', '--reporter=json', `--outputFile.json=${file}`];
   const args = ['run', `test/ui/${name}${SUFFIX}`, '--project', 'ui', '--disable-console-intercept', ...reporters];
   const result = await run('vitest', args, { cwd: PATHS.root, deadlineMs: FILE_LIMIT_MS, onLine: say });
+  if (!existsSync(file)) return { passed: 0, failed: 1 };
   const counts = fromVitest(JSON.parse(readFileSync(file, 'utf8')));
   return result.code !== 0 && counts.failed === 0 ? { ...counts, failed: 1 } : counts;
 }

@@ -25,7 +25,7 @@ export function listen(listener: Listener): void {
   let source: EventSource | null = null;
   let heardMs = Date.now();
   let isAway = true;
-  let newestEvent = 0;
+  let newest: LogEvent | null = null;
   let connecting = false;
 
   const heard = () => {
@@ -34,23 +34,25 @@ export function listen(listener: Listener): void {
     isAway = false;
   };
   const takeEvents = (events: readonly LogEvent[]) => {
-    const fresh = events.filter((e) => e.id > newestEvent);
-    newestEvent = Math.max(newestEvent, ...fresh.map((e) => e.id));
+    const after = newest?.id ?? 0;
+    const fresh = events.filter((e) => e.id > after);
+    newest = fresh.at(-1) ?? newest;
     listener.events(fresh);
   };
   const open = async () => {
     connecting = true;
     try {
       const { events } = await get<z.infer<typeof Events>>('/api/v1/events?limit=300');
-      // A monitor that was restarted counts from the beginning again.
-      if ((events.at(-1)?.id ?? 0) < newestEvent) newestEvent = 0;
+      // A monitor that was restarted counts from the beginning again: the number is then another event's, or nobody's yet.
+      const { id, at } = newest ?? {};
+      if (events.find((e) => e.id === id)?.at !== at) newest = null;
       takeEvents(events);
       listener.failovers((await get<z.infer<typeof Failovers>>('/api/v1/failovers')).failovers);
       listener.history((await get<z.infer<typeof History>>('/api/v1/history')).samples);
       source?.close();
       // Silence counts from here: what was heard before the outage is long ago.
       heardMs = Date.now();
-      source = subscribe(`/api/v1/stream?after=${newestEvent}`);
+      source = subscribe(`/api/v1/stream?after=${newest?.id ?? 0}`);
     } catch {
       // The watch below tries again.
     } finally {
