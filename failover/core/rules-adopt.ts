@@ -135,8 +135,9 @@ export const ADOPTION_RULES: readonly Rule[] = [
     why: 'A member of the newest known state came back empty or is not declared any more: it may have known of a later leader.',
     match: (facts) => {
       const { state, observation } = facts;
+      if (!state.adopting) return null;
       const { adopted } = newestKnown(facts);
-      if (!state.adopting || adopted === null || isStillRouted(adopted, observation)) return null;
+      if (adopted === null || isStillRouted(adopted, observation)) return null;
       const lost = forgotten(adopted, observation);
       if (lost.length === 0) return null;
       return {

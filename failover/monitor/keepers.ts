@@ -19,6 +19,7 @@ import {
 } from '../protocol';
 import type { Clock, Keepers, Log, SentOrder } from './ports';
 import { type ProbeResult, probePostgres } from './probe';
+import { onlyAdvances } from './progress';
 
 const HANDSHAKE_LIMIT_MS = 2_000;
 const UNPROVEN_MAX = 32;
@@ -42,6 +43,8 @@ export interface KeeperServerOptions {
   probe?: (address: string) => Promise<ProbeResult>;
   /** Something was seen: a cycle is due. */
   wake: () => void;
+  /** Positions and counters went on, nothing else: only who waits for them has to look. */
+  advanced: () => void;
   /** A keeper has accepted an order of this (higher) incarnation: another or an older monitor gave it. */
   onIncarnation: (incarnation: number) => void;
 }
@@ -282,9 +285,12 @@ export class KeeperServer implements Keepers {
       case 'recall':
         peer.recall = frame.newest;
         break;
-      case 'status':
+      case 'status': {
+        const before = peer.status;
         this.receiveStatus(peer, frame, nowMs);
+        if (before !== null && onlyAdvances(before, frame)) return this.options.advanced();
         break;
+      }
       case 'note':
         this.options.log.write(
           frame.level === 'info' ? 'INFO' : frame.level === 'warn' ? 'WARN' : 'ERROR',

@@ -26,6 +26,8 @@ import { Timeline } from './timeline';
 
 /** A cycle is made at least this often, ms. */
 const TICK_MS = 50;
+/** While all is well and nothing but positions moves, every second tick makes a cycle: less than two of them, ms. */
+const CALM_MS = 1.5 * TICK_MS;
 /** A loop that stood still for longer than this trusts nothing that it saw before (S11), ms. */
 const GAP_MS = 500;
 /** Closing the slot is waited for before orders go out, but no longer than this: HAProxy may be down, ms. */
@@ -77,6 +79,9 @@ export class Loop {
   /** When the ticker ran last, and how often the loop was found to have stood still. */
   private tickedMs = 0;
   private stalls = 0;
+  /** When the last cycle ended, and whether it found nothing to do. */
+  private cycledMs = Number.NEGATIVE_INFINITY;
+  private calm = false;
   /** Up to which of them HAProxy was looked at anew. */
   private lookedAfter = 0;
   private copy: { term: number; seq: number; blob: string } | null = null;
@@ -102,6 +107,11 @@ export class Loop {
   /** What would come of it; see {@link Requests.dryRun}. */
   dryRun(request: Request): Answer {
     return this.requests.dryRun(request);
+  }
+
+  /** Positions went on: whoever waits for one looks at once, else the ticker is early enough. */
+  advanced(): void {
+    if (!this.calm) this.wake();
   }
 
   /** Something was seen. */
@@ -156,7 +166,7 @@ export class Loop {
     const ticker = setInterval(() => {
       this.noticeStall();
       this.tickedMs = clock.nowMs();
-      this.wake();
+      if (!this.calm || this.tickedMs - this.cycledMs >= CALM_MS) this.wake();
     }, TICK_MS);
     while (!this.ended) {
       this.wanted = false;
@@ -275,6 +285,8 @@ export class Loop {
     await this.execute(decision.actions);
     this.requests.after(decision, observation, nowMs);
     this.options.onDecision(decision, observation);
+    this.calm = decision.code === 'STEADY' && decision.state === before;
+    this.cycledMs = clock.nowMs();
   }
 
   /** Forgets the former leader that is not declared any more, once nothing depends on it. */

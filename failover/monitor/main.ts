@@ -127,6 +127,7 @@ async function main(): Promise<void> {
     clock,
     log,
     wake: () => loop.wake(),
+    advanced: () => loop.advanced(),
     onIncarnation: (incarnation) => loop.outranked(incarnation),
   });
   const opening = new OpeningChecks({

@@ -595,6 +595,7 @@ export class FakeMonitor {
         return node?.up === true && ['primary', 'standby'].includes(node.postgres) ? 'alive' : 'refused';
       },
       wake: () => this.loop.wake(),
+      advanced: () => this.loop.advanced(),
       onIncarnation: (incarnation) => this.loop.outranked(incarnation),
     });
     this.loop = new Loop({

@@ -83,6 +83,7 @@ class Monitor {
         log,
       },
       wake: () => this.loop.wake(),
+      advanced: () => this.loop.advanced(),
       onIncarnation: (other) => this.loop.outranked(other),
     });
     this.opening = new OpeningChecks({

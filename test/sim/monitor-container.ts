@@ -156,6 +156,7 @@ export class SimMonitor {
       clock,
       log,
       wake: () => loop.wake(),
+      advanced: () => loop.advanced(),
       onIncarnation: (incarnation) => loop.outranked(incarnation),
     });
     const opening = new OpeningChecks({

@@ -40,7 +40,7 @@ async function runFile(name: string): Promise<Counts> {
   const reporters = ['--reporter=verbose', '--reporter=json', `--outputFile.json=${file}`];
   const args = ['run', `test/ui/${name}${SUFFIX}`, '--project', 'ui', '--disable-console-intercept', ...reporters];
   const result = await run('vitest', args, { cwd: PATHS.root, deadlineMs: FILE_LIMIT_MS, onLine: say });
-  if (!existsSync(file)) return { passed: 0, failed: 1 };
+  if (!existsSync(file)) return { passed: 0, failed: 1, skipped: 0, notes: [`${name}: no report`] };
   const counts = fromVitest(JSON.parse(readFileSync(file, 'utf8')));
   return result.code !== 0 && counts.failed === 0 ? { ...counts, failed: 1 } : counts;
 }

@@ -1,0 +1,49 @@
+import { describe, expect, it } from 'vitest';
+import { onlyAdvances } from '../../failover/monitor/progress';
+
+const standby = { name: 'replica-1', state: 'streaming', syncState: 'quorum', flushLsn: '0/30', replayLsn: '0/30' };
+const before = {
+  n: 7,
+  done: true,
+  failure: null,
+  postgres: { state: 'primary', timeline: 2, lsn: '0/30', heartbeatSeen: 4 },
+  lead: {
+    term: 3,
+    flushLsn: '0/30',
+    heartbeat: 4,
+    heartbeatAgeMs: 3,
+    syncInForce: { k: 1, members: ['replica-1'] },
+    standbys: [standby],
+  },
+};
+
+describe('a status that only says that time goes on', () => {
+  it.each([
+    ['the same one', {}],
+    ['position and heartbeat', { n: 8, postgres: { ...before.postgres, lsn: '0/40', heartbeatSeen: 5 } }],
+    [
+      'what the leader measures',
+      { lead: { ...before.lead, flushLsn: '0/40', heartbeat: 5, heartbeatAgeMs: 90, commitMs: 2 } },
+    ],
+    ['a standby goes on', { lead: { ...before.lead, standbys: [{ ...standby, flushLsn: '0/40' }] } }],
+    ['slots that were looked at anew', { slots: [{ name: 'replica_1', active: true }] }],
+  ])('%s', (_, change) => {
+    expect(onlyAdvances(before, { ...before, ...change })).toBe(true);
+  });
+
+  it.each([
+    ['PostgreSQL stopped', { postgres: { ...before.postgres, state: 'stopped' } }],
+    ['a position came or went', { postgres: { ...before.postgres, lsn: null } }],
+    ['an order is done or not', { done: false }],
+    ['something failed', { failure: { code: 'STEP_FAILED', message: 'no' } }],
+    ['it leads no more', { lead: null }],
+    ['another setting is in force', { lead: { ...before.lead, syncInForce: { k: 1, members: ['replica-2'] } } }],
+    ['a standby came', { lead: { ...before.lead, standbys: [standby, { ...standby, name: 'replica-2' }] } }],
+    ['a standby went', { lead: { ...before.lead, standbys: [] } }],
+    ['a standby does not stream any more', { lead: { ...before.lead, standbys: [{ ...standby, state: 'catchup' }] } }],
+    ['something new is told', { rewinding: true }],
+  ])('not when %s', (_, change) => {
+    expect(onlyAdvances(before, { ...before, ...change })).toBe(false);
+    expect(onlyAdvances({ ...before, ...change }, before)).toBe(false);
+  });
+});
