@@ -58,6 +58,8 @@ export class Timeline {
       this.mark(holds(after) ? 'held' : 'confirmed');
     }
     if (before.procedure?.kind === 'handover' && after.procedure?.kind !== 'handover') this.mark('stopped');
+    // The loop waits for it only so long; on a slow machine it is seen here.
+    if (before.procedure?.kind === 'promote' && this.from !== null && observation.haproxy.closed) this.mark('closed');
     if (after.procedure?.kind === 'promote' && after.leader !== null) {
       const status = statusOf(observation, after.leader);
       if (status?.postgres.state === 'primary' && status.lead?.term === after.term) this.mark('promoted');
