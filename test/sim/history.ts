@@ -104,11 +104,13 @@ export class History {
     for (const read of this.reads) {
       const opening = this.openings.findLast((o) => o.atMs < read.startMs - PHANTOM_GRACE_MS);
       if (opening === undefined) continue;
+      // A leader that was opened since may have it: a person's word brings an older history back.
+      const since = this.openings.filter((o) => o.atMs >= opening.atMs && o.atMs <= (read.endMs ?? read.startMs));
       const phantom = read.rows
         .slice(0, read.count)
         .find(
           (r) =>
-            !opening.rows.has(r) &&
+            !since.some((o) => o.rows.has(r)) &&
             (this.insertedMs.get(r) ?? Number.POSITIVE_INFINITY) < opening.atMs &&
             !this.isMissedAnyway(r),
         );
