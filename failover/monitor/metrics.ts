@@ -129,17 +129,14 @@ export class Metrics {
     gauges.maxLag.set(policy.maxLagBytes);
     gauges.reachable.set(observation.haproxy.reachable ? 1 : 0);
     gauges.decision.set({ code: decision.code }, 1);
-    let lost = 0;
     for (const node of nodes) {
-      lost += this.fillNode(node, observation);
+      this.fillNode(node, observation);
       gauges.route.set({ node: node.name, route: 'write' }, node.name === writeName ? 1 : 0);
       gauges.route.set({ node: node.name, route: 'read' }, readNames.includes(node.name) ? 1 : 0);
     }
-    gauges.slotLost.set(lost);
   }
 
-  /** Number of its slots that have lost WAL. */
-  private fillNode(status: NodeStatus, observation: Observation): number {
+  private fillNode(status: NodeStatus, observation: Observation): void {
     const { gauges } = this;
     const node = status.name;
     for (const role of ROLES) gauges.role.set({ node, role }, status.role === role ? 1 : 0);
@@ -153,7 +150,6 @@ export class Metrics {
     for (const slot of status.slots) {
       if (slot.retainedBytes !== null) gauges.slotBytes.set({ node, slot: slot.name }, slot.retainedBytes);
     }
-    return status.slots.filter((s) => s.walStatus === 'lost').length;
   }
 
   private makeGauges() {
@@ -174,7 +170,6 @@ export class Metrics {
       synchronous: this.gauge('synchronous', '1: syncMode is synchronous.'),
       maxLag: this.gauge('max_lag_bytes', 'maxLag: a standby that is further behind serves no reads.'),
       slotBytes: this.gauge('slot_retained_bytes', 'WAL that is kept for a replication slot.', ['node', 'slot']),
-      slotLost: this.gauge('slot_lost', 'Replication slots that have lost WAL that their standby needs.'),
       decision: this.gauge('decision', '1 for the code of the last decision.', ['code']),
     };
   }

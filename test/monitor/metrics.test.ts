@@ -65,7 +65,6 @@ describe('GET /metrics', () => {
       'pgfailover_paused 0',
       'pgfailover_observe 0',
       'pgfailover_slot_retained_bytes{node="p",slot="a"} 4096',
-      'pgfailover_slot_lost 1',
       'pgfailover_decision{code="STEADY"} 1',
     ]) {
       expect(text.split('\n')).toContain(line);
