@@ -18,8 +18,8 @@ const REPLICA = stack.container('postgres-replica-1');
 const SERVER = 'postgres-failover (ui-pgadmin)';
 const URL = `http://127.0.0.1:${stack.ports.pgadmin}`;
 /** Until a node of the tree has been opened, before it is tried again: a double click may close what was just opened. */
-const TREE_MS = 10_000;
-const TREE_TRIES = 6;
+const TREE_MS = 60_000;
+const TREE_TRIES = 3;
 /** What the browser asked others than pgAdmin for. */
 const foreign: string[] = [];
 let browser: Browser;
@@ -77,8 +77,8 @@ async function openQueryTool(): Promise<FrameLocator> {
   return frame;
 }
 
-/** A session that ended is opened anew when somebody says yes to that. */
-const asked = () => [page, query].map((where) => where.getByRole('button', { name: 'Continue' }).first());
+/** A session that ended is opened anew when somebody says yes to that; the dialog is hidden from `getByRole`. */
+const asked = () => [page, query].map((where) => where.locator('button', { hasText: 'Continue' }).first());
 
 async function sayYes(): Promise<void> {
   for (const button of asked()) if (await button.isVisible()) await button.click();
