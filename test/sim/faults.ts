@@ -643,12 +643,14 @@ export class Nemesis {
       node.disk.slowness = 1;
       if (node.postgres !== null) node.postgres.postmasterFrozen = false;
       node.unpause();
-      if (!node.stopping) this.start(node);
-      else
-        world.engine.after(61_000, null, () => {
-          this.start(node);
-        });
+      this.startOnceStopped(node);
     }
+  }
+
+  /** Somebody starts it again as soon as it has stopped, if it was told to. */
+  private startOnceStopped(node: SimNode): void {
+    if (!node.up || !node.stopping) this.start(node);
+    else this.world.engine.after(50, null, () => this.startOnceStopped(node));
   }
 
   private resumeUntilHeard(): void {
