@@ -259,15 +259,7 @@ it('tells of HAProxy, by its own silence and by what the monitor says', async ()
   await clears(TIMEOUTS.rejoin, 'PgFailoverHaproxyDown', 'PgFailoverHaproxyUnreachable');
 });
 
-it('tells that a stack only observes', async () => {
-  stack.own.configure({ failoverMode: 'observe' });
-  await stack.own.up(say);
-  await fires('PgFailoverObserves');
-  stack.own.configure({ failoverMode: 'automatic' });
-  await stack.own.up(say);
-  await clears(TIMEOUTS.rejoin, 'PgFailoverObserves');
-});
-
+// Before the monitor is replaced: a new one has seen no change of leader yet.
 it('has something to show in every panel of the dashboard', async () => {
   const file: unknown = JSON.parse(readFileSync(join(PATHS.root, 'monitoring', 'dashboard.json'), 'utf8'));
   const panels = z.object({
@@ -282,6 +274,15 @@ it('has something to show in every panel of the dashboard', async () => {
     }
   }
   expect(empty).toEqual([]);
+});
+
+it('tells that a stack only observes', async () => {
+  stack.own.configure({ failoverMode: 'observe' });
+  await stack.own.up(say);
+  await fires('PgFailoverObserves');
+  stack.own.configure({ failoverMode: 'automatic' });
+  await stack.own.up(say);
+  await clears(TIMEOUTS.rejoin, 'PgFailoverObserves');
 });
 
 it('has nothing to say at the end, and every alert that can be staged was seen', {
