@@ -288,8 +288,9 @@ export class KeeperServer implements Keepers {
       case 'status': {
         const before = peer.status;
         this.receiveStatus(peer, frame, nowMs);
-        if (before !== null && onlyAdvances(before, frame)) return this.options.advanced();
-        break;
+        if (before === null || !onlyAdvances(before, frame)) break;
+        this.options.advanced();
+        return;
       }
       case 'note':
         this.options.log.write(
