@@ -27,11 +27,12 @@ const IDLE_MS = 250;
 const BUSY_MS = 4;
 const UNREACHABLE_MS = 50;
 /**
- * A session is ended only when it was seen established for this long, ms. HAProxy names sessions by their memory, which
- * the next connection gets: a session that ends by itself at that moment would be mistaken for one that still connects,
- * and ending such a one leaks it for good (PEERS trap 1). Those of a dead leader are gone by themselves within this time:
- * its processes are seen to die over some 30 ms, on a busy machine more (with 20 ms here one of 20 kills leaked a session).
- * A leader that hangs is not kept waiting by it, its successor is promoted meanwhile.
+ * A session is ended only when it was seen established, and had to go, for this long, ms. HAProxy names sessions by their
+ * memory, which the next connection gets, of whatever frontend: when one ends by itself at that moment, the command hits
+ * its successor. An HTTP request gets no answer then, and a session that still connects leaks for good (PEERS trap 1).
+ * Those of a leader that died or was stopped are gone by themselves within this time: its processes are seen to die over
+ * some 30 ms, on a busy machine more (with 20 ms here one of 20 kills leaked a session). A leader that hangs is not kept
+ * waiting by it, its successor is promoted meanwhile.
  */
 const SETTLED_MS = 150;
 /** A session that was told to end is not told again for this long, for the same reason, ms. */
@@ -292,7 +293,7 @@ export class Haproxy implements Router {
     const wanted = this.wanted?.slot ?? null;
     if (this.slotIsRight() && wanted !== null && slot !== null && slot !== wanted) this.wanted = null;
     const keeping = this.wanted?.keep ?? null;
-    if (sessions !== null) this.note(sessions);
+    if (sessions !== null) this.note(sessions, keeping);
     this.learnRead(servers, sessions);
     const sameWorkers = epoch === this.current.epoch && servers.every((s) => s.length > 0);
     // A scan counts only when it was made with the slot already closed (or on the kept address): nobody comes after it.
@@ -316,12 +317,17 @@ export class Haproxy implements Router {
     return Object.fromEntries(down.map((s) => [s.address, before[s.address] ?? nowMs]));
   }
 
-  /** Remembers when each session was first seen established. */
-  private note(sessions: readonly Session[][]): void {
+  /** Remembers when each session that has to go was first seen established. */
+  private note(sessions: readonly Session[][], keep: string | null): void {
     const nowMs = this.options.clock.nowMs();
     const seen = new Map<string, number>();
+    const { wanted, readWanted } = this;
+    const stays = ({ backend, server }: Session) => {
+      if (backend === 'write') return wanted === null || server === keep;
+      return backend !== 'read' || readWanted === null || server === null || readWanted.includes(server);
+    };
     for (const [worker, list] of sessions.entries()) {
-      for (const s of list.filter((x) => x.state === 'EST')) {
+      for (const s of list.filter((x) => x.state === 'EST' && !stays(x))) {
         const key = this.keyOf(worker, s);
         seen.set(key, this.firstSeenMs.get(key) ?? nowMs);
       }
