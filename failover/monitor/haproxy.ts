@@ -89,7 +89,9 @@ export class Haproxy implements Router {
   private nudge: (() => void) | null = null;
   private waiters = new Set<() => void>();
   private generation = 0;
+  /** When each session that has to go was first seen established, by the scan that goes on and by the one before. */
   private firstSeenMs = new Map<string, number>();
+  private seenBefore = new Map<string, number>();
   /** When a session may be ended again, if it is still there. */
   private againMs = new Map<string, number>();
   /** Epoch of the worker that was last seen, also while HAProxy is silent. */
@@ -293,7 +295,7 @@ export class Haproxy implements Router {
     const wanted = this.wanted?.slot ?? null;
     if (this.slotIsRight() && wanted !== null && slot !== null && slot !== wanted) this.wanted = null;
     const keeping = this.wanted?.keep ?? null;
-    if (sessions !== null) this.note(sessions, keeping);
+    if (sessions !== null) this.forgetGone(sessions);
     this.learnRead(servers, sessions);
     const sameWorkers = epoch === this.current.epoch && servers.every((s) => s.length > 0);
     // A scan counts only when it was made with the slot already closed (or on the kept address): nobody comes after it.
@@ -317,23 +319,12 @@ export class Haproxy implements Router {
     return Object.fromEntries(down.map((s) => [s.address, before[s.address] ?? nowMs]));
   }
 
-  /** Remembers when each session that has to go was first seen established. */
-  private note(sessions: readonly Session[][], keep: string | null): void {
-    const nowMs = this.options.clock.nowMs();
-    const seen = new Map<string, number>();
-    const { wanted, readWanted } = this;
-    const stays = ({ backend, server }: Session) => {
-      if (backend === 'write') return wanted === null || server === keep;
-      return backend !== 'read' || readWanted === null || server === null || readWanted.includes(server);
-    };
-    for (const [worker, list] of sessions.entries()) {
-      for (const s of list.filter((x) => x.state === 'EST' && !stays(x))) {
-        const key = this.keyOf(worker, s);
-        seen.set(key, this.firstSeenMs.get(key) ?? nowMs);
-      }
-    }
-    this.firstSeenMs = seen;
-    for (const key of this.againMs.keys()) if (!seen.has(key)) this.againMs.delete(key);
+  /** Begins a scan: who has to go no more, or is gone, is forgotten. */
+  private forgetGone(sessions: readonly Session[][]): void {
+    this.seenBefore = this.firstSeenMs;
+    this.firstSeenMs = new Map();
+    const there = new Set(sessions.flatMap((list, worker) => list.map((s) => this.keyOf(worker, s))));
+    for (const key of this.againMs.keys()) if (!there.has(key)) this.againMs.delete(key);
   }
 
   private keyOf(worker: number, session: Session): string {
@@ -380,11 +371,18 @@ export class Haproxy implements Router {
     this.readSettled = right && left === 0 && (sessions !== null || this.readSettled);
   }
 
+  private goesSinceMs(key: string, nowMs: number): number {
+    const sinceMs = this.seenBefore.get(key) ?? nowMs;
+    this.firstSeenMs.set(key, sinceMs);
+    return sinceMs;
+  }
+
+  /** Ends those that have had to go for long enough. */
   private async shutdown(worker: number, sessions: readonly Session[]): Promise<void> {
     const nowMs = this.options.clock.nowMs();
     const established = sessions
       .filter((s) => s.state === 'EST')
-      .filter((s) => nowMs - (this.firstSeenMs.get(this.keyOf(worker, s)) ?? nowMs) >= SETTLED_MS)
+      .filter((s) => nowMs - this.goesSinceMs(this.keyOf(worker, s), nowMs) >= SETTLED_MS)
       .filter((s) => nowMs >= (this.againMs.get(this.keyOf(worker, s)) ?? 0))
       .slice(0, SHUTDOWN_BATCH);
     for (const s of established) this.againMs.set(this.keyOf(worker, s), nowMs + SHUTDOWN_AGAIN_MS);
