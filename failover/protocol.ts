@@ -16,8 +16,10 @@ import { z } from 'zod';
 export const PROTOCOL_VERSION = 1;
 /** Longest frame that either side accepts, bytes. */
 export const FRAME_BYTES_MAX = 256 * 1024;
-/** How often a keeper sends its status when nothing changes, ms. Changes are sent at once. */
-export const STATUS_INTERVAL_MS = 200;
+/** How often the monitor asks each keeper for a sign of life, ms. */
+export const PING_INTERVAL_MS = 100;
+/** Every so many pings the answer carries the whole status, in one packet with it. Changes are sent at once. */
+export const PINGS_A_STATUS = 2;
 
 /** A write-ahead log position as PostgreSQL prints it, for example `0/3000060`. */
 export const Lsn = z.string().regex(/^[0-9A-F]{1,8}\/[0-9A-F]{1,8}$/);
@@ -174,7 +176,7 @@ export const SlotView = z.object({
 });
 export type SlotView = z.infer<typeof SlotView>;
 
-/** A keeper's whole view of its node. Sent on every change and every {@link STATUS_INTERVAL_MS}. */
+/** A keeper's whole view of its node. Sent on every change and with every {@link PINGS_A_STATUS}th answer to a ping. */
 export const Status = z.object({
   type: z.literal('status'),
   /** Counts up within one connection. */

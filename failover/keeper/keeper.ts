@@ -12,8 +12,8 @@ import {
   type MonitorFrame,
   type NodeSettings,
   type Order,
+  PINGS_A_STATUS,
   type SlotView,
-  STATUS_INTERVAL_MS,
   type Status,
 } from '../protocol';
 import {
@@ -123,10 +123,8 @@ export class Keeper {
 
   /** Runs, after {@link load}, until {@link terminate} has ended it. */
   async run(): Promise<void> {
-    const beat = this.beat();
     this.looped = this.loop();
     await this.looped;
-    await beat;
   }
 
   /** Loads what was remembered and finishes an interrupted swap. */
@@ -154,7 +152,9 @@ export class Keeper {
   /** A frame of the monitor; frames are handled one after the other. */
   receive(frame: MonitorFrame): void {
     if (frame.type === 'ping') {
-      this.link.send({ type: 'pong', n: frame.n });
+      const pong: KeeperFrame = { type: 'pong', n: frame.n };
+      if (frame.n % PINGS_A_STATUS === 0) this.report(true, [pong]);
+      else this.link.send(pong);
       return;
     }
     this.frames = this.frames
@@ -374,8 +374,8 @@ export class Keeper {
     });
   }
 
-  /** Sends the status when something changed, or in any case. */
-  report(always = false): void {
+  /** Sends the status when something changed, or in any case, behind other frames that have to be sent. */
+  report(always = false, before: readonly KeeperFrame[] = []): void {
     const status = this.status();
     const stable = JSON.stringify({
       ...status,
@@ -394,14 +394,7 @@ export class Keeper {
     this.reported = stable;
     this.statusCount += 1;
     if (this.link.connected) this.slotsSent = this.view.slots;
-    this.link.send(status as KeeperFrame);
-  }
-
-  private async beat(): Promise<void> {
-    while (!this.ended) {
-      this.report(true);
-      await this.clock.sleep(STATUS_INTERVAL_MS);
-    }
+    this.link.send(...before, status);
   }
 
   /** True while the keeper is connected and carries out its order: the container is healthy. */

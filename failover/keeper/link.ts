@@ -44,8 +44,8 @@ export class MonitorLink implements Link {
     return this.ready;
   }
 
-  send(frame: KeeperFrame): void {
-    if (this.ready) this.write(frame);
+  send(...frames: readonly KeeperFrame[]): void {
+    if (this.ready) this.write(...frames);
   }
 
   /** Keeps a connection up until {@link close}. */
@@ -141,10 +141,10 @@ export class MonitorLink implements Link {
     };
   }
 
-  private write(frame: KeeperFrame): void {
+  private write(...frames: readonly KeeperFrame[]): void {
     const { socket } = this;
     if (socket === null || socket.destroyed) return;
-    socket.write(`${JSON.stringify(frame)}\n`);
+    socket.write(frames.map((frame) => `${JSON.stringify(frame)}\n`).join(''));
     if (socket.writableLength > UNSENT_MAX) socket.destroy();
   }
 }

@@ -68,9 +68,9 @@ async function main(): Promise<void> {
     get connected() {
       return link.connected;
     },
-    send(frame) {
-      if (frame.type === 'note') log(`${frame.code} ${frame.message}`);
-      link.send(frame);
+    send(...frames) {
+      for (const frame of frames) if (frame.type === 'note') log(`${frame.code} ${frame.message}`);
+      link.send(...frames);
     },
   };
   const keeper = new Keeper({ node, postgres, clock: systemClock, files, link: told });

@@ -29,8 +29,8 @@ export interface Clock {
 /** The connection to the monitor. */
 export interface Link {
   readonly connected: boolean;
-  /** Sends when connected, else drops: what counts is repeated by the next status. */
-  send(frame: KeeperFrame): void;
+  /** Sends, in one packet, when connected, else drops: what counts is repeated by the next status. */
+  send(...frames: readonly KeeperFrame[]): void;
 }
 
 /** The last flushed heartbeat: its number, the time since it was sent, and how long its commit took, ms. */

@@ -7,7 +7,7 @@ import type { ClusterStatus, Failover, LogEvent, Sample } from '../api';
 import type { Listeners } from './listeners';
 
 /** Shortest time between two statuses, ms. */
-export const STATUS_EVERY_MS = 250;
+const STATUS_EVERY_MS = 250;
 /** During a change of leader, ms. */
 const BUSY_EVERY_MS = 1_000;
 /** Positions alone grow all the time; they are worth an event this often, ms. */
@@ -70,7 +70,7 @@ export class Feed {
     this.options.listeners.send('sample', text);
   }
 
-  /** Called every {@link STATUS_EVERY_MS}: tells listeners what has changed. Does nothing while there are none. */
+  /** Called after each cycle: tells listeners what has changed. Does nothing while there are none. */
   tick(): void {
     const { listeners, nowMs } = this.options;
     if (listeners.count === 0) return;
@@ -130,7 +130,7 @@ export class Feed {
     const { status, busy, nowMs } = this.options;
     const { made } = this;
     const everyMs = busy() ? BUSY_EVERY_MS : STATUS_EVERY_MS;
-    // The ticker itself comes a little early or late.
+    // Cycles come a little early or late.
     if (made !== null && nowMs() - made.atMs < everyMs * 0.9) return made;
     const next = status();
     if (next === null) return null;

@@ -21,8 +21,8 @@ const CLOSED_ADDRESS = '127.0.0.1';
 const CLOSED_PORT = 1;
 /** Two scans that prove that no session is left lie at least this far apart: more than HAProxy's `timeout connect` (S2). */
 const SCAN_GAP_MS = 25;
-/** With nothing to do HAProxy is looked at this often, ms; a restart is noticed within it. */
-const IDLE_MS = 250;
+/** With nothing to do HAProxy is looked at this often, ms. That a worker started is told at once: see {@link Haproxy.glance}. */
+const IDLE_MS = 500;
 /** While something is to be changed or proven, ms. */
 const BUSY_MS = 4;
 const UNREACHABLE_MS = 50;
@@ -42,9 +42,10 @@ const SHUTDOWN_BATCH = 200;
 const SHUTDOWN_CHUNK = 20;
 /** Silence of HAProxy that is logged, ms. */
 const SILENCE_TOLD_MS = 1_000;
+/** While there are workers that finish old sessions the master is asked for them this often, ms. */
 const OLD_WORKERS_MS = 1_000;
-/** After standing still for longer than this nothing that was wanted before is told to HAProxy (S11), ms. */
-const STALL_MS = 500;
+/** While there are none. New ones are asked for at once, because the worker that they gave way to has another epoch. */
+const NO_OLD_WORKERS_MS = 5_000;
 
 interface Wanted {
   /** Address of the write slot; null: closed. */
@@ -62,6 +63,8 @@ export interface HaproxyOptions {
   clock: Clock;
   log: Log;
   onChange: () => void;
+  /** How often the process was found to have stood still up to now: what was wanted before is not told any more (S11). */
+  stalls: () => number;
 }
 
 export class Haproxy implements Router {
@@ -98,14 +101,13 @@ export class Haproxy implements Router {
   private lastEpoch: string | null = null;
   private silentSinceMs: number | null = null;
   private silenceTold = false;
-  private awakeMs: number;
+  private stallsSeen = 0;
   /** Nothing is changed before the next look (S11). */
   private onlyLooks = false;
   private lookers = new Set<() => void>();
 
   constructor(options: HaproxyOptions) {
     this.options = options;
-    this.awakeMs = options.clock.nowMs();
   }
 
   view(): HaproxyView {
@@ -167,7 +169,6 @@ export class Haproxy implements Router {
 
   /** Works until {@link stop}; never throws. */
   async run(): Promise<void> {
-    this.awakeMs = this.options.clock.nowMs();
     while (!this.ended) {
       const restMs = await this.pass();
       if (this.ended) return;
@@ -180,6 +181,11 @@ export class Haproxy implements Router {
       });
       this.nudge = null;
     }
+  }
+
+  /** HAProxy's sockets have changed, as they do when a worker starts: looks at once. */
+  glance(): void {
+    this.poke();
   }
 
   stop(): void {
@@ -422,21 +428,19 @@ export class Haproxy implements Router {
 
   private async ask(socket: string, line: string): Promise<string> {
     this.stayAwake();
-    const { clock, sockets } = this.options;
-    const sentMs = clock.nowMs();
-    const answer = await ask(join(sockets, socket), line, ANSWER_LIMIT_MS, () => clock.nowMs() - sentMs < STALL_MS);
+    const { sockets, stalls } = this.options;
+    const answer = await ask(join(sockets, socket), line, ANSWER_LIMIT_MS, () => stalls() === this.stallsSeen);
     this.stayAwake();
     return answer;
   }
 
   /** Throws when the process stood still: what was wanted may be long outdated, so the loop has to want it anew. */
   private stayAwake(): void {
-    const nowMs = this.options.clock.nowMs();
-    const stillMs = nowMs - this.awakeMs;
-    this.awakeMs = nowMs;
-    if (stillMs <= STALL_MS) return;
+    const stalls = this.options.stalls();
+    if (stalls === this.stallsSeen) return;
+    this.stallsSeen = stalls;
     this.forgetWanted();
-    throw new Error(`the monitor stood still for ${Math.round(stillMs)} ms`);
+    throw new Error('the monitor stood still');
   }
 
   private forgetWanted(): void {
@@ -449,7 +453,8 @@ export class Haproxy implements Router {
   /** Old workers are asked for again in intervals and whenever the running one has changed. */
   private async findOldWorkers(): Promise<void> {
     const nowMs = this.options.clock.nowMs();
-    if (nowMs - this.oldWorkersAtMs < OLD_WORKERS_MS && this.current.reachable) return;
+    const everyMs = this.oldWorkers.length === 0 ? NO_OLD_WORKERS_MS : OLD_WORKERS_MS;
+    if (nowMs - this.oldWorkersAtMs < everyMs && this.current.reachable) return;
     const answer = await this.ask('master.sock', 'show proc');
     this.oldWorkers = parseOldWorkers(answer);
     this.oldWorkersAtMs = nowMs;

@@ -23,8 +23,6 @@ import { onlyAdvances } from './progress';
 
 const HANDSHAKE_LIMIT_MS = 2_000;
 const UNPROVEN_MAX = 32;
-/** How often a probe is sent, ms. */
-export const PING_INTERVAL_MS = 100;
 /** What may wait to be sent to one keeper, bytes. */
 const UNSENT_MAX = 1024 * 1024;
 const REFUSAL_LOG_MS = 60_000;
@@ -77,7 +75,6 @@ export class KeeperServer implements Keepers {
   private settings: NodeSettings;
   private incarnation: number;
   private pingCount = 0;
-  private timer: NodeJS.Timeout | null = null;
 
   constructor(options: KeeperServerOptions) {
     this.options = options;
@@ -93,7 +90,6 @@ export class KeeperServer implements Keepers {
     const { address, port } = this.options;
     await new Promise<void>((resolve, reject) => this.server.once('error', reject).listen(port, address, resolve));
     this.server.on('error', (error) => this.options.log.write('ERROR', 'monitor', 'LISTEN_FAILED', error.message));
-    this.timer = setInterval(() => this.ping(), PING_INTERVAL_MS);
   }
 
   /** The port that it listens on; differs from the option when that was 0. */
@@ -103,7 +99,6 @@ export class KeeperServer implements Keepers {
   }
 
   async close(): Promise<void> {
-    if (this.timer !== null) clearInterval(this.timer);
     this.restart(this.incarnation);
     for (const link of this.unproven) link.destroy();
     await new Promise<void>((resolve) => this.server.close(() => resolve()));
@@ -129,6 +124,20 @@ export class KeeperServer implements Keepers {
       };
     }
     return views;
+  }
+
+  ping(): boolean {
+    const nowMs = this.options.clock.nowMs();
+    let answered = true;
+    this.pingCount += 1;
+    for (const peer of this.peers.values()) {
+      if (peer.link === null) continue;
+      if (peer.pings.length > 0) answered = false;
+      // Bounded: the oldest one is what counts, newer ones only help it to be answered.
+      if (peer.pings.length < 64) peer.pings.push({ n: this.pingCount, sentAtMs: nowMs });
+      peer.link.send({ type: 'ping', n: this.pingCount });
+    }
+    return answered;
   }
 
   order(node: string, order: SentOrder): void {
@@ -319,17 +328,6 @@ export class KeeperServer implements Keepers {
     // The first value of a connection says nothing about when the row was written.
     if (peer.heartbeat === null) peer.heartbeat = { count: heartbeatSeen, atMs: Number.NEGATIVE_INFINITY };
     else if (heartbeatSeen > peer.heartbeat.count) peer.heartbeat = { count: heartbeatSeen, atMs: nowMs };
-  }
-
-  private ping(): void {
-    const nowMs = this.options.clock.nowMs();
-    this.pingCount += 1;
-    for (const peer of this.peers.values()) {
-      if (peer.link === null) continue;
-      // Bounded: the oldest one is what counts, newer ones only help it to be answered.
-      if (peer.pings.length < 64) peer.pings.push({ n: this.pingCount, sentAtMs: nowMs });
-      peer.link.send({ type: 'ping', n: this.pingCount });
-    }
   }
 }
 

@@ -20,14 +20,17 @@ import {
   type Watch,
 } from '../core/types';
 import { newWatch, nextWatch } from '../core/watch';
+import { PING_INTERVAL_MS } from '../protocol';
 import type { Clock, Keepers, Log, Opening, Router, Store } from './ports';
 import { Requests } from './requests';
 import { Timeline } from './timeline';
 
 /** A cycle is made at least this often, ms. */
-const TICK_MS = 50;
-/** While all is well and nothing but positions moves, every second tick makes a cycle: less than two of them, ms. */
-const CALM_MS = 1.5 * TICK_MS;
+const TICK_MS = PING_INTERVAL_MS / 2;
+/** While all is well, every keeper answers, and nothing but positions moves, a cycle is made with every so many pings. */
+const CALM_PINGS = 2;
+/** A ping is due when the last one is older than this, ms: timers fire late, and a little early. */
+const PING_DUE_MS = 1.5 * TICK_MS;
 /** A loop that stood still for longer than this trusts nothing that it saw before (S11), ms. */
 const GAP_MS = 500;
 /** Closing the slot is waited for before orders go out, but no longer than this: HAProxy may be down, ms. */
@@ -79,8 +82,10 @@ export class Loop {
   /** When the ticker ran last, and how often the loop was found to have stood still. */
   private tickedMs = 0;
   private stalls = 0;
-  /** When the last cycle ended, and whether it found nothing to do. */
-  private cycledMs = Number.NEGATIVE_INFINITY;
+  private ticker: NodeJS.Timeout | null = null;
+  private pingedMs = Number.NEGATIVE_INFINITY;
+  private pings = 0;
+  /** The last cycle found nothing to do. */
   private calm = false;
   /** Up to which of them HAProxy was looked at anew. */
   private lookedAfter = 0;
@@ -93,6 +98,7 @@ export class Loop {
     this.nodes = options.nodes;
     this.retiring = options.retiring;
     this.sinceMs = options.clock.nowMs();
+    this.tickedMs = this.sinceMs;
     this.timeline = new Timeline(options.clock, options.log, options.onFailover);
     this.watch = newWatch(this.sinceMs);
     const { clock, policy } = options;
@@ -163,11 +169,7 @@ export class Loop {
   async run(): Promise<void> {
     const { clock, log } = this.options;
     this.tickedMs = clock.nowMs();
-    const ticker = setInterval(() => {
-      this.noticeStall();
-      this.tickedMs = clock.nowMs();
-      if (!this.calm || this.tickedMs - this.cycledMs >= CALM_MS) this.wake();
-    }, TICK_MS);
+    this.tickAfter(TICK_MS);
     while (!this.ended) {
       this.wanted = false;
       try {
@@ -185,7 +187,26 @@ export class Loop {
         this.sleeping = null;
       }
     }
-    clearInterval(ticker);
+    if (this.ticker !== null) clearTimeout(this.ticker);
+  }
+
+  private tickAfter(ms: number): void {
+    if (this.ticker !== null) clearTimeout(this.ticker);
+    this.ticker = setTimeout(() => this.tick(), ms);
+  }
+
+  /** One timer for pings and cycles, because most of what the monitor costs at rest is being woken. */
+  private tick(): void {
+    this.noticeStall();
+    this.tickedMs = this.options.clock.nowMs();
+    let well = this.calm;
+    if (this.tickedMs - this.pingedMs > PING_DUE_MS) {
+      this.pingedMs = this.tickedMs;
+      this.pings += 1;
+      well = this.options.keepers.ping() && well;
+    }
+    this.tickAfter(well ? PING_INTERVAL_MS : TICK_MS);
+    if (!well || this.pings % CALM_PINGS === 0) this.wake();
   }
 
   /**
@@ -204,6 +225,12 @@ export class Loop {
     this.sinceMs = nowMs;
     this.certificate = null;
     keepers.forget(nowMs);
+  }
+
+  /** How often the process was found to have stood still, looked at now (S11). */
+  countStalls(): number {
+    this.noticeStall();
+    return this.stalls;
   }
 
   /** Whether another monitor opened the slot meanwhile is seen before anything is decided (S11). */
@@ -285,8 +312,9 @@ export class Loop {
     await this.execute(decision.actions);
     this.requests.after(decision, observation, nowMs);
     this.options.onDecision(decision, observation);
-    this.calm = decision.code === 'STEADY' && decision.state === before;
-    this.cycledMs = clock.nowMs();
+    const calm = decision.code === 'STEADY' && decision.state === before;
+    if (this.calm && !calm) this.tickAfter(TICK_MS);
+    this.calm = calm;
   }
 
   /** Forgets the former leader that is not declared any more, once nothing depends on it. */

@@ -1,6 +1,6 @@
 /** The monitor's process: reads its configuration, wires the pieces, and ends when told to. No logic of its own. */
 
-import { readFileSync } from 'node:fs';
+import { readFileSync, watch } from 'node:fs';
 import { join } from 'node:path';
 import type { LogEvent } from '../api';
 import { MonitorConfig, PATHS, PORTS } from '../config';
@@ -11,7 +11,7 @@ import { runsPostgres } from '../core/view';
 import { derivedPassword } from '../protocol';
 import { VERSION } from '../version';
 import { promoteCommand, switchoverCommand } from './command';
-import { Feed, SAMPLE_EVERY_MS, STATUS_EVERY_MS } from './feed';
+import { Feed, SAMPLE_EVERY_MS } from './feed';
 import { Haproxy } from './haproxy';
 import { httpApp, listenHttp } from './http';
 import { KeeperServer } from './keepers';
@@ -100,13 +100,14 @@ async function main(): Promise<void> {
   let seen: { decision: Decision; observation: Observation } | null = null;
   let cycleAtMs = clock.nowMs();
   const sampler = new Sampler();
-  const haproxy = new Haproxy({
+  const haproxy: Haproxy = new Haproxy({
     sockets: PATHS.haproxySockets,
     port: PORTS.postgres,
     addresses: nodes.map((n) => n.address),
     clock,
     log,
     onChange: () => loop.wake(),
+    stalls: () => loop.countStalls(),
   });
   const keepers = new KeeperServer({
     address: config.listenAddress,
@@ -138,7 +139,7 @@ async function main(): Promise<void> {
     onBroken: (node) => keepers.probe(node),
     isRunning: (node) => runsPostgres(seen?.observation, node),
   });
-  const loop = new Loop({
+  const loop: Loop = new Loop({
     nodes,
     retiring: retiring?.name,
     policy: config.policy,
@@ -153,6 +154,7 @@ async function main(): Promise<void> {
       cycleAtMs = clock.nowMs();
       metrics.cycle(decision, observation);
       sampler.note(decision, observation, cycleAtMs);
+      feed.tick();
     },
     onFailover: (failover) => {
       feed.failover(failover);
@@ -200,7 +202,6 @@ async function main(): Promise<void> {
     PORTS.monitorHttp,
   );
   opening.start();
-  const ticking = setInterval(() => feed.tick(), STATUS_EVERY_MS);
   const sampling = setInterval(() => {
     if (seen === null) return;
     const sample = sampler.sample(seen.decision, seen.observation, clock.nowMs(), Date.now());
@@ -212,7 +213,6 @@ async function main(): Promise<void> {
     loop.stop();
     haproxy.stop();
     opening.stop();
-    clearInterval(ticking);
     clearInterval(sampling);
     listeners.close();
     http.close();
@@ -220,6 +220,8 @@ async function main(): Promise<void> {
       .catch(() => undefined)
       .finally(() => process.exit(0));
   };
+  // Without it a new worker is found by the regular look.
+  watch(PATHS.haproxySockets, () => haproxy.glance()).on('error', () => undefined);
   process.once('SIGTERM', () => end('SIGTERM'));
   process.once('SIGINT', () => end('SIGINT'));
   await Promise.all([loop.run(), haproxy.run()]);

@@ -68,8 +68,8 @@ export class FakeFiles implements StateFile {
 export class FakeLink implements Link {
   connected = true;
   readonly sent: KeeperFrame[] = [];
-  send(frame: KeeperFrame): void {
-    this.sent.push(frame);
+  send(...frames: readonly KeeperFrame[]): void {
+    this.sent.push(...frames);
   }
   status(): Status {
     const status = this.sent.findLast((frame) => frame.type === 'status');
@@ -260,6 +260,9 @@ export class FakePostgres implements Postgres {
   }
 }
 
+/** So often a keeper that is waited for is pinged: every second ping is answered with its status. */
+const TURNS_A_PING = 16;
+
 /** A keeper of node `a` on fake ports, with a term and seq that count up. */
 export class Rig {
   readonly journal: string[] = [];
@@ -311,8 +314,10 @@ export class Rig {
     return this.until((s) => s.accepted?.seq === seq && s.done);
   }
 
+  /** Pings meanwhile, as the monitor does. */
   async until(holds: (status: Status) => boolean): Promise<Status> {
     for (let turn = 0; turn < 5_000; turn++) {
+      if (turn % TURNS_A_PING === TURNS_A_PING - 1) this.keeper.receive({ type: 'ping', n: turn + 1 });
       const status = this.link.sent.findLast((frame) => frame.type === 'status');
       if (status?.type === 'status' && holds(status)) return status;
       await new Promise((resolve) => setImmediate(resolve));

@@ -62,6 +62,12 @@ describe('a keeper that was just started', () => {
     rig.keeper.receive({ type: 'ping', n: 7 });
     expect(rig.link.sent.at(-1)).toEqual({ type: 'pong', n: 7 });
   });
+
+  it('puts its status behind the answer to every second ping', async () => {
+    await fresh();
+    rig.keeper.receive({ type: 'ping', n: 8 });
+    expect(rig.link.sent.slice(-2).map((frame) => frame.type)).toEqual(['pong', 'status']);
+  });
 });
 
 describe('orders', () => {

@@ -85,6 +85,7 @@ function start(addresses = [A.address, B.address]): Haproxy {
     clock: { nowMs: () => performance.now() },
     log: { write: (level, subject, code, message) => log.push(`${level} ${subject} ${code} ${message}`) },
     onChange: () => undefined,
+    stalls: () => 0,
   });
   router = made;
   ran = made.run();

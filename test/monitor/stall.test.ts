@@ -16,12 +16,14 @@ const LOG = { write: () => undefined };
 
 /** Time that goes on only when the test says so: the process stands still. */
 class HandClock {
+  stalls = 0;
   private ms = 1_000;
   nowMs(): number {
     return this.ms;
   }
   stands(ms: number): void {
     this.ms += ms;
+    this.stalls += 1;
   }
 }
 
@@ -49,6 +51,7 @@ describe('the loop', () => {
       nodes: [{ name: 'p', address: '10.0.0.20' }],
       policy: POLICY,
       keepers: {
+        ping: () => true,
         views: () => views,
         order: (node) => did.push(`order ${node}`),
         remember: () => did.push('remember'),
@@ -141,6 +144,7 @@ describe("HAProxy's driver", () => {
       clock,
       log: LOG,
       onChange: () => undefined,
+      stalls: () => clock.stalls,
     });
   }
 

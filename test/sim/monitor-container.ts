@@ -139,13 +139,14 @@ export class SimMonitor {
     world.log(`${label}: start ${store.incarnation}`);
     const retiring = retiringLeader(store.loaded === null ? null : parseState(store.loaded), world.declared);
     const nodes = retiring === null ? world.declared : [...world.declared, retiring];
-    const haproxy = new Haproxy({
+    const haproxy: Haproxy = new Haproxy({
       sockets: '/run/haproxy',
       port: 5432,
       addresses: nodes.map((n) => n.address),
       clock,
       log,
       onChange: () => loop.wake(),
+      stalls: () => loop.countStalls(),
     });
     const keepers = new KeeperServer({
       address: MONITOR_ADDRESS,
@@ -168,7 +169,7 @@ export class SimMonitor {
       isRunning: (node) => runsPostgres(this.seen?.observation, node),
     });
     const policy: Policy = world.policy;
-    const loop = new Loop({
+    const loop: Loop = new Loop({
       nodes,
       retiring: retiring?.name,
       policy,
