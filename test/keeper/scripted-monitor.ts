@@ -5,6 +5,7 @@ import {
   KeeperFrame,
   type MonitorFrame,
   type NodeSettings,
+  PING_INTERVAL_MS,
   PROTOCOL_VERSION,
   proof,
   type Status,
@@ -36,8 +37,9 @@ export class ScriptedMonitor {
     this.settings = settings;
     this.server = createServer((socket) => this.serve(socket));
     this.pinger = setInterval(() => {
-      for (const view of this.nodes.values()) this.write(view.socket, { type: 'ping', n: ++this.pings });
-    }, 500);
+      this.pings += 1;
+      for (const view of this.nodes.values()) this.write(view.socket, { type: 'ping', n: this.pings });
+    }, PING_INTERVAL_MS);
   }
 
   listen(host: string, port: number): Promise<void> {
