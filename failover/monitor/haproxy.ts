@@ -21,7 +21,7 @@ const CLOSED_ADDRESS = '127.0.0.1';
 const CLOSED_PORT = 1;
 /** Two scans that prove that no session is left lie at least this far apart: more than HAProxy's `timeout connect` (S2). */
 const SCAN_GAP_MS = 25;
-/** With nothing to do HAProxy is looked at this often, ms. That a worker started is told at once: see {@link Haproxy.glance}. */
+/** With nothing to do HAProxy is looked at this often, ms. That a worker started is told at once: see {@link Haproxy.poke}. */
 const IDLE_MS = 500;
 /** While something is to be changed or proven, ms. */
 const BUSY_MS = 4;
@@ -183,17 +183,13 @@ export class Haproxy implements Router {
     }
   }
 
-  /** HAProxy's sockets have changed, as they do when a worker starts: looks at once. */
-  glance(): void {
-    this.poke();
-  }
-
   stop(): void {
     this.ended = true;
     this.poke();
   }
 
-  private poke(): void {
+  /** Ends the rest before the next look, for example because HAProxy's sockets changed, as they do when a worker starts. */
+  poke(): void {
     this.nudge?.();
   }
 

@@ -74,7 +74,6 @@ export class KeeperServer implements Keepers {
   private readonly refusals = new Map<string, number>();
   private settings: NodeSettings;
   private incarnation: number;
-  private pingCount = 0;
 
   constructor(options: KeeperServerOptions) {
     this.options = options;
@@ -126,16 +125,15 @@ export class KeeperServer implements Keepers {
     return views;
   }
 
-  ping(): boolean {
+  ping(n: number): boolean {
     const nowMs = this.options.clock.nowMs();
     let answered = true;
-    this.pingCount += 1;
     for (const peer of this.peers.values()) {
       if (peer.link === null) continue;
       if (peer.pings.length > 0) answered = false;
       // Bounded: the oldest one is what counts, newer ones only help it to be answered.
-      if (peer.pings.length < 64) peer.pings.push({ n: this.pingCount, sentAtMs: nowMs });
-      peer.link.send({ type: 'ping', n: this.pingCount });
+      if (peer.pings.length < 64) peer.pings.push({ n, sentAtMs: nowMs });
+      peer.link.send({ type: 'ping', n });
     }
     return answered;
   }

@@ -20,15 +20,13 @@ import {
   type Watch,
 } from '../core/types';
 import { newWatch, nextWatch } from '../core/watch';
-import { PING_INTERVAL_MS } from '../protocol';
+import { PING_INTERVAL_MS, PINGS_A_STATUS } from '../protocol';
 import type { Clock, Keepers, Log, Opening, Router, Store } from './ports';
 import { Requests } from './requests';
 import { Timeline } from './timeline';
 
-/** A cycle is made at least this often, ms. */
+/** A cycle is made at least this often, ms; as often as statuses come while all is well and every keeper answers. */
 const TICK_MS = PING_INTERVAL_MS / 2;
-/** While all is well, every keeper answers, and nothing but positions moves, a cycle is made with every so many pings. */
-const CALM_PINGS = 2;
 /** A ping is due when the last one is older than this, ms: timers fire late, and a little early. */
 const PING_DUE_MS = 1.5 * TICK_MS;
 /** A loop that stood still for longer than this trusts nothing that it saw before (S11), ms. */
@@ -82,7 +80,7 @@ export class Loop {
   /** When the ticker ran last, and how often the loop was found to have stood still. */
   private tickedMs = 0;
   private stalls = 0;
-  private ticker: NodeJS.Timeout | null = null;
+  private ticker: NodeJS.Timeout | undefined;
   private pingedMs = Number.NEGATIVE_INFINITY;
   private pings = 0;
   /** The last cycle found nothing to do. */
@@ -187,11 +185,11 @@ export class Loop {
         this.sleeping = null;
       }
     }
-    if (this.ticker !== null) clearTimeout(this.ticker);
+    clearTimeout(this.ticker);
   }
 
   private tickAfter(ms: number): void {
-    if (this.ticker !== null) clearTimeout(this.ticker);
+    clearTimeout(this.ticker);
     this.ticker = setTimeout(() => this.tick(), ms);
   }
 
@@ -203,10 +201,10 @@ export class Loop {
     if (this.tickedMs - this.pingedMs > PING_DUE_MS) {
       this.pingedMs = this.tickedMs;
       this.pings += 1;
-      well = this.options.keepers.ping() && well;
+      well = this.options.keepers.ping(this.pings) && well;
     }
     this.tickAfter(well ? PING_INTERVAL_MS : TICK_MS);
-    if (!well || this.pings % CALM_PINGS === 0) this.wake();
+    if (!well || this.pings % PINGS_A_STATUS === 0) this.wake();
   }
 
   /**

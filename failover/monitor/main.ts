@@ -59,6 +59,15 @@ class ToldLog implements Log {
   }
 }
 
+/** Tells of changes in a folder, where the machine has a watcher left: a new worker is found by the regular look, too. */
+function watchFolder(folder: string, changed: () => void): void {
+  try {
+    watch(folder, changed).on('error', () => undefined);
+  } catch {
+    // The kernel's limit of watchers is reached: inotify(7), /proc/sys/fs/inotify.
+  }
+}
+
 async function main(): Promise<void> {
   const config = readConfig(configPath());
   const clock = { nowMs: () => performance.now() };
@@ -220,8 +229,7 @@ async function main(): Promise<void> {
       .catch(() => undefined)
       .finally(() => process.exit(0));
   };
-  // Without it a new worker is found by the regular look.
-  watch(PATHS.haproxySockets, () => haproxy.glance()).on('error', () => undefined);
+  watchFolder(PATHS.haproxySockets, () => haproxy.poke());
   process.once('SIGTERM', () => end('SIGTERM'));
   process.once('SIGINT', () => end('SIGINT'));
   await Promise.all([loop.run(), haproxy.run()]);

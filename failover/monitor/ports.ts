@@ -16,8 +16,11 @@ export interface SentOrder {
 
 /** The keepers' connections. */
 export interface Keepers {
-  /** Asks every connected keeper for a sign of life, due every PING_INTERVAL_MS (protocol.ts); true when none owes one. */
-  ping(): boolean;
+  /**
+   * Asks every connected keeper for a sign of life, due every PING_INTERVAL_MS (protocol.ts); true when none owes one.
+   * `n` counts up by one: keepers answer every PINGS_A_STATUSth of them with their status.
+   */
+  ping(n: number): boolean;
   /** Views of all declared nodes. */
   views(nowMs: number): Record<string, NodeView>;
   /** Sends an order unless this connection has had exactly this one. */
