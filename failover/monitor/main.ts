@@ -87,7 +87,7 @@ async function main(): Promise<void> {
     listeners,
     nowMs: clock.nowMs,
   });
-  const metrics = new Metrics(VERSION, () => {
+  const metrics = new Metrics(VERSION, clock, () => {
     const words = status();
     if (seen === null || words === null) return null;
     const { haproxy: routes, nodes: all } = words;

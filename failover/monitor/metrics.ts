@@ -6,6 +6,7 @@ import { Counter, Gauge, Histogram, Registry } from '@prometheus-io/client';
 import type { Failover, NodeStatus, Sample } from '../api';
 import type { Decision, Observation, Policy } from '../core/types';
 import { statusOf } from '../core/view';
+import type { Clock } from './ports';
 import { isServing } from './status-view';
 
 const ROLES: readonly NodeStatus['role'][] = ['leader', 'candidate', 'standby', 'joining', 'down'];
@@ -13,8 +14,8 @@ const SYNC: Record<NodeStatus['sync'], number> = { counted: 1, joining: 0, no: 0
 /** A gap that is as long as two intervals of the heartbeat is none. */
 const GAP_MIN_MS = 200;
 const PROMOTED_BY_HAND = 'PROMOTED_BY_HAND';
-/** Within so many cycles keeper and monitor tell of the same promotion by hand; a copy takes longer. */
-const BY_HAND_CYCLES = 10;
+/** Told of again before this passed without a word, a promotion by hand is still the same one; a copy takes longer. */
+const SAME_BY_HAND_MS = 2_000;
 const STEP_BUCKETS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 1, 2.5, 5, 10, 30, 60];
 const GAP_BUCKETS = [0.25, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10, 30];
 const WRITE_BUCKETS = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5];
@@ -30,6 +31,7 @@ export interface MetricsInput {
 
 export class Metrics {
   private readonly registry = new Registry();
+  private readonly clock: Pick<Clock, 'nowMs'>;
   private readonly input: () => MetricsInput | null;
   private readonly gauges = this.makeGauges();
   private readonly failovers = this.counter(
@@ -58,12 +60,12 @@ export class Metrics {
     'Time of a one-row commit on the leader, its standbys included.',
     WRITE_BUCKETS,
   );
-  private cycleCount = 0;
-  private byHandAtCycle = Number.NEGATIVE_INFINITY;
+  private byHandAtMs = Number.NEGATIVE_INFINITY;
   private beat: { term: number; count: number; oldestMs: number } | null = null;
   private counted: { term: number; steps: number } = { term: 0, steps: 0 };
 
-  constructor(version: string, input: () => MetricsInput | null) {
+  constructor(version: string, clock: Pick<Clock, 'nowMs'>, input: () => MetricsInput | null) {
+    this.clock = clock;
     this.input = input;
     this.gauge('build_info', 'Version of the product.', ['version']).set({ version }, 1);
   }
@@ -71,7 +73,6 @@ export class Metrics {
   /** After each cycle. */
   cycle({ code }: Decision, observation: Observation): void {
     this.cycles.inc();
-    this.cycleCount += 1;
     this.event(code);
     for (const { name } of observation.declared) this.noticeBeat(statusOf(observation, name)?.lead ?? null);
   }
@@ -81,9 +82,10 @@ export class Metrics {
    * tell of it, that is one.
    */
   event(code: string): void {
-    if (code !== PROMOTED_BY_HAND || this.cycleCount - this.byHandAtCycle < BY_HAND_CYCLES) return;
-    this.byHandAtCycle = this.cycleCount;
-    this.secondWritable.inc();
+    if (code !== PROMOTED_BY_HAND) return;
+    const nowMs = this.clock.nowMs();
+    if (nowMs - this.byHandAtMs >= SAME_BY_HAND_MS) this.secondWritable.inc();
+    this.byHandAtMs = nowMs;
   }
 
   private noticeBeat(lead: { term: number; heartbeat: number; heartbeatAgeMs: number } | null): void {

@@ -21,13 +21,13 @@ function at(heartbeat: number, heartbeatAgeMs: number, standby: StatusPart = {})
   return { seen, decision: decide(state, seen, NOW_MS, POLICY) };
 }
 
-function metrics(standby: StatusPart = {}) {
+function metrics(standby: StatusPart = {}, clock = { nowMs: () => NOW_MS }) {
   const { seen, decision } = at(7, 40, standby);
   const status = clusterStatus({
     ...{ stack: 'dev', version: '1.2.3', decision, observation: seen, policy: POLICY, lastFailover: null, events: [] },
     ...{ readAddresses: ['10.0.0.21'], nowMs: NOW_MS, wallMs: 0 },
   });
-  return new Metrics('1.2.3', () => ({
+  return new Metrics('1.2.3', clock, () => ({
     decision,
     observation: seen,
     nodes: status.nodes,
@@ -87,7 +87,8 @@ describe('GET /metrics', () => {
   });
 
   it('counts what a keeper undid before the monitor saw it, and once what both tell of', async () => {
-    const all = metrics();
+    let nowMs = NOW_MS;
+    const all = metrics({}, { nowMs: () => nowMs });
     const { seen, decision } = at(7, 40);
     const told = async () => (await lines(all)).find((line) => line.startsWith('pgfailover_second_writable_total'));
     all.event('OPENED');
@@ -95,7 +96,11 @@ describe('GET /metrics', () => {
     all.event('PROMOTED_BY_HAND');
     all.cycle({ ...decision, code: 'PROMOTED_BY_HAND' }, seen);
     expect(await told()).toBe('pgfailover_second_writable_total 1');
-    for (let i = 0; i < 20; i++) all.cycle(decision, seen);
+    nowMs += 1_900;
+    all.event('PROMOTED_BY_HAND');
+    expect(await told()).toBe('pgfailover_second_writable_total 1');
+    nowMs += 2_000;
+    all.cycle(decision, seen);
     all.event('PROMOTED_BY_HAND');
     expect(await told()).toBe('pgfailover_second_writable_total 2');
   });

@@ -225,12 +225,11 @@ const cancels: Fault = (nemesis) => {
   const leader = nemesis.leader();
   if (leader === undefined || !leader.up) return;
   world.say(`clients cancel commits that wait, and nobody gets the log of ${leader.name}`);
-  const before = world.cancels;
-  world.cancels = 0.5;
+  world.cancelling += 1;
   for (const node of world.members) if (node !== leader) world.network.block(leader.name, node.name);
   nemesis.later(300, 1_500, () => {
     nemesis.kill(leader);
-    world.cancels = before;
+    world.cancelling -= 1;
     world.network.heal();
   });
 };
@@ -259,8 +258,7 @@ const cutOff: Fault = (nemesis) => {
   const leader = nemesis.leader();
   if (leader === undefined || !leader.up) return;
   world.say(`${leader.name} is cut off from everybody but HAProxy, and clients cancel commits that wait`);
-  const before = world.cancels;
-  world.cancels = 0.5;
+  world.cancelling += 1;
   for (const other of ['monitor', ...world.nodes.filter((n) => n !== leader).map((n) => n.name)]) {
     world.network.block(leader.name, other);
     world.network.block(other, leader.name);
@@ -268,7 +266,7 @@ const cutOff: Fault = (nemesis) => {
   nemesis.later(3_000, 9_000, () => {
     world.say('the network is whole again');
     world.network.heal();
-    world.cancels = before;
+    world.cancelling -= 1;
   });
 };
 

@@ -24,7 +24,7 @@ export interface WorldOptions {
   policy?: Partial<Policy>;
   /** Time between two operations of a client, at most, ms. */
   thinkMs?: number;
-  /** Part of the commits that are cancelled in their wait (S7). */
+  /** Part of the commits that are cancelled in their wait while no fault raises it (S7). */
   cancels?: number;
   /** No node is far away, no reader sits in a transaction. */
   calm?: boolean;
@@ -55,7 +55,9 @@ export class World {
   declared: DeclaredNode[];
   readonly policy: Policy;
   readonly thinkMs: number;
-  cancels: number;
+  private readonly restingCancels: number;
+  /** How many faults make clients cancel just now: they overlap, and the last that ends brings calm. */
+  cancelling = 0;
   /** Part of the reads that stay in a transaction, and of the writes that change a table (S16). */
   holds: number;
   /** What the stack's config says for PostgreSQL; the monitor reads it when it starts. */
@@ -107,7 +109,7 @@ export class World {
       ...options.policy,
     };
     this.thinkMs = options.thinkMs ?? this.random.pick([30, 80, 150]);
-    this.cancels = options.cancels ?? 0.01;
+    this.restingCancels = options.cancels ?? 0.01;
     this.holds = options.calm === true ? 0 : 0.02;
     this.haproxy = new HaproxyModel(this.engine, this.network);
     this.haproxy.changed = () => this.checkRoutes();
@@ -125,6 +127,11 @@ export class World {
       }
       this.say(`${far} is ${ms.toFixed(0)} ms away from the others`);
     }
+  }
+
+  /** Part of the commits that are cancelled in their wait just now (S7). */
+  get cancels(): number {
+    return this.cancelling > 0 ? 0.5 : this.restingCancels;
   }
 
   /** The simulated machine's wall clock. */
