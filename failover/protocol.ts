@@ -49,6 +49,8 @@ export const LedgerEntry = z.object({
   forkLsn: Lsn.nullable(),
   /** True once the slot was opened on it: only then may others build on its history (SAFETY S3). */
   opened: z.boolean(),
+  /** Node → data directory that was told to follow earlier promotions of this one, which were interrupted before the opening. */
+  followed: z.record(NodeName, z.string()).optional(),
 });
 export type LedgerEntry = z.infer<typeof LedgerEntry>;
 

@@ -4,7 +4,7 @@ import { pick } from './choice';
 import { addEntry } from './rejoin';
 import { aloneConfig, configOf, isGone, loneConfig, withConfig } from './sync';
 import type { ClusterState, Observation, Policy, SyncConfig } from './types';
-import { lastOpened, statusOf } from './view';
+import { lastEntry, lastOpened, statusOf } from './view';
 
 /** A changed state, with the next seq. A procedure ends what was being prepared. */
 export function change(state: ClusterState, part: Partial<ClusterState>): ClusterState {
@@ -81,8 +81,10 @@ export function promote(
 ): ClusterState {
   const dataId = state.members[node] ?? '';
   const next = firstConfig(state, observation, nowMs, policy, node);
+  const followed = state.procedure?.kind === 'promote' ? builtOnIt(state) : {};
+  const entry = { term: state.term, node, dataId, timeline: null, forkLsn: null, opened: false };
   return change(state, {
-    ...addEntry(state, { term: state.term, node, dataId, timeline: null, forkLsn: null, opened: false }),
+    ...addEntry(state, Object.keys(followed).length > 0 ? { ...entry, followed } : entry),
     leader: node,
     joint: withConfig(state.joint, next, true),
     procedure: { kind: 'promote', cause },
@@ -142,12 +144,17 @@ export function abandon(
   return { state: elect(back, 'CANDIDATE_LOST'), choice };
 }
 
-/** Nodes that were told to follow the candidate that is given up: they may have taken over its unopened history (S3). */
-function builtOnIt(state: ClusterState): Record<string, string> {
-  const marked: Record<string, string> = {};
+/**
+ * Nodes that were told to follow the candidate that is not open: they may have taken over its unopened history, whose
+ * timeline gets a namesake if somebody else is promoted (S3). With those of its earlier terms, where it was interrupted.
+ */
+export function builtOnIt(state: ClusterState): Record<string, string> {
+  const entry = lastEntry(state);
+  if (entry === null || entry.opened) return {};
+  const marked: Record<string, string> = { ...entry.followed };
   for (const [node, { term, target }] of Object.entries(state.orders)) {
     const dataId = state.members[node];
-    const follows = target.kind === 'follow' && target.leader === state.leader && term === state.term;
+    const follows = target.kind === 'follow' && target.leader === entry.node && term === entry.term;
     if (follows && dataId !== undefined) marked[node] = dataId;
   }
   return marked;

@@ -5,7 +5,7 @@
 import { leaderHealth } from './detect';
 import { lsnDistance } from './lsn';
 import { mayTakeOverAsked } from './pause';
-import { override } from './plan';
+import { builtOnIt, override } from './plan';
 import type { Rule } from './rules';
 import { newestCopy } from './rules-adopt';
 import { parseState } from './stored';
@@ -121,10 +121,11 @@ function isOnNewest(state: ClusterState, observation: Observation, node: string)
 }
 
 /**
- * From the newest opened timeline the others can be rewound by the ledger. From an older one the promotion takes a number
+ * From the newest opened timeline the others can be rewound by the ledger, but for those that followed a candidate which was
+ * never opened. From an older one the promotion takes a number
  * that is taken already, and the two histories could not be told apart (S3): every other known directory is rebuilt.
  */
 function rebuilds(base: ClusterState, observation: Observation, node: string): Record<string, string> {
-  if (isOnNewest(base, observation, node)) return base.rebuild;
+  if (isOnNewest(base, observation, node)) return { ...base.rebuild, ...builtOnIt(base) };
   return { ...base.rebuild, ...Object.fromEntries(Object.entries(base.members).filter(([n]) => n !== node)) };
 }

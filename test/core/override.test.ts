@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
+import { decide } from '../../failover/core/decide';
 import { overrideRefusal } from '../../failover/core/rules-override';
-import type { NodeView } from '../../failover/core/types';
+import type { ClusterState, NodeView } from '../../failover/core/types';
 import { entry, gone, NOW_MS, observation, POLICY, replicaView, serving, view } from './world';
 
 /** `a` was recorded as the next leader in term 2 and is not opened yet; `p` is back as a standby. */
@@ -29,5 +30,19 @@ describe('promoting another node by a person’s word while a candidate is recor
     expect(refusal(gone('a'))).toBeNull();
     expect(refusal(replicaView(state, 'a', { dataId: null }))).toBeNull();
     expect(refusal(replicaView(state, 'a', { failure }))).toBeNull();
+  });
+
+  it('has those rebuilt that followed the candidate, also in an earlier term of it (S3)', () => {
+    const follows: ClusterState = {
+      ...state,
+      members: { ...state.members, b: '1:b', c: '1:c' },
+      ledger: [entry(), { ...entry({ term: 2, node: 'a', dataId: '1:a', opened: false }), followed: { b: '1:b' } }],
+      orders: { c: { term: 2, seq: 9, target: { kind: 'follow', leader: 'a', method: 'stream' } } },
+    };
+    const p = replicaView(follows, 'p', { postgres: { state: 'standby', timeline: 1, streamingFrom: null } });
+    const request = { kind: 'promote' as const, to: 'p', acceptDataLoss: true };
+    const decision = decide(follows, { ...observation([p, gone('a'), gone('b'), gone('c')]), request }, NOW_MS, POLICY);
+    expect(decision.code).toBe('DATA_LOSS_ACCEPTED');
+    expect(decision.state).toMatchObject({ leader: 'p', rebuild: { b: '1:b', c: '1:c' } });
   });
 });

@@ -176,6 +176,29 @@ export const SCENARIOS: readonly Scenario[] = [
     },
   },
   {
+    name: 's03-candidate-dies-twice',
+    rules: 'S3',
+    title: 'The candidate dies, comes back and dies again: who followed it the first time must be rebuilt',
+    replicas: 2,
+    tells: /^(COPY_BEGUN|COPY_DONE|REWIND_BEGUN) /,
+    play: async (t) => {
+      await t.event('docker pause haproxy', () => t.world.haproxy.process.pause());
+      await t.event('docker kill primary', () => t.node('primary').kill());
+      const ahead = () => t.world.nodes.filter((n) => n.name !== 'primary' && (n.volume.data?.history.length ?? 0) > 2);
+      await t.until('both replicas have a new timeline, and none is open', () => ahead().length === 2);
+      const candidate = t.world.monitor?.seen?.decision.state.leader ?? '';
+      await t.event(`docker kill ${candidate}, the candidate`, () => t.node(candidate).kill());
+      await t.event(`docker start ${candidate}`, () => t.node(candidate).start());
+      await t.until('it is promoted again', () => t.world.monitor?.seen?.decision.state.term === 3);
+      await t.event(`docker kill ${candidate}`, () => t.node(candidate).kill());
+      await t.event('docker unpause haproxy', () => t.world.haproxy.process.resume());
+      await t.event('docker start primary', () => t.node('primary').start());
+      await t.until('a leader is open', () => t.open() !== null);
+      await t.event(`docker start ${candidate}`, () => t.node(candidate).start());
+      await t.until('all nodes are together again', () => t.well());
+    },
+  },
+  {
     name: 's04-grow',
     rules: 'S4, S17',
     title: 'A replica dies: alone is recorded first; it comes back: counted when proven',
