@@ -49,7 +49,7 @@ export const LedgerEntry = z.object({
   forkLsn: Lsn.nullable(),
   /** True once the slot was opened on it: only then may others build on its history (SAFETY S3). */
   opened: z.boolean(),
-  /** Node → data directory that was told to follow earlier promotions of this one, which were interrupted before the opening. */
+  /** Until it is opened: node → data directory that was told to follow it, now or when it was promoted in an earlier term. */
   followed: z.record(NodeName, z.string()).optional(),
 });
 export type LedgerEntry = z.infer<typeof LedgerEntry>;

@@ -5,7 +5,7 @@
 import type { RejoinMethod } from '../protocol';
 import { DRAIN_MS, LEAVE_MS } from './handover';
 import { hasStrangeHistory, rejoinMethod } from './rejoin';
-import type { ClusterState, GivenOrder, Observation, Status, Target } from './types';
+import type { ClusterState, GivenOrder, LedgerEntry, Observation, Status, Target } from './types';
 import { hasAccepted, isDone, isMember, lastEntry, statusOf } from './view';
 
 /** Crashes within a minute after which a standby's data is taken for broken and replaced. */
@@ -13,10 +13,8 @@ const CRASHES_MAX = 3;
 
 /** Sets `state.orders` to what every node has to be; returns the same object when nothing changes. */
 export function deriveOrders(state: ClusterState, observation: Observation): ClusterState {
-  const undeclared = Object.entries(state.orders).filter(([n]) => !observation.declared.some((d) => d.name === n));
-  const kept = undeclared.filter(([, order]) => buildsOnUnopened(state, order));
-  const orders: Record<string, GivenOrder> = Object.fromEntries(kept);
-  let changed = kept.length < undeclared.length;
+  const orders: Record<string, GivenOrder> = {};
+  let changed = Object.keys(state.orders).some((n) => !observation.declared.some((d) => d.name === n));
   for (const { name } of observation.declared) {
     const given = state.orders[name];
     const target = targetOf(state, observation, name);
@@ -31,13 +29,26 @@ export function deriveOrders(state: ClusterState, observation: Observation): Clu
     orders[name] = { term: state.term, seq: state.seq + 1, target };
     changed = true;
   }
-  if (!changed) return state;
-  return { ...state, seq: state.seq + 1, orders, addresses: addressesOf(state, observation) };
+  const ledger = withFollowers(state, orders);
+  if (!changed && ledger === state.ledger) return state;
+  return { ...state, seq: state.seq + 1, ledger, orders, addresses: addressesOf(state, observation) };
 }
 
-/** Who was sent to a leader that was never opened may have its history: not forgotten before that is decided (S3). */
-function buildsOnUnopened(state: ClusterState, { term, target }: GivenOrder): boolean {
-  return lastEntry(state)?.opened === false && target.kind === 'follow' && term === state.term;
+/**
+ * Who is sent to a leader that is not open may take over its history. That is not forgotten before it is decided, whatever
+ * is ordered meanwhile (S3).
+ */
+function withFollowers(state: ClusterState, orders: Record<string, GivenOrder>): LedgerEntry[] {
+  const entry = lastEntry(state);
+  if (entry === null || entry.opened) return state.ledger;
+  const followed = { ...entry.followed };
+  for (const [node, { term, target }] of Object.entries(orders)) {
+    const dataId = state.members[node];
+    const follows = target.kind === 'follow' && target.leader === entry.node && term === entry.term;
+    if (follows && dataId !== undefined) followed[node] = dataId;
+  }
+  const known = Object.entries(followed).every(([node, dataId]) => entry.followed?.[node] === dataId);
+  return known ? state.ledger : [...state.ledger.slice(0, -1), { ...entry, followed }];
 }
 
 /** Of every declared node, and of a leader that is not declared any more: it is still to be reached. */

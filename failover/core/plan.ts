@@ -81,10 +81,11 @@ export function promote(
 ): ClusterState {
   const dataId = state.members[node] ?? '';
   const next = firstConfig(state, observation, nowMs, policy, node);
-  const followed = state.procedure?.kind === 'promote' ? builtOnIt(state) : {};
   const entry = { term: state.term, node, dataId, timeline: null, forkLsn: null, opened: false };
+  // Promoted again after an interruption: who followed it before may still be the only one with that history.
+  const followed = state.procedure?.kind === 'promote' ? lastEntry(state)?.followed : undefined;
   return change(state, {
-    ...addEntry(state, Object.keys(followed).length > 0 ? { ...entry, followed } : entry),
+    ...addEntry(state, followed === undefined ? entry : { ...entry, followed }),
     leader: node,
     joint: withConfig(state.joint, next, true),
     procedure: { kind: 'promote', cause },
@@ -146,18 +147,11 @@ export function abandon(
 
 /**
  * Nodes that were told to follow the candidate that is not open: they may have taken over its unopened history, whose
- * timeline gets a namesake if somebody else is promoted (S3). With those of its earlier terms, where it was interrupted.
+ * timeline gets a namesake if somebody else is promoted (S3).
  */
 export function builtOnIt(state: ClusterState): Record<string, string> {
   const entry = lastEntry(state);
-  if (entry === null || entry.opened) return {};
-  const marked: Record<string, string> = { ...entry.followed };
-  for (const [node, { term, target }] of Object.entries(state.orders)) {
-    const dataId = state.members[node];
-    const follows = target.kind === 'follow' && target.leader === entry.node && term === entry.term;
-    if (follows && dataId !== undefined) marked[node] = dataId;
-  }
-  return marked;
+  return entry?.opened === false ? (entry.followed ?? {}) : {};
 }
 
 /**
@@ -194,7 +188,13 @@ export function opened(state: ClusterState, observation: Observation): ClusterSt
   return change(state, {
     ledger: state.ledger.map((e, i) =>
       i === state.ledger.length - 1
-        ? { ...e, opened: true, timeline: lead?.timeline ?? e.timeline, forkLsn: lead?.forkLsn ?? e.forkLsn }
+        ? {
+            ...e,
+            opened: true,
+            timeline: lead?.timeline ?? e.timeline,
+            forkLsn: lead?.forkLsn ?? e.forkLsn,
+            followed: undefined,
+          }
         : e,
     ),
     joint: ordered === undefined ? [] : [ordered],

@@ -20,7 +20,7 @@ import {
   type Watch,
 } from '../core/types';
 import { newWatch, nextWatch } from '../core/watch';
-import { PING_INTERVAL_MS, PINGS_A_STATUS } from '../protocol';
+import { compareOrders, PING_INTERVAL_MS, PINGS_A_STATUS } from '../protocol';
 import type { Clock, Keepers, Log, Opening, Router, Store } from './ports';
 import { Requests } from './requests';
 import { Timeline } from './timeline';
@@ -131,7 +131,7 @@ export class Loop {
     this.wake();
   }
 
-  /** A keeper has accepted orders of a higher incarnation; the next cycle deals with it. */
+  /** A keeper has accepted orders of another monitor, of this or a higher incarnation; the next cycle deals with it. */
   outranked(incarnation: number): void {
     this.higher = Math.max(this.higher, incarnation);
     this.wake();
@@ -140,11 +140,23 @@ export class Loop {
   /** Takes an incarnation above the one that was met and asks everybody anew: this store may be an old one (S10, S11). */
   private async rise(): Promise<void> {
     const { store, keepers, log } = this.options;
-    if (this.higher <= store.incarnation) return;
-    const words = `a keeper accepted orders of start ${this.higher} of the monitor, this is start ${store.incarnation}`;
+    if (this.higher < store.incarnation) return;
+    const words = `a keeper accepted orders of start ${this.higher} of the monitor that this one, start ${store.incarnation}, did not give`;
     log.write('WARN', 'monitor', 'STORE_OLD', words);
     await this.suspect();
     keepers.restart(await store.raiseAbove(this.higher));
+  }
+
+  /**
+   * Two monitors on copies of one store may start with the same incarnation. A keeper then has accepted an order of this
+   * one's that is newer than anything that this one has stored (S11).
+   */
+  private noticeTwin(observation: Observation): void {
+    const { incarnation } = this.options.store;
+    const { term, seq } = this.state;
+    const newest = { incarnation, term, seq };
+    const accepted = Object.values(observation.nodes).map(({ status }) => status?.accepted ?? null);
+    if (accepted.some((id) => id !== null && compareOrders(id, newest) > 0)) this.outranked(incarnation);
   }
 
   /** The store is a copy: the newest state may be elsewhere, so everybody is asked first (S10). */
@@ -292,6 +304,8 @@ export class Loop {
     const { stalls } = this;
     const nowMs = clock.nowMs();
     const observation = this.observeAll(nowMs);
+    this.noticeTwin(observation);
+    if (this.higher >= store.incarnation) return;
     const before = this.state;
     const decision = decide(before, observation, nowMs, policy);
     this.timeline.observe(before, decision, observation);

@@ -27,7 +27,8 @@ export class Network {
   /** How often a host lost what it had sent. */
   private readonly losses = new Map<string, number>();
   private readonly blocked = new Set<string>();
-  private readonly listeners = new Map<string, SimServer>();
+  /** Of several that listen at one address the newest living one is reached. */
+  private readonly listeners = new Map<string, SimServer[]>();
   private readonly stuck = new Set<Channel>();
   /** Handlers of Unix sockets by the file's name. */
   readonly unix = new Map<string, (socket: SimSocket) => void>();
@@ -87,11 +88,17 @@ export class Network {
   }
 
   listen(host: string, port: number, server: SimServer): void {
-    this.listeners.set(`${host}:${port}`, server);
+    const key = `${host}:${port}`;
+    const living = (this.listeners.get(key) ?? []).filter((s) => !s.process.dead && s !== server);
+    this.listeners.set(key, [...living, server]);
   }
 
   unlisten(server: SimServer): void {
-    for (const [key, value] of this.listeners) if (value === server) this.listeners.delete(key);
+    for (const [key, servers] of this.listeners)
+      this.listeners.set(
+        key,
+        servers.filter((s) => s !== server),
+      );
   }
 
   connect(process: Process, target: { host: string; port: number }): SimSocket {
@@ -102,7 +109,7 @@ export class Network {
     this.engine.after(tripMs, process, () => {
       if (socket.destroyed || !this.reaches(process.host, host)) return;
       const raw = this.raw.get(`${host}:${target.port}`);
-      const server = this.listeners.get(`${host}:${target.port}`);
+      const server = this.listeners.get(`${host}:${target.port}`)?.findLast((s) => !s.process.dead);
       const owner = raw?.process() ?? server?.process ?? null;
       if (owner === null || owner.dead) {
         socket.fail('ECONNREFUSED');
