@@ -1,4 +1,4 @@
-/** A monitor that was stopped between a decision and what follows from it (S11): it must act on nothing that it saw before. */
+/** A monitor that was stopped between a decision and what follows from it, or that has a twin (S11): it must act on nothing that is old. */
 import { mkdirSync, rmSync } from 'node:fs';
 import { createServer, type Server } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -8,6 +8,7 @@ import { Haproxy } from '../../failover/monitor/haproxy';
 import { ask } from '../../failover/monitor/haproxy-socket';
 import { Loop } from '../../failover/monitor/loop';
 import type { Store } from '../../failover/monitor/ports';
+import type { Status } from '../../failover/protocol';
 import { POLICY, status, view } from '../core/world';
 import { MemoryStore } from './fakes';
 
@@ -29,15 +30,20 @@ class HandClock {
 
 describe('the loop', () => {
   /** A loop over one node that has no data: its first decision changes the state, and orders follow from it. */
-  function rig(atSave: (clock: HandClock) => void) {
+  function rig(atSave: (clock: HandClock) => void, accepted: Status['accepted'] = null) {
     const clock = new HandClock();
     const did: string[] = [];
     const memory = new MemoryStore();
-    const { incarnation } = memory.open();
+    let { incarnation } = memory.open();
     const store: Store = {
-      incarnation,
+      get incarnation() {
+        return incarnation;
+      },
       loaded: null,
-      raiseAbove: async (other) => other + 1,
+      raiseAbove: async (other) => {
+        incarnation = other + 1;
+        return incarnation;
+      },
       save: async () => {
         atSave(clock);
         saved.resolve();
@@ -45,7 +51,7 @@ describe('the loop', () => {
     };
     const saved = Promise.withResolvers<void>();
     const decided = Promise.withResolvers<void>();
-    const empty = status('p', { dataId: null, postgres: { state: 'absent', streamingFrom: null } });
+    const empty = status('p', { accepted, dataId: null, postgres: { state: 'absent', streamingFrom: null } });
     const views = { p: view('p', { status: empty, recall: null }) };
     const loop = new Loop({
       nodes: [{ name: 'p', address: '10.0.0.20' }],
@@ -58,7 +64,7 @@ describe('the loop', () => {
         probe: () => did.push('probe'),
         retire: () => undefined,
         forget: () => did.push('forget'),
-        restart: () => undefined,
+        restart: (to) => did.push(`restart ${to}`),
       },
       router: {
         view: () => ({ reachable: true, epoch: '1@1', slot: null, closed: true, keeping: null, clean: true }),
@@ -95,6 +101,18 @@ describe('the loop', () => {
     loop.stop();
     await ran;
     expect(did).toEqual(['forget']);
+  });
+
+  it.each([
+    ['rises above a twin, whose order a keeper has that this one never gave', 7, 'restart 2'],
+    ['stays as it is where the newest accepted order is its own', 0, 'order p'],
+  ])('%s', async (_what, seq, first) => {
+    const { loop, did, decided } = rig(() => undefined, { incarnation: 1, term: 0, seq, kind: 'wait' });
+    const ran = loop.run();
+    await decided;
+    loop.stop();
+    await ran;
+    expect(did.filter((what) => /^(restart|order)/.test(what))[0]).toBe(first);
   });
 });
 
