@@ -81,11 +81,10 @@ export function promote(
 ): ClusterState {
   const dataId = state.members[node] ?? '';
   const next = firstConfig(state, observation, nowMs, policy, node);
-  const entry = { term: state.term, node, dataId, timeline: null, forkLsn: null, opened: false };
   // Promoted again after an interruption: who followed it before may still be the only one with that history.
   const followed = state.procedure?.kind === 'promote' ? lastEntry(state)?.followed : undefined;
   return change(state, {
-    ...addEntry(state, followed === undefined ? entry : { ...entry, followed }),
+    ...addEntry(state, { term: state.term, node, dataId, timeline: null, forkLsn: null, opened: false, followed }),
     leader: node,
     joint: withConfig(state.joint, next, true),
     procedure: { kind: 'promote', cause },

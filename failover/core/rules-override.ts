@@ -122,8 +122,8 @@ function isOnNewest(state: ClusterState, observation: Observation, node: string)
 
 /**
  * From the newest opened timeline the others can be rewound by the ledger, but for those that followed a candidate which was
- * never opened. From an older one the promotion takes a number
- * that is taken already, and the two histories could not be told apart (S3): every other known directory is rebuilt.
+ * never opened. From an older one the promotion takes a number that is taken already, and the two histories could not be
+ * told apart (S3): every other known directory is rebuilt.
  */
 function rebuilds(base: ClusterState, observation: Observation, node: string): Record<string, string> {
   if (isOnNewest(base, observation, node)) return { ...base.rebuild, ...builtOnIt(base) };

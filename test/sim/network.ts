@@ -27,7 +27,7 @@ export class Network {
   /** How often a host lost what it had sent. */
   private readonly losses = new Map<string, number>();
   private readonly blocked = new Set<string>();
-  /** Of several that listen at one address the newest living one is reached. */
+  /** Of several that listen at one address the newest one is reached. A process that ends takes its own away. */
   private readonly listeners = new Map<string, SimServer[]>();
   private readonly stuck = new Set<Channel>();
   /** Handlers of Unix sockets by the file's name. */
@@ -89,16 +89,14 @@ export class Network {
 
   listen(host: string, port: number, server: SimServer): void {
     const key = `${host}:${port}`;
-    const living = (this.listeners.get(key) ?? []).filter((s) => !s.process.dead && s !== server);
-    this.listeners.set(key, [...living, server]);
+    this.listeners.set(key, [...(this.listeners.get(key) ?? []), server]);
   }
 
   unlisten(server: SimServer): void {
-    for (const [key, servers] of this.listeners)
-      this.listeners.set(
-        key,
-        servers.filter((s) => s !== server),
-      );
+    for (const [key, servers] of this.listeners) {
+      const others = servers.filter((s) => s !== server);
+      this.listeners.set(key, others);
+    }
   }
 
   connect(process: Process, target: { host: string; port: number }): SimSocket {
@@ -109,7 +107,7 @@ export class Network {
     this.engine.after(tripMs, process, () => {
       if (socket.destroyed || !this.reaches(process.host, host)) return;
       const raw = this.raw.get(`${host}:${target.port}`);
-      const server = this.listeners.get(`${host}:${target.port}`)?.findLast((s) => !s.process.dead);
+      const server = this.listeners.get(`${host}:${target.port}`)?.at(-1);
       const owner = raw?.process() ?? server?.process ?? null;
       if (owner === null || owner.dead) {
         socket.fail('ECONNREFUSED');
