@@ -36,7 +36,10 @@ describe('promoting another node by a person’s word while a candidate is recor
     const follows: ClusterState = {
       ...state,
       members: { ...state.members, b: '1:b', c: '1:c' },
-      ledger: [entry(), { ...entry({ term: 2, node: 'a', dataId: '1:a', opened: false }), followed: { b: '1:b', c: '1:c' } }],
+      ledger: [
+        entry(),
+        { ...entry({ term: 2, node: 'a', dataId: '1:a', opened: false }), followed: { b: '1:b', c: '1:c' } },
+      ],
     };
     const p = replicaView(follows, 'p', { postgres: { state: 'standby', timeline: 1, streamingFrom: null } });
     const request = { kind: 'promote' as const, to: 'p', acceptDataLoss: true };
