@@ -84,7 +84,8 @@ vi.mock('../../failover/protocol', async (load) => {
   return {
     ...real,
     compareOrders: ((a, b) => {
-      if (out.rule === 'S5') return 1;
+      // Only the keeper's: it compares the order itself, the monitor compares what was accepted.
+      if (out.rule === 'S5' && 'type' in a) return 1;
       if (out.rule === 'S11') return a.term - b.term || a.seq - b.seq;
       return real.compareOrders(a, b);
     }) satisfies typeof real.compareOrders,
