@@ -19,7 +19,10 @@ const CONNECTIONS_MIN = 2 * SERVER_CONNECTIONS_MAX + 15;
 /** What the failover sets itself, as patterns, and what for. */
 const OWNED: readonly (readonly [RegExp, string])[] = [
   [/^(data_directory|.*_file|include.*|external_pid_file|krb_server_keyfile)$/, 'the failover decides where files are'],
-  [/^(primary_.*|synchronous_.*|restore_command|archive_cleanup_command)$/, 'the failover sets it on each node'],
+  [
+    /^(primary_.*|synchronous_.*|wal_recycle|wal_init_zero|restore_command|archive_cleanup_command)$/,
+    'the failover sets it on each node',
+  ],
   [/^(recovery_.*|promote_.*|standby_mode|hot_standby.*)$/, 'the failover decides how a node recovers'],
   [/^(unix_socket_.*|failover\..*)$/, 'the keeper of each node needs it'],
   [/^default_transaction_read_only$/, 'the failover proves a new leader by a write'],

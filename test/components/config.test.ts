@@ -180,6 +180,8 @@ describe('a setting of PostgreSQL', () => {
     'hba_file',
     'include_dir',
     'primary_conninfo',
+    'wal_recycle',
+    'wal_init_zero',
     'restore_command',
     'recovery_target_time',
     'hot_standby',

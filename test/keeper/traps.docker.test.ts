@@ -1,4 +1,7 @@
-/** Two real nodes: a standby that is away until its leader gives its log up (S22), an address that is another node's (S14). */
+/**
+ * Two real nodes: a standby that is away until its leader gives its log up (S22), an address that is another node's (S14),
+ * and what a promotion after many writes has to clean up.
+ */
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import type { DeclaredNode } from '../../failover/core/types';
 import { slotName } from '../../failover/keeper/config-files';
@@ -115,5 +118,33 @@ describe('an address that is another node’s', () => {
     expect(status.failure?.code).toBe('LEADER_UNREACHABLE');
     expect(status.dataId).toBe(dataId);
     await monitor.done(B, 2, { kind: 'follow', leader: A, method: 'stream' });
+  });
+});
+
+describe('a standby that has replayed many writes', () => {
+  /** Segments that it keeps for log which is still to come. */
+  const KEPT = `SELECT count(*) FROM pg_ls_waldir(), pg_split_walfile_name(name) WHERE name ~ '^[0-9A-F]{24}$'
+    AND segment_number > (pg_last_wal_receive_lsn() - '0/0') / 1048576`;
+  const onStandby = (text: string) => docker('exec', B, 'psql', '-U', 'postgres', '-Atc', text);
+
+  it('keeps no segments for later, which its promotion would have to unlink one by one', async () => {
+    monitor.settle({ ...SETTINGS, postgresSettings: { wal_keep_size: '0', min_wal_size: '64MB' } });
+    await monitor.done(A, 3, { kind: 'lead', sync: { leader: A, k: 0, members: [] } });
+    await monitor.done(B, 3, { kind: 'follow', leader: A, method: 'stream' });
+    for (let round = 0; round < 2; round++) {
+      for (let i = 0; i < 40; i++) await psql("SELECT pg_logical_emit_message(false, 'filler', 'x'), pg_switch_wal()");
+      await psql('CHECKPOINT');
+      const lsn = await psql('SELECT pg_current_wal_flush_lsn()');
+      await vi.waitFor(
+        async () => expect(await onStandby(`SELECT pg_last_wal_replay_lsn() >= '${lsn}'`)).toBe('t'),
+        10_000,
+      );
+      await onStandby('CHECKPOINT');
+    }
+    // The leader keeps them, so they were there to be kept.
+    const future = `SELECT count(*) > 20 FROM pg_ls_waldir() WHERE name > pg_walfile_name(pg_current_wal_lsn())
+      AND name ~ '^[0-9A-F]{24}$'`;
+    expect(await psql(future)).toBe('t');
+    expect(Number(await onStandby(KEPT))).toBeLessThanOrEqual(1);
   });
 });
