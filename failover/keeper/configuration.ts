@@ -26,6 +26,8 @@ export class Configuration {
   private readonly options: ConfigurationOptions;
   /** Texts of the files as this keeper wrote them. */
   private readonly written = new Map<string, string>();
+  /** Settings that the files which no order changes were written for; null: not known. */
+  private settings: string | null = null;
 
   constructor(options: ConfigurationOptions) {
     this.options = options;
@@ -52,9 +54,14 @@ export class Configuration {
   /** Writes what differs from what is there. See {@link renderFailoverConf} for the rest. */
   async write(config: ServerConfig, version: number, blind = false): Promise<void> {
     const { node, memoryLimitBytes } = this.options;
-    await this.put('postgresql.conf', renderPostgresqlConf(node, config.settings, memoryLimitBytes));
-    await this.put('pg_hba.conf', renderPgHba(config.settings));
-    await this.put('pg_ident.conf', '');
+    const settings = JSON.stringify(config.settings);
+    if (settings !== this.settings) {
+      this.settings = null;
+      await this.put('postgresql.conf', renderPostgresqlConf(node, config.settings, memoryLimitBytes));
+      await this.put('pg_hba.conf', renderPgHba(config.settings));
+      await this.put('pg_ident.conf', '');
+      this.settings = settings;
+    }
     await this.put('failover.conf', renderFailoverConf(node, config, PORTS.postgres, this.passfile, version, blind));
   }
 
@@ -67,6 +74,7 @@ export class Configuration {
   /** Writes everything anew before a start. Returns PostgreSQL's own words when it refuses the stack's settings. */
   async writeForStart(config: ServerConfig, version: number, blind: boolean): Promise<string | null> {
     this.written.clear();
+    this.settings = null;
     await this.writePassfile();
     await this.write(config, version, blind);
     if (Object.keys(config.settings.postgresSettings).length === 0) return null;

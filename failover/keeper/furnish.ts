@@ -3,7 +3,7 @@
  * tables. Each step may be run again; nothing is written when it is there. All commits are local: no waiting on standbys.
  */
 import { derivedPassword, MONITOR_ROLE, type NodeSettings, REPLICATION_ROLE } from '../protocol';
-import { newVerifier } from './scram';
+import { KEY_ITERATIONS, newVerifier } from './scram';
 import { identifier, literal, type Session } from './session';
 import { template } from './template';
 
@@ -30,20 +30,27 @@ INSERT INTO failover.heartbeat (n, at) VALUES (0, now()) ON CONFLICT DO NOTHING;
 CREATE TABLE IF NOT EXISTS failover.canary (
   term bigint NOT NULL, node text PRIMARY KEY, at timestamptz NOT NULL DEFAULT now());`;
 
-async function ensureRole(session: Session, role: string, attributes: string, password: string): Promise<void> {
+async function ensureRole(
+  session: Session,
+  role: string,
+  attributes: string,
+  password: string,
+  iterations?: number,
+): Promise<void> {
   const rows = await session.query<{ stored: string | null }>(
     'SELECT rolpassword AS stored FROM pg_authid WHERE rolname = $1',
     [role],
   );
-  const verifier = await newVerifier(password, rows[0]?.stored ?? null);
+  const verifier = await newVerifier(password, rows[0]?.stored ?? null, iterations);
   const secret = verifier === null ? '' : ` PASSWORD ${literal(verifier)}`;
   if (rows.length === 0) await session.query(`CREATE ROLE ${identifier(role)} LOGIN ${attributes}${secret}`);
   else if (verifier !== null) await session.query(`ALTER ROLE ${identifier(role)} LOGIN ${attributes}${secret}`);
 }
 
 async function furnishPostgres(session: Session, settings: NodeSettings, clusterKey: string): Promise<void> {
-  await ensureRole(session, REPLICATION_ROLE, 'REPLICATION', derivedPassword(clusterKey, 'replication'));
-  await ensureRole(session, MONITOR_ROLE, '', derivedPassword(clusterKey, 'monitor'));
+  const key = (role: 'replication' | 'monitor') => derivedPassword(clusterKey, role);
+  await ensureRole(session, REPLICATION_ROLE, 'REPLICATION', key('replication'), KEY_ITERATIONS);
+  await ensureRole(session, MONITOR_ROLE, '', key('monitor'), KEY_ITERATIONS);
   await ensureRole(session, settings.databaseUser, '', settings.databasePassword);
   const [there] = await session.query<{ ready: boolean }>(
     `SELECT to_regclass('failover.canary') IS NOT NULL

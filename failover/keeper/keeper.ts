@@ -107,6 +107,8 @@ export class Keeper {
   private memory: Memory | null = null;
   private keeping = false;
   private lookedAtMs = Number.NEGATIVE_INFINITY;
+  /** The view is of this pass of the loop, and nothing was changed since. */
+  private current = false;
   private statusCount = 0;
   private reported = '';
   private slotsSent: SlotView[] | undefined;
@@ -250,6 +252,7 @@ export class Keeper {
       this.job = new AbortController();
       const order = this.ordered;
       let restMs = LOOK_MS;
+      this.current = false;
       try {
         // A new order is begun with what was seen a moment ago: a promotion waits for nothing that it can do without.
         if (order === acted || this.clock.nowMs() - this.lookedAtMs > FRESH_MS) await this.observe();
@@ -292,11 +295,22 @@ export class Keeper {
     const before = this.view.warning;
     this.view = await this.postgres.observe();
     this.lookedAtMs = this.clock.nowMs();
+    this.current = true;
     if (this.view.warning !== null && this.view.warning !== before) {
       this.note('warn', 'POSTGRES_WARNING', this.view.warning);
     }
     this.report();
     return this.view;
+  }
+
+  /** Looks at PostgreSQL unless this pass has, and changed nothing since: a look costs each node of the machine its share. */
+  async look(): Promise<void> {
+    if (!this.current) await this.observe();
+  }
+
+  /** Something of PostgreSQL was changed: what was seen before is out of date. */
+  changed(): void {
+    this.current = false;
   }
 
   /** PostgreSQL leads now: told at once, the next look tells the rest. */

@@ -83,14 +83,14 @@ FROM pg_replication_slots WHERE NOT temporary ORDER BY slot_name LIMIT 32`;
 
 /** The replication slots of a running server. Throws when it does not answer. */
 export async function lookAtSlots(session: Session): Promise<SlotView[]> {
-  return session.query<SlotView>(SLOTS);
+  return session.ask<SlotView>('slots', SLOTS);
 }
 
 /** One look at a running server. Throws when it does not answer. */
 export async function lookBySql(session: Session): Promise<SqlView & { systemId: string }> {
-  const [row] = await session.query<Row>(LOOK);
+  const [row] = await session.ask<Row>('look', LOOK);
   if (row === undefined) throw new Error('PostgreSQL gave no row');
-  const [beat] = row.has_heartbeat ? await session.query<{ n: string; age: number }>(BEAT) : [];
+  const [beat] = row.has_heartbeat ? await session.ask<{ n: string; age: number }>('beat', BEAT) : [];
   return {
     systemId: row.system_id,
     inRecovery: row.recovery,
@@ -112,12 +112,15 @@ SELECT current_setting('${VERSION_NAME}', true) AS version,
   (SELECT coalesce(json_agg(json_build_object('name', name, 'setting', setting)), '[]')
     FROM pg_settings WHERE pending_restart AND name <> 'hot_standby') AS pending`;
 
+/** A setting that waits for a restart, with its present value. */
+export interface Pending {
+  name: string;
+  setting: string;
+}
+
 /** Settings that wait for a restart, by a session that has read this version of the files; null: it has not yet. */
-export async function lookForPending(
-  session: Session,
-  version: number,
-): Promise<{ name: string; setting: string }[] | null> {
-  const [row] = await session.query<{ version: string | null; pending: { name: string; setting: string }[] }>(PENDING);
+export async function lookForPending(session: Session, version: number): Promise<Pending[] | null> {
+  const [row] = await session.ask<{ version: string | null; pending: Pending[] }>('pending', PENDING);
   return row?.version === String(version) ? row.pending : null;
 }
 

@@ -173,8 +173,8 @@ export interface Postgres {
 
   /** Writes the configuration and `standby.signal` (S8) and spawns the postmaster. `leads`: it is to be promoted at once. */
   start(config: ServerConfig, leads?: boolean): Promise<void>;
-  /** Writes the configuration and reloads when it differs from the one in force. */
-  configure(config: ServerConfig): Promise<void>;
+  /** Writes the configuration and reloads when it differs from the one in force; resolves with whether it did. */
+  configure(config: ServerConfig): Promise<boolean>;
   /** Fast shutdown; ends walsenders that do not advance (S18). Resolves when the process has ended. */
   stop(): Promise<void>;
   /** Writes a checkpoint, so that a shutdown that follows is short. */

@@ -302,7 +302,7 @@ export class Pursuit {
       await keeper.postgres.ensureSlots(this.peers(settings), true);
       this.slotsRenewed = true;
     }
-    await keeper.observe();
+    await keeper.look();
     if (streamingFrom(keeper.view, settings) === leader.name) {
       this.warm(settings);
       const settled = target.restart !== true || this.needsRestart(settings) === false;
@@ -452,7 +452,7 @@ export class Pursuit {
     if (!keeper.view.running) await this.start(config(settings, null, ''));
     else await this.configure(config(settings, null, ''));
     if (keeper.view.sql === null) return { done: false, againMs: SOON_MS };
-    await keeper.observe();
+    await keeper.look();
     const frozen = keeper.view.sql?.walReceiver === null && votingLsn(keeper.view) !== null;
     return { done: frozen, againMs: frozen ? undefined : SOON_MS };
   }
@@ -490,7 +490,7 @@ export class Pursuit {
 
   private async configure(wanted: ServerConfig): Promise<void> {
     this.names = null;
-    await this.keeper.postgres.configure(wanted);
+    if (await this.keeper.postgres.configure(wanted)) this.keeper.changed();
     this.names = wanted.syncNames;
   }
 

@@ -6,7 +6,10 @@ import { createHash, createHmac, pbkdf2, randomBytes, timingSafeEqual } from 'no
 import { promisify } from 'node:util';
 
 const derive = promisify(pbkdf2);
+/** What PostgreSQL's own `scram_iterations` is by default: slows down who guesses a person's password. */
 const ITERATIONS = 4096;
+/** For derived keys of 256 bits: nobody guesses them, and every standby connects anew just when a new leader needs the machine. */
+export const KEY_ITERATIONS = 1;
 
 async function verifier(password: string, salt: Buffer, iterations: number): Promise<string> {
   // NFKC is what SASLprep does to nearly all text; the client does the same to what is typed.
@@ -17,12 +20,16 @@ async function verifier(password: string, salt: Buffer, iterations: number): Pro
   return `SCRAM-SHA-256$${iterations}:${salt.toString('base64')}$${storedKey}:${serverKey}`;
 }
 
-/** A new verifier for the password, or null when the stored one already verifies it. */
-export async function newVerifier(password: string, stored: string | null): Promise<string | null> {
+/** A new verifier for the password, or null when the stored one already verifies it, in as many iterations. */
+export async function newVerifier(
+  password: string,
+  stored: string | null,
+  iterations = ITERATIONS,
+): Promise<string | null> {
   const match = /^SCRAM-SHA-256\$(\d+):([^$]+)\$/.exec(stored ?? '');
-  if (match?.[1] !== undefined && match[2] !== undefined && stored !== null) {
-    const same = await verifier(password, Buffer.from(match[2], 'base64'), Number(match[1]));
+  if (match?.[1] === String(iterations) && match[2] !== undefined && stored !== null) {
+    const same = await verifier(password, Buffer.from(match[2], 'base64'), iterations);
     if (same.length === stored.length && timingSafeEqual(Buffer.from(same), Buffer.from(stored))) return null;
   }
-  return verifier(password, randomBytes(16), ITERATIONS);
+  return verifier(password, randomBytes(16), iterations);
 }

@@ -11,7 +11,15 @@ import { Configuration } from './configuration';
 import { syncFolder } from './durable';
 import { furnish } from './furnish';
 import { Heartbeat } from './heartbeat';
-import { LED_TIMELINE, laterTimeline, lookAtControlFile, lookAtSlots, lookBySql, lookForPending } from './look';
+import {
+  LED_TIMELINE,
+  laterTimeline,
+  lookAtControlFile,
+  lookAtSlots,
+  lookBySql,
+  lookForPending,
+  type Pending,
+} from './look';
 import { type Beat, KeeperError, messageOf, type Postgres, type ServerConfig, type Source, type View } from './ports';
 import { commandLine, noServerLeft, resumeServer, run, serverProcesses, signalProcess } from './processes';
 import { baseBackup, makeRoom, type RejoinContext, reach, rewind } from './rejoin';
@@ -95,11 +103,12 @@ export class Server implements Postgres {
   private readonly tunables: Tunables;
   /** The stack's settings that the files were written for. */
   private wanted: PostgresSettings = {};
-  /** Counts the changes of the files. */
+  /** Counts the changes of the settings in the files; whom to follow and whom to wait for are none. */
   private version = 0;
   /** The settings that the files have. */
   private inFile = '';
-  private seen: { version: number; leads: boolean; view: SettingsView } | null = null;
+  /** Settings that wait for a restart, as the files of `version` have them. */
+  private pending: { version: number; settings: Pending[] } | null = null;
   private floorsAtMs = Number.NEGATIVE_INFINITY;
   private slots: SlotView[] | undefined;
   private slotsAtMs = Number.NEGATIVE_INFINITY;
@@ -177,11 +186,11 @@ export class Server implements Postgres {
     this.slots = await lookAtSlots(session);
   }
 
-  /** How the running server stands to the stack's settings; asked once after each change of the files. */
+  /** How the running server stands to the stack's settings; asked once after each change of theirs in the files. */
   private async lookAtSettings(session: Session, inRecovery: boolean): Promise<SettingsView | null> {
     const { tunables, wanted, version } = this;
     tunables.answered();
-    const isNew = this.seen?.version !== version;
+    const isNew = this.pending?.version !== version;
     const due = tunables.isFloored(wanted) && performance.now() - this.floorsAtMs >= FLOORS_EVERY_MS;
     // By what is, not by what was done: a promotion may have succeeded although its answer was lost.
     if (!inRecovery) tunables.promoted();
@@ -191,15 +200,13 @@ export class Server implements Postgres {
     }
     // The files are about to be written again.
     if (JSON.stringify(tunables.inFile(wanted)) !== this.inFile) return null;
-    if (!isNew && this.seen?.leads === !inRecovery) return this.seen.view;
-    const pending = await lookForPending(session, version);
-    if (pending === null) return null;
-    this.seen = {
-      version,
-      leads: !inRecovery,
-      view: { wanted: JSON.stringify(wanted), status: tunables.status(wanted, pending, !inRecovery) },
-    };
-    return this.seen.view;
+    if (isNew) {
+      const settings = await lookForPending(session, version);
+      if (settings === null) return null;
+      this.pending = { version, settings };
+    }
+    const pending = this.pending?.settings ?? [];
+    return { wanted: JSON.stringify(wanted), status: tunables.status(wanted, pending, !inRecovery) };
   }
 
   /** An answer that is neither "not there" nor "not yet" is worth a line. */
@@ -309,17 +316,19 @@ export class Server implements Postgres {
 
   // Configuration
 
-  async configure(config: ServerConfig): Promise<void> {
+  async configure(config: ServerConfig): Promise<boolean> {
     const asked = config.settings.postgresSettings;
     const written = withSettings(config, this.tunables.inFile(asked));
     const key = JSON.stringify([asked, written]);
-    if (key === this.inForce) return;
-    this.version += 1;
+    if (key === this.inForce) return false;
+    const inFile = JSON.stringify(written.settings.postgresSettings);
+    if (inFile !== this.inFile || JSON.stringify(asked) !== JSON.stringify(this.wanted)) this.version += 1;
     this.wanted = asked;
-    this.inFile = JSON.stringify(written.settings.postgresSettings);
+    this.inFile = inFile;
     await this.files.write(written, this.version, this.blind);
     this.process?.kill('SIGHUP');
     this.inForce = key;
+    return true;
   }
 
   // Process
@@ -391,7 +400,7 @@ export class Server implements Postgres {
     if (this.process === null) return;
     if (!this.told) this.tunables.failed(words);
     this.blind = false;
-    this.seen = null;
+    this.pending = null;
     this.process = null;
     this.leader = null;
     this.stoppedView = null;
@@ -467,9 +476,8 @@ export class Server implements Postgres {
     if (this.blind) this.blind = false;
     else await session.query('SELECT pg_promote(false)');
     this.tunables.promoted();
-    this.seen = null;
     for (;;) {
-      const [row] = await session.query<{ timeline: number | null }>(LED_TIMELINE);
+      const [row] = await session.ask<{ timeline: number | null }>('led', LED_TIMELINE);
       if (row !== undefined && row.timeline !== null) return row.timeline;
       if (performance.now() > deadline) throw new KeeperError('PROMOTION_HANGS', 'not promoted within a minute');
       // PostgreSQL's log says when it is about to be over; asking all the time would slow it down.

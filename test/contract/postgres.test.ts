@@ -38,8 +38,8 @@ class ModelNode implements ContractNode {
     return this.postgres.start(this.config(upstream, syncNames));
   }
 
-  configure(upstream: ContractNode | null, syncNames: string): Promise<void> {
-    return this.postgres.configure(this.config(upstream, syncNames));
+  async configure(upstream: ContractNode | null, syncNames: string): Promise<void> {
+    await this.postgres.configure(this.config(upstream, syncNames));
   }
 
   async kill(): Promise<void> {

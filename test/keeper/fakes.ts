@@ -205,10 +205,11 @@ export class FakePostgres implements Postgres {
     this.running = true;
     this.inRecovery = true;
   }
-  async configure(config: ServerConfig): Promise<void> {
-    if (JSON.stringify(config) === JSON.stringify(this.config)) return;
+  async configure(config: ServerConfig): Promise<boolean> {
+    if (JSON.stringify(config) === JSON.stringify(this.config)) return false;
     this.journal.push(`configure from ${config.upstream?.name ?? 'nobody'} sync "${config.syncNames}"`);
     this.config = config;
+    return true;
   }
   async stop(): Promise<void> {
     if (this.running) this.journal.push('stop');

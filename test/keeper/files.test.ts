@@ -12,7 +12,7 @@ import {
 } from '../../failover/keeper/config-files';
 import { laterLsn, lsnValue } from '../../failover/keeper/lsn';
 import { EMPTY_STATE } from '../../failover/keeper/ports';
-import { newVerifier } from '../../failover/keeper/scram';
+import { KEY_ITERATIONS, newVerifier } from '../../failover/keeper/scram';
 import { ServerLog, saysImpossible } from '../../failover/keeper/server-log';
 import { SLOT_BYTES } from '../../failover/keeper/slot-file';
 import { StateFolder } from '../../failover/keeper/state-folder';
@@ -67,6 +67,13 @@ describe('SCRAM verifiers', () => {
     expect(await newVerifier('12345', stored)).toBeNull();
     expect(await newVerifier('12346', stored)).not.toBeNull();
     expect(await newVerifier('12345', 'md5abc')).not.toBeNull();
+  });
+
+  it('of a derived key take one iteration, and are made new when they took more', async () => {
+    const stored = await newVerifier('12345', null);
+    const quick = await newVerifier('12345', stored, KEY_ITERATIONS);
+    expect(quick).toMatch(/^SCRAM-SHA-256\$1:/);
+    expect(await newVerifier('12345', quick, KEY_ITERATIONS)).toBeNull();
   });
 });
 

@@ -472,11 +472,11 @@ export class SimPostgres implements Postgres {
     });
   }
 
-  async configure(config: ServerConfig): Promise<void> {
+  async configure(config: ServerConfig): Promise<boolean> {
     const asked = config.settings.postgresSettings;
     const written = withSettings(config, this.tunables.inFile(asked));
     const key = JSON.stringify([asked, written]);
-    if (key === this.inForce) return;
+    if (key === this.inForce) return false;
     await this.takes(1.5);
     this.wanted = asked;
     this.inFile = JSON.stringify(written.settings.postgresSettings);
@@ -484,6 +484,7 @@ export class SimPostgres implements Postgres {
     this.readAtMs = this.engine.nowMs + READ_MS;
     this.node.postgres?.reload(settingsOf(this.node.name, written));
     this.inForce = key;
+    return true;
   }
 
   async stop(): Promise<void> {
