@@ -77,7 +77,7 @@ export class Canary {
 
   /** Sessions that wait for a standby. */
   async waiters(): Promise<number> {
-    const rows = await (await this.main()).query(`SELECT FROM pg_stat_activity WHERE wait_event = 'SyncRep'`);
+    const rows = await (await this.main()).ask('waiters', `SELECT FROM pg_stat_activity WHERE wait_event = 'SyncRep'`);
     return rows.length;
   }
 

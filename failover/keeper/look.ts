@@ -5,7 +5,7 @@ import { VERSION_NAME } from './config-files';
 import type { SqlView, View } from './ports';
 import { commandLine, run } from './processes';
 import type { Session } from './session';
-import type { Floors } from './tunables';
+import type { Floors, Pending } from './tunables';
 
 interface Row {
   recovery: boolean;
@@ -111,12 +111,6 @@ const PENDING = `
 SELECT current_setting('${VERSION_NAME}', true) AS version,
   (SELECT coalesce(json_agg(json_build_object('name', name, 'setting', setting)), '[]')
     FROM pg_settings WHERE pending_restart AND name <> 'hot_standby') AS pending`;
-
-/** A setting that waits for a restart, with its present value. */
-export interface Pending {
-  name: string;
-  setting: string;
-}
 
 /** Settings that wait for a restart, by a session that has read this version of the files; null: it has not yet. */
 export async function lookForPending(session: Session, version: number): Promise<Pending[] | null> {

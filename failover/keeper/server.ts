@@ -11,15 +11,7 @@ import { Configuration } from './configuration';
 import { syncFolder } from './durable';
 import { furnish } from './furnish';
 import { Heartbeat } from './heartbeat';
-import {
-  LED_TIMELINE,
-  laterTimeline,
-  lookAtControlFile,
-  lookAtSlots,
-  lookBySql,
-  lookForPending,
-  type Pending,
-} from './look';
+import { LED_TIMELINE, laterTimeline, lookAtControlFile, lookAtSlots, lookBySql, lookForPending } from './look';
 import { type Beat, KeeperError, messageOf, type Postgres, type ServerConfig, type Source, type View } from './ports';
 import { commandLine, noServerLeft, resumeServer, run, serverProcesses, signalProcess } from './processes';
 import { baseBackup, makeRoom, type RejoinContext, reach, rewind } from './rejoin';
@@ -34,7 +26,14 @@ import {
 } from './server-log';
 import { Session } from './session';
 import { ensureSlots } from './slots';
-import { type Floors, type PostgresSettings, type SettingsView, Tunables, withSettings } from './tunables';
+import {
+  type Floors,
+  type Pending,
+  type PostgresSettings,
+  type SettingsView,
+  Tunables,
+  withSettings,
+} from './tunables';
 
 const SQL_LIMIT_MS = 2_000;
 const CONNECT_LIMIT_MS = 500;
@@ -190,22 +189,19 @@ export class Server implements Postgres {
   private async lookAtSettings(session: Session, inRecovery: boolean): Promise<SettingsView | null> {
     const { tunables, wanted, version } = this;
     tunables.answered();
-    const isNew = this.pending?.version !== version;
+    let pending = this.pending?.version === version ? this.pending.settings : null;
     const due = tunables.isFloored(wanted) && performance.now() - this.floorsAtMs >= FLOORS_EVERY_MS;
     // By what is, not by what was done: a promotion may have succeeded although its answer was lost.
     if (!inRecovery) tunables.promoted();
-    else if (isNew || due) {
+    else if (pending === null || due) {
       this.floorsAtMs = performance.now();
       tunables.floorsAre((await lookAtControlFile(this.data)).floors);
     }
     // The files are about to be written again.
     if (JSON.stringify(tunables.inFile(wanted)) !== this.inFile) return null;
-    if (isNew) {
-      const settings = await lookForPending(session, version);
-      if (settings === null) return null;
-      this.pending = { version, settings };
-    }
-    const pending = this.pending?.settings ?? [];
+    pending ??= await lookForPending(session, version);
+    if (pending === null) return null;
+    this.pending = { version, settings: pending };
     return { wanted: JSON.stringify(wanted), status: tunables.status(wanted, pending, !inRecovery) };
   }
 
@@ -464,7 +460,7 @@ export class Server implements Postgres {
     const session = await this.sql();
     // Looked at first: who passes authentication meanwhile is then seen by the query.
     const connecting = (await serverProcesses()).filter((p) => CONNECTING.test(p.title)).length;
-    const [row] = await session.query<{ clients: number }>(END_IDLE_CLIENTS);
+    const [row] = await session.ask<{ clients: number }>('idle clients', END_IDLE_CLIENTS);
     return connecting + (row?.clients ?? 0);
   }
 

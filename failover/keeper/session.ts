@@ -2,7 +2,7 @@
  * One SQL session with a deadline for everything. node-postgres can wait for ever on a dead server, so at the deadline
  * the socket is destroyed and the session is of no more use.
  */
-import { Client, type QueryResultRow } from 'pg';
+import { Client, type QueryConfig, type QueryResultRow } from 'pg';
 
 export interface SessionOptions {
   host: string;
@@ -58,12 +58,7 @@ export class Session {
 
   /** Rows of a statement; throws within `limitMs`. */
   async query<Row extends QueryResultRow>(sql: string, values: unknown[] = [], limitMs = this.limitMs): Promise<Row[]> {
-    if (this.dead) throw new Error('the session has ended');
-    const result = await this.limited(
-      values.length > 0 ? this.client.query<Row>(sql, values) : this.client.query<Row>(sql),
-      limitMs,
-    );
-    return result.rows;
+    return this.rows({ text: sql, values }, limitMs);
   }
 
   /**
@@ -71,8 +66,12 @@ export class Session {
    * (manual, "PREPARE"). Planning is most of the cost of a look.
    */
   async ask<Row extends QueryResultRow>(name: string, text: string): Promise<Row[]> {
+    return this.rows({ name, text }, this.limitMs);
+  }
+
+  private async rows<Row extends QueryResultRow>(query: QueryConfig, limitMs: number): Promise<Row[]> {
     if (this.dead) throw new Error('the session has ended');
-    return (await this.limited(this.client.query<Row>({ name, text }), this.limitMs)).rows;
+    return (await this.limited(this.client.query<Row>(query), limitMs)).rows;
   }
 
   /** Ends the session at once; whatever is under way fails. */

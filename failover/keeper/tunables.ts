@@ -37,6 +37,12 @@ export interface Begin {
   blind: boolean;
 }
 
+/** A setting that waits for a restart, with its present value. */
+export interface Pending {
+  name: string;
+  setting: string;
+}
+
 /** What is known of the running server: for which settings, and how they stand. */
 export interface SettingsView {
   wanted: string;
@@ -124,14 +130,10 @@ export class Tunables {
     else if (JSON.stringify(this.former()) !== JSON.stringify(begun.wanted)) this.refuses(begun.wanted, words);
   }
 
-  /** How the running server stands. `pending`: names that PostgreSQL says wait for a restart, with their present values. */
-  status(
-    wanted: PostgresSettings,
-    pending: readonly { name: string; setting: string }[],
-    leads: boolean,
-  ): SettingsStatus {
+  /** How the running server stands. `pending`: what PostgreSQL says waits for a restart. */
+  status(wanted: PostgresSettings, pending: readonly Pending[], leads: boolean): SettingsStatus {
     const names = pending.map((p) => p.name).sort();
-    const lower = (p: { name: string; setting: string }) =>
+    const lower = (p: Pending) =>
       FLOORED.some((name) => name === p.name) && this.numberOf(p.name, this.usable(wanted)) < Number(p.setting);
     const restart = names.length === 0 ? 'none' : leads && pending.some(lower) ? 'in-place' : 'needed';
     // Floored ones wait for the leader first: nothing to restart for yet, and not in force either.
