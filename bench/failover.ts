@@ -1,7 +1,8 @@
 /**
  * Write outage of a fault as a client sees it, through the published port of a running stack.
  *
- *     npm run bench:failover -- --runs 20 [--fault kill|stop|pause|switchover|replica-kill|replica-pause|haproxy-restart] [--load]
+ *     npm run bench:failover -- --runs 20 [--fault kill|stop|pause|switchover|replica-kill|replica-pause|haproxy-restart|haproxy-crash]
+ *                               [--load]
  *                               [--stack dev] [--json]
  *
  * Outage: last acknowledgement before → next one after, over a held and a fresh connection of a separate process
@@ -32,6 +33,7 @@ const FAULTS = {
   'replica-kill': { to: 'standby', act: 'kill', undo: 'start', leads: false },
   'replica-pause': { to: 'standby', act: 'pause', undo: 'unpause', leads: false },
   'haproxy-restart': { to: 'haproxy', act: 'restart', undo: null, leads: false },
+  'haproxy-crash': { to: 'haproxy', act: 'crash', undo: null, leads: false },
 } as const;
 /** Writers run this long before the fault and after the first acknowledgement that follows it. */
 const SETTLE_MS = 1_000;
@@ -102,7 +104,12 @@ async function oneRun(stack: Stack, fault: Fault): Promise<Run> {
   const standby = before.nodes.find((n) => n.name !== before.leader)?.name ?? '';
   const victims = { leader: before.leader ?? '', standby, haproxy: `${stack.prefix}haproxy`, monitor: '' };
   const victim = victims[to];
-  const command = act === 'switchover' ? ['exec', `${stack.prefix}failover-monitor`, 'switchover'] : [act, victim];
+  const command =
+    act === 'switchover'
+      ? ['exec', `${stack.prefix}failover-monitor`, 'switchover']
+      : act === 'crash'
+        ? ['exec', victim, 'sh', '-c', 'kill -KILL $(pidof haproxy)']
+        : [act, victim];
   const writer = new Writer(stack);
   await writer.wroteSince(0);
   await sleep(SETTLE_MS);

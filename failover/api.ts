@@ -105,7 +105,13 @@ export const ClusterStatus = z.object({
   pause: Pause.nullable(),
   syncMode: z.enum(['synchronous', 'asynchronous']),
   nodes: z.array(NodeStatus),
-  haproxy: z.object({ reachable: z.boolean(), write: z.string().nullable(), read: z.array(z.string()) }),
+  haproxy: z.object({
+    reachable: z.boolean(),
+    write: z.string().nullable(),
+    read: z.array(z.string()),
+    /** Nodes that HAProxy's own connects, one a second, do not reach; none of them is given the lead. */
+    unreached: z.array(z.string()),
+  }),
   sync: z.object({ waitsFor: z.number().int(), members: z.array(z.string()), changing: z.boolean() }),
   lastFailover: Failover.nullable(),
   /** The newest ones, oldest first, at most 100. */

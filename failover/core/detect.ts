@@ -28,8 +28,8 @@ export type Health =
   | { kind: 'dead'; code: string; reason: string }
   /** The keeper answers and says that PostgreSQL does not run as the primary any more. */
   | { kind: 'down'; code: string; reason: string }
-  /** The container was told to stop; PostgreSQL still works. */
-  | { kind: 'stopping' };
+  /** The container was told to stop. `serves`: PostgreSQL works as before until somebody can take over, or for some seconds. */
+  | { kind: 'stopping'; serves: boolean };
 
 /** The leader's health while it is supposed to serve. */
 export function leaderHealth(state: ClusterState, observation: Observation, nowMs: number, policy: Policy): Health {
@@ -40,7 +40,7 @@ export function leaderHealth(state: ClusterState, observation: Observation, nowM
     return { kind: 'dead', code: 'LEADER_REMOVED', reason: `${leader} is not declared any more` };
   }
   const health = view.connected
-    ? connectedHealth(state, view, beats, observation.sinceMs, nowMs, policy)
+    ? connectedHealth(state, view, beats, observation, nowMs, policy)
     : brokenHealth(leader, view, beats, observation.sinceMs, nowMs, policy);
   // Not on the monitor's word alone: HAProxy says the same, so no client gets there.
   if (health.kind === 'apart' && isBeyondHaproxy(observation, leader, nowMs, policy)) {
@@ -106,11 +106,16 @@ function connectedHealth(
   state: ClusterState,
   view: NodeView,
   beats: boolean,
-  sinceMs: number,
+  observation: Observation,
   nowMs: number,
   policy: Policy,
 ): Health {
   const { name, status, silentMs } = view;
+  const { sinceMs } = observation;
+  if ((observation.deafMs ?? 0) >= policy.hangTimeoutMs) {
+    const reason = `no node answers the monitor, which may be cut off itself: no failover, ${name} goes on`;
+    return { kind: 'apart', code: 'MONITOR_APART', reason, probe: false };
+  }
   if (silentMs >= policy.hangTimeoutMs) {
     if (beats) return apart(name, false);
     return { kind: 'dead', code: 'LEADER_HUNG', reason: `${name} has not answered for ${Math.round(silentMs)} ms` };
@@ -126,7 +131,7 @@ function connectedHealth(
   }
   const { state: postgres } = status.postgres;
   if (postgres === 'primary' || postgres === 'stopping') {
-    if (status.stopping) return { kind: 'stopping' };
+    if (status.stopping) return { kind: 'stopping', serves: postgres === 'primary' };
     if (view.refusedAtMs !== null && nowMs - view.refusedAtMs <= REFUSED_FRESH_MS) {
       return {
         kind: 'dead',

@@ -15,6 +15,8 @@ export interface NodeView {
   status: Status | null;
   /** Time since the oldest probe that is not answered yet was sent, ms; 0 when all are answered (S11). */
   silentMs: number;
+  /** When something came from it over this connection, or the connection was made, monotonic ms. */
+  heardAtMs: number;
   /** When this node was last seen streaming, monotonic ms; null: not since `changedAtMs`. */
   streamingSeenAtMs: number | null;
   /** When the heartbeat row was last seen to advance on this node, monotonic ms (S21). */
@@ -101,6 +103,8 @@ export interface Watch {
 export interface Observation {
   /** Start of the monitor, or of the time from which observations count again after a stall; monotonic ms. */
   sinceMs: number;
+  /** For how long no node at all was heard, ms; see hearing.ts. Absent: somebody is. */
+  deafMs?: number;
   declared: DeclaredNode[];
   /** The last of `declared`, which is not: it leads, or did a moment ago, and the config has no place for it any more. */
   retiring?: string;

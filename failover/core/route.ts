@@ -78,7 +78,8 @@ function writeRoute(
   // A leader that has just come back and told nothing yet may be anything: the slot stays as it is.
   if (health?.kind === 'blind') return null;
   const slotIsRight = observation.haproxy.slot === address;
-  if (health !== null && ['late', 'dead', 'down', 'stopping'].includes(health.kind)) {
+  const leaves = health?.kind === 'stopping' && !health.serves;
+  if (health !== null && (leaves || ['late', 'dead', 'down'].includes(health.kind))) {
     // Who only observes leaves the route of a leader that may be gone as it is.
     if (policy.failoverMode === 'observe' && state.pause === undefined) return null;
     return { kind: 'route-write', route: { kind: 'held', node, address } };

@@ -15,7 +15,7 @@ import { SWITCHOVER_STARTS } from './rules-start';
 import { SWITCHOVER_RULES } from './rules-switchover';
 import { settingsReason } from './settings';
 import { isProven, wantedConfig, withConfig } from './sync';
-import type { Action } from './types';
+import type { Action, ClusterState, Observation, Policy } from './types';
 import { isDone, list, statusOf, viewOf } from './view';
 
 export const SERVING_RULES: readonly Rule[] = [
@@ -51,12 +51,10 @@ export const SERVING_RULES: readonly Rule[] = [
   },
   {
     code: 'LEADER_STOPPING',
-    why: 'The leader was told to stop and nobody can take over: it stops, and writes wait for its return.',
+    why: 'The leader was told to stop and nobody could take over in time: it stops, and writes wait for its return.',
     match: ({ state, health, observation, policy }) => {
-      if (health?.kind !== 'stopping') return null;
-      const choice = pick(state, observation, policy, false);
-      const why = choice.kind === 'nobody' ? choice.missing : 'no candidate';
-      return { reason: `${state.leader ?? ''} was told to stop and nobody can take over: ${why}` };
+      if (health?.kind !== 'stopping' || health.serves) return null;
+      return { reason: `${state.leader ?? ''} stops and nobody can take over: ${missing(state, observation, policy)}` };
     },
   },
   {
@@ -110,9 +108,8 @@ export const SERVING_RULES: readonly Rule[] = [
     why: 'The leader is gone and nobody else has all acknowledged writes: writes wait, and it is said which node to start.',
     match: ({ state, observation, policy, health }) => {
       if (health?.kind !== 'dead' && health?.kind !== 'down') return null;
-      const choice = pick(state, observation, policy, false);
-      const missing = choice.kind === 'nobody' ? choice.missing : 'no candidate';
-      return { actions: probeActions(state.leader, health), reason: `${health.reason}; writes wait: ${missing}` };
+      const why = missing(state, observation, policy);
+      return { actions: probeActions(state.leader, health), reason: `${health.reason}; writes wait: ${why}` };
     },
   },
   {
@@ -195,6 +192,15 @@ export const SERVING_RULES: readonly Rule[] = [
     why: 'A node that is not declared any more and counts nowhere is forgotten.',
     match: (facts) => memberRemoved(facts),
   },
+  {
+    code: 'LEADER_LEAVING',
+    why: 'The leader was told to stop and nobody can take over yet: it serves on for the seconds in which a standby may come.',
+    match: ({ state, health, observation, policy }) => {
+      if (health?.kind !== 'stopping') return null;
+      const why = missing(state, observation, policy);
+      return { reason: `${state.leader ?? ''} was told to stop and serves until somebody can take over: ${why}` };
+    },
+  },
   ...REBUILD_RULES,
   ...SETTINGS_RULES,
   ...SWITCHOVER_STARTS,
@@ -213,6 +219,12 @@ export const SERVING_RULES: readonly Rule[] = [
     match: (facts) => ({ reason: steadyReason(facts) }),
   },
 ];
+
+/** Why nobody can be promoted, for people. */
+function missing(state: ClusterState, observation: Observation, policy: Policy): string {
+  const choice = pick(state, observation, policy, false);
+  return choice.kind === 'nobody' ? choice.missing : 'no candidate';
+}
 
 /** A broken connection is confirmed by one quick connect, which is repeated while PostgreSQL goes on answering it. */
 function probeActions(leader: string | null, health: Health): Action[] {

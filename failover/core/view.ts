@@ -11,6 +11,7 @@ export function viewOf(observation: Observation, node: string): NodeView {
       changedAtMs: observation.sinceMs,
       status: null,
       silentMs: 0,
+      heardAtMs: Number.NEGATIVE_INFINITY,
       streamingSeenAtMs: null,
       heartbeatSeenAtMs: null,
       probe: null,

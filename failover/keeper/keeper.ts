@@ -45,6 +45,8 @@ const STUMBLES_MAX = 3;
 const PASSING: ReadonlySet<string> = new Set(['STEP_FAILED', 'SYNC_UNPROVEN']);
 /** After SIGTERM the leader waits this long for the monitor's hand-over (S18), ms. */
 export const HANDOVER_LIMIT_MS = 8_000;
+/** Enough for the monitor to hear of a shutdown and to hold new connections, ms. */
+const NOTICE_MS = 100;
 /** A leader that is told to stop awaits a monitor that is away so long: an upgrade replaces both, one right after the other, ms. */
 export const MONITOR_LIMIT_MS = 4_000;
 const CRASH_WINDOW_MS = 60_000;
@@ -431,11 +433,17 @@ export class Keeper {
     while (leads() && isHeard() && this.clock.nowMs() < deadline && this.activity !== 'stopping') {
       await this.clock.sleep(10);
     }
+    const unasked = leads() && this.link.connected && this.activity !== 'stopping';
     this.ended = true;
     this.job.abort();
     this.wake();
     await this.looped;
     this.activity = 'stopping';
+    if (unasked) {
+      // Nobody took over. Who comes from now on is better held in HAProxy than refused by a PostgreSQL that shuts down.
+      this.report(true);
+      await this.clock.sleep(NOTICE_MS);
+    }
     this.pursuit.stopped();
     await this.stopPostgres();
     this.activity = null;

@@ -52,6 +52,7 @@ interface Peer {
   node: DeclaredNode;
   link: Link | null;
   everConnected: boolean;
+  heardAtMs: number;
   changedAtMs: number;
   status: Status | null;
   pings: { n: number; sentAtMs: number }[];
@@ -114,6 +115,7 @@ export class KeeperServer implements Keepers {
         changedAtMs: peer.changedAtMs,
         status: peer.status,
         silentMs: oldest === undefined ? 0 : Math.max(0, nowMs - oldest.sentAtMs),
+        heardAtMs: peer.heardAtMs,
         streamingSeenAtMs: peer.streamingSeenAtMs,
         heartbeatSeenAtMs: peer.heartbeat?.atMs ?? null,
         probe: peer.probe,
@@ -285,6 +287,7 @@ export class KeeperServer implements Keepers {
 
   private receive(peer: Peer, frame: KeeperFrame): void {
     const nowMs = this.options.clock.nowMs();
+    peer.heardAtMs = nowMs;
     switch (frame.type) {
       case 'pong':
         peer.pings = peer.pings.filter((p) => p.n > frame.n);
@@ -340,6 +343,7 @@ function newPeer(node: DeclaredNode, nowMs: number): Peer {
     link: null,
     everConnected: false,
     changedAtMs: nowMs,
+    heardAtMs: nowMs,
     ...nothingSeen(),
     probing: false,
     recall: undefined,

@@ -4,6 +4,7 @@
  */
 import type { Answer, Failover } from '../api';
 import { decide } from '../core/decide';
+import { hearsNobody, withoutDeafness } from '../core/hearing';
 import { isRetired } from '../core/members';
 import { suspected } from '../core/plan';
 import { parseState, printState } from '../core/stored';
@@ -69,6 +70,8 @@ export class Loop {
   private watch: Watch;
   private certificate: Certificate | null = null;
   private sinceMs: number;
+  /** Since when no node is heard. */
+  private deafSinceMs: number | null = null;
   private wanted = true;
   private ended = false;
   private sleeping: (() => void) | null = null;
@@ -264,11 +267,17 @@ export class Loop {
 
   private observe(nowMs: number): Observation {
     const { keepers, router } = this.options;
+    const nodes = keepers.views(nowMs);
+    if (hearsNobody(nodes, nowMs)) {
+      this.deafSinceMs ??= nowMs;
+      this.sinceMs = nowMs;
+    } else this.deafSinceMs = null;
     return {
       sinceMs: this.sinceMs,
+      deafMs: this.deafSinceMs === null ? 0 : nowMs - this.deafSinceMs,
       declared: [...this.nodes],
       retiring: this.retiring,
-      nodes: keepers.views(nowMs),
+      nodes: withoutDeafness(nodes, this.sinceMs, nowMs),
       haproxy: router.view(),
       certificate: this.certificate,
       watch: this.watch,
@@ -435,6 +444,8 @@ const LOUD: ReadonlySet<string> = new Set([
   'HAPROXY_CUT_OFF',
   'LEADER_LATE',
   'LEADER_APART',
+  'MONITOR_APART',
+  'LEADER_LEAVING',
   'LEADER_STOPPING',
   'NO_CANDIDATE',
   'PAUSED',

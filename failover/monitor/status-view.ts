@@ -2,6 +2,7 @@
 import type { ClusterStatus, Failover, LogEvent, NodeStatus, Sample } from '../api';
 import { ifLeaderDied } from '../core/forecast';
 import { lsnDistance } from '../core/lsn';
+import { isUnreached } from '../core/reach';
 import type { ClusterState, Decision, Observation, Policy, Target } from '../core/types';
 import { addressOf, isDone, statusOf, viewOf } from '../core/view';
 import type { SettingsStatus } from '../protocol';
@@ -51,6 +52,7 @@ export function clusterStatus(input: StatusInput): ClusterStatus {
       reachable: observation.haproxy.reachable,
       write: slot === null ? null : nameOf(slot),
       read: input.readAddresses.map(nameOf),
+      unreached: observation.declared.map((d) => d.name).filter((name) => isUnreached(observation, name)),
     },
     sync: { waitsFor: ordered?.k ?? 0, members: ordered?.members ?? [], changing: state.joint.length > 1 },
     lastFailover: input.lastFailover,

@@ -121,7 +121,7 @@ export const POSTGRES_CONTRACT: Readonly<Record<string, (pair: Pair) => Promise<
     await until('b has it', async () => position((await seen(a, b.name))?.flushLsn) >= flushed);
     expect(await seen(a, b.name)).toMatchObject({ state: 'streaming', syncState: 'async' });
     await until('b shows it', async () => (await b.rows()).includes(2));
-    expect((await b.look()).startupWaits).toBe(true);
+    await until('its startup process waits for more', async () => (await b.look()).startupWaits === true);
   },
   'acknowledges by a counted standby only': async ({ a, b }) => {
     await a.configure(null, `ANY 1 ("${b.name}")`);

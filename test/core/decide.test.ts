@@ -328,9 +328,33 @@ describe('a leader that is told to stop', () => {
     expect(done.state).toMatchObject({ term: 2, leader: 'a' });
   });
 
-  it('just stops when its only replica is being stopped too', () => {
+  it('serves on while nobody can take over yet', () => {
     const state = serving(['a']);
-    const seen = observation([leaderView(state, { stopping: true }), replicaView(state, 'a', { stopping: true })]);
+    const leaves = leaderView(state, { stopping: true });
+    const seen = observation([leaves, replicaView(state, 'a', { stopping: true })]);
+    const alone = run(state, seen);
+    expect(alone.code).toBe('SYNC_CHANGE');
+    expect(routeOf(alone.actions)).toMatchObject({ kind: 'open', node: 'p' });
+    const left = observation([leaves, gone('a')]);
+    expect(run(serving([]), left).code).toBe('LEADER_LEAVING');
+    expect(routeOf(run(serving([]), left).actions)).toMatchObject({ kind: 'open', node: 'p' });
+  });
+
+  it('hands over to a standby that is counted in the meantime', () => {
+    const lone = { ...serving(['a']), joint: [{ leader: 'p', k: 0, members: [] }] };
+    const streams = { name: 'a', state: 'streaming', syncState: 'async', flushLsn: '0/5000', replayLsn: '0/5000' };
+    const leaves = leaderView(lone, { stopping: true, lead: { standbys: [streams] } });
+    expect(run(lone, observation([leaves, replicaView(lone, 'a')])).code).toBe('SYNC_CHANGE');
+    const counted = serving(['a']);
+    expect(run(counted, observation([leaderView(counted, { stopping: true }), replicaView(counted, 'a')])).code).toBe(
+      'HANDING_OVER',
+    );
+  });
+
+  it('stops when nobody came, and new connections are held', () => {
+    const state = serving([]);
+    const stops = leaderView(state, { stopping: true, postgres: { state: 'stopping' } });
+    const seen = observation([stops, gone('a')]);
     expect(run(state, seen).code).toBe('LEADER_STOPPING');
     // PostgreSQL refuses whom it is asked by while it shuts down: better held until it is back.
     expect(routeOf(run(state, seen).actions)).toMatchObject({ kind: 'held' });

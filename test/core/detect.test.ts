@@ -52,6 +52,13 @@ describe('the health of the leader', () => {
     expect(health(leaderView(state, {}, { silentMs: 9_000 }), replica(BEATING))).toBe('apart LEADER_APART');
   });
 
+  it('goes on while no node is heard: it may be the monitor that is cut off (invariant 7)', () => {
+    const seen = (deafMs: number) =>
+      leaderHealth(state, observation([leaderView(state), replica()], { deafMs }), NOW_MS, POLICY);
+    expect(seen(1_999)).toEqual({ kind: 'well' });
+    expect(seen(2_000)).toMatchObject({ kind: 'apart', code: 'MONITOR_APART' });
+  });
+
   it('is wedged when it answers but does not commit (S27)', () => {
     expect(health(leaderView(state, { lead: { heartbeatAgeMs: 2_000 } }))).toBe('dead LEADER_WEDGED');
   });

@@ -79,6 +79,7 @@ export function view(name: string, part: Partial<NodeView> = {}): NodeView {
     changedAtMs: NOW_MS - 60_000,
     status: status(name),
     silentMs: 0,
+    heardAtMs: NOW_MS - 20,
     streamingSeenAtMs: NOW_MS - 50,
     heartbeatSeenAtMs: NOW_MS - 3_000,
     probe: null,

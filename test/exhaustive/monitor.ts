@@ -157,6 +157,7 @@ function observe(monitor: Monitor, world: World, views: Views, late: boolean): O
       changedAtMs: 0,
       status: connected ? status : null,
       silentMs: monitor.silent.includes(name) ? 3_000 : 0,
+      heardAtMs: NOW_MS,
       streamingSeenAtMs: streaming || !late ? NOW_MS : null,
       heartbeatSeenAtMs: null,
       probe: connected ? null : { alive: false, atMs: NOW_MS },

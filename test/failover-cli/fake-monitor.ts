@@ -52,7 +52,7 @@ export function healthyCluster(): ClusterStatus {
         order: 'follow postgres-primary (stream)',
       },
     ],
-    haproxy: { reachable: true, write: 'postgres-primary', read: ['postgres-replica-1'] },
+    haproxy: { reachable: true, write: 'postgres-primary', read: ['postgres-replica-1'], unreached: [] },
     sync: { waitsFor: 1, members: ['postgres-replica-1'], changing: false },
     lastFailover: null,
     events: [],

@@ -228,6 +228,24 @@ describe.skipIf(!isRoot)('the router with a real HAProxy', () => {
     await until('all workers are proven clean', () => made.view().clean && made.view().closed);
   });
 
+  it('is back, closed, in the same container when its processes crash', async () => {
+    const made = await openedOnA();
+    const session = client();
+    await until('it is on A', () => session.greeting === A.name);
+    const before = made.view().epoch;
+    const startedAt = () => docker('inspect', '-f', '{{.State.StartedAt}}', PROXY.name);
+    const started = await startedAt();
+    const from = performance.now();
+    await docker('exec', PROXY.name, 'sh', '-c', 'kill -KILL $(pidof haproxy)');
+    await until('the old session is gone', () => session.ended);
+    await until('HAProxy is back', () => made.view().reachable && made.view().epoch !== before && made.view().closed);
+    console.log(`killed → back: ${Math.round(performance.now() - from)} ms`);
+    expect(await startedAt()).toBe(started);
+    made.write(A.address, A.address);
+    const c = client();
+    await until('it is open again when told to', () => c.greeting === A.name);
+  });
+
   it('is not opened by itself after a restart (S15)', async () => {
     const made = await openedOnA();
     await docker('restart', '-t', '1', PROXY.name);

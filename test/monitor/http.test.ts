@@ -36,7 +36,7 @@ describe('GET /api/v1/cluster', () => {
         { name: 'p', role: 'leader', state: 'primary', since: '2026-11-24T21:59:00.000Z', done: true },
         { name: 'a', role: 'standby', sync: 'counted', lagBytes: 0, order: 'follow p (stream)' },
       ],
-      haproxy: { reachable: true, write: 'p', read: ['a'] },
+      haproxy: { reachable: true, write: 'p', read: ['a'], unreached: [] },
       sync: { waitsFor: 1, members: ['a'], changing: false },
     });
   });

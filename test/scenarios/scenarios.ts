@@ -53,6 +53,24 @@ export const SCENARIOS: readonly Scenario[] = [
     },
   },
   {
+    name: 'restart-each',
+    rules: 'S18',
+    title: 'Both nodes are restarted, one right after the other: the second waits for the first, and serves meanwhile',
+    play: async (t) => {
+      await t.event('docker restart primary', () => t.node('primary').stop());
+      await t.until('writes go to replica-1', () => t.open() === 'replica-1');
+      await t.until('primary is down', () => !t.node('primary').up);
+      await t.event('docker stop replica-1', () => t.node('replica-1').stop());
+      await t.until('it is said that replica-1 leaves', () => t.code() === 'LEADER_LEAVING');
+      t.fact(`open meanwhile: ${t.open() ?? 'nobody, new connections are held'}`);
+      await t.event('primary is up again', () => t.node('primary').start());
+      await t.until('writes go to primary', () => t.open() === 'primary');
+      await t.until('replica-1 is down', () => !t.node('replica-1').up);
+      await t.event('replica-1 is up again', () => t.node('replica-1').start());
+      await t.until('all is well', () => t.well());
+    },
+  },
+  {
     name: 'pause-killed',
     rules: 'Promise: a pause holds back every automatic change of leader',
     title: 'The primary dies in a pause: nobody takes over, until somebody resumes',
@@ -562,6 +580,23 @@ export const SCENARIOS: readonly Scenario[] = [
       await t.event('packets between monitor and primary are lost', () => {
         t.world.network.block('monitor', 'primary');
         t.world.network.block('primary', 'monitor');
+      });
+      await t.passes(15_000);
+      t.fact(`writes go to ${t.open() ?? 'nobody'}, term ${t.world.monitor?.seen?.decision.state.term}`);
+      await t.event('the network is whole again', () => t.world.network.heal());
+      await t.until('all is well', () => t.well());
+    },
+  },
+  {
+    name: 's21-monitor-apart',
+    rules: 'S21; promise: a monitor that is away harms nothing',
+    title: 'The monitor is cut off from every node: nothing fails over, and the route stays open',
+    play: async (t) => {
+      await t.event('packets between monitor and both nodes are lost', () => {
+        for (const node of ['primary', 'replica-1']) {
+          t.world.network.block('monitor', node);
+          t.world.network.block(node, 'monitor');
+        }
       });
       await t.passes(15_000);
       t.fact(`writes go to ${t.open() ?? 'nobody'}, term ${t.world.monitor?.seen?.decision.state.term}`);

@@ -9,6 +9,8 @@ import type { Fault } from '../lib/trial';
 /** Longer than the default `hangTimeout` (2 s), a walsender's timeout (10 s) and what follows. */
 const CUT_MS = 14_000;
 const AFTER_LIMIT_MS = 120_000;
+/** Both clients write through the open route in this time, or it was held. */
+const HOLD_LIMIT_MS = 3_000;
 
 type Others = 'monitor' | 'replicas' | 'haproxy';
 
@@ -65,13 +67,19 @@ export const NETWORK_FAULTS: readonly Fault[] = [
     name: 'cut-monitor-from-all',
     about: `the monitor is cut off from every node for ${CUT_MS / 1000} s; the leader serves on`,
     run: async (scene) => {
+      const { term } = await scene.view();
       const mend = await cut(scene.nodes.map((node): Pair => [MONITOR, node]));
       scene.afterwards(mend);
       await sleep(CUT_MS);
+      await scene.acknowledged(HOLD_LIMIT_MS);
       scene.over();
       await mend();
       await scene.acknowledged(AFTER_LIMIT_MS);
       await leaderStays(scene);
+      scene.expect(
+        (await scene.view()).term === term,
+        'the lead was given anew although nobody but the monitor was away',
+      );
     },
   },
   {

@@ -1,7 +1,7 @@
 /** All nodes at once, HAProxy, and what a person does by hand ("manual restore") in several orders. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { untilView } from '../lib/cluster';
-import { kill, mainPid, pause, restart, start, stop, unpause } from '../lib/docker';
+import { docker, kill, mainPid, pause, restart, start, stop, unpause } from '../lib/docker';
 import type { Scene } from '../lib/scene';
 import { HAPROXY, STACK } from '../lib/stack';
 import type { Fault } from '../lib/trial';
@@ -118,8 +118,17 @@ export const RESTART_FAULTS: readonly Fault[] = [
   manual('haproxy-stop-start', ['restart HAProxy', 'stop the new leader', 'start the old leader']),
   manual('stop-haproxy-start', ['stop the new leader', 'restart HAProxy', 'start the old leader']),
   {
+    name: 'haproxy-crash',
+    about: "HAProxy's processes crash; the container's first process starts them again",
+    run: async (scene) => {
+      await docker(['exec', HAPROXY, 'sh', '-c', 'kill -KILL $(pidof haproxy)']);
+      scene.over();
+      await scene.acknowledged(TAKEOVER_LIMIT_MS);
+    },
+  },
+  {
     name: 'haproxy-kill',
-    about: 'HAProxy crashes; Docker restarts it',
+    about: 'the container of HAProxy dies; Docker restarts it',
     run: async (scene) => {
       process.kill(await mainPid(HAPROXY), 'SIGKILL');
       scene.over();

@@ -23,7 +23,12 @@ const View = z.object({
       failure: z.string().nullable(),
     }),
   ),
-  haproxy: z.object({ reachable: z.boolean(), write: z.string().nullable(), read: z.array(z.string()) }),
+  haproxy: z.object({
+    reachable: z.boolean(),
+    write: z.string().nullable(),
+    read: z.array(z.string()),
+    unreached: z.array(z.string()),
+  }),
   sync: z.object({ members: z.array(z.string()), changing: z.boolean() }),
 });
 export type View = z.infer<typeof View>;
@@ -42,6 +47,7 @@ export function ailments(now: View): string[] {
     ...standbys.filter((n) => !n.done).map((n) => `${n.name}: ${n.state}, ${n.order}, ${n.failure ?? 'not done'}`),
     ...standbys.filter((n) => !now.sync.members.includes(n.name)).map((n) => `${n.name} is not counted`),
     ...standbys.filter((n) => !now.haproxy.read.includes(n.name)).map((n) => `${n.name} serves no reads`),
+    ...now.haproxy.unreached.map((name) => `HAProxy does not reach ${name}`),
   ];
 }
 
@@ -74,8 +80,8 @@ export async function untilView(what: string, limitMs: number, wanted: (now: Vie
   throw new Error(`waited ${limitMs / 1000} s in vain for ${what}; the monitor says: ${last}`);
 }
 
-/** Waits until a node is a counted standby and gives it the lead by a planned switchover. */
+/** Waits until all is well, the node a counted standby, and gives it the lead by a planned switchover. */
 export async function giveLead(node: string, limitMs: number): Promise<void> {
-  await untilView(`${node} to be counted`, limitMs, (now) => now.serving && now.sync.members.includes(node));
+  await healthy(limitMs);
   await docker(['exec', MONITOR, 'switchover', node], limitMs);
 }

@@ -40,7 +40,7 @@ export function statusOf(part: Partial<ClusterStatus> = {}): ClusterStatus {
     },
     ...{ leader: 'postgres-primary', leaving: null, failoverMode: 'automatic', pause: null, syncMode: 'synchronous' },
     nodes: [NODES.primary, NODES.replica],
-    haproxy: { reachable: true, write: 'postgres-primary', read: ['postgres-replica-1'] },
+    haproxy: { reachable: true, write: 'postgres-primary', read: ['postgres-replica-1'], unreached: [] },
     sync: { waitsFor: 1, members: ['postgres-replica-1'], changing: false },
     ...{ lastFailover: null, events: [] },
     ...part,
