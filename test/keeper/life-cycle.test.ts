@@ -500,6 +500,19 @@ describe('a container that is told to stop', () => {
     });
   });
 
+  it('counts a standby that comes while it waits, which may then take over', async () => {
+    await leader();
+    const ended = rig.keeper.terminate();
+    await rig.until((s) => s.stopping);
+    rig.postgres.standbys = [
+      { name: 'b', state: 'streaming', syncState: 'quorum', flushLsn: '0/3000100', replayLsn: '0/3000100' },
+    ];
+    rig.order(1, lead(WITH_B));
+    expect((await rig.until((s) => s.done && s.lead?.syncInForce?.k === 1)).stopping).toBe(true);
+    rig.order(1, { kind: 'stop' });
+    await ended;
+  });
+
   it('lets clients finish meanwhile, as long as the order says', async () => {
     await leader();
     rig.journal.length = 0;
@@ -512,10 +525,13 @@ describe('a container that is told to stop', () => {
     expect(steps).toEqual([...Array<string>(3).fill('end idle clients'), 'stop']);
   });
 
-  it('shuts down by itself when nobody takes over', async () => {
+  it('shuts down by itself when nobody takes over, and tells a moment before, so that new connections are held', async () => {
     await leader();
     const from = rig.clock.nowMs();
-    await rig.keeper.terminate();
+    const ended = rig.keeper.terminate();
+    await rig.until((s) => s.postgres.state === 'stopping');
+    expect(rig.postgres.running).toBe(true);
+    await ended;
     expect(rig.clock.nowMs() - from).toBeGreaterThanOrEqual(8_000);
     expect(rig.postgres.running).toBe(false);
   });
