@@ -5,12 +5,13 @@ import { labels } from './naming';
 
 /**
  * Inputs of every container: a reaping init as PID 1 (SAFETY S25), no capability, no way to gain one, bounded logs.
- * `unless-stopped` restarts a process that crashed, while `docker stop` and `docker kill` count as deliberate.
+ * `always` restarts a process that crashed, while `docker stop` and `docker kill` hold until the engine starts anew. Not
+ * `unless-stopped`: an engine that crashed stops what still runs, takes that for deliberate, and leaves the stack down.
  */
 export function containerDefaults(stackLabel: string, role: string) {
   return {
     init: true,
-    restart: 'unless-stopped',
+    restart: 'always',
     capabilities: { drops: ['ALL'] },
     securityOpts: ['no-new-privileges:true'],
     labels: labels(stackLabel, role),

@@ -117,7 +117,16 @@ async function main(): Promise<number> {
     return 0;
   }
   if (engine && !isInside()) return runInside(process.argv.slice(2));
-  if (engine) await enterEngine();
+  if (!engine) return matrix({ faults, runs, replicas, fresh, keep, engine });
+  try {
+    await enterEngine();
+    return await matrix({ faults, runs, replicas, fresh, keep, engine });
+  } finally {
+    await leaveEngine();
+  }
+}
+
+async function matrix({ faults, runs, replicas, fresh, keep, engine }: Omit<Arguments, 'list'>): Promise<number> {
   const tree = await testedTree();
   const kind = `${replicas}${engine ? '-engine' : ''}`;
   const progress = new Progress(tree, kind, fresh);
@@ -147,7 +156,6 @@ async function main(): Promise<number> {
   const file = join(PATHS.root, 'docs', 'results', `chaos-${date}${suffix}.md`);
   writeFileSync(file, text);
   if (!keep || engine) await takeDown(say);
-  if (engine) await leaveEngine();
   say(`\n${table(results)}\n\nWritten to ${file}\n${lastLine(results)}`);
   return results.every((r) => r.violations.length === 0) ? 0 : 1;
 }

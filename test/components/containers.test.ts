@@ -23,7 +23,7 @@ const labels = (role: string) => [
 ];
 const common = (role: string) => ({
   init: true,
-  restart: 'unless-stopped',
+  restart: 'always',
   capabilities: { drops: ['ALL'] },
   securityOpts: ['no-new-privileges:true'],
   labels: labels(role),

@@ -14,6 +14,10 @@ const PID_FILE = `${RUNTIME}.pid`;
 const DATA = join(FOLDER, 'engine');
 /** What a client of this engine sets as DOCKER_HOST. */
 export const ENGINE_HOST = `unix://${RUNTIME}.sock`;
+/** Images that the stack of the matrix is built from, whatever stack they were built for. */
+const COPIED = /^(debian|postgres-failover\/(postgres|haproxy|monitor|backend)):/;
+/** By this label the Dockerfiles mark the stage that brings Node. */
+const STAGE = 'org.opencontainers.image.title=postgres-failover: build stage';
 const ANSWER_LIMIT_MS = 60_000;
 const COPY_LIMIT_MS = 600_000;
 const POLL_MS = 100;
@@ -61,21 +65,24 @@ function isZombie(pid: number): boolean {
   }
 }
 
-/** Copies the images and every layer's image of the machine's engine, so that a build there finds all it needs. */
+/**
+ * Copies the stacks' images and the image of each of their layers, so that a build there, which has no network, finds all
+ * that it would have to fetch.
+ * @throws Error when there is nothing to copy
+ */
 async function copyImages(): Promise<void> {
-  const ids = (
-    await runOk('docker', ['image', 'ls', '--all', '--quiet', '--no-trunc'], { deadlineMs: ANSWER_LIMIT_MS })
-  ).stdout
-    .trim()
-    .split('\n');
-  const names = (
-    await runOk('docker', ['image', 'ls', '--format', '{{.Repository}}:{{.Tag}}'], { deadlineMs: ANSWER_LIMIT_MS })
-  ).stdout
-    .trim()
-    .split('\n')
-    .filter((name) => !name.includes('<none>'));
-  const all = [...new Set([...ids, ...names])].join(' ');
-  const command = `docker save ${all} | docker -H ${ENGINE_HOST} load --quiet`;
+  const ask = async (...args: string[]) =>
+    (await runOk('docker', args, { deadlineMs: ANSWER_LIMIT_MS })).stdout.trim().split('\n');
+  const all = await ask('image', 'ls', '--format', '{{.Repository}}:{{.Tag}}');
+  const names = all.filter((name) => COPIED.test(name));
+  if (names.length === 0)
+    throw new Error('--engine copies the images of a stack, and there is none: `npm run up` first');
+  // What a stage leaves is in no image's history.
+  const stages = await ask('image', 'ls', '--quiet', '--no-trunc', '--filter', `label=${STAGE}`);
+  const built = [...names, ...stages.filter((id) => id !== '')];
+  const layers = await Promise.all(built.map((name) => ask('history', '--quiet', '--no-trunc', name)));
+  const ids = new Set(layers.flat().filter((id) => id !== '<missing>'));
+  const command = `docker save ${[...built, ...ids].join(' ')} | docker -H ${ENGINE_HOST} load --quiet`;
   await runOk('sh', ['-c', command], { deadlineMs: COPY_LIMIT_MS });
 }
 

@@ -26,12 +26,13 @@ export const STACK = {
 export const FOLDER = join(PATHS.root, 'state', STACK.name);
 export const LOG = join(PATHS.root, 'logs', STACK.name, 'failover.log');
 const STACK_FILE = join(PATHS.root, `Pulumi.${STACK.name}.yaml`);
-const ENV = {
+/** Asked for at each call: `--engine` sets DOCKER_HOST on the way. */
+const environment = () => ({
   ...process.env,
   PULUMI_BACKEND_URL: `file://${join(FOLDER, 'pulumi')}`,
   PULUMI_CONFIG_PASSPHRASE: STACK.name,
   NO_COLOR: '1',
-};
+});
 
 /** Containers by their role; the last number of an address is fixed by the topology. */
 export const HAPROXY = `${STACK.prefix}haproxy`;
@@ -85,7 +86,7 @@ function writeStackFile(replicas: number): void {
 
 async function command(name: string, args: readonly string[], say: (line: string) => void): Promise<void> {
   const start = join(PATHS.root, 'scripts', 'start.mjs');
-  const options = { cwd: PATHS.root, env: ENV, deadlineMs: TIMEOUTS.firstUp, onLine: say };
+  const options = { cwd: PATHS.root, env: environment(), deadlineMs: TIMEOUTS.firstUp, onLine: say };
   const result = await run(process.execPath, [start, name, '--stack', STACK.name, ...args], options);
   if (result.code !== 0) throw new Error(`${name} failed (exit code ${result.code})\n${result.tail.join('\n')}`);
 }
