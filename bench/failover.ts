@@ -2,8 +2,7 @@
  * Write outage of a fault as a client sees it, through the published port of a running stack.
  *
  *     npm run bench:failover -- --runs 20 [--fault kill|stop|pause|switchover|replica-kill|replica-pause|haproxy-restart|haproxy-crash]
- *                               [--load]
- *                               [--stack dev] [--json]
+ *                               [--load] [--stack dev] [--json]
  *
  * Outage: last acknowledgement before → next one after, over a held and a fresh connection of a separate process
  * (writer.ts). Every run is reported. Results go to docs/results/, one file a fault and number of replicas.
@@ -35,6 +34,11 @@ const FAULTS = {
   'haproxy-restart': { to: 'haproxy', act: 'restart', undo: null, leads: false },
   'haproxy-crash': { to: 'haproxy', act: 'crash', undo: null, leads: false },
 } as const;
+/** What is done inside the container; everything else is a command of Docker's own. */
+const INSIDE: Partial<Record<string, readonly string[]>> = {
+  switchover: ['switchover'],
+  crash: ['sh', '-c', 'kill -KILL $(pidof haproxy)'],
+};
 /** Writers run this long before the fault and after the first acknowledgement that follows it. */
 const SETTLE_MS = 1_000;
 const OUTAGE_LIMIT_MS = 60_000;
@@ -102,14 +106,11 @@ async function oneRun(stack: Stack, fault: Fault): Promise<Run> {
   const before = await healthy(stack);
   const { to, act, undo, leads } = FAULTS[fault];
   const standby = before.nodes.find((n) => n.name !== before.leader)?.name ?? '';
-  const victims = { leader: before.leader ?? '', standby, haproxy: `${stack.prefix}haproxy`, monitor: '' };
-  const victim = victims[to];
-  const command =
-    act === 'switchover'
-      ? ['exec', `${stack.prefix}failover-monitor`, 'switchover']
-      : act === 'crash'
-        ? ['exec', victim, 'sh', '-c', 'kill -KILL $(pidof haproxy)']
-        : [act, victim];
+  const { prefix } = stack;
+  const monitor = `${prefix}failover-monitor`;
+  const victim = { leader: before.leader ?? '', standby, haproxy: `${prefix}haproxy`, monitor }[to];
+  const inside = INSIDE[act];
+  const command = inside === undefined ? [act, victim] : ['exec', victim, ...inside];
   const writer = new Writer(stack);
   await writer.wroteSince(0);
   await sleep(SETTLE_MS);

@@ -101,7 +101,7 @@ export interface Watch {
 
 /** Everything that the monitor sees at one moment. */
 export interface Observation {
-  /** Start of the monitor, or of the time from which observations count again after a stall; monotonic ms. */
+  /** Start of the monitor, or of the time from which observations count again after a stall or deafness; monotonic ms. */
   sinceMs: number;
   /** For how long no node at all was heard, ms; see hearing.ts. Absent: somebody is. */
   deafMs?: number;

@@ -111,22 +111,23 @@ async function versions(): Promise<string> {
 }
 
 async function main(): Promise<number> {
-  const { faults, runs, replicas, list, fresh, keep, engine } = readArguments();
+  const options = readArguments();
+  const { faults, list, engine } = options;
   if (list) {
     for (const fault of faults) say(`${fault.name.padEnd(28)} ${fault.about}`);
     return 0;
   }
   if (engine && !isInside()) return runInside(process.argv.slice(2));
-  if (!engine) return matrix({ faults, runs, replicas, fresh, keep, engine });
+  if (!engine) return matrix(options);
   try {
     await enterEngine();
-    return await matrix({ faults, runs, replicas, fresh, keep, engine });
+    return await matrix(options);
   } finally {
     await leaveEngine();
   }
 }
 
-async function matrix({ faults, runs, replicas, fresh, keep, engine }: Omit<Arguments, 'list'>): Promise<number> {
+async function matrix({ faults, runs, replicas, fresh, keep, engine }: Arguments): Promise<number> {
   const tree = await testedTree();
   const kind = `${replicas}${engine ? '-engine' : ''}`;
   const progress = new Progress(tree, kind, fresh);

@@ -7,6 +7,10 @@ const ALONE: SyncConfig = { leader: 'a', k: 0, members: [] };
 const WITH_B: SyncConfig = { leader: 'a', k: 1, members: ['b'] };
 const lead = (sync: SyncConfig = ALONE): Target => ({ kind: 'lead', sync });
 const follow = (method: 'stream' | 'rewind' | 'copy', leader = 'b'): Target => ({ kind: 'follow', leader, method });
+/** What the leader sees of its standby `b`. */
+const streaming = (flushLsn: string, replayLsn: string | null = null) => {
+  return { name: 'b', state: 'streaming', syncState: 'quorum', flushLsn, replayLsn };
+};
 
 let rig: Rig;
 
@@ -248,9 +252,7 @@ describe('a leader', () => {
   it('notes the promotion durably with the order, sets the barrier, and only then promotes (S3, S4)', async () => {
     await standby();
     rig.journal.length = 0;
-    rig.postgres.standbys = [
-      { name: 'b', state: 'streaming', syncState: 'quorum', flushLsn: '0/4000000', replayLsn: null },
-    ];
+    rig.postgres.standbys = [streaming('0/4000000')];
     const status = await rig.done(2, lead(WITH_B));
     const steps = rig.journal.filter((l) => !l.includes('slots') && l !== 'furnish');
     expect(steps).toEqual([
@@ -267,16 +269,12 @@ describe('a leader', () => {
 
   it('counts a member only when it has what was written before', async () => {
     await leader();
-    rig.postgres.standbys = [
-      { name: 'b', state: 'streaming', syncState: 'quorum', flushLsn: '0/2000000', replayLsn: null },
-    ];
+    rig.postgres.standbys = [streaming('0/2000000')];
     const seq = rig.order(1, lead(WITH_B));
     await rig.until((s) => s.accepted?.seq === seq && s.lead?.standbys.length === 1);
     for (let i = 0; i < 200; i++) await new Promise((resolve) => setImmediate(resolve));
     expect(rig.link.status()).toMatchObject({ done: false, lead: { syncInForce: null } });
-    rig.postgres.standbys = [
-      { name: 'b', state: 'streaming', syncState: 'quorum', flushLsn: '0/3000100', replayLsn: null },
-    ];
+    rig.postgres.standbys = [streaming('0/3000100')];
     expect((await rig.until((s) => s.done)).lead?.syncInForce).toEqual(WITH_B);
   });
 
@@ -441,9 +439,7 @@ describe('a sync setting that is not taken in time, as while a checkpoint is flu
 
   it('is tried again and is no failure yet', async () => {
     await leader();
-    rig.postgres.standbys = [
-      { name: 'b', state: 'streaming', syncState: 'quorum', flushLsn: '0/3000100', replayLsn: '0/3000100' },
-    ];
+    rig.postgres.standbys = [streaming('0/3000100', '0/3000100')];
     const at = rig.link.sent.length;
     rig.postgres.unproven = 2;
     const led = await rig.done(1, lead(WITH_B));
@@ -504,9 +500,7 @@ describe('a container that is told to stop', () => {
     await leader();
     const ended = rig.keeper.terminate();
     await rig.until((s) => s.stopping);
-    rig.postgres.standbys = [
-      { name: 'b', state: 'streaming', syncState: 'quorum', flushLsn: '0/3000100', replayLsn: '0/3000100' },
-    ];
+    rig.postgres.standbys = [streaming('0/3000100', '0/3000100')];
     rig.order(1, lead(WITH_B));
     expect((await rig.until((s) => s.done && s.lead?.syncInForce?.k === 1)).stopping).toBe(true);
     rig.order(1, { kind: 'stop' });

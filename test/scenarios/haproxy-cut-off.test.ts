@@ -11,8 +11,7 @@ describe('a scenario', () => {
       policy: { switchback: true },
       play: async (t) => {
         await t.event('packets between haproxy and primary are lost', () => {
-          t.world.network.block('haproxy', 'primary');
-          t.world.network.block('primary', 'haproxy');
+          t.world.network.cut('haproxy', 'primary');
         });
         await t.until('writes go to replica-1', () => t.open() === 'replica-1');
         await t.passes(20_000);

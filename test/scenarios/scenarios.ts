@@ -577,10 +577,7 @@ export const SCENARIOS: readonly Scenario[] = [
     rules: 'S21',
     title: 'Only the monitor cannot reach the leader: no failover on its word alone',
     play: async (t) => {
-      await t.event('packets between monitor and primary are lost', () => {
-        t.world.network.block('monitor', 'primary');
-        t.world.network.block('primary', 'monitor');
-      });
+      await t.event('packets between monitor and primary are lost', () => t.world.network.cut('monitor', 'primary'));
       await t.passes(15_000);
       t.fact(`writes go to ${t.open() ?? 'nobody'}, term ${t.world.monitor?.seen?.decision.state.term}`);
       await t.event('the network is whole again', () => t.world.network.heal());
@@ -593,10 +590,7 @@ export const SCENARIOS: readonly Scenario[] = [
     title: 'The monitor is cut off from every node: nothing fails over, and the route stays open',
     play: async (t) => {
       await t.event('packets between monitor and both nodes are lost', () => {
-        for (const node of ['primary', 'replica-1']) {
-          t.world.network.block('monitor', node);
-          t.world.network.block(node, 'monitor');
-        }
+        for (const node of ['primary', 'replica-1']) t.world.network.cut('monitor', node);
       });
       await t.passes(15_000);
       t.fact(`writes go to ${t.open() ?? 'nobody'}, term ${t.world.monitor?.seen?.decision.state.term}`);

@@ -260,8 +260,7 @@ const cutOff: Fault = (nemesis) => {
   world.say(`${leader.name} is cut off from everybody but HAProxy, and clients cancel commits that wait`);
   world.cancelling += 1;
   for (const other of ['monitor', ...world.nodes.filter((n) => n !== leader).map((n) => n.name)]) {
-    world.network.block(leader.name, other);
-    world.network.block(other, leader.name);
+    world.network.cut(leader.name, other);
   }
   nemesis.later(3_000, 9_000, () => {
     world.say('the network is whole again');

@@ -463,8 +463,7 @@ export class Nemesis {
     const others = world.nodes.filter((n) => n !== leader);
     world.say(`packets between ${leader.name} and the other nodes are lost`);
     for (const other of others) {
-      world.network.block(leader.name, other.name);
-      world.network.block(other.name, leader.name);
+      world.network.cut(leader.name, other.name);
     }
     this.later(50, 1_200, () => this.crash(leader));
     this.later(1_200, 2_500, () => this.kill(leader));

@@ -49,6 +49,12 @@ export class Network {
     this.blocked.add(`${from}>${to}`);
   }
 
+  /** {@link block} both ways. */
+  cut(a: string, b: string): void {
+    this.block(a, b);
+    this.block(b, a);
+  }
+
   heal(): void {
     this.blocked.clear();
     for (const channel of [...this.stuck]) {

@@ -7,6 +7,7 @@ import { existsSync, mkdirSync, openSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { run, runOk } from '../../../scripts/lib/exec';
+import { docker } from './docker';
 import { FOLDER } from './stack';
 
 const RUNTIME = '/run/chaos-engine';
@@ -71,16 +72,16 @@ function isZombie(pid: number): boolean {
  * @throws Error when there is nothing to copy
  */
 async function copyImages(): Promise<void> {
-  const ask = async (...args: string[]) =>
-    (await runOk('docker', args, { deadlineMs: ANSWER_LIMIT_MS })).stdout.trim().split('\n');
-  const all = await ask('image', 'ls', '--format', '{{.Repository}}:{{.Tag}}');
+  const lines = async (...args: string[]) =>
+    (await docker(args, ANSWER_LIMIT_MS)).split('\n').filter((line) => line !== '');
+  const all = await lines('image', 'ls', '--format', '{{.Repository}}:{{.Tag}}');
   const names = all.filter((name) => COPIED.test(name));
   if (names.length === 0)
     throw new Error('--engine copies the images of a stack, and there is none: `npm run up` first');
   // What a stage leaves is in no image's history.
-  const stages = await ask('image', 'ls', '--quiet', '--no-trunc', '--filter', `label=${STAGE}`);
-  const built = [...names, ...stages.filter((id) => id !== '')];
-  const layers = await Promise.all(built.map((name) => ask('history', '--quiet', '--no-trunc', name)));
+  const stages = await lines('image', 'ls', '--quiet', '--no-trunc', '--filter', `label=${STAGE}`);
+  const built = [...names, ...stages];
+  const layers = await Promise.all(built.map((name) => lines('history', '--quiet', '--no-trunc', name)));
   const ids = new Set(layers.flat().filter((id) => id !== '<missing>'));
   const command = `docker save ${[...built, ...ids].join(' ')} | docker -H ${ENGINE_HOST} load --quiet`;
   await runOk('sh', ['-c', command], { deadlineMs: COPY_LIMIT_MS });
