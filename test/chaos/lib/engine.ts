@@ -119,6 +119,8 @@ export async function enterEngine(): Promise<void> {
 /** Ends the engine and removes all that it kept. */
 export async function leaveEngine(): Promise<void> {
   await endEngine('SIGTERM');
+  // One that was killed has left its folder mounted on itself; there is nothing to undo when it was not.
+  await run('umount', ['--recursive', DATA], { deadlineMs: ANSWER_LIMIT_MS });
   rmSync(DATA, { recursive: true, force: true });
   rmSync(RUNTIME, { recursive: true, force: true });
 }
