@@ -41,7 +41,7 @@ export function leaderHealth(state: ClusterState, observation: Observation, nowM
   }
   const health = view.connected
     ? connectedHealth(state, view, beats, observation, nowMs, policy)
-    : brokenHealth(leader, view, beats, observation.sinceMs, nowMs, policy);
+    : brokenHealth(leader, view, beats, observation, nowMs, policy);
   // Not on the monitor's word alone: HAProxy says the same, so no client gets there.
   if (health.kind === 'apart' && isBeyondHaproxy(observation, leader, nowMs, policy)) {
     return { kind: 'dead', code: 'LEADER_CUT_OFF', reason: `neither the monitor nor HAProxy reaches ${leader}` };
@@ -60,17 +60,23 @@ function isBeating(state: ClusterState, observation: Observation, nowMs: number,
   );
 }
 
+/** Since when another node is connected, which would tell of the leader's heartbeat: before that its lack means nothing. */
+function witnessedSinceMs(leader: string, { nodes }: Observation): number {
+  const witnesses = Object.values(nodes).filter((v) => v.name !== leader && v.connected);
+  return Math.min(...witnesses.map((v) => v.changedAtMs));
+}
+
 function brokenHealth(
   leader: string,
   view: NodeView,
   beats: boolean,
-  sinceMs: number,
+  observation: Observation,
   nowMs: number,
   policy: Policy,
 ): Health {
   if (!view.everConnected) {
     if (beats) return apart(leader, false);
-    const leftMs = policy.startGraceMs - (nowMs - sinceMs);
+    const leftMs = policy.startGraceMs - (nowMs - observation.sinceMs);
     if (leftMs > 0) return { kind: 'blind', reason: `waiting for ${leader}, the recorded leader, to come back` };
     return {
       kind: 'dead',
@@ -93,8 +99,8 @@ function brokenHealth(
       reason: `the connection to ${leader} broke and its PostgreSQL does not answer`,
     };
   }
-  if (beats || nowMs - view.changedAtMs < policy.hangTimeoutMs)
-    return apart(leader, nowMs - view.probe.atMs >= PROBE_AGE_MS);
+  const unseenMs = nowMs - Math.max(view.changedAtMs, witnessedSinceMs(leader, observation));
+  if (beats || unseenMs < policy.hangTimeoutMs) return apart(leader, nowMs - view.probe.atMs >= PROBE_AGE_MS);
   return {
     kind: 'dead',
     code: 'LEADER_HUNG',

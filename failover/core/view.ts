@@ -73,8 +73,9 @@ export function list(names: readonly string[]): string {
   return names.length === 1 ? last : `${names.slice(0, -1).join(', ')} and ${last}`;
 }
 
-/** A keeper that is connected says that its PostgreSQL runs, so that dialling it makes sense. */
-export function runsPostgres(observation: Observation | undefined, node: string): boolean {
+/** Whether dialling its PostgreSQL makes sense. Null: its keeper is connected and has not told yet, or not since a stall (S11). */
+export function runsPostgres(observation: Observation | undefined, node: string): boolean | null {
   const view = observation?.nodes[node];
-  return view?.connected === true && ['standby', 'primary', 'promoting'].includes(view.status?.postgres.state ?? '');
+  if (view === undefined || !view.connected) return false;
+  return view.status === null ? null : ['standby', 'primary', 'promoting'].includes(view.status.postgres.state);
 }

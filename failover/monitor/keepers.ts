@@ -18,7 +18,7 @@ import {
   sameProof,
 } from '../protocol';
 import type { Clock, Keepers, Log, SentOrder } from './ports';
-import { type ProbeResult, probePostgres } from './probe';
+import { AnswerTimes, PROBE_LIMIT_MS, type ProbeResult, probePostgres } from './probe';
 import { onlyAdvances } from './progress';
 
 const HANDSHAKE_LIMIT_MS = 2_000;
@@ -35,10 +35,12 @@ export interface KeeperServerOptions {
   clusterKey: string;
   settings: NodeSettings;
   incarnation: number;
+  /** For so long a node is given to answer of whose network nothing is known, ms (S11). */
+  hangTimeoutMs: number;
   clock: Clock;
   log: Log;
   /** The quick connect that confirms a broken connection. @default probePostgres */
-  probe?: (address: string) => Promise<ProbeResult>;
+  probe?: (address: string, limitMs: number) => Promise<ProbeResult>;
   /** Something was seen: a cycle is due. */
   wake: () => void;
   /** Positions and counters went on, nothing else: only who waits for them has to look. */
@@ -60,7 +62,9 @@ interface Peer {
   streamingSeenAtMs: number | null;
   probe: { alive: boolean; atMs: number } | null;
   refusedAtMs: number | null;
-  probing: boolean;
+  /** The question that is under way; one of a former connection counts no more. */
+  asked: symbol | null;
+  answers: AnswerTimes;
   recall: NodeView['recall'];
   slots: SlotView[] | undefined;
   sent: string | null;
@@ -160,12 +164,12 @@ export class KeeperServer implements Keepers {
 
   probe(node: string): void {
     const peer = this.peers.get(node);
-    if (peer === undefined || peer.probing) return;
-    peer.probing = true;
-    const since = peer.changedAtMs;
-    this.askPostgres(peer, since)
+    if (peer === undefined || peer.asked !== null) return;
+    const asked = Symbol(node);
+    peer.asked = asked;
+    this.askPostgres(peer, asked)
       .then((result) => {
-        if (peer.changedAtMs !== since) return;
+        if (peer.asked !== asked) return;
         const atMs = this.options.clock.nowMs();
         peer.probe = { alive: result === 'alive', atMs };
         peer.refusedAtMs = result === 'refused' ? atMs : null;
@@ -173,16 +177,21 @@ export class KeeperServer implements Keepers {
       })
       .catch(() => undefined)
       .finally(() => {
-        peer.probing = false;
+        if (peer.asked === asked) peer.asked = null;
       });
   }
 
   /** While the keeper is there a dying PostgreSQL is asked until it refuses; else the first outcome tells. */
-  private async askPostgres(peer: Peer, since: number): Promise<ProbeResult> {
+  private async askPostgres(peer: Peer, asked: symbol): Promise<ProbeResult> {
     const ask = this.options.probe ?? probePostgres;
+    const { hangTimeoutMs } = this.options;
     for (let tries = 1; ; tries += 1) {
-      const result = await ask(peer.node.address);
-      if (result !== 'silent' || peer.link === null || peer.changedAtMs !== since || tries >= PROBES_MAX) return result;
+      const isThere = peer.link !== null;
+      // Silence is no death where packets come late (S11): what is usual there is waited for.
+      const limitMs = isThere ? PROBE_LIMIT_MS : Math.min(hangTimeoutMs, peer.answers.limitMs() ?? hangTimeoutMs);
+      const result = await ask(peer.node.address, limitMs);
+      const isSure = result === 'alive' || result === 'refused';
+      if (isSure || !isThere || peer.asked !== asked || tries >= PROBES_MAX) return result;
     }
   }
 
@@ -271,7 +280,7 @@ export class KeeperServer implements Keepers {
   private joined(peer: Peer, link: Link): void {
     const nowMs = this.options.clock.nowMs();
     const before = peer.link;
-    Object.assign(peer, newPeer(peer.node, nowMs), { link, everConnected: true, probing: peer.probing });
+    Object.assign(peer, newPeer(peer.node, nowMs), { link, everConnected: true });
     before?.destroy();
     link.send({ type: 'settings', settings: this.settings });
     this.options.log.write('INFO', peer.node.name, 'CONNECTED', 'the keeper is connected');
@@ -280,7 +289,8 @@ export class KeeperServer implements Keepers {
 
   private lost(peer: Peer, link: Link): void {
     if (peer.link !== link) return;
-    Object.assign(peer, newPeer(peer.node, this.options.clock.nowMs()), { everConnected: true, probing: false });
+    const { node, answers } = peer;
+    Object.assign(peer, newPeer(node, this.options.clock.nowMs()), { everConnected: true, answers });
     this.options.log.write('WARN', peer.node.name, 'DISCONNECTED', 'the connection to the keeper broke');
     this.options.wake();
   }
@@ -289,9 +299,12 @@ export class KeeperServer implements Keepers {
     const nowMs = this.options.clock.nowMs();
     peer.heardAtMs = nowMs;
     switch (frame.type) {
-      case 'pong':
+      case 'pong': {
+        const sent = peer.pings.find((p) => p.n === frame.n);
+        if (sent !== undefined) peer.answers.note(nowMs - sent.sentAtMs);
         peer.pings = peer.pings.filter((p) => p.n > frame.n);
         return;
+      }
       case 'recall':
         peer.recall = frame.newest;
         break;
@@ -333,8 +346,19 @@ export class KeeperServer implements Keepers {
 }
 
 /** What a connection or a stall begins with (S11). */
-function nothingSeen(): Pick<Peer, 'status' | 'pings' | 'heartbeat' | 'streamingSeenAtMs' | 'probe' | 'refusedAtMs'> {
-  return { status: null, pings: [], heartbeat: null, streamingSeenAtMs: null, probe: null, refusedAtMs: null };
+function nothingSeen() {
+  return {
+    ...{
+      status: null,
+      pings: [],
+      heartbeat: null,
+      streamingSeenAtMs: null,
+      probe: null,
+      refusedAtMs: null,
+      asked: null,
+    },
+    answers: new AnswerTimes(),
+  } satisfies Partial<Peer>;
 }
 
 function newPeer(node: DeclaredNode, nowMs: number): Peer {
@@ -345,7 +369,6 @@ function newPeer(node: DeclaredNode, nowMs: number): Peer {
     changedAtMs: nowMs,
     heardAtMs: nowMs,
     ...nothingSeen(),
-    probing: false,
     recall: undefined,
     slots: undefined,
     sent: null,

@@ -134,6 +134,7 @@ async function main(): Promise<void> {
       rebuildInPlace: config.rebuildInPlace,
     },
     incarnation: store.incarnation,
+    hangTimeoutMs: config.policy.hangTimeoutMs,
     clock,
     log,
     wake: () => loop.wake(),

@@ -8,8 +8,12 @@ import type { DeclaredNode } from '../core/types';
 import { derivedPassword, MONITOR_ROLE } from '../protocol';
 import type { Log, Opening } from './ports';
 
-const CONNECT_LIMIT_MS = 1_000;
-const QUERY_LIMIT_MS = 2_000;
+/** A dial takes four round trips, each of which may be a second where packets come late. */
+const CONNECT_LIMIT_MS = 5_000;
+/** A dial that has not succeeded gets another one beside it with every look ({@link KEEP_MS}), so many at most. */
+const DIALS_MAX = 5;
+/** The commit waits for a standby; a slow network takes its time twice. */
+const QUERY_LIMIT_MS = 5_000;
 /** While the node is still in recovery it is asked again after this, ms. */
 const POLL_MS = 4;
 const RETRY_MS = 20;
@@ -28,8 +32,8 @@ export interface OpeningOptions {
   onCertified: (node: string, term: number) => void;
   /** A session that stood has ended, and not by this side: its PostgreSQL may be gone. */
   onBroken: (node: string) => void;
-  /** Told whether a node answers on SQL, so that only those that run are dialled. */
-  isRunning: (node: string) => boolean;
+  /** Told whether a node answers on SQL, so that only those that run are dialled. Null: nothing is known, all stays as it is. */
+  isRunning: (node: string) => boolean | null;
   /** @default 5432 */
   port?: number;
 }
@@ -39,17 +43,25 @@ interface Check {
   term: number;
 }
 
+/** One node's session and the dials for one; the first that succeeds is kept. */
+interface Line {
+  session: pg.Client | null;
+  dials: Set<Promise<void>>;
+}
+
 export class OpeningChecks implements Opening {
   private readonly options: OpeningOptions;
-  private readonly clients = new Map<string, pg.Client>();
-  private readonly dialling = new Set<string>();
+  private readonly lines: ReadonlyMap<string, Line>;
   private wanted: Check | null = null;
-  private running = false;
+  /** The checks that are under way: the wanted one, and a former one until its answer or its limit, beside it. */
+  private readonly running = new Set<string>();
   private told = '';
+  private ended = false;
   private timer: NodeJS.Timeout | null = null;
 
   constructor(options: OpeningOptions) {
     this.options = options;
+    this.lines = new Map(options.nodes.map(({ name }) => [name, { session: null, dials: new Set() }]));
   }
 
   /** Keeps the connections open until {@link stop}. */
@@ -59,59 +71,64 @@ export class OpeningChecks implements Opening {
 
   stop(): void {
     this.wanted = null;
+    this.ended = true;
     if (this.timer !== null) clearInterval(this.timer);
-    for (const node of [...this.clients.keys()]) this.drop(node);
+    for (const node of this.lines.keys()) this.drop(node);
   }
 
   want(check: Check | null): void {
     this.wanted = check;
-    if (check !== null && !this.running) {
-      this.running = true;
-      const done = () => {
-        this.running = false;
-      };
-      this.check().then(done, done);
-    }
+    if (check === null || this.running.has(keyOf(check))) return;
+    this.running.add(keyOf(check));
+    const done = () => this.running.delete(keyOf(check));
+    this.check(check).then(done, done);
+  }
+
+  private isWanted(check: Check): boolean {
+    return this.wanted !== null && keyOf(this.wanted) === keyOf(check);
   }
 
   private keep(): void {
-    for (const { name } of this.options.nodes) {
-      if (!this.options.isRunning(name)) this.drop(name);
-      else if (!this.clients.has(name)) this.client(name).catch(() => undefined);
+    for (const [node, line] of this.lines) {
+      const runs = this.wanted?.node === node ? true : this.options.isRunning(node);
+      if (runs === false) this.drop(node);
+      else if (runs === true && line.session === null) this.dial(node, line);
     }
   }
 
   /** Tries until the check is passed or no longer wanted. */
-  private async check(): Promise<void> {
-    while (this.wanted !== null) {
-      const { node, term } = this.wanted;
+  private async check(check: Check): Promise<void> {
+    while (this.isWanted(check)) {
       try {
-        const passed = await this.once(node, term);
+        const passed = await this.once(check);
+        if (!this.isWanted(check)) return;
         if (passed) {
           this.told = '';
           this.wanted = null;
-          this.options.onCertified(node, term);
+          this.options.onCertified(check.node, check.term);
           return;
         }
         await sleep(POLL_MS);
       } catch (error) {
-        this.drop(node);
-        this.tell(node, error instanceof Error ? error.message : String(error));
+        if (!this.isWanted(check)) return;
+        this.tell(check.node, error instanceof Error ? error.message : String(error));
         await sleep(RETRY_MS);
       }
     }
   }
 
   /** False while the node is in recovery. Throws when it cannot be asked or is somebody else. */
-  private async once(node: string, term: number): Promise<boolean> {
-    const client = await this.client(node);
+  private async once({ node, term }: Check): Promise<boolean> {
+    const client = await this.session(node);
     try {
       const { rows } = await client.query<{ node: string }>(COMMIT, [term, node]);
       if (rows.length === 1) return true;
     } catch (error) {
       if (error instanceof pg.DatabaseError && error.code === READ_ONLY) return false;
+      this.drop(node, client);
       throw error;
     }
+    this.drop(node, client);
     throw new Error(`the address of ${node} answers as another node; it is not opened`);
   }
 
@@ -121,14 +138,29 @@ export class OpeningChecks implements Opening {
     this.options.log.write('INFO', node, 'CHECK_WAITS', words);
   }
 
-  private async client(node: string): Promise<pg.Client> {
-    const there = this.clients.get(node);
-    if (there !== undefined) return there;
-    if (this.dialling.has(node)) throw new Error(`${node} is being dialled`);
-    const declared = this.options.nodes.find((n) => n.name === node);
-    if (declared === undefined) throw new Error(`${node} is not declared`);
+  /** The node's session. Throws what a dial fails with, or after {@link RETRY_MS} that there is none yet. */
+  private async session(node: string): Promise<pg.Client> {
+    const line = this.lines.get(node);
+    if (line === undefined) throw new Error(`${node} is not declared`);
+    if (line.session === null) {
+      if (line.dials.size === 0) this.dial(node, line);
+      await Promise.race([...line.dials, sleep(RETRY_MS)]);
+    }
+    if (line.session === null) throw new Error(`${node} is being dialled`);
+    return line.session;
+  }
+
+  private dial(node: string, line: Line): void {
+    if (line.dials.size >= DIALS_MAX) return;
+    const dial = this.connect(node, line).finally(() => line.dials.delete(dial));
+    line.dials.add(dial);
+    // Who waits for it is told; the other dials may still succeed.
+    dial.catch(() => undefined);
+  }
+
+  private async connect(node: string, line: Line): Promise<void> {
     const client = new pg.Client({
-      host: declared.address,
+      host: this.options.nodes.find((n) => n.name === node)?.address,
       port: this.options.port ?? PORTS.postgres,
       user: MONITOR_ROLE,
       password: derivedPassword(this.options.clusterKey, 'monitor'),
@@ -138,32 +170,35 @@ export class OpeningChecks implements Opening {
       query_timeout: QUERY_LIMIT_MS,
       keepAlive: true,
     });
-    client.on('error', () => this.forget(node, client));
-    client.on('end', () => this.forget(node, client));
-    this.dialling.add(node);
+    const forget = () => {
+      if (line.session !== client) return;
+      line.session = null;
+      this.options.onBroken(node);
+    };
+    client.on('error', forget);
+    client.on('end', forget);
     try {
       await client.connect();
-      this.clients.set(node, client);
-      return client;
     } catch (error) {
       destroy(client);
       throw error;
-    } finally {
-      this.dialling.delete(node);
     }
+    if (line.session === null && !this.ended) line.session = client;
+    else destroy(client);
   }
 
-  private forget(node: string, client: pg.Client): void {
-    if (this.clients.get(node) !== client) return;
-    this.clients.delete(node);
-    this.options.onBroken(node);
+  /** Ends the node's session; only this one where it is given. */
+  private drop(node: string, client?: pg.Client): void {
+    const line = this.lines.get(node);
+    const session = line?.session ?? null;
+    if (line === undefined || session === null || (client !== undefined && client !== session)) return;
+    line.session = null;
+    destroy(session);
   }
+}
 
-  private drop(node: string): void {
-    const client = this.clients.get(node);
-    this.clients.delete(node);
-    if (client !== undefined) destroy(client);
-  }
+function keyOf({ node, term }: Check): string {
+  return `${node} ${term}`;
 }
 
 /** Ends a connection without waiting for the other side, which may hang (node-postgres can wait for ever there). */

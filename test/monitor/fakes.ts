@@ -586,6 +586,7 @@ export class FakeMonitor {
         postgresSettings: {},
       },
       incarnation: this.store.incarnation,
+      hangTimeoutMs: 500,
       clock,
       log,
       probe: async (address) => {

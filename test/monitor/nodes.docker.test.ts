@@ -79,6 +79,7 @@ class Monitor {
         clusterKey: KEY,
         settings: { ...SETTINGS, rebuildInPlace },
         incarnation,
+        hangTimeoutMs: 2_000,
         clock,
         log,
       },

@@ -205,6 +205,9 @@ export const SCENARIOS: readonly Scenario[] = [
       const ahead = () => t.world.nodes.filter((n) => n.name !== 'primary' && (n.volume.data?.history.length ?? 0) > 2);
       await t.until('both replicas have a new timeline, and none is open', () => ahead().length === 2);
       const candidate = t.world.monitor?.seen?.decision.state.leader ?? '';
+      // Killed earlier it goes on with the same term.
+      const promoted = () => t.world.monitor?.seen?.observation.nodes[candidate]?.status?.done === true;
+      await t.until(`${candidate} says that it is promoted`, promoted);
       await t.event(`docker kill ${candidate}, the candidate`, () => t.node(candidate).kill());
       await t.event(`docker start ${candidate}`, () => t.node(candidate).start());
       await t.until('it is promoted again', () => t.world.monitor?.seen?.decision.state.term === 3);
@@ -392,6 +395,26 @@ export const SCENARIOS: readonly Scenario[] = [
       await t.event('docker unpause failover-monitor', () => t.world.monitor?.process.resume());
       await t.passes(2_000);
       t.fact(`writes go to ${t.open() ?? 'nobody'}, term ${t.world.monitor?.seen?.decision.state.term}`);
+    },
+  },
+  {
+    name: 's11-stalled-slow',
+    rules: 'S11',
+    title:
+      'The monitor stands still until the keepers give it up, on a slow network: silence counts as long as answers take there',
+    play: async (t) => {
+      await t.event('between the monitor and the nodes a packet takes a quarter of a second', () => {
+        for (const name of ['primary', 'replica-1']) {
+          t.world.network.far.set(`monitor>${name}`, 250);
+          t.world.network.far.set(`${name}>monitor`, 250);
+        }
+      });
+      await t.passes(5_000);
+      await t.event('docker pause failover-monitor', () => t.world.monitor?.process.pause());
+      await t.passes(30_000);
+      await t.event('docker unpause failover-monitor', () => t.world.monitor?.process.resume());
+      await t.until('all is well, within six seconds', () => t.well(), 6_000);
+      t.fact(`the term is ${t.world.monitor?.seen?.decision.state.term}: no failover`);
     },
   },
   {

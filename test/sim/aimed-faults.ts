@@ -320,6 +320,25 @@ const lateMessages: Fault = (nemesis) => {
   );
 };
 
+/** Until the keepers have given up their connections, and a while of messages that are late beyond that (S11). */
+const frozenMonitor: Fault = (nemesis) => {
+  const { world } = nemesis;
+  const process = world.monitor?.process;
+  if (process?.state !== 'running' || world.network.jitterMs > 0) return;
+  world.say('messages are late by up to half a second, and the monitor stands still');
+  world.network.jitterMs = 500;
+  process.pause();
+  nemesis.takes(40_000);
+  nemesis.later(11_000, 25_000, () => {
+    world.say('the monitor goes on');
+    process.resume();
+    nemesis.later(5_000, 10_000, () => {
+      world.say('messages are in time');
+      world.network.jitterMs = 0;
+    });
+  });
+};
+
 const pauseShortly: Fault = (nemesis) => {
   const { world } = nemesis;
   const node: SimNode = nemesis.anyNode();
@@ -353,3 +372,6 @@ export const STARVATION: Readonly<Record<string, Fault>> = {
   pauseShortly,
   stallShortly: (nemesis) => nemesis.stall(100, SHORT_MS),
 };
+
+/** No reason either, but too long to fall together with another one. */
+export const FROZEN: Readonly<Record<string, Fault>> = { frozenMonitor };

@@ -1,5 +1,5 @@
 /** What goes wrong, at random times, in words. */
-import { AIMED, STARVATION } from './aimed-faults';
+import { AIMED, FROZEN, STARVATION } from './aimed-faults';
 import type { SimMonitor, StoreDisk } from './monitor-container';
 import type { SimNode } from './node';
 import { TOO_MUCH_MEMORY } from './settings';
@@ -91,7 +91,8 @@ export class Nemesis {
       rebuild: [3, () => this.rebuild()],
       ...mapped(AIMED, ([weight, fault]): [number, () => void] => [weight, () => fault(this)]),
     };
-    const known = { ...all, ...mapped(STARVATION, (fault): [number, () => void] => [1, () => fault(this)]) };
+    const steady = { ...STARVATION, ...FROZEN };
+    const known = { ...all, ...mapped(steady, (fault): [number, () => void] => [1, () => fault(this)]) };
     const names = this.only ?? Object.keys(all);
     const faults = names.map((name) => {
       const fault = known[name];

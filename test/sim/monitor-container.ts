@@ -154,6 +154,7 @@ export class SimMonitor {
       clusterKey: CLUSTER_KEY,
       settings: { ...STACK_SETTINGS, nodes, postgresSettings: world.postgresSettings },
       incarnation: store.incarnation,
+      hangTimeoutMs: world.policy.hangTimeoutMs,
       clock,
       log,
       wake: () => loop.wake(),

@@ -11,7 +11,8 @@ import { ask } from '../../failover/monitor/haproxy-socket';
 import { KeeperServer } from '../../failover/monitor/keepers';
 import { Loop } from '../../failover/monitor/loop';
 import { OpeningChecks } from '../../failover/monitor/opening';
-import { STARVATION } from './aimed-faults';
+import { AnswerTimes, PROBE_LIMIT_MS } from '../../failover/monitor/probe';
+import { FROZEN, STARVATION } from './aimed-faults';
 import { History } from './history';
 import { SimStore } from './monitor-container';
 import { SimFiles, SimNode, SimPostgres } from './node';
@@ -285,6 +286,15 @@ export const MUTATIONS: readonly Mutation[] = [
     seeds: 60,
     shows: LIVENESS,
     apply: () => replace(Pursuit.prototype, 'keepSlots', () => async () => undefined),
+  },
+  {
+    rule: 'S11, silence',
+    what: 'a node of whose network nothing is known is given 25 ms to answer',
+    faults: Object.keys(FROZEN),
+    steady: true,
+    seeds: 20,
+    shows: /^FALSE FAILOVER/,
+    apply: () => replace(AnswerTimes.prototype, 'limitMs', () => () => PROBE_LIMIT_MS),
   },
   {
     rule: 'S28',

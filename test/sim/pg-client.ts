@@ -6,6 +6,9 @@ import { currentProcess, type Process } from './engine';
 import { Channel } from './network';
 import type { Reply, Request, Session } from './postgres';
 
+/** TCP's handshake, the start-up message, and SCRAM's two. */
+const ROUND_TRIPS = 4;
+
 interface Options {
   host: string;
   connectionTimeoutMillis: number;
@@ -33,9 +36,10 @@ export class SimPgClient extends EventEmitter {
   async connect(): Promise<void> {
     const { process, options } = this;
     const network = networkOf(process);
-    await process.engine.sleep(process.engine.random.delay(15), process);
     const limit = process.engine.nowMs + options.connectionTimeoutMillis;
+    await process.engine.sleep(process.engine.random.delay(15) + this.roundTripsMs(), process);
     for (;;) {
+      if (process.engine.nowMs > limit) throw new Error('timeout expired');
       // Whoever has the address when the packet gets there.
       const host = network.hostOf(options.host);
       const server = network.postgres.get(host);
@@ -50,9 +54,18 @@ export class SimPgClient extends EventEmitter {
           return;
         }
       } else if (server === undefined && !network.down.has(host)) throw new Error('ECONNREFUSED');
-      if (process.engine.nowMs > limit) throw new Error('timeout expired');
       await process.engine.sleep(20, process);
     }
+  }
+
+  private roundTripsMs(): number {
+    const { process, options } = this;
+    const network = networkOf(process);
+    const host = network.hostOf(options.host);
+    let ms = 0;
+    for (let trip = 0; trip < ROUND_TRIPS; trip++)
+      ms += network.latency(process.host, host) + network.latency(host, process.host);
+    return ms;
   }
 
   query(text: string, values: readonly unknown[] = []): Promise<{ rows: unknown[] }> {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { STARVATION } from './aimed-faults';
+import { FROZEN, STARVATION } from './aimed-faults';
 import { simulate } from './run';
 
 const SEEDS = 500;
@@ -19,12 +19,18 @@ describe('500 seeds of the simulator', () => {
 
 /** Seeds in which the machine is only slow, for shorter than `hangTimeout` at a time (S28). */
 const SLOW_SEEDS = 50;
+const FROZEN_SEEDS = 20;
 
-describe(`${SLOW_SEEDS} seeds of a machine that is only slow`, () => {
-  it('show no change of the leader at all', async () => {
+const SLOW: readonly [string, readonly string[], number][] = [
+  ['a machine that is only slow', Object.keys(STARVATION), SLOW_SEEDS],
+  ['a monitor that stands still for long while messages are late', Object.keys(FROZEN), FROZEN_SEEDS],
+];
+
+describe.each(SLOW)('%s', (_what, faults, seeds) => {
+  it(`shows no change of the leader at all in ${seeds} seeds`, async () => {
     const found: string[] = [];
-    for (let seed = 1; seed <= SLOW_SEEDS; seed++) {
-      const { violations } = await simulate({ seed, faults: Object.keys(STARVATION), steady: true });
+    for (let seed = 1; seed <= seeds; seed++) {
+      const { violations } = await simulate({ seed, faults, steady: true });
       if (violations.length > 0) found.push(`seed ${seed}: ${violations[0]}`);
     }
     expect(found).toEqual([]);

@@ -1,0 +1,173 @@
+/** The opening checks against a server that speaks as much of PostgreSQL's protocol as they need, and hangs when told to. */
+import { createServer, type Server, type Socket } from 'node:net';
+import { afterEach, describe, expect, it } from 'vitest';
+import { OpeningChecks } from '../../failover/monitor/opening';
+
+const LIMIT_MS = 10_000;
+/** AuthenticationOk, ReadyForQuery: chapter "Message Formats" of PostgreSQL's manual. */
+const WELCOME = Buffer.concat([message('R', [0, 0, 0, 0]), message('Z', [0x49])]);
+const SYNC = 0x53;
+
+function message(type: string, body: readonly number[] | Buffer): Buffer {
+  const head = Buffer.alloc(5);
+  head.write(type);
+  head.writeInt32BE(4 + body.length, 1);
+  return Buffer.concat([head, Buffer.from(body)]);
+}
+
+/** One row with one column, `node`. */
+function row(value: string): Buffer {
+  const name = Buffer.from('node\0');
+  const field = Buffer.alloc(18);
+  field.writeInt32BE(25, 6);
+  field.writeInt16BE(-1, 10);
+  const length = Buffer.alloc(4);
+  length.writeInt32BE(value.length);
+  return Buffer.concat([
+    message('1', []),
+    message('2', []),
+    message('T', Buffer.concat([Buffer.from([0, 1]), name, field])),
+    message('D', Buffer.concat([Buffer.from([0, 1]), length, Buffer.from(value)])),
+    message('C', Buffer.from('INSERT 0 1\0')),
+    message('Z', [0x49]),
+  ]);
+}
+
+/** What a connection, numbered from 1, does: answer all, hang from the start, or hang at its query. */
+type Behaviour = (n: number) => 'answers' | 'hangs' | 'welcomes';
+
+class HalfPostgres {
+  connections = 0;
+  asked = 0;
+  private readonly sockets: Socket[] = [];
+  private readonly server: Server;
+
+  constructor(node: string, behaviour: Behaviour) {
+    this.server = createServer((socket) => {
+      this.connections += 1;
+      const does = behaviour(this.connections);
+      let begun = false;
+      this.sockets.push(socket);
+      socket.on('error', () => undefined);
+      socket.on('data', (bytes) => {
+        if (does === 'hangs') return;
+        if (!begun) socket.write(WELCOME);
+        else if (bytes.includes(SYNC)) {
+          this.asked += 1;
+          if (does === 'answers') socket.write(row(node));
+        }
+        begun = true;
+      });
+    });
+  }
+
+  open(): number {
+    return this.sockets.filter((socket) => !socket.destroyed).length;
+  }
+
+  async listen(address: string, port = 0): Promise<number> {
+    await new Promise<void>((resolve) => this.server.listen(port, address, resolve));
+    const bound = this.server.address();
+    if (typeof bound !== 'object' || bound === null) throw new Error('no address');
+    return bound.port;
+  }
+
+  async close(): Promise<void> {
+    for (const socket of this.sockets) socket.destroy();
+    await new Promise((resolve) => this.server.close(resolve));
+  }
+}
+
+const ends: (() => unknown)[] = [];
+afterEach(async () => {
+  for (const end of ends.splice(0).reverse()) await end();
+});
+
+/** Checks of two nodes, a and b, and what becomes of them. */
+async function rig(a: Behaviour, b: Behaviour, running: (node: string) => boolean | null = () => true) {
+  const servers = { a: new HalfPostgres('a', a), b: new HalfPostgres('b', b) };
+  const port = await servers.a.listen('127.0.0.1');
+  await servers.b.listen('127.0.0.2', port);
+  ends.push(
+    () => servers.a.close(),
+    () => servers.b.close(),
+  );
+  const told: string[] = [];
+  const passed = Promise.withResolvers<string>();
+  const checks = new OpeningChecks({
+    nodes: [
+      { name: 'a', address: '127.0.0.1' },
+      { name: 'b', address: '127.0.0.2' },
+    ],
+    clusterKey: 'k'.repeat(64),
+    log: { write: (_level, subject, _code, words) => told.push(`${subject}: ${words}`) },
+    onCertified: (node, term) => passed.resolve(`${node} ${term}`),
+    onBroken: () => undefined,
+    isRunning: running,
+    port,
+  });
+  ends.push(() => checks.stop());
+  return { checks, servers, told, passed: passed.promise };
+}
+
+describe('the opening checks', () => {
+  it('pass with the first answer', { timeout: LIMIT_MS }, async () => {
+    const { checks, passed, servers } = await rig(
+      () => 'answers',
+      () => 'answers',
+    );
+    checks.want({ node: 'a', term: 3 });
+    expect(await passed).toBe('a 3');
+    expect(servers.a.connections).toBe(1);
+  });
+
+  it('do not wait for a dial that hangs: another one is made beside it', { timeout: LIMIT_MS }, async () => {
+    const { checks, passed, servers, told } = await rig(
+      (n) => (n === 1 ? 'hangs' : 'answers'),
+      () => 'answers',
+    );
+    checks.start();
+    checks.want({ node: 'a', term: 1 });
+    expect(await passed).toBe('a 1');
+    expect(servers.a.connections).toBe(2);
+    expect(told).toEqual(['a: a is being dialled']);
+  });
+
+  it('of a next leader do not wait for the former one, which hangs', { timeout: LIMIT_MS }, async () => {
+    const { checks, passed, servers } = await rig(
+      () => 'welcomes',
+      () => 'answers',
+    );
+    checks.want({ node: 'a', term: 1 });
+    await expect.poll(() => servers.a.asked, { timeout: LIMIT_MS }).toBe(1);
+    const beganMs = performance.now();
+    checks.want({ node: 'b', term: 2 });
+    expect(await passed).toBe('b 2');
+    // The hanging query has five seconds.
+    expect(performance.now() - beganMs).toBeLessThan(4_000);
+  });
+
+  it('keep a session whose node has told nothing since a stall, and end it when it does not run', {
+    timeout: LIMIT_MS,
+  }, async () => {
+    let runs: boolean | null = true;
+    let looks = 0;
+    const { checks, servers } = await rig(
+      () => 'answers',
+      () => 'answers',
+      (node) => {
+        if (node === 'a' && runs === null) looks += 1;
+        return node === 'a' ? runs : false;
+      },
+    );
+    checks.start();
+    await expect.poll(() => servers.a.connections, { timeout: LIMIT_MS }).toBe(1);
+    runs = null;
+    await expect.poll(() => looks, { timeout: LIMIT_MS }).toBe(1);
+    checks.want({ node: 'a', term: 1 });
+    await expect.poll(() => servers.a.asked, { timeout: LIMIT_MS }).toBe(1);
+    expect(servers.a.connections).toBe(1);
+    runs = false;
+    await expect.poll(() => servers.a.open(), { timeout: LIMIT_MS }).toBe(0);
+  });
+});

@@ -1,0 +1,81 @@
+/** The quick connect by which a death is confirmed, against real sockets. */
+import { createServer, type Server, type Socket } from 'node:net';
+import { afterEach, describe, expect, it } from 'vitest';
+import { AnswerTimes, PROBE_LIMIT_MS, probePostgres } from '../../failover/monitor/probe';
+
+const LONG_MS = 5_000;
+const servers: { server: Server; sockets: Socket[] }[] = [];
+
+/** Listens; each connection is handed over with its number, from 1. */
+async function listen(accept: (socket: Socket, n: number) => void): Promise<number> {
+  const sockets: Socket[] = [];
+  const server = createServer((socket) => {
+    socket.on('error', () => undefined);
+    sockets.push(socket);
+    accept(socket, sockets.length);
+  });
+  servers.push({ server, sockets });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const address = server.address();
+  if (typeof address !== 'object' || address === null) throw new Error('no address');
+  return address.port;
+}
+
+async function close({ server, sockets }: (typeof servers)[number]): Promise<void> {
+  for (const socket of sockets) socket.destroy();
+  await new Promise((resolve) => server.close(resolve));
+}
+
+afterEach(async () => {
+  for (const open of servers.splice(0)) await close(open);
+});
+
+describe('the quick connect', () => {
+  const answer = (socket: Socket) => socket.on('data', () => socket.write('N'));
+
+  it('finds a postmaster that answers', async () => {
+    expect(await probePostgres('127.0.0.1', LONG_MS, await listen(answer))).toBe('alive');
+  });
+
+  it('is refused where nobody listens', async () => {
+    const port = await listen(answer);
+    for (const open of servers.splice(0)) await close(open);
+    expect(await probePostgres('127.0.0.1', LONG_MS, port)).toBe('refused');
+  });
+
+  it('takes a connection that is dropped without an answer for no postmaster', async () => {
+    const port = await listen((socket) => socket.end());
+    expect(await probePostgres('127.0.0.1', LONG_MS, port)).toBe('broken');
+    const rude = await listen((socket) => socket.resetAndDestroy());
+    expect(await probePostgres('127.0.0.1', LONG_MS, rude)).toBe('broken');
+  });
+
+  it('hears nothing within its limit from who accepts and says nothing', async () => {
+    const port = await listen(() => undefined);
+    expect(await probePostgres('127.0.0.1', PROBE_LIMIT_MS, port)).toBe('silent');
+    expect(servers[0]?.sockets.length).toBe(1);
+  });
+
+  it('tries again within a longer limit: a packet of the first attempt may be lost', async () => {
+    const port = await listen((socket, n) => n > 2 && answer(socket));
+    expect(await probePostgres('127.0.0.1', LONG_MS, port)).toBe('alive');
+    expect(servers[0]?.sockets.length).toBe(3);
+  });
+});
+
+describe('how long an answer is awaited', () => {
+  it('is not known before one came', () => {
+    expect(new AnswerTimes().limitMs()).toBeNull();
+  });
+
+  it('is three times what the slowest of the newest took, and not less than on a quick network', () => {
+    const times = new AnswerTimes();
+    times.note(1);
+    expect(times.limitMs()).toBe(PROBE_LIMIT_MS);
+    times.note(400);
+    for (let n = 1; n < 32; n++) times.note(2);
+    expect(times.limitMs()).toBe(1_200);
+    times.note(2);
+    expect(times.limitMs()).toBe(PROBE_LIMIT_MS);
+  });
+});
