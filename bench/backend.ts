@@ -12,10 +12,12 @@
 import { execFile } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import { mkdirSync, writeFileSync } from 'node:fs';
-import { cpus, loadavg, totalmem } from 'node:os';
+import { cpus, loadavg } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs, promisify } from 'node:util';
+import { machineSize } from '../scripts/lib/machine-size';
+import { wholeNumber } from '../scripts/lib/options';
 import { PATHS } from '../scripts/lib/paths';
 import { DEFAULT_STACK } from '../scripts/lib/stack';
 import { say } from '../scripts/lib/terminal';
@@ -181,12 +183,6 @@ interface Arguments {
   backends: number | undefined;
 }
 
-function wholeNumber(option: string, value: string, min: number, max: number): number {
-  const number = Number(value);
-  if (Number.isInteger(number) && number >= min && number <= max) return number;
-  throw new Error(`--${option} ${value}: allowed is a whole number from ${min} to ${max}`);
-}
-
 /** @throws Error that names what is allowed. */
 function readArguments(): Arguments {
   const { values } = parseArgs({
@@ -238,7 +234,7 @@ async function main(): Promise<void> {
   const [server] = await rowsOf<{ version: string }>(stack, "SELECT current_setting('server_version') AS version");
   const result = {
     date: new Date().toISOString().slice(0, 10),
-    machine: `${cpus().length} cores, ${Math.round(totalmem() / 2 ** 30)} GiB`,
+    machine: machineSize(),
     postgres: server?.version ?? '?',
     backends,
     rateGiven: options.rate !== undefined,

@@ -7,18 +7,19 @@
  * Outage: last acknowledgement before → next one after, over a held and a fresh connection of a separate process
  * (writer.ts). Every run is reported. Results go to docs/results/, one file a fault and number of replicas.
  */
-import { type ChildProcess, execFile, spawn } from 'node:child_process';
+import { execFile } from 'node:child_process';
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { cpus, totalmem } from 'node:os';
 import { join } from 'node:path';
-import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs, promisify } from 'node:util';
 import { z } from 'zod';
+import { machineSize } from '../scripts/lib/machine-size';
+import { wholeNumber } from '../scripts/lib/options';
 import { PATHS } from '../scripts/lib/paths';
 import { DEFAULT_STACK } from '../scripts/lib/stack';
 import { say } from '../scripts/lib/terminal';
 import { type ClusterView, epochMs, healthy, POLL_MS, rowsOf, type Stack, stackOf, view } from './cluster';
+import { type WriterKind, WriterProcess } from './writer-process';
 
 const execute = promisify(execFile);
 const TABLE = 'bench_writes';
@@ -57,31 +58,16 @@ interface Run {
   acknowledged: string[];
 }
 
-/** The writer's process and what it printed. */
-class Writer {
-  readonly acks: { kind: string; atMs: number; id: string }[] = [];
-  readonly errors: string[] = [];
-  private readonly child: ChildProcess;
-
-  constructor(stack: Stack) {
-    const script = join(__dirname, 'writer.ts');
-    const args = [stack.host, String(stack.writePort), stack.user, stack.database, TABLE];
-    this.child = spawn(process.execPath, ['--import', 'tsx', script, ...args], {
-      cwd: PATHS.root,
-      stdio: ['ignore', 'pipe', 'inherit'],
-    });
-    if (this.child.stdout === null) throw new Error('the writer has no output');
-    createInterface({ input: this.child.stdout }).on('line', (line) => {
-      const [what = '', kind = '', at = '', ...words] = line.split(' ');
-      if (what === 'ack') this.acks.push({ kind, atMs: Number(at), id: words[0] ?? '' });
-      else this.errors.push(`${kind}: ${words.join(' ')}`);
-    });
+/** The writer, and how long it was kept waiting. */
+class Writer extends WriterProcess {
+  get errors(): string[] {
+    return this.failures.map(({ kind, words }) => `${kind}: ${words}`);
   }
 
   /** Waits until both clients wrote after `sinceMs`. */
   async wroteSince(sinceMs: number): Promise<void> {
     const endMs = performance.now() + OUTAGE_LIMIT_MS;
-    const wrote = (kind: string) => this.acks.some((a) => a.kind === kind && a.atMs > sinceMs);
+    const wrote = (kind: WriterKind) => this.acks.some((a) => a.kind === kind && a.atMs > sinceMs);
     while (!(wrote('held') && wrote('fresh'))) {
       if (performance.now() > endMs) throw new Error(`no write for ${OUTAGE_LIMIT_MS / 1000} s`);
       await sleep(POLL_MS / 10);
@@ -89,16 +75,10 @@ class Writer {
   }
 
   /** Longest pause that ends after `sinceMs`, of one kind or of all. */
-  pauseMs(sinceMs: number, kind?: string): number {
+  pauseMs(sinceMs: number, kind?: WriterKind): number {
     const moments = this.acks.filter((a) => kind === undefined || a.kind === kind).map((a) => a.atMs);
     const pauses = moments.slice(1).map((atMs, i) => (atMs > sinceMs ? atMs - (moments[i] ?? atMs) : 0));
     return Math.round(Math.max(0, ...pauses));
-  }
-
-  async stop(): Promise<void> {
-    const ended = new Promise((resolve) => this.child.once('close', resolve));
-    this.child.kill('SIGTERM');
-    await ended;
   }
 }
 
@@ -111,7 +91,7 @@ async function oneRun(stack: Stack, fault: Fault): Promise<Run> {
   const victim = { leader: before.leader ?? '', standby, haproxy: `${prefix}haproxy`, monitor }[to];
   const inside = INSIDE[act];
   const command = inside === undefined ? [act, victim] : ['exec', victim, ...inside];
-  const writer = new Writer(stack);
+  const writer = new Writer(stack, { table: TABLE });
   await writer.wroteSince(0);
   await sleep(SETTLE_MS);
   const faultMs = epochMs();
@@ -287,9 +267,7 @@ function readArguments(): Arguments {
   const names = Object.keys(FAULTS) as Fault[];
   const fault = names.find((f) => f === values.fault);
   if (fault === undefined) throw new Error(`--fault ${values.fault}: allowed are ${names.join(', ')}`);
-  const count = Number(values.runs);
-  if (!(Number.isInteger(count) && count > 0 && count <= 1000))
-    throw new Error(`--runs ${values.runs}: allowed are 1 to 1000`);
+  const count = wholeNumber('runs', values.runs, 1, 1_000);
   return { count, fault, load: values.load, stack: stackOf(values.stack), json: values.json };
 }
 
@@ -317,7 +295,7 @@ async function main(): Promise<void> {
     load,
     replicas: nodes.length - 1,
     date: new Date().toISOString().slice(0, 10),
-    machine: `${cpus().length} cores, ${Math.round(totalmem() / 2 ** 30)} GiB`,
+    machine: machineSize(),
     postgres: server?.version,
     lost: await lostOf(stack, runs),
     runs,

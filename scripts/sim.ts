@@ -9,6 +9,7 @@ import { availableParallelism, cpus, totalmem } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import type { WorkerResult } from '../test/sim/worker';
+import { wholeNumber } from './lib/options';
 import { PATHS } from './lib/paths';
 import { forgetProgress, loadProgress, noteDone, type Progress, saveProgress } from './lib/sim-progress';
 import { bundleSimulator, playSeeds } from './lib/sim-workers';
@@ -42,23 +43,17 @@ function readArguments(): Arguments {
     },
   });
   const { verbose, save } = values;
-  const count = whole('--seeds', values.seeds, 1, 10_000_000);
-  const jobs = values.jobs === undefined ? availableParallelism() : whole('--jobs', values.jobs, 1, 64);
+  const count = wholeNumber('seeds', values.seeds, 1, 10_000_000);
+  const jobs = values.jobs === undefined ? availableParallelism() : wholeNumber('jobs', values.jobs, 1, 64);
   return {
     count,
-    first: whole('--seed', values.seed, 0, 2 ** 31),
-    replicas: values.replicas === undefined ? undefined : whole('--replicas', values.replicas, 1, 8),
+    first: wholeNumber('seed', values.seed, 0, 2 ** 31),
+    replicas: values.replicas === undefined ? undefined : wholeNumber('replicas', values.replicas, 1, 8),
     // Stories of several workers would be mixed up.
     jobs: verbose ? 1 : Math.min(jobs, count),
     verbose,
     save,
   };
-}
-
-function whole(name: string, text: string, least: number, most: number): number {
-  const value = Number(text);
-  if (Number.isInteger(value) && value >= least && value <= most) return value;
-  throw new Error(`${name} ${text}: a whole number from ${least} to ${most} is needed`);
 }
 
 async function main(): Promise<void> {

@@ -43,6 +43,14 @@ export class CommandError extends Error {
 
 const running = new Set<ChildProcess>();
 
+/** Resolves when a child has ended, which it may have before. */
+export function ended(child: ChildProcess): Promise<void> {
+  return new Promise((resolve) => {
+    if (child.exitCode !== null || child.signalCode !== null) resolve();
+    else child.once('close', () => resolve());
+  });
+}
+
 /** Signals a child with everything that it started: each one leads a process group of its own. */
 function signalGroup(child: ChildProcess, signal: NodeJS.Signals): void {
   if (child.pid === undefined) return;

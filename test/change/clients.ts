@@ -1,53 +1,20 @@
 /** Who uses the stack while it is changed: SQL writers, one session that stays open, and a look at the cluster. */
-import { type ChildProcess, spawn } from 'node:child_process';
-import { join } from 'node:path';
-import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Client } from 'pg';
 import { type ClusterView, epochMs, type Stack, view } from '../../bench/cluster';
-import { PATHS } from '../../scripts/lib/paths';
+import { type WriterKind, WriterProcess } from '../../bench/writer-process';
 
 export const TABLE = 'change_writes';
 /** 20 ms between two statements of the held, 100 ms of the fresh connection: two backends work on the same machine. */
-const SLOWER = '10';
+const SLOWER = 10;
 const SAMPLE_MS = 200;
 const QUERY_LIMIT_MS = 60_000;
 const REFUSED = 'password authentication failed';
 
-interface Ack {
-  kind: 'held' | 'fresh';
-  atMs: number;
-  id: string;
-}
-interface Failure {
-  kind: 'held' | 'fresh';
-  atMs: number;
-  words: string;
-}
-
-/** `bench/writer.ts` with one password: one held and one fresh connection that send nothing twice. */
-export class Writer {
-  readonly acks: Ack[] = [];
-  readonly failures: Failure[] = [];
-  private readonly child: ChildProcess;
-  private readonly ended: Promise<void>;
-
-  constructor({ host, writePort, user, database }: Stack, password: string) {
-    const args = [join(PATHS.root, 'bench', 'writer.ts'), host, String(writePort), user, database, TABLE, SLOWER];
-    this.child = spawn(process.execPath, ['--import', 'tsx', ...args], {
-      cwd: PATHS.root,
-      env: { ...process.env, PGPASSWORD: password },
-      stdio: ['ignore', 'pipe', 'inherit'],
-    });
-    if (this.child.stdout) createInterface(this.child.stdout).on('line', (line) => this.take(line));
-    this.ended = new Promise((resolve) => this.child.once('close', () => resolve()));
-  }
-
-  private take(line: string): void {
-    const [what, kind, at, ...rest] = line.split(' ');
-    if (kind !== 'held' && kind !== 'fresh') return;
-    if (what === 'ack') this.acks.push({ kind, atMs: Number(at), id: rest.join(' ') });
-    else this.failures.push({ kind, atMs: Number(at), words: rest.join(' ') });
+/** A writer with one password. */
+export class Writer extends WriterProcess {
+  constructor(stack: Stack, password: string) {
+    super(stack, { table: TABLE, slower: SLOWER, password });
   }
 
   /** Failures other than a refused password: of connections that were not made, and of statements. */
@@ -60,15 +27,10 @@ export class Writer {
   get refused(): number {
     return this.failures.filter((f) => f.words.includes(REFUSED)).length;
   }
-
-  async stop(): Promise<void> {
-    this.child.kill('SIGTERM');
-    await this.ended;
-  }
 }
 
 /** Longest time without an acknowledgement of that kind within the span, by any of the writers, ms. */
-export function longestPause(writers: readonly Writer[], kind: Ack['kind'], fromMs: number, toMs: number): number {
+export function longestPause(writers: readonly Writer[], kind: WriterKind, fromMs: number, toMs: number): number {
   const moments = writers
     .flatMap(({ acks }) => acks.filter((ack) => ack.kind === kind).map(({ atMs }) => atMs))
     .filter((atMs) => atMs > fromMs && atMs < toMs)

@@ -8,11 +8,12 @@
  */
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { cpus, totalmem } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { z } from 'zod';
 import { runOk } from '../../scripts/lib/exec';
+import { machineSize } from '../../scripts/lib/machine-size';
+import { someOf, wholeNumber } from '../../scripts/lib/options';
 import { PATHS } from '../../scripts/lib/paths';
 import { checkStackName } from '../../scripts/lib/stack';
 import { say } from '../../scripts/lib/terminal';
@@ -57,11 +58,8 @@ function readArguments(): Arguments {
     },
   });
   const all = CHANGES.map(({ name }) => name);
-  const wanted = values.only?.split(',') ?? all;
-  const unknown = wanted.filter((name) => !all.includes(name));
-  if (unknown.length > 0) throw new Error(`--only ${unknown.join(',')}: allowed are ${all.join(', ')}`);
-  const rate = Number(values.rate);
-  if (!(rate >= 1 && rate <= 1_000)) throw new Error(`--rate ${values.rate}: allowed are 1 to 1000`);
+  const wanted = someOf('only', values.only, all);
+  const rate = wholeNumber('rate', values.rate, 1, 1_000);
   const { list, keep, fresh } = values;
   const changes = CHANGES.filter(({ name }) => wanted.includes(name));
   return { changes, list, keep, fresh, rate, stack: checkStackName(values.stack) };
@@ -128,9 +126,8 @@ async function main(): Promise<void> {
     if (!keep) await stack.own.down(() => undefined);
   }
   const ordered = CHANGES.flatMap((change) => results.filter((result) => result.name === change.name).slice(-1));
-  const machine = `${cpus().length} cores, ${Math.round(totalmem() / 2 ** 30)} GiB`;
   const target = join(PATHS.root, 'docs', 'results', `change-${new Date().toISOString().slice(0, 10)}.md`);
-  writeFileSync(target, page(ordered, machine, rate, tree));
+  writeFileSync(target, page(ordered, machineSize(), rate, tree));
   const failed = ordered.filter((result) => result.problems.length > 0);
   say(`${ordered.length - failed.length} passed, ${failed.length} failed`);
   if (failed.length > 0) process.exitCode = 1;

@@ -10,6 +10,7 @@ import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { endAll } from '../../scripts/lib/exec';
+import { someOf, wholeNumber } from '../../scripts/lib/options';
 import { PATHS } from '../../scripts/lib/paths';
 import { say } from '../../scripts/lib/terminal';
 import { FAULTS } from './cases/all';
@@ -41,12 +42,6 @@ interface Arguments {
   engine: boolean;
 }
 
-function whole(key: string, text: string, max: number): number {
-  const value = Number(text);
-  if (Number.isInteger(value) && value >= 1 && value <= max) return value;
-  throw new Error(`--${key} ${text}: allowed are 1 to ${max}`);
-}
-
 /** @throws Error that names what is allowed. */
 function readArguments(): Arguments {
   const { values } = parseArgs({
@@ -60,15 +55,18 @@ function readArguments(): Arguments {
       engine: { type: 'boolean', default: false },
     },
   });
-  const replicas = whole('replicas', values.replicas, REPLICAS_MAX);
-  const wanted = values.only?.split(',');
+  const replicas = wholeNumber('replicas', values.replicas, 1, REPLICAS_MAX);
   const known = values.engine ? ENGINE_FAULTS : FAULTS;
-  const unknown = wanted?.filter((name) => !known.some((f) => f.name === name)) ?? [];
-  if (unknown.length > 0)
-    throw new Error(`--only ${unknown.join(',')}: allowed are ${known.map((f) => f.name).join(', ')}`);
-  const faults = known.filter((f) => wanted?.includes(f.name) ?? (f.replicasMin ?? 1) <= replicas);
+  const { only } = values;
+  const wanted = someOf(
+    'only',
+    only,
+    known.map((f) => f.name),
+  );
+  const fits = (fault: Fault) => only !== undefined || (fault.replicasMin ?? 1) <= replicas;
+  const faults = known.filter((fault) => wanted.includes(fault.name) && fits(fault));
   const { list, fresh, keep, engine } = values;
-  return { faults, runs: whole('runs', values.runs, RUNS_MAX), replicas, list, fresh, keep, engine };
+  return { faults, runs: wholeNumber('runs', values.runs, 1, RUNS_MAX), replicas, list, fresh, keep, engine };
 }
 
 /** Brings the stack up and waits until it is healthy, whatever an interrupted run left. */

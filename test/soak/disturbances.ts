@@ -5,8 +5,9 @@ import { cpus } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { runOk } from '../../scripts/lib/exec';
+import { ended, runOk } from '../../scripts/lib/exec';
 import { cacheFolder } from '../../scripts/lib/paths';
+import { addRules, type Ends, removeRules } from '../lib/packet-rules';
 
 export type End = () => Promise<void>;
 
@@ -16,7 +17,6 @@ const HOST_LIMIT_MS = 30_000;
 const BUILD_LIMIT_MS = 300_000;
 const READY_LIMIT_MS = 10_000;
 const QUEUE = 43;
-const CHAIN = 'DOCKER-USER';
 const MARK = 'postgres-failover-soak';
 
 /** Every core is busy with something else that goes first. */
@@ -31,7 +31,7 @@ export interface Network {
   jitterMs: number;
   loss: number;
   /** Pairs of addresses that talk to each other. */
-  pairs: readonly (readonly [string, string])[];
+  pairs: readonly Ends[];
 }
 
 /** Packets between the pairs come late, at random, or not at all. */
@@ -42,16 +42,8 @@ export async function disturb({ jitterMs, loss, pairs }: Network): Promise<End> 
     stdio: ['ignore', 'pipe', 'inherit'],
   });
   await ready(child);
-  const both = pairs.flatMap(([a, b]): [string, string][] => [
-    [a, b],
-    [b, a],
-  ]);
   // With the program gone, packets pass: nothing stays cut.
-  const target = ['-j', 'NFQUEUE', '--queue-num', String(QUEUE), '--queue-bypass'];
-  for (const [from, to] of both) {
-    const rule = ['-s', `${from}/32`, '-d', `${to}/32`, '-m', 'comment', '--comment', MARK, ...target];
-    await host('iptables', '-w', '-I', CHAIN, ...rule);
-  }
+  await addRules(MARK, pairs, ['-j', 'NFQUEUE', '--queue-num', String(QUEUE), '--queue-bypass']);
   return async () => {
     await mend();
     await endAll([child]);
@@ -60,9 +52,7 @@ export async function disturb({ jitterMs, loss, pairs }: Network): Promise<End> 
 
 /** Removes every rule with our mark, also of a run that was killed. */
 export async function mend(): Promise<void> {
-  const listed = await host('iptables', '-w', '-S', CHAIN);
-  for (const line of listed.split('\n').filter((l) => l.includes(MARK)))
-    await host('iptables', '-w', '-D', ...line.split(' ').slice(1));
+  await removeRules(MARK);
 }
 
 /** Pauses a container again and again: `pauseMs`, and `longMs` once after a few times. */
@@ -115,13 +105,7 @@ async function host(program: string, ...args: readonly string[]): Promise<string
 }
 
 async function endAll(children: readonly ChildProcess[]): Promise<void> {
-  const ended = children.map(
-    (child) =>
-      new Promise<void>((resolve) => {
-        if (child.exitCode !== null || child.signalCode !== null) resolve();
-        else child.once('close', () => resolve());
-      }),
-  );
+  const all = children.map(ended);
   for (const child of children) child.kill('SIGKILL');
-  await Promise.all(ended);
+  await Promise.all(all);
 }

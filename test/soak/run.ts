@@ -9,12 +9,13 @@
  * failover. Results go to docs/results/. Needs root (packet filter, priorities) and Go.
  */
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { cpus, totalmem } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { z } from 'zod';
 import { healthy, rowsOf, type Stack, stackOf } from '../../bench/cluster';
 import { HttpLoad, judge, latencyOf, ROWS_OF_RUN, type Row } from '../../bench/http-load';
+import { machineSize } from '../../scripts/lib/machine-size';
+import { someOf, wholeNumber } from '../../scripts/lib/options';
 import { PATHS } from '../../scripts/lib/paths';
 import { say } from '../../scripts/lib/terminal';
 import { OwnStack } from '../lib/own-stack';
@@ -85,21 +86,12 @@ function readArguments(): Arguments {
       keep: { type: 'boolean', default: false },
     },
   });
-  const all = Object.keys(PHASES);
-  const phases = values.only?.split(',') ?? all;
-  const unknown = phases.filter((name) => !all.includes(name));
-  if (unknown.length > 0) throw new Error(`--only ${unknown.join(',')}: allowed are ${all.join(', ')}`);
+  const phases = someOf('only', values.only, Object.keys(PHASES));
   if (!/^\d+s$/.test(values.hang)) throw new Error(`--hang ${values.hang}: allowed are whole seconds, like 5s`);
-  const minutes = number('minutes', values.minutes, 1, 1_440);
-  const rate = number('rate', values.rate, 1, 100);
+  const minutes = wholeNumber('minutes', values.minutes, 1, 1_440);
+  const rate = wholeNumber('rate', values.rate, 1, 100);
   const { hang, fresh, keep } = values;
   return { seconds: Math.round((minutes * 60) / phases.length), hang, rate, phases, fresh, keep };
-}
-
-function number(key: string, text: string, min: number, max: number): number {
-  const value = Number(text);
-  if (value >= min && value <= max) return value;
-  throw new Error(`--${key} ${text}: allowed are ${min} to ${max}`);
 }
 
 function ownStack(hang: string): OwnStack {
@@ -160,12 +152,11 @@ function describe(r: Result): string {
 }
 
 function page(results: readonly Result[], hang: string, rate: number): string {
-  const machine = `${cpus().length} cores, ${Math.round(totalmem() / 2 ** 30)} GiB`;
   const seconds = results.reduce((sum, r) => sum + r.seconds, 0);
   return [
     `# No false failovers: ${Math.round(seconds / 60)} minutes, hangTimeout ${hang}`,
     '',
-    `Made by \`npm run test:soak\`, ${machine}; ${rate} requests a second by HTTP clients that send nothing twice. starve: a busy loop a core at nice ${NICE};`,
+    `Made by \`npm run test:soak\`, ${machineSize()}; ${rate} requests a second by HTTP clients that send nothing twice. starve: a busy loop a core at nice ${NICE};`,
     `jitter: packets between monitor and nodes, and between the nodes, come up to ${JITTER_MS} ms late; loss: 1 % of them are lost; all: everything at once.`,
     'The monitor is paused for 3 s each minute, once a phase for 30 s. Latencies in ms, from the moment at which a request was due.',
     '',

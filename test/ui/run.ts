@@ -12,6 +12,7 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { z } from 'zod';
 import { run, runOk } from '../../scripts/lib/exec';
+import { someOf } from '../../scripts/lib/options';
 import { PATHS } from '../../scripts/lib/paths';
 import { type Counts, fromVitest } from '../../scripts/lib/summary';
 import { say, seconds } from '../../scripts/lib/terminal';
@@ -53,10 +54,7 @@ function readArguments(all: readonly string[]): { names: string[]; fresh: boolea
       list: { type: 'boolean', default: false },
     },
   });
-  const names = values.only?.split(',') ?? [...all];
-  const unknown = names.filter((name) => !all.includes(name));
-  if (unknown.length > 0) throw new Error(`--only ${unknown.join(',')}: allowed are ${all.join(', ')}`);
-  return { names, fresh: values.fresh, list: values.list };
+  return { names: someOf('only', values.only, all), fresh: values.fresh, list: values.list };
 }
 
 async function main(): Promise<void> {

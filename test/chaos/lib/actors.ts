@@ -5,6 +5,7 @@ import { constants, setPriority } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { ended } from '../../../scripts/lib/exec';
 import { PATHS } from '../../../scripts/lib/paths';
 import { ActorEvent, type RegisterEvent, type WriteEvent } from './events';
 import { addressOf } from './stack';
@@ -96,18 +97,12 @@ export class Actors {
 
   /** Ends all and waits until all that they had to say is here. @throws Error when one of them broke. */
   async stop(): Promise<void> {
-    const ended = this.children.map(
-      (child) =>
-        new Promise<void>((resolve) => {
-          if (child.exitCode !== null || child.signalCode !== null) resolve();
-          else child.once('close', () => resolve());
-        }),
-    );
+    const all = this.children.map(ended);
     for (const child of this.children) child.kill('SIGTERM');
     const hard = setTimeout(() => {
       for (const child of this.children) child.kill('SIGKILL');
     }, END_LIMIT_MS);
-    await Promise.all(ended);
+    await Promise.all(all);
     clearTimeout(hard);
     if (this.broken.length > 0) throw new Error(`an actor broke: ${this.broken.slice(0, 3).join('; ')}`);
   }

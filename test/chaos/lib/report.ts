@@ -1,5 +1,5 @@
 /** The matrix's results as a table for the terminal and a page for the repository. Pure but for the machine's size. */
-import { cpus, totalmem } from 'node:os';
+import { machineSize } from '../../../scripts/lib/machine-size';
 import type { Result } from './progress';
 
 const HEAD = [
@@ -81,14 +81,13 @@ export interface PageOptions {
 
 /** For docs/results. */
 export function page({ results, tree, date, replicas, versions, left }: PageOptions): string {
-  const machine = `${cpus().length} cores, ${Math.round(totalmem() / 2 ** 30)} GiB`;
   const line = (row: readonly string[]) => `| ${row.join(' | ')} |`;
   const bad = results.flatMap((r) => r.violations.map((v) => `- ${r.run}: ${v}`));
   const notes = results.flatMap((r) => r.notes.map((n) => `- ${r.run}: ${n}`));
   return [
     `# Fault matrix on real containers, ${date}, ${replicas === 1 ? 'one replica' : `${replicas} replicas`}`,
     '',
-    `Made by \`npm run test:chaos\`; tree ${tree}; ${machine}; ${versions}. Synchronous mode, hangTimeout 2 s, no switchback.`,
+    `Made by \`npm run test:chaos\`; tree ${tree}; ${machineSize()}; ${versions}. Synchronous mode, hangTimeout 2 s, no switchback.`,
     '',
     'Times in ms; of several runs min / median / max. Outage: longest pause between two acknowledgements of the client that holds its connection, and of',
     'the one that connects freshly for each write, without retries. Recovered in: from the end of the cause (the container runs again) until every node is',
