@@ -183,6 +183,8 @@ export const Status = z.object({
   type: z.literal('status'),
   /** Counts up within one connection. */
   n: z.number().int().min(0),
+  /** How long the keeper's process runs, ms: longer than the monitor's tells that not everything has just started (S25). */
+  upMs: z.number().min(0).optional(),
   /** `<system identifier>:<directory id>`; the directory id is random, made by initdb or base backup. Null: no data. */
   dataId: z.string().nullable(),
   /** The container was told to stop (SIGTERM); it waits a bounded time for a hand-over (S18). */

@@ -60,6 +60,19 @@ function isBeating(state: ClusterState, observation: Observation, nowMs: number,
   );
 }
 
+/**
+ * A node that has not connected since the monitor began to look has had its time. At a cold start that is `startGrace` (S25).
+ * A node that ran long before tells that it is none: then what is not there for `hangTimeout`, while another one is, is away.
+ */
+export function isAbsent(node: string, observation: Observation, nowMs: number, policy: Policy): boolean {
+  const { sinceMs, nodes } = observation;
+  if (nowMs - sinceMs >= policy.startGraceMs) return true;
+  const ranBefore = (v: NodeView) =>
+    v.name !== node && v.connected && (v.status?.upMs ?? 0) - (v.heardAtMs - sinceMs) >= policy.startGraceMs;
+  const isCold = !Object.values(nodes).some(ranBefore);
+  return !isCold && nowMs - Math.max(sinceMs, witnessedSinceMs(node, observation)) >= policy.hangTimeoutMs;
+}
+
 /** Since when another node is connected, which would tell of the leader's heartbeat: before that its lack means nothing. */
 function witnessedSinceMs(leader: string, { nodes }: Observation): number {
   const witnesses = Object.values(nodes).filter((v) => v.name !== leader && v.connected);
@@ -76,13 +89,9 @@ function brokenHealth(
 ): Health {
   if (!view.everConnected) {
     if (beats) return apart(leader, false);
-    const leftMs = policy.startGraceMs - (nowMs - observation.sinceMs);
-    if (leftMs > 0) return { kind: 'blind', reason: `waiting for ${leader}, the recorded leader, to come back` };
-    return {
-      kind: 'dead',
-      code: 'LEADER_ABSENT',
-      reason: `${leader} did not come back within ${policy.startGraceMs} ms`,
-    };
+    if (!isAbsent(leader, observation, nowMs, policy))
+      return { kind: 'blind', reason: `waiting for ${leader}, the recorded leader, to come back` };
+    return { kind: 'dead', code: 'LEADER_ABSENT', reason: `${leader} has not come back since the monitor started` };
   }
   if (view.probe === null) {
     return {

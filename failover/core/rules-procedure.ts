@@ -1,6 +1,7 @@
 /** Rows for a cluster in the middle of something: first creation, election, promotion, hand-over. */
 import { canLeadAgain } from './candidate';
 import { isAsynchronous, pick } from './choice';
+import { isAbsent } from './detect';
 import { abandon, bootstrapped, change, leadAgain, opened, promote } from './plan';
 import { isCertified, isCutOff } from './route';
 import type { Facts, Rule } from './rules';
@@ -151,7 +152,7 @@ function mayPromote({ state, observation, policy }: Facts): boolean {
 
 function candidateFailed({ state, observation, nowMs, policy }: Facts): boolean {
   const view = viewOf(observation, state.leader ?? '');
-  if (!view.connected) return view.everConnected || nowMs - observation.sinceMs >= policy.startGraceMs;
+  if (!view.connected) return view.everConnected || isAbsent(view.name, observation, nowMs, policy);
   if (view.silentMs >= policy.hangTimeoutMs) return true;
   const status = view.status;
   return (

@@ -111,6 +111,7 @@ export class Keeper {
   private lookedAtMs = Number.NEGATIVE_INFINITY;
   /** The view is of this pass of the loop, and nothing was changed since. */
   private current = false;
+  private readonly begunMs: number;
   private statusCount = 0;
   private reported = '';
   private slotsSent: SlotView[] | undefined;
@@ -119,6 +120,7 @@ export class Keeper {
     this.node = parts.node;
     this.postgres = parts.postgres;
     this.clock = parts.clock;
+    this.begunMs = parts.clock.nowMs();
     this.files = parts.files;
     this.link = parts.link;
     this.pursuit = new Pursuit(this);
@@ -372,6 +374,7 @@ export class Keeper {
   private status(): Status {
     return buildStatus({
       n: this.statusCount,
+      upMs: Math.round(this.clock.nowMs() - this.begunMs),
       node: this.node,
       state: this.state,
       view: this.view,
@@ -396,6 +399,7 @@ export class Keeper {
     const stable = JSON.stringify({
       ...status,
       n: 0,
+      upMs: 0,
       slots: null,
       lead: status.lead && { ...status.lead, ...NO_BEAT, flushLsn: null, standbys: brief(status) },
       postgres: {

@@ -5,6 +5,7 @@ import type { Beat, KeeperState, View } from './ports';
 
 interface Parts {
   n: number;
+  upMs: number;
   node: string;
   state: KeeperState;
   view: View;
@@ -91,6 +92,7 @@ export function buildStatus(parts: Parts): Status {
   return {
     type: 'status',
     n: parts.n,
+    upMs: parts.upMs,
     dataId: dataIdOf(view, state),
     stopping: parts.stopping,
     accepted: accepted && {

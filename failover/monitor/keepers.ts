@@ -40,7 +40,7 @@ export interface KeeperServerOptions {
   clock: Clock;
   log: Log;
   /** The quick connect that confirms a broken connection. @default probePostgres */
-  probe?: (address: string, limitMs: number) => Promise<ProbeResult>;
+  probe?: (address: string, limitMs: () => number) => Promise<ProbeResult>;
   /** Something was seen: a cycle is due. */
   wake: () => void;
   /** Positions and counters went on, nothing else: only who waits for them has to look. */
@@ -184,20 +184,25 @@ export class KeeperServer implements Keepers {
   /** While the keeper is there a dying PostgreSQL is asked until it refuses; else the first outcome tells. */
   private async askPostgres(peer: Peer, asked: symbol): Promise<ProbeResult> {
     const ask = this.options.probe ?? probePostgres;
-    const { hangTimeoutMs } = this.options;
     for (let tries = 1; ; tries += 1) {
       const isThere = peer.link !== null;
-      // Silence is no death where packets come late (S11): what is usual there is waited for.
-      const limitMs = isThere ? PROBE_LIMIT_MS : Math.min(hangTimeoutMs, peer.answers.limitMs() ?? hangTimeoutMs);
-      const result = await ask(peer.node.address, limitMs);
+      const result = await ask(peer.node.address, () => (isThere ? PROBE_LIMIT_MS : this.silenceMs(peer)));
       const isSure = result === 'alive' || result === 'refused';
       if (isSure || !isThere || peer.asked !== asked || tries >= PROBES_MAX) return result;
     }
   }
 
+  /** How long silence is no death, ms: packets may come late (S11). */
+  private silenceMs(peer: Peer): number {
+    const { hangTimeoutMs } = this.options;
+    const others = [...this.peers.values()].filter((p) => p !== peer && p.link !== null).map((p) => p.answers);
+    return Math.min(hangTimeoutMs, peer.answers.limitMs(others) ?? hangTimeoutMs);
+  }
+
   forget(nowMs: number): void {
     for (const peer of this.peers.values()) {
       Object.assign(peer, nothingSeen());
+      peer.answers.age();
       if (peer.link !== null) peer.changedAtMs = nowMs;
     }
   }
@@ -280,7 +285,7 @@ export class KeeperServer implements Keepers {
   private joined(peer: Peer, link: Link): void {
     const nowMs = this.options.clock.nowMs();
     const before = peer.link;
-    Object.assign(peer, newPeer(peer.node, nowMs), { link, everConnected: true });
+    Object.assign(peer, newPeer(peer.node, nowMs, peer.answers), { link, everConnected: true });
     before?.destroy();
     link.send({ type: 'settings', settings: this.settings });
     this.options.log.write('INFO', peer.node.name, 'CONNECTED', 'the keeper is connected');
@@ -289,8 +294,7 @@ export class KeeperServer implements Keepers {
 
   private lost(peer: Peer, link: Link): void {
     if (peer.link !== link) return;
-    const { node, answers } = peer;
-    Object.assign(peer, newPeer(node, this.options.clock.nowMs()), { everConnected: true, answers });
+    Object.assign(peer, newPeer(peer.node, this.options.clock.nowMs(), peer.answers), { everConnected: true });
     this.options.log.write('WARN', peer.node.name, 'DISCONNECTED', 'the connection to the keeper broke');
     this.options.wake();
   }
@@ -357,11 +361,10 @@ function nothingSeen() {
       refusedAtMs: null,
       asked: null,
     },
-    answers: new AnswerTimes(),
   } satisfies Partial<Peer>;
 }
 
-function newPeer(node: DeclaredNode, nowMs: number): Peer {
+function newPeer(node: DeclaredNode, nowMs: number, answers = new AnswerTimes()): Peer {
   return {
     node,
     link: null,
@@ -369,6 +372,7 @@ function newPeer(node: DeclaredNode, nowMs: number): Peer {
     changedAtMs: nowMs,
     heardAtMs: nowMs,
     ...nothingSeen(),
+    answers,
     recall: undefined,
     slots: undefined,
     sent: null,

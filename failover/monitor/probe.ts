@@ -4,12 +4,12 @@ import { PORTS } from '../config';
 
 /** An answer takes 1 to 5 ms on the inner network: none within this tells something there, ms. */
 export const PROBE_LIMIT_MS = 25;
-/** So many attempts are begun within a longer limit, for a packet of one may be lost. */
-const ATTEMPTS = 5;
 /** Of two round trips, with half of that to spare, consists an attempt: a connection and an answer. */
 const ROUND_TRIPS = 3;
 /** The newest answers by which a node's network is judged: three seconds of them. */
 const ANSWERS_KEPT = 32;
+/** So many of another node tell something of the network: of one, nothing can be said about the slowest. */
+const ANSWERS_ENOUGH = 5;
 
 /** PostgreSQL's SSLRequest: every postmaster answers it with one byte, before any authentication. */
 const SSL_REQUEST = Buffer.from([0, 0, 0, 8, 4, 0xd2, 0x16, 0x2f]);
@@ -23,33 +23,50 @@ export type ProbeResult = 'alive' | 'refused' | 'broken' | 'silent';
 /** How long one node's answers have taken lately, so that silence is told from a slow network (S11). */
 export class AnswerTimes {
   private readonly times: number[] = [];
+  private isOld = true;
 
   note(tookMs: number): void {
     this.times.push(tookMs);
     if (this.times.length > ANSWERS_KEPT) this.times.shift();
+    this.isOld = false;
   }
 
-  /** For how long an answer has to be awaited until its lack tells something, ms; null when nothing is known. */
-  limitMs(): number | null {
-    if (this.times.length === 0) return null;
-    return Math.max(PROBE_LIMIT_MS, ROUND_TRIPS * Math.max(...this.times));
+  /** The monitor stood still: what was usual is the least that may be expected now, until the next answer. */
+  age(): void {
+    this.isOld = true;
+  }
+
+  /**
+   * For how long an answer of this node has to be awaited until its lack tells something, ms; while nothing new is known of it,
+   * as long as `others` of the same network need, or null when nothing is known of those either.
+   */
+  limitMs(others: readonly AnswerTimes[]): number | null {
+    const own = this.usualMs();
+    if (!this.isOld) return own;
+    const known = others.filter((o) => !o.isOld && o.times.length >= ANSWERS_ENOUGH).map((o) => o.usualMs());
+    return known.length === 0 ? null : Math.max(own, ...known);
+  }
+
+  private usualMs(): number {
+    return Math.max(PROBE_LIMIT_MS, ROUND_TRIPS * Math.max(0, ...this.times));
   }
 }
 
 /**
- * Connects, again and again within the limit; the first attempt that has an outcome tells it. A bare connect is not enough:
- * the kernel of a dying container still accepts for an instant. Never throws.
+ * Connects, again and again until `limitMs` have gone by, which may become more or less meanwhile; the first attempt that has
+ * an outcome tells it. A bare connect is not enough: the kernel of a dying container still accepts for an instant. Never throws.
  */
 export function probePostgres(
   address: string,
-  limitMs: number = PROBE_LIMIT_MS,
+  limitMs: () => number = () => PROBE_LIMIT_MS,
   port: number = PORTS.postgres,
 ): Promise<ProbeResult> {
   return new Promise((resolve) => {
     const sockets: Socket[] = [];
+    let goneMs = 0;
+    let nextMs = PROBE_LIMIT_MS;
     const end = (result: ProbeResult) => {
-      clearTimeout(limit);
-      clearInterval(next);
+      clearInterval(looks);
       for (const socket of sockets) socket.destroy();
       resolve(result);
     };
@@ -64,8 +81,17 @@ export function probePostgres(
       });
       socket.on('end', () => end('broken'));
     };
-    const limit = setTimeout(() => end('silent'), limitMs);
-    const next = setInterval(attempt, Math.max(PROBE_LIMIT_MS, limitMs / ATTEMPTS));
+    const look = () => {
+      // Counted, not measured: a busy machine gives more time, not less.
+      goneMs += PROBE_LIMIT_MS;
+      if (goneMs >= limitMs()) end('silent');
+      else if (goneMs >= nextMs) {
+        // A packet of an attempt may be lost, and each attempt needs as long as the network does.
+        nextMs *= 2;
+        attempt();
+      }
+    };
+    const looks = setInterval(look, PROBE_LIMIT_MS);
     attempt();
   });
 }

@@ -3,6 +3,7 @@
 /** Positions, counters, ages and measured times: they grow all the time, and nothing hangs on seeing them at once. */
 const GROWS: ReadonlySet<string> = new Set([
   'n',
+  'upMs',
   'lsn',
   'replayLsn',
   'flushLsn',

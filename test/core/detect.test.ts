@@ -81,6 +81,27 @@ describe('the health of the leader', () => {
     expect(health(absent, replica(BEATING), NOW_MS - 10_000)).toBe('apart LEADER_APART');
   });
 
+  it('is awaited for hangTimeout only where a node that is there ran long before: that is no cold start (S25)', () => {
+    const absent = gone('p', { everConnected: false, probe: null });
+    const seen = (upMs: number | undefined, part: Partial<NodeView> = {}, sinceMs = NOW_MS - 2_000) =>
+      health(absent, replicaView(state, 'a', { upMs }, part), sinceMs);
+    // It ran for ten seconds before the monitor began, two seconds ago.
+    expect(seen(12_000)).toBe('dead LEADER_ABSENT');
+    expect(seen(11_900)).toBe('blind');
+    expect(seen(undefined)).toBe('blind');
+    expect(seen(12_000, {}, NOW_MS - 1_900)).toBe('blind');
+    expect(seen(60_000, { changedAtMs: NOW_MS - 1_900 })).toBe('blind');
+    expect(seen(60_000, { connected: false })).toBe('blind');
+    expect(seen(60_000, BEATING)).toBe('apart LEADER_APART');
+  });
+
+  it('is not taken for hung before another node was there for hangTimeout, which would tell of it', () => {
+    const apart = gone('p', { probe: { alive: true, atMs: NOW_MS - 5 }, changedAtMs: NOW_MS - 9_000 });
+    expect(health(apart, replica({ changedAtMs: NOW_MS - 1_900 }))).toBe('apart LEADER_APART');
+    expect(health(apart, replica({ changedAtMs: NOW_MS - 2_000 }))).toBe('dead LEADER_HUNG');
+    expect(health(apart, gone('a'))).toBe('apart LEADER_APART');
+  });
+
   it('is unknown after a stall of the monitor until a fresh status came (S11)', () => {
     const forgotten = leaderView(state, {}, { status: null, changedAtMs: NOW_MS - 100 });
     expect(health(forgotten, replica(), NOW_MS - 100)).toBe('blind');

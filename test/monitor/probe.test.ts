@@ -3,7 +3,7 @@ import { createServer, type Server, type Socket } from 'node:net';
 import { afterEach, describe, expect, it } from 'vitest';
 import { AnswerTimes, PROBE_LIMIT_MS, probePostgres } from '../../failover/monitor/probe';
 
-const LONG_MS = 5_000;
+const long = () => 5_000;
 const servers: { server: Server; sockets: Socket[] }[] = [];
 
 /** Listens; each connection is handed over with its number, from 1. */
@@ -34,48 +34,73 @@ describe('the quick connect', () => {
   const answer = (socket: Socket) => socket.on('data', () => socket.write('N'));
 
   it('finds a postmaster that answers', async () => {
-    expect(await probePostgres('127.0.0.1', LONG_MS, await listen(answer))).toBe('alive');
+    expect(await probePostgres('127.0.0.1', long, await listen(answer))).toBe('alive');
   });
 
   it('is refused where nobody listens', async () => {
     const port = await listen(answer);
     for (const open of servers.splice(0)) await close(open);
-    expect(await probePostgres('127.0.0.1', LONG_MS, port)).toBe('refused');
+    expect(await probePostgres('127.0.0.1', long, port)).toBe('refused');
   });
 
   it('takes a connection that is dropped without an answer for no postmaster', async () => {
     const port = await listen((socket) => socket.end());
-    expect(await probePostgres('127.0.0.1', LONG_MS, port)).toBe('broken');
+    expect(await probePostgres('127.0.0.1', long, port)).toBe('broken');
     const rude = await listen((socket) => socket.resetAndDestroy());
-    expect(await probePostgres('127.0.0.1', LONG_MS, rude)).toBe('broken');
+    expect(await probePostgres('127.0.0.1', long, rude)).toBe('broken');
   });
 
   it('hears nothing within its limit from who accepts and says nothing', async () => {
     const port = await listen(() => undefined);
-    expect(await probePostgres('127.0.0.1', PROBE_LIMIT_MS, port)).toBe('silent');
+    expect(await probePostgres('127.0.0.1', undefined, port)).toBe('silent');
     expect(servers[0]?.sockets.length).toBe(1);
   });
 
   it('tries again within a longer limit: a packet of the first attempt may be lost', async () => {
     const port = await listen((socket, n) => n > 2 && answer(socket));
-    expect(await probePostgres('127.0.0.1', LONG_MS, port)).toBe('alive');
+    expect(await probePostgres('127.0.0.1', long, port)).toBe('alive');
     expect(servers[0]?.sockets.length).toBe(3);
   });
 });
 
 describe('how long an answer is awaited', () => {
+  const answers = (...ms: readonly number[]) => {
+    const times = new AnswerTimes();
+    for (const each of ms) times.note(each);
+    return times;
+  };
+
   it('is not known before one came', () => {
-    expect(new AnswerTimes().limitMs()).toBeNull();
+    expect(new AnswerTimes().limitMs([])).toBeNull();
   });
 
   it('is three times what the slowest of the newest took, and not less than on a quick network', () => {
-    const times = new AnswerTimes();
-    times.note(1);
-    expect(times.limitMs()).toBe(PROBE_LIMIT_MS);
+    const times = answers(1);
+    expect(times.limitMs([])).toBe(PROBE_LIMIT_MS);
     times.note(400);
     for (let n = 1; n < 32; n++) times.note(2);
-    expect(times.limitMs()).toBe(1_200);
+    expect(times.limitMs([])).toBe(1_200);
     times.note(2);
-    expect(times.limitMs()).toBe(PROBE_LIMIT_MS);
+    expect(times.limitMs([])).toBe(PROBE_LIMIT_MS);
+  });
+
+  it('is not known after a stall, until enough answers of others tell of the network', () => {
+    const times = answers(1);
+    times.age();
+    expect(times.limitMs([])).toBeNull();
+    expect(times.limitMs([answers(1, 1, 1, 1)])).toBeNull();
+    expect(times.limitMs([answers(1, 1, 1, 1, 1)])).toBe(PROBE_LIMIT_MS);
+    expect(times.limitMs([answers(1, 1, 1, 1, 1), answers(1, 1, 500, 1, 1)])).toBe(1_500);
+    times.note(2);
+    expect(times.limitMs([answers(1, 1, 500, 1, 1)])).toBe(PROBE_LIMIT_MS);
+  });
+
+  it('does not get shorter by a stall: a node that is far away stays there', () => {
+    const far = answers(200);
+    far.age();
+    expect(far.limitMs([answers(1, 1, 1, 1, 1)])).toBe(600);
+    const stalled = answers(1, 1, 1, 1, 1);
+    stalled.age();
+    expect(far.limitMs([stalled])).toBeNull();
   });
 });

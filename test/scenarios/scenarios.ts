@@ -735,6 +735,24 @@ export const SCENARIOS: readonly Scenario[] = [
     },
   },
   {
+    name: 's25-leader-and-monitor',
+    rules: 'S25',
+    title:
+      'The primary and the monitor die together: the replica ran long before, so this is no cold start, and the primary is not awaited',
+    play: async (t) => {
+      await t.passes(t.world.policy.startGraceMs);
+      await t.event('docker kill failover-monitor primary', () => {
+        t.world.monitor?.process.kill();
+        t.node('primary').kill();
+      });
+      await t.passes(1_000);
+      await t.event('docker start failover-monitor', () => t.world.startMonitor());
+      await t.until('writes go to replica-1, within hangTimeout and a second', () => t.open() === 'replica-1', 3_000);
+      await t.event('docker start primary', () => t.node('primary').start());
+      await t.until('all is well', () => t.well());
+    },
+  },
+  {
     name: 's26-archive-hangs',
     rules: 'S26',
     title: 'The archive hangs: no setting of ours asks it, so a promotion does not wait for it',
