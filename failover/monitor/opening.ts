@@ -78,10 +78,7 @@ export class OpeningChecks implements Opening {
 
   want(check: Check | null): void {
     this.wanted = check;
-    if (check === null || this.running.has(keyOf(check))) return;
-    this.running.add(keyOf(check));
-    const done = () => this.running.delete(keyOf(check));
-    this.check(check).then(done, done);
+    if (check !== null && !this.running.has(keyOf(check))) this.check(check).catch(() => undefined);
   }
 
   private isWanted(check: Check): boolean {
@@ -98,22 +95,24 @@ export class OpeningChecks implements Opening {
 
   /** Tries until the check is passed or no longer wanted. */
   private async check(check: Check): Promise<void> {
-    while (this.isWanted(check)) {
-      try {
-        const passed = await this.once(check);
-        if (!this.isWanted(check)) return;
-        if (passed) {
-          this.told = '';
-          this.wanted = null;
-          this.options.onCertified(check.node, check.term);
-          return;
-        }
-        await sleep(POLL_MS);
-      } catch (error) {
-        if (!this.isWanted(check)) return;
-        this.tell(check.node, error instanceof Error ? error.message : String(error));
-        await sleep(RETRY_MS);
-      }
+    this.running.add(keyOf(check));
+    while (this.isWanted(check)) await this.try(check);
+    // In the same turn as the look above: who wants it again begins anew.
+    this.running.delete(keyOf(check));
+  }
+
+  private async try(check: Check): Promise<void> {
+    try {
+      const passed = await this.once(check);
+      if (!this.isWanted(check)) return;
+      if (!passed) return await sleep(POLL_MS);
+      this.told = '';
+      this.wanted = null;
+      this.options.onCertified(check.node, check.term);
+    } catch (error) {
+      if (!this.isWanted(check)) return;
+      this.tell(check.node, error instanceof Error ? error.message : String(error));
+      await sleep(RETRY_MS);
     }
   }
 

@@ -243,9 +243,9 @@ export const MUTATIONS: readonly Mutation[] = [
         OpeningChecks.prototype,
         'once',
         (real) =>
-          async function (this: OpeningChecks, node: string, term: number) {
+          async function (this: OpeningChecks, check: object) {
             try {
-              return await (real as (node: string, term: number) => Promise<boolean>).call(this, node, term);
+              return await (real as (check: object) => Promise<boolean>).call(this, check);
             } catch (error) {
               if (error instanceof Error && error.message.includes('answers as another node')) return true;
               throw error;
