@@ -5,6 +5,7 @@ import { docker } from './docker';
 import { MONITOR, STACK } from './stack';
 
 const ANSWER_LIMIT_MS = 3_000;
+const REACH_MS = 2_100;
 const POLL_MS = 50;
 
 const View = z.object({
@@ -80,8 +81,21 @@ export async function untilView(what: string, limitMs: number, wanted: (now: Vie
   throw new Error(`waited ${limitMs / 1000} s in vain for ${what}; the monitor says: ${last}`);
 }
 
+/** Waits until all has been well for as long as HAProxy may take to see that a node was away: a look a second, with a second for the answer. */
+async function steadilyHealthy(limitMs: number): Promise<void> {
+  const endMs = performance.now() + limitMs;
+  await healthy(limitMs);
+  let sinceMs = performance.now();
+  while (performance.now() - sinceMs < REACH_MS) {
+    await sleep(POLL_MS);
+    if (ailments(await view()).length === 0) continue;
+    await healthy(endMs - performance.now());
+    sinceMs = performance.now();
+  }
+}
+
 /** Waits until all is well, the node a counted standby, and gives it the lead by a planned switchover. */
 export async function giveLead(node: string, limitMs: number): Promise<void> {
-  await healthy(limitMs);
+  await steadilyHealthy(limitMs);
   await docker(['exec', MONITOR, 'switchover', node], limitMs);
 }

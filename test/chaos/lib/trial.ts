@@ -112,7 +112,7 @@ async function attempt({ fault, run, nodes, folder, checker }: TrialOptions): Pr
     ...double.map((d) => `${d.nodes.join(' and ')} were both writable routes for ${Math.round(d.toMs - d.fromMs)} ms`),
     ...(history.verdict === 'linearizable' ? [] : [`registers: ${history.words}`]),
     ...wrong,
-    ...(await sessionsLeft(socket)),
+    ...(await sessionsLeft(socket, folder)),
     ...blindness(actors, nodes),
   ];
   if (found.length > 0) await keepLogs(nodes, folder);
@@ -191,15 +191,17 @@ function load(): number {
   return Math.round((loadavg()[0] ?? 0) * 10) / 10;
 }
 
-/** Sessions that HAProxy still holds when all clients are gone. */
-async function sessionsLeft(socket: string): Promise<string[]> {
+/** Sessions that HAProxy still holds when all clients are gone; what it says of them is kept in the folder. */
+async function sessionsLeft(socket: string, folder: string): Promise<string[]> {
   const endMs = performance.now() + SESSIONS_LIMIT_MS;
   for (;;) {
-    const sessions = parseSessions(await ask(socket, 'show sess all', SESSIONS_LIMIT_MS));
-    const left = sessions.filter((s) => s.backend === 'write' || s.backend === 'read');
+    const answer = await ask(socket, 'show sess all', SESSIONS_LIMIT_MS);
+    const left = parseSessions(answer).filter((s) => s.backend === 'write' || s.backend === 'read');
     if (left.length === 0) return [];
-    if (performance.now() > endMs)
+    if (performance.now() > endMs) {
+      writeFileSync(join(folder, 'sessions.txt'), answer);
       return [`HAProxy keeps ${left.length} sessions: ${left.map((s) => `${s.backend} ${s.state}`).join(', ')}`];
+    }
     await sleep(SETTLE_MS / 4);
   }
 }
