@@ -40,7 +40,8 @@ export class Pursuit {
   /** What roles, tables and slots were made for on this leader; null: not yet. */
   private furnished: string | null = null;
   private furnishing = false;
-  private slotsRenewed = false;
+  /** For whom this standby has made slots; null: not yet since it became one. */
+  private slotsMadeFor: string | null = null;
   /** Names that the running server goes by; null: not known. */
   private names: string | null = null;
   private promotedAtMs = Number.NEGATIVE_INFINITY;
@@ -61,7 +62,7 @@ export class Pursuit {
     this.leadTerm = null;
     this.forkLsn = null;
     this.furnished = null;
-    this.slotsRenewed = false;
+    this.slotsMadeFor = null;
     this.names = null;
     this.warmedAtMs = Number.NEGATIVE_INFINITY;
     this.keeper.postgres.stopHeartbeat();
@@ -298,9 +299,11 @@ export class Pursuit {
       await this.configure(wanted);
     }
     if (keeper.view.sql === null) return { done: false, againMs: START_POLL_MS };
-    if (!this.slotsRenewed) {
-      await keeper.postgres.ensureSlots(this.peers(settings), true);
-      this.slotsRenewed = true;
+    const peers = this.peers(settings);
+    if (this.slotsMadeFor !== peers.join(' ')) {
+      // Also for a node that comes later: it follows this one at once when this one is promoted (S22).
+      await keeper.postgres.ensureSlots(peers, this.slotsMadeFor === null);
+      this.slotsMadeFor = peers.join(' ');
     }
     await keeper.look();
     if (streamingFrom(keeper.view, settings) === leader.name) {

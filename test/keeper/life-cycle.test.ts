@@ -1,4 +1,4 @@
-import { afterEach, describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it, vi } from 'vitest';
 import { HANDOVER_LIMIT_MS } from '../../failover/keeper/keeper';
 import type { SyncConfig, Target } from '../../failover/protocol';
 import { Rig, SETTINGS } from './fakes';
@@ -209,6 +209,17 @@ describe('a planned switchover', () => {
     await rig.done(1, lead());
     expect(rig.journal).not.toContain('stop');
     expect(rig.postgres.running).toBe(true);
+  });
+});
+
+describe('a node that is added', () => {
+  it('has its slot on a standby before anything fails over to that one (S22)', async () => {
+    await standby();
+    expect(rig.journal).toContain('renew slots b c');
+    const added = { ...SETTINGS, nodes: [...SETTINGS.nodes, { name: 'd', address: '10.0.0.9' }] };
+    rig.keeper.receive({ type: 'settings', settings: added });
+    await vi.waitFor(() => expect(rig.journal).toContain('ensure slots b c d'));
+    expect(rig.journal.filter((l) => l.startsWith('renew slots'))).toHaveLength(1);
   });
 });
 
