@@ -51,13 +51,14 @@ export function leaderHealth(state: ClusterState, observation: Observation, nowM
 
 /** The heartbeat row advanced on a replica lately: the leader commits, whatever the monitor hears of it (S21). */
 function isBeating(state: ClusterState, observation: Observation, nowMs: number, policy: Policy): boolean {
-  return Object.values(observation.nodes).some(
-    (v) =>
-      v.name !== state.leader &&
-      v.connected &&
-      v.heartbeatSeenAtMs !== null &&
-      nowMs - v.heartbeatSeenAtMs < policy.hangTimeoutMs * BEAT_PART,
+  return witnesses(state.leader ?? '', observation).some(
+    (v) => v.heartbeatSeenAtMs !== null && nowMs - v.heartbeatSeenAtMs < policy.hangTimeoutMs * BEAT_PART,
   );
+}
+
+/** The other nodes that are connected: they tell of what this one does. */
+function witnesses(node: string, { nodes }: Observation): NodeView[] {
+  return Object.values(nodes).filter((v) => v.name !== node && v.connected);
 }
 
 /**
@@ -65,18 +66,16 @@ function isBeating(state: ClusterState, observation: Observation, nowMs: number,
  * A node that ran long before tells that it is none: then what is not there for `hangTimeout`, while another one is, is away.
  */
 export function isAbsent(node: string, observation: Observation, nowMs: number, policy: Policy): boolean {
-  const { sinceMs, nodes } = observation;
+  const { sinceMs } = observation;
   if (nowMs - sinceMs >= policy.startGraceMs) return true;
-  const ranBefore = (v: NodeView) =>
-    v.name !== node && v.connected && (v.status?.upMs ?? 0) - (v.heardAtMs - sinceMs) >= policy.startGraceMs;
-  const isCold = !Object.values(nodes).some(ranBefore);
+  const ranBefore = (v: NodeView) => (v.status?.upMs ?? 0) - (v.heardAtMs - sinceMs) >= policy.startGraceMs;
+  const isCold = !witnesses(node, observation).some(ranBefore);
   return !isCold && nowMs - Math.max(sinceMs, witnessedSinceMs(node, observation)) >= policy.hangTimeoutMs;
 }
 
 /** Since when another node is connected, which would tell of the leader's heartbeat: before that its lack means nothing. */
-function witnessedSinceMs(leader: string, { nodes }: Observation): number {
-  const witnesses = Object.values(nodes).filter((v) => v.name !== leader && v.connected);
-  return Math.min(...witnesses.map((v) => v.changedAtMs));
+function witnessedSinceMs(leader: string, observation: Observation): number {
+  return Math.min(...witnesses(leader, observation).map((v) => v.changedAtMs));
 }
 
 function brokenHealth(

@@ -352,15 +352,13 @@ export class KeeperServer implements Keepers {
 /** What a connection or a stall begins with (S11). */
 function nothingSeen() {
   return {
-    ...{
-      status: null,
-      pings: [],
-      heartbeat: null,
-      streamingSeenAtMs: null,
-      probe: null,
-      refusedAtMs: null,
-      asked: null,
-    },
+    status: null,
+    pings: [],
+    heartbeat: null,
+    streamingSeenAtMs: null,
+    probe: null,
+    refusedAtMs: null,
+    asked: null,
   } satisfies Partial<Peer>;
 }
 

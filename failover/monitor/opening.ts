@@ -45,6 +45,7 @@ interface Check {
 
 /** One node's session and the dials for one; the first that succeeds is kept. */
 interface Line {
+  readonly node: DeclaredNode;
   session: pg.Client | null;
   dials: Set<Promise<void>>;
 }
@@ -61,7 +62,7 @@ export class OpeningChecks implements Opening {
 
   constructor(options: OpeningOptions) {
     this.options = options;
-    this.lines = new Map(options.nodes.map(({ name }) => [name, { session: null, dials: new Set() }]));
+    this.lines = new Map(options.nodes.map((node) => [node.name, { node, session: null, dials: new Set() }]));
   }
 
   /** Keeps the connections open until {@link stop}. */
@@ -89,7 +90,7 @@ export class OpeningChecks implements Opening {
     for (const [node, line] of this.lines) {
       const runs = this.wanted?.node === node ? true : this.options.isRunning(node);
       if (runs === false) this.drop(node);
-      else if (runs === true && line.session === null) this.dial(node, line);
+      else if (runs === true && line.session === null) this.dial(line);
     }
   }
 
@@ -142,24 +143,24 @@ export class OpeningChecks implements Opening {
     const line = this.lines.get(node);
     if (line === undefined) throw new Error(`${node} is not declared`);
     if (line.session === null) {
-      if (line.dials.size === 0) this.dial(node, line);
+      if (line.dials.size === 0) this.dial(line);
       await Promise.race([...line.dials, sleep(RETRY_MS)]);
     }
     if (line.session === null) throw new Error(`${node} is being dialled`);
     return line.session;
   }
 
-  private dial(node: string, line: Line): void {
+  private dial(line: Line): void {
     if (line.dials.size >= DIALS_MAX) return;
-    const dial = this.connect(node, line).finally(() => line.dials.delete(dial));
+    const dial = this.connect(line).finally(() => line.dials.delete(dial));
     line.dials.add(dial);
     // Who waits for it is told; the other dials may still succeed.
     dial.catch(() => undefined);
   }
 
-  private async connect(node: string, line: Line): Promise<void> {
+  private async connect(line: Line): Promise<void> {
     const client = new pg.Client({
-      host: this.options.nodes.find((n) => n.name === node)?.address,
+      host: line.node.address,
       port: this.options.port ?? PORTS.postgres,
       user: MONITOR_ROLE,
       password: derivedPassword(this.options.clusterKey, 'monitor'),
@@ -172,7 +173,7 @@ export class OpeningChecks implements Opening {
     const forget = () => {
       if (line.session !== client) return;
       line.session = null;
-      this.options.onBroken(node);
+      this.options.onBroken(line.node.name);
     };
     client.on('error', forget);
     client.on('end', forget);

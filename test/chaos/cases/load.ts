@@ -4,6 +4,7 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { ended } from '../../../scripts/lib/exec';
 import { PATHS } from '../../../scripts/lib/paths';
 import { giveLead } from '../lib/cluster';
 import { docker, kill, local, mainPid, restart, start } from '../lib/docker';
@@ -28,16 +29,16 @@ async function exhaust(node: string): Promise<() => Promise<void>> {
     cwd: PATHS.root,
     stdio: ['ignore', 'pipe', 'inherit'],
   });
-  const ended = new Promise<void>((resolve) => child.once('close', () => resolve()));
+  const end = ended(child);
   const release = async () => {
     child.kill('SIGTERM');
-    await ended;
+    await end;
   };
   const full = new Promise<void>((resolve) => {
     if (child.stdout) createInterface({ input: child.stdout }).once('line', () => resolve());
   });
   const late = sleep(LIMIT_MS).then(() => Promise.reject(new Error('the connections were not exhausted in time')));
-  await Promise.race([full, ended, late]).catch(async (error) => {
+  await Promise.race([full, end, late]).catch(async (error) => {
     await release();
     throw error;
   });

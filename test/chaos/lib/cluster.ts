@@ -5,6 +5,7 @@ import { docker } from './docker';
 import { MONITOR, STACK } from './stack';
 
 const ANSWER_LIMIT_MS = 3_000;
+/** HAProxy may take so long to see that a node was away: a look a second, with a second for the answer. */
 const REACH_MS = 2_100;
 const POLL_MS = 50;
 
@@ -53,16 +54,18 @@ export function ailments(now: View): string[] {
 }
 
 /**
- * Waits until the leader serves, every standby is done with its order, counted and read from.
+ * Waits until the leader serves, every standby is done with its order, counted and read from, and all that for `forMs`.
  * @throws Error with what is missing at the limit.
  */
-export async function healthy(limitMs: number): Promise<View> {
+export async function healthy(limitMs: number, forMs = 0): Promise<View> {
   const endMs = performance.now() + limitMs;
   let last = ['the monitor does not answer'];
+  let sinceMs: number | null = null;
   while (performance.now() < endMs) {
     const now = await view().catch(() => null);
     last = now === null ? ['the monitor does not answer'] : ailments(now);
-    if (now !== null && last.length === 0) return now;
+    sinceMs = last.length > 0 ? null : (sinceMs ?? performance.now());
+    if (now !== null && sinceMs !== null && performance.now() - sinceMs >= forMs) return now;
     await sleep(POLL_MS);
   }
   throw new Error(`not healthy within ${limitMs / 1000} s: ${last.join('; ')}`);
@@ -81,21 +84,8 @@ export async function untilView(what: string, limitMs: number, wanted: (now: Vie
   throw new Error(`waited ${limitMs / 1000} s in vain for ${what}; the monitor says: ${last}`);
 }
 
-/** Waits until all has been well for as long as HAProxy may take to see that a node was away: a look a second, with a second for the answer. */
-async function steadilyHealthy(limitMs: number): Promise<void> {
-  const endMs = performance.now() + limitMs;
-  await healthy(limitMs);
-  let sinceMs = performance.now();
-  while (performance.now() - sinceMs < REACH_MS) {
-    await sleep(POLL_MS);
-    if (ailments(await view()).length === 0) continue;
-    await healthy(endMs - performance.now());
-    sinceMs = performance.now();
-  }
-}
-
 /** Waits until all is well, the node a counted standby, and gives it the lead by a planned switchover. */
 export async function giveLead(node: string, limitMs: number): Promise<void> {
-  await steadilyHealthy(limitMs);
+  await healthy(limitMs, REACH_MS);
   await docker(['exec', MONITOR, 'switchover', node], limitMs);
 }
