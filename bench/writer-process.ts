@@ -21,6 +21,8 @@ export interface Failure {
   words: string;
 }
 
+export type Target = Pick<Stack, 'host' | 'writePort' | 'user' | 'database'>;
+
 export interface WriterOptions {
   table: string;
   /** Times the pace of writer.ts. @default 1 */
@@ -36,7 +38,7 @@ export class WriterProcess {
   private readonly child: ChildProcess;
   private readonly ended: Promise<void>;
 
-  constructor({ host, writePort, user, database }: Stack, { table, slower = 1, password }: WriterOptions) {
+  constructor({ host, writePort, user, database }: Target, { table, slower = 1, password }: WriterOptions) {
     const script = join(PATHS.root, 'bench', 'writer.ts');
     const args = [script, host, String(writePort), user, database, table, String(slower)];
     this.child = spawn(process.execPath, ['--import', 'tsx', ...args], {

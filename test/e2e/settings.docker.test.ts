@@ -2,14 +2,11 @@
  * `postgresSettings` on real Docker, with the commands that a person types and a writer that never pauses: reloaded, rolled
  * out node by node, taken back, refused. No container but the monitor's is replaced. The tests build on each other.
  */
-import { type ChildProcess, spawn } from 'node:child_process';
 import { loadavg } from 'node:os';
-import { join } from 'node:path';
-import { createInterface } from 'node:readline';
 import { Client } from 'pg';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { type WriterKind, WriterProcess } from '../../bench/writer-process';
 import { runOk } from '../../scripts/lib/exec';
-import { PATHS } from '../../scripts/lib/paths';
 import { OwnStack } from '../lib/own-stack';
 import { TIMEOUTS } from '../timeouts';
 
@@ -43,37 +40,11 @@ const stack = new OwnStack({
   },
 });
 
-interface Heard {
-  kind: string;
-  atMs: number;
-  words: string;
-}
-const acknowledged: Heard[] = [];
-const errors: Heard[] = [];
-let writer: ChildProcess | undefined;
+let writer: WriterProcess | undefined;
 let containers: string[] = [];
 
 async function docker(...args: string[]): Promise<string> {
   return (await runOk('docker', args, { deadlineMs: TIMEOUTS.docker })).stdout.trim();
-}
-
-/** One held and one fresh connection that insert, in a process of their own. */
-function startWriter(): void {
-  const { host, user, database, password } = DATABASE;
-  const args = ['--import', 'tsx', join(PATHS.root, 'bench', 'writer.ts'), host, String(WRITE_PORT), user, database];
-  const env = { ...process.env, PGPASSWORD: password };
-  const child = spawn(process.execPath, [...args, TABLE], {
-    cwd: PATHS.root,
-    env,
-    stdio: ['ignore', 'pipe', 'inherit'],
-  });
-  createInterface({ input: child.stdout }).on('line', (line) => {
-    const [what, kind = '', at, ...words] = line.split(' ');
-    const heard = { kind, atMs: Number(at), words: words.join(' ') };
-    if (what === 'ack') acknowledged.push(heard);
-    else errors.push(heard);
-  });
-  writer = child;
 }
 
 async function query(sql: string): Promise<string[]> {
@@ -109,15 +80,15 @@ async function apply(name: string, settings: Record<string, string | number>): P
     throw new Error(said.join('\n'), { cause: error });
   });
   const endMs = Date.now();
-  const pauses = ['held', 'fresh'].map((kind) => `${kind} ${Math.round(longestPause(kind, beginMs))} ms`);
-  const failed = errors.filter((e) => e.atMs >= beginMs).map((e) => `${e.kind}: ${e.words}`);
+  const pauses = (['held', 'fresh'] as const).map((kind) => `${kind} ${Math.round(longestPause(kind, beginMs))} ms`);
+  const failed = (writer?.failures ?? []).filter((e) => e.atMs >= beginMs).map((e) => `${e.kind}: ${e.words}`);
   console.log(
     `${name}: up took ${endMs - beginMs} ms; longest pause ${pauses.join(', ')}; errors: ${failed.join(' | ') || 'none'}; load ${loadavg()[0]?.toFixed(1)}`,
   );
 }
 
-function longestPause(kind: string, sinceMs: number): number {
-  const moments = acknowledged.filter((a) => a.kind === kind).map((a) => a.atMs);
+function longestPause(kind: WriterKind, sinceMs: number): number {
+  const moments = (writer?.acks ?? []).filter((a) => a.kind === kind).map((a) => a.atMs);
   return Math.max(0, ...moments.slice(1).map((atMs, i) => (atMs > sinceMs ? atMs - (moments[i] ?? atMs) : 0)));
 }
 
@@ -125,11 +96,11 @@ beforeAll(async () => {
   await stack.up(console.log);
   await query(`CREATE TABLE ${TABLE} (id uuid PRIMARY KEY)`);
   containers = await containerIds(KEPT);
-  startWriter();
+  writer = new WriterProcess({ ...DATABASE, writePort: WRITE_PORT }, { table: TABLE, password: DATABASE.password });
 }, TIMEOUTS.firstUp);
 
 afterAll(async () => {
-  writer?.kill('SIGTERM');
+  await writer?.stop();
   await stack.down(console.log);
 }, TIMEOUTS.pulumi);
 
@@ -167,13 +138,12 @@ describe('postgresSettings', () => {
   });
 
   test('replaced no other container, refused no connection, and lost no acknowledged row', async () => {
-    const ended = new Promise((resolve) => writer?.once('close', resolve));
-    writer?.kill('SIGTERM');
-    await ended;
+    await writer?.stop();
+    const { acks = [], failures = [] } = writer ?? {};
     expect(await containerIds(KEPT)).toEqual(containers);
-    expect(errors.filter((e) => e.words.startsWith('connect:'))).toEqual([]);
+    expect(failures.filter((f) => f.words.startsWith('connect:'))).toEqual([]);
     const there = new Set(await query(`SELECT id FROM ${TABLE}`));
-    expect(acknowledged.filter((a) => !there.has(a.words))).toEqual([]);
-    expect(acknowledged.length).toBeGreaterThan(1_000);
+    expect(acks.filter((a) => !there.has(a.id))).toEqual([]);
+    expect(acks.length).toBeGreaterThan(1_000);
   });
 });
