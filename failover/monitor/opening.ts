@@ -56,7 +56,8 @@ export class OpeningChecks implements Opening {
   private wanted: Check | null = null;
   /** The checks that are under way: the wanted one, and a former one until its answer or its limit, beside it. */
   private readonly running = new Set<string>();
-  private told = '';
+  /** Each reason to wait is told once for a check: two that take turns every few ms would fill the log. */
+  private readonly told = new Set<string>();
   private ended = false;
   private timer: NodeJS.Timeout | null = null;
 
@@ -78,6 +79,7 @@ export class OpeningChecks implements Opening {
   }
 
   want(check: Check | null): void {
+    if (check !== null && !this.isWanted(check)) this.told.clear();
     this.wanted = check;
     if (check !== null && !this.running.has(keyOf(check))) this.check(check).catch(() => undefined);
   }
@@ -88,9 +90,13 @@ export class OpeningChecks implements Opening {
 
   private keep(): void {
     for (const [node, line] of this.lines) {
-      const runs = this.wanted?.node === node ? true : this.options.isRunning(node);
+      const wanted = this.wanted?.node === node;
+      const runs = wanted || this.options.isRunning(node);
       if (runs === false) this.drop(node);
-      else if (runs === true && line.session === null) this.dial(line);
+      else if (runs === true && line.session === null) {
+        this.dial(line);
+        if (wanted) this.tell(node, `${node} is being dialled`);
+      }
     }
   }
 
@@ -107,7 +113,6 @@ export class OpeningChecks implements Opening {
       const passed = await this.once(check);
       if (!this.isWanted(check)) return;
       if (!passed) return await sleep(POLL_MS);
-      this.told = '';
       this.wanted = null;
       this.options.onCertified(check.node, check.term);
     } catch (error) {
@@ -117,9 +122,10 @@ export class OpeningChecks implements Opening {
     }
   }
 
-  /** False while the node is in recovery. Throws when it cannot be asked or is somebody else. */
+  /** False while the node is still being dialled or in recovery. Throws when it cannot be asked or is somebody else. */
   private async once({ node, term }: Check): Promise<boolean> {
     const client = await this.session(node);
+    if (client === null) return false;
     try {
       const { rows } = await client.query<{ node: string }>(COMMIT, [term, node]);
       if (rows.length === 1) return true;
@@ -133,20 +139,19 @@ export class OpeningChecks implements Opening {
   }
 
   private tell(node: string, words: string): void {
-    if (words === this.told) return;
-    this.told = words;
+    if (this.told.has(words)) return;
+    this.told.add(words);
     this.options.log.write('INFO', node, 'CHECK_WAITS', words);
   }
 
-  /** The node's session. Throws what a dial fails with, or after {@link RETRY_MS} that there is none yet. */
-  private async session(node: string): Promise<pg.Client> {
+  /** The node's session, null when there is none within {@link RETRY_MS}. Throws what a dial fails with. */
+  private async session(node: string): Promise<pg.Client | null> {
     const line = this.lines.get(node);
     if (line === undefined) throw new Error(`${node} is not declared`);
     if (line.session === null) {
       if (line.dials.size === 0) this.dial(line);
       await Promise.race([...line.dials, sleep(RETRY_MS)]);
     }
-    if (line.session === null) throw new Error(`${node} is being dialled`);
     return line.session;
   }
 

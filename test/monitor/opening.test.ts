@@ -15,26 +15,28 @@ function message(type: string, body: readonly number[] | Buffer): Buffer {
   return Buffer.concat([head, Buffer.from(body)]);
 }
 
-/** One row with one column, `node`. */
-function row(value: string): Buffer {
+/** One row with one column, `node`; no row where another node answers. */
+function answer(value: string | null): Buffer {
   const name = Buffer.from('node\0');
   const field = Buffer.alloc(18);
   field.writeInt32BE(25, 6);
   field.writeInt16BE(-1, 10);
   const length = Buffer.alloc(4);
-  length.writeInt32BE(value.length);
+  length.writeInt32BE(value?.length ?? 0);
   return Buffer.concat([
     message('1', []),
     message('2', []),
     message('T', Buffer.concat([Buffer.from([0, 1]), name, field])),
-    message('D', Buffer.concat([Buffer.from([0, 1]), length, Buffer.from(value)])),
-    message('C', Buffer.from('INSERT 0 1\0')),
+    ...(value === null ? [] : [message('D', Buffer.concat([Buffer.from([0, 1]), length, Buffer.from(value)]))]),
+    message('C', Buffer.from(`INSERT 0 ${value === null ? 0 : 1}\0`)),
     message('Z', [0x49]),
   ]);
 }
 
-/** What a connection, numbered from 1, does: answer all, hang from the start, or hang at its query. */
-type Behaviour = (n: number) => 'answers' | 'hangs' | 'welcomes';
+/** What a connection, numbered from 1, does: answer all, hang from the start, hang at its query, or answer late as another node. */
+type Behaviour = (n: number) => 'answers' | 'hangs' | 'welcomes' | 'deceives';
+/** Longer than a check waits for a dial at a time. */
+const LATE_MS = 50;
 
 class HalfPostgres {
   connections = 0;
@@ -51,10 +53,11 @@ class HalfPostgres {
       socket.on('error', () => undefined);
       socket.on('data', (bytes) => {
         if (does === 'hangs') return;
-        if (!begun) socket.write(WELCOME);
+        if (!begun) setTimeout(() => socket.write(WELCOME), does === 'deceives' ? LATE_MS : 0);
         else if (bytes.includes(SYNC)) {
           this.asked += 1;
-          if (does === 'answers') socket.write(row(node));
+          if (does === 'answers') socket.write(answer(node));
+          if (does === 'deceives') socket.write(answer(null));
         }
         begun = true;
       });
@@ -131,6 +134,16 @@ describe('the opening checks', () => {
     expect(await passed).toBe('a 1');
     expect(servers.a.connections).toBe(2);
     expect(told).toEqual(['a: a is being dialled']);
+  });
+
+  it('tell once why they wait, whatever becomes of each dial (S14)', { timeout: LIMIT_MS }, async () => {
+    const { checks, servers, told } = await rig(
+      () => 'deceives',
+      () => 'answers',
+    );
+    checks.want({ node: 'a', term: 1 });
+    await expect.poll(() => servers.a.asked, { timeout: LIMIT_MS }).toBeGreaterThan(3);
+    expect(told).toEqual(['a: the address of a answers as another node; it is not opened']);
   });
 
   it('of a next leader do not wait for the former one, which hangs', { timeout: LIMIT_MS }, async () => {
