@@ -19,8 +19,8 @@ export const SERVER_CONNECTIONS_MAX = 80;
  */
 const API_CONNECT_TIMEOUT_MS = 100;
 const API_HOLD_ATTEMPT_MS = 104;
-/** Slots of the read backend: the largest number of nodes. */
-export const READ_SLOTS = 9;
+/** Slots of the write and of the read backend: the largest number of nodes. */
+export const NODE_SLOTS = 9;
 /** Slots of the API: the largest number of backends. They are always there, so that a change of the number is no change here. */
 export const API_SLOTS = 8;
 
@@ -53,7 +53,7 @@ export function renderHaproxyConfig(input: HaproxyConfigInput): string {
     readPort: PORTS.haproxyRead,
     statsPort: PORTS.haproxyStats,
     apiPort: PORTS.haproxyApi,
-    readSlots: READ_SLOTS,
+    nodeSlots: NODE_SLOTS,
     backend: input.backendHost !== null && {
       host: input.backendHost,
       port: PORTS.backend,

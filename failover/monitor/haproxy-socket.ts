@@ -4,6 +4,8 @@ import { connect } from 'node:net';
 /** No answer within this is "not done" (S15), ms. */
 export const ANSWER_LIMIT_MS = 100;
 const ANSWER_BYTES_MAX = 16 * 1024 * 1024;
+/** Port of a slot that was never given an address: it refuses at once. */
+export const CLOSED_PORT = 1;
 
 /**
  * Sends one line (commands joined by `;`) and resolves with the whole answer. Throws at the deadline and on any error.
@@ -86,6 +88,8 @@ export interface Session {
   /** Never used twice by one worker. */
   serial: string;
   backend: string;
+  /** Name of the slot that it was sent to. */
+  slot: string | null;
   /** Address of the server that it is connected or connecting to; null while it waits. */
   server: string | null;
   /** State of the server side: EST, CON, TAR (waits before the next try), QUE, CLO … */
@@ -100,9 +104,10 @@ export function parseSessions(answer: string): Session[] {
     const serial = / id=(\d+) proto=/.exec(block)?.[1] ?? '';
     const backend = /^ {2}backend=(\S+)/m.exec(block)?.[1];
     if (id === undefined || backend === undefined || backend === '<NONE>') continue;
-    const server = /^ {2}server=\S+ \(id=-?\d+\)(?: addr=([\d.]+):\d+)?/m.exec(block)?.[1] ?? null;
+    const [, slot = null, address, port] = /^ {2}server=(\S+) \(id=-?\d+\)(?: addr=([\d.]+):(\d+))?/m.exec(block) ?? [];
+    const server = address === undefined || Number(port) === CLOSED_PORT ? null : address;
     const state = /^ {2}scb=.* state=([A-Z]+)/m.exec(block)?.[1] ?? '?';
-    sessions.push({ id, serial, backend, server, state });
+    sessions.push({ id, serial, backend, slot, server, state });
   }
   return sessions;
 }

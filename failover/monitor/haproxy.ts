@@ -1,13 +1,14 @@
 /**
  * HAProxy's slots, kept at what the loop wants. Every command is read back; nothing counts that was not (S15). After a
- * reload the workers that finish old sessions are treated like the new one (S2). Established sessions that have to go are
- * ended one by one and never while they still connect (PEERS trap 1: that leaks them).
+ * reload the workers that finish old sessions are treated like the new one (S2). Sessions that have to go are ended by slot,
+ * and never while one still connects (PEERS trap 1: that leaks it).
  */
 import { join } from 'node:path';
 import type { HaproxyView } from '../core/types';
 import {
   ANSWER_LIMIT_MS,
   ask,
+  CLOSED_PORT,
   parseEpoch,
   parseOldWorkers,
   parseServers,
@@ -17,8 +18,6 @@ import {
 } from './haproxy-socket';
 import type { Clock, Log, Router } from './ports';
 
-const CLOSED_ADDRESS = '127.0.0.1';
-const CLOSED_PORT = 1;
 /** Two scans that prove that no session is left lie at least this far apart: more than HAProxy's `timeout connect` (S2). */
 const SCAN_GAP_MS = 25;
 /** With nothing to do HAProxy is looked at this often, ms. That a worker started is told at once: see {@link Haproxy.poke}. */
@@ -27,19 +26,15 @@ const IDLE_MS = 500;
 const BUSY_MS = 4;
 const UNREACHABLE_MS = 50;
 /**
- * A session is ended only when it was seen established, and had to go, for this long, ms. HAProxy names sessions by their
- * memory, which the next connection gets, of whatever frontend: when one ends by itself at that moment, the command hits
- * its successor. An HTTP request gets no answer then, and a session that still connects leaks for good (PEERS trap 1).
- * Those of a leader that died or was stopped are gone by themselves within this time: its processes are seen to die over
- * some 30 ms, on a busy machine more (with 20 ms here one of 20 kills leaked a session). A leader that hangs is not kept
- * waiting by it, its successor is promoted meanwhile.
+ * A session that has to go is ended by command when it was seen established for this long, ms. Those of a leader that died
+ * or was stopped are gone by themselves until then, with its last answers. A leader that hangs is not kept waiting by it,
+ * its successor is promoted meanwhile.
  */
 const SETTLED_MS = 150;
-/** A session that was told to end is not told again for this long, for the same reason, ms. */
+/** One that was told to end and is still there (its client has left, it waits for `timeout server-fin`) is told again, ms. */
 const SHUTDOWN_AGAIN_MS = 300;
-/** Sessions ended in one pass, and in one request: a short one leaves little time between the look and the end. */
+/** Sessions of an old worker that are ended with one request: a line of HAProxy's holds 16 kB. */
 const SHUTDOWN_BATCH = 200;
-const SHUTDOWN_CHUNK = 20;
 /** Silence of HAProxy that is logged, ms. */
 const SILENCE_TOLD_MS = 1_000;
 /** While there are workers that finish old sessions the master is asked for them this often, ms. */
@@ -84,8 +79,8 @@ export class Haproxy implements Router {
   private readStrays: string[] = [];
   private cleanSinceMs: number | null = null;
   private readSettled = false;
-  /** Servers that no client is sent to, as last seen; see `backend reach` of the template. */
-  private reachRows: readonly ServerState[] = [];
+  /** The worker's servers as last seen; none while HAProxy is silent. */
+  private rows: readonly ServerState[] = [];
   private oldWorkers: string[] = [];
   private oldWorkersAtMs = Number.NEGATIVE_INFINITY;
   private ended = false;
@@ -216,6 +211,7 @@ export class Haproxy implements Router {
       const epoch = parseEpoch(first);
       if (epoch === null) throw new Error('HAProxy answered with something else than its state');
       const servers = [first, ...others].map(parseServers);
+      this.rows = servers[0] ?? [];
       const sessions = scan ? [first, ...others].map(parseSessions) : null;
       // A worker came or went: ask the master which old ones there are before anything counts as proven.
       if (epoch !== this.current.epoch || servers.some((s) => s.length === 0))
@@ -232,6 +228,7 @@ export class Haproxy implements Router {
         keeping: this.wanted?.keep ?? null,
         clean: false,
       });
+      this.rows = [];
       this.cleanSinceMs = null;
       this.readSettled = false;
       return UNREACHABLE_MS;
@@ -249,23 +246,42 @@ export class Haproxy implements Router {
 
   /** Commands that bring the slots to what is wanted; none where they are seen right. */
   private commands(): string[] {
-    const commands: string[] = [];
-    if (this.onlyLooks) return commands;
-    if (this.wanted !== null && !this.slotIsRight()) {
-      const [address, port] =
-        this.wanted.slot === null ? [CLOSED_ADDRESS, CLOSED_PORT] : [this.wanted.slot, this.options.port];
-      commands.push(`set server write/leader addr ${address} port ${port}`);
-    }
+    if (this.onlyLooks) return [];
+    const { addresses, port } = this.options;
+    const commands = this.writeCommands();
     if (this.readWanted !== null && !this.readSettled) {
-      this.options.addresses.forEach((address, i) => {
+      addresses.forEach((address, i) => {
         const open = this.readWanted?.includes(address) === true;
-        if (open) commands.push(`set server read/node${i + 1} addr ${address} port ${this.options.port}`);
+        if (open) commands.push(`set server read/node${i + 1} addr ${address} port ${port}`);
         commands.push(`set server read/node${i + 1} state ${open ? 'ready' : 'maint'}`);
       });
       commands.push(...this.readStrays.map((server) => `set server read/${server} state maint`));
     }
-    commands.push(...reachCommands(this.reachRows, this.options.addresses, this.options.port));
+    const reach = this.rows.filter((row) => row.backend === 'reach');
+    commands.push(...reachCommands(reach, addresses, port));
     return commands;
+  }
+
+  /**
+   * A slot gets its address while it is closed, and is opened when the address was seen there, because an answer does not
+   * mean that it is in force (S15). The line that opens one closes all others: carried out late it still leaves one route.
+   */
+  private writeCommands(): string[] {
+    const { wanted } = this;
+    const { addresses, port } = this.options;
+    const rows = this.rows.filter(isWriteSlot);
+    const place = (row: ServerState) => addresses[Number(row.server.replace('node', '')) - 1];
+    const isRight = (row: ServerState) => row.address === place(row) && row.port === port;
+    const move = rows
+      .filter((row) => row.maintenance && place(row) !== undefined && !isRight(row))
+      .map((row) => `set server write/${row.server} addr ${place(row)} port ${port}`);
+    if (wanted === null) return move;
+    const opened = rows.find((row) => wanted.slot !== null && isRight(row) && row.address === wanted.slot);
+    const opens = opened?.maintenance === true;
+    const close = rows
+      .filter((row) => row !== opened && (opens || !row.maintenance))
+      .map((row) => `set server write/${row.server} state maint`);
+    return [...move, ...close, ...(opens ? [`set server write/${opened.server} state ready`] : [])];
   }
 
   private slotIsRight(): boolean {
@@ -290,11 +306,11 @@ export class Haproxy implements Router {
   ): Promise<void> {
     // A new worker starts closed and stays so until the loop has made its checks again (S15).
     if (this.lastEpoch !== null && this.lastEpoch !== epoch && this.wanted !== null) this.wanted.slot = null;
-    const slots = servers.map(slotOf);
-    const closed = slots[0] === null && servers[0]?.length !== 0;
+    const wanted = this.wanted?.slot ?? null;
+    const slots = servers.map((rows) => slotOf(rows, wanted));
+    const closed = servers[0]?.length !== 0 && !(servers[0] ?? []).some((row) => isWriteSlot(row) && !row.maintenance);
     const slot = slots[0] ?? null;
     // Moved by somebody else: not moved back until the loop has found out whether another monitor works (S11).
-    const wanted = this.wanted?.slot ?? null;
     if (this.slotIsRight() && wanted !== null && slot !== null && slot !== wanted) this.wanted = null;
     const keeping = this.wanted?.keep ?? null;
     if (sessions !== null) this.forgetGone(sessions);
@@ -305,19 +321,20 @@ export class Haproxy implements Router {
     if (!safe) this.cleanSinceMs = null;
     let clean = this.current.clean && safe;
     if (sessions !== null && this.wanted !== null) {
-      const left = await this.endStrangers(sessions, slots, keeping);
+      const left = await this.endStrangers(servers, sessions, slots, keeping);
       if (left > 0) this.cleanSinceMs = null;
       else if (safe) this.cleanSinceMs ??= this.options.clock.nowMs();
       clean = this.cleanSinceMs !== null && (clean || startMs - this.cleanSinceMs >= SCAN_GAP_MS);
     }
-    this.reachRows = (servers[0] ?? []).filter((s) => s.backend === 'reach');
     this.update({ reachable: true, epoch, slot, closed, keeping, clean, unreached: this.unreached(startMs) });
   }
 
   /** Addresses that HAProxy's own connects do not reach, each with the time of the first look that told so. */
   private unreached(nowMs: number): Record<string, number> {
     const before = this.current.unreached ?? {};
-    const down = this.reachRows.filter((s) => !s.maintenance && s.down && s.port === this.options.port);
+    const down = this.rows.filter(
+      (s) => s.backend === 'reach' && !s.maintenance && s.down && s.port === this.options.port,
+    );
     return Object.fromEntries(down.map((s) => [s.address, before[s.address] ?? nowMs]));
   }
 
@@ -335,6 +352,7 @@ export class Haproxy implements Router {
 
   /** Ends established write sessions of other addresses than the kept one; returns how many have to go still. */
   private async endStrangers(
+    servers: readonly ServerState[][],
     sessions: readonly Session[][],
     slots: readonly (string | null)[],
     keep: string | null,
@@ -349,7 +367,7 @@ export class Haproxy implements Router {
         (s) => s.backend === 'write' && isAlive(s) && (s.server === null ? trapped : s.server !== keep),
       );
       left += strangers.length;
-      await this.shutdown(worker, strangers);
+      await this.end(worker, servers[worker] ?? [], list, strangers);
     }
     return left;
   }
@@ -368,7 +386,7 @@ export class Haproxy implements Router {
         (s) => s.backend === 'read' && s.server !== null && !wanted.includes(s.server) && isAlive(s),
       );
       left += strangers.length;
-      this.shutdown(worker, strangers).catch(() => undefined);
+      this.end(worker, servers[worker] ?? [], list, strangers).catch(() => undefined);
     }
     this.readSettled = right && left === 0 && (sessions !== null || this.readSettled);
   }
@@ -379,34 +397,29 @@ export class Haproxy implements Router {
     return sinceMs;
   }
 
-  /** Ends those that have had to go for long enough. */
-  private async shutdown(worker: number, sessions: readonly Session[]): Promise<void> {
+  /** Ends those that have had to go for long enough: slot by slot, in an old worker one by one, because nobody new comes there. */
+  private async end(
+    worker: number,
+    servers: readonly ServerState[],
+    sessions: readonly Session[],
+    strangers: readonly Session[],
+  ): Promise<void> {
     const nowMs = this.options.clock.nowMs();
-    const established = sessions
+    const due = strangers
       .filter((s) => s.state === 'EST')
       .filter((s) => nowMs - this.goesSinceMs(this.keyOf(worker, s), nowMs) >= SETTLED_MS)
-      .filter((s) => nowMs >= (this.againMs.get(this.keyOf(worker, s)) ?? 0))
-      .slice(0, SHUTDOWN_BATCH);
-    for (const s of established) this.againMs.set(this.keyOf(worker, s), nowMs + SHUTDOWN_AGAIN_MS);
-    for (let i = 0; i < established.length; i += SHUTDOWN_CHUNK) {
-      await this.shutdownChunk(worker, established.slice(i, i + SHUTDOWN_CHUNK));
-    }
-  }
-
-  /** Looks at each session once more and ends those that are still the ones that were meant. */
-  private async shutdownChunk(worker: number, sessions: readonly Session[]): Promise<void> {
-    const answer = await this.tell(
-      worker,
-      sessions.map((s) => `show sess ${s.id}`),
-    );
-    const same = parseSessions(answer).filter(
-      (now) => now.state === 'EST' && sessions.some((s) => s.id === now.id && s.serial === now.serial),
-    );
-    if (same.length > 0)
-      await this.tell(
-        worker,
-        same.map((s) => `shutdown session ${s.id}`),
-      );
+      .filter((s) => nowMs >= (this.againMs.get(this.keyOf(worker, s)) ?? 0));
+    const slots = servers.filter((slot) => mayBeEmptied(slot, sessions, strangers));
+    const told = worker > 0 ? due.slice(0, SHUTDOWN_BATCH) : due.filter((s) => slots.some((slot) => isOn(s, slot)));
+    if (told.length === 0) return;
+    for (const s of told) this.againMs.set(this.keyOf(worker, s), nowMs + SHUTDOWN_AGAIN_MS);
+    const commands =
+      worker > 0
+        ? told.map((s) => `shutdown session ${s.id}`)
+        : slots
+            .filter((slot) => told.some((s) => isOn(s, slot)))
+            .map((slot) => `shutdown sessions server ${slot.backend}/${slot.server}`);
+    await this.tell(worker, commands);
   }
 
   /** Asks the worker and every old one; their answers in this order. Only the running one takes changes. */
@@ -492,10 +505,31 @@ function reachCommands(rows: readonly ServerState[], addresses: readonly string[
   });
 }
 
-/** Address that the write slot of a worker leads to; null when it is closed. */
-function slotOf(servers: readonly ServerState[]): string | null {
-  const slot = servers.find((s) => s.backend === 'write' && s.server === 'leader');
-  return slot === undefined || slot.port === CLOSED_PORT ? null : slot.address;
+/** A node's slot for writes; `hold` is none. */
+function isWriteSlot(row: ServerState): boolean {
+  return row.backend === 'write' && row.server !== 'hold';
+}
+
+/** Address that a worker's write backend leads to, the one that is not wanted where it leads to several; null when it is closed. */
+function slotOf(servers: readonly ServerState[], wanted: string | null): string | null {
+  const open = servers.filter((row) => isWriteSlot(row) && !row.maintenance && row.port !== CLOSED_PORT);
+  return (open.find((row) => row.address !== wanted) ?? open[0])?.address ?? null;
+}
+
+/**
+ * HAProxy names a session by its memory, which the next connection gets, of whatever frontend, and one that is ended while
+ * it connects stays for good, deaf, with its client (PEERS trap 1). So nobody is ended by name: a slot is emptied as a
+ * whole when it is closed, all its sessions have to go and none connects any more.
+ */
+function mayBeEmptied(slot: ServerState, sessions: readonly Session[], strangers: readonly Session[]): boolean {
+  return (
+    slot.maintenance &&
+    sessions.filter((s) => isOn(s, slot) && isAlive(s)).every((s) => s.state === 'EST' && strangers.includes(s))
+  );
+}
+
+function isOn(session: Session, slot: ServerState): boolean {
+  return session.backend === slot.backend && session.slot === slot.server;
 }
 
 /** Ended sessions linger for a moment in the list; they can do nothing any more. */

@@ -87,7 +87,7 @@ const real: HaproxyUnderTest = {
 /** Slots as after a start, and no session left. */
 async function reset(): Promise<void> {
   for (const client of clients.splice(0)) client.leave();
-  await admin('set server write/leader addr 127.0.0.1 port 1;set server read/node1 state maint');
+  await admin(['write/node1', 'write/node2', 'read/node1'].map((slot) => `set server ${slot} state maint`).join(';'));
 }
 
 // HAProxy's sockets belong to its own group; without root this test cannot open them.

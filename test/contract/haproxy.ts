@@ -48,13 +48,21 @@ const sessions = async (h: HaproxyUnderTest) =>
   parseSessions(await h.admin('show sess all')).filter((s) => s.backend === 'write' || s.backend === 'read');
 const epoch = async (h: HaproxyUnderTest) => parseEpoch(await h.admin('show info').catch(() => ''));
 
+const slotOf = (h: HaproxyUnderTest, address: string) => (address === h.a ? 'node1' : 'node2');
+const isClosed = async (h: HaproxyUnderTest) =>
+  (await servers(h)).filter((s) => s.backend === 'write' && s.server !== 'hold').every((s) => s.maintenance);
+
 /** A new address is taken a moment after the command was answered: only what is read back counts (S15). */
 async function openOn(h: HaproxyUnderTest, address: string): Promise<void> {
-  await h.admin(`set server write/leader addr ${address} port 5432`);
-  await until(`the slot leads to ${address}`, async () => {
-    const slot = await server(h, 'write', 'leader');
+  const name = slotOf(h, address);
+  await h.admin(`set server write/${name} addr ${address} port 5432`);
+  await until(`${name} has the address ${address}`, async () => {
+    const slot = await server(h, 'write', name);
     return slot?.address === address && slot.port === 5432;
   });
+  const others = ['node1', 'node2'].filter((other) => other !== name);
+  const close = others.map((other) => `set server write/${other} state maint`);
+  await h.admin([...close, `set server write/${name} state ready`].join(';'));
 }
 
 /** A client that is established on a node, and its session. */
@@ -68,19 +76,19 @@ async function established(h: HaproxyUnderTest, port: 'write' | 'read'): Promise
 }
 
 export const HAPROXY_CONTRACT: Readonly<Record<string, (h: HaproxyUnderTest) => Promise<void>>> = {
-  'starts closed: the write slot at a closed port, all read slots in maintenance (S15)': async (h) => {
-    expect(await server(h, 'write', 'leader')).toMatchObject({ address: '127.0.0.1', port: 1 });
+  'starts closed: all slots in maintenance (S15)': async (h) => {
+    expect(await isClosed(h)).toBe(true);
     const read = (await servers(h)).filter((s) => s.backend === 'read' && /^node\d$/.test(s.server));
     expect(read.map((s) => s.maintenance)).toEqual(Array(9).fill(true));
     expect(await epoch(h)).toMatch(/^\d+@\d+$/);
   },
   'shows what was set, and takes several commands in one line': async (h) => {
     await openOn(h, h.a);
-    const set = `set server write/leader addr ${h.b} port 5432;set server read/node1 addr ${h.a} port 5432`;
+    const set = `set server write/node1 state maint;set server read/node1 addr ${h.a} port 5432`;
     expect(
       parseServers(await h.admin(`${set};set server read/node1 state ready;show servers state`)).length,
     ).toBeGreaterThan(9);
-    await until('the slot leads to b', async () => (await server(h, 'write', 'leader'))?.address === h.b);
+    expect(await server(h, 'write', 'node1')).toMatchObject({ maintenance: true });
     await until('the read slot leads to a', async () => (await server(h, 'read', 'node1'))?.address === h.a);
     expect(await server(h, 'read', 'node1')).toMatchObject({ maintenance: false });
     await h.admin('set server read/node1 state maint');
@@ -98,7 +106,7 @@ export const HAPROXY_CONTRACT: Readonly<Record<string, (h: HaproxyUnderTest) => 
     await until('its session is shown', async () => (await sessions(h)).length === 1);
     const [held] = await sessions(h);
     expect(held).toMatchObject({ backend: 'write' });
-    expect([null, '127.0.0.1']).toContain(held?.server);
+    expect(held?.server).toBeNull();
     expect(held?.state).not.toBe('EST');
     expect(c.node()).toBeNull();
     await openOn(h, h.a);
@@ -107,7 +115,7 @@ export const HAPROXY_CONTRACT: Readonly<Record<string, (h: HaproxyUnderTest) => 
   'shows an established session with its node, state and serial': async (h) => {
     await openOn(h, h.a);
     const { s } = await established(h, 'write');
-    expect(s).toMatchObject({ backend: 'write', server: h.a, state: 'EST' });
+    expect(s).toMatchObject({ backend: 'write', slot: 'node1', server: h.a, state: 'EST' });
     expect(s.id).toMatch(/^0x[0-9a-f]+$/);
     expect(s.serial).toMatch(/^\d+$/);
     expect(parseSessions(await h.admin(`show sess ${s.id}`))).toMatchObject([
@@ -129,6 +137,27 @@ export const HAPROXY_CONTRACT: Readonly<Record<string, (h: HaproxyUnderTest) => 
     await until('the client is gone', () => c.ended());
     await until('it is not shown', async () => (await sessions(h)).every((x) => x.serial !== s.serial));
     expect(parseSessions(await h.admin(`show sess ${s.id}`)).filter((x) => x.serial === s.serial)).toEqual([]);
+  },
+  'ends all sessions of a slot when it is told to, and no other one': async (h) => {
+    await openOn(h, h.a);
+    const here = [await established(h, 'write'), await established(h, 'write')];
+    await openOn(h, h.b);
+    const there = await established(h, 'write');
+    await h.admin('shutdown sessions server write/node1');
+    await until('the clients are gone', () => here.every(({ c }) => c.ended()));
+    await until('they are not shown', async () => (await sessions(h)).map((x) => x.serial).join() === there.s.serial);
+    expect(there.c.ended()).toBe(false);
+  },
+  'lets nobody in by a slot that is closed again, and leaves who is in (S19)': async (h) => {
+    await openOn(h, h.a);
+    const { c } = await established(h, 'write');
+    await h.admin('set server write/node1 state maint');
+    const held = h.dial('write');
+    await until('its session is shown', async () => (await sessions(h)).length === 2);
+    await until('it is held', async () => (await sessions(h)).some((x) => x.server === null && x.state !== 'EST'));
+    expect([c.ended(), held.node()]).toEqual([false, null]);
+    await openOn(h, h.a);
+    await until('it is let in', () => held.node() === h.a);
   },
   'does nothing for a session that it does not have': async (h) => {
     await openOn(h, h.a);
@@ -172,18 +201,15 @@ export const HAPROXY_CONTRACT: Readonly<Record<string, (h: HaproxyUnderTest) => 
         const now = await epoch(h);
         return now !== null && now !== before;
       });
-      expect(await server(h, 'write', 'leader')).toMatchObject({ address: '127.0.0.1', port: 1 });
+      expect(await isClosed(h)).toBe(true);
       expect(c.ended()).toBe(false);
       expect((await sessions(h)).map((x) => x.serial)).not.toContain(s.serial);
       const [old] = parseOldWorkers(await h.master('show proc'));
       expect(old).toMatch(/^\d+$/);
       const theirs = parseSessions(await h.master(`@!${old} show sess all`));
       expect(theirs.find((x) => x.serial === s.serial)).toMatchObject({ server: h.a, state: 'EST' });
-      expect(
-        parseServers(await h.master(`@!${old} show servers state`)).find((x) => x.backend === 'write'),
-      ).toMatchObject({
-        address: h.a,
-      });
+      const itsSlots = parseServers(await h.master(`@!${old} show servers state`)).filter((x) => x.backend === 'write');
+      expect(itsSlots.find((x) => x.server === 'node1')).toMatchObject({ address: h.a, maintenance: false });
       await h.master(`@!${old} shutdown session ${s.id}`);
       await until('the client is gone', () => c.ended());
       await until(
@@ -203,7 +229,7 @@ export const HAPROXY_CONTRACT: Readonly<Record<string, (h: HaproxyUnderTest) => 
       return now !== null && now !== before;
     });
     await until('the client is gone', () => c.ended());
-    expect(await server(h, 'write', 'leader')).toMatchObject({ address: '127.0.0.1', port: 1 });
+    expect(await isClosed(h)).toBe(true);
     expect(await sessions(h)).toEqual([]);
   },
 };

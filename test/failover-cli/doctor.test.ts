@@ -318,15 +318,17 @@ describe('doctor', () => {
 });
 
 describe('what doctor reads', () => {
-  const HEAD = '# pxname,svname,qcur,scur,slim,addr,';
+  const HEAD = '# pxname,svname,qcur,scur,slim,status,addr,';
+  const HELD = 'write,node1,0,0,3,MAINT,10.0.0.20:5432,\nwrite,hold,0,2,3,no check,127.0.0.1:1,';
   it('the write slot out of the statistics', () => {
-    expect(parseStats(`${HEAD}\nread,leader,9,9,9,x,\nwrite,leader,1,2,3,10.0.0.20:5432,\n`)).toMatchObject({
-      write: '10.0.0.20:5432',
-      queued: 1,
+    const open = 'write,node2,1,2,3,no check,10.0.0.21:5432,\nwrite,BACKEND,4,9,9,UP,,';
+    expect(parseStats(`${HEAD}\nread,node1,9,9,9,no check,x,\n${HELD}\n${open}\n`)).toMatchObject({
+      write: '10.0.0.21:5432',
+      queued: 5,
       sessions: 2,
       limit: 3,
     });
-    expect(parseStats(`${HEAD}\nwrite,leader,0,0,3,127.0.0.1:1,\n`)?.write).toBeNull();
+    expect(parseStats(`${HEAD}\n${HELD}\n`)).toMatchObject({ write: null, sessions: 0, queued: 0 });
     expect(parseStats('<html>another program</html>')).toBeNull();
   });
 

@@ -12,13 +12,13 @@ const SESSIONS = `0x7f3f1b33a400: [24/Nov/2026:22:21:41.708229] id=1 proto=tcpv4
   flags=0x4a, conn_retries=23, conn_exp=<NEVER> conn_et=0x000 srv_conn=0x7f3f1c666000, pend_pos=(nil) waiting=0 epoch=0x1
   frontend=write (id=2 mode=tcp), listener=? (id=1) addr=10.213.0.10:5432
   backend=write (id=3 mode=tcp) addr=10.213.0.10:35448
-  server=leader (id=1) addr=10.213.0.20:5432
+  server=node1 (id=1) addr=10.213.0.20:5432
   scf=0x7f3f1c621b40 flags=0x00000000 ioto=1d state=EST endp=CONN,0x7f3f1b468770,0x50600001 sub=1 rex=23h59m
   scb=0x7f3f1c621ae0 flags=0x00000001 ioto=1d state=EST endp=CONN,0x7f3f1b4687a0,0x50600001 sub=1 rex=23h59m
 0x7f3f1b33a500: [24/Nov/2026:22:21:42.708229] id=3 proto=tcpv4 source=10.213.0.50:50887
   frontend=write (id=2 mode=tcp), listener=? (id=1) addr=10.213.0.10:5432
   backend=write (id=3 mode=tcp)
-  server=leader (id=1)
+  server=hold (id=10) addr=127.0.0.1:1
   scf=0x7f3f1c621b40 flags=0x00000200 ioto=1d state=EST endp=CONN,0x7f3f1b468770,0x10640001 sub=0
   scb=0x7f3f1c621ae0 flags=0x00000001 ioto=0s state=TAR endp=NONE,(nil),0x00000010 sub=0
 0x7f3f1b88b000: [24/Nov/2026:22:21:42.384084] id=4 proto=unix_stream source=unix:1
@@ -41,8 +41,8 @@ describe("HAProxy's answers", () => {
 
   it('tell which sessions are established, and to which address', () => {
     expect(parseSessions(SESSIONS)).toEqual([
-      { id: '0x7f3f1b33a400', serial: '1', backend: 'write', server: '10.213.0.20', state: 'EST' },
-      { id: '0x7f3f1b33a500', serial: '3', backend: 'write', server: null, state: 'TAR' },
+      { id: '0x7f3f1b33a400', serial: '1', backend: 'write', slot: 'node1', server: '10.213.0.20', state: 'EST' },
+      { id: '0x7f3f1b33a500', serial: '3', backend: 'write', slot: 'hold', server: null, state: 'TAR' },
     ]);
   });
 

@@ -151,8 +151,8 @@ describe("HAProxy's driver", () => {
     return new Promise((resolve) => server.listen(join(folder, name), () => resolve(server)));
   }
 
-  const ANSWER = `Pid: 7\nStart_time_sec: 9\n# be_id be_name srv_id srv_name srv_addr srv_op_state srv_admin_state srv_port\n3 write 1 leader 127.0.0.1 2 0 1\n`;
-  const opens = () => lines.filter((l) => l.includes('10.0.0.20'));
+  const ANSWER = `Pid: 7\nStart_time_sec: 9\n# be_id be_name srv_id srv_name srv_addr srv_op_state srv_admin_state srv_port\n3 write 1 node1 10.0.0.20 2 1 5432\n`;
+  const opens = () => lines.filter((l) => /write\/node1 state ready|read\/node1/.test(l));
 
   function driver(clock: HandClock): Haproxy {
     return new Haproxy({

@@ -65,8 +65,8 @@ export class Tale {
 
   /** The leader that is open, by the slot. */
   open(): string | null {
-    const slot = this.world.haproxy.current?.leader;
-    return slot === undefined || slot.port === 1 ? null : this.world.network.hostOf(slot.address);
+    const [address] = this.world.haproxy.current?.routes() ?? [];
+    return address === undefined ? null : this.world.network.hostOf(address);
   }
 
   /** A person at the write or the read port; null when the connection is refused or ended before it is through. */

@@ -63,7 +63,7 @@ const staleMonitor: Fault = (nemesis) => {
     if (moment === 'opened' ? opened : moment === 'stored' && left <= 0) take();
   };
   world.haproxy.onDial = (socket, who) => {
-    const isClosed = world.haproxy.current?.leader.port === 1;
+    const isClosed = world.haproxy.current?.routes().length === 0;
     const isTold = who === old.process && socket === 'admin.sock' && opened && isClosed;
     if (moment === 'told' && isTold) take();
   };
@@ -167,8 +167,7 @@ const stranger: Fault = (nemesis) => {
       const candidate = procedure() === 'promote' ? leader : world.members.find((n) => n !== leader && n.up);
       // Once it was checked, nobody can know.
       if (candidate === undefined || candidate.postgres?.isPrimary === true || Stranger.isThere(world)) return;
-      if (world.haproxy.workers.some(({ leader: slot }) => slot.port !== 1 && slot.address === candidate.address))
-        return;
+      if (world.haproxy.workers.some((worker) => worker.routes().includes(candidate.address))) return;
       world.say(`${candidate.address} belongs to a stranger: it was ${candidate.name}'s`);
       const wrong = new Stranger(world, candidate.address);
       nemesis.onHeal(() => wrong.leave());

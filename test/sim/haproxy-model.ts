@@ -8,8 +8,9 @@ import { Channel, type Network, SimSocket } from './network';
 import type { Session as Backend, Reply, Request } from './postgres';
 
 const CLOSED = '127.0.0.1';
+const CLOSED_PORT = 1;
 const CONNECT_MS = 20;
-const READ_SLOTS = 9;
+const NODE_SLOTS = 9;
 /** `timeout server-fin`, ms. */
 const SERVER_FIN_MS = 200;
 const REACH_EVERY_MS = 1_000;
@@ -33,6 +34,8 @@ export class ProxySession {
   readonly fromClient: Channel;
   /** Address of the server that it is connected or connecting to. */
   server: string | null = null;
+  /** The slot that it was sent to last. */
+  slot: Slot | null = null;
   state: 'TAR' | 'QUE' | 'CON' | 'EST' | 'CLO' = 'TAR';
   backend: Backend | null = null;
   private left = false;
@@ -85,16 +88,18 @@ export class ProxySession {
     if (this.closed || this.worker.dead) return;
     const { haproxy } = this;
     const { engine, network } = haproxy;
-    const address = this.worker.pick(this.proxy);
+    const slot = this.worker.pick(this.proxy);
+    this.slot = slot;
     const retry = () => {
       this.state = 'TAR';
       haproxy.after(CONNECT_MS, () => this.dial());
     };
-    if (address === null) {
+    if (slot.port === CLOSED_PORT) {
       this.server = null;
       retry();
       return;
     }
+    const { address } = slot;
     if (this.worker.isFull(this.proxy, address, haproxy.serverConnections)) {
       this.state = 'QUE';
       this.server = null;
@@ -194,20 +199,13 @@ class Worker {
   readonly pid: number;
   readonly startSeconds: number;
   dead = false;
-  readonly leader: Slot = { name: 'leader', address: CLOSED, port: 1, maintenance: false };
-  readonly nodes: Slot[] = Array.from({ length: READ_SLOTS }, (_, i) => ({
-    name: `node${i + 1}`,
-    address: CLOSED,
-    port: 1,
-    maintenance: true,
-  }));
+  /** What clients who write are sent to: at most one is meant to be open. */
+  readonly write = nodeSlots();
+  readonly read = nodeSlots();
   /** Servers that HAProxy itself connects to once a second while they are not in maintenance. */
-  readonly reach: Slot[] = Array.from({ length: READ_SLOTS }, (_, i) => ({
-    name: `node${i + 1}`,
-    address: CLOSED,
-    port: 1,
-    maintenance: true,
-  }));
+  readonly reach = nodeSlots();
+  /** Refuses at once; used while no slot is open. */
+  private readonly hold: Slot = { name: 'hold', address: CLOSED, port: CLOSED_PORT, maintenance: false };
   readonly unreached = new Set<string>();
   readonly sessions = new Map<string, ProxySession>();
   checkedAtMs = 0;
@@ -226,11 +224,24 @@ class Worker {
     return count >= most;
   }
 
-  pick(proxy: 'write' | 'read'): string | null {
-    if (proxy === 'write') return this.leader.port === 1 ? null : this.leader.address;
-    const open = this.nodes.filter((n) => !n.maintenance && n.port !== 1);
-    return open.length === 0 ? null : (open[this.turn++ % open.length]?.address ?? null);
+  pick(proxy: 'write' | 'read'): Slot {
+    const open = this[proxy].filter((n) => !n.maintenance);
+    return open[this.turn++ % Math.max(1, open.length)] ?? this.hold;
   }
+
+  /** Addresses of the slots that clients who write are let in by. */
+  routes(): string[] {
+    return this.write.filter((n) => !n.maintenance && n.port !== CLOSED_PORT).map((n) => n.address);
+  }
+}
+
+function nodeSlots(): Slot[] {
+  return Array.from({ length: NODE_SLOTS }, (_, i) => ({
+    name: `node${i + 1}`,
+    address: CLOSED,
+    port: CLOSED_PORT,
+    maintenance: true,
+  }));
 }
 
 export class HaproxyModel {
@@ -242,7 +253,7 @@ export class HaproxyModel {
   serverConnections = 80;
   /** Connections that PostgreSQL refused, or ended before they were accepted. */
   turnedAway = 0;
-  /** A session that is ended while it connects stays for good and takes a server's place (PEERS, trap 1). */
+  /** A session that is ended while it connects stays for good, and its client hears nothing (PEERS, trap 1). */
   leaked: (words: string) => void = () => undefined;
   /** Called when somebody has got a connection to a socket of the runtime API, and has not spoken yet. */
   onDial: (socket: string, who: Process) => void = () => undefined;
@@ -390,13 +401,17 @@ export class HaproxyModel {
     return commands.map((c) => this.command(worker, c.trim())).join('\n');
   }
 
+  private shutdown(session: ProxySession): void {
+    if (session.state !== 'EST') this.leaked(`session ${session.id} was ended while it was ${session.state}`);
+    session.shutdown();
+  }
+
   private command(worker: Worker, command: string): string {
-    const address = /^set server (write|read|reach)\/(\S+) addr (\S+) port (\d+)$/.exec(command);
     // An old worker only finishes its sessions.
     if (command.startsWith('set server') && worker !== this.current) return '\n';
+    const address = /^set server (write|read|reach)\/(\S+) addr (\S+) port (\d+)$/.exec(command);
     if (address !== null) {
-      const slots = address[1] === 'reach' ? worker.reach : worker.nodes;
-      const slot = address[1] === 'write' ? worker.leader : slots.find((n) => n.name === address[2]);
+      const slot = slotNamed(worker, address[1], address[2]);
       if (slot === undefined) return 'No such server.\n';
       // The answer comes before a task of HAProxy's own has taken the new address.
       this.after(this.engine.random.between(0, 2), () => {
@@ -406,20 +421,26 @@ export class HaproxyModel {
       });
       return '\n';
     }
-    const state = /^set server (read|reach)\/(\S+) state (ready|maint)$/.exec(command);
+    const state = /^set server (write|read|reach)\/(\S+) state (ready|maint)$/.exec(command);
     if (state !== null) {
-      const slots = state[1] === 'reach' ? worker.reach : worker.nodes;
-      const slot = slots.find((n) => n.name === state[2]);
-      if (slot !== undefined) slot.maintenance = state[3] === 'maint';
+      const slot = slotNamed(worker, state[1], state[2]);
+      if (slot === undefined) return 'No such server.\n';
+      slot.maintenance = state[3] === 'maint';
+      this.changed();
       return '\n';
     }
     const end = /^shutdown session (\S+)$/.exec(command);
     if (end !== null) {
       const session = worker.sessions.get(end[1] ?? '');
-      if (session !== undefined && session.state !== 'EST') {
-        this.leaked(`session ${session.id} was ended while it was ${session.state}`);
-      }
-      session?.shutdown();
+      if (session !== undefined) this.shutdown(session);
+      return '\n';
+    }
+    const empty = /^shutdown sessions server (write|read)\/(\S+)$/.exec(command);
+    if (empty !== null) {
+      const slot = slotNamed(worker, empty[1], empty[2]);
+      if (slot === undefined) return 'No such server.\n';
+      for (const session of [...worker.sessions.values()])
+        if (session.slot === slot && (session.state === 'CON' || session.state === 'EST')) this.shutdown(session);
       return '\n';
     }
     if (command === 'show info') return `Name: HAProxy\nPid: ${worker.pid}\nStart_time_sec: ${worker.startSeconds}\n`;
@@ -437,13 +458,18 @@ export class HaproxyModel {
   }
 }
 
+function slotNamed(worker: Worker, backend: string | undefined, name: string | undefined): Slot | undefined {
+  const slots = backend === 'write' ? worker.write : backend === 'read' ? worker.read : worker.reach;
+  return slots.find((slot) => slot.name === name);
+}
+
 function showServers(worker: Worker): string {
   const row = (backend: number, name: string, id: number, slot: Slot) =>
     `${backend} ${name} ${id} ${slot.name} ${slot.address} ${isDown(slot) ? 0 : 2} ${slot.maintenance ? 1 : 0} ${slot.port}\n`;
   const isDown = (slot: Slot) => worker.reach.includes(slot) && worker.unreached.has(slot.address);
   const rows = [
-    row(3, 'write', 1, worker.leader),
-    ...worker.nodes.map((n, i) => row(4, 'read', i + 1, n)),
+    ...worker.write.map((n, i) => row(3, 'write', i + 1, n)),
+    ...worker.read.map((n, i) => row(4, 'read', i + 1, n)),
     ...worker.reach.map((n, i) => row(5, 'reach', i + 1, n)),
   ];
   return `1\n# be_id be_name srv_id srv_name srv_addr srv_op_state srv_admin_state srv_port\n${rows.join('')}\n`;
@@ -451,5 +477,5 @@ function showServers(worker: Worker): string {
 
 function showSession(session: ProxySession): string {
   const address = session.server === null ? '' : ` addr=${session.server}:5432`;
-  return `${session.id}: [24/Nov/2026:12:00:00.000000] id=${session.serial} proto=tcpv4 source=10.0.1.5:40000\n  flags=0x0\n  frontend=${session.proxy} (id=2 mode=tcp), listener=? (id=1)\n  backend=${session.proxy} (id=3 mode=tcp)\n  server=leader (id=1)${address}\n  scb=0x7f flags=0x0 ioto=1d state=${session.state} endp=CONN\n`;
+  return `${session.id}: [24/Nov/2026:12:00:00.000000] id=${session.serial} proto=tcpv4 source=10.0.1.5:40000\n  flags=0x0\n  frontend=${session.proxy} (id=2 mode=tcp), listener=? (id=1)\n  backend=${session.proxy} (id=3 mode=tcp)\n  server=${session.slot?.name ?? '<NONE>'} (id=1)${address}\n  scb=0x7f flags=0x0 ioto=1d state=${session.state} endp=CONN\n`;
 }

@@ -7,7 +7,7 @@ import { RULES } from '../../failover/core/rules';
 import { Pursuit } from '../../failover/keeper/pursue';
 import { SyncControl } from '../../failover/keeper/sync';
 import { Haproxy } from '../../failover/monitor/haproxy';
-import { ask } from '../../failover/monitor/haproxy-socket';
+import { ask, type ServerState } from '../../failover/monitor/haproxy-socket';
 import { KeeperServer } from '../../failover/monitor/keepers';
 import { Loop } from '../../failover/monitor/loop';
 import { OpeningChecks } from '../../failover/monitor/opening';
@@ -94,6 +94,28 @@ export const MUTATIONS: readonly Mutation[] = [
     faults: ['pause'],
     seeds: 60,
     apply: () => replace(Haproxy.prototype, 'endStrangers', () => async () => 0),
+  },
+  {
+    rule: 'S2, connecting',
+    what: 'a closed slot is emptied while somebody still connects to it',
+    faults: ['pause'],
+    seeds: 30,
+    shows: /^LEAKED/,
+    apply: () =>
+      replace(
+        Haproxy.prototype,
+        'end',
+        () =>
+          async function (this: { tell: Method }, worker: number, slots: readonly ServerState[]) {
+            const closed = slots.filter((slot) => slot.backend === 'write' && slot.maintenance);
+            const tell = this.tell as (worker: number, commands: readonly string[]) => Promise<string>;
+            await tell.call(
+              this,
+              worker,
+              closed.map((slot) => `shutdown sessions server write/${slot.server}`),
+            );
+          },
+      ),
   },
   {
     rule: 'S3',

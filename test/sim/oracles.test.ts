@@ -167,7 +167,7 @@ describe('a cluster', () => {
     if (primary?.postgres == null || replica?.postgres == null || haproxy.current === null) throw new Error('not up');
     haproxy.workers.unshift(Object.assign(Object.create(haproxy.current), { sessions: new Map() }));
     const old = haproxy.workers[0];
-    Object.assign(old ?? {}, { leader: { ...haproxy.current.leader, address: replica.address } });
+    Object.assign(old ?? {}, { routes: () => [replica.address] });
     expect(reported(() => world.checkRoutes())).toEqual([]);
     replica.postgres.isPrimary = true;
     expect(reported(() => world.checkRoutes())).toEqual([expect.stringMatching(/^TWO ROUTES: /)]);

@@ -113,8 +113,7 @@ export class World {
     this.holds = options.calm === true ? 0 : 0.02;
     this.haproxy = new HaproxyModel(this.engine, this.network);
     this.haproxy.changed = () => this.checkRoutes();
-    // Between the driver's last look and its command another session may have got the place: rare, and no wrong is done by it.
-    this.haproxy.leaked = (words) => this.say(`a session leaks in HAProxy: ${words}`);
+    this.haproxy.leaked = (words) => this.fail(`LEAKED: ${words}`);
     const names = ['primary', ...Array.from({ length: options.replicas }, (_, i) => `replica-${i + 1}`)];
     this.declared = names.map((name, i) => ({ name, address: `10.0.0.2${i}` }));
     this.nodes = this.declared.map((d) => new SimNode(this, d.name, d.address));
@@ -288,7 +287,7 @@ export class World {
   checkRoutes(): void {
     const addresses = new Set<string>();
     for (const worker of this.haproxy.workers) {
-      if (worker.leader.port !== 1) addresses.add(worker.leader.address);
+      for (const address of worker.routes()) addresses.add(address);
       for (const session of worker.sessions.values()) {
         if (session.proxy === 'write' && session.state === 'EST' && session.server !== null)
           addresses.add(session.server);
@@ -308,7 +307,7 @@ export class World {
     if (decision?.code !== 'STEADY' || leaderName === null) return null;
     const leader = this.nodes.find((n) => n.name === leaderName);
     if (leader === undefined || leader.postgres?.isPrimary !== true) return null;
-    if (this.haproxy.current?.leader.address !== leader.address) return null;
+    if (this.haproxy.current?.routes().join() !== leader.address) return null;
     const config = decision.state.joint.at(-1);
     const others = this.members.filter((n) => n !== leader);
     if (decision.state.joint.length !== 1 || config?.members.length !== others.length) return null;

@@ -10,8 +10,6 @@ import type { HaproxyFact, LoginFact, PassfileFact } from './facts';
 
 const STATS_MS = 3_000;
 const LOGIN_MS = 6_000;
-/** Address of a slot that is closed. */
-const CLOSED = '127.0.0.1:1';
 
 /** The statistics as CSV (HAProxy management guide, 9.1). */
 export async function lookAtHaproxy(target: Target): Promise<HaproxyFact> {
@@ -29,21 +27,25 @@ export async function lookAtHaproxy(target: Target): Promise<HaproxyFact> {
   }
 }
 
+/** The write backend's state; null when there is none in it. Nothing is counted while no slot is open: clients are held then. */
 export function parseStats(csv: string): HaproxyFact | null {
   const [head = '', ...lines] = csv.split('\n');
   const names = head.replace(/^# /, '').split(',');
   const rows = lines.map((line) => line.split(','));
   const cell = (row: string[] | undefined, name: string) => row?.[names.indexOf(name)] ?? '';
-  const slot = rows.find((row) => cell(row, 'pxname') === 'write' && cell(row, 'svname') === 'leader');
-  if (slot === undefined) return null;
-  const address = cell(slot, 'addr');
+  const write = rows.filter((row) => cell(row, 'pxname') === 'write');
+  const slots = write.filter((row) => /^node\d+$/.test(cell(row, 'svname')));
+  if (slots.length === 0) return null;
+  const open = slots.find((row) => !cell(row, 'status').startsWith('MAINT'));
+  if (open === undefined) return { answers: true, message: '', write: null, sessions: 0, limit: 0, queued: 0 };
+  const backend = write.find((row) => cell(row, 'svname') === 'BACKEND');
   return {
     answers: true,
     message: '',
-    write: address === '' || address === CLOSED ? null : address,
-    sessions: Number(cell(slot, 'scur')),
-    limit: Number(cell(slot, 'slim')),
-    queued: Number(cell(slot, 'qcur')),
+    write: cell(open, 'addr'),
+    sessions: Number(cell(open, 'scur')),
+    limit: Number(cell(open, 'slim')),
+    queued: Number(cell(open, 'qcur')) + Number(cell(backend, 'qcur')),
   };
 }
 

@@ -69,10 +69,12 @@ function watchNode(node: string): void {
 
 /** Nodes that a client's write may reach now: by the slot, or over a session that is established or being so. */
 function routes(answer: string): { slot: string | null; nodes: Set<string> } {
-  const leader = parseServers(answer).find((s) => s.backend === 'write' && s.server === 'leader');
-  const slot = leader === undefined || leader.port !== 5432 ? null : leader.address;
+  const open = parseServers(answer).filter((s) => s.backend === 'write' && !s.maintenance && s.port === 5432);
+  const slot = open.length === 0 ? null : open.map((s) => s.address).join(' and ');
   const sessions = parseSessions(answer).filter((s) => s.backend === 'write' && ['EST', 'CON'].includes(s.state));
-  const found = [slot, ...sessions.map((s) => s.server)].map((address) => nodeAt.get(address ?? ''));
+  const found = [...open.map((s) => s.address), ...sessions.map((s) => s.server)].map((address) =>
+    nodeAt.get(address ?? ''),
+  );
   return { slot, nodes: new Set(found.filter((n) => n !== undefined)) };
 }
 
