@@ -98,8 +98,8 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     rule: 'S2, connecting',
     what: 'a closed slot is emptied while somebody still connects to it',
-    faults: ['pause'],
-    seeds: 30,
+    faults: ['kill', 'partition', 'pause'],
+    seeds: 60,
     shows: /^LEAKED/,
     apply: () =>
       replace(
