@@ -4,7 +4,7 @@
  * tag is touched.
  */
 import { IMAGES, imageTag } from '../components/naming';
-import { splitStack } from './lib/arguments';
+import { asksForHelp, splitStack } from './lib/arguments';
 import { BASE_LABEL } from './lib/base-image';
 import { runCommand } from './lib/command';
 import {
@@ -33,7 +33,7 @@ async function main(args: string[]): Promise<number> {
     say(paint('yellow', `With the stack these volumes go, their data for good: ${volumes.join(', ')}`));
   const options = rest.filter((arg) => arg !== '--volumes');
   const code = await runPulumi(ready, ['destroy', '--stack', stack, '--yes', '--skip-preview', ...options]);
-  if (code !== 0) return code;
+  if (code !== 0 || asksForHelp(rest)) return code;
   await removeImages(ready.info);
   if (withVolumes) await removeData(ready.info);
   else await nameWhatStays(ready.info);

@@ -1,5 +1,5 @@
 /** `npm run up [-- --stack NAME] [pulumi's options]`: set-up, then the whole stack, then where everything is. */
-import { splitStack } from './lib/arguments';
+import { asksForHelp, splitStack } from './lib/arguments';
 import { runCommand } from './lib/command';
 import { whereThingsAre } from './lib/guide';
 import { lockHint } from './lib/locks';
@@ -13,7 +13,7 @@ async function main(args: string[]): Promise<number> {
   const locked = lockHint(ready.info);
   if (locked) throw new Error(locked);
   const code = await runPulumi(ready, ['up', '--stack', stack, '--yes', '--skip-preview', ...rest]);
-  if (code === 0) say(whereThingsAre(ready.info));
+  if (code === 0 && !asksForHelp(rest)) say(whereThingsAre(ready.info));
   return code;
 }
 

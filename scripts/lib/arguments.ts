@@ -35,6 +35,12 @@ const GLOBAL_VALUE_FLAGS = new Set([
   '--memprofilerate',
 ]);
 
+/** Pulumi only explains itself then, and does nothing. What follows `--` is data. */
+export function asksForHelp(args: readonly string[]): boolean {
+  const end = args.indexOf('--');
+  return args.slice(0, end < 0 ? undefined : end).some((arg) => arg === '--help' || arg === '-h');
+}
+
 /** A stack named in the arguments (`--stack x`, `--stack=x`, `-s x`, `-sx`), or undefined. What follows `--` is data. */
 export function namedStack(args: readonly string[]): string | undefined {
   const end = args.indexOf('--');
@@ -82,11 +88,10 @@ export function withStack(args: readonly string[]): PulumiCall {
   const named = namedStack(args) ?? ownName;
   // `organization/project/stack` is allowed too; only the last part names files.
   const stack = checkStackName(named?.split('/').at(-1) ?? DEFAULT_STACK);
-  const help = args.includes('--help') || args.includes('-h');
   const takesStack = STACK_COMMANDS.has(command) && !(command === 'stack' && STACK_COMMANDS_WITHOUT.has(sub));
   const creates = command === 'stack' && sub === 'init';
   const call = { command, stack, creates };
-  if (help || !takesStack || ownName !== undefined) return { ...call, args: [...args], needsStack: false };
+  if (asksForHelp(args) || !takesStack || ownName !== undefined) return { ...call, args: [...args], needsStack: false };
   if (named !== undefined) return { ...call, args: [...args], needsStack: true };
   const end = args.indexOf('--');
   const at = end < 0 ? args.length : end;

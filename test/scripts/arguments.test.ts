@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { namedStack, splitStack, withStack } from '../../scripts/lib/arguments';
+import { asksForHelp, namedStack, splitStack, withStack } from '../../scripts/lib/arguments';
 
 describe('npm run pulumi', () => {
   test.each([
@@ -65,6 +65,11 @@ describe('up, preview and destroy', () => {
   test('leave what follows a double dash alone', () => {
     expect(namedStack(['--', '--stack', 'x'])).toBeUndefined();
     expect(splitStack(['--', '--stack', 'x']).rest).toEqual(['--', '--stack', 'x']);
+  });
+
+  test('only explain themselves when they are asked to', () => {
+    expect(['--help', '-h'].every((flag) => asksForHelp(['--volumes', flag]))).toBe(true);
+    expect([asksForHelp(['--volumes']), asksForHelp(['--', '--help'])]).toEqual([false, false]);
   });
 
   test('do not take a long flag that begins with s for a stack', () => {
