@@ -26,11 +26,10 @@ const IDLE_MS = 500;
 const BUSY_MS = 4;
 const UNREACHABLE_MS = 50;
 /**
- * A session that has to go is ended by command when it was seen established for this long, ms. Those of a leader that died
- * or was stopped are gone by themselves until then, with its last answers. A leader that hangs is not kept waiting by it,
- * its successor is promoted meanwhile.
+ * A session that has to go is ended by command when it was seen established for this long, ms: that much time its last
+ * answers have. Those of a leader that died or was stopped are gone by themselves some 30 ms after it.
  */
-const SETTLED_MS = 150;
+const SETTLED_MS = 50;
 /** One that was told to end and is still there (its client has left, it waits for `timeout server-fin`) is told again, ms. */
 const SHUTDOWN_AGAIN_MS = 300;
 /** Sessions of an old worker that are ended with one request: a line of HAProxy's holds 16 kB. */
@@ -75,8 +74,6 @@ export class Haproxy implements Router {
     clean: false,
   };
   private readAddresses: string[] = [];
-  /** Open read slots of nodes that are declared no more: a former monitor left them so. */
-  private readStrays: string[] = [];
   private cleanSinceMs: number | null = null;
   private readSettled = false;
   /** The worker's servers as last seen; none while HAProxy is silent. */
@@ -247,41 +244,38 @@ export class Haproxy implements Router {
   /** Commands that bring the slots to what is wanted; none where they are seen right. */
   private commands(): string[] {
     if (this.onlyLooks) return [];
-    const { addresses, port } = this.options;
-    const commands = this.writeCommands();
-    if (this.readWanted !== null && !this.readSettled) {
-      addresses.forEach((address, i) => {
-        const open = this.readWanted?.includes(address) === true;
-        if (open) commands.push(`set server read/node${i + 1} addr ${address} port ${port}`);
-        commands.push(`set server read/node${i + 1} state ${open ? 'ready' : 'maint'}`);
-      });
-      commands.push(...this.readStrays.map((server) => `set server read/${server} state maint`));
-    }
-    const reach = this.rows.filter((row) => row.backend === 'reach');
-    commands.push(...reachCommands(reach, addresses, port));
-    return commands;
+    const write = this.wanted && (this.wanted.slot === null ? [] : [this.wanted.slot]);
+    return [
+      ...this.slotCommands('write', write),
+      ...this.slotCommands('read', this.readWanted),
+      // HAProxy's own connects go to all declared nodes.
+      ...this.slotCommands('reach', this.options.addresses),
+    ];
   }
 
   /**
-   * A slot gets its address while it is closed, and is opened when the address was seen there, because an answer does not
-   * mean that it is in force (S15). The line that opens one closes all others: carried out late it still leaves one route.
+   * Opens the slots of these addresses and no other; null: as they are. A slot gets its address while it is closed, and is
+   * opened when the address was seen there, because an answer does not mean that it is in force (S15). The line that opens
+   * one closes all others: carried out late it still leaves one route.
    */
-  private writeCommands(): string[] {
-    const { wanted } = this;
-    const { addresses, port } = this.options;
-    const rows = this.rows.filter(isWriteSlot);
-    const place = (row: ServerState) => addresses[Number(row.server.replace('node', '')) - 1];
-    const isRight = (row: ServerState) => row.address === place(row) && row.port === port;
+  private slotCommands(backend: string, wanted: readonly string[] | null): string[] {
+    const { port } = this.options;
+    const rows = this.rows.filter((row) => row.backend === backend && isSlot(row));
+    const isRight = (row: ServerState) => row.address === this.addressOf(row) && row.port === port;
     const move = rows
-      .filter((row) => row.maintenance && place(row) !== undefined && !isRight(row))
-      .map((row) => `set server write/${row.server} addr ${place(row)} port ${port}`);
+      .filter((row) => row.maintenance && this.addressOf(row) !== undefined && !isRight(row))
+      .map((row) => `set server ${backend}/${row.server} addr ${this.addressOf(row)} port ${port}`);
     if (wanted === null) return move;
-    const opened = rows.find((row) => wanted.slot !== null && isRight(row) && row.address === wanted.slot);
-    const opens = opened?.maintenance === true;
-    const close = rows
-      .filter((row) => row !== opened && (opens || !row.maintenance))
-      .map((row) => `set server write/${row.server} state maint`);
-    return [...move, ...close, ...(opens ? [`set server write/${opened.server} state ready`] : [])];
+    const open = rows.filter((row) => isRight(row) && wanted.includes(row.address));
+    const opens = open.filter((row) => row.maintenance);
+    const closes = rows.filter((row) => !open.includes(row) && (opens.length > 0 || !row.maintenance));
+    const state = (row: ServerState, is: string) => `set server ${backend}/${row.server} state ${is}`;
+    return [...move, ...closes.map((row) => state(row, 'maint')), ...opens.map((row) => state(row, 'ready'))];
+  }
+
+  /** Address of the node that a slot belongs to; undefined when none is declared for it. */
+  private addressOf(slot: ServerState): string | undefined {
+    return this.options.addresses[Number(slot.server.replace('node', '')) - 1];
   }
 
   private slotIsRight(): boolean {
@@ -308,7 +302,7 @@ export class Haproxy implements Router {
     if (this.lastEpoch !== null && this.lastEpoch !== epoch && this.wanted !== null) this.wanted.slot = null;
     const wanted = this.wanted?.slot ?? null;
     const slots = servers.map((rows) => slotOf(rows, wanted));
-    const closed = servers[0]?.length !== 0 && !(servers[0] ?? []).some((row) => isWriteSlot(row) && !row.maintenance);
+    const closed = this.rows.length > 0 && openForWrites(this.rows).length === 0;
     const slot = slots[0] ?? null;
     // Moved by somebody else: not moved back until the loop has found out whether another monitor works (S11).
     if (this.slotIsRight() && wanted !== null && slot !== null && slot !== wanted) this.wanted = null;
@@ -375,10 +369,8 @@ export class Haproxy implements Router {
   private learnRead(servers: ServerState[][], sessions: Session[][] | null): void {
     if (this.readWanted === null) return;
     const wanted = this.readWanted;
-    const open = (servers[0] ?? []).filter((s) => s.backend === 'read' && /^node\d+$/.test(s.server) && !s.maintenance);
+    const open = (servers[0] ?? []).filter((s) => s.backend === 'read' && isSlot(s) && !s.maintenance);
     this.readAddresses = open.map((s) => s.address);
-    const declared = (server: string) => Number(server.slice('node'.length)) <= this.options.addresses.length;
-    this.readStrays = open.map((s) => s.server).filter((server) => !declared(server));
     const right = [...this.readAddresses].sort().join() === wanted.join();
     let left = 0;
     for (const [worker, list] of (sessions ?? []).entries()) {
@@ -491,28 +483,19 @@ export class Haproxy implements Router {
   }
 }
 
-/** Commands that make HAProxy connect to the declared nodes, and to nobody else; none where that is seen. */
-function reachCommands(rows: readonly ServerState[], addresses: readonly string[], port: number): string[] {
-  return rows.flatMap((row) => {
-    const address = addresses[Number(row.server.replace('node', '')) - 1];
-    const name = `reach/${row.server}`;
-    if (address === undefined) return row.maintenance ? [] : [`set server ${name} state maint`];
-    const right = row.address === address && row.port === port;
-    return [
-      ...(right ? [] : [`set server ${name} addr ${address} port ${port}`]),
-      ...(row.maintenance ? [`set server ${name} state ready`] : []),
-    ];
-  });
+/** A node's slot; `hold` is none. */
+function isSlot(row: ServerState): boolean {
+  return row.server !== 'hold';
 }
 
-/** A node's slot for writes; `hold` is none. */
-function isWriteSlot(row: ServerState): boolean {
-  return row.backend === 'write' && row.server !== 'hold';
+/** The slots of a worker's write backend that are open. */
+function openForWrites(servers: readonly ServerState[]): ServerState[] {
+  return servers.filter((row) => row.backend === 'write' && isSlot(row) && !row.maintenance);
 }
 
 /** Address that a worker's write backend leads to, the one that is not wanted where it leads to several; null when it is closed. */
 function slotOf(servers: readonly ServerState[], wanted: string | null): string | null {
-  const open = servers.filter((row) => isWriteSlot(row) && !row.maintenance && row.port !== CLOSED_PORT);
+  const open = openForWrites(servers).filter((row) => row.port !== CLOSED_PORT);
   return (open.find((row) => row.address !== wanted) ?? open[0])?.address ?? null;
 }
 
