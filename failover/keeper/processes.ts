@@ -26,6 +26,22 @@ export async function serverProcesses(): Promise<{ pid: number; title: string }[
   return found;
 }
 
+/** Connections to a port that the kernel has accepted and the server has not taken yet. */
+export async function waitingConnections(port: number): Promise<number> {
+  const texts = await Promise.all(['tcp', 'tcp6'].map((file) => readFile(`/proc/net/${file}`, 'utf8').catch(() => '')));
+  return texts.reduce((sum, text) => sum + backlogOf(text, port), 0);
+}
+
+/** Reads `/proc/net/tcp`: of a socket that listens (state 0A), rx_queue is the number of connections that wait. */
+export function backlogOf(text: string, port: number): number {
+  const ending = `:${port.toString(16).toUpperCase().padStart(4, '0')}`;
+  return text
+    .split('\n')
+    .map((line) => line.trim().split(/\s+/))
+    .filter(([, local, , state]) => state === '0A' && local?.endsWith(ending) === true)
+    .reduce((sum, [, , , , queues]) => sum + Number.parseInt(queues?.split(':')[1] ?? '0', 16), 0);
+}
+
 /**
  * Lets processes of the server run on that somebody stopped (SIGSTOP): one that stands still obeys nothing but SIGKILL, and
  * a shutdown would wait its whole limit for it. To the others this signal means nothing.

@@ -13,7 +13,15 @@ import { furnish } from './furnish';
 import { Heartbeat } from './heartbeat';
 import { LED_TIMELINE, laterTimeline, lookAtControlFile, lookAtSlots, lookBySql, lookForPending } from './look';
 import { type Beat, KeeperError, messageOf, type Postgres, type ServerConfig, type Source, type View } from './ports';
-import { commandLine, noServerLeft, resumeServer, run, serverProcesses, signalProcess } from './processes';
+import {
+  commandLine,
+  noServerLeft,
+  resumeServer,
+  run,
+  serverProcesses,
+  signalProcess,
+  waitingConnections,
+} from './processes';
 import { baseBackup, makeRoom, type RejoinContext, reach, rewind } from './rejoin';
 import {
   fatalWords,
@@ -56,6 +64,8 @@ const SOCKETS = '/var/run/postgresql';
 
 /** Title of a backend that no view shows yet: `… user database host(port) authentication`. */
 const CONNECTING = /\(\d+\) (initializing|authentication|startup)$/;
+/** Title of the postmaster, and of a child of it that has not made its own yet. */
+const UNNAMED = /^(\S*\/)?postgres /;
 
 // Keeper and monitor have their own sessions; both names are reserved.
 const END_IDLE_CLIENTS = `
@@ -458,10 +468,13 @@ export class Server implements Postgres {
 
   async endIdleClients(): Promise<number> {
     const session = await this.sql();
-    // Looked at first: who passes authentication meanwhile is then seen by the query.
-    const connecting = (await serverProcesses()).filter((p) => CONNECTING.test(p.title)).length;
+    // In this order: who gets further meanwhile is then seen by the next look.
+    const waiting = await waitingConnections(PORTS.postgres);
+    const titles = (await serverProcesses()).map((p) => p.title);
+    const connecting = titles.filter((title) => CONNECTING.test(title)).length;
+    const unnamed = Math.max(0, titles.filter((title) => UNNAMED.test(title)).length - 1);
     const [row] = await session.ask<{ clients: number }>('idle clients', END_IDLE_CLIENTS);
-    return connecting + (row?.clients ?? 0);
+    return waiting + unnamed + connecting + (row?.clients ?? 0);
   }
 
   async promote(): Promise<number> {

@@ -1,0 +1,34 @@
+import { spawn } from 'node:child_process';
+import { connect } from 'node:net';
+import { expect, it } from 'vitest';
+import { backlogOf, waitingConnections } from '../../failover/keeper/processes';
+
+const LIMIT_MS = 10_000;
+const TABLE = `  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
+   0: 00000000:1538 00000000:0000 0A 00000000:0000000C 00:00000000 00000000 10000        0 15731689 1 00000000ac5ceff1 100 0 0 10 0
+   1: 0A1E620A:1538 0A1E6214:BDEE 01 00000000:000000FF 00:00000000 00000000 10000        0 15731690 1 00000000ac5ceff2 20 4 30 10 -1
+   2: 00000000:1F90 00000000:0000 0A 00000000:00000003 00:00000000 00000000 10000        0 15731691 1 00000000ac5ceff3 100 0 0 10 0
+`;
+
+it('counts the connections that wait at one port, and no bytes of those that stand', () => {
+  expect(backlogOf(TABLE, 5432)).toBe(12);
+  expect(backlogOf(TABLE, 8080)).toBe(3);
+  expect(backlogOf('', 5432)).toBe(0);
+});
+
+it("reads the kernel's own table: a server that stands still takes nobody", { timeout: LIMIT_MS }, async () => {
+  const listens =
+    "require('net').createServer().listen(0, '127.0.0.1', function () { console.log(this.address().port) })";
+  const server = spawn(process.execPath, ['-e', listens], { stdio: ['ignore', 'pipe', 'inherit'] });
+  try {
+    const port = Number(await new Promise((resolve) => server.stdout.once('data', resolve)));
+    server.kill('SIGSTOP');
+    expect(await waitingConnections(port)).toBe(0);
+    const client = connect(port, '127.0.0.1');
+    client.on('error', () => undefined);
+    await new Promise((resolve) => client.once('connect', resolve));
+    expect(await waitingConnections(port)).toBe(1);
+  } finally {
+    server.kill('SIGKILL');
+  }
+});
