@@ -369,7 +369,7 @@ export class Haproxy implements Router {
   private learnRead(servers: ServerState[][], sessions: Session[][] | null): void {
     if (this.readWanted === null) return;
     const wanted = this.readWanted;
-    const open = (servers[0] ?? []).filter((s) => s.backend === 'read' && isSlot(s) && !s.maintenance);
+    const open = this.rows.filter((s) => s.backend === 'read' && isSlot(s) && !s.maintenance);
     this.readAddresses = open.map((s) => s.address);
     const right = [...this.readAddresses].sort().join() === wanted.join();
     let left = 0;

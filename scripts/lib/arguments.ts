@@ -35,16 +35,20 @@ const GLOBAL_VALUE_FLAGS = new Set([
   '--memprofilerate',
 ]);
 
-/** Pulumi only explains itself then, and does nothing. What follows `--` is data. */
-export function asksForHelp(args: readonly string[]): boolean {
+/** The arguments before `--`: what follows it is data. */
+function beforeData(args: readonly string[]): readonly string[] {
   const end = args.indexOf('--');
-  return args.slice(0, end < 0 ? undefined : end).some((arg) => arg === '--help' || arg === '-h');
+  return end < 0 ? args : args.slice(0, end);
 }
 
-/** A stack named in the arguments (`--stack x`, `--stack=x`, `-s x`, `-sx`), or undefined. What follows `--` is data. */
+/** Pulumi only explains itself then, and does nothing. */
+export function asksForHelp(args: readonly string[]): boolean {
+  return beforeData(args).some((arg) => arg === '--help' || arg === '-h');
+}
+
+/** A stack named in the arguments (`--stack x`, `--stack=x`, `-s x`, `-sx`), or undefined. */
 export function namedStack(args: readonly string[]): string | undefined {
-  const end = args.indexOf('--');
-  const own = end < 0 ? args : args.slice(0, end);
+  const own = beforeData(args);
   for (const [index, arg] of own.entries()) {
     if (arg === '--stack' || arg === '-s') return own[index + 1];
     if (arg.startsWith('--stack=')) return arg.slice('--stack='.length);
