@@ -30,7 +30,16 @@ const NodeName = z.string().min(1).max(63);
  * configuration that no replica can satisfy (SAFETY, "A joint set").
  */
 export const SyncConfig = z
-  .object({ leader: NodeName, k: z.number().int().min(0), members: z.array(NodeName) })
+  .object({
+    leader: NodeName,
+    k: z.number().int().min(0),
+    members: z.array(NodeName),
+    /**
+     * Term in which the monitor recorded it: a configuration of a leadership that was never opened acknowledged nothing.
+     * Absent in states and orders of 0.1.0.
+     */
+    term: z.number().int().min(0).optional(),
+  })
   .refine(
     (c) => c.k <= c.members.length && c.k > 0 === c.members.length > 0,
     'k must lie in 1…members, or be 0 when alone',
@@ -51,6 +60,8 @@ export const LedgerEntry = z.object({
   opened: z.boolean(),
   /** Until it is opened: node → data directory that was told to follow it, now or when it was promoted in an earlier term. */
   followed: z.record(NodeName, z.string()).optional(),
+  /** How often this directory was recorded as the next leader without having been opened since, this time included. Absent: once. */
+  attempts: z.number().int().min(1).optional(),
 });
 export type LedgerEntry = z.infer<typeof LedgerEntry>;
 

@@ -4,7 +4,10 @@ import { compareLsn } from './lsn';
 import type { ClusterState, LedgerEntry, Status } from './types';
 import { isMember, lastEntry } from './view';
 
-/** Entries that are kept. Older ones only matter for nodes that were away for that many leaderships: those are copied. */
+/**
+ * Entries that are kept, beside those that a rule still reads. Older ones only matter for nodes that were away for that many
+ * leaderships: PostgreSQL itself refuses what no longer fits, and such a node is copied.
+ */
 export const LEDGER_MAX = 64;
 
 /** The newest leadership of this very data directory. */
@@ -23,15 +26,29 @@ export function hasStrangeHistory(state: ClusterState, node: string, { dataId, p
   return promotedTerm != null && (own === undefined || own.term < promotedTerm);
 }
 
-/** Adds a leadership; a directory whose unopened entry falls off the end is forgotten, so that it is copied. */
-export function addEntry(state: ClusterState, entry: LedgerEntry): Pick<ClusterState, 'ledger' | 'members'> {
-  const ledger = [...state.ledger, entry];
-  const members = { ...state.members };
-  while (ledger.length > LEDGER_MAX) {
-    const gone = ledger.shift();
-    if (gone !== undefined && !gone.opened && members[gone.node] === gone.dataId) delete members[gone.node];
-  }
-  return { ledger, members };
+/** Adds a leadership. Attempts of one data directory that were not opened are one entry, which counts them. */
+export function addEntry(state: ClusterState, entry: LedgerEntry): Pick<ClusterState, 'ledger'> {
+  const isRepeated = (e: LedgerEntry) => !e.opened && e.node === entry.node && e.dataId === entry.dataId;
+  const attempts = state.ledger.filter(isRepeated).reduce((sum, e) => sum + (e.attempts ?? 1), 1);
+  const kept = state.ledger.filter((e) => !isRepeated(e));
+  return { ledger: trimmed([...kept, attempts === 1 ? entry : { ...entry, attempts }], state.members) };
+}
+
+/**
+ * Removes the oldest entries beyond {@link LEDGER_MAX} that no rule reads: the newest, the newest opened one and the newest of
+ * each member's data directory stay.
+ */
+function trimmed(ledger: readonly LedgerEntry[], members: ClusterState['members']): LedgerEntry[] {
+  const isMembers = (e: LedgerEntry) => members[e.node] === e.dataId;
+  const isNewestOwn = (e: LedgerEntry) => ledger.findLast((o) => o.node === e.node && o.dataId === e.dataId) === e;
+  const newest = [ledger.at(-1), ledger.findLast((e) => e.opened)];
+  let excess = ledger.length - LEDGER_MAX;
+  return ledger.filter((e) => {
+    const isRead = newest.includes(e) || (isMembers(e) && isNewestOwn(e));
+    if (excess <= 0 || isRead) return true;
+    excess -= 1;
+    return false;
+  });
 }
 
 /** The first opened leadership on a younger timeline: where the history that this timeline belongs to left it. */

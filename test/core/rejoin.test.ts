@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { addEntry, LEDGER_MAX, rejoinMethod } from '../../failover/core/rejoin';
+import type { LedgerEntry } from '../../failover/core/types';
 import { entry, serving, status } from './world';
 
 /** `a` leads in term 2 on timeline 2, which left timeline 1 at 0/6000. */
@@ -73,11 +74,38 @@ describe('the way back into the cluster', () => {
 });
 
 describe('the ledger', () => {
-  it('is bounded, and forgets a directory whose unopened leadership falls off', () => {
-    let kept = { ...state, ledger: [entry({ term: 1, node: 'b', dataId: '1:b', opened: false })] };
-    for (let term = 2; term <= LEDGER_MAX + 1; term++) kept = { ...kept, ...addEntry(kept, entry({ term })) };
+  const unopened = (part: Partial<LedgerEntry>) => entry({ node: 'b', dataId: '1:b', opened: false, ...part });
+  const grown = (first: LedgerEntry[], leaderships: number) => {
+    let kept = { ...state, ledger: first };
+    for (let term = 2; term <= leaderships + 1; term++) kept = { ...kept, ...addEntry(kept, entry({ term })) };
+    return kept;
+  };
+
+  it('is bounded, and keeps the newest entry of each member', () => {
+    const kept = grown([unopened({ term: 1 })], 10 * LEDGER_MAX);
     expect(kept.ledger).toHaveLength(LEDGER_MAX);
-    expect(kept.members).toEqual({ p: '1:p', a: '1:a' });
+    expect(kept.members).toEqual(state.members);
+    expect(kept.ledger[0]).toMatchObject({ node: 'b', term: 1 });
     expect(rejoinMethod(kept, 'b', status('b'))).toBe('copy');
+  });
+
+  it('lets an entry of a directory go that is no member any more', () => {
+    const kept = grown([unopened({ term: 1, dataId: '1:former' })], LEDGER_MAX);
+    expect(kept.ledger).toHaveLength(LEDGER_MAX);
+    expect(kept.ledger.every((e) => e.node === 'p')).toBe(true);
+  });
+
+  it('counts attempts of one directory as one entry, and never loses the last opened one', () => {
+    let kept = { ...state, ledger: [entry({ term: 1 })] };
+    for (let term = 2; term <= 200; term++) {
+      const node = term % 2 === 0 ? 'b' : 'a';
+      kept = { ...kept, ...addEntry(kept, unopened({ term, node, dataId: `1:${node}` })) };
+    }
+    expect(kept.ledger).toEqual([
+      entry({ term: 1 }),
+      unopened({ term: 199, node: 'a', dataId: '1:a', attempts: 99 }),
+      unopened({ term: 200, attempts: 100 }),
+    ]);
+    expect(kept.members).toEqual(state.members);
   });
 });
