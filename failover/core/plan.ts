@@ -32,7 +32,7 @@ export function bootstrapped(state: ClusterState, node: string, dataId: string):
   const based = { ...state, members: { [node]: dataId }, leader: node };
   return change(based, {
     ...addEntry(based, { term: state.term, node, dataId, timeline: null, forkLsn: null, opened: false }),
-    joint: [aloneConfig(node)],
+    joint: [aloneConfig(node, state.term)],
     procedure: { kind: 'promote', cause: 'BOOTSTRAP' },
   });
 }
@@ -99,12 +99,12 @@ function firstConfig(
   policy: Policy,
   node: string,
 ): SyncConfig {
-  if (policy.syncMode === 'asynchronous') return aloneConfig(node);
+  if (policy.syncMode === 'asynchronous') return aloneConfig(node, state.term);
   const followers = followersOf(state, observation, node).filter(
     (f) => !isGone(state, observation, f, nowMs, { ...policy, hangTimeoutMs: Number.POSITIVE_INFINITY }),
   );
-  if (followers.length > 0) return configOf(node, followers, policy.syncCount, observation);
-  return loneConfig(node, observation, policy);
+  if (followers.length > 0) return configOf(node, state.term, followers, policy.syncCount, observation);
+  return loneConfig(node, state.term, observation, policy);
 }
 
 /** The old leader leads again, in a term of its own and through the same opening as everybody (S15). */
@@ -123,8 +123,8 @@ export function leadAgain(
 
 /**
  * Gives up a candidate that was never opened: no client could write on it, so only the configurations of the last opened
- * leader count. Its ledger entry stays unopened, which durably marks it as "must be rebuilt" (S3).
- * Null when nobody else could take over now.
+ * leadership count, also where the candidate is the node that led before. Its ledger entry stays unopened, which durably
+ * marks it as "must be rebuilt" (S3). Null when no other node could take over now.
  */
 export function abandon(
   state: ClusterState,
@@ -134,7 +134,7 @@ export function abandon(
   const opened = lastOpened(state);
   if (opened === null) return null;
   const failed = state.leader;
-  const joint = state.joint.filter((c) => c.leader === opened.node);
+  const joint = state.joint.filter((c) => c.leader === opened.node && (c.term ?? opened.term) <= opened.term);
   const rebuild = { ...state.rebuild, ...builtOnIt(state) };
   const back: ClusterState = { ...state, leader: opened.node, joint, rebuild };
   const choice = pick(back, observation, policy, false);
@@ -174,7 +174,7 @@ export function override(
     suspectSeq: undefined,
     leader: node,
     rebuild: others,
-    joint: [loneConfig(node, observation, policy)],
+    joint: [loneConfig(node, term, observation, policy)],
     procedure: { kind: 'promote', cause: 'DATA_LOSS_ACCEPTED' },
   });
 }

@@ -4,7 +4,7 @@ import type { Facts, Rule } from './rules';
 import { parseState } from './stored';
 import { loneConfig, withConfig } from './sync';
 import type { ClusterState, Observation, Policy } from './types';
-import { addressOf, isDeclared, list, statusOf, viewOf } from './view';
+import { addressOf, isDeclared, lastOpened, list, statusOf, viewOf } from './view';
 
 interface Copy {
   term: number;
@@ -53,7 +53,9 @@ function isMovedByAnother({ state, observation }: Facts): boolean {
 
 function withoutStandbys(state: ClusterState, observation: Observation, policy: Policy): ClusterState {
   if (state.leader === null) return state;
-  return { ...state, joint: withConfig(state.joint, loneConfig(state.leader, observation, policy), true) };
+  // It speaks of what the opened leadership may have acknowledged, whatever the term was raised to since.
+  const term = lastOpened(state)?.term ?? state.term;
+  return { ...state, joint: withConfig(state.joint, loneConfig(state.leader, term, observation, policy), true) };
 }
 
 /** Every order is given anew: a node may have accepted a later one, to wait, while the newest state was searched for. */

@@ -17,7 +17,7 @@ const Procedure = z.discriminatedUnion('kind', [
 ]);
 
 const StoredState: z.ZodType<ClusterState> = z.object({
-  version: z.literal(1),
+  version: z.literal(2),
   term: z.number().int().min(0),
   seq: z.number().int().min(0),
   adopting: z.boolean(),
@@ -46,15 +46,24 @@ const StoredState: z.ZodType<ClusterState> = z.object({
   ),
 });
 
+/**
+ * Version 1 (0.1.0) has the same fields but for those that are optional now: a sync configuration without its term counts as
+ * one that may have acknowledged something, and a ledger entry without `attempts` as one attempt.
+ */
+const AnyVersion = z.preprocess((stored) => {
+  const isFirst = typeof stored === 'object' && stored !== null && 'version' in stored && stored.version === 1;
+  return isFirst ? { ...stored, version: 2 } : stored;
+}, StoredState);
+
 /** The state as text; `parseState` reads it back. */
 export function printState(state: ClusterState): string {
   return JSON.stringify(state);
 }
 
-/** Null when the text is not a state of this version. */
+/** Reads versions 1 and 2; fields that this release does not know are left out. Null when the text is no such state. */
 export function parseState(text: string): ClusterState | null {
   try {
-    const parsed = StoredState.safeParse(JSON.parse(text));
+    const parsed = AnyVersion.safeParse(JSON.parse(text));
     return parsed.success ? parsed.data : null;
   } catch {
     return null;

@@ -2,6 +2,7 @@
 import type { ClusterState, NodeView, Observation, Policy, SyncConfig } from './types';
 import { isDeclared, isDone, isMember, statusOf, viewOf } from './view';
 
+/** Both ask the same of a commit; the terms in which they were recorded may differ. */
 export function sameConfig(a: SyncConfig, b: SyncConfig): boolean {
   return (
     a.leader === b.leader &&
@@ -11,16 +12,17 @@ export function sameConfig(a: SyncConfig, b: SyncConfig): boolean {
   );
 }
 
-/** `ANY k (members)` in the order of declaration; alone when nobody is left. */
+/** `ANY k (members)` in the order of declaration; alone when no member is left. `term`: of the leadership that it belongs to. */
 export function configOf(
   leader: string,
+  term: number,
   members: readonly string[],
   syncCount: number,
   observation: Observation,
 ): SyncConfig {
   const order = observation.declared.map((d) => d.name);
   const sorted = [...members].sort((a, b) => order.indexOf(a) - order.indexOf(b));
-  return { leader, k: Math.min(syncCount, sorted.length), members: sorted };
+  return { leader, k: Math.min(syncCount, sorted.length), members: sorted, term };
 }
 
 /** A counted member that cannot acknowledge any more: at once when its connection broke, else after `hangTimeoutMs`. */
@@ -89,7 +91,7 @@ export function wantedConfig(
   const ordered = state.joint.at(-1);
   const leader = state.leader;
   if (ordered === undefined || leader === null) return null;
-  if (policy.syncMode === 'asynchronous') return ordered.k === 0 ? null : aloneConfig(leader);
+  if (policy.syncMode === 'asynchronous') return ordered.k === 0 ? null : aloneConfig(leader, state.term);
   const stay = ordered.members.filter((m) => !isGone(state, observation, m, nowMs, policy));
   const ready = grow
     ? observation.declared
@@ -99,27 +101,29 @@ export function wantedConfig(
   const members = [...stay, ...ready];
   // With `block` the last counted members stay recorded: writes wait until one of them is back.
   if (members.length === 0 && ordered.k > 0 && policy.onNoReplica === 'block') {
-    return ordered.members.some((m) => !isDeclared(observation, m)) ? blockConfig(leader, observation) : null;
+    return ordered.members.some((m) => !isDeclared(observation, m))
+      ? blockConfig(leader, state.term, observation)
+      : null;
   }
-  const wanted = configOf(leader, members, policy.syncCount, observation);
+  const wanted = configOf(leader, state.term, members, policy.syncCount, observation);
   return sameConfig(wanted, ordered) ? null : wanted;
 }
 
-/** Nobody is counted: acknowledged by the leader alone. */
-export function aloneConfig(leader: string): SyncConfig {
-  return { leader, k: 0, members: [] };
+/** No standby is counted: the leader alone acknowledges. */
+export function aloneConfig(leader: string, term: number): SyncConfig {
+  return { leader, k: 0, members: [], term };
 }
 
 /** For a leader without a replica: alone, or writes wait, as the policy says. */
-export function loneConfig(leader: string, observation: Observation, policy: Policy): SyncConfig {
+export function loneConfig(leader: string, term: number, observation: Observation, policy: Policy): SyncConfig {
   const blocks = policy.onNoReplica === 'block' && policy.syncMode === 'synchronous';
-  return blocks ? blockConfig(leader, observation) : aloneConfig(leader);
+  return blocks ? blockConfig(leader, term, observation) : aloneConfig(leader, term);
 }
 
 /** `block` without a replica: any declared one that comes back releases the writes. Alone when there is none at all. */
-function blockConfig(leader: string, observation: Observation): SyncConfig {
+function blockConfig(leader: string, term: number, observation: Observation): SyncConfig {
   const others = observation.declared.map((d) => d.name).filter((n) => n !== leader && isDeclared(observation, n));
-  return configOf(leader, others, 1, observation);
+  return configOf(leader, term, others, 1, observation);
 }
 
 /** The ordered configuration is proven in force: the order was accepted as it stands, carried out, and reported so (S4). */
@@ -138,8 +142,12 @@ export function isProven(state: ClusterState, observation: Observation): boolean
   );
 }
 
-/** Puts a new configuration beside all that may be in force. Of a leader that was never opened only the newest counts. */
+/**
+ * Puts a new configuration beside all that may be in force. Of a leadership that was never opened only the newest counts; what
+ * the same leader acknowledged in an earlier term counts all the same.
+ */
 export function withConfig(joint: readonly SyncConfig[], next: SyncConfig, leaderOpened: boolean): SyncConfig[] {
-  const others = joint.filter((c) => !sameConfig(c, next) && (leaderOpened || c.leader !== next.leader));
+  const isOfLeadership = (c: SyncConfig) => c.leader === next.leader && c.term === next.term;
+  const others = joint.filter((c) => !(isOfLeadership(c) && (!leaderOpened || sameConfig(c, next))));
   return [...others, next];
 }

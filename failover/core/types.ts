@@ -72,7 +72,7 @@ export interface GivenOrder {
  * small: some kilobytes of JSON. `seq` rises with each stored change.
  */
 export interface ClusterState {
-  version: 1;
+  version: 2;
   /** Rises with each leadership; 0 before the first. */
   term: number;
   seq: number;
@@ -138,7 +138,7 @@ export interface Decision {
 /** The state before anything is known. */
 export function emptyState(): ClusterState {
   return {
-    version: 1,
+    version: 2,
     term: 0,
     seq: 0,
     adopting: true,

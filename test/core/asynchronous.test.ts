@@ -5,7 +5,7 @@ import { newWatch } from '../../failover/core/watch';
 import { gone, leaderView, NOW_MS, observation, POLICY, replicaView, serving } from './world';
 
 const policy = { ...POLICY, syncMode: 'asynchronous' as const, maxLagBytes: 0x1000 };
-const alone = { leader: 'p', k: 0, members: [] };
+const alone = { leader: 'p', k: 0, members: [], term: 1 };
 const cut: HaproxyView = { reachable: true, epoch: '1@1', slot: null, closed: true, keeping: null, clean: true };
 const watch = (lsn: string | null): Watch => ({
   ...newWatch(NOW_MS),
@@ -29,7 +29,7 @@ describe('asynchronous mode', () => {
     const seen = observation([leaderView(state), replicaView(state, 'a')]);
     const decision = decide(state, seen, NOW_MS, policy);
     expect(decision.code).toBe('SYNC_CHANGE');
-    expect(decision.state.joint).toEqual([{ leader: 'p', k: 1, members: ['a'] }, alone]);
+    expect(decision.state.joint).toEqual([{ leader: 'p', k: 1, members: ['a'], term: 1 }, alone]);
     expect(dead(decision.state, '0/5000').code).toBe('NO_CANDIDATE');
   });
 

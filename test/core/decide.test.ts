@@ -45,7 +45,7 @@ describe('a new cluster', () => {
     });
     const led = run(created.state, observation([made, blank('a')], { haproxy: seen.haproxy, certificate: null }));
     expect(led.code).toBe('BOOTSTRAPPED');
-    expect(orderOf(led.actions, 'p')).toEqual({ kind: 'lead', sync: { leader: 'p', k: 0, members: [] } });
+    expect(orderOf(led.actions, 'p')).toEqual({ kind: 'lead', sync: { leader: 'p', k: 0, members: [], term: 1 } });
     expect(led.state.ledger).toEqual([entry({ timeline: null, opened: false })]);
   });
 
@@ -111,7 +111,7 @@ describe('a lost or old store (S10)', () => {
     it('goes on with the leader that HAProxy leads to, and lets nobody take over until standbys are counted anew', () => {
       const decision = heard([leads, told('a'), empty], '10.0.0.20');
       expect(decision.code).toBe('ADOPTED');
-      expect(decision.state.joint.at(-1)).toEqual({ leader: 'p', k: 0, members: [] });
+      expect(decision.state.joint.at(-1)).toEqual({ leader: 'p', k: 0, members: [], term: 1 });
       expect(decision.state.joint).toHaveLength(2);
     });
 
@@ -137,19 +137,19 @@ describe('the death of the leader', () => {
     expect(decision.code).toBe('LEADER_DEAD');
     expect(decision.state).toMatchObject({ term: 2, leader: 'a', procedure: { kind: 'promote' } });
     expect(decision.state.joint).toEqual([
-      { leader: 'p', k: 1, members: ['a'] },
-      { leader: 'a', k: 0, members: [] },
+      { leader: 'p', k: 1, members: ['a'], term: 1 },
+      { leader: 'a', k: 0, members: [], term: 2 },
     ]);
     const kinds = decision.actions.map((a) => a.kind);
     expect(kinds.indexOf('route-write')).toBeLessThan(kinds.indexOf('order'));
     expect(routeOf(decision.actions)).toEqual({ kind: 'closed', keep: 'a' });
-    expect(orderOf(decision.actions, 'a')).toEqual({ kind: 'lead', sync: { leader: 'a', k: 0, members: [] } });
+    expect(orderOf(decision.actions, 'a')).toEqual({ kind: 'lead', sync: { leader: 'a', k: 0, members: [], term: 2 } });
   });
 
   it('with `block` lets the new leader wait for a standby', () => {
     const state = serving(['a']);
     const decision = run(state, observation([gone('p'), replicaView(state, 'a')]), { ...POLICY, onNoReplica: 'block' });
-    expect(decision.state.joint.at(-1)).toEqual({ leader: 'a', k: 1, members: ['p'] });
+    expect(decision.state.joint.at(-1)).toEqual({ leader: 'a', k: 1, members: ['p'], term: 2 });
   });
 
   it('asks several replicas to promise first, promotes the most advanced and tells the others at once (S1, S9)', () => {
@@ -162,7 +162,7 @@ describe('the death of the leader', () => {
     const elected = run(asked.state, observation([gone('p'), promised('a', '0/5000'), promised('b', '0/6000')]));
     expect(elected.code).toBe('ELECTED');
     expect(elected.state).toMatchObject({ term: 2, leader: 'b' });
-    expect(elected.state.joint.at(-1)).toEqual({ leader: 'b', k: 1, members: ['a'] });
+    expect(elected.state.joint.at(-1)).toEqual({ leader: 'b', k: 1, members: ['a'], term: 2 });
     expect(orderOf(elected.actions, 'a')).toEqual({ kind: 'follow', leader: 'b', method: 'stream' });
   });
 
@@ -221,7 +221,7 @@ describe('the opening', () => {
     expect(decision.state.ledger.at(-1)).toEqual(
       entry({ term: 2, node: 'a', dataId: '1:a', timeline: 2, forkLsn: '0/5000' }),
     );
-    expect(decision.state.joint).toEqual([{ leader: 'a', k: 0, members: [] }]);
+    expect(decision.state.joint).toEqual([{ leader: 'a', k: 0, members: [], term: 2 }]);
     expect(routeOf(decision.actions)).toEqual({ kind: 'open', node: 'a', address: '10.0.0.21' });
   });
 
@@ -270,15 +270,15 @@ describe('the sync set', () => {
     const shrunk = run(state, observation([leaderView(state), gone('a')]));
     expect(shrunk.code).toBe('SYNC_CHANGE');
     expect(shrunk.state.joint).toEqual([
-      { leader: 'p', k: 1, members: ['a'] },
-      { leader: 'p', k: 0, members: [] },
+      { leader: 'p', k: 1, members: ['a'], term: 1 },
+      { leader: 'p', k: 0, members: [], term: 1 },
     ]);
-    expect(orderOf(shrunk.actions, 'p')).toEqual({ kind: 'lead', sync: { leader: 'p', k: 0, members: [] } });
+    expect(orderOf(shrunk.actions, 'p')).toEqual({ kind: 'lead', sync: { leader: 'p', k: 0, members: [], term: 1 } });
     const waiting = observation([leaderView(shrunk.state, { done: false, lead: { syncInForce: null } }), gone('a')]);
     expect(run(shrunk.state, waiting).state.joint).toHaveLength(2);
     const proven = run(shrunk.state, observation([leaderView(shrunk.state), gone('a')]));
     expect(proven.code).toBe('SYNC_PROVEN');
-    expect(proven.state.joint).toEqual([{ leader: 'p', k: 0, members: [] }]);
+    expect(proven.state.joint).toEqual([{ leader: 'p', k: 0, members: [], term: 1 }]);
   });
 
   it('keeps a silent replica until hangTimeout', () => {
@@ -298,7 +298,7 @@ describe('the sync set', () => {
     const state = { ...serving(['a']), joint: [{ leader: 'p', k: 0, members: [] }] };
     const standbys = [{ name: 'a', state: 'streaming', syncState: 'async', flushLsn: '0/5000', replayLsn: '0/5000' }];
     const grown = run(state, observation([leaderView(state, { lead: { standbys } }), replicaView(state, 'a')]));
-    expect(grown.state.joint.at(-1)).toEqual({ leader: 'p', k: 1, members: ['a'] });
+    expect(grown.state.joint.at(-1)).toEqual({ leader: 'p', k: 1, members: ['a'], term: 1 });
     const catching = run(state, observation([leaderView(state, { lead: { standbys: [] } }), replicaView(state, 'a')]));
     expect(catching.code).toBe('STEADY');
   });
@@ -307,7 +307,7 @@ describe('the sync set', () => {
     const state = serving(['a', 'b']);
     const decision = run(state, observation([leaderView(state), replicaView(state, 'a')]));
     expect(decision.code).toBe('SYNC_CHANGE');
-    expect(decision.state.joint.at(-1)).toEqual({ leader: 'p', k: 1, members: ['a'] });
+    expect(decision.state.joint.at(-1)).toEqual({ leader: 'p', k: 1, members: ['a'], term: 1 });
   });
 });
 

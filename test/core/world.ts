@@ -119,7 +119,7 @@ export function entry(part: Partial<LedgerEntry> = {}): LedgerEntry {
 
 /** `p` leads in term 1 and counts the given replicas. */
 export function serving(replicas: string[], part: Partial<ClusterState> = {}, k = 1): ClusterState {
-  const sync = { leader: 'p', k: Math.min(k, replicas.length), members: replicas };
+  const sync = { leader: 'p', k: Math.min(k, replicas.length), members: replicas, term: 1 };
   const order = (target: GivenOrder['target']): GivenOrder => ({ term: 1, seq: 9, target });
   return {
     ...emptyState(),
