@@ -72,7 +72,12 @@ export type RejoinMethod = z.infer<typeof RejoinMethod>;
 /** What a node has to be. */
 export const Target = z.discriminatedUnion('kind', [
   /** Do nothing yet; PostgreSQL is not started (or left running as it is, if it runs as a standby). `reason` is for people. */
-  z.object({ kind: z.literal('wait'), reason: z.string() }),
+  z.object({
+    kind: z.literal('wait'),
+    reason: z.string(),
+    /** The node has to become something else before it is of use: the order does not count as carried out. */
+    unready: z.boolean().optional(),
+  }),
   /** Create a new database cluster (`initdb`). The only order that may; refused when data exists. Leaves it stopped. */
   z.object({ kind: z.literal('bootstrap') }),
   /**
@@ -94,6 +99,8 @@ export const Target = z.discriminatedUnion('kind', [
     restart: z.boolean().optional(),
     /** Identity of the data directory that a copy has to take the place of, also where it was copied in this term already. */
     replaces: z.string().optional(),
+    /** The old data stays until the copy is complete, whatever `rebuildInPlace` says: it may be needed again. */
+    keepOld: z.boolean().optional(),
   }),
   /** Promise (S1): store the term, stop the walreceiver, never follow a lower term again, report the frozen position. */
   z.object({ kind: z.literal('freeze') }),
@@ -205,12 +212,21 @@ export const Status = z.object({
   /** True when the accepted order is wholly carried out (for `follow`: streaming; for `lead`: primary with sync in force). */
   done: z.boolean(),
   /** Why the accepted order cannot be carried out now (the keeper goes on trying where that makes sense). */
-  failure: z.object({ code: z.string(), message: z.string() }).nullable(),
+  failure: z
+    .object({
+      code: z.string(),
+      message: z.string(),
+      /** How often it was tried under this order; absent: not counted. */
+      tries: z.number().int().min(1).optional(),
+    })
+    .nullable(),
   /** A durable marker of an unfinished promotion or rewind: term in which it was begun (S3, S12). */
   promotingTerm: z.number().int().nullable(),
   /** Term of the last promotion of this data that was finished and not undone by a rewind or a copy. */
   promotedTerm: z.number().int().nullable().optional(),
   rewinding: z.boolean(),
+  /** PostgreSQL became a primary on this data without an order: its timeline is its own, whatever number it has (S3). */
+  promotedByHand: z.boolean().optional(),
   /** Null: not known yet, for settings that have just come or a server that does not run. */
   settings: SettingsStatus.nullable().optional(),
   postgres: z.object({
@@ -218,8 +234,9 @@ export const Status = z.object({
     /** Current timeline where it can be told (running: from SQL; stopped: from pg_controldata), else null. */
     timeline: z.number().int().nullable(),
     /**
-     * Position that counts as a vote (S6): greatest(receive, replay), only when the walreceiver is off or streaming and
-     * the startup process waits for WAL. Stopped cleanly: the shutdown checkpoint's. Else null = unknown, no vote.
+     * Position that counts as a vote (S6): greatest(receive, replay), only when the walreceiver is off or streaming, and
+     * has run since this server's start or the startup process has applied all local WAL. Stopped cleanly: the shutdown
+     * checkpoint's. Else null = unknown, no vote.
      */
     lsn: Lsn.nullable(),
     /** pg_controldata says "shut down" or "shut down in recovery". Null while running. */
@@ -234,6 +251,8 @@ export const Status = z.object({
     heartbeatSeenAgeMs: z.number().min(0).nullable().optional(),
     /** Crashes of PostgreSQL within the last minute (S8). */
     crashes: z.number().int().min(0),
+    /** Crashes one after the other, none of them after a minute in which it ran well. Absent: not counted. */
+    crashesInRow: z.number().int().min(0).optional(),
   }),
   /** Set while this node is the leader. */
   lead: z

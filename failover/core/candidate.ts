@@ -6,11 +6,16 @@
  * "Alone" (k = 0) is satisfied by its leader only. Where N−k+1 = 1 every counted member has every acknowledged write,
  * and the promotion order is the promise itself: no freeze round.
  */
-import { compareLsn } from './lsn';
+import { compareLsn, lsnDistance } from './lsn';
 import { preferReached } from './reach';
 import { hasStrangeHistory } from './rejoin';
 import type { ClusterState, Observation, Status, SyncConfig } from './types';
 import { isDeclared, isMember, lastOpened, list, statusOf, viewOf } from './view';
+
+/** Crashes within a minute after which a standby is no candidate (S8). */
+const CRASHES_MAX = 3;
+/** Of equally advanced nodes one with less than this to apply is not worse than one with nothing to apply, bytes. */
+const BACKLOG_BYTES = 16 * 1024 * 1024;
 
 /** Members that have to promise before a candidate of this configuration may be chosen; null: no number is enough. */
 export function quorum(config: SyncConfig): number | null {
@@ -37,9 +42,24 @@ export function isEligible(
   if (status === null || view.silentMs >= hangTimeoutMs || status.stopping) return false;
   if (status.dataId === null || !isMember(state, node, status.dataId)) return false;
   if (hasStrangeHistory(state, node, status) || status.rewinding || status.promotingTerm !== null) return false;
-  if (status.postgres.state !== 'standby' || status.postgres.crashes >= 3) return false;
+  if (status.postgres.state !== 'standby' || status.postgres.crashes >= CRASHES_MAX) return false;
   const timeline = lastOpened(state)?.timeline ?? null;
   return timeline === null || status.postgres.timeline === timeline;
+}
+
+/** Why a node cannot take part in an election, as half a sentence for people; it is not in the list of those that can. */
+function absence(state: ClusterState, observation: Observation, node: string): string {
+  const status = statusOf(observation, node);
+  if (status === null) return `${node} has not told its state yet`;
+  if (status.dataId === null) return `${node} has no data`;
+  if (status.stopping) return `${node} is being stopped`;
+  if (state.members[node] !== status.dataId) return `${node} came back with other data than the cluster's`;
+  if (status.rewinding) return `the data of ${node} is half rewound`;
+  if (!isMember(state, node, status.dataId) || hasStrangeHistory(state, node, status) || status.promotingTerm !== null)
+    return `${node} may have a history of its own`;
+  if (status.postgres.crashes >= CRASHES_MAX) return `PostgreSQL on ${node} ends again and again`;
+  if (status.postgres.state !== 'standby') return `PostgreSQL on ${node} is ${status.postgres.state}`;
+  return `${node} is on timeline ${status.postgres.timeline ?? 'unknown'}`;
 }
 
 /** Promised for this term and its position is known (S6): it has a vote. */
@@ -74,7 +94,7 @@ export function choose(
     const need = quorum(c);
     return need === null || c.members.filter((m) => eligible.includes(m)).length < need;
   });
-  if (few !== undefined) return { kind: 'nobody', missing: missingOf(few, eligible) };
+  if (few !== undefined) return { kind: 'nobody', missing: missingOf(state, observation, few, eligible) };
   if (configs.every((c) => quorum(c) === 1)) {
     const common = eligible.filter((m) => configs.every((c) => c.members.includes(m)));
     const best = mostAdvanced(observation, preferReached(observation, common), prefer);
@@ -109,7 +129,13 @@ function lsnOf(observation: Observation, node: string): string {
   return statusOf(observation, node)?.postgres.lsn ?? '0/0';
 }
 
-/** The furthest one; of equal ones the preferred, else the first declared. */
+/** What a standby has received and still has to apply before it can be promoted, bytes. */
+export function backlogBytes(observation: Observation, node: string): number {
+  const { lsn, replayLsn } = statusOf(observation, node)?.postgres ?? { lsn: null, replayLsn: null };
+  return lsn === null || replayLsn === null ? 0 : Math.max(0, lsnDistance(replayLsn, lsn));
+}
+
+/** The furthest one; of equal ones the preferred, then one that has little to apply, else the first declared. */
 export function mostAdvanced(
   observation: Observation,
   nodes: readonly string[],
@@ -117,20 +143,39 @@ export function mostAdvanced(
 ): string | null {
   const declared = observation.declared.map((d) => d.name);
   const order = prefer === undefined ? declared : [prefer, ...declared];
+  const backlog = (node: string) => Math.floor(backlogBytes(observation, node) / BACKLOG_BYTES);
   const sorted = [...nodes].sort(
-    (a, b) => compareLsn(lsnOf(observation, b), lsnOf(observation, a)) || order.indexOf(a) - order.indexOf(b),
+    (a, b) =>
+      compareLsn(lsnOf(observation, b), lsnOf(observation, a)) ||
+      backlog(a) - backlog(b) ||
+      order.indexOf(a) - order.indexOf(b),
   );
   return sorted[0] ?? null;
 }
 
-/** Which nodes have to be started, for people. */
-function missingOf(config: SyncConfig, eligible: readonly string[]): string {
+/** Which nodes have to be started, or what keeps those that run from taking over, for people. */
+function missingOf(
+  state: ClusterState,
+  observation: Observation,
+  config: SyncConfig,
+  eligible: readonly string[],
+): string {
+  // What is said of a leader that runs is said of the moment in which it is gone.
+  const runs = statusOf(observation, config.leader)?.postgres.state === 'primary';
+  const isOn = (node: string) => viewOf(observation, node).connected && !(node === config.leader && runs);
   const absent = config.members.filter((m) => !eligible.includes(m));
+  const why = [config.leader, ...absent].filter(isOn).map((node) => `; ${absence(state, observation, node)}`);
   const need = quorum(config);
-  if (need === null) return `only ${config.leader} has the newest data; start ${config.leader}`;
-  const more = need - (config.members.length - absent.length);
-  const some = absent.length === more ? list(absent) : `${more} of ${list(absent)}`;
-  return `the newest data is on ${config.leader} or on ${list(config.members)}; start ${config.leader} or ${some}`;
+  const off = need === null ? [] : absent.filter((m) => !isOn(m));
+  const where =
+    need === null
+      ? `only ${config.leader} has the newest data`
+      : `the newest data is on ${config.leader} or on ${list(config.members)}`;
+  const more = need === null ? 0 : need - (config.members.length - absent.length);
+  const some = off.length <= more ? list(off) : `${more} of ${list(off)}`;
+  const starts = [...(isOn(config.leader) ? [] : [config.leader]), ...(off.length === 0 ? [] : [some])];
+  const start = starts.length === 0 ? '' : `; start ${starts.join(' or ')}`;
+  return `${where}${start}${why.join('')}`;
 }
 
 /**

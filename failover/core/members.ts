@@ -1,8 +1,8 @@
-/** Who belongs to the cluster: nodes that have just joined, and nodes that left it by their own history. */
+/** Which data directories belong to the cluster: of nodes that have just joined, and of nodes that left it by their own history. */
 import { change } from './plan';
 import type { Facts, Plan } from './rules';
 import type { ClusterState, DeclaredNode, Observation } from './types';
-import { hasAccepted, isDeclared, isDone, isMember, list, statusOf } from './view';
+import { hasAccepted, isDeclared, isDone, isMember, lastEntry, list, statusOf } from './view';
 
 /** Nodes that a message to the keepers has place for. */
 const NODES_MAX = 9;
@@ -25,15 +25,44 @@ export function isRetired(state: ClusterState, node: string): boolean {
 }
 
 /**
- * A node that only followed and is a primary now. A former leader that still has to be stopped is ordered to rewind, so it is not
+ * A node whose PostgreSQL became a primary without an order: its keeper says so, or it only followed and is a primary now (the
+ * keepers of 0.1.0 say nothing of it). A former leader that still has to be stopped is ordered to rewind, so it is not
  * mistaken for one.
  */
-export function isPromotedByHand(state: ClusterState, observation: Observation, node: string): boolean {
+function isPromotedByHand(state: ClusterState, observation: Observation, node: string): boolean {
   const status = statusOf(observation, node);
   const given = state.orders[node];
   if (status === null || node === state.leader || !isMember(state, node, status.dataId)) return false;
+  if (status.promotedByHand === true) return true;
   const onlyFollows = given?.target.kind === 'follow' && given.target.method === 'stream';
   return onlyFollows && hasAccepted(status, given) && status.postgres.state === 'primary';
+}
+
+/** Marks a node that was promoted by hand: it may only be copied (S3). Null when there is none. */
+export function promotedByHand({ state, observation }: Facts): Plan | null {
+  const node = observation.declared.map((d) => d.name).find((n) => isPromotedByHand(state, observation, n));
+  if (node === undefined) return null;
+  const rebuild = { ...state.rebuild, [node]: state.members[node] ?? '' };
+  return {
+    state: change(state, { rebuild }),
+    reason: `${node} was promoted by hand, so its history is its own; it is copied anew when there is a leader`,
+  };
+}
+
+/**
+ * The recorded leader is there with the very directory that the newest entry of the ledger names, and the list of members
+ * lacks it, as releases up to 0.1.0 could forget it. Null when that is not so.
+ */
+export function leaderKnown({ state, observation }: Facts): Plan | null {
+  const { leader } = state;
+  const entry = lastEntry(state);
+  const dataId = leader === null ? null : (statusOf(observation, leader)?.dataId ?? null);
+  if (leader === null || dataId === null || entry?.node !== leader || entry.dataId !== dataId) return null;
+  if (state.members[leader] === dataId) return null;
+  return {
+    state: change(state, { members: { ...state.members, [leader]: dataId } }),
+    reason: `${leader} has the data that was recorded for it and is a member again`,
+  };
 }
 
 /** A node that carries out its order with a data directory that is not recorded becomes a member; null when there is none. */

@@ -17,10 +17,12 @@ function ownEntry(state: ClusterState, node: string, dataId: string | null): Led
 
 /**
  * This data may have a timeline that shares its number with another history, so it must be rebuilt (S3): its newest
- * leadership was recorded but never opened, or it was promoted in a term that the ledger does not have, one that was
- * forgotten with the store.
+ * leadership was recorded but never opened, it was promoted in a term that the ledger does not have, one that was forgotten
+ * with the store, or without any order.
  */
-export function hasStrangeHistory(state: ClusterState, node: string, { dataId, promotedTerm }: Status): boolean {
+export function hasStrangeHistory(state: ClusterState, node: string, status: Status): boolean {
+  const { dataId, promotedTerm } = status;
+  if (status.promotedByHand === true) return true;
   const own = ownEntry(state, node, dataId);
   if (own !== undefined && !own.opened) return true;
   return promotedTerm != null && (own === undefined || own.term < promotedTerm);

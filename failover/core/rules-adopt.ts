@@ -1,30 +1,12 @@
 /** First rows: is this state the newest that exists (S10), and does a cluster exist at all? */
 import { bootstrap, suspected } from './plan';
 import type { Facts, Rule } from './rules';
+import { type Copy, isNewer, newestCopy } from './state-copies';
 import { parseState } from './stored';
 import { loneConfig, withConfig } from './sync';
 import type { ClusterState, Observation, Policy } from './types';
 import { addressOf, isDeclared, lastOpened, list, statusOf, viewOf } from './view';
-
-interface Copy {
-  term: number;
-  seq: number;
-  blob: string;
-}
-
-function isNewer(a: { term: number; seq: number }, b: { term: number; seq: number }): boolean {
-  return a.term > b.term || (a.term === b.term && a.seq > b.seq);
-}
-
-/** Newest copy of the state that any connected keeper holds. */
-export function newestCopy(observation: Observation): Copy | null {
-  let best: Copy | null = null;
-  for (const { name } of observation.declared) {
-    const copy = viewOf(observation, name).connected ? viewOf(observation, name).recall : null;
-    if (copy != null && (best === null || isNewer(copy, best))) best = copy;
-  }
-  return best;
-}
+import { acceptLossRemedy } from './way-out';
 
 /** Declared nodes whose keeper has not told yet what it holds. */
 function unheard(observation: Observation): string[] {
@@ -125,11 +107,13 @@ export const ADOPTION_RULES: readonly Rule[] = [
   {
     code: 'ADOPT_WAIT',
     why: 'The store is new or old: until every declared node was heard nobody is promoted or created.',
-    match: ({ state, observation }) => {
+    match: ({ state, observation, nowMs, policy }) => {
       if (!state.adopting) return null;
       const missing = unheard(observation);
       if (missing.length === 0) return null;
-      return { reason: `the store is new; waiting to hear from ${list(missing)} before anything is decided` };
+      return {
+        reason: `the store is new; waiting to hear from ${list(missing)} before anything is decided; start it if it is off${acceptLossRemedy(state, observation, nowMs, policy)}`,
+      };
     },
   },
   {
@@ -143,7 +127,7 @@ export const ADOPTION_RULES: readonly Rule[] = [
       const lost = forgotten(adopted, observation);
       if (lost.length === 0) return null;
       return {
-        reason: `the monitor's store is new or old, and ${list(lost)} lost its memory or is not declared any more: it may have had newer data; put its volume back, or promote a node with --accept-data-loss`,
+        reason: `the monitor's store is new or old, and ${list(lost)} lost its memory or is not declared any more: it may have had newer data; put its volume back${acceptLossRemedy(state, observation, facts.nowMs, facts.policy)}`,
       };
     },
   },
@@ -169,26 +153,29 @@ export const ADOPTION_RULES: readonly Rule[] = [
   },
   {
     code: 'ADOPT_UNKNOWN',
-    why: 'There is data but nobody remembers its history: a person has to say which node is right.',
-    match: ({ state, observation }) =>
+    why: 'There is data but no node remembers its history: a person has to say which node is right.',
+    match: ({ state, observation, nowMs, policy }) =>
       state.adopting
         ? {
-            reason: `${list(nodesWithData(observation))} has data but no node remembers the cluster's history; remove the volumes of all nodes but the right one's, or restore the monitor's volume`,
+            reason: `${list(nodesWithData(observation))} has data but no node remembers the cluster's history; restore the monitor's volume${acceptLossRemedy(state, observation, nowMs, policy)}`,
           }
         : null,
   },
   {
     code: 'BOOTSTRAP_WAIT',
     why: 'A first database is made only when every declared node was heard and reports no data.',
-    match: ({ state, observation }) => {
+    match: ({ state, observation, nowMs, policy }) => {
       if (state.leader !== null || state.procedure !== null) return null;
       const missing = unheard(observation);
       if (missing.length > 0)
-        return { reason: `waiting to hear from ${list(missing)} before the first database is made` };
+        return {
+          reason: `waiting to hear from ${list(missing)} before the first database is made; start it if it is off`,
+        };
       const data = nodesWithData(observation);
-      if (data.length > 0)
-        return { reason: `${list(data)} has data that this cluster does not know; nothing is created beside it` };
-      return null;
+      if (data.length === 0) return null;
+      return {
+        reason: `${list(data)} has data that this cluster does not know; nothing is created beside it${acceptLossRemedy(state, observation, nowMs, policy)}`,
+      };
     },
   },
   {

@@ -7,12 +7,18 @@ import { lsnDistance } from './lsn';
 import { mayTakeOverAsked } from './pause';
 import { builtOnIt, override } from './plan';
 import type { Rule } from './rules';
-import { newestCopy } from './rules-adopt';
+import { newestCopy } from './state-copies';
 import { parseState } from './stored';
 import type { ClusterState, Observation, Policy, Request } from './types';
 import { isDeclared, isMember, lastOpened, statusOf, viewOf } from './view';
 
 type Promotion = Extract<Request, { kind: 'promote' }>;
+
+/**
+ * PostgreSQL's data is not there, or is being made or changed. In every other state it can lead, a primary that runs without an
+ * order included: what it wrote is its own, and the others are copied from it (see {@link rebuilds}).
+ */
+const UNREADY: ReadonlySet<string> = new Set(['absent', 'initialising', 'rewinding', 'stopping']);
 
 /** Nodes that could not be asked may remember higher terms than anybody who was; the override must outrank them. */
 const TERM_GAP = 1_000;
@@ -51,9 +57,7 @@ export function overrideRefusal(
   if (status.dataId === null) return `${to} has no data`;
   if (status.rewinding) return `the data of ${to} is half rewound and can only be replaced`;
   if (status.stopping) return `${to} is being stopped`;
-  // While the newest state is searched for nobody leads by the monitor's word, a primary that runs neither.
-  const ready = state.adopting ? ['stopped', 'standby', 'primary'] : ['stopped', 'standby'];
-  if (!ready.includes(status.postgres.state)) return `PostgreSQL on ${to} is ${status.postgres.state}`;
+  if (UNREADY.has(status.postgres.state)) return `PostgreSQL on ${to} is ${status.postgres.state}`;
   const trouble = leaderIsThere(state, observation, nowMs, policy);
   if (trouble !== null) return trouble;
   if (acceptDataLoss || mayTakeOverAsked(state, observation, nowMs, policy, to)) return null;
@@ -63,7 +67,8 @@ export function overrideRefusal(
 /** While somebody leads, or is about to without any loss, there is nothing to override. */
 function leaderIsThere(state: ClusterState, observation: Observation, nowMs: number, policy: Policy): string | null {
   if (state.adopting) return null;
-  if (state.leader === null) return 'there is no cluster yet';
+  // Data that no state knows of: a person may say that it is the cluster's.
+  if (state.leader === null) return state.procedure === null ? null : 'the first database is being made';
   if (state.procedure !== null) {
     const waits =
       state.procedure.kind === 'elect' || (state.procedure.kind === 'promote' && !isTaking(state, observation));
@@ -115,9 +120,11 @@ function highestIds(state: ClusterState, observation: Observation): { term: numb
   };
 }
 
+/** The number of a timeline that came to be without an order says nothing: another history may have the same. */
 function isOnNewest(state: ClusterState, observation: Observation, node: string): boolean {
   const timeline = lastOpened(state)?.timeline ?? null;
-  return timeline !== null && statusOf(observation, node)?.postgres.timeline === timeline;
+  const status = statusOf(observation, node);
+  return timeline !== null && status?.postgres.timeline === timeline && status.promotedByHand !== true;
 }
 
 /**

@@ -8,7 +8,9 @@ import type { Facts, Rule } from './rules';
 import { RESTART_RULES } from './rules-settings';
 import { HANDOVER_RULES } from './rules-switchover';
 import { isProven, wantedConfig, withConfig } from './sync';
-import { isDone, isMember, list, statusOf, viewOf } from './view';
+import type { ClusterState, Status } from './types';
+import { isDone, isMember, lastEntry, list, statusOf, viewOf } from './view';
+import { acceptLossRemedy } from './way-out';
 
 /** With promises outstanding an old leader that is there is waited for no longer than this, ms. */
 const PROMISE_PATIENCE_MS = 1_000;
@@ -17,6 +19,10 @@ const PROMISE_PATIENCE_MS = 1_000;
 const AGAIN: ReadonlySet<string> = new Set(['MUST_NOT_LEAD', 'POSTGRES_CRASHED']);
 /** Failures of a promotion that somebody else's may cure. */
 const FATAL: ReadonlySet<string> = new Set([...AGAIN, 'PROMOTION_HANGS', 'NO_DATA', 'TOOL_FAILED', 'STEP_FAILED']);
+
+/** The second attempt follows at once, every further one rests longer, ms. */
+const FIRST_REST_MS = 500;
+const REST_MAX_MS = 30_000;
 
 export const PROCEDURE_RULES: readonly Rule[] = [
   {
@@ -35,9 +41,11 @@ export const PROCEDURE_RULES: readonly Rule[] = [
     why: 'The first data directory is being made.',
     match: ({ state, observation }) => {
       if (state.procedure?.kind !== 'bootstrap') return null;
-      const failure = statusOf(observation, state.procedure.node)?.failure;
-      const trouble = failure == null ? '' : `: ${failure.message}`;
-      return { reason: `${state.procedure.node} is making the first database${trouble}` };
+      const { node } = state.procedure;
+      const status = statusOf(observation, node);
+      if (status === null) return { reason: `${node} is to make the first database; start ${node} if it is off` };
+      const message = status.failure === null ? '' : `: ${status.failure.message}`;
+      return { reason: `${node} is making the first database${message}` };
     },
   },
   {
@@ -73,13 +81,20 @@ export const PROCEDURE_RULES: readonly Rule[] = [
   {
     code: 'ELECTING',
     why: 'Members are asked to promise that they follow the old leader no more.',
-    match: ({ state, observation, policy }) => {
+    match: ({ state, observation, nowMs, policy }) => {
       if (state.procedure?.kind !== 'elect') return null;
       const choice = pick(state, observation, policy, true);
-      if (choice.kind === 'nobody') return { code: 'NO_CANDIDATE', reason: `writes wait: ${choice.missing}` };
+      if (choice.kind === 'nobody') {
+        const remedy = acceptLossRemedy(state, observation, nowMs, policy);
+        return { code: 'NO_CANDIDATE', reason: `writes wait: ${choice.missing}${remedy}` };
+      }
       if (choice.kind === 'candidate')
         return { reason: `${choice.node} is promoted when no session on ${state.leader ?? ''} is left` };
-      return { reason: `${list(choice.nodes)} promise to leave ${state.leader ?? ''} before one of them is promoted` };
+      const replaying = choice.nodes.filter((n) => hasUnknownPosition(state, statusOf(observation, n)));
+      const late = replaying.length === 0 ? '' : `; ${list(replaying)} still applies the log that it has on its disk`;
+      return {
+        reason: `${list(choice.nodes)} promise to leave ${state.leader ?? ''} before one of them is promoted${late}`,
+      };
     },
   },
   {
@@ -115,6 +130,7 @@ export const PROCEDURE_RULES: readonly Rule[] = [
       if (state.procedure?.kind !== 'promote' || status === null || !AGAIN.has(status.failure?.code ?? '')) return null;
       if (status.accepted?.term !== state.term || status.stopping || !isMember(state, leader, status.dataId))
         return null;
+      if (nowMs - observation.watch.stepSinceMs < attemptRestMs(state)) return null;
       const next = leadAgain(state, observation, nowMs, policy, true);
       return { state: next, reason: `${leader} was interrupted and is promoted again in term ${next.term}` };
     },
@@ -141,6 +157,17 @@ export const PROCEDURE_RULES: readonly Rule[] = [
   ...RESTART_RULES,
 ];
 
+/** How long the candidate rests before it is recorded again, ms; see {@link LedgerEntry} `attempts`. */
+function attemptRestMs(state: ClusterState): number {
+  const attempts = lastEntry(state)?.attempts ?? 1;
+  return attempts === 1 ? 0 : Math.min(REST_MAX_MS, FIRST_REST_MS * 2 ** Math.min(attempts - 2, 10));
+}
+
+/** It has promised, and its vote is missing because what is on its disk is not applied yet. */
+function hasUnknownPosition(state: ClusterState, status: Status | null): boolean {
+  return status?.accepted?.kind === 'freeze' && status.accepted.term === state.term && status.postgres.lsn === null;
+}
+
 /**
  * What is acknowledged on the old leader in asynchronous mode is not seen by anybody else: its sessions are gone before
  * another one is promoted (S2).
@@ -161,12 +188,17 @@ function candidateFailed({ state, observation, nowMs, policy }: Facts): boolean 
   );
 }
 
-function promotingReason({ state, observation }: Facts): string {
+function promotingReason({ state, observation, nowMs, policy }: Facts): string {
   const leader = state.leader ?? '';
   const status = statusOf(observation, leader);
+  const remedy = acceptLossRemedy(state, observation, nowMs, policy);
   if (status === null)
-    return `waiting for ${leader}, which is recorded as the next leader; start ${leader} if it is off`;
-  if (status.failure !== null) return `${leader} cannot lead yet: ${status.failure.message}`;
+    return `waiting for ${leader}, which is recorded as the next leader; start ${leader} if it is off${remedy}`;
+  if (status.failure !== null) {
+    const attempts = lastEntry(state)?.attempts ?? 1;
+    const again = attempts > 1 ? `, ${attempts} attempts so far, the next one follows by itself` : '';
+    return `${leader} cannot lead yet: ${status.failure.message}${again}${remedy}`;
+  }
   if (!isProven(state, observation)) {
     const ordered = state.joint.at(-1);
     const counted = ordered?.members ?? [];

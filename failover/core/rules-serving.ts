@@ -3,7 +3,7 @@ import { canLeadAgain } from './candidate';
 import { pick } from './choice';
 import type { Health } from './detect';
 import { switchoverTarget } from './handover';
-import { isPromotedByHand, memberJoined, memberRemoved } from './members';
+import { memberJoined, memberRemoved } from './members';
 import { holdOf, mayTakeOverAsked } from './pause';
 import { change, giveUp, leadAgain } from './plan';
 import { isBeyondHaproxy, isUnreached } from './reach';
@@ -17,6 +17,11 @@ import { settingsReason } from './settings';
 import { isProven, wantedConfig, withConfig } from './sync';
 import type { Action, ClusterState, Observation, Policy } from './types';
 import { isDone, list, statusOf, viewOf } from './view';
+import { acceptLossRemedy } from './way-out';
+
+/** The second start within a minute follows at once, every further one rests longer, ms. */
+const FIRST_REST_MS = 500;
+const REST_MAX_MS = 30_000;
 
 export const SERVING_RULES: readonly Rule[] = [
   {
@@ -81,6 +86,7 @@ export const SERVING_RULES: readonly Rule[] = [
     why: 'The leader restarted and nobody else can lead: it leads again in a new term, through the same opening.',
     match: ({ state, observation, nowMs, policy, health }) => {
       if (health?.kind !== 'down' || !canLeadAgain(state, observation)) return null;
+      if (restsAfterCrash(state, observation, nowMs)) return null;
       const next = leadAgain(state, observation, nowMs, policy, true);
       return { state: next, reason: `${state.leader ?? ''} is back and leads again in term ${next.term}` };
     },
@@ -106,10 +112,23 @@ export const SERVING_RULES: readonly Rule[] = [
   {
     code: 'NO_CANDIDATE',
     why: 'The leader is gone and nobody else has all acknowledged writes: writes wait, and it is said which node to start.',
-    match: ({ state, observation, policy, health }) => {
+    match: ({ state, observation, nowMs, policy, health }) => {
       if (health?.kind !== 'dead' && health?.kind !== 'down') return null;
+      const actions = probeActions(state.leader, health);
+      if (health.kind === 'down' && canLeadAgain(state, observation)) {
+        const failure = statusOf(observation, state.leader ?? '')?.failure?.message;
+        const why = failure === undefined ? '' : ` (${failure})`;
+        return {
+          code: 'LEADER_RESTS',
+          reason: `${health.reason}${why}; it ended again and again, so it rests before it is started again`,
+        };
+      }
       const why = missing(state, observation, policy);
-      return { actions: probeActions(state.leader, health), reason: `${health.reason}; writes wait: ${why}` };
+      const leader = state.leader ?? '';
+      const hangs = health.kind === 'dead' && viewOf(observation, leader).connected;
+      const restart = hangs ? `; restart ${leader} if it does not go on by itself` : '';
+      const remedy = acceptLossRemedy(state, observation, nowMs, policy);
+      return { actions, reason: `${health.reason}; writes wait: ${why}${restart}${remedy}` };
     },
   },
   {
@@ -142,19 +161,6 @@ export const SERVING_RULES: readonly Rule[] = [
     },
   },
   ...SWITCHOVER_RULES,
-  {
-    code: 'PROMOTED_BY_HAND',
-    why: 'A node that only followed is a primary: its history is its own now, so it is fenced and rebuilt.',
-    match: ({ state, observation }) => {
-      const node = observation.declared.map((d) => d.name).find((n) => isPromotedByHand(state, observation, n));
-      if (node === undefined) return null;
-      const rebuild = { ...state.rebuild, [node]: state.members[node] ?? '' };
-      return {
-        state: change(state, { rebuild }),
-        reason: `${node} was promoted by hand; it is rebuilt from ${state.leader ?? ''}`,
-      };
-    },
-  },
   {
     code: 'SYNC_PROVEN',
     why: 'The ordered sync configuration is proven in force: the former ones count no more.',
@@ -220,7 +226,19 @@ export const SERVING_RULES: readonly Rule[] = [
   },
 ];
 
-/** Why nobody can be promoted, for people. */
+/**
+ * A leader whose PostgreSQL ended before is started again at once the first time, and rests longer each further time within a
+ * minute (S8). Its keeper counts.
+ */
+function restsAfterCrash(state: ClusterState, observation: Observation, nowMs: number): boolean {
+  const leader = state.leader ?? '';
+  const crashes = statusOf(observation, leader)?.postgres.crashes ?? 0;
+  if (crashes < 2) return false;
+  const restMs = Math.min(REST_MAX_MS, FIRST_REST_MS * 2 ** Math.min(crashes - 2, 10));
+  return nowMs - (observation.watch.leaderDownSinceMs ?? nowMs) < restMs;
+}
+
+/** Why no node can be promoted, for people. */
 function missing(state: ClusterState, observation: Observation, policy: Policy): string {
   const choice = pick(state, observation, policy, false);
   return choice.kind === 'nobody' ? choice.missing : 'no candidate';

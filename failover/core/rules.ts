@@ -5,6 +5,7 @@
  */
 import type { Health } from './detect';
 import { ADOPTION_RULES } from './rules-adopt';
+import { HISTORY_RULES } from './rules-history';
 import { OVERRIDE_RULES } from './rules-override';
 import { PAUSE_RULES } from './rules-pause';
 import { PROCEDURE_RULES } from './rules-procedure';
@@ -40,6 +41,7 @@ export const RULES: readonly Rule[] = [
   ...PAUSE_RULES,
   ...OVERRIDE_RULES,
   ...ADOPTION_RULES,
+  ...HISTORY_RULES,
   ...PROCEDURE_RULES,
   ...SERVING_RULES,
 ];

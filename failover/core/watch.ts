@@ -21,6 +21,7 @@ export function newWatch(nowMs: number): Watch {
     acknowledged: {},
     returningAtMs: null,
     preferredLedSinceMs: null,
+    leaderDownSinceMs: null,
   };
 }
 
@@ -42,6 +43,7 @@ export function nextWatch(
     acknowledged: acknowledgedOf(before, state, observation, nowMs, policy),
     returningAtMs: state.switchover?.by === 'switchback' ? nowMs : before.returningAtMs,
     preferredLedSinceMs: ledSince(before, state, observation, nowMs),
+    leaderDownSinceMs: downSince(before, state, observation, nowMs),
   };
 }
 
@@ -93,6 +95,13 @@ function preferredIsReady(state: ClusterState, observation: Observation, nowMs: 
 function ledSince(before: Watch, state: ClusterState, observation: Observation, nowMs: number): number | null {
   const leads = state.procedure === null && state.leader !== null && state.leader === observation.declared[0]?.name;
   return leads ? Math.max(before.preferredLedSinceMs ?? nowMs, observation.sinceMs) : null;
+}
+
+/** Counted while no change is under way, for the rest of a leader that ended again and again. */
+function downSince(before: Watch, state: ClusterState, observation: Observation, nowMs: number): number | null {
+  const postgres = state.leader === null ? undefined : statusOf(observation, state.leader)?.postgres.state;
+  const isDown = state.procedure === null && postgres !== undefined && !['primary', 'stopping'].includes(postgres);
+  return isDown ? (before.leaderDownSinceMs ?? nowMs) : null;
 }
 
 /** True when the switchback was a success: the preferred node has kept the lead for long enough. */

@@ -1,0 +1,23 @@
+/** Copies of the monitor's state that the keepers hold (SAFETY S10): which one is the newest. */
+import type { Observation } from './types';
+import { viewOf } from './view';
+
+export interface Copy {
+  term: number;
+  seq: number;
+  blob: string;
+}
+
+export function isNewer(a: { term: number; seq: number }, b: { term: number; seq: number }): boolean {
+  return a.term > b.term || (a.term === b.term && a.seq > b.seq);
+}
+
+/** Newest copy of the state that any connected keeper holds. */
+export function newestCopy(observation: Observation): Copy | null {
+  let best: Copy | null = null;
+  for (const { name } of observation.declared) {
+    const copy = viewOf(observation, name).connected ? viewOf(observation, name).recall : null;
+    if (copy != null && (best === null || isNewer(copy, best))) best = copy;
+  }
+  return best;
+}

@@ -1,0 +1,26 @@
+/** What a person can do where the cluster cannot go on by itself, as the end of a sentence: it names a command that works then. */
+import { mostAdvanced } from './candidate';
+import { overrideRefusal } from './rules-override';
+import type { ClusterState, Observation, Policy } from './types';
+import { statusOf } from './view';
+
+/**
+ * The command that makes the best node that is there the leader although what it lacks is lost; empty where no node is there
+ * that could be.
+ */
+export function acceptLossRemedy(state: ClusterState, observation: Observation, nowMs: number, policy: Policy): string {
+  const able = observation.declared
+    .map((d) => d.name)
+    .filter((to) => {
+      const request = { kind: 'promote' as const, to, acceptDataLoss: true };
+      return overrideRefusal(state, observation, nowMs, policy, request) === null;
+    });
+  const timelineOf = (node: string) => statusOf(observation, node)?.postgres.timeline ?? 0;
+  const newest = Math.max(...able.map(timelineOf));
+  const best = mostAdvanced(
+    observation,
+    able.filter((node) => timelineOf(node) === newest),
+    state.leader ?? undefined,
+  );
+  return best === null ? '' : `; or accept that what ${best} lacks is lost: promote ${best} --accept-data-loss`;
+}
