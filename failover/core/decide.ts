@@ -15,7 +15,7 @@ export function decide(state: ClusterState, observation: Observation, nowMs: num
   for (const rule of RULES) {
     const plan = rule.match(facts);
     if (plan === null) continue;
-    const next = deriveOrders(plan.state ?? state, observation);
+    const next = deriveOrders(plan.state ?? state, observation, nowMs, policy);
     const after =
       next.leader !== null && next.procedure === null ? leaderHealth(next, observation, nowMs, policy) : null;
     const actions = [

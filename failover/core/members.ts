@@ -77,9 +77,15 @@ export function memberJoined({ state, observation }: Facts): Plan | null {
     // Where writes wait for this very member (`block`) its complete copy takes the old one's place: it was made from the
     // leader after everything that had been acknowledged, and nothing has been acknowledged without it since.
     if (counted && statusOf(observation, state.leader ?? '')?.lead?.standbys.every((s) => s.name !== name)) continue;
-    const rebuild = Object.fromEntries(Object.entries(state.rebuild).filter(([n]) => n !== name));
+    const others = (record: Readonly<Record<string, string>>) =>
+      Object.fromEntries(Object.entries(record).filter(([n]) => n !== name));
+    const rebuildAsked = state.rebuildAsked === undefined ? {} : { rebuildAsked: others(state.rebuildAsked) };
     return {
-      state: change(state, { members: { ...state.members, [name]: dataId }, rebuild }),
+      state: change(state, {
+        members: { ...state.members, [name]: dataId },
+        rebuild: others(state.rebuild),
+        ...rebuildAsked,
+      }),
       reason: `${name} has joined as a standby of ${given.target.leader}`,
     };
   }

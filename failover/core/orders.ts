@@ -5,19 +5,31 @@
 import type { RejoinMethod } from '../protocol';
 import { DRAIN_MS, LEAVE_MS } from './handover';
 import { hasStrangeHistory, rejoinMethod } from './rejoin';
-import type { ClusterState, GivenOrder, LedgerEntry, Observation, Status, Target } from './types';
-import { hasAccepted, isDone, isMember, lastEntry, statusOf } from './view';
+import { mustBeCopied, wantedConfig } from './sync';
+import type { ClusterState, GivenOrder, LedgerEntry, Observation, Policy, Status, Target } from './types';
+import { hasAccepted, isDone, isMember, lastEntry, statusOf, viewOf } from './view';
 
-/** Crashes within a minute after which a standby's data is taken for broken and replaced. */
-const CRASHES_MAX = 3;
+/** Crashes one after the other after which a standby's data is taken for broken and replaced. */
+const CRASHES_MAX = 6;
+/** Failed tries of a copy after which data that may be sound is used again. */
+export const COPY_TRIES_MAX = 3;
 
 /** Sets `state.orders` to what every node has to be; returns the same object when nothing changes. */
-export function deriveOrders(state: ClusterState, observation: Observation): ClusterState {
+export function deriveOrders(
+  state: ClusterState,
+  observation: Observation,
+  nowMs: number,
+  policy: Policy,
+): ClusterState {
   const orders: Record<string, GivenOrder> = {};
   let changed = Object.keys(state.orders).some((n) => !observation.declared.some((d) => d.name === n));
-  for (const { name } of observation.declared) {
+  const targets = oneCopyAtATime(
+    state,
+    observation,
+    observation.declared.map(({ name }) => [name, targetOf(state, observation, nowMs, policy, name)]),
+  );
+  for (const [name, target] of targets) {
     const given = state.orders[name];
-    const target = targetOf(state, observation, name);
     if (target === null) {
       if (given !== undefined) orders[name] = given;
       continue;
@@ -58,8 +70,42 @@ function addressesOf(state: ClusterState, observation: Observation): Record<stri
   return { ...leader, ...Object.fromEntries(observation.declared.map((d) => [d.name, d.address])) };
 }
 
+type Targets = readonly (readonly [node: string, target: Target | null])[];
+
+function isCopy(target: Target | null | undefined): boolean {
+  return target?.kind === 'follow' && target.method === 'copy';
+}
+
+/**
+ * A copy takes the leader's disk and network and room on a disk that nodes may share, so one node at a time has the order. It
+ * keeps its turn until it streams; one that fails, or is away, lets another one go first.
+ */
+function oneCopyAtATime(state: ClusterState, observation: Observation, targets: Targets): Targets {
+  const copying = targets.filter(([, target]) => isCopy(target)).map(([node]) => node);
+  const works = copying.filter((n) => statusOf(observation, n)?.failure == null);
+  const there = copying.filter((n) => viewOf(observation, n).connected);
+  const hasTurn = (n: string) => isCopy(state.orders[n]?.target) && state.orders[n]?.term === state.term;
+  const next = works.find(hasTurn) ?? works[0] ?? there.find(hasTurn) ?? there[0] ?? copying[0];
+  return targets.map(([node, target]) => {
+    if (!isCopy(target) || node === next || next === undefined) return [node, target];
+    return [node, waitTarget(observation, node, `${next} is copied first`)];
+  });
+}
+
+/** Does nothing and is not ready; a primary without an order is shut down, because nothing of it counts. */
+function waitTarget(observation: Observation, node: string, reason: string): Target {
+  const runs = ['primary', 'promoting'].includes(statusOf(observation, node)?.postgres.state ?? '');
+  return runs ? { kind: 'stop' } : { kind: 'wait', reason, unready: true };
+}
+
 /** Null: leave the node's order as it is. */
-function targetOf(state: ClusterState, observation: Observation, node: string): Target | null {
+function targetOf(
+  state: ClusterState,
+  observation: Observation,
+  nowMs: number,
+  policy: Policy,
+  node: string,
+): Target | null {
   if (state.adopting) return adoptionTarget(observation, node);
   const procedure = state.procedure;
   if (procedure === null && state.leader === null) return { kind: 'wait', reason: 'no leader yet' };
@@ -81,7 +127,7 @@ function targetOf(state: ClusterState, observation: Observation, node: string): 
     case 'promote':
     case undefined:
       if (node === state.leader) return leadTarget(state);
-      return status === null ? null : followTarget(state, node, status);
+      return status === null ? null : leaveFirst(state, observation, nowMs, policy, node, status);
   }
 }
 
@@ -119,16 +165,40 @@ function electTarget(state: ClusterState, node: string, status: Status | null): 
   return null;
 }
 
+/**
+ * The data of a counted member is replaced only after it has left the sync set, proven. The last one with `block` stays in
+ * it, because writes wait for it, so its data stays until the copy is complete.
+ */
+function leaveFirst(
+  state: ClusterState,
+  observation: Observation,
+  nowMs: number,
+  policy: Policy,
+  node: string,
+  status: Status,
+): Target | null {
+  const target = followTarget(state, node, status);
+  const isCounted = state.joint.some((c) => c.members.includes(node));
+  if (target.kind !== 'follow' || target.method !== 'copy' || !isCounted || status.dataId === null) return target;
+  const leaves = policy.onNoReplica !== 'block' || wantedConfig(state, observation, nowMs, policy, false) !== null;
+  if (!leaves) return { ...target, keepOld: true };
+  const given = state.orders[node];
+  const follows = given?.term === state.term && given.target.kind === 'follow' && given.target.method !== 'copy';
+  return follows ? given.target : waitTarget(observation, node, 'it leaves the sync set before it is copied');
+}
+
 /** What a node that is not the leader has to be while the leader is promoted or serves. */
 function followTarget(state: ClusterState, node: string, status: Status): Target {
   const leader = state.leader ?? '';
   const given = state.orders[node];
   const current = given?.target;
   if (current?.kind === 'follow' && current.leader === leader && given?.term === state.term) {
-    const method = nextMethod(state, node, status, given, current.method);
+    const method = nextMethod(state, node, status, given, current);
     const restarts = state.restart?.node === node && state.restart.stage === 'restart';
     const target = following(state, node, leader, method);
-    return restarts ? { ...target, restart: true } : target;
+    // What was only taken for broken, because PostgreSQL ended again and again on it, may be needed again.
+    const keepsOld = method === 'copy' && (current.method === 'copy' ? current.keepOld === true : crashes(status));
+    return { ...target, ...(restarts ? { restart: true } : {}), ...(keepsOld ? { keepOld: true } : {}) };
   }
   const entry = lastEntry(state);
   if (entry?.opened !== true) {
@@ -169,18 +239,29 @@ function nextMethod(
   node: string,
   status: Status,
   given: GivenOrder,
-  method: RejoinMethod,
+  current: Extract<Target, { kind: 'follow' }>,
 ): RejoinMethod {
+  const { method } = current;
   if (isDone(status, given) && isMember(state, node, status.dataId)) return 'stream';
-  if (method === 'copy') return 'copy';
-  // The keeper copies by itself where a rewind fails or streaming is impossible; recording it makes that outlive a restart.
-  const failed = status.failure?.code === 'STREAM_IMPOSSIBLE' || status.postgres.crashes >= CRASHES_MAX;
-  if ((failed && hasAccepted(status, given)) || status.dataId === null || !isMember(state, node, status.dataId))
-    return 'copy';
-  return method;
+  if (method === 'copy') {
+    // The rebuild that a person asked for was called off.
+    if (current.replaces === status.dataId && isMember(state, node, status.dataId))
+      return rejoinMethod(state, node, status);
+    const isSound = current.keepOld === true && isMember(state, node, status.dataId);
+    const fails = hasAccepted(status, given) && (status.failure?.tries ?? 0) >= COPY_TRIES_MAX;
+    return isSound && fails ? rejoinMethod(state, node, status) : 'copy';
+  }
+  if (status.dataId === null || !isMember(state, node, status.dataId)) return 'copy';
+  return hasAccepted(status, given) && (mustBeCopied(status) || crashes(status)) ? 'copy' : method;
+}
+
+/** PostgreSQL ends again and again on this data, which may be why. */
+function crashes(status: Status): boolean {
+  // Keepers of 0.1.0 count those of the last minute only, and rest 15 s after the third.
+  return (status.postgres.crashesInRow ?? status.postgres.crashes * 2) >= CRASHES_MAX;
 }
 
 function sameTarget(a: Target, b: Target): boolean {
-  if (a.kind === 'wait' && b.kind === 'wait') return true;
+  if (a.kind === 'wait' && b.kind === 'wait') return a.unready === b.unready;
   return JSON.stringify(a) === JSON.stringify(b);
 }

@@ -3,11 +3,12 @@
  * counts no more, and the copy is ordered. It is counted again when it streams.
  */
 import { clusterTrouble } from './handover';
+import { COPY_TRIES_MAX } from './orders';
 import { change } from './plan';
 import type { Rule } from './rules';
 import { wantedConfig } from './sync';
 import type { ClusterState, Observation, Policy } from './types';
-import { isDeclared, isMember, statusOf } from './view';
+import { hasAccepted, isDeclared, isMember, statusOf } from './view';
 
 /** A standby that cannot be taken out of the sync set within this time stays as it is, ms. */
 const LEAVE_LIMIT_MS = 30_000;
@@ -35,7 +36,11 @@ export const REBUILD_RULES: readonly Rule[] = [
       if (!isDeclared(observation, node) || wantedConfig(state, observation, nowMs, policy, true) !== null) return null;
       const dataId = statusOf(observation, node)?.dataId ?? state.members[node] ?? '';
       return {
-        state: change(state, { renewing: undefined, rebuild: { ...state.rebuild, [node]: dataId } }),
+        state: change(state, {
+          renewing: undefined,
+          rebuild: { ...state.rebuild, [node]: dataId },
+          rebuildAsked: { ...state.rebuildAsked, [node]: dataId },
+        }),
         reason: `${node} is copied anew from ${state.leader ?? ''}`,
       };
     },
@@ -54,7 +59,38 @@ export const REBUILD_RULES: readonly Rule[] = [
       };
     },
   },
+  {
+    code: 'REBUILD_FAILED',
+    why: 'The copy that a person asked for failed again and again: the data that it was to replace is sound, and is used again.',
+    match: ({ state, observation }) => {
+      const failed = failedRebuild(state, observation);
+      if (failed === null) return null;
+      const { node, message } = failed;
+      return {
+        state: change(state, {
+          rebuild: without(state.rebuild, node),
+          rebuildAsked: without(state.rebuildAsked, node),
+        }),
+        reason: `the copy of ${node} failed ${COPY_TRIES_MAX} times (${message}); its former data is used again`,
+      };
+    },
+  },
 ];
+
+function without(record: Readonly<Record<string, string>> | undefined, node: string): Record<string, string> {
+  return Object.fromEntries(Object.entries(record ?? {}).filter(([name]) => name !== node));
+}
+
+/** The copy that a person asked for fails again and again, and the data that it was to replace is still there. */
+function failedRebuild(state: ClusterState, observation: Observation): { node: string; message: string } | null {
+  for (const [node, dataId] of Object.entries(state.rebuildAsked ?? {})) {
+    const status = statusOf(observation, node);
+    const fails = (status?.failure?.tries ?? 0) >= COPY_TRIES_MAX && hasAccepted(status, state.orders[node]);
+    if (!fails || status?.dataId !== dataId || state.rebuild[node] !== dataId || status.rewinding) continue;
+    return { node, message: status.failure?.message ?? '' };
+  }
+  return null;
+}
 
 /** Why this node is not copied anew; null when it may be. */
 export function rebuildRefusal(

@@ -25,6 +25,7 @@ const StoredState: z.ZodType<ClusterState> = z.object({
   leader: z.string().nullable(),
   members: z.record(z.string(), z.string()),
   rebuild: z.record(z.string(), z.string()),
+  rebuildAsked: z.record(z.string(), z.string()).optional(),
   joint: z.array(SyncConfig),
   ledger: z.array(LedgerEntry),
   addresses: z.record(z.string(), z.string()).optional(),

@@ -1,5 +1,5 @@
 /** What acknowledged writes should wait for (SAFETY, "A joint set"; S4, S5, S9, S17). */
-import type { ClusterState, NodeView, Observation, Policy, SyncConfig } from './types';
+import type { ClusterState, NodeView, Observation, Policy, Status, SyncConfig } from './types';
 import { isDeclared, isDone, isMember, statusOf, viewOf } from './view';
 
 /** Both ask the same of a commit; the terms in which they were recorded may differ. */
@@ -39,8 +39,17 @@ export function isGone(
   if (view.silentMs >= policy.hangTimeoutMs) return true;
   if (view.status === null) return false;
   if (view.status.stopping || !isMember(state, node, view.status.dataId)) return true;
+  if (mustBeCopied(view.status)) return true;
   if (isStuck(observation, node, nowMs, policy)) return true;
   return nowMs - lastStreamedMs(view, observation) >= policy.hangTimeoutMs;
+}
+
+/** What a keeper reports when only a copy can bring its data to the leader's history. */
+const ONLY_A_COPY: ReadonlySet<string> = new Set(['STREAM_IMPOSSIBLE', 'REWIND_FAILED', 'MUST_COPY']);
+
+/** Its keeper says that this data can only be replaced. */
+export function mustBeCopied({ failure }: Status): boolean {
+  return ONLY_A_COPY.has(failure?.code ?? '');
 }
 
 /**
