@@ -300,11 +300,20 @@ export class Keeper {
     this.view = await this.postgres.observe();
     this.lookedAtMs = this.clock.nowMs();
     this.current = true;
+    await this.noticeByHand();
     if (this.view.warning !== null && this.view.warning !== before) {
       this.note('warn', 'POSTGRES_WARNING', this.view.warning);
     }
     this.report();
     return this.view;
+  }
+
+  /** A primary that no order made: stored before anything is done about it, because its timeline may have a namesake (S3). */
+  private async noticeByHand(): Promise<void> {
+    const leads = this.view.sql?.inRecovery === false;
+    if (!leads || this.pursuit.promotes || this.state.promotedByHand) return;
+    await this.save({ promotedByHand: true });
+    this.note('warn', 'PROMOTED_BY_HAND', 'PostgreSQL became a primary without an order');
   }
 
   /** Looks at PostgreSQL unless this pass has, and changed nothing since: a look costs each node of the machine its share. */

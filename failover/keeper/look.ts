@@ -15,6 +15,7 @@ interface Row {
   replay: string | null;
   flush: string | null;
   receiver: { status: string; host: string | null } | null;
+  receiver_runs: boolean;
   startup: { pid: number; waits: string | null } | null;
   has_heartbeat: boolean;
   standbys: {
@@ -48,6 +49,7 @@ SELECT r.recovery, (SELECT system_identifier::text FROM pg_control_system()) AS 
   CASE WHEN r.recovery THEN pg_last_wal_replay_lsn()::text END AS replay,
   CASE WHEN NOT r.recovery THEN pg_current_wal_flush_lsn()::text END AS flush,
   (SELECT json_build_object('status', status, 'host', sender_host) FROM pg_stat_wal_receiver WHERE pid IS NOT NULL) AS receiver,
+  EXISTS (SELECT FROM pg_stat_activity WHERE backend_type = 'walreceiver') AS receiver_runs,
   (SELECT json_build_object('pid', pid, 'waits', wait_event) FROM pg_stat_activity WHERE backend_type = 'startup' LIMIT 1)
     AS startup,
   to_regclass('failover.heartbeat') IS NOT NULL AS has_heartbeat,
@@ -99,6 +101,7 @@ export async function lookBySql(session: Session): Promise<SqlView & { systemId:
     replayLsn: row.replay,
     flushLsn: row.flush,
     walReceiver: row.receiver,
+    receiverRuns: row.receiver_runs,
     startupWaits: WAITS_FOR_WAL.has(row.startup?.waits ?? ''),
     heartbeatSeen: beat === undefined ? null : Number(beat.n),
     heartbeatSeenAgeMs: beat?.age ?? null,

@@ -56,6 +56,8 @@ export interface KeeperState {
   promotingTerm: number | null;
   /** The last finished promotion of this data: the control file may still show the old timeline (S12). */
   promoted: { term: number; timeline: number; forkLsn: string | null } | null;
+  /** PostgreSQL became a primary on this data without an order, and was not led by one since: its timeline is its own (S3). */
+  promotedByHand: boolean;
   /** A rewind was begun and not finished: this data may only be replaced (S12). */
   rewinding: boolean;
   /** `data.new` is complete and verified and takes the place of `data`. */
@@ -70,6 +72,7 @@ export const EMPTY_STATE: KeeperState = {
   fresh: false,
   promotingTerm: null,
   promoted: null,
+  promotedByHand: false,
   rewinding: false,
   swapPending: false,
   joined: null,
@@ -91,6 +94,8 @@ export interface SqlView {
   /** Flush position; leader only. */
   flushLsn: string | null;
   walReceiver: { status: string; host: string | null } | null;
+  /** A walreceiver's process is there, also one that still connects and is not in the view of receivers. */
+  receiverRuns?: boolean;
   /** The startup process waits for WAL (S6). */
   startupWaits: boolean;
   heartbeatSeen: number | null;
@@ -120,6 +125,8 @@ export interface View {
   paused?: boolean;
   /** Slots as last looked at: the same object until they are looked at again. */
   slots?: SlotView[];
+  /** The look failed: this is an older answer of a leader, which may hang. */
+  stale?: true;
   /** Something that a person should know and that stops nothing, for example a refused setting. */
   warning: string | null;
 }
@@ -186,6 +193,8 @@ export interface Postgres {
   endIdleClients(): Promise<number>;
   /** Sends the promotion and resolves with the new timeline as soon as PostgreSQL is out of recovery. */
   promote(): Promise<number>;
+  /** Replay goes on where a person paused it; does nothing else. */
+  resumeReplay(): Promise<void>;
   /** Where `timeline` left its parent; null for the first. */
   forkLsn(timeline: number): Promise<string | null>;
 

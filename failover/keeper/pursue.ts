@@ -20,6 +20,8 @@ const CRASHES_MAX = 3;
 const BACKOFF_MS = 1_000;
 const LONG_BACKOFF_MS = 15_000;
 const FURNISH_RETRY_MS = 1_000;
+/** More than the startup process sleeps before it tries to stream again (`wal_retrieve_retry_interval`, 20 ms), ms. */
+const QUIET_MS = 25;
 /** Replay of what a crash left: at most some checkpoints' distance of WAL, ms. */
 const SETTLE_LIMIT_MS = 600_000;
 const STARVED_MAX_MS = 2_000;
@@ -35,6 +37,8 @@ type Target<K> = Extract<AcceptedOrder['target'], { kind: K }>;
 export class Pursuit {
   readonly sync: SyncControl;
   leadTerm: number | null = null;
+  /** An order promoted the running server, or is about to. */
+  promotes = false;
   forkLsn: string | null = null;
   private readonly keeper: Keeper;
   /** What roles, tables and slots were made for on this leader; null: not yet. */
@@ -48,6 +52,10 @@ export class Pursuit {
   /** When the leader's slots were last looked at. */
   private slotsAtMs = Number.NEGATIVE_INFINITY;
   private warmedAtMs = Number.NEGATIVE_INFINITY;
+  /** Since when no walreceiver was seen although none is asked for; null: one was, or may have been. */
+  private quietSinceMs: number | null = null;
+  /** The order to promise for which a paused replay was resumed. */
+  private resumedFor: AcceptedOrder | null = null;
   /** The order that a checkpoint was begun for. */
   private preparing: { key: string; done: boolean } | null = null;
 
@@ -59,6 +67,8 @@ export class Pursuit {
   /** PostgreSQL is down or about to be: forget what held for the running one. */
   stopped(): void {
     this.sync.reset();
+    this.promotes = false;
+    this.quietSinceMs = null;
     this.leadTerm = null;
     this.forkLsn = null;
     this.furnished = null;
@@ -93,7 +103,8 @@ export class Pursuit {
     const { target } = order;
     switch (target.kind) {
       case 'wait':
-        return { done: true };
+        if (this.keeper.state.promotedByHand && this.keeper.view.sql?.inRecovery === false) await this.stop();
+        return { done: target.unready !== true };
       case 'bootstrap':
         return this.bootstrap();
       case 'lead':
@@ -101,7 +112,7 @@ export class Pursuit {
       case 'follow':
         return this.follow(order, target, settings, signal);
       case 'freeze':
-        return this.freeze(settings);
+        return this.freeze(order, settings);
       case 'stop':
         await this.drain(target.drainMs ?? 0, signal);
         if (signal.aborted) return { done: false };
@@ -132,6 +143,7 @@ export class Pursuit {
       swapPending: true,
       promotingTerm: null,
       promoted: null,
+      promotedByHand: false,
       rewinding: false,
     });
     await keeper.postgres.swapIn();
@@ -160,6 +172,9 @@ export class Pursuit {
     const { sql, blind } = keeper.view;
     if (sql === null && blind !== true) return { done: false, againMs: SOON_MS };
     if (sql === null || sql.inRecovery) await this.promote(order, target.sync, settings);
+    // A person's word made a node the leader that had become a primary without an order.
+    else if (!this.promotes) this.forkLsn = await keeper.postgres.forkLsn(sql.timeline ?? 1);
+    this.promotes = true;
     if (signal.aborted) return { done: false };
     this.leadTerm = order.term;
     // What can wait a second does: the clients' first writes need the machine now.
@@ -205,6 +220,7 @@ export class Pursuit {
     if (keeper.state.promotingTerm !== order.term) await keeper.save({ promotingTerm: order.term });
     keeper.activity = 'promoting';
     keeper.report();
+    this.promotes = true;
     this.sync.reset();
     this.forkLsn = null;
     this.furnished = null;
@@ -229,7 +245,7 @@ export class Pursuit {
     if (timeline === null) return;
     if (keeper.state.promotingTerm === null && keeper.state.promoted?.term === order.term) return;
     const promoted = { term: order.term, timeline, forkLsn: this.forkLsn };
-    await keeper.save({ promotingTerm: null, promoted, joined: null });
+    await keeper.save({ promotingTerm: null, promoted, promotedByHand: false, joined: null });
   }
 
   /** Whose slots this leader keeps: a node that is not declared any more keeps its own until it counts no more. */
@@ -447,7 +463,7 @@ export class Pursuit {
   }
 
   /** Stops following (S1). A primary that is told to promise is shut down: its own history is not what is asked for. */
-  private async freeze(settings: NodeSettings): Promise<Outcome> {
+  private async freeze(order: AcceptedOrder, settings: NodeSettings): Promise<Outcome> {
     const { keeper } = this;
     if (!keeper.view.dataExists) return { done: true };
     if (keeper.state.rewinding) return { done: true };
@@ -455,9 +471,32 @@ export class Pursuit {
     if (!keeper.view.running) await this.start(config(settings, null, ''));
     else await this.configure(config(settings, null, ''));
     if (keeper.view.sql === null) return { done: false, againMs: SOON_MS };
+    await this.resumeReplay(order);
     await keeper.look();
-    const frozen = keeper.view.sql?.walReceiver === null && votingLsn(keeper.view) !== null;
+    const frozen = this.isQuiet() && votingLsn(keeper.view) !== null;
     return { done: frozen, againMs: frozen ? undefined : SOON_MS };
+  }
+
+  /**
+   * No walreceiver is there, and was not for so long that the startup process must have taken the new configuration: before it
+   * has, it may start one with the old one (S1).
+   */
+  private isQuiet(): boolean {
+    const { clock, view } = this.keeper;
+    if (view.sql === null || view.sql.walReceiver !== null || view.sql.receiverRuns === true) {
+      this.quietSinceMs = null;
+      return false;
+    }
+    this.quietSinceMs ??= clock.nowMs();
+    return clock.nowMs() - this.quietSinceMs >= QUIET_MS;
+  }
+
+  /** What a person paused goes on: a candidate has to apply all that it has. One that lacks parameters would shut down (S23). */
+  private async resumeReplay(order: AcceptedOrder): Promise<void> {
+    const { keeper } = this;
+    if (this.resumedFor === order || keeper.view.paused === true) return;
+    this.resumedFor = order;
+    await keeper.postgres.resumeReplay();
   }
 
   /** Sends idle clients away again and again until none is left: who is in a transaction may finish it, within the limit. */
@@ -465,7 +504,9 @@ export class Pursuit {
     const { keeper } = this;
     const deadline = keeper.clock.nowMs() + limitMs;
     while (keeper.view.sql?.inRecovery === false && !signal.aborted && keeper.clock.nowMs() < deadline) {
-      if ((await keeper.postgres.endIdleClients()) === 0) return;
+      // A PostgreSQL that does not answer has nobody who could be let finish: the shutdown's own limit counts.
+      const clients = await keeper.postgres.endIdleClients().catch(() => 0);
+      if (clients === 0) return;
       await keeper.clock.sleep(DRAIN_POLL_MS, signal);
     }
   }
@@ -493,13 +534,16 @@ export class Pursuit {
 
   private async configure(wanted: ServerConfig): Promise<void> {
     this.names = null;
-    if (await this.keeper.postgres.configure(wanted)) this.keeper.changed();
+    if (await this.keeper.postgres.configure(wanted)) {
+      this.keeper.changed();
+      this.quietSinceMs = null;
+    }
     this.names = wanted.syncNames;
   }
 
   private async sql(): Promise<SqlView> {
-    const { sql } = await this.keeper.observe();
-    if (sql === null) throw new KeeperError('POSTGRES_SILENT', 'PostgreSQL does not answer');
+    const { sql, stale } = await this.keeper.observe();
+    if (sql === null || stale === true) throw new KeeperError('POSTGRES_SILENT', 'PostgreSQL does not answer');
     return sql;
   }
 

@@ -184,7 +184,7 @@ export class Server implements Postgres {
       if (this.process === null) return this.observe();
       this.tellSilence(error);
       // A leader that hangs is still the leader; how long it hangs is the heartbeat's to tell (S27).
-      return this.leader ?? view;
+      return this.leader === null ? view : { ...this.leader, stale: true };
     }
   }
 
@@ -511,6 +511,10 @@ export class Server implements Postgres {
       }
     }
     throw new KeeperError('PROMOTION_HANGS', 'PostgreSQL was not promoted');
+  }
+
+  async resumeReplay(): Promise<void> {
+    await (await this.sql()).query('SELECT pg_wal_replay_resume() WHERE pg_is_wal_replay_paused()');
   }
 
   async forkLsn(timeline: number): Promise<string | null> {

@@ -38,7 +38,10 @@ export function votingLsn(view: View): string | null {
   if (sql !== null) {
     if (!sql.inRecovery) return sql.flushLsn;
     const settled = sql.walReceiver === null || sql.walReceiver.status === 'streaming';
-    return settled && sql.startupWaits ? laterLsn(sql.receiveLsn, sql.replayLsn) : null;
+    // A walreceiver is started only when all local WAL was applied; from then on what it has flushed is known (manual,
+    // "pg_last_wal_receive_lsn": null until it ran), however far replay is behind or paused.
+    const known = sql.receiveLsn !== null || sql.startupWaits;
+    return settled && known ? laterLsn(sql.receiveLsn, sql.replayLsn) : null;
   }
   return !view.running && control?.clean === true ? control.checkpointLsn : null;
 }
@@ -106,6 +109,7 @@ export function buildStatus(parts: Parts): Status {
     promotingTerm: state.promotingTerm,
     promotedTerm: state.promoted?.term ?? null,
     rewinding: state.rewinding,
+    ...(state.promotedByHand ? { promotedByHand: true } : {}),
     settings: settingsStatus(parts),
     postgres: {
       state: stateOf(parts),

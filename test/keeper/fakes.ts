@@ -104,6 +104,14 @@ export class FakePostgres implements Postgres {
   /** It has not the WAL that it needs to be consistent; a copy brings it. */
   starved = false;
   reachable = true;
+  /** A person paused replay: what was received is not applied. */
+  replayPaused = false;
+  /** It can be resumed. */
+  resumes = true;
+  /** No walreceiver has run since the server's start. */
+  neverReceived = false;
+  /** A walreceiver connects. */
+  receiverRuns = false;
   /** So many times a new sync setting is not taken in time. */
   unproven = 0;
   /** No room for the old data and a copy. */
@@ -126,12 +134,13 @@ export class FakePostgres implements Postgres {
     const sql: SqlView = {
       inRecovery: this.inRecovery,
       timeline: this.timeline,
-      receiveLsn: this.inRecovery ? '0/3000060' : null,
+      receiveLsn: this.inRecovery && !this.neverReceived ? '0/3000060' : null,
       replayLsn: this.inRecovery ? '0/3000060' : null,
       flushLsn: this.inRecovery ? null : '0/3000100',
       walReceiver:
         this.inRecovery && upstream !== null && this.streams ? { status: 'streaming', host: upstream.address } : null,
-      startupWaits: true,
+      receiverRuns: this.receiverRuns,
+      startupWaits: !this.replayPaused,
       heartbeatSeen: 1,
       standbys: this.standbys,
     };
@@ -233,6 +242,11 @@ export class FakePostgres implements Postgres {
   async endIdleClients(): Promise<number> {
     this.journal.push('end idle clients');
     return this.clients.shift() ?? 0;
+  }
+  async resumeReplay(): Promise<void> {
+    if (!this.replayPaused || !this.resumes) return;
+    this.journal.push('resume replay');
+    this.replayPaused = false;
   }
   async forkLsn(): Promise<string> {
     return '0/3000060';

@@ -515,6 +515,10 @@ export class SimPostgres implements Postgres {
     return postgres;
   }
 
+  async resumeReplay(): Promise<void> {
+    await this.takes(1);
+  }
+
   async forkLsn(timeline: number): Promise<string | null> {
     await this.takes(0.5);
     return this.running().forkOf(timeline);
