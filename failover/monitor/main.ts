@@ -95,7 +95,7 @@ async function main(): Promise<void> {
   });
   const log = new ToldLog(file, (event) => {
     feed.log(event);
-    metrics.event(event.code);
+    metrics.event(event.code, event.subject);
   });
   const { notifyWebhook, stack } = config;
   const notifier = notifyWebhook === undefined ? null : new Notifier({ url: notifyWebhook, stack, log });

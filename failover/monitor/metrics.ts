@@ -16,6 +16,14 @@ const GAP_MIN_MS = 200;
 const PROMOTED_BY_HAND = 'PROMOTED_BY_HAND';
 /** Told of again before this passed without a word, a promotion by hand is still the same one; a copy takes longer. */
 const SAME_BY_HAND_MS = 2_000;
+/** Codes of events that begin something which is to succeed at the first time, and what it is. */
+const ATTEMPTS: Readonly<Partial<Record<string, string>>> = {
+  PROMOTE_AGAIN: 'promotion',
+  POSTGRES_CRASHED: 'restart',
+  COPY_BEGUN: 'copy',
+  REWIND_BEGUN: 'rewind',
+  SWITCHBACK: 'switchback',
+};
 const STEP_BUCKETS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 1, 2.5, 5, 10, 30, 60];
 const GAP_BUCKETS = [0.25, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10, 30];
 const WRITE_BUCKETS = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5];
@@ -60,6 +68,11 @@ export class Metrics {
     'Time of a one-row commit on the leader, its standbys included.',
     WRITE_BUCKETS,
   );
+  private readonly attempts = this.counter(
+    'attempts_total',
+    'Promotions that were repeated, restarts after a crash, copies, rewinds and switchbacks that were begun.',
+    ['node', 'kind'],
+  );
   private byHandAtMs = Number.NEGATIVE_INFINITY;
   private beat: { term: number; count: number; oldestMs: number } | null = null;
   private counted: { term: number; steps: number } = { term: 0, steps: 0 };
@@ -73,15 +86,19 @@ export class Metrics {
   /** After each cycle. */
   cycle({ code }: Decision, observation: Observation): void {
     this.cycles.inc();
-    this.event(code);
+    this.noticeByHand(code);
     for (const { name } of observation.declared) this.noticeBeat(statusOf(observation, name)?.lead ?? null);
   }
 
-  /**
-   * With the code of each event. A keeper undoes what was promoted by hand before the monitor need have seen it; where both
-   * tell of it, that is one.
-   */
-  event(code: string): void {
+  /** With each line of the log: its code, and the node that it is about. */
+  event(code: string, node: string): void {
+    this.noticeByHand(code);
+    const kind = ATTEMPTS[code];
+    if (kind !== undefined) this.attempts.inc({ node, kind });
+  }
+
+  /** A keeper undoes what was promoted by hand before the monitor need have seen it; where both tell of it, that is one. */
+  private noticeByHand(code: string): void {
     if (code !== PROMOTED_BY_HAND) return;
     const nowMs = this.clock.nowMs();
     if (nowMs - this.byHandAtMs >= SAME_BY_HAND_MS) this.secondWritable.inc();

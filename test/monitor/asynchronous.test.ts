@@ -28,7 +28,7 @@ async function diesAhead(writes: number): Promise<void> {
 describe('asynchronous mode', () => {
   it('acknowledges without a replica, and fails over to the most advanced one', async () => {
     await cluster(['p', 'a', 'b']);
-    expect(world.monitor?.decision?.state.joint).toEqual([{ leader: 'p', k: 0, members: [] }]);
+    expect(world.monitor?.decision?.state.joint).toEqual([{ leader: 'p', k: 0, members: [], term: 1 }]);
     world.node('p').kill();
     await world.until('a replica serves', () => world.serving() && !world.serving('p'));
     expect(world.write()).toBe(true);

@@ -91,18 +91,39 @@ describe('GET /metrics', () => {
     const all = metrics({}, { nowMs: () => nowMs });
     const { seen, decision } = at(7, 40);
     const told = async () => (await lines(all)).find((line) => line.startsWith('pgfailover_second_writable_total'));
-    all.event('OPENED');
+    all.event('OPENED', 'p');
     expect(await told()).toBe('pgfailover_second_writable_total 0');
-    all.event('PROMOTED_BY_HAND');
+    all.event('PROMOTED_BY_HAND', 'a');
     all.cycle({ ...decision, code: 'PROMOTED_BY_HAND' }, seen);
     expect(await told()).toBe('pgfailover_second_writable_total 1');
     nowMs += 1_900;
-    all.event('PROMOTED_BY_HAND');
+    all.event('PROMOTED_BY_HAND', 'a');
     expect(await told()).toBe('pgfailover_second_writable_total 1');
     nowMs += 2_000;
     all.cycle(decision, seen);
-    all.event('PROMOTED_BY_HAND');
+    all.event('PROMOTED_BY_HAND', 'a');
     expect(await told()).toBe('pgfailover_second_writable_total 2');
+  });
+
+  it('counts what is begun again and again, by node and kind', async () => {
+    const all = metrics();
+    const codes = [
+      'COPY_BEGUN',
+      'COPY_BEGUN',
+      'REWIND_BEGUN',
+      'POSTGRES_CRASHED',
+      'PROMOTE_AGAIN',
+      'SWITCHBACK',
+      'OPEN',
+    ];
+    for (const code of codes) all.event(code, 'a');
+    expect((await lines(all)).filter((line) => line.startsWith('pgfailover_attempts_total'))).toEqual([
+      'pgfailover_attempts_total{node="a",kind="copy"} 2',
+      'pgfailover_attempts_total{node="a",kind="rewind"} 1',
+      'pgfailover_attempts_total{node="a",kind="restart"} 1',
+      'pgfailover_attempts_total{node="a",kind="promotion"} 1',
+      'pgfailover_attempts_total{node="a",kind="switchback"} 1',
+    ]);
   });
 
   it('counts changes of leader by cause, once each, with all their steps', async () => {
