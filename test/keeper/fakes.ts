@@ -104,6 +104,8 @@ export class FakePostgres implements Postgres {
   /** It has not the WAL that it needs to be consistent; a copy brings it. */
   starved = false;
   reachable = true;
+  /** Looks fail, and give an older answer. */
+  stale = false;
   /** A person paused replay: what was received is not applied. */
   replayPaused = false;
   /** It can be resumed. */
@@ -164,6 +166,7 @@ export class FakePostgres implements Postgres {
       starved: this.starved,
       streamImpossible: this.streamImpossible,
       slots: this.slots,
+      ...(this.stale ? { stale: true as const } : {}),
       warning: null,
     };
   }
