@@ -180,10 +180,11 @@ function sharedPorts(parsed: Partial<Record<KeyName, unknown>>): string[] {
     pgadminPort: parsed.pgadmin === true,
   };
   const portKeys = KEY_NAMES.filter((name) => name.endsWith('Port')).filter((name) => runs[name] !== false);
-  const byPort = Map.groupBy(
-    portKeys.filter((name) => parsed[name] !== undefined),
-    (name) => parsed[name],
-  );
+  const byPort = new Map<unknown, KeyName[]>();
+  for (const name of portKeys) {
+    const port = parsed[name];
+    if (port !== undefined) byPort.set(port, [...(byPort.get(port) ?? []), name]);
+  }
   return [...byPort]
     .filter(([, names]) => names.length > 1)
     .map(([port, names]) => `${names.join(', ')}: ${String(port)} is refused; each must be a port of its own`);

@@ -1,0 +1,60 @@
+/**
+ * A person's own `pulumi up` runs the program with the Node that is on PATH, and 20 is promised. The types of the library
+ * of Node 20 (ES2023) are therefore held against every file that the program is made of; the images run Node 24.
+ */
+import { join } from 'node:path';
+import ts from 'typescript';
+import { describe, expect, it } from 'vitest';
+
+const ROOT = join(__dirname, '../..');
+
+/** The program, or a text in the place of one of its files, against the library of Node 20. */
+function check(replaced: Readonly<Record<string, string>> = {}): { files: string[]; messages: string[] } {
+  const { config } = ts.readConfigFile(join(ROOT, 'tsconfig.json'), ts.sys.readFile);
+  const { options } = ts.convertCompilerOptionsFromJson({ ...config.compilerOptions, lib: ['es2023'] }, ROOT);
+  const host = ts.createCompilerHost(options);
+  const read = host.readFile.bind(host);
+  host.readFile = (file) => replaced[file] ?? read(file);
+  host.getSourceFile = (file, language) => {
+    const text = host.readFile(file);
+    return text === undefined ? undefined : ts.createSourceFile(file, text, language);
+  };
+  const program = ts.createProgram([join(ROOT, 'index.ts')], options, host);
+  const own = program.getSourceFiles().filter(({ fileName }) => !fileName.includes('/node_modules/'));
+  return {
+    files: own.map(({ fileName }) => fileName.slice(ROOT.length + 1)),
+    messages: ts
+      .getPreEmitDiagnostics(program)
+      .map(({ file, messageText }) => `${file?.fileName ?? ''}: ${ts.flattenDiagnosticMessageText(messageText, ' ')}`),
+  };
+}
+
+describe('the program on Node 20', { timeout: 60_000 }, () => {
+  it('uses nothing newer', () => {
+    const { files, messages } = check();
+    expect(messages).toEqual([]);
+    expect(files).toEqual(expect.arrayContaining(['index.ts', 'components/config.ts', 'failover/protocol.ts']));
+  });
+
+  it.each(['components/endpoints.ts', 'failover/protocol.ts'])('is refused with something newer in %s', (name) => {
+    const newer = [
+      'Map.groupBy([1], (n) => n);',
+      'Object.groupBy([1], (n) => n % 2);',
+      'void Array.fromAsync([1]);',
+      'Promise.withResolvers();',
+      'new Set([1]).union(new Set([2]));',
+      '[1].values().map((n) => n);',
+    ];
+    const file = join(ROOT, name);
+    const { messages } = check({ [file]: [ts.sys.readFile(file), ...newer].join('\n') });
+    const refused = messages.filter((message) => message.startsWith(`${file}: Property`));
+    expect(refused.map((message) => /'(\w+)' does not exist/.exec(message)?.[1])).toEqual([
+      'groupBy',
+      'groupBy',
+      'fromAsync',
+      'withResolvers',
+      'union',
+      'map',
+    ]);
+  });
+});
