@@ -241,7 +241,7 @@ export class KeeperServer implements Keepers {
         if (peer.link === link) this.receive(peer, frame);
         return;
       }
-      peer = this.prove(frame, nonce);
+      peer = this.prove(frame, nonce, socket.remoteAddress ?? 'an unknown address');
       if (peer === null) {
         link.destroy();
         return;
@@ -261,25 +261,26 @@ export class KeeperServer implements Keepers {
     link.send({ type: 'challenge', version: PROTOCOL_VERSION, incarnation: this.incarnation, nonce });
   }
 
-  private prove(frame: KeeperFrame, nonce: string): Peer | null {
+  private prove(frame: KeeperFrame, nonce: string, address: string): Peer | null {
     if (frame.type !== 'hello') return null;
     const expected = proof(this.options.clusterKey, 'keeper', nonce, frame.nonce, frame.node);
+    // Any program that reaches this port chooses that name.
+    const caller = `a keeper at ${address} that calls itself ${JSON.stringify(frame.node)}`;
     if (!sameProof(frame.mac, expected)) {
-      this.refuse(frame.node, 'KEY_WRONG', 'a keeper with a wrong cluster key was refused');
+      this.refuse('KEY_WRONG', `${caller} has a wrong cluster key and was refused`);
       return null;
     }
     const peer = this.peers.get(frame.node) ?? null;
-    if (peer === null)
-      this.refuse(frame.node, 'NODE_UNKNOWN', `${frame.node} is not declared in this stack and was refused`);
+    if (peer === null) this.refuse('NODE_UNKNOWN', `${caller} is not declared in this stack and was refused`);
     return peer;
   }
 
   /** A refused keeper dials again and again: it is logged once a minute. */
-  private refuse(node: string, code: string, message: string): void {
+  private refuse(code: 'KEY_WRONG' | 'NODE_UNKNOWN', message: string): void {
     const nowMs = this.options.clock.nowMs();
     if (nowMs - (this.refusals.get(code) ?? Number.NEGATIVE_INFINITY) < REFUSAL_LOG_MS) return;
     this.refusals.set(code, nowMs);
-    this.options.log.write('WARN', node.slice(0, 63), code, message);
+    this.options.log.write('WARN', 'monitor', code, message);
   }
 
   private joined(peer: Peer, link: Link): void {

@@ -10,15 +10,56 @@ const QUEUE_LINES_MAX = 2_000;
 const MESSAGE_CHARS_MAX = 2_000;
 const SUBJECT_WIDTH = 20;
 
+/**
+ * Characters that are no text: control characters (a terminal obeys them), format characters (they turn the order of the
+ * letters), line and paragraph separators, and halves of a surrogate pair.
+ */
+const NO_TEXT = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}]/gu;
+
+/**
+ * A text of PostgreSQL, a keeper or a client as part of one line for people: it neither begins a line of its own nor
+ * steers the terminal that shows it. Line breaks become ` | `, the rest of {@link NO_TEXT} is escaped (`\x1b`, `\u202e`).
+ * What went through once stays as it is.
+ */
+export function oneLine(text: string): string {
+  const lines = text.split(/[\r\n]+/);
+  // Not by one pattern over spaces and breaks: on a long run of spaces it would take the square of its length.
+  const joined =
+    lines.length === 1
+      ? text
+      : lines
+          .map((line) => line.trim())
+          .filter((line) => line !== '')
+          .join(' | ');
+  return joined.replaceAll(NO_TEXT, (character) => {
+    const code = (character.codePointAt(0) ?? 0).toString(16);
+    if (code.length <= 2) return `\\x${code.padStart(2, '0')}`;
+    return code.length <= 4 ? `\\u${code.padStart(4, '0')}` : `\\u{${code}}`;
+  });
+}
+
+/** A message is no longer than this, wherever it goes: failover.log, the console and the API. */
+export function shortened(message: string): string {
+  return message.slice(0, MESSAGE_CHARS_MAX);
+}
+
 /** `2026-11-24T21:55:22.123+00:00 INFO  postgres-primary LEADER_DEAD …` in the local time zone. */
 export function formatLine(at: Date, level: Level, subject: string, code: string, message: string): string {
-  const flat = message.replaceAll(/\s*\n\s*/g, ' | ').slice(0, MESSAGE_CHARS_MAX);
-  return `${localTime(at)} ${level.padEnd(5)} ${subject.padEnd(SUBJECT_WIDTH)} ${code.padEnd(16)} ${flat}`;
+  const [about, what] = [oneLine(subject).padEnd(SUBJECT_WIDTH), oneLine(code).padEnd(16)];
+  return `${localTime(at)} ${level.padEnd(5)} ${about} ${what} ${oneLine(shortened(message))}`;
 }
 
 /** One JSON object a line, for programs: `{"at", "level", "node", "code", "message"}`. */
 export function formatJson(at: Date, level: Level, node: string, code: string, message: string): string {
-  return JSON.stringify({ at: localTime(at), level, node, code, message: message.slice(0, MESSAGE_CHARS_MAX) });
+  const text = JSON.stringify({ at: localTime(at), level, node, code, message: shortened(message) });
+  // JSON leaves some of them as they are; the same text is meant by their numbers.
+  return text.replaceAll(NO_TEXT, (character) =>
+    Array.from({ length: character.length }, (_, at) => `\\u${hex(character.charCodeAt(at))}`).join(''),
+  );
+}
+
+function hex(code: number): string {
+  return code.toString(16).padStart(4, '0');
 }
 
 /** ISO 8601 with the local offset. */

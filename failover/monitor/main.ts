@@ -16,7 +16,7 @@ import { Haproxy } from './haproxy';
 import { httpApp, listenHttp } from './http';
 import { KeeperServer } from './keepers';
 import { Listeners } from './listeners';
-import { FileLog, formatJson, formatLine, localTime } from './log';
+import { FileLog, formatJson, formatLine, localTime, oneLine, shortened } from './log';
 import { Loop } from './loop';
 import { Metrics } from './metrics';
 import { Notifier } from './notify';
@@ -55,7 +55,7 @@ class ToldLog implements Log {
 
   write(level: Level, subject: string, code: string, message: string): void {
     this.log.write(level, subject, code, message);
-    this.told({ at: localTime(new Date()), level, subject, code, message });
+    this.told({ at: localTime(new Date()), level, subject, code, message: shortened(message) });
   }
 }
 
@@ -243,7 +243,7 @@ function fail(error: unknown): void {
 
 /** The process's name of a command, or none: the monitor itself. */
 function command(name: string | undefined, args: readonly string[]): Promise<number> | null {
-  const print = (line: string) => process.stdout.write(`${line}\n`);
+  const print = (line: string) => process.stdout.write(`${oneLine(line)}\n`);
   if (name === 'wait-serving') return waitServing(readConfig(configPath()), args[0], print);
   if (name === 'switchover') return switchoverCommand(readConfig(configPath()), args, print);
   if (name === 'promote') return promoteCommand(readConfig(configPath()), args, print);

@@ -1,6 +1,7 @@
 /** The monitor's HTTP API, asked with a deadline and checked by the schemas that the monitor itself uses. */
 import { z } from 'zod';
 import { Answer, ApiError, ClusterStatus, type Command, Events } from '../../failover/api';
+import { oneLine } from '../../failover/monitor/log';
 import { EXIT, Failed } from './exit';
 
 const READ_MS = 5_000;
@@ -9,7 +10,10 @@ const COMMAND_MS = 120_000;
 /** Most events in one answer; the monitor gives no more. */
 export const EVENTS_MAX = 1_000;
 
-/** Fields that a newer monitor added are left out, as `v1` promises that none is taken away. */
+/**
+ * Fields that a newer monitor added are left out, as `v1` promises that none is taken away. Texts come as one line each
+ * that steers no terminal: PostgreSQL's and keepers' messages, and with them what a client wrote, are among them.
+ */
 export class Client {
   private readonly url: string;
   private readonly token: () => Promise<string>;
@@ -80,15 +84,23 @@ function reasonOf(error: unknown): string {
 
 async function bodyOf(response: Response): Promise<unknown> {
   try {
-    return await response.json();
+    return readable(await response.json());
   } catch {
     return null;
   }
 }
 
+/** The same value with every text as {@link oneLine} has it. */
+function readable(value: unknown): unknown {
+  if (typeof value === 'string') return oneLine(value);
+  if (Array.isArray(value)) return value.map(readable);
+  if (typeof value !== 'object' || value === null) return value;
+  return Object.fromEntries(Object.entries(value).map(([key, one]) => [oneLine(key), readable(one)]));
+}
+
 async function errorOf(response: Response): Promise<string> {
   const body = ApiError.safeParse(await bodyOf(response));
-  return body.success ? body.data.error : response.statusText;
+  return body.success ? body.data.error : oneLine(response.statusText);
 }
 
 function parsed<T>(schema: z.ZodType<T>, value: unknown, url: string): T {

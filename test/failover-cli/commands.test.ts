@@ -56,6 +56,38 @@ describe('status', () => {
   });
 });
 
+describe('what somebody else wrote', () => {
+  const HOSTILE = 'no\r\n\x1b[2J\x9b31m\u202e all is well';
+  const STEERS = /[\p{Cc}\p{Cf}]/u;
+
+  it.each(['status', 'status --json', 'events', 'switchover --yes'])(
+    'neither begins a line nor steers the terminal: %s',
+    async (args) => {
+      const healthy = healthyCluster();
+      monitor.cluster = {
+        ...healthy,
+        sentence: HOSTILE,
+        ifLeaderDied: { ...healthy.ifLeaderDied, sentence: HOSTILE },
+        pause: { ...PAUSE, reason: HOSTILE },
+        nodes: healthy.nodes.map((node) => ({
+          ...node,
+          failure: HOSTILE,
+          order: HOSTILE,
+          name: `${node.name}${HOSTILE}`,
+        })),
+        sync: { ...healthy.sync, members: [HOSTILE] },
+      };
+      monitor.events = [{ ...event(1), message: HOSTILE, subject: HOSTILE }];
+      monitor.answer = { done: false, message: HOSTILE };
+      const { out, err } = await says(args);
+      expect([...out, ...err].join('\n')).toContain(
+        'no | \\x1b[2J\\x9b31m\\u202e all is well'.replaceAll('\\', args.includes('json') ? '\\\\' : '\\'),
+      );
+      for (const line of [...out, ...err]) expect(line).not.toMatch(STEERS);
+    },
+  );
+});
+
 describe('what nobody may forget', () => {
   it.each([
     'status',

@@ -303,6 +303,16 @@ describe('doctor', () => {
     expect(exitCode(judge(all))).toBe(EXIT.failed);
   });
 
+  it('shows what PostgreSQL said as text, so that it steers no terminal', async () => {
+    const all = facts();
+    const { replica } = parts(all);
+    replica.database = null;
+    replica.message = 'FATAL \x1b[2J\r\nall is well';
+    const words = fakeIo('http://127.0.0.1:1');
+    await doctor(words.io, { stack: 'dev' }, async () => all);
+    expect(words.said.out[0]).toContain('(FATAL \\x1b[2J | all is well)');
+  });
+
   it('says the next step, names a pause on stderr, and prints JSON', async () => {
     const all = facts();
     parts(all).find(REPLICA).state = 'paused';

@@ -2,7 +2,7 @@ import { mkdtemp, open, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { FileLog, formatJson, formatLine, localTime } from '../../failover/monitor/log';
+import { FileLog, formatJson, formatLine, localTime, oneLine } from '../../failover/monitor/log';
 
 let folder = '';
 beforeEach(async () => {
@@ -20,6 +20,28 @@ describe('failover.log', () => {
     expect(line).toBe(`${localTime(AT)} WARN  postgres-primary     LEADER_DEAD      it broke | and more`);
     expect(localTime(AT)).toMatch(/^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.123[+-]\d{2}:\d{2}$/);
     expect(new Date(localTime(AT)).getTime()).toBe(AT.getTime());
+  });
+
+  it('cannot be forged or made to steer a terminal by a name or a message, in either format', () => {
+    const forged = '\r\n2026-11-24T21:55:22.123+00:00 INFO  postgres-primary     OPENED           all is well';
+    const steering = ['\x1b[2K', '\b', '\0', '\x7f', '\x9b2K', '\u0085', '\u2028', '\u202e', '\u{e0001}', '\ud800'];
+    const hostile = `x${forged}${steering.join('')}\v\f\ty`;
+    const text = formatLine(AT, 'WARN', hostile, hostile, hostile);
+    const json = formatJson(AT, 'WARN', hostile, hostile, hostile);
+    for (const line of [text, json]) expect(line).not.toMatch(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}]/u);
+    expect(text).toContain(
+      'all is well\\x1b[2K\\x08\\x00\\x7f\\x9b2K\\x85\\u2028\\u202e\\u{e0001}\\ud800\\x0b\\x0c\\x09y',
+    );
+    expect(JSON.parse(json)).toMatchObject({ node: hostile, message: hostile });
+  });
+
+  it('keeps what is text, and takes no longer for many spaces', () => {
+    const words = 'Đồng bộ "ünïcödé" 数据库 🐘 \\password';
+    expect(oneLine(words)).toBe(words);
+    expect(oneLine(oneLine('a\x1b\nb'))).toBe(oneLine('a\x1b\nb'));
+    const begin = performance.now();
+    oneLine(`${' '.repeat(200_000)}x`);
+    expect(performance.now() - begin).toBeLessThan(1_000);
   });
 
   it('has one JSON object a line where the config says so', async () => {

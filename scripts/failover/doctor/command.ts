@@ -1,4 +1,5 @@
 /** `doctor`: looks at the whole chain, says what is wrong and what to do. */
+import { oneLine } from '../../../failover/monitor/log';
 import { type Common, tellNotices } from '../commands';
 import { EXIT, type ExitCode } from '../exit';
 import type { Io } from '../io';
@@ -29,13 +30,14 @@ export function exitCode(findings: readonly Finding[]): ExitCode {
   return findings.some(({ severity }) => severity === 'error') ? EXIT.failed : EXIT.attention;
 }
 
+/** Texts of the engine, PostgreSQL and HAProxy stand in the findings as they came: they must not steer the terminal. */
 function tell(io: Io, stack: string, findings: readonly Finding[], ifLeaderDied: string | null): void {
   if (findings.length === 0) io.out(io.paint('green', `Nothing is wrong with stack ${stack}.`));
   for (const { code, severity, sentence, next } of findings) {
     io.out(
-      `${io.paint(severity === 'error' ? 'red' : 'yellow', severity === 'error' ? '✗' : '!')} ${sentence}  [${code}]`,
+      `${io.paint(severity === 'error' ? 'red' : 'yellow', severity === 'error' ? '✗' : '!')} ${oneLine(sentence)}  [${code}]`,
     );
-    io.out(`  → ${next}`);
+    io.out(`  → ${oneLine(next)}`);
   }
   if (ifLeaderDied !== null) io.out(`If the leader died now: ${ifLeaderDied}`);
 }

@@ -1,0 +1,94 @@
+/** What a program may put into failover.log that reaches the keepers' port and has no cluster key. */
+import { once } from 'node:events';
+import { connect } from 'node:net';
+import { createInterface } from 'node:readline';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { KeeperServer } from '../../failover/monitor/keepers';
+import { formatLine } from '../../failover/monitor/log';
+import type { Level } from '../../failover/monitor/ports';
+import { PROTOCOL_VERSION, proof } from '../../failover/protocol';
+
+const KEY = 'k'.repeat(40);
+const NAME = 'p\n2026-11-24T21:55:22.123+00:00 INFO  a  OPENED  \x1b[2K';
+
+interface Line {
+  subject: string;
+  code: string;
+  message: string;
+  line: string;
+}
+let lines: Line[] = [];
+let nowMs = 0;
+let server: KeeperServer;
+
+beforeEach(async () => {
+  lines = [];
+  nowMs = 0;
+  server = new KeeperServer({
+    address: '127.0.0.1',
+    port: 0,
+    clusterKey: KEY,
+    settings: {
+      nodes: [{ name: 'p', address: '10.0.0.20' }],
+      haproxyAddress: '10.0.0.10',
+      monitorAddress: '10.0.0.11',
+      subnet: '10.0.0.0/24',
+      databaseName: 'app',
+      databaseUser: 'app',
+      databasePassword: 'x',
+      postgresSettings: {},
+    },
+    incarnation: 1,
+    hangTimeoutMs: 2_000,
+    clock: { nowMs: () => nowMs },
+    log: {
+      write: (level: Level, subject: string, code: string, message: string) =>
+        lines.push({ subject, code, message, line: formatLine(new Date(0), level, subject, code, message) }),
+    },
+    wake: () => undefined,
+    advanced: () => undefined,
+    onIncarnation: () => undefined,
+  });
+  await server.listen();
+});
+afterEach(() => server.close());
+
+/** Says hello by that name and waits until it is refused. */
+async function hello(node: string, key: string): Promise<void> {
+  const socket = connect(server.port(), '127.0.0.1');
+  const reader = createInterface({ input: socket });
+  const [challenge] = (await once(reader, 'line')) as [string];
+  const { nonce } = JSON.parse(challenge) as { nonce: string };
+  const own = 'c'.repeat(64);
+  const ended = once(socket, 'close');
+  const mac = proof(key, 'keeper', nonce, own, node);
+  const frame = { type: 'hello', version: PROTOCOL_VERSION, node, nonce: own, mac };
+  socket.write(`${JSON.stringify(frame)}\n`);
+  await ended;
+}
+
+describe('a keeper that is refused', () => {
+  it('is told of under the monitor’s name, with its own name quoted', async () => {
+    await hello(NAME, 'w'.repeat(40));
+    expect(lines).toMatchObject([{ subject: 'monitor', code: 'KEY_WRONG' }]);
+    expect(lines[0]?.message).toBe(
+      `a keeper at 127.0.0.1 that calls itself ${JSON.stringify(NAME)} has a wrong cluster key and was refused`,
+    );
+  });
+
+  it('writes no line of its own and steers no terminal', async () => {
+    await hello(NAME, 'w'.repeat(40));
+    await hello(NAME, KEY);
+    expect(lines.map(({ code }) => code)).toEqual(['KEY_WRONG', 'NODE_UNKNOWN']);
+    for (const { line } of lines) expect(line).not.toMatch(/[\p{Cc}\u2028]/u);
+  });
+
+  it('is told of once a minute', async () => {
+    await hello(NAME, 'w'.repeat(40));
+    await hello('another', 'w'.repeat(40));
+    expect(lines).toHaveLength(1);
+    nowMs = 60_000;
+    await hello('another', 'w'.repeat(40));
+    expect(lines).toHaveLength(2);
+  });
+});
