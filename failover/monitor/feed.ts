@@ -41,6 +41,8 @@ export class Feed {
   private readonly options: FeedOptions;
   private readonly events: { id: number; text: string }[] = [];
   private readonly samples: string[] = [];
+  /** Answer of `/history` until the next sample: it is some hundred kB. */
+  private historyText: string | null = null;
   private lastId = 0;
   private made: Made | null = null;
   private sentEssence = '';
@@ -67,6 +69,7 @@ export class Feed {
     const text = JSON.stringify(sample);
     this.samples.push(text);
     if (this.samples.length > SAMPLES_KEPT) this.samples.shift();
+    this.historyText = null;
     this.options.listeners.send('sample', text);
   }
 
@@ -104,7 +107,8 @@ export class Feed {
   }
 
   history(): string {
-    return `{"everyMs":${SAMPLE_EVERY_MS},"samples":[${this.samples.join(',')}]}`;
+    this.historyText ??= `{"everyMs":${SAMPLE_EVERY_MS},"samples":[${this.samples.join(',')}]}`;
+    return this.historyText;
   }
 
   /** What a new listener begins with: the status, and the log from where it left off (null: from now on). */

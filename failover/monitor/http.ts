@@ -4,6 +4,7 @@
  * machine's are answered: a foreign name that leads here (DNS rebinding) would let another site's page read.
  */
 import { createHash, timingSafeEqual } from 'node:crypto';
+import { Server } from 'node:http';
 import { isIP } from 'node:net';
 import { serve } from '@hono/node-server';
 import { type Context, Hono } from 'hono';
@@ -13,6 +14,7 @@ import { type Answer, Bodies, type Command } from '../api';
 import type { Request } from '../core/types';
 import type { Feed } from './feed';
 import type { Listeners } from './listeners';
+import { keptFor, Turnstile } from './load';
 import { openapi } from './openapi';
 import { type PageFiles, pageRoutes } from './page-routes';
 
@@ -24,6 +26,12 @@ const HEADERS = {
   'Cache-Control': 'no-store',
 };
 
+/** The metrics are made at most once in this time, ms. Prometheus asks every five seconds. */
+const METRICS_EVERY_MS = 1_000;
+/** Connections at a time: each may have an answer of some hundred kB that its reader does not take. */
+export const CONNECTIONS_MAX = 1_000;
+/** A connection that has not sent its request by then is closed, ms. */
+const HEADERS_LIMIT_MS = 10_000;
 const BODY_BYTES_MAX = 4 * 1024;
 const EVENTS_DEFAULT = 100;
 const EVENTS_MAX = 1_000;
@@ -35,6 +43,8 @@ export interface HttpParts {
   feed: Pick<Feed, 'cluster' | 'eventsAfter' | 'failovers' | 'history' | 'greeting' | 'stale'>;
   listeners: Listeners;
   version: string;
+  /** Monotonic, ms. */
+  nowMs: () => number;
   /** The loop still turns. */
   healthy: () => boolean;
   /** Why writes do not go through now; null: they do. */
@@ -59,6 +69,16 @@ export function httpApp(parts: HttpParts): Hono {
     await next();
     for (const [name, value] of Object.entries(HEADERS)) c.header(name, value);
   });
+  const [health, others] = [new Turnstile(parts.nowMs), new Turnstile(parts.nowMs)];
+  app.use(async (c, next) => {
+    // A person's command must get through a flood, and so must the question whether the process is well.
+    const isCommand = parts.commands !== undefined && isAllowed(c, parts.commands.token);
+    if (isCommand || (await (c.req.path === '/health' ? health : others).pass())) return next();
+    return c.json({ error: 'too many requests wait; try again later' }, 503, {
+      'Retry-After': '1',
+      Connection: 'close',
+    });
+  });
   app.use(async (c, next) => {
     if (isOurs(new URL(c.req.url).hostname, parts.hostNames)) return next();
     return c.json({ error: 'this name is none of the monitor’s; use localhost or an address' }, 403);
@@ -77,7 +97,7 @@ function isOurs(hostname: string, names: readonly string[]): boolean {
   return bare === 'localhost' || isIP(bare) !== 0 || names.includes(bare);
 }
 
-function healthRoutes(app: Hono, { healthy, unready, metrics, version }: HttpParts): void {
+function healthRoutes(app: Hono, { healthy, unready, metrics, nowMs, version }: HttpParts): void {
   app.get('/health', (c) => (healthy() ? c.text('ok\n') : c.text('the loop stands still\n', 503)));
   app.get('/ready', (c) => {
     const reason = healthy() ? unready() : 'the loop stands still';
@@ -89,8 +109,9 @@ function healthRoutes(app: Hono, { healthy, unready, metrics, version }: HttpPar
     return c.body(document, 200, JSON_TYPE);
   });
   if (metrics === undefined) return;
+  const kept = keptFor(METRICS_EVERY_MS, nowMs, metrics);
   app.get('/metrics', async (c) => {
-    const { contentType, text } = await metrics();
+    const { contentType, text } = await kept();
     return c.body(text, 200, { 'Content-Type': contentType });
   });
 }
@@ -173,8 +194,10 @@ function isSameOrigin(c: Context): boolean {
 
 /** Compared by digests, in constant time. */
 function isAllowed(c: Context, token: string): boolean {
+  const given = c.req.header('Authorization');
+  if (given === undefined) return false;
   const digest = (text: string) => createHash('sha256').update(text).digest();
-  return timingSafeEqual(digest(c.req.header('Authorization') ?? ''), digest(`Bearer ${token}`));
+  return timingSafeEqual(digest(given), digest(`Bearer ${token}`));
 }
 
 function refused(c: Context): Response {
@@ -200,6 +223,10 @@ export function listenHttp(app: Hono, address: string, port: number): Promise<{ 
     const server = serve({ fetch: app.fetch, hostname: address, port }, (info) =>
       resolve({ close: () => server.close(), port: info.port }),
     );
+    if (server instanceof Server) {
+      server.maxConnections = CONNECTIONS_MAX;
+      server.headersTimeout = HEADERS_LIMIT_MS;
+    }
     server.once('error', reject);
   });
 }

@@ -194,6 +194,7 @@ async function main(): Promise<void> {
       feed,
       listeners,
       version: VERSION,
+      nowMs: clock.nowMs,
       healthy: () => clock.nowMs() - cycleAtMs < ALIVE_MS,
       unready: () => {
         if (seen === null) return 'the monitor is starting';

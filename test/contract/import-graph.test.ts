@@ -36,6 +36,7 @@ const ADAPTERS: Readonly<Record<string, string>> = {
   'failover/monitor/feed.ts': 'HTTP: what readers get',
   'failover/monitor/http.ts': 'HTTP',
   'failover/monitor/listeners.ts': 'HTTP: server-sent events',
+  'failover/monitor/load.ts': 'HTTP: how many readers it takes',
   'failover/monitor/metrics.ts': 'HTTP: Prometheus',
   'failover/monitor/notify.ts': 'HTTP: the webhook',
   'failover/monitor/openapi.ts': 'HTTP: its description',

@@ -5,6 +5,7 @@ import type { Request } from '../../failover/core/types';
 import { Feed } from '../../failover/monitor/feed';
 import { type HttpParts, httpApp, listenHttp } from '../../failover/monitor/http';
 import { LISTENERS_MAX, Listeners, QUEUE_BYTES_MAX } from '../../failover/monitor/listeners';
+import { AT_ONCE, PER_SECOND, WAITING_MAX } from '../../failover/monitor/load';
 import { clusterStatus, Sampler } from '../../failover/monitor/status-view';
 import { missing, refused } from '../../failover/monitor/wait-serving';
 import { gone, leaderView, NOW_MS, observation, POLICY, replicaView, serving } from '../core/world';
@@ -148,6 +149,7 @@ function served(part: Partial<HttpParts> = {}) {
     feed,
     listeners,
     version: '1.2.3',
+    nowMs: () => performance.now(),
     healthy: () => true,
     unready: () => null,
     hostNames: ['failover-monitor'],
@@ -267,6 +269,54 @@ describe('what reading costs', () => {
     await post('switchover', '{}');
     await app.request('/api/v1/cluster');
     expect(clock.made).toBe(2);
+  });
+});
+
+describe('a flood of requests', () => {
+  it('is answered no faster than the loop can afford, and beyond a bound refused at once', async () => {
+    const { app } = served();
+    const begin = performance.now();
+    const extra = 20;
+    const codes = await Promise.all(
+      Array.from({ length: AT_ONCE + WAITING_MAX + extra }, async () => {
+        const answer = await app.request('/api/v1/cluster');
+        if (answer.status === 503) expect(answer.headers.get('retry-after')).toBe('1');
+        return answer.status;
+      }),
+    );
+    expect(codes.filter((code) => code === 503)).toHaveLength(extra);
+    expect(codes.filter((code) => code === 200)).toHaveLength(AT_ONCE + WAITING_MAX);
+    expect(performance.now() - begin).toBeGreaterThan((WAITING_MAX / PER_SECOND) * 900);
+  });
+
+  it('keeps neither the health check nor a person’s command out', async () => {
+    const { app, post } = served({ nowMs: () => 0 });
+    const flood = Array.from({ length: AT_ONCE + WAITING_MAX + 1 }, () => app.request('/'));
+    expect((await flood.at(-1))?.status).toBe(503);
+    expect((await app.request('/health')).status).toBe(200);
+    expect((await post('switchover', '{}')).status).toBe(200);
+    expect((await post('switchover', '{}', { authorization: 'Bearer wrong' })).status).toBe(503);
+  });
+
+  it('has the metrics made once a second, and again after a failure', async () => {
+    const clock = { nowMs: 0, made: 0, fails: false };
+    const { app } = served({
+      nowMs: () => clock.nowMs,
+      metrics: async () => {
+        clock.made += 1;
+        if (clock.fails) throw new Error('no metrics');
+        return { contentType: 'text/plain', text: `${clock.made}` };
+      },
+    });
+    const ask = async () => (await app.request('/metrics')).text();
+    expect(await Promise.all([ask(), ask(), ask()])).toEqual(['1', '1', '1']);
+    clock.nowMs = 999;
+    expect(await ask()).toBe('1');
+    clock.nowMs = 1_000;
+    clock.fails = true;
+    expect((await app.request('/metrics')).status).toBe(500);
+    clock.fails = false;
+    expect(await ask()).toBe('3');
   });
 });
 

@@ -96,6 +96,7 @@ export class FakeMonitor {
     });
     const app = httpApp({
       ...{ page, feed: this.feed, listeners: this.listeners, version: '0.1.0', hostNames: [] },
+      nowMs: () => performance.now(),
       healthy: () => true,
       unready: () => null,
       commands: {

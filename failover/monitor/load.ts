@@ -1,0 +1,73 @@
+/**
+ * What keeps readers of the HTTP side from the loop's time: both live in one process, and a loop that is late takes its
+ * observations for old ones.
+ */
+
+/** Requests a second that are answered, and how many of them at once. */
+export const PER_SECOND = 200;
+export const AT_ONCE = 10;
+/** Requests that wait for their turn; at {@link PER_SECOND} the last one waits 1.3 s, whoever asks gives up after 5 s. */
+export const WAITING_MAX = 256;
+const LOOK_MS = 5;
+
+/** Lets requests through one after the other, no faster than the loop can afford. A burst waits instead of failing. */
+export class Turnstile {
+  private readonly nowMs: () => number;
+  private readonly waiting: ((mayPass: boolean) => void)[] = [];
+  private free = AT_ONCE;
+  private countedAtMs: number;
+  private looks = false;
+
+  constructor(nowMs: () => number) {
+    this.nowMs = nowMs;
+    this.countedAtMs = nowMs();
+  }
+
+  /** Resolves with true when it is this request's turn, with false at once when too many wait already. */
+  async pass(): Promise<boolean> {
+    this.count();
+    if (this.waiting.length === 0 && this.free >= 1) {
+      this.free -= 1;
+      return true;
+    }
+    if (this.waiting.length >= WAITING_MAX) return false;
+    return new Promise<boolean>((resolve) => {
+      this.waiting.push(resolve);
+      this.look();
+    });
+  }
+
+  private count(): void {
+    const nowMs = this.nowMs();
+    this.free = Math.min(AT_ONCE, this.free + ((nowMs - this.countedAtMs) * PER_SECOND) / 1_000);
+    this.countedAtMs = nowMs;
+  }
+
+  private look(): void {
+    if (this.looks) return;
+    this.looks = true;
+    setTimeout(() => {
+      this.looks = false;
+      this.count();
+      while (this.free >= 1 && this.waiting.length > 0) {
+        this.free -= 1;
+        this.waiting.shift()?.(true);
+      }
+      if (this.waiting.length > 0) this.look();
+    }, LOOK_MS);
+  }
+}
+
+/** What `make` gave, made anew at most once in `everyMs` however many ask. A failure is not kept. */
+export function keptFor<T>(everyMs: number, nowMs: () => number, make: () => Promise<T>): () => Promise<T> {
+  let kept: { value: Promise<T>; atMs: number } | null = null;
+  return () => {
+    if (kept !== null && nowMs() - kept.atMs < everyMs) return kept.value;
+    const made = { value: make(), atMs: nowMs() };
+    kept = made;
+    made.value.catch(() => {
+      if (kept === made) kept = null;
+    });
+    return made.value;
+  };
+}
