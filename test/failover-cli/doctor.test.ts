@@ -1,7 +1,10 @@
 import { describe, expect, it } from 'vitest';
+import { checkConfig } from '../../components/config';
+import { buildTopology } from '../../components/topology';
 import { parseStats, passfileEntry } from '../../scripts/failover/doctor/client-side';
 import { doctor, exitCode } from '../../scripts/failover/doctor/command';
-import type { Facts } from '../../scripts/failover/doctor/facts';
+import { portsOf } from '../../scripts/failover/doctor/containers';
+import type { Facts, HolderFact, LoweredFact } from '../../scripts/failover/doctor/facts';
 import { judge } from '../../scripts/failover/doctor/judge';
 import { diskOf } from '../../scripts/failover/doctor/nodes';
 import { EXIT } from '../../scripts/failover/exit';
@@ -22,7 +25,10 @@ function node(name: string, peer: string): Facts['nodes'][number] {
     standby: name !== PRIMARY,
     connections: 3,
     room: 97,
-    slots: [{ name: peer, active: true, lost: false }],
+    slots: [{ name: peer, active: true, lost: false, heldSeconds: null as number | null }],
+    replayPaused: false,
+    commitSettings: [] as LoweredFact[],
+    holders: [] as HolderFact[],
   };
   return { name, database, message: '', disk: { freeBytes: 50e9, usedPercent: 20 } };
 }
@@ -59,9 +65,9 @@ function parts(all: Facts) {
   const find = (name: string): Container => all.containers.find((one) => one.name === name) ?? container(name, 'node');
   const replica = all.nodes[1] ?? node(REPLICA, '');
   const replicaStatus = cluster.nodes[1] ?? cluster.nodes[0];
-  const database = replica.database;
-  if (replicaStatus === undefined || database === null) throw new Error('the fixture has a replica');
-  return { all, cluster, find, replica, replicaStatus, database };
+  const [leader, database] = [all.nodes[0]?.database, replica.database];
+  if (replicaStatus === undefined || leader == null || database === null) throw new Error('the fixture has two nodes');
+  return { all, cluster, find, replica, replicaStatus, leader, database };
 }
 
 function codes(change: Change): string[] {
@@ -200,6 +206,68 @@ describe('doctor', () => {
         replicaStatus.failure = 'COPY: no room';
       },
     ],
+    ...[
+      'REWIND_FAILED',
+      'STREAM_IMPOSSIBLE',
+      'DISK_TOO_SMALL',
+      'POSTGRES_CRASHED',
+      'PROMOTION_HANGS',
+      'SUPERUSER_LOCKED_OUT',
+      'LEADER_UNREACHABLE',
+    ].map((code): [string, Change] => [
+      code,
+      ({ replicaStatus }) => {
+        replicaStatus.failure = `${code}: PostgreSQL said so (attempt 3)`;
+      },
+    ]),
+    [
+      'PROMOTION_REPEATED',
+      ({ cluster }) => {
+        cluster.serving = false;
+        cluster.events = [1, 2, 3].map((id) => ({ ...event(id), code: 'PROMOTE_AGAIN', at: cluster.at }));
+      },
+    ],
+    [
+      'REPLAY_PAUSED',
+      ({ database, replicaStatus }) => {
+        database.replayPaused = true;
+        replicaStatus.lagSeconds = 60;
+      },
+    ],
+    [
+      'SYNC_COMMIT_LOWERED',
+      ({ leader }) => {
+        leader.commitSettings = [
+          { role: 'app', database: null, value: 'OFF' },
+          { role: 'app', database: 'other', value: 'remote_apply' },
+          { role: null, database: 'other', value: 'on' },
+        ];
+      },
+    ],
+    [
+      'SLOT_HOLDS_ROWS',
+      ({ leader }) => {
+        leader.slots = leader.slots.map((slot) => ({ ...slot, active: false, heldSeconds: 7_200 }));
+      },
+    ],
+    [
+      'TRANSACTION_OLD',
+      ({ database }) => {
+        database.holders = [{ kind: 'session', pid: 7, role: 'app', database: 'app', seconds: 4_000 }];
+      },
+    ],
+    [
+      'PREPARED_OLD',
+      ({ leader }) => {
+        leader.holders = [{ kind: 'prepared', name: 'x', database: 'app', seconds: 4_000 }];
+      },
+    ],
+    [
+      'PROMETHEUS_STOPPED',
+      ({ all }) => {
+        all.containers.push({ ...container('prometheus', 'prometheus'), state: 'exited' });
+      },
+    ],
     [
       'POSTGRES_DOWN',
       ({ replica }) => {
@@ -281,6 +349,37 @@ describe('doctor', () => {
       }),
     ).toEqual(['HAPROXY_STOPPED']));
 
+  it('finds nothing in what holds no rows for long, was promoted again long ago, or belongs to an asynchronous stack', () =>
+    expect(
+      codes(({ leader, cluster }) => {
+        leader.holders = [{ kind: 'session', pid: 7, role: 'app', database: 'app', seconds: 3_000 }];
+        leader.slots = leader.slots.map((slot) => ({ ...slot, heldSeconds: 3_000 }));
+        cluster.events = [1, 2, 3].map((id) => ({ ...event(id), code: 'PROMOTE_AGAIN' }));
+        leader.commitSettings = [{ role: 'app', database: null, value: 'off' }];
+        cluster.syncMode = 'asynchronous';
+      }),
+    ).toEqual([]));
+
+  it('says for whom synchronous_commit is lowered, how to raise it, and that their writes are not covered', async () => {
+    const all = facts();
+    parts(all).leader.commitSettings = [
+      { role: 'a"; DROP ROLE b; --', database: null, value: 'off' },
+      { role: 'app', database: 'd', value: 'local' },
+      { role: null, database: 'd', value: 'remote_write' },
+      { role: null, database: null, value: 'false' },
+    ];
+    const words = fakeIo('http://127.0.0.1:1');
+    expect(await doctor(words.io, { stack: 'dev' }, async () => all)).toBe(EXIT.attention);
+    const steps = words.said.out.filter((line) => line.includes('RESET'));
+    expect(steps.map((line) => line.replace(/.*then: /, ''))).toEqual([
+      'ALTER ROLE "a""; DROP ROLE b; --" RESET synchronous_commit',
+      'ALTER ROLE "app" IN DATABASE "d" RESET synchronous_commit',
+      'ALTER DATABASE "d" RESET synchronous_commit',
+      'ALTER ROLE ALL RESET synchronous_commit',
+    ]);
+    expect(words.said.out.at(-1)).toMatch(/^If the leader died now: .*, except for what SYNC_COMMIT_LOWERED names$/);
+  });
+
   it('an earlier promotion by hand is no news once the standby follows again', () => {
     const undone: Change = ({ cluster }) => {
       cluster.events = [{ ...event(1), subject: REPLICA, code: 'PROMOTED_BY_HAND' }];
@@ -328,6 +427,21 @@ describe('doctor', () => {
 });
 
 describe('what doctor reads', () => {
+  it('which container publishes which port', () => {
+    const { settings } = checkConfig({ monitoring: 'true', pgadmin: 'true', namePrefix: 'x-' });
+    if (settings === undefined) throw new Error('the config is refused');
+    const topology = buildTopology(settings, { project: 'p', stack: 's', projectRoot: '/' });
+    expect(Object.fromEntries(portsOf(topology).map(({ key, owner }) => [key, owner]))).toEqual({
+      writePort: 'x-haproxy',
+      readPort: 'x-haproxy',
+      statsPort: 'x-haproxy',
+      backendPort: 'x-haproxy',
+      monitorPort: 'x-failover-monitor',
+      prometheusPort: 'x-prometheus',
+      pgadminPort: 'x-pgadmin',
+    });
+  });
+
   const HEAD = '# pxname,svname,qcur,scur,slim,status,addr,';
   const HELD = 'write,node1,0,0,3,MAINT,10.0.0.20:5432,\nwrite,hold,0,2,3,no check,127.0.0.1:1,';
   it('the write slot out of the statistics', () => {

@@ -254,7 +254,7 @@ describe('nodes', () => {
       about: STANDBY,
       exit: 1,
       next: /docker system df/,
-      also: ['NODE_FAILED', 'NOT_STREAMING', 'NOT_COUNTED'],
+      also: ['NODE_FAILED', 'POSTGRES_CRASHED', 'STREAM_IMPOSSIBLE', 'NOT_STREAMING', 'NOT_COUNTED'],
       stage: () => smallDisk(folder),
       mend: () => bigDisk(folder),
     });

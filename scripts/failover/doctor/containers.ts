@@ -31,13 +31,15 @@ interface Wanted {
   networks: string[];
 }
 
-function wanted({ haproxy, monitor, nodes, backends, networks }: Topology): Wanted[] {
+function wanted({ haproxy, monitor, nodes, backends, prometheus, pgadmin, networks }: Topology): Wanted[] {
   const { inner, front } = networks;
   return [
     { name: haproxy.name, role: 'haproxy', networks: [inner, front] },
     { name: monitor.name, role: 'monitor', networks: [inner] },
     ...nodes.map(({ name }) => ({ name, role: 'node' as const, networks: [inner] })),
     ...backends.map(({ name }) => ({ name, role: 'backend' as const, networks: [front] })),
+    ...(prometheus === undefined ? [] : [{ name: prometheus.name, role: 'prometheus' as const, networks: [inner] }]),
+    ...(pgadmin === undefined ? [] : [{ name: pgadmin.name, role: 'pgadmin' as const, networks: [front] }]),
   ];
 }
 
@@ -77,10 +79,16 @@ function containerFact(
 
 type WantedPort = Pick<PortFact, 'key' | 'port' | 'owner'> & { address: string };
 
-function portsOf({ ports, haproxy, monitor, bindAddress }: Topology): WantedPort[] {
+/** The host ports of a stack, each with the container that publishes it: HAProxy has those that no other one names. */
+export function portsOf({ ports, haproxy, monitor, prometheus, pgadmin, bindAddress }: Topology): WantedPort[] {
   const address = bindAddress === '0.0.0.0' ? '127.0.0.1' : bindAddress;
+  const owners: Partial<Record<string, string>> = {
+    monitorPort: monitor.name,
+    prometheusPort: prometheus?.name,
+    pgadminPort: pgadmin?.name,
+  };
   return Object.entries(ports).flatMap(([key, port]) =>
-    port === undefined ? [] : [{ key, port, owner: key === 'monitorPort' ? monitor.name : haproxy.name, address }],
+    port === undefined ? [] : [{ key, port, owner: owners[key] ?? haproxy.name, address }],
   );
 }
 

@@ -15,7 +15,7 @@ export type ContainerState =
 
 export interface ContainerFact {
   name: string;
-  role: 'haproxy' | 'monitor' | 'node' | 'backend';
+  role: 'haproxy' | 'monitor' | 'node' | 'backend' | 'prometheus' | 'pgadmin';
   state: ContainerState;
   exitCode: number;
   /** The engine's own words about a start that failed, or an empty string. */
@@ -56,12 +56,37 @@ export interface HaproxyFact {
   queued: number;
 }
 
+/** A setting of `synchronous_commit` below `on`, and for whom it holds; null: for all of them. */
+export interface LoweredFact {
+  role: string | null;
+  database: string | null;
+  value: string;
+}
+
+/** What keeps dead rows from being removed, since so many seconds. */
+export type HolderFact =
+  | { kind: 'session'; pid: number; role: string; database: string; seconds: number }
+  /** Names of a prepared transaction are its client's. */
+  | { kind: 'prepared'; name: string; database: string; seconds: number };
+
 export interface DatabaseFact {
   standby: boolean;
   connections: number;
   /** For ordinary roles: `max_connections` less what is reserved. */
   room: number;
-  slots: { name: string; active: boolean; lost: boolean }[];
+  slots: {
+    name: string;
+    active: boolean;
+    lost: boolean;
+    /** How long it has been unused while it keeps dead rows (`xmin`), seconds; null: it keeps none. */
+    heldSeconds: number | null;
+  }[];
+  /** A person paused replay (`pg_wal_replay_pause`). */
+  replayPaused: boolean;
+  /** `synchronous_commit` of roles and databases, where it is set at all. */
+  commitSettings: LoweredFact[];
+  /** The oldest ones. */
+  holders: HolderFact[];
 }
 
 export interface NodeFact {

@@ -4,7 +4,16 @@
  */
 import type { ClusterStatus } from '../../../failover/api';
 import { bytes } from '../render';
-import type { ContainerFact, Facts, HaproxyFact, LoginFact, NodeFact } from './facts';
+import type {
+  ContainerFact,
+  DatabaseFact,
+  Facts,
+  HaproxyFact,
+  HolderFact,
+  LoginFact,
+  LoweredFact,
+  NodeFact,
+} from './facts';
 
 export interface Finding {
   code: string;
@@ -24,6 +33,13 @@ const DISK_BYTES_FULL = 32 * 1024 ** 2;
 const LOG_BYTES_MIN = 16 * 1024 ** 2;
 const CLOCK_MS_MAX = 10_000;
 const LAG_SECONDS_MAX = 10;
+/** Longer than this something keeps dead rows from being removed only where it was forgotten. */
+const HOLD_SECONDS_MAX = 3_600;
+/** Values of `synchronous_commit` that wait for a standby's disk (manual, "Write Ahead Log"). */
+const WAITS_FOR_STANDBY = ['on', 'true', 'yes', '1', 'remote_apply'];
+/** A candidate that was promoted so often within that time and does not serve ends again and again. */
+const PROMOTIONS_MAX = 3;
+const PROMOTIONS_MS = 600_000;
 /** PostgreSQL's codes (manual, appendix A). */
 const BAD_PASSWORD = ['28P01', '28000'];
 const TOO_MANY = '53300';
@@ -140,12 +156,21 @@ function containerFindings(container: ContainerFact, facts: Facts): Finding[] {
   }
 }
 
-const PREFIXES = { haproxy: 'HAPROXY', monitor: 'MONITOR', node: 'NODE', backend: 'BACKEND' } as const;
+const PREFIXES = {
+  haproxy: 'HAPROXY',
+  monitor: 'MONITOR',
+  node: 'NODE',
+  backend: 'BACKEND',
+  prometheus: 'PROMETHEUS',
+  pgadmin: 'PGADMIN',
+} as const;
 const CONSEQUENCES = {
   haproxy: ': no client gets in.',
   monitor: ': the leader serves on, and nobody would take over if it died.',
   node: '.',
   backend: ': its HTTP API is served by fewer, or by nobody.',
+  prometheus: ': no metrics are collected, and no alert is raised.',
+  pgadmin: ': pgAdmin cannot be used.',
 } as const;
 
 function howItEnded({ exitCode, error: words, outOfMemory }: ContainerFact): string {
@@ -400,15 +425,7 @@ function nodeFindings(node: NodeFact, facts: Facts): Finding[] {
         'Make room before it is full.',
       ),
     );
-  if (status?.failure != null)
-    findings.push(
-      warning(
-        'NODE_FAILED',
-        name,
-        `${name} could not do what it was told: ${status.failure}`,
-        `It is tried again; its words: docker logs --tail 50 ${name}. A standby can be made anew: npm run failover -- rebuild ${name}`,
-      ),
-    );
+  if (status?.failure != null) findings.push(failureFinding(name, status.failure));
   if (database === null) {
     if (findings.length === 0)
       findings.push(
@@ -441,7 +458,153 @@ function nodeFindings(node: NodeFact, facts: Facts): Finding[] {
         `docker restart ${name}`,
       ),
     );
-  return [...findings, ...slotFindings(node, facts)];
+  return [
+    ...findings,
+    ...slotFindings(node, facts),
+    ...pauseFindings(name, database),
+    ...commitFindings(name, database, facts),
+    ...holderFindings(name, database, facts),
+  ];
+}
+
+/** What a person does about a failure that the keeper names by this code; it tries again by itself meanwhile. */
+const NEXT_STEPS: Readonly<Record<string, (name: string) => string>> = {
+  REWIND_FAILED: copied,
+  STREAM_IMPOSSIBLE: copied,
+  WAL_MISSING: copied,
+  DISK_TOO_SMALL: () =>
+    'Make room on its disk (docker system df), or let its old data go first: npm run pulumi -- config set rebuildInPlace true, then npm run up',
+  POSTGRES_CRASHED: (name) =>
+    `PostgreSQL’s own reason, often a full disk or too little memory: docker logs --tail 50 ${name}. When that is gone it starts by itself.`,
+  PROMOTION_HANGS: (name) =>
+    `Look whether its replay goes on: npm run failover -- psql ${name}, then: SELECT pg_get_wal_replay_pause_state(), pg_last_wal_replay_lsn()`,
+  SUPERUSER_LOCKED_OUT: () => 'As any superuser that still gets in: ALTER ROLE postgres LOGIN SUPERUSER',
+  LEADER_UNREACHABLE: (name) =>
+    `The way between the nodes: docker exec ${name} pg_isready -h ADDRESS (npm run failover -- status --json has the addresses)`,
+};
+
+function copied(name: string): string {
+  return `The monitor has it copied from the leader by itself, one node at a time; at once: npm run failover -- rebuild ${name}`;
+}
+
+/** @param failure `CODE: message`, as the status has it. */
+function failureFinding(name: string, failure: string): Finding {
+  const [, code = '', message = ''] = /^([A-Z][A-Z_]+): ([\s\S]*)$/.exec(failure) ?? [];
+  const next = NEXT_STEPS[code];
+  if (next !== undefined) return warning(code, name, `${name} cannot do what it was told: ${message}`, next(name));
+  return warning(
+    'NODE_FAILED',
+    name,
+    `${name} could not do what it was told: ${failure}`,
+    `It is tried again; its words: docker logs --tail 50 ${name}. A standby can be made anew: npm run failover -- rebuild ${name}`,
+  );
+}
+
+function pauseFindings(name: string, { replayPaused }: DatabaseFact): Finding[] {
+  if (!replayPaused) return [];
+  return [
+    warning(
+      'REPLAY_PAUSED',
+      name,
+      `Replay on ${name} is paused by a person: what it shows gets older, and it has to replay all of it before it can lead.`,
+      `npm run failover -- psql ${name}, then: SELECT pg_wal_replay_resume()`,
+    ),
+  ];
+}
+
+/** Roles and databases whose commits do not wait for a standby's disk (S7). */
+function commitFindings(name: string, { commitSettings }: DatabaseFact, { monitor: { cluster } }: Facts): Finding[] {
+  // Every node has the same roles; those of the leader are the newest.
+  if (cluster?.syncMode !== 'synchronous' || cluster.leader !== name) return [];
+  return commitSettings
+    .filter(({ value }) => !WAITS_FOR_STANDBY.includes(value.toLowerCase()))
+    .map((one) =>
+      warning(
+        'SYNC_COMMIT_LOWERED',
+        whose(one),
+        `synchronous_commit is ${one.value} for ${whose(one)}: what is written so need not be on a standby’s disk when it is acknowledged, and may be lost with the leader.`,
+        `npm run failover -- psql ${name}, then: ${reset(one)}`,
+      ),
+    );
+}
+
+function whose({ role, database }: LoweredFact): string {
+  if (role === null) return database === null ? 'all roles' : `database ${database}`;
+  return database === null ? `role ${role}` : `role ${role} in database ${database}`;
+}
+
+function reset({ role, database }: LoweredFact): string {
+  if (role === null && database !== null) return `ALTER DATABASE ${quoted(database)} RESET synchronous_commit`;
+  const where = database === null ? '' : ` IN DATABASE ${quoted(database)}`;
+  return `ALTER ROLE ${role === null ? 'ALL' : quoted(role)}${where} RESET synchronous_commit`;
+}
+
+/** A name as an identifier of SQL: whoever makes a role chooses it, and the command is copied into a superuser's session. */
+function quoted(name: string): string {
+  return `"${name.replaceAll('"', '""')}"`;
+}
+
+/** While one of these stands no dead row is removed, in any table. */
+function holderFindings(name: string, database: DatabaseFact, { monitor, containers, slotOf }: Facts): Finding[] {
+  const isLeader = monitor.cluster?.leader === name;
+  const slots = database.slots.filter(({ heldSeconds }) => (heldSeconds ?? 0) > HOLD_SECONDS_MAX);
+  const psql = `npm run failover -- psql ${name}, then:`;
+  const ofSlots = (isLeader ? slots : []).map((slot) => {
+    const peer = containers.find((one) => one.role === 'node' && slotOf(one.name) === slot.name);
+    return warning(
+      'SLOT_HOLDS_ROWS',
+      name,
+      `The replication slot ${slot.name} of ${name} is unused for ${hours(slot.heldSeconds ?? 0)} and keeps dead rows: tables grow, and each look at them takes longer.`,
+      peer === undefined
+        ? `Nobody of this stack uses it. ${psql} SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE NOT active, with its name`
+        : `docker start ${peer.name}; if it is not needed any more, lower replicas and npm run up.`,
+    );
+  });
+  const old = database.holders.filter(({ seconds }) => seconds > HOLD_SECONDS_MAX);
+  const sessions = old.filter((one) => one.kind === 'session');
+  const prepared = old.filter((one) => one.kind === 'prepared');
+  return [...ofSlots, ...oldSession(name, sessions, psql), ...oldPrepared(name, prepared, psql)];
+}
+
+function oldSession(
+  name: string,
+  [oldest, ...more]: Extract<HolderFact, { kind: 'session' }>[],
+  psql: string,
+): Finding[] {
+  if (oldest === undefined) return [];
+  const { pid, role, database, seconds } = oldest;
+  return [
+    warning(
+      'TRANSACTION_OLD',
+      name,
+      `A transaction of role ${role} in database ${database} on ${name} is open for ${hours(seconds)}${andMore(more)}: dead rows are kept, and tables grow.`,
+      `Let it end, or ${psql} SELECT pg_terminate_backend(${pid})`,
+    ),
+  ];
+}
+
+function oldPrepared(
+  name: string,
+  [oldest, ...more]: Extract<HolderFact, { kind: 'prepared' }>[],
+  psql: string,
+): Finding[] {
+  if (oldest === undefined) return [];
+  return [
+    warning(
+      'PREPARED_OLD',
+      name,
+      `A prepared transaction in database ${oldest.database} waits for ${hours(oldest.seconds)}${andMore(more)}: dead rows and its locks are kept.`,
+      `${psql} SELECT gid, prepared, owner, database FROM pg_prepared_xacts; then COMMIT PREPARED or ROLLBACK PREPARED with its gid, in that database`,
+    ),
+  ];
+}
+
+function hours(seconds: number): string {
+  return `${(seconds / 3_600).toFixed(1)} h`;
+}
+
+function andMore(more: readonly unknown[]): string {
+  return more.length === 0 ? '' : ` (${more.length} more are as old)`;
 }
 
 /** Its last event of that kind stands until it follows again. */
@@ -501,6 +664,7 @@ function replicationFindings({ monitor, containers, nodes }: Facts): Finding[] {
           `It is tried again and again; if it stays: npm run failover -- rebuild ${node.name}`,
         ),
       ];
+    if (database.replayPaused) return settingsFindings(node);
     if ((node.lagSeconds ?? 0) > LAG_SECONDS_MAX)
       return [
         warning(
@@ -537,6 +701,17 @@ function settingsFindings({ name, settings }: ClusterStatus['nodes'][number]): F
 
 function notServing(cluster: ClusterStatus | null, containers: readonly ContainerFact[]): Finding[] {
   if (cluster === null || containers.some(({ role, state }) => role === 'haproxy' && state !== 'running')) return [];
+  const since = Date.parse(cluster.at) - PROMOTIONS_MS;
+  const again = cluster.events.filter(({ code, at }) => code === 'PROMOTE_AGAIN' && Date.parse(at) > since);
+  if (again.length >= PROMOTIONS_MAX)
+    return [
+      error(
+        'PROMOTION_REPEATED',
+        cluster.leader ?? cluster.stack,
+        `${cluster.leader ?? 'The candidate'} was promoted ${again.length} times within ten minutes and did not stay up: ${cluster.sentence}.`,
+        `PostgreSQL’s own reason: docker logs --tail 50 ${cluster.leader ?? '<node>'}. When that is gone it goes on by itself.`,
+      ),
+    ];
   return [
     error(
       'NOT_SERVING',

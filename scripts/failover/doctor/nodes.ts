@@ -7,19 +7,61 @@ import type { DatabaseFact, NodeFact } from './facts';
 /** A node that hangs must not make doctor hang. */
 const NODE_MS = 6_000;
 
-const QUERY = `SELECT json_build_object(
+/** So many of each kind are told; the oldest one is the one to end. */
+const ROWS_MAX = 20;
+
+/**
+ * What pg_prepared_xacts has on a standby ends with its leader. `inactive_since` of a slot: manual, "pg_replication_slots".
+ * The server's own `synchronous_commit` is the keeper's, and neither `postgresSettings` nor ALTER SYSTEM may set it.
+ */
+export const QUERY = `SELECT json_build_object(
   'standby', pg_is_in_recovery(),
   'connections', (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'),
   'room', current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int
     - current_setting('reserved_connections')::int,
   'slots', (SELECT coalesce(json_agg(json_build_object('name', slot_name, 'active', active,
-      'lost', coalesce(wal_status = 'lost', false) OR invalidation_reason IS NOT NULL)), '[]') FROM pg_replication_slots))`;
+      'lost', coalesce(wal_status = 'lost', false) OR invalidation_reason IS NOT NULL,
+      'heldSeconds', CASE WHEN NOT active AND (xmin IS NOT NULL OR catalog_xmin IS NOT NULL)
+        THEN extract(epoch FROM now() - inactive_since)::int END)), '[]') FROM pg_replication_slots),
+  'replayPaused', CASE WHEN pg_is_in_recovery() THEN pg_get_wal_replay_pause_state() <> 'not paused' ELSE false END,
+  'commitSettings', (SELECT coalesce(json_agg(row_to_json(s)), '[]') FROM (
+      SELECT r.rolname AS role, d.datname AS database, split_part(c, '=', 2) AS value
+      FROM pg_db_role_setting LEFT JOIN pg_roles r ON r.oid = setrole LEFT JOIN pg_database d ON d.oid = setdatabase,
+        unnest(setconfig) c WHERE c LIKE 'synchronous\\_commit=%' LIMIT ${ROWS_MAX}) s),
+  'holders', (SELECT coalesce(json_agg(h), '[]') FROM (
+      (SELECT json_build_object('kind', 'session', 'pid', pid, 'role', coalesce(usename, ''),
+          'database', coalesce(datname, ''),
+          'seconds', extract(epoch FROM now() - xact_start)::int) AS h
+        FROM pg_stat_activity WHERE backend_type = 'client backend' AND xact_start IS NOT NULL
+          AND (backend_xmin IS NOT NULL OR backend_xid IS NOT NULL) ORDER BY xact_start LIMIT ${ROWS_MAX})
+      UNION ALL
+      (SELECT json_build_object('kind', 'prepared', 'name', gid, 'database', database,
+          'seconds', extract(epoch FROM now() - prepared)::int)
+        FROM pg_prepared_xacts WHERE NOT pg_is_in_recovery() ORDER BY prepared LIMIT ${ROWS_MAX})) all_holders))`;
 
 const Database: z.ZodType<DatabaseFact> = z.object({
   standby: z.boolean(),
   connections: z.number(),
   room: z.number(),
-  slots: z.array(z.object({ name: z.string(), active: z.boolean(), lost: z.boolean() })),
+  slots: z.array(
+    z.object({ name: z.string(), active: z.boolean(), lost: z.boolean(), heldSeconds: z.number().nullable() }),
+  ),
+  replayPaused: z.boolean(),
+  commitSettings: z.array(
+    z.object({ role: z.string().nullable(), database: z.string().nullable(), value: z.string() }),
+  ),
+  holders: z.array(
+    z.discriminatedUnion('kind', [
+      z.object({
+        kind: z.literal('session'),
+        pid: z.number(),
+        role: z.string(),
+        database: z.string(),
+        seconds: z.number(),
+      }),
+      z.object({ kind: z.literal('prepared'), name: z.string(), database: z.string(), seconds: z.number() }),
+    ]),
+  ),
 });
 
 /** Two looks, side by side: a PostgreSQL that hangs does not hide a full disk. */
