@@ -269,6 +269,26 @@ describe('nodes', () => {
       stage: () => sql(STANDBY, `SELECT pg_drop_replication_slot('uic_postgres_primary')`),
     }));
 
+  it('commits of a database do not wait for a standby', () =>
+    tried({
+      code: 'SYNC_COMMIT_LOWERED',
+      about: `database ${DATABASE}`,
+      exit: 5,
+      next: new RegExp(`ALTER DATABASE "${DATABASE}" RESET synchronous_commit$`),
+      stage: () => sql(LEADER, `ALTER DATABASE ${DATABASE} SET synchronous_commit = local`),
+      mend: () => sql(LEADER, `ALTER DATABASE "${DATABASE}" RESET synchronous_commit`),
+    }));
+
+  it('replay is paused', () =>
+    tried({
+      code: 'REPLAY_PAUSED',
+      about: STANDBY,
+      exit: 5,
+      next: /SELECT pg_wal_replay_resume\(\)$/,
+      stage: () => sql(STANDBY, 'SELECT pg_wal_replay_pause()'),
+      mend: () => sql(STANDBY, 'SELECT pg_wal_replay_resume()'),
+    }));
+
   it('a standby was promoted by hand', () =>
     tried({
       code: 'PROMOTED_BY_HAND',
