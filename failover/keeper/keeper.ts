@@ -124,7 +124,7 @@ export class Keeper {
     this.files = parts.files;
     this.link = parts.link;
     this.pursuit = new Pursuit(this);
-    this.postgres.onCrash = () => this.crashed();
+    this.postgres.onCrash = (reason) => this.crashed(reason);
   }
 
   /** Runs, after {@link load}, until {@link terminate} has ended it. */
@@ -343,13 +343,14 @@ export class Keeper {
     this.nudge.abort();
   }
 
-  private crashed(): void {
+  private crashed(reason: string | null): void {
     this.crashedAtMs.push(this.clock.nowMs());
     this.crashedUnder = this.ordered;
     this.done = false;
-    this.pursuit.stopped();
+    this.pursuit.crashed();
     this.view = { ...this.view, running: false, sql: null, settings: null, blind: false };
-    this.note('error', 'POSTGRES_CRASHED', 'PostgreSQL ended without having been told to');
+    const why = reason === null ? '' : `: ${reason}`;
+    this.note('error', 'POSTGRES_CRASHED', `PostgreSQL ended without having been told to${why}`);
     this.report(true);
     this.wake();
   }
@@ -394,6 +395,7 @@ export class Keeper {
       done: this.done,
       failure: this.failure,
       crashes: this.crashes(),
+      crashesInRow: this.pursuit.crashesInRow,
       leadTerm: this.pursuit.leadTerm,
       forkLsn: this.pursuit.forkLsn,
       syncInForce: this.pursuit.sync.inForce,

@@ -5,7 +5,8 @@ import { VERSION_NAME } from './config-files';
 import type { SqlView, View } from './ports';
 import { commandLine, run } from './processes';
 import type { Session } from './session';
-import type { Floors, Pending } from './tunables';
+import { timelineOf } from './titles';
+import { FLOORED, type Floors, type Pending } from './tunables';
 
 interface Row {
   recovery: boolean;
@@ -33,8 +34,10 @@ const WAITS_FOR_WAL = new Set(['RecoveryWalStream', 'RecoveryRetrieveRetryInterv
 
 const WAL_TIMELINE = `('x' || left(pg_walfile_name(pg_current_wal_flush_lsn()), 8))::bit(32)::int`;
 
-/** The timeline that this server leads on; null while it is in recovery. */
-export const LED_TIMELINE = `SELECT CASE WHEN NOT pg_is_in_recovery() THEN ${WAL_TIMELINE} END AS timeline`;
+/** The timeline that this server leads on, null while it is in recovery, and how far it has applied what it has. */
+export const LED_TIMELINE = `SELECT CASE WHEN NOT pg_is_in_recovery() THEN ${WAL_TIMELINE} END AS timeline,
+  pg_last_wal_replay_lsn()::text AS replay,
+  pg_wal_lsn_diff(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn())::float8 AS behind`;
 
 // A standby's timeline: the newest that it receives, reads or has to reach (the control file alone lags behind). A leader's: from its own position, because the
 // control file lags behind a promotion (S12).
@@ -60,11 +63,10 @@ SELECT r.recovery, (SELECT system_identifier::text FROM pg_control_system()) AS 
     FROM (SELECT * FROM pg_stat_replication WHERE state IS NOT NULL AND application_name <> '' LIMIT 32) s) AS standbys
 FROM (SELECT pg_is_in_recovery() AS recovery) r`;
 
-/** Timeline of the WAL file that the startup process reads or waits for, by its title; null when it shows none. */
+/** Timeline of the WAL file that the startup process, named by PostgreSQL, reads or waits for; null when it shows none. */
 async function readTimeline(pid: number | undefined): Promise<number | null> {
   const title = pid === undefined ? null : await commandLine(pid);
-  const file = /startup (?:recovering|waiting for) ([0-9A-F]{8})[0-9A-F]{16}/.exec(title ?? '');
-  return file?.[1] === undefined ? null : Number.parseInt(file[1], 16);
+  return title === null ? null : timelineOf(title);
 }
 
 /** The later of two timelines; null counts as nothing known. */
@@ -119,6 +121,17 @@ SELECT current_setting('${VERSION_NAME}', true) AS version,
 export async function lookForPending(session: Session, version: number): Promise<Pending[] | null> {
   const [row] = await session.ask<{ version: string | null; pending: Pending[] }>('pending', PENDING);
   return row?.version === String(version) ? row.pending : null;
+}
+
+// The function throws on a leader, so it is not called there.
+const HELD = `
+SELECT pg_is_in_recovery() AND CASE WHEN pg_is_in_recovery() THEN pg_get_wal_replay_pause_state() = 'paused' END AS held,
+  json_build_object(${FLOORED.map((name) => `'${name}', current_setting('${name}')::int`).join(', ')}) AS own`;
+
+/** Whether replay is paused, by a person or for want of parameters, and what this server has of those (S23). */
+export async function lookForPause(session: Session): Promise<{ held: boolean; own: Floors } | null> {
+  const [row] = await session.ask<{ held: boolean; own: Floors }>('held', HELD);
+  return row ?? null;
 }
 
 const CLEAN = new Set(['shut down', 'shut down in recovery']);

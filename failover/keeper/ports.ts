@@ -147,8 +147,11 @@ export interface Source {
 
 /** One PostgreSQL and its data directory. Every call has its own deadline and throws {@link KeeperError} or an Error. */
 export interface Postgres {
-  /** Called whenever the postmaster ends without having been told to. */
-  onCrash: () => void;
+  /**
+   * Called whenever the postmaster ends without having been told to. `reason`: its exit code or signal and PostgreSQL's own
+   * last message, for people, escaped and cut; null: not known.
+   */
+  onCrash: (reason: string | null) => void;
   observe(): Promise<View>;
 
   /** Makes a new cluster in `data.new`, complete and synced. */
@@ -191,8 +194,11 @@ export interface Postgres {
    * arrive. Resolves with the number of clients that were there, those that are still connecting included.
    */
   endIdleClients(): Promise<number>;
-  /** Sends the promotion and resolves with the new timeline as soon as PostgreSQL is out of recovery. */
-  promote(): Promise<number>;
+  /**
+   * Sends the promotion and resolves with the new timeline as soon as PostgreSQL is out of recovery. Throws PROMOTION_HANGS
+   * when replay stands still for a minute; `tell` hears now and then how far it is.
+   */
+  promote(tell?: (text: string) => void): Promise<number>;
   /** Replay goes on where a person paused it; does nothing else. */
   resumeReplay(): Promise<void>;
   /** Where `timeline` left its parent; null for the first. */

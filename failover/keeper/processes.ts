@@ -26,6 +26,18 @@ export async function serverProcesses(): Promise<{ pid: number; title: string }[
   return found;
 }
 
+/** Server processes that a process started. */
+export async function childrenOf(parent: number): Promise<{ pid: number; title: string }[]> {
+  const found: { pid: number; title: string }[] = [];
+  for (const process of await serverProcesses()) {
+    const stat = await readFile(`/proc/${process.pid}/stat`, 'utf8').catch(() => '');
+    // The name in brackets may hold anything (proc(5)).
+    const [, ppid] = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+    if (Number(ppid) === parent) found.push(process);
+  }
+  return found;
+}
+
 /** Connections to a port that the kernel has accepted and the server has not taken yet. */
 export async function waitingConnections(port: number): Promise<number> {
   const texts = await Promise.all(['tcp', 'tcp6'].map((file) => readFile(`/proc/net/${file}`, 'utf8').catch(() => '')));
@@ -50,16 +62,21 @@ export async function resumeServer(): Promise<void> {
   for (const { pid } of await serverProcesses()) signalProcess(pid, 'SIGCONT');
 }
 
+const LEFT_LOOK_MS = 20;
+/** The logger ends by itself right behind the last of the others, ms. */
+const LEFT_SOON_MS = 2;
+const LEFT_SOON_LOOKS = 5;
+
 /** Waits until no server process is left; kills those that stay longer than the limit. */
 export async function noServerLeft(limitMs: number): Promise<void> {
   const deadline = performance.now() + limitMs;
-  for (;;) {
+  for (let looks = 0; ; looks++) {
     const left = await serverProcesses();
     if (left.length === 0) return;
     if (performance.now() > deadline) {
       for (const { pid } of left) signalProcess(pid, 'SIGKILL');
     }
-    await delay(20);
+    await delay(looks < LEFT_SOON_LOOKS ? LEFT_SOON_MS : LEFT_LOOK_MS);
   }
 }
 

@@ -16,9 +16,11 @@ export interface Outcome {
 const SOON_MS = 10;
 const START_POLL_MS = 20;
 const DRAIN_POLL_MS = 3;
-const CRASHES_MAX = 3;
-const BACKOFF_MS = 1_000;
-const LONG_BACKOFF_MS = 15_000;
+/** After a crash a standby rests, twice as long each time, ms. */
+const REST_MS = 1_000;
+const REST_MAX_MS = 60_000;
+/** A server that answered for so long before its crash had a good time: the rests begin anew, ms. */
+const GOOD_MS = 60_000;
 const FURNISH_RETRY_MS = 1_000;
 /** More than the startup process sleeps before it tries to stream again (`wal_retrieve_retry_interval`, 20 ms), ms. */
 const QUIET_MS = 25;
@@ -56,6 +58,12 @@ export class Pursuit {
   private quietSinceMs: number | null = null;
   /** The order to promise for which a paused replay was resumed. */
   private resumedFor: AcceptedOrder | null = null;
+  /** When this server was first seen to answer; null: not since its start. */
+  private answeredAtMs: number | null = null;
+  /** Crashes one after the other without a good time in between. */
+  crashesInRow = 0;
+  /** No start before, unless the settings change. */
+  private rest: { untilMs: number; settings: string } | null = null;
   /** The order that a checkpoint was begun for. */
   private preparing: { key: string; done: boolean } | null = null;
 
@@ -76,6 +84,23 @@ export class Pursuit {
     this.names = null;
     this.warmedAtMs = Number.NEGATIVE_INFINITY;
     this.keeper.postgres.stopHeartbeat();
+  }
+
+  /** PostgreSQL ended by itself. */
+  crashed(): void {
+    const nowMs = this.keeper.clock.nowMs();
+    const wasGood = this.answeredAtMs !== null && nowMs - this.answeredAtMs >= GOOD_MS;
+    this.crashesInRow = wasGood ? 1 : this.crashesInRow + 1;
+    const settings = JSON.stringify(this.keeper.settings);
+    this.rest = { untilMs: nowMs + Math.min(REST_MAX_MS, REST_MS * 2 ** (this.crashesInRow - 1)), settings };
+    this.stopped();
+  }
+
+  /** How long a standby still rests after its last crash, ms. Changed settings may be what it lacked. */
+  private restMs(settings: NodeSettings): number {
+    if (this.rest === null || this.keeper.crashedUnder === null) return 0;
+    if (this.rest.settings !== JSON.stringify(settings)) return 0;
+    return Math.max(0, this.rest.untilMs - this.keeper.clock.nowMs());
   }
 
   /** Beside the order. It may fail: the first session then takes some milliseconds longer. */
@@ -101,6 +126,7 @@ export class Pursuit {
 
   async pursue(order: AcceptedOrder, settings: NodeSettings, signal: AbortSignal): Promise<Outcome> {
     const { target } = order;
+    if (this.keeper.view.sql !== null) this.answeredAtMs ??= this.keeper.clock.nowMs();
     switch (target.kind) {
       case 'wait':
         if (this.keeper.state.promotedByHand && this.keeper.view.sql?.inRecovery === false) await this.stop();
@@ -228,7 +254,7 @@ export class Pursuit {
     const alone = sync.k === 0 && this.names === '';
     // The barrier is what the first commit meets: nothing is acknowledged before the names are proven (S4, S9).
     if (!alone) await this.configure(config(settings, null, barrierNames(sync)));
-    const timeline = await keeper.postgres.promote();
+    const timeline = await keeper.postgres.promote((text) => keeper.note('info', 'PROMOTION_REPLAYS', text));
     this.forkLsn = await keeper.postgres.forkLsn(timeline);
     this.leadTerm = order.term;
     this.promotedAtMs = keeper.clock.nowMs();
@@ -301,11 +327,8 @@ export class Pursuit {
     if (signal.aborted) return { done: false };
     const wanted = config(settings, leader, '');
     if (!keeper.view.running) {
-      const crashes = keeper.crashes();
-      if (keeper.crashedUnder !== null && crashes > 0) {
-        await keeper.clock.sleep(crashes >= CRASHES_MAX ? LONG_BACKOFF_MS : BACKOFF_MS, signal);
-        if (signal.aborted || keeper.stopping) return { done: false };
-      }
+      const againMs = this.restMs(settings);
+      if (againMs > 0) return { done: false, againMs };
       await this.start(wanted);
     } else if (keeper.view.paused === true || (target.restart === true && this.needsRestart(settings))) {
       keeper.note('info', 'SETTINGS_RESTART', `PostgreSQL is restarted for its settings: ${this.restartCause()}`);
@@ -527,6 +550,7 @@ export class Pursuit {
     if (keeper.stopping) throw new KeeperError('STOPPING', 'this container is being stopped');
     this.stopped();
     keeper.crashedUnder = null;
+    this.answeredAtMs = null;
     await keeper.postgres.start(wanted, leads);
     this.names = wanted.syncNames;
     await keeper.observe();

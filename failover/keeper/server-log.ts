@@ -1,71 +1,77 @@
-/** PostgreSQL's own log on its way to the container's: what repeats many times a second while a leader is away is thinned. */
+/**
+ * PostgreSQL's own log on its way to the container's. It is for people: nothing is decided by it, because clients write
+ * into it. What a client wrote cannot begin a line, and what repeats many times a second is thinned.
+ */
+
+/** One line of `jsonlog` (manual, "Error Reporting and Logging"); each value as text, absent ones as ''. */
+interface Entry {
+  timestamp: string;
+  pid: string;
+  user: string;
+  dbname: string;
+  error_severity: string;
+  state_code: string;
+  message: string;
+  detail: string;
+  hint: string;
+  context: string;
+  statement: string;
+  backend_type: string;
+}
+
+/** Longer lines are cut before they are read, characters: a client may send a statement of any length. */
+const LINE_MAX = 64 * 1024;
+/** What is shown of one text, characters: with their bytes still one piece for the engine, which cuts at 16 KiB. */
+const TEXT_MAX = 4_000;
+const REASON_MAX = 300;
+/** Each kind that repeats is shown once in this time, ms. */
+const SHOW_EVERY_MS = 10_000;
+/** Kinds that are remembered. */
+const KINDS_MAX = 200;
+/** Lines of clients: so many a second are shown in the long run, and so many at once. */
+const CLIENT_LINES_PER_S = 1_000;
+const CLIENT_LINES_BURST = 5_000;
 
 /** Retried every 20 ms (S20), so a missing leader would write gigabytes a day. */
-const REPEATING = [
-  /could not connect to the primary server/,
-  /Is the server running on that host/,
-  /waiting for WAL to become available/,
-  /could not receive data from WAL stream/,
-  /This probably means the server terminated abnormally/,
-  /before or while processing the request/,
-  /the database system is (starting up|not (yet )?accepting connections|shutting down)/,
-  /Consistent recovery state has not been yet reached/,
-  /LOG: {2}(record with )?(invalid|incorrect) .* at [0-9A-F]+\/[0-9A-F]+/,
-];
-/** Each kind is shown once in this time, ms. */
-const SHOW_EVERY_MS = 10_000;
+const RETRIES: ReadonlySet<string> = new Set(['startup', 'walreceiver', 'walsender']);
+/** SQLSTATE of "starting up", "shutting down", "not yet accepting connections": who dials meanwhile hears it each time. */
+const NOT_NOW = '57P03';
+/** SQLSTATE class of what ends by somebody's order, which is no fault. */
+const ORDERED = '57P0';
+/** Processes of PostgreSQL that run no client's statement, and end the server when they end. */
+const OWN: ReadonlySet<string> = new Set([
+  'postmaster',
+  'startup',
+  'checkpointer',
+  'background writer',
+  'walwriter',
+  'walsummarizer',
+  'archiver',
+]);
 
-/** What PostgreSQL logs when no amount of waiting lets this data follow its source. */
-const IMPOSSIBLE = [
-  /requested WAL segment \S+ has already been removed/,
-  /highest timeline \d+ of the primary is behind recovery timeline \d+/,
-  /requested starting point \S+ on timeline \d+ is not in this server's history/,
-  /requested starting point \S+ is ahead of the WAL flush position/,
-  /new timeline \d+ forked off current database system timeline \d+ before current recovery point/,
-  /database system identifier differs between the primary and standby/,
-];
-
-/**
- * What PostgreSQL says about a record that makes no sense. Where its own WAL ends it says so once for a position; the same
- * words again and again mean that what the source sends does not fit what is here.
- */
-const UNFIT = /LOG: {2}((?:record with )?(?:invalid|incorrect) .* at [0-9A-F]+\/[0-9A-F]+.*)$/;
-/** At one every `wal_retrieve_retry_interval` (20 ms) some seconds. */
-const UNFIT_MAX = 200;
-
-/** True for a line that says that streaming can never succeed with this data. */
-export function saysImpossible(line: string): boolean {
-  return IMPOSSIBLE.some((pattern) => pattern.test(line));
+/** Control characters, separators of lines and marks that turn the direction of writing, written so that they do nothing. */
+export function escapeControls(text: string): string {
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: these are what is looked for
+  return text.replaceAll(/[\u0000-\u001f\u007f-\u009f\u2028-\u202e\u2066-\u2069]/g, (character) => {
+    if (character === '\n') return '\\n';
+    if (character === '\r') return '\\r';
+    if (character === '\t') return '\\t';
+    const code = character.charCodeAt(0);
+    return code < 256 ? `\\x${code.toString(16).padStart(2, '0')}` : `\\u${code.toString(16)}`;
+  });
 }
 
-/** True for the line of a standby whose replay stands still, because its leader has more of something than it (S23). */
-export function saysPaused(line: string): boolean {
-  return line.includes('hot standby is not possible because of insufficient parameter settings');
+/** A text of PostgreSQL or a client for one line: escaped and cut. */
+function shown(text: string, max = TEXT_MAX): string {
+  const escaped = escapeControls(text);
+  return escaped.length <= max ? escaped : `${escaped.slice(0, max)} … (${escaped.length - max} more characters)`;
 }
 
-/** True when a starting standby will take an order to promote itself from now on. */
-export function saysStandby(line: string): boolean {
-  return line.endsWith('LOG:  entering standby mode');
-}
-
-/** Head of a line of PostgreSQL's own processes by `log_line_prefix`, and the severity. */
-const HEAD = /^(?:\d{4}-\S+ \S+ \S+ \[\d+\] |postgres: )/;
-
-/** What clients and the stream's receiver are told, which ends no server. */
-const NOT_THE_SERVERS =
-  /^(the database system is|no pg_hba|(password|peer) authentication failed|(role|database) ".*" does not exist|terminating |sorry,|remaining connection|(could not|cannot) (connect to the primary|receive data from|start WAL streaming|send data to|establish))/;
-
-/** What a server that does not start ends with; null for every other line. */
-export function fatalWords(line: string): string | null {
-  const words = /(?:^|\s)(?:FATAL|PANIC): {2}(.*)$/.exec(line)?.[1] ?? /^postgres: (.*)$/.exec(line)?.[1] ?? null;
-  return words === null || NOT_THE_SERVERS.test(words) ? null : words;
-}
-
-/** PostgreSQL's words for people: without moments, process ids and what says nothing new. */
+/** PostgreSQL's words for people: without moments, process ids and what says nothing new. Of tools, not of a server. */
 export function plainWords(text: string): string {
   const lines = text.split('\n').map((line) =>
     line
-      .replace(HEAD, '')
+      .replace(/^(?:\d{4}-\S+ \S+ \S+ \[\d+\] |postgres: )/, '')
       .replace(/^[A-Z]+: {2}/, '')
       .trim(),
   );
@@ -79,43 +85,194 @@ export function plainWords(text: string): string {
     .slice(0, 1_000);
 }
 
-/** True for the line with which the startup process waits for WAL that is not here. */
-export function saysStarved(line: string): boolean {
-  return line.includes('LOG:  waiting for WAL to become available');
+const PAIR = /[{,]"([a-z_]+)":(?:"((?:[^"\\]|\\.)*)"?|(-?\d+))/y;
+
+/** The pairs at the beginning of a line that was cut, where JSON.parse takes nothing. */
+function pairsOf(line: string): Record<string, unknown> {
+  const pairs: Record<string, unknown> = {};
+  PAIR.lastIndex = 0;
+  for (let match = PAIR.exec(line); match !== null; match = PAIR.exec(line)) {
+    const [, name = '', text, digits] = match;
+    try {
+      pairs[name] = digits ?? JSON.parse(`"${text ?? ''}"`);
+    } catch {
+      pairs[name] = text;
+    }
+  }
+  return pairs;
 }
 
-/** True for the line that PostgreSQL writes some milliseconds before a promoted standby takes writes. */
-export function saysRecovered(line: string): boolean {
-  return line.endsWith('LOG:  archive recovery complete');
+/** Reads a line of `jsonlog`, also one that was cut; null: it is none. */
+export function readEntry(line: string): Entry | null {
+  let pairs: Record<string, unknown> = {};
+  try {
+    const value: unknown = JSON.parse(line);
+    if (typeof value === 'object' && value !== null) pairs = { ...value };
+  } catch {
+    pairs = pairsOf(line);
+  }
+  const text = (name: string): string => {
+    const value = pairs[name];
+    return typeof value === 'string' ? value : typeof value === 'number' ? String(value) : '';
+  };
+  if (text('timestamp') === '' || text('error_severity') === '') return null;
+  return {
+    timestamp: text('timestamp'),
+    pid: text('pid'),
+    user: text('user'),
+    dbname: text('dbname'),
+    error_severity: text('error_severity'),
+    state_code: text('state_code'),
+    message: text('message'),
+    detail: text('detail'),
+    hint: text('hint'),
+    context: text('context'),
+    statement: text('statement'),
+    backend_type: text('backend_type'),
+  };
 }
 
-export class ServerLog {
+/** Lines for people. All that stands before the message is PostgreSQL's own; who the client says to be stands behind it. */
+export function printEntry(entry: Entry): string[] {
+  const head = shown(`${entry.timestamp} [${entry.pid}] ${entry.backend_type || '(cut)'}`, 200);
+  const client = entry.user === '' && entry.dbname === '' ? '' : ` (${shown(`${entry.user}@${entry.dbname}`, 400)})`;
+  const more = [
+    ['DETAIL', entry.detail],
+    ['HINT', entry.hint],
+    ['CONTEXT', entry.context],
+    ['STATEMENT', entry.statement],
+  ] as const;
+  return [
+    `${head} ${shown(entry.error_severity, 20)}:  ${shown(entry.message)}${client}`,
+    ...more.filter(([, text]) => text !== '').map(([name, text]) => `${head} ${name}:  ${shown(text)}`),
+  ];
+}
+
+/**
+ * Why a server may have ended: the last FATAL of a process that is PostgreSQL's own, or a PANIC of any; null for every
+ * other line.
+ */
+export function reasonOf(entry: Entry): string | null {
+  const { error_severity: severity, backend_type: process, state_code: state } = entry;
+  const isOwn = severity === 'FATAL' && OWN.has(process) && !state.startsWith(ORDERED);
+  if (severity !== 'PANIC' && !isOwn) return null;
+  return shown(`${severity} (${process || 'a process'}): ${entry.message}`, REASON_MAX);
+}
+
+/** The same for a line that the postmaster writes to its standard error before the collector runs; no client is there yet. */
+export function earlyReasonOf(line: string): string | null {
+  const fatal = /^[^"]*? (FATAL|PANIC): {2}(.*)$/.exec(line);
+  if (fatal !== null) return shown(`${fatal[1]} (postmaster): ${fatal[2]}`, REASON_MAX);
+  const plain = /^postgres: (.*)$/.exec(line);
+  return plain === null ? null : shown(`FATAL (postmaster): ${plain[1]}`, REASON_MAX);
+}
+
+/** Whole lines of a stream that comes in pieces; what is longer than {@link LINE_MAX} is cut. */
+export class Lines {
   private rest = '';
-  private readonly shownAtMs = new Map<RegExp, number>();
-  private unfit = { words: '', count: 0 };
 
-  /** Whole lines that became complete with this piece. */
-  lines(text: string): string[] {
-    const lines = (this.rest + text).split('\n');
-    this.rest = (lines.pop() ?? '').slice(-16_384);
+  take(text: string): string[] {
+    const pieces = text.split('\n');
+    const last = pieces.pop() ?? '';
+    const lines: string[] = [];
+    for (const piece of pieces) {
+      lines.push(this.with(piece));
+      this.rest = '';
+    }
+    this.rest = this.with(last);
     return lines;
   }
 
-  /** Whether a line is to be shown now. */
-  shows(line: string, nowMs: number): boolean {
-    const kind = REPEATING.find((pattern) => pattern.test(line));
-    if (kind === undefined) return true;
-    const shownMs = this.shownAtMs.get(kind);
-    if (shownMs !== undefined && nowMs - shownMs < SHOW_EVERY_MS) return false;
-    this.shownAtMs.set(kind, nowMs);
-    return true;
+  private with(piece: string): string {
+    return this.rest.length >= LINE_MAX ? this.rest : (this.rest + piece).slice(0, LINE_MAX);
+  }
+}
+
+export class ServerLog {
+  /** Why the server may have ended, by the newest line that tells; null: none since {@link begin}. */
+  reason: string | null = null;
+  private readonly print: (line: string) => void;
+  private readonly nowMs: () => number;
+  private readonly json = new Lines();
+  private readonly early = new Lines();
+  private readonly stray = new Lines();
+  private readonly kinds = new Map<string, { shownMs: number; hidden: number }>();
+  private room = CLIENT_LINES_BURST;
+  private roomMs = 0;
+  private leftOut = 0;
+
+  /** `print` writes one line, without its end. */
+  constructor(print: (line: string) => void, nowMs: () => number) {
+    this.print = print;
+    this.nowMs = nowMs;
   }
 
-  /** True when a line repeats a complaint about one record for too long: this data does not fit what the source sends. */
-  saysUnfit(line: string): boolean {
-    const words = UNFIT.exec(line)?.[1];
-    if (words === undefined) return false;
-    this.unfit = { words, count: words === this.unfit.words ? this.unfit.count + 1 : 1 };
-    return this.unfit.count >= UNFIT_MAX;
+  /** A server starts: what ended the one before is told. */
+  begin(): void {
+    this.reason = null;
+  }
+
+  /** A piece of `jsonlog`. */
+  hear(text: string): void {
+    for (const line of this.json.take(text)) {
+      const entry = readEntry(line);
+      if (entry === null) this.print(`PostgreSQL: ${shown(line)}`);
+      else this.tell(entry);
+    }
+  }
+
+  /** A piece of what the postmaster itself writes to its standard error, before its log begins. */
+  hearEarly(text: string): void {
+    for (const line of this.early.take(text)) {
+      this.reason = earlyReasonOf(line) ?? this.reason;
+      this.print(shown(line));
+    }
+  }
+
+  /** A piece of what any process of the server wrote to its standard error past the log. */
+  hearStray(text: string): void {
+    for (const line of this.stray.take(text))
+      if (this.hasRoom()) this.print(`PostgreSQL, standard error: ${shown(line)}`);
+  }
+
+  private tell(entry: Entry): void {
+    this.reason = reasonOf(entry) ?? this.reason;
+    const hidden = this.hiddenBefore(entry);
+    if (hidden === null) return;
+    if (!OWN.has(entry.backend_type) && !this.hasRoom()) return;
+    if (this.leftOut > 0) this.print(`PostgreSQL: ${this.leftOut} lines were left out, there were too many`);
+    this.leftOut = 0;
+    for (const line of printEntry(entry)) this.print(line);
+    if (hidden > 0) this.print(`PostgreSQL: ${hidden} lines like the one above were left out`);
+  }
+
+  /** How many lines of the same kind were not shown since the last one; null: this one is not shown either. */
+  private hiddenBefore(entry: Entry): number | null {
+    const retries = RETRIES.has(entry.backend_type);
+    if (!retries && entry.state_code !== NOT_NOW) return 0;
+    const words = entry.message.replaceAll(/[0-9A-F]*\d[0-9A-F]*/g, '#').slice(0, 60);
+    const key = retries ? `${entry.backend_type} ${entry.error_severity} ${entry.state_code} ${words}` : NOT_NOW;
+    const now = this.nowMs();
+    const kind = this.kinds.get(key);
+    if (kind !== undefined && now - kind.shownMs < SHOW_EVERY_MS) {
+      kind.hidden += 1;
+      return null;
+    }
+    const oldest = this.kinds.keys().next().value;
+    if (kind === undefined && this.kinds.size >= KINDS_MAX && oldest !== undefined) this.kinds.delete(oldest);
+    this.kinds.set(key, { shownMs: now, hidden: 0 });
+    return kind?.hidden ?? 0;
+  }
+
+  private hasRoom(): boolean {
+    const now = this.nowMs();
+    this.room = Math.min(CLIENT_LINES_BURST, this.room + ((now - this.roomMs) * CLIENT_LINES_PER_S) / 1_000);
+    this.roomMs = now;
+    if (this.room < 1) {
+      this.leftOut += 1;
+      return false;
+    }
+    this.room -= 1;
+    return true;
   }
 }

@@ -1,5 +1,6 @@
 /** The real PostgreSQL of this container behind the port `Postgres`. */
 import { type ChildProcess, spawn } from 'node:child_process';
+import { statSync, watch } from 'node:fs';
 import { access, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -11,7 +12,16 @@ import { Configuration } from './configuration';
 import { syncFolder } from './durable';
 import { furnish } from './furnish';
 import { Heartbeat } from './heartbeat';
-import { LED_TIMELINE, laterTimeline, lookAtControlFile, lookAtSlots, lookBySql, lookForPending } from './look';
+import { LogPipes } from './log-pipes';
+import {
+  LED_TIMELINE,
+  laterTimeline,
+  lookAtControlFile,
+  lookAtSlots,
+  lookBySql,
+  lookForPause,
+  lookForPending,
+} from './look';
 import { type Beat, KeeperError, messageOf, type Postgres, type ServerConfig, type Source, type View } from './ports';
 import {
   commandLine,
@@ -23,18 +33,13 @@ import {
   waitingConnections,
 } from './processes';
 import { baseBackup, makeRoom, type RejoinContext, reach, rewind } from './rejoin';
-import {
-  fatalWords,
-  ServerLog,
-  saysImpossible,
-  saysPaused,
-  saysRecovered,
-  saysStandby,
-  saysStarved,
-} from './server-log';
+import { ServerLog } from './server-log';
 import { Session } from './session';
 import { ensureSlots } from './slots';
+import { StartupProcess } from './startup-process';
+import { isConnecting, isUnnamed, isWalsender } from './titles';
 import {
+  FLOORED,
   type Floors,
   type Pending,
   type PostgresSettings,
@@ -45,12 +50,13 @@ import {
 
 const SQL_LIMIT_MS = 2_000;
 const CONNECT_LIMIT_MS = 500;
+/** A promotion hangs when replay has stood still for so long, ms; how much there is to replay does not matter. */
 const PROMOTE_LIMIT_MS = 60_000;
+/** How often a promotion that has to replay first tells how far it is, ms. */
+const PROMOTE_TELL_MS = 5_000;
 const PROMOTE_LOOK_MS = 25;
 const PROMOTE_SOON_MS = 1;
 const STAND_LOOK_MS = 5;
-/** A log that tells nothing (`log_min_messages`) is not waited for longer than this, ms. */
-const STAND_LIMIT_MS = 5_000;
 const STOP_LIMIT_MS = 45_000;
 /** A walsender whose position stands still for this long holds up a shutdown (S18), ms. */
 const WALSENDER_PATIENCE_MS = 1_000;
@@ -58,14 +64,13 @@ const WALSENDER_LOOK_MS = 300;
 const CHECKPOINT_LIMIT_MS = 60_000;
 /** How often a standby that has more than the stack asks for looks whether its leader has less now (S23), ms. */
 const FLOORS_EVERY_MS = 1_000;
+/** How often a standby is asked whether its replay is paused, ms. */
+const PAUSE_EVERY_MS = 500;
+/** The message of a server that ended may come a moment after its end, through the logger, ms. */
+const MESSAGE_LIMIT_MS = 1_000;
 /** How often replication slots are looked at, ms. */
 const SLOTS_EVERY_MS = 5_000;
 const SOCKETS = '/var/run/postgresql';
-
-/** Title of a backend that no view shows yet: `… user database host(port) authentication`. */
-const CONNECTING = /\(\d+\) (initializing|authentication|startup)$/;
-/** Title of the postmaster, and of a child of it that has not made its own yet. */
-const UNNAMED = /^(\S*\/)?postgres /;
 
 // Keeper and monitor have their own sessions; both names are reserved.
 const END_IDLE_CLIENTS = `
@@ -85,7 +90,7 @@ export interface ServerOptions {
 }
 
 export class Server implements Postgres {
-  onCrash: () => void = () => undefined;
+  onCrash: (reason: string | null) => void = () => undefined;
   private readonly options: ServerOptions;
   private readonly data: string;
   private readonly fresh: string;
@@ -100,9 +105,14 @@ export class Server implements Postgres {
   private inForce = '';
   /** Newest timeline that this server was seen on since its start. */
   private received: number | null = null;
-  private impossible: string | null = null;
-  private starved = false;
-  private onRecovered: () => void = () => undefined;
+  private readonly startup: StartupProcess;
+  private readonly log = new ServerLog(
+    (line) => process.stderr.write(`${line}\n`),
+    () => performance.now(),
+  );
+  private pipes: LogPipes | null = null;
+  /** When the control file was last written before the start, ns. */
+  private controlAtStart: bigint | null = null;
   private warning: string | null = null;
   /** The last answer of a running leader. */
   private leader: View | null = null;
@@ -123,13 +133,11 @@ export class Server implements Postgres {
   private slotsAtMs = Number.NEGATIVE_INFINITY;
   private blind = false;
   private paused = false;
-  /** It has begun to recover, and takes an order to promote itself. */
-  private standsBy = false;
-  /** PostgreSQL's last fatal words since its start. */
-  private fatal: string | null = null;
+  private pauseAtMs = Number.NEGATIVE_INFINITY;
 
   constructor(options: ServerOptions) {
     this.options = options;
+    this.startup = new StartupProcess(options.node);
     this.data = join(options.volume, 'data');
     this.fresh = join(options.volume, 'data.new');
     this.old = join(options.volume, 'data.old');
@@ -163,8 +171,7 @@ export class Server implements Postgres {
       running: true,
       control: null,
       sql: null,
-      starved: this.starved,
-      streamImpossible: this.impossible,
+      streamImpossible: null,
       settings: null,
       blind: this.blind,
       paused: this.paused,
@@ -177,15 +184,39 @@ export class Server implements Postgres {
       if (sql.inRecovery) sql.timeline = this.received = laterTimeline(this.received, sql.timeline);
       const settings = await this.lookAtSettings(this.session, sql.inRecovery);
       await this.lookAtSlots(this.session);
-      const seen = { ...view, systemId, sql, settings, slots: this.slots };
+      await this.lookAtPause(this.session, sql.inRecovery);
+      const seen = { ...view, systemId, sql, settings, slots: this.slots, paused: this.paused };
       this.leader = sql.inRecovery ? null : seen;
       return seen;
     } catch (error) {
       if (this.process === null) return this.observe();
       this.tellSilence(error);
       // A leader that hangs is still the leader; how long it hangs is the heartbeat's to tell (S27).
-      return this.leader === null ? view : { ...this.leader, stale: true };
+      return this.leader === null ? { ...view, starved: await this.isStarved() } : { ...this.leader, stale: true };
     }
+  }
+
+  /** It has applied what is here and is not consistent by it: its startup process looks for log and finds none. */
+  private async isStarved(): Promise<boolean> {
+    const pid = this.process?.pid;
+    return pid !== undefined && (await this.startup.stillMs(pid)) > 0;
+  }
+
+  /**
+   * Replay is paused, and the control file has more of something than this server: the leader's log brought that, and only
+   * a restart helps (S23). A pause by a person alone is none of the keeper's.
+   */
+  private async lookAtPause(session: Session, inRecovery: boolean): Promise<void> {
+    if (!inRecovery) this.paused = false;
+    if (!inRecovery || performance.now() - this.pauseAtMs < PAUSE_EVERY_MS) return;
+    this.pauseAtMs = performance.now();
+    const seen = await lookForPause(session);
+    if (seen?.held !== true) {
+      this.paused = false;
+      return;
+    }
+    const { floors } = await lookAtControlFile(this.data);
+    this.paused = FLOORED.some((name) => seen.own[name] < floors[name]);
   }
 
   /** For people only, so not with every look. */
@@ -229,7 +260,7 @@ export class Server implements Postgres {
       running: false,
       control: null,
       sql: null,
-      streamImpossible: this.impossible,
+      streamImpossible: null,
       warning: this.warning,
     };
     if (!(await exists(join(this.data, 'PG_VERSION')))) return empty;
@@ -290,7 +321,6 @@ export class Server implements Postgres {
     await this.files.writeForRewind();
     await rewind(source, this.context(), signal);
     this.stoppedView = null;
-    this.impossible = null;
   }
 
   async swapIn(): Promise<void> {
@@ -302,7 +332,6 @@ export class Server implements Postgres {
     await syncFolder(this.options.volume);
     await rm(this.old, { recursive: true, force: true });
     this.stoppedView = null;
-    this.impossible = null;
   }
 
   async tidy(): Promise<void> {
@@ -349,22 +378,32 @@ export class Server implements Postgres {
     await rm(join(this.data, 'recovery.signal'), { force: true });
     await writeFile(join(this.data, 'standby.signal'), '');
     await syncFolder(this.data);
-    this.impossible = null;
-    this.starved = false;
+    this.pipes ??= await LogPipes.open({
+      json: (text) => this.log.hear(text),
+      stray: (text) => this.log.hearStray(text),
+    });
+    this.pipes.drain();
+    this.log.begin();
+    this.startup.forget();
     this.received = null;
     this.paused = false;
-    this.standsBy = false;
-    this.fatal = null;
     this.told = false;
+    this.controlAtStart = this.controlStamp();
     const child = spawn('postgres', this.files.serverArguments(), { stdio: ['ignore', 'pipe', 'pipe'] });
-    child.stdout.pipe(process.stdout, { end: false });
-    const log = new ServerLog();
-    child.stderr.setEncoding('utf8').on('data', (text: string) => this.hear(log, text));
+    child.stdout.setEncoding('utf8').on('data', (text: string) => this.log.hearStray(text));
+    child.stderr.setEncoding('utf8').on('data', (text: string) => this.log.hearEarly(text));
     this.process = child;
     this.ended = new Promise((resolve) => {
-      child.once('error', () => this.gone(resolve));
-      child.once('exit', (code) => this.gone(resolve, code === 1 ? this.fatal : null));
+      child.once('error', (error) => this.gone(resolve, null, messageOf(error)));
+      child.once('exit', (code, signal) =>
+        this.gone(resolve, code, code === null ? `signal ${signal}` : `exit code ${code}`),
+      );
     });
+  }
+
+  /** When the control file was last written, ns; null: it cannot be read. The startup process writes it as it begins. */
+  private controlStamp(): bigint | null {
+    return statSync(join(this.data, 'global/pg_control'), { bigint: true, throwIfNoEntry: false })?.mtimeNs ?? null;
   }
 
   /** The files for a start, with settings that PostgreSQL takes; see tunables.ts. */
@@ -390,21 +429,13 @@ export class Server implements Postgres {
     }
   }
 
-  private hear(log: ServerLog, text: string): void {
-    for (const line of log.lines(text)) {
-      if (saysRecovered(line)) this.onRecovered();
-      if (saysStandby(line)) this.standsBy = true;
-      if (saysPaused(line)) this.paused = true;
-      this.fatal = fatalWords(line) ?? this.fatal;
-      if (saysStarved(line)) this.starved = true;
-      if (saysImpossible(line) || log.saysUnfit(line)) this.impossible = line.slice(0, 300);
-      if (log.shows(line, performance.now())) process.stderr.write(`${line}\n`);
-    }
-  }
-
-  private gone(resolve: () => void, words: string | null = null): void {
+  /** `how`: in what way the process ended, for people. */
+  private gone(resolve: () => void, code: number | null, how: string): void {
     if (this.process === null) return;
-    if (!this.told) this.tunables.failed(words);
+    this.pipes?.drain();
+    const message = this.log.reason;
+    const recovered = this.controlStamp() !== this.controlAtStart;
+    if (!this.told) this.tunables.failed({ code, recovered, message });
     this.blind = false;
     this.pending = null;
     this.process = null;
@@ -414,7 +445,21 @@ export class Server implements Postgres {
     this.canary.drop();
     this.beats.stop();
     resolve();
-    if (!this.told) this.onCrash();
+    if (this.told) return;
+    if (message === null && code !== null) void this.awaitMessage();
+    this.onCrash(message === null ? how : `${how}; ${message}`);
+  }
+
+  /** The end is told at once; a message that comes through the logger behind it is told as soon as it is here. */
+  private async awaitMessage(): Promise<void> {
+    const deadline = performance.now() + MESSAGE_LIMIT_MS;
+    while (this.process === null && performance.now() < deadline) {
+      await delay(PROMOTE_LOOK_MS);
+      if (this.log.reason === null) continue;
+      this.warning = `the last message of the PostgreSQL that ended: ${this.log.reason}`;
+      this.stoppedView = null;
+      return;
+    }
   }
 
   async stop(): Promise<void> {
@@ -440,7 +485,7 @@ export class Server implements Postgres {
   /** A shutdown waits for every standby to have all; one that hangs is ended after a second (S18). */
   private async endStuckWalsenders(signal: AbortSignal): Promise<void> {
     const titles = async () =>
-      new Map((await serverProcesses()).filter((p) => p.title.includes('walsender')).map((p) => [p.pid, p.title]));
+      new Map((await serverProcesses()).filter((p) => isWalsender(p.title)).map((p) => [p.pid, p.title]));
     await delay(WALSENDER_PATIENCE_MS, undefined, { signal }).catch(() => undefined);
     while (!signal.aborted) {
       const before = await titles();
@@ -471,36 +516,66 @@ export class Server implements Postgres {
     // In this order: who gets further meanwhile is then seen by the next look.
     const waiting = await waitingConnections(PORTS.postgres);
     const titles = (await serverProcesses()).map((p) => p.title);
-    const connecting = titles.filter((title) => CONNECTING.test(title)).length;
-    const unnamed = Math.max(0, titles.filter((title) => UNNAMED.test(title)).length - 1);
+    const connecting = titles.filter(isConnecting).length;
+    const unnamed = Math.max(0, titles.filter(isUnnamed).length - 1);
     const [row] = await session.ask<{ clients: number }>('idle clients', END_IDLE_CLIENTS);
     return waiting + unnamed + connecting + (row?.clients ?? 0);
   }
 
-  async promote(): Promise<number> {
-    const recovered = new AbortController();
-    this.onRecovered = () => recovered.abort();
-    const deadline = performance.now() + PROMOTE_LIMIT_MS;
-    const session = this.blind ? await this.promoteBlind(deadline) : await this.sql();
-    if (this.blind) this.blind = false;
-    else await session.query('SELECT pg_promote(false)');
-    this.tunables.promoted();
+  async promote(tell: (text: string) => void = () => undefined): Promise<number> {
+    const history = watchForHistory(join(this.data, 'pg_wal'));
+    try {
+      const session = this.blind ? await this.promoteBlind() : await this.sql();
+      if (this.blind) this.blind = false;
+      else await session.query('SELECT pg_promote(false)');
+      this.tunables.promoted();
+      return await this.untilLed(session, history.seen, tell);
+    } finally {
+      history.close();
+    }
+  }
+
+  /** Resolves with the timeline that it leads on. `soon`: aborted when the promotion is about to be over. */
+  private async untilLed(session: Session, soon: AbortSignal, tell: (text: string) => void): Promise<number> {
+    let replay: string | null = null;
+    let movedMs = performance.now();
+    let toldMs = movedMs;
     for (;;) {
-      const [row] = await session.ask<{ timeline: number | null }>('led', LED_TIMELINE);
+      const [row] = await session.ask<{ timeline: number | null; replay: string | null; behind: number | null }>(
+        'led',
+        LED_TIMELINE,
+      );
+      const nowMs = performance.now();
       if (row !== undefined && row.timeline !== null) return row.timeline;
-      if (performance.now() > deadline) throw new KeeperError('PROMOTION_HANGS', 'not promoted within a minute');
-      // PostgreSQL's log says when it is about to be over; asking all the time would slow it down.
-      if (recovered.signal.aborted) await delay(PROMOTE_SOON_MS);
-      else await delay(PROMOTE_LOOK_MS, undefined, { signal: recovered.signal }).catch(() => undefined);
+      if (row !== undefined && row.replay !== replay) {
+        replay = row.replay;
+        movedMs = nowMs;
+      }
+      if (nowMs - movedMs > PROMOTE_LIMIT_MS) {
+        throw new KeeperError('PROMOTION_HANGS', `not promoted: replay has stood at ${replay} for a minute`);
+      }
+      if (nowMs - toldMs > PROMOTE_TELL_MS) {
+        toldMs = nowMs;
+        const { behind } = row ?? {};
+        const left =
+          typeof behind === 'number' ? `${Math.ceil(behind / 1024 / 1024)} MB of log are left` : 'more is left';
+        tell(`the log that is here is replayed before the promotion: at ${replay}, ${left}`);
+      }
+      // A new file tells when it is about to be over; asking all the time would slow it down.
+      if (soon.aborted) await delay(PROMOTE_SOON_MS);
+      else await delay(PROMOTE_LOOK_MS, undefined, { signal: soon }).catch(() => undefined);
     }
   }
 
   /** What `pg_ctl promote` does, for a server that answers only when it is promoted. Resolves with its first session. */
-  private async promoteBlind(deadline: number): Promise<Session> {
-    // Earlier the postmaster would remove the file, or know no such signal.
-    const patience = Math.min(deadline, performance.now() + STAND_LIMIT_MS);
-    while (this.process !== null && !this.standsBy && performance.now() < patience) await delay(STAND_LOOK_MS);
-    while (this.process !== null && performance.now() < deadline) {
+  private async promoteBlind(): Promise<Session> {
+    // Earlier the postmaster would remove the file, or know no such signal. The startup process, which obeys it, writes the
+    // control file when it begins to recover.
+    let workedMs = performance.now();
+    const begins = () => this.process !== null && this.controlStamp() === this.controlAtStart;
+    while (begins() && performance.now() - workedMs < PROMOTE_LIMIT_MS) await delay(STAND_LOOK_MS);
+    workedMs = performance.now();
+    while (this.process?.pid !== undefined && performance.now() - workedMs < PROMOTE_LIMIT_MS) {
       await writeFile(join(this.data, 'promote'), '');
       this.process.kill('SIGUSR1');
       await delay(PROMOTE_LOOK_MS);
@@ -508,6 +583,9 @@ export class Server implements Postgres {
       if (session !== null) {
         this.session = session;
         return session;
+      }
+      if (this.process?.pid !== undefined && (await this.startup.stillMs(this.process.pid)) === 0) {
+        workedMs = performance.now();
       }
     }
     throw new KeeperError('PROMOTION_HANGS', 'PostgreSQL was not promoted');
@@ -574,4 +652,21 @@ async function exists(path: string): Promise<boolean> {
     () => true,
     () => false,
   );
+}
+
+/** A promotion writes the history of its timeline some milliseconds before it takes writes. */
+const HISTORY = /^[0-9A-F]{8}\.history$/;
+
+/** Aborts `seen` when a history comes into the folder; where the kernel has no watch left to give, it never does. */
+function watchForHistory(folder: string): { seen: AbortSignal; close(): void } {
+  const seen = new AbortController();
+  try {
+    const watcher = watch(folder, (_event, name) => {
+      if (name !== null && HISTORY.test(name)) seen.abort();
+    });
+    watcher.on('error', () => undefined);
+    return { seen: seen.signal, close: () => watcher.close() };
+  } catch {
+    return { seen: seen.signal, close: () => undefined };
+  }
 }

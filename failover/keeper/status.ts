@@ -17,6 +17,7 @@ interface Parts {
   done: boolean;
   failure: Status['failure'];
   crashes: number;
+  crashesInRow: number;
   leadTerm: number | null;
   forkLsn: string | null;
   syncInForce: SyncConfig | null;
@@ -121,6 +122,7 @@ export function buildStatus(parts: Parts): Status {
       heartbeatSeen: view.sql?.heartbeatSeen ?? null,
       heartbeatSeenAgeMs: view.sql?.heartbeatSeenAgeMs ?? null,
       crashes: parts.crashes,
+      crashesInRow: parts.crashesInRow,
     },
     lead: leadOf(parts),
     ...(parts.slotsAreNew && view.slots !== undefined ? { slots: view.slots } : {}),

@@ -24,8 +24,21 @@ export const FLOORED = [
 /** Their values by the control file: the leader's whose log was replayed last. */
 export type Floors = Readonly<Record<(typeof FLOORED)[number], number>>;
 
-/** Words that are never the settings' fault: the log brought a higher value, which the next start heeds (S23). */
-const NOT_THEIRS = /insufficient parameter settings/;
+/** Exit code of a postmaster that ends by an error of its own; one that was killed or shut down has another or none. */
+const FAILED = 1;
+
+/** How a server ended that nobody told to. */
+export interface End {
+  /** The postmaster's exit code; null: a signal ended it. */
+  code: number | null;
+  /**
+   * It had begun to recover: the control file was written since its start. PostgreSQL takes its settings before that. What
+   * it then lacks its log demands, for example a higher value, which the next start heeds by the control file (S23).
+   */
+  recovered: boolean;
+  /** What it said last, for people; null: nothing. */
+  message: string | null;
+}
 
 /** How a server starts. */
 export interface Begin {
@@ -59,7 +72,7 @@ export class Tunables {
   private readonly numberOf: (name: string, settings: PostgresSettings) => number;
   /** With these it answered. */
   private proven: PostgresSettings | null = null;
-  private refused: { wanted: string; words: string } | null = null;
+  private refused: { wanted: string; message: string } | null = null;
   private floors: Floors | null = null;
   private begun: { wanted: PostgresSettings; used: PostgresSettings; answered: boolean } | null = null;
 
@@ -116,18 +129,20 @@ export class Tunables {
   }
 
   /** PostgreSQL itself refuses what the file would say, before a start. */
-  refuses(wanted: PostgresSettings, words: string): void {
-    this.refused = { wanted: JSON.stringify(wanted), words: this.blame(wanted, words) };
+  refuses(wanted: PostgresSettings, message: string): void {
+    this.refused = { wanted: JSON.stringify(wanted), message: this.blame(wanted, message) };
   }
 
-  /** The server ended by itself. `words`: PostgreSQL's last fatal ones of this start; null: none. */
-  failed(words: string | null): void {
+  /** The server ended by itself. What cannot be told apart is found by a start with the former settings. */
+  failed(end: End): void {
     const { begun } = this;
     this.begun = null;
-    if (begun === null || begun.answered || words === null || NOT_THEIRS.test(words)) return;
+    if (begun === null || begun.answered || end.code !== FAILED || end.recovered) return;
     // Where the former ones fail, too, it is not for the settings.
     if (JSON.stringify(begun.used) !== JSON.stringify(begun.wanted)) this.refused = null;
-    else if (JSON.stringify(this.former()) !== JSON.stringify(begun.wanted)) this.refuses(begun.wanted, words);
+    else if (JSON.stringify(this.former()) !== JSON.stringify(begun.wanted)) {
+      this.refuses(begun.wanted, end.message ?? 'PostgreSQL does not start with it');
+    }
   }
 
   /** How the running server stands. `pending`: what PostgreSQL says waits for a restart. */
@@ -138,7 +153,7 @@ export class Tunables {
     const restart = names.length === 0 ? 'none' : leads && pending.some(lower) ? 'in-place' : 'needed';
     // Floored ones wait for the leader first: nothing to restart for yet, and not in force either.
     const waiting = [...new Set([...names, ...this.floored(wanted)])].sort();
-    return { restart, pending: waiting, refused: this.isRefused(wanted) ? (this.refused?.words ?? null) : null };
+    return { restart, pending: waiting, refused: this.isRefused(wanted) ? (this.refused?.message ?? null) : null };
   }
 
   private isRefused(wanted: PostgresSettings): boolean {
@@ -153,11 +168,11 @@ export class Tunables {
     return this.isRefused(wanted) ? this.former() : wanted;
   }
 
-  /** Which settings are new, and PostgreSQL's words: `shared_buffers = 64GB: could not map …`. */
-  private blame(wanted: PostgresSettings, words: string): string {
+  /** Which settings are new, and PostgreSQL's message: `shared_buffers = 64GB: could not map …`. */
+  private blame(wanted: PostgresSettings, message: string): string {
     const former = this.former();
     const changed = Object.keys({ ...former, ...wanted }).filter((name) => former[name] !== wanted[name]);
     const parts = changed.map((name) => (wanted[name] === undefined ? `no ${name}` : `${name} = ${wanted[name]}`));
-    return `${parts.join(', ')}: ${words}`;
+    return `${parts.join(', ')}: ${message}`;
   }
 }

@@ -82,7 +82,7 @@ export class FakeLink implements Link {
 }
 
 export class FakePostgres implements Postgres {
-  onCrash: () => void = () => undefined;
+  onCrash: (reason: string | null) => void = () => undefined;
   readonly journal: string[];
   dataExists = false;
   running = false;
@@ -125,10 +125,10 @@ export class FakePostgres implements Postgres {
     this.journal = journal;
   }
 
-  crash(): void {
+  crash(reason: string | null = 'exit code 1'): void {
     this.running = false;
     this.clean = false;
-    this.onCrash();
+    this.onCrash(reason);
   }
 
   async observe(): Promise<View> {

@@ -13,7 +13,6 @@ import {
 import { laterLsn, lsnValue } from '../../failover/keeper/lsn';
 import { EMPTY_STATE } from '../../failover/keeper/ports';
 import { KEY_ITERATIONS, newVerifier } from '../../failover/keeper/scram';
-import { ServerLog, saysImpossible } from '../../failover/keeper/server-log';
 import { SLOT_BYTES } from '../../failover/keeper/slot-file';
 import { StateFolder } from '../../failover/keeper/state-folder';
 import { barrierNames, syncNames } from '../../failover/keeper/sync';
@@ -108,36 +107,5 @@ describe('the state on the volume', () => {
     await files.save(state(1));
     writeFileSync(join(folder, 'state'), Buffer.alloc(2 * SLOT_BYTES, 0x78));
     await expect(new StateFolder(folder).load()).rejects.toThrow('no readable record');
-  });
-});
-
-describe('PostgreSQL’s log', () => {
-  it('takes one complaint about a record for the end of the WAL, and the same again and again for WAL that does not fit', () => {
-    const log = new ServerLog();
-    const complaint = '2026-11-25 01:32:08 UTC [59] LOG:  record with incorrect prev-link 0/3 at 0/18A4DF0';
-    const end = '2026-11-25 01:32:08 UTC [59] LOG:  invalid record length at 0/18A4DF0: expected at least 24, got 0';
-    expect([complaint, end].map((line) => log.saysUnfit(line))).toEqual([false, false]);
-    const again = Array.from({ length: 300 }, () => log.saysUnfit(complaint));
-    expect(again.slice(0, 100)).not.toContain(true);
-    expect(again.at(-1)).toBe(true);
-    expect(log.saysUnfit('LOG:  started streaming WAL from primary at 0/1800000 on timeline 18')).toBe(false);
-  });
-
-  it('shows what repeats only now and then, and everything else', () => {
-    const log = new ServerLog();
-    expect(log.lines('LOG: one\nLOG: t')).toEqual(['LOG: one']);
-    expect(log.lines('wo\n')).toEqual(['LOG: two']);
-    const retry = 'FATAL:  could not connect to the primary server: connection refused';
-    expect([log.shows(retry, 0), log.shows(retry, 9_000), log.shows(retry, 10_001)]).toEqual([true, false, true]);
-    expect(log.shows('LOG:  anything else', 0)).toBe(true);
-  });
-
-  it('tells when data can never follow', () => {
-    expect(
-      saysImpossible(
-        'FATAL:  could not receive data: ERROR:  requested WAL segment 0000000100000000 has already been removed',
-      ),
-    ).toBe(true);
-    expect(saysImpossible('LOG:  started streaming WAL from primary')).toBe(false);
   });
 });

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { settingValues } from '../../failover/keeper/config-files';
-import { fatalWords, plainWords } from '../../failover/keeper/server-log';
-import { type Floors, Tunables } from '../../failover/keeper/tunables';
+import { plainWords } from '../../failover/keeper/server-log';
+import { type End, type Floors, Tunables } from '../../failover/keeper/tunables';
 
 const floors = (connections: number): Floors => ({
   max_connections: connections,
@@ -12,6 +12,13 @@ const floors = (connections: number): Floors => ({
 });
 const fresh = () => new Tunables(settingValues('a', null));
 const HUNDRED_EIGHTY = { max_connections: '180' };
+/** It ends by an error of its own, before it begins to recover. */
+const ends = (message: string | null, part: Partial<End> = {}): End => ({
+  code: 1,
+  recovered: false,
+  message,
+  ...part,
+});
 const NO_MEMORY = 'could not map anonymous shared memory: Cannot allocate memory';
 
 describe('what a standby must not have less of than its leader (S23)', () => {
@@ -62,7 +69,7 @@ describe('settings that PostgreSQL does not start with', () => {
     tunables.begin({ work_mem: '8MB' }, floors(200), false);
     tunables.answered();
     expect(tunables.begin(BAD, floors(200), false).settings).toEqual(BAD);
-    tunables.failed(NO_MEMORY);
+    tunables.failed(ends(NO_MEMORY));
     expect(tunables.begin(BAD, floors(200), false).settings).toEqual({ work_mem: '8MB' });
     tunables.answered();
     expect(tunables.status(BAD, [], false).refused).toBe(`no work_mem, shared_buffers = 64GB: ${NO_MEMORY}`);
@@ -73,37 +80,39 @@ describe('settings that PostgreSQL does not start with', () => {
 
   it('are not blamed for a crash, for log that brought a higher value, or where the former ones fail as well', () => {
     const tunables = fresh();
-    for (const words of [null, 'recovery aborted because of insufficient parameter settings']) {
+    // Whatever it said, and whoever said it: killed, shut down by another signal, or after it had taken its settings.
+    for (const end of [{ code: null }, { code: 0 }, { code: 2 }, { recovered: true }]) {
       tunables.begin(BAD, floors(200), false);
-      tunables.failed(words);
+      tunables.failed(ends(NO_MEMORY, end));
       expect(tunables.inFile(BAD)).toEqual(BAD);
     }
     tunables.begin(BAD, floors(200), false);
-    tunables.failed('could not locate a valid checkpoint record');
+    tunables.failed(ends('could not locate a valid checkpoint record'));
     tunables.begin(BAD, floors(200), false);
-    tunables.failed('could not locate a valid checkpoint record');
+    tunables.failed(ends('could not locate a valid checkpoint record'));
     expect(tunables.inFile(BAD)).toEqual(BAD);
+  });
+
+  it('are found without a word of PostgreSQL, by a start with the former ones', () => {
+    const tunables = fresh();
+    tunables.begin(BAD, floors(200), false);
+    tunables.failed(ends(null));
+    expect(tunables.begin(BAD, floors(200), false).settings).toEqual({});
+    tunables.answered();
+    expect(tunables.status(BAD, [], false).refused).toBe('shared_buffers = 64GB: PostgreSQL does not start with it');
   });
 
   it('are not blamed for what ends a server that answered', () => {
     const tunables = fresh();
     tunables.begin(BAD, floors(200), false);
     tunables.answered();
-    tunables.failed('could not write to file: No space left on device');
+    tunables.failed(ends('could not write to file: No space left on device'));
     expect(tunables.inFile(BAD)).toEqual(BAD);
   });
 });
 
 describe("PostgreSQL's words", () => {
   const at = '2026-11-25 02:01:22.046 UTC [23] ';
-
-  it('are those of the server that ends, not those of its clients or of a stream that breaks', () => {
-    expect(fatalWords(`${at}FATAL:  ${NO_MEMORY}`)).toBe(NO_MEMORY);
-    expect(fatalWords('postgres: "reserved_connections" is too high')).toBe('"reserved_connections" is too high');
-    expect(fatalWords(`${at}app@app FATAL:  the database system is starting up`)).toBeNull();
-    expect(fatalWords(`${at}FATAL:  could not connect to the primary server: connection refused`)).toBeNull();
-    expect(fatalWords(`${at}LOG:  database system is shut down`)).toBeNull();
-  });
 
   it('are shown without moments, process ids and file names', () => {
     const text = [

@@ -247,7 +247,7 @@ function floorsOf(data: DataDir): Floors {
 }
 
 export class SimPostgres implements Postgres {
-  onCrash: () => void = () => undefined;
+  onCrash: (reason: string | null) => void = () => undefined;
   private readonly node: SimNode;
   private readonly process: Process;
   private readonly engine: Engine;
@@ -459,14 +459,16 @@ export class SimPostgres implements Postgres {
     this.exited = new Promise((resolve) => {
       server.onExit = () => {
         this.impossible = server.streamImpossible;
-        if (!this.told) this.tunables.failed(server.fatal);
+        const { fatal } = server;
+        const recovered = fatal?.startsWith('recovery aborted') === true;
+        if (!this.told) this.tunables.failed({ code: fatal === null ? null : 1, recovered, message: fatal });
         if (node.postgres === server) node.postgres = null;
         if (world.network.postgres.get(node.name) === server) world.network.postgres.delete(node.name);
         this.engine.after(0.2, process, () => {
           this.cached = null;
           this.life = null;
           resolve('exit');
-          if (!this.told) this.onCrash();
+          if (!this.told) this.onCrash(fatal);
         });
       };
     });

@@ -1,0 +1,86 @@
+/**
+ * The "files" that PostgreSQL's logging collector writes: two named pipes that the keeper reads. A pipe holds 64 KiB in the
+ * kernel and nothing on a disk, so no log fills anything, nothing has to be rotated or removed, and a full data volume
+ * loses no line. When the keeper does not read, PostgreSQL waits, as for any pipe.
+ */
+import { constants, openSync, readSync } from 'node:fs';
+import { mkdir, rm } from 'node:fs/promises';
+import { Socket } from 'node:net';
+import { join } from 'node:path';
+import { StringDecoder } from 'node:string_decoder';
+import { run } from './processes';
+
+/** A tmpfs that every container has; `log_directory` of the template. */
+export const LOG_FOLDER = '/dev/shm/postgres-log';
+/** `log_filename` of the template, which takes what is no log line, and the name that PostgreSQL makes of it for `jsonlog`. */
+const STRAY = 'postgresql.log';
+const JSON_LOG = 'postgresql.json';
+const MAKE_LIMIT_MS = 5_000;
+const DRAIN_BYTES = 64 * 1024;
+/** More than a pipe holds at once is not taken in one go. */
+const DRAIN_PIECES_MAX = 16;
+
+export interface Ears {
+  json(text: string): void;
+  stray(text: string): void;
+}
+
+/** One pipe, open for both directions: it has a reader before PostgreSQL opens it, and no end while no writer is there. */
+class Pipe {
+  private readonly fd: number;
+  private readonly socket: Socket;
+  private readonly decoder = new StringDecoder('utf8');
+  private readonly hear: (text: string) => void;
+
+  constructor(path: string, hear: (text: string) => void) {
+    this.hear = hear;
+    this.fd = openSync(path, constants.O_RDWR | constants.O_NONBLOCK);
+    this.socket = new Socket({ fd: this.fd, readable: true, writable: false });
+    this.socket.on('data', (piece: Buffer) => this.hear(this.decoder.write(piece)));
+    this.socket.on('error', () => undefined);
+  }
+
+  /** Takes what is there now. */
+  drain(): void {
+    const buffer = Buffer.alloc(DRAIN_BYTES);
+    for (let pieces = 0; pieces < DRAIN_PIECES_MAX; pieces++) {
+      try {
+        const length = readSync(this.fd, buffer);
+        if (length === 0) return;
+        this.hear(this.decoder.write(buffer.subarray(0, length)));
+      } catch {
+        return; // EAGAIN: it is empty.
+      }
+    }
+  }
+
+  close(): void {
+    this.socket.destroy();
+  }
+}
+
+export class LogPipes {
+  private readonly pipes: readonly Pipe[];
+
+  private constructor(pipes: readonly Pipe[]) {
+    this.pipes = pipes;
+  }
+
+  /** Makes both pipes anew in the folder and begins to read. */
+  static async open(ears: Ears, folder = LOG_FOLDER): Promise<LogPipes> {
+    const [stray, json] = [join(folder, STRAY), join(folder, JSON_LOG)];
+    await rm(folder, { recursive: true, force: true });
+    await mkdir(folder, { recursive: true, mode: 0o700 });
+    await run('mkfifo', ['-m', '600', stray, json], { limitMs: MAKE_LIMIT_MS });
+    return new LogPipes([new Pipe(json, (text) => ears.json(text)), new Pipe(stray, (text) => ears.stray(text))]);
+  }
+
+  /** Takes at once what PostgreSQL has written by now. */
+  drain(): void {
+    for (const pipe of this.pipes) pipe.drain();
+  }
+
+  close(): void {
+    for (const pipe of this.pipes) pipe.close();
+  }
+}
