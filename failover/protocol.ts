@@ -90,7 +90,7 @@ export const Target = z.discriminatedUnion('kind', [
     /** A switchover is near: write a checkpoint first, so that the shutdown is short. `done` waits for it. */
     prepare: z.boolean().optional(),
   }),
-  /** Be a standby of `leader` (its term is the order's term), getting there by `method`; on its failure by `copy`. */
+  /** Be a standby of `leader` (its term is the order's term), getting there by `method`. Only `copy` replaces the data. */
   z.object({
     kind: z.literal('follow'),
     leader: NodeName,

@@ -88,6 +88,11 @@ export function slotName(node: string): string {
     .slice(0, 63);
 }
 
+/** Name of the slot that a node receives write-ahead log through while it is copied and its old data is still there. */
+export function copySlotName(node: string): string {
+  return `${slotName(node).slice(0, 58)}_copy`;
+}
+
 /** Connection string to another node, libpq form; the password comes from the passfile. */
 export function conninfo(address: string, port: number, applicationName: string, passfile: string): string {
   const parts = {

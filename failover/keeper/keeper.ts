@@ -38,8 +38,6 @@ const LOOK_MS = 100;
 /** What was seen within this time is good enough to begin a new order with, ms. */
 const FRESH_MS = 200;
 const RETRY_MS = 200;
-/** What only a person can change is tried again after this, ms. */
-const RETRY_SLOWLY_MS = 5_000;
 const STUMBLES_MAX = 3;
 /** Failures that pass by themselves as a rule: a checkpoint holds up a reload, a standby is slow (S4, S17). */
 const PASSING: ReadonlySet<string> = new Set(['STEP_FAILED', 'SYNC_UNPROVEN']);
@@ -274,7 +272,6 @@ export class Keeper {
       } catch (error) {
         restMs = this.job.signal.aborted ? 0 : RETRY_MS;
         if (order === this.ordered && !this.job.signal.aborted) this.failed(error);
-        if (this.failure?.code === 'DISK_TOO_SMALL' && restMs > 0) restMs = RETRY_SLOWLY_MS;
       }
       this.activity = null;
       this.report();

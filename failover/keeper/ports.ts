@@ -123,6 +123,8 @@ export interface View {
   blind?: boolean;
   /** A standby whose replay stands still, because its leader has more of something than it (S23): only a restart helps. */
   paused?: boolean;
+  /** It was copied and replays what was received meanwhile; it streams once that is done. */
+  catchingUp?: boolean;
   /** Slots as last looked at: the same object until they are looked at again. */
   slots?: SlotView[];
   /** The look failed: this is an older answer of a leader, which may hang. */
@@ -152,6 +154,8 @@ export interface Postgres {
    * last message, for people, escaped and cut; null: not known.
    */
   onCrash: (reason: string | null) => void;
+  /** Told every few seconds how much a copy has still to replay, after {@link Postgres.copyFrom}. */
+  onProgress?: (text: string) => void;
   observe(): Promise<View>;
 
   /** Makes a new cluster in `data.new`, complete and synced. */
@@ -159,9 +163,11 @@ export interface Postgres {
   /** Throws LEADER_UNREACHABLE when the source does not answer as a primary over the replication role. */
   reach(source: Source): Promise<void>;
   /**
-   * Base backup of the source in `data.new`, verified and synced (S25: under its own application name). Where the disk is
-   * too small for both copies it throws DISK_TOO_SMALL, or, with `giveUp`, removes the old data first: `giveUp` is called
-   * before that and stores that this data may only be replaced.
+   * Base backup of the source in `data.new`, verified and synced (S25: under its own application name), with all write-ahead
+   * log since it began; it is received on until the node streams. Where the disk is too small for both copies it throws
+   * DISK_TOO_SMALL, or, with `giveUp`, removes the old data first: `giveUp` is called before that and stores that this data
+   * may only be replaced. DISK_TOO_SMALL also comes in the middle, before the disk is full. After an error or an abort
+   * nothing of the copy stays, and the old data is as it was.
    */
   copyFrom(
     source: Source,
@@ -174,6 +180,8 @@ export interface Postgres {
    * others begin with (`pg_internal.init`): after a failover every client would do so at the same moment.
    */
   warm(database: string): Promise<void>;
+  /** Removes what was copied and not swapped in. */
+  dropCopy(): Promise<void>;
   /** Puts `data.new` in the place of `data`. Idempotent: finishes what was interrupted. */
   swapIn(): Promise<void>;
   /** Removes left-over copies and stale lock files (S25). Only before the first start. */

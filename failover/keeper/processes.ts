@@ -101,7 +101,10 @@ export interface ToolOptions {
 
 const OUTPUT_MAX = 64 * 1024;
 
-/** Runs a program and gives its output; throws TOOL_FAILED with the last lines of its own words. */
+/**
+ * Runs a program and gives its output; throws TOOL_FAILED with the last lines of its own words. However it ends, the program
+ * does nothing any more by then.
+ */
 export function run(command: string, args: string[], options: ToolOptions): Promise<string> {
   return new Promise((resolve, reject) => {
     const child = spawn(command, args, {
@@ -120,7 +123,15 @@ export function run(command: string, args: string[], options: ToolOptions): Prom
       options.onError?.(text);
     });
     child.stdin.on('error', () => undefined).end(options.input ?? '');
-    child.on('error', reject);
+    let broken: Error | null = null;
+    child.on('error', (error) => {
+      broken = error;
+      if (child.pid === undefined) reject(error);
+    });
+    // A program that it has begun itself may hold the pipes open for longer.
+    child.on('exit', () => {
+      if (broken !== null) reject(broken);
+    });
     child.on('close', (code, signal) => {
       if (code === 0) resolve(output);
       else {

@@ -1,5 +1,6 @@
 /** What to do next to become what an order asks for: one pass, from whatever state PostgreSQL is in. */
 import type { NodeSettings, SyncConfig } from '../protocol';
+import { Attempts } from './attempts';
 import type { Keeper } from './keeper';
 import { type AcceptedOrder, KeeperError, messageOf, type ServerConfig, type Source, type SqlView } from './ports';
 import { streamingFrom, votingLsn } from './status';
@@ -7,7 +8,7 @@ import { barrierNames, SyncControl, syncNames } from './sync';
 
 export interface Outcome {
   done: boolean;
-  failure?: { code: string; message: string };
+  failure?: { code: string; message: string; tries?: number };
   /** Look again after this time, ms. */
   againMs?: number;
 }
@@ -27,6 +28,8 @@ const QUIET_MS = 25;
 /** Replay of what a crash left: at most some checkpoints' distance of WAL, ms. */
 const SETTLE_LIMIT_MS = 600_000;
 const STARVED_MAX_MS = 2_000;
+/** While a copy or a rewind rests that failed, ms. */
+const RESTING_MS = 1_000;
 /** After a promotion, ms. */
 const CALM_MS = 1_000;
 /** How often a standby gets ready for sessions, ms. */
@@ -66,10 +69,17 @@ export class Pursuit {
   private rest: { untilMs: number; settings: string } | null = null;
   /** The order that a checkpoint was begun for. */
   private preparing: { key: string; done: boolean } | null = null;
+  /** Copies and rewinds that did not end in a standby that streams. */
+  private readonly attempts = new Attempts();
+  /** Data that was started to be settled and was not: its shutdown is clean, but it is not consistent. */
+  private unsettled: string | null = null;
+  /** Why the last rewind failed; null after a restart. */
+  private rewindFailed: string | null = null;
 
   constructor(keeper: Keeper) {
     this.keeper = keeper;
     this.sync = new SyncControl(keeper.postgres, keeper.clock);
+    keeper.postgres.onProgress = (text) => keeper.note('info', 'COPY_PROGRESS', text);
   }
 
   /** PostgreSQL is down or about to be: forget what held for the running one. */
@@ -323,8 +333,9 @@ export class Pursuit {
     if (leader === undefined || leader.name === keeper.node) {
       throw new KeeperError('ORDER_WRONG', `told to follow ${target.leader}, which is no other node of the settings`);
     }
-    await this.join(order, target, leader, settings, signal);
+    const outcome = await this.join(order, target, leader, settings, signal);
     if (signal.aborted) return { done: false };
+    if (outcome !== null) return outcome;
     const wanted = config(settings, leader, '');
     if (!keeper.view.running) {
       const againMs = this.restMs(settings);
@@ -347,10 +358,11 @@ export class Pursuit {
     await keeper.look();
     if (streamingFrom(keeper.view, settings) === leader.name) {
       this.warm(settings);
+      this.attempts.forget();
       const settled = target.restart !== true || this.needsRestart(settings) === false;
       return { done: settled, againMs: settled ? undefined : START_POLL_MS };
     }
-    const impossible = keeper.view.streamImpossible;
+    const impossible = keeper.view.catchingUp === true ? null : keeper.view.streamImpossible;
     return {
       done: false,
       failure: impossible === null ? undefined : { code: 'STREAM_IMPOSSIBLE', message: impossible },
@@ -370,33 +382,66 @@ export class Pursuit {
     return paused === true ? 'its leader has more of something (S23)' : (settings?.status.pending ?? []).join(', ');
   }
 
-  /** Brings the data to the leader's history, unless it is there already. Any error of a rewind ends in a copy (S12). */
+  /**
+   * Brings the data to the leader's history, unless it is there already. The data is replaced only when that is ordered: a node
+   * that is counted leaves the set first, and the monitor lets one at a time copy. Null: go on; else this pass ends so.
+   * Throws MUST_COPY or REWIND_FAILED where nothing but a copy helps.
+   */
   private async join(
     order: AcceptedOrder,
     target: Target<'follow'>,
     leader: Source,
     settings: NodeSettings,
     signal: AbortSignal,
-  ): Promise<void> {
+  ): Promise<Outcome | null> {
     const { keeper } = this;
-    const { state } = keeper;
+    const { state, view } = keeper;
     const joined = state.joined?.leader === leader.name && state.joined.term === order.term;
-    const replaced = target.method === 'copy' && target.replaces !== undefined && target.replaces === keeper.dataId();
-    const mustCopy = !keeper.view.dataExists || state.rewinding || keeper.view.streamImpossible !== null || replaced;
+    if (target.method === 'copy') {
+      const replaced = target.replaces !== undefined && target.replaces === keeper.dataId();
+      const unfit = !view.dataExists || state.rewinding || state.promotingTerm !== null;
+      const impossible = view.catchingUp !== true && view.streamImpossible !== null;
+      if (!joined || unfit || replaced || impossible) return this.copy(leader, order, target, settings, signal);
+    } else {
+      await this.refuse(target);
+      if (target.method === 'rewind' && !joined) return this.rewind(leader, order, settings, signal);
+    }
+    if (keeper.view.sql?.inRecovery === false) {
+      keeper.note('warn', 'PROMOTED_BY_HAND', 'PostgreSQL became a primary without an order: it is shut down');
+      await this.stop();
+    }
+    return null;
+  }
+
+  /** Throws when this data may only be replaced, which is not ordered. */
+  private async refuse({ method }: Target<'follow'>): Promise<void> {
+    const { state, view } = this.keeper;
+    if (!view.dataExists) throw new KeeperError('MUST_COPY', 'there is no data here');
+    if (state.rewinding) {
+      const reason = this.rewindFailed ?? 'a rewind was not finished, this data may only be replaced (S12)';
+      throw new KeeperError('REWIND_FAILED', reason);
+    }
     // Promoted without having been told finished: not in the ledger as opened for sure, so never streamed (S3).
-    const wild = state.promotingTerm !== null && target.method !== 'rewind';
-    if (!mustCopy && !wild && (joined || target.method === 'stream')) {
-      if (keeper.view.sql?.inRecovery === false) {
-        keeper.note('warn', 'PROMOTED_BY_HAND', 'PostgreSQL became a primary without an order: it is shut down');
-        await this.stop();
-      }
-      return;
-    }
-    if (target.method === 'rewind' && !mustCopy) {
-      if (await this.rewind(leader, order, settings, signal)) return;
-      if (signal.aborted) return;
-    }
-    await this.copy(leader, order, settings, signal);
+    if (state.promotingTerm === null || method === 'rewind') return;
+    await this.stop();
+    const reason = `a promotion of this data in term ${state.promotingTerm} was begun and is not known as finished (S3)`;
+    throw new KeeperError('MUST_COPY', reason);
+  }
+
+  /** What failed is told, and tried again after a rest that gets longer each time. */
+  private failedFor(key: string, code: string, message: string): Outcome {
+    const { keeper } = this;
+    const { failure, restMs } = this.attempts.failed(key, code, message, keeper.clock.nowMs());
+    keeper.note('error', code, `${message} (attempt ${failure.tries}, the next one in ${restMs / 1_000} s)`);
+    keeper.activity = null;
+    return { done: false, failure, againMs: Math.min(restMs, RESTING_MS) };
+  }
+
+  /** While what failed rests; null: it may be tried. */
+  private restsFor(key: string): Outcome | null {
+    const resting = this.attempts.resting(key, this.keeper.clock.nowMs());
+    if (resting === null) return null;
+    return { done: false, failure: resting.failure, againMs: Math.min(resting.leftMs, RESTING_MS) };
   }
 
   /**
@@ -407,7 +452,9 @@ export class Pursuit {
    */
   private async settle(settings: NodeSettings, signal: AbortSignal): Promise<boolean> {
     const { keeper } = this;
-    if (keeper.view.control?.clean === true) return true;
+    const data = keeper.dataId();
+    if (keeper.view.control?.clean === true && this.unsettled !== data) return true;
+    this.unsettled = data;
     await this.start(config(settings, null, ''));
     const deadline = keeper.clock.nowMs() + SETTLE_LIMIT_MS;
     const settled = () => votingLsn(keeper.view) !== null;
@@ -419,6 +466,7 @@ export class Pursuit {
       if (keeper.view.sql === null && keeper.view.starved === true) patienceMs -= START_POLL_MS;
     }
     const good = settled();
+    if (good) this.unsettled = null;
     await this.stop();
     return good;
   }
@@ -428,26 +476,27 @@ export class Pursuit {
     order: AcceptedOrder,
     settings: NodeSettings,
     signal: AbortSignal,
-  ): Promise<boolean> {
+  ): Promise<Outcome | null> {
     const { keeper } = this;
+    const key = `rewind ${leader.name} ${order.term}`;
+    const resting = this.restsFor(key);
+    if (resting !== null) return resting;
     await this.stop();
     await keeper.postgres.reach(leader);
     keeper.note('info', 'REWIND_BEGUN', `rewinding to the history of ${leader.name}`);
     const settled = await this.settle(settings, signal);
-    if (signal.aborted) return false;
-    if (!settled) {
-      keeper.note('warn', 'REWIND_FAILED', 'the data is copied instead: a crash left it without WAL that it needs');
-      return false;
-    }
+    if (signal.aborted) return { done: false };
+    if (!settled) return this.failedFor(key, 'REWIND_FAILED', 'a crash left the data without WAL that it needs');
     keeper.activity = 'rewinding';
     await keeper.save({ rewinding: true });
     keeper.report();
     try {
       await keeper.postgres.rewindFrom(leader, signal);
     } catch (error) {
-      const message = messageOf(error);
-      keeper.note('warn', 'REWIND_FAILED', `the data is copied instead: ${message}`);
-      return false;
+      keeper.activity = null;
+      // The marker stays, so a restart does not forget it: this data may only be replaced (S12).
+      this.rewindFailed = messageOf(error);
+      throw new KeeperError('REWIND_FAILED', this.rewindFailed);
     }
     await keeper.save({
       rewinding: false,
@@ -458,11 +507,21 @@ export class Pursuit {
     keeper.activity = null;
     keeper.note('info', 'REWIND_DONE', `rewound to the history of ${leader.name}`);
     await keeper.observe();
-    return true;
+    return null;
   }
 
-  private async copy(leader: Source, order: AcceptedOrder, settings: NodeSettings, signal: AbortSignal): Promise<void> {
+  private async copy(
+    leader: Source,
+    order: AcceptedOrder,
+    target: Target<'follow'>,
+    settings: NodeSettings,
+    signal: AbortSignal,
+  ): Promise<Outcome | null> {
     const { keeper } = this;
+    // With other settings it may fit, or be allowed to take the place of the old data.
+    const key = `copy ${leader.name} ${order.term} ${keeper.settingsVersion} ${target.keepOld === true}`;
+    const resting = this.restsFor(key);
+    if (resting !== null) return resting;
     // A standby that cannot stream serves no reads; a primary must be gone before its successor is copied.
     await this.stop();
     await keeper.postgres.reach(leader);
@@ -470,19 +529,33 @@ export class Pursuit {
     keeper.report();
     keeper.note('info', 'COPY_BEGUN', `copying the data of ${leader.name}`);
     const giveUp = async () => {
-      keeper.note(
-        'warn',
-        'OLD_DATA_REMOVED',
-        'the disk is too small for the old data and the copy: the old data goes first',
-      );
+      keeper.note('warn', 'OLD_DATA_REMOVED', 'the old data and the copy cannot both be here: the old data goes first');
       // Half removed data must never be started; the marker of a rewind says just that.
       await keeper.save({ rewinding: true });
     };
+    const mayGiveUp = settings.rebuildInPlace === true && target.keepOld !== true;
     const progress = (text: string) => keeper.note('info', 'COPY_PROGRESS', text);
-    await keeper.postgres.copyFrom(leader, progress, signal, settings.rebuildInPlace === true ? giveUp : undefined);
-    if (signal.aborted) return;
+    try {
+      await keeper.postgres.copyFrom(leader, progress, signal, mayGiveUp ? giveUp : undefined);
+    } catch (error) {
+      if (signal.aborted) throw error;
+      return this.failedFor(key, error instanceof KeeperError ? error.code : 'STEP_FAILED', messageOf(error));
+    }
+    if (signal.aborted) {
+      await keeper.postgres.dropCopy();
+      return { done: false };
+    }
+    // If it has to be repeated although it went well, that rests, too.
+    this.attempts.failed(
+      key,
+      'COPY_REPEATED',
+      `the copy of ${leader.name} did not end in a standby`,
+      keeper.clock.nowMs(),
+    );
     await this.adopt({ fresh: false, joined: { leader: leader.name, term: order.term } });
+    this.rewindFailed = null;
     keeper.note('info', 'COPY_DONE', `copied and verified the data of ${leader.name}`);
+    return null;
   }
 
   /** Stops following (S1). A primary that is told to promise is shut down: its own history is not what is asked for. */

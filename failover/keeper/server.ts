@@ -7,8 +7,10 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { PORTS } from '../config';
 import { MONITOR_ROLE, type NodeSettings, type SlotView } from '../protocol';
 import { Canary } from './canary';
+import { CatchUp } from './catch-up';
 import { settingValues } from './config-files';
 import { Configuration } from './configuration';
+import { CATCHING_UP, copyData } from './copy';
 import { syncFolder } from './durable';
 import { furnish } from './furnish';
 import { Heartbeat } from './heartbeat';
@@ -32,11 +34,13 @@ import {
   signalProcess,
   waitingConnections,
 } from './processes';
-import { baseBackup, makeRoom, type RejoinContext, reach, rewind } from './rejoin';
+import { type RejoinContext, reach, rewind } from './rejoin';
+import { reserveFor } from './room';
 import { ServerLog } from './server-log';
 import { Session } from './session';
 import { ensureSlots } from './slots';
 import { StartupProcess } from './startup-process';
+import { forgetTablespaces, removeLeftTablespaces, removeTablespaces } from './tablespaces';
 import { isConnecting, isUnnamed, isWalsender } from './titles';
 import {
   FLOORED,
@@ -91,9 +95,12 @@ export interface ServerOptions {
 
 export class Server implements Postgres {
   onCrash: (reason: string | null) => void = () => undefined;
+  onProgress: (text: string) => void = () => undefined;
   private readonly options: ServerOptions;
   private readonly data: string;
   private readonly fresh: string;
+  /** Where write-ahead log is received while `fresh` is made. */
+  private readonly wal: string;
   private readonly old: string;
   private readonly files: Configuration;
   private readonly beats: Heartbeat;
@@ -134,6 +141,12 @@ export class Server implements Postgres {
   private blind = false;
   private paused = false;
   private pauseAtMs = Number.NEGATIVE_INFINITY;
+  /** What the copy in `data.new` was made of, and the room that has to stay free meanwhile, bytes. */
+  private copied: { source: Source; reserveBytes: number } | null = null;
+  /** Receives what the present data has still to replay before it can stream. */
+  private catchUp: CatchUp | null = null;
+  /** What an unfinished copy has left is being removed. */
+  private removing: Promise<void> = Promise.resolve();
 
   constructor(options: ServerOptions) {
     this.options = options;
@@ -141,6 +154,7 @@ export class Server implements Postgres {
     this.data = join(options.volume, 'data');
     this.fresh = join(options.volume, 'data.new');
     this.old = join(options.volume, 'data.old');
+    this.wal = join(options.volume, 'data.wal');
     this.files = new Configuration({ ...options, data: this.data, folder: join(options.volume, 'conf') });
     this.tunables = new Tunables(settingValues(options.node, options.memoryLimitBytes));
     this.canary = new Canary(
@@ -175,6 +189,7 @@ export class Server implements Postgres {
       settings: null,
       blind: this.blind,
       paused: this.paused,
+      catchingUp: this.catchUp !== null,
       warning: this.warning,
     };
     try {
@@ -272,6 +287,7 @@ export class Server implements Postgres {
   // Data directory
 
   async initialise(): Promise<void> {
+    await this.removing;
     await rm(this.fresh, { recursive: true, force: true });
     await run(
       'initdb',
@@ -288,9 +304,9 @@ export class Server implements Postgres {
 
   private context(): RejoinContext {
     const { node, clusterKey, volume } = this.options;
-    const { data, fresh, files } = this;
+    const { data, fresh, wal, files } = this;
     const { passfile, mainFile: configFile } = files;
-    return { node, clusterKey, volume, data, fresh, passfile, configFile, port: PORTS.postgres };
+    return { node, clusterKey, volume, data, fresh, wal, passfile, configFile, port: PORTS.postgres };
   }
 
   async reach(source: Source): Promise<void> {
@@ -303,18 +319,65 @@ export class Server implements Postgres {
     signal: AbortSignal,
     giveUp?: () => Promise<void>,
   ): Promise<void> {
+    await this.endCatchUp();
+    await this.dropCopy();
     await this.files.writePassfile();
-    await rm(this.fresh, { recursive: true, force: true });
     const removeOld = async () => {
       await giveUp?.();
+      await removeTablespaces(this.data, null);
       await rm(this.data, { recursive: true, force: true });
       this.stoppedView = null;
     };
-    await makeRoom(source, this.context(), giveUp === undefined ? null : removeOld);
-    await baseBackup(source, this.context(), progress, signal);
+    const options = { progress, signal, removeOld: giveUp === undefined ? null : removeOld };
+    try {
+      const reserveBytes = await copyData(source, this.context(), options);
+      if (signal.aborted) throw new Error('aborted');
+      this.copied = { source, reserveBytes };
+    } catch (error) {
+      // A new order does not wait until a large copy is removed.
+      void this.dropCopy();
+      throw error;
+    }
+  }
+
+  dropCopy(): Promise<void> {
+    this.copied = null;
+    const work = async () => {
+      await rm(this.fresh, { recursive: true, force: true });
+      await rm(this.wal, { recursive: true, force: true });
+      await removeLeftTablespaces(this.options.volume, this.data);
+    };
+    this.removing = this.removing.then(work).catch((error: unknown) => {
+      this.warning = `what a copy has left cannot be removed: ${messageOf(error)}`;
+    });
+    return this.removing;
+  }
+
+  /** Receives on for data that was just copied, also after this container was restarted in between. */
+  private beginCatchUp(source: Source, reserveBytes: number): void {
+    if (this.catchUp !== null) return;
+    this.catchUp = new CatchUp({
+      source,
+      reserveBytes,
+      context: this.context(),
+      isRunning: () => this.process !== null,
+      progress: (text) => this.onProgress(text),
+    });
+  }
+
+  /** Leaves `pg_wal` to PostgreSQL alone. `streams`: the walreceiver takes over, so that it is never begun again. */
+  private async endCatchUp(streams = false): Promise<void> {
+    const { catchUp } = this;
+    await catchUp?.end();
+    this.catchUp = null;
+    if (!streams || !(await exists(join(this.data, CATCHING_UP)))) return;
+    // Once a walreceiver has written there, pg_receivewal would take what is not whole for whole.
+    await rm(join(this.data, CATCHING_UP), { force: true });
+    await syncFolder(this.data);
   }
 
   async rewindFrom(source: Source, signal: AbortSignal): Promise<void> {
+    await this.endCatchUp(true);
     await noServerLeft(5_000);
     await this.removeLocks();
     await rm(join(this.data, 'standby.signal'), { force: true });
@@ -324,19 +387,27 @@ export class Server implements Postgres {
   }
 
   async swapIn(): Promise<void> {
+    const { copied } = this;
+    this.copied = null;
+    await this.endCatchUp();
     if (await exists(join(this.fresh, 'PG_VERSION'))) {
       await rm(this.old, { recursive: true, force: true });
       if (await exists(this.data)) await rename(this.data, this.old);
       await rename(this.fresh, this.data);
     }
     await syncFolder(this.options.volume);
-    await rm(this.old, { recursive: true, force: true });
     this.stoppedView = null;
+    // Before the old data is removed, which may take a while.
+    if (copied !== null) this.beginCatchUp(copied.source, copied.reserveBytes);
+    await forgetTablespaces(this.options.volume);
+    await removeTablespaces(this.old, this.data);
+    await rm(this.old, { recursive: true, force: true });
   }
 
   async tidy(): Promise<void> {
     if (!(await exists(this.data)) && (await exists(this.old))) await rename(this.old, this.data);
-    await rm(this.fresh, { recursive: true, force: true });
+    await this.dropCopy();
+    await removeTablespaces(this.old, this.data);
     await rm(this.old, { recursive: true, force: true });
     await this.removeLocks();
   }
@@ -351,7 +422,18 @@ export class Server implements Postgres {
 
   // Configuration
 
-  async configure(config: ServerConfig): Promise<boolean> {
+  /** While a copy catches up PostgreSQL follows nobody: the walreceiver would need the slot. */
+  private async staged(config: ServerConfig): Promise<ServerConfig> {
+    const { catchUp } = this;
+    if (catchUp === null) return config;
+    const isSame = config.upstream?.address === catchUp.source.address;
+    if (isSame && !catchUp.isOver) return { ...config, upstream: null };
+    await this.endCatchUp(true);
+    return config;
+  }
+
+  async configure(ordered: ServerConfig): Promise<boolean> {
+    const config = await this.staged(ordered);
     const asked = config.settings.postgresSettings;
     const written = withSettings(config, this.tunables.inFile(asked));
     const key = JSON.stringify([asked, written]);
@@ -368,10 +450,16 @@ export class Server implements Postgres {
 
   // Process
 
-  async start(config: ServerConfig, leads = false): Promise<void> {
+  async start(ordered: ServerConfig, leads = false): Promise<void> {
     if (this.process !== null) return;
     await noServerLeft(2_000);
     await this.removeLocks();
+    if (ordered.upstream === null) await this.endCatchUp(true);
+    else if (await exists(join(this.data, CATCHING_UP))) {
+      await this.files.writePassfile();
+      this.beginCatchUp(ordered.upstream, reserveFor(0));
+    }
+    const config = await this.staged(ordered);
     await this.writeForStart(config, leads);
     // Whoever wrote there, the order decides (S5); and every node starts as a standby (S8).
     await writeFile(join(this.data, 'postgresql.auto.conf'), '');
@@ -464,6 +552,7 @@ export class Server implements Postgres {
 
   async stop(): Promise<void> {
     const child = this.process;
+    await this.endCatchUp();
     if (child === null) return;
     this.told = true;
     this.beats.stop();
@@ -523,6 +612,7 @@ export class Server implements Postgres {
   }
 
   async promote(tell: (text: string) => void = () => undefined): Promise<number> {
+    if (this.catchUp !== null) await this.endCatchUp(true);
     const history = watchForHistory(join(this.data, 'pg_wal'));
     try {
       const session = this.blind ? await this.promoteBlind() : await this.sql();

@@ -118,6 +118,8 @@ export class FakePostgres implements Postgres {
   unproven = 0;
   /** No room for the old data and a copy. */
   diskTooSmall = false;
+  /** What a copy ends with; null: it succeeds. */
+  copyFails: Error | null = null;
   /** Copies take until the test lets them end. */
   copyGate: Promise<void> = Promise.resolve();
 
@@ -193,6 +195,7 @@ export class FakePostgres implements Postgres {
       signal.addEventListener('abort', () => reject(new Error('aborted')));
     });
     await Promise.race([this.copyGate, aborted]);
+    if (this.copyFails !== null) throw this.copyFails;
   }
   async swapIn(): Promise<void> {
     this.journal.push('swap');
@@ -200,6 +203,9 @@ export class FakePostgres implements Postgres {
     this.clean = true;
     this.starved = false;
     this.streamImpossible = null;
+  }
+  async dropCopy(): Promise<void> {
+    this.journal.push('drop copy');
   }
   async tidy(): Promise<void> {
     this.journal.push('tidy');

@@ -1,5 +1,7 @@
 import { afterEach, describe, expect, it, vi } from 'vitest';
+import { Attempts } from '../../failover/keeper/attempts';
 import { HANDOVER_LIMIT_MS } from '../../failover/keeper/keeper';
+import { KeeperError } from '../../failover/keeper/ports';
 import type { SyncConfig, Target } from '../../failover/protocol';
 import { Rig, SETTINGS } from './fakes';
 
@@ -311,7 +313,12 @@ describe('a leader', () => {
     await rig.until((s) => s.accepted?.kind === 'lead');
     rig.files.state = { ...rig.files.state, promotingTerm: 2, promoted: null };
     await rig.restart();
-    await rig.done(3, follow('stream', 'c'));
+    rig.journal.length = 0;
+    rig.order(3, follow('stream', 'c'));
+    const refused = await rig.until((s) => s.failure?.code === 'MUST_COPY');
+    expect(refused.failure?.message).toContain('a promotion of this data in term 2 was begun');
+    expect(rig.journal.filter((l) => /copy|start/.test(l))).toEqual([]);
+    await rig.done(4, follow('copy', 'c'));
     expect(rig.journal).toContain('copy c');
   });
 
@@ -353,36 +360,63 @@ describe('a follower', () => {
     expect(steps).toEqual([...settled, 'save follow rewinding', 'rewind b', 'start from b sync ""']);
   });
 
-  it('copies at once what a crash left without WAL that it needs', async () => {
+  it('says that a crash left it without WAL that it needs, and is not copied before that is ordered', async () => {
     await standby();
     await rig.restart();
     rig.postgres.clean = false;
     rig.postgres.starved = true;
     rig.journal.length = 0;
-    await rig.done(2, follow('rewind'));
+    rig.order(2, follow('rewind'));
+    const refused = await rig.until((s) => s.failure?.tries === 2);
+    expect(refused.failure).toMatchObject({ code: 'REWIND_FAILED', message: expect.stringContaining('a crash left') });
+    expect(rig.journal.filter((l) => l.startsWith('rewind') || l.startsWith('copy'))).toEqual([]);
+    await rig.done(2, follow('copy'));
     expect(rig.journal).toContain('copy b');
-    expect(rig.journal.filter((l) => l.startsWith('rewind'))).toEqual([]);
   });
 
-  it('copies when a rewind fails (S12)', async () => {
+  it('never starts data again whose rewind failed, and copies it only when told (S12)', async () => {
     await leader();
     const before = rig.link.status().dataId;
     rig.postgres.rewindFails = true;
-    const status = await rig.done(2, follow('rewind'));
-    expect(rig.journal).toContain('copy b');
+    rig.order(2, follow('rewind'));
+    const failed = await rig.until((s) => s.failure?.code === 'REWIND_FAILED');
+    expect(failed.failure?.message).toBe('could not find common ancestor');
     expect(rig.link.notes()).toContain('REWIND_FAILED');
-    expect(status.dataId).not.toBe(before);
+    expect(failed.rewinding).toBe(true);
+    for (const method of ['rewind', 'stream'] as const) {
+      const seq = rig.order(2, follow(method));
+      await rig.until((s) => s.accepted?.seq === seq && s.failure?.code === 'REWIND_FAILED');
+    }
+    await rig.restart();
+    const seq = rig.order(2, follow('stream'));
+    await rig.until((s) => s.accepted?.seq === seq && s.failure?.code === 'REWIND_FAILED');
+    expect(rig.journal.filter((l) => /^start|^copy|^rewind/.test(l))).toEqual([]);
+    const copied = await rig.done(2, follow('copy'));
+    expect(rig.journal).toContain('copy b');
+    expect(copied.rewinding).toBe(false);
+    expect(copied.dataId).not.toBe(before);
   });
 
-  it('copies when it was killed in the middle of a rewind (S12)', async () => {
+  it('does not lead after it was killed in the middle of a rewind (S12)', async () => {
     await leader();
     rig.files.state = { ...rig.files.state, rewinding: true };
     await rig.restart();
     rig.order(2, lead());
     await rig.until((s) => s.failure?.code === 'MUST_NOT_LEAD');
-    await rig.done(3, follow('stream'));
+    rig.order(3, follow('stream'));
+    await rig.until((s) => s.failure?.code === 'REWIND_FAILED');
+    expect(rig.journal.filter((l) => /^start|^copy/.test(l))).toEqual([]);
+    await rig.done(4, follow('copy'));
     expect(rig.journal).toContain('copy b');
     expect(rig.link.status().rewinding).toBe(false);
+  });
+
+  it('says so when it has no data and is not told to copy', async () => {
+    await fresh();
+    rig.order(1, follow('stream'));
+    const refused = await rig.until((s) => s.failure !== null);
+    expect(refused.failure?.code).toBe('MUST_COPY');
+    expect(rig.journal.filter((l) => l.startsWith('copy'))).toEqual([]);
   });
 
   it('throws nothing away while its leader does not answer', async () => {
@@ -426,10 +460,15 @@ describe('a follower', () => {
     expect(rig.journal.filter((l) => l === 'swap')).toHaveLength(1);
   });
 
-  it('copies when PostgreSQL says that streaming can never succeed', async () => {
+  it('only says so when streaming can never succeed, and keeps its data until it is told to copy', async () => {
     await standby();
+    const before = (await rig.done(1, follow('stream'))).dataId;
     rig.postgres.streams = false;
     rig.postgres.streamImpossible = 'requested WAL segment has already been removed';
+    const told = await rig.until((s) => s.failure?.code === 'STREAM_IMPOSSIBLE');
+    expect(told).toMatchObject({ dataId: before, postgres: { state: 'standby' } });
+    expect(rig.journal.filter((l) => l === 'copy b')).toHaveLength(1);
+    rig.order(1, follow('copy'));
     await rig.until(() => rig.journal.filter((l) => l === 'copy b').length === 2);
     rig.postgres.streams = true;
     await rig.until((s) => s.done);
@@ -468,6 +507,83 @@ describe('a sync setting that is not taken in time, as while a checkpoint is flu
   });
 });
 
+describe('a copy', () => {
+  const broken = new KeeperError('TOOL_FAILED', 'pg_basebackup ended with 1: No space left on device');
+  const copies = () => rig.journal.filter((l) => l === 'copy b').length;
+
+  it('that fails rests longer each time, tells the words of the tool, and leaves the old data as it was', async () => {
+    await standby();
+    const before = (await rig.done(1, follow('stream'))).dataId;
+    rig.postgres.copyFails = broken;
+    rig.journal.length = 0;
+    const fromMs = rig.clock.nowMs();
+    rig.order(2, follow('copy'));
+    for (const [tries, restMs] of [1, 3, 7, 15].entries()) {
+      const failed = await rig.until((s) => s.failure?.tries === tries + 1);
+      expect(failed.failure).toMatchObject({ code: 'TOOL_FAILED', message: broken.message });
+      expect(failed.dataId).toBe(before);
+      await rig.until(() => rig.clock.nowMs() - fromMs >= restMs * 1_000);
+    }
+    expect(copies()).toBeLessThanOrEqual(5);
+    expect(rig.journal.filter((l) => /swap|rewinding/.test(l))).toEqual([]);
+    const again = await rig.done(2, follow('stream'));
+    expect(again).toMatchObject({ dataId: before, failure: null, postgres: { streamingFrom: 'b' } });
+  });
+
+  it('never rests longer than five minutes', () => {
+    const attempts = new Attempts();
+    const rests = Array.from({ length: 40 }, () => attempts.failed('copy', 'X', 'x', 0).restMs / 1_000);
+    expect(rests.slice(0, 10)).toEqual([1, 2, 4, 8, 16, 32, 64, 128, 256, 300]);
+    expect(rests.at(-1)).toBe(300);
+    expect(attempts.resting('copy', 299_999)?.leftMs).toBe(1);
+    expect(attempts.resting('copy', 300_000)).toBeNull();
+    expect(attempts.resting('another', 0)).toBeNull();
+    attempts.forget();
+    expect(attempts.failed('copy', 'X', 'x', 0)).toMatchObject({ restMs: 1_000, failure: { tries: 1 } });
+  });
+
+  it('is not made again at once when it does not end in a standby that streams', async () => {
+    await fresh();
+    rig.postgres.streams = false;
+    rig.order(1, follow('copy'));
+    await rig.until(() => copies() === 1 && rig.postgres.running);
+    const fromMs = rig.clock.nowMs();
+    rig.postgres.streamImpossible = 'requested WAL segment has already been removed';
+    await rig.until(() => copies() === 2);
+    await rig.until((s) => s.postgres.state === 'standby');
+    rig.postgres.streamImpossible = 'requested WAL segment has already been removed';
+    await rig.until(() => copies() === 3);
+    expect(rig.clock.nowMs() - fromMs).toBeGreaterThanOrEqual(2_000);
+  });
+
+  it('is aborted by another order: the old data is used again', async () => {
+    await standby();
+    const before = (await rig.done(1, follow('stream'))).dataId;
+    rig.postgres.copyGate = new Promise(() => undefined);
+    rig.order(1, { kind: 'follow', leader: 'b', method: 'copy', replaces: before ?? '' });
+    await rig.until((s) => s.postgres.state === 'copying');
+    rig.journal.length = 0;
+    const frozen = await rig.done(2, { kind: 'freeze' });
+    expect(frozen).toMatchObject({ dataId: before, failure: null, postgres: { state: 'standby' } });
+    expect(rig.journal.filter((l) => /swap|rewinding/.test(l))).toEqual([]);
+  });
+
+  it('that is whole when another order comes is removed', async () => {
+    await standby();
+    const before = (await rig.done(1, follow('stream'))).dataId;
+    const made = rig.postgres.copyFrom.bind(rig.postgres);
+    rig.postgres.copyFrom = async (source, progress) => {
+      await made(source, progress, new AbortController().signal);
+      rig.order(2, { kind: 'freeze' });
+      for (let i = 0; i < 10; i++) await new Promise((resolve) => setImmediate(resolve));
+    };
+    rig.order(1, { kind: 'follow', leader: 'b', method: 'copy', replaces: before ?? '' });
+    const frozen = await rig.until((s) => s.accepted?.kind === 'freeze' && s.done);
+    expect(frozen.dataId).toBe(before);
+    expect(rig.journal.filter((l) => l === 'drop copy')).toHaveLength(1);
+  });
+});
+
 describe('a disk that is too small for the old data and a copy', () => {
   it('keeps the old data and says so, unless the settings let the copy take its place', async () => {
     await standby();
@@ -478,6 +594,18 @@ describe('a disk that is too small for the old data and a copy', () => {
     expect(refused.failure?.code).toBe('DISK_TOO_SMALL');
     expect(refused.dataId).not.toBeNull();
     expect(rig.journal.filter((l) => /copy|removed|rewinding/.test(l))).toEqual([]);
+  });
+
+  it('keeps the old data where the order says so, whatever the settings allow', async () => {
+    await standby();
+    rig.postgres.diskTooSmall = true;
+    rig.journal.length = 0;
+    rig.keeper.receive({ type: 'settings', settings: { ...SETTINGS, rebuildInPlace: true } });
+    rig.order(2, { kind: 'follow', leader: 'b', method: 'copy', keepOld: true });
+    await rig.until((s) => s.failure?.code === 'DISK_TOO_SMALL' && s.failure.tries === 2);
+    expect(rig.journal.filter((l) => /removed|rewinding/.test(l))).toEqual([]);
+    await rig.done(2, follow('copy'));
+    expect(rig.journal).toContain('old data removed');
   });
 
   it('marks the old data as only to be replaced before it removes it (S12)', async () => {

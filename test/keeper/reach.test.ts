@@ -10,6 +10,7 @@ const CONTEXT: RejoinContext = {
   volume: '/none',
   data: '/none',
   fresh: '/none',
+  wal: '/none',
   configFile: '/none',
 };
 const PRIMARY = { name: 'primary', address: '10.0.0.20' };

@@ -388,6 +388,10 @@ export class SimPostgres implements Postgres {
     this.impossible = null;
   }
 
+  async dropCopy(): Promise<void> {
+    this.node.volume.fresh = null;
+  }
+
   async tidy(): Promise<void> {
     this.node.volume.fresh = null;
   }

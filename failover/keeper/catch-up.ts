@@ -1,0 +1,110 @@
+/**
+ * A copy replays what was received while it was made. Until only little is left, pg_receivewal goes on beside it, into
+ * the same `pg_wal`, from which PostgreSQL reads as it does after a restart; then the walreceiver takes over.
+ */
+import { readdir, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { conninfo, slotName } from './config-files';
+import { throttled } from './copy';
+import type { Source } from './ports';
+import { serverProcesses } from './processes';
+import { segmentsBetween, WalReceiver, wholeSegments } from './receive-wal';
+import type { RejoinContext } from './rejoin';
+import { freeBytes, inBytes } from './room';
+
+const MB = 1024 * 1024;
+const LOOK_MS = 200;
+/** With this much left the walreceiver takes over: the slot keeps what comes meanwhile, bytes. */
+const NEAR_BYTES = 16 * MB;
+/** Data that is not started is not received for longer than this, ms. */
+const IDLE_LIMIT_MS = 60_000;
+
+interface CatchUpOptions {
+  source: Source;
+  context: RejoinContext;
+  /** Room that has to stay free, bytes. */
+  reserveBytes: number;
+  isRunning: () => boolean;
+  progress: (text: string) => void;
+}
+
+/** Segment that the startup process reads or waits for, without its timeline, by its title; null: it shows none. */
+export function segmentInTitle(title: string): string | null {
+  return /startup (?:recovering|waiting for) [0-9A-F]{8}([0-9A-F]{16})/.exec(title)?.[1] ?? null;
+}
+
+/** Receives into `pg_wal` of the present data until {@link isOver} or {@link end}. */
+export class CatchUp {
+  readonly source: Source;
+  /** The walreceiver may take over: little is left, or nothing can be received this way. */
+  isOver = false;
+  private readonly options: CatchUpOptions;
+  private readonly folder: string;
+  private readonly receiver: WalReceiver;
+  private readonly stopping = new AbortController();
+  private readonly watching: Promise<void>;
+
+  constructor(options: CatchUpOptions) {
+    const { source, context } = options;
+    this.options = options;
+    this.source = source;
+    this.folder = join(context.data, 'pg_wal');
+    const onFailed = () => {
+      this.isOver = true;
+    };
+    const connection = conninfo(source.address, context.port, `${context.node}-receivewal`, context.passfile);
+    this.receiver = new WalReceiver({ connection, slot: slotName(context.node), onFailed });
+    this.receiver.begin(this.folder);
+    this.watching = this.watch();
+  }
+
+  /** Resolves when nothing but PostgreSQL writes into `pg_wal`. */
+  async end(): Promise<void> {
+    this.stopping.abort();
+    await this.watching;
+    await this.receiver.end(this.folder);
+  }
+
+  /** Write-ahead log that was received whole and not replayed, bytes; null: PostgreSQL has not begun to replay. */
+  private async leftBytes(): Promise<number | null> {
+    const titles = (await serverProcesses()).map((p) => segmentInTitle(p.title));
+    const at = titles.find((segment) => segment !== null);
+    const last = (await wholeSegments(this.folder)).at(-1);
+    if (at === undefined || at === null || last === undefined) return null;
+    const segmentBytes = await this.sizeOfSegments();
+    return Math.max(0, segmentsBetween(at, last, segmentBytes) + 1) * segmentBytes;
+  }
+
+  /** Of a cluster all segments have the same size, a power of two. */
+  private async sizeOfSegments(): Promise<number> {
+    const name = (await readdir(this.folder)).find((entry) => /^[0-9A-F]{24}$/.test(entry));
+    return name === undefined ? MB : (await stat(join(this.folder, name))).size;
+  }
+
+  private async watch(): Promise<void> {
+    const { context, reserveBytes, isRunning } = this.options;
+    const tell = throttled(this.options.progress);
+    const { signal } = this.stopping;
+    let ranMs = performance.now();
+    while (!signal.aborted && !this.isOver) {
+      if (isRunning()) ranMs = performance.now();
+      else if (performance.now() - ranMs > IDLE_LIMIT_MS) await this.receiver.end(this.folder);
+      // Files come and go meanwhile; what could not be seen now is seen by the next look.
+      const left = await this.leftBytes().catch(() => null);
+      if (left !== null && left <= NEAR_BYTES) this.isOver = true;
+      else if (left !== null) tell(`${Math.ceil(left / MB)} MB of WAL still to be replayed`);
+      const free = await freeBytes(context.volume).catch(() => null);
+      if (free !== null) await this.keepRoom(free, reserveBytes, tell);
+      await delay(LOOK_MS, undefined, { signal }).catch(() => undefined);
+    }
+  }
+
+  /** What is replayed is removed, so that there is room again after a while; the slot keeps the rest, within its bound. */
+  private async keepRoom(free: number, reserveBytes: number, tell: (text: string) => void): Promise<void> {
+    if (free < reserveBytes) {
+      await this.receiver.end(this.folder);
+      tell(`only ${inBytes(free)} are free on the disk: what is here is replayed before more is received`);
+    } else if (free >= 2 * reserveBytes && this.options.isRunning()) this.receiver.begin(this.folder);
+  }
+}

@@ -1,0 +1,212 @@
+/**
+ * A base backup beside the old data, while write-ahead log is received without a pause; see
+ * docs/decisions/0018-a-copy-receives-wal-all-the-time.md.
+ */
+import { access, mkdir, open, rename, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { conninfo, copySlotName, slotName } from './config-files';
+import { syncFolder } from './durable';
+import { KeeperError, type Source } from './ports';
+import { run } from './processes';
+import { segmentBefore, WalReceiver, wholeSegments } from './receive-wal';
+import { openSource, type RejoinContext } from './rejoin';
+import { makeRoom, reserveFor, watchRoom } from './room';
+import type { Session } from './session';
+import { dropSlot, handOver, reserveSlot } from './slots';
+import { claimTablespaces, sharesTablespace, type Tablespace } from './tablespaces';
+
+const DAY_MS = 86_400_000;
+const PROGRESS_EVERY_MS = 3_000;
+/** After the backup the leader switches to a new segment: the last one that it needs comes at once, ms. */
+const LAST_SEGMENT_LIMIT_MS = 60_000;
+const LAST_SEGMENT_LOOK_MS = 50;
+/** The manifest ends with the range of write-ahead log; it is far shorter than this, bytes. */
+const MANIFEST_TAIL_BYTES = 4_096;
+/** In a data directory: it has more write-ahead log to replay than its leader need have kept. */
+export const CATCHING_UP = 'keeper.catching_up';
+
+interface SourceFacts {
+  sizeBytes: number;
+  segmentBytes: number;
+  tablespaces: Tablespace[];
+}
+
+async function askSource(session: Session): Promise<SourceFacts> {
+  const [row] = await session.query<{ size: string; segment: string; tablespaces: Tablespace[] }>(
+    `SELECT (SELECT sum(pg_database_size(oid)) FROM pg_database)::text AS size,
+      (SELECT setting FROM pg_settings WHERE name = 'wal_segment_size') AS segment,
+      (SELECT coalesce(json_agg(json_build_object('name', spcname, 'location', pg_tablespace_location(oid))), '[]')
+        FROM pg_tablespace WHERE pg_tablespace_location(oid) <> '') AS tablespaces`,
+  );
+  if (row === undefined) throw new Error('the leader gave no row');
+  return { sizeBytes: Number(row.size), segmentBytes: Number(row.segment), tablespaces: row.tablespaces };
+}
+
+async function withSource<T>(
+  source: Source,
+  context: RejoinContext,
+  use: (session: Session) => Promise<T>,
+): Promise<T> {
+  const session = await openSource(source, context);
+  try {
+    return await use(session);
+  } finally {
+    session.destroy();
+  }
+}
+
+/** Calls back with at most one text every {@link PROGRESS_EVERY_MS}. */
+export function throttled(progress: (text: string) => void): (text: string) => void {
+  let toldMs = performance.now();
+  return (text) => {
+    if (performance.now() - toldMs < PROGRESS_EVERY_MS) return;
+    toldMs = performance.now();
+    progress(text);
+  };
+}
+
+/** The last percentage in what a tool of PostgreSQL says with `--progress`. */
+function percentIn(text: string): string | undefined {
+  return [...text.matchAll(/\((\d+)%\)/g)].at(-1)?.[1];
+}
+
+/** Where the write-ahead log ends that a backup needs, by its manifest. */
+export async function endOfBackup(folder: string): Promise<string> {
+  const handle = await open(join(folder, 'backup_manifest'), 'r');
+  try {
+    const { size } = await handle.stat();
+    const from = Math.max(0, size - MANIFEST_TAIL_BYTES);
+    const { buffer, bytesRead } = await handle.read(Buffer.alloc(MANIFEST_TAIL_BYTES), 0, MANIFEST_TAIL_BYTES, from);
+    const ends = [...buffer.toString('utf8', 0, bytesRead).matchAll(/"End-LSN":\s*"([0-9A-F]+\/[0-9A-F]+)"/g)];
+    const end = ends.at(-1)?.[1];
+    if (end === undefined) throw new Error('the manifest of the backup has no range of write-ahead log');
+    return end;
+  } finally {
+    await handle.close();
+  }
+}
+
+interface CopyOptions {
+  progress: (text: string) => void;
+  signal: AbortSignal;
+  /** Removes the old data where there is no room for both; null: it must stay. */
+  removeOld: (() => Promise<void>) | null;
+}
+
+/** What an unfinished copy has begun on the leader ends. That may fail: the leader drops an idle slot of a copy by itself. */
+async function dropCopySlot(source: Source, context: RejoinContext): Promise<void> {
+  await withSource(source, context, (session) => dropSlot(session, copySlotName(context.node))).catch(() => undefined);
+}
+
+/**
+ * Makes `context.fresh`: a verified base backup, with all write-ahead log since it began in its `pg_wal`, kept on by the
+ * node's own slot on the leader. Resolves with the room that has to stay free, bytes. Throws DISK_TOO_SMALL, TABLESPACE_IN_USE,
+ * or TOOL_FAILED with the tool's own words; what it has made is then removed by the caller.
+ */
+export async function copyData(source: Source, context: RejoinContext, options: CopyOptions): Promise<number> {
+  const { fresh, wal, volume, data, node } = context;
+  const facts = await withSource(source, context, askSource);
+  const { sizeBytes, segmentBytes, tablespaces } = facts;
+  let { removeOld } = options;
+  if (removeOld !== null && (await sharesTablespace(tablespaces, data))) {
+    await makeRoom(source.name, sizeBytes, { ...context, data }, async () => undefined);
+    await removeOld();
+    removeOld = null;
+  }
+  await makeRoom(source.name, sizeBytes, context, removeOld);
+  await claimTablespaces(node, tablespaces, volume, data);
+
+  const stop = new AbortController();
+  let cause: KeeperError | null = null;
+  const fail = (error: KeeperError) => {
+    cause ??= error;
+    stop.abort();
+  };
+  const signal = AbortSignal.any([options.signal, stop.signal]);
+  const reserveBytes = reserveFor(sizeBytes);
+  // The node's own slot keeps what the old data needs, as long as that is there.
+  const hasOld = await access(join(data, 'PG_VERSION')).then(
+    () => true,
+    () => false,
+  );
+  const slot = hasOld ? copySlotName(node) : slotName(node);
+  const connection = conninfo(source.address, context.port, `${node}-receivewal`, context.passfile);
+  const receiver = new WalReceiver({ connection, slot, onFailed: fail });
+  try {
+    watchRoom(source.name, context, reserveBytes, signal, fail);
+    await withSource(source, context, (session) => reserveSlot(session, slot));
+    await mkdir(wal, { mode: 0o700 });
+    receiver.begin(wal);
+    await baseBackup(source, context, options.progress, signal);
+    await lastSegment(await endOfBackup(fresh), wal, segmentBytes, signal);
+    await verify(source, context, options.progress, signal);
+    await receiver.end(wal);
+    if (signal.aborted) throw new Error('aborted');
+    if (hasOld) await withSource(source, context, (session) => handOver(session, slot, slotName(node)));
+    await rm(join(fresh, 'pg_wal'), { recursive: true, force: true });
+    await rename(wal, join(fresh, 'pg_wal'));
+    await writeFile(join(fresh, CATCHING_UP), '');
+    await syncFolder(fresh);
+    await syncFolder(volume);
+    return reserveBytes;
+  } catch (error) {
+    stop.abort();
+    await receiver.end(wal);
+    if (hasOld) void dropCopySlot(source, context);
+    throw cause ?? error;
+  } finally {
+    stop.abort();
+  }
+}
+
+async function baseBackup(
+  source: Source,
+  context: RejoinContext,
+  progress: (text: string) => void,
+  signal: AbortSignal,
+): Promise<void> {
+  const tell = throttled(progress);
+  const connection = conninfo(source.address, context.port, `${context.node}-basebackup`, context.passfile);
+  const options = ['--checkpoint=fast', '--wal-method=none', '--progress', '--no-password', '--sync-method=syncfs'];
+  await run('pg_basebackup', ['-d', connection, '-D', context.fresh, ...options], {
+    limitMs: DAY_MS,
+    signal,
+    onError: (text) => {
+      const percent = percentIn(text);
+      if (percent !== undefined) tell(`base backup of ${source.name}: ${percent} %`);
+    },
+  });
+}
+
+/** Waits until the segment before `end` was received whole. */
+async function lastSegment(end: string, wal: string, segmentBytes: number, signal: AbortSignal): Promise<void> {
+  const wanted = segmentBefore(end, segmentBytes);
+  const deadline = performance.now() + LAST_SEGMENT_LIMIT_MS;
+  for (;;) {
+    const last = (await wholeSegments(wal)).at(-1);
+    if (last !== undefined && last >= wanted) return;
+    if (signal.aborted) throw new Error('aborted');
+    if (performance.now() > deadline) {
+      throw new KeeperError('WAL_MISSING', `the write-ahead log of the base backup was not received up to ${end}`);
+    }
+    await delay(LAST_SEGMENT_LOOK_MS);
+  }
+}
+
+async function verify(
+  source: Source,
+  context: RejoinContext,
+  progress: (text: string) => void,
+  signal: AbortSignal,
+): Promise<void> {
+  const tell = throttled(progress);
+  await run('pg_verifybackup', ['--progress', `--wal-directory=${context.wal}`, context.fresh], {
+    limitMs: DAY_MS,
+    signal,
+    onError: (text) => {
+      const percent = percentIn(text);
+      if (percent !== undefined) tell(`verifying the copy of ${source.name}: ${percent} %`);
+    },
+  });
+}

@@ -1,0 +1,110 @@
+/** Receives write-ahead log beside a copy, with pg_receivewal, so that none is missing when the copy is started. */
+import { readdir, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { KeeperError, messageOf } from './ports';
+import { run } from './processes';
+
+const RUN_LIMIT_MS = 86_400_000;
+/** A broken connection is made again after this; the slot keeps what comes meanwhile, ms. */
+const AGAIN_MS = 500;
+/** What ran this long did receive, ms. */
+const STEADY_MS = 3_000;
+/** Without a steady run for so long it is given up, ms. */
+const PATIENCE_MS = 30_000;
+
+/** Names of the whole segments in a folder of write-ahead log, oldest first, without their timelines. */
+export async function wholeSegments(folder: string): Promise<string[]> {
+  const names = await readdir(folder).catch(() => []);
+  return names
+    .filter((name) => /^[0-9A-F]{24}$/.test(name))
+    .map((name) => name.slice(8))
+    .sort();
+}
+
+/** How many segments lie between two names of 16 digits; segments have `segmentBytes`. */
+export function segmentsBetween(from: string, to: string, segmentBytes: number): number {
+  const each = 0x1_0000_0000 / segmentBytes;
+  const number = (name: string) => Number.parseInt(name.slice(0, 8), 16) * each + Number.parseInt(name.slice(8), 16);
+  return number(to) - number(from);
+}
+
+/** Name, without timeline, of the segment that holds the byte before a position. */
+export function segmentBefore(lsn: string, segmentBytes: number): string {
+  const [high, low] = lsn.split('/').map((part) => Number.parseInt(part, 16));
+  const index = Math.floor(((high ?? 0) * 0x1_0000_0000 + (low ?? 0) - 1) / segmentBytes);
+  const each = 0x1_0000_0000 / segmentBytes;
+  const digits = (n: number) => n.toString(16).toUpperCase().padStart(8, '0');
+  return digits(Math.floor(index / each)) + digits(index % each);
+}
+
+/** Removes a segment that was not received whole: the next run begins with it anew. */
+async function removePartial(folder: string): Promise<void> {
+  for (const name of await readdir(folder).catch(() => [])) {
+    if (name.endsWith('.partial')) await rm(join(folder, name), { force: true });
+  }
+}
+
+interface ReceiverOptions {
+  /** Connection string, under a name that is no node's (S25). */
+  connection: string;
+  /** Slot that keeps what was not received yet. */
+  slot: string;
+  /** Called once, when nothing could be received for {@link PATIENCE_MS}. */
+  onFailed: (error: KeeperError) => void;
+}
+
+/** pg_receivewal, begun again when it ends by itself. Goes on behind the last whole segment of its folder. */
+export class WalReceiver {
+  private readonly options: ReceiverOptions;
+  private stopping = new AbortController();
+  private running: Promise<void> | null = null;
+
+  constructor(options: ReceiverOptions) {
+    this.options = options;
+  }
+
+  get runs(): boolean {
+    return this.running !== null;
+  }
+
+  begin(folder: string): void {
+    if (this.running !== null) return;
+    this.stopping = new AbortController();
+    this.running = this.receive(folder, this.stopping.signal);
+  }
+
+  /** Resolves when nothing writes into the folder any more; a segment that is not whole is gone. */
+  async end(folder: string): Promise<void> {
+    this.stopping.abort();
+    await this.running;
+    this.running = null;
+    await removePartial(folder);
+  }
+
+  private async receive(folder: string, signal: AbortSignal): Promise<void> {
+    const { connection, slot, onFailed } = this.options;
+    let steadyMs = performance.now();
+    while (!signal.aborted) {
+      const fromMs = performance.now();
+      try {
+        await removePartial(folder);
+        // A leader removes what was reported as flushed, so that is reported once a second, not every ten.
+        await run(
+          'pg_receivewal',
+          ['-d', connection, '-D', folder, '-S', slot, '--no-loop', '--no-password', '--status-interval=1'],
+          { limitMs: RUN_LIMIT_MS, signal },
+        );
+      } catch (error) {
+        if (signal.aborted) return;
+        const nowMs = performance.now();
+        if (nowMs - fromMs > STEADY_MS) steadyMs = nowMs;
+        if (nowMs - steadyMs > PATIENCE_MS) {
+          onFailed(new KeeperError('TOOL_FAILED', messageOf(error)));
+          return;
+        }
+      }
+      await delay(AGAIN_MS, undefined, { signal }).catch(() => undefined);
+    }
+  }
+}

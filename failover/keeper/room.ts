@@ -1,0 +1,91 @@
+/** Room on a node's disk for a copy. Volumes of several nodes are often on one disk: a full one ends the leader first. */
+import { lstat, readdir, statfs } from 'node:fs/promises';
+import { join } from 'node:path';
+import { KeeperError } from './ports';
+
+const MB = 1024 * 1024;
+/** Unit of `blocks` in what `stat` tells, bytes. */
+const BLOCK_BYTES = 512;
+const RESERVE_MIN_BYTES = 128 * MB;
+const RESERVE_SHARE = 0.05;
+/** A copy may write some hundred MB a second. */
+const LOOK_MS = 200;
+
+export function inBytes(bytes: number): string {
+  return `${bytes} bytes (${Math.ceil(bytes / MB)} MB)`;
+}
+
+/** Room that stays free on the disk while a copy of this size is made, bytes. */
+export function reserveFor(sizeBytes: number): number {
+  return Math.max(RESERVE_MIN_BYTES, Math.ceil(sizeBytes * RESERVE_SHARE));
+}
+
+/** Free room in the file system of a folder, bytes. */
+export async function freeBytes(folder: string): Promise<number> {
+  const { bavail, bsize } = await statfs(folder);
+  return bavail * bsize;
+}
+
+/** Room that a folder takes on its disk, bytes. Files that vanish meanwhile count nothing. */
+async function usedBytes(folder: string): Promise<number> {
+  const entries = await readdir(folder, { recursive: true, withFileTypes: true }).catch(() => []);
+  let bytes = 0;
+  for (const entry of entries) {
+    if (entry.isFile()) bytes += (await lstat(join(entry.parentPath, entry.name)).catch(() => null))?.blocks ?? 0;
+  }
+  return bytes * BLOCK_BYTES;
+}
+
+interface Place {
+  node: string;
+  volume: string;
+  /** Folder of the old data. */
+  data: string;
+}
+
+/**
+ * Makes sure that a copy of this size fits on this disk beside the old data, with the reserve, and as much again for the
+ * write-ahead log that comes meanwhile; where it does not, `removeOld` may make room. Throws DISK_TOO_SMALL, naming what
+ * is needed and what is free, before anything is removed.
+ */
+export async function makeRoom(
+  source: string,
+  sizeBytes: number,
+  place: Place,
+  removeOld: (() => Promise<void>) | null,
+): Promise<void> {
+  const [needed, free] = [sizeBytes + 2 * reserveFor(sizeBytes), await freeBytes(place.volume)];
+  if (free >= needed) return;
+  const old = await usedBytes(place.data);
+  const refuse = (what: string, rest: string) =>
+    new KeeperError(
+      'DISK_TOO_SMALL',
+      `the copy of ${source} needs ${inBytes(needed)}${what}, ${inBytes(free)} are free in the volume of ${place.node}${rest}`,
+    );
+  if (free + old < needed) throw refuse('', ` and the old data takes ${inBytes(old)}: make the disk larger`);
+  if (removeOld !== null) await removeOld();
+  else throw refuse(' beside the old data', '; make the disk larger, or allow rebuildInPlace');
+}
+
+/** Calls `onFull` once, as soon as less than the reserve is free. Ends with the signal. */
+export function watchRoom(
+  source: string,
+  place: Place,
+  reserveBytes: number,
+  signal: AbortSignal,
+  onFull: (error: KeeperError) => void,
+): void {
+  const look = async () => {
+    const free = await freeBytes(place.volume).catch(() => Number.POSITIVE_INFINITY);
+    if (signal.aborted || free >= reserveBytes) return;
+    clearInterval(timer);
+    onFull(
+      new KeeperError(
+        'DISK_TOO_SMALL',
+        `the copy of ${source} was stopped: it needs ${inBytes(reserveBytes)} that stay free, ${inBytes(free)} are free in the volume of ${place.node}; make the disk larger`,
+      ),
+    );
+  };
+  const timer = setInterval(() => void look(), LOOK_MS);
+  signal.addEventListener('abort', () => clearInterval(timer));
+}

@@ -1,0 +1,95 @@
+/**
+ * Tablespaces outside the data directory. A copy has them at the leader's paths, because replay makes them there; so the old
+ * data and a copy cannot both have one, and what an aborted copy left there has to go before the next one.
+ */
+import { readdir, readFile, readlink, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { writeWhole } from './durable';
+import { KeeperError } from './ports';
+
+/** In the volume: places that were empty when a copy began, so that what is in them is the copy's. */
+const LIST = 'data.tablespaces';
+
+export interface Tablespace {
+  name: string;
+  location: string;
+}
+
+/** Where a data directory has its tablespaces. */
+async function locationsOf(data: string): Promise<string[]> {
+  const folder = join(data, 'pg_tblspc');
+  const names = await readdir(folder).catch(() => []);
+  const links = await Promise.all(names.map((name) => readlink(join(folder, name)).catch(() => null)));
+  return links.filter((link) => link !== null);
+}
+
+async function entriesOf(location: string): Promise<string[]> {
+  try {
+    return await readdir(location);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return [];
+    throw error;
+  }
+}
+
+/** Removes what PostgreSQL has in these places; other files stay. */
+async function empty(locations: readonly string[]): Promise<void> {
+  for (const location of locations) {
+    const entries = await readdir(location).catch(() => []);
+    for (const entry of entries) {
+      if (entry.startsWith('PG_')) await rm(join(location, entry), { recursive: true, force: true });
+    }
+  }
+}
+
+/** Removes the tablespaces of data that is about to be removed, but for those that `keeper` has, too. */
+export async function removeTablespaces(data: string, kept: string | null): Promise<void> {
+  const others = kept === null ? [] : await locationsOf(kept);
+  await empty((await locationsOf(data)).filter((location) => !others.includes(location)));
+}
+
+/** Removes what an unfinished copy has left in tablespaces: what the present data has is not touched. */
+export async function removeLeftTablespaces(volume: string, data: string): Promise<void> {
+  const text = await readFile(join(volume, LIST), 'utf8').catch(() => null);
+  if (text === null) return;
+  const present = await locationsOf(data);
+  const listed: unknown = JSON.parse(text);
+  const places = Array.isArray(listed) ? listed.filter((place) => typeof place === 'string') : [];
+  await empty(places.filter((place) => !present.includes(place)));
+  await forgetTablespaces(volume);
+}
+
+/** The copy has taken its place: its tablespaces are the present data's. */
+export async function forgetTablespaces(volume: string): Promise<void> {
+  await rm(join(volume, LIST), { force: true });
+}
+
+/**
+ * Whether the old data has a tablespace where the copy would have one.
+ */
+export async function sharesTablespace(tablespaces: readonly Tablespace[], data: string): Promise<boolean> {
+  const present = await locationsOf(data);
+  return tablespaces.some(({ location }) => present.includes(location));
+}
+
+/** Notes the places of a copy's tablespaces. Throws TABLESPACE_IN_USE where one is not empty. */
+export async function claimTablespaces(
+  node: string,
+  tablespaces: readonly Tablespace[],
+  volume: string,
+  data: string,
+): Promise<void> {
+  const present = await locationsOf(data);
+  for (const { name, location } of tablespaces) {
+    if ((await entriesOf(location)).length === 0) continue;
+    const inUse = present.includes(location);
+    throw new KeeperError(
+      'TABLESPACE_IN_USE',
+      inUse
+        ? `the copy needs ${location} of tablespace "${name}", where the old data of ${node} has its own: allow rebuildInPlace, so that the old data goes first`
+        : `the copy needs ${location} of tablespace "${name}", and that folder in the container of ${node} is not empty: empty it`,
+    );
+  }
+  if (tablespaces.length === 0) return;
+  await writeWhole(volume, LIST, JSON.stringify(tablespaces.map(({ location }) => location)));
+}
