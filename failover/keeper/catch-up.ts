@@ -18,7 +18,7 @@ const LOOK_MS = 200;
 /** With this much left the walreceiver takes over: the slot keeps what comes meanwhile, bytes. */
 const NEAR_BYTES = 16 * MB;
 /** Data that is not started is not received for longer than this, ms. */
-const IDLE_LIMIT_MS = 60_000;
+const IDLE_LIMIT_MS = 600_000;
 
 interface CatchUpOptions {
   source: Source;

@@ -184,7 +184,7 @@ export interface Postgres {
   dropCopy(): Promise<void>;
   /** Puts `data.new` in the place of `data`. Idempotent: finishes what was interrupted. */
   swapIn(): Promise<void>;
-  /** Removes left-over copies and stale lock files (S25). Only before the first start. */
+  /** Removes stale lock files (S25), and beside all else left-over copies. Only before the first start. */
   tidy(): Promise<void>;
   /** `pg_rewind` of cleanly stopped data to the source (S12). Throws when it was not stopped cleanly. */
   rewindFrom(source: Source, signal: AbortSignal): Promise<void>;

@@ -137,6 +137,7 @@ export class Pursuit {
   async pursue(order: AcceptedOrder, settings: NodeSettings, signal: AbortSignal): Promise<Outcome> {
     const { target } = order;
     if (this.keeper.view.sql !== null) this.answeredAtMs ??= this.keeper.clock.nowMs();
+    if (this.keeper.state.swapPending) await this.finishSwap();
     switch (target.kind) {
       case 'wait':
         if (this.keeper.state.promotedByHand && this.keeper.view.sql?.inRecovery === false) await this.stop();
@@ -182,9 +183,15 @@ export class Pursuit {
       promotedByHand: false,
       rewinding: false,
     });
+    await this.finishSwap();
+    keeper.activity = null;
+  }
+
+  /** Also after an error in the middle: while it is pending `data.new` would be taken for whole after a restart. */
+  private async finishSwap(): Promise<void> {
+    const { keeper } = this;
     await keeper.postgres.swapIn();
     await keeper.save({ swapPending: false });
-    keeper.activity = null;
     await keeper.observe();
   }
 
@@ -399,17 +406,14 @@ export class Pursuit {
     const joined = state.joined?.leader === leader.name && state.joined.term === order.term;
     if (target.method === 'copy') {
       const replaced = target.replaces !== undefined && target.replaces === keeper.dataId();
-      const unfit = !view.dataExists || state.rewinding || state.promotingTerm !== null;
+      const unfit = !view.dataExists || state.rewinding || state.promotedByHand || state.promotingTerm !== null;
       const impossible = view.catchingUp !== true && view.streamImpossible !== null;
       if (!joined || unfit || replaced || impossible) return this.copy(leader, order, target, settings, signal);
     } else {
       await this.refuse(target);
       if (target.method === 'rewind' && !joined) return this.rewind(leader, order, settings, signal);
     }
-    if (keeper.view.sql?.inRecovery === false) {
-      keeper.note('warn', 'PROMOTED_BY_HAND', 'PostgreSQL became a primary without an order: it is shut down');
-      await this.stop();
-    }
+    if (keeper.view.sql?.inRecovery === false) await this.stop();
     return null;
   }
 
@@ -420,6 +424,10 @@ export class Pursuit {
     if (state.rewinding) {
       const reason = this.rewindFailed ?? 'a rewind was not finished, this data may only be replaced (S12)';
       throw new KeeperError('REWIND_FAILED', reason);
+    }
+    if (state.promotedByHand) {
+      await this.stop();
+      throw new KeeperError('MUST_COPY', 'PostgreSQL became a primary on this data without an order (S3)');
     }
     // Promoted without having been told finished: not in the ledger as opened for sure, so never streamed (S3).
     if (state.promotingTerm === null || method === 'rewind') return;

@@ -322,13 +322,13 @@ export class Server implements Postgres {
     await this.endCatchUp();
     await this.dropCopy();
     await this.files.writePassfile();
-    const removeOld = async () => {
+    const removeData = async () => {
       await giveUp?.();
       await removeTablespaces(this.data, null);
       await rm(this.data, { recursive: true, force: true });
       this.stoppedView = null;
     };
-    const options = { progress, signal, removeOld: giveUp === undefined ? null : removeOld };
+    const options = { progress, signal, removeOld: giveUp === undefined ? null : removeData };
     try {
       const reserveBytes = await copyData(source, this.context(), options);
       if (signal.aborted) throw new Error('aborted');
@@ -347,10 +347,22 @@ export class Server implements Postgres {
       await rm(this.wal, { recursive: true, force: true });
       await removeLeftTablespaces(this.options.volume, this.data);
     };
+    return this.remove(work);
+  }
+
+  /** What is large is removed beside all else, one after the other. */
+  private remove(work: () => Promise<void>): Promise<void> {
     this.removing = this.removing.then(work).catch((error: unknown) => {
       this.warning = `what a copy has left cannot be removed: ${messageOf(error)}`;
     });
     return this.removing;
+  }
+
+  private removeOld(): Promise<void> {
+    return this.remove(async () => {
+      await removeTablespaces(this.old, this.data);
+      await rm(this.old, { recursive: true, force: true });
+    });
   }
 
   /** Receives on for data that was just copied, also after this container was restarted in between. */
@@ -390,6 +402,7 @@ export class Server implements Postgres {
     const { copied } = this;
     this.copied = null;
     await this.endCatchUp();
+    await this.removing;
     if (await exists(join(this.fresh, 'PG_VERSION'))) {
       await rm(this.old, { recursive: true, force: true });
       if (await exists(this.data)) await rename(this.data, this.old);
@@ -397,18 +410,17 @@ export class Server implements Postgres {
     }
     await syncFolder(this.options.volume);
     this.stoppedView = null;
-    // Before the old data is removed, which may take a while.
     if (copied !== null) this.beginCatchUp(copied.source, copied.reserveBytes);
     await forgetTablespaces(this.options.volume);
-    await removeTablespaces(this.old, this.data);
-    await rm(this.old, { recursive: true, force: true });
+    // That may take a while, and the new data need not wait for it.
+    void this.removeOld();
   }
 
   async tidy(): Promise<void> {
     if (!(await exists(this.data)) && (await exists(this.old))) await rename(this.old, this.data);
-    await this.dropCopy();
-    await removeTablespaces(this.old, this.data);
-    await rm(this.old, { recursive: true, force: true });
+    // A whole database may lie there: the node does not stay silent so long.
+    void this.dropCopy();
+    void this.removeOld();
     await this.removeLocks();
   }
 

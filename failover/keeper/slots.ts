@@ -59,9 +59,13 @@ async function make(session: Session, slot: string, statement: string): Promise<
   }
 }
 
-/** Makes the slot anew, so that it keeps all write-ahead log from the last checkpoint on. */
+/**
+ * Makes the slot anew, so that it keeps all write-ahead log from now on. A new slot keeps what the last checkpoint needs,
+ * which may be more than a slot is allowed to keep: the next checkpoint, that of the backup, would end it.
+ */
 export async function reserveSlot(session: Session, slot: string): Promise<void> {
   await make(session, slot, `SELECT pg_create_physical_replication_slot(${literal(slot)}, true)`);
+  await session.query(`SELECT pg_replication_slot_advance(${literal(slot)}, pg_current_wal_flush_lsn())`);
 }
 
 /** Makes the slot `to` anew, so that it keeps what `from` keeps, and drops `from`. */

@@ -12,6 +12,7 @@ async function standby(): Promise<void> {
   rig = new Rig();
   await rig.begin();
   await rig.done(1, follow('copy'));
+  await rig.done(1, follow('stream'));
   rig.journal.length = 0;
 }
 
@@ -30,7 +31,7 @@ describe('a standby that was promoted by hand', () => {
     await standby();
     promoteByHand();
     await rig.until((s) => s.promotedByHand === true);
-    await rig.until((s) => s.postgres.state === 'standby');
+    await rig.until((s) => s.postgres.state === 'stopped' && s.failure?.code === 'MUST_COPY');
     expect(rig.journal.findIndex((l) => l.startsWith('save'))).toBeLessThan(rig.journal.indexOf('stop'));
     expect(rig.link.notes()).toContain('PROMOTED_BY_HAND');
     await rig.restart();

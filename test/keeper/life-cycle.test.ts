@@ -568,6 +568,22 @@ describe('a copy', () => {
     expect(rig.journal.filter((l) => /swap|rewinding/.test(l))).toEqual([]);
   });
 
+  it('that could not take its place is not taken for whole while the next one is made', async () => {
+    await standby();
+    const before = (await rig.done(1, follow('stream'))).dataId;
+    const swap = rig.postgres.swapIn.bind(rig.postgres);
+    let broken = 2;
+    rig.postgres.swapIn = async () => {
+      if (broken-- > 0) throw new Error('input/output error');
+      await swap();
+    };
+    rig.journal.length = 0;
+    const copied = await rig.done(1, { kind: 'follow', leader: 'b', method: 'copy', replaces: before ?? '' });
+    expect(copied.dataId).not.toBe(before);
+    expect(rig.journal.filter((l) => /copy|swap/.test(l))).toEqual(['copy b', 'swap']);
+    expect(rig.files.state.swapPending).toBe(false);
+  });
+
   it('that is whole when another order comes is removed', async () => {
     await standby();
     const before = (await rig.done(1, follow('stream'))).dataId;

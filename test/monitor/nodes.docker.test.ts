@@ -24,7 +24,7 @@ const NODES = [
   { name: B, address: '10.98.20.21' },
 ];
 /** Disk of the second node: room for its data, or for a copy with the reserve, but not for both once the data has grown. */
-const DISK_MB = 240;
+const DISK_MB = 400;
 const SETTINGS = {
   nodes: NODES,
   haproxyAddress: HOST,
