@@ -58,6 +58,7 @@ describe('a standby that was promoted by hand', () => {
       replaces: rig.keeper.dataId() ?? '',
     });
     expect(status.promotedByHand).toBeUndefined();
+    await rig.done(2, follow('stream'));
     promoteByHand();
     await rig.until((s) => s.promotedByHand === true);
     const led = await rig.done(3, { kind: 'lead', sync: ALONE });
