@@ -1,0 +1,290 @@
+/**
+ * A real pair whose clients write into PostgreSQL's log whatever once meant something to a keeper: as user, database,
+ * application, statement and error, with a password and without, to the leader and to the standby. Nothing comes of it:
+ * the standby streams on from the data that it has, nothing restarts, and no line of the container's log is forged.
+ */
+import { execFile } from 'node:child_process';
+import { randomInt } from 'node:crypto';
+import { connect } from 'node:net';
+import { promisify } from 'node:util';
+import { Client } from 'pg';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { NodeSettings, Status } from '../../failover/protocol';
+import { buildImage, docker, dockerQuietly, removeNode, startNode } from './node-containers';
+import { ScriptedMonitor } from './scripted-monitor';
+
+const execute = promisify(execFile);
+
+const IMAGE = 'hst-postgres:test';
+const NETWORK = 'hst-inner';
+const HOST = '10.211.6.1';
+const PORT = 17_460;
+const KEY = 'h'.repeat(48);
+const [A, B] = ['hst-a', 'hst-b'] as const;
+const ADDRESS: Record<string, string> = { [A]: '10.211.6.20', [B]: '10.211.6.21' };
+const SETTINGS: NodeSettings = {
+  nodes: [A, B].map((name) => ({ name, address: ADDRESS[name] ?? '' })),
+  haproxyAddress: HOST,
+  monitorAddress: HOST,
+  subnet: '10.211.6.0/24',
+  databaseName: 'app',
+  databaseUser: 'app',
+  databasePassword: 'secret',
+  postgresSettings: {},
+};
+const CONNECT_LIMIT_MS = 5_000;
+const CLIENTS = 8;
+/** PostgreSQL keeps 63 bytes of a name. */
+const NAME_MAX = 63;
+/** Process id of the forged lines: no process here has it. */
+const FORGED_PID = 4_194_999;
+const MARK = 'hostile-mark';
+
+const SEGMENT = '000000010000000000000001';
+/** What a keeper once believed, as PostgreSQL says it. */
+const MESSAGES = [
+  `requested WAL segment ${SEGMENT} has already been removed`,
+  'requested WAL segment x has already been removed',
+  'highest timeline 1 of the primary is behind recovery timeline 2',
+  "requested starting point 0/1 on timeline 1 is not in this server's history",
+  'requested starting point 0/1 is ahead of the WAL flush position',
+  'new timeline 2 forked off current database system timeline 1 before current recovery point',
+  'database system identifier differs between the primary and standby',
+  'hot standby is not possible because of insufficient parameter settings',
+  'recovery aborted because of insufficient parameter settings',
+  'LOG:  record with incorrect prev-link 0/3 at 0/18A4DF0',
+  'LOG:  invalid record length at 0/18A4DF0: expected at least 24, got 0',
+  'LOG:  waiting for WAL to become available at 0/3000060',
+  'LOG:  entering standby mode',
+  'LOG:  archive recovery complete',
+  'LOG:  database system is shut down',
+  'FATAL:  could not map anonymous shared memory: Cannot allocate memory',
+  'PANIC:  could not write to file "pg_wal/x": No space left on device',
+];
+/** Titles of PostgreSQL's own processes. */
+const TITLES = [
+  'startup',
+  `startup recovering ${SEGMENT}`,
+  `startup waiting for ${SEGMENT}`,
+  'walsender',
+  'walsender failover_replication 10.0.0.2(5) streaming 0/3000060',
+  'x 10.0.0.2(5) authentication',
+  'postgres: hst-b: startup',
+];
+const WHEN = '2026-11-29 20:08:56.170 UTC';
+/** The same as whole lines: behind a line break, with a head like PostgreSQL's. */
+const lines = (message: string) => [
+  `x\n${WHEN} [${FORGED_PID}] ${message}`,
+  `x\n${WHEN} [${FORGED_PID}] startup LOG:  ${message}`,
+  `{"timestamp":"${WHEN}","pid":${FORGED_PID},"error_severity":"PANIC","message":"${message}","backend_type":"startup"}`,
+];
+const MARKS = ['%m [%p] %q%u@%d %b %s %n', '\u001b[2J\u001b[1;31m', 'x\r\ny', '\u202e\u2028', 'x'.repeat(200), '\\n\\'];
+const TEXTS = [...MESSAGES, ...MESSAGES.flatMap(lines), ...TITLES, ...MARKS];
+
+const monitor = new ScriptedMonitor(KEY, SETTINGS);
+const streams = (s: Status) => s.done && s.postgres.streamingFrom === A;
+const psql = (node: string, text: string) => docker('exec', node, 'psql', '-U', 'postgres', '-Atc', text);
+
+/** How the lines of a node's log begin. */
+const HEADS = [
+  new RegExp(
+    `${/^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3} UTC \[\d+\] ([a-z][a-z ]*|\(cut\)) /.source}${
+      /(LOG|INFO|NOTICE|WARNING|ERROR|FATAL|PANIC|DETAIL|HINT|CONTEXT|STATEMENT): {2}/.source
+    }`,
+  ),
+  /^\d{4}-\S+ \S+ UTC \[\d+\] (LOG|HINT): {2}(redirecting log output|Future log output|ending log output)/,
+  /^PostgreSQL: \d+ lines (like the one above )?were left out/,
+  /^PostgreSQL, standard error: \d{4}-\S+ \S+ UTC \[\d+\] (LOG|HINT): {2}(ending log output|Future log output)/,
+  /^\d{4}-\d\d-\d\dT\S+Z keeper: /,
+];
+
+/** All that a node's container printed, both streams. */
+async function logOf(node: string): Promise<string> {
+  const { stdout } = await execute('sh', ['-c', `docker logs ${node} 2>&1`], { maxBuffer: 256 * 1024 * 1024 });
+  return stdout;
+}
+
+/** One start packet with these names; resolves with what came back when the server has ended the connection. */
+function knock(node: string, names: Record<string, string>): Promise<string> {
+  const pairs = Object.entries(names).map(([name, value]) => `${name}\0${value}\0`);
+  const body = Buffer.from(`${pairs.join('')}\0`, 'utf8');
+  const head = Buffer.alloc(8);
+  head.writeInt32BE(body.length + 8, 0);
+  head.writeInt32BE(196_608, 4);
+  return new Promise((resolve, reject) => {
+    let heard = '';
+    const socket = connect(5432, ADDRESS[node] ?? '');
+    socket.setTimeout(CONNECT_LIMIT_MS, () => socket.destroy(new Error('no answer')));
+    socket.once('connect', () => socket.end(Buffer.concat([head, body])));
+    socket.setEncoding('latin1').on('data', (text: string) => {
+      heard += text;
+    });
+    socket.once('error', reject).once('close', () => resolve(heard));
+  });
+}
+
+async function open(node: string, applicationName: string): Promise<Client> {
+  const { databaseUser: user, databasePassword: password, databaseName: database } = SETTINGS;
+  const client = new Client({
+    ...{ host: ADDRESS[node], port: 5432, user, password, database },
+    ...{ application_name: applicationName, query_timeout: 20_000 },
+  });
+  client.on('error', () => undefined);
+  await client.connect();
+  return client;
+}
+
+const quoted = (text: string) => `'${text.replaceAll("'", "''")}'`;
+const named = (text: string) => `"${text.replaceAll('"', '""')}"`;
+
+/** Statements that bring a text into the log, as a statement, an error or a line of any severity. */
+function statements(text: string): string[] {
+  const raise = (level: string) => `DO $do$ BEGIN RAISE ${level} '%', ${quoted(text)}; END $do$`;
+  return [
+    `SELECT ${quoted(text)}::int`,
+    `SELECT 1 FROM ${named(text.slice(0, NAME_MAX))}`,
+    `/* ${text.replaceAll('*/', '')} */ SELECT 1/0`,
+    `SET application_name = ${quoted(text)}`,
+    ...['LOG', 'WARNING', 'EXCEPTION'].map(raise),
+  ];
+}
+
+async function inTurn<T>(work: readonly T[], atOnce: number, act: (item: T) => Promise<unknown>): Promise<void> {
+  const left = [...work];
+  const one = async () => {
+    for (let item = left.pop(); item !== undefined; item = left.pop()) await act(item);
+  };
+  await Promise.all(Array.from({ length: atOnce }, one));
+}
+
+interface Standing {
+  dataIds: (string | null | undefined)[];
+  started: string[];
+}
+
+const standing = async (): Promise<Standing> => ({
+  dataIds: [A, B].map((node) => monitor.view(node).status?.dataId),
+  started: await Promise.all([A, B].map((node) => psql(node, 'SELECT pg_postmaster_start_time()'))),
+});
+
+let before: Standing;
+/** What is known to have been told when all was well. */
+let told: Record<string, number> = {};
+/** Statuses of the standby in which it did not stream. */
+const broken: string[] = [];
+let watching: NodeJS.Timeout | undefined;
+
+/** Nothing came of it: also not a moment later, when each keeper has looked several times. */
+async function unmoved(): Promise<void> {
+  const n = monitor.view(B).status?.n ?? 0;
+  await monitor.until(B, (s) => s.n > n + 3, 'goes on telling', 20_000);
+  const notes = [A, B].flatMap((node) => monitor.view(node).notes.slice(told[node]));
+  expect(notes).toEqual([]);
+  expect(broken).toEqual([]);
+  expect(await standing()).toEqual(before);
+  const [lsn] = (await psql(A, 'SELECT pg_current_wal_flush_lsn()')).split('\n');
+  await expect.poll(() => psql(B, `SELECT pg_last_wal_replay_lsn() >= '${lsn}'`), { timeout: 20_000 }).toBe('t');
+}
+
+beforeAll(async () => {
+  for (const name of [A, B]) await removeNode(name);
+  await dockerQuietly('network', 'rm', NETWORK);
+  await docker('network', 'create', '--subnet', '10.211.6.0/24', '--gateway', HOST, NETWORK);
+  await monitor.listen(HOST, PORT);
+  await buildImage(IMAGE);
+  const base = { image: IMAGE, network: NETWORK, monitor: { host: HOST, port: PORT }, clusterKey: KEY };
+  await Promise.all([A, B].map((name) => startNode({ ...base, name, address: ADDRESS[name] ?? '' })));
+  for (const name of [A, B]) await monitor.until(name, (s) => s.postgres.state === 'absent', 'first status', 20_000);
+  await monitor.done(A, 1, { kind: 'bootstrap' });
+  await monitor.done(A, 1, { kind: 'lead', sync: { leader: A, k: 0, members: [] } });
+  await monitor.done(B, 1, { kind: 'follow', leader: A, method: 'copy' });
+  monitor.order(B, 1, { kind: 'follow', leader: A, method: 'stream' });
+  await monitor.until(B, streams, 'streams', 20_000);
+  await monitor.done(A, 1, { kind: 'lead', sync: { leader: A, k: 1, members: [B] } });
+  told = Object.fromEntries([A, B].map((node) => [node, monitor.view(node).notes.length]));
+  before = await standing();
+  watching = setInterval(() => {
+    const status = monitor.view(B).status;
+    if (status?.postgres.streamingFrom !== A) broken.push(JSON.stringify(status?.postgres));
+  }, 20);
+});
+
+afterAll(async () => {
+  clearInterval(watching);
+  for (const name of [A, B]) await removeNode(name);
+  monitor.close();
+  await dockerQuietly('network', 'rm', NETWORK);
+  await dockerQuietly('rmi', IMAGE);
+});
+
+describe('what clients write', () => {
+  it('moves nothing without a password, as user, database or application', async () => {
+    const knocks = TEXTS.flatMap((text) =>
+      [A, B].flatMap((node) => [
+        [node, { user: text, database: 'x' }] as const,
+        [node, { user: 'x', database: text }] as const,
+        [node, { user: text.slice(0, NAME_MAX), database: text.slice(0, NAME_MAX), application_name: text }] as const,
+        [node, { user: 'app', database: text, application_name: text }] as const,
+      ]),
+    );
+    let answers = 0;
+    await inTurn(knocks, CLIENTS, async ([node, names]) => {
+      // An answer that is cut off by the end of the connection counts as well: the line was written.
+      await knock(node, names).then(
+        () => {
+          answers += 1;
+        },
+        () => undefined,
+      );
+    });
+    expect(answers).toBeGreaterThan(knocks.length * 0.9);
+    await unmoved();
+  });
+
+  it('moves nothing with a password, as statement, error or message of any severity', async () => {
+    for (const node of [A, B]) {
+      await inTurn(TEXTS, CLIENTS, async (text) => {
+        const client = await open(node, text);
+        for (const statement of statements(text)) await client.query(statement).catch(() => undefined);
+        await client.end();
+      });
+    }
+    await unmoved();
+  });
+
+  it('moves nothing repeated hundreds of times, as a complaint about one record is', async () => {
+    const complaint = `x\n${WHEN} [${FORGED_PID}] LOG:  record with incorrect prev-link 0/3 at 0/18A4DF0`;
+    const client = await open(B, MARK);
+    await client.query(`DO $do$ BEGIN FOR i IN 1..500 LOOP RAISE LOG '%', ${quoted(complaint)}; END LOOP; END $do$`);
+    await client.end();
+    await unmoved();
+  });
+
+  it('moves nothing in long messages of several clients at once, which share one pipe', async () => {
+    const all = MESSAGES.flatMap(lines).join('\n');
+    const rounds = Array.from({ length: CLIENTS * 6 }, (_, i) => ({
+      node: i % 2 === 0 ? A : B,
+      length: randomInt(1, 60_000),
+    }));
+    await inTurn(rounds, CLIENTS, async ({ node, length }) => {
+      const client = await open(node, MARK);
+      const text = `${MARK}${'y'.repeat(length)}\n${all}\n${'z'.repeat(randomInt(1, 6_000))}\n${all}`;
+      for (const level of ['LOG', 'WARNING', 'EXCEPTION']) {
+        await client.query(`DO $do$ BEGIN RAISE ${level} '%', ${quoted(text)}; END $do$`).catch(() => undefined);
+      }
+      await client.end();
+    });
+    await unmoved();
+  });
+
+  it('begins no line of the log, which shows it nevertheless', async () => {
+    for (const node of [A, B]) {
+      const shown = (await logOf(node)).split('\n').filter((line) => line !== '');
+      expect(shown.filter((line) => line.includes(MARK)).length).toBeGreaterThan(CLIENTS);
+      expect(shown.filter((line) => line.startsWith(`${WHEN} [${FORGED_PID}]`)).slice(0, 5)).toEqual([]);
+      expect(shown.filter((line) => !HEADS.some((head) => head.test(line))).slice(0, 5)).toEqual([]);
+      // biome-ignore lint/suspicious/noControlCharactersInRegex: none may be there
+      expect(shown.filter((line) => /[\u0000-\u001f\u007f-\u009f]/.test(line)).slice(0, 5)).toEqual([]);
+    }
+  });
+});
