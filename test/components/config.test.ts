@@ -189,6 +189,10 @@ describe('a setting of PostgreSQL', () => {
     'unix_socket_permissions',
     'failover.configuration',
     'default_transaction_read_only',
+    'log_destination',
+    'log_directory',
+    'log_line_prefix',
+    'logging_collector',
   ])('%s is refused by name, because the failover owns it', (name) => {
     expect(refusal({ [name]: 'x' })).toEqual([
       expect.stringMatching(
@@ -199,7 +203,7 @@ describe('a setting of PostgreSQL', () => {
 
   it('is refused where it is no name, or no text, number or boolean in one line', () => {
     expect(refusal({ 'work mem': '1MB', Work_Mem: '1MB', 'a.b.c': '1' })).toHaveLength(3);
-    expect(refusal({ work_mem: ['1MB'], jit: null, log_line_prefix: "x\ninclude '/etc/passwd'" })).toHaveLength(3);
+    expect(refusal({ work_mem: ['1MB'], jit: null, log_timezone: "x\ninclude '/etc/passwd'" })).toHaveLength(3);
     expect(refusal({ max_connections: '1e3', max_worker_processes: '8kB' })).toHaveLength(2);
     expect(refusal({ max_connections: 100 })).toEqual([expect.stringContaining('must be at least 175')]);
     expect(problemsOf({ postgresSettings: '[]' })).toEqual([expect.stringContaining('must be an object')]);

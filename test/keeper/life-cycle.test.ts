@@ -481,6 +481,45 @@ describe('a follower', () => {
     await rig.until((s) => s.postgres.crashes === 1 && s.done);
     expect(rig.journal.filter((l) => l.startsWith('start'))).toEqual(['start from b sync ""']);
   });
+
+  /** Time from a crash to the next start, s. */
+  const restAfterCrash = async (beside: () => void = () => undefined): Promise<number> => {
+    await rig.until((s) => s.done);
+    rig.journal.length = 0;
+    const fromMs = rig.clock.nowMs();
+    rig.postgres.crash();
+    beside();
+    await rig.until(() => rig.journal.some((l) => l.startsWith('start')));
+    return Math.floor((rig.clock.nowMs() - fromMs) / 1_000);
+  };
+
+  it('rests twice as long after each crash, up to a minute, and begins anew after a good minute', async () => {
+    await standby();
+    const rests: number[] = [];
+    for (let i = 0; i < 8; i++) rests.push(await restAfterCrash());
+    expect(rests).toEqual([1, 2, 4, 8, 16, 32, 60, 60]);
+    const goodMs = rig.clock.nowMs() + 61_000;
+    await rig.until((s) => s.done && rig.clock.nowMs() > goodMs);
+    expect(await restAfterCrash()).toBe(1);
+  });
+
+  it('rests no longer once its settings change, which may be what it lacked', async () => {
+    await standby();
+    for (let i = 0; i < 4; i++) await restAfterCrash();
+    const settings = { ...SETTINGS, postgresSettings: { work_mem: '9MB' } };
+    expect(await restAfterCrash(() => rig.keeper.receive({ type: 'settings', settings }))).toBe(0);
+  });
+
+  it('tells why it ended, in the words of the server', async () => {
+    await standby();
+    rig.postgres.crash('exit code 1; PANIC (checkpointer): No space left on device');
+    await rig.until((s) => s.postgres.crashes === 1 && s.done);
+    const note = rig.link.sent.find((frame) => frame.type === 'note' && frame.code === 'POSTGRES_CRASHED');
+    expect(note).toMatchObject({
+      message:
+        'PostgreSQL ended without having been told to: exit code 1; PANIC (checkpointer): No space left on device',
+    });
+  });
 });
 
 describe('a sync setting that is not taken in time, as while a checkpoint is flushed (S4)', () => {
