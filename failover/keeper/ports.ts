@@ -204,9 +204,9 @@ export interface Postgres {
   endIdleClients(): Promise<number>;
   /**
    * Sends the promotion and resolves with the new timeline as soon as PostgreSQL is out of recovery. Throws PROMOTION_HANGS
-   * when replay stands still for a minute; `tell` hears now and then how far it is.
+   * when replay stands still for a minute; `tell` hears now and then how far it is. Throws soon after the signal is aborted.
    */
-  promote(tell?: (text: string) => void): Promise<number>;
+  promote(tell: (text: string) => void, signal: AbortSignal): Promise<number>;
   /** Replay goes on where a person paused it; does nothing else. */
   resumeReplay(): Promise<void>;
   /** Where `timeline` left its parent; null for the first. */

@@ -214,7 +214,7 @@ export class Pursuit {
     }
     const { sql, blind } = keeper.view;
     if (sql === null && blind !== true) return { done: false, againMs: SOON_MS };
-    if (sql === null || sql.inRecovery) await this.promote(order, target.sync, settings);
+    if (sql === null || sql.inRecovery) await this.promote(order, target.sync, settings, signal);
     // A person's word made a node the leader that had become a primary without an order.
     else if (!this.promotes) this.forkLsn = await keeper.postgres.forkLsn(sql.timeline ?? 1);
     this.promotes = true;
@@ -258,7 +258,12 @@ export class Pursuit {
     return false;
   }
 
-  private async promote(order: AcceptedOrder, sync: SyncConfig, settings: NodeSettings): Promise<void> {
+  private async promote(
+    order: AcceptedOrder,
+    sync: SyncConfig,
+    settings: NodeSettings,
+    signal: AbortSignal,
+  ): Promise<void> {
     const { keeper } = this;
     if (keeper.state.promotingTerm !== order.term) await keeper.save({ promotingTerm: order.term });
     keeper.activity = 'promoting';
@@ -271,7 +276,7 @@ export class Pursuit {
     const alone = sync.k === 0 && this.names === '';
     // The barrier is what the first commit meets: nothing is acknowledged before the names are proven (S4, S9).
     if (!alone) await this.configure(config(settings, null, barrierNames(sync)));
-    const timeline = await keeper.postgres.promote((text) => keeper.note('info', 'PROMOTION_REPLAYS', text));
+    const timeline = await keeper.postgres.promote((text) => keeper.note('info', 'PROMOTION_REPLAYS', text), signal);
     this.forkLsn = await keeper.postgres.forkLsn(timeline);
     this.leadTerm = order.term;
     this.promotedAtMs = keeper.clock.nowMs();

@@ -26,6 +26,9 @@ const TEXT_MAX = 4_000;
 const REASON_MAX = 300;
 /** Each kind that repeats is shown once in this time, ms. */
 const SHOW_EVERY_MS = 10_000;
+/** Said at every start of where the log goes, which is not where people read it. */
+const WHERETO =
+  /^(\S+ \S+ \S+ \[\d+\] (LOG|HINT): {2})?(redirecting log output to logging collector process|ending log output to stderr|Future log output will (appear in directory|go to log destination) "[^"]*")\.?$/;
 /** Kinds that are remembered. */
 const KINDS_MAX = 200;
 /** Lines of clients: so many a second are shown in the long run, and so many at once. */
@@ -210,6 +213,7 @@ export class ServerLog {
   /** A server starts: what ended the one before is told. */
   begin(): void {
     this.reason = null;
+    this.kinds.clear();
   }
 
   /** A piece of `jsonlog`. */
@@ -225,18 +229,20 @@ export class ServerLog {
   hearEarly(text: string): void {
     for (const line of this.early.take(text)) {
       this.reason = earlyReasonOf(line) ?? this.reason;
-      this.print(shown(line));
+      if (!WHERETO.test(line)) this.print(shown(line));
     }
   }
 
   /** A piece of what any process of the server wrote to its standard error past the log. */
   hearStray(text: string): void {
-    for (const line of this.stray.take(text))
-      if (this.hasRoom()) this.print(`PostgreSQL, standard error: ${shown(line)}`);
+    for (const line of this.stray.take(text)) {
+      if (!WHERETO.test(line) && this.hasRoom()) this.print(`PostgreSQL, standard error: ${shown(line)}`);
+    }
   }
 
   private tell(entry: Entry): void {
     this.reason = reasonOf(entry) ?? this.reason;
+    if (entry.backend_type === 'postmaster' && WHERETO.test(entry.message)) return;
     const hidden = this.hiddenBefore(entry);
     if (hidden === null) return;
     if (!OWN.has(entry.backend_type) && !this.hasRoom()) return;

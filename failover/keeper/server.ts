@@ -623,22 +623,27 @@ export class Server implements Postgres {
     return waiting + unnamed + connecting + (row?.clients ?? 0);
   }
 
-  async promote(tell: (text: string) => void = () => undefined): Promise<number> {
+  async promote(tell: (text: string) => void, signal: AbortSignal): Promise<number> {
     if (this.catchUp !== null) await this.endCatchUp(true);
     const history = watchForHistory(join(this.data, 'pg_wal'));
     try {
-      const session = this.blind ? await this.promoteBlind() : await this.sql();
+      const session = this.blind ? await this.promoteBlind(signal) : await this.sql();
       if (this.blind) this.blind = false;
       else await session.query('SELECT pg_promote(false)');
       this.tunables.promoted();
-      return await this.untilLed(session, history.seen, tell);
+      return await this.untilLed(session, history.seen, tell, signal);
     } finally {
       history.close();
     }
   }
 
   /** Resolves with the timeline that it leads on. `soon`: aborted when the promotion is about to be over. */
-  private async untilLed(session: Session, soon: AbortSignal, tell: (text: string) => void): Promise<number> {
+  private async untilLed(
+    session: Session,
+    soon: AbortSignal,
+    tell: (text: string) => void,
+    signal: AbortSignal,
+  ): Promise<number> {
     let replay: string | null = null;
     let movedMs = performance.now();
     let toldMs = movedMs;
@@ -649,6 +654,7 @@ export class Server implements Postgres {
       );
       const nowMs = performance.now();
       if (row !== undefined && row.timeline !== null) return row.timeline;
+      if (signal.aborted) throw new Error('the promotion is not waited for any more: there is another order');
       if (row !== undefined && row.replay !== replay) {
         replay = row.replay;
         movedMs = nowMs;
@@ -670,14 +676,14 @@ export class Server implements Postgres {
   }
 
   /** What `pg_ctl promote` does, for a server that answers only when it is promoted. Resolves with its first session. */
-  private async promoteBlind(): Promise<Session> {
+  private async promoteBlind(signal: AbortSignal): Promise<Session> {
     // Earlier the postmaster would remove the file, or know no such signal. The startup process, which obeys it, writes the
     // control file when it begins to recover.
     let workedMs = performance.now();
-    const begins = () => this.process !== null && this.controlStamp() === this.controlAtStart;
+    const begins = () => this.process !== null && this.controlStamp() === this.controlAtStart && !signal.aborted;
     while (begins() && performance.now() - workedMs < PROMOTE_LIMIT_MS) await delay(STAND_LOOK_MS);
     workedMs = performance.now();
-    while (this.process?.pid !== undefined && performance.now() - workedMs < PROMOTE_LIMIT_MS) {
+    while (this.process?.pid !== undefined && performance.now() - workedMs < PROMOTE_LIMIT_MS && !signal.aborted) {
       await writeFile(join(this.data, 'promote'), '');
       this.process.kill('SIGUSR1');
       await delay(PROMOTE_LOOK_MS);

@@ -92,9 +92,7 @@ const HEADS = [
       /(LOG|INFO|NOTICE|WARNING|ERROR|FATAL|PANIC|DETAIL|HINT|CONTEXT|STATEMENT): {2}/.source
     }`,
   ),
-  /^\d{4}-\S+ \S+ UTC \[\d+\] (LOG|HINT): {2}(redirecting log output|Future log output|ending log output)/,
   /^PostgreSQL: \d+ lines (like the one above )?were left out/,
-  /^PostgreSQL, standard error: \d{4}-\S+ \S+ UTC \[\d+\] (LOG|HINT): {2}(ending log output|Future log output)/,
   /^\d{4}-\d\d-\d\dT\S+Z keeper: /,
 ];
 

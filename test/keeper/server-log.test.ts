@@ -60,11 +60,14 @@ describe('a line for people', () => {
     const log = make();
     log.hear('what\u001bever\n');
     log.hearStray('free(): invalid pointer\n');
-    log.hearEarly(`${AT} [7] LOG:  redirecting\n`);
+    log.hearEarly(`${AT} [7] LOG:  could not bind\n`);
+    // Where PostgreSQL says that its log goes nobody has to look.
+    log.hearEarly(`${AT} [7] LOG:  redirecting log output to logging collector process\n`);
+    log.hearEarly(`${AT} [7] HINT:  Future log output will appear in directory "/dev/shm/postgres-log".\n`);
     expect(printed).toEqual([
       'PostgreSQL: what\\x1bever',
       'PostgreSQL, standard error: free(): invalid pointer',
-      `${AT} [7] LOG:  redirecting`,
+      `${AT} [7] LOG:  could not bind`,
     ]);
   });
 
