@@ -14,7 +14,8 @@ import type { RejoinContext } from './rejoin';
 import { freeBytes, inBytes } from './room';
 
 const MB = 1024 * 1024;
-const LOOK_MS = 200;
+/** After a look it rests so long, ms, and so many times as long as the look took: thousands of segments may lie there. */
+const [LOOK_MS, LOOK_SHARE] = [200, 20];
 /** With this much left the walreceiver takes over: the slot keeps what comes meanwhile, bytes. */
 const NEAR_BYTES = 16 * MB;
 /** Data that is not started is not received for longer than this, ms. */
@@ -88,15 +89,17 @@ export class CatchUp {
     const { signal } = this.stopping;
     let ranMs = performance.now();
     while (!signal.aborted && !this.isOver) {
-      if (isRunning()) ranMs = performance.now();
-      else if (performance.now() - ranMs > IDLE_LIMIT_MS) await this.receiver.end(this.folder);
+      const fromMs = performance.now();
+      if (isRunning()) ranMs = fromMs;
+      else if (fromMs - ranMs > IDLE_LIMIT_MS) await this.receiver.end(this.folder);
       // Files come and go meanwhile; what could not be seen now is seen by the next look.
       const left = await this.leftBytes().catch(() => null);
       if (left !== null && left <= NEAR_BYTES) this.isOver = true;
       else if (left !== null) tell(`${Math.ceil(left / MB)} MB of WAL still to be replayed`);
       const free = await freeBytes(context.volume).catch(() => null);
       if (free !== null) await this.keepRoom(free, reserveBytes, tell);
-      await delay(LOOK_MS, undefined, { signal }).catch(() => undefined);
+      const restMs = Math.max(LOOK_MS, (performance.now() - fromMs) * LOOK_SHARE);
+      await delay(restMs, undefined, { signal }).catch(() => undefined);
     }
   }
 

@@ -265,6 +265,26 @@ describe('a copy of a leader that writes all the time', () => {
   });
 });
 
+describe('a leader that is stopped while it is copied', () => {
+  it('does not wait for the copy, and the old data follows it again once it leads', async () => {
+    const { dataId } = await monitor.until(B, streams, 'streams', 20_000);
+    await slow(B, 600);
+    monitor.order(B, 1, { ...copy, replaces: dataId ?? '' });
+    await eventually(async () => (await inVolume(B, 'data.wal')).length > 1, 'receives');
+    await psql('INSERT INTO rows (filler) VALUES (repeat(md5(random()::text), 1000))');
+    const fromMs = performance.now();
+    await monitor.done(A, 1, { kind: 'stop' });
+    figures['leader stopped during a copy, ms'] = Math.round(performance.now() - fromMs);
+    // A walsender that does not advance is ended after one second (S18).
+    expect(performance.now() - fromMs).toBeLessThan(5_000);
+    await monitor.done(A, 2, { kind: 'lead', sync: { leader: A, k: 0, members: [] } });
+    monitor.order(B, 2, stream);
+    const again = await monitor.until(B, streams, 'streams again', 20_000);
+    expect(again.dataId).toBe(dataId);
+    await eventually(async () => (await leftovers(B)).length === 0, 'no leftovers');
+  });
+});
+
 describe('a copy on a disk that gets full meanwhile', () => {
   it('is stopped before it is full, says what is needed and free, and rests longer each time', async () => {
     const options = ['--opt', 'type=tmpfs', '--opt', 'device=tmpfs', '--opt', 'o=size=360m,uid=10000,gid=10000'];
@@ -282,7 +302,7 @@ describe('a copy on a disk that gets full meanwhile', () => {
     const writer = new Writer();
     let least = before;
     try {
-      monitor.order(SMALL, 1, copy);
+      monitor.order(SMALL, 2, copy);
       const failed = () => monitor.view(SMALL).status?.failure ?? null;
       await eventually(async () => {
         least = Math.min(least, await free());
@@ -315,19 +335,19 @@ describe('a copy of a leader with a tablespace', () => {
     await psql('INSERT INTO far SELECT generate_series(1, 1000)');
     const { dataId } = await monitor.until(B, streams, 'streams', 20_000);
     const order: Target = { ...copy, replaces: dataId ?? '' };
-    monitor.order(B, 1, order);
+    monitor.order(B, 2, order);
     const refused = await monitor.until(B, (s) => s.failure !== null, 'is refused', 30_000);
     expect(refused.failure).toMatchObject({ code: 'TABLESPACE_IN_USE' });
     expect(refused.failure?.message).toContain(`the copy needs ${folder} of tablespace "one"`);
-    monitor.order(B, 1, stream);
+    monitor.order(B, 2, stream);
     const again = await monitor.until(B, streams, 'streams again', 20_000);
     expect(again.dataId).toBe(dataId);
     expect(await psqlOn(B, 'SELECT count(*) FROM far')).toBe('1000');
 
     monitor.settle({ ...SETTINGS, rebuildInPlace: true });
-    monitor.order(B, 1, { ...order, keepOld: true });
+    monitor.order(B, 2, { ...order, keepOld: true });
     await monitor.until(B, (s) => s.failure?.code === 'TABLESPACE_IN_USE', 'keeps the old data', 30_000);
-    monitor.order(B, 1, order);
+    monitor.order(B, 2, order);
     const copied = await monitor.until(B, (s) => streams(s) && s.dataId !== dataId, 'streams a copy', 60_000);
     expect(copied.failure).toBeNull();
     expect(await psqlOn(B, 'SELECT count(*) FROM far')).toBe('1000');
@@ -340,12 +360,12 @@ describe('a copy of a leader with a tablespace', () => {
     await startNode({ ...BASE, name: B, address: ADDRESS[B] ?? '' });
     await monitor.until(B, (s) => s.postgres.state === 'absent', 'first status', 20_000);
     await slow(B, 600);
-    monitor.order(B, 1, copy);
+    monitor.order(B, 2, copy);
     await eventually(async () => (await inVolume(B, `../../..${folder}`)).length > 0, 'is copied');
-    monitor.order(B, 1, { kind: 'wait', reason: 'the test aborts the copy' });
+    monitor.order(B, 2, { kind: 'wait', reason: 'the test aborts the copy' });
     await eventually(async () => (await inVolume(B, `../../..${folder}`)).length === 0, 'is empty again');
     await slow(B, 0);
-    monitor.order(B, 1, copy);
+    monitor.order(B, 2, copy);
     await monitor.until(B, streams, 'streams', 60_000);
     expect(await psqlOn(B, 'SELECT count(*) FROM far')).toBe('1001');
   });

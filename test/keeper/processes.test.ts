@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process';
 import { connect } from 'node:net';
 import { expect, it } from 'vitest';
-import { backlogOf, waitingConnections } from '../../failover/keeper/processes';
+import { backlogOf, run, waitingConnections } from '../../failover/keeper/processes';
 
 const LIMIT_MS = 10_000;
 const TABLE = `  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
@@ -31,4 +31,23 @@ it("reads the kernel's own table: a server that stands still takes nobody", { ti
   } finally {
     server.kill('SIGKILL');
   }
+});
+
+it('an aborted program does nothing any more, also when one that it has begun holds its pipes', async () => {
+  const abort = new AbortController();
+  let pid = 0;
+  const onError = (text: string) => {
+    pid = Number(text);
+    abort.abort();
+  };
+  const running = run('sh', ['-c', 'echo $$ >&2; sleep 60'], { limitMs: LIMIT_MS, signal: abort.signal, onError });
+  const fromMs = performance.now();
+  await expect(running).rejects.toThrow('aborted');
+  expect(performance.now() - fromMs).toBeLessThan(LIMIT_MS / 2);
+  expect(pid).toBeGreaterThan(0);
+  expect(() => process.kill(pid, 0)).toThrow('ESRCH');
+});
+
+it('a program that is not there is an error', async () => {
+  await expect(run('no-such-program', [], { limitMs: LIMIT_MS })).rejects.toThrow('ENOENT');
 });

@@ -75,6 +75,9 @@ describe('a standby whose slot fell off', () => {
     await docker('start', B);
     await monitor.until(B, (s) => s.accepted !== null, 'back', 20_000);
     monitor.order(B, 1, { kind: 'follow', leader: A, method: 'stream' });
+    const told = await monitor.until(B, (s) => s.failure?.code === 'STREAM_IMPOSSIBLE', 'says so', 20_000);
+    expect(told.dataId).toBe(before.dataId);
+    monitor.order(B, 1, { kind: 'follow', leader: A, method: 'copy', replaces: before.dataId ?? '' });
     const after = await monitor.until(B, (s) => streams(s) && s.dataId !== before.dataId, 'streams a copy', 60_000);
     expect(after.postgres.streamingFrom).toBe(A);
     expect(monitor.view(B).notes.filter((n) => n.startsWith('COPY_DONE'))).toHaveLength(2);
