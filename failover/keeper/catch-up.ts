@@ -85,7 +85,8 @@ export class CatchUp {
 
   private async watch(): Promise<void> {
     const { context, reserveBytes, isRunning } = this.options;
-    const tell = throttled(this.options.progress);
+    const { progress } = this.options;
+    const [tell, tellRoom] = [throttled(progress), throttled(progress)];
     const { signal } = this.stopping;
     let ranMs = performance.now();
     while (!signal.aborted && !this.isOver) {
@@ -97,7 +98,7 @@ export class CatchUp {
       if (left !== null && left <= NEAR_BYTES) this.isOver = true;
       else if (left !== null) tell(`${Math.ceil(left / MB)} MB of WAL still to be replayed`);
       const free = await freeBytes(context.volume).catch(() => null);
-      if (free !== null) await this.keepRoom(free, reserveBytes, tell);
+      if (free !== null) await this.keepRoom(free, reserveBytes, tellRoom);
       const restMs = Math.max(LOOK_MS, (performance.now() - fromMs) * LOOK_SHARE);
       await delay(restMs, undefined, { signal }).catch(() => undefined);
     }

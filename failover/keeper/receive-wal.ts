@@ -89,6 +89,7 @@ export class WalReceiver {
       const fromMs = performance.now();
       try {
         await removePartial(folder);
+        if (signal.aborted) return;
         // A leader removes what was reported as flushed, so that is reported once a second, not every ten.
         await run(
           'pg_receivewal',
