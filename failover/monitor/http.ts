@@ -28,10 +28,6 @@ const HEADERS = {
 
 /** The metrics are made at most once in this time, ms. Prometheus asks every five seconds. */
 const METRICS_EVERY_MS = 1_000;
-/** Connections at a time: each may have an answer of some hundred kB that its reader does not take. */
-export const CONNECTIONS_MAX = 1_000;
-/** A connection that has not sent its request by then is closed, ms. */
-const HEADERS_LIMIT_MS = 10_000;
 const BODY_BYTES_MAX = 4 * 1024;
 const EVENTS_DEFAULT = 100;
 const EVENTS_MAX = 1_000;
@@ -217,16 +213,32 @@ async function jsonOf(c: Context): Promise<unknown> {
   }
 }
 
+/** What connections may take of the process. */
+export interface HttpLimits {
+  /** Connections at a time: each may have an answer of some hundred kB that its reader does not take. */
+  connections: number;
+  /** A connection that has not sent its request by then is closed, ms; looked at twice in that time. */
+  requestMs: number;
+}
+const LIMITS: HttpLimits = { connections: 1_000, requestMs: 10_000 };
+
 /** Listens; resolves when it does. Throws when the port cannot be had. */
-export function listenHttp(app: Hono, address: string, port: number): Promise<{ close(): void; port: number }> {
+export function listenHttp(
+  app: Hono,
+  address: string,
+  port: number,
+  { connections, requestMs }: HttpLimits = LIMITS,
+): Promise<{ close(): void; port: number }> {
+  const serverOptions = {
+    headersTimeout: requestMs,
+    requestTimeout: requestMs,
+    connectionsCheckingInterval: requestMs / 2,
+  };
   return new Promise((resolve, reject) => {
-    const server = serve({ fetch: app.fetch, hostname: address, port }, (info) =>
+    const server = serve({ fetch: app.fetch, hostname: address, port, serverOptions }, (info) =>
       resolve({ close: () => server.close(), port: info.port }),
     );
-    if (server instanceof Server) {
-      server.maxConnections = CONNECTIONS_MAX;
-      server.headersTimeout = HEADERS_LIMIT_MS;
-    }
+    if (server instanceof Server) server.maxConnections = connections;
     server.once('error', reject);
   });
 }

@@ -1,3 +1,5 @@
+import { once } from 'node:events';
+import { connect } from 'node:net';
 import { describe, expect, it, vi } from 'vitest';
 import { Answer, Bodies, ClusterStatus, Events, Failovers, History } from '../../failover/api';
 import { decide } from '../../failover/core/decide';
@@ -317,6 +319,27 @@ describe('a flood of requests', () => {
     expect((await app.request('/metrics')).status).toBe(500);
     clock.fails = false;
     expect(await ask()).toBe('3');
+  });
+});
+
+describe('connections', () => {
+  it('are so many at a time, and one that asks nothing is closed', async () => {
+    const { app } = served();
+    const server = await listenHttp(app, '127.0.0.1', 0, { connections: 2, requestMs: 200 });
+    const closed: string[] = [];
+    const open = (name: string) => {
+      const socket = connect(server.port, '127.0.0.1');
+      socket.on('error', () => undefined).resume();
+      socket.on('close', () => closed.push(name));
+      return { connected: once(socket, 'connect'), closed: once(socket, 'close') };
+    };
+    const silent = [open('silent'), open('silent')];
+    await Promise.all(silent.map((one) => one.connected));
+    await open('one too many').closed;
+    expect(closed).toEqual(['one too many']);
+    await Promise.all(silent.map((one) => one.closed));
+    expect((await fetch(`http://127.0.0.1:${server.port}/health`)).status).toBe(200);
+    server.close();
   });
 });
 
