@@ -24,8 +24,21 @@ export const NODE_SLOTS = 9;
 /** Slots of the API: the largest number of backends. They are always there, so that a change of the number is no change here. */
 export const API_SLOTS = 8;
 
-/** Connections of clients at the same time, over all ports. */
-const MAX_CONNECTIONS = 4096;
+/** Connections of clients at the same time to the write port, and to the read port, held ones included; the next is refused. */
+export const PORT_CONNECTIONS_MAX = 4096;
+/** So many more are let in to be refused. */
+const REFUSED_MAX = 100;
+/** The same of the HTTP API. */
+export const API_CONNECTIONS_MAX = 1024;
+const STATS_CONNECTIONS_MAX = 50;
+/** Over all ports. Every connection takes two file descriptors, and HAProxy starts only where it may have as many (20,000 do). */
+const MAX_CONNECTIONS =
+  2 * (PORT_CONNECTIONS_MAX + REFUSED_MAX) + API_CONNECTIONS_MAX + REFUSED_MAX + STATS_CONNECTIONS_MAX + 50;
+/** Longest that the API's backends may take for an answer, ms. */
+const API_ANSWER_MS = 60_000;
+
+/** Ports on the loopback of HAProxy's container: where each backend's `hold` leads. */
+const HELD_PORTS = { write: 15_432, read: 15_433, api: 18_000 };
 
 export interface HaproxyConfigInput {
   /** How long a new connection is held while no leader is open, ms. */
@@ -47,7 +60,14 @@ export function renderHaproxyConfig(input: HaproxyConfigInput): string {
     holdTimeoutMs: input.holdTimeoutMs,
     holdRetries: holdRetries(input.holdTimeoutMs, HOLD_ATTEMPT_MS),
     maxConnections: MAX_CONNECTIONS,
-    apiMaxConnections: MAX_CONNECTIONS / 2,
+    portConnections: PORT_CONNECTIONS_MAX,
+    portMaxConnections: PORT_CONNECTIONS_MAX + REFUSED_MAX,
+    apiConnections: API_CONNECTIONS_MAX,
+    apiMaxConnections: API_CONNECTIONS_MAX + REFUSED_MAX,
+    statsConnections: STATS_CONNECTIONS_MAX,
+    heldWritePort: HELD_PORTS.write,
+    heldReadPort: HELD_PORTS.read,
+    heldApiPort: HELD_PORTS.api,
     serverMaxConnections: input.serverMaxConnections,
     writePort: PORTS.haproxyWrite,
     readPort: PORTS.haproxyRead,
@@ -59,6 +79,7 @@ export function renderHaproxyConfig(input: HaproxyConfigInput): string {
       port: PORTS.backend,
       slots: API_SLOTS,
       connectTimeoutMs: API_CONNECT_TIMEOUT_MS,
+      serverTimeoutMs: Math.max(API_ANSWER_MS, input.holdTimeoutMs + API_ANSWER_MS / 2),
       holdRetries: holdRetries(input.holdTimeoutMs, API_HOLD_ATTEMPT_MS),
     },
   };

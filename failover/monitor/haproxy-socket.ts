@@ -1,8 +1,11 @@
 /** Talking to HAProxy: one request over a Unix socket with a deadline, and what its answers mean. Parsing is pure. */
 import { connect } from 'node:net';
+import { StringDecoder } from 'node:string_decoder';
 
 /** No answer within this is "not done" (S15), ms. */
 export const ANSWER_LIMIT_MS = 100;
+/** Longest that a list of sessions may take, ms. */
+const LIST_LIMIT_MS = 2_000;
 const ANSWER_BYTES_MAX = 16 * 1024 * 1024;
 /** Port of a slot that was never given an address: it refuses at once. */
 export const CLOSED_PORT = 1;
@@ -17,26 +20,77 @@ export function ask(
   limitMs: number = ANSWER_LIMIT_MS,
   mayStill: () => boolean = () => true,
 ): Promise<string> {
+  const chunks: Buffer[] = [];
+  const heard = (chunk: Buffer) => {
+    chunks.push(chunk);
+  };
+  return converse({ path, line, silenceMs: limitMs, limitMs, mayStill, heard }).then(() =>
+    Buffer.concat(chunks).toString('utf8'),
+  );
+}
+
+/**
+ * Sends one line and calls `each` with every line of the answer as it comes; resolves at its end. An answer as long as a
+ * list of thousands of sessions may take its time: what counts is that it goes on, at least every `silenceMs`.
+ * Throws when it does not, when it takes {@link LIST_LIMIT_MS}, and on any error.
+ */
+export async function askLines(
+  path: string,
+  line: string,
+  each: (line: string) => void,
+  silenceMs: number = ANSWER_LIMIT_MS,
+  mayStill: () => boolean = () => true,
+): Promise<void> {
+  const decoder = new StringDecoder('utf8');
+  let rest = '';
+  const heard = (chunk: Buffer) => {
+    const lines = (rest + decoder.write(chunk)).split('\n');
+    rest = lines.pop() ?? '';
+    for (const one of lines) each(one);
+  };
+  await converse({ path, line, silenceMs, limitMs: LIST_LIMIT_MS, mayStill, heard });
+  if (rest !== '') each(rest);
+}
+
+interface Conversation {
+  path: string;
+  line: string;
+  /** Longest time without a byte, ms. */
+  silenceMs: number;
+  /** Longest time for all of it, ms. */
+  limitMs: number;
+  mayStill: () => boolean;
+  heard: (chunk: Buffer) => void;
+}
+
+function converse({ path, line, silenceMs, limitMs, mayStill, heard }: Conversation): Promise<void> {
   return new Promise((resolve, reject) => {
     const socket = connect(path);
-    const chunks: Buffer[] = [];
     let bytes = 0;
     const end = (error: Error | null) => {
       clearTimeout(limit);
+      clearTimeout(silence);
       socket.destroy();
-      if (error === null) resolve(Buffer.concat(chunks).toString('utf8'));
+      if (error === null) resolve();
       else reject(error);
     };
-    const limit = setTimeout(() => end(new Error(`HAProxy gave no answer within ${limitMs} ms`)), limitMs);
+    const silent = () => end(new Error(`HAProxy gave no answer within ${silenceMs} ms`));
+    const limit = setTimeout(() => end(new Error(`HAProxy's answer took over ${limitMs} ms`)), limitMs);
+    let silence = setTimeout(silent, silenceMs);
     // Half-closed, because the master's socket ends a conversation only when its peer has nothing more to say.
     socket.once('connect', () => {
       if (mayStill()) socket.end(`${line}\n`);
       else end(new Error('the monitor stood still before it could ask HAProxy'));
     });
     socket.on('data', (chunk: Buffer) => {
-      chunks.push(chunk);
       bytes += chunk.length;
-      if (bytes > ANSWER_BYTES_MAX) end(new Error('the answer of HAProxy is too long'));
+      if (bytes > ANSWER_BYTES_MAX) {
+        end(new Error('the answer of HAProxy is too long'));
+        return;
+      }
+      clearTimeout(silence);
+      silence = setTimeout(silent, silenceMs);
+      heard(chunk);
     });
     socket.once('end', () => end(null));
     socket.once('error', (error) => end(error));
@@ -46,6 +100,8 @@ export function ask(
 /** One server line of `show servers state`. */
 export interface ServerState {
   backend: string;
+  /** Number of the backend, by which `show stat` is asked for it. */
+  backendId: string;
   server: string;
   address: string;
   port: number;
@@ -73,6 +129,7 @@ export function parseServers(answer: string): ServerState[] {
     .map((l) => l.trim().split(' '))
     .map((fields) => ({
       backend: at(fields, 'be_name'),
+      backendId: at(fields, 'be_id'),
       server: at(fields, 'srv_name'),
       address: at(fields, 'srv_addr'),
       port: Number(at(fields, 'srv_port')),
@@ -81,35 +138,76 @@ export function parseServers(answer: string): ServerState[] {
     }));
 }
 
-/** One stream of `show sess all` on a PostgreSQL backend. */
+/** One row of `show stat`: how many sessions a slot has, or a backend in all. */
+export interface Load {
+  backend: string;
+  /** Name of the server; `BACKEND` for the sum of a backend. */
+  server: string;
+  /**
+   * Sessions that are connected or connecting to the server. Of a backend: all of its sessions, the waiting ones too, and
+   * for a while those that have ended on the server's side and whose client has not noticed.
+   */
+  sessions: number;
+  /** Sessions in the queue. */
+  queued: number;
+  /** Most sessions that the server takes; null: no limit. */
+  limit: number | null;
+}
+
+/** Reads `show stat`; columns are found by their names. Listeners and frontends are left out. */
+export function parseLoads(answer: string): Load[] {
+  const lines = answer.split('\n');
+  const header = lines.find((l) => l.startsWith('# pxname,'));
+  if (header === undefined) return [];
+  const columns = header.slice(2).split(',');
+  const [backend, server, sessions, queued, limit, type] = ['pxname', 'svname', 'scur', 'qcur', 'slim', 'type'].map(
+    (c) => columns.indexOf(c),
+  );
+  const at = (fields: string[], column: number | undefined) => fields[column ?? -1] ?? '';
+  return lines
+    .filter((l) => l !== '' && !l.startsWith('#'))
+    .map((l) => l.split(','))
+    .filter((fields) => ['1', '2'].includes(at(fields, type)))
+    .map((fields) => ({
+      backend: at(fields, backend),
+      server: at(fields, server),
+      sessions: Number(at(fields, sessions)),
+      queued: Number(at(fields, queued)),
+      limit: at(fields, limit) === '' ? null : Number(at(fields, limit)),
+    }));
+}
+
+/** One stream of `show sess` on a PostgreSQL backend. */
 export interface Session {
   /** What `shutdown session` takes. HAProxy uses it again for the next session as soon as this one has ended. */
   id: string;
-  /** Never used twice by one worker. */
-  serial: string;
   backend: string;
-  /** Name of the slot that it was sent to. */
+  /** Name of the server that it was sent to; null: none yet. */
   slot: string | null;
-  /** Address of the server that it is connected or connecting to; null while it waits. */
-  server: string | null;
-  /** State of the server side: EST, CON, TAR (waits before the next try), QUE, CLO … */
-  state: string;
+  /**
+   * How far it is with the server: `waits` for a place or for the next try, `connects`, is `established`, or has `ended`
+   * there, which can do nothing any more.
+   */
+  state: 'waits' | 'connects' | 'established' | 'ended';
 }
 
-/** Reads `show sess all`; streams without a backend are left out. */
-export function parseSessions(answer: string): Session[] {
-  const sessions: Session[] = [];
-  for (const block of answer.split(/^(?=0x[0-9a-f]+: \[)/m)) {
-    const id = /^(0x[0-9a-f]+):/.exec(block)?.[1];
-    const serial = / id=(\d+) proto=/.exec(block)?.[1] ?? '';
-    const backend = /^ {2}backend=(\S+)/m.exec(block)?.[1];
-    if (id === undefined || backend === undefined || backend === '<NONE>') continue;
-    const [, slot = null, address, port] = /^ {2}server=(\S+) \(id=-?\d+\)(?: addr=([\d.]+):(\d+))?/m.exec(block) ?? [];
-    const server = address === undefined || Number(port) === CLOSED_PORT ? null : address;
-    const state = /^ {2}scb=.* state=([A-Z]+)/m.exec(block)?.[1] ?? '?';
-    sessions.push({ id, serial, backend, slot, server, state });
-  }
-  return sessions;
+/** HAProxy's numbers of the states of the server's side (`enum sc_state`): 0 INI, 1 REQ, 2 QUE, 3 TAR, 4 ASS … 8 EST, 9 DIS, 10 CLO. */
+const TURN_AROUND = 3;
+const ESTABLISHED = 8;
+
+/** Reads one line of `show sess`; null when it is no session on a backend. */
+export function parseSession(line: string): Session | null {
+  const match = /^(0x[0-9a-f]+): .* be=(\S+) srv=(\S+) .* scb=\[(\d+),/.exec(line);
+  if (match === null) return null;
+  const [, id = '', backend = '', server = '', number = ''] = match;
+  if (backend === '<NONE>') return null;
+  return { id, backend, slot: server === '<none>' ? null : server, state: stateOf(Number(number)) };
+}
+
+function stateOf(number: number): Session['state'] {
+  if (number <= TURN_AROUND) return 'waits';
+  if (number < ESTABLISHED) return 'connects';
+  return number === ESTABLISHED ? 'established' : 'ended';
 }
 
 /** Differs after each start of a worker; null when the answer is not `show info`. */

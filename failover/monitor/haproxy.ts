@@ -2,17 +2,23 @@
  * HAProxy's slots, kept at what the loop wants. Every command is read back; nothing counts that was not (S15). After a
  * reload the workers that finish old sessions are treated like the new one (S2). Sessions that have to go are ended by slot,
  * and never while one still connects (PEERS trap 1: that leaks it).
+ *
+ * What is proven comes from how many sessions each slot has, an answer of one size however many clients are held. The list of
+ * all sessions is asked for only when a closed slot has sessions that do not go by themselves, beside the looks.
  */
 import { join } from 'node:path';
 import type { HaproxyView } from '../core/types';
 import {
   ANSWER_LIMIT_MS,
   ask,
+  askLines,
   CLOSED_PORT,
+  type Load,
   parseEpoch,
+  parseLoads,
   parseOldWorkers,
   parseServers,
-  parseSessions,
+  parseSession,
   type ServerState,
   type Session,
 } from './haproxy-socket';
@@ -26,12 +32,15 @@ const IDLE_MS = 500;
 const BUSY_MS = 4;
 const UNREACHABLE_MS = 50;
 /**
- * A session that has to go is ended by command when it was seen established for this long, ms: that much time its last
- * answers have. Those of a leader that died or was stopped are gone by themselves some 30 ms after it.
+ * Sessions that have to go are ended by command when their slot was seen closed for this long, ms: that much time their last
+ * answers have, and more than a connection attempt takes. Those of a leader that died or was stopped are gone by themselves
+ * some 30 ms after it.
  */
 const SETTLED_MS = 50;
-/** One that was told to end and is still there (its client has left, it waits for `timeout server-fin`) is told again, ms. */
+/** A slot whose sessions were told to end and that still has some (a client has left, `timeout server-fin`) is told again, ms. */
 const SHUTDOWN_AGAIN_MS = 300;
+/** Kinds of rows that `show stat` is asked for, added: 2 backends, 4 servers. */
+const BACKENDS_AND_SERVERS = 6;
 /** Sessions of an old worker that are ended with one request: a line of HAProxy's holds 16 kB. */
 const SHUTDOWN_BATCH = 200;
 /** Silence of HAProxy that is logged, ms. */
@@ -46,6 +55,12 @@ interface Wanted {
   slot: string | null;
   /** Sessions of this address stay; null: none. */
   keep: string | null;
+}
+
+/** What one worker told in one look. */
+interface Look {
+  servers: readonly ServerState[];
+  loads: readonly Load[];
 }
 
 export interface HaproxyOptions {
@@ -76,19 +91,24 @@ export class Haproxy implements Router {
   private readAddresses: string[] = [];
   private cleanSinceMs: number | null = null;
   private readSettled = false;
-  /** The worker's servers as last seen; none while HAProxy is silent. */
+  /** The worker's servers as last seen, and their sessions; none while HAProxy is silent. */
   private rows: readonly ServerState[] = [];
+  private loads: readonly Load[] = [];
+  /** Address that the write slot was last seen open on; null: never yet. */
+  private ledTo: string | null = null;
   private oldWorkers: string[] = [];
   private oldWorkersAtMs = Number.NEGATIVE_INFINITY;
   private ended = false;
   private nudge: (() => void) | null = null;
   private waiters = new Set<() => void>();
   private generation = 0;
-  /** When each session that has to go was first seen established, by the scan that goes on and by the one before. */
-  private firstSeenMs = new Map<string, number>();
-  private seenBefore = new Map<string, number>();
-  /** When a session may be ended again, if it is still there. */
+  /** Since when each slot was seen with sessions that have to go, by worker and slot. */
+  private goesSinceMs = new Map<string, number>();
+  /** When the sessions of a slot may be ended again, if there still are some. */
   private againMs = new Map<string, number>();
+  /** Closed slots on which the list showed nobody who connects, with the time of {@link goesSinceMs} that held then. */
+  private ripe = new Map<string, number>();
+  private listing = false;
   /** Epoch of the worker that was last seen, also while HAProxy is silent. */
   private lastEpoch: string | null = null;
   private silentSinceMs: number | null = null;
@@ -197,23 +217,17 @@ export class Haproxy implements Router {
       this.stayAwake();
       const startMs = this.options.clock.nowMs();
       await this.findOldWorkers();
-      const commands = this.commands();
-      const scan = this.wantsScan();
-      const [first, ...others] = await this.everywhere(commands, [
-        'show info',
-        'show servers state',
-        ...(scan ? ['show sess all'] : []),
-      ]);
+      const [first, ...others] = await this.everywhere(this.commands());
       if (first === undefined) throw new Error('no worker answered');
       const epoch = parseEpoch(first);
       if (epoch === null) throw new Error('HAProxy answered with something else than its state');
-      const servers = [first, ...others].map(parseServers);
-      this.rows = servers[0] ?? [];
-      const sessions = scan ? [first, ...others].map(parseSessions) : null;
+      const looks = [first, ...others].map((answer) => ({ servers: parseServers(answer), loads: parseLoads(answer) }));
+      this.rows = looks[0]?.servers ?? [];
+      this.loads = looks[0]?.loads ?? [];
       // A worker came or went: ask the master which old ones there are before anything counts as proven.
-      if (epoch !== this.current.epoch || servers.some((s) => s.length === 0))
+      if (epoch !== this.current.epoch || looks.some((look) => look.servers.length === 0))
         this.oldWorkersAtMs = Number.NEGATIVE_INFINITY;
-      if (generation === this.generation) await this.learn(epoch, servers, sessions, startMs);
+      if (generation === this.generation) await this.learn(epoch, looks, startMs);
       return this.settled() ? IDLE_MS : BUSY_MS;
     } catch (error) {
       this.tellSilence(error);
@@ -226,6 +240,8 @@ export class Haproxy implements Router {
         clean: false,
       });
       this.rows = [];
+      this.loads = [];
+      this.goesSinceMs.clear();
       this.cleanSinceMs = null;
       this.readSettled = false;
       return UNREACHABLE_MS;
@@ -246,6 +262,8 @@ export class Haproxy implements Router {
     if (this.onlyLooks) return [];
     const write = this.wanted && (this.wanted.slot === null ? [] : [this.wanted.slot]);
     return [
+      ...this.emptyCommands(),
+      ...this.queueCommands(),
       ...this.slotCommands('write', write),
       ...this.slotCommands('read', this.readWanted),
       // HAProxy's own connects go to all declared nodes.
@@ -273,6 +291,38 @@ export class Haproxy implements Router {
     return [...move, ...closes.map((row) => state(row, 'maint')), ...opens.map((row) => state(row, 'ready'))];
   }
 
+  /** Ends the sessions of slots that were found ripe, as long as they are closed and have been since. */
+  private emptyCommands(): string[] {
+    const ripe = this.ripe;
+    this.ripe = new Map();
+    const nowMs = this.options.clock.nowMs();
+    return this.rows
+      .filter((row) => row.maintenance && this.mustGo(row))
+      .filter((row) => {
+        const key = this.keyOf(0, row);
+        return ripe.has(key) && ripe.get(key) === this.goesSinceMs.get(key);
+      })
+      .map((row) => {
+        this.againMs.set(this.keyOf(0, row), nowMs + SHUTDOWN_AGAIN_MS);
+        return `shutdown sessions server ${row.backend}/${row.server}`;
+      });
+  }
+
+  /**
+   * Has HAProxy look at the queue of a backend again that has an open slot with places left. It does so whenever a session
+   * ends; one that was queued in the moment that the slot opened would wait for that, and where nobody else is, for ever.
+   */
+  private queueCommands(): string[] {
+    return this.rows
+      .filter((row) => isPort(row.backend) && isSlot(row) && !row.maintenance)
+      .flatMap((row) => {
+        const slot = loadOf(this.loads, row);
+        const queued = loadOf(this.loads, { backend: row.backend, server: 'BACKEND' })?.queued ?? 0;
+        if (queued === 0 || slot === undefined || slot.limit === null || slot.sessions >= slot.limit) return [];
+        return [`set maxconn server ${row.backend}/${row.server} ${slot.limit}`];
+      });
+  }
+
   /** Address of the node that a slot belongs to; undefined when none is declared for it. */
   private addressOf(slot: ServerState): string | undefined {
     return this.options.addresses[Number(slot.server.replace('node', '')) - 1];
@@ -283,39 +333,33 @@ export class Haproxy implements Router {
     return this.wanted.slot === null ? this.current.closed : this.current.slot === this.wanted.slot;
   }
 
-  private wantsScan(): boolean {
-    const writeScan = this.wanted !== null && !(this.slotIsRight() && this.current.clean);
-    return writeScan || (this.wanted !== null && this.wanted.slot === null) || !this.readSettled;
-  }
-
   private settled(): boolean {
     return this.slotIsRight() && (this.current.clean || this.wanted?.slot !== null) && this.readSettled;
   }
 
-  private async learn(
-    epoch: string,
-    servers: ServerState[][],
-    sessions: Session[][] | null,
-    startMs: number,
-  ): Promise<void> {
+  private async learn(epoch: string, looks: readonly Look[], startMs: number): Promise<void> {
     // A new worker starts closed and stays so until the loop has made its checks again (S15).
-    if (this.lastEpoch !== null && this.lastEpoch !== epoch && this.wanted !== null) this.wanted.slot = null;
+    if (this.lastEpoch !== epoch) {
+      if (this.lastEpoch !== null && this.wanted !== null) this.wanted.slot = null;
+      this.goesSinceMs.clear();
+    }
     const wanted = this.wanted?.slot ?? null;
-    const slots = servers.map((rows) => slotOf(rows, wanted));
+    const slots = looks.map((look) => slotOf(look.servers, wanted));
     const closed = this.rows.length > 0 && openForWrites(this.rows).length === 0;
     const slot = slots[0] ?? null;
+    if (slot !== null) this.ledTo = slot;
     // Moved by somebody else: not moved back until the loop has found out whether another monitor works (S11).
     if (this.slotIsRight() && wanted !== null && slot !== null && slot !== wanted) this.wanted = null;
     const keeping = this.wanted?.keep ?? null;
-    if (sessions !== null) this.forgetGone(sessions);
-    this.learnRead(servers, sessions);
-    const sameWorkers = epoch === this.current.epoch && servers.every((s) => s.length > 0);
-    // A scan counts only when it was made with the slot already closed (or on the kept address): nobody comes after it.
+    const lists = await this.end(looks, slots);
+    this.learnRead(looks);
+    const sameWorkers = epoch === this.current.epoch && looks.every((look) => look.servers.length > 0);
+    // A look counts only when it was made with the slot already closed (or on the kept address): nobody comes after it.
     const safe = sameWorkers && (closed || slot === keeping);
     if (!safe) this.cleanSinceMs = null;
     let clean = this.current.clean && safe;
-    if (sessions !== null && this.wanted !== null) {
-      const left = await this.endStrangers(servers, sessions, slots, keeping);
+    if (this.wanted !== null) {
+      const left = this.left(looks, slots, lists);
       if (left > 0) this.cleanSinceMs = null;
       else if (safe) this.cleanSinceMs ??= this.options.clock.nowMs();
       clean = this.cleanSinceMs !== null && (clean || startMs - this.cleanSinceMs >= SCAN_GAP_MS);
@@ -332,99 +376,195 @@ export class Haproxy implements Router {
     return Object.fromEntries(down.map((s) => [s.address, before[s.address] ?? nowMs]));
   }
 
-  /** Begins a scan: who has to go no more, or is gone, is forgotten. */
-  private forgetGone(sessions: readonly Session[][]): void {
-    this.seenBefore = this.firstSeenMs;
-    this.firstSeenMs = new Map();
-    const there = new Set(sessions.flatMap((list, worker) => list.map((s) => this.keyOf(worker, s))));
-    for (const key of this.againMs.keys()) if (!there.has(key)) this.againMs.delete(key);
+  private keyOf(worker: number, slot: ServerState): string {
+    return `${worker === 0 ? 'now' : this.oldWorkers[worker - 1]} ${slot.backend}/${slot.server}`;
   }
 
-  private keyOf(worker: number, session: Session): string {
-    return `${worker === 0 ? 'now' : this.oldWorkers[worker - 1]} ${session.serial}`;
+  /** The sessions of this slot have to go: those of the write port that are not kept, those of the read port that are not wanted. */
+  private mustGo(slot: ServerState): boolean {
+    if (!isSlot(slot)) return false;
+    if (slot.backend === 'write') return this.wanted !== null && slot.address !== this.wanted.keep;
+    return slot.backend === 'read' && this.readWanted !== null && !this.readWanted.includes(slot.address);
   }
 
-  /** Ends established write sessions of other addresses than the kept one; returns how many have to go still. */
-  private async endStrangers(
-    servers: readonly ServerState[][],
-    sessions: readonly Session[][],
+  /**
+   * How many sessions stand in the way of another leader: all write sessions that have to go, and the read sessions on the node
+   * that led last, which may write there when it wakes and is a primary still. Those on other nodes are ended, too, but
+   * not waited for: they are standbys.
+   */
+  private left(
+    looks: readonly Look[],
     slots: readonly (string | null)[],
-    keep: string | null,
-  ): Promise<number> {
+    lists: ReadonlyMap<number, readonly Session[]>,
+  ): number {
     let left = 0;
-    for (const [worker, list] of sessions.entries()) {
-      const slot = slots[worker] ?? null;
-      // The slot of an old worker cannot be moved any more. Where it leads to a stranger, sessions that still wait in that
-      // worker would get there: they are waited for, too (at most `holdTimeout`).
-      const trapped = worker > 0 && slot !== null && slot !== keep;
-      const strangers = list.filter(
-        (s) => s.backend === 'write' && isAlive(s) && (s.server === null ? trapped : s.server !== keep),
-      );
-      left += strangers.length;
-      await this.end(worker, servers[worker] ?? [], list, strangers);
+    for (const [worker, { servers, loads }] of looks.entries()) {
+      for (const row of servers.filter((r) => this.mustGo(r))) {
+        if (row.backend === 'read' && !this.mayWriteByRead(row)) continue;
+        // What is not told is not known to be gone. Who comes to a read slot that is still open comes after this look.
+        left += loadOf(loads, row)?.sessions ?? 1;
+        if (row.backend === 'read' && worker === 0 && !row.maintenance) left += 1;
+      }
+      if (!this.traps(worker, slots[worker] ?? null)) continue;
+      const waiting = lists.get(worker)?.filter((s) => s.backend === 'write' && isOnTheWay(s)) ?? [];
+      left += waiting.length;
     }
     return left;
   }
 
-  private learnRead(servers: ServerState[][], sessions: Session[][] | null): void {
+  private mayWriteByRead(row: ServerState): boolean {
+    return row.address !== this.wanted?.keep && (this.ledTo === null || row.address === this.ledTo);
+  }
+
+  /**
+   * The slots of an old worker cannot be moved any more. Where its write slot leads to a stranger, sessions that still wait in
+   * that worker would get there: they are waited for, too (at most `holdTimeout`).
+   */
+  private traps(worker: number, slot: string | null): boolean {
+    return worker > 0 && this.wanted !== null && slot !== null && slot !== this.wanted.keep;
+  }
+
+  private learnRead(looks: readonly Look[]): void {
     if (this.readWanted === null) return;
-    const wanted = this.readWanted;
     const open = this.rows.filter((s) => s.backend === 'read' && isSlot(s) && !s.maintenance);
     this.readAddresses = open.map((s) => s.address);
-    const right = [...this.readAddresses].sort().join() === wanted.join();
-    let left = 0;
-    for (const [worker, list] of (sessions ?? []).entries()) {
-      const strangers = list.filter(
-        (s) => s.backend === 'read' && s.server !== null && !wanted.includes(s.server) && isAlive(s),
-      );
-      left += strangers.length;
-      this.end(worker, servers[worker] ?? [], list, strangers).catch(() => undefined);
-    }
-    this.readSettled = right && left === 0 && (sessions !== null || this.readSettled);
+    const right = [...this.readAddresses].sort().join() === this.readWanted.join();
+    const left = looks.some(({ servers, loads }) =>
+      servers.some((row) => row.backend === 'read' && this.mustGo(row) && loadOf(loads, row)?.sessions !== 0),
+    );
+    this.readSettled = right && !left;
   }
 
-  private goesSinceMs(key: string, nowMs: number): number {
-    const sinceMs = this.seenBefore.get(key) ?? nowMs;
-    this.firstSeenMs.set(key, sinceMs);
-    return sinceMs;
-  }
-
-  /** Ends those that have had to go for long enough: slot by slot, in an old worker one by one, because nobody new comes there. */
+  /**
+   * Ends sessions that have had to go for long enough: in the running worker slot by slot, when a list has shown that nobody
+   * connects there any more; in an old one, which gets nobody new, one by one. Resolves with the lists of the old workers.
+   */
   private async end(
-    worker: number,
-    servers: readonly ServerState[],
-    sessions: readonly Session[],
-    strangers: readonly Session[],
-  ): Promise<void> {
+    looks: readonly Look[],
+    slots: readonly (string | null)[],
+  ): Promise<ReadonlyMap<number, readonly Session[]>> {
     const nowMs = this.options.clock.nowMs();
-    const due = strangers
-      .filter((s) => s.state === 'EST')
-      .filter((s) => nowMs - this.goesSinceMs(this.keyOf(worker, s), nowMs) >= SETTLED_MS)
-      .filter((s) => nowMs >= (this.againMs.get(this.keyOf(worker, s)) ?? 0));
-    const slots = servers.filter((slot) => mayBeEmptied(slot, sessions, strangers));
-    const told = worker > 0 ? due.slice(0, SHUTDOWN_BATCH) : due.filter((s) => slots.some((slot) => isOn(s, slot)));
-    if (told.length === 0) return;
-    for (const s of told) this.againMs.set(this.keyOf(worker, s), nowMs + SHUTDOWN_AGAIN_MS);
-    const commands =
-      worker > 0
-        ? told.map((s) => `shutdown session ${s.id}`)
-        : slots
-            .filter((slot) => told.some((s) => isOn(s, slot)))
-            .map((slot) => `shutdown sessions server ${slot.backend}/${slot.server}`);
-    await this.tell(worker, commands);
+    const before = this.goesSinceMs;
+    this.goesSinceMs = new Map();
+    const lists = new Map<number, readonly Session[]>();
+    for (const [worker, look] of looks.entries()) {
+      const due = this.due(worker, look, before, nowMs);
+      if (worker === 0) {
+        if (due.length > 0) void this.findRipe(due);
+        continue;
+      }
+      if (due.length === 0 && !(this.traps(worker, slots[worker] ?? null) && mayHaveWaiting(look))) continue;
+      const list = await this.list(worker);
+      lists.set(worker, list.sessions);
+      await this.endOneByOne(worker, due, list.sessions, nowMs);
+    }
+    for (const key of this.againMs.keys()) if (!this.goesSinceMs.has(key)) this.againMs.delete(key);
+    return lists;
   }
 
-  /** Asks the worker and every old one; their answers in this order. Only the running one takes changes. */
-  private everywhere(changes: readonly string[], questions: readonly string[]): Promise<string[]> {
+  /** Slots of a worker that have had sessions that have to go for long enough, and were not told lately. */
+  private due(worker: number, look: Look, before: ReadonlyMap<string, number>, nowMs: number): ServerState[] {
+    return look.servers.filter((row) => {
+      const goes = this.mustGo(row) && (worker > 0 || row.maintenance) && loadOf(look.loads, row)?.sessions !== 0;
+      if (!goes) return false;
+      const key = this.keyOf(worker, row);
+      const sinceMs = before.get(key) ?? nowMs;
+      this.goesSinceMs.set(key, sinceMs);
+      return nowMs - sinceMs >= SETTLED_MS && nowMs >= (this.againMs.get(key) ?? 0);
+    });
+  }
+
+  /**
+   * HAProxy names a session by its memory, which the next connection gets, of whatever frontend, and one that is ended while
+   * it connects stays for good, deaf, with its client (PEERS trap 1). So nobody is ended by name: a slot is emptied as a
+   * whole when it is closed, all its sessions have to go and none connects any more. The list may be long: the looks go on
+   * meanwhile, and the next one that finds the slot still closed ends its sessions.
+   */
+  private async findRipe(due: readonly ServerState[]): Promise<void> {
+    if (this.listing) return;
+    this.listing = true;
+    const sinceMs = due.map((row) => this.goesSinceMs.get(this.keyOf(0, row)));
+    try {
+      const { sessions, loads } = await this.list(0);
+      for (const [i, row] of due.entries()) {
+        const on = sessions.filter((s) => isOn(s, row) && s.state !== 'ended');
+        // The numbers were asked for after the list: more than it showed means that it did not show all.
+        const shown = on.length >= (loadOf(loads, row)?.sessions ?? Number.POSITIVE_INFINITY);
+        const since = sinceMs[i];
+        if (shown && since !== undefined && on.every((s) => s.state === 'established'))
+          this.ripe.set(this.keyOf(0, row), since);
+      }
+    } catch {
+      // The looks tell when HAProxy is silent. As long as the slot has sessions it is due again.
+    } finally {
+      this.listing = false;
+      if (this.ripe.size > 0) this.poke();
+    }
+  }
+
+  private async endOneByOne(
+    worker: number,
+    due: readonly ServerState[],
+    sessions: readonly Session[],
+    nowMs: number,
+  ): Promise<void> {
+    const told = sessions
+      .filter((s) => s.state === 'established' && due.some((row) => isOn(s, row)))
+      .slice(0, SHUTDOWN_BATCH);
+    if (told.length === 0) return;
+    // Those that did not fit are told with the next look.
+    if (told.length < SHUTDOWN_BATCH)
+      for (const row of due) this.againMs.set(this.keyOf(worker, row), nowMs + SHUTDOWN_AGAIN_MS);
+    await this.tell(
+      worker,
+      told.map((s) => `shutdown session ${s.id}`),
+    );
+  }
+
+  /** All sessions of a worker on the PostgreSQL ports, and then how many each slot has. */
+  private async list(worker: number): Promise<{ sessions: Session[]; loads: Load[] }> {
+    const sessions: Session[] = [];
+    const rows: string[] = [];
+    this.stayAwake();
+    const [socket, line] = this.lineFor(worker, ['show sess', ...this.loadQuestions(worker)]);
+    await askLines(
+      join(this.options.sockets, socket),
+      line,
+      (one) => {
+        const session = parseSession(one);
+        if (session === null) rows.push(one);
+        else if (session.backend === 'write' || session.backend === 'read') sessions.push(session);
+      },
+      ANSWER_LIMIT_MS,
+      () => this.options.stalls() === this.stallsSeen,
+    );
+    this.stayAwake();
+    return { sessions, loads: parseLoads(rows.join('\n')) };
+  }
+
+  /** Asks how many sessions the slots have: by the numbers of the backends, because a frontend has the same name. */
+  private loadQuestions(worker: number): string[] {
+    // An old worker may have another configuration, in which the numbers mean something else.
+    const known = worker > 0 ? [] : [...new Set(this.rows.filter((r) => isPort(r.backend)).map((r) => r.backendId))];
+    return (known.length === 0 ? ['-1'] : known).map((id) => `show stat ${id} ${BACKENDS_AND_SERVERS} -1`);
+  }
+
+  /** Asks the worker and every old one how they are; their answers in this order. Only the running one takes changes. */
+  private everywhere(changes: readonly string[]): Promise<string[]> {
     const workers = Array.from({ length: this.oldWorkers.length + 1 }, (_, worker) => worker);
-    return Promise.all(workers.map((w) => this.tell(w, w === 0 ? [...changes, ...questions] : questions)));
+    const questions = (w: number) => ['show info', 'show servers state', ...this.loadQuestions(w)];
+    return Promise.all(workers.map((w) => this.tell(w, w === 0 ? [...changes, ...questions(w)] : questions(w))));
+  }
+
+  private tell(worker: number, commands: readonly string[]): Promise<string> {
+    return this.ask(...this.lineFor(worker, commands));
   }
 
   /** Worker 0 is the running one; the others finish old sessions and are reached through the master. */
-  private tell(worker: number, commands: readonly string[]): Promise<string> {
-    if (worker === 0) return this.ask('admin.sock', commands.join(';'));
+  private lineFor(worker: number, commands: readonly string[]): [socket: string, line: string] {
+    if (worker === 0) return ['admin.sock', commands.join(';')];
     const pid = this.oldWorkers[worker - 1] ?? '0';
-    return this.ask('master.sock', commands.map((c) => `@!${pid} ${c}`).join(';'));
+    return ['master.sock', commands.map((c) => `@!${pid} ${c}`).join(';')];
   }
 
   private async ask(socket: string, line: string): Promise<string> {
@@ -499,23 +639,26 @@ function slotOf(servers: readonly ServerState[], wanted: string | null): string 
   return (open.find((row) => row.address !== wanted) ?? open[0])?.address ?? null;
 }
 
-/**
- * HAProxy names a session by its memory, which the next connection gets, of whatever frontend, and one that is ended while
- * it connects stays for good, deaf, with its client (PEERS trap 1). So nobody is ended by name: a slot is emptied as a
- * whole when it is closed, all its sessions have to go and none connects any more.
- */
-function mayBeEmptied(slot: ServerState, sessions: readonly Session[], strangers: readonly Session[]): boolean {
-  return (
-    slot.maintenance &&
-    sessions.filter((s) => isOn(s, slot) && isAlive(s)).every((s) => s.state === 'EST' && strangers.includes(s))
-  );
+function isPort(backend: string): boolean {
+  return backend === 'write' || backend === 'read';
 }
 
-function isOn(session: Session, slot: ServerState): boolean {
+function isOn(session: Session, slot: { backend: string; server: string }): boolean {
   return session.backend === slot.backend && session.slot === slot.server;
 }
 
-/** Ended sessions linger for a moment in the list; they can do nothing any more. */
-function isAlive(session: Session): boolean {
-  return session.state !== 'CLO' && session.state !== 'DIS';
+/** Not with a server yet, and may get to one. Who has the place in `hold` waits with another session that is shown itself. */
+function isOnTheWay(session: Session): boolean {
+  return session.state === 'waits' || session.state === 'connects';
+}
+
+function loadOf(loads: readonly Load[], slot: { backend: string; server: string }): Load | undefined {
+  return loads.find((load) => load.backend === slot.backend && load.server === slot.server);
+}
+
+/** A backend counts those, too, that have ended on the server's side and whose clients have not noticed: then only a list tells. */
+function mayHaveWaiting({ loads }: Look): boolean {
+  const all = loadOf(loads, { backend: 'write', server: 'BACKEND' });
+  const placed = loads.filter((load) => load.backend === 'write' && load.server !== 'BACKEND');
+  return all === undefined || all.sessions > placed.reduce((sum, load) => sum + load.sessions, 0);
 }

@@ -6,11 +6,12 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { expect } from 'vitest';
 import {
   parseEpoch,
+  parseLoads,
   parseOldWorkers,
   parseServers,
-  parseSessions,
   type Session,
 } from '../../failover/monitor/haproxy-socket';
+import { sessionsIn } from '../lib/haproxy-sessions';
 
 /** A client at one of the two ports. */
 export interface ContractClient {
@@ -44,8 +45,10 @@ async function until(what: string, holds: () => boolean | Promise<boolean>): Pro
 const servers = async (h: HaproxyUnderTest) => parseServers(await h.admin('show servers state'));
 const server = async (h: HaproxyUnderTest, backend: string, name: string) =>
   (await servers(h)).find((s) => s.backend === backend && s.server === name);
-const sessions = async (h: HaproxyUnderTest) =>
-  parseSessions(await h.admin('show sess all')).filter((s) => s.backend === 'write' || s.backend === 'read');
+const sessions = async (h: HaproxyUnderTest) => sessionsIn(await h.admin('show sess'));
+/** How many sessions a server of the write backend has, or as `BACKEND` the backend, and how many its queue. */
+const load = async (h: HaproxyUnderTest, name: string) =>
+  parseLoads(await h.admin('show stat -1 6 -1')).find((l) => l.backend === 'write' && l.server === name);
 const epoch = async (h: HaproxyUnderTest) => parseEpoch(await h.admin('show info').catch(() => ''));
 
 const slotOf = (h: HaproxyUnderTest, address: string) => (address === h.a ? 'node1' : 'node2');
@@ -67,10 +70,10 @@ async function openOn(h: HaproxyUnderTest, address: string): Promise<void> {
 
 /** A client that is established on a node, and its session. */
 async function established(h: HaproxyUnderTest, port: 'write' | 'read'): Promise<{ c: ContractClient; s: Session }> {
-  const known = new Set((await sessions(h)).map((s) => s.serial));
+  const known = new Set((await sessions(h)).map((s) => s.id));
   const c = h.dial(port);
   await until('the client is answered', () => c.node() !== null);
-  const s = (await sessions(h)).find((x) => !known.has(x.serial) && x.backend === port);
+  const s = (await sessions(h)).find((x) => !known.has(x.id) && x.backend === port);
   if (s === undefined) throw new Error('its session is not shown');
   return { c, s };
 }
@@ -101,26 +104,75 @@ export const HAPROXY_CONTRACT: Readonly<Record<string, (h: HaproxyUnderTest) => 
     await h.admin(`set server read/node12 addr ${h.a} port 5432;set server read/node12 state ready`);
     expect(await servers(h)).toEqual(before);
   },
-  'holds a client while the slot is closed, and shows no node for it': async (h) => {
+  'holds a client while the slot is closed, in the queue and on no node': async (h) => {
     const c = h.dial('write');
-    await until('its session is shown', async () => (await sessions(h)).length === 1);
-    const [held] = await sessions(h);
-    expect(held).toMatchObject({ backend: 'write' });
-    expect(held?.server).toBeNull();
-    expect(held?.state).not.toBe('EST');
+    await until('it waits in the queue', async () => (await load(h, 'BACKEND'))?.queued === 1);
+    // The first one has the place in `hold`, which leads back into the queue.
+    expect(await load(h, 'hold')).toMatchObject({ sessions: 1, limit: 1 });
+    expect((await sessions(h)).filter((s) => s.state === 'waits')).toMatchObject([{ backend: 'write', slot: null }]);
+    expect(await load(h, 'node1')).toMatchObject({ sessions: 0, queued: 0 });
     expect(c.node()).toBeNull();
     await openOn(h, h.a);
     await until('it is let in', () => c.node() === h.a);
+    expect(await load(h, 'BACKEND')).toMatchObject({ queued: 0 });
   },
-  'shows an established session with its node, state and serial': async (h) => {
+  'lets all held clients in, in whatever order they came and left': async (h) => {
+    const held = Array.from({ length: 12 }, () => h.dial('write'));
+    await until('they wait', async () => (await load(h, 'BACKEND'))?.queued === 12);
+    // Also the one that has the place in `hold`: the next one gets it.
+    for (const c of held.splice(0, 4)) c.leave();
+    await until('those that left are gone', async () => (await load(h, 'BACKEND'))?.queued === 8);
+    expect(await load(h, 'hold')).toMatchObject({ sessions: 1 });
+    await openOn(h, h.a);
+    await until('the others are let in', () => held.every((c) => c.node() === h.a));
+  },
+  'closes the slot again under held clients, and lets them in by another one': async (h) => {
+    await openOn(h, h.a);
+    const { c } = await established(h, 'write');
+    await h.admin('set server write/node1 state maint');
+    const held = [h.dial('write'), h.dial('write')];
+    await until('they wait', async () => (await load(h, 'BACKEND'))?.queued === 2);
+    expect(await load(h, 'node1')).toMatchObject({ sessions: 1 });
+    await openOn(h, h.b);
+    await until('they are let in', () => held.every((x) => x.node() === h.b));
+    expect([c.node(), c.ended()]).toEqual([h.a, false]);
+  },
+  'counts the sessions of each slot, and no more when they have ended (S2)': async (h) => {
+    await openOn(h, h.a);
+    const first = await established(h, 'write');
+    const second = await established(h, 'write');
+    expect(await load(h, 'node1')).toMatchObject({ sessions: 2, queued: 0 });
+    expect(await load(h, 'node2')).toMatchObject({ sessions: 0 });
+    // Asked for by number it is this backend and no other.
+    const number = (await server(h, 'write', 'node1'))?.backendId ?? '';
+    const own = parseLoads(await h.admin(`show stat ${number} 6 -1`));
+    expect(own.find((l) => l.server === 'node1')).toMatchObject({ backend: 'write', sessions: 2 });
+    expect(new Set(own.map((l) => l.backend)).size).toBe(1);
+    first.c.leave();
+    await until('one is counted', async () => (await load(h, 'node1'))?.sessions === 1);
+    await h.admin('set server write/node1 state maint;shutdown sessions server write/node1');
+    await until('the other one is gone', () => second.c.ended());
+    await until('none is counted', async () => (await load(h, 'node1'))?.sessions === 0);
+  },
+  'gives a slot no more than its limit; looks at the queue again when the limit is set (S24)': async (h) => {
+    await openOn(h, h.a);
+    const limit = (await load(h, 'node1'))?.limit ?? 0;
+    expect(limit).toBeGreaterThan(1);
+    await h.admin('set maxconn server write/node1 1');
+    const first = h.dial('write');
+    await until('the first one is let in', () => first.node() === h.a);
+    const second = h.dial('write');
+    await until('the second one waits', async () => (await load(h, 'BACKEND'))?.queued === 1);
+    expect(await load(h, 'node1')).toMatchObject({ sessions: 1, limit: 1 });
+    await h.admin(`set maxconn server write/node1 ${limit}`);
+    await until('the second one is let in', () => second.node() === h.a);
+    expect(await load(h, 'node1')).toMatchObject({ sessions: 2, limit });
+  },
+  'shows an established session with its slot and state': async (h) => {
     await openOn(h, h.a);
     const { s } = await established(h, 'write');
-    expect(s).toMatchObject({ backend: 'write', slot: 'node1', server: h.a, state: 'EST' });
+    expect(s).toMatchObject({ backend: 'write', slot: 'node1', state: 'established' });
     expect(s.id).toMatch(/^0x[0-9a-f]+$/);
-    expect(s.serial).toMatch(/^\d+$/);
-    expect(parseSessions(await h.admin(`show sess ${s.id}`))).toMatchObject([
-      { id: s.id, serial: s.serial, state: 'EST' },
-    ]);
   },
   'leaves a session where it is when the slot moves; only new ones go to the new node (S2)': async (h) => {
     await openOn(h, h.a);
@@ -128,15 +180,14 @@ export const HAPROXY_CONTRACT: Readonly<Record<string, (h: HaproxyUnderTest) => 
     await openOn(h, h.b);
     const next = await established(h, 'write');
     expect([c.node(), next.c.node(), c.ended()]).toEqual([h.a, h.b, false]);
-    expect((await sessions(h)).find((x) => x.serial === s.serial)?.server).toBe(h.a);
+    expect((await sessions(h)).find((x) => x.id === s.id)?.slot).toBe('node1');
   },
   'ends a session when it is told to, and shows it no more': async (h) => {
     await openOn(h, h.a);
     const { c, s } = await established(h, 'write');
     await h.admin(`shutdown session ${s.id}`);
     await until('the client is gone', () => c.ended());
-    await until('it is not shown', async () => (await sessions(h)).every((x) => x.serial !== s.serial));
-    expect(parseSessions(await h.admin(`show sess ${s.id}`)).filter((x) => x.serial === s.serial)).toEqual([]);
+    await until('it is not shown', async () => (await sessions(h)).every((x) => x.id !== s.id));
   },
   'ends all sessions of a slot when it is told to, and no other one': async (h) => {
     await openOn(h, h.a);
@@ -145,7 +196,7 @@ export const HAPROXY_CONTRACT: Readonly<Record<string, (h: HaproxyUnderTest) => 
     const there = await established(h, 'write');
     await h.admin('shutdown sessions server write/node1');
     await until('the clients are gone', () => here.every(({ c }) => c.ended()));
-    await until('they are not shown', async () => (await sessions(h)).map((x) => x.serial).join() === there.s.serial);
+    await until('they are not shown', async () => (await sessions(h)).map((x) => x.id).join() === there.s.id);
     expect(there.c.ended()).toBe(false);
   },
   'lets nobody in by a slot that is closed again, and leaves who is in (S19)': async (h) => {
@@ -153,8 +204,7 @@ export const HAPROXY_CONTRACT: Readonly<Record<string, (h: HaproxyUnderTest) => 
     const { c } = await established(h, 'write');
     await h.admin('set server write/node1 state maint');
     const held = h.dial('write');
-    await until('its session is shown', async () => (await sessions(h)).length === 2);
-    await until('it is held', async () => (await sessions(h)).some((x) => x.server === null && x.state !== 'EST'));
+    await until('it is held', async () => (await load(h, 'BACKEND'))?.queued === 1);
     expect([c.ended(), held.node()]).toEqual([false, null]);
     await openOn(h, h.a);
     await until('it is let in', () => held.node() === h.a);
@@ -164,23 +214,11 @@ export const HAPROXY_CONTRACT: Readonly<Record<string, (h: HaproxyUnderTest) => 
     const { c } = await established(h, 'write');
     await h.admin('shutdown session 0x1234567');
     expect(c.ended()).toBe(false);
-    expect(parseSessions(await h.admin('show sess 0x1234567'))).toEqual([]);
-  },
-  'never uses a serial twice': async (h) => {
-    await openOn(h, h.a);
-    const serials: string[] = [];
-    for (let i = 0; i < 4; i++) {
-      const { c, s } = await established(h, 'write');
-      serials.push(s.serial);
-      c.leave();
-      await until('it is gone', async () => (await sessions(h)).every((x) => x.serial !== s.serial));
-    }
-    expect(new Set(serials).size).toBe(4);
   },
   'keeps the session of a client that has left a hung node for a moment, whatever it is told (S2)': async (h) => {
     await openOn(h, h.b);
-    const { c, s } = await established(h, 'write');
-    const shown = async () => (await sessions(h)).some((x) => x.serial === s.serial && x.state !== 'CLO');
+    const { c } = await established(h, 'write');
+    const shown = async () => (await load(h, 'node2'))?.sessions === 1;
     await h.hang(true);
     try {
       c.leave();
@@ -203,11 +241,13 @@ export const HAPROXY_CONTRACT: Readonly<Record<string, (h: HaproxyUnderTest) => 
       });
       expect(await isClosed(h)).toBe(true);
       expect(c.ended()).toBe(false);
-      expect((await sessions(h)).map((x) => x.serial)).not.toContain(s.serial);
+      expect(await load(h, 'node1')).toMatchObject({ sessions: 0 });
       const [old] = parseOldWorkers(await h.master('show proc'));
       expect(old).toMatch(/^\d+$/);
-      const theirs = parseSessions(await h.master(`@!${old} show sess all`));
-      expect(theirs.find((x) => x.serial === s.serial)).toMatchObject({ server: h.a, state: 'EST' });
+      const theirs = sessionsIn(await h.master(`@!${old} show sess`));
+      expect(theirs.find((x) => x.id === s.id)).toMatchObject({ slot: 'node1', state: 'established' });
+      const loads = parseLoads(await h.master(`@!${old} show stat -1 6 -1`));
+      expect(loads.find((l) => l.backend === 'write' && l.server === 'node1')).toMatchObject({ sessions: 1 });
       const itsSlots = parseServers(await h.master(`@!${old} show servers state`)).filter((x) => x.backend === 'write');
       expect(itsSlots.find((x) => x.server === 'node1')).toMatchObject({ address: h.a, maintenance: false });
       await h.master(`@!${old} shutdown session ${s.id}`);
@@ -216,7 +256,7 @@ export const HAPROXY_CONTRACT: Readonly<Record<string, (h: HaproxyUnderTest) => 
         'the old worker is gone',
         async () => parseOldWorkers(await h.master('show proc')).length === 0,
       ).catch(async (error: unknown) => {
-        throw new Error(`${String(error)}; it has ${await h.master(`@!${old} show sess all`)}`);
+        throw new Error(`${String(error)}; it has ${await h.master(`@!${old} show sess`)}`);
       });
     },
   'starts closed after a restart, as another worker; its sessions are gone (S15)': async (h) => {

@@ -16,7 +16,9 @@ describe('haproxy.cfg', () => {
     const config = renderHaproxyConfig(INPUT);
     expect(config.match(/^ +server-template node 1-9 127\.0\.0\.1:1 disabled/gm)).toHaveLength(3);
     expect(
-      config.match(/^ +server .*/gm)?.filter((server) => !/server hold 127\.0\.0\.1:1 backup/.test(server)),
+      config
+        .match(/^ +server .*/gm)
+        ?.filter((server) => !/server hold 127\.0\.0\.1:(15432|15433|18000) backup maxconn 1$/.test(server)),
     ).toEqual([]);
     expect(config).not.toMatch(/server-state/);
   });

@@ -1,5 +1,11 @@
 import { describe, expect, it } from 'vitest';
-import { parseEpoch, parseOldWorkers, parseServers, parseSessions } from '../../failover/monitor/haproxy-socket';
+import {
+  parseEpoch,
+  parseLoads,
+  parseOldWorkers,
+  parseServers,
+  parseSession,
+} from '../../failover/monitor/haproxy-socket';
 
 const SERVERS = `1
 # be_id be_name srv_id srv_name srv_addr srv_op_state srv_admin_state srv_uweight srv_iweight srv_time_since_last_change srv_check_status srv_check_result srv_check_health srv_check_state srv_agent_state bk_f_forced_id srv_f_forced_id srv_fqdn srv_port srvrecord srv_use_ssl srv_check_port srv_check_addr srv_agent_addr srv_agent_port
@@ -8,42 +14,80 @@ const SERVERS = `1
 5 read 2 node2 10.213.0.21 2 4 1 1 676 1 0 0 14 0 0 0 - 5432 - 0 0 - - 0
 `;
 
-const SESSIONS = `0x7f3f1b33a400: [24/Nov/2026:22:21:41.708229] id=1 proto=tcpv4 source=10.213.0.50:50886
-  flags=0x4a, conn_retries=23, conn_exp=<NEVER> conn_et=0x000 srv_conn=0x7f3f1c666000, pend_pos=(nil) waiting=0 epoch=0x1
-  frontend=write (id=2 mode=tcp), listener=? (id=1) addr=10.213.0.10:5432
-  backend=write (id=3 mode=tcp) addr=10.213.0.10:35448
-  server=node1 (id=1) addr=10.213.0.20:5432
-  scf=0x7f3f1c621b40 flags=0x00000000 ioto=1d state=EST endp=CONN,0x7f3f1b468770,0x50600001 sub=1 rex=23h59m
-  scb=0x7f3f1c621ae0 flags=0x00000001 ioto=1d state=EST endp=CONN,0x7f3f1b4687a0,0x50600001 sub=1 rex=23h59m
-0x7f3f1b33a500: [24/Nov/2026:22:21:42.708229] id=3 proto=tcpv4 source=10.213.0.50:50887
-  frontend=write (id=2 mode=tcp), listener=? (id=1) addr=10.213.0.10:5432
-  backend=write (id=3 mode=tcp)
-  server=hold (id=10) addr=127.0.0.1:1
-  scf=0x7f3f1c621b40 flags=0x00000200 ioto=1d state=EST endp=CONN,0x7f3f1b468770,0x10640001 sub=0
-  scb=0x7f3f1c621ae0 flags=0x00000001 ioto=0s state=TAR endp=NONE,(nil),0x00000010 sub=0
-0x7f3f1b88b000: [24/Nov/2026:22:21:42.384084] id=4 proto=unix_stream source=unix:1
-  frontend=GLOBAL (id=0 mode=tcp), listener=? (id=1) addr=unix:1
-  backend=<NONE> (id=-1 mode=-)
-  server=<NONE> (id=-1)
-  scb=0x7f3f1b888060 flags=0x00000001 ioto=0s state=EST endp=APPCTX,0x7f3f1b89a000,0x50000002 sub=0
+const SESSIONS = [
+  '0x7f14aff1f400: proto=tcpv4 src=10.217.83.1:43708 fe=write be=write srv=hold ts=00 epoch=0 age=8s calls=3 rate=0 cpu=0 lat=0 rq[f=848101h,i=0,an=00h,ax=] rp[f=80008000h,i=0,an=00h,ax=] scf=[8,0h,fd=18,rex=23h59m,wex=] scb=[8,1h,fd=19,rex=23h59m,wex=] exp=23h59m rc=0 c_exp=',
+  '0x7f14aff1f800: proto=tcpv4 src=127.0.0.1:41328 fe=write-held be=write srv=<none> ts=00 epoch=0 age=8s calls=2 rate=0 cpu=0 lat=0 rq[f=808000h,i=0,an=00h,ax=] rp[f=80000000h,i=0,an=00h,ax=] scf=[8,0h,fd=20,rex=23h59m,wex=] scb=[2,1h,fd=-1,rex=,wex=] exp=22s rc=0 c_exp=22s',
+  '0x7f14aff1fc00: proto=tcpv4 src=10.217.83.1:43742 fe=read be=read srv=node2 ts=00 epoch=0 age=8s calls=2 rate=0 cpu=0 lat=0 rq[f=808000h,i=0,an=00h,ax=] rp[f=80000000h,i=0,an=00h,ax=] scf=[8,0h,fd=23,rex=23h59m,wex=] scb=[5,1h,fd=24,rex=,wex=] exp=22s rc=0 c_exp=22s',
+  '0x7f14aff1fd00: proto=tcpv4 src=10.217.83.1:43743 fe=read be=read srv=node2 ts=00 epoch=0 age=8s calls=2 rate=0 cpu=0 lat=0 rq[f=808000h,i=0,an=00h,ax=] rp[f=80000000h,i=0,an=00h,ax=] scf=[8,0h,fd=23,rex=23h59m,wex=] scb=[10,1h,fd=-1,rex=,wex=] exp=22s rc=0 c_exp=22s',
+  '0x7f8171c95000: proto=unix_stream src=unix:1 fe=GLOBAL be=<NONE> srv=<none> ts=00 epoch=0 age=0s calls=1 rate=0 cpu=0 lat=0 rq[f=848000h,i=0,an=00h,ax=] rp[f=80008000h,i=0,an=00h,ax=] scf=[8,0h,fd=34,rex=1m,wex=] scb=[8,1h,fd=-1,rex=,wex=] exp=1m rc=0 c_exp=',
+  '',
+];
+
+const LOADS = `# pxname,svname,qcur,qmax,scur,smax,slim,stot,bin,status,type,rate
+write,FRONTEND,,,4,4,4196,9,0,OPEN,0,0
+write,node1,0,0,3,80,80,9,0,UP,2,0
+write,node2,0,0,0,0,,9,0,MAINT,2,0
+write,hold,0,0,1,1,1,9,0,no check,2,0
+write,BACKEND,4000,4000,4004,4004,1382,9,0,UP,1,0
 `;
 
 describe("HAProxy's answers", () => {
   it('tell the address of each slot, and which are taken out', () => {
     expect(parseServers(SERVERS)).toEqual([
-      { backend: 'write', server: 'leader', address: '127.0.0.1', port: 1, maintenance: false, down: false },
-      { backend: 'read', server: 'node1', address: '10.213.0.20', port: 5432, maintenance: true, down: true },
+      {
+        backend: 'write',
+        backendId: '3',
+        server: 'leader',
+        address: '127.0.0.1',
+        port: 1,
+        maintenance: false,
+        down: false,
+      },
+      {
+        backend: 'read',
+        backendId: '5',
+        server: 'node1',
+        address: '10.213.0.20',
+        port: 5432,
+        maintenance: true,
+        down: true,
+      },
       // 0x04 alone: the configuration said `disabled`, the slot was opened since.
-      { backend: 'read', server: 'node2', address: '10.213.0.21', port: 5432, maintenance: false, down: false },
+      {
+        backend: 'read',
+        backendId: '5',
+        server: 'node2',
+        address: '10.213.0.21',
+        port: 5432,
+        maintenance: false,
+        down: false,
+      },
     ]);
     expect(parseServers('Unknown command')).toEqual([]);
   });
 
-  it('tell which sessions are established, and to which address', () => {
-    expect(parseSessions(SESSIONS)).toEqual([
-      { id: '0x7f3f1b33a400', serial: '1', backend: 'write', slot: 'node1', server: '10.213.0.20', state: 'EST' },
-      { id: '0x7f3f1b33a500', serial: '3', backend: 'write', slot: 'hold', server: null, state: 'TAR' },
+  it('tell how far each session is, and on which slot', () => {
+    expect(SESSIONS.map(parseSession)).toEqual([
+      { id: '0x7f14aff1f400', backend: 'write', slot: 'hold', state: 'established' },
+      { id: '0x7f14aff1f800', backend: 'write', slot: null, state: 'waits' },
+      { id: '0x7f14aff1fc00', backend: 'read', slot: 'node2', state: 'connects' },
+      { id: '0x7f14aff1fd00', backend: 'read', slot: 'node2', state: 'ended' },
+      null,
+      null,
     ]);
+  });
+
+  it('tell how many sessions a slot has, whatever else stands in the answer', () => {
+    expect(parseLoads(`Name: HAProxy\n${SERVERS}\n${LOADS}\n${LOADS.replaceAll('write', 'read')}`).slice(0, 5)).toEqual(
+      [
+        { backend: 'write', server: 'node1', sessions: 3, queued: 0, limit: 80 },
+        { backend: 'write', server: 'node2', sessions: 0, queued: 0, limit: null },
+        { backend: 'write', server: 'hold', sessions: 1, queued: 0, limit: 1 },
+        { backend: 'write', server: 'BACKEND', sessions: 4004, queued: 4000, limit: 1382 },
+        { backend: 'read', server: 'node1', sessions: 3, queued: 0, limit: 80 },
+      ],
+    );
+    expect(parseLoads('Unknown command')).toEqual([]);
   });
 
   it('tell when a worker was started', () => {

@@ -8,7 +8,8 @@ import { promisify } from 'node:util';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { renderHaproxyConfig } from '../../components/haproxy-config';
 import { Haproxy } from '../../failover/monitor/haproxy';
-import { ask, parseServers, parseSessions } from '../../failover/monitor/haproxy-socket';
+import { ask, parseServers } from '../../failover/monitor/haproxy-socket';
+import { sessionsIn } from '../lib/haproxy-sessions';
 import { TIMEOUTS } from '../timeouts';
 
 const execute = promisify(execFile);
@@ -104,7 +105,7 @@ async function openedOnA(): Promise<Haproxy> {
 }
 
 async function nobodyIsLeft(): Promise<boolean> {
-  const sessions = parseSessions(await ask(join(sockets, 'admin.sock'), 'show sess all', 1_000));
+  const sessions = sessionsIn(await ask(join(sockets, 'admin.sock'), 'show sess', 1_000));
   return sessions.every((s) => s.backend !== 'write');
 }
 

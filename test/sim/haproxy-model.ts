@@ -1,7 +1,9 @@
 /**
- * HAProxy: workers with slots and sessions, the runtime API as text. A session keeps the server that it was connected to,
- * whatever the slot says later (S2); a connection attempt that is under way ends where it was begun; a restart or reload
- * starts with closed slots (S15); a frozen HAProxy carries out what it was told when it wakes.
+ * HAProxy: workers with slots, queues and sessions, the runtime API as text. A session keeps the server that it was connected
+ * to, whatever the slot says later (S2); a connection attempt that is under way ends where it was begun; a restart or reload
+ * starts with closed slots (S15); a frozen HAProxy carries out what it was told when it wakes. While no slot has a place,
+ * sessions wait in the queue; the first of them has the place in `hold`, which leads back in and waits there with another
+ * session. An answer takes time by its length.
  */
 import { type Engine, Process } from './engine';
 import { Channel, type Network, SimSocket } from './network';
@@ -11,10 +13,17 @@ const CLOSED = '127.0.0.1';
 const CLOSED_PORT = 1;
 const CONNECT_MS = 20;
 const NODE_SLOTS = 9;
+const HOLD = 'hold';
 /** `timeout server-fin`, ms. */
 const SERVER_FIN_MS = 200;
-/** Of the held clients that leave so many are not noticed, by the moment that they leave in (measured: 0 to 60 %). */
+/** Of the clients that leave between two attempts so many are not noticed, by the moment (measured: 0 to 60 %). */
 const UNNOTICED = 0.3;
+/** Who is taken from the queue comes to know it after this at most, ms. */
+const WOKEN_MS = 0.3;
+/** Time for a byte of an answer, ms (measured: 4.8 MB of sessions in 104 to 186 ms). */
+const BYTE_MS = 3.5e-5;
+/** HAProxy sends an answer in pieces, bytes. */
+const PIECE = 16_384;
 /** Holding ends after this, ms. */
 const HOLD_MS = 30_000;
 const REACH_EVERY_MS = 1_000;
@@ -24,34 +33,44 @@ interface Slot {
   address: string;
   port: number;
   maintenance: boolean;
+  /** Most sessions; null: as configured. */
+  limit: number | null;
+  /** Grows with every session that it gets. */
+  turn: number;
 }
+
+type Port = 'write' | 'read';
 
 /** A client's connection through HAProxy. */
 export class ProxySession {
   /** Its place in memory: free for the next one as soon as this one has ended. */
   readonly id: string;
-  readonly serial: number;
-  readonly proxy: 'write' | 'read';
+  readonly proxy: Port;
   readonly worker: Worker;
   readonly client: Process;
   readonly toClient: Channel;
   readonly fromClient: Channel;
-  /** Address of the server that it is connected or connecting to. */
-  server: string | null = null;
   /** The slot that it was sent to last. */
   slot: Slot | null = null;
+  /** The slot in which a place is taken for it, perhaps before it knows. */
+  place: Slot | null = null;
   state: 'TAR' | 'QUE' | 'CON' | 'EST' | 'CLO' = 'TAR';
-  backend: Backend | null = null;
+  /** With the place in `hold`: the session that `hold` has led to. */
+  private inner: ProxySession | null = null;
+  private ownServer: string | null = null;
+  private ownBackend: Backend | null = null;
   private left = false;
+  private queuedMs = 0;
+  /** The session that has the place in `hold` and has led to this one. */
+  private outer: ProxySession | null = null;
   onConnected: () => void = () => undefined;
   onClosed: () => void = () => undefined;
   private toServer: Channel | null = null;
   private fromServer: Channel | null = null;
   private readonly haproxy: HaproxyModel;
 
-  constructor(haproxy: HaproxyModel, worker: Worker, proxy: 'write' | 'read', client: Process, serial: number) {
+  constructor(haproxy: HaproxyModel, worker: Worker, proxy: Port, client: Process) {
     this.haproxy = haproxy;
-    this.serial = serial;
     let place = 1;
     while (worker.sessions.has(`0x${place.toString(16)}`)) place += 1;
     this.worker = worker;
@@ -66,8 +85,21 @@ export class ProxySession {
     return this.state === 'CLO';
   }
 
+  /** Address of the server that it is connected or connecting to. */
+  get server(): string | null {
+    return this.inner?.server ?? this.ownServer;
+  }
+
+  get backend(): Backend | null {
+    return this.inner?.backend ?? this.ownBackend;
+  }
+
   /** The client asks; the answer comes back unless something breaks. */
   ask(request: Request, reply: (reply: Reply) => void): void {
+    if (this.inner !== null) {
+      this.inner.ask(request, reply);
+      return;
+    }
     const { haproxy, client } = this;
     this.fromClient.send(haproxy.process, () => {
       const { backend, toServer, fromServer } = this;
@@ -83,35 +115,77 @@ export class ProxySession {
   }
 
   cancel(): void {
+    if (this.inner !== null) {
+      this.inner.cancel();
+      return;
+    }
     const { backend, toServer } = this;
     if (backend !== null) toServer?.send(backend.postgres.process, () => backend.cancel());
   }
 
-  /** Picks a server and tries; a refusal or no answer in time is tried again with the slot's newest address. */
+  /** Takes a place where there is one, else waits in the queue. */
   dial(): void {
     if (this.closed || this.worker.dead) return;
+    const slot = this.worker.withPlace(this.proxy);
+    if (slot !== null) this.take(slot, 0);
+    // A slot that opens in between does not look for it.
+    else this.haproxy.after(this.haproxy.engine.random.between(0, 0.05), () => this.wait());
+  }
+
+  private wait(): void {
+    if (this.closed) return;
+    this.state = 'QUE';
+    this.slot = null;
+    const { haproxy, worker } = this;
+    const queue = worker.queues[this.proxy];
+    queue.push(this);
+    const sinceMs = haproxy.engine.nowMs;
+    this.queuedMs = sinceMs;
+    haproxy.after(HOLD_MS, () => {
+      if (this.queuedMs === sinceMs && queue.includes(this)) this.close();
+    });
+  }
+
+  /** The place is taken now; the session knows it when its turn has come. */
+  take(slot: Slot, delayMs: number): void {
+    this.place = slot;
+    slot.turn = this.haproxy.nextTurn();
+    if (delayMs === 0) this.tryOn(slot);
+    else this.haproxy.after(delayMs, () => this.tryOn(slot));
+  }
+
+  private release(): void {
+    if (this.place === null) return;
+    this.place = null;
+    this.worker.dequeue(this.proxy);
+  }
+
+  /** A refusal or no answer in time is tried again, by whatever slot is open then. */
+  private tryOn(slot: Slot): void {
+    if (this.closed || this.worker.dead) return;
+    this.slot = slot;
     const { haproxy } = this;
     const { engine, network } = haproxy;
-    const slot = this.worker.pick(this.proxy);
-    this.slot = slot;
     const retry = () => {
+      if (this.closed) return;
       this.state = 'TAR';
+      this.slot = null;
+      this.ownServer = null;
+      this.release();
       haproxy.after(CONNECT_MS, () => this.dial());
     };
+    if (slot.name === HOLD) {
+      this.state = 'EST';
+      this.goIn();
+      return;
+    }
     if (slot.port === CLOSED_PORT) {
-      this.server = null;
       retry();
       return;
     }
     const { address } = slot;
-    if (this.worker.isFull(this.proxy, address, haproxy.serverConnections)) {
-      this.state = 'QUE';
-      this.server = null;
-      haproxy.after(CONNECT_MS, () => this.dial());
-      return;
-    }
     this.state = 'CON';
-    this.server = address;
+    this.ownServer = address;
     const host = network.hostOf(address);
     const limitMs = engine.nowMs + CONNECT_MS;
     haproxy.after(network.latency('haproxy', host) * 2, () => {
@@ -146,7 +220,7 @@ export class ProxySession {
           }
           backend.onClosed = () => fromServer.send(haproxy.process, () => this.close());
           fromServer.send(haproxy.process, () => {
-            this.backend = backend;
+            this.ownBackend = backend;
             if (this.closed) this.hangUp();
             else this.toClient.send(this.client, () => this.onConnected());
           });
@@ -154,20 +228,39 @@ export class ProxySession {
         engine.after(engine.random.delay(1), server.process, accept);
       });
       const kernel = () => {
-        if (server.process.dead && this.backend === null) this.close();
+        if (server.process.dead && this.ownBackend === null) this.close();
       };
       server.process.onDeath.push(() => fromServer.send(haproxy.process, kernel));
     });
   }
 
+  /** `hold` leads to a listener of the running worker, which is another one where this worker only finishes its sessions. */
+  private goIn(): void {
+    const { haproxy } = this;
+    const inner = haproxy.goIn(this.proxy, this.client);
+    if (inner === null) {
+      this.close();
+      return;
+    }
+    this.inner = inner;
+    inner.outer = this;
+    inner.onConnected = () => this.onConnected();
+    haproxy.after(0.1, () => inner.dial());
+  }
+
   /**
-   * The client has left. Where it was held that is not always noticed: its session goes on trying, and is let in. A server
-   * that hangs does not close its side: the session stays for a moment, deaf to commands.
+   * The client has left. In the queue that is noticed; between two attempts not always: its session goes on trying, and is
+   * let in. A server that hangs does not close its side: the session stays for a moment, deaf to commands.
    */
   leave(): void {
+    if (this.inner !== null) {
+      this.inner.leave();
+      return;
+    }
     const { haproxy } = this;
     this.fromClient.send(haproxy.process, () => {
-      if (this.state !== 'EST' && haproxy.engine.random.chance(UNNOTICED)) {
+      const between = this.state === 'TAR' || this.state === 'CON';
+      if (between && haproxy.engine.random.chance(UNNOTICED)) {
         this.left = true;
         haproxy.after(HOLD_MS, () => this.close());
         return;
@@ -198,13 +291,18 @@ export class ProxySession {
     if (this.closed) return;
     this.state = 'CLO';
     this.worker.sessions.delete(this.id);
+    this.worker.unqueue(this);
     this.hangUp();
-    this.toClient.send(this.client, () => this.onClosed());
-    this.haproxy.workersChanged();
+    const { inner, outer, haproxy } = this;
+    if (inner !== null) haproxy.after(0.1, () => inner.close());
+    if (outer !== null) haproxy.after(0.1, () => outer.close());
+    else this.toClient.send(this.client, () => this.onClosed());
+    this.release();
+    haproxy.workersChanged();
   }
 
   private hangUp(): void {
-    const { backend } = this;
+    const backend = this.ownBackend;
     if (backend !== null) this.toServer?.send(backend.postgres.process, () => backend.postgres.closeSession(backend));
   }
 }
@@ -218,29 +316,55 @@ class Worker {
   readonly read = nodeSlots();
   /** Servers that HAProxy itself connects to once a second while they are not in maintenance. */
   readonly reach = nodeSlots();
-  /** Refuses at once; used while no slot is open. */
-  private readonly hold: Slot = { name: 'hold', address: CLOSED, port: CLOSED_PORT, maintenance: false };
+  /** For one session, while no slot is open. */
+  readonly hold = { write: holdSlot(15_432), read: holdSlot(15_433) };
+  readonly queues: Record<Port, ProxySession[]> = { write: [], read: [] };
   readonly unreached = new Set<string>();
   readonly sessions = new Map<string, ProxySession>();
   checkedAtMs = 0;
-  private turn = 0;
+  private readonly haproxy: HaproxyModel;
 
-  constructor(pid: number, startSeconds: number) {
+  constructor(haproxy: HaproxyModel, pid: number, startSeconds: number) {
+    this.haproxy = haproxy;
     this.pid = pid;
     this.startSeconds = startSeconds;
   }
 
-  /** A server gets no more than `maxconn` connections of a backend; the next ones queue (S24). */
-  isFull(proxy: 'write' | 'read', address: string, most: number): boolean {
-    if (this.sessions.size < most) return false;
+  /** Sessions for which a place in a slot is taken. */
+  taken(slot: Slot): number {
     let count = 0;
-    for (const s of this.sessions.values()) if (s.proxy === proxy && s.server === address) count += 1;
-    return count >= most;
+    for (const s of this.sessions.values()) if (s.place === slot) count += 1;
+    return count;
   }
 
-  pick(proxy: 'write' | 'read'): Slot {
-    const open = this[proxy].filter((n) => !n.maintenance);
-    return open[this.turn++ % Math.max(1, open.length)] ?? this.hold;
+  /** A slot gets no more than its limit; the next ones queue (S24). */
+  limitOf(slot: Slot): number {
+    return slot.limit ?? this.haproxy.serverConnections;
+  }
+
+  /** The open slot with the fewest sessions, of equal ones by turns, or `hold` while none is open; null: no place. */
+  withPlace(proxy: Port): Slot | null {
+    const open = this[proxy].filter((slot) => !slot.maintenance);
+    const found = (open.length > 0 ? open : [this.hold[proxy]])
+      .map((slot) => ({ slot, taken: this.taken(slot) }))
+      .filter(({ slot, taken }) => taken < this.limitOf(slot))
+      .sort((x, y) => x.taken - y.taken || x.slot.turn - y.slot.turn);
+    return found[0]?.slot ?? null;
+  }
+
+  /** Those who wait get the places that there are, the oldest first. */
+  dequeue(proxy: Port): void {
+    if (this.dead) return;
+    const queue = this.queues[proxy];
+    for (let slot = this.withPlace(proxy); slot !== null && queue.length > 0; slot = this.withPlace(proxy)) {
+      queue.shift()?.take(slot, this.haproxy.engine.random.between(0.01, WOKEN_MS));
+    }
+  }
+
+  unqueue(session: ProxySession): void {
+    const queue = this.queues[session.proxy];
+    const at = queue.indexOf(session);
+    if (at >= 0) queue.splice(at, 1);
   }
 
   /** Addresses of the slots that clients who write are let in by. */
@@ -255,7 +379,13 @@ function nodeSlots(): Slot[] {
     address: CLOSED,
     port: CLOSED_PORT,
     maintenance: true,
+    limit: null,
+    turn: 0,
   }));
+}
+
+function holdSlot(port: number): Slot {
+  return { name: HOLD, address: CLOSED, port, maintenance: false, limit: 1, turn: 0 };
 }
 
 export class HaproxyModel {
@@ -274,7 +404,7 @@ export class HaproxyModel {
   /** Called whenever a route or a session has changed. */
   changed: () => void = () => undefined;
   private pid = 100;
-  private sessions = 0;
+  private turn = 0;
 
   constructor(engine: Engine, network: Network) {
     this.engine = engine;
@@ -287,6 +417,10 @@ export class HaproxyModel {
 
   after(ms: number, run: () => void): void {
     this.engine.after(ms, this.process, run);
+  }
+
+  nextTurn(): number {
+    return ++this.turn;
   }
 
   get current(): Worker | null {
@@ -305,7 +439,7 @@ export class HaproxyModel {
   }
 
   private addWorker(): void {
-    this.workers.push(new Worker(++this.pid, Math.floor(this.engine.nowMs / 1000)));
+    this.workers.push(new Worker(this, ++this.pid, Math.floor(this.engine.nowMs / 1000)));
   }
 
   /** `docker kill haproxy` */
@@ -333,7 +467,7 @@ export class HaproxyModel {
   }
 
   /** A client dials the published port. Null: nobody listens. */
-  connect(proxy: 'write' | 'read', client: Process, opened: (session: ProxySession | null) => void): void {
+  connect(proxy: Port, client: Process, opened: (session: ProxySession | null) => void): void {
     const { engine, network } = this;
     engine.after(network.latency(client.host, 'haproxy'), client, () => {
       const { process } = this;
@@ -342,14 +476,21 @@ export class HaproxyModel {
         return;
       }
       engine.after(0.1, process, () => {
-        const worker = this.current;
-        if (worker === null) return;
-        const session = new ProxySession(this, worker, proxy, client, ++this.sessions);
-        worker.sessions.set(session.id, session);
+        const session = this.goIn(proxy, client);
+        if (session === null) return;
         session.toClient.send(client, () => opened(session));
         session.dial();
       });
     });
+  }
+
+  /** A new session of the running worker; null: there is none. */
+  goIn(proxy: Port, client: Process): ProxySession | null {
+    const worker = this.current;
+    if (worker === null || worker.dead) return null;
+    const session = new ProxySession(this, worker, proxy, client);
+    worker.sessions.set(session.id, session);
+    return session;
   }
 
   // Runtime API
@@ -366,8 +507,16 @@ export class HaproxyModel {
     far.on('end', () => {
       engine.after(engine.random.delay(0.4), process, () => {
         const line = text.trim();
-        if (line !== '') far.write(this.answer(name, line));
-        far.end();
+        const answer = line === '' ? '' : this.answer(name, line);
+        const send = (from: number) => {
+          const piece = answer.slice(from, from + PIECE);
+          engine.after(piece.length * BYTE_MS, process, () => {
+            if (piece !== '') far.write(piece);
+            if (from + PIECE >= answer.length) far.end();
+            else send(from + PIECE);
+          });
+        };
+        send(0);
       });
     });
     this.onDial(name, near.owner);
@@ -415,14 +564,18 @@ export class HaproxyModel {
     return commands.map((c) => this.command(worker, c.trim())).join('\n');
   }
 
+  private lookAtQueue(worker: Worker, backend: string | undefined): void {
+    if (backend === 'write' || backend === 'read') worker.dequeue(backend);
+  }
+
   private shutdown(session: ProxySession): void {
     if (session.state !== 'EST') this.leaked(`session ${session.id} was ended while it was ${session.state}`);
-    session.shutdown();
+    else session.shutdown();
   }
 
   private command(worker: Worker, command: string): string {
     // An old worker only finishes its sessions.
-    if (command.startsWith('set server') && worker !== this.current) return '\n';
+    if (command.startsWith('set ') && worker !== this.current) return 'Proxy is disabled.\n';
     const address = /^set server (write|read|reach)\/(\S+) addr (\S+) port (\d+)$/.exec(command);
     if (address !== null) {
       const slot = slotNamed(worker, address[1], address[2]);
@@ -440,7 +593,16 @@ export class HaproxyModel {
       const slot = slotNamed(worker, state[1], state[2]);
       if (slot === undefined) return 'No such server.\n';
       slot.maintenance = state[3] === 'maint';
+      this.lookAtQueue(worker, state[1]);
       this.changed();
+      return '\n';
+    }
+    const limit = /^set maxconn server (write|read)\/(\S+) (\d+)$/.exec(command);
+    if (limit !== null) {
+      const slot = slotNamed(worker, limit[1], limit[2]);
+      if (slot === undefined) return 'No such server.\n';
+      slot.limit = Number(limit[3]);
+      this.lookAtQueue(worker, limit[1]);
       return '\n';
     }
     const end = /^shutdown session (\S+)$/.exec(command);
@@ -453,8 +615,7 @@ export class HaproxyModel {
     if (empty !== null) {
       const slot = slotNamed(worker, empty[1], empty[2]);
       if (slot === undefined) return 'No such server.\n';
-      for (const session of [...worker.sessions.values()])
-        if (session.slot === slot && (session.state === 'CON' || session.state === 'EST')) this.shutdown(session);
+      for (const session of [...worker.sessions.values()]) if (session.place === slot) this.shutdown(session);
       return '\n';
     }
     if (command === 'show info') return `Name: HAProxy\nPid: ${worker.pid}\nStart_time_sec: ${worker.startSeconds}\n`;
@@ -462,12 +623,9 @@ export class HaproxyModel {
       this.checkReach(worker);
       return showServers(worker);
     }
-    const one = /^show sess (0x[0-9a-f]+)$/.exec(command);
-    if (one !== null) {
-      const session = worker.sessions.get(one[1] ?? '');
-      return session === undefined ? '\n' : showSession(session);
-    }
-    if (command === 'show sess all') return [...worker.sessions.values()].map(showSession).join('');
+    const loads = /^show stat (-1|\d+) 6 -1$/.exec(command);
+    if (loads !== null) return showLoads(worker, Number(loads[1]));
+    if (command === 'show sess') return [...worker.sessions.values()].map(showSession).join('');
     throw new Error(`the model of HAProxy does not know "${command}"`);
   }
 }
@@ -477,19 +635,39 @@ function slotNamed(worker: Worker, backend: string | undefined, name: string | u
   return slots.find((slot) => slot.name === name);
 }
 
+const BACKEND_IDS = { write: 3, read: 4 };
+
 function showServers(worker: Worker): string {
   const row = (backend: number, name: string, id: number, slot: Slot) =>
     `${backend} ${name} ${id} ${slot.name} ${slot.address} ${isDown(slot) ? 0 : 2} ${slot.maintenance ? 1 : 0} ${slot.port}\n`;
   const isDown = (slot: Slot) => worker.reach.includes(slot) && worker.unreached.has(slot.address);
   const rows = [
-    ...worker.write.map((n, i) => row(3, 'write', i + 1, n)),
-    ...worker.read.map((n, i) => row(4, 'read', i + 1, n)),
+    ...[...worker.write, worker.hold.write].map((n, i) => row(BACKEND_IDS.write, 'write', i + 1, n)),
+    ...[...worker.read, worker.hold.read].map((n, i) => row(BACKEND_IDS.read, 'read', i + 1, n)),
     ...worker.reach.map((n, i) => row(5, 'reach', i + 1, n)),
   ];
   return `1\n# be_id be_name srv_id srv_name srv_addr srv_op_state srv_admin_state srv_port\n${rows.join('')}\n`;
 }
 
+function showLoads(worker: Worker, id: number): string {
+  const all = [...worker.sessions.values()];
+  const rows = (['write', 'read'] as const)
+    .filter((proxy) => id === -1 || id === BACKEND_IDS[proxy])
+    .flatMap((proxy) => {
+      const here = all.filter((s) => s.proxy === proxy);
+      const on = (slot: Slot) => here.filter((s) => s.slot === slot && (s.state === 'CON' || s.state === 'EST')).length;
+      return [
+        ...[...worker[proxy], worker.hold[proxy]].map((n) => `${proxy},${n.name},0,${on(n)},${worker.limitOf(n)},2\n`),
+        `${proxy},BACKEND,${worker.queues[proxy].length},${here.length},1000,1\n`,
+      ];
+    });
+  return `# pxname,svname,qcur,scur,slim,type\n${rows.join('')}\n`;
+}
+
+/** HAProxy's numbers of the states of the server's side. */
+const STATES = { QUE: 2, TAR: 3, CON: 5, EST: 8, CLO: 10 };
+
 function showSession(session: ProxySession): string {
-  const address = session.server === null ? '' : ` addr=${session.server}:5432`;
-  return `${session.id}: [24/Nov/2026:12:00:00.000000] id=${session.serial} proto=tcpv4 source=10.0.1.5:40000\n  flags=0x0\n  frontend=${session.proxy} (id=2 mode=tcp), listener=? (id=1)\n  backend=${session.proxy} (id=3 mode=tcp)\n  server=${session.slot?.name ?? '<NONE>'} (id=1)${address}\n  scb=0x7f flags=0x0 ioto=1d state=${session.state} endp=CONN\n`;
+  const { id, proxy, slot, state } = session;
+  return `${id}: proto=tcpv4 src=10.0.1.5:40000 fe=${proxy} be=${proxy} srv=${slot?.name ?? '<none>'} ts=00 age=1s scf=[8,0h,fd=1,rex=,wex=] scb=[${STATES[state]},1h,fd=2,rex=,wex=] exp= rc=0 c_exp=\n`;
 }

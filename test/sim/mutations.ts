@@ -93,7 +93,10 @@ export const MUTATIONS: readonly Mutation[] = [
     what: 'sessions on the old leader stay when the slot moves',
     faults: ['pause'],
     seeds: 60,
-    apply: () => replace(Haproxy.prototype, 'endStrangers', () => async () => 0),
+    apply: () => {
+      replace(Haproxy.prototype, 'end', () => async () => new Map());
+      replace(Haproxy.prototype, 'left', () => () => 0);
+    },
   },
   {
     rule: 'S2, connecting',
@@ -106,14 +109,16 @@ export const MUTATIONS: readonly Mutation[] = [
         Haproxy.prototype,
         'end',
         () =>
-          async function (this: { tell: Method }, worker: number, slots: readonly ServerState[]) {
-            const closed = slots.filter((slot) => slot.backend === 'write' && slot.maintenance);
+          async function (this: { tell: Method }, looks: readonly { servers: readonly ServerState[] }[]) {
+            const slots = looks[0]?.servers ?? [];
+            const closed = slots.filter((s) => s.backend === 'write' && s.server !== 'hold' && s.maintenance);
             const tell = this.tell as (worker: number, commands: readonly string[]) => Promise<string>;
             await tell.call(
               this,
-              worker,
+              0,
               closed.map((slot) => `shutdown sessions server write/${slot.server}`),
             );
+            return new Map();
           },
       ),
   },

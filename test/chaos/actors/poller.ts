@@ -8,7 +8,8 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { ask, parseServers, parseSessions } from '../../../failover/monitor/haproxy-socket';
+import { ask, parseServers } from '../../../failover/monitor/haproxy-socket';
+import { sessionsIn } from '../../lib/haproxy-sessions';
 import { epochMs } from '../lib/events';
 import { Coverage, Reigns } from '../lib/reigns';
 import { emit } from './client';
@@ -69,12 +70,14 @@ function watchNode(node: string): void {
 
 /** Nodes that a client's write may reach now: by the slot, or over a session that is established or being so. */
 function routes(answer: string): { slot: string | null; nodes: Set<string> } {
-  const open = parseServers(answer).filter((s) => s.backend === 'write' && !s.maintenance && s.port === 5432);
+  const slots = parseServers(answer).filter((s) => s.backend === 'write' && s.port === 5432);
+  const open = slots.filter((s) => !s.maintenance);
   const slot = open.length === 0 ? null : open.map((s) => s.address).join(' and ');
-  const sessions = parseSessions(answer).filter((s) => s.backend === 'write' && ['EST', 'CON'].includes(s.state));
-  const found = [...open.map((s) => s.address), ...sessions.map((s) => s.server)].map((address) =>
-    nodeAt.get(address ?? ''),
+  const sessions = sessionsIn(answer).filter(
+    (s) => s.backend === 'write' && (s.state === 'established' || s.state === 'connects'),
   );
+  const used = slots.filter((slot) => sessions.some((s) => s.slot === slot.server));
+  const found = [...open, ...used].map((s) => nodeAt.get(s.address));
   return { slot, nodes: new Set(found.filter((n) => n !== undefined)) };
 }
 
@@ -83,7 +86,7 @@ async function watchHaproxy(): Promise<void> {
   while (running) {
     const atMs = epochMs();
     try {
-      const { slot, nodes } = routes(await ask(socket, 'show servers state;show sess all', ANSWER_LIMIT_MS));
+      const { slot, nodes } = routes(await ask(socket, 'show servers state;show sess', ANSWER_LIMIT_MS));
       looked('haproxy', atMs);
       for (const node of addresses.keys()) {
         if (nodes.has(node)) routed.see(node, atMs);

@@ -3,8 +3,9 @@ import { writeFileSync } from 'node:fs';
 import { loadavg } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { ask, parseSessions } from '../../../failover/monitor/haproxy-socket';
+import { ask } from '../../../failover/monitor/haproxy-socket';
 import { say } from '../../../scripts/lib/terminal';
+import { sessionsIn } from '../../lib/haproxy-sessions';
 import { Actors } from './actors';
 import { judge, outageMs } from './checks';
 import { healthy, untilView } from './cluster';
@@ -195,8 +196,8 @@ function load(): number {
 async function sessionsLeft(socket: string, folder: string): Promise<string[]> {
   const endMs = performance.now() + SESSIONS_LIMIT_MS;
   for (;;) {
-    const answer = await ask(socket, 'show sess all', SESSIONS_LIMIT_MS);
-    const left = parseSessions(answer).filter((s) => s.backend === 'write' || s.backend === 'read');
+    const answer = await ask(socket, 'show sess', SESSIONS_LIMIT_MS);
+    const left = sessionsIn(answer);
     if (left.length === 0) return [];
     if (performance.now() > endMs) {
       writeFileSync(join(folder, 'sessions.txt'), answer);

@@ -1,0 +1,9 @@
+import { parseSession, type Session } from '../../failover/monitor/haproxy-socket';
+
+/** The sessions on the PostgreSQL ports in a whole answer to `show sess`, also those that have ended. */
+export function sessionsIn(answer: string): Session[] {
+  return answer
+    .split('\n')
+    .map(parseSession)
+    .filter((s): s is Session => s !== null && (s.backend === 'write' || s.backend === 'read'));
+}
