@@ -48,7 +48,8 @@ export function isEligible(
 }
 
 /** Why a node cannot take part in an election, as half a sentence for people; it is not in the list of those that can. */
-function absence(state: ClusterState, observation: Observation, node: string): string {
+function absence(state: ClusterState, observation: Observation, node: string, hangTimeoutMs: number): string {
+  if (viewOf(observation, node).silentMs >= hangTimeoutMs) return `${node} does not answer`;
   const status = statusOf(observation, node);
   if (status === null) return `${node} has not told its state yet`;
   if (status.dataId === null) return `${node} has no data`;
@@ -94,7 +95,8 @@ export function choose(
     const need = quorum(c);
     return need === null || c.members.filter((m) => eligible.includes(m)).length < need;
   });
-  if (few !== undefined) return { kind: 'nobody', missing: missingOf(state, observation, few, eligible) };
+  if (few !== undefined)
+    return { kind: 'nobody', missing: missingOf(state, observation, few, eligible, hangTimeoutMs) };
   if (configs.every((c) => quorum(c) === 1)) {
     const common = eligible.filter((m) => configs.every((c) => c.members.includes(m)));
     const best = mostAdvanced(observation, preferReached(observation, common), prefer);
@@ -159,12 +161,15 @@ function missingOf(
   observation: Observation,
   config: SyncConfig,
   eligible: readonly string[],
+  hangTimeoutMs: number,
 ): string {
   // What is said of a leader that runs is said of the moment in which it is gone.
   const runs = statusOf(observation, config.leader)?.postgres.state === 'primary';
   const isOn = (node: string) => viewOf(observation, node).connected && !(node === config.leader && runs);
   const absent = config.members.filter((m) => !eligible.includes(m));
-  const why = [config.leader, ...absent].filter(isOn).map((node) => `; ${absence(state, observation, node)}`);
+  const why = [config.leader, ...absent]
+    .filter(isOn)
+    .map((node) => `; ${absence(state, observation, node, hangTimeoutMs)}`);
   const need = quorum(config);
   const off = need === null ? [] : absent.filter((m) => !isOn(m));
   const where =

@@ -2,6 +2,7 @@
  * What decisions need of the past and what need not survive a restart: since when the present step is under way, and since
  * when the preferred node could lead, or leads. A pure reducer; the loop keeps the value.
  */
+import { leaderHealth } from './detect';
 import { switchoverTarget } from './handover';
 import { lsnDistance } from './lsn';
 import type { Acknowledged, ClusterState, NewestPosition, Observation, Policy, Watch } from './types';
@@ -21,6 +22,7 @@ export function newWatch(nowMs: number): Watch {
     acknowledged: {},
     returningAtMs: null,
     preferredLedSinceMs: null,
+    waitsSinceMs: null,
     leaderDownSinceMs: null,
   };
 }
@@ -43,6 +45,7 @@ export function nextWatch(
     acknowledged: acknowledgedOf(before, state, observation, nowMs, policy),
     returningAtMs: state.switchover?.by === 'switchback' ? nowMs : before.returningAtMs,
     preferredLedSinceMs: ledSince(before, state, observation, nowMs),
+    waitsSinceMs: waits(state, observation, nowMs, policy) ? (before.waitsSinceMs ?? nowMs) : null,
     leaderDownSinceMs: downSince(before, state, observation, nowMs),
   };
 }
@@ -95,6 +98,13 @@ function preferredIsReady(state: ClusterState, observation: Observation, nowMs: 
 function ledSince(before: Watch, state: ClusterState, observation: Observation, nowMs: number): number | null {
   const leads = state.procedure === null && state.leader !== null && state.leader === observation.declared[0]?.name;
   return leads ? Math.max(before.preferredLedSinceMs ?? nowMs, observation.sinceMs) : null;
+}
+
+/** No leader serves, or the one that should is gone. */
+function waits(state: ClusterState, observation: Observation, nowMs: number, policy: Policy): boolean {
+  if (state.adopting || state.leader === null) return true;
+  if (state.procedure !== null) return ['elect', 'promote', 'bootstrap'].includes(state.procedure.kind);
+  return ['dead', 'down'].includes(leaderHealth(state, observation, nowMs, policy).kind);
 }
 
 /** Counted while no change is under way, for the rest of a leader that ended again and again. */

@@ -2,15 +2,17 @@
 import { mostAdvanced } from './candidate';
 import { overrideRefusal } from './rules-override';
 import type { ClusterState, Observation, Policy } from './types';
-import { statusOf } from './view';
+import { statusOf, viewOf } from './view';
 
 /**
- * The command that makes the best node that is there the leader although what it lacks is lost; empty where no node is there
- * that could be.
+ * The command that makes the best node that is there the leader although what it lacks is lost. Empty where no node is there
+ * that could be, and before writes have waited for `startGrace`: a loss is nothing to be hasty about.
  */
 export function acceptLossRemedy(state: ClusterState, observation: Observation, nowMs: number, policy: Policy): string {
+  if (nowMs - (observation.watch.waitsSinceMs ?? nowMs) < policy.startGraceMs) return '';
   const able = observation.declared
     .map((d) => d.name)
+    .filter((node) => viewOf(observation, node).silentMs < policy.hangTimeoutMs)
     .filter((to) => {
       const request = { kind: 'promote' as const, to, acceptDataLoss: true };
       return overrideRefusal(state, observation, nowMs, policy, request) === null;

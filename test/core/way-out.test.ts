@@ -16,8 +16,16 @@ import {
   view,
 } from './world';
 
-const decided = (state: ClusterState, now: Observation, policy: Partial<Policy> = {}) =>
-  decide(state, now, NOW_MS, { ...POLICY, ...policy });
+/** Writes have waited for `startGrace`. */
+const decided = (
+  state: ClusterState,
+  now: Observation,
+  policy: Partial<Policy> = {},
+  waitedMs = POLICY.startGraceMs,
+) => {
+  const watch = { ...now.watch, waitsSinceMs: NOW_MS - waitedMs };
+  return decide(state, { ...now, watch }, NOW_MS, { ...POLICY, ...policy });
+};
 const COMMANDS = /start (\S+?)[ ;,]|start (\S+)$|promote (\S+) --accept-data-loss/g;
 const commandsOf = (sentence: string) =>
   [...sentence.matchAll(COMMANDS)].map((m) => (m[3] === undefined ? `start ${m[1] ?? m[2]}` : `promote ${m[3]}`));
@@ -56,6 +64,13 @@ describe('a sentence that says that writes wait', () => {
       status: back.status && { ...back.status, postgres: { ...back.status.postgres, state: 'stopped' as const } },
     };
     expect(decided(lone, observation([stopped, replicaView(lone, 'a', standsStill)])).code).toBe('LEADER_BACK');
+  });
+
+  it('speaks of no loss before writes have waited for a while, nor of a node that does not answer', () => {
+    const now = observation([gone('p'), replicaView(lone, 'a', standsStill)]);
+    expect(commandsOf(decided(lone, now, {}, POLICY.startGraceMs - 1).reason)).toEqual(['start p']);
+    const silent = observation([gone('p'), replicaView(lone, 'a', standsStill, { silentMs: 3_000 })]);
+    expect(commandsOf(decided(lone, silent).reason)).toEqual(['start p']);
   });
 
   it('does not tell to start a leader that runs and is empty', () => {
