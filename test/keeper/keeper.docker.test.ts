@@ -2,6 +2,7 @@
  * Two real nodes under a scripted monitor: from nothing to a leader and a standby, the leader's death, the return of the
  * old one by rewind, a clean hand-over. Times are printed, not asserted, except for generous bounds.
  */
+import { connect } from 'node:net';
 import { Client } from 'pg';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { derivedPassword, MONITOR_ROLE, type NodeSettings, type Status } from '../../failover/protocol';
@@ -13,6 +14,8 @@ const NETWORK = 'kpr-inner';
 const HOST = '10.212.0.1';
 const PORT = 17_400;
 const KEY = 'k'.repeat(48);
+/** `holdTimeout` of a stack whose config says nothing. */
+const HOLD_TIMEOUT_MS = 30_000;
 const [A, B] = ['kpr-a', 'kpr-b'] as const;
 const ADDRESS: Record<string, string> = { [A]: '10.212.0.20', [B]: '10.212.0.21' };
 const SETTINGS: NodeSettings = {
@@ -125,6 +128,17 @@ describe('two nodes under a scripted monitor', () => {
       'SELECT error FROM pg_hba_file_rules WHERE error IS NOT NULL UNION ALL SELECT error FROM pg_file_settings WHERE error IS NOT NULL',
     );
     expect(errors).toBe('');
+  });
+
+  it('ends a connection that says nothing, long before those who wait for its place are closed (S24)', async () => {
+    const fromMs = performance.now();
+    const socket = connect(5432, ADDRESS[A] ?? '');
+    socket.on('error', () => undefined);
+    await new Promise((resolve) => socket.once('close', resolve));
+    const tookMs = performance.now() - fromMs;
+    console.log(`a connection that says nothing: ended after ${Math.round(tookMs)} ms`);
+    expect(tookMs).toBeGreaterThan(9_000);
+    expect(tookMs).toBeLessThan(HOLD_TIMEOUT_MS / 2);
   });
 
   it('copies a new standby, streams, and counts it only when proven', async () => {

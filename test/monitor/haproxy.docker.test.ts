@@ -1,14 +1,14 @@
 /** The router against the real HAProxy image: two nodes that say who they are, clients that connect through the slots. */
-import { execFile } from 'node:child_process';
+import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { renderHaproxyConfig } from '../../components/haproxy-config';
+import { PORT_CONNECTIONS_MAX, renderHaproxyConfig } from '../../components/haproxy-config';
 import { Haproxy } from '../../failover/monitor/haproxy';
-import { ask, parseServers } from '../../failover/monitor/haproxy-socket';
+import { ask, parseEpoch, parseLoads, parseServers } from '../../failover/monitor/haproxy-socket';
 import { sessionsIn } from '../lib/haproxy-sessions';
 import { TIMEOUTS } from '../timeouts';
 
@@ -19,11 +19,19 @@ const NETWORK = 'mon-test-inner';
 const PROXY = { name: 'mon-test-haproxy', address: '10.213.2.10' };
 const A = { name: 'mon-test-a', address: '10.213.2.20' };
 const B = { name: 'mon-test-b', address: '10.213.2.21' };
-const CONFIG = renderHaproxyConfig({
-  holdTimeoutMs: 30_000,
-  serverMaxConnections: 90,
-  backendHost: 'backend',
-});
+/** A node in a process of this machine that serves thousands of clients: the network's own address. */
+const MANY = { name: 'many', address: '10.213.2.1' };
+const configWith = (holdTimeoutMs: number) =>
+  renderHaproxyConfig({ holdTimeoutMs, serverMaxConnections: 90, backendHost: 'backend' });
+const CONFIG = configWith(30_000);
+/** What has to be held at once on one port. */
+const HELD = 4_000;
+/** From the leader's death to the first answer of a held client, ms. */
+const FIRST_ANSWER_MS = 500;
+/** Share of a core that holding may take. */
+const HOLDING_SHARE = 0.05;
+/** A connection that is refused at once ends within this, on a busy machine, ms. */
+const REFUSED_MS = 2_000;
 
 let sockets = '';
 const log: string[] = [];
@@ -109,6 +117,77 @@ async function nobodyIsLeft(): Promise<boolean> {
   return sessions.every((s) => s.backend !== 'write');
 }
 
+interface ClientsEvent {
+  what: 'listening' | 'connected' | 'first' | 'over';
+  atMs: number;
+  connected: number;
+  answered: number;
+  closed: number;
+  /** How long each client lived that was closed without an answer, ms. */
+  livesMs: number[];
+}
+
+const processes: ChildProcess[] = [];
+/** What a process of held-clients.ts tells. */
+class Clients {
+  private readonly events: ClientsEvent[] = [];
+
+  constructor(mode: 'dial' | 'serve', host: string, port: number, last: string | number) {
+    const script = join(__dirname, 'held-clients.ts');
+    const child = spawn(process.execPath, ['--import', 'tsx', script, mode, host, String(port), String(last)], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    let rest = '';
+    child.stdout.on('data', (chunk: Buffer) => {
+      const lines = (rest + chunk.toString()).split('\n');
+      rest = lines.pop() ?? '';
+      for (const line of lines) this.events.push(JSON.parse(line) as ClientsEvent);
+    });
+    processes.push(child);
+  }
+
+  async tell(what: ClientsEvent['what'], holds: (event: ClientsEvent) => boolean = () => true): Promise<ClientsEvent> {
+    let found: ClientsEvent | undefined;
+    await until(`the clients tell "${what}"`, () => {
+      found = this.events.findLast((e) => e.what === what);
+      return found !== undefined && holds(found);
+    });
+    if (found === undefined) throw new Error(`no ${what}`);
+    return found;
+  }
+}
+
+const epochMs = () => performance.timeOrigin + performance.now();
+
+async function queued(backend: 'write' | 'read'): Promise<number> {
+  const loads = parseLoads(await ask(join(sockets, 'admin.sock'), 'show stat -1 6 -1', 1_000));
+  return loads.find((l) => l.backend === backend && l.server === 'BACKEND')?.queued ?? 0;
+}
+
+/** So many clients held on a port. */
+async function heldOn(port: 'write' | 'read', count: number): Promise<Clients> {
+  const made = new Clients('dial', PROXY.address, port === 'write' ? 5432 : 5433, count);
+  await until(`${count} are held`, async () => (await queued(port)) === count);
+  return made;
+}
+
+/** Process id of the running worker inside the container. */
+async function worker(): Promise<string> {
+  const epoch = parseEpoch(await ask(join(sockets, 'admin.sock'), 'show info', 1_000));
+  return epoch?.split('@')[0] ?? '';
+}
+
+/** Share of a core that a worker took in `seconds`. */
+async function shareOf(pid: string, seconds: number): Promise<number> {
+  const ticks = async () => {
+    const fields = (await docker('exec', PROXY.name, 'cat', `/proc/${pid}/stat`)).split(' ');
+    return Number(fields[13]) + Number(fields[14]);
+  };
+  const [before, fromMs] = [await ticks(), performance.now()];
+  await new Promise((resolve) => setTimeout(resolve, seconds * 1_000));
+  return (((await ticks()) - before) * 10) / (performance.now() - fromMs);
+}
+
 const isRoot = process.getuid?.() === 0;
 
 // HAProxy's sockets belong to its own group; without root this test cannot open them.
@@ -140,6 +219,7 @@ describe.skipIf(!isRoot)('the router with a real HAProxy', () => {
 
   afterEach(async () => {
     for (const c of clients.splice(0)) c.socket.destroy();
+    for (const child of processes.splice(0)) child.kill('SIGKILL');
     router?.stop();
     await ran;
   });
@@ -277,6 +357,21 @@ describe.skipIf(!isRoot)('the router with a real HAProxy', () => {
     await until('nobody serves reads', () => late.ended && made.readView().length === 0);
   });
 
+  it('proves also that no read session is left on the node that led last, and leaves other nodes’ alone (S2)', async () => {
+    const made = await openedOnA();
+    made.read([A.address, B.address]);
+    const readers = Array.from({ length: 4 }, () => client(5433));
+    await until('they are answered', () => readers.every((c) => c.greeting !== null));
+    const onA = readers.filter((c) => c.greeting === A.name);
+    const onB = readers.filter((c) => c.greeting === B.name);
+    expect([onA.length, onB.length]).toEqual([2, 2]);
+    made.read([B.address]);
+    made.write(null, B.address);
+    await until('it is closed and clean', () => made.view().closed && made.view().clean);
+    expect(onA.every((c) => c.ended)).toBe(true);
+    expect(onB.every((c) => !c.ended)).toBe(true);
+  });
+
   it('closes the read slot of a node that is declared no more, which a former monitor had opened (S13)', async () => {
     const former = await openedOnA();
     former.read([A.address, B.address]);
@@ -364,5 +459,144 @@ describe.skipIf(!isRoot)('the router with a real HAProxy', () => {
     await Promise.all(load);
     await until('no session is left', nobodyIsLeft);
     expect(hit).toEqual([]);
+  });
+
+  it('lets 4,000 held clients of the write port in as soon as the next leader is open (S2, S19)', async () => {
+    await new Clients('serve', MANY.address, 5432, MANY.name).tell('listening');
+    const made = start([A.address, MANY.address]);
+    made.write(null, A.address);
+    await until('closed and clean', () => made.view().closed && made.view().clean);
+    made.write(A.address, A.address);
+    await until('open on A', () => made.view().slot === A.address);
+    const old = client();
+    await until('a session is on A', () => old.greeting === A.name);
+    made.write(null, A.address);
+    await until('closed', () => made.view().closed);
+    const held = await heldOn('write', HELD);
+    await until('clean', () => made.view().clean);
+    const share = await shareOf(await worker(), 3);
+    // The leader dies: its session ends by itself, and no proof takes longer because so many are held.
+    const fromMs = epochMs();
+    old.socket.destroy();
+    made.write(null, MANY.address);
+    await until('closed and clean', () => made.view().closed && made.view().clean);
+    const cleanMs = epochMs() - fromMs;
+    made.write(MANY.address, MANY.address);
+    const first = await held.tell('first');
+    const over = await held.tell('over');
+    console.log(
+      `4,000 held on the write port: ${(share * 100).toFixed(1)} % of a core; died → clean ${Math.round(cleanMs)} ms, → first answer ${Math.round(first.atMs - fromMs)} ms, → last ${Math.round(over.atMs - fromMs)} ms`,
+    );
+    expect(over).toMatchObject({ answered: HELD, closed: 0 });
+    expect(share).toBeLessThan(HOLDING_SHARE);
+    expect(first.atMs - fromMs).toBeLessThan(FIRST_ANSWER_MS);
+  });
+
+  it('ends established sessions of the old leader under 4,000 held clients, too (S2)', async () => {
+    await new Clients('serve', MANY.address, 5432, MANY.name).tell('listening');
+    const made = start([A.address, MANY.address]);
+    made.write(null, A.address);
+    await until('closed and clean', () => made.view().closed && made.view().clean);
+    made.write(A.address, A.address);
+    await until('open on A', () => made.view().slot === A.address);
+    const old = Array.from({ length: 20 }, () => client());
+    await until('they are on A', () => old.every((c) => c.greeting === A.name));
+    made.write(null, A.address);
+    await until('closed', () => made.view().closed);
+    const held = await heldOn('write', HELD);
+    expect(old.some((c) => c.ended)).toBe(false);
+    const fromMs = epochMs();
+    made.write(null, MANY.address);
+    await until('closed and clean', () => made.view().closed && made.view().clean);
+    const cleanMs = epochMs() - fromMs;
+    expect(old.every((c) => c.ended)).toBe(true);
+    made.write(MANY.address, MANY.address);
+    const first = await held.tell('first');
+    expect(await held.tell('over')).toMatchObject({ answered: HELD, closed: 0 });
+    console.log(
+      `20 sessions ended under 4,000 held: clean ${Math.round(cleanMs)} ms, first answer ${Math.round(first.atMs - fromMs)} ms`,
+    );
+    expect(first.atMs - fromMs).toBeLessThan(FIRST_ANSWER_MS);
+  });
+
+  it('holds 4,000 clients of the read port, which stop neither port (S13)', async () => {
+    await new Clients('serve', MANY.address, 5432, MANY.name).tell('listening');
+    const made = start([A.address, MANY.address]);
+    made.write(null, A.address);
+    made.read([]);
+    await until('closed and clean', () => made.view().closed && made.view().clean);
+    made.write(A.address, A.address);
+    await until('open on A', () => made.view().slot === A.address);
+    const held = await heldOn('read', HELD);
+    const share = await shareOf(await worker(), 3);
+    const writer = client();
+    await until('a session is on A', () => writer.greeting === A.name);
+    const fromMs = epochMs();
+    made.write(null, MANY.address);
+    await until('closed and clean', () => made.view().closed && made.view().clean);
+    const cleanMs = epochMs() - fromMs;
+    expect(writer.ended).toBe(true);
+    made.write(MANY.address, MANY.address);
+    made.read([MANY.address]);
+    const first = await held.tell('first');
+    const over = await held.tell('over');
+    console.log(
+      `4,000 held on the read port: ${(share * 100).toFixed(1)} % of a core; write port clean ${Math.round(cleanMs)} ms, first read answered ${Math.round(first.atMs - fromMs)} ms, last ${Math.round(over.atMs - fromMs)} ms`,
+    );
+    expect(over).toMatchObject({ answered: HELD, closed: 0 });
+    expect(share).toBeLessThan(HOLDING_SHARE);
+    expect(first.atMs - fromMs).toBeLessThan(FIRST_ANSWER_MS);
+  });
+
+  it.each(['write', 'read'] as const)(
+    'refuses at once who comes to the %s port when all places are taken',
+    async (port) => {
+      const made = start();
+      made.write(null, A.address);
+      made.read([]);
+      await until('closed and clean', () => made.view().closed && made.view().clean);
+      const tooMany = 200;
+      const dialled = new Clients(
+        'dial',
+        PROXY.address,
+        port === 'write' ? 5432 : 5433,
+        PORT_CONNECTIONS_MAX + tooMany,
+      );
+      await until('all places are taken', async () => (await queued(port)) === PORT_CONNECTIONS_MAX);
+      const late = client(port === 'write' ? 5432 : 5433);
+      const fromMs = performance.now();
+      await until('the next one is refused', () => late.ended);
+      expect(performance.now() - fromMs).toBeLessThan(REFUSED_MS);
+      const { connected, closed } = await dialled.tell('connected');
+      expect([connected, closed]).toEqual([PORT_CONNECTIONS_MAX, tooMany]);
+      expect(await queued(port)).toBe(PORT_CONNECTIONS_MAX);
+      expect(made.view().reachable).toBe(true);
+    },
+  );
+
+  it('closes held clients after holdTimeout; a worker that only finishes old sessions holds them as cheaply', async () => {
+    const holdTimeoutMs = 6_000;
+    expect(await applyConfig(configWith(holdTimeoutMs))).toBe('reloaded');
+    try {
+      const made = start();
+      await until('HAProxy is seen', () => made.view().reachable && made.view().closed);
+      const held = await heldOn('write', HELD);
+      const old = await worker();
+      expect(await applyConfig(`${configWith(holdTimeoutMs)}# changed\n`)).toBe('reloaded');
+      const share = await shareOf(old, 2);
+      const { answered, closed, livesMs } = await held.tell('over');
+      expect([answered, closed]).toEqual([0, HELD]);
+      // The one that had the place in `hold` may have gone over to the new worker, and waited there once more.
+      const sorted = livesMs.sort((x, y) => x - y);
+      const [shortest = 0, last = 0] = [sorted[0], sorted[sorted.length - 2]];
+      console.log(
+        `an old worker that holds 4,000: ${(share * 100).toFixed(1)} % of a core; closed after ${Math.round(shortest)} to ${Math.round(last)} ms, holdTimeout ${holdTimeoutMs} ms`,
+      );
+      expect(share).toBeLessThan(HOLDING_SHARE);
+      expect(shortest).toBeGreaterThan(holdTimeoutMs - 100);
+      expect(last).toBeLessThan(holdTimeoutMs + 2_000);
+    } finally {
+      await applyConfig(CONFIG);
+    }
   });
 });

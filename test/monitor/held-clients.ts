@@ -1,0 +1,77 @@
+/**
+ * Many clients, or the server that they reach, in a process of their own:
+ *
+ *     tsx held-clients.ts dial <host> <port> <count>
+ *     tsx held-clients.ts serve <host> <port> <name>
+ *
+ * Prints lines of JSON: `connected` whenever every client is let in or closed, `first` with the first answer, `over` when each
+ * was answered or closed. A client that was answered leaves. Times are ms since 1970.
+ */
+import { connect, createServer, type Socket } from 'node:net';
+
+/** So many are begun at once; HAProxy's backlog takes no more than some thousand. */
+const BATCH = 100;
+const BATCH_EVERY_MS = 5;
+
+const epochMs = () => performance.timeOrigin + performance.now();
+const say = (event: object) => console.log(JSON.stringify(event));
+
+function dial(host: string, port: number, count: number): void {
+  let [begun, connected, answered, closed] = [0, 0, 0, 0];
+  const livesMs: number[] = [];
+  const settled = () => {
+    if (begun === count && connected + closed >= count) say({ what: 'connected', atMs: epochMs(), connected, closed });
+  };
+  const over = () => {
+    if (answered + closed === count) say({ what: 'over', atMs: epochMs(), answered, closed, livesMs });
+  };
+  const one = (): Socket => {
+    const fromMs = epochMs();
+    let isAnswered = false;
+    let isConnected = false;
+    const socket = connect(port, host);
+    socket.once('connect', () => {
+      isConnected = true;
+      connected += 1;
+      socket.write('hello\n');
+      settled();
+    });
+    socket.once('data', () => {
+      isAnswered = true;
+      answered += 1;
+      if (answered === 1) say({ what: 'first', atMs: epochMs() });
+      socket.destroy();
+    });
+    socket.on('error', () => undefined);
+    socket.once('close', () => {
+      if (!isAnswered) {
+        closed += 1;
+        if (isConnected) connected -= 1;
+        livesMs.push(epochMs() - fromMs);
+        settled();
+      }
+      over();
+    });
+    return socket;
+  };
+  const batch = () => {
+    for (let i = 0; i < BATCH && begun < count; i++) {
+      begun += 1;
+      one();
+    }
+    if (begun < count) setTimeout(batch, BATCH_EVERY_MS);
+  };
+  batch();
+}
+
+function serve(host: string, port: number, name: string): void {
+  const server = createServer((socket) => {
+    socket.on('error', () => undefined);
+    socket.on('data', () => socket.write(`${name}\n`));
+  });
+  server.listen(port, host, () => say({ what: 'listening' }));
+}
+
+const [mode, host = '', port = '', last = ''] = process.argv.slice(2);
+if (mode === 'dial') dial(host, Number(port), Number(last));
+else serve(host, Number(port), last);
