@@ -17,16 +17,16 @@ const execute = promisify(execFile);
 
 const IMAGE = 'hst-postgres:test';
 const NETWORK = 'hst-inner';
-const HOST = '10.211.6.1';
-const PORT = 17_460;
+const HOST = '10.211.16.1';
+const PORT = 17_480;
 const KEY = 'h'.repeat(48);
 const [A, B] = ['hst-a', 'hst-b'] as const;
-const ADDRESS: Record<string, string> = { [A]: '10.211.6.20', [B]: '10.211.6.21' };
+const ADDRESS: Record<string, string> = { [A]: '10.211.16.20', [B]: '10.211.16.21' };
 const SETTINGS: NodeSettings = {
   nodes: [A, B].map((name) => ({ name, address: ADDRESS[name] ?? '' })),
   haproxyAddress: HOST,
   monitorAddress: HOST,
-  subnet: '10.211.6.0/24',
+  subnet: '10.211.16.0/24',
   databaseName: 'app',
   databaseUser: 'app',
   databasePassword: 'secret',
@@ -187,7 +187,7 @@ async function unmoved(): Promise<void> {
 beforeAll(async () => {
   for (const name of [A, B]) await removeNode(name);
   await dockerQuietly('network', 'rm', NETWORK);
-  await docker('network', 'create', '--subnet', '10.211.6.0/24', '--gateway', HOST, NETWORK);
+  await docker('network', 'create', '--subnet', '10.211.16.0/24', '--gateway', HOST, NETWORK);
   await monitor.listen(HOST, PORT);
   await buildImage(IMAGE);
   const base = { image: IMAGE, network: NETWORK, monitor: { host: HOST, port: PORT }, clusterKey: KEY };

@@ -10,17 +10,17 @@ import { ScriptedMonitor } from './scripted-monitor';
 
 const IMAGE = 'wol-postgres:test';
 const NETWORK = 'wol-inner';
-const HOST = '10.211.7.1';
-const PORT = 17_470;
+const HOST = '10.211.17.1';
+const PORT = 17_490;
 const KEY = 'w'.repeat(48);
 const [A, B] = ['wol-a', 'wol-b'] as const;
-const ADDRESS: Record<string, string> = { [A]: '10.211.7.20', [B]: '10.211.7.21' };
+const ADDRESS: Record<string, string> = { [A]: '10.211.17.20', [B]: '10.211.17.21' };
 const DATA = '/var/lib/postgresql/data';
 const settings = (postgresSettings: Record<string, string>): NodeSettings => ({
   nodes: [A, B].map((name) => ({ name, address: ADDRESS[name] ?? '' })),
   haproxyAddress: HOST,
   monitorAddress: HOST,
-  subnet: '10.211.7.0/24',
+  subnet: '10.211.17.0/24',
   databaseName: 'app',
   databaseUser: 'app',
   databasePassword: 'secret',
@@ -69,7 +69,7 @@ async function follow(node: string, leader: string): Promise<void> {
 beforeAll(async () => {
   for (const name of [A, B]) await removeNode(name);
   await dockerQuietly('network', 'rm', NETWORK);
-  await docker('network', 'create', '--subnet', '10.211.7.0/24', '--gateway', HOST, NETWORK);
+  await docker('network', 'create', '--subnet', '10.211.17.0/24', '--gateway', HOST, NETWORK);
   await monitor.listen(HOST, PORT);
   await buildImage(IMAGE);
   const base = { image: IMAGE, network: NETWORK, monitor: { host: HOST, port: PORT }, clusterKey: KEY };
