@@ -195,7 +195,7 @@ function followTarget(state: ClusterState, node: string, status: Status): Target
   if (current?.kind === 'follow' && current.leader === leader && given?.term === state.term) {
     const method = nextMethod(state, node, status, given, current);
     const restarts = state.restart?.node === node && state.restart.stage === 'restart';
-    const target = following(state, node, leader, method);
+    const target = following(state, node, leader, method, status);
     // What was only taken for broken, because PostgreSQL ended again and again on it, may be needed again.
     const keepsOld = method === 'copy' && (current.method === 'copy' ? current.keepOld === true : crashes(status));
     return { ...target, ...(restarts ? { restart: true } : {}), ...(keepsOld ? { keepOld: true } : {}) };
@@ -211,26 +211,33 @@ function followTarget(state: ClusterState, node: string, status: Status): Target
     }
     // Where the opening itself waits for this node (`block`, and nobody had promised) it follows now, or nobody ever would.
     const awaited = state.joint.at(-1)?.members.includes(node) === true && status.postgres.state !== 'starting';
-    if (awaited && !frozen) return following(state, node, leader, rejoinMethod(state, node, status));
+    if (awaited && !frozen) return following(state, node, leader, rejoinMethod(state, node, status), status);
     if (['primary', 'promoting'].includes(status.postgres.state)) return { kind: 'stop' };
     return current?.kind === 'stop' ? { kind: 'stop' } : { kind: 'wait', reason: `${leader} is being promoted` };
   }
-  return following(state, node, leader, rejoinMethod(state, node, status));
+  return following(state, node, leader, rejoinMethod(state, node, status), status);
 }
 
 /**
  * A copy names the data that it takes the place of: to a keeper that copied in this term already an equal order would be
- * one that it has carried out.
+ * one that it has carried out. The name stays while the copy is ordered, also when its own data has taken the place.
  */
 function following(
   state: ClusterState,
   node: string,
   leader: string,
   method: RejoinMethod,
+  status: Status,
 ): Extract<Target, { kind: 'follow' }> {
-  const old = state.rebuild[node];
-  const names = method === 'copy' && old !== undefined && old !== '';
-  return names ? { kind: 'follow', leader, method, replaces: old } : { kind: 'follow', leader, method };
+  if (method !== 'copy') return { kind: 'follow', leader, method };
+  const given = state.orders[node];
+  const before = given?.target.kind === 'follow' && given.target.method === 'copy' && given.term === state.term;
+  const old = state.rebuild[node] || (before ? replacedBy(given.target) : status.dataId);
+  return old ? { kind: 'follow', leader, method, replaces: old } : { kind: 'follow', leader, method };
+}
+
+function replacedBy(target: Target): string | undefined {
+  return target.kind === 'follow' ? target.replaces : undefined;
 }
 
 /** Goes on with the method that was ordered, unless it failed, its data is gone, or it is carried out. */
@@ -244,9 +251,6 @@ function nextMethod(
   const { method } = current;
   if (isDone(status, given) && isMember(state, node, status.dataId)) return 'stream';
   if (method === 'copy') {
-    // The rebuild that a person asked for was called off.
-    if (current.replaces === status.dataId && isMember(state, node, status.dataId))
-      return rejoinMethod(state, node, status);
     const isSound = current.keepOld === true && isMember(state, node, status.dataId);
     const fails = hasAccepted(status, given) && (status.failure?.tries ?? 0) >= COPY_TRIES_MAX;
     return isSound && fails ? rejoinMethod(state, node, status) : 'copy';

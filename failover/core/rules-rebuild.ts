@@ -70,6 +70,8 @@ export const REBUILD_RULES: readonly Rule[] = [
         state: change(state, {
           rebuild: without(state.rebuild, node),
           rebuildAsked: without(state.rebuildAsked, node),
+          // The order to copy goes, too: what the node has to do is found anew.
+          orders: without(state.orders, node),
         }),
         reason: `the copy of ${node} failed ${COPY_TRIES_MAX} times (${message}); its former data is used again`,
       };
@@ -77,7 +79,7 @@ export const REBUILD_RULES: readonly Rule[] = [
   },
 ];
 
-function without(record: Readonly<Record<string, string>> | undefined, node: string): Record<string, string> {
+function without<T>(record: Readonly<Record<string, T>> | undefined, node: string): Record<string, T> {
   return Object.fromEntries(Object.entries(record ?? {}).filter(([name]) => name !== node));
 }
 

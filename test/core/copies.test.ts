@@ -24,7 +24,7 @@ describe('a standby that has to be copied', () => {
       expect(targetOf(shrinking.state, 'a')).toEqual(targetOf(state, 'a'));
       const proven = decided(shrinking.state, [leaderView(shrinking.state), replicaView(shrinking.state, 'a', failed)]);
       expect(proven.code).toBe('SYNC_PROVEN');
-      expect(targetOf(proven.state, 'a')).toEqual({ kind: 'follow', leader: 'p', method: 'copy' });
+      expect(targetOf(proven.state, 'a')).toEqual({ kind: 'follow', leader: 'p', method: 'copy', replaces: '1:a' });
     },
   );
 
