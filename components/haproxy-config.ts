@@ -37,9 +37,6 @@ const MAX_CONNECTIONS =
 /** Longest that the API's backends may take for an answer, ms. */
 const API_ANSWER_MS = 60_000;
 
-/** Ports on the loopback of HAProxy's container: where each backend's `hold` leads. */
-const HELD_PORTS = { write: 15_432, read: 15_433, api: 18_000 };
-
 export interface HaproxyConfigInput {
   /** How long a new connection is held while no leader is open, ms. */
   holdTimeoutMs: number;
@@ -65,9 +62,6 @@ export function renderHaproxyConfig(input: HaproxyConfigInput): string {
     apiConnections: API_CONNECTIONS_MAX,
     apiMaxConnections: API_CONNECTIONS_MAX + REFUSED_MAX,
     statsConnections: STATS_CONNECTIONS_MAX,
-    heldWritePort: HELD_PORTS.write,
-    heldReadPort: HELD_PORTS.read,
-    heldApiPort: HELD_PORTS.api,
     serverMaxConnections: input.serverMaxConnections,
     writePort: PORTS.haproxyWrite,
     readPort: PORTS.haproxyRead,

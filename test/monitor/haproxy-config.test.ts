@@ -18,7 +18,7 @@ describe('haproxy.cfg', () => {
     expect(
       config
         .match(/^ +server .*/gm)
-        ?.filter((server) => !/server hold 127\.0\.0\.1:(15432|15433|18000) backup maxconn 1$/.test(server)),
+        ?.filter((server) => !/server hold abns@(write|read|api)-held backup maxconn 1$/.test(server)),
     ).toEqual([]);
     expect(config).not.toMatch(/server-state/);
   });
