@@ -35,10 +35,11 @@ import {
   waitingConnections,
 } from './processes';
 import { type RejoinContext, reach, rewind } from './rejoin';
+import { Replication } from './replication';
 import { reserveFor } from './room';
 import { ServerLog } from './server-log';
 import { Session } from './session';
-import { ensureSlots } from './slots';
+import { ensureSlots, releaseRows } from './slots';
 import { StartupProcess } from './startup-process';
 import { forgetTablespaces, removeLeftTablespaces, removeTablespaces } from './tablespaces';
 import { isConnecting, isUnnamed, isWalsender } from './titles';
@@ -74,6 +75,10 @@ const PAUSE_EVERY_MS = 500;
 const MESSAGE_LIMIT_MS = 1_000;
 /** How often replication slots are looked at, ms. */
 const SLOTS_EVERY_MS = 5_000;
+/** How often slots that are not in use are told to keep no dead rows, at most, ms. */
+const RELEASE_EVERY_MS = 5_000;
+/** Limit of each of its steps, ms. */
+const RELEASE_LIMIT_MS = 500;
 const SOCKETS = '/var/run/postgresql';
 
 // Keeper and monitor have their own sessions; both names are reserved.
@@ -138,6 +143,7 @@ export class Server implements Postgres {
   private floorsAtMs = Number.NEGATIVE_INFINITY;
   private slots: SlotView[] | undefined;
   private slotsAtMs = Number.NEGATIVE_INFINITY;
+  private releaseAtMs = Number.NEGATIVE_INFINITY;
   private blind = false;
   private paused = false;
   private pauseAtMs = Number.NEGATIVE_INFINITY;
@@ -735,7 +741,25 @@ export class Server implements Postgres {
   // What a node keeps
 
   async ensureSlots(peers: string[], renew: boolean): Promise<void> {
-    await ensureSlots(await this.sql(), peers, renew);
+    const idle = await ensureSlots(await this.sql(), peers, renew);
+    if (idle.length > 0) this.release(idle);
+  }
+
+  /** Beside the order, which need not wait for it: a leader that cannot do it works, and dead rows stay meanwhile. */
+  private release(slots: readonly string[]): void {
+    if (performance.now() < this.releaseAtMs) return;
+    // Also while it is under way, which has its limits.
+    this.releaseAtMs = performance.now() + RELEASE_EVERY_MS;
+    releaseRows(slots, () =>
+      Replication.open({
+        host: SOCKETS,
+        user: 'postgres',
+        applicationName: `${this.options.node}-slots`,
+        limitMs: RELEASE_LIMIT_MS,
+      }),
+    ).catch((error: unknown) => {
+      this.warning = `dead rows stay for ${slots.join(', ')}: ${messageOf(error).slice(0, 300)}`;
+    });
   }
 
   async furnish(settings: NodeSettings): Promise<void> {

@@ -1,5 +1,6 @@
 /** Physical replication slots of the peers (S22). */
 import { copySlotName, slotName } from './config-files';
+import { type Replication, sqlState } from './replication';
 import { literal, type Session } from './session';
 
 /** A node that was told to go reconnects until its lines are out of pg_hba.conf, which is a matter of milliseconds. */
@@ -10,30 +11,77 @@ const DUPLICATE_OBJECT = '42710';
 const UNDEFINED_OBJECT = '42704';
 /** The slot of a copy whose node is gone is dropped after this: it would keep write-ahead log for nothing, s. */
 const COPY_IDLE_S = 60;
+/** A standby that is away for longer than this protects no rows on the leader any more, s. */
+const IDLE_S = 10;
+
+interface SlotRow {
+  slot_name: string;
+  active: boolean;
+  fell_off: boolean;
+  holds_rows: boolean;
+  idle: boolean;
+}
 
 /**
  * Makes a slot for each peer and drops others, ending what still streams from them: one that stayed would keep
  * write-ahead log until the disk is full. With `renew` also replaces those that are there and not in use. One that
  * fell off (`max_slot_wal_keep_size`) is replaced in any case: it would never keep anything again. What a copy of a peer
- * receives through stays as long as it is in use.
+ * receives through stays as long as it is in use. Resolves with those of the peers' slots that keep dead rows although
+ * nothing streams from them for {@link IDLE_S}: see {@link releaseRows}.
  */
-export async function ensureSlots(session: Session, peers: string[], renew: boolean): Promise<void> {
+export async function ensureSlots(session: Session, peers: string[], renew: boolean): Promise<string[]> {
   const wanted = peers.map(slotName);
   const copies = peers.map(copySlotName).filter((name) => !wanted.includes(name));
-  const rows = await session.query<{ slot_name: string; active: boolean; fell_off: boolean; idle: boolean }>(
+  const rows = await session.query<SlotRow>(
     `SELECT slot_name, active, invalidation_reason IS NOT NULL OR wal_status = 'lost' AS fell_off,
+       coalesce(inactive_since < clock_timestamp() - interval '${IDLE_S} s', false)
+         AND coalesce(xmin, catalog_xmin) IS NOT NULL AS holds_rows,
        coalesce(inactive_since < clock_timestamp() - interval '${COPY_IDLE_S} s', false) AS idle
      FROM pg_replication_slots WHERE slot_type = 'physical' AND NOT temporary`,
   );
   const there = new Set<string>();
-  for (const { slot_name: name, active, fell_off: fellOff, idle } of rows) {
+  const holding: string[] = [];
+  for (const { slot_name: name, active, fell_off: fellOff, holds_rows: holdsRows, idle } of rows) {
     if (copies.includes(name) && !renew && (active || !idle)) continue;
     const stays = wanted.includes(name) && (active || (!renew && !fellOff));
-    if (stays) there.add(name);
-    else await drop(session, name);
+    if (!stays) {
+      await drop(session, name);
+      continue;
+    }
+    there.add(name);
+    if (!active && holdsRows) holding.push(name);
   }
   for (const name of wanted) {
     if (!there.has(name)) await session.query(`SELECT pg_create_physical_replication_slot(${literal(name)})`);
+  }
+  return holding;
+}
+
+/**
+ * Lets slots that nothing streams from go of their xmin. With `hot_standby_feedback` (S16) a slot keeps the oldest
+ * transaction of its standby, also while that is off: no dead row would be removed on the leader meanwhile, in any table.
+ * PostgreSQL has no function for it; what clears it is a hot standby feedback that asks for nothing. The stream begins at
+ * the end of the log, so nothing is read and sent; a slot's `restart_lsn` changes by confirmed positions alone and stays.
+ * A standby that comes back in these milliseconds is refused once and tries again (S20), and then asks for its rows anew.
+ */
+export async function releaseRows(slots: readonly string[], open: () => Promise<Replication>): Promise<void> {
+  const replication = await open();
+  try {
+    const { flushLsn } = await replication.identify();
+    for (const slot of slots) {
+      const onBegun = () => {
+        replication.feedback();
+        return false;
+      };
+      await replication
+        .stream({ slot, lsn: flushLsn }, () => false, { onBegun })
+        .catch((error: unknown) => {
+          if (sqlState(error) !== OBJECT_IN_USE) throw error;
+        });
+    }
+    await replication.close();
+  } finally {
+    replication.destroy();
   }
 }
 
@@ -42,7 +90,7 @@ export async function dropSlot(session: Session, slot: string): Promise<void> {
   try {
     await drop(session, slot);
   } catch (error) {
-    if (codeOf(error) !== UNDEFINED_OBJECT) throw error;
+    if (sqlState(error) !== UNDEFINED_OBJECT) throw error;
   }
 }
 
@@ -54,7 +102,7 @@ async function make(session: Session, slot: string, statement: string): Promise<
       await session.query(statement);
       return;
     } catch (error) {
-      if (codeOf(error) !== DUPLICATE_OBJECT || attempt >= DROP_ATTEMPTS) throw error;
+      if (sqlState(error) !== DUPLICATE_OBJECT || attempt >= DROP_ATTEMPTS) throw error;
     }
   }
 }
@@ -74,10 +122,6 @@ export async function handOver(session: Session, from: string, to: string): Prom
   await dropSlot(session, from);
 }
 
-function codeOf(error: unknown): unknown {
-  return error instanceof Error && 'code' in error ? error.code : undefined;
-}
-
 async function drop(session: Session, slot: string): Promise<void> {
   for (let attempt = 1; ; attempt++) {
     try {
@@ -88,7 +132,7 @@ async function drop(session: Session, slot: string): Promise<void> {
       await session.query(`SELECT pg_drop_replication_slot(${literal(slot)})`);
       return;
     } catch (error) {
-      if (codeOf(error) !== OBJECT_IN_USE || attempt >= DROP_ATTEMPTS) throw error;
+      if (sqlState(error) !== OBJECT_IN_USE || attempt >= DROP_ATTEMPTS) throw error;
       await session.query(`SELECT pg_sleep(${DROP_PAUSE_S})`);
     }
   }

@@ -27,6 +27,7 @@ const ADAPTERS: Readonly<Record<string, string>> = {
   'failover/keeper/receive-wal.ts': 'PostgreSQL: pg_receivewal',
   'failover/keeper/rejoin.ts': 'PostgreSQL: rewind',
   'failover/keeper/room.ts': 'disk: the room on it',
+  'failover/keeper/replication.ts': 'PostgreSQL: its replication protocol',
   'failover/keeper/scram.ts': 'PostgreSQL: passwords',
   'failover/keeper/server-log.ts': 'PostgreSQL: its log',
   'failover/keeper/server.ts': 'PostgreSQL',
