@@ -12,3 +12,8 @@ export function laterLsn(a: string | null, b: string | null): string | null {
   if (a === null || b === null) return a ?? b;
   return lsnValue(a) >= lsnValue(b) ? a : b;
 }
+
+/** The number of {@link lsnValue} as PostgreSQL prints it. */
+export function printLsn(value: bigint): string {
+  return `${(value >> 32n).toString(16).toUpperCase()}/${(value & 0xffffffffn).toString(16).toUpperCase()}`;
+}

@@ -115,7 +115,7 @@ export interface View {
   sql: SqlView | null;
   /** PostgreSQL has applied all WAL that is here and is not consistent yet: without a source it never answers. */
   starved?: boolean;
-  /** PostgreSQL said that streaming can never succeed with this data (since its last start). */
+  /** Why this data can never stream from the leader that the running server follows, by the leader's own answers. */
   streamImpossible: string | null;
   /** How the running server stands to the stack's settings; null or absent: not known yet. */
   settings?: SettingsView | null;

@@ -360,7 +360,7 @@ export class Pursuit {
     } else {
       await this.configure(wanted);
     }
-    if (keeper.view.sql === null) return { done: false, againMs: START_POLL_MS };
+    if (keeper.view.sql === null) return { done: false, failure: this.cannotStream(), againMs: START_POLL_MS };
     const peers = this.peers(settings);
     if (this.slotsMadeFor !== peers.join(' ')) {
       // Also for a node that comes later: it follows this one at once when this one is promoted (S22).
@@ -374,12 +374,14 @@ export class Pursuit {
       const settled = target.restart !== true || this.needsRestart(settings) === false;
       return { done: settled, againMs: settled ? undefined : START_POLL_MS };
     }
-    const impossible = keeper.view.catchingUp === true ? null : keeper.view.streamImpossible;
-    return {
-      done: false,
-      failure: impossible === null ? undefined : { code: 'STREAM_IMPOSSIBLE', message: impossible },
-      againMs: START_POLL_MS,
-    };
+    return { done: false, failure: this.cannotStream(), againMs: START_POLL_MS };
+  }
+
+  /** For the monitor, also of a server that answers nobody because the log it needs is gone. */
+  private cannotStream(): Outcome['failure'] {
+    const { catchingUp, streamImpossible } = this.keeper.view;
+    const impossible = catchingUp === true ? null : (streamImpossible ?? null);
+    return impossible === null ? undefined : { code: 'STREAM_IMPOSSIBLE', message: impossible };
   }
 
   /** Whether a setting waits for a restart; null: not known yet. */

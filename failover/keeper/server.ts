@@ -5,7 +5,7 @@ import { access, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { PORTS } from '../config';
-import { MONITOR_ROLE, type NodeSettings, type SlotView } from '../protocol';
+import { derivedPassword, MONITOR_ROLE, type NodeSettings, REPLICATION_ROLE, type SlotView } from '../protocol';
 import { Canary } from './canary';
 import { CatchUp } from './catch-up';
 import { settingValues } from './config-files';
@@ -41,6 +41,8 @@ import { ServerLog } from './server-log';
 import { Session } from './session';
 import { ensureSlots, releaseRows } from './slots';
 import { StartupProcess } from './startup-process';
+import { ask, type Finding } from './stream-check';
+import { StreamWatch } from './stream-watch';
 import { forgetTablespaces, removeLeftTablespaces, removeTablespaces } from './tablespaces';
 import { isConnecting, isUnnamed, isWalsender } from './titles';
 import {
@@ -117,6 +119,9 @@ export class Server implements Postgres {
   private inForce = '';
   /** Newest timeline that this server was seen on since its start. */
   private received: number | null = null;
+  private readonly watch: StreamWatch;
+  /** The node that this server was told to follow. */
+  private upstream: Source | null = null;
   private readonly startup: StartupProcess;
   private readonly log = new ServerLog(
     (line) => process.stderr.write(`${line}\n`),
@@ -167,6 +172,7 @@ export class Server implements Postgres {
       (setup) => this.open('postgres', SQL_LIMIT_MS, setup),
       () => this.sql(),
     );
+    this.watch = new StreamWatch({ ask: (leader) => this.askWhy(leader), nowMs: () => performance.now() });
     this.beats = new Heartbeat((limitMs, setup) => this.open('postgres', limitMs, setup));
   }
 
@@ -191,7 +197,7 @@ export class Server implements Postgres {
       running: true,
       control: null,
       sql: null,
-      streamImpossible: null,
+      streamImpossible: this.watch.impossible,
       settings: null,
       blind: this.blind,
       paused: this.paused,
@@ -206,12 +212,18 @@ export class Server implements Postgres {
       const settings = await this.lookAtSettings(this.session, sql.inRecovery);
       await this.lookAtSlots(this.session);
       await this.lookAtPause(this.session, sql.inRecovery);
-      const seen = { ...view, systemId, sql, settings, slots: this.slots, paused: this.paused };
+      this.watch.seen(sql, this.upstream);
+      const seen = {
+        ...view,
+        ...{ systemId, sql, settings, slots: this.slots, paused: this.paused },
+        streamImpossible: this.watch.impossible,
+      };
       this.leader = sql.inRecovery ? null : seen;
       return seen;
     } catch (error) {
       if (this.process === null) return this.observe();
       this.tellSilence(error);
+      if (this.leader === null) this.watch.seen(null, this.upstream);
       // A leader that hangs is still the leader; how long it hangs is the heartbeat's to tell (S27).
       return this.leader === null ? { ...view, starved: await this.isStarved() } : { ...this.leader, stale: true };
     }
@@ -238,6 +250,21 @@ export class Server implements Postgres {
     }
     const { floors } = await lookAtControlFile(this.data);
     this.paused = FLOORED.some((name) => seen.own[name] < floors[name]);
+  }
+
+  /** Asks the leader why this standby does not stream from it. */
+  private askWhy(leader: Source): Promise<Finding> {
+    const { clusterKey, node } = this.options;
+    return ask({
+      leader,
+      place: { data: this.data, timeline: this.received },
+      openSession: () => this.open('postgres', SQL_LIMIT_MS),
+      openReplication: ({ address: host }) =>
+        Replication.open({
+          ...{ host, port: PORTS.postgres, user: REPLICATION_ROLE, applicationName: `${node}-check` },
+          ...{ password: derivedPassword(clusterKey, 'replication'), limitMs: SQL_LIMIT_MS },
+        }),
+    });
   }
 
   /** For people only, so not with every look. */
@@ -402,6 +429,7 @@ export class Server implements Postgres {
     await this.files.writeForRewind();
     await rewind(source, this.context(), signal);
     this.stoppedView = null;
+    this.watch.forget();
   }
 
   async swapIn(): Promise<void> {
@@ -416,6 +444,7 @@ export class Server implements Postgres {
     }
     await syncFolder(this.options.volume);
     this.stoppedView = null;
+    this.watch.forget();
     if (copied !== null) this.beginCatchUp(copied.source, copied.reserveBytes);
     await forgetTablespaces(this.options.volume);
     // That may take a while, and the new data need not wait for it.
@@ -452,6 +481,7 @@ export class Server implements Postgres {
 
   async configure(ordered: ServerConfig): Promise<boolean> {
     const config = await this.staged(ordered);
+    this.upstream = config.upstream;
     const asked = config.settings.postgresSettings;
     const written = withSettings(config, this.tunables.inFile(asked));
     const key = JSON.stringify([asked, written]);
@@ -479,6 +509,7 @@ export class Server implements Postgres {
     }
     const config = await this.staged(ordered);
     await this.writeForStart(config, leads);
+    this.upstream = config.upstream;
     // Whoever wrote there, the order decides (S5); and every node starts as a standby (S8).
     await writeFile(join(this.data, 'postgresql.auto.conf'), '');
     await rm(join(this.data, 'recovery.signal'), { force: true });
@@ -491,6 +522,7 @@ export class Server implements Postgres {
     this.pipes.drain();
     this.log.begin();
     this.startup.forget();
+    this.watch.forget();
     this.received = null;
     this.paused = false;
     this.told = false;
@@ -546,6 +578,7 @@ export class Server implements Postgres {
     this.pending = null;
     this.process = null;
     this.leader = null;
+    this.watch.forget();
     this.stoppedView = null;
     this.session?.destroy();
     this.canary.drop();
@@ -631,6 +664,8 @@ export class Server implements Postgres {
 
   async promote(tell: (text: string) => void, signal: AbortSignal): Promise<number> {
     if (this.catchUp !== null) await this.endCatchUp(true);
+    this.upstream = null;
+    this.watch.forget();
     const history = watchForHistory(join(this.data, 'pg_wal'));
     try {
       const session = this.blind ? await this.promoteBlind(signal) : await this.sql();

@@ -1,0 +1,411 @@
+/**
+ * Why a standby can never stream from its leader with this data. Only the leader itself is asked, over the replication
+ * protocol, and this node's own files and PostgreSQL: never a log, in which clients write, too. What the leader cannot
+ * answer now is no reason.
+ *
+ * This node is always looked at first. Positions and timelines of both sides only grow, so what is true of an older look
+ * at this node and a newer answer of the leader stays true, also when the leader is promoted in between.
+ */
+import { open, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { lsnValue, printLsn } from './lsn';
+import type { Source } from './ports';
+import { commandLine, run, serverProcesses } from './processes';
+import { type Replication, sqlState } from './replication';
+import type { Session } from './session';
+import {
+  historyFile,
+  historyOf,
+  PAGE_BYTES,
+  recordLength,
+  type Stretch,
+  segmentFile,
+  segmentStart,
+  stretchAt,
+} from './timelines';
+
+/** "undefined_file": the segment is not there any more. */
+const GONE = '58P01';
+/** Compared around a position, bytes. */
+const COMPARED = 1024n * 1024n;
+/** Read behind it: enough for nearly every record. */
+const BEHIND = 64n * 1024n;
+const TOOL_LIMIT_MS = 5_000;
+/** A startup process that waits for WAL is seen doing so within some of these looks. */
+const WAIT_LOOKS = 5;
+const WAIT_LOOK_MS = 50;
+/** So often one after the other the next record has to be here and not be taken. */
+export const STUCK_MAX = 3;
+
+/** How far this node's data has got. */
+export interface Own {
+  systemId: string;
+  history: readonly Stretch[];
+  /** End of what is applied, or has to be reached before this server answers; null: not known. */
+  position: bigint | null;
+  segmentBytes: bigint;
+  /** All log that is here is applied (S6). */
+  waits: boolean;
+  /** Where the file begins that the startup process has read last; null: it shows none. */
+  reads: bigint | null;
+  /** This PostgreSQL answers: `position` is what it has applied. */
+  answers: boolean;
+}
+
+/** What a primary says of itself. */
+export interface LeaderAnswer {
+  name: string;
+  systemId: string;
+  flush: bigint;
+  history: readonly Stretch[];
+}
+
+/** Log of both sides from one position on. */
+export interface Compared {
+  from: bigint;
+  own: Buffer;
+  leader: Buffer;
+}
+
+/** Where both histories part; null: nothing of what is here is foreign to the leader. */
+export function judgeHistory(own: Own, leader: LeaderAnswer): string | null {
+  const { name } = leader;
+  if (own.systemId !== leader.systemId) {
+    return `${name} has another database (system identifier ${leader.systemId}) than this node (${own.systemId})`;
+  }
+  const newest = leader.history.at(-1)?.timeline ?? 0;
+  const mine = own.position === null ? own.history.at(-1) : stretchAt(own.history, own.position);
+  if (mine == null) return null;
+  if (newest < mine.timeline) {
+    return `${name} is on timeline ${newest}, which is behind timeline ${mine.timeline} of this data`;
+  }
+  const index = leader.history.findIndex((s) => s.timeline === mine.timeline);
+  const theirs = leader.history[index];
+  if (theirs === undefined) {
+    return `timeline ${mine.timeline} of this data is not in the history of ${name} (timeline ${newest})`;
+  }
+  const { position } = own;
+  if (position === null) return null;
+  if (mine.begin !== null && theirs.begin !== null && mine.begin !== theirs.begin) {
+    if (position > smaller(mine.begin, theirs.begin)) {
+      return `timeline ${mine.timeline} of this data began at ${printLsn(mine.begin)}, that of ${name} at ${printLsn(theirs.begin)}: these are two histories with one number`;
+    }
+  }
+  if (theirs.end !== null && position > theirs.end) {
+    return `the history of ${name} left timeline ${mine.timeline} at ${printLsn(theirs.end)}, this data went on to ${printLsn(position)} on it`;
+  }
+  if (theirs.end === null && position > leader.flush) {
+    return `${name} is at ${printLsn(leader.flush)} on timeline ${mine.timeline}, this data is ahead at ${printLsn(position)}`;
+  }
+  return null;
+}
+
+/** The first position before `end` at which both sides differ; null: they agree. */
+export function firstDifference({ from, own, leader }: Compared, end: bigint): bigint | null {
+  const length = Math.min(own.length, leader.length, Number(end - from));
+  if (length <= 0 || own.compare(leader, 0, length, 0, length) === 0) return null;
+  let at = 0;
+  while (own[at] === leader[at]) at += 1;
+  return from + BigInt(at);
+}
+
+/**
+ * True where the leader's next record is here as a whole, byte for byte: a startup process that does not take it at
+ * `position` has applied something else before it. Both sides' bytes begin before that position.
+ */
+export function nextRecordIsHere({ from, own, leader }: Compared, position: bigint): boolean {
+  const at = Number(position - from);
+  const [mine, theirs] = [own.subarray(at), leader.subarray(at)];
+  const length = recordLength(position, theirs);
+  if (length === null) return false;
+  // No record of the leader begins here: its log goes on, but other records were applied.
+  const needed = Number.isNaN(length) ? 64 : length;
+  return (
+    mine.length >= needed && theirs.length >= needed && mine.subarray(0, needed).equals(theirs.subarray(0, needed))
+  );
+}
+
+const OWN = `
+SELECT (SELECT system_identifier::text FROM pg_control_system()) AS system_id,
+  greatest((SELECT timeline_id FROM pg_control_checkpoint()), (SELECT min_recovery_end_timeline FROM pg_control_recovery()),
+    (SELECT received_tli FROM pg_stat_wal_receiver)) AS timeline,
+  pg_last_wal_replay_lsn()::text AS replay,
+  (SELECT setting::int FROM pg_settings WHERE name = 'wal_segment_size') AS segment_bytes,
+  (SELECT json_build_object('pid', pid, 'waits', wait_event) FROM pg_stat_activity WHERE backend_type = 'startup' LIMIT 1)
+    AS startup`;
+
+interface OwnRow {
+  system_id: string;
+  timeline: number;
+  replay: string | null;
+  segment_bytes: number;
+  startup: { pid: number; waits: string | null } | null;
+}
+
+const WAITS_FOR_WAL = new Set(['RecoveryWalStream', 'RecoveryRetrieveRetryInterval']);
+const READS = /startup (?:recovering|waiting for) ([0-9A-F]{24})$/;
+
+export interface Place {
+  /** The data directory. */
+  data: string;
+  /** Newest timeline that this server is known to have been on; null: not known. */
+  timeline: number | null;
+}
+
+async function ownHistory(data: string, timeline: number): Promise<Stretch[]> {
+  const text = await readFile(join(data, 'pg_wal', historyFile(timeline)), 'utf8').catch(() => null);
+  return historyOf(timeline, text);
+}
+
+/** This node by its own PostgreSQL. Throws when that does not answer. */
+export async function lookAtOwn(session: Session, { data, timeline }: Place): Promise<Own> {
+  const [row] = await session.ask<OwnRow>('own', OWN);
+  if (row === undefined) throw new Error('PostgreSQL gave no row');
+  const segmentBytes = BigInt(row.segment_bytes);
+  const file = READS.exec((row.startup === null ? null : await commandLine(row.startup.pid)) ?? '')?.[1];
+  const newest = Math.max(row.timeline, timeline ?? 0, file === undefined ? 0 : Number.parseInt(file.slice(0, 8), 16));
+  return {
+    systemId: row.system_id,
+    history: await ownHistory(data, newest),
+    position: row.replay === null ? null : lsnValue(row.replay),
+    segmentBytes,
+    waits: WAITS_FOR_WAL.has(row.startup?.waits ?? ''),
+    reads: file === undefined ? null : segmentStart(file, segmentBytes),
+    answers: true,
+  };
+}
+
+/** This node by its control file, for a server that is not consistent yet and answers nobody. */
+export async function lookAtUnanswering({ data, timeline }: Place): Promise<Own> {
+  const output = await run('pg_controldata', ['-D', data], { limitMs: TOOL_LIMIT_MS });
+  const value = (name: string) =>
+    output
+      .split('\n')
+      .find((l) => l.startsWith(`${name}:`))
+      ?.slice(name.length + 1)
+      .trim() ?? '';
+  const segmentBytes = BigInt(value('Bytes per WAL segment'));
+  const end = lsnValue(value('Minimum recovery ending location'));
+  const newest = Math.max(
+    Number(value("Latest checkpoint's TimeLineID")),
+    Number(value("Min recovery ending loc's timeline")),
+    timeline ?? 0,
+  );
+  // A title that ends in a file's name is no client's: those end in what the client does.
+  const title = (await serverProcesses()).map((p) => READS.exec(p.title)?.[1]).find((file) => file !== undefined);
+  return {
+    systemId: value('Database system identifier'),
+    history: await ownHistory(data, newest),
+    position: end === 0n ? null : end,
+    segmentBytes,
+    waits: false,
+    reads: title === undefined ? null : segmentStart(title, segmentBytes),
+    answers: false,
+  };
+}
+
+/** The leader by its own words; null: it is not what this node follows, or no primary (yet). */
+export async function askLeader(replication: Replication, name: string): Promise<LeaderAnswer | null> {
+  // An address may have become another node's (S14).
+  if ((await replication.show('cluster_name')) !== name) return null;
+  if ((await replication.show('in_hot_standby')) !== 'off') return null;
+  const { systemId, timeline, flushLsn } = await replication.identify();
+  const text = timeline > 1 ? await replication.history(timeline) : null;
+  return { name, systemId, flush: lsnValue(flushLsn), history: historyOf(timeline, text) };
+}
+
+/** Whether the leader has given up the log from the beginning of the file with this position on. */
+async function isGone(
+  replication: Replication,
+  timeline: number,
+  position: bigint,
+  segmentBytes: bigint,
+): Promise<boolean> {
+  const lsn = printLsn(position - (position % segmentBytes));
+  try {
+    await replication.stream({ lsn, timeline }, () => false);
+    return false;
+  } catch (error) {
+    if (sqlState(error) === GONE) return true;
+    // It has not got that far: then nothing is gone.
+    if (sqlState(error) !== null) return false;
+    throw error;
+  }
+}
+
+/** The leader's log from `from` to `end`; null: it cannot be had. */
+async function leaderLog(
+  replication: Replication,
+  timeline: number,
+  from: bigint,
+  end: bigint,
+): Promise<Buffer | null> {
+  const pieces: Buffer[] = [];
+  let at = from;
+  try {
+    await replication.stream({ lsn: printLsn(from), timeline }, (lsn, bytes) => {
+      if (lsnValue(lsn) !== at) throw new Error(`the log of the leader leaps from ${printLsn(at)} to ${lsn}`);
+      pieces.push(Buffer.from(bytes));
+      at += BigInt(bytes.length);
+      return at < end;
+    });
+  } catch (error) {
+    if (sqlState(error) !== null) return null;
+    throw error;
+  }
+  return Buffer.concat(pieces).subarray(0, Number(end - from));
+}
+
+/** This node's log from `from` to `end`, which are in one file; null: it is not here. */
+async function ownLog(
+  data: string,
+  timeline: number,
+  from: bigint,
+  end: bigint,
+  segmentBytes: bigint,
+): Promise<Buffer | null> {
+  const file = await open(join(data, 'pg_wal', segmentFile(timeline, from, segmentBytes))).catch(() => null);
+  if (file === null) return null;
+  try {
+    const bytes = Buffer.alloc(Number(end - from));
+    const { bytesRead } = await file.read(bytes, 0, bytes.length, Number(from % segmentBytes));
+    return bytes.subarray(0, bytesRead);
+  } finally {
+    await file.close();
+  }
+}
+
+const page = (position: bigint): bigint => position - (position % PAGE_BYTES);
+const larger = (a: bigint, b: bigint): bigint => (a > b ? a : b);
+const smaller = (a: bigint, b: bigint): bigint => (a < b ? a : b);
+
+export interface Question {
+  leader: Source;
+  place: Place;
+  /** A session on this node's PostgreSQL; throws when that does not answer. */
+  openSession: () => Promise<Session>;
+  openReplication: (source: Source) => Promise<Replication>;
+}
+
+/** What one question has found out. */
+export interface Finding {
+  /** Why this data cannot stream, for people; null: nothing is in the way. */
+  impossible: string | null;
+  /** Where the next record is here and is not taken: see {@link STUCK_MAX}. */
+  stuck: { position: bigint; timeline: number } | null;
+}
+
+const NOTHING: Finding = { impossible: null, stuck: null };
+
+/** Asks once. Throws when the leader, or this node, does not answer. */
+export async function ask(question: Question): Promise<Finding> {
+  const { place, leader } = question;
+  const session = await question.openSession().catch(() => null);
+  try {
+    const own = session === null ? await lookAtUnanswering(place) : await waiting(session, place);
+    const replication = await question.openReplication(leader);
+    try {
+      const answer = await askLeader(replication, leader.name);
+      const finding = answer === null ? NOTHING : await compare(own, answer, replication, place);
+      await replication.close();
+      if (finding === NOTHING || session === null) return finding;
+      // Whatever was found: data that goes on meanwhile goes on.
+      const after = await lookAtOwn(session, place);
+      return after.position === own.position ? finding : NOTHING;
+    } finally {
+      replication.destroy();
+    }
+  } finally {
+    session?.destroy();
+  }
+}
+
+async function waiting(session: Session, place: Place): Promise<Own> {
+  for (let look = 1; ; look++) {
+    const own = await lookAtOwn(session, place);
+    if (own.waits || look >= WAIT_LOOKS) return own;
+    await delay(WAIT_LOOK_MS);
+  }
+}
+
+async function compare(own: Own, leader: LeaderAnswer, replication: Replication, place: Place): Promise<Finding> {
+  const history = judgeHistory(own, leader);
+  if (history !== null) return { impossible: history, stuck: null };
+  const gone = await whatIsGone(own, leader, replication, place.data);
+  if (gone !== null) return { impossible: gone, stuck: null };
+  return own.answers && own.waits ? compareLog(own, leader, replication, place.data) : NOTHING;
+}
+
+async function whatIsGone(
+  own: Own,
+  { name }: LeaderAnswer,
+  replication: Replication,
+  data: string,
+): Promise<string | null> {
+  const { segmentBytes } = own;
+  let needed: bigint | null = null;
+  if (own.waits && own.position !== null) needed = larger(own.position, own.reads ?? 0n);
+  else if (!own.answers && own.reads !== null) needed = own.reads + segmentBytes;
+  const timeline = needed === null ? undefined : stretchAt(own.history, needed)?.timeline;
+  if (needed === null || timeline === undefined) return null;
+  // One that answers nobody may still be busy with what is here.
+  if (!own.answers && (await ownLog(data, timeline, page(needed), page(needed) + 1n, segmentBytes)) !== null)
+    return null;
+  if (!(await isGone(replication, timeline, needed, segmentBytes))) return null;
+  const lsn = printLsn(needed - (needed % segmentBytes));
+  return `${name} has removed the write-ahead log from ${lsn} on timeline ${timeline}, which this data needs`;
+}
+
+/** Two histories with one number (S3): what is here of the log is compared with the leader's, up to what is applied. */
+async function compareLog(own: Own, leader: LeaderAnswer, replication: Replication, data: string): Promise<Finding> {
+  const { position, segmentBytes } = own;
+  const [last, next] = [stretchAt(own.history, (position ?? 0n) - 1n), stretchAt(own.history, position ?? 0n)];
+  if (position === null || position === 0n || last === null || next === null) return NOTHING;
+  const both = async ({ timeline }: Stretch, { from, end }: Window): Promise<Compared | null> => {
+    const theirs = leader.history.find((s) => s.timeline === timeline);
+    const until = theirs === undefined ? from : smaller(end, theirs.end ?? leader.flush);
+    if (until <= from) return null;
+    const mine = await ownLog(data, timeline, from, until, segmentBytes);
+    const other = mine === null ? null : await leaderLog(replication, timeline, from, until);
+    return mine === null || other === null ? null : { from, own: mine, leader: other };
+  };
+  for (const window of windows(last, position, segmentBytes)) {
+    const compared = await both(last, window);
+    const differs = compared === null ? null : firstDifference(compared, position);
+    if (differs !== null) return { impossible: unlike(leader.name, last.timeline, differs), stuck: null };
+  }
+  const end = smaller(position + BEHIND, position - (position % segmentBytes) + segmentBytes);
+  const behind = await both(next, { from: page(position), end });
+  const isHere = behind !== null && nextRecordIsHere(behind, position);
+  return isHere ? { impossible: null, stuck: { position, timeline: next.timeline } } : NOTHING;
+}
+
+/** What people read of two histories with one timeline number. */
+export function unlike(leader: string, timeline: number, from: bigint): string {
+  return `the write-ahead log of this data differs from that of ${leader} on timeline ${timeline} from ${printLsn(from)} on: these are two histories with one number`;
+}
+
+interface Window {
+  from: bigint;
+  end: bigint;
+}
+
+/**
+ * What is compared of a timeline up to `position`, each within one file: where it began, which no other promotion writes
+ * the same; the end of the file before the last one; what was applied last. The last file alone is not enough: a receiver
+ * begins at the file's start and overwrites what was applied with what the leader sends.
+ */
+export function windows({ begin }: Stretch, position: bigint, segmentBytes: bigint): Window[] {
+  const start = (of: bigint) => of - (of % segmentBytes);
+  const [first, lastStart] = [page(begin ?? 0n), start(position - 1n)];
+  const before = larger(larger(lastStart - segmentBytes, lastStart - COMPARED), first);
+  const atFork =
+    begin === null || begin === 0n
+      ? []
+      : [{ from: first, end: smaller(start(first) + segmentBytes, first + COMPARED) }];
+  const recent = larger(larger(lastStart, page(position - 1n) - COMPARED), 0n);
+  return [...atFork, { from: before, end: lastStart }, { from: recent, end: position }]
+    .map(({ from, end }) => ({ from, end: smaller(end, position) }))
+    .filter(({ from, end }) => from >= 0n && from < end);
+}
