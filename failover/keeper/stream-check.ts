@@ -215,20 +215,14 @@ export async function askLeader(replication: Replication, name: string): Promise
   return { name, systemId, flush: lsnValue(flushLsn), history: historyOf(timeline, text) };
 }
 
-/** Whether the leader has given up the log from the beginning of the file with this position on. */
-async function isGone(
-  replication: Replication,
-  timeline: number,
-  position: bigint,
-  segmentBytes: bigint,
-): Promise<boolean> {
-  const lsn = printLsn(position - (position % segmentBytes));
+/** Whether the leader, which has log behind `start`, has given up the file that begins there. */
+async function isGone(replication: Replication, timeline: number, start: bigint): Promise<boolean> {
   try {
-    await replication.stream({ lsn, timeline }, () => false);
+    await replication.stream({ lsn: printLsn(start), timeline }, () => false);
     return false;
   } catch (error) {
     if (sqlState(error) === GONE) return true;
-    // It has not got that far: then nothing is gone.
+    // Another refusal says nothing of files.
     if (sqlState(error) !== null) return false;
     throw error;
   }
@@ -339,7 +333,7 @@ async function compare(own: Own, leader: LeaderAnswer, replication: Replication,
 
 async function whatIsGone(
   own: Own,
-  { name }: LeaderAnswer,
+  { name, flush }: LeaderAnswer,
   replication: Replication,
   data: string,
 ): Promise<string | null> {
@@ -352,9 +346,10 @@ async function whatIsGone(
   // One that answers nobody may still be busy with what is here.
   if (!own.answers && (await ownLog(data, timeline, page(needed), page(needed) + 1n, segmentBytes)) !== null)
     return null;
-  if (!(await isGone(replication, timeline, needed, segmentBytes))) return null;
-  const lsn = printLsn(needed - (needed % segmentBytes));
-  return `${name} has removed the write-ahead log from ${lsn} on timeline ${timeline}, which this data needs`;
+  const start = needed - (needed % segmentBytes);
+  // What is not written yet is not gone, and a stream of it would wait.
+  if (start >= flush || !(await isGone(replication, timeline, start))) return null;
+  return `${name} has removed the write-ahead log from ${printLsn(start)} on timeline ${timeline}, which this data needs`;
 }
 
 /** Two histories with one number (S3): what is here of the log is compared with the leader's, up to what is applied. */
