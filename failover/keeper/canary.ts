@@ -55,7 +55,8 @@ export class Canary {
     const deadline = performance.now() + WAKE_LIMIT_MS;
     for (;;) {
       const [row] = await (await this.main()).query<{ waits: boolean }>(
-        `SELECT wait_event IS NOT DISTINCT FROM 'SyncRep' AS waits FROM pg_stat_activity WHERE pid = $1 AND state = 'active'`,
+        `SELECT wait_event IS NOT DISTINCT FROM 'SyncRep' AS waits FROM pg_stat_get_activity($1::int)
+          WHERE state = 'active'`,
         [this.pid],
       );
       if (row === undefined) return false;
@@ -77,7 +78,10 @@ export class Canary {
 
   /** Sessions that wait for a standby. */
   async waiters(): Promise<number> {
-    const rows = await (await this.main()).ask('waiters', `SELECT FROM pg_stat_activity WHERE wait_event = 'SyncRep'`);
+    const rows = await (await this.main()).ask(
+      'waiters',
+      `SELECT FROM pg_stat_get_activity(NULL) WHERE wait_event = 'SyncRep'`,
+    );
     return rows.length;
   }
 
@@ -86,7 +90,7 @@ export class Canary {
     const { session, pid } = this;
     if (session === null) return;
     this.drop();
-    const alive = `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid = $1 AND wait_event = 'SyncRep'`;
+    const alive = `SELECT pg_terminate_backend(pid) FROM pg_stat_get_activity($1::int) WHERE wait_event = 'SyncRep'`;
     await (await this.main()).query(alive, [pid]);
   }
 }

@@ -49,13 +49,16 @@ export function settingValues(
   node: string,
   memoryLimitBytes: number | null,
 ): (name: string, postgresSettings: Readonly<Record<string, string>>) => number {
-  let last = { key: '', text: '' };
+  let last = { key: '', text: '', numbers: new Map<string, number>() };
   return (name, postgresSettings) => {
     const key = JSON.stringify(postgresSettings);
     if (last.text === '' || last.key !== key) {
-      last = { key, text: renderPostgresqlConf(node, { postgresSettings }, memoryLimitBytes) };
+      last = { key, text: renderPostgresqlConf(node, { postgresSettings }, memoryLimitBytes), numbers: new Map() };
     }
-    return numberInConf(last.text, name);
+    // Asked with every look.
+    const known = last.numbers.get(name) ?? numberInConf(last.text, name);
+    last.numbers.set(name, known);
+    return known;
   };
 }
 
@@ -75,9 +78,20 @@ export function renderPgHba(settings: NodeSettings): string {
     haproxyAddress: settings.haproxyAddress,
     monitorAddress: settings.monitorAddress,
     monitorRole: MONITOR_ROLE,
+    keeperRole: KEEPER_ROLE,
+    keeperMap: KEEPER_MAP,
     replicationRole: REPLICATION_ROLE,
     nodes: settings.nodes,
   });
+}
+
+/** The keeper's own superuser role, made by furnish.ts beside `postgres`; it may come in over the local socket only. */
+export const KEEPER_ROLE = 'failover_keeper';
+const KEEPER_MAP = 'keeper';
+
+/** pg_ident.conf: the container's user, which is called as PostgreSQL's usual superuser, may come in as the keeper's role. */
+export function renderPgIdent(): string {
+  return `# MAP  SYSTEM-USER  POSTGRES-ROLE\n${KEEPER_MAP} postgres ${KEEPER_ROLE}\n`;
 }
 
 /** Name of the slot that a node's walsender uses on its leader. */
@@ -93,9 +107,15 @@ export function copySlotName(node: string): string {
   return `${slotName(node).slice(0, 58)}_copy`;
 }
 
-/** Connection string to another node, libpq form; the password comes from the passfile. */
-export function conninfo(address: string, port: number, applicationName: string, passfile: string): string {
-  const parts = {
+/** Connection string to another node, libpq form; the password comes from the passfile. `more`: further parameters. */
+export function conninfo(
+  address: string,
+  port: number,
+  applicationName: string,
+  passfile: string,
+  more: Readonly<Record<string, string>> = {},
+): string {
+  const parts: Record<string, string> = {
     host: address,
     port: String(port),
     user: REPLICATION_ROLE,
@@ -108,6 +128,7 @@ export function conninfo(address: string, port: number, applicationName: string,
     keepalives_count: '3',
     sslmode: 'disable',
     gssencmode: 'disable',
+    ...more,
   };
   return Object.entries(parts)
     .map(([key, value]) => `${key}='${value.replaceAll('\\', '\\\\').replaceAll("'", "\\'")}'`)

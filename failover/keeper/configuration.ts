@@ -3,7 +3,7 @@ import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { PORTS } from '../config';
 import { derivedPassword, REPLICATION_ROLE } from '../protocol';
-import { renderFailoverConf, renderPgHba, renderPostgresqlConf } from './config-files';
+import { renderFailoverConf, renderPgHba, renderPgIdent, renderPostgresqlConf } from './config-files';
 import { writeWhole } from './durable';
 import { messageOf, type ServerConfig } from './ports';
 import { run } from './processes';
@@ -59,7 +59,7 @@ export class Configuration {
       this.settings = null;
       await this.put('postgresql.conf', renderPostgresqlConf(node, config.settings, memoryLimitBytes));
       await this.put('pg_hba.conf', renderPgHba(config.settings));
-      await this.put('pg_ident.conf', '');
+      await this.put('pg_ident.conf', renderPgIdent());
       this.settings = settings;
     }
     await this.put('failover.conf', renderFailoverConf(node, config, PORTS.postgres, this.passfile, version, blind));

@@ -1,96 +1,338 @@
 /**
- * What every leader has beside the user's data: roles, the application's database and table, the heartbeat and canary
- * tables. Each step may be run again; nothing is written when it is there. All commits are local: no waiting on standbys.
+ * What every leader has beside the user's data: roles, the application's database and table, the heartbeat's sequence and the
+ * canary table. People may drop or change any of it: {@link Furnishing.missing} tells in one statement what is not as it has
+ * to be, and only that is made again. All commits are local: no waiting on standbys.
+ *
+ * Data of an earlier version has a table failover.heartbeat. It stays: nothing reads or writes it any more, and a keeper of
+ * that version that takes the lead in the middle of an upgrade needs it.
  */
 import { derivedPassword, MONITOR_ROLE, type NodeSettings, REPLICATION_ROLE } from '../protocol';
+import { GRANTED_SETTINGS } from '../session-settings';
+import { KEEPER_ROLE } from './config-files';
+import { BEAT_MAX, BEAT_SEQUENCE } from './heartbeat';
+import { HOME } from './logins';
+import { KeeperError, messageOf } from './ports';
 import { KEY_ITERATIONS, newVerifier } from './scram';
 import { identifier, literal, type Session } from './session';
 import { template } from './template';
 
+/** Limit of a repair's statements, ms. */
 const LIMIT_MS = 15_000;
-const LOCAL = 'SET synchronous_commit = local';
+/** A repair that waits for a client's lock gives up after this, ms, and is tried again. */
+export const REPAIR_LOCK_MS = 500;
 
-/** `open` gives a session of the superuser in a database, over the local socket. */
-type Open = (database: string, limitMs: number, setup: string) => Promise<Session>;
+/** How sessions are opened: in a database, or in the one that the failover's things are in or the next best. */
+export interface FurnishSessions {
+  into(database: string, limitMs: number): Promise<Session>;
+  home(limitMs: number): Promise<Session>;
+}
 
-/** Functions that pg_rewind needs for a role that is no superuser (manual, pg_rewind, Notes). */
+/** Functions that the replication role needs for pg_rewind (manual, pg_rewind, Notes). */
 const REWIND_FUNCTIONS = [
   'pg_ls_dir(text, boolean, boolean)',
   'pg_stat_file(text, boolean)',
   'pg_read_binary_file(text)',
   'pg_read_binary_file(text, bigint, bigint, boolean)',
 ];
+/** Functions that everybody may call, unless somebody took that away, and that both roles call. */
+const COMMON_FUNCTIONS = ['current_setting(text)', 'pg_is_in_recovery()', 'now()', 'pg_database_size(oid)'];
 
-/** The tables of the keeper and the monitor, in the database `postgres`. */
-const FAILOVER_SCHEMA = `
-CREATE SCHEMA IF NOT EXISTS failover;
-CREATE TABLE IF NOT EXISTS failover.heartbeat (
-  one boolean PRIMARY KEY DEFAULT true CHECK (one), n bigint NOT NULL, at timestamptz NOT NULL);
-INSERT INTO failover.heartbeat (n, at) VALUES (0, now()) ON CONFLICT DO NOTHING;
-CREATE TABLE IF NOT EXISTS failover.canary (
-  term bigint NOT NULL, node text PRIMARY KEY, at timestamptz NOT NULL DEFAULT now());`;
+const MONITOR_MEMBER_OF = ['pg_monitor', 'pg_use_reserved_connections'];
+const REPLICATION_MEMBER_OF = ['pg_read_all_stats'];
 
+/** Fewer connections than this to the database of the failover would shut the monitor or a standby out. */
+const CONNECTIONS_MIN = 20;
+
+/** The canary's columns, by {@link CANARY_COLUMNS}. */
+const CANARY_SHAPE = 'term bigint true,node text true,at timestamptz true';
+const CANARY_COLUMNS = `(SELECT string_agg(attname || ' ' || CASE atttypid WHEN 20 THEN 'bigint' WHEN 25 THEN 'text' WHEN 1184 THEN 'timestamptz'
+    ELSE '?' END || ' ' || attnotnull, ',' ORDER BY attnum) FROM pg_attribute WHERE attrelid = t.canary AND attnum > 0 AND NOT attisdropped)`;
+
+/** What has to hold, as SQL, by what it is called to people. */
+type Checks = Readonly<Record<string, string>>;
+
+const allOf = (parts: readonly string[]) => parts.map((part) => `coalesce(${part}, false)`).join(' AND ');
+
+function roleHas(role: string, attributes: string): string {
+  return `EXISTS (SELECT FROM pg_authid WHERE oid = t.${role} AND rolcanlogin AND ${attributes})`;
+}
+
+const ORDINARY = `rolinherit AND rolconnlimit = -1 AND (rolvaliduntil IS NULL OR rolvaliduntil = 'infinity')`;
+const NAMES = {
+  keeper: `role ${KEEPER_ROLE}`,
+  monitor: `role ${MONITOR_ROLE}`,
+  replication: `role ${REPLICATION_ROLE}`,
+  database: `database ${HOME}`,
+  connect: `CONNECT to database ${HOME}`,
+  grants: 'grants of the internal roles',
+  schema: 'schema failover',
+  canary: 'table failover.canary',
+  beat: `sequence ${BEAT_SEQUENCE}`,
+  tableGrants: 'grants in schema failover',
+} as const;
+
+/** Asked in every database. $1, $2: the verifiers of the monitor's and the replication role. */
+const EVERYWHERE: Checks = {
+  [NAMES.keeper]: roleHas('keeper', 'rolsuper'),
+  [NAMES.monitor]: roleHas('monitor', `${ORDINARY} AND rolpassword = $1::text`),
+  [NAMES.replication]: roleHas('replication', `${ORDINARY} AND rolreplication AND rolpassword = $2::text`),
+  [NAMES.database]: `EXISTS (SELECT FROM pg_database WHERE oid = t.home AND datallowconn
+    AND (datconnlimit = -1 OR datconnlimit >= ${CONNECTIONS_MIN}))`,
+  [NAMES.connect]: allOf(
+    ['monitor', 'replication'].map((role) => `has_database_privilege(t.${role}, t.home, 'CONNECT')`),
+  ),
+};
+
+/** Asked in the failover's own database, where grants and objects are. */
+const AT_HOME: Checks = {
+  [NAMES.grants]: allOf([
+    ...MONITOR_MEMBER_OF.map((role) => `pg_has_role(t.monitor, '${role}', 'USAGE')`),
+    ...REPLICATION_MEMBER_OF.map((role) => `pg_has_role(t.replication, '${role}', 'USAGE')`),
+    ...['monitor', 'replication'].flatMap((role) => [
+      `has_schema_privilege(t.${role}, 'pg_catalog', 'USAGE')`,
+      ...GRANTED_SETTINGS.map((name) => `has_parameter_privilege(t.${role}, '${name}', 'SET')`),
+      ...COMMON_FUNCTIONS.map((f) => `has_function_privilege(t.${role}, 'pg_catalog.${f}', 'EXECUTE')`),
+    ]),
+    ...REWIND_FUNCTIONS.map((f) => `has_function_privilege(t.replication, 'pg_catalog.${f}', 'EXECUTE')`),
+  ]),
+  [NAMES.schema]: 't.schema IS NOT NULL',
+  [NAMES.canary]: `EXISTS (SELECT FROM pg_class WHERE oid = t.canary AND relkind = 'r' AND relpersistence = 'p'
+      AND NOT relrowsecurity AND NOT relhastriggers AND NOT relhasrules AND NOT relhassubclass)
+    AND ${CANARY_COLUMNS} = '${CANARY_SHAPE}'
+    AND (SELECT count(*) FROM pg_constraint WHERE conrelid = t.canary) = 1
+    AND EXISTS (SELECT FROM pg_constraint WHERE conrelid = t.canary AND contype = 'p' AND conkey = '{2}')`,
+  [NAMES.beat]: `EXISTS (SELECT FROM pg_sequence s JOIN pg_class c ON c.oid = s.seqrelid WHERE s.seqrelid = t.beat
+    AND c.relpersistence = 'p' AND s.seqmin <= 1 AND s.seqmax >= ${BEAT_MAX * 2})`,
+  [NAMES.tableGrants]: allOf([
+    `has_schema_privilege(t.monitor, t.schema, 'USAGE')`,
+    ...['SELECT', 'INSERT', 'UPDATE'].map((right) => `has_table_privilege(t.monitor, t.canary, '${right}')`),
+  ]),
+};
+
+function missingOf(checks: Checks): string {
+  const each = Object.entries(checks).map(([name, holds]) => `CASE WHEN ${holds} THEN NULL ELSE ${literal(name)} END`);
+  const oidOf = (role: string) => `(SELECT oid FROM pg_authid WHERE rolname = ${literal(role)})`;
+  return `SELECT array_remove(ARRAY[${each.join(',\n')}]::text[], NULL) AS missing, pg_is_in_recovery() AS recovery
+FROM (SELECT ${oidOf(MONITOR_ROLE)} AS monitor, ${oidOf(REPLICATION_ROLE)} AS replication, ${oidOf(KEEPER_ROLE)} AS keeper,
+  (SELECT oid FROM pg_database WHERE datname = ${literal(HOME)}) AS home, to_regnamespace('failover')::oid AS schema,
+  to_regclass('failover.canary')::oid AS canary, to_regclass('${BEAT_SEQUENCE}')::oid AS beat OFFSET 0) t`;
+}
+
+const MISSING_AT_HOME = missingOf({ ...EVERYWHERE, ...AT_HOME });
+const MISSING_ELSEWHERE = missingOf(EVERYWHERE);
+
+const TABLE_GRANTS = `GRANT USAGE ON SCHEMA failover TO ${MONITOR_ROLE};
+  GRANT SELECT, INSERT, UPDATE ON failover.canary TO ${MONITOR_ROLE}`;
+
+/** What else a name in the schema may be: nothing of it is anybody's data. */
+const KINDS: Readonly<Record<string, string>> = {
+  r: 'TABLE',
+  p: 'TABLE',
+  v: 'VIEW',
+  m: 'MATERIALIZED VIEW',
+  S: 'SEQUENCE',
+  f: 'FOREIGN TABLE',
+  c: 'TYPE',
+  i: 'INDEX',
+};
+
+export class Furnishing {
+  private readonly sessions: FurnishSessions;
+  private readonly clusterKey: string;
+  /** Stored verifiers that are known to verify the roles' passwords, by role. */
+  private readonly verifiers = new Map<string, string>();
+
+  constructor(sessions: FurnishSessions, clusterKey: string) {
+    this.sessions = sessions;
+    this.clusterKey = clusterKey;
+  }
+
+  /** Makes what is missing and sets passwords that no longer verify. Throws what PostgreSQL says. */
+  async furnish(settings: NodeSettings): Promise<void> {
+    const session = await this.sessions.home(LIMIT_MS);
+    try {
+      const missing = await this.missing(session);
+      if (missing.length > 0) await this.repair(missing);
+      await ensureRole(session, settings.databaseUser, '', settings.databasePassword);
+      await this.ensureDatabase(session, settings);
+    } finally {
+      session.destroy();
+    }
+    await this.ensureTable(settings);
+  }
+
+  /** What is not as it has to be, by names for people. Nothing on a standby, which has what its leader has. */
+  async missing(session: Session): Promise<string[]> {
+    const [name, text] = session.database === HOME ? ['at home', MISSING_AT_HOME] : ['elsewhere', MISSING_ELSEWHERE];
+    const verifiers = [MONITOR_ROLE, REPLICATION_ROLE].map((role) => this.verifiers.get(role) ?? null);
+    const [row] = await session.ask<{ missing: string[]; recovery: boolean }>(`missing ${name}`, text, verifiers);
+    if (row === undefined || row.recovery) return [];
+    // What is in it can be told only from inside.
+    return session.database === HOME ? row.missing : [...new Set([NAMES.database, ...row.missing])];
+  }
+
+  /**
+   * Makes what {@link missing} named; each for itself, so that a lock on one holds up no other. Resolves with what was made,
+   * which leaves out a password that was right and only not known to be. Throws what could not be, when all was tried.
+   */
+  async repair(missing: readonly string[]): Promise<string[]> {
+    const [made, failures]: [string[], string[]] = [[], []];
+    const attempt = async (name: string, work: () => Promise<boolean>) => {
+      try {
+        if (await work()) made.push(name);
+      } catch (error) {
+        failures.push(`${name}: ${messageOf(error)}`);
+      }
+    };
+    const anywhere = await this.sessions.home(LIMIT_MS);
+    try {
+      for (const [name, work] of Object.entries(this.repairsAnywhere())) {
+        if (missing.includes(name)) await attempt(name, () => work(anywhere));
+      }
+    } finally {
+      anywhere.destroy();
+    }
+    const inside = await this.sessions.into(HOME, LIMIT_MS);
+    try {
+      // Asked again: with a role its grants are gone, too, and a database that was made anew is empty.
+      const left = await this.missing(inside);
+      for (const [name, work] of Object.entries(this.repairsAtHome())) {
+        if (left.includes(name)) await attempt(name, () => work(inside));
+      }
+    } finally {
+      inside.destroy();
+    }
+    if (failures.length > 0) throw new KeeperError('FURNISH_FAILED', failures.join('; '));
+    return made;
+  }
+
+  private repairsAnywhere(): Record<string, (session: Session) => Promise<boolean>> {
+    const key = (role: 'replication' | 'monitor') => derivedPassword(this.clusterKey, role);
+    return {
+      [NAMES.keeper]: async (session) => {
+        await ensureRole(session, KEEPER_ROLE, 'SUPERUSER', null);
+        return true;
+      },
+      [NAMES.monitor]: (session) => this.ensureInternal(session, MONITOR_ROLE, '', key('monitor')),
+      [NAMES.replication]: (session) =>
+        this.ensureInternal(session, REPLICATION_ROLE, 'REPLICATION', key('replication')),
+      [NAMES.database]: ensureHome,
+      [NAMES.connect]: async (session) => {
+        await session.query(`GRANT CONNECT ON DATABASE ${HOME} TO ${MONITOR_ROLE}, ${REPLICATION_ROLE}`);
+        return true;
+      },
+    };
+  }
+
+  private repairsAtHome(): Record<string, (session: Session) => Promise<boolean>> {
+    const run = (text: string) => async (session: Session) => {
+      await session.query(text);
+      return true;
+    };
+    const both = `${MONITOR_ROLE}, ${REPLICATION_ROLE}`;
+    return {
+      [NAMES.grants]: run(
+        [
+          ...MONITOR_MEMBER_OF.map((role) => `GRANT ${role} TO ${MONITOR_ROLE} WITH INHERIT TRUE`),
+          ...REPLICATION_MEMBER_OF.map((role) => `GRANT ${role} TO ${REPLICATION_ROLE} WITH INHERIT TRUE`),
+          `GRANT USAGE ON SCHEMA pg_catalog TO ${both}`,
+          `GRANT SET ON PARAMETER ${GRANTED_SETTINGS.join(', ')} TO ${both}`,
+          ...COMMON_FUNCTIONS.map((f) => `GRANT EXECUTE ON FUNCTION pg_catalog.${f} TO ${both}`),
+          ...REWIND_FUNCTIONS.map((f) => `GRANT EXECUTE ON FUNCTION pg_catalog.${f} TO ${REPLICATION_ROLE}`),
+        ].join(';'),
+      ),
+      [NAMES.schema]: run('CREATE SCHEMA IF NOT EXISTS failover'),
+      [NAMES.canary]: async (session) => {
+        await dropWhatever(session, 'canary');
+        await session.query(`CREATE TABLE failover.canary (
+          term bigint NOT NULL, node text PRIMARY KEY, at timestamptz NOT NULL DEFAULT now());
+          ${TABLE_GRANTS}`);
+        return true;
+      },
+      [NAMES.beat]: async (session) => {
+        await dropWhatever(session, 'beat');
+        // Ten a second, like the beats: whatever was lost with the old one, the new one goes on from a higher count.
+        const [row] = await session.query<{ count: string }>(
+          'SELECT floor(extract(epoch FROM clock_timestamp()) * 10)::bigint::text AS count',
+        );
+        await session.query(`CREATE SEQUENCE ${BEAT_SEQUENCE} START ${row?.count ?? '1'}`);
+        return true;
+      },
+      [NAMES.tableGrants]: run(TABLE_GRANTS),
+    };
+  }
+
+  /** False: the role was as it has to be, and is known to be from now on. */
+  private async ensureInternal(session: Session, role: string, attributes: string, password: string): Promise<boolean> {
+    const ordinary = `INHERIT CONNECTION LIMIT -1 VALID UNTIL 'infinity' ${attributes}`;
+    const { stored, wasRight } = await ensureRole(session, role, ordinary, password, KEY_ITERATIONS);
+    const isNews = this.verifiers.has(role) || !wasRight;
+    if (stored !== null) this.verifiers.set(role, stored);
+    return isNews;
+  }
+
+  private async ensureDatabase(session: Session, settings: NodeSettings): Promise<void> {
+    const { databaseName, databaseUser } = settings;
+    const exists = await session.query('SELECT FROM pg_database WHERE datname = $1', [databaseName]);
+    if (exists.length > 0) return;
+    await session.query(`CREATE DATABASE ${identifier(databaseName)} OWNER ${identifier(databaseUser)}`);
+  }
+
+  private async ensureTable({ databaseName, databaseUser }: NodeSettings): Promise<void> {
+    const own = await this.sessions.into(databaseName, LIMIT_MS);
+    try {
+      const [there] = await own.query<{ found: boolean }>(`SELECT to_regclass('public.users') IS NOT NULL AS found`);
+      if (there?.found === true) return;
+      await own.query(`GRANT ALL ON SCHEMA public TO ${identifier(databaseUser)};
+        SET ROLE ${identifier(databaseUser)}; SET search_path = public`);
+      await own.query(template('users.sql'));
+    } finally {
+      own.destroy();
+    }
+  }
+}
+
+/** Makes the role, or sets its attributes, and its password where the stored one does not verify it; null: it has none. */
 async function ensureRole(
   session: Session,
   role: string,
   attributes: string,
-  password: string,
+  password: string | null,
   iterations?: number,
-): Promise<void> {
-  const rows = await session.query<{ stored: string | null }>(
+): Promise<{ stored: string | null; wasRight: boolean }> {
+  const [row] = await session.query<{ stored: string | null }>(
     'SELECT rolpassword AS stored FROM pg_authid WHERE rolname = $1',
     [role],
   );
-  const verifier = await newVerifier(password, rows[0]?.stored ?? null, iterations);
+  const verifier = password === null ? null : await newVerifier(password, row?.stored ?? null, iterations);
   const secret = verifier === null ? '' : ` PASSWORD ${literal(verifier)}`;
-  if (rows.length === 0) await session.query(`CREATE ROLE ${identifier(role)} LOGIN ${attributes}${secret}`);
-  else if (verifier !== null) await session.query(`ALTER ROLE ${identifier(role)} LOGIN ${attributes}${secret}`);
+  if (row === undefined) await session.query(`CREATE ROLE ${identifier(role)} LOGIN ${attributes}${secret}`);
+  else if (attributes !== '' || verifier !== null)
+    await session.query(`ALTER ROLE ${identifier(role)} LOGIN ${attributes}${secret}`);
+  return { stored: verifier ?? row?.stored ?? null, wasRight: row !== undefined && verifier === null };
 }
 
-async function furnishPostgres(session: Session, settings: NodeSettings, clusterKey: string): Promise<void> {
-  const key = (role: 'replication' | 'monitor') => derivedPassword(clusterKey, role);
-  await ensureRole(session, REPLICATION_ROLE, 'REPLICATION', key('replication'), KEY_ITERATIONS);
-  await ensureRole(session, MONITOR_ROLE, '', key('monitor'), KEY_ITERATIONS);
-  await ensureRole(session, settings.databaseUser, '', settings.databasePassword);
-  const [there] = await session.query<{ ready: boolean }>(
-    `SELECT to_regclass('failover.canary') IS NOT NULL
-        AND pg_has_role(${literal(MONITOR_ROLE)}, 'pg_use_reserved_connections', 'USAGE') AS ready`,
+/** The database that the failover's things are in takes sessions. A half dropped one (`datconnlimit` -2) is of no use. */
+async function ensureHome(session: Session): Promise<boolean> {
+  const [row] = await session.query<{ usable: boolean }>(
+    'SELECT datconnlimit <> -2 AS usable FROM pg_database WHERE datname = $1',
+    [HOME],
   );
-  if (there?.ready === true) return;
-  const grants = REWIND_FUNCTIONS.map((f) => `GRANT EXECUTE ON FUNCTION pg_catalog.${f} TO ${REPLICATION_ROLE};`);
-  await session.query(`BEGIN;${FAILOVER_SCHEMA}
-GRANT USAGE ON SCHEMA failover TO ${MONITOR_ROLE};
-GRANT SELECT ON failover.heartbeat TO ${MONITOR_ROLE};
-GRANT SELECT, INSERT, UPDATE ON failover.canary TO ${MONITOR_ROLE};
-GRANT pg_monitor, pg_use_reserved_connections TO ${MONITOR_ROLE};
-GRANT pg_read_all_stats TO ${REPLICATION_ROLE};
-${grants.join('\n')}
-COMMIT;`);
+  if (row?.usable === true) {
+    await session.query(`ALTER DATABASE ${HOME} WITH ALLOW_CONNECTIONS true CONNECTION LIMIT -1`);
+    return true;
+  }
+  if (row !== undefined) await session.query(`DROP DATABASE ${HOME} WITH (FORCE)`);
+  // Nobody is ever in template0, so nobody holds this up.
+  await session.query(`CREATE DATABASE ${HOME} TEMPLATE template0`);
+  return true;
 }
 
-/** Makes what is missing and sets passwords that no longer verify. Throws what PostgreSQL says. */
-export async function furnish(open: Open, settings: NodeSettings, clusterKey: string): Promise<void> {
-  const { databaseName, databaseUser } = settings;
-  const session = await open('postgres', LIMIT_MS, LOCAL);
-  try {
-    await furnishPostgres(session, settings, clusterKey);
-    const exists = await session.query('SELECT FROM pg_database WHERE datname = $1', [databaseName]);
-    if (exists.length === 0) {
-      await session.query(`CREATE DATABASE ${identifier(databaseName)} OWNER ${identifier(databaseUser)}`);
-    }
-  } finally {
-    session.destroy();
-  }
-  const own = await open(databaseName, LIMIT_MS, LOCAL);
-  try {
-    const [there] = await own.query<{ found: boolean }>(`SELECT to_regclass('public.users') IS NOT NULL AS found`);
-    if (there?.found !== true) {
-      await own.query(
-        `GRANT ALL ON SCHEMA public TO ${identifier(databaseUser)}; SET ROLE ${identifier(databaseUser)}`,
-      );
-      await own.query(template('users.sql'));
-    }
-  } finally {
-    own.destroy();
-  }
+async function dropWhatever(session: Session, name: string): Promise<void> {
+  const [row] = await session.query<{ kind: string }>(
+    'SELECT relkind AS kind FROM pg_class WHERE oid = to_regclass($1)',
+    [`failover.${name}`],
+  );
+  if (row === undefined) return;
+  await session.query(`DROP ${KINDS[row.kind] ?? 'TABLE'} failover.${identifier(name)} CASCADE`);
 }

@@ -1,76 +1,202 @@
 /**
  * The leader's heartbeat: a flushed local commit (S21, S27) every 100 ms on a connection of its own. Its age says whether
- * the leader can still write, its row on the replicas whether it is alive behind a partition.
+ * PostgreSQL still answers, its count on the replicas whether the leader is alive behind a partition.
+ *
+ * It is `setval` of a sequence in a transaction of its own: a sequence has no row versions, so a beat costs the same whatever
+ * old snapshot keeps dead rows, and its commit record carries the time that the standbys tell the age by.
  */
-import { setTimeout as delay } from 'node:timers/promises';
-import type { Beat } from './ports';
-import type { Session } from './session';
+import { connect } from 'node:net';
+import { systemClock } from './clock';
+import { HOME, LOCKED_OUT } from './logins';
+import { type Beat, type Clock, KeeperError } from './ports';
+import { type Session, sqlState } from './session';
 
 const INTERVAL_MS = 100;
+const REST_MIN_MS = 10;
 const LIMIT_MS = 10_000;
-/** After so many beats the next goes over a fresh connection: a stopped postmaster still serves old ones (S27). */
-const BEATS_A_SESSION = 4;
-const BEAT = 'UPDATE failover.heartbeat SET n = n + 1, at = clock_timestamp() RETURNING n::int8::text AS n';
+/**
+ * After so many beats the kernel is asked whether the postmaster is stopped: a stopped one still serves old sessions (S27).
+ * Where it may be, the next beat goes over a fresh session.
+ */
+const BEATS_A_LOOK = 4;
+/** After so many beats the postmaster has to show that it still takes connections, whatever the kernel shows. */
+const BEATS_A_PROOF = 20;
+/** After so many beats the next goes over a fresh session. */
+const BEATS_A_SESSION = 100;
+/** After an error, which PostgreSQL logs, so many beats are only asked of the postmaster. */
+const BEATS_A_REST = 4;
+/** A beat that waits for a lock, for example of a transaction that drops the sequence, is answered with an error after this, ms. */
+export const BEAT_LOCK_MS = 250;
+
+/** The name of the sequence. */
+export const BEAT_SEQUENCE = 'failover.beat';
+/** Beyond this a count would soon be no whole number of JavaScript's. */
+export const BEAT_MAX = 4_000_000_000_000_000;
+/** Goes on from what the sequence shows, after a failover too, unless a person set it to what cannot be; $1: the last known count. */
+const BEAT = `SELECT pg_catalog.setval('${BEAT_SEQUENCE}',
+  CASE WHEN last_value BETWEEN $1 AND ${BEAT_MAX} THEN last_value ELSE $1 END + 1)::text AS n FROM ${BEAT_SEQUENCE}`;
+
+/** Length 8, code 80877103 (PostgreSQL manual, "Message Formats", SSLRequest). */
+const SSL_REQUEST = Buffer.from([0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f]);
+
+/**
+ * Resolves when a child of the postmaster answers: it took the connection and forked, which is what a new session needs of
+ * it. No session is begun, so this costs a fraction of one and works where no place for one is left. Throws at the limit.
+ */
+export function provePostmaster(socketFile: string, limitMs: number): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const socket = connect(socketFile);
+    const end = (error: Error | null) => {
+      clearTimeout(limit);
+      socket.destroy();
+      if (error === null) resolve();
+      else reject(error);
+    };
+    const limit = setTimeout(() => end(new Error(`the postmaster did not answer within ${limitMs} ms`)), limitMs);
+    socket.once('connect', () => socket.write(SSL_REQUEST));
+    // "S" or "N" comes from the child; a postmaster that cannot fork sends an error itself.
+    socket.once('data', (answer) => {
+      const isChild = answer[0] === 0x53 || answer[0] === 0x4e;
+      end(isChild ? null : new Error('the postmaster cannot make a process for a new session'));
+    });
+    socket.once('error', end);
+    socket.once('close', () => end(new Error('the postmaster closed the connection')));
+  });
+}
+
+/**
+ * Whether an error shows that PostgreSQL works: any with an SQLSTATE, also that all connections are taken or that something
+ * is missing, which another leader would not have either. Not so while it starts or shuts down (57P01 to 57P05).
+ */
+export function isAnswer(error: unknown): boolean {
+  const state = sqlState(error);
+  return state !== null && !state.startsWith('57P0');
+}
+
+export interface HeartbeatParts {
+  /** A fresh session whose commits wait for no standby. */
+  open(limitMs: number): Promise<Session>;
+  /** See {@link provePostmaster}. */
+  prove(limitMs: number): Promise<void>;
+  /** Whether the postmaster works or waits, by what costs nothing to ask; false: it may be stopped, hang, or shut down. */
+  runs(): boolean;
+}
+
+/** From a start of the heartbeat to its stop. One that hangs in its last beat must not hold up the next. */
+interface Life {
+  readonly ending: AbortController;
+  session: Session | null;
+  /** Beats until the kernel is asked, until the next proof of the postmaster, the next fresh session, and while no statement is sent. */
+  untilLook: number;
+  untilProof: number;
+  untilFresh: number;
+  resting: number;
+}
 
 export class Heartbeat {
   private count = 0;
   private lastMs = 0;
   private commitMs: number | null = null;
-  private life: AbortController | null = null;
-  private readonly open: (limitMs: number, setup: string) => Promise<Session>;
+  private life: Life | null = null;
+  private readonly parts: HeartbeatParts;
+  private readonly clock: Clock;
 
-  constructor(open: (limitMs: number, setup: string) => Promise<Session>) {
-    this.open = open;
+  constructor(parts: HeartbeatParts, clock: Clock = systemClock) {
+    this.parts = parts;
+    this.clock = clock;
   }
 
   start(): void {
     if (this.life !== null) return;
-    this.life = new AbortController();
-    this.lastMs = performance.now();
+    this.life = {
+      ending: new AbortController(),
+      session: null,
+      untilLook: 0,
+      untilProof: 0,
+      untilFresh: 0,
+      resting: 0,
+    };
+    this.lastMs = this.clock.nowMs();
     this.commitMs = null;
-    this.run(this.life.signal).catch(() => undefined);
+    this.run(this.life).catch(() => undefined);
   }
 
   stop(): void {
-    this.life?.abort();
+    this.life?.ending.abort();
     this.life = null;
   }
 
   read(): Beat {
-    const ageMs = this.life === null ? 0 : Math.round(performance.now() - this.lastMs);
+    const ageMs = this.life === null ? 0 : Math.round(this.clock.nowMs() - this.lastMs);
     return { count: this.count, ageMs, commitMs: this.commitMs };
   }
 
-  private async run(signal: AbortSignal): Promise<void> {
-    let session: Session | null = null;
-    let beats = 0;
+  private async run(life: Life): Promise<void> {
+    const { signal } = life.ending;
     while (!signal.aborted) {
-      const sentMs = performance.now();
-      try {
-        if (session === null || beats >= BEATS_A_SESSION) {
-          session?.destroy();
-          session = null;
-          session = await this.open(LIMIT_MS, 'SET synchronous_commit = local');
-          beats = 0;
-        }
-        beats += 1;
-        // Not from `sentMs`: a fresh session costs more than what clients of a pool notice.
-        const commitFromMs = performance.now();
-        const [row] = await session.query<{ n: string }>(BEAT);
-        if (row !== undefined) {
-          this.count = Number(row.n);
-          this.lastMs = sentMs;
-          this.commitMs = tenths(performance.now() - commitFromMs);
-        }
-      } catch {
-        session?.destroy();
-        session = null;
-      }
-      const restMs = Math.max(10, INTERVAL_MS - (performance.now() - sentMs));
-      await delay(restMs, undefined, { signal }).catch(() => undefined);
+      const sentMs = this.clock.nowMs();
+      const answered = await this.beat(life);
+      if (signal.aborted) break;
+      if (answered) this.lastMs = sentMs;
+      const restMs = Math.max(REST_MIN_MS, INTERVAL_MS - (this.clock.nowMs() - sentMs));
+      await this.clock.sleep(restMs, signal);
     }
-    session?.destroy();
+    drop(life);
   }
+
+  /** Whether PostgreSQL answered. */
+  private async beat(life: Life): Promise<boolean> {
+    try {
+      if (this.isProofDue(life)) {
+        await this.parts.prove(LIMIT_MS);
+        life.untilProof = BEATS_A_PROOF;
+      }
+      life.untilProof -= 1;
+      if (life.resting > 0) life.resting -= 1;
+      else await this.commit(life);
+      return true;
+    } catch (error) {
+      const answered = isAnswer(error);
+      // That it is locked out the keeper knows from before: the postmaster is asked whether it is there.
+      const isOut = error instanceof KeeperError && error.code === LOCKED_OUT;
+      if (answered || isOut) life.resting = BEATS_A_REST;
+      // In another database the sequence never comes to be.
+      if (!answered || life.session?.database !== HOME) drop(life);
+      return answered;
+    }
+  }
+
+  private isProofDue(life: Life): boolean {
+    if (life.resting > 0) return true;
+    life.untilLook -= 1;
+    if (life.untilLook <= 0) {
+      life.untilLook = BEATS_A_LOOK;
+      if (!this.parts.runs()) drop(life);
+    }
+    // A fresh session proves more.
+    return life.untilProof <= 0 && life.session !== null && life.untilFresh > 0;
+  }
+
+  private async commit(life: Life): Promise<void> {
+    if (life.session === null || !life.session.usable || life.untilFresh <= 0) {
+      drop(life);
+      life.session = await this.parts.open(LIMIT_MS);
+      life.untilFresh = BEATS_A_SESSION;
+      life.untilProof = BEATS_A_PROOF;
+    }
+    life.untilFresh -= 1;
+    // Not from the beat's begin: a fresh session costs more than what clients of a pool notice.
+    const fromMs = this.clock.nowMs();
+    const [row] = await life.session.ask<{ n: string }>('beat', BEAT, [String(this.count)]);
+    if (row === undefined || life.ending.signal.aborted) return;
+    this.count = Number(row.n);
+    this.commitMs = tenths(this.clock.nowMs() - fromMs);
+  }
+}
+
+function drop(life: Life): void {
+  life.session?.destroy();
+  life.session = null;
 }
 
 function tenths(ms: number): number {

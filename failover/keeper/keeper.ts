@@ -293,13 +293,16 @@ export class Keeper {
 
   /** Looks at PostgreSQL and reports what changed. */
   async observe(): Promise<View> {
-    const before = this.view.warning;
+    const { warning: before, lockedOut } = this.view;
     this.view = await this.postgres.observe();
     this.lookedAtMs = this.clock.nowMs();
     this.current = true;
     await this.noticeByHand();
     if (this.view.warning !== null && this.view.warning !== before) {
       this.note('warn', 'POSTGRES_WARNING', this.view.warning);
+    }
+    if (this.view.lockedOut !== undefined && this.view.lockedOut !== lockedOut) {
+      this.note('error', 'SUPERUSER_LOCKED_OUT', this.view.lockedOut);
     }
     this.report();
     return this.view;

@@ -2,32 +2,12 @@
 
 import type { SlotView } from '../protocol';
 import { VERSION_NAME } from './config-files';
+import { BEAT_MAX, BEAT_SEQUENCE } from './heartbeat';
 import type { SqlView, View } from './ports';
 import { commandLine, run } from './processes';
-import type { Session } from './session';
+import { type Session, sqlState } from './session';
 import { timelineOf } from './titles';
 import { FLOORED, type Floors, type Pending } from './tunables';
-
-interface Row {
-  recovery: boolean;
-  system_id: string;
-  timeline: number | null;
-  receive: string | null;
-  replay: string | null;
-  flush: string | null;
-  receiver: { status: string; host: string | null } | null;
-  receiver_runs: boolean;
-  startup: { pid: number; waits: string | null } | null;
-  has_heartbeat: boolean;
-  standbys: {
-    name: string;
-    state: string;
-    syncState: string;
-    flushLsn: string | null;
-    replayLsn: string | null;
-    flushLagMs: number | null;
-  }[];
-}
 
 /** Wait events of a startup process that has applied all it has (S6). */
 const WAITS_FOR_WAL = new Set(['RecoveryWalStream', 'RecoveryRetrieveRetryInterval']);
@@ -39,33 +19,64 @@ export const LED_TIMELINE = `SELECT CASE WHEN NOT pg_is_in_recovery() THEN ${WAL
   pg_last_wal_replay_lsn()::text AS replay,
   pg_wal_lsn_diff(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn())::float8 AS behind`;
 
-// A standby's timeline: the newest that it receives, reads or has to reach (the control file alone lags behind). A leader's: from its own position, because the
-// control file lags behind a promotion (S12).
-const LOOK = `
-SELECT r.recovery, (SELECT system_identifier::text FROM pg_control_system()) AS system_id,
-  CASE WHEN r.recovery THEN greatest(
-      (SELECT timeline_id FROM pg_control_checkpoint()),
-      (SELECT min_recovery_end_timeline FROM pg_control_recovery()),
-      (SELECT received_tli FROM pg_stat_wal_receiver))
-    ELSE ${WAL_TIMELINE} END AS timeline,
-  CASE WHEN r.recovery THEN pg_last_wal_receive_lsn()::text END AS receive,
-  CASE WHEN r.recovery THEN pg_last_wal_replay_lsn()::text END AS replay,
-  CASE WHEN NOT r.recovery THEN pg_current_wal_flush_lsn()::text END AS flush,
-  (SELECT json_build_object('status', status, 'host', sender_host) FROM pg_stat_wal_receiver WHERE pid IS NOT NULL) AS receiver,
-  EXISTS (SELECT FROM pg_stat_activity WHERE backend_type = 'walreceiver') AS receiver_runs,
-  (SELECT json_build_object('pid', pid, 'waits', wait_event) FROM pg_stat_activity WHERE backend_type = 'startup' LIMIT 1)
-    AS startup,
-  to_regclass('failover.heartbeat') IS NOT NULL AS has_heartbeat,
-  (SELECT coalesce(json_agg(json_build_object('name', application_name, 'state', state, 'syncState', sync_state,
-      'flushLsn', flush_lsn::text, 'replayLsn', replay_lsn::text,
-      'flushLagMs', CASE WHEN flush_lag IS NOT NULL THEN greatest(0, round(extract(epoch FROM flush_lag) * 1000, 1)) END)
-      ORDER BY application_name), '[]')
-    FROM (SELECT * FROM pg_stat_replication WHERE state IS NOT NULL AND application_name <> '' LIMIT 32) s) AS standbys
-FROM (SELECT pg_is_in_recovery() AS recovery) r`;
+// What is asked ten times a second asks functions, not the views made of them: those join pg_authid and pg_database, which
+// costs a multiple and waits for whoever locks these.
+
+interface LeaderRow {
+  timeline: number | null;
+  flush: string | null;
+  standbys: SqlView['standbys'];
+}
+
+const LEADER = `
+SELECT ${WAL_TIMELINE} AS timeline, pg_current_wal_flush_lsn()::text AS flush,
+  (SELECT coalesce(json_agg(json_build_object('name', s.name, 'state', s.state, 'syncState', s.sync_state,
+      'flushLsn', s.flush_lsn::text, 'replayLsn', s.replay_lsn::text,
+      'flushLagMs', CASE WHEN s.flush_lag IS NOT NULL THEN greatest(0, round(extract(epoch FROM s.flush_lag) * 1000, 1)) END)
+      ORDER BY s.name), '[]')
+    FROM (SELECT a.application_name AS name, w.state, w.sync_state, w.flush_lsn, w.replay_lsn, w.flush_lag
+      FROM pg_stat_get_wal_senders() w, LATERAL pg_stat_get_activity(w.pid) a
+      WHERE w.state IS NOT NULL AND a.application_name <> '' LIMIT 32) s) AS standbys`;
+
+interface StandbyRow {
+  recovery: boolean;
+  receive: string | null;
+  replay: string | null;
+  receiver: string | null;
+  host: string | null;
+  /** A walreceiver's process is there, also one that still connects. */
+  runs: boolean;
+  received: number | null;
+  startup: number | null;
+  waits: string | null;
+  age: number | null;
+  beat: string | null;
+  database: string;
+}
+
+/** The heartbeat's count (heartbeat.ts) as a standby shows it. */
+const BEAT = `pg_sequence_last_value(to_regclass('${BEAT_SEQUENCE}'))::text`;
+
+// $1: the startup process, null: not known yet. Ages are of one machine's clock: all nodes are on it.
+const standby = (beat: string) => `
+SELECT ${beat} AS beat, current_database() AS database, pg_is_in_recovery() AS recovery, pg_last_wal_receive_lsn()::text AS receive, pg_last_wal_replay_lsn()::text AS replay,
+  r.status AS receiver, r.sender_host AS host,
+  r.status IS NOT NULL OR EXISTS (SELECT FROM pg_stat_get_activity(NULL) a WHERE a.backend_type = 'walreceiver') AS runs, r.received_tli AS received, s.pid AS startup, s.wait_event AS waits,
+  greatest(0, round(extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp()) * 1000))::float8 AS age
+FROM (VALUES (1)) one (n)
+  LEFT JOIN LATERAL (SELECT * FROM pg_stat_get_wal_receiver() WHERE pid IS NOT NULL) r ON true
+  LEFT JOIN LATERAL (SELECT pid, wait_event FROM pg_stat_get_activity($1::int) WHERE backend_type = 'startup' LIMIT 1) s ON true`;
+const STANDBY = standby(BEAT);
+const STANDBY_WITHOUT_BEAT = standby('NULL::text');
+
+// The timeline of a standby that does not stream: the newest that it has reached or has to reach.
+const TIMELINE = `
+SELECT greatest((SELECT timeline_id FROM pg_control_checkpoint()),
+  (SELECT min_recovery_end_timeline FROM pg_control_recovery())) AS timeline`;
 
 /** Timeline of the WAL file that the startup process, named by PostgreSQL, reads or waits for; null when it shows none. */
-async function readTimeline(pid: number | undefined): Promise<number | null> {
-  const title = pid === undefined ? null : await commandLine(pid);
+async function readTimeline(pid: number | null): Promise<number | null> {
+  const title = pid === null ? null : await commandLine(pid);
   return title === null ? null : timelineOf(title);
 }
 
@@ -73,10 +84,6 @@ async function readTimeline(pid: number | undefined): Promise<number | null> {
 export function laterTimeline(a: number | null, b: number | null): number | null {
   return a === null || b === null ? (a ?? b) : Math.max(a, b);
 }
-
-// Ages are of one machine's clock: all nodes are on it.
-const BEAT = `SELECT n::text AS n, greatest(0, round(extract(epoch FROM clock_timestamp() - at) * 1000))::float8 AS age
-  FROM failover.heartbeat`;
 
 const SLOTS = `
 SELECT slot_name AS name, active, wal_status AS "walStatus",
@@ -90,25 +97,117 @@ export async function lookAtSlots(session: Session): Promise<SlotView[]> {
   return session.ask<SlotView>('slots', SLOTS);
 }
 
+/** After an answer that was an error the heartbeat's count is not asked for so long: PostgreSQL logs each. ms */
+const BEAT_REST_MS = 1_000;
+
+/** What a session knows of its server from earlier looks. */
+interface Known {
+  systemId: string;
+  inRecovery: boolean;
+  startup: number | null;
+  /** The timeline that the standby had reached or had to reach. */
+  reached: number | null;
+  beatFromMs: number;
+}
+
+const known = new WeakMap<Session, Known>();
+
+async function knownOf(session: Session): Promise<Known> {
+  const before = known.get(session);
+  if (before !== undefined) return before;
+  const [row] = await session.query<{ id: string; recovery: boolean }>(
+    'SELECT system_identifier::text AS id, pg_is_in_recovery() AS recovery FROM pg_control_system()',
+  );
+  if (row === undefined) throw new Error('PostgreSQL gave no row');
+  const first = {
+    systemId: row.id,
+    inRecovery: row.recovery,
+    startup: null,
+    reached: null,
+    beatFromMs: Number.NEGATIVE_INFINITY,
+  };
+  known.set(session, first);
+  return first;
+}
+
 /** One look at a running server. Throws when it does not answer. */
 export async function lookBySql(session: Session): Promise<SqlView & { systemId: string }> {
-  const [row] = await session.ask<Row>('look', LOOK);
+  const seen = await knownOf(session);
+  if (seen.inRecovery) {
+    const view = await lookAtStandby(session, seen);
+    if (view !== null) return { ...view, systemId: seen.systemId };
+    // It was promoted between two looks.
+    seen.inRecovery = false;
+  }
+  return { ...(await lookAtLeader(session)), systemId: seen.systemId };
+}
+
+async function lookAtLeader(session: Session): Promise<SqlView> {
+  const [row] = await session.ask<LeaderRow>('leader', LEADER);
   if (row === undefined) throw new Error('PostgreSQL gave no row');
-  const [beat] = row.has_heartbeat ? await session.ask<{ n: string; age: number }>('beat', BEAT) : [];
   return {
-    systemId: row.system_id,
-    inRecovery: row.recovery,
-    timeline: row.recovery ? laterTimeline(row.timeline, await readTimeline(row.startup?.pid)) : row.timeline,
-    receiveLsn: row.receive,
-    replayLsn: row.replay,
+    inRecovery: false,
+    timeline: row.timeline,
+    receiveLsn: null,
+    replayLsn: null,
     flushLsn: row.flush,
-    walReceiver: row.receiver,
-    receiverRuns: row.receiver_runs,
-    startupWaits: WAITS_FOR_WAL.has(row.startup?.waits ?? ''),
-    heartbeatSeen: beat === undefined ? null : Number(beat.n),
-    heartbeatSeenAgeMs: beat?.age ?? null,
+    walReceiver: null,
+    startupWaits: false,
+    // The heartbeat itself knows it best (server.ts).
+    heartbeatSeen: null,
     standbys: row.standbys,
   };
+}
+
+/** Null: it is out of recovery. */
+async function lookAtStandby(session: Session, seen: Known): Promise<SqlView | null> {
+  const row = await standbyRow(session, seen);
+  if (row.database !== session.database) {
+    // A standby's sessions stay where they are when the leader's database is called something else.
+    session.destroy();
+    throw new Error(`the database ${session.database} is called ${row.database} now`);
+  }
+  if (!row.recovery) return null;
+  seen.startup = row.startup;
+  // The control file lags behind (S12); what it said at the first look, and the received timeline, are enough while it streams.
+  if (row.receiver !== 'streaming' || seen.reached === null) {
+    const [reached] = await session.ask<{ timeline: number | null }>('timeline', TIMELINE);
+    seen.reached = laterTimeline(reached?.timeline ?? null, await readTimeline(row.startup));
+  }
+  const timeline = laterTimeline(row.received, seen.reached);
+  const count = Number(row.beat ?? Number.NaN);
+  const heartbeatSeen = count >= 0 && count <= BEAT_MAX ? count : null;
+  return {
+    inRecovery: true,
+    timeline,
+    receiveLsn: row.receive,
+    replayLsn: row.replay,
+    flushLsn: null,
+    walReceiver: row.receiver === null ? null : { status: row.receiver, host: row.host },
+    receiverRuns: row.runs,
+    startupWaits: WAITS_FOR_WAL.has(row.waits ?? ''),
+    heartbeatSeen,
+    heartbeatSeenAgeMs: heartbeatSeen === null ? null : row.age,
+    standbys: [],
+  };
+}
+
+/** Without the heartbeat's count for a while after an error: the sequence is something else, or locked by who drops it. */
+async function standbyRow(session: Session, seen: Known): Promise<StandbyRow> {
+  const rows = async (name: string, text: string) => {
+    const [row] = await session.ask<StandbyRow>(name, text, [seen.startup]);
+    if (row === undefined) throw new Error('PostgreSQL gave no row');
+    return row;
+  };
+  if (performance.now() >= seen.beatFromMs) {
+    try {
+      return await rows('standby', STANDBY);
+    } catch (error) {
+      if (sqlState(error) === null || !session.usable) throw error;
+      seen.beatFromMs = performance.now() + BEAT_REST_MS;
+    }
+  }
+  return rows('standby without beat', STANDBY_WITHOUT_BEAT);
 }
 
 // A blind start leaves `hot_standby` as it is not in the file, which matters to nobody on a leader (tunables.ts).

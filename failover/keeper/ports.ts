@@ -33,10 +33,16 @@ export interface Link {
   send(...frames: readonly KeeperFrame[]): void;
 }
 
-/** The last flushed heartbeat: its number, the time since it was sent, and how long its commit took, ms. */
+/** The leader's heartbeat. */
 export interface Beat {
+  /** Number of the last one that was flushed. */
   count: number;
+  /**
+   * Time since the last question that PostgreSQL answered was sent, ms: with a commit, an empty result or an error that has
+   * an SQLSTATE. That it starts or shuts down (57P0x) is no answer, nor is a refused or broken connection, nor a hang.
+   */
   ageMs: number;
+  /** How long the last commit took, ms. */
   /** Null or absent: none came back since the heartbeat was started. */
   commitMs?: number | null;
 }
@@ -131,6 +137,8 @@ export interface View {
   stale?: true;
   /** Something that a person should know and that stops nothing, for example a refused setting. */
   warning: string | null;
+  /** Why no superuser role lets the keeper in; absent: one does, or PostgreSQL does not run. */
+  lockedOut?: string;
 }
 
 /** Everything in the configuration that an order decides. */
@@ -223,8 +231,13 @@ export interface Postgres {
 
   /** Makes a physical slot for each peer; with `renew` drops existing ones that are not in use first (S22). */
   ensureSlots(peers: string[], renew: boolean): Promise<void>;
-  /** Roles, application database and table, heartbeat and canary tables; all committed locally. Idempotent. */
+  /** Roles, application database and table, the heartbeat's sequence and the canary table; all committed locally. Idempotent. */
   furnish(settings: NodeSettings): Promise<void>;
+  /**
+   * Makes again what people removed or changed of the failover's own roles, grants and objects; resolves with their names.
+   * When all is there it costs one statement. Throws when something could not be made, for example for a client's lock.
+   */
+  mend(): Promise<string[]>;
   startHeartbeat(): void;
   stopHeartbeat(): void;
   heartbeat(): Beat;

@@ -1,6 +1,8 @@
 /** The processes of this container, and programs run with a limit. */
 import { spawn } from 'node:child_process';
+import { readFileSync } from 'node:fs';
 import { readdir, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { KeeperError } from './ports';
 
@@ -11,6 +13,34 @@ export async function commandLine(pid: number): Promise<string | null> {
     return text.replaceAll('\0', ' ').trim();
   } catch {
     return null;
+  }
+}
+
+/** Line of `postmaster.pid` with the postmaster's state, from 0 (pidfile.h, LOCK_FILE_LINE_PM_STATUS). */
+const READY_LINE = 7;
+/** States that a process is in while it works or waits to be woken (proc(5), /proc/pid/stat). */
+const RUNS = new Set(['R', 'S', 'I']);
+
+/** Whether the kernel shows a process at work or waiting: not stopped, not gone, not within a call that cannot be interrupted. */
+export function seemsToRun(pid: number): boolean {
+  try {
+    const text = readFileSync(`/proc/${pid}/stat`, 'utf8');
+    return RUNS.has(text.charAt(text.lastIndexOf(')') + 2));
+  } catch {
+    return false;
+  }
+}
+
+/**
+ * Whether the postmaster has written that it is ready into its lock file (pg_ctl reads the same line). One that was told to
+ * shut down when all clients are gone writes that it is stopping, and lets old sessions work on.
+ */
+export function isReady(data: string): boolean {
+  try {
+    const status = readFileSync(join(data, 'postmaster.pid'), 'utf8').split('\n')[READY_LINE]?.trim();
+    return status === 'ready' || status === 'standby';
+  } catch {
+    return false;
   }
 }
 

@@ -22,7 +22,11 @@ const REST_MS = 1_000;
 const REST_MAX_MS = 60_000;
 /** A server that answered for so long before its crash had a good time: the rests begin anew, ms. */
 const GOOD_MS = 60_000;
-const FURNISH_RETRY_MS = 1_000;
+/** How often a leader looks whether what the failover needs inside PostgreSQL is still there, ms. */
+const MEND_MS = 500;
+/** What cannot be made is tried again after this, and each time twice as long, ms. */
+const FURNISH_RETRY_MS = 500;
+const FURNISH_RETRY_MAX_MS = 15_000;
 /** More than the startup process sleeps before it tries to stream again (`wal_retrieve_retry_interval`, 20 ms), ms. */
 const QUIET_MS = 25;
 /** Replay of what a crash left: at most some checkpoints' distance of WAL, ms. */
@@ -30,6 +34,8 @@ const SETTLE_LIMIT_MS = 600_000;
 const STARVED_MAX_MS = 2_000;
 /** While a copy or a rewind rests that failed, ms. */
 const RESTING_MS = 1_000;
+/** Until PostgreSQL is looked at again that lets no superuser in, ms. */
+const LOCKED_OUT_MS = 200;
 /** After a promotion, ms. */
 const CALM_MS = 1_000;
 /** How often a standby gets ready for sessions, ms. */
@@ -49,6 +55,9 @@ export class Pursuit {
   /** What roles, tables and slots were made for on this leader; null: not yet. */
   private furnished: string | null = null;
   private furnishing = false;
+  /** When it is looked again whether all of it is there. */
+  private furnishAtMs = Number.NEGATIVE_INFINITY;
+  private furnishFailed: { message: string; restMs: number } | null = null;
   /** For whom this standby has made slots; null: not yet since it became one. */
   private slotsMadeFor: string | null = null;
   /** Names that the running server goes by; null: not known. */
@@ -90,6 +99,7 @@ export class Pursuit {
     this.leadTerm = null;
     this.forkLsn = null;
     this.furnished = null;
+    this.furnishFailed = null;
     this.slotsMadeFor = null;
     this.names = null;
     this.warmedAtMs = Number.NEGATIVE_INFINITY;
@@ -222,7 +232,7 @@ export class Pursuit {
     this.leadTerm = order.term;
     // What can wait a second does: the clients' first writes need the machine now.
     const calm = keeper.state.fresh || keeper.clock.nowMs() - this.promotedAtMs >= CALM_MS;
-    if (calm) {
+    if (calm && keeper.view.lockedOut === undefined) {
       this.furnish(settings, target.sync);
       await this.keepSlots(settings, target.sync);
     }
@@ -309,29 +319,51 @@ export class Pursuit {
     await keeper.postgres.ensureSlots(this.slotsFor(settings, sync), false);
   }
 
-  /** Slots, roles and tables, beside the order: a new leader does not wait for them. */
+  /** Slots, roles and tables, beside the order: a new leader does not wait for them. People may remove any of it at any time. */
   private furnish(settings: NodeSettings, sync: SyncConfig): void {
     const { keeper } = this;
     const slots = this.slotsFor(settings, sync);
     const version = [keeper.settingsVersion, ...slots].join(' ');
-    if (this.furnishing || this.furnished === version) return;
+    if (this.furnishing) return;
+    const isNew = this.furnished !== version;
+    if (keeper.clock.nowMs() < this.furnishAtMs && (!isNew || this.furnishFailed !== null)) return;
     this.furnishing = true;
     const work = async () => {
-      await keeper.postgres.ensureSlots(slots, false);
-      await keeper.postgres.furnish(settings);
-      keeper.postgres.startHeartbeat();
-      if (keeper.state.fresh) await keeper.save({ fresh: false });
-      this.furnished = version;
+      if (isNew) await this.furnishAnew(settings, slots, version);
+      else await this.mend();
+      this.furnishFailed = null;
+      this.furnishAtMs = keeper.clock.nowMs() + MEND_MS;
     };
     work()
-      .catch(async (error: unknown) => {
-        keeper.note('warn', 'FURNISH_FAILED', messageOf(error));
-        await keeper.clock.sleep(FURNISH_RETRY_MS);
-      })
+      .catch((error: unknown) => this.furnishingFailed(messageOf(error)))
       .finally(() => {
         this.furnishing = false;
       })
       .catch(() => undefined);
+  }
+
+  private async furnishAnew(settings: NodeSettings, slots: string[], version: string): Promise<void> {
+    const { keeper } = this;
+    await keeper.postgres.ensureSlots(slots, false);
+    await keeper.postgres.furnish(settings);
+    keeper.postgres.startHeartbeat();
+    if (keeper.state.fresh) await keeper.save({ fresh: false });
+    this.furnished = version;
+  }
+
+  private async mend(): Promise<void> {
+    const made = await this.keeper.postgres.mend();
+    if (made.length > 0)
+      this.keeper.note('warn', 'MENDED', `somebody removed or changed what was made again: ${made.join(', ')}`);
+  }
+
+  private furnishingFailed(message: string): void {
+    const { keeper } = this;
+    const before = this.furnishFailed;
+    if (message !== before?.message) keeper.note('warn', 'FURNISH_FAILED', message);
+    const restMs = Math.min(FURNISH_RETRY_MAX_MS, before === null ? FURNISH_RETRY_MS : before.restMs * 2);
+    this.furnishFailed = { message, restMs };
+    this.furnishAtMs = keeper.clock.nowMs() + restMs;
   }
 
   private async follow(
@@ -360,6 +392,9 @@ export class Pursuit {
     } else {
       await this.configure(wanted);
     }
+    const { lockedOut } = keeper.view;
+    if (lockedOut !== undefined)
+      return { done: false, failure: { code: 'SUPERUSER_LOCKED_OUT', message: lockedOut }, againMs: LOCKED_OUT_MS };
     if (keeper.view.sql === null) return { done: false, failure: this.cannotStream(), againMs: START_POLL_MS };
     const peers = this.peers(settings);
     if (this.slotsMadeFor !== peers.join(' ')) {

@@ -1,9 +1,10 @@
 /** Rewind, and what it and a base backup need of the leader. */
 import { derivedPassword, REPLICATION_ROLE } from '../protocol';
+import { INSUFFICIENT_PRIVILEGE, type SessionRights, sessionOptions } from '../session-settings';
 import { conninfo } from './config-files';
 import { KeeperError, messageOf, type Source } from './ports';
 import { run } from './processes';
-import { Session } from './session';
+import { Session, sqlState } from './session';
 
 const HOUR_MS = 3_600_000;
 const REWIND_LIMIT_MS = HOUR_MS;
@@ -26,7 +27,20 @@ export interface RejoinContext {
 /** A session on the source, under the replication role. Throws LEADER_UNREACHABLE. */
 export async function openSource(source: Source, context: RejoinContext): Promise<Session> {
   try {
-    return await Session.open({
+    return (await dialSource(source, context)).session;
+  } catch (error) {
+    const words = messageOf(error);
+    throw new KeeperError('LEADER_UNREACHABLE', `${source.name} (${source.address}) does not answer: ${words}`);
+  }
+}
+
+/** A session, and what the replication role may set there: a source of an older version has not granted it all. */
+async function dialSource(
+  source: Source,
+  context: RejoinContext,
+): Promise<{ session: Session; rights: SessionRights }> {
+  const open = async (rights: SessionRights) => {
+    const session = await Session.open({
       host: source.address,
       port: context.port,
       user: REPLICATION_ROLE,
@@ -34,10 +48,15 @@ export async function openSource(source: Source, context: RejoinContext): Promis
       database: 'postgres',
       applicationName: `${context.node}-rejoin`,
       limitMs: SOURCE_LIMIT_MS,
+      rights,
     });
+    return { session, rights };
+  };
+  try {
+    return await open('granted');
   } catch (error) {
-    const words = messageOf(error);
-    throw new KeeperError('LEADER_UNREACHABLE', `${source.name} (${source.address}) does not answer: ${words}`);
+    if (sqlState(error) !== INSUFFICIENT_PRIVILEGE) throw error;
+    return open('plain');
   }
 }
 
@@ -65,7 +84,10 @@ export async function reach(source: Source, context: RejoinContext): Promise<voi
  * shut down cleanly: pg_rewind's own recovery would write a record into the leader's timeline (S3).
  */
 export async function rewind(source: Source, context: RejoinContext, signal: AbortSignal): Promise<void> {
-  const connection = conninfo(source.address, context.port, `${context.node}-rewind`, context.passfile);
+  const { session, rights } = await dialSource(source, context);
+  session.destroy();
+  const options = sessionOptions(rights);
+  const connection = conninfo(source.address, context.port, `${context.node}-rewind`, context.passfile, { options });
   await run(
     'pg_rewind',
     [

@@ -8,13 +8,14 @@ import { PORTS } from '../config';
 import { derivedPassword, MONITOR_ROLE, type NodeSettings, REPLICATION_ROLE, type SlotView } from '../protocol';
 import { Canary } from './canary';
 import { CatchUp } from './catch-up';
-import { settingValues } from './config-files';
+import { KEEPER_ROLE, settingValues } from './config-files';
 import { Configuration } from './configuration';
 import { CATCHING_UP, copyData } from './copy';
 import { syncFolder } from './durable';
-import { furnish } from './furnish';
-import { Heartbeat } from './heartbeat';
+import { Furnishing, REPAIR_LOCK_MS } from './furnish';
+import { BEAT_LOCK_MS, Heartbeat, provePostmaster } from './heartbeat';
 import { LogPipes } from './log-pipes';
+import { HOME, LOCKED_OUT, type LoginOptions, Logins } from './logins';
 import {
   LED_TIMELINE,
   laterTimeline,
@@ -24,12 +25,23 @@ import {
   lookForPause,
   lookForPending,
 } from './look';
-import { type Beat, KeeperError, messageOf, type Postgres, type ServerConfig, type Source, type View } from './ports';
+import {
+  type Beat,
+  KeeperError,
+  messageOf,
+  type Postgres,
+  type ServerConfig,
+  type Source,
+  type SqlView,
+  type View,
+} from './ports';
 import {
   commandLine,
+  isReady,
   noServerLeft,
   resumeServer,
   run,
+  seemsToRun,
   serverProcesses,
   signalProcess,
   waitingConnections,
@@ -38,7 +50,7 @@ import { type RejoinContext, reach, rewind } from './rejoin';
 import { Replication } from './replication';
 import { reserveFor } from './room';
 import { ServerLog } from './server-log';
-import { Session } from './session';
+import type { Session } from './session';
 import { ensureSlots, releaseRows } from './slots';
 import { StartupProcess } from './startup-process';
 import { ask, type Finding } from './stream-check';
@@ -82,6 +94,10 @@ const RELEASE_EVERY_MS = 5_000;
 /** Limit of each of its steps, ms. */
 const RELEASE_LIMIT_MS = 500;
 const SOCKETS = '/var/run/postgresql';
+/** Locks that a look or a question waits for are held by people; it fails then, and the next one asks again. ms */
+const ASK_LOCK_MS = 250;
+/** A session that is not where the failover's things are looks again whether it gets there, ms. */
+const HOME_EVERY_MS = 1_000;
 
 // Keeper and monitor have their own sessions; both names are reserved.
 const END_IDLE_CLIENTS = `
@@ -89,8 +105,8 @@ SELECT count(*)::int AS clients, count(CASE WHEN state = 'idle'
   AND (backend_start < clock_timestamp() - interval '300 ms' OR state_change < clock_timestamp() - interval '50 ms')
   THEN pg_terminate_backend(pid) END)
 FROM pg_stat_activity
-WHERE backend_type = 'client backend' AND usename <> '${MONITOR_ROLE}'
-  AND NOT (usename = 'postgres' AND application_name = current_setting('application_name'))`;
+WHERE backend_type = 'client backend' AND coalesce(usename, '') NOT IN ('${MONITOR_ROLE}', '${KEEPER_ROLE}')
+  AND NOT (coalesce(usename, '') = 'postgres' AND application_name = current_setting('application_name'))`;
 
 export interface ServerOptions {
   node: string;
@@ -115,6 +131,13 @@ export class Server implements Postgres {
   private ended: Promise<void> = Promise.resolve();
   private told = false;
   private session: Session | null = null;
+  private sessionAtMs = Number.NEGATIVE_INFINITY;
+  private readonly logins = new Logins();
+  private readonly furnishing: Furnishing;
+  /** Why no superuser role gets in; null: one does. */
+  private lockedOut: string | null = null;
+  /** The application's database, for want of a better one to go into. */
+  private application: string | null = null;
   private readonly canary: Canary;
   private inForce = '';
   /** Newest timeline that this server was seen on since its start. */
@@ -169,20 +192,44 @@ export class Server implements Postgres {
     this.files = new Configuration({ ...options, data: this.data, folder: join(options.volume, 'conf') });
     this.tunables = new Tunables(settingValues(options.node, options.memoryLimitBytes));
     this.canary = new Canary(
-      (setup) => this.open('postgres', SQL_LIMIT_MS, setup),
+      (setup) => this.home(SQL_LIMIT_MS, 0, setup),
       () => this.sql(),
     );
     this.watch = new StreamWatch({ ask: (leader) => this.askWhy(leader), nowMs: () => performance.now() });
-    this.beats = new Heartbeat((limitMs, setup) => this.open('postgres', limitMs, setup));
+    this.beats = new Heartbeat({
+      open: (limitMs) => this.home(limitMs, BEAT_LOCK_MS),
+      prove: (limitMs) => provePostmaster(`${SOCKETS}/.s.PGSQL.${PORTS.postgres}`, limitMs),
+      runs: () => this.process?.pid !== undefined && seemsToRun(this.process.pid) && isReady(this.data),
+    });
+    this.furnishing = new Furnishing(
+      {
+        into: (database, limitMs) => this.logins.into(database, this.login(limitMs, REPAIR_LOCK_MS)),
+        home: (limitMs) => this.home(limitMs, REPAIR_LOCK_MS),
+      },
+      options.clusterKey,
+    );
   }
 
-  private open(database: string, limitMs: number, setup?: string): Promise<Session> {
+  /** A session of the superuser; its commits wait for no standby. */
+  private login(limitMs: number, lockTimeoutMs: number, setup?: string): LoginOptions {
     const applicationName = `${this.options.node}-keeper`;
-    return Session.open({ host: SOCKETS, user: 'postgres', database, applicationName, limitMs, setup });
+    const settings = { synchronous_commit: 'local', lock_timeout: String(lockTimeoutMs) };
+    return { host: SOCKETS, applicationName, limitMs, settings, setup };
   }
 
-  private async sql(): Promise<Session> {
-    if (this.session?.usable !== true) this.session = await this.open('postgres', SQL_LIMIT_MS);
+  private home(limitMs: number, lockTimeoutMs: number, setup?: string): Promise<Session> {
+    return this.logins.home(this.login(limitMs, lockTimeoutMs, setup), this.application);
+  }
+
+  private async sql(limitMs = SQL_LIMIT_MS): Promise<Session> {
+    const { session } = this;
+    const isAway =
+      session !== null && session.database !== HOME && performance.now() - this.sessionAtMs >= HOME_EVERY_MS;
+    if (isAway) session.destroy();
+    if (this.session?.usable !== true) {
+      this.session = await this.home(limitMs, ASK_LOCK_MS);
+      this.sessionAtMs = performance.now();
+    }
     return this.session;
   }
 
@@ -205,13 +252,15 @@ export class Server implements Postgres {
       warning: this.warning,
     };
     try {
-      if (this.session?.usable !== true) this.session = await this.open('postgres', CONNECT_LIMIT_MS);
-      const { systemId, ...sql } = await lookBySql(this.session);
+      const session = await this.sql(CONNECT_LIMIT_MS);
+      const { systemId, ...sql } = await lookBySql(session);
+      this.lockedOut = null;
       // The walreceiver's timeline is gone with its process, just when a candidate is chosen by it.
       if (sql.inRecovery) sql.timeline = this.received = laterTimeline(this.received, sql.timeline);
-      const settings = await this.lookAtSettings(this.session, sql.inRecovery);
-      await this.lookAtSlots(this.session);
-      await this.lookAtPause(this.session, sql.inRecovery);
+      else this.fillBeat(sql);
+      const settings = await this.lookAtSettings(session, sql.inRecovery);
+      await this.lookAtSlots(session);
+      await this.lookAtPause(session, sql.inRecovery);
       this.watch.seen(sql, this.upstream);
       const seen = {
         ...view,
@@ -225,7 +274,9 @@ export class Server implements Postgres {
       this.tellSilence(error);
       if (this.leader === null) this.watch.seen(null, this.upstream);
       // A leader that hangs is still the leader; how long it hangs is the heartbeat's to tell (S27).
-      return this.leader === null ? { ...view, starved: await this.isStarved() } : { ...this.leader, stale: true };
+      const seen: View =
+        this.leader === null ? { ...view, starved: await this.isStarved() } : { ...this.leader, stale: true };
+      return { ...seen, ...this.silence() };
     }
   }
 
@@ -258,13 +309,26 @@ export class Server implements Postgres {
     return ask({
       leader,
       place: { data: this.data, timeline: this.received },
-      openSession: () => this.open('postgres', SQL_LIMIT_MS),
+      openSession: () => this.home(SQL_LIMIT_MS, ASK_LOCK_MS),
       openReplication: ({ address: host }) =>
         Replication.open({
           ...{ host, port: PORTS.postgres, user: REPLICATION_ROLE, applicationName: `${node}-check` },
           ...{ password: derivedPassword(clusterKey, 'replication'), limitMs: SQL_LIMIT_MS },
         }),
     });
+  }
+
+  /** A leader knows its own heartbeat without asking. */
+  private fillBeat(sql: SqlView): void {
+    const { count, ageMs } = this.beats.read();
+    if (count === 0) return;
+    sql.heartbeatSeen = count;
+    sql.heartbeatSeenAgeMs = ageMs;
+  }
+
+  private silence(): Pick<View, 'warning' | 'lockedOut'> {
+    const { warning, lockedOut } = this;
+    return lockedOut === null ? { warning } : { warning, lockedOut };
   }
 
   /** For people only, so not with every look. */
@@ -297,6 +361,10 @@ export class Server implements Postgres {
   /** An answer that is neither "not there" nor "not yet" is worth a line. */
   private tellSilence(error: unknown): void {
     const message = messageOf(error);
+    if (error instanceof KeeperError && error.code === LOCKED_OUT) {
+      this.lockedOut = message;
+      return;
+    }
     if (/ECONNREFUSED|ENOENT|starting up|not (yet )?accepting|shutting down/.test(message)) return;
     this.warning = `PostgreSQL does not answer as it should: ${message.slice(0, 300)}`;
   }
@@ -490,6 +558,7 @@ export class Server implements Postgres {
     if (inFile !== this.inFile || JSON.stringify(asked) !== JSON.stringify(this.wanted)) this.version += 1;
     this.wanted = asked;
     this.inFile = inFile;
+    this.application = config.settings.databaseName;
     await this.files.write(written, this.version, this.blind);
     this.process?.kill('SIGHUP');
     this.inForce = key;
@@ -552,8 +621,11 @@ export class Server implements Postgres {
     const cleanLeader = control.clean && control.checkpointLsn !== null;
     const asked = config.settings.postgresSettings;
     this.wanted = asked;
+    this.application = config.settings.databaseName;
     this.version += 1;
     this.warning = null;
+    this.lockedOut = null;
+    this.logins.reset();
     for (const attempt of [1, 2]) {
       const { settings, blind } = this.tunables.begin(asked, this.stoppedFloors, leads && cleanLeader);
       const written = withSettings(config, settings);
@@ -638,12 +710,12 @@ export class Server implements Postgres {
   }
 
   async warm(database: string): Promise<void> {
-    const session = await this.open(database, SQL_LIMIT_MS);
+    const session = await this.logins.into(database, this.login(SQL_LIMIT_MS, ASK_LOCK_MS));
     session.destroy();
   }
 
   async checkpoint(): Promise<void> {
-    const session = await this.open('postgres', CHECKPOINT_LIMIT_MS);
+    const session = await this.home(CHECKPOINT_LIMIT_MS, 0);
     try {
       await session.query('CHECKPOINT');
     } finally {
@@ -728,7 +800,7 @@ export class Server implements Postgres {
       await writeFile(join(this.data, 'promote'), '');
       this.process.kill('SIGUSR1');
       await delay(PROMOTE_LOOK_MS);
-      const session = await this.open('postgres', SQL_LIMIT_MS).catch(() => null);
+      const session = await this.home(SQL_LIMIT_MS, ASK_LOCK_MS).catch(() => null);
       if (session !== null) {
         this.session = session;
         return session;
@@ -798,7 +870,12 @@ export class Server implements Postgres {
   }
 
   async furnish(settings: NodeSettings): Promise<void> {
-    await furnish((database, limitMs, setup) => this.open(database, limitMs, setup), settings, this.options.clusterKey);
+    await this.furnishing.furnish(settings);
+  }
+
+  async mend(): Promise<string[]> {
+    const missing = await this.furnishing.missing(await this.sql());
+    return missing.length === 0 ? [] : this.furnishing.repair(missing);
   }
 
   startHeartbeat(): void {

@@ -1,8 +1,10 @@
 /**
  * One SQL session with a deadline for everything. node-postgres can wait for ever on a dead server, so at the deadline
- * the socket is destroyed and the session is of no more use.
+ * the socket is destroyed and the session is of no more use. No setting of a role, a database or the stack holds in it
+ * (session-settings.ts).
  */
-import { Client, type QueryConfig, type QueryResultRow } from 'pg';
+import { Client, DatabaseError, type QueryConfig, type QueryResultRow } from 'pg';
+import { type SessionRights, sessionOptions } from '../session-settings';
 
 export interface SessionOptions {
   host: string;
@@ -13,17 +15,24 @@ export interface SessionOptions {
   applicationName: string;
   /** Limit for connecting and for each statement, ms. */
   limitMs: number;
+  /** @default 'superuser' */
+  rights?: SessionRights;
+  /** Settings beside those of every session, or in place of them. */
+  settings?: Readonly<Record<string, string>>;
   /** Run once after connecting. */
   setup?: string;
 }
 
 export class Session {
+  /** The database that it is in. */
+  readonly database: string;
   private readonly client: Client;
   private readonly limitMs: number;
   private dead = false;
 
   private constructor(options: SessionOptions) {
     this.limitMs = options.limitMs;
+    this.database = options.database;
     this.client = new Client({
       host: options.host,
       port: options.port ?? 5432,
@@ -31,6 +40,7 @@ export class Session {
       password: options.password,
       database: options.database,
       application_name: options.applicationName,
+      options: sessionOptions(options.rights ?? 'superuser', options.settings),
       ssl: false,
     });
     this.client.on('error', () => this.destroy());
@@ -65,8 +75,8 @@ export class Session {
    * Rows of a statement that is asked again and again under one name: PostgreSQL parses and plans it once a session
    * (manual, "PREPARE"). Planning is most of the cost of a look.
    */
-  async ask<Row extends QueryResultRow>(name: string, text: string): Promise<Row[]> {
-    return this.rows({ name, text }, this.limitMs);
+  async ask<Row extends QueryResultRow>(name: string, text: string, values: unknown[] = []): Promise<Row[]> {
+    return this.rows({ name, text, values }, this.limitMs);
   }
 
   private async rows<Row extends QueryResultRow>(query: QueryConfig, limitMs: number): Promise<Row[]> {
@@ -91,6 +101,11 @@ export class Session {
     });
     return Promise.race([work, limit]).finally(() => clearTimeout(timer));
   }
+}
+
+/** SQLSTATE of what PostgreSQL answered; null: it was no answer of PostgreSQL. */
+export function sqlState(error: unknown): string | null {
+  return error instanceof DatabaseError ? (error.code ?? null) : null;
 }
 
 /** A name in double quotes for SQL. */

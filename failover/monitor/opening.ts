@@ -6,6 +6,7 @@ import pg from 'pg';
 import { PORTS } from '../config';
 import type { DeclaredNode } from '../core/types';
 import { derivedPassword, MONITOR_ROLE } from '../protocol';
+import { INSUFFICIENT_PRIVILEGE, type SessionRights, sessionOptions } from '../session-settings';
 import type { Log, Opening } from './ports';
 
 /** A dial takes four round trips, each of which may be a second where packets come late. */
@@ -21,7 +22,7 @@ const KEEP_MS = 1_000;
 
 /** No row: the answer comes from another node, and nothing is written there. */
 const COMMIT = `INSERT INTO failover.canary (term, node) SELECT $1, $2 WHERE current_setting('cluster_name') = $2
-  ON CONFLICT (node) DO UPDATE SET term = excluded.term, at = now() RETURNING node`;
+  ON CONFLICT (node) DO UPDATE SET term = excluded.term, at = pg_catalog.now() RETURNING node`;
 /** read_only_sql_transaction: the node is in recovery. */
 const READ_ONLY = '25006';
 
@@ -164,6 +165,16 @@ export class OpeningChecks implements Opening {
   }
 
   private async connect(line: Line): Promise<void> {
+    try {
+      await this.connectWith(line, 'granted');
+    } catch (error) {
+      if (!(error instanceof pg.DatabaseError) || error.code !== INSUFFICIENT_PRIVILEGE) throw error;
+      // A node whose roles an older keeper made has not granted it all.
+      await this.connectWith(line, 'plain');
+    }
+  }
+
+  private async connectWith(line: Line, rights: SessionRights): Promise<void> {
     const client = new pg.Client({
       host: line.node.address,
       port: this.options.port ?? PORTS.postgres,
@@ -171,6 +182,8 @@ export class OpeningChecks implements Opening {
       password: derivedPassword(this.options.clusterKey, 'monitor'),
       database: 'postgres',
       application_name: 'failover-monitor',
+      // Whatever is set for the role or the database, the check's commit waits for the standbys (S9).
+      options: sessionOptions(rights, { synchronous_commit: 'on' }),
       connectionTimeoutMillis: CONNECT_LIMIT_MS,
       query_timeout: QUERY_LIMIT_MS,
       keepAlive: true,

@@ -23,6 +23,7 @@ const ADAPTERS: Readonly<Record<string, string>> = {
   'failover/keeper/heartbeat.ts': 'PostgreSQL',
   'failover/keeper/log-pipes.ts': 'PostgreSQL: its log',
   'failover/keeper/look.ts': 'PostgreSQL',
+  'failover/keeper/logins.ts': 'PostgreSQL: how to get into it',
   'failover/keeper/processes.ts': 'PostgreSQL: its processes and programs',
   'failover/keeper/receive-wal.ts': 'PostgreSQL: pg_receivewal',
   'failover/keeper/rejoin.ts': 'PostgreSQL: rewind',

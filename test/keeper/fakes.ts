@@ -277,6 +277,14 @@ export class FakePostgres implements Postgres {
   async furnish(): Promise<void> {
     this.journal.push('furnish');
   }
+  /** What people removed since the last look; an error: it cannot be made again. */
+  removed: string[] | Error = [];
+  async mend(): Promise<string[]> {
+    const { removed } = this;
+    if (removed instanceof Error) throw removed;
+    this.removed = [];
+    return removed;
+  }
   startHeartbeat(): void {}
   stopHeartbeat(): void {}
   heartbeat(): { count: number; ageMs: number } {

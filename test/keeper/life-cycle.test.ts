@@ -752,3 +752,33 @@ describe('a container that is told to stop', () => {
     expect(rig.clock.nowMs() - from).toBeLessThan(8_000);
   });
 });
+
+describe('what people removed of the failover’s own', () => {
+  it('is made again on a leader that is alone, without a new order, and told', async () => {
+    await leader();
+    rig.postgres.removed = ['schema failover', 'role failover_monitor'];
+    await rig.until(() => rig.link.notes().includes('MENDED'));
+    const note = rig.link.sent.find((frame) => frame.type === 'note' && frame.code === 'MENDED');
+    expect(note).toMatchObject({ message: expect.stringContaining('schema failover, role failover_monitor') });
+    await rig.until((s) => s.done);
+  });
+
+  it('is tried again with growing rests, told once, and does not keep the order from being done', async () => {
+    await leader();
+    rig.postgres.removed = new Error('canceling statement due to lock timeout');
+    const fromMs = rig.clock.nowMs();
+    await rig.until(() => rig.clock.nowMs() - fromMs > 60_000);
+    expect(rig.link.notes().filter((code) => code === 'FURNISH_FAILED')).toHaveLength(1);
+    expect(rig.link.status().done).toBe(true);
+    rig.postgres.removed = ['table failover.canary'];
+    await rig.until(() => rig.link.notes().includes('MENDED'));
+  });
+
+  it('is left to the leader by a standby', async () => {
+    await standby();
+    rig.postgres.removed = ['schema failover'];
+    const fromMs = rig.clock.nowMs();
+    await rig.until(() => rig.clock.nowMs() - fromMs > 5_000);
+    expect(rig.postgres.removed).toEqual(['schema failover']);
+  });
+});

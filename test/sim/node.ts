@@ -603,6 +603,11 @@ export class SimPostgres implements Postgres {
     this.running();
   }
 
+  async mend(): Promise<string[]> {
+    this.running();
+    return [];
+  }
+
   startHeartbeat(): void {
     if (this.life !== null) return;
     const life = { beats: true };

@@ -1,0 +1,95 @@
+/**
+ * How the keeper gets into its own PostgreSQL, over the local socket: as one of two superuser roles and into one of several
+ * databases, so that one that was renamed, dropped or closed locks it out of nothing.
+ */
+import { INSUFFICIENT_PRIVILEGE } from '../session-settings';
+import { KEEPER_ROLE } from './config-files';
+import { KeeperError, messageOf } from './ports';
+import { Session, type SessionOptions, sqlState } from './session';
+
+const ROLES = ['postgres', KEEPER_ROLE] as const;
+/** What the keeper needs inside PostgreSQL is in the first one. Into the others it goes only while that is away. */
+export const HOME = 'postgres';
+const OTHER_DATABASES = ['template1'] as const;
+
+/** No such role, no right to log in, refused by pg_hba.conf; or no superuser any more. */
+const ROLE_REFUSED = new Set(['28000', '28P01', INSUFFICIENT_PRIVILEGE]);
+/** No such database; it takes no sessions, or is half dropped. */
+const DATABASE_REFUSED = new Set(['3D000', '55000']);
+
+/** Every attempt writes a line into PostgreSQL's log. */
+const REST_MIN_MS = 1_000;
+const REST_MAX_MS = 15_000;
+
+export type LoginOptions = Omit<SessionOptions, 'user' | 'database'>;
+
+type Role = (typeof ROLES)[number];
+
+/** Code of the failure when no superuser role gets in. */
+export const LOCKED_OUT = 'SUPERUSER_LOCKED_OUT';
+
+export class Logins {
+  private readonly open: (options: SessionOptions) => Promise<Session>;
+  private readonly nowMs: () => number;
+  /** The role that got in last. */
+  private role: Role = ROLES[0];
+  private lockedOut: { error: KeeperError; untilMs: number; restMs: number } | null = null;
+
+  constructor(
+    open: (options: SessionOptions) => Promise<Session> = (options) => Session.open(options),
+    nowMs: () => number = () => performance.now(),
+  ) {
+    this.open = open;
+    this.nowMs = nowMs;
+  }
+
+  /** The server was started anew: what it refused before says nothing. */
+  reset(): void {
+    this.lockedOut = null;
+  }
+
+  /**
+   * A session in {@link HOME}, or while that takes none in the next best database, `application` as the last of them.
+   * Throws SUPERUSER_LOCKED_OUT when neither role gets in, which is tried again with growing rests.
+   */
+  async home(options: LoginOptions, application: string | null = null): Promise<Session> {
+    const databases = [HOME, ...OTHER_DATABASES, ...(application === null ? [] : [application])];
+    for (const [at, database] of databases.entries()) {
+      try {
+        return await this.into(database, options);
+      } catch (error) {
+        if (at === databases.length - 1 || !DATABASE_REFUSED.has(sqlState(error) ?? '')) throw error;
+      }
+    }
+    throw new Error('there is no database to go into');
+  }
+
+  /** A session in this very database. */
+  async into(database: string, options: LoginOptions): Promise<Session> {
+    const { lockedOut } = this;
+    if (lockedOut !== null && this.nowMs() < lockedOut.untilMs) throw lockedOut.error;
+    const refusals: string[] = [];
+    for (const user of [this.role, ...ROLES.filter((role) => role !== this.role)]) {
+      try {
+        const session = await this.open({ ...options, user, database });
+        this.role = user;
+        this.lockedOut = null;
+        return session;
+      } catch (error) {
+        if (!ROLE_REFUSED.has(sqlState(error) ?? '')) throw error;
+        refusals.push(`as ${user}: ${messageOf(error)}`);
+      }
+    }
+    throw this.lockOut(refusals);
+  }
+
+  private lockOut(refusals: string[]): KeeperError {
+    const restMs = Math.min(REST_MAX_MS, (this.lockedOut?.restMs ?? REST_MIN_MS / 2) * 2);
+    const error = new KeeperError(
+      LOCKED_OUT,
+      `PostgreSQL lets the keeper in neither as ${ROLES.join(' nor as ')}; it needs one of them with LOGIN and SUPERUSER (${refusals.sort().join('; ')})`,
+    );
+    this.lockedOut = { error, untilMs: this.nowMs() + restMs, restMs };
+    return error;
+  }
+}
