@@ -10,6 +10,8 @@ import { addressOf, isMember, viewOf } from './view';
 const HOLD_PART = 0.25;
 /** Part of `hangTimeoutMs` within which an advance of the heartbeat on a replica proves that the leader lives (S21). */
 const BEAT_PART = 0.75;
+/** At rest a standby looks at the heartbeat this often, and some more, ms: see decision 9. A shorter time proves nothing. */
+const BEAT_LEAST_MS = 600;
 /** A probe older than this is repeated while the keeper's connection is down, ms. */
 export const PROBE_AGE_MS = 30;
 /** A refused connect says that PostgreSQL is gone now; what comes later is the keeper's to tell, ms. */
@@ -52,7 +54,9 @@ export function leaderHealth(state: ClusterState, observation: Observation, nowM
 /** The heartbeat row advanced on a replica lately: the leader commits, whatever the monitor hears of it (S21). */
 function isBeating(state: ClusterState, observation: Observation, nowMs: number, policy: Policy): boolean {
   return witnesses(state.leader ?? '', observation).some(
-    (v) => v.heartbeatSeenAtMs !== null && nowMs - v.heartbeatSeenAtMs < policy.hangTimeoutMs * BEAT_PART,
+    (v) =>
+      v.heartbeatSeenAtMs !== null &&
+      nowMs - v.heartbeatSeenAtMs < Math.max(policy.hangTimeoutMs * BEAT_PART, BEAT_LEAST_MS),
   );
 }
 

@@ -16,6 +16,7 @@ import {
   type SlotView,
   type Status,
 } from '../protocol';
+import { lsnValue } from './lsn';
 import {
   type AcceptedOrder,
   type Clock,
@@ -35,8 +36,20 @@ import { buildStatus, dataIdOf } from './status';
 
 /** How often PostgreSQL is looked at when nothing happens, ms. */
 const LOOK_MS = 100;
+/**
+ * At rest, which is when the order is carried out and for {@link CALM_AFTER_MS} nothing changed, hardly any WAL was written
+ * and the monitor sent nothing but pings, every fourth ping brings a look: on all nodes at the same time, because positions
+ * are compared, and shortly before the next ping, whose answer carries the status.
+ */
+const PINGS_A_LOOK = 4;
+const PING_TO_LOOK_MS = 60;
+/** Without pings. */
+const CALM_LOOK_MS = 500;
+const CALM_AFTER_MS = 5_000;
+/** More WAL than this between two looks is no rest; heartbeats are a fraction of it, bytes. */
+const CALM_WAL_BYTES = 65_536n;
 /** What was seen within this time is good enough to begin a new order with, ms. */
-const FRESH_MS = 200;
+const FRESH_MS = 600;
 const RETRY_MS = 200;
 const STUMBLES_MAX = 3;
 /** Failures that pass by themselves as a rule: a checkpoint holds up a reload, a standby is slow (S4, S17). */
@@ -112,6 +125,11 @@ export class Keeper {
   private readonly begunMs: number;
   private statusCount = 0;
   private reported = '';
+  /** When the status last changed in anything but counts and positions. */
+  private changedAtMs = Number.NEGATIVE_INFINITY;
+  /** It rests, see {@link PINGS_A_LOOK}. */
+  private calm = false;
+  private position: bigint | null = null;
   private slotsSent: SlotView[] | undefined;
 
   constructor(parts: { node: string; postgres: Postgres; clock: Clock; files: StateFile; link: Link }) {
@@ -158,9 +176,15 @@ export class Keeper {
     if (frame.type === 'ping') {
       const pong: KeeperFrame = { type: 'pong', n: frame.n };
       if (frame.n % PINGS_A_STATUS === 0) this.report(true, [pong]);
-      else this.link.send(pong);
+      else {
+        this.link.send(pong);
+        if (this.calm && frame.n % PINGS_A_LOOK === 1) this.lookSoon();
+      }
       return;
     }
+    // Something goes on.
+    this.changedAtMs = this.clock.nowMs();
+    if (this.calm) this.wake();
     this.frames = this.frames
       .then(() => this.handle(frame))
       .catch((error: unknown) => this.note('error', 'STATE_NOT_STORED', messageOf(error)));
@@ -255,6 +279,7 @@ export class Keeper {
       const order = this.ordered;
       let restMs = LOOK_MS;
       this.current = false;
+      this.calm = false;
       try {
         // A new order is begun with what was seen a moment ago: a promotion waits for nothing that it can do without.
         if (order === acted || this.clock.nowMs() - this.lookedAtMs > FRESH_MS) await this.observe();
@@ -266,7 +291,8 @@ export class Keeper {
             this.stumbles = 0;
             this.done = outcome.done;
             this.failure = outcome.failure ?? null;
-            restMs = outcome.againMs ?? LOOK_MS;
+            this.calm = outcome.done && this.clock.nowMs() - this.changedAtMs >= CALM_AFTER_MS;
+            restMs = outcome.againMs ?? (this.calm ? CALM_LOOK_MS : LOOK_MS);
           }
         }
       } catch (error) {
@@ -298,6 +324,7 @@ export class Keeper {
     this.lookedAtMs = this.clock.nowMs();
     this.current = true;
     await this.noticeByHand();
+    this.noteWal(this.view);
     if (this.view.warning !== null && this.view.warning !== before) {
       this.note('warn', 'POSTGRES_WARNING', this.view.warning);
     }
@@ -341,6 +368,25 @@ export class Keeper {
 
   private wake(): void {
     this.nudge.abort();
+  }
+
+  /** Ends this rest, and no later one. */
+  private lookSoon(): void {
+    const { nudge } = this;
+    this.clock
+      .sleep(PING_TO_LOOK_MS, nudge.signal)
+      .then(() => nudge.abort())
+      .catch(() => undefined);
+  }
+
+  /** Where WAL moves on there is no rest: see {@link PINGS_A_LOOK}. */
+  private noteWal({ sql }: View): void {
+    const lsn = sql === null ? null : (sql.flushLsn ?? sql.replayLsn);
+    const position = lsn === null ? null : lsnValue(lsn);
+    const before = this.position;
+    this.position = position;
+    if (position === null || before === null || position - before <= CALM_WAL_BYTES) return;
+    this.changedAtMs = this.clock.nowMs();
   }
 
   private crashed(reason: string | null): void {
@@ -422,6 +468,7 @@ export class Keeper {
       },
     });
     if (!always && stable === this.reported) return;
+    if (stable !== this.reported) this.changedAtMs = this.clock.nowMs();
     this.reported = stable;
     this.statusCount += 1;
     if (this.link.connected) this.slotsSent = this.view.slots;

@@ -159,9 +159,9 @@ function parse(line: string): Frame | null {
 
 /** Cuts a stream into lines, none longer than a frame may be. */
 function lines(each: (line: string) => void, tooLong: () => void): (chunk: Buffer) => void {
-  let rest = Buffer.alloc(0);
+  let rest: Buffer = Buffer.alloc(0);
   return (chunk) => {
-    rest = Buffer.concat([rest, chunk]);
+    rest = rest.length === 0 ? chunk : Buffer.concat([rest, chunk]);
     for (;;) {
       const at = rest.indexOf(10);
       if (at < 0) break;

@@ -6,7 +6,7 @@
  * makes `require`, because pg is CommonJS.
  */
 import './bundled';
-import { readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { totalmem } from 'node:os';
 import { KeeperConfig, PATHS } from '../config';
 import { checkSettings } from './check-settings';
@@ -50,7 +50,8 @@ function tellHealth(healthy: boolean): void {
   try {
     if (!healthy) rmSync(HEALTH_FILE, { force: true });
     else {
-      writeFileSync(HEALTH_FILE, '');
+      // Twice a second: most often it is there.
+      if (!existsSync(HEALTH_FILE)) writeFileSync(HEALTH_FILE, '');
       utimesSync(HEALTH_FILE, new Date(), new Date());
     }
   } catch (error) {

@@ -32,7 +32,8 @@ interface SlotRow {
 export async function ensureSlots(session: Session, peers: string[], renew: boolean): Promise<string[]> {
   const wanted = peers.map(slotName);
   const copies = peers.map(copySlotName).filter((name) => !wanted.includes(name));
-  const rows = await session.query<SlotRow>(
+  const rows = await session.ask<SlotRow>(
+    'keep slots',
     `SELECT slot_name, active, invalidation_reason IS NOT NULL OR wal_status = 'lost' AS fell_off,
        coalesce(inactive_since < clock_timestamp() - interval '${IDLE_S} s', false)
          AND coalesce(xmin, catalog_xmin) IS NOT NULL AS holds_rows,
