@@ -87,7 +87,7 @@ export class Logins {
     const restMs = Math.min(REST_MAX_MS, (this.lockedOut?.restMs ?? REST_MIN_MS / 2) * 2);
     const error = new KeeperError(
       LOCKED_OUT,
-      `PostgreSQL lets the keeper in neither as ${ROLES.join(' nor as ')}; it needs one of them with LOGIN and SUPERUSER (${refusals.sort().join('; ')})`,
+      `PostgreSQL lets the keeper in neither as ${ROLES.join(' nor as ')} (${refusals.sort().join('; ')}). Run ALTER ROLE ${ROLES[0]} LOGIN SUPERUSER in a superuser's session that is still open, or in PostgreSQL's single-user mode`,
     );
     this.lockedOut = { error, untilMs: this.nowMs() + restMs, restMs };
     return error;
