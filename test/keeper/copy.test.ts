@@ -214,7 +214,8 @@ describe('slots for a copy', () => {
       if (call !== undefined) said.push(`${call} ${names}`);
       return text.includes('FROM pg_replication_slots WHERE slot_type') ? rows : [];
     };
-    return { said, session: { query } as unknown as Session };
+    const ask = (_name: string, text: string) => query(text);
+    return { said, session: { ask, query } as unknown as Session };
   };
   const slot = (name: string, change: Partial<Row> = {}): Row => {
     return { slot_name: name, active: false, fell_off: false, idle: false, ...change };
