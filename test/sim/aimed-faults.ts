@@ -5,12 +5,12 @@ import type { SimNode } from './node';
 import { Stranger } from './stranger';
 
 /** A fault strikes once; the names are those of `simulate({ faults })`. */
-type Fault = (nemesis: Nemesis) => void;
+export type Fault = (nemesis: Nemesis) => void;
 
 const LOOK_MS = 5;
 
 /** Looks again and again until it holds, within the limit. */
-function when(
+export function when(
   nemesis: Nemesis,
   limitMs: number,
   holds: () => boolean,
@@ -22,7 +22,7 @@ function when(
   const look = () => {
     if (nemesis.over) return;
     if (holds()) then();
-    else if (engine.nowMs < endMs) engine.after(LOOK_MS, null, look);
+    else if (engine.nowMs < endMs) nemesis.later(LOOK_MS, LOOK_MS, look);
     else otherwise();
   };
   look();

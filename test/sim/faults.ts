@@ -1,13 +1,18 @@
 /** What goes wrong, at random times, in words. */
-import { AIMED, FROZEN, STARVATION } from './aimed-faults';
+import { AIMED, type Fault, FROZEN, STARVATION } from './aimed-faults';
+import { DISK_FAULTS } from './disk-faults';
 import type { SimMonitor, StoreDisk } from './monitor-container';
 import type { SimNode } from './node';
+import { PEOPLE } from './people';
+import { REPEATS } from './repeats';
 import { TOO_MUCH_MEMORY } from './settings';
 import type { World } from './world';
 
+/** No fault that has to be alone takes longer, ms. */
+const ALONE_LIMIT_MS = 600_000;
+
 export class Nemesis {
   readonly world: World;
-  private readonly wiped = new Set<string>();
   /** Faults have ended: what was still planned does not happen. */
   over = false;
   /** Monitors that another one has taken over from. */
@@ -19,6 +24,10 @@ export class Nemesis {
   private readonly only: readonly string[] | undefined;
   private readonly undo: (() => void)[] = [];
   private busyUntilMs = 0;
+  /** Steps of faults that are still to come. */
+  pending = 0;
+  /** A fault that has to be alone is under way. */
+  private occupied = false;
 
   /** `only`: names of the faults that fall; undefined: all of them. */
   constructor(world: World, only?: readonly string[]) {
@@ -36,6 +45,20 @@ export class Nemesis {
     this.undo.push(undo);
   }
 
+  /** Nothing of any fault is still to come. */
+  get isCalm(): boolean {
+    return this.pending === 0;
+  }
+
+  /** No other fault falls before `done` is called. */
+  alone(begin: (done: () => void) => void): void {
+    if (this.occupied) return;
+    this.occupied = true;
+    begin(() => {
+      this.occupied = false;
+    });
+  }
+
   async rage(): Promise<void> {
     const { world } = this;
     const { random, engine } = world;
@@ -50,6 +73,7 @@ export class Nemesis {
           ? random.between(5, 300)
           : random.between(300, 6_000);
       await engine.run(engine.nowMs + pause);
+      if (this.occupied) await engine.run(engine.nowMs + ALONE_LIMIT_MS, () => !this.occupied);
     }
     await engine.run(Number.POSITIVE_INFINITY, () => engine.nowMs >= this.busyUntilMs);
   }
@@ -89,7 +113,10 @@ export class Nemesis {
       behind: [7, () => this.behind()],
       pauseFailover: [5, () => this.pauseFailover()],
       rebuild: [3, () => this.rebuild()],
-      ...mapped(AIMED, ([weight, fault]): [number, () => void] => [weight, () => fault(this)]),
+      ...this.bound(AIMED),
+      ...this.bound(DISK_FAULTS),
+      ...this.bound(PEOPLE),
+      ...this.bound(REPEATS),
     };
     const steady = { ...STARVATION, ...FROZEN };
     const known = { ...all, ...mapped(steady, (fault): [number, () => void] => [1, () => fault(this)]) };
@@ -110,13 +137,23 @@ export class Nemesis {
     }
   }
 
+  private bound(
+    faults: Readonly<Record<string, [weight: number, fault: Fault]>>,
+  ): Record<string, [number, () => void]> {
+    return mapped(faults, ([weight, fault]): [number, () => void] => [weight, () => fault(this)]);
+  }
+
   anyNode(): SimNode {
     return this.world.random.pick(this.world.nodes);
   }
 
   later(fromMs: number, toMs: number, run: () => void): void {
     const { engine, random } = this.world;
-    engine.after(random.between(fromMs, toMs), null, run);
+    this.pending += 1;
+    engine.after(random.between(fromMs, toMs), null, () => {
+      this.pending -= 1;
+      run();
+    });
   }
 
   start(node: SimNode): void {
@@ -146,7 +183,7 @@ export class Nemesis {
       const state = this.world.monitor?.seen?.decision.state;
       if (state?.procedure?.kind !== 'promote') {
         tries.left -= 1;
-        if (tries.left > 0) engine.after(5, null, look);
+        if (tries.left > 0) this.later(5, 5, look);
         return;
       }
       const candidate = this.world.nodes.find((n) => n.name === state.leader);
@@ -157,7 +194,7 @@ export class Nemesis {
     look();
   }
 
-  private stop(node: SimNode): void {
+  stop(node: SimNode): void {
     if (!node.up || node.process?.state !== 'running') return;
     this.world.say(`docker stop ${node.name}`);
     node.stop();
@@ -177,7 +214,7 @@ export class Nemesis {
     node.unpause();
   }
 
-  private crash(node: SimNode): void {
+  crash(node: SimNode): void {
     if (node.postgres === null || node.process?.state !== 'running' || this.over) return;
     this.world.say(`PostgreSQL crashes in ${node.name}`);
     node.crashPostgres();
@@ -221,7 +258,7 @@ export class Nemesis {
     this.later(20, 5_000, () => this.startMonitor());
   }
 
-  private startMonitor(): void {
+  startMonitor(): void {
     const { world } = this;
     if (world.monitor !== null) return;
     world.say('docker start failover-monitor');
@@ -249,7 +286,7 @@ export class Nemesis {
     // let go yet, no system could know what it had.
     if (world.nodes.some((n) => !world.members.includes(n) && !this.removed.has(n))) return;
     this.storeLost = true;
-    const old = copy ?? random.pick(world.copies);
+    const old = copy ?? random.pick(world.storeCopies);
     const isLost = copy === undefined && random.chance(0.3);
     world.say('the monitor is killed, its volume is lost or an old copy');
     world.monitor?.process.kill();
@@ -267,7 +304,7 @@ export class Nemesis {
     world.say(`${old.label} is paused and a second monitor is started on a copy of its volume`);
     old.process.pause();
     this.strangers.push(old);
-    const copy = { ...(random.chance(0.5) ? old.disk : random.pick(world.copies)), full: false, moved: true };
+    const copy = { ...(random.chance(0.5) ? old.disk : random.pick(world.storeCopies)), full: false, moved: true };
     world.startMonitor('second monitor', copy);
     this.later(500, 6_000, () => {
       if (old.process.dead) return;
@@ -437,7 +474,6 @@ export class Nemesis {
     this.world.say(`docker kill ${node.name}, and its volume is removed`);
     node.kill();
     node.wipe();
-    this.wiped.add(node.name);
     this.later(50, 6_000, () => this.start(node));
   }
 
@@ -530,6 +566,7 @@ export class Nemesis {
     world.say(`${gone.name} is taken out of the stack`);
     world.declared = declared.slice(0, -1);
     this.restartMonitor();
+    world.copies.forget(gone);
     this.takeOut(gone, random.integer(0, 100));
   }
 
@@ -641,6 +678,8 @@ export class Nemesis {
     this.resumeUntilHeard();
     for (const node of world.members) {
       node.disk.slowness = 1;
+      node.disk.crashes = { starts: 0, promotions: 0 };
+      node.disk.room.clear();
       if (node.postgres !== null) node.postgres.postmasterFrozen = false;
       node.unpause();
       this.startOnceStopped(node);
@@ -658,29 +697,7 @@ export class Nemesis {
     if (world.monitor?.seen?.decision.state.pause !== undefined) this.resume();
     if (!world.clientsEnd) world.engine.after(500, null, () => this.resumeUntilHeard());
   }
-
-  /**
-   * A volume was removed that may have held the only copy of something: the cluster is right to wait for it. Refusing is
-   * excused only where the removed data was the leader's or a counted member's.
-   */
-  excused(): boolean {
-    const decision = this.world.monitor?.seen?.decision;
-    if (decision === undefined || !WAITS.has(decision.code)) return false;
-    if (decision.code === 'ADOPT_FORGOTTEN') return this.wiped.size > 0;
-    const { leader, joint } = decision.state;
-    const needed = new Set([leader, ...joint.flatMap((c) => [c.leader, ...c.members])]);
-    return [...this.wiped].some((name) => needed.has(name));
-  }
 }
-
-/** Decisions that say: writes wait for a node with the newest data, or for a person. */
-const WAITS: ReadonlySet<string> = new Set([
-  'NO_CANDIDATE',
-  'ADOPT_FORGOTTEN',
-  'ADOPT_UNKNOWN',
-  'PROMOTING',
-  'BOOTSTRAP_WAIT',
-]);
 
 function mapped<T, R>(record: Readonly<Record<string, T>>, to: (value: T) => R): Record<string, R> {
   return Object.fromEntries(Object.entries(record).map(([name, value]) => [name, to(value)]));

@@ -31,6 +31,11 @@ export class History {
   /** When a person's word made a node without the newest data the leader: what ran across that moment proves nothing. */
   private overriddenMs = Number.NEGATIVE_INFINITY;
 
+  /** When the newest write that was acknowledged began, ms. */
+  servedMs = Number.NEGATIVE_INFINITY;
+  /** A leader acknowledges what no other node has. */
+  asynchronous = false;
+
   constructor(fail: (words: string) => void) {
     this.fail = fail;
   }
@@ -59,6 +64,9 @@ export class History {
   }
 
   ended(operation: Operation, proxy: 'write' | 'read'): void {
+    if (operation.outcome === 'ok' && proxy === 'write' && operation.kind !== 'read') {
+      this.servedMs = Math.max(this.servedMs, operation.startMs);
+    }
     if (operation.outcome !== 'ok' || operation.startMs <= this.overriddenMs) return;
     if (proxy === 'read') {
       this.reads.push(operation);

@@ -15,8 +15,10 @@ import {
   type View,
 } from '../../failover/keeper/ports';
 import { type Floors, type PostgresSettings, Tunables, withSettings } from '../../failover/keeper/tunables';
+import { COPY_MB_A_MS, Disk, type Load, RESERVE_MB, VERIFY_MB_A_MS } from './disks';
 import { type Engine, Process } from './engine';
 import { PostgresServer, type Session, type SimDisk } from './postgres';
+import { ServerWords } from './server-words';
 import { settingsOf } from './settings';
 import { DataDir, printLsn, rewound } from './wal';
 import { CLUSTER_KEY, MONITOR_ADDRESS, type World } from './world';
@@ -27,15 +29,20 @@ export interface Volume {
   memory: Memory | null;
   data: DataDir | null;
   fresh: DataDir | null;
+  /** What a copy under way, or one that was not finished, takes, MB. */
+  copyMb: number;
 }
 
 export function emptyVolume(): Volume {
-  return { state: EMPTY_STATE, memory: null, data: null, fresh: null };
+  return { state: EMPTY_STATE, memory: null, data: null, fresh: null, copyMb: 0 };
 }
 
 const HEARTBEAT_MS = 100;
 const BEATS_A_SESSION = 4;
 const STOP_LIMIT_MS = 45_000;
+const PROMOTE_LIMIT_MS = 60_000;
+/** So little data is verified in no time, MB. */
+const SMALL_MB = 100;
 /** Until the processes of a server have read its files again, ms. */
 const READ_MS = 20;
 
@@ -43,7 +50,7 @@ export class SimNode {
   readonly name: string;
   readonly address: string;
   readonly world: World;
-  readonly disk: SimDisk = { slowness: 1 };
+  readonly disk: SimDisk & { load: Load; room: Disk; crashes: { starts: number; promotions: number } };
   volume = emptyVolume();
   /** For scenarios: how replay goes after a start. */
   replay?: { behind: number; stepMs: number };
@@ -51,11 +58,18 @@ export class SimNode {
   process: Process | null = null;
   postgres: PostgresServer | null = null;
   stopping = false;
+  /** The keeper's files cannot be read just now. */
+  unreadable = false;
+  /** Part of the looks at a leader that give an old answer. */
+  lateLooks = 0;
 
   constructor(world: World, name: string, address: string) {
     this.world = world;
     this.name = name;
     this.address = address;
+    // Its own until the machine's is shared (`World.shareDisk`).
+    this.disk = { slowness: 1, room: new Disk(), load: world.load, crashes: { starts: 0, promotions: 0 } };
+    this.disk.room.add(() => this.usedMb);
     world.network.hosts.set(address, name);
     world.network.down.add(name);
     world.network.raw.set(`${name}:5432`, {
@@ -67,6 +81,19 @@ export class SimNode {
         });
       },
     });
+  }
+
+  /** Data with its WAL, and a copy beside it. */
+  get usedMb(): number {
+    const { data, copyMb } = this.volume;
+    const { dataMb, recordMb } = this.world.load;
+    return (data === null ? 0 : dataMb + (data.wal.length - data.oldest) * recordMb) + copyMb;
+  }
+
+  /** Its volume is on that disk, together with others. */
+  putOn(disk: Disk): void {
+    this.disk.room = disk;
+    disk.add(() => this.usedMb);
   }
 
   get up(): boolean {
@@ -82,8 +109,17 @@ export class SimNode {
     this.process = process;
     this.stopping = false;
     world.engine.after(world.random.delay(80), process, () => {
-      this.run(process).catch((error: unknown) => world.fail(`the keeper of ${name} broke: ${String(error)}`));
+      this.run(process).catch((error: unknown) => {
+        if (error instanceof Unreadable) this.restarted();
+        else world.fail(`the keeper of ${name} broke: ${String(error)}`);
+      });
     });
+  }
+
+  /** The keeper ends by itself, and the container's engine starts it again (`restart: always`). */
+  restarted(): void {
+    this.kill();
+    this.world.engine.after(this.world.random.between(100, 600), null, () => this.start());
   }
 
   private async run(process: Process): Promise<void> {
@@ -170,6 +206,8 @@ export class SimNode {
   }
 }
 
+class Unreadable extends Error {}
+
 export function simClock(process: Process): Clock {
   const { engine } = process;
   return {
@@ -202,6 +240,7 @@ export class SimFiles implements StateFile {
   }
 
   async load(): Promise<KeeperState> {
+    if (this.node.unreadable) throw new Unreadable('EIO: i/o error, read');
     return structuredClone(this.node.volume.state);
   }
 
@@ -253,7 +292,7 @@ export class SimPostgres implements Postgres {
   private readonly engine: Engine;
   private inForce = '';
   private told = false;
-  private impossible: string | null = null;
+  private readonly words = new ServerWords();
   private canary: Session | null = null;
   private life: { beats: boolean } | null = null;
   private lastBeatMs = 0;
@@ -291,18 +330,21 @@ export class SimPostgres implements Postgres {
       running: postgres !== null,
       control: null,
       sql: null,
-      streamImpossible: postgres?.streamImpossible ?? this.impossible,
+      streamImpossible: this.words.impossible,
       settings: null,
       blind: postgres !== null && !postgres.isHot && !postgres.isPrimary,
-      paused: postgres?.paused === true,
+      paused: postgres !== null && this.words.paused,
       warning: null,
     };
     if (data === null) return view;
     if (postgres === null) {
-      const checkpointLsn = data.cleanLeader ? printLsn(data.wal.length) : null;
+      // "Latest checkpoint location" is where the shutdown's record begins.
+      const checkpointLsn = data.cleanLeader ? printLsn(data.wal.length - 1) : null;
       return { ...view, control: { clean: data.clean, checkpointLsn, timeline: data.controlTimeline } };
     }
     if (!postgres.accepting) return this.cached ?? view;
+    // A query that fails or takes too long: a leader is then shown as it was.
+    if (this.cached !== null && this.engine.random.chance(node.lateLooks)) return this.cached;
     const seen = postgres.look();
     const sql = {
       inRecovery: seen.inRecovery,
@@ -312,7 +354,7 @@ export class SimPostgres implements Postgres {
       flushLsn: seen.inRecovery ? null : printLsn(data.flushed),
       walReceiver: seen.receivingFrom === null ? null : { status: 'streaming', host: seen.receivingFrom },
       startupWaits: seen.waits,
-      heartbeatSeen: postgres.table.beat === 0 ? null : postgres.table.beat,
+      heartbeatSeen: postgres.table.beat === 0 || postgres.table.heartbeat !== 'there' ? null : postgres.table.beat,
       standbys: seen.standbys,
     };
     const full = { ...view, sql, settings: this.lookAtSettings(postgres, data, seen.inRecovery) };
@@ -347,6 +389,9 @@ export class SimPostgres implements Postgres {
     const limit = this.engine.nowMs + 3_000;
     while (this.engine.nowMs < limit) {
       if (server?.reachableFrom(name) && server.process.state === 'running') {
+        if (!server.table.mayConnect) {
+          throw new KeeperError('LEADER_UNREACHABLE', `${source.name} does not answer: permission denied for database`);
+        }
         if (!server.isPrimary) throw new KeeperError('LEADER_UNREACHABLE', `${source.name} is not a primary yet`);
         if (server.name !== source.name) {
           throw new KeeperError('LEADER_UNREACHABLE', `the address of ${source.name} answers as ${server.name}`);
@@ -363,18 +408,44 @@ export class SimPostgres implements Postgres {
     await this.source(source);
   }
 
-  async copyFrom(source: Source, _progress: (text: string) => void, signal: AbortSignal): Promise<void> {
-    const { volume, name, world } = this.node;
+  async copyFrom(
+    source: Source,
+    _progress: (text: string) => void,
+    signal: AbortSignal,
+    giveUp?: () => Promise<void>,
+  ): Promise<void> {
+    const { node, engine, process } = this;
+    const { volume, name, world, disk } = node;
+    world.copies.begin(node, source.name);
     volume.fresh = null;
+    volume.copyMb = 0;
     const server = await this.source(source);
-    const until = this.engine.nowMs + this.engine.random.between(200, 1_500);
-    while (this.engine.nowMs < until) {
-      await this.engine.sleep(30, this.process);
-      if (signal.aborted) throw new Error('aborted');
-      if (server.process.dead || !server.reachableFrom(name)) throw new Error('the base backup broke');
+    const { dataMb } = world.load;
+    if (disk.room.freeMb < dataMb + RESERVE_MB && giveUp !== undefined) {
+      await giveUp();
+      volume.data = null;
     }
+    if (disk.room.freeMb < dataMb + RESERVE_MB) throw new KeeperError('DISK_TOO_SMALL', 'the disk is too small');
+    const lasts = async (ms: number, each: () => void) => {
+      const until = engine.nowMs + ms;
+      while (engine.nowMs < until) {
+        await engine.sleep(Math.min(30 + ms / 50, until - engine.nowMs), process);
+        if (signal.aborted) throw new Error('aborted');
+        each();
+      }
+    };
+    const copyMs = engine.random.between(200, 1_500) + dataMb / COPY_MB_A_MS;
+    const begunMs = engine.nowMs;
+    await lasts(copyMs, () => {
+      if (server.process.dead || !server.reachableFrom(name)) throw new Error('the base backup broke');
+      volume.copyMb = (dataMb * (engine.nowMs - begunMs)) / copyMs;
+      if (disk.room.freeMb === 0) throw new Error('could not write to file: No space left on device');
+    });
     if (!server.isPrimary) throw new Error('the base backup broke');
-    volume.fresh = server.data.copy();
+    const fresh = server.data.copy();
+    // The backup is read once more to verify it, and until the node streams nothing of it receives WAL.
+    if (dataMb > SMALL_MB) await lasts(dataMb / VERIFY_MB_A_MS, () => undefined);
+    volume.fresh = fresh;
     world.say(`${name}: has copied the data of ${source.name}`);
   }
 
@@ -384,8 +455,9 @@ export class SimPostgres implements Postgres {
     if (volume.fresh !== null) {
       volume.data = volume.fresh;
       volume.fresh = null;
+      volume.copyMb = 0;
     }
-    this.impossible = null;
+    this.words.begin();
   }
 
   async dropCopy(): Promise<void> {
@@ -394,6 +466,7 @@ export class SimPostgres implements Postgres {
 
   async tidy(): Promise<void> {
     this.node.volume.fresh = null;
+    this.node.volume.copyMb = 0;
   }
 
   async rewindFrom(source: Source, signal: AbortSignal): Promise<void> {
@@ -421,7 +494,7 @@ export class SimPostgres implements Postgres {
     volume.data = rewound(data, server.data) ?? result ?? data;
     if (damaged) volume.data.damage(world.nextId());
     else volume.data.broken = false;
-    this.impossible = null;
+    this.words.begin();
     world.say(`${name}: is rewound to the history of ${source.name}`);
   }
 
@@ -438,7 +511,7 @@ export class SimPostgres implements Postgres {
     this.isNew = true;
     this.readAtMs = 0;
     this.inForce = JSON.stringify([asked, written]);
-    this.impossible = null;
+    this.words.begin();
     this.told = false;
     this.cached = null;
     const { world } = node;
@@ -457,14 +530,15 @@ export class SimPostgres implements Postgres {
       broken: (words) => world.fail(words),
       nextId: () => world.nextId(),
     });
+    server.onLine = (line) => this.words.hear(line);
     node.postgres = server;
     world.network.postgres.set(node.name, server);
     const { process } = this;
     this.exited = new Promise((resolve) => {
       server.onExit = () => {
-        this.impossible = server.streamImpossible;
         const { fatal } = server;
-        const recovered = fatal?.startsWith('recovery aborted') === true;
+        // Memory is asked for before recovery begins.
+        const recovered = fatal?.startsWith('could not map') !== true;
         if (!this.told) this.tunables.failed({ code: fatal === null ? null : 1, recovered, message: fatal });
         if (node.postgres === server) node.postgres = null;
         if (world.network.postgres.get(node.name) === server) world.network.postgres.delete(node.name);
@@ -472,7 +546,9 @@ export class SimPostgres implements Postgres {
           this.cached = null;
           this.life = null;
           resolve('exit');
-          if (!this.told) this.onCrash(fatal);
+          if (this.told) return;
+          world.copies.crashed(node);
+          this.onCrash(fatal);
         });
       };
     });
@@ -506,8 +582,10 @@ export class SimPostgres implements Postgres {
 
   async promote(): Promise<number> {
     const postgres = await this.standing();
-    const result = await Promise.race([postgres.promote(), this.exited]);
-    if (result === 'exit') throw new Error('PostgreSQL is gone');
+    const limit = this.engine.sleep(PROMOTE_LIMIT_MS, this.process).then(() => 'late' as const);
+    const result = await Promise.race([postgres.promote(), this.exited, limit]);
+    if (result === 'late') throw new KeeperError('PROMOTION_HANGS', 'not promoted within a minute');
+    if (result === 'exit' || postgres.process.dead) throw new Error('PostgreSQL is gone');
     this.tunables.promoted();
     return result;
   }
@@ -618,6 +696,11 @@ export class SimPostgres implements Postgres {
       const { postgres } = this.node;
       const again = () => this.engine.after(HEARTBEAT_MS, this.process, beat);
       if (postgres === null || !postgres.isPrimary || postgres.postmasterFrozen) {
+        again();
+        return;
+      }
+      // As shipped: an error, or an answer without a row, is no heartbeat.
+      if (postgres.table.heartbeat !== 'there') {
         again();
         return;
       }

@@ -46,6 +46,10 @@ export class SimPgClient extends EventEmitter {
       if (server !== undefined && network.reaches(process.host, host) && server.process.state === 'running') {
         const session = server.open('monitor');
         if (session === null && !server.postmasterFrozen) throw new Error('the database system is not accepting');
+        if (session !== null && !server.table.mayConnect) {
+          server.closeSession(session);
+          throw databaseError('permission denied for database "postgres"', '42501');
+        }
         if (session !== null) {
           this.session = session;
           this.up = new Channel(network, process.host, host);

@@ -4,6 +4,7 @@
  * is cancelled (S7), backends that finish what a client was cut off from (S2), promotion without regard to others (S3).
  */
 import type { StandbyView } from '../../failover/protocol';
+import { type Disk, type Load, SEGMENT_MB, SLOT_KEEP_MB, START_MB, WAL_KEEP_MB } from './disks';
 import { type Engine, Process } from './engine';
 import { Channel, type Network } from './network';
 import { type Settings, TOO_MUCH_MEMORY } from './settings';
@@ -14,6 +15,11 @@ export interface SimDisk {
   slowness: number;
   /** The archive behind `restore_command` does not answer. */
   archiveHangs?: boolean;
+  /** What it is a part of; undefined: there is always room. */
+  room?: Disk;
+  load?: Load;
+  /** How many of the next starts and promotions end in a crash. */
+  crashes?: { starts: number; promotions: number };
 }
 
 export type Request =
@@ -156,6 +162,14 @@ export class PostgresServer {
   /** Replay stands still for want of connections (S23). */
   paused = false;
   streamImpossible: string | null = null;
+  /** Each line of its log. A client can add any text to it (its user name, an error's message). */
+  onLine: (line: string) => void = () => undefined;
+  /** A person has paused replay: what is received is flushed and acknowledged all the same. */
+  private replayHeld = false;
+  /** Replay takes so long for a record, ms; null: it keeps pace. */
+  private replayTakesMs: number | null = null;
+  /** Whom the startup process dials: it takes a reload when it comes to it. */
+  private source: string | null;
   /** A stopped postmaster serves its old sessions and accepts no new ones (S27). */
   postmasterFrozen = false;
   readonly senders = new Set<Sender>();
@@ -183,6 +197,8 @@ export class PostgresServer {
   private receivePosition: number | null = null;
   private receiverFlush = 0;
   private dialling = false;
+  /** A record is being applied slowly. */
+  private replaying = false;
   /** Time that a step of the replay takes after a start. */
   private readonly replayMs: number;
   private readonly say: (words: string) => void;
@@ -217,6 +233,7 @@ export class PostgresServer {
     this.disk = parts.disk;
     this.config = parts.config;
     this.atStart = parts.config;
+    this.source = parts.config.upstreamAddress;
     this.say = parts.say;
     this.unsure = parts.unsure;
     this.inserted = parts.inserted;
@@ -275,6 +292,16 @@ export class PostgresServer {
   }
 
   private started(): void {
+    const { crashes } = this.disk;
+    if (crashes !== undefined && crashes.starts > 0) {
+      crashes.starts -= 1;
+      this.fails('could not open file "global/pg_filenode.map": Input/output error');
+      return;
+    }
+    if (this.freeMb < START_MB && this.engine.random.chance(0.3)) {
+      this.fails('could not write lock file "postmaster.pid": No space left on device');
+      return;
+    }
     if (this.data.broken && this.comesUpBroken()) return;
     if (this.lacksConnections(this.data.connections)) {
       this.fails('recovery aborted because of insufficient parameter settings: max_connections');
@@ -306,8 +333,13 @@ export class PostgresServer {
 
   private fails(words: string): void {
     this.say(`${this.node}: ${words}`);
+    this.log(`FATAL:  ${words}`);
     this.fatal = words;
     this.process.kill();
+  }
+
+  log(words: string): void {
+    this.onLine(`2026-01-01 00:00:00.000 UTC [52] ${words}`);
   }
 
   private died(): void {
@@ -331,6 +363,19 @@ export class PostgresServer {
       this.data.flushed = Math.max(this.data.flushed, Math.min(upTo, this.data.wal.length));
       run();
     });
+  }
+
+  private get freeMb(): number {
+    return this.disk.room?.freeMb ?? Number.POSITIVE_INFINITY;
+  }
+
+  /** A segment begins, and the disk has no room for it: the whole server ends (PANIC). */
+  private panics(from: number, to: number): boolean {
+    if (this.freeMb >= SEGMENT_MB) return false;
+    const segment = (position: number) => Math.floor((position * (this.disk.load?.recordMb ?? 0)) / SEGMENT_MB);
+    if (segment(from) === segment(to)) return false;
+    this.fails('could not write to file "pg_wal/xlogtemp.52": No space left on device');
+    return true;
   }
 
   /** One write with its sync; waits while the disk is frozen. */
@@ -381,9 +426,9 @@ export class PostgresServer {
     return this.sessions.size + this.authenticating;
   }
 
-  /** Ends the sessions that wait for no commit; returns how many there were of all. */
+  /** Ends the clients' sessions that wait for no commit; returns how many clients there were. */
   endIdleSessions(): number {
-    const all = [...this.sessions];
+    const all = [...this.sessions].filter((s) => s.role === 'client');
     for (const session of all) if (!this.isWaiting(session)) session.end();
     return all.length;
   }
@@ -494,6 +539,8 @@ export class PostgresServer {
 
   /** Inserts and flushes one record; what is flushed is sent. */
   insert(change: Change, flushed: (position: number) => void): void {
+    const { length } = this.data.wal;
+    if (this.process.dead || this.panics(length, length + 1)) return;
     this.data.wal.push({ id: this.nextId(), change });
     this.inserted(change);
     const position = this.data.wal.length;
@@ -532,7 +579,7 @@ export class PostgresServer {
     this.config = config;
     const { random } = this.engine;
     const changed = before.upstreamAddress !== config.upstreamAddress;
-    if (changed) this.after(random.delay(4), () => this.redirect());
+    if (changed) this.after(random.chance(0.05) ? random.between(20, 300) : random.delay(4), () => this.redirect());
     const names = 'synchronous_standby_names';
     if (before.text(names) === config.text(names)) return;
     this.after(random.between(0, 5), () => this.postmasterReads());
@@ -559,6 +606,9 @@ export class PostgresServer {
   }
 
   private redirect(): void {
+    // Of several reloads the newest files are read.
+    if (this.source === this.config.upstreamAddress) return;
+    this.source = this.config.upstreamAddress;
     this.dropUpstream();
     this.streamImpossible = null;
     this.dial();
@@ -653,12 +703,12 @@ export class PostgresServer {
         this.dial();
       });
     };
-    const address = this.config.upstreamAddress;
+    const address = this.source;
     if (this.state !== 'recovery' || address === null || this.upstream !== null) {
       this.dialling = false;
       return;
     }
-    if (this.data.applied < this.data.wal.length) {
+    if (this.data.applied < this.data.wal.length || this.replayHeld) {
       again(20);
       return;
     }
@@ -689,7 +739,7 @@ export class PostgresServer {
   }
 
   private connectTo(source: PostgresServer, address: string): void {
-    if (this.config.upstreamAddress !== address) {
+    if (this.source !== address) {
       this.dial();
       return;
     }
@@ -698,7 +748,7 @@ export class PostgresServer {
     const hasSlot = reachable && source.givesSlot(this.slot, this);
     const impossible = reachable ? whyImpossible(this.data, source.data, hasSlot) : null;
     if (!hasSlot || impossible !== null) {
-      if (impossible !== null && this.streamImpossible === null) this.streamImpossible = impossible;
+      if (impossible !== null) this.refused(source, impossible);
       // PostgreSQL 17 calls a walreceiver `streaming` from its start, also while its request is being refused.
       if (reachable) {
         this.pretends = { address, untilMs: this.engine.nowMs + this.engine.random.delay(8) };
@@ -725,6 +775,13 @@ export class PostgresServer {
     this.upstream = { server: source, address, sender, heardMs: this.engine.nowMs };
     source.feed(sender);
     this.answer();
+  }
+
+  /** Both ends log it, the walsender too where the words are its own. */
+  private refused(source: PostgresServer, words: string): void {
+    if (words.startsWith('requested')) source.log(`ERROR:  ${words}`);
+    if (this.streamImpossible === null) this.log(`FATAL:  could not start WAL streaming: ERROR:  ${words}`);
+    this.streamImpossible ??= words;
   }
 
   private get slot(): string {
@@ -769,6 +826,18 @@ export class PostgresServer {
     for (const [slot, position] of data.slotAt) if (position < data.oldest) data.lostSlots.add(slot);
   }
 
+  /** A checkpoint: WAL that neither `wal_keep_size` nor a slot within its limit asks for is recycled (S22). */
+  recycle(): void {
+    const { data, disk } = this;
+    const recordMb = disk.load?.recordMb ?? 0;
+    if (recordMb === 0) return;
+    const asked = [...data.slotAt].filter(([slot]) => data.slots.has(slot) && !data.lostSlots.has(slot));
+    const slotsFrom = Math.min(data.flushed, ...asked.map(([, position]) => position));
+    const least = Math.max(slotsFrom, data.flushed - Math.floor(SLOT_KEEP_MB / recordMb));
+    const kept = Math.floor(WAL_KEEP_MB / recordMb);
+    this.removeLog(Math.max(kept, data.flushed - least));
+  }
+
   private namesNow(): SyncNames {
     return this.names;
   }
@@ -778,6 +847,7 @@ export class PostgresServer {
     this.upstream.heardMs = this.engine.nowMs;
     const { data } = this;
     if (data.applied >= data.wal.length) this.batchMs = this.engine.nowMs;
+    if (this.panics(from, from + records.length)) return;
     if (from > data.wal.length) throw new Error(`the stream to ${this.node} skips records: no TCP does that`);
     records.forEach((record, i) => {
       // What was applied stays as it is, whatever the new source has at that place.
@@ -820,10 +890,46 @@ export class PostgresServer {
   /** Applies what is flushed; after a start it takes a while until all local log is applied. */
   private replay(): void {
     const { data } = this;
-    if (this.isPrimary || !['recovery', 'promoting'].includes(this.state) || this.conflicts) return;
+    if (this.isPrimary || !['recovery', 'promoting'].includes(this.state) || this.conflicts || this.replayHeld) return;
+    if (this.replayTakesMs !== null) {
+      this.replaySlowly(this.replayTakesMs);
+      return;
+    }
     const step = this.upstream === null ? 3 : data.flushed - data.applied;
     for (let i = 0; i < step && data.applied < data.flushed; i++) if (!this.applyNext()) return;
     if (data.applied < data.flushed) this.after(this.engine.random.delay(this.replayMs), () => this.replay());
+  }
+
+  /** One record at a time, whatever is received meanwhile. */
+  private replaySlowly(ms: number): void {
+    if (this.replaying || this.data.applied >= this.data.flushed) return;
+    this.replaying = true;
+    this.after(ms, () => {
+      this.replaying = false;
+      if (this.data.applied < this.data.flushed && !this.isPrimary && !this.applyNext()) return;
+      this.replay();
+    });
+  }
+
+  /** `pg_wal_replay_pause()`: receiving and acknowledging go on. Ends with a restart or a promotion. */
+  pauseReplay(): void {
+    this.replayHeld = true;
+  }
+
+  resumeReplay(): void {
+    this.replayHeld = false;
+    this.replay();
+  }
+
+  /** Replay takes so long for each record, less than what is received; null: it keeps pace again. */
+  slowReplay(ms: number | null): void {
+    this.replayTakesMs = ms;
+    if (ms === null) this.replay();
+  }
+
+  /** Records that are received and not applied. */
+  get backlog(): number {
+    return this.data.flushed - this.data.applied;
   }
 
   /** Applies one record; false when it has to wait. */
@@ -837,6 +943,7 @@ export class PostgresServer {
       if (this.lacksConnections(change.connections)) {
         this.conflicts = true;
         this.paused = true;
+        this.log('WARNING:  hot standby is not possible because of insufficient parameter settings');
         return false;
       }
     }
@@ -884,6 +991,7 @@ export class PostgresServer {
   async promote(): Promise<number> {
     if (this.isPrimary) return this.data.timeline;
     this.state = 'promoting';
+    this.replayHeld = false;
     this.dropUpstream();
     await this.engine.sleep(this.engine.random.delay(12), this.process);
     const restMs = this.restsUntilMs - this.engine.nowMs;
@@ -897,6 +1005,7 @@ export class PostgresServer {
     data.flushed = data.wal.length;
     while (data.applied < data.flushed) {
       if (this.conflicts || !this.applyNext()) await this.engine.sleep(2, this.process);
+      else if (this.replayTakesMs !== null) await this.engine.sleep(this.replayTakesMs, this.process);
       if (this.lacksConnections(data.connections)) {
         this.fails('recovery aborted because of insufficient parameter settings: max_connections');
         return data.timeline;
@@ -904,6 +1013,7 @@ export class PostgresServer {
     }
     await new Promise<void>((resolve) => this.write(resolve));
     const timeline = data.newestTimeline + 1;
+    if (this.crashesWhenPromoted(timeline)) return data.timeline;
     data.newestTimeline = timeline;
     data.history = [...data.history, { timeline, start: data.wal.length }];
     // A stream of the old timeline ends at the fork.
@@ -924,6 +1034,18 @@ export class PostgresServer {
       `${this.node}: PostgreSQL is promoted to timeline ${timeline}, forked after ${data.wal.length - 1} records`,
     );
     return timeline;
+  }
+
+  /** The new timeline needs a segment of its own; the history file may be there already. */
+  private crashesWhenPromoted(timeline: number): boolean {
+    const { crashes } = this.disk;
+    const byChance = crashes !== undefined && crashes.promotions > 0;
+    if (!byChance && this.freeMb >= SEGMENT_MB) return false;
+    if (byChance) crashes.promotions -= 1;
+    if (this.engine.random.chance(0.5)) this.data.newestTimeline = timeline;
+    const words = byChance ? 'Input/output error' : 'No space left on device';
+    this.fails(`could not write to file "pg_wal/xlogtemp.52": ${words}`);
+    return true;
   }
 
   forkOf(timeline: number): string | null {
@@ -987,7 +1109,7 @@ export class PostgresServer {
       replay: data.applied,
       receiving: upstream?.server.node ?? null,
       receivingFrom: upstream?.address ?? (this.pretends.untilMs > this.engine.nowMs ? this.pretends.address : null),
-      waits: data.applied >= data.wal.length,
+      waits: data.applied >= data.wal.length && !this.replayHeld,
       standbys: [...this.senders].map((s) => ({
         name: s.name,
         state: s.state,

@@ -1,7 +1,7 @@
 /** One run of the simulator: a cluster is made, faults fall, faults end, and it has to be well again. */
 import type { Policy } from '../../failover/core/types';
 import { Nemesis } from './faults';
-import type { DataDir } from './wal';
+import { findWayOut, hasLostAll } from './way-out';
 import { World } from './world';
 
 export interface RunOptions {
@@ -12,6 +12,8 @@ export interface RunOptions {
   faults?: readonly string[];
   /** None of these faults is a reason to change the leader (S28). */
   steady?: boolean;
+  /** What the seed's shape of a cluster is not to decide. */
+  policy?: Partial<Policy>;
 }
 
 export interface RunResult {
@@ -25,12 +27,15 @@ export interface RunResult {
 
 const BUILD_LIMIT_MS = 60_000;
 const HEAL_LIMIT_MS = 180_000;
+/** More than `hangTimeout`: what is wrong with a leader is told by then, ms. */
+const SETTLED_MS = 2_600;
 const QUIET_LIMIT_MS = 20_000;
 
 export async function simulate(options: RunOptions): Promise<RunResult> {
   const { seed } = options;
   const shape = shapeOf(seed, options.replicas);
-  const world = new World({ seed, ...shape });
+  const policy = { ...shape.policy, ...options.policy };
+  const world = new World({ seed, ...shape, policy, sharedDisk: seed % 3 !== 0 });
   try {
     await play(world, options);
   } catch (error) {
@@ -52,7 +57,13 @@ function shapeOf(seed: number, replicas: number | undefined): { replicas: number
   const syncCount = count >= 2 && seed % 4 === 0 ? 2 : 1;
   return {
     replicas: count,
-    policy: { syncCount, onNoReplica: seed % 7 === 0 ? 'block' : 'continue', switchback: seed % 3 === 0 },
+    policy: {
+      syncCount,
+      onNoReplica: seed % 7 === 0 ? 'block' : 'continue',
+      switchback: seed % 3 === 0,
+      syncMode: seed % 19 === 5 ? 'asynchronous' : 'synchronous',
+      ...(seed % 23 === 7 ? { failoverMode: 'observe' as const } : {}),
+    },
   };
 }
 
@@ -70,24 +81,22 @@ async function play(world: World, { faults, steady = false }: RunOptions): Promi
   await nemesis.rage();
   world.say('faults end');
   nemesis.heal();
+  const stuck = await findWayOut(world);
+  if (stuck !== null) {
+    if (!hasLostAll(world)) world.fail(stuck);
+    return;
+  }
   if (!(await engine.run(engine.nowMs + HEAL_LIMIT_MS, () => world.healthy() !== null))) {
-    if (!nemesis.excused()) {
-      world.fail(`NOT HEALED: ${sentence(world)}`);
-      return;
-    }
-    world.say('it stays down, as it must: no node has the newest data any more');
-    // The one that had data was taken out of the stack, or all that is left was being rewound to it.
-    if (usable(world).length === 0) return;
-    if (!(await acceptLoss(world))) {
-      world.fail(`NOT HEALED by --accept-data-loss: ${sentence(world)}`);
-      return;
-    }
+    world.fail(`NOT HEALED: ${sentence(world)}`);
+    return;
   }
   if (!(await engine.run(engine.nowMs + HEAL_LIMIT_MS, () => world.settled() && world.healthy() !== null))) {
     world.fail(`SETTINGS NOT IN FORCE: ${sentence(world)}`);
     return;
   }
-  await engine.run(engine.nowMs + 1_500);
+  world.settledDown = true;
+  await engine.run(engine.nowMs + SETTLED_MS);
+  world.settledDown = false;
   world.clientsEnd = true;
   world.network.far.clear();
   if (!(await engine.run(engine.nowMs + QUIET_LIMIT_MS, () => world.identical()))) {
@@ -98,28 +107,7 @@ async function play(world: World, { faults, steady = false }: RunOptions): Promi
   world.history.checkPhantoms();
 }
 
-/** Data that can lead; half rewound it is neither the one nor the other history (S12). */
-function usable(world: World): { name: string; data: DataDir }[] {
-  return world.members.flatMap(({ name, volume: { data, state } }) =>
-    data === null || state.rewinding ? [] : [{ name, data }],
-  );
-}
-
-/** A person looks who is furthest, and takes that one. */
-async function acceptLoss(world: World): Promise<boolean> {
-  const { engine } = world;
-  const furthest = usable(world).sort(
-    (a, b) => b.data.timeline - a.data.timeline || b.data.wal.length - a.data.wal.length,
-  );
-  for (const { name } of furthest) {
-    world.say(`somebody promotes ${name} with --accept-data-loss`);
-    world.monitor?.ask({ kind: 'promote', to: name, acceptDataLoss: true });
-    if (await engine.run(engine.nowMs + HEAL_LIMIT_MS, () => world.healthy() !== null)) return true;
-  }
-  return false;
-}
-
-function sentence(world: World): string {
+export function sentence(world: World): string {
   const decision = world.monitor?.seen?.decision;
   return decision === undefined ? 'the monitor has decided nothing' : `${decision.code} ${decision.reason}`;
 }

@@ -1,5 +1,6 @@
 /** The simulator's verdict on a whole run, with something broken on purpose: each is reported by its name. */
 import { afterEach, describe, expect, it, vi } from 'vitest';
+import type { SqlView } from '../../failover/keeper/ports';
 import { SimNode, SimPostgres } from './node';
 import { simulate } from './run';
 import { World } from './world';
@@ -8,6 +9,29 @@ afterEach(() => {
   vi.restoreAllMocks();
 });
 
+/** Whether the oracle has said once that this holds. */
+function after(oracle: 'healthy' | 'settled'): () => boolean {
+  const real: (this: World) => SimNode | boolean | null = World.prototype[oracle];
+  let held = false;
+  const spy = vi.spyOn(World.prototype as Record<typeof oracle, (this: World) => SimNode | boolean | null>, oracle);
+  spy.mockImplementation(function (this: World) {
+    const answer = real.call(this);
+    if (answer !== null && answer !== false) held = true;
+    return answer;
+  });
+  return () => held;
+}
+
+/** From then on a look at a standby shows something else. */
+function shows(from: () => boolean, change: (sql: SqlView) => SqlView, streamImpossible: string | null = null): void {
+  const real = SimPostgres.prototype.observe;
+  vi.spyOn(SimPostgres.prototype, 'observe').mockImplementation(async function (this: SimPostgres) {
+    const view = await real.call(this);
+    if (!from() || view.sql === null || !view.sql.inRecovery) return view;
+    return { ...view, sql: change(view.sql), streamImpossible: streamImpossible ?? view.streamImpossible };
+  });
+}
+
 describe('a run', () => {
   it('NOT BUILT: nobody is ever promoted', async () => {
     vi.spyOn(SimPostgres.prototype, 'promote').mockRejectedValue(new Error('never'));
@@ -15,7 +39,7 @@ describe('a run', () => {
     expect(violations).toEqual([expect.stringMatching(/^NOT BUILT: /)]);
   });
 
-  it('NOT HEALED: nodes that were stopped never come up again', async () => {
+  it('NO WAY OUT: nodes that were stopped never come up again, also by a person’s word', async () => {
     const started = new Set<SimNode>();
     const real = SimNode.prototype.start;
     vi.spyOn(SimNode.prototype, 'start').mockImplementation(function (this: SimNode) {
@@ -23,7 +47,37 @@ describe('a run', () => {
       started.add(this);
     });
     const { violations } = await simulate({ seed: 1, replicas: 1, faults: ['killLeader'] });
+    expect(violations).toEqual([expect.stringMatching(/^NO WAY OUT: .*\(after start /)]);
+  });
+
+  it('NOT HEALED: it serves, and is never as it was', async () => {
+    const real = World.prototype.healthy;
+    let built = false;
+    vi.spyOn(World.prototype, 'healthy').mockImplementation(function (this: World) {
+      if (built) return null;
+      const node = real.call(this);
+      built = node !== null;
+      return node;
+    });
+    const { violations } = await simulate({ seed: 1, replicas: 1, faults: ['switchover'] });
     expect(violations).toEqual([expect.stringMatching(/^NOT HEALED: /)]);
+  });
+
+  it('UNSTEADY: a leader is given up although all is well', async () => {
+    const settled = after('settled');
+    vi.spyOn(SimPostgres.prototype, 'heartbeat').mockImplementation(() => ({
+      count: 1,
+      ageMs: settled() ? 5_000 : 0,
+    }));
+    shows(settled, (sql) => ({ ...sql, heartbeatSeen: null }));
+    const { violations } = await simulate({ seed: 1, replicas: 1, faults: ['switchover'] });
+    expect(violations).toContainEqual(expect.stringMatching(/^UNSTEADY: /));
+  });
+
+  it('NEEDLESS COPY: a standby that streams is copied', async () => {
+    shows(after('healthy'), (sql) => sql, 'words that anybody may have written');
+    const { violations } = await simulate({ seed: 1, replicas: 1, faults: ['switchover'] });
+    expect(violations).toContainEqual(expect.stringMatching(/^NEEDLESS COPY: /));
   });
 
   it('NOT IDENTICAL: a node never gets all of it', async () => {

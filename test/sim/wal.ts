@@ -11,6 +11,8 @@ export type Change =
   | { kind: 'alter' }
   /** A leader's settings that a standby must not fall below (S23). */
   | { kind: 'parameters'; connections: number }
+  /** A person's SQL in the database of the failover; `furnish`: the failover puts its own things right. */
+  | { kind: 'sql'; what: 'delete heartbeat' | 'drop heartbeat' | 'revoke connect' | 'furnish' }
   /** Writes nothing that anybody reads: canary, kick, checkpoint, promotion. */
   | { kind: 'note'; what: string };
 
@@ -33,12 +35,20 @@ export function printLsn(position: number): string {
   return `0/${(FIRST_LSN + position * RECORD_BYTES).toString(16).toUpperCase()}`;
 }
 
+function segmentName({ timeline, wal }: DataDir): string {
+  return `${timeline.toString(16).padStart(8, '0')}${wal.length.toString(16).padStart(16, '0')}`;
+}
+
 /** What SQL sees. */
 export class Table {
   readonly rows: number[] = [];
   version = 0;
   value = 0;
   beat = 0;
+  /** The heartbeat's place: with its row, without one, or gone. */
+  heartbeat: 'there' | 'empty' | 'dropped' = 'there';
+  /** The failover's roles may connect to the database `postgres`. */
+  mayConnect = true;
 
   apply(change: Change): void {
     switch (change.kind) {
@@ -52,10 +62,23 @@ export class Table {
       case 'beat':
         this.beat = change.n;
         return;
+      case 'sql':
+        this.obey(change.what);
+        return;
       case 'alter':
       case 'parameters':
       case 'note':
         return;
+    }
+  }
+
+  private obey(what: Extract<Change, { kind: 'sql' }>['what']): void {
+    if (what === 'delete heartbeat') this.heartbeat = 'empty';
+    else if (what === 'drop heartbeat') this.heartbeat = 'dropped';
+    else if (what === 'revoke connect') this.mayConnect = false;
+    else {
+      this.heartbeat = 'there';
+      this.mayConnect = true;
     }
   }
 }
@@ -150,11 +173,13 @@ export function whyImpossible(own: DataDir, source: DataDir, hasSlot: boolean): 
   }
   if (!hasSlot) return null;
   const fork = endOf(source.history, own.timeline);
-  if (fork === null) return `requested starting point on timeline ${own.timeline} is not in this server's history`;
+  if (fork === null) {
+    return `requested starting point ${printLsn(position)} on timeline ${own.timeline} is not in this server's history`;
+  }
   if (fork < position) {
     return `new timeline ${source.timeline} forked off current database system timeline ${own.timeline} before current recovery point`;
   }
-  if (position < source.oldest) return 'requested WAL segment has already been removed';
+  if (position < source.oldest) return `requested WAL segment ${segmentName(own)} has already been removed`;
   return null;
 }
 

@@ -6,6 +6,8 @@ import { describe } from '../../failover/monitor/status-view';
 import type { OrderId } from '../../failover/protocol';
 import { installBuiltins, useNetwork } from './builtins';
 import { Client } from './clients';
+import { Copies } from './copies';
+import { Disk, LIGHT, type Load } from './disks';
 import { Engine } from './engine';
 import { HaproxyModel } from './haproxy-model';
 import { at, History } from './history';
@@ -28,6 +30,8 @@ export interface WorldOptions {
   cancels?: number;
   /** No node is far away, no reader sits in a transaction. */
   calm?: boolean;
+  /** All volumes are on one disk, as on one Docker host; else each node has its own. @default true */
+  sharedDisk?: boolean;
 }
 
 /** What every simulated stack has, beside its nodes and PostgreSQL's settings. */
@@ -54,7 +58,7 @@ export class World {
   /** What the stack's config says now; the monitor reads it when it starts. */
   declared: DeclaredNode[];
   readonly policy: Policy;
-  readonly thinkMs: number;
+  thinkMs: number;
   private readonly restingCancels: number;
   /** How many faults make clients cancel just now: they overlap, and the last that ends brings calm. */
   cancelling = 0;
@@ -62,6 +66,11 @@ export class World {
   holds: number;
   /** What the stack's config says for PostgreSQL; the monitor reads it when it starts. */
   postgresSettings: Record<string, string> = {};
+  /** How large the data is, and how much WAL a write makes. It changes in the middle of a run. */
+  readonly load: Load = { ...LIGHT };
+  /** The machine's disk, where it is shared. */
+  readonly sharedDisk: Disk | null;
+  readonly copies = new Copies(this);
   readonly history = new History((words) => this.fail(words));
   readonly violations: string[] = [];
   readonly story: string[] = [];
@@ -75,8 +84,10 @@ export class World {
   clientsEnd = false;
   /** From now on nothing happens for which the leader may be changed (S28). */
   steady = false;
+  /** All is well again: from now on nothing may be wrong with a leader. */
+  settledDown = false;
   /** Snapshots of the store, for the fault "restored from an old copy". */
-  readonly copies: StoreDisk[] = [];
+  readonly storeCopies: StoreDisk[] = [];
   disk: StoreDisk = { incarnation: 0, state: null, full: false, moved: false };
   /** How often a person accepted a loss. */
   words = 0;
@@ -117,6 +128,10 @@ export class World {
     const names = ['primary', ...Array.from({ length: options.replicas }, (_, i) => `replica-${i + 1}`)];
     this.declared = names.map((name, i) => ({ name, address: `10.0.0.2${i}` }));
     this.nodes = this.declared.map((d) => new SimNode(this, d.name, d.address));
+    this.sharedDisk = options.sharedDisk === false ? null : new Disk();
+    for (const node of this.nodes) if (this.sharedDisk !== null) node.putOn(this.sharedDisk);
+    // An asynchronous leader acknowledges what it alone has: that may be lost with it.
+    this.history.asynchronous = this.policy.syncMode === 'asynchronous';
     if (options.calm !== true && this.random.chance(0.5)) {
       const far = this.random.chance(0.7) ? this.random.pick(names.slice(1)) : this.random.pick(names);
       const ms = this.random.between(3, 120);
@@ -198,22 +213,24 @@ export class World {
   stored(text: string | null): void {
     const state = text === null ? null : parseState(text);
     if (state === null) return;
-    if (this.copies.length === 0 || this.random.chance(0.3)) {
-      this.copies.push({ ...this.disk, full: false, moved: true });
-      if (this.copies.length > 30) this.copies.shift();
+    if (this.storeCopies.length === 0 || this.random.chance(0.3)) {
+      this.storeCopies.push({ ...this.disk, full: false, moved: true });
+      if (this.storeCopies.length > 30) this.storeCopies.shift();
     }
     if (!state.adopting) this.checkLedger(state);
     this.checkPause(state);
     this.onStored(state);
   }
 
-  /** In a pause nobody but a person changes the leader. What had begun before may end. */
+  /** In a pause, and where failovers are only observed, nobody but a person changes the leader. What had begun may end. */
   private checkPause(state: ClusterState): void {
     const before = this.last;
     this.last = state.adopting ? null : state;
-    if (before === null || state.adopting || before.pause === undefined || state.seq <= before.seq) return;
+    const observes = this.policy.failoverMode === 'observe';
+    if (before === null || state.adopting || state.seq <= before.seq) return;
+    if (before.pause === undefined && !observes) return;
     // Another monitor's state, or a pause that was ended or begun anew meanwhile, says nothing of this one.
-    if (state.pause?.sinceWallMs !== before.pause.sinceWallMs) return;
+    if (state.pause?.sinceWallMs !== before.pause?.sinceWallMs) return;
     if (before.procedure !== null || before.leader === null) return;
     const { procedure, switchover } = state;
     if (switchover !== undefined && before.switchover === undefined && switchover.by !== 'person') {
@@ -244,6 +261,12 @@ export class World {
     }
   }
 
+  /** That term was opened for this data directory of that node. */
+  isOpened(term: number, node: string, directory: string): boolean {
+    const leader = this.leaders.get(term) ?? '';
+    return leader.startsWith(`${node} `) && leader.endsWith(`:${directory}`);
+  }
+
   /** What a new leader starts with: rows that it does not have are gone for good. */
   private opened(name: string, term: number): void {
     const data = this.nodes.find((n) => n.name === name)?.volume.data;
@@ -251,6 +274,7 @@ export class World {
     const table = data.table(data.wal.length);
     const rows = new Set(table.rows);
     this.history.opened(this.engine.nowMs, rows);
+    if (this.history.asynchronous) this.history.overridden(this.engine.nowMs, new Set(), rows, table.version);
     const { word } = this;
     if (word === null || term < word.term) return;
     this.word = null;
@@ -262,6 +286,7 @@ export class World {
   /** Told of each decision. */
   decided({ code, reason, state }: Decision): void {
     this.onDecision(code, reason);
+    if (this.settledDown && UNWELL.has(code)) this.fail(`UNSTEADY: all was well, and then: ${code} ${reason}`);
     if (code !== 'DATA_LOSS_ACCEPTED') return;
     const node = this.nodes.find((n) => n.name === state.leader);
     const data = node?.volume.data;
@@ -274,6 +299,7 @@ export class World {
     const order = after.accepted;
     if (order !== null && JSON.stringify(order) !== JSON.stringify(before.accepted)) {
       const words = describe(order.target);
+      this.copies.accepted(node, order, before.directoryId);
       this.log(`${node.name} accepts ${order.incarnation}.${order.term}.${order.seq}: ${words}`);
     }
     if (before.accepted !== null && after.accepted !== null && isOlder(after.accepted, before.accepted)) {
@@ -310,9 +336,15 @@ export class World {
     if (this.haproxy.current?.routes().join() !== leader.address) return null;
     const config = decision.state.joint.at(-1);
     const others = this.members.filter((n) => n !== leader);
-    if (decision.state.joint.length !== 1 || config?.members.length !== others.length) return null;
+    const counted = this.policy.syncMode === 'asynchronous' ? 0 : others.length;
+    if (decision.state.joint.length !== 1 || config?.members.length !== counted) return null;
     const standing = others.every((n) => n.postgres?.look().receiving === leader.name);
     return standing ? leader : null;
+  }
+
+  /** A client's write that was begun after that moment was acknowledged. */
+  servedSince(ms: number): boolean {
+    return this.history.servedMs > ms;
   }
 
   /** Every node runs with what the stack's config says now. */
@@ -348,6 +380,17 @@ export class World {
     this.history.checkFinal(new Set(leader?.volume.data?.table(reference.length).rows), leader?.name ?? 'nobody');
   }
 }
+
+/** Words with which a leader is given up. */
+const UNWELL: ReadonlySet<string> = new Set([
+  'LEADER_ABSENT',
+  'LEADER_DEAD',
+  'LEADER_DOWN',
+  'LEADER_HUNG',
+  'LEADER_WEDGED',
+  'LEADER_WIPED',
+  'NO_CANDIDATE',
+]);
 
 /** The oracle's own reading of the protocol. */
 function isOlder(a: OrderId, b: OrderId): boolean {

@@ -1,0 +1,183 @@
+/** Faults of disks: full ones, bad ones, and databases that are large for what a minute can copy. */
+import type { Fault } from './aimed-faults';
+import { when } from './aimed-faults';
+import { type Disk, RESERVE_MB } from './disks';
+import type { Nemesis } from './faults';
+import type { SimNode } from './node';
+
+/** A crash loop that lasts is rare here: it costs many events. */
+const LONG = 0.12;
+
+function diskOf(nemesis: Nemesis, node: SimNode): Disk {
+  return nemesis.world.sharedDisk ?? node.disk.room;
+}
+
+function fill(nemesis: Nemesis, node: SimNode, ms: number): void {
+  const { world } = nemesis;
+  const disk = diskOf(nemesis, node);
+  const free = world.random.pick([0, 0.06, 0.5, 4]);
+  const whose = world.sharedDisk === null ? `disk of ${node.name}` : 'disk of the machine';
+  world.say(`the ${whose} is full but for ${free} MB`);
+  disk.fill(free);
+  nemesis.takes(ms);
+  nemesis.later(ms, ms, () => {
+    world.say('there is room on the disk again');
+    disk.clear();
+  });
+}
+
+/** Others fill the disk of a node, or the one that all share, for seconds, now and then for a minute. */
+const diskFills: Fault = (nemesis) => {
+  const { random } = nemesis.world;
+  const node = random.chance(0.6) ? (nemesis.leader() ?? nemesis.anyNode()) : nemesis.anyNode();
+  fill(nemesis, node, random.chance(LONG) ? random.between(20_000, 60_000) : random.between(500, 6_000));
+};
+
+/** The leader has lost its replicas, and then its disk is full for a minute: it crashes at each promotion. */
+const diskFillsAlone: Fault = (nemesis) => {
+  const { world } = nemesis;
+  const leader = nemesis.leader();
+  if (leader === undefined) return;
+  for (const node of world.members) {
+    if (node === leader || !node.up) continue;
+    world.say(`docker kill ${node.name}`);
+    node.kill();
+    nemesis.later(62_000, 70_000, () => nemesis.start(node));
+  }
+  nemesis.takes(62_000);
+  nemesis.later(3_000, 4_000, () => fill(nemesis, leader, 50_000));
+};
+
+/** The disk that all share is full for a minute, with all nodes there. */
+const diskFillsLong: Fault = (nemesis) => {
+  fill(nemesis, nemesis.leader() ?? nemesis.anyNode(), nemesis.world.random.between(40_000, 60_000));
+};
+
+/** A few of a node's next starts end in a crash. */
+const crashesAtStart: Fault = (nemesis) => {
+  const { world } = nemesis;
+  const node = nemesis.anyNode();
+  const starts = world.random.integer(1, 5);
+  world.say(`the next ${starts} starts of PostgreSQL in ${node.name} end in a crash`);
+  node.disk.crashes.starts = starts;
+  nemesis.crash(node);
+};
+
+/** The next promotions crash, of any node, and the leader dies. */
+const crashesAtPromotion: Fault = (nemesis) => {
+  const { world } = nemesis;
+  const promotions = world.random.integer(1, 4);
+  world.say(`the next ${promotions} promotions of each node end in a crash`);
+  for (const node of world.members) node.disk.crashes.promotions = promotions;
+  if (world.random.chance(0.5)) nemesis.killLeader();
+  else {
+    const leader = nemesis.leader();
+    if (leader !== undefined) nemesis.crash(leader);
+  }
+};
+
+/** WAL that clients write in a second, MB: verification then lasts for more than `wal_keep_size`, a copy for less than a slot's limit. */
+const WAL_MB_A_SECOND = 50;
+
+/** From now on a copy takes half a minute, and checkpoints recycle what clients write. A node fell off. */
+const largeDatabase: Fault = (nemesis) => {
+  const { world } = nemesis;
+  const { engine, random, load } = world;
+  const away = random.pick(world.members);
+  const data = nemesis.leader()?.volume.data;
+  if (load.dataMb > 1_000 || data == null || !away.up || away === nemesis.leader()) return;
+  const before = data.wal.length;
+  nemesis.takes(45_000);
+  nemesis.later(2_000, 2_000, () => {
+    const records = Math.max(20, data.wal.length - before) / 2;
+    Object.assign(load, { dataMb: random.between(2_500, 4_000), recordMb: WAL_MB_A_SECOND / records });
+    world.say(`the database has ${load.dataMb.toFixed(0)} MB, and clients write ${WAL_MB_A_SECOND} MB a second`);
+    const checkpoints = () => {
+      for (const { postgres } of world.nodes) if (postgres?.process.state === 'running') postgres.recycle();
+      if (!world.clientsEnd) engine.after(2_500, null, checkpoints);
+    };
+    checkpoints();
+    if (!away.up) return;
+    world.say(`docker kill ${away.name}`);
+    away.kill();
+    nemesis.later(1_000, 2_000, () => {
+      world.say(`${away.name} was away for so long that its slot fell off`);
+      for (const { postgres } of world.nodes) if (postgres?.process.state === 'running') postgres.removeLog(0);
+      nemesis.later(600, 2_000, () => nemesis.start(away));
+    });
+  });
+};
+
+/** Two nodes lose their volumes; the disk that all share has room for one copy. */
+const twoCopies: Fault = (nemesis) => {
+  const { world } = nemesis;
+  const disk = world.sharedDisk;
+  const leader = nemesis.leader();
+  const others = world.members.filter((n) => n !== leader && n.up).slice(0, 2);
+  if (disk === null || others.length < 2 || leader?.up !== true) return;
+  world.load.dataMb = 600;
+  for (const node of others) {
+    world.say(`docker kill ${node.name}, and its volume is removed`);
+    node.kill();
+    node.wipe();
+  }
+  disk.fill(600 + RESERVE_MB + 40);
+  nemesis.takes(30_000);
+  nemesis.later(20_000, 30_000, () => disk.clear());
+  nemesis.later(100, 200, () => {
+    for (const node of others) nemesis.start(node);
+  });
+};
+
+/**
+ * While writes wait for the only other node that counts, it fell off: it is about to be copied, and at that moment the
+ * leader is lost with its volume. What the other one has is complete.
+ */
+const lastCopyThenLoss: Fault = (nemesis) => {
+  const { world } = nemesis;
+  nemesis.alone((done) => {
+    const begin = () => nemesis.isCalm && world.healthy() !== null;
+    when(nemesis, 20_000, begin, () => strike(nemesis, done), done);
+  });
+};
+
+function strike(nemesis: Nemesis, done: () => void): void {
+  const { world } = nemesis;
+  const leader = world.healthy();
+  const [other, ...more] = world.members.filter((n) => n !== leader);
+  if (leader === null || other === undefined || more.length > 0 || world.policy.onNoReplica !== 'block') {
+    done();
+    return;
+  }
+  world.say(`docker stop ${other.name}`);
+  other.stop();
+  const stopped = () => !other.up;
+  const removed = () => {
+    world.say(`a transaction that is not over fills the log of ${leader.name}, and the beginning is recycled`);
+    leader.postgres?.removeLog(0);
+    nemesis.start(other);
+    const copies = () => leader.up && other.up && other.postgres === null && other.keeper?.activity === 'copying';
+    const lose = () => {
+      world.say(`docker kill ${leader.name}, and its volume is removed`);
+      leader.kill();
+      leader.wipe();
+      nemesis.later(2_000, 4_000, () => {
+        nemesis.start(leader);
+        done();
+      });
+    };
+    when(nemesis, 6_000, copies, lose, done);
+  };
+  when(nemesis, 20_000, stopped, () => nemesis.later(500, 1_000, removed), done);
+}
+
+export const DISK_FAULTS: Readonly<Record<string, [weight: number, fault: Fault]>> = {
+  diskFills: [4, diskFills],
+  diskFillsAlone: [0.3, diskFillsAlone],
+  diskFillsLong: [0.3, diskFillsLong],
+  crashesAtStart: [2, crashesAtStart],
+  crashesAtPromotion: [2, crashesAtPromotion],
+  largeDatabase: [0.4, largeDatabase],
+  twoCopies: [1, twoCopies],
+  lastCopyThenLoss: [1, lastCopyThenLoss],
+};

@@ -1,0 +1,243 @@
+/** What people do with SQL, as superusers or as anybody who can reach a port, and what becomes of it. */
+import { type Fault, when } from './aimed-faults';
+import type { Nemesis } from './faults';
+import type { SimNode } from './node';
+import type { PostgresServer } from './postgres';
+import { HOSTILE_NAMES } from './server-words';
+import type { Change } from './wal';
+
+/** The failover has so long with nothing in its way but what people did, ms. */
+const FAILOVER_LIMIT_MS = 20_000;
+
+function sql(nemesis: Nemesis, what: Extract<Change, { kind: 'sql' }>['what']): boolean {
+  const { world } = nemesis;
+  const postgres = nemesis.leader()?.postgres;
+  if (postgres == null || !postgres.isPrimary) return false;
+  world.say(`a person's SQL: ${what}`);
+  const change: Change = { kind: 'sql', what };
+  postgres.insert(change, () => postgres.table.apply(change));
+  return true;
+}
+
+/** The heartbeat's row is deleted, or its table dropped: a clean-up, a restore. It replicates. */
+const loseHeartbeat: Fault = (nemesis) => {
+  sql(nemesis, nemesis.world.random.chance(0.5) ? 'delete heartbeat' : 'drop heartbeat');
+};
+
+/** `REVOKE CONNECT ON DATABASE postgres FROM PUBLIC`; nothing is seen of it before the leader changes. */
+const revokeConnect: Fault = (nemesis) => {
+  if (!sql(nemesis, 'revoke connect')) return;
+  if (nemesis.world.random.chance(0.7)) nemesis.later(1_500, 5_000, () => nemesis.killLeader());
+};
+
+/** `SELECT pg_promote()` */
+function promote(nemesis: Nemesis, node: SimNode): void {
+  const { postgres } = node;
+  if (postgres === null || postgres.isPrimary || !postgres.accepting) return;
+  const { world } = nemesis;
+  world.say(`a person promotes ${node.name} by hand`);
+  world.engine.after(0, postgres.process, () => {
+    postgres.promote().catch((error: unknown) => world.fail(String(error)));
+  });
+}
+
+/** Any standby is promoted by hand. */
+const promoteByHand: Fault = (nemesis) => {
+  const standbys = nemesis.world.members.filter((n) => n.postgres?.isPrimary === false);
+  if (standbys.length > 0) promote(nemesis, nemesis.world.random.pick(standbys));
+};
+
+/**
+ * A leader hands over and is away; its successor writes and is stopped, too. The former one is started and promoted by
+ * hand. Then the successor comes back: both have a timeline of the same number (S3).
+ */
+const promoteFormer: Fault = (nemesis) => {
+  const { world } = nemesis;
+  nemesis.alone((done) => {
+    when(
+      nemesis,
+      20_000,
+      () => nemesis.isCalm && world.healthy() !== null,
+      () => handOver(nemesis, done),
+      done,
+    );
+  });
+};
+
+function handOver(nemesis: Nemesis, done: () => void): void {
+  const { world } = nemesis;
+  const former = nemesis.leader();
+  if (former === undefined) return done();
+  const end = () => {
+    for (const node of world.members) nemesis.start(node);
+    done();
+  };
+  world.say(`docker stop ${former.name}`);
+  former.stop();
+  const handedOver = () =>
+    !former.up && nemesis.leader() !== former && world.monitor?.seen?.decision.state.procedure === null;
+  const stopAll = () => {
+    for (const node of world.members) {
+      if (!node.up) continue;
+      world.say(`docker stop ${node.name}`);
+      node.stop();
+    }
+    when(nemesis, 30_000, () => world.members.every((n) => !n.up), startFormer, end);
+  };
+  const startFormer = () => {
+    nemesis.start(former);
+    when(nemesis, 10_000, () => former.postgres?.accepting === true, byHand, end);
+  };
+  const byHand = () => {
+    promote(nemesis, former);
+    if (world.random.chance(0.3)) {
+      nemesis.later(800, 1_500, () => {
+        world.say(`somebody promotes ${former.name} with --accept-data-loss`);
+        world.monitor?.ask({ kind: 'promote', to: former.name, acceptDataLoss: true });
+      });
+    }
+    nemesis.later(2_000, 4_000, end);
+  };
+  when(nemesis, 20_000, handedOver, () => nemesis.later(300, 2_000, stopAll), end);
+}
+
+function replicas(nemesis: Nemesis): SimNode[] {
+  return nemesis.world.members.filter((n) => n !== nemesis.leader() && n.postgres?.isPrimary === false);
+}
+
+/** `pg_wal_replay_pause()` on a standby, which goes on receiving and acknowledging; resumed later. */
+const pauseReplay: Fault = (nemesis) => {
+  const { world } = nemesis;
+  const standbys = replicas(nemesis);
+  if (standbys.length === 0) return;
+  const node = world.random.pick(standbys);
+  const { postgres } = node;
+  if (postgres === null) return;
+  world.say(`a person pauses replay on ${node.name}`);
+  postgres.pauseReplay();
+  const resume = () => {
+    world.say(`a person resumes replay on ${node.name}`);
+    if (!postgres.process.dead) postgres.resumeReplay();
+  };
+  nemesis.onHeal(() => postgres.resumeReplay());
+  nemesis.later(500, 8_000, resume);
+  if (world.random.chance(0.4)) nemesis.later(100, 2_000, () => nemesis.killLeader());
+};
+
+/**
+ * The leader dies and stays away, and `hinder` did something to the standbys that leaves their data complete: within the
+ * limit another one serves.
+ */
+function mustFailOver(nemesis: Nemesis, what: string, hinder: (standbys: PostgresServer[]) => () => void): void {
+  const { world } = nemesis;
+  const { engine, policy } = world;
+  const automatic = policy.failoverMode !== 'observe' && policy.syncMode === 'synchronous';
+  nemesis.alone((done) => {
+    const strike = () => {
+      const leader = world.healthy();
+      const standbys = replicas(nemesis).flatMap((n) => (n.postgres === null ? [] : [n.postgres]));
+      const held = world.monitor?.seen?.decision.state.pause !== undefined;
+      if (leader === null || standbys.length < 2 || !automatic || held) return done();
+      const undo = hinder(standbys);
+      nemesis.onHeal(undo);
+      nemesis.later(3_500, 4_500, () => {
+        world.say(`docker kill ${leader.name}`);
+        leader.kill();
+        const sinceMs = engine.nowMs;
+        const end = () => {
+          undo();
+          nemesis.start(leader);
+          done();
+        };
+        const fail = () => {
+          const decision = world.monitor?.seen?.decision;
+          world.fail(
+            `NO FAILOVER: ${leader.name} is dead for ${FAILOVER_LIMIT_MS} ms, ${what}: ${decision?.code} ${decision?.reason}`,
+          );
+          end();
+        };
+        when(nemesis, FAILOVER_LIMIT_MS, () => world.servedSince(sinceMs), end, fail);
+      });
+    };
+    when(nemesis, 20_000, () => nemesis.isCalm && world.healthy() !== null, strike, done);
+  });
+}
+
+/** Replay is paused on some standbys, and the leader dies. */
+const pausedElection: Fault = (nemesis) => {
+  const { world } = nemesis;
+  mustFailOver(nemesis, 'and replay is paused on a standby that has received all of it', (standbys) => {
+    const paused = standbys.slice(0, world.random.integer(1, standbys.length));
+    for (const postgres of paused) {
+      world.say(`a person pauses replay on ${postgres.node}`);
+      postgres.pauseReplay();
+    }
+    return () => {
+      for (const postgres of paused) if (!postgres.process.dead) postgres.resumeReplay();
+    };
+  });
+};
+
+/** One standby is minutes of replay behind and lacks the newest log, too; another one has all of it. */
+const backlog: Fault = (nemesis) => {
+  const { world } = nemesis;
+  mustFailOver(nemesis, 'and a standby that is not needed still replays', (standbys) => {
+    const slow = world.random.pick(standbys);
+    const leader = nemesis.leader()?.name ?? '';
+    world.say(`${slow.node} replays more slowly than it receives`);
+    slow.slowReplay(1_500);
+    nemesis.later(3_000, 3_400, () => world.network.block(leader, slow.node));
+    return () => {
+      world.network.heal();
+      if (!slow.process.dead) slow.slowReplay(null);
+    };
+  });
+};
+
+/** Somebody without a password dials a port under a name that looks like words of PostgreSQL's. */
+const hostileName: Fault = (nemesis) => {
+  const { world } = nemesis;
+  const { postgres } = nemesis.anyNode();
+  if (postgres === null || !postgres.accepting) return;
+  const name = world.random.pick(HOSTILE_NAMES);
+  world.say(`a client dials ${postgres.node} as user "${name}"`);
+  postgres.log(`${name}@x FATAL:  password authentication failed for user "${name}"`);
+};
+
+/** A replica fell off and was copied; its leader still has the words in its log when it hands over, long after. */
+const oldWords: Fault = (nemesis) => {
+  const { world } = nemesis;
+  nemesis.alone((done) => {
+    const begin = () => nemesis.isCalm && world.healthy() !== null;
+    const strike = () => {
+      const leader = world.healthy();
+      const away = leader === null ? undefined : replicas(nemesis)[0];
+      if (leader === null || away === undefined) return done();
+      world.say(`docker kill ${away.name}`);
+      away.kill();
+      nemesis.later(2_500, 3_500, () => {
+        world.say(`${leader.name} recycles the log that ${away.name} needs`);
+        leader.postgres?.removeLog(0);
+        nemesis.start(away);
+      });
+      const switchOver = () => {
+        world.monitor?.ask({ kind: 'switchover', to: null });
+        nemesis.later(3_000, 5_000, done);
+      };
+      nemesis.later(5_000, 5_000, () => when(nemesis, 30_000, begin, switchOver, done));
+    };
+    when(nemesis, 20_000, begin, strike, done);
+  });
+};
+
+export const PEOPLE: Readonly<Record<string, [weight: number, fault: Fault]>> = {
+  loseHeartbeat: [1, loseHeartbeat],
+  revokeConnect: [1, revokeConnect],
+  promoteByHand: [3, promoteByHand],
+  promoteFormer: [1, promoteFormer],
+  pauseReplay: [3, pauseReplay],
+  pausedElection: [1, pausedElection],
+  backlog: [1, backlog],
+  hostileName: [3, hostileName],
+  oldWords: [1, oldWords],
+};

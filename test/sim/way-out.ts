@@ -1,0 +1,87 @@
+/**
+ * The oracle of what comes after all faults: within a minute the cluster serves, or its sentence prints a command that a
+ * person can give. The person gives it, and then it serves within a minute. A node that runs already cannot be started:
+ * to name it is no command.
+ */
+import type { SimNode } from './node';
+import type { World } from './world';
+
+const MINUTE_MS = 60_000;
+/** Commands that a person gives one after the other before it is no way out any more. */
+const COMMANDS_MAX = 6;
+
+/** Resolves with what is wrong; null: the cluster serves. */
+export async function findWayOut(world: World): Promise<string | null> {
+  const { engine } = world;
+  const given = new Set<string>();
+  for (let i = 0; ; i++) {
+    const sinceMs = engine.nowMs;
+    if (await engine.run(sinceMs + MINUTE_MS, () => world.servedSince(sinceMs))) return null;
+    const decision = world.monitor?.seen?.decision;
+    const words = decision === undefined ? 'the monitor has decided nothing' : `${decision.code} ${decision.reason}`;
+    const command = i < COMMANDS_MAX ? commandOf(world, words, given) : null;
+    if (command === null) {
+      const after = given.size === 0 ? '' : ` (after ${[...given].join(', ')})`;
+      return `NO WAY OUT: writes wait, and no command is named that a person could give: ${words}${after}`;
+    }
+    given.add(command.words);
+    world.say(`a person reads "${words}" and gives the command: ${command.words}`);
+    command.give();
+  }
+}
+
+interface Command {
+  words: string;
+  give: () => void;
+}
+
+/** The first command of the sentence that can be given and was not yet. */
+function commandOf(world: World, sentence: string, given: ReadonlySet<string>): Command | null {
+  const all = [...starts(world, sentence), ...promotions(world, sentence), ...resumes(world, sentence)];
+  return all.find((c) => !given.has(c.words)) ?? null;
+}
+
+/** `start primary`, `start primary or 1 of replica-1 and replica-2`: those that are off. */
+function starts(world: World, sentence: string): Command[] {
+  const named = [...sentence.matchAll(/\bstart ([^;:(]+)/g)].map((m) => m[1] ?? '').join(' ');
+  return world.members
+    .filter((node) => !node.up && new RegExp(`(^|[\\s,])${node.name}($|[\\s,.])`).test(named))
+    .map((node) => ({ words: `start ${node.name}`, give: () => node.start() }));
+}
+
+/** `promote NODE`, with or without `--accept-data-loss`; where no node is named a person tries them, the furthest first. */
+function promotions(world: World, sentence: string): Command[] {
+  const commands: Command[] = [];
+  for (const [, name = '', loss] of sentence.matchAll(/\bpromote (a node with|[\w-]+)( --accept-data-loss)?/g)) {
+    const acceptDataLoss = loss !== undefined;
+    const nodes = name === 'a node with' ? furthest(world) : world.members.filter((n) => n.name === name);
+    for (const node of nodes) commands.push(promotion(world, node, acceptDataLoss || name === 'a node with'));
+  }
+  return commands;
+}
+
+function promotion(world: World, { name }: SimNode, acceptDataLoss: boolean): Command {
+  return {
+    words: `promote ${name}${acceptDataLoss ? ' --accept-data-loss' : ''}`,
+    give: () => world.monitor?.ask({ kind: 'promote', to: name, acceptDataLoss }),
+  };
+}
+
+function resumes(world: World, sentence: string): Command[] {
+  if (!/\bresume\b/.test(sentence)) return [];
+  return [{ words: 'resume', give: () => world.monitor?.ask({ kind: 'resume', by: 'person' }) }];
+}
+
+/** Nodes with data that can lead; half rewound it is neither the one nor the other history (S12). */
+function furthest(world: World): SimNode[] {
+  const length = ({ volume }: SimNode) => volume.data?.wal.length ?? 0;
+  const timeline = ({ volume }: SimNode) => volume.data?.timeline ?? 0;
+  return world.members
+    .filter(({ volume }) => volume.data !== null && !volume.state.rewinding)
+    .sort((a, b) => timeline(b) - timeline(a) || length(b) - length(a));
+}
+
+/** The only data was on volumes that people have removed, or is half rewound: nothing can bring it back. */
+export function hasLostAll(world: World): boolean {
+  return furthest(world).length === 0;
+}
