@@ -374,3 +374,32 @@ export const STARVATION: Readonly<Record<string, Fault>> = {
 
 /** No reason either, but too long to fall together with another one. */
 export const FROZEN: Readonly<Record<string, Fault>> = { frozenMonitor };
+
+/** The leader works on and is cut off from the monitor alone (S21). */
+const apart: Fault = (nemesis) => {
+  const { world } = nemesis;
+  const leader = nemesis.leader();
+  if (leader === undefined) return;
+  world.say(`${leader.name} and the monitor do not hear each other`);
+  world.network.cut('monitor', leader.name);
+  nemesis.later(3_000, 8_000, () => {
+    world.say('the network is whole again');
+    world.network.heal();
+  });
+};
+
+/** The machine is switched off and on: the nodes come in any order, within the time that each has for that (S25). */
+const coldStart: Fault = (nemesis) => {
+  const { world } = nemesis;
+  world.say('the machine is switched off: all nodes and the monitor');
+  world.monitor?.process.kill();
+  world.monitor = null;
+  nemesis.later(20, 600, () => nemesis.startMonitor());
+  for (const node of world.nodes) {
+    if (node.up) node.kill();
+    nemesis.later(50, 3_500, () => nemesis.start(node));
+  }
+};
+
+/** No reason to make another node the leader. */
+export const APART: Readonly<Record<string, Fault>> = { apart, coldStart };

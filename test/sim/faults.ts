@@ -1,5 +1,6 @@
 /** What goes wrong, at random times, in words. */
-import { AIMED, type Fault, FROZEN, STARVATION } from './aimed-faults';
+import { AIMED, APART, type Fault, FROZEN, STARVATION } from './aimed-faults';
+import { DEADLINES } from './deadlines';
 import { DISK_FAULTS } from './disk-faults';
 import type { SimMonitor, StoreDisk } from './monitor-container';
 import type { SimNode } from './node';
@@ -114,11 +115,12 @@ export class Nemesis {
       pauseFailover: [5, () => this.pauseFailover()],
       rebuild: [3, () => this.rebuild()],
       ...this.bound(AIMED),
+      ...this.bound(DEADLINES),
       ...this.bound(DISK_FAULTS),
       ...this.bound(PEOPLE),
       ...this.bound(REPEATS),
     };
-    const steady = { ...STARVATION, ...FROZEN };
+    const steady = { ...STARVATION, ...FROZEN, ...APART };
     const known = { ...all, ...mapped(steady, (fault): [number, () => void] => [1, () => fault(this)]) };
     const names = this.only ?? Object.keys(all);
     const faults = names.map((name) => {

@@ -2,12 +2,8 @@
 import { type Fault, when } from './aimed-faults';
 import type { Nemesis } from './faults';
 import type { SimNode } from './node';
-import type { PostgresServer } from './postgres';
 import { HOSTILE_NAMES } from './server-words';
 import type { Change } from './wal';
-
-/** The failover has so long with nothing in its way but what people did, ms. */
-const FAILOVER_LIMIT_MS = 20_000;
 
 function sql(nemesis: Nemesis, what: Extract<Change, { kind: 'sql' }>['what']): boolean {
   const { world } = nemesis;
@@ -101,7 +97,7 @@ function handOver(nemesis: Nemesis, done: () => void): void {
   when(nemesis, 20_000, handedOver, () => nemesis.later(300, 2_000, stopAll), end);
 }
 
-function replicas(nemesis: Nemesis): SimNode[] {
+export function replicas(nemesis: Nemesis): SimNode[] {
   return nemesis.world.members.filter((n) => n !== nemesis.leader() && n.postgres?.isPrimary === false);
 }
 
@@ -122,76 +118,6 @@ const pauseReplay: Fault = (nemesis) => {
   nemesis.onHeal(() => postgres.resumeReplay());
   nemesis.later(500, 8_000, resume);
   if (world.random.chance(0.4)) nemesis.later(100, 2_000, () => nemesis.killLeader());
-};
-
-/**
- * The leader dies and stays away, and `hinder` did something to the standbys that leaves their data complete: within the
- * limit another one serves.
- */
-function mustFailOver(nemesis: Nemesis, what: string, hinder: (standbys: PostgresServer[]) => () => void): void {
-  const { world } = nemesis;
-  const { engine, policy } = world;
-  const automatic = policy.failoverMode !== 'observe' && policy.syncMode === 'synchronous';
-  nemesis.alone((done) => {
-    const strike = () => {
-      const leader = world.healthy();
-      const standbys = replicas(nemesis).flatMap((n) => (n.postgres === null ? [] : [n.postgres]));
-      const held = world.monitor?.seen?.decision.state.pause !== undefined;
-      if (leader === null || standbys.length < 2 || !automatic || held) return done();
-      const undo = hinder(standbys);
-      nemesis.onHeal(undo);
-      nemesis.later(3_500, 4_500, () => {
-        world.say(`docker kill ${leader.name}`);
-        leader.kill();
-        const sinceMs = engine.nowMs;
-        const end = () => {
-          undo();
-          nemesis.start(leader);
-          done();
-        };
-        const fail = () => {
-          const decision = world.monitor?.seen?.decision;
-          world.fail(
-            `NO FAILOVER: ${leader.name} is dead for ${FAILOVER_LIMIT_MS} ms, ${what}: ${decision?.code} ${decision?.reason}`,
-          );
-          end();
-        };
-        when(nemesis, FAILOVER_LIMIT_MS, () => world.servedSince(sinceMs), end, fail);
-      });
-    };
-    when(nemesis, 20_000, () => nemesis.isCalm && world.healthy() !== null, strike, done);
-  });
-}
-
-/** Replay is paused on some standbys, and the leader dies. */
-const pausedElection: Fault = (nemesis) => {
-  const { world } = nemesis;
-  mustFailOver(nemesis, 'and replay is paused on a standby that has received all of it', (standbys) => {
-    const paused = standbys.slice(0, world.random.integer(1, standbys.length));
-    for (const postgres of paused) {
-      world.say(`a person pauses replay on ${postgres.node}`);
-      postgres.pauseReplay();
-    }
-    return () => {
-      for (const postgres of paused) if (!postgres.process.dead) postgres.resumeReplay();
-    };
-  });
-};
-
-/** One standby is minutes of replay behind and lacks the newest log, too; another one has all of it. */
-const backlog: Fault = (nemesis) => {
-  const { world } = nemesis;
-  mustFailOver(nemesis, 'and a standby that is not needed still replays', (standbys) => {
-    const slow = world.random.pick(standbys);
-    const leader = nemesis.leader()?.name ?? '';
-    world.say(`${slow.node} replays more slowly than it receives`);
-    slow.slowReplay(1_500);
-    nemesis.later(3_000, 3_400, () => world.network.block(leader, slow.node));
-    return () => {
-      world.network.heal();
-      if (!slow.process.dead) slow.slowReplay(null);
-    };
-  });
 };
 
 /** Somebody without a password dials a port under a name that looks like words of PostgreSQL's. */
@@ -236,8 +162,6 @@ export const PEOPLE: Readonly<Record<string, [weight: number, fault: Fault]>> = 
   promoteByHand: [3, promoteByHand],
   promoteFormer: [1, promoteFormer],
   pauseReplay: [3, pauseReplay],
-  pausedElection: [1, pausedElection],
-  backlog: [1, backlog],
   hostileName: [3, hostileName],
   oldWords: [1, oldWords],
 };

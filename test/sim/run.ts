@@ -10,8 +10,8 @@ export interface RunOptions {
   replicas?: number;
   /** Names of the faults that fall (see faults.ts); undefined: all of them. */
   faults?: readonly string[];
-  /** None of these faults is a reason to change the leader (S28). */
-  steady?: boolean;
+  /** None of these faults is a reason to open a new term (S28), or for another leader. */
+  steady?: boolean | 'leader';
   /** What the seed's shape of a cluster is not to decide. */
   policy?: Partial<Policy>;
 }

@@ -83,7 +83,7 @@ export class World {
   onLog: (subject: string, code: string, message: string) => void = () => undefined;
   clientsEnd = false;
   /** From now on nothing happens for which the leader may be changed (S28). */
-  steady = false;
+  steady: boolean | 'leader' = false;
   /** All is well again: from now on nothing may be wrong with a leader. */
   settledDown = false;
   /** Snapshots of the store, for the fault "restored from an old copy". */
@@ -99,6 +99,8 @@ export class World {
   /** What the monitor in charge stored last. */
   private last: ClusterState | null = null;
   private topTerm = 0;
+  /** Who was opened last. */
+  private opener: string | null = null;
 
   constructor(options: WorldOptions) {
     installBuiltins();
@@ -247,7 +249,9 @@ export class World {
       const known = this.leaders.get(entry.term);
       const name = `${entry.node} ${entry.dataId}`;
       if (known === undefined) this.opened(entry.node, entry.term);
-      if (known === undefined && this.steady) {
+      const other = this.opener !== null && this.opener !== entry.node;
+      this.opener = entry.node;
+      if (known === undefined && (this.steady === true || (this.steady === 'leader' && other))) {
         this.fail(`FALSE FAILOVER: ${name} is opened in term ${entry.term}, and nothing was wrong with the leader`);
       }
       if (known === undefined && entry.term < this.topTerm) {

@@ -1,0 +1,180 @@
+/**
+ * Faults that fall alone, on a cluster that is well, and leave another node with everything: within the limit the cluster
+ * has to serve again, whatever stays away.
+ */
+import { type Fault, when } from './aimed-faults';
+import type { Nemesis } from './faults';
+import type { SimNode } from './node';
+import { replicas } from './people';
+import type { PostgresServer } from './postgres';
+
+const LIMIT_MS = 20_000;
+
+interface Deadline {
+  /** What is in the way, for the violation. */
+  what: string;
+  /** Fewest standbys that it makes sense with. */
+  standbys: number;
+  /** Does something first; undefined: this cluster is not meant. */
+  hinder: (leader: SimNode, standbys: PostgresServer[]) => (() => void) | undefined;
+  /** The leader goes, this long after it was hindered, ms. */
+  afterMs: number;
+  strike: (leader: SimNode) => void;
+}
+
+function mustServe(nemesis: Nemesis, { what, standbys: least, hinder, afterMs, strike }: Deadline): void {
+  const { world } = nemesis;
+  const { engine, policy } = world;
+  const automatic = policy.failoverMode !== 'observe' && policy.syncMode === 'synchronous';
+  const isWell = () => nemesis.isCalm && world.healthy() !== null;
+  nemesis.alone((done) => {
+    const begin = () => {
+      const leader = world.healthy();
+      const standbys = replicas(nemesis).flatMap((n) => (n.postgres === null ? [] : [n.postgres]));
+      const held = world.monitor?.seen?.decision.state.pause !== undefined;
+      const meant = leader !== null && standbys.length >= least && automatic && !held && world.load.dataMb < 1_000;
+      const undo = meant ? hinder(leader, standbys) : undefined;
+      if (!meant || undo === undefined) return done();
+      nemesis.onHeal(undo);
+      nemesis.later(afterMs, afterMs * 1.2, () => {
+        strike(leader);
+        const sinceMs = engine.nowMs;
+        const end = () => {
+          undo();
+          nemesis.start(leader);
+          done();
+        };
+        const fail = () => {
+          const decision = world.monitor?.seen?.decision;
+          world.fail(`NO FAILOVER: for ${LIMIT_MS} ms, ${what}: ${decision?.code} ${decision?.reason}`);
+          end();
+        };
+        when(nemesis, LIMIT_MS, () => world.servedSince(sinceMs), end, fail);
+      });
+    };
+    when(nemesis, 20_000, isWell, begin, done);
+  });
+}
+
+function die(leader: SimNode): void {
+  leader.world.say(`docker kill ${leader.name}`);
+  leader.kill();
+}
+
+/** Replay is paused on some standbys, and the leader dies. */
+const pausedElection: Fault = (nemesis) => {
+  const { world } = nemesis;
+  mustServe(nemesis, {
+    what: 'the leader is dead, and replay is paused on a standby that has received all of it',
+    standbys: 2,
+    hinder: (_leader, standbys) => {
+      const paused = standbys.slice(0, world.random.integer(1, standbys.length));
+      for (const postgres of paused) {
+        world.say(`a person pauses replay on ${postgres.node}`);
+        postgres.pauseReplay();
+      }
+      return () => {
+        for (const postgres of paused) if (!postgres.process.dead) postgres.resumeReplay();
+      };
+    },
+    afterMs: 1_000,
+    strike: die,
+  });
+};
+
+/** One standby is minutes of replay behind and lacks the newest log, too; another one has all of it. */
+const backlog: Fault = (nemesis) => {
+  const { world } = nemesis;
+  mustServe(nemesis, {
+    what: 'the leader is dead, and a standby that is not needed still replays',
+    standbys: 2,
+    hinder: (leader, standbys) => {
+      const slow = world.random.pick(standbys);
+      world.say(`${slow.node} replays more slowly than it receives`);
+      slow.slowReplay(1_500);
+      nemesis.later(3_000, 3_400, () => world.network.block(leader.name, slow.node));
+      return () => {
+        world.network.heal();
+        if (!slow.process.dead) slow.slowReplay(null);
+      };
+    },
+    afterMs: 3_800,
+    strike: die,
+  });
+};
+
+/** The leader's disk stands still: it answers, and commits nothing (S27). */
+const wedged: Fault = (nemesis) => {
+  mustServe(nemesis, {
+    what: 'the disk of the leader stands still',
+    standbys: 1,
+    hinder: (leader) => () => {
+      leader.disk.slowness = 1;
+    },
+    afterMs: 100,
+    strike: (leader) => {
+      nemesis.world.say(`the disk of ${leader.name} stands still`);
+      leader.disk.slowness = Number.POSITIVE_INFINITY;
+    },
+  });
+};
+
+/** A standby hangs, and the leader is told to stop: it does not wait for the standby (S18). */
+const stopWithHungStandby: Fault = (nemesis) => {
+  mustServe(nemesis, {
+    what: 'the leader was told to stop while a standby hangs',
+    standbys: 2,
+    hinder: (_leader, standbys) => {
+      const node = nemesis.world.nodes.find((n) => n.name === standbys.at(-1)?.node);
+      nemesis.world.say(`docker pause ${node?.name}`);
+      node?.pause();
+      return () => node?.unpause();
+    },
+    afterMs: 300,
+    strike: (leader) => {
+      nemesis.world.say(`docker stop ${leader.name}`);
+      leader.stop();
+    },
+  });
+};
+
+/** The leader is restarted in place for a lower setting, or comes back after a crash, and dies before it is open again. */
+const restartThenDeath: Fault = (nemesis) => {
+  const { world } = nemesis;
+  mustServe(nemesis, {
+    what: 'the leader had stopped cleanly, was to lead again and died before it was open',
+    standbys: 1,
+    hinder: (leader) => {
+      world.say('postgresSettings become {"max_connections":"60"}');
+      world.postgresSettings = { max_connections: '60' };
+      world.monitor?.process.kill();
+      world.monitor = null;
+      nemesis.startMonitor();
+      const again = () => {
+        const state = world.monitor?.seen?.decision.state;
+        return state?.procedure?.kind === 'promote' && state.leader === leader.name;
+      };
+      when(nemesis, 9_000, again, () => die(leader));
+      return () => undefined;
+    },
+    afterMs: 10_000,
+    strike: (leader) => {
+      if (leader.up) die(leader);
+    },
+  });
+};
+
+/** An archive is configured by others and does not answer, and the leader dies (S26). */
+const archiveHangs: Fault = (nemesis) => {
+  for (const node of nemesis.world.nodes) node.disk.archiveHangs = true;
+  nemesis.killLeader();
+};
+
+export const DEADLINES: Readonly<Record<string, [weight: number, fault: Fault]>> = {
+  pausedElection: [1, pausedElection],
+  backlog: [1, backlog],
+  wedged: [1, wedged],
+  stopWithHungStandby: [1, stopWithHungStandby],
+  restartThenDeath: [1, restartThenDeath],
+  archiveHangs: [1, archiveHangs],
+};
