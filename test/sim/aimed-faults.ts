@@ -388,18 +388,44 @@ const apart: Fault = (nemesis) => {
   });
 };
 
-/** The machine is switched off and on: the nodes come in any order, within the time that each has for that (S25). */
-const coldStart: Fault = (nemesis) => {
+/** It waits for five seconds, then for ten, twenty and forty: more often in this time is too often (S25). */
+const FLAPPING_MS = 60_000;
+const RETURNS_MAX = 5;
+
+/** The preferred node dies each time when it has got the lead back. */
+const preferredDies: Fault = (nemesis) => {
   const { world } = nemesis;
-  world.say('the machine is switched off: all nodes and the monitor');
-  world.monitor?.process.kill();
-  world.monitor = null;
-  nemesis.later(20, 600, () => nemesis.startMonitor());
-  for (const node of world.nodes) {
-    if (node.up) node.kill();
-    nemesis.later(50, 3_500, () => nemesis.start(node));
-  }
+  const preferred = world.members[0];
+  if (preferred === undefined || !world.policy.switchback) return;
+  nemesis.alone((done) => {
+    const { onDecision } = world;
+    const endMs = world.engine.nowMs + FLAPPING_MS;
+    let returns = 0;
+    world.onDecision = (code) => {
+      if (code === 'SWITCHBACK') returns += 1;
+    };
+    const leads = () => nemesis.leader() === preferred && world.healthy() === preferred;
+    const end = () => {
+      world.onDecision = onDecision;
+      if (returns > RETURNS_MAX) world.fail(`FLAPPING: ${preferred.name} was given the lead back ${returns} times`);
+      done();
+    };
+    const again = () => {
+      const leftMs = endMs - world.engine.nowMs;
+      when(nemesis, Math.max(0, leftMs), leads, die, end);
+    };
+    const die = () => {
+      world.say(`docker kill ${preferred.name}`);
+      preferred.kill();
+      nemesis.later(400, 800, () => nemesis.start(preferred));
+      nemesis.later(1_000, 1_000, again);
+    };
+    again();
+  });
 };
 
 /** No reason to make another node the leader. */
-export const APART: Readonly<Record<string, Fault>> = { apart, coldStart };
+export const APART: Readonly<Record<string, Fault>> = { apart };
+
+/** Long, and only where the preferred node gets the lead back. */
+export const FLAPPING: Readonly<Record<string, Fault>> = { preferredDies };

@@ -9,6 +9,8 @@ import { replicas } from './people';
 import type { PostgresServer } from './postgres';
 
 const LIMIT_MS = 20_000;
+/** Of a planned stop: well before `wal_sender_timeout`, ms. */
+const STOP_LIMIT_MS = 5_000;
 
 interface Deadline {
   /** What is in the way, for the violation. */
@@ -19,10 +21,15 @@ interface Deadline {
   hinder: (leader: SimNode, standbys: PostgresServer[]) => (() => void) | undefined;
   /** The leader goes, this long after it was hindered, ms. */
   afterMs: number;
+  /** @default LIMIT_MS */
+  limitMs?: number;
   strike: (leader: SimNode) => void;
 }
 
-function mustServe(nemesis: Nemesis, { what, standbys: least, hinder, afterMs, strike }: Deadline): void {
+function mustServe(
+  nemesis: Nemesis,
+  { what, standbys: least, hinder, afterMs, limitMs = LIMIT_MS, strike }: Deadline,
+): void {
   const { world } = nemesis;
   const { engine, policy } = world;
   const automatic = policy.failoverMode !== 'observe' && policy.syncMode === 'synchronous';
@@ -46,10 +53,10 @@ function mustServe(nemesis: Nemesis, { what, standbys: least, hinder, afterMs, s
         };
         const fail = () => {
           const decision = world.monitor?.seen?.decision;
-          world.fail(`NO FAILOVER: for ${LIMIT_MS} ms, ${what}: ${decision?.code} ${decision?.reason}`);
+          world.fail(`NO FAILOVER: for ${limitMs} ms, ${what}: ${decision?.code} ${decision?.reason}`);
           end();
         };
-        when(nemesis, LIMIT_MS, () => world.servedSince(sinceMs), end, fail);
+        when(nemesis, limitMs, () => world.servedSince(sinceMs), end, fail);
       });
     };
     when(nemesis, 20_000, isWell, begin, done);
@@ -130,7 +137,9 @@ const stopWithHungStandby: Fault = (nemesis) => {
       node?.pause();
       return () => node?.unpause();
     },
-    afterMs: 300,
+    // By then nobody waits for it any more.
+    afterMs: 3_000,
+    limitMs: STOP_LIMIT_MS,
     strike: (leader) => {
       nemesis.world.say(`docker stop ${leader.name}`);
       leader.stop();

@@ -1,5 +1,5 @@
 /** What goes wrong, at random times, in words. */
-import { AIMED, APART, type Fault, FROZEN, STARVATION } from './aimed-faults';
+import { AIMED, APART, type Fault, FLAPPING, FROZEN, STARVATION } from './aimed-faults';
 import { DEADLINES } from './deadlines';
 import { DISK_FAULTS } from './disk-faults';
 import type { SimMonitor, StoreDisk } from './monitor-container';
@@ -120,7 +120,7 @@ export class Nemesis {
       ...this.bound(PEOPLE),
       ...this.bound(REPEATS),
     };
-    const steady = { ...STARVATION, ...FROZEN, ...APART };
+    const steady = { ...STARVATION, ...FROZEN, ...APART, ...FLAPPING };
     const known = { ...all, ...mapped(steady, (fault): [number, () => void] => [1, () => fault(this)]) };
     const names = this.only ?? Object.keys(all);
     const faults = names.map((name) => {

@@ -79,6 +79,20 @@ vi.mock('../../failover/core/sync', async (load) => {
   };
 });
 
+vi.mock('../../failover/core/watch', async (load) => {
+  const real = await load<typeof import('../../failover/core/watch')>();
+  return {
+    ...real,
+    mayReturn: ((state, watch, nowMs, policy) =>
+      real.mayReturn(
+        out.rule === 'S25' ? { ...state, switchbacks: 0 } : state,
+        watch,
+        nowMs,
+        policy,
+      )) satisfies typeof real.mayReturn,
+  };
+});
+
 vi.mock('../../failover/protocol', async (load) => {
   const real = await load<typeof import('../../failover/protocol')>();
   return {
@@ -100,11 +114,11 @@ afterEach(() => {
 describe('the simulator finds what breaks', () => {
   it.each(MUTATIONS)(
     'without $rule: $what',
-    async ({ rule, what, replicas, faults, steady, seeds, shows = SAFETY, apply }) => {
+    async ({ rule, what, replicas, faults, steady, policy, seeds, shows = SAFETY, apply }) => {
       out.rule = rule;
       apply?.();
       for (let seed = 1; seed <= seeds; seed++) {
-        const { violations } = await simulate({ seed, replicas, faults, steady });
+        const { violations } = await simulate({ seed, replicas, faults, steady, policy });
         const found = violations.find((v) => shows.test(v));
         if (found === undefined) continue;
         process.stdout.write(`${rule} found by seed ${seed}: ${found}\n`);

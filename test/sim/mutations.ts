@@ -4,8 +4,10 @@
  */
 import { join } from 'node:path';
 import { RULES } from '../../failover/core/rules';
+import type { NodeView, Policy } from '../../failover/core/types';
 import { Pursuit } from '../../failover/keeper/pursue';
 import { SyncControl } from '../../failover/keeper/sync';
+import { Tunables } from '../../failover/keeper/tunables';
 import { Haproxy } from '../../failover/monitor/haproxy';
 import { ask, type ServerState } from '../../failover/monitor/haproxy-socket';
 import { KeeperServer } from '../../failover/monitor/keepers';
@@ -16,6 +18,7 @@ import { FROZEN, STARVATION } from './aimed-faults';
 import { History } from './history';
 import { SimStore } from './monitor-container';
 import { SimFiles, SimNode, SimPostgres } from './node';
+import { PostgresServer } from './postgres';
 import { Settings } from './settings';
 
 export interface Mutation {
@@ -27,7 +30,8 @@ export interface Mutation {
   /** Seeds within which it has to be found. */
   seeds: number;
   /** None of these faults is a reason to change the leader. */
-  steady?: boolean;
+  steady?: boolean | 'leader';
+  policy?: Partial<Policy>;
   /** What the oracles then say. @default {@link SAFETY} */
   shows?: RegExp;
   apply?: () => void;
@@ -36,7 +40,9 @@ export interface Mutation {
 /** Something that is lost, wrong, or doubled. */
 export const SAFETY = /^(PAUSED|LOST|VANISHED|STALE|FORKED|TERMS|TWO ROUTES|ORDERS|DIFFERENT|PHANTOM)/;
 /** Something that never comes. */
-const LIVENESS = /^NOT (BUILT|HEALED|IDENTICAL)/;
+const LIVENESS = /^(NO WAY OUT|NOT (BUILT|HEALED|IDENTICAL))/;
+/** Nobody serves within the time that it may take. */
+const LATE = /^NO FAILOVER/;
 
 type Method = (...args: never[]) => unknown;
 
@@ -76,6 +82,19 @@ function forgetting(part: object): void {
       async function (this: SimFiles) {
         const state = await (real as () => Promise<object>).call(this);
         return { ...state, ...part };
+      },
+  );
+}
+
+/** What the monitor knows of each node, changed. */
+function seeing(change: (view: NodeView) => NodeView): void {
+  replace(
+    KeeperServer.prototype,
+    'views',
+    (real) =>
+      function (this: KeeperServer, nowMs: number) {
+        const views = (real as KeeperServer['views']).call(this, nowMs);
+        return Object.fromEntries(Object.entries(views).map(([name, view]) => [name, change(view)]));
       },
   );
 }
@@ -281,6 +300,35 @@ export const MUTATIONS: readonly Mutation[] = [
       ),
   },
   {
+    rule: 'S15',
+    what: 'what HAProxy was told counts as done, without being read back',
+    replicas: 2,
+    faults: ['pause', 'haproxyFreezes'],
+    seeds: 60,
+    apply: () => {
+      const told = new WeakMap<Haproxy, { slot: string | null; keep: string | null }>();
+      replace(
+        Haproxy.prototype,
+        'write',
+        (real) =>
+          function (this: Haproxy, slot: string | null, keep: string | null) {
+            told.set(this, { slot, keep });
+            (real as Haproxy['write']).call(this, slot, keep);
+          },
+      );
+      replace(
+        Haproxy.prototype,
+        'view',
+        (real) =>
+          function (this: Haproxy) {
+            const view = (real as Haproxy['view']).call(this);
+            const { slot, keep } = told.get(this) ?? { slot: null, keep: null };
+            return { ...view, reachable: true, slot, closed: slot === null, keeping: keep, clean: true };
+          },
+      );
+    },
+  },
+  {
     rule: 'S16',
     what: 'a reader may hold up the replay of a member for as long as PostgreSQL lets it by default',
     faults: ['readers'],
@@ -297,6 +345,48 @@ export const MUTATIONS: readonly Mutation[] = [
               : (real as (name: string) => number).call(this, name);
           },
       ),
+  },
+  {
+    rule: 'S17',
+    what: 'nobody lets writers go when fewer standbys are waited for',
+    replicas: 2,
+    policy: { syncCount: 2 },
+    faults: ['pause'],
+    seeds: 30,
+    shows: /^STILL WAITS/,
+    apply: () => {
+      replace(SimPostgres.prototype, 'kick', () => async () => undefined);
+      // The next record of anybody would do it, too.
+      replace(SimPostgres.prototype, 'startHeartbeat', () => () => undefined);
+      replace(
+        Settings.prototype,
+        'ms',
+        (real) =>
+          function (this: Settings, name: string) {
+            return name === 'wal_receiver_status_interval'
+              ? 10_000
+              : (real as (name: string) => number).call(this, name);
+          },
+      );
+    },
+  },
+  {
+    rule: 'S18',
+    what: 'a shutdown waits for a standby that hangs',
+    replicas: 2,
+    faults: ['stopWithHungStandby'],
+    seeds: 10,
+    shows: LATE,
+    apply: () => replace(PostgresServer.prototype, 'patienceMs', () => () => 60_000),
+  },
+  {
+    rule: 'S21',
+    what: 'a leader that the monitor does not hear is dead, whatever its standbys see of its heartbeat',
+    faults: ['apart'],
+    steady: 'leader',
+    seeds: 10,
+    shows: /^FALSE FAILOVER/,
+    apply: () => seeing((view) => ({ ...view, heartbeatSeenAtMs: null })),
   },
   {
     rule: 'S22, made',
@@ -324,27 +414,55 @@ export const MUTATIONS: readonly Mutation[] = [
     apply: () => replace(AnswerTimes.prototype, 'limitMs', () => () => PROBE_LIMIT_MS),
   },
   {
+    rule: 'S23',
+    what: 'a standby starts with fewer connections than its leader has',
+    faults: ['changeSettings'],
+    seeds: 30,
+    shows: /^(NO WAY OUT|NOT (HEALED|IDENTICAL)|SETTINGS NOT IN FORCE)/,
+    apply: () => replace(Tunables.prototype, 'floored', () => () => []),
+  },
+  {
+    rule: 'S25',
+    what: 'the preferred node gets the lead back as soon as ever, however often it has lost it again',
+    policy: { switchback: true },
+    faults: ['preferredDies'],
+    seeds: 5,
+    shows: /^FLAPPING/,
+  },
+  {
+    rule: 'S26',
+    what: 'a promotion asks an archive first, and the archive hangs',
+    faults: ['archiveHangs'],
+    seeds: 5,
+    shows: LIVENESS,
+    apply: () =>
+      replace(
+        Settings.prototype,
+        'text',
+        (real) =>
+          function (this: Settings, name: string) {
+            return name === 'restore_command'
+              ? 'cp /archive/%f %p'
+              : (real as (name: string) => string).call(this, name);
+          },
+      ),
+  },
+  {
+    rule: 'S27',
+    what: 'a leader whose keeper answers is well, whether it commits or not',
+    faults: ['wedged'],
+    seeds: 10,
+    shows: LATE,
+    apply: () => replace(SimPostgres.prototype, 'heartbeat', () => () => ({ count: 1, ageMs: 0 })),
+  },
+  {
     rule: 'S28',
     what: 'silence counts threefold, and no heartbeat on a replica speaks against it',
     faults: Object.keys(STARVATION),
     steady: true,
     seeds: 60,
     shows: /^FALSE FAILOVER/,
-    apply: () =>
-      replace(
-        KeeperServer.prototype,
-        'views',
-        (real) =>
-          function (this: KeeperServer, nowMs: number) {
-            const views = (real as KeeperServer['views']).call(this, nowMs);
-            return Object.fromEntries(
-              Object.entries(views).map(([name, view]) => [
-                name,
-                { ...view, silentMs: 3 * view.silentMs, heartbeatSeenAtMs: null },
-              ]),
-            );
-          },
-      ),
+    apply: () => seeing((view) => ({ ...view, silentMs: 3 * view.silentMs, heartbeatSeenAtMs: null })),
   },
   { rule: 'pause', what: 'a pause holds nothing back', faults: ['pauseFailover'], seeds: 10 },
   {

@@ -127,6 +127,8 @@ class Sender {
 }
 
 const KEEPALIVE_MS = 1_000;
+/** Walsenders read a setting up to 400 ms late; then the next record of anybody lets writers go, ms. */
+const LET_GO_MS = 800;
 /** Far more than a reader may hold up the replay on a member (S16), ms. */
 const HELD_UP_MAX_MS = 1_000;
 /** What a connection's authentication costs of a machine of two cores, ms (S24: 115 a second). */
@@ -590,6 +592,8 @@ export class PostgresServer {
     const { random } = this.engine;
     const read = () => parseNames(this.config.text('synchronous_standby_names'));
     this.names = read();
+    const waiting = [...this.waiters];
+    if (waiting.length > 0) this.after(LET_GO_MS, () => this.watchWaiters(waiting));
     const late = () => (random.chance(0.2) ? random.between(20, 400) : random.between(0, 8));
     this.after(late(), () => this.checkpointerReads());
     for (const sender of this.senders) {
@@ -637,6 +641,25 @@ export class PostgresServer {
     sender.replay = replay;
     if (sender.state === 'catchup' && sender.sent >= this.data.flushed) sender.state = 'streaming';
     if (this.isPrimary) this.release(sender);
+  }
+
+  /**
+   * Fewer standbys are waited for since a while, enough of them have the records of those who waited then, and nothing is
+   * in the way: somebody has to have let them go (S17).
+   */
+  private watchWaiters(before: readonly Waiter[]): void {
+    const { k, members } = this.names;
+    const { network, engine, disk, process } = this;
+    const calm = engine.cpuMs === 0 && network.jitterMs === 0 && network.latencyMs < 1 && disk.slowness === 1;
+    const counted = [...this.senders].filter((s) => s.state === 'streaming' && members.includes(s.name));
+    const near = counted.every(({ receiver }) => {
+      const there = receiver.process.state === 'running' && network.reaches(process.host, receiver.process.host);
+      return there && receiver.disk.slowness === 1 && !network.far.has(`${process.host}>${receiver.process.host}`);
+    });
+    const have = counted.map((s) => s.flush ?? 0).sort((a, b) => b - a)[k - 1] ?? 0;
+    const late = this.waiters.find((w) => before.includes(w) && w.position <= have);
+    if (late === undefined || k === 0 || !calm || !near || this.state !== 'primary') return;
+    this.broken(`STILL WAITS: a writer on ${this.node} waits, although ${members.join(' and ')} have its record`);
   }
 
   /** SyncRepReleaseWaiters: by the releasing walsender's own reading, over all that count themselves in. */
@@ -1067,7 +1090,7 @@ export class PostgresServer {
     if (wasPrimary) {
       await new Promise<void>((resolve) => this.insert({ kind: 'note', what: 'shutdown' }, () => resolve()));
       const end = this.data.wal.length;
-      const deadline = this.engine.nowMs + this.engine.random.between(1_300, 2_500);
+      const deadline = this.engine.nowMs + this.patienceMs();
       const behind = () => [...this.senders].some((s) => (s.flush ?? 0) < end);
       while (behind() && this.engine.nowMs < deadline) await this.engine.sleep(5, this.process);
     }
@@ -1079,6 +1102,11 @@ export class PostgresServer {
     data.cleanLeader = wasPrimary;
     data.production = false;
     data.controlTimeline = data.timeline;
+  }
+
+  /** A walsender that does not advance is ended by the keeper after so long (S18), ms. */
+  patienceMs(): number {
+    return this.engine.random.between(1_300, 2_500);
   }
 
   /** What `restart_after_crash = on` does: the leader is a leader again in an instant, unknown to everybody (S8). */

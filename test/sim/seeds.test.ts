@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { FROZEN, STARVATION } from './aimed-faults';
+import { APART, FROZEN, STARVATION } from './aimed-faults';
 import { simulate } from './run';
 
 const SEEDS = 500;
@@ -21,16 +21,17 @@ describe('500 seeds of the simulator', () => {
 const SLOW_SEEDS = 50;
 const FROZEN_SEEDS = 20;
 
-const SLOW: readonly [string, readonly string[], number][] = [
-  ['a machine that is only slow', Object.keys(STARVATION), SLOW_SEEDS],
-  ['a monitor that stands still for long while messages are late', Object.keys(FROZEN), FROZEN_SEEDS],
+const SLOW: readonly [string, readonly string[], number, true | 'leader'][] = [
+  ['a machine that is only slow', Object.keys(STARVATION), SLOW_SEEDS, true],
+  ['a monitor that stands still for long while messages are late', Object.keys(FROZEN), FROZEN_SEEDS, true],
+  ['a leader that the monitor does not hear (S21)', Object.keys(APART), FROZEN_SEEDS, 'leader'],
 ];
 
-describe.each(SLOW)('%s', (_what, faults, seeds) => {
+describe.each(SLOW)('%s', (_what, faults, seeds, steady) => {
   it(`shows no change of the leader at all in ${seeds} seeds`, async () => {
     const found: string[] = [];
     for (let seed = 1; seed <= seeds; seed++) {
-      const { violations } = await simulate({ seed, faults, steady: true });
+      const { violations } = await simulate({ seed, faults, steady });
       if (violations.length > 0) found.push(`seed ${seed}: ${violations[0]}`);
     }
     expect(found).toEqual([]);
