@@ -1,6 +1,6 @@
 /**
  * Walks through every history of a cluster of three nodes: `npm run sim:exhaustive -- [--k 1|2|both] [--crashes 2]
- * [--starts 1] [--cuts 0] [--promotions 2] [--changes 1] [--writes 1] [--states N]`. Prints states and transitions, also
+ * [--starts 1] [--cuts 0] [--promotions 2] [--changes 1] [--writes 1] [--hands 0] [--states N]`. Prints states and transitions, also
  * when `--states` ends it before all was seen (about a kilobyte of memory for each); a violation is told step by step.
  */
 import { parseArgs } from 'node:util';
@@ -17,13 +17,14 @@ const options = {
   promotions: { type: 'string', default: '2' },
   changes: { type: 'string', default: '1' },
   writes: { type: 'string', default: '1' },
+  hands: { type: 'string', default: '0' },
   states: { type: 'string', default: '10000000' },
   early: { type: 'boolean', default: false },
 } as const;
 
 function main(): void {
   const { values } = parseArgs({ options });
-  type Bound = 'k' | 'crashes' | 'starts' | 'cuts' | 'promotions' | 'changes' | 'writes' | 'states';
+  type Bound = 'k' | 'crashes' | 'starts' | 'cuts' | 'promotions' | 'changes' | 'writes' | 'hands' | 'states';
   const whole = (name: Bound, least: number) => wholeNumber(name, values[name], least, MOST);
 
   for (const k of values.k === 'both' ? [1, 2] : [whole('k', 1)]) {
@@ -35,6 +36,7 @@ function main(): void {
       promotions: whole('promotions', 0),
       changes: whole('changes', 0),
       writes: whole('writes', 0),
+      hands: whole('hands', 0),
       early: values.early,
     };
     const begun = performance.now();
@@ -46,7 +48,7 @@ function main(): void {
       },
     });
     const { states, transitions, depth, outside, decisions, complete, violation } = result;
-    const what = `ANY ${k} of 2, ${bounds.crashes} crashes, ${bounds.starts} starts, ${bounds.cuts} cuts, ${bounds.promotions} promotions, ${bounds.changes} changes, ${bounds.writes} writes`;
+    const what = `ANY ${k} of 2, ${bounds.crashes} crashes, ${bounds.starts} starts, ${bounds.cuts} cuts, ${bounds.promotions} promotions, ${bounds.changes} changes, ${bounds.writes} writes, ${bounds.hands} statements of people`;
     process.stdout.write(
       `${what}: ${states} states, ${transitions} transitions, depth ${depth}, ${decisions} decisions, ${outside} steps out of bounds, ${seconds()} s, ${Math.round(process.memoryUsage().rss / 2 ** 20)} MB, ${complete ? 'complete' : 'NOT complete'}, ${violation === null ? 0 : 1} violations\n`,
     );

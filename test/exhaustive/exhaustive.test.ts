@@ -33,8 +33,8 @@ vi.mock('../../failover/core/sync', async (load) => {
 const SMALL: Bounds = { k: 1, crashes: 1, starts: 1, cuts: 0, promotions: 2, changes: 1, writes: 1 };
 
 function told(bounds: Bounds, { states, transitions, depth, outside }: Result): string {
-  const { k, crashes, starts, cuts, promotions, changes, writes } = bounds;
-  const world = `ANY ${k} of 2, ${crashes} crashes, ${starts} starts, ${cuts} cuts, ${promotions} promotions, ${changes} changes, ${writes} writes`;
+  const { k, crashes, starts, cuts, promotions, changes, writes, hands = 0 } = bounds;
+  const world = `ANY ${k} of 2, ${crashes} crashes, ${starts} starts, ${cuts} cuts, ${promotions} promotions, ${changes} changes, ${writes} writes, ${hands} statements of people`;
   return `${world}: ${states} states, ${transitions} transitions, depth ${depth}, ${outside} steps out of bounds\n`;
 }
 
@@ -48,9 +48,11 @@ describe('in every history of three nodes', () => {
     { ...SMALL, k: 2, crashes: 2, starts: 0 },
     { ...SMALL, cuts: 1, crashes: 0, starts: 0, promotions: 1 },
     { ...SMALL, k: 2, cuts: 1, crashes: 0, starts: 0, promotions: 1 },
+    { ...SMALL, hands: 1, promotions: 1 },
+    { ...SMALL, k: 2, hands: 1, promotions: 1 },
   ];
   it.each(worlds)(
-    'no acknowledged write is lost and no two nodes take writes: ANY $k, $crashes crashes, $cuts cuts, $promotions promotions',
+    'no acknowledged write is lost and no two nodes take writes: ANY $k, $crashes crashes, $cuts cuts, $promotions promotions, $hands statements of people',
     (bounds) => {
       const result = search(bounds);
       process.stdout.write(told(bounds, result));

@@ -26,6 +26,7 @@ describe('what a state is remembered by', () => {
       shown: null,
       inForce: null,
       countsFrom: 9,
+      held: true,
       confirmed: { a: 9 },
     };
     const known = new Set([ids.ofNode(world.nodes.p)]);

@@ -1,11 +1,21 @@
 /** What a keeper does next by its order, one step at a time; null: nothing. See `pursue.ts` for the real one. */
 import { fits, length, NAMES, type Name, type Node, same, streams, type World } from './world';
 
+/** Writes are letters in the order in which they came. */
+export const LETTER_A = 65;
+
 export function put(world: World, name: Name, part: Partial<Node>): World {
   return { ...world, nodes: { ...world.nodes, [name]: { ...world.nodes[name], ...part } } };
 }
 
-const DOWN: Partial<Node> = { role: 'stopped', leadTerm: null, shown: null, inForce: null, upstream: null };
+const DOWN: Partial<Node> = {
+  role: 'stopped',
+  held: false,
+  leadTerm: null,
+  shown: null,
+  inForce: null,
+  upstream: null,
+};
 
 export function act(world: World, name: Name): World | null {
   const node = world.nodes[name];
@@ -55,6 +65,7 @@ function lead(world: World, name: Name): World | null {
       leadTerm: term,
       history: [...node.history, [node.timeline, length(node)]],
       timeline: node.timeline + 1,
+      held: false,
       confirmed: {},
       shown: null,
       inForce: null,
@@ -67,6 +78,24 @@ function lead(world: World, name: Name): World | null {
   if (!same(node.shown, target.sync)) return put(world, name, { shown: target.sync });
   if (same(node.inForce, target.sync)) return null;
   return put(world, name, { inForce: target.sync, countsFrom: length(node) });
+}
+
+/** `pg_promote()` by a person: as an order's, and no keeper and no ledger knows of it (S3). */
+export function promoteByHand(world: World, name: Name): World {
+  const node = world.nodes[name];
+  // The promotion writes a record of its own, which nobody is told of.
+  const record = String.fromCharCode(LETTER_A + world.writes);
+  return put({ ...world, writes: world.writes + 1 }, name, {
+    role: 'primary',
+    upstream: null,
+    held: false,
+    history: [...node.history, [node.timeline, length(node)]],
+    timeline: node.timeline + 1,
+    log: node.log + record,
+    confirmed: {},
+    shown: null,
+    inForce: null,
+  });
 }
 
 function follow(

@@ -94,7 +94,14 @@ export function statusOf(world: World, name: Name, early: boolean): Status {
       state: role,
       timeline: node.timeline,
       // While it streams its position is a moving one: it decides nothing, and a fixed one keeps the world small.
-      lsn: feeds !== null ? lsn(0) : known && (role !== 'standby' || node.upstream === null) ? lsn(length(node)) : null,
+      lsn:
+        node.held && role === 'standby'
+          ? null
+          : feeds !== null
+            ? lsn(0)
+            : known && (role !== 'standby' || node.upstream === null)
+              ? lsn(length(node))
+              : null,
       cleanShutdown: role === 'stopped' ? node.clean : null,
       streamingFrom: feeds,
       replayLsn: role === 'standby' ? lsn(0) : null,
@@ -115,7 +122,8 @@ function leadOf(world: World, name: Name, node: Node, early: boolean): Status['l
     forkLsn: end === undefined ? null : lsn(end),
     flushLsn: lsn(0),
     heartbeat: 0,
-    heartbeatAgeMs: 0,
+    // As shipped: without its row no heartbeat comes back.
+    heartbeatAgeMs: world.lost ? 10_000 : 0,
     syncInForce: target.kind === 'lead' && isProven(world, name, early) ? target.sync : null,
     standbys: NAMES.filter((n) => world.nodes[n].upstream === name && streams(world, n)).map((n) => {
       return { name: n, state: 'streaming', syncState: 'quorum', flushLsn: lsn(0), replayLsn: lsn(0) };
@@ -228,7 +236,7 @@ export class Decider {
     const last = monitor.last[name];
     if (last !== undefined) return last;
     const { p, a, b } = world.nodes;
-    const key = `${this.ids.ofNode(p)} ${this.ids.ofNode(a)} ${this.ids.ofNode(b)} ${name}`;
+    const key = `${this.ids.ofNode(p)} ${this.ids.ofNode(a)} ${this.ids.ofNode(b)} ${name} ${world.lost}`;
     const known = this.statuses.get(key);
     if (known !== undefined) return known;
     const status = statusOf(world, name, this.early);

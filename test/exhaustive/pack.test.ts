@@ -5,7 +5,7 @@ import { INTS, Packer } from './pack';
 import { hash, Seen } from './seen';
 import { type Bounds, firstOf, type State, Steps } from './steps';
 
-const BOUNDS: Bounds = { k: 1, crashes: 2, starts: 1, cuts: 1, promotions: 2, changes: 1, writes: 2 };
+const BOUNDS: Bounds = { k: 1, crashes: 2, starts: 1, cuts: 1, promotions: 2, changes: 1, writes: 2, hands: 2 };
 /** So many steps from the beginning, taking another turn each time. */
 const WALKS = 20;
 const STEPS = 25;

@@ -1,6 +1,7 @@
 /** A state as a few integers: the search keeps millions of them. Equal states have equal integers. */
 import type { Certificate, ClusterState } from '../../failover/core/types';
 import type { Ids } from './ids';
+import { LETTER_A } from './keeper';
 import type { Monitor } from './monitor';
 import type { State } from './steps';
 import { type Given, NAMES, type Name, type Node } from './world';
@@ -8,10 +9,13 @@ import { type Given, NAMES, type Name, type Node } from './world';
 /** Integers of one state. */
 export const INTS = 13;
 
-const LETTER_A = 65;
 const LETTERS_MAX = 26;
 /** Bits of each count. */
 const COUNT_BITS = 5;
+const COUNTS = 6;
+/** Above route, sessions and silent nodes, which take six bits each. */
+const LOST_BIT = 18;
+const ROUTE_MASK = 63;
 const COUNT_MAX = (1 << COUNT_BITS) - 1;
 
 function digitOf(name: Name | null): number {
@@ -66,20 +70,21 @@ export class Packer {
     into[at + 8] = ids.of(monitor.last);
     into[at + 9] = ids.of(monitor.certificate);
     into[at + 10] = bitsOf(world.acknowledged);
-    const counts = [world.writes, world.crashes, world.cuts, world.starts, monitor.changes];
+    const counts = [world.writes, world.crashes, world.cuts, world.starts, monitor.changes, world.hands];
     if (counts.some((n) => n > COUNT_MAX)) throw new RangeError(`more than ${COUNT_MAX} of a kind`);
     into[at + 11] = counts.reduce((all, n) => (all << COUNT_BITS) | n, 0);
     const route = [digitOf(slot), digitOf(wanted.slot), digitOf(wanted.keep)].reduce((all, d) => (all << 2) | d, 0);
-    into[at + 12] = (((route << 6) | digitsOf(sessions)) << 6) | digitsOf(monitor.silent);
+    into[at + 12] =
+      (world.lost ? 1 << LOST_BIT : 0) | (((route << 6) | digitsOf(sessions)) << 6) | digitsOf(monitor.silent);
   }
 
   read(from: Int32Array, at: number): State {
     const { ids } = this;
     const int = (i: number) => from[at + i] ?? 0;
-    const count = (i: number) => (int(11) >> (COUNT_BITS * (4 - i))) & COUNT_MAX;
+    const count = (i: number) => (int(11) >> (COUNT_BITS * (COUNTS - 1 - i))) & COUNT_MAX;
     const node = (i: number) => ids.get<Node>(int(i));
     const orders = (i: number) => ids.get<readonly Given[]>(int(3 + i));
-    const route = int(12) >> 12;
+    const route = (int(12) >> 12) & ROUTE_MASK;
     return {
       world: {
         nodes: { p: node(0), a: node(1), b: node(2) },
@@ -92,6 +97,8 @@ export class Packer {
         crashes: count(1),
         cuts: count(2),
         starts: count(3),
+        hands: count(5),
+        lost: ((int(12) >> LOST_BIT) & 1) === 1,
       },
       monitor: {
         state: ids.get<ClusterState>(int(7)),

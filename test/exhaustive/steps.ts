@@ -1,7 +1,7 @@
 /** Everything that can happen next, from one state of the small world. */
 import type { Action } from '../../failover/core/types';
 import { compareOrders } from '../../failover/protocol';
-import { act, mustNotLead, put, receive } from './keeper';
+import { act, LETTER_A, mustNotLead, promoteByHand, put, receive } from './keeper';
 import { ADDRESSES, type Decider, firstState, type Monitor, statusOf } from './monitor';
 import { confirmedBy, firstWorld, type Given, length, NAMES, type Name, streams, type World } from './world';
 
@@ -18,6 +18,8 @@ export interface Bounds {
   /** Changes of the sync set while a leader serves or is opened. */
   changes: number;
   writes: number;
+  /** Statements of people, of all kinds together. @default 0 */
+  hands?: number;
   /** S4 is left out: a setting counts as soon as it is shown. */
   early?: boolean;
 }
@@ -120,6 +122,7 @@ export class Steps {
       add(`${name} is started`, { ...put(world, name, { up: true, ordered: false }), starts: starts + 1 });
     }
     if (node.cut) this.heal(state, name, steps);
+    if (node.up && node.role === 'standby' && world.hands < (this.bounds.hands ?? 0)) this.ofPeople(state, name, add);
     if (!node.up || node.cut) return;
     if (crashes < this.bounds.crashes) add(`${name} crashes`, { ...crash(world, name), crashes: crashes + 1 });
     if (cuts >= this.bounds.cuts) return;
@@ -128,6 +131,13 @@ export class Steps {
       label: `${name} and the monitor do not hear each other`,
       next: { world: { ...put(world, name, { cut: true }), cuts: cuts + 1 }, monitor: { ...state.monitor, last } },
     });
+  }
+
+  private ofPeople({ world }: State, name: Name, add: (label: string, world: World | null) => void): void {
+    const told = { ...world, hands: world.hands + 1 };
+    add(`a person promotes ${name} by hand`, promoteByHand(told, name));
+    if (!world.nodes[name].held) add(`a person pauses replay on ${name}`, put(told, name, { held: true }));
+    if (!world.lost) add('a person deletes the heartbeat', { ...told, lost: true });
   }
 
   /** What the monitor decides after one more thing was seen. */
@@ -216,7 +226,7 @@ function accept(world: World, name: Name, given: Given): World | null {
 }
 
 function write(world: World, name: Name): World {
-  const letter = String.fromCharCode(65 + world.writes);
+  const letter = String.fromCharCode(LETTER_A + world.writes);
   return put({ ...world, writes: world.writes + 1 }, name, { log: world.nodes[name].log + letter });
 }
 
@@ -244,7 +254,15 @@ function canCommit(world: World, name: Name): boolean {
 }
 
 function crash(world: World, name: Name): World {
-  const down = { up: false, cut: false, role: 'stopped', clean: false, leadTerm: null, upstream: null } as const;
+  const down = {
+    up: false,
+    cut: false,
+    role: 'stopped',
+    clean: false,
+    held: false,
+    leadTerm: null,
+    upstream: null,
+  } as const;
   const gone = put(world, name, { ...down, shown: null, inForce: null, confirmed: {}, ordered: false });
   return { ...gone, sessions: world.sessions.filter((s) => s !== name) };
 }

@@ -44,6 +44,8 @@ export interface Node {
   inForce: SyncConfig | null;
   /** Number of writes when that setting came in force. */
   countsFrom: number;
+  /** A person has paused replay: it receives and confirms all the same. */
+  held: boolean;
   /** Number of writes that each standby has confirmed to this leader. */
   confirmed: Readonly<Partial<Record<Name, number>>>;
 }
@@ -62,6 +64,10 @@ export interface World {
   crashes: number;
   cuts: number;
   starts: number;
+  /** Statements of people: promotions by hand, lost heartbeats, pauses of replay. */
+  hands: number;
+  /** The heartbeat's row is gone, on every node. */
+  lost: boolean;
 }
 
 export function length(node: Node): number {
@@ -122,6 +128,7 @@ function standing(part: Partial<Node>, target: Target): Node {
     shown: null,
     inForce: null,
     countsFrom: 0,
+    held: false,
     confirmed: {},
     ...part,
   };
@@ -147,5 +154,7 @@ export function firstWorld(k: number): World {
     crashes: 0,
     cuts: 0,
     starts: 0,
+    hands: 0,
+    lost: false,
   };
 }

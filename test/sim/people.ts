@@ -63,7 +63,10 @@ const promoteFormer: Fault = (nemesis) => {
 function handOver(nemesis: Nemesis, done: () => void): void {
   const { world } = nemesis;
   const former = nemesis.leader();
-  if (former === undefined) return done();
+  if (former === undefined) {
+    done();
+    return;
+  }
   const end = () => {
     for (const node of world.members) nemesis.start(node);
     done();

@@ -10,7 +10,7 @@ afterEach(() => {
 });
 
 /** Whether the oracle has said once that this holds. */
-function after(oracle: 'healthy' | 'settled'): () => boolean {
+function once(oracle: 'healthy' | 'settled'): () => boolean {
   const real: (this: World) => SimNode | boolean | null = World.prototype[oracle];
   let held = false;
   const spy = vi.spyOn(World.prototype as Record<typeof oracle, (this: World) => SimNode | boolean | null>, oracle);
@@ -64,7 +64,7 @@ describe('a run', () => {
   });
 
   it('UNSTEADY: a leader is given up although all is well', async () => {
-    const settled = after('settled');
+    const settled = once('settled');
     vi.spyOn(SimPostgres.prototype, 'heartbeat').mockImplementation(() => ({
       count: 1,
       ageMs: settled() ? 5_000 : 0,
@@ -75,7 +75,7 @@ describe('a run', () => {
   });
 
   it('NEEDLESS COPY: a standby that streams is copied', async () => {
-    shows(after('healthy'), (sql) => sql, 'words that anybody may have written');
+    shows(once('healthy'), (sql) => sql, 'words that anybody may have written');
     const { violations } = await simulate({ seed: 1, replicas: 1, faults: ['switchover'] });
     expect(violations).toContainEqual(expect.stringMatching(/^NEEDLESS COPY: /));
   });
