@@ -1,5 +1,6 @@
 /**
- * The deterministic simulator: `npm run sim -- --seeds 500 [--seed 17] [--replicas 2] [--jobs 2] [--verbose] [--save]`.
+ * The deterministic simulator: `npm run sim -- --seeds 500 [--seed 17] [--replicas 2] [--faults kill,diskFills]
+ * [--jobs 2] [--verbose] [--save]`.
  * The last line is `N seeds, M violations`; a failing seed prints what happened, in words, and the command that replays
  * it. A long run that was interrupted goes on where it was; `--save` writes a page into docs/results.
  */
@@ -25,6 +26,8 @@ interface Arguments {
   count: number;
   first: number;
   replicas: number | undefined;
+  /** Names of test/sim/README.md; undefined: all that fall together. */
+  faults: string[] | undefined;
   jobs: number;
   verbose: boolean;
   save: boolean;
@@ -37,6 +40,7 @@ function readArguments(): Arguments {
       seeds: { type: 'string', default: '1' },
       seed: { type: 'string', default: '1' },
       replicas: { type: 'string' },
+      faults: { type: 'string' },
       jobs: { type: 'string' },
       verbose: { type: 'boolean', default: false },
       save: { type: 'boolean', default: false },
@@ -49,6 +53,7 @@ function readArguments(): Arguments {
     count,
     first: wholeNumber('seed', values.seed, 0, 2 ** 31),
     replicas: values.replicas === undefined ? undefined : wholeNumber('replicas', values.replicas, 1, 8),
+    faults: values.faults?.split(','),
     // Stories of several workers would be mixed up.
     jobs: verbose ? 1 : Math.min(jobs, count),
     verbose,
@@ -58,9 +63,9 @@ function readArguments(): Arguments {
 
 async function main(): Promise<void> {
   const options = readArguments();
-  const { count, first, replicas, jobs, verbose } = options;
+  const { count, first, replicas, faults, jobs, verbose } = options;
   const bundle = await bundleSimulator();
-  const key = JSON.stringify({ bundle: bundle.hash, first, count, replicas });
+  const key = JSON.stringify({ bundle: bundle.hash, first, count, replicas, faults });
   const progress = (count >= LONG ? loadProgress(key) : null) ?? begun(key, first);
   const done = () => progress.next - first + progress.beyond.length;
   if (done() > 0) say(`${done()} of ${count} seeds were done before; this run goes on with them`);
@@ -75,7 +80,7 @@ async function main(): Promise<void> {
     next: () => {
       do seed = Math.max(seed + 1, progress.next);
       while (skip.has(seed));
-      return seed < first + count ? { seed, replicas, verbose } : undefined;
+      return seed < first + count ? { seed, replicas, faults, verbose } : undefined;
     },
     onResult: (result) => {
       const nowMs = performance.now();
@@ -102,7 +107,7 @@ function begun(key: string, first: number): Progress {
   return { key, next: first, beyond: [], violations: [], acknowledged: 0, elapsedMs: 0 };
 }
 
-function note(progress: Progress, result: WorkerResult, { replicas, verbose }: Arguments): void {
+function note(progress: Progress, result: WorkerResult, { replicas, faults, verbose }: Arguments): void {
   const { seed, violations, story } = result;
   noteDone(progress, seed);
   progress.acknowledged += result.acknowledged;
@@ -112,7 +117,8 @@ function note(progress: Progress, result: WorkerResult, { replicas, verbose }: A
   const line = `seed ${seed}: ${violations.slice(0, 3).join(' · ')}${more}`;
   progress.violations.push(line);
   say(line);
-  say(`replay: npm run sim -- --seed ${seed}${replicas === undefined ? '' : ` --replicas ${replicas}`} --verbose`);
+  const shape = `${replicas === undefined ? '' : ` --replicas ${replicas}`}${faults === undefined ? '' : ` --faults ${faults.join()}`}`;
+  say(`replay: npm run sim -- --seed ${seed}${shape} --verbose`);
 }
 
 /** Returns the page's path. */

@@ -39,6 +39,8 @@ export class Process {
   state: 'running' | 'paused' | 'dead' = 'running';
   /** While the machine is starved: the CPU is its own again only then. */
   busyUntilMs = 0;
+  /** When it woke last from a pause. */
+  wokeMs = Number.NEGATIVE_INFINITY;
   readonly deferred: Task[] = [];
   /** Called by the kernel when the process ends: its sockets are closed. */
   readonly onDeath: (() => void)[] = [];
@@ -64,6 +66,7 @@ export class Process {
   resume(): void {
     if (this.state !== 'paused') return;
     this.state = 'running';
+    this.wokeMs = this.engine.nowMs;
     for (const task of this.deferred.splice(0).sort((a, b) => a.cameMs - b.cameMs || a.came - b.came)) {
       task.atMs = this.engine.nowMs;
       this.engine.requeue(task);

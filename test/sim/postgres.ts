@@ -650,15 +650,16 @@ export class PostgresServer {
   private watchWaiters(before: readonly Waiter[]): void {
     const { k, members } = this.names;
     const { network, engine, disk, process } = this;
+    const isAwake = (p: Process) => p.state === 'running' && engine.nowMs - p.wokeMs > 2 * LET_GO_MS;
     const calm = engine.cpuMs === 0 && network.jitterMs === 0 && network.latencyMs < 1 && disk.slowness === 1;
     const counted = [...this.senders].filter((s) => s.state === 'streaming' && members.includes(s.name));
     const near = counted.every(({ receiver }) => {
-      const there = receiver.process.state === 'running' && network.reaches(process.host, receiver.process.host);
+      const there = isAwake(receiver.process) && network.reaches(process.host, receiver.process.host);
       return there && receiver.disk.slowness === 1 && !network.far.has(`${process.host}>${receiver.process.host}`);
     });
     const have = counted.map((s) => s.flush ?? 0).sort((a, b) => b - a)[k - 1] ?? 0;
     const late = this.waiters.find((w) => before.includes(w) && w.position <= have);
-    if (late === undefined || k === 0 || !calm || !near || this.state !== 'primary') return;
+    if (late === undefined || k === 0 || !calm || !near || !isAwake(process) || this.state !== 'primary') return;
     this.broken(`STILL WAITS: a writer on ${this.node} waits, although ${members.join(' and ')} have its record`);
   }
 

@@ -4,6 +4,7 @@ import { simulate } from './run';
 export interface WorkerTask {
   seed: number;
   replicas?: number;
+  faults?: readonly string[];
   /** The story is wanted in any case. */
   verbose: boolean;
 }
@@ -17,7 +18,7 @@ export interface WorkerResult {
 }
 
 process.on('message', (task: WorkerTask) => {
-  simulate({ seed: task.seed, replicas: task.replicas })
+  simulate({ seed: task.seed, replicas: task.replicas, faults: task.faults })
     .then(({ seed, acknowledged, violations, story }) => {
       const told = task.verbose || violations.length > 0 ? story : [];
       process.send?.({ seed, acknowledged, violations, story: told } satisfies WorkerResult);

@@ -99,6 +99,8 @@ export class World {
   /** What the monitor in charge stored last. */
   private last: ClusterState | null = null;
   private topTerm = 0;
+  /** When each node accepted its last orders. */
+  private readonly orderedMs = new Map<string, number[]>();
   /** Who was opened last. */
   private opener: string | null = null;
 
@@ -304,6 +306,7 @@ export class World {
     if (order !== null && JSON.stringify(order) !== JSON.stringify(before.accepted)) {
       const words = describe(order.target);
       this.copies.accepted(node, order, before.directoryId);
+      this.countOrder(node);
       this.log(`${node.name} accepts ${order.incarnation}.${order.term}.${order.seq}: ${words}`);
     }
     if (before.accepted !== null && after.accepted !== null && isOlder(after.accepted, before.accepted)) {
@@ -311,6 +314,15 @@ export class World {
         `ORDERS: ${node.name} went back from order ${JSON.stringify(before.accepted)} to ${JSON.stringify(after.accepted)}`,
       );
     }
+  }
+
+  /** Orders that take turns: each is stored by monitor and keeper, and none is carried out. */
+  private countOrder({ name }: SimNode): void {
+    const { nowMs } = this.engine;
+    const recent = (this.orderedMs.get(name) ?? []).filter((at) => at > nowMs - 1_000);
+    recent.push(nowMs);
+    this.orderedMs.set(name, recent);
+    if (recent.length === ORDERS_A_SECOND_MAX) this.fail(`ORDERS TAKE TURNS: ${name} got ${recent.length} in a second`);
   }
 
   /** Never two writable routes: slots that are open and sessions that stand lead to one node that takes writes. */
@@ -384,6 +396,8 @@ export class World {
     this.history.checkFinal(new Set(leader?.volume.data?.table(reference.length).rows), leader?.name ?? 'nobody');
   }
 }
+
+const ORDERS_A_SECOND_MAX = 60;
 
 /** Words with which a leader is given up. */
 const UNWELL: ReadonlySet<string> = new Set([
