@@ -699,8 +699,8 @@ export class SimPostgres implements Postgres {
         again();
         return;
       }
-      // As shipped: an error, or an answer without a row, is no heartbeat.
       if (postgres.table.heartbeat !== 'there') {
+        this.beatErred(this.engine.nowMs);
         again();
         return;
       }
@@ -725,6 +725,9 @@ export class SimPostgres implements Postgres {
     };
     this.engine.after(1, this.process, beat);
   }
+
+  /** PostgreSQL answered a heartbeat with an error, or without a row: as shipped that is no heartbeat. */
+  beatErred(_sentMs: number): void {}
 
   stopHeartbeat(): void {
     if (this.life !== null) this.life.beats = false;
