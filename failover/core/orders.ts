@@ -219,8 +219,8 @@ function followTarget(state: ClusterState, node: string, status: Status): Target
 }
 
 /**
- * A copy names the data that it takes the place of: to a keeper that copied in this term already an equal order would be
- * one that it has carried out. The name stays while the copy is ordered, also when its own data has taken the place.
+ * A copy of a member names the data that it takes the place of: to a keeper that copied in this term already an equal order
+ * would be one that it has carried out. The name stays while the copy is ordered, also when its own data has taken the place.
  */
 function following(
   state: ClusterState,
@@ -232,8 +232,13 @@ function following(
   if (method !== 'copy') return { kind: 'follow', leader, method };
   const given = state.orders[node];
   const before = given?.target.kind === 'follow' && given.target.method === 'copy' && given.term === state.term;
-  const old = state.rebuild[node] || (before ? replacedBy(given.target) : status.dataId);
+  const old = state.rebuild[node] || (before ? replacedBy(given.target) : memberData(state, node, status));
   return old ? { kind: 'follow', leader, method, replaces: old } : { kind: 'follow', leader, method };
+}
+
+/** Data that was recorded. Other data may be what was copied in this term, and only has to stream. */
+function memberData(state: ClusterState, node: string, { dataId }: Status): string | null {
+  return state.members[node] === dataId ? dataId : null;
 }
 
 function replacedBy(target: Target): string | undefined {

@@ -32,6 +32,8 @@ const QUIET_MS = 25;
 /** Replay of what a crash left: at most some checkpoints' distance of WAL, ms. */
 const SETTLE_LIMIT_MS = 600_000;
 const STARVED_MAX_MS = 2_000;
+/** A server that ends so often while it applies what a crash left is given up. */
+const SETTLE_CRASHES_MAX = 3;
 /** While a copy or a rewind rests that failed, ms. */
 const RESTING_MS = 1_000;
 /** Until PostgreSQL is looked at again that lets no superuser in, ms. */
@@ -82,6 +84,8 @@ export class Pursuit {
   private readonly attempts = new Attempts();
   /** Data that was started to be settled and was not: its shutdown is clean, but it is not consistent. */
   private unsettled: string | null = null;
+  /** How often PostgreSQL ended by itself meanwhile, one after the other. */
+  private crashesInSettle = 0;
   /** Why the last rewind failed; null after a restart. */
   private rewindFailed: string | null = null;
 
@@ -516,6 +520,7 @@ export class Pursuit {
       if (keeper.view.sql === null && keeper.view.starved === true) patienceMs -= START_POLL_MS;
     }
     const good = settled();
+    this.crashesInSettle = good || keeper.view.running ? 0 : this.crashesInSettle + 1;
     if (good) this.unsettled = null;
     await this.stop();
     return good;
@@ -536,6 +541,10 @@ export class Pursuit {
     keeper.note('info', 'REWIND_BEGUN', `rewinding to the history of ${leader.name}`);
     const settled = await this.settle(settings, signal);
     if (signal.aborted) return { done: false };
+    if (!settled && this.crashesInSettle > 0 && this.crashesInSettle < SETTLE_CRASHES_MAX) {
+      // It may be the settings, which the next start does without, or the disk.
+      return this.failedFor(key, 'SETTLE_FAILED', 'PostgreSQL ended while it applied what a crash had left');
+    }
     if (!settled) return this.failedFor(key, 'REWIND_FAILED', 'a crash left the data without WAL that it needs');
     keeper.activity = 'rewinding';
     await keeper.save({ rewinding: true });

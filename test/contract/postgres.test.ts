@@ -54,7 +54,7 @@ class ModelNode implements ContractNode {
   }
 
   promote(): Promise<number> {
-    return this.postgres.promote();
+    return this.postgres.promote(() => undefined, new AbortController().signal);
   }
 
   async look(): Promise<SqlView> {

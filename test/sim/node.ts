@@ -20,7 +20,7 @@ import { type Engine, Process } from './engine';
 import { PostgresServer, type Session, type SimDisk } from './postgres';
 import { ServerWords } from './server-words';
 import { settingsOf } from './settings';
-import { DataDir, printLsn, rewound } from './wal';
+import { type Change, DataDir, printLsn, rewound, whyImpossible } from './wal';
 import { CLUSTER_KEY, MONITOR_ADDRESS, type World } from './world';
 
 /** What outlives the container. */
@@ -37,6 +37,9 @@ export function emptyVolume(): Volume {
   return { state: EMPTY_STATE, memory: null, data: null, fresh: null, copyMb: 0 };
 }
 
+/** A standby that has not streamed for so long asks its leader why, ms. */
+const ASK_AFTER_MS = 1_000;
+const PROMOTE_LOOK_MS = 1_000;
 const HEARTBEAT_MS = 100;
 const BEATS_A_SESSION = 4;
 const STOP_LIMIT_MS = 45_000;
@@ -292,7 +295,11 @@ export class SimPostgres implements Postgres {
   private readonly engine: Engine;
   private inForce = '';
   private told = false;
-  private readonly words = new ServerWords();
+  /** Nothing is decided by it; a mutation does. */
+  readonly words = new ServerWords();
+  private upstream: Source | null = null;
+  private silentSinceMs: number | null = null;
+  private verdict: string | null = null;
   private canary: Session | null = null;
   private life: { beats: boolean } | null = null;
   private lastBeatMs = 0;
@@ -330,10 +337,10 @@ export class SimPostgres implements Postgres {
       running: postgres !== null,
       control: null,
       sql: null,
-      streamImpossible: this.words.impossible,
+      streamImpossible: this.whyNoStream(postgres),
       settings: null,
       blind: postgres !== null && !postgres.isHot && !postgres.isPrimary,
-      paused: postgres !== null && this.words.paused,
+      paused: postgres?.paused === true,
       warning: null,
     };
     if (data === null) return view;
@@ -342,9 +349,9 @@ export class SimPostgres implements Postgres {
       const checkpointLsn = data.cleanLeader ? printLsn(data.wal.length - 1) : null;
       return { ...view, control: { clean: data.clean, checkpointLsn, timeline: data.controlTimeline } };
     }
-    if (!postgres.accepting) return this.cached ?? view;
+    if (!postgres.accepting) return this.cached === null ? view : { ...this.cached, stale: true };
     // A query that fails or takes too long: a leader is then shown as it was.
-    if (this.cached !== null && this.engine.random.chance(node.lateLooks)) return this.cached;
+    if (this.cached !== null && this.engine.random.chance(node.lateLooks)) return { ...this.cached, stale: true };
     const seen = postgres.look();
     const sql = {
       inRecovery: seen.inRecovery,
@@ -353,6 +360,7 @@ export class SimPostgres implements Postgres {
       replayLsn: seen.inRecovery ? printLsn(seen.replay) : null,
       flushLsn: seen.inRecovery ? null : printLsn(data.flushed),
       walReceiver: seen.receivingFrom === null ? null : { status: 'streaming', host: seen.receivingFrom },
+      receiverRuns: seen.receivingFrom !== null || postgres.connects,
       startupWaits: seen.waits,
       heartbeatSeen: postgres.table.beat === 0 || postgres.table.heartbeat !== 'there' ? null : postgres.table.beat,
       standbys: seen.standbys,
@@ -360,6 +368,25 @@ export class SimPostgres implements Postgres {
     const full = { ...view, sql, settings: this.lookAtSettings(postgres, data, seen.inRecovery) };
     this.cached = seen.inRecovery ? null : full;
     return full;
+  }
+
+  /** As stream-watch.ts and stream-check.ts find out: by the leader's own answers, once it has not streamed for a second. */
+  private whyNoStream(postgres: PostgresServer | null): string | null {
+    const { upstream, engine, node } = this;
+    const { network } = node.world;
+    const follows = postgres !== null && upstream !== null && !postgres.isPrimary && postgres.look().receiving === null;
+    if (!follows) {
+      this.silentSinceMs = null;
+      this.verdict = null;
+      return null;
+    }
+    this.silentSinceMs ??= engine.nowMs;
+    if (engine.nowMs - this.silentSinceMs < ASK_AFTER_MS) return this.verdict;
+    const leader = network.postgres.get(network.hostOf(upstream.address));
+    if (leader === undefined || !leader.reachableFrom(node.name)) return this.verdict;
+    if (leader.isPrimary && leader.name === upstream.name)
+      this.verdict = whyImpossible(postgres.data, leader.data, true);
+    return this.verdict;
   }
 
   private lookAtSettings(postgres: PostgresServer, data: DataDir, inRecovery: boolean): View['settings'] {
@@ -414,23 +441,39 @@ export class SimPostgres implements Postgres {
     signal: AbortSignal,
     giveUp?: () => Promise<void>,
   ): Promise<void> {
-    const { node, engine, process } = this;
-    const { volume, name, world, disk } = node;
+    const { node } = this;
+    const { volume, world, disk } = node;
     world.copies.begin(node, source.name);
     volume.fresh = null;
     volume.copyMb = 0;
     const server = await this.source(source);
     const { dataMb } = world.load;
-    if (disk.room.freeMb < dataMb + RESERVE_MB && giveUp !== undefined) {
+    if (disk.room.freeMb < dataMb + 2 * RESERVE_MB && giveUp !== undefined) {
       await giveUp();
       volume.data = null;
     }
-    if (disk.room.freeMb < dataMb + RESERVE_MB) throw new KeeperError('DISK_TOO_SMALL', 'the disk is too small');
+    if (disk.room.freeMb < dataMb + 2 * RESERVE_MB) throw new KeeperError('DISK_TOO_SMALL', 'the disk is too small');
+    try {
+      await this.receiveCopy(server, source, signal);
+    } catch (error) {
+      await this.dropCopy();
+      throw error;
+    }
+  }
+
+  /** The slot keeps the log from the first byte on, and it is received all the time, also while the copy is verified. */
+  private async receiveCopy(server: PostgresServer, source: Source, signal: AbortSignal): Promise<void> {
+    const { node, engine, process } = this;
+    const { volume, name, world, disk } = node;
+    const { dataMb } = world.load;
+    const slot = slotName(name);
     const lasts = async (ms: number, each: () => void) => {
       const until = engine.nowMs + ms;
       while (engine.nowMs < until) {
         await engine.sleep(Math.min(30 + ms / 50, until - engine.nowMs), process);
         if (signal.aborted) throw new Error('aborted');
+        if (disk.room.freeMb < RESERVE_MB) throw new KeeperError('DISK_TOO_SMALL', 'the disk gets too small');
+        if (!server.process.dead && server.reachableFrom(name)) this.reserve(server, slot);
         each();
       }
     };
@@ -439,14 +482,22 @@ export class SimPostgres implements Postgres {
     await lasts(copyMs, () => {
       if (server.process.dead || !server.reachableFrom(name)) throw new Error('the base backup broke');
       volume.copyMb = (dataMb * (engine.nowMs - begunMs)) / copyMs;
-      if (disk.room.freeMb === 0) throw new Error('could not write to file: No space left on device');
     });
     if (!server.isPrimary) throw new Error('the base backup broke');
-    const fresh = server.data.copy();
-    // The backup is read once more to verify it, and until the node streams nothing of it receives WAL.
-    if (dataMb > SMALL_MB) await lasts(dataMb / VERIFY_MB_A_MS, () => undefined);
+    let fresh = server.data.copy();
+    const receive = () => {
+      if (!server.process.dead && server.reachableFrom(name) && server.isPrimary) fresh = server.data.copy();
+    };
+    if (dataMb > SMALL_MB) await lasts(dataMb / VERIFY_MB_A_MS, receive);
     volume.fresh = fresh;
     world.say(`${name}: has copied the data of ${source.name}`);
+  }
+
+  /** It keeps the log from here on. */
+  private reserve({ data }: PostgresServer, slot: string): void {
+    data.slots.add(slot);
+    data.lostSlots.delete(slot);
+    data.slotAt.set(slot, data.flushed);
   }
 
   async swapIn(): Promise<void> {
@@ -462,6 +513,7 @@ export class SimPostgres implements Postgres {
 
   async dropCopy(): Promise<void> {
     this.node.volume.fresh = null;
+    this.node.volume.copyMb = 0;
   }
 
   async tidy(): Promise<void> {
@@ -506,6 +558,9 @@ export class SimPostgres implements Postgres {
     const asked = config.settings.postgresSettings;
     const { settings, blind } = this.tunables.begin(asked, floorsOf(data), leads && data.cleanLeader);
     const written = withSettings(config, settings);
+    this.upstream = config.upstream;
+    this.silentSinceMs = null;
+    this.verdict = null;
     this.wanted = asked;
     this.inFile = JSON.stringify(settings);
     this.isNew = true;
@@ -560,6 +615,8 @@ export class SimPostgres implements Postgres {
     const key = JSON.stringify([asked, written]);
     if (key === this.inForce) return false;
     await this.takes(1.5);
+    if (config.upstream?.name !== this.upstream?.name) this.verdict = null;
+    this.upstream = config.upstream;
     this.wanted = asked;
     this.inFile = JSON.stringify(written.settings.postgresSettings);
     this.isNew = true;
@@ -580,14 +637,24 @@ export class SimPostgres implements Postgres {
     await this.exited;
   }
 
-  async promote(): Promise<number> {
+  async promote(_tell: (text: string) => void, signal: AbortSignal): Promise<number> {
+    const { engine, process } = this;
     const postgres = await this.standing();
-    const limit = this.engine.sleep(PROMOTE_LIMIT_MS, this.process).then(() => 'late' as const);
-    const result = await Promise.race([postgres.promote(), this.exited, limit]);
-    if (result === 'late') throw new KeeperError('PROMOTION_HANGS', 'not promoted within a minute');
-    if (result === 'exit' || postgres.process.dead) throw new Error('PostgreSQL is gone');
-    this.tunables.promoted();
-    return result;
+    this.upstream = null;
+    const promoted = postgres.promote();
+    let [applied, movedMs] = [postgres.data.applied, engine.nowMs];
+    for (;;) {
+      const look = engine.sleep(PROMOTE_LOOK_MS, process).then(() => 'look' as const);
+      const result = await Promise.race([promoted, this.exited, look]);
+      if (result === 'exit' || postgres.process.dead) throw new Error('PostgreSQL is gone');
+      if (result !== 'look') {
+        this.tunables.promoted();
+        return result;
+      }
+      if (signal.aborted) throw new Error('the promotion is not waited for any more: there is another order');
+      if (postgres.data.applied !== applied) [applied, movedMs] = [postgres.data.applied, engine.nowMs];
+      if (engine.nowMs - movedMs > PROMOTE_LIMIT_MS) throw new KeeperError('PROMOTION_HANGS', 'replay stands still');
+    }
   }
 
   /** A blind one answers nobody, but takes the order once it recovers. */
@@ -601,6 +668,7 @@ export class SimPostgres implements Postgres {
 
   async resumeReplay(): Promise<void> {
     await this.takes(1);
+    this.running().resumeReplay();
   }
 
   async forkLsn(timeline: number): Promise<string | null> {
@@ -678,12 +746,22 @@ export class SimPostgres implements Postgres {
 
   async furnish(): Promise<void> {
     await this.takes(30);
-    this.running();
+    this.repair();
   }
 
   async mend(): Promise<string[]> {
-    this.running();
-    return [];
+    await this.takes(1);
+    return this.repair() ? ['what people removed'] : [];
+  }
+
+  /** True when something was missing. */
+  private repair(): boolean {
+    const postgres = this.running();
+    const { heartbeat, mayConnect } = postgres.table;
+    if (!postgres.isPrimary || (heartbeat === 'there' && mayConnect)) return false;
+    const change: Change = { kind: 'sql', what: 'furnish' };
+    postgres.insert(change, () => postgres.table.apply(change));
+    return true;
   }
 
   startHeartbeat(): void {
@@ -710,6 +788,7 @@ export class SimPostgres implements Postgres {
       if (n % BEATS_A_SESSION === 0) {
         const session = postgres.open('keeper');
         if (session === null) {
+          if (postgres.accepting) this.beatErred(this.engine.nowMs);
           again();
           return;
         }
@@ -726,8 +805,10 @@ export class SimPostgres implements Postgres {
     this.engine.after(1, this.process, beat);
   }
 
-  /** PostgreSQL answered a heartbeat with an error, or without a row: as shipped that is no heartbeat. */
-  beatErred(_sentMs: number): void {}
+  /** PostgreSQL answered a heartbeat with an error: it does not hang. */
+  beatErred(sentMs: number): void {
+    this.lastBeatMs = sentMs;
+  }
 
   stopHeartbeat(): void {
     if (this.life !== null) this.life.beats = false;

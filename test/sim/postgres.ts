@@ -199,6 +199,8 @@ export class PostgresServer {
   private receivePosition: number | null = null;
   private receiverFlush = 0;
   private dialling = false;
+  /** A walreceiver's process is there and still connects. */
+  connects = false;
   /** A record is being applied slowly. */
   private replaying = false;
   /** Time that a step of the replay takes after a start. */
@@ -744,7 +746,9 @@ export class PostgresServer {
       again(Math.max(60, this.rest()));
       return;
     }
+    this.connects = true;
     this.after(this.engine.random.delay(8), () => {
+      this.connects = false;
       this.dialling = false;
       this.connectTo(source, address);
     });
