@@ -94,6 +94,8 @@ export class Haproxy implements Router {
   /** The worker's servers as last seen, and their sessions; none while HAProxy is silent. */
   private rows: readonly ServerState[] = [];
   private loads: readonly Load[] = [];
+  /** The numbers of the two ports' backends in each worker: another configuration has others. */
+  private backendIds: ReadonlyMap<string, readonly string[]> = new Map();
   /** Address that the write slot was last seen open on; null: never yet. */
   private ledTo: string | null = null;
   private oldWorkers: string[] = [];
@@ -224,6 +226,7 @@ export class Haproxy implements Router {
       const looks = [first, ...others].map((answer) => ({ servers: parseServers(answer), loads: parseLoads(answer) }));
       this.rows = looks[0]?.servers ?? [];
       this.loads = looks[0]?.loads ?? [];
+      this.backendIds = new Map(looks.map((look, worker) => [this.nameOf(worker), idsOf(look.servers)]));
       // A worker came or went: ask the master which old ones there are before anything counts as proven.
       if (epoch !== this.current.epoch || looks.some((look) => look.servers.length === 0))
         this.oldWorkersAtMs = Number.NEGATIVE_INFINITY;
@@ -376,8 +379,12 @@ export class Haproxy implements Router {
     return Object.fromEntries(down.map((s) => [s.address, before[s.address] ?? nowMs]));
   }
 
+  private nameOf(worker: number): string {
+    return worker === 0 ? 'now' : (this.oldWorkers[worker - 1] ?? '');
+  }
+
   private keyOf(worker: number, slot: ServerState): string {
-    return `${worker === 0 ? 'now' : this.oldWorkers[worker - 1]} ${slot.backend}/${slot.server}`;
+    return `${this.nameOf(worker)} ${slot.backend}/${slot.server}`;
   }
 
   /** The sessions of this slot have to go: those of the write port that are not kept, those of the read port that are not wanted. */
@@ -544,8 +551,7 @@ export class Haproxy implements Router {
 
   /** Asks how many sessions the slots have: by the numbers of the backends, because a frontend has the same name. */
   private loadQuestions(worker: number): string[] {
-    // An old worker may have another configuration, in which the numbers mean something else.
-    const known = worker > 0 ? [] : [...new Set(this.rows.filter((r) => isPort(r.backend)).map((r) => r.backendId))];
+    const known = this.backendIds.get(this.nameOf(worker)) ?? [];
     return (known.length === 0 ? ['-1'] : known).map((id) => `show stat ${id} ${BACKENDS_AND_SERVERS} -1`);
   }
 
@@ -641,6 +647,10 @@ function slotOf(servers: readonly ServerState[], wanted: string | null): string 
 
 function isPort(backend: string): boolean {
   return backend === 'write' || backend === 'read';
+}
+
+function idsOf(servers: readonly ServerState[]): string[] {
+  return [...new Set(servers.filter((row) => isPort(row.backend)).map((row) => row.backendId))];
 }
 
 function isOn(session: Session, slot: { backend: string; server: string }): boolean {

@@ -575,15 +575,22 @@ describe.skipIf(!isRoot)('the router with a real HAProxy', () => {
   );
 
   it('closes held clients after holdTimeout; a worker that only finishes old sessions holds them as cheaply', async () => {
-    const holdTimeoutMs = 6_000;
+    const holdTimeoutMs = 15_000;
     expect(await applyConfig(configWith(holdTimeoutMs))).toBe('reloaded');
     try {
       const made = start();
-      await until('HAProxy is seen', () => made.view().reachable && made.view().closed);
+      made.write(null, A.address);
+      made.read([]);
+      await until('closed and clean', () => made.view().closed && made.view().clean);
       const held = await heldOn('write', HELD);
       const old = await worker();
       expect(await applyConfig(`${configWith(holdTimeoutMs)}# changed\n`)).toBe('reloaded');
-      const share = await shareOf(old, 2);
+      // The monitor looks seldom again when it has seen the new worker.
+      await until('the new worker is closed and clean', async () => {
+        const now = await worker();
+        return made.view().epoch?.split('@')[0] === now && now !== old && made.view().closed && made.view().clean;
+      });
+      const share = await shareOf(old, 3);
       const { answered, closed, livesMs } = await held.tell('over');
       expect([answered, closed]).toEqual([0, HELD]);
       // The one that had the place in `hold` may have gone over to the new worker, and waited there once more.
