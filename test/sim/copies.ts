@@ -63,9 +63,15 @@ export class Copies {
     return told?.leader === from && told.term === accepted?.term && told.directory === directoryId;
   }
 
-  /** This very directory streamed once, and every promotion of it that is not rewound was opened. */
+  /**
+   * This very directory streamed once, and every promotion of it that is not rewound was opened; nor was it recorded as a
+   * candidate since that was not opened: such data is copied in any case (S3).
+   */
   private hasProvedItself({ name, volume }: SimNode): boolean {
     const { directoryId, promoted } = volume.state;
+    const { ledger } = this.world.monitor?.seen?.decision.state ?? { ledger: [] };
+    const own = ledger.findLast((e) => e.node === name && e.dataId.endsWith(`:${directoryId}`));
+    if (own?.opened === false) return false;
     if (!this.streamed.has(`${name} ${directoryId}`)) return false;
     return promoted === null || this.world.isOpened(promoted.term, name, directoryId ?? '');
   }

@@ -17,6 +17,8 @@ interface Deadline {
   what: string;
   /** Fewest standbys that it makes sense with. */
   standbys: number;
+  /** With `block` it waits for a person, however many standbys there are. */
+  blockWaits?: boolean;
   /** Does something first; undefined: this cluster is not meant. */
   hinder: (leader: SimNode, standbys: PostgresServer[]) => (() => void) | undefined;
   /** The leader goes, this long after it was hindered, ms. */
@@ -28,7 +30,7 @@ interface Deadline {
 
 function mustServe(
   nemesis: Nemesis,
-  { what, standbys: least, hinder, afterMs, limitMs = LIMIT_MS, strike }: Deadline,
+  { what, standbys: least, blockWaits, hinder, afterMs, limitMs = LIMIT_MS, strike }: Deadline,
 ): void {
   const { world } = nemesis;
   const { engine, policy } = world;
@@ -39,7 +41,10 @@ function mustServe(
       const leader = world.healthy();
       const standbys = replicas(nemesis).flatMap((n) => (n.postgres === null ? [] : [n.postgres]));
       const held = world.monitor?.seen?.decision.state.pause !== undefined;
-      const meant = leader !== null && standbys.length >= least && automatic && !held && world.load.dataMb < 1_000;
+      // With `block` writes wait for a second node, as they must (S9).
+      const waits = policy.onNoReplica === 'block' && (standbys.length < 2 || blockWaits === true);
+      const calls = automatic && !held && !waits;
+      const meant = leader !== null && standbys.length >= least && calls && world.load.dataMb < 1_000;
       const undo = meant ? hinder(leader, standbys) : undefined;
       if (!meant || undo === undefined) return done();
       nemesis.onHeal(undo);
@@ -153,6 +158,9 @@ const restartThenDeath: Fault = (nemesis) => {
   mustServe(nemesis, {
     what: 'the leader had stopped cleanly, was to lead again and died before it was open',
     standbys: 1,
+    // All standbys were told to follow it before it was open, or it could not have been opened: they may have taken over a
+    // history that was never opened (S3), so a person has to say what counts.
+    blockWaits: true,
     hinder: (leader) => {
       world.say('postgresSettings become {"max_connections":"60"}');
       world.postgresSettings = { max_connections: '60' };
