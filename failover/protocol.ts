@@ -245,9 +245,9 @@ export const Status = z.object({
     streamingFrom: NodeName.nullable(),
     /** Replay position, for the lag on the read port. */
     replayLsn: Lsn.nullable(),
-    /** Newest heartbeat counter seen in the heartbeat table on this node (advances on replicas too, S21). */
+    /** Newest heartbeat count that this node shows: of the sequence `failover.beat`, also on standbys (S21). */
     heartbeatSeen: z.number().int().nullable(),
-    /** How long ago that heartbeat was written, ms: the age of what this node shows. */
+    /** How long ago the newest transaction that a standby has applied was committed, ms: the age of what it shows. */
     heartbeatSeenAgeMs: z.number().min(0).nullable().optional(),
     /** Crashes of PostgreSQL within the last minute (S8). */
     crashes: z.number().int().min(0),
@@ -262,8 +262,9 @@ export const Status = z.object({
       forkLsn: Lsn.nullable(),
       /** Flush position of the leader. */
       flushLsn: Lsn.nullable(),
-      /** Count of the last heartbeat that was flushed (committed with synchronous_commit=local, S21), and its age, ms. */
+      /** Count of the last heartbeat that was flushed (committed with synchronous_commit=local, S21). */
       heartbeat: z.number().int(),
+      /** Time since PostgreSQL last answered a heartbeat, be it with an error, ms (S27). Up to 0.1.0: since the last commit. */
       heartbeatAgeMs: z.number().min(0),
       /** How long the last heartbeat's local commit took, ms; null: none came back since the promotion. */
       commitMs: z.number().min(0).nullable().optional(),

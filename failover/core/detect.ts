@@ -51,7 +51,7 @@ export function leaderHealth(state: ClusterState, observation: Observation, nowM
   return health;
 }
 
-/** The heartbeat row advanced on a replica lately: the leader commits, whatever the monitor hears of it (S21). */
+/** The heartbeat advanced on a replica lately: the leader commits, whatever the monitor hears of it (S21). */
 function isBeating(state: ClusterState, observation: Observation, nowMs: number, policy: Policy): boolean {
   return witnesses(state.leader ?? '', observation).some(
     (v) =>
@@ -162,7 +162,7 @@ function connectedHealth(
       return {
         kind: 'dead',
         code: 'LEADER_WEDGED',
-        reason: `${name} answers but has not committed for ${Math.round(ageMs)} ms`,
+        reason: `the keeper of ${name} answers, but its PostgreSQL has not answered for ${Math.round(ageMs)} ms`,
       };
     }
     if (silentMs >= policy.hangTimeoutMs * HOLD_PART) {

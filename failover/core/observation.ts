@@ -19,7 +19,7 @@ export interface NodeView {
   heardAtMs: number;
   /** When this node was last seen streaming, monotonic ms; null: not since `changedAtMs`. */
   streamingSeenAtMs: number | null;
-  /** When the heartbeat row was last seen to advance on this node, monotonic ms (S21). */
+  /** When the heartbeat's count was last seen to advance on this node, monotonic ms (S21). */
   heartbeatSeenAtMs: number | null;
   /** Outcome of a quick connect to PostgreSQL that began after `changedAtMs`; null when there was none. */
   probe: { alive: boolean; atMs: number } | null;

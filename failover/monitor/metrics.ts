@@ -180,7 +180,11 @@ export class Metrics {
       sync: this.gauge('sync', '1: acknowledged writes are on this standby.', ['node']),
       connected: this.gauge('connected', '1: the keeper of this node is connected.', ['node']),
       writable: this.gauge('writable', '1: PostgreSQL on this node says that it is not in recovery.', ['node']),
-      heartbeatAge: this.gauge('heartbeat_age_seconds', 'Time since the leader’s last flushed heartbeat.', ['node']),
+      heartbeatAge: this.gauge(
+        'heartbeat_age_seconds',
+        'Time since the leader’s PostgreSQL last answered a heartbeat.',
+        ['node'],
+      ),
       reachable: this.gauge('haproxy_reachable', '1: HAProxy answers the monitor.'),
       route: this.gauge('haproxy_route', '1: HAProxy sends this route’s clients to this node.', ['node', 'route']),
       serving: this.gauge('serving', '1: writes go through.'),
