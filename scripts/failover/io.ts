@@ -1,9 +1,11 @@
 /** What the commands touch beside the monitor: the terminal, time and other programs. Tests put their own here. */
 import { createInterface } from 'node:readline/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { run } from '../lib/exec';
 import { runForeground } from '../lib/foreground';
 import { isLive, paint, say } from '../lib/terminal';
 import type { Paint } from './render';
+import type { Run } from './superuser';
 import { type Target, targetOf } from './target';
 
 export interface Io {
@@ -20,6 +22,7 @@ export interface Io {
   target: (stack: string) => Target;
   /** Runs a program on this terminal and returns its exit code. */
   foreground: (command: string, args: readonly string[], env: NodeJS.ProcessEnv) => Promise<number>;
+  run: Run;
 }
 
 const CLEAR = '\x1b[H\x1b[2J';
@@ -36,6 +39,7 @@ export function terminalIo(): Io {
     stopped: new AbortController().signal,
     target: targetOf,
     foreground: (command, args, env) => runForeground(command, args, { cwd: process.cwd(), env }),
+    run,
   };
 }
 

@@ -9,6 +9,7 @@ import { run } from '../lib/exec';
 import { type Common, fullName, tellNoticesIfHeard } from './commands';
 import { EXIT, Failed } from './exit';
 import type { Io } from './io';
+import { superuserOf } from './superuser';
 import { nodeNames, type Target } from './target';
 
 const ASK_MS = 10_000;
@@ -19,8 +20,8 @@ export interface PsqlOptions extends Common {
 }
 
 /**
- * Without a node: the application's role through HAProxy, which is where an application is. With one: the superuser
- * inside that node. Returns psql's own exit code (0 to 3; psql manual, "Exit Status").
+ * Without a node: the application's role through HAProxy, which is where an application is. With one: a superuser
+ * inside that node, see {@link superuserOf}. Returns psql's own exit code (0 to 3; psql manual, "Exit Status").
  */
 export async function psql(
   io: Io,
@@ -30,7 +31,8 @@ export async function psql(
 ): Promise<number> {
   const target = io.target(options.stack);
   await tellNoticesIfHeard(io, target);
-  const call = node === undefined ? await throughHaproxy(target, options.readOnly === true) : inNode(target, node);
+  const call =
+    node === undefined ? await throughHaproxy(target, options.readOnly === true) : await inNode(io, target, node);
   return io.foreground(call.command, [...call.args, ...args], { ...process.env, ...call.env });
 }
 
@@ -56,11 +58,12 @@ async function throughHaproxy(target: Target, readOnly: boolean): Promise<Call> 
   return { command: 'docker', args: inside, env };
 }
 
-function inNode(target: Target, node: string): Call {
+async function inNode(io: Io, target: Target, node: string): Promise<Call> {
   const name = fullName(target, node);
   const known = nodeNames(target.info);
   if (!known.includes(name)) throw new Failed(EXIT.usage, `There is no node "${node}". Known: ${known.join(', ')}.`);
-  const login = ['psql', '-U', 'postgres', '-d', target.info.value('databaseName', 'app')];
+  const role = await superuserOf(io.run, name, ASK_MS);
+  const login = ['psql', '-U', role, '-d', target.info.value('databaseName', 'app')];
   return { command: 'docker', args: ['exec', ...terminal(), name, ...login], env: {} };
 }
 

@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { ClusterStatus } from '../../failover/api';
 import { EXIT } from '../../scripts/failover/exit';
+import type { Run } from '../../scripts/failover/superuser';
 import { cli } from './console';
 import { event, FakeMonitor, healthyCluster } from './fake-monitor';
 
@@ -263,6 +264,16 @@ describe('psql', () => {
       '-c',
       'SELECT',
     ]);
+  });
+
+  it('opens it as the keeper’s role where the server refuses postgres', async () => {
+    const refused = 'FATAL:  role "postgres" is not permitted to log in';
+    const run: Run = async (_command, args) =>
+      args.includes('failover_keeper')
+        ? { code: 0, stdout: 'failover_keeper\n', tail: [] }
+        : { code: 2, stdout: '', tail: [refused] };
+    const { programs } = await says('psql postgres-replica-1', { run });
+    expect(programs[0]?.args.slice(-5)).toEqual(['psql', '-U', 'failover_keeper', '-d', 'app']);
   });
 
   it('refuses a node that there is not', async () => {

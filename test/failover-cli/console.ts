@@ -1,6 +1,7 @@
 /** A terminal for the commands: remembers what they say. */
 import type { Io } from '../../scripts/failover/io';
 import { runCli } from '../../scripts/failover/program';
+import type { Run } from '../../scripts/failover/superuser';
 import type { Target } from '../../scripts/failover/target';
 import { TOKEN } from './fake-monitor';
 
@@ -18,6 +19,8 @@ export interface Setting {
   yes?: boolean | null;
   token?: string;
   config?: Record<string, string>;
+  /** Answers programs that are run without a terminal; absent: all of them fail. */
+  run?: Run;
   /** Called at each wait of a command that goes on; returns false when the person ends it. */
   goOn?: () => boolean;
 }
@@ -54,6 +57,7 @@ export function fakeIo(url: string, setting: Setting = {}): { io: Io; said: Said
       said.programs.push({ command, args: programArgs, env });
       return 0;
     },
+    run: setting.run ?? (async () => ({ code: 1, stdout: '', tail: ['no engine'] })),
   };
   return { io, said };
 }

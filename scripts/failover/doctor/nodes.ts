@@ -2,6 +2,7 @@
 import { z } from 'zod';
 import { PATHS } from '../../../failover/config';
 import { run } from '../../lib/exec';
+import { asSuperuser } from '../superuser';
 import type { DatabaseFact, NodeFact } from './facts';
 
 /** A node that hangs must not make doctor hang. */
@@ -69,7 +70,7 @@ export async function lookAtNode(name: string): Promise<NodeFact> {
   const inside = (...args: string[]) => run('docker', ['exec', name, ...args], { deadlineMs: NODE_MS });
   const [disk, answer] = await Promise.all([
     inside('df', '-P', '-B1', PATHS.nodeVolume),
-    inside('psql', '--no-psqlrc', '-At', '-U', 'postgres', '-d', 'postgres', '-c', QUERY),
+    asSuperuser(run, name, ['-At', '-d', 'postgres', '-c', QUERY], NODE_MS),
   ]);
   return {
     name,
