@@ -65,6 +65,7 @@ export const NodeStatus = z.object({
   /** What it is told to do, in words, and whether that is done. */
   order: z.string(),
   done: z.boolean(),
+  /** Why the order cannot be carried out now: `CODE: message`, and ` (attempt N)` from the second attempt on. */
   failure: z.string().nullable(),
   /** How its PostgreSQL stands to `postgresSettings`; null: not known. */
   settings: SettingsStatus.nullable(),

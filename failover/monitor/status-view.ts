@@ -5,7 +5,7 @@ import { lsnDistance } from '../core/lsn';
 import { isUnreached } from '../core/reach';
 import type { ClusterState, Decision, Observation, Policy, Target } from '../core/types';
 import { addressOf, isDone, statusOf, viewOf } from '../core/view';
-import type { SettingsStatus } from '../protocol';
+import type { SettingsStatus, Status } from '../protocol';
 
 /** Older than this the last commit of the leader says nothing of now, ms. */
 const COMMIT_AGE_MAX_MS = 2_000;
@@ -100,11 +100,16 @@ function nodeStatus(name: string, { decision, observation, nowMs, wallMs }: Stat
     since: iso(wallMs - (nowMs - view.changedAtMs)),
     order: describe(state.orders[name]?.target),
     done: isDone(status, state.orders[name]),
-    failure: status?.failure == null ? null : `${status.failure.code}: ${status.failure.message}`,
+    failure: status?.failure == null ? null : failureText(status.failure),
     settings: status?.settings === undefined && status !== null ? NO_SETTINGS : (status?.settings ?? null),
     syncState: lead?.standbys.find((s) => s.name === name)?.syncState ?? null,
     slots: view.connected ? (view.slots ?? []) : [],
   };
+}
+
+/** `CODE: message`, with the number of the attempt from the second one on. */
+function failureText({ code, message, tries = 1 }: NonNullable<Status['failure']>): string {
+  return `${code}: ${message}${tries > 1 ? ` (attempt ${tries})` : ''}`;
 }
 
 /** How far what this node shows is behind the leader's flushed position, bytes; null: not known. */

@@ -207,6 +207,9 @@ describe('doctor', () => {
       },
     ],
     ...[
+      'MUST_COPY',
+      'SETTLE_FAILED',
+      'TABLESPACE_IN_USE',
       'REWIND_FAILED',
       'STREAM_IMPOSSIBLE',
       'DISK_TOO_SMALL',

@@ -30,6 +30,16 @@ const state = serving(['a']);
 const well = observation([leaderView(state), replicaView(state, 'a')]);
 
 describe('GET /api/v1/cluster', () => {
+  it.each([
+    [undefined, 'REWIND_FAILED: no room'],
+    [1, 'REWIND_FAILED: no room'],
+    [3, 'REWIND_FAILED: no room (attempt 3)'],
+  ])('tells a failure with the number of its attempt from the second one on: %s', (tries, text) => {
+    const failure = { code: 'REWIND_FAILED', message: 'no room', ...(tries === undefined ? {} : { tries }) };
+    const { nodes } = statusOf(observation([leaderView(state), replicaView(state, 'a', { done: false, failure })]));
+    expect(nodes[1]?.failure).toBe(text);
+  });
+
   it('tells who leads, who is counted, and where HAProxy sends clients', () => {
     expect(statusOf(well)).toMatchObject({
       serving: true,

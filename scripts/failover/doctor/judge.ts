@@ -469,6 +469,7 @@ function nodeFindings(node: NodeFact, facts: Facts): Finding[] {
 
 /** What a person does about a failure that the keeper names by this code; it tries again by itself meanwhile. */
 const NEXT_STEPS: Readonly<Record<string, (name: string) => string>> = {
+  MUST_COPY: copied,
   REWIND_FAILED: copied,
   STREAM_IMPOSSIBLE: copied,
   WAL_MISSING: copied,
@@ -476,9 +477,14 @@ const NEXT_STEPS: Readonly<Record<string, (name: string) => string>> = {
     'Make room on its disk (docker system df), or let its old data go first: npm run pulumi -- config set rebuildInPlace true, then npm run up',
   POSTGRES_CRASHED: (name) =>
     `PostgreSQL’s own reason, often a full disk or too little memory: docker logs --tail 50 ${name}. When that is gone it starts by itself.`,
+  SETTLE_FAILED: (name) =>
+    `PostgreSQL’s own reason, often a full disk or too little memory: docker logs --tail 50 ${name}. It is tried three times, then the node is copied.`,
+  TABLESPACE_IN_USE: () =>
+    'Empty the folder that is named, or let the old data go first: npm run pulumi -- config set rebuildInPlace true, then npm run up',
   PROMOTION_HANGS: (name) =>
     `Look whether its replay goes on: npm run failover -- psql ${name}, then: SELECT pg_get_wal_replay_pause_state(), pg_last_wal_replay_lsn()`,
-  SUPERUSER_LOCKED_OUT: () => 'As any superuser that still gets in: ALTER ROLE postgres LOGIN SUPERUSER',
+  SUPERUSER_LOCKED_OUT: () =>
+    'In a superuser’s session that is still open: ALTER ROLE postgres LOGIN SUPERUSER. Where there is none: docs/operations.md, No superuser gets in',
   LEADER_UNREACHABLE: (name) =>
     `The way between the nodes: docker exec ${name} pg_isready -h ADDRESS (npm run failover -- status --json has the addresses)`,
 };
@@ -487,7 +493,7 @@ function copied(name: string): string {
   return `The monitor has it copied from the leader by itself, one node at a time; at once: npm run failover -- rebuild ${name}`;
 }
 
-/** @param failure `CODE: message`, as the status has it. */
+/** @param failure `CODE: message`, or `CODE: message (attempt N)`, as the status has it. */
 function failureFinding(name: string, failure: string): Finding {
   const [, code = '', message = ''] = /^([A-Z][A-Z_]+): ([\s\S]*)$/.exec(failure) ?? [];
   const next = NEXT_STEPS[code];
