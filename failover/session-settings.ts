@@ -4,7 +4,7 @@
  * nothing that people set there makes a statement of the failover fail, wait or mean something else.
  */
 
-/** What any role may set. */
+/** Settings that any role may set. */
 const FOR_ALL: Readonly<Record<string, string>> = {
   // A serializable transaction fails on every hot standby.
   default_transaction_isolation: 'read committed',
@@ -16,7 +16,7 @@ const FOR_ALL: Readonly<Record<string, string>> = {
   idle_in_transaction_session_timeout: '0',
   idle_session_timeout: '0',
   transaction_timeout: '0',
-  // Every statement names the schema of what is not PostgreSQL's own.
+  // Every statement names the schema of objects that are not PostgreSQL's own.
   search_path: 'pg_catalog',
   role: 'none',
   row_security: 'on',
@@ -39,7 +39,7 @@ const FOR_ALL: Readonly<Record<string, string>> = {
 };
 
 /**
- * What a role may set that was granted it: without them a login event trigger that raises, or a library that is not there,
+ * Settings that a role may set when they were granted to it. Without them a login event trigger that raises, or a library that is not there,
  * locks out every role, the superuser too.
  */
 const IF_GRANTED: Readonly<Record<string, string>> = {
@@ -50,7 +50,7 @@ const IF_GRANTED: Readonly<Record<string, string>> = {
 /** Names of the settings that the internal roles have to be granted. */
 export const GRANTED_SETTINGS: readonly string[] = Object.keys(IF_GRANTED);
 
-/** What only a superuser may set. */
+/** Settings that only a superuser may set. */
 const FOR_SUPERUSER: Readonly<Record<string, string>> = {
   ...IF_GRANTED,
   session_replication_role: 'origin',
@@ -63,7 +63,7 @@ const FOR_SUPERUSER: Readonly<Record<string, string>> = {
   plan_cache_mode: 'force_generic_plan',
 };
 
-/** Who opens the session: a superuser, a role that was granted {@link GRANTED_SETTINGS}, or one that was not (yet). */
+/** Rights of a session's role: a superuser, granted {@link GRANTED_SETTINGS}, or not granted them (yet). */
 export type SessionRights = 'superuser' | 'granted' | 'plain';
 
 const BY_RIGHTS: Readonly<Record<SessionRights, Readonly<Record<string, string>>>> = {

@@ -47,7 +47,7 @@ export function isEligible(
   return timeline === null || status.postgres.timeline === timeline;
 }
 
-/** Why a node cannot take part in an election, as half a sentence for people; it is not in the list of those that can. */
+/** Why a node that is not eligible cannot take part in an election, as half a sentence for people. */
 function absence(state: ClusterState, observation: Observation, node: string, hangTimeoutMs: number): string {
   if (viewOf(observation, node).silentMs >= hangTimeoutMs) return `${node} does not answer`;
   const status = statusOf(observation, node);
@@ -163,7 +163,7 @@ function missingOf(
   eligible: readonly string[],
   hangTimeoutMs: number,
 ): string {
-  // What is said of a leader that runs is said of the moment in which it is gone.
+  // A leader that still runs counts as gone here: the sentence tells what would be missing then.
   const runs = statusOf(observation, config.leader)?.postgres.state === 'primary';
   const isOn = (node: string) => viewOf(observation, node).connected && !(node === config.leader && runs);
   const absent = config.members.filter((m) => !eligible.includes(m));

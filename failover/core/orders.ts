@@ -107,7 +107,7 @@ function turnOf(
   return [...wanting.slice(at + 1), ...wanting.slice(0, at)].find(isThere) ?? holder;
 }
 
-/** Does nothing and is not ready; a primary without an order is shut down, because nothing of it counts. */
+/** The node waits and is not ready. A primary is stopped instead: no order made it one, so its writes do not count. */
 function waitTarget(observation: Observation, node: string, reason: string): Target {
   const runs = ['primary', 'promoting'].includes(statusOf(observation, node)?.postgres.state ?? '');
   return runs ? { kind: 'stop' } : { kind: 'wait', reason, unready: true };
@@ -211,7 +211,7 @@ function followTarget(state: ClusterState, node: string, status: Status): Target
     const method = nextMethod(state, node, status, given, current);
     const restarts = state.restart?.node === node && state.restart.stage === 'restart';
     const target = following(state, node, leader, method, status);
-    // What was only taken for broken, because PostgreSQL ended again and again on it, may be needed again.
+    // Data that is replaced only because PostgreSQL crashed on it many times may be sound: it is kept until the copy is complete.
     const keepsOld = method === 'copy' && (current.method === 'copy' ? current.keepOld === true : crashes(status));
     return { ...target, ...(restarts ? { restart: true } : {}), ...(keepsOld ? { keepOld: true } : {}) };
   }
@@ -251,7 +251,7 @@ function following(
   return old ? { kind: 'follow', leader, method, replaces: old } : { kind: 'follow', leader, method };
 }
 
-/** Data that was recorded. Other data may be what was copied in this term, and only has to stream. */
+/** The node's data when it is the recorded one. Null otherwise: it may be a copy of this term, which only has to stream. */
 function memberData(state: ClusterState, node: string, { dataId }: Status): string | null {
   return state.members[node] === dataId ? dataId : null;
 }
@@ -281,7 +281,7 @@ function nextMethod(
 
 /** PostgreSQL ends again and again on this data, which may be why. */
 function crashes(status: Status): boolean {
-  // Keepers of 0.1.0 count those of the last minute only, and rest 15 s after the third.
+  // Keepers of 0.1.0 count only the crashes of the last minute, and rest 15 s after the third one.
   return (status.postgres.crashesInRow ?? status.postgres.crashes * 2) >= CRASHES_MAX;
 }
 

@@ -5,8 +5,8 @@ import type { ClusterState, LedgerEntry, Status } from './types';
 import { isMember, lastEntry } from './view';
 
 /**
- * Entries that are kept, beside those that a rule still reads. Older ones only matter for nodes that were away for that many
- * leaderships: PostgreSQL itself refuses what no longer fits, and such a node is copied.
+ * Number of entries that are kept, beside those that a rule still reads. An older entry matters only for a node that was away
+ * for that many leaderships: there PostgreSQL itself refuses data that no longer fits, and the node is copied.
  */
 export const LEDGER_MAX = 64;
 

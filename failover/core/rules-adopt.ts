@@ -35,7 +35,7 @@ function isMovedByAnother({ state, observation }: Facts): boolean {
 
 function withoutStandbys(state: ClusterState, observation: Observation, policy: Policy): ClusterState {
   if (state.leader === null) return state;
-  // It speaks of what the opened leadership may have acknowledged, whatever the term was raised to since.
+  // The configuration tells what the opened leadership may have acknowledged, so it carries the term of that leadership.
   const term = lastOpened(state)?.term ?? state.term;
   return { ...state, joint: withConfig(state.joint, loneConfig(state.leader, term, observation, policy), true) };
 }

@@ -15,8 +15,8 @@ import { isDeclared, isMember, lastOpened, statusOf, viewOf } from './view';
 type Promotion = Extract<Request, { kind: 'promote' }>;
 
 /**
- * PostgreSQL's data is not there, or is being made or changed. In every other state it can lead, a primary that runs without an
- * order included: what it wrote is its own, and the others are copied from it (see {@link rebuilds}).
+ * States in which the data is missing, or is being made or changed. In every other state the node can lead, also as a primary
+ * that runs without an order: its writes become the cluster's, and the other nodes are copied from it (see {@link rebuilds}).
  */
 const UNREADY: ReadonlySet<string> = new Set(['absent', 'initialising', 'rewinding', 'stopping']);
 

@@ -163,7 +163,7 @@ function attemptRestMs(state: ClusterState): number {
   return attempts === 1 ? 0 : Math.min(REST_MAX_MS, FIRST_REST_MS * 2 ** Math.min(attempts - 2, 10));
 }
 
-/** It has promised, and its vote is missing because what is on its disk is not applied yet. */
+/** The node has promised and has no vote yet: it still applies write-ahead log that is on its disk. */
 function hasUnknownPosition(state: ClusterState, status: Status | null): boolean {
   return status?.accepted?.kind === 'freeze' && status.accepted.term === state.term && status.postgres.lsn === null;
 }

@@ -70,7 +70,7 @@ export const REBUILD_RULES: readonly Rule[] = [
         state: change(state, {
           rebuild: without(state.rebuild, node),
           rebuildAsked: without(state.rebuildAsked, node),
-          // The order to copy goes, too: what the node has to do is found anew.
+          // The order to copy goes, too: the node gets a new order from its state.
           orders: without(state.orders, node),
         }),
         reason: `the copy of ${node} failed ${COPY_TRIES_MAX} times (${message}); its former data is used again`,

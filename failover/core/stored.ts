@@ -48,8 +48,8 @@ const StoredState: z.ZodType<ClusterState> = z.object({
 });
 
 /**
- * Version 1 (0.1.0) has the same fields but for those that are optional now: a sync configuration without its term counts as
- * one that may have acknowledged something, and a ledger entry without `attempts` as one attempt.
+ * Version 1 (0.1.0) lacks only fields that are optional now: a sync configuration without a term counts as one that may have
+ * acknowledged writes, and a ledger entry without `attempts` as one attempt.
  */
 const AnyVersion = z.preprocess((stored) => {
   const isFirst = typeof stored === 'object' && stored !== null && 'version' in stored && stored.version === 1;

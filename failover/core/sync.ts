@@ -44,7 +44,7 @@ export function isGone(
   return nowMs - lastStreamedMs(view, observation) >= policy.hangTimeoutMs;
 }
 
-/** What a keeper reports when only a copy can bring its data to the leader's history. */
+/** Failures that a keeper reports when only a copy can bring its data to the leader's history. */
 const ONLY_A_COPY: ReadonlySet<string> = new Set(['STREAM_IMPOSSIBLE', 'REWIND_FAILED', 'MUST_COPY']);
 
 /** Its keeper says that this data can only be replaced. */
@@ -152,8 +152,8 @@ export function isProven(state: ClusterState, observation: Observation): boolean
 }
 
 /**
- * Puts a new configuration beside all that may be in force. Of a leadership that was never opened only the newest counts; what
- * the same leader acknowledged in an earlier term counts all the same.
+ * Adds a new configuration to all that may be in force. Of a leadership that was never opened only the newest configuration
+ * counts; configurations of the same leader's earlier terms stay.
  */
 export function withConfig(joint: readonly SyncConfig[], next: SyncConfig, leaderOpened: boolean): SyncConfig[] {
   const isOfLeadership = (c: SyncConfig) => c.leader === next.leader && c.term === next.term;

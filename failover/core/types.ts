@@ -88,7 +88,7 @@ export interface ClusterState {
   members: Record<string, string>;
   /** Node → data directory that must be rebuilt before it may take part again: promoted by hand, or unknown history. */
   rebuild: Record<string, string>;
-  /** Those of `rebuild` that are sound, and are replaced because a person asked for it. Absent: none. */
+  /** The part of `rebuild` whose data is sound and is replaced only because a person asked for it. Absent: none. */
   rebuildAsked?: Record<string, string>;
   /**
    * Every sync configuration that may be in force. The last one is ordered; the others count until it is proven.

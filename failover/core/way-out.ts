@@ -1,12 +1,12 @@
-/** What a person can do where the cluster cannot go on by itself, as the end of a sentence: it names a command that works then. */
+/** The way out for a person where the cluster cannot go on by itself: the end of a sentence, with a command that works then. */
 import { mostAdvanced } from './candidate';
 import { overrideRefusal } from './rules-override';
 import type { ClusterState, Observation, Policy } from './types';
 import { statusOf, viewOf } from './view';
 
 /**
- * The command that makes the best node that is there the leader although what it lacks is lost. Empty where no node is there
- * that could be, and before writes have waited for `startGrace`: a loss is nothing to be hasty about.
+ * The command that makes the best connected node the leader, although the writes that it lacks are lost. Empty while no
+ * connected node can lead, and before writes have waited for `startGrace`: losing data needs no haste.
  */
 export function acceptLossRemedy(state: ClusterState, observation: Observation, nowMs: number, policy: Policy): string {
   if (nowMs - (observation.watch.waitsSinceMs ?? nowMs) < policy.startGraceMs) return '';

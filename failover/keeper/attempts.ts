@@ -1,4 +1,4 @@
-/** Counts what was tried in vain and how long to rest before it is tried again. */
+/** Counts failed attempts of one step, and tells how long to rest before the next one. */
 
 export interface Failure {
   code: string;
@@ -6,7 +6,7 @@ export interface Failure {
   tries: number;
 }
 
-/** Doubles from one to the other, ms. */
+/** The rest after the first failure and the longest one, ms; it doubles with each failure. */
 const [REST_MIN_MS, REST_MAX_MS] = [1_000, 300_000];
 
 export class Attempts {
@@ -15,13 +15,13 @@ export class Attempts {
   private untilMs = 0;
   private failure: Failure | null = null;
 
-  /** How long to rest still, ms, and the failure meanwhile; null: it may be tried. Another `key` begins anew. */
+  /** The rest that is left, ms, and the failure to report meanwhile; null: it may be tried. Another `key` is another step. */
   resting(key: string, nowMs: number): { failure: Failure; leftMs: number } | null {
     const { failure, untilMs } = this;
     return key === this.key && failure !== null && nowMs < untilMs ? { failure, leftMs: untilMs - nowMs } : null;
   }
 
-  /** It failed: gives the failure and the rest that begins now, ms. */
+  /** Notes a failed attempt. Returns the failure with its number, and the rest that begins now, ms. */
   failed(key: string, code: string, message: string, nowMs: number): { failure: Failure; restMs: number } {
     this.tries = key === this.key ? this.tries + 1 : 1;
     this.key = key;
@@ -31,7 +31,7 @@ export class Attempts {
     return { failure: this.failure, restMs };
   }
 
-  /** It went well. */
+  /** The step succeeded: the count begins anew. */
   forget(): void {
     this.key = '';
     this.tries = 0;

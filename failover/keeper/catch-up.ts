@@ -14,11 +14,11 @@ import type { RejoinContext } from './rejoin';
 import { freeBytes, inBytes } from './room';
 
 const MB = 1024 * 1024;
-/** After a look it rests so long, ms, and so many times as long as the look took: thousands of segments may lie there. */
+/** Rest after a look: LOOK_MS, and LOOK_SHARE times as long as the look took, because there may be thousands of segments. */
 const [LOOK_MS, LOOK_SHARE] = [200, 20];
-/** With this much left the walreceiver takes over: the slot keeps what comes meanwhile, bytes. */
+/** With at most this much left to replay, bytes, the walreceiver takes over; the slot keeps the log that comes meanwhile. */
 const NEAR_BYTES = 16 * MB;
-/** Data that is not started is not received for longer than this, ms. */
+/** Receiving ends when PostgreSQL was not started on the data for this time, ms. */
 const IDLE_LIMIT_MS = 600_000;
 
 interface CatchUpOptions {
@@ -93,7 +93,7 @@ export class CatchUp {
       const fromMs = performance.now();
       if (isRunning()) ranMs = fromMs;
       else if (fromMs - ranMs > IDLE_LIMIT_MS) await this.receiver.end(this.folder);
-      // Files come and go meanwhile; what could not be seen now is seen by the next look.
+      // Files come and go during the look; the next look sees what this one missed.
       const left = await this.leftBytes().catch(() => null);
       if (left !== null && left <= NEAR_BYTES) this.isOver = true;
       else if (left !== null) tell(`${Math.ceil(left / MB)} MB of WAL still to be replayed`);
@@ -104,11 +104,11 @@ export class CatchUp {
     }
   }
 
-  /** What is replayed is removed, so that there is room again after a while; the slot keeps the rest, within its bound. */
+  /** Stops receiving while the disk is short: PostgreSQL removes replayed segments, and the slot keeps the rest, within its bound. */
   private async keepRoom(free: number, reserveBytes: number, tell: (text: string) => void): Promise<void> {
     if (free < reserveBytes) {
       await this.receiver.end(this.folder);
-      tell(`only ${inBytes(free)} are free on the disk: what is here is replayed before more is received`);
+      tell(`only ${inBytes(free)} are free on the disk: the log that is here is replayed before more is received`);
     } else if (free >= 2 * reserveBytes && this.options.isRunning()) this.receiver.begin(this.folder);
   }
 }

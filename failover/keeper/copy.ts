@@ -66,7 +66,7 @@ export function throttled(progress: (text: string) => void): (text: string) => v
   };
 }
 
-/** The last percentage in what a tool of PostgreSQL says with `--progress`. */
+/** The last percentage in the output of one of PostgreSQL's tools with `--progress`. */
 function percentIn(text: string): string | undefined {
   return [...text.matchAll(/\((\d+)%\)/g)].at(-1)?.[1];
 }
@@ -94,7 +94,7 @@ interface CopyOptions {
   removeOld: (() => Promise<void>) | null;
 }
 
-/** What an unfinished copy has begun on the leader ends. That may fail: the leader drops an idle slot of a copy by itself. */
+/** Drops the slot that an unfinished copy has on the leader. This may fail: the leader drops it by itself when it is idle. */
 async function dropCopySlot(source: Source, context: RejoinContext): Promise<void> {
   await withSource(source, context, (session) => dropSlot(session, copySlotName(context.node))).catch(() => undefined);
 }
@@ -125,7 +125,7 @@ export async function copyData(source: Source, context: RejoinContext, options: 
   };
   const signal = AbortSignal.any([options.signal, stop.signal]);
   const reserveBytes = reserveFor(sizeBytes);
-  // The node's own slot keeps what the old data needs, as long as that is there.
+  // The node's own slot keeps the log that the old data needs, as long as that data is there.
   const hasOld = await access(join(data, 'PG_VERSION')).then(
     () => true,
     () => false,

@@ -1,7 +1,7 @@
 /**
  * What every leader has beside the user's data: roles, the application's database and table, the heartbeat's sequence and the
- * canary table. People may drop or change any of it: {@link Furnishing.missing} tells in one statement what is not as it has
- * to be, and only that is made again. All commits are local: no waiting on standbys.
+ * canary table. People may drop or change any of these: {@link Furnishing.missing} tells in one statement which are missing or
+ * wrong, and only those are made again. All commits are local: no waiting on standbys.
  *
  * Data of an earlier version has a table failover.heartbeat. It stays: nothing reads or writes it any more, and a keeper of
  * that version that takes the lead in the middle of an upgrade needs it.
@@ -21,7 +21,7 @@ const LIMIT_MS = 15_000;
 /** A repair that waits for a client's lock gives up after this, ms, and is tried again. */
 export const REPAIR_LOCK_MS = 500;
 
-/** How sessions are opened: in a database, or in the one that the failover's things are in or the next best. */
+/** Opens sessions: in a given database, or at home, which is the failover's own database or, while it takes none, the next best. */
 export interface FurnishSessions {
   into(database: string, limitMs: number): Promise<Session>;
   home(limitMs: number): Promise<Session>;
@@ -34,7 +34,7 @@ const REWIND_FUNCTIONS = [
   'pg_read_binary_file(text)',
   'pg_read_binary_file(text, bigint, bigint, boolean)',
 ];
-/** Functions that everybody may call, unless somebody took that away, and that both roles call. */
+/** Functions that both roles call. PostgreSQL grants them to PUBLIC; a person may have revoked that. */
 const COMMON_FUNCTIONS = ['current_setting(text)', 'pg_is_in_recovery()', 'now()', 'pg_database_size(oid)'];
 
 const MONITOR_MEMBER_OF = ['pg_monitor', 'pg_use_reserved_connections'];
@@ -48,7 +48,7 @@ const CANARY_SHAPE = 'term bigint true,node text true,at timestamptz true';
 const CANARY_COLUMNS = `(SELECT string_agg(attname || ' ' || CASE atttypid WHEN 20 THEN 'bigint' WHEN 25 THEN 'text' WHEN 1184 THEN 'timestamptz'
     ELSE '?' END || ' ' || attnotnull, ',' ORDER BY attnum) FROM pg_attribute WHERE attrelid = t.canary AND attnum > 0 AND NOT attisdropped)`;
 
-/** What has to hold, as SQL, by what it is called to people. */
+/** Conditions in SQL that have to hold. The keys name the objects for people. */
 type Checks = Readonly<Record<string, string>>;
 
 const allOf = (parts: readonly string[]) => parts.map((part) => `coalesce(${part}, false)`).join(' AND ');
@@ -124,7 +124,7 @@ const MISSING_ELSEWHERE = missingOf(EVERYWHERE);
 const TABLE_GRANTS = `GRANT USAGE ON SCHEMA failover TO ${MONITOR_ROLE};
   GRANT SELECT, INSERT, UPDATE ON failover.canary TO ${MONITOR_ROLE}`;
 
-/** What else a name in the schema may be: nothing of it is anybody's data. */
+/** Kinds of objects that may have taken a name of the failover's own in its schema. They are dropped. */
 const KINDS: Readonly<Record<string, string>> = {
   r: 'TABLE',
   p: 'TABLE',
@@ -161,19 +161,19 @@ export class Furnishing {
     await this.ensureTable(settings);
   }
 
-  /** What is not as it has to be, by names for people. Nothing on a standby, which has what its leader has. */
+  /** Names, for people, of the objects that are missing or wrong. Empty on a standby, which has the leader's objects. */
   async missing(session: Session): Promise<string[]> {
     const [name, text] = session.database === HOME ? ['at home', MISSING_AT_HOME] : ['elsewhere', MISSING_ELSEWHERE];
     const verifiers = [MONITOR_ROLE, REPLICATION_ROLE].map((role) => this.verifiers.get(role) ?? null);
     const [row] = await session.ask<{ missing: string[]; recovery: boolean }>(`missing ${name}`, text, verifiers);
     if (row === undefined || row.recovery) return [];
-    // What is in it can be told only from inside.
+    // The objects in database postgres can be checked only from a session there.
     return session.database === HOME ? row.missing : [...new Set([NAMES.database, ...row.missing])];
   }
 
   /**
-   * Makes what {@link missing} named; each for itself, so that a lock on one holds up no other. Resolves with what was made,
-   * which leaves out a password that was right and only not known to be. Throws what could not be, when all was tried.
+   * Makes each object that {@link missing} named, one by one, so that a lock on one holds up no other. Resolves with the names
+   * of those that were wrong; a password that was right, and only not known to be, is left out. Throws the failures at the end.
    */
   async repair(missing: readonly string[]): Promise<string[]> {
     const [made, failures]: [string[], string[]] = [[], []];
@@ -194,7 +194,7 @@ export class Furnishing {
     }
     const inside = await this.sessions.into(HOME, LIMIT_MS);
     try {
-      // Asked again: with a role its grants are gone, too, and a database that was made anew is empty.
+      // Checked again: with a dropped role its grants are gone, too, and a database that was made anew is empty.
       const left = await this.missing(inside);
       for (const [name, work] of Object.entries(this.repairsAtHome())) {
         if (left.includes(name)) await attempt(name, () => work(inside));
@@ -251,7 +251,7 @@ export class Furnishing {
       },
       [NAMES.beat]: async (session) => {
         await dropWhatever(session, 'beat');
-        // Ten a second, like the beats: whatever was lost with the old one, the new one goes on from a higher count.
+        // Counts ten a second since 1970, like the beats, so that a new sequence begins higher than the lost one ended.
         const [row] = await session.query<{ count: string }>(
           'SELECT floor(extract(epoch FROM clock_timestamp()) * 10)::bigint::text AS count',
         );
@@ -262,7 +262,7 @@ export class Furnishing {
     };
   }
 
-  /** False: the role was as it has to be, and is known to be from now on. */
+  /** False: the role was right already, and is known to be from now on. */
   private async ensureInternal(session: Session, role: string, attributes: string, password: string): Promise<boolean> {
     const ordinary = `INHERIT CONNECTION LIMIT -1 VALID UNTIL 'infinity' ${attributes}`;
     const { stored, wasRight } = await ensureRole(session, role, ordinary, password, KEY_ITERATIONS);
@@ -323,7 +323,7 @@ async function ensureHome(session: Session): Promise<boolean> {
     return true;
   }
   if (row !== undefined) await session.query(`DROP DATABASE ${HOME} WITH (FORCE)`);
-  // Nobody is ever in template0, so nobody holds this up.
+  // template0 takes no sessions, so no session can hold this up.
   await session.query(`CREATE DATABASE ${HOME} TEMPLATE template0`);
   return true;
 }

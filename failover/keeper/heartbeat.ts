@@ -15,15 +15,15 @@ const INTERVAL_MS = 100;
 const REST_MIN_MS = 10;
 const LIMIT_MS = 10_000;
 /**
- * After so many beats the kernel is asked whether the postmaster is stopped: a stopped one still serves old sessions (S27).
- * Where it may be, the next beat goes over a fresh session.
+ * Number of beats after which the kernel is asked whether the postmaster is stopped: sessions that are open go on without it
+ * (S27). Where it may be stopped, the next beat goes over a fresh session.
  */
 const BEATS_A_LOOK = 4;
-/** After so many beats the postmaster has to show that it still takes connections, whatever the kernel shows. */
+/** Number of beats after which the postmaster has to prove that it takes connections, whatever the kernel shows. */
 const BEATS_A_PROOF = 20;
-/** After so many beats the next goes over a fresh session. */
+/** Number of beats after which the next one goes over a fresh session. */
 const BEATS_A_SESSION = 100;
-/** After an error, which PostgreSQL logs, so many beats are only asked of the postmaster. */
+/** Number of beats after an error that ask only the postmaster: PostgreSQL logs each error. */
 const BEATS_A_REST = 4;
 /** A beat that waits for a lock, for example of a transaction that drops the sequence, is answered with an error after this, ms. */
 export const BEAT_LOCK_MS = 250;
@@ -32,7 +32,7 @@ export const BEAT_LOCK_MS = 250;
 export const BEAT_SEQUENCE = 'failover.beat';
 /** Beyond this a count would soon be no whole number of JavaScript's. */
 export const BEAT_MAX = 4_000_000_000_000_000;
-/** Goes on from what the sequence shows, after a failover too, unless a person set it to what cannot be; $1: the last known count. */
+/** Counts on from the sequence's value, after a failover too, unless that is out of range. $1: the last known count. */
 const BEAT = `SELECT pg_catalog.setval('${BEAT_SEQUENCE}',
   CASE WHEN last_value BETWEEN $1 AND ${BEAT_MAX} THEN last_value ELSE $1 END + 1)::text AS n FROM ${BEAT_SEQUENCE}`;
 
@@ -78,15 +78,15 @@ export interface HeartbeatParts {
   open(limitMs: number): Promise<Session>;
   /** See {@link provePostmaster}. */
   prove(limitMs: number): Promise<void>;
-  /** Whether the postmaster works or waits, by what costs nothing to ask; false: it may be stopped, hang, or shut down. */
+  /** Whether the kernel shows the postmaster at work or waiting, a cheap question. False: it may be stopped, hang or shut down. */
   runs(): boolean;
 }
 
-/** From a start of the heartbeat to its stop. One that hangs in its last beat must not hold up the next. */
+/** One run of the heartbeat, from its start to its stop. A run that hangs in its last beat must not hold up the next run. */
 interface Life {
   readonly ending: AbortController;
   session: Session | null;
-  /** Beats until the kernel is asked, until the next proof of the postmaster, the next fresh session, and while no statement is sent. */
+  /** Beats that are left until the kernel is asked, the postmaster proves itself, a session is fresh, statements are sent. */
   untilLook: number;
   untilProof: number;
   untilFresh: number;
@@ -157,10 +157,10 @@ export class Heartbeat {
       return true;
     } catch (error) {
       const answered = isAnswer(error);
-      // That it is locked out the keeper knows from before: the postmaster is asked whether it is there.
+      // A keeper that is locked out was told so earlier, not by PostgreSQL just now: the postmaster is asked instead.
       const isOut = error instanceof KeeperError && error.code === LOCKED_OUT;
       if (answered || isOut) life.resting = BEATS_A_REST;
-      // In another database the sequence never comes to be.
+      // A session in another database would never see the sequence.
       if (!answered || life.session?.database !== HOME) drop(life);
       return answered;
     }
@@ -185,7 +185,7 @@ export class Heartbeat {
       life.untilProof = BEATS_A_PROOF;
     }
     life.untilFresh -= 1;
-    // Not from the beat's begin: a fresh session costs more than what clients of a pool notice.
+    // Measured without the time that a fresh session takes, which clients with a pool do not pay.
     const fromMs = this.clock.nowMs();
     const [row] = await life.session.ask<{ n: string }>('beat', BEAT, [String(this.count)]);
     if (row === undefined || life.ending.signal.aborted) return;

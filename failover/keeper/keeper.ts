@@ -43,10 +43,10 @@ const LOOK_MS = 100;
  */
 const PINGS_A_LOOK = 4;
 const PING_TO_LOOK_MS = 60;
-/** Without pings. */
+/** How often a node at rest is looked at while no ping comes, ms. */
 const CALM_LOOK_MS = 500;
 const CALM_AFTER_MS = 5_000;
-/** More WAL than this between two looks is no rest; heartbeats are a fraction of it, bytes. */
+/** A node with more new WAL than this between two looks is not at rest, bytes; heartbeats write a fraction of it. */
 const CALM_WAL_BYTES = 65_536n;
 /** What was seen within this time is good enough to begin a new order with, ms. */
 const FRESH_MS = 600;
@@ -127,7 +127,7 @@ export class Keeper {
   private reported = '';
   /** When the status last changed in anything but counts and positions. */
   private changedAtMs = Number.NEGATIVE_INFINITY;
-  /** It rests, see {@link PINGS_A_LOOK}. */
+  /** The node is at rest, see {@link PINGS_A_LOOK}. */
   private calm = false;
   private position: bigint | null = null;
   private slotsSent: SlotView[] | undefined;
@@ -182,7 +182,7 @@ export class Keeper {
       }
       return;
     }
-    // Something goes on.
+    // The monitor sends more than pings: this node is not at rest.
     this.changedAtMs = this.clock.nowMs();
     if (this.calm) this.wake();
     this.frames = this.frames
@@ -370,7 +370,7 @@ export class Keeper {
     this.nudge.abort();
   }
 
-  /** Ends this rest, and no later one. */
+  /** Ends the present wait between two looks, and no later one. */
   private lookSoon(): void {
     const { nudge } = this;
     this.clock
@@ -379,7 +379,7 @@ export class Keeper {
       .catch(() => undefined);
   }
 
-  /** Where WAL moves on there is no rest: see {@link PINGS_A_LOOK}. */
+  /** A node with much new WAL is not at rest: see {@link PINGS_A_LOOK}. */
   private noteWal({ sql }: View): void {
     const lsn = sql === null ? null : (sql.flushLsn ?? sql.replayLsn);
     const position = lsn === null ? null : lsnValue(lsn);

@@ -12,12 +12,12 @@ import { run } from './processes';
 
 /** A tmpfs that every container has; `log_directory` of the template. */
 export const LOG_FOLDER = '/dev/shm/postgres-log';
-/** `log_filename` of the template, which takes what is no log line, and the name that PostgreSQL makes of it for `jsonlog`. */
+/** `log_filename` of the template, for output that is no log line, and the name that PostgreSQL derives from it for `jsonlog`. */
 const STRAY = 'postgresql.log';
 const JSON_LOG = 'postgresql.json';
 const MAKE_LIMIT_MS = 5_000;
 const DRAIN_BYTES = 64 * 1024;
-/** More than a pipe holds at once is not taken in one go. */
+/** Most pieces that are read in one go: more than a pipe holds. */
 const DRAIN_PIECES_MAX = 16;
 
 export interface Ears {
@@ -40,7 +40,7 @@ class Pipe {
     this.socket.on('error', () => undefined);
   }
 
-  /** Takes what is there now. */
+  /** Reads all that is there now. */
   drain(): void {
     const buffer = Buffer.alloc(DRAIN_BYTES);
     for (let pieces = 0; pieces < DRAIN_PIECES_MAX; pieces++) {
@@ -75,7 +75,7 @@ export class LogPipes {
     return new LogPipes([new Pipe(json, (text) => ears.json(text)), new Pipe(stray, (text) => ears.stray(text))]);
   }
 
-  /** Takes at once what PostgreSQL has written by now. */
+  /** Reads at once all that PostgreSQL has written so far. */
   drain(): void {
     for (const pipe of this.pipes) pipe.drain();
   }

@@ -8,7 +8,7 @@ import { KeeperError, messageOf } from './ports';
 import { Session, type SessionOptions, sqlState } from './session';
 
 const ROLES = ['postgres', KEEPER_ROLE] as const;
-/** What the keeper needs inside PostgreSQL is in the first one. Into the others it goes only while that is away. */
+/** The database with the failover's own objects. The others are entered only while this one takes no sessions. */
 export const HOME = 'postgres';
 const OTHER_DATABASES = ['template1'] as const;
 
@@ -43,13 +43,13 @@ export class Logins {
     this.nowMs = nowMs;
   }
 
-  /** The server was started anew: what it refused before says nothing. */
+  /** The server was started anew: earlier refusals count no more. */
   reset(): void {
     this.lockedOut = null;
   }
 
   /**
-   * A session in {@link HOME}, or while that takes none in the next best database, `application` as the last of them.
+   * A session in {@link HOME} or, while that takes none, in the next best database; `application` is the last choice.
    * Throws SUPERUSER_LOCKED_OUT when neither role gets in, which is tried again with growing rests.
    */
   async home(options: LoginOptions, application: string | null = null): Promise<Session> {

@@ -19,8 +19,8 @@ export const LED_TIMELINE = `SELECT CASE WHEN NOT pg_is_in_recovery() THEN ${WAL
   pg_last_wal_replay_lsn()::text AS replay,
   pg_wal_lsn_diff(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn())::float8 AS behind`;
 
-// What is asked ten times a second asks functions, not the views made of them: those join pg_authid and pg_database, which
-// costs a multiple and waits for whoever locks these.
+// These statements run up to ten times a second. They call functions instead of the views made of them, because the views join
+// pg_authid and pg_database, which costs a multiple and waits for sessions that lock these.
 
 interface LeaderRow {
   timeline: number | null;
@@ -97,10 +97,10 @@ export async function lookAtSlots(session: Session): Promise<SlotView[]> {
   return session.ask<SlotView>('slots', SLOTS);
 }
 
-/** After an answer that was an error the heartbeat's count is not asked for so long: PostgreSQL logs each. ms */
+/** After an error, which PostgreSQL logs, the heartbeat's count is not asked for during this time, ms. */
 const BEAT_REST_MS = 1_000;
 
-/** What a session knows of its server from earlier looks. */
+/** Facts about the server that a session keeps from earlier looks. */
 interface Known {
   systemId: string;
   inRecovery: boolean;
@@ -169,7 +169,7 @@ async function lookAtStandby(session: Session, seen: Known): Promise<SqlView | n
   }
   if (!row.recovery) return null;
   seen.startup = row.startup;
-  // The control file lags behind (S12); what it said at the first look, and the received timeline, are enough while it streams.
+  // The control file lags behind (S12). While the standby streams, the file's first answer and the received timeline are enough.
   if (row.receiver !== 'streaming' || seen.reached === null) {
     const [reached] = await session.ask<{ timeline: number | null }>('timeline', TIMELINE);
     seen.reached = laterTimeline(reached?.timeline ?? null, await readTimeline(row.startup));
@@ -192,7 +192,7 @@ async function lookAtStandby(session: Session, seen: Known): Promise<SqlView | n
   };
 }
 
-/** Without the heartbeat's count for a while after an error: the sequence is something else, or locked by who drops it. */
+/** Leaves the heartbeat's count out for a while after an error: a session holds the sequence's lock, or it is no sequence. */
 async function standbyRow(session: Session, seen: Known): Promise<StandbyRow> {
   const rows = async (name: string, text: string) => {
     const [row] = await session.ask<StandbyRow>(name, text, [seen.startup]);

@@ -215,7 +215,7 @@ export interface Postgres {
    * when replay stands still for a minute; `tell` hears now and then how far it is. Throws soon after the signal is aborted.
    */
   promote(tell: (text: string) => void, signal: AbortSignal): Promise<number>;
-  /** Replay goes on where a person paused it; does nothing else. */
+  /** Resumes a replay that a person paused; does nothing else. */
   resumeReplay(): Promise<void>;
   /** Where `timeline` left its parent; null for the first. */
   forkLsn(timeline: number): Promise<string | null>;

@@ -20,11 +20,11 @@ const DRAIN_POLL_MS = 3;
 /** After a crash a standby rests, twice as long each time, ms. */
 const REST_MS = 1_000;
 const REST_MAX_MS = 60_000;
-/** A server that answered for so long before its crash had a good time: the rests begin anew, ms. */
+/** When a server had answered for this time before its crash, the rests begin with the shortest again, ms. */
 const GOOD_MS = 60_000;
-/** How often a leader looks whether what the failover needs inside PostgreSQL is still there, ms. */
+/** How often a leader checks that the failover's own objects inside PostgreSQL are there, ms. */
 const MEND_MS = 500;
-/** What cannot be made is tried again after this, and each time twice as long, ms. */
+/** Rest before a failed repair of these objects is tried again, ms; it doubles each time. */
 const FURNISH_RETRY_MS = 500;
 const FURNISH_RETRY_MAX_MS = 15_000;
 /** More than the startup process sleeps before it tries to stream again (`wal_retrieve_retry_interval`, 20 ms), ms. */
@@ -32,11 +32,11 @@ const QUIET_MS = 25;
 /** Replay of what a crash left: at most some checkpoints' distance of WAL, ms. */
 const SETTLE_LIMIT_MS = 600_000;
 const STARVED_MAX_MS = 2_000;
-/** A server that ends so often while it applies what a crash left is given up. */
+/** The node is copied when PostgreSQL ended this many times while it replayed the log that a crash left. */
 const SETTLE_CRASHES_MAX = 3;
-/** While a copy or a rewind rests that failed, ms. */
+/** How often the order is looked at while a failed copy or rewind rests, ms. */
 const RESTING_MS = 1_000;
-/** Until PostgreSQL is looked at again that lets no superuser in, ms. */
+/** How often a PostgreSQL that lets no superuser in is looked at, ms. */
 const LOCKED_OUT_MS = 200;
 /** After a promotion, ms. */
 const CALM_MS = 1_000;
@@ -57,7 +57,7 @@ export class Pursuit {
   /** What roles, tables and slots were made for on this leader; null: not yet. */
   private furnished: string | null = null;
   private furnishing = false;
-  /** When it is looked again whether all of it is there. */
+  /** When these objects are checked next. */
   private furnishAtMs = Number.NEGATIVE_INFINITY;
   private furnishFailed: { message: string; restMs: number } | null = null;
   /** For whom this standby has made slots; null: not yet since it became one. */
@@ -120,7 +120,7 @@ export class Pursuit {
     this.stopped();
   }
 
-  /** How long a standby still rests after its last crash, ms. Changed settings may be what it lacked. */
+  /** How long a standby still rests after its last crash, ms. Changed settings end the rest: they may cure it. */
   private restMs(settings: NodeSettings): number {
     if (this.rest === null || this.keeper.crashedUnder === null) return 0;
     if (this.rest.settings !== JSON.stringify(settings)) return 0;
@@ -229,7 +229,7 @@ export class Pursuit {
     const { sql, blind } = keeper.view;
     if (sql === null && blind !== true) return { done: false, againMs: SOON_MS };
     if (sql === null || sql.inRecovery) await this.promote(order, target.sync, settings, signal);
-    // A person's word made a node the leader that had become a primary without an order.
+    // The node had become a primary without an order, and a person then made it the leader.
     else if (!this.promotes) this.forkLsn = await keeper.postgres.forkLsn(sql.timeline ?? 1);
     this.promotes = true;
     if (signal.aborted) return { done: false };
@@ -358,7 +358,7 @@ export class Pursuit {
   private async mend(): Promise<void> {
     const made = await this.keeper.postgres.mend();
     if (made.length > 0)
-      this.keeper.note('warn', 'MENDED', `somebody removed or changed what was made again: ${made.join(', ')}`);
+      this.keeper.note('warn', 'MENDED', `made again, because SQL had removed or changed it: ${made.join(', ')}`);
   }
 
   private furnishingFailed(message: string): void {
@@ -416,7 +416,7 @@ export class Pursuit {
     return { done: false, failure: this.cannotStream(), againMs: START_POLL_MS };
   }
 
-  /** For the monitor, also of a server that answers nobody because the log it needs is gone. */
+  /** The failure for the monitor when this data can never stream, also of a server that is not consistent and takes no sessions. */
   private cannotStream(): Outcome['failure'] {
     const { catchingUp, streamImpossible } = this.keeper.view;
     const impossible = catchingUp === true ? null : (streamImpossible ?? null);
@@ -482,7 +482,7 @@ export class Pursuit {
     throw new KeeperError('MUST_COPY', reason);
   }
 
-  /** What failed is told, and tried again after a rest that gets longer each time. */
+  /** Reports a failed step, which is tried again after a rest that gets longer each time. */
   private failedFor(key: string, code: string, message: string): Outcome {
     const { keeper } = this;
     const { failure, restMs } = this.attempts.failed(key, code, message, keeper.clock.nowMs());
@@ -491,7 +491,7 @@ export class Pursuit {
     return { done: false, failure, againMs: Math.min(restMs, RESTING_MS) };
   }
 
-  /** While what failed rests; null: it may be tried. */
+  /** The outcome while a failed step rests; null: it may be tried. */
   private restsFor(key: string): Outcome | null {
     const resting = this.attempts.resting(key, this.keeper.clock.nowMs());
     if (resting === null) return null;
@@ -543,7 +543,7 @@ export class Pursuit {
     if (signal.aborted) return { done: false };
     if (!settled && this.crashesInSettle > 0 && this.crashesInSettle < SETTLE_CRASHES_MAX) {
       // It may be the settings, which the next start does without, or the disk.
-      return this.failedFor(key, 'SETTLE_FAILED', 'PostgreSQL ended while it applied what a crash had left');
+      return this.failedFor(key, 'SETTLE_FAILED', 'PostgreSQL ended while it replayed the log that a crash had left');
     }
     if (!settled) return this.failedFor(key, 'REWIND_FAILED', 'a crash left the data without WAL that it needs');
     keeper.activity = 'rewinding';
@@ -633,8 +633,8 @@ export class Pursuit {
   }
 
   /**
-   * No walreceiver is there, and was not for so long that the startup process must have taken the new configuration: before it
-   * has, it may start one with the old one (S1).
+   * No walreceiver was seen for so long that the startup process must have read the new configuration: before that it may start
+   * one with the old configuration (S1).
    */
   private isQuiet(): boolean {
     const { clock, view } = this.keeper;
@@ -646,7 +646,10 @@ export class Pursuit {
     return clock.nowMs() - this.quietSinceMs >= QUIET_MS;
   }
 
-  /** What a person paused goes on: a candidate has to apply all that it has. One that lacks parameters would shut down (S23). */
+  /**
+   * Resumes a replay that a person paused: a candidate has to apply all its log. A replay that is paused for want of
+   * parameters stays so, because PostgreSQL would shut down when it is resumed (S23).
+   */
   private async resumeReplay(order: AcceptedOrder): Promise<void> {
     const { keeper } = this;
     if (this.resumedFor === order || keeper.view.paused === true) return;
@@ -659,7 +662,7 @@ export class Pursuit {
     const { keeper } = this;
     const deadline = keeper.clock.nowMs() + limitMs;
     while (keeper.view.sql?.inRecovery === false && !signal.aborted && keeper.clock.nowMs() < deadline) {
-      // A PostgreSQL that does not answer has nobody who could be let finish: the shutdown's own limit counts.
+      // A PostgreSQL that does not answer has no client to wait for: only the shutdown's own limit counts.
       const clients = await keeper.postgres.endIdleClients().catch(() => 0);
       if (clients === 0) return;
       await keeper.clock.sleep(DRAIN_POLL_MS, signal);

@@ -6,11 +6,11 @@ import { KeeperError, messageOf } from './ports';
 import { run } from './processes';
 
 const RUN_LIMIT_MS = 86_400_000;
-/** A broken connection is made again after this; the slot keeps what comes meanwhile, ms. */
+/** Rest before a broken connection is made again, ms; the slot keeps the log that comes meanwhile. */
 const AGAIN_MS = 500;
-/** What ran this long did receive, ms. */
+/** A run of pg_receivewal that lasted this long did receive, ms. */
 const STEADY_MS = 3_000;
-/** Without a steady run for so long it is given up, ms. */
+/** Receiving is given up after this time without such a run, ms. */
 const PATIENCE_MS = 30_000;
 
 /** Names of the whole segments in a folder of write-ahead log, oldest first, without their timelines. */
@@ -90,7 +90,7 @@ export class WalReceiver {
       try {
         await removePartial(folder);
         if (signal.aborted) return;
-        // A leader removes what was reported as flushed, so that is reported once a second, not every ten.
+        // The leader removes log that was reported as flushed, so this is reported every second instead of every ten.
         await run(
           'pg_receivewal',
           ['-d', connection, '-D', folder, '-S', slot, '--no-loop', '--no-password', '--status-interval=1'],

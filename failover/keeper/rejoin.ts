@@ -34,7 +34,7 @@ export async function openSource(source: Source, context: RejoinContext): Promis
   }
 }
 
-/** A session, and what the replication role may set there: a source of an older version has not granted it all. */
+/** A session, with the settings that the replication role may set there: a source of an older version has not granted all. */
 async function dialSource(
   source: Source,
   context: RejoinContext,

@@ -45,7 +45,7 @@ export interface EndOfTimeline {
   lsn: string;
 }
 
-/** What of node-postgres' connection its types leave out. */
+/** The part of node-postgres' connection that its types leave out. */
 interface CopyConnection {
   query(text: string): void;
   sendCopyFromChunk(chunk: Buffer): void;
@@ -148,7 +148,7 @@ export class Replication {
     this.mustLive();
     const slot = from.slot === undefined ? '' : `SLOT ${quotedSlot(from.slot)} `;
     const timeline = from.timeline === undefined ? '' : ` TIMELINE ${from.timeline}`;
-    // Parsed first: what goes into the command is a position and nothing else.
+    // Parsed first, so that nothing but a position goes into the command.
     const lsn = printLsn(lsnValue(from.lsn));
     const copy = new CopyStream(`START_REPLICATION ${slot}PHYSICAL ${lsn}${timeline}`, onBegun, onWal);
     this.copy = copy;
@@ -261,7 +261,7 @@ class CopyStream {
   }
 
   handleCommandComplete(): void {
-    // What counts is that the server is ready again.
+    // The command is over only when the server is ready for the next one.
   }
 
   handleError(error: Error): void {

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { KeeperError } from './ports';
 
 const MB = 1024 * 1024;
-/** Unit of `blocks` in what `stat` tells, bytes. */
+/** Unit of `blocks` in the result of `stat`, bytes. */
 const BLOCK_BYTES = 512;
 const RESERVE_MIN_BYTES = 128 * MB;
 const RESERVE_SHARE = 0.05;

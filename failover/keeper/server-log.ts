@@ -1,6 +1,6 @@
 /**
- * PostgreSQL's own log on its way to the container's. It is for people: nothing is decided by it, because clients write
- * into it. What a client wrote cannot begin a line, and what repeats many times a second is thinned.
+ * Carries PostgreSQL's log to the container's output, for people. Nothing is decided by it, because clients write into it. A
+ * client's text cannot begin a line, and lines that repeat many times a second are thinned.
  */
 
 /** One line of `jsonlog` (manual, "Error Reporting and Logging"); each value as text, absent ones as ''. */
@@ -21,25 +21,25 @@ interface Entry {
 
 /** Longer lines are cut before they are read, characters: a client may send a statement of any length. */
 const LINE_MAX = 64 * 1024;
-/** What is shown of one text, characters: with their bytes still one piece for the engine, which cuts at 16 KiB. */
+/** Longest part of one text that is shown, characters: in bytes less than 16 KiB, at which the engine cuts a line. */
 const TEXT_MAX = 4_000;
 const REASON_MAX = 300;
 /** Each kind that repeats is shown once in this time, ms. */
 const SHOW_EVERY_MS = 10_000;
-/** Said at every start of where the log goes, which is not where people read it. */
+/** PostgreSQL's messages at every start about where its log goes, which is not where people read it. */
 const WHERETO =
   /^(\S+ \S+ \S+ \[\d+\] (LOG|HINT): {2})?(redirecting log output to logging collector process|ending log output to stderr|Future log output will (appear in directory|go to log destination) "[^"]*")\.?$/;
-/** Kinds that are remembered. */
+/** Number of kinds of lines that are remembered. */
 const KINDS_MAX = 200;
-/** Lines of clients: so many a second are shown in the long run, and so many at once. */
+/** How many lines of clients are shown: a second in the long run, and at once. */
 const CLIENT_LINES_PER_S = 1_000;
 const CLIENT_LINES_BURST = 5_000;
 
 /** Retried every 20 ms (S20), so a missing leader would write gigabytes a day. */
 const RETRIES: ReadonlySet<string> = new Set(['startup', 'walreceiver', 'walsender']);
-/** SQLSTATE of "starting up", "shutting down", "not yet accepting connections": who dials meanwhile hears it each time. */
+/** SQLSTATE of "starting up", "shutting down", "not yet accepting connections": each attempt to connect gets it. */
 const NOT_NOW = '57P03';
-/** SQLSTATE class of what ends by somebody's order, which is no fault. */
+/** SQLSTATEs of sessions and servers that end because they were told to, which is no fault. */
 const ORDERED = '57P0';
 /** Processes of PostgreSQL that run no client's statement, and end the server when they end. */
 const OWN: ReadonlySet<string> = new Set([
@@ -70,7 +70,7 @@ function shown(text: string, max = TEXT_MAX): string {
   return escaped.length <= max ? escaped : `${escaped.slice(0, max)} … (${escaped.length - max} more characters)`;
 }
 
-/** PostgreSQL's words for people: without moments, process ids and what says nothing new. Of tools, not of a server. */
+/** Output of PostgreSQL's tools, for people: without moments, process ids and lines that add nothing. */
 export function plainWords(text: string): string {
   const lines = text.split('\n').map((line) =>
     line
@@ -135,7 +135,7 @@ export function readEntry(line: string): Entry | null {
   };
 }
 
-/** Lines for people. All that stands before the message is PostgreSQL's own; who the client says to be stands behind it. */
+/** Lines for people. Everything before the message is PostgreSQL's own; the client's user and database stand behind it. */
 export function printEntry(entry: Entry): string[] {
   const head = shown(`${entry.timestamp} [${entry.pid}] ${entry.backend_type || '(cut)'}`, 200);
   const client = entry.user === '' && entry.dbname === '' ? '' : ` (${shown(`${entry.user}@${entry.dbname}`, 400)})`;
@@ -210,7 +210,7 @@ export class ServerLog {
     this.nowMs = nowMs;
   }
 
-  /** A server starts: what ended the one before is told. */
+  /** A server starts: the reason why the one before ended was reported, and is forgotten. */
   begin(): void {
     this.reason = null;
     this.kinds.clear();
@@ -225,7 +225,7 @@ export class ServerLog {
     }
   }
 
-  /** A piece of what the postmaster itself writes to its standard error, before its log begins. */
+  /** A piece of the postmaster's own standard error, before its log begins. */
   hearEarly(text: string): void {
     for (const line of this.early.take(text)) {
       this.reason = earlyReasonOf(line) ?? this.reason;
@@ -233,7 +233,7 @@ export class ServerLog {
     }
   }
 
-  /** A piece of what any process of the server wrote to its standard error past the log. */
+  /** A piece of text that a process of the server wrote to its standard error instead of to the log. */
   hearStray(text: string): void {
     for (const line of this.stray.take(text)) {
       if (!WHERETO.test(line) && this.hasRoom()) this.print(`PostgreSQL, standard error: ${shown(line)}`);

@@ -69,7 +69,7 @@ import {
 
 const SQL_LIMIT_MS = 2_000;
 const CONNECT_LIMIT_MS = 500;
-/** A promotion hangs when replay has stood still for so long, ms; how much there is to replay does not matter. */
+/** A promotion hangs when replay has stood still for this time, ms; how much is left to replay does not matter. */
 const PROMOTE_LIMIT_MS = 60_000;
 /** How often a promotion that has to replay first tells how far it is, ms. */
 const PROMOTE_TELL_MS = 5_000;
@@ -136,7 +136,7 @@ export class Server implements Postgres {
   private readonly furnishing: Furnishing;
   /** Why no superuser role gets in; null: one does. */
   private lockedOut: string | null = null;
-  /** The application's database, for want of a better one to go into. */
+  /** The application's database: the last choice for a session, see {@link Logins.home}. */
   private application: string | null = null;
   private readonly canary: Canary;
   private inForce = '';
@@ -175,11 +175,11 @@ export class Server implements Postgres {
   private blind = false;
   private paused = false;
   private pauseAtMs = Number.NEGATIVE_INFINITY;
-  /** What the copy in `data.new` was made of, and the room that has to stay free meanwhile, bytes. */
+  /** Source of the copy in `data.new`, and the room that has to stay free while it is made, bytes. */
   private copied: { source: Source; reserveBytes: number } | null = null;
-  /** Receives what the present data has still to replay before it can stream. */
+  /** Receives the log that the present data still has to replay before it can stream. */
   private catchUp: CatchUp | null = null;
-  /** What an unfinished copy has left is being removed. */
+  /** The removal of an unfinished copy's files, while it is under way. */
   private removing: Promise<void> = Promise.resolve();
 
   constructor(options: ServerOptions) {
@@ -280,7 +280,7 @@ export class Server implements Postgres {
     }
   }
 
-  /** It has applied what is here and is not consistent by it: its startup process looks for log and finds none. */
+  /** The server has applied all log that is here and is not consistent yet: its startup process looks for more and finds none. */
   private async isStarved(): Promise<boolean> {
     const pid = this.process?.pid;
     return pid !== undefined && (await this.startup.stillMs(pid)) > 0;
@@ -451,10 +451,10 @@ export class Server implements Postgres {
     return this.remove(work);
   }
 
-  /** What is large is removed beside all else, one after the other. */
+  /** Removes large folders in the background, one after the other. */
   private remove(work: () => Promise<void>): Promise<void> {
     this.removing = this.removing.then(work).catch((error: unknown) => {
-      this.warning = `what a copy has left cannot be removed: ${messageOf(error)}`;
+      this.warning = `files of an unfinished copy cannot be removed: ${messageOf(error)}`;
     });
     return this.removing;
   }
@@ -484,7 +484,7 @@ export class Server implements Postgres {
     await catchUp?.end();
     this.catchUp = null;
     if (!streams || !(await exists(join(this.data, CATCHING_UP)))) return;
-    // Once a walreceiver has written there, pg_receivewal would take what is not whole for whole.
+    // From now on a walreceiver writes there. pg_receivewal would take a segment that it has only begun for a whole one.
     await rm(join(this.data, CATCHING_UP), { force: true });
     await syncFolder(this.data);
   }
@@ -521,7 +521,7 @@ export class Server implements Postgres {
 
   async tidy(): Promise<void> {
     if (!(await exists(this.data)) && (await exists(this.old))) await rename(this.old, this.data);
-    // A whole database may lie there: the node does not stay silent so long.
+    // These may be as large as the database: the node must not be silent until they are removed.
     void this.dropCopy();
     void this.removeOld();
     await this.removeLocks();

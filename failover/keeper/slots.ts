@@ -25,9 +25,9 @@ interface SlotRow {
 /**
  * Makes a slot for each peer and drops others, ending what still streams from them: one that stayed would keep
  * write-ahead log until the disk is full. With `renew` also replaces those that are there and not in use. One that
- * fell off (`max_slot_wal_keep_size`) is replaced in any case: it would never keep anything again. What a copy of a peer
- * receives through stays as long as it is in use. Resolves with those of the peers' slots that keep dead rows although
- * nothing streams from them for {@link IDLE_S}: see {@link releaseRows}.
+ * fell off (`max_slot_wal_keep_size`) is replaced in any case: it would never keep anything again. The slot of a
+ * peer's copy stays as long as it is in use. Resolves with the peers' slots that keep dead rows although nothing has
+ * streamed from them for {@link IDLE_S}: see {@link releaseRows}.
  */
 export async function ensureSlots(session: Session, peers: string[], renew: boolean): Promise<string[]> {
   const wanted = peers.map(slotName);

@@ -1,6 +1,6 @@
 /**
- * The startup process of a server that does not answer, as the kernel shows it. Before a standby is consistent nobody can
- * ask how far it is, and its log is nothing to decide by.
+ * The startup process of a server that does not answer, as the kernel shows it. Before a standby is consistent it takes no
+ * session that could ask how far it is, and nothing is decided by its log.
  */
 import { readFile } from 'node:fs/promises';
 import { childrenOf } from './processes';

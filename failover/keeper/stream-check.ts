@@ -1,7 +1,7 @@
 /**
  * Why a standby can never stream from its leader with this data. Only the leader itself is asked, over the replication
- * protocol, and this node's own files and PostgreSQL: never a log, in which clients write, too. What the leader cannot
- * answer now is no reason.
+ * protocol, and this node's own files and PostgreSQL: never a log, in which clients write, too. A question that
+ * the leader cannot answer now is no reason.
  *
  * This node is always looked at first. Positions and timelines of both sides only grow, so what is true of an older look
  * at this node and a newer answer of the leader stays true, also when the leader is promoted in between.
@@ -27,15 +27,15 @@ import {
 
 /** "undefined_file": the segment is not there any more. */
 const GONE = '58P01';
-/** Compared around a position, bytes. */
+/** How much write-ahead log is compared before a position, bytes. */
 const COMPARED = 1024n * 1024n;
-/** Read behind it: enough for nearly every record. */
+/** How much is read behind the position, bytes: enough for nearly every record. */
 const BEHIND = 64n * 1024n;
 const TOOL_LIMIT_MS = 5_000;
 /** A startup process that waits for WAL is seen doing so within some of these looks. */
 const WAIT_LOOKS = 5;
 const WAIT_LOOK_MS = 50;
-/** So often one after the other the next record has to be here and not be taken. */
+/** Number of looks in a row that have to find the next record here and not applied. */
 export const STUCK_MAX = 3;
 
 /** How far this node's data has got. */
@@ -53,7 +53,7 @@ export interface Own {
   answers: boolean;
 }
 
-/** What a primary says of itself. */
+/** A primary's answer about itself. */
 export interface LeaderAnswer {
   name: string;
   systemId: string;
@@ -68,7 +68,7 @@ export interface Compared {
   leader: Buffer;
 }
 
-/** Where both histories part; null: nothing of what is here is foreign to the leader. */
+/** Why this node's history does not fit the leader's, for people; null: it fits. */
 export function judgeHistory(own: Own, leader: LeaderAnswer): string | null {
   const { name } = leader;
   if (own.systemId !== leader.systemId) {
@@ -192,7 +192,7 @@ export async function lookAtUnanswering({ data, timeline }: Place): Promise<Own>
     Number(value("Min recovery ending loc's timeline")),
     timeline ?? 0,
   );
-  // A title that ends in a file's name is no client's: those end in what the client does.
+  // A title that ends in the name of a file is no client's: a client's title ends in its activity.
   const title = (await serverProcesses()).map((p) => READS.exec(p.title)?.[1]).find((file) => file !== undefined);
   return {
     systemId: value('Database system identifier'),
@@ -205,7 +205,7 @@ export async function lookAtUnanswering({ data, timeline }: Place): Promise<Own>
   };
 }
 
-/** The leader by its own words; null: it is not what this node follows, or no primary (yet). */
+/** The leader's own answer; null: this is not the node that is followed, or it is no primary (yet). */
 export async function askLeader(replication: Replication, name: string): Promise<LeaderAnswer | null> {
   // An address may have become another node's (S14).
   if ((await replication.show('cluster_name')) !== name) return null;
@@ -282,7 +282,7 @@ export interface Question {
   openReplication: (source: Source) => Promise<Replication>;
 }
 
-/** What one question has found out. */
+/** Result of one question. */
 export interface Finding {
   /** Why this data cannot stream, for people; null: nothing is in the way. */
   impossible: string | null;
@@ -304,7 +304,7 @@ export async function ask(question: Question): Promise<Finding> {
       const finding = answer === null ? NOTHING : await compare(own, answer, replication, place);
       await replication.close();
       if (finding === NOTHING || session === null) return finding;
-      // Whatever was found: data that goes on meanwhile goes on.
+      // Data that has moved on meanwhile can go on, whatever was found.
       const after = await lookAtOwn(session, place);
       return after.position === own.position ? finding : NOTHING;
     } finally {
@@ -343,11 +343,11 @@ async function whatIsGone(
   else if (!own.answers && own.reads !== null) needed = own.reads + segmentBytes;
   const timeline = needed === null ? undefined : stretchAt(own.history, needed)?.timeline;
   if (needed === null || timeline === undefined) return null;
-  // One that answers nobody may still be busy with what is here.
+  // A server that takes no sessions may still be busy with the log that is here.
   if (!own.answers && (await ownLog(data, timeline, page(needed), page(needed) + 1n, segmentBytes)) !== null)
     return null;
   const start = needed - (needed % segmentBytes);
-  // What is not written yet is not gone, and a stream of it would wait.
+  // Log that the leader has not written yet is not gone, and a stream of it would wait.
   if (start >= flush || !(await isGone(replication, timeline, start))) return null;
   return `${name} has removed the write-ahead log from ${printLsn(start)} on timeline ${timeline}, which this data needs`;
 }
@@ -376,7 +376,7 @@ async function compareLog(own: Own, leader: LeaderAnswer, replication: Replicati
   return isHere ? { impossible: null, stuck: { position, timeline: next.timeline } } : NOTHING;
 }
 
-/** What people read of two histories with one timeline number. */
+/** The sentence for two histories with one timeline number. */
 export function unlike(leader: string, timeline: number, from: bigint): string {
   return `the write-ahead log of this data differs from that of ${leader} on timeline ${timeline} from ${printLsn(from)} on: these are two histories with one number`;
 }
@@ -387,9 +387,9 @@ interface Window {
 }
 
 /**
- * What is compared of a timeline up to `position`, each within one file: where it began, which no other promotion writes
- * the same; the end of the file before the last one; what was applied last. The last file alone is not enough: a receiver
- * begins at the file's start and overwrites what was applied with what the leader sends.
+ * The parts of a timeline up to `position` that are compared, each within one file: its beginning, which no other promotion
+ * writes the same; the end of the file before the last one; the log that was applied last. The last file alone is not enough:
+ * a receiver begins at the file's start and overwrites log that was applied with the leader's.
  */
 export function windows({ begin }: Stretch, position: bigint, segmentBytes: bigint): Window[] {
   const start = (of: bigint) => of - (of % segmentBytes);

@@ -3,7 +3,7 @@ import { printLsn } from './lsn';
 import type { Source, SqlView } from './ports';
 import { type Finding, STUCK_MAX, unlike } from './stream-check';
 
-/** A standby that streams without a break for this time streams; one that does not for this time is asked, ms. */
+/** A standby that streams without a break for this time counts as streaming; one that does not stream for this time is asked, ms. */
 const SETTLED_MS = 1_000;
 const FIRST_GAP_MS = 1_000;
 const LONGEST_GAP_MS = 30_000;
@@ -27,7 +27,7 @@ export class StreamWatch {
   private gapMs = FIRST_GAP_MS;
   private asking = false;
   private stuck = { position: -1n, count: 0 };
-  /** What is asked for an older one is of no interest any more. */
+  /** Rises with each {@link forget}: the answer to a question of an earlier one is ignored. */
   private generation = 0;
   private leader: string | null = null;
 

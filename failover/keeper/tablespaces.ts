@@ -1,13 +1,13 @@
 /**
  * Tablespaces outside the data directory. A copy has them at the leader's paths, because replay makes them there; so the old
- * data and a copy cannot both have one, and what an aborted copy left there has to go before the next one.
+ * data and a copy cannot both have one, and files that an aborted copy left there are removed before the next one.
  */
 import { readdir, readFile, readlink, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { writeWhole } from './durable';
 import { KeeperError } from './ports';
 
-/** In the volume: places that were empty when a copy began, so that what is in them is the copy's. */
+/** A file in the volume. It lists places that were empty when a copy began: files in them are the copy's. */
 const LIST = 'data.tablespaces';
 
 export interface Tablespace {
@@ -32,7 +32,7 @@ async function entriesOf(location: string): Promise<string[]> {
   }
 }
 
-/** Removes what PostgreSQL has in these places; other files stay. */
+/** Removes PostgreSQL's own folders in these places; other files stay. */
 async function empty(locations: readonly string[]): Promise<void> {
   for (const location of locations) {
     const entries = await readdir(location).catch(() => []);
@@ -48,7 +48,7 @@ export async function removeTablespaces(data: string, kept: string | null): Prom
   await empty((await locationsOf(data)).filter((location) => !others.includes(location)));
 }
 
-/** Removes what an unfinished copy has left in tablespaces: what the present data has is not touched. */
+/** Removes files that an unfinished copy has left in tablespaces; those of the present data are not touched. */
 export async function removeLeftTablespaces(volume: string, data: string): Promise<void> {
   const text = await readFile(join(volume, LIST), 'utf8').catch(() => null);
   if (text === null) return;

@@ -1,5 +1,5 @@
 /**
- * What PostgreSQL writes into the titles of its processes (`update_process_title`, `cluster_name`). A client's title is
+ * The titles that PostgreSQL gives its processes (`update_process_title`, `cluster_name`). A client's title is
  * `postgres: NODE: USER DATABASE HOST(PORT) ACTIVITY`, and the client chooses user and database, line breaks included. So
  * a title is read only by its beginning up to the node and by its end, which are PostgreSQL's own.
  */

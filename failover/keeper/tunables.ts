@@ -27,16 +27,16 @@ export type Floors = Readonly<Record<(typeof FLOORED)[number], number>>;
 /** Exit code of a postmaster that ends by an error of its own; one that was killed or shut down has another or none. */
 const FAILED = 1;
 
-/** How a server ended that nobody told to. */
+/** How a server ended that was not told to. */
 export interface End {
   /** The postmaster's exit code; null: a signal ended it. */
   code: number | null;
   /**
-   * It had begun to recover: the control file was written since its start. PostgreSQL takes its settings before that. What
-   * it then lacks its log demands, for example a higher value, which the next start heeds by the control file (S23).
+   * It had begun to recover: the control file was written since its start. PostgreSQL has taken its settings by then. If
+   * the log that it replays asks for a higher value, the next start finds that in the control file (S23).
    */
   recovered: boolean;
-  /** What it said last, for people; null: nothing. */
+  /** PostgreSQL's last message, for people; null: none. */
   message: string | null;
 }
 
@@ -133,7 +133,7 @@ export class Tunables {
     this.refused = { wanted: JSON.stringify(wanted), message: this.blame(wanted, message) };
   }
 
-  /** The server ended by itself. What cannot be told apart is found by a start with the former settings. */
+  /** The server ended by itself. Whether the settings are the cause is found by a start with the former ones. */
   failed(end: End): void {
     const { begun } = this;
     this.begun = null;

@@ -31,7 +31,7 @@ export function ask(
 
 /**
  * Sends one line and calls `each` with every line of the answer as it comes; resolves at its end. An answer as long as a
- * list of thousands of sessions may take its time: what counts is that it goes on, at least every `silenceMs`.
+ * list of thousands of sessions may take its time, as long as some of it comes at least every `silenceMs`.
  * Throws when it does not, when it takes {@link LIST_LIMIT_MS}, and on any error.
  */
 export async function askLines(

@@ -3,7 +3,7 @@
  * reload the workers that finish old sessions are treated like the new one (S2). Sessions that have to go are ended by slot,
  * and never while one still connects (PEERS trap 1: that leaks it).
  *
- * What is proven comes from how many sessions each slot has, an answer of one size however many clients are held. The list of
+ * The proof is the number of sessions of each slot, an answer of one size however many clients are held. The list of
  * all sessions is asked for only when a closed slot has sessions that do not go by themselves, beside the looks.
  */
 import { join } from 'node:path';
@@ -57,7 +57,7 @@ interface Wanted {
   keep: string | null;
 }
 
-/** What one worker told in one look. */
+/** One worker's answers in one look. */
 interface Look {
   servers: readonly ServerState[];
   loads: readonly Load[];
@@ -108,7 +108,7 @@ export class Haproxy implements Router {
   private goesSinceMs = new Map<string, number>();
   /** When the sessions of a slot may be ended again, if there still are some. */
   private againMs = new Map<string, number>();
-  /** Closed slots on which the list showed nobody who connects, with the time of {@link goesSinceMs} that held then. */
+  /** Closed slots on which the list showed no session that connects, with the time of {@link goesSinceMs} that held then. */
   private ripe = new Map<string, number>();
   private listing = false;
   /** Epoch of the worker that was last seen, also while HAProxy is silent. */
@@ -312,8 +312,8 @@ export class Haproxy implements Router {
   }
 
   /**
-   * Has HAProxy look at the queue of a backend again that has an open slot with places left. It does so whenever a session
-   * ends; one that was queued in the moment that the slot opened would wait for that, and where nobody else is, for ever.
+   * Has HAProxy look again at the queue of a backend that has an open slot with places left. HAProxy itself does so when a
+   * session ends; a client that was queued in the moment in which the slot opened would wait for that, perhaps for ever.
    */
   private queueCommands(): string[] {
     return this.rows
@@ -357,7 +357,7 @@ export class Haproxy implements Router {
     const lists = await this.end(looks, slots);
     this.learnRead(looks);
     const sameWorkers = epoch === this.current.epoch && looks.every((look) => look.servers.length > 0);
-    // A look counts only when it was made with the slot already closed (or on the kept address): nobody comes after it.
+    // A look counts only when it was made with the slot already closed (or on the kept address): no session comes after it.
     const safe = sameWorkers && (closed || slot === keeping);
     if (!safe) this.cleanSinceMs = null;
     let clean = this.current.clean && safe;
@@ -408,7 +408,7 @@ export class Haproxy implements Router {
     for (const [worker, { servers, loads }] of looks.entries()) {
       for (const row of servers.filter((r) => this.mustGo(r))) {
         if (row.backend === 'read' && !this.mayWriteByRead(row)) continue;
-        // What is not told is not known to be gone. Who comes to a read slot that is still open comes after this look.
+        // A slot without a number may still have sessions. A session that comes to an open read slot comes after this look.
         left += loadOf(loads, row)?.sessions ?? 1;
         if (row.backend === 'read' && worker === 0 && !row.maintenance) left += 1;
       }
@@ -443,8 +443,8 @@ export class Haproxy implements Router {
   }
 
   /**
-   * Ends sessions that have had to go for long enough: in the running worker slot by slot, when a list has shown that nobody
-   * connects there any more; in an old one, which gets nobody new, one by one. Resolves with the lists of the old workers.
+   * Ends sessions that have had to go for long enough: in the running worker slot by slot, when a list has shown that no
+   * session connects there any more; in an old one, which gets no new sessions, one by one. Resolves with the lists of the old workers.
    */
   private async end(
     looks: readonly Look[],
@@ -657,7 +657,7 @@ function isOn(session: Session, slot: { backend: string; server: string }): bool
   return session.backend === slot.backend && session.slot === slot.server;
 }
 
-/** Not with a server yet, and may get to one. Who has the place in `hold` waits with another session that is shown itself. */
+/** The session is not with a server yet, and may get to one. A client in `hold` has a second session, which is listed itself. */
 function isOnTheWay(session: Session): boolean {
   return session.state === 'waits' || session.state === 'connects';
 }
@@ -666,7 +666,7 @@ function loadOf(loads: readonly Load[], slot: { backend: string; server: string 
   return loads.find((load) => load.backend === slot.backend && load.server === slot.server);
 }
 
-/** A backend counts those, too, that have ended on the server's side and whose clients have not noticed: then only a list tells. */
+/** A backend also counts sessions that have ended on the server's side and whose clients have not noticed: then only a list tells. */
 function mayHaveWaiting({ loads }: Look): boolean {
   const all = loadOf(loads, { backend: 'write', server: 'BACKEND' });
   const placed = loads.filter((load) => load.backend === 'write' && load.server !== 'BACKEND');

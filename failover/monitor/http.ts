@@ -213,7 +213,7 @@ async function jsonOf(c: Context): Promise<unknown> {
   }
 }
 
-/** What connections may take of the process. */
+/** Limits of the HTTP side's connections. */
 export interface HttpLimits {
   /** Connections at a time: each may have an answer of some hundred kB that its reader does not take. */
   connections: number;

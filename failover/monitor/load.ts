@@ -1,12 +1,12 @@
 /**
- * What keeps readers of the HTTP side from the loop's time: both live in one process, and a loop that is late takes its
+ * Keeps readers of the HTTP side from taking the loop's time: both live in one process, and a loop that is late takes its
  * observations for old ones.
  */
 
 /** Requests a second that are answered, and how many of them at once. */
 export const PER_SECOND = 200;
 export const AT_ONCE = 10;
-/** Requests that wait for their turn; at {@link PER_SECOND} the last one waits 1.3 s, whoever asks gives up after 5 s. */
+/** Requests that wait for their turn; at {@link PER_SECOND} the last one waits 1.3 s, and clients give up after 5 s. */
 export const WAITING_MAX = 256;
 const LOOK_MS = 5;
 
@@ -58,7 +58,7 @@ export class Turnstile {
   }
 }
 
-/** What `make` gave, made anew at most once in `everyMs` however many ask. A failure is not kept. */
+/** The result of `make`, made anew at most once in `everyMs` however often it is asked for. A failure is not kept. */
 export function keptFor<T>(everyMs: number, nowMs: () => number, make: () => Promise<T>): () => Promise<T> {
   let kept: { value: Promise<T>; atMs: number } | null = null;
   return () => {

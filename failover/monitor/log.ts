@@ -19,7 +19,7 @@ const NO_TEXT = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}]/gu;
 /**
  * A text of PostgreSQL, a keeper or a client as part of one line for people: it neither begins a line of its own nor
  * steers the terminal that shows it. Line breaks become ` | `, the rest of {@link NO_TEXT} is escaped (`\x1b`, `\u202e`).
- * What went through once stays as it is.
+ * A text that went through once is not changed by a second time.
  */
 export function oneLine(text: string): string {
   const lines = text.split(/[\r\n]+/);
@@ -52,7 +52,7 @@ export function formatLine(at: Date, level: Level, subject: string, code: string
 /** One JSON object a line, for programs: `{"at", "level", "node", "code", "message"}`. */
 export function formatJson(at: Date, level: Level, node: string, code: string, message: string): string {
   const text = JSON.stringify({ at: localTime(at), level, node, code, message: shortened(message) });
-  // JSON leaves some of them as they are; the same text is meant by their numbers.
+  // JSON leaves some of them as they are; written by number they mean the same text.
   return text.replaceAll(NO_TEXT, (character) =>
     Array.from({ length: character.length }, (_, at) => `\\u${hex(character.charCodeAt(at))}`).join(''),
   );

@@ -16,7 +16,7 @@ const GAP_MIN_MS = 200;
 const PROMOTED_BY_HAND = 'PROMOTED_BY_HAND';
 /** Told of again before this passed without a word, a promotion by hand is still the same one; a copy takes longer. */
 const SAME_BY_HAND_MS = 2_000;
-/** Codes of events that begin something which is to succeed at the first time, and what it is. */
+/** Codes of events that begin something which should succeed at the first attempt, with the name of it. */
 const ATTEMPTS: Readonly<Partial<Record<string, string>>> = {
   PROMOTE_AGAIN: 'promotion',
   POSTGRES_CRASHED: 'restart',
@@ -97,7 +97,7 @@ export class Metrics {
     if (kind !== undefined) this.attempts.inc({ node, kind });
   }
 
-  /** A keeper undoes what was promoted by hand before the monitor need have seen it; where both tell of it, that is one. */
+  /** A keeper may undo a promotion by hand before the monitor sees it; where both report it, it counts once. */
   private noticeByHand(code: string): void {
     if (code !== PROMOTED_BY_HAND) return;
     const nowMs = this.clock.nowMs();
