@@ -8,7 +8,11 @@ import type { ClusterState, Observation, Policy } from './types';
 import { addressOf, isDeclared, lastOpened, list, statusOf, viewOf } from './view';
 import { acceptLossRemedy } from './way-out';
 
-/** Declared nodes whose keeper has not told yet what it holds. */
+function startThem(nodes: readonly string[]): string {
+  return nodes.length > 1 ? 'start those that are off' : 'start it if it is off';
+}
+
+/** Declared nodes whose keeper has not told yet which data it has. */
 function unheard(observation: Observation): string[] {
   return observation.declared
     .map((d) => d.name)
@@ -112,7 +116,7 @@ export const ADOPTION_RULES: readonly Rule[] = [
       const missing = unheard(observation);
       if (missing.length === 0) return null;
       return {
-        reason: `the store is new; waiting to hear from ${list(missing)} before anything is decided; start it if it is off${acceptLossRemedy(state, observation, nowMs, policy)}`,
+        reason: `the store is new; waiting to hear from ${list(missing)} before anything is decided; ${startThem(missing)}${acceptLossRemedy(state, observation, nowMs, policy)}`,
       };
     },
   },
@@ -169,7 +173,7 @@ export const ADOPTION_RULES: readonly Rule[] = [
       const missing = unheard(observation);
       if (missing.length > 0)
         return {
-          reason: `waiting to hear from ${list(missing)} before the first database is made; start it if it is off`,
+          reason: `waiting to hear from ${list(missing)} before the first database is made; ${startThem(missing)}`,
         };
       const data = nodesWithData(observation);
       if (data.length === 0) return null;

@@ -91,7 +91,8 @@ export const PROCEDURE_RULES: readonly Rule[] = [
       if (choice.kind === 'candidate')
         return { reason: `${choice.node} is promoted when no session on ${state.leader ?? ''} is left` };
       const replaying = choice.nodes.filter((n) => hasUnknownPosition(state, statusOf(observation, n)));
-      const late = replaying.length === 0 ? '' : `; ${list(replaying)} still applies the log that it has on its disk`;
+      const late =
+        replaying.length === 0 ? '' : `; ${list(replaying)} still applies the write-ahead log that is on its disk`;
       return {
         reason: `${list(choice.nodes)} promise to leave ${state.leader ?? ''} before one of them is promoted${late}`,
       };

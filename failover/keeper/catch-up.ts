@@ -108,7 +108,7 @@ export class CatchUp {
   private async keepRoom(free: number, reserveBytes: number, tell: (text: string) => void): Promise<void> {
     if (free < reserveBytes) {
       await this.receiver.end(this.folder);
-      tell(`only ${inBytes(free)} are free on the disk: the log that is here is replayed before more is received`);
+      tell(`only ${inBytes(free)} are free on the disk: the WAL that is here is replayed before more is received`);
     } else if (free >= 2 * reserveBytes && this.options.isRunning()) this.receiver.begin(this.folder);
   }
 }

@@ -18,12 +18,12 @@ import { claimTablespaces, sharesTablespace, type Tablespace } from './tablespac
 
 const DAY_MS = 86_400_000;
 const PROGRESS_EVERY_MS = 3_000;
-/** After the backup the leader switches to a new segment: the last one that it needs comes at once, ms. */
+/** Limit for the last segment that a backup needs, ms. It comes at once: the leader switches to a new one after the backup. */
 const LAST_SEGMENT_LIMIT_MS = 60_000;
 const LAST_SEGMENT_LOOK_MS = 50;
 /** The manifest ends with the range of write-ahead log; it is far shorter than this, bytes. */
 const MANIFEST_TAIL_BYTES = 4_096;
-/** In a data directory: it has more write-ahead log to replay than its leader need have kept. */
+/** Marker in a data directory that has more write-ahead log to replay than its leader need have kept. */
 export const CATCHING_UP = 'keeper.catching_up';
 
 interface SourceFacts {

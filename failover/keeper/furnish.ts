@@ -40,7 +40,7 @@ const COMMON_FUNCTIONS = ['current_setting(text)', 'pg_is_in_recovery()', 'now()
 const MONITOR_MEMBER_OF = ['pg_monitor', 'pg_use_reserved_connections'];
 const REPLICATION_MEMBER_OF = ['pg_read_all_stats'];
 
-/** Fewer connections than this to the database of the failover would shut the monitor or a standby out. */
+/** A connection limit of the failover's database that is lower than this might shut out the monitor or a standby. */
 const CONNECTIONS_MIN = 20;
 
 /** The canary's columns, by {@link CANARY_COLUMNS}. */

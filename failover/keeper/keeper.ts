@@ -335,7 +335,7 @@ export class Keeper {
     return this.view;
   }
 
-  /** A primary that no order made: stored before anything is done about it, because its timeline may have a namesake (S3). */
+  /** Stores that PostgreSQL became a primary without an order, before anything else is done: its timeline's number may be taken (S3). */
   private async noticeByHand(): Promise<void> {
     const leads = this.view.sql?.inRecovery === false;
     if (!leads || this.pursuit.promotes || this.state.promotedByHand) return;

@@ -1,6 +1,6 @@
 /**
  * How the keeper gets into its own PostgreSQL, over the local socket: as one of two superuser roles and into one of several
- * databases, so that one that was renamed, dropped or closed locks it out of nothing.
+ * databases, so that a role or database that was renamed, dropped or closed does not lock it out.
  */
 import { INSUFFICIENT_PRIVILEGE } from '../session-settings';
 import { KEEPER_ROLE } from './config-files';

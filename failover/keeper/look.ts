@@ -14,7 +14,7 @@ const WAITS_FOR_WAL = new Set(['RecoveryWalStream', 'RecoveryRetrieveRetryInterv
 
 const WAL_TIMELINE = `('x' || left(pg_walfile_name(pg_current_wal_flush_lsn()), 8))::bit(32)::int`;
 
-/** The timeline that this server leads on, null while it is in recovery, and how far it has applied what it has. */
+/** The timeline that this server leads on, null while it is in recovery, and how much log it still has to apply, bytes. */
 export const LED_TIMELINE = `SELECT CASE WHEN NOT pg_is_in_recovery() THEN ${WAL_TIMELINE} END AS timeline,
   pg_last_wal_replay_lsn()::text AS replay,
   pg_wal_lsn_diff(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn())::float8 AS behind`;
@@ -163,7 +163,7 @@ async function lookAtLeader(session: Session): Promise<SqlView> {
 async function lookAtStandby(session: Session, seen: Known): Promise<SqlView | null> {
   const row = await standbyRow(session, seen);
   if (row.database !== session.database) {
-    // A standby's sessions stay where they are when the leader's database is called something else.
+    // A standby's session stays open when its database is renamed on the leader.
     session.destroy();
     throw new Error(`the database ${session.database} is called ${row.database} now`);
   }

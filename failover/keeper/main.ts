@@ -50,7 +50,7 @@ function tellHealth(healthy: boolean): void {
   try {
     if (!healthy) rmSync(HEALTH_FILE, { force: true });
     else {
-      // Twice a second: most often it is there.
+      // Called twice a second; most often the folder is there.
       if (!existsSync(HEALTH_FILE)) writeFileSync(HEALTH_FILE, '');
       utimesSync(HEALTH_FILE, new Date(), new Date());
     }

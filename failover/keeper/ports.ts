@@ -129,7 +129,7 @@ export interface View {
   blind?: boolean;
   /** A standby whose replay stands still, because its leader has more of something than it (S23): only a restart helps. */
   paused?: boolean;
-  /** It was copied and replays what was received meanwhile; it streams once that is done. */
+  /** The data was just copied: it replays the log that was received meanwhile, and streams after that. */
   catchingUp?: boolean;
   /** Slots as last looked at: the same object until they are looked at again. */
   slots?: SlotView[];
@@ -188,7 +188,7 @@ export interface Postgres {
    * others begin with (`pg_internal.init`): after a failover every client would do so at the same moment.
    */
   warm(database: string): Promise<void>;
-  /** Removes what was copied and not swapped in. */
+  /** Removes a copy that was not swapped in. */
   dropCopy(): Promise<void>;
   /** Puts `data.new` in the place of `data`. Idempotent: finishes what was interrupted. */
   swapIn(): Promise<void>;

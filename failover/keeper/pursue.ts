@@ -74,17 +74,17 @@ export class Pursuit {
   private resumedFor: AcceptedOrder | null = null;
   /** When this server was first seen to answer; null: not since its start. */
   private answeredAtMs: number | null = null;
-  /** Crashes one after the other without a good time in between. */
+  /** Crashes in a row, without {@link GOOD_MS} in between. */
   crashesInRow = 0;
-  /** No start before, unless the settings change. */
+  /** PostgreSQL is not started before this, unless the settings change. */
   private rest: { untilMs: number; settings: string } | null = null;
   /** The order that a checkpoint was begun for. */
   private preparing: { key: string; done: boolean } | null = null;
   /** Copies and rewinds that did not end in a standby that streams. */
   private readonly attempts = new Attempts();
-  /** Data that was started to be settled and was not: its shutdown is clean, but it is not consistent. */
+  /** Data whose settling was begun and not finished: its shutdown may be clean although it is not consistent. */
   private unsettled: string | null = null;
-  /** How often PostgreSQL ended by itself meanwhile, one after the other. */
+  /** How often in a row PostgreSQL ended by itself while the data was settled. */
   private crashesInSettle = 0;
   /** Why the last rewind failed; null after a restart. */
   private rewindFailed: string | null = null;
@@ -201,7 +201,7 @@ export class Pursuit {
     keeper.activity = null;
   }
 
-  /** Also after an error in the middle: while it is pending `data.new` would be taken for whole after a restart. */
+  /** Also after an error in the middle: while the swap is pending, a restart would take `data.new` for a whole copy. */
   private async finishSwap(): Promise<void> {
     const { keeper } = this;
     await keeper.postgres.swapIn();
@@ -437,7 +437,7 @@ export class Pursuit {
 
   /**
    * Brings the data to the leader's history, unless it is there already. The data is replaced only when that is ordered: a node
-   * that is counted leaves the set first, and the monitor lets one at a time copy. Null: go on; else this pass ends so.
+   * that is counted leaves the set first, and the monitor lets one node at a time copy. Null: the order goes on; else this pass ends with this outcome.
    * Throws MUST_COPY or REWIND_FAILED where nothing but a copy helps.
    */
   private async join(
@@ -475,7 +475,7 @@ export class Pursuit {
       await this.stop();
       throw new KeeperError('MUST_COPY', 'PostgreSQL became a primary on this data without an order (S3)');
     }
-    // Promoted without having been told finished: not in the ledger as opened for sure, so never streamed (S3).
+    // A promotion that was begun and not reported as finished may not be in the ledger, so its data never streams (S3).
     if (state.promotingTerm === null || method === 'rewind') return;
     await this.stop();
     const reason = `a promotion of this data in term ${state.promotingTerm} was begun and is not known as finished (S3)`;
@@ -542,8 +542,12 @@ export class Pursuit {
     const settled = await this.settle(settings, signal);
     if (signal.aborted) return { done: false };
     if (!settled && this.crashesInSettle > 0 && this.crashesInSettle < SETTLE_CRASHES_MAX) {
-      // It may be the settings, which the next start does without, or the disk.
-      return this.failedFor(key, 'SETTLE_FAILED', 'PostgreSQL ended while it replayed the log that a crash had left');
+      // The cause may be the settings, which the next start leaves out, or the disk.
+      return this.failedFor(
+        key,
+        'SETTLE_FAILED',
+        'PostgreSQL ended while it replayed the write-ahead log that a crash had left',
+      );
     }
     if (!settled) return this.failedFor(key, 'REWIND_FAILED', 'a crash left the data without WAL that it needs');
     keeper.activity = 'rewinding';
@@ -577,7 +581,7 @@ export class Pursuit {
     signal: AbortSignal,
   ): Promise<Outcome | null> {
     const { keeper } = this;
-    // With other settings it may fit, or be allowed to take the place of the old data.
+    // With other settings a copy may fit, or be allowed to take the place of the old data.
     const key = `copy ${leader.name} ${order.term} ${keeper.settingsVersion} ${target.keepOld === true}`;
     const resting = this.restsFor(key);
     if (resting !== null) return resting;
@@ -604,7 +608,7 @@ export class Pursuit {
       await keeper.postgres.dropCopy();
       return { done: false };
     }
-    // If it has to be repeated although it went well, that rests, too.
+    // A copy that went well and has to be repeated all the same rests, too.
     this.attempts.failed(
       key,
       'COPY_REPEATED',

@@ -48,7 +48,7 @@ async function removePartial(folder: string): Promise<void> {
 interface ReceiverOptions {
   /** Connection string, under a name that is no node's (S25). */
   connection: string;
-  /** Slot that keeps what was not received yet. */
+  /** Slot that keeps the log that was not received yet. */
   slot: string;
   /** Called once, when nothing could be received for {@link PATIENCE_MS}. */
   onFailed: (error: KeeperError) => void;

@@ -1,4 +1,4 @@
-/** Rewind, and what it and a base backup need of the leader. */
+/** Rewind, and the session on the leader that a rewind and a copy need. */
 import { derivedPassword, REPLICATION_ROLE } from '../protocol';
 import { INSUFFICIENT_PRIVILEGE, type SessionRights, sessionOptions } from '../session-settings';
 import { conninfo } from './config-files';
@@ -19,7 +19,7 @@ export interface RejoinContext {
   data: string;
   /** Where a copy is made. */
   fresh: string;
-  /** Where write-ahead log is received meanwhile. */
+  /** Where write-ahead log is received while the copy is made. */
   wal: string;
   configFile: string;
 }

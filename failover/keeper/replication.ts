@@ -1,6 +1,6 @@
 /**
  * One session of PostgreSQL's streaming replication protocol (manual, "Streaming Replication Protocol"), with a deadline
- * for everything. What the server refuses is thrown as `DatabaseError`, whose `code` is the SQLSTATE: see {@link sqlState}.
+ * for everything. A refusal of the server is thrown as `DatabaseError`, whose `code` is the SQLSTATE: see {@link sqlState}.
  * At a deadline the socket is destroyed and the session is of no more use.
  */
 import { Client, type ClientConfig, type Connection, DatabaseError } from 'pg';
@@ -22,7 +22,7 @@ export interface Identity {
   systemId: string;
   /** Of a primary: the timeline that it writes. */
   timeline: number;
-  /** Of a primary: the end of what it has flushed. */
+  /** Of a primary: the end of the log that it has flushed. */
   flushLsn: string;
 }
 
@@ -137,8 +137,8 @@ export class Replication {
 
   /**
    * Streams WAL until `onWal` returns false, or the server's timeline ends there. `onBegun` is called when the server has
-   * accepted, and may end the stream at once by false. The bytes are only valid during the call. Throws what the server
-   * refuses with, and at the limit; this side never confirms a position, so a slot's `restart_lsn` stays.
+   * accepted, and may end the stream at once by false. The bytes are only valid during the call. Throws a
+   * refusal of the server, and at the limit. This side never confirms a position, so a slot's `restart_lsn` stays.
    */
   async stream(
     from: StreamFrom,

@@ -8,7 +8,7 @@ const MB = 1024 * 1024;
 const BLOCK_BYTES = 512;
 const RESERVE_MIN_BYTES = 128 * MB;
 const RESERVE_SHARE = 0.05;
-/** A copy may write some hundred MB a second. */
+/** How often the room is looked at, ms: a copy may write some hundred MB a second. */
 const LOOK_MS = 200;
 
 export function inBytes(bytes: number): string {
@@ -45,8 +45,8 @@ interface Place {
 
 /**
  * Makes sure that a copy of this size fits on this disk beside the old data, with the reserve, and as much again for the
- * write-ahead log that comes meanwhile; where it does not, `removeOld` may make room. Throws DISK_TOO_SMALL, naming what
- * is needed and what is free, before anything is removed.
+ * write-ahead log that comes meanwhile; where it does not, `removeOld` may make room. Throws DISK_TOO_SMALL, with the
+ * room that is needed and free, before anything is removed.
  */
 export async function makeRoom(
   source: string,

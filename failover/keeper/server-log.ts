@@ -105,7 +105,7 @@ function pairsOf(line: string): Record<string, unknown> {
   return pairs;
 }
 
-/** Reads a line of `jsonlog`, also one that was cut; null: it is none. */
+/** Reads a line of `jsonlog`, also one that was cut; null: the text is no such line. */
 export function readEntry(line: string): Entry | null {
   let pairs: Record<string, unknown> = {};
   try {

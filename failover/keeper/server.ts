@@ -91,12 +91,12 @@ const MESSAGE_LIMIT_MS = 1_000;
 const SLOTS_EVERY_MS = 5_000;
 /** How often slots that are not in use are told to keep no dead rows, at most, ms. */
 const RELEASE_EVERY_MS = 5_000;
-/** Limit of each of its steps, ms. */
+/** Limit of each step of that, ms. */
 const RELEASE_LIMIT_MS = 500;
 const SOCKETS = '/var/run/postgresql';
-/** Locks that a look or a question waits for are held by people; it fails then, and the next one asks again. ms */
+/** A look that waits for a client's lock fails after this, ms; the next look asks again. */
 const ASK_LOCK_MS = 250;
-/** A session that is not where the failover's things are looks again whether it gets there, ms. */
+/** How often a session outside the failover's own database tries to get there, ms. */
 const HOME_EVERY_MS = 1_000;
 
 // Keeper and monitor have their own sessions; both names are reserved.
@@ -288,7 +288,7 @@ export class Server implements Postgres {
 
   /**
    * Replay is paused, and the control file has more of something than this server: the leader's log brought that, and only
-   * a restart helps (S23). A pause by a person alone is none of the keeper's.
+   * a restart helps (S23). A pause by a person alone is not the keeper's to end.
    */
   private async lookAtPause(session: Session, inRecovery: boolean): Promise<void> {
     if (!inRecovery) this.paused = false;
@@ -466,7 +466,7 @@ export class Server implements Postgres {
     });
   }
 
-  /** Receives on for data that was just copied, also after this container was restarted in between. */
+  /** Goes on receiving for data that was just copied, also after a restart of this container. */
   private beginCatchUp(source: Source, reserveBytes: number): void {
     if (this.catchUp !== null) return;
     this.catchUp = new CatchUp({
@@ -478,7 +478,7 @@ export class Server implements Postgres {
     });
   }
 
-  /** Leaves `pg_wal` to PostgreSQL alone. `streams`: the walreceiver takes over, so that it is never begun again. */
+  /** Ends the receiving. `streams`: the walreceiver has taken over, so that pg_receivewal is never begun again. */
   private async endCatchUp(streams = false): Promise<void> {
     const { catchUp } = this;
     await catchUp?.end();
@@ -515,7 +515,7 @@ export class Server implements Postgres {
     this.watch.forget();
     if (copied !== null) this.beginCatchUp(copied.source, copied.reserveBytes);
     await forgetTablespaces(this.options.volume);
-    // That may take a while, and the new data need not wait for it.
+    // The removal may take a while, and the new data need not wait for it.
     void this.removeOld();
   }
 
@@ -661,13 +661,13 @@ export class Server implements Postgres {
     this.onCrash(message === null ? how : `${how}; ${message}`);
   }
 
-  /** The end is told at once; a message that comes through the logger behind it is told as soon as it is here. */
+  /** The end is reported at once; a last message that comes through the logger later is reported when it is here. */
   private async awaitMessage(): Promise<void> {
     const deadline = performance.now() + MESSAGE_LIMIT_MS;
     while (this.process === null && performance.now() < deadline) {
       await delay(PROMOTE_LOOK_MS);
       if (this.log.reason === null) continue;
-      this.warning = `the last message of the PostgreSQL that ended: ${this.log.reason}`;
+      this.warning = `the last message of PostgreSQL before it ended: ${this.log.reason}`;
       this.stoppedView = null;
       return;
     }
@@ -778,11 +778,10 @@ export class Server implements Postgres {
       if (nowMs - toldMs > PROMOTE_TELL_MS) {
         toldMs = nowMs;
         const { behind } = row ?? {};
-        const left =
-          typeof behind === 'number' ? `${Math.ceil(behind / 1024 / 1024)} MB of log are left` : 'more is left';
-        tell(`the log that is here is replayed before the promotion: at ${replay}, ${left}`);
+        const left = typeof behind === 'number' ? `${Math.ceil(behind / 1024 / 1024)} MB are left` : 'more is left';
+        tell(`the write-ahead log that is here is replayed before the promotion: at ${replay}, ${left}`);
       }
-      // A new file tells when it is about to be over; asking all the time would slow it down.
+      // A new history file tells when the promotion is about to be over; asking all the time would slow it down.
       if (soon.aborted) await delay(PROMOTE_SOON_MS);
       else await delay(PROMOTE_LOOK_MS, undefined, { signal: soon }).catch(() => undefined);
     }
@@ -790,8 +789,8 @@ export class Server implements Postgres {
 
   /** What `pg_ctl promote` does, for a server that answers only when it is promoted. Resolves with its first session. */
   private async promoteBlind(signal: AbortSignal): Promise<Session> {
-    // Earlier the postmaster would remove the file, or know no such signal. The startup process, which obeys it, writes the
-    // control file when it begins to recover.
+    // Before that the postmaster would remove the promotion's file, or not know its signal. The startup process, which obeys it,
+    // writes the control file when it begins to recover.
     let workedMs = performance.now();
     const begins = () => this.process !== null && this.controlStamp() === this.controlAtStart && !signal.aborted;
     while (begins() && performance.now() - workedMs < PROMOTE_LIMIT_MS) await delay(STAND_LOOK_MS);
@@ -852,10 +851,10 @@ export class Server implements Postgres {
     if (idle.length > 0) this.release(idle);
   }
 
-  /** Beside the order, which need not wait for it: a leader that cannot do it works, and dead rows stay meanwhile. */
+  /** In the background: a leader that cannot do it serves all the same, and keeps dead rows meanwhile. */
   private release(slots: readonly string[]): void {
     if (performance.now() < this.releaseAtMs) return;
-    // Also while it is under way, which has its limits.
+    // Counted from its beginning; each of its steps has a limit.
     this.releaseAtMs = performance.now() + RELEASE_EVERY_MS;
     releaseRows(slots, () =>
       Replication.open({
@@ -865,7 +864,7 @@ export class Server implements Postgres {
         limitMs: RELEASE_LIMIT_MS,
       }),
     ).catch((error: unknown) => {
-      this.warning = `dead rows stay for ${slots.join(', ')}: ${messageOf(error).slice(0, 300)}`;
+      this.warning = `dead rows are still kept for slot ${slots.join(', ')}: ${messageOf(error).slice(0, 300)}`;
     });
   }
 
@@ -901,7 +900,7 @@ async function exists(path: string): Promise<boolean> {
 /** A promotion writes the history of its timeline some milliseconds before it takes writes. */
 const HISTORY = /^[0-9A-F]{8}\.history$/;
 
-/** Aborts `seen` when a history comes into the folder; where the kernel has no watch left to give, it never does. */
+/** Aborts `seen` when a history file comes into the folder; never where the kernel has no inotify watch left. */
 function watchForHistory(folder: string): { seen: AbortSignal; close(): void } {
   const seen = new AbortController();
   try {

@@ -103,7 +103,7 @@ export class Session {
   }
 }
 
-/** SQLSTATE of what PostgreSQL answered; null: it was no answer of PostgreSQL. */
+/** SQLSTATE of an error that PostgreSQL answered with; null for any other error. */
 export function sqlState(error: unknown): string | null {
   return error instanceof DatabaseError ? (error.code ?? null) : null;
 }

@@ -61,7 +61,7 @@ export async function ensureSlots(session: Session, peers: string[], renew: bool
 /**
  * Lets slots that nothing streams from go of their xmin. With `hot_standby_feedback` (S16) a slot keeps the oldest
  * transaction of its standby, also while that is off: no dead row would be removed on the leader meanwhile, in any table.
- * PostgreSQL has no function for it; what clears it is a hot standby feedback that asks for nothing. The stream begins at
+ * PostgreSQL has no function for it; a hot standby feedback that asks for nothing clears it. The stream begins at
  * the end of the log, so nothing is read and sent; a slot's `restart_lsn` changes by confirmed positions alone and stays.
  * A standby that comes back in these milliseconds is refused once and tries again (S20), and then asks for its rows anew.
  */

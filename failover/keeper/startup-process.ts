@@ -6,7 +6,7 @@ import { readFile } from 'node:fs/promises';
 import { childrenOf } from './processes';
 import { isStartup } from './titles';
 
-/** What the kernel counts of a process. */
+/** The kernel's figures of a process. */
 export interface Sample {
   /** It waits for something that may be interrupted: neither runs nor waits for a disk. */
   sleeps: boolean;
@@ -18,11 +18,11 @@ export interface Sample {
 
 /** `USER_HZ`, in which the kernel tells processor time (proc(5)), 1/s. */
 const TICKS_PER_S = 100;
-/** It stands still only when it was seen so for this time without a break, ms. */
+/** The process stands still only when it was seen so for this time without a break, ms. */
 const STILL_MS = 500;
 /** A process that waits for log uses no more than this part of its time. */
 const BUSY_SHARE = 0.1;
-/** One tick says nothing, ms. */
+/** Processor time below this says nothing: it is counted in ticks, ms. */
 const BUSY_MIN_MS = 25;
 /** Each `wal_retrieve_retry_interval` (20 ms) it looks for log and goes to sleep again; one that hangs does not. */
 const WAKES_MIN = 5;

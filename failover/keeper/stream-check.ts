@@ -3,7 +3,7 @@
  * protocol, and this node's own files and PostgreSQL: never a log, in which clients write, too. A question that
  * the leader cannot answer now is no reason.
  *
- * This node is always looked at first. Positions and timelines of both sides only grow, so what is true of an older look
+ * This node is always looked at first. Positions and timelines of both sides only grow, so a conclusion from an older look
  * at this node and a newer answer of the leader stays true, also when the leader is promoted in between.
  */
 import { open, readFile } from 'node:fs/promises';
@@ -42,14 +42,14 @@ export const STUCK_MAX = 3;
 export interface Own {
   systemId: string;
   history: readonly Stretch[];
-  /** End of what is applied, or has to be reached before this server answers; null: not known. */
+  /** End of the log that is applied, or that has to be applied before this server answers; null: not known. */
   position: bigint | null;
   segmentBytes: bigint;
   /** All log that is here is applied (S6). */
   waits: boolean;
   /** Where the file begins that the startup process has read last; null: it shows none. */
   reads: bigint | null;
-  /** This PostgreSQL answers: `position` is what it has applied. */
+  /** This PostgreSQL answers, and has applied the log up to `position`. */
   answers: boolean;
 }
 
@@ -286,7 +286,7 @@ export interface Question {
 export interface Finding {
   /** Why this data cannot stream, for people; null: nothing is in the way. */
   impossible: string | null;
-  /** Where the next record is here and is not taken: see {@link STUCK_MAX}. */
+  /** Where the next record is here and is not applied: see {@link STUCK_MAX}. */
   stuck: { position: bigint; timeline: number } | null;
 }
 
@@ -352,7 +352,7 @@ async function whatIsGone(
   return `${name} has removed the write-ahead log from ${printLsn(start)} on timeline ${timeline}, which this data needs`;
 }
 
-/** Two histories with one number (S3): what is here of the log is compared with the leader's, up to what is applied. */
+/** Two histories with one number (S3): the log that is here and was applied is compared with the leader's. */
 async function compareLog(own: Own, leader: LeaderAnswer, replication: Replication, data: string): Promise<Finding> {
   const { position, segmentBytes } = own;
   const [last, next] = [stretchAt(own.history, (position ?? 0n) - 1n), stretchAt(own.history, position ?? 0n)];

@@ -3,7 +3,7 @@ import { printLsn } from './lsn';
 import type { Source, SqlView } from './ports';
 import { type Finding, STUCK_MAX, unlike } from './stream-check';
 
-/** A standby that streams without a break for this time counts as streaming; one that does not stream for this time is asked, ms. */
+/** After this time without a break a standby counts as streaming, or is asked why it does not stream, ms. */
 const SETTLED_MS = 1_000;
 const FIRST_GAP_MS = 1_000;
 const LONGEST_GAP_MS = 30_000;
@@ -14,7 +14,7 @@ interface Parts {
 }
 
 /**
- * Watches one standby. A receiver whose WAL is not taken comes and goes many times a second, and looks as if it streamed
+ * Watches one standby. A receiver whose WAL is not applied comes and goes many times a second, and looks as if it streamed
  * for some milliseconds each time: such a look counts only when something was applied meanwhile.
  */
 export class StreamWatch {

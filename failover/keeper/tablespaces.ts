@@ -42,7 +42,7 @@ async function empty(locations: readonly string[]): Promise<void> {
   }
 }
 
-/** Removes the tablespaces of data that is about to be removed, but for those that `keeper` has, too. */
+/** Removes the tablespaces of data that is about to be removed, except for those that the data in `kept` has, too. */
 export async function removeTablespaces(data: string, kept: string | null): Promise<void> {
   const others = kept === null ? [] : await locationsOf(kept);
   await empty((await locationsOf(data)).filter((location) => !others.includes(location)));

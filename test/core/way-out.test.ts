@@ -113,7 +113,7 @@ describe('a sentence that says that writes wait', () => {
     ]);
     const decision = decided(state, now);
     expect(decision.code).toBe('ELECTING');
-    expect(decision.reason).toContain('b still applies the log that it has on its disk');
+    expect(decision.reason).toContain('b still applies the write-ahead log that is on its disk');
   });
 
   it('names a candidate that is off', () => {

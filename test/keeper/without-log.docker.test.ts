@@ -207,7 +207,7 @@ describe('a promotion', () => {
     term += 1;
     const seq = monitor.order(B, term, { kind: 'lead', sync: alone(B) });
     await told(B, before, 'PROMOTION_REPLAYS', 20_000);
-    expect(monitor.view(B).notes.slice(before).join('\n')).toMatch(/at [0-9A-F]+\/[0-9A-F]+, \d+ MB of log are left/);
+    expect(monitor.view(B).notes.slice(before).join('\n')).toMatch(/at [0-9A-F]+\/[0-9A-F]+, \d+ MB are left/);
     await shell(B, `kill -CONT ${pid}`);
     await monitor.until(B, (s) => s.accepted?.seq === seq && s.done, 'leads', 20_000);
     expect(await psql(B, 'SELECT count(*) FROM filler')).toBe('40000');
