@@ -14,7 +14,7 @@ import { isDeclared, isMember, lastOpened, list, statusOf, viewOf } from './view
 
 /** Crashes within a minute after which a standby is no candidate (S8). */
 const CRASHES_MAX = 3;
-/** Of equally advanced nodes one with less than this to apply is not worse than one with nothing to apply, bytes. */
+/** Among equally advanced nodes, less log than this that is still to be applied makes no difference, bytes. */
 const BACKLOG_BYTES = 16 * 1024 * 1024;
 
 /** Members that have to promise before a candidate of this configuration may be chosen; null: no number is enough. */

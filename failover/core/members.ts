@@ -1,4 +1,4 @@
-/** Which data directories belong to the cluster: of nodes that have just joined, and of nodes that left it by their own history. */
+/** Which data directories belong to the cluster: nodes join it, and leave it when their data has a history of its own. */
 import { change } from './plan';
 import type { Facts, Plan } from './rules';
 import type { ClusterState, DeclaredNode, Observation } from './types';

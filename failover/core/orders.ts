@@ -77,8 +77,8 @@ type Targets = readonly (readonly [node: string, target: Target | null])[];
 
 /**
  * A copy takes the leader's disk and network and room on a disk that nodes may share, so one node at a time has the order. It
- * keeps its turn until it streams. One that is away lets the next one go first, and so does one whose copy fails, after
- * {@link COPY_TURN_MS}.
+ * keeps its turn until it streams. A node that is away lets the next one go first, and so does a node whose copy has
+ * failed for {@link COPY_TURN_MS}.
  */
 function oneCopyAtATime(state: ClusterState, observation: Observation, nowMs: number, targets: Targets): Targets {
   const wanting = targets.filter(([, target]) => isCopy(target)).map(([node]) => node);

@@ -17,8 +17,8 @@ function ownEntry(state: ClusterState, node: string, dataId: string | null): Led
 
 /**
  * This data may have a timeline that shares its number with another history, so it must be rebuilt (S3): its newest
- * leadership was recorded but never opened, it was promoted in a term that the ledger does not have, one that was forgotten
- * with the store, or without any order.
+ * leadership was recorded but never opened, or it was promoted in a term that the ledger does not have, because the
+ * store was lost, or without any order.
  */
 export function hasStrangeHistory(state: ClusterState, node: string, status: Status): boolean {
   const { dataId, promotedTerm } = status;

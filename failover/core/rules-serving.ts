@@ -227,8 +227,8 @@ export const SERVING_RULES: readonly Rule[] = [
 ];
 
 /**
- * A leader whose PostgreSQL ended before is started again at once the first time, and rests longer each further time within a
- * minute (S8). Its keeper counts.
+ * A leader whose PostgreSQL ended by itself is started again at once the first time, and rests longer with each further crash
+ * within a minute, which its keeper counts (S8).
  */
 function restsAfterCrash(state: ClusterState, observation: Observation, nowMs: number): boolean {
   const leader = state.leader ?? '';

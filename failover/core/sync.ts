@@ -2,7 +2,7 @@
 import type { ClusterState, NodeView, Observation, Policy, Status, SyncConfig } from './types';
 import { isDeclared, isDone, isMember, statusOf, viewOf } from './view';
 
-/** Both ask the same of a commit; the terms in which they were recorded may differ. */
+/** Whether both let a commit wait for the same; the terms in which they were recorded may differ. */
 export function sameConfig(a: SyncConfig, b: SyncConfig): boolean {
   return (
     a.leader === b.leader &&
@@ -47,7 +47,7 @@ export function isGone(
 /** Failures that a keeper reports when only a copy can bring its data to the leader's history. */
 const ONLY_A_COPY: ReadonlySet<string> = new Set(['STREAM_IMPOSSIBLE', 'REWIND_FAILED', 'MUST_COPY']);
 
-/** Its keeper says that this data can only be replaced. */
+/** Whether the keeper reports that this data can only be replaced. */
 export function mustBeCopied({ failure }: Status): boolean {
   return ONLY_A_COPY.has(failure?.code ?? '');
 }

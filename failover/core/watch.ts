@@ -116,7 +116,7 @@ function waits(state: ClusterState, observation: Observation, nowMs: number, pol
   return ['dead', 'down'].includes(leaderHealth(state, observation, nowMs, policy).kind);
 }
 
-/** Counted while no change is under way, for the rest of a leader that ended again and again. */
+/** Since when the leader's PostgreSQL is down while no change is under way: it rests after repeated crashes. */
 function downSince(before: Watch, state: ClusterState, observation: Observation, nowMs: number): number | null {
   const postgres = state.leader === null ? undefined : statusOf(observation, state.leader)?.postgres.state;
   const isDown = state.procedure === null && postgres !== undefined && !['primary', 'stopping'].includes(postgres);

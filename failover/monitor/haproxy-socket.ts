@@ -185,8 +185,8 @@ export interface Session {
   /** Name of the server that it was sent to; null: none yet. */
   slot: string | null;
   /**
-   * How far it is with the server: `waits` for a place or for the next try, `connects`, is `established`, or has `ended`
-   * there, which can do nothing any more.
+   * How far the session is with the server: it `waits` for a place or for the next try, `connects`, is `established`, or has
+   * `ended` there and can do nothing any more.
    */
   state: 'waits' | 'connects' | 'established' | 'ended';
 }

@@ -1,7 +1,7 @@
 /**
  * HAProxy's slots, kept at what the loop wants. Every command is read back; nothing counts that was not (S15). After a
  * reload the workers that finish old sessions are treated like the new one (S2). Sessions that have to go are ended by slot,
- * and never while one still connects (PEERS trap 1: that leaks it).
+ * and never while one still connects (decision 17: such a session would stay for good).
  *
  * The proof is the number of sessions of each slot, an answer of one size however many clients are held. The list of
  * all sessions is asked for only when a closed slot has sessions that do not go by themselves, beside the looks.
@@ -37,7 +37,7 @@ const UNREACHABLE_MS = 50;
  * some 30 ms after it.
  */
 const SETTLED_MS = 50;
-/** A slot whose sessions were told to end and that still has some (a client has left, `timeout server-fin`) is told again, ms. */
+/** When a slot still has sessions after they were told to end (a client has left, `timeout server-fin`), they are told again, ms. */
 const SHUTDOWN_AGAIN_MS = 300;
 /** Kinds of rows that `show stat` is asked for, added: 2 backends, 4 servers. */
 const BACKENDS_AND_SERVERS = 6;
@@ -424,8 +424,8 @@ export class Haproxy implements Router {
   }
 
   /**
-   * The slots of an old worker cannot be moved any more. Where its write slot leads to a stranger, sessions that still wait in
-   * that worker would get there: they are waited for, too (at most `holdTimeout`).
+   * The slots of an old worker cannot be moved any more. Where its write slot leads to another node, sessions that still wait
+   * in that worker would get there: they are waited for, too (at most `holdTimeout`).
    */
   private traps(worker: number, slot: string | null): boolean {
     return worker > 0 && this.wanted !== null && slot !== null && slot !== this.wanted.keep;
@@ -444,7 +444,8 @@ export class Haproxy implements Router {
 
   /**
    * Ends sessions that have had to go for long enough: in the running worker slot by slot, when a list has shown that no
-   * session connects there any more; in an old one, which gets no new sessions, one by one. Resolves with the lists of the old workers.
+   * session connects there any more; in an old one, which gets no new sessions, one by one. Resolves with the lists of the old
+   * workers.
    */
   private async end(
     looks: readonly Look[],
@@ -482,10 +483,10 @@ export class Haproxy implements Router {
   }
 
   /**
-   * HAProxy names a session by its memory, which the next connection gets, of whatever frontend, and one that is ended while
-   * it connects stays for good, deaf, with its client (PEERS trap 1). So nobody is ended by name: a slot is emptied as a
-   * whole when it is closed, all its sessions have to go and none connects any more. The list may be long: the looks go on
-   * meanwhile, and the next one that finds the slot still closed ends its sessions.
+   * HAProxy names a session by its address in memory, which a later connection of any frontend may get, and a session that is
+   * ended while it connects stays for good, with its client, and does nothing any more (decision 17). So no session is ended by
+   * name: a slot is emptied as a whole when it is closed, all its sessions have to go and none connects any more. The list may
+   * be long: the looks go on meanwhile, and the next one that finds the slot still closed ends its sessions.
    */
   private async findRipe(due: readonly ServerState[]): Promise<void> {
     if (this.listing) return;
@@ -495,7 +496,7 @@ export class Haproxy implements Router {
       const { sessions, loads } = await this.list(0);
       for (const [i, row] of due.entries()) {
         const on = sessions.filter((s) => isOn(s, row) && s.state !== 'ended');
-        // The numbers were asked for after the list: more than it showed means that it did not show all.
+        // The numbers were asked for after the list: a higher number means that the list did not show all sessions.
         const shown = on.length >= (loadOf(loads, row)?.sessions ?? Number.POSITIVE_INFINITY);
         const since = sinceMs[i];
         if (shown && since !== undefined && on.every((s) => s.state === 'established'))
@@ -519,7 +520,7 @@ export class Haproxy implements Router {
       .filter((s) => s.state === 'established' && due.some((row) => isOn(s, row)))
       .slice(0, SHUTDOWN_BATCH);
     if (told.length === 0) return;
-    // Those that did not fit are told with the next look.
+    // Sessions that did not fit into one command are ended with the next look.
     if (told.length < SHUTDOWN_BATCH)
       for (const row of due) this.againMs.set(this.keyOf(worker, row), nowMs + SHUTDOWN_AGAIN_MS);
     await this.tell(

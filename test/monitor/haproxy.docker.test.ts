@@ -405,7 +405,7 @@ describe.skipIf(!isRoot)('the router with a real HAProxy', () => {
     await until('A is reached again', () => unreached().length === 0);
   });
 
-  it('leaves no session behind after many changes under reconnecting clients (PEERS trap 1)', async () => {
+  it('leaves no session behind after many changes under reconnecting clients (decision 17)', async () => {
     const made = await openedOnA();
     let going = true;
     // Clients that stay until they are ended and are back at once, as pools are.
@@ -430,7 +430,7 @@ describe.skipIf(!isRoot)('the router with a real HAProxy', () => {
     await until('no session is left', nobodyIsLeft);
   });
 
-  it('hits nobody else when sessions end by themselves while they are being ended (PEERS trap 1)', async () => {
+  it('hits nobody else when sessions end by themselves while they are being ended (decision 17)', async () => {
     const made = await openedOnA();
     let going = true;
     let open: string | null = A.name;

@@ -401,7 +401,7 @@ export class HaproxyModel {
   turnedAway = 0;
   /** Held clients beside those that the model plays: an answer names every session. */
   crowd = 0;
-  /** A session that is ended while it connects stays for good, and its client hears nothing (PEERS, trap 1). */
+  /** A session that is ended while it connects stays for good, and its client hears nothing (decision 17). */
   leaked: (words: string) => void = () => undefined;
   /** Called when somebody has got a connection to a socket of the runtime API, and has not spoken yet. */
   onDial: (socket: string, who: Process) => void = () => undefined;
