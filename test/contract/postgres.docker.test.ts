@@ -164,7 +164,7 @@ setsid postgres -D ${data} ${files} >>${conf}/log 2>&1 </dev/null &`);
   }
 
   async rows(): Promise<number[]> {
-    return (await (await this.sql()).query<{ n: number }>('SELECT n FROM rows')).map((r) => r.n);
+    return (await (await this.sql()).query<{ n: number }>('SELECT n FROM public.rows')).map((r) => r.n);
   }
 
   async ensureSlots(nodes: readonly string[], renew: boolean): Promise<void> {
