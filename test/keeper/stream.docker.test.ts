@@ -433,8 +433,8 @@ describe('two nodes under a scripted monitor', () => {
   it('copy nothing for what stands in a log, be it a leader’s own or a client’s words', async () => {
     const dataIds = [A, B].map((name) => monitor.view(name).status?.dataId);
     const words = 'requested WAL segment x has already been removed';
-    // The leader's own, about another: a walsender was asked for log of long ago. What psql makes of that is of no interest.
-    await shellOn(A, `psql 'user=postgres replication=true' -c 'START_REPLICATION PHYSICAL 0/100000' || true`);
+    // The leader's own, about another: a walsender is asked for the segment before the first one, which no server has.
+    await shellOn(A, `psql 'user=postgres replication=true' -c 'START_REPLICATION PHYSICAL 0/8000' || true`);
     await logged(A, /ERROR: {2}requested WAL segment [0-9A-F]{24} has already been removed/);
     // A client's, without a password, on both nodes.
     for (const name of [A, B]) {
