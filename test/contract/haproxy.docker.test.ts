@@ -7,6 +7,7 @@ import { promisify } from 'node:util';
 import { afterAll, afterEach, beforeAll, describe, it } from 'vitest';
 import { renderHaproxyConfig, SERVER_CONNECTIONS_MAX } from '../../components/haproxy-config';
 import { ask } from '../../failover/monitor/haproxy-socket';
+import { sessionsIn } from '../lib/haproxy-sessions';
 import { type ContractClient, HAPROXY_CONTRACT, type HaproxyUnderTest } from './haproxy';
 
 const execute = promisify(execFile);
@@ -84,10 +85,16 @@ const real: HaproxyUnderTest = {
   },
 };
 
-/** Slots as after a start, and no session left. */
+/** Slots as after a start, and no session left: HAProxy gives the id of one that ends to the next one. */
 async function reset(): Promise<void> {
   for (const client of clients.splice(0)) client.leave();
   await admin(['write/node1', 'write/node2', 'read/node1'].map((slot) => `set server ${slot} state maint`).join(';'));
+  const isEmpty = async () => sessionsIn(await admin('show sess')).every((s) => !['write', 'read'].includes(s.backend));
+  for (let i = 0; i < 1_000; i++) {
+    if (await isEmpty()) return;
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+  throw new Error('sessions of the last case do not end');
 }
 
 // HAProxy's sockets belong to its own group; without root this test cannot open them.
