@@ -97,8 +97,6 @@ export interface Watch {
   returningAtMs: number | null;
   /** Since when the preferred node leads; null: it does not. */
   preferredLedSinceMs: number | null;
-  /** The node that has the order to copy, and since when; null: none has. */
-  copying: { node: string; sinceMs: number } | null;
   /** Since when writes wait for a node or for a person; null: they do not. */
   waitsSinceMs: number | null;
   /** Since when the leader's keeper says that its PostgreSQL does not run as a primary, while it should serve; null: it does run. */

@@ -7,14 +7,12 @@ import { DRAIN_MS, LEAVE_MS } from './handover';
 import { hasStrangeHistory, rejoinMethod } from './rejoin';
 import { mustBeCopied, wantedConfig } from './sync';
 import type { ClusterState, GivenOrder, LedgerEntry, Observation, Policy, Status, Target } from './types';
-import { hasAccepted, isCopy, isDone, isMember, lastEntry, statusOf, viewOf } from './view';
+import { hasAccepted, isDone, isMember, lastEntry, statusOf, viewOf } from './view';
 
 /** Crashes one after the other after which a standby's data is taken for broken and replaced. */
 const CRASHES_MAX = 6;
 /** Failed tries of a copy after which data that may be sound is used again. */
 export const COPY_TRIES_MAX = 3;
-/** A node whose copy fails has its turn for so long, ms. */
-const COPY_TURN_MS = 60_000;
 
 /** Sets `state.orders` to what every node has to be; returns the same object when nothing changes. */
 export function deriveOrders(
@@ -28,7 +26,6 @@ export function deriveOrders(
   const targets = oneCopyAtATime(
     state,
     observation,
-    nowMs,
     observation.declared.map(({ name }) => [name, targetOf(state, observation, nowMs, policy, name)]),
   );
   for (const [name, target] of targets) {
@@ -75,39 +72,27 @@ function addressesOf(state: ClusterState, observation: Observation): Record<stri
 
 type Targets = readonly (readonly [node: string, target: Target | null])[];
 
+function isCopy(target: Target | null | undefined): boolean {
+  return target?.kind === 'follow' && target.method === 'copy';
+}
+
 /**
  * A copy takes the leader's disk and network and room on a disk that nodes may share, so one node at a time has the order. It
- * keeps its turn until it streams. A node that is away lets the next one go first, and so does a node whose copy has
- * failed for {@link COPY_TURN_MS}.
+ * keeps its turn until it streams; one that fails, or is away, lets another one go first.
  */
-function oneCopyAtATime(state: ClusterState, observation: Observation, nowMs: number, targets: Targets): Targets {
-  const wanting = targets.filter(([, target]) => isCopy(target)).map(([node]) => node);
-  const turn = turnOf(state, observation, nowMs, wanting);
+function oneCopyAtATime(state: ClusterState, observation: Observation, targets: Targets): Targets {
+  const copying = targets.filter(([, target]) => isCopy(target)).map(([node]) => node);
+  const works = copying.filter((n) => statusOf(observation, n)?.failure == null);
+  const there = copying.filter((n) => viewOf(observation, n).connected);
+  const hasTurn = (n: string) => isCopy(state.orders[n]?.target) && state.orders[n]?.term === state.term;
+  const next = works.find(hasTurn) ?? works[0] ?? there.find(hasTurn) ?? there[0] ?? copying[0];
   return targets.map(([node, target]) => {
-    if (!isCopy(target) || turn === null || node === turn) return [node, target];
-    return [node, waitTarget(observation, node, `${turn} is copied first`)];
+    if (!isCopy(target) || node === next || next === undefined) return [node, target];
+    return [node, waitTarget(observation, node, `${next} is copied first`)];
   });
 }
 
-/** Whose turn it is to copy; null: no node wants to. */
-function turnOf(
-  state: ClusterState,
-  observation: Observation,
-  nowMs: number,
-  wanting: readonly string[],
-): string | null {
-  const holder = wanting.find((n) => isCopy(state.orders[n]?.target) && state.orders[n]?.term === state.term);
-  const isThere = (n: string) => viewOf(observation, n).connected;
-  if (holder === undefined) return wanting.find(isThere) ?? wanting[0] ?? null;
-  const { copying } = observation.watch;
-  const sinceMs = copying?.node === holder ? copying.sinceMs : nowMs;
-  const fails = statusOf(observation, holder)?.failure != null && nowMs - sinceMs >= COPY_TURN_MS;
-  if (isThere(holder) && !fails) return holder;
-  const at = wanting.indexOf(holder);
-  return [...wanting.slice(at + 1), ...wanting.slice(0, at)].find(isThere) ?? holder;
-}
-
-/** The node waits and is not ready. A primary is stopped instead: no order made it one, so its writes do not count. */
+/** Does nothing and is not ready; a primary without an order is shut down, because nothing of it counts. */
 function waitTarget(observation: Observation, node: string, reason: string): Target {
   const runs = ['primary', 'promoting'].includes(statusOf(observation, node)?.postgres.state ?? '');
   return runs ? { kind: 'stop' } : { kind: 'wait', reason, unready: true };

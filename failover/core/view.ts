@@ -1,5 +1,5 @@
 /** Small questions about state and observation that several rules ask. */
-import type { ClusterState, GivenOrder, LedgerEntry, NodeView, Observation, Status, Target } from './types';
+import type { ClusterState, GivenOrder, LedgerEntry, NodeView, Observation, Status } from './types';
 
 /** The view of a declared node; of an undeclared one a view that was never connected. */
 export function viewOf(observation: Observation, node: string): NodeView {
@@ -64,11 +64,6 @@ export function hasAccepted(status: Status | null, order: GivenOrder | undefined
 /** True when the keeper has accepted exactly this order and carried it out. */
 export function isDone(status: Status | null, order: GivenOrder | undefined): boolean {
   return status !== null && hasAccepted(status, order) && status.done && status.failure === null;
-}
-
-/** The order to copy the leader's data anew. */
-export function isCopy(target: Target | null | undefined): boolean {
-  return target?.kind === 'follow' && target.method === 'copy';
 }
 
 /** `a`, `a and b`, `a, b and c`. */

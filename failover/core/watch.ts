@@ -6,7 +6,7 @@ import { leaderHealth } from './detect';
 import { switchoverTarget } from './handover';
 import { lsnDistance } from './lsn';
 import type { Acknowledged, ClusterState, NewestPosition, Observation, Policy, Watch } from './types';
-import { isCopy, statusOf, viewOf } from './view';
+import { statusOf, viewOf } from './view';
 
 /** Doublings after which the wait grows no more: 2^10 stable periods. */
 const DOUBLINGS_MAX = 10;
@@ -22,7 +22,6 @@ export function newWatch(nowMs: number): Watch {
     acknowledged: {},
     returningAtMs: null,
     preferredLedSinceMs: null,
-    copying: null,
     waitsSinceMs: null,
     leaderDownSinceMs: null,
   };
@@ -46,7 +45,6 @@ export function nextWatch(
     acknowledged: acknowledgedOf(before, state, observation, nowMs, policy),
     returningAtMs: state.switchover?.by === 'switchback' ? nowMs : before.returningAtMs,
     preferredLedSinceMs: ledSince(before, state, observation, nowMs),
-    copying: copyingOf(before, state, nowMs),
     waitsSinceMs: waits(state, observation, nowMs, policy) ? (before.waitsSinceMs ?? nowMs) : null,
     leaderDownSinceMs: downSince(before, state, observation, nowMs),
   };
@@ -100,13 +98,6 @@ function preferredIsReady(state: ClusterState, observation: Observation, nowMs: 
 function ledSince(before: Watch, state: ClusterState, observation: Observation, nowMs: number): number | null {
   const leads = state.procedure === null && state.leader !== null && state.leader === observation.declared[0]?.name;
   return leads ? Math.max(before.preferredLedSinceMs ?? nowMs, observation.sinceMs) : null;
-}
-
-function copyingOf({ copying }: Watch, { orders, term }: ClusterState, nowMs: number): Watch['copying'] {
-  const given = Object.entries(orders).find(([, order]) => order.term === term && isCopy(order.target));
-  if (given === undefined) return null;
-  const [node] = given;
-  return copying?.node === node ? copying : { node, sinceMs: nowMs };
 }
 
 /** No leader serves, or the one that should is gone. */
