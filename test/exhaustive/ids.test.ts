@@ -27,6 +27,7 @@ describe('what a state is remembered by', () => {
       inForce: null,
       countsFrom: 9,
       held: true,
+      byHand: true,
       confirmed: { a: 9 },
     };
     const known = new Set([ids.ofNode(world.nodes.p)]);

@@ -42,7 +42,7 @@ export class Ids {
   /** Every field; a test compares it with the type. */
   private textOf(n: Node): string {
     const { p = '', a = '', b = '' } = n.confirmed;
-    const flags = `${n.up ? 1 : 0}${n.cut ? 1 : 0}${n.clean ? 1 : 0}${n.ordered ? 1 : 0}${n.held ? 1 : 0}`;
+    const flags = `${n.up ? 1 : 0}${n.cut ? 1 : 0}${n.clean ? 1 : 0}${n.ordered ? 1 : 0}${n.held ? 1 : 0}${n.byHand ? 1 : 0}`;
     const terms = `${n.promotingTerm} ${n.promotedTerm} ${n.leadTerm} ${n.joined} ${n.upstream}`;
     const data = `${n.log} ${n.timeline} ${n.history.join('/')} ${n.directory} ${n.countsFrom} ${p}.${a}.${b}`;
     return `${flags}${n.role} ${terms} ${data} ${this.of(n.accepted)} ${this.of(n.shown)} ${this.of(n.inForce)}`;

@@ -1,4 +1,5 @@
 /** What a keeper does next by its order, one step at a time; null: nothing. See `pursue.ts` for the real one. */
+import type { Status } from '../../failover/core/types';
 import { fits, length, NAMES, type Name, type Node, same, streams, type World } from './world';
 
 /** Writes are letters in the order in which they came. */
@@ -32,6 +33,7 @@ export function act(world: World, name: Name): World | null {
     case 'stop':
       return node.role === 'stopped' ? null : shutDown(world, name);
     case 'wait':
+      return node.byHand && node.role === 'primary' ? shutDown(world, name) : null;
     case 'bootstrap':
       return null;
   }
@@ -73,15 +75,15 @@ function lead(world: World, name: Name): World | null {
   }
   if (node.leadTerm !== term) return put(world, name, { leadTerm: term });
   if (node.promotedTerm !== term || node.promotingTerm !== null) {
-    return put(world, name, { promotedTerm: term, promotingTerm: null, joined: '' });
+    return put(world, name, { promotedTerm: term, promotingTerm: null, byHand: false, joined: '' });
   }
   if (!same(node.shown, target.sync)) return put(world, name, { shown: target.sync });
   if (same(node.inForce, target.sync)) return null;
   return put(world, name, { inForce: target.sync, countsFrom: length(node) });
 }
 
-/** `pg_promote()` by a person: as an order's, and no keeper and no ledger knows of it (S3). */
-export function promoteByHand(world: World, name: Name): World {
+/** `pg_promote()` by a person: as an order's, and no ledger knows of it. Its keeper stores that, unless it `forgets` (S3). */
+export function promoteByHand(world: World, name: Name, forgets: boolean): World {
   const node = world.nodes[name];
   // The promotion writes a record of its own, which nobody is told of.
   const record = String.fromCharCode(LETTER_A + world.writes);
@@ -92,10 +94,23 @@ export function promoteByHand(world: World, name: Name): World {
     history: [...node.history, [node.timeline, length(node)]],
     timeline: node.timeline + 1,
     log: node.log + record,
+    byHand: !forgets,
     confirmed: {},
     shown: null,
     inForce: null,
   });
+}
+
+/** Only a copy helps, which the keeper reports and does not begin by itself; null: it goes on. */
+export function mustBeCopied(world: World, name: Name): Status['failure'] {
+  const node = world.nodes[name];
+  const { target } = node.accepted;
+  if (target.kind !== 'follow') return null;
+  const isWild = node.promotingTerm !== null && target.method !== 'rewind';
+  if (node.byHand || isWild) return { code: 'MUST_COPY', message: 'its history is its own' };
+  const source = world.nodes[target.leader as Name];
+  const asks = node.role === 'standby' && node.upstream === target.leader && source.up && source.role === 'primary';
+  return asks && !fits(node, source) ? { code: 'STREAM_IMPOSSIBLE', message: 'the leader refuses' } : null;
 }
 
 function follow(
@@ -110,16 +125,15 @@ function follow(
   const key = `${leader}.${node.accepted.term}`;
   if (node.role === 'primary') return shutDown(world, name);
   const there = source.up && source.role === 'primary';
-  const impossible = node.role === 'standby' && node.upstream === leader && there && !fits(node, source);
-  const wild = node.promotingTerm !== null && method !== 'rewind';
-  if (method === 'copy' && replaces === `1:${name}${node.directory}`) {
-    return there ? copy(world, name, source, key) : null;
+  const failure = mustBeCopied(world, name);
+  if (method === 'copy') {
+    const wanted = node.joined !== key || failure !== null || replaces === `1:${name}${node.directory}`;
+    if (wanted) return there ? copy(world, name, source, key) : null;
+  } else if (failure?.code === 'MUST_COPY') {
+    return node.role === 'stopped' ? null : shutDown(world, name);
+  } else if (method === 'rewind' && node.joined !== key) {
+    return there ? rewind(world, name, source, key) : null;
   }
-  if (node.joined !== key && (method !== 'stream' || wild)) {
-    if (!there) return null;
-    return method === 'rewind' ? rewind(world, name, source, key) : copy(world, name, source, key);
-  }
-  if (impossible) return copy(world, name, source, key);
   return node.role === 'stopped' || node.upstream !== leader
     ? put(world, name, { role: 'standby', upstream: leader })
     : null;
@@ -128,8 +142,8 @@ function follow(
 function copy(world: World, name: Name, source: Node, joined: string): World {
   const { log, timeline, history } = source;
   const directory = world.nodes[name].directory + 1;
-  const taken = { log, timeline, history, directory, joined, promotingTerm: null, promotedTerm: 0, clean: true };
-  return put(world, name, { ...DOWN, ...taken });
+  const taken = { log, timeline, history, directory, joined, promotingTerm: null, promotedTerm: 0 };
+  return put(world, name, { ...DOWN, ...taken, byHand: false, clean: true });
 }
 
 /** `pg_rewind` goes by timeline numbers alone: with the same number it says "no rewind required" (S3). */

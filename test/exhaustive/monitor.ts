@@ -13,7 +13,7 @@ import type {
 import { emptyState } from '../../failover/core/types';
 import { newWatch } from '../../failover/core/watch';
 import type { Ids } from './ids';
-import { mustNotLead } from './keeper';
+import { mustBeCopied, mustNotLead } from './keeper';
 import { isProven, length, NAMES, type Name, type Node, streams, type World } from './world';
 
 const NOW_MS = 100_000;
@@ -84,11 +84,9 @@ export function statusOf(world: World, name: Name, early: boolean): Status {
     stopping: false,
     accepted: { incarnation: 1, term: accepted.term, seq: accepted.seq, kind: accepted.target.kind },
     done: node.ordered && isDone(world, name, early),
-    failure:
-      node.ordered && accepted.target.kind === 'lead' && mustNotLead(node)
-        ? { code: 'MUST_NOT_LEAD', message: 'promoted in this term already' }
-        : null,
+    failure: node.ordered ? failureOf(world, name) : null,
     promotingTerm: node.promotingTerm,
+    ...(node.byHand ? { promotedByHand: true } : {}),
     rewinding: false,
     postgres: {
       state: role,
@@ -122,13 +120,19 @@ function leadOf(world: World, name: Name, node: Node, early: boolean): Status['l
     forkLsn: end === undefined ? null : lsn(end),
     flushLsn: lsn(0),
     heartbeat: 0,
-    // As shipped: without its row no heartbeat comes back.
+    // Worse than shipped, where an error is an answer, too: a leader may be given up for it, and nothing be lost.
     heartbeatAgeMs: world.lost ? 10_000 : 0,
     syncInForce: target.kind === 'lead' && isProven(world, name, early) ? target.sync : null,
     standbys: NAMES.filter((n) => world.nodes[n].upstream === name && streams(world, n)).map((n) => {
       return { name: n, state: 'streaming', syncState: 'quorum', flushLsn: lsn(0), replayLsn: lsn(0) };
     }),
   };
+}
+
+function failureOf(world: World, name: Name): Status['failure'] {
+  const node = world.nodes[name];
+  if (node.accepted.target.kind !== 'lead' || !mustNotLead(node)) return mustBeCopied(world, name);
+  return { code: 'MUST_NOT_LEAD', message: 'promoted in this term already' };
 }
 
 function isDone(world: World, name: Name, early: boolean): boolean {
@@ -144,6 +148,7 @@ function isDone(world: World, name: Name, early: boolean): boolean {
     case 'stop':
       return node.role === 'stopped';
     case 'wait':
+      return target.unready !== true;
     case 'bootstrap':
       return true;
   }

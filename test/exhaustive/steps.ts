@@ -22,6 +22,8 @@ export interface Bounds {
   hands?: number;
   /** S4 is left out: a setting counts as soon as it is shown. */
   early?: boolean;
+  /** The keepers forget a promotion by hand (S3). */
+  forgets?: boolean;
 }
 
 export interface State {
@@ -135,7 +137,7 @@ export class Steps {
 
   private ofPeople({ world }: State, name: Name, add: (label: string, world: World | null) => void): void {
     const told = { ...world, hands: world.hands + 1 };
-    add(`a person promotes ${name} by hand`, promoteByHand(told, name));
+    add(`a person promotes ${name} by hand`, promoteByHand(told, name, this.bounds.forgets === true));
     if (!world.nodes[name].held) add(`a person pauses replay on ${name}`, put(told, name, { held: true }));
     if (!world.lost) add('a person deletes the heartbeat', { ...told, lost: true });
   }

@@ -35,6 +35,8 @@ export interface Node {
   ordered: boolean;
   promotingTerm: number | null;
   promotedTerm: number;
+  /** Its PostgreSQL became a primary without an order: stored, until the data is replaced or led by an order (S3). */
+  byHand: boolean;
   leadTerm: number | null;
   upstream: Name | null;
   /** Leader and term whose history it was brought to. */
@@ -122,6 +124,7 @@ function standing(part: Partial<Node>, target: Target): Node {
     ordered: true,
     promotingTerm: null,
     promotedTerm: 0,
+    byHand: false,
     leadTerm: null,
     upstream: 'p',
     joined: '',
