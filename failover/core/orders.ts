@@ -3,14 +3,13 @@
  * that is being carried out is left alone; each new one is stored with a higher seq before it is sent.
  */
 import type { RejoinMethod } from '../protocol';
+import { isTakenForBroken, leaveFirst, oneCopyAtATime } from './copying';
 import { DRAIN_MS, LEAVE_MS } from './handover';
 import { hasStrangeHistory, rejoinMethod } from './rejoin';
-import { mustBeCopied, wantedConfig } from './sync';
+import { mustBeCopied } from './sync';
 import type { ClusterState, GivenOrder, LedgerEntry, Observation, Policy, Status, Target } from './types';
-import { hasAccepted, isDone, isMember, lastEntry, statusOf, viewOf } from './view';
+import { hasAccepted, isDone, isMember, lastEntry, statusOf } from './view';
 
-/** Crashes one after the other after which a standby's data is taken for broken and replaced. */
-const CRASHES_MAX = 6;
 /** Failed tries of a copy after which data that may be sound is used again. */
 export const COPY_TRIES_MAX = 3;
 
@@ -70,34 +69,6 @@ function addressesOf(state: ClusterState, observation: Observation): Record<stri
   return { ...leader, ...Object.fromEntries(observation.declared.map((d) => [d.name, d.address])) };
 }
 
-type Targets = readonly (readonly [node: string, target: Target | null])[];
-
-function isCopy(target: Target | null | undefined): boolean {
-  return target?.kind === 'follow' && target.method === 'copy';
-}
-
-/**
- * A copy takes the leader's disk and network and room on a disk that nodes may share, so one node at a time has the order. It
- * keeps its turn until it streams; one that fails, or is away, lets another one go first.
- */
-function oneCopyAtATime(state: ClusterState, observation: Observation, targets: Targets): Targets {
-  const copying = targets.filter(([, target]) => isCopy(target)).map(([node]) => node);
-  const works = copying.filter((n) => statusOf(observation, n)?.failure == null);
-  const there = copying.filter((n) => viewOf(observation, n).connected);
-  const hasTurn = (n: string) => isCopy(state.orders[n]?.target) && state.orders[n]?.term === state.term;
-  const next = works.find(hasTurn) ?? works[0] ?? there.find(hasTurn) ?? there[0] ?? copying[0];
-  return targets.map(([node, target]) => {
-    if (!isCopy(target) || node === next || next === undefined) return [node, target];
-    return [node, waitTarget(observation, node, `${next} is copied first`)];
-  });
-}
-
-/** Does nothing and is not ready; a primary without an order is shut down, because nothing of it counts. */
-function waitTarget(observation: Observation, node: string, reason: string): Target {
-  const runs = ['primary', 'promoting'].includes(statusOf(observation, node)?.postgres.state ?? '');
-  return runs ? { kind: 'stop' } : { kind: 'wait', reason, unready: true };
-}
-
 /** Null: leave the node's order as it is. */
 function targetOf(
   state: ClusterState,
@@ -127,7 +98,9 @@ function targetOf(
     case 'promote':
     case undefined:
       if (node === state.leader) return leadTarget(state);
-      return status === null ? null : leaveFirst(state, observation, nowMs, policy, node, status);
+      return status === null
+        ? null
+        : leaveFirst(followTarget(state, node, status), node, status, { state, observation, nowMs, policy });
   }
 }
 
@@ -165,28 +138,6 @@ function electTarget(state: ClusterState, node: string, status: Status | null): 
   return null;
 }
 
-/**
- * The data of a counted member is replaced only after it has left the sync set, proven. The last one with `block` stays in
- * it, because writes wait for it, so its data stays until the copy is complete.
- */
-function leaveFirst(
-  state: ClusterState,
-  observation: Observation,
-  nowMs: number,
-  policy: Policy,
-  node: string,
-  status: Status,
-): Target | null {
-  const target = followTarget(state, node, status);
-  const isCounted = state.joint.some((c) => c.members.includes(node));
-  if (target.kind !== 'follow' || target.method !== 'copy' || !isCounted || status.dataId === null) return target;
-  const leaves = policy.onNoReplica !== 'block' || wantedConfig(state, observation, nowMs, policy, false) !== null;
-  if (!leaves) return { ...target, keepOld: true };
-  const given = state.orders[node];
-  const follows = given?.term === state.term && given.target.kind === 'follow' && given.target.method !== 'copy';
-  return follows ? given.target : waitTarget(observation, node, 'it leaves the sync set before it is copied');
-}
-
 /** What a node that is not the leader has to be while the leader is promoted or serves. */
 function followTarget(state: ClusterState, node: string, status: Status): Target {
   const leader = state.leader ?? '';
@@ -196,8 +147,9 @@ function followTarget(state: ClusterState, node: string, status: Status): Target
     const method = nextMethod(state, node, status, given, current);
     const restarts = state.restart?.node === node && state.restart.stage === 'restart';
     const target = following(state, node, leader, method, status);
-    // Data that is replaced only because PostgreSQL crashed on it many times may be sound: it is kept until the copy is complete.
-    const keepsOld = method === 'copy' && (current.method === 'copy' ? current.keepOld === true : crashes(status));
+    // What was only taken for broken, because PostgreSQL ended again and again on it, may be needed again.
+    const keepsOld =
+      method === 'copy' && (current.method === 'copy' ? current.keepOld === true : isTakenForBroken(status));
     return { ...target, ...(restarts ? { restart: true } : {}), ...(keepsOld ? { keepOld: true } : {}) };
   }
   const entry = lastEntry(state);
@@ -261,13 +213,7 @@ function nextMethod(
     return isSound && fails ? rejoinMethod(state, node, status) : 'copy';
   }
   if (status.dataId === null || !isMember(state, node, status.dataId)) return 'copy';
-  return hasAccepted(status, given) && (mustBeCopied(status) || crashes(status)) ? 'copy' : method;
-}
-
-/** PostgreSQL ends again and again on this data, which may be why. */
-function crashes(status: Status): boolean {
-  // Keepers of 0.1.0 count only the crashes of the last minute, and rest 15 s after the third one.
-  return (status.postgres.crashesInRow ?? status.postgres.crashes * 2) >= CRASHES_MAX;
+  return hasAccepted(status, given) && (mustBeCopied(status) || isTakenForBroken(status)) ? 'copy' : method;
 }
 
 function sameTarget(a: Target, b: Target): boolean {

@@ -74,7 +74,7 @@ export class Pursuit {
   private resumedFor: AcceptedOrder | null = null;
   /** When this server was first seen to answer; null: not since its start. */
   private answeredAtMs: number | null = null;
-  /** Crashes in a row, without {@link GOOD_MS} in between. */
+  /** Crashes of this data, one after the other without a good time in between. */
   crashesInRow = 0;
   /** PostgreSQL is not started before this, unless the settings change. */
   private rest: { untilMs: number; settings: string } | null = null;
@@ -120,7 +120,14 @@ export class Pursuit {
     this.stopped();
   }
 
-  /** How long a standby still rests after its last crash, ms. Changed settings end the rest: they may cure it. */
+  /** PostgreSQL answers: after a good time the crashes before it are history. */
+  private answered(): void {
+    const nowMs = this.keeper.clock.nowMs();
+    this.answeredAtMs ??= nowMs;
+    if (nowMs - this.answeredAtMs >= GOOD_MS) this.crashesInRow = 0;
+  }
+
+  /** How long a standby still rests after its last crash, ms. Changed settings may be what it lacked. */
   private restMs(settings: NodeSettings): number {
     if (this.rest === null || this.keeper.crashedUnder === null) return 0;
     if (this.rest.settings !== JSON.stringify(settings)) return 0;
@@ -150,7 +157,7 @@ export class Pursuit {
 
   async pursue(order: AcceptedOrder, settings: NodeSettings, signal: AbortSignal): Promise<Outcome> {
     const { target } = order;
-    if (this.keeper.view.sql !== null) this.answeredAtMs ??= this.keeper.clock.nowMs();
+    if (this.keeper.view.sql !== null) this.answered();
     if (this.keeper.state.swapPending) await this.finishSwap();
     switch (target.kind) {
       case 'wait':
@@ -588,6 +595,9 @@ export class Pursuit {
     // A standby that cannot stream serves no reads; a primary must be gone before its successor is copied.
     await this.stop();
     await keeper.postgres.reach(leader);
+    // Counted for the data that is to be replaced, not for the copy; and where no copy succeeds it gets another chance.
+    this.crashesInRow = 0;
+    this.rest = null;
     keeper.activity = 'copying';
     keeper.report();
     keeper.note('info', 'COPY_BEGUN', `copying the data of ${leader.name}`);

@@ -82,6 +82,17 @@ describe('a standby that has to be copied', () => {
     expect(targetOf(next, 'b')).toMatchObject({ method: 'copy' });
   });
 
+  it('is not ordered where PostgreSQL streams, however often it had crashed before', () => {
+    const state = serving([], {
+      members: { p: '1:p', a: '1:a' },
+      joint: [{ leader: 'p', k: 0, members: [], term: 1 }],
+    });
+    state.orders.a = { term: 1, seq: 9, target: { kind: 'follow', leader: 'p', method: 'stream' } };
+    const over: StatusPart = { postgres: { crashes: 4, crashesInRow: 8 } };
+    const { state: next } = decided(state, [leaderView(state), replicaView(state, 'a', over)]);
+    expect(targetOf(next, 'a')).toMatchObject({ method: 'stream' });
+  });
+
   it('goes back to data that is sound after three failed copies', () => {
     const state = serving([], {
       members: { p: '1:p', a: '1:a' },

@@ -503,6 +503,19 @@ describe('a follower', () => {
     expect(await restAfterCrash()).toBe(1);
   });
 
+  it('counts crashes no more after a good minute, nor those of data that was copied over', async () => {
+    await standby();
+    for (let i = 0; i < 2; i++) await restAfterCrash();
+    const before = await rig.until((s) => s.done && s.postgres.crashesInRow === 2);
+    const goodMs = rig.clock.nowMs() + 61_000;
+    const after = await rig.until((s) => s.done && rig.clock.nowMs() > goodMs);
+    expect(after.postgres.crashesInRow).toBe(0);
+    for (let i = 0; i < 2; i++) await restAfterCrash();
+    rig.order(1, { kind: 'follow', leader: 'b', method: 'copy', replaces: before.dataId ?? '' });
+    const copied = await rig.until((s) => s.done && s.dataId !== before.dataId);
+    expect(copied.postgres).toMatchObject({ crashesInRow: 0, streamingFrom: 'b' });
+  });
+
   it('rests no longer once its settings change, which may be what it lacked', async () => {
     await standby();
     for (let i = 0; i < 4; i++) await restAfterCrash();

@@ -7,8 +7,8 @@ import type { SimNode } from './node';
 import { endOf } from './wal';
 import type { World } from './world';
 
-/** Crashes in this time after which data is rightly taken for broken, ms, and how many. */
-const CRASH_WINDOW_MS = 60_000;
+/** Crashes of one data directory in this time after which it is rightly taken for broken, ms, and how many. */
+const CRASH_WINDOW_MS = 180_000;
 const CRASHES_MAX = 3;
 
 export class Copies {
@@ -36,8 +36,9 @@ export class Copies {
     for (const known of this.streamed) if (known.startsWith(`${name} `)) this.streamed.delete(known);
   }
 
-  crashed({ name }: SimNode): void {
-    this.crashes.set(name, [...(this.crashes.get(name) ?? []), this.world.engine.nowMs]);
+  crashed(node: SimNode): void {
+    const data = dataOf(node);
+    this.crashes.set(data, [...(this.crashes.get(data) ?? []), this.world.engine.nowMs]);
   }
 
   begin(node: SimNode, from: string): void {
@@ -51,7 +52,7 @@ export class Copies {
     const joined = joinedTo?.leader === from && joinedTo.term === accepted.term;
     if ((!told && !joined) || !this.fits(node, from)) return;
     const since = world.engine.nowMs - CRASH_WINDOW_MS;
-    if ((this.crashes.get(name) ?? []).filter((at) => at > since).length >= CRASHES_MAX) return;
+    if ((this.crashes.get(dataOf(node)) ?? []).filter((at) => at > since).length >= CRASHES_MAX) return;
     const state = world.monitor?.seen?.decision.state;
     if (state === undefined || state.rebuild[name] !== undefined || state.renewing === name) return;
     world.fail(`NEEDLESS COPY: ${name} is copied from ${from}, although its data fits and only had to stream`);
@@ -86,4 +87,9 @@ export class Copies {
     if (data.systemId !== source.systemId || fork === null || fork < position || position < source.oldest) return false;
     return data.wal.every((record, i) => source.wal[i]?.id === record.id);
   }
+}
+
+/** A copy is other data: what came of the data before says nothing of it. */
+function dataOf({ name, volume }: SimNode): string {
+  return `${name} ${volume.state.directoryId}`;
 }

@@ -4,6 +4,7 @@ import { when } from './aimed-faults';
 import { type Disk, RESERVE_MB } from './disks';
 import type { Nemesis } from './faults';
 import type { SimNode } from './node';
+import { replicas } from './people';
 
 /** A crash loop that lasts is rare here: it costs many events. */
 const LONG = 0.12;
@@ -61,6 +62,35 @@ const crashesAtStart: Fault = (nemesis) => {
   world.say(`the next ${starts} starts of PostgreSQL in ${node.name} end in a crash`);
   node.disk.crashes.starts = starts;
   nemesis.crash(node);
+};
+
+/** So many of a standby's starts end in a crash, one after the other, that its data is taken for broken and copied. */
+const crashesInRow: Fault = (nemesis) => {
+  const { world } = nemesis;
+  nemesis.alone((done) => {
+    const begin = () => nemesis.isCalm && world.healthy() !== null;
+    const strike = () => {
+      const [node] = replicas(nemesis);
+      if (node === undefined) return done();
+      const starts = world.random.integer(6, 8);
+      world.say(`the next ${starts} starts of PostgreSQL in ${node.name} end in a crash`);
+      node.disk.crashes.starts = starts;
+      const disk = diskOf(nemesis, node);
+      if (world.random.chance(0.3)) {
+        world.say('there is no room for a copy');
+        disk.fill(RESERVE_MB);
+      }
+      nemesis.onHeal(() => {
+        node.disk.crashes.starts = 0;
+        disk.clear();
+      });
+      nemesis.crash(node);
+      // It rests for 1, 2, 4, 8, 16 and 32 s in between; then it has time to be copied again and again.
+      nemesis.takes(100_000);
+      nemesis.later(100_000, 100_000, done);
+    };
+    when(nemesis, 20_000, begin, strike, done);
+  });
 };
 
 /** The next promotions crash, of any node, and the leader dies. */
@@ -176,6 +206,7 @@ export const DISK_FAULTS: Readonly<Record<string, [weight: number, fault: Fault]
   diskFillsAlone: [0.3, diskFillsAlone],
   diskFillsLong: [0.3, diskFillsLong],
   crashesAtStart: [2, crashesAtStart],
+  crashesInRow: [0.3, crashesInRow],
   crashesAtPromotion: [2, crashesAtPromotion],
   largeDatabase: [0.4, largeDatabase],
   twoCopies: [1, twoCopies],

@@ -1,0 +1,68 @@
+/** When a node may be copied: after it has left the sync set, and one node at a time. */
+import { wantedConfig } from './sync';
+import type { ClusterState, Observation, Policy, Status, Target } from './types';
+import { statusOf, viewOf } from './view';
+
+/** Crashes one after the other after which a standby's data is taken for broken and replaced. */
+const CRASHES_MAX = 6;
+
+interface Situation {
+  state: ClusterState;
+  observation: Observation;
+  nowMs: number;
+  policy: Policy;
+}
+
+type Targets = readonly (readonly [node: string, target: Target | null])[];
+
+function isCopy(target: Target | null | undefined): boolean {
+  return target?.kind === 'follow' && target.method === 'copy';
+}
+
+/**
+ * A copy takes the leader's disk and network and room on a disk that nodes may share, so one node at a time has the order. It
+ * keeps its turn until it streams; one that fails, or is away, lets another one go first.
+ */
+export function oneCopyAtATime(state: ClusterState, observation: Observation, targets: Targets): Targets {
+  const copying = targets.filter(([, target]) => isCopy(target)).map(([node]) => node);
+  const works = copying.filter((n) => statusOf(observation, n)?.failure == null);
+  const there = copying.filter((n) => viewOf(observation, n).connected);
+  const hasTurn = (n: string) => isCopy(state.orders[n]?.target) && state.orders[n]?.term === state.term;
+  const next = works.find(hasTurn) ?? works[0] ?? there.find(hasTurn) ?? there[0] ?? copying[0];
+  return targets.map(([node, target]) => {
+    if (!isCopy(target) || node === next || next === undefined) return [node, target];
+    return [node, waitTarget(observation, node, `${next} is copied first`)];
+  });
+}
+
+/** Does nothing and is not ready; a primary without an order is shut down, because nothing of it counts. */
+function waitTarget(observation: Observation, node: string, reason: string): Target {
+  const runs = ['primary', 'promoting'].includes(statusOf(observation, node)?.postgres.state ?? '');
+  return runs ? { kind: 'stop' } : { kind: 'wait', reason, unready: true };
+}
+
+/**
+ * The data of a counted member is replaced only after it has left the sync set, proven. The last one with `block` stays in
+ * it, because writes wait for it, so its data stays until the copy is complete.
+ */
+export function leaveFirst(
+  target: Target,
+  node: string,
+  status: Status,
+  { state, observation, nowMs, policy }: Situation,
+): Target {
+  const isCounted = state.joint.some((c) => c.members.includes(node));
+  if (target.kind !== 'follow' || target.method !== 'copy' || !isCounted || status.dataId === null) return target;
+  const leaves = policy.onNoReplica !== 'block' || wantedConfig(state, observation, nowMs, policy, false) !== null;
+  if (!leaves) return { ...target, keepOld: true };
+  const given = state.orders[node];
+  const follows = given?.term === state.term && given.target.kind === 'follow' && given.target.method !== 'copy';
+  return follows ? given.target : waitTarget(observation, node, 'it leaves the sync set before it is copied');
+}
+
+/** PostgreSQL ends again and again on this data, which may be why. One that streams has got over it. */
+export function isTakenForBroken(status: Status): boolean {
+  if (status.postgres.streamingFrom !== null) return false;
+  // Keepers of 0.1.0 count those of the last minute only, and rest 15 s after the third.
+  return (status.postgres.crashesInRow ?? status.postgres.crashes * 2) >= CRASHES_MAX;
+}
