@@ -36,7 +36,9 @@ const STARVED_MAX_MS = 2_000;
 const SETTLE_CRASHES_MAX = 3;
 /** How often the order is looked at while a failed copy or rewind rests, ms. */
 const RESTING_MS = 1_000;
-/** How often a PostgreSQL that lets no superuser in is looked at, ms. */
+/** So long a copy that failed under an earlier order rests at most, ms. */
+const TURN_REST_MS = 30_000;
+/** Until PostgreSQL is looked at again that lets no superuser in, ms. */
 const LOCKED_OUT_MS = 200;
 /** After a promotion, ms. */
 const CALM_MS = 1_000;
@@ -82,7 +84,11 @@ export class Pursuit {
   private preparing: { key: string; done: boolean } | null = null;
   /** Copies and rewinds that did not end in a standby that streams. */
   private readonly attempts = new Attempts();
-  /** Data whose settling was begun and not finished: its shutdown may be clean although it is not consistent. */
+  /** The order under which a copy was tried last. */
+  private copiedUnder: AcceptedOrder | null = null;
+  /** An order to copy that came while an earlier one's failure rests, and when. */
+  private turn: { order: AcceptedOrder; sinceMs: number } | null = null;
+  /** Data that was started to be settled and was not: its shutdown is clean, but it is not consistent. */
   private unsettled: string | null = null;
   /** How often in a row PostgreSQL ended by itself while the data was settled. */
   private crashesInSettle = 0;
@@ -506,6 +512,19 @@ export class Pursuit {
   }
 
   /**
+   * As {@link restsFor}, but a failure under an earlier order is not this one's: it is told once it has come again. Two nodes that
+   * both find no room would otherwise pass their turn to one another without end.
+   */
+  private restsInTurn(key: string, order: AcceptedOrder): Outcome | null {
+    const resting = this.restsFor(key);
+    if (resting === null || this.copiedUnder === order) return resting;
+    const nowMs = this.keeper.clock.nowMs();
+    if (this.turn?.order !== order) this.turn = { order, sinceMs: nowMs };
+    const leftMs = this.turn.sinceMs + TURN_REST_MS - nowMs;
+    return leftMs > 0 ? { done: false, againMs: Math.min(leftMs, RESTING_MS) } : null;
+  }
+
+  /**
    * After a crash: applies what is there as a standby that follows nobody, and shuts down. pg_rewind wants a clean shutdown;
    * its own way to one is a crash recovery that ends with a checkpoint, a record of this node's own on a timeline that is
    * the leader's. Nothing that the leader sends fits behind it, or, where the lengths agree, one of its records is
@@ -590,8 +609,9 @@ export class Pursuit {
     const { keeper } = this;
     // With other settings a copy may fit, or be allowed to take the place of the old data.
     const key = `copy ${leader.name} ${order.term} ${keeper.settingsVersion} ${target.keepOld === true}`;
-    const resting = this.restsFor(key);
+    const resting = this.restsInTurn(key, order);
     if (resting !== null) return resting;
+    this.copiedUnder = order;
     // A standby that cannot stream serves no reads; a primary must be gone before its successor is copied.
     await this.stop();
     await keeper.postgres.reach(leader);

@@ -582,6 +582,23 @@ describe('a copy', () => {
     expect(again).toMatchObject({ dataId: before, failure: null, postgres: { streamingFrom: 'b' } });
   });
 
+  it('that failed under an earlier order is tried again within half a minute, and tells no failure before', async () => {
+    await standby();
+    rig.postgres.copyFails = broken;
+    rig.order(2, follow('copy'));
+    // By now it rests for more than two minutes.
+    await rig.until((s) => s.failure?.tries === 8);
+    await rig.done(2, { kind: 'wait', reason: 'a is copied first' });
+    const [fromMs, at] = [rig.clock.nowMs(), rig.link.sent.length];
+    rig.order(2, follow('copy'));
+    await rig.until((s) => s.failure?.tries === 9);
+    const restMs = rig.clock.nowMs() - fromMs;
+    expect(restMs).toBeGreaterThan(29_000);
+    expect(restMs).toBeLessThan(32_000);
+    const told = rig.link.sent.slice(at).flatMap((f) => (f.type === 'status' ? [f.failure?.tries ?? 0] : []));
+    expect(new Set(told)).toEqual(new Set([0, 9]));
+  });
+
   it('never rests longer than five minutes', () => {
     const attempts = new Attempts();
     const rests = Array.from({ length: 40 }, () => attempts.failed('copy', 'X', 'x', 0).restMs / 1_000);

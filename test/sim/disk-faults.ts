@@ -138,13 +138,27 @@ const largeDatabase: Fault = (nemesis) => {
   });
 };
 
+/** Longer than an order takes to a keeper and a copy to its end, ms. */
+const BOTH_COPY_MS = 500;
+
 /** Two nodes lose their volumes; the disk that all share has room for one copy. */
 const twoCopies: Fault = (nemesis) => {
   const { world } = nemesis;
-  const disk = world.sharedDisk;
+  nemesis.alone((done) => {
+    const begin = () => nemesis.isCalm && world.healthy() !== null;
+    when(nemesis, 20_000, begin, () => wipeTwo(nemesis, done), done);
+  });
+};
+
+function wipeTwo(nemesis: Nemesis, done: () => void): void {
+  const { world } = nemesis;
+  const { engine, sharedDisk: disk } = world;
   const leader = nemesis.leader();
   const others = world.members.filter((n) => n !== leader && n.up).slice(0, 2);
-  if (disk === null || others.length < 2 || leader?.up !== true) return;
+  if (disk === null || others.length < 2 || leader?.up !== true) {
+    done();
+    return;
+  }
   world.load.dataMb = 600;
   for (const node of others) {
     world.say(`docker kill ${node.name}, and its volume is removed`);
@@ -153,11 +167,22 @@ const twoCopies: Fault = (nemesis) => {
   }
   disk.fill(600 + RESERVE_MB + 40);
   nemesis.takes(30_000);
-  nemesis.later(20_000, 30_000, () => disk.clear());
+  nemesis.later(20_000, 30_000, () => {
+    disk.clear();
+    done();
+  });
   nemesis.later(100, 200, () => {
     for (const node of others) nemesis.start(node);
   });
-};
+  let bothSinceMs: number | null = null;
+  const both = () => {
+    const copy = others.every((n) => n.keeper?.activity === 'copying');
+    bothSinceMs = copy ? (bothSinceMs ?? engine.nowMs) : null;
+    return bothSinceMs !== null && engine.nowMs - bothSinceMs >= BOTH_COPY_MS;
+  };
+  const fail = () => world.fail(`TWO COPIES: ${others.map((n) => n.name).join(' and ')} are copied at the same time`);
+  when(nemesis, 20_000, both, fail);
+}
 
 /**
  * While writes wait for the only other node that counts, it fell off: it is about to be copied, and at that moment the
@@ -185,9 +210,17 @@ function strike(nemesis: Nemesis, done: () => void): void {
   const removed = () => {
     world.say(`a transaction that is not over fills the log of ${leader.name}, and the beginning is recycled`);
     leader.postgres?.removeLog(0);
+    world.rebuildInPlace = true;
+    const disk = diskOf(nemesis, other);
+    disk.fill(2 * RESERVE_MB);
+    nemesis.onHeal(() => disk.clear());
     nemesis.start(other);
     const copies = () => leader.up && other.up && other.postgres === null && other.keeper?.activity === 'copying';
     const lose = () => {
+      const counted = world.monitor?.seen?.decision.state.joint.some((c) => c.members.includes(other.name));
+      if (counted === true && other.volume.data === null) {
+        world.fail(`LOST: writes wait for ${other.name}, and its data was given up before there was a whole copy`);
+      }
       world.say(`docker kill ${leader.name}, and its volume is removed`);
       leader.kill();
       leader.wipe();
@@ -196,7 +229,7 @@ function strike(nemesis: Nemesis, done: () => void): void {
         done();
       });
     };
-    when(nemesis, 6_000, copies, lose, done);
+    when(nemesis, 6_000, copies, () => nemesis.later(0, 200, lose), done);
   };
   when(nemesis, 20_000, stopped, () => nemesis.later(500, 1_000, removed), done);
 }

@@ -152,7 +152,12 @@ export class SimMonitor {
       address: MONITOR_ADDRESS,
       port: 7400,
       clusterKey: CLUSTER_KEY,
-      settings: { ...STACK_SETTINGS, nodes, postgresSettings: world.postgresSettings },
+      settings: {
+        ...STACK_SETTINGS,
+        nodes,
+        postgresSettings: world.postgresSettings,
+        rebuildInPlace: world.rebuildInPlace,
+      },
       incarnation: store.incarnation,
       hangTimeoutMs: world.policy.hangTimeoutMs,
       clock,

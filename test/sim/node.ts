@@ -484,13 +484,15 @@ export class SimPostgres implements Postgres {
       volume.copyMb = (dataMb * (engine.nowMs - begunMs)) / copyMs;
     });
     if (!server.isPrimary) throw new Error('the base backup broke');
-    let fresh = server.data.copy();
-    const receive = () => {
-      if (!server.process.dead && server.reachableFrom(name) && server.isPrimary) fresh = server.data.copy();
-    };
-    if (dataMb > SMALL_MB) await lasts(dataMb / VERIFY_MB_A_MS, receive);
-    volume.fresh = fresh;
+    volume.fresh = server.data.copy();
+    if (dataMb > SMALL_MB) await lasts(dataMb / VERIFY_MB_A_MS, () => this.receiveMore(server));
     world.say(`${name}: has copied the data of ${source.name}`);
+  }
+
+  /** What the leader has written since the copy. */
+  private receiveMore(server: PostgresServer): void {
+    const { volume, name } = this.node;
+    if (!server.process.dead && server.reachableFrom(name) && server.isPrimary) volume.fresh = server.data.copy();
   }
 
   /** It keeps the log from here on. */

@@ -66,6 +66,8 @@ export class World {
   holds: number;
   /** What the stack's config says for PostgreSQL; the monitor reads it when it starts. */
   postgresSettings: Record<string, string> = {};
+  /** The stack's config allows that old data goes before its copy is whole, where both have no room. */
+  rebuildInPlace = false;
   /** How large the data is, and how much WAL a write makes. It changes in the middle of a run. */
   readonly load: Load = { ...LIGHT };
   /** The machine's disk, where it is shared. */
@@ -99,6 +101,7 @@ export class World {
   /** What the monitor in charge stored last. */
   private last: ClusterState | null = null;
   private topTerm = 0;
+  private newTerms: { term: number; atMs: number }[] = [];
   /** When each node accepted its last orders. */
   private readonly orderedMs = new Map<string, number[]>();
   /** Who was opened last. */
@@ -223,6 +226,7 @@ export class World {
     }
     if (!state.adopting) this.checkLedger(state);
     this.checkPause(state);
+    this.countTerms(state);
     this.onStored(state);
   }
 
@@ -244,6 +248,14 @@ export class World {
     if (procedure.kind === 'handover' && before.switchover?.by === 'person') return;
     const asked = 'cause' in procedure && ['PROMOTE_ASKED', 'DATA_LOSS_ACCEPTED'].includes(procedure.cause);
     if (!asked) this.fail(`PAUSED: ${before.leader} loses the lead by ${JSON.stringify(procedure)}`);
+  }
+
+  /** Terms that follow one another like this come of a node that crashes each time, and nobody lets it rest (S8). */
+  private countTerms({ term }: ClusterState): void {
+    const { nowMs } = this.engine;
+    if (term <= (this.newTerms.at(-1)?.term ?? 0)) return;
+    this.newTerms = [...this.newTerms.filter((t) => t.atMs > nowMs - TERMS_MS), { term, atMs: nowMs }];
+    if (this.newTerms.length === TERMS_MAX) this.fail(`CRASH LOOP: ${TERMS_MAX} terms within ${TERMS_MS} ms`);
   }
 
   private checkLedger(state: ClusterState): void {
@@ -398,6 +410,9 @@ export class World {
 }
 
 const ORDERS_A_SECOND_MAX = 60;
+/** More leaderships than people and faults ask for in this time, ms. */
+const TERMS_MAX = 15;
+const TERMS_MS = 10_000;
 
 /** Words with which a leader is given up. */
 const UNWELL: ReadonlySet<string> = new Set([
