@@ -141,7 +141,7 @@ const largeDatabase: Fault = (nemesis) => {
 /** Longer than an order takes to a keeper and a copy to its end, ms. */
 const BOTH_COPY_MS = 500;
 
-/** Two nodes lose their volumes; the disk that all share has room for one copy. */
+/** Two nodes lose their volumes; the disk that all share has room for one copy, or for none. */
 const twoCopies: Fault = (nemesis) => {
   const { world } = nemesis;
   nemesis.alone((done) => {
@@ -165,7 +165,7 @@ function wipeTwo(nemesis: Nemesis, done: () => void): void {
     node.kill();
     node.wipe();
   }
-  disk.fill(600 + RESERVE_MB + 40);
+  disk.fill(world.random.pick([RESERVE_MB, 600 + 2 * RESERVE_MB + 40]));
   nemesis.takes(30_000);
   nemesis.later(20_000, 30_000, () => {
     disk.clear();
@@ -210,7 +210,6 @@ function strike(nemesis: Nemesis, done: () => void): void {
   const removed = () => {
     world.say(`a transaction that is not over fills the log of ${leader.name}, and the beginning is recycled`);
     leader.postgres?.removeLog(0);
-    world.rebuildInPlace = true;
     const disk = diskOf(nemesis, other);
     disk.fill(2 * RESERVE_MB);
     nemesis.onHeal(() => disk.clear());

@@ -5,6 +5,8 @@
 import { join } from 'node:path';
 import { RULES } from '../../failover/core/rules';
 import type { NodeView, Policy } from '../../failover/core/types';
+import { Keeper } from '../../failover/keeper/keeper';
+import { KeeperError, type View } from '../../failover/keeper/ports';
 import { Pursuit } from '../../failover/keeper/pursue';
 import { SyncControl } from '../../failover/keeper/sync';
 import { Tunables } from '../../failover/keeper/tunables';
@@ -19,6 +21,7 @@ import { History } from './history';
 import { SimStore } from './monitor-container';
 import { SimFiles, SimNode, SimPostgres } from './node';
 import { PostgresServer } from './postgres';
+import { ServerWords } from './server-words';
 import { Settings } from './settings';
 
 export interface Mutation {
@@ -99,6 +102,23 @@ function seeing(change: (view: NodeView) => NodeView): void {
   );
 }
 
+/** What a look at a node's PostgreSQL shows, changed. */
+function looking(change: (view: View, postgres: SimPostgres) => View): void {
+  replace(
+    SimPostgres.prototype,
+    'observe',
+    (real) =>
+      async function (this: SimPostgres) {
+        return change(await (real as SimPostgres['observe']).call(this), this);
+      },
+  );
+}
+
+/** Words of PostgreSQL's log count like the leader's own answer. */
+function believeWords(): void {
+  looking((view, { words }) => ({ ...view, streamImpossible: view.streamImpossible ?? words.impossible }));
+}
+
 export const MUTATIONS: readonly Mutation[] = [
   {
     rule: 'S1',
@@ -150,6 +170,23 @@ export const MUTATIONS: readonly Mutation[] = [
     apply: () => forgetting({ promotingTerm: null }),
   },
   {
+    rule: 'S3, by hand',
+    what: 'a keeper does not remember that its PostgreSQL was promoted without an order',
+    faults: ['promoteFormer'],
+    seeds: 5,
+    shows: /^DIFFERENT/,
+    apply: () => replace(Keeper.prototype, 'noticeByHand', () => async () => undefined),
+  },
+  {
+    rule: 'S3, ledger',
+    what: 'a data directory is forgotten with any of its leaderships that falls off the ledger',
+    replicas: 1,
+    faults: ['manyLeaderships'],
+    seeds: 5,
+    shows: /^(NEEDLESS COPY|NO WAY OUT|UNSTEADY)/,
+    apply: () => withoutRules('LEADER_KNOWN'),
+  },
+  {
     rule: 'S4',
     what: 'a sync setting counts as soon as it was written',
     faults: ['killAtGrowth'],
@@ -180,6 +217,19 @@ export const MUTATIONS: readonly Mutation[] = [
       ),
   },
   {
+    rule: 'S6, replays',
+    what: 'a standby has no vote while its replay is paused or behind, whatever it has flushed',
+    replicas: 2,
+    faults: ['pausedElection', 'backlog'],
+    seeds: 5,
+    shows: LATE,
+    apply: () =>
+      looking((view) => {
+        const { sql } = view;
+        return sql === null || sql.startupWaits ? view : { ...view, sql: { ...sql, receiveLsn: null } };
+      }),
+  },
+  {
     rule: 'S7',
     what: 'the oracles take a commit whose wait was cancelled for a safe one',
     faults: ['cancels'],
@@ -202,11 +252,34 @@ export const MUTATIONS: readonly Mutation[] = [
       ),
   },
   {
+    rule: 'S8, rest',
+    what: 'a candidate that crashes is promoted again at once, however often',
+    replicas: 1,
+    faults: ['diskFillsAlone'],
+    seeds: 3,
+    shows: /^CRASH LOOP/,
+  },
+  {
+    rule: 'S8, broken',
+    what: 'crashes within a minute stand for broken data, also those of the data that was copied over',
+    faults: ['crashesInRow'],
+    seeds: 3,
+    shows: /^(NEEDLESS COPY|ORDERS TAKE TURNS)/,
+  },
+  {
     rule: 'S9',
     what: 'the slot is opened as soon as the leader says that it leads',
     faults: ['killLeader'],
     seeds: 60,
     apply: () => replace(OpeningChecks.prototype, 'once', () => async () => true),
+  },
+  {
+    rule: 'S9, mended',
+    what: 'what people take away in SQL is not given back',
+    faults: ['revokeConnect'],
+    seeds: 5,
+    shows: LIVENESS,
+    apply: () => replace(SimPostgres.prototype, 'repair', () => () => false),
   },
   {
     rule: 'S10',
@@ -405,6 +478,58 @@ export const MUTATIONS: readonly Mutation[] = [
     apply: () => replace(Pursuit.prototype, 'keepSlots', () => async () => undefined),
   },
   {
+    rule: 'S22, words',
+    what: 'words in the log of PostgreSQL, which any client can put there, say that a standby cannot stream',
+    faults: ['hostileName'],
+    seeds: 5,
+    shows: /^NEEDLESS COPY/,
+    apply: () => {
+      believeWords();
+      // Also of one that streams.
+      replace(
+        Pursuit.prototype,
+        'refuse',
+        (real) =>
+          async function (this: { keeper: Keeper }, target: never) {
+            const { streamImpossible } = this.keeper.view;
+            if (streamImpossible != null) throw new KeeperError('STREAM_IMPOSSIBLE', streamImpossible);
+            await (real as (target: never) => Promise<void>).call(this, target);
+          },
+      );
+    },
+  },
+  {
+    rule: 'S22, old words',
+    what: 'words of weeks ago, of another role, say that a standby cannot stream',
+    faults: ['oldWords'],
+    seeds: 5,
+    shows: /^NEEDLESS COPY/,
+    apply: () => {
+      replace(ServerWords.prototype, 'begin', () => () => undefined);
+      believeWords();
+    },
+  },
+  {
+    rule: 'S22, log kept',
+    what: 'nothing keeps the log that is written while a node is copied',
+    replicas: 1,
+    faults: ['largeDatabase'],
+    seeds: 3,
+    shows: LIVENESS,
+    apply: () => {
+      replace(SimPostgres.prototype, 'reserve', () => () => undefined);
+      replace(SimPostgres.prototype, 'receiveMore', () => () => undefined);
+    },
+  },
+  {
+    rule: 'S22, one at a time',
+    what: 'all nodes are copied at the same time',
+    replicas: 2,
+    faults: ['twoCopies'],
+    seeds: 5,
+    shows: /^TWO COPIES/,
+  },
+  {
     rule: 'S11, silence',
     what: 'a node of whose network nothing is known is given 25 ms to answer',
     faults: Object.keys(FROZEN),
@@ -456,6 +581,17 @@ export const MUTATIONS: readonly Mutation[] = [
     apply: () => replace(SimPostgres.prototype, 'heartbeat', () => () => ({ count: 1, ageMs: 0 })),
   },
   {
+    rule: 'S27, error',
+    what: 'an error that answers a heartbeat is taken for a hang, and its table is not made again',
+    faults: ['loseHeartbeat'],
+    seeds: 5,
+    shows: /^(UNSTEADY|NO WAY OUT|NOT )/,
+    apply: () => {
+      replace(SimPostgres.prototype, 'beatErred', () => () => undefined);
+      replace(SimPostgres.prototype, 'repair', () => () => false);
+    },
+  },
+  {
     rule: 'S28',
     what: 'silence counts threefold, and no heartbeat on a replica speaks against it',
     faults: Object.keys(STARVATION),
@@ -470,5 +606,21 @@ export const MUTATIONS: readonly Mutation[] = [
     what: 'a new sync configuration takes the place of the old one at once',
     faults: ['badMinute', 'killLeader', 'partition'],
     seeds: 60,
+  },
+  {
+    rule: 'joint, term',
+    what: 'a sync configuration belongs to a leader, whatever the term',
+    faults: ['restartThenDeath'],
+    seeds: 3,
+    shows: LATE,
+  },
+  {
+    rule: 'joint, leaves',
+    what: 'the data of a counted member is given up as soon as a copy is wanted',
+    replicas: 1,
+    policy: { onNoReplica: 'block' },
+    faults: ['lastCopyThenLoss'],
+    seeds: 5,
+    shows: /^LOST/,
   },
 ];

@@ -67,7 +67,7 @@ export class World {
   /** What the stack's config says for PostgreSQL; the monitor reads it when it starts. */
   postgresSettings: Record<string, string> = {};
   /** The stack's config allows that old data goes before its copy is whole, where both have no room. */
-  rebuildInPlace = false;
+  readonly rebuildInPlace: boolean;
   /** How large the data is, and how much WAL a write makes. It changes in the middle of a run. */
   readonly load: Load = { ...LIGHT };
   /** The machine's disk, where it is shared. */
@@ -126,6 +126,7 @@ export class World {
       switchbackAfterMs: 5_000,
       ...options.policy,
     };
+    this.rebuildInPlace = this.policy.onNoReplica === 'block';
     this.thinkMs = options.thinkMs ?? this.random.pick([30, 80, 150]);
     this.restingCancels = options.cancels ?? 0.01;
     this.holds = options.calm === true ? 0 : 0.02;
