@@ -21,6 +21,8 @@ export interface Operation {
   /** What a read saw: the first `count` of these. */
   rows: readonly number[];
   count: number;
+  /** A standby served it. */
+  standby: boolean;
 }
 
 /** One client, one connection at a time. */
@@ -113,6 +115,7 @@ export class Client {
       version: 0,
       rows: [],
       count: 0,
+      standby: false,
     };
     world.history.begin(operation, this.proxy);
     const request: Request =
@@ -130,7 +133,8 @@ export class Client {
       this.session = null;
     } else if (reply.kind === 'read') {
       operation.outcome = 'ok';
-      Object.assign(operation, { rows: reply.rows, count: reply.count, version: reply.version, value: reply.value });
+      const { rows, count, version, value, recovery } = reply;
+      Object.assign(operation, { rows, count, version, value, standby: recovery });
     } else if (reply.kind === 'committed') {
       operation.outcome = reply.warned ? 'unknown' : 'ok';
       operation.version = reply.version;

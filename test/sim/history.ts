@@ -130,6 +130,29 @@ export class History {
     }
   }
 
+  /**
+   * What a standby shows is the database as it was at one moment, however long ago (S29): of `order`, the rows of the log in
+   * the end, it shows a beginning without a gap. Rows that were never acknowledged and are lost do not count.
+   */
+  checkReads(order: readonly number[]): void {
+    const places = new Map(order.map((row, i) => [row, i]));
+    for (const read of this.reads) {
+      if (!read.standby) continue;
+      let next = 0;
+      for (let i = 0; i < read.count; i++) {
+        const place = places.get(read.rows[i] ?? 0);
+        if (place === undefined) continue;
+        if (place === next) next += 1;
+        else {
+          this.fail(
+            `OUT OF ORDER: ${read.client} read row ${read.rows[i]} and not row ${order[next]}, which is before it, through ${read.node} at ${at(read.startMs)}`,
+          );
+          return;
+        }
+      }
+    }
+  }
+
   /** LOST or VANISHED names it. */
   private isMissedAnyway(row: number): boolean {
     return this.acknowledged.has(row) || (this.seen.has(row) && !this.unsureRows.has(row));

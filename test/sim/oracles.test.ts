@@ -25,6 +25,7 @@ class Told {
       version: 0,
       rows: [],
       count: 0,
+      standby: proxy === 'read',
       ...part,
     };
     this.history.begin(operation, proxy);
@@ -60,6 +61,7 @@ class Told {
 
   ended(rows: readonly number[]): string[] {
     this.history.checkPhantoms();
+    this.history.checkReads(rows);
     this.history.checkFinal(new Set(rows), 'a');
     return this.found;
   }
@@ -78,6 +80,14 @@ describe('what clients were told', () => {
 
   it('LOST: an acknowledged write is not there at the end', () => {
     expect(new Told().insert(1, 0).insert(2, 20).ended([2])).toEqual([expect.stringMatching(/^LOST: row 1 /)]);
+  });
+
+  it('OUT OF ORDER: a standby shows a row and not the one before it', () => {
+    const told = new Told().insert(1, 0).insert(2, 20).insert(3, 40).readReplica([1], 60).readReplica([], 60);
+    expect(new Told().readReplica([1, 9], 0).readReplica([1, 2], 60).ended([1, 2, 3])).toEqual([]);
+    expect(told.readReplica([1, 3], 80).ended([1, 2, 3])).toEqual([
+      expect.stringMatching(/^OUT OF ORDER: .*row 3 and not row 2/),
+    ]);
   });
 
   it('VANISHED: a row that was read before is not shown any more', () => {

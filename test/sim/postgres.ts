@@ -38,7 +38,16 @@ export type Reply =
   | { ok: false; error: string; code?: string }
   | { ok: true; kind: 'identity'; name: string; recovery: boolean }
   | { ok: true; kind: 'committed'; version: number; warned: boolean }
-  | { ok: true; kind: 'read'; rows: readonly number[]; count: number; version: number; value: number };
+  | {
+      ok: true;
+      kind: 'read';
+      rows: readonly number[];
+      count: number;
+      version: number;
+      value: number;
+      /** A standby answers. */
+      recovery: boolean;
+    };
 
 interface Waiter {
   position: number;
@@ -471,12 +480,13 @@ export class PostgresServer {
             count: this.table.rows.length,
             version: this.table.version,
             value: this.table.value,
+            recovery: !this.isPrimary,
           });
           return;
         case 'hold':
           session.holds = true;
           this.after(request.ms, () => this.released(session));
-          reply({ ok: true, kind: 'read', rows: this.table.rows, count: this.table.rows.length, version: 0, value: 0 });
+          reply({ ok: true, kind: 'read', rows: [], count: 0, version: 0, value: 0, recovery: !this.isPrimary });
           return;
         case 'commit':
         case 'row':
@@ -497,7 +507,7 @@ export class PostgresServer {
       return;
     }
     if (request.kind === 'commit' && request.as !== undefined && request.as !== this.name) {
-      reply({ ok: true, kind: 'read', rows: [], count: 0, version: 0, value: 0 });
+      reply({ ok: true, kind: 'read', rows: [], count: 0, version: 0, value: 0, recovery: false });
       return;
     }
     if (request.kind === 'register') {

@@ -406,6 +406,7 @@ export class World {
         );
       }
     }
+    this.history.checkReads(leader?.volume.data?.table(reference.length).rows ?? []);
     this.history.checkFinal(new Set(leader?.volume.data?.table(reference.length).rows), leader?.name ?? 'nobody');
   }
 }
