@@ -55,6 +55,9 @@ export class Copies {
     if ((this.crashes.get(dataOf(node)) ?? []).filter((at) => at > since).length >= CRASHES_MAX) return;
     const state = world.monitor?.seen?.decision.state;
     if (state === undefined || state.rebuild[name] !== undefined || state.renewing === name) return;
+    // Recorded as a leader and never opened: what it may have written has a namesake (S3).
+    const own = state.ledger.findLast((e) => e.node === name && e.dataId.endsWith(`:${volume.state.directoryId}`));
+    if (own?.opened === false) return;
     world.fail(`NEEDLESS COPY: ${name} is copied from ${from}, although its data fits and only had to stream`);
   }
 

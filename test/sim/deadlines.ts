@@ -162,6 +162,8 @@ const restartThenDeath: Fault = (nemesis) => {
     // history that was never opened (S3), so a person has to say what counts.
     blockWaits: true,
     hinder: (leader) => {
+      // There the follower is sent to the leader before it is open, and may have taken over what nobody has seen (S3).
+      if (world.policy.onNoReplica === 'block') return undefined;
       world.say('postgresSettings become {"max_connections":"60"}');
       world.postgresSettings = { max_connections: '60' };
       world.monitor?.process.kill();

@@ -1,0 +1,124 @@
+/** What rules cost that hold clients, dial again and again, and let clients in one after the other (S19, S20, S24). */
+import { afterEach, describe, expect, it, vi } from 'vitest';
+import { Tale } from '../scenarios/story';
+import { Process } from './engine';
+import { Settings } from './settings';
+import { World } from './world';
+
+afterEach(() => {
+  vi.restoreAllMocks();
+});
+
+async function built(seed: number, replicas: number): Promise<Tale> {
+  const world = new World({ seed, replicas, cancels: 0, calm: true });
+  world.startAll();
+  if (!(await world.engine.run(60_000, () => world.healthy() !== null))) throw new Error('the cluster was not built');
+  await world.engine.run(world.engine.nowMs + 1_500);
+  return new Tale(world);
+}
+
+/** So many clients connect to the write port at once and insert a row each; counts those that have been served. */
+function crowd(world: World, count: number): { served: number; refused: number } {
+  const seen = { served: 0, refused: 0 };
+  for (let i = 0; i < count; i++) {
+    const client = new Process(world.engine, `client ${i}`, 'client');
+    world.haproxy.connect('write', client, (session) => {
+      if (session === null) {
+        seen.refused += 1;
+        return;
+      }
+      session.onClosed = () => {
+        seen.refused += 1;
+      };
+      session.onConnected = () => {
+        session.ask({ kind: 'row', row: world.nextRow() }, () => {
+          session.onClosed = () => undefined;
+          seen.served += 1;
+          session.leave();
+        });
+      };
+    });
+  }
+  return seen;
+}
+
+describe('clients that are held (S19)', () => {
+  /** The steps of everything that runs, HAProxy and monitor included, while so many are held for a second. */
+  async function held(count: number): Promise<{ steps: number; served: number; refused: number; term: unknown }> {
+    const tale = await built(1, 1);
+    const { world } = tale;
+    const state = () => world.monitor?.seen?.decision.state;
+    const term = state()?.term;
+    tale.node('primary').pause();
+    await world.engine.run(world.engine.nowMs + 5_000, () => world.haproxy.current?.routes().length === 0);
+    const seen = crowd(world, count);
+    await world.engine.run(world.engine.nowMs + 300);
+    const before = world.engine.tasks;
+    await world.engine.run(world.engine.nowMs + 1_000);
+    const steps = world.engine.tasks - before;
+    expect(seen.served).toBe(0);
+    tale.node('primary').unpause();
+    await world.engine.run(world.engine.nowMs + 20_000, () => seen.served === count);
+    return { steps, ...seen, term: (state()?.term ?? 0) - (term ?? 0) };
+  }
+
+  it('cost no more while they wait when there are twenty times as many, and none of them is refused', async () => {
+    const [few, many] = [await held(15), await held(300)];
+    expect(few).toMatchObject({ served: 15, refused: 0, term: 0 });
+    expect(many).toMatchObject({ served: 300, refused: 0, term: 0 });
+    expect(few.steps).toBeGreaterThan(50);
+    expect(many.steps / few.steps).toBeLessThan(1.2);
+  });
+});
+
+describe('a standby that asks for a stream again and again (S20)', () => {
+  /** From the death of the leader until the other replica streams from the new one, all seeds together, ms. */
+  async function followsAfter(intervalMs: number | null): Promise<number> {
+    const real = Settings.prototype.ms;
+    if (intervalMs !== null) {
+      vi.spyOn(Settings.prototype, 'ms').mockImplementation(function (this: Settings, name: string) {
+        return name === 'wal_retrieve_retry_interval' ? intervalMs : real.call(this, name);
+      });
+    }
+    let sumMs = 0;
+    for (let seed = 1; seed <= 6; seed++) {
+      const tale = await built(seed, 2);
+      const { engine } = tale.world;
+      const sinceMs = engine.nowMs;
+      tale.node('primary').kill();
+      const others = ['replica-1', 'replica-2'].map((name) => tale.node(name));
+      const follows = () => others.some((a) => others.some((b) => a.postgres?.look().receiving === b.name));
+      expect(await engine.run(sinceMs + 30_000, follows)).toBe(true);
+      sumMs += engine.nowMs - sinceMs;
+    }
+    vi.restoreAllMocks();
+    return sumMs;
+  }
+
+  it('has its new leader in a fraction of the time that PostgreSQL would take by default', async () => {
+    const [shipped, byDefault] = [await followsAfter(null), await followsAfter(5_000)];
+    expect(shipped / byDefault).toBeLessThan(0.2);
+  });
+});
+
+describe('a storm of clients (S24)', () => {
+  const CLIENTS = 400;
+
+  /** Of so many clients: how many PostgreSQL turned away, how many were served. */
+  async function storm(limit: number | null): Promise<{ served: number; turnedAway: number; term: number }> {
+    const { world } = await built(1, 1);
+    const term = world.monitor?.seen?.decision.state.term ?? 0;
+    if (limit !== null) world.haproxy.serverConnections = limit;
+    const seen = crowd(world, CLIENTS);
+    await world.engine.run(world.engine.nowMs + 20_000, () => seen.served === CLIENTS);
+    const now = world.monitor?.seen?.decision.state.term ?? 0;
+    return { served: seen.served, turnedAway: world.haproxy.turnedAway, term: now - term };
+  }
+
+  it('queues in HAProxy, where nobody is turned away; without its limit PostgreSQL turns away most of them', async () => {
+    expect(await storm(null)).toEqual({ served: CLIENTS, turnedAway: 0, term: 0 });
+    const without = await storm(CLIENTS);
+    expect(without.turnedAway).toBeGreaterThan(CLIENTS / 10);
+    expect(without.term).toBe(0);
+  });
+});
