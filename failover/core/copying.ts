@@ -31,8 +31,14 @@ export function oneCopyAtATime(state: ClusterState, observation: Observation, ta
   const next = works.find(hasTurn) ?? works[0] ?? there.find(hasTurn) ?? there[0] ?? copying[0];
   return targets.map(([node, target]) => {
     if (!isCopy(target) || node === next || next === undefined) return [node, target];
-    return [node, waitTarget(observation, node, `${next} is copied first`)];
+    return [node, followed(state, node) ?? waitTarget(observation, node, `${next} is copied first`)];
   });
+}
+
+/** The order to follow that stays meanwhile, so that what its keeper reports of this data stays, too; null: there is none. */
+function followed({ orders, term }: ClusterState, node: string): Target | null {
+  const given = orders[node];
+  return given?.term === term && given.target.kind === 'follow' && given.target.method !== 'copy' ? given.target : null;
 }
 
 /** Does nothing and is not ready; a primary without an order is shut down, because nothing of it counts. */
@@ -55,9 +61,7 @@ export function leaveFirst(
   if (target.kind !== 'follow' || target.method !== 'copy' || !isCounted || status.dataId === null) return target;
   const leaves = policy.onNoReplica !== 'block' || wantedConfig(state, observation, nowMs, policy, false) !== null;
   if (!leaves) return { ...target, keepOld: true };
-  const given = state.orders[node];
-  const follows = given?.term === state.term && given.target.kind === 'follow' && given.target.method !== 'copy';
-  return follows ? given.target : waitTarget(observation, node, 'it leaves the sync set before it is copied');
+  return followed(state, node) ?? waitTarget(observation, node, 'it leaves the sync set before it is copied');
 }
 
 /** PostgreSQL ends again and again on this data, which may be why. One that streams has got over it. */

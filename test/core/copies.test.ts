@@ -74,6 +74,18 @@ describe('a standby that has to be copied', () => {
     expect(targetOf(joined.state, 'b')).toMatchObject({ method: 'copy' });
   });
 
+  it('follows on while another one has its turn, so that what is wrong with its data stays told', () => {
+    const state = serving([], {
+      members: { p: '1:p', b: '1:b' },
+      joint: [{ leader: 'p', k: 0, members: [], term: 1 }],
+    });
+    state.orders.a = { term: 1, seq: 8, target: { kind: 'follow', leader: 'p', method: 'copy' } };
+    state.orders.b = { term: 1, seq: 9, target: { kind: 'follow', leader: 'p', method: 'stream' } };
+    const copying: StatusPart = { dataId: null, done: false, postgres: { state: 'copying', streamingFrom: null } };
+    const views = [leaderView(state), replicaView(state, 'a', copying), replicaView(state, 'b', impossible)];
+    expect(targetOf(decided(state, views).state, 'b')).toEqual({ kind: 'follow', leader: 'p', method: 'stream' });
+  });
+
   it('lets another one go first when it is away', () => {
     const state = serving([], { members: { p: '1:p' }, joint: [{ leader: 'p', k: 0, members: [], term: 1 }] });
     state.orders.a = { term: 1, seq: 9, target: { kind: 'follow', leader: 'p', method: 'copy' } };
