@@ -251,10 +251,11 @@ export class World {
     if (!asked) this.fail(`PAUSED: ${before.leader} loses the lead by ${JSON.stringify(procedure)}`);
   }
 
-  /** Terms that follow one another like this come of a node that crashes each time, and nobody lets it rest (S8). */
-  private countTerms({ term }: ClusterState): void {
+  /** Terms that follow one another like this, none of them opened, come of a node that crashes each time, and nobody lets it rest (S8). */
+  private countTerms({ term, ledger }: ClusterState): void {
     const { nowMs } = this.engine;
-    if (term <= (this.newTerms.at(-1)?.term ?? 0)) return;
+    if (ledger.at(-1)?.opened === true) this.newTerms = [];
+    if (term <= (this.newTerms.at(-1)?.term ?? this.topTerm)) return;
     this.newTerms = [...this.newTerms.filter((t) => t.atMs > nowMs - TERMS_MS), { term, atMs: nowMs }];
     if (this.newTerms.length === TERMS_MAX) this.fail(`CRASH LOOP: ${TERMS_MAX} terms within ${TERMS_MS} ms`);
   }
