@@ -21,7 +21,7 @@ function isCopy(target: Target | null | undefined): boolean {
 
 /**
  * A copy takes the leader's disk and network and room on a disk that nodes may share, so one node at a time has the order. It
- * keeps its turn until it streams; one that fails, or is away, lets another one go first.
+ * keeps its turn until it streams; a node that fails, or is away, lets another one go first.
  */
 export function oneCopyAtATime(state: ClusterState, observation: Observation, targets: Targets): Targets {
   const copying = targets.filter(([, target]) => isCopy(target)).map(([node]) => node);
@@ -41,7 +41,7 @@ function followed({ orders, term }: ClusterState, node: string): Target | null {
   return given?.term === term && given.target.kind === 'follow' && given.target.method !== 'copy' ? given.target : null;
 }
 
-/** Does nothing and is not ready; a primary without an order is shut down, because nothing of it counts. */
+/** The node waits and is not ready. A primary is stopped instead: no order made it one, so its writes do not count. */
 function waitTarget(observation: Observation, node: string, reason: string): Target {
   const runs = ['primary', 'promoting'].includes(statusOf(observation, node)?.postgres.state ?? '');
   return runs ? { kind: 'stop' } : { kind: 'wait', reason, unready: true };

@@ -186,8 +186,7 @@ const killRewinding: Fault = (nemesis) => {
   for (const node of world.members) if (node !== leader) world.network.block(leader.name, node.name);
   world.say(`nobody gets the log of ${leader.name}`);
   nemesis.later(150, 400, () => {
-    world.say(`docker kill ${leader.name}`);
-    leader.kill();
+    nemesis.kill(leader);
     world.network.heal();
   });
   nemesis.later(900, 2_500, () => nemesis.start(leader));

@@ -19,6 +19,10 @@ interface Deadline {
   standbys: number;
   /** With `block` it waits for a person, however many standbys there are. */
   blockWaits?: boolean;
+  /** Standbys that do not answer meanwhile. @default 0 */
+  away?: number;
+  /** It goes on when the leader changes before the strike. */
+  anyLeader?: boolean;
   /** Does something first; undefined: this cluster is not meant. */
   hinder: (leader: SimNode, standbys: PostgresServer[]) => (() => void) | undefined;
   /** The leader goes, this long after it was hindered, ms. */
@@ -30,7 +34,7 @@ interface Deadline {
 
 function mustServe(
   nemesis: Nemesis,
-  { what, standbys: least, blockWaits, hinder, afterMs, limitMs = LIMIT_MS, strike }: Deadline,
+  { what, standbys: least, blockWaits, away = 0, anyLeader, hinder, afterMs, limitMs = LIMIT_MS, strike }: Deadline,
 ): void {
   const { world } = nemesis;
   const { engine, policy } = world;
@@ -41,14 +45,21 @@ function mustServe(
       const leader = world.healthy();
       const standbys = replicas(nemesis).flatMap((n) => (n.postgres === null ? [] : [n.postgres]));
       const held = world.monitor?.seen?.decision.state.pause !== undefined;
-      // With `block` writes wait for a second node, as they must (S9).
-      const waits = policy.onNoReplica === 'block' && (standbys.length < 2 || blockWaits === true);
+      // With `block` writes wait for as many other nodes as have to acknowledge them, as they must (S9).
+      const few = standbys.length - away < 1 + policy.syncCount;
+      const waits = policy.onNoReplica === 'block' && (few || blockWaits === true);
       const calls = automatic && !held && !waits;
       const meant = leader !== null && standbys.length >= least && calls && world.load.dataMb < 1_000;
       const undo = meant ? hinder(leader, standbys) : undefined;
       if (!meant || undo === undefined) return done();
       nemesis.onHeal(undo);
       nemesis.later(afterMs, afterMs * 1.2, () => {
+        // A switchover may have begun meanwhile: then the fault meets another situation.
+        const { leader: name, procedure } = world.monitor?.seen?.decision.state ?? {};
+        if (anyLeader !== true && (name !== leader.name || procedure != null)) {
+          undo();
+          return done();
+        }
         strike(leader);
         const sinceMs = engine.nowMs;
         const end = () => {
@@ -136,6 +147,7 @@ const stopWithHungStandby: Fault = (nemesis) => {
   mustServe(nemesis, {
     what: 'the leader was told to stop while a standby hangs',
     standbys: 2,
+    away: 1,
     hinder: (_leader, standbys) => {
       const node = nemesis.world.nodes.find((n) => n.name === standbys.at(-1)?.node);
       nemesis.world.say(`docker pause ${node?.name}`);
@@ -161,6 +173,7 @@ const restartThenDeath: Fault = (nemesis) => {
     // All standbys were told to follow it before it was open, or it could not have been opened: they may have taken over a
     // history that was never opened (S3), so a person has to say what counts.
     blockWaits: true,
+    anyLeader: true,
     hinder: (leader) => {
       // There the follower is sent to the leader before it is open, and may have taken over what nobody has seen (S3).
       if (world.policy.onNoReplica === 'block') return undefined;

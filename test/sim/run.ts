@@ -29,7 +29,7 @@ const BUILD_LIMIT_MS = 60_000;
 const HEAL_LIMIT_MS = 180_000;
 /** More than `hangTimeout`: what is wrong with a leader is told by then, ms. */
 const SETTLED_MS = 2_600;
-const QUIET_LIMIT_MS = 20_000;
+const QUIET_LIMIT_MS = 90_000;
 
 export async function simulate(options: RunOptions): Promise<RunResult> {
   const { seed } = options;

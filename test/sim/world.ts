@@ -377,8 +377,12 @@ export class World {
     return this.history.servedMs > ms;
   }
 
-  /** Every node runs with what the stack's config says now. */
+  /**
+   * Every node runs with what the stack's config says now. With `observe` the leader waits for a person to restart it, and a
+   * standby waits for its leader where a value is lowered.
+   */
   settled(): boolean {
+    if (this.policy.failoverMode === 'observe') return true;
     const settings = { ...STACK_SETTINGS, nodes: this.declared, postgresSettings: this.postgresSettings };
     return this.members.every(({ name, postgres }) => {
       if (postgres === null || postgres === undefined) return false;
