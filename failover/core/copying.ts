@@ -1,7 +1,7 @@
 /** When a node may be copied: after it has left the sync set, and one node at a time. */
 import { wantedConfig } from './sync';
 import type { ClusterState, Observation, Policy, Status, Target } from './types';
-import { statusOf, viewOf } from './view';
+import { isDone, statusOf, viewOf } from './view';
 
 /** Crashes one after the other after which a standby's data is taken for broken and replaced. */
 const CRASHES_MAX = 6;
@@ -24,13 +24,15 @@ function isCopy(target: Target | null | undefined): boolean {
  * keeps its turn until it streams; a node that fails, or is away, lets another one go first.
  */
 export function oneCopyAtATime(state: ClusterState, observation: Observation, targets: Targets): Targets {
-  const copying = targets.filter(([, target]) => isCopy(target)).map(([node]) => node);
+  // A copy that is complete needs no turn any more; its node joins when the leader is open.
+  const isComplete = (n: string) => isCopy(state.orders[n]?.target) && isDone(statusOf(observation, n), state.orders[n]);
+  const copying = targets.filter(([n, target]) => isCopy(target) && !isComplete(n)).map(([node]) => node);
   const works = copying.filter((n) => statusOf(observation, n)?.failure == null);
   const there = copying.filter((n) => viewOf(observation, n).connected);
   const hasTurn = (n: string) => isCopy(state.orders[n]?.target) && state.orders[n]?.term === state.term;
   const next = works.find(hasTurn) ?? works[0] ?? there.find(hasTurn) ?? there[0] ?? copying[0];
   return targets.map(([node, target]) => {
-    if (!isCopy(target) || node === next || next === undefined) return [node, target];
+    if (!copying.includes(node) || node === next || next === undefined) return [node, target];
     return [node, followed(state, node) ?? waitTarget(observation, node, `${next} is copied first`)];
   });
 }

@@ -79,11 +79,17 @@ export class SyncControl {
       return true;
     }
     if (!same(this.applied, desired)) {
+      this.countsFrom = null;
       await this.bar(desired, configure, observe, signal);
       if (signal.aborted) return false;
+      // Also when this fails in the middle: walsenders may go by these names from here on.
+      this.suspects = [...new Set([...this.suspects, ...desired.members])];
       await configure(syncNames(desired));
-      this.applied = desired;
       this.suspects = desired.members;
+      this.applied = desired;
+    }
+    // A look that failed is made up for by the next pass: without a position no member would ever count.
+    if (this.countsFrom === null) {
       this.countsFrom = (await observe()).flushLsn;
       await this.postgres.kick();
     }
