@@ -335,10 +335,19 @@ export class Keeper {
     return this.view;
   }
 
-  /** Stores that PostgreSQL became a primary without an order, before anything else is done: its timeline's number may be taken (S3). */
+  /**
+   * Stores that PostgreSQL became a primary without an order, before anything else is done: its timeline's number may be taken
+   * (S3). Also when the server ended before the keeper saw it: the control file tells that it ran as a primary, and the
+   * keeper's own state that it was a standby before.
+   */
   private async noticeByHand(): Promise<void> {
-    const leads = this.view.sql?.inRecovery === false;
-    if (!leads || this.pursuit.promotes || this.state.promotedByHand) return;
+    const { sql, control, running } = this.view;
+    const { promotedByHand, promotingTerm, rewinding, standby, accepted } = this.state;
+    if (this.pursuit.promotes || promotedByHand || rewinding) return;
+    const isStandby = sql?.inRecovery === true && promotingTerm === null && accepted?.target.kind !== 'lead';
+    if (isStandby && !standby) await this.save({ standby: true });
+    const ended = !running && standby && promotingTerm === null && control?.primary === true;
+    if (sql?.inRecovery !== false && !ended) return;
     await this.save({ promotedByHand: true });
     this.note('warn', 'PROMOTED_BY_HAND', 'PostgreSQL became a primary without an order');
   }

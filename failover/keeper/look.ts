@@ -234,6 +234,8 @@ export async function lookForPause(session: Session): Promise<{ held: boolean; o
 }
 
 const CLEAN = new Set(['shut down', 'shut down in recovery']);
+/** States that only a primary writes: a standby's end with "in recovery" (PostgreSQL's catalog/pg_control.h, DBState). */
+const PRIMARY = new Set(['in production', 'shutting down', 'shut down']);
 
 /** Reads the control file of a stopped server. Throws when pg_controldata does. */
 export async function lookAtControlFile(
@@ -257,6 +259,7 @@ export async function lookAtControlFile(
     },
     control: {
       clean: CLEAN.has(value('Database cluster state')),
+      primary: PRIMARY.has(value('Database cluster state')),
       // A standby writes no checkpoint of its own, and what it received may go further than what it applied (S6).
       checkpointLsn: value('Database cluster state') === 'shut down' ? value('Latest checkpoint location') : null,
       timeline: Math.max(Number(value("Latest checkpoint's TimeLineID")), minimumTimeline),

@@ -64,6 +64,8 @@ export interface KeeperState {
   promoted: { term: number; timeline: number; forkLsn: string | null } | null;
   /** PostgreSQL became a primary on this data without an order, and was not led by one since: its timeline is its own (S3). */
   promotedByHand: boolean;
+  /** PostgreSQL was seen as a standby on this data, and was not ordered to lead since. */
+  standby: boolean;
   /** A rewind was begun and not finished: this data may only be replaced (S12). */
   rewinding: boolean;
   /** `data.new` is complete and verified and takes the place of `data`. */
@@ -79,6 +81,7 @@ export const EMPTY_STATE: KeeperState = {
   promotingTerm: null,
   promoted: null,
   promotedByHand: false,
+  standby: false,
   rewinding: false,
   swapPending: false,
   joined: null,
@@ -115,8 +118,8 @@ export interface View {
   dataExists: boolean;
   /** The postmaster's process lives. */
   running: boolean;
-  /** From pg_controldata, when stopped; the shutdown checkpoint is a leader's. */
-  control: { clean: boolean; checkpointLsn: string | null; timeline: number } | null;
+  /** From pg_controldata, when stopped; the shutdown checkpoint is a leader's. `primary`: it ran as one until it ended. */
+  control: { clean: boolean; checkpointLsn: string | null; timeline: number; primary: boolean } | null;
   /** Null: not running or not (yet) answering. */
   sql: SqlView | null;
   /** PostgreSQL has applied all WAL that is here and is not consistent yet: without a source it never answers. */

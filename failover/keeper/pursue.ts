@@ -208,6 +208,7 @@ export class Pursuit {
       promotingTerm: null,
       promoted: null,
       promotedByHand: false,
+      standby: false,
       rewinding: false,
     });
     await this.finishSwap();
@@ -292,7 +293,7 @@ export class Pursuit {
     signal: AbortSignal,
   ): Promise<void> {
     const { keeper } = this;
-    if (keeper.state.promotingTerm !== order.term) await keeper.save({ promotingTerm: order.term });
+    if (keeper.state.promotingTerm !== order.term) await keeper.save({ promotingTerm: order.term, standby: false });
     keeper.activity = 'promoting';
     keeper.report();
     this.promotes = true;
@@ -320,7 +321,7 @@ export class Pursuit {
     if (timeline === null) return;
     if (keeper.state.promotingTerm === null && keeper.state.promoted?.term === order.term) return;
     const promoted = { term: order.term, timeline, forkLsn: this.forkLsn };
-    await keeper.save({ promotingTerm: null, promoted, promotedByHand: false, joined: null });
+    await keeper.save({ promotingTerm: null, promoted, promotedByHand: false, standby: false, joined: null });
   }
 
   /** Whose slots this leader keeps: a node that is not declared any more keeps its own until it counts no more. */

@@ -14,6 +14,7 @@ const State = z.object({
   promotingTerm: z.number().int().nullable(),
   promoted: z.object({ term: z.number().int(), timeline: z.number().int(), forkLsn: z.string().nullable() }).nullable(),
   promotedByHand: z.boolean().default(false),
+  standby: z.boolean().default(false),
   rewinding: z.boolean(),
   swapPending: z.boolean(),
   joined: z.object({ leader: z.string(), term: z.number().int() }).nullable(),

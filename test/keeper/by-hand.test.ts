@@ -38,6 +38,22 @@ describe('a standby that was promoted by hand', () => {
     expect((await rig.until(() => true)).promotedByHand).toBe(true);
   });
 
+  it('finds it by the control file when the node died before it was seen', async () => {
+    await standby();
+    promoteByHand();
+    await rig.restart();
+    const status = await rig.until((s) => s.promotedByHand === true);
+    expect(status.postgres.state).toBe('stopped');
+  });
+
+  it('is not found on data that was led by an order and ended as a primary', async () => {
+    await standby();
+    await rig.done(2, { kind: 'lead', sync: ALONE });
+    await rig.restart();
+    expect((await rig.done(3, follow('stream'))).promotedByHand).toBeUndefined();
+    expect(rig.link.notes()).not.toContain('PROMOTED_BY_HAND');
+  });
+
   it('remembers it while it waits for a leader, and is shut down then, too', async () => {
     await standby();
     rig.order(1, { kind: 'wait', reason: 'no leader' });

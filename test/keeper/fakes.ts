@@ -154,7 +154,7 @@ export class FakePostgres implements Postgres {
       running: this.running,
       control:
         this.dataExists && !this.running
-          ? { clean: this.clean, checkpointLsn: '0/3000028', timeline: this.timeline }
+          ? { clean: this.clean, checkpointLsn: '0/3000028', timeline: this.timeline, primary: !this.inRecovery }
           : null,
       sql: this.running && !this.blind && !this.starved ? sql : null,
       settings: this.running

@@ -347,7 +347,8 @@ export class SimPostgres implements Postgres {
     if (postgres === null) {
       // "Latest checkpoint location" is where the shutdown's record begins.
       const checkpointLsn = data.cleanLeader ? printLsn(data.wal.length - 1) : null;
-      return { ...view, control: { clean: data.clean, checkpointLsn, timeline: data.controlTimeline } };
+      const { clean, controlTimeline: timeline } = data;
+      return { ...view, control: { clean, checkpointLsn, timeline, primary: data.production || data.cleanLeader } };
     }
     if (!postgres.accepting) return this.cached === null ? view : { ...this.cached, stale: true };
     // A query that fails or takes too long: a leader is then shown as it was.
