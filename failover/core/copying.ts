@@ -25,7 +25,8 @@ function isCopy(target: Target | null | undefined): boolean {
  */
 export function oneCopyAtATime(state: ClusterState, observation: Observation, targets: Targets): Targets {
   // A copy that is complete needs no turn any more; its node joins when the leader is open.
-  const isComplete = (n: string) => isCopy(state.orders[n]?.target) && isDone(statusOf(observation, n), state.orders[n]);
+  const isComplete = (n: string) =>
+    isCopy(state.orders[n]?.target) && isDone(statusOf(observation, n), state.orders[n]);
   const copying = targets.filter(([n, target]) => isCopy(target) && !isComplete(n)).map(([node]) => node);
   const works = copying.filter((n) => statusOf(observation, n)?.failure == null);
   const there = copying.filter((n) => viewOf(observation, n).connected);

@@ -537,7 +537,7 @@ export class Server implements Postgres {
 
   // Configuration
 
-  /** While a copy catches up PostgreSQL follows nobody: the walreceiver would need the slot. */
+  /** While a copy catches up PostgreSQL follows no leader: its walreceiver would need the slot. */
   private async staged(config: ServerConfig): Promise<ServerConfig> {
     const { catchUp } = this;
     if (catchUp === null) return config;

@@ -176,7 +176,7 @@ export async function lookAtOwn(session: Session, { data, timeline }: Place): Pr
   };
 }
 
-/** This node by its control file, for a server that is not consistent yet and answers nobody. */
+/** This node by its control file, for a server that is not consistent yet and takes no sessions. */
 export async function lookAtUnanswering({ data, timeline }: Place): Promise<Own> {
   const output = await run('pg_controldata', ['-D', data], { limitMs: TOOL_LIMIT_MS });
   const value = (name: string) =>

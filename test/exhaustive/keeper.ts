@@ -85,7 +85,7 @@ function lead(world: World, name: Name): World | null {
 /** `pg_promote()` by a person: as an order's, and no ledger knows of it. Its keeper stores that, unless it `forgets` (S3). */
 export function promoteByHand(world: World, name: Name, forgets: boolean): World {
   const node = world.nodes[name];
-  // The promotion writes a record of its own, which nobody is told of.
+  // The promotion writes a record of its own, which the test does not see.
   const record = String.fromCharCode(LETTER_A + world.writes);
   return put({ ...world, writes: world.writes + 1 }, name, {
     role: 'primary',

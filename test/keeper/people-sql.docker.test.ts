@@ -42,7 +42,7 @@ interface Where {
 /** Statements one after the other in one session, as the superuser of a person. */
 function psql(text: string | readonly string[], { node = A, role = 'postgres', database = 'postgres' }: Where = {}) {
   const each = (typeof text === 'string' ? [text] : text).flatMap((statement) => ['-c', statement]);
-  // A person who has locked everybody out with a setting or an event trigger knows this way, too.
+  // A person whose setting or event trigger has locked all roles out knows this way, too.
   const command = ['psql', '-XAtq', '-v', 'ON_ERROR_STOP=1', '-U', role, '-d', database, ...each];
   return docker('exec', '-e', `PGOPTIONS=${sessionOptions('superuser')}`, node, ...command);
 }

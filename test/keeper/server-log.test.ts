@@ -61,7 +61,7 @@ describe('a line for people', () => {
     log.hear('what\u001bever\n');
     log.hearStray('free(): invalid pointer\n');
     log.hearEarly(`${AT} [7] LOG:  could not bind\n`);
-    // Where PostgreSQL says that its log goes nobody has to look.
+    // The line that says where PostgreSQL's log goes is not shown: the log is shown.
     log.hearEarly(`${AT} [7] LOG:  redirecting log output to logging collector process\n`);
     log.hearEarly(`${AT} [7] HINT:  Future log output will appear in directory "/dev/shm/postgres-log".\n`);
     expect(printed).toEqual([

@@ -175,7 +175,7 @@ const restartThenDeath: Fault = (nemesis) => {
     blockWaits: true,
     anyLeader: true,
     hinder: (leader) => {
-      // There the follower is sent to the leader before it is open, and may have taken over what nobody has seen (S3).
+      // There the follower is sent to the leader before it is open, and may have taken over a history that was never opened (S3).
       if (world.policy.onNoReplica === 'block') return undefined;
       world.say('postgresSettings become {"max_connections":"60"}');
       world.postgresSettings = { max_connections: '60' };

@@ -44,7 +44,7 @@ export interface Mutation {
 export const SAFETY = /^(PAUSED|LOST|VANISHED|STALE|FORKED|TERMS|TWO ROUTES|ORDERS|DIFFERENT|PHANTOM)/;
 /** Something that never comes. */
 const LIVENESS = /^(NO WAY OUT|NOT (BUILT|HEALED|IDENTICAL))/;
-/** Nobody serves within the time that it may take. */
+/** No leader serves within the time that it may take. */
 const LATE = /^NO FAILOVER/;
 
 type Method = (...args: never[]) => unknown;

@@ -928,7 +928,9 @@ export class PostgresServer {
   /** Applies what is flushed; after a start it takes a while until all local log is applied. */
   private replay(): void {
     const { data } = this;
-    if (this.isPrimary || !['recovery', 'promoting'].includes(this.state) || this.conflicts || this.replayHeld) return;
+    // A fault that ends may still hold the server of before: two of them would share the counter of this data.
+    if (this.process.dead || this.conflicts || this.replayHeld) return;
+    if (this.isPrimary || !['recovery', 'promoting'].includes(this.state)) return;
     if (this.replayTakesMs !== null) {
       this.replaySlowly(this.replayTakesMs);
       return;

@@ -163,7 +163,7 @@ export function endOf(history: readonly TimelineStart[], timeline: number): numb
 
 /**
  * Why a standby with this data can never stream from that server; null when it can, as PostgreSQL checks it and in that
- * order: who is refused its slot never hears of the log.
+ * order: a standby that is refused its slot never hears of the log.
  */
 export function whyImpossible(own: DataDir, source: DataDir, hasSlot: boolean): string | null {
   const position = own.wal.length;

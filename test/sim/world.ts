@@ -251,7 +251,7 @@ export class World {
     if (!asked) this.fail(`PAUSED: ${before.leader} loses the lead by ${JSON.stringify(procedure)}`);
   }
 
-  /** Terms that follow one another like this, none of them opened, come of a node that crashes each time, and nobody lets it rest (S8). */
+  /** So many terms in a row, none of them opened, mean that a node crashes each time and gets no rest (S8). */
   private countTerms({ term, ledger }: ClusterState): void {
     const { nowMs } = this.engine;
     if (ledger.at(-1)?.opened === true) this.newTerms = [];
