@@ -473,7 +473,7 @@ export const MUTATIONS: readonly Mutation[] = [
     rule: 'S22, made anew',
     what: 'a slot that fell off stays as it is',
     faults: ['fallOff'],
-    seeds: 60,
+    seeds: 300,
     shows: LIVENESS,
     apply: () => replace(Pursuit.prototype, 'keepSlots', () => async () => undefined),
   },
