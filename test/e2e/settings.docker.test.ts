@@ -9,6 +9,7 @@ import { type WriterKind, WriterProcess } from '../../bench/writer-process';
 import { runOk } from '../../scripts/lib/exec';
 import { OwnStack } from '../lib/own-stack';
 import { TIMEOUTS } from '../timeouts';
+import { giveBaseBack, keepBase } from './lib/stack';
 
 const WRITE_PORT = 19434;
 const DATABASE = {
@@ -94,6 +95,7 @@ function longestPause(kind: WriterKind, sinceMs: number): number {
 
 beforeAll(async () => {
   await stack.up(console.log);
+  await keepBase();
   await query(`CREATE TABLE ${TABLE} (id uuid PRIMARY KEY)`);
   containers = await containerIds(KEPT);
   writer = new WriterProcess({ ...DATABASE, writePort: WRITE_PORT }, { table: TABLE, password: DATABASE.password });
@@ -102,6 +104,7 @@ beforeAll(async () => {
 afterAll(async () => {
   await writer?.stop();
   await stack.down(console.log);
+  await giveBaseBack();
 }, TIMEOUTS.pulumi);
 
 describe('postgresSettings', () => {

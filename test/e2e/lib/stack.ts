@@ -59,6 +59,15 @@ export interface E2eStack {
 const BASE = 'debian:trixie-slim';
 const KEPT_BASE = 'e2e-kept-base:latest';
 
+export async function keepBase(): Promise<void> {
+  await docker(['tag', BASE, KEPT_BASE]);
+}
+
+export async function giveBaseBack(): Promise<void> {
+  await docker(['tag', KEPT_BASE, BASE]);
+  await removeImage(KEPT_BASE);
+}
+
 /** Writes the stack's config and gives it a state folder of its own. */
 export async function makeStack(): Promise<E2eStack> {
   const state = mkdtempSync(join(tmpdir(), 'postgres-failover-e2e-'));
@@ -71,7 +80,7 @@ export async function makeStack(): Promise<E2eStack> {
     NO_COLOR: '1',
   };
   await removeAllOf(STACK.label);
-  await docker(['tag', BASE, KEPT_BASE]);
+  await keepBase();
   return {
     command: (command, args = [], limitMs = TIMEOUTS.pulumi) => {
       const start = join(PATHS.root, 'scripts', 'start.mjs');
@@ -88,8 +97,7 @@ export async function makeStack(): Promise<E2eStack> {
     remove: async () => {
       await removeAllOf(STACK.label);
       await dropLayers();
-      await docker(['tag', KEPT_BASE, BASE]);
-      await removeImage(KEPT_BASE);
+      await giveBaseBack();
       rmSync(state, { recursive: true, force: true });
       rmSync(STACK_FILE, { force: true });
     },
