@@ -19,7 +19,7 @@ const NO_TEXT = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}]/gu;
 /**
  * A text of PostgreSQL, a keeper or a client as part of one line for people: it neither begins a line of its own nor
  * steers the terminal that shows it. Line breaks become ` | `, the rest of {@link NO_TEXT} is escaped (`\x1b`, `\u202e`).
- * A text that went through once is not changed by a second time.
+ * A second pass does not change a text that has passed once.
  */
 export function oneLine(text: string): string {
   const lines = text.split(/[\r\n]+/);

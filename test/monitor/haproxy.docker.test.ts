@@ -593,7 +593,7 @@ describe.skipIf(!isRoot)('the router with a real HAProxy', () => {
       const share = await shareOf(old, 3);
       const { answered, closed, livesMs } = await held.tell('over');
       expect([answered, closed]).toEqual([0, HELD]);
-      // The one that had the place in `hold` may have gone over to the new worker, and waited there once more.
+      // The client that had the place in `hold` may have moved to the new worker, where it waits again.
       const sorted = livesMs.sort((x, y) => x - y);
       const [shortest = 0, last = 0] = [sorted[0], sorted[sorted.length - 2]];
       console.log(

@@ -64,7 +64,7 @@ const crashesAtStart: Fault = (nemesis) => {
   nemesis.crash(node);
 };
 
-/** So many of a standby's starts end in a crash, one after the other, that its data is taken for broken and copied. */
+/** A standby crashes after so many starts in a row that the monitor takes its data for broken and orders a copy. */
 const crashesInRow: Fault = (nemesis) => {
   const { world } = nemesis;
   nemesis.alone((done) => {

@@ -20,7 +20,7 @@ const loseHeartbeat: Fault = (nemesis) => {
   sql(nemesis, nemesis.world.random.chance(0.5) ? 'delete heartbeat' : 'drop heartbeat');
 };
 
-/** `REVOKE CONNECT ON DATABASE postgres FROM PUBLIC`; nothing is seen of it before the leader changes. */
+/** `REVOKE CONNECT ON DATABASE postgres FROM PUBLIC`; it has no effect on open sessions, so it shows when the leader changes. */
 const revokeConnect: Fault = (nemesis) => {
   if (!sql(nemesis, 'revoke connect')) return;
   if (nemesis.world.random.chance(0.7)) nemesis.later(1_500, 5_000, () => nemesis.killLeader());

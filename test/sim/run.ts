@@ -12,7 +12,7 @@ export interface RunOptions {
   faults?: readonly string[];
   /** None of these faults is a reason to open a new term (S28), or for another leader. */
   steady?: boolean | 'leader';
-  /** What the seed's shape of a cluster is not to decide. */
+  /** Parts of the cluster that the caller sets; the seed decides the others. */
   policy?: Partial<Policy>;
 }
 
