@@ -54,9 +54,11 @@ function mustServe(
       if (!meant || undo === undefined) return done();
       nemesis.onHeal(undo);
       nemesis.later(afterMs, afterMs * 1.2, () => {
-        // A switchover may have begun meanwhile: then the fault meets another situation.
-        const { leader: name, procedure } = world.monitor?.seen?.decision.state ?? {};
-        if (anyLeader !== true && (name !== leader.name || procedure != null)) {
+        // A switchover may have begun meanwhile, or the last standby restarts for its settings and the leader acknowledges
+        // alone: then the fault meets another situation.
+        const { leader: name, procedure, joint } = world.monitor?.seen?.decision.state ?? {};
+        const isAlone = joint?.some((c) => c.k === 0) === true;
+        if (anyLeader !== true && (name !== leader.name || procedure != null || isAlone)) {
           undo();
           return done();
         }
@@ -111,6 +113,8 @@ const backlog: Fault = (nemesis) => {
   mustServe(nemesis, {
     what: 'the leader is dead, and a standby that is not needed still replays',
     standbys: 2,
+    // It acknowledges nothing before its backlog is applied: with `block` and no other standby it is needed.
+    away: 1,
     hinder: (leader, standbys) => {
       const slow = world.random.pick(standbys);
       world.say(`${slow.node} replays more slowly than it receives`);

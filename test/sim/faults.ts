@@ -349,7 +349,7 @@ export class Nemesis {
     }
     this.later(deadMs, deadMs, () => {
       if (restarts || random.chance(0.6)) this.kill(leader);
-      else {
+      else if (!this.over) {
         world.say(`docker pause ${leader.name}`);
         leader.pause();
         this.later(1_900, 2_400, () => this.unpause(leader));
