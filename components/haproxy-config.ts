@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import Mustache from 'mustache';
-import { PORTS } from '../failover/config';
+import { PORTS } from '../failover/contract/inputs';
 
 /**
  * One attempt to connect, and the pause before the next one, ms. Measured as the best compromise between how finely

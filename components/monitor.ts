@@ -2,7 +2,7 @@
 import * as command from '@pulumi/command';
 import * as docker from '@pulumi/docker';
 import * as pulumi from '@pulumi/pulumi';
-import { IDS, type MonitorConfig, PATHS, PORTS } from '../failover/config';
+import { IDS, type MonitorConfig, PATHS, PORTS } from '../failover/contract/inputs';
 import { containerDefaults, containerOptions, secretFile, volumeMount, volumeOptions } from './container';
 import { labels, NAMES } from './naming';
 import { LOG_FILE, type Topology } from './topology';

@@ -3,7 +3,7 @@
  * frozen, and handed to the components, to the checks before a deployment and to the scripts.
  */
 import { resolve } from 'node:path';
-import type { Policy } from '../failover/config';
+import type { Policy } from '../failover/contract/inputs';
 import type { Settings } from './config';
 import { addressIn } from './config-values';
 import { backendName, dataVolumeName, NAMES, replicaName } from './naming';

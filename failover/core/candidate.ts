@@ -6,7 +6,7 @@
  * "Alone" (k = 0) is satisfied by its leader only. Where N−k+1 = 1 every counted member has every acknowledged write,
  * and the promotion order is the promise itself: no freeze round.
  */
-import { compareLsn, lsnDistance } from './lsn';
+import { compareLsn, lsnDistance } from '../contract/lsn';
 import { preferReached } from './reach';
 import { hasStrangeHistory } from './rejoin';
 import type { ClusterState, Observation, Status, SyncConfig } from './types';

@@ -3,8 +3,9 @@
  * Asynchronous: writes are acknowledged by the leader alone, so the most advanced standby may lead as long as it is within
  * `maxLagBytes` of the last position that the leader was seen at; further behind a person has to decide.
  */
+
+import { lsnDistance } from '../contract/lsn';
 import { type Choice, choose, hasVote, isEligible, mostAdvanced } from './candidate';
-import { lsnDistance } from './lsn';
 import type { ClusterState, Observation, Policy } from './types';
 import { list, statusOf } from './view';
 

@@ -1,9 +1,10 @@
 /**
  * Who can take the lead by a planned switchover, and how long its steps may take. Refusals are sentences for people.
  */
+
+import { lsnDistance } from '../contract/lsn';
 import { isAsynchronous, pick } from './choice';
 import { leaderHealth } from './detect';
-import { lsnDistance } from './lsn';
 import { isUnreached } from './reach';
 import { isCertified } from './route';
 import { isReady } from './sync';

@@ -1,5 +1,5 @@
 /** What the monitor sees at one moment. Only data; see types.ts. */
-import type { SlotView, Status } from '../protocol';
+import type { SlotView, Status } from '../contract/messages';
 import type { DeclaredNode, Pause } from './types';
 
 /** What is seen of one declared node. */

@@ -2,7 +2,7 @@
  * Which order every declared node has to have, derived from state and observation after the rule has decided. An order
  * that is being carried out is left alone; each new one is stored with a higher seq before it is sent.
  */
-import type { RejoinMethod } from '../protocol';
+import type { RejoinMethod } from '../contract/messages';
 import { isTakenForBroken, leaveFirst, oneCopyAtATime } from './copying';
 import { DRAIN_MS, LEAVE_MS } from './handover';
 import { hasStrangeHistory, rejoinMethod } from './rejoin';

@@ -1,6 +1,7 @@
 /** How a node gets to its leader's history, decided by the ledger (SAFETY S3, S10, S12, S13). */
-import type { RejoinMethod } from '../protocol';
-import { compareLsn } from './lsn';
+
+import { compareLsn } from '../contract/lsn';
+import type { RejoinMethod } from '../contract/messages';
 import type { ClusterState, LedgerEntry, Status } from './types';
 import { isMember, lastEntry } from './view';
 

@@ -1,7 +1,7 @@
 /** What HAProxy's slots have to be, derived from state and observation (SAFETY S2, S9, S13, S15, S19). */
 
+import { lsnDistance } from '../contract/lsn';
 import type { Health } from './detect';
-import { lsnDistance } from './lsn';
 import { isUnreached } from './reach';
 import { isProven } from './sync';
 import type { Action, ClusterState, Observation, Policy } from './types';

@@ -2,8 +2,9 @@
  * A person's override: a named node leads although the rule refuses, because what it lacks is accepted as lost. The only
  * row that drops sync configurations without satisfying them.
  */
+
+import { lsnDistance } from '../contract/lsn';
 import { leaderHealth } from './detect';
-import { lsnDistance } from './lsn';
 import { mayTakeOverAsked } from './pause';
 import { builtOnIt, override } from './plan';
 import type { Rule } from './rules';

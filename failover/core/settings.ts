@@ -3,7 +3,7 @@
  * at least what the leader has; then another node gets the lead. What a standby must not have less of than its leader is
  * raised that way, and lowered by the leader alone: it restarts in place, and its standbys may follow.
  */
-import type { SettingsStatus } from '../protocol';
+import type { SettingsStatus } from '../contract/messages';
 import { isCounted } from './handover';
 import { isReady } from './sync';
 import type { ClusterState, Observation, Policy } from './types';

@@ -1,6 +1,6 @@
 /** The stored state as it comes back from disk or from a keeper's copy: validated before it is believed. */
 import { z } from 'zod';
-import { LedgerEntry, SyncConfig, Target } from '../protocol';
+import { LedgerEntry, SyncConfig, Target } from '../contract/messages';
 import type { ClusterState } from './types';
 
 const Procedure = z.discriminatedUnion('kind', [

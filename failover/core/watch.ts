@@ -2,9 +2,10 @@
  * What decisions need of the past and what need not survive a restart: since when the present step is under way, and since
  * when the preferred node could lead, or leads. A pure reducer; the loop keeps the value.
  */
+
+import { lsnDistance } from '../contract/lsn';
 import { leaderHealth } from './detect';
 import { switchoverTarget } from './handover';
-import { lsnDistance } from './lsn';
 import type { Acknowledged, ClusterState, NewestPosition, Observation, Policy, Watch } from './types';
 import { statusOf, viewOf } from './view';
 

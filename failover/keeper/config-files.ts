@@ -1,6 +1,6 @@
 /** Renders PostgreSQL's configuration. Pure. */
 import Mustache from 'mustache';
-import { MONITOR_ROLE, type NodeSettings, REPLICATION_ROLE } from '../protocol';
+import { MONITOR_ROLE, type NodeSettings, REPLICATION_ROLE } from '../contract/messages';
 import type { ServerConfig } from './ports';
 import { template } from './template';
 

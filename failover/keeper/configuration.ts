@@ -1,8 +1,8 @@
 /** The configuration's files in the node's volume, outside the data directory, which copies and rewinds replace. */
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { PORTS } from '../config';
-import { derivedPassword, REPLICATION_ROLE } from '../protocol';
+import { PORTS } from '../contract/inputs';
+import { derivedPassword, REPLICATION_ROLE } from '../contract/messages';
 import { renderFailoverConf, renderPgHba, renderPgIdent, renderPostgresqlConf } from './config-files';
 import { writeWhole } from './durable';
 import { messageOf, type ServerConfig } from './ports';

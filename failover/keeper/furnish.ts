@@ -6,8 +6,8 @@
  * Data of an earlier version has a table failover.heartbeat. It stays: nothing reads or writes it any more, and a keeper of
  * that version that takes the lead in the middle of an upgrade needs it.
  */
-import { derivedPassword, MONITOR_ROLE, type NodeSettings, REPLICATION_ROLE } from '../protocol';
-import { GRANTED_SETTINGS } from '../session-settings';
+import { derivedPassword, MONITOR_ROLE, type NodeSettings, REPLICATION_ROLE } from '../contract/messages';
+import { GRANTED_SETTINGS } from '../contract/session-settings';
 import { KEEPER_ROLE } from './config-files';
 import { BEAT_MAX, BEAT_SEQUENCE } from './heartbeat';
 import { HOME } from './logins';

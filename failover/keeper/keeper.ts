@@ -15,7 +15,7 @@ import {
   PINGS_A_STATUS,
   type SlotView,
   type Status,
-} from '../protocol';
+} from '../contract/messages';
 import { lsnValue } from './lsn';
 import {
   type AcceptedOrder,

@@ -2,7 +2,7 @@
 import { randomBytes } from 'node:crypto';
 import { connect, type Socket } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
-import type { KeeperConfig } from '../config';
+import type { KeeperConfig } from '../contract/inputs';
 import {
   FRAME_BYTES_MAX,
   type MonitorFrame as Frame,
@@ -11,7 +11,7 @@ import {
   PROTOCOL_VERSION,
   proof,
   sameProof,
-} from '../protocol';
+} from '../contract/messages';
 import type { Link } from './ports';
 
 const CONNECT_LIMIT_MS = 1_000;

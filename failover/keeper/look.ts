@@ -1,6 +1,6 @@
 /** Asks a running PostgreSQL, and the control file of a stopped one, for what the keeper has to know. */
 
-import type { SlotView } from '../protocol';
+import type { SlotView } from '../contract/messages';
 import { VERSION_NAME } from './config-files';
 import { BEAT_MAX, BEAT_SEQUENCE } from './heartbeat';
 import type { SqlView, View } from './ports';

@@ -8,7 +8,7 @@
 import './bundled';
 import { existsSync, readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { totalmem } from 'node:os';
-import { KeeperConfig, PATHS } from '../config';
+import { KeeperConfig, PATHS } from '../contract/inputs';
 import { checkSettings } from './check-settings';
 import { systemClock } from './clock';
 import { Keeper } from './keeper';

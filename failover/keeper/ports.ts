@@ -2,7 +2,7 @@
  * What the keeper's life cycle needs from the world. The logic (`keeper.ts`, `pursue.ts`, `sync.ts`) knows only these
  * interfaces; the real ones are beside it, the simulator and the tests have their own.
  */
-import type { KeeperFrame, NodeSettings, OrderId, SlotView, StandbyView, Target } from '../protocol';
+import type { KeeperFrame, NodeSettings, OrderId, SlotView, StandbyView, Target } from '../contract/messages';
 import type { SettingsView } from './tunables';
 
 /** A failure with a stable code for the status and a sentence for people. */

@@ -1,5 +1,5 @@
 /** What to do next to become what an order asks for: one pass, from whatever state PostgreSQL is in. */
-import type { NodeSettings, SyncConfig } from '../protocol';
+import type { NodeSettings, SyncConfig } from '../contract/messages';
 import { Attempts } from './attempts';
 import type { Keeper } from './keeper';
 import { type AcceptedOrder, KeeperError, messageOf, type ServerConfig, type Source, type SqlView } from './ports';

@@ -4,8 +4,14 @@ import { statSync, watch } from 'node:fs';
 import { access, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { PORTS } from '../config';
-import { derivedPassword, MONITOR_ROLE, type NodeSettings, REPLICATION_ROLE, type SlotView } from '../protocol';
+import { PORTS } from '../contract/inputs';
+import {
+  derivedPassword,
+  MONITOR_ROLE,
+  type NodeSettings,
+  REPLICATION_ROLE,
+  type SlotView,
+} from '../contract/messages';
 import { Canary } from './canary';
 import { CatchUp } from './catch-up';
 import { KEEPER_ROLE, settingValues } from './config-files';

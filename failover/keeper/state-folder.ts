@@ -2,7 +2,7 @@
 import { mkdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
-import { OrderId, Target } from '../protocol';
+import { OrderId, Target } from '../contract/messages';
 import { writeWhole } from './durable';
 import { EMPTY_STATE, type KeeperState, type Memory, type StateFile } from './ports';
 import { SlotFile } from './slot-file';

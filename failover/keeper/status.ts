@@ -1,5 +1,5 @@
 /** Puts a keeper's status together. Pure. */
-import type { NodeSettings, Status, SyncConfig } from '../protocol';
+import type { NodeSettings, Status, SyncConfig } from '../contract/messages';
 import { laterLsn } from './lsn';
 import type { Beat, KeeperState, View } from './ports';
 

@@ -2,7 +2,7 @@
  * Brings a sync configuration in force on a running leader and proves it. Setting `synchronous_standby_names` is not
  * enough: for some milliseconds commits still go by the old value (S4), and walsenders release waiters by it.
  */
-import type { SyncConfig } from '../protocol';
+import type { SyncConfig } from '../contract/messages';
 import { lsnValue } from './lsn';
 import { type Clock, KeeperError, type Postgres, type SqlView } from './ports';
 

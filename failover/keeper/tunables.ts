@@ -8,7 +8,7 @@
  * - A server that does not start with the settings starts with those that it ran with before. Which it refused is kept
  *   until they change.
  */
-import type { SettingsStatus } from '../protocol';
+import type { SettingsStatus } from '../contract/messages';
 import type { ServerConfig } from './ports';
 
 export type PostgresSettings = Readonly<Record<string, string>>;

@@ -10,7 +10,7 @@ import { serve } from '@hono/node-server';
 import { type Context, Hono } from 'hono';
 import { bodyLimit } from 'hono/body-limit';
 import type { z } from 'zod';
-import { type Answer, Bodies, type Command } from '../api';
+import { type Answer, Bodies, type Command } from '../contract/api';
 import type { Request } from '../core/types';
 import type { Feed } from './feed';
 import type { Listeners } from './listeners';

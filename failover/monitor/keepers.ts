@@ -5,7 +5,6 @@
  */
 import { randomBytes } from 'node:crypto';
 import { createServer, type Server, type Socket } from 'node:net';
-import type { DeclaredNode, NodeView } from '../core/types';
 import {
   FRAME_BYTES_MAX,
   KeeperFrame,
@@ -16,7 +15,8 @@ import {
   type SlotView,
   type Status,
   sameProof,
-} from '../protocol';
+} from '../contract/messages';
+import type { DeclaredNode, NodeView } from '../core/types';
 import type { Clock, Keepers, Log, SentOrder } from './ports';
 import { AnswerTimes, PROBE_LIMIT_MS, type ProbeResult, probePostgres } from './probe';
 import { onlyAdvances } from './progress';

@@ -2,7 +2,8 @@
  * The monitor's loop: everything that is seen wakes it, one cycle decides, the state is stored before anything of the
  * decision is done. Only this file executes actions.
  */
-import type { Answer, Failover } from '../api';
+import type { Answer, Failover } from '../contract/api';
+import { compareOrders, PING_INTERVAL_MS, PINGS_A_STATUS } from '../contract/messages';
 import { decide } from '../core/decide';
 import { hearsNobody, withoutDeafness } from '../core/hearing';
 import { isRetired } from '../core/members';
@@ -21,7 +22,6 @@ import {
   type Watch,
 } from '../core/types';
 import { newWatch, nextWatch } from '../core/watch';
-import { compareOrders, PING_INTERVAL_MS, PINGS_A_STATUS } from '../protocol';
 import type { Clock, Keepers, Log, Opening, Router, Store } from './ports';
 import { Requests } from './requests';
 import { Timeline } from './timeline';

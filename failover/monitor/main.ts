@@ -2,14 +2,14 @@
 
 import { readFileSync, watch } from 'node:fs';
 import { join } from 'node:path';
-import type { LogEvent } from '../api';
-import { MonitorConfig, PATHS, PORTS } from '../config';
+import type { LogEvent } from '../contract/api';
+import { MonitorConfig, PATHS, PORTS } from '../contract/inputs';
+import { derivedPassword } from '../contract/messages';
+import { VERSION } from '../contract/version';
 import { retiringLeader } from '../core/members';
 import { parseState } from '../core/stored';
 import type { Decision, Observation } from '../core/types';
 import { runsPostgres } from '../core/view';
-import { derivedPassword } from '../protocol';
-import { VERSION } from '../version';
 import { promoteCommand, switchoverCommand } from './command';
 import { Feed, SAMPLE_EVERY_MS } from './feed';
 import { Haproxy } from './haproxy';

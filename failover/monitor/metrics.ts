@@ -3,7 +3,7 @@
  * counters and histograms are fed as things happen, which costs microseconds.
  */
 import { Counter, Gauge, Histogram, Registry } from '@prometheus-io/client';
-import type { Failover, NodeStatus, Sample } from '../api';
+import type { Failover, NodeStatus, Sample } from '../contract/api';
 import type { Decision, Observation, Policy } from '../core/types';
 import { statusOf } from '../core/view';
 import type { Clock } from './ports';

@@ -3,7 +3,7 @@
  * names. Beside everything else: a bounded queue, a deadline for each call, a bounded number of attempts. The address may
  * hold a secret and is never shown.
  */
-import type { Failover } from '../api';
+import type { Failover } from '../contract/api';
 import type { Log } from './ports';
 
 const QUEUE_MAX = 20;

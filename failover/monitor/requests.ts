@@ -2,7 +2,7 @@
  * What a person asked for over HTTP: handed to the loop, watched until it is done or has failed, answered once. One at a
  * time; a pause and its end go beside it, because they must not wait for a switchover.
  */
-import type { Answer } from '../api';
+import type { Answer } from '../contract/api';
 import { foresee, refusalOf } from '../core/forecast';
 import { untilOf } from '../core/pause';
 import type { ClusterState, Decision, Observation, Policy, Request } from '../core/types';

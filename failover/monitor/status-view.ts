@@ -1,11 +1,11 @@
 /** What `GET /api/v1/cluster` answers (api.ts): state and observation in words that a person or a script can use. Pure. */
-import type { ClusterStatus, Failover, LogEvent, NodeStatus, Sample } from '../api';
+import type { ClusterStatus, Failover, LogEvent, NodeStatus, Sample } from '../contract/api';
+import { lsnDistance } from '../contract/lsn';
+import type { SettingsStatus, Status } from '../contract/messages';
 import { ifLeaderDied } from '../core/forecast';
-import { lsnDistance } from '../core/lsn';
 import { isUnreached } from '../core/reach';
 import type { ClusterState, Decision, Observation, Policy, Target } from '../core/types';
 import { addressOf, isDone, statusOf, viewOf } from '../core/view';
-import type { SettingsStatus, Status } from '../protocol';
 
 /** Older than this the last commit of the leader says nothing of now, ms. */
 const COMMIT_AGE_MAX_MS = 2_000;

@@ -2,7 +2,7 @@
  * Times the steps of each change of leader, tells them in one line when the slot is open again, and remembers the newest
  * ones. That the former leader follows comes later, as a last step.
  */
-import type { Failover } from '../api';
+import type { Failover } from '../contract/api';
 import type { ClusterState, Decision, Observation } from '../core/types';
 import { addressOf, isDone, statusOf, viewOf } from '../core/view';
 import type { Clock, Log } from './ports';

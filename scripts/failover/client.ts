@@ -1,6 +1,6 @@
 /** The monitor's HTTP API, asked with a deadline and checked by the schemas that the monitor itself uses. */
 import { z } from 'zod';
-import { Answer, ApiError, ClusterStatus, type Command, Events } from '../../failover/api';
+import { Answer, ApiError, ClusterStatus, type Command, Events } from '../../failover/contract/api';
 import { oneLine } from '../../failover/monitor/log';
 import { EXIT, Failed } from './exit';
 

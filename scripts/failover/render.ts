@@ -1,5 +1,5 @@
 /** Status and events in words and columns. Pure. */
-import type { ClusterStatus, LogEvent, NodeStatus } from '../../failover/api';
+import type { ClusterStatus, LogEvent, NodeStatus } from '../../failover/contract/api';
 import { formatLine, localTime } from '../../failover/monitor/log';
 
 export type Paint = (style: 'bold' | 'dim' | 'red' | 'green' | 'yellow', text: string) => string;

@@ -2,8 +2,9 @@
  * psql inside a node, over the local socket. pg_hba.conf lets the container's user in as `postgres` and as the keeper's own
  * superuser role, so doctor and people get in also where `postgres` may not log in, or is called something else.
  */
+
+import { sessionOptions } from '../../failover/contract/session-settings';
 import { KEEPER_ROLE } from '../../failover/keeper/config-files';
-import { sessionOptions } from '../../failover/session-settings';
 import type { RunResult } from '../lib/exec';
 
 const USUAL_ROLE = 'postgres';

@@ -5,7 +5,7 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import { KEYS } from '../../components/config';
 import { PostgresCluster } from '../../components/postgres-cluster';
 import { settledProblems } from '../../components/preflight-data';
-import { MonitorConfig } from '../../failover/config';
+import { MonitorConfig } from '../../failover/contract/inputs';
 import { find, type Registered, register, topologyOf } from './mocks';
 
 const PAGE = readFileSync(join(__dirname, '..', '..', 'docs', 'config.md'), 'utf8');

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { passfile } from '../../components/pgadmin';
 import { PostgresCluster } from '../../components/postgres-cluster';
-import { KeeperConfig, MonitorConfig } from '../../failover/config';
+import { KeeperConfig, MonitorConfig } from '../../failover/contract/inputs';
 import { find, GENERATED, type Registered, register, topologyOf } from './mocks';
 
 let resources: Registered[] = [];

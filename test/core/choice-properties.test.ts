@@ -1,9 +1,9 @@
 /** Who is chosen, for any positions, any joint configurations and whatever HAProxy reaches. */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { lsnDistance } from '../../failover/contract/lsn';
 import { choose } from '../../failover/core/candidate';
 import { pick } from '../../failover/core/choice';
-import { lsnDistance } from '../../failover/core/lsn';
 import { newWatch } from '../../failover/core/watch';
 import { gone, NOW_MS, observation, POLICY, serving, status, view } from './world';
 

@@ -1,9 +1,9 @@
 /** Two ways in which a cluster once stayed down for ever; both were found by the simulator. */
 import { describe, expect, it } from 'vitest';
+import { compareOrders } from '../../failover/contract/messages';
 import { decide } from '../../failover/core/decide';
 import { printState } from '../../failover/core/stored';
 import { type Action, emptyState } from '../../failover/core/types';
-import { compareOrders } from '../../failover/protocol';
 import { entry, leaderView, NOW_MS, observation, POLICY, replicaView, serving, status, view } from './world';
 
 const ordersFor = (actions: Action[], node: string) =>

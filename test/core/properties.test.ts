@@ -1,9 +1,9 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { compareLsn, lsnDistance, parseLsn } from '../../failover/contract/lsn';
 import { choose, quorum } from '../../failover/core/candidate';
 import { decide } from '../../failover/core/decide';
 import { leaderHealth } from '../../failover/core/detect';
-import { compareLsn, lsnDistance, parseLsn } from '../../failover/core/lsn';
 import { parseState, printState } from '../../failover/core/stored';
 import type { NodeView } from '../../failover/core/types';
 import { gone, leaderView, NOW_MS, observation, POLICY, replicaView, serving, status, view } from './world';

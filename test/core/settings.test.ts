@@ -1,10 +1,10 @@
 import { describe, expect, it } from 'vitest';
+import type { SettingsStatus } from '../../failover/contract/messages';
 import { decide } from '../../failover/core/decide';
 import { DRAIN_MS, HOLD_LIMIT_MS, STOP_LIMIT_MS } from '../../failover/core/handover';
 import { parseState, printState } from '../../failover/core/stored';
 import type { Action, ClusterState, NodeView, Observation, Restart } from '../../failover/core/types';
 import { newWatch } from '../../failover/core/watch';
-import type { SettingsStatus } from '../../failover/protocol';
 import { gone, leaderView, NOW_MS, observation, POLICY, replicaView, type StatusPart, serving } from './world';
 
 const run = (state: ClusterState, seen: Observation) => decide(state, seen, NOW_MS, POLICY);

@@ -9,7 +9,7 @@
  * - a promotion takes the next number, which another one may have taken as well, and PostgreSQL compares only numbers
  *   when it streams or rewinds (S3).
  */
-import type { Order, SyncConfig, Target } from '../../failover/protocol';
+import type { Order, SyncConfig, Target } from '../../failover/contract/messages';
 
 export const NAMES = ['p', 'a', 'b'] as const;
 export type Name = (typeof NAMES)[number];

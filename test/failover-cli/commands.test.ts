@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { ClusterStatus } from '../../failover/api';
+import { ClusterStatus } from '../../failover/contract/api';
 import { EXIT } from '../../scripts/failover/exit';
 import type { Run } from '../../scripts/failover/superuser';
 import { cli } from './console';

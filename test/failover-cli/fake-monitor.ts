@@ -1,7 +1,7 @@
 /** A monitor as the command line sees it: the schemas of api.ts, served on a port of its own. */
 import { serve } from '@hono/node-server';
 import { Hono } from 'hono';
-import { Answer, Bodies, ClusterStatus, type Command, type LogEvent } from '../../failover/api';
+import { Answer, Bodies, ClusterStatus, type Command, type LogEvent } from '../../failover/contract/api';
 
 export const TOKEN = 'the-token';
 

@@ -1,6 +1,6 @@
 /** What people do to a standby: they promote it, or pause its replay. */
 import { afterEach, describe, expect, it } from 'vitest';
-import type { SyncConfig, Target } from '../../failover/protocol';
+import type { SyncConfig, Target } from '../../failover/contract/messages';
 import { Rig } from './fakes';
 
 const ALONE: SyncConfig = { leader: 'a', k: 0, members: [] };

@@ -1,4 +1,6 @@
 /** Ports without a world: a PostgreSQL that obeys, a clock that the test moves, a disk and a link in memory. */
+
+import type { KeeperFrame, NodeSettings, Status, Target } from '../../failover/contract/messages';
 import { Keeper } from '../../failover/keeper/keeper';
 import {
   type Clock,
@@ -14,7 +16,6 @@ import {
   type StateFile,
   type View,
 } from '../../failover/keeper/ports';
-import type { KeeperFrame, NodeSettings, Status, Target } from '../../failover/protocol';
 
 export const SETTINGS: NodeSettings = {
   nodes: ['a', 'b', 'c'].map((name, i) => ({ name, address: `10.0.0.2${i}` })),

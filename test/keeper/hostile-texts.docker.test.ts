@@ -9,7 +9,7 @@ import { connect } from 'node:net';
 import { promisify } from 'node:util';
 import { Client } from 'pg';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import type { NodeSettings, Status } from '../../failover/protocol';
+import type { NodeSettings, Status } from '../../failover/contract/messages';
 import { buildImage, docker, dockerQuietly, removeNode, startNode } from './node-containers';
 import { ScriptedMonitor } from './scripted-monitor';
 

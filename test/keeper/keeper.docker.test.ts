@@ -5,7 +5,7 @@
 import { connect } from 'node:net';
 import { Client } from 'pg';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
-import { derivedPassword, MONITOR_ROLE, type NodeSettings, type Status } from '../../failover/protocol';
+import { derivedPassword, MONITOR_ROLE, type NodeSettings, type Status } from '../../failover/contract/messages';
 import { buildImage, docker, dockerQuietly, removeNode, startNode } from './node-containers';
 import { ScriptedMonitor } from './scripted-monitor';
 

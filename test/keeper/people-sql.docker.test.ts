@@ -3,9 +3,9 @@
  * second or named, and meanwhile PostgreSQL answers its heartbeat, so nobody would take the lead from it.
  */
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import type { NodeSettings, Status } from '../../failover/contract/messages';
+import { sessionOptions } from '../../failover/contract/session-settings';
 import { OpeningChecks } from '../../failover/monitor/opening';
-import type { NodeSettings, Status } from '../../failover/protocol';
-import { sessionOptions } from '../../failover/session-settings';
 import { buildImage, docker, dockerQuietly, removeNode, startNode } from './node-containers';
 import { ScriptedMonitor } from './scripted-monitor';
 

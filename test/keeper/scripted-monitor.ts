@@ -11,7 +11,7 @@ import {
   type Status,
   sameProof,
   type Target,
-} from '../../failover/protocol';
+} from '../../failover/contract/messages';
 
 export interface NodeView {
   connected: boolean;

@@ -1,9 +1,9 @@
 /** Sessions of keeper and monitor: what they start with, and how the keeper gets into its own PostgreSQL. */
 import { DatabaseError } from 'pg';
 import { describe, expect, it } from 'vitest';
+import { GRANTED_SETTINGS, sessionOptions } from '../../failover/contract/session-settings';
 import { Logins } from '../../failover/keeper/logins';
 import { Session, type SessionOptions } from '../../failover/keeper/session';
-import { GRANTED_SETTINGS, sessionOptions } from '../../failover/session-settings';
 
 const refusal = (code: string) => Object.assign(new DatabaseError('refused', 7, 'error'), { code });
 

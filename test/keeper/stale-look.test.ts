@@ -1,6 +1,6 @@
 /** A look that fails gives a leader's older answer: nothing is proven by it (S4). */
 import { afterEach, describe, expect, it } from 'vitest';
-import type { SyncConfig } from '../../failover/protocol';
+import type { SyncConfig } from '../../failover/contract/messages';
 import { Rig } from './fakes';
 
 const ALONE: SyncConfig = { leader: 'a', k: 0, members: [] };

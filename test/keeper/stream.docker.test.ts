@@ -10,8 +10,8 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { build } from 'esbuild';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import type { NodeSettings, Status } from '../../failover/contract/messages';
 import { slotName } from '../../failover/keeper/config-files';
-import type { NodeSettings, Status } from '../../failover/protocol';
 import { buildImage, docker, dockerQuietly, removeNode, startNode } from './node-containers';
 import { ScriptedMonitor } from './scripted-monitor';
 

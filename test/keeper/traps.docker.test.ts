@@ -3,10 +3,10 @@
  * and what a promotion after many writes has to clean up.
  */
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import type { NodeSettings, Status } from '../../failover/contract/messages';
 import type { DeclaredNode } from '../../failover/core/types';
 import { slotName } from '../../failover/keeper/config-files';
 import { OpeningChecks } from '../../failover/monitor/opening';
-import type { NodeSettings, Status } from '../../failover/protocol';
 import { buildImage, docker, dockerQuietly, removeNode, startNode } from './node-containers';
 import { ScriptedMonitor } from './scripted-monitor';
 

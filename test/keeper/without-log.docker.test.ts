@@ -4,7 +4,7 @@
  * PostgreSQL ended.
  */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import type { NodeSettings, Status } from '../../failover/protocol';
+import type { NodeSettings, Status } from '../../failover/contract/messages';
 import { buildImage, docker, dockerQuietly, removeNode, startNode } from './node-containers';
 import { ScriptedMonitor } from './scripted-monitor';
 

@@ -4,14 +4,7 @@
  */
 import { randomBytes } from 'node:crypto';
 import { connect, type Socket } from 'node:net';
-import type { Answer } from '../../failover/api';
-import { retiringLeader } from '../../failover/core/members';
-import { parseState } from '../../failover/core/stored';
-import type { Certificate, Decision, HaproxyView, Observation, Request } from '../../failover/core/types';
-import { isDone, isMember, statusOf } from '../../failover/core/view';
-import { KeeperServer } from '../../failover/monitor/keepers';
-import { Loop } from '../../failover/monitor/loop';
-import type { Level, Opening, Router, Store } from '../../failover/monitor/ports';
+import type { Answer } from '../../failover/contract/api';
 import {
   compareOrders,
   type KeeperFrame,
@@ -22,7 +15,14 @@ import {
   type Status,
   type SyncConfig,
   type Target,
-} from '../../failover/protocol';
+} from '../../failover/contract/messages';
+import { retiringLeader } from '../../failover/core/members';
+import { parseState } from '../../failover/core/stored';
+import type { Certificate, Decision, HaproxyView, Observation, Request } from '../../failover/core/types';
+import { isDone, isMember, statusOf } from '../../failover/core/view';
+import { KeeperServer } from '../../failover/monitor/keepers';
+import { Loop } from '../../failover/monitor/loop';
+import type { Level, Opening, Router, Store } from '../../failover/monitor/ports';
 
 const KEY = 'k'.repeat(40);
 const SYSTEM = '42';

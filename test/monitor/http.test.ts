@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import { connect } from 'node:net';
 import { describe, expect, it, vi } from 'vitest';
-import { Answer, Bodies, ClusterStatus, Events, Failovers, History } from '../../failover/api';
+import { Answer, Bodies, ClusterStatus, Events, Failovers, History } from '../../failover/contract/api';
 import { decide } from '../../failover/core/decide';
 import type { Request } from '../../failover/core/types';
 import { Feed } from '../../failover/monitor/feed';

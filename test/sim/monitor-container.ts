@@ -1,6 +1,6 @@
 /** The monitor's container: the shipped loop, keeper server, HAProxy driver and opening checks over simulated ports. */
 
-import type { Answer } from '../../failover/api';
+import type { Answer } from '../../failover/contract/api';
 import { retiringLeader } from '../../failover/core/members';
 import { parseState } from '../../failover/core/stored';
 import type { Decision, Observation, Policy, Request } from '../../failover/core/types';

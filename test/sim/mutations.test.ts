@@ -122,8 +122,8 @@ vi.mock('../../failover/core/watch', async (load) => {
   };
 });
 
-vi.mock('../../failover/protocol', async (load) => {
-  const real = await load<typeof import('../../failover/protocol')>();
+vi.mock('../../failover/contract/messages', async (load) => {
+  const real = await load<typeof import('../../failover/contract/messages')>();
   return {
     ...real,
     compareOrders: ((a, b) => {

@@ -1,9 +1,10 @@
 /** A cluster on a simulated machine: containers, network, clients, and the oracles that watch them. */
+
+import type { OrderId } from '../../failover/contract/messages';
 import { parseState } from '../../failover/core/stored';
 import type { ClusterState, Decision, DeclaredNode, Policy } from '../../failover/core/types';
 import type { KeeperState } from '../../failover/keeper/ports';
 import { describe } from '../../failover/monitor/status-view';
-import type { OrderId } from '../../failover/protocol';
 import { installBuiltins, useNetwork } from './builtins';
 import { Client } from './clients';
 import { Copies } from './copies';

@@ -1,5 +1,5 @@
 /** What doctor looked at, as data. An absent part was not asked for, because what comes before it failed. */
-import type { ClusterStatus } from '../../../failover/api';
+import type { ClusterStatus } from '../../../failover/contract/api';
 import type { EngineState } from '../../lib/docker';
 
 /** `missing`: there is no container of that name. The others are Docker's own words. */

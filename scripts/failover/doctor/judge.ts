@@ -2,7 +2,7 @@
  * From facts to findings: what is wrong, in plain words, and what to do. Causes only: what follows from a cause that was
  * named is left out, so that the first finding is the one to act on. Pure.
  */
-import type { ClusterStatus } from '../../../failover/api';
+import type { ClusterStatus } from '../../../failover/contract/api';
 import { bytes } from '../render';
 import type {
   ContainerFact,

@@ -1,7 +1,7 @@
 /** The monitor's own HTTP side and page over a cluster that a test scripts: everything but the loop is the shipped code. */
 import type { AddressInfo } from 'node:net';
 import { serve } from '@hono/node-server';
-import type { Answer, ClusterStatus, Failover, LogEvent, NodeStatus, Sample } from '../../../failover/api';
+import type { Answer, ClusterStatus, Failover, LogEvent, NodeStatus, Sample } from '../../../failover/contract/api';
 import type { Request } from '../../../failover/core/types';
 import { Feed } from '../../../failover/monitor/feed';
 import { httpApp } from '../../../failover/monitor/http';

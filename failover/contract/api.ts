@@ -4,7 +4,7 @@
  * sizes bytes. A field is added, never renamed or given another meaning, within `v1`.
  */
 import { z } from 'zod';
-import { SettingsStatus } from './protocol';
+import { SettingsStatus } from './messages';
 
 const NodeName = z.string().min(1).max(63);
 
