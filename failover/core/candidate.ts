@@ -8,9 +8,9 @@
  */
 import { compareLsn, lsnDistance } from '../contract/lsn';
 import { preferReached } from './reach';
-import { hasStrangeHistory } from './rejoin';
+import { hasReachedNewest, hasStrangeHistory } from './rejoin';
 import type { ClusterState, Observation, Status, SyncConfig } from './types';
-import { isDeclared, isMember, lastOpened, list, statusOf, viewOf } from './view';
+import { isDeclared, isMember, list, statusOf, viewOf } from './view';
 
 /** Crashes within a minute after which a standby is no candidate (S8). */
 const CRASHES_MAX = 3;
@@ -43,8 +43,7 @@ export function isEligible(
   if (status.dataId === null || !isMember(state, node, status.dataId)) return false;
   if (hasStrangeHistory(state, node, status) || status.rewinding || status.promotingTerm !== null) return false;
   if (status.postgres.state !== 'standby' || status.postgres.crashes >= CRASHES_MAX) return false;
-  const timeline = lastOpened(state)?.timeline ?? null;
-  return timeline === null || status.postgres.timeline === timeline;
+  return hasReachedNewest(state, status);
 }
 
 /** Why a node that is not eligible cannot take part in an election, as half a sentence for people. */
@@ -60,7 +59,7 @@ function absence(state: ClusterState, observation: Observation, node: string, ha
     return `${node} may have a history of its own`;
   if (status.postgres.crashes >= CRASHES_MAX) return `PostgreSQL on ${node} ends again and again`;
   if (status.postgres.state !== 'standby') return `PostgreSQL on ${node} is ${status.postgres.state}`;
-  return `${node} is on timeline ${status.postgres.timeline ?? 'unknown'}`;
+  return `${node} has only reached ${status.postgres.lsn ?? 'an unknown position'} on timeline ${status.postgres.timeline ?? 'unknown'}`;
 }
 
 /** Promised for this term and its position is known (S6): it has a vote. */

@@ -3,7 +3,7 @@
 import { compareLsn } from '../contract/lsn';
 import type { RejoinMethod } from '../contract/messages';
 import type { ClusterState, LedgerEntry, Status } from './types';
-import { isMember, lastEntry } from './view';
+import { isMember, lastEntry, lastOpened } from './view';
 
 /**
  * Number of entries that are kept, beside those that a rule still reads. An older entry matters only for a node that was away
@@ -27,6 +27,19 @@ export function hasStrangeHistory(state: ClusterState, node: string, status: Sta
   const own = ownEntry(state, node, dataId);
   if (own !== undefined && !own.opened) return true;
   return promotedTerm != null && (own === undefined || own.term < promotedTerm);
+}
+
+/**
+ * The node is on the timeline of the newest opened leadership, at or beyond the position where that timeline began. What is
+ * not known counts as reached. A standby that is promoted before it writes a history whose timelines end before they begin,
+ * and pg_rewind then finds nothing to do on nodes that have to be rewound (S3; xlog.c, writeTimeLineHistory).
+ */
+export function hasReachedNewest(state: ClusterState, { postgres }: Status): boolean {
+  const newest = lastOpened(state);
+  if (newest === null) return true;
+  const { timeline, lsn } = postgres;
+  if (newest.timeline !== null && timeline !== newest.timeline) return false;
+  return newest.forkLsn === null || lsn === null || compareLsn(lsn, newest.forkLsn) >= 0;
 }
 
 /** Adds a leadership. Attempts of one data directory that were not opened are one entry, which counts them. */

@@ -7,6 +7,7 @@ import { lsnDistance } from '../contract/lsn';
 import { leaderHealth } from './detect';
 import { mayTakeOverAsked } from './pause';
 import { builtOnIt, override } from './plan';
+import { hasReachedNewest } from './rejoin';
 import type { Rule } from './rules';
 import { newestCopy } from './state-copies';
 import { parseState } from './stored';
@@ -123,9 +124,9 @@ function highestIds(state: ClusterState, observation: Observation): { term: numb
 
 /** The number of a timeline that came to be without an order says nothing: another history may have the same. */
 function isOnNewest(state: ClusterState, observation: Observation, node: string): boolean {
-  const timeline = lastOpened(state)?.timeline ?? null;
   const status = statusOf(observation, node);
-  return timeline !== null && status?.postgres.timeline === timeline && status.promotedByHand !== true;
+  if (status === null || status.promotedByHand === true || lastOpened(state)?.timeline == null) return false;
+  return hasReachedNewest(state, status);
 }
 
 /**

@@ -8,6 +8,7 @@
 import { connect } from 'node:net';
 import { systemClock } from './clock';
 import { HOME, LOCKED_OUT } from './logins';
+import { OwnTime, TICK_MS } from './own-time';
 import { type Beat, type Clock, KeeperError } from './ports';
 import { type Session, sqlState } from './session';
 
@@ -85,6 +86,7 @@ export interface HeartbeatParts {
 /** One run of the heartbeat, from its start to its stop. A run that hangs in its last beat must not hold up the next run. */
 interface Life {
   readonly ending: AbortController;
+  readonly time: OwnTime;
   session: Session | null;
   /** Beats that are left until the kernel is asked, the postmaster proves itself, a session is fresh, statements are sent. */
   untilLook: number;
@@ -110,14 +112,16 @@ export class Heartbeat {
     if (this.life !== null) return;
     this.life = {
       ending: new AbortController(),
+      time: new OwnTime(this.clock),
       session: null,
       untilLook: 0,
       untilProof: 0,
       untilFresh: 0,
       resting: 0,
     };
-    this.lastMs = this.clock.nowMs();
+    this.lastMs = this.life.time.nowMs();
     this.commitMs = null;
+    this.tick(this.life).catch(() => undefined);
     this.run(this.life).catch(() => undefined);
   }
 
@@ -127,18 +131,25 @@ export class Heartbeat {
   }
 
   read(): Beat {
-    const ageMs = this.life === null ? 0 : Math.round(this.clock.nowMs() - this.lastMs);
+    const ageMs = this.life === null ? 0 : Math.round(this.life.time.nowMs() - this.lastMs);
     return { count: this.count, ageMs, commitMs: this.commitMs };
+  }
+
+  private async tick({ ending: { signal }, time }: Life): Promise<void> {
+    while (!signal.aborted) {
+      time.tick();
+      await this.clock.sleep(TICK_MS, signal);
+    }
   }
 
   private async run(life: Life): Promise<void> {
     const { signal } = life.ending;
     while (!signal.aborted) {
-      const sentMs = this.clock.nowMs();
+      const sentMs = life.time.nowMs();
       const answered = await this.beat(life);
       if (signal.aborted) break;
       if (answered) this.lastMs = sentMs;
-      const restMs = Math.max(REST_MIN_MS, INTERVAL_MS - (this.clock.nowMs() - sentMs));
+      const restMs = Math.max(REST_MIN_MS, INTERVAL_MS - (life.time.nowMs() - sentMs));
       await this.clock.sleep(restMs, signal);
     }
     drop(life);

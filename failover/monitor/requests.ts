@@ -45,6 +45,8 @@ export class Requests {
   /** Resolves when it is done, refused, aborted, or still not done after a minute and a half. Never throws. */
   ask(request: Request): Promise<Answer> {
     const slot = slotOf(request);
+    // The way out of a state in which writes wait is not held up by a request that cannot end in that state.
+    if (request.kind === 'promote') this.finish(slot, false, `a later request took its place: promote ${request.to}`);
     if (this[slot] !== null) {
       return Promise.resolve(this.answerOf(0, false, 'another request is being carried out; ask again later'));
     }

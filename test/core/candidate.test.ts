@@ -52,6 +52,16 @@ describe('the choice of a candidate', () => {
     expect(choose(state, observation([gone('p'), replicaView(state, 'a')]), HANG_MS, false).kind).toBe('nobody');
   });
 
+  it('takes nobody that lacks the position where the newest history began (S3)', () => {
+    const state = serving(['a'], { ledger: [entry({ forkLsn: '0/4000' })] });
+    const at = (lsn: string) => observation([gone('p'), replicaView(state, 'a', { postgres: { lsn } })]);
+    expect(choose(state, at('0/4000'), HANG_MS, false)).toEqual({ kind: 'candidate', node: 'a' });
+    expect(choose(state, at('0/3FFF'), HANG_MS, false)).toMatchObject({
+      kind: 'nobody',
+      missing: expect.stringContaining('a has only reached 0/3FFF on timeline 1'),
+    });
+  });
+
   it('asks for promises where several replicas exist, and hears no position before (S1)', () => {
     const state = serving(['a', 'b']);
     const seen = observation([gone('p'), replicaView(state, 'a'), replicaView(state, 'b')]);

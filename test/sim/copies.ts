@@ -17,12 +17,18 @@ export class Copies {
   private readonly streams = new Map<string, { term: number; leader: string; directory: string | null }>();
   private readonly streamed = new Set<string>();
   private readonly crashes = new Map<string, number[]>();
+  /** Nodes whose order to copy was right by what was known then; what becomes known later does not change that. */
+  private readonly due = new Set<string>();
 
   constructor(world: World) {
     this.world = world;
   }
 
-  accepted({ name }: SimNode, { term, target }: AcceptedOrder, directory: string | null): void {
+  accepted({ name, volume }: SimNode, { term, target }: AcceptedOrder, directory: string | null): void {
+    const isCopy = target.kind === 'follow' && target.method === 'copy';
+    const isRebuilt = this.world.monitor?.seen?.decision.state.rebuild[name] !== undefined;
+    if (!isCopy) this.due.delete(name);
+    else if (volume.state.rewinding || isRebuilt) this.due.add(name);
     if (target.kind !== 'follow') this.streams.delete(name);
     else if (target.method === 'stream') {
       this.streams.set(name, { term, leader: target.leader, directory });
@@ -54,7 +60,8 @@ export class Copies {
     const since = world.engine.nowMs - CRASH_WINDOW_MS;
     if ((this.crashes.get(dataOf(node)) ?? []).filter((at) => at > since).length >= CRASHES_MAX) return;
     const state = world.monitor?.seen?.decision.state;
-    if (state === undefined || state.rebuild[name] !== undefined || state.renewing === name) return;
+    if (state === undefined || this.due.has(name) || state.rebuild[name] !== undefined || state.renewing === name)
+      return;
     // Recorded as a leader and never opened: what it may have written has a namesake (S3).
     const own = state.ledger.findLast((e) => e.node === name && e.dataId.endsWith(`:${volume.state.directoryId}`));
     if (own?.opened === false) return;

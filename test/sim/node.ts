@@ -2,6 +2,7 @@
 import { settingValues, slotName } from '../../failover/keeper/config-files';
 import { Keeper } from '../../failover/keeper/keeper';
 import { MonitorLink } from '../../failover/keeper/link';
+import { OwnTime, TICK_MS } from '../../failover/keeper/own-time';
 import {
   type Clock,
   EMPTY_STATE,
@@ -301,7 +302,7 @@ export class SimPostgres implements Postgres {
   private silentSinceMs: number | null = null;
   private verdict: string | null = null;
   private canary: Session | null = null;
-  private life: { beats: boolean } | null = null;
+  private life: { beats: boolean; time: OwnTime } | null = null;
   private lastBeatMs = 0;
   private beatCount = 0;
   private cached: View | null = null;
@@ -769,9 +770,15 @@ export class SimPostgres implements Postgres {
 
   startHeartbeat(): void {
     if (this.life !== null) return;
-    const life = { beats: true };
+    const life = { beats: true, time: new OwnTime({ nowMs: () => this.engine.nowMs }) };
     this.life = life;
-    this.lastBeatMs = this.engine.nowMs;
+    this.lastBeatMs = life.time.nowMs();
+    const tick = () => {
+      if (!life.beats) return;
+      life.time.tick();
+      this.engine.after(TICK_MS, this.process, tick);
+    };
+    tick();
     const beat = () => {
       if (!life.beats || this.life !== life) return;
       const { postgres } = this.node;
@@ -781,17 +788,17 @@ export class SimPostgres implements Postgres {
         return;
       }
       if (postgres.table.heartbeat !== 'there') {
-        this.beatErred(this.engine.nowMs);
+        this.beatErred(life.time.nowMs());
         again();
         return;
       }
-      const sentMs = this.engine.nowMs;
+      const sentMs = life.time.nowMs();
       const n = postgres.table.beat + 1;
       // Every few beats over a fresh connection, which needs a place (S24).
       if (n % BEATS_A_SESSION === 0) {
         const session = postgres.open('keeper');
         if (session === null) {
-          if (postgres.accepting) this.beatErred(this.engine.nowMs);
+          if (postgres.accepting) this.beatErred(life.time.nowMs());
           again();
           return;
         }
@@ -819,6 +826,9 @@ export class SimPostgres implements Postgres {
   }
 
   heartbeat(): { count: number; ageMs: number } {
-    return { count: this.beatCount, ageMs: this.life === null ? 0 : Math.round(this.engine.nowMs - this.lastBeatMs) };
+    return {
+      count: this.beatCount,
+      ageMs: this.life === null ? 0 : Math.round(this.life.time.nowMs() - this.lastBeatMs),
+    };
   }
 }

@@ -136,8 +136,8 @@ class Sender {
 }
 
 const KEEPALIVE_MS = 1_000;
-/** Walsenders read a setting up to 400 ms late; then the next record of anybody lets writers go, ms. */
-const LET_GO_MS = 800;
+/** When the walsenders have read a setting, the next record or the standby's regular answer (each second) lets writers go, ms. */
+const LET_GO_MS = 1_200;
 /** Far more than a reader may hold up the replay on a member (S16), ms. */
 const HELD_UP_MAX_MS = 1_000;
 /** What a connection's authentication costs of a machine of two cores, ms (S24: 115 a second). */
@@ -259,7 +259,10 @@ export class PostgresServer {
     // Replay begins at the last restart point; what SQL sees at first is older than what it saw before (S6).
     const behind = this.engine.random.integer(0, 40);
     const stepMs = this.engine.random.chance(0.6) ? this.engine.random.between(10, 80) : 3;
-    data.applied = Math.max(0, data.flushed - (parts.replay?.behind ?? behind));
+    const restartPoint = Math.max(0, data.flushed - (parts.replay?.behind ?? behind));
+    // What a standby had not applied before it was stopped, for want of connections say, it applies now.
+    const wasPrimary = data.production || data.cleanLeader;
+    data.applied = wasPrimary ? restartPoint : Math.min(data.applied, restartPoint);
     this.replayMs = parts.replay?.stepMs ?? stepMs;
     // A primary's log is applied to its end before the first session, a standby's only to its last restart point and
     // what it had written of later pages: so it may show less than before its crash (xlogrecovery.c, InitWalRecovery).
@@ -605,14 +608,18 @@ export class PostgresServer {
     const read = () => parseNames(this.config.text('synchronous_standby_names'));
     this.names = read();
     const waiting = [...this.waiters];
-    if (waiting.length > 0) this.after(LET_GO_MS, () => this.watchWaiters(waiting));
     const late = () => (random.chance(0.2) ? random.between(20, 400) : random.between(0, 8));
     this.after(late(), () => this.checkpointerReads());
+    let readMs = 0;
     for (const sender of this.senders) {
-      this.after(late(), () => {
+      const afterMs = late();
+      readMs = Math.max(readMs, afterMs);
+      this.after(afterMs, () => {
         sender.names = read();
       });
     }
+    // A walsender lets go by what it has read itself.
+    if (waiting.length > 0) this.after(readMs + LET_GO_MS, () => this.watchWaiters(waiting));
   }
 
   private checkpointerReads(): void {

@@ -16,7 +16,7 @@ export async function findWayOut(world: World): Promise<string | null> {
   const given = new Set<string>();
   for (let i = 0; ; i++) {
     const sinceMs = engine.nowMs;
-    if (await engine.run(sinceMs + MINUTE_MS, () => world.servedSince(sinceMs))) return null;
+    if (await engine.run(sinceMs + MINUTE_MS, () => world.servedSince(sinceMs) && !isSearching(world))) return null;
     const decision = world.monitor?.seen?.decision;
     const words = decision === undefined ? 'the monitor has decided nothing' : `${decision.code} ${decision.reason}`;
     const command = i < COMMANDS_MAX ? commandOf(world, words, given) : null;
@@ -28,6 +28,11 @@ export async function findWayOut(world: World): Promise<string | null> {
     world.say(`a person reads "${words}" and gives the command: ${command.words}`);
     command.give();
   }
+}
+
+/** A monitor that searches for the newest state opens nothing: a client that is served then has an old session. */
+function isSearching({ monitor }: World): boolean {
+  return monitor?.seen?.decision.state.adopting === true;
 }
 
 interface Command {

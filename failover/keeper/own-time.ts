@@ -1,0 +1,37 @@
+/**
+ * Time in which this process ran. What was asked of PostgreSQL before the process itself stood still (paused, starved, a
+ * suspended machine) may have been answered meanwhile, so that time says nothing of PostgreSQL (S11). Pure.
+ */
+import type { Clock } from './ports';
+
+/** How often {@link OwnTime.tick} is due, ms. */
+export const TICK_MS = 100;
+/** A process that did not tick for longer than this stood still, ms. */
+const GAP_MS = 500;
+
+export class OwnTime {
+  private readonly clock: Pick<Clock, 'nowMs'>;
+  private tickedMs: number;
+  private stoodMs = 0;
+
+  constructor(clock: Pick<Clock, 'nowMs'>) {
+    this.clock = clock;
+    this.tickedMs = clock.nowMs();
+  }
+
+  /** To be called every {@link TICK_MS} while the time is in use. */
+  tick(): void {
+    this.nowMs();
+    this.tickedMs = this.clock.nowMs();
+  }
+
+  /** Time of the clock less the time in which the process stood still, ms. */
+  nowMs(): number {
+    const nowMs = this.clock.nowMs();
+    if (nowMs - this.tickedMs > GAP_MS) {
+      this.stoodMs += nowMs - this.tickedMs;
+      this.tickedMs = nowMs;
+    }
+    return nowMs - this.stoodMs;
+  }
+}
