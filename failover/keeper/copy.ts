@@ -5,8 +5,8 @@
 import { access, mkdir, open, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
+import { syncFolder } from '../disk/durable';
 import { conninfo, copySlotName, slotName } from './config-files';
-import { syncFolder } from './durable';
 import { KeeperError, type Source } from './ports';
 import { run } from './processes';
 import { segmentBefore, WalReceiver, wholeSegments } from './receive-wal';

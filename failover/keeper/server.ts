@@ -12,12 +12,12 @@ import {
   REPLICATION_ROLE,
   type SlotView,
 } from '../contract/messages';
+import { syncFolder } from '../disk/durable';
 import { Canary } from './canary';
 import { CatchUp } from './catch-up';
 import { KEEPER_ROLE, settingValues } from './config-files';
 import { Configuration } from './configuration';
 import { CATCHING_UP, copyData } from './copy';
-import { syncFolder } from './durable';
 import { Furnishing, REPAIR_LOCK_MS } from './furnish';
 import { BEAT_LOCK_MS, Heartbeat, provePostmaster } from './heartbeat';
 import { LogPipes } from './log-pipes';

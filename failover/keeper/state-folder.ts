@@ -3,9 +3,9 @@ import { mkdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { OrderId, Target } from '../contract/messages';
-import { writeWhole } from './durable';
+import { writeWhole } from '../disk/durable';
+import { SlotFile } from '../disk/two-slot-file';
 import { EMPTY_STATE, type KeeperState, type Memory, type StateFile } from './ports';
-import { SlotFile } from './slot-file';
 
 const State = z.object({
   accepted: OrderId.extend({ target: Target }).nullable(),

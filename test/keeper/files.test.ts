@@ -2,6 +2,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { SLOT_BYTES } from '../../failover/disk/two-slot-file';
 import {
   conninfo,
   renderFailoverConf,
@@ -13,7 +14,6 @@ import {
 import { laterLsn, lsnValue } from '../../failover/keeper/lsn';
 import { EMPTY_STATE } from '../../failover/keeper/ports';
 import { KEY_ITERATIONS, newVerifier } from '../../failover/keeper/scram';
-import { SLOT_BYTES } from '../../failover/keeper/slot-file';
 import { StateFolder } from '../../failover/keeper/state-folder';
 import { barrierNames, syncNames } from '../../failover/keeper/sync';
 import { SETTINGS } from './fakes';

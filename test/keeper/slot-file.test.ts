@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { SLOT_BYTES, SlotFile } from '../../failover/keeper/slot-file';
+import { SLOT_BYTES, SlotFile } from '../../failover/disk/two-slot-file';
 
 let folder = '';
 beforeAll(async () => {
