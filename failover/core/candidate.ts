@@ -9,7 +9,7 @@
 import { compareLsn, lsnDistance } from '../contract/lsn';
 import { preferReached } from './reach';
 import { hasReachedNewest, hasStrangeHistory } from './rejoin';
-import type { ClusterState, Observation, Status, SyncConfig } from './types';
+import type { ClusterState, Observation, Status, SyncConfig } from './state/cluster';
 import { isDeclared, isMember, list, statusOf, viewOf } from './view';
 
 /** Crashes within a minute after which a standby is no candidate (S8). */

@@ -6,7 +6,7 @@
 
 import { lsnDistance } from '../contract/lsn';
 import { type Choice, choose, hasVote, isEligible, mostAdvanced } from './candidate';
-import type { ClusterState, Observation, Policy } from './types';
+import type { ClusterState, Observation, Policy } from './state/cluster';
 import { list, statusOf } from './view';
 
 /** In asynchronous mode, once every earlier synchronous promise has been taken back. */

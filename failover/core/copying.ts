@@ -1,6 +1,7 @@
 /** When a node may be copied: after it has left the sync set, and one node at a time. */
+
+import type { ClusterState, Observation, Policy, Status, Target } from './state/cluster';
 import { wantedConfig } from './sync';
-import type { ClusterState, Observation, Policy, Status, Target } from './types';
 import { isDone, statusOf, viewOf } from './view';
 
 /** Crashes one after the other after which a standby's data is taken for broken and replaced. */

@@ -4,7 +4,7 @@ import { violations } from './invariants';
 import { adoptionTarget, deriveOrders } from './orders';
 import { routeActions } from './route';
 import { type Facts, RULES } from './rules';
-import type { Action, ClusterState, Decision, Observation, Policy } from './types';
+import type { Action, ClusterState, Decision, Observation, Policy } from './state/cluster';
 import { statusOf } from './view';
 
 /** Decides. Throws when the decision would break an invariant: the caller must then do nothing of it. */

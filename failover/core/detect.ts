@@ -3,7 +3,7 @@
  * that was really sent and its missing answer; the loop measures that and hands it over as `silentMs`.
  */
 import { isBeyondHaproxy } from './reach';
-import type { ClusterState, NodeView, Observation, Policy } from './types';
+import type { ClusterState, NodeView, Observation, Policy } from './state/cluster';
 import { addressOf, isMember, viewOf } from './view';
 
 /** Part of `hangTimeoutMs` after which new connections are held: costs nothing when the leader answers after all (S19). */

@@ -10,7 +10,7 @@ import { holdOf, mayTakeOverAsked, untilOf } from './pause';
 import { lossOf, overrideRefusal } from './rules-override';
 import { pauseRefusal, resumeRefusal } from './rules-pause';
 import { isLastCounted, rebuildRefusal } from './rules-rebuild';
-import type { ClusterState, Observation, Policy, Request } from './types';
+import type { ClusterState, Observation, Policy, Request } from './state/cluster';
 import { list } from './view';
 
 export interface Forecast {

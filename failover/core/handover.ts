@@ -7,8 +7,8 @@ import { isAsynchronous, pick } from './choice';
 import { leaderHealth } from './detect';
 import { isUnreached } from './reach';
 import { isCertified } from './route';
+import type { ClusterState, Observation, Policy } from './state/cluster';
 import { isReady } from './sync';
-import type { ClusterState, Observation, Policy } from './types';
 import { isDeclared, statusOf, viewOf } from './view';
 
 /** Running transactions have this long to end before their sessions are ended, ms. */

@@ -1,5 +1,5 @@
 /** What must hold for every step, checked by `decide`, the simulator and the chaos tests alike. */
-import type { ClusterState, Decision } from './types';
+import type { ClusterState, Decision } from './state/cluster';
 import { lastEntry } from './view';
 
 /** Sentences about what is broken; empty when all is well. */

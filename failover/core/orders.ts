@@ -6,8 +6,8 @@ import type { RejoinMethod } from '../contract/messages';
 import { isTakenForBroken, leaveFirst, oneCopyAtATime } from './copying';
 import { DRAIN_MS, LEAVE_MS } from './handover';
 import { hasStrangeHistory, rejoinMethod } from './rejoin';
+import type { ClusterState, GivenOrder, LedgerEntry, Observation, Policy, Status, Target } from './state/cluster';
 import { mustBeCopied } from './sync';
-import type { ClusterState, GivenOrder, LedgerEntry, Observation, Policy, Status, Target } from './types';
 import { hasAccepted, isDone, isMember, lastEntry, statusOf } from './view';
 
 /** Failed tries of a copy after which data that may be sound is used again. */

@@ -4,7 +4,7 @@
  */
 import { pick } from './choice';
 import { leaderHealth } from './detect';
-import type { ClusterState, Observation, Pause, Policy } from './types';
+import type { ClusterState, Observation, Pause, Policy } from './state/cluster';
 
 export interface Hold {
   /** Code of the rows that say so. */

@@ -2,8 +2,8 @@
 import { type Choice, canLeadAgain, followersOf } from './candidate';
 import { pick } from './choice';
 import { addEntry } from './rejoin';
+import type { ClusterState, Observation, Policy, SyncConfig } from './state/cluster';
 import { aloneConfig, configOf, isGone, loneConfig, withConfig } from './sync';
-import type { ClusterState, Observation, Policy, SyncConfig } from './types';
 import { lastEntry, lastOpened, statusOf } from './view';
 
 /** A changed state, with the next seq. A procedure ends what was being prepared. */

@@ -2,7 +2,7 @@
 
 import { compareLsn } from '../contract/lsn';
 import type { RejoinMethod } from '../contract/messages';
-import type { ClusterState, LedgerEntry, Status } from './types';
+import type { ClusterState, LedgerEntry, Status } from './state/cluster';
 import { isMember, lastEntry, lastOpened } from './view';
 
 /**

@@ -3,8 +3,8 @@
 import { lsnDistance } from '../contract/lsn';
 import type { Health } from './detect';
 import { isUnreached } from './reach';
+import type { Action, ClusterState, Observation, Policy } from './state/cluster';
 import { isProven } from './sync';
-import type { Action, ClusterState, Observation, Policy } from './types';
 import { addressOf, isMember, lastEntry, statusOf, viewOf } from './view';
 
 /** True when the opening checks were passed by this leader in this term, since HAProxy's last start. */

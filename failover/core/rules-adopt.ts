@@ -1,10 +1,10 @@
 /** First rows: is this state the newest that exists (S10), and does a cluster exist at all? */
 import { bootstrap, suspected } from './plan';
 import type { Facts, Rule } from './rules';
+import type { ClusterState, Observation, Policy } from './state/cluster';
+import { parseState } from './state/stored';
 import { type Copy, isNewer, newestCopy } from './state-copies';
-import { parseState } from './stored';
 import { loneConfig, withConfig } from './sync';
-import type { ClusterState, Observation, Policy } from './types';
 import { addressOf, isDeclared, lastOpened, list, statusOf, viewOf } from './view';
 import { acceptLossRemedy } from './way-out';
 

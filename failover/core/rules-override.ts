@@ -9,9 +9,9 @@ import { mayTakeOverAsked } from './pause';
 import { builtOnIt, override } from './plan';
 import { hasReachedNewest } from './rejoin';
 import type { Rule } from './rules';
+import type { ClusterState, Observation, Policy, Request } from './state/cluster';
+import { parseState } from './state/stored';
 import { newestCopy } from './state-copies';
-import { parseState } from './stored';
-import type { ClusterState, Observation, Policy, Request } from './types';
 import { isDeclared, isMember, lastOpened, statusOf, viewOf } from './view';
 
 type Promotion = Extract<Request, { kind: 'promote' }>;

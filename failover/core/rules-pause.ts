@@ -2,7 +2,7 @@
 import { untilOf } from './pause';
 import { change } from './plan';
 import type { Rule } from './rules';
-import type { ClusterState } from './types';
+import type { ClusterState } from './state/cluster';
 
 export const PAUSE_RULES: readonly Rule[] = [
   {

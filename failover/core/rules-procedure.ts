@@ -7,8 +7,8 @@ import { isCertified, isCutOff } from './route';
 import type { Facts, Rule } from './rules';
 import { RESTART_RULES } from './rules-settings';
 import { HANDOVER_RULES } from './rules-switchover';
+import type { ClusterState, Status } from './state/cluster';
 import { isProven, wantedConfig, withConfig } from './sync';
-import type { ClusterState, Status } from './types';
 import { isDone, isMember, lastEntry, list, statusOf, viewOf } from './view';
 import { acceptLossRemedy } from './way-out';
 

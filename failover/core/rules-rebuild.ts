@@ -6,8 +6,8 @@ import { clusterTrouble } from './handover';
 import { COPY_TRIES_MAX } from './orders';
 import { change } from './plan';
 import type { Rule } from './rules';
+import type { ClusterState, Observation, Policy } from './state/cluster';
 import { wantedConfig } from './sync';
-import type { ClusterState, Observation, Policy } from './types';
 import { hasAccepted, isDeclared, isMember, statusOf } from './view';
 
 /** A standby that cannot be taken out of the sync set within this time stays as it is, ms. */

@@ -14,8 +14,8 @@ import { SETTINGS_RULES } from './rules-settings';
 import { SWITCHOVER_STARTS } from './rules-start';
 import { SWITCHOVER_RULES } from './rules-switchover';
 import { settingsReason } from './settings';
+import type { Action, ClusterState, Observation, Policy } from './state/cluster';
 import { isProven, wantedConfig, withConfig } from './sync';
-import type { Action, ClusterState, Observation, Policy } from './types';
 import { isDone, list, statusOf, viewOf } from './view';
 import { acceptLossRemedy } from './way-out';
 

@@ -8,8 +8,8 @@ import { holdOf } from './pause';
 import { change, giveUp, leadAgain } from './plan';
 import type { Facts, Rule } from './rules';
 import { nextStep, settingsOf } from './settings';
+import type { ClusterState, Restart } from './state/cluster';
 import { wantedConfig } from './sync';
-import type { ClusterState, Restart } from './types';
 import { hasAccepted, isDeclared, isDone, list, statusOf, viewOf } from './view';
 
 /** After an attempt that was called off the leader has this much rest before the next one, ms. */

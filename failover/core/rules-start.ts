@@ -7,7 +7,7 @@ import { holdOf } from './pause';
 import { change } from './plan';
 import type { Plan, Rule } from './rules';
 import { SETTINGS_STARTS } from './rules-settings';
-import type { ClusterState, Switchover } from './types';
+import type { ClusterState, Switchover } from './state/cluster';
 import { keptTheLead, mayReturn } from './watch';
 
 /** After a switchover that was called off a retiring leader has this much rest before the next one, ms. */

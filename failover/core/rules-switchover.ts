@@ -8,7 +8,7 @@ import { candidateTrouble, clusterTrouble, HOLD_LIMIT_MS, isLevel, PREPARE_LIMIT
 import { holdOf } from './pause';
 import { change, elect, promote } from './plan';
 import type { Facts, Plan, Rule } from './rules';
-import type { ClusterState } from './types';
+import type { ClusterState } from './state/cluster';
 import { isDone, statusOf, viewOf } from './view';
 
 /** Rows of a hand-over that is under way. */

@@ -10,7 +10,7 @@ import { OVERRIDE_RULES } from './rules-override';
 import { PAUSE_RULES } from './rules-pause';
 import { PROCEDURE_RULES } from './rules-procedure';
 import { SERVING_RULES } from './rules-serving';
-import type { Action, ClusterState, Observation, Policy } from './types';
+import type { Action, ClusterState, Observation, Policy } from './state/cluster';
 
 /** Everything that a row may look at. */
 export interface Facts {

@@ -5,8 +5,8 @@
  */
 import type { SettingsStatus } from '../contract/messages';
 import { isCounted } from './handover';
+import type { ClusterState, Observation, Policy } from './state/cluster';
 import { isReady } from './sync';
-import type { ClusterState, Observation, Policy } from './types';
 import { list, statusOf } from './view';
 
 export type Step = { kind: 'standby'; node: string } | { kind: 'switchover' } | { kind: 'in-place' };

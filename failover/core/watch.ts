@@ -6,7 +6,7 @@
 import { lsnDistance } from '../contract/lsn';
 import { leaderHealth } from './detect';
 import { switchoverTarget } from './handover';
-import type { Acknowledged, ClusterState, NewestPosition, Observation, Policy, Watch } from './types';
+import type { Acknowledged, ClusterState, NewestPosition, Observation, Policy, Watch } from './state/cluster';
 import { statusOf, viewOf } from './view';
 
 /** Doublings after which the wait grows no more: 2^10 stable periods. */

@@ -7,7 +7,7 @@
  * all sessions is asked for only when a closed slot has sessions that do not go by themselves, beside the looks.
  */
 import { join } from 'node:path';
-import type { HaproxyView } from '../core/types';
+import type { HaproxyView } from '../core/state/cluster';
 import {
   ANSWER_LIMIT_MS,
   ask,

@@ -11,7 +11,7 @@ import { type Context, Hono } from 'hono';
 import { bodyLimit } from 'hono/body-limit';
 import type { z } from 'zod';
 import { type Answer, Bodies, type Command } from '../contract/api';
-import type { Request } from '../core/types';
+import type { Request } from '../core/state/cluster';
 import type { Feed } from './feed';
 import type { Listeners } from './listeners';
 import { keptFor, Turnstile } from './load';

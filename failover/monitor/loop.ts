@@ -8,7 +8,6 @@ import { decide } from '../core/decide';
 import { hearsNobody, withoutDeafness } from '../core/hearing';
 import { isRetired } from '../core/members';
 import { suspected } from '../core/plan';
-import { parseState, printState } from '../core/stored';
 import {
   type Action,
   type Certificate,
@@ -20,7 +19,8 @@ import {
   type Policy,
   type Request,
   type Watch,
-} from '../core/types';
+} from '../core/state/cluster';
+import { parseState, printState } from '../core/state/stored';
 import { newWatch, nextWatch } from '../core/watch';
 import type { Clock, Keepers, Log, Opening, Router, Store } from './ports';
 import { Requests } from './requests';

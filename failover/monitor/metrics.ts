@@ -4,7 +4,7 @@
  */
 import { Counter, Gauge, Histogram, Registry } from '@prometheus-io/client';
 import type { Failover, NodeStatus, Sample } from '../contract/api';
-import type { Decision, Observation, Policy } from '../core/types';
+import type { Decision, Observation, Policy } from '../core/state/cluster';
 import { statusOf } from '../core/view';
 import type { Clock } from './ports';
 import { isServing } from './status-view';

@@ -6,7 +6,7 @@ import pg from 'pg';
 import { PORTS } from '../contract/inputs';
 import { derivedPassword, MONITOR_ROLE } from '../contract/messages';
 import { INSUFFICIENT_PRIVILEGE, type SessionRights, sessionOptions } from '../contract/session-settings';
-import type { DeclaredNode } from '../core/types';
+import type { DeclaredNode } from '../core/state/cluster';
 import type { Log, Opening } from './ports';
 
 /** A dial takes four round trips, each of which may be a second where packets come late. */

@@ -1,5 +1,5 @@
 /** What the monitor's loop needs from the world. The real ones are beside it; the tests have their own. */
-import type { HaproxyView, NodeView, Target } from '../core/types';
+import type { HaproxyView, NodeView, Target } from '../core/state/cluster';
 
 export interface Clock {
   /** Monotonic time, ms. */

@@ -5,7 +5,7 @@
 import type { Answer } from '../contract/api';
 import { foresee, refusalOf } from '../core/forecast';
 import { untilOf } from '../core/pause';
-import type { ClusterState, Decision, Observation, Policy, Request } from '../core/types';
+import type { ClusterState, Decision, Observation, Policy, Request } from '../core/state/cluster';
 import { addressOf } from '../core/view';
 import type { Clock } from './ports';
 

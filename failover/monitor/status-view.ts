@@ -4,7 +4,7 @@ import { lsnDistance } from '../contract/lsn';
 import type { SettingsStatus, Status } from '../contract/messages';
 import { ifLeaderDied } from '../core/forecast';
 import { isUnreached } from '../core/reach';
-import type { ClusterState, Decision, Observation, Policy, Target } from '../core/types';
+import type { ClusterState, Decision, Observation, Policy, Target } from '../core/state/cluster';
 import { addressOf, isDone, statusOf, viewOf } from '../core/view';
 
 /** Older than this the last commit of the leader says nothing of now, ms. */

@@ -3,7 +3,7 @@
  * ones. That the former leader follows comes later, as a last step.
  */
 import type { Failover } from '../contract/api';
-import type { ClusterState, Decision, Observation } from '../core/types';
+import type { ClusterState, Decision, Observation } from '../core/state/cluster';
 import { addressOf, isDone, statusOf, viewOf } from '../core/view';
 import type { Clock, Log } from './ports';
 

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { canLeadAgain, choose, quorum } from '../../failover/core/candidate';
-import type { ClusterState } from '../../failover/core/types';
+import type { ClusterState } from '../../failover/core/state/cluster';
 import { entry, gone, observation, replicaView, serving, status, view } from './world';
 
 const HANG_MS = 2_000;

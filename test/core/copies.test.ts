@@ -1,7 +1,7 @@
 /** When the monitor orders a copy: never of a counted member, one node at a time, and not for ever. */
 import { describe, expect, it } from 'vitest';
 import { decide } from '../../failover/core/decide';
-import type { ClusterState, NodeView, Policy } from '../../failover/core/types';
+import type { ClusterState, NodeView, Policy } from '../../failover/core/state/cluster';
 import { gone, leaderView, NOW_MS, observation, POLICY, replicaView, type StatusPart, serving } from './world';
 
 const decided = (state: ClusterState, views: NodeView[], policy: Partial<Policy> = {}) =>

@@ -1,8 +1,14 @@
 import { describe, expect, it } from 'vitest';
 import { decide } from '../../failover/core/decide';
 import { LEAVE_MS } from '../../failover/core/handover';
-import { printState } from '../../failover/core/stored';
-import { type Action, type ClusterState, emptyState, type NodeView, type Observation } from '../../failover/core/types';
+import {
+  type Action,
+  type ClusterState,
+  emptyState,
+  type NodeView,
+  type Observation,
+} from '../../failover/core/state/cluster';
+import { printState } from '../../failover/core/state/stored';
 import { entry, gone, leaderView, NOW_MS, observation, POLICY, replicaView, serving, status, view } from './world';
 
 const run = (state: ClusterState, seen: Observation, policy = POLICY) => decide(state, seen, NOW_MS, policy);

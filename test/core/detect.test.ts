@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { leaderHealth } from '../../failover/core/detect';
-import type { NodeView } from '../../failover/core/types';
+import type { NodeView } from '../../failover/core/state/cluster';
 import { gone, leaderView, NOW_MS, observation, POLICY, replicaView, serving } from './world';
 
 const state = serving(['a']);

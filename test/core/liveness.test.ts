@@ -2,8 +2,8 @@
 import { describe, expect, it } from 'vitest';
 import { compareOrders } from '../../failover/contract/messages';
 import { decide } from '../../failover/core/decide';
-import { printState } from '../../failover/core/stored';
-import { type Action, emptyState } from '../../failover/core/types';
+import { type Action, emptyState } from '../../failover/core/state/cluster';
+import { printState } from '../../failover/core/state/stored';
 import { entry, leaderView, NOW_MS, observation, POLICY, replicaView, serving, status, view } from './world';
 
 const ordersFor = (actions: Action[], node: string) =>

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { decide } from '../../failover/core/decide';
 import { overrideRefusal } from '../../failover/core/rules-override';
-import type { ClusterState, NodeView } from '../../failover/core/types';
+import type { ClusterState, NodeView } from '../../failover/core/state/cluster';
 import { entry, gone, NOW_MS, observation, POLICY, replicaView, serving, view } from './world';
 
 /** `a` was recorded as the next leader in term 2 and is not opened yet; `p` is back as a standby. */

@@ -4,8 +4,8 @@ import { compareLsn, lsnDistance, parseLsn } from '../../failover/contract/lsn';
 import { choose, quorum } from '../../failover/core/candidate';
 import { decide } from '../../failover/core/decide';
 import { leaderHealth } from '../../failover/core/detect';
-import { parseState, printState } from '../../failover/core/stored';
-import type { NodeView } from '../../failover/core/types';
+import type { NodeView } from '../../failover/core/state/cluster';
+import { parseState, printState } from '../../failover/core/state/stored';
 import { gone, leaderView, NOW_MS, observation, POLICY, replicaView, serving, status, view } from './world';
 
 const lsn = fc

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { decide } from '../../failover/core/decide';
-import type { Action, ClusterState, HaproxyView, NodeView, Observation } from '../../failover/core/types';
+import type { Action, ClusterState, HaproxyView, NodeView, Observation } from '../../failover/core/state/cluster';
 import { newWatch } from '../../failover/core/watch';
 import { gone, leaderView, NOW_MS, observation, POLICY, replicaView, serving, status, view } from './world';
 

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { decide } from '../../failover/core/decide';
 import { rebuildRefusal } from '../../failover/core/rules-rebuild';
-import type { ClusterState, Observation, Policy } from '../../failover/core/types';
+import type { ClusterState, Observation, Policy } from '../../failover/core/state/cluster';
 import { newWatch } from '../../failover/core/watch';
 import { gone, leaderView, NOW_MS, observation, POLICY, replicaView, serving } from './world';
 

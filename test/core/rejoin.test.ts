@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { addEntry, LEDGER_MAX, rejoinMethod } from '../../failover/core/rejoin';
-import type { LedgerEntry } from '../../failover/core/types';
+import type { LedgerEntry } from '../../failover/core/state/cluster';
 import { entry, serving, status } from './world';
 
 /** `a` leads in term 2 on timeline 2, which left timeline 1 at 0/6000. */

@@ -2,8 +2,8 @@ import { describe, expect, it } from 'vitest';
 import type { SettingsStatus } from '../../failover/contract/messages';
 import { decide } from '../../failover/core/decide';
 import { DRAIN_MS, HOLD_LIMIT_MS, STOP_LIMIT_MS } from '../../failover/core/handover';
-import { parseState, printState } from '../../failover/core/stored';
-import type { Action, ClusterState, NodeView, Observation, Restart } from '../../failover/core/types';
+import type { Action, ClusterState, NodeView, Observation, Restart } from '../../failover/core/state/cluster';
+import { parseState, printState } from '../../failover/core/state/stored';
 import { newWatch } from '../../failover/core/watch';
 import { gone, leaderView, NOW_MS, observation, POLICY, replicaView, type StatusPart, serving } from './world';
 

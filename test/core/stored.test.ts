@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { parseState, printState } from '../../failover/core/stored';
-import { emptyState } from '../../failover/core/types';
+import { emptyState } from '../../failover/core/state/cluster';
+import { parseState, printState } from '../../failover/core/state/stored';
 import { entry, serving } from './world';
 
 describe('the stored state', () => {

@@ -1,7 +1,14 @@
 import { describe, expect, it } from 'vitest';
 import { decide } from '../../failover/core/decide';
 import { DRAIN_MS, HOLD_LIMIT_MS, PREPARE_LIMIT_MS, STOP_LIMIT_MS } from '../../failover/core/handover';
-import type { Action, ClusterState, NodeView, Observation, Request, Switchover } from '../../failover/core/types';
+import type {
+  Action,
+  ClusterState,
+  NodeView,
+  Observation,
+  Request,
+  Switchover,
+} from '../../failover/core/state/cluster';
 import { newWatch } from '../../failover/core/watch';
 import { gone, leaderView, NOW_MS, observation, POLICY, replicaView, type StatusPart, serving } from './world';
 

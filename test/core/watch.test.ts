@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { decide } from '../../failover/core/decide';
-import { parseState, printState } from '../../failover/core/stored';
-import type { ClusterState, Observation, Watch } from '../../failover/core/types';
+import type { ClusterState, Observation, Watch } from '../../failover/core/state/cluster';
+import { parseState, printState } from '../../failover/core/state/stored';
 import { mayReturn, newWatch, nextWatch } from '../../failover/core/watch';
 import { leaderView, NOW_MS, observation, POLICY, replicaView, serving } from './world';
 

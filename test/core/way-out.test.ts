@@ -1,8 +1,8 @@
 /** Each sentence that says "writes wait" ends in a command, and what the command does ends the waiting. */
 import { describe, expect, it } from 'vitest';
 import { decide } from '../../failover/core/decide';
-import type { ClusterState, NodeView, Observation, Policy } from '../../failover/core/types';
-import { emptyState } from '../../failover/core/types';
+import type { ClusterState, NodeView, Observation, Policy } from '../../failover/core/state/cluster';
+import { emptyState } from '../../failover/core/state/cluster';
 import {
   entry,
   gone,

@@ -7,8 +7,8 @@ import type {
   Observation,
   Policy,
   Status,
-} from '../../failover/core/types';
-import { emptyState } from '../../failover/core/types';
+} from '../../failover/core/state/cluster';
+import { emptyState } from '../../failover/core/state/cluster';
 import { newWatch } from '../../failover/core/watch';
 
 export const NOW_MS = 100_000;

@@ -1,5 +1,5 @@
 /** What a keeper does next by its order, one step at a time; null: nothing. See `pursue.ts` for the real one. */
-import type { Status } from '../../failover/core/types';
+import type { Status } from '../../failover/core/state/cluster';
 import { fits, length, NAMES, type Name, type Node, same, streams, type World } from './world';
 
 /** Writes are letters in the order in which they came. */

@@ -9,8 +9,8 @@ import type {
   Observation,
   Policy,
   Status,
-} from '../../failover/core/types';
-import { emptyState } from '../../failover/core/types';
+} from '../../failover/core/state/cluster';
+import { emptyState } from '../../failover/core/state/cluster';
 import { newWatch } from '../../failover/core/watch';
 import type { Ids } from './ids';
 import { mustBeCopied, mustNotLead } from './keeper';

@@ -1,5 +1,5 @@
 /** A state as a few integers: the search keeps millions of them. Equal states have equal integers. */
-import type { Certificate, ClusterState } from '../../failover/core/types';
+import type { Certificate, ClusterState } from '../../failover/core/state/cluster';
 import type { Ids } from './ids';
 import { LETTER_A } from './keeper';
 import type { Monitor } from './monitor';

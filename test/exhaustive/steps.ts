@@ -1,7 +1,7 @@
 /** Everything that can happen next, from one state of the small world. */
 
 import { compareOrders } from '../../failover/contract/messages';
-import type { Action } from '../../failover/core/types';
+import type { Action } from '../../failover/core/state/cluster';
 import { act, LETTER_A, mustNotLead, promoteByHand, put, receive } from './keeper';
 import { ADDRESSES, type Decider, firstState, type Monitor, statusOf } from './monitor';
 import { confirmedBy, firstWorld, type Given, length, NAMES, type Name, streams, type World } from './world';

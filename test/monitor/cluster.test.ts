@@ -1,5 +1,5 @@
 import { afterEach, describe, expect, it } from 'vitest';
-import { parseState } from '../../failover/core/stored';
+import { parseState } from '../../failover/core/state/stored';
 import { MemoryStore, restartMonitor, World } from './fakes';
 
 let world = new World([]);

@@ -17,8 +17,8 @@ import {
   type Target,
 } from '../../failover/contract/messages';
 import { retiringLeader } from '../../failover/core/members';
-import { parseState } from '../../failover/core/stored';
-import type { Certificate, Decision, HaproxyView, Observation, Request } from '../../failover/core/types';
+import type { Certificate, Decision, HaproxyView, Observation, Request } from '../../failover/core/state/cluster';
+import { parseState } from '../../failover/core/state/stored';
 import { isDone, isMember, statusOf } from '../../failover/core/view';
 import { KeeperServer } from '../../failover/monitor/keepers';
 import { Loop } from '../../failover/monitor/loop';

@@ -3,7 +3,7 @@ import { connect } from 'node:net';
 import { describe, expect, it, vi } from 'vitest';
 import { Answer, Bodies, ClusterStatus, Events, Failovers, History } from '../../failover/contract/api';
 import { decide } from '../../failover/core/decide';
-import type { Request } from '../../failover/core/types';
+import type { Request } from '../../failover/core/state/cluster';
 import { Feed } from '../../failover/monitor/feed';
 import { type HttpParts, httpApp, listenHttp } from '../../failover/monitor/http';
 import { LISTENERS_MAX, Listeners, QUEUE_BYTES_MAX } from '../../failover/monitor/listeners';

@@ -4,7 +4,7 @@
  */
 import { Client } from 'pg';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import type { Decision, HaproxyView, Observation } from '../../failover/core/types';
+import type { Decision, HaproxyView, Observation } from '../../failover/core/state/cluster';
 import { isDone, isMember, runsPostgres, statusOf } from '../../failover/core/view';
 import { KeeperServer } from '../../failover/monitor/keepers';
 import { Loop } from '../../failover/monitor/loop';

@@ -1,6 +1,6 @@
 /** The promises and the traps, each as a short story. */
 import { SERVER_CONNECTIONS_MAX } from '../../components/haproxy-config';
-import type { Request } from '../../failover/core/types';
+import type { Request } from '../../failover/core/state/cluster';
 import { Process } from '../sim/engine';
 import type { SimNode } from '../sim/node';
 import { TOO_MUCH_MEMORY } from '../sim/settings';

@@ -1,5 +1,5 @@
 /** Tells a scenario: steps on a simulated cluster, and what the monitor decided, as text that a person reads. */
-import type { Request as Asked, Policy } from '../../failover/core/types';
+import type { Request as Asked, Policy } from '../../failover/core/state/cluster';
 import { Process } from '../sim/engine';
 import type { ProxySession } from '../sim/haproxy-model';
 import type { SimNode } from '../sim/node';

@@ -2,8 +2,8 @@
 
 import type { Answer } from '../../failover/contract/api';
 import { retiringLeader } from '../../failover/core/members';
-import { parseState } from '../../failover/core/stored';
-import type { Decision, Observation, Policy, Request } from '../../failover/core/types';
+import type { Decision, Observation, Policy, Request } from '../../failover/core/state/cluster';
+import { parseState } from '../../failover/core/state/stored';
 import { runsPostgres } from '../../failover/core/view';
 import { Haproxy } from '../../failover/monitor/haproxy';
 import { KeeperServer } from '../../failover/monitor/keepers';

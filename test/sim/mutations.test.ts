@@ -4,7 +4,7 @@
  */
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { LEDGER_MAX } from '../../failover/core/rejoin';
-import type { ClusterState, LedgerEntry, SyncConfig } from '../../failover/core/types';
+import type { ClusterState, LedgerEntry, SyncConfig } from '../../failover/core/state/cluster';
 import { asIfFrozen } from './as-if-frozen';
 import { MUTATIONS, putBack, SAFETY } from './mutations';
 import { simulate } from './run';

@@ -4,7 +4,7 @@
  */
 import { join } from 'node:path';
 import { RULES } from '../../failover/core/rules';
-import type { NodeView, Policy } from '../../failover/core/types';
+import type { NodeView, Policy } from '../../failover/core/state/cluster';
 import { Keeper } from '../../failover/keeper/keeper';
 import { KeeperError, type View } from '../../failover/keeper/ports';
 import { Pursuit } from '../../failover/keeper/pursue';

@@ -1,7 +1,7 @@
 /** The simulator's oracles, given histories that are wrong on purpose: a check that cannot fail proves nothing. */
 import { beforeAll, describe, expect, it } from 'vitest';
-import { printState } from '../../failover/core/stored';
-import { type ClusterState, emptyState } from '../../failover/core/types';
+import { type ClusterState, emptyState } from '../../failover/core/state/cluster';
+import { printState } from '../../failover/core/state/stored';
 import { EMPTY_STATE, type KeeperState } from '../../failover/keeper/ports';
 import type { Operation } from './clients';
 import { History } from './history';

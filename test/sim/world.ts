@@ -1,8 +1,8 @@
 /** A cluster on a simulated machine: containers, network, clients, and the oracles that watch them. */
 
 import type { OrderId } from '../../failover/contract/messages';
-import { parseState } from '../../failover/core/stored';
-import type { ClusterState, Decision, DeclaredNode, Policy } from '../../failover/core/types';
+import type { ClusterState, Decision, DeclaredNode, Policy } from '../../failover/core/state/cluster';
+import { parseState } from '../../failover/core/state/stored';
 import type { KeeperState } from '../../failover/keeper/ports';
 import { describe } from '../../failover/monitor/status-view';
 import { installBuiltins, useNetwork } from './builtins';

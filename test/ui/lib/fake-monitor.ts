@@ -2,7 +2,7 @@
 import type { AddressInfo } from 'node:net';
 import { serve } from '@hono/node-server';
 import type { Answer, ClusterStatus, Failover, LogEvent, NodeStatus, Sample } from '../../../failover/contract/api';
-import type { Request } from '../../../failover/core/types';
+import type { Request } from '../../../failover/core/state/cluster';
 import { Feed } from '../../../failover/monitor/feed';
 import { httpApp } from '../../../failover/monitor/http';
 import { Listeners } from '../../../failover/monitor/listeners';

@@ -1,7 +1,7 @@
 /** The stored state as it comes back from disk or from a keeper's copy: validated before it is believed. */
 import { z } from 'zod';
-import { LedgerEntry, SyncConfig, Target } from '../contract/messages';
-import type { ClusterState } from './types';
+import { LedgerEntry, SyncConfig, Target } from '../../contract/messages';
+import type { ClusterState } from './cluster';
 
 const Procedure = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('bootstrap'), node: z.string() }),

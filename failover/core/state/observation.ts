@@ -1,6 +1,6 @@
 /** What the monitor sees at one moment. Only data; see types.ts. */
-import type { SlotView, Status } from '../contract/messages';
-import type { DeclaredNode, Pause } from './types';
+import type { SlotView, Status } from '../../contract/messages';
+import type { DeclaredNode, Pause } from './cluster';
 
 /** What is seen of one declared node. */
 export interface NodeView {

@@ -1,7 +1,7 @@
 /** The data that the core works on. Only data: no classes, no clock, no I/O. */
 
-import type { Policy } from '../contract/inputs';
-import type { LedgerEntry, NodeSettings, OrderId, Status, SyncConfig, Target } from '../contract/messages';
+import type { Policy } from '../../contract/inputs';
+import type { LedgerEntry, NodeSettings, OrderId, Status, SyncConfig, Target } from '../../contract/messages';
 
 export type { LedgerEntry, OrderId, Policy, Status, SyncConfig, Target };
 export type DeclaredNode = NodeSettings['nodes'][number];
