@@ -1,11 +1,11 @@
 /** One cycle of the monitor as a pure function: what is to be remembered and done, and the sentence that says why. */
-import { leaderHealth } from './detect';
+import { leaderHealth } from './facts/health';
+import { statusOf } from './facts/view';
 import { violations } from './invariants';
 import { adoptionTarget, deriveOrders } from './orders';
 import { routeActions } from './route';
 import { type Facts, RULES } from './rules';
 import type { Action, ClusterState, Decision, Observation, Policy } from './state/cluster';
-import { statusOf } from './view';
 
 /** Decides. Throws when the decision would break an invariant: the caller must then do nothing of it. */
 export function decide(state: ClusterState, observation: Observation, nowMs: number, policy: Policy): Decision {

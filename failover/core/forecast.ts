@@ -2,16 +2,16 @@
  * What would happen, in words for people: if the leader died now, and if a request were carried out. By the same functions
  * that decide, so that it cannot say anything else than what is done then. Pure.
  */
-import { mostAdvanced } from './candidate';
-import { isAsynchronous, pick } from './choice';
-import { leaderHealth } from './detect';
-import { DRAIN_MS, switchoverTarget } from './handover';
-import { holdOf, mayTakeOverAsked, untilOf } from './pause';
+import { mostAdvanced } from './facts/candidates';
+import { isAsynchronous, pick } from './facts/choice';
+import { leaderHealth } from './facts/health';
+import { holdOf, mayTakeOverAsked, untilOf } from './facts/hold';
+import { DRAIN_MS, switchoverTarget } from './facts/readiness';
+import { list } from './facts/view';
 import { lossOf, overrideRefusal } from './rules-override';
 import { pauseRefusal, resumeRefusal } from './rules-pause';
 import { isLastCounted, rebuildRefusal } from './rules-rebuild';
 import type { ClusterState, Observation, Policy, Request } from './state/cluster';
-import { list } from './view';
 
 export interface Forecast {
   sentence: string;

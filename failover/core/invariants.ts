@@ -1,6 +1,7 @@
 /** What must hold for every step, checked by `decide`, the simulator and the chaos tests alike. */
+
+import { lastEntry } from './facts/view';
 import type { ClusterState, Decision } from './state/cluster';
-import { lastEntry } from './view';
 
 /** Sentences about what is broken; empty when all is well. */
 export function violations(before: ClusterState, decision: Decision): string[] {

@@ -4,11 +4,11 @@
  */
 import type { RejoinMethod } from '../contract/messages';
 import { isTakenForBroken, leaveFirst, oneCopyAtATime } from './copying';
-import { DRAIN_MS, LEAVE_MS } from './handover';
-import { hasStrangeHistory, rejoinMethod } from './rejoin';
+import { hasStrangeHistory, rejoinMethod } from './facts/ledger';
+import { DRAIN_MS, LEAVE_MS } from './facts/readiness';
+import { mustBeCopied } from './facts/sync-set';
+import { hasAccepted, isDone, isMember, lastEntry, statusOf } from './facts/view';
 import type { ClusterState, GivenOrder, LedgerEntry, Observation, Policy, Status, Target } from './state/cluster';
-import { mustBeCopied } from './sync';
-import { hasAccepted, isDone, isMember, lastEntry, statusOf } from './view';
 
 /** Failed tries of a copy after which data that may be sound is used again. */
 export const COPY_TRIES_MAX = 3;

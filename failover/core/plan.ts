@@ -1,10 +1,10 @@
 /** The transitions: each takes a state and gives the next one. All raise seq; none does anything by itself. */
-import { type Choice, canLeadAgain, followersOf } from './candidate';
-import { pick } from './choice';
-import { addEntry } from './rejoin';
+import { type Choice, canLeadAgain, followersOf } from './facts/candidates';
+import { pick } from './facts/choice';
+import { addEntry } from './facts/ledger';
+import { aloneConfig, configOf, isGone, loneConfig, withConfig } from './facts/sync-set';
+import { lastEntry, lastOpened, statusOf } from './facts/view';
 import type { ClusterState, Observation, Policy, SyncConfig } from './state/cluster';
-import { aloneConfig, configOf, isGone, loneConfig, withConfig } from './sync';
-import { lastEntry, lastOpened, statusOf } from './view';
 
 /** A changed state, with the next seq. A procedure ends what was being prepared. */
 export function change(state: ClusterState, part: Partial<ClusterState>): ClusterState {

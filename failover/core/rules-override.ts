@@ -4,15 +4,15 @@
  */
 
 import { lsnDistance } from '../contract/lsn';
-import { leaderHealth } from './detect';
-import { mayTakeOverAsked } from './pause';
+import { newestCopy } from './facts/copies';
+import { leaderHealth } from './facts/health';
+import { mayTakeOverAsked } from './facts/hold';
+import { hasReachedNewest } from './facts/ledger';
+import { isDeclared, isMember, lastOpened, statusOf, viewOf } from './facts/view';
 import { builtOnIt, override } from './plan';
-import { hasReachedNewest } from './rejoin';
 import type { Rule } from './rules';
 import type { ClusterState, Observation, Policy, Request } from './state/cluster';
 import { parseState } from './state/stored';
-import { newestCopy } from './state-copies';
-import { isDeclared, isMember, lastOpened, statusOf, viewOf } from './view';
 
 type Promotion = Extract<Request, { kind: 'promote' }>;
 

@@ -1,5 +1,5 @@
 /** Rows by which a pause begins and ends. What it holds back stands in the rows themselves, by `holdOf` (pause.ts). */
-import { untilOf } from './pause';
+import { untilOf } from './facts/hold';
 import { change } from './plan';
 import type { Rule } from './rules';
 import type { ClusterState } from './state/cluster';

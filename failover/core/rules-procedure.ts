@@ -1,16 +1,16 @@
 /** Rows for a cluster in the middle of something: first creation, election, promotion, hand-over. */
-import { canLeadAgain } from './candidate';
-import { isAsynchronous, pick } from './choice';
-import { isAbsent } from './detect';
+import { canLeadAgain } from './facts/candidates';
+import { isAsynchronous, pick } from './facts/choice';
+import { isAbsent } from './facts/health';
+import { isProven, wantedConfig, withConfig } from './facts/sync-set';
+import { isDone, isMember, lastEntry, list, statusOf, viewOf } from './facts/view';
+import { acceptLossRemedy } from './facts/way-out';
 import { abandon, bootstrapped, change, leadAgain, opened, promote } from './plan';
 import { isCertified, isCutOff } from './route';
 import type { Facts, Rule } from './rules';
 import { RESTART_RULES } from './rules-settings';
 import { HANDOVER_RULES } from './rules-switchover';
 import type { ClusterState, Status } from './state/cluster';
-import { isProven, wantedConfig, withConfig } from './sync';
-import { isDone, isMember, lastEntry, list, statusOf, viewOf } from './view';
-import { acceptLossRemedy } from './way-out';
 
 /** With promises outstanding an old leader that is there is waited for no longer than this, ms. */
 const PROMISE_PATIENCE_MS = 1_000;

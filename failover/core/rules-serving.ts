@@ -1,23 +1,23 @@
 /** Rows for a cluster whose leader serves, or should: its health first, then the sync set, then the members. */
-import { canLeadAgain } from './candidate';
-import { pick } from './choice';
-import type { Health } from './detect';
-import { switchoverTarget } from './handover';
+import { canLeadAgain } from './facts/candidates';
+import { pick } from './facts/choice';
+import type { Health } from './facts/health';
+import { holdOf, mayTakeOverAsked } from './facts/hold';
+import { isBeyondHaproxy, isUnreached } from './facts/reach';
+import { switchoverTarget } from './facts/readiness';
+import { settingsReason } from './facts/settings';
+import { isProven, wantedConfig, withConfig } from './facts/sync-set';
+import { isDone, list, statusOf, viewOf } from './facts/view';
+import { acceptLossRemedy } from './facts/way-out';
 import { memberJoined, memberRemoved } from './members';
-import { holdOf, mayTakeOverAsked } from './pause';
 import { change, giveUp, leadAgain } from './plan';
-import { isBeyondHaproxy, isUnreached } from './reach';
 import { isCertified } from './route';
 import type { Facts, Rule } from './rules';
 import { REBUILD_RULES } from './rules-rebuild';
 import { SETTINGS_RULES } from './rules-settings';
 import { SWITCHOVER_STARTS } from './rules-start';
 import { SWITCHOVER_RULES } from './rules-switchover';
-import { settingsReason } from './settings';
 import type { Action, ClusterState, Observation, Policy } from './state/cluster';
-import { isProven, wantedConfig, withConfig } from './sync';
-import { isDone, list, statusOf, viewOf } from './view';
-import { acceptLossRemedy } from './way-out';
 
 /** The second start within a minute follows at once, every further one rests longer, ms. */
 const FIRST_REST_MS = 500;

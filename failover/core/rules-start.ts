@@ -2,13 +2,14 @@
  * Rows that begin a planned change of leader while all is well: a person asked for it, the preferred node is back, or the
  * leader is not declared any more. What follows is in rules-switchover.ts.
  */
-import { lagBytes, switchoverTarget } from './handover';
-import { holdOf } from './pause';
+
+import { holdOf } from './facts/hold';
+import { lagBytes, switchoverTarget } from './facts/readiness';
+import { keptTheLead, mayReturn } from './facts/watch';
 import { change } from './plan';
 import type { Plan, Rule } from './rules';
 import { SETTINGS_STARTS } from './rules-settings';
 import type { ClusterState, Switchover } from './state/cluster';
-import { keptTheLead, mayReturn } from './watch';
 
 /** After a switchover that was called off a retiring leader has this much rest before the next one, ms. */
 const REMOVAL_REST_MS = 1_000;

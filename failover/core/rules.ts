@@ -3,7 +3,7 @@
  * metrics and scenarios; `why` is the row in one sentence, and `match` returns null or what is to be done.
  * Transitions are in plan.ts, orders and routes are derived in orders.ts and route.ts.
  */
-import type { Health } from './detect';
+import type { Health } from './facts/health';
 import { ADOPTION_RULES } from './rules-adopt';
 import { HISTORY_RULES } from './rules-history';
 import { OVERRIDE_RULES } from './rules-override';

@@ -5,7 +5,8 @@
 import type { Answer, Failover } from '../contract/api';
 import { compareOrders, PING_INTERVAL_MS, PINGS_A_STATUS } from '../contract/messages';
 import { decide } from '../core/decide';
-import { hearsNobody, withoutDeafness } from '../core/hearing';
+import { hearsNobody, withoutDeafness } from '../core/facts/hearing';
+import { newWatch, nextWatch } from '../core/facts/watch';
 import { isRetired } from '../core/members';
 import { suspected } from '../core/plan';
 import {
@@ -21,7 +22,6 @@ import {
   type Watch,
 } from '../core/state/cluster';
 import { parseState, printState } from '../core/state/stored';
-import { newWatch, nextWatch } from '../core/watch';
 import type { Clock, Keepers, Log, Opening, Router, Store } from './ports';
 import { Requests } from './requests';
 import { Timeline } from './timeline';

@@ -4,8 +4,8 @@
  */
 import { Counter, Gauge, Histogram, Registry } from '@prometheus-io/client';
 import type { Failover, NodeStatus, Sample } from '../contract/api';
+import { statusOf } from '../core/facts/view';
 import type { Decision, Observation, Policy } from '../core/state/cluster';
-import { statusOf } from '../core/view';
 import type { Clock } from './ports';
 import { isServing } from './status-view';
 

@@ -3,10 +3,10 @@
  * time; a pause and its end go beside it, because they must not wait for a switchover.
  */
 import type { Answer } from '../contract/api';
+import { untilOf } from '../core/facts/hold';
+import { addressOf } from '../core/facts/view';
 import { foresee, refusalOf } from '../core/forecast';
-import { untilOf } from '../core/pause';
 import type { ClusterState, Decision, Observation, Policy, Request } from '../core/state/cluster';
-import { addressOf } from '../core/view';
 import type { Clock } from './ports';
 
 /** Longer than all steps of a switchover together, ms. */

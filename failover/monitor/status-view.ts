@@ -2,10 +2,10 @@
 import type { ClusterStatus, Failover, LogEvent, NodeStatus, Sample } from '../contract/api';
 import { lsnDistance } from '../contract/lsn';
 import type { SettingsStatus, Status } from '../contract/messages';
+import { isUnreached } from '../core/facts/reach';
+import { addressOf, isDone, statusOf, viewOf } from '../core/facts/view';
 import { ifLeaderDied } from '../core/forecast';
-import { isUnreached } from '../core/reach';
 import type { ClusterState, Decision, Observation, Policy, Target } from '../core/state/cluster';
-import { addressOf, isDone, statusOf, viewOf } from '../core/view';
 
 /** Older than this the last commit of the leader says nothing of now, ms. */
 const COMMIT_AGE_MAX_MS = 2_000;

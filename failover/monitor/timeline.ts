@@ -3,8 +3,8 @@
  * ones. That the former leader follows comes later, as a last step.
  */
 import type { Failover } from '../contract/api';
+import { addressOf, isDone, statusOf, viewOf } from '../core/facts/view';
 import type { ClusterState, Decision, Observation } from '../core/state/cluster';
-import { addressOf, isDone, statusOf, viewOf } from '../core/view';
 import type { Clock, Log } from './ports';
 
 const REMEMBERED = 100;

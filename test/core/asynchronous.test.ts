@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { decide } from '../../failover/core/decide';
+import { newWatch } from '../../failover/core/facts/watch';
 import type { ClusterState, HaproxyView, Watch } from '../../failover/core/state/cluster';
-import { newWatch } from '../../failover/core/watch';
 import { gone, leaderView, NOW_MS, observation, POLICY, replicaView, serving } from './world';
 
 const policy = { ...POLICY, syncMode: 'asynchronous' as const, maxLagBytes: 0x1000 };

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { canLeadAgain, choose, quorum } from '../../failover/core/candidate';
+import { canLeadAgain, choose, quorum } from '../../failover/core/facts/candidates';
 import type { ClusterState } from '../../failover/core/state/cluster';
 import { entry, gone, observation, replicaView, serving, status, view } from './world';
 

@@ -2,9 +2,9 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { lsnDistance } from '../../failover/contract/lsn';
-import { choose } from '../../failover/core/candidate';
-import { pick } from '../../failover/core/choice';
-import { newWatch } from '../../failover/core/watch';
+import { choose } from '../../failover/core/facts/candidates';
+import { pick } from '../../failover/core/facts/choice';
+import { newWatch } from '../../failover/core/facts/watch';
 import { gone, NOW_MS, observation, POLICY, serving, status, view } from './world';
 
 const NAMES = ['a', 'b', 'c', 'd'];

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { decide } from '../../failover/core/decide';
-import { LEAVE_MS } from '../../failover/core/handover';
+import { LEAVE_MS } from '../../failover/core/facts/readiness';
 import {
   type Action,
   type ClusterState,

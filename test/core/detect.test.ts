@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { leaderHealth } from '../../failover/core/detect';
+import { leaderHealth } from '../../failover/core/facts/health';
 import type { NodeView } from '../../failover/core/state/cluster';
 import { gone, leaderView, NOW_MS, observation, POLICY, replicaView, serving } from './world';
 

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { hearsNobody, withoutDeafness } from '../../failover/core/hearing';
+import { hearsNobody, withoutDeafness } from '../../failover/core/facts/hearing';
 import { gone, view } from './world';
 
 const heard = (name: string, heardAtMs: number, silentMs = 0) => view(name, { heardAtMs, silentMs });

@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { decide } from '../../failover/core/decide';
+import { newWatch } from '../../failover/core/facts/watch';
 import type { ClusterState, Observation, Policy, Request } from '../../failover/core/state/cluster';
 import { parseState, printState } from '../../failover/core/state/stored';
-import { newWatch } from '../../failover/core/watch';
 import { gone, leaderView, NOW_MS, observation, POLICY, replicaView, serving, view } from './world';
 
 const PAUSE = { reason: 'new disks', sinceWallMs: 5, untilWallMs: null };

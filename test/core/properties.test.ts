@@ -1,9 +1,9 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { compareLsn, lsnDistance, parseLsn } from '../../failover/contract/lsn';
-import { choose, quorum } from '../../failover/core/candidate';
 import { decide } from '../../failover/core/decide';
-import { leaderHealth } from '../../failover/core/detect';
+import { choose, quorum } from '../../failover/core/facts/candidates';
+import { leaderHealth } from '../../failover/core/facts/health';
 import type { NodeView } from '../../failover/core/state/cluster';
 import { parseState, printState } from '../../failover/core/state/stored';
 import { gone, leaderView, NOW_MS, observation, POLICY, replicaView, serving, status, view } from './world';

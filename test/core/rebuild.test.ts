@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { decide } from '../../failover/core/decide';
+import { newWatch } from '../../failover/core/facts/watch';
 import { rebuildRefusal } from '../../failover/core/rules-rebuild';
 import type { ClusterState, Observation, Policy } from '../../failover/core/state/cluster';
-import { newWatch } from '../../failover/core/watch';
 import { gone, leaderView, NOW_MS, observation, POLICY, replicaView, serving } from './world';
 
 const seen = (state: ClusterState, part: Partial<Observation> = {}) =>

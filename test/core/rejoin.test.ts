@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { addEntry, LEDGER_MAX, rejoinMethod } from '../../failover/core/rejoin';
+import { addEntry, LEDGER_MAX, rejoinMethod } from '../../failover/core/facts/ledger';
 import type { LedgerEntry } from '../../failover/core/state/cluster';
 import { entry, serving, status } from './world';
 

@@ -1,10 +1,10 @@
 import { describe, expect, it } from 'vitest';
 import type { SettingsStatus } from '../../failover/contract/messages';
 import { decide } from '../../failover/core/decide';
-import { DRAIN_MS, HOLD_LIMIT_MS, STOP_LIMIT_MS } from '../../failover/core/handover';
+import { DRAIN_MS, HOLD_LIMIT_MS, STOP_LIMIT_MS } from '../../failover/core/facts/readiness';
+import { newWatch } from '../../failover/core/facts/watch';
 import type { Action, ClusterState, NodeView, Observation, Restart } from '../../failover/core/state/cluster';
 import { parseState, printState } from '../../failover/core/state/stored';
-import { newWatch } from '../../failover/core/watch';
 import { gone, leaderView, NOW_MS, observation, POLICY, replicaView, type StatusPart, serving } from './world';
 
 const run = (state: ClusterState, seen: Observation) => decide(state, seen, NOW_MS, POLICY);

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { decide } from '../../failover/core/decide';
-import { DRAIN_MS, HOLD_LIMIT_MS, PREPARE_LIMIT_MS, STOP_LIMIT_MS } from '../../failover/core/handover';
+import { DRAIN_MS, HOLD_LIMIT_MS, PREPARE_LIMIT_MS, STOP_LIMIT_MS } from '../../failover/core/facts/readiness';
+import { newWatch } from '../../failover/core/facts/watch';
 import type {
   Action,
   ClusterState,
@@ -9,7 +10,6 @@ import type {
   Request,
   Switchover,
 } from '../../failover/core/state/cluster';
-import { newWatch } from '../../failover/core/watch';
 import { gone, leaderView, NOW_MS, observation, POLICY, replicaView, type StatusPart, serving } from './world';
 
 const run = (state: ClusterState, seen: Observation, policy = POLICY) => decide(state, seen, NOW_MS, policy);

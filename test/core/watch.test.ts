@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { decide } from '../../failover/core/decide';
+import { mayReturn, newWatch, nextWatch } from '../../failover/core/facts/watch';
 import type { ClusterState, Observation, Watch } from '../../failover/core/state/cluster';
 import { parseState, printState } from '../../failover/core/state/stored';
-import { mayReturn, newWatch, nextWatch } from '../../failover/core/watch';
 import { leaderView, NOW_MS, observation, POLICY, replicaView, serving } from './world';
 
 const policy = { ...POLICY, switchback: true, switchbackAfterMs: 1_000 };

@@ -1,4 +1,6 @@
 /** Builders for states and observations, so that a test names only what it is about. */
+
+import { newWatch } from '../../failover/core/facts/watch';
 import type {
   ClusterState,
   GivenOrder,
@@ -9,7 +11,6 @@ import type {
   Status,
 } from '../../failover/core/state/cluster';
 import { emptyState } from '../../failover/core/state/cluster';
-import { newWatch } from '../../failover/core/watch';
 
 export const NOW_MS = 100_000;
 export const POLICY: Policy = {

@@ -10,8 +10,8 @@ import type { Bounds } from './steps';
 /** The rule that is taken out now. */
 const out = vi.hoisted(() => ({ rule: '' }));
 
-vi.mock('../../failover/core/candidate', async (load) => {
-  const real = await load<typeof import('../../failover/core/candidate')>();
+vi.mock('../../failover/core/facts/candidates', async (load) => {
+  const real = await load<typeof import('../../failover/core/facts/candidates')>();
   return {
     ...real,
     choose: ((state, observation, hangTimeoutMs, promised, prefer) =>
@@ -21,8 +21,8 @@ vi.mock('../../failover/core/candidate', async (load) => {
   };
 });
 
-vi.mock('../../failover/core/sync', async (load) => {
-  const real = await load<typeof import('../../failover/core/sync')>();
+vi.mock('../../failover/core/facts/sync-set', async (load) => {
+  const real = await load<typeof import('../../failover/core/facts/sync-set')>();
   return {
     ...real,
     withConfig: ((joint, next, leaderOpened) =>

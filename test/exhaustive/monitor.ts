@@ -1,5 +1,6 @@
 /** The monitor: the shipped `decide` over what it has seen, and its state. Decisions are remembered, being pure. */
 import { decide } from '../../failover/core/decide';
+import { newWatch } from '../../failover/core/facts/watch';
 import type {
   Action,
   Certificate,
@@ -11,7 +12,6 @@ import type {
   Status,
 } from '../../failover/core/state/cluster';
 import { emptyState } from '../../failover/core/state/cluster';
-import { newWatch } from '../../failover/core/watch';
 import type { Ids } from './ids';
 import { mustBeCopied, mustNotLead } from './keeper';
 import { isProven, length, NAMES, type Name, type Node, streams, type World } from './world';

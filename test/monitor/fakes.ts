@@ -16,10 +16,10 @@ import {
   type SyncConfig,
   type Target,
 } from '../../failover/contract/messages';
+import { isDone, isMember, statusOf } from '../../failover/core/facts/view';
 import { retiringLeader } from '../../failover/core/members';
 import type { Certificate, Decision, HaproxyView, Observation, Request } from '../../failover/core/state/cluster';
 import { parseState } from '../../failover/core/state/stored';
-import { isDone, isMember, statusOf } from '../../failover/core/view';
 import { KeeperServer } from '../../failover/monitor/keepers';
 import { Loop } from '../../failover/monitor/loop';
 import type { Level, Opening, Router, Store } from '../../failover/monitor/ports';

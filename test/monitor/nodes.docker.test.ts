@@ -4,8 +4,8 @@
  */
 import { Client } from 'pg';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { isDone, isMember, runsPostgres, statusOf } from '../../failover/core/facts/view';
 import type { Decision, HaproxyView, Observation } from '../../failover/core/state/cluster';
-import { isDone, isMember, runsPostgres, statusOf } from '../../failover/core/view';
 import { KeeperServer } from '../../failover/monitor/keepers';
 import { Loop } from '../../failover/monitor/loop';
 import { OpeningChecks } from '../../failover/monitor/opening';

@@ -1,10 +1,10 @@
 /** The monitor's container: the shipped loop, keeper server, HAProxy driver and opening checks over simulated ports. */
 
 import type { Answer } from '../../failover/contract/api';
+import { runsPostgres } from '../../failover/core/facts/view';
 import { retiringLeader } from '../../failover/core/members';
 import type { Decision, Observation, Policy, Request } from '../../failover/core/state/cluster';
 import { parseState } from '../../failover/core/state/stored';
-import { runsPostgres } from '../../failover/core/view';
 import { Haproxy } from '../../failover/monitor/haproxy';
 import { KeeperServer } from '../../failover/monitor/keepers';
 import { Loop } from '../../failover/monitor/loop';

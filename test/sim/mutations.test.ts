@@ -3,7 +3,7 @@
  * that survives means that the model is too kind. The code knows nothing of this: exports are wrapped, methods replaced.
  */
 import { afterEach, describe, expect, it, vi } from 'vitest';
-import { LEDGER_MAX } from '../../failover/core/rejoin';
+import { LEDGER_MAX } from '../../failover/core/facts/ledger';
 import type { ClusterState, LedgerEntry, SyncConfig } from '../../failover/core/state/cluster';
 import { asIfFrozen } from './as-if-frozen';
 import { MUTATIONS, putBack, SAFETY } from './mutations';
@@ -12,8 +12,8 @@ import { simulate } from './run';
 /** The rule that is taken out now. */
 const out = vi.hoisted(() => ({ rule: '' }));
 
-vi.mock('../../failover/core/candidate', async (load) => {
-  const real = await load<typeof import('../../failover/core/candidate')>();
+vi.mock('../../failover/core/facts/candidates', async (load) => {
+  const real = await load<typeof import('../../failover/core/facts/candidates')>();
   return {
     ...real,
     choose: ((state, observation, hangTimeoutMs, promised) =>
@@ -29,8 +29,8 @@ vi.mock('../../failover/core/candidate', async (load) => {
   };
 });
 
-vi.mock('../../failover/core/rejoin', async (load) => {
-  const real = await load<typeof import('../../failover/core/rejoin')>();
+vi.mock('../../failover/core/facts/ledger', async (load) => {
+  const real = await load<typeof import('../../failover/core/facts/ledger')>();
   return {
     ...real,
     addEntry: ((state, entry) => {
@@ -70,8 +70,8 @@ vi.mock('../../failover/core/copying', async (load) => {
   };
 });
 
-vi.mock('../../failover/core/view', async (load) => {
-  const real = await load<typeof import('../../failover/core/view')>();
+vi.mock('../../failover/core/facts/view', async (load) => {
+  const real = await load<typeof import('../../failover/core/facts/view')>();
   return {
     ...real,
     isMember: ((state, node, dataId) =>
@@ -83,8 +83,8 @@ vi.mock('../../failover/core/view', async (load) => {
   };
 });
 
-vi.mock('../../failover/core/pause', async (load) => {
-  const real = await load<typeof import('../../failover/core/pause')>();
+vi.mock('../../failover/core/facts/hold', async (load) => {
+  const real = await load<typeof import('../../failover/core/facts/hold')>();
   return {
     ...real,
     holdOf: ((state, policy) =>
@@ -92,8 +92,8 @@ vi.mock('../../failover/core/pause', async (load) => {
   };
 });
 
-vi.mock('../../failover/core/sync', async (load) => {
-  const real = await load<typeof import('../../failover/core/sync')>();
+vi.mock('../../failover/core/facts/sync-set', async (load) => {
+  const real = await load<typeof import('../../failover/core/facts/sync-set')>();
   return {
     ...real,
     withConfig: ((joint, next, leaderOpened) => {
@@ -108,8 +108,8 @@ vi.mock('../../failover/core/sync', async (load) => {
   };
 });
 
-vi.mock('../../failover/core/watch', async (load) => {
-  const real = await load<typeof import('../../failover/core/watch')>();
+vi.mock('../../failover/core/facts/watch', async (load) => {
+  const real = await load<typeof import('../../failover/core/facts/watch')>();
   return {
     ...real,
     mayReturn: ((state, watch, nowMs, policy) =>

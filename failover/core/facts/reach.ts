@@ -2,7 +2,7 @@
  * What HAProxy's own connects say: it may be cut off from a node that everybody else reaches (DESIGN §9). They are made
  * beside the clients' connections, so no client can make a node look unreached.
  */
-import type { Observation, Policy } from './state/cluster';
+import type { Observation, Policy } from '../state/cluster';
 import { addressOf, isDeclared } from './view';
 
 /** HAProxy's newest connect to this node failed. */

@@ -2,9 +2,10 @@
  * When the leader changes by a person's word alone: in a pause, and with `failoverMode` observe. What keeps the present
  * leader serving goes on: it leads again when it comes back, standbys rejoin and are counted or not.
  */
+
+import type { ClusterState, Observation, Pause, Policy } from '../state/cluster';
 import { pick } from './choice';
-import { leaderHealth } from './detect';
-import type { ClusterState, Observation, Pause, Policy } from './state/cluster';
+import { leaderHealth } from './health';
 
 export interface Hold {
   /** Code of the rows that say so. */

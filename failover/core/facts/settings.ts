@@ -3,10 +3,10 @@
  * at least what the leader has; then another node gets the lead. What a standby must not have less of than its leader is
  * raised that way, and lowered by the leader alone: it restarts in place, and its standbys may follow.
  */
-import type { SettingsStatus } from '../contract/messages';
-import { isCounted } from './handover';
-import type { ClusterState, Observation, Policy } from './state/cluster';
-import { isReady } from './sync';
+import type { SettingsStatus } from '../../contract/messages';
+import type { ClusterState, Observation, Policy } from '../state/cluster';
+import { isCounted } from './readiness';
+import { isReady } from './sync-set';
 import { list, statusOf } from './view';
 
 export type Step = { kind: 'standby'; node: string } | { kind: 'switchover' } | { kind: 'in-place' };

@@ -2,13 +2,13 @@
  * Who can take the lead by a planned switchover, and how long its steps may take. Refusals are sentences for people.
  */
 
-import { lsnDistance } from '../contract/lsn';
+import { lsnDistance } from '../../contract/lsn';
+import { isCertified } from '../route';
+import type { ClusterState, Observation, Policy } from '../state/cluster';
 import { isAsynchronous, pick } from './choice';
-import { leaderHealth } from './detect';
+import { leaderHealth } from './health';
 import { isUnreached } from './reach';
-import { isCertified } from './route';
-import type { ClusterState, Observation, Policy } from './state/cluster';
-import { isReady } from './sync';
+import { isReady } from './sync-set';
 import { isDeclared, statusOf, viewOf } from './view';
 
 /** Running transactions have this long to end before their sessions are ended, ms. */

@@ -1,5 +1,5 @@
 /** Copies of the monitor's state that the keepers hold (SAFETY S10): which one is the newest. */
-import type { Observation } from './state/cluster';
+import type { Observation } from '../state/cluster';
 import { viewOf } from './view';
 
 export interface Copy {

@@ -6,10 +6,10 @@
  * "Alone" (k = 0) is satisfied by its leader only. Where N−k+1 = 1 every counted member has every acknowledged write,
  * and the promotion order is the promise itself: no freeze round.
  */
-import { compareLsn, lsnDistance } from '../contract/lsn';
+import { compareLsn, lsnDistance } from '../../contract/lsn';
+import type { ClusterState, Observation, Status, SyncConfig } from '../state/cluster';
+import { hasReachedNewest, hasStrangeHistory } from './ledger';
 import { preferReached } from './reach';
-import { hasReachedNewest, hasStrangeHistory } from './rejoin';
-import type { ClusterState, Observation, Status, SyncConfig } from './state/cluster';
 import { isDeclared, isMember, list, statusOf, viewOf } from './view';
 
 /** Crashes within a minute after which a standby is no candidate (S8). */

@@ -1,5 +1,5 @@
 /** What acknowledged writes should wait for (SAFETY, "A joint set"; S4, S5, S9, S17). */
-import type { ClusterState, NodeView, Observation, Policy, Status, SyncConfig } from './state/cluster';
+import type { ClusterState, NodeView, Observation, Policy, Status, SyncConfig } from '../state/cluster';
 import { isDeclared, isDone, isMember, statusOf, viewOf } from './view';
 
 /** Whether both let a commit wait for the same; the terms in which they were recorded may differ. */

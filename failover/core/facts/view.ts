@@ -1,5 +1,5 @@
 /** Small questions about state and observation that several rules ask. */
-import type { ClusterState, GivenOrder, LedgerEntry, NodeView, Observation, Status } from './state/cluster';
+import type { ClusterState, GivenOrder, LedgerEntry, NodeView, Observation, Status } from '../state/cluster';
 
 /** The view of a declared node; of an undeclared one a view that was never connected. */
 export function viewOf(observation: Observation, node: string): NodeView {

@@ -1,7 +1,8 @@
 /** The way out for a person where the cluster cannot go on by itself: the end of a sentence, with a command that works then. */
-import { mostAdvanced } from './candidate';
-import { overrideRefusal } from './rules-override';
-import type { ClusterState, Observation, Policy } from './state/cluster';
+
+import { overrideRefusal } from '../rules-override';
+import type { ClusterState, Observation, Policy } from '../state/cluster';
+import { mostAdvanced } from './candidates';
 import { statusOf, viewOf } from './view';
 
 /**

@@ -1,8 +1,8 @@
 /** How a node gets to its leader's history, decided by the ledger (SAFETY S3, S10, S12, S13). */
 
-import { compareLsn } from '../contract/lsn';
-import type { RejoinMethod } from '../contract/messages';
-import type { ClusterState, LedgerEntry, Status } from './state/cluster';
+import { compareLsn } from '../../contract/lsn';
+import type { RejoinMethod } from '../../contract/messages';
+import type { ClusterState, LedgerEntry, Status } from '../state/cluster';
 import { isMember, lastEntry, lastOpened } from './view';
 
 /**

@@ -4,9 +4,9 @@
  * `maxLagBytes` of the last position that the leader was seen at; further behind a person has to decide.
  */
 
-import { lsnDistance } from '../contract/lsn';
-import { type Choice, choose, hasVote, isEligible, mostAdvanced } from './candidate';
-import type { ClusterState, Observation, Policy } from './state/cluster';
+import { lsnDistance } from '../../contract/lsn';
+import type { ClusterState, Observation, Policy } from '../state/cluster';
+import { type Choice, choose, hasVote, isEligible, mostAdvanced } from './candidates';
 import { list, statusOf } from './view';
 
 /** In asynchronous mode, once every earlier synchronous promise has been taken back. */

@@ -3,10 +3,10 @@
  * when the preferred node could lead, or leads. A pure reducer; the loop keeps the value.
  */
 
-import { lsnDistance } from '../contract/lsn';
-import { leaderHealth } from './detect';
-import { switchoverTarget } from './handover';
-import type { Acknowledged, ClusterState, NewestPosition, Observation, Policy, Watch } from './state/cluster';
+import { lsnDistance } from '../../contract/lsn';
+import type { Acknowledged, ClusterState, NewestPosition, Observation, Policy, Watch } from '../state/cluster';
+import { leaderHealth } from './health';
+import { switchoverTarget } from './readiness';
 import { statusOf, viewOf } from './view';
 
 /** Doublings after which the wait grows no more: 2^10 stable periods. */

@@ -2,8 +2,9 @@
  * Is the leader well? Windows and hysteresis (SAFETY S8, S11, S19, S21, S25, S27). Silence counts only between a probe
  * that was really sent and its missing answer; the loop measures that and hands it over as `silentMs`.
  */
+
+import type { ClusterState, NodeView, Observation, Policy } from '../state/cluster';
 import { isBeyondHaproxy } from './reach';
-import type { ClusterState, NodeView, Observation, Policy } from './state/cluster';
 import { addressOf, isMember, viewOf } from './view';
 
 /** Part of `hangTimeoutMs` after which new connections are held: costs nothing when the leader answers after all (S19). */
