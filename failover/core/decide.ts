@@ -1,9 +1,10 @@
 /** One cycle of the monitor as a pure function: what is to be remembered and done, and the sentence that says why. */
+
+import { adoptionTarget, deriveOrders } from './effects/orders';
+import { routeActions } from './effects/route';
 import { leaderHealth } from './facts/health';
 import { statusOf } from './facts/view';
 import { violations } from './invariants';
-import { adoptionTarget, deriveOrders } from './orders';
-import { routeActions } from './route';
 import { type Facts, RULES } from './rules';
 import type { Action, ClusterState, Decision, Observation, Policy } from './state/cluster';
 

@@ -1,4 +1,6 @@
 /** Rows for a cluster in the middle of something: first creation, election, promotion, hand-over. */
+
+import { isCertified, isCutOff } from './effects/route';
 import { canLeadAgain } from './facts/candidates';
 import { isAsynchronous, pick } from './facts/choice';
 import { isAbsent } from './facts/health';
@@ -6,7 +8,6 @@ import { isProven, wantedConfig, withConfig } from './facts/sync-set';
 import { isDone, isMember, lastEntry, list, statusOf, viewOf } from './facts/view';
 import { acceptLossRemedy } from './facts/way-out';
 import { abandon, bootstrapped, change, leadAgain, opened, promote } from './plan';
-import { isCertified, isCutOff } from './route';
 import type { Facts, Rule } from './rules';
 import { RESTART_RULES } from './rules-settings';
 import { HANDOVER_RULES } from './rules-switchover';

@@ -2,10 +2,11 @@
  * Rows that copy a standby anew because a person asked for it. First nobody waits for it any more, proven; then its data
  * counts no more, and the copy is ordered. It is counted again when it streams.
  */
+
+import { COPY_TRIES_MAX } from './effects/orders';
 import { clusterTrouble } from './facts/readiness';
 import { wantedConfig } from './facts/sync-set';
 import { hasAccepted, isDeclared, isMember, statusOf } from './facts/view';
-import { COPY_TRIES_MAX } from './orders';
 import { change } from './plan';
 import type { Rule } from './rules';
 import type { ClusterState, Observation, Policy } from './state/cluster';

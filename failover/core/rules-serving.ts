@@ -1,4 +1,6 @@
 /** Rows for a cluster whose leader serves, or should: its health first, then the sync set, then the members. */
+
+import { isCertified } from './effects/route';
 import { canLeadAgain } from './facts/candidates';
 import { pick } from './facts/choice';
 import type { Health } from './facts/health';
@@ -11,7 +13,6 @@ import { isDone, list, statusOf, viewOf } from './facts/view';
 import { acceptLossRemedy } from './facts/way-out';
 import { memberJoined, memberRemoved } from './members';
 import { change, giveUp, leadAgain } from './plan';
-import { isCertified } from './route';
 import type { Facts, Rule } from './rules';
 import { REBUILD_RULES } from './rules-rebuild';
 import { SETTINGS_RULES } from './rules-settings';

@@ -51,8 +51,8 @@ vi.mock('../../failover/core/facts/ledger', async (load) => {
   };
 });
 
-vi.mock('../../failover/core/copying', async (load) => {
-  const real = await load<typeof import('../../failover/core/copying')>();
+vi.mock('../../failover/core/effects/copying', async (load) => {
+  const real = await load<typeof import('../../failover/core/effects/copying')>();
   return {
     ...real,
     oneCopyAtATime: ((state, observation, targets) =>

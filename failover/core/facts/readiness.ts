@@ -3,7 +3,7 @@
  */
 
 import { lsnDistance } from '../../contract/lsn';
-import { isCertified } from '../route';
+import { isCertified } from '../effects/route';
 import type { ClusterState, Observation, Policy } from '../state/cluster';
 import { isAsynchronous, pick } from './choice';
 import { leaderHealth } from './health';

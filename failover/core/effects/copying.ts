@@ -1,8 +1,8 @@
 /** When a node may be copied: after it has left the sync set, and one node at a time. */
 
-import { wantedConfig } from './facts/sync-set';
-import { isDone, statusOf, viewOf } from './facts/view';
-import type { ClusterState, Observation, Policy, Status, Target } from './state/cluster';
+import { wantedConfig } from '../facts/sync-set';
+import { isDone, statusOf, viewOf } from '../facts/view';
+import type { ClusterState, Observation, Policy, Status, Target } from '../state/cluster';
 
 /** Crashes one after the other after which a standby's data is taken for broken and replaced. */
 const CRASHES_MAX = 6;

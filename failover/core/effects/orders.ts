@@ -2,13 +2,13 @@
  * Which order every declared node has to have, derived from state and observation after the rule has decided. An order
  * that is being carried out is left alone; each new one is stored with a higher seq before it is sent.
  */
-import type { RejoinMethod } from '../contract/messages';
+import type { RejoinMethod } from '../../contract/messages';
+import { hasStrangeHistory, rejoinMethod } from '../facts/ledger';
+import { DRAIN_MS, LEAVE_MS } from '../facts/readiness';
+import { mustBeCopied } from '../facts/sync-set';
+import { hasAccepted, isDone, isMember, lastEntry, statusOf } from '../facts/view';
+import type { ClusterState, GivenOrder, LedgerEntry, Observation, Policy, Status, Target } from '../state/cluster';
 import { isTakenForBroken, leaveFirst, oneCopyAtATime } from './copying';
-import { hasStrangeHistory, rejoinMethod } from './facts/ledger';
-import { DRAIN_MS, LEAVE_MS } from './facts/readiness';
-import { mustBeCopied } from './facts/sync-set';
-import { hasAccepted, isDone, isMember, lastEntry, statusOf } from './facts/view';
-import type { ClusterState, GivenOrder, LedgerEntry, Observation, Policy, Status, Target } from './state/cluster';
 
 /** Failed tries of a copy after which data that may be sound is used again. */
 export const COPY_TRIES_MAX = 3;

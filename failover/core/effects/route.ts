@@ -1,11 +1,11 @@
 /** What HAProxy's slots have to be, derived from state and observation (SAFETY S2, S9, S13, S15, S19). */
 
-import { lsnDistance } from '../contract/lsn';
-import type { Health } from './facts/health';
-import { isUnreached } from './facts/reach';
-import { isProven } from './facts/sync-set';
-import { addressOf, isMember, lastEntry, statusOf, viewOf } from './facts/view';
-import type { Action, ClusterState, Observation, Policy } from './state/cluster';
+import { lsnDistance } from '../../contract/lsn';
+import type { Health } from '../facts/health';
+import { isUnreached } from '../facts/reach';
+import { isProven } from '../facts/sync-set';
+import { addressOf, isMember, lastEntry, statusOf, viewOf } from '../facts/view';
+import type { Action, ClusterState, Observation, Policy } from '../state/cluster';
 
 /** True when the opening checks were passed by this leader in this term, since HAProxy's last start. */
 export function isCertified(state: ClusterState, observation: Observation): boolean {
