@@ -8,9 +8,9 @@ import { leaderHealth } from './facts/health';
 import { holdOf, mayTakeOverAsked, untilOf } from './facts/hold';
 import { DRAIN_MS, switchoverTarget } from './facts/readiness';
 import { list } from './facts/view';
-import { lossOf, overrideRefusal } from './rules-override';
-import { pauseRefusal, resumeRefusal } from './rules-pause';
-import { isLastCounted, rebuildRefusal } from './rules-rebuild';
+import { lossOf, overrideRefusal } from './procedures/override';
+import { pauseRefusal, resumeRefusal } from './procedures/pause';
+import { isLastCounted, rebuildRefusal } from './procedures/rebuild';
 import type { ClusterState, Observation, Policy, Request } from './state/cluster';
 
 export interface Forecast {

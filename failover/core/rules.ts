@@ -4,12 +4,12 @@
  * Transitions are in plan.ts, orders and routes are derived in orders.ts and route.ts.
  */
 import type { Health } from './facts/health';
-import { ADOPTION_RULES } from './rules-adopt';
-import { HISTORY_RULES } from './rules-history';
-import { OVERRIDE_RULES } from './rules-override';
-import { PAUSE_RULES } from './rules-pause';
-import { PROCEDURE_RULES } from './rules-procedure';
-import { SERVING_RULES } from './rules-serving';
+import { ADOPTION_RULES } from './procedures/adopt';
+import { HISTORY_RULES } from './procedures/history';
+import { OVERRIDE_RULES } from './procedures/override';
+import { PAUSE_RULES } from './procedures/pause';
+import { PROCEDURE_RULES } from './procedures/promotion';
+import { SERVING_RULES } from './procedures/serving';
 import type { Action, ClusterState, Observation, Policy } from './state/cluster';
 
 /** Everything that a row may look at. */

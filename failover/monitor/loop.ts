@@ -7,8 +7,7 @@ import { compareOrders, PING_INTERVAL_MS, PINGS_A_STATUS } from '../contract/mes
 import { decide } from '../core/decide';
 import { hearsNobody, withoutDeafness } from '../core/facts/hearing';
 import { newWatch, nextWatch } from '../core/facts/watch';
-import { isRetired } from '../core/members';
-import { suspected } from '../core/plan';
+import { isRetired } from '../core/procedures/members';
 import {
   type Action,
   type Certificate,
@@ -22,6 +21,7 @@ import {
   type Watch,
 } from '../core/state/cluster';
 import { parseState, printState } from '../core/state/stored';
+import { suspected } from '../core/transitions';
 import type { Clock, Keepers, Log, Opening, Router, Store } from './ports';
 import { Requests } from './requests';
 import { Timeline } from './timeline';

@@ -7,7 +7,7 @@ import { MonitorConfig, PATHS, PORTS } from '../contract/inputs';
 import { derivedPassword } from '../contract/messages';
 import { VERSION } from '../contract/version';
 import { runsPostgres } from '../core/facts/view';
-import { retiringLeader } from '../core/members';
+import { retiringLeader } from '../core/procedures/members';
 import type { Decision, Observation } from '../core/state/cluster';
 import { parseState } from '../core/state/stored';
 import { promoteCommand, switchoverCommand } from './command';

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { decide } from '../../failover/core/decide';
-import { overrideRefusal } from '../../failover/core/rules-override';
+import { overrideRefusal } from '../../failover/core/procedures/override';
 import type { ClusterState, NodeView } from '../../failover/core/state/cluster';
 import { entry, gone, NOW_MS, observation, POLICY, replicaView, serving, view } from './world';
 

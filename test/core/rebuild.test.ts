@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { decide } from '../../failover/core/decide';
 import { newWatch } from '../../failover/core/facts/watch';
-import { rebuildRefusal } from '../../failover/core/rules-rebuild';
+import { rebuildRefusal } from '../../failover/core/procedures/rebuild';
 import type { ClusterState, Observation, Policy } from '../../failover/core/state/cluster';
 import { gone, leaderView, NOW_MS, observation, POLICY, replicaView, serving } from './world';
 

@@ -17,7 +17,7 @@ import {
   type Target,
 } from '../../failover/contract/messages';
 import { isDone, isMember, statusOf } from '../../failover/core/facts/view';
-import { retiringLeader } from '../../failover/core/members';
+import { retiringLeader } from '../../failover/core/procedures/members';
 import type { Certificate, Decision, HaproxyView, Observation, Request } from '../../failover/core/state/cluster';
 import { parseState } from '../../failover/core/state/stored';
 import { KeeperServer } from '../../failover/monitor/keepers';

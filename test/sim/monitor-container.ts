@@ -2,7 +2,7 @@
 
 import type { Answer } from '../../failover/contract/api';
 import { runsPostgres } from '../../failover/core/facts/view';
-import { retiringLeader } from '../../failover/core/members';
+import { retiringLeader } from '../../failover/core/procedures/members';
 import type { Decision, Observation, Policy, Request } from '../../failover/core/state/cluster';
 import { parseState } from '../../failover/core/state/stored';
 import { Haproxy } from '../../failover/monitor/haproxy';

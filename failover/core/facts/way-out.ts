@@ -1,6 +1,6 @@
 /** The way out for a person where the cluster cannot go on by itself: the end of a sentence, with a command that works then. */
 
-import { overrideRefusal } from '../rules-override';
+import { overrideRefusal } from '../procedures/override';
 import type { ClusterState, Observation, Policy } from '../state/cluster';
 import { mostAdvanced } from './candidates';
 import { statusOf, viewOf } from './view';

@@ -1,9 +1,9 @@
 /** Which data directories belong to the cluster: nodes join it, and leave it when their data has a history of its own. */
 
-import { hasAccepted, isDeclared, isDone, isMember, lastEntry, list, statusOf } from './facts/view';
-import { change } from './plan';
-import type { Facts, Plan } from './rules';
-import type { ClusterState, DeclaredNode, Observation } from './state/cluster';
+import { hasAccepted, isDeclared, isDone, isMember, lastEntry, list, statusOf } from '../facts/view';
+import type { Facts, Plan } from '../rules';
+import type { ClusterState, DeclaredNode, Observation } from '../state/cluster';
+import { change } from '../transitions';
 
 /** Nodes that a message to the keepers has place for. */
 const NODES_MAX = 9;

@@ -2,8 +2,9 @@
  * Rows about data directories that stand before everything that depends on them, whatever the cluster is doing: a promotion by
  * hand has to be remembered also where no leader is there.
  */
+
+import type { Rule } from '../rules';
 import { leaderKnown, promotedByHand } from './members';
-import type { Rule } from './rules';
 
 export const HISTORY_RULES: readonly Rule[] = [
   {

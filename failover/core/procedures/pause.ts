@@ -1,8 +1,8 @@
 /** Rows by which a pause begins and ends. What it holds back stands in the rows themselves, by `holdOf` (pause.ts). */
-import { untilOf } from './facts/hold';
-import { change } from './plan';
-import type { Rule } from './rules';
-import type { ClusterState } from './state/cluster';
+import { untilOf } from '../facts/hold';
+import type { Rule } from '../rules';
+import type { ClusterState } from '../state/cluster';
+import { change } from '../transitions';
 
 export const PAUSE_RULES: readonly Rule[] = [
   {

@@ -2,15 +2,15 @@
  * Rows that restart nodes for their settings, one at a time: see settings.ts. A standby is counted no more before it goes
  * down, so that no write waits for it. Whatever goes wrong, the roll stops where it is and the others stay as they are.
  */
-import { canLeadAgain } from './facts/candidates';
-import { holdOf } from './facts/hold';
-import { clusterTrouble, HOLD_LIMIT_MS, PREPARE_LIMIT_MS, STOP_LIMIT_MS, switchoverTarget } from './facts/readiness';
-import { nextStep, settingsOf } from './facts/settings';
-import { wantedConfig } from './facts/sync-set';
-import { hasAccepted, isDeclared, isDone, list, statusOf, viewOf } from './facts/view';
-import { change, giveUp, leadAgain } from './plan';
-import type { Facts, Rule } from './rules';
-import type { ClusterState, Restart } from './state/cluster';
+import { canLeadAgain } from '../facts/candidates';
+import { holdOf } from '../facts/hold';
+import { clusterTrouble, HOLD_LIMIT_MS, PREPARE_LIMIT_MS, STOP_LIMIT_MS, switchoverTarget } from '../facts/readiness';
+import { nextStep, settingsOf } from '../facts/settings';
+import { wantedConfig } from '../facts/sync-set';
+import { hasAccepted, isDeclared, isDone, list, statusOf, viewOf } from '../facts/view';
+import type { Facts, Rule } from '../rules';
+import type { ClusterState, Restart } from '../state/cluster';
+import { change, giveUp, leadAgain } from '../transitions';
 
 /** After an attempt that was called off the leader has this much rest before the next one, ms. */
 const REST_MS = 2_000;

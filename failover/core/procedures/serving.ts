@@ -1,24 +1,24 @@
 /** Rows for a cluster whose leader serves, or should: its health first, then the sync set, then the members. */
 
-import { isCertified } from './effects/route';
-import { canLeadAgain } from './facts/candidates';
-import { pick } from './facts/choice';
-import type { Health } from './facts/health';
-import { holdOf, mayTakeOverAsked } from './facts/hold';
-import { isBeyondHaproxy, isUnreached } from './facts/reach';
-import { switchoverTarget } from './facts/readiness';
-import { settingsReason } from './facts/settings';
-import { isProven, wantedConfig, withConfig } from './facts/sync-set';
-import { isDone, list, statusOf, viewOf } from './facts/view';
-import { acceptLossRemedy } from './facts/way-out';
+import { isCertified } from '../effects/route';
+import { canLeadAgain } from '../facts/candidates';
+import { pick } from '../facts/choice';
+import type { Health } from '../facts/health';
+import { holdOf, mayTakeOverAsked } from '../facts/hold';
+import { isBeyondHaproxy, isUnreached } from '../facts/reach';
+import { switchoverTarget } from '../facts/readiness';
+import { settingsReason } from '../facts/settings';
+import { isProven, wantedConfig, withConfig } from '../facts/sync-set';
+import { isDone, list, statusOf, viewOf } from '../facts/view';
+import { acceptLossRemedy } from '../facts/way-out';
+import type { Facts, Rule } from '../rules';
+import type { Action, ClusterState, Observation, Policy } from '../state/cluster';
+import { change, giveUp, leadAgain } from '../transitions';
 import { memberJoined, memberRemoved } from './members';
-import { change, giveUp, leadAgain } from './plan';
-import type { Facts, Rule } from './rules';
-import { REBUILD_RULES } from './rules-rebuild';
-import { SETTINGS_RULES } from './rules-settings';
-import { SWITCHOVER_STARTS } from './rules-start';
-import { SWITCHOVER_RULES } from './rules-switchover';
-import type { Action, ClusterState, Observation, Policy } from './state/cluster';
+import { REBUILD_RULES } from './rebuild';
+import { SETTINGS_RULES } from './settings-roll';
+import { SWITCHOVER_STARTS } from './starts';
+import { SWITCHOVER_RULES } from './switchover';
 
 /** The second start within a minute follows at once, every further one rests longer, ms. */
 const FIRST_REST_MS = 500;

@@ -1,17 +1,17 @@
 /** Rows for a cluster in the middle of something: first creation, election, promotion, hand-over. */
 
-import { isCertified, isCutOff } from './effects/route';
-import { canLeadAgain } from './facts/candidates';
-import { isAsynchronous, pick } from './facts/choice';
-import { isAbsent } from './facts/health';
-import { isProven, wantedConfig, withConfig } from './facts/sync-set';
-import { isDone, isMember, lastEntry, list, statusOf, viewOf } from './facts/view';
-import { acceptLossRemedy } from './facts/way-out';
-import { abandon, bootstrapped, change, leadAgain, opened, promote } from './plan';
-import type { Facts, Rule } from './rules';
-import { RESTART_RULES } from './rules-settings';
-import { HANDOVER_RULES } from './rules-switchover';
-import type { ClusterState, Status } from './state/cluster';
+import { isCertified, isCutOff } from '../effects/route';
+import { canLeadAgain } from '../facts/candidates';
+import { isAsynchronous, pick } from '../facts/choice';
+import { isAbsent } from '../facts/health';
+import { isProven, wantedConfig, withConfig } from '../facts/sync-set';
+import { isDone, isMember, lastEntry, list, statusOf, viewOf } from '../facts/view';
+import { acceptLossRemedy } from '../facts/way-out';
+import type { Facts, Rule } from '../rules';
+import type { ClusterState, Status } from '../state/cluster';
+import { abandon, bootstrapped, change, leadAgain, opened, promote } from '../transitions';
+import { RESTART_RULES } from './settings-roll';
+import { HANDOVER_RULES } from './switchover';
 
 /** With promises outstanding an old leader that is there is waited for no longer than this, ms. */
 const PROMISE_PATIENCE_MS = 1_000;

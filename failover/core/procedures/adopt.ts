@@ -1,13 +1,13 @@
 /** First rows: is this state the newest that exists (S10), and does a cluster exist at all? */
 
-import { type Copy, isNewer, newestCopy } from './facts/copies';
-import { loneConfig, withConfig } from './facts/sync-set';
-import { addressOf, isDeclared, lastOpened, list, statusOf, viewOf } from './facts/view';
-import { acceptLossRemedy } from './facts/way-out';
-import { bootstrap, suspected } from './plan';
-import type { Facts, Rule } from './rules';
-import type { ClusterState, Observation, Policy } from './state/cluster';
-import { parseState } from './state/stored';
+import { type Copy, isNewer, newestCopy } from '../facts/copies';
+import { loneConfig, withConfig } from '../facts/sync-set';
+import { addressOf, isDeclared, lastOpened, list, statusOf, viewOf } from '../facts/view';
+import { acceptLossRemedy } from '../facts/way-out';
+import type { Facts, Rule } from '../rules';
+import type { ClusterState, Observation, Policy } from '../state/cluster';
+import { parseState } from '../state/stored';
+import { bootstrap, suspected } from '../transitions';
 
 function startThem(nodes: readonly string[]): string {
   return nodes.length > 1 ? 'start those that are off' : 'start it if it is off';

@@ -3,13 +3,13 @@
  * counts no more, and the copy is ordered. It is counted again when it streams.
  */
 
-import { COPY_TRIES_MAX } from './effects/orders';
-import { clusterTrouble } from './facts/readiness';
-import { wantedConfig } from './facts/sync-set';
-import { hasAccepted, isDeclared, isMember, statusOf } from './facts/view';
-import { change } from './plan';
-import type { Rule } from './rules';
-import type { ClusterState, Observation, Policy } from './state/cluster';
+import { COPY_TRIES_MAX } from '../effects/orders';
+import { clusterTrouble } from '../facts/readiness';
+import { wantedConfig } from '../facts/sync-set';
+import { hasAccepted, isDeclared, isMember, statusOf } from '../facts/view';
+import type { Rule } from '../rules';
+import type { ClusterState, Observation, Policy } from '../state/cluster';
+import { change } from '../transitions';
 
 /** A standby that cannot be taken out of the sync set within this time stays as it is, ms. */
 const LEAVE_LIMIT_MS = 30_000;

@@ -3,16 +3,16 @@
  * row that drops sync configurations without satisfying them.
  */
 
-import { lsnDistance } from '../contract/lsn';
-import { newestCopy } from './facts/copies';
-import { leaderHealth } from './facts/health';
-import { mayTakeOverAsked } from './facts/hold';
-import { hasReachedNewest } from './facts/ledger';
-import { isDeclared, isMember, lastOpened, statusOf, viewOf } from './facts/view';
-import { builtOnIt, override } from './plan';
-import type { Rule } from './rules';
-import type { ClusterState, Observation, Policy, Request } from './state/cluster';
-import { parseState } from './state/stored';
+import { lsnDistance } from '../../contract/lsn';
+import { newestCopy } from '../facts/copies';
+import { leaderHealth } from '../facts/health';
+import { mayTakeOverAsked } from '../facts/hold';
+import { hasReachedNewest } from '../facts/ledger';
+import { isDeclared, isMember, lastOpened, statusOf, viewOf } from '../facts/view';
+import type { Rule } from '../rules';
+import type { ClusterState, Observation, Policy, Request } from '../state/cluster';
+import { parseState } from '../state/stored';
+import { builtOnIt, override } from '../transitions';
 
 type Promotion = Extract<Request, { kind: 'promote' }>;
 

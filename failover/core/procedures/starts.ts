@@ -3,13 +3,13 @@
  * leader is not declared any more. What follows is in rules-switchover.ts.
  */
 
-import { holdOf } from './facts/hold';
-import { lagBytes, switchoverTarget } from './facts/readiness';
-import { keptTheLead, mayReturn } from './facts/watch';
-import { change } from './plan';
-import type { Plan, Rule } from './rules';
-import { SETTINGS_STARTS } from './rules-settings';
-import type { ClusterState, Switchover } from './state/cluster';
+import { holdOf } from '../facts/hold';
+import { lagBytes, switchoverTarget } from '../facts/readiness';
+import { keptTheLead, mayReturn } from '../facts/watch';
+import type { Plan, Rule } from '../rules';
+import type { ClusterState, Switchover } from '../state/cluster';
+import { change } from '../transitions';
+import { SETTINGS_STARTS } from './settings-roll';
 
 /** After a switchover that was called off a retiring leader has this much rest before the next one, ms. */
 const REMOVAL_REST_MS = 1_000;

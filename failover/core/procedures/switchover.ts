@@ -3,8 +3,8 @@
  * follows is the same as after any other loss of a leader: recorded, promoted, and the one way to open. Whatever is off
  * before the leader has stopped leads back to it; whatever is off later is dealt with by the rows of an election.
  */
-import { pick } from './facts/choice';
-import { holdOf } from './facts/hold';
+import { pick } from '../facts/choice';
+import { holdOf } from '../facts/hold';
 import {
   candidateTrouble,
   clusterTrouble,
@@ -12,11 +12,11 @@ import {
   isLevel,
   PREPARE_LIMIT_MS,
   STOP_LIMIT_MS,
-} from './facts/readiness';
-import { isDone, statusOf, viewOf } from './facts/view';
-import { change, elect, promote } from './plan';
-import type { Facts, Plan, Rule } from './rules';
-import type { ClusterState } from './state/cluster';
+} from '../facts/readiness';
+import { isDone, statusOf, viewOf } from '../facts/view';
+import type { Facts, Plan, Rule } from '../rules';
+import type { ClusterState } from '../state/cluster';
+import { change, elect, promote } from '../transitions';
 
 /** Rows of a hand-over that is under way. */
 export const HANDOVER_RULES: readonly Rule[] = [
