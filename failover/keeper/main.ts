@@ -5,16 +5,16 @@
  * `format: 'esm'`, `target: 'node24'`, `external: ['pg-native']`, loader `text` for `.conf` and `.sql`, and a banner that
  * makes `require`, because pg is CommonJS.
  */
-import './bundled';
+import './postgres/bundled';
 import { existsSync, readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { totalmem } from 'node:os';
 import { KeeperConfig, PATHS } from '../contract/inputs';
-import { checkSettings } from './check-settings';
 import { systemClock } from './clock';
 import { Keeper } from './keeper';
 import { MonitorLink } from './link';
 import { type Link, messageOf } from './ports';
-import { Server } from './server';
+import { checkSettings } from './postgres/check-settings';
+import { Server } from './postgres/server';
 import { StateFolder } from './state-folder';
 
 const HEALTH_FILE = '/run/keeper/healthy';

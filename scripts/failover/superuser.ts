@@ -4,7 +4,7 @@
  */
 
 import { sessionOptions } from '../../failover/contract/session-settings';
-import { KEEPER_ROLE } from '../../failover/keeper/config-files';
+import { KEEPER_ROLE } from '../../failover/keeper/postgres/config-files';
 import type { RunResult } from '../lib/exec';
 
 const USUAL_ROLE = 'postgres';

@@ -23,7 +23,7 @@ export async function bundleSimulator(): Promise<Bundle> {
     bundle: true,
     platform: 'node',
     format: 'cjs',
-    // Declared in failover/keeper/bundled.ts: templates are part of the bundle.
+    // Declared in failover/keeper/postgres/bundled.ts: templates are part of the bundle.
     loader: { '.conf': 'text', '.sql': 'text' },
     logLevel: 'warning',
     write: false,

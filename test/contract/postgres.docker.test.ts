@@ -2,12 +2,12 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { Client } from 'pg';
 import { afterAll, beforeAll, describe, it } from 'vitest';
-import { Canary } from '../../failover/keeper/canary';
-import { renderFailoverConf, renderPostgresqlConf } from '../../failover/keeper/config-files';
-import { LED_TIMELINE, lookBySql } from '../../failover/keeper/look';
 import type { SqlView } from '../../failover/keeper/ports';
-import { literal, Session } from '../../failover/keeper/session';
-import { ensureSlots } from '../../failover/keeper/slots';
+import { Canary } from '../../failover/keeper/postgres/canary';
+import { renderFailoverConf, renderPostgresqlConf } from '../../failover/keeper/postgres/config-files';
+import { LED_TIMELINE, lookBySql } from '../../failover/keeper/postgres/look';
+import { literal, Session } from '../../failover/keeper/postgres/session';
+import { ensureSlots } from '../../failover/keeper/postgres/slots';
 import { SETTINGS } from '../keeper/fakes';
 import { buildImage, docker, dockerQuietly } from '../keeper/node-containers';
 import { type Commit, type ContractNode, type Pair, POSTGRES_CONTRACT } from './postgres';

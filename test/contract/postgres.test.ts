@@ -1,6 +1,6 @@
 import { beforeAll, describe, it } from 'vitest';
-import { slotName } from '../../failover/keeper/config-files';
 import type { ServerConfig, SqlView } from '../../failover/keeper/ports';
+import { slotName } from '../../failover/keeper/postgres/config-files';
 import { SETTINGS } from '../keeper/fakes';
 import { Process } from '../sim/engine';
 import { type SimNode, SimPostgres } from '../sim/node';

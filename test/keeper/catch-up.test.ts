@@ -2,13 +2,13 @@ import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { CatchUp } from '../../failover/keeper/catch-up';
-import type { RejoinContext } from '../../failover/keeper/rejoin';
+import { CatchUp } from '../../failover/keeper/postgres/catch-up';
+import type { RejoinContext } from '../../failover/keeper/postgres/rejoin';
 
 /** What PostgreSQL shows, and the runs of pg_receivewal that have not ended. */
 const world = vi.hoisted(() => ({ title: '', running: 0, arguments: [] as string[] }));
 
-vi.mock('../../failover/keeper/processes', () => ({
+vi.mock('../../failover/keeper/postgres/processes', () => ({
   serverProcesses: async () => [
     { pid: 1, title: 'postgres -D data' },
     { pid: 2, title: world.title },

@@ -2,20 +2,20 @@ import { mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { segmentInTitle } from '../../failover/keeper/catch-up';
-import { endOfBackup } from '../../failover/keeper/copy';
-import { segmentBefore, segmentsBetween, wholeSegments } from '../../failover/keeper/receive-wal';
-import { makeRoom, reserveFor, watchRoom } from '../../failover/keeper/room';
-import { Server } from '../../failover/keeper/server';
-import type { Session } from '../../failover/keeper/session';
-import { ensureSlots, handOver, reserveSlot } from '../../failover/keeper/slots';
+import { segmentInTitle } from '../../failover/keeper/postgres/catch-up';
+import { endOfBackup } from '../../failover/keeper/postgres/copy';
+import { segmentBefore, segmentsBetween, wholeSegments } from '../../failover/keeper/postgres/receive-wal';
+import { makeRoom, reserveFor, watchRoom } from '../../failover/keeper/postgres/room';
+import { Server } from '../../failover/keeper/postgres/server';
+import type { Session } from '../../failover/keeper/postgres/session';
+import { ensureSlots, handOver, reserveSlot } from '../../failover/keeper/postgres/slots';
 import {
   claimTablespaces,
   forgetTablespaces,
   removeLeftTablespaces,
   removeTablespaces,
   sharesTablespace,
-} from '../../failover/keeper/tablespaces';
+} from '../../failover/keeper/postgres/tablespaces';
 
 const MB = 1024 * 1024;
 const GB = 1024 * MB;

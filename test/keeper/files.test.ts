@@ -3,6 +3,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { SLOT_BYTES } from '../../failover/disk/two-slot-file';
+import { laterLsn, lsnValue } from '../../failover/keeper/lsn';
+import { EMPTY_STATE } from '../../failover/keeper/ports';
 import {
   conninfo,
   renderFailoverConf,
@@ -10,10 +12,8 @@ import {
   renderPostgresqlConf,
   sizing,
   slotName,
-} from '../../failover/keeper/config-files';
-import { laterLsn, lsnValue } from '../../failover/keeper/lsn';
-import { EMPTY_STATE } from '../../failover/keeper/ports';
-import { KEY_ITERATIONS, newVerifier } from '../../failover/keeper/scram';
+} from '../../failover/keeper/postgres/config-files';
+import { KEY_ITERATIONS, newVerifier } from '../../failover/keeper/postgres/scram';
 import { StateFolder } from '../../failover/keeper/state-folder';
 import { barrierNames, syncNames } from '../../failover/keeper/sync';
 import { SETTINGS } from './fakes';

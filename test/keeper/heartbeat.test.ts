@@ -5,10 +5,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DatabaseError } from 'pg';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { Heartbeat, isAnswer, provePostmaster } from '../../failover/keeper/heartbeat';
 import { KeeperError } from '../../failover/keeper/ports';
-import { seemsToRun } from '../../failover/keeper/processes';
-import type { Session } from '../../failover/keeper/session';
+import { Heartbeat, isAnswer, provePostmaster } from '../../failover/keeper/postgres/heartbeat';
+import { seemsToRun } from '../../failover/keeper/postgres/processes';
+import type { Session } from '../../failover/keeper/postgres/session';
 
 const sqlError = (code: string) => Object.assign(new DatabaseError('an error', 8, 'error'), { code });
 

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { OwnTime, TICK_MS } from '../../failover/keeper/own-time';
+import { OwnTime, TICK_MS } from '../../failover/keeper/postgres/own-time';
 
 /** A process that ticks while it runs. */
 function process() {

@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process';
 import { connect } from 'node:net';
 import { expect, it } from 'vitest';
-import { backlogOf, run, waitingConnections } from '../../failover/keeper/processes';
+import { backlogOf, run, waitingConnections } from '../../failover/keeper/postgres/processes';
 
 const LIMIT_MS = 10_000;
 const TABLE = `  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode

@@ -1,6 +1,6 @@
 import { describe, expect, it, vi } from 'vitest';
-import { type RejoinContext, reach } from '../../failover/keeper/rejoin';
-import { Session } from '../../failover/keeper/session';
+import { type RejoinContext, reach } from '../../failover/keeper/postgres/rejoin';
+import { Session } from '../../failover/keeper/postgres/session';
 
 const CONTEXT: RejoinContext = {
   node: 'replica-1',

@@ -1,7 +1,7 @@
 /** The client of the replication protocol where the server misbehaves; the real one is in `stream.docker.test.ts`. */
 import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';
 import { afterEach, describe, expect, it } from 'vitest';
-import { Replication, sqlState } from '../../failover/keeper/replication';
+import { Replication, sqlState } from '../../failover/keeper/postgres/replication';
 
 const HOST = '127.0.0.1';
 const LIMIT_MS = 200;

@@ -3,8 +3,15 @@ import { appendFileSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { LogPipes } from '../../failover/keeper/log-pipes';
-import { earlyReasonOf, Lines, printEntry, readEntry, reasonOf, ServerLog } from '../../failover/keeper/server-log';
+import { LogPipes } from '../../failover/keeper/postgres/log-pipes';
+import {
+  earlyReasonOf,
+  Lines,
+  printEntry,
+  readEntry,
+  reasonOf,
+  ServerLog,
+} from '../../failover/keeper/postgres/server-log';
 
 const AT = '2026-11-29 20:08:56.170 UTC';
 /** A line of `jsonlog`, with the names in PostgreSQL's order: the process is the last. */

@@ -2,8 +2,8 @@
 import { DatabaseError } from 'pg';
 import { describe, expect, it } from 'vitest';
 import { GRANTED_SETTINGS, sessionOptions } from '../../failover/contract/session-settings';
-import { Logins } from '../../failover/keeper/logins';
-import { Session, type SessionOptions } from '../../failover/keeper/session';
+import { Logins } from '../../failover/keeper/postgres/logins';
+import { Session, type SessionOptions } from '../../failover/keeper/postgres/session';
 
 const refusal = (code: string) => Object.assign(new DatabaseError('refused', 7, 'error'), { code });
 

@@ -9,8 +9,8 @@ import {
   nextRecordIsHere,
   type Own,
   windows,
-} from '../../failover/keeper/stream-check';
-import { historyOf } from '../../failover/keeper/timelines';
+} from '../../failover/keeper/postgres/stream-check';
+import { historyOf } from '../../failover/keeper/postgres/timelines';
 
 const MB = 1024n * 1024n;
 

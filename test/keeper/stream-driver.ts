@@ -3,9 +3,9 @@
  * found.
  */
 import { messageOf } from '../../failover/keeper/ports';
-import { Replication } from '../../failover/keeper/replication';
-import { Session } from '../../failover/keeper/session';
-import { ask } from '../../failover/keeper/stream-check';
+import { Replication } from '../../failover/keeper/postgres/replication';
+import { Session } from '../../failover/keeper/postgres/session';
+import { ask } from '../../failover/keeper/postgres/stream-check';
 
 const HOST = '127.0.0.1';
 

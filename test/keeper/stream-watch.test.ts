@@ -1,8 +1,8 @@
 /** When a standby is asked why it does not stream. */
 import { describe, expect, it } from 'vitest';
 import type { SqlView } from '../../failover/keeper/ports';
-import type { Finding } from '../../failover/keeper/stream-check';
-import { StreamWatch } from '../../failover/keeper/stream-watch';
+import type { Finding } from '../../failover/keeper/postgres/stream-check';
+import { StreamWatch } from '../../failover/keeper/postgres/stream-watch';
 
 const [A, B] = ['a', 'b'].map((name, i) => ({ name, address: `10.0.0.2${i}` })) as [Source, Source];
 type Source = { name: string; address: string };

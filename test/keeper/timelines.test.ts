@@ -8,7 +8,7 @@ import {
   segmentFile,
   segmentStart,
   stretchAt,
-} from '../../failover/keeper/timelines';
+} from '../../failover/keeper/postgres/timelines';
 
 const MB = 1024n * 1024n;
 const TEXT = '1\t0/3000000\tno recovery target specified\n\n2\t1/A0\tbefore 2026-01-01\n';

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { settingValues } from '../../failover/keeper/config-files';
-import { plainWords } from '../../failover/keeper/server-log';
+import { settingValues } from '../../failover/keeper/postgres/config-files';
+import { plainWords } from '../../failover/keeper/postgres/server-log';
 import { type End, type Floors, Tunables } from '../../failover/keeper/tunables';
 
 const floors = (connections: number): Floors => ({

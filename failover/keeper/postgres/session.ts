@@ -4,7 +4,7 @@
  * (session-settings.ts).
  */
 import { Client, DatabaseError, type QueryConfig, type QueryResultRow } from 'pg';
-import { type SessionRights, sessionOptions } from '../contract/session-settings';
+import { type SessionRights, sessionOptions } from '../../contract/session-settings';
 
 export interface SessionOptions {
   host: string;

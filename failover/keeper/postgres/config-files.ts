@@ -1,7 +1,7 @@
 /** Renders PostgreSQL's configuration. Pure. */
 import Mustache from 'mustache';
-import { MONITOR_ROLE, type NodeSettings, REPLICATION_ROLE } from '../contract/messages';
-import type { ServerConfig } from './ports';
+import { MONITOR_ROLE, type NodeSettings, REPLICATION_ROLE } from '../../contract/messages';
+import type { ServerConfig } from '../ports';
 import { template } from './template';
 
 const MB = 1024 * 1024;

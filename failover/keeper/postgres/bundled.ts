@@ -1,7 +1,7 @@
 /** Imported by main.ts alone: only the bundler (loader `text` for `.conf` and `.sql`) can read these imports. */
-import pgHba from '../../templates/pg_hba.conf';
-import postgresqlConf from '../../templates/postgresql.conf';
-import users from '../../templates/users.sql';
+import pgHba from '../../../templates/pg_hba.conf';
+import postgresqlConf from '../../../templates/postgresql.conf';
+import users from '../../../templates/users.sql';
 import { useTemplates } from './template';
 
 useTemplates({ 'postgresql.conf': postgresqlConf, 'pg_hba.conf': pgHba, 'users.sql': users });

@@ -4,15 +4,34 @@ import { statSync, watch } from 'node:fs';
 import { access, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { PORTS } from '../contract/inputs';
+import { PORTS } from '../../contract/inputs';
 import {
   derivedPassword,
   MONITOR_ROLE,
   type NodeSettings,
   REPLICATION_ROLE,
   type SlotView,
-} from '../contract/messages';
-import { syncFolder } from '../disk/durable';
+} from '../../contract/messages';
+import { syncFolder } from '../../disk/durable';
+import {
+  type Beat,
+  KeeperError,
+  messageOf,
+  type Postgres,
+  type ServerConfig,
+  type Source,
+  type SqlView,
+  type View,
+} from '../ports';
+import {
+  FLOORED,
+  type Floors,
+  type Pending,
+  type PostgresSettings,
+  type SettingsView,
+  Tunables,
+  withSettings,
+} from '../tunables';
 import { Canary } from './canary';
 import { CatchUp } from './catch-up';
 import { KEEPER_ROLE, settingValues } from './config-files';
@@ -31,16 +50,6 @@ import {
   lookForPause,
   lookForPending,
 } from './look';
-import {
-  type Beat,
-  KeeperError,
-  messageOf,
-  type Postgres,
-  type ServerConfig,
-  type Source,
-  type SqlView,
-  type View,
-} from './ports';
 import {
   commandLine,
   isReady,
@@ -63,15 +72,6 @@ import { ask, type Finding } from './stream-check';
 import { StreamWatch } from './stream-watch';
 import { forgetTablespaces, removeLeftTablespaces, removeTablespaces } from './tablespaces';
 import { isConnecting, isUnnamed, isWalsender } from './titles';
-import {
-  FLOORED,
-  type Floors,
-  type Pending,
-  type PostgresSettings,
-  type SettingsView,
-  Tunables,
-  withSettings,
-} from './tunables';
 
 const SQL_LIMIT_MS = 2_000;
 const CONNECT_LIMIT_MS = 500;

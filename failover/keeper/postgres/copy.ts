@@ -5,9 +5,9 @@
 import { access, mkdir, open, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { syncFolder } from '../disk/durable';
+import { syncFolder } from '../../disk/durable';
+import { KeeperError, type Source } from '../ports';
 import { conninfo, copySlotName, slotName } from './config-files';
-import { KeeperError, type Source } from './ports';
 import { run } from './processes';
 import { segmentBefore, WalReceiver, wholeSegments } from './receive-wal';
 import { openSource, type RejoinContext } from './rejoin';

@@ -2,7 +2,7 @@
  * Time in which this process ran. What was asked of PostgreSQL before the process itself stood still (paused, starved, a
  * suspended machine) may have been answered meanwhile, so that time says nothing of PostgreSQL (S11). Pure.
  */
-import type { Clock } from './ports';
+import type { Clock } from '../ports';
 
 /** How often {@link OwnTime.tick} is due, ms. */
 export const TICK_MS = 100;

@@ -4,7 +4,7 @@
  * At a deadline the socket is destroyed and the session is of no more use.
  */
 import { Client, type ClientConfig, type Connection, DatabaseError } from 'pg';
-import { lsnValue, printLsn } from './lsn';
+import { lsnValue, printLsn } from '../lsn';
 
 export interface ReplicationOptions {
   /** Address, or the folder of the local socket. */

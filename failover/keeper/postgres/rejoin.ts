@@ -1,8 +1,8 @@
 /** Rewind, and the session on the leader that a rewind and a copy need. */
-import { derivedPassword, REPLICATION_ROLE } from '../contract/messages';
-import { INSUFFICIENT_PRIVILEGE, type SessionRights, sessionOptions } from '../contract/session-settings';
+import { derivedPassword, REPLICATION_ROLE } from '../../contract/messages';
+import { INSUFFICIENT_PRIVILEGE, type SessionRights, sessionOptions } from '../../contract/session-settings';
+import { KeeperError, messageOf, type Source } from '../ports';
 import { conninfo } from './config-files';
-import { KeeperError, messageOf, type Source } from './ports';
 import { run } from './processes';
 import { Session, sqlState } from './session';
 

@@ -4,8 +4,8 @@
  */
 import { readdir, readFile, readlink, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { writeWhole } from '../disk/durable';
-import { KeeperError } from './ports';
+import { writeWhole } from '../../disk/durable';
+import { KeeperError } from '../ports';
 
 /** A file in the volume. It lists places that were empty when a copy began: files in them are the copy's. */
 const LIST = 'data.tablespaces';

@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs';
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { KeeperError } from './ports';
+import { KeeperError } from '../ports';
 
 /** Command line of a process, or null when it is gone. */
 export async function commandLine(pid: number): Promise<string | null> {

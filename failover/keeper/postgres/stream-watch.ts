@@ -1,6 +1,6 @@
 /** When a standby is asked why it does not stream: only while it does not, and less often each time. */
-import { printLsn } from './lsn';
-import type { Source, SqlView } from './ports';
+import { printLsn } from '../lsn';
+import type { Source, SqlView } from '../ports';
 import { type Finding, STUCK_MAX, unlike } from './stream-check';
 
 /** After this time without a break a standby counts as streaming, or is asked why it does not stream, ms. */

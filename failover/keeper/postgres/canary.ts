@@ -1,6 +1,6 @@
 /** Commits that show how synchronous commit behaves, over the local socket (S4, S17). */
 import { setTimeout as delay } from 'node:timers/promises';
-import { KeeperError } from './ports';
+import { KeeperError } from '../ports';
 import type { Session } from './session';
 
 const LIMIT_MS = 2_000;

@@ -1,11 +1,11 @@
 /** The configuration's files in the node's volume, outside the data directory, which copies and rewinds replace. */
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { PORTS } from '../contract/inputs';
-import { derivedPassword, REPLICATION_ROLE } from '../contract/messages';
-import { writeWhole } from '../disk/durable';
+import { PORTS } from '../../contract/inputs';
+import { derivedPassword, REPLICATION_ROLE } from '../../contract/messages';
+import { writeWhole } from '../../disk/durable';
+import { messageOf, type ServerConfig } from '../ports';
 import { renderFailoverConf, renderPgHba, renderPgIdent, renderPostgresqlConf } from './config-files';
-import { messageOf, type ServerConfig } from './ports';
 import { run } from './processes';
 import { plainWords } from './server-log';
 

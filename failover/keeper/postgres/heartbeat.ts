@@ -6,10 +6,10 @@
  * old snapshot keeps dead rows, and its commit record carries the time that the standbys tell the age by.
  */
 import { connect } from 'node:net';
-import { systemClock } from './clock';
+import { systemClock } from '../clock';
+import { type Beat, type Clock, KeeperError } from '../ports';
 import { HOME, LOCKED_OUT } from './logins';
 import { OwnTime, TICK_MS } from './own-time';
-import { type Beat, type Clock, KeeperError } from './ports';
 import { type Session, sqlState } from './session';
 
 const INTERVAL_MS = 100;

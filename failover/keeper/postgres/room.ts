@@ -1,7 +1,7 @@
 /** Room on a node's disk for a copy. Volumes of several nodes are often on one disk: a full one ends the leader first. */
 import { lstat, readdir, statfs } from 'node:fs/promises';
 import { join } from 'node:path';
-import { KeeperError } from './ports';
+import { KeeperError } from '../ports';
 
 const MB = 1024 * 1024;
 /** Unit of `blocks` in the result of `stat`, bytes. */

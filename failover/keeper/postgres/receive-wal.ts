@@ -2,7 +2,7 @@
 import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { KeeperError, messageOf } from './ports';
+import { KeeperError, messageOf } from '../ports';
 import { run } from './processes';
 
 const RUN_LIMIT_MS = 86_400_000;

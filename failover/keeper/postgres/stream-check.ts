@@ -9,8 +9,8 @@
 import { open, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { lsnValue, printLsn } from './lsn';
-import type { Source } from './ports';
+import { lsnValue, printLsn } from '../lsn';
+import type { Source } from '../ports';
 import { commandLine, run, serverProcesses } from './processes';
 import { type Replication, sqlState } from './replication';
 import type { Session } from './session';

@@ -1,13 +1,13 @@
 /** Asks a running PostgreSQL, and the control file of a stopped one, for what the keeper has to know. */
 
-import type { SlotView } from '../contract/messages';
+import type { SlotView } from '../../contract/messages';
+import type { SqlView, View } from '../ports';
+import { FLOORED, type Floors, type Pending } from '../tunables';
 import { VERSION_NAME } from './config-files';
 import { BEAT_MAX, BEAT_SEQUENCE } from './heartbeat';
-import type { SqlView, View } from './ports';
 import { commandLine, run } from './processes';
 import { type Session, sqlState } from './session';
 import { timelineOf } from './titles';
-import { FLOORED, type Floors, type Pending } from './tunables';
 
 /** Wait events of a startup process that has applied all it has (S6). */
 const WAITS_FOR_WAL = new Set(['RecoveryWalStream', 'RecoveryRetrieveRetryInterval']);
