@@ -11,11 +11,11 @@ import { totalmem } from 'node:os';
 import { KeeperConfig, PATHS } from '../contract/inputs';
 import { systemClock } from './clock';
 import { Keeper } from './keeper';
-import { MonitorLink } from './link';
+import { StateFolder } from './memory';
+import { MonitorLink } from './monitor-link';
 import { type Link, messageOf } from './ports';
 import { checkSettings } from './postgres/check-settings';
 import { Server } from './postgres/server';
-import { StateFolder } from './state-folder';
 
 const HEALTH_FILE = '/run/keeper/healthy';
 const HEALTH_EVERY_MS = 500;

@@ -2,8 +2,8 @@ import { copyFileSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileS
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, it, onTestFinished } from 'vitest';
+import { StateFolder } from '../../failover/keeper/memory';
 import type { StateFile } from '../../failover/keeper/ports';
-import { StateFolder } from '../../failover/keeper/state-folder';
 import { FileStore } from '../../failover/monitor/store';
 import { FakeFiles } from '../keeper/fakes';
 import { Process } from '../sim/engine';

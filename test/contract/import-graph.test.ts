@@ -36,7 +36,7 @@ const ADAPTERS: Readonly<Record<string, string>> = {
   'failover/disk/two-slot-file.ts': 'disk',
   'failover/keeper/postgres/slots.ts': 'PostgreSQL',
   'failover/keeper/postgres/startup-process.ts': 'PostgreSQL: its processes',
-  'failover/keeper/state-folder.ts': 'disk',
+  'failover/keeper/memory.ts': 'disk',
   'failover/keeper/postgres/stream-check.ts': 'PostgreSQL: why it does not stream',
   'failover/keeper/postgres/stream-watch.ts': 'PostgreSQL: when that is asked',
   'failover/keeper/postgres/timelines.ts': 'PostgreSQL: its timelines and files of the log',

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { SLOT_BYTES } from '../../failover/disk/two-slot-file';
 import { laterLsn, lsnValue } from '../../failover/keeper/lsn';
+import { StateFolder } from '../../failover/keeper/memory';
 import { EMPTY_STATE } from '../../failover/keeper/ports';
 import {
   conninfo,
@@ -14,7 +15,6 @@ import {
   slotName,
 } from '../../failover/keeper/postgres/config-files';
 import { KEY_ITERATIONS, newVerifier } from '../../failover/keeper/postgres/scram';
-import { StateFolder } from '../../failover/keeper/state-folder';
 import { barrierNames, syncNames } from '../../failover/keeper/sync';
 import { SETTINGS } from './fakes';
 

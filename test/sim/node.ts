@@ -1,7 +1,7 @@
 /** One PostgreSQL container: its volume, the shipped keeper over simulated ports, and the PostgreSQL that it runs. */
 
 import { Keeper } from '../../failover/keeper/keeper';
-import { MonitorLink } from '../../failover/keeper/link';
+import { MonitorLink } from '../../failover/keeper/monitor-link';
 import {
   type Clock,
   EMPTY_STATE,
