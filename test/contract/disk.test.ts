@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { describe, it, onTestFinished } from 'vitest';
 import { StateFolder } from '../../failover/keeper/memory';
 import type { StateFile } from '../../failover/keeper/ports';
-import { FileStore } from '../../failover/monitor/store';
+import { FileStore } from '../../failover/monitor/coordination/store';
 import { FakeFiles } from '../keeper/fakes';
 import { Process } from '../sim/engine';
 import { SimStore } from '../sim/monitor-container';

@@ -1,5 +1,5 @@
 import { describe, it } from 'vitest';
-import { ask } from '../../failover/monitor/haproxy-socket';
+import { ask } from '../../failover/monitor/router/haproxy-socket';
 import { SETTINGS } from '../keeper/fakes';
 import { HaproxyModel, type ProxySession } from '../sim/haproxy-model';
 import { PostgresServer } from '../sim/postgres';

@@ -10,7 +10,7 @@ import {
   parseOldWorkers,
   parseServers,
   type Session,
-} from '../../failover/monitor/haproxy-socket';
+} from '../../failover/monitor/router/haproxy-socket';
 import { sessionsIn } from '../lib/haproxy-sessions';
 
 /** A client at one of the two ports. */

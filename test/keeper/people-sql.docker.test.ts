@@ -5,7 +5,7 @@
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import type { NodeSettings, Status } from '../../failover/contract/messages';
 import { sessionOptions } from '../../failover/contract/session-settings';
-import { OpeningChecks } from '../../failover/monitor/opening';
+import { OpeningChecks } from '../../failover/monitor/nodes/opening';
 import { buildImage, docker, dockerQuietly, removeNode, startNode } from './node-containers';
 import { ScriptedMonitor } from './scripted-monitor';
 

@@ -6,7 +6,7 @@ import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import type { NodeSettings, Status } from '../../failover/contract/messages';
 import type { DeclaredNode } from '../../failover/core/state/cluster';
 import { slotName } from '../../failover/keeper/postgres/config-files';
-import { OpeningChecks } from '../../failover/monitor/opening';
+import { OpeningChecks } from '../../failover/monitor/nodes/opening';
 import { buildImage, docker, dockerQuietly, removeNode, startNode } from './node-containers';
 import { ScriptedMonitor } from './scripted-monitor';
 

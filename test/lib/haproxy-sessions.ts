@@ -1,4 +1,4 @@
-import { parseSession, type Session } from '../../failover/monitor/haproxy-socket';
+import { parseSession, type Session } from '../../failover/monitor/router/haproxy-socket';
 
 /** The sessions on the PostgreSQL ports in a whole answer to `show sess`, also those that have ended. */
 export function sessionsIn(answer: string): Session[] {

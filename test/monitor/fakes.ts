@@ -20,8 +20,8 @@ import { isDone, isMember, statusOf } from '../../failover/core/facts/view';
 import { retiringLeader } from '../../failover/core/procedures/members';
 import type { Certificate, Decision, HaproxyView, Observation, Request } from '../../failover/core/state/cluster';
 import { parseState } from '../../failover/core/state/stored';
-import { KeeperServer } from '../../failover/monitor/keepers';
 import { Loop } from '../../failover/monitor/loop';
+import { KeeperServer } from '../../failover/monitor/nodes/keepers';
 import type { Level, Opening, Router, Store } from '../../failover/monitor/ports';
 
 const KEY = 'k'.repeat(40);

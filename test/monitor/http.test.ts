@@ -4,12 +4,12 @@ import { describe, expect, it, vi } from 'vitest';
 import { Answer, Bodies, ClusterStatus, Events, Failovers, History } from '../../failover/contract/api';
 import { decide } from '../../failover/core/decide';
 import type { Request } from '../../failover/core/state/cluster';
-import { Feed } from '../../failover/monitor/feed';
-import { type HttpParts, httpApp, listenHttp } from '../../failover/monitor/http';
-import { LISTENERS_MAX, Listeners, QUEUE_BYTES_MAX } from '../../failover/monitor/listeners';
-import { AT_ONCE, PER_SECOND, WAITING_MAX } from '../../failover/monitor/load';
-import { clusterStatus, Sampler } from '../../failover/monitor/status-view';
-import { missing, refused } from '../../failover/monitor/wait-serving';
+import { missing, refused } from '../../failover/monitor/commands/wait-serving';
+import { Feed } from '../../failover/monitor/outside/feed';
+import { type HttpParts, httpApp, listenHttp } from '../../failover/monitor/outside/http';
+import { LISTENERS_MAX, Listeners, QUEUE_BYTES_MAX } from '../../failover/monitor/outside/listeners';
+import { AT_ONCE, PER_SECOND, WAITING_MAX } from '../../failover/monitor/outside/load';
+import { clusterStatus, Sampler } from '../../failover/monitor/outside/status-view';
 import { gone, leaderView, NOW_MS, observation, POLICY, replicaView, serving } from '../core/world';
 
 function statusOf(seen: ReturnType<typeof observation>, state = serving(['a'])) {

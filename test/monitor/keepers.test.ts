@@ -4,8 +4,8 @@ import { connect } from 'node:net';
 import { createInterface } from 'node:readline';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { PROTOCOL_VERSION, proof } from '../../failover/contract/messages';
-import { KeeperServer } from '../../failover/monitor/keepers';
 import { formatLine } from '../../failover/monitor/log';
+import { KeeperServer } from '../../failover/monitor/nodes/keepers';
 import type { Level } from '../../failover/monitor/ports';
 
 const KEY = 'k'.repeat(40);

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { decide } from '../../failover/core/decide';
-import { Metrics } from '../../failover/monitor/metrics';
-import { clusterStatus } from '../../failover/monitor/status-view';
+import { Metrics } from '../../failover/monitor/outside/metrics';
+import { clusterStatus } from '../../failover/monitor/outside/status-view';
 import { leaderView, NOW_MS, observation, POLICY, replicaView, type StatusPart, serving } from '../core/world';
 
 const state = serving(['a']);

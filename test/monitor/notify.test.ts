@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { Notifier } from '../../failover/monitor/notify';
+import { Notifier } from '../../failover/monitor/outside/notify';
 
 const URL_WITH_SECRET = 'https://hooks.example/T0/very-secret';
 const failover = (term: number) => ({ at: 'now', from: 'p', node: 'a', term, cause: 'LEADER_DEAD', steps: [] });

@@ -1,7 +1,7 @@
 /** The opening checks against a server that speaks as much of PostgreSQL's protocol as they need, and hangs when told to. */
 import { createServer, type Server, type Socket } from 'node:net';
 import { afterEach, describe, expect, it } from 'vitest';
-import { OpeningChecks } from '../../failover/monitor/opening';
+import { OpeningChecks } from '../../failover/monitor/nodes/opening';
 
 const LIMIT_MS = 10_000;
 /** AuthenticationOk, ReadyForQuery: chapter "Message Formats" of PostgreSQL's manual. */

@@ -1,7 +1,7 @@
 /** The quick connect by which a death is confirmed, against real sockets. */
 import { createServer, type Server, type Socket } from 'node:net';
 import { afterEach, describe, expect, it } from 'vitest';
-import { AnswerTimes, PROBE_LIMIT_MS, probePostgres } from '../../failover/monitor/probe';
+import { AnswerTimes, PROBE_LIMIT_MS, probePostgres } from '../../failover/monitor/nodes/probe';
 
 const long = () => 5_000;
 const servers: { server: Server; sockets: Socket[] }[] = [];

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { onlyAdvances } from '../../failover/monitor/progress';
+import { onlyAdvances } from '../../failover/monitor/nodes/progress';
 
 const standby = { name: 'replica-1', state: 'streaming', syncState: 'quorum', flushLsn: '0/30', replayLsn: '0/30' };
 const before = {

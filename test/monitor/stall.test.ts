@@ -5,10 +5,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import type { Status } from '../../failover/contract/messages';
-import { Haproxy } from '../../failover/monitor/haproxy';
-import { ask } from '../../failover/monitor/haproxy-socket';
 import { Loop } from '../../failover/monitor/loop';
 import type { Store } from '../../failover/monitor/ports';
+import { Haproxy } from '../../failover/monitor/router/haproxy';
+import { ask } from '../../failover/monitor/router/haproxy-socket';
 import { POLICY, status, view } from '../core/world';
 import { MemoryStore } from './fakes';
 

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { decodeSlot, encodeSlot, FileStore } from '../../failover/monitor/store';
+import { decodeSlot, encodeSlot, FileStore } from '../../failover/monitor/coordination/store';
 
 const SLOT_BYTES = 256 * 1024;
 let folder = '';

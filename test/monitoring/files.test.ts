@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { expect, it } from 'vitest';
 import { parse } from 'yaml';
 import { z } from 'zod';
-import { Metrics } from '../../failover/monitor/metrics';
+import { Metrics } from '../../failover/monitor/outside/metrics';
 
 const ROOT = join(__dirname, '..', '..');
 const text = (...path: string[]) => readFileSync(join(ROOT, ...path), 'utf8');

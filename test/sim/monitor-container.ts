@@ -5,11 +5,11 @@ import { runsPostgres } from '../../failover/core/facts/view';
 import { retiringLeader } from '../../failover/core/procedures/members';
 import type { Decision, Observation, Policy, Request } from '../../failover/core/state/cluster';
 import { parseState } from '../../failover/core/state/stored';
-import { Haproxy } from '../../failover/monitor/haproxy';
-import { KeeperServer } from '../../failover/monitor/keepers';
 import { Loop } from '../../failover/monitor/loop';
-import { OpeningChecks } from '../../failover/monitor/opening';
+import { KeeperServer } from '../../failover/monitor/nodes/keepers';
+import { OpeningChecks } from '../../failover/monitor/nodes/opening';
 import type { Log, Store } from '../../failover/monitor/ports';
+import { Haproxy } from '../../failover/monitor/router/haproxy';
 import { Process } from './engine';
 import { CLUSTER_KEY, MONITOR_ADDRESS, STACK_SETTINGS, type World } from './world';
 

@@ -4,7 +4,7 @@ import type { OrderId } from '../../failover/contract/messages';
 import type { ClusterState, Decision, DeclaredNode, Policy } from '../../failover/core/state/cluster';
 import { parseState } from '../../failover/core/state/stored';
 import type { KeeperState } from '../../failover/keeper/ports';
-import { describe } from '../../failover/monitor/status-view';
+import { describe } from '../../failover/monitor/outside/status-view';
 import { installBuiltins, useNetwork } from './builtins';
 import { Client } from './clients';
 import { Copies } from './copies';

@@ -8,7 +8,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { ask, parseServers } from '../../../failover/monitor/haproxy-socket';
+import { ask, parseServers } from '../../../failover/monitor/router/haproxy-socket';
 import { sessionsIn } from '../../lib/haproxy-sessions';
 import { epochMs } from '../lib/events';
 import { Coverage, Reigns } from '../lib/reigns';

@@ -3,7 +3,7 @@ import { writeFileSync } from 'node:fs';
 import { loadavg } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { ask } from '../../../failover/monitor/haproxy-socket';
+import { ask } from '../../../failover/monitor/router/haproxy-socket';
 import { say } from '../../../scripts/lib/terminal';
 import { sessionsIn } from '../../lib/haproxy-sessions';
 import { Actors } from './actors';

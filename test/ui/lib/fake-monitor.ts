@@ -3,9 +3,9 @@ import type { AddressInfo } from 'node:net';
 import { serve } from '@hono/node-server';
 import type { Answer, ClusterStatus, Failover, LogEvent, NodeStatus, Sample } from '../../../failover/contract/api';
 import type { Request } from '../../../failover/core/state/cluster';
-import { Feed } from '../../../failover/monitor/feed';
-import { httpApp } from '../../../failover/monitor/http';
-import { Listeners } from '../../../failover/monitor/listeners';
+import { Feed } from '../../../failover/monitor/outside/feed';
+import { httpApp } from '../../../failover/monitor/outside/http';
+import { Listeners } from '../../../failover/monitor/outside/listeners';
 import { bundlePage } from '../../../scripts/lib/page-bundle';
 
 export const TOKEN = 'right-token';

@@ -3,7 +3,7 @@
  * all while nobody reads, and not in the middle of a change of leader, whose milliseconds are the clients'. Rings are
  * bounded.
  */
-import type { ClusterStatus, Failover, LogEvent, Sample } from '../contract/api';
+import type { ClusterStatus, Failover, LogEvent, Sample } from '../../contract/api';
 import type { Listeners } from './listeners';
 
 /** Shortest time between two statuses, ms. */

@@ -3,11 +3,11 @@
  * ordinary synchronous commit succeeds on it. A connection to every node is opened beforehand, because SCRAM costs 15 ms.
  */
 import pg from 'pg';
-import { PORTS } from '../contract/inputs';
-import { derivedPassword, MONITOR_ROLE } from '../contract/messages';
-import { INSUFFICIENT_PRIVILEGE, type SessionRights, sessionOptions } from '../contract/session-settings';
-import type { DeclaredNode } from '../core/state/cluster';
-import type { Log, Opening } from './ports';
+import { PORTS } from '../../contract/inputs';
+import { derivedPassword, MONITOR_ROLE } from '../../contract/messages';
+import { INSUFFICIENT_PRIVILEGE, type SessionRights, sessionOptions } from '../../contract/session-settings';
+import type { DeclaredNode } from '../../core/state/cluster';
+import type { Log, Opening } from '../ports';
 
 /** A dial takes four round trips, each of which may be a second where packets come late. */
 const CONNECT_LIMIT_MS = 5_000;

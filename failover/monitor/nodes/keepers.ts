@@ -15,9 +15,9 @@ import {
   type SlotView,
   type Status,
   sameProof,
-} from '../contract/messages';
-import type { DeclaredNode, NodeView } from '../core/state/cluster';
-import type { Clock, Keepers, Log, SentOrder } from './ports';
+} from '../../contract/messages';
+import type { DeclaredNode, NodeView } from '../../core/state/cluster';
+import type { Clock, Keepers, Log, SentOrder } from '../ports';
 import { AnswerTimes, PROBE_LIMIT_MS, type ProbeResult, probePostgres } from './probe';
 import { onlyAdvances } from './progress';
 

@@ -3,10 +3,10 @@
  * counters and histograms are fed as things happen, which costs microseconds.
  */
 import { Counter, Gauge, Histogram, Registry } from '@prometheus-io/client';
-import type { Failover, NodeStatus, Sample } from '../contract/api';
-import { statusOf } from '../core/facts/view';
-import type { Decision, Observation, Policy } from '../core/state/cluster';
-import type { Clock } from './ports';
+import type { Failover, NodeStatus, Sample } from '../../contract/api';
+import { statusOf } from '../../core/facts/view';
+import type { Decision, Observation, Policy } from '../../core/state/cluster';
+import type { Clock } from '../ports';
 import { isServing } from './status-view';
 
 const ROLES: readonly NodeStatus['role'][] = ['leader', 'candidate', 'standby', 'joining', 'down'];

@@ -10,7 +10,7 @@ import {
   Failovers,
   History,
   STREAM_EVENTS,
-} from '../contract/api';
+} from '../../contract/api';
 
 const READS = {
   cluster: { schema: ClusterStatus, summary: 'The cluster now, with the newest events.' },

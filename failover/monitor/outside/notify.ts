@@ -3,8 +3,8 @@
  * names. Beside everything else: a bounded queue, a deadline for each call, a bounded number of attempts. The address may
  * hold a secret and is never shown.
  */
-import type { Failover } from '../contract/api';
-import type { Log } from './ports';
+import type { Failover } from '../../contract/api';
+import type { Log } from '../ports';
 
 const QUEUE_MAX = 20;
 const CALL_LIMIT_MS = 5_000;

@@ -1,11 +1,11 @@
 /** What `GET /api/v1/cluster` answers (api.ts): state and observation in words that a person or a script can use. Pure. */
-import type { ClusterStatus, Failover, LogEvent, NodeStatus, Sample } from '../contract/api';
-import { lsnDistance } from '../contract/lsn';
-import type { SettingsStatus, Status } from '../contract/messages';
-import { isUnreached } from '../core/facts/reach';
-import { addressOf, isDone, statusOf, viewOf } from '../core/facts/view';
-import { ifLeaderDied } from '../core/forecast';
-import type { ClusterState, Decision, Observation, Policy, Target } from '../core/state/cluster';
+import type { ClusterStatus, Failover, LogEvent, NodeStatus, Sample } from '../../contract/api';
+import { lsnDistance } from '../../contract/lsn';
+import type { SettingsStatus, Status } from '../../contract/messages';
+import { isUnreached } from '../../core/facts/reach';
+import { addressOf, isDone, statusOf, viewOf } from '../../core/facts/view';
+import { ifLeaderDied } from '../../core/forecast';
+import type { ClusterState, Decision, Observation, Policy, Target } from '../../core/state/cluster';
 
 /** Older than this the last commit of the leader says nothing of now, ms. */
 const COMMIT_AGE_MAX_MS = 2_000;

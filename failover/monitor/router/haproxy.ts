@@ -7,7 +7,8 @@
  * all sessions is asked for only when a closed slot has sessions that do not go by themselves, beside the looks.
  */
 import { join } from 'node:path';
-import type { HaproxyView } from '../core/state/cluster';
+import type { HaproxyView } from '../../core/state/cluster';
+import type { Clock, Log, Router } from '../ports';
 import {
   ANSWER_LIMIT_MS,
   ask,
@@ -22,7 +23,6 @@ import {
   type ServerState,
   type Session,
 } from './haproxy-socket';
-import type { Clock, Log, Router } from './ports';
 
 /** Two scans that prove that no session is left lie at least this far apart: more than HAProxy's `timeout connect` (S2). */
 const SCAN_GAP_MS = 25;

@@ -7,7 +7,7 @@ import { type FileHandle, link, lstat, open, rename, rm } from 'node:fs/promises
 import { connect, createServer, type Server } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import type { Store } from './ports';
+import type { Store } from '../ports';
 
 const SLOT_BYTES = 256 * 1024;
 const HEADER_BYTES = 64;
