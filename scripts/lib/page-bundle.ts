@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import type { PageFiles } from '../../failover/monitor/outside/page-routes';
 import { PATHS } from './paths';
 
-const FOLDER = 'failover/monitor/page';
+const FOLDER = 'failover/page';
 
 /** Bundles the page of this tree. @throws Error when it does not compile. */
 export async function bundlePage(root: string = PATHS.root): Promise<PageFiles> {

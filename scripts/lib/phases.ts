@@ -28,7 +28,7 @@ export interface Phase {
 
 export const PHASES: readonly Phase[] = [
   check('types', 'tsc', ['tsc', '--noEmit']),
-  check('page-types', 'tsc of the status page', ['tsc', '--noEmit', '-p', 'failover/monitor/page']),
+  check('page-types', 'tsc of the status page', ['tsc', '--noEmit', '-p', 'failover/page']),
   check('biome', 'format and lint', ['biome', 'check', '.']),
   check('eslint', 'the rules that need types', ['eslint', '.', '--max-warnings', '0']),
   check('docs', 'generated parts of the documents are up to date', ['tsx', 'scripts/docs.ts', '--check']),

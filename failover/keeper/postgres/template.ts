@@ -16,5 +16,5 @@ export function useTemplates(texts: Record<TemplateName, string>): void {
 
 /** Text of a template. */
 export function template(name: TemplateName): string {
-  return bundled?.[name] ?? readFileSync(join(__dirname, '../../templates', name), 'utf8');
+  return bundled?.[name] ?? readFileSync(join(__dirname, '../../../templates', name), 'utf8');
 }

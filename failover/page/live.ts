@@ -1,7 +1,7 @@
 /** What the monitor tells by server-sent events, and whether it is there at all. */
 
 import type { z } from 'zod';
-import type { ClusterStatus, Events, Failover, Failovers, History, LogEvent, Sample } from '../../contract/api';
+import type { ClusterStatus, Events, Failover, Failovers, History, LogEvent, Sample } from '../contract/api';
 
 /** The monitor tells something at least every two seconds. */
 const SILENT_MS = 6_000;

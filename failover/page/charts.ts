@@ -1,5 +1,5 @@
 /** Line charts as inline SVG: a few series over the same times, the newest at the right. */
-import type { Sample } from '../../contract/api';
+import type { Sample } from '../contract/api';
 import { make, makeSvg } from './dom';
 import { clock } from './format';
 

@@ -2,7 +2,7 @@
  * Commands: asked for in a dialog that first shows what will happen (the API's `dryRun`), then done. The token stays in this
  * tab's session storage; it is the stack's secret output `adminToken`.
  */
-import type { Answer, Command } from '../../contract/api';
+import type { Answer, Command } from '../contract/api';
 import { byId, make, setText } from './dom';
 
 const TOKEN_KEY = 'adminToken';

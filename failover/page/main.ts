@@ -1,5 +1,5 @@
 /** The status page: wires what is told to what is shown, and buttons to questions. */
-import type { ClusterStatus, Failover, Sample } from '../../contract/api';
+import type { ClusterStatus, Failover, Sample } from '../contract/api';
 import { ask, listenForCommands } from './commands';
 import { byId, setText } from './dom';
 import { ago, clock } from './format';

@@ -1,5 +1,5 @@
 /** The parts of the page that only show something. Rows stay the same elements, so that focus and selection survive. */
-import type { ClusterStatus, Failover, LogEvent, NodeStatus, Sample } from '../../contract/api';
+import type { ClusterStatus, Failover, LogEvent, NodeStatus, Sample } from '../contract/api';
 import { colourOf, draw } from './charts';
 import { byId, make, setText } from './dom';
 import { ago, bytes, clock, milliseconds } from './format';
