@@ -5,11 +5,11 @@ import { describe, it, onTestFinished } from 'vitest';
 import { StateFolder } from '../../failover/keeper/memory';
 import type { StateFile } from '../../failover/keeper/ports';
 import { FileStore } from '../../failover/monitor/coordination/store';
+import { Process } from '../../simulator/engine';
+import { SimStore } from '../../simulator/monitor-container';
+import { SimFiles } from '../../simulator/node';
+import { World } from '../../simulator/world';
 import { FakeFiles } from '../keeper/fakes';
-import { Process } from '../sim/engine';
-import { SimStore } from '../sim/monitor-container';
-import { SimFiles } from '../sim/node';
-import { World } from '../sim/world';
 import { KEEPER_CONTRACT, type KeeperVolume, STORE_CONTRACT, type StoreVolume, TURNS } from './disk';
 import { inSimulation } from './simulated';
 

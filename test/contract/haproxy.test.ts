@@ -1,10 +1,10 @@
 import { describe, it } from 'vitest';
 import { ask } from '../../failover/monitor/router/haproxy-socket';
+import { HaproxyModel, type ProxySession } from '../../simulator/haproxy-model';
+import { PostgresServer } from '../../simulator/postgres';
+import { settingsOf } from '../../simulator/settings';
+import { DataDir } from '../../simulator/wal';
 import { SETTINGS } from '../keeper/fakes';
-import { HaproxyModel, type ProxySession } from '../sim/haproxy-model';
-import { PostgresServer } from '../sim/postgres';
-import { settingsOf } from '../sim/settings';
-import { DataDir } from '../sim/wal';
 import { type ContractClient, HAPROXY_CONTRACT, type HaproxyUnderTest } from './haproxy';
 import { Simulation } from './simulated';
 

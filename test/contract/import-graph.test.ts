@@ -87,7 +87,7 @@ let simulated = new Set<string>();
 
 beforeAll(async () => {
   const [monitor, keeper, simulator] = await Promise.all(
-    ['failover/monitor/main.ts', 'failover/keeper/main.ts', 'test/sim/run.ts'].map(modulesOf),
+    ['failover/monitor/main.ts', 'failover/keeper/main.ts', 'simulator/run.ts'].map(modulesOf),
   );
   shipped = [...new Set([...(monitor ?? []), ...(keeper ?? [])])].sort();
   simulated = simulator ?? simulated;

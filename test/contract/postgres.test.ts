@@ -1,12 +1,12 @@
 import { beforeAll, describe, it } from 'vitest';
 import type { ServerConfig, SqlView } from '../../failover/keeper/ports';
 import { slotName } from '../../failover/keeper/postgres/config-files';
+import { Process } from '../../simulator/engine';
+import { type SimNode, SimPostgres } from '../../simulator/node';
+import type { PostgresServer, Reply } from '../../simulator/postgres';
+import { DataDir } from '../../simulator/wal';
+import { World } from '../../simulator/world';
 import { SETTINGS } from '../keeper/fakes';
-import { Process } from '../sim/engine';
-import { type SimNode, SimPostgres } from '../sim/node';
-import type { PostgresServer, Reply } from '../sim/postgres';
-import { DataDir } from '../sim/wal';
-import { World } from '../sim/world';
 import { type Commit, type ContractNode, type Pair, POSTGRES_CONTRACT } from './postgres';
 import { inSimulation } from './simulated';
 

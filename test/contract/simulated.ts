@@ -1,7 +1,7 @@
 /** Runs a piece of a contract inside a simulation: its timers, sockets and random bytes are the simulated ones. */
-import { installBuiltins, useNetwork } from '../sim/builtins';
-import { Engine, Process } from '../sim/engine';
-import { Network } from '../sim/network';
+import { installBuiltins, useNetwork } from '../../simulator/builtins';
+import { Engine, Process } from '../../simulator/engine';
+import { Network } from '../../simulator/network';
 
 const LIMIT_MS = 120_000;
 

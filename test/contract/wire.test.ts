@@ -2,8 +2,8 @@ import { spawn } from 'node:child_process';
 import { connect } from 'node:net';
 import { describe, it } from 'vitest';
 import { systemClock } from '../../failover/keeper/clock';
+import { simClock } from '../../simulator/node';
 import { FakeClock } from '../keeper/fakes';
-import { simClock } from '../sim/node';
 import { Simulation } from './simulated';
 import { CLOCK_CONTRACT, type Doomed, NETWORK_CONTRACT } from './wire';
 

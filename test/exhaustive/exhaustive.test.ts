@@ -3,9 +3,9 @@
  * code it must find what breaks. The larger worlds are `npm run sim:exhaustive`.
  */
 import { afterEach, describe, expect, it, vi } from 'vitest';
-import { asIfFrozen } from '../sim/as-if-frozen';
-import { type Result, search } from './search';
-import type { Bounds } from './steps';
+import { asIfFrozen } from '../../simulator/as-if-frozen';
+import { type Result, search } from '../../simulator/exhaustive/search';
+import type { Bounds } from '../../simulator/exhaustive/steps';
 
 /** The rule that is taken out now. */
 const out = vi.hoisted(() => ({ rule: '' }));

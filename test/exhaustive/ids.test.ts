@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
-import { Ids } from './ids';
-import { put } from './keeper';
-import { firstWorld, type Node } from './world';
+import { Ids } from '../../simulator/exhaustive/ids';
+import { put } from '../../simulator/exhaustive/keeper';
+import { firstWorld, type Node } from '../../simulator/exhaustive/world';
 
 describe('what a state is remembered by', () => {
   it('differs whenever any field of a node differs, or the search would take two states for one', () => {

@@ -1,9 +1,9 @@
 import { describe, expect, it } from 'vitest';
-import { Ids } from './ids';
-import { Decider } from './monitor';
-import { INTS, Packer } from './pack';
-import { hash, Seen } from './seen';
-import { type Bounds, firstOf, type State, Steps } from './steps';
+import { Ids } from '../../simulator/exhaustive/ids';
+import { Decider } from '../../simulator/exhaustive/monitor';
+import { INTS, Packer } from '../../simulator/exhaustive/pack';
+import { hash, Seen } from '../../simulator/exhaustive/seen';
+import { type Bounds, firstOf, type State, Steps } from '../../simulator/exhaustive/steps';
 
 const BOUNDS: Bounds = { k: 1, crashes: 2, starts: 1, cuts: 1, promotions: 2, changes: 1, writes: 2, hands: 2 };
 /** So many steps from the beginning, taking another turn each time. */

@@ -1,11 +1,11 @@
 /** The promises and the traps, each as a short story. */
 import { SERVER_CONNECTIONS_MAX } from '../../components/haproxy-config';
 import type { Request } from '../../failover/core/state/cluster';
-import { Process } from '../sim/engine';
-import type { SimNode } from '../sim/node';
-import { TOO_MUCH_MEMORY } from '../sim/settings';
-import { Stranger } from '../sim/stranger';
-import type { World } from '../sim/world';
+import { Process } from '../../simulator/engine';
+import type { SimNode } from '../../simulator/node';
+import { TOO_MUCH_MEMORY } from '../../simulator/settings';
+import { Stranger } from '../../simulator/stranger';
+import type { World } from '../../simulator/world';
 import type { Scenario, Tale } from './story';
 
 /** The stack is brought up with other settings: the monitor is replaced. */

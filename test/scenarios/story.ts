@@ -1,10 +1,10 @@
 /** Tells a scenario: steps on a simulated cluster, and what the monitor decided, as text that a person reads. */
 import type { Request as Asked, Policy } from '../../failover/core/state/cluster';
-import { Process } from '../sim/engine';
-import type { ProxySession } from '../sim/haproxy-model';
-import type { SimNode } from '../sim/node';
-import type { Reply, Request } from '../sim/postgres';
-import { World } from '../sim/world';
+import { Process } from '../../simulator/engine';
+import type { ProxySession } from '../../simulator/haproxy-model';
+import type { SimNode } from '../../simulator/node';
+import type { Reply, Request } from '../../simulator/postgres';
+import { World } from '../../simulator/world';
 
 const BUILD_LIMIT_MS = 60_000;
 

@@ -1,9 +1,9 @@
 /** What rules cost that hold clients, dial again and again, and let clients in one after the other (S19, S20, S24). */
 import { afterEach, describe, expect, it, vi } from 'vitest';
+import { Process } from '../../simulator/engine';
+import { Settings } from '../../simulator/settings';
+import { World } from '../../simulator/world';
 import { Tale } from '../scenarios/story';
-import { Process } from './engine';
-import { Settings } from './settings';
-import { World } from './world';
 
 afterEach(() => {
   vi.restoreAllMocks();

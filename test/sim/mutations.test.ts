@@ -5,9 +5,9 @@
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { LEDGER_MAX } from '../../failover/core/facts/ledger';
 import type { ClusterState, LedgerEntry, SyncConfig } from '../../failover/core/state/cluster';
-import { asIfFrozen } from './as-if-frozen';
+import { asIfFrozen } from '../../simulator/as-if-frozen';
+import { simulate } from '../../simulator/run';
 import { MUTATIONS, putBack, SAFETY } from './mutations';
-import { simulate } from './run';
 
 /** The rule that is taken out now. */
 const out = vi.hoisted(() => ({ rule: '' }));

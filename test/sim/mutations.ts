@@ -16,13 +16,13 @@ import { OpeningChecks } from '../../failover/monitor/nodes/opening';
 import { AnswerTimes, PROBE_LIMIT_MS } from '../../failover/monitor/nodes/probe';
 import { Haproxy } from '../../failover/monitor/router/haproxy';
 import { ask, type ServerState } from '../../failover/monitor/router/haproxy-socket';
-import { FROZEN, STARVATION } from './aimed-faults';
-import { History } from './history';
-import { SimStore } from './monitor-container';
-import { SimFiles, SimNode, SimPostgres } from './node';
-import { PostgresServer } from './postgres';
-import { ServerWords } from './server-words';
-import { Settings } from './settings';
+import { FROZEN, STARVATION } from '../../simulator/aimed-faults';
+import { History } from '../../simulator/history';
+import { SimStore } from '../../simulator/monitor-container';
+import { SimFiles, SimNode, SimPostgres } from '../../simulator/node';
+import { PostgresServer } from '../../simulator/postgres';
+import { ServerWords } from '../../simulator/server-words';
+import { Settings } from '../../simulator/settings';
 
 export interface Mutation {
   rule: string;

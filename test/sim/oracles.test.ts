@@ -3,9 +3,9 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import { type ClusterState, emptyState } from '../../failover/core/state/cluster';
 import { printState } from '../../failover/core/state/stored';
 import { EMPTY_STATE, type KeeperState } from '../../failover/keeper/ports';
-import type { Operation } from './clients';
-import { History } from './history';
-import { World } from './world';
+import type { Operation } from '../../simulator/clients';
+import { History } from '../../simulator/history';
+import { World } from '../../simulator/world';
 
 /** A history that is told by hand. */
 class Told {

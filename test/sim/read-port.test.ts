@@ -1,7 +1,7 @@
 /** What the read port promises, and what it does not (S29), by histories of clients of both ports. */
 import { describe, expect, it } from 'vitest';
+import { World } from '../../simulator/world';
 import { Tale } from '../scenarios/story';
-import { World } from './world';
 
 const SEEDS = [1, 2, 3, 4, 5, 6];
 /** Packets to and from the replicas take so long, ms. */

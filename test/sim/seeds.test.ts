@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { APART, FROZEN, STARVATION } from './aimed-faults';
-import { simulate } from './run';
+import { APART, FROZEN, STARVATION } from '../../simulator/aimed-faults';
+import { simulate } from '../../simulator/run';
 
 const SEEDS = 500;
 const GROUP = 50;

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { simulate } from './run';
+import { simulate } from '../../simulator/run';
 
 describe('the simulator', () => {
   it('does the same with the same seed, event by event', async () => {

@@ -1,9 +1,9 @@
 /** The simulator's verdict on a whole run, with something broken on purpose: each is reported by its name. */
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import type { SqlView } from '../../failover/keeper/ports';
-import { SimNode, SimPostgres } from './node';
-import { simulate } from './run';
-import { World } from './world';
+import { SimNode, SimPostgres } from '../../simulator/node';
+import { simulate } from '../../simulator/run';
+import { World } from '../../simulator/world';
 
 afterEach(() => {
   vi.restoreAllMocks();

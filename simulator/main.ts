@@ -9,12 +9,12 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { availableParallelism, cpus, totalmem } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import type { WorkerResult } from '../test/sim/worker';
-import { wholeNumber } from './lib/options';
-import { PATHS } from './lib/paths';
-import { forgetProgress, loadProgress, noteDone, type Progress, saveProgress } from './lib/sim-progress';
-import { bundleSimulator, playSeeds } from './lib/sim-workers';
-import { say, seconds } from './lib/terminal';
+import { wholeNumber } from '../scripts/lib/options';
+import { PATHS } from '../scripts/lib/paths';
+import { say, seconds } from '../scripts/lib/terminal';
+import { forgetProgress, loadProgress, noteDone, type Progress, saveProgress } from './progress';
+import type { WorkerResult } from './worker';
+import { bundleSimulator, playSeeds } from './workers';
 
 const STORY_LINES = 120;
 /** Runs of this many seeds are resumed and tell how far they are. */
@@ -26,7 +26,7 @@ interface Arguments {
   count: number;
   first: number;
   replicas: number | undefined;
-  /** Names of test/sim/README.md; undefined: all that fall together. */
+  /** Names of simulator/README.md; undefined: all that fall together. */
   faults: string[] | undefined;
   jobs: number;
   verbose: boolean;
@@ -126,7 +126,7 @@ function savePage(options: Arguments, progress: Progress): string {
   const { count, first, replicas, jobs } = options;
   const git = (...args: string[]) => execFileSync('git', args, { cwd: PATHS.root, encoding: 'utf8' }).trim();
   const changed =
-    git('status', '--porcelain', '--', 'failover', 'test/sim', 'templates') === '' ? '' : ', with changes';
+    git('status', '--porcelain', '--', 'failover', 'simulator', 'templates') === '' ? '' : ', with changes';
   const date = new Date().toISOString();
   const rows: [string, string][] = [
     ['date', date],

@@ -4,8 +4,8 @@
  * when `--states` ends it before all was seen (about a kilobyte of memory for each); a violation is told step by step.
  */
 import { parseArgs } from 'node:util';
-import { search } from '../test/exhaustive/search';
-import { wholeNumber } from './lib/options';
+import { wholeNumber } from '../../scripts/lib/options';
+import { search } from './search';
 
 const MOST = 1e9;
 

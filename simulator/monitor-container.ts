@@ -1,15 +1,15 @@
 /** The monitor's container: the shipped loop, keeper server, HAProxy driver and opening checks over simulated ports. */
 
-import type { Answer } from '../../failover/contract/api';
-import { runsPostgres } from '../../failover/core/facts/view';
-import { retiringLeader } from '../../failover/core/procedures/members';
-import type { Decision, Observation, Policy, Request } from '../../failover/core/state/cluster';
-import { parseState } from '../../failover/core/state/stored';
-import { Loop } from '../../failover/monitor/loop';
-import { KeeperServer } from '../../failover/monitor/nodes/keepers';
-import { OpeningChecks } from '../../failover/monitor/nodes/opening';
-import type { Log, Store } from '../../failover/monitor/ports';
-import { Haproxy } from '../../failover/monitor/router/haproxy';
+import type { Answer } from '../failover/contract/api';
+import { runsPostgres } from '../failover/core/facts/view';
+import { retiringLeader } from '../failover/core/procedures/members';
+import type { Decision, Observation, Policy, Request } from '../failover/core/state/cluster';
+import { parseState } from '../failover/core/state/stored';
+import { Loop } from '../failover/monitor/loop';
+import { KeeperServer } from '../failover/monitor/nodes/keepers';
+import { OpeningChecks } from '../failover/monitor/nodes/opening';
+import type { Log, Store } from '../failover/monitor/ports';
+import { Haproxy } from '../failover/monitor/router/haproxy';
 import { Process } from './engine';
 import { CLUSTER_KEY, MONITOR_ADDRESS, STACK_SETTINGS, type World } from './world';
 

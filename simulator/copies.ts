@@ -2,7 +2,7 @@
  * An oracle over base backups: data that fits what its leader sends is not replaced, unless a person or the ledger wants
  * it. What fits is known here record by record, not by anybody's words.
  */
-import type { AcceptedOrder } from '../../failover/keeper/ports';
+import type { AcceptedOrder } from '../failover/keeper/ports';
 import type { SimNode } from './node';
 import { endOf } from './wal';
 import type { World } from './world';

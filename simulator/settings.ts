@@ -3,8 +3,8 @@
  * default for what they leave out. A line taken out of `templates/postgresql.conf` is missing in the simulated world, too.
  */
 
-import type { ServerConfig } from '../../failover/keeper/ports';
-import { renderFailoverConf, renderPostgresqlConf } from '../../failover/keeper/postgres/config-files';
+import type { ServerConfig } from '../failover/keeper/ports';
+import { renderFailoverConf, renderPostgresqlConf } from '../failover/keeper/postgres/config-files';
 
 /** Defaults of PostgreSQL 17 (manual, chapter 19). */
 const DEFAULTS: Readonly<Record<string, string>> = {

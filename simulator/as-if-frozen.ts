@@ -1,5 +1,5 @@
 /** What rule S1 taken out looks like, for the mutations of simulator and exhaustive search. */
-import type { ClusterState, Observation, Status } from '../../failover/core/state/cluster';
+import type { ClusterState, Observation, Status } from '../failover/core/state/cluster';
 
 /** Every standby counts as one that has promised. */
 export function asIfFrozen(state: ClusterState, observation: Observation): Observation {

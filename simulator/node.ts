@@ -1,7 +1,7 @@
 /** One PostgreSQL container: its volume, the shipped keeper over simulated ports, and the PostgreSQL that it runs. */
 
-import { Keeper } from '../../failover/keeper/keeper';
-import { MonitorLink } from '../../failover/keeper/monitor-link';
+import { Keeper } from '../failover/keeper/keeper';
+import { MonitorLink } from '../failover/keeper/monitor-link';
 import {
   type Clock,
   EMPTY_STATE,
@@ -13,10 +13,10 @@ import {
   type Source,
   type StateFile,
   type View,
-} from '../../failover/keeper/ports';
-import { settingValues, slotName } from '../../failover/keeper/postgres/config-files';
-import { OwnTime, TICK_MS } from '../../failover/keeper/postgres/own-time';
-import { type Floors, type PostgresSettings, Tunables, withSettings } from '../../failover/keeper/tunables';
+} from '../failover/keeper/ports';
+import { settingValues, slotName } from '../failover/keeper/postgres/config-files';
+import { OwnTime, TICK_MS } from '../failover/keeper/postgres/own-time';
+import { type Floors, type PostgresSettings, Tunables, withSettings } from '../failover/keeper/tunables';
 import { COPY_MB_A_MS, Disk, type Load, RESERVE_MB, VERIFY_MB_A_MS } from './disks';
 import { type Engine, Process } from './engine';
 import { PostgresServer, type Session, type SimDisk } from './postgres';

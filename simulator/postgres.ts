@@ -3,7 +3,7 @@
  * walsenders at different times (S4), a receive position that lies after a restart (S6), commits visible when their wait
  * is cancelled (S7), backends that finish what a client was cut off from (S2), promotion without regard to others (S3).
  */
-import type { StandbyView } from '../../failover/contract/messages';
+import type { StandbyView } from '../failover/contract/messages';
 import { type Disk, type Load, SEGMENT_MB, SLOT_KEEP_MB, START_MB, WAL_KEEP_MB } from './disks';
 import { type Engine, Process } from './engine';
 import { Channel, type Network } from './network';

@@ -2,7 +2,7 @@
 import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { z } from 'zod';
-import { PATHS } from './paths';
+import { PATHS } from '../scripts/lib/paths';
 
 const FILE = join(PATHS.root, 'state', 'sim.json');
 

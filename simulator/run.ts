@@ -1,5 +1,5 @@
 /** One run of the simulator: a cluster is made, faults fall, faults end, and it has to be well again. */
-import type { Policy } from '../../failover/core/state/cluster';
+import type { Policy } from '../failover/core/state/cluster';
 import { Nemesis } from './faults';
 import { findWayOut, hasLostAll } from './way-out';
 import { World } from './world';

@@ -4,8 +4,8 @@ import { createHash } from 'node:crypto';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { build } from 'esbuild';
-import type { WorkerResult, WorkerTask } from '../../test/sim/worker';
-import { PATHS } from './paths';
+import { PATHS } from '../scripts/lib/paths';
+import type { WorkerResult, WorkerTask } from './worker';
 
 /** A seed takes a fraction of a second; one that takes this long hangs. */
 const SEED_LIMIT_MS = 300_000;
@@ -19,7 +19,7 @@ export interface Bundle {
 /** Bundles the worker into `build/sim`, under its hash, so that runs side by side do not disturb each other. */
 export async function bundleSimulator(): Promise<Bundle> {
   const { outputFiles } = await build({
-    entryPoints: [join(PATHS.root, 'test', 'sim', 'worker.ts')],
+    entryPoints: [join(PATHS.root, 'simulator', 'worker.ts')],
     bundle: true,
     platform: 'node',
     format: 'cjs',
