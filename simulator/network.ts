@@ -34,6 +34,9 @@ export class Network {
   readonly unix = new Map<string, (socket: SimSocket) => void>();
   /** The PostgreSQL that runs on a host. */
   readonly postgres = new Map<string, PostgresServer>();
+  /** When packets went through again last, ms; what waited for them may take a moment more. */
+  healedMs = Number.NEGATIVE_INFINITY;
+
   /** Handlers of TCP ports that are no servers of shipped code (PostgreSQL). */
   readonly raw = new Map<string, { process: () => Process | null; accept: (socket: SimSocket) => void }>();
 
@@ -56,6 +59,7 @@ export class Network {
   }
 
   heal(): void {
+    if (this.blocked.size > 0) this.healedMs = this.engine.nowMs;
     this.blocked.clear();
     for (const channel of [...this.stuck]) {
       this.stuck.delete(channel);

@@ -670,7 +670,9 @@ export class PostgresServer {
     const { k, members } = this.names;
     const { network, engine, disk, process } = this;
     const isAwake = (p: Process) => p.state === 'running' && engine.nowMs - p.wokeMs > 2 * LET_GO_MS;
-    const calm = engine.cpuMs === 0 && network.jitterMs === 0 && network.latencyMs < 1 && disk.slowness === 1;
+    const isWhole = engine.nowMs - network.healedMs > 2 * LET_GO_MS;
+    const calm =
+      isWhole && engine.cpuMs === 0 && network.jitterMs === 0 && network.latencyMs < 1 && disk.slowness === 1;
     const counted = [...this.senders].filter((s) => s.state === 'streaming' && members.includes(s.name));
     const near = counted.every(({ receiver }) => {
       const there = isAwake(receiver.process) && network.reaches(process.host, receiver.process.host);

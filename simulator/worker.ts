@@ -1,4 +1,5 @@
 /** Plays seeds for `npm run sim` in a process of its own: one message a seed, one answer. */
+import '../failover/keeper/postgres/bundled';
 import { simulate } from './run';
 
 export interface WorkerTask {

@@ -37,6 +37,15 @@ describe('the time in which a process ran', () => {
     expect(time.nowMs() - fromMs).toBe(2_000);
   });
 
+  it('never falls, also where it was read between the last tick and the standstill', () => {
+    const { time, runs, standsStill } = process();
+    runs(1_000);
+    standsStill(60);
+    const readMs = time.nowMs();
+    standsStill(5_000);
+    expect(time.nowMs()).toBe(readMs);
+  });
+
   it('counts ticks that come late by less than a standstill', () => {
     const { time, standsStill } = process();
     const fromMs = time.nowMs();

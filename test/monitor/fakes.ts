@@ -383,6 +383,8 @@ export class FakeNode {
       if (target.method === 'stream' && ahead)
         this.world.broken.push(`${this.name} was told to stream, but has what ${leader.name} has not`);
       if (target.method !== 'rewind') this.dataId = `${SYSTEM}:${this.name}-${++this.copies}`;
+      // The copy's control file names the checkpoint that it was made from.
+      this.checkpoint = leader.lsn;
     }
     Object.assign(this, { timeline: leader.timeline, lsn: leader.lsn, history: [...leader.history] });
     Object.assign(this, { postgres: 'standby', upstream: target.leader, leadTerm: null, heartbeat: leader.heartbeat });

@@ -6,32 +6,29 @@ import type { Clock } from '../ports';
 
 /** How often {@link OwnTime.tick} is due, ms. */
 export const TICK_MS = 100;
-/** A process that did not tick for longer than this stood still, ms. */
+/** A process that did not look at the clock for longer than this stood still, ms. */
 const GAP_MS = 500;
 
 export class OwnTime {
   private readonly clock: Pick<Clock, 'nowMs'>;
-  private tickedMs: number;
+  private seenMs: number;
   private stoodMs = 0;
 
   constructor(clock: Pick<Clock, 'nowMs'>) {
     this.clock = clock;
-    this.tickedMs = clock.nowMs();
+    this.seenMs = clock.nowMs();
   }
 
   /** To be called every {@link TICK_MS} while the time is in use. */
   tick(): void {
     this.nowMs();
-    this.tickedMs = this.clock.nowMs();
   }
 
-  /** Time of the clock less the time in which the process stood still, ms. */
+  /** Time of the clock less the time in which the process stood still, ms. It never falls. */
   nowMs(): number {
     const nowMs = this.clock.nowMs();
-    if (nowMs - this.tickedMs > GAP_MS) {
-      this.stoodMs += nowMs - this.tickedMs;
-      this.tickedMs = nowMs;
-    }
+    if (nowMs - this.seenMs > GAP_MS) this.stoodMs += nowMs - this.seenMs;
+    this.seenMs = nowMs;
     return nowMs - this.stoodMs;
   }
 }
