@@ -1,14 +1,15 @@
 /** What rule S1 taken out looks like, for the mutations of simulator and exhaustive search. */
-import type { ClusterState, Observation, Status } from '../failover/core/state/cluster';
+import { Situation } from '../failover/core/facts/situation';
+import type { Status } from '../failover/core/state/cluster';
 
-/** Every standby counts as one that has promised. */
-export function asIfFrozen(state: ClusterState, observation: Observation): Observation {
+/** The same moment, in which every standby counts as one that has promised. */
+export function asIfFrozen(s: Situation): Situation {
   const frozen = (status: Status | null): Status | null =>
     status === null || status.postgres.state !== 'standby' || status.accepted === null
       ? status
-      : { ...status, done: true, accepted: { ...status.accepted, term: state.term, kind: 'freeze' } };
+      : { ...status, done: true, accepted: { ...status.accepted, term: s.state.term, kind: 'freeze' } };
   const nodes = Object.fromEntries(
-    Object.entries(observation.nodes).map(([name, view]) => [name, { ...view, status: frozen(view.status) }]),
+    Object.entries(s.observation.nodes).map(([name, view]) => [name, { ...view, status: frozen(view.status) }]),
   );
-  return { ...observation, nodes };
+  return new Situation(s.state, { ...s.observation, nodes }, s.nowMs, s.policy);
 }

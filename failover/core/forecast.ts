@@ -2,16 +2,18 @@
  * What would happen, in words for people: if the leader died now, and if a request were carried out. By the same functions
  * that decide, so that it cannot say anything else than what is done then. Pure.
  */
+
 import { mostAdvanced } from './facts/candidates';
 import { isAsynchronous, pick } from './facts/choice';
 import { leaderHealth } from './facts/health';
 import { holdOf, mayTakeOverAsked, untilOf } from './facts/hold';
+import { lossOf, overrideRefusal } from './facts/loss';
 import { DRAIN_MS, switchoverTarget } from './facts/readiness';
+import type { Situation } from './facts/situation';
 import { list } from './facts/view';
-import { lossOf, overrideRefusal } from './procedures/override';
 import { pauseRefusal, resumeRefusal } from './procedures/pause';
 import { isLastCounted, rebuildRefusal } from './procedures/rebuild';
-import type { ClusterState, Observation, Policy, Request } from './state/cluster';
+import type { Request } from './state/cluster';
 
 export interface Forecast {
   sentence: string;
@@ -22,28 +24,28 @@ export interface Forecast {
 }
 
 /** If the leader died now: who takes over, and would anything that was acknowledged be lost? */
-export function ifLeaderDied(state: ClusterState, observation: Observation, nowMs: number, policy: Policy): Forecast {
-  const { leader } = state;
-  if (state.adopting) return nobody('nobody takes over before every declared node was heard', 'unknown');
+export function ifLeaderDied(s: Situation): Forecast {
+  const { leader } = s.state;
+  if (s.state.adopting) return nobody('nobody takes over before every declared node was heard', 'unknown');
   if (leader === null) return nobody('there is no leader yet', 'unknown');
-  if (state.procedure !== null)
+  if (s.state.procedure !== null)
     return nobody('the lead is changing now; who follows is known when that is over', 'unknown');
-  const choice = pick(state, observation, policy, false);
+  const choice = pick(s, false);
   if (choice.kind === 'nobody') {
     return nobody(
       `nobody takes over: ${choice.missing}; what only ${leader} has is lost if its data is`,
-      state.joint.every((c) => c.k > 0) ? 'none' : 'possible',
+      s.state.joint.every((c) => c.k > 0) ? 'none' : 'possible',
     );
   }
   const nodes = choice.kind === 'candidate' ? [choice.node] : choice.nodes;
-  const next = mostAdvanced(observation, nodes, undefined);
+  const next = mostAdvanced(s, nodes, undefined);
   const who = nodes.length === 1 ? `${next} takes over` : `the most advanced of ${list(nodes)} takes over, now ${next}`;
-  const asynchronous = isAsynchronous(state, policy);
+  const asynchronous = isAsynchronous(s);
   const loss = asynchronous ? 'possible' : 'none';
   const what = asynchronous
-    ? `what ${leader} acknowledged last may be lost, at most ${policy.maxLagBytes} bytes as far as is known`
+    ? `what ${leader} acknowledged last may be lost, at most ${s.policy.maxLagBytes} bytes as far as is known`
     : 'nothing that was acknowledged is lost';
-  const hold = holdOf(state, policy);
+  const hold = holdOf(s);
   if (hold !== null) {
     const would = who.replace('takes over', 'would');
     return {
@@ -52,7 +54,7 @@ export function ifLeaderDied(state: ClusterState, observation: Observation, nowM
       loss,
     };
   }
-  const health = leaderHealth(state, observation, nowMs, policy);
+  const health = leaderHealth(s);
   const dying = health.kind === 'stopping' ? `${leader} is being stopped: ` : '';
   return { sentence: `${dying}${who}, and ${what}`, takesOver: next, loss };
 }
@@ -62,66 +64,48 @@ function nobody(sentence: string, loss: Forecast['loss']): Forecast {
 }
 
 /** Why this is not done now; null when it would be. */
-export function refusalOf(
-  state: ClusterState,
-  observation: Observation,
-  nowMs: number,
-  policy: Policy,
-  request: Request,
-): string | null {
+export function refusalOf(s: Situation, request: Request): string | null {
   switch (request.kind) {
     case 'switchover': {
-      const target = switchoverTarget(state, observation, nowMs, policy, request.to);
+      const target = switchoverTarget(s, request.to);
       return 'node' in target ? null : target.refusal;
     }
     case 'promote':
-      return overrideRefusal(state, observation, nowMs, policy, request);
+      return overrideRefusal(s, request);
     case 'pause':
-      return pauseRefusal(state);
+      return pauseRefusal(s.state);
     case 'resume':
-      return resumeRefusal(state);
+      return resumeRefusal(s.state);
     case 'rebuild':
-      return rebuildRefusal(state, observation, nowMs, policy, request.node);
+      return rebuildRefusal(s, request.node);
   }
 }
 
 /** One sentence: what this request would do, or why it is refused. Nothing is done. */
-export function foresee(
-  state: ClusterState,
-  observation: Observation,
-  nowMs: number,
-  policy: Policy,
-  request: Request,
-): { done: boolean; message: string } {
-  const refusal = refusalOf(state, observation, nowMs, policy, request);
+export function foresee(s: Situation, request: Request): { done: boolean; message: string } {
+  const refusal = refusalOf(s, request);
   if (refusal !== null) return { done: false, message: refusal };
-  return { done: true, message: outcomeOf(state, observation, nowMs, policy, request) };
+  return { done: true, message: outcomeOf(s, request) };
 }
 
-function outcomeOf(
-  state: ClusterState,
-  observation: Observation,
-  nowMs: number,
-  policy: Policy,
-  request: Request,
-): string {
-  const leader = state.leader ?? '';
+function outcomeOf(s: Situation, request: Request): string {
+  const { leader } = s;
   switch (request.kind) {
     case 'switchover': {
-      const target = switchoverTarget(state, observation, nowMs, policy, request.to);
+      const target = switchoverTarget(s, request.to);
       const to = 'node' in target ? target.node : '';
       return `${leader} would hand over to ${to}: new connections are held for a moment, running transactions have ${DRAIN_MS / 1_000} s to end, and nothing is lost`;
     }
     case 'promote':
-      return mayTakeOverAsked(state, observation, nowMs, policy, request.to)
+      return mayTakeOverAsked(s, request.to)
         ? `${request.to} would be promoted, and nothing that was acknowledged is lost`
-        : `${request.to} would be promoted; ${lossOf(state, observation, request.to)}`;
+        : `${request.to} would be promoted; ${lossOf(s, request.to)}`;
     case 'pause':
       return `nobody would take over from ${leader} by itself ${untilOf(request.pause)}; standbys go on, and switchover and promote still work`;
     case 'resume':
-      return `the leader would be changed automatically again; the pause was: ${state.pause?.reason ?? ''}`;
+      return `the leader would be changed automatically again; the pause was: ${s.state.pause?.reason ?? ''}`;
     case 'rebuild': {
-      const alone = isLastCounted(state, request.node);
+      const alone = isLastCounted(s, request.node);
       const meanwhile = alone
         ? `until it streams again ${leader} is alone, and nobody could take over`
         : 'the others acknowledge meanwhile';

@@ -1,47 +1,239 @@
 /**
- * The failover rule as one ordered table: the first row that matches decides. Each row's code is the same in log, page,
- * metrics and scenarios; `why` is the row in one sentence, and `match` returns null or what is to be done.
- * Transitions are in plan.ts, orders and routes are derived in orders.ts and route.ts.
+ * The failover rule as one ordered table: the first row that matches decides. `id` names the row, `code` is what log, page,
+ * metrics and scenarios print (a plan may print the code of its cause instead), `why` is the row in one sentence, and
+ * `match` returns null or what is to be done. Transitions are in transitions.ts; orders and routes are derived in effects/.
  */
-import type { Health } from './facts/health';
-import { ADOPTION_RULES } from './procedures/adopt';
-import { HISTORY_RULES } from './procedures/history';
-import { OVERRIDE_RULES } from './procedures/override';
-import { PAUSE_RULES } from './procedures/pause';
-import { PROCEDURE_RULES } from './procedures/promotion';
-import { SERVING_RULES } from './procedures/serving';
-import type { Action, ClusterState, Observation, Policy } from './state/cluster';
+import {
+  adopted,
+  adoptForgotten,
+  adoptUnknown,
+  adoptWait,
+  bootstrap,
+  bootstrapWait,
+  slotMoved,
+  storeOld,
+} from './procedures/adopt';
+import { leaderKnown, memberJoined, memberRemoved, promotedByHand } from './procedures/members';
+import { dataLossAccepted } from './procedures/override';
+import { pauseBegun, pauseEnded } from './procedures/pause';
+import {
+  bootstrapped,
+  bootstrapping,
+  candidateLost,
+  elected,
+  electedLeaderBack,
+  electing,
+  open,
+  promoteAgain,
+  promoteSync,
+  promoting,
+} from './procedures/promotion';
+import { rebuildAsked, rebuildBegun, rebuildDropped, rebuildFailed } from './procedures/rebuild';
+import {
+  failoverHeldBack,
+  handoverBegun,
+  haproxyCutOff,
+  leaderBack,
+  leaderLeaving,
+  leaderLost,
+  leaderStopping,
+  leaderUnsure,
+  noCandidate,
+  reopening,
+  steady,
+  stopHeldBack,
+  syncChange,
+  syncProven,
+} from './procedures/serving';
+import {
+  restartAborted,
+  restartBegun,
+  restarted,
+  restarting,
+  restartPrepared,
+  settingsAborted,
+  settingsApplied,
+  settingsStandbyLeaves,
+  settingsStandbyRestarts,
+  settingsSwitchover,
+} from './procedures/settings-roll';
+import {
+  handedOver,
+  handingOver,
+  handoverAborted,
+  leaderRemoved,
+  switchback,
+  switchbackKept,
+  switchingOver,
+  switchoverAborted,
+  switchoverBegun,
+  switchoverHold,
+  switchoverStop,
+} from './procedures/switchover';
+import type { Rule } from './rule';
 
-/** Everything that a row may look at. */
-export interface Facts {
-  state: ClusterState;
-  observation: Observation;
-  nowMs: number;
-  policy: Policy;
-  /** The leader's health while it is supposed to serve; null during a procedure and before the first leader. */
-  health: Health | null;
-}
+// biome-ignore format: a row is two lines, so that the table stays one page.
+const SECTIONS: Readonly<Record<string, readonly Rule[]>> = {
+  'A person pauses or resumes automatic changes of leader': [
+    { id: 'pause-begun', code: 'PAUSE_BEGUN', level: 'warn', match: pauseBegun,
+      why: 'A person wants no automatic change of leader: what is under way ends as usual, and then only a word of theirs moves the lead.' },
+    { id: 'pause-ended', code: 'PAUSE_ENDED', level: 'info', match: pauseEnded,
+      why: 'A person resumed, or the pause has come to its end: the leader is changed automatically again.' },
+  ],
+  'A person accepts that writes are lost': [
+    { id: 'data-loss-accepted', code: 'DATA_LOSS_ACCEPTED', level: 'warn', match: dataLossAccepted,
+      why: 'A person named the next leader and accepts that what it lacks is lost.' },
+  ],
+  'Is the stored state the newest one, and does a database exist': [
+    { id: 'store-old', code: 'STORE_OLD', level: 'warn', match: storeOld,
+      why: 'A keeper remembers a newer state than the store: nobody is promoted until every declared node was heard.' },
+    { id: 'slot-moved', code: 'SLOT_MOVED', level: 'info', match: slotMoved,
+      why: 'HAProxy leads to another node than this monitor opened: another monitor works, and what is remembered here is old (S11).' },
+    { id: 'adopt-wait', code: 'ADOPT_WAIT', level: 'info', match: adoptWait,
+      why: 'The store is new or old: until every declared node was heard nobody is promoted or created.' },
+    { id: 'adopt-forgotten', code: 'ADOPT_FORGOTTEN', level: 'info', match: adoptForgotten,
+      why: 'A member of the newest known state came back empty or is not declared any more: it may have known of a later leader.' },
+    { id: 'adopted', code: 'ADOPTED', level: 'info', match: adopted,
+      why: 'Every declared node was heard: the newest state that any of them remembers is taken over.' },
+    { id: 'adopt-unknown', code: 'ADOPT_UNKNOWN', level: 'warn', match: adoptUnknown,
+      why: 'There is data but no node remembers its history: a person has to say which node is right.' },
+    { id: 'bootstrap-wait', code: 'BOOTSTRAP_WAIT', level: 'info', match: bootstrapWait,
+      why: 'A first database is made only when every declared node was heard and reports no data.' },
+    { id: 'bootstrap', code: 'BOOTSTRAP', level: 'info', match: bootstrap,
+      why: 'No node has data: the first declared one makes the database.' },
+  ],
+  'Data directories, whatever the cluster is doing': [
+    { id: 'promoted-by-hand', code: 'PROMOTED_BY_HAND', level: 'info', match: promotedByHand,
+      why: 'PostgreSQL on a node became a primary without an order: its history is its own now, so it is fenced and copied anew.' },
+    { id: 'leader-known', code: 'LEADER_KNOWN', level: 'info', match: leaderKnown,
+      why: 'The recorded leader has the data that the ledger names, and is missing among the members: it becomes one again.' },
+  ],
+  'The first database is made': [
+    { id: 'bootstrapped', code: 'BOOTSTRAPPED', level: 'info', match: bootstrapped,
+      why: 'The first data directory exists: its node is recorded and leads alone.' },
+    { id: 'bootstrapping', code: 'BOOTSTRAPPING', level: 'info', match: bootstrapping,
+      why: 'The first data directory is being made.' },
+  ],
+  'A new leader is elected': [
+    { id: 'elected', code: 'ELECTED', level: 'info', match: elected,
+      why: 'Enough members promised: the most advanced of them is recorded and promoted.' },
+    { id: 'elected-leader-back', code: 'LEADER_BACK', level: 'info', match: electedLeaderBack,
+      why: 'No candidate, but the old leader is back with its data: it leads again in the new term.' },
+    { id: 'electing', code: 'ELECTING', level: 'info', match: electing,
+      why: 'Members are asked to promise that they follow the old leader no more.' },
+  ],
+  'A new leader is promoted and opened': [
+    { id: 'open', code: 'OPEN', level: 'info', match: open,
+      why: 'The new leader is proven: identity, sync configuration in force, one synchronous commit, old sessions gone.' },
+    { id: 'candidate-lost', code: 'CANDIDATE_LOST', level: 'warn', match: candidateLost,
+      why: 'The candidate failed before it was opened and somebody else can take over: it is marked to be rebuilt.' },
+    { id: 'promote-again', code: 'PROMOTE_AGAIN', level: 'info', match: promoteAgain,
+      why: 'The candidate restarted in the middle and may lead only in a new term: it is recorded again.' },
+    { id: 'promote-sync', code: 'PROMOTE_SYNC', level: 'info', match: promoteSync,
+      why: 'A follower that was counted for the new leader is gone before the opening: it is counted no more.' },
+    { id: 'promoting', code: 'PROMOTING', level: 'info', match: promoting,
+      why: 'The recorded candidate is being promoted; the slot stays closed until it is proven.' },
+  ],
+  'The leader stops, and another node takes over': [
+    { id: 'handover-aborted', code: 'SWITCHOVER_ABORTED', level: 'warn', match: handoverAborted,
+      why: 'The candidate is lost, or the leader does not stop in time, and it still works: it goes on leading.' },
+    { id: 'handed-over', code: 'HANDED_OVER', level: 'info', match: handedOver,
+      why: 'The old leader has shut down, or is gone: the candidate takes over.' },
+    { id: 'handing-over', code: 'HANDING_OVER', level: 'info', match: handingOver,
+      why: 'The leader was told to stop: it shuts down cleanly first, new connections are held.' },
+  ],
+  'The leader restarts for its settings': [
+    { id: 'restarted', code: 'SETTINGS_RESTART', level: 'info', match: restarted,
+      why: 'The leader has stopped for its settings: it leads again in a new term, through the same opening.' },
+    { id: 'restart-aborted', code: 'SETTINGS_ABORTED', level: 'info', match: restartAborted,
+      why: 'The leader is lost while it stops for its settings, or does not stop in time: the usual rules go on.' },
+    { id: 'restarting', code: 'SETTINGS_RESTART', level: 'info', match: restarting,
+      why: 'The leader shuts down cleanly to start again with new settings; new connections are held.' },
+  ],
+  'The leader serves, or should: its health': [
+    { id: 'stop-held-back', code: 'PAUSED', level: 'warn', match: stopHeldBack,
+      why: 'The leader was told to stop in a pause (or with failoverMode observe): whoever stops it then means to have it back, so it stops and nobody takes over.' },
+    { id: 'handover-begun', code: 'HANDING_OVER', level: 'info', match: handoverBegun,
+      why: 'The leader was told to stop and a counted member can take over: it shuts down cleanly first.' },
+    { id: 'leader-stopping', code: 'LEADER_STOPPING', level: 'warn', match: leaderStopping,
+      why: 'The leader was told to stop and nobody could take over in time: it stops, and writes wait for its return.' },
+    { id: 'leader-lost', code: 'LEADER_LOST', level: 'warn', match: leaderLost,
+      why: 'The leader is dead, hung or down and somebody can take over without losing an acknowledged write.' },
+    { id: 'leader-back', code: 'LEADER_BACK', level: 'info', match: leaderBack,
+      why: 'The leader restarted and nobody else can lead: it leads again in a new term, through the same opening.' },
+    { id: 'failover-held-back', code: 'PAUSED', level: 'warn', match: failoverHeldBack,
+      why: 'The leader is gone in a pause (or with failoverMode observe) and somebody could take over: it is said who, and what a person can do.' },
+    { id: 'no-candidate', code: 'NO_CANDIDATE', level: 'warn', match: noCandidate,
+      why: 'The leader is gone and nobody else has all acknowledged writes: writes wait, and it is said which node to start.' },
+    { id: 'leader-unsure', code: 'LEADER_UNSURE', level: 'warn', match: leaderUnsure,
+      why: 'The leader is late or its connection broke: new connections are held until it answers or is confirmed dead.' },
+    { id: 'haproxy-cut-off', code: 'HAPROXY_CUT_OFF', level: 'warn', match: haproxyCutOff,
+      why: 'HAProxy cannot reach the leader, which works, and reaches a standby that can take over: the leader hands over.' },
+  ],
+  'A switchover is under way': [
+    { id: 'switchover-aborted', code: 'SWITCHOVER_ABORTED', level: 'warn', match: switchoverAborted,
+      why: 'The candidate cannot take over any more, or a step takes too long: the leader goes on as if nothing had been.' },
+    { id: 'switchover-hold', code: 'SWITCHOVER_HOLD', level: 'info', match: switchoverHold,
+      why: 'The leader has written its checkpoint: new connections are held from now on.' },
+    { id: 'switchover-stop', code: 'SWITCHOVER_STOP', level: 'info', match: switchoverStop,
+      why: 'The slot is closed for new connections and the candidate is level: the leader lets its clients finish and stops.' },
+  ],
+  'What acknowledged writes wait for, and which nodes belong to the cluster': [
+    { id: 'sync-proven', code: 'SYNC_PROVEN', level: 'info', match: syncProven,
+      why: 'The ordered sync configuration is proven in force: the former ones count no more.' },
+    { id: 'sync-change', code: 'SYNC_CHANGE', level: 'info', match: syncChange,
+      why: 'Counted members are gone or streaming standbys are not counted yet: the new configuration is recorded jointly.' },
+    { id: 'member-joined', code: 'MEMBER_JOINED', level: 'info', match: memberJoined,
+      why: 'A node carries out its order with a data directory that was not recorded: it becomes a member.' },
+    { id: 'member-removed', code: 'MEMBER_REMOVED', level: 'info', match: memberRemoved,
+      why: 'A node that is not declared any more and counts nowhere is forgotten.' },
+    { id: 'leader-leaving', code: 'LEADER_LEAVING', level: 'warn', match: leaderLeaving,
+      why: 'The leader was told to stop and nobody can take over yet: it serves on for the seconds in which a standby may come.' },
+  ],
+  'A standby is copied anew': [
+    { id: 'rebuild-asked', code: 'REBUILD_ASKED', level: 'info', match: rebuildAsked,
+      why: 'A person wants a standby copied anew: at first nobody waits for it any more.' },
+    { id: 'rebuild-begun', code: 'REBUILD_BEGUN', level: 'info', match: rebuildBegun,
+      why: 'Nobody waits for the standby any more: its data counts no more, and it is copied anew.' },
+    { id: 'rebuild-dropped', code: 'REBUILD_DROPPED', level: 'warn', match: rebuildDropped,
+      why: 'The standby that was to be copied is not declared any more, or cannot be taken out of the sync set: all stays as it is.' },
+    { id: 'rebuild-failed', code: 'REBUILD_FAILED', level: 'warn', match: rebuildFailed,
+      why: 'The copy that a person asked for failed again and again: the data that it was to replace is sound, and is used again.' },
+  ],
+  'A node restarts for its settings': [
+    { id: 'settings-aborted', code: 'SETTINGS_ABORTED', level: 'info', match: settingsAborted,
+      why: 'The node that was to be restarted for its settings is gone, or the leader cannot stop now: all stays as it is.' },
+    { id: 'settings-standby-restarts', code: 'SETTINGS_STANDBY', level: 'info', match: settingsStandbyRestarts,
+      why: 'Nobody waits for the standby any more: it restarts with the new settings.' },
+    { id: 'settings-applied', code: 'SETTINGS_APPLIED', level: 'info', match: settingsApplied,
+      why: 'The standby is back: it runs with the new settings, or PostgreSQL did not start with them.' },
+    { id: 'restart-prepared', code: 'SETTINGS_RESTART', level: 'info', match: restartPrepared,
+      why: 'The leader has written its checkpoint: new connections are held, then it lets its clients finish and stops.' },
+  ],
+  'A planned change begins, when nothing else is to be done': [
+    { id: 'leader-removed', code: 'LEADER_REMOVED', level: 'info', match: leaderRemoved,
+      why: 'The leader is not declared any more and lives: it hands over by a planned switchover.' },
+    { id: 'switchover-begun', code: 'SWITCHOVER_BEGUN', level: 'info', match: switchoverBegun,
+      why: 'A person asked for another leader, and it is a counted, caught-up standby.' },
+    { id: 'settings-standby-leaves', code: 'SETTINGS_STANDBY', level: 'info', match: settingsStandbyLeaves,
+      why: 'Settings need a restart, and all nodes are well: the first standby that waits for one is counted no more.' },
+    { id: 'settings-switchover', code: 'SETTINGS_SWITCHOVER', level: 'info', match: settingsSwitchover,
+      why: 'All standbys have the new settings and the leader needs a restart for them: it hands over and follows.' },
+    { id: 'restart-begun', code: 'SETTINGS_RESTART', level: 'info', match: restartBegun,
+      why: 'The leader needs a restart and has no standby, or a setting is lowered that its standbys must not have less of (S23).' },
+    { id: 'switchback', code: 'SWITCHBACK', level: 'info', match: switchback,
+      why: 'The preferred node has been a caught-up standby for a stable period: it gets the lead back.' },
+    { id: 'switchback-kept', code: 'SWITCHBACK_KEPT', level: 'info', match: switchbackKept,
+      why: 'The preferred node has kept the lead for long enough: the next switchback waits no longer than usual.' },
+    { id: 'switching-over', code: 'SWITCHING_OVER', level: 'info', match: switchingOver,
+      why: 'A switchover is being prepared; the leader serves meanwhile.' },
+  ],
+  'Nothing is to be changed': [
+    { id: 'reopening', code: 'REOPENING', level: 'info', match: reopening,
+      why: 'HAProxy or the monitor restarted: the leader passes the opening checks again before the slot is opened.' },
+    { id: 'steady', code: 'STEADY', level: 'info', match: steady,
+      why: 'The leader serves and there is nothing to change.' },
+  ],
+};
 
-/** What a row wants: a changed state or none, further actions, and the sentence for people. */
-export interface Plan {
-  state?: ClusterState;
-  actions?: Action[];
-  reason: string;
-  /** Where one row stands for several causes (why a leader was given up): the cause's code. */
-  code?: string;
-}
-
-export interface Rule {
-  code: string;
-  why: string;
-  match: (facts: Facts) => Plan | null;
-}
-
-export const RULES: readonly Rule[] = [
-  ...PAUSE_RULES,
-  ...OVERRIDE_RULES,
-  ...ADOPTION_RULES,
-  ...HISTORY_RULES,
-  ...PROCEDURE_RULES,
-  ...SERVING_RULES,
-];
+export const RULES: readonly Rule[] = Object.values(SECTIONS).flat();

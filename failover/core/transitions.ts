@@ -1,10 +1,12 @@
 /** The transitions: each takes a state and gives the next one. All raise seq; none does anything by itself. */
+
 import { type Choice, canLeadAgain, followersOf } from './facts/candidates';
 import { pick } from './facts/choice';
 import { addEntry } from './facts/ledger';
+import type { Situation } from './facts/situation';
 import { aloneConfig, configOf, isGone, loneConfig, withConfig } from './facts/sync-set';
-import { lastEntry, lastOpened, statusOf } from './facts/view';
-import type { ClusterState, Observation, Policy, SyncConfig } from './state/cluster';
+import { lastEntry } from './facts/view';
+import type { ClusterState, SyncConfig } from './state/cluster';
 
 /** A changed state, with the next seq. A procedure ends what was being prepared. */
 export function change(state: ClusterState, part: Partial<ClusterState>): ClusterState {
@@ -23,12 +25,12 @@ export function suspected(state: ClusterState): ClusterState {
 }
 
 /** The first data directory is to be made by `node`. Only ever called when no member and no data exists. */
-export function bootstrap(state: ClusterState, node: string): ClusterState {
+export function beginBootstrap(state: ClusterState, node: string): ClusterState {
   return change(state, { term: state.term + 1, procedure: { kind: 'bootstrap', node } });
 }
 
 /** The first data directory exists: its node leads alone. */
-export function bootstrapped(state: ClusterState, node: string, dataId: string): ClusterState {
+export function recordFirstLeader(state: ClusterState, node: string, dataId: string): ClusterState {
   const based = { ...state, members: { [node]: dataId }, leader: node };
   return change(based, {
     ...addEntry(based, { term: state.term, node, dataId, timeline: null, forkLsn: null, opened: false }),
@@ -42,23 +44,16 @@ export function bootstrapped(state: ClusterState, node: string, dataId: string):
  * Null when nobody could take over: then the leader stays recorded and only new connections are held. Of equally advanced
  * nodes `prefer` is taken.
  */
-export function giveUp(
-  state: ClusterState,
-  observation: Observation,
-  nowMs: number,
-  policy: Policy,
-  cause: string,
-  prefer?: string,
-): { state: ClusterState; choice: Choice } | null {
-  const choice = pick(state, observation, policy, false, prefer);
+export function giveUp(s: Situation, cause: string, prefer?: string): { state: ClusterState; choice: Choice } | null {
+  const choice = pick(s, false, prefer);
   switch (choice.kind) {
     case 'candidate':
       return {
-        state: promote({ ...state, term: state.term + 1 }, observation, nowMs, policy, choice.node, cause),
+        state: promote(s.with({ ...s.state, term: s.state.term + 1 }), choice.node, cause),
         choice,
       };
     case 'freeze':
-      return { state: elect(state, cause, prefer), choice };
+      return { state: elect(s.state, cause, prefer), choice };
     case 'nobody':
       return null;
   }
@@ -71,54 +66,33 @@ export function elect(state: ClusterState, cause: string, prefer?: string): Clus
 }
 
 /** Records `node` as the next leader of the state's term (S3) and the configuration that it starts with. */
-export function promote(
-  state: ClusterState,
-  observation: Observation,
-  nowMs: number,
-  policy: Policy,
-  node: string,
-  cause: string,
-): ClusterState {
-  const dataId = state.members[node] ?? '';
-  const next = firstConfig(state, observation, nowMs, policy, node);
+export function promote(s: Situation, node: string, cause: string): ClusterState {
+  const dataId = s.state.members[node] ?? '';
+  const next = firstConfig(s, node);
   // Promoted again after an interruption: who followed it before may still be the only one with that history.
-  const followed = state.procedure?.kind === 'promote' ? lastEntry(state)?.followed : undefined;
-  return change(state, {
-    ...addEntry(state, { term: state.term, node, dataId, timeline: null, forkLsn: null, opened: false, followed }),
+  const followed = s.state.procedure?.kind === 'promote' ? s.lastEntry?.followed : undefined;
+  return change(s.state, {
+    ...addEntry(s.state, { term: s.state.term, node, dataId, timeline: null, forkLsn: null, opened: false, followed }),
     leader: node,
-    joint: withConfig(state.joint, next, true),
+    joint: withConfig(s.state.joint, next, true),
     procedure: { kind: 'promote', cause },
   });
 }
 
 /** Followers that promised and are not ahead are counted from the start (S9); with nobody: alone, or writes wait. */
-function firstConfig(
-  state: ClusterState,
-  observation: Observation,
-  nowMs: number,
-  policy: Policy,
-  node: string,
-): SyncConfig {
-  if (policy.syncMode === 'asynchronous') return aloneConfig(node, state.term);
-  const followers = followersOf(state, observation, node).filter(
-    (f) => !isGone(state, observation, f, nowMs, { ...policy, hangTimeoutMs: Number.POSITIVE_INFINITY }),
-  );
-  if (followers.length > 0) return configOf(node, state.term, followers, policy.syncCount, observation);
-  return loneConfig(node, state.term, observation, policy);
+function firstConfig(s: Situation, node: string): SyncConfig {
+  if (s.policy.syncMode === 'asynchronous') return aloneConfig(node, s.state.term);
+  // Whether they stream says nothing here: none of them follows the new leader yet.
+  const followers = followersOf(s, node).filter((f) => !isGone(s, f, Number.POSITIVE_INFINITY));
+  if (followers.length > 0) return configOf(node, s.state.term, followers, s.policy.syncCount, s);
+  return loneConfig(node, s.state.term, s);
 }
 
 /** The old leader leads again, in a term of its own and through the same opening as everybody (S15). */
-export function leadAgain(
-  state: ClusterState,
-  observation: Observation,
-  nowMs: number,
-  policy: Policy,
-  raiseTerm: boolean,
-  cause = 'LEADER_BACK',
-): ClusterState {
-  const leader = state.leader ?? '';
-  const termed = raiseTerm ? { ...state, term: state.term + 1 } : state;
-  return promote(termed, observation, nowMs, policy, leader, cause);
+export function leadAgain(s: Situation, raiseTerm: boolean, cause = 'LEADER_BACK'): ClusterState {
+  const { leader } = s;
+  const termed = raiseTerm ? { ...s.state, term: s.state.term + 1 } : s.state;
+  return promote(s.with(termed), leader, cause);
 }
 
 /**
@@ -126,20 +100,16 @@ export function leadAgain(
  * leadership count, also where the candidate is the node that led before. Its ledger entry stays unopened, which durably
  * marks it as "must be rebuilt" (S3). Null when no other node could take over now.
  */
-export function abandon(
-  state: ClusterState,
-  observation: Observation,
-  policy: Policy,
-): { state: ClusterState; choice: Choice } | null {
-  const opened = lastOpened(state);
+export function abandon(s: Situation): { state: ClusterState; choice: Choice } | null {
+  const opened = s.lastOpened;
   if (opened === null) return null;
-  const failed = state.leader;
-  const joint = state.joint.filter((c) => c.leader === opened.node && (c.term ?? opened.term) <= opened.term);
-  const rebuild = { ...state.rebuild, ...builtOnIt(state) };
-  const back: ClusterState = { ...state, leader: opened.node, joint, rebuild };
-  const choice = pick(back, observation, policy, false);
+  const failed = s.state.leader;
+  const joint = s.state.joint.filter((c) => c.leader === opened.node && (c.term ?? opened.term) <= opened.term);
+  const rebuild = { ...s.state.rebuild, ...builtOnIt(s.state) };
+  const back: ClusterState = { ...s.state, leader: opened.node, joint, rebuild };
+  const choice = pick(s.with(back), false);
   const otherThan = choice.kind === 'candidate' && choice.node !== failed;
-  const again = opened.node !== failed && canLeadAgain(back, observation);
+  const again = opened.node !== failed && canLeadAgain(s.with(back));
   if (!otherThan && choice.kind !== 'freeze' && !again) return null;
   return { state: elect(back, 'CANDIDATE_LOST'), choice };
 }
@@ -159,8 +129,7 @@ export function builtOnIt(state: ClusterState): Record<string, string> {
  */
 export function override(
   base: ClusterState,
-  observation: Observation,
-  policy: Policy,
+  s: Situation,
   node: string,
   dataId: string,
   rebuild: Record<string, string>,
@@ -174,19 +143,19 @@ export function override(
     suspectSeq: undefined,
     leader: node,
     rebuild: others,
-    joint: [loneConfig(node, term, observation, policy)],
+    joint: [loneConfig(node, term, s)],
     procedure: { kind: 'promote', cause: 'DATA_LOSS_ACCEPTED' },
   });
 }
 
 /** The slot may be opened: stored before it is done. */
-export function opened(state: ClusterState, observation: Observation): ClusterState {
-  const leader = state.leader ?? '';
-  const lead = statusOf(observation, leader)?.lead ?? null;
-  const ordered = state.joint.at(-1);
-  return change(state, {
-    ledger: state.ledger.map((e, i) =>
-      i === state.ledger.length - 1
+export function opened(s: Situation): ClusterState {
+  const { leader } = s;
+  const lead = s.status(leader)?.lead ?? null;
+  const ordered = s.state.joint.at(-1);
+  return change(s.state, {
+    ledger: s.state.ledger.map((e, i) =>
+      i === s.state.ledger.length - 1
         ? {
             ...e,
             opened: true,

@@ -6,6 +6,7 @@ import type { Answer, Failover } from '../contract/api';
 import { compareOrders, PING_INTERVAL_MS, PINGS_A_STATUS } from '../contract/messages';
 import { decide } from '../core/decide';
 import { hearsNobody, withoutDeafness } from '../core/facts/hearing';
+import { Situation } from '../core/facts/situation';
 import { newWatch, nextWatch } from '../core/facts/watch';
 import { isRetired } from '../core/procedures/members';
 import {
@@ -289,7 +290,7 @@ export class Loop {
   private observeAll(nowMs: number): Observation {
     const { policy } = this.options;
     const seen = this.observe(nowMs);
-    this.watch = nextWatch(this.watch, this.state, seen, nowMs, policy);
+    this.watch = nextWatch(new Situation(this.state, seen, nowMs, policy));
     const watched = { ...seen, watch: this.watch };
     const asked = this.requests.before(this.state, watched, nowMs);
     return { ...watched, request: this.expired() ?? asked };
@@ -367,7 +368,7 @@ export class Loop {
     if (this.steady !== null && nowMs - this.steady.sinceMs < STEADY_MS) return;
     if (words === this.told) return;
     this.told = words;
-    const level = LOUD.has(decision.code) ? 'WARN' : 'INFO';
+    const level = decision.level === 'warn' ? 'WARN' : 'INFO';
     this.options.log.write(level, decision.state.leader ?? 'cluster', decision.code, decision.reason);
   }
 
@@ -430,34 +431,3 @@ export class Loop {
     return this.nodes.find((n) => n.name === node)?.address ?? null;
   }
 }
-
-/** Events that a person should see. */
-const LOUD: ReadonlySet<string> = new Set([
-  'LEADER_DEAD',
-  'LEADER_HUNG',
-  'LEADER_WEDGED',
-  'LEADER_DOWN',
-  'LEADER_WIPED',
-  'LEADER_ABSENT',
-  'LEADER_BROKEN',
-  'LEADER_CUT_OFF',
-  'HAPROXY_CUT_OFF',
-  'LEADER_LATE',
-  'LEADER_APART',
-  'MONITOR_APART',
-  'LEADER_LEAVING',
-  'LEADER_STOPPING',
-  'NO_CANDIDATE',
-  'LEADER_RESTS',
-  'PAUSED',
-  'OBSERVED',
-  'PAUSE_BEGUN',
-  'PROMOTE_ASKED',
-  'REBUILD_DROPPED',
-  'REBUILD_FAILED',
-  'CANDIDATE_LOST',
-  'SWITCHOVER_ABORTED',
-  'DATA_LOSS_ACCEPTED',
-  'ADOPT_UNKNOWN',
-  'STORE_OLD',
-]);

@@ -4,6 +4,7 @@
  */
 import type { Answer } from '../contract/api';
 import { untilOf } from '../core/facts/hold';
+import { Situation } from '../core/facts/situation';
 import { addressOf } from '../core/facts/view';
 import { foresee, refusalOf } from '../core/forecast';
 import type { ClusterState, Decision, Observation, Policy, Request } from '../core/state/cluster';
@@ -61,7 +62,7 @@ export class Requests {
   dryRun(request: Request): Answer {
     const { state, observation, policy } = this;
     if (state === null || observation === null) return this.answerOf(0, false, 'the monitor is starting');
-    const { done, message } = foresee(state, observation, this.clock.nowMs(), policy, request);
+    const { done, message } = foresee(new Situation(state, observation, this.clock.nowMs(), policy), request);
     return this.answerOf(0, done, message);
   }
 
@@ -75,7 +76,7 @@ export class Requests {
   private next(slot: Slot, observation: Observation, nowMs: number): Request | null {
     const pending = this[slot];
     if (this.state === null || pending === null || pending.begunIn !== null) return null;
-    const refusal = refusalOf(this.state, observation, nowMs, this.policy, pending.request);
+    const refusal = refusalOf(new Situation(this.state, observation, nowMs, this.policy), pending.request);
     if (refusal === null) return pending.request;
     this.finish(slot, false, refusal);
     return null;

@@ -1,9 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { canLeadAgain, choose, quorum } from '../../failover/core/facts/candidates';
 import type { ClusterState } from '../../failover/core/state/cluster';
-import { entry, gone, observation, replicaView, serving, status, view } from './world';
-
-const HANG_MS = 2_000;
+import { entry, gone, observation, replicaView, serving, situation, status, view } from './world';
 
 /** In term 2, with the given positions frozen. */
 function frozen(state: ClusterState, positions: Record<string, string | null>) {
@@ -30,7 +28,7 @@ describe('the number of promises that an election needs', () => {
 describe('the choice of a candidate', () => {
   it('takes the only counted replica without a freeze round', () => {
     const state = serving(['a']);
-    expect(choose(state, observation([gone('p'), replicaView(state, 'a')]), HANG_MS, false)).toEqual({
+    expect(choose(situation(state, observation([gone('p'), replicaView(state, 'a')])), false)).toEqual({
       kind: 'candidate',
       node: 'a',
     });
@@ -38,7 +36,7 @@ describe('the choice of a candidate', () => {
 
   it('takes nobody when the leader was recorded as alone, and names it', () => {
     const state = serving([], { members: { p: '1:p', a: '1:a' } });
-    const choice = choose(state, observation([gone('p'), view('a')]), HANG_MS, false);
+    const choice = choose(situation(state, observation([gone('p'), view('a')])), false);
     expect(choice).toEqual({ kind: 'nobody', missing: 'only p has the newest data; start p' });
   });
 
@@ -49,14 +47,14 @@ describe('the choice of a candidate', () => {
         { leader: 'p', k: 0, members: [] },
       ],
     });
-    expect(choose(state, observation([gone('p'), replicaView(state, 'a')]), HANG_MS, false).kind).toBe('nobody');
+    expect(choose(situation(state, observation([gone('p'), replicaView(state, 'a')])), false).kind).toBe('nobody');
   });
 
   it('takes nobody that lacks the position where the newest history began (S3)', () => {
     const state = serving(['a'], { ledger: [entry({ forkLsn: '0/4000' })] });
     const at = (lsn: string) => observation([gone('p'), replicaView(state, 'a', { postgres: { lsn } })]);
-    expect(choose(state, at('0/4000'), HANG_MS, false)).toEqual({ kind: 'candidate', node: 'a' });
-    expect(choose(state, at('0/3FFF'), HANG_MS, false)).toMatchObject({
+    expect(choose(situation(state, at('0/4000')), false)).toEqual({ kind: 'candidate', node: 'a' });
+    expect(choose(situation(state, at('0/3FFF')), false)).toMatchObject({
       kind: 'nobody',
       missing: expect.stringContaining('a has only reached 0/3FFF on timeline 1'),
     });
@@ -65,26 +63,26 @@ describe('the choice of a candidate', () => {
   it('asks for promises where several replicas exist, and hears no position before (S1)', () => {
     const state = serving(['a', 'b']);
     const seen = observation([gone('p'), replicaView(state, 'a'), replicaView(state, 'b')]);
-    expect(choose(state, seen, HANG_MS, false)).toEqual({ kind: 'freeze', nodes: ['a', 'b'] });
+    expect(choose(situation(state, seen), false)).toEqual({ kind: 'freeze', nodes: ['a', 'b'] });
   });
 
   it('takes the most advanced of those that promised', () => {
     const state = serving(['a', 'b'], { term: 2 });
-    const choice = choose(state, frozen(state, { a: '0/5000', b: '0/9000' }), HANG_MS, true);
+    const choice = choose(situation(state, frozen(state, { a: '0/5000', b: '0/9000' })), true);
     expect(choice).toEqual({ kind: 'candidate', node: 'b' });
   });
 
   it('takes nobody while one of two members of ANY 1 is missing', () => {
     const state = serving(['a', 'b'], { term: 2 });
-    const choice = choose(state, frozen(state, { a: '0/5000' }), HANG_MS, true);
+    const choice = choose(situation(state, frozen(state, { a: '0/5000' })), true);
     expect(choice).toEqual({ kind: 'nobody', missing: 'the newest data is on p or on a and b; start p or b' });
   });
 
   it('counts no promise of an older term and no unknown position (S6)', () => {
     const state = serving(['a', 'b'], { term: 3 });
     const old = frozen({ ...state, term: 2 }, { a: '0/5000', b: '0/9000' });
-    expect(choose(state, old, HANG_MS, true).kind).toBe('freeze');
-    expect(choose(state, frozen(state, { a: '0/5000', b: null }), HANG_MS, true).kind).toBe('freeze');
+    expect(choose(situation(state, old), true).kind).toBe('freeze');
+    expect(choose(situation(state, frozen(state, { a: '0/5000', b: null })), true).kind).toBe('freeze');
   });
 
   it.each([
@@ -96,12 +94,14 @@ describe('the choice of a candidate', () => {
     ['it is being stopped itself (S18)', { stopping: true }],
   ])('leaves a replica out when %s', (_why, part) => {
     const state = serving(['a']);
-    expect(choose(state, observation([gone('p'), replicaView(state, 'a', part)]), HANG_MS, false).kind).toBe('nobody');
+    expect(choose(situation(state, observation([gone('p'), replicaView(state, 'a', part)])), false).kind).toBe(
+      'nobody',
+    );
   });
 
   it('leaves a replica out whose leadership was recorded and never opened (S3)', () => {
     const state = serving(['a'], { ledger: [entry(), entry({ term: 2, node: 'a', dataId: '1:a', opened: false })] });
-    expect(choose(state, observation([gone('p'), replicaView(state, 'a')]), HANG_MS, false).kind).toBe('nobody');
+    expect(choose(situation(state, observation([gone('p'), replicaView(state, 'a')])), false).kind).toBe('nobody');
   });
 });
 
@@ -110,14 +110,14 @@ describe('the old leader', () => {
 
   it('may lead again with its recorded data, whoever is missing', () => {
     const state = serving(['a']);
-    expect(canLeadAgain(state, back({ postgres: { state: 'stopped' } }))).toBe(true);
+    expect(canLeadAgain(situation(state, back({ postgres: { state: 'stopped' } })))).toBe(true);
   });
 
   it('may not with other data, an unfinished rewind, or a configuration of another leader', () => {
     const state = serving(['a']);
-    expect(canLeadAgain(state, back({ dataId: '1:new' }))).toBe(false);
-    expect(canLeadAgain(state, back({ rewinding: true }))).toBe(false);
+    expect(canLeadAgain(situation(state, back({ dataId: '1:new' })))).toBe(false);
+    expect(canLeadAgain(situation(state, back({ rewinding: true })))).toBe(false);
     const joint = [...state.joint, { leader: 'a', k: 0, members: [] }];
-    expect(canLeadAgain({ ...state, joint }, back())).toBe(false);
+    expect(canLeadAgain(situation({ ...state, joint }, back()))).toBe(false);
   });
 });

@@ -5,7 +5,7 @@ import { lsnDistance } from '../../failover/contract/lsn';
 import { choose } from '../../failover/core/facts/candidates';
 import { pick } from '../../failover/core/facts/choice';
 import { newWatch } from '../../failover/core/facts/watch';
-import { gone, NOW_MS, observation, POLICY, serving, status, view } from './world';
+import { gone, NOW_MS, observation, POLICY, serving, situation, status, view } from './world';
 
 const NAMES = ['a', 'b', 'c', 'd'];
 const at = (n: number) => `0/${n.toString(16).toUpperCase()}`;
@@ -43,15 +43,10 @@ describe('a candidate', () => {
           const seen = observation([gone('p'), ...views]);
           const away = seen.declared.filter((d) => reached[NAMES.indexOf(d.name)] === false);
           const unreached = Object.fromEntries(away.map((d) => [d.address, NOW_MS - 100]));
-          const choice = choose(
-            state,
-            { ...seen, haproxy: { ...seen.haproxy, unreached } },
-            POLICY.hangTimeoutMs,
-            true,
-          );
+          const choice = choose(situation(state, { ...seen, haproxy: { ...seen.haproxy, unreached } }), true);
           expect(choice.kind === 'candidate' ? of(choice.node) : WRITE).toBeGreaterThanOrEqual(WRITE);
           // HAProxy's view changes who is taken, never whether somebody is.
-          expect(choose(state, seen, POLICY.hangTimeoutMs, true).kind).toBe(choice.kind);
+          expect(choose(situation(state, seen), true).kind).toBe(choice.kind);
         },
       ),
       { numRuns: 1_000 },
@@ -65,7 +60,7 @@ describe('a candidate', () => {
         const state = { ...serving(NAMES, { joint: [{ leader: 'p', k: 0, members: [] }] }), term: 2 };
         const views = NAMES.map((n, i) => (up[i] === true ? promised(n, position[i] ?? 0) : gone(n)));
         const watch = { ...newWatch(NOW_MS), newest: { node: 'p', term: 1, lsn: at(newest) } };
-        const choice = pick(state, observation([gone('p'), ...views], { watch }), policy, true);
+        const choice = pick(situation(state, observation([gone('p'), ...views], { watch }), NOW_MS, policy), true);
         const there = position.filter((_, i) => up[i] === true);
         const best = Math.max(0, ...there);
         if (there.length === 0 || newest - best > policy.maxLagBytes) expect(choice.kind).toBe('nobody');

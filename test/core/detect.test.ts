@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { leaderHealth } from '../../failover/core/facts/health';
 import type { NodeView } from '../../failover/core/state/cluster';
-import { gone, leaderView, NOW_MS, observation, POLICY, replicaView, serving } from './world';
+import { gone, leaderView, NOW_MS, observation, replicaView, serving, situation } from './world';
 
 const state = serving(['a']);
 const replica = (part: Partial<NodeView> = {}) => replicaView(state, 'a', {}, part);
@@ -10,7 +10,7 @@ const BEATING = { heartbeatSeenAtMs: NOW_MS - 100 };
 function health(leader: NodeView, other: NodeView = replica(), sinceMs = NOW_MS - 60_000) {
   const { code, kind } = {
     code: null,
-    ...leaderHealth(state, observation([leader, other], { sinceMs }), NOW_MS, POLICY),
+    ...leaderHealth(situation(state, observation([leader, other], { sinceMs }))),
   };
   return code === null ? kind : `${kind} ${code}`;
 }
@@ -54,7 +54,7 @@ describe('the health of the leader', () => {
 
   it('goes on while no node is heard: it may be the monitor that is cut off (invariant 7)', () => {
     const seen = (deafMs: number) =>
-      leaderHealth(state, observation([leaderView(state), replica()], { deafMs }), NOW_MS, POLICY);
+      leaderHealth(situation(state, observation([leaderView(state), replica()], { deafMs })));
     expect(seen(1_999)).toEqual({ kind: 'well' });
     expect(seen(2_000)).toMatchObject({ kind: 'apart', code: 'MONITOR_APART' });
   });

@@ -1,13 +1,13 @@
 import { describe, expect, it } from 'vitest';
 import { foresee, ifLeaderDied } from '../../failover/core/forecast';
 import type { ClusterState, Observation, Policy } from '../../failover/core/state/cluster';
-import { gone, leaderView, NOW_MS, observation, POLICY, replicaView, serving } from './world';
+import { gone, leaderView, NOW_MS, observation, POLICY, replicaView, serving, situation } from './world';
 
 const PAUSE = { reason: 'new disks', sinceWallMs: 0, untilWallMs: Date.parse('2026-12-01T10:00:00Z') };
 const seen = (state: ClusterState, ...names: string[]) =>
   observation([leaderView(state), ...names.map((n) => replicaView(state, n))]);
 const forecast = (state: ClusterState, seenNow: Observation, policy: Partial<Policy> = {}) =>
-  ifLeaderDied(state, seenNow, NOW_MS, { ...POLICY, ...policy });
+  ifLeaderDied(situation(state, seenNow, NOW_MS, { ...POLICY, ...policy }));
 
 describe('if the leader died now', () => {
   it('names the counted standby, and nothing is lost', () => {
@@ -69,8 +69,8 @@ describe('if the leader died now', () => {
 
 describe('what a request would do', () => {
   const state = serving(['a']);
-  const ask = (request: Parameters<typeof foresee>[4], from: ClusterState = state, policy: Partial<Policy> = {}) =>
-    foresee(from, seen(from, 'a'), NOW_MS, { ...POLICY, ...policy }, request);
+  const ask = (request: Parameters<typeof foresee>[1], from: ClusterState = state, policy: Partial<Policy> = {}) =>
+    foresee(situation(from, seen(from, 'a'), NOW_MS, { ...POLICY, ...policy }), request);
 
   it('is told in one sentence, or why it is refused', () => {
     expect(ask({ kind: 'switchover', to: null })).toMatchObject({

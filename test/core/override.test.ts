@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { decide } from '../../failover/core/decide';
-import { overrideRefusal } from '../../failover/core/procedures/override';
+import { overrideRefusal } from '../../failover/core/facts/loss';
 import type { ClusterState, NodeView } from '../../failover/core/state/cluster';
-import { entry, gone, NOW_MS, observation, POLICY, replicaView, serving, view } from './world';
+import { entry, gone, NOW_MS, observation, POLICY, replicaView, serving, situation, view } from './world';
 
 /** `a` was recorded as the next leader in term 2 and is not opened yet; `p` is back as a standby. */
 const state = serving(['a'], {
@@ -12,7 +12,7 @@ const state = serving(['a'], {
   ledger: [entry(), entry({ term: 2, node: 'a', dataId: '1:a', timeline: null, opened: false })],
 });
 const refusal = (candidate: NodeView) =>
-  overrideRefusal(state, observation([view('p'), candidate]), NOW_MS, POLICY, {
+  overrideRefusal(situation(state, observation([view('p'), candidate])), {
     kind: 'promote',
     to: 'p',
     acceptDataLoss: true,

@@ -6,7 +6,7 @@ import { choose, quorum } from '../../failover/core/facts/candidates';
 import { leaderHealth } from '../../failover/core/facts/health';
 import type { NodeView } from '../../failover/core/state/cluster';
 import { parseState, printState } from '../../failover/core/state/stored';
-import { gone, leaderView, NOW_MS, observation, POLICY, replicaView, serving, status, view } from './world';
+import { gone, leaderView, NOW_MS, observation, POLICY, replicaView, serving, situation, status, view } from './world';
 
 const lsn = fc
   .tuple(fc.integer({ min: 0, max: 0xffffffff }), fc.integer({ min: 0, max: 0xffffffff }))
@@ -69,7 +69,7 @@ describe('quorum arithmetic', () => {
               })
             : gone(m),
         );
-        const choice = choose(state, observation([gone('p'), ...views]), POLICY.hangTimeoutMs, true);
+        const choice = choose(situation(state, observation([gone('p'), ...views])), true);
         const alive = up.filter(Boolean).length;
         if (alive < members.length - k + 1) expect(choice.kind).toBe('nobody');
         else {
@@ -89,7 +89,7 @@ describe('quorum arithmetic', () => {
         const counted = { leader: 'p', k, members };
         const state = serving(members, { joint: aloneLast ? [counted, alone] : [alone, counted] }, k);
         const views = members.map((m) => replicaView(state, m));
-        expect(choose(state, observation([gone('p'), ...views]), POLICY.hangTimeoutMs, false).kind).toBe('nobody');
+        expect(choose(situation(state, observation([gone('p'), ...views])), false).kind).toBe('nobody');
       }),
     );
   });
@@ -98,7 +98,7 @@ describe('quorum arithmetic', () => {
 describe('detection windows', () => {
   const state = serving(['a']);
   const health = (leader: NodeView, replica: NodeView) =>
-    leaderHealth(state, observation([leader, replica]), NOW_MS, POLICY).kind;
+    leaderHealth(situation(state, observation([leader, replica]))).kind;
 
   it('a connected leader is dead only after hangTimeout without an answer or a commit', () => {
     const ms = fc.integer({ min: 0, max: 5_000 });

@@ -3,7 +3,7 @@ import { decide } from '../../failover/core/decide';
 import { newWatch } from '../../failover/core/facts/watch';
 import { rebuildRefusal } from '../../failover/core/procedures/rebuild';
 import type { ClusterState, Observation, Policy } from '../../failover/core/state/cluster';
-import { gone, leaderView, NOW_MS, observation, POLICY, replicaView, serving } from './world';
+import { gone, leaderView, NOW_MS, observation, POLICY, replicaView, serving, situation } from './world';
 
 const seen = (state: ClusterState, part: Partial<Observation> = {}) =>
   observation(
@@ -55,7 +55,7 @@ describe('rebuild', () => {
   it('is refused for the leader, for who is off, for strangers, and twice', () => {
     const state = serving(['a']);
     const refusal = (node: string, from = state, now = seen(from), policy: Partial<Policy> = {}) =>
-      rebuildRefusal(from, now, NOW_MS, { ...POLICY, ...policy }, node);
+      rebuildRefusal(situation(from, now, NOW_MS, { ...POLICY, ...policy }), node);
     expect(refusal('a')).toBeNull();
     expect(refusal('p')).toContain('p leads; hand over first');
     expect(refusal('x')).toBe('x is no node of this stack');

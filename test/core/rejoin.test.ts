@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { addEntry, LEDGER_MAX, rejoinMethod } from '../../failover/core/facts/ledger';
 import type { LedgerEntry } from '../../failover/core/state/cluster';
-import { entry, serving, status } from './world';
+import { entry, observation, serving, situation, status } from './world';
 
 /** `a` leads in term 2 on timeline 2, which left timeline 1 at 0/6000. */
 const state = {
@@ -16,40 +16,58 @@ const stopped = (lsn: string | null, clean: boolean, timeline = 1) => ({
 
 describe('the way back into the cluster', () => {
   it('streams when the former leader shut down cleanly before the fork', () => {
-    expect(rejoinMethod(state, 'p', status('p', stopped('0/5F00', true)))).toBe('stream');
+    expect(rejoinMethod(situation(state, observation([])), 'p', status('p', stopped('0/5F00', true)))).toBe('stream');
   });
 
   it('rewinds a former leader that crashed, or whose shutdown checkpoint the new leader never got', () => {
-    expect(rejoinMethod(state, 'p', status('p', stopped(null, false)))).toBe('rewind');
-    expect(rejoinMethod(state, 'p', status('p', stopped('0/6000', true)))).toBe('rewind');
+    expect(rejoinMethod(situation(state, observation([])), 'p', status('p', stopped(null, false)))).toBe('rewind');
+    expect(rejoinMethod(situation(state, observation([])), 'p', status('p', stopped('0/6000', true)))).toBe('rewind');
   });
 
   it('rewinds a former leader that woke and still runs', () => {
     const awake = { postgres: { state: 'primary' as const, streamingFrom: null } };
-    expect(rejoinMethod(state, 'p', status('p', awake))).toBe('rewind');
+    expect(rejoinMethod(situation(state, observation([])), 'p', status('p', awake))).toBe('rewind');
   });
 
   it('streams to a standby that is not ahead of the fork, and rewinds one that is', () => {
-    expect(rejoinMethod(state, 'b', status('b', { postgres: { lsn: '0/6000' } }))).toBe('stream');
-    expect(rejoinMethod(state, 'b', status('b', { postgres: { lsn: '0/6001' } }))).toBe('rewind');
+    expect(rejoinMethod(situation(state, observation([])), 'b', status('b', { postgres: { lsn: '0/6000' } }))).toBe(
+      'stream',
+    );
+    expect(rejoinMethod(situation(state, observation([])), 'b', status('b', { postgres: { lsn: '0/6001' } }))).toBe(
+      'rewind',
+    );
   });
 
   it('streams to a restarted standby of the current timeline', () => {
-    expect(rejoinMethod(state, 'b', status('b', stopped(null, false, 2)))).toBe('stream');
+    expect(rejoinMethod(situation(state, observation([])), 'b', status('b', stopped(null, false, 2)))).toBe('stream');
   });
 
   it('copies what was promoted in a term that the ledger has forgotten: its timeline may share its number (S3)', () => {
     const standby = (promotedTerm: number | null) => status('b', { promotedTerm, postgres: { timeline: 2 } });
-    expect(rejoinMethod(state, 'b', standby(null))).toBe('stream');
-    expect(rejoinMethod(state, 'b', standby(2))).toBe('copy');
-    expect(rejoinMethod(state, 'p', status('p', { ...stopped('0/5F00', true), promotedTerm: 1 }))).toBe('stream');
-    expect(rejoinMethod(state, 'p', status('p', { ...stopped('0/5F00', true), promotedTerm: 2 }))).toBe('copy');
+    expect(rejoinMethod(situation(state, observation([])), 'b', standby(null))).toBe('stream');
+    expect(rejoinMethod(situation(state, observation([])), 'b', standby(2))).toBe('copy');
+    expect(
+      rejoinMethod(
+        situation(state, observation([])),
+        'p',
+        status('p', { ...stopped('0/5F00', true), promotedTerm: 1 }),
+      ),
+    ).toBe('stream');
+    expect(
+      rejoinMethod(
+        situation(state, observation([])),
+        'p',
+        status('p', { ...stopped('0/5F00', true), promotedTerm: 2 }),
+      ),
+    ).toBe('copy');
   });
 
   it('copies where there is no data or other data (S10)', () => {
-    expect(rejoinMethod(state, 'b', status('b', { dataId: null }))).toBe('copy');
-    expect(rejoinMethod(state, 'b', status('b', { dataId: '1:other' }))).toBe('copy');
-    expect(rejoinMethod({ ...state, rebuild: { b: '1:b' } }, 'b', status('b'))).toBe('copy');
+    expect(rejoinMethod(situation(state, observation([])), 'b', status('b', { dataId: null }))).toBe('copy');
+    expect(rejoinMethod(situation(state, observation([])), 'b', status('b', { dataId: '1:other' }))).toBe('copy');
+    expect(rejoinMethod(situation({ ...state, rebuild: { b: '1:b' } }, observation([])), 'b', status('b'))).toBe(
+      'copy',
+    );
   });
 
   it('copies a candidate that was never opened, although its timeline has the same number (S3)', () => {
@@ -58,18 +76,20 @@ describe('the way back into the cluster', () => {
       entry({ term: 2, node: 'b', dataId: '1:b', timeline: null, opened: false }),
       entry({ term: 3, node: 'a', dataId: '1:a', timeline: 2, forkLsn: '0/6000' }),
     ];
-    expect(rejoinMethod({ ...state, ledger }, 'b', status('b', { postgres: { timeline: 2 } }))).toBe('copy');
+    expect(
+      rejoinMethod(situation({ ...state, ledger }, observation([])), 'b', status('b', { postgres: { timeline: 2 } })),
+    ).toBe('copy');
   });
 
   it('copies a standby that was promoted by hand', () => {
     const byHand = { postgres: { state: 'primary' as const, timeline: 2, streamingFrom: null } };
-    expect(rejoinMethod(state, 'b', status('b', byHand))).toBe('copy');
-    expect(rejoinMethod(state, 'b', status('b', stopped('0/7000', true, 3)))).toBe('copy');
+    expect(rejoinMethod(situation(state, observation([])), 'b', status('b', byHand))).toBe('copy');
+    expect(rejoinMethod(situation(state, observation([])), 'b', status('b', stopped('0/7000', true, 3)))).toBe('copy');
   });
 
   it('copies after an unfinished rewind (S12) and after a promotion that is not recorded', () => {
-    expect(rejoinMethod(state, 'p', status('p', { rewinding: true }))).toBe('copy');
-    expect(rejoinMethod(state, 'b', status('b', { promotingTerm: 7 }))).toBe('copy');
+    expect(rejoinMethod(situation(state, observation([])), 'p', status('p', { rewinding: true }))).toBe('copy');
+    expect(rejoinMethod(situation(state, observation([])), 'b', status('b', { promotingTerm: 7 }))).toBe('copy');
   });
 });
 
@@ -86,7 +106,7 @@ describe('the ledger', () => {
     expect(kept.ledger).toHaveLength(LEDGER_MAX);
     expect(kept.members).toEqual(state.members);
     expect(kept.ledger[0]).toMatchObject({ node: 'b', term: 1 });
-    expect(rejoinMethod(kept, 'b', status('b'))).toBe('copy');
+    expect(rejoinMethod(situation(kept, observation([])), 'b', status('b'))).toBe('copy');
   });
 
   it('lets an entry of a directory go that is no member any more', () => {

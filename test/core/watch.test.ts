@@ -3,7 +3,7 @@ import { decide } from '../../failover/core/decide';
 import { mayReturn, newWatch, nextWatch } from '../../failover/core/facts/watch';
 import type { ClusterState, Observation, Watch } from '../../failover/core/state/cluster';
 import { parseState, printState } from '../../failover/core/state/stored';
-import { leaderView, NOW_MS, observation, POLICY, replicaView, serving } from './world';
+import { leaderView, NOW_MS, observation, POLICY, replicaView, serving, situation } from './world';
 
 const policy = { ...POLICY, switchback: true, switchbackAfterMs: 1_000 };
 
@@ -32,8 +32,11 @@ function seen(state: ClusterState, crashes = 0): Observation {
   });
 }
 
+/** These looks are seconds apart; the loop's are milliseconds apart, so no acknowledgement of `p` is old. */
 const next = (before: Watch, state: ClusterState, nowMs: number, crashes = 0) =>
-  nextWatch(before, state, seen(state, crashes), nowMs, policy);
+  nextWatch(situation(state, { ...seen(state, crashes), watch: { ...before, acknowledged: {} } }, nowMs, policy));
+
+const returns = (watch: Watch, nowMs: number) => mayReturn(situation(away, { ...seen(away), watch }, nowMs, policy));
 
 const decideIn = (state: ClusterState, watch: Watch, nowMs: number) =>
   decide(state, { ...seen(state), watch, haproxy: HAPROXY }, nowMs, policy);
@@ -42,16 +45,16 @@ describe('the wait before a switchback', () => {
   it('begins when the preferred node is a counted, caught-up standby, and anew when it is not', () => {
     const first = next(newWatch(NOW_MS), away, NOW_MS);
     expect(first.preferredSinceMs).toBe(NOW_MS);
-    expect(mayReturn(away, first, NOW_MS + 999, policy)).toBe(false);
-    expect(mayReturn(away, next(first, away, NOW_MS + 1_000), NOW_MS + 1_000, policy)).toBe(true);
+    expect(returns(first, NOW_MS + 999)).toBe(false);
+    expect(returns(next(first, away, NOW_MS + 1_000), NOW_MS + 1_000)).toBe(true);
     const crashed = next(first, away, NOW_MS + 500, 1);
     expect(crashed.preferredSinceMs).toBeNull();
     expect(next(crashed, away, NOW_MS + 600).preferredSinceMs).toBe(NOW_MS + 600);
   });
 
   it('does not run while switchback is off', () => {
-    const watch = nextWatch(newWatch(NOW_MS), away, seen(away), NOW_MS, POLICY);
-    expect(mayReturn(away, watch, NOW_MS + 1e9, POLICY)).toBe(false);
+    const watch = nextWatch(situation(away, seen(away)));
+    expect(mayReturn(situation(away, { ...seen(away), watch }, NOW_MS + 1e9))).toBe(false);
   });
 
   it('doubles with each one that was begun, also when the monitor was restarted meanwhile (S25)', () => {
@@ -85,8 +88,8 @@ describe('the wait before a switchback', () => {
     const returning = { ...away, switchover: { to: 'p', by: 'switchback' as const, stage: 'hold' as const } };
     const tried = next(next(newWatch(NOW_MS), away, NOW_MS), returning, NOW_MS + 900);
     const after = next(tried, away, NOW_MS + 901);
-    expect(mayReturn(away, { ...after, preferredSinceMs: NOW_MS }, NOW_MS + 1_899, policy)).toBe(false);
-    expect(mayReturn(away, { ...after, preferredSinceMs: NOW_MS }, NOW_MS + 1_900, policy)).toBe(true);
+    expect(returns({ ...after, preferredSinceMs: NOW_MS }, NOW_MS + 1_899)).toBe(false);
+    expect(returns({ ...after, preferredSinceMs: NOW_MS }, NOW_MS + 1_900)).toBe(true);
   });
 });
 
@@ -98,9 +101,9 @@ describe('a counted standby that its leader does not hear of any more, although 
     return observation([leader, replicaView(state, 'a')]);
   };
   const play = (...looks: [number, Observation][]) =>
-    looks.reduce((watch, [ms, o]) => nextWatch(watch, state, o, NOW_MS + ms, POLICY), newWatch(NOW_MS));
+    looks.reduce((watch, [ms, o]) => nextWatch(situation(state, { ...o, watch }, NOW_MS + ms)), newWatch(NOW_MS));
   const codeOf = (watch: Watch, ms: number, o: Observation) =>
-    decide(state, { ...o, watch: nextWatch(watch, state, o, NOW_MS + ms, POLICY) }, NOW_MS + ms, POLICY).code;
+    decide(state, { ...o, watch: nextWatch(situation(state, { ...o, watch }, NOW_MS + ms)) }, NOW_MS + ms, POLICY).code;
   const limitMs = POLICY.hangTimeoutMs;
 
   it('counts no more after hangTimeout, and not again before something comes', () => {

@@ -1,5 +1,6 @@
 /** Builders for states and observations, so that a test names only what it is about. */
 
+import { Situation } from '../../failover/core/facts/situation';
 import { newWatch } from '../../failover/core/facts/watch';
 import type {
   ClusterState,
@@ -182,4 +183,14 @@ export function replicaView(
   const accepted =
     order === undefined ? null : { incarnation: 1, term: order.term, seq: order.seq, kind: order.target.kind };
   return view(name, { status: status(name, { accepted, ...part }), ...viewPart });
+}
+
+/** One moment of the core, with defaults for what a test is not about. */
+export function situation(
+  state: ClusterState,
+  seen: Observation,
+  nowMs: number = NOW_MS,
+  policy: Policy = POLICY,
+): Situation {
+  return new Situation(state, seen, nowMs, policy);
 }

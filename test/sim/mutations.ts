@@ -3,8 +3,16 @@
  * nothing of this: methods are replaced here, and exports are wrapped by mutations.test.ts, which plays them all.
  */
 import { join } from 'node:path';
+import type { Seam } from '../../failover/contract/seam';
+import { choose, followersOf } from '../../failover/core/facts/candidates';
+import { isTakenForBroken, leaveFirst, oneCopyAtATime } from '../../failover/core/facts/copying';
+import { holdOf } from '../../failover/core/facts/hold';
+import { addEntry, hasStrangeHistory, LEDGER_MAX, rejoinMethod } from '../../failover/core/facts/ledger';
+import { isProven, withConfig } from '../../failover/core/facts/sync-set';
+import { isMember } from '../../failover/core/facts/view';
+import { mayReturn } from '../../failover/core/facts/watch';
 import { RULES } from '../../failover/core/rules';
-import type { NodeView, Policy } from '../../failover/core/state/cluster';
+import type { ClusterState, LedgerEntry, NodeView, Policy, SyncConfig } from '../../failover/core/state/cluster';
 import { Keeper } from '../../failover/keeper/keeper';
 import { KeeperError, type View } from '../../failover/keeper/ports';
 import { Pursuit } from '../../failover/keeper/pursue';
@@ -17,6 +25,7 @@ import { AnswerTimes, PROBE_LIMIT_MS } from '../../failover/monitor/nodes/probe'
 import { Haproxy } from '../../failover/monitor/router/haproxy';
 import { ask, type ServerState } from '../../failover/monitor/router/haproxy-socket';
 import { FROZEN, STARVATION } from '../../simulator/aimed-faults';
+import { asIfFrozen } from '../../simulator/as-if-frozen';
 import { History } from '../../simulator/history';
 import { SimStore } from '../../simulator/monitor-container';
 import { SimFiles, SimNode, SimPostgres } from '../../simulator/node';
@@ -56,6 +65,27 @@ export function putBack(): void {
   for (const back of undo.splice(0).reverse()) back();
 }
 
+/** As releases up to 0.1.0 added a leadership. */
+function addAndForget(state: ClusterState, entry: LedgerEntry): Pick<ClusterState, 'ledger' | 'members'> {
+  const ledger = [...state.ledger, entry];
+  const members = { ...state.members };
+  while (ledger.length > LEDGER_MAX) {
+    const gone = ledger.shift();
+    if (gone !== undefined && !gone.opened && members[gone.node] === gone.dataId) delete members[gone.node];
+  }
+  return { ledger, members };
+}
+
+function withoutTerm({ term: _term, ...config }: SyncConfig): SyncConfig {
+  return config;
+}
+
+/** Puts another function in the place of a seam until {@link putBack}. */
+function takeOut<F extends (...args: never[]) => unknown>(step: Seam<F>, make: (own: F) => F): void {
+  step.replace(make);
+  undo.push(step.restore);
+}
+
 /** Replaces a method, also a private one, until {@link putBack}. */
 function replace(prototype: object, name: string, make: (real: Method) => unknown): void {
   const methods = prototype as Record<string, Method>;
@@ -67,10 +97,10 @@ function replace(prototype: object, name: string, make: (real: Method) => unknow
   });
 }
 
-function withoutRules(...codes: string[]): void {
+function withoutRules(...ids: string[]): void {
   const rules = RULES as (typeof RULES)[number][];
   const all = [...rules];
-  rules.splice(0, rules.length, ...all.filter((r) => !codes.includes(r.code)));
+  rules.splice(0, rules.length, ...all.filter((r) => !ids.includes(r.id)));
   undo.push(() => {
     rules.splice(0, rules.length, ...all);
   });
@@ -126,6 +156,10 @@ export const MUTATIONS: readonly Mutation[] = [
     replicas: 2,
     faults: ['behind'],
     seeds: 60,
+    apply: () => {
+      takeOut(choose, (own) => (s, _promised, prefer) => own(asIfFrozen(s), true, prefer));
+      takeOut(followersOf, (own) => (s, candidate) => own(asIfFrozen(s), candidate));
+    },
   },
   {
     rule: 'S2',
@@ -167,7 +201,15 @@ export const MUTATIONS: readonly Mutation[] = [
     replicas: 2,
     faults: ['killCandidate'],
     seeds: 60,
-    apply: () => forgetting({ promotingTerm: null }),
+    apply: () => {
+      forgetting({ promotingTerm: null });
+      takeOut(hasStrangeHistory, () => () => false);
+      takeOut(isMember, (own) => (state, node, dataId) => own({ ...state, rebuild: {} }, node, dataId));
+      takeOut(rejoinMethod, (own) => (s, node, status) => {
+        const ledger = s.state.ledger.filter((e) => e.opened);
+        return own(s.with({ ...s.state, ledger }), node, { ...status, promotingTerm: null, promotedTerm: null });
+      });
+    },
   },
   {
     rule: 'S3, by hand',
@@ -184,7 +226,10 @@ export const MUTATIONS: readonly Mutation[] = [
     faults: ['manyLeaderships'],
     seeds: 5,
     shows: /^(NEEDLESS COPY|NO WAY OUT|UNSTEADY)/,
-    apply: () => withoutRules('LEADER_KNOWN'),
+    apply: () => {
+      withoutRules('leader-known');
+      takeOut(addEntry, () => addAndForget);
+    },
   },
   {
     rule: 'S4',
@@ -258,6 +303,11 @@ export const MUTATIONS: readonly Mutation[] = [
     faults: ['diskFillsAlone'],
     seeds: 3,
     shows: /^CRASH LOOP/,
+    apply: () =>
+      takeOut(addEntry, (own) => (state, entry) => {
+        const { ledger } = own(state, entry);
+        return { ledger: ledger.map((e) => ({ ...e, attempts: undefined })) };
+      }),
   },
   {
     rule: 'S8, broken',
@@ -265,13 +315,17 @@ export const MUTATIONS: readonly Mutation[] = [
     faults: ['crashesInRow'],
     seeds: 3,
     shows: /^(NEEDLESS COPY|ORDERS TAKE TURNS)/,
+    apply: () => takeOut(isTakenForBroken, () => (status) => status.postgres.crashes >= 3),
   },
   {
     rule: 'S9',
     what: 'the slot is opened as soon as the leader says that it leads',
     faults: ['killLeader'],
     seeds: 60,
-    apply: () => replace(OpeningChecks.prototype, 'once', () => async () => true),
+    apply: () => {
+      replace(OpeningChecks.prototype, 'once', () => async () => true);
+      takeOut(isProven, () => (s) => s.view(s.leader).status?.lead?.term === s.state.term);
+    },
   },
   {
     rule: 'S9, mended',
@@ -287,7 +341,7 @@ export const MUTATIONS: readonly Mutation[] = [
     faults: ['oldStore'],
     seeds: 60,
     apply: () => {
-      withoutRules('STORE_OLD', 'ADOPT_WAIT');
+      withoutRules('store-old', 'adopt-wait');
       replace(
         SimStore.prototype,
         'open',
@@ -306,7 +360,7 @@ export const MUTATIONS: readonly Mutation[] = [
     faults: ['staleMonitor'],
     seeds: 60,
     apply: () => {
-      withoutRules('SLOT_MOVED');
+      withoutRules('slot-moved');
       replace(Loop.prototype, 'noticeStall', () => () => undefined);
       replace(Loop.prototype, 'outranked', () => () => undefined);
       replace(Haproxy.prototype, 'stayAwake', () => () => undefined);
@@ -528,6 +582,7 @@ export const MUTATIONS: readonly Mutation[] = [
     faults: ['twoCopies'],
     seeds: 5,
     shows: /^TWO COPIES/,
+    apply: () => takeOut(oneCopyAtATime, () => (_s, targets) => targets),
   },
   {
     rule: 'S11, silence',
@@ -553,6 +608,7 @@ export const MUTATIONS: readonly Mutation[] = [
     faults: ['preferredDies'],
     seeds: 5,
     shows: /^FLAPPING/,
+    apply: () => takeOut(mayReturn, (own) => (s) => own(s.with({ ...s.state, switchbacks: 0 }))),
   },
   {
     rule: 'S26',
@@ -600,12 +656,19 @@ export const MUTATIONS: readonly Mutation[] = [
     shows: /^FALSE FAILOVER/,
     apply: () => seeing((view) => ({ ...view, silentMs: 3 * view.silentMs, heartbeatSeenAtMs: null })),
   },
-  { rule: 'pause', what: 'a pause holds nothing back', faults: ['pauseFailover'], seeds: 10 },
+  {
+    rule: 'pause',
+    what: 'a pause holds nothing back',
+    faults: ['pauseFailover'],
+    seeds: 10,
+    apply: () => takeOut(holdOf, () => () => null),
+  },
   {
     rule: 'joint',
     what: 'a new sync configuration takes the place of the old one at once',
     faults: ['badMinute', 'killLeader', 'partition'],
     seeds: 60,
+    apply: () => takeOut(withConfig, () => (_joint, next) => [next]),
   },
   {
     rule: 'joint, term',
@@ -613,6 +676,11 @@ export const MUTATIONS: readonly Mutation[] = [
     faults: ['restartThenDeath'],
     seeds: 3,
     shows: LATE,
+    apply: () =>
+      takeOut(
+        withConfig,
+        (own) => (joint, next, leaderOpened) => own(joint.map(withoutTerm), withoutTerm(next), leaderOpened),
+      ),
   },
   {
     rule: 'joint, leaves',
@@ -622,5 +690,6 @@ export const MUTATIONS: readonly Mutation[] = [
     faults: ['lastCopyThenLoss'],
     seeds: 5,
     shows: /^LOST/,
+    apply: () => takeOut(leaveFirst, () => (_s, target) => target),
   },
 ];

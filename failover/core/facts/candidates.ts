@@ -6,11 +6,14 @@
  * "Alone" (k = 0) is satisfied by its leader only. Where N−k+1 = 1 every counted member has every acknowledged write,
  * and the promotion order is the promise itself: no freeze round.
  */
+
 import { compareLsn, lsnDistance } from '../../contract/lsn';
-import type { ClusterState, Observation, Status, SyncConfig } from '../state/cluster';
+import { seam } from '../../contract/seam';
+import type { Status, SyncConfig } from '../state/cluster';
 import { hasReachedNewest, hasStrangeHistory } from './ledger';
 import { preferReached } from './reach';
-import { isDeclared, isMember, list, statusOf, viewOf } from './view';
+import type { Situation } from './situation';
+import { list } from './view';
 
 /** Crashes within a minute after which a standby is no candidate (S8). */
 const CRASHES_MAX = 3;
@@ -31,31 +34,26 @@ export type Choice =
   | { kind: 'nobody'; missing: string };
 
 /** A member that can take part in an election: connected, healthy, on the recorded history, its old data directory. */
-export function isEligible(
-  state: ClusterState,
-  observation: Observation,
-  node: string,
-  hangTimeoutMs: number,
-): boolean {
-  const view = viewOf(observation, node);
-  const status = statusOf(observation, node);
-  if (status === null || view.silentMs >= hangTimeoutMs || status.stopping) return false;
-  if (status.dataId === null || !isMember(state, node, status.dataId)) return false;
-  if (hasStrangeHistory(state, node, status) || status.rewinding || status.promotingTerm !== null) return false;
+export function isEligible(s: Situation, node: string): boolean {
+  const view = s.view(node);
+  const status = s.status(node);
+  if (status === null || view.silentMs >= s.policy.hangTimeoutMs || status.stopping) return false;
+  if (status.dataId === null || !s.isMember(node, status.dataId)) return false;
+  if (hasStrangeHistory(s, node, status) || status.rewinding || status.promotingTerm !== null) return false;
   if (status.postgres.state !== 'standby' || status.postgres.crashes >= CRASHES_MAX) return false;
-  return hasReachedNewest(state, status);
+  return hasReachedNewest(s, status);
 }
 
 /** Why a node that is not eligible cannot take part in an election, as half a sentence for people. */
-function absence(state: ClusterState, observation: Observation, node: string, hangTimeoutMs: number): string {
-  if (viewOf(observation, node).silentMs >= hangTimeoutMs) return `${node} does not answer`;
-  const status = statusOf(observation, node);
+function absence(s: Situation, node: string): string {
+  if (s.view(node).silentMs >= s.policy.hangTimeoutMs) return `${node} does not answer`;
+  const status = s.status(node);
   if (status === null) return `${node} has not told its state yet`;
   if (status.dataId === null) return `${node} has no data`;
   if (status.stopping) return `${node} is being stopped`;
-  if (state.members[node] !== status.dataId) return `${node} came back with other data than the cluster's`;
+  if (s.state.members[node] !== status.dataId) return `${node} came back with other data than the cluster's`;
   if (status.rewinding) return `the data of ${node} is half rewound`;
-  if (!isMember(state, node, status.dataId) || hasStrangeHistory(state, node, status) || status.promotingTerm !== null)
+  if (!s.isMember(node, status.dataId) || hasStrangeHistory(s, node, status) || status.promotingTerm !== null)
     return `${node} may have a history of its own`;
   if (status.postgres.crashes >= CRASHES_MAX) return `PostgreSQL on ${node} ends again and again`;
   if (status.postgres.state !== 'standby') return `PostgreSQL on ${node} is ${status.postgres.state}`;
@@ -63,11 +61,11 @@ function absence(state: ClusterState, observation: Observation, node: string, ha
 }
 
 /** Promised for this term and its position is known (S6): it has a vote. */
-export function hasVote(state: ClusterState, status: Status | null): status is Status {
+export function hasVote(s: Situation, status: Status | null): status is Status {
   return (
     status !== null &&
     status.accepted !== null &&
-    status.accepted.term === state.term &&
+    status.accepted.term === s.state.term &&
     status.accepted.kind === 'freeze' &&
     status.done &&
     status.postgres.lsn !== null
@@ -78,41 +76,34 @@ export function hasVote(state: ClusterState, status: Status | null): status is S
  * Chooses among the members of all stored configurations. `promised` false: the term was not raised yet, so only the
  * short path (N−k+1 = 1) can name a candidate. Of equally advanced nodes `prefer` is taken.
  */
-export function choose(
-  state: ClusterState,
-  observation: Observation,
-  hangTimeoutMs: number,
-  promised: boolean,
-  prefer?: string,
-): Choice {
-  const old = state.leader;
-  const configs = state.joint;
+export const choose = seam((s: Situation, promised: boolean, prefer?: string): Choice => {
+  const old = s.state.leader;
+  const configs = s.state.joint;
   const members = [...new Set(configs.flatMap((c) => c.members))].filter((m) => m !== old);
-  const eligible = members.filter((m) => isEligible(state, observation, m, hangTimeoutMs));
+  const eligible = members.filter((m) => isEligible(s, m));
   if (configs.length === 0) return { kind: 'nobody', missing: 'no node is known to hold the data' };
   const few = configs.find((c) => {
     const need = quorum(c);
     return need === null || c.members.filter((m) => eligible.includes(m)).length < need;
   });
-  if (few !== undefined)
-    return { kind: 'nobody', missing: missingOf(state, observation, few, eligible, hangTimeoutMs) };
+  if (few !== undefined) return { kind: 'nobody', missing: missingOf(s, few, eligible) };
   if (configs.every((c) => quorum(c) === 1)) {
     const common = eligible.filter((m) => configs.every((c) => c.members.includes(m)));
-    const best = mostAdvanced(observation, preferReached(observation, common), prefer);
+    const best = mostAdvanced(s, preferReached(s, common), prefer);
     if (best !== null) return { kind: 'candidate', node: best };
   }
-  const voters = promised ? eligible.filter((m) => hasVote(state, statusOf(observation, m))) : [];
+  const voters = promised ? eligible.filter((m) => hasVote(s, s.status(m))) : [];
   const enough = configs.every((c) => {
     const need = quorum(c);
     return need !== null && c.members.filter((m) => voters.includes(m)).length >= need;
   });
-  const best = enough ? bestForAll(observation, configs, voters, prefer) : null;
+  const best = enough ? bestForAll(s, configs, voters, prefer) : null;
   return best === null ? { kind: 'freeze', nodes: eligible } : { kind: 'candidate', node: best };
-}
+});
 
 /** A voter that is the most advanced of the frozen members of every configuration; null when there is none. */
 function bestForAll(
-  observation: Observation,
+  s: Situation,
   configs: readonly SyncConfig[],
   voters: readonly string[],
   prefer: string | undefined,
@@ -120,55 +111,40 @@ function bestForAll(
   const ok = voters.filter((c) =>
     configs.every((config) => {
       const frozen = config.members.filter((m) => voters.includes(m));
-      return frozen.every((m) => compareLsn(lsnOf(observation, m), lsnOf(observation, c)) <= 0);
+      return frozen.every((m) => compareLsn(lsnOf(s, m), lsnOf(s, c)) <= 0);
     }),
   );
-  return mostAdvanced(observation, preferReached(observation, ok), prefer);
+  return mostAdvanced(s, preferReached(s, ok), prefer);
 }
 
-function lsnOf(observation: Observation, node: string): string {
-  return statusOf(observation, node)?.postgres.lsn ?? '0/0';
+function lsnOf(s: Situation, node: string): string {
+  return s.status(node)?.postgres.lsn ?? '0/0';
 }
 
 /** What a standby has received and still has to apply before it can be promoted, bytes. */
-export function backlogBytes(observation: Observation, node: string): number {
-  const { lsn, replayLsn } = statusOf(observation, node)?.postgres ?? { lsn: null, replayLsn: null };
+export function backlogBytes(s: Situation, node: string): number {
+  const { lsn, replayLsn } = s.status(node)?.postgres ?? { lsn: null, replayLsn: null };
   return lsn === null || replayLsn === null ? 0 : Math.max(0, lsnDistance(replayLsn, lsn));
 }
 
 /** The furthest one; of equal ones the preferred, then one that has little to apply, else the first declared. */
-export function mostAdvanced(
-  observation: Observation,
-  nodes: readonly string[],
-  prefer: string | undefined,
-): string | null {
-  const declared = observation.declared.map((d) => d.name);
+export function mostAdvanced(s: Situation, nodes: readonly string[], prefer: string | undefined): string | null {
+  const declared = s.names;
   const order = prefer === undefined ? declared : [prefer, ...declared];
-  const backlog = (node: string) => Math.floor(backlogBytes(observation, node) / BACKLOG_BYTES);
+  const backlog = (node: string) => Math.floor(backlogBytes(s, node) / BACKLOG_BYTES);
   const sorted = [...nodes].sort(
-    (a, b) =>
-      compareLsn(lsnOf(observation, b), lsnOf(observation, a)) ||
-      backlog(a) - backlog(b) ||
-      order.indexOf(a) - order.indexOf(b),
+    (a, b) => compareLsn(lsnOf(s, b), lsnOf(s, a)) || backlog(a) - backlog(b) || order.indexOf(a) - order.indexOf(b),
   );
   return sorted[0] ?? null;
 }
 
 /** Which nodes have to be started, or what keeps those that run from taking over, for people. */
-function missingOf(
-  state: ClusterState,
-  observation: Observation,
-  config: SyncConfig,
-  eligible: readonly string[],
-  hangTimeoutMs: number,
-): string {
+function missingOf(s: Situation, config: SyncConfig, eligible: readonly string[]): string {
   // A leader that still runs counts as gone here: the sentence tells what would be missing then.
-  const runs = statusOf(observation, config.leader)?.postgres.state === 'primary';
-  const isOn = (node: string) => viewOf(observation, node).connected && !(node === config.leader && runs);
+  const runs = s.status(config.leader)?.postgres.state === 'primary';
+  const isOn = (node: string) => s.view(node).connected && !(node === config.leader && runs);
   const absent = config.members.filter((m) => !eligible.includes(m));
-  const why = [config.leader, ...absent]
-    .filter(isOn)
-    .map((node) => `; ${absence(state, observation, node, hangTimeoutMs)}`);
+  const why = [config.leader, ...absent].filter(isOn).map((node) => `; ${absence(s, node)}`);
   const need = quorum(config);
   const off = need === null ? [] : absent.filter((m) => !isOn(m));
   const where =
@@ -187,25 +163,23 @@ function missingOf(
  * leader. True when it is connected with its recorded data directory and PostgreSQL is not running as a primary of an
  * unknown kind.
  */
-export function canLeadAgain(state: ClusterState, observation: Observation): boolean {
-  const leader = state.leader;
+export function canLeadAgain(s: Situation): boolean {
+  const leader = s.state.leader;
   if (leader === null) return false;
-  const status = statusOf(observation, leader);
-  if (status === null || status.stopping || !isMember(state, leader, status.dataId) || status.rewinding) return false;
+  const status = s.status(leader);
+  if (status === null || status.stopping || !s.isMember(leader, status.dataId) || status.rewinding) return false;
   if (!['stopped', 'standby', 'primary'].includes(status.postgres.state)) return false;
-  return state.joint.every((c) => c.leader === leader) && state.joint.length > 0;
+  return s.state.joint.every((c) => c.leader === leader) && s.state.joint.length > 0;
 }
 
 /** Standbys that can follow the candidate at once: frozen or streaming members that are not ahead of it. */
-export function followersOf(state: ClusterState, observation: Observation, candidate: string): string[] {
-  const limit = statusOf(observation, candidate)?.postgres.lsn ?? null;
-  return observation.declared
-    .map((d) => d.name)
-    .filter((name) => {
-      if (name === candidate || name === state.leader || !isDeclared(observation, name)) return false;
-      const status = statusOf(observation, name);
-      if (status === null || status.stopping || status.postgres.state !== 'standby') return false;
-      if (!isMember(state, name, status.dataId) || status.postgres.lsn === null || limit === null) return false;
-      return hasVote(state, status) && compareLsn(status.postgres.lsn, limit) <= 0;
-    });
-}
+export const followersOf = seam((s: Situation, candidate: string): string[] => {
+  const limit = s.status(candidate)?.postgres.lsn ?? null;
+  return s.names.filter((name) => {
+    if (name === candidate || name === s.state.leader || !s.isDeclared(name)) return false;
+    const status = s.status(name);
+    if (status === null || status.stopping || status.postgres.state !== 'standby') return false;
+    if (!s.isMember(name, status.dataId) || status.postgres.lsn === null || limit === null) return false;
+    return hasVote(s, status) && compareLsn(status.postgres.lsn, limit) <= 0;
+  });
+});

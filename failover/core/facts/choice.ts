@@ -5,50 +5,44 @@
  */
 
 import { lsnDistance } from '../../contract/lsn';
-import type { ClusterState, Observation, Policy } from '../state/cluster';
 import { type Choice, choose, hasVote, isEligible, mostAdvanced } from './candidates';
-import { list, statusOf } from './view';
+import type { Situation } from './situation';
+import { list } from './view';
 
 /** In asynchronous mode, once every earlier synchronous promise has been taken back. */
-export function isAsynchronous(state: ClusterState, policy: Policy): boolean {
-  return policy.syncMode === 'asynchronous' && state.joint.every((c) => c.k === 0);
+export function isAsynchronous(s: Situation): boolean {
+  return s.policy.syncMode === 'asynchronous' && s.state.joint.every((c) => c.k === 0);
 }
 
 /** See {@link choose}; `promised` false: the term was not raised yet. */
-export function pick(
-  state: ClusterState,
-  observation: Observation,
-  policy: Policy,
-  promised: boolean,
-  prefer?: string,
-): Choice {
-  if (!isAsynchronous(state, policy)) return choose(state, observation, policy.hangTimeoutMs, promised, prefer);
-  const names = Object.keys(state.members).filter((n) => n !== state.leader);
-  const eligible = names.filter((n) => isEligible(state, observation, n, policy.hangTimeoutMs));
-  const near = eligible.filter((n) => isNear(observation, n, policy));
-  if (near.length === 0) return { kind: 'nobody', missing: missingOf(state, observation, eligible, policy) };
+export function pick(s: Situation, promised: boolean, prefer?: string): Choice {
+  if (!isAsynchronous(s)) return choose(s, promised, prefer);
+  const names = Object.keys(s.state.members).filter((n) => n !== s.state.leader);
+  const eligible = names.filter((n) => isEligible(s, n));
+  const near = eligible.filter((n) => isNear(s, n));
+  if (near.length === 0) return { kind: 'nobody', missing: missingOf(s, eligible) };
   // Positions are compared only when nobody follows the old leader any more.
-  if (!promised || eligible.some((n) => !hasVote(state, statusOf(observation, n)))) {
+  if (!promised || eligible.some((n) => !hasVote(s, s.status(n)))) {
     return { kind: 'freeze', nodes: eligible };
   }
-  const node = mostAdvanced(observation, near, prefer);
+  const node = mostAdvanced(s, near, prefer);
   return node === null ? { kind: 'freeze', nodes: eligible } : { kind: 'candidate', node };
 }
 
 /** Not further behind the last known position than allowed. A position that is not known yet may still turn out so. */
-function isNear(observation: Observation, node: string, policy: Policy): boolean {
-  const { newest } = observation.watch;
+function isNear(s: Situation, node: string): boolean {
+  const { newest } = s.observation.watch;
   if (newest === null) return false;
-  const lsn = statusOf(observation, node)?.postgres.lsn ?? null;
-  return lsn === null || lsnDistance(lsn, newest.lsn) <= policy.maxLagBytes;
+  const lsn = s.status(node)?.postgres.lsn ?? null;
+  return lsn === null || lsnDistance(lsn, newest.lsn) <= s.policy.maxLagBytes;
 }
 
-function missingOf(state: ClusterState, observation: Observation, eligible: readonly string[], policy: Policy): string {
-  const leader = state.leader ?? '';
+function missingOf(s: Situation, eligible: readonly string[]): string {
+  const { leader } = s;
   if (eligible.length === 0) return `no standby of ${leader} is there; start ${leader} or one of its standbys`;
   const why =
-    observation.watch.newest === null
+    s.observation.watch.newest === null
       ? `the last position of ${leader} is not known`
-      : `${list(eligible)} is more than ${policy.maxLagBytes} bytes behind ${leader}`;
+      : `${list(eligible)} is more than ${s.policy.maxLagBytes} bytes behind ${leader}`;
   return `${why}; start ${leader}, or accept the loss: promote ${eligible[0] ?? ''} --accept-data-loss`;
 }

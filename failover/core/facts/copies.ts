@@ -1,6 +1,5 @@
 /** Copies of the monitor's state that the keepers hold (SAFETY S10): which one is the newest. */
-import type { Observation } from '../state/cluster';
-import { viewOf } from './view';
+import type { Situation } from './situation';
 
 export interface Copy {
   term: number;
@@ -13,10 +12,10 @@ export function isNewer(a: { term: number; seq: number }, b: { term: number; seq
 }
 
 /** Newest copy of the state that any connected keeper holds. */
-export function newestCopy(observation: Observation): Copy | null {
+export function newestCopy(s: Situation): Copy | null {
   let best: Copy | null = null;
-  for (const { name } of observation.declared) {
-    const copy = viewOf(observation, name).connected ? viewOf(observation, name).recall : null;
+  for (const name of s.names) {
+    const copy = s.view(name).connected ? s.view(name).recall : null;
     if (copy != null && (best === null || isNewer(copy, best))) best = copy;
   }
   return best;

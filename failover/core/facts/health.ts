@@ -3,9 +3,9 @@
  * that was really sent and its missing answer; the loop measures that and hands it over as `silentMs`.
  */
 
-import type { ClusterState, NodeView, Observation, Policy } from '../state/cluster';
+import type { NodeView } from '../state/cluster';
 import { isBeyondHaproxy } from './reach';
-import { addressOf, isMember, viewOf } from './view';
+import { question, type Situation } from './situation';
 
 /** Part of `hangTimeoutMs` after which new connections are held: costs nothing when the leader answers after all (S19). */
 const HOLD_PART = 0.25;
@@ -34,66 +34,63 @@ export type Health =
   /** The container was told to stop. `serves`: PostgreSQL works as before until somebody can take over, or for some seconds. */
   | { kind: 'stopping'; serves: boolean };
 
-/** The leader's health while it is supposed to serve. */
-export function leaderHealth(state: ClusterState, observation: Observation, nowMs: number, policy: Policy): Health {
-  const leader = state.leader ?? '';
-  const view = viewOf(observation, leader);
-  const beats = isBeating(state, observation, nowMs, policy);
-  if (addressOf(observation, leader) === null) {
+/** The leader's health as if it were supposed to serve. */
+export const leaderHealth = question((s): Health => {
+  const { leader } = s;
+  const view = s.view(leader);
+  const beats = isBeating(s);
+  if (s.address(leader) === null) {
     return { kind: 'dead', code: 'LEADER_REMOVED', reason: `${leader} is not declared any more` };
   }
-  const health = view.connected
-    ? connectedHealth(state, view, beats, observation, nowMs, policy)
-    : brokenHealth(leader, view, beats, observation, nowMs, policy);
+  const health = view.connected ? connectedHealth(s, view, beats) : brokenHealth(s, view, beats);
   // Not on the monitor's word alone: HAProxy says the same, so no client gets there.
-  if (health.kind === 'apart' && isBeyondHaproxy(observation, leader, nowMs, policy)) {
+  if (health.kind === 'apart' && isBeyondHaproxy(s, leader)) {
     return { kind: 'dead', code: 'LEADER_CUT_OFF', reason: `neither the monitor nor HAProxy reaches ${leader}` };
   }
   return health;
+});
+
+/** The leader's health; null during a procedure and before the first leader. */
+export function servingHealth(s: Situation): Health | null {
+  return s.state.leader !== null && s.state.procedure === null ? leaderHealth(s) : null;
 }
 
 /** The heartbeat advanced on a replica lately: the leader commits, whatever the monitor hears of it (S21). */
-function isBeating(state: ClusterState, observation: Observation, nowMs: number, policy: Policy): boolean {
-  return witnesses(state.leader ?? '', observation).some(
+function isBeating(s: Situation): boolean {
+  return witnesses(s, s.leader).some(
     (v) =>
       v.heartbeatSeenAtMs !== null &&
-      nowMs - v.heartbeatSeenAtMs < Math.max(policy.hangTimeoutMs * BEAT_PART, BEAT_LEAST_MS),
+      s.nowMs - v.heartbeatSeenAtMs < Math.max(s.policy.hangTimeoutMs * BEAT_PART, BEAT_LEAST_MS),
   );
 }
 
 /** The other nodes that are connected: they tell of what this one does. */
-function witnesses(node: string, { nodes }: Observation): NodeView[] {
-  return Object.values(nodes).filter((v) => v.name !== node && v.connected);
+function witnesses(s: Situation, node: string): NodeView[] {
+  return Object.values(s.observation.nodes).filter((v) => v.name !== node && v.connected);
 }
 
 /**
  * A node that has not connected since the monitor began to look has had its time. At a cold start that is `startGrace` (S25).
  * A node that ran long before tells that it is none: then what is not there for `hangTimeout`, while another one is, is away.
  */
-export function isAbsent(node: string, observation: Observation, nowMs: number, policy: Policy): boolean {
-  const { sinceMs } = observation;
-  if (nowMs - sinceMs >= policy.startGraceMs) return true;
-  const ranBefore = (v: NodeView) => (v.status?.upMs ?? 0) - (v.heardAtMs - sinceMs) >= policy.startGraceMs;
-  const isCold = !witnesses(node, observation).some(ranBefore);
-  return !isCold && nowMs - Math.max(sinceMs, witnessedSinceMs(node, observation)) >= policy.hangTimeoutMs;
+export function isAbsent(s: Situation, node: string): boolean {
+  const { sinceMs } = s.observation;
+  if (s.nowMs - sinceMs >= s.policy.startGraceMs) return true;
+  const ranBefore = (v: NodeView) => (v.status?.upMs ?? 0) - (v.heardAtMs - sinceMs) >= s.policy.startGraceMs;
+  const isCold = !witnesses(s, node).some(ranBefore);
+  return !isCold && s.nowMs - Math.max(sinceMs, witnessedSinceMs(s, node)) >= s.policy.hangTimeoutMs;
 }
 
 /** Since when another node is connected, which would tell of the leader's heartbeat: before that its lack means nothing. */
-function witnessedSinceMs(leader: string, observation: Observation): number {
-  return Math.min(...witnesses(leader, observation).map((v) => v.changedAtMs));
+function witnessedSinceMs(s: Situation, leader: string): number {
+  return Math.min(...witnesses(s, leader).map((v) => v.changedAtMs));
 }
 
-function brokenHealth(
-  leader: string,
-  view: NodeView,
-  beats: boolean,
-  observation: Observation,
-  nowMs: number,
-  policy: Policy,
-): Health {
+function brokenHealth(s: Situation, view: NodeView, beats: boolean): Health {
+  const { leader } = s;
   if (!view.everConnected) {
     if (beats) return apart(leader, false);
-    if (!isAbsent(leader, observation, nowMs, policy))
+    if (!isAbsent(s, leader))
       return { kind: 'blind', reason: `waiting for ${leader}, the recorded leader, to come back` };
     return { kind: 'dead', code: 'LEADER_ABSENT', reason: `${leader} has not come back since the monitor started` };
   }
@@ -112,46 +109,39 @@ function brokenHealth(
       reason: `the connection to ${leader} broke and its PostgreSQL does not answer`,
     };
   }
-  const unseenMs = nowMs - Math.max(view.changedAtMs, witnessedSinceMs(leader, observation));
-  if (beats || unseenMs < policy.hangTimeoutMs) return apart(leader, nowMs - view.probe.atMs >= PROBE_AGE_MS);
+  const unseenMs = s.nowMs - Math.max(view.changedAtMs, witnessedSinceMs(s, leader));
+  if (beats || unseenMs < s.policy.hangTimeoutMs) return apart(leader, s.nowMs - view.probe.atMs >= PROBE_AGE_MS);
   return {
     kind: 'dead',
     code: 'LEADER_HUNG',
-    reason: `${leader} is not connected and no heartbeat was seen for ${policy.hangTimeoutMs} ms`,
+    reason: `${leader} is not connected and no heartbeat was seen for ${s.policy.hangTimeoutMs} ms`,
   };
 }
 
-function connectedHealth(
-  state: ClusterState,
-  view: NodeView,
-  beats: boolean,
-  observation: Observation,
-  nowMs: number,
-  policy: Policy,
-): Health {
+function connectedHealth(s: Situation, view: NodeView, beats: boolean): Health {
   const { name, status, silentMs } = view;
-  const { sinceMs } = observation;
-  if ((observation.deafMs ?? 0) >= policy.hangTimeoutMs) {
+  const { sinceMs } = s.observation;
+  if ((s.observation.deafMs ?? 0) >= s.policy.hangTimeoutMs) {
     const reason = `no node answers the monitor, which may be cut off itself: no failover, ${name} goes on`;
     return { kind: 'apart', code: 'MONITOR_APART', reason, probe: false };
   }
-  if (silentMs >= policy.hangTimeoutMs) {
+  if (silentMs >= s.policy.hangTimeoutMs) {
     if (beats) return apart(name, false);
     return { kind: 'dead', code: 'LEADER_HUNG', reason: `${name} has not answered for ${Math.round(silentMs)} ms` };
   }
   if (status === null) {
-    const seenForMs = nowMs - Math.max(view.changedAtMs, sinceMs);
-    if (seenForMs < policy.hangTimeoutMs || beats)
+    const seenForMs = s.nowMs - Math.max(view.changedAtMs, sinceMs);
+    if (seenForMs < s.policy.hangTimeoutMs || beats)
       return { kind: 'blind', reason: `waiting for the status of ${name}` };
-    return { kind: 'dead', code: 'LEADER_HUNG', reason: `${name} has sent no status for ${policy.hangTimeoutMs} ms` };
+    return { kind: 'dead', code: 'LEADER_HUNG', reason: `${name} has sent no status for ${s.policy.hangTimeoutMs} ms` };
   }
-  if (!isMember(state, name, status.dataId)) {
+  if (!s.isMember(name, status.dataId)) {
     return { kind: 'down', code: 'LEADER_WIPED', reason: `${name} came back without the cluster's data` };
   }
   const { state: postgres } = status.postgres;
   if (postgres === 'primary' || postgres === 'stopping') {
     if (status.stopping) return { kind: 'stopping', serves: postgres === 'primary' };
-    if (view.refusedAtMs !== null && nowMs - view.refusedAtMs <= REFUSED_FRESH_MS) {
+    if (view.refusedAtMs !== null && s.nowMs - view.refusedAtMs <= REFUSED_FRESH_MS) {
       return {
         kind: 'dead',
         code: 'LEADER_DEAD',
@@ -159,14 +149,14 @@ function connectedHealth(
       };
     }
     const ageMs = status.lead?.heartbeatAgeMs ?? 0;
-    if (ageMs >= policy.hangTimeoutMs && !beats) {
+    if (ageMs >= s.policy.hangTimeoutMs && !beats) {
       return {
         kind: 'dead',
         code: 'LEADER_WEDGED',
         reason: `the keeper of ${name} answers, but its PostgreSQL has not answered for ${Math.round(ageMs)} ms`,
       };
     }
-    if (silentMs >= policy.hangTimeoutMs * HOLD_PART) {
+    if (silentMs >= s.policy.hangTimeoutMs * HOLD_PART) {
       return {
         kind: 'late',
         code: 'LEADER_LATE',

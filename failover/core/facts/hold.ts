@@ -3,9 +3,11 @@
  * leader serving goes on: it leads again when it comes back, standbys rejoin and are counted or not.
  */
 
-import type { ClusterState, Observation, Pause, Policy } from '../state/cluster';
+import { seam } from '../../contract/seam';
+import type { Pause } from '../state/cluster';
 import { pick } from './choice';
 import { leaderHealth } from './health';
+import type { Situation } from './situation';
 
 export interface Hold {
   /** Code of the rows that say so. */
@@ -17,17 +19,17 @@ export interface Hold {
 }
 
 /** Why the leader is not changed automatically now; null when it is. */
-export function holdOf(state: ClusterState, policy: Policy): Hold | null {
-  if (state.pause !== undefined) {
+export const holdOf = seam((s: Situation): Hold | null => {
+  if (s.state.pause !== undefined) {
     return {
       code: 'PAUSED',
-      words: `automatic changes of leader are paused ${untilOf(state.pause)} (${state.pause.reason})`,
+      words: `automatic changes of leader are paused ${untilOf(s.state.pause)} (${s.state.pause.reason})`,
       remedy: 'resume',
     };
   }
-  if (policy.failoverMode !== 'observe') return null;
+  if (s.policy.failoverMode !== 'observe') return null;
   return { code: 'OBSERVED', words: 'failoverMode is observe', remedy: 'set failoverMode to automatic' };
-}
+});
 
 /** `until 2026-11-28T10:00:00Z`, or until somebody resumes. */
 export function untilOf({ untilWallMs }: Pause): string {
@@ -39,17 +41,10 @@ export function untilOf({ untilWallMs }: Pause): string {
  * While the leader is gone and only a hold keeps another node from taking over, a person's `promote` of a node that has
  * every acknowledged write loses nothing: it is what would have happened without the hold.
  */
-export function mayTakeOverAsked(
-  state: ClusterState,
-  observation: Observation,
-  nowMs: number,
-  policy: Policy,
-  node: string,
-): boolean {
-  if (holdOf(state, policy) === null || state.adopting || state.leader === null || state.procedure !== null)
-    return false;
-  const health = leaderHealth(state, observation, nowMs, policy);
+export function mayTakeOverAsked(s: Situation, node: string): boolean {
+  if (holdOf(s) === null || s.state.adopting || s.state.leader === null || s.state.procedure !== null) return false;
+  const health = leaderHealth(s);
   if (health.kind !== 'dead' && health.kind !== 'down') return false;
-  const choice = pick(state, observation, policy, false, node);
+  const choice = pick(s, false, node);
   return choice.kind === 'candidate' ? choice.node === node : choice.kind === 'freeze' && choice.nodes.includes(node);
 }

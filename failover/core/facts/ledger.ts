@@ -2,8 +2,9 @@
 
 import { compareLsn } from '../../contract/lsn';
 import type { RejoinMethod } from '../../contract/messages';
+import { seam } from '../../contract/seam';
 import type { ClusterState, LedgerEntry, Status } from '../state/cluster';
-import { isMember, lastEntry, lastOpened } from './view';
+import type { Situation } from './situation';
 
 /**
  * Number of entries that are kept, beside those that a rule still reads. An older entry matters only for a node that was away
@@ -21,21 +22,21 @@ function ownEntry(state: ClusterState, node: string, dataId: string | null): Led
  * leadership was recorded but never opened, or it was promoted in a term that the ledger does not have, because the
  * store was lost, or without any order.
  */
-export function hasStrangeHistory(state: ClusterState, node: string, status: Status): boolean {
+export const hasStrangeHistory = seam((s: Situation, node: string, status: Status): boolean => {
   const { dataId, promotedTerm } = status;
   if (status.promotedByHand === true) return true;
-  const own = ownEntry(state, node, dataId);
+  const own = ownEntry(s.state, node, dataId);
   if (own !== undefined && !own.opened) return true;
   return promotedTerm != null && (own === undefined || own.term < promotedTerm);
-}
+});
 
 /**
  * The node is on the timeline of the newest opened leadership, at or beyond the position where that timeline began. What is
  * not known counts as reached. A standby that is promoted before it writes a history whose timelines end before they begin,
  * and pg_rewind then finds nothing to do on nodes that have to be rewound (S3; xlog.c, writeTimeLineHistory).
  */
-export function hasReachedNewest(state: ClusterState, { postgres }: Status): boolean {
-  const newest = lastOpened(state);
+export function hasReachedNewest(s: Situation, { postgres }: Status): boolean {
+  const newest = s.lastOpened;
   if (newest === null) return true;
   const { timeline, lsn } = postgres;
   if (newest.timeline !== null && timeline !== newest.timeline) return false;
@@ -43,12 +44,12 @@ export function hasReachedNewest(state: ClusterState, { postgres }: Status): boo
 }
 
 /** Adds a leadership. Attempts of one data directory that were not opened are one entry, which counts them. */
-export function addEntry(state: ClusterState, entry: LedgerEntry): Pick<ClusterState, 'ledger'> {
+export const addEntry = seam((state: ClusterState, entry: LedgerEntry): Pick<ClusterState, 'ledger'> => {
   const isRepeated = (e: LedgerEntry) => !e.opened && e.node === entry.node && e.dataId === entry.dataId;
   const attempts = state.ledger.filter(isRepeated).reduce((sum, e) => sum + (e.attempts ?? 1), 1);
   const kept = state.ledger.filter((e) => !isRepeated(e));
   return { ledger: trimmed([...kept, attempts === 1 ? entry : { ...entry, attempts }], state.members) };
-}
+});
 
 /**
  * Removes the oldest entries beyond {@link LEDGER_MAX} that no rule reads: the newest, the newest opened one and the newest of
@@ -76,15 +77,15 @@ function nextFork(state: ClusterState, timeline: number): LedgerEntry | undefine
  * The method for a node that has to follow the leader. `stream`: nothing to repair. `rewind`: its history is known and
  * may have gone further than the leader's fork. `copy`: its history is unknown.
  */
-export function rejoinMethod(state: ClusterState, node: string, status: Status): RejoinMethod {
+export const rejoinMethod = seam((s: Situation, node: string, status: Status): RejoinMethod => {
   const { dataId, postgres } = status;
-  if (dataId === null || !isMember(state, node, dataId)) return 'copy';
-  if (status.rewinding || hasStrangeHistory(state, node, status)) return 'copy';
-  const own = ownEntry(state, node, dataId);
+  if (dataId === null || !s.isMember(node, dataId)) return 'copy';
+  if (status.rewinding || hasStrangeHistory(s, node, status)) return 'copy';
+  const own = ownEntry(s.state, node, dataId);
   if (status.promotingTerm !== null && own?.term !== status.promotingTerm) return 'copy';
   // A primary that the ledger does not know: promoted by hand. Its history is its own.
   if (postgres.state === 'primary' && own === undefined) return 'copy';
-  const current = lastEntry(state);
+  const current = s.lastEntry;
   if (current === null || current.timeline === null || postgres.timeline === null) {
     return postgres.state === 'standby' && own === undefined ? 'stream' : 'rewind';
   }
@@ -92,9 +93,9 @@ export function rejoinMethod(state: ClusterState, node: string, status: Status):
   // Where this node led on its timeline it may have written what nobody else got; where it only followed it cannot have.
   const led = own !== undefined && own.timeline !== null && own.timeline >= postgres.timeline;
   if (postgres.timeline === current.timeline) return led ? 'rewind' : 'stream';
-  const fork = nextFork(state, postgres.timeline);
+  const fork = nextFork(s.state, postgres.timeline);
   if (fork === undefined || fork.forkLsn === null || postgres.lsn === null) return 'rewind';
   const before = compareLsn(postgres.lsn, fork.forkLsn);
   if (led) return postgres.cleanShutdown === true && before < 0 ? 'stream' : 'rewind';
   return (postgres.cleanShutdown === true || postgres.state === 'standby') && before <= 0 ? 'stream' : 'rewind';
-}
+});

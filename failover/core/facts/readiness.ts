@@ -3,13 +3,12 @@
  */
 
 import { lsnDistance } from '../../contract/lsn';
-import { isCertified } from '../effects/route';
-import type { ClusterState, Observation, Policy } from '../state/cluster';
 import { isAsynchronous, pick } from './choice';
 import { leaderHealth } from './health';
+import { isCertified } from './opening';
 import { isUnreached } from './reach';
+import type { Situation } from './situation';
 import { isReady } from './sync-set';
-import { isDeclared, statusOf, viewOf } from './view';
 
 /** Running transactions have this long to end before their sessions are ended, ms. */
 export const DRAIN_MS = 5_000;
@@ -27,8 +26,8 @@ const CAUGHT_UP_BYTES = 1024 * 1024;
 const LEVEL_BYTES = 128 * 1024;
 
 /** How far the node's replay is behind its leader, bytes; null when that is not known. */
-export function lagBytes(observation: Observation, leader: string, node: string): number | null {
-  const lead = statusOf(observation, leader)?.lead ?? null;
+export function lagBytes(s: Situation, leader: string, node: string): number | null {
+  const lead = s.status(leader)?.lead ?? null;
   const standby = lead?.standbys.find((s) => s.name === node);
   if (lead?.flushLsn == null || standby?.flushLsn == null) return null;
   const { replayLsn } = standby;
@@ -37,76 +36,58 @@ export function lagBytes(observation: Observation, leader: string, node: string)
 }
 
 /** The candidate lacks so little that the leader may stop. */
-export function isLevel(state: ClusterState, observation: Observation, node: string): boolean {
-  const lag = lagBytes(observation, state.leader ?? '', node);
+export function isLevel(s: Situation, node: string): boolean {
+  const lag = lagBytes(s, s.leader, node);
   return lag !== null && lag <= LEVEL_BYTES;
 }
 
 /** Acknowledged writes are on it, or, in asynchronous mode, nobody is asked for that. */
-export function isCounted(state: ClusterState, node: string, policy: Policy): boolean {
-  return isAsynchronous(state, policy) || state.joint.every((c) => c.members.includes(node));
+export function isCounted(s: Situation, node: string): boolean {
+  return isAsynchronous(s) || s.state.joint.every((c) => c.members.includes(node));
 }
 
 /** Why `node` is no counted standby that streams from the leader; null when it is one. */
-export function candidateTrouble(
-  state: ClusterState,
-  observation: Observation,
-  node: string,
-  nowMs: number,
-  policy: Policy,
-): string | null {
-  const leader = state.leader ?? '';
-  if (!isDeclared(observation, node)) return `${node} is no node of this stack`;
+export function candidateTrouble(s: Situation, node: string): string | null {
+  const { leader } = s;
+  if (!s.isDeclared(node)) return `${node} is no node of this stack`;
   if (node === leader) return `${node} leads already`;
-  if (!viewOf(observation, node).connected) return `${node} is off`;
-  if (isUnreached(observation, node)) return `HAProxy does not reach ${node}`;
-  if (!isReady(state, observation, node, nowMs, policy))
-    return `${node} is not a healthy standby that streams from ${leader}`;
-  if (!isCounted(state, node, policy)) return `${node} is not counted for acknowledged writes yet`;
-  const choice = pick(state, observation, policy, false);
+  if (!s.view(node).connected) return `${node} is off`;
+  if (isUnreached(s, node)) return `HAProxy does not reach ${node}`;
+  if (!isReady(s, node)) return `${node} is not a healthy standby that streams from ${leader}`;
+  if (!isCounted(s, node)) return `${node} is not counted for acknowledged writes yet`;
+  const choice = pick(s, false);
   return choice.kind === 'nobody' ? choice.missing : null;
 }
 
 /** Why the cluster cannot hand over at all now; null when it can. */
-export function clusterTrouble(
-  state: ClusterState,
-  observation: Observation,
-  nowMs: number,
-  policy: Policy,
-): string | null {
-  if (state.adopting || state.leader === null) return 'the cluster has no leader yet';
-  if (state.procedure !== null) return 'the lead is changing already';
-  if (state.switchover !== undefined) return `a switchover to ${state.switchover.to} is under way`;
-  if (state.restart?.node === state.leader) return `${state.leader} is about to restart for its settings`;
-  const health = leaderHealth(state, observation, nowMs, policy);
-  if (health.kind !== 'well') return `the leader ${state.leader} is not well`;
-  if (!observation.haproxy.reachable) return 'HAProxy does not answer';
-  if (!isCertified(state, observation)) return `the route to ${state.leader} is being checked`;
+export function clusterTrouble(s: Situation): string | null {
+  if (s.state.adopting || s.state.leader === null) return 'the cluster has no leader yet';
+  if (s.state.procedure !== null) return 'the lead is changing already';
+  if (s.state.switchover !== undefined) return `a switchover to ${s.state.switchover.to} is under way`;
+  if (s.state.restart?.node === s.state.leader) return `${s.state.leader} is about to restart for its settings`;
+  const health = leaderHealth(s);
+  if (health.kind !== 'well') return `the leader ${s.state.leader} is not well`;
+  if (!s.observation.haproxy.reachable) return 'HAProxy does not answer';
+  if (!isCertified(s)) return `the route to ${s.state.leader} is being checked`;
   return null;
 }
 
 /** The node that a switchover to `to` would promote, or why there is none. */
-export function switchoverTarget(
-  state: ClusterState,
-  observation: Observation,
-  nowMs: number,
-  policy: Policy,
-  to: string | null,
-): { node: string } | { refusal: string } {
-  const trouble = clusterTrouble(state, observation, nowMs, policy);
+export function switchoverTarget(s: Situation, to: string | null): { node: string } | { refusal: string } {
+  const trouble = clusterTrouble(s);
   if (trouble !== null) return { refusal: trouble };
-  const names = to === null ? observation.declared.map((d) => d.name).filter((n) => n !== state.leader) : [to];
+  const names = to === null ? s.names.filter((n) => n !== s.state.leader) : [to];
   const troubles: string[] = [];
   for (const node of names) {
-    const words = candidateTrouble(state, observation, node, nowMs, policy) ?? lagTrouble(state, observation, node);
+    const words = candidateTrouble(s, node) ?? lagTrouble(s, node);
     if (words === null) return { node };
     troubles.push(words);
   }
   return { refusal: troubles.length === 0 ? 'there is no other node' : troubles.join('; ') };
 }
 
-function lagTrouble(state: ClusterState, observation: Observation, node: string): string | null {
-  const lag = lagBytes(observation, state.leader ?? '', node);
+function lagTrouble(s: Situation, node: string): string | null {
+  const lag = lagBytes(s, s.leader, node);
   if (lag === null) return `the position of ${node} is not known`;
   return lag <= CAUGHT_UP_BYTES ? null : `${node} has not caught up: it is ${lag} bytes behind`;
 }

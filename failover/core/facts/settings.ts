@@ -3,47 +3,48 @@
  * at least what the leader has; then another node gets the lead. What a standby must not have less of than its leader is
  * raised that way, and lowered by the leader alone: it restarts in place, and its standbys may follow.
  */
+
 import type { SettingsStatus } from '../../contract/messages';
-import type { ClusterState, Observation, Policy } from '../state/cluster';
 import { isCounted } from './readiness';
+import type { Situation } from './situation';
 import { isReady } from './sync-set';
-import { list, statusOf } from './view';
+import { list } from './view';
 
 export type Step = { kind: 'standby'; node: string } | { kind: 'switchover' } | { kind: 'in-place' };
 
 /** Null: not known, so nothing is concluded from it. */
-export function settingsOf(observation: Observation, node: string): SettingsStatus | null {
-  return statusOf(observation, node)?.settings ?? null;
+export function settingsOf(s: Situation, node: string): SettingsStatus | null {
+  return s.status(node)?.settings ?? null;
 }
 
 /** The next restart, where every node is ready for it; null when there is none, or a node refuses its settings. */
-export function nextStep(state: ClusterState, observation: Observation, nowMs: number, policy: Policy): Step | null {
-  const { leader } = state;
-  if (leader === null || observation.retiring !== undefined) return null;
-  const others = observation.declared.map((d) => d.name).filter((n) => n !== leader);
-  const own = settingsOf(observation, leader);
+export function nextStep(s: Situation): Step | null {
+  const { leader } = s.state;
+  if (leader === null || s.observation.retiring !== undefined) return null;
+  const others = s.names.filter((n) => n !== leader);
+  const own = settingsOf(s, leader);
   if (own === null || own.refused !== null) return null;
   for (const node of others) {
-    const settings = settingsOf(observation, node);
+    const settings = settingsOf(s, node);
     if (settings === null || settings.refused !== null) return null;
-    if (!isReady(state, observation, node, nowMs, policy) || !isCounted(state, node, policy)) return null;
+    if (!isReady(s, node) || !isCounted(s, node)) return null;
   }
-  const standby = others.find((n) => settingsOf(observation, n)?.restart !== 'none');
+  const standby = others.find((n) => settingsOf(s, n)?.restart !== 'none');
   if (standby !== undefined) return { kind: 'standby', node: standby };
   if (own.restart === 'none') return null;
   return own.restart === 'in-place' || others.length === 0 ? { kind: 'in-place' } : { kind: 'switchover' };
 }
 
 /** What people should know of settings that are not in force everywhere; null when all are. */
-export function settingsReason(state: ClusterState, observation: Observation): string | null {
-  if (state.restart !== undefined) return `${state.restart.node} is restarted for its settings`;
-  const names = observation.declared.map((d) => d.name);
+export function settingsReason(s: Situation): string | null {
+  if (s.state.restart !== undefined) return `${s.state.restart.node} is restarted for its settings`;
+  const names = s.names;
   for (const node of names) {
-    const refused = settingsOf(observation, node)?.refused ?? null;
+    const refused = settingsOf(s, node)?.refused ?? null;
     if (refused !== null) return `${node} does not start with ${refused}`;
   }
-  const waiting = names.filter((n) => (settingsOf(observation, n)?.restart ?? 'none') !== 'none');
+  const waiting = names.filter((n) => (settingsOf(s, n)?.restart ?? 'none') !== 'none');
   if (waiting.length === 0) return null;
-  const settings = [...new Set(waiting.flatMap((n) => settingsOf(observation, n)?.pending ?? []))];
+  const settings = [...new Set(waiting.flatMap((n) => settingsOf(s, n)?.pending ?? []))];
   return `${list(settings)} ${settings.length === 1 ? 'waits' : 'wait'} for a restart of ${list(waiting)}`;
 }

@@ -1,4 +1,5 @@
 /** Small questions about state and observation that several rules ask. */
+import { seam } from '../../contract/seam';
 import type { ClusterState, GivenOrder, LedgerEntry, NodeView, Observation, Status } from '../state/cluster';
 
 /** The view of a declared node; of an undeclared one a view that was never connected. */
@@ -47,9 +48,9 @@ export function lastOpened(state: ClusterState): LedgerEntry | null {
 }
 
 /** True when the node's data directory is the one that the cluster knows and need not be rebuilt. */
-export function isMember(state: ClusterState, node: string, dataId: string | null): boolean {
+export const isMember = seam((state: ClusterState, node: string, dataId: string | null): boolean => {
   return dataId !== null && state.members[node] === dataId && state.rebuild[node] !== dataId;
-}
+});
 
 /** True when the keeper has accepted exactly this order. */
 export function hasAccepted(status: Status | null, order: GivenOrder | undefined): boolean {

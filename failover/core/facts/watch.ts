@@ -4,10 +4,11 @@
  */
 
 import { lsnDistance } from '../../contract/lsn';
-import type { Acknowledged, ClusterState, NewestPosition, Observation, Policy, Watch } from '../state/cluster';
+import { seam } from '../../contract/seam';
+import type { Acknowledged, ClusterState, NewestPosition, Watch } from '../state/cluster';
 import { leaderHealth } from './health';
 import { switchoverTarget } from './readiness';
-import { statusOf, viewOf } from './view';
+import type { Situation } from './situation';
 
 /** Doublings after which the wait grows no more: 2^10 stable periods. */
 const DOUBLINGS_MAX = 10;
@@ -28,59 +29,49 @@ export function newWatch(nowMs: number): Watch {
   };
 }
 
-/** The next value, before the cycle decides. */
-export function nextWatch(
-  before: Watch,
-  state: ClusterState,
-  observation: Observation,
-  nowMs: number,
-  policy: Policy,
-): Watch {
+/** The next value, before the cycle decides; {@link Situation.observation} still carries the former one. */
+export function nextWatch(s: Situation): Watch {
+  const { nowMs, observation, state } = s;
+  const before = observation.watch;
   const step = stepOf(state);
-  const ready = policy.switchback && preferredIsReady(state, observation, nowMs, policy);
+  const ready = s.policy.switchback && preferredIsReady(s);
   return {
     step,
     stepSinceMs: step === before.step ? Math.max(before.stepSinceMs, observation.sinceMs) : nowMs,
     preferredSinceMs: ready ? Math.max(before.preferredSinceMs ?? nowMs, observation.sinceMs) : null,
-    newest: newestOf(state, observation) ?? before.newest,
-    acknowledged: acknowledgedOf(before, state, observation, nowMs, policy),
+    newest: newestOf(s) ?? before.newest,
+    acknowledged: acknowledgedOf(s),
     returningAtMs: state.switchover?.by === 'switchback' ? nowMs : before.returningAtMs,
-    preferredLedSinceMs: ledSince(before, state, observation, nowMs),
-    waitsSinceMs: waits(state, observation, nowMs, policy) ? (before.waitsSinceMs ?? nowMs) : null,
-    leaderDownSinceMs: downSince(before, state, observation, nowMs),
+    preferredLedSinceMs: ledSince(s),
+    waitsSinceMs: waits(s) ? (before.waitsSinceMs ?? nowMs) : null,
+    leaderDownSinceMs: downSince(s),
   };
 }
 
 /** Where the leader is now. One that is not open yet has what its predecessor had at the most. */
-function newestOf(state: ClusterState, observation: Observation): NewestPosition | null {
-  if (state.leader === null || state.procedure?.kind === 'promote') return null;
-  const lsn = statusOf(observation, state.leader)?.lead?.flushLsn ?? null;
-  return lsn === null ? null : { node: state.leader, term: state.term, lsn };
+function newestOf(s: Situation): NewestPosition | null {
+  if (s.state.leader === null || s.state.procedure?.kind === 'promote') return null;
+  const lsn = s.status(s.state.leader)?.lead?.flushLsn ?? null;
+  return lsn === null ? null : { node: s.state.leader, term: s.state.term, lsn };
 }
 
 /** A leader that does not answer tells nothing of its standbys, so no time counts meanwhile. */
-function acknowledgedOf(
-  before: Watch,
-  { leader }: ClusterState,
-  observation: Observation,
-  nowMs: number,
-  policy: Policy,
-): Record<string, Acknowledged> {
-  const lead = leader === null ? null : (statusOf(observation, leader)?.lead ?? null);
-  if (leader === null || lead?.flushLsn == null) return {};
-  const answers = viewOf(observation, leader).silentMs < policy.hangTimeoutMs / 4;
+function acknowledgedOf(s: Situation): Record<string, Acknowledged> {
+  const lead = s.state.leader === null ? null : (s.status(s.state.leader)?.lead ?? null);
+  if (s.state.leader === null || lead?.flushLsn == null) return {};
+  const answers = s.view(s.state.leader).silentMs < s.policy.hangTimeoutMs / 4;
   const result: Record<string, Acknowledged> = {};
   for (const { name, flushLsn } of lead.standbys) {
     if (flushLsn === null) continue;
-    const last = before.acknowledged[name];
-    const stands = last?.leader === leader && last.lsn === flushLsn && lsnDistance(flushLsn, lead.flushLsn) > 0;
-    const sinceMs = stands && answers ? Math.max(last.sinceMs, observation.sinceMs) : nowMs;
-    result[name] = { leader, lsn: flushLsn, sinceMs };
+    const last = s.observation.watch.acknowledged[name];
+    const stands = last?.leader === s.state.leader && last.lsn === flushLsn && lsnDistance(flushLsn, lead.flushLsn) > 0;
+    const sinceMs = stands && answers ? Math.max(last.sinceMs, s.observation.sinceMs) : s.nowMs;
+    result[name] = { leader: s.state.leader, lsn: flushLsn, sinceMs };
   }
   return result;
 }
 
-function stepOf({ procedure, switchover, restart, renewing, term }: ClusterState): string {
+function stepOf({ procedure, restart, renewing, switchover, term }: ClusterState): string {
   if (procedure !== null) return `${procedure.kind} ${term}`;
   if (restart !== undefined) return `${restart.stage} of ${restart.node}`;
   if (renewing !== undefined) return `renewing ${renewing}`;
@@ -88,46 +79,48 @@ function stepOf({ procedure, switchover, restart, renewing, term }: ClusterState
 }
 
 /** The first declared node is a caught-up standby without a recent crash. */
-function preferredIsReady(state: ClusterState, observation: Observation, nowMs: number, policy: Policy): boolean {
-  const preferred = observation.declared[0]?.name;
-  if (preferred === undefined || preferred === state.leader) return false;
-  if ((statusOf(observation, preferred)?.postgres.crashes ?? 0) > 0) return false;
-  return 'node' in switchoverTarget(state, observation, nowMs, policy, preferred);
+function preferredIsReady(s: Situation): boolean {
+  const preferred = s.observation.declared[0]?.name;
+  if (preferred === undefined || preferred === s.state.leader) return false;
+  if ((s.status(preferred)?.postgres.crashes ?? 0) > 0) return false;
+  return 'node' in switchoverTarget(s, preferred);
 }
 
 /** Since when the preferred node leads, without a change under way. */
-function ledSince(before: Watch, state: ClusterState, observation: Observation, nowMs: number): number | null {
-  const leads = state.procedure === null && state.leader !== null && state.leader === observation.declared[0]?.name;
-  return leads ? Math.max(before.preferredLedSinceMs ?? nowMs, observation.sinceMs) : null;
+function ledSince(s: Situation): number | null {
+  const leads =
+    s.state.procedure === null && s.state.leader !== null && s.state.leader === s.observation.declared[0]?.name;
+  return leads ? Math.max(s.observation.watch.preferredLedSinceMs ?? s.nowMs, s.observation.sinceMs) : null;
 }
 
 /** No leader serves, or the one that should is gone. */
-function waits(state: ClusterState, observation: Observation, nowMs: number, policy: Policy): boolean {
-  if (state.adopting || state.leader === null) return true;
-  if (state.procedure !== null) return ['elect', 'promote', 'bootstrap'].includes(state.procedure.kind);
-  return ['dead', 'down'].includes(leaderHealth(state, observation, nowMs, policy).kind);
+function waits(s: Situation): boolean {
+  if (s.state.adopting || s.state.leader === null) return true;
+  if (s.state.procedure !== null) return ['elect', 'promote', 'bootstrap'].includes(s.state.procedure.kind);
+  return ['dead', 'down'].includes(leaderHealth(s).kind);
 }
 
 /** Since when the leader's PostgreSQL is down while no change is under way: it rests after repeated crashes. */
-function downSince(before: Watch, state: ClusterState, observation: Observation, nowMs: number): number | null {
-  const postgres = state.leader === null ? undefined : statusOf(observation, state.leader)?.postgres.state;
-  const isDown = state.procedure === null && postgres !== undefined && !['primary', 'stopping'].includes(postgres);
-  return isDown ? (before.leaderDownSinceMs ?? nowMs) : null;
+function downSince(s: Situation): number | null {
+  const postgres = s.state.leader === null ? undefined : s.status(s.state.leader)?.postgres.state;
+  const isDown = s.state.procedure === null && postgres !== undefined && !['primary', 'stopping'].includes(postgres);
+  return isDown ? (s.observation.watch.leaderDownSinceMs ?? s.nowMs) : null;
 }
 
 /** True when the switchback was a success: the preferred node has kept the lead for long enough. */
-export function keptTheLead(watch: Watch, nowMs: number, policy: Policy): boolean {
-  const sinceMs = watch.preferredLedSinceMs;
-  return sinceMs !== null && nowMs - sinceMs >= policy.switchbackAfterMs * KEPT_PERIODS;
+export function keptTheLead(s: Situation): boolean {
+  const sinceMs = s.observation.watch.preferredLedSinceMs;
+  return sinceMs !== null && s.nowMs - sinceMs >= s.policy.switchbackAfterMs * KEPT_PERIODS;
 }
 
 /**
  * True when the preferred node has waited long enough: a stable period, doubled with each switchback that was begun and
  * not kept (S25). Their number is stored, so that a restarted monitor does not begin anew.
  */
-export function mayReturn(state: ClusterState, watch: Watch, nowMs: number, policy: Policy): boolean {
-  if (!policy.switchback || watch.preferredSinceMs === null) return false;
-  const waitMs = policy.switchbackAfterMs * 2 ** Math.min(state.switchbacks ?? 0, DOUBLINGS_MAX);
+export const mayReturn = seam((s: Situation): boolean => {
+  const { watch } = s.observation;
+  if (!s.policy.switchback || watch.preferredSinceMs === null) return false;
+  const waitMs = s.policy.switchbackAfterMs * 2 ** Math.min(s.state.switchbacks ?? 0, DOUBLINGS_MAX);
   const sinceMs = Math.max(watch.preferredSinceMs, watch.returningAtMs ?? watch.preferredSinceMs);
-  return nowMs - sinceMs >= waitMs;
-}
+  return s.nowMs - sinceMs >= waitMs;
+});

@@ -1,8 +1,9 @@
 /** Which data directories belong to the cluster: nodes join it, and leave it when their data has a history of its own. */
 
-import { hasAccepted, isDeclared, isDone, isMember, lastEntry, list, statusOf } from '../facts/view';
-import type { Facts, Plan } from '../rules';
-import type { ClusterState, DeclaredNode, Observation } from '../state/cluster';
+import type { Situation } from '../facts/situation';
+import { hasAccepted, isDone, list } from '../facts/view';
+import type { Plan } from '../rule';
+import type { ClusterState, DeclaredNode } from '../state/cluster';
 import { change } from '../transitions';
 
 /** Nodes that a message to the keepers has place for. */
@@ -30,22 +31,22 @@ export function isRetired(state: ClusterState, node: string): boolean {
  * keepers of 0.1.0 say nothing of it). A former leader that still has to be stopped is ordered to rewind, so it is not
  * mistaken for one.
  */
-function isPromotedByHand(state: ClusterState, observation: Observation, node: string): boolean {
-  const status = statusOf(observation, node);
-  const given = state.orders[node];
-  if (status === null || node === state.leader || !isMember(state, node, status.dataId)) return false;
+function isPromotedByHand(s: Situation, node: string): boolean {
+  const status = s.status(node);
+  const given = s.state.orders[node];
+  if (status === null || node === s.state.leader || !s.isMember(node, status.dataId)) return false;
   if (status.promotedByHand === true) return true;
   const onlyFollows = given?.target.kind === 'follow' && given.target.method === 'stream';
   return onlyFollows && hasAccepted(status, given) && status.postgres.state === 'primary';
 }
 
 /** Marks a node that was promoted by hand: it may only be copied (S3). Null when there is none. */
-export function promotedByHand({ state, observation }: Facts): Plan | null {
-  const node = observation.declared.map((d) => d.name).find((n) => isPromotedByHand(state, observation, n));
+export function promotedByHand(s: Situation): Plan | null {
+  const node = s.names.find((n) => isPromotedByHand(s, n));
   if (node === undefined) return null;
-  const rebuild = { ...state.rebuild, [node]: state.members[node] ?? '' };
+  const rebuild = { ...s.state.rebuild, [node]: s.state.members[node] ?? '' };
   return {
-    state: change(state, { rebuild }),
+    state: change(s.state, { rebuild }),
     reason: `${node} was promoted by hand, so its history is its own; it is copied anew when there is a leader`,
   };
 }
@@ -54,37 +55,37 @@ export function promotedByHand({ state, observation }: Facts): Plan | null {
  * The recorded leader is there with the very directory that the newest entry of the ledger names, and the list of members
  * lacks it, as releases up to 0.1.0 could forget it. Null when that is not so.
  */
-export function leaderKnown({ state, observation }: Facts): Plan | null {
-  const { leader } = state;
-  const entry = lastEntry(state);
-  const dataId = leader === null ? null : (statusOf(observation, leader)?.dataId ?? null);
+export function leaderKnown(s: Situation): Plan | null {
+  const { leader } = s.state;
+  const entry = s.lastEntry;
+  const dataId = leader === null ? null : (s.status(leader)?.dataId ?? null);
   if (leader === null || dataId === null || entry?.node !== leader || entry.dataId !== dataId) return null;
-  if (state.members[leader] === dataId) return null;
+  if (s.state.members[leader] === dataId) return null;
   return {
-    state: change(state, { members: { ...state.members, [leader]: dataId } }),
+    state: change(s.state, { members: { ...s.state.members, [leader]: dataId } }),
     reason: `${leader} has the data that was recorded for it and is a member again`,
   };
 }
 
 /** A node that carries out its order with a data directory that is not recorded becomes a member; null when there is none. */
-export function memberJoined({ state, observation }: Facts): Plan | null {
-  for (const { name } of observation.declared) {
-    const status = statusOf(observation, name);
+export function memberJoined(s: Situation): Plan | null {
+  for (const { name } of s.observation.declared) {
+    const status = s.status(name);
     const dataId = status?.dataId ?? null;
-    const given = state.orders[name];
-    if (dataId === null || name === state.leader || given?.target.kind !== 'follow') continue;
-    if (!isDone(status, given) || state.members[name] === dataId) continue;
-    const counted = state.joint.some((c) => c.members.includes(name));
+    const given = s.state.orders[name];
+    if (dataId === null || name === s.state.leader || given?.target.kind !== 'follow') continue;
+    if (!isDone(status, given) || s.state.members[name] === dataId) continue;
+    const counted = s.state.joint.some((c) => c.members.includes(name));
     // Where writes wait for this very member (`block`) its complete copy takes the old one's place: it was made from the
     // leader after everything that had been acknowledged, and nothing has been acknowledged without it since.
-    if (counted && statusOf(observation, state.leader ?? '')?.lead?.standbys.every((s) => s.name !== name)) continue;
+    if (counted && s.status(s.leader)?.lead?.standbys.every((s) => s.name !== name)) continue;
     const others = (record: Readonly<Record<string, string>>) =>
       Object.fromEntries(Object.entries(record).filter(([n]) => n !== name));
-    const rebuildAsked = state.rebuildAsked === undefined ? {} : { rebuildAsked: others(state.rebuildAsked) };
+    const rebuildAsked = s.state.rebuildAsked === undefined ? {} : { rebuildAsked: others(s.state.rebuildAsked) };
     return {
-      state: change(state, {
-        members: { ...state.members, [name]: dataId },
-        rebuild: others(state.rebuild),
+      state: change(s.state, {
+        members: { ...s.state.members, [name]: dataId },
+        rebuild: others(s.state.rebuild),
         ...rebuildAsked,
       }),
       reason: `${name} has joined as a standby of ${given.target.leader}`,
@@ -94,14 +95,12 @@ export function memberJoined({ state, observation }: Facts): Plan | null {
 }
 
 /** Forgets nodes that are not declared any more and count nowhere; null when there is none. */
-export function memberRemoved({ state, observation }: Facts): Plan | null {
-  const gone = Object.keys(state.members).filter(
+export function memberRemoved(s: Situation): Plan | null {
+  const gone = Object.keys(s.state.members).filter(
     (n) =>
-      !isDeclared(observation, n) &&
-      n !== state.leader &&
-      !state.joint.some((c) => c.leader === n || c.members.includes(n)),
+      !s.isDeclared(n) && n !== s.state.leader && !s.state.joint.some((c) => c.leader === n || c.members.includes(n)),
   );
   if (gone.length === 0) return null;
-  const members = Object.fromEntries(Object.entries(state.members).filter(([n]) => !gone.includes(n)));
-  return { state: change(state, { members }), reason: `no longer declared: ${list(gone)}` };
+  const members = Object.fromEntries(Object.entries(s.state.members).filter(([n]) => !gone.includes(n)));
+  return { state: change(s.state, { members }), reason: `no longer declared: ${list(gone)}` };
 }

@@ -129,11 +129,19 @@ export type Action =
   /** Make the opening checks on this node for this term. */
   | { kind: 'certify'; node: string; term: number };
 
-/** Result of one cycle. `code` is the rule's, the same in log, page and metrics; `reason` is one sentence. */
+/** `warn`: a person should see it. */
+export type Level = 'info' | 'warn';
+
+/** Result of one cycle. */
 export interface Decision {
   state: ClusterState;
   actions: Action[];
+  /** Id of the row of the table that decided. */
+  rule: string;
+  /** The row's code or that of its cause, the same in log, page and metrics. */
   code: string;
+  level: Level;
+  /** One sentence for people. */
   reason: string;
 }
 

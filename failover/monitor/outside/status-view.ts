@@ -3,6 +3,7 @@ import type { ClusterStatus, Failover, LogEvent, NodeStatus, Sample } from '../.
 import { lsnDistance } from '../../contract/lsn';
 import type { SettingsStatus, Status } from '../../contract/messages';
 import { isUnreached } from '../../core/facts/reach';
+import { Situation } from '../../core/facts/situation';
 import { addressOf, isDone, statusOf, viewOf } from '../../core/facts/view';
 import { ifLeaderDied } from '../../core/forecast';
 import type { ClusterState, Decision, Observation, Policy, Target } from '../../core/state/cluster';
@@ -30,6 +31,7 @@ export interface StatusInput {
 export function clusterStatus(input: StatusInput): ClusterStatus {
   const { decision, observation, policy, nowMs } = input;
   const { state } = decision;
+  const s = new Situation(state, observation, nowMs, policy);
   const nameOf = (address: string) => observation.declared.find((d) => d.address === address)?.name ?? address;
   const slot = observation.haproxy.slot;
   const ordered = state.joint.at(-1);
@@ -40,7 +42,7 @@ export function clusterStatus(input: StatusInput): ClusterStatus {
     serving: isServing(state, observation),
     sentence: decision.reason,
     code: decision.code,
-    ifLeaderDied: ifLeaderDied(state, observation, nowMs, policy),
+    ifLeaderDied: ifLeaderDied(s),
     term: state.term,
     leader: state.leader,
     leaving: observation.retiring !== undefined && observation.retiring === state.leader ? state.leader : null,
@@ -52,7 +54,7 @@ export function clusterStatus(input: StatusInput): ClusterStatus {
       reachable: observation.haproxy.reachable,
       write: slot === null ? null : nameOf(slot),
       read: input.readAddresses.map(nameOf),
-      unreached: observation.declared.map((d) => d.name).filter((name) => isUnreached(observation, name)),
+      unreached: s.names.filter((name) => isUnreached(s, name)),
     },
     sync: { waitsFor: ordered?.k ?? 0, members: ordered?.members ?? [], changing: state.joint.length > 1 },
     lastFailover: input.lastFailover,

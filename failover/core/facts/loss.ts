@@ -1,0 +1,97 @@
+/**
+ * What is lost where a person makes a node the leader that the rule refuses, and the command by which that is accepted: the
+ * way out of a state in which writes wait.
+ */
+import { lsnDistance } from '../../contract/lsn';
+import type { Request } from '../state/observation';
+import { mostAdvanced } from './candidates';
+import { leaderHealth } from './health';
+import { mayTakeOverAsked } from './hold';
+import { hasReachedNewest } from './ledger';
+import type { Situation } from './situation';
+
+type Promotion = Extract<Request, { kind: 'promote' }>;
+
+/**
+ * States in which the data is missing, or is being made or changed. In every other state the node can lead, also as a primary
+ * that runs without an order: its writes become the cluster's, and the other nodes are copied from it (override.ts).
+ */
+const UNREADY: ReadonlySet<string> = new Set(['absent', 'initialising', 'rewinding', 'stopping']);
+
+/** Why this node is not promoted by a person's word; null when it may be. */
+export function overrideRefusal(s: Situation, { to, acceptDataLoss }: Promotion): string | null {
+  if (!s.isDeclared(to)) return `${to} is no node of this stack`;
+  const status = s.status(to);
+  if (status === null) return `${to} is off; start it first`;
+  if (status.dataId === null) return `${to} has no data`;
+  if (status.rewinding) return `the data of ${to} is half rewound and can only be replaced`;
+  if (status.stopping) return `${to} is being stopped`;
+  if (UNREADY.has(status.postgres.state)) return `PostgreSQL on ${to} is ${status.postgres.state}`;
+  const trouble = leaderIsThere(s);
+  if (trouble !== null) return trouble;
+  if (acceptDataLoss || mayTakeOverAsked(s, to)) return null;
+  return `${lossOf(s, to)}; to accept that, ask again with acceptDataLoss (--accept-data-loss)`;
+}
+
+/** While somebody leads, or is about to without any loss, there is nothing to override. */
+function leaderIsThere(s: Situation): string | null {
+  if (s.state.adopting) return null;
+  // Data that no state knows of: a person may say that it is the cluster's.
+  if (s.state.leader === null) return s.state.procedure === null ? null : 'the first database is being made';
+  if (s.state.procedure !== null) {
+    const waits = s.state.procedure.kind === 'elect' || (s.state.procedure.kind === 'promote' && !isTaking(s));
+    return waits ? null : `${s.state.leader} is in the middle of a change`;
+  }
+  const health = leaderHealth(s);
+  if (health.kind === 'dead' || health.kind === 'down') return null;
+  return `${s.state.leader} leads and nothing says that it is dead; use switchover`;
+}
+
+/** The recorded candidate is there, with its data, and has not said that it cannot lead. */
+function isTaking(s: Situation): boolean {
+  const { leader } = s;
+  const view = s.view(leader);
+  if (!view.connected) return false;
+  if (view.status === null) return true;
+  return view.status.failure === null && s.isMember(leader, view.status.dataId);
+}
+
+/** What would be lost, in one sentence. */
+export function lossOf(s: Situation, node: string): string {
+  const { newest } = s.observation.watch;
+  const postgres = s.status(node)?.postgres;
+  const lsn = postgres?.lsn ?? postgres?.replayLsn ?? null;
+  if (newest === null || lsn === null) return `how many acknowledged writes ${node} lacks is not known`;
+  const bytes = Math.max(0, lsnDistance(lsn, newest.lsn));
+  const older = isOnNewest(s, node) ? '' : ', and it is on an older timeline';
+  return `${node} is at ${lsn}, ${bytes} bytes behind ${newest.node} at ${newest.lsn}${older}: what it lacks is lost`;
+}
+
+/** The number of a timeline that came to be without an order says nothing: another history may have the same. */
+export function isOnNewest(s: Situation, node: string): boolean {
+  const status = s.status(node);
+  if (status === null || status.promotedByHand === true || s.lastOpened?.timeline == null) return false;
+  return hasReachedNewest(s, status);
+}
+
+/**
+ * The command that makes the best connected node the leader, although the writes that it lacks are lost. Empty while no
+ * connected node can lead, and before writes have waited for `startGrace`: losing data needs no haste.
+ */
+export function acceptLossRemedy(s: Situation): string {
+  if (s.nowMs - (s.observation.watch.waitsSinceMs ?? s.nowMs) < s.policy.startGraceMs) return '';
+  const able = s.names
+    .filter((node) => s.view(node).silentMs < s.policy.hangTimeoutMs)
+    .filter((to) => {
+      const request = { kind: 'promote' as const, to, acceptDataLoss: true };
+      return overrideRefusal(s, request) === null;
+    });
+  const timelineOf = (node: string) => s.status(node)?.postgres.timeline ?? 0;
+  const newest = Math.max(...able.map(timelineOf));
+  const best = mostAdvanced(
+    s,
+    able.filter((node) => timelineOf(node) === newest),
+    s.state.leader ?? undefined,
+  );
+  return best === null ? '' : `; or accept that what ${best} lacks is lost: promote ${best} --accept-data-loss`;
+}
