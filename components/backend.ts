@@ -1,7 +1,7 @@
 /** A FastAPI backend: registers users and logs them in, through HAProxy only. */
 import * as docker from '@pulumi/docker';
 import * as pulumi from '@pulumi/pulumi';
-import { IDS } from '../failover/contract/inputs';
+import { IDS } from '../failover/contract/layout';
 import { containerDefaults, containerOptions, secretFile } from './container';
 import { NAMES } from './naming';
 

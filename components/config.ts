@@ -4,6 +4,7 @@
  */
 import { isIPv4 } from 'node:net';
 import * as pulumi from '@pulumi/pulumi';
+import { IDENTIFIER_BYTES_MAX, REPLICAS_MAX } from '../failover/contract/limits';
 import { BYTES, DURATIONS_MS, inPrivateSubnet, nearest, parseQuantity } from './config-values';
 import { API_SLOTS } from './haproxy-config';
 import { POSTGRES_SETTINGS_ALLOWED, type PostgresSettings, readPostgresSettings } from './postgres-settings';
@@ -22,9 +23,6 @@ export interface Key<T> {
 }
 
 const PORT_MAX = 65535;
-const REPLICAS_MAX = 8;
-/** PostgreSQL cuts identifiers at NAMEDATALEN - 1 bytes (manual, "Identifiers and Key Words"). */
-const IDENTIFIER_BYTES_MAX = 63;
 const RESERVED_ROLES = ['postgres', 'public', 'none'];
 const RESERVED_DATABASES = ['postgres', 'template0', 'template1'];
 

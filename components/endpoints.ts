@@ -1,5 +1,5 @@
 /** Where clients find the cluster: connection strings and addresses, on the host and inside the front network. Pure. */
-import { PORTS } from '../failover/contract/inputs';
+import { PORTS } from '../failover/contract/layout';
 import { NAMES } from './naming';
 import { LOG_FILE, type Topology } from './topology';
 

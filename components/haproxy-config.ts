@@ -2,7 +2,8 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import Mustache from 'mustache';
-import { PORTS } from '../failover/contract/inputs';
+import { PORTS } from '../failover/contract/layout';
+import { NODES_MAX } from '../failover/contract/limits';
 
 /**
  * One attempt to connect, and the pause before the next one, ms. Measured as the best compromise between how finely
@@ -19,8 +20,6 @@ export const SERVER_CONNECTIONS_MAX = 80;
  */
 const API_CONNECT_TIMEOUT_MS = 100;
 const API_HOLD_ATTEMPT_MS = 104;
-/** Slots of the write and of the read backend: the largest number of nodes. */
-export const NODE_SLOTS = 9;
 /** Slots of the API: the largest number of backends. They are always there, so that a change of the number is no change here. */
 export const API_SLOTS = 8;
 
@@ -67,7 +66,7 @@ export function renderHaproxyConfig(input: HaproxyConfigInput): string {
     readPort: PORTS.haproxyRead,
     statsPort: PORTS.haproxyStats,
     apiPort: PORTS.haproxyApi,
-    nodeSlots: NODE_SLOTS,
+    nodeSlots: NODES_MAX,
     backend: input.backendHost !== null && {
       host: input.backendHost,
       port: PORTS.backend,

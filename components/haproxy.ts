@@ -2,7 +2,7 @@
 import * as command from '@pulumi/command';
 import * as docker from '@pulumi/docker';
 import * as pulumi from '@pulumi/pulumi';
-import { IDS, PATHS, PORTS } from '../failover/contract/inputs';
+import { IDS, PATHS, PORTS } from '../failover/contract/layout';
 import { containerDefaults, containerOptions, volumeMount, volumeOptions } from './container';
 import { labels, NAMES } from './naming';
 import type { Topology } from './topology';

@@ -2,7 +2,8 @@
 import * as command from '@pulumi/command';
 import * as docker from '@pulumi/docker';
 import * as pulumi from '@pulumi/pulumi';
-import { IDS, type MonitorConfig, PATHS, PORTS } from '../failover/contract/inputs';
+import type { MonitorConfig } from '../failover/contract/inputs';
+import { IDS, PATHS, PORTS } from '../failover/contract/layout';
 import { containerDefaults, containerOptions, secretFile, volumeMount, volumeOptions } from './container';
 import { labels, NAMES } from './naming';
 import { LOG_FILE, type Topology } from './topology';

@@ -1,7 +1,7 @@
 /** Prometheus: collects what monitor and HAProxy tell, and evaluates the alert rules. Nothing depends on it. */
 import * as docker from '@pulumi/docker';
 import * as pulumi from '@pulumi/pulumi';
-import { IDS, PATHS, PORTS } from '../failover/contract/inputs';
+import { IDS, PATHS, PORTS } from '../failover/contract/layout';
 import { containerDefaults, containerOptions, volumeMount, volumeOptions } from './container';
 import { labels, NAMES } from './naming';
 import type { Topology } from './topology';

@@ -1,7 +1,7 @@
 /** pgAdmin 4, with the cluster registered through HAProxy's write port: it finds the leader before and after a failover. */
 import * as docker from '@pulumi/docker';
 import * as pulumi from '@pulumi/pulumi';
-import { IDS, PORTS } from '../failover/contract/inputs';
+import { IDS, PORTS } from '../failover/contract/layout';
 import { containerDefaults, containerOptions, secretFile } from './container';
 import { NAMES, PGADMIN_LOGIN_NAME } from './naming';
 import type { Topology } from './topology';

@@ -3,7 +3,7 @@ import * as command from '@pulumi/command';
 import * as docker from '@pulumi/docker';
 import * as pulumi from '@pulumi/pulumi';
 import * as random from '@pulumi/random';
-import { derivedPassword } from '../failover/contract/messages';
+import { derivedPassword } from '../failover/contract/proof';
 import { Backend } from './backend';
 import { type ConnectionUrls, connectionUrls } from './endpoints';
 import { HaProxy } from './haproxy';

@@ -1,7 +1,8 @@
 /** A PostgreSQL node: its data volume and the container in which the keeper supervises PostgreSQL. */
 import * as docker from '@pulumi/docker';
 import * as pulumi from '@pulumi/pulumi';
-import { IDS, type KeeperConfig, PATHS, PORTS } from '../failover/contract/inputs';
+import type { KeeperConfig } from '../failover/contract/inputs';
+import { IDS, PATHS, PORTS } from '../failover/contract/layout';
 import { containerDefaults, containerOptions, secretFile, volumeMount, volumeOptions } from './container';
 import { dataLabels } from './naming';
 import type { NodeTopology, Topology } from './topology';

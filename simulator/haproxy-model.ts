@@ -5,6 +5,7 @@
  * sessions wait in the queue; the first of them has the place in `hold`, which leads back in and waits there with another
  * session. An answer takes time by its length.
  */
+import { NODES_MAX } from '../failover/contract/limits';
 import { type Engine, Process } from './engine';
 import { Channel, type Network, SimSocket } from './network';
 import type { Session as Backend, Reply, Request } from './postgres';
@@ -12,7 +13,6 @@ import type { Session as Backend, Reply, Request } from './postgres';
 const CLOSED = '127.0.0.1';
 const CLOSED_PORT = 1;
 const CONNECT_MS = 20;
-const NODE_SLOTS = 9;
 const HOLD = 'hold';
 /** `timeout server-fin`, ms. */
 const SERVER_FIN_MS = 200;
@@ -376,7 +376,7 @@ class Worker {
 }
 
 function nodeSlots(): Slot[] {
-  return Array.from({ length: NODE_SLOTS }, (_, i) => ({
+  return Array.from({ length: NODES_MAX }, (_, i) => ({
     name: `node${i + 1}`,
     address: CLOSED,
     port: CLOSED_PORT,

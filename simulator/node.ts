@@ -1,5 +1,7 @@
 /** One PostgreSQL container: its volume, the shipped keeper over simulated ports, and the PostgreSQL that it runs. */
 
+import type { StateCopy } from '../failover/contract/messages';
+import { slotName } from '../failover/contract/naming';
 import { Keeper } from '../failover/keeper/keeper';
 import { MonitorLink } from '../failover/keeper/monitor-link';
 import {
@@ -7,14 +9,13 @@ import {
   EMPTY_STATE,
   KeeperError,
   type KeeperState,
-  type Memory,
   type Postgres,
   type ServerConfig,
   type Source,
   type StateFile,
   type View,
 } from '../failover/keeper/ports';
-import { settingValues, slotName } from '../failover/keeper/postgres/config-files';
+import { settingValues } from '../failover/keeper/postgres/config-files';
 import { OwnTime, TICK_MS } from '../failover/keeper/postgres/own-time';
 import { type Floors, type PostgresSettings, Tunables, withSettings } from '../failover/keeper/tunables';
 import { COPY_MB_A_MS, Disk, type Load, RESERVE_MB, VERIFY_MB_A_MS } from './disks';
@@ -28,7 +29,7 @@ import { CLUSTER_KEY, MONITOR_ADDRESS, type World } from './world';
 /** What outlives the container. */
 export interface Volume {
   state: KeeperState;
-  memory: Memory | null;
+  memory: StateCopy | null;
   data: DataDir | null;
   fresh: DataDir | null;
   /** What a copy under way, or one that was not finished, takes, MB. */
@@ -257,11 +258,11 @@ export class SimFiles implements StateFile {
     });
   }
 
-  async loadMemory(): Promise<Memory | null> {
+  async loadMemory(): Promise<StateCopy | null> {
     return this.node.volume.memory;
   }
 
-  async saveMemory(memory: Memory): Promise<void> {
+  async saveMemory(memory: StateCopy): Promise<void> {
     const { volume } = this.node;
     await this.written(() => {
       volume.memory = memory;

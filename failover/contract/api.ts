@@ -4,15 +4,15 @@
  * sizes bytes. A field is added, never renamed or given another meaning, within `v1`.
  */
 import { z } from 'zod';
-import { SettingsStatus } from './messages';
-
-const NodeName = z.string().min(1).max(63);
+import { Level } from './log-line';
+import { SettingsStatus, SlotView } from './messages';
+import { NodeName } from './naming';
 
 /** A line of the log. `id` grows by one with each event since the monitor's start. */
 export const LogEvent = z.object({
   id: z.number().int(),
   at: z.string(),
-  level: z.enum(['INFO', 'WARN', 'ERROR']),
+  level: Level,
   subject: z.string(),
   code: z.string(),
   message: z.string(),
@@ -34,16 +34,6 @@ export const Failover = z.object({
   steps: z.array(z.object({ name: z.string(), ms: z.number().int() })),
 });
 export type Failover = z.infer<typeof Failover>;
-
-/** A replication slot on a node. */
-export const SlotStatus = z.object({
-  name: z.string(),
-  active: z.boolean(),
-  /** `pg_replication_slots.wal_status`: reserved, extended, unreserved, lost (PostgreSQL manual 53.20). */
-  walStatus: z.string().nullable(),
-  /** WAL that is kept for it. */
-  retainedBytes: z.number().nullable(),
-});
 
 export const NodeStatus = z.object({
   name: z.string(),
@@ -72,7 +62,7 @@ export const NodeStatus = z.object({
   /** `sync_state` that the leader's `pg_stat_replication` has for it (quorum, async, …); null: it has no row. */
   syncState: z.string().nullable(),
   /** Slots that it keeps. Empty when not known. */
-  slots: z.array(SlotStatus),
+  slots: z.array(SlotView),
 });
 export type NodeStatus = z.infer<typeof NodeStatus>;
 

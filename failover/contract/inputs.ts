@@ -3,61 +3,17 @@
  * write them, keeper and monitor read them at start and refuse what does not fit.
  */
 import { z } from 'zod';
+import { NODES_MAX, REPLICAS_MAX } from './limits';
+import { NodeName } from './naming';
 
-/** Fixed places inside the containers. */
-export const PATHS = {
-  keeperConfig: '/etc/postgres-failover/keeper.json',
-  monitorConfig: '/etc/postgres-failover/monitor.json',
-  /** Volume of a PostgreSQL node: `data` (PGDATA), `keeper` (durable state), `data.new`, `data.old` during a copy. */
-  nodeVolume: '/var/lib/postgresql',
-  /** Volume of the monitor: the store. */
-  monitorVolume: '/var/lib/postgres-failover',
-  /** The bundled status page. */
-  page: '/app/page',
-  /** Bind mount of the host's log folder. */
-  logFolder: '/var/log/postgres-failover',
-  /** Volume shared by HAProxy and monitor: `admin.sock` (runtime API) and `master.sock`. */
-  haproxySockets: '/run/haproxy',
-  /** Volume of HAProxy that holds `haproxy.cfg`, written by the image's `apply-config`. */
-  haproxyConfig: '/etc/haproxy/run',
-  prometheusConfig: '/etc/pgfailover-prometheus/prometheus.yml',
-  /** Rules of the alerts, part of Prometheus's image. */
-  prometheusRules: '/etc/pgfailover-prometheus/alerts.yml',
-  /** Volume of Prometheus: what it has collected. */
-  prometheusVolume: '/var/lib/pgfailover-prometheus',
-} as const;
-
-/** Fixed ports inside the networks; what is published on the host follows the stack's config. */
-export const PORTS = {
-  postgres: 5432,
-  haproxyWrite: 5432,
-  haproxyRead: 5433,
-  haproxyStats: 5000,
-  haproxyApi: 8000,
-  keepers: 7400,
-  monitorHttp: 8008,
-  backend: 8000,
-  prometheus: 9090,
-  pgadmin: 5050,
-} as const;
-
-/** Fixed numeric ids inside the images. `sockets` is the group that HAProxy and monitor share. */
-export const IDS = {
-  postgres: 10000,
-  haproxy: 10001,
-  monitor: 10002,
-  backend: 10003,
-  prometheus: 10004,
-  pgadmin: 10005,
-  sockets: 10010,
-} as const;
+const ClusterKey = z.string().min(32);
 
 /** A PostgreSQL container's only input. It never changes during a container's life, so nothing here may be tunable. */
 export const KeeperConfig = z.strictObject({
-  node: z.string().min(1).max(63),
+  node: NodeName,
   monitor: z.strictObject({ host: z.ipv4(), port: z.number().int() }),
-  /** Shared secret of keepers and monitor; see `proof` and `derivedPassword` in protocol.ts. */
-  clusterKey: z.string().min(32),
+  /** Shared secret of keepers and monitor; see `proof` and `derivedPassword` in proof.ts. */
+  clusterKey: ClusterKey,
 });
 export type KeeperConfig = z.infer<typeof KeeperConfig>;
 
@@ -70,7 +26,7 @@ export const Policy = z.strictObject({
   /** `continue`: the leader goes on alone when no replica is left (recorded first). `block`: writes wait. */
   onNoReplica: z.enum(['continue', 'block']),
   /** How many replicas a write waits for (at most the number of connected ones). */
-  syncCount: z.number().int().min(1).max(8),
+  syncCount: z.number().int().min(1).max(REPLICAS_MAX),
   /** A standby that lags more than this serves no reads, and in asynchronous mode it is not promoted. */
   maxLagBytes: z.number().int().min(0),
   /** With no standby left the read port goes to the leader. */
@@ -97,13 +53,13 @@ export const MonitorConfig = z.strictObject({
   nodes: z
     .array(z.strictObject({ name: z.string(), address: z.ipv4() }))
     .min(1)
-    .max(9),
-  clusterKey: z.string().min(32),
+    .max(NODES_MAX),
+  clusterKey: ClusterKey,
   databaseName: z.string(),
   databaseUser: z.string(),
   databasePassword: z.string().min(1),
   postgresSettings: z.record(z.string(), z.string()),
-  /** See `NodeSettings` in protocol.ts. */
+  /** See `NodeSettings` in messages.ts. */
   rebuildInPlace: z.boolean().optional(),
   /** Names by which people and programs reach the monitor's HTTP side, beside `localhost` and addresses. */
   hostNames: z.array(z.string()).max(8).optional(),

@@ -10,8 +10,9 @@
  * lost, doubled or late order does no harm: a keeper remembers the highest (incarnation, term, seq) durably and refuses
  * whatever is lower (SAFETY S5, S11).
  */
-import { createHmac, timingSafeEqual } from 'node:crypto';
 import { z } from 'zod';
+import { NODES_MAX, STATUS_ROWS_MAX } from './limits';
+import { NodeName } from './naming';
 
 export const PROTOCOL_VERSION = 1;
 /** Longest frame that either side accepts, bytes. */
@@ -23,7 +24,6 @@ export const PINGS_A_STATUS = 2;
 
 /** A write-ahead log position as PostgreSQL prints it, for example `0/3000060`. */
 export const Lsn = z.string().regex(/^[0-9A-F]{1,8}\/[0-9A-F]{1,8}$/);
-const NodeName = z.string().min(1).max(63);
 
 /**
  * What an acknowledged write waits for: `ANY k (members)` on `leader`. `k = 0` with no members is "alone": a
@@ -112,7 +112,7 @@ export const Target = z.discriminatedUnion('kind', [
 ]);
 export type Target = z.infer<typeof Target>;
 
-/** Identifies one order. Compared by incarnation, then term, then seq (lexicographic). */
+/** Identifies one order; see {@link compareOrders}. */
 export const OrderId = z.object({
   /** Rises with each start of the monitor; keepers refuse orders of an older monitor (S11). */
   incarnation: z.number().int().min(1),
@@ -123,12 +123,17 @@ export const OrderId = z.object({
 });
 export type OrderId = z.infer<typeof OrderId>;
 
+/** Orders are compared by incarnation, then term, then seq: negative when a is older than b. */
+export function compareOrders(a: OrderId, b: OrderId): number {
+  return a.incarnation - b.incarnation || a.term - b.term || a.seq - b.seq;
+}
+
 /** Settings that every node needs and that may change at run time; sent after the handshake and on each change. */
 export const NodeSettings = z.object({
   nodes: z
     .array(z.object({ name: NodeName, address: z.ipv4() }))
     .min(1)
-    .max(9),
+    .max(NODES_MAX),
   haproxyAddress: z.ipv4(),
   monitorAddress: z.ipv4(),
   /** CIDR of the inner network, for pg_hba. */
@@ -185,11 +190,11 @@ export const StandbyView = z.object({
 });
 export type StandbyView = z.infer<typeof StandbyView>;
 
-/** A replication slot (PostgreSQL manual, "pg_replication_slots"). */
+/** A replication slot on a node. */
 export const SlotView = z.object({
-  name: z.string().max(63),
+  name: z.string(),
   active: z.boolean(),
-  /** reserved, extended, unreserved, lost */
+  /** `pg_replication_slots.wal_status`: reserved, extended, unreserved, lost (PostgreSQL manual 53.20). */
   walStatus: z.string().nullable(),
   /** WAL that is kept for it, bytes. */
   retainedBytes: z.number().nullable(),
@@ -270,11 +275,11 @@ export const Status = z.object({
       commitMs: z.number().min(0).nullable().optional(),
       /** The configuration that is *proven* in force (S4); null until proven. */
       syncInForce: SyncConfig.nullable(),
-      standbys: z.array(StandbyView).max(32),
+      standbys: z.array(StandbyView).max(STATUS_ROWS_MAX),
     })
     .nullable(),
   /** Slots that this node keeps; sent when they were looked at anew, every few seconds, and else absent. */
-  slots: z.array(SlotView).max(32).optional(),
+  slots: z.array(SlotView).max(STATUS_ROWS_MAX).optional(),
 });
 export type Status = z.infer<typeof Status>;
 
@@ -296,17 +301,14 @@ export const Hello = z.object({
 /** Third frame, monitor → keeper. `mac` = proof(key, 'monitor', keeper's nonce, own nonce, node). */
 export const Welcome = z.object({ type: z.literal('welcome'), mac: z.string() });
 
-/** A stored change of the monitor's state that the keeper keeps as a copy (S10). `blob` is opaque to the keeper. */
-export const Remember = z.object({
-  type: z.literal('remember'),
-  term: z.number().int(),
-  seq: z.number().int(),
-  blob: z.string(),
-});
+/** A copy of the monitor's stored state, which every keeper keeps (S10). `blob` is opaque to the keeper. */
+export const StateCopy = z.object({ term: z.number().int(), seq: z.number().int(), blob: z.string() });
+export type StateCopy = z.infer<typeof StateCopy>;
+
 /** Keeper → monitor, once after the handshake, before the first status: the newest copy that it holds. */
 export const Recall = z.object({
   type: z.literal('recall'),
-  newest: z.object({ term: z.number().int(), seq: z.number().int(), blob: z.string() }).nullable(),
+  newest: StateCopy.nullable(),
 });
 
 /** Monitor → keeper. */
@@ -315,7 +317,8 @@ export const MonitorFrame = z.discriminatedUnion('type', [
   Welcome,
   z.object({ type: z.literal('settings'), settings: NodeSettings }),
   OrderId.extend({ type: z.literal('order'), target: Target }),
-  Remember,
+  /** A stored change of the monitor's state. */
+  StateCopy.extend({ type: z.literal('remember') }),
   /** Answered at once by a `pong` with the same n; silence counts only between a probe sent and its missing answer (S11). */
   z.object({ type: z.literal('ping'), n: z.number().int() }),
 ]);
@@ -337,38 +340,3 @@ export const KeeperFrame = z.discriminatedUnion('type', [
   }),
 ]);
 export type KeeperFrame = z.infer<typeof KeeperFrame>;
-
-/** Orders are compared by incarnation, then term, then seq: negative when a is older than b. */
-export function compareOrders(a: OrderId, b: OrderId): number {
-  return a.incarnation - b.incarnation || a.term - b.term || a.seq - b.seq;
-}
-
-/** Proof that a side knows the cluster key: HMAC-SHA256 over role, the peer's nonce, the own nonce and the node's name. */
-export function proof(
-  clusterKey: string,
-  role: 'keeper' | 'monitor',
-  peerNonce: string,
-  ownNonce: string,
-  node: string,
-): string {
-  return createHmac('sha256', clusterKey).update(`${role}\n${peerNonce}\n${ownNonce}\n${node}`).digest('hex');
-}
-
-/** Compares two proofs in constant time. */
-export function sameProof(a: string, b: string): boolean {
-  const [x, y] = [Buffer.from(a), Buffer.from(b)];
-  return x.length === y.length && timingSafeEqual(x, y);
-}
-
-/**
- * Password of an internal role, derived from the cluster key so that no further secret has to be handed around:
- * `replication` for standbys, base backups and rewinds; `monitor` for the monitor's own connections; `admin` is the token
- * of people and scripts that command the monitor over HTTP.
- */
-export function derivedPassword(clusterKey: string, role: 'replication' | 'monitor' | 'admin'): string {
-  return createHmac('sha256', clusterKey).update(`password\n${role}`).digest('hex');
-}
-
-/** Names of the roles that the keeper makes on every leader beside the application's own. */
-export const REPLICATION_ROLE = 'failover_replication';
-export const MONITOR_ROLE = 'failover_monitor';

@@ -14,6 +14,7 @@ import {
   type Order,
   PINGS_A_STATUS,
   type SlotView,
+  type StateCopy,
   type Status,
 } from '../contract/messages';
 import { lsnValue } from './lsn';
@@ -24,7 +25,6 @@ import {
   KeeperError,
   type KeeperState,
   type Link,
-  type Memory,
   messageOf,
   type Postgres,
   type SqlView,
@@ -117,7 +117,7 @@ export class Keeper {
   private nudge = new AbortController();
   private saving: Promise<void> = Promise.resolve();
   private frames: Promise<void> = Promise.resolve();
-  private memory: Memory | null = null;
+  private memory: StateCopy | null = null;
   private keeping = false;
   private lookedAtMs = Number.NEGATIVE_INFINITY;
   /** The view is of this pass of the loop, and nothing was changed since. */
@@ -213,7 +213,7 @@ export class Keeper {
     if (this.keeping) return;
     this.keeping = true;
     const work = async () => {
-      for (let kept: Memory | null = null; this.memory !== null && kept !== this.memory; ) {
+      for (let kept: StateCopy | null = null; this.memory !== null && kept !== this.memory; ) {
         kept = this.memory;
         await this.files.saveMemory(kept);
       }

@@ -8,7 +8,8 @@
 import './postgres/bundled';
 import { existsSync, readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { totalmem } from 'node:os';
-import { KeeperConfig, PATHS } from '../contract/inputs';
+import { KeeperConfig } from '../contract/inputs';
+import { PATHS } from '../contract/layout';
 import { systemClock } from './clock';
 import { Keeper } from './keeper';
 import { StateFolder } from './memory';

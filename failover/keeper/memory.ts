@@ -2,10 +2,10 @@
 import { mkdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
-import { OrderId, Target } from '../contract/messages';
+import { OrderId, StateCopy, Target } from '../contract/messages';
 import { writeWhole } from '../disk/durable';
 import { SlotFile } from '../disk/two-slot-file';
-import { EMPTY_STATE, type KeeperState, type Memory, type StateFile } from './ports';
+import { EMPTY_STATE, type KeeperState, type StateFile } from './ports';
 
 const State = z.object({
   accepted: OrderId.extend({ target: Target }).nullable(),
@@ -19,7 +19,6 @@ const State = z.object({
   swapPending: z.boolean(),
   joined: z.object({ leader: z.string(), term: z.number().int() }).nullable(),
 });
-const MemoryFile = z.object({ term: z.number().int(), seq: z.number().int(), blob: z.string() });
 
 /** The keeper's memory in a folder of the node's volume. */
 export class StateFolder implements StateFile {
@@ -42,12 +41,12 @@ export class StateFolder implements StateFile {
     await this.state.save(JSON.stringify(state));
   }
 
-  async loadMemory(): Promise<Memory | null> {
+  async loadMemory(): Promise<StateCopy | null> {
     const text = await this.read('monitor-copy.json');
-    return text === null ? null : MemoryFile.parse(JSON.parse(text));
+    return text === null ? null : StateCopy.parse(JSON.parse(text));
   }
 
-  async saveMemory(memory: Memory): Promise<void> {
+  async saveMemory(memory: StateCopy): Promise<void> {
     await writeWhole(this.folder, 'monitor-copy.json', `${JSON.stringify(memory)}\n`);
   }
 

@@ -9,9 +9,8 @@ import {
   type KeeperFrame,
   MonitorFrame,
   PROTOCOL_VERSION,
-  proof,
-  sameProof,
 } from '../contract/messages';
+import { proof, sameProof } from '../contract/proof';
 import type { Link } from './ports';
 
 const CONNECT_LIMIT_MS = 1_000;

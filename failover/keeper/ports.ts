@@ -2,7 +2,15 @@
  * What the keeper's life cycle needs from the world. The logic (`keeper.ts`, `pursue.ts`, `sync.ts`) knows only these
  * interfaces; the real ones are beside it, the simulator and the tests have their own.
  */
-import type { KeeperFrame, NodeSettings, OrderId, SlotView, StandbyView, Target } from '../contract/messages';
+import type {
+  KeeperFrame,
+  NodeSettings,
+  OrderId,
+  SlotView,
+  StandbyView,
+  StateCopy,
+  Target,
+} from '../contract/messages';
 import type { SettingsView } from './tunables';
 
 /** A failure with a stable code for the status and a sentence for people. */
@@ -48,7 +56,6 @@ export interface Beat {
 }
 
 export type AcceptedOrder = OrderId & { target: Target };
-export type Memory = { term: number; seq: number; blob: string };
 
 /** What a keeper must not forget. Written whole, atomically, before it is acted on. */
 export interface KeeperState {
@@ -90,8 +97,8 @@ export const EMPTY_STATE: KeeperState = {
 export interface StateFile {
   load(): Promise<KeeperState>;
   save(state: KeeperState): Promise<void>;
-  loadMemory(): Promise<Memory | null>;
-  saveMemory(memory: Memory): Promise<void>;
+  loadMemory(): Promise<StateCopy | null>;
+  saveMemory(memory: StateCopy): Promise<void>;
 }
 
 /** What a running PostgreSQL says of itself. */

@@ -3,7 +3,7 @@
  * decision is done. Only this file executes actions.
  */
 import type { Answer, Failover } from '../contract/api';
-import { compareOrders, PING_INTERVAL_MS, PINGS_A_STATUS } from '../contract/messages';
+import { compareOrders, PING_INTERVAL_MS, PINGS_A_STATUS, type StateCopy } from '../contract/messages';
 import { decide } from '../core/decide';
 import { hearsNobody, withoutDeafness } from '../core/facts/hearing';
 import { Situation } from '../core/facts/situation';
@@ -91,7 +91,7 @@ export class Loop {
   private calm = false;
   /** Up to which of them HAProxy was looked at anew. */
   private lookedAfter = 0;
-  private copy: { term: number; seq: number; blob: string } | null = null;
+  private copy: StateCopy | null = null;
   private steady: { words: string; sinceMs: number } | null = null;
 
   constructor(options: LoopOptions) {

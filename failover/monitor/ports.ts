@@ -1,4 +1,6 @@
 /** What the monitor's loop needs from the world. The real ones are beside it; the tests have their own. */
+import type { Level } from '../contract/log-line';
+import type { StateCopy } from '../contract/messages';
 import type { HaproxyView, NodeView, Target } from '../core/state/cluster';
 
 export interface Clock {
@@ -17,7 +19,7 @@ export interface SentOrder {
 /** The keepers' connections. */
 export interface Keepers {
   /**
-   * Asks every connected keeper for a sign of life, due every PING_INTERVAL_MS (protocol.ts); true when none owes one.
+   * Asks every connected keeper for a sign of life, due every PING_INTERVAL_MS (messages.ts); true when none owes one.
    * `n` counts up by one: keepers answer every PINGS_A_STATUSth of them with their status.
    */
   ping(n: number): boolean;
@@ -26,7 +28,7 @@ export interface Keepers {
   /** Sends an order unless this connection has had exactly this one. */
   order(node: string, order: SentOrder): void;
   /** Hands a copy of the state to every connected keeper that has not had this one (S10). */
-  remember(copy: { term: number; seq: number; blob: string }): void;
+  remember(copy: StateCopy): void;
   /** Starts one quick connect to the node's PostgreSQL unless one is under way. */
   probe(node: string): void;
   /** A node is no part of this stack any more: its keeper is refused, and the others are told. */
@@ -69,8 +71,6 @@ export interface Store {
   /** Durably takes an incarnation above `other`. */
   raiseAbove(other: number): Promise<number>;
 }
-
-export type Level = 'INFO' | 'WARN' | 'ERROR';
 
 /** One line an event; never blocks and never throws. */
 export interface Log {

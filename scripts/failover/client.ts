@@ -1,7 +1,7 @@
 /** The monitor's HTTP API, asked with a deadline and checked by the schemas that the monitor itself uses. */
 import { z } from 'zod';
 import { Answer, ApiError, ClusterStatus, type Command, Events } from '../../failover/contract/api';
-import { oneLine } from '../../failover/monitor/log';
+import { oneLine } from '../../failover/contract/log-line';
 import { EXIT, Failed } from './exit';
 
 const READ_MS = 5_000;

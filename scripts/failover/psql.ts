@@ -4,7 +4,7 @@ import { accessSync, constants } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { addressIn } from '../../components/config-values';
 import { HOST } from '../../components/topology';
-import { PORTS } from '../../failover/contract/inputs';
+import { PORTS } from '../../failover/contract/layout';
 import { run } from '../lib/exec';
 import { type Common, fullName, tellNoticesIfHeard } from './commands';
 import { EXIT, Failed } from './exit';

@@ -1,6 +1,6 @@
 /** Status and events in words and columns. Pure. */
 import type { ClusterStatus, LogEvent, NodeStatus } from '../../failover/contract/api';
-import { formatLine, localTime } from '../../failover/monitor/log';
+import { formatLine, localTime } from '../../failover/contract/log-line';
 
 export type Paint = (style: 'bold' | 'dim' | 'red' | 'green' | 'yellow', text: string) => string;
 

@@ -3,8 +3,8 @@
  * superuser role, so doctor and people get in also where `postgres` may not log in, or is called something else.
  */
 
+import { KEEPER_ROLE } from '../../failover/contract/naming';
 import { sessionOptions } from '../../failover/contract/session-settings';
-import { KEEPER_ROLE } from '../../failover/keeper/postgres/config-files';
 import type { RunResult } from '../lib/exec';
 
 const USUAL_ROLE = 'postgres';

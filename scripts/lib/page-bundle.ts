@@ -1,7 +1,7 @@
 /** The status page as a browser loads it: one script out of its modules, beside the files that stay as they are. */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import type { PageFiles } from '../../failover/monitor/outside/page-routes';
+import type { PageFiles } from '../../failover/contract/layout';
 import { PATHS } from './paths';
 
 const FOLDER = 'failover/page';

@@ -9,6 +9,7 @@
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
+import { REPLICAS_MAX } from '../../failover/contract/limits';
 import { endAll } from '../../scripts/lib/exec';
 import { someOf, wholeNumber } from '../../scripts/lib/options';
 import { PATHS } from '../../scripts/lib/paths';
@@ -27,7 +28,6 @@ import { bringUp, FOLDER, HAPROXY, nodeNames, takeDown } from './lib/stack';
 import { type Fault, trial } from './lib/trial';
 
 const RUNS_MAX = 1_000;
-const REPLICAS_MAX = 8;
 const REPAIR_LIMIT_MS = 30_000;
 const START_LIMIT_MS = 180_000;
 const END_LIMIT_MS = 30_000;

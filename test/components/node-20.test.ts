@@ -33,12 +33,10 @@ describe('the program on Node 20', { timeout: 60_000 }, () => {
   it('uses nothing newer', () => {
     const { files, messages } = check();
     expect(messages).toEqual([]);
-    expect(files).toEqual(
-      expect.arrayContaining(['index.ts', 'components/config.ts', 'failover/contract/messages.ts']),
-    );
+    expect(files).toEqual(expect.arrayContaining(['index.ts', 'components/config.ts', 'failover/contract/proof.ts']));
   });
 
-  it.each(['components/endpoints.ts', 'failover/contract/messages.ts'])(
+  it.each(['components/endpoints.ts', 'failover/contract/proof.ts'])(
     'is refused with something newer in %s',
     (name) => {
       const newer = [

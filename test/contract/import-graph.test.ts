@@ -45,6 +45,8 @@ const ADAPTERS: Readonly<Record<string, string>> = {
   'failover/monitor/main.ts': 'wires',
   'failover/monitor/commands/command.ts': 'the command line',
   'failover/contract/api.ts': 'HTTP: its schemas',
+  'failover/contract/inputs.ts': 'wires: the files of their settings',
+  'failover/contract/log-line.ts': 'disk: how a line of the log looks',
   'failover/contract/version.ts': 'HTTP: what it tells',
   'failover/monitor/outside/feed.ts': 'HTTP: what readers get',
   'failover/monitor/outside/http.ts': 'HTTP',

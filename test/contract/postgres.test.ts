@@ -1,6 +1,6 @@
 import { beforeAll, describe, it } from 'vitest';
+import { slotName } from '../../failover/contract/naming';
 import type { ServerConfig, SqlView } from '../../failover/keeper/ports';
-import { slotName } from '../../failover/keeper/postgres/config-files';
 import { Process } from '../../simulator/engine';
 import { type SimNode, SimPostgres } from '../../simulator/node';
 import type { PostgresServer, Reply } from '../../simulator/postgres';

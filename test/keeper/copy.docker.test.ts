@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { NodeSettings, Status, Target } from '../../failover/contract/messages';
-import { copySlotName, slotName } from '../../failover/keeper/postgres/config-files';
+import { copySlotName, slotName } from '../../failover/contract/naming';
 import { buildImage, docker, dockerQuietly, removeNode, startNode } from './node-containers';
 import { ScriptedMonitor } from './scripted-monitor';
 

@@ -1,6 +1,6 @@
 /** Ports without a world: a PostgreSQL that obeys, a clock that the test moves, a disk and a link in memory. */
 
-import type { KeeperFrame, NodeSettings, Status, Target } from '../../failover/contract/messages';
+import type { KeeperFrame, NodeSettings, StateCopy, Status, Target } from '../../failover/contract/messages';
 import { Keeper } from '../../failover/keeper/keeper';
 import {
   type Clock,
@@ -8,7 +8,6 @@ import {
   KeeperError,
   type KeeperState,
   type Link,
-  type Memory,
   type Postgres,
   type ServerConfig,
   type Source,
@@ -42,7 +41,7 @@ export class FakeClock implements Clock {
 
 export class FakeFiles implements StateFile {
   state: KeeperState = EMPTY_STATE;
-  memory: Memory | null = null;
+  memory: StateCopy | null = null;
   /** What happened on the node, in order; shared with the fake PostgreSQL. */
   readonly journal: string[];
   broken = false;
@@ -58,10 +57,10 @@ export class FakeFiles implements StateFile {
     this.journal.push(`save ${state.accepted?.target.kind ?? '-'} ${marks.filter(Boolean).join(' ')}`.trim());
     this.state = state;
   }
-  async loadMemory(): Promise<Memory | null> {
+  async loadMemory(): Promise<StateCopy | null> {
     return this.memory;
   }
-  async saveMemory(memory: Memory): Promise<void> {
+  async saveMemory(memory: StateCopy): Promise<void> {
     this.memory = memory;
   }
 }

@@ -2,6 +2,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { slotName } from '../../failover/contract/naming';
 import { SLOT_BYTES } from '../../failover/disk/two-slot-file';
 import { laterLsn, lsnValue } from '../../failover/keeper/lsn';
 import { StateFolder } from '../../failover/keeper/memory';
@@ -12,7 +13,6 @@ import {
   renderPgHba,
   renderPostgresqlConf,
   sizing,
-  slotName,
 } from '../../failover/keeper/postgres/config-files';
 import { KEY_ITERATIONS, newVerifier } from '../../failover/keeper/postgres/scram';
 import { barrierNames, syncNames } from '../../failover/keeper/sync';

@@ -5,7 +5,9 @@
 import { connect } from 'node:net';
 import { Client } from 'pg';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
-import { derivedPassword, MONITOR_ROLE, type NodeSettings, type Status } from '../../failover/contract/messages';
+import type { NodeSettings, Status } from '../../failover/contract/messages';
+import { MONITOR_ROLE } from '../../failover/contract/naming';
+import { derivedPassword } from '../../failover/contract/proof';
 import { buildImage, docker, dockerQuietly, removeNode, startNode } from './node-containers';
 import { ScriptedMonitor } from './scripted-monitor';
 

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { build } from 'esbuild';
-import { PATHS } from '../../failover/contract/inputs';
+import { PATHS } from '../../failover/contract/layout';
 
 const execute = promisify(execFile);
 const ROOT = join(__dirname, '../..');

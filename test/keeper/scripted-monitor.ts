@@ -7,11 +7,10 @@ import {
   type NodeSettings,
   PING_INTERVAL_MS,
   PROTOCOL_VERSION,
-  proof,
   type Status,
-  sameProof,
   type Target,
 } from '../../failover/contract/messages';
+import { proof, sameProof } from '../../failover/contract/proof';
 
 export interface NodeView {
   connected: boolean;

@@ -11,7 +11,7 @@ import { promisify } from 'node:util';
 import { build } from 'esbuild';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import type { NodeSettings, Status } from '../../failover/contract/messages';
-import { slotName } from '../../failover/keeper/postgres/config-files';
+import { slotName } from '../../failover/contract/naming';
 import { buildImage, docker, dockerQuietly, removeNode, startNode } from './node-containers';
 import { ScriptedMonitor } from './scripted-monitor';
 

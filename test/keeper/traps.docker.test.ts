@@ -4,8 +4,8 @@
  */
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import type { NodeSettings, Status } from '../../failover/contract/messages';
+import { slotName } from '../../failover/contract/naming';
 import type { DeclaredNode } from '../../failover/core/state/cluster';
-import { slotName } from '../../failover/keeper/postgres/config-files';
 import { OpeningChecks } from '../../failover/monitor/nodes/opening';
 import { buildImage, docker, dockerQuietly, removeNode, startNode } from './node-containers';
 import { ScriptedMonitor } from './scripted-monitor';

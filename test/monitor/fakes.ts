@@ -5,24 +5,26 @@
 import { randomBytes } from 'node:crypto';
 import { connect, type Socket } from 'node:net';
 import type { Answer } from '../../failover/contract/api';
+import type { Level } from '../../failover/contract/log-line';
 import {
   compareOrders,
   type KeeperFrame,
   MonitorFrame,
   type OrderId,
   PROTOCOL_VERSION,
-  proof,
+  type StateCopy,
   type Status,
   type SyncConfig,
   type Target,
 } from '../../failover/contract/messages';
+import { proof } from '../../failover/contract/proof';
 import { isDone, isMember, statusOf } from '../../failover/core/facts/view';
 import { retiringLeader } from '../../failover/core/procedures/members';
 import type { Certificate, Decision, HaproxyView, Observation, Request } from '../../failover/core/state/cluster';
 import { parseState } from '../../failover/core/state/stored';
 import { Loop } from '../../failover/monitor/loop';
 import { KeeperServer } from '../../failover/monitor/nodes/keepers';
-import type { Level, Opening, Router, Store } from '../../failover/monitor/ports';
+import type { Opening, Router, Store } from '../../failover/monitor/ports';
 
 const KEY = 'k'.repeat(40);
 const SYSTEM = '42';
@@ -166,7 +168,7 @@ export class FakeNode {
   /** Forks that this data went through: `timeline@lsn` of each parent. */
   history: string[] = [];
   accepted: (OrderId & { target: Target }) | null = null;
-  memory: { term: number; seq: number; blob: string } | null = null;
+  memory: StateCopy | null = null;
   clean = false;
   /** Where the last record before a clean shutdown begins. */
   private checkpoint = 0;

@@ -3,10 +3,11 @@ import { once } from 'node:events';
 import { connect } from 'node:net';
 import { createInterface } from 'node:readline';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { PROTOCOL_VERSION, proof } from '../../failover/contract/messages';
-import { formatLine } from '../../failover/monitor/log';
+import type { Level } from '../../failover/contract/log-line';
+import { formatLine } from '../../failover/contract/log-line';
+import { PROTOCOL_VERSION } from '../../failover/contract/messages';
+import { proof } from '../../failover/contract/proof';
 import { KeeperServer } from '../../failover/monitor/nodes/keepers';
-import type { Level } from '../../failover/monitor/ports';
 
 const KEY = 'k'.repeat(40);
 const NAME = 'p\n2026-11-24T21:55:22.123+00:00 INFO  a  OPENED  \x1b[2K';

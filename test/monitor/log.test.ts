@@ -2,7 +2,8 @@ import { mkdtemp, open, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { FileLog, formatJson, formatLine, localTime, oneLine } from '../../failover/monitor/log';
+import { formatJson, formatLine, localTime, oneLine } from '../../failover/contract/log-line';
+import { FileLog } from '../../failover/monitor/log';
 
 let folder = '';
 beforeEach(async () => {

@@ -4,12 +4,13 @@
  */
 import { Client } from 'pg';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { Level } from '../../failover/contract/log-line';
 import { isDone, isMember, runsPostgres, statusOf } from '../../failover/core/facts/view';
 import type { Decision, HaproxyView, Observation } from '../../failover/core/state/cluster';
 import { Loop } from '../../failover/monitor/loop';
 import { KeeperServer } from '../../failover/monitor/nodes/keepers';
 import { OpeningChecks } from '../../failover/monitor/nodes/opening';
-import type { Level, Router } from '../../failover/monitor/ports';
+import type { Router } from '../../failover/monitor/ports';
 import { buildImage, docker, dockerQuietly, removeNode, startNode } from '../keeper/node-containers';
 import { MemoryStore } from './fakes';
 

@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { parse, stringify } from 'yaml';
 import { z } from 'zod';
-import { PATHS as INSIDE, PORTS } from '../../failover/contract/inputs';
+import { PATHS as INSIDE, PORTS } from '../../failover/contract/layout';
 import { run } from '../../scripts/lib/exec';
 import { PATHS } from '../../scripts/lib/paths';
 import { say } from '../../scripts/lib/terminal';

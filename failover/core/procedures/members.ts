@@ -1,13 +1,11 @@
 /** Which data directories belong to the cluster: nodes join it, and leave it when their data has a history of its own. */
 
+import { NODES_MAX } from '../../contract/limits';
 import type { Situation } from '../facts/situation';
 import { hasAccepted, isDone, list } from '../facts/view';
 import type { Plan } from '../rule';
 import type { ClusterState, DeclaredNode } from '../state/cluster';
 import { change } from '../transitions';
-
-/** Nodes that a message to the keepers has place for. */
-const NODES_MAX = 9;
 
 /**
  * The leader that the config has no place for any more, with its last known address: it is watched and led to hand over

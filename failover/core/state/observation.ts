@@ -1,5 +1,5 @@
 /** What the monitor sees at one moment. Only data; see types.ts. */
-import type { SlotView, Status } from '../../contract/messages';
+import type { SlotView, StateCopy, Status } from '../../contract/messages';
 import type { DeclaredNode, Pause } from './cluster';
 
 /** What is seen of one declared node. */
@@ -26,7 +26,7 @@ export interface NodeView {
   /** When the monitor's own session in its PostgreSQL had broken and a new connect was refused, monotonic ms. */
   refusedAtMs: number | null;
   /** Newest copy of the monitor's state that the keeper holds; undefined until it told. */
-  recall: { term: number; seq: number; blob: string } | null | undefined;
+  recall: StateCopy | null | undefined;
   /** Slots that it keeps, as it told last over this connection; absent: it has not yet. For people only. */
   slots?: SlotView[];
 }

@@ -5,8 +5,9 @@
 import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
+import { slotName } from '../../contract/naming';
 import type { Source } from '../ports';
-import { conninfo, slotName } from './config-files';
+import { conninfo } from './config-files';
 import { throttled } from './copy';
 import { serverProcesses } from './processes';
 import { segmentsBetween, WalReceiver, wholeSegments } from './receive-wal';

@@ -1,6 +1,7 @@
 /** Renders PostgreSQL's configuration. Pure. */
 import Mustache from 'mustache';
-import { MONITOR_ROLE, type NodeSettings, REPLICATION_ROLE } from '../../contract/messages';
+import type { NodeSettings } from '../../contract/messages';
+import { KEEPER_ROLE, MONITOR_ROLE, REPLICATION_ROLE, slotName } from '../../contract/naming';
 import type { ServerConfig } from '../ports';
 import { template } from './template';
 
@@ -85,26 +86,11 @@ export function renderPgHba(settings: NodeSettings): string {
   });
 }
 
-/** The keeper's own superuser role, made by furnish.ts beside `postgres`; it may come in over the local socket only. */
-export const KEEPER_ROLE = 'failover_keeper';
 const KEEPER_MAP = 'keeper';
 
 /** pg_ident.conf: the container's user, which is called as PostgreSQL's usual superuser, may come in as the keeper's role. */
 export function renderPgIdent(): string {
   return `# MAP  SYSTEM-USER  POSTGRES-ROLE\n${KEEPER_MAP} postgres ${KEEPER_ROLE}\n`;
-}
-
-/** Name of the slot that a node's walsender uses on its leader. */
-export function slotName(node: string): string {
-  return node
-    .toLowerCase()
-    .replaceAll(/[^a-z0-9_]/g, '_')
-    .slice(0, 63);
-}
-
-/** Name of the slot that a node receives write-ahead log through while it is copied and its old data is still there. */
-export function copySlotName(node: string): string {
-  return `${slotName(node).slice(0, 58)}_copy`;
 }
 
 /** Connection string to another node, libpq form; the password comes from the passfile. `more`: further parameters. */

@@ -5,9 +5,10 @@
 import { access, mkdir, open, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
+import { copySlotName, slotName } from '../../contract/naming';
 import { syncFolder } from '../../disk/durable';
 import { KeeperError, type Source } from '../ports';
-import { conninfo, copySlotName, slotName } from './config-files';
+import { conninfo } from './config-files';
 import { run } from './processes';
 import { segmentBefore, WalReceiver, wholeSegments } from './receive-wal';
 import { openSource, type RejoinContext } from './rejoin';

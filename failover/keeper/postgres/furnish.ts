@@ -6,10 +6,11 @@
  * Data of an earlier version has a table failover.heartbeat. It stays: nothing reads or writes it any more, and a keeper of
  * that version that takes the lead in the middle of an upgrade needs it.
  */
-import { derivedPassword, MONITOR_ROLE, type NodeSettings, REPLICATION_ROLE } from '../../contract/messages';
+import type { NodeSettings } from '../../contract/messages';
+import { KEEPER_ROLE, MONITOR_ROLE, REPLICATION_ROLE } from '../../contract/naming';
+import { derivedPassword } from '../../contract/proof';
 import { GRANTED_SETTINGS } from '../../contract/session-settings';
 import { KeeperError, messageOf } from '../ports';
-import { KEEPER_ROLE } from './config-files';
 import { BEAT_MAX, BEAT_SEQUENCE } from './heartbeat';
 import { HOME } from './logins';
 import { KEY_ITERATIONS, newVerifier } from './scram';

@@ -2,9 +2,10 @@
  * How the keeper gets into its own PostgreSQL, over the local socket: as one of two superuser roles and into one of several
  * databases, so that a role or database that was renamed, dropped or closed does not lock it out.
  */
+
+import { KEEPER_ROLE } from '../../contract/naming';
 import { INSUFFICIENT_PRIVILEGE } from '../../contract/session-settings';
 import { KeeperError, messageOf } from '../ports';
-import { KEEPER_ROLE } from './config-files';
 import { Session, type SessionOptions, sqlState } from './session';
 
 const ROLES = ['postgres', KEEPER_ROLE] as const;

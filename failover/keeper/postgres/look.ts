@@ -1,5 +1,6 @@
 /** Asks a running PostgreSQL, and the control file of a stopped one, for what the keeper has to know. */
 
+import { STATUS_ROWS_MAX } from '../../contract/limits';
 import type { SlotView } from '../../contract/messages';
 import type { SqlView, View } from '../ports';
 import { FLOORED, type Floors, type Pending } from '../tunables';
@@ -36,7 +37,7 @@ SELECT ${WAL_TIMELINE} AS timeline, pg_current_wal_flush_lsn()::text AS flush,
       ORDER BY s.name), '[]')
     FROM (SELECT a.application_name AS name, w.state, w.sync_state, w.flush_lsn, w.replay_lsn, w.flush_lag
       FROM pg_stat_get_wal_senders() w, LATERAL pg_stat_get_activity(w.pid) a
-      WHERE w.state IS NOT NULL AND a.application_name <> '' LIMIT 32) s) AS standbys`;
+      WHERE w.state IS NOT NULL AND a.application_name <> '' LIMIT ${STATUS_ROWS_MAX}) s) AS standbys`;
 
 interface StandbyRow {
   recovery: boolean;
@@ -90,7 +91,7 @@ SELECT slot_name AS name, active, wal_status AS "walStatus",
   CASE WHEN restart_lsn IS NOT NULL THEN greatest(0, pg_wal_lsn_diff(
     CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_flush_lsn() END, restart_lsn))::float8
   END AS "retainedBytes"
-FROM pg_replication_slots WHERE NOT temporary ORDER BY slot_name LIMIT 32`;
+FROM pg_replication_slots WHERE NOT temporary ORDER BY slot_name LIMIT ${STATUS_ROWS_MAX}`;
 
 /** The replication slots of a running server. Throws when it does not answer. */
 export async function lookAtSlots(session: Session): Promise<SlotView[]> {

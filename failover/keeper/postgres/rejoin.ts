@@ -1,5 +1,7 @@
 /** Rewind, and the session on the leader that a rewind and a copy need. */
-import { derivedPassword, REPLICATION_ROLE } from '../../contract/messages';
+
+import { REPLICATION_ROLE } from '../../contract/naming';
+import { derivedPassword } from '../../contract/proof';
 import { INSUFFICIENT_PRIVILEGE, type SessionRights, sessionOptions } from '../../contract/session-settings';
 import { KeeperError, messageOf, type Source } from '../ports';
 import { conninfo } from './config-files';

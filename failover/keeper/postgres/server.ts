@@ -4,14 +4,10 @@ import { statSync, watch } from 'node:fs';
 import { access, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { PORTS } from '../../contract/inputs';
-import {
-  derivedPassword,
-  MONITOR_ROLE,
-  type NodeSettings,
-  REPLICATION_ROLE,
-  type SlotView,
-} from '../../contract/messages';
+import { PORTS } from '../../contract/layout';
+import type { NodeSettings, SlotView } from '../../contract/messages';
+import { KEEPER_ROLE, MONITOR_ROLE, REPLICATION_ROLE } from '../../contract/naming';
+import { derivedPassword } from '../../contract/proof';
 import { syncFolder } from '../../disk/durable';
 import {
   type Beat,
@@ -34,7 +30,7 @@ import {
 } from '../tunables';
 import { Canary } from './canary';
 import { CatchUp } from './catch-up';
-import { KEEPER_ROLE, settingValues } from './config-files';
+import { settingValues } from './config-files';
 import { Configuration } from './configuration';
 import { CATCHING_UP, copyData } from './copy';
 import { Furnishing, REPAIR_LOCK_MS } from './furnish';

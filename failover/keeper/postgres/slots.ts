@@ -1,5 +1,5 @@
 /** Physical replication slots of the peers (S22). */
-import { copySlotName, slotName } from './config-files';
+import { copySlotName, slotName } from '../../contract/naming';
 import { type Replication, sqlState } from './replication';
 import { literal, type Session } from './session';
 

@@ -1,7 +1,8 @@
 /** `switchover` and `promote` inside the monitor's container: the HTTP calls with the token from the monitor's own config. */
 import type { Answer } from '../../contract/api';
-import { type MonitorConfig, PORTS } from '../../contract/inputs';
-import { derivedPassword } from '../../contract/messages';
+import type { MonitorConfig } from '../../contract/inputs';
+import { PORTS } from '../../contract/layout';
+import { derivedPassword } from '../../contract/proof';
 
 const LIMIT_MS = 100_000;
 const ACCEPT = '--accept-data-loss';

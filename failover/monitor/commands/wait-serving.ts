@@ -1,7 +1,8 @@
 /** `wait-serving [seconds]`: returns when the cluster serves, telling meanwhile what it waits for. */
 import pg from 'pg';
 import type { ClusterStatus, NodeStatus } from '../../contract/api';
-import { type MonitorConfig, PORTS } from '../../contract/inputs';
+import type { MonitorConfig } from '../../contract/inputs';
+import { PORTS } from '../../contract/layout';
 
 const DEFAULT_LIMIT_S = 180;
 const POLL_MS = 200;

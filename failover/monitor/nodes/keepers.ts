@@ -11,11 +11,11 @@ import {
   type MonitorFrame,
   type NodeSettings,
   PROTOCOL_VERSION,
-  proof,
   type SlotView,
+  type StateCopy,
   type Status,
-  sameProof,
 } from '../../contract/messages';
+import { proof, sameProof } from '../../contract/proof';
 import type { DeclaredNode, NodeView } from '../../core/state/cluster';
 import type { Clock, Keepers, Log, SentOrder } from '../ports';
 import { AnswerTimes, PROBE_LIMIT_MS, type ProbeResult, probePostgres } from './probe';
@@ -153,7 +153,7 @@ export class KeeperServer implements Keepers {
     peer.link.send({ type: 'order', ...order });
   }
 
-  remember(copy: { term: number; seq: number; blob: string }): void {
+  remember(copy: StateCopy): void {
     for (const peer of this.peers.values()) {
       // First it tells what it remembers: an old store must not overwrite that unseen.
       if (peer.link === null || peer.recall === undefined || peer.rememberedSeq === copy.seq) continue;

@@ -3,8 +3,9 @@
  * ordinary synchronous commit succeeds on it. A connection to every node is opened beforehand, because SCRAM costs 15 ms.
  */
 import pg from 'pg';
-import { PORTS } from '../../contract/inputs';
-import { derivedPassword, MONITOR_ROLE } from '../../contract/messages';
+import { PORTS } from '../../contract/layout';
+import { MONITOR_ROLE } from '../../contract/naming';
+import { derivedPassword } from '../../contract/proof';
 import { INSUFFICIENT_PRIVILEGE, type SessionRights, sessionOptions } from '../../contract/session-settings';
 import type { DeclaredNode } from '../../core/state/cluster';
 import type { Log, Opening } from '../ports';

@@ -1,6 +1,6 @@
 /** The quick confirmation that PostgreSQL is gone (DESIGN §4, SAFETY S20). */
 import { connect, type Socket } from 'node:net';
-import { PORTS } from '../../contract/inputs';
+import { PORTS } from '../../contract/layout';
 
 /** An answer takes 1 to 5 ms on the inner network: none within this tells something there, ms. */
 export const PROBE_LIMIT_MS = 25;

@@ -11,12 +11,13 @@ import { type Context, Hono } from 'hono';
 import { bodyLimit } from 'hono/body-limit';
 import type { z } from 'zod';
 import { type Answer, Bodies, type Command } from '../../contract/api';
+import type { PageFiles } from '../../contract/layout';
 import type { Request } from '../../core/state/cluster';
 import type { Feed } from './feed';
 import type { Listeners } from './listeners';
 import { keptFor, Turnstile } from './load';
 import { openapi } from './openapi';
-import { type PageFiles, pageRoutes } from './page-routes';
+import { pageRoutes } from './page-routes';
 
 const HEADERS = {
   'Content-Security-Policy':

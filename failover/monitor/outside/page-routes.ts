@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Hono } from 'hono';
+import type { PageFiles } from '../../contract/layout';
 
 /** Path in the browser → file of the bundled page, and its type. */
 const FILES = {
@@ -10,9 +11,6 @@ const FILES = {
   '/page.js': ['page.js', 'text/javascript; charset=utf-8'],
   '/icon.svg': ['icon.svg', 'image/svg+xml'],
 } as const;
-
-/** Contents by file name. */
-export type PageFiles = Record<(typeof FILES)[keyof typeof FILES][0], string>;
 
 /** @throws Error when a file is missing. */
 export function readPage(folder: string): PageFiles {

@@ -3,7 +3,7 @@ import { existsSync, statfsSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { checkConfig, KEYS } from '../../../components/config';
 import { buildTopology, LOG_FILE, type Topology } from '../../../components/topology';
-import { slotName } from '../../../failover/keeper/postgres/config-files';
+import { slotName } from '../../../failover/contract/naming';
 import { engineState } from '../../lib/docker';
 import { PATHS } from '../../lib/paths';
 import { Client } from '../client';

@@ -1,6 +1,6 @@
 /** What a node says from the inside: its disk, and its PostgreSQL over the local socket. */
 import { z } from 'zod';
-import { PATHS } from '../../../failover/contract/inputs';
+import { PATHS } from '../../../failover/contract/layout';
 import { run } from '../../lib/exec';
 import { asSuperuser } from '../superuser';
 import type { DatabaseFact, NodeFact } from './facts';

@@ -1,0 +1,54 @@
+/** Where things are inside the containers. The images, the program and the shipped processes agree on it. */
+
+/** Fixed places inside the containers. */
+export const PATHS = {
+  keeperConfig: '/etc/postgres-failover/keeper.json',
+  monitorConfig: '/etc/postgres-failover/monitor.json',
+  /** Volume of a PostgreSQL node: `data` (PGDATA), `keeper` (durable state), `data.new`, `data.old` during a copy. */
+  nodeVolume: '/var/lib/postgresql',
+  /** Volume of the monitor: the store. */
+  monitorVolume: '/var/lib/postgres-failover',
+  /** The bundled status page. */
+  page: '/app/page',
+  /** Bind mount of the host's log folder. */
+  logFolder: '/var/log/postgres-failover',
+  /** Volume shared by HAProxy and monitor: `admin.sock` (runtime API) and `master.sock`. */
+  haproxySockets: '/run/haproxy',
+  /** Volume of HAProxy that holds `haproxy.cfg`, written by the image's `apply-config`. */
+  haproxyConfig: '/etc/haproxy/run',
+  prometheusConfig: '/etc/pgfailover-prometheus/prometheus.yml',
+  /** Rules of the alerts, part of Prometheus's image. */
+  prometheusRules: '/etc/pgfailover-prometheus/alerts.yml',
+  /** Volume of Prometheus: what it has collected. */
+  prometheusVolume: '/var/lib/pgfailover-prometheus',
+} as const;
+
+/** Fixed ports inside the networks; what is published on the host follows the stack's config. */
+export const PORTS = {
+  postgres: 5432,
+  haproxyWrite: 5432,
+  haproxyRead: 5433,
+  haproxyStats: 5000,
+  haproxyApi: 8000,
+  keepers: 7400,
+  monitorHttp: 8008,
+  backend: 8000,
+  prometheus: 9090,
+  pgadmin: 5050,
+} as const;
+
+/** Fixed numeric ids inside the images. `sockets` is the group that HAProxy and monitor share. */
+export const IDS = {
+  postgres: 10000,
+  haproxy: 10001,
+  monitor: 10002,
+  backend: 10003,
+  prometheus: 10004,
+  pgadmin: 10005,
+  sockets: 10010,
+} as const;
+
+/** Files of the bundled status page, in {@link PATHS}`.page`. */
+export const PAGE_FILES = ['index.html', 'page.css', 'page.js', 'icon.svg'] as const;
+/** Contents by file name. */
+export type PageFiles = Record<(typeof PAGE_FILES)[number], string>;

@@ -1,0 +1,28 @@
+/** What keepers, monitor and program make of the cluster key, the one secret that they share. */
+import { createHmac, timingSafeEqual } from 'node:crypto';
+
+/** Proof that a side knows the cluster key: HMAC-SHA256 over role, the peer's nonce, the own nonce and the node's name. */
+export function proof(
+  clusterKey: string,
+  role: 'keeper' | 'monitor',
+  peerNonce: string,
+  ownNonce: string,
+  node: string,
+): string {
+  return createHmac('sha256', clusterKey).update(`${role}\n${peerNonce}\n${ownNonce}\n${node}`).digest('hex');
+}
+
+/** Compares two proofs in constant time. */
+export function sameProof(a: string, b: string): boolean {
+  const [x, y] = [Buffer.from(a), Buffer.from(b)];
+  return x.length === y.length && timingSafeEqual(x, y);
+}
+
+/**
+ * Password of an internal role, derived from the cluster key so that no further secret has to be handed around:
+ * `replication` for standbys, base backups and rewinds; `monitor` for the monitor's own connections; `admin` is the token
+ * of people and scripts that command the monitor over HTTP.
+ */
+export function derivedPassword(clusterKey: string, role: 'replication' | 'monitor' | 'admin'): string {
+  return createHmac('sha256', clusterKey).update(`password\n${role}`).digest('hex');
+}
