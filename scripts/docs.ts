@@ -1,6 +1,6 @@
 /**
- * Writes the generated parts of the documents: the README's config table from `Pulumi.yaml`, and the failover rule in
- * docs/architecture.md from the rule table itself.
+ * Writes the generated parts of the documents: the README's config table from `Pulumi.yaml`, the failover rule in
+ * docs/architecture.md from the rule table itself, and the codes in docs/operations.md from the contract.
  *
  *     npm run docs               writes them between their markers
  *     npm run docs -- --check    exit 1 when one is not up to date
@@ -9,6 +9,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parse } from 'yaml';
 import { z } from 'zod';
+import { FAILURE_CODES, type Meaning, NOTE_CODES, RULE_CODES } from '../failover/contract/codes';
 import { RULES } from '../failover/core/rules';
 
 const ROOT = join(__dirname, '..');
@@ -40,6 +41,12 @@ export function ruleTable(): string {
   return ['| | code | when it matches |', '|---|---|---|', ...rows].join('\n');
 }
 
+/** Codes with what they say and what a person does, as Markdown. */
+export function codeTable(codes: Readonly<Record<string, Meaning>>): string {
+  const rows = Object.entries(codes).map(([code, { says, todo = '' }]) => `| \`${code}\` | ${says} | ${todo} |`);
+  return ['| code | what it says | to do |', '|---|---|---|', ...rows].join('\n');
+}
+
 /** @throws Error when the markers are not there, in order. */
 export function withPart(document: string, name: string, part: string): string {
   const [beginMark, endMark] = [`<!-- ${name}:begin -->`, `<!-- ${name}:end -->`];
@@ -52,6 +59,9 @@ function main(check: boolean): void {
   const parts = [
     { file: 'README.md', name: 'config', part: configTable(readFileSync(join(ROOT, 'Pulumi.yaml'), 'utf8')) },
     { file: 'docs/architecture.md', name: 'rules', part: ruleTable() },
+    { file: 'docs/operations.md', name: 'rule-codes', part: codeTable(RULE_CODES) },
+    { file: 'docs/operations.md', name: 'failure-codes', part: codeTable(FAILURE_CODES) },
+    { file: 'docs/operations.md', name: 'note-codes', part: codeTable(NOTE_CODES) },
   ];
   for (const { file, name, part } of parts) {
     const path = join(ROOT, file);

@@ -11,6 +11,7 @@
  * whatever is lower (SAFETY S5, S11).
  */
 import { z } from 'zod';
+import { FailureCode, known, LogCode } from './codes';
 import { NODES_MAX, STATUS_ROWS_MAX } from './limits';
 import { NodeName } from './naming';
 
@@ -201,6 +202,17 @@ export const SlotView = z.object({
 });
 export type SlotView = z.infer<typeof SlotView>;
 
+/** Why a keeper cannot carry out its order now. */
+export const Failure = z
+  .object({
+    code: z.string(),
+    message: z.string(),
+    /** How often it was tried under this order; absent: not counted. */
+    tries: z.number().int().min(1).optional(),
+  })
+  .transform(known(FailureCode));
+export type Failure = z.infer<typeof Failure>;
+
 /** A keeper's whole view of its node. Sent on every change and with every {@link PINGS_A_STATUS}th answer to a ping. */
 export const Status = z.object({
   type: z.literal('status'),
@@ -217,14 +229,7 @@ export const Status = z.object({
   /** True when the accepted order is wholly carried out (for `follow`: streaming; for `lead`: primary with sync in force). */
   done: z.boolean(),
   /** Why the accepted order cannot be carried out now (the keeper goes on trying where that makes sense). */
-  failure: z
-    .object({
-      code: z.string(),
-      message: z.string(),
-      /** How often it was tried under this order; absent: not counted. */
-      tries: z.number().int().min(1).optional(),
-    })
-    .nullable(),
+  failure: Failure.nullable(),
   /** A durable marker of an unfinished promotion or rewind: term in which it was begun (S3, S12). */
   promotingTerm: z.number().int().nullable(),
   /** Term of the last promotion of this data that was finished and not undone by a rewind or a copy. */
@@ -332,11 +337,13 @@ export const KeeperFrame = z.discriminatedUnion('type', [
   Status,
   z.object({ type: z.literal('pong'), n: z.number().int() }),
   /** One line for people (what the keeper is doing: "base backup 40 %"), shown in failover.log. */
-  z.object({
-    type: z.literal('note'),
-    level: z.enum(['info', 'warn', 'error']),
-    code: z.string(),
-    message: z.string(),
-  }),
+  z
+    .object({
+      type: z.literal('note'),
+      level: z.enum(['info', 'warn', 'error']),
+      code: z.string(),
+      message: z.string(),
+    })
+    .transform(known(LogCode)),
 ]);
 export type KeeperFrame = z.infer<typeof KeeperFrame>;

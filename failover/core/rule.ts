@@ -1,4 +1,5 @@
 /** What a row of the table in rules.ts is made of. */
+import type { RuleCode } from '../contract/codes';
 import type { Situation } from './facts/situation';
 import type { Action, ClusterState, Level } from './state/cluster';
 
@@ -8,13 +9,13 @@ export interface Plan {
   actions?: Action[];
   reason: string;
   /** Where one row stands for several causes (why a leader was given up): the cause's code, and its level where that differs. */
-  code?: string;
+  code?: RuleCode;
   level?: Level;
 }
 
 export interface Rule {
   id: string;
-  code: string;
+  code: RuleCode;
   level: Level;
   why: string;
   match: (s: Situation) => Plan | null;

@@ -1,5 +1,6 @@
 /** The transitions: each takes a state and gives the next one. All raise seq; none does anything by itself. */
 
+import type { Cause } from '../contract/codes';
 import { type Choice, canLeadAgain, followersOf } from './facts/candidates';
 import { pick } from './facts/choice';
 import { addEntry } from './facts/ledger';
@@ -44,7 +45,7 @@ export function recordFirstLeader(state: ClusterState, node: string, dataId: str
  * Null when nobody could take over: then the leader stays recorded and only new connections are held. Of equally advanced
  * nodes `prefer` is taken.
  */
-export function giveUp(s: Situation, cause: string, prefer?: string): { state: ClusterState; choice: Choice } | null {
+export function giveUp(s: Situation, cause: Cause, prefer?: string): { state: ClusterState; choice: Choice } | null {
   const choice = pick(s, false, prefer);
   switch (choice.kind) {
     case 'candidate':
@@ -60,13 +61,13 @@ export function giveUp(s: Situation, cause: string, prefer?: string): { state: C
 }
 
 /** Raises the term and asks for promises. Of equally advanced nodes `prefer` is taken. */
-export function elect(state: ClusterState, cause: string, prefer?: string): ClusterState {
+export function elect(state: ClusterState, cause: Cause, prefer?: string): ClusterState {
   const wish = prefer === undefined ? {} : { prefer };
   return change(state, { term: state.term + 1, procedure: { kind: 'elect', cause, ...wish } });
 }
 
 /** Records `node` as the next leader of the state's term (S3) and the configuration that it starts with. */
-export function promote(s: Situation, node: string, cause: string): ClusterState {
+export function promote(s: Situation, node: string, cause: Cause): ClusterState {
   const dataId = s.state.members[node] ?? '';
   const next = firstConfig(s, node);
   // Promoted again after an interruption: who followed it before may still be the only one with that history.
@@ -89,7 +90,7 @@ function firstConfig(s: Situation, node: string): SyncConfig {
 }
 
 /** The old leader leads again, in a term of its own and through the same opening as everybody (S15). */
-export function leadAgain(s: Situation, raiseTerm: boolean, cause = 'LEADER_BACK'): ClusterState {
+export function leadAgain(s: Situation, raiseTerm: boolean, cause: Cause = 'LEADER_BACK'): ClusterState {
   const { leader } = s;
   const termed = raiseTerm ? { ...s.state, term: s.state.term + 1 } : s.state;
   return promote(s.with(termed), leader, cause);

@@ -1,10 +1,6 @@
 /** Counts failed attempts of one step, and tells how long to rest before the next one. */
-
-export interface Failure {
-  code: string;
-  message: string;
-  tries: number;
-}
+import type { FailureCode } from '../contract/codes';
+import type { Failure } from '../contract/messages';
 
 /** The rest after the first failure and the longest one, ms; it doubles with each failure. */
 const [REST_MIN_MS, REST_MAX_MS] = [1_000, 300_000];
@@ -22,7 +18,7 @@ export class Attempts {
   }
 
   /** Notes a failed attempt. Returns the failure with its number, and the rest that begins now, ms. */
-  failed(key: string, code: string, message: string, nowMs: number): { failure: Failure; restMs: number } {
+  failed(key: string, code: FailureCode, message: string, nowMs: number): { failure: Failure; restMs: number } {
     this.tries = key === this.key ? this.tries + 1 : 1;
     this.key = key;
     const restMs = Math.min(REST_MAX_MS, REST_MIN_MS * 2 ** Math.min(20, this.tries - 1));

@@ -6,6 +6,7 @@
  * S3: `promotingTerm` is stored, together with the order, before the promotion, and cleared when the promotion was seen
  * finished and its timeline was stored as `promoted`. Whether that leadership was opened is the monitor's ledger to know.
  */
+import type { FailureCode, LogCode } from '../contract/codes';
 import {
   compareOrders,
   type KeeperFrame,
@@ -53,7 +54,7 @@ const FRESH_MS = 600;
 const RETRY_MS = 200;
 const STUMBLES_MAX = 3;
 /** Failures that pass by themselves as a rule: a checkpoint holds up a reload, a standby is slow (S4, S17). */
-const PASSING: ReadonlySet<string> = new Set(['STEP_FAILED', 'SYNC_UNPROVEN']);
+const PASSING: ReadonlySet<FailureCode> = new Set(['STEP_FAILED', 'SYNC_UNPROVEN']);
 /** After SIGTERM the leader waits this long for the monitor's hand-over (S18), ms. */
 export const HANDOVER_LIMIT_MS = 8_000;
 /** Enough for the monitor to hear of a shutdown and to hold new connections, ms. */
@@ -427,7 +428,7 @@ export class Keeper {
   }
 
   /** One line for people, shown in the monitor's log. */
-  note(level: 'info' | 'warn' | 'error', code: string, message: string): void {
+  note(level: 'info' | 'warn' | 'error', code: LogCode, message: string): void {
     this.link.send({ type: 'note', level, code, message: message.slice(0, 2_000) });
   }
 

@@ -2,6 +2,7 @@
  * What the keeper's life cycle needs from the world. The logic (`keeper.ts`, `pursue.ts`, `sync.ts`) knows only these
  * interfaces; the real ones are beside it, the simulator and the tests have their own.
  */
+import type { FailureCode } from '../contract/codes';
 import type {
   KeeperFrame,
   NodeSettings,
@@ -15,8 +16,8 @@ import type { SettingsView } from './tunables';
 
 /** A failure with a stable code for the status and a sentence for people. */
 export class KeeperError extends Error {
-  readonly code: string;
-  constructor(code: string, message: string) {
+  readonly code: FailureCode;
+  constructor(code: FailureCode, message: string) {
     super(message);
     this.code = code;
   }

@@ -1,5 +1,6 @@
 /** What to do next to become what an order asks for: one pass, from whatever state PostgreSQL is in. */
-import type { NodeSettings, SyncConfig } from '../contract/messages';
+import type { FailureCode } from '../contract/codes';
+import type { Failure, NodeSettings, SyncConfig } from '../contract/messages';
 import { Attempts } from './attempts';
 import type { Keeper } from './keeper';
 import { type AcceptedOrder, KeeperError, messageOf, type ServerConfig, type Source, type SqlView } from './ports';
@@ -8,7 +9,7 @@ import { barrierNames, SyncControl, syncNames } from './sync';
 
 export interface Outcome {
   done: boolean;
-  failure?: { code: string; message: string; tries?: number };
+  failure?: Failure;
   /** Look again after this time, ms. */
   againMs?: number;
 }
@@ -497,7 +498,7 @@ export class Pursuit {
   }
 
   /** Reports a failed step, which is tried again after a rest that gets longer each time. */
-  private failedFor(key: string, code: string, message: string): Outcome {
+  private failedFor(key: string, code: FailureCode, message: string): Outcome {
     const { keeper } = this;
     const { failure, restMs } = this.attempts.failed(key, code, message, keeper.clock.nowMs());
     keeper.note('error', code, `${message} (attempt ${failure.tries}, the next one in ${restMs / 1_000} s)`);

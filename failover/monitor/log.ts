@@ -3,7 +3,9 @@
  * the oldest are dropped, with a note, when the disk does not keep up. Rotation copies and truncates, so that `tail -f`
  * goes on.
  */
+
 import { appendFile, copyFile, rename, stat, truncate } from 'node:fs/promises';
+import type { LogCode } from '../contract/codes';
 import { formatLine, type Level } from '../contract/log-line';
 import type { Log } from './ports';
 
@@ -33,7 +35,7 @@ export class FileLog implements Log {
     this.options = options;
   }
 
-  write(level: Level, subject: string, code: string, message: string): void {
+  write(level: Level, subject: string, code: LogCode, message: string): void {
     const line = this.line(level, subject, code, message);
     this.options.stdout(line);
     if (this.options.file === null) return;
@@ -52,7 +54,7 @@ export class FileLog implements Log {
     await this.draining;
   }
 
-  private line(level: Level, subject: string, code: string, message: string): string {
+  private line(level: Level, subject: string, code: LogCode, message: string): string {
     const { format = formatLine, now } = this.options;
     return format(now(), level, subject, code, message);
   }

@@ -368,8 +368,7 @@ export class Loop {
     if (this.steady !== null && nowMs - this.steady.sinceMs < STEADY_MS) return;
     if (words === this.told) return;
     this.told = words;
-    const level = decision.level === 'warn' ? 'WARN' : 'INFO';
-    this.options.log.write(level, decision.state.leader ?? 'cluster', decision.code, decision.reason);
+    this.options.log.write(decision.level, decision.state.leader ?? 'cluster', decision.code, decision.reason);
   }
 
   private async execute(actions: readonly Action[]): Promise<void> {

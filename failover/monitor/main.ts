@@ -3,6 +3,7 @@
 import { readFileSync, watch } from 'node:fs';
 import { join } from 'node:path';
 import type { LogEvent } from '../contract/api';
+import type { LogCode } from '../contract/codes';
 import { MonitorConfig } from '../contract/inputs';
 import { PATHS, PORTS } from '../contract/layout';
 import type { Level } from '../contract/log-line';
@@ -46,17 +47,19 @@ function readConfig(path: string): MonitorConfig {
   throw new Error(`${path} does not fit: ${issues.join('; ')}`);
 }
 
+type Told = Omit<LogEvent, 'id'> & { code: LogCode };
+
 /** Writes to the log and hands each line to whoever reads the API. */
 class ToldLog implements Log {
   private readonly log: Log;
-  private readonly told: (event: Omit<LogEvent, 'id'>) => void;
+  private readonly told: (event: Told) => void;
 
-  constructor(log: Log, told: (event: Omit<LogEvent, 'id'>) => void) {
+  constructor(log: Log, told: (event: Told) => void) {
     this.log = log;
     this.told = told;
   }
 
-  write(level: Level, subject: string, code: string, message: string): void {
+  write(level: Level, subject: string, code: LogCode, message: string): void {
     this.log.write(level, subject, code, message);
     this.told({ at: localTime(new Date()), level, subject, code, message: shortened(message) });
   }

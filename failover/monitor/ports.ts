@@ -1,4 +1,5 @@
 /** What the monitor's loop needs from the world. The real ones are beside it; the tests have their own. */
+import type { LogCode } from '../contract/codes';
 import type { Level } from '../contract/log-line';
 import type { StateCopy } from '../contract/messages';
 import type { HaproxyView, NodeView, Target } from '../core/state/cluster';
@@ -74,5 +75,5 @@ export interface Store {
 
 /** One line an event; never blocks and never throws. */
 export interface Log {
-  write(level: Level, subject: string, code: string, message: string): void;
+  write(level: Level, subject: string, code: LogCode, message: string): void;
 }

@@ -14,7 +14,7 @@ const impossible: StatusPart = {
 const targetOf = (state: ClusterState, node: string) => state.orders[node]?.target;
 
 describe('a standby that has to be copied', () => {
-  it.each(['STREAM_IMPOSSIBLE', 'REWIND_FAILED', 'MUST_COPY'])(
+  it.each(['STREAM_IMPOSSIBLE', 'REWIND_FAILED', 'MUST_COPY'] as const)(
     'leaves the sync set, proven, before that (%s)',
     (code) => {
       const state = serving(['a']);
@@ -64,7 +64,7 @@ describe('a standby that has to be copied', () => {
     expect(targetOf(first, 'b')).toEqual({ kind: 'wait', reason: 'a is copied first', unready: true });
     const fails: StatusPart = {
       ...copying,
-      failure: { code: 'COPY_FAILED', message: 'x', tries: 2 },
+      failure: { code: 'TOOL_FAILED', message: 'x', tries: 2 },
     };
     const second = decided(first, views(first, fails, empty)).state;
     expect(targetOf(second, 'a')).toMatchObject({ kind: 'wait' });
@@ -134,7 +134,7 @@ describe('a standby that has to be copied', () => {
     state.orders.a = { term: 1, seq: 9, target: { kind: 'follow', leader: 'p', method: 'copy', replaces: '1:a' } };
     const failed: StatusPart = {
       done: false,
-      failure: { code: 'COPY_FAILED', message: 'No space left on device', tries: 3 },
+      failure: { code: 'TOOL_FAILED', message: 'No space left on device', tries: 3 },
       postgres: { state: 'stopped', streamingFrom: null, lsn: '0/5000', cleanShutdown: true },
     };
     const decision = decided(state, [leaderView(state), replicaView(state, 'a', failed), replicaView(state, 'b')]);

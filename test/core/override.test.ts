@@ -26,7 +26,7 @@ describe('promoting another node by a person’s word while a candidate is recor
   });
 
   it('is allowed when the candidate is away, has lost its data or says that it cannot lead', () => {
-    const failure = { code: 'NO_DATA', message: 'there is no data' };
+    const failure = { code: 'NO_DATA' as const, message: 'there is no data' };
     expect(refusal(gone('a'))).toBeNull();
     expect(refusal(replicaView(state, 'a', { dataId: null }))).toBeNull();
     expect(refusal(replicaView(state, 'a', { failure }))).toBeNull();

@@ -123,7 +123,7 @@ describe('a sentence that says that writes wait', () => {
       leader: 'a',
       ledger,
       joint: [alone, { ...alone, leader: 'a', term: 2 }],
-      procedure: { kind: 'promote', cause: 'X' },
+      procedure: { kind: 'promote', cause: 'LEADER_DEAD' },
     });
     const now = observation([gone('p'), gone('a', { everConnected: false }), replicaView(state, 'b', standsStill)]);
     const decision = decided(state, now);
@@ -239,7 +239,7 @@ describe('a leader whose PostgreSQL ends again and again', () => {
         ...lone,
         ledger: [entry(), entry({ term: 2, opened: false, attempts })],
         term: 2,
-        procedure: { kind: 'promote' as const, cause: 'X' },
+        procedure: { kind: 'promote' as const, cause: 'LEADER_DEAD' as const },
       };
       const failed = leaderView(state, {
         done: false,

@@ -35,7 +35,7 @@ describe('GET /api/v1/cluster', () => {
     [1, 'REWIND_FAILED: no room'],
     [3, 'REWIND_FAILED: no room (attempt 3)'],
   ])('tells a failure with the number of its attempt from the second one on: %s', (tries, text) => {
-    const failure = { code: 'REWIND_FAILED', message: 'no room', ...(tries === undefined ? {} : { tries }) };
+    const failure = { code: 'REWIND_FAILED' as const, message: 'no room', ...(tries === undefined ? {} : { tries }) };
     const { nodes } = statusOf(observation([leaderView(state), replicaView(state, 'a', { done: false, failure })]));
     expect(nodes[1]?.failure).toBe(text);
   });

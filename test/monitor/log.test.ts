@@ -71,31 +71,31 @@ describe('failover.log', () => {
   it('rotates by copying and truncating, so that whoever follows the file goes on', async () => {
     const file = join(folder, 'failover.log');
     const log = logTo(file, 300);
-    log.write('INFO', 'a', 'ONE', 'x'.repeat(400));
+    log.write('INFO', 'a', 'STARTED', 'x'.repeat(400));
     await log.flush();
     const follower = await open(file, 'r');
-    log.write('INFO', 'a', 'TWO', 'short');
+    log.write('INFO', 'a', 'STOPPED', 'short');
     await log.flush();
-    expect(await follower.readFile('utf8')).toContain('TWO');
+    expect(await follower.readFile('utf8')).toContain('STOPPED');
     await follower.close();
-    expect(await readFile(`${file}.1`, 'utf8')).toContain('ONE');
+    expect(await readFile(`${file}.1`, 'utf8')).toContain('STARTED');
   });
 
   it('goes on without the file when it cannot be written, and says so once on stdout', async () => {
     const lines: string[] = [];
     const log = logTo(join(folder, 'missing', 'failover.log'), 1_000, lines);
-    log.write('INFO', 'a', 'ONE', 'first');
+    log.write('INFO', 'a', 'STARTED', 'first');
     await log.flush();
-    log.write('INFO', 'a', 'TWO', 'second');
+    log.write('INFO', 'a', 'STOPPED', 'second');
     await log.flush();
     expect(lines.filter((l) => l.includes('LOG_FAILED'))).toHaveLength(1);
-    expect(lines.filter((l) => l.includes('TWO'))).toHaveLength(1);
+    expect(lines.filter((l) => l.includes('STOPPED'))).toHaveLength(1);
   });
 
   it('never keeps more lines waiting than it may, and tells how many it dropped', async () => {
     const file = join(folder, 'failover.log');
     const log = logTo(file);
-    for (let i = 0; i < 5_000; i++) log.write('INFO', 'a', 'MANY', `line ${i}`);
+    for (let i = 0; i < 5_000; i++) log.write('INFO', 'a', 'CONNECTED', `line ${i}`);
     await log.flush();
     const text = await readFile(file, 'utf8');
     expect(text).toContain('line 4999');

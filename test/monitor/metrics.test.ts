@@ -115,7 +115,7 @@ describe('GET /metrics', () => {
       'PROMOTE_AGAIN',
       'SWITCHBACK',
       'OPEN',
-    ];
+    ] as const;
     for (const code of codes) all.event(code, 'a');
     expect((await lines(all)).filter((line) => line.startsWith('pgfailover_attempts_total'))).toEqual([
       'pgfailover_attempts_total{node="a",kind="copy"} 2',

@@ -3,6 +3,7 @@
  * that was really sent and its missing answer; the loop measures that and hands it over as `silentMs`.
  */
 
+import type { RuleCode } from '../../contract/codes';
 import type { NodeView } from '../state/cluster';
 import { isBeyondHaproxy } from './reach';
 import { question, type Situation } from './situation';
@@ -24,13 +25,13 @@ export type Health =
   /** Not enough was seen yet to say anything. */
   | { kind: 'blind'; reason: string }
   /** Late or its connection broke, nothing is confirmed: new connections are held. */
-  | { kind: 'late'; code: string; reason: string; probe: boolean }
+  | { kind: 'late'; code: RuleCode; reason: string; probe: boolean }
   /** The monitor does not reach its keeper, but it works: no failover on the monitor's word alone. */
-  | { kind: 'apart'; code: string; reason: string; probe: boolean }
+  | { kind: 'apart'; code: RuleCode; reason: string; probe: boolean }
   /** Gone or hung. */
-  | { kind: 'dead'; code: string; reason: string }
+  | { kind: 'dead'; code: RuleCode; reason: string }
   /** The keeper answers and says that PostgreSQL does not run as the primary any more. */
-  | { kind: 'down'; code: string; reason: string }
+  | { kind: 'down'; code: RuleCode; reason: string }
   /** The container was told to stop. `serves`: PostgreSQL works as before until somebody can take over, or for some seconds. */
   | { kind: 'stopping'; serves: boolean };
 

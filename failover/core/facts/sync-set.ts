@@ -1,5 +1,6 @@
 /** What acknowledged writes should wait for (SAFETY, "A joint set"; S4, S5, S9, S17). */
 
+import type { FailureCode } from '../../contract/codes';
 import { seam } from '../../contract/seam';
 import type { NodeView, Status, SyncConfig } from '../state/cluster';
 import type { Situation } from './situation';
@@ -42,11 +43,11 @@ export function isGone(s: Situation, node: string, hangTimeoutMs = s.policy.hang
 }
 
 /** Failures that a keeper reports when only a copy can bring its data to the leader's history. */
-const ONLY_A_COPY: ReadonlySet<string> = new Set(['STREAM_IMPOSSIBLE', 'REWIND_FAILED', 'MUST_COPY']);
+const ONLY_A_COPY: ReadonlySet<FailureCode> = new Set(['STREAM_IMPOSSIBLE', 'REWIND_FAILED', 'MUST_COPY']);
 
 /** Whether the keeper reports that this data can only be replaced. */
 export function mustBeCopied({ failure }: Status): boolean {
-  return ONLY_A_COPY.has(failure?.code ?? '');
+  return ONLY_A_COPY.has(failure?.code ?? 'OTHER');
 }
 
 /**

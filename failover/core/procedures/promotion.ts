@@ -1,5 +1,6 @@
 /** Rows for a cluster in the middle of something: first creation, election, promotion, hand-over. */
 
+import type { FailureCode } from '../../contract/codes';
 import { canLeadAgain } from '../facts/candidates';
 import { isAsynchronous, pick } from '../facts/choice';
 import { isAbsent } from '../facts/health';
@@ -16,9 +17,9 @@ import { abandon, change, leadAgain, opened, promote, recordFirstLeader } from '
 const PROMISE_PATIENCE_MS = 1_000;
 
 /** Failures of a keeper that a new term cures: promoted before a restart, or PostgreSQL crashed under the order (S8). */
-const AGAIN: ReadonlySet<string> = new Set(['MUST_NOT_LEAD', 'POSTGRES_CRASHED']);
+const AGAIN: ReadonlySet<FailureCode> = new Set(['MUST_NOT_LEAD', 'POSTGRES_CRASHED']);
 /** Failures of a promotion that somebody else's may cure. */
-const FATAL: ReadonlySet<string> = new Set([...AGAIN, 'PROMOTION_HANGS', 'NO_DATA', 'TOOL_FAILED', 'STEP_FAILED']);
+const FATAL: ReadonlySet<FailureCode> = new Set([...AGAIN, 'PROMOTION_HANGS', 'NO_DATA', 'TOOL_FAILED', 'STEP_FAILED']);
 
 /** The second attempt follows at once, every further one rests longer, ms. */
 const FIRST_REST_MS = 500;
@@ -72,7 +73,7 @@ export function electing(s: Situation): Plan | null {
   const choice = pick(s, true);
   if (choice.kind === 'nobody') {
     const remedy = acceptLossRemedy(s);
-    return { code: 'NO_CANDIDATE', level: 'warn', reason: `writes wait: ${choice.missing}${remedy}` };
+    return { code: 'NO_CANDIDATE', level: 'WARN', reason: `writes wait: ${choice.missing}${remedy}` };
   }
   if (choice.kind === 'candidate')
     return { reason: `${choice.node} is promoted when no session on ${s.leader} is left` };
@@ -103,7 +104,8 @@ export function candidateLost(s: Situation): Plan | null {
 export function promoteAgain(s: Situation): Plan | null {
   const { leader } = s;
   const status = s.status(leader);
-  if (s.state.procedure?.kind !== 'promote' || status === null || !AGAIN.has(status.failure?.code ?? '')) return null;
+  if (s.state.procedure?.kind !== 'promote' || status === null || !AGAIN.has(status.failure?.code ?? 'OTHER'))
+    return null;
   if (status.accepted?.term !== s.state.term || status.stopping || !s.isMember(leader, status.dataId)) return null;
   if (s.stepMs < attemptRestMs(s)) return null;
   const next = leadAgain(s, true);
@@ -151,7 +153,7 @@ function candidateFailed(s: Situation): boolean {
   const status = view.status;
   return (
     status !== null &&
-    (status.stopping || (FATAL.has(status.failure?.code ?? '') && status.accepted?.term === s.state.term))
+    (status.stopping || (FATAL.has(status.failure?.code ?? 'OTHER') && status.accepted?.term === s.state.term))
   );
 }
 

@@ -105,7 +105,7 @@ export function noCandidate(s: Situation): Plan | null {
 
 export function leaderUnsure(s: Situation): Plan | null {
   const health = servingHealth(s);
-  if (health?.kind === 'blind') return { code: 'LEADER_AWAITED', level: 'info', reason: health.reason };
+  if (health?.kind === 'blind') return { code: 'LEADER_AWAITED', level: 'INFO', reason: health.reason };
   if (health?.kind !== 'late' && health?.kind !== 'apart') return null;
   return { code: health.code, actions: probeActions(s), reason: health.reason };
 }

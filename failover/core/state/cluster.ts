@@ -1,5 +1,6 @@
 /** The data that the core works on. Only data: no classes, no clock, no I/O. */
 
+import type { Cause, RuleCode } from '../../contract/codes';
 import type { Policy } from '../../contract/inputs';
 import type { LedgerEntry, NodeSettings, OrderId, Status, SyncConfig, Target } from '../../contract/messages';
 
@@ -21,9 +22,9 @@ export type Procedure =
   /** `node` creates the first data directory. */
   | { kind: 'bootstrap'; node: string }
   /** The leader is given up; counted members promise the new term (S1) until a candidate can be chosen. */
-  | { kind: 'elect'; cause: string; prefer?: string }
+  | { kind: 'elect'; cause: Cause; prefer?: string }
   /** The leader of the newest ledger entry is being promoted; its slot is not open yet. */
-  | { kind: 'promote'; cause: string }
+  | { kind: 'promote'; cause: Cause }
   /**
    * The leader shuts down cleanly, then `candidate` is promoted. `planned`: its clients are let finish first, unless HAProxy
    * is `cutOff` from it: then they cannot.
@@ -129,8 +130,8 @@ export type Action =
   /** Make the opening checks on this node for this term. */
   | { kind: 'certify'; node: string; term: number };
 
-/** `warn`: a person should see it. */
-export type Level = 'info' | 'warn';
+/** `WARN`: a person should see it. */
+export type Level = 'INFO' | 'WARN';
 
 /** Result of one cycle. */
 export interface Decision {
@@ -139,7 +140,7 @@ export interface Decision {
   /** Id of the row of the table that decided. */
   rule: string;
   /** The row's code or that of its cause, the same in log, page and metrics. */
-  code: string;
+  code: RuleCode;
   level: Level;
   /** One sentence for people. */
   reason: string;

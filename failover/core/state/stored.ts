@@ -1,12 +1,14 @@
 /** The stored state as it comes back from disk or from a keeper's copy: validated before it is believed. */
+
 import { z } from 'zod';
+import { Cause } from '../../contract/codes';
 import { LedgerEntry, SyncConfig, Target } from '../../contract/messages';
 import type { ClusterState } from './cluster';
 
 const Procedure = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('bootstrap'), node: z.string() }),
-  z.object({ kind: z.literal('elect'), cause: z.string(), prefer: z.string().optional() }),
-  z.object({ kind: z.literal('promote'), cause: z.string() }),
+  z.object({ kind: z.literal('elect'), cause: Cause, prefer: z.string().optional() }),
+  z.object({ kind: z.literal('promote'), cause: Cause }),
   z.object({
     kind: z.literal('handover'),
     candidate: z.string(),

@@ -2,8 +2,10 @@
  * What `GET /metrics` tells (Prometheus text format). Gauges are set from the newest state when they are asked for;
  * counters and histograms are fed as things happen, which costs microseconds.
  */
+
 import { Counter, Gauge, Histogram, Registry } from '@prometheus-io/client';
 import type { Failover, NodeStatus, Sample } from '../../contract/api';
+import type { LogCode } from '../../contract/codes';
 import { statusOf } from '../../core/facts/view';
 import type { Decision, Observation, Policy } from '../../core/state/cluster';
 import type { Clock } from '../ports';
@@ -13,11 +15,10 @@ const ROLES: readonly NodeStatus['role'][] = ['leader', 'candidate', 'standby', 
 const SYNC: Record<NodeStatus['sync'], number> = { counted: 1, joining: 0, no: 0 };
 /** A gap that is as long as two intervals of the heartbeat is none. */
 const GAP_MIN_MS = 200;
-const PROMOTED_BY_HAND = 'PROMOTED_BY_HAND';
 /** Told of again before this passed without a word, a promotion by hand is still the same one; a copy takes longer. */
 const SAME_BY_HAND_MS = 2_000;
 /** Codes of events that begin something which should succeed at the first attempt, with the name of it. */
-const ATTEMPTS: Readonly<Partial<Record<string, string>>> = {
+const ATTEMPTS: Readonly<Partial<Record<LogCode, string>>> = {
   PROMOTE_AGAIN: 'promotion',
   POSTGRES_CRASHED: 'restart',
   COPY_BEGUN: 'copy',
@@ -91,15 +92,15 @@ export class Metrics {
   }
 
   /** With each line of the log: its code, and the node that it is about. */
-  event(code: string, node: string): void {
+  event(code: LogCode, node: string): void {
     this.noticeByHand(code);
     const kind = ATTEMPTS[code];
     if (kind !== undefined) this.attempts.inc({ node, kind });
   }
 
   /** A keeper may undo a promotion by hand before the monitor sees it; where both report it, it counts once. */
-  private noticeByHand(code: string): void {
-    if (code !== PROMOTED_BY_HAND) return;
+  private noticeByHand(code: LogCode): void {
+    if (code !== 'PROMOTED_BY_HAND') return;
     const nowMs = this.clock.nowMs();
     if (nowMs - this.byHandAtMs >= SAME_BY_HAND_MS) this.secondWritable.inc();
     this.byHandAtMs = nowMs;

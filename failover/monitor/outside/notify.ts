@@ -3,7 +3,9 @@
  * names. Beside everything else: a bounded queue, a deadline for each call, a bounded number of attempts. The address may
  * hold a secret and is never shown.
  */
+
 import type { Failover } from '../../contract/api';
+import type { NoteCode } from '../../contract/codes';
 import type { Log } from '../ports';
 
 const QUEUE_MAX = 20;
@@ -82,7 +84,7 @@ export class Notifier {
     }
   }
 
-  private tell(level: 'WARN' | 'ERROR', code: string, message: string): void {
+  private tell(level: 'WARN' | 'ERROR', code: NoteCode, message: string): void {
     this.options.log.write(level, 'monitor', code, message);
   }
 }

@@ -2,7 +2,9 @@
  * From facts to findings: what is wrong, in plain words, and what to do. Causes only: what follows from a cause that was
  * named is left out, so that the first finding is the one to act on. Pure.
  */
+
 import type { ClusterStatus } from '../../../failover/contract/api';
+import { LogCode } from '../../../failover/contract/codes';
 import { bytes } from '../render';
 import type {
   ContainerFact,
@@ -617,7 +619,7 @@ function andMore(more: readonly unknown[]): string {
 function isBeingUndone(cluster: ClusterStatus | null, name: string): boolean {
   const node = cluster?.nodes.find((one) => one.name === name);
   if (cluster === null || node === undefined || name === cluster.leader || node.streamingFrom !== null) return false;
-  return cluster.events.some(({ code, subject }) => code === 'PROMOTED_BY_HAND' && subject === name);
+  return cluster.events.some(({ code, subject }) => code === LogCode.enum.PROMOTED_BY_HAND && subject === name);
 }
 
 function slotFindings({ name, database }: NodeFact, { slotOf, containers, monitor }: Facts): Finding[] {
@@ -708,7 +710,7 @@ function settingsFindings({ name, settings }: ClusterStatus['nodes'][number]): F
 function notServing(cluster: ClusterStatus | null, containers: readonly ContainerFact[]): Finding[] {
   if (cluster === null || containers.some(({ role, state }) => role === 'haproxy' && state !== 'running')) return [];
   const since = Date.parse(cluster.at) - PROMOTIONS_MS;
-  const again = cluster.events.filter(({ code, at }) => code === 'PROMOTE_AGAIN' && Date.parse(at) > since);
+  const again = cluster.events.filter(({ code, at }) => code === LogCode.enum.PROMOTE_AGAIN && Date.parse(at) > since);
   if (again.length >= PROMOTIONS_MAX)
     return [
       error(
