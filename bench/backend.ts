@@ -16,13 +16,14 @@ import { cpus, loadavg } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs, promisify } from 'node:util';
+import type { ClusterStatus } from '../failover/contract/api';
 import { machineSize } from '../scripts/lib/machine-size';
 import { wholeNumber } from '../scripts/lib/options';
 import { PATHS } from '../scripts/lib/paths';
 import { DEFAULT_STACK } from '../scripts/lib/stack';
 import { say } from '../scripts/lib/terminal';
 import { type FaultRun, page, row, troubles } from './backend-page';
-import { type ClusterView, epochMs, healthy, POLL_MS, rowsOf, type Stack, stackOf } from './cluster';
+import { epochMs, healthy, POLL_MS, rowsOf, type Stack, stackOf } from './cluster';
 import { HttpLoad, judge, latencyOf, ROWS_OF_RUN, type Row } from './http-load';
 
 const execute = promisify(execFile);
@@ -101,7 +102,7 @@ async function findRate(stack: Stack): Promise<number> {
 }
 
 /** Does the fault; returns how to undo it once the load has ended. */
-async function breakIt(fault: Fault, stack: Stack, before: ClusterView): Promise<() => Promise<unknown>> {
+async function breakIt(fault: Fault, stack: Stack, before: ClusterStatus): Promise<() => Promise<unknown>> {
   const leader = before.leader ?? '';
   const backend = `${stack.prefix}backend`;
   switch (fault) {

@@ -1,26 +1,13 @@
 /** A running stack as the benches see it: its published ports, the monitor's view, one query. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Client } from 'pg';
-import { z } from 'zod';
+import { ClusterStatus } from '../failover/contract/api';
 import { readStack } from '../scripts/lib/stack';
 
 const HEALTHY_LIMIT_MS = 120_000;
 const VIEW_LIMIT_MS = 5_000;
 const QUERY_LIMIT_MS = 60_000;
 export const POLL_MS = 100;
-
-const View = z.object({
-  code: z.string(),
-  leader: z.string().nullable(),
-  serving: z.boolean(),
-  nodes: z.array(z.object({ name: z.string(), role: z.string(), done: z.boolean() })),
-  sync: z.object({ members: z.array(z.string()) }).nullable(),
-  lastFailover: z
-    .object({ term: z.number(), steps: z.array(z.object({ name: z.string(), ms: z.number() })) })
-    .nullable(),
-  events: z.array(z.object({ at: z.string(), code: z.string(), message: z.string() })),
-});
-export type ClusterView = z.infer<typeof View>;
 
 export interface Stack {
   host: string;
@@ -55,18 +42,18 @@ export function stackOf(name: string): Stack {
   };
 }
 
-export async function view(stack: Stack): Promise<ClusterView> {
+export async function view(stack: Stack): Promise<ClusterStatus> {
   const response = await fetch(`${stack.monitor}/api/v1/cluster`, { signal: AbortSignal.timeout(VIEW_LIMIT_MS) });
-  return View.parse(await response.json());
+  return ClusterStatus.parse(await response.json());
 }
 
 /** Waits until every node carries out its order and all standbys are counted. */
-export async function healthy(stack: Stack): Promise<ClusterView> {
+export async function healthy(stack: Stack): Promise<ClusterStatus> {
   const endMs = performance.now() + HEALTHY_LIMIT_MS;
   while (performance.now() < endMs) {
     const now = await view(stack).catch(() => null);
     const standbys = now?.nodes.filter((n) => n.name !== now.leader) ?? [];
-    const counted = standbys.every((n) => n.done && now?.sync?.members.includes(n.name));
+    const counted = standbys.every((n) => n.done && now?.sync.members.includes(n.name));
     if (now?.serving && now.code === 'STEADY' && standbys.length > 0 && counted) return now;
     await sleep(POLL_MS);
   }

@@ -13,12 +13,13 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs, promisify } from 'node:util';
 import { z } from 'zod';
+import type { ClusterStatus } from '../failover/contract/api';
 import { machineSize } from '../scripts/lib/machine-size';
 import { wholeNumber } from '../scripts/lib/options';
 import { PATHS } from '../scripts/lib/paths';
 import { DEFAULT_STACK } from '../scripts/lib/stack';
 import { say } from '../scripts/lib/terminal';
-import { type ClusterView, epochMs, healthy, POLL_MS, rowsOf, type Stack, stackOf, view } from './cluster';
+import { epochMs, healthy, POLL_MS, rowsOf, type Stack, stackOf, view } from './cluster';
 import { type WriterKind, WriterProcess } from './writer-process';
 
 const execute = promisify(execFile);
@@ -116,7 +117,7 @@ async function oneRun(stack: Stack, fault: Fault): Promise<Run> {
 }
 
 /** What the keeper said of the shutdown that began after `sinceMs`. */
-function shutdownMs(events: ClusterView['events'], sinceMs: number): number | null {
+function shutdownMs(events: ClusterStatus['events'], sinceMs: number): number | null {
   const told = events.findLast((e) => e.code === 'POSTGRES_STOPPED' && Date.parse(e.at) >= sinceMs);
   const ms = /in (\d+) ms/.exec(told?.message ?? '')?.[1];
   return ms === undefined ? null : Number(ms);

@@ -15,7 +15,7 @@ import { type ImageName, labels, NAMES } from './naming';
 import { passwordInForce, tellBackends } from './password-change';
 import { PgAdmin } from './pgadmin';
 import { PostgresNode } from './postgres-node';
-import { checkBeforeChange } from './postgres-settings';
+import { checkBeforeChange } from './settings-check';
 import type { Topology } from './topology';
 
 const GENERATED_LENGTH = 48;

@@ -1,14 +1,11 @@
 /**
  * `postgresSettings`: names and values as PostgreSQL's own configuration file takes them. What the failover owns is refused
- * here, with the reason; what PostgreSQL refuses it says itself, in {@link checkBeforeChange}, before anything is changed.
+ * here, with the reason; what PostgreSQL refuses it says itself, in settings-check.ts, before anything is changed.
  */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import * as command from '@pulumi/command';
-import type * as pulumi from '@pulumi/pulumi';
+import { IDENTIFIER_BYTES_MAX } from '../failover/contract/limits';
 import { SERVER_CONNECTIONS_MAX } from './haproxy-config';
-import { STACK_LABEL } from './naming';
-import type { Topology } from './topology';
 
 export type PostgresSettings = Readonly<Record<string, string>>;
 
@@ -94,7 +91,7 @@ function textOf(value: unknown): string | null {
 }
 
 function troubleOf(name: string, value: string | null): string | null {
-  if (!/^[a-z_][a-z0-9_]*(\.[a-z_][a-z0-9_]*)?$/.test(name) || name.length > 63) {
+  if (!/^[a-z_][a-z0-9_]*(\.[a-z_][a-z0-9_]*)?$/.test(name) || name.length > IDENTIFIER_BYTES_MAX) {
     return 'the name must be that of a PostgreSQL setting, in lower case, for example work_mem';
   }
   const owned = whyOwned(name);
@@ -109,32 +106,3 @@ function troubleOf(name: string, value: string | null): string | null {
   }
   return null;
 }
-
-/**
- * Has PostgreSQL itself check the settings in a container of its own, without network and data: it reads them, and starts
- * an empty database with them. Fails with PostgreSQL's words, and whatever depends on it is left as it is.
- * Undefined where there is nothing to check.
- */
-export function checkBeforeChange(
-  { postgresSettings: settings, stackLabel }: Pick<Topology, 'postgresSettings' | 'stackLabel'>,
-  image: pulumi.Input<string>,
-  parent: pulumi.Resource,
-): command.local.Command | undefined {
-  if (Object.keys(settings).length === 0) return undefined;
-  const stdin = JSON.stringify(settings);
-  return new command.local.Command(
-    'postgres-settings-check',
-    {
-      create: CHECK,
-      environment: { POSTGRES_IMAGE: image, LABEL: `${STACK_LABEL}=${stackLabel}` },
-      stdin,
-      triggers: [image, stdin],
-    },
-    { parent },
-  );
-}
-
-const CHECK = [
-  'docker run --rm --interactive --init --network none --read-only --cap-drop ALL --security-opt no-new-privileges',
-  '--label "$LABEL" --tmpfs /tmp:rw,size=1g,mode=1777 "$POSTGRES_IMAGE" node /app/keeper.mjs check-settings',
-].join(' ');

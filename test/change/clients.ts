@@ -1,8 +1,9 @@
 /** Who uses the stack while it is changed: SQL writers, one session that stays open, and a look at the cluster. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Client } from 'pg';
-import { type ClusterView, epochMs, type Stack, view } from '../../bench/cluster';
+import { epochMs, type Stack, view } from '../../bench/cluster';
 import { type WriterKind, WriterProcess } from '../../bench/writer-process';
+import type { ClusterStatus } from '../../failover/contract/api';
 
 export const TABLE = 'change_writes';
 /** 20 ms between two statements of the held, 100 ms of the fresh connection: two backends work on the same machine. */
@@ -90,7 +91,7 @@ export class Session {
 
 /** The monitor's view, again and again; nothing while the monitor is away. */
 export class Watch {
-  readonly views: { atMs: number; view: ClusterView }[] = [];
+  readonly views: { atMs: number; view: ClusterStatus }[] = [];
   private running = true;
   private readonly done: Promise<void>;
 

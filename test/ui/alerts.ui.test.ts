@@ -9,6 +9,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { parse, stringify } from 'yaml';
 import { z } from 'zod';
+import { ClusterStatus } from '../../failover/contract/api';
 import { PATHS as INSIDE, PORTS } from '../../failover/contract/layout';
 import { run } from '../../scripts/lib/exec';
 import { PATHS } from '../../scripts/lib/paths';
@@ -108,7 +109,7 @@ const sql = (node: string, text: string) =>
 
 async function leader(): Promise<string> {
   const response = await fetch(`${stack.monitor}/api/v1/cluster`, { signal: AbortSignal.timeout(TIMEOUTS.docker) });
-  return z.object({ leader: z.string() }).parse(await response.json()).leader;
+  return ClusterStatus.parse(await response.json()).leader ?? '';
 }
 
 /** WAL and no data. */

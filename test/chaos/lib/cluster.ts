@@ -1,6 +1,6 @@
 /** The monitor's view of the cluster, and waiting until everything is healthy. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { z } from 'zod';
+import { ClusterStatus } from '../../../failover/contract/api';
 import { docker } from './docker';
 import { MONITOR, STACK } from './stack';
 
@@ -9,40 +9,14 @@ const ANSWER_LIMIT_MS = 3_000;
 const REACH_MS = 2_100;
 const POLL_MS = 50;
 
-const View = z.object({
-  code: z.string(),
-  sentence: z.string(),
-  term: z.number(),
-  leader: z.string().nullable(),
-  serving: z.boolean(),
-  nodes: z.array(
-    z.object({
-      name: z.string(),
-      role: z.string(),
-      state: z.string(),
-      done: z.boolean(),
-      order: z.string(),
-      failure: z.string().nullable(),
-    }),
-  ),
-  haproxy: z.object({
-    reachable: z.boolean(),
-    write: z.string().nullable(),
-    read: z.array(z.string()),
-    unreached: z.array(z.string()),
-  }),
-  sync: z.object({ members: z.array(z.string()), changing: z.boolean() }),
-});
-export type View = z.infer<typeof View>;
-
-export async function view(): Promise<View> {
+export async function view(): Promise<ClusterStatus> {
   const url = `http://${STACK.host}:${STACK.monitorPort}/api/v1/cluster`;
   const response = await fetch(url, { signal: AbortSignal.timeout(ANSWER_LIMIT_MS) });
-  return View.parse(await response.json());
+  return ClusterStatus.parse(await response.json());
 }
 
 /** What is not yet as it should be; empty when all is well. */
-export function ailments(now: View): string[] {
+export function ailments(now: ClusterStatus): string[] {
   const standbys = now.nodes.filter((n) => n.name !== now.leader);
   return [
     ...(now.serving && now.code === 'STEADY' ? [] : [now.sentence]),
@@ -57,7 +31,7 @@ export function ailments(now: View): string[] {
  * Waits until the leader serves, every standby is done with its order, counted and read from, and all that for `forMs`.
  * @throws Error with what is missing at the limit.
  */
-export async function healthy(limitMs: number, forMs = 0): Promise<View> {
+export async function healthy(limitMs: number, forMs = 0): Promise<ClusterStatus> {
   const endMs = performance.now() + limitMs;
   let last = ['the monitor does not answer'];
   let sinceMs: number | null = null;
@@ -72,7 +46,11 @@ export async function healthy(limitMs: number, forMs = 0): Promise<View> {
 }
 
 /** Waits until the view is as wanted. */
-export async function untilView(what: string, limitMs: number, wanted: (now: View) => boolean): Promise<View> {
+export async function untilView(
+  what: string,
+  limitMs: number,
+  wanted: (now: ClusterStatus) => boolean,
+): Promise<ClusterStatus> {
   const endMs = performance.now() + limitMs;
   let last = 'the monitor does not answer';
   while (performance.now() < endMs) {

@@ -1,8 +1,9 @@
 /** What a fault has at hand: who is who, what the actors see, the log, and what to undo afterwards. */
 import { closeSync, existsSync, fstatSync, openSync, readFileSync, readSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { ClusterStatus } from '../../../failover/contract/api';
 import type { Actors } from './actors';
-import { untilView, type View, view } from './cluster';
+import { untilView, view } from './cluster';
 import { kill } from './docker';
 import { epochMs } from './events';
 import { addressOf, LOG } from './stack';
@@ -138,7 +139,7 @@ export class Scene {
 
   /** Waits until a node is a standby that acknowledged writes wait for. */
   async counted(node: string, limitMs: number): Promise<void> {
-    const isCounted = (now: View) => now.serving && !now.sync.changing && now.sync.members.includes(node);
+    const isCounted = (now: ClusterStatus) => now.serving && !now.sync.changing && now.sync.members.includes(node);
     await untilView(`${node} to be counted`, limitMs, isCounted);
   }
 
@@ -167,7 +168,7 @@ export class Scene {
   }
 
   /** The monitor's view now. */
-  view(): Promise<View> {
+  view(): Promise<ClusterStatus> {
     return view();
   }
 

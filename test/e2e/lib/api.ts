@@ -1,4 +1,5 @@
 /** The backend as its clients see it, through HAProxy's published port. */
+import { ClusterStatus } from '../../../failover/contract/api';
 import { TIMEOUTS } from '../../timeouts';
 import { STACK } from './stack';
 
@@ -29,16 +30,8 @@ export async function logIn(username: string): Promise<void> {
     throw new Error(`login: ${answer.status} ${JSON.stringify(answer.body)}`);
 }
 
-/** The monitor's view of the cluster, as far as the test looks at it. */
-export interface ClusterView {
-  serving: boolean;
-  sentence: string;
-  leader: string | null;
-  nodes: { name: string; role: string; state: string; streamingFrom: string | null; connected: boolean }[];
-}
-
-export async function clusterView(): Promise<ClusterView> {
+export async function clusterView(): Promise<ClusterStatus> {
   const url = `http://${STACK.host}:${STACK.monitorPort}/api/v1/cluster`;
   const response = await fetch(url, { signal: AbortSignal.timeout(TIMEOUTS.query) });
-  return (await response.json()) as ClusterView;
+  return ClusterStatus.parse(await response.json());
 }
