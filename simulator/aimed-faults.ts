@@ -1,4 +1,5 @@
 /** Faults that fall at the worst moment for one rule, and the small ones that no leader may be changed for. */
+import { isChanging } from '../failover/core/state/cluster';
 import type { Nemesis } from './faults';
 import type { SimMonitor } from './monitor-container';
 import type { SimNode } from './node';
@@ -56,10 +57,11 @@ const staleMonitor: Fault = (nemesis) => {
   const moment = world.random.pick(['stored', 'opened', 'told', 'told', 'told']);
   let left = world.random.integer(1, 4);
   let opened = false;
-  world.onStored = ({ procedure, ledger }) => {
+  world.onStored = (state) => {
+    const { ledger } = state;
     left -= 1;
     const last = ledger.at(-1);
-    opened = procedure === null && last !== undefined && last.opened && last.term > term;
+    opened = !isChanging(state) && last !== undefined && last.opened && last.term > term;
     if (moment === 'opened' ? opened : moment === 'stored' && left <= 0) take();
   };
   world.haproxy.onDial = (socket, who) => {
@@ -157,14 +159,14 @@ const killAtGrowth: Fault = (nemesis) => {
 const stranger: Fault = (nemesis) => {
   const { world } = nemesis;
   nemesis.killLeader();
-  const procedure = () => world.monitor?.seen?.decision.state.procedure?.kind;
+  const activity = () => world.monitor?.seen?.decision.state.activity.kind;
   when(
     nemesis,
     4_000,
-    () => procedure() === 'elect' || procedure() === 'promote',
+    () => activity() === 'elect' || activity() === 'promote',
     () => {
       const leader = nemesis.leader();
-      const candidate = procedure() === 'promote' ? leader : world.members.find((n) => n !== leader && n.up);
+      const candidate = activity() === 'promote' ? leader : world.members.find((n) => n !== leader && n.up);
       // Once it was checked, nobody can know.
       if (candidate === undefined || candidate.postgres?.isPrimary === true || Stranger.isThere(world)) return;
       if (world.haproxy.workers.some((worker) => worker.routes().includes(candidate.address))) return;

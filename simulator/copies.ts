@@ -2,6 +2,7 @@
  * An oracle over base backups: data that fits what its leader sends is not replaced, unless a person or the ledger wants
  * it. What fits is known here record by record, not by anybody's words.
  */
+import { standbyWorkOf } from '../failover/core/state/cluster';
 import type { AcceptedOrder } from '../failover/keeper/ports';
 import type { SimNode } from './node';
 import { endOf } from './wal';
@@ -60,7 +61,12 @@ export class Copies {
     const since = world.engine.nowMs - CRASH_WINDOW_MS;
     if ((this.crashes.get(dataOf(node)) ?? []).filter((at) => at > since).length >= CRASHES_MAX) return;
     const state = world.monitor?.seen?.decision.state;
-    if (state === undefined || this.due.has(name) || state.rebuild[name] !== undefined || state.renewing === name)
+    if (
+      state === undefined ||
+      this.due.has(name) ||
+      state.rebuild[name] !== undefined ||
+      standbyWorkOf(state)?.node === name
+    )
       return;
     // Recorded as a leader and never opened: what it may have written has a namesake (S3).
     const own = state.ledger.findLast((e) => e.node === name && e.dataId.endsWith(`:${volume.state.directoryId}`));

@@ -2,6 +2,7 @@
  * Faults that fall alone, on a cluster that is well, and leave another node with everything: within the limit the cluster
  * has to serve again, whatever stays away.
  */
+import { isChanging } from '../failover/core/state/cluster';
 import { type Fault, when } from './aimed-faults';
 import type { Nemesis } from './faults';
 import type { SimNode } from './node';
@@ -56,9 +57,10 @@ function mustServe(
       nemesis.later(afterMs, afterMs * 1.2, () => {
         // A switchover may have begun meanwhile, or the last standby restarts for its settings and the leader acknowledges
         // alone: then the fault meets another situation.
-        const { leader: name, procedure, joint } = world.monitor?.seen?.decision.state ?? {};
-        const isAlone = joint?.some((c) => c.k === 0) === true;
-        if (anyLeader !== true && (name !== leader.name || procedure != null || isAlone)) {
+        const state = world.monitor?.seen?.decision.state;
+        const isAlone = state?.joint.some((c) => c.k === 0) === true;
+        const isOther = state === undefined || state.leader !== leader.name || isChanging(state);
+        if (anyLeader !== true && (isOther || isAlone)) {
           undo();
           return done();
         }
@@ -188,7 +190,7 @@ const restartThenDeath: Fault = (nemesis) => {
       nemesis.startMonitor();
       const again = () => {
         const state = world.monitor?.seen?.decision.state;
-        return state?.procedure?.kind === 'promote' && state.leader === leader.name;
+        return state?.activity.kind === 'promote' && state.leader === leader.name;
       };
       when(nemesis, 9_000, again, () => die(leader));
       return () => undefined;

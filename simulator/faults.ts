@@ -183,7 +183,7 @@ export class Nemesis {
     const tries = { left: 200 };
     const look = () => {
       const state = this.world.monitor?.seen?.decision.state;
-      if (state?.procedure?.kind !== 'promote') {
+      if (state?.activity.kind !== 'promote') {
         tries.left -= 1;
         if (tries.left > 0) this.later(5, 5, look);
         return;

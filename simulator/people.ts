@@ -1,4 +1,5 @@
 /** What people do with SQL, as superusers or as anybody who can reach a port, and what becomes of it. */
+import { isChanging } from '../failover/core/state/cluster';
 import { type Fault, when } from './aimed-faults';
 import type { Nemesis } from './faults';
 import type { SimNode } from './node';
@@ -73,8 +74,11 @@ function handOver(nemesis: Nemesis, done: () => void): void {
   };
   world.say(`docker stop ${former.name}`);
   former.stop();
-  const handedOver = () =>
-    !former.up && nemesis.leader() !== former && world.monitor?.seen?.decision.state.procedure === null;
+  const isCalm = () => {
+    const state = world.monitor?.seen?.decision.state;
+    return state !== undefined && !isChanging(state);
+  };
+  const handedOver = () => !former.up && nemesis.leader() !== former && isCalm();
   const stopAll = () => {
     for (const node of world.members) {
       if (!node.up) continue;

@@ -1,4 +1,5 @@
 /** What repeats: leaderships by the dozen, and containers that their engine starts again and again. */
+import { isChanging } from '../failover/core/state/cluster';
 import { type Fault, when } from './aimed-faults';
 import type { Nemesis } from './faults';
 
@@ -39,7 +40,7 @@ function interrupt(nemesis: Nemesis, then: () => void): void {
   const state = () => world.monitor?.seen?.decision.state;
   for (const node of world.members) if (node !== nemesis.leader()) node.disk.crashes.promotions = 1;
   nemesis.killLeader();
-  const promoted = () => state()?.procedure?.kind === 'promote';
+  const promoted = () => state()?.activity.kind === 'promote';
   const forget = () => {
     for (const node of world.members) node.disk.crashes.promotions = 0;
     for (const node of world.members) nemesis.start(node);
@@ -60,7 +61,7 @@ function next(nemesis: Nemesis, left: number, end: () => void): void {
     const leader = nemesis.leader();
     const changed = () => {
       const state = world.monitor?.seen?.decision.state;
-      return state !== undefined && state.term > term && state.procedure === null;
+      return state !== undefined && state.term > term && !isChanging(state);
     };
     if (random.chance(0.9) || leader === undefined) world.monitor?.ask({ kind: 'switchover', to: null });
     else {

@@ -2,6 +2,7 @@
 
 import type { OrderId } from '../failover/contract/messages';
 import type { ClusterState, Decision, DeclaredNode, Policy } from '../failover/core/state/cluster';
+import { isChanging, serves, switchoverOf } from '../failover/core/state/cluster';
 import { parseState } from '../failover/core/state/stored';
 import type { KeeperState } from '../failover/keeper/ports';
 import { describe } from '../failover/monitor/outside/status-view';
@@ -241,15 +242,16 @@ export class World {
     if (before.pause === undefined && !observes) return;
     // Another monitor's state, or a pause that was ended or begun anew meanwhile, says nothing of this one.
     if (state.pause?.sinceWallMs !== before.pause?.sinceWallMs) return;
-    if (before.procedure !== null || before.leader === null) return;
-    const { procedure, switchover } = state;
-    if (switchover !== undefined && before.switchover === undefined && switchover.by !== 'person') {
+    if (!serves(before)) return;
+    const { activity } = state;
+    const switchover = switchoverOf(state);
+    if (switchover !== null && switchoverOf(before) === null && switchover.by !== 'person') {
       this.fail(`PAUSED: a switchover was begun by ${switchover.by}`);
     }
-    if (procedure === null || (procedure.kind === 'promote' && state.leader === before.leader)) return;
-    if (procedure.kind === 'handover' && before.switchover?.by === 'person') return;
-    const asked = 'cause' in procedure && ['PROMOTE_ASKED', 'DATA_LOSS_ACCEPTED'].includes(procedure.cause);
-    if (!asked) this.fail(`PAUSED: ${before.leader} loses the lead by ${JSON.stringify(procedure)}`);
+    if (!isChanging(state) || (activity.kind === 'promote' && state.leader === before.leader)) return;
+    if (activity.kind === 'handover' && switchoverOf(before)?.by === 'person') return;
+    const asked = 'cause' in activity && ['PROMOTE_ASKED', 'DATA_LOSS_ACCEPTED'].includes(activity.cause);
+    if (!asked) this.fail(`PAUSED: ${before.leader} loses the lead by ${JSON.stringify(activity)}`);
   }
 
   /** So many terms in a row, none of them opened, mean that a node crashes each time and gets no rest (S8). */

@@ -47,25 +47,6 @@ export const SyncConfig = z
   );
 export type SyncConfig = z.infer<typeof SyncConfig>;
 
-/** One leadership in the ledger: who led in which term, on which timeline, forked where, and whether it was opened. */
-export const LedgerEntry = z.object({
-  term: z.number().int().min(1),
-  node: NodeName,
-  /** Identity of the data directory that was promoted (see {@link Status} `dataId`). */
-  dataId: z.string(),
-  /** Timeline after the promotion; null until the keeper has reported it. */
-  timeline: z.number().int().min(1).nullable(),
-  /** Where this timeline left its parent; null for the first one or until reported. */
-  forkLsn: Lsn.nullable(),
-  /** True once the slot was opened on it: only then may others build on its history (SAFETY S3). */
-  opened: z.boolean(),
-  /** Until it is opened: node → data directory that was told to follow it, now or when it was promoted in an earlier term. */
-  followed: z.record(NodeName, z.string()).optional(),
-  /** How often this directory was recorded as the next leader without having been opened since, this time included. Absent: once. */
-  attempts: z.number().int().min(1).optional(),
-});
-export type LedgerEntry = z.infer<typeof LedgerEntry>;
-
 /** How a node gets to its leader's history. `copy` = base backup beside the old data, swapped in when verified. */
 export const RejoinMethod = z.enum(['stream', 'rewind', 'copy']);
 export type RejoinMethod = z.infer<typeof RejoinMethod>;

@@ -14,6 +14,7 @@ import { list } from './facts/view';
 import { pauseRefusal, resumeRefusal } from './procedures/pause';
 import { isLastCounted, rebuildRefusal } from './procedures/rebuild';
 import type { Request } from './state/cluster';
+import { serves } from './state/cluster';
 
 export interface Forecast {
   sentence: string;
@@ -28,8 +29,7 @@ export function ifLeaderDied(s: Situation): Forecast {
   const { leader } = s.state;
   if (s.state.adopting) return nobody('nobody takes over before every declared node was heard', 'unknown');
   if (leader === null) return nobody('there is no leader yet', 'unknown');
-  if (s.state.procedure !== null)
-    return nobody('the lead is changing now; who follows is known when that is over', 'unknown');
+  if (!serves(s.state)) return nobody('the lead is changing now; who follows is known when that is over', 'unknown');
   const choice = pick(s, false);
   if (choice.kind === 'nobody') {
     return nobody(

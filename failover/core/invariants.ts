@@ -2,6 +2,7 @@
 
 import { lastEntry } from './facts/view';
 import type { ClusterState, Decision } from './state/cluster';
+import { planOf, serves, standbyWorkOf } from './state/cluster';
 
 /** Sentences about what is broken; empty when all is well. */
 export function violations(before: ClusterState, decision: Decision): string[] {
@@ -28,7 +29,7 @@ export function violations(before: ClusterState, decision: Decision): string[] {
 
 function mayBeOpen(state: ClusterState, node: string): boolean {
   const entry = lastEntry(state);
-  return state.procedure === null && state.leader === node && entry?.opened === true && entry.node === node;
+  return serves(state) && state.leader === node && entry?.opened === true && entry.node === node;
 }
 
 /** Properties of one state alone. */
@@ -36,24 +37,24 @@ export function stateViolations(state: ClusterState): string[] {
   const found: string[] = [];
   const entry = lastEntry(state);
   const ordered = state.joint.at(-1);
-  if (state.leader !== null && state.procedure?.kind !== 'elect') {
+  if (state.leader !== null && state.activity.kind !== 'elect') {
     if (entry?.node !== state.leader) found.push(`leader ${state.leader} is not the newest entry of the ledger`);
     if (ordered?.leader !== state.leader)
       found.push(`the ordered sync configuration is not that of leader ${state.leader}`);
   }
   if (state.leader !== null && state.joint.length === 0) found.push('a leader without a recorded sync configuration');
-  if (state.procedure === null && state.leader !== null && entry?.opened !== true) {
+  if (serves(state) && entry?.opened !== true) {
     found.push('the leader serves but its ledger entry is not opened');
   }
-  if (state.switchover !== undefined && (state.procedure !== null || state.switchover.to === state.leader)) {
-    found.push(`a switchover to ${state.switchover.to} is prepared that cannot take place`);
+  const isWithoutLeader = state.activity.kind === 'empty' || state.activity.kind === 'bootstrap';
+  if (isWithoutLeader !== (state.leader === null)) {
+    found.push(`the activity is ${state.activity.kind} and the leader ${state.leader ?? 'nobody'}`);
   }
-  if (state.restart !== undefined && state.procedure !== null) {
-    found.push(`${state.restart.node} is to restart for its settings in the middle of something else`);
-  }
-  if (state.renewing !== undefined && (state.procedure !== null || state.renewing === state.leader)) {
-    found.push(`${state.renewing} is to be copied anew in the middle of something else`);
-  }
+  const plan = planOf(state);
+  if (plan?.kind === 'switchover' && plan.to === state.leader)
+    found.push(`a switchover to the leader ${plan.to} is prepared`);
+  const work = standbyWorkOf(state);
+  if (work !== null && work.node === state.leader) found.push(`the leader ${work.node} is worked on as a standby`);
   for (let i = 1; i < state.ledger.length; i++) {
     const [a, b] = [state.ledger[i - 1], state.ledger[i]];
     if (a !== undefined && b !== undefined && b.term <= a.term)

@@ -7,17 +7,31 @@ import { addEntry } from './facts/ledger';
 import type { Situation } from './facts/situation';
 import { aloneConfig, configOf, isGone, loneConfig, withConfig } from './facts/sync-set';
 import { lastEntry } from './facts/view';
-import type { ClusterState, SyncConfig } from './state/cluster';
+import type { Activity, ClusterState, LeaderPlan, StandbyWork, SyncConfig } from './state/cluster';
+import { planOf, standbyWorkOf } from './state/cluster';
 
-/** A changed state, with the next seq. A procedure ends what was being prepared. */
+/** A changed state, with the next seq. */
 export function change(state: ClusterState, part: Partial<ClusterState>): ClusterState {
-  const next = { ...state, ...part, seq: state.seq + 1 };
-  if (next.procedure !== null) {
-    delete next.switchover;
-    delete next.restart;
-    delete next.renewing;
-  }
-  return next;
+  return { ...state, ...part, seq: state.seq + 1 };
+}
+
+/** What is prepared for the leader while it serves; null: nothing any more. Work on a standby goes on beside it. */
+export function prepare(state: ClusterState, plan: LeaderPlan | null): ClusterState {
+  const standby = standbyWorkOf(state) ?? undefined;
+  return change(state, {
+    activity: plan === null ? { kind: 'serving', standby } : { kind: 'preparing', plan, standby },
+  });
+}
+
+/** What is done with a standby while the leader serves; null: nothing any more. */
+export function workOn(
+  state: ClusterState,
+  standby: StandbyWork | undefined,
+  part: Partial<ClusterState> = {},
+): ClusterState {
+  const plan = planOf(state);
+  const activity: Activity = plan === null ? { kind: 'serving', standby } : { kind: 'preparing', plan, standby };
+  return change(state, { ...part, activity });
 }
 
 /** This state may not be the newest one that exists (S10); what it was is kept to be compared with others. */
@@ -27,7 +41,7 @@ export function suspected(state: ClusterState): ClusterState {
 
 /** The first data directory is to be made by `node`. Only ever called when no member and no data exists. */
 export function beginBootstrap(state: ClusterState, node: string): ClusterState {
-  return change(state, { term: state.term + 1, procedure: { kind: 'bootstrap', node } });
+  return change(state, { term: state.term + 1, activity: { kind: 'bootstrap', node } });
 }
 
 /** The first data directory exists: its node leads alone. */
@@ -36,7 +50,7 @@ export function recordFirstLeader(state: ClusterState, node: string, dataId: str
   return change(based, {
     ...addEntry(based, { term: state.term, node, dataId, timeline: null, forkLsn: null, opened: false }),
     joint: [aloneConfig(node, state.term)],
-    procedure: { kind: 'promote', cause: 'BOOTSTRAP' },
+    activity: { kind: 'promote', cause: 'BOOTSTRAP' },
   });
 }
 
@@ -63,7 +77,7 @@ export function giveUp(s: Situation, cause: Cause, prefer?: string): { state: Cl
 /** Raises the term and asks for promises. Of equally advanced nodes `prefer` is taken. */
 export function elect(state: ClusterState, cause: Cause, prefer?: string): ClusterState {
   const wish = prefer === undefined ? {} : { prefer };
-  return change(state, { term: state.term + 1, procedure: { kind: 'elect', cause, ...wish } });
+  return change(state, { term: state.term + 1, activity: { kind: 'elect', cause, ...wish } });
 }
 
 /** Records `node` as the next leader of the state's term (S3) and the configuration that it starts with. */
@@ -71,12 +85,12 @@ export function promote(s: Situation, node: string, cause: Cause): ClusterState 
   const dataId = s.state.members[node] ?? '';
   const next = firstConfig(s, node);
   // Promoted again after an interruption: who followed it before may still be the only one with that history.
-  const followed = s.state.procedure?.kind === 'promote' ? s.lastEntry?.followed : undefined;
+  const followed = s.state.activity.kind === 'promote' ? s.lastEntry?.followed : undefined;
   return change(s.state, {
     ...addEntry(s.state, { term: s.state.term, node, dataId, timeline: null, forkLsn: null, opened: false, followed }),
     leader: node,
     joint: withConfig(s.state.joint, next, true),
-    procedure: { kind: 'promote', cause },
+    activity: { kind: 'promote', cause },
   });
 }
 
@@ -145,7 +159,7 @@ export function override(
     leader: node,
     rebuild: others,
     joint: [loneConfig(node, term, s)],
-    procedure: { kind: 'promote', cause: 'DATA_LOSS_ACCEPTED' },
+    activity: { kind: 'promote', cause: 'DATA_LOSS_ACCEPTED' },
   });
 }
 
@@ -167,6 +181,6 @@ export function opened(s: Situation): ClusterState {
         : e,
     ),
     joint: ordered === undefined ? [] : [ordered],
-    procedure: null,
+    activity: { kind: 'serving' },
   });
 }

@@ -413,7 +413,7 @@ export class Loop {
         this.closing = false;
         router.write(null, route.address);
         // A leader that is about to stop must get no new client: it would be sent away.
-        if (this.state.procedure?.kind === 'handover') await router.closed(CLOSE_LIMIT_MS);
+        if (this.state.activity.kind === 'handover') await router.closed(CLOSE_LIMIT_MS);
         return;
       case 'closed':
         router.write(null, route.keep === null ? null : this.address(route.keep));

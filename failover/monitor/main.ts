@@ -13,6 +13,7 @@ import { VERSION } from '../contract/version';
 import { runsPostgres } from '../core/facts/view';
 import { retiringLeader } from '../core/procedures/members';
 import type { Decision, Observation } from '../core/state/cluster';
+import { isChanging } from '../core/state/cluster';
 import { parseState } from '../core/state/stored';
 import { promoteCommand, switchoverCommand } from './commands/command';
 import { waitServing } from './commands/wait-serving';
@@ -88,7 +89,7 @@ async function main(): Promise<void> {
   const listeners = new Listeners();
   const feed = new Feed({
     status: () => status(),
-    busy: () => seen !== null && seen.decision.state.procedure !== null,
+    busy: () => seen !== null && isChanging(seen.decision.state),
     failovers: () => loop.failovers(),
     listeners,
     nowMs: clock.nowMs,

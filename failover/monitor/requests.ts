@@ -2,12 +2,14 @@
  * What a person asked for over HTTP: handed to the loop, watched until it is done or has failed, answered once. One at a
  * time; a pause and its end go beside it, because they must not wait for a switchover.
  */
+
 import type { Answer } from '../contract/api';
 import { untilOf } from '../core/facts/hold';
 import { Situation } from '../core/facts/situation';
 import { addressOf } from '../core/facts/view';
 import { foresee, refusalOf } from '../core/forecast';
 import type { ClusterState, Decision, Observation, Policy, Request } from '../core/state/cluster';
+import { isChanging, standbyWorkOf, switchoverOf } from '../core/state/cluster';
 import type { Clock } from './ports';
 
 /** Longer than all steps of a switchover together, ms. */
@@ -112,7 +114,7 @@ export class Requests {
     if (code === 'REBUILD_ASKED') pending.begunIn = state.term;
     if (pending.begunIn === null) return;
     if (code === 'REBUILD_BEGUN') this.finish('pending', true, `${reason}; it is counted again when it streams`);
-    else if (state.renewing === undefined) this.finish('pending', false, reason);
+    else if (standbyWorkOf(state)?.kind !== 'rebuild') this.finish('pending', false, reason);
   }
 
   private afterChange(pending: Pending, decision: Decision, observation: Observation): void {
@@ -120,7 +122,7 @@ export class Requests {
     if (code === 'SWITCHOVER_BEGUN') Object.assign(pending, { begunIn: state.term, from: state.leader });
     if (code === 'DATA_LOSS_ACCEPTED' || code === 'PROMOTE_ASKED') pending.begunIn = state.term - 1;
     if (code === 'SWITCHOVER_ABORTED') pending.aborted = decision.reason;
-    if (pending.begunIn === null || state.switchover !== undefined || state.procedure !== null) return;
+    if (pending.begunIn === null || switchoverOf(state) !== null || isChanging(state)) return;
     const address = addressOf(observation, state.leader ?? '');
     if (address === null || observation.haproxy.slot !== address) return;
     const to = 'to' in pending.request ? pending.request.to : null;

@@ -2,9 +2,11 @@
  * Times the steps of each change of leader, tells them in one line when the slot is open again, and remembers the newest
  * ones. That the former leader follows comes later, as a last step.
  */
+
 import type { Failover } from '../contract/api';
 import { addressOf, isDone, statusOf, viewOf } from '../core/facts/view';
 import type { ClusterState, Decision, Observation } from '../core/state/cluster';
+import { isChanging, serves, switchoverOf } from '../core/state/cluster';
 import type { Clock, Log } from './ports';
 
 const REMEMBERED = 100;
@@ -45,8 +47,8 @@ export class Timeline {
   observe(before: ClusterState, decision: Decision, observation: Observation): void {
     const after = decision.state;
     const leaderView = before.leader === null ? null : viewOf(observation, before.leader);
-    const holds = (state: ClusterState) => state.switchover?.stage === 'hold';
-    const begins = (before.procedure === null && after.procedure !== null) || (!holds(before) && holds(after));
+    const holds = (state: ClusterState) => switchoverOf(state)?.stage === 'hold';
+    const begins = (!isChanging(before) && isChanging(after)) || (!holds(before) && holds(after));
     // A switchover that was called off is no change of leader.
     if (decision.code === 'SWITCHOVER_ABORTED') this.startMs = null;
     if (begins && this.startMs === null) {
@@ -57,10 +59,10 @@ export class Timeline {
       this.from = before.leader;
       this.mark(holds(after) ? 'held' : 'confirmed');
     }
-    if (before.procedure?.kind === 'handover' && after.procedure?.kind !== 'handover') this.mark('stopped');
+    if (before.activity.kind === 'handover' && after.activity.kind !== 'handover') this.mark('stopped');
     // The loop waits for it only so long; on a slow machine it is seen here.
-    if (before.procedure?.kind === 'promote' && this.from !== null && observation.haproxy.closed) this.mark('closed');
-    if (after.procedure?.kind === 'promote' && after.leader !== null) {
+    if (before.activity.kind === 'promote' && this.from !== null && observation.haproxy.closed) this.mark('closed');
+    if (after.activity.kind === 'promote' && after.leader !== null) {
       const status = statusOf(observation, after.leader);
       if (status?.postgres.state === 'primary' && status.lead?.term === after.term) this.mark('promoted');
     }
@@ -71,8 +73,8 @@ export class Timeline {
   /** After the state is on the disk. */
   stored(before: ClusterState, decision: Decision): void {
     const after = decision.state;
-    if (before.procedure?.kind !== 'promote' && after.procedure?.kind === 'promote') this.mark('recorded');
-    if (before.procedure?.kind === 'promote' && after.procedure === null && after.leader !== null) {
+    if (before.activity.kind !== 'promote' && after.activity.kind === 'promote') this.mark('recorded');
+    if (before.activity.kind === 'promote' && serves(after) && after.leader !== null) {
       this.mark('proven');
       this.opening = { node: after.leader, term: after.term };
     }

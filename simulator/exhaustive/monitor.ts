@@ -55,6 +55,7 @@ export function firstState(k: number): ClusterState {
     seq: 1,
     adopting: false,
     leader: 'p',
+    activity: { kind: 'serving' },
     members: { p: '1:p0', a: '1:a0', b: '1:b0' },
     joint: [sync],
     ledger: [{ term: 1, node: 'p', dataId: '1:p0', timeline: 1, forkLsn: null, opened: true }],

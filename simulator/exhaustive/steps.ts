@@ -312,8 +312,8 @@ export function violationsOf({ world, monitor }: State): string[] {
         `LOST: ${lost.join()} was acknowledged, ${entry.node}, opened in term ${entry.term}, does not have it`,
       );
   }
-  const { leader, procedure, term } = monitor.state;
-  const candidate = procedure?.kind === 'promote' && leader !== null ? world.nodes[leader as Name] : null;
+  const { leader, activity, term } = monitor.state;
+  const candidate = activity.kind === 'promote' && leader !== null ? world.nodes[leader as Name] : null;
   if (candidate?.role === 'primary' && candidate.leadTerm === term) {
     const lost = [...world.acknowledged].filter((w) => !candidate.log.includes(w));
     if (lost.length > 0)

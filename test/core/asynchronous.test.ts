@@ -35,7 +35,7 @@ describe('asynchronous mode', () => {
 
   it('closes the slot and ends the sessions on the old leader before it promotes (S2)', () => {
     const lost = dead(serving(['a'], { joint: [alone] }), '0/5000');
-    expect(lost).toMatchObject({ code: 'LEADER_DEAD', state: { procedure: { kind: 'elect' } } });
+    expect(lost).toMatchObject({ code: 'LEADER_DEAD', state: { activity: { kind: 'elect' } } });
     for (const part of [{ reachable: false }, { closed: false }, { clean: false }]) {
       expect(dead(lost.state, '0/5000', { ...cut, ...part }).code).toBe('ELECTING');
     }
@@ -43,8 +43,8 @@ describe('asynchronous mode', () => {
   });
 
   it('waits for that in a planned switchover too, before the old leader leads again', () => {
-    const procedure = { kind: 'elect', cause: 'HANDED_OVER', prefer: 'a' } as const;
-    const state = serving(['a'], { joint: [alone], term: 2, procedure });
+    const activity = { kind: 'elect', cause: 'HANDED_OVER', prefer: 'a' } as const;
+    const state = serving(['a'], { joint: [alone], term: 2, activity });
     const stopped = leaderView(state, { postgres: { state: 'stopped', cleanShutdown: true }, lead: null });
     const run = (part: Partial<HaproxyView>, views = [stopped, replicaView(state, 'a')]) =>
       decide(state, observation(views, { haproxy: { ...cut, ...part }, watch: watch('0/5000') }), NOW_MS, policy);

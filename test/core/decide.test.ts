@@ -58,7 +58,7 @@ describe('a new cluster', () => {
   it('creates nothing beside data that it does not know', () => {
     const decision = run(emptyState(), observation([blank('p'), view('a')]));
     expect(decision.code).toBe('ADOPT_UNKNOWN');
-    expect(decision.state.procedure).toBeNull();
+    expect(decision.state.activity).toEqual({ kind: 'empty' });
   });
 });
 
@@ -141,7 +141,7 @@ describe('the death of the leader', () => {
     const state = serving(['a']);
     const decision = run(state, observation([gone('p'), replicaView(state, 'a')]));
     expect(decision.code).toBe('LEADER_DEAD');
-    expect(decision.state).toMatchObject({ term: 2, leader: 'a', procedure: { kind: 'promote' } });
+    expect(decision.state).toMatchObject({ term: 2, leader: 'a', activity: { kind: 'promote' } });
     expect(decision.state.joint).toEqual([
       { leader: 'p', k: 1, members: ['a'], term: 1 },
       { leader: 'a', k: 0, members: [], term: 2 },
@@ -161,7 +161,7 @@ describe('the death of the leader', () => {
   it('asks several replicas to promise first, promotes the most advanced and tells the others at once (S1, S9)', () => {
     const state = serving(['a', 'b']);
     const asked = run(state, observation([gone('p'), replicaView(state, 'a'), replicaView(state, 'b')]));
-    expect(asked.state).toMatchObject({ term: 2, leader: 'p', procedure: { kind: 'elect' } });
+    expect(asked.state).toMatchObject({ term: 2, leader: 'p', activity: { kind: 'elect' } });
     expect(orderOf(asked.actions, 'a')).toEqual({ kind: 'freeze' });
     const promised = (name: string, lsn: string) =>
       replicaView(asked.state, name, { postgres: { lsn, streamingFrom: null } });
@@ -198,7 +198,7 @@ describe('the death of the leader', () => {
     const back = view('p', { status: status('p', { postgres: { state: 'stopped', streamingFrom: null } }) });
     const decision = run(state, observation([back]));
     expect(decision.code).toBe('LEADER_BACK');
-    expect(decision.state).toMatchObject({ term: 2, leader: 'p', procedure: { kind: 'promote' } });
+    expect(decision.state).toMatchObject({ term: 2, leader: 'p', activity: { kind: 'promote' } });
   });
 
   it('gives a leader that came back without serving no order of its old term', () => {
@@ -257,7 +257,7 @@ describe('the opening', () => {
     expect(abandoned.code).toBe('CANDIDATE_LOST');
     expect(abandoned.state).toMatchObject({ term: 3, leader: 'p', joint: [{ leader: 'p', k: 1, members: ['a'] }] });
     const again = run(abandoned.state, observation([back, gone('a')], ready));
-    expect(again.state).toMatchObject({ leader: 'p', procedure: { kind: 'promote' } });
+    expect(again.state).toMatchObject({ leader: 'p', activity: { kind: 'promote' } });
     expect(again.state.ledger.map((e) => [e.node, e.term, e.opened])).toEqual([
       ['p', 1, true],
       ['a', 2, false],

@@ -61,7 +61,7 @@ describe('if the leader died now', () => {
   });
 
   it('knows nothing during a change of leader, and before there is one', () => {
-    const changing = { ...serving(['a']), procedure: { kind: 'promote', cause: 'LEADER_DEAD' } as const };
+    const changing = { ...serving(['a']), activity: { kind: 'promote', cause: 'LEADER_DEAD' } as const };
     expect(forecast(changing, seen(changing, 'a'))).toMatchObject({ takesOver: null, loss: 'unknown' });
     expect(forecast({ ...serving(['a']), adopting: true }, seen(serving(['a']), 'a')).loss).toBe('unknown');
   });

@@ -11,14 +11,14 @@ const again = serving(['a'], {
   term: 2,
   joint: [counted, alone],
   ledger: [entry(), entry({ term: 2, timeline: null, opened: false })],
-  procedure: { kind: 'promote', cause: 'SETTINGS_RESTART' },
+  activity: { kind: 'promote', cause: 'SETTINGS_RESTART' },
 });
 
 describe('a leader that dies while it leads again', () => {
   it('is followed by the standby that has all that was acknowledged before', () => {
     const decision = decide(again, observation([gone('p'), replicaView(again, 'a')]), NOW_MS, POLICY);
     expect(decision.code).toBe('CANDIDATE_LOST');
-    expect(decision.state).toMatchObject({ leader: 'p', joint: [counted], procedure: { kind: 'elect' } });
+    expect(decision.state).toMatchObject({ leader: 'p', joint: [counted], activity: { kind: 'elect' } });
     const elected = decide(decision.state, observation([gone('p'), replicaView(decision.state, 'a')]), NOW_MS, POLICY);
     expect(elected).toMatchObject({ code: 'ELECTED', state: { leader: 'a', term: 3 } });
   });

@@ -18,7 +18,7 @@ describe('a promotion under `block`', () => {
       { leader: 'a', k: 1, members: ['p'] },
     ],
     ledger: [entry(), entry({ term: 2, node: 'a', dataId: '1:a', timeline: null, opened: false })],
-    procedure: { kind: 'promote', cause: 'LEADER_DEAD' },
+    activity: { kind: 'promote', cause: 'LEADER_DEAD' },
     orders: {
       a: { term: 2, seq: 10, target: { kind: 'lead', sync: { leader: 'a', k: 1, members: ['p'] } } },
       p: { term: 1, seq: 9, target: { kind: 'lead', sync: { leader: 'p', k: 1, members: ['a'] } } },

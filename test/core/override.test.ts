@@ -8,7 +8,7 @@ import { entry, gone, NOW_MS, observation, POLICY, replicaView, serving, situati
 const state = serving(['a'], {
   term: 2,
   leader: 'a',
-  procedure: { kind: 'promote', cause: 'LEADER_DEAD' },
+  activity: { kind: 'promote', cause: 'LEADER_DEAD' },
   ledger: [entry(), entry({ term: 2, node: 'a', dataId: '1:a', timeline: null, opened: false })],
 });
 const refusal = (candidate: NodeView) =>

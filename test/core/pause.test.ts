@@ -1,7 +1,13 @@
 import { describe, expect, it } from 'vitest';
 import { decide } from '../../failover/core/decide';
 import { newWatch } from '../../failover/core/facts/watch';
-import type { ClusterState, Observation, Policy, Request } from '../../failover/core/state/cluster';
+import {
+  type ClusterState,
+  emptyState,
+  type Observation,
+  type Policy,
+  type Request,
+} from '../../failover/core/state/cluster';
 import { parseState, printState } from '../../failover/core/state/stored';
 import { gone, leaderView, NOW_MS, observation, POLICY, replicaView, serving, view } from './world';
 
@@ -69,7 +75,7 @@ describe('a pause', () => {
     const state = paused(['a']);
     const request: Request = { kind: 'promote', to: 'a', acceptDataLoss: false };
     const now = decided(state, dead(state, request));
-    expect(now).toMatchObject({ code: 'PROMOTE_ASKED', state: { leader: 'a', procedure: { kind: 'promote' } } });
+    expect(now).toMatchObject({ code: 'PROMOTE_ASKED', state: { leader: 'a', activity: { kind: 'promote' } } });
     // What was promised is kept: the old configuration still has to be satisfied.
     expect(now.state.joint).toHaveLength(2);
   });
@@ -85,14 +91,18 @@ describe('a pause', () => {
     expect(decided(away, declaredOtherWay, policy).code).toBe('STEADY');
     const free = { ...away, pause: undefined };
     expect(decided(free, declaredOtherWay, policy).code).toBe('SWITCHBACK');
-    const begun = { ...away, switchover: { to: 'a', by: 'switchback', stage: 'prepare' } as const };
+    const plan = { kind: 'switchover', to: 'a', by: 'switchback', stage: 'prepare' } as const;
+    const begun: ClusterState = { ...away, activity: { kind: 'preparing', plan } };
     expect(decided(begun, seen(begun), policy).code).toBe('SWITCHOVER_ABORTED');
   });
 
   it('lets a leader that is told to stop go without a successor', () => {
     const state = paused(['a']);
     const stopping = observation([leaderView(state, { stopping: true }), replicaView(state, 'a')]);
-    expect(decided(state, stopping)).toMatchObject({ code: 'PAUSED', state: { procedure: null, leader: 'p' } });
+    expect(decided(state, stopping)).toMatchObject({
+      code: 'PAUSED',
+      state: { activity: { kind: 'serving' }, leader: 'p' },
+    });
     expect(decided({ ...state, pause: undefined }, stopping).code).toBe('HANDING_OVER');
   });
 
@@ -128,7 +138,7 @@ describe('failoverMode observe', () => {
   });
 
   it('makes a new cluster', () => {
-    const empty = { ...serving([]), term: 0, leader: null, members: {}, joint: [], ledger: [], orders: {} };
+    const empty = { ...emptyState(), seq: 10, adopting: false };
     const nothing = view('p', { recall: null });
     if (nothing.status !== null) nothing.status = { ...nothing.status, dataId: null };
     expect(decided(empty, observation([nothing]), observe).code).toBe('BOOTSTRAP');

@@ -26,14 +26,14 @@ describe('HAProxy cut off from the leader alone (DESIGN §9)', () => {
     expect(run(state, seenBy(views(), beyond(1_999, 20))).code).toBe('STEADY');
     const decision = run(state, seenBy(views(), beyond(2_000, 20)));
     expect(decision.code).toBe('HAPROXY_CUT_OFF');
-    expect(decision.state.procedure).toEqual({ kind: 'handover', candidate: 'a', planned: true, cutOff: true });
+    expect(decision.state.activity).toEqual({ kind: 'handover', candidate: 'a', planned: true, cutOff: true });
     expect(orderOf(decision.actions, 'p')).toEqual({ kind: 'stop' });
     expect(decision.state).toMatchObject({ leader: 'p', term: 1 });
   });
 
   it('hands over to a node that HAProxy reaches, and to nobody when there is none', () => {
     const decision = run(state, seenBy(views(), beyond(5_000, 20, 21)));
-    expect(decision.state.procedure).toMatchObject({ kind: 'handover', candidate: 'b' });
+    expect(decision.state.activity).toMatchObject({ kind: 'handover', candidate: 'b' });
     const alone = run(state, seenBy(views(), beyond(5_000, 20, 21, 22)));
     expect(alone.code).toBe('STEADY');
     expect(alone.reason).toContain('HAProxy does not reach it');
@@ -53,7 +53,7 @@ describe('HAProxy cut off from the leader alone (DESIGN §9)', () => {
     expect(run(state, seenBy([leader, ...others], OPEN)).code).toBe('LEADER_APART');
     const decision = run(state, seenBy([leader, ...others], beyond(2_500, 20)));
     expect(decision.code).toBe('LEADER_CUT_OFF');
-    expect(decision.state).toMatchObject({ term: 2, procedure: { kind: 'elect' } });
+    expect(decision.state).toMatchObject({ term: 2, activity: { kind: 'elect' } });
   });
 
   it('keeps a standby that HAProxy does not reach out of the reads, and is no target of a switchover', () => {
@@ -96,8 +96,7 @@ describe('a leader that is not declared any more', () => {
     expect(decision.code).toBe('LEADER_REMOVED');
     expect(decision.state).toMatchObject({
       leader: 'x',
-      procedure: null,
-      switchover: { to: 'p', by: 'removal', stage: 'prepare' },
+      activity: { kind: 'preparing', plan: { kind: 'switchover', to: 'p', by: 'removal', stage: 'prepare' } },
     });
   });
 
@@ -108,7 +107,7 @@ describe('a leader that is not declared any more', () => {
   it('is dead at once when nobody knows where it is', () => {
     const decision = run(state, seenBy([standby('p'), standby('a')], haproxy, { certificate }));
     expect(decision.code).toBe('LEADER_REMOVED');
-    expect(decision.state.procedure?.kind).toBe('elect');
+    expect(decision.state.activity.kind).toBe('elect');
   });
 
   it('is stopped or left alone afterwards, is never counted again, and is forgotten', () => {

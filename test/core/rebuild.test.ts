@@ -23,7 +23,10 @@ describe('rebuild', () => {
   it('takes the standby out of the sync set first, and copies it when that is proven', () => {
     const state = serving(['a', 'b']);
     const asked = decided(state, seen(state, ask));
-    expect(asked).toMatchObject({ code: 'REBUILD_ASKED', state: { renewing: 'a' } });
+    expect(asked).toMatchObject({
+      code: 'REBUILD_ASKED',
+      state: { activity: { kind: 'serving', standby: { kind: 'rebuild', node: 'a' } } },
+    });
     expect(asked.state.orders.a).toEqual(state.orders.a);
     const shrinking = decided(asked.state, seen(asked.state));
     expect(shrinking).toMatchObject({ code: 'SYNC_CHANGE' });
@@ -36,7 +39,7 @@ describe('rebuild', () => {
     expect(proven).toMatchObject({ code: 'SYNC_PROVEN' });
     const begun = decided(proven.state, seen(proven.state));
     expect(begun).toMatchObject({ code: 'REBUILD_BEGUN', state: { rebuild: { a: '1:a' } } });
-    expect(begun.state.renewing).toBeUndefined();
+    expect(begun.state.activity).toEqual({ kind: 'serving' });
     expect(begun.state.orders.a?.target).toEqual({ kind: 'follow', leader: 'p', method: 'copy', replaces: '1:a' });
   });
 
@@ -60,25 +63,28 @@ describe('rebuild', () => {
     expect(refusal('p')).toContain('p leads; hand over first');
     expect(refusal('x')).toBe('x is no node of this stack');
     expect(refusal('a', state, observation([leaderView(state), gone('a')]))).toBe('a is off; start it first');
-    expect(refusal('a', { ...state, renewing: 'a' })).toContain('about to be copied anew');
+    expect(
+      refusal('a', { ...state, activity: { kind: 'serving', standby: { kind: 'rebuild', node: 'a' } } }),
+    ).toContain('about to be copied anew');
     expect(refusal('a', { ...state, rebuild: { a: '1:a' } })).toBe('a is being copied already');
     expect(refusal('a', state, seen(state), { onNoReplica: 'block' })).toContain('onNoReplica is block');
     const two = serving(['a', 'b']);
     expect(refusal('a', two, seen(two), { onNoReplica: 'block' })).toBeNull();
   });
 
+  const activity: ClusterState['activity'] = { kind: 'serving', standby: { kind: 'rebuild', node: 'a' } };
+
   it('is dropped when writes go on waiting for the standby', () => {
-    const state = { ...serving(['a']), renewing: 'a' };
-    const watch = { ...newWatch(NOW_MS - 40_000), step: 'renewing a' };
+    const state = serving(['a'], { activity });
+    const watch = { ...newWatch(NOW_MS - 40_000), step: 'rebuild of a' };
     const now = decided(state, seen(state, { watch }), { onNoReplica: 'block' });
     expect(now).toMatchObject({ code: 'REBUILD_DROPPED', reason: expect.stringContaining('writes still wait for it') });
-    expect(now.state.renewing).toBeUndefined();
+    expect(now.state.activity).toEqual({ kind: 'serving' });
   });
 
   it('is over when the leader is lost meanwhile', () => {
-    const state = { ...serving(['a']), renewing: 'a' };
+    const state = serving(['a'], { activity });
     const now = decided(state, observation([gone('p'), replicaView(state, 'a')]));
-    expect(now).toMatchObject({ code: 'LEADER_DEAD', state: { leader: 'a' } });
-    expect(now.state.renewing).toBeUndefined();
+    expect(now).toMatchObject({ code: 'LEADER_DEAD', state: { leader: 'a', activity: { kind: 'promote' } } });
   });
 });

@@ -3,7 +3,8 @@ import type { SettingsStatus } from '../../failover/contract/messages';
 import { decide } from '../../failover/core/decide';
 import { DRAIN_MS, HOLD_LIMIT_MS, STOP_LIMIT_MS } from '../../failover/core/facts/readiness';
 import { newWatch } from '../../failover/core/facts/watch';
-import type { Action, ClusterState, NodeView, Observation, Restart } from '../../failover/core/state/cluster';
+import type { Action, Activity, ClusterState, NodeView, Observation } from '../../failover/core/state/cluster';
+import { planOf } from '../../failover/core/state/cluster';
 import { parseState, printState } from '../../failover/core/state/stored';
 import { gone, leaderView, NOW_MS, observation, POLICY, replicaView, type StatusPart, serving } from './world';
 
@@ -48,14 +49,20 @@ describe('settings that need a restart', () => {
 
   it('take the first standby that waits for one, which is counted no more before it goes down', () => {
     const begun = run(state, seen(state, { p: NEEDED, a: NEEDED, b: NEEDED }));
-    expect(begun).toMatchObject({ code: 'SETTINGS_STANDBY', state: { restart: { node: 'a', stage: 'leave' } } });
+    expect(begun).toMatchObject({
+      code: 'SETTINGS_STANDBY',
+      state: { activity: { kind: 'serving', standby: { node: 'a', stage: 'leave' } } },
+    });
     expect(orderOf(begun.actions, 'a')).not.toHaveProperty('restart');
     const shrinks = run(begun.state, seen(begun.state, { p: NEEDED, a: NEEDED, b: NEEDED }));
     expect(shrinks).toMatchObject({ code: 'SYNC_CHANGE', state: { joint: [{}, { k: 1, members: ['b'] }] } });
     const proven = run(shrinks.state, seen(shrinks.state, { p: NEEDED, a: NEEDED, b: NEEDED }));
     expect(proven.code).toBe('SYNC_PROVEN');
     const goes = run(proven.state, seen(proven.state, { p: NEEDED, a: NEEDED, b: NEEDED }));
-    expect(goes).toMatchObject({ code: 'SETTINGS_STANDBY', state: { restart: { stage: 'restart' } } });
+    expect(goes).toMatchObject({
+      code: 'SETTINGS_STANDBY',
+      state: { activity: { kind: 'serving', standby: { stage: 'restart' } } },
+    });
     expect(orderOf(goes.actions, 'a')).toMatchObject({ kind: 'follow', leader: 'p', restart: true });
     expect(orderOf(goes.actions, 'b')).not.toHaveProperty('restart');
     expect(routeOf(goes.actions)).toMatchObject({ kind: 'open', node: 'p' });
@@ -87,13 +94,13 @@ describe('settings that need a restart', () => {
   });
 
   it('are in force on a standby that is back and says so; then the next one may go', () => {
-    const restart: Restart = { node: 'a', stage: 'restart' };
+    const activity: Activity = { kind: 'serving', standby: { kind: 'restart', node: 'a', stage: 'restart' } };
     const joint = [{ leader: 'p', k: 1, members: ['b'] }];
-    const under = run(serving(['a', 'b'], { restart, joint }), seen(state, { p: NEEDED, a: NEEDED, b: NEEDED })).state;
+    const under = run(serving(['a', 'b'], { activity, joint }), seen(state, { p: NEEDED, a: NEEDED, b: NEEDED })).state;
     expect(run(under, seen(under, { p: NEEDED, a: { done: false, ...NEEDED }, b: NEEDED })).code).toBe('STEADY');
     const done = run(under, seen(under, { p: NEEDED, a: NONE, b: NEEDED }));
     expect(done.code).toBe('SETTINGS_APPLIED');
-    expect(done.state.restart).toBeUndefined();
+    expect(done.state.activity).toEqual({ kind: 'serving' });
     expect(orderOf(done.actions, 'a')).not.toHaveProperty('restart');
     expect(run(done.state, seen(done.state, { p: NEEDED, a: NONE, b: NEEDED })).code).toBe('SYNC_CHANGE');
     const bad = run(
@@ -103,22 +110,23 @@ describe('settings that need a restart', () => {
     expect(bad).toMatchObject({ code: 'SETTINGS_REFUSED' });
     expect(bad.reason).toContain('a does not start with shared_buffers = 64GB: no memory');
     const after = run(bad.state, seen(bad.state, { p: NEEDED, a: settings('none', 'shared_buffers'), b: NEEDED }));
-    expect(after.state.restart).toBeUndefined();
+    expect(after.state.activity).toEqual({ kind: 'serving' });
   });
 
   it('reach the leader by a switchover when all standbys have them', () => {
     const decision = run(state, seen(state, { p: NEEDED, a: NONE, b: NONE }));
     expect(decision).toMatchObject({
       code: 'SETTINGS_SWITCHOVER',
-      state: { switchover: { to: 'a', by: 'settings', stage: 'prepare' } },
+      state: { activity: { kind: 'preparing', plan: { to: 'a', by: 'settings', stage: 'prepare' } } },
     });
     expect(run(state, seen(state, { p: NEEDED, a: NONE, b: NONE }, { watch: since(10) })).code).toBe('STEADY');
   });
 
   it('survive being stored', () => {
-    const stored = { ...state, restart: { node: 'a', stage: 'leave' } as const };
+    const leaves: Activity = { kind: 'serving', standby: { kind: 'restart', node: 'a', stage: 'leave' } };
+    const stored: ClusterState = { ...state, activity: leaves };
     expect(parseState(printState(stored))).toEqual(stored);
-    const procedure: ClusterState = { ...state, procedure: { kind: 'restart' } };
+    const procedure: ClusterState = { ...state, activity: { kind: 'restart' } };
     expect(parseState(printState(procedure))).toEqual(procedure);
   });
 });
@@ -128,7 +136,7 @@ describe('a leader that restarts in place', () => {
     const alone = serving([]);
     expect(run(alone, seen(alone, { p: NEEDED }))).toMatchObject({
       code: 'SETTINGS_RESTART',
-      state: { restart: { node: 'p', stage: 'prepare' } },
+      state: { activity: { kind: 'preparing', plan: { kind: 'restart', stage: 'prepare' } } },
     });
     const pair = serving(['a']);
     const lowered = run(pair, seen(pair, { p: IN_PLACE, a: NONE }));
@@ -138,23 +146,22 @@ describe('a leader that restarts in place', () => {
   });
 
   it('holds new connections once its checkpoint is written, and stops when the slot is closed', () => {
-    const held = serving(['a'], { restart: { node: 'p', stage: 'prepare' } });
+    const held = serving(['a'], { activity: { kind: 'preparing', plan: { kind: 'restart', stage: 'prepare' } } });
     const hold = run(held, seen(held, { p: IN_PLACE, a: NONE }, { watch: since(10) }));
-    expect(hold.state.restart?.stage).toBe('hold');
+    expect(planOf(hold.state)?.stage).toBe('hold');
     expect(routeOf(hold.actions)).toMatchObject({ kind: 'held', node: 'p' });
     expect(run(hold.state, seen(hold.state, { p: IN_PLACE, a: NONE }, { watch: since(10) })).code).toBe('STEADY');
     const stops = run(hold.state, seen(hold.state, { p: IN_PLACE, a: NONE }, { haproxy: CLOSED, watch: since(10) }));
-    expect(stops.state.procedure).toEqual({ kind: 'restart' });
-    expect(stops.state.restart).toBeUndefined();
+    expect(stops.state.activity).toEqual({ kind: 'restart' });
     expect(orderOf(stops.actions, 'p')).toEqual({ kind: 'stop', drainMs: DRAIN_MS });
     expect(routeOf(stops.actions)).toMatchObject({ kind: 'held', node: 'p' });
     const late = run(hold.state, seen(hold.state, { p: IN_PLACE, a: NONE }, { watch: since(HOLD_LIMIT_MS) }));
     expect(late).toMatchObject({ code: 'SETTINGS_ABORTED' });
-    expect(late.state.restart).toBeUndefined();
+    expect(late.state.activity).toEqual({ kind: 'serving' });
   });
 
-  const state = run(serving(['a'], { procedure: { kind: 'restart' } }), observation([])).state;
-  const pair = serving(['a'], { procedure: { kind: 'restart' } });
+  const state = run(serving(['a'], { activity: { kind: 'restart' } }), observation([])).state;
+  const pair = serving(['a'], { activity: { kind: 'restart' } });
   const given = run(pair, seen(pair, { p: IN_PLACE, a: NONE }, { haproxy: CLOSED, watch: since(10) })).state;
   const stopped = (part: StatusPart = {}) =>
     leaderView(given, { done: true, postgres: { state: 'stopped', cleanShutdown: true }, lead: null, ...part });
@@ -163,7 +170,7 @@ describe('a leader that restarts in place', () => {
     const decision = run(given, observation([stopped(), replicaView(given, 'a')], { haproxy: CLOSED }));
     expect(decision).toMatchObject({
       code: 'SETTINGS_RESTART',
-      state: { leader: 'p', term: 2, procedure: { kind: 'promote', cause: 'SETTINGS_RESTART' } },
+      state: { leader: 'p', term: 2, activity: { kind: 'promote', cause: 'SETTINGS_RESTART' } },
     });
     expect(orderOf(decision.actions, 'p')).toMatchObject({ kind: 'lead', sync: { k: 0 } });
     expect(state.term).toBe(1);
@@ -171,13 +178,16 @@ describe('a leader that restarts in place', () => {
 
   it('is failed over as ever when it is lost meanwhile, and goes on leading when it does not stop', () => {
     const dies = run(given, observation([gone('p'), replicaView(given, 'a')], { haproxy: CLOSED }));
-    expect(dies).toMatchObject({ code: 'SETTINGS_ABORTED', state: { procedure: null, leader: 'p' } });
+    expect(dies).toMatchObject({ code: 'SETTINGS_ABORTED', state: { activity: { kind: 'serving' }, leader: 'p' } });
     const next = run(dies.state, observation([gone('p'), replicaView(dies.state, 'a')], { haproxy: CLOSED }));
     expect(next).toMatchObject({ code: 'LEADER_DEAD', state: { leader: 'a' } });
     const primary = leaderView(given, { done: false });
     const at = (ms: number) =>
       run(given, observation([primary, replicaView(given, 'a')], { haproxy: CLOSED, watch: since(ms) }));
-    expect(at(STOP_LIMIT_MS - 1).state.procedure).toEqual({ kind: 'restart' });
-    expect(at(STOP_LIMIT_MS)).toMatchObject({ code: 'SETTINGS_ABORTED', state: { procedure: null, term: 1 } });
+    expect(at(STOP_LIMIT_MS - 1).state.activity).toEqual({ kind: 'restart' });
+    expect(at(STOP_LIMIT_MS)).toMatchObject({
+      code: 'SETTINGS_ABORTED',
+      state: { activity: { kind: 'serving' }, term: 1 },
+    });
   });
 });

@@ -1,7 +1,12 @@
 import { describe, expect, it } from 'vitest';
-import { emptyState } from '../../failover/core/state/cluster';
+import { type ClusterState, emptyState } from '../../failover/core/state/cluster';
 import { parseState, printState } from '../../failover/core/state/stored';
 import { entry, serving } from './world';
+
+/** What versions 1 and 2 had of this state. */
+function former({ generation: _generation, activity: _activity, ...rest }: ClusterState): object {
+  return { ...rest, procedure: null };
+}
 
 describe('the stored state', () => {
   const state = serving(['a'], { joint: [{ leader: 'p', k: 1, members: ['a'], term: 1 }] });
@@ -13,14 +18,57 @@ describe('the stored state', () => {
 
   it('is read as version 1 wrote it', () => {
     const { term: _term, ...config } = state.joint[0] ?? { leader: '', k: 0, members: [] };
-    const first = { ...state, version: 1, joint: [config] };
+    const first = { ...former(state), version: 1, joint: [config] };
     expect(parseState(JSON.stringify(first))).toEqual({ ...state, joint: [config] });
+  });
+
+  const serves = { kind: 'serving' } as const;
+  const plan = { kind: 'switchover', to: 'a', by: 'person', stage: 'hold' } as const;
+  it.each<[string, object, ClusterState['activity']]>([
+    ['a leader that serves', { procedure: null }, serves],
+    [
+      'a promotion',
+      { procedure: { kind: 'promote', cause: 'LEADER_DEAD' } },
+      { kind: 'promote', cause: 'LEADER_DEAD' },
+    ],
+    [
+      'a switchover',
+      { procedure: null, switchover: { to: 'a', by: 'person', stage: 'hold' } },
+      { kind: 'preparing', plan },
+    ],
+    [
+      'a restart of the leader',
+      { procedure: null, restart: { node: 'p', stage: 'prepare' } },
+      { kind: 'preparing', plan: { kind: 'restart', stage: 'prepare' } },
+    ],
+    [
+      'a restart of a standby beside a switchover',
+      {
+        procedure: null,
+        restart: { node: 'a', stage: 'leave' },
+        switchover: { to: 'a', by: 'person', stage: 'hold' },
+      },
+      { kind: 'preparing', plan, standby: { kind: 'restart', node: 'a', stage: 'leave' } },
+    ],
+    [
+      'a standby that is copied anew',
+      { procedure: null, renewing: 'a' },
+      { kind: 'serving', standby: { kind: 'rebuild', node: 'a' } },
+    ],
+  ])('is read as version 2 wrote %s', (_what, fields, activity) => {
+    const second = { ...former(state), version: 2, ...fields };
+    expect(parseState(JSON.stringify(second))).toEqual({ ...state, activity });
+  });
+
+  it('is read as version 2 wrote it before the first database', () => {
+    const empty = emptyState();
+    expect(parseState(JSON.stringify({ ...former(empty), version: 2 }))).toEqual(empty);
   });
 
   it('tolerates fields that a later release adds', () => {
     const later = {
       ...state,
-      generation: 3,
+      region: 'x',
       ledger: [{ ...entry(), backup: 'x' }],
       joint: state.joint.map((config) => ({ ...config, region: 'x' })),
     };
@@ -28,7 +76,7 @@ describe('the stored state', () => {
   });
 
   it('is refused in a version that this release cannot know', () => {
-    expect(parseState(JSON.stringify({ ...state, version: 3 }))).toBeNull();
+    expect(parseState(JSON.stringify({ ...state, version: 4 }))).toBeNull();
     expect(parseState('{"version":2}')).toBeNull();
     expect(parseState('not even JSON')).toBeNull();
   });

@@ -5,10 +5,10 @@ import { newWatch } from '../../failover/core/facts/watch';
 import type {
   Action,
   ClusterState,
+  LeaderPlan,
   NodeView,
   Observation,
   Request,
-  Switchover,
 } from '../../failover/core/state/cluster';
 import { gone, leaderView, NOW_MS, observation, POLICY, replicaView, type StatusPart, serving } from './world';
 
@@ -22,7 +22,9 @@ const ON_SECOND = { ...CLOSED, slot: '10.0.0.21', closed: false, keeping: '10.0.
 const ASKED: Request = { kind: 'switchover', to: 'a' };
 /** The present step has been under way for so long. */
 const since = (ms: number) => ({ ...newWatch(NOW_MS - 60_000), stepSinceMs: NOW_MS - ms });
-const to = (stage: Switchover['stage']): Partial<ClusterState> => ({ switchover: { to: 'a', by: 'person', stage } });
+const to = (stage: LeaderPlan['stage']): Partial<ClusterState> => ({
+  activity: { kind: 'preparing', plan: { kind: 'switchover', to: 'a', by: 'person', stage } },
+});
 const standby = (replayLsn: string) => ({
   lead: {
     standbys: [{ name: 'a', state: 'streaming', syncState: 'quorum', flushLsn: '0/5000', replayLsn }],
@@ -39,7 +41,10 @@ describe('a planned switchover', () => {
     const state = serving(['a']);
     const decision = run(state, observation(pair(state), { request: ASKED }));
     expect(decision.code).toBe('SWITCHOVER_BEGUN');
-    expect(decision.state).toMatchObject({ leader: 'p', procedure: null, switchover: { to: 'a', stage: 'prepare' } });
+    expect(decision.state).toMatchObject({
+      leader: 'p',
+      activity: { kind: 'preparing', plan: { to: 'a', stage: 'prepare' } },
+    });
     expect(orderOf(decision.actions, 'p')).toMatchObject({ kind: 'lead', prepare: true });
     expect(routeOf(decision.actions)).toMatchObject({ kind: 'open', node: 'p' });
   });
@@ -66,7 +71,7 @@ describe('a planned switchover', () => {
     expect(decision.code).toBe('SWITCHOVER_STOP');
     expect(orderOf(decision.actions, 'p')).toEqual({ kind: 'stop', drainMs: DRAIN_MS });
     expect(routeOf(decision.actions)).toMatchObject({ kind: 'held', node: 'p' });
-    expect(decision.state.switchover).toBeUndefined();
+    expect(decision.state.activity.kind).toBe('handover');
   });
 
   it.each([
@@ -79,7 +84,7 @@ describe('a planned switchover', () => {
     expect(at(limitMs - 1).code).toBe('SWITCHING_OVER');
     const decision = at(limitMs);
     expect(decision.code).toBe('SWITCHOVER_ABORTED');
-    expect(decision.state.switchover).toBeUndefined();
+    expect(decision.state.activity).toEqual({ kind: 'serving' });
     expect(routeOf(decision.actions)).toMatchObject({ kind: 'open', node: 'p' });
   });
 
@@ -90,17 +95,17 @@ describe('a planned switchover', () => {
     expect(lost.code).toBe('SWITCHOVER_ABORTED');
     const dead = run(state, observation([gone('p'), replicaView(state, 'a'), b], { haproxy: CLOSED }));
     expect(dead.code).toBe('LEADER_DEAD');
-    expect(dead.state.switchover).toBeUndefined();
+    expect(dead.state.activity.kind).toBe('elect');
   });
 });
 
 describe('a leader that was told to stop for a switchover', () => {
-  const procedure = { kind: 'handover', candidate: 'a', planned: true } as const;
+  const activity = { kind: 'handover', candidate: 'a', planned: true } as const;
   const primary = (state: ClusterState, stateOf: 'primary' | 'stopping') =>
     leaderView(state, { done: false, postgres: { state: stateOf } });
 
   it('leads again when it does not stop in time, and is given up when it hangs in its shutdown', () => {
-    const state = serving(['a'], { procedure });
+    const state = serving(['a'], { activity });
     const at = (ms: number, stateOf: 'primary' | 'stopping') =>
       run(
         state,
@@ -108,17 +113,20 @@ describe('a leader that was told to stop for a switchover', () => {
       );
     expect(at(STOP_LIMIT_MS - 1, 'primary').code).toBe('HANDING_OVER');
     const back = at(STOP_LIMIT_MS, 'primary');
-    expect(back).toMatchObject({ code: 'SWITCHOVER_ABORTED', state: { procedure: null, leader: 'p', term: 1 } });
+    expect(back).toMatchObject({
+      code: 'SWITCHOVER_ABORTED',
+      state: { activity: { kind: 'serving' }, leader: 'p', term: 1 },
+    });
     expect(orderOf(back.actions, 'p')).toMatchObject({ kind: 'lead' });
     expect(routeOf(back.actions)).toMatchObject({ kind: 'open', node: 'p' });
     expect(at(STOP_LIMIT_MS, 'stopping')).toMatchObject({ code: 'HANDED_OVER', state: { leader: 'a', term: 2 } });
   });
 
   it('has the asked node elected among equally advanced ones', () => {
-    const state = serving(['a', 'b'], { procedure: { ...procedure, candidate: 'b' } });
+    const state = serving(['a', 'b'], { activity: { ...activity, candidate: 'b' } });
     const stopped = leaderView(state, { postgres: { state: 'stopped', cleanShutdown: true }, lead: null });
     const asked = run(state, observation([stopped, replicaView(state, 'a'), replicaView(state, 'b')]));
-    expect(asked).toMatchObject({ code: 'HANDED_OVER', state: { procedure: { kind: 'elect', prefer: 'b' } } });
+    expect(asked).toMatchObject({ code: 'HANDED_OVER', state: { activity: { kind: 'elect', prefer: 'b' } } });
     const promised = ['a', 'b'].map((n) => replicaView(asked.state, n, { postgres: { streamingFrom: null } }));
     expect(run(asked.state, observation([stopped, ...promised]))).toMatchObject({
       code: 'ELECTED',
@@ -127,7 +135,7 @@ describe('a leader that was told to stop for a switchover', () => {
   });
 
   it('waits a moment for promises before the old leader leads again', () => {
-    const state = serving(['a', 'b'], { term: 2, procedure: { kind: 'elect', cause: 'HANDED_OVER' } });
+    const state = serving(['a', 'b'], { term: 2, activity: { kind: 'elect', cause: 'HANDED_OVER' } });
     const stopped = leaderView(state, { postgres: { state: 'stopped', cleanShutdown: true }, lead: null });
     const views = [stopped, replicaView(state, 'a'), replicaView(state, 'b')];
     expect(run(state, observation(views, { watch: since(100) })).code).toBe('ELECTING');
@@ -147,7 +155,10 @@ describe('switchback', () => {
     const at = (ms: number) =>
       run(given, observation(views(given), { watch: ready(ms), certificate, haproxy: ON_SECOND }), policy);
     expect(at(999).code).toBe('STEADY');
-    expect(at(1_000)).toMatchObject({ code: 'SWITCHBACK', state: { switchover: { to: 'a', by: 'switchback' } } });
+    expect(at(1_000)).toMatchObject({
+      code: 'SWITCHBACK',
+      state: { activity: { kind: 'preparing', plan: { to: 'a', by: 'switchback' } } },
+    });
   });
 });
 

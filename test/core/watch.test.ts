@@ -67,8 +67,8 @@ describe('the wait before a switchback', () => {
       nowMs += waitMs;
       const begun = decideIn(state, next(watch, state, nowMs), nowMs);
       expect(begun.code).toBe('SWITCHBACK');
-      const { switchover: _aborted, ...rest } = parseState(printState(begun.state)) ?? begun.state;
-      state = { ...rest, orders: away.orders };
+      const stored = parseState(printState(begun.state)) ?? begun.state;
+      state = { ...stored, activity: { kind: 'serving' }, orders: away.orders };
     }
     expect(state.switchbacks).toBe(3);
   });
@@ -85,7 +85,8 @@ describe('the wait before a switchback', () => {
   });
 
   it('is measured from the end of the last attempt', () => {
-    const returning = { ...away, switchover: { to: 'p', by: 'switchback' as const, stage: 'hold' as const } };
+    const plan = { kind: 'switchover', to: 'p', by: 'switchback', stage: 'hold' } as const;
+    const returning: ClusterState = { ...away, activity: { kind: 'preparing', plan } };
     const tried = next(next(newWatch(NOW_MS), away, NOW_MS), returning, NOW_MS + 900);
     const after = next(tried, away, NOW_MS + 901);
     expect(returns({ ...after, preferredSinceMs: NOW_MS }, NOW_MS + 1_899)).toBe(false);

@@ -39,7 +39,7 @@ function promotes(state: ClusterState, now: Observation, to: string): void {
   const decision = decided(state, { ...now, request });
   expect(decision).toMatchObject({
     code: 'DATA_LOSS_ACCEPTED',
-    state: { adopting: false, leader: to, procedure: { kind: 'promote' } },
+    state: { adopting: false, leader: to, activity: { kind: 'promote' } },
   });
   expect(decision.state.members[to]).toBe(now.nodes[to]?.status?.dataId);
   expect(decision.state.orders[to]?.target.kind).toBe('lead');
@@ -91,7 +91,7 @@ describe('a sentence that says that writes wait', () => {
   });
 
   it('names who is missing in an election, and the node that takes over at a loss', () => {
-    const state = serving(['a', 'b'], { term: 2, procedure: { kind: 'elect', cause: 'LEADER_DEAD' } });
+    const state = serving(['a', 'b'], { term: 2, activity: { kind: 'elect', cause: 'LEADER_DEAD' } });
     const now = observation([gone('p'), gone('a'), replicaView(state, 'b', standsStill)]);
     const decision = decided(state, now);
     expect(decision.code).toBe('NO_CANDIDATE');
@@ -100,7 +100,7 @@ describe('a sentence that says that writes wait', () => {
   });
 
   it('tells which standby still applies its log while an election waits for its vote', () => {
-    const state = serving(['a', 'b'], { term: 2, procedure: { kind: 'elect', cause: 'LEADER_DEAD' } });
+    const state = serving(['a', 'b'], { term: 2, activity: { kind: 'elect', cause: 'LEADER_DEAD' } });
     const promise = (lsn: string | null): StatusPart => ({
       accepted: { incarnation: 1, term: 2, seq: 11, kind: 'freeze' },
       done: lsn !== null,
@@ -123,7 +123,7 @@ describe('a sentence that says that writes wait', () => {
       leader: 'a',
       ledger,
       joint: [alone, { ...alone, leader: 'a', term: 2 }],
-      procedure: { kind: 'promote', cause: 'LEADER_DEAD' },
+      activity: { kind: 'promote', cause: 'LEADER_DEAD' },
     });
     const now = observation([gone('p'), gone('a', { everConnected: false }), replicaView(state, 'b', standsStill)]);
     const decision = decided(state, now);
@@ -157,7 +157,7 @@ describe('a sentence that says that writes wait', () => {
   });
 
   it('names the node that is to make the first database', () => {
-    const state: ClusterState = { ...emptyState(), adopting: false, procedure: { kind: 'bootstrap', node: 'p' } };
+    const state: ClusterState = { ...emptyState(), adopting: false, activity: { kind: 'bootstrap', node: 'p' } };
     const decision = decided(state, observation([gone('p')]));
     expect(decision.code).toBe('BOOTSTRAPPING');
     expect(commandsOf(decision.reason)).toEqual(['start p']);
@@ -172,7 +172,7 @@ describe('a promotion by a person’s word', () => {
     members: {},
     joint: [{ leader: 'p', k: 0, members: [] }],
     ledger: [entry({ term: 69, opened: false }), entry({ term: 70, opened: false })],
-    procedure: { kind: 'promote', cause: 'LEADER_BACK' },
+    activity: { kind: 'promote', cause: 'LEADER_BACK' },
   };
 
   it('is accepted for a recorded leader that was forgotten as a member, which is not needed any more', () => {
@@ -239,7 +239,7 @@ describe('a leader whose PostgreSQL ends again and again', () => {
         ...lone,
         ledger: [entry(), entry({ term: 2, opened: false, attempts })],
         term: 2,
-        procedure: { kind: 'promote' as const, cause: 'LEADER_DEAD' as const },
+        activity: { kind: 'promote' as const, cause: 'LEADER_DEAD' as const },
       };
       const failed = leaderView(state, {
         done: false,

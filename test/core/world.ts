@@ -129,6 +129,7 @@ export function serving(replicas: string[], part: Partial<ClusterState> = {}, k 
     seq: 10,
     adopting: false,
     leader: 'p',
+    activity: { kind: 'serving' },
     members: Object.fromEntries(['p', ...replicas].map((n) => [n, `1:${n}`])),
     joint: [sync],
     ledger: [entry()],

@@ -98,7 +98,7 @@ describe('loop, store and keepers together', () => {
     const store = world.monitor?.store;
     if (store === undefined) throw new Error('no store');
     store.onSave = (text) => {
-      if (parseState(text)?.procedure?.kind === 'promote') world.node('a').kill();
+      if (parseState(text)?.activity.kind === 'promote') world.node('a').kill();
     };
     world.node('p').kill();
     await world.until('a was chosen and died', () => !world.node('a').up);

@@ -2,11 +2,13 @@
  * The monitor's loop with two real nodes: what a person or a disk does to one of them. HAProxy is a variable here; it has
  * tests of its own. Times are printed, not asserted, except for generous bounds.
  */
+
 import { Client } from 'pg';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Level } from '../../failover/contract/log-line';
 import { isDone, isMember, runsPostgres, statusOf } from '../../failover/core/facts/view';
 import type { Decision, HaproxyView, Observation } from '../../failover/core/state/cluster';
+import { serves } from '../../failover/core/state/cluster';
 import { Loop } from '../../failover/monitor/loop';
 import { KeeperServer } from '../../failover/monitor/nodes/keepers';
 import { OpeningChecks } from '../../failover/monitor/nodes/opening';
@@ -240,7 +242,7 @@ describe('the monitor with two real nodes', () => {
     const stopped = performance.now();
     await monitor.until('the other one leads', () => {
       const { state } = monitor.decision ?? {};
-      return state?.leader === B && state.procedure === null;
+      return state?.leader === B && serves(state);
     });
     times['postmaster stopped → another leads'] = Math.round(performance.now() - stopped);
     const backMs = await monitor.until('the old one follows and is counted', () => monitor.well(B), 60_000);

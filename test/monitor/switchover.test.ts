@@ -1,4 +1,5 @@
 import { afterEach, describe, expect, it } from 'vitest';
+import { planOf } from '../../failover/core/state/cluster';
 import { parseState } from '../../failover/core/state/stored';
 import { restartMonitor, World } from './fakes';
 
@@ -23,7 +24,7 @@ function atStep(step: string, then: () => void): void {
   let reached = false;
   store.onSave = (text) => {
     const state = parseState(text);
-    if (reached || (state?.switchover?.stage ?? state?.procedure?.kind) !== step) return;
+    if (reached || state === null || (planOf(state)?.stage ?? state.activity.kind) !== step) return;
     reached = true;
     then();
   };

@@ -11,6 +11,7 @@ import type { Situation } from '../facts/situation';
 import { mustBeCopied } from '../facts/sync-set';
 import { hasAccepted, isDone } from '../facts/view';
 import type { ClusterState, GivenOrder, LedgerEntry, Status, Target } from '../state/cluster';
+import { planOf, standbyWorkOf } from '../state/cluster';
 
 /** Sets `state.orders` to what every node has to be; returns the same object when nothing changes. */
 export function deriveOrders(s: Situation): ClusterState {
@@ -65,25 +66,26 @@ function addressesOf(s: Situation): Record<string, string> {
 /** Null: leave the node's order as it is. */
 function targetOf(s: Situation, node: string): Target | null {
   if (s.state.adopting) return adoptionTarget(s, node);
-  const procedure = s.state.procedure;
-  if (procedure === null && s.state.leader === null) return { kind: 'wait', reason: 'no leader yet' };
+  const { activity } = s.state;
+  if (activity.kind === 'empty') return { kind: 'wait', reason: 'no leader yet' };
   const status = s.status(node);
   if (node === s.observation.retiring && node !== s.state.leader) return retiredTarget(status);
-  switch (procedure?.kind) {
+  switch (activity.kind) {
     case 'bootstrap':
-      return node === procedure.node
+      return node === activity.node
         ? { kind: 'bootstrap' }
         : { kind: 'wait', reason: 'the first node is being created' };
     case 'elect':
       return electTarget(s, node, status);
     case 'handover':
       if (node !== s.state.leader) return null;
-      if (procedure.cutOff === true) return { kind: 'stop' };
-      return { kind: 'stop', drainMs: procedure.planned === true ? DRAIN_MS : LEAVE_MS };
+      if (activity.cutOff === true) return { kind: 'stop' };
+      return { kind: 'stop', drainMs: activity.planned === true ? DRAIN_MS : LEAVE_MS };
     case 'restart':
       return node === s.state.leader ? { kind: 'stop', drainMs: DRAIN_MS } : null;
+    case 'serving':
+    case 'preparing':
     case 'promote':
-    case undefined:
       if (node === s.state.leader) return leadTarget(s);
       return status === null ? null : leaveFirst(s, followTarget(s, node, status), node, status);
   }
@@ -108,7 +110,7 @@ function retiredTarget(status: Status | null): Target {
 function leadTarget(s: Situation): Target | null {
   const sync = s.state.joint.at(-1);
   if (sync === undefined) return null;
-  const prepares = s.state.switchover !== undefined || s.state.restart?.node === s.state.leader;
+  const prepares = planOf(s.state) !== null;
   return prepares ? { kind: 'lead', sync, prepare: true } : { kind: 'lead', sync };
 }
 
@@ -130,7 +132,8 @@ function followTarget(s: Situation, node: string, status: Status): Target {
   const current = given?.target;
   if (current?.kind === 'follow' && current.leader === leader && given?.term === s.state.term) {
     const method = nextMethod(s, node, status, given, current);
-    const restarts = s.state.restart?.node === node && s.state.restart.stage === 'restart';
+    const work = standbyWorkOf(s.state);
+    const restarts = work?.kind === 'restart' && work.node === node && work.stage === 'restart';
     const target = following(s, node, leader, method, status);
     // What was only taken for broken, because PostgreSQL ended again and again on it, may be needed again.
     const keepsOld =

@@ -6,13 +6,14 @@ import { isCertified, isCutOff, mayCertify } from '../facts/opening';
 import { isUnreached } from '../facts/reach';
 import type { Situation } from '../facts/situation';
 import type { Action } from '../state/cluster';
+import { planOf, serves } from '../state/cluster';
 
 export function routeActions(s: Situation): Action[] {
   const actions: Action[] = [];
   if (s.state.adopting) return actions;
   const write = writeRoute(s);
   if (write !== null) actions.push(write);
-  const wantsCheck = s.state.procedure === null || s.state.procedure.kind === 'promote';
+  const wantsCheck = serves(s.state) || s.state.activity.kind === 'promote';
   if (s.state.leader !== null && wantsCheck && !isCertified(s) && mayCertify(s)) {
     actions.push({ kind: 'certify', node: s.state.leader, term: s.state.term });
   }
@@ -25,17 +26,17 @@ function writeRoute(s: Situation): Action | null {
   const health = servingHealth(s);
   const node = s.state.leader;
   const address = node === null ? null : s.address(node);
-  const stops = s.state.procedure?.kind === 'handover' || s.state.procedure?.kind === 'restart';
+  const stops = s.state.activity.kind === 'handover' || s.state.activity.kind === 'restart';
   if (stops && node !== null && address !== null) {
     // PostgreSQL ends its sessions itself when it shuts down; what is left then is ended with the promotion.
     return { kind: 'route-write', route: { kind: 'held', node, address } };
   }
-  const near = s.state.switchover?.stage === 'hold' || s.state.restart?.stage === 'hold';
+  const near = planOf(s.state)?.stage === 'hold';
   // Before a planned stop new connections are held.
   if (near && health?.kind === 'well' && node !== null && address !== null) {
     return { kind: 'route-write', route: { kind: 'held', node, address } };
   }
-  if (s.state.procedure !== null || node === null || address === null) {
+  if (!serves(s.state) || node === null || address === null) {
     return { kind: 'route-write', route: { kind: 'closed', keep: keptNode(s) } };
   }
   // A leader that has just come back and told nothing yet may be anything: the slot stays as it is.
@@ -57,22 +58,23 @@ function writeRoute(s: Situation): Action | null {
 }
 
 function keptNode(s: Situation): string | null {
-  switch (s.state.procedure?.kind) {
+  switch (s.state.activity.kind) {
     case 'promote':
       return s.state.leader;
     case 'handover':
     case 'restart':
     case 'bootstrap':
     case 'elect':
-    case undefined:
+    case 'empty':
+    case 'serving':
+    case 'preparing':
       return null;
   }
 }
 
 /** Standbys that stream from the recorded leader on its timeline within `maxLagBytes`; with none left the leader itself. */
 export function readNodes(s: Situation): string[] {
-  const serving = s.state.procedure === null && s.state.leader !== null;
-  if (!serving) return [];
+  if (!serves(s.state)) return [];
   const entry = s.lastEntry;
   const { leader } = s;
   const flushLsn = s.status(leader)?.lead?.flushLsn ?? null;

@@ -5,6 +5,7 @@
 
 import type { RuleCode } from '../../contract/codes';
 import type { NodeView } from '../state/cluster';
+import { serves } from '../state/cluster';
 import { isBeyondHaproxy } from './reach';
 import { question, type Situation } from './situation';
 
@@ -53,7 +54,7 @@ export const leaderHealth = question((s): Health => {
 
 /** The leader's health; null during a procedure and before the first leader. */
 export function servingHealth(s: Situation): Health | null {
-  return s.state.leader !== null && s.state.procedure === null ? leaderHealth(s) : null;
+  return serves(s.state) ? leaderHealth(s) : null;
 }
 
 /** The heartbeat advanced on a replica lately: the leader commits, whatever the monitor hears of it (S21). */

@@ -5,6 +5,7 @@
 
 import { seam } from '../../contract/seam';
 import type { Pause } from '../state/cluster';
+import { serves } from '../state/cluster';
 import { pick } from './choice';
 import { leaderHealth } from './health';
 import type { Situation } from './situation';
@@ -42,7 +43,7 @@ export function untilOf({ untilWallMs }: Pause): string {
  * every acknowledged write loses nothing: it is what would have happened without the hold.
  */
 export function mayTakeOverAsked(s: Situation, node: string): boolean {
-  if (holdOf(s) === null || s.state.adopting || s.state.leader === null || s.state.procedure !== null) return false;
+  if (holdOf(s) === null || s.state.adopting || !serves(s.state)) return false;
   const health = leaderHealth(s);
   if (health.kind !== 'dead' && health.kind !== 'down') return false;
   const choice = pick(s, false, node);

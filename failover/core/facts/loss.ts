@@ -2,7 +2,9 @@
  * What is lost where a person makes a node the leader that the rule refuses, and the command by which that is accepted: the
  * way out of a state in which writes wait.
  */
+
 import { lsnDistance } from '../../contract/lsn';
+import { serves } from '../state/cluster';
 import type { Request } from '../state/observation';
 import { mostAdvanced } from './candidates';
 import { leaderHealth } from './health';
@@ -37,9 +39,9 @@ export function overrideRefusal(s: Situation, { to, acceptDataLoss }: Promotion)
 function leaderIsThere(s: Situation): string | null {
   if (s.state.adopting) return null;
   // Data that no state knows of: a person may say that it is the cluster's.
-  if (s.state.leader === null) return s.state.procedure === null ? null : 'the first database is being made';
-  if (s.state.procedure !== null) {
-    const waits = s.state.procedure.kind === 'elect' || (s.state.procedure.kind === 'promote' && !isTaking(s));
+  if (s.state.leader === null) return s.state.activity.kind === 'empty' ? null : 'the first database is being made';
+  if (!serves(s.state)) {
+    const waits = s.state.activity.kind === 'elect' || (s.state.activity.kind === 'promote' && !isTaking(s));
     return waits ? null : `${s.state.leader} is in the middle of a change`;
   }
   const health = leaderHealth(s);

@@ -3,6 +3,7 @@
  */
 
 import { lsnDistance } from '../../contract/lsn';
+import { planOf, serves } from '../state/cluster';
 import { isAsynchronous, pick } from './choice';
 import { leaderHealth } from './health';
 import { isCertified } from './opening';
@@ -62,9 +63,10 @@ export function candidateTrouble(s: Situation, node: string): string | null {
 /** Why the cluster cannot hand over at all now; null when it can. */
 export function clusterTrouble(s: Situation): string | null {
   if (s.state.adopting || s.state.leader === null) return 'the cluster has no leader yet';
-  if (s.state.procedure !== null) return 'the lead is changing already';
-  if (s.state.switchover !== undefined) return `a switchover to ${s.state.switchover.to} is under way`;
-  if (s.state.restart?.node === s.state.leader) return `${s.state.leader} is about to restart for its settings`;
+  if (!serves(s.state)) return 'the lead is changing already';
+  const plan = planOf(s.state);
+  if (plan?.kind === 'switchover') return `a switchover to ${plan.to} is under way`;
+  if (plan?.kind === 'restart') return `${s.state.leader} is about to restart for its settings`;
   const health = leaderHealth(s);
   if (health.kind !== 'well') return `the leader ${s.state.leader} is not well`;
   if (!s.observation.haproxy.reachable) return 'HAProxy does not answer';

@@ -5,6 +5,7 @@
  */
 
 import type { SettingsStatus } from '../../contract/messages';
+import { type ClusterState, planOf, standbyWorkOf } from '../state/cluster';
 import { isCounted } from './readiness';
 import type { Situation } from './situation';
 import { isReady } from './sync-set';
@@ -37,7 +38,8 @@ export function nextStep(s: Situation): Step | null {
 
 /** What people should know of settings that are not in force everywhere; null when all are. */
 export function settingsReason(s: Situation): string | null {
-  if (s.state.restart !== undefined) return `${s.state.restart.node} is restarted for its settings`;
+  const restarting = restartingNode(s.state);
+  if (restarting !== null) return `${restarting} is restarted for its settings`;
   const names = s.names;
   for (const node of names) {
     const refused = settingsOf(s, node)?.refused ?? null;
@@ -47,4 +49,11 @@ export function settingsReason(s: Situation): string | null {
   if (waiting.length === 0) return null;
   const settings = [...new Set(waiting.flatMap((n) => settingsOf(s, n)?.pending ?? []))];
   return `${list(settings)} ${settings.length === 1 ? 'waits' : 'wait'} for a restart of ${list(waiting)}`;
+}
+
+/** The node that is restarted for its settings, or is about to be; null: none. */
+function restartingNode(state: ClusterState): string | null {
+  if (planOf(state)?.kind === 'restart') return state.leader;
+  const work = standbyWorkOf(state);
+  return work?.kind === 'restart' ? work.node : null;
 }

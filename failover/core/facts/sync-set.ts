@@ -3,6 +3,7 @@
 import type { FailureCode } from '../../contract/codes';
 import { seam } from '../../contract/seam';
 import type { NodeView, Status, SyncConfig } from '../state/cluster';
+import { standbyWorkOf } from '../state/cluster';
 import type { Situation } from './situation';
 import { isDone } from './view';
 
@@ -61,7 +62,7 @@ function isStuck(s: Situation, node: string, hangTimeoutMs = s.policy.hangTimeou
 
 /** It restarts for its settings, or is about to be copied anew: nobody waits for it meanwhile. */
 function isLeaving(s: Situation, node: string): boolean {
-  return (s.state.restart?.node === node || s.state.renewing === node) && node !== s.state.leader;
+  return standbyWorkOf(s.state)?.node === node && node !== s.state.leader;
 }
 
 function lastStreamedMs(s: Situation, view: NodeView): number {

@@ -6,6 +6,7 @@
 import { lsnDistance } from '../../contract/lsn';
 import { seam } from '../../contract/seam';
 import type { Acknowledged, ClusterState, NewestPosition, Watch } from '../state/cluster';
+import { planOf, serves, switchoverOf } from '../state/cluster';
 import { leaderHealth } from './health';
 import { switchoverTarget } from './readiness';
 import type { Situation } from './situation';
@@ -41,7 +42,7 @@ export function nextWatch(s: Situation): Watch {
     preferredSinceMs: ready ? Math.max(before.preferredSinceMs ?? nowMs, observation.sinceMs) : null,
     newest: newestOf(s) ?? before.newest,
     acknowledged: acknowledgedOf(s),
-    returningAtMs: state.switchover?.by === 'switchback' ? nowMs : before.returningAtMs,
+    returningAtMs: switchoverOf(state)?.by === 'switchback' ? nowMs : before.returningAtMs,
     preferredLedSinceMs: ledSince(s),
     waitsSinceMs: waits(s) ? (before.waitsSinceMs ?? nowMs) : null,
     leaderDownSinceMs: downSince(s),
@@ -50,7 +51,7 @@ export function nextWatch(s: Situation): Watch {
 
 /** Where the leader is now. One that is not open yet has what its predecessor had at the most. */
 function newestOf(s: Situation): NewestPosition | null {
-  if (s.state.leader === null || s.state.procedure?.kind === 'promote') return null;
+  if (s.state.leader === null || s.state.activity.kind === 'promote') return null;
   const lsn = s.status(s.state.leader)?.lead?.flushLsn ?? null;
   return lsn === null ? null : { node: s.state.leader, term: s.state.term, lsn };
 }
@@ -71,11 +72,16 @@ function acknowledgedOf(s: Situation): Record<string, Acknowledged> {
   return result;
 }
 
-function stepOf({ procedure, restart, renewing, switchover, term }: ClusterState): string {
-  if (procedure !== null) return `${procedure.kind} ${term}`;
-  if (restart !== undefined) return `${restart.stage} of ${restart.node}`;
-  if (renewing !== undefined) return `renewing ${renewing}`;
-  return switchover === undefined ? '' : `${switchover.stage} ${switchover.to}`;
+function stepOf(state: ClusterState): string {
+  const { activity, leader, term } = state;
+  if (activity.kind === 'empty') return '';
+  if (activity.kind !== 'serving' && activity.kind !== 'preparing') return `${activity.kind} ${term}`;
+  const { standby } = activity;
+  const plan = planOf(state);
+  if (standby?.kind === 'restart') return `${standby.stage} of ${standby.node}`;
+  if (plan?.kind === 'restart') return `${plan.stage} of ${leader}`;
+  if (standby?.kind === 'rebuild') return `rebuild of ${standby.node}`;
+  return plan === null ? '' : `${plan.stage} ${plan.to}`;
 }
 
 /** The first declared node is a caught-up standby without a recent crash. */
@@ -88,22 +94,21 @@ function preferredIsReady(s: Situation): boolean {
 
 /** Since when the preferred node leads, without a change under way. */
 function ledSince(s: Situation): number | null {
-  const leads =
-    s.state.procedure === null && s.state.leader !== null && s.state.leader === s.observation.declared[0]?.name;
+  const leads = serves(s.state) && s.state.leader === s.observation.declared[0]?.name;
   return leads ? Math.max(s.observation.watch.preferredLedSinceMs ?? s.nowMs, s.observation.sinceMs) : null;
 }
 
 /** No leader serves, or the one that should is gone. */
 function waits(s: Situation): boolean {
   if (s.state.adopting || s.state.leader === null) return true;
-  if (s.state.procedure !== null) return ['elect', 'promote', 'bootstrap'].includes(s.state.procedure.kind);
+  if (!serves(s.state)) return ['elect', 'promote', 'bootstrap'].includes(s.state.activity.kind);
   return ['dead', 'down'].includes(leaderHealth(s).kind);
 }
 
 /** Since when the leader's PostgreSQL is down while no change is under way: it rests after repeated crashes. */
 function downSince(s: Situation): number | null {
   const postgres = s.state.leader === null ? undefined : s.status(s.state.leader)?.postgres.state;
-  const isDown = s.state.procedure === null && postgres !== undefined && !['primary', 'stopping'].includes(postgres);
+  const isDown = serves(s.state) && postgres !== undefined && !['primary', 'stopping'].includes(postgres);
   return isDown ? (s.observation.watch.leaderDownSinceMs ?? s.nowMs) : null;
 }
 

@@ -7,6 +7,7 @@ import { loneConfig, withConfig } from '../facts/sync-set';
 import { list } from '../facts/view';
 import type { Plan } from '../rule';
 import type { ClusterState } from '../state/cluster';
+import { serves } from '../state/cluster';
 import { parseState } from '../state/stored';
 import { beginBootstrap, suspected } from '../transitions';
 
@@ -31,8 +32,7 @@ function storeIsOld(s: Situation): boolean {
 /** Once the slot is open on the leader, nothing of this monitor's moves it to another node without closing it first (S2). */
 function isMovedByAnother(s: Situation): boolean {
   const { reachable, slot } = s.observation.haproxy;
-  if (s.state.adopting || s.state.leader === null || s.state.procedure !== null || !reachable || slot === null)
-    return false;
+  if (s.state.adopting || !serves(s.state) || s.state.leader === null || !reachable || slot === null) return false;
   const isDeclaredAddress = s.observation.declared.some((d) => d.address === slot);
   return isDeclaredAddress && slot !== s.address(s.state.leader);
 }
@@ -78,7 +78,7 @@ function forgotten(known: ClusterState, s: Situation): string[] {
  * closed first (S2), so there was none.
  */
 function isStillRouted(known: ClusterState, s: Situation): boolean {
-  if (known.leader === null || known.procedure !== null) return false;
+  if (known.leader === null || !serves(known)) return false;
   const status = s.status(known.leader);
   const address = s.address(known.leader);
   const leads = status?.postgres.state === 'primary' && status.lead?.term === known.term;
@@ -148,7 +148,7 @@ export function adoptUnknown(s: Situation): Plan | null {
 }
 
 export function bootstrapWait(s: Situation): Plan | null {
-  if (s.state.leader !== null || s.state.procedure !== null) return null;
+  if (s.state.activity.kind !== 'empty') return null;
   const missing = unheard(s);
   if (missing.length > 0)
     return {
@@ -163,7 +163,7 @@ export function bootstrapWait(s: Situation): Plan | null {
 
 export function bootstrap(s: Situation): Plan | null {
   const first = s.observation.declared[0];
-  if (s.state.leader !== null || s.state.procedure !== null || first === undefined) return null;
+  if (s.state.activity.kind !== 'empty' || first === undefined) return null;
   return {
     state: beginBootstrap(s.state, first.name),
     reason: `no node has data; ${first.name} makes the first database`,

@@ -5,6 +5,7 @@ import type { Situation } from '../facts/situation';
 import { hasAccepted, isDone, list } from '../facts/view';
 import type { Plan } from '../rule';
 import type { ClusterState, DeclaredNode } from '../state/cluster';
+import { serves } from '../state/cluster';
 import { change } from '../transitions';
 
 /**
@@ -21,7 +22,7 @@ export function retiringLeader(state: ClusterState | null, declared: readonly De
 /** True when nothing depends on a retiring node any more, so that it can be forgotten. */
 export function isRetired(state: ClusterState, node: string): boolean {
   const counted = state.joint.some((c) => c.leader === node || c.members.includes(node));
-  return state.procedure === null && state.leader !== node && state.members[node] === undefined && !counted;
+  return serves(state) && state.leader !== node && state.members[node] === undefined && !counted;
 }
 
 /**

@@ -26,8 +26,8 @@ const FIRST_REST_MS = 500;
 const REST_MAX_MS = 30_000;
 
 export function bootstrapped(s: Situation): Plan | null {
-  if (s.state.procedure?.kind !== 'bootstrap') return null;
-  const { node } = s.state.procedure;
+  if (s.state.activity.kind !== 'bootstrap') return null;
+  const { node } = s.state.activity;
   const status = s.status(node);
   if (status === null || status.dataId === null || !isDone(status, s.state.orders[node])) return null;
   return {
@@ -37,8 +37,8 @@ export function bootstrapped(s: Situation): Plan | null {
 }
 
 export function bootstrapping(s: Situation): Plan | null {
-  if (s.state.procedure?.kind !== 'bootstrap') return null;
-  const { node } = s.state.procedure;
+  if (s.state.activity.kind !== 'bootstrap') return null;
+  const { node } = s.state.activity;
   const status = s.status(node);
   if (status === null) return { reason: `${node} is to make the first database; start ${node} if it is off` };
   const message = status.failure === null ? '' : `: ${status.failure.message}`;
@@ -46,8 +46,8 @@ export function bootstrapping(s: Situation): Plan | null {
 }
 
 export function elected(s: Situation): Plan | null {
-  if (s.state.procedure?.kind !== 'elect') return null;
-  const { cause, prefer } = s.state.procedure;
+  if (s.state.activity.kind !== 'elect') return null;
+  const { cause, prefer } = s.state.activity;
   const choice = pick(s, true, prefer);
   if (choice.kind !== 'candidate' || !mayPromote(s)) return null;
   return {
@@ -57,7 +57,7 @@ export function elected(s: Situation): Plan | null {
 }
 
 export function electedLeaderBack(s: Situation): Plan | null {
-  if (s.state.procedure?.kind !== 'elect' || !canLeadAgain(s)) return null;
+  if (s.state.activity.kind !== 'elect' || !canLeadAgain(s)) return null;
   const { leader } = s;
   const waits = pick(s, true).kind !== 'nobody';
   const sinceMs = Math.max(s.view(leader).changedAtMs, s.observation.watch.stepSinceMs);
@@ -69,7 +69,7 @@ export function electedLeaderBack(s: Situation): Plan | null {
 }
 
 export function electing(s: Situation): Plan | null {
-  if (s.state.procedure?.kind !== 'elect') return null;
+  if (s.state.activity.kind !== 'elect') return null;
   const choice = pick(s, true);
   if (choice.kind === 'nobody') {
     const remedy = acceptLossRemedy(s);
@@ -86,7 +86,7 @@ export function electing(s: Situation): Plan | null {
 }
 
 export function open(s: Situation): Plan | null {
-  if (s.state.procedure?.kind !== 'promote') return null;
+  if (s.state.activity.kind !== 'promote') return null;
   if (!isProven(s) || !isCertified(s) || !isCutOff(s)) return null;
   return {
     state: opened(s),
@@ -95,7 +95,7 @@ export function open(s: Situation): Plan | null {
 }
 
 export function candidateLost(s: Situation): Plan | null {
-  if (s.state.procedure?.kind !== 'promote' || !candidateFailed(s)) return null;
+  if (s.state.activity.kind !== 'promote' || !candidateFailed(s)) return null;
   const next = abandon(s);
   if (next === null) return null;
   return { state: next.state, reason: `${s.leader} failed before it was opened; another node is chosen` };
@@ -104,7 +104,7 @@ export function candidateLost(s: Situation): Plan | null {
 export function promoteAgain(s: Situation): Plan | null {
   const { leader } = s;
   const status = s.status(leader);
-  if (s.state.procedure?.kind !== 'promote' || status === null || !AGAIN.has(status.failure?.code ?? 'OTHER'))
+  if (s.state.activity.kind !== 'promote' || status === null || !AGAIN.has(status.failure?.code ?? 'OTHER'))
     return null;
   if (status.accepted?.term !== s.state.term || status.stopping || !s.isMember(leader, status.dataId)) return null;
   if (s.stepMs < attemptRestMs(s)) return null;
@@ -113,7 +113,7 @@ export function promoteAgain(s: Situation): Plan | null {
 }
 
 export function promoteSync(s: Situation): Plan | null {
-  if (s.state.procedure?.kind !== 'promote') return null;
+  if (s.state.activity.kind !== 'promote') return null;
   const wanted = wantedConfig(s, false);
   if (wanted === null) return null;
   return {
@@ -123,7 +123,7 @@ export function promoteSync(s: Situation): Plan | null {
 }
 
 export function promoting(s: Situation): Plan | null {
-  return s.state.procedure?.kind === 'promote' ? { reason: promotingReason(s) } : null;
+  return s.state.activity.kind === 'promote' ? { reason: promotingReason(s) } : null;
 }
 
 /** How long the candidate rests before it is recorded again, ms; see {@link LedgerEntry} `attempts`. */

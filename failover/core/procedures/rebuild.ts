@@ -9,7 +9,8 @@ import type { Situation } from '../facts/situation';
 import { wantedConfig } from '../facts/sync-set';
 import { hasAccepted } from '../facts/view';
 import type { Plan } from '../rule';
-import { change } from '../transitions';
+import { standbyWorkOf } from '../state/cluster';
+import { change, workOn } from '../transitions';
 
 /** A standby that cannot be taken out of the sync set within this time stays as it is, ms. */
 const LEAVE_LIMIT_MS = 30_000;
@@ -19,19 +20,18 @@ export function rebuildAsked(s: Situation): Plan | null {
   if (request?.kind !== 'rebuild') return null;
   if (rebuildRefusal(s, request.node) !== null) return null;
   return {
-    state: change(s.state, { renewing: request.node }),
+    state: workOn(s.state, { kind: 'rebuild', node: request.node }),
     reason: `${request.node} is to be copied anew; at first nobody waits for it any more`,
   };
 }
 
 export function rebuildBegun(s: Situation): Plan | null {
-  const node = s.state.renewing;
-  if (node === undefined || s.state.joint.length !== 1 || s.state.joint[0]?.members.includes(node)) return null;
+  const node = rebuiltNode(s);
+  if (node === null || s.state.joint.length !== 1 || s.state.joint[0]?.members.includes(node)) return null;
   if (!s.isDeclared(node) || wantedConfig(s, true) !== null) return null;
   const dataId = s.status(node)?.dataId ?? s.state.members[node] ?? '';
   return {
-    state: change(s.state, {
-      renewing: undefined,
+    state: workOn(s.state, undefined, {
       rebuild: { ...s.state.rebuild, [node]: dataId },
       rebuildAsked: { ...s.state.rebuildAsked, [node]: dataId },
     }),
@@ -40,12 +40,12 @@ export function rebuildBegun(s: Situation): Plan | null {
 }
 
 export function rebuildDropped(s: Situation): Plan | null {
-  const node = s.state.renewing;
-  if (node === undefined) return null;
+  const node = rebuiltNode(s);
+  if (node === null) return null;
   const late = s.stepMs >= LEAVE_LIMIT_MS;
   if (s.isDeclared(node) && !late) return null;
   return {
-    state: change(s.state, { renewing: undefined }),
+    state: workOn(s.state, undefined),
     reason: `${node} is not copied anew: ${late ? 'writes still wait for it' : 'it is not declared any more'}`,
   };
 }
@@ -63,6 +63,12 @@ export function rebuildFailed(s: Situation): Plan | null {
     }),
     reason: `the copy of ${node} failed ${COPY_TRIES_MAX} times (${message}); its former data is used again`,
   };
+}
+
+/** The standby that is about to be copied anew; null: there is none. */
+function rebuiltNode(s: Situation): string | null {
+  const work = standbyWorkOf(s.state);
+  return work?.kind === 'rebuild' ? work.node : null;
 }
 
 function without<T>(record: Readonly<Record<string, T>> | undefined, node: string): Record<string, T> {
@@ -86,13 +92,13 @@ export function rebuildRefusal(s: Situation, node: string): string | null {
   if (node === s.state.leader) return `${node} leads; hand over first (switchover), then rebuild it`;
   const trouble = clusterTrouble(s);
   if (trouble !== null) return trouble;
-  if (s.state.renewing !== undefined) return `${s.state.renewing} is about to be copied anew; ask again later`;
+  const work = standbyWorkOf(s.state);
+  if (work?.kind === 'rebuild') return `${work.node} is about to be copied anew; ask again later`;
   const status = s.status(node);
   if (status === null) return `${node} is off; start it first`;
   if (status.stopping) return `${node} is being stopped`;
   if (!s.isMember(node, status.dataId)) return `${node} is being copied already`;
-  if (s.state.restart !== undefined)
-    return `${s.state.restart.node} is being restarted for its settings; ask again later`;
+  if (work !== null) return `${work.node} is being restarted for its settings; ask again later`;
   if (isLastCounted(s, node) && s.policy.onNoReplica === 'block') {
     return `${node} is the only standby that is counted, and onNoReplica is block: writes would wait for the whole copy`;
   }

@@ -36,7 +36,7 @@ export function handoverBegun(s: Situation): Plan | null {
   const candidate = choice.kind === 'candidate' ? choice.node : choice.kind === 'freeze' ? choice.nodes[0] : undefined;
   if (candidate === undefined) return null;
   return {
-    state: change(s.state, { procedure: { kind: 'handover', candidate } }),
+    state: change(s.state, { activity: { kind: 'handover', candidate } }),
     reason: `${s.leader} was told to stop and hands over to ${candidate}`,
   };
 }
@@ -118,7 +118,7 @@ export function haproxyCutOff(s: Situation): Plan | null {
   const target = switchoverTarget(s, null);
   if (!('node' in target)) return null;
   return {
-    state: change(s.state, { procedure: { kind: 'handover', candidate: target.node, planned: true, cutOff: true } }),
+    state: change(s.state, { activity: { kind: 'handover', candidate: target.node, planned: true, cutOff: true } }),
     reason: `HAProxy has not reached ${leader} for ${s.policy.hangTimeoutMs} ms, it hands over to ${target.node}`,
   };
 }

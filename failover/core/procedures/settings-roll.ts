@@ -11,51 +11,57 @@ import type { Situation } from '../facts/situation';
 import { wantedConfig } from '../facts/sync-set';
 import { hasAccepted, isDone, list } from '../facts/view';
 import type { Plan } from '../rule';
-import type { ClusterState, Restart } from '../state/cluster';
-import { change, giveUp, leadAgain } from '../transitions';
+import type { StandbyWork } from '../state/cluster';
+import { planOf, standbyWorkOf } from '../state/cluster';
+import { change, giveUp, leadAgain, prepare, workOn } from '../transitions';
 
 /** After an attempt that was called off the leader has this much rest before the next one, ms. */
 const REST_MS = 2_000;
 
 /** Rows of a restart that has begun while the leader serves. */
 export function settingsAborted(s: Situation): Plan | null {
-  const why = s.state.restart === undefined ? null : abortReason(s, s.state.restart);
+  const standby = standbyRestart(s);
+  const why = standby !== null ? standbyTrouble(s, standby) : restartTrouble(s);
   if (why === null) return null;
-  return { state: without(s.state), reason: `${why}; nothing is restarted for its settings now` };
+  const state = standby !== null ? workOn(s.state, undefined) : prepare(s.state, null);
+  return { state, reason: `${why}; nothing is restarted for its settings now` };
 }
 
 export function settingsStandbyRestarts(s: Situation): Plan | null {
-  const { restart } = s.state;
-  if (restart?.stage !== 'leave' || s.state.joint.length !== 1) return null;
-  if (wantedConfig(s, true) !== null) return null;
-  return { state: staged(s.state, restart, 'restart'), reason: `${restart.node} restarts with the new settings` };
+  const work = standbyRestart(s);
+  if (work?.stage !== 'leave' || s.state.joint.length !== 1 || wantedConfig(s, true) !== null) return null;
+  return {
+    state: workOn(s.state, { ...work, stage: 'restart' }),
+    reason: `${work.node} restarts with the new settings`,
+  };
 }
 
 export function settingsApplied(s: Situation): Plan | null {
-  const { restart } = s.state;
-  if (restart?.stage !== 'restart') return null;
-  const settings = settingsOf(s, restart.node);
-  if (!isDone(s.status(restart.node), s.state.orders[restart.node]) || settings === null) return null;
-  if (settings.restart !== 'none') return null;
-  if (settings.refused === null)
-    return { state: without(s.state), reason: `${restart.node} runs with the new settings` };
-  const reason = `${restart.node} does not start with ${settings.refused}; no other node is restarted`;
-  return { state: without(s.state), code: 'SETTINGS_REFUSED', reason };
+  const work = standbyRestart(s);
+  if (work?.stage !== 'restart') return null;
+  const { node } = work;
+  const settings = settingsOf(s, node);
+  if (!isDone(s.status(node), s.state.orders[node]) || settings?.restart !== 'none') return null;
+  const state = workOn(s.state, undefined);
+  if (settings.refused === null) return { state, reason: `${node} runs with the new settings` };
+  const reason = `${node} does not start with ${settings.refused}; no other node is restarted`;
+  return { state, code: 'SETTINGS_REFUSED', reason };
 }
 
 export function restartPrepared(s: Situation): Plan | null {
-  const { restart } = s.state;
+  const plan = planOf(s.state);
   const { leader } = s;
-  if (restart?.stage === 'prepare' && isDone(s.status(leader), s.state.orders[leader])) {
+  if (plan?.kind !== 'restart') return null;
+  if (plan.stage === 'prepare' && isDone(s.status(leader), s.state.orders[leader])) {
     return {
-      state: staged(s.state, restart, 'hold'),
+      state: prepare(s.state, { kind: 'restart', stage: 'hold' }),
       reason: `${leader} is ready to restart; new connections are held`,
     };
   }
   const { reachable, closed } = s.observation.haproxy;
-  if (restart?.stage !== 'hold' || s.state.joint.length !== 1 || !reachable || !closed) return null;
+  if (plan.stage !== 'hold' || s.state.joint.length !== 1 || !reachable || !closed) return null;
   return {
-    state: change(s.state, { procedure: { kind: 'restart' } }),
+    state: change(s.state, { activity: { kind: 'restart' } }),
     reason: `${leader} lets its clients finish, stops, and starts with the new settings`,
   };
 }
@@ -66,7 +72,7 @@ export function settingsStandbyLeaves(s: Situation): Plan | null {
   if (step?.kind !== 'standby') return null;
   const pending = settingsOf(s, step.node)?.pending ?? [];
   return {
-    state: change(s.state, { restart: { node: step.node, stage: 'leave' } }),
+    state: workOn(s.state, { kind: 'restart', node: step.node, stage: 'leave' }),
     reason: `${step.node} needs a restart for ${list(pending)}`,
   };
 }
@@ -78,7 +84,7 @@ export function settingsSwitchover(s: Situation): Plan | null {
   const { leader } = s;
   const pending = settingsOf(s, leader)?.pending ?? [];
   return {
-    state: change(s.state, { switchover: { to: target.node, by: 'settings', stage: 'prepare' } }),
+    state: prepare(s.state, { kind: 'switchover', to: target.node, by: 'settings', stage: 'prepare' }),
     reason: `${leader} needs a restart for ${list(pending)}: it hands over to ${target.node}`,
   };
 }
@@ -88,14 +94,14 @@ export function restartBegun(s: Situation): Plan | null {
   const { leader } = s;
   const pending = settingsOf(s, leader)?.pending ?? [];
   return {
-    state: change(s.state, { restart: { node: leader, stage: 'prepare' } }),
+    state: prepare(s.state, { kind: 'restart', stage: 'prepare' }),
     reason: `${leader} needs a restart for ${list(pending)}: it writes a checkpoint first`,
   };
 }
 
 /** Rows of the leader's restart. */
 export function restarted(s: Situation): Plan | null {
-  if (s.state.procedure?.kind !== 'restart') return null;
+  if (s.state.activity.kind !== 'restart') return null;
   const { leader } = s;
   const status = s.status(leader);
   if (!isDone(status, s.state.orders[leader]) || status?.postgres.state !== 'stopped') return null;
@@ -105,7 +111,7 @@ export function restarted(s: Situation): Plan | null {
 }
 
 export function restartAborted(s: Situation): Plan | null {
-  if (s.state.procedure?.kind !== 'restart') return null;
+  if (s.state.activity.kind !== 'restart') return null;
   const { leader } = s;
   const view = s.view(leader);
   const postgres = view.status?.postgres.state;
@@ -119,25 +125,20 @@ export function restartAborted(s: Situation): Plan | null {
   const unfit = stopped && view.status?.done === true && !canLeadAgain(s);
   if (!lost && !unfit && !(overdue && postgres === 'primary')) return null;
   const why = lost || unfit ? `${leader} is lost` : `${leader} did not stop within ${STOP_LIMIT_MS} ms`;
-  return { state: change(s.state, { procedure: null }), reason: `${why} while it was to restart for its settings` };
+  return {
+    state: change(s.state, { activity: { kind: 'serving' } }),
+    reason: `${why} while it was to restart for its settings`,
+  };
 }
 
 export function restarting(s: Situation): Plan | null {
-  return s.state.procedure?.kind === 'restart'
+  return s.state.activity.kind === 'restart'
     ? { reason: `${s.leader} shuts down cleanly and starts again with the new settings` }
     : null;
 }
 
-function without(state: ClusterState): ClusterState {
-  return change(state, { restart: undefined });
-}
-
-function staged(state: ClusterState, restart: Restart, stage: Restart['stage']): ClusterState {
-  return change(state, { restart: { ...restart, stage } });
-}
-
 function stepNow(s: Situation): ReturnType<typeof nextStep> {
-  if (s.state.restart !== undefined || s.state.joint.length !== 1) return null;
+  if (standbyRestart(s) !== null || planOf(s.state) !== null || s.state.joint.length !== 1) return null;
   if (clusterTrouble(s) !== null) return null;
   const step = nextStep(s);
   // Standbys may restart; the leader stays, and stays up.
@@ -148,18 +149,22 @@ function rests(s: Situation): boolean {
   return s.stepMs < REST_MS;
 }
 
-function abortReason(s: Situation, { node, stage }: Restart): string | null {
-  const stepMs = s.stepMs;
-  if (stage === 'leave' || stage === 'restart') {
-    if (!s.isDeclared(node) || node === s.state.leader) return `${node} is no standby any more`;
-    return stage === 'leave' && !s.view(node).connected ? `${node} is off` : null;
-  }
-  if (node !== s.state.leader) return `${node} does not lead any more`;
-  const hold = holdOf(s);
-  if (hold !== null) return hold.words;
-  const { restart: _own, ...rest } = s.state;
-  const trouble = clusterTrouble(s.with(rest));
+function standbyRestart(s: Situation): Extract<StandbyWork, { kind: 'restart' }> | null {
+  const work = standbyWorkOf(s.state);
+  return work?.kind === 'restart' ? work : null;
+}
+
+function standbyTrouble(s: Situation, { node, stage }: Extract<StandbyWork, { kind: 'restart' }>): string | null {
+  if (!s.isDeclared(node) || node === s.state.leader) return `${node} is no standby any more`;
+  return stage === 'leave' && !s.view(node).connected ? `${node} is off` : null;
+}
+
+/** Why the leader is not restarted for its settings after all; null where it is, or no restart is prepared. */
+function restartTrouble(s: Situation): string | null {
+  const plan = planOf(s.state);
+  if (plan?.kind !== 'restart') return null;
+  const trouble = holdOf(s)?.words ?? clusterTrouble(s.with(prepare(s.state, null)));
   if (trouble !== null) return trouble;
-  if (stage === 'prepare') return stepMs < PREPARE_LIMIT_MS ? null : 'the checkpoint takes too long';
-  return stepMs < HOLD_LIMIT_MS ? null : `new connections could not be held within ${HOLD_LIMIT_MS} ms`;
+  if (plan.stage === 'prepare') return s.stepMs < PREPARE_LIMIT_MS ? null : 'the checkpoint takes too long';
+  return s.stepMs < HOLD_LIMIT_MS ? null : `new connections could not be held within ${HOLD_LIMIT_MS} ms`;
 }

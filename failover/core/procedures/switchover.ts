@@ -20,64 +20,62 @@ import type { Situation } from '../facts/situation';
 import { isDone } from '../facts/view';
 import { keptTheLead, mayReturn } from '../facts/watch';
 import type { Plan } from '../rule';
-import type { ClusterState, Switchover } from '../state/cluster';
-import { change, elect, promote } from '../transitions';
+import type { ClusterState, LeaderPlan } from '../state/cluster';
+import { switchoverOf } from '../state/cluster';
+import { change, elect, prepare, promote } from '../transitions';
 
 /** Rows of a hand-over that is under way. */
 export function handoverAborted(s: Situation): Plan | null {
-  if (s.state.procedure?.kind !== 'handover' || s.state.procedure.planned !== true) return null;
+  if (s.state.activity.kind !== 'handover' || s.state.activity.planned !== true) return null;
   const { leader } = s;
   if (s.status(leader)?.postgres.state !== 'primary') return null;
   const lost = pick(s, false).kind === 'nobody';
   if (!lost && s.stepMs < STOP_LIMIT_MS) return null;
-  const why = lost ? `${s.state.procedure.candidate} is lost` : `${leader} did not stop within ${STOP_LIMIT_MS} ms`;
-  return { state: change(s.state, { procedure: null }), reason: `${why}; ${leader} goes on leading` };
+  const why = lost ? `${s.state.activity.candidate} is lost` : `${leader} did not stop within ${STOP_LIMIT_MS} ms`;
+  return { state: change(s.state, { activity: { kind: 'serving' } }), reason: `${why}; ${leader} goes on leading` };
 }
 
 export function handingOver(s: Situation): Plan | null {
-  return s.state.procedure?.kind === 'handover'
-    ? { reason: `${s.leader} shuts down cleanly, then ${s.state.procedure.candidate} takes over` }
+  return s.state.activity.kind === 'handover'
+    ? { reason: `${s.leader} shuts down cleanly, then ${s.state.activity.candidate} takes over` }
     : null;
 }
 
 /** Rows of a switchover while the leader serves. */
 export function switchoverAborted(s: Situation): Plan | null {
-  const why = s.state.switchover === undefined ? null : abortReason(s);
+  const why = abortReason(s);
   if (why === null) return null;
-  return { state: without(s.state), reason: `${why}; ${s.leader} goes on leading` };
+  return { state: prepare(s.state, null), reason: `${why}; ${s.leader} goes on leading` };
 }
 
 export function switchoverHold(s: Situation): Plan | null {
-  const { switchover } = s.state;
+  const switchover = switchoverOf(s.state);
   const { leader } = s;
   if (switchover?.stage !== 'prepare' || !isDone(s.status(leader), s.state.orders[leader])) return null;
   return {
-    state: change(s.state, { switchover: { ...switchover, stage: 'hold' } }),
+    state: prepare(s.state, { ...switchover, stage: 'hold' }),
     reason: `${leader} is ready to stop; new connections are held`,
   };
 }
 
 export function switchoverStop(s: Situation): Plan | null {
-  const { switchover } = s.state;
+  const switchover = switchoverOf(s.state);
   if (switchover?.stage !== 'hold' || s.state.joint.length !== 1) return null;
   const { reachable, closed } = s.observation.haproxy;
   if (!reachable || !closed || !isLevel(s, switchover.to)) return null;
   return {
-    state: change(s.state, { procedure: { kind: 'handover', candidate: switchover.to, planned: true } }),
+    state: change(s.state, { activity: { kind: 'handover', candidate: switchover.to, planned: true } }),
     reason: `${s.leader} lets its clients finish and stops, then ${switchover.to} takes over`,
   };
 }
 
-function without(state: ClusterState): ClusterState {
-  return change(state, { switchover: undefined });
-}
-
 function abortReason(s: Situation): string | null {
-  if (s.state.switchover === undefined) return null;
-  const { to, by, stage } = s.state.switchover;
+  const switchover = switchoverOf(s.state);
+  if (switchover === null) return null;
+  const { to, by, stage } = switchover;
   const hold = by === 'person' ? null : holdOf(s);
   if (hold !== null) return hold.words;
-  const trouble = candidateTrouble(s, to) ?? clusterTrouble(s.with(without(s.state)));
+  const trouble = candidateTrouble(s, to) ?? clusterTrouble(s.with(prepare(s.state, null)));
   if (trouble !== null) return trouble;
   const ms = s.stepMs;
   if (stage === 'prepare') return ms < PREPARE_LIMIT_MS ? null : 'the checkpoint takes too long';
@@ -89,15 +87,15 @@ function abortReason(s: Situation): string | null {
  * "pg_ctl": fast mode; the walsender's last duty), so a counted candidate is level and nothing needs a rewind.
  */
 export function handedOver(s: Situation): Plan | null {
-  if (s.state.procedure?.kind !== 'handover') return null;
+  if (s.state.activity.kind !== 'handover') return null;
   const { leader } = s;
   const view = s.view(leader);
   const status = s.status(leader);
   const running = view.connected && view.silentMs < s.policy.hangTimeoutMs;
   // What it was told to do a moment ago it may not have begun yet; a shutdown that never ends is not waited for.
-  const overdue = s.state.procedure.planned === true && s.stepMs >= STOP_LIMIT_MS;
+  const overdue = s.state.activity.planned === true && s.stepMs >= STOP_LIMIT_MS;
   if (running && !overdue && (status === null || ['primary', 'stopping'].includes(status.postgres.state))) return null;
-  const { candidate } = s.state.procedure;
+  const { candidate } = s.state.activity;
   const choice = pick(s, false, candidate);
   const cause = 'HANDED_OVER';
   if (choice.kind === 'candidate') {
@@ -142,8 +140,9 @@ export function switchbackKept(s: Situation): Plan | null {
 }
 
 export function switchingOver(s: Situation): Plan | null {
-  if (s.state.switchover === undefined) return null;
-  const { to, stage } = s.state.switchover;
+  const switchover = switchoverOf(s.state);
+  if (switchover === null) return null;
+  const { to, stage } = switchover;
   const { leader } = s;
   if (stage === 'prepare') return { reason: `${leader} writes a checkpoint before it hands over to ${to}` };
   const lag = lagBytes(s, leader, to);
@@ -152,7 +151,10 @@ export function switchingOver(s: Situation): Plan | null {
   };
 }
 
-const CAUSES: Record<Exclude<Switchover['by'], 'settings'>, (state: ClusterState, to: string) => string> = {
+const CAUSES: Record<
+  Exclude<Extract<LeaderPlan, { kind: 'switchover' }>['by'], 'settings'>,
+  (state: ClusterState, to: string) => string
+> = {
   person: () => 'a switchover was asked for',
   switchback: (_, to) => `${to} has been ready for long enough`,
   removal: ({ leader }) => `${leader ?? ''} is not declared any more`,
@@ -161,7 +163,7 @@ const CAUSES: Record<Exclude<Switchover['by'], 'settings'>, (state: ClusterState
 function begin(state: ClusterState, to: string, by: keyof typeof CAUSES): Plan {
   const what = CAUSES[by](state, to);
   return {
-    state: change(state, { switchover: { to, by, stage: 'prepare' } }),
+    state: prepare(state, { kind: 'switchover', to, by, stage: 'prepare' }),
     reason: `${what}: ${state.leader ?? ''} hands over to ${to}`,
   };
 }

@@ -1,4 +1,5 @@
 /** What `GET /api/v1/cluster` answers (api.ts): state and observation in words that a person or a script can use. Pure. */
+
 import type { ClusterStatus, Failover, LogEvent, NodeStatus, Sample } from '../../contract/api';
 import { lsnDistance } from '../../contract/lsn';
 import type { SettingsStatus, Status } from '../../contract/messages';
@@ -7,6 +8,7 @@ import { Situation } from '../../core/facts/situation';
 import { addressOf, isDone, statusOf, viewOf } from '../../core/facts/view';
 import { ifLeaderDied } from '../../core/forecast';
 import type { ClusterState, Decision, Observation, Policy, Target } from '../../core/state/cluster';
+import { serves } from '../../core/state/cluster';
 
 /** Older than this the last commit of the leader says nothing of now, ms. */
 const COMMIT_AGE_MAX_MS = 2_000;
@@ -64,7 +66,7 @@ export function clusterStatus(input: StatusInput): ClusterStatus {
 
 /** Writes go through: the leader runs as a primary, and HAProxy leads to it. */
 export function isServing(state: ClusterState, observation: Observation): boolean {
-  if (state.procedure !== null || state.leader === null) return false;
+  if (!serves(state) || state.leader === null) return false;
   const address = addressOf(observation, state.leader);
   const runs = statusOf(observation, state.leader)?.postgres.state === 'primary';
   return runs && address !== null && observation.haproxy.slot === address;
@@ -131,7 +133,7 @@ function lagSecondsOf(observation: Observation, name: string, lagBytes: number |
 function roleOf(state: ClusterState, observation: Observation, name: string): NodeStatus['role'] {
   if (!viewOf(observation, name).connected) return 'down';
   if (name === state.leader)
-    return [undefined, 'handover', 'restart'].includes(state.procedure?.kind) ? 'leader' : 'candidate';
+    return serves(state) || ['handover', 'restart'].includes(state.activity.kind) ? 'leader' : 'candidate';
   const status = statusOf(observation, name);
   return status?.postgres.streamingFrom != null && status.postgres.streamingFrom === state.leader
     ? 'standby'
