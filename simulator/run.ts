@@ -81,6 +81,8 @@ async function play(world: World, { faults, steady = false }: RunOptions): Promi
   await nemesis.rage();
   world.say('faults end');
   nemesis.heal();
+  // What a fault has held up until now may still be taken for a hang.
+  await engine.run(engine.nowMs + world.policy.hangTimeoutMs);
   const stuck = await findWayOut(world);
   if (stuck !== null) {
     if (!hasLostAll(world)) world.fail(stuck);
