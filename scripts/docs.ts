@@ -43,7 +43,7 @@ export function ruleTable(): string {
 
 /** Codes with what they say and what a person does, as Markdown. */
 export function codeTable(codes: Readonly<Record<string, Meaning>>): string {
-  const rows = Object.entries(codes).map(([code, { says, todo = '' }]) => `| \`${code}\` | ${says} | ${todo} |`);
+  const rows = Object.entries(codes).map(([code, { says, todo = 'nothing' }]) => `| \`${code}\` | ${says} | ${todo} |`);
   return ['| code | what it says | to do |', '|---|---|---|', ...rows].join('\n');
 }
 
