@@ -2,14 +2,9 @@
 import { randomBytes } from 'node:crypto';
 import { connect, type Socket } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
+import { onFrames, sendFrames } from '../contract/frames';
 import type { KeeperConfig } from '../contract/inputs';
-import {
-  FRAME_BYTES_MAX,
-  type MonitorFrame as Frame,
-  type KeeperFrame,
-  MonitorFrame,
-  PROTOCOL_VERSION,
-} from '../contract/messages';
+import { type MonitorFrame as Frame, type KeeperFrame, MonitorFrame, PROTOCOL_VERSION } from '../contract/messages';
 import { proof, sameProof } from '../contract/proof';
 import type { Link } from './ports';
 
@@ -19,8 +14,6 @@ const HANDSHAKE_LIMIT_MS = 2_000;
 const SILENCE_LIMIT_MS = 10_000;
 const BACKOFF_MIN_MS = 50;
 const BACKOFF_MAX_MS = 500;
-/** What may wait to be sent before the connection is given up, bytes. */
-const UNSENT_MAX = 1024 * 1024;
 
 export interface LinkEvents {
   connected(): void;
@@ -90,26 +83,21 @@ export class MonitorLink implements Link {
         limit = setTimeout(() => end(why), ms);
       };
       const shake = this.handshake();
-      const receive = (line: string) => {
-        const parsed = parse(line);
-        if (parsed === null) return end('a frame was not understood');
+      const receive = (frame: Frame) => {
         if (this.ready) {
           restart(SILENCE_LIMIT_MS, 'the monitor fell silent');
-          return events.receive(parsed);
+          return events.receive(frame);
         }
-        const refusal = shake(parsed);
+        const refusal = shake(frame);
         if (refusal !== null) return end(refusal);
-        if (parsed.type !== 'welcome') return;
+        if (frame.type !== 'welcome') return;
         this.ready = true;
         welcomed();
         restart(SILENCE_LIMIT_MS, 'the monitor fell silent');
         events.connected();
       };
       socket.on('connect', () => restart(HANDSHAKE_LIMIT_MS, 'the handshake took too long'));
-      socket.on(
-        'data',
-        lines(receive, () => end('a frame was too long')),
-      );
+      onFrames(socket, MonitorFrame, receive, end);
       socket.on('error', (error) => {
         reason = error.message;
       });
@@ -143,30 +131,6 @@ export class MonitorLink implements Link {
   private write(...frames: readonly KeeperFrame[]): void {
     const { socket } = this;
     if (socket === null || socket.destroyed) return;
-    socket.write(frames.map((frame) => `${JSON.stringify(frame)}\n`).join(''));
-    if (socket.writableLength > UNSENT_MAX) socket.destroy();
+    if (!sendFrames(socket, frames)) socket.destroy();
   }
-}
-
-function parse(line: string): Frame | null {
-  try {
-    return MonitorFrame.parse(JSON.parse(line));
-  } catch {
-    return null;
-  }
-}
-
-/** Cuts a stream into lines, none longer than a frame may be. */
-function lines(each: (line: string) => void, tooLong: () => void): (chunk: Buffer) => void {
-  let rest: Buffer = Buffer.alloc(0);
-  return (chunk) => {
-    rest = rest.length === 0 ? chunk : Buffer.concat([rest, chunk]);
-    for (;;) {
-      const at = rest.indexOf(10);
-      if (at < 0) break;
-      each(rest.subarray(0, at).toString('utf8'));
-      rest = rest.subarray(at + 1);
-    }
-    if (rest.length > FRAME_BYTES_MAX) tooLong();
-  };
 }

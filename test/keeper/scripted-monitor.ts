@@ -1,6 +1,7 @@
 /** A monitor that does only what the test tells it: speaks the protocol, gives orders, keeps what the keepers say. */
 import { randomBytes } from 'node:crypto';
 import { createServer, type Server, type Socket } from 'node:net';
+import { onFrames, sendFrames } from '../../failover/contract/frames';
 import {
   KeeperFrame,
   type MonitorFrame,
@@ -116,36 +117,28 @@ export class ScriptedMonitor {
   }
 
   private write(socket: Socket | null, frame: MonitorFrame): void {
-    if (socket !== null && !socket.destroyed) socket.write(`${JSON.stringify(frame)}\n`);
+    if (socket !== null && !socket.destroyed) sendFrames(socket, [frame]);
   }
 
   private serve(socket: Socket): void {
     socket.setNoDelay(true);
     const nonce = randomBytes(32).toString('hex');
     let view: NodeView | null = null;
-    let rest = '';
     this.write(socket, { type: 'challenge', version: PROTOCOL_VERSION, incarnation: 1, nonce });
-    socket.setEncoding('utf8').on('data', (text: string) => {
-      const lines = (rest + text).split('\n');
-      rest = lines.pop() ?? '';
-      for (const line of lines) {
-        const frame = KeeperFrame.parse(JSON.parse(line));
-        if (frame.type === 'hello') {
-          if (!sameProof(frame.mac, proof(this.clusterKey, 'keeper', nonce, frame.nonce, frame.node))) socket.destroy();
-          view = this.view(frame.node);
-          view.socket = socket;
-          view.connected = true;
-          view.status = null;
-          this.write(socket, {
-            type: 'welcome',
-            mac: proof(this.clusterKey, 'monitor', frame.nonce, nonce, frame.node),
-          });
-          this.write(socket, { type: 'settings', settings: this.settings });
-        } else if (view !== null && frame.type === 'status') view.status = frame;
-        else if (view !== null && frame.type === 'note') view.notes.push(`${frame.code} ${frame.message}`);
-        this.changed();
-      }
-    });
+    const receive = (frame: KeeperFrame) => {
+      if (frame.type === 'hello') {
+        if (!sameProof(frame.mac, proof(this.clusterKey, 'keeper', nonce, frame.nonce, frame.node))) socket.destroy();
+        view = this.view(frame.node);
+        view.socket = socket;
+        view.connected = true;
+        view.status = null;
+        this.write(socket, { type: 'welcome', mac: proof(this.clusterKey, 'monitor', frame.nonce, nonce, frame.node) });
+        this.write(socket, { type: 'settings', settings: this.settings });
+      } else if (view !== null && frame.type === 'status') view.status = frame;
+      else if (view !== null && frame.type === 'note') view.notes.push(`${frame.code} ${frame.message}`);
+      this.changed();
+    };
+    onFrames(socket, KeeperFrame, receive, () => socket.destroy());
     socket.on('error', () => undefined);
     socket.on('close', () => {
       if (view === null || view.socket !== socket) return;

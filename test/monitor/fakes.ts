@@ -5,6 +5,7 @@
 import { randomBytes } from 'node:crypto';
 import { connect, type Socket } from 'node:net';
 import type { Answer } from '../../failover/contract/api';
+import { onFrames, sendFrames } from '../../failover/contract/frames';
 import type { Level } from '../../failover/contract/log-line';
 import {
   compareOrders,
@@ -257,19 +258,16 @@ export class FakeNode {
     this.socket = socket;
     this.welcome = false;
     const nonce = randomBytes(32).toString('hex');
-    let rest = '';
-    socket.on('data', (chunk) => {
-      rest += chunk.toString();
-      const lines = rest.split('\n');
-      rest = lines.pop() ?? '';
-      for (const line of lines) {
-        const frame = MonitorFrame.parse(JSON.parse(line));
-        if (frame.type === 'challenge') {
-          const mac = proof(KEY, 'keeper', frame.nonce, nonce, this.name);
-          this.send({ type: 'hello', version: PROTOCOL_VERSION, node: this.name, nonce, mac }, true);
-        } else if (this.frozen) this.held.push(frame);
-        else this.receive(frame);
-      }
+    const receive = (frame: MonitorFrame) => {
+      if (frame.type === 'challenge') {
+        const mac = proof(KEY, 'keeper', frame.nonce, nonce, this.name);
+        this.send({ type: 'hello', version: PROTOCOL_VERSION, node: this.name, nonce, mac }, true);
+      } else if (this.frozen) this.held.push(frame);
+      else this.receive(frame);
+    };
+    onFrames(socket, MonitorFrame, receive, (why) => {
+      this.world.broken.push(`${this.name} got what it cannot read: ${why}`);
+      socket.destroy();
     });
     socket.on('error', () => undefined);
     socket.on('close', () => {
@@ -278,7 +276,7 @@ export class FakeNode {
   }
 
   private send(frame: KeeperFrame, always = false): void {
-    if (this.socket !== null && (this.welcome || always)) this.socket.write(`${JSON.stringify(frame)}\n`);
+    if (this.socket !== null && (this.welcome || always)) sendFrames(this.socket, [frame]);
   }
 
   private receive(frame: MonitorFrame): void {

@@ -5,8 +5,8 @@
  */
 import { randomBytes } from 'node:crypto';
 import { createServer, type Server, type Socket } from 'node:net';
+import { onFrames, sendFrames } from '../../contract/frames';
 import {
-  FRAME_BYTES_MAX,
   KeeperFrame,
   type MonitorFrame,
   type NodeSettings,
@@ -23,8 +23,6 @@ import { onlyAdvances } from './progress';
 
 const HANDSHAKE_LIMIT_MS = 2_000;
 const UNPROVEN_MAX = 32;
-/** What may wait to be sent to one keeper, bytes. */
-const UNSENT_MAX = 1024 * 1024;
 const REFUSAL_LOG_MS = 60_000;
 /** Quick connects in a row to a PostgreSQL whose keeper is still there. */
 const PROBES_MAX = 5;
@@ -384,21 +382,23 @@ class Link {
   onFrame: (frame: KeeperFrame) => void = () => undefined;
   onEnd: () => void = () => undefined;
   private readonly socket: Socket;
-  private rest: Buffer = Buffer.alloc(0);
   private ended = false;
 
   constructor(socket: Socket) {
     this.socket = socket;
-    socket.on('data', (chunk) => this.data(chunk));
+    onFrames(
+      socket,
+      KeeperFrame,
+      (frame) => this.onFrame(frame),
+      () => this.destroy(),
+    );
     socket.on('error', () => this.destroy());
     socket.on('end', () => this.destroy());
     socket.on('close', () => this.destroy());
   }
 
   send(frame: MonitorFrame): void {
-    if (this.ended) return;
-    this.socket.write(`${JSON.stringify(frame)}\n`);
-    if (this.socket.writableLength > UNSENT_MAX) this.destroy();
+    if (!this.ended && !sendFrames(this.socket, [frame])) this.destroy();
   }
 
   destroy(): void {
@@ -406,33 +406,5 @@ class Link {
     this.ended = true;
     this.socket.destroy();
     this.onEnd();
-  }
-
-  private data(chunk: Buffer): void {
-    this.rest = this.rest.length === 0 ? chunk : Buffer.concat([this.rest, chunk]);
-    for (;;) {
-      const at = this.rest.indexOf(10);
-      if (at < 0) break;
-      const line = this.rest.subarray(0, at).toString('utf8');
-      this.rest = this.rest.subarray(at + 1);
-      const frame = parseFrame(line);
-      if (frame === null) {
-        this.destroy();
-        return;
-      }
-      this.onFrame(frame);
-      if (this.ended) return;
-    }
-    if (this.rest.length > FRAME_BYTES_MAX) this.destroy();
-  }
-}
-
-function parseFrame(line: string): KeeperFrame | null {
-  if (line.length > FRAME_BYTES_MAX) return null;
-  try {
-    const parsed = KeeperFrame.safeParse(JSON.parse(line));
-    return parsed.success ? parsed.data : null;
-  } catch {
-    return null;
   }
 }

@@ -1,0 +1,47 @@
+/** The protocol's frames on a TCP connection: JSON, one a line, each of at most {@link FRAME_BYTES_MAX} bytes (messages.ts). */
+import type { Socket } from 'node:net';
+import type { z } from 'zod';
+import { FRAME_BYTES_MAX } from './messages';
+
+/** What may wait to be sent on one connection, bytes. */
+const UNSENT_MAX = 1024 * 1024;
+const LINE_FEED = 10;
+
+/** Sends frames in one write. False when the other side does not take them: the connection has to be given up then. */
+export function sendFrames(socket: Socket, frames: readonly object[]): boolean {
+  socket.write(frames.map((frame) => `${JSON.stringify(frame)}\n`).join(''));
+  return socket.writableLength <= UNSENT_MAX;
+}
+
+/**
+ * Calls `each` with every frame that comes, until the socket is destroyed. The first one that is too long or does not fit
+ * the schema is told to `bad`, which has to end the connection: nothing behind it counts.
+ */
+export function onFrames<F>(
+  socket: Socket,
+  schema: z.ZodType<F>,
+  each: (frame: F) => void,
+  bad: (why: string) => void,
+): void {
+  let rest: Buffer = Buffer.alloc(0);
+  socket.on('data', (chunk: Buffer) => {
+    rest = rest.length === 0 ? chunk : Buffer.concat([rest, chunk]);
+    while (!socket.destroyed) {
+      const end = rest.indexOf(LINE_FEED);
+      if ((end < 0 ? rest.length : end) > FRAME_BYTES_MAX) return bad('a frame was too long');
+      if (end < 0) return;
+      const frame = parse(schema, rest.subarray(0, end));
+      if (frame === null) return bad('a frame was not understood');
+      rest = rest.subarray(end + 1);
+      each(frame);
+    }
+  });
+}
+
+function parse<F>(schema: z.ZodType<F>, line: Buffer): F | null {
+  try {
+    return schema.parse(JSON.parse(line.toString('utf8')));
+  } catch {
+    return null;
+  }
+}
