@@ -1,4 +1,5 @@
-import { type FileHandle, mkdtemp, open, rm } from 'node:fs/promises';
+import { createHash } from 'node:crypto';
+import { mkdtemp, open, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
@@ -16,7 +17,7 @@ async function closed<T>(file: SlotFile, work: (file: SlotFile) => Promise<T>): 
   try {
     return await work(file);
   } finally {
-    await (file as unknown as { handle: FileHandle | null }).handle?.close();
+    await file.close();
   }
 }
 
@@ -50,5 +51,21 @@ describe('what a keeper must not forget', () => {
     await disk.write(Buffer.from('x'), 0, 1, SLOT_BYTES + 3);
     await disk.close();
     await expect(closed(new SlotFile(path), (file) => file.load())).rejects.toThrow(/no readable record/);
+  });
+
+  it('is read from a file of an existing installation, and goes on there', async () => {
+    const record = (n: number, text: string) => {
+      const hash = createHash('sha256').update(`${n}\n${text}`).digest('hex');
+      return `slot ${n} ${Buffer.byteLength(text)} ${hash}\n${text}`.padEnd(SLOT_BYTES, '\0');
+    };
+    const path = join(folder, 'existing');
+    await writeFile(path, record(6, '{"term":6}') + record(5, '{"term":5}'));
+    await closed(new SlotFile(path), async (file) => {
+      expect(await file.load()).toBe('{"term":6}');
+      await file.save('{"term":7}');
+    });
+    expect((await readFile(path, 'latin1')).trimEnd()).toBe(
+      (record(6, '{"term":6}') + record(7, '{"term":7}')).trimEnd(),
+    );
   });
 });

@@ -1,11 +1,13 @@
-import { copyFile, mkdtemp, open, rename, rm } from 'node:fs/promises';
+import { createHash } from 'node:crypto';
+import { copyFile, mkdtemp, open, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { decodeSlot, encodeSlot, FileStore } from '../../failover/monitor/coordination/store';
+import { FileStore, STORE_FORMAT } from '../../failover/monitor/coordination/store';
 
 const SLOT_BYTES = 256 * 1024;
+const { encode, decode } = STORE_FORMAT;
 let folder = '';
 
 beforeEach(async () => {
@@ -26,23 +28,64 @@ async function life<T>(work: (store: FileStore) => Promise<T>): Promise<T> {
 describe('a slot', () => {
   it('reads back what was written', () => {
     fc.assert(
-      fc.property(fc.string(), fc.nat(), (payload, generation) => {
-        expect(decodeSlot(encodeSlot(generation, payload))).toEqual({ generation, payload });
+      fc.property(fc.string(), fc.nat(), (text, n) => {
+        expect(decode(encode({ n, text }))).toEqual({ n, text });
       }),
     );
   });
 
   it('is refused when any byte of it differs', () => {
-    const bytes = encodeSlot(7, '{"state":"all of it"}');
+    const bytes = encode({ n: 7, text: '{"state":"all of it"}' });
     fc.assert(
       fc.property(fc.nat({ max: bytes.length - 1 }), fc.integer({ min: 1, max: 255 }), (at, flip) => {
         const torn = Buffer.from(bytes);
         // Four bytes of the header are not used.
         fc.pre(at < 20 || at >= 32);
         torn[at] = (torn[at] ?? 0) ^ flip;
-        expect(decodeSlot(torn)).toBeNull();
+        expect(decode(torn)).toBeNull();
       }),
     );
+  });
+});
+
+/** A slot as every release has written it, byte by byte: magic, number, length, SHA-256 of those and the text, text. */
+function slotOf010(n: number, text: string): Buffer {
+  const slot = Buffer.alloc(SLOT_BYTES);
+  slot.write('PGFSTORE', 0);
+  slot.writeUInt32BE(n, 12);
+  const length = slot.write(text, 64);
+  slot.writeUInt32BE(length, 16);
+  createHash('sha256').update(slot.subarray(0, 32)).update(text).digest().copy(slot, 32);
+  return slot;
+}
+
+describe('a store of an existing installation', () => {
+  it('is read: the newer of its slots, without a home, and the next change goes into the other one', async () => {
+    const [older, newer] = ['older', 'newer'].map((state, i) => JSON.stringify({ incarnation: 4 + i, state }));
+    await writeFile(join(folder, 'store'), Buffer.concat([slotOf010(8, older ?? ''), slotOf010(9, newer ?? '')]));
+    await life(async (store) => {
+      expect(store).toMatchObject({ loaded: 'newer', incarnation: 6, moved: false });
+      const bytes = await readFile(join(folder, 'store'));
+      expect(bytes.subarray(SLOT_BYTES)).toEqual(slotOf010(9, newer ?? ''));
+      // What it writes is what a release before would read.
+      expect(bytes.subarray(0, 64)).toEqual(slotOf010(10, decode(bytes)?.text ?? '').subarray(0, 64));
+    });
+  });
+
+  it('counts as empty when none of it can be read, as it always did: the keepers remember (S10)', async () => {
+    await writeFile(join(folder, 'store'), Buffer.alloc(2 * SLOT_BYTES, 0x5a));
+    await life(async (store) => {
+      expect(store).toMatchObject({ loaded: null, incarnation: 1, moved: false });
+      await store.save('one');
+    });
+    await life(async (store) => expect(store).toMatchObject({ loaded: 'one', incarnation: 2 }));
+  });
+
+  it('is made whole when its first preallocation was cut off', async () => {
+    await writeFile(join(folder, 'store'), Buffer.alloc(1_000));
+    await life((store) => store.save('one'));
+    expect((await stat(join(folder, 'store'))).size).toBe(2 * SLOT_BYTES);
+    await life(async (store) => expect(store.loaded).toBe('one'));
   });
 });
 
@@ -70,8 +113,8 @@ describe('the store', () => {
     const file = await open(join(folder, 'store'), 'r+');
     const whole = Buffer.alloc(2 * SLOT_BYTES);
     await file.read(whole, 0, whole.length, 0);
-    const newest = [0, 1].find((i) => decodeSlot(whole.subarray(i * SLOT_BYTES))?.payload.includes('after')) ?? 0;
-    const length = encodeSlot(1, '{"incarnation":1,"state":"after"}').length;
+    const newest = [0, 1].find((i) => decode(whole.subarray(i * SLOT_BYTES))?.text.includes('after')) ?? 0;
+    const length = encode({ n: 1, text: '{"incarnation":1,"state":"after"}' }).length;
     for (let cut = 0; cut < length; cut += 7) {
       await file.write(whole, 0, whole.length, 0);
       // The disk got the first `cut` bytes of the new record; behind them lies what an older record left.
