@@ -1,6 +1,5 @@
 /** Faults of disks: full ones, bad ones, and databases that are large for what a minute can copy. */
-import type { Fault } from './aimed-faults';
-import { when } from './aimed-faults';
+import { type Fault, when } from './aimed-faults';
 import { type Disk, RESERVE_MB } from './disks';
 import type { Nemesis } from './faults';
 import type { SimNode } from './node';

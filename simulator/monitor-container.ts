@@ -1,15 +1,10 @@
-/** The monitor's container: the shipped loop, keeper server, HAProxy driver and opening checks over simulated ports. */
+/** The monitor's container: the shipped monitor over simulated ports. */
 
 import type { Answer } from '../failover/contract/api';
-import { runsPostgres } from '../failover/core/facts/view';
-import { retiringLeader } from '../failover/core/procedures/members';
-import type { Decision, Observation, Policy, Request } from '../failover/core/state/cluster';
-import { parseState } from '../failover/core/state/stored';
-import { Loop } from '../failover/monitor/loop';
-import { KeeperServer } from '../failover/monitor/nodes/keepers';
-import { OpeningChecks } from '../failover/monitor/nodes/opening';
-import type { Log, Store } from '../failover/monitor/ports';
-import { Haproxy } from '../failover/monitor/router/haproxy';
+import { messageOf } from '../failover/contract/errors';
+import type { Request } from '../failover/core/state/cluster';
+import { createMonitor, type Monitor } from '../failover/monitor/monitor';
+import type { Log, Seen, Store } from '../failover/monitor/ports';
 import { Process } from './engine';
 import { CLUSTER_KEY, MONITOR_ADDRESS, STACK_SETTINGS, type World } from './world';
 
@@ -82,9 +77,9 @@ export class SimMonitor {
   process: Process;
   readonly label: string;
   readonly disk: StoreDisk;
-  seen: { decision: Decision; observation: Observation } | null = null;
+  seen: Seen | null = null;
   private readonly world: World;
-  private loop: Loop | null = null;
+  private monitor: Monitor | null = null;
 
   constructor(world: World, label: string, disk: StoreDisk) {
     this.world = world;
@@ -99,7 +94,7 @@ export class SimMonitor {
     const { world, label, process } = this;
     world.engine.after(world.random.delay(60), process, () => {
       this.run().catch((error: unknown) => {
-        world.log(`${label} ends: ${error instanceof Error ? error.message : String(error)}`);
+        world.log(`${label} ends: ${messageOf(error)}`);
         process.kill();
         world.engine.after(500, null, () => {
           if (world.monitor !== this) return;
@@ -112,9 +107,9 @@ export class SimMonitor {
 
   /** A person asks for something. */
   ask(request: Request, told: (answer: Answer) => void = () => undefined): void {
-    const { world, process, loop } = this;
+    const { world, process, monitor } = this;
     world.engine.after(0, process, () => {
-      loop
+      monitor
         ?.ask(request)
         .then((answer) => {
           world.say(`the monitor answers: ${answer.message}`);
@@ -127,7 +122,6 @@ export class SimMonitor {
   private async run(): Promise<void> {
     const { world, process, disk, label } = this;
     const { engine } = world;
-    const clock = { nowMs: () => engine.nowMs };
     const log: Log = {
       write: (_level, subject, code, message) => {
         world.log(`${label}: ${subject} ${code} ${message}`);
@@ -137,53 +131,19 @@ export class SimMonitor {
     const store = new SimStore(world, process, disk);
     await store.open();
     world.log(`${label}: start ${store.incarnation}`);
-    const retiring = retiringLeader(store.loaded === null ? null : parseState(store.loaded), world.declared);
-    const nodes = retiring === null ? world.declared : [...world.declared, retiring];
-    const haproxy: Haproxy = new Haproxy({
-      sockets: '/run/haproxy',
-      port: 5432,
-      addresses: nodes.map((n) => n.address),
-      clock,
-      log,
-      onChange: () => loop.wake(),
-      stalls: () => loop.countStalls(),
-    });
-    const keepers = new KeeperServer({
-      address: MONITOR_ADDRESS,
-      port: 7400,
+    const monitor = createMonitor({
+      nodes: world.declared,
+      policy: world.policy,
       clusterKey: CLUSTER_KEY,
       settings: {
         ...STACK_SETTINGS,
-        nodes,
         postgresSettings: world.postgresSettings,
         rebuildInPlace: world.rebuildInPlace,
       },
-      incarnation: store.incarnation,
-      hangTimeoutMs: world.policy.hangTimeoutMs,
-      clock,
-      log,
-      wake: () => loop.wake(),
-      advanced: () => loop.advanced(),
-      onIncarnation: (incarnation) => loop.outranked(incarnation),
-    });
-    const opening = new OpeningChecks({
-      nodes,
-      clusterKey: CLUSTER_KEY,
-      log,
-      onCertified: (node, term) => loop.certified(node, term),
-      onBroken: (node) => keepers.probe(node),
-      isRunning: (node) => runsPostgres(this.seen?.observation, node),
-    });
-    const policy: Policy = world.policy;
-    const loop: Loop = new Loop({
-      nodes,
-      retiring: retiring?.name,
-      policy,
-      keepers,
-      router: haproxy,
-      opening,
+      listen: { address: MONITOR_ADDRESS, port: 7400 },
+      sockets: '/run/haproxy',
       store,
-      clock,
+      clock: { nowMs: () => engine.nowMs },
       log,
       wallMs: () => world.wallMs(),
       onDecision: (decision, observation) => {
@@ -191,9 +151,8 @@ export class SimMonitor {
         world.decided(decision);
       },
     });
-    this.loop = loop;
-    await keepers.listen();
-    opening.start();
-    await Promise.all([loop.run(), haproxy.run()]);
+    this.monitor = monitor;
+    await monitor.listen();
+    await monitor.run();
   }
 }

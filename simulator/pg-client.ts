@@ -1,4 +1,5 @@
 /** The monitor's PostgreSQL client (what it uses of `pg.Client`) over the simulated network. */
+
 import { EventEmitter } from 'node:events';
 import pg from 'pg';
 import { networkOf } from './builtins';

@@ -1,8 +1,15 @@
 /** A cluster on a simulated machine: containers, network, clients, and the oracles that watch them. */
 
 import type { OrderId } from '../failover/contract/messages';
-import type { ClusterState, Decision, DeclaredNode, Policy } from '../failover/core/state/cluster';
-import { isChanging, serves, switchoverOf } from '../failover/core/state/cluster';
+import {
+  type ClusterState,
+  type Decision,
+  type DeclaredNode,
+  isChanging,
+  type Policy,
+  serves,
+  switchoverOf,
+} from '../failover/core/state/cluster';
 import { parseState } from '../failover/core/state/stored';
 import type { KeeperState } from '../failover/keeper/ports';
 import { describe } from '../failover/monitor/outside/status-view';

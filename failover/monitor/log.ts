@@ -6,6 +6,7 @@
 
 import { appendFile, copyFile, rename, stat, truncate } from 'node:fs/promises';
 import type { LogCode } from '../contract/codes';
+import { messageOf } from '../contract/errors';
 import { formatLine, type Level } from '../contract/log-line';
 import type { Log } from './ports';
 
@@ -73,7 +74,7 @@ export class FileLog implements Log {
         await this.rotate(file);
       } catch (error) {
         if (!this.broken) {
-          const words = error instanceof Error ? error.message : String(error);
+          const words = messageOf(error);
           this.options.stdout(this.line('ERROR', 'monitor', 'LOG_FAILED', words));
         }
         this.broken = true;

@@ -1,8 +1,10 @@
 /** What the monitor's loop needs from the world. The real ones are beside it; the tests have their own. */
+
+import type { Answer, Failover } from '../contract/api';
 import type { LogCode } from '../contract/codes';
 import type { Level } from '../contract/log-line';
 import type { StateCopy } from '../contract/messages';
-import type { HaproxyView, NodeView, Target } from '../core/state/cluster';
+import type { Decision, HaproxyView, NodeView, Observation, Request, Target } from '../core/state/cluster';
 
 export interface Clock {
   /** Monotonic time, ms. */
@@ -38,6 +40,12 @@ export interface Keepers {
   forget(nowMs: number): void;
   /** Ends all connections; the keepers dial again and meet the new incarnation. */
   restart(incarnation: number): void;
+  /** Begins to take connections. Throws when the address or port cannot be had. */
+  listen(): Promise<void>;
+  /** Ends all connections and takes no more. */
+  close(): Promise<void>;
+  /** The port that it listens on. */
+  port(): number;
 }
 
 /** HAProxy's slots. */
@@ -51,12 +59,22 @@ export interface Router {
   closed(limitMs: number): Promise<boolean>;
   /** Forgets what was wanted and resolves once it was looked at without being changed, or after `limitMs`. */
   look(limitMs: number): Promise<void>;
+  /** Addresses whose read slots were seen open, for people. */
+  readView(): readonly string[];
+  /** HAProxy may have changed by itself: it is looked at now. */
+  poke(): void;
+  /** Works until {@link stop}; never throws. */
+  run(): Promise<void>;
+  stop(): void;
 }
 
 /** The opening checks (S9, S14). */
 export interface Opening {
   /** Goes on checking until told otherwise; the result comes through `onCertified`. */
   want(check: { node: string; term: number } | null): void;
+  /** Keeps connections to the nodes until {@link stop}. */
+  start(): void;
+  stop(): void;
 }
 
 /** The durable store. One process at a time. */
@@ -76,4 +94,24 @@ export interface Store {
 /** One line an event; never blocks and never throws. */
 export interface Log {
   write(level: Level, subject: string, code: LogCode, message: string): void;
+}
+
+/** The newest decision, and what it was made of. */
+export interface Seen {
+  decision: Decision;
+  observation: Observation;
+}
+
+/** The monitor as those see it who read its state or command it. */
+export interface Inside {
+  /** Null until the first cycle. */
+  seen(): Seen | null;
+  /** Addresses that the read port leads to. */
+  readAddresses(): readonly string[];
+  /** Finished changes of leader with their steps, oldest first, the newest hundred. */
+  failovers(): readonly Failover[];
+  /** Carries out what a person asks for; see requests.ts. */
+  ask(request: Request): Promise<Answer>;
+  /** What would come of it. Does nothing. */
+  dryRun(request: Request): Answer;
 }

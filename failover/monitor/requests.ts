@@ -8,8 +8,16 @@ import { untilOf } from '../core/facts/hold';
 import { Situation } from '../core/facts/situation';
 import { addressOf } from '../core/facts/view';
 import { foresee, refusalOf } from '../core/forecast';
-import type { ClusterState, Decision, Observation, Policy, Request } from '../core/state/cluster';
-import { isChanging, standbyWorkOf, switchoverOf } from '../core/state/cluster';
+import {
+  type ClusterState,
+  type Decision,
+  isChanging,
+  type Observation,
+  type Policy,
+  type Request,
+  standbyWorkOf,
+  switchoverOf,
+} from '../core/state/cluster';
 import type { Clock } from './ports';
 
 /** Longer than all steps of a switchover together, ms. */

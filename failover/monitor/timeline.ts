@@ -5,8 +5,14 @@
 
 import type { Failover } from '../contract/api';
 import { addressOf, isDone, statusOf, viewOf } from '../core/facts/view';
-import type { ClusterState, Decision, Observation } from '../core/state/cluster';
-import { isChanging, serves, switchoverOf } from '../core/state/cluster';
+import {
+  type ClusterState,
+  type Decision,
+  isChanging,
+  type Observation,
+  serves,
+  switchoverOf,
+} from '../core/state/cluster';
 import type { Clock, Log } from './ports';
 
 const REMEMBERED = 100;

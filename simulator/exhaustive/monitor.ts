@@ -1,17 +1,17 @@
 /** The monitor: the shipped `decide` over what it has seen, and its state. Decisions are remembered, being pure. */
 import { decide } from '../../failover/core/decide';
 import { newWatch } from '../../failover/core/facts/watch';
-import type {
-  Action,
-  Certificate,
-  ClusterState,
-  HaproxyView,
-  NodeView,
-  Observation,
-  Policy,
-  Status,
+import {
+  type Action,
+  type Certificate,
+  type ClusterState,
+  emptyState,
+  type HaproxyView,
+  type NodeView,
+  type Observation,
+  type Policy,
+  type Status,
 } from '../../failover/core/state/cluster';
-import { emptyState } from '../../failover/core/state/cluster';
 import type { Ids } from './ids';
 import { mustBeCopied, mustNotLead } from './keeper';
 import { isProven, length, NAMES, type Name, type Node, streams, type World } from './world';

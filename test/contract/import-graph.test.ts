@@ -51,7 +51,7 @@ const ROOMS: readonly Room[] = [
     'the keepers and their PostgreSQL',
   ),
   room('router', /^failover\/monitor\/router\//, ['contract', 'state', 'monitor ports'], 'HAProxy'),
-  room('coordination', /^failover\/monitor\/coordination\//, ['contract', 'monitor ports'], 'the store'),
+  room('coordination', /^failover\/monitor\/coordination\//, ['contract', 'disk', 'monitor ports'], 'the store'),
   room(
     'outside',
     /^failover\/monitor\/outside\//,
@@ -61,7 +61,7 @@ const ROOMS: readonly Room[] = [
   room('commands', /^failover\/monitor\/commands\//, ['contract'], 'commands inside the image, which ask over HTTP'),
   room(
     'monitor main',
-    /^failover\/monitor\/main\.ts/,
+    /^failover\/monitor\/(main|monitor)\.ts/,
     ['contract', ...CORE, 'monitor ports', 'nodes', 'router', 'coordination', 'outside', 'commands', 'monitor'],
     'wires',
   ),

@@ -20,11 +20,15 @@ import {
 } from '../../failover/contract/messages';
 import { proof } from '../../failover/contract/proof';
 import { isDone, isMember, statusOf } from '../../failover/core/facts/view';
-import { retiringLeader } from '../../failover/core/procedures/members';
-import type { Certificate, Decision, HaproxyView, Observation, Request } from '../../failover/core/state/cluster';
-import { parseState } from '../../failover/core/state/stored';
-import { Loop } from '../../failover/monitor/loop';
-import { KeeperServer } from '../../failover/monitor/nodes/keepers';
+import type {
+  Certificate,
+  Decision,
+  HaproxyView,
+  Observation,
+  Policy,
+  Request,
+} from '../../failover/core/state/cluster';
+import { createMonitor, type Monitor } from '../../failover/monitor/monitor';
 import type { Opening, Router, Store } from '../../failover/monitor/ports';
 
 const KEY = 'k'.repeat(40);
@@ -483,17 +487,30 @@ export class MemoryStore implements Store {
   }
 }
 
+/** What a router does beside its slots: nothing. */
+export const STILL = {
+  readView: (): readonly string[] => [],
+  poke: (): void => undefined,
+  run: async (): Promise<void> => undefined,
+  stop: (): void => undefined,
+};
+
 /** HAProxy as one slot; it notes two writable nodes behind one route. */
 class FakeRouter implements Router {
-  slot: string | null = null;
+  readonly readView = STILL.readView;
+  readonly poke = STILL.poke;
+  readonly run = STILL.run;
+  readonly stop = STILL.stop;
+  slot: string | null;
   epoch = '1@1';
   private keep: string | null = null;
   private cleanFromMs = 0;
   private readonly world: World;
   private readonly changed: () => void;
 
-  constructor(world: World, changed: () => void) {
+  constructor(world: World, slot: string | null, changed: () => void) {
     this.world = world;
+    this.slot = slot;
     this.changed = changed;
   }
 
@@ -529,99 +546,96 @@ class FakeRouter implements Router {
 /** Certifies what really is a primary. */
 class FakeOpening implements Opening {
   private wanted: Pick<Certificate, 'node' | 'term'> | null = null;
-  readonly timer: NodeJS.Timeout;
+  private timer: NodeJS.Timeout | undefined;
+  private readonly world: World;
+  private readonly certified: (node: string, term: number) => void;
 
   constructor(world: World, certified: (node: string, term: number) => void) {
-    this.timer = setInterval(() => {
-      const check = this.wanted;
-      if (check === null) return;
-      const node = world.node(check.node);
-      if (!node.up || node.frozen || node.postgres !== 'primary') return;
-      this.wanted = null;
-      certified(check.node, check.term);
-    }, STEP_MS);
+    this.world = world;
+    this.certified = certified;
+  }
+  start(): void {
+    this.timer = setInterval(() => this.look(), STEP_MS);
+  }
+  stop(): void {
+    clearInterval(this.timer);
   }
   want(check: { node: string; term: number } | null): void {
     this.wanted = check;
   }
+  private look(): void {
+    const check = this.wanted;
+    if (check === null) return;
+    const node = this.world.node(check.node);
+    if (!node.up || node.frozen || node.postgres !== 'primary') return;
+    this.wanted = null;
+    this.certified(check.node, check.term);
+  }
 }
+
+const POLICY: Policy = {
+  hangTimeoutMs: 500,
+  syncMode: 'synchronous',
+  onNoReplica: 'continue',
+  syncCount: 1,
+  maxLagBytes: 1e6,
+  readFallback: true,
+  startGraceMs: 1_000,
+  switchback: false,
+  switchbackAfterMs: 30_000,
+};
+const SETTINGS = {
+  haproxyAddress: '10.0.0.10',
+  monitorAddress: '10.0.0.11',
+  subnet: '10.0.0.0/24',
+  databaseName: 'd',
+  databaseUser: 'u',
+  databasePassword: 'p',
+  postgresSettings: {},
+};
 
 /** One life of the monitor's process on a store. */
 export class FakeMonitor {
   readonly router: FakeRouter;
+  private changed: () => void = () => undefined;
   readonly store: MemoryStore;
   decision: Decision | null = null;
   observation: Observation | null = null;
-  private readonly keepers: KeeperServer;
-  private readonly loop: Loop;
-  private readonly opening: FakeOpening;
+  private readonly monitor: Monitor;
   private readonly world: World;
   private ran: Promise<void> = Promise.resolve();
 
   constructor(world: World, store: MemoryStore, policy = {}, slot: string | null = null) {
     this.world = world;
     this.store = store.open();
-    const clock = { nowMs: () => performance.now() };
-    const log = {
-      write: (level: Level, subject: string, code: string, message: string) => {
-        world.log.push(`${level} ${subject} ${code} ${message}`);
-      },
-    };
-    const declared = (world.declared ?? world.names).map((name) => ({ name, address: world.address(name) }));
-    const retiring = retiringLeader(this.store.loaded === null ? null : parseState(this.store.loaded), declared);
-    const nodes = retiring === null ? declared : [...declared, retiring];
-    this.router = new FakeRouter(world, () => this.loop.wake());
-    this.router.slot = slot;
-    this.opening = new FakeOpening(world, (node, term) => this.loop.certified(node, term));
-    this.keepers = new KeeperServer({
-      address: '127.0.0.1',
-      port: world.port,
+    this.router = new FakeRouter(world, slot, () => this.changed());
+    this.monitor = createMonitor({
+      nodes: (world.declared ?? world.names).map((name) => ({ name, address: world.address(name) })),
+      policy: { ...POLICY, ...policy },
       clusterKey: KEY,
-      settings: {
-        nodes,
-        haproxyAddress: '10.0.0.10',
-        monitorAddress: '10.0.0.11',
-        subnet: '10.0.0.0/24',
-        databaseName: 'd',
-        databaseUser: 'u',
-        databasePassword: 'p',
-        postgresSettings: {},
+      settings: SETTINGS,
+      listen: { address: '127.0.0.1', port: world.port },
+      sockets: '/none',
+      store: this.store,
+      clock: { nowMs: () => performance.now() },
+      log: {
+        write: (level: Level, subject: string, code: string, message: string) => {
+          world.log.push(`${level} ${subject} ${code} ${message}`);
+        },
       },
-      incarnation: this.store.incarnation,
-      hangTimeoutMs: 500,
-      clock,
-      log,
       probe: async (address) => {
         const name = world.nameOf(address);
         const node = name === null ? null : world.node(name);
         if (node?.frozen === true) return 'silent';
         return node?.up === true && ['primary', 'standby'].includes(node.postgres) ? 'alive' : 'refused';
       },
-      wake: () => this.loop.wake(),
-      advanced: () => this.loop.advanced(),
-      onIncarnation: (incarnation) => this.loop.outranked(incarnation),
-    });
-    this.loop = new Loop({
-      nodes,
-      retiring: retiring?.name,
-      policy: {
-        hangTimeoutMs: 500,
-        syncMode: 'synchronous',
-        onNoReplica: 'continue',
-        syncCount: 1,
-        maxLagBytes: 1e6,
-        readFallback: true,
-        startGraceMs: 1_000,
-        switchback: false,
-        switchbackAfterMs: 30_000,
-        ...policy,
+      models: {
+        router: ({ onChange }) => {
+          this.changed = onChange;
+          return this.router;
+        },
+        opening: ({ onCertified }) => new FakeOpening(world, onCertified),
       },
-      keepers: this.keepers,
-      router: this.router,
-      opening: this.opening,
-      store: this.store,
-      clock,
-      log,
       onDecision: (decision, observation) => {
         this.decision = decision;
         this.observation = observation;
@@ -630,20 +644,19 @@ export class FakeMonitor {
   }
 
   async start(): Promise<void> {
-    await this.keepers.listen();
-    this.world.port = this.keepers.port();
-    this.ran = this.loop.run();
+    await this.monitor.listen();
+    this.world.port = this.monitor.port();
+    this.ran = this.monitor.run();
   }
 
   ask(request: Request): Promise<Answer> {
-    return this.loop.ask(request);
+    return this.monitor.ask(request);
   }
 
   /** The process ends; nothing is told to anybody. */
   async stop(): Promise<void> {
-    this.loop.stop();
-    clearInterval(this.opening.timer);
-    await this.keepers.close();
+    this.monitor.stop();
+    await this.monitor.close();
     await this.ran;
   }
 }

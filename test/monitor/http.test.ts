@@ -21,7 +21,6 @@ function statusOf(seen: ReturnType<typeof observation>, state = serving(['a'])) 
     observation: seen,
     readAddresses: ['10.0.0.21'],
     lastFailover: null,
-    events: [],
     nowMs: NOW_MS,
     wallMs: Date.parse('2026-11-24T22:00:00Z'),
   });

@@ -24,7 +24,7 @@ function at(heartbeat: number, heartbeatAgeMs: number, standby: StatusPart = {})
 function metrics(standby: StatusPart = {}, clock = { nowMs: () => NOW_MS }) {
   const { seen, decision } = at(7, 40, standby);
   const status = clusterStatus({
-    ...{ stack: 'dev', version: '1.2.3', decision, observation: seen, policy: POLICY, lastFailover: null, events: [] },
+    ...{ stack: 'dev', version: '1.2.3', decision, observation: seen, policy: POLICY, lastFailover: null },
     ...{ readAddresses: ['10.0.0.21'], nowMs: NOW_MS, wallMs: 0 },
   });
   return new Metrics('1.2.3', clock, () => ({

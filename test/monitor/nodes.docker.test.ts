@@ -6,15 +6,12 @@
 import { Client } from 'pg';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Level } from '../../failover/contract/log-line';
-import { isDone, isMember, runsPostgres, statusOf } from '../../failover/core/facts/view';
-import type { Decision, HaproxyView, Observation } from '../../failover/core/state/cluster';
-import { serves } from '../../failover/core/state/cluster';
-import { Loop } from '../../failover/monitor/loop';
-import { KeeperServer } from '../../failover/monitor/nodes/keepers';
-import { OpeningChecks } from '../../failover/monitor/nodes/opening';
+import { isDone, isMember, statusOf } from '../../failover/core/facts/view';
+import { type Decision, type HaproxyView, type Observation, serves } from '../../failover/core/state/cluster';
+import { createMonitor } from '../../failover/monitor/monitor';
 import type { Router } from '../../failover/monitor/ports';
 import { buildImage, docker, dockerQuietly, removeNode, startNode } from '../keeper/node-containers';
-import { MemoryStore } from './fakes';
+import { MemoryStore, STILL } from './fakes';
 
 const IMAGE = 'gap-postgres:test';
 const NETWORK = 'gap-inner';
@@ -29,7 +26,6 @@ const NODES = [
 /** Disk of the second node: room for its data, or for a copy with the reserve, but not for both once the data has grown. */
 const DISK_MB = 400;
 const SETTINGS = {
-  nodes: NODES,
   haproxyAddress: HOST,
   monitorAddress: HOST,
   subnet: '10.98.20.0/24',
@@ -41,6 +37,10 @@ const SETTINGS = {
 
 /** A route that follows at once. */
 class PlainRouter implements Router {
+  readonly readView = STILL.readView;
+  readonly poke = STILL.poke;
+  readonly run = STILL.run;
+  readonly stop = STILL.stop;
   private slot: string | null = null;
   private keep: string | null = null;
   view(): HaproxyView {
@@ -62,46 +62,28 @@ class Monitor {
   decision: Decision | null = null;
   observation: Observation | null = null;
   readonly log: string[] = [];
-  private readonly loop: Loop;
-  private readonly keepers: KeeperServer;
-  private readonly opening: OpeningChecks;
+  private readonly monitor: ReturnType<typeof createMonitor>;
   private ran: Promise<void> = Promise.resolve();
 
   constructor(store: MemoryStore, router: Router, rebuildInPlace: boolean) {
-    const clock = { nowMs: () => performance.now() };
-    const log = {
-      write: (level: Level, subject: string, code: string, message: string) => {
-        this.log.push(`${Math.round(performance.now())} ${level} ${subject} ${code} ${message}`);
-      },
-    };
-    const { incarnation } = store.open();
-    this.keepers = new KeeperServer({
-      ...{
-        address: HOST,
-        port: PORT,
-        clusterKey: KEY,
-        settings: { ...SETTINGS, rebuildInPlace },
-        incarnation,
-        hangTimeoutMs: 2_000,
-        clock,
-        log,
-      },
-      wake: () => this.loop.wake(),
-      advanced: () => this.loop.advanced(),
-      onIncarnation: (other) => this.loop.outranked(other),
-    });
-    this.opening = new OpeningChecks({
-      ...{ nodes: NODES, clusterKey: KEY, log },
-      onCertified: (node, term) => this.loop.certified(node, term),
-      onBroken: (node) => this.keepers.probe(node),
-      isRunning: (node) => runsPostgres(this.observation ?? undefined, node),
-    });
-    this.loop = new Loop({
-      ...{ nodes: NODES, keepers: this.keepers, router, opening: this.opening, store, clock, log },
+    this.monitor = createMonitor({
+      nodes: NODES,
       policy: {
         ...{ hangTimeoutMs: 2_000, syncMode: 'synchronous', onNoReplica: 'continue', syncCount: 1, maxLagBytes: 16e6 },
         ...{ readFallback: true, startGraceMs: 10_000, switchback: false, switchbackAfterMs: 30_000 },
       },
+      clusterKey: KEY,
+      settings: { ...SETTINGS, rebuildInPlace },
+      listen: { address: HOST, port: PORT },
+      sockets: '/none',
+      store: store.open(),
+      clock: { nowMs: () => performance.now() },
+      log: {
+        write: (level: Level, subject: string, code: string, message: string) => {
+          this.log.push(`${Math.round(performance.now())} ${level} ${subject} ${code} ${message}`);
+        },
+      },
+      models: { router: () => router },
       onDecision: (decision, observation) => {
         this.decision = decision;
         this.observation = observation;
@@ -110,16 +92,14 @@ class Monitor {
   }
 
   async start(): Promise<this> {
-    await this.keepers.listen();
-    this.opening.start();
-    this.ran = this.loop.run();
+    await this.monitor.listen();
+    this.ran = this.monitor.run();
     return this;
   }
 
   async stop(): Promise<void> {
-    this.loop.stop();
-    this.opening.stop();
-    await this.keepers.close();
+    this.monitor.stop();
+    await this.monitor.close();
     await this.ran;
   }
 

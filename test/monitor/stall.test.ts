@@ -5,15 +5,24 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import type { Status } from '../../failover/contract/messages';
-import { Loop } from '../../failover/monitor/loop';
+import { createMonitor } from '../../failover/monitor/monitor';
 import type { Store } from '../../failover/monitor/ports';
 import { Haproxy } from '../../failover/monitor/router/haproxy';
 import { ask } from '../../failover/monitor/router/haproxy-socket';
 import { POLICY, status, view } from '../core/world';
-import { MemoryStore } from './fakes';
+import { MemoryStore, STILL } from './fakes';
 
 const STALL_MS = 5_000;
 const LOG = { write: () => undefined };
+const SETTINGS = {
+  haproxyAddress: '10.0.0.10',
+  monitorAddress: '10.0.0.11',
+  subnet: '10.0.0.0/24',
+  databaseName: 'd',
+  databaseUser: 'u',
+  databasePassword: 'p',
+  postgresSettings: {},
+};
 
 /** Time that goes on only when the test says so: the process stands still. */
 class HandClock {
@@ -30,7 +39,11 @@ class HandClock {
 
 describe('the loop', () => {
   /** A loop over one node that has no data: its first decision changes the state, and orders follow from it. */
-  function rig(atSave: (clock: HandClock) => void, accepted: Status['accepted'] = null) {
+  function rig(
+    atSave: (clock: HandClock) => void,
+    accepted: Status['accepted'] = null,
+    atClose: (clock: HandClock) => void = () => undefined,
+  ) {
     const clock = new HandClock();
     const did: string[] = [];
     const memory = new MemoryStore();
@@ -53,29 +66,44 @@ describe('the loop', () => {
     const decided = Promise.withResolvers<void>();
     const empty = status('p', { accepted, dataId: null, postgres: { state: 'absent', streamingFrom: null } });
     const views = { p: view('p', { status: empty, recall: null }) };
-    const loop = new Loop({
+    const loop = createMonitor({
       nodes: [{ name: 'p', address: '10.0.0.20' }],
       policy: POLICY,
-      keepers: {
-        ping: () => true,
-        views: () => views,
-        order: (node) => did.push(`order ${node}`),
-        remember: () => did.push('remember'),
-        probe: () => did.push('probe'),
-        retire: () => undefined,
-        forget: () => did.push('forget'),
-        restart: (to) => did.push(`restart ${to}`),
+      clusterKey: 'k'.repeat(40),
+      settings: SETTINGS,
+      listen: { address: '127.0.0.1', port: 0 },
+      sockets: '/none',
+      models: {
+        keepers: () => ({
+          ping: () => true,
+          views: () => views,
+          order: (node) => did.push(`order ${node}`),
+          remember: () => did.push('remember'),
+          probe: () => did.push('probe'),
+          retire: () => undefined,
+          forget: () => did.push('forget'),
+          restart: (to) => did.push(`restart ${to}`),
+          listen: async () => undefined,
+          close: async () => undefined,
+          port: () => 0,
+        }),
+        router: ({ stalls }) => ({
+          ...STILL,
+          view: () => ({ reachable: true, epoch: '1@1', slot: null, closed: true, keeping: null, clean: true }),
+          write: () => did.push('route'),
+          read: () => did.push('read'),
+          closed: async () => {
+            atClose(clock);
+            // As HAProxy's driver does after each wait.
+            stalls();
+            return true;
+          },
+          look: async () => {
+            did.push('look');
+          },
+        }),
+        opening: () => ({ want: () => undefined, start: () => undefined, stop: () => undefined }),
       },
-      router: {
-        view: () => ({ reachable: true, epoch: '1@1', slot: null, closed: true, keeping: null, clean: true }),
-        write: () => did.push('route'),
-        read: () => did.push('read'),
-        closed: async () => true,
-        look: async () => {
-          did.push('look');
-        },
-      },
-      opening: { want: () => undefined },
       store,
       clock,
       log: LOG,
@@ -101,6 +129,26 @@ describe('the loop', () => {
     loop.stop();
     await ran;
     expect(did).toEqual(['forget']);
+  });
+
+  it('stood still while it waited for HAProxy: it does nothing more of the decision, and decides anew', async () => {
+    let closes = 0;
+    const { loop, did, decided } = rig(
+      () => undefined,
+      null,
+      (clock) => {
+        closes += 1;
+        if (closes === 1) clock.stands(STALL_MS);
+      },
+    );
+    const ran = loop.run();
+    await decided;
+    expect(did.slice(did.indexOf('forget'))).toEqual(['forget']);
+    await vi.waitFor(() => expect(did).toContain('order p'));
+    loop.stop();
+    await ran;
+    // What it saw before counts no more: HAProxy is looked at first.
+    expect(did.slice(did.indexOf('forget'), did.indexOf('forget') + 2)).toEqual(['forget', 'look']);
   });
 
   it.each([

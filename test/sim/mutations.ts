@@ -23,7 +23,11 @@ import { KeeperServer } from '../../failover/monitor/nodes/keepers';
 import { OpeningChecks } from '../../failover/monitor/nodes/opening';
 import { AnswerTimes, PROBE_LIMIT_MS } from '../../failover/monitor/nodes/probe';
 import { Haproxy } from '../../failover/monitor/router/haproxy';
-import { ask, type ServerState } from '../../failover/monitor/router/haproxy-socket';
+import { ask } from '../../failover/monitor/router/haproxy-socket';
+import { type Looks, SessionSweep } from '../../failover/monitor/router/sweep';
+import { Wish } from '../../failover/monitor/router/wish';
+import { Workers } from '../../failover/monitor/router/workers';
+import { StallGuard } from '../../failover/monitor/stall';
 import { FROZEN, STARVATION } from '../../simulator/aimed-faults';
 import { asIfFrozen } from '../../simulator/as-if-frozen';
 import { History } from '../../simulator/history';
@@ -167,8 +171,8 @@ export const MUTATIONS: readonly Mutation[] = [
     faults: ['pause'],
     seeds: 60,
     apply: () => {
-      replace(Haproxy.prototype, 'end', () => async () => new Map());
-      replace(Haproxy.prototype, 'left', () => () => 0);
+      replace(SessionSweep.prototype, 'end', () => async () => new Map());
+      replace(SessionSweep.prototype, 'left', () => () => 0);
     },
   },
   {
@@ -179,15 +183,13 @@ export const MUTATIONS: readonly Mutation[] = [
     shows: /^LEAKED/,
     apply: () =>
       replace(
-        Haproxy.prototype,
+        SessionSweep.prototype,
         'end',
         () =>
-          async function (this: { tell: Method }, looks: readonly { servers: readonly ServerState[] }[]) {
+          async function (this: SessionSweep, { looks }: Looks) {
             const slots = looks[0]?.servers ?? [];
             const closed = slots.filter((s) => s.backend === 'write' && s.server !== 'hold' && s.maintenance);
-            const tell = this.tell as (worker: number, commands: readonly string[]) => Promise<string>;
-            await tell.call(
-              this,
+            await this.workers.tell(
               0,
               closed.map((slot) => `shutdown sessions server write/${slot.server}`),
             );
@@ -361,26 +363,17 @@ export const MUTATIONS: readonly Mutation[] = [
     seeds: 60,
     apply: () => {
       withoutRules('slot-moved');
-      replace(Loop.prototype, 'noticeStall', () => () => undefined);
+      replace(StallGuard.prototype, 'notice', () => () => undefined);
       replace(Loop.prototype, 'outranked', () => () => undefined);
-      replace(Haproxy.prototype, 'stayAwake', () => () => undefined);
+      replace(Workers.prototype, 'stayAwake', () => () => undefined);
       // What it was about to say it says.
       replace(
-        Haproxy.prototype,
+        Workers.prototype,
         'ask',
         () => (socket: string, line: string) => ask(join('/run/haproxy', socket), line),
       );
       // It insists on the slot that it opened.
-      replace(
-        Haproxy.prototype,
-        'learn',
-        (real) =>
-          async function (this: { wanted: object | null }, ...args: never[]) {
-            const { wanted } = this;
-            await (real as (...args: never[]) => Promise<void>).apply(this, args);
-            this.wanted ??= wanted;
-          },
-      );
+      replace(Wish.prototype, 'giveWay', () => () => undefined);
     },
   },
   {

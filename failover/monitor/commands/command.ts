@@ -1,8 +1,9 @@
 /** `switchover` and `promote` inside the monitor's container: the HTTP calls with the token from the monitor's own config. */
 import type { Answer } from '../../contract/api';
+import { messageOf } from '../../contract/errors';
 import type { MonitorConfig } from '../../contract/inputs';
-import { PORTS } from '../../contract/layout';
 import { derivedPassword } from '../../contract/proof';
+import { askMonitor } from './ask';
 
 const LIMIT_MS = 100_000;
 const ACCEPT = '--accept-data-loss';
@@ -43,21 +44,20 @@ async function call(
   print: (line: string) => void,
 ): Promise<number> {
   try {
-    const response = await fetch(`http://127.0.0.1:${PORTS.monitorHttp}/api/v1/${what}`, {
+    const response = await askMonitor(what, LIMIT_MS, {
       method: 'POST',
       headers: {
         authorization: `Bearer ${derivedPassword(config.clusterKey, 'admin')}`,
         'content-type': 'application/json',
       },
       body: JSON.stringify(body),
-      signal: AbortSignal.timeout(LIMIT_MS),
     });
     const answer = (await response.json()) as Partial<Answer> & { error?: string };
     if (answer.done === true) print(`${answer.message ?? 'done'} (term ${answer.term}, ${answer.tookMs} ms)`);
     else print(`${what} refused: ${answer.error ?? answer.message ?? response.statusText}`);
     return answer.done === true ? 0 : 1;
   } catch (error) {
-    print(`the monitor does not answer: ${error instanceof Error ? error.message : String(error)}`);
+    print(`the monitor does not answer: ${messageOf(error)}`);
     return 1;
   }
 }

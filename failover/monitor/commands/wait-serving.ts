@@ -1,19 +1,23 @@
 /** `wait-serving [seconds]`: returns when the cluster serves, telling meanwhile what it waits for. */
 import pg from 'pg';
 import type { ClusterStatus, NodeStatus } from '../../contract/api';
+import { inBackground, messageOf } from '../../contract/errors';
 import type { MonitorConfig } from '../../contract/inputs';
 import { PORTS } from '../../contract/layout';
+import { askMonitor } from './ask';
 
 const DEFAULT_LIMIT_S = 180;
 const POLL_MS = 200;
 const ANSWER_LIMIT_MS = 2_000;
 const LOGIN_LIMIT_MS = 5_000;
 
+type Words = Omit<ClusterStatus, 'events'>;
+
 /**
  * What is still missing, or null when the leader is open, every declared node has carried out its order, the settings of
  * PostgreSQL are in force on all of them, and no other node counts: what is not declared may be removed then.
  */
-export function missing(status: ClusterStatus): string | null {
+export function missing(status: Words): string | null {
   const late = status.nodes.filter((n) => !n.connected || !n.done);
   const unsettled = status.nodes.filter((n) => !late.includes(n) && !hasSettings(n));
   const undeclared = status.sync.members.filter((member) => status.nodes.every((n) => n.name !== member));
@@ -32,7 +36,7 @@ function hasSettings({ settings }: NodeStatus): boolean {
 }
 
 /** What no waiting helps against: a node that does not start with the settings of PostgreSQL. Null: nothing. */
-export function refused(status: ClusterStatus): string | null {
+export function refused(status: Words): string | null {
   const node = status.nodes.find((n) => (n.settings?.refused ?? null) !== null);
   return node === undefined ? null : `${node.name} does not start with ${node.settings?.refused ?? ''}`;
 }
@@ -75,9 +79,7 @@ export async function waitServing(
 
 async function look(): Promise<{ reason: string | null; hopeless: string | null }> {
   try {
-    const answer = await fetch(`http://127.0.0.1:${PORTS.monitorHttp}/api/v1/cluster`, {
-      signal: AbortSignal.timeout(ANSWER_LIMIT_MS),
-    });
+    const answer = await askMonitor('cluster', ANSWER_LIMIT_MS);
     if (!answer.ok) return { reason: 'the monitor is starting', hopeless: null };
     const status = (await answer.json()) as ClusterStatus;
     return { reason: missing(status), hopeless: refused(status) };
@@ -103,8 +105,8 @@ async function loginProblem(config: MonitorConfig): Promise<string | null> {
     await client.query('SELECT');
     return null;
   } catch (error) {
-    return `${config.databaseUser} cannot log in: ${error instanceof Error ? error.message : String(error)}`;
+    return `${config.databaseUser} cannot log in: ${messageOf(error)}`;
   } finally {
-    client.end().catch(() => undefined);
+    inBackground(client.end());
   }
 }

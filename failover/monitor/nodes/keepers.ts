@@ -5,6 +5,7 @@
  */
 import { randomBytes } from 'node:crypto';
 import { createServer, type Server, type Socket } from 'node:net';
+import { inBackground } from '../../contract/errors';
 import { onFrames, sendFrames } from '../../contract/frames';
 import {
   KeeperFrame,
@@ -47,26 +48,37 @@ export interface KeeperServerOptions {
   onIncarnation: (incarnation: number) => void;
 }
 
-/** What is known of one declared node; the connection comes and goes. */
+/** One declared node. */
 interface Peer {
-  node: DeclaredNode;
-  link: Link | null;
+  readonly node: DeclaredNode;
+  readonly answers: AnswerTimes;
   everConnected: boolean;
-  heardAtMs: number;
+  spell: Spell;
+}
+
+/** One connection of a node, or a time without one: everything else that is known of it begins and ends with that. */
+interface Spell {
+  readonly link: Link | null;
+  /** When it began, or when what was seen was forgotten. */
   changedAtMs: number;
+  heardAtMs: number;
+  recall: NodeView['recall'];
+  slots: SlotView[] | undefined;
+  sent: string | null;
+  rememberedSeq: number | null;
+  seen: Sight;
+}
+
+/** What was seen of a node; a stall of the monitor ends it (S11). */
+interface Sight {
   status: Status | null;
   pings: { n: number; sentAtMs: number }[];
   heartbeat: { count: number; atMs: number } | null;
   streamingSeenAtMs: number | null;
   probe: { alive: boolean; atMs: number } | null;
   refusedAtMs: number | null;
-  /** The question that is under way; one of a former connection counts no more. */
-  asked: symbol | null;
-  answers: AnswerTimes;
-  recall: NodeView['recall'];
-  slots: SlotView[] | undefined;
-  sent: string | null;
-  rememberedSeq: number | null;
+  /** A question to its PostgreSQL is under way. */
+  asking: boolean;
 }
 
 export class KeeperServer implements Keepers {
@@ -83,7 +95,12 @@ export class KeeperServer implements Keepers {
     this.settings = options.settings;
     this.incarnation = options.incarnation;
     const nowMs = options.clock.nowMs();
-    this.peers = new Map(options.settings.nodes.map((node) => [node.name, newPeer(node, nowMs)]));
+    this.peers = new Map(
+      options.settings.nodes.map((node) => {
+        const spell = newSpell(null, nowMs);
+        return [node.name, { node, answers: new AnswerTimes(), everConnected: false, spell }];
+      }),
+    );
     this.server = createServer({ noDelay: true }, (socket) => this.accept(socket));
   }
 
@@ -108,22 +125,15 @@ export class KeeperServer implements Keepers {
 
   views(nowMs: number): Record<string, NodeView> {
     const views: Record<string, NodeView> = {};
-    for (const [name, peer] of this.peers) {
-      const oldest = peer.pings[0];
+    for (const [name, { everConnected, spell }] of this.peers) {
+      const { link, changedAtMs, heardAtMs, recall, slots, seen } = spell;
+      const { status, pings, heartbeat, streamingSeenAtMs, probe, refusedAtMs } = seen;
+      const oldest = pings[0];
       views[name] = {
-        name,
-        connected: peer.link !== null,
-        everConnected: peer.everConnected,
-        changedAtMs: peer.changedAtMs,
-        status: peer.status,
+        ...{ name, connected: link !== null, everConnected, changedAtMs, status },
         silentMs: oldest === undefined ? 0 : Math.max(0, nowMs - oldest.sentAtMs),
-        heardAtMs: peer.heardAtMs,
-        streamingSeenAtMs: peer.streamingSeenAtMs,
-        heartbeatSeenAtMs: peer.heartbeat?.atMs ?? null,
-        probe: peer.probe,
-        refusedAtMs: peer.refusedAtMs,
-        recall: peer.recall,
-        ...(peer.slots === undefined ? {} : { slots: peer.slots }),
+        ...{ heardAtMs, streamingSeenAtMs, heartbeatSeenAtMs: heartbeat?.atMs ?? null, probe, refusedAtMs, recall },
+        ...(slots === undefined ? {} : { slots }),
       };
     }
     return views;
@@ -132,76 +142,77 @@ export class KeeperServer implements Keepers {
   ping(n: number): boolean {
     const nowMs = this.options.clock.nowMs();
     let answered = true;
-    for (const peer of this.peers.values()) {
-      if (peer.link === null) continue;
-      if (peer.pings.length > 0) answered = false;
+    for (const { spell } of this.peers.values()) {
+      const { link, seen } = spell;
+      if (link === null) continue;
+      if (seen.pings.length > 0) answered = false;
       // Bounded: the oldest one is what counts, newer ones only help it to be answered.
-      if (peer.pings.length < 64) peer.pings.push({ n, sentAtMs: nowMs });
-      peer.link.send({ type: 'ping', n });
+      if (seen.pings.length < 64) seen.pings.push({ n, sentAtMs: nowMs });
+      link.send({ type: 'ping', n });
     }
     return answered;
   }
 
   order(node: string, order: SentOrder): void {
-    const peer = this.peers.get(node);
-    if (peer === undefined || peer.link === null) return;
+    const spell = this.peers.get(node)?.spell;
     const id = `${order.incarnation}.${order.term}.${order.seq}`;
-    if (peer.sent === id) return;
-    peer.sent = id;
-    peer.link.send({ type: 'order', ...order });
+    if (spell === undefined || spell.link === null || spell.sent === id) return;
+    spell.sent = id;
+    spell.link.send({ type: 'order', ...order });
   }
 
   remember(copy: StateCopy): void {
-    for (const peer of this.peers.values()) {
+    for (const { spell } of this.peers.values()) {
       // First it tells what it remembers: an old store must not overwrite that unseen.
-      if (peer.link === null || peer.recall === undefined || peer.rememberedSeq === copy.seq) continue;
-      peer.rememberedSeq = copy.seq;
-      peer.link.send({ type: 'remember', ...copy });
+      if (spell.link === null || spell.recall === undefined || spell.rememberedSeq === copy.seq) continue;
+      spell.rememberedSeq = copy.seq;
+      spell.link.send({ type: 'remember', ...copy });
     }
   }
 
   probe(node: string): void {
     const peer = this.peers.get(node);
-    if (peer === undefined || peer.asked !== null) return;
-    const asked = Symbol(node);
-    peer.asked = asked;
-    this.askPostgres(peer, asked)
-      .then((result) => {
-        if (peer.asked !== asked) return;
-        const atMs = this.options.clock.nowMs();
-        peer.probe = { alive: result === 'alive', atMs };
-        peer.refusedAtMs = result === 'refused' ? atMs : null;
-        this.options.wake();
-      })
-      .catch(() => undefined)
-      .finally(() => {
-        if (peer.asked === asked) peer.asked = null;
-      });
+    if (peer === undefined || peer.spell.seen.asking) return;
+    const { seen } = peer.spell;
+    seen.asking = true;
+    const asked = this.askPostgres(peer, seen).then((result) => {
+      // An answer to a question of before counts no more.
+      if (peer.spell.seen !== seen) return;
+      const atMs = this.options.clock.nowMs();
+      seen.probe = { alive: result === 'alive', atMs };
+      seen.refusedAtMs = result === 'refused' ? atMs : null;
+      this.options.wake();
+    });
+    inBackground(
+      asked.finally(() => {
+        seen.asking = false;
+      }),
+    );
   }
 
   /** While the keeper is there a dying PostgreSQL is asked until it refuses; else the first outcome tells. */
-  private async askPostgres(peer: Peer, asked: symbol): Promise<ProbeResult> {
+  private async askPostgres(peer: Peer, seen: Sight): Promise<ProbeResult> {
     const ask = this.options.probe ?? probePostgres;
     for (let tries = 1; ; tries += 1) {
-      const isThere = peer.link !== null;
+      const isThere = peer.spell.link !== null;
       const result = await ask(peer.node.address, () => (isThere ? PROBE_LIMIT_MS : this.silenceMs(peer)));
       const isSure = result === 'alive' || result === 'refused';
-      if (isSure || !isThere || peer.asked !== asked || tries >= PROBES_MAX) return result;
+      if (isSure || !isThere || peer.spell.seen !== seen || tries >= PROBES_MAX) return result;
     }
   }
 
   /** How long silence is no death, ms: packets may come late (S11). */
   private silenceMs(peer: Peer): number {
     const { hangTimeoutMs } = this.options;
-    const others = [...this.peers.values()].filter((p) => p !== peer && p.link !== null).map((p) => p.answers);
+    const others = [...this.peers.values()].filter((p) => p !== peer && p.spell.link !== null).map((p) => p.answers);
     return Math.min(hangTimeoutMs, peer.answers.limitMs(others) ?? hangTimeoutMs);
   }
 
   forget(nowMs: number): void {
     for (const peer of this.peers.values()) {
-      Object.assign(peer, nothingSeen());
+      peer.spell.seen = nothingSeen();
       peer.answers.age();
-      if (peer.link !== null) peer.changedAtMs = nowMs;
+      if (peer.spell.link !== null) peer.spell.changedAtMs = nowMs;
     }
   }
 
@@ -209,14 +220,14 @@ export class KeeperServer implements Keepers {
     const peer = this.peers.get(node);
     if (peer === undefined) return;
     this.peers.delete(node);
-    peer.link?.destroy();
+    peer.spell.link?.destroy();
     this.settings = { ...this.settings, nodes: this.settings.nodes.filter((n) => n.name !== node) };
-    for (const { link } of this.peers.values()) link?.send({ type: 'settings', settings: this.settings });
+    for (const { spell } of this.peers.values()) spell.link?.send({ type: 'settings', settings: this.settings });
   }
 
   restart(incarnation: number): void {
     this.incarnation = incarnation;
-    for (const peer of this.peers.values()) peer.link?.destroy();
+    for (const { spell } of this.peers.values()) spell.link?.destroy();
   }
 
   private accept(socket: Socket): void {
@@ -236,7 +247,7 @@ export class KeeperServer implements Keepers {
     };
     link.onFrame = (frame) => {
       if (peer !== null) {
-        if (peer.link === link) this.receive(peer, frame);
+        if (peer.spell.link === link) this.receive(peer, frame);
         return;
       }
       peer = this.prove(frame, nonce, socket.remoteAddress ?? 'an unknown address');
@@ -246,13 +257,8 @@ export class KeeperServer implements Keepers {
       }
       clearTimeout(limit);
       this.unproven.delete(link);
-      const mac = proof(
-        this.options.clusterKey,
-        'monitor',
-        frame.type === 'hello' ? frame.nonce : '',
-        nonce,
-        peer.node.name,
-      );
+      const theirs = frame.type === 'hello' ? frame.nonce : '';
+      const mac = proof(this.options.clusterKey, 'monitor', theirs, nonce, peer.node.name);
       link.send({ type: 'welcome', mac });
       this.joined(peer, link);
     };
@@ -282,9 +288,8 @@ export class KeeperServer implements Keepers {
   }
 
   private joined(peer: Peer, link: Link): void {
-    const nowMs = this.options.clock.nowMs();
-    const before = peer.link;
-    Object.assign(peer, newPeer(peer.node, nowMs, peer.answers), { link, everConnected: true });
+    const before = peer.spell.link;
+    this.begin(peer, link);
     before?.destroy();
     link.send({ type: 'settings', settings: this.settings });
     this.options.log.write('INFO', peer.node.name, 'CONNECTED', 'the keeper is connected');
@@ -292,39 +297,41 @@ export class KeeperServer implements Keepers {
   }
 
   private lost(peer: Peer, link: Link): void {
-    if (peer.link !== link) return;
-    Object.assign(peer, newPeer(peer.node, this.options.clock.nowMs(), peer.answers), { everConnected: true });
+    if (peer.spell.link !== link) return;
+    this.begin(peer, null);
     this.options.log.write('WARN', peer.node.name, 'DISCONNECTED', 'the connection to the keeper broke');
     this.options.wake();
   }
 
+  private begin(peer: Peer, link: Link | null): void {
+    peer.everConnected = true;
+    peer.spell = newSpell(link, this.options.clock.nowMs());
+  }
+
   private receive(peer: Peer, frame: KeeperFrame): void {
     const nowMs = this.options.clock.nowMs();
-    peer.heardAtMs = nowMs;
+    const { spell } = peer;
+    const { seen } = spell;
+    spell.heardAtMs = nowMs;
     switch (frame.type) {
       case 'pong': {
-        const sent = peer.pings.find((p) => p.n === frame.n);
+        const sent = seen.pings.find((p) => p.n === frame.n);
         if (sent !== undefined) peer.answers.note(nowMs - sent.sentAtMs);
-        peer.pings = peer.pings.filter((p) => p.n > frame.n);
+        seen.pings = seen.pings.filter((p) => p.n > frame.n);
         return;
       }
       case 'recall':
-        peer.recall = frame.newest;
+        spell.recall = frame.newest;
         break;
       case 'status': {
-        const before = peer.status;
-        this.receiveStatus(peer, frame, nowMs);
+        const before = seen.status;
+        this.receiveStatus(spell, frame, nowMs);
         if (before === null || !onlyAdvances(before, frame)) break;
         this.options.advanced();
         return;
       }
       case 'note':
-        this.options.log.write(
-          frame.level === 'info' ? 'INFO' : frame.level === 'warn' ? 'WARN' : 'ERROR',
-          peer.node.name,
-          frame.code,
-          frame.message,
-        );
+        this.options.log.write(LEVELS[frame.level], peer.node.name, frame.code, frame.message);
         return;
       case 'hello':
         return;
@@ -332,24 +339,26 @@ export class KeeperServer implements Keepers {
     this.options.wake();
   }
 
-  private receiveStatus(peer: Peer, status: Status, nowMs: number): void {
+  private receiveStatus(spell: Spell, status: Status, nowMs: number): void {
+    const { seen } = spell;
     const { heartbeatSeen, streamingFrom } = status.postgres;
     if (status.accepted !== null && status.accepted.incarnation > this.incarnation) {
       this.options.onIncarnation(status.accepted.incarnation);
       return;
     }
-    peer.status = status;
-    if (status.slots !== undefined) peer.slots = status.slots;
-    if (streamingFrom !== null) peer.streamingSeenAtMs = nowMs;
+    seen.status = status;
+    if (status.slots !== undefined) spell.slots = status.slots;
+    if (streamingFrom !== null) seen.streamingSeenAtMs = nowMs;
     if (heartbeatSeen === null) return;
     // The first value of a connection says nothing about when the row was written.
-    if (peer.heartbeat === null) peer.heartbeat = { count: heartbeatSeen, atMs: Number.NEGATIVE_INFINITY };
-    else if (heartbeatSeen > peer.heartbeat.count) peer.heartbeat = { count: heartbeatSeen, atMs: nowMs };
+    if (seen.heartbeat === null) seen.heartbeat = { count: heartbeatSeen, atMs: Number.NEGATIVE_INFINITY };
+    else if (heartbeatSeen > seen.heartbeat.count) seen.heartbeat = { count: heartbeatSeen, atMs: nowMs };
   }
 }
 
-/** What a connection or a stall begins with (S11). */
-function nothingSeen() {
+const LEVELS = { info: 'INFO', warn: 'WARN', error: 'ERROR' } as const;
+
+function nothingSeen(): Sight {
   return {
     status: null,
     pings: [],
@@ -357,24 +366,13 @@ function nothingSeen() {
     streamingSeenAtMs: null,
     probe: null,
     refusedAtMs: null,
-    asked: null,
-  } satisfies Partial<Peer>;
+    asking: false,
+  };
 }
 
-function newPeer(node: DeclaredNode, nowMs: number, answers = new AnswerTimes()): Peer {
-  return {
-    node,
-    link: null,
-    everConnected: false,
-    changedAtMs: nowMs,
-    heardAtMs: nowMs,
-    ...nothingSeen(),
-    answers,
-    recall: undefined,
-    slots: undefined,
-    sent: null,
-    rememberedSeq: null,
-  };
+function newSpell(link: Link | null, nowMs: number): Spell {
+  const nothing = { recall: undefined, slots: undefined, sent: null, rememberedSeq: null };
+  return { link, changedAtMs: nowMs, heardAtMs: nowMs, ...nothing, seen: nothingSeen() };
 }
 
 /** One connection: frames in, frames out, one end. */

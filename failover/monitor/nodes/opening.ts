@@ -3,6 +3,7 @@
  * ordinary synchronous commit succeeds on it. A connection to every node is opened beforehand, because SCRAM costs 15 ms.
  */
 import pg from 'pg';
+import { inBackground, messageOf } from '../../contract/errors';
 import { PORTS } from '../../contract/layout';
 import { MONITOR_ROLE } from '../../contract/naming';
 import { derivedPassword } from '../../contract/proof';
@@ -83,7 +84,7 @@ export class OpeningChecks implements Opening {
   want(check: Check | null): void {
     if (check !== null && !this.isWanted(check)) this.told.clear();
     this.wanted = check;
-    if (check !== null && !this.running.has(keyOf(check))) this.check(check).catch(() => undefined);
+    if (check !== null && !this.running.has(keyOf(check))) inBackground(this.check(check));
   }
 
   private isWanted(check: Check): boolean {
@@ -119,7 +120,7 @@ export class OpeningChecks implements Opening {
       this.options.onCertified(check.node, check.term);
     } catch (error) {
       if (!this.isWanted(check)) return;
-      this.tell(check.node, error instanceof Error ? error.message : String(error));
+      this.tell(check.node, messageOf(error));
       await sleep(RETRY_MS);
     }
   }
@@ -162,7 +163,7 @@ export class OpeningChecks implements Opening {
     const dial = this.connect(line).finally(() => line.dials.delete(dial));
     line.dials.add(dial);
     // Who waits for it is told; the other dials may still succeed.
-    dial.catch(() => undefined);
+    inBackground(dial);
   }
 
   private async connect(line: Line): Promise<void> {
@@ -223,7 +224,7 @@ function keyOf({ node, term }: Check): string {
 /** Ends a connection without waiting for the other side, which may hang (node-postgres can wait for ever there). */
 function destroy(client: pg.Client): void {
   client.on('error', () => undefined);
-  client.end().catch(() => undefined);
+  inBackground(client.end());
   client.connection.stream.destroy();
 }
 

@@ -19,8 +19,8 @@ export const SAMPLE_EVERY_MS = 1_000;
 const SAMPLES_KEPT = 3_600;
 
 export interface FeedOptions {
-  /** The status without events; null until the first cycle. */
-  status: () => ClusterStatus | null;
+  /** Null until the first cycle. */
+  status: () => Words | null;
   /** A change of leader is under way. */
   busy: () => boolean;
   failovers: () => readonly Failover[];
@@ -28,10 +28,12 @@ export interface FeedOptions {
   nowMs: () => number;
 }
 
+/** The status, to which the newest events are added here. */
+type Words = Omit<ClusterStatus, 'events'>;
+
 interface Made {
-  status: ClusterStatus;
-  /** JSON of the status up to its events. */
-  head: string;
+  /** JSON of the status without its events. */
+  text: string;
   /** What makes it worth an event at once. */
   essence: string;
   atMs: number;
@@ -45,8 +47,8 @@ export class Feed {
   private historyText: string | null = null;
   private lastId = 0;
   private made: Made | null = null;
-  private sentEssence = '';
-  private sentAtMs = Number.NEGATIVE_INFINITY;
+  /** The status that listeners were told last. */
+  private sent = { essence: '', atMs: Number.NEGATIVE_INFINITY };
 
   constructor(options: FeedOptions) {
     this.options = options;
@@ -79,11 +81,10 @@ export class Feed {
     if (listeners.count === 0) return;
     const made = this.make();
     if (made === null) return;
-    const changed = made.essence !== this.sentEssence;
-    if (!changed && nowMs() - this.sentAtMs < POSITIONS_EVERY_MS) return;
-    this.sentEssence = made.essence;
-    this.sentAtMs = nowMs();
-    listeners.send('cluster', `${made.head}"events":[]}`);
+    const { essence } = made;
+    if (essence === this.sent.essence && nowMs() - this.sent.atMs < POSITIONS_EVERY_MS) return;
+    this.sent = { essence, atMs: nowMs() };
+    listeners.send('cluster', withEvents(made, []));
   }
 
   /** Something was asked for and answered: the next reader gets what came of it. */
@@ -94,12 +95,12 @@ export class Feed {
   /** JSON of the whole status; null until the first cycle. */
   cluster(): string | null {
     const made = this.make();
-    return made === null ? null : `${made.head}"events":[${this.texts(this.events.slice(-EVENTS_SHOWN))}]}`;
+    return made === null ? null : withEvents(made, this.events.slice(-EVENTS_SHOWN));
   }
 
   /** Answer of `/events`: those with a higher id, oldest first; the newest ones when there are more than `limit`. */
   eventsAfter(after: number, limit: number): string {
-    return `{"events":[${this.texts(this.since(after).slice(-limit))}]}`;
+    return `{${listOf(this.since(after).slice(-limit))}}`;
   }
 
   failovers(): string {
@@ -116,7 +117,7 @@ export class Feed {
     const made = this.make();
     const missed = after === null ? [] : this.since(after);
     return [
-      ...(made === null ? [] : [{ name: 'cluster', data: `${made.head}"events":[]}` }]),
+      ...(made === null ? [] : [{ name: 'cluster', data: withEvents(made, []) }]),
       ...missed.map((e) => ({ name: 'log', data: e.text, id: e.id })),
     ];
   }
@@ -124,10 +125,6 @@ export class Feed {
   /** An id that this monitor has not given yet is of an earlier one: everything is new then. */
   private since(after: number): { id: number; text: string }[] {
     return after > this.lastId ? [...this.events] : this.events.filter((e) => e.id > after);
-  }
-
-  private texts(events: readonly { text: string }[]): string {
-    return events.map((e) => e.text).join(',');
   }
 
   private make(): Made | null {
@@ -138,19 +135,22 @@ export class Feed {
     if (made !== null && nowMs() - made.atMs < everyMs * 0.9) return made;
     const next = status();
     if (next === null) return null;
-    const { events: _, ...rest } = next;
-    this.made = {
-      status: next,
-      head: `${JSON.stringify(rest).slice(0, -1)},`,
-      essence: essenceOf(next),
-      atMs: nowMs(),
-    };
+    this.made = { text: JSON.stringify(next), essence: essenceOf(next), atMs: nowMs() };
     return this.made;
   }
 }
 
+/** Texts are put together, because making them anew for each reader would cost the loop's time. */
+function withEvents({ text }: Made, events: readonly { text: string }[]): string {
+  return `${text.slice(0, -1)},${listOf(events)}}`;
+}
+
+function listOf(events: readonly { text: string }[]): string {
+  return `"events":[${events.map((e) => e.text).join(',')}]`;
+}
+
 /** The status without what changes with every write. */
-function essenceOf(status: ClusterStatus): string {
+function essenceOf(status: Words): string {
   const nodes = status.nodes.map((n) => ({ ...n, lsn: null, lagBytes: null, lagSeconds: null, slots: null }));
-  return JSON.stringify({ ...status, at: '', nodes, events: [] });
+  return JSON.stringify({ ...status, at: '', nodes });
 }

@@ -1,14 +1,19 @@
 /** What `GET /api/v1/cluster` answers (api.ts): state and observation in words that a person or a script can use. Pure. */
-
-import type { ClusterStatus, Failover, LogEvent, NodeStatus, Sample } from '../../contract/api';
+import type { ClusterStatus, Failover, NodeStatus, Sample } from '../../contract/api';
 import { lsnDistance } from '../../contract/lsn';
 import type { SettingsStatus, Status } from '../../contract/messages';
 import { isUnreached } from '../../core/facts/reach';
 import { Situation } from '../../core/facts/situation';
 import { addressOf, isDone, statusOf, viewOf } from '../../core/facts/view';
 import { ifLeaderDied } from '../../core/forecast';
-import type { ClusterState, Decision, Observation, Policy, Target } from '../../core/state/cluster';
-import { serves } from '../../core/state/cluster';
+import {
+  type ClusterState,
+  type Decision,
+  type Observation,
+  type Policy,
+  serves,
+  type Target,
+} from '../../core/state/cluster';
 
 /** Older than this the last commit of the leader says nothing of now, ms. */
 const COMMIT_AGE_MAX_MS = 2_000;
@@ -24,13 +29,13 @@ export interface StatusInput {
   policy: Policy;
   readAddresses: readonly string[];
   lastFailover: Failover | null;
-  events: LogEvent[];
   /** Monotonic and wall time of now, ms: turns the observation's times into dates. */
   nowMs: number;
   wallMs: number;
 }
 
-export function clusterStatus(input: StatusInput): ClusterStatus {
+/** All but the newest lines of the log, which the feed has. */
+export function clusterStatus(input: StatusInput): Omit<ClusterStatus, 'events'> {
   const { decision, observation, policy, nowMs } = input;
   const { state } = decision;
   const s = new Situation(state, observation, nowMs, policy);
@@ -60,7 +65,6 @@ export function clusterStatus(input: StatusInput): ClusterStatus {
     },
     sync: { waitsFor: ordered?.k ?? 0, members: ordered?.members ?? [], changing: state.joint.length > 1 },
     lastFailover: input.lastFailover,
-    events: input.events,
   };
 }
 

@@ -222,3 +222,32 @@ export function parseOldWorkers(answer: string): string[] {
   const [, old = ''] = answer.split('# old workers');
   return [...(old.split('# programs')[0]?.matchAll(/^(\d+)\s+worker/gm) ?? [])].map((m) => m[1] ?? '');
 }
+
+/** A node's slot; `hold` is none. */
+export function isSlot(row: ServerState): boolean {
+  return row.server !== 'hold';
+}
+
+export function isPort(backend: string): boolean {
+  return backend === 'write' || backend === 'read';
+}
+
+export function isOn(session: Session, slot: { backend: string; server: string }): boolean {
+  return session.backend === slot.backend && session.slot === slot.server;
+}
+
+/** The session is not with a server yet, and may get to one. A client in `hold` has a second session, which is listed itself. */
+export function isOnTheWay(session: Session): boolean {
+  return session.state === 'waits' || session.state === 'connects';
+}
+
+export function loadOf(loads: readonly Load[], slot: { backend: string; server: string }): Load | undefined {
+  return loads.find((load) => load.backend === slot.backend && load.server === slot.server);
+}
+
+/** A backend also counts sessions that have ended on the server's side and whose clients have not noticed: then only a list tells. */
+export function mayHaveWaiting(loads: readonly Load[]): boolean {
+  const all = loadOf(loads, { backend: 'write', server: 'BACKEND' });
+  const placed = loads.filter((load) => load.backend === 'write' && load.server !== 'BACKEND');
+  return all === undefined || all.sessions > placed.reduce((sum, load) => sum + load.sessions, 0);
+}

@@ -27,8 +27,11 @@ export const NODES = {
   replica: node('postgres-replica-1', {}),
 };
 
+/** The feed adds the events. */
+type Words = Omit<ClusterStatus, 'events'>;
+
 /** A cluster that is well; `part` says what is different. */
-export function statusOf(part: Partial<ClusterStatus> = {}): ClusterStatus {
+export function statusOf(part: Partial<Words> = {}): Words {
   return {
     ...{ stack: 'dev', version: '0.1.0', at: new Date().toISOString(), serving: true, code: 'STEADY', term: 3 },
     sentence: 'postgres-primary serves in term 3; writes wait for 1 of postgres-replica-1',
@@ -42,7 +45,7 @@ export function statusOf(part: Partial<ClusterStatus> = {}): ClusterStatus {
     nodes: [NODES.primary, NODES.replica],
     haproxy: { reachable: true, write: 'postgres-primary', read: ['postgres-replica-1'], unreached: [] },
     sync: { waitsFor: 1, members: ['postgres-replica-1'], changing: false },
-    ...{ lastFailover: null, events: [] },
+    lastFailover: null,
     ...part,
   };
 }
@@ -66,7 +69,7 @@ export class FakeMonitor {
   readonly asked: Request[] = [];
   /** What the next commands are answered; `done` false: refused. */
   answer: Pick<Answer, 'done' | 'message'> = { done: true, message: 'postgres-replica-1 leads now' };
-  private current: ClusterStatus | null = statusOf();
+  private current: Words | null = statusOf();
   private readonly all: Failover[] = [];
   private readonly feed: Feed;
   private readonly listeners = new Listeners();
@@ -130,7 +133,7 @@ export class FakeMonitor {
     });
   }
 
-  show(status: ClusterStatus): void {
+  show(status: Words): void {
     this.current = status;
     this.feed.stale();
   }

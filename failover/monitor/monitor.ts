@@ -1,0 +1,157 @@
+/** Puts the monitor together: the process, the simulator and the tests all have their monitor from here. */
+import type { Failover } from '../contract/api';
+import { PORTS } from '../contract/layout';
+import type { NodeSettings } from '../contract/messages';
+import { runsPostgres } from '../core/facts/view';
+import { retiringLeader } from '../core/procedures/members';
+import { type Decision, type DeclaredNode, emptyState, type Observation, type Policy } from '../core/state/cluster';
+import { parseState } from '../core/state/stored';
+import { Executor } from './executor';
+import { Loop } from './loop';
+import { KeeperServer, type KeeperServerOptions } from './nodes/keepers';
+import { OpeningChecks, type OpeningOptions } from './nodes/opening';
+import { Observer } from './observer';
+import { Pacer } from './pacer';
+import type { Clock, Inside, Keepers, Log, Opening, Router, Seen, Store } from './ports';
+import { Reporter } from './reporter';
+import { Requests } from './requests';
+import { Haproxy, type HaproxyOptions } from './router/haproxy';
+import { StallGuard } from './stall';
+import { Timeline } from './timeline';
+
+/** What the parts that look at the world tell the loop. */
+export type KeeperEvents = Pick<KeeperServerOptions, 'wake' | 'advanced' | 'onIncarnation'>;
+export type RouterEvents = Pick<HaproxyOptions, 'onChange' | 'stalls'>;
+export type OpeningEvents = Pick<OpeningOptions, 'onCertified' | 'onBroken' | 'isRunning'>;
+
+/** What the monitor needs from the world, and what it tells it. */
+export interface MonitorPorts {
+  /** Declared nodes, in order of preference. */
+  nodes: readonly DeclaredNode[];
+  policy: Policy;
+  clusterKey: string;
+  /** What every keeper is told, beside the nodes. */
+  settings: Omit<NodeSettings, 'nodes'>;
+  /** Where the keepers dial. */
+  listen: { address: string; port: number };
+  /** Folder of HAProxy's sockets. */
+  sockets: string;
+  store: Store;
+  clock: Clock;
+  log: Log;
+  /** Wall clock, ms: only for the end of a pause. @default Date.now */
+  wallMs?: () => number;
+  /** Called after each cycle. */
+  onDecision: (decision: Decision, observation: Observation) => void;
+  /** Told of each finished change of leader, and again when its former leader follows. */
+  onFailover?: (failover: Failover) => void;
+  /** The quick connect to a PostgreSQL. @default probePostgres */
+  probe?: KeeperServerOptions['probe'];
+  /** Models that stand in the place of shipped parts. */
+  models?: {
+    keepers?: (events: KeeperEvents) => Keepers;
+    router?: (events: RouterEvents) => Router;
+    opening?: (events: OpeningEvents) => Opening;
+  };
+}
+
+/** A monitor that is put together and does not run yet. */
+export interface Monitor extends Inside {
+  /** Begins to take keepers' connections. Throws when the address or port cannot be had. */
+  listen(): Promise<void>;
+  /** The port that it listens on. */
+  port(): number;
+  /** Works until {@link stop}. */
+  run(): Promise<void>;
+  stop(): void;
+  /** Ends the keepers' connections. The process does not wait for that: the kernel ends them. */
+  close(): Promise<void>;
+  /** HAProxy may have changed by itself: it is looked at now. */
+  poke(): void;
+}
+
+/** Builds a monitor on what is stored. */
+export function createMonitor(ports: MonitorPorts): Monitor {
+  const { clock, log, policy, store } = ports;
+  const state = (store.loaded === null ? null : parseState(store.loaded)) ?? emptyState();
+  const retiring = retiringLeader(state, ports.nodes);
+  const nodes = retiring === null ? ports.nodes : [...ports.nodes, retiring];
+  let seen: Seen | null = null;
+
+  const wake = () => loop.wake();
+  const guard = new StallGuard(clock, log, (nowMs) => loop.stoodStill(nowMs));
+  const stalls = () => {
+    guard.notice();
+    return guard.count;
+  };
+  const router = routerOf(ports, nodes, { onChange: wake, stalls });
+  const keepers = keepersOf(ports, nodes, {
+    wake,
+    advanced: () => loop.advanced(),
+    onIncarnation: (incarnation) => loop.outranked(incarnation),
+  });
+  const opening = openingOf(ports, nodes, {
+    onCertified: (node, term) => loop.certified(node, term),
+    onBroken: (node) => keepers.probe(node),
+    isRunning: (node) => runsPostgres(seen?.observation, node),
+  });
+  const timeline = new Timeline(clock, log, ports.onFailover);
+  const requests = new Requests({ clock, policy, wake });
+  const loop: Loop = new Loop({
+    ...{ state, policy, keepers, router, store, clock, log, guard, requests, timeline },
+    pacer: new Pacer({ guard, ping: (n) => keepers.ping(n), wake }),
+    observer: new Observer({ nodes, retiring: retiring?.name, policy, keepers, router }, clock.nowMs()),
+    reporter: new Reporter(log),
+    executor: new Executor({ keepers, router, opening, store, onClosed: () => timeline.mark('closed') }),
+    wallMs: ports.wallMs ?? Date.now,
+    onDecision: (decision, observation) => {
+      seen = { decision, observation };
+      ports.onDecision(decision, observation);
+    },
+  });
+
+  return {
+    listen: () => keepers.listen(),
+    port: () => keepers.port(),
+    run: async () => {
+      opening.start();
+      await Promise.all([loop.run(), router.run()]);
+    },
+    stop: () => {
+      loop.stop();
+      router.stop();
+      opening.stop();
+    },
+    close: () => keepers.close(),
+    poke: () => router.poke(),
+    seen: () => seen,
+    readAddresses: () => router.readView(),
+    failovers: () => timeline.finished,
+    ask: (request) => requests.ask(request),
+    dryRun: (request) => requests.dryRun(request),
+  };
+}
+
+function routerOf(ports: MonitorPorts, nodes: readonly DeclaredNode[], events: RouterEvents): Router {
+  const { clock, log, sockets, models } = ports;
+  const addresses = nodes.map((n) => n.address);
+  return models?.router?.(events) ?? new Haproxy({ sockets, port: PORTS.postgres, addresses, clock, log, ...events });
+}
+
+function keepersOf(ports: MonitorPorts, nodes: readonly DeclaredNode[], events: KeeperEvents): Keepers {
+  const { clock, log, clusterKey, policy, store, models, probe } = ports;
+  return (
+    models?.keepers?.(events) ??
+    new KeeperServer({
+      ...{ ...ports.listen, clusterKey, clock, log, probe, ...events },
+      settings: { ...ports.settings, nodes: [...nodes] },
+      incarnation: store.incarnation,
+      hangTimeoutMs: policy.hangTimeoutMs,
+    })
+  );
+}
+
+function openingOf(ports: MonitorPorts, nodes: readonly DeclaredNode[], events: OpeningEvents): Opening {
+  const { clusterKey, log, models } = ports;
+  return models?.opening?.(events) ?? new OpeningChecks({ nodes, clusterKey, log, ...events });
+}

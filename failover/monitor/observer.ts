@@ -1,0 +1,91 @@
+/** What the monitor sees now, with what it remembers of before: puts an observation together. */
+
+import { hearsNobody, withoutDeafness } from '../core/facts/hearing';
+import { Situation } from '../core/facts/situation';
+import { newWatch, nextWatch } from '../core/facts/watch';
+import { isRetired } from '../core/procedures/members';
+import type { Certificate, ClusterState, DeclaredNode, Observation, Policy, Watch } from '../core/state/cluster';
+import type { Keepers, Router } from './ports';
+
+export interface ObserverParts {
+  /** Declared nodes, and behind them the leader that is not declared any more, when there is one. */
+  nodes: readonly DeclaredNode[];
+  /** Name of that leader. */
+  retiring: string | undefined;
+  policy: Policy;
+  keepers: Pick<Keepers, 'views' | 'retire'>;
+  router: Pick<Router, 'view'>;
+}
+
+export class Observer {
+  private readonly parts: ObserverParts;
+  private declared: readonly DeclaredNode[];
+  private retiring: string | undefined;
+  /** Since when what is seen counts, ms. */
+  private sinceMs: number;
+  /** Since when no node is heard. */
+  private deafSinceMs: number | null = null;
+  private certificate: Certificate | null = null;
+  private watch: Watch;
+
+  constructor(parts: ObserverParts, nowMs: number) {
+    this.parts = parts;
+    this.declared = parts.nodes;
+    this.retiring = parts.retiring;
+    this.sinceMs = nowMs;
+    this.watch = newWatch(nowMs);
+  }
+
+  /** All nodes that have an address. */
+  get nodes(): readonly DeclaredNode[] {
+    return this.declared;
+  }
+
+  /** The opening checks were passed. */
+  certified(node: string, term: number): void {
+    this.certificate = { node, term, epoch: this.parts.router.view().epoch };
+  }
+
+  /** Nothing that was seen before counts (S11). */
+  forget(nowMs: number): void {
+    this.sinceMs = nowMs;
+    this.certificate = null;
+  }
+
+  /** What is seen now; without what a person asks for. */
+  observe(state: ClusterState, nowMs: number): Observation {
+    const seen = this.look(nowMs);
+    this.watch = nextWatch(new Situation(state, seen, nowMs, this.parts.policy));
+    return { ...seen, watch: this.watch };
+  }
+
+  /** Forgets the former leader that is not declared any more, once nothing depends on it; true when it did so now. */
+  retire(state: ClusterState): boolean {
+    const node = this.retiring;
+    if (node === undefined || !isRetired(state, node)) return false;
+    this.retiring = undefined;
+    this.declared = this.declared.filter((n) => n.name !== node);
+    this.parts.keepers.retire(node);
+    return true;
+  }
+
+  private look(nowMs: number): Observation {
+    const { keepers, router } = this.parts;
+    const nodes = keepers.views(nowMs);
+    if (hearsNobody(nodes, nowMs)) {
+      this.deafSinceMs ??= nowMs;
+      this.sinceMs = nowMs;
+    } else this.deafSinceMs = null;
+    return {
+      sinceMs: this.sinceMs,
+      deafMs: this.deafSinceMs === null ? 0 : nowMs - this.deafSinceMs,
+      declared: [...this.declared],
+      retiring: this.retiring,
+      nodes: withoutDeafness(nodes, this.sinceMs, nowMs),
+      haproxy: router.view(),
+      certificate: this.certificate,
+      watch: this.watch,
+      request: null,
+    };
+  }
+}

@@ -1,0 +1,157 @@
+/** Everything that shows the monitor to the world: page, API, metrics, webhook. It is told what happens and decides nothing. */
+
+import type { ClusterStatus, Failover } from '../../contract/api';
+import type { LogCode } from '../../contract/codes';
+import type { MonitorConfig } from '../../contract/inputs';
+import { type PageFiles, PORTS } from '../../contract/layout';
+import { type Level, localTime, shortened } from '../../contract/log-line';
+import { derivedPassword } from '../../contract/proof';
+import { VERSION } from '../../contract/version';
+import type { Decision, Observation } from '../../core/state/cluster';
+import { isChanging } from '../../core/state/cluster';
+import type { Clock, Inside, Log, Seen } from '../ports';
+import { Feed, SAMPLE_EVERY_MS } from './feed';
+import { type HttpParts, httpApp, listenHttp } from './http';
+import { Listeners } from './listeners';
+import { Metrics } from './metrics';
+import { Notifier } from './notify';
+import { clusterStatus, isServing, Sampler } from './status-view';
+
+/** The loop counts as alive when it made a cycle within this time, ms. */
+const ALIVE_MS = 5_000;
+
+export interface OutsideOptions {
+  config: MonitorConfig;
+  clock: Clock;
+  /** Where the lines go that the API shows, too. */
+  log: Log;
+  /** Asked for only after the first decision, or by readers. */
+  inside: () => Inside;
+}
+
+export class Outside implements Log {
+  private readonly options: OutsideOptions;
+  private readonly listeners = new Listeners();
+  private readonly sampler = new Sampler();
+  private readonly feed: Feed;
+  private readonly metrics: Metrics;
+  private readonly notifier: Notifier | null;
+  private cycleAtMs: number;
+  /** From {@link listen} to {@link close}. */
+  private serving: { close(): void } | null = null;
+
+  constructor(options: OutsideOptions) {
+    this.options = options;
+    const { config, clock, inside } = options;
+    this.cycleAtMs = clock.nowMs();
+    this.feed = new Feed({
+      status: () => this.status(),
+      busy: () => isBusy(inside().seen()),
+      failovers: () => inside().failovers(),
+      listeners: this.listeners,
+      nowMs: clock.nowMs,
+    });
+    this.metrics = new Metrics(VERSION, clock, () => {
+      const [seen, status] = [inside().seen(), this.status()];
+      if (seen === null || status === null) return null;
+      const { haproxy: routes, nodes } = status;
+      return { ...seen, nodes, readNames: routes.read, writeName: routes.write, policy: config.policy };
+    });
+    const { notifyWebhook: url, stack } = config;
+    this.notifier = url === undefined ? null : new Notifier({ url, stack, log: this });
+  }
+
+  /** Writes to the log, and tells those who read the API. */
+  write(level: Level, subject: string, code: LogCode, message: string): void {
+    this.options.log.write(level, subject, code, message);
+    const event = {
+      at: localTime(new Date()),
+      level,
+      subject,
+      code,
+      message: shortened(message),
+    };
+    this.feed.log(event);
+    this.metrics.event(code, subject);
+  }
+
+  /** After each cycle. */
+  decided(decision: Decision, observation: Observation): void {
+    this.cycleAtMs = this.options.clock.nowMs();
+    this.metrics.cycle(decision, observation);
+    this.sampler.note(decision, observation, this.cycleAtMs);
+    this.feed.tick();
+  }
+
+  /** After each finished change of leader, and again when its former leader follows. */
+  failover(failover: Failover): void {
+    this.feed.failover(failover);
+    this.metrics.failover(failover);
+    this.notifier?.failover(failover);
+  }
+
+  /** Answers from now on. Throws when the port cannot be had. */
+  async listen(page: PageFiles): Promise<void> {
+    const server = await listenHttp(httpApp(this.parts(page)), '0.0.0.0', PORTS.monitorHttp);
+    const sampling = setInterval(() => this.sample(), SAMPLE_EVERY_MS);
+    this.serving = {
+      close: () => {
+        clearInterval(sampling);
+        server.close();
+      },
+    };
+  }
+
+  close(): void {
+    this.listeners.close();
+    this.serving?.close();
+  }
+
+  private parts(page: PageFiles): HttpParts {
+    const { config, clock, inside } = this.options;
+    return {
+      page,
+      feed: this.feed,
+      listeners: this.listeners,
+      version: VERSION,
+      nowMs: clock.nowMs,
+      healthy: () => clock.nowMs() - this.cycleAtMs < ALIVE_MS,
+      unready: () => {
+        const seen = inside().seen();
+        if (seen === null) return 'the monitor is starting';
+        return isServing(seen.decision.state, seen.observation) ? null : seen.decision.reason;
+      },
+      hostNames: config.hostNames ?? [],
+      metrics: () => this.metrics.text(),
+      commands: {
+        token: derivedPassword(config.clusterKey, 'admin'),
+        ask: (request) => inside().ask(request),
+        dryRun: (request) => inside().dryRun(request),
+        wallMs: Date.now,
+      },
+    };
+  }
+
+  private sample(): void {
+    const { clock, inside } = this.options;
+    const seen = inside().seen();
+    if (seen === null) return;
+    const sample = this.sampler.sample(seen.decision, seen.observation, clock.nowMs(), Date.now());
+    this.feed.sample(sample);
+    this.metrics.sample(sample);
+  }
+
+  private status(): Omit<ClusterStatus, 'events'> | null {
+    const { config, clock, inside } = this.options;
+    const { stack, policy } = config;
+    const seen = inside().seen();
+    if (seen === null) return null;
+    const [readAddresses, lastFailover] = [inside().readAddresses(), inside().failovers().at(-1) ?? null];
+    const times = { nowMs: clock.nowMs(), wallMs: Date.now() };
+    return clusterStatus({ ...seen, stack, version: VERSION, policy, readAddresses, lastFailover, ...times });
+  }
+}
+
+function isBusy(seen: Seen | null): boolean {
+  return seen !== null && isChanging(seen.decision.state);
+}

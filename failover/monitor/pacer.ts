@@ -1,0 +1,64 @@
+/** One timer for pings and cycles, because most of what the monitor costs at rest is being woken. */
+import { PING_INTERVAL_MS, PINGS_A_STATUS } from '../contract/messages';
+import { type StallGuard, TICK_MS } from './stall';
+
+/** A ping is due when the last one is older than this, ms: timers fire late, and a little early. */
+const PING_DUE_MS = 1.5 * TICK_MS;
+
+export interface PacerParts {
+  guard: Pick<StallGuard, 'start' | 'tick'>;
+  /** Asks every keeper for a sign of life; see {@link Keepers.ping}. */
+  ping: (n: number) => boolean;
+  /** A cycle is due. */
+  wake: () => void;
+}
+
+export class Pacer {
+  private readonly parts: PacerParts;
+  private ticker: NodeJS.Timeout | undefined;
+  private pingedMs = Number.NEGATIVE_INFINITY;
+  private pings = 0;
+  private resting = false;
+
+  constructor(parts: PacerParts) {
+    this.parts = parts;
+  }
+
+  /** The last cycle found nothing to do. */
+  get calm(): boolean {
+    return this.resting;
+  }
+
+  start(): void {
+    this.parts.guard.start();
+    this.tickAfter(TICK_MS);
+  }
+
+  stop(): void {
+    clearTimeout(this.ticker);
+  }
+
+  /** After each cycle: whether it found nothing to do. */
+  cycled(calm: boolean): void {
+    if (this.resting && !calm) this.tickAfter(TICK_MS);
+    this.resting = calm;
+  }
+
+  private tickAfter(ms: number): void {
+    clearTimeout(this.ticker);
+    this.ticker = setTimeout(() => this.tick(), ms);
+  }
+
+  private tick(): void {
+    const { guard, ping, wake } = this.parts;
+    const nowMs = guard.tick();
+    let well = this.resting;
+    if (nowMs - this.pingedMs > PING_DUE_MS) {
+      this.pingedMs = nowMs;
+      this.pings += 1;
+      well = ping(this.pings) && well;
+    }
+    this.tickAfter(well ? PING_INTERVAL_MS : TICK_MS);
+    if (!well || this.pings % PINGS_A_STATUS === 0) wake();
+  }
+}

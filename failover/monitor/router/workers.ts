@@ -1,0 +1,134 @@
+/** HAProxy's workers: the running one, and after a reload those that finish old sessions and are reached through the master. */
+import { join } from 'node:path';
+import type { Clock } from '../ports';
+import {
+  ANSWER_LIMIT_MS,
+  ask,
+  askLines,
+  type Load,
+  parseLoads,
+  parseOldWorkers,
+  parseSession,
+  type ServerState,
+  type Session,
+} from './haproxy-socket';
+
+/** Kinds of rows that `show stat` is asked for, added: 2 backends, 4 servers. */
+const BACKENDS_AND_SERVERS = 6;
+/** While there are workers that finish old sessions the master is asked for them this often, ms. */
+const OLD_WORKERS_MS = 1_000;
+/** While there are none. New ones are asked for at once, because the worker that they gave way to has another epoch. */
+const NO_OLD_WORKERS_MS = 5_000;
+
+/** One worker's answers in one look. Worker 0 is the running one. */
+export interface Look {
+  worker: number;
+  /** Differs for each worker that lives at the same time. */
+  name: string;
+  servers: readonly ServerState[];
+  loads: readonly Load[];
+  /** Numbers of the two ports' backends: another configuration has others. */
+  backendIds: readonly string[];
+}
+
+export interface WorkersOptions {
+  /** Folder of `admin.sock` and `master.sock`. */
+  sockets: string;
+  clock: Clock;
+  /** How often the process was found to have stood still up to now. */
+  stalls: () => number;
+}
+
+export class Workers {
+  private readonly options: WorkersOptions;
+  private readonly onStall: () => void;
+  private old: { pids: readonly string[]; askedAtMs: number } = { pids: [], askedAtMs: Number.NEGATIVE_INFINITY };
+  private stallsSeen = 0;
+
+  /** `onStall` is called when the process is found to have stood still between a question and its answer. */
+  constructor(options: WorkersOptions, onStall: () => void) {
+    this.options = options;
+    this.onStall = onStall;
+  }
+
+  nameOf(worker: number): string {
+    return worker === 0 ? 'now' : (this.old.pids[worker - 1] ?? '');
+  }
+
+  /** Old workers are asked for again in intervals, while HAProxy was silent, and after {@link askForOldOnes}. */
+  async findOldOnes(reachable: boolean): Promise<void> {
+    const nowMs = this.options.clock.nowMs();
+    const everyMs = this.old.pids.length === 0 ? NO_OLD_WORKERS_MS : OLD_WORKERS_MS;
+    if (nowMs - this.old.askedAtMs < everyMs && reachable) return;
+    const answer = await this.ask('master.sock', 'show proc');
+    this.old = { pids: parseOldWorkers(answer), askedAtMs: nowMs };
+  }
+
+  /** A worker came or went: the master is asked before the next look. */
+  askForOldOnes(): void {
+    this.old = { ...this.old, askedAtMs: Number.NEGATIVE_INFINITY };
+  }
+
+  /** Asks every worker how it is; the answers in the order of the workers. Only the running one takes changes. */
+  everywhere(changes: readonly string[], known: readonly Look[]): Promise<string[]> {
+    const workers = Array.from({ length: this.old.pids.length + 1 }, (_, worker) => worker);
+    const questions = (w: number) => ['show info', 'show servers state', ...this.loadQuestions(w, known)];
+    return Promise.all(workers.map((w) => this.tell(w, w === 0 ? [...changes, ...questions(w)] : questions(w))));
+  }
+
+  /** All sessions of a worker on the PostgreSQL ports, and then how many each slot has. */
+  async list(worker: number, known: readonly Look[]): Promise<{ sessions: Session[]; loads: Load[] }> {
+    const sessions: Session[] = [];
+    const rows: string[] = [];
+    this.stayAwake();
+    const [socket, line] = this.lineFor(worker, ['show sess', ...this.loadQuestions(worker, known)]);
+    await askLines(
+      join(this.options.sockets, socket),
+      line,
+      (one) => {
+        const session = parseSession(one);
+        if (session === null) rows.push(one);
+        else if (session.backend === 'write' || session.backend === 'read') sessions.push(session);
+      },
+      ANSWER_LIMIT_MS,
+      () => this.options.stalls() === this.stallsSeen,
+    );
+    this.stayAwake();
+    return { sessions, loads: parseLoads(rows.join('\n')) };
+  }
+
+  /** Sends commands in one line; resolves with the whole answer. */
+  tell(worker: number, commands: readonly string[]): Promise<string> {
+    return this.ask(...this.lineFor(worker, commands));
+  }
+
+  /** Sends one line. A process that stood still meanwhile sends it no more, and takes no answer for a new one (S11). */
+  async ask(socket: string, line: string): Promise<string> {
+    this.stayAwake();
+    const { sockets, stalls } = this.options;
+    const answer = await ask(join(sockets, socket), line, ANSWER_LIMIT_MS, () => stalls() === this.stallsSeen);
+    this.stayAwake();
+    return answer;
+  }
+
+  /** Throws when the process stood still: what was wanted may be long outdated, so the loop has to want it anew (S11). */
+  stayAwake(): void {
+    const stalls = this.options.stalls();
+    if (stalls === this.stallsSeen) return;
+    this.stallsSeen = stalls;
+    this.onStall();
+    throw new Error('the monitor stood still');
+  }
+
+  /** Asks how many sessions the slots have: by the numbers of the backends, because a frontend has the same name. */
+  private loadQuestions(worker: number, known: readonly Look[]): string[] {
+    const ids = known.find((look) => look.name === this.nameOf(worker))?.backendIds ?? [];
+    return (ids.length === 0 ? ['-1'] : ids).map((id) => `show stat ${id} ${BACKENDS_AND_SERVERS} -1`);
+  }
+
+  private lineFor(worker: number, commands: readonly string[]): [socket: string, line: string] {
+    if (worker === 0) return ['admin.sock', commands.join(';')];
+    const pid = this.old.pids[worker - 1] ?? '0';
+    return ['master.sock', commands.map((c) => `@!${pid} ${c}`).join(';')];
+  }
+}

@@ -1,0 +1,85 @@
+import { describe, expect, it } from 'vitest';
+import { type Action, type Decision, emptyState } from '../../failover/core/state/cluster';
+import { Executor } from '../../failover/monitor/executor';
+
+const NODES = [
+  { name: 'p', address: '10.0.0.20' },
+  { name: 'a', address: '10.0.0.21' },
+];
+/** Close the slot, order, and check: everything that a decision can ask for. */
+const ACTIONS: Action[] = [
+  { kind: 'route-write', route: { kind: 'closed', keep: null } },
+  { kind: 'route-read', nodes: ['a'] },
+  { kind: 'order', node: 'a', order: { term: 2, seq: 7, target: { kind: 'freeze' } } },
+  { kind: 'probe', node: 'p' },
+  { kind: 'certify', node: 'a', term: 2 },
+];
+const DECISION: Decision = {
+  state: emptyState(),
+  actions: ACTIONS,
+  rule: 'elected',
+  code: 'ELECTED',
+  level: 'INFO',
+  reason: 'a is promoted',
+};
+
+/** An executor that notes what it does. HAProxy answers when it is told to. */
+function rig() {
+  const did: string[] = [];
+  const closed = Promise.withResolvers<boolean>();
+  const executor = new Executor({
+    keepers: { order: (node) => did.push(`order ${node}`), probe: (node) => did.push(`probe ${node}`) },
+    router: {
+      write: () => did.push('write'),
+      read: (addresses) => did.push(`read ${addresses.join()}`),
+      closed: () => closed.promise,
+    },
+    opening: {
+      want: (check) => did.push(`check ${check?.node}`),
+      start: () => undefined,
+      stop: () => undefined,
+    },
+    store: { incarnation: 1 },
+    onClosed: () => did.push('closed'),
+  });
+  executor.begin();
+  return { executor, did, closed };
+}
+
+describe('the actions of a decision', () => {
+  it('are done one after the other; orders go out when the slot is closed', async () => {
+    const { executor, did, closed } = rig();
+    const done = executor.execute(DECISION, NODES);
+    expect(did).toEqual(['check a', 'write']);
+    closed.resolve(true);
+    await done;
+    expect(did.slice(2)).toEqual(['closed', 'read 10.0.0.21', 'order a', 'probe p']);
+    expect(executor.revoked).toBe(false);
+  });
+
+  it('are not done at all when the decision was revoked after it was stored', async () => {
+    const { executor, did } = rig();
+    executor.revoke();
+    await executor.execute(DECISION, NODES);
+    expect(did).toEqual([]);
+    expect(executor.revoked).toBe(true);
+  });
+
+  it('are done no further when the decision is revoked while HAProxy is waited for', async () => {
+    const { executor, did, closed } = rig();
+    const done = executor.execute(DECISION, NODES);
+    executor.revoke();
+    closed.resolve(false);
+    await done;
+    expect(did).toEqual(['check a', 'write']);
+  });
+
+  it('of the next decision are done again', async () => {
+    const { executor, did, closed } = rig();
+    executor.revoke();
+    executor.begin();
+    closed.resolve(true);
+    await executor.execute(DECISION, NODES);
+    expect(did).toContain('order a');
+  });
+});
