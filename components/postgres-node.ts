@@ -1,7 +1,7 @@
 /** A PostgreSQL node: its data volume and the container in which the keeper supervises PostgreSQL. */
 import * as docker from '@pulumi/docker';
 import * as pulumi from '@pulumi/pulumi';
-import type { KeeperConfig } from '../failover/contract/inputs';
+import type { KeeperConfigFile } from '../failover/contract/inputs';
 import { IDS, PATHS, PORTS } from '../failover/contract/layout';
 import { containerDefaults, containerOptions, secretFile, volumeMount, volumeOptions } from './container';
 import { dataLabels } from './naming';
@@ -73,7 +73,7 @@ export class PostgresNode extends pulumi.ComponentResource {
 function keeperConfig(args: PostgresNodeArgs): pulumi.Output<string> {
   return pulumi.secret(
     pulumi.output(args.clusterKey).apply((clusterKey) => {
-      const config: KeeperConfig = {
+      const config: KeeperConfigFile = {
         node: args.node.name,
         monitor: { host: args.monitorAddress, port: PORTS.keepers },
         clusterKey,

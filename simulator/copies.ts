@@ -3,7 +3,7 @@
  * it. What fits is known here record by record, not by anybody's words.
  */
 import { standbyWorkOf } from '../failover/core/state/cluster';
-import type { AcceptedOrder } from '../failover/keeper/ports';
+import type { AcceptedOrder } from '../failover/keeper/keeper-state';
 import type { SimNode } from './node';
 import { endOf } from './wal';
 import type { World } from './world';

@@ -2,7 +2,7 @@
 
 import type { Answer } from '../failover/contract/api';
 import { messageOf } from '../failover/contract/errors';
-import type { Request } from '../failover/core/state/cluster';
+import type { Request } from '../failover/core/state/observation';
 import { createMonitor, type Monitor } from '../failover/monitor/monitor';
 import type { Log, Seen, Store } from '../failover/monitor/ports';
 import { Process } from './engine';

@@ -2,13 +2,12 @@
 
 import type { StateCopy } from '../failover/contract/messages';
 import { slotName } from '../failover/contract/naming';
-import { Keeper } from '../failover/keeper/keeper';
-import { MonitorLink } from '../failover/keeper/monitor-link';
+import { createKeeper } from '../failover/keeper/create-keeper';
+import type { Keeper } from '../failover/keeper/keeper';
+import { EMPTY_STATE, type KeeperState } from '../failover/keeper/keeper-state';
 import {
   type Clock,
-  EMPTY_STATE,
   KeeperError,
-  type KeeperState,
   type Postgres,
   type ServerConfig,
   type Source,
@@ -130,25 +129,14 @@ export class SimNode {
 
   private async run(process: Process): Promise<void> {
     const { world, name } = this;
-    const link = new MonitorLink({
-      node: name,
-      monitor: { host: MONITOR_ADDRESS, port: 7400 },
-      clusterKey: CLUSTER_KEY,
-    });
-    const postgres = new SimPostgres(this, process);
-    const keeper = new Keeper({
-      node: name,
-      postgres,
+    const { keeper, run } = createKeeper({
+      config: { node: name, monitors: [{ host: MONITOR_ADDRESS, port: 7400 }], clusterKey: CLUSTER_KEY },
+      postgres: new SimPostgres(this, process),
       clock: simClock(process),
       files: new SimFiles(this, process),
-      link,
     });
     this.keeper = keeper;
-    await keeper.load();
-    link
-      .run({ connected: () => keeper.connected(), receive: (frame) => keeper.receive(frame), log: () => undefined })
-      .catch((error: unknown) => world.fail(String(error)));
-    await keeper.run();
+    await run((error) => world.fail(String(error)));
     // `terminate` ended it; what main.ts does then.
     if (this.stopping) await world.engine.sleep(1, process);
   }
@@ -598,7 +586,7 @@ export class SimPostgres implements Postgres {
     this.exited = new Promise((resolve) => {
       server.onExit = () => {
         const { fatal } = server;
-        // Memory is asked for before recovery begins.
+        // StateCopy is asked for before recovery begins.
         const recovered = fatal?.startsWith('could not map') !== true;
         if (!this.told) this.tunables.failed({ code: fatal === null ? null : 1, recovered, message: fatal });
         if (node.postgres === server) node.postgres = null;

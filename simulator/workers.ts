@@ -16,7 +16,7 @@ export interface Bundle {
   hash: string;
 }
 
-/** Bundles the worker into `build/sim`, under its hash, so that runs side by side do not disturb each other. */
+/** Bundles the worker into `build/sim`, in a folder named by its hash, so that runs side by side do not disturb each other. */
 export async function bundleSimulator(): Promise<Bundle> {
   const { outputFiles } = await build({
     entryPoints: [join(PATHS.root, 'simulator', 'worker.ts')],
@@ -31,9 +31,10 @@ export async function bundleSimulator(): Promise<Bundle> {
   const content = outputFiles[0]?.contents;
   if (content === undefined) throw new Error('the simulator was not bundled');
   const hash = createHash('sha256').update(content).digest('hex').slice(0, 16);
-  const folder = join(PATHS.root, 'build', 'sim');
+  // As deep as the keeper's own template.ts stands: it looks for the templates from where it is.
+  const folder = join(PATHS.root, 'build', 'sim', hash);
   mkdirSync(folder, { recursive: true });
-  const file = join(folder, `worker-${hash}.cjs`);
+  const file = join(folder, 'worker.cjs');
   writeFileSync(file, content);
   return { file, hash };
 }

@@ -11,7 +11,7 @@ import {
   switchoverOf,
 } from '../failover/core/state/cluster';
 import { parseState } from '../failover/core/state/stored';
-import type { KeeperState } from '../failover/keeper/ports';
+import type { KeeperState } from '../failover/keeper/keeper-state';
 import { describe } from '../failover/monitor/outside/status-view';
 import { installBuiltins, useNetwork } from './builtins';
 import { Client } from './clients';

@@ -8,14 +8,31 @@ import { NodeName } from './naming';
 
 const ClusterKey = z.string().min(32);
 
-/** A PostgreSQL container's only input. It never changes during a container's life, so nothing here may be tunable. */
-export const KeeperConfig = z.strictObject({
-  node: NodeName,
-  monitor: z.strictObject({ host: z.ipv4(), port: z.number().int() }),
-  /** Shared secret of keepers and monitor; see `proof` and `derivedPassword` in proof.ts. */
-  clusterKey: ClusterKey,
-});
+/** Where a monitor takes the connections of the keepers. */
+export const MonitorAddress = z.object({ host: z.ipv4(), port: z.number().int() });
+export type MonitorAddress = z.infer<typeof MonitorAddress>;
+
+/**
+ * A PostgreSQL container's only input. It never changes during a container's life, so nothing here may be tunable. In the
+ * file one monitor may be named as `monitor`, as releases that knew one wrote it.
+ */
+export const KeeperConfig = z
+  .strictObject({
+    node: NodeName,
+    monitor: MonitorAddress.strict().optional(),
+    /** First contacts: dialled until one of them has told the current list, and where that list is of no use. */
+    monitors: z.array(MonitorAddress.strict()).min(1).max(8).optional(),
+    /** Shared secret of keepers and monitor; see `proof` and `derivedPassword` in proof.ts. */
+    clusterKey: ClusterKey,
+  })
+  .transform(({ monitor, monitors, ...rest }, context) => {
+    const contacts = monitors ?? (monitor === undefined ? [] : [monitor]);
+    if (contacts.length === 0) context.addIssue({ code: 'custom', path: ['monitors'], message: 'no monitor is named' });
+    return { ...rest, monitors: contacts };
+  });
 export type KeeperConfig = z.infer<typeof KeeperConfig>;
+/** The same as the file has it. */
+export type KeeperConfigFile = z.input<typeof KeeperConfig>;
 
 /** What the failover logic may be tuned by. Durations are ms, sizes bytes. */
 export const Policy = z.strictObject({

@@ -10,10 +10,13 @@
  * lost, doubled or late order does no harm: a keeper remembers the highest (incarnation, term, seq) durably and refuses
  * whatever is lower (SAFETY S5, S11).
  */
+
 import { z } from 'zod';
 import { FailureCode, known, LogCode } from './codes';
+import { MonitorAddress } from './inputs';
 import { NODES_MAX, STATUS_ROWS_MAX } from './limits';
 import { NodeName } from './naming';
+import { seam } from './seam';
 
 export const PROTOCOL_VERSION = 1;
 /** Longest frame that either side accepts, bytes. */
@@ -106,9 +109,9 @@ export const OrderId = z.object({
 export type OrderId = z.infer<typeof OrderId>;
 
 /** Orders are compared by incarnation, then term, then seq: negative when a is older than b. */
-export function compareOrders(a: OrderId, b: OrderId): number {
+export const compareOrders = seam((a: OrderId, b: OrderId): number => {
   return a.incarnation - b.incarnation || a.term - b.term || a.seq - b.seq;
-}
+});
 
 /** Settings that every node needs and that may change at run time; sent after the handshake and on each change. */
 export const NodeSettings = z.object({
@@ -127,6 +130,8 @@ export const NodeSettings = z.object({
   postgresSettings: z.record(z.string(), z.string()),
   /** A copy may take the place of the old data before it is complete, where the disk is too small for both. */
   rebuildInPlace: z.boolean().optional(),
+  /** The monitors that there are now. Absent: the keeper goes on with those that it knows. */
+  monitors: z.array(MonitorAddress).min(1).max(8).optional(),
 });
 export type NodeSettings = z.infer<typeof NodeSettings>;
 

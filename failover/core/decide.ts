@@ -6,7 +6,8 @@ import { servingHealth } from './facts/health';
 import { Situation } from './facts/situation';
 import { violations } from './invariants';
 import { RULES } from './rules';
-import type { Action, ClusterState, Decision, Observation, Policy } from './state/cluster';
+import type { Action, ClusterState, Decision, Policy } from './state/cluster';
+import type { Observation } from './state/observation';
 
 /** Decides. Throws when the decision would break an invariant: the caller must then do nothing of it. */
 export function decide(state: ClusterState, observation: Observation, nowMs: number, policy: Policy): Decision {

@@ -13,8 +13,8 @@ import type { Situation } from './facts/situation';
 import { list } from './facts/view';
 import { pauseRefusal, resumeRefusal } from './procedures/pause';
 import { isLastCounted, rebuildRefusal } from './procedures/rebuild';
-import type { Request } from './state/cluster';
 import { serves } from './state/cluster';
+import type { Request } from './state/observation';
 
 export interface Forecast {
   sentence: string;

@@ -1,5 +1,5 @@
 /** Files that a reader, also after a crash, finds whole. */
-import { open, rename } from 'node:fs/promises';
+import { access, open, rename } from 'node:fs/promises';
 import { join } from 'node:path';
 
 /** Makes a folder's entries (renames in it) durable. */
@@ -24,4 +24,12 @@ export async function writeWhole(folder: string, name: string, text: string, mod
   }
   await rename(temporary, path);
   if (sync) await syncFolder(folder);
+}
+
+/** Whether something is there. */
+export async function exists(path: string): Promise<boolean> {
+  return access(path).then(
+    () => true,
+    () => false,
+  );
 }

@@ -8,15 +8,14 @@
 import './postgres/bundled';
 import { existsSync, readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { totalmem } from 'node:os';
+import { messageOf } from '../contract/errors';
 import { KeeperConfig } from '../contract/inputs';
 import { PATHS } from '../contract/layout';
 import { systemClock } from './clock';
-import { Keeper } from './keeper';
+import { createKeeper } from './create-keeper';
 import { StateFolder } from './memory';
-import { MonitorLink } from './monitor-link';
-import { type Link, messageOf } from './ports';
 import { checkSettings } from './postgres/check-settings';
-import { Server } from './postgres/server';
+import { createServer } from './postgres/server';
 
 const HEALTH_FILE = '/run/keeper/healthy';
 const HEALTH_EVERY_MS = 500;
@@ -63,19 +62,9 @@ function tellHealth(healthy: boolean): void {
 async function main(): Promise<void> {
   const config = readConfig();
   const { node, clusterKey } = config;
-  const link = new MonitorLink(config);
-  const postgres = new Server({ node, clusterKey, volume: PATHS.nodeVolume, memoryLimitBytes: memoryLimit() });
+  const postgres = createServer({ node, clusterKey, volume: PATHS.nodeVolume, memoryLimitBytes: memoryLimit() });
   const files = new StateFolder(`${PATHS.nodeVolume}/keeper`);
-  const told: Link = {
-    get connected() {
-      return link.connected;
-    },
-    send(...frames) {
-      for (const frame of frames) if (frame.type === 'note') log(`${frame.code} ${frame.message}`);
-      link.send(...frames);
-    },
-  };
-  const keeper = new Keeper({ node, postgres, clock: systemClock, files, link: told });
+  const { keeper, run, close } = createKeeper({ config, postgres, clock: systemClock, files, log });
   const health = setInterval(() => tellHealth(keeper.healthy()), HEALTH_EVERY_MS);
   let terminating = false;
   const terminate = async () => {
@@ -83,7 +72,7 @@ async function main(): Promise<void> {
     terminating = true;
     log('told to stop');
     await keeper.terminate();
-    await link.close(CLOSE_LIMIT_MS);
+    await close(CLOSE_LIMIT_MS);
     clearInterval(health);
     process.exit(0);
   };
@@ -92,10 +81,8 @@ async function main(): Promise<void> {
     process.exit(1);
   };
   for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => void terminate().catch(fail));
-  log(`keeper of ${node}, monitor at ${config.monitor.host}:${config.monitor.port}`);
-  await keeper.load();
-  link.run({ connected: () => keeper.connected(), receive: (frame) => keeper.receive(frame), log }).catch(fail);
-  await keeper.run();
+  log(`keeper of ${node}, monitor at ${config.monitors.map(({ host, port }) => `${host}:${port}`).join(', ')}`);
+  await run(fail);
 }
 
 function fail(error: unknown): void {

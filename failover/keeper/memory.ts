@@ -1,24 +1,11 @@
 /** The keeper's memory on the node's volume: its own state, and the copy that it keeps for the monitor (S10). */
 import { mkdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { z } from 'zod';
-import { OrderId, StateCopy, Target } from '../contract/messages';
+import { StateCopy } from '../contract/messages';
 import { writeWhole } from '../disk/durable';
 import { SlotFile } from '../disk/two-slot-file';
-import { EMPTY_STATE, type KeeperState, type StateFile } from './ports';
-
-const State = z.object({
-  accepted: OrderId.extend({ target: Target }).nullable(),
-  directoryId: z.string().nullable(),
-  fresh: z.boolean(),
-  promotingTerm: z.number().int().nullable(),
-  promoted: z.object({ term: z.number().int(), timeline: z.number().int(), forkLsn: z.string().nullable() }).nullable(),
-  promotedByHand: z.boolean().default(false),
-  standby: z.boolean().default(false),
-  rewinding: z.boolean(),
-  swapPending: z.boolean(),
-  joined: z.object({ leader: z.string(), term: z.number().int() }).nullable(),
-});
+import { EMPTY_STATE, KeeperState } from './keeper-state';
+import type { StateFile } from './ports';
 
 /** The keeper's memory in a folder of the node's volume. */
 export class StateFolder implements StateFile {
@@ -34,7 +21,7 @@ export class StateFolder implements StateFile {
   async load(): Promise<KeeperState> {
     await mkdir(this.folder, { recursive: true, mode: 0o700 });
     const text = await this.state.load();
-    return text === null ? EMPTY_STATE : State.parse(JSON.parse(text));
+    return text === null ? EMPTY_STATE : KeeperState.parse(JSON.parse(text));
   }
 
   async save(state: KeeperState): Promise<void> {

@@ -3,10 +3,10 @@ import { randomBytes } from 'node:crypto';
 import { connect, type Socket } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
 import { onFrames, sendFrames } from '../contract/frames';
-import type { KeeperConfig } from '../contract/inputs';
+import type { MonitorAddress } from '../contract/inputs';
 import { type MonitorFrame as Frame, type KeeperFrame, MonitorFrame, PROTOCOL_VERSION } from '../contract/messages';
 import { proof, sameProof } from '../contract/proof';
-import type { Link } from './ports';
+import type { DialledLink, LinkEvents } from './ports';
 
 const CONNECT_LIMIT_MS = 1_000;
 const HANDSHAKE_LIMIT_MS = 2_000;
@@ -15,21 +15,21 @@ const SILENCE_LIMIT_MS = 10_000;
 const BACKOFF_MIN_MS = 50;
 const BACKOFF_MAX_MS = 500;
 
-export interface LinkEvents {
-  connected(): void;
-  receive(frame: Frame): void;
-  /** One line for the container's log. */
-  log(message: string): void;
+export interface LinkOptions {
+  node: string;
+  clusterKey: string;
+  /** The monitors to dial now, in order; at least one. */
+  contacts(): readonly MonitorAddress[];
 }
 
-export class MonitorLink implements Link {
-  private readonly config: KeeperConfig;
+export class MonitorLink implements DialledLink {
+  private readonly options: LinkOptions;
   private socket: Socket | null = null;
   private ready = false;
   private ended = false;
 
-  constructor(config: KeeperConfig) {
-    this.config = config;
+  constructor(options: LinkOptions) {
+    this.options = options;
   }
 
   get connected(): boolean {
@@ -40,18 +40,25 @@ export class MonitorLink implements Link {
     if (this.ready) this.write(...frames);
   }
 
-  /** Keeps a connection up until {@link close}. */
+  /** Dials one contact after the other, from the first one again after each connection that was made. */
   async run(events: LinkEvents): Promise<void> {
     let backoffMs = BACKOFF_MIN_MS;
-    let last = '';
-    while (!this.ended) {
-      const reason = await this.once(events, () => {
+    /** Why each contact was not reached the last time. */
+    const reasons = new Map<string, string>();
+    for (let attempt = 0; !this.ended; attempt++) {
+      const contacts = this.options.contacts();
+      const contact = contacts[attempt % contacts.length];
+      if (contact === undefined) throw new Error('no monitor is named');
+      const at = `${contact.host}:${contact.port}`;
+      const reason = await this.once(contact, events, () => {
         backoffMs = BACKOFF_MIN_MS;
-        last = '';
+        reasons.clear();
+        attempt = -1;
       });
       if (this.ended) return;
-      if (reason !== last) events.log(`no connection to the monitor: ${reason}`);
-      last = reason;
+      const place = contacts.length === 1 ? '' : ` at ${at}`;
+      if (reason !== reasons.get(at)) events.log(`no connection to the monitor${place}: ${reason}`);
+      reasons.set(at, reason);
       await delay(backoffMs);
       backoffMs = Math.min(BACKOFF_MAX_MS, backoffMs * 2);
     }
@@ -67,9 +74,8 @@ export class MonitorLink implements Link {
   }
 
   /** One connection, from dialling to its end; resolves with the reason of the end. */
-  private once(events: LinkEvents, welcomed: () => void): Promise<string> {
+  private once({ host, port }: MonitorAddress, events: LinkEvents, welcomed: () => void): Promise<string> {
     return new Promise((resolve) => {
-      const { host, port } = this.config.monitor;
       const socket = connect({ host, port, noDelay: true });
       this.socket = socket;
       let reason = 'it was closed';
@@ -111,7 +117,7 @@ export class MonitorLink implements Link {
 
   /** Answers challenge and welcome; gives a reason when the other side is not our monitor. */
   private handshake(): (frame: Frame) => string | null {
-    const { clusterKey, node } = this.config;
+    const { clusterKey, node } = this.options;
     const nonce = randomBytes(32).toString('hex');
     let theirs: string | null = null;
     return (frame) => {

@@ -5,14 +5,14 @@
 import type { FailureCode } from '../contract/codes';
 import type {
   KeeperFrame,
+  MonitorFrame,
   NodeSettings,
-  OrderId,
+  SettingsStatus,
   SlotView,
   StandbyView,
   StateCopy,
-  Target,
 } from '../contract/messages';
-import type { SettingsView } from './tunables';
+import type { KeeperState } from './keeper-state';
 
 /** A failure with a stable code for the status and a sentence for people. */
 export class KeeperError extends Error {
@@ -21,11 +21,6 @@ export class KeeperError extends Error {
     super(message);
     this.code = code;
   }
-}
-
-/** What a failure says, whatever was thrown. */
-export function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }
 
 export interface Clock {
@@ -42,6 +37,21 @@ export interface Link {
   send(...frames: readonly KeeperFrame[]): void;
 }
 
+export interface LinkEvents {
+  connected(): void;
+  receive(frame: MonitorFrame): void;
+  /** One line for the container's log. */
+  log(message: string): void;
+}
+
+/** A connection that is made again whenever it breaks. */
+export interface DialledLink extends Link {
+  /** Keeps a connection up until {@link close}. */
+  run(events: LinkEvents): Promise<void>;
+  /** Sends what is waiting and ends the connection for good, within the limit, ms. */
+  close(limitMs: number): Promise<void>;
+}
+
 /** The leader's heartbeat. */
 export interface Beat {
   /** Number of the last one that was flushed. */
@@ -51,49 +61,9 @@ export interface Beat {
    * an SQLSTATE. That it starts or shuts down (57P0x) is no answer, nor is a refused or broken connection, nor a hang.
    */
   ageMs: number;
-  /** How long the last commit took, ms. */
-  /** Null or absent: none came back since the heartbeat was started. */
+  /** How long the last commit took, ms. Null or absent: none came back since the heartbeat was started. */
   commitMs?: number | null;
 }
-
-export type AcceptedOrder = OrderId & { target: Target };
-
-/** What a keeper must not forget. Written whole, atomically, before it is acted on. */
-export interface KeeperState {
-  /** Highest order accepted (S5, S11). */
-  accepted: AcceptedOrder | null;
-  /** Random identity of the data directory; null when there was never one. */
-  directoryId: string | null;
-  /** `fresh` from initdb until the first leadership has made roles and databases. */
-  fresh: boolean;
-  /** Term of a promotion that was begun and not yet seen finished (S3). */
-  promotingTerm: number | null;
-  /** The last finished promotion of this data: the control file may still show the old timeline (S12). */
-  promoted: { term: number; timeline: number; forkLsn: string | null } | null;
-  /** PostgreSQL became a primary on this data without an order, and was not led by one since: its timeline is its own (S3). */
-  promotedByHand: boolean;
-  /** PostgreSQL was seen as a standby on this data, and was not ordered to lead since. */
-  standby: boolean;
-  /** A rewind was begun and not finished: this data may only be replaced (S12). */
-  rewinding: boolean;
-  /** `data.new` is complete and verified and takes the place of `data`. */
-  swapPending: boolean;
-  /** Leader and term whose history this data was brought to by rewind or copy, so that a repeated order does not repeat it. */
-  joined: { leader: string; term: number } | null;
-}
-
-export const EMPTY_STATE: KeeperState = {
-  accepted: null,
-  directoryId: null,
-  fresh: false,
-  promotingTerm: null,
-  promoted: null,
-  promotedByHand: false,
-  standby: false,
-  rewinding: false,
-  swapPending: false,
-  joined: null,
-};
 
 export interface StateFile {
   load(): Promise<KeeperState>;
@@ -119,6 +89,25 @@ export interface SqlView {
   /** How long ago that heartbeat was written, ms. */
   heartbeatSeenAgeMs?: number | null;
   standbys: StandbyView[];
+}
+
+/** Of a server of which no more is known than that it is in recovery. */
+export const NOTHING_SEEN: SqlView = {
+  inRecovery: true,
+  timeline: null,
+  receiveLsn: null,
+  replayLsn: null,
+  flushLsn: null,
+  walReceiver: null,
+  startupWaits: false,
+  heartbeatSeen: null,
+  standbys: [],
+};
+
+/** What is known of the running server: for which settings, and how they stand. */
+export interface SettingsView {
+  wanted: string;
+  status: SettingsStatus;
 }
 
 export interface View {
@@ -151,6 +140,17 @@ export interface View {
   /** Why no superuser role lets the keeper in; absent: one does, or PostgreSQL does not run. */
   lockedOut?: string;
 }
+
+/** Of a node without data. */
+export const NO_VIEW: View = {
+  systemId: null,
+  dataExists: false,
+  running: false,
+  control: null,
+  sql: null,
+  streamImpossible: null,
+  warning: null,
+};
 
 /** Everything in the configuration that an order decides. */
 export interface ServerConfig {

@@ -1,26 +1,19 @@
 /** Puts a keeper's status together. Pure. */
-import type { NodeSettings, Status, SyncConfig } from '../contract/messages';
-import { laterLsn } from './lsn';
-import type { Beat, KeeperState, View } from './ports';
 
-interface Parts {
-  n: number;
-  upMs: number;
-  node: string;
+import { laterLsn } from '../contract/lsn';
+import type { NodeSettings, Status } from '../contract/messages';
+import type { KeeperState } from './keeper-state';
+import type { Beat, View } from './ports';
+import type { Shown } from './pursuit-host';
+import type { Counts } from './reports';
+
+interface Parts extends Shown, Omit<Counts, 'slotsSent'> {
   state: KeeperState;
   view: View;
   settings: NodeSettings | null;
-  /** The monitor has sent its settings over this connection: those that are held are its newest. */
-  settingsAreNew: boolean;
   stopping: boolean;
-  activity: Status['postgres']['state'] | null;
   done: boolean;
   failure: Status['failure'];
-  crashes: number;
-  crashesInRow: number;
-  leadTerm: number | null;
-  forkLsn: string | null;
-  syncInForce: SyncConfig | null;
   heartbeat: Beat;
   /** The connection has not had these slots yet. */
   slotsAreNew: boolean;

@@ -2,28 +2,11 @@
  * Brings a sync configuration in force on a running leader and proves it. Setting `synchronous_standby_names` is not
  * enough: for some milliseconds commits still go by the old value (S4), and walsenders release waiters by it.
  */
+
+import { parseLsn } from '../contract/lsn';
 import type { SyncConfig } from '../contract/messages';
-import { lsnValue } from './lsn';
+import { PROOF_LIMIT_MS, PROOF_POLL_MS, raiseBarrier, syncNames } from './barrier';
 import { type Clock, KeeperError, type Postgres, type SqlView } from './ports';
-
-/** A name that no node may have. */
-const BARRIER = 'failover-barrier';
-const PROOF_LIMIT_MS = 2_000;
-const POLL_MS = 3;
-
-function names(count: number, members: string[]): string {
-  return count === 0 ? '' : `ANY ${count} (${members.map((m) => `"${m.replaceAll('"', '""')}"`).join(', ')})`;
-}
-
-/** Value of synchronous_standby_names for a configuration. */
-export function syncNames(config: SyncConfig): string {
-  return names(config.k, config.members);
-}
-
-/** Every member has to confirm, and a standby that does not exist: nothing is acknowledged under it (S4). */
-export function barrierNames(config: SyncConfig): string {
-  return config.k === 0 ? '' : names(config.members.length + 1, [...config.members, BARRIER]);
-}
 
 function same(a: SyncConfig | null, b: SyncConfig): boolean {
   return a !== null && a.leader === b.leader && syncNames(a) === syncNames(b);
@@ -43,14 +26,6 @@ export class SyncControl {
   constructor(postgres: Postgres, clock: Clock) {
     this.postgres = postgres;
     this.clock = clock;
-  }
-
-  /** PostgreSQL was started, stopped or promoted: nothing that was known holds. */
-  reset(): void {
-    this.inForce = null;
-    this.applied = null;
-    this.suspects = [];
-    this.countsFrom = null;
   }
 
   /** `config` needs no standby and no names were set since the server's start: there is nothing to prove. */
@@ -80,7 +55,9 @@ export class SyncControl {
     }
     if (!same(this.applied, desired)) {
       this.countsFrom = null;
-      await this.bar(desired, configure, observe, signal);
+      const before = this.suspects;
+      this.applied = null;
+      await raiseBarrier(this.postgres, this.clock, { before, desired, configure, observe }, signal);
       if (signal.aborted) return false;
       // Also when this fails in the middle: walsenders may go by these names from here on.
       this.suspects = [...new Set([...this.suspects, ...desired.members])];
@@ -99,48 +76,12 @@ export class SyncControl {
         desired.members.includes(s.name) &&
         from !== null &&
         s.flushLsn !== null &&
-        lsnValue(s.flushLsn) >= lsnValue(from),
+        parseLsn(s.flushLsn) >= parseLsn(from),
     );
     if (ready.length < desired.k) return false;
     await this.postgres.kick(); // those who waited under the barrier are looked at again (S17)
     this.inForce = desired;
     return true;
-  }
-
-  /** Sets the barrier and proves that every process goes by it. */
-  private async bar(
-    desired: SyncConfig,
-    configure: (syncNames: string) => Promise<void>,
-    observe: () => Promise<SqlView>,
-    signal: AbortSignal,
-  ): Promise<void> {
-    const before = this.suspects;
-    this.applied = null;
-    await configure(barrierNames(desired));
-    await this.postgres.startCanary();
-    // The canary waits, so commits wait. Its own record is flushed, hence lies before this position.
-    const position = (await observe()).flushLsn;
-    const deadline = this.clock.nowMs() + PROOF_LIMIT_MS;
-    while (!signal.aborted) {
-      const { standbys } = await observe();
-      // A walsender can still release waiters by the old names until it has taken the new ones: one that lost its
-      // membership then shows `async`, one that keeps it has been answered past the canary without releasing it.
-      const behind = standbys.filter((s) => {
-        if (!before.includes(s.name)) return false;
-        if (!desired.members.includes(s.name)) return s.syncState !== 'async';
-        return s.flushLsn === null || position === null || lsnValue(s.flushLsn) < lsnValue(position);
-      });
-      if (behind.length === 0) break;
-      if (this.clock.nowMs() > deadline) {
-        throw new KeeperError('SYNC_UNPROVEN', `${behind.map((s) => s.name).join(', ')} did not take the new setting`);
-      }
-      await this.postgres.kick();
-      await this.clock.sleep(POLL_MS, signal);
-    }
-    await this.clock.sleep(POLL_MS, signal);
-    if (!signal.aborted && !(await this.postgres.canaryWaits())) {
-      throw new KeeperError('SYNC_UNPROVEN', 'a commit was acknowledged under the barrier');
-    }
   }
 
   /** Shrinking does not release waiters by itself (S17): kick until none waits. */
@@ -150,7 +91,7 @@ export class SyncControl {
       await this.postgres.kick();
       if ((await this.postgres.syncWaiters()) === 0) return;
       if (this.clock.nowMs() > deadline) throw new KeeperError('SYNC_UNPROVEN', 'writers still wait for a standby');
-      await this.clock.sleep(POLL_MS, signal);
+      await this.clock.sleep(PROOF_POLL_MS, signal);
     }
   }
 }

@@ -56,12 +56,6 @@ export interface Pending {
   setting: string;
 }
 
-/** What is known of the running server: for which settings, and how they stand. */
-export interface SettingsView {
-  wanted: string;
-  status: SettingsStatus;
-}
-
 /** The same configuration with other settings of the stack. */
 export function withSettings(config: ServerConfig, postgresSettings: PostgresSettings): ServerConfig {
   return { ...config, settings: { ...config.settings, postgresSettings: { ...postgresSettings } } };

@@ -4,7 +4,8 @@
  */
 import { compareOrders } from '../contract/messages';
 import { decide } from '../core/decide';
-import type { ClusterState, Decision, Observation, Policy, Request } from '../core/state/cluster';
+import type { ClusterState, Decision, Policy } from '../core/state/cluster';
+import type { Observation, Request } from '../core/state/observation';
 import { printState } from '../core/state/stored';
 import { suspected } from '../core/transitions';
 import type { Executor } from './executor';

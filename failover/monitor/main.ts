@@ -78,7 +78,11 @@ async function main(): Promise<void> {
     );
     monitor.stop();
     outside.close();
-    inBackground(Promise.all([store.close(), file.flush()]).finally(() => process.exit(0)));
+    inBackground(
+      () => Promise.all([store.close(), file.flush()]),
+      undefined,
+      () => process.exit(0),
+    );
   };
   watchFolder(PATHS.haproxySockets, () => monitor.poke());
   process.once('SIGTERM', () => end('SIGTERM'));

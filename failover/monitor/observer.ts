@@ -4,7 +4,8 @@ import { hearsNobody, withoutDeafness } from '../core/facts/hearing';
 import { Situation } from '../core/facts/situation';
 import { newWatch, nextWatch } from '../core/facts/watch';
 import { isRetired } from '../core/procedures/members';
-import type { Certificate, ClusterState, DeclaredNode, Observation, Policy, Watch } from '../core/state/cluster';
+import type { ClusterState, DeclaredNode, Policy } from '../core/state/cluster';
+import type { Certificate, Observation, Watch } from '../core/state/observation';
 import type { Keepers, Router } from './ports';
 
 export interface ObserverParts {

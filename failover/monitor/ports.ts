@@ -4,7 +4,8 @@ import type { Answer, Failover } from '../contract/api';
 import type { LogCode } from '../contract/codes';
 import type { Level } from '../contract/log-line';
 import type { StateCopy } from '../contract/messages';
-import type { Decision, HaproxyView, NodeView, Observation, Request, Target } from '../core/state/cluster';
+import type { Decision, Target } from '../core/state/cluster';
+import type { HaproxyView, NodeView, Observation, Request } from '../core/state/observation';
 
 export interface Clock {
   /** Monotonic time, ms. */

@@ -12,12 +12,11 @@ import {
   type ClusterState,
   type Decision,
   isChanging,
-  type Observation,
   type Policy,
-  type Request,
   standbyWorkOf,
   switchoverOf,
 } from '../core/state/cluster';
+import type { Observation, Request } from '../core/state/observation';
 import type { Clock } from './ports';
 
 /** Longer than all steps of a switchover together, ms. */

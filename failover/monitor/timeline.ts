@@ -5,14 +5,8 @@
 
 import type { Failover } from '../contract/api';
 import { addressOf, isDone, statusOf, viewOf } from '../core/facts/view';
-import {
-  type ClusterState,
-  type Decision,
-  isChanging,
-  type Observation,
-  serves,
-  switchoverOf,
-} from '../core/state/cluster';
+import { type ClusterState, type Decision, isChanging, serves, switchoverOf } from '../core/state/cluster';
+import type { Observation } from '../core/state/observation';
 import type { Clock, Log } from './ports';
 
 const REMEMBERED = 100;

@@ -3,15 +3,12 @@ import { decide } from '../../failover/core/decide';
 import { newWatch } from '../../failover/core/facts/watch';
 import {
   type Action,
-  type Certificate,
   type ClusterState,
   emptyState,
-  type HaproxyView,
-  type NodeView,
-  type Observation,
   type Policy,
   type Status,
 } from '../../failover/core/state/cluster';
+import type { Certificate, HaproxyView, NodeView, Observation } from '../../failover/core/state/observation';
 import type { Ids } from './ids';
 import { mustBeCopied, mustNotLead } from './keeper';
 import { isProven, length, NAMES, type Name, type Node, streams, type World } from './world';

@@ -1,5 +1,6 @@
 /** A state as a few integers: the search keeps millions of them. Equal states have equal integers. */
-import type { Certificate, ClusterState } from '../../failover/core/state/cluster';
+import type { ClusterState } from '../../failover/core/state/cluster';
+import type { Certificate } from '../../failover/core/state/observation';
 import type { Ids } from './ids';
 import { LETTER_A } from './keeper';
 import type { Monitor } from './monitor';

@@ -68,7 +68,7 @@ describe('a PostgreSQL node', () => {
   it('is told who it is and where the monitor is, and nothing else', () => {
     expect(KeeperConfig.parse(uploaded('postgres-replica-1'))).toEqual({
       node: 'postgres-replica-1',
-      monitor: { host: '10.201.43.11', port: 7400 },
+      monitors: [{ host: '10.201.43.11', port: 7400 }],
       clusterKey: GENERATED,
     });
   });

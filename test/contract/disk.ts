@@ -1,6 +1,7 @@
 /** What outlives a process: the monitor's store and the keeper's files. Each case runs on real files and on the models. */
 import { expect } from 'vitest';
-import { EMPTY_STATE, type KeeperState, type StateFile } from '../../failover/keeper/ports';
+import { EMPTY_STATE, type KeeperState } from '../../failover/keeper/keeper-state';
+import type { StateFile } from '../../failover/keeper/ports';
 import type { Store } from '../../failover/monitor/ports';
 
 /** How often a write is cut off, at another place each time. */

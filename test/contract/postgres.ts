@@ -4,7 +4,7 @@
  */
 import { setTimeout as delay } from 'node:timers/promises';
 import { expect } from 'vitest';
-import { lsnValue } from '../../failover/keeper/lsn';
+import { parseLsn } from '../../failover/contract/lsn';
 import type { SqlView } from '../../failover/keeper/ports';
 
 export interface Commit {
@@ -64,7 +64,7 @@ const streams = (node: ContractNode, from: ContractNode) => async () => {
   return walReceiver?.status === 'streaming' && walReceiver.host === from.address && state === 'streaming';
 };
 const seen = async (leader: ContractNode, name: string) => (await leader.look()).standbys.find((s) => s.name === name);
-const position = (lsn: string | null | undefined) => lsnValue(lsn ?? '0/0');
+const position = (lsn: string | null | undefined) => parseLsn(lsn ?? '0/0');
 
 /** Whether a commit ends within so many ms. */
 async function ends(commit: Commit, ms: number): Promise<boolean> {

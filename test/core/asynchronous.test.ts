@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { decide } from '../../failover/core/decide';
 import { newWatch } from '../../failover/core/facts/watch';
-import type { ClusterState, HaproxyView, Watch } from '../../failover/core/state/cluster';
+import type { ClusterState } from '../../failover/core/state/cluster';
+import type { HaproxyView, Watch } from '../../failover/core/state/observation';
 import { gone, leaderView, NOW_MS, observation, POLICY, replicaView, serving } from './world';
 
 const policy = { ...POLICY, syncMode: 'asynchronous' as const, maxLagBytes: 0x1000 };

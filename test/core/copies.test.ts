@@ -1,7 +1,8 @@
 /** When the monitor orders a copy: never of a counted member, one node at a time, and not for ever. */
 import { describe, expect, it } from 'vitest';
 import { decide } from '../../failover/core/decide';
-import type { ClusterState, NodeView, Policy } from '../../failover/core/state/cluster';
+import type { ClusterState, Policy } from '../../failover/core/state/cluster';
+import type { NodeView } from '../../failover/core/state/observation';
 import { gone, leaderView, NOW_MS, observation, POLICY, replicaView, type StatusPart, serving } from './world';
 
 const decided = (state: ClusterState, views: NodeView[], policy: Partial<Policy> = {}) =>

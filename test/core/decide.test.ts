@@ -1,13 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { decide } from '../../failover/core/decide';
 import { LEAVE_MS } from '../../failover/core/facts/readiness';
-import {
-  type Action,
-  type ClusterState,
-  emptyState,
-  type NodeView,
-  type Observation,
-} from '../../failover/core/state/cluster';
+import { type Action, type ClusterState, emptyState } from '../../failover/core/state/cluster';
+import type { NodeView, Observation } from '../../failover/core/state/observation';
 import { printState } from '../../failover/core/state/stored';
 import { entry, gone, leaderView, NOW_MS, observation, POLICY, replicaView, serving, status, view } from './world';
 

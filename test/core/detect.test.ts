@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { leaderHealth } from '../../failover/core/facts/health';
-import type { NodeView } from '../../failover/core/state/cluster';
+import type { NodeView } from '../../failover/core/state/observation';
 import { gone, leaderView, NOW_MS, observation, replicaView, serving, situation } from './world';
 
 const state = serving(['a']);

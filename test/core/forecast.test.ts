@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { foresee, ifLeaderDied } from '../../failover/core/forecast';
-import type { ClusterState, Observation, Policy } from '../../failover/core/state/cluster';
+import type { ClusterState, Policy } from '../../failover/core/state/cluster';
+import type { Observation } from '../../failover/core/state/observation';
 import { gone, leaderView, NOW_MS, observation, POLICY, replicaView, serving, situation } from './world';
 
 const PAUSE = { reason: 'new disks', sinceWallMs: 0, untilWallMs: Date.parse('2026-12-01T10:00:00Z') };

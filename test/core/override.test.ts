@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { decide } from '../../failover/core/decide';
 import { overrideRefusal } from '../../failover/core/facts/loss';
-import type { ClusterState, NodeView } from '../../failover/core/state/cluster';
+import type { ClusterState } from '../../failover/core/state/cluster';
+import type { NodeView } from '../../failover/core/state/observation';
 import { entry, gone, NOW_MS, observation, POLICY, replicaView, serving, situation, view } from './world';
 
 /** `a` was recorded as the next leader in term 2 and is not opened yet; `p` is back as a standby. */

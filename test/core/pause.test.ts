@@ -1,13 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { decide } from '../../failover/core/decide';
 import { newWatch } from '../../failover/core/facts/watch';
-import {
-  type ClusterState,
-  emptyState,
-  type Observation,
-  type Policy,
-  type Request,
-} from '../../failover/core/state/cluster';
+import { type ClusterState, emptyState, type Policy } from '../../failover/core/state/cluster';
+import type { Observation, Request } from '../../failover/core/state/observation';
 import { parseState, printState } from '../../failover/core/state/stored';
 import { gone, leaderView, NOW_MS, observation, POLICY, replicaView, serving, view } from './world';
 

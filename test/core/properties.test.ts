@@ -4,7 +4,7 @@ import { compareLsn, lsnDistance, parseLsn } from '../../failover/contract/lsn';
 import { decide } from '../../failover/core/decide';
 import { choose, quorum } from '../../failover/core/facts/candidates';
 import { leaderHealth } from '../../failover/core/facts/health';
-import type { NodeView } from '../../failover/core/state/cluster';
+import type { NodeView } from '../../failover/core/state/observation';
 import { parseState, printState } from '../../failover/core/state/stored';
 import { gone, leaderView, NOW_MS, observation, POLICY, replicaView, serving, situation, status, view } from './world';
 

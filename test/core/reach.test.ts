@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { decide } from '../../failover/core/decide';
 import { newWatch } from '../../failover/core/facts/watch';
-import type { Action, ClusterState, HaproxyView, NodeView, Observation } from '../../failover/core/state/cluster';
+import type { Action, ClusterState } from '../../failover/core/state/cluster';
+import type { HaproxyView, NodeView, Observation } from '../../failover/core/state/observation';
 import { gone, leaderView, NOW_MS, observation, POLICY, replicaView, serving, status, view } from './world';
 
 const run = (state: ClusterState, seen: Observation) => decide(state, seen, NOW_MS, POLICY);

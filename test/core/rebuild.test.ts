@@ -2,7 +2,8 @@ import { describe, expect, it } from 'vitest';
 import { decide } from '../../failover/core/decide';
 import { newWatch } from '../../failover/core/facts/watch';
 import { rebuildRefusal } from '../../failover/core/procedures/rebuild';
-import type { ClusterState, Observation, Policy } from '../../failover/core/state/cluster';
+import type { ClusterState, Policy } from '../../failover/core/state/cluster';
+import type { Observation } from '../../failover/core/state/observation';
 import { gone, leaderView, NOW_MS, observation, POLICY, replicaView, serving, situation } from './world';
 
 const seen = (state: ClusterState, part: Partial<Observation> = {}) =>

@@ -3,8 +3,9 @@ import type { SettingsStatus } from '../../failover/contract/messages';
 import { decide } from '../../failover/core/decide';
 import { DRAIN_MS, HOLD_LIMIT_MS, STOP_LIMIT_MS } from '../../failover/core/facts/readiness';
 import { newWatch } from '../../failover/core/facts/watch';
-import type { Action, Activity, ClusterState, NodeView, Observation } from '../../failover/core/state/cluster';
+import type { Action, Activity, ClusterState } from '../../failover/core/state/cluster';
 import { planOf } from '../../failover/core/state/cluster';
+import type { NodeView, Observation } from '../../failover/core/state/observation';
 import { parseState, printState } from '../../failover/core/state/stored';
 import { gone, leaderView, NOW_MS, observation, POLICY, replicaView, type StatusPart, serving } from './world';
 

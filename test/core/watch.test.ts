@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { decide } from '../../failover/core/decide';
 import { mayReturn, newWatch, nextWatch } from '../../failover/core/facts/watch';
-import type { ClusterState, Observation, Watch } from '../../failover/core/state/cluster';
+import type { ClusterState } from '../../failover/core/state/cluster';
+import type { Observation, Watch } from '../../failover/core/state/observation';
 import { parseState, printState } from '../../failover/core/state/stored';
 import { leaderView, NOW_MS, observation, POLICY, replicaView, serving, situation } from './world';
 

@@ -1,8 +1,9 @@
 /** Each sentence that says "writes wait" ends in a command, and what the command does ends the waiting. */
 import { describe, expect, it } from 'vitest';
 import { decide } from '../../failover/core/decide';
-import type { ClusterState, NodeView, Observation, Policy } from '../../failover/core/state/cluster';
+import type { ClusterState, Policy } from '../../failover/core/state/cluster';
 import { emptyState } from '../../failover/core/state/cluster';
+import type { NodeView, Observation } from '../../failover/core/state/observation';
 import {
   entry,
   gone,

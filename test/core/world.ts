@@ -2,16 +2,9 @@
 
 import { Situation } from '../../failover/core/facts/situation';
 import { newWatch } from '../../failover/core/facts/watch';
-import type {
-  ClusterState,
-  GivenOrder,
-  LedgerEntry,
-  NodeView,
-  Observation,
-  Policy,
-  Status,
-} from '../../failover/core/state/cluster';
+import type { ClusterState, GivenOrder, LedgerEntry, Policy, Status } from '../../failover/core/state/cluster';
 import { emptyState } from '../../failover/core/state/cluster';
+import type { NodeView, Observation } from '../../failover/core/state/observation';
 
 export const NOW_MS = 100_000;
 export const POLICY: Policy = {

@@ -6,7 +6,7 @@ import { segmentInTitle } from '../../failover/keeper/postgres/catch-up';
 import { endOfBackup } from '../../failover/keeper/postgres/copy';
 import { segmentBefore, segmentsBetween, wholeSegments } from '../../failover/keeper/postgres/receive-wal';
 import { makeRoom, reserveFor, watchRoom } from '../../failover/keeper/postgres/room';
-import { Server } from '../../failover/keeper/postgres/server';
+import { createServer } from '../../failover/keeper/postgres/server';
 import type { Session } from '../../failover/keeper/postgres/session';
 import { ensureSlots, handOver, reserveSlot } from '../../failover/keeper/postgres/slots';
 import {
@@ -76,7 +76,7 @@ describe('the manifest of a backup', () => {
 });
 
 describe('what is found in the volume after the container died in the middle of a copy', () => {
-  const server = () => new Server({ node: 'b', clusterKey: 'k'.repeat(48), volume, memoryLimitBytes: null });
+  const server = () => createServer({ node: 'b', clusterKey: 'k'.repeat(48), volume, memoryLimitBytes: null });
   const made = async (folder: string, mark: string) => {
     await mkdir(join(volume, folder), { recursive: true });
     await writeFile(join(volume, folder, 'PG_VERSION'), mark);

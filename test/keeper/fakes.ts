@@ -1,13 +1,13 @@
 /** Ports without a world: a PostgreSQL that obeys, a clock that the test moves, a disk and a link in memory. */
 
 import type { KeeperFrame, NodeSettings, StateCopy, Status, Target } from '../../failover/contract/messages';
-import { Keeper } from '../../failover/keeper/keeper';
+import { createKeeper } from '../../failover/keeper/create-keeper';
+import type { Keeper } from '../../failover/keeper/keeper';
+import { EMPTY_STATE, type KeeperState } from '../../failover/keeper/keeper-state';
 import {
   type Clock,
-  EMPTY_STATE,
+  type DialledLink,
   KeeperError,
-  type KeeperState,
-  type Link,
   type Postgres,
   type ServerConfig,
   type Source,
@@ -65,12 +65,14 @@ export class FakeFiles implements StateFile {
   }
 }
 
-export class FakeLink implements Link {
+export class FakeLink implements DialledLink {
   connected = true;
   readonly sent: KeeperFrame[] = [];
   send(...frames: readonly KeeperFrame[]): void {
     this.sent.push(...frames);
   }
+  async run(): Promise<void> {}
+  async close(): Promise<void> {}
   status(): Status {
     const status = this.sent.findLast((frame) => frame.type === 'status');
     if (status?.type !== 'status') throw new Error('no status was sent');
@@ -308,7 +310,8 @@ export class Rig {
 
   private make(): Keeper {
     const { postgres, files, link, clock } = this;
-    return new Keeper({ node: 'a', postgres, files, link, clock });
+    const config = { node: 'a', monitors: [{ host: '10.0.0.11', port: 7400 }], clusterKey: 'k'.repeat(32) };
+    return createKeeper({ config, postgres, files, clock, connect: () => link }).keeper;
   }
 
   async begin(): Promise<void> {

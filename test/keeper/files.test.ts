@@ -2,11 +2,12 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { laterLsn, parseLsn } from '../../failover/contract/lsn';
 import { slotName } from '../../failover/contract/naming';
 import { SLOT_BYTES } from '../../failover/disk/two-slot-file';
-import { laterLsn, lsnValue } from '../../failover/keeper/lsn';
+import { barrierNames, syncNames } from '../../failover/keeper/barrier';
+import { EMPTY_STATE } from '../../failover/keeper/keeper-state';
 import { StateFolder } from '../../failover/keeper/memory';
-import { EMPTY_STATE } from '../../failover/keeper/ports';
 import {
   conninfo,
   renderFailoverConf,
@@ -15,7 +16,6 @@ import {
   sizing,
 } from '../../failover/keeper/postgres/config-files';
 import { KEY_ITERATIONS, newVerifier } from '../../failover/keeper/postgres/scram';
-import { barrierNames, syncNames } from '../../failover/keeper/sync';
 import { SETTINGS } from './fakes';
 
 describe('the rendered configuration', () => {
@@ -52,10 +52,10 @@ describe('the rendered configuration', () => {
 
 describe('positions', () => {
   it('are compared as numbers, not as text', () => {
-    expect(lsnValue('1/0') > lsnValue('0/FFFFFFFF')).toBe(true);
+    expect(parseLsn('1/0') > parseLsn('0/FFFFFFFF')).toBe(true);
     expect(laterLsn('0/A0', '0/9F')).toBe('0/A0');
     expect(laterLsn(null, '0/9F')).toBe('0/9F');
-    expect(() => lsnValue('x')).toThrow('"x" is not a write-ahead log position');
+    expect(() => parseLsn('x')).toThrow('"x" is not a write-ahead log position');
   });
 });
 

@@ -1,7 +1,8 @@
 /** The client of the replication protocol where the server misbehaves; the real one is in `stream.docker.test.ts`. */
 import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';
 import { afterEach, describe, expect, it } from 'vitest';
-import { Replication, sqlState } from '../../failover/keeper/postgres/replication';
+import { Replication } from '../../failover/keeper/postgres/replication';
+import { sqlState } from '../../failover/keeper/postgres/timed-client';
 
 const HOST = '127.0.0.1';
 const LIMIT_MS = 200;

@@ -1,6 +1,6 @@
 /** What the leader's answers and this node's own position say together. */
 import { describe, expect, it } from 'vitest';
-import { lsnValue } from '../../failover/keeper/lsn';
+import { parseLsn } from '../../failover/contract/lsn';
 import {
   type Compared,
   firstDifference,
@@ -18,7 +18,7 @@ function own(timeline: number, position: string | null, history: string | null =
   return {
     systemId: '7',
     history: historyOf(timeline, history),
-    position: position === null ? null : lsnValue(position),
+    position: position === null ? null : parseLsn(position),
     segmentBytes: MB,
     waits: true,
     reads: null,
@@ -27,7 +27,7 @@ function own(timeline: number, position: string | null, history: string | null =
 }
 
 function leader(timeline: number, flush: string, history = ''): LeaderAnswer {
-  return { name: 'p', systemId: '7', flush: lsnValue(flush), history: historyOf(timeline, history) };
+  return { name: 'p', systemId: '7', flush: parseLsn(flush), history: historyOf(timeline, history) };
 }
 
 describe('judgeHistory', () => {

@@ -2,7 +2,7 @@
  * Runs in a container beside real servers: asks why one can never stream from another, once or for some seconds, and prints what was
  * found.
  */
-import { messageOf } from '../../failover/keeper/ports';
+import { messageOf } from '../../failover/contract/errors';
 import { Replication } from '../../failover/keeper/postgres/replication';
 import { Session } from '../../failover/keeper/postgres/session';
 import { ask } from '../../failover/keeper/postgres/stream-check';

@@ -1,6 +1,6 @@
 /** How the files of the log are named and cut, and what a history file says. */
 import { describe, expect, it } from 'vitest';
-import { lsnValue, printLsn } from '../../failover/keeper/lsn';
+import { parseLsn, printLsn } from '../../failover/contract/lsn';
 import {
   historyFile,
   historyOf,
@@ -46,8 +46,8 @@ describe('names of files', () => {
     ['1/FFFFFFFF', MB, '000000020000000100000FFF'],
     ['A/40000000', 1024n * MB, '000000020000000A00000001'],
   ])('%s in files of %d bytes', (lsn, bytes, name) => {
-    expect(segmentFile(2, lsnValue(lsn), bytes)).toBe(name);
-    expect(segmentStart(name, bytes)).toBe(lsnValue(lsn) - (lsnValue(lsn) % bytes));
+    expect(segmentFile(2, parseLsn(lsn), bytes)).toBe(name);
+    expect(segmentStart(name, bytes)).toBe(parseLsn(lsn) - (parseLsn(lsn) % bytes));
   });
 
   it('of histories', () => {
@@ -56,7 +56,7 @@ describe('names of files', () => {
 });
 
 it('prints positions as PostgreSQL does', () => {
-  for (const lsn of ['0/0', '0/3000060', '1A/FFFFFFFF']) expect(printLsn(lsnValue(lsn))).toBe(lsn);
+  for (const lsn of ['0/0', '0/3000060', '1A/FFFFFFFF']) expect(printLsn(parseLsn(lsn))).toBe(lsn);
 });
 
 describe('recordLength', () => {

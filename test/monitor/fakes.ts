@@ -20,14 +20,8 @@ import {
 } from '../../failover/contract/messages';
 import { proof } from '../../failover/contract/proof';
 import { isDone, isMember, statusOf } from '../../failover/core/facts/view';
-import type {
-  Certificate,
-  Decision,
-  HaproxyView,
-  Observation,
-  Policy,
-  Request,
-} from '../../failover/core/state/cluster';
+import type { Decision, Policy } from '../../failover/core/state/cluster';
+import type { Certificate, HaproxyView, Observation, Request } from '../../failover/core/state/observation';
 import { createMonitor, type Monitor } from '../../failover/monitor/monitor';
 import type { Opening, Router, Store } from '../../failover/monitor/ports';
 

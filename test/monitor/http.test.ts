@@ -3,7 +3,7 @@ import { connect } from 'node:net';
 import { describe, expect, it, vi } from 'vitest';
 import { Answer, Bodies, ClusterStatus, Events, Failovers, History } from '../../failover/contract/api';
 import { decide } from '../../failover/core/decide';
-import type { Request } from '../../failover/core/state/cluster';
+import type { Request } from '../../failover/core/state/observation';
 import { missing, refused } from '../../failover/monitor/commands/wait-serving';
 import { Feed } from '../../failover/monitor/outside/feed';
 import { type HttpParts, httpApp, listenHttp } from '../../failover/monitor/outside/http';

@@ -1,6 +1,6 @@
 /** The promises and the traps, each as a short story. */
 import { SERVER_CONNECTIONS_MAX } from '../../components/haproxy-config';
-import type { Request } from '../../failover/core/state/cluster';
+import type { Request } from '../../failover/core/state/observation';
 import { Process } from '../../simulator/engine';
 import type { SimNode } from '../../simulator/node';
 import { TOO_MUCH_MEMORY } from '../../simulator/settings';

@@ -1,5 +1,6 @@
 /** Tells a scenario: steps on a simulated cluster, and what the monitor decided, as text that a person reads. */
-import type { Request as Asked, Policy } from '../../failover/core/state/cluster';
+import type { Policy } from '../../failover/core/state/cluster';
+import type { Request as Asked } from '../../failover/core/state/observation';
 import { Process } from '../../simulator/engine';
 import type { ProxySession } from '../../simulator/haproxy-model';
 import type { SimNode } from '../../simulator/node';

@@ -2,7 +2,9 @@
  * The rules of SAFETY.md that can be taken out of the shipped code, how, and the faults that show it. The code knows
  * nothing of this: methods are replaced here, and exports are wrapped by mutations.test.ts, which plays them all.
  */
+
 import { join } from 'node:path';
+import { compareOrders } from '../../failover/contract/messages';
 import type { Seam } from '../../failover/contract/seam';
 import { choose, followersOf } from '../../failover/core/facts/candidates';
 import { isTakenForBroken, leaveFirst, oneCopyAtATime } from '../../failover/core/facts/copying';
@@ -12,11 +14,14 @@ import { isProven, withConfig } from '../../failover/core/facts/sync-set';
 import { isMember } from '../../failover/core/facts/view';
 import { mayReturn } from '../../failover/core/facts/watch';
 import { RULES } from '../../failover/core/rules';
-import type { ClusterState, LedgerEntry, NodeView, Policy, SyncConfig } from '../../failover/core/state/cluster';
-import { Keeper } from '../../failover/keeper/keeper';
-import { KeeperError, type View } from '../../failover/keeper/ports';
-import { Pursuit } from '../../failover/keeper/pursue';
-import { SyncControl } from '../../failover/keeper/sync';
+import type { ClusterState, LedgerEntry, Policy, SyncConfig } from '../../failover/core/state/cluster';
+import type { NodeView } from '../../failover/core/state/observation';
+import { raiseBarrier } from '../../failover/keeper/barrier';
+import { noticeByHand } from '../../failover/keeper/by-hand';
+import { keepSlots } from '../../failover/keeper/leadership';
+import type { View } from '../../failover/keeper/ports';
+import { KeeperError } from '../../failover/keeper/ports';
+import { mustBeOrdered } from '../../failover/keeper/rejoining';
 import { Tunables } from '../../failover/keeper/tunables';
 import { Loop } from '../../failover/monitor/loop';
 import { KeeperServer } from '../../failover/monitor/nodes/keepers';
@@ -50,7 +55,7 @@ export interface Mutation {
   policy?: Partial<Policy>;
   /** What the oracles then say. @default {@link SAFETY} */
   shows?: RegExp;
-  apply?: () => void;
+  apply: () => void;
 }
 
 /** Something that is lost, wrong, or doubled. */
@@ -219,7 +224,7 @@ export const MUTATIONS: readonly Mutation[] = [
     faults: ['promoteFormer'],
     seeds: 5,
     shows: /^DIFFERENT/,
-    apply: () => replace(Keeper.prototype, 'noticeByHand', () => async () => undefined),
+    apply: () => takeOut(noticeByHand, () => async () => false),
   },
   {
     rule: 'S3, ledger',
@@ -238,13 +243,16 @@ export const MUTATIONS: readonly Mutation[] = [
     what: 'a sync setting counts as soon as it was written',
     faults: ['killAtGrowth'],
     seeds: 30,
-    apply: () => replace(SyncControl.prototype, 'bar', () => async () => undefined),
+    apply: () => takeOut(raiseBarrier, () => async () => undefined),
   },
   {
     rule: 'S5',
     what: 'a keeper accepts orders that are older than what it has accepted',
     faults: ['network', 'killLeader'],
     seeds: 60,
+    apply: () =>
+      // Only the keeper's comparison: it compares the order itself, the monitor what was accepted.
+      takeOut(compareOrders, (own) => (a, b) => ('type' in a ? 1 : own(a, b))),
   },
   {
     rule: 'S6',
@@ -363,6 +371,7 @@ export const MUTATIONS: readonly Mutation[] = [
     seeds: 60,
     apply: () => {
       withoutRules('slot-moved');
+      takeOut(compareOrders, () => (a, b) => a.term - b.term || a.seq - b.seq);
       replace(StallGuard.prototype, 'notice', () => () => undefined);
       replace(Loop.prototype, 'outranked', () => () => undefined);
       replace(Workers.prototype, 'stayAwake', () => () => undefined);
@@ -522,7 +531,7 @@ export const MUTATIONS: readonly Mutation[] = [
     faults: ['fallOff'],
     seeds: 300,
     shows: LIVENESS,
-    apply: () => replace(Pursuit.prototype, 'keepSlots', () => async () => undefined),
+    apply: () => takeOut(keepSlots, () => async () => undefined),
   },
   {
     rule: 'S22, words',
@@ -532,17 +541,12 @@ export const MUTATIONS: readonly Mutation[] = [
     shows: /^NEEDLESS COPY/,
     apply: () => {
       believeWords();
-      // Also of one that streams.
-      replace(
-        Pursuit.prototype,
-        'refuse',
-        (real) =>
-          async function (this: { keeper: Keeper }, target: never) {
-            const { streamImpossible } = this.keeper.view;
-            if (streamImpossible != null) throw new KeeperError('STREAM_IMPOSSIBLE', streamImpossible);
-            await (real as (target: never) => Promise<void>).call(this, target);
-          },
-      );
+      takeOut(mustBeOrdered, (own) => async (method, host, rewindFailed, stop) => {
+        const { streamImpossible } = host.view;
+        // Also of a standby that streams.
+        if (streamImpossible !== null) throw new KeeperError('STREAM_IMPOSSIBLE', streamImpossible);
+        await own(method, host, rewindFailed, stop);
+      });
     },
   },
   {

@@ -2,7 +2,7 @@
 import { beforeAll, describe, expect, it } from 'vitest';
 import { type ClusterState, emptyState } from '../../failover/core/state/cluster';
 import { printState } from '../../failover/core/state/stored';
-import { EMPTY_STATE, type KeeperState } from '../../failover/keeper/ports';
+import { EMPTY_STATE, type KeeperState } from '../../failover/keeper/keeper-state';
 import type { Operation } from '../../simulator/clients';
 import { History } from '../../simulator/history';
 import { World } from '../../simulator/world';

@@ -4,8 +4,8 @@
  */
 
 import type { RuleCode } from '../../contract/codes';
-import type { NodeView } from '../state/cluster';
 import { serves } from '../state/cluster';
+import type { NodeView } from '../state/observation';
 import { isBeyondHaproxy } from './reach';
 import { question, type Situation } from './situation';
 

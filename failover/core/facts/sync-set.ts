@@ -2,8 +2,9 @@
 
 import type { FailureCode } from '../../contract/codes';
 import { seam } from '../../contract/seam';
-import type { NodeView, Status, SyncConfig } from '../state/cluster';
+import type { Status, SyncConfig } from '../state/cluster';
 import { standbyWorkOf } from '../state/cluster';
+import type { NodeView } from '../state/observation';
 import type { Situation } from './situation';
 import { isDone } from './view';
 

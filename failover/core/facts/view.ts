@@ -1,6 +1,7 @@
 /** Small questions about state and observation that several rules ask. */
 import { seam } from '../../contract/seam';
-import type { ClusterState, GivenOrder, LedgerEntry, NodeView, Observation, Status } from '../state/cluster';
+import type { ClusterState, GivenOrder, LedgerEntry, Status } from '../state/cluster';
+import type { NodeView, Observation } from '../state/observation';
 
 /** The view of a declared node; of an undeclared one a view that was never connected. */
 export function viewOf(observation: Observation, node: string): NodeView {

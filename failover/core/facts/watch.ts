@@ -5,8 +5,9 @@
 
 import { lsnDistance } from '../../contract/lsn';
 import { seam } from '../../contract/seam';
-import type { Acknowledged, ClusterState, NewestPosition, Watch } from '../state/cluster';
+import type { ClusterState } from '../state/cluster';
 import { planOf, serves, switchoverOf } from '../state/cluster';
+import type { Acknowledged, NewestPosition, Watch } from '../state/observation';
 import { leaderHealth } from './health';
 import { switchoverTarget } from './readiness';
 import type { Situation } from './situation';

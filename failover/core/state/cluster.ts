@@ -9,16 +9,6 @@ import { Lsn, type NodeSettings, type OrderId, type Status, SyncConfig, Target }
 
 export type { OrderId, Policy, Status, SyncConfig, Target };
 export type DeclaredNode = NodeSettings['nodes'][number];
-export type {
-  Acknowledged,
-  Certificate,
-  HaproxyView,
-  NewestPosition,
-  NodeView,
-  Observation,
-  Request,
-  Watch,
-} from './observation';
 
 /** What is prepared for the leader while it serves. */
 const LeaderPlan = z.discriminatedUnion('kind', [

@@ -51,16 +51,8 @@ async function trouble(
   const files = ['hba_file', 'ident_file'].flatMap((name) => ['-c', `${name}=${join(data, name)}`]);
   const unread = await refusal([...args, ...files], READ_LIMIT_MS);
   if (unread !== null) return unread;
-  const initdb = [
-    '-D',
-    data,
-    '--username=postgres',
-    '--auth=trust',
-    '--no-sync',
-    '--wal-segsize=1',
-    '--no-instructions',
-  ];
-  await run('initdb', initdb, { limitMs: INITDB_LIMIT_MS });
+  const initdb = ['--username=postgres', '--auth=trust', '--no-sync', '--wal-segsize=1', '--no-instructions'];
+  await run('initdb', ['-D', data, ...initdb], { limitMs: INITDB_LIMIT_MS });
   // No keeper reads its log here.
   const log = ['-c', 'logging_collector=off', '-c', 'log_destination=stderr'];
   return start([...args, ...log, '-c', 'listen_addresses='], folder);

@@ -1,11 +1,12 @@
 /** The configuration's files in the node's volume, outside the data directory, which copies and rewinds replace. */
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
+import { messageOf } from '../../contract/errors';
 import { PORTS } from '../../contract/layout';
 import { REPLICATION_ROLE } from '../../contract/naming';
 import { derivedPassword } from '../../contract/proof';
 import { writeWhole } from '../../disk/durable';
-import { messageOf, type ServerConfig } from '../ports';
+import type { ServerConfig } from '../ports';
 import { renderFailoverConf, renderPgHba, renderPgIdent, renderPostgresqlConf } from './config-files';
 import { run } from './processes';
 import { plainWords } from './server-log';

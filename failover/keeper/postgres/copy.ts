@@ -2,18 +2,18 @@
  * A base backup beside the old data, while write-ahead log is received without a pause; see
  * docs/decisions/0018-a-copy-receives-wal-all-the-time.md.
  */
-import { access, mkdir, open, rename, rm, writeFile } from 'node:fs/promises';
+import { mkdir, open, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { copySlotName, slotName } from '../../contract/naming';
-import { syncFolder } from '../../disk/durable';
+import { exists, syncFolder } from '../../disk/durable';
 import { KeeperError, type Source } from '../ports';
 import { conninfo } from './config-files';
 import { run } from './processes';
 import { segmentBefore, WalReceiver, wholeSegments } from './receive-wal';
 import { openSource, type RejoinContext } from './rejoin';
 import { makeRoom, reserveFor, watchRoom } from './room';
-import type { Session } from './session';
+import { type Session, within } from './session';
 import { dropSlot, handOver, reserveSlot } from './slots';
 import { claimTablespaces, sharesTablespace, type Tablespace } from './tablespaces';
 
@@ -44,17 +44,8 @@ async function askSource(session: Session): Promise<SourceFacts> {
   return { sizeBytes: Number(row.size), segmentBytes: Number(row.segment), tablespaces: row.tablespaces };
 }
 
-async function withSource<T>(
-  source: Source,
-  context: RejoinContext,
-  use: (session: Session) => Promise<T>,
-): Promise<T> {
-  const session = await openSource(source, context);
-  try {
-    return await use(session);
-  } finally {
-    session.destroy();
-  }
+function withSource<T>(source: Source, context: RejoinContext, use: (session: Session) => Promise<T>): Promise<T> {
+  return within(openSource(source, context), use);
 }
 
 /** Calls back with at most one text every {@link PROGRESS_EVERY_MS}. */
@@ -88,9 +79,13 @@ export async function endOfBackup(folder: string): Promise<string> {
   }
 }
 
-interface CopyOptions {
+/** What a tool that copies or verifies gets. */
+interface ToolOptions {
   progress: (text: string) => void;
   signal: AbortSignal;
+}
+
+interface CopyOptions extends ToolOptions {
   /** Removes the old data where there is no room for both; null: it must stay. */
   removeOld: (() => Promise<void>) | null;
 }
@@ -127,10 +122,7 @@ export async function copyData(source: Source, context: RejoinContext, options: 
   const signal = AbortSignal.any([options.signal, stop.signal]);
   const reserveBytes = reserveFor(sizeBytes);
   // The node's own slot keeps the log that the old data needs, as long as that data is there.
-  const hasOld = await access(join(data, 'PG_VERSION')).then(
-    () => true,
-    () => false,
-  );
+  const hasOld = await exists(join(data, 'PG_VERSION'));
   const slot = hasOld ? copySlotName(node) : slotName(node);
   const connection = conninfo(source.address, context.port, `${node}-receivewal`, context.passfile);
   const receiver = new WalReceiver({ connection, slot, onFailed: fail });
@@ -139,9 +131,10 @@ export async function copyData(source: Source, context: RejoinContext, options: 
     await withSource(source, context, (session) => reserveSlot(session, slot));
     await mkdir(wal, { mode: 0o700 });
     receiver.begin(wal);
-    await baseBackup(source, context, options.progress, signal);
+    const tools = { progress: options.progress, signal };
+    await baseBackup(source, context, tools);
     await lastSegment(await endOfBackup(fresh), wal, segmentBytes, signal);
-    await verify(source, context, options.progress, signal);
+    await verify(source, context, tools);
     await receiver.end(wal);
     if (signal.aborted) throw new Error('aborted');
     if (hasOld) await withSource(source, context, (session) => handOver(session, slot, slotName(node)));
@@ -161,23 +154,31 @@ export async function copyData(source: Source, context: RejoinContext, options: 
   }
 }
 
-async function baseBackup(
-  source: Source,
-  context: RejoinContext,
-  progress: (text: string) => void,
-  signal: AbortSignal,
+/** Runs a tool with `--progress`, and tells its last percentage as that of `what`. */
+async function runWithProgress(
+  what: string,
+  command: string,
+  args: string[],
+  { progress, signal }: ToolOptions,
 ): Promise<void> {
   const tell = throttled(progress);
+  const onError = (text: string) => {
+    const percent = percentIn(text);
+    if (percent !== undefined) tell(`${what}: ${percent} %`);
+  };
+  await run(command, args, { limitMs: DAY_MS, signal, onError });
+}
+
+async function baseBackup(source: Source, context: RejoinContext, tools: ToolOptions): Promise<void> {
   const connection = conninfo(source.address, context.port, `${context.node}-basebackup`, context.passfile);
   const options = ['--checkpoint=fast', '--wal-method=none', '--progress', '--no-password', '--sync-method=syncfs'];
-  await run('pg_basebackup', ['-d', connection, '-D', context.fresh, ...options], {
-    limitMs: DAY_MS,
-    signal,
-    onError: (text) => {
-      const percent = percentIn(text);
-      if (percent !== undefined) tell(`base backup of ${source.name}: ${percent} %`);
-    },
-  });
+  const args = ['-d', connection, '-D', context.fresh, ...options];
+  await runWithProgress(`base backup of ${source.name}`, 'pg_basebackup', args, tools);
+}
+
+async function verify(source: Source, { wal, fresh }: RejoinContext, tools: ToolOptions): Promise<void> {
+  const args = ['--progress', `--wal-directory=${wal}`, fresh];
+  await runWithProgress(`verifying the copy of ${source.name}`, 'pg_verifybackup', args, tools);
 }
 
 /** Waits until the segment before `end` was received whole. */
@@ -193,21 +194,4 @@ async function lastSegment(end: string, wal: string, segmentBytes: number, signa
     }
     await delay(LAST_SEGMENT_LOOK_MS);
   }
-}
-
-async function verify(
-  source: Source,
-  context: RejoinContext,
-  progress: (text: string) => void,
-  signal: AbortSignal,
-): Promise<void> {
-  const tell = throttled(progress);
-  await run('pg_verifybackup', ['--progress', `--wal-directory=${context.wal}`, context.fresh], {
-    limitMs: DAY_MS,
-    signal,
-    onError: (text) => {
-      const percent = percentIn(text);
-      if (percent !== undefined) tell(`verifying the copy of ${source.name}: ${percent} %`);
-    },
-  });
 }

@@ -6,15 +6,17 @@
  * Data of an earlier version has a table failover.heartbeat. It stays: nothing reads or writes it any more, and a keeper of
  * that version that takes the lead in the middle of an upgrade needs it.
  */
+
+import { messageOf } from '../../contract/errors';
 import type { NodeSettings } from '../../contract/messages';
 import { KEEPER_ROLE, MONITOR_ROLE, REPLICATION_ROLE } from '../../contract/naming';
 import { derivedPassword } from '../../contract/proof';
 import { GRANTED_SETTINGS } from '../../contract/session-settings';
-import { KeeperError, messageOf } from '../ports';
+import { KeeperError } from '../ports';
 import { BEAT_MAX, BEAT_SEQUENCE } from './heartbeat';
 import { HOME } from './logins';
 import { KEY_ITERATIONS, newVerifier } from './scram';
-import { identifier, literal, type Session } from './session';
+import { identifier, literal, type Session, within } from './session';
 import { template } from './template';
 
 /** Limit of a repair's statements, ms. */
@@ -137,6 +139,9 @@ const KINDS: Readonly<Record<string, string>> = {
   i: 'INDEX',
 };
 
+/** How each object is made again, by its name for people. */
+type Repairs = Record<string, (session: Session) => Promise<boolean>>;
+
 export class Furnishing {
   private readonly sessions: FurnishSessions;
   private readonly clusterKey: string;
@@ -150,15 +155,12 @@ export class Furnishing {
 
   /** Makes what is missing and sets passwords that no longer verify. Throws what PostgreSQL says. */
   async furnish(settings: NodeSettings): Promise<void> {
-    const session = await this.sessions.home(LIMIT_MS);
-    try {
+    await within(this.sessions.home(LIMIT_MS), async (session) => {
       const missing = await this.missing(session);
       if (missing.length > 0) await this.repair(missing);
       await ensureRole(session, settings.databaseUser, '', settings.databasePassword);
       await this.ensureDatabase(session, settings);
-    } finally {
-      session.destroy();
-    }
+    });
     await this.ensureTable(settings);
   }
 
@@ -185,29 +187,21 @@ export class Furnishing {
         failures.push(`${name}: ${messageOf(error)}`);
       }
     };
-    const anywhere = await this.sessions.home(LIMIT_MS);
-    try {
-      for (const [name, work] of Object.entries(this.repairsAnywhere())) {
-        if (missing.includes(name)) await attempt(name, () => work(anywhere));
+    const each = async (session: Session, names: readonly string[], repairs: Repairs) => {
+      for (const [name, work] of Object.entries(repairs)) {
+        if (names.includes(name)) await attempt(name, () => work(session));
       }
-    } finally {
-      anywhere.destroy();
-    }
-    const inside = await this.sessions.into(HOME, LIMIT_MS);
-    try {
+    };
+    await within(this.sessions.home(LIMIT_MS), (session) => each(session, missing, this.repairsAnywhere()));
+    await within(this.sessions.into(HOME, LIMIT_MS), async (session) => {
       // Checked again: with a dropped role its grants are gone, too, and a database that was made anew is empty.
-      const left = await this.missing(inside);
-      for (const [name, work] of Object.entries(this.repairsAtHome())) {
-        if (left.includes(name)) await attempt(name, () => work(inside));
-      }
-    } finally {
-      inside.destroy();
-    }
+      await each(session, await this.missing(session), this.repairsAtHome());
+    });
     if (failures.length > 0) throw new KeeperError('FURNISH_FAILED', failures.join('; '));
     return made;
   }
 
-  private repairsAnywhere(): Record<string, (session: Session) => Promise<boolean>> {
+  private repairsAnywhere(): Repairs {
     const key = (role: 'replication' | 'monitor') => derivedPassword(this.clusterKey, role);
     return {
       [NAMES.keeper]: async (session) => {
@@ -225,7 +219,7 @@ export class Furnishing {
     };
   }
 
-  private repairsAtHome(): Record<string, (session: Session) => Promise<boolean>> {
+  private repairsAtHome(): Repairs {
     const run = (text: string) => async (session: Session) => {
       await session.query(text);
       return true;
@@ -280,16 +274,13 @@ export class Furnishing {
   }
 
   private async ensureTable({ databaseName, databaseUser }: NodeSettings): Promise<void> {
-    const own = await this.sessions.into(databaseName, LIMIT_MS);
-    try {
+    await within(this.sessions.into(databaseName, LIMIT_MS), async (own) => {
       const [there] = await own.query<{ found: boolean }>(`SELECT to_regclass('public.users') IS NOT NULL AS found`);
       if (there?.found === true) return;
       await own.query(`GRANT ALL ON SCHEMA public TO ${identifier(databaseUser)};
         SET ROLE ${identifier(databaseUser)}; SET search_path = public`);
       await own.query(template('users.sql'));
-    } finally {
-      own.destroy();
-    }
+    });
   }
 }
 

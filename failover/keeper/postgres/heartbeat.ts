@@ -10,7 +10,8 @@ import { systemClock } from '../clock';
 import { type Beat, type Clock, KeeperError } from '../ports';
 import { HOME, LOCKED_OUT } from './logins';
 import { OwnTime, TICK_MS } from './own-time';
-import { type Session, sqlState } from './session';
+import type { Session } from './session';
+import { sqlState } from './timed-client';
 
 const INTERVAL_MS = 100;
 const REST_MIN_MS = 10;

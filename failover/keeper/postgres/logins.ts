@@ -3,10 +3,12 @@
  * databases, so that a role or database that was renamed, dropped or closed does not lock it out.
  */
 
+import { messageOf } from '../../contract/errors';
 import { KEEPER_ROLE } from '../../contract/naming';
 import { INSUFFICIENT_PRIVILEGE } from '../../contract/session-settings';
-import { KeeperError, messageOf } from '../ports';
-import { Session, type SessionOptions, sqlState } from './session';
+import { KeeperError } from '../ports';
+import { Session, type SessionOptions } from './session';
+import { sqlState } from './timed-client';
 
 const ROLES = ['postgres', KEEPER_ROLE] as const;
 /** The database with the failover's own objects. The others are entered only while this one takes no sessions. */

@@ -2,16 +2,17 @@
 
 import { STATUS_ROWS_MAX } from '../../contract/limits';
 import type { SlotView } from '../../contract/messages';
-import type { SqlView, View } from '../ports';
+import { NOTHING_SEEN, type SqlView, type View } from '../ports';
 import { FLOORED, type Floors, type Pending } from '../tunables';
 import { VERSION_NAME } from './config-files';
 import { BEAT_MAX, BEAT_SEQUENCE } from './heartbeat';
 import { commandLine, run } from './processes';
-import { type Session, sqlState } from './session';
+import type { Session } from './session';
+import { sqlState } from './timed-client';
 import { timelineOf } from './titles';
 
 /** Wait events of a startup process that has applied all it has (S6). */
-const WAITS_FOR_WAL = new Set(['RecoveryWalStream', 'RecoveryRetrieveRetryInterval']);
+export const WAITS_FOR_WAL = new Set(['RecoveryWalStream', 'RecoveryRetrieveRetryInterval']);
 
 const WAL_TIMELINE = `('x' || left(pg_walfile_name(pg_current_wal_flush_lsn()), 8))::bit(32)::int`;
 
@@ -144,20 +145,10 @@ export async function lookBySql(session: Session): Promise<SqlView & { systemId:
 }
 
 async function lookAtLeader(session: Session): Promise<SqlView> {
-  const [row] = await session.ask<LeaderRow>('leader', LEADER);
-  if (row === undefined) throw new Error('PostgreSQL gave no row');
-  return {
-    inRecovery: false,
-    timeline: row.timeline,
-    receiveLsn: null,
-    replayLsn: null,
-    flushLsn: row.flush,
-    walReceiver: null,
-    startupWaits: false,
-    // The heartbeat itself knows it best (server.ts).
-    heartbeatSeen: null,
-    standbys: row.standbys,
-  };
+  const row = await session.askOne<LeaderRow>('leader', LEADER);
+  const { timeline, flush: flushLsn, standbys } = row;
+  // The heartbeat itself knows best how it is (observer.ts).
+  return { ...NOTHING_SEEN, inRecovery: false, timeline, flushLsn, standbys };
 }
 
 /** Null: it is out of recovery. */
@@ -179,27 +170,21 @@ async function lookAtStandby(session: Session, seen: Known): Promise<SqlView | n
   const count = Number(row.beat ?? Number.NaN);
   const heartbeatSeen = count >= 0 && count <= BEAT_MAX ? count : null;
   return {
-    inRecovery: true,
+    ...NOTHING_SEEN,
     timeline,
     receiveLsn: row.receive,
     replayLsn: row.replay,
-    flushLsn: null,
     walReceiver: row.receiver === null ? null : { status: row.receiver, host: row.host },
     receiverRuns: row.runs,
     startupWaits: WAITS_FOR_WAL.has(row.waits ?? ''),
     heartbeatSeen,
     heartbeatSeenAgeMs: heartbeatSeen === null ? null : row.age,
-    standbys: [],
   };
 }
 
 /** Leaves the heartbeat's count out for a while after an error: a session holds the sequence's lock, or it is no sequence. */
 async function standbyRow(session: Session, seen: Known): Promise<StandbyRow> {
-  const rows = async (name: string, text: string) => {
-    const [row] = await session.ask<StandbyRow>(name, text, [seen.startup]);
-    if (row === undefined) throw new Error('PostgreSQL gave no row');
-    return row;
-  };
+  const rows = (name: string, text: string) => session.askOne<StandbyRow>(name, text, [seen.startup]);
   if (performance.now() >= seen.beatFromMs) {
     try {
       return await rows('standby', STANDBY);
@@ -238,16 +223,23 @@ const CLEAN = new Set(['shut down', 'shut down in recovery']);
 /** States that only a primary writes: a standby's end with "in recovery" (PostgreSQL's catalog/pg_control.h, DBState). */
 const PRIMARY = new Set(['in production', 'shutting down', 'shut down']);
 
-/** Reads the control file of a stopped server. Throws when pg_controldata does. */
-export async function lookAtControlFile(
-  data: string,
-): Promise<{ systemId: string; control: NonNullable<View['control']>; floors: Floors }> {
-  const output = await run('pg_controldata', ['-D', data], { limitMs: 5_000 });
-  const value = (name: string): string => {
+const CONTROLDATA_LIMIT_MS = 5_000;
+
+/** Gives the values of the control file by their names there. Throws when pg_controldata does, or shows no such name. */
+export async function readControlFile(data: string): Promise<(name: string) => string> {
+  const output = await run('pg_controldata', ['-D', data], { limitMs: CONTROLDATA_LIMIT_MS });
+  return (name) => {
     const line = output.split('\n').find((l) => l.startsWith(`${name}:`));
     if (line === undefined) throw new Error(`pg_controldata shows no "${name}"`);
     return line.slice(name.length + 1).trim();
   };
+}
+
+/** Reads the control file of a stopped server. Throws when pg_controldata does. */
+export async function lookAtControlFile(
+  data: string,
+): Promise<{ systemId: string; control: NonNullable<View['control']>; floors: Floors }> {
+  const value = await readControlFile(data);
   const minimumTimeline = Number(value("Min recovery ending loc's timeline"));
   return {
     systemId: value('Database system identifier'),

@@ -2,8 +2,11 @@
 import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { KeeperError, messageOf } from '../ports';
+import { messageOf } from '../../contract/errors';
+import { parseLsn } from '../../contract/lsn';
+import { KeeperError } from '../ports';
 import { run } from './processes';
+import { segmentFile, segmentStart } from './timelines';
 
 const RUN_LIMIT_MS = 86_400_000;
 /** Rest before a broken connection is made again, ms; the slot keeps the log that comes meanwhile. */
@@ -12,6 +15,9 @@ const AGAIN_MS = 500;
 const STEADY_MS = 3_000;
 /** Receiving is given up after this time without such a run, ms. */
 const PATIENCE_MS = 30_000;
+
+/** The first digits of a segment's name are its timeline. */
+const ANY_TIMELINE = '00000000';
 
 /** Names of the whole segments in a folder of write-ahead log, oldest first, without their timelines. */
 export async function wholeSegments(folder: string): Promise<string[]> {
@@ -24,18 +30,13 @@ export async function wholeSegments(folder: string): Promise<string[]> {
 
 /** How many segments lie between two names of 16 digits; segments have `segmentBytes`. */
 export function segmentsBetween(from: string, to: string, segmentBytes: number): number {
-  const each = 0x1_0000_0000 / segmentBytes;
-  const number = (name: string) => Number.parseInt(name.slice(0, 8), 16) * each + Number.parseInt(name.slice(8), 16);
-  return number(to) - number(from);
+  const start = (name: string) => segmentStart(`${ANY_TIMELINE}${name}`, BigInt(segmentBytes));
+  return Number(start(to) - start(from)) / segmentBytes;
 }
 
 /** Name, without timeline, of the segment that holds the byte before a position. */
 export function segmentBefore(lsn: string, segmentBytes: number): string {
-  const [high, low] = lsn.split('/').map((part) => Number.parseInt(part, 16));
-  const index = Math.floor(((high ?? 0) * 0x1_0000_0000 + (low ?? 0) - 1) / segmentBytes);
-  const each = 0x1_0000_0000 / segmentBytes;
-  const digits = (n: number) => n.toString(16).toUpperCase().padStart(8, '0');
-  return digits(Math.floor(index / each)) + digits(index % each);
+  return segmentFile(0, parseLsn(lsn) - 1n, BigInt(segmentBytes)).slice(ANY_TIMELINE.length);
 }
 
 /** Removes a segment that was not received whole: the next run begins with it anew. */

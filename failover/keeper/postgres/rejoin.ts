@@ -1,12 +1,14 @@
 /** Rewind, and the session on the leader that a rewind and a copy need. */
 
+import { messageOf } from '../../contract/errors';
 import { REPLICATION_ROLE } from '../../contract/naming';
 import { derivedPassword } from '../../contract/proof';
 import { INSUFFICIENT_PRIVILEGE, type SessionRights, sessionOptions } from '../../contract/session-settings';
-import { KeeperError, messageOf, type Source } from '../ports';
+import { KeeperError, type Source } from '../ports';
 import { conninfo } from './config-files';
 import { run } from './processes';
-import { Session, sqlState } from './session';
+import { Session, within } from './session';
+import { sqlState } from './timed-client';
 
 const HOUR_MS = 3_600_000;
 const REWIND_LIMIT_MS = HOUR_MS;
@@ -66,9 +68,8 @@ async function dialSource(
  * Throws LEADER_UNREACHABLE unless the source answers by its own name and is a primary: nothing is thrown away before it
  * does. An address may have become another node's (S14).
  */
-export async function reach(source: Source, context: RejoinContext): Promise<void> {
-  const session = await openSource(source, context);
-  try {
+export function reach(source: Source, context: RejoinContext): Promise<void> {
+  return within(openSource(source, context), async (session) => {
     const [row] = await session.query<{ recovery: boolean; name: string }>(
       "SELECT pg_is_in_recovery() AS recovery, current_setting('cluster_name') AS name",
     );
@@ -76,9 +77,7 @@ export async function reach(source: Source, context: RejoinContext): Promise<voi
       throw new KeeperError('LEADER_UNREACHABLE', `the address of ${source.name} answers as ${row.name}`);
     }
     if (row?.recovery !== false) throw new KeeperError('LEADER_UNREACHABLE', `${source.name} is not a primary yet`);
-  } finally {
-    session.destroy();
-  }
+  });
 }
 
 /**

@@ -1,22 +1,10 @@
 /**
- * One session of PostgreSQL's streaming replication protocol (manual, "Streaming Replication Protocol"), with a deadline
- * for everything. A refusal of the server is thrown as `DatabaseError`, whose `code` is the SQLSTATE: see {@link sqlState}.
- * At a deadline the socket is destroyed and the session is of no more use.
+ * One session of PostgreSQL's streaming replication protocol (manual, "Streaming Replication Protocol"). A refusal of the
+ * server is thrown as `DatabaseError`, whose `code` is the SQLSTATE: see {@link sqlState}.
  */
-import { Client, type ClientConfig, type Connection, DatabaseError } from 'pg';
-import { lsnValue, printLsn } from '../lsn';
-
-export interface ReplicationOptions {
-  /** Address, or the folder of the local socket. */
-  host: string;
-  port?: number;
-  user: string;
-  password?: string;
-  /** Never the name of a node: a walsender of that name would count as the node's standby (S25). */
-  applicationName: string;
-  /** Limit for connecting and for each command, ms. */
-  limitMs: number;
-}
+import type { Connection } from 'pg';
+import { parseLsn, printLsn } from '../../contract/lsn';
+import { TimedClient, type TimedOptions } from './timed-client';
 
 export interface Identity {
   systemId: string;
@@ -61,50 +49,16 @@ const KEEPALIVE_LENGTH = 18;
 /** PostgreSQL counts time from here, ms since 1970. */
 const EPOCH_MS = Date.UTC(2000, 0, 1);
 
-/** SQLSTATE of a refusal of the server; null for everything else, for example a broken connection. */
-export function sqlState(error: unknown): string | null {
-  return error instanceof DatabaseError ? (error.code ?? null) : null;
-}
-
-export class Replication {
-  private readonly client: Client;
-  private readonly limitMs: number;
-  private dead = false;
+export class Replication extends TimedClient {
   /** The stream that is under way. */
   private copy: CopyStream | null = null;
 
-  private constructor(options: ReplicationOptions) {
-    this.limitMs = options.limitMs;
-    const config: ClientConfig & { replication: string } = {
-      host: options.host,
-      port: options.port ?? 5432,
-      user: options.user,
-      password: options.password,
-      application_name: options.applicationName,
-      ssl: false,
-      replication: 'true',
-    };
-    this.client = new Client(config);
-    this.client.on('error', () => this.destroy());
-    this.client.on('end', () => {
-      this.dead = true;
-    });
-  }
-
-  /** Connects, or throws within the limit. */
-  static async open(options: ReplicationOptions): Promise<Replication> {
-    const session = new Replication(options);
-    try {
-      await session.limited(session.client.connect(), options.limitMs);
-      return session;
-    } catch (error) {
-      session.destroy();
-      throw error;
-    }
-  }
-
-  get usable(): boolean {
-    return !this.dead;
+  /**
+   * Connects, or throws within the limit. The application's name is never that of a node: a walsender of that name would
+   * count as the node's standby (S25).
+   */
+  static open(options: TimedOptions): Promise<Replication> {
+    return new Replication(options, { replication: 'true' }).begin();
   }
 
   async identify(): Promise<Identity> {
@@ -149,7 +103,7 @@ export class Replication {
     const slot = from.slot === undefined ? '' : `SLOT ${quotedSlot(from.slot)} `;
     const timeline = from.timeline === undefined ? '' : ` TIMELINE ${from.timeline}`;
     // Parsed first, so that nothing but a position goes into the command.
-    const lsn = printLsn(lsnValue(from.lsn));
+    const lsn = printLsn(parseLsn(from.lsn));
     const copy = new CopyStream(`START_REPLICATION ${slot}PHYSICAL ${lsn}${timeline}`, onBegun, onWal);
     this.copy = copy;
     this.client.query(copy);
@@ -171,12 +125,6 @@ export class Replication {
     this.copy?.send(message);
   }
 
-  /** Ends the session at once; whatever is under way fails. */
-  destroy(): void {
-    this.dead = true;
-    this.client.connection.stream.destroy();
-  }
-
   /** Ends the session as the protocol wants it, so that the server logs nothing, within the limit. Throws nothing. */
   async close(): Promise<void> {
     if (this.dead) return;
@@ -190,21 +138,6 @@ export class Replication {
     const [row] = rows;
     if (row === undefined) throw new Error(`PostgreSQL answers nothing to ${command}`);
     return row;
-  }
-
-  private mustLive(): void {
-    if (this.dead) throw new Error('the session has ended');
-  }
-
-  private limited<T>(work: Promise<T>, limitMs: number): Promise<T> {
-    let timer: NodeJS.Timeout | undefined;
-    const limit = new Promise<never>((_, reject) => {
-      timer = setTimeout(() => {
-        this.destroy();
-        reject(new Error(`no answer from PostgreSQL within ${limitMs} ms`));
-      }, limitMs);
-    });
-    return Promise.race([work, limit]).finally(() => clearTimeout(timer));
   }
 }
 

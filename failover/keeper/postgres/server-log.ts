@@ -3,21 +3,13 @@
  * client's text cannot begin a line, and lines that repeat many times a second are thinned.
  */
 
-/** One line of `jsonlog` (manual, "Error Reporting and Logging"); each value as text, absent ones as ''. */
-interface Entry {
-  timestamp: string;
-  pid: string;
-  user: string;
-  dbname: string;
-  error_severity: string;
-  state_code: string;
-  message: string;
-  detail: string;
-  hint: string;
-  context: string;
-  statement: string;
-  backend_type: string;
-}
+/** Of `jsonlog` (manual, "Error Reporting and Logging"). */
+const FIELDS = [
+  ...(['timestamp', 'pid', 'user', 'dbname', 'error_severity', 'state_code'] as const),
+  ...(['message', 'detail', 'hint', 'context', 'statement', 'backend_type'] as const),
+];
+/** One line; each value as text, absent ones as ''. */
+type Entry = Record<(typeof FIELDS)[number], string>;
 
 /** Longer lines are cut before they are read, characters: a client may send a statement of any length. */
 const LINE_MAX = 64 * 1024;
@@ -118,21 +110,8 @@ export function readEntry(line: string): Entry | null {
     const value = pairs[name];
     return typeof value === 'string' ? value : typeof value === 'number' ? String(value) : '';
   };
-  if (text('timestamp') === '' || text('error_severity') === '') return null;
-  return {
-    timestamp: text('timestamp'),
-    pid: text('pid'),
-    user: text('user'),
-    dbname: text('dbname'),
-    error_severity: text('error_severity'),
-    state_code: text('state_code'),
-    message: text('message'),
-    detail: text('detail'),
-    hint: text('hint'),
-    context: text('context'),
-    statement: text('statement'),
-    backend_type: text('backend_type'),
-  };
+  const entry = Object.fromEntries(FIELDS.map((name) => [name, text(name)])) as Entry;
+  return entry.timestamp === '' || entry.error_severity === '' ? null : entry;
 }
 
 /** Lines for people. Everything before the message is PostgreSQL's own; the client's user and database stand behind it. */

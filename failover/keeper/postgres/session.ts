@@ -1,20 +1,10 @@
-/**
- * One SQL session with a deadline for everything. node-postgres can wait for ever on a dead server, so at the deadline
- * the socket is destroyed and the session is of no more use. No setting of a role, a database or the stack holds in it
- * (session-settings.ts).
- */
-import { Client, DatabaseError, type QueryConfig, type QueryResultRow } from 'pg';
+/** One SQL session. No setting of a role, a database or the stack holds in it (session-settings.ts). */
+import type { QueryConfig, QueryResultRow } from 'pg';
 import { type SessionRights, sessionOptions } from '../../contract/session-settings';
+import { TimedClient, type TimedOptions } from './timed-client';
 
-export interface SessionOptions {
-  host: string;
-  port?: number;
-  user: string;
-  password?: string;
+export interface SessionOptions extends TimedOptions {
   database: string;
-  applicationName: string;
-  /** Limit for connecting and for each statement, ms. */
-  limitMs: number;
   /** @default 'superuser' */
   rights?: SessionRights;
   /** Settings beside those of every session, or in place of them. */
@@ -23,47 +13,21 @@ export interface SessionOptions {
   setup?: string;
 }
 
-export class Session {
+export class Session extends TimedClient {
   /** The database that it is in. */
   readonly database: string;
-  private readonly client: Client;
-  private readonly limitMs: number;
-  private dead = false;
 
   private constructor(options: SessionOptions) {
-    this.limitMs = options.limitMs;
-    this.database = options.database;
-    this.client = new Client({
-      host: options.host,
-      port: options.port ?? 5432,
-      user: options.user,
-      password: options.password,
-      database: options.database,
-      application_name: options.applicationName,
-      options: sessionOptions(options.rights ?? 'superuser', options.settings),
-      ssl: false,
-    });
-    this.client.on('error', () => this.destroy());
-    this.client.on('end', () => {
-      this.dead = true;
-    });
+    const { database, rights = 'superuser', settings } = options;
+    super(options, { database, options: sessionOptions(rights, settings) });
+    this.database = database;
   }
 
   /** Connects, or throws within the limit. */
-  static async open(options: SessionOptions): Promise<Session> {
+  static open(options: SessionOptions): Promise<Session> {
+    const { setup } = options;
     const session = new Session(options);
-    try {
-      await session.limited(session.client.connect(), options.limitMs);
-      if (options.setup !== undefined) await session.query(options.setup);
-      return session;
-    } catch (error) {
-      session.destroy();
-      throw error;
-    }
-  }
-
-  get usable(): boolean {
-    return !this.dead;
+    return session.begin(setup === undefined ? undefined : () => session.query(setup));
   }
 
   /** Rows of a statement; throws within `limitMs`. */
@@ -79,33 +43,27 @@ export class Session {
     return this.rows({ name, text, values }, this.limitMs);
   }
 
+  /** The one row of such a statement. Throws when there is none. */
+  async askOne<Row extends QueryResultRow>(name: string, text: string, values: unknown[] = []): Promise<Row> {
+    const [row] = await this.ask<Row>(name, text, values);
+    if (row === undefined) throw new Error('PostgreSQL gave no row');
+    return row;
+  }
+
   private async rows<Row extends QueryResultRow>(query: QueryConfig, limitMs: number): Promise<Row[]> {
-    if (this.dead) throw new Error('the session has ended');
+    this.mustLive();
     return (await this.limited(this.client.query<Row>(query), limitMs)).rows;
-  }
-
-  /** Ends the session at once; whatever is under way fails. */
-  destroy(): void {
-    this.dead = true;
-    const { connection } = this.client as unknown as { connection?: { stream?: { destroy(): void } } };
-    connection?.stream?.destroy();
-  }
-
-  private limited<T>(work: Promise<T>, limitMs: number): Promise<T> {
-    let timer: NodeJS.Timeout | undefined;
-    const limit = new Promise<never>((_, reject) => {
-      timer = setTimeout(() => {
-        this.destroy();
-        reject(new Error(`no answer from PostgreSQL within ${limitMs} ms`));
-      }, limitMs);
-    });
-    return Promise.race([work, limit]).finally(() => clearTimeout(timer));
   }
 }
 
-/** SQLSTATE of an error that PostgreSQL answered with; null for any other error. */
-export function sqlState(error: unknown): string | null {
-  return error instanceof DatabaseError ? (error.code ?? null) : null;
+/** Gives a session to some work, and ends it however that ends. */
+export async function within<T>(opened: Promise<Session>, work: (session: Session) => Promise<T>): Promise<T> {
+  const session = await opened;
+  try {
+    return await work(session);
+  } finally {
+    session.destroy();
+  }
 }
 
 /** A name in double quotes for SQL. */

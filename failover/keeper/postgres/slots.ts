@@ -1,7 +1,9 @@
 /** Physical replication slots of the peers (S22). */
+
 import { copySlotName, slotName } from '../../contract/naming';
-import { type Replication, sqlState } from './replication';
+import type { Replication } from './replication';
 import { literal, type Session } from './session';
+import { sqlState } from './timed-client';
 
 /** A node that was told to go reconnects until its lines are out of pg_hba.conf, which is a matter of milliseconds. */
 const DROP_ATTEMPTS = 20;

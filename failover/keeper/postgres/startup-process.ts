@@ -76,12 +76,6 @@ export class StartupProcess {
     this.node = node;
   }
 
-  /** Another server starts. */
-  forget(): void {
-    this.pid = null;
-    this.standstill.see(null, 0);
-  }
-
   /** How long it has stood still with nothing to apply, ms; 0: it works, or there is none. */
   async stillMs(postmaster: number): Promise<number> {
     if (this.pid === null) {

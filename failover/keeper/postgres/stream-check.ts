@@ -9,11 +9,13 @@
 import { open, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { lsnValue, printLsn } from '../lsn';
+import { parseLsn, printLsn } from '../../contract/lsn';
 import type { Source } from '../ports';
-import { commandLine, run, serverProcesses } from './processes';
-import { type Replication, sqlState } from './replication';
+import { readControlFile, WAITS_FOR_WAL } from './look';
+import { commandLine, serverProcesses } from './processes';
+import type { Replication } from './replication';
 import type { Session } from './session';
+import { sqlState } from './timed-client';
 import {
   historyFile,
   historyOf,
@@ -31,7 +33,6 @@ const GONE = '58P01';
 const COMPARED = 1024n * 1024n;
 /** How much is read behind the position, bytes: enough for nearly every record. */
 const BEHIND = 64n * 1024n;
-const TOOL_LIMIT_MS = 5_000;
 /** A startup process that waits for WAL is seen doing so within some of these looks. */
 const WAIT_LOOKS = 5;
 const WAIT_LOOK_MS = 50;
@@ -143,7 +144,6 @@ interface OwnRow {
   startup: { pid: number; waits: string | null } | null;
 }
 
-const WAITS_FOR_WAL = new Set(['RecoveryWalStream', 'RecoveryRetrieveRetryInterval']);
 const READS = /startup (?:recovering|waiting for) ([0-9A-F]{24})$/;
 
 export interface Place {
@@ -160,15 +160,14 @@ async function ownHistory(data: string, timeline: number): Promise<Stretch[]> {
 
 /** This node by its own PostgreSQL. Throws when that does not answer. */
 export async function lookAtOwn(session: Session, { data, timeline }: Place): Promise<Own> {
-  const [row] = await session.ask<OwnRow>('own', OWN);
-  if (row === undefined) throw new Error('PostgreSQL gave no row');
+  const row = await session.askOne<OwnRow>('own', OWN);
   const segmentBytes = BigInt(row.segment_bytes);
   const file = READS.exec((row.startup === null ? null : await commandLine(row.startup.pid)) ?? '')?.[1];
   const newest = Math.max(row.timeline, timeline ?? 0, file === undefined ? 0 : Number.parseInt(file.slice(0, 8), 16));
   return {
     systemId: row.system_id,
     history: await ownHistory(data, newest),
-    position: row.replay === null ? null : lsnValue(row.replay),
+    position: row.replay === null ? null : parseLsn(row.replay),
     segmentBytes,
     waits: WAITS_FOR_WAL.has(row.startup?.waits ?? ''),
     reads: file === undefined ? null : segmentStart(file, segmentBytes),
@@ -178,15 +177,9 @@ export async function lookAtOwn(session: Session, { data, timeline }: Place): Pr
 
 /** This node by its control file, for a server that is not consistent yet and takes no sessions. */
 export async function lookAtUnanswering({ data, timeline }: Place): Promise<Own> {
-  const output = await run('pg_controldata', ['-D', data], { limitMs: TOOL_LIMIT_MS });
-  const value = (name: string) =>
-    output
-      .split('\n')
-      .find((l) => l.startsWith(`${name}:`))
-      ?.slice(name.length + 1)
-      .trim() ?? '';
+  const value = await readControlFile(data);
   const segmentBytes = BigInt(value('Bytes per WAL segment'));
-  const end = lsnValue(value('Minimum recovery ending location'));
+  const end = parseLsn(value('Minimum recovery ending location'));
   const newest = Math.max(
     Number(value("Latest checkpoint's TimeLineID")),
     Number(value("Min recovery ending loc's timeline")),
@@ -212,7 +205,7 @@ export async function askLeader(replication: Replication, name: string): Promise
   if ((await replication.show('in_hot_standby')) !== 'off') return null;
   const { systemId, timeline, flushLsn } = await replication.identify();
   const text = timeline > 1 ? await replication.history(timeline) : null;
-  return { name, systemId, flush: lsnValue(flushLsn), history: historyOf(timeline, text) };
+  return { name, systemId, flush: parseLsn(flushLsn), history: historyOf(timeline, text) };
 }
 
 /** Whether the leader, which has log behind `start`, has given up the file that begins there. */
@@ -239,7 +232,7 @@ async function leaderLog(
   let at = from;
   try {
     await replication.stream({ lsn: printLsn(from), timeline }, (lsn, bytes) => {
-      if (lsnValue(lsn) !== at) throw new Error(`the log of the leader leaps from ${printLsn(at)} to ${lsn}`);
+      if (parseLsn(lsn) !== at) throw new Error(`the log of the leader leaps from ${printLsn(at)} to ${lsn}`);
       pieces.push(Buffer.from(bytes));
       at += BigInt(bytes.length);
       return at < end;

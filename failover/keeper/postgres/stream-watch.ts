@@ -1,5 +1,7 @@
 /** When a standby is asked why it does not stream: only while it does not, and less often each time. */
-import { printLsn } from '../lsn';
+
+import { inBackground } from '../../contract/errors';
+import { printLsn } from '../../contract/lsn';
 import type { Source, SqlView } from '../ports';
 import { type Finding, STUCK_MAX, unlike } from './stream-check';
 
@@ -13,36 +15,41 @@ interface Parts {
   nowMs: () => number;
 }
 
+const NOT_STUCK = { position: -1n, count: 0 };
+
+/** What is known of a standby while it does not stream from one leader. */
+class Doubt {
+  impossible: string | null = null;
+  /** Since when it has not streamed; null: it streams. */
+  since: { atMs: number; brokenAtMs: number; replayLsn: string | null } | null = null;
+  nextAtMs = Number.NEGATIVE_INFINITY;
+  gapMs = FIRST_GAP_MS;
+  stuck = NOT_STUCK;
+}
+
 /**
  * Watches one standby. A receiver whose WAL is not applied comes and goes many times a second, and looks as if it streamed
  * for some milliseconds each time: such a look counts only when something was applied meanwhile.
  */
 export class StreamWatch {
-  /** Why this data can never stream from its leader; null: it may. */
-  impossible: string | null = null;
   private readonly parts: Parts;
-  /** Since when it has not streamed; null: it streams. */
-  private since: { atMs: number; brokenAtMs: number; replayLsn: string | null } | null = null;
-  private nextAtMs = Number.NEGATIVE_INFINITY;
-  private gapMs = FIRST_GAP_MS;
-  private asking = false;
-  private stuck = { position: -1n, count: 0 };
-  /** Rises with each {@link forget}: the answer to a question of an earlier one is ignored. */
-  private generation = 0;
+  /** The node that it follows, as text; null: none. */
   private leader: string | null = null;
+  private doubt = new Doubt();
+  private asking = false;
 
   constructor(parts: Parts) {
     this.parts = parts;
   }
 
-  /** This is another server, leader, role or data now. */
+  /** Why this data can never stream from its leader; null: it may. */
+  get impossible(): string | null {
+    return this.doubt.impossible;
+  }
+
+  /** This is another leader or role now. The answer to a question under way says nothing any more. */
   forget(): void {
-    this.generation += 1;
-    this.impossible = null;
-    this.since = null;
-    this.nextAtMs = Number.NEGATIVE_INFINITY;
-    this.gapMs = FIRST_GAP_MS;
-    this.stuck = { position: -1n, count: 0 };
+    this.doubt = new Doubt();
   }
 
   /** A look at the running server (null: it does not answer), which was told to follow `leader` (null: nobody). */
@@ -56,43 +63,43 @@ export class StreamWatch {
     }
     const receiver = sql?.walReceiver;
     const replayLsn = sql?.replayLsn ?? null;
+    const { doubt } = this;
     if (receiver?.status === 'streaming' && receiver.host === leader.address) {
-      const { since } = this;
+      const { since } = doubt;
       if (since !== null && (nowMs - since.brokenAtMs >= SETTLED_MS || replayLsn !== since.replayLsn)) this.forget();
       return;
     }
-    this.since ??= { atMs: nowMs, brokenAtMs: nowMs, replayLsn };
-    this.since.brokenAtMs = nowMs;
-    if (nowMs - this.since.atMs >= SETTLED_MS && nowMs >= this.nextAtMs && !this.asking) this.begin(leader, nowMs);
+    doubt.since ??= { atMs: nowMs, brokenAtMs: nowMs, replayLsn };
+    doubt.since.brokenAtMs = nowMs;
+    if (nowMs - doubt.since.atMs >= SETTLED_MS && nowMs >= doubt.nextAtMs && !this.asking) this.begin(leader, nowMs);
   }
 
   private begin(leader: Source, nowMs: number): void {
-    const { generation } = this;
+    const { doubt } = this;
     this.asking = true;
-    this.nextAtMs = nowMs + this.gapMs;
-    this.gapMs = Math.min(2 * this.gapMs, LONGEST_GAP_MS);
-    this.parts
-      .ask(leader)
-      .then((finding) => {
-        if (generation === this.generation) this.impossible = this.judge(finding, leader);
-      })
-      // No answer is no reason, and takes none away.
-      .catch(() => undefined)
-      .finally(() => {
+    doubt.nextAtMs = nowMs + doubt.gapMs;
+    doubt.gapMs = Math.min(2 * doubt.gapMs, LONGEST_GAP_MS);
+    // No answer is no reason, and takes none away.
+    inBackground(
+      async () => {
+        doubt.impossible = judge(doubt, await this.parts.ask(leader), leader);
+      },
+      undefined,
+      () => {
         this.asking = false;
-      })
-      .catch(() => undefined);
+      },
+    );
   }
+}
 
-  private judge({ impossible, stuck }: Finding, leader: Source): string | null {
-    if (stuck === null) {
-      this.stuck = { position: -1n, count: 0 };
-      return impossible;
-    }
-    const count = stuck.position === this.stuck.position ? this.stuck.count + 1 : 1;
-    this.stuck = { position: stuck.position, count };
-    if (count < STUCK_MAX) return null;
-    const next = `the next record of ${leader.name} at ${printLsn(stuck.position)} is here and does not fit`;
-    return `${unlike(leader.name, stuck.timeline, stuck.position)} (${next})`;
+function judge(doubt: Doubt, { impossible, stuck }: Finding, leader: Source): string | null {
+  if (stuck === null) {
+    doubt.stuck = NOT_STUCK;
+    return impossible;
   }
+  const count = stuck.position === doubt.stuck.position ? doubt.stuck.count + 1 : 1;
+  doubt.stuck = { position: stuck.position, count };
+  if (count < STUCK_MAX) return null;
+  const next = `the next record of ${leader.name} at ${printLsn(stuck.position)} is here and does not fit`;
+  return `${unlike(leader.name, stuck.timeline, stuck.position)} (${next})`;
 }

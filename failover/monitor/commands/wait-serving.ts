@@ -107,6 +107,6 @@ async function loginProblem(config: MonitorConfig): Promise<string | null> {
   } catch (error) {
     return `${config.databaseUser} cannot log in: ${messageOf(error)}`;
   } finally {
-    inBackground(client.end());
+    inBackground(() => client.end());
   }
 }

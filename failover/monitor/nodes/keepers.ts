@@ -17,7 +17,8 @@ import {
   type Status,
 } from '../../contract/messages';
 import { proof, sameProof } from '../../contract/proof';
-import type { DeclaredNode, NodeView } from '../../core/state/cluster';
+import type { DeclaredNode } from '../../core/state/cluster';
+import type { NodeView } from '../../core/state/observation';
 import type { Clock, Keepers, Log, SentOrder } from '../ports';
 import { AnswerTimes, PROBE_LIMIT_MS, type ProbeResult, probePostgres } from './probe';
 import { onlyAdvances } from './progress';
@@ -184,9 +185,11 @@ export class KeeperServer implements Keepers {
       this.options.wake();
     });
     inBackground(
-      asked.finally(() => {
+      () => asked,
+      undefined,
+      () => {
         seen.asking = false;
-      }),
+      },
     );
   }
 

@@ -84,7 +84,7 @@ export class OpeningChecks implements Opening {
   want(check: Check | null): void {
     if (check !== null && !this.isWanted(check)) this.told.clear();
     this.wanted = check;
-    if (check !== null && !this.running.has(keyOf(check))) inBackground(this.check(check));
+    if (check !== null && !this.running.has(keyOf(check))) inBackground(() => this.check(check));
   }
 
   private isWanted(check: Check): boolean {
@@ -163,7 +163,7 @@ export class OpeningChecks implements Opening {
     const dial = this.connect(line).finally(() => line.dials.delete(dial));
     line.dials.add(dial);
     // Who waits for it is told; the other dials may still succeed.
-    inBackground(dial);
+    inBackground(() => dial);
   }
 
   private async connect(line: Line): Promise<void> {
@@ -224,7 +224,7 @@ function keyOf({ node, term }: Check): string {
 /** Ends a connection without waiting for the other side, which may hang (node-postgres can wait for ever there). */
 function destroy(client: pg.Client): void {
   client.on('error', () => undefined);
-  inBackground(client.end());
+  inBackground(() => client.end());
   client.connection.stream.destroy();
 }
 

@@ -12,7 +12,7 @@ import { bodyLimit } from 'hono/body-limit';
 import type { z } from 'zod';
 import { type Answer, Bodies, type Command } from '../../contract/api';
 import type { PageFiles } from '../../contract/layout';
-import type { Request } from '../../core/state/cluster';
+import type { Request } from '../../core/state/observation';
 import type { Feed } from './feed';
 import type { Listeners } from './listeners';
 import { keptFor, Turnstile } from './load';

@@ -7,7 +7,8 @@ import { Counter, Gauge, Histogram, Registry } from '@prometheus-io/client';
 import type { Failover, NodeStatus, Sample } from '../../contract/api';
 import type { LogCode } from '../../contract/codes';
 import { statusOf } from '../../core/facts/view';
-import type { Decision, Observation, Policy } from '../../core/state/cluster';
+import type { Decision, Policy } from '../../core/state/cluster';
+import type { Observation } from '../../core/state/observation';
 import type { Clock } from '../ports';
 import { isServing } from './status-view';
 

@@ -6,14 +6,8 @@ import { isUnreached } from '../../core/facts/reach';
 import { Situation } from '../../core/facts/situation';
 import { addressOf, isDone, statusOf, viewOf } from '../../core/facts/view';
 import { ifLeaderDied } from '../../core/forecast';
-import {
-  type ClusterState,
-  type Decision,
-  type Observation,
-  type Policy,
-  serves,
-  type Target,
-} from '../../core/state/cluster';
+import { type ClusterState, type Decision, type Policy, serves, type Target } from '../../core/state/cluster';
+import type { Observation } from '../../core/state/observation';
 
 /** Older than this the last commit of the leader says nothing of now, ms. */
 const COMMIT_AGE_MAX_MS = 2_000;

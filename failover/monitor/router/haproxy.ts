@@ -8,7 +8,7 @@
  */
 
 import { messageOf } from '../../contract/errors';
-import type { HaproxyView } from '../../core/state/cluster';
+import type { HaproxyView } from '../../core/state/observation';
 import type { Log, Router } from '../ports';
 import {
   CLOSED_PORT,

@@ -2,7 +2,7 @@
 import type { AddressInfo } from 'node:net';
 import { serve } from '@hono/node-server';
 import type { Answer, ClusterStatus, Failover, LogEvent, NodeStatus, Sample } from '../../../failover/contract/api';
-import type { Request } from '../../../failover/core/state/cluster';
+import type { Request } from '../../../failover/core/state/observation';
 import { Feed } from '../../../failover/monitor/outside/feed';
 import { httpApp } from '../../../failover/monitor/outside/http';
 import { Listeners } from '../../../failover/monitor/outside/listeners';

@@ -1,0 +1,72 @@
+/** Puts a keeper together: the one place that knows all of its parts. */
+import type { KeeperConfig, MonitorAddress } from '../contract/inputs';
+import { DurableState } from './durable-state';
+import { Keeper } from './keeper';
+import { type LinkOptions, MonitorLink } from './monitor-link';
+import type { Clock, DialledLink, Link, Postgres, StateFile } from './ports';
+import { Pursuit } from './pursue';
+
+/** What a keeper needs of the world. */
+export interface KeeperPorts {
+  config: KeeperConfig;
+  postgres: Postgres;
+  clock: Clock;
+  files: StateFile;
+  /** One line for the container's log; absent: nothing is logged. */
+  log?(message: string): void;
+  /** @default over TCP */
+  connect?(options: LinkOptions): DialledLink;
+}
+
+/** A keeper that does nothing yet. */
+export interface NewKeeper {
+  readonly keeper: Keeper;
+  /** Loads what was stored, connects and runs until {@link Keeper.terminate}. `failed` hears why the connection is given up. */
+  run(failed: (error: unknown) => void): Promise<void>;
+  /** Ends the connection to the monitor, within the limit, ms. */
+  close(limitMs: number): Promise<void>;
+}
+
+export function createKeeper({ config, postgres, clock, files, log, connect }: KeeperPorts): NewKeeper {
+  const { node, clusterKey } = config;
+  const store = new DurableState(files);
+  const dial = connect ?? ((options: LinkOptions) => new MonitorLink(options));
+  const link = dial({ node, clusterKey, contacts: () => contactsOf(store.state.monitors, config.monitors) });
+  const keeper = new Keeper({
+    ...{ postgres, clock, store },
+    link: log === undefined ? link : logged(link, log),
+    pursuit: (host) => new Pursuit({ node, postgres, clock, host }),
+  });
+  return {
+    keeper,
+    close: (limitMs) => link.close(limitMs),
+    async run(failed) {
+      await keeper.load();
+      const events = { connected: () => keeper.connected(), receive: keeper.receive.bind(keeper) };
+      link.run({ ...events, log: log ?? (() => undefined) }).catch(failed);
+      await keeper.run();
+    },
+  };
+}
+
+/** The monitors of the stored list, then the first contacts, each once. */
+export function contactsOf(
+  stored: readonly MonitorAddress[] | undefined,
+  first: readonly MonitorAddress[],
+): MonitorAddress[] {
+  const all = [...(stored ?? []), ...first];
+  return [...new Map(all.map((contact) => [`${contact.host}:${contact.port}`, contact])).values()];
+}
+
+/** The same link; what is told to people is logged here, too. */
+function logged(link: Link, log: (message: string) => void): Link {
+  return {
+    get connected() {
+      return link.connected;
+    },
+    send(...frames) {
+      for (const frame of frames) if (frame.type === 'note') log(`${frame.code} ${frame.message}`);
+      link.send(...frames);
+    },
+  };
+}

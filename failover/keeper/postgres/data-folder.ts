@@ -1,0 +1,277 @@
+/** The data directory of this node and the folders beside it: what is made, copied, rewound, swapped in and removed there. */
+import { statSync } from 'node:fs';
+import { readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { messageOf } from '../../contract/errors';
+import { PORTS } from '../../contract/layout';
+import { exists, syncFolder } from '../../disk/durable';
+import { NO_VIEW, type ServerConfig, type Source, type View } from '../ports';
+import type { Floors } from '../tunables';
+import { CatchUp } from './catch-up';
+import type { Configuration } from './configuration';
+import { CATCHING_UP, copyData } from './copy';
+import { lookAtControlFile } from './look';
+import { SOCKETS } from './own-sessions';
+import { noServerLeft, run, serverProcesses } from './processes';
+import { type RejoinContext, reach, rewind } from './rejoin';
+import { reserveFor } from './room';
+import { forgetTablespaces, removeLeftTablespaces, removeTablespaces } from './tablespaces';
+import { historyFile } from './timelines';
+
+const INITDB_LIMIT_MS = 120_000;
+const REWIND_WAIT_MS = 5_000;
+
+/** Something that a person should know and that stops nothing. */
+export interface Warning {
+  text: string | null;
+}
+
+export interface DataFolderParts {
+  node: string;
+  clusterKey: string;
+  volume: string;
+  files: Configuration;
+  warning: Warning;
+  isRunning(): boolean;
+  /** Told how much a copy has still to replay. */
+  progress(text: string): void;
+}
+
+/** What the data says while no server runs on it. */
+interface Stopped {
+  view: View;
+  /** Null: there is no data. */
+  floors: Floors | null;
+}
+
+export class DataFolder {
+  /** The data directory. */
+  readonly path: string;
+  private readonly fresh: string;
+  private readonly old: string;
+  private readonly context: RejoinContext;
+  private readonly parts: DataFolderParts;
+  /** What the stopped data says; null: to be read. */
+  private stopped: Stopped | null = null;
+  /** Source of the copy in `data.new`, and the room that has to stay free while it is made, bytes. */
+  private copied: { source: Source; reserveBytes: number } | null = null;
+  /** Receives the log that the present data still has to replay before it can stream. */
+  private catchUp: CatchUp | null = null;
+  /** The removal of large folders, while it is under way. */
+  private removing: Promise<void> = Promise.resolve();
+
+  constructor(parts: DataFolderParts) {
+    const { node, clusterKey, volume, files } = parts;
+    this.parts = parts;
+    this.path = join(volume, 'data');
+    this.fresh = join(volume, 'data.new');
+    this.old = join(volume, 'data.old');
+    this.context = {
+      ...{ node, clusterKey, volume, data: this.path, fresh: this.fresh, wal: join(volume, 'data.wal') },
+      ...{ passfile: files.passfile, configFile: files.mainFile, port: PORTS.postgres },
+    };
+  }
+
+  /** The data was just copied: it replays the log that was received meanwhile, and streams after that. */
+  get catchesUp(): boolean {
+    return this.catchUp !== null;
+  }
+
+  /** What the data says; only while no server runs on it. */
+  async look(): Promise<Stopped> {
+    this.stopped ??= await this.read();
+    return this.stopped;
+  }
+
+  /** A server ran on it, or it was changed otherwise: the next look reads it anew. */
+  forget(): void {
+    this.stopped = null;
+  }
+
+  private async read(): Promise<Stopped> {
+    const view = { ...NO_VIEW, warning: this.parts.warning.text };
+    if (!(await exists(join(this.path, 'PG_VERSION')))) return { view, floors: null };
+    const { systemId, control, floors } = await lookAtControlFile(this.path);
+    return { view: { ...view, systemId, control, dataExists: true }, floors };
+  }
+
+  /** When the control file was last written, ns; null: it cannot be read. */
+  controlStamp(): bigint | null {
+    return statSync(join(this.path, 'global/pg_control'), { bigint: true, throwIfNoEntry: false })?.mtimeNs ?? null;
+  }
+
+  /** Where `timeline` left its parent; null for the first. */
+  async forkLsn(timeline: number): Promise<string | null> {
+    if (timeline <= 1) return null;
+    const text = await readFile(join(this.path, 'pg_wal', historyFile(timeline)), 'utf8').catch(() => '');
+    const last = text
+      .split('\n')
+      .filter((line) => /^\d+\t/.test(line))
+      .at(-1);
+    return last?.split('\t')[1] ?? null;
+  }
+
+  // Making data
+
+  async initialise(): Promise<void> {
+    await this.removing;
+    await rm(this.fresh, { recursive: true, force: true });
+    await run(
+      'initdb',
+      [
+        ...['-D', this.fresh, '--username=postgres', '--encoding=UTF8', '--data-checksums'],
+        ...['--locale-provider=builtin', '--builtin-locale=C.UTF-8', '--locale=C.UTF-8'],
+        ...['--auth-local=peer', '--auth-host=scram-sha-256'],
+        // A promotion copies the segment that is being written and syncs it: small segments make it faster.
+        ...['--wal-segsize=1', '--sync-method=syncfs'],
+      ],
+      { limitMs: INITDB_LIMIT_MS },
+    );
+  }
+
+  async reach(source: Source): Promise<void> {
+    await reach(source, this.context);
+  }
+
+  async copyFrom(
+    source: Source,
+    progress: (text: string) => void,
+    signal: AbortSignal,
+    giveUp?: () => Promise<void>,
+  ): Promise<void> {
+    await this.endCatchUp();
+    await this.dropCopy();
+    await this.parts.files.writePassfile();
+    const removeData = async () => {
+      await giveUp?.();
+      await removeTablespaces(this.path, null);
+      await rm(this.path, { recursive: true, force: true });
+      this.forget();
+    };
+    const options = { progress, signal, removeOld: giveUp === undefined ? null : removeData };
+    try {
+      const reserveBytes = await copyData(source, this.context, options);
+      if (signal.aborted) throw new Error('aborted');
+      this.copied = { source, reserveBytes };
+    } catch (error) {
+      // A new order does not wait until a large copy is removed.
+      void this.dropCopy();
+      throw error;
+    }
+  }
+
+  dropCopy(): Promise<void> {
+    this.copied = null;
+    return this.remove(async () => {
+      await rm(this.fresh, { recursive: true, force: true });
+      await rm(this.context.wal, { recursive: true, force: true });
+      await removeLeftTablespaces(this.parts.volume, this.path);
+    });
+  }
+
+  async rewindFrom(source: Source, signal: AbortSignal): Promise<void> {
+    await this.endCatchUp(true);
+    await noServerLeft(REWIND_WAIT_MS);
+    await this.removeLocks();
+    await rm(join(this.path, 'standby.signal'), { force: true });
+    await this.parts.files.writeForRewind();
+    await rewind(source, this.context, signal);
+    this.forget();
+  }
+
+  async swapIn(): Promise<void> {
+    const { copied } = this;
+    const { volume } = this.parts;
+    this.copied = null;
+    await this.endCatchUp();
+    await this.removing;
+    if (await exists(join(this.fresh, 'PG_VERSION'))) {
+      await rm(this.old, { recursive: true, force: true });
+      if (await exists(this.path)) await rename(this.path, this.old);
+      await rename(this.fresh, this.path);
+    }
+    await syncFolder(volume);
+    this.forget();
+    if (copied !== null) this.beginCatchUp(copied.source, copied.reserveBytes);
+    await forgetTablespaces(volume);
+    // The removal may take a while, and the new data need not wait for it.
+    void this.removeOld();
+  }
+
+  async tidy(): Promise<void> {
+    if (!(await exists(this.path)) && (await exists(this.old))) await rename(this.old, this.path);
+    // These may be as large as the database: the node must not be silent until they are removed.
+    void this.dropCopy();
+    void this.removeOld();
+    await this.removeLocks();
+  }
+
+  /** Removes large folders in the background, one after the other. */
+  private remove(work: () => Promise<void>): Promise<void> {
+    this.removing = this.removing.then(work).catch((error: unknown) => {
+      this.parts.warning.text = `files of an unfinished copy cannot be removed: ${messageOf(error)}`;
+    });
+    return this.removing;
+  }
+
+  private removeOld(): Promise<void> {
+    return this.remove(async () => {
+      await removeTablespaces(this.old, this.path);
+      await rm(this.old, { recursive: true, force: true });
+    });
+  }
+
+  /** Lock files of a server that is gone; a stale one whose process id lives again would stop PostgreSQL (S25). */
+  async removeLocks(): Promise<void> {
+    if ((await serverProcesses()).length > 0) return;
+    await rm(join(this.path, 'postmaster.pid'), { force: true });
+    await rm(join(SOCKETS, `.s.PGSQL.${PORTS.postgres}`), { force: true });
+    await rm(join(SOCKETS, `.s.PGSQL.${PORTS.postgres}.lock`), { force: true });
+  }
+
+  // Starting a server on it
+
+  /** Receives on, also after a restart of this container, for data that was just copied and follows that node. */
+  async resumeCatchUp(upstream: Source | null): Promise<void> {
+    if (upstream === null) await this.endCatchUp(true);
+    else if (await exists(join(this.path, CATCHING_UP))) {
+      await this.parts.files.writePassfile();
+      this.beginCatchUp(upstream, reserveFor(0));
+    }
+  }
+
+  /** While a copy catches up PostgreSQL follows no leader: its walreceiver would need the slot. */
+  async staged(config: ServerConfig): Promise<ServerConfig> {
+    const { catchUp } = this;
+    if (catchUp === null) return config;
+    const isSame = config.upstream?.address === catchUp.source.address;
+    if (isSame && !catchUp.isOver) return { ...config, upstream: null };
+    await this.endCatchUp(true);
+    return config;
+  }
+
+  /** Whoever wrote there, the order decides (S5); and every node starts as a standby (S8). */
+  async beStandby(): Promise<void> {
+    await writeFile(join(this.path, 'postgresql.auto.conf'), '');
+    await rm(join(this.path, 'recovery.signal'), { force: true });
+    await writeFile(join(this.path, 'standby.signal'), '');
+    await syncFolder(this.path);
+  }
+
+  private beginCatchUp(source: Source, reserveBytes: number): void {
+    if (this.catchUp !== null) return;
+    const { isRunning, progress } = this.parts;
+    this.catchUp = new CatchUp({ source, reserveBytes, context: this.context, isRunning, progress });
+  }
+
+  /** Ends the receiving. `streams`: the walreceiver has taken over, so that pg_receivewal is never begun again. */
+  async endCatchUp(streams = false): Promise<void> {
+    const { catchUp } = this;
+    await catchUp?.end();
+    this.catchUp = null;
+    if (!streams || !(await exists(join(this.path, CATCHING_UP)))) return;
+    // From now on a walreceiver writes there. pg_receivewal would take a segment that it has only begun for a whole one.
+    await rm(join(this.path, CATCHING_UP), { force: true });
+    await syncFolder(this.path);
+  }
+}

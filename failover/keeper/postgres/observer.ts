@@ -1,0 +1,203 @@
+/** What is seen of one running server, from its start to its end. */
+
+import { messageOf } from '../../contract/errors';
+import { PORTS } from '../../contract/layout';
+import type { SlotView } from '../../contract/messages';
+import { REPLICATION_ROLE } from '../../contract/naming';
+import { derivedPassword } from '../../contract/proof';
+import { KeeperError, type SettingsView, type Source, type SqlView, type View } from '../ports';
+import { FLOORED, type Pending } from '../tunables';
+import type { DataFolder, Warning } from './data-folder';
+import type { Heartbeat } from './heartbeat';
+import type { InForce } from './in-force';
+import { LOCKED_OUT } from './logins';
+import { laterTimeline, lookAtControlFile, lookAtSlots, lookBySql, lookForPause, lookForPending } from './look';
+import { type OwnSessions, SQL_LIMIT_MS } from './own-sessions';
+import type { Postmaster } from './postmaster';
+import { Replication } from './replication';
+import type { Session } from './session';
+import { ask, type Finding } from './stream-check';
+import { StreamWatch } from './stream-watch';
+
+const CONNECT_LIMIT_MS = 500;
+/** How often a standby that has more than the stack asks for looks whether its leader has less now (S23), ms. */
+const FLOORS_EVERY_MS = 1_000;
+/** How often a standby is asked whether its replay is paused, ms. */
+const PAUSE_EVERY_MS = 500;
+/** How often replication slots are looked at, ms: for people only, so not with every look. */
+const SLOTS_EVERY_MS = 5_000;
+/** Longest part of PostgreSQL's words in a warning, characters. */
+const WORDS_MAX = 300;
+/** Answers of a server that is not there, or not yet. */
+const NOT_NOW = /ECONNREFUSED|ENOENT|starting up|not (yet )?accepting|shutting down/;
+
+export interface ObserverParts {
+  node: string;
+  clusterKey: string;
+  /** Identity of the data that the server runs on. */
+  systemId: string | null;
+  postmaster: Postmaster;
+  data: DataFolder;
+  sessions: OwnSessions;
+  inForce: InForce;
+  beats: Heartbeat;
+  warning: Warning;
+}
+
+export class Observer {
+  private readonly parts: ObserverParts;
+  private readonly watch: StreamWatch;
+  /** The node that this server was told to follow. */
+  private upstream: Source | null = null;
+  /** Newest timeline that it was seen on. */
+  private received: number | null = null;
+  /** The last answer as a leader. */
+  private leader: View | null = null;
+  /** Why no superuser role gets in; null: one does. */
+  private lockedOut: string | null = null;
+  /** Whether replay stands still for want of parameters, and when that was asked. */
+  private pause = { held: false, atMs: Number.NEGATIVE_INFINITY };
+  private slots: { seen: SlotView[] | undefined; atMs: number } = { seen: undefined, atMs: Number.NEGATIVE_INFINITY };
+  /** Settings that wait for a restart, as the files of `version` have them, and when the control file was read. */
+  private pending: { version: number; settings: Pending[]; floorsAtMs: number } | null = null;
+
+  constructor(parts: ObserverParts) {
+    this.parts = parts;
+    this.watch = new StreamWatch({ ask: (leader) => this.askWhy(leader), nowMs: () => performance.now() });
+  }
+
+  /** The server was told to follow that node; null: none. */
+  follows(upstream: Source | null): void {
+    this.upstream = upstream;
+  }
+
+  /** The server is about to be promoted. */
+  promotes(): void {
+    this.upstream = null;
+    this.watch.forget();
+  }
+
+  /** One look; null: the server is gone. */
+  async look(): Promise<View | null> {
+    const { systemId, postmaster, data, sessions, warning } = this.parts;
+    const view: View = {
+      ...{ systemId, dataExists: true, running: true, control: null, sql: null, settings: null },
+      streamImpossible: this.watch.impossible,
+      blind: postmaster.blind,
+      paused: this.pause.held,
+      catchingUp: data.catchesUp,
+      warning: warning.text,
+    };
+    try {
+      return await this.ask(view, await sessions.common(CONNECT_LIMIT_MS));
+    } catch (error) {
+      if (postmaster.isGone) return null;
+      this.tellSilence(error);
+      if (this.leader === null) this.watch.seen(null, this.upstream);
+      // A leader that hangs is still the leader; how long it hangs is the heartbeat's to tell (S27).
+      const seen: View =
+        this.leader === null ? { ...view, starved: (await postmaster.stillMs()) > 0 } : { ...this.leader, stale: true };
+      const { lockedOut } = this;
+      return { ...seen, warning: warning.text, ...(lockedOut === null ? {} : { lockedOut }) };
+    }
+  }
+
+  /** What the server says of itself. Throws when it does not answer. */
+  private async ask(view: View, session: Session): Promise<View> {
+    const { systemId, ...sql } = await lookBySql(session);
+    this.lockedOut = null;
+    // The walreceiver's timeline is gone with its process, just when a candidate is chosen by it.
+    if (sql.inRecovery) sql.timeline = this.received = laterTimeline(this.received, sql.timeline);
+    else this.fillBeat(sql);
+    const settings = await this.lookAtSettings(session, sql.inRecovery);
+    await this.lookAtSlots(session);
+    await this.lookAtPause(session, sql.inRecovery);
+    this.watch.seen(sql, this.upstream);
+    const seen = {
+      ...view,
+      ...{ systemId, sql, settings, slots: this.slots.seen, paused: this.pause.held },
+      streamImpossible: this.watch.impossible,
+    };
+    this.leader = sql.inRecovery ? null : seen;
+    return seen;
+  }
+
+  /** A leader knows its own heartbeat without asking. */
+  private fillBeat(sql: SqlView): void {
+    const { count, ageMs } = this.parts.beats.read();
+    if (count === 0) return;
+    sql.heartbeatSeen = count;
+    sql.heartbeatSeenAgeMs = ageMs;
+  }
+
+  /** How the running server stands to the stack's settings; asked once after each change of theirs in the files. */
+  private async lookAtSettings(session: Session, inRecovery: boolean): Promise<SettingsView | null> {
+    const { inForce, data } = this.parts;
+    const { tunables, wanted, version } = inForce;
+    tunables.answered();
+    const known = this.pending?.version === version ? this.pending : null;
+    let floorsAtMs = this.pending?.floorsAtMs ?? Number.NEGATIVE_INFINITY;
+    const due = tunables.isFloored(wanted) && performance.now() - floorsAtMs >= FLOORS_EVERY_MS;
+    // By what is, not by what was done: a promotion may have succeeded although its answer was lost.
+    if (!inRecovery) tunables.promoted();
+    else if (known === null || due) {
+      floorsAtMs = performance.now();
+      if (known !== null) known.floorsAtMs = floorsAtMs;
+      tunables.floorsAre((await lookAtControlFile(data.path)).floors);
+    }
+    // The files are about to be written again.
+    if (!inForce.isWritten) return null;
+    const settings = known?.settings ?? (await lookForPending(session, version));
+    if (settings === null) return null;
+    this.pending = { version, settings, floorsAtMs };
+    return { wanted: JSON.stringify(wanted), status: tunables.status(wanted, settings, !inRecovery) };
+  }
+
+  private async lookAtSlots(session: Session): Promise<void> {
+    if (performance.now() - this.slots.atMs < SLOTS_EVERY_MS) return;
+    this.slots.atMs = performance.now();
+    this.slots.seen = await lookAtSlots(session);
+  }
+
+  /**
+   * Replay is paused, and the control file has more of something than this server: the leader's log brought that, and only
+   * a restart helps (S23). A pause by a person alone is not the keeper's to end.
+   */
+  private async lookAtPause(session: Session, inRecovery: boolean): Promise<void> {
+    const { pause } = this;
+    if (!inRecovery) pause.held = false;
+    if (!inRecovery || performance.now() - pause.atMs < PAUSE_EVERY_MS) return;
+    pause.atMs = performance.now();
+    const seen = await lookForPause(session);
+    if (seen?.held !== true) {
+      pause.held = false;
+      return;
+    }
+    const { floors } = await lookAtControlFile(this.parts.data.path);
+    pause.held = FLOORED.some((name) => seen.own[name] < floors[name]);
+  }
+
+  /** Asks the leader why this standby does not stream from it. */
+  private askWhy(leader: Source): Promise<Finding> {
+    const { clusterKey, node, data, sessions } = this.parts;
+    return ask({
+      leader,
+      place: { data: data.path, timeline: this.received },
+      openSession: () => sessions.home(),
+      openReplication: ({ address: host }) =>
+        Replication.open({
+          ...{ host, port: PORTS.postgres, user: REPLICATION_ROLE, applicationName: `${node}-check` },
+          ...{ password: derivedPassword(clusterKey, 'replication'), limitMs: SQL_LIMIT_MS },
+        }),
+    });
+  }
+
+  /** An answer that is neither "not there" nor "not yet" is worth a line. */
+  private tellSilence(error: unknown): void {
+    const message = messageOf(error);
+    if (error instanceof KeeperError && error.code === LOCKED_OUT) this.lockedOut = message;
+    else if (!NOT_NOW.test(message)) {
+      this.parts.warning.text = `PostgreSQL does not answer as it should: ${message.slice(0, WORDS_MAX)}`;
+    }
+  }
+}

@@ -1,0 +1,145 @@
+/** One life of the server's process, from its start to its end. */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { setTimeout as delay } from 'node:timers/promises';
+import { messageOf } from '../../contract/errors';
+import { commandLine, isReady, resumeServer, seemsToRun, serverProcesses, signalProcess } from './processes';
+import { StartupProcess } from './startup-process';
+import { isWalsender } from './titles';
+
+const STOP_LIMIT_MS = 45_000;
+const KILL_LIMIT_MS = 5_000;
+/** A walsender whose position stands still for this long holds up a shutdown (S18), ms. */
+const WALSENDER_PATIENCE_MS = 1_000;
+const WALSENDER_LOOK_MS = 300;
+
+/** How it ended. */
+export interface Exit {
+  /** The exit code; null: a signal ended it, or it could not be started. */
+  code: number | null;
+  /** For people. */
+  how: string;
+  /** It had been told to. */
+  told: boolean;
+}
+
+export interface PostmasterParts {
+  node: string;
+  /** The data directory. */
+  data: string;
+  /** Arguments of `postgres`. */
+  serverArguments: readonly string[];
+  /** It answers nobody until it is promoted. */
+  blind: boolean;
+  /** When the control file was last written, ns; null: it cannot be read. The startup process writes it as it begins. */
+  controlStamp(): bigint | null;
+  /** Pieces of its standard output and of its standard error, before its log begins. */
+  hear: { stray(text: string): void; early(text: string): void };
+  /** Called once, as it ends. */
+  onExit(exit: Exit): void;
+}
+
+export class Postmaster {
+  blind: boolean;
+  private state: 'runs' | 'told' | 'gone' = 'runs';
+  private readonly parts: PostmasterParts;
+  private readonly child: ChildProcess;
+  private readonly ended: Promise<void>;
+  private readonly startup: StartupProcess;
+  private readonly controlAtStart: bigint | null;
+
+  /** Starts it; the files and the folder are ready. */
+  constructor(parts: PostmasterParts) {
+    this.parts = parts;
+    this.blind = parts.blind;
+    this.startup = new StartupProcess(parts.node);
+    this.controlAtStart = parts.controlStamp();
+    const child = spawn('postgres', parts.serverArguments, { stdio: ['ignore', 'pipe', 'pipe'] });
+    child.stdout.setEncoding('utf8').on('data', (text: string) => parts.hear.stray(text));
+    child.stderr.setEncoding('utf8').on('data', (text: string) => parts.hear.early(text));
+    this.child = child;
+    this.ended = new Promise((resolve) => {
+      const end = (code: number | null, how: string) => {
+        if (this.isGone) return;
+        const told = this.state === 'told';
+        this.state = 'gone';
+        resolve();
+        parts.onExit({ code, how, told });
+      };
+      child.once('error', (error) => end(null, messageOf(error)));
+      child.once('exit', (code, signal) => end(code, code === null ? `signal ${signal}` : `exit code ${code}`));
+    });
+  }
+
+  get isGone(): boolean {
+    return this.state === 'gone';
+  }
+
+  /** The control file was written since the start: it has begun to recover. */
+  get recovered(): boolean {
+    return this.parts.controlStamp() !== this.controlAtStart;
+  }
+
+  /** Whether the kernel shows it at work or waiting, and its lock file that it takes sessions. */
+  seemsWell(): boolean {
+    const { pid } = this;
+    return pid !== undefined && seemsToRun(pid) && isReady(this.parts.data);
+  }
+
+  /** How long its startup process has stood still with nothing to apply, ms; 0: it works, or there is none. */
+  async stillMs(): Promise<number> {
+    const { pid } = this;
+    return pid === undefined ? 0 : this.startup.stillMs(pid);
+  }
+
+  /** It reads its configuration again. */
+  reload(): void {
+    this.signal('SIGHUP');
+  }
+
+  /** It obeys the file of a promotion. */
+  tellToPromote(): void {
+    this.signal('SIGUSR1');
+  }
+
+  /** Fast shutdown. Resolves when the process has ended. */
+  async stop(): Promise<void> {
+    const { child } = this;
+    if (!this.isGone) this.state = 'told';
+    child.kill('SIGINT');
+    // After the signal: a postmaster that wakes shuts down before it does anything else (S27).
+    await resumeServer();
+    const patience = new AbortController();
+    const hurry = endStuckWalsenders(patience.signal);
+    const limit = delay(STOP_LIMIT_MS, 'late', { signal: patience.signal }).catch(() => 'aborted');
+    if ((await Promise.race([this.ended, limit])) === 'late') {
+      child.kill('SIGQUIT');
+      await Promise.race([this.ended, delay(KILL_LIMIT_MS).then(() => child.kill('SIGKILL'))]);
+      await this.ended;
+    }
+    patience.abort();
+    await hurry;
+  }
+
+  private get pid(): number | undefined {
+    return this.isGone ? undefined : this.child.pid;
+  }
+
+  private signal(signal: NodeJS.Signals): void {
+    if (!this.isGone) this.child.kill(signal);
+  }
+}
+
+/** A shutdown waits for every standby to have all; one that hangs is ended after a second (S18). */
+async function endStuckWalsenders(signal: AbortSignal): Promise<void> {
+  const titles = async () =>
+    new Map((await serverProcesses()).filter((p) => isWalsender(p.title)).map((p) => [p.pid, p.title]));
+  await delay(WALSENDER_PATIENCE_MS, undefined, { signal }).catch(() => undefined);
+  while (!signal.aborted) {
+    const before = await titles();
+    await delay(WALSENDER_LOOK_MS, undefined, { signal }).catch(() => undefined);
+    if (signal.aborted) return;
+    for (const [pid, title] of before) {
+      if ((await commandLine(pid)) === title) signalProcess(pid, 'SIGTERM');
+    }
+  }
+}

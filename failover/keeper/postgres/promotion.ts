@@ -1,0 +1,130 @@
+/** Promotes the running server and waits until it leads. */
+import { watch } from 'node:fs';
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { KeeperError } from '../ports';
+import { LED_TIMELINE } from './look';
+import type { OwnSessions } from './own-sessions';
+import type { Postmaster } from './postmaster';
+import type { Session } from './session';
+
+/** A promotion hangs when replay has stood still for this time, ms; how much is left to replay does not matter. */
+const PROMOTE_LIMIT_MS = 60_000;
+/** How often a promotion that has to replay first tells how far it is, ms. */
+const PROMOTE_TELL_MS = 5_000;
+const PROMOTE_LOOK_MS = 25;
+const PROMOTE_SOON_MS = 1;
+const STAND_LOOK_MS = 5;
+const MB = 1024 * 1024;
+
+export interface PromotionParts {
+  data: string;
+  postmaster: Postmaster;
+  sessions: OwnSessions;
+  /** The server has been told to lead: no other node's settings bind it. */
+  told(): void;
+}
+
+/**
+ * Resolves with the timeline that it leads on. Throws PROMOTION_HANGS; `tell` hears now and then how far it is. Throws soon
+ * after the signal is aborted.
+ */
+export async function promote(
+  { data, postmaster, sessions, told }: PromotionParts,
+  tell: (text: string) => void,
+  signal: AbortSignal,
+): Promise<number> {
+  const history = watchForHistory(join(data, 'pg_wal'));
+  try {
+    const session = postmaster.blind ? await promoteBlind(data, postmaster, sessions, signal) : await sessions.common();
+    if (postmaster.blind) postmaster.blind = false;
+    else await session.query('SELECT pg_promote(false)');
+    told();
+    return await untilLed(session, history.seen, tell, signal);
+  } finally {
+    history.close();
+  }
+}
+
+/** `soon`: aborted when the promotion is about to be over. */
+async function untilLed(
+  session: Session,
+  soon: AbortSignal,
+  tell: (text: string) => void,
+  signal: AbortSignal,
+): Promise<number> {
+  let replay: string | null = null;
+  let movedMs = performance.now();
+  let toldMs = movedMs;
+  for (;;) {
+    const [row] = await session.ask<{ timeline: number | null; replay: string | null; behind: number | null }>(
+      'led',
+      LED_TIMELINE,
+    );
+    const nowMs = performance.now();
+    if (row !== undefined && row.timeline !== null) return row.timeline;
+    if (signal.aborted) throw new Error('the promotion is not waited for any more: there is another order');
+    if (row !== undefined && row.replay !== replay) {
+      replay = row.replay;
+      movedMs = nowMs;
+    }
+    if (nowMs - movedMs > PROMOTE_LIMIT_MS) {
+      throw new KeeperError('PROMOTION_HANGS', `not promoted: replay has stood at ${replay} for a minute`);
+    }
+    if (nowMs - toldMs > PROMOTE_TELL_MS) {
+      toldMs = nowMs;
+      const { behind } = row ?? {};
+      const left = typeof behind === 'number' ? `${Math.ceil(behind / MB)} MB are left` : 'more is left';
+      tell(`the write-ahead log that is here is replayed before the promotion: at ${replay}, ${left}`);
+    }
+    // A new history file tells when the promotion is about to be over; asking all the time would slow it down.
+    if (soon.aborted) await delay(PROMOTE_SOON_MS);
+    else await delay(PROMOTE_LOOK_MS, undefined, { signal: soon }).catch(() => undefined);
+  }
+}
+
+/** What `pg_ctl promote` does, for a server that answers only when it is promoted. Resolves with its first session. */
+async function promoteBlind(
+  data: string,
+  postmaster: Postmaster,
+  sessions: OwnSessions,
+  signal: AbortSignal,
+): Promise<Session> {
+  const goesOn = (sinceMs: number) =>
+    !postmaster.isGone && !signal.aborted && performance.now() - sinceMs < PROMOTE_LIMIT_MS;
+  // Before that the postmaster would remove the promotion's file, or not know its signal. The startup process, which obeys it,
+  // writes the control file when it begins to recover.
+  const begunMs = performance.now();
+  while (!postmaster.recovered && goesOn(begunMs)) await delay(STAND_LOOK_MS);
+  let workedMs = performance.now();
+  while (goesOn(workedMs)) {
+    await writeFile(join(data, 'promote'), '');
+    postmaster.tellToPromote();
+    await delay(PROMOTE_LOOK_MS);
+    const session = await sessions.home().catch(() => null);
+    if (session !== null) {
+      sessions.use(session);
+      return session;
+    }
+    if ((await postmaster.stillMs()) === 0) workedMs = performance.now();
+  }
+  throw new KeeperError('PROMOTION_HANGS', 'PostgreSQL was not promoted');
+}
+
+/** A promotion writes the history of its timeline some milliseconds before it takes writes. */
+const HISTORY = /^[0-9A-F]{8}\.history$/;
+
+/** Aborts `seen` when a history file comes into the folder; never where the kernel has no inotify watch left. */
+function watchForHistory(folder: string): { seen: AbortSignal; close(): void } {
+  const seen = new AbortController();
+  try {
+    const watcher = watch(folder, (_event, name) => {
+      if (name !== null && HISTORY.test(name)) seen.abort();
+    });
+    watcher.on('error', () => undefined);
+    return { seen: seen.signal, close: () => watcher.close() };
+  } catch {
+    return { seen: seen.signal, close: () => undefined };
+  }
+}

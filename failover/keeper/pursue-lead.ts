@@ -1,0 +1,160 @@
+/** Be the leader: start as a standby if stopped, promote, put the sync configuration in force and keep what a leader keeps. */
+
+import { inBackground, messageOf } from '../contract/errors';
+import type { Target } from '../contract/messages';
+import { barrierNames, syncNames } from './barrier';
+import type { AcceptedOrder, KeeperState } from './keeper-state';
+import { keepSlots, Leadership } from './leadership';
+import { KeeperError, NOTHING_SEEN, type ServerConfig, type SqlView, type View } from './ports';
+import { type OrderPursuit, type Outcome, type Pass, SOON_MS } from './pursuit-host';
+import type { OrderTools } from './rejoining';
+
+/** Why this data must not lead by this order; null when it may. */
+export function whyNotLead(order: AcceptedOrder, state: KeeperState, view: View): string | null {
+  if (!view.dataExists) return 'there is no data';
+  if (state.rewinding) return 'a rewind was not finished, this data may only be replaced (S12)';
+  if (view.sql?.inRecovery === false) return null;
+  // The ledger knows one timeline a term (S3): leading again needs a new term.
+  if (state.promoted !== null && state.promoted.term >= order.term) {
+    return `this data was already promoted in term ${state.promoted.term}, leading again needs a higher one`;
+  }
+  return null;
+}
+
+export class LeadPursuit implements OrderPursuit {
+  private readonly tools: OrderTools;
+  private readonly order: AcceptedOrder;
+  private readonly target: Extract<Target, { kind: 'lead' }>;
+  /** The checkpoint that this order asks for. */
+  private checkpoint: 'none' | 'begun' | 'written' = 'none';
+
+  constructor(tools: OrderTools, order: AcceptedOrder, target: Extract<Target, { kind: 'lead' }>) {
+    this.tools = tools;
+    this.order = order;
+    this.target = target;
+  }
+
+  async pass(pass: Pass): Promise<Outcome> {
+    const { tools } = this;
+    const { lives, host } = tools;
+    const { settings, signal } = pass;
+    const { sync } = this.target;
+    await this.startIfStopped(pass);
+    const { sql, blind } = host.view;
+    if (sql === null && blind !== true) return { done: false, againMs: SOON_MS };
+    const leadership = sql === null || sql.inRecovery ? await this.promote(pass) : await this.foundLeading(sql);
+    if (signal.aborted) return { done: false };
+    leadership.term = this.order.term;
+    const { calm } = leadership;
+    if (calm && host.view.lockedOut === undefined) {
+      leadership.upkeep.furnish(pass, sync);
+      await keepSlots(leadership.upkeep, tools, settings, sync);
+    }
+    const inForce = await leadership.sync.pursue(
+      sync,
+      (names) => lives.configure(this.config(pass, names)),
+      () => lives.sql(),
+      signal,
+    );
+    if (signal.aborted) return { done: false };
+    host.report();
+    // Tunables and addresses may have changed while the names did not.
+    if (calm) await lives.configure(this.config(pass, syncNames(sync)));
+    await this.remember(leadership.forkLsn);
+    const done = inForce && !host.state.fresh && (this.target.prepare !== true || this.isPrepared());
+    return { done, againMs: done ? undefined : SOON_MS };
+  }
+
+  /** Throws ORDER_WRONG, MUST_NOT_LEAD or NO_DATA, and POSTGRES_CRASHED where only another order starts it again. */
+  private async startIfStopped(pass: Pass): Promise<void> {
+    const { node, host, lives } = this.tools;
+    const { sync } = this.target;
+    if (sync.leader !== node) throw new KeeperError('ORDER_WRONG', `told to lead as ${sync.leader}`);
+    const refusal = whyNotLead(this.order, host.state, host.view);
+    if (refusal !== null) throw new KeeperError(host.view.dataExists ? 'MUST_NOT_LEAD' : 'NO_DATA', refusal);
+    if (host.view.running) return;
+    if (lives.crashedUnderNewest) {
+      throw new KeeperError('POSTGRES_CRASHED', 'PostgreSQL crashed; it starts again on a new order (S8)');
+    }
+    await lives.start(this.config(pass, barrierNames(sync)), true);
+  }
+
+  /** The leadership under way, or that of a node that became a primary without an order, and that a person then made the leader. */
+  private async foundLeading({ timeline }: SqlView): Promise<Leadership> {
+    const { now } = this.tools.lives;
+    if (now.leadership !== null) return now.leadership;
+    const leadership = new Leadership(this.tools);
+    leadership.forkLsn = await this.tools.postgres.forkLsn(timeline ?? 1);
+    now.leadership = leadership;
+    return leadership;
+  }
+
+  private async promote(pass: Pass): Promise<Leadership> {
+    const { order } = this;
+    const { lives, host, postgres, clock } = this.tools;
+    const { sync } = this.target;
+    if (host.state.promotingTerm !== order.term) await host.save({ promotingTerm: order.term, standby: false });
+    lives.show('promoting');
+    const life = lives.now;
+    const leadership = new Leadership(this.tools);
+    life.leadership = leadership;
+    // No names are in force and none are wanted: a reload now would only take time from the promotion.
+    const alone = sync.k === 0 && life.names === '';
+    // The barrier is what the first commit meets: nothing is acknowledged before the names are proven (S4, S9).
+    if (!alone) await lives.configure(this.config(pass, barrierNames(sync)));
+    const timeline = await postgres.promote((text) => host.note('info', 'PROMOTION_REPLAYS', text), pass.signal);
+    leadership.forkLsn = await postgres.forkLsn(timeline);
+    leadership.term = order.term;
+    leadership.promotedAtMs = clock.nowMs();
+    if (alone) leadership.sync.foundInForce(sync);
+    lives.activity = null;
+    host.changed(promoted(host.view, timeline));
+    if (!host.state.fresh) postgres.startHeartbeat();
+    return leadership;
+  }
+
+  /** Closes the marker of the promotion once its timeline is stored. */
+  private async remember(forkLsn: string | null): Promise<void> {
+    const { host } = this.tools;
+    const { term } = this.order;
+    const timeline = host.view.sql?.timeline ?? null;
+    if (timeline === null) return;
+    if (host.state.promotingTerm === null && host.state.promoted?.term === term) return;
+    const promoted = { term, timeline, forkLsn };
+    await host.save({ promotingTerm: null, promoted, promotedByHand: false, standby: false, joined: null });
+  }
+
+  /** True when a checkpoint was written since this was ordered; it is written beside the order, which must not wait. */
+  private isPrepared(): boolean {
+    const { host, postgres } = this.tools;
+    if (this.checkpoint === 'none') {
+      this.checkpoint = 'begun';
+      inBackground(
+        () => postgres.checkpoint(),
+        (error) => host.note('warn', 'CHECKPOINT_FAILED', messageOf(error)),
+        () => {
+          this.checkpoint = 'written';
+        },
+      );
+      return false;
+    }
+    return this.checkpoint === 'written';
+  }
+
+  private config({ settings }: Pass, names: string): ServerConfig {
+    return { settings, upstream: null, syncNames: names };
+  }
+}
+
+/** What is known of PostgreSQL at once when it leads; the next look tells the rest. Undefined: it was not seen before. */
+function promoted(view: View, timeline: number): View | undefined {
+  // A blind one answers only now.
+  const sql = view.sql ?? (view.blind === true ? NOTHING_SEEN : null);
+  if (sql === null) return undefined;
+  const standby = { receiveLsn: null, replayLsn: null, walReceiver: null, startupWaits: false };
+  return {
+    ...view,
+    sql: { ...sql, ...standby, inRecovery: false, timeline, flushLsn: null, standbys: [] },
+    settings: null,
+  };
+}

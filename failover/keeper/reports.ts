@@ -1,0 +1,125 @@
+/** Tells the monitor how this node is: its status, and lines for people. */
+import type { LogCode } from '../contract/codes';
+import type { KeeperFrame, SlotView, Status } from '../contract/messages';
+import type { Clock, Link } from './ports';
+import type { NoteLevel } from './pursuit-host';
+
+const CRASH_WINDOW_MS = 60_000;
+const NOTE_MAX = 2_000;
+/** What of a leader's status changes with every heartbeat. */
+const NO_BEAT = { heartbeat: 0, heartbeatAgeMs: 0, commitMs: null };
+
+/** What belongs to one connection to the monitor. */
+class Connection {
+  /** The monitor has sent its settings over this connection: those that are held are its newest. */
+  settingsAreNew = false;
+  statusCount = 0;
+  slotsSent: SlotView[] | undefined;
+  /** The last status without counts and positions. */
+  reported = '';
+}
+
+/** The part of a status that the reports know. */
+export interface Counts {
+  n: number;
+  upMs: number;
+  /** The monitor has sent its settings over this connection: those that are held are its newest. */
+  settingsAreNew: boolean;
+  crashes: number;
+  slotsSent: SlotView[] | undefined;
+}
+
+interface ReportParts {
+  clock: Clock;
+  link: Link;
+  /** The whole status with these counts. */
+  status(counts: Counts): Status;
+  /** Slots as last looked at. */
+  slots(): SlotView[] | undefined;
+}
+
+export class Reports {
+  /** When the status last changed in anything but counts and positions, or the node was otherwise not at rest, ms. */
+  changedAtMs = Number.NEGATIVE_INFINITY;
+  private connection = new Connection();
+  private crashedAtMs: number[] = [];
+  private readonly begunMs: number;
+  private readonly parts: ReportParts;
+
+  constructor(parts: ReportParts) {
+    this.parts = parts;
+    this.begunMs = parts.clock.nowMs();
+  }
+
+  /** The handshake succeeded. The settings follow; until they are here, how they stand is not known. */
+  connected(): void {
+    this.connection = new Connection();
+  }
+
+  /** The monitor has sent its settings over this connection. */
+  settingsCame(): void {
+    this.connection.settingsAreNew = true;
+  }
+
+  /** The node is not at rest. */
+  busy(): void {
+    this.changedAtMs = this.parts.clock.nowMs();
+  }
+
+  crashed(): void {
+    this.crashedAtMs.push(this.parts.clock.nowMs());
+  }
+
+  /** One line for people, shown in the monitor's log. */
+  note(level: NoteLevel, code: LogCode, message: string): void {
+    this.parts.link.send({ type: 'note', level, code, message: message.slice(0, NOTE_MAX) });
+  }
+
+  /** Sends the status when something changed, or in any case, behind other frames that have to be sent. */
+  report(always = false, before: readonly KeeperFrame[] = []): void {
+    const { connection } = this;
+    const { link, status: build, slots } = this.parts;
+    const status = build(this.counts());
+    const text = stable(status);
+    if (!always && text === connection.reported) return;
+    if (text !== connection.reported) this.busy();
+    connection.reported = text;
+    connection.statusCount += 1;
+    if (link.connected) connection.slotsSent = slots();
+    link.send(...before, status);
+  }
+
+  private counts(): Counts {
+    const { statusCount: n, settingsAreNew, slotsSent } = this.connection;
+    const nowMs = this.parts.clock.nowMs();
+    this.crashedAtMs = this.crashedAtMs.filter((at) => at > nowMs - CRASH_WINDOW_MS);
+    return {
+      ...{ n, settingsAreNew, slotsSent },
+      upMs: Math.round(nowMs - this.begunMs),
+      crashes: this.crashedAtMs.length,
+    };
+  }
+}
+
+/** A status without what changes all the time. */
+function stable(status: Status): string {
+  return JSON.stringify({
+    ...status,
+    n: 0,
+    upMs: 0,
+    slots: null,
+    lead: status.lead && { ...status.lead, ...NO_BEAT, flushLsn: null, standbys: brief(status) },
+    postgres: {
+      ...status.postgres,
+      lsn: status.postgres.lsn === null,
+      replayLsn: null,
+      heartbeatSeen: null,
+      heartbeatSeenAgeMs: null,
+    },
+  });
+}
+
+/** The leader's standbys without what changes with every write. */
+function brief(status: Status): string[] {
+  return (status.lead?.standbys ?? []).map((s) => `${s.name} ${s.state} ${s.syncState}`);
+}
