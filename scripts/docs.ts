@@ -37,8 +37,8 @@ export function configTable(projectYaml: string): string {
 
 /** The failover rule, row by row in the order in which it is asked, as Markdown. */
 export function ruleTable(): string {
-  const rows = RULES.map(({ code, why }, index) => `| ${index + 1} | \`${code}\` | ${why} |`);
-  return ['| | code | when it matches |', '|---|---|---|', ...rows].join('\n');
+  const rows = RULES.map(({ id, code, why }, index) => `| ${index + 1} | ${id} | \`${code}\` | ${why} |`);
+  return ['| | row | code | when it matches |', '|---|---|---|---|', ...rows].join('\n');
 }
 
 /** Codes with what they say and what a person does, as Markdown. */

@@ -16,6 +16,8 @@ export const LogEvent = z.object({
   subject: z.string(),
   code: z.string(),
   message: z.string(),
+  /** Of a decision: id of the row of the rule table that made it. */
+  rule: z.string().optional(),
 });
 export type LogEvent = z.infer<typeof LogEvent>;
 
@@ -79,6 +81,8 @@ export const ClusterStatus = z.object({
   /** Sentence and code of the last decision. */
   sentence: z.string(),
   code: z.string(),
+  /** Id of the row of the rule table that decided last. */
+  rule: z.string(),
   /** If the leader died now: who takes over, and would anything that was acknowledged be lost? */
   ifLeaderDied: z.object({
     sentence: z.string(),

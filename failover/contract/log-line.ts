@@ -40,15 +40,22 @@ export function shortened(message: string): string {
   return message.slice(0, MESSAGE_CHARS_MAX);
 }
 
-/** `2026-11-24T21:55:22.123+00:00 INFO  postgres-primary LEADER_DEAD …` in the local time zone. */
-export function formatLine(at: Date, level: Level, subject: string, code: string, message: string): string {
+/** `2026-11-24T21:55:22.123+00:00 INFO  postgres-primary LEADER_DEAD … [leader-lost]` in the local time zone. */
+export function formatLine(
+  at: Date,
+  level: Level,
+  subject: string,
+  code: string,
+  message: string,
+  rule?: string,
+): string {
   const [about, what] = [oneLine(subject).padEnd(SUBJECT_WIDTH), oneLine(code).padEnd(16)];
-  return `${localTime(at)} ${level.padEnd(5)} ${about} ${what} ${oneLine(shortened(message))}`;
+  return `${localTime(at)} ${level.padEnd(5)} ${about} ${what} ${oneLine(shortened(message))}${rule === undefined ? '' : ` [${rule}]`}`;
 }
 
-/** One JSON object a line, for programs: `{"at", "level", "node", "code", "message"}`. */
-export function formatJson(at: Date, level: Level, node: string, code: string, message: string): string {
-  const text = JSON.stringify({ at: localTime(at), level, node, code, message: shortened(message) });
+/** One JSON object a line, for programs: `{"at", "level", "node", "code", "message"}`, of a decision also `"rule"`. */
+export function formatJson(at: Date, level: Level, node: string, code: string, message: string, rule?: string): string {
+  const text = JSON.stringify({ at: localTime(at), level, node, code, message: shortened(message), rule });
   // JSON leaves some of them as they are; written by number they mean the same text.
   return text.replaceAll(NO_TEXT, (character) =>
     Array.from({ length: character.length }, (_, at) => `\\u${hex(character.charCodeAt(at))}`).join(''),

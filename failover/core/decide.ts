@@ -3,11 +3,13 @@
 import { adoptionTarget, deriveOrders } from './effects/orders';
 import { routeActions } from './effects/route';
 import { servingHealth } from './facts/health';
+import { endOfRequest } from './facts/requests';
 import { Situation } from './facts/situation';
 import { violations } from './invariants';
 import { RULES } from './rules';
 import type { Action, ClusterState, Decision, Policy } from './state/cluster';
 import type { Observation } from './state/observation';
+import { change } from './transitions';
 
 /** Decides. Throws when the decision would break an invariant: the caller must then do nothing of it. */
 export function decide(state: ClusterState, observation: Observation, nowMs: number, policy: Policy): Decision {
@@ -15,7 +17,8 @@ export function decide(state: ClusterState, observation: Observation, nowMs: num
   for (const rule of RULES) {
     const plan = rule.match(before);
     if (plan === null) continue;
-    const after = before.with(deriveOrders(before.with(plan.state ?? state)));
+    const ordered = before.with(deriveOrders(before.with(plan.state ?? state)));
+    const after = ordered.with(withEnd(ordered, plan.reason));
     const decision: Decision = {
       state: after.state,
       actions: [...(plan.actions ?? []), ...routeActions(after), ...orderActions(after)],
@@ -29,6 +32,13 @@ export function decide(state: ClusterState, observation: Observation, nowMs: num
     return decision;
   }
   throw new Error('no rule matches; the last one has to match always');
+}
+
+/** Remembers how a person's request ended, once it has. */
+function withEnd(s: Situation, reason: string): ClusterState {
+  const ended = endOfRequest(s, reason);
+  const { request } = s.state;
+  return ended === null || request === undefined ? s.state : change(s.state, { request: { ...request, ended } });
 }
 
 /**

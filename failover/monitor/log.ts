@@ -36,8 +36,8 @@ export class FileLog implements Log {
     this.options = options;
   }
 
-  write(level: Level, subject: string, code: LogCode, message: string): void {
-    const line = this.line(level, subject, code, message);
+  write(level: Level, subject: string, code: LogCode, message: string, rule?: string): void {
+    const line = this.line(level, subject, code, message, rule);
     this.options.stdout(line);
     if (this.options.file === null) return;
     this.queue.push(line);
@@ -55,9 +55,9 @@ export class FileLog implements Log {
     await this.draining;
   }
 
-  private line(level: Level, subject: string, code: LogCode, message: string): string {
+  private line(level: Level, subject: string, code: LogCode, message: string, rule?: string): string {
     const { format = formatLine, now } = this.options;
-    return format(now(), level, subject, code, message);
+    return format(now(), level, subject, code, message, rule);
   }
 
   private async drain(file: string): Promise<void> {

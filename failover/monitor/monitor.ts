@@ -97,7 +97,7 @@ export function createMonitor(ports: MonitorPorts): Monitor {
     isRunning: (node) => runsPostgres(seen?.observation, node),
   });
   const timeline = new Timeline(clock, log, ports.onFailover);
-  const requests = new Requests({ clock, policy, wake });
+  const requests = new Requests({ clock, policy, incarnation: store.incarnation, wake });
   const loop: Loop = new Loop({
     ...{ state, policy, keepers, router, store, clock, log, guard, requests, timeline },
     pacer: new Pacer({ guard, ping: (n) => keepers.ping(n), wake }),

@@ -92,9 +92,9 @@ export interface Store {
   raiseAbove(other: number): Promise<number>;
 }
 
-/** One line an event; never blocks and never throws. */
+/** One line an event; never blocks and never throws. `rule`: of a decision, the row that made it. */
 export interface Log {
-  write(level: Level, subject: string, code: LogCode, message: string): void;
+  write(level: Level, subject: string, code: LogCode, message: string, rule?: string): void;
 }
 
 /** The newest decision, and what it was made of. */

@@ -23,7 +23,7 @@ export class Reporter {
    * A line whenever the decision changes; a growing number of milliseconds is no change. That all is well is told when it
    * has been so for a moment, because small things come and go.
    */
-  decided({ code, level, reason, state }: Decision, nowMs: number): void {
+  decided({ code, level, reason, rule, state }: Decision, nowMs: number): void {
     const words = `${code} ${reason.replaceAll(/\d+ ms/g, '')}`;
     if (code !== 'STEADY') this.steady = null;
     else if (this.steady?.words !== words) this.steady = { words, sinceMs: nowMs };
@@ -31,7 +31,7 @@ export class Reporter {
     if (words === this.decision) return;
     this.decision = words;
     this.failure = null;
-    this.log.write(level, state.leader ?? 'cluster', code, reason);
+    this.log.write(level, state.leader ?? 'cluster', code, reason, rule);
   }
 
   /** A cycle failed. The decision that comes next is told again, because it shows that cycles succeed again. */

@@ -6,16 +6,8 @@
 import type { Answer } from '../contract/api';
 import { untilOf } from '../core/facts/hold';
 import { Situation } from '../core/facts/situation';
-import { addressOf } from '../core/facts/view';
 import { foresee, refusalOf } from '../core/forecast';
-import {
-  type ClusterState,
-  type Decision,
-  isChanging,
-  type Policy,
-  standbyWorkOf,
-  switchoverOf,
-} from '../core/state/cluster';
+import type { ClusterState, Decision, Policy } from '../core/state/cluster';
 import type { Observation, Request } from '../core/state/observation';
 import type { Clock } from './ports';
 
@@ -23,33 +15,34 @@ import type { Clock } from './ports';
 const ANSWER_LIMIT_MS = 90_000;
 
 interface Pending {
+  id: string;
   request: Request;
   askedAtMs: number;
-  /** Term in which it was begun; null: not yet. */
-  begunIn: number | null;
-  /** Who led then. */
-  from: string | null;
-  /** Why it was aborted; null: it was not. */
-  aborted: string | null;
   answer: (answer: Answer) => void;
 }
 
 type Slot = 'pending' | 'word';
 
+export interface RequestParts {
+  clock: Clock;
+  policy: Policy;
+  /** Of this start of the monitor: requests are numbered within it. */
+  incarnation: number;
+  /** The loop has something to do. */
+  wake: () => void;
+}
+
 export class Requests {
-  private readonly clock: Clock;
-  private readonly policy: Policy;
-  private readonly wake: () => void;
+  private readonly parts: RequestParts;
+  private count = 0;
   private pending: Pending | null = null;
   /** A pause, or its end. */
   private word: Pending | null = null;
   private state: ClusterState | null = null;
   private observation: Observation | null = null;
 
-  constructor(parts: { clock: Clock; policy: Policy; wake: () => void }) {
-    this.clock = parts.clock;
-    this.policy = parts.policy;
-    this.wake = parts.wake;
+  constructor(parts: RequestParts) {
+    this.parts = parts;
   }
 
   /** Resolves when it is done, refused, aborted, or still not done after a minute and a half. Never throws. */
@@ -61,17 +54,19 @@ export class Requests {
       return Promise.resolve(this.answerOf(0, false, 'another request is being carried out; ask again later'));
     }
     return new Promise((resolve) => {
-      const askedAtMs = this.clock.nowMs();
-      this[slot] = { request, askedAtMs, begunIn: null, from: null, aborted: null, answer: resolve };
-      this.wake();
+      const askedAtMs = this.parts.clock.nowMs();
+      this.count += 1;
+      this[slot] = { id: `${this.parts.incarnation}.${this.count}`, request, askedAtMs, answer: resolve };
+      this.parts.wake();
     });
   }
 
   /** What would come of it, by what was seen last. Does nothing. */
   dryRun(request: Request): Answer {
-    const { state, observation, policy } = this;
+    const { state, observation } = this;
+    const { policy } = this.parts;
     if (state === null || observation === null) return this.answerOf(0, false, 'the monitor is starting');
-    const { done, message } = foresee(new Situation(state, observation, this.clock.nowMs(), policy), request);
+    const { done, message } = foresee(new Situation(state, observation, this.parts.clock.nowMs(), policy), request);
     return this.answerOf(0, done, message);
   }
 
@@ -84,9 +79,9 @@ export class Requests {
 
   private next(slot: Slot, observation: Observation, nowMs: number): Request | null {
     const pending = this[slot];
-    if (this.state === null || pending === null || pending.begunIn !== null) return null;
-    const refusal = refusalOf(new Situation(this.state, observation, nowMs, this.policy), pending.request);
-    if (refusal === null) return pending.request;
+    if (this.state === null || pending === null || this.state.request?.id === pending.id) return null;
+    const refusal = refusalOf(new Situation(this.state, observation, nowMs, this.parts.policy), pending.request);
+    if (refusal === null) return { ...pending.request, id: pending.id };
     this.finish(slot, false, refusal);
     return null;
   }
@@ -102,8 +97,9 @@ export class Requests {
       this.finish('pending', false, `it is still under way: ${decision.reason}`);
       return;
     }
-    if (pending.request.kind === 'rebuild') this.afterRebuild(pending, decision);
-    else this.afterChange(pending, decision, observation);
+    const { request } = decision.state;
+    if (request?.id !== pending.id || request.ended === undefined) return;
+    this.finish('pending', request.ended.done, request.ended.message);
   }
 
   private afterWord({ state, code }: Decision): void {
@@ -116,44 +112,10 @@ export class Requests {
     }
   }
 
-  /** Answered when the copy is ordered: how long it takes is a matter of its size. */
-  private afterRebuild(pending: Pending, { state, code, reason }: Decision): void {
-    if (code === 'REBUILD_ASKED') pending.begunIn = state.term;
-    if (pending.begunIn === null) return;
-    if (code === 'REBUILD_BEGUN') this.finish('pending', true, `${reason}; it is counted again when it streams`);
-    else if (standbyWorkOf(state)?.kind !== 'rebuild') this.finish('pending', false, reason);
-  }
-
-  private afterChange(pending: Pending, decision: Decision, observation: Observation): void {
-    const { state, code } = decision;
-    if (code === 'SWITCHOVER_BEGUN') Object.assign(pending, { begunIn: state.term, from: state.leader });
-    if (code === 'DATA_LOSS_ACCEPTED' || code === 'PROMOTE_ASKED') pending.begunIn = state.term - 1;
-    if (code === 'SWITCHOVER_ABORTED') pending.aborted = decision.reason;
-    if (pending.begunIn === null || switchoverOf(state) !== null || isChanging(state)) return;
-    const address = addressOf(observation, state.leader ?? '');
-    if (address === null || observation.haproxy.slot !== address) return;
-    const to = 'to' in pending.request ? pending.request.to : null;
-    const leader = state.leader ?? '';
-    if (state.term === pending.begunIn || (to === null && leader === pending.from))
-      this.finish('pending', false, pending.aborted ?? `${leader} goes on leading`);
-    else if (to !== null && leader !== to)
-      this.finish('pending', false, pending.aborted ?? `${leader} leads now instead of ${to}`);
-    else this.finish('pending', true, this.success(leader, observation));
-  }
-
-  private success(leader: string, observation: Observation): string {
-    const preferred = observation.declared[0]?.name ?? leader;
-    const returns = this.policy.switchback && preferred !== leader && this.state?.pause === undefined;
-    const rest = returns
-      ? `; ${preferred} gets the lead back after ${this.policy.switchbackAfterMs / 1_000} s as a standby (switchback)`
-      : '';
-    return `${leader} leads now${rest}`;
-  }
-
   private finish(slot: Slot, done: boolean, message: string): void {
     const pending = this[slot];
     this[slot] = null;
-    pending?.answer(this.answerOf(this.clock.nowMs() - pending.askedAtMs, done, message));
+    pending?.answer(this.answerOf(this.parts.clock.nowMs() - pending.askedAtMs, done, message));
   }
 
   private answerOf(tookMs: number, done: boolean, message: string): Answer {

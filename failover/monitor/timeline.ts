@@ -50,7 +50,10 @@ export class Timeline {
     const holds = (state: ClusterState) => switchoverOf(state)?.stage === 'hold';
     const begins = (!isChanging(before) && isChanging(after)) || (!holds(before) && holds(after));
     // A switchover that was called off is no change of leader.
-    if (decision.code === 'SWITCHOVER_ABORTED') this.startMs = null;
+    if (decision.code === 'SWITCHOVER_ABORTED') {
+      this.startMs = null;
+      this.opening = null;
+    }
     if (begins && this.startMs === null) {
       const broke = leaderView !== null && !leaderView.connected && leaderView.everConnected;
       this.startMs = broke ? leaderView.changedAtMs : this.clock.nowMs();
@@ -76,7 +79,8 @@ export class Timeline {
     if (before.activity.kind !== 'promote' && after.activity.kind === 'promote') this.mark('recorded');
     if (before.activity.kind === 'promote' && serves(after) && after.leader !== null) {
       this.mark('proven');
-      this.opening = { node: after.leader, term: after.term };
+      // A change that began before this monitor's start has no beginning that could be told.
+      if (this.startMs !== null) this.opening = { node: after.leader, term: after.term };
     }
   }
 

@@ -97,7 +97,7 @@ export function notices(cluster: Pick<ClusterStatus, 'pause' | 'failoverMode'>):
 
 /** As in failover.log. */
 export function eventLine(event: LogEvent): string {
-  return formatLine(new Date(event.at), event.level, event.subject, event.code, event.message);
+  return formatLine(new Date(event.at), event.level, event.subject, event.code, event.message, event.rule);
 }
 
 /** `16.0 MB`, powers of 1024 as PostgreSQL has them. */

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { addEntry, LEDGER_MAX, rejoinMethod } from '../../failover/core/facts/ledger';
+import { lastOpened } from '../../failover/core/facts/view';
 import type { LedgerEntry } from '../../failover/core/state/cluster';
 import { entry, observation, serving, situation, status } from './world';
 
@@ -100,6 +101,17 @@ describe('the ledger', () => {
     for (let term = 2; term <= leaderships + 1; term++) kept = { ...kept, ...addEntry(kept, entry({ term })) };
     return kept;
   };
+
+  it('compares nothing with what an earlier generation of the data did', () => {
+    const old = entry({ term: 1, node: 'b', dataId: '1:b', timeline: 9, forkLsn: '0/9000' });
+    const now = { ...state, generation: 2, ledger: [old] };
+    const added = addEntry(now, entry({ term: 2, node: 'p', dataId: '1:p', timeline: 1, opened: true }));
+    expect(added.ledger.at(-1)).toMatchObject({ generation: 2 });
+    const next = { ...now, ...added };
+    expect(lastOpened({ ...now, ledger: [old] })).toBeNull();
+    expect(rejoinMethod(situation(next, observation([])), 'b', status('b'))).toBe('stream');
+    expect(rejoinMethod(situation({ ...next, generation: 1 }, observation([])), 'b', status('b'))).not.toBe('stream');
+  });
 
   it('is bounded, and keeps the newest entry of each member', () => {
     const kept = grown([unopened({ term: 1 })], 10 * LEDGER_MAX);

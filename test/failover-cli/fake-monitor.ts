@@ -31,6 +31,7 @@ export function healthyCluster(): ClusterStatus {
     serving: true,
     sentence: 'postgres-primary serves in term 4',
     code: 'STEADY',
+    rule: 'steady',
     ifLeaderDied: { sentence: 'postgres-replica-1 takes over', takesOver: 'postgres-replica-1', loss: 'none' },
     term: 4,
     leader: 'postgres-primary',

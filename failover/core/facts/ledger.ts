@@ -5,6 +5,7 @@ import type { RejoinMethod } from '../../contract/messages';
 import { seam } from '../../contract/seam';
 import type { ClusterState, LedgerEntry, Status } from '../state/cluster';
 import type { Situation } from './situation';
+import { isOfToday } from './view';
 
 /**
  * Number of entries that are kept, beside those that a rule still reads. An older entry matters only for a node that was away
@@ -14,7 +15,7 @@ export const LEDGER_MAX = 64;
 
 /** The newest leadership of this very data directory. */
 function ownEntry(state: ClusterState, node: string, dataId: string | null): LedgerEntry | undefined {
-  return state.ledger.findLast((e) => e.node === node && e.dataId === dataId);
+  return state.ledger.findLast((e) => e.node === node && e.dataId === dataId && isOfToday(state, e));
 }
 
 /**
@@ -48,7 +49,9 @@ export const addEntry = seam((state: ClusterState, entry: LedgerEntry): Pick<Clu
   const isRepeated = (e: LedgerEntry) => !e.opened && e.node === entry.node && e.dataId === entry.dataId;
   const attempts = state.ledger.filter(isRepeated).reduce((sum, e) => sum + (e.attempts ?? 1), 1);
   const kept = state.ledger.filter((e) => !isRepeated(e));
-  return { ledger: trimmed([...kept, attempts === 1 ? entry : { ...entry, attempts }], state.members) };
+  const generation = state.generation === 1 ? {} : { generation: state.generation };
+  const added = { ...entry, ...generation, ...(attempts === 1 ? {} : { attempts }) };
+  return { ledger: trimmed([...kept, added], state.members) };
 });
 
 /**
@@ -70,7 +73,7 @@ function trimmed(ledger: readonly LedgerEntry[], members: ClusterState['members'
 
 /** The first opened leadership on a younger timeline: where the history that this timeline belongs to left it. */
 function nextFork(state: ClusterState, timeline: number): LedgerEntry | undefined {
-  return state.ledger.find((e) => e.opened && e.timeline !== null && e.timeline > timeline);
+  return state.ledger.find((e) => e.opened && isOfToday(state, e) && e.timeline !== null && e.timeline > timeline);
 }
 
 /**

@@ -43,9 +43,14 @@ export function lastEntry(state: ClusterState): LedgerEntry | null {
   return state.ledger.at(-1) ?? null;
 }
 
-/** Newest leadership that was opened: the history that everybody has to be on. */
+/** True when timelines and positions of the entry mean something for the data of today. */
+export function isOfToday({ generation }: ClusterState, entry: LedgerEntry): boolean {
+  return (entry.generation ?? 1) === generation;
+}
+
+/** Newest leadership that was opened: the history that every node has to be on. */
 export function lastOpened(state: ClusterState): LedgerEntry | null {
-  return state.ledger.findLast((e) => e.opened) ?? null;
+  return state.ledger.findLast((e) => e.opened && isOfToday(state, e)) ?? null;
 }
 
 /** True when the node's data directory is the one that the cluster knows and need not be rebuilt. */

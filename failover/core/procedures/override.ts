@@ -6,6 +6,7 @@
 import { newestCopy } from '../facts/copies';
 import { mayTakeOverAsked } from '../facts/hold';
 import { isOnNewest, lossOf, overrideRefusal } from '../facts/loss';
+import { begunRequest } from '../facts/requests';
 import type { Situation } from '../facts/situation';
 import type { Plan } from '../rule';
 import type { ClusterState } from '../state/cluster';
@@ -24,7 +25,7 @@ export function dataLossAccepted(s: Situation): Plan | null {
   const dataId = s.status(request.to)?.dataId ?? '';
   const base = { ...newestState(s), ...highestIds(s) };
   return {
-    state: override(base, s, request.to, dataId, rebuilds(base, s, request.to)),
+    state: { ...override(base, s, request.to, dataId, rebuilds(base, s, request.to)), ...begunRequest(s) },
     reason: `${request.to} is promoted by a person's word; ${lossOf(s, request.to)}`,
   };
 }

@@ -5,6 +5,7 @@
 
 import { COPY_TRIES_MAX } from '../facts/copying';
 import { clusterTrouble } from '../facts/readiness';
+import { begunRequest } from '../facts/requests';
 import type { Situation } from '../facts/situation';
 import { wantedConfig } from '../facts/sync-set';
 import { hasAccepted } from '../facts/view';
@@ -20,7 +21,7 @@ export function rebuildAsked(s: Situation): Plan | null {
   if (request?.kind !== 'rebuild') return null;
   if (rebuildRefusal(s, request.node) !== null) return null;
   return {
-    state: workOn(s.state, { kind: 'rebuild', node: request.node }),
+    state: workOn(s.state, { kind: 'rebuild', node: request.node }, begunRequest(s)),
     reason: `${request.node} is to be copied anew; at first nobody waits for it any more`,
   };
 }

@@ -9,6 +9,7 @@ import { acceptLossRemedy } from '../facts/loss';
 import { isCertified } from '../facts/opening';
 import { isBeyondHaproxy, isUnreached } from '../facts/reach';
 import { switchoverTarget } from '../facts/readiness';
+import { begunRequest } from '../facts/requests';
 import { settingsReason } from '../facts/settings';
 import type { Situation } from '../facts/situation';
 import { isProven, wantedConfig, withConfig } from '../facts/sync-set';
@@ -60,7 +61,8 @@ export function leaderLost(s: Situation): Plan | null {
     next.choice.kind === 'candidate'
       ? `${next.choice.node} is promoted in term ${next.state.term}`
       : `its members promise term ${next.state.term} before one of them is promoted`;
-  return { state: next.state, code: cause, reason: `${gone.reason}; ${what}` };
+  const state = isAsked ? { ...next.state, ...begunRequest(s) } : next.state;
+  return { state, code: cause, reason: `${gone.reason}; ${what}` };
 }
 
 export function leaderBack(s: Situation): Plan | null {

@@ -16,6 +16,7 @@ import {
   STOP_LIMIT_MS,
   switchoverTarget,
 } from '../facts/readiness';
+import { abortedRequest, begunRequest } from '../facts/requests';
 import type { Situation } from '../facts/situation';
 import { isDone } from '../facts/view';
 import { keptTheLead, mayReturn } from '../facts/watch';
@@ -32,7 +33,8 @@ export function handoverAborted(s: Situation): Plan | null {
   const lost = pick(s, false).kind === 'nobody';
   if (!lost && s.stepMs < STOP_LIMIT_MS) return null;
   const why = lost ? `${s.state.activity.candidate} is lost` : `${leader} did not stop within ${STOP_LIMIT_MS} ms`;
-  return { state: change(s.state, { activity: { kind: 'serving' } }), reason: `${why}; ${leader} goes on leading` };
+  const reason = `${why}; ${leader} goes on leading`;
+  return { state: change(s.state, { activity: { kind: 'serving' }, ...abortedRequest(s.state, reason) }), reason };
 }
 
 export function handingOver(s: Situation): Plan | null {
@@ -45,7 +47,8 @@ export function handingOver(s: Situation): Plan | null {
 export function switchoverAborted(s: Situation): Plan | null {
   const why = abortReason(s);
   if (why === null) return null;
-  return { state: prepare(s.state, null), reason: `${why}; ${s.leader} goes on leading` };
+  const reason = `${why}; ${s.leader} goes on leading`;
+  return { state: { ...prepare(s.state, null), ...abortedRequest(s.state, reason) }, reason };
 }
 
 export function switchoverHold(s: Situation): Plan | null {
@@ -118,7 +121,7 @@ export function leaderRemoved(s: Situation): Plan | null {
 export function switchoverBegun(s: Situation): Plan | null {
   if (s.observation.request?.kind !== 'switchover') return null;
   const target = switchoverTarget(s, s.observation.request.to);
-  return 'node' in target ? begin(s.state, target.node, 'person') : null;
+  return 'node' in target ? begin({ ...s.state, ...begunRequest(s) }, target.node, 'person') : null;
 }
 
 export function switchback(s: Situation): Plan | null {

@@ -107,7 +107,9 @@ const StoredRequest = z.object({
   node: z.string().optional(),
   /** Leader and term when it was begun. */
   from: z.string().nullable(),
-  term: z.number().int(),
+  term: z.number().int().min(0),
+  /** Why it was called off, once it was; it ends when the leader serves again. */
+  aborted: z.string().optional(),
   ended: z.object({ done: z.boolean(), message: z.string() }).optional(),
 });
 export type StoredRequest = z.infer<typeof StoredRequest>;

@@ -57,7 +57,10 @@ export interface Certificate {
 }
 
 /** What a person asks for. `to` null: whichever node can take over. */
-export type Request =
+export type Request = {
+  /** By which the state remembers it; absent while it is only asked what would come of it. */
+  id?: string;
+} & (
   | { kind: 'switchover'; to: string | null }
   /** Make this node the leader although acknowledged writes may be lost. */
   | { kind: 'promote'; to: string; acceptDataLoss: boolean }
@@ -66,7 +69,8 @@ export type Request =
   /** `expired`: the pause has ended by itself. */
   | { kind: 'resume'; by: 'person' | 'expired' }
   /** Copy this standby anew. */
-  | { kind: 'rebuild'; node: string };
+  | { kind: 'rebuild'; node: string }
+);
 
 /** The furthest position that a leader was seen at. */
 export interface NewestPosition {

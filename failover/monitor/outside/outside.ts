@@ -63,14 +63,15 @@ export class Outside implements Log {
   }
 
   /** Writes to the log, and tells those who read the API. */
-  write(level: Level, subject: string, code: LogCode, message: string): void {
-    this.options.log.write(level, subject, code, message);
+  write(level: Level, subject: string, code: LogCode, message: string, rule?: string): void {
+    this.options.log.write(level, subject, code, message, rule);
     const event = {
       at: localTime(new Date()),
       level,
       subject,
       code,
       message: shortened(message),
+      rule,
     };
     this.feed.log(event);
     this.metrics.event(code, subject);

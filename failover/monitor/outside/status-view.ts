@@ -43,6 +43,7 @@ export function clusterStatus(input: StatusInput): Omit<ClusterStatus, 'events'>
     serving: isServing(state, observation),
     sentence: decision.reason,
     code: decision.code,
+    rule: decision.rule,
     ifLeaderDied: ifLeaderDied(s),
     term: state.term,
     leader: state.leader,

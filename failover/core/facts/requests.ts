@@ -1,0 +1,54 @@
+/** A person's request from its beginning to its end, as the state remembers it: also a restarted monitor knows how it ended. */
+import { type ClusterState, isChanging, type StoredRequest, standbyWorkOf, switchoverOf } from '../state/cluster';
+import type { Situation } from './situation';
+
+/** What is remembered of the request that is begun now. */
+export function begunRequest(s: Situation): { request?: StoredRequest } {
+  const { request } = s.observation;
+  if (request?.id === undefined || request.kind === 'pause' || request.kind === 'resume') return {};
+  const node = request.kind === 'rebuild' ? request.node : (request.to ?? undefined);
+  const { leader, term } = s.state;
+  return { request: { id: request.id, kind: request.kind, node, from: leader, term } };
+}
+
+/** The request is called off, where one is under way. */
+export function abortedRequest({ request }: ClusterState, reason: string): { request?: StoredRequest } {
+  return request === undefined || request.ended !== undefined ? {} : { request: { ...request, aborted: reason } };
+}
+
+/** How the request that is under way has ended by now; null: it has not, or there is none. */
+export function endOfRequest(s: Situation, reason: string): { done: boolean; message: string } | null {
+  const { request, term } = s.state;
+  if (request === undefined || request.ended !== undefined) return null;
+  if (request.kind === 'rebuild') return endOfRebuild(s.state, request, reason);
+  if (switchoverOf(s.state) !== null || isChanging(s.state)) return null;
+  const { leader } = s;
+  const address = s.address(leader);
+  if (address === null || s.observation.haproxy.slot !== address) return null;
+  const failed = (message: string) => ({ done: false, message: request.aborted ?? message });
+  if (term === request.term || (request.node === undefined && leader === request.from)) {
+    return failed(`${leader} goes on leading`);
+  }
+  if (request.node !== undefined && leader !== request.node) {
+    return failed(`${leader} leads now instead of ${request.node}`);
+  }
+  return { done: true, message: `${leader} leads now${returnOf(s)}` };
+}
+
+/** It has ended when the copy is ordered: how long that takes is a matter of its size. */
+function endOfRebuild(
+  state: ClusterState,
+  { node = '' }: StoredRequest,
+  reason: string,
+): { done: boolean; message: string } | null {
+  if (standbyWorkOf(state)?.kind === 'rebuild') return null;
+  const isOrdered = state.rebuildAsked?.[node] !== undefined;
+  return { done: isOrdered, message: isOrdered ? `${reason}; it is counted again when it streams` : reason };
+}
+
+/** The end of the sentence where the lead goes back by itself. */
+function returnOf(s: Situation): string {
+  const preferred = s.names[0] ?? s.leader;
+  if (!s.policy.switchback || preferred === s.leader || s.state.pause !== undefined) return '';
+  return `; ${preferred} gets the lead back after ${s.policy.switchbackAfterMs / 1_000} s as a standby (switchback)`;
+}
