@@ -146,6 +146,7 @@ export class SimMonitor {
       clock: { nowMs: () => engine.nowMs },
       log,
       wallMs: () => world.wallMs(),
+      newId: () => `request ${world.nextId()}`,
       onDecision: (decision, observation) => {
         this.seen = { decision, observation };
         world.decided(decision);

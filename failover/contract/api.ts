@@ -81,8 +81,8 @@ export const ClusterStatus = z.object({
   /** Sentence and code of the last decision. */
   sentence: z.string(),
   code: z.string(),
-  /** Id of the row of the rule table that decided last. */
-  rule: z.string(),
+  /** Id of the row of the rule table that decided last; absent: the monitor is older than it. */
+  rule: z.string().optional(),
   /** If the leader died now: who takes over, and would anything that was acknowledged be lost? */
   ifLeaderDied: z.object({
     sentence: z.string(),

@@ -151,6 +151,7 @@ export function override(
 ): ClusterState {
   const term = base.term + 1;
   const { [node]: _own, ...others } = rebuild;
+  const { [node]: _asked, ...rebuildAsked } = base.rebuildAsked ?? {};
   const known = { ...base, term, members: { ...base.members, [node]: dataId } };
   return change(known, {
     ...addEntry(known, { term, node, dataId, timeline: null, forkLsn: null, opened: false }),
@@ -158,6 +159,7 @@ export function override(
     suspectSeq: undefined,
     leader: node,
     rebuild: others,
+    rebuildAsked,
     joint: [loneConfig(node, term, s)],
     activity: { kind: 'promote', cause: 'DATA_LOSS_ACCEPTED' },
   });

@@ -58,6 +58,7 @@ export class SlotFile {
   private readonly path: string;
   private readonly format: SlotFormat;
   private handle: FileHandle | null = null;
+  private isClosed = false;
   private n = 0;
 
   constructor(path: string, format: SlotFormat = LINE_FORMAT) {
@@ -97,12 +98,15 @@ export class SlotFile {
     return (await this.open()).stat();
   }
 
+  /** After that nothing is read or written: another process may have taken the file over. */
   async close(): Promise<void> {
+    this.isClosed = true;
     await this.handle?.close();
     this.handle = null;
   }
 
   private async open(): Promise<FileHandle> {
+    if (this.isClosed) throw new Error(`${this.path} is closed`);
     if (this.handle !== null) return this.handle;
     let handle: FileHandle;
     try {

@@ -1,4 +1,5 @@
 /** Puts the monitor together: the process, the simulator and the tests all have their monitor from here. */
+import { randomUUID } from 'node:crypto';
 import type { Failover } from '../contract/api';
 import { PORTS } from '../contract/layout';
 import type { NodeSettings } from '../contract/messages';
@@ -42,6 +43,8 @@ export interface MonitorPorts {
   log: Log;
   /** Wall clock, ms: only for the end of a pause. @default Date.now */
   wallMs?: () => number;
+  /** A new id for a person's request. @default a random UUID */
+  newId?: () => string;
   /** Called after each cycle. */
   onDecision: (decision: Decision, observation: Observation) => void;
   /** Told of each finished change of leader, and again when its former leader follows. */
@@ -97,7 +100,7 @@ export function createMonitor(ports: MonitorPorts): Monitor {
     isRunning: (node) => runsPostgres(seen?.observation, node),
   });
   const timeline = new Timeline(clock, log, ports.onFailover);
-  const requests = new Requests({ clock, policy, incarnation: store.incarnation, wake });
+  const requests = new Requests({ clock, policy, newId: ports.newId ?? randomUUID, wake });
   const loop: Loop = new Loop({
     ...{ state, policy, keepers, router, store, clock, log, guard, requests, timeline },
     pacer: new Pacer({ guard, ping: (n) => keepers.ping(n), wake }),

@@ -16,6 +16,8 @@ const ANSWER_LIMIT_MS = 90_000;
 
 interface Pending {
   id: string;
+  /** The core has begun it: it is not handed to the core again, whatever state is adopted since. */
+  begun: boolean;
   request: Request;
   askedAtMs: number;
   answer: (answer: Answer) => void;
@@ -26,15 +28,14 @@ type Slot = 'pending' | 'word';
 export interface RequestParts {
   clock: Clock;
   policy: Policy;
-  /** Of this start of the monitor: requests are numbered within it. */
-  incarnation: number;
+  /** A new id for a request. No other request has it, also none of another monitor: an adopted state may hold one. */
+  newId: () => string;
   /** The loop has something to do. */
   wake: () => void;
 }
 
 export class Requests {
   private readonly parts: RequestParts;
-  private count = 0;
   private pending: Pending | null = null;
   /** A pause, or its end. */
   private word: Pending | null = null;
@@ -55,8 +56,7 @@ export class Requests {
     }
     return new Promise((resolve) => {
       const askedAtMs = this.parts.clock.nowMs();
-      this.count += 1;
-      this[slot] = { id: `${this.parts.incarnation}.${this.count}`, request, askedAtMs, answer: resolve };
+      this[slot] = { id: this.parts.newId(), begun: false, request, askedAtMs, answer: resolve };
       this.parts.wake();
     });
   }
@@ -79,7 +79,7 @@ export class Requests {
 
   private next(slot: Slot, observation: Observation, nowMs: number): Request | null {
     const pending = this[slot];
-    if (this.state === null || pending === null || this.state.request?.id === pending.id) return null;
+    if (this.state === null || pending === null || pending.begun) return null;
     const refusal = refusalOf(new Situation(this.state, observation, nowMs, this.parts.policy), pending.request);
     if (refusal === null) return { ...pending.request, id: pending.id };
     this.finish(slot, false, refusal);
@@ -93,11 +93,12 @@ export class Requests {
     this.afterWord(decision);
     const { pending } = this;
     if (pending === null) return;
+    const { request } = decision.state;
+    if (request?.id === pending.id) pending.begun = true;
     if (nowMs - pending.askedAtMs > ANSWER_LIMIT_MS) {
       this.finish('pending', false, `it is still under way: ${decision.reason}`);
       return;
     }
-    const { request } = decision.state;
     if (request?.id !== pending.id || request.ended === undefined) return;
     this.finish('pending', request.ended.done, request.ended.message);
   }

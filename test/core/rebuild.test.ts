@@ -83,6 +83,14 @@ describe('rebuild', () => {
     expect(now.state.activity).toEqual({ kind: 'serving' });
   });
 
+  it('ends the request as not done when it is dropped, also where an earlier rebuild left its note', () => {
+    const request = { id: 'one', kind: 'rebuild', node: 'a', from: 'p', term: 1 } as const;
+    const state = serving(['a'], { activity, request, rebuildAsked: { a: '1:a' } });
+    const watch = { ...newWatch(NOW_MS - 40_000), step: 'rebuild of a' };
+    const now = decided(state, seen(state, { watch }), { onNoReplica: 'block' });
+    expect(now).toMatchObject({ code: 'REBUILD_DROPPED', state: { request: { ended: { done: false } } } });
+  });
+
   it('is over when the leader is lost meanwhile', () => {
     const state = serving(['a'], { activity });
     const now = decided(state, observation([gone('p'), replicaView(state, 'a')]));

@@ -21,6 +21,17 @@ async function closed<T>(file: SlotFile, work: (file: SlotFile) => Promise<T>): 
   }
 }
 
+describe('a file that was closed', () => {
+  it('is written no more: another process may have taken it over', async () => {
+    const path = join(folder, 'closed');
+    const file = new SlotFile(path);
+    await file.save('before');
+    await file.close();
+    await expect(file.save('after')).rejects.toThrow('is closed');
+    expect(await closed(new SlotFile(path), (next) => next.load())).toBe('before');
+  });
+});
+
 describe('what a keeper must not forget', () => {
   it('is the last text or the one before, wherever the last write was torn and whatever lies behind (S5)', async () => {
     let n = 0;

@@ -1,14 +1,47 @@
 import { describe, expect, it } from 'vitest';
+import type { ClusterState, Decision } from '../../failover/core/state/cluster';
 import { Requests } from '../../failover/monitor/requests';
-import { POLICY } from '../core/world';
+import { leaderView, NOW_MS, observation, POLICY, replicaView, serving } from '../core/world';
+
+function requestsWith(newId: () => string): Requests {
+  return new Requests({ clock: { nowMs: () => NOW_MS }, policy: POLICY, newId, wake: () => undefined });
+}
 
 describe('requests of people', () => {
   it('lets a promotion take the place of a request that cannot end', async () => {
-    const requests = new Requests({ clock: { nowMs: () => 0 }, policy: POLICY, incarnation: 1, wake: () => undefined });
+    const requests = requestsWith(() => 'one');
     const first = requests.ask({ kind: 'switchover', to: 'a' });
     const refused = await requests.ask({ kind: 'rebuild', node: 'a' });
     expect(refused.message).toBe('another request is being carried out; ask again later');
     void requests.ask({ kind: 'promote', to: 'b', acceptDataLoss: true });
     expect(await first).toMatchObject({ done: false, message: 'a later request took its place: promote b' });
+  });
+
+  it('does not hand a request that was begun to the core again when a state without it is adopted', async () => {
+    const requests = requestsWith(() => 'one');
+    const state = serving(['b']);
+    const seen = observation([leaderView(state), replicaView(state, 'b')]);
+    void requests.ask({ kind: 'switchover', to: 'b' });
+    expect(requests.before(state, seen, NOW_MS)).toMatchObject({ id: 'one', kind: 'switchover' });
+    const begun: ClusterState = { ...state, request: { id: 'one', kind: 'switchover', node: 'b', from: 'p', term: 1 } };
+    requests.after({ state: begun, reason: 'b takes over' } as Decision, seen, NOW_MS);
+    expect(requests.before(state, seen, NOW_MS)).toBeNull();
+  });
+
+  it('gives each request an id of its own, also beside the request of an earlier monitor in an adopted state', () => {
+    let count = 0;
+    const requests = requestsWith(() => `id ${++count}`);
+    const former = {
+      id: 'id 0',
+      kind: 'switchover',
+      node: 'b',
+      from: 'p',
+      term: 1,
+      ended: { done: true, message: '' },
+    } as const;
+    const state: ClusterState = { ...serving(['b']), request: former };
+    const seen = observation([leaderView(state), replicaView(state, 'b')]);
+    void requests.ask({ kind: 'switchover', to: 'b' });
+    expect(requests.before(state, seen, NOW_MS)).toMatchObject({ id: 'id 1' });
   });
 });

@@ -42,7 +42,8 @@ function endOfRebuild(
   reason: string,
 ): { done: boolean; message: string } | null {
   if (standbyWorkOf(state)?.kind === 'rebuild') return null;
-  const isOrdered = state.rebuildAsked?.[node] !== undefined;
+  const replaced = state.rebuild[node];
+  const isOrdered = replaced !== undefined && state.rebuildAsked?.[node] === replaced;
   return { done: isOrdered, message: isOrdered ? `${reason}; it is counted again when it streams` : reason };
 }
 
