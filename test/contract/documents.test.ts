@@ -17,7 +17,8 @@ const FOLDERS = [
   ...['monitoring', 'scripts', 'simulator', 'templates', 'test'],
 ];
 /** Made by programs, or not text. */
-const SKIPPED = /(^|\/)(node_modules|build|logs|\.[^/]+|__pycache__)(\/|$)|\.(png|svg|pyc|lock|sum)$|package-lock\.json$/;
+const SKIPPED =
+  /(^|\/)(node_modules|build|logs|\.[^/]+|__pycache__)(\/|$)|\.(png|svg|pyc|lock|sum)$|package-lock\.json$/;
 
 interface Text {
   /** Path inside the repository. */
@@ -162,7 +163,9 @@ describe('documents', () => {
   });
 
   it('are there wherever a comment or a message names one', () => {
-    const sources = texts.filter(({ file }) => /\.(ts|mjs|py|sh|cfg|conf|ya?ml|toml|sql)$/.test(file) && file !== MADE_UP);
+    const sources = texts.filter(
+      ({ file }) => /\.(ts|mjs|py|sh|cfg|conf|ya?ml|toml|sql)$/.test(file) && file !== MADE_UP,
+    );
     expect(sources.flatMap(lostDocuments)).toEqual([]);
     expect(lostDocuments({ file: 'x.ts', text: 'see operations.md and no-such.md' })).toEqual(['x.ts: no-such.md']);
   });
@@ -178,11 +181,16 @@ describe('documents', () => {
 describe('docs/safety.md', () => {
   it('has a section for every rule that is named', () => {
     expect(texts.flatMap((text) => lostRules(text, anchors))).toEqual([]);
-    expect(lostRules({ file: 'x.ts', text: '// S7, S30, S0 # noqa: S105' }, anchors)).toEqual(['x.ts: S30', 'x.ts: S0']);
+    expect(lostRules({ file: 'x.ts', text: '// S7, S30, S0 # noqa: S105' }, anchors)).toEqual([
+      'x.ts: S30',
+      'x.ts: S0',
+    ]);
   });
 
   it('says of every rule what can go wrong, what the rule is, and what code and tests hold it', () => {
-    const sections = read(SAFETY_RULES).split(/^<a id=/m).slice(1);
+    const sections = read(SAFETY_RULES)
+      .split(/^<a id=/m)
+      .slice(1);
     expect(sections.map((section) => /"([^"]+)"/.exec(section)?.[1])).toEqual([
       'joint-set',
       ...Array.from({ length: 29 }, (_, i) => `s${i + 1}`),
@@ -201,6 +209,10 @@ describe('docs/safety.md', () => {
   });
 
   it('has no line that is too long to read', () => {
-    expect(read(SAFETY_RULES).split('\n').filter((line) => line.length > 120)).toEqual([]);
+    expect(
+      read(SAFETY_RULES)
+        .split('\n')
+        .filter((line) => line.length > 120),
+    ).toEqual([]);
   });
 });
