@@ -4,7 +4,7 @@ import type * as pulumi from '@pulumi/pulumi';
 import { labels } from './naming';
 
 /**
- * Inputs of every container: a reaping init as PID 1 (SAFETY S25), no capability, no way to gain one, bounded logs.
+ * Inputs of every container: a reaping init as PID 1 (S25), no capability, no way to gain one, bounded logs.
  * `always` restarts a process that crashed, while `docker stop` and `docker kill` hold until the engine starts anew. Not
  * `unless-stopped`: an engine that crashed stops what still runs, takes that for deliberate, and leaves the stack down.
  */

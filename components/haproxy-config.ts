@@ -7,12 +7,12 @@ import { NODES_MAX } from '../failover/contract/limits';
 
 /**
  * One attempt to connect, and the pause before the next one, ms. Measured as the best compromise between how finely
- * held connections go through and the processor time that holding costs (SAFETY S19).
+ * held connections go through and the processor time that holding costs (S19).
  */
 export const CONNECT_TIMEOUT_MS = 20;
 /** What one refused attempt and the pause after it really take, ms: measured 23.6, so that holding ends at the limit. */
 const HOLD_ATTEMPT_MS = 24;
-/** Twice this (with the read port on the leader too) fits into PostgreSQL's max_connections, 200 (SAFETY S24). */
+/** Twice this (with the read port on the leader too) fits into PostgreSQL's max_connections, 200 (S24). */
 export const SERVER_CONNECTIONS_MAX = 80;
 /**
  * The same two for the HTTP API, ms. A request is held while the only backend is replaced, which takes seconds, so there
@@ -39,7 +39,7 @@ const API_ANSWER_MS = 60_000;
 export interface HaproxyConfigInput {
   /** How long a new connection is held while no leader is open, ms. */
   holdTimeoutMs: number;
-  /** Connections that one PostgreSQL node gets at most; more wait in HAProxy's queue (SAFETY S24). */
+  /** Connections that one PostgreSQL node gets at most; more wait in HAProxy's queue (S24). */
   serverMaxConnections: number;
   /**
    * Name by which the engine's resolver knows every backend on the front network, for example `backend`; null when the

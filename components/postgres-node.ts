@@ -7,7 +7,7 @@ import { containerDefaults, containerOptions, secretFile, volumeMount, volumeOpt
 import { dataLabels } from './naming';
 import type { NodeTopology, Topology } from './topology';
 
-/** Docker's own order to stop waits this long for the hand-over and the shutdown checkpoint (SAFETY S18). */
+/** Docker's own order to stop waits this long for the hand-over and the shutdown checkpoint (S18). */
 const STOP_SECONDS = 60;
 /** A node counts as created when it carries out its order; copying a large database takes its time. */
 const WAIT_SECONDS = 300;

@@ -10,7 +10,7 @@ import { SERVER_CONNECTIONS_MAX } from './haproxy-config';
 export type PostgresSettings = Readonly<Record<string, string>>;
 
 const VALUE_LENGTH_MAX = 1_000;
-/** The two ports' connections through HAProxy, and those that PostgreSQL keeps free for monitor and keeper (SAFETY S24). */
+/** The two ports' connections through HAProxy, and those that PostgreSQL keeps free for monitor and keeper (S24). */
 const CONNECTIONS_MIN = 2 * SERVER_CONNECTIONS_MAX + 15;
 
 /** What the failover sets itself, as patterns, and what for. */

@@ -8,7 +8,7 @@ import type { Settings } from './config';
 import { addressIn } from './config-values';
 import { backendName, dataVolumeName, NAMES, replicaName } from './naming';
 
-/** Host numbers on the inner network; a replica's is the primary's plus its index. Addresses never swap (SAFETY S14). */
+/** Host numbers on the inner network; a replica's is the primary's plus its index. Addresses never swap (S14). */
 export const HOST = { haproxy: 10, monitor: 11, prometheus: 12, primary: 20 } as const;
 
 /** The stack whose values are in the repository, for trying things out. */

@@ -1,5 +1,5 @@
 /**
- * A running PostgreSQL, as mean as the real one was seen to be (SAFETY.md): sync settings that reach checkpointer and
+ * A running PostgreSQL, as mean as the real one was seen to be (docs/safety.md): sync settings that reach checkpointer and
  * walsenders at different times (S4), a receive position that lies after a restart (S6), commits visible when their wait
  * is cancelled (S7), backends that finish what a client was cut off from (S2), promotion without regard to others (S3).
  */

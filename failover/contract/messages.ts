@@ -8,7 +8,7 @@
  *
  * The protocol is declarative: an order says what a node has to *be*, not which steps to run. It is idempotent, so a
  * lost, doubled or late order does no harm: a keeper remembers the highest (incarnation, term, seq) durably and refuses
- * whatever is lower (SAFETY S5, S11).
+ * whatever is lower (docs/safety.md S5, S11).
  */
 
 import { z } from 'zod';
@@ -31,7 +31,7 @@ export const Lsn = z.string().regex(/^[0-9A-F]{1,8}\/[0-9A-F]{1,8}$/);
 
 /**
  * What an acknowledged write waits for: `ANY k (members)` on `leader`. `k = 0` with no members is "alone": a
- * configuration that no replica can satisfy (SAFETY, "A joint set").
+ * configuration that no replica can satisfy (docs/safety.md, joint set).
  */
 export const SyncConfig = z
   .object({

@@ -1,5 +1,5 @@
 /**
- * Which Pulumi runs: the vendor's CLI wherever it and its plugins can be had, else the offline kit (DESIGN §5). What
+ * Which Pulumi runs: the vendor's CLI wherever it and its plugins can be had, else the offline kit. What
  * is at hand already is found without asking the network.
  */
 import { accessSync, constants, existsSync, mkdirSync, statSync, writeFileSync } from 'node:fs';

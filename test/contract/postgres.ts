@@ -1,5 +1,5 @@
 /**
- * What the keeper takes for granted of PostgreSQL: the traps that SAFETY's rules close. The cases build on one another
+ * What the keeper takes for granted of PostgreSQL: the traps that the rules of docs/safety.md close. The cases build on one another
  * and run on two real servers and on the simulator's model. Two nodes, `a` and `b`, of one database.
  */
 import { setTimeout as delay } from 'node:timers/promises';

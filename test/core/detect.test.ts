@@ -52,7 +52,7 @@ describe('the health of the leader', () => {
     expect(health(leaderView(state, {}, { silentMs: 9_000 }), replica(BEATING))).toBe('apart LEADER_APART');
   });
 
-  it('goes on while no node is heard: it may be the monitor that is cut off (invariant 7)', () => {
+  it('goes on while no node is heard: it may be the monitor that is cut off (S21)', () => {
     const seen = (deafMs: number) =>
       leaderHealth(situation(state, observation([leaderView(state), replica()], { deafMs })));
     expect(seen(1_999)).toEqual({ kind: 'well' });

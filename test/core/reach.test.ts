@@ -19,7 +19,7 @@ const calm = newWatch(NOW_MS - 60_000);
 const seenBy = (views: NodeView[], haproxy: HaproxyView, part: Partial<Observation> = {}) =>
   observation(views, { haproxy, watch: calm, ...part });
 
-describe('HAProxy cut off from the leader alone (DESIGN §9)', () => {
+describe('HAProxy cut off from the leader alone', () => {
   const state = serving(['a', 'b']);
   const views = () => [leaderView(state), replicaView(state, 'a'), replicaView(state, 'b')];
 

@@ -384,7 +384,7 @@ describe.skipIf(!isRoot)('the router with a real HAProxy', () => {
     await until('only A serves reads', () => made.readView().join() === A.address);
   });
 
-  it('tells which nodes HAProxy itself does not reach, whatever clients do (DESIGN §9)', async () => {
+  it('tells which nodes HAProxy itself does not reach, whatever clients do', async () => {
     const made = await openedOnA();
     const unreached = () => Object.keys(made.view().unreached ?? {});
     await until('both are asked', async () => {

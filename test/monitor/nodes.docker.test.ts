@@ -181,7 +181,7 @@ describe('the monitor with two real nodes', () => {
     await dockerQuietly('rmi', IMAGE);
   });
 
-  it('notices a standby that was promoted by hand, fences it and rebuilds it (DESIGN §9)', async () => {
+  it('notices a standby that was promoted by hand, fences it and rebuilds it', async () => {
     await write(A, 'CREATE TABLE t (n int); INSERT INTO t VALUES (1)');
     const before = dataOf(B);
     await promoteByHand(B);

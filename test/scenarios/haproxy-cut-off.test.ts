@@ -1,4 +1,4 @@
-/** DESIGN §9: HAProxy cut off from the leader alone, told like the other stories of this folder. */
+/** S21: HAProxy cut off from the leader alone, told like the other stories of this folder. */
 import { describe, expect, it } from 'vitest';
 import { tell } from './story';
 
@@ -6,7 +6,7 @@ describe('a scenario', () => {
   it('haproxy-cut-off: the leader hands over to a node that HAProxy reaches', async () => {
     const text = await tell({
       name: 'haproxy-cut-off',
-      rules: 'DESIGN §9',
+      rules: 'S21',
       title: 'Only HAProxy cannot reach the leader: it hands over, and leads again when the network is whole',
       policy: { switchback: true },
       play: async (t) => {

@@ -235,7 +235,7 @@ export const SCENARIOS: readonly Scenario[] = [
   },
   {
     name: 's04-alone-then-dead',
-    rules: 'S4, invariant 4, "manual restore"',
+    rules: 'S4, joint set',
     title: 'The leader went on alone and died: the replica is not promoted, and it is said which node to start',
     play: async (t) => {
       await t.event('docker kill replica-1', () => t.node('replica-1').kill());
@@ -721,7 +721,7 @@ export const SCENARIOS: readonly Scenario[] = [
   },
   {
     name: 's25-all-at-once',
-    rules: 'S25, invariant 9',
+    rules: 'S25',
     title: 'All nodes and the monitor are restarted at once: the recorded leader leads again',
     play: async (t) => {
       await t.event('the machine is switched off and on', () => {
@@ -843,7 +843,7 @@ export const SCENARIOS: readonly Scenario[] = [
   },
   {
     name: 'monitor-dead',
-    rules: 'Invariant 7',
+    rules: 'S21; promise: a monitor that is away harms nothing',
     title: 'A dead monitor harms nothing',
     play: async (t) => {
       await t.event('docker kill failover-monitor', () => t.world.monitor?.process.kill());

@@ -12,7 +12,7 @@ const BUILD_LIMIT_MS = 60_000;
 export interface Scenario {
   /** File name of the golden text. */
   name: string;
-  /** Rules of SAFETY.md that it shows. */
+  /** Rules of docs/safety.md that it shows. */
   rules: string;
   title: string;
   replicas?: number;

@@ -1,5 +1,5 @@
 /**
- * Each rule of SAFETY.md taken out of the shipped code, one at a time: the simulator must find what breaks. A mutation
+ * Each rule of docs/safety.md taken out of the shipped code, one at a time: the simulator must find what breaks. A mutation
  * that survives means that the model is too kind. Its steps are seams (contract/seam.ts) and methods that are replaced here.
  */
 import { afterEach, describe, expect, it } from 'vitest';

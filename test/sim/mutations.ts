@@ -1,5 +1,5 @@
 /**
- * The rules of SAFETY.md that can be taken out of the shipped code, how, and the faults that show it. The code knows
+ * The rules of docs/safety.md that can be taken out of the shipped code, how, and the faults that show it. The code knows
  * nothing of this: methods are replaced here, and exports are wrapped by mutations.test.ts, which plays them all.
  */
 

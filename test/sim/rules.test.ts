@@ -1,4 +1,4 @@
-/** The table in docs/architecture.md that says which test holds which rule of SAFETY.md: complete, and true. */
+/** The tests that docs/safety.md names for each rule: complete, and true. */
 import { globSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
@@ -14,34 +14,51 @@ function named(cell: string | undefined): string[] {
   return [...(cell ?? '').matchAll(/`([^`]+)`/g)].map((m) => m[1] ?? '');
 }
 
-interface Row {
+interface Section {
   rule: string;
   stories: string[];
   mutations: string[];
   files: string[];
 }
 
-const rows: Row[] =
-  read('docs/architecture.md')
-    .split('## Which test holds which rule')[1]
-    ?.split('\n')
-    .filter((line) => line.startsWith('| ') && !line.startsWith('| rule'))
-    .map((line) => {
-      const [, rule = '', stories, mutations, unit, docker] = line.split('|').map((cell) => cell.trim());
-      const files = [mutations, unit, docker].flatMap(named).filter((name) => name.includes('/'));
-      return { rule, stories: named(stories), mutations: named(mutations).filter((n) => !n.includes('/')), files };
-    }) ?? [];
+/** The list under "Tests." of a section, its lines joined: `Story` → what is named. */
+function testsOf(section: string): Map<string, string> {
+  const items = (section.split('**Tests.**')[1] ?? '').split(/\n(?=- )/).slice(1);
+  return new Map(
+    items.map((item) => {
+      const [, name = '', text = ''] = /^- ([^:]+): (.*?)(?:\n\n|$)/s.exec(item) ?? [];
+      return [name, text.replace(/\s+/g, ' ')];
+    }),
+  );
+}
 
-describe('the table of rules and tests', () => {
+const sections: Section[] = read('docs/safety.md')
+  .split(/^## /m)
+  .filter((section) => section.includes('**Tests.**'))
+  .map((section) => {
+    const rule = /^(S\d+|.*)/.exec(section)?.[1] ?? '';
+    const tests = testsOf(section);
+    const mutations = named(tests.get('Mutation'));
+    const files = [...mutations, ...named(tests.get('Unit and contract')), ...named(tests.get('Docker'))];
+    return {
+      rule,
+      stories: named(tests.get('Story')),
+      mutations: mutations.filter((name) => !name.includes('/')),
+      files: files.filter((name) => name.includes('/')),
+    };
+  });
+
+describe('the tests of the safety rules', () => {
   it('names every rule once', () => {
-    expect(rows.map((r) => r.rule)).toEqual(['joint set', 'pause', ...RULES]);
+    expect(sections.map((s) => s.rule)).toEqual(['Joint set', ...RULES, 'Pause']);
   });
 
   it('names for every rule a story that tells of it', () => {
-    for (const { rule, stories } of rows) {
+    for (const { rule, stories } of sections) {
       const files = stories.flatMap((name) => globSync(`test/scenarios/${name}.md`, { cwd: ROOT }));
       for (const name of stories) expect(globSync(`test/scenarios/${name}.md`, { cwd: ROOT }), name).not.toEqual([]);
-      const telling = files.filter((file) => rule === 'joint set' || new RegExp(`\\b${rule}\\b`).test(read(file)));
+      const word = rule === 'Pause' ? 'pause' : rule;
+      const telling = files.filter((file) => rule === 'Joint set' || new RegExp(`\\b${word}\\b`).test(read(file)));
       expect(telling, rule).not.toEqual([]);
     }
   });
@@ -49,11 +66,11 @@ describe('the table of rules and tests', () => {
   it('names every mutation, and none that there is not', () => {
     const there = [...read('test/sim/mutations.ts').matchAll(/^ {4}rule: '([^']+)'/gm)].map((m) => m[1]);
     expect(there.length).toBeGreaterThan(15);
-    expect(rows.flatMap((r) => r.mutations).sort()).toEqual(there.sort());
+    expect(sections.flatMap((s) => s.mutations).sort()).toEqual(there.sort());
   });
 
   it('names tests that are there', () => {
-    for (const { rule, files } of rows) {
+    for (const { rule, files } of sections) {
       expect(files, rule).not.toEqual([]);
       for (const file of files) expect(globSync(file, { cwd: ROOT }), `${rule}: ${file}`).not.toEqual([]);
     }

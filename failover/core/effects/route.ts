@@ -1,4 +1,4 @@
-/** What HAProxy's slots have to be, derived from state and observation (SAFETY S2, S9, S13, S15, S19). */
+/** What HAProxy's slots have to be, derived from state and observation (docs/safety.md S2, S9, S13, S15, S19). */
 
 import { lsnDistance } from '../../contract/lsn';
 import { servingHealth } from '../facts/health';

@@ -1,5 +1,5 @@
 /**
- * Who may be promoted. The rule (SAFETY S1, S3, S6): a node c may lead only if for every stored sync configuration cfg
+ * Who may be promoted. The rule (S1, S3, S6): a node c may lead only if for every stored sync configuration cfg
  * - c is cfg.leader with its recorded data directory, or
  * - cfg.k ≥ 1 and at least N−k+1 of cfg's members promised not to follow the old leader any more, and c is the most
  *   advanced of them on the recorded timeline.

@@ -1,4 +1,4 @@
-/** Copies of the monitor's state that the keepers hold (SAFETY S10): which one is the newest. */
+/** Copies of the monitor's state that the keepers hold (docs/safety.md S10): which one is the newest. */
 import type { Situation } from './situation';
 
 export interface Copy {

@@ -1,5 +1,5 @@
 /**
- * Is the leader well? Windows and hysteresis (SAFETY S8, S11, S19, S21, S25, S27). Silence counts only between a probe
+ * Is the leader well? Windows and hysteresis (S8, S11, S19, S21, S25, S27). Silence counts only between a probe
  * that was really sent and its missing answer; the loop measures that and hands it over as `silentMs`.
  */
 

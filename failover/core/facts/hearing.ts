@@ -1,6 +1,6 @@
 /**
  * Silence of one node is told by another one that is heard meanwhile. When nobody is heard it may well be the monitor that
- * is cut off, and then nothing that it has not seen counts (DESIGN invariant 7): its time stands still, as after a stall (S11).
+ * is cut off, and then nothing that it has not seen counts (S21): its time stands still, as after a stall (S11).
  */
 import type { NodeView } from '../state/observation';
 

@@ -1,4 +1,4 @@
-/** How a node gets to its leader's history, decided by the ledger (SAFETY S3, S10, S12, S13). */
+/** How a node gets to its leader's history, decided by the ledger (docs/safety.md S3, S10, S12, S13). */
 
 import { compareLsn } from '../../contract/lsn';
 import type { RejoinMethod } from '../../contract/messages';

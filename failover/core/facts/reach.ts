@@ -1,5 +1,5 @@
 /**
- * What HAProxy's own connects say: it may be cut off from a node that everybody else reaches (DESIGN §9). They are made
+ * What HAProxy's own connects say: it may be cut off from a node that everybody else reaches. They are made
  * beside the clients' connections, so no client can make a node look unreached.
  */
 import type { Situation } from './situation';

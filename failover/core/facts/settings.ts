@@ -1,5 +1,5 @@
 /**
- * Settings that need a restart of PostgreSQL: who is next (SAFETY S23). Standbys go first, one at a time, so that each has
+ * Settings that need a restart of PostgreSQL: who is next (S23). Standbys go first, one at a time, so that each has
  * at least what the leader has; then another node gets the lead. What a standby must not have less of than its leader is
  * raised that way, and lowered by the leader alone: it restarts in place, and its standbys may follow.
  */

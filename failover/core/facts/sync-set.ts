@@ -1,4 +1,4 @@
-/** What acknowledged writes should wait for (SAFETY, "A joint set"; S4, S5, S9, S17). */
+/** What acknowledged writes should wait for (docs/safety.md: joint set, S4, S5, S9, S17). */
 
 import type { FailureCode } from '../../contract/codes';
 import { seam } from '../../contract/seam';

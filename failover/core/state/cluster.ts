@@ -74,7 +74,7 @@ export const LedgerEntry = z.object({
   timeline: z.number().int().min(1).nullable(),
   /** Where this timeline left its parent; null for the first one or until reported. */
   forkLsn: Lsn.nullable(),
-  /** True once the slot was opened on it: only then may others build on its history (SAFETY S3). */
+  /** True once the slot was opened on it: only then may others build on its history (S3). */
   opened: z.boolean(),
   /** Until it is opened: node → data directory that was told to follow it, now or when it was promoted in an earlier term. */
   followed: z.record(z.string(), z.string()).optional(),

@@ -1,4 +1,4 @@
-/** The quick confirmation that PostgreSQL is gone (DESIGN §4, SAFETY S20). */
+/** The quick confirmation that PostgreSQL is gone (docs/safety.md S20). */
 import { connect, type Socket } from 'node:net';
 import { PORTS } from '../../contract/layout';
 

@@ -8,7 +8,7 @@ const QUERY_LIMIT_MS = 40_000;
 /** How long an actor may take to end what is under way when it is told to stop. */
 const END_LIMIT_MS = 10_000;
 
-/** Words of the warning with which a commit returns that was not replicated (SAFETY S7). */
+/** Words of the warning with which a commit returns that was not replicated (S7). */
 const NOT_REPLICATED = /synchronous replication/;
 
 /** One line of JSON on stdout. */

@@ -18,7 +18,7 @@ const POOL_CLIENTS = 3;
 const POOL_WRITES = 10;
 
 const INSERT = 'INSERT INTO chaos_writes (run, id) VALUES ($1, $2)';
-// A repeated write confirms by a commit of its own, never by finding the row (SAFETY S7).
+// A repeated write confirms by a commit of its own, never by finding the row (S7).
 const UPSERT = `INSERT INTO chaos_retried (run, id) VALUES ($1, $2)
   ON CONFLICT (run, id) DO UPDATE SET tries = chaos_retried.tries + 1`;
 

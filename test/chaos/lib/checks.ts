@@ -13,7 +13,7 @@ export interface Counts {
 export interface Verdict extends Counts {
   /** Each is a sentence; empty when all holds. */
   violations: string[];
-  /** Rows that a client of the read port saw and that are gone: no promise (SAFETY S29), but told. */
+  /** Rows that a client of the read port saw and that are gone: no promise (S29), but told. */
   vanishedOnRead: number;
 }
 
@@ -41,7 +41,7 @@ export function judge({ writes, reads, rows }: Facts): Verdict {
   const doubled = [...rows].filter(([, count]) => count > 1).map(([id]) => id);
   const risen = [...refused].filter((id) => !unknown.has(id) && rows.has(id));
   const strange = [...rows.keys()].filter((id) => !acknowledged.has(id) && !unknown.has(id) && !refused.has(id));
-  // Visible before it is replicated is what the warning says (SAFETY S7): such rows promise nothing.
+  // Visible before it is replicated is what the warning says (S7): such rows promise nothing.
   const excused = new Set(
     writes.flatMap((w) => ((w.outcome === 'warned' || w.warned === true) && w.id !== null ? [w.id] : [])),
   );

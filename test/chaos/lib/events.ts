@@ -8,7 +8,7 @@ export const WriteEvent = z.object({
   what: z.literal('write'),
   client: z.string(),
   id: z.string().nullable(),
-  /** `warned`: returned with the warning of SAFETY S7, so it is not known to be replicated. */
+  /** `warned`: returned with the warning of S7, so it is not known to be replicated. */
   outcome: Outcome,
   startMs: z.number(),
   endMs: z.number(),

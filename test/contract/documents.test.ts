@@ -1,0 +1,218 @@
+/**
+ * The documents, and what comments and messages say of them: every path and link leads to a file and to a section that
+ * exist, every rule S1 to S29 that is named has its section in docs/safety.md, and no document outside the repository is
+ * named. Each check is tried on a text that is wrong.
+ */
+import { existsSync, globSync, readdirSync, readFileSync } from 'node:fs';
+import { dirname, join, normalize } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { RULES } from '../../failover/core/rules';
+
+const ROOT = join(__dirname, '../..');
+const OWN = 'test/contract/documents.test.ts';
+/** Its documents are files that it makes itself. */
+const MADE_UP = 'test/offline/build-context.test.ts';
+const FOLDERS = [
+  ...['backend', 'bench', 'bin', 'components', 'docs', 'failover', 'images'],
+  ...['monitoring', 'scripts', 'simulator', 'templates', 'test'],
+];
+/** Made by programs, or not text. */
+const SKIPPED =
+  /(^|\/)(node_modules|build|logs|\.[^/]+|__pycache__)(\/|$)|\.(png|svg|pyc|lock|sum)$|package-lock\.json$/;
+
+interface Text {
+  /** Path inside the repository. */
+  file: string;
+  text: string;
+}
+
+/** Files of the repository, as paths inside it. */
+function filesBelow(folder: string): string[] {
+  return readdirSync(join(ROOT, folder), { withFileTypes: true }).flatMap((entry) => {
+    const path = normalize(join(folder, entry.name));
+    if (SKIPPED.test(path)) return [];
+    if (entry.isDirectory()) return filesBelow(path);
+    return entry.isFile() ? [path] : [];
+  });
+}
+
+function rootFiles(): string[] {
+  const entries = readdirSync(ROOT, { withFileTypes: true });
+  return entries.filter((entry) => entry.isFile() && !SKIPPED.test(entry.name)).map((entry) => entry.name);
+}
+
+function read(file: string): string {
+  return readFileSync(join(ROOT, file), 'utf8');
+}
+
+const texts: readonly Text[] = [...rootFiles(), ...FOLDERS.flatMap(filesBelow)]
+  .filter((file) => file !== OWN)
+  .map((file) => ({ file, text: read(file) }));
+const documents = texts.filter(({ file }) => file.endsWith('.md'));
+
+/** The anchor that GitHub gives a heading. */
+function slug(heading: string): string {
+  const words = heading.replaceAll(/\[([^\]]*)\]\([^)]*\)/g, '$1').toLowerCase();
+  return words.replaceAll(/[^\p{L}\p{M}\p{N}\p{Pc} -]/gu, '').replaceAll(' ', '-');
+}
+
+/** Every anchor of a document: its headings, and those that it sets itself. */
+function anchorsOf(text: string): Set<string> {
+  const body = text.replaceAll(/^```.*?^```/gms, '');
+  const headings = [...body.matchAll(/^#{1,6} +(.+?) *$/gm)].map((m) => slug(m[1] ?? ''));
+  return new Set([...headings, ...[...body.matchAll(/<a id="([^"]+)">/g)].map((m) => m[1] ?? '')]);
+}
+
+/** Whether the target, a path inside the repository with or without an anchor, is there. */
+function leadsSomewhere(target: string): boolean {
+  const [path = '', anchor] = target.split('#');
+  if (globSync(path, { cwd: ROOT }).length === 0) return false;
+  return !anchor || !path.endsWith('.md') || anchorsOf(read(path)).has(anchor);
+}
+
+/** Paths that begin with docs/, in whatever file, and lead nowhere. */
+function lostPaths({ file, text }: Text): string[] {
+  const found = [...text.matchAll(/(?<![\w./-])docs\/[\w./*-]*(?:#[\w-]+)?/g)];
+  const paths = found.filter((m) => !isBeginning(text, m)).map((m) => m[0].replace(/[.-]+$/, ''));
+  return paths.filter((path) => !leadsSomewhere(path)).map((path) => `${file}: ${path}`);
+}
+
+/** `docs/results/change-${date}.md`: the rest of the path is put in by the program. */
+function isBeginning(text: string, match: RegExpExecArray): boolean {
+  return /^(\$\{|<)/.test(text.slice(match.index + match[0].length)) && !match[0].endsWith('/');
+}
+
+/** Links of a document that lead nowhere. */
+function lostLinks({ file, text }: Text): string[] {
+  const targets = [...text.matchAll(/\]\(([^)\s]+)\)/g)].map((m) => decodeURIComponent(m[1] ?? ''));
+  return targets.filter((target) => !isThere(file, target)).map((target) => `${file}: ${target}`);
+}
+
+function isThere(file: string, target: string): boolean {
+  if (/^[a-z]+:/.test(target)) return true;
+  return leadsSomewhere(target.startsWith('#') ? file + target : normalize(join(dirname(file), target)));
+}
+
+/** Documents that a comment or a message names without a link, and that are not there. */
+function lostDocuments({ file, text }: Text): string[] {
+  const found = [...text.matchAll(/(?<![\w./*}-])(?:[\w.-]+\/)*[\w-][\w.-]*\.md\b/g)].map((m) => m[0]);
+  const near = [dirname(file), '.', 'docs', 'docs/decisions', 'docs/results', 'test/scenarios'];
+  return found
+    .filter((name) => !near.some((folder) => existsSync(join(ROOT, folder, name))))
+    .map((name) => `${file}: ${name}`);
+}
+
+/** Rules that are named and have no section in docs/safety.md. */
+function lostRules({ file, text }: Text, known: ReadonlySet<string>): string[] {
+  // Codes of the Python linter begin with S, too.
+  const prose = text.replaceAll(/# noqa:.*/g, '');
+  const found = [...prose.matchAll(/(?<![\w./-])S\d+\b/g)].map((m) => m[0]);
+  return found.filter((rule) => !known.has(rule.toLowerCase())).map((rule) => `${file}: ${rule}`);
+}
+
+/** Names of documents that are not part of the repository. */
+function outsideDocuments({ file, text }: Text): string[] {
+  const found = [...text.matchAll(/\bSAFETY(?:\.md|['’]s)|\bSAFETY,? ["S§]|\b(?:DESIGN|PEERS|HOUSE|REDTEAM)\b/g)];
+  return found.map((m) => `${file}: ${m[0]}`);
+}
+
+const SAFETY_RULES = 'docs/safety.md';
+const anchors = anchorsOf(read(SAFETY_RULES));
+const PARTS = ['What can go wrong', 'Rule', 'Example', 'Code', 'Tests'];
+
+/** The paragraph of each section that names the code: its title → its text. */
+function codeOf(safety: string): Map<string, string> {
+  const sections = safety.split(/^## /m).filter((section) => section.includes('**Code.**'));
+  return new Map(
+    sections.map((section) => [section.split('\n')[0] ?? '', /\*\*Code\.\*\*(.*?)\n\n/s.exec(section)?.[1] ?? '']),
+  );
+}
+
+/** Files and rows of the decision table that docs/safety.md names and that are not there. */
+function lostCode(safety: string): string[] {
+  const ids = new Set<string>(RULES.map((rule) => rule.id));
+  return [...codeOf(safety)].flatMap(([title, code]) => {
+    const [files = '', rows = ''] = code.split(/\bRows?:/);
+    const missing = named(files).filter((name) => name.includes('/') && !existsSync(join(ROOT, name)));
+    return [...missing, ...named(rows).filter((id) => !ids.has(id))].map((name) => `${title}: ${name}`);
+  });
+}
+
+function named(text: string): string[] {
+  return [...text.matchAll(/`([^`]+)`/g)].map((m) => m[1] ?? '');
+}
+
+describe('documents', () => {
+  it('are found, and so are the files that name them', () => {
+    expect(documents.length).toBeGreaterThan(40);
+    expect(texts.length).toBeGreaterThan(400);
+  });
+
+  it('are there wherever a path begins with docs/', () => {
+    expect(texts.flatMap(lostPaths)).toEqual([]);
+    expect(lostPaths({ file: 'x.ts', text: '// see docs/no-such.md' })).toEqual(['x.ts: docs/no-such.md']);
+    expect(lostPaths({ file: 'x.ts', text: '// see docs/safety.md#s99.' })).toEqual(['x.ts: docs/safety.md#s99']);
+    expect(lostPaths({ file: 'x.ts', text: '// https://host/docs/no-such.md, docs/safety.md#s7' })).toEqual([]);
+  });
+
+  it('are there wherever a document links, with the section', () => {
+    expect(documents.flatMap(lostLinks)).toEqual([]);
+    const text = '[a](safety.md#s7) [b](no-such.md) [c](#nothing) [d](../README.md) [e](safety.md#s99)';
+    const wrong = ['no-such.md', '#nothing', 'safety.md#s99'].map((target) => `${SAFETY_RULES}: ${target}`);
+    expect(lostLinks({ file: SAFETY_RULES, text })).toEqual(wrong);
+  });
+
+  it('are there wherever a comment or a message names one', () => {
+    const sources = texts.filter(
+      ({ file }) => /\.(ts|mjs|py|sh|cfg|conf|ya?ml|toml|sql)$/.test(file) && file !== MADE_UP,
+    );
+    expect(sources.flatMap(lostDocuments)).toEqual([]);
+    expect(lostDocuments({ file: 'x.ts', text: 'see operations.md and no-such.md' })).toEqual(['x.ts: no-such.md']);
+  });
+
+  it('are none that are kept outside the repository', () => {
+    expect(texts.flatMap(outsideDocuments)).toEqual([]);
+    for (const text of ['SAFETY.md', '(SAFETY S2)', 'DESIGN §9', 'PEERS trap 3', 'HOUSE', 'REDTEAM 4']) {
+      expect(outsideDocuments({ file: 'x.ts', text }), text).toHaveLength(1);
+    }
+  });
+});
+
+describe('docs/safety.md', () => {
+  it('has a section for every rule that is named', () => {
+    expect(texts.flatMap((text) => lostRules(text, anchors))).toEqual([]);
+    expect(lostRules({ file: 'x.ts', text: '// S7, S30, S0 # noqa: S105' }, anchors)).toEqual([
+      'x.ts: S30',
+      'x.ts: S0',
+    ]);
+  });
+
+  it('says of every rule what can go wrong, what the rule is, and what code and tests hold it', () => {
+    const sections = read(SAFETY_RULES)
+      .split(/^<a id=/m)
+      .slice(1);
+    expect(sections.map((section) => /"([^"]+)"/.exec(section)?.[1])).toEqual([
+      'joint-set',
+      ...Array.from({ length: 29 }, (_, i) => `s${i + 1}`),
+      'pause',
+    ]);
+    for (const section of sections) {
+      for (const part of PARTS) expect(section, part).toContain(`\n**${part}.**`);
+    }
+  });
+
+  it('names code and rows of the decision table that are there', () => {
+    expect(lostCode(read(SAFETY_RULES))).toEqual([]);
+    expect([...codeOf(read(SAFETY_RULES))]).toHaveLength(31);
+    const wrong = '## S1 x\n\n**Code.** `failover/no-such.ts`. Rows: `open`,\n`no-such-row`.\n\n**Tests.**\n';
+    expect(lostCode(wrong)).toEqual(['S1 x: failover/no-such.ts', 'S1 x: no-such-row']);
+  });
+
+  it('has no line that is too long to read', () => {
+    expect(
+      read(SAFETY_RULES)
+        .split('\n')
+        .filter((line) => line.length > 120),
+    ).toEqual([]);
+  });
+});
