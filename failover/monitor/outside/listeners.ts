@@ -1,4 +1,6 @@
-/** Server-sent events (HTML standard, "Server-sent events"): a bounded number of listeners, each with a bounded queue. */
+/**
+ * Server-sent events (HTML standard, "Server-sent events"): a bounded number of listeners, each with a bounded queue.
+ */
 
 /** Maximum number of listeners. */
 export const LISTENERS_MAX = 32;

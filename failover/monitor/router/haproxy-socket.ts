@@ -113,8 +113,8 @@ export interface ServerState {
 }
 
 /**
- * Flags of srv_admin_state that mean maintenance now: forced, inherited, by DNS (management guide, "show servers state").
- * 0x04 only remembers that the configuration said `disabled`.
+ * Flags of srv_admin_state that mean maintenance now: forced, inherited, by DNS (management guide, "show servers
+ * state"). 0x04 only remembers that the configuration said `disabled`.
  */
 const MAINTENANCE_FLAGS = 0x01 | 0x02 | 0x20;
 
@@ -192,7 +192,10 @@ export interface Session {
   state: 'waits' | 'connects' | 'established' | 'ended';
 }
 
-/** HAProxy's numbers of the states of the server's side (`enum sc_state`): 0 INI, 1 REQ, 2 QUE, 3 TAR, 4 ASS … 8 EST, 9 DIS, 10 CLO. */
+/**
+ * HAProxy's numbers for the states of the server's side (`enum sc_state`): 0 INI, 1 REQ, 2 QUE, 3 TAR, 4 ASS … 8 EST, 9
+ * DIS, 10 CLO.
+ */
 const TURN_AROUND = 3;
 const ESTABLISHED = 8;
 
