@@ -37,8 +37,8 @@ export const oneCopyAtATime = seam((s: Situation, targets: Targets): Targets => 
 });
 
 /**
- * The present order to follow, which stays so that the keeper's reports about this data stay too; null when there is
- * none.
+ * The node's present order to follow; null when there is none. Keeping it keeps what the keeper reports about this
+ * data.
  */
 function followed(s: Situation, node: string): Target | null {
   const given = s.state.orders[node];
@@ -48,7 +48,8 @@ function followed(s: Situation, node: string): Target | null {
 }
 
 /**
- * Lets the node wait, not ready. A primary is stopped instead: no order made it a primary, so its writes do not count.
+ * Lets the node wait, with an order that never counts as carried out. A primary is stopped instead: no order made it a
+ * primary, so its writes do not count.
  */
 function waitTarget(s: Situation, node: string, reason: string): Target {
   const runs = ['primary', 'promoting'].includes(s.status(node)?.postgres.state ?? '');

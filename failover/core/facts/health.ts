@@ -18,8 +18,8 @@ const HOLD_PART = 0.25;
 /** Part of `hangTimeoutMs`: a heartbeat that rose on a replica within this time proves that the leader lives (S21). */
 const BEAT_PART = 0.75;
 /**
- * Least time that has to pass without a heartbeat, ms: a standby at rest looks at it only a little more often than this
- * (see decision 9), so a shorter gap proves nothing.
+ * A gap between heartbeats that is shorter than this proves nothing, ms: the keeper of a standby at rest looks for them
+ * only a little more often (see decision 9).
  */
 const BEAT_LEAST_MS = 600;
 /** While the keeper is not connected, a quick connect is repeated when the last one is older than this, ms. */
@@ -35,8 +35,8 @@ export type Health =
   /** The leader is late or its connection broke, and its death is not confirmed: new connections are held. */
   | { kind: 'late'; code: RuleCode; reason: string; probe: boolean }
   /**
-   * The monitor does not reach the leader's keeper, but the leader works: the monitor alone may not conclude that it is
-   * dead.
+   * The monitor does not reach the leader's keeper, but the leader works. The monitor's view alone is no reason to fail
+   * over.
    */
   | { kind: 'apart'; code: RuleCode; reason: string; probe: boolean }
   /** The leader is gone or hung. */
@@ -58,7 +58,7 @@ export const leaderHealth = question((s): Health => {
     return { kind: 'dead', code: 'LEADER_REMOVED', reason: `${leader} is not declared any more` };
   }
   const health = view.connected ? connectedHealth(s, view, beats) : brokenHealth(s, view, beats);
-  // The monitor's own view is not enough. HAProxy does not reach the leader either, so no client does.
+  // The monitor's own view would not be enough. But HAProxy does not reach the leader either, so no client does.
   if (health.kind === 'apart' && isBeyondHaproxy(s, leader)) {
     return { kind: 'dead', code: 'LEADER_CUT_OFF', reason: `neither the monitor nor HAProxy reaches ${leader}` };
   }

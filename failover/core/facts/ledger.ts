@@ -96,8 +96,8 @@ export const rejoinMethod = seam((s: Situation, node: string, status: Status): R
     return postgres.state === 'standby' && own === undefined ? 'stream' : 'rewind';
   }
   if (postgres.timeline > current.timeline) return 'copy';
-  // A node that led on its timeline may have written what no other node received. A node that only followed cannot
-  // have.
+  // A node that led on its timeline may have written data that no other node received. A node that only followed cannot
+  // have written such data.
   const led = own !== undefined && own.timeline !== null && own.timeline >= postgres.timeline;
   if (postgres.timeline === current.timeline) return led ? 'rewind' : 'stream';
   const fork = nextFork(s.state, postgres.timeline);

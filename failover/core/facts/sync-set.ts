@@ -35,7 +35,7 @@ export function configOf(
 }
 
 /**
- * True when a counted member can no longer acknowledge: at once if its connection broke, otherwise after
+ * True when a counted member can no longer acknowledge: at once if its keeper's connection broke, else after
  * `hangTimeoutMs`.
  */
 export function isGone(s: Situation, node: string, hangTimeoutMs = s.policy.hangTimeoutMs): boolean {
@@ -149,8 +149,8 @@ export const isProven = seam((s: Situation): boolean => {
 });
 
 /**
- * Adds a configuration to the joint set. If the leadership was never opened, only its newest configuration counts.
- * Configurations of the same leader's earlier terms stay.
+ * Adds a configuration to the joint set. If its leadership was never opened, it replaces the leadership's former one,
+ * because no write was acknowledged under that. Configurations of the same leader's earlier terms stay.
  */
 export const withConfig = seam(
   (joint: readonly SyncConfig[], next: SyncConfig, leaderOpened: boolean): SyncConfig[] => {

@@ -3,7 +3,7 @@ import { seam } from '../../contract/seam';
 import type { ClusterState, GivenOrder, LedgerEntry, Status } from '../state/cluster';
 import type { NodeView, Observation } from '../state/observation';
 
-/** The view of a node. A node that is not declared looks like one that was never connected. */
+/** The view of a node. A node that is not declared gets the view of one that was never connected. */
 export function viewOf(observation: Observation, node: string): NodeView {
   return (
     observation.nodes[node] ?? {

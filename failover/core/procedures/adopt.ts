@@ -1,7 +1,4 @@
-/**
- * The first rows: they find out whether this state is the newest that exists (S10), and whether a cluster exists at
- * all.
- */
+/** The first rows: is this state the newest that exists (S10), and does a cluster exist at all? */
 
 import { type Copy, isNewer, newestCopy } from '../facts/copies';
 import { acceptLossRemedy } from '../facts/loss';
