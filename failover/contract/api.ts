@@ -1,7 +1,7 @@
 /**
- * What the monitor's HTTP API under `/api/v1` answers and takes: the page, the command line and other people's programs
- * use these same schemas, and the OpenAPI document is made from them. Times are ISO 8601 with an offset, durations ms,
- * sizes bytes. A field is added, never renamed or given another meaning, within `v1`.
+ * Schemas of the monitor's HTTP API under `/api/v1`. The page, the command line and other people's programs use these
+ * same schemas, and the OpenAPI document is made from them. Times are ISO 8601 with an offset, durations are ms, sizes
+ * are bytes. Within `v1` a field may be added, but never renamed or given another meaning.
  */
 import { z } from 'zod';
 import { Level } from './log-line';
@@ -16,23 +16,25 @@ export const LogEvent = z.object({
   subject: z.string(),
   code: z.string(),
   message: z.string(),
-  /** Of a decision: id of the row of the rule table that made it. */
+  /** Id of the row of the rule table that made the decision; absent in lines that are no decision. */
   rule: z.string().optional(),
 });
 export type LogEvent = z.infer<typeof LogEvent>;
 
 /** A finished change of leader, step by step. */
 export const Failover = z.object({
-  /** When it was detected. */
+  /** When the monitor detected that the leader has to change. */
   at: z.string(),
-  /** The leader before; null: there was none. */
+  /** Name of the former leader; null when there was none. */
   from: z.string().nullable(),
-  /** The leader since. */
+  /** Name of the new leader. */
   node: z.string(),
   term: z.number().int(),
-  /** Code of the rule that began it. */
+  /** Code of the rule that began the change. */
   cause: z.string(),
-  /** Milliseconds since detection, in the order in which they happened; the last ones may come later (`rejoined`). */
+  /**
+   * Steps in the order in which they happened, in milliseconds since detection. The step `rejoined` may be added later.
+   */
   steps: z.array(z.object({ name: z.string(), ms: z.number().int() })),
 });
 export type Failover = z.infer<typeof Failover>;
@@ -41,29 +43,35 @@ export const NodeStatus = z.object({
   name: z.string(),
   address: z.string(),
   role: z.enum(['leader', 'candidate', 'standby', 'joining', 'down']),
-  /** Of its PostgreSQL: primary, standby, stopped, …; `off` when its keeper is not connected. */
+  /** State of the node's PostgreSQL: primary, standby, stopped and so on; `off` when its keeper is not connected. */
   state: z.string(),
   timeline: z.number().int().nullable(),
   lsn: z.string().nullable(),
   lagBytes: z.number().nullable(),
-  /** Age of the newest change that it has replayed while it lags; 0: level. Null: not known, or it leads. */
+  /**
+   * Age of the newest change that the node has replayed, while it lags; 0 when it is level with the leader. Null when
+   * the age is not known, and on the leader.
+   */
   lagSeconds: z.number().nullable(),
-  /** counted: acknowledged writes are on it; joining: being added; no */
+  /** `counted`: acknowledged writes are on this node. `joining`: the node is being added. `no`: neither. */
   sync: z.enum(['counted', 'joining', 'no']),
   streamingFrom: z.string().nullable(),
   connected: z.boolean(),
-  /** When the keeper's connection last came or went. */
+  /** When the keeper last connected or disconnected. */
   since: z.string(),
-  /** What it is told to do, in words, and whether that is done. */
+  /** The node's current order in words. */
   order: z.string(),
   done: z.boolean(),
-  /** Why the order cannot be carried out now: `CODE: message`, and ` (attempt N)` from the second attempt on. */
+  /** Why the keeper cannot carry out the order now: `CODE: message`, with ` (attempt N)` from the second attempt on. */
   failure: z.string().nullable(),
-  /** How its PostgreSQL stands to `postgresSettings`; null: not known. */
+  /** Whether `postgresSettings` are in force on this node; null when that is not known. */
   settings: SettingsStatus.nullable(),
-  /** `sync_state` that the leader's `pg_stat_replication` has for it (quorum, async, …); null: it has no row. */
+  /**
+   * The node's `sync_state` in the leader's `pg_stat_replication` (quorum, async and so on); null when it has no row
+   * there.
+   */
   syncState: z.string().nullable(),
-  /** Slots that it keeps. Empty when not known. */
+  /** Replication slots on this node. Empty when they are not known. */
   slots: z.array(SlotView),
 });
 export type NodeStatus = z.infer<typeof NodeStatus>;
@@ -76,27 +84,29 @@ export const ClusterStatus = z.object({
   stack: z.string(),
   version: z.string(),
   at: z.string(),
-  /** Writes go through now. */
+  /** True when clients can write now. */
   serving: z.boolean(),
   /** Sentence and code of the last decision. */
   sentence: z.string(),
   code: z.string(),
-  /** Id of the row of the rule table that decided last; absent: the monitor is older than it. */
+  /** Id of the row of the rule table that decided last. Absent when the monitor is older than this field. */
   rule: z.string().optional(),
-  /** If the leader died now: who takes over, and would anything that was acknowledged be lost? */
+  /**
+   * What would happen if the leader died now: the node that takes over, and whether acknowledged writes would be lost.
+   */
   ifLeaderDied: z.object({
     sentence: z.string(),
-    /** Null: nobody. */
+    /** Null when no node takes over. */
     takesOver: z.string().nullable(),
     loss: z.enum(['none', 'possible', 'unknown']),
   }),
   term: z.number().int(),
   leader: z.string().nullable(),
-  /** A leader that the config has no place for any more: it still has to hand over. */
+  /** A leader that was removed from the config and still has to hand over; null when there is none. */
   leaving: z.string().nullable(),
-  /** `observe`: everything is decided and logged, nothing is done. */
+  /** `observe`: the monitor decides and logs everything and does nothing. */
   failoverMode: z.enum(['automatic', 'observe']),
-  /** Automatic changes of leader are off; null: they are on. */
+  /** The pause of automatic changes of leader; null when they are on. */
   pause: Pause.nullable(),
   syncMode: z.enum(['synchronous', 'asynchronous']),
   nodes: z.array(NodeStatus),
@@ -104,17 +114,20 @@ export const ClusterStatus = z.object({
     reachable: z.boolean(),
     write: z.string().nullable(),
     read: z.array(z.string()),
-    /** Nodes that HAProxy's own connects, one a second, do not reach; none of them is given the lead. */
+    /**
+     * Nodes that HAProxy does not reach with its own health checks, one a second. None of these nodes is made the
+     * leader.
+     */
     unreached: z.array(z.string()),
   }),
   sync: z.object({ waitsFor: z.number().int(), members: z.array(z.string()), changing: z.boolean() }),
   lastFailover: Failover.nullable(),
-  /** The newest ones, oldest first, at most 100. */
+  /** The newest events, at most 100, oldest first. */
   events: z.array(LogEvent),
 });
 export type ClusterStatus = z.infer<typeof ClusterStatus>;
 
-/** `GET /api/v1/failovers`: those that the monitor remembers, oldest first. */
+/** `GET /api/v1/failovers`: the changes of leader that the monitor remembers, oldest first. */
 export const Failovers = z.object({ failovers: z.array(Failover) });
 
 /** `GET /api/v1/events?after=ID&limit=N`: oldest first. */
@@ -123,9 +136,9 @@ export const Events = z.object({ events: z.array(LogEvent) });
 /** One moment of the charts. */
 export const Sample = z.object({
   at: z.string(),
-  /** How long a synchronous one-row commit took on the leader; null: none came back. */
+  /** How long a synchronous one-row commit took on the leader; null when no commit came back. */
   writeMs: z.number().nullable(),
-  /** Lag by node name; a node that is not known is left out. */
+  /** Lag by node name. A node whose lag is not known is left out. */
   lagBytes: z.record(z.string(), z.number()),
 });
 export type Sample = z.infer<typeof Sample>;
@@ -134,20 +147,22 @@ export type Sample = z.infer<typeof Sample>;
 export const History = z.object({ everyMs: z.number().int(), samples: z.array(Sample) });
 
 /**
- * `GET /api/v1/stream` (server-sent events): `cluster` with a {@link ClusterStatus} whose `events` is empty (at once, on
- * each change but at most four times a second, and at least every two seconds), `log` with a {@link LogEvent} (its id is
- * the SSE id, so that a reconnecting browser misses none), `failover` with a {@link Failover}, `sample` with a {@link Sample}.
+ * `GET /api/v1/stream` sends server-sent events:
+ * - `cluster` carries a {@link ClusterStatus} whose `events` is empty: at once, on each change but at most four times a
+ *   second, and at least every two seconds.
+ * - `log` carries a {@link LogEvent}. Its id is the SSE id, so a browser that reconnects misses no line.
+ * - `failover` carries a {@link Failover}, `sample` a {@link Sample}.
  */
 export const STREAM_EVENTS = ['cluster', 'log', 'failover', 'sample'] as const;
 
-/** With `dryRun` nothing is done, and the answer's message says what would happen. */
+/** With `dryRun` the monitor does nothing and answers what it would do. */
 const dryRun = z.boolean().default(false);
 
 /** Bodies of the POST calls, by the last part of the path. Each needs `Authorization: Bearer <adminToken>`. */
 export const Bodies = {
   switchover: z.strictObject({ to: NodeName.optional(), dryRun }),
   promote: z.strictObject({ node: NodeName, acceptDataLoss: z.boolean().default(false), dryRun }),
-  /** `forMs`: the pause ends by itself; absent: when somebody resumes. */
+  /** `forMs`: after this time the pause ends by itself. Without it the pause lasts until a person resumes. */
   pause: z.strictObject({
     reason: z.string().trim().min(1).max(200),
     forMs: z
@@ -159,12 +174,15 @@ export const Bodies = {
     dryRun,
   }),
   resume: z.strictObject({ dryRun }),
-  /** Throws a standby's data away and copies it anew. */
+  /** Replaces a standby's data by a fresh copy from the leader. */
   rebuild: z.strictObject({ node: NodeName, dryRun }),
 } as const;
 export type Command = keyof typeof Bodies;
 
-/** What a POST call answers: 200 when done (or with dryRun: when it would be), 409 when refused or failed. */
+/**
+ * Answer of a POST call. The status is 200 when the command was done (with `dryRun`: would be done), and 409 when it
+ * was refused or failed.
+ */
 export const Answer = z.object({
   done: z.boolean(),
   /** One sentence. */
@@ -175,5 +193,5 @@ export const Answer = z.object({
 });
 export type Answer = z.infer<typeof Answer>;
 
-/** 400 (bad body), 401 (no or wrong token), 404, 503 (the monitor is starting). */
+/** Body of the error answers: 400 (bad body), 401 (no or wrong token), 404, 503 (the monitor is starting). */
 export const ApiError = z.object({ error: z.string() });

@@ -1,17 +1,17 @@
 /**
- * Every code that the failover prints: in log, page, metrics and API. The tables in docs/operations.md are made from
- * these, so a link in `todo` leads to a part of that document. A code that is not here does not compile.
+ * All codes that the failover prints in log, page, metrics and API. The tables in docs/operations.md are generated from
+ * these texts, so a link in `todo` leads to a part of that document. A code that is missing here does not compile.
  */
 import { z } from 'zod';
 
 export interface Meaning {
-  /** What it says, in one sentence. */
+  /** What the code means, in one sentence. */
   says: string;
-  /** What a person does; absent: nothing. */
+  /** What a person has to do; absent when nothing has to be done. */
   todo?: string;
 }
 
-/** Decisions of the monitor: a row of the rule table, or the cause that a row stands for. */
+/** Codes of the monitor's decisions: of a row of the rule table, or of the cause that a row stands for. */
 export const RULE_CODES = {
   STEADY: { says: 'The leader serves and there is nothing to change.' },
 
@@ -195,7 +195,7 @@ export const RULE_CODES = {
   },
 } as const satisfies Record<string, Meaning>;
 
-/** What a keeper reports beside its node (`failure`), and in the log. The monitor decides by some of them. */
+/** Failures that a keeper reports in its status (`failure`) and in the log. The monitor decides by some of them. */
 export const FAILURE_CODES = {
   POSTGRES_CRASHED: {
     says:
@@ -269,7 +269,7 @@ export const FAILURE_CODES = {
   OTHER: { says: 'A code of another release, which stands in front of the message.', todo: 'Finish the upgrade.' },
 } as const satisfies Record<string, Meaning>;
 
-/** Further lines of the log, of the monitor and of the keepers. */
+/** Codes of the other log lines of the monitor and the keepers. */
 export const NOTE_CODES = {
   OPENED: { says: 'Writes go to a new leader; the line has each step of the change in milliseconds.' },
   CHECK_WAITS: { says: 'The new leader has not passed all checks yet; the line has what is missing.' },
@@ -336,18 +336,21 @@ const codesOf = <C extends string>(table: Readonly<Record<C, Meaning>>) => z.enu
 
 export const RuleCode = codesOf(RULE_CODES);
 export type RuleCode = z.infer<typeof RuleCode>;
-/** What began a change of leader. In a state that another release stored it may be a code that is not known here. */
+/**
+ * Code of what began a change of leader. A state that another release stored may have a code that is not known here: it
+ * reads as OTHER.
+ */
 export const Cause = z.string().pipe(z.enum([...RuleCode.options, 'OTHER']).catch('OTHER'));
 export type Cause = z.infer<typeof Cause>;
 export const FailureCode = codesOf(FAILURE_CODES);
 export type FailureCode = z.infer<typeof FailureCode>;
 export const NoteCode = codesOf(NOTE_CODES);
 export type NoteCode = z.infer<typeof NoteCode>;
-/** Of a line in the log. */
+/** Any code that a log line may carry. */
 export const LogCode = z.enum([...RuleCode.options, ...FailureCode.options, ...NoteCode.options]);
 export type LogCode = z.infer<typeof LogCode>;
 
-/** Of another release a code may not be known here: then it becomes OTHER, and stands in front of the message. */
+/** Accepts messages of other releases: a code that is not known here becomes OTHER, and the message begins with it. */
 export function known<C extends LogCode>(codes: z.ZodType<C>) {
   return <T extends { code: string; message: string }>(told: T): T & { code: C | 'OTHER' } => {
     const { data } = codes.safeParse(told.code);

@@ -1,13 +1,13 @@
-/** What to do with what was thrown. */
+/** Helpers for errors. */
 
-/** What a failure says, whatever was thrown. */
+/** The message of an error, also if the thrown value is not an Error. */
 export function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
 
 /**
- * Runs work that its caller does not wait for. `failed` gets what it threw; `ended` is called behind it, in any case.
- * Without `failed` an error is told elsewhere, or shows by itself.
+ * Runs work that its caller does not wait for. `failed` is called with the error if it throws, and `ended` at the end
+ * in any case. Leave `failed` out when the error is reported elsewhere or shows by itself.
  */
 export function inBackground(
   work: () => Promise<unknown>,

@@ -1,21 +1,26 @@
-/** The protocol's frames on a TCP connection: JSON, one a line, each of at most {@link FRAME_BYTES_MAX} bytes (messages.ts). */
+/**
+ * Frames of the protocol on a TCP connection: JSON, one a line, each at most {@link FRAME_BYTES_MAX} bytes
+ * (messages.ts).
+ */
 import type { Socket } from 'node:net';
 import type { z } from 'zod';
 import { FRAME_BYTES_MAX } from './messages';
 
-/** What may wait to be sent on one connection, bytes. */
+/** Maximum number of bytes that may wait to be sent on one connection. */
 const UNSENT_MAX = 1024 * 1024;
 const LINE_FEED = 10;
 
-/** Sends frames in one write. False when the other side does not take them: the connection has to be given up then. */
+/**
+ * Sends frames in one write. False when too much waits because the other side does not read: end the connection then.
+ */
 export function sendFrames(socket: Socket, frames: readonly object[]): boolean {
   socket.write(frames.map((frame) => `${JSON.stringify(frame)}\n`).join(''));
   return socket.writableLength <= UNSENT_MAX;
 }
 
 /**
- * Calls `each` with every frame that comes, until the socket is destroyed. The first one that is too long or does not fit
- * the schema is told to `bad`, which has to end the connection: nothing behind it counts.
+ * Calls `each` with every frame that arrives, until the socket is destroyed. At the first frame that is too long or
+ * does not fit the schema it calls `bad`, which has to end the connection, because later frames must not be used.
  */
 export function onFrames<F>(
   socket: Socket,

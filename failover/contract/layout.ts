@@ -1,6 +1,6 @@
-/** Where things are inside the containers. The images, the program and the shipped processes agree on it. */
+/** Paths, ports and ids inside the containers, on which the images, the program and the shipped processes agree. */
 
-/** Fixed places inside the containers. */
+/** Fixed paths inside the containers. */
 export const PATHS = {
   keeperConfig: '/etc/postgres-failover/keeper.json',
   monitorConfig: '/etc/postgres-failover/monitor.json',
@@ -19,11 +19,11 @@ export const PATHS = {
   prometheusConfig: '/etc/pgfailover-prometheus/prometheus.yml',
   /** Rules of the alerts, part of Prometheus's image. */
   prometheusRules: '/etc/pgfailover-prometheus/alerts.yml',
-  /** Volume of Prometheus: what it has collected. */
+  /** Volume of Prometheus with the collected data. */
   prometheusVolume: '/var/lib/pgfailover-prometheus',
 } as const;
 
-/** Fixed ports inside the networks; what is published on the host follows the stack's config. */
+/** Fixed ports inside the networks. The stack's config decides what is published on the host. */
 export const PORTS = {
   postgres: 5432,
   haproxyWrite: 5432,
@@ -50,5 +50,5 @@ export const IDS = {
 
 /** Files of the bundled status page, in {@link PATHS}`.page`. */
 export const PAGE_FILES = ['index.html', 'page.css', 'page.js', 'icon.svg'] as const;
-/** Contents by file name. */
+/** Contents of the page's files, by file name. */
 export type PageFiles = Record<(typeof PAGE_FILES)[number], string>;

@@ -1,10 +1,12 @@
-/** Numbers that more than one side has to keep. */
+/** Limits that more than one program has to keep. */
 
-/** Nodes that a stack has at most: HAProxy has a slot for each, and a message to the keepers has place for them. */
+/**
+ * Maximum number of nodes of a stack: HAProxy has a slot for each, and the messages to the keepers have room for them.
+ */
 export const NODES_MAX = 9;
-/** One of the nodes leads. */
+/** One node is the leader, the others are its replicas. */
 export const REPLICAS_MAX = NODES_MAX - 1;
 /** PostgreSQL cuts identifiers at NAMEDATALEN - 1 bytes (manual, "Identifiers and Key Words"). */
 export const IDENTIFIER_BYTES_MAX = 63;
-/** Rows of `pg_stat_replication` and of `pg_replication_slots` that a status tells at most. */
+/** Maximum number of rows of `pg_stat_replication` and of `pg_replication_slots` in one status. */
 export const STATUS_ROWS_MAX = 32;

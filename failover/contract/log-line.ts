@@ -1,4 +1,4 @@
-/** A line of the log, as failover.log, stdout and the command line print it. */
+/** Format of a log line in failover.log, on stdout and in the output of the command line. */
 import { z } from 'zod';
 
 export const Level = z.enum(['INFO', 'WARN', 'ERROR']);
@@ -8,19 +8,19 @@ const MESSAGE_CHARS_MAX = 2_000;
 const SUBJECT_WIDTH = 20;
 
 /**
- * Characters that are no text: control characters (a terminal obeys them), format characters (they turn the order of the
- * letters), line and paragraph separators, and halves of a surrogate pair.
+ * Characters that are not text: control characters (a terminal obeys them), format characters (they change the
+ * direction of writing), line and paragraph separators, and halves of a surrogate pair.
  */
 const NO_TEXT = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}]/gu;
 
 /**
- * A text of PostgreSQL, a keeper or a client as part of one line for people: it neither begins a line of its own nor
- * steers the terminal that shows it. Line breaks become ` | `, the rest of {@link NO_TEXT} is escaped (`\x1b`, `\u202e`).
- * A second pass does not change a text that has passed once.
+ * Makes a text of PostgreSQL, a keeper or a client safe as part of one log line: it can neither begin a new line nor
+ * send commands to the terminal that shows it. Line breaks become ` | `, other characters of {@link NO_TEXT} are
+ * escaped (`\x1b`, `\u202e`). Applying it twice gives the same text as applying it once.
  */
 export function oneLine(text: string): string {
   const lines = text.split(/[\r\n]+/);
-  // Not by one pattern over spaces and breaks: on a long run of spaces it would take the square of its length.
+  // One pattern over spaces and line breaks together would take quadratic time on a long run of spaces.
   const joined =
     lines.length === 1
       ? text
@@ -35,12 +35,15 @@ export function oneLine(text: string): string {
   });
 }
 
-/** A message is no longer than this, wherever it goes: failover.log, the console and the API. */
+/** Cuts a message to the length that failover.log, the console and the API allow. */
 export function shortened(message: string): string {
   return message.slice(0, MESSAGE_CHARS_MAX);
 }
 
-/** `2026-11-24T21:55:22.123+00:00 INFO  postgres-primary LEADER_DEAD … [leader-lost]` in the local time zone. */
+/**
+ * One line for people, in the local time zone: `2026-11-24T21:55:22.123+00:00 INFO  postgres-primary LEADER_DEAD …
+ * [leader-lost]`.
+ */
 export function formatLine(
   at: Date,
   level: Level,
@@ -53,10 +56,10 @@ export function formatLine(
   return `${localTime(at)} ${level.padEnd(5)} ${about} ${what} ${oneLine(shortened(message))}${rule === undefined ? '' : ` [${rule}]`}`;
 }
 
-/** One JSON object a line, for programs: `{"at", "level", "node", "code", "message"}`, of a decision also `"rule"`. */
+/** One line for programs, a JSON object: `{"at", "level", "node", "code", "message"}`, and `"rule"` for a decision. */
 export function formatJson(at: Date, level: Level, node: string, code: string, message: string, rule?: string): string {
   const text = JSON.stringify({ at: localTime(at), level, node, code, message: shortened(message), rule });
-  // JSON leaves some of them as they are; written by number they mean the same text.
+  // JSON.stringify leaves some of these characters as they are; the escaped form means the same text.
   return text.replaceAll(NO_TEXT, (character) =>
     Array.from({ length: character.length }, (_, at) => `\\u${hex(character.charCodeAt(at))}`).join(''),
   );
@@ -66,7 +69,7 @@ function hex(code: number): string {
   return code.toString(16).padStart(4, '0');
 }
 
-/** ISO 8601 with the local offset. */
+/** The time as ISO 8601 with the local offset. */
 export function localTime(at: Date): string {
   const offset = -at.getTimezoneOffset();
   const two = (n: number) => String(Math.floor(Math.abs(n))).padStart(2, '0');

@@ -1,14 +1,14 @@
 /**
- * The messages between monitor and keeper, validated on both sides.
+ * The messages between monitor and keeper. Both sides validate what they receive.
  *
- * Transport: one TCP connection per keeper, dialled by the keeper and held open, so that a dying container is noticed
- * by its break. Frames are JSON, one a line (`\n`), at most {@link FRAME_BYTES_MAX} bytes. The connection opens with a
- * mutual proof of the cluster key (challenge → hello → welcome); nothing is accepted before it, and a frame that does
- * not parse ends the connection.
+ * Transport: each keeper opens one TCP connection to the monitor and keeps it open, so that its break shows that a
+ * container is dying. Frames are JSON, one a line (`\n`), at most {@link FRAME_BYTES_MAX} bytes. The connection begins
+ * with a mutual proof of the cluster key (challenge → hello → welcome). Neither side accepts anything before that
+ * proof, and a frame that does not parse ends the connection.
  *
- * The protocol is declarative: an order says what a node has to *be*, not which steps to run. It is idempotent, so a
- * lost, doubled or late order does no harm: a keeper remembers the highest (incarnation, term, seq) durably and refuses
- * whatever is lower (docs/safety.md S5, S11).
+ * The protocol is declarative: an order says what a node has to *be*, not which steps to run. Orders are idempotent, so
+ * a lost, doubled or late order does no harm: a keeper remembers the highest (incarnation, term, seq) durably and
+ * refuses every lower one (docs/safety.md S5, S11).
  */
 
 import { z } from 'zod';
@@ -23,15 +23,18 @@ export const PROTOCOL_VERSION = 1;
 export const FRAME_BYTES_MAX = 256 * 1024;
 /** How often the monitor asks each keeper for a sign of life, ms. */
 export const PING_INTERVAL_MS = 100;
-/** Every so many pings the answer carries the whole status, in one packet with it. Changes are sent at once. */
+/**
+ * The answer to each ping whose number is a multiple of this carries the whole status in the same packet. A changed
+ * status is sent at once.
+ */
 export const PINGS_A_STATUS = 2;
 
 /** A write-ahead log position as PostgreSQL prints it, for example `0/3000060`. */
 export const Lsn = z.string().regex(/^[0-9A-F]{1,8}\/[0-9A-F]{1,8}$/);
 
 /**
- * What an acknowledged write waits for: `ANY k (members)` on `leader`. `k = 0` with no members is "alone": a
- * configuration that no replica can satisfy (docs/safety.md, joint set).
+ * The standbys that a commit on `leader` waits for before it is acknowledged: `ANY k (members)`. `k = 0` without
+ * members means "alone": only the leader itself satisfies such a configuration, no replica can (docs/safety.md, joint set).
  */
 export const SyncConfig = z
   .object({
@@ -39,8 +42,8 @@ export const SyncConfig = z
     k: z.number().int().min(0),
     members: z.array(NodeName),
     /**
-     * Term in which the monitor recorded it: a configuration of a leadership that was never opened acknowledged nothing.
-     * Absent in states and orders of 0.1.0.
+     * Term in which the monitor recorded this configuration. If the leadership of that term was never opened, no write
+     * was acknowledged under it. Absent in states and orders of 0.1.0.
      */
     term: z.number().int().min(0).optional(),
   })
@@ -50,70 +53,98 @@ export const SyncConfig = z
   );
 export type SyncConfig = z.infer<typeof SyncConfig>;
 
-/** How a node gets to its leader's history. `copy` = base backup beside the old data, swapped in when verified. */
+/**
+ * How a node's data gets onto its leader's history. `stream`: by streaming alone. `rewind`: by pg_rewind. `copy`: by a
+ * base backup that is made beside the old data and takes its place once it is verified.
+ */
 export const RejoinMethod = z.enum(['stream', 'rewind', 'copy']);
 export type RejoinMethod = z.infer<typeof RejoinMethod>;
 
-/** What a node has to be. */
+/** The part of an order that says what the node has to be. */
 export const Target = z.discriminatedUnion('kind', [
-  /** Do nothing yet; PostgreSQL is not started (or left running as it is, if it runs as a standby). `reason` is for people. */
+  /**
+   * Wait: the keeper does not start PostgreSQL, and leaves one that runs as a standby as it is. `reason` is for people.
+   */
   z.object({
     kind: z.literal('wait'),
     reason: z.string(),
-    /** The node has to become something else before it is of use: the order does not count as carried out. */
+    /**
+     * True when the node is of no use before it gets another order: the order to wait then never counts as carried out.
+     */
     unready: z.boolean().optional(),
   }),
-  /** Create a new database cluster (`initdb`). The only order that may; refused when data exists. Leaves it stopped. */
+  /**
+   * Create a new database cluster (`initdb`) and leave it stopped. This is the only order that may do so, and the
+   * keeper refuses it when data exists.
+   */
   z.object({ kind: z.literal('bootstrap') }),
   /**
-   * Be the leader: start as a standby if stopped, promote if in recovery (durably noting "promoting in term T" first,
-   * S3), put `sync` in force and prove it (S4, S17), keep the heartbeat. Sent again with a higher seq to change `sync`.
+   * Be the leader: start as a standby if stopped, promote if in recovery (after noting "promoting in term T" durably,
+   * S3), put `sync` in force and prove it (S4, S17), write the heartbeat. To change `sync` the monitor sends the order
+   * with a higher seq.
    */
   z.object({
     kind: z.literal('lead'),
     sync: SyncConfig,
-    /** A switchover is near: write a checkpoint first, so that the shutdown is short. `done` waits for it. */
+    /**
+     * The leader will stop soon, so it writes a checkpoint first to make the shutdown short. `done` waits for the
+     * checkpoint.
+     */
     prepare: z.boolean().optional(),
   }),
-  /** Be a standby of `leader` (its term is the order's term), getting there by `method`. Only `copy` replaces the data. */
+  /**
+   * Be a standby of `leader`, whose term is the order's term. `method` is how to get there; only `copy` replaces the
+   * data.
+   */
   z.object({
     kind: z.literal('follow'),
     leader: NodeName,
     method: RejoinMethod,
-    /** PostgreSQL may be restarted now for settings that need it; `done` waits for that. One standby at a time has it. */
+    /**
+     * PostgreSQL may restart now for settings that need it, and `done` waits for that. Only one standby at a time is
+     * allowed to.
+     */
     restart: z.boolean().optional(),
-    /** Identity of the data directory that a copy has to take the place of, also where it was copied in this term already. */
+    /**
+     * Identity of the data directory that the copy has to replace, even if the keeper made a copy in this term already.
+     */
     replaces: z.string().optional(),
-    /** The old data stays until the copy is complete, whatever `rebuildInPlace` says: it may be needed again. */
+    /** The old data may be needed again, so it stays until the copy is complete, even with `rebuildInPlace`. */
     keepOld: z.boolean().optional(),
   }),
-  /** Promise (S1): store the term, stop the walreceiver, never follow a lower term again, report the frozen position. */
+  /**
+   * Promise (S1): store the term durably, stop the walreceiver, never again follow a leader of a lower term, and report
+   * the position at which the node is frozen.
+   */
   z.object({ kind: z.literal('freeze') }),
   /**
-   * Shut PostgreSQL down cleanly (fast) and stay down until the next order. With `drainMs` idle clients are sent away
-   * first, and running transactions have that long to end.
+   * Shut PostgreSQL down cleanly (fast mode) and stay down until the next order. With `drainMs` the keeper first ends
+   * idle client sessions, and running transactions have that long to end.
    */
   z.object({ kind: z.literal('stop'), drainMs: z.number().int().min(0).optional() }),
 ]);
 export type Target = z.infer<typeof Target>;
 
-/** Identifies one order; see {@link compareOrders}. */
+/** Identity of one order; see {@link compareOrders}. */
 export const OrderId = z.object({
-  /** Rises with each start of the monitor; keepers refuse orders of an older monitor (S11). */
+  /** Rises with each start of the monitor. Keepers refuse orders of a lower incarnation (S11). */
   incarnation: z.number().int().min(1),
   /** Rises with each leadership. */
   term: z.number().int().min(0),
-  /** Rises with every stored change of the monitor's state. Never falls, also across terms. */
+  /** Rises with every stored change of the monitor's state. It never falls, not even when the term rises. */
   seq: z.number().int().min(1),
 });
 export type OrderId = z.infer<typeof OrderId>;
 
-/** Orders are compared by incarnation, then term, then seq: negative when a is older than b. */
+/** Compares two orders by incarnation, then term, then seq. Negative when `a` is older than `b`. */
 export const compareOrders = seam((a: OrderId, b: OrderId): number => {
   return a.incarnation - b.incarnation || a.term - b.term || a.seq - b.seq;
 });
 
-/** Settings that every node needs and that may change at run time; sent after the handshake and on each change. */
+/**
+ * Settings that every node needs and that may change at run time. The monitor sends them after the handshake and on
+ * change.
+ */
 export const NodeSettings = z.object({
   nodes: z
     .array(z.object({ name: NodeName, address: z.ipv4() }))
@@ -121,30 +152,38 @@ export const NodeSettings = z.object({
     .max(NODES_MAX),
   haproxyAddress: z.ipv4(),
   monitorAddress: z.ipv4(),
-  /** CIDR of the inner network, for pg_hba. */
+  /** CIDR of the inner network, for pg_hba.conf. */
   subnet: z.string(),
   databaseName: z.string(),
   databaseUser: z.string(),
   databasePassword: z.string(),
   /** Extra postgresql.conf settings (name → value as PostgreSQL prints it). */
   postgresSettings: z.record(z.string(), z.string()),
-  /** A copy may take the place of the old data before it is complete, where the disk is too small for both. */
+  /** True when a copy may delete the old data before it is complete, for a disk that is too small for both. */
   rebuildInPlace: z.boolean().optional(),
-  /** The monitors that there are now. Absent: the keeper goes on with those that it knows. */
+  /** The present monitors. When absent, the keeper keeps the list that it has. */
   monitors: z.array(MonitorAddress).min(1).max(8).optional(),
 });
 export type NodeSettings = z.infer<typeof NodeSettings>;
 
-/** How the node's running PostgreSQL stands to the newest `postgresSettings`. */
+/** Which of the newest `postgresSettings` are in force on the node's running PostgreSQL. */
 export const SettingsStatus = z.object({
   /**
-   * `none`: all are in force. `needed`: some wait for a restart. `in-place`: on a leader, one of them is lower than before, so
-   * that its standbys cannot have it earlier (S23): the leader itself has to restart and lead again.
+   * - `none`: all settings are in force.
+   * - `needed`: some settings wait for a restart.
+   * - `in-place`: only on a leader. A setting is lowered that its standbys must not have less of, so they cannot have
+   *   it first (S23): the leader itself has to restart and lead again.
    */
   restart: z.enum(['none', 'needed', 'in-place']),
-  /** Names of the settings that wait for a restart, of this node or, for those that a standby must not have less of, of its leader first. */
+  /**
+   * Names of the settings that wait for a restart of this node, or first of its leader if a standby must not have less
+   * of them.
+   */
   pending: z.array(z.string()),
-  /** PostgreSQL did not start with them and runs with the former ones: the settings, and its own words. Else null. */
+  /**
+   * Set when PostgreSQL did not start with the settings and runs with the former ones: the settings, and PostgreSQL's
+   * own message. Null otherwise.
+   */
   refused: z.string().nullable(),
 });
 export type SettingsStatus = z.infer<typeof SettingsStatus>;
@@ -163,16 +202,18 @@ export const PostgresState = z.enum([
 ]);
 export type PostgresState = z.infer<typeof PostgresState>;
 
-/** A standby as its leader sees it (pg_stat_replication), by application_name = node name. */
+/** A standby as its leader sees it in pg_stat_replication. The row's application_name is the node's name. */
 export const StandbyView = z.object({
   name: NodeName,
-  /** startup, catchup, streaming … */
+  /** `startup`, `catchup`, `streaming` and so on. */
   state: z.string(),
-  /** async, potential, sync, quorum */
+  /** `async`, `potential`, `sync` or `quorum`. */
   syncState: z.string(),
   flushLsn: Lsn.nullable(),
   replayLsn: Lsn.nullable(),
-  /** Time from the leader's own flush of recent WAL until it heard that the standby has flushed it (`flush_lag`), ms. */
+  /**
+   * Time between the leader's own flush of recent WAL and the news that the standby has flushed it (`flush_lag`), ms.
+   */
   flushLagMs: z.number().min(0).nullable().optional(),
 });
 export type StandbyView = z.infer<typeof StandbyView>;
@@ -183,7 +224,7 @@ export const SlotView = z.object({
   active: z.boolean(),
   /** `pg_replication_slots.wal_status`: reserved, extended, unreserved, lost (PostgreSQL manual 53.20). */
   walStatus: z.string().nullable(),
-  /** WAL that is kept for it, bytes. */
+  /** WAL that the node keeps for this slot, bytes. */
   retainedBytes: z.number().nullable(),
 });
 export type SlotView = z.infer<typeof SlotView>;
@@ -193,61 +234,87 @@ export const Failure = z
   .object({
     code: z.string(),
     message: z.string(),
-    /** How often it was tried under this order; absent: not counted. */
+    /** Number of attempts under this order; absent when they are not counted. */
     tries: z.number().int().min(1).optional(),
   })
   .transform(known(FailureCode));
 export type Failure = z.infer<typeof Failure>;
 
-/** A keeper's whole view of its node. Sent on every change and with every {@link PINGS_A_STATUS}th answer to a ping. */
+/**
+ * All that a keeper tells of its node. It is sent on every change and with every {@link PINGS_A_STATUS}th answer to a
+ * ping.
+ */
 export const Status = z.object({
   type: z.literal('status'),
-  /** Counts up within one connection. */
+  /** Number of this status; rises by one within a connection. */
   n: z.number().int().min(0),
-  /** How long the keeper's process runs, ms: longer than the monitor's tells that not everything has just started (S25). */
+  /**
+   * How long the keeper's process has been running, ms. If that is longer than the monitor has been running, the stack
+   * is not in a cold start (S25).
+   */
   upMs: z.number().min(0).optional(),
-  /** `<system identifier>:<directory id>`; the directory id is random, made by initdb or base backup. Null: no data. */
+  /**
+   * Identity of the data directory, `<system identifier>:<directory id>`. The directory id is random and is made anew
+   * by initdb and by a base backup. Null when there is no data.
+   */
   dataId: z.string().nullable(),
-  /** The container was told to stop (SIGTERM); it waits a bounded time for a hand-over (S18). */
+  /** The container was told to stop (SIGTERM). The keeper waits a bounded time for a hand-over (S18). */
   stopping: z.boolean(),
-  /** Highest order that was stored durably, and the kind it asked for. */
+  /** The highest order that the keeper has stored durably, and the kind of its target. */
   accepted: OrderId.extend({ kind: z.string() }).nullable(),
-  /** True when the accepted order is wholly carried out (for `follow`: streaming; for `lead`: primary with sync in force). */
+  /**
+   * True when the accepted order is fully carried out: `follow` when the node streams, `lead` when it is a primary with
+   * its sync configuration in force.
+   */
   done: z.boolean(),
-  /** Why the accepted order cannot be carried out now (the keeper goes on trying where that makes sense). */
+  /** Why the keeper cannot carry out the accepted order now. It goes on trying where that makes sense. */
   failure: Failure.nullable(),
-  /** A durable marker of an unfinished promotion or rewind: term in which it was begun (S3, S12). */
+  /** Durable marker of an unfinished promotion: the term in which it was begun (S3, S12). */
   promotingTerm: z.number().int().nullable(),
-  /** Term of the last promotion of this data that was finished and not undone by a rewind or a copy. */
+  /** Term of the last finished promotion of this data that no rewind or copy has undone. */
   promotedTerm: z.number().int().nullable().optional(),
   rewinding: z.boolean(),
-  /** PostgreSQL became a primary on this data without an order: its timeline is its own, whatever number it has (S3). */
+  /**
+   * PostgreSQL became a primary on this data without an order. Its timeline may share its number with another history
+   * (S3).
+   */
   promotedByHand: z.boolean().optional(),
-  /** Null: not known yet, for settings that have just come or a server that does not run. */
+  /** Null while it is not known: for settings that have just arrived, or when the server does not run. */
   settings: SettingsStatus.nullable().optional(),
   postgres: z.object({
     state: PostgresState,
-    /** Current timeline where it can be told (running: from SQL; stopped: from pg_controldata), else null. */
+    /**
+     * Current timeline, from SQL while PostgreSQL runs and from pg_controldata while it is stopped; null when it is not
+     * known.
+     */
     timeline: z.number().int().nullable(),
     /**
-     * Position that counts as a vote (S6): greatest(receive, replay), only when the walreceiver is off or streaming, and
-     * has run since this server's start or the startup process has applied all local WAL. Stopped cleanly: the shutdown
-     * checkpoint's. Else null = unknown, no vote.
+     * Position that counts as a vote (S6): greatest(receive, replay). Given only while the walreceiver is off or
+     * streaming, and only after it has run since this server's start or the startup process has applied all local WAL.
+     * After a clean stop: the position of the shutdown checkpoint. Null means that the position is not known, so the
+     * node has no vote.
      */
     lsn: Lsn.nullable(),
-    /** pg_controldata says "shut down" or "shut down in recovery". Null while running. */
+    /** True when pg_controldata says "shut down" or "shut down in recovery". Null while PostgreSQL runs. */
     cleanShutdown: z.boolean().nullable(),
-    /** Node whose walsender feeds this standby and walreceiver status is `streaming`; else null. */
+    /**
+     * Name of the node that this standby receives WAL from while its walreceiver's status is `streaming`; else null.
+     */
     streamingFrom: NodeName.nullable(),
-    /** Replay position, for the lag on the read port. */
+    /** Replay position. It shows how far reads on this node lag. */
     replayLsn: Lsn.nullable(),
-    /** Newest heartbeat count that this node shows: of the sequence `failover.beat`, also on standbys (S21). */
+    /**
+     * Newest heartbeat count on this node: the value of the sequence `failover.beat`, which standbys replay too (S21).
+     */
     heartbeatSeen: z.number().int().nullable(),
-    /** How long ago the newest transaction that a standby has applied was committed, ms: the age of what it shows. */
+    /**
+     * How long ago the newest transaction that the standby has applied was committed, ms: the age of the data that it
+     * shows.
+     */
     heartbeatSeenAgeMs: z.number().min(0).nullable().optional(),
     /** Crashes of PostgreSQL within the last minute (S8). */
     crashes: z.number().int().min(0),
-    /** Crashes one after the other, none of them after a minute in which it ran well. Absent: not counted. */
+    /** Consecutive crashes, without a minute between them in which PostgreSQL ran well. Absent: not counted. */
     crashesInRow: z.number().int().min(0).optional(),
   }),
   /** Set while this node is the leader. */
@@ -258,18 +325,24 @@ export const Status = z.object({
       forkLsn: Lsn.nullable(),
       /** Flush position of the leader. */
       flushLsn: Lsn.nullable(),
-      /** Count of the last heartbeat that was flushed (committed with synchronous_commit=local, S21). */
+      /** Count of the last heartbeat that the leader has flushed (committed with synchronous_commit=local, S21). */
       heartbeat: z.number().int(),
-      /** Time since PostgreSQL last answered a heartbeat, be it with an error, ms (S27). Up to 0.1.0: since the last commit. */
+      /**
+       * Time since PostgreSQL last answered a heartbeat, even with an error, ms (S27). Up to 0.1.0: since the last
+       * commit.
+       */
       heartbeatAgeMs: z.number().min(0),
-      /** How long the last heartbeat's local commit took, ms; null: none came back since the promotion. */
+      /** How long the last heartbeat's local commit took, ms; null when none has come back since the promotion. */
       commitMs: z.number().min(0).nullable().optional(),
-      /** The configuration that is *proven* in force (S4); null until proven. */
+      /** The sync configuration that the keeper has *proven* in force (S4); null until it has. */
       syncInForce: SyncConfig.nullable(),
       standbys: z.array(StandbyView).max(STATUS_ROWS_MAX),
     })
     .nullable(),
-  /** Slots that this node keeps; sent when they were looked at anew, every few seconds, and else absent. */
+  /**
+   * Replication slots on this node. The keeper looks at them every few seconds and leaves them out of the statuses
+   * between.
+   */
   slots: z.array(SlotView).max(STATUS_ROWS_MAX).optional(),
 });
 export type Status = z.infer<typeof Status>;
@@ -292,37 +365,42 @@ export const Hello = z.object({
 /** Third frame, monitor → keeper. `mac` = proof(key, 'monitor', keeper's nonce, own nonce, node). */
 export const Welcome = z.object({ type: z.literal('welcome'), mac: z.string() });
 
-/** A copy of the monitor's stored state, which every keeper keeps (S10). `blob` is opaque to the keeper. */
+/** A copy of the monitor's stored state. Every keeper keeps one (S10). `blob` means nothing to the keeper. */
 export const StateCopy = z.object({ term: z.number().int(), seq: z.number().int(), blob: z.string() });
 export type StateCopy = z.infer<typeof StateCopy>;
 
-/** Keeper → monitor, once after the handshake, before the first status: the newest copy that it holds. */
+/**
+ * Keeper → monitor, once after the handshake and before the first status: the newest state copy that the keeper has.
+ */
 export const Recall = z.object({
   type: z.literal('recall'),
   newest: StateCopy.nullable(),
 });
 
-/** Monitor → keeper. */
+/** Frames that the monitor sends to a keeper. */
 export const MonitorFrame = z.discriminatedUnion('type', [
   Challenge,
   Welcome,
   z.object({ type: z.literal('settings'), settings: NodeSettings }),
   OrderId.extend({ type: z.literal('order'), target: Target }),
-  /** A stored change of the monitor's state. */
+  /** Tells the keeper to remember the monitor's newest stored state. */
   StateCopy.extend({ type: z.literal('remember') }),
-  /** Answered at once by a `pong` with the same n; silence counts only between a probe sent and its missing answer (S11). */
+  /**
+   * The keeper answers at once with a `pong` of the same n. Silence is counted only from a ping that was really sent
+   * (S11).
+   */
   z.object({ type: z.literal('ping'), n: z.number().int() }),
 ]);
 export type MonitorFrame = z.infer<typeof MonitorFrame>;
 export type Order = Extract<MonitorFrame, { type: 'order' }>;
 
-/** Keeper → monitor. */
+/** Frames that a keeper sends to the monitor. */
 export const KeeperFrame = z.discriminatedUnion('type', [
   Hello,
   Recall,
   Status,
   z.object({ type: z.literal('pong'), n: z.number().int() }),
-  /** One line for people (what the keeper is doing: "base backup 40 %"), shown in failover.log. */
+  /** One line for people about what the keeper is doing ("base backup 40 %"); the monitor writes it to failover.log. */
   z
     .object({
       type: z.literal('note'),

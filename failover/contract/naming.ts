@@ -1,16 +1,16 @@
-/** Names inside PostgreSQL on which keeper, monitor and the tools agree. */
+/** Names inside PostgreSQL that the keepers, the monitor and the tools use alike. */
 import { z } from 'zod';
 import { IDENTIFIER_BYTES_MAX } from './limits';
 
 export const NodeName = z.string().min(1).max(IDENTIFIER_BYTES_MAX);
 
-/** Names of the roles that the keeper makes on every leader beside the application's own. */
+/** Roles that the keeper creates on every leader, beside the application's own role. */
 export const REPLICATION_ROLE = 'failover_replication';
 export const MONITOR_ROLE = 'failover_monitor';
-/** The keeper's own superuser role, beside `postgres`; it may come in over the local socket only. */
+/** The keeper's own superuser role, beside `postgres`. It may log in over the local socket only. */
 export const KEEPER_ROLE = 'failover_keeper';
 
-/** Name of the slot that a node's walsender uses on its leader. */
+/** Name of the replication slot on the leader that the standby `node` streams through. */
 export function slotName(node: string): string {
   return node
     .toLowerCase()
@@ -18,7 +18,10 @@ export function slotName(node: string): string {
     .slice(0, IDENTIFIER_BYTES_MAX);
 }
 
-/** Name of the slot that a node receives write-ahead log through while it is copied and its old data is still there. */
+/**
+ * Name of the replication slot through which `node` receives write-ahead log while it is copied and still has its old
+ * data.
+ */
 export function copySlotName(node: string): string {
   return `${slotName(node).slice(0, 58)}_copy`;
 }

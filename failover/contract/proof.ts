@@ -1,7 +1,12 @@
-/** What keepers, monitor and program make of the cluster key, the one secret that they share. */
+/**
+ * Proofs and passwords that keepers, monitor and program derive from the cluster key, the one secret that they share.
+ */
 import { createHmac, timingSafeEqual } from 'node:crypto';
 
-/** Proof that a side knows the cluster key: HMAC-SHA256 over role, the peer's nonce, the own nonce and the node's name. */
+/**
+ * Proof that its sender knows the cluster key: HMAC-SHA256 over the sender's role, the peer's nonce, the sender's own
+ * nonce and the node's name.
+ */
 export function proof(
   clusterKey: string,
   role: 'keeper' | 'monitor',
@@ -19,9 +24,10 @@ export function sameProof(a: string, b: string): boolean {
 }
 
 /**
- * Password of an internal role, derived from the cluster key so that no further secret has to be handed around:
- * `replication` for standbys, base backups and rewinds; `monitor` for the monitor's own connections; `admin` is the token
- * of people and scripts that command the monitor over HTTP.
+ * Password of an internal role. It is derived from the cluster key, so that no further secret has to be distributed.
+ * - `replication`: for standbys, base backups and rewinds.
+ * - `monitor`: for the monitor's own sessions in PostgreSQL.
+ * - `admin`: the token of people and scripts that command the monitor over HTTP.
  */
 export function derivedPassword(clusterKey: string, role: 'replication' | 'monitor' | 'admin'): string {
   return createHmac('sha256', clusterKey).update(`password\n${role}`).digest('hex');

@@ -1,13 +1,13 @@
 /**
- * A step of a safety rule that a test can take out, to show that the simulator notices when the rule is missing. In the
- * shipped programs it is the function that it was made of; only tests call `replace`.
+ * A seam is a function that a test can replace, to show that the simulator notices when a step of a safety rule is
+ * missing. The shipped programs always run the original function; only tests call `replace`.
  */
 type Step = (...args: never[]) => unknown;
 
 export type Seam<F extends Step> = F & {
-  /** Puts another function in the place of this one, made from it. */
+  /** Replaces the function by one that is made from it. */
   replace(make: (own: F) => F): void;
-  /** Puts the function back that it was made of. */
+  /** Restores the original function. */
   restore(): void;
 };
 

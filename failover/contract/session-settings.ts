@@ -1,7 +1,8 @@
 /**
- * Settings that every session of the keeper and the monitor starts with. They are part of the start packet, which wins over
- * the configuration file and over ALTER ROLE … SET and ALTER DATABASE … SET (PostgreSQL manual, "Setting Parameters"), so
- * nothing that people set there makes a statement of the failover fail, wait or mean something else.
+ * Settings that every session of the keeper and the monitor starts with. They are part of the startup packet, which
+ * wins over the configuration file and over ALTER ROLE … SET and ALTER DATABASE … SET (PostgreSQL manual, "Setting
+ * Parameters"). So no setting that a person changes there can make a statement of the failover fail, wait or mean
+ * something else.
  */
 
 /** Settings that any role may set. */
@@ -10,13 +11,13 @@ const FOR_ALL: Readonly<Record<string, string>> = {
   default_transaction_isolation: 'read committed',
   default_transaction_read_only: 'off',
   default_transaction_deferrable: 'off',
-  // The client of each session has a deadline of its own.
+  // No server-side timeouts: the client code of each session has its own deadline.
   statement_timeout: '0',
   lock_timeout: '0',
   idle_in_transaction_session_timeout: '0',
   idle_session_timeout: '0',
   transaction_timeout: '0',
-  // Every statement names the schema of objects that are not PostgreSQL's own.
+  // Statements name the schema of every object that is not PostgreSQL's own, so no other schema has to be searched.
   search_path: 'pg_catalog',
   role: 'none',
   row_security: 'on',
@@ -39,15 +40,15 @@ const FOR_ALL: Readonly<Record<string, string>> = {
 };
 
 /**
- * Settings that a role may set when they were granted to it. Without them a login event trigger that raises, or a library that is not there,
- * locks out every role, the superuser too.
+ * Settings that a role may set only when they were granted to it. Without them a login event trigger that raises an
+ * error, or a preload library that is missing, locks out every role, the superuser too.
  */
 const IF_GRANTED: Readonly<Record<string, string>> = {
   event_triggers: 'off',
   session_preload_libraries: '',
 };
 
-/** Names of the settings that the internal roles have to be granted. */
+/** Names of the settings that the keeper has to grant to the internal roles. */
 export const GRANTED_SETTINGS: readonly string[] = Object.keys(IF_GRANTED);
 
 /** Settings that only a superuser may set. */
@@ -63,7 +64,10 @@ const FOR_SUPERUSER: Readonly<Record<string, string>> = {
   plan_cache_mode: 'force_generic_plan',
 };
 
-/** Rights of a session's role: a superuser, granted {@link GRANTED_SETTINGS}, or not granted them (yet). */
+/**
+ * Rights of a session's role: a superuser, a role that was granted {@link GRANTED_SETTINGS}, or a role that was not
+ * (yet).
+ */
 export type SessionRights = 'superuser' | 'granted' | 'plain';
 
 const BY_RIGHTS: Readonly<Record<SessionRights, Readonly<Record<string, string>>>> = {
@@ -73,8 +77,8 @@ const BY_RIGHTS: Readonly<Record<SessionRights, Readonly<Record<string, string>>
 };
 
 /**
- * Value of `options` in a start packet or a connection string. `more` adds settings or replaces some.
- * Spaces and backslashes are escaped as libpq's manual says ("options").
+ * Value of `options` in a startup packet or a connection string. `more` adds settings or replaces some of them. Spaces
+ * and backslashes are escaped as libpq's manual says ("options").
  */
 export function sessionOptions(rights: SessionRights, more: Readonly<Record<string, string>> = {}): string {
   return Object.entries({ ...BY_RIGHTS[rights], ...more })
@@ -82,5 +86,5 @@ export function sessionOptions(rights: SessionRights, more: Readonly<Record<stri
     .join(' ');
 }
 
-/** SQLSTATE of a setting in the start packet that the role may not set (and of a database that it may not enter). */
+/** SQLSTATE of a refused startup packet: the role may not set one of its settings, or may not enter the database. */
 export const INSUFFICIENT_PRIVILEGE = '42501';

@@ -1,4 +1,4 @@
-/** One cycle of the monitor as a pure function: what is to be remembered and done, and the sentence that says why. */
+/** One cycle of the monitor as a pure function: what to store, what to do, and the sentence that says why. */
 
 import { adoptionTarget, deriveOrders } from './effects/orders';
 import { routeActions } from './effects/route';
@@ -11,7 +11,7 @@ import type { Action, ClusterState, Decision, Policy } from './state/cluster';
 import type { Observation } from './state/observation';
 import { change } from './transitions';
 
-/** Decides. Throws when the decision would break an invariant: the caller must then do nothing of it. */
+/** Makes a decision. Throws when it would break an invariant; then the caller must do nothing of it. */
 export function decide(state: ClusterState, observation: Observation, nowMs: number, policy: Policy): Decision {
   const before = new Situation(state, observation, nowMs, policy);
   for (const rule of RULES) {
@@ -34,7 +34,7 @@ export function decide(state: ClusterState, observation: Observation, nowMs: num
   throw new Error('no rule matches; the last one has to match always');
 }
 
-/** Remembers how a person's request ended, once it has. */
+/** Adds to the state how a person's request ended, once it has ended. */
 function withEnd(s: Situation, reason: string): ClusterState {
   const ended = endOfRequest(s, reason);
   const { request } = s.state;
@@ -42,17 +42,18 @@ function withEnd(s: Situation, reason: string): ClusterState {
 }
 
 /**
- * Orders for every node that is connected and has told its status. A leader that came back without serving gets none:
- * it must not be promoted again in the term that it already led (one way to open).
+ * The orders to send: to every node that is connected and has told its status. A leader that came back without serving
+ * gets none, because it must not be promoted again in a term in which it already led (every leader goes through the
+ * same opening).
  */
 function orderActions(s: Situation): Action[] {
   const actions: Action[] = [];
   const leaderIsDown = servingHealth(s)?.kind === 'down';
   for (const name of s.names) {
     const order = s.state.orders[name];
-    // An order of an older term is history: a node that comes back in between must not lead or follow by it.
+    // An order of an older term must not be sent: a node that comes back now would lead or follow by it.
     if (order === undefined || order.term !== s.state.term || s.status(name) === null) continue;
-    // An old store's orders must reach nobody (S10).
+    // While adopting, the stored state may be an old one, so its orders must reach no node (S10).
     if (s.state.adopting && adoptionTarget(s, name) === null) continue;
     if (leaderIsDown && name === s.state.leader) continue;
     actions.push({ kind: 'order', node: name, order });

@@ -1,6 +1,6 @@
 /**
- * What would happen, in words for people: if the leader died now, and if a request were carried out. By the same functions
- * that decide, so that it cannot say anything else than what is done then. Pure.
+ * Tells people what would happen if the leader died now, or if a request were carried out. It uses the same functions
+ * as `decide`, so the forecast and the later decision cannot differ. Pure.
  */
 
 import { mostAdvanced } from './facts/candidates';
@@ -18,13 +18,15 @@ import type { Request } from './state/observation';
 
 export interface Forecast {
   sentence: string;
-  /** Null: nobody. */
+  /** Null when no node takes over. */
   takesOver: string | null;
-  /** Of what was acknowledged. */
+  /** Whether acknowledged writes would be lost. */
   loss: 'none' | 'possible' | 'unknown';
 }
 
-/** If the leader died now: who takes over, and would anything that was acknowledged be lost? */
+/**
+ * What would happen if the leader died now: the node that takes over, and whether acknowledged writes would be lost.
+ */
 export function ifLeaderDied(s: Situation): Forecast {
   const { leader } = s.state;
   if (s.state.adopting) return nobody('nobody takes over before every declared node was heard', 'unknown');
@@ -63,7 +65,7 @@ function nobody(sentence: string, loss: Forecast['loss']): Forecast {
   return { sentence, takesOver: null, loss };
 }
 
-/** Why this is not done now; null when it would be. */
+/** Why this request is refused now; null when it would be carried out. */
 export function refusalOf(s: Situation, request: Request): string | null {
   switch (request.kind) {
     case 'switchover': {
@@ -81,7 +83,7 @@ export function refusalOf(s: Situation, request: Request): string | null {
   }
 }
 
-/** One sentence: what this request would do, or why it is refused. Nothing is done. */
+/** Says in one sentence what this request would do, or why it is refused. Does nothing. */
 export function foresee(s: Situation, request: Request): { done: boolean; message: string } {
   const refusal = refusalOf(s, request);
   if (refusal !== null) return { done: false, message: refusal };

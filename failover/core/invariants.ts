@@ -1,10 +1,10 @@
-/** What must hold for every step, checked by `decide`, the simulator and the chaos tests alike. */
+/** What must hold after every decision. `decide`, the simulator and the chaos tests check it. */
 
 import { lastEntry } from './facts/view';
 import type { ClusterState, Decision } from './state/cluster';
 import { planOf, serves, standbyWorkOf } from './state/cluster';
 
-/** Sentences about what is broken; empty when all is well. */
+/** Sentences about the broken invariants; empty when all hold. */
 export function violations(before: ClusterState, decision: Decision): string[] {
   const after = decision.state;
   const found: string[] = [];
@@ -32,7 +32,7 @@ function mayBeOpen(state: ClusterState, node: string): boolean {
   return serves(state) && state.leader === node && entry?.opened === true && entry.node === node;
 }
 
-/** Properties of one state alone. */
+/** The invariants that concern one state alone. */
 export function stateViolations(state: ClusterState): string[] {
   const found: string[] = [];
   const entry = lastEntry(state);

@@ -1,14 +1,17 @@
-/** What a row of the table in rules.ts is made of. */
+/** Types of the rows of the table in rules.ts. */
 import type { RuleCode } from '../contract/codes';
 import type { Situation } from './facts/situation';
 import type { Action, ClusterState, Level } from './state/cluster';
 
-/** What a row wants: a changed state or none, further actions, and the sentence for people. */
+/** What a matching row wants: a changed state or none, further actions, and the sentence for people. */
 export interface Plan {
   state?: ClusterState;
   actions?: Action[];
   reason: string;
-  /** Where one row stands for several causes (why a leader was given up): the cause's code, and its level where that differs. */
+  /**
+   * Set where one row stands for several causes (why a leader was given up): the code of the cause, and its level if it
+   * differs.
+   */
   code?: RuleCode;
   level?: Level;
 }

@@ -1,4 +1,7 @@
-/** The transitions: each takes a state and gives the next one. All raise seq; none does anything by itself. */
+/**
+ * The transitions: each takes a state and returns the next one, with a higher seq. They only compute; none has any
+ * effect.
+ */
 
 import type { Cause } from '../contract/codes';
 import { type Choice, canLeadAgain, followersOf } from './facts/candidates';
@@ -15,7 +18,7 @@ export function change(state: ClusterState, part: Partial<ClusterState>): Cluste
   return { ...state, ...part, seq: state.seq + 1 };
 }
 
-/** What is prepared for the leader while it serves; null: nothing any more. Work on a standby goes on beside it. */
+/** Sets what is prepared for the leader while it serves; null ends it. Work on a standby goes on beside it. */
 export function prepare(state: ClusterState, plan: LeaderPlan | null): ClusterState {
   const standby = standbyWorkOf(state) ?? undefined;
   return change(state, {
@@ -23,7 +26,7 @@ export function prepare(state: ClusterState, plan: LeaderPlan | null): ClusterSt
   });
 }
 
-/** What is done with a standby while the leader serves; null: nothing any more. */
+/** Sets the work on a standby while the leader serves; undefined ends it. A plan for the leader stays. */
 export function workOn(
   state: ClusterState,
   standby: StandbyWork | undefined,
@@ -34,17 +37,20 @@ export function workOn(
   return change(state, { ...part, activity });
 }
 
-/** This state may not be the newest one that exists (S10); what it was is kept to be compared with others. */
+/**
+ * Marks the state as perhaps not the newest one that exists (S10). Its seq is kept, to be compared with the keepers'
+ * copies.
+ */
 export function suspected(state: ClusterState): ClusterState {
   return change(state, { adopting: true, suspectSeq: state.adopting ? state.suspectSeq : state.seq });
 }
 
-/** The first data directory is to be made by `node`. Only ever called when no member and no data exists. */
+/** Lets `node` make the first data directory. Called only when there is no member and no data. */
 export function beginBootstrap(state: ClusterState, node: string): ClusterState {
   return change(state, { term: state.term + 1, activity: { kind: 'bootstrap', node } });
 }
 
-/** The first data directory exists: its node leads alone. */
+/** Records the node that made the first data directory as a leader without standbys. */
 export function recordFirstLeader(state: ClusterState, node: string, dataId: string): ClusterState {
   const based = { ...state, members: { [node]: dataId }, leader: node };
   return change(based, {
@@ -55,9 +61,9 @@ export function recordFirstLeader(state: ClusterState, node: string, dataId: str
 }
 
 /**
- * Gives the leader up. With one replica the candidate is known at once; else counted members have to promise first (S1).
- * Null when nobody could take over: then the leader stays recorded and only new connections are held. Of equally advanced
- * nodes `prefer` is taken.
+ * Gives the leader up. With one replica the candidate is known at once; with more the counted members have to promise
+ * first (S1). Returns null when no node could take over: then the leader stays recorded and only new connections are
+ * held. Among equally advanced nodes `prefer` is chosen.
  */
 export function giveUp(s: Situation, cause: Cause, prefer?: string): { state: ClusterState; choice: Choice } | null {
   const choice = pick(s, false, prefer);
@@ -74,17 +80,17 @@ export function giveUp(s: Situation, cause: Cause, prefer?: string): { state: Cl
   }
 }
 
-/** Raises the term and asks for promises. Of equally advanced nodes `prefer` is taken. */
+/** Raises the term and asks for promises. Among equally advanced nodes `prefer` will be chosen. */
 export function elect(state: ClusterState, cause: Cause, prefer?: string): ClusterState {
   const wish = prefer === undefined ? {} : { prefer };
   return change(state, { term: state.term + 1, activity: { kind: 'elect', cause, ...wish } });
 }
 
-/** Records `node` as the next leader of the state's term (S3) and the configuration that it starts with. */
+/** Records `node` as the leader of the state's term (S3), with the sync configuration that it starts with. */
 export function promote(s: Situation, node: string, cause: Cause): ClusterState {
   const dataId = s.state.members[node] ?? '';
   const next = firstConfig(s, node);
-  // Promoted again after an interruption: who followed it before may still be the only one with that history.
+  // This may be a second attempt of the same promotion. Nodes that followed the first attempt may hold its history.
   const followed = s.state.activity.kind === 'promote' ? s.lastEntry?.followed : undefined;
   return change(s.state, {
     ...addEntry(s.state, { term: s.state.term, node, dataId, timeline: null, forkLsn: null, opened: false, followed }),
@@ -94,16 +100,19 @@ export function promote(s: Situation, node: string, cause: Cause): ClusterState 
   });
 }
 
-/** Followers that promised and are not ahead are counted from the start (S9); with nobody: alone, or writes wait. */
+/**
+ * The sync configuration that a new leader starts with. Followers that promised and are not ahead of it are counted
+ * from the start (S9). Without followers it leads alone, or writes wait (`onNoReplica`).
+ */
 function firstConfig(s: Situation, node: string): SyncConfig {
   if (s.policy.syncMode === 'asynchronous') return aloneConfig(node, s.state.term);
-  // Whether they stream says nothing here: none of them follows the new leader yet.
+  // The timeout is infinite because no follower streams from the new leader yet.
   const followers = followersOf(s, node).filter((f) => !isGone(s, f, Number.POSITIVE_INFINITY));
   if (followers.length > 0) return configOf(node, s.state.term, followers, s.policy.syncCount, s);
   return loneConfig(node, s.state.term, s);
 }
 
-/** The old leader leads again, in a term of its own and through the same opening as everybody (S15). */
+/** Records the old leader as the leader again, through the same opening as every leader (S15). */
 export function leadAgain(s: Situation, raiseTerm: boolean, cause: Cause = 'LEADER_BACK'): ClusterState {
   const { leader } = s;
   const termed = raiseTerm ? { ...s.state, term: s.state.term + 1 } : s.state;
@@ -111,9 +120,9 @@ export function leadAgain(s: Situation, raiseTerm: boolean, cause: Cause = 'LEAD
 }
 
 /**
- * Gives up a candidate that was never opened: no client could write on it, so only the configurations of the last opened
- * leadership count, also where the candidate is the node that led before. Its ledger entry stays unopened, which durably
- * marks it as "must be rebuilt" (S3). Null when no other node could take over now.
+ * Gives up a candidate that was never opened. No client could write on it, so only the sync configurations of the last
+ * opened leadership count, even if the candidate is the node that led before. Its ledger entry stays unopened, which
+ * marks its data durably as "must be rebuilt" (S3). Null when no other node could take over now.
  */
 export function abandon(s: Situation): { state: ClusterState; choice: Choice } | null {
   const opened = s.lastOpened;
@@ -130,8 +139,8 @@ export function abandon(s: Situation): { state: ClusterState; choice: Choice } |
 }
 
 /**
- * Nodes that were told to follow the candidate that is not open: they may have taken over its unopened history, whose
- * timeline gets a namesake if somebody else is promoted (S3).
+ * Nodes that were told to follow a candidate that was never opened. They may have its history, and if another node is
+ * promoted, its timeline gets the same number as that history (S3).
  */
 export function builtOnIt(state: ClusterState): Record<string, string> {
   const entry = lastEntry(state);
@@ -139,8 +148,8 @@ export function builtOnIt(state: ClusterState): Record<string, string> {
 }
 
 /**
- * A person's override: `node` leads in the next term, alone or waiting for standbys as `onNoReplica` says. What was
- * recorded as acknowledged elsewhere counts no more.
+ * Carries out a person's override: `node` leads in the next term, alone or with writes that wait, as `onNoReplica`
+ * says. All former sync configurations are dropped, so writes that were acknowledged elsewhere may be lost.
  */
 export function override(
   base: ClusterState,
@@ -165,7 +174,7 @@ export function override(
   });
 }
 
-/** The slot may be opened: stored before it is done. */
+/** Records that HAProxy's write slot may be opened to the leader. This is stored before the slot is opened. */
 export function opened(s: Situation): ClusterState {
   const { leader } = s;
   const lead = s.status(leader)?.lead ?? null;

@@ -1,48 +1,53 @@
-/** Does what a decision asks for. Only this file executes actions. */
+/** Carries out the actions of a decision. No other file executes actions. */
 import type { Action, Decision, DeclaredNode } from '../core/state/cluster';
 import type { Keepers, Opening, Router, Store } from './ports';
 
-/** Closing the slot is waited for before orders go out, but no longer than this: HAProxy may be down, ms. */
+/** How long orders wait at most until the write slot is closed, ms: HAProxy may be down. */
 const CLOSE_LIMIT_MS = 100;
 
 export interface ExecutorParts {
   keepers: Pick<Keepers, 'order' | 'probe'>;
   router: Pick<Router, 'write' | 'read' | 'closed'>;
   opening: Opening;
-  /** Its incarnation goes with each order. */
+  /** Gives the incarnation that is part of each order's id. */
   store: Pick<Store, 'incarnation'>;
-  /** The slot was closed for a change of leader, and read back. */
+  /** Called when the write slot was closed for a change of leader and read back as closed. */
   onClosed: () => void;
 }
 
 export class Executor {
   private readonly parts: ExecutorParts;
   private isRevoked = false;
-  /** The opening check that was asked for. */
+  /** The opening check that was last requested; null when none is wanted. */
   private asked: string | null = null;
-  /** The slot is being closed: that was waited for. */
+  /** True once this executor has waited for the slot to close, so that it waits only once. */
   private closing = false;
 
   constructor(parts: ExecutorParts) {
     this.parts = parts;
   }
 
-  /** The next decision is about to be made: it may be carried out until it is revoked. */
+  /** Called before the next decision is made. It may be carried out until it is revoked. */
   begin(): void {
     this.isRevoked = false;
   }
 
-  /** What the decision rests on counts no more: nothing of it is done from now on, whatever was done before (S11). */
+  /**
+   * Called when the observations behind the decision are no longer valid: no further action of it is carried out (S11).
+   */
   revoke(): void {
     this.isRevoked = true;
   }
 
-  /** The decision that was begun last must not be carried out, or not to its end. */
+  /** True when the present decision must not be carried out any further. */
   get revoked(): boolean {
     return this.isRevoked;
   }
 
-  /** Does one action after the other, up to the end or until it is revoked. `nodes`: all that have an address. */
+  /**
+   * Carries out the actions one after the other, until the end or until the decision is revoked. `nodes`: all nodes
+   * with an address.
+   */
   async execute({ actions, state }: Decision, nodes: readonly DeclaredNode[]): Promise<void> {
     const { keepers, router, store } = this.parts;
     const addressOf = (node: string) => nodes.find((n) => n.name === node)?.address ?? null;
@@ -83,11 +88,13 @@ export class Executor {
     const { router } = this.parts;
     this.closing = false;
     router.write(kind === 'open' ? address : null, address);
-    // A leader that is about to stop must get no new client: it would be sent away.
+    // A leader that is about to stop must get no new client, because it would soon end the client's session.
     if (kind === 'held' && handsOver) await router.closed(CLOSE_LIMIT_MS);
   }
 
-  /** Close, then promote: waited for once, when the slot begins to be closed (S2, S15). */
+  /**
+   * The slot has to be closed before a node is promoted, so the first action that closes it waits for that (S2, S15).
+   */
   private async close(keep: string | null): Promise<void> {
     const { router, onClosed } = this.parts;
     router.write(null, keep);

@@ -1,7 +1,7 @@
 /**
- * failover.log and stdout: one readable line an event. Writing never blocks a decision: lines wait in a bounded queue and
- * the oldest are dropped, with a note, when the disk does not keep up. Rotation copies and truncates, so that `tail -f`
- * goes on.
+ * Writes failover.log and stdout, one line an event. Writing never blocks a decision: lines wait in a bounded queue,
+ * and when the disk is too slow the oldest are dropped, with a note. Rotation copies and truncates the file, so that
+ * `tail -f` goes on.
  */
 
 import { appendFile, copyFile, rename, stat, truncate } from 'node:fs/promises';
@@ -13,13 +13,13 @@ import type { Log } from './ports';
 const QUEUE_LINES_MAX = 2_000;
 
 export interface LogOptions {
-  /** Null: stdout only. */
+  /** Path of the file; null writes to stdout only. */
   file: string | null;
   /** @default formatLine */
   format?: typeof formatLine;
   /** The file is rotated beyond this size, bytes. */
   bytesMax: number;
-  /** Rotated files that are kept. */
+  /** Number of rotated files that are kept. */
   keep: number;
   stdout: (line: string) => void;
   now: () => Date;
@@ -50,7 +50,7 @@ export class FileLog implements Log {
     });
   }
 
-  /** Resolves when everything that was written so far is in the file, or could not be written. */
+  /** Resolves when all lines so far are in the file or could not be written. */
   async flush(): Promise<void> {
     await this.draining;
   }

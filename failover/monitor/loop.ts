@@ -1,6 +1,6 @@
 /**
- * The monitor's loop: everything that is seen wakes it, one cycle decides, the state is stored before anything of the
- * decision is done.
+ * The monitor's loop. Everything that the monitor sees wakes it. Each cycle makes one decision, and stores the state
+ * before it carries out anything of the decision.
  */
 import { compareOrders } from '../contract/messages';
 import { decide } from '../core/decide';
@@ -17,11 +17,14 @@ import type { Requests } from './requests';
 import type { StallGuard } from './stall';
 import type { Timeline } from './timeline';
 
-/** After standing still HAProxy is looked at before anything is decided, for as long as this at most: it may be down, ms. */
+/**
+ * After a stall of the process the loop looks at HAProxy before it decides, for at most this long, ms: HAProxy may be
+ * down.
+ */
 const LOOK_LIMIT_MS = 1_000;
 const ERROR_REST_MS = 200;
 
-/** What the loop is put together from; see monitor.ts. */
+/** The parts that the loop works with; see monitor.ts. */
 export interface LoopParts {
   /** The stored state, or an empty one. */
   state: ClusterState;
@@ -40,7 +43,7 @@ export interface LoopParts {
   executor: Executor;
   /** Called after each cycle. */
   onDecision: (decision: Decision, observation: Observation) => void;
-  /** Wall clock, ms: only for the end of a pause. */
+  /** Wall clock, ms. Used only to end a pause. */
   wallMs: () => number;
 }
 
@@ -53,7 +56,7 @@ export class Loop {
   /** The highest incarnation of another monitor whose orders a keeper has accepted. */
   private higher = 0;
   private suspected = false;
-  /** Up to which stall HAProxy was looked at anew. */
+  /** Number of stalls after which the loop has looked at HAProxy. */
   private lookedAfter = 0;
   private copy: { term: number; seq: number; blob: string } | null = null;
 
@@ -62,31 +65,40 @@ export class Loop {
     this.state = parts.state;
   }
 
-  /** Something was seen. */
+  /** Called when a part of the monitor has seen something: the next cycle runs at once. */
   wake(): void {
     this.wanted = true;
     this.sleeping?.();
   }
 
-  /** Positions went on: whoever waits for one looks at once, else the ticker is early enough. */
+  /**
+   * Called when only positions and counters have grown. If a change is under way it may wait for them, so a cycle runs
+   * at once; else the next tick is early enough.
+   */
   advanced(): void {
     if (!this.parts.pacer.calm) this.wake();
   }
 
-  /** The opening checks were passed. */
+  /** Called when a node has passed the opening checks. */
   certified(node: string, term: number): void {
     this.parts.observer.certified(node, term);
     this.parts.timeline.mark('first commit');
     this.wake();
   }
 
-  /** A keeper has accepted orders of another monitor, of this or a higher incarnation; the next cycle deals with it. */
+  /**
+   * Called when a keeper has accepted an order of another monitor with this or a higher incarnation. The next cycle
+   * reacts.
+   */
   outranked(incarnation: number): void {
     this.higher = Math.max(this.higher, incarnation);
     this.wake();
   }
 
-  /** The process stood still: what was decided before is done no further, and nothing that was seen before counts (S11). */
+  /**
+   * Called after a stall of the process: the present decision is not carried out further, and all former observations
+   * are forgotten (S11).
+   */
   stoodStill(nowMs: number): void {
     const { executor, observer, keepers } = this.parts;
     executor.revoke();
@@ -121,7 +133,7 @@ export class Loop {
     this.wake();
   }
 
-  /** One cycle. A changed state is followed by another one at once. */
+  /** One cycle. If it changes the state, another one follows at once. */
   private async cycle(): Promise<void> {
     const { clock, policy, store, guard, observer, timeline, reporter, executor, requests, pacer, onDecision } =
       this.parts;
@@ -142,7 +154,7 @@ export class Loop {
       this.state = decision.state;
       timeline.stored(before, decision);
       this.wanted = true;
-      // Between the decision and what follows from it another monitor may have taken over.
+      // Another monitor may have taken over between the decision and now, if the process stood still meanwhile.
       guard.notice();
       if (executor.revoked) return;
     }
@@ -150,14 +162,14 @@ export class Loop {
     reporter.decided(decision, nowMs);
     this.remember();
     await executor.execute(decision, observer.nodes);
-    // The next decision does what was left out of this one.
+    // The decision was revoked, so the next one has to do what was left out.
     if (executor.revoked) this.wanted = true;
     requests.after(decision, observation, nowMs);
     onDecision(decision, observation);
     pacer.cycled(decision.code === 'STEADY' && decision.state === before);
   }
 
-  /** What is seen now, and what was asked for. */
+  /** The present observation, with the request of a person. */
   private observe(nowMs: number): Observation {
     const { observer, requests } = this.parts;
     const seen = observer.observe(this.state, nowMs);
@@ -165,14 +177,14 @@ export class Loop {
     return { ...seen, request: this.expired() ?? asked };
   }
 
-  /** The end of a pause that has one: the core knows no wall clock. */
+  /** The request that ends an expired pause, because the core has no wall clock; null when there is none. */
   private expired(): Request | null {
     const { pause, adopting } = this.state;
     const untilMs = pause?.untilWallMs ?? null;
     return untilMs !== null && !adopting && this.parts.wallMs() >= untilMs ? { kind: 'resume', by: 'expired' } : null;
   }
 
-  /** Every keeper keeps a copy of the newest state, also one that comes later (S10). */
+  /** Sends the newest state to every keeper, also to one that connects later (S10). */
   private remember(): void {
     const { term, seq, adopting } = this.state;
     if (adopting) return;
@@ -180,7 +192,7 @@ export class Loop {
     this.parts.keepers.remember(this.copy);
   }
 
-  /** Whether another monitor opened the slot meanwhile is seen before anything is decided (S11). */
+  /** After a stall another monitor may have opened the slot, so the loop looks at HAProxy before it decides (S11). */
   private async lookAnew(): Promise<void> {
     const { guard, router } = this.parts;
     while (this.lookedAfter !== guard.count && !this.ended) {
@@ -190,7 +202,10 @@ export class Loop {
     }
   }
 
-  /** Takes an incarnation above the one that was met and asks everybody anew: this store may be an old one (S10, S11). */
+  /**
+   * Takes an incarnation above the one that a keeper has seen and asks every keeper again: this store may be an old one
+   * (S10, S11).
+   */
   private async rise(): Promise<void> {
     const { store, keepers, log } = this.parts;
     if (this.higher < store.incarnation) return;
@@ -201,8 +216,8 @@ export class Loop {
   }
 
   /**
-   * Two monitors on copies of one store may start with the same incarnation. A keeper then has accepted an order of this
-   * one's that is newer than anything that this one has stored (S11).
+   * Two monitors on copies of one store may start with the same incarnation. Then a keeper has accepted an order of
+   * this incarnation that is newer than any state of this monitor (S11).
    */
   private noticeTwin(observation: Observation): void {
     const { incarnation } = this.parts.store;
@@ -212,7 +227,7 @@ export class Loop {
     if (accepted.some((id) => id !== null && compareOrders(id, newest) > 0)) this.outranked(incarnation);
   }
 
-  /** The store is a copy: the newest state may be elsewhere, so everybody is asked first (S10). */
+  /** If the store is a copy, a newer state may exist elsewhere, so the monitor asks every keeper first (S10). */
   private async adoptCopy(): Promise<void> {
     const { store, log } = this.parts;
     if (store.moved !== true || this.suspected) return;
@@ -221,7 +236,7 @@ export class Loop {
     this.suspected = true;
   }
 
-  /** Stores that this state may not be the newest one. */
+  /** Stores the mark that this state may not be the newest one. */
   private async suspect(): Promise<void> {
     const state = suspected(this.state);
     await this.parts.store.save(printState(state));

@@ -1,4 +1,4 @@
-/** The monitor's process: reads its files, starts, and ends when told to. No logic of its own. */
+/** The monitor's process: reads its files, starts the monitor, and ends when told to. It has no logic of its own. */
 import { readFileSync, watch } from 'node:fs';
 import { join } from 'node:path';
 import { inBackground, messageOf } from '../contract/errors';
@@ -24,7 +24,10 @@ function readConfig(): MonitorConfig {
   throw new Error(`${path} does not fit: ${issues.join('; ')}`);
 }
 
-/** Tells of changes in a folder, where the machine has a watcher left: a new worker is found by the regular look, too. */
+/**
+ * Calls `changed` on changes in a folder. If the machine has no watcher left, the regular looks find a new worker as
+ * well.
+ */
 function watchFolder(folder: string, changed: () => void): void {
   try {
     watch(folder, changed).on('error', () => undefined);
@@ -95,7 +98,7 @@ function fail(error: unknown): void {
   process.exit(1);
 }
 
-/** The process's name of a command, or none: the monitor itself. */
+/** Runs the command of that name; null when no command is named: then the process is the monitor itself. */
 function command(name: string | undefined, args: readonly string[]): Promise<number> | null {
   const print = (line: string) => process.stdout.write(`${oneLine(line)}\n`);
   if (name === 'wait-serving') return waitServing(readConfig(), args[0], print);

@@ -1,4 +1,4 @@
-/** Puts the monitor together: the process, the simulator and the tests all have their monitor from here. */
+/** Builds the monitor for the process, the simulator and the tests alike. */
 import { randomUUID } from 'node:crypto';
 import type { Failover } from '../contract/api';
 import { PORTS } from '../contract/layout';
@@ -21,37 +21,37 @@ import { Haproxy, type HaproxyOptions } from './router/haproxy';
 import { StallGuard } from './stall';
 import { Timeline } from './timeline';
 
-/** What the parts that look at the world tell the loop. */
+/** The events by which the keepers' connections tell the loop what they see. */
 export type KeeperEvents = Pick<KeeperServerOptions, 'wake' | 'advanced' | 'onIncarnation'>;
 export type RouterEvents = Pick<HaproxyOptions, 'onChange' | 'stalls'>;
 export type OpeningEvents = Pick<OpeningOptions, 'onCertified' | 'onBroken' | 'isRunning'>;
 
-/** What the monitor needs from the world, and what it tells it. */
+/** What the monitor needs from the world, and the events that it reports. */
 export interface MonitorPorts {
-  /** Declared nodes, in order of preference. */
+  /** The declared nodes in order of preference. */
   nodes: readonly DeclaredNode[];
   policy: Policy;
   clusterKey: string;
-  /** What every keeper is told, beside the nodes. */
+  /** The settings that every keeper is sent, without the nodes. */
   settings: Omit<NodeSettings, 'nodes'>;
-  /** Where the keepers dial. */
+  /** Address at which the keepers connect. */
   listen: { address: string; port: number };
-  /** Folder of HAProxy's sockets. */
+  /** The folder with HAProxy's sockets. */
   sockets: string;
   store: Store;
   clock: Clock;
   log: Log;
-  /** Wall clock, ms: only for the end of a pause. @default Date.now */
+  /** Wall clock, ms. Used only to end a pause. @default Date.now */
   wallMs?: () => number;
   /** A new id for a person's request. @default a random UUID */
   newId?: () => string;
   /** Called after each cycle. */
   onDecision: (decision: Decision, observation: Observation) => void;
-  /** Told of each finished change of leader, and again when its former leader follows. */
+  /** Called with each finished change of leader, and again when its former leader follows. */
   onFailover?: (failover: Failover) => void;
   /** The quick connect to a PostgreSQL. @default probePostgres */
   probe?: KeeperServerOptions['probe'];
-  /** Models that stand in the place of shipped parts. */
+  /** Models that replace shipped parts, for the simulator. */
   models?: {
     keepers?: (events: KeeperEvents) => Keepers;
     router?: (events: RouterEvents) => Router;
@@ -59,22 +59,22 @@ export interface MonitorPorts {
   };
 }
 
-/** A monitor that is put together and does not run yet. */
+/** A monitor that is built but does not run yet. */
 export interface Monitor extends Inside {
-  /** Begins to take keepers' connections. Throws when the address or port cannot be had. */
+  /** Begins to accept the keepers' connections. Throws when the address or port is not available. */
   listen(): Promise<void>;
   /** The port that it listens on. */
   port(): number;
-  /** Works until {@link stop}. */
+  /** Runs until {@link stop}. */
   run(): Promise<void>;
   stop(): void;
-  /** Ends the keepers' connections. The process does not wait for that: the kernel ends them. */
+  /** Ends the keepers' connections. The process need not wait for that, because the kernel ends them too. */
   close(): Promise<void>;
-  /** HAProxy may have changed by itself: it is looked at now. */
+  /** Looks at HAProxy at once, because it may have changed by itself. */
   poke(): void;
 }
 
-/** Builds a monitor on what is stored. */
+/** Builds a monitor on the stored state. */
 export function createMonitor(ports: MonitorPorts): Monitor {
   const { clock, log, policy, store } = ports;
   const state = (store.loaded === null ? null : parseState(store.loaded)) ?? emptyState();

@@ -1,4 +1,4 @@
-/** What the monitor sees now, with what it remembers of before: puts an observation together. */
+/** Builds an observation from what the monitor sees now and what it remembers of before. */
 
 import { hearsNobody, withoutDeafness } from '../core/facts/hearing';
 import { Situation } from '../core/facts/situation';
@@ -9,9 +9,9 @@ import type { Certificate, Observation, Watch } from '../core/state/observation'
 import type { Keepers, Router } from './ports';
 
 export interface ObserverParts {
-  /** Declared nodes, and behind them the leader that is not declared any more, when there is one. */
+  /** The declared nodes, followed by a leader that was removed from the config, if there is one. */
   nodes: readonly DeclaredNode[];
-  /** Name of that leader. */
+  /** Name of the leader that was removed from the config. */
   retiring: string | undefined;
   policy: Policy;
   keepers: Pick<Keepers, 'views' | 'retire'>;
@@ -22,9 +22,9 @@ export class Observer {
   private readonly parts: ObserverParts;
   private declared: readonly DeclaredNode[];
   private retiring: string | undefined;
-  /** Since when what is seen counts, ms. */
+  /** Since when observations count, monotonic ms. */
   private sinceMs: number;
-  /** Since when no node is heard. */
+  /** Since when the monitor hears no node; null while it hears one. */
   private deafSinceMs: number | null = null;
   private certificate: Certificate | null = null;
   private watch: Watch;
@@ -37,30 +37,32 @@ export class Observer {
     this.watch = newWatch(nowMs);
   }
 
-  /** All nodes that have an address. */
+  /** All nodes with an address, the retiring leader too. */
   get nodes(): readonly DeclaredNode[] {
     return this.declared;
   }
 
-  /** The opening checks were passed. */
+  /** Notes that a node has passed the opening checks. */
   certified(node: string, term: number): void {
     this.certificate = { node, term, epoch: this.parts.router.view().epoch };
   }
 
-  /** Nothing that was seen before counts (S11). */
+  /** Forgets all former observations (S11). */
   forget(nowMs: number): void {
     this.sinceMs = nowMs;
     this.certificate = null;
   }
 
-  /** What is seen now; without what a person asks for. */
+  /** The present observation, without the request of a person. */
   observe(state: ClusterState, nowMs: number): Observation {
     const seen = this.look(nowMs);
     this.watch = nextWatch(new Situation(state, seen, nowMs, this.parts.policy));
     return { ...seen, watch: this.watch };
   }
 
-  /** Forgets the former leader that is not declared any more, once nothing depends on it; true when it did so now. */
+  /**
+   * Forgets the former leader that was removed from the config, once nothing depends on it. True when it did so now.
+   */
   retire(state: ClusterState): boolean {
     const node = this.retiring;
     if (node === undefined || !isRetired(state, node)) return false;

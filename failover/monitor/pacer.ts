@@ -1,15 +1,15 @@
-/** One timer for pings and cycles, because most of what the monitor costs at rest is being woken. */
+/** One timer for both pings and cycles: at rest, most of the monitor's processor time goes into waking up. */
 import { PING_INTERVAL_MS, PINGS_A_STATUS } from '../contract/messages';
 import { type StallGuard, TICK_MS } from './stall';
 
-/** A ping is due when the last one is older than this, ms: timers fire late, and a little early. */
+/** A ping is due when the last one is older than this, ms. Timers fire late, and sometimes a little early. */
 const PING_DUE_MS = 1.5 * TICK_MS;
 
 export interface PacerParts {
   guard: Pick<StallGuard, 'start' | 'tick'>;
   /** Asks every keeper for a sign of life; see {@link Keepers.ping}. */
   ping: (n: number) => boolean;
-  /** A cycle is due. */
+  /** Called when a cycle is due. */
   wake: () => void;
 }
 
@@ -24,7 +24,7 @@ export class Pacer {
     this.parts = parts;
   }
 
-  /** The last cycle found nothing to do. */
+  /** True when the last cycle found nothing to do. */
   get calm(): boolean {
     return this.resting;
   }
@@ -38,7 +38,7 @@ export class Pacer {
     clearTimeout(this.ticker);
   }
 
-  /** After each cycle: whether it found nothing to do. */
+  /** Called after each cycle; `calm` when it found nothing to do. */
   cycled(calm: boolean): void {
     if (this.resting && !calm) this.tickAfter(TICK_MS);
     this.resting = calm;

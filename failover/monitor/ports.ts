@@ -1,4 +1,7 @@
-/** What the monitor's loop needs from the world. The real ones are beside it; the tests have their own. */
+/**
+ * What the monitor's loop needs from the world. The real implementations are beside this file; the tests have their
+ * own.
+ */
 
 import type { Answer, Failover } from '../contract/api';
 import type { LogCode } from '../contract/codes';
@@ -12,7 +15,7 @@ export interface Clock {
   nowMs(): number;
 }
 
-/** An order as it goes over the wire: its id is complete. */
+/** An order as it is sent, with its complete id. */
 export interface SentOrder {
   incarnation: number;
   term: number;
@@ -23,96 +26,102 @@ export interface SentOrder {
 /** The keepers' connections. */
 export interface Keepers {
   /**
-   * Asks every connected keeper for a sign of life, due every PING_INTERVAL_MS (messages.ts); true when none owes one.
-   * `n` counts up by one: keepers answer every PINGS_A_STATUSth of them with their status.
+   * Pings every connected keeper; due every PING_INTERVAL_MS (messages.ts). True when no keeper owes an answer. `n`
+   * rises by one each time, and keepers answer every PINGS_A_STATUSth ping with their status.
    */
   ping(n: number): boolean;
-  /** Views of all declared nodes. */
+  /** The monitor's views of all declared nodes. */
   views(nowMs: number): Record<string, NodeView>;
-  /** Sends an order unless this connection has had exactly this one. */
+  /** Sends an order, unless this connection has already carried exactly this one. */
   order(node: string, order: SentOrder): void;
-  /** Hands a copy of the state to every connected keeper that has not had this one (S10). */
+  /** Sends a copy of the state to every connected keeper that has not got this one yet (S10). */
   remember(copy: StateCopy): void;
-  /** Starts one quick connect to the node's PostgreSQL unless one is under way. */
+  /** Starts one quick connect to the node's PostgreSQL, unless one is under way. */
   probe(node: string): void;
-  /** A node is no part of this stack any more: its keeper is refused, and the others are told. */
+  /** Removes a node from the stack: its keeper is refused, and the other keepers are told. */
   retire(node: string): void;
-  /** Everything that was seen so far counts no more (S11). */
+  /** Forgets all that was seen so far (S11). */
   forget(nowMs: number): void;
-  /** Ends all connections; the keepers dial again and meet the new incarnation. */
+  /** Ends all connections. The keepers connect again and get the new incarnation. */
   restart(incarnation: number): void;
-  /** Begins to take connections. Throws when the address or port cannot be had. */
+  /** Begins to accept connections. Throws when the address or port is not available. */
   listen(): Promise<void>;
-  /** Ends all connections and takes no more. */
+  /** Ends all connections and accepts no more. */
   close(): Promise<void>;
   /** The port that it listens on. */
   port(): number;
 }
 
-/** HAProxy's slots. */
+/** HAProxy's write and read slots. */
 export interface Router {
   view(): HaproxyView;
-  /** Sets what the write slot has to be. `address` null: closed. Sessions of other addresses than `keep` are ended. */
+  /**
+   * Sets the address that the write slot has to lead to; null closes it. Sessions of addresses other than `keep` are
+   * ended.
+   */
   write(address: string | null, keep: string | null): void;
-  /** Addresses that the read slots have to show. */
+  /** Sets the addresses that the read slots have to lead to. */
   read(addresses: readonly string[]): void;
-  /** Resolves when the slot is closed and read back, or after `limitMs`; true when it is. */
+  /** Resolves when the write slot is read back as closed (true), or after `limitMs` (false). */
   closed(limitMs: number): Promise<boolean>;
-  /** Forgets what was wanted and resolves once it was looked at without being changed, or after `limitMs`. */
+  /** Forgets what was wanted of HAProxy, and resolves after one look that changes nothing, or after `limitMs`. */
   look(limitMs: number): Promise<void>;
-  /** Addresses whose read slots were seen open, for people. */
+  /** Addresses whose read slots were seen open. For people. */
   readView(): readonly string[];
-  /** HAProxy may have changed by itself: it is looked at now. */
+  /** Looks at HAProxy at once, because it may have changed by itself. */
   poke(): void;
-  /** Works until {@link stop}; never throws. */
+  /** Runs until {@link stop}; never throws. */
   run(): Promise<void>;
   stop(): void;
 }
 
 /** The opening checks (S9, S14). */
 export interface Opening {
-  /** Goes on checking until told otherwise; the result comes through `onCertified`. */
+  /** Sets the check to repeat until it is passed; null ends it. `onCertified` reports success. */
   want(check: { node: string; term: number } | null): void;
-  /** Keeps connections to the nodes until {@link stop}. */
+  /** Keeps sessions in the nodes' PostgreSQL open until {@link stop}. */
   start(): void;
   stop(): void;
 }
 
-/** The durable store. One process at a time. */
+/** The durable store. Only one process at a time can have it open. */
 export interface Store {
-  /** Number of this start; keepers refuse orders of an older one (S11). */
+  /** Number of this start of the monitor. Keepers refuse orders of a lower one (S11). */
   readonly incarnation: number;
-  /** The stored state's text, or null when there is none. */
+  /** Text of the stored state; null when there is none. */
   readonly loaded: string | null;
-  /** True when the state was written into another file than this one: a copy, perhaps an old one (S10). */
+  /**
+   * True when the state was written into a different file than this one, so that this is a copy, perhaps an old one
+   * (S10).
+   */
   readonly moved?: boolean;
-  /** Resolves when the text is on the disk. Throws when it is not: then nothing of it may be done. */
+  /** Resolves when the text is on the disk. If it throws, nothing that follows from the text may be done. */
   save(text: string): Promise<void>;
-  /** Durably takes an incarnation above `other`. */
+  /** Durably takes an incarnation above `other`, and returns it. */
   raiseAbove(other: number): Promise<number>;
 }
 
-/** One line an event; never blocks and never throws. `rule`: of a decision, the row that made it. */
+/** The log, one line an event. It never blocks and never throws. `rule`: for a decision, the row that made it. */
 export interface Log {
   write(level: Level, subject: string, code: LogCode, message: string, rule?: string): void;
 }
 
-/** The newest decision, and what it was made of. */
+/** The newest decision and the observation that it was made from. */
 export interface Seen {
   decision: Decision;
   observation: Observation;
 }
 
-/** The monitor as those see it who read its state or command it. */
+/** The monitor as the parts see it that show its state or command it. */
 export interface Inside {
   /** Null until the first cycle. */
   seen(): Seen | null;
-  /** Addresses that the read port leads to. */
+  /** The addresses that the read port leads to. */
   readAddresses(): readonly string[];
-  /** Finished changes of leader with their steps, oldest first, the newest hundred. */
+  /** The newest hundred finished changes of leader with their steps, oldest first. */
   failovers(): readonly Failover[];
-  /** Carries out what a person asks for; see requests.ts. */
+  /** Carries out a person's request; see requests.ts. */
   ask(request: Request): Promise<Answer>;
-  /** What would come of it. Does nothing. */
+  /** Says what the request would do. Does nothing. */
   dryRun(request: Request): Answer;
 }

@@ -1,17 +1,17 @@
-/** Puts decisions and failures of the loop into the log, each once. */
+/** Writes the loop's decisions and failures into the log, each once. */
 
 import { messageOf } from '../contract/errors';
 import type { Decision } from '../core/state/cluster';
 import type { Log } from './ports';
 
-/** All is well for this long before it is told, ms. */
+/** The steady state is logged only after it has lasted this long, ms. */
 const STEADY_MS = 1_000;
 
 export class Reporter {
   private readonly log: Log;
-  /** The newest line is of this decision; null: of something else. */
+  /** The decision that the newest log line is about; null when it is about something else. */
   private decision: string | null = null;
-  /** The newest line is of this failure; null: of something else. */
+  /** The failure that the newest log line is about; null when it is about something else. */
   private failure: string | null = null;
   private steady: { words: string; sinceMs: number } | null = null;
 
@@ -20,8 +20,8 @@ export class Reporter {
   }
 
   /**
-   * A line whenever the decision changes; a growing number of milliseconds is no change. That all is well is told when it
-   * has been so for a moment, because small things come and go.
+   * Writes a line when the decision changes; a new number of milliseconds alone is no change. The steady state is
+   * written only after a moment, because short disturbances come and go.
    */
   decided({ code, level, reason, rule, state }: Decision, nowMs: number): void {
     const words = `${code} ${reason.replaceAll(/\d+ ms/g, '')}`;
@@ -34,7 +34,7 @@ export class Reporter {
     this.log.write(level, state.leader ?? 'cluster', code, reason, rule);
   }
 
-  /** A cycle failed. The decision that comes next is told again, because it shows that cycles succeed again. */
+  /** Writes that a cycle failed. The next decision is written again, to show that cycles succeed again. */
   failed(error: unknown): void {
     const words = messageOf(error);
     if (words !== this.failure) this.log.write('ERROR', 'monitor', 'CYCLE_FAILED', words);

@@ -1,6 +1,7 @@
 /**
- * What a person asked for over HTTP: handed to the loop, watched until it is done or has failed, answered once. One at a
- * time; a pause and its end go beside it, because they must not wait for a switchover.
+ * Requests of people over HTTP. A request is passed to the loop, watched until it is done or has failed, and answered
+ * once. Only one is under way at a time, except that pause and resume go beside it, because they must not wait for a
+ * switchover.
  */
 
 import type { Answer } from '../contract/api';
@@ -11,7 +12,7 @@ import type { ClusterState, Decision, Policy } from '../core/state/cluster';
 import type { Observation, Request } from '../core/state/observation';
 import type { Clock } from './ports';
 
-/** Longer than all steps of a switchover together, ms. */
+/** A request is answered after this time in any case, ms: longer than all steps of a switchover together. */
 const ANSWER_LIMIT_MS = 90_000;
 
 interface Pending {
@@ -28,16 +29,16 @@ type Slot = 'pending' | 'word';
 export interface RequestParts {
   clock: Clock;
   policy: Policy;
-  /** A new id for a request. No other request has it, also none of another monitor: an adopted state may hold one. */
+  /** Gives a new id for a request. It is unlike every other id, also those of earlier monitors: the state keeps ids. */
   newId: () => string;
-  /** The loop has something to do. */
+  /** Wakes the loop. */
   wake: () => void;
 }
 
 export class Requests {
   private readonly parts: RequestParts;
   private pending: Pending | null = null;
-  /** A pause, or its end. */
+  /** The request to pause or resume that is under way. */
   private word: Pending | null = null;
   private state: ClusterState | null = null;
   private observation: Observation | null = null;
@@ -46,10 +47,11 @@ export class Requests {
     this.parts = parts;
   }
 
-  /** Resolves when it is done, refused, aborted, or still not done after a minute and a half. Never throws. */
+  /** Resolves when the request is done, refused or aborted, or after a minute and a half. Never throws. */
   ask(request: Request): Promise<Answer> {
     const slot = slotOf(request);
-    // The way out of a state in which writes wait is not held up by a request that cannot end in that state.
+    // `promote` replaces the request that is under way: it is the way out when writes wait, and the other may never end
+    // then.
     if (request.kind === 'promote') this.finish(slot, false, `a later request took its place: promote ${request.to}`);
     if (this[slot] !== null) {
       return Promise.resolve(this.answerOf(0, false, 'another request is being carried out; ask again later'));
@@ -61,7 +63,7 @@ export class Requests {
     });
   }
 
-  /** What would come of it, by what was seen last. Does nothing. */
+  /** Says what the request would do, judged by the newest observation. Does nothing. */
   dryRun(request: Request): Answer {
     const { state, observation } = this;
     const { policy } = this.parts;
@@ -70,7 +72,7 @@ export class Requests {
     return this.answerOf(0, done, message);
   }
 
-  /** What the next decision has to know of; a request that cannot be granted is refused at once. */
+  /** The request for the next decision. A request that cannot be granted is refused at once. */
   before(state: ClusterState, observation: Observation, nowMs: number): Request | null {
     this.state = state;
     this.observation = observation;
@@ -86,7 +88,7 @@ export class Requests {
     return null;
   }
 
-  /** After a decision was stored. */
+  /** Called after a decision was stored. */
   after(decision: Decision, observation: Observation, nowMs: number): void {
     this.state = decision.state;
     this.observation = observation;

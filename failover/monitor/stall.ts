@@ -1,21 +1,24 @@
-/** Notices that the process stood still: after that nothing that was seen before counts (S11). */
+/**
+ * Notices that the process stood still (paused, starved, or a suspended machine). After that no earlier observation
+ * counts (S11).
+ */
 import { PING_INTERVAL_MS } from '../contract/messages';
 import type { Clock, Log } from './ports';
 
-/** The ticker runs at least this often, ms; as often as statuses come while all is well and every keeper answers. */
+/** Interval of the ticker while something is going on, ms. At rest it runs as often as pings are sent. */
 export const TICK_MS = PING_INTERVAL_MS / 2;
-/** A loop that stood still for longer than this trusts nothing that it saw before (S11), ms. */
+/** After a gap longer than this the process counts as having stood still (S11), ms. */
 const GAP_MS = 500;
 
 export class StallGuard {
   private readonly clock: Clock;
   private readonly log: Log;
   private readonly onStall: (nowMs: number) => void;
-  /** When the ticker ran last, ms. */
+  /** When the ticker last ran, monotonic ms. */
   private tickedMs: number;
   private stalls = 0;
 
-  /** `onStall` is called in the moment in which a stall is noticed, before anything goes on. */
+  /** `onStall` is called at the moment when a stall is noticed, before any other code goes on. */
   constructor(clock: Clock, log: Log, onStall: (nowMs: number) => void) {
     this.clock = clock;
     this.log = log;
@@ -23,24 +26,26 @@ export class StallGuard {
     this.tickedMs = clock.nowMs();
   }
 
-  /** How often the process was found to have stood still. */
+  /** Number of stalls so far. */
   get count(): number {
     return this.stalls;
   }
 
-  /** The ticker begins: how long that took is no stall. */
+  /** Called when the ticker begins. The time before that is no stall. */
   start(): void {
     this.tickedMs = this.clock.nowMs();
   }
 
-  /** The ticker runs; returns the time, ms. */
+  /** Called by the ticker. Returns the time, monotonic ms. */
   tick(): number {
     this.notice();
     this.start();
     return this.tickedMs;
   }
 
-  /** To be called wherever something goes on after waiting, because what wakes first after a stall need not be the ticker. */
+  /**
+   * Must be called wherever code goes on after waiting, because other code than the ticker may run first after a stall.
+   */
   notice(): void {
     const nowMs = this.clock.nowMs();
     const stillMs = Math.round(nowMs - this.tickedMs);

@@ -1,6 +1,6 @@
 /**
- * Times the steps of each change of leader, tells them in one line when the slot is open again, and remembers the newest
- * ones. That the former leader follows comes later, as a last step.
+ * Measures the steps of each change of leader, logs them in one line when the write slot is open again, and remembers
+ * the newest changes. The former leader follows later; that is added as a last step.
  */
 
 import type { Failover } from '../contract/api';
@@ -25,31 +25,31 @@ export class Timeline {
   private cause = '';
   private from: string | null = null;
   private opening: { node: string; term: number } | null = null;
-  /** When the newest finished one was detected, while the former leader does not follow yet, monotonic ms. */
+  /** Start of the newest finished change while its former leader does not follow yet, monotonic ms; null otherwise. */
   private awaitedSinceMs: number | null = null;
-  /** Oldest first. */
+  /** Finished changes of leader, oldest first. */
   readonly finished: Failover[] = [];
 
-  /** `onFailover` is told of each finished one, and once more when its former leader follows. */
+  /** `onFailover` is called with each finished change, and once more when its former leader follows. */
   constructor(clock: Clock, log: Log, onFailover: (failover: Failover) => void = () => undefined) {
     this.clock = clock;
     this.log = log;
     this.onFailover = onFailover;
   }
 
-  /** Notes a step once within the change that is under way. */
+  /** Notes the time of a step, once in the change that is under way. */
   mark(name: string): void {
     if (this.startMs === null || this.steps.some((s) => s.name === name)) return;
     this.steps.push({ name, atMs: this.clock.nowMs() });
   }
 
-  /** Before the decision is carried out: does a change begin, and what of it has happened? */
+  /** Called before a decision is carried out. Notes whether a change begins and which steps have happened. */
   observe(before: ClusterState, decision: Decision, observation: Observation): void {
     const after = decision.state;
     const leaderView = before.leader === null ? null : viewOf(observation, before.leader);
     const holds = (state: ClusterState) => switchoverOf(state)?.stage === 'hold';
     const begins = (!isChanging(before) && isChanging(after)) || (!holds(before) && holds(after));
-    // A switchover that was called off is no change of leader.
+    // A switchover that was called off is not a change of leader.
     if (decision.code === 'SWITCHOVER_ABORTED') {
       this.startMs = null;
       this.opening = null;
@@ -63,7 +63,7 @@ export class Timeline {
       this.mark(holds(after) ? 'held' : 'confirmed');
     }
     if (before.activity.kind === 'handover' && after.activity.kind !== 'handover') this.mark('stopped');
-    // The loop waits for it only so long; on a slow machine it is seen here.
+    // The executor waits for the closed slot only briefly. On a slow machine the step is noted here.
     if (before.activity.kind === 'promote' && this.from !== null && observation.haproxy.closed) this.mark('closed');
     if (after.activity.kind === 'promote' && after.leader !== null) {
       const status = statusOf(observation, after.leader);
@@ -73,13 +73,14 @@ export class Timeline {
     this.noticeRejoined(after, observation);
   }
 
-  /** After the state is on the disk. */
+  /** Called when the state is on the disk. */
   stored(before: ClusterState, decision: Decision): void {
     const after = decision.state;
     if (before.activity.kind !== 'promote' && after.activity.kind === 'promote') this.mark('recorded');
     if (before.activity.kind === 'promote' && serves(after) && after.leader !== null) {
       this.mark('proven');
-      // A change that began before this monitor's start has no beginning that could be told.
+      // For a change that began before this monitor's start, the time of detection is unknown, so no steps are
+      // reported.
       if (this.startMs !== null) this.opening = { node: after.leader, term: after.term };
     }
   }

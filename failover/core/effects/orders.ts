@@ -1,6 +1,6 @@
 /**
- * Which order every declared node has to have, derived from state and observation after the rule has decided. An order
- * that is being carried out is left alone; each new one is stored with a higher seq before it is sent.
+ * Derives from state and observation which order every declared node gets, after a rule has decided. An order that is
+ * being carried out stays; a new one is stored with a higher seq before it is sent.
  */
 
 import type { RejoinMethod } from '../../contract/messages';
@@ -13,7 +13,7 @@ import { hasAccepted, isDone } from '../facts/view';
 import type { ClusterState, GivenOrder, LedgerEntry, Status, Target } from '../state/cluster';
 import { planOf, standbyWorkOf } from '../state/cluster';
 
-/** Sets `state.orders` to what every node has to be; returns the same object when nothing changes. */
+/** Sets `state.orders` to what every node has to be. Returns the same object when nothing changes. */
 export function deriveOrders(s: Situation): ClusterState {
   const orders: Record<string, GivenOrder> = {};
   let changed = Object.keys(s.state.orders).some((n) => !s.observation.declared.some((d) => d.name === n));
@@ -40,8 +40,8 @@ export function deriveOrders(s: Situation): ClusterState {
 }
 
 /**
- * Who is sent to a leader that is not open may take over its history. That is not forgotten before it is decided, whatever
- * is ordered meanwhile (S3).
+ * Records in the ledger which nodes were told to follow a leader that is not open. They may have its history, whatever
+ * they are ordered later, so this must stay known until the promotion is decided (S3).
  */
 function withFollowers(s: Situation, orders: Record<string, GivenOrder>): LedgerEntry[] {
   const entry = s.lastEntry;
@@ -56,14 +56,17 @@ function withFollowers(s: Situation, orders: Record<string, GivenOrder>): Ledger
   return known ? s.state.ledger : [...s.state.ledger.slice(0, -1), { ...entry, followed }];
 }
 
-/** Of every declared node, and of a leader that is not declared any more: it is still to be reached. */
+/**
+ * The addresses of every declared node, and of a leader that was removed from the config, because it still has to be
+ * reached.
+ */
 function addressesOf(s: Situation): Record<string, string> {
   const known = s.state.leader === null ? undefined : s.state.addresses?.[s.state.leader];
   const leader = known === undefined || s.state.leader === null ? {} : { [s.state.leader]: known };
   return { ...leader, ...Object.fromEntries(s.observation.declared.map((d) => [d.name, d.address])) };
 }
 
-/** Null: leave the node's order as it is. */
+/** What the node has to be; null leaves its order as it is. */
 function targetOf(s: Situation, node: string): Target | null {
   if (s.state.adopting) return adoptionTarget(s, node);
   const { activity } = s.state;
@@ -92,8 +95,9 @@ function targetOf(s: Situation, node: string): Target | null {
 }
 
 /**
- * While the newest state is searched for only a node whose PostgreSQL does not run gets an order: to wait. It carries
- * that out at once and counts as healthy, so that a deployment goes on to the nodes that have not been heard yet.
+ * While the monitor searches for the newest state, only a node whose PostgreSQL does not run gets an order: to wait.
+ * The node carries it out at once and counts as healthy, so that a deployment goes on to the nodes that were not heard
+ * yet.
  */
 export function adoptionTarget(s: Situation, node: string): Target | null {
   const postgres = s.status(node)?.postgres.state;
@@ -101,7 +105,7 @@ export function adoptionTarget(s: Situation, node: string): Target | null {
   return isIdle ? { kind: 'wait', reason: 'every declared node is asked first' } : null;
 }
 
-/** A former leader that the config has no place for: it does nothing more. */
+/** A former leader that was removed from the config: it stops if it is a primary, and otherwise waits. */
 function retiredTarget(status: Status | null): Target {
   const runs = ['primary', 'promoting'].includes(status?.postgres.state ?? '');
   return runs ? { kind: 'stop' } : { kind: 'wait', reason: 'it is not declared any more' };
@@ -114,7 +118,10 @@ function leadTarget(s: Situation): Target | null {
   return prepares ? { kind: 'lead', sync, prepare: true } : { kind: 'lead', sync };
 }
 
-/** Counted members promise (S1), all of them where none is counted (asynchronous mode); whoever still runs as a primary stops; everybody else stays as it is. */
+/**
+ * In an election counted members promise (S1); in asynchronous mode, where none is counted, all members do. A node that
+ * still runs as a primary stops. Every other node keeps its order.
+ */
 function electTarget(s: Situation, node: string, status: Status | null): Target | null {
   if (status === null) return null;
   const counted = s.state.joint.some((c) => c.members.includes(node)) || s.state.joint.every((c) => c.k === 0);
@@ -125,7 +132,7 @@ function electTarget(s: Situation, node: string, status: Status | null): Target 
   return null;
 }
 
-/** What a node that is not the leader has to be while the leader is promoted or serves. */
+/** What a node has to be while another node is promoted to leader or serves. */
 function followTarget(s: Situation, node: string, status: Status): Target {
   const { leader } = s;
   const given = s.state.orders[node];
@@ -135,21 +142,22 @@ function followTarget(s: Situation, node: string, status: Status): Target {
     const work = standbyWorkOf(s.state);
     const restarts = work?.kind === 'restart' && work.node === node && work.stage === 'restart';
     const target = following(s, node, leader, method, status);
-    // What was only taken for broken, because PostgreSQL ended again and again on it, may be needed again.
+    // Data that was only suspected to be broken, because PostgreSQL kept crashing on it, may be needed again.
     const keepsOld =
       method === 'copy' && (current.method === 'copy' ? current.keepOld === true : isTakenForBroken(status));
     return { ...target, ...(restarts ? { restart: true } : {}), ...(keepsOld ? { keepOld: true } : {}) };
   }
   const entry = s.lastEntry;
   if (entry?.opened !== true) {
-    // Until the new leader is open only those who cannot be ahead of it are sent to it, at once (S9); others wait.
+    // Before the new leader is open, only nodes that cannot be ahead of it follow it, at once (S9); other nodes wait.
     const early = status.postgres.state === 'standby' && s.isMember(node, status.dataId);
     const frozen = status.accepted?.kind === 'freeze' && status.done;
     if (early && frozen && !hasStrangeHistory(s, node, status)) {
       const next = s.state.joint.at(-1);
       if (next?.members.includes(node)) return { kind: 'follow', leader, method: 'stream' };
     }
-    // Where the opening itself waits for this node (`block`, and nobody had promised) it follows now, or nobody ever would.
+    // If the opening waits for this node (`block`, and no node had promised), it has to follow now, or the leader never
+    // opens.
     const awaited = s.state.joint.at(-1)?.members.includes(node) === true && status.postgres.state !== 'starting';
     if (awaited && !frozen) return following(s, node, leader, rejoinMethod(s, node, status), status);
     if (['primary', 'promoting'].includes(status.postgres.state)) return { kind: 'stop' };
@@ -159,8 +167,9 @@ function followTarget(s: Situation, node: string, status: Status): Target {
 }
 
 /**
- * A copy of a member names the data that it takes the place of: to a keeper that copied in this term already an equal order
- * would be one that it has carried out. The name stays while the copy is ordered, also when its own data has taken the place.
+ * A copy of a member names the data that it replaces. Otherwise a keeper that has already copied in this term would
+ * take the order for one that it has carried out. The name stays while the copy is ordered, even once the new data is
+ * in place.
  */
 function following(
   s: Situation,
@@ -176,7 +185,10 @@ function following(
   return old ? { kind: 'follow', leader, method, replaces: old } : { kind: 'follow', leader, method };
 }
 
-/** The node's data when it is the recorded one. Null otherwise: it may be a copy of this term, which only has to stream. */
+/**
+ * The node's data directory if it is the recorded one. Null otherwise: it may be a copy of this term that only has to
+ * stream.
+ */
 function memberData(s: Situation, node: string, { dataId }: Status): string | null {
   return s.state.members[node] === dataId ? dataId : null;
 }
@@ -185,7 +197,7 @@ function replacedBy(target: Target): string | undefined {
   return target.kind === 'follow' ? target.replaces : undefined;
 }
 
-/** Goes on with the method that was ordered, unless it failed, its data is gone, or it is carried out. */
+/** Keeps the ordered method unless it has failed, its data is gone, or it is carried out. */
 function nextMethod(
   s: Situation,
   node: string,

@@ -1,4 +1,4 @@
-/** What HAProxy's slots have to be, derived from state and observation (docs/safety.md S2, S9, S13, S15, S19). */
+/** Derives from state and observation what HAProxy's slots have to be (docs/safety.md S2, S9, S13, S15, S19). */
 
 import { lsnDistance } from '../../contract/lsn';
 import { servingHealth } from '../facts/health';
@@ -21,38 +21,38 @@ export function routeActions(s: Situation): Action[] {
   return actions;
 }
 
-/** Null: leave the write slot as it is. */
+/** The action for the write slot; null leaves the slot as it is. */
 function writeRoute(s: Situation): Action | null {
   const health = servingHealth(s);
   const node = s.state.leader;
   const address = node === null ? null : s.address(node);
   const stops = s.state.activity.kind === 'handover' || s.state.activity.kind === 'restart';
   if (stops && node !== null && address !== null) {
-    // PostgreSQL ends its sessions itself when it shuts down; what is left then is ended with the promotion.
+    // PostgreSQL ends its sessions itself when it shuts down. The promotion that follows ends those that remain.
     return { kind: 'route-write', route: { kind: 'held', node, address } };
   }
   const near = planOf(s.state)?.stage === 'hold';
-  // Before a planned stop new connections are held.
+  // New connections are held before a planned stop, because the leader would soon end them.
   if (near && health?.kind === 'well' && node !== null && address !== null) {
     return { kind: 'route-write', route: { kind: 'held', node, address } };
   }
   if (!serves(s.state) || node === null || address === null) {
     return { kind: 'route-write', route: { kind: 'closed', keep: keptNode(s) } };
   }
-  // A leader that has just come back and told nothing yet may be anything: the slot stays as it is.
+  // A leader that has just come back and has told no status yet may be in any state, so the slot stays as it is.
   if (health?.kind === 'blind') return null;
   const slotIsRight = s.observation.haproxy.slot === address;
   const leaves = health?.kind === 'stopping' && !health.serves;
   if (health !== null && (leaves || ['late', 'dead', 'down'].includes(health.kind))) {
-    // Who only observes leaves the route of a leader that may be gone as it is.
+    // In observe mode the monitor changes nothing, so it leaves the route to a leader that may be gone as it is.
     if (s.policy.failoverMode === 'observe' && s.state.pause === undefined) return null;
     return { kind: 'route-write', route: { kind: 'held', node, address } };
   }
   if (isCertified(s) && (slotIsRight || isCutOff(s))) {
     return { kind: 'route-write', route: { kind: 'open', node, address } };
   }
-  // A restarted monitor leaves a route that is right as it is, and only makes its checks again.
-  // While HAProxy is silent nothing is known of its route; what was wanted last stays wanted.
+  // A restarted monitor leaves a correct route as it is and only repeats the checks. While HAProxy is silent its route
+  // is unknown, and what was last wanted stays wanted.
   if (slotIsRight || !s.observation.haproxy.reachable) return null;
   return { kind: 'route-write', route: { kind: 'closed', keep: node } };
 }
@@ -72,7 +72,10 @@ function keptNode(s: Situation): string | null {
   }
 }
 
-/** Standbys that stream from the recorded leader on its timeline within `maxLagBytes`; with none left the leader itself. */
+/**
+ * Nodes that serve reads: standbys that stream from the recorded leader on its timeline and lag at most `maxLagBytes`.
+ * If there is none: the leader itself, with `readFallback`.
+ */
 export function readNodes(s: Situation): string[] {
   if (!serves(s.state)) return [];
   const entry = s.lastEntry;

@@ -1,10 +1,12 @@
 /**
- * Who may be promoted. The rule (S1, S3, S6): a node c may lead only if for every stored sync configuration cfg
+ * Decides which node may be promoted. The rule (S1, S3, S6): a node c may lead only if for every stored sync
+ * configuration cfg
  * - c is cfg.leader with its recorded data directory, or
- * - cfg.k ≥ 1 and at least N−k+1 of cfg's members promised not to follow the old leader any more, and c is the most
+ * - cfg.k ≥ 1, at least N−k+1 of cfg's members have promised not to follow the old leader any more, and c is the most
  *   advanced of them on the recorded timeline.
- * "Alone" (k = 0) is satisfied by its leader only. Where N−k+1 = 1 every counted member has every acknowledged write,
- * and the promotion order is the promise itself: no freeze round.
+ *
+ * "Alone" (k = 0) is satisfied by its leader only. Where N−k+1 = 1, every counted member has every acknowledged write,
+ * and the order to promote is the promise itself, so no freeze round is needed.
  */
 
 import { compareLsn, lsnDistance } from '../../contract/lsn';
@@ -15,25 +17,30 @@ import { preferReached } from './reach';
 import type { Situation } from './situation';
 import { list } from './view';
 
-/** Crashes within a minute after which a standby is no candidate (S8). */
+/** A standby with this many crashes within a minute is no candidate (S8). */
 const CRASHES_MAX = 3;
-/** Among equally advanced nodes, less log than this that is still to be applied makes no difference, bytes. */
+/** Among equally advanced nodes, a difference of less write-ahead log to apply than this does not matter, bytes. */
 const BACKLOG_BYTES = 16 * 1024 * 1024;
 
-/** Members that have to promise before a candidate of this configuration may be chosen; null: no number is enough. */
+/**
+ * How many members have to promise before a candidate of this configuration may be chosen; null when no number is
+ * enough.
+ */
 export function quorum(config: SyncConfig): number | null {
   return config.k === 0 ? null : config.members.length - config.k + 1;
 }
 
-/** Who can be chosen now, or why nobody can. */
+/** The node that can be promoted now, or why there is none yet. */
 export type Choice =
   | { kind: 'candidate'; node: string }
-  /** Enough members are there, but not all that are needed have promised yet: these have to. */
+  /** Enough members are there, but some of them have not promised yet. `nodes` have to promise. */
   | { kind: 'freeze'; nodes: string[] }
-  /** Nobody can be promoted without losing acknowledged writes until one of these groups is there. */
+  /** No node can be promoted without losing acknowledged writes. `missing` says which nodes would change that. */
   | { kind: 'nobody'; missing: string };
 
-/** A member that can take part in an election: connected, healthy, on the recorded history, its old data directory. */
+/**
+ * True when a member can take part in an election: connected, healthy, on the recorded history, with its recorded data.
+ */
 export function isEligible(s: Situation, node: string): boolean {
   const view = s.view(node);
   const status = s.status(node);
@@ -44,7 +51,7 @@ export function isEligible(s: Situation, node: string): boolean {
   return hasReachedNewest(s, status);
 }
 
-/** Why a node that is not eligible cannot take part in an election, as half a sentence for people. */
+/** Why a node cannot take part in an election, as half a sentence for people. */
 function absence(s: Situation, node: string): string {
   if (s.view(node).silentMs >= s.policy.hangTimeoutMs) return `${node} does not answer`;
   const status = s.status(node);
@@ -60,7 +67,7 @@ function absence(s: Situation, node: string): string {
   return `${node} has only reached ${status.postgres.lsn ?? 'an unknown position'} on timeline ${status.postgres.timeline ?? 'unknown'}`;
 }
 
-/** Promised for this term and its position is known (S6): it has a vote. */
+/** True when the node has a vote: it has promised for this term and its position is known (S6). */
 export function hasVote(s: Situation, status: Status | null): status is Status {
   return (
     status !== null &&
@@ -73,8 +80,8 @@ export function hasVote(s: Situation, status: Status | null): status is Status {
 }
 
 /**
- * Chooses among the members of all stored configurations. `promised` false: the term was not raised yet, so only the
- * short path (N−k+1 = 1) can name a candidate. Of equally advanced nodes `prefer` is taken.
+ * Chooses among the members of all stored configurations. With `promised` false the term was not raised yet, so only
+ * the short path (N−k+1 = 1) can name a candidate. Among equally advanced nodes `prefer` is chosen.
  */
 export const choose = seam((s: Situation, promised: boolean, prefer?: string): Choice => {
   const old = s.state.leader;
@@ -101,7 +108,7 @@ export const choose = seam((s: Situation, promised: boolean, prefer?: string): C
   return best === null ? { kind: 'freeze', nodes: eligible } : { kind: 'candidate', node: best };
 });
 
-/** A voter that is the most advanced of the frozen members of every configuration; null when there is none. */
+/** A voter that is the most advanced among the frozen members of every configuration; null when there is none. */
 function bestForAll(
   s: Situation,
   configs: readonly SyncConfig[],
@@ -121,13 +128,16 @@ function lsnOf(s: Situation, node: string): string {
   return s.status(node)?.postgres.lsn ?? '0/0';
 }
 
-/** What a standby has received and still has to apply before it can be promoted, bytes. */
+/** Write-ahead log that a standby has received and still has to apply before it can be promoted, bytes. */
 export function backlogBytes(s: Situation, node: string): number {
   const { lsn, replayLsn } = s.status(node)?.postgres ?? { lsn: null, replayLsn: null };
   return lsn === null || replayLsn === null ? 0 : Math.max(0, lsnDistance(replayLsn, lsn));
 }
 
-/** The furthest one; of equal ones the preferred, then one that has little to apply, else the first declared. */
+/**
+ * The most advanced node. Among equally advanced ones: one with little to apply, then the preferred, then the first
+ * declared.
+ */
 export function mostAdvanced(s: Situation, nodes: readonly string[], prefer: string | undefined): string | null {
   const declared = s.names;
   const order = prefer === undefined ? declared : [prefer, ...declared];
@@ -138,9 +148,9 @@ export function mostAdvanced(s: Situation, nodes: readonly string[], prefer: str
   return sorted[0] ?? null;
 }
 
-/** Which nodes have to be started, or what keeps those that run from taking over, for people. */
+/** Tells people which nodes to start, or what keeps the running ones from taking over. */
 function missingOf(s: Situation, config: SyncConfig, eligible: readonly string[]): string {
-  // A leader that still runs counts as gone here: the sentence tells what would be missing then.
+  // The sentence is also used as a forecast, so a leader that still runs is treated as gone here.
   const runs = s.status(config.leader)?.postgres.state === 'primary';
   const isOn = (node: string) => s.view(node).connected && !(node === config.leader && runs);
   const absent = config.members.filter((m) => !eligible.includes(m));
@@ -159,9 +169,9 @@ function missingOf(s: Situation, config: SyncConfig, eligible: readonly string[]
 }
 
 /**
- * The old leader itself can lead again: it has every acknowledged write under every configuration that names it as
- * leader. True when it is connected with its recorded data directory and PostgreSQL is not running as a primary of an
- * unknown kind.
+ * True when the old leader itself can lead again, because it has every acknowledged write under every configuration
+ * that names it as leader. It has to be connected with its recorded data directory, and PostgreSQL must be in a known
+ * state.
  */
 export function canLeadAgain(s: Situation): boolean {
   const leader = s.state.leader;
@@ -172,7 +182,7 @@ export function canLeadAgain(s: Situation): boolean {
   return s.state.joint.every((c) => c.leader === leader) && s.state.joint.length > 0;
 }
 
-/** Standbys that can follow the candidate at once: frozen or streaming members that are not ahead of it. */
+/** Standbys that can follow the candidate at once: members that have promised and are not ahead of it. */
 export const followersOf = seam((s: Situation, candidate: string): string[] => {
   const limit = s.status(candidate)?.postgres.lsn ?? null;
   return s.names.filter((name) => {

@@ -1,7 +1,7 @@
 /**
- * Who can be promoted, by the stack's mode. Synchronous: only whoever has every acknowledged write (candidate.ts).
- * Asynchronous: writes are acknowledged by the leader alone, so the most advanced standby may lead as long as it is within
- * `maxLagBytes` of the last position that the leader was seen at; further behind a person has to decide.
+ * Which node can be promoted in the stack's sync mode. Synchronous: only a node with every acknowledged write
+ * (candidates.ts). Asynchronous: the leader alone acknowledges writes, so the most advanced standby may lead if it is
+ * within `maxLagBytes` of the leader's last known position; if every standby is further behind, a person has to decide.
  */
 
 import { lsnDistance } from '../../contract/lsn';
@@ -9,19 +9,19 @@ import { type Choice, choose, hasVote, isEligible, mostAdvanced } from './candid
 import type { Situation } from './situation';
 import { list } from './view';
 
-/** In asynchronous mode, once every earlier synchronous promise has been taken back. */
+/** True in asynchronous mode, once no earlier synchronous configuration may be in force any more. */
 export function isAsynchronous(s: Situation): boolean {
   return s.policy.syncMode === 'asynchronous' && s.state.joint.every((c) => c.k === 0);
 }
 
-/** See {@link choose}; `promised` false: the term was not raised yet. */
+/** Like {@link choose}, for both modes. `promised` false: the term was not raised yet. */
 export function pick(s: Situation, promised: boolean, prefer?: string): Choice {
   if (!isAsynchronous(s)) return choose(s, promised, prefer);
   const names = Object.keys(s.state.members).filter((n) => n !== s.state.leader);
   const eligible = names.filter((n) => isEligible(s, n));
   const near = eligible.filter((n) => isNear(s, n));
   if (near.length === 0) return { kind: 'nobody', missing: missingOf(s, eligible) };
-  // Positions are compared only when nobody follows the old leader any more.
+  // Positions are compared only when no node follows the old leader any more, because they could still grow.
   if (!promised || eligible.some((n) => !hasVote(s, s.status(n)))) {
     return { kind: 'freeze', nodes: eligible };
   }
@@ -29,7 +29,10 @@ export function pick(s: Situation, promised: boolean, prefer?: string): Choice {
   return node === null ? { kind: 'freeze', nodes: eligible } : { kind: 'candidate', node };
 }
 
-/** Not further behind the last known position than allowed. A position that is not known yet may still turn out so. */
+/**
+ * True when the node is within `maxLagBytes` of the last known position. A node whose position is unknown passes for
+ * now.
+ */
 function isNear(s: Situation, node: string): boolean {
   const { newest } = s.observation.watch;
   if (newest === null) return false;

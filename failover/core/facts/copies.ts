@@ -1,4 +1,4 @@
-/** Copies of the monitor's state that the keepers hold (docs/safety.md S10): which one is the newest. */
+/** Finds the newest of the copies of the monitor's state that the keepers hold (docs/safety.md S10). */
 import type { Situation } from './situation';
 
 export interface Copy {

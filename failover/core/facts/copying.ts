@@ -1,4 +1,4 @@
-/** When a node may be copied: after it has left the sync set, and one node at a time. */
+/** When a node may be copied: after it has left the sync configuration, and one node at a time. */
 
 import { seam } from '../../contract/seam';
 import type { Status, Target } from '../state/cluster';
@@ -6,9 +6,9 @@ import type { Situation } from './situation';
 import { wantedConfig } from './sync-set';
 import { isDone } from './view';
 
-/** Failed tries of a copy after which data that may be sound is used again. */
+/** After this many failed attempts of a copy the old data is used again, if it may be sound. */
 export const COPY_TRIES_MAX = 3;
-/** Crashes one after the other after which a standby's data is taken for broken and replaced. */
+/** After this many consecutive crashes a standby's data counts as broken and is replaced. */
 const CRASHES_MAX = 6;
 
 type Targets = readonly (readonly [node: string, target: Target | null])[];
@@ -18,11 +18,12 @@ function isCopy(target: Target | null | undefined): boolean {
 }
 
 /**
- * A copy takes the leader's disk and network and room on a disk that nodes may share, so one node at a time has the order. It
- * keeps its turn until it streams; a node that fails, or is away, lets another one go first.
+ * Lets only one node at a time have the order to copy, because a copy uses the leader's disk and network, and room on a
+ * disk that nodes may share. A node keeps its turn until it streams. A node that fails or is away lets another one go
+ * first.
  */
 export const oneCopyAtATime = seam((s: Situation, targets: Targets): Targets => {
-  // A copy that is complete needs no turn any more; its node joins when the leader is open.
+  // A complete copy needs no turn any more; its node joins when the leader is open.
   const isComplete = (n: string) => isCopy(s.state.orders[n]?.target) && isDone(s.status(n), s.state.orders[n]);
   const copying = targets.filter(([n, target]) => isCopy(target) && !isComplete(n)).map(([node]) => node);
   const works = copying.filter((n) => s.status(n)?.failure == null);
@@ -35,7 +36,10 @@ export const oneCopyAtATime = seam((s: Situation, targets: Targets): Targets => 
   });
 });
 
-/** The order to follow that stays meanwhile, so that what its keeper reports of this data stays, too; null: there is none. */
+/**
+ * The node's present order to follow; null when there is none. Keeping it keeps what the keeper reports about this
+ * data.
+ */
 function followed(s: Situation, node: string): Target | null {
   const given = s.state.orders[node];
   return given?.term === s.state.term && given.target.kind === 'follow' && given.target.method !== 'copy'
@@ -43,15 +47,18 @@ function followed(s: Situation, node: string): Target | null {
     : null;
 }
 
-/** The node waits and is not ready. A primary is stopped instead: no order made it one, so its writes do not count. */
+/**
+ * Lets the node wait, with an order that never counts as carried out. A primary is stopped instead: no order made it a
+ * primary, so its writes do not count.
+ */
 function waitTarget(s: Situation, node: string, reason: string): Target {
   const runs = ['primary', 'promoting'].includes(s.status(node)?.postgres.state ?? '');
   return runs ? { kind: 'stop' } : { kind: 'wait', reason, unready: true };
 }
 
 /**
- * The data of a counted member is replaced only after it has left the sync set, proven. The last one with `block` stays in
- * it, because writes wait for it, so its data stays until the copy is complete.
+ * Replaces the data of a counted member only after the member has provably left the sync configuration. With `block`
+ * the last member stays in it, because writes wait for it; so its old data stays until the copy is complete.
  */
 export const leaveFirst = seam((s: Situation, target: Target, node: string, status: Status): Target => {
   const isCounted = s.state.joint.some((c) => c.members.includes(node));
@@ -61,9 +68,9 @@ export const leaveFirst = seam((s: Situation, target: Target, node: string, stat
   return followed(s, node) ?? waitTarget(s, node, 'it leaves the sync set before it is copied');
 });
 
-/** PostgreSQL ends again and again on this data, which may be why. One that streams has got over it. */
+/** True when PostgreSQL crashes again and again, perhaps because of this data. A standby that streams has recovered. */
 export const isTakenForBroken = seam((status: Status): boolean => {
   if (status.postgres.streamingFrom !== null) return false;
-  // Keepers of 0.1.0 count those of the last minute only, and rest 15 s after the third.
+  // Keepers of 0.1.0 count only the crashes of the last minute, and rest 15 s after the third one.
   return (status.postgres.crashesInRow ?? status.postgres.crashes * 2) >= CRASHES_MAX;
 });

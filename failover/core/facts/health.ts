@@ -1,6 +1,7 @@
 /**
- * Is the leader well? Windows and hysteresis (S8, S11, S19, S21, S25, S27). Silence counts only between a probe
- * that was really sent and its missing answer; the loop measures that and hands it over as `silentMs`.
+ * Judges the leader's health, with the time limits that keep the judgement from flapping (S8, S11, S19, S21,
+ * S25, S27). Silence counts only between a ping that was really sent and its missing answer; the loop measures it as
+ * `silentMs`.
  */
 
 import type { RuleCode } from '../../contract/codes';
@@ -9,34 +10,46 @@ import type { NodeView } from '../state/observation';
 import { isBeyondHaproxy } from './reach';
 import { question, type Situation } from './situation';
 
-/** Part of `hangTimeoutMs` after which new connections are held: costs nothing when the leader answers after all (S19). */
+/**
+ * Part of `hangTimeoutMs` after which new connections are held. Holding costs nothing if the leader answers after all
+ * (S19).
+ */
 const HOLD_PART = 0.25;
-/** Part of `hangTimeoutMs` within which an advance of the heartbeat on a replica proves that the leader lives (S21). */
+/** Part of `hangTimeoutMs`: a heartbeat that rose on a replica within this time proves that the leader lives (S21). */
 const BEAT_PART = 0.75;
-/** At rest a standby looks at the heartbeat this often, and some more, ms: see decision 9. A shorter time proves nothing. */
+/**
+ * A gap between heartbeats that is shorter than this proves nothing, ms: the keeper of a standby at rest looks for them
+ * only a little more often (see decision 9).
+ */
 const BEAT_LEAST_MS = 600;
-/** A probe older than this is repeated while the keeper's connection is down, ms. */
+/** While the keeper is not connected, a quick connect is repeated when the last one is older than this, ms. */
 export const PROBE_AGE_MS = 30;
-/** A refused connect says that PostgreSQL is gone now; what comes later is the keeper's to tell, ms. */
+/** A refused connect proves for this long that PostgreSQL is gone, ms. After that the keeper has to report it. */
 const REFUSED_FRESH_MS = 100;
 
 export type Health =
-  /** It works as far as can be seen. */
+  /** The leader works as far as the monitor can see. */
   | { kind: 'well' }
-  /** Not enough was seen yet to say anything. */
+  /** The monitor has not seen enough yet to judge. */
   | { kind: 'blind'; reason: string }
-  /** Late or its connection broke, nothing is confirmed: new connections are held. */
+  /** The leader is late or its connection broke, and its death is not confirmed: new connections are held. */
   | { kind: 'late'; code: RuleCode; reason: string; probe: boolean }
-  /** The monitor does not reach its keeper, but it works: no failover on the monitor's word alone. */
+  /**
+   * The monitor does not reach the leader's keeper, but the leader works. The monitor's view alone is no reason to fail
+   * over.
+   */
   | { kind: 'apart'; code: RuleCode; reason: string; probe: boolean }
-  /** Gone or hung. */
+  /** The leader is gone or hung. */
   | { kind: 'dead'; code: RuleCode; reason: string }
-  /** The keeper answers and says that PostgreSQL does not run as the primary any more. */
+  /** The leader's keeper answers and reports that PostgreSQL no longer runs as the primary. */
   | { kind: 'down'; code: RuleCode; reason: string }
-  /** The container was told to stop. `serves`: PostgreSQL works as before until somebody can take over, or for some seconds. */
+  /**
+   * The leader's container was told to stop. `serves`: PostgreSQL still works, until a standby can take over or some
+   * seconds pass.
+   */
   | { kind: 'stopping'; serves: boolean };
 
-/** The leader's health as if it were supposed to serve. */
+/** The leader's health, judged as if it should serve, whatever the activity is. */
 export const leaderHealth = question((s): Health => {
   const { leader } = s;
   const view = s.view(leader);
@@ -45,19 +58,22 @@ export const leaderHealth = question((s): Health => {
     return { kind: 'dead', code: 'LEADER_REMOVED', reason: `${leader} is not declared any more` };
   }
   const health = view.connected ? connectedHealth(s, view, beats) : brokenHealth(s, view, beats);
-  // Not on the monitor's word alone: HAProxy says the same, so no client gets there.
+  // The monitor's own view would not be enough. But HAProxy does not reach the leader either, so no client does.
   if (health.kind === 'apart' && isBeyondHaproxy(s, leader)) {
     return { kind: 'dead', code: 'LEADER_CUT_OFF', reason: `neither the monitor nor HAProxy reaches ${leader}` };
   }
   return health;
 });
 
-/** The leader's health; null during a procedure and before the first leader. */
+/** The leader's health while it should serve; null during a change of leader and before the first leader. */
 export function servingHealth(s: Situation): Health | null {
   return serves(s.state) ? leaderHealth(s) : null;
 }
 
-/** The heartbeat advanced on a replica lately: the leader commits, whatever the monitor hears of it (S21). */
+/**
+ * True when the heartbeat rose on a replica lately: then the leader commits, even if the monitor does not hear it
+ * (S21).
+ */
 function isBeating(s: Situation): boolean {
   return witnesses(s, s.leader).some(
     (v) =>
@@ -66,14 +82,15 @@ function isBeating(s: Situation): boolean {
   );
 }
 
-/** The other nodes that are connected: they tell of what this one does. */
+/** The other connected nodes. Their keepers report signs of the life of `node`. */
 function witnesses(s: Situation, node: string): NodeView[] {
   return Object.values(s.observation.nodes).filter((v) => v.name !== node && v.connected);
 }
 
 /**
- * A node that has not connected since the monitor began to look has had its time. At a cold start that is `startGrace` (S25).
- * A node that ran long before tells that it is none: then what is not there for `hangTimeout`, while another one is, is away.
+ * True when a node that has not connected since `sinceMs` counts as away. At a cold start that takes `startGrace`
+ * (S25). If another node's keeper was running long before `sinceMs`, this is no cold start; then `hangTimeout` without
+ * the missing node is enough, counted from when another node is connected.
  */
 export function isAbsent(s: Situation, node: string): boolean {
   const { sinceMs } = s.observation;
@@ -83,7 +100,10 @@ export function isAbsent(s: Situation, node: string): boolean {
   return !isCold && s.nowMs - Math.max(sinceMs, witnessedSinceMs(s, node)) >= s.policy.hangTimeoutMs;
 }
 
-/** Since when another node is connected, which would tell of the leader's heartbeat: before that its lack means nothing. */
+/**
+ * Since when another node is connected. Before that no node could report the leader's heartbeat, so its lack means
+ * nothing.
+ */
 function witnessedSinceMs(s: Situation, leader: string): number {
   return Math.min(...witnesses(s, leader).map((v) => v.changedAtMs));
 }

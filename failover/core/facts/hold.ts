@@ -1,6 +1,7 @@
 /**
- * When the leader changes by a person's word alone: in a pause, and with `failoverMode` observe. What keeps the present
- * leader serving goes on: it leads again when it comes back, standbys rejoin and are counted or not.
+ * A hold keeps the leader from being changed automatically: during a pause, and with `failoverMode` observe. All that
+ * keeps the present leader serving goes on: it leads again when it comes back, and standbys rejoin and are counted or
+ * not.
  */
 
 import { seam } from '../../contract/seam';
@@ -11,9 +12,9 @@ import { leaderHealth } from './health';
 import type { Situation } from './situation';
 
 export interface Hold {
-  /** Code of the rows that say so. */
+  /** Code of the rule rows that report the hold. */
   code: 'PAUSED' | 'OBSERVED';
-  /** Why, as half a sentence. */
+  /** The reason, as half a sentence. */
   words: string;
   /** How a person ends it. */
   remedy: string;
@@ -32,15 +33,15 @@ export const holdOf = seam((s: Situation): Hold | null => {
   return { code: 'OBSERVED', words: 'failoverMode is observe', remedy: 'set failoverMode to automatic' };
 });
 
-/** `until 2026-11-28T10:00:00Z`, or until somebody resumes. */
+/** The end of a pause in words: `until 2026-11-28T10:00:00Z`, or `until somebody resumes`. */
 export function untilOf({ untilWallMs }: Pause): string {
   if (untilWallMs === null) return 'until somebody resumes';
   return `until ${new Date(untilWallMs).toISOString().replace(/\.\d+Z$/, 'Z')}`;
 }
 
 /**
- * While the leader is gone and only a hold keeps another node from taking over, a person's `promote` of a node that has
- * every acknowledged write loses nothing: it is what would have happened without the hold.
+ * True when a person may promote `node` without loss: the leader is gone, only a hold keeps another node from taking
+ * over, and `node` has every acknowledged write. Without the hold the monitor would have done the same.
  */
 export function mayTakeOverAsked(s: Situation, node: string): boolean {
   if (holdOf(s) === null || s.state.adopting || !serves(s.state)) return false;

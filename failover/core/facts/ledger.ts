@@ -1,4 +1,4 @@
-/** How a node gets to its leader's history, decided by the ledger (docs/safety.md S3, S10, S12, S13). */
+/** Decides by the ledger how a node gets onto its leader's history (docs/safety.md S3, S10, S12, S13). */
 
 import { compareLsn } from '../../contract/lsn';
 import type { RejoinMethod } from '../../contract/messages';
@@ -8,20 +8,20 @@ import type { Situation } from './situation';
 import { isOfToday } from './view';
 
 /**
- * Number of entries that are kept, beside those that a rule still reads. An older entry matters only for a node that was away
- * for that many leaderships: there PostgreSQL itself refuses data that no longer fits, and the node is copied.
+ * How many entries the ledger keeps, beside those that a rule still reads. An older entry matters only for a node that
+ * was away for that many leaderships. PostgreSQL itself refuses such data if it no longer fits, and the node is copied.
  */
 export const LEDGER_MAX = 64;
 
-/** The newest leadership of this very data directory. */
+/** Ledger entry of the newest leadership of this data directory. */
 function ownEntry(state: ClusterState, node: string, dataId: string | null): LedgerEntry | undefined {
   return state.ledger.findLast((e) => e.node === node && e.dataId === dataId && isOfToday(state, e));
 }
 
 /**
- * This data may have a timeline that shares its number with another history, so it must be rebuilt (S3): its newest
- * leadership was recorded but never opened, or it was promoted in a term that the ledger does not have, because the
- * store was lost, or without any order.
+ * True when the data may be on a timeline whose number another history has too, so that it must be rebuilt (S3): its
+ * newest leadership was recorded but never opened, or it was promoted in a term that the ledger does not have, because
+ * the store was lost or because there was no order.
  */
 export const hasStrangeHistory = seam((s: Situation, node: string, status: Status): boolean => {
   const { dataId, promotedTerm } = status;
@@ -32,9 +32,10 @@ export const hasStrangeHistory = seam((s: Situation, node: string, status: Statu
 });
 
 /**
- * The node is on the timeline of the newest opened leadership, at or beyond the position where that timeline began. What is
- * not known counts as reached. A standby that is promoted before it writes a history whose timelines end before they begin,
- * and pg_rewind then finds nothing to do on nodes that have to be rewound (S3; xlog.c, writeTimeLineHistory).
+ * True when the node is on the timeline of the newest opened leadership, at or beyond the position where that timeline
+ * began. Unknown values count as reached. A standby that was promoted before that position would write a history file
+ * whose timelines end before they begin, and pg_rewind would then find nothing to do on nodes that have to be rewound
+ * (S3; xlog.c, writeTimeLineHistory).
  */
 export function hasReachedNewest(s: Situation, { postgres }: Status): boolean {
   const newest = s.lastOpened;
@@ -44,7 +45,7 @@ export function hasReachedNewest(s: Situation, { postgres }: Status): boolean {
   return newest.forkLsn === null || lsn === null || compareLsn(lsn, newest.forkLsn) >= 0;
 }
 
-/** Adds a leadership. Attempts of one data directory that were not opened are one entry, which counts them. */
+/** Adds a leadership to the ledger. Unopened attempts of one data directory share one entry, which counts them. */
 export const addEntry = seam((state: ClusterState, entry: LedgerEntry): Pick<ClusterState, 'ledger'> => {
   const isRepeated = (e: LedgerEntry) => !e.opened && e.node === entry.node && e.dataId === entry.dataId;
   const attempts = state.ledger.filter(isRepeated).reduce((sum, e) => sum + (e.attempts ?? 1), 1);
@@ -55,8 +56,8 @@ export const addEntry = seam((state: ClusterState, entry: LedgerEntry): Pick<Clu
 });
 
 /**
- * Removes the oldest entries beyond {@link LEDGER_MAX} that no rule reads: the newest, the newest opened one and the newest of
- * each member's data directory stay.
+ * Removes the oldest entries beyond {@link LEDGER_MAX} that no rule reads. Rules read the newest entry, the newest
+ * opened one, and the newest one of each member's data directory.
  */
 function trimmed(ledger: readonly LedgerEntry[], members: ClusterState['members']): LedgerEntry[] {
   const isMembers = (e: LedgerEntry) => members[e.node] === e.dataId;
@@ -71,14 +72,16 @@ function trimmed(ledger: readonly LedgerEntry[], members: ClusterState['members'
   });
 }
 
-/** The first opened leadership on a younger timeline: where the history that this timeline belongs to left it. */
+/**
+ * The first opened leadership with a higher timeline. Its fork is where the cluster's history left the given timeline.
+ */
 function nextFork(state: ClusterState, timeline: number): LedgerEntry | undefined {
   return state.ledger.find((e) => e.opened && isOfToday(state, e) && e.timeline !== null && e.timeline > timeline);
 }
 
 /**
- * The method for a node that has to follow the leader. `stream`: nothing to repair. `rewind`: its history is known and
- * may have gone further than the leader's fork. `copy`: its history is unknown.
+ * How a node has to join the leader's history. `stream`: nothing has to be repaired. `rewind`: its history is known and
+ * may go beyond the leader's fork. `copy`: its history is unknown.
  */
 export const rejoinMethod = seam((s: Situation, node: string, status: Status): RejoinMethod => {
   const { dataId, postgres } = status;
@@ -86,14 +89,15 @@ export const rejoinMethod = seam((s: Situation, node: string, status: Status): R
   if (status.rewinding || hasStrangeHistory(s, node, status)) return 'copy';
   const own = ownEntry(s.state, node, dataId);
   if (status.promotingTerm !== null && own?.term !== status.promotingTerm) return 'copy';
-  // A primary that the ledger does not know: promoted by hand. Its history is its own.
+  // A primary that the ledger does not know was promoted by hand, so its history is its own.
   if (postgres.state === 'primary' && own === undefined) return 'copy';
   const current = s.lastEntry;
   if (current === null || current.timeline === null || postgres.timeline === null) {
     return postgres.state === 'standby' && own === undefined ? 'stream' : 'rewind';
   }
   if (postgres.timeline > current.timeline) return 'copy';
-  // Where this node led on its timeline it may have written what nobody else got; where it only followed it cannot have.
+  // A node that led on its timeline may have written data that no other node received. A node that only followed cannot
+  // have written such data.
   const led = own !== undefined && own.timeline !== null && own.timeline >= postgres.timeline;
   if (postgres.timeline === current.timeline) return led ? 'rewind' : 'stream';
   const fork = nextFork(s.state, postgres.timeline);

@@ -1,6 +1,6 @@
 /**
- * What is lost where a person makes a node the leader that the rule refuses, and the command by which that is accepted: the
- * way out of a state in which writes wait.
+ * The way out when writes wait: what would be lost if a person promoted a node that the rules refuse, and the command
+ * that accepts this loss.
  */
 
 import { lsnDistance } from '../../contract/lsn';
@@ -15,12 +15,13 @@ import type { Situation } from './situation';
 type Promotion = Extract<Request, { kind: 'promote' }>;
 
 /**
- * States in which the data is missing, or is being made or changed. In every other state the node can lead, also as a primary
- * that runs without an order: its writes become the cluster's, and the other nodes are copied from it (override.ts).
+ * States of PostgreSQL in which the data is missing, incomplete or changing. In any other state the node can lead, even
+ * as a primary that runs without an order: its writes become the cluster's, and the other nodes are copied from it
+ * (override.ts).
  */
 const UNREADY: ReadonlySet<string> = new Set(['absent', 'initialising', 'rewinding', 'stopping']);
 
-/** Why this node is not promoted by a person's word; null when it may be. */
+/** Why the monitor refuses to promote this node when a person asks for it; null when it may be promoted. */
 export function overrideRefusal(s: Situation, { to, acceptDataLoss }: Promotion): string | null {
   if (!s.isDeclared(to)) return `${to} is no node of this stack`;
   const status = s.status(to);
@@ -35,10 +36,12 @@ export function overrideRefusal(s: Situation, { to, acceptDataLoss }: Promotion)
   return `${lossOf(s, to)}; to accept that, ask again with acceptDataLoss (--accept-data-loss)`;
 }
 
-/** While somebody leads, or is about to without any loss, there is nothing to override. */
+/**
+ * Why there is nothing to override: a leader serves, or a change without loss is under way. Null when neither is so.
+ */
 function leaderIsThere(s: Situation): string | null {
   if (s.state.adopting) return null;
-  // Data that no state knows of: a person may say that it is the cluster's.
+  // With an empty state there may still be data that no state names; a person may declare it to be the cluster's.
   if (s.state.leader === null) return s.state.activity.kind === 'empty' ? null : 'the first database is being made';
   if (!serves(s.state)) {
     const waits = s.state.activity.kind === 'elect' || (s.state.activity.kind === 'promote' && !isTaking(s));
@@ -49,7 +52,7 @@ function leaderIsThere(s: Situation): string | null {
   return `${s.state.leader} leads and nothing says that it is dead; use switchover`;
 }
 
-/** The recorded candidate is there, with its data, and has not said that it cannot lead. */
+/** True when the recorded candidate is connected, has its data and has reported no failure. */
 function isTaking(s: Situation): boolean {
   const { leader } = s;
   const view = s.view(leader);
@@ -58,7 +61,7 @@ function isTaking(s: Situation): boolean {
   return view.status.failure === null && s.isMember(leader, view.status.dataId);
 }
 
-/** What would be lost, in one sentence. */
+/** Says in one sentence what would be lost if `node` led. */
 export function lossOf(s: Situation, node: string): string {
   const { newest } = s.observation.watch;
   const postgres = s.status(node)?.postgres;
@@ -69,7 +72,10 @@ export function lossOf(s: Situation, node: string): string {
   return `${node} is at ${lsn}, ${bytes} bytes behind ${newest.node} at ${newest.lsn}${older}: what it lacks is lost`;
 }
 
-/** The number of a timeline that came to be without an order says nothing: another history may have the same. */
+/**
+ * True when the node is on the newest opened history. After a promotion by hand the timeline's number proves nothing,
+ * because another history may have the same number.
+ */
 export function isOnNewest(s: Situation, node: string): boolean {
   const status = s.status(node);
   if (status === null || status.promotedByHand === true || s.lastOpened?.timeline == null) return false;
@@ -77,8 +83,9 @@ export function isOnNewest(s: Situation, node: string): boolean {
 }
 
 /**
- * The command that makes the best connected node the leader, although the writes that it lacks are lost. Empty while no
- * connected node can lead, and before writes have waited for `startGrace`: losing data needs no haste.
+ * The command that makes the best connected node the leader and accepts the loss of the writes that it lacks. Empty
+ * while no connected node can lead, and until writes have waited for `startGrace`, because a person should not accept
+ * losses in haste.
  */
 export function acceptLossRemedy(s: Situation): string {
   if (s.nowMs - (s.observation.watch.waitsSinceMs ?? s.nowMs) < s.policy.startGraceMs) return '';

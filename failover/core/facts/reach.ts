@@ -1,10 +1,11 @@
 /**
- * What HAProxy's own connects say: it may be cut off from a node that everybody else reaches. They are made
- * beside the clients' connections, so no client can make a node look unreached.
+ * Which nodes HAProxy reaches, by its own health checks. HAProxy may be cut off from a node that every other part
+ * reaches. The checks are separate from the clients' connections, so no client can make a node look
+ * unreached.
  */
 import type { Situation } from './situation';
 
-/** HAProxy's newest connect to this node failed. */
+/** True when HAProxy's newest health check of this node failed. */
 export function isUnreached(s: Situation, node: string): boolean {
   return unreachedSince(s, node) !== null;
 }
@@ -14,7 +15,10 @@ function unreachedSince(s: Situation, node: string): number | null {
   return address === null ? null : (s.observation.haproxy.unreached?.[address] ?? null);
 }
 
-/** True when HAProxy has not reached this node for `hangTimeoutMs`, but reaches another one: the fault is not its own. */
+/**
+ * True when HAProxy has not reached this node for `hangTimeoutMs` but reaches another node, so HAProxy's own network
+ * works.
+ */
 export function isBeyondHaproxy(s: Situation, node: string): boolean {
   const sinceMs = unreachedSince(s, node);
   if (sinceMs === null || !s.observation.haproxy.reachable) return false;
@@ -23,7 +27,7 @@ export function isBeyondHaproxy(s: Situation, node: string): boolean {
   return names.some((n) => n !== node && s.isDeclared(n) && !isUnreached(s, n));
 }
 
-/** Of nodes that are equally good those that HAProxy reaches; all of them when it reaches none. */
+/** Keeps those of the given nodes that HAProxy reaches; all of them when it reaches none. */
 export function preferReached(s: Situation, nodes: readonly string[]): string[] {
   const reached = nodes.filter((n) => !isUnreached(s, n));
   return reached.length > 0 ? reached : [...nodes];

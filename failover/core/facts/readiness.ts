@@ -1,5 +1,6 @@
 /**
- * Who can take the lead by a planned switchover, and how long its steps may take. Refusals are sentences for people.
+ * Which node can take the lead by a planned switchover, and how long its steps may take. Refusals are sentences for
+ * people.
  */
 
 import { lsnDistance } from '../../contract/lsn';
@@ -11,22 +12,28 @@ import { isUnreached } from './reach';
 import type { Situation } from './situation';
 import { isReady } from './sync-set';
 
-/** Running transactions have this long to end before their sessions are ended, ms. */
+/** How long running transactions have to end before the keeper ends their sessions, ms. */
 export const DRAIN_MS = 5_000;
-/** As {@link DRAIN_MS}, of a leader whose container was told to stop: enough for who is logging in, and for short statements. */
+/**
+ * Like {@link DRAIN_MS}, for a leader whose container was told to stop, ms: enough for logins in progress and short
+ * statements.
+ */
 export const LEAVE_MS = 500;
-/** The leader's checkpoint before the switchover, ms. */
+/** How long the leader's checkpoint before a planned stop may take, ms. */
 export const PREPARE_LIMIT_MS = 60_000;
-/** New connections are held for the candidate to be level no longer than this, ms. */
+/** How long new connections are held at most while the candidate becomes level, ms. */
 export const HOLD_LIMIT_MS = 2_000;
-/** The leader has this long to stop, its clients' transactions included, ms. */
+/** How long the leader may take to stop, with the transactions of its clients, ms. */
 export const STOP_LIMIT_MS = DRAIN_MS + 10_000;
-/** A standby that is further behind is not caught up, bytes. */
+/** A standby that is further behind than this is not caught up, bytes. */
 const CAUGHT_UP_BYTES = 1024 * 1024;
-/** So close that the rest is a matter of milliseconds: the leader's clean shutdown waits for it anyway, bytes. */
+/**
+ * A standby this close needs only milliseconds for the rest, and the leader's clean shutdown waits for it anyway,
+ * bytes.
+ */
 const LEVEL_BYTES = 128 * 1024;
 
-/** How far the node's replay is behind its leader, bytes; null when that is not known. */
+/** How far the node's flushed and replayed positions are behind its leader, bytes; null when that is not known. */
 export function lagBytes(s: Situation, leader: string, node: string): number | null {
   const lead = s.status(leader)?.lead ?? null;
   const standby = lead?.standbys.find((s) => s.name === node);
@@ -36,18 +43,20 @@ export function lagBytes(s: Situation, leader: string, node: string): number | n
   return Math.max(0, ...behind.map((lsn) => lsnDistance(lsn, lead.flushLsn ?? lsn)));
 }
 
-/** The candidate lacks so little that the leader may stop. */
+/** True when the candidate is so close to the leader that the leader may stop. */
 export function isLevel(s: Situation, node: string): boolean {
   const lag = lagBytes(s, s.leader, node);
   return lag !== null && lag <= LEVEL_BYTES;
 }
 
-/** Acknowledged writes are on it, or, in asynchronous mode, nobody is asked for that. */
+/**
+ * True when acknowledged writes are on this node. In asynchronous mode no node has to be counted, so it is always true.
+ */
 export function isCounted(s: Situation, node: string): boolean {
   return isAsynchronous(s) || s.state.joint.every((c) => c.members.includes(node));
 }
 
-/** Why `node` is no counted standby that streams from the leader; null when it is one. */
+/** Why `node` is not a counted standby that streams from the leader; null when it is one. */
 export function candidateTrouble(s: Situation, node: string): string | null {
   const { leader } = s;
   if (!s.isDeclared(node)) return `${node} is no node of this stack`;
@@ -74,7 +83,7 @@ export function clusterTrouble(s: Situation): string | null {
   return null;
 }
 
-/** The node that a switchover to `to` would promote, or why there is none. */
+/** The node that a switchover to `to` would promote, or why it would promote none. */
 export function switchoverTarget(s: Situation, to: string | null): { node: string } | { refusal: string } {
   const trouble = clusterTrouble(s);
   if (trouble !== null) return { refusal: trouble };

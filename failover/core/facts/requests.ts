@@ -1,8 +1,11 @@
-/** A person's request from its beginning to its end, as the state remembers it: also a restarted monitor knows how it ended. */
+/**
+ * Follows a person's request from beginning to end. The state remembers it, so that a restarted monitor knows how it
+ * ended.
+ */
 import { type ClusterState, isChanging, type StoredRequest, standbyWorkOf, switchoverOf } from '../state/cluster';
 import type { Situation } from './situation';
 
-/** What is remembered of the request that is begun now. */
+/** What the state remembers of the request that begins now. */
 export function begunRequest(s: Situation): { request?: StoredRequest } {
   const { request } = s.observation;
   if (request?.id === undefined || request.kind === 'pause' || request.kind === 'resume') return {};
@@ -11,12 +14,12 @@ export function begunRequest(s: Situation): { request?: StoredRequest } {
   return { request: { id: request.id, kind: request.kind, node, from: leader, term } };
 }
 
-/** The request is called off, where one is under way. */
+/** Marks the request that is under way, if any, as called off. */
 export function abortedRequest({ request }: ClusterState, reason: string): { request?: StoredRequest } {
   return request === undefined || request.ended !== undefined ? {} : { request: { ...request, aborted: reason } };
 }
 
-/** How the request that is under way has ended by now; null: it has not, or there is none. */
+/** How the request that is under way has ended; null when it has not ended, or when there is none. */
 export function endOfRequest(s: Situation, reason: string): { done: boolean; message: string } | null {
   const { request, term } = s.state;
   if (request === undefined || request.ended !== undefined) return null;
@@ -35,7 +38,7 @@ export function endOfRequest(s: Situation, reason: string): { done: boolean; mes
   return { done: true, message: `${leader} leads now${returnOf(s)}` };
 }
 
-/** It has ended when the copy is ordered: how long that takes is a matter of its size. */
+/** A rebuild has ended when the copy is ordered, because the copy's duration depends on its size. */
 function endOfRebuild(
   state: ClusterState,
   { node = '' }: StoredRequest,
@@ -47,7 +50,7 @@ function endOfRebuild(
   return { done: isOrdered, message: isOrdered ? `${reason}; it is counted again when it streams` : reason };
 }
 
-/** The end of the sentence where the lead goes back by itself. */
+/** Adds to the sentence that the lead will go back to the preferred node by itself, if it will. */
 function returnOf(s: Situation): string {
   const preferred = s.names[0] ?? s.leader;
   if (!s.policy.switchback || preferred === s.leader || s.state.pause !== undefined) return '';

@@ -1,7 +1,8 @@
 /**
- * Settings that need a restart of PostgreSQL: who is next (S23). Standbys go first, one at a time, so that each has
- * at least what the leader has; then another node gets the lead. What a standby must not have less of than its leader is
- * raised that way, and lowered by the leader alone: it restarts in place, and its standbys may follow.
+ * Decides which node restarts next for settings that need it (S23). Standbys go first, one at a time, so that
+ * each has at least what the leader has; then another node gets the lead. A setting that a standby must not have less
+ * of than its leader can be raised that way. To lower it the leader restarts in place first, and its standbys may
+ * follow.
  */
 
 import type { SettingsStatus } from '../../contract/messages';
@@ -13,12 +14,14 @@ import { list } from './view';
 
 export type Step = { kind: 'standby'; node: string } | { kind: 'switchover' } | { kind: 'in-place' };
 
-/** Null: not known, so nothing is concluded from it. */
+/** The node's settings as its keeper reported them; null when they are not known, and then nothing may be concluded. */
 export function settingsOf(s: Situation, node: string): SettingsStatus | null {
   return s.status(node)?.settings ?? null;
 }
 
-/** The next restart, where every node is ready for it; null when there is none, or a node refuses its settings. */
+/**
+ * The next restart. Null when none is needed, when a node is not ready for one, or when a node refuses its settings.
+ */
 export function nextStep(s: Situation): Step | null {
   const { leader } = s.state;
   if (leader === null || s.observation.retiring !== undefined) return null;
@@ -36,7 +39,7 @@ export function nextStep(s: Situation): Step | null {
   return own.restart === 'in-place' || others.length === 0 ? { kind: 'in-place' } : { kind: 'switchover' };
 }
 
-/** What people should know of settings that are not in force everywhere; null when all are. */
+/** Tells people about settings that are not in force on every node; null when all are. */
 export function settingsReason(s: Situation): string | null {
   const restarting = restartingNode(s.state);
   if (restarting !== null) return `${restarting} is restarted for its settings`;
@@ -51,7 +54,7 @@ export function settingsReason(s: Situation): string | null {
   return `${list(settings)} ${settings.length === 1 ? 'waits' : 'wait'} for a restart of ${list(waiting)}`;
 }
 
-/** The node that is restarted for its settings, or is about to be; null: none. */
+/** The node that restarts for its settings now or soon; null when there is none. */
 function restartingNode(state: ClusterState): string | null {
   if (planOf(state)?.kind === 'restart') return state.leader;
   const work = standbyWorkOf(state);

@@ -1,6 +1,6 @@
 /**
- * One moment: what the monitor remembers and sees, the time, and the policy. Every question of the core is asked of this
- * value; a {@link question} is answered once for each moment. Pure.
+ * A situation is one moment: what the monitor remembers and sees, the time, and the policy. Every function of the core
+ * asks it. The answer to a {@link question} is computed once for each situation. Pure.
  */
 import type { ClusterState, LedgerEntry, Policy, Status } from '../state/cluster';
 import type { NodeView, Observation } from '../state/observation';
@@ -21,7 +21,7 @@ export class Situation {
     this.policy = policy;
   }
 
-  /** The same moment with another state, to ask what would follow from it. */
+  /** The same moment with another state, to find out what would follow from that state. */
   with(state: ClusterState): Situation {
     return state === this.state ? this : new Situation(state, this.observation, this.nowMs, this.policy);
   }
@@ -36,17 +36,17 @@ export class Situation {
     return this.observation.declared.map((d) => d.name);
   }
 
-  /** Newest leadership; null before the first. */
+  /** Ledger entry of the newest leadership; null before the first. */
   get lastEntry(): LedgerEntry | null {
     return lastEntry(this.state);
   }
 
-  /** Newest leadership that was opened: the history that every node has to be on. */
+  /** Ledger entry of the newest leadership that was opened. Every node has to be on its history. */
   get lastOpened(): LedgerEntry | null {
     return lastOpened(this.state);
   }
 
-  /** How long the present step of a procedure or a switchover has been under way, ms. */
+  /** How long the present step of the activity has been under way, ms. */
   get stepMs(): number {
     return this.nowMs - this.observation.watch.stepSinceMs;
   }
@@ -55,7 +55,7 @@ export class Situation {
     return viewOf(this.observation, node);
   }
 
-  /** Status of a node whose connection stands; else null. */
+  /** Status of a node that is connected; else null. */
   status(node: string): Status | null {
     return statusOf(this.observation, node);
   }
@@ -73,14 +73,14 @@ export class Situation {
     return isMember(this.state, node, dataId);
   }
 
-  /** The answer to a question, computed at the first time that it is asked. */
+  /** The answer to a question. It is computed when first asked for. */
   answer<T>(ask: (s: Situation) => T): T {
     if (!this.answers.has(ask)) this.answers.set(ask, ask(this));
     return this.answers.get(ask) as T;
   }
 }
 
-/** A question that is answered once for each moment. */
+/** Makes a function whose answer is computed once for each situation. */
 export function question<T>(ask: (s: Situation) => T): (s: Situation) => T {
   return (s) => s.answer(ask);
 }

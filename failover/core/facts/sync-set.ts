@@ -1,4 +1,4 @@
-/** What acknowledged writes should wait for (docs/safety.md: joint set, S4, S5, S9, S17). */
+/** Decides which standbys acknowledged writes wait for (docs/safety.md: joint set, S4, S5, S9, S17). */
 
 import type { FailureCode } from '../../contract/codes';
 import { seam } from '../../contract/seam';
@@ -8,7 +8,7 @@ import type { NodeView } from '../state/observation';
 import type { Situation } from './situation';
 import { isDone } from './view';
 
-/** Whether both let a commit wait for the same; the terms in which they were recorded may differ. */
+/** True when a commit waits for the same standbys under both. The terms in which they were recorded may differ. */
 export function sameConfig(a: SyncConfig, b: SyncConfig): boolean {
   return (
     a.leader === b.leader &&
@@ -18,7 +18,10 @@ export function sameConfig(a: SyncConfig, b: SyncConfig): boolean {
   );
 }
 
-/** `ANY k (members)` in the order of declaration; alone when no member is left. `term`: of the leadership that it belongs to. */
+/**
+ * Makes `ANY k (members)`, members in the order of declaration; alone when there are none. `term` is the leadership's
+ * term.
+ */
 export function configOf(
   leader: string,
   term: number,
@@ -31,7 +34,10 @@ export function configOf(
   return { leader, k: Math.min(syncCount, sorted.length), members: sorted, term };
 }
 
-/** A counted member that cannot acknowledge any more: at once when its connection broke, else after `hangTimeoutMs`. */
+/**
+ * True when a counted member can no longer acknowledge: at once if its keeper's connection broke, else after
+ * `hangTimeoutMs`.
+ */
 export function isGone(s: Situation, node: string, hangTimeoutMs = s.policy.hangTimeoutMs): boolean {
   if (!s.isDeclared(node) || isLeaving(s, node)) return true;
   const view = s.view(node);
@@ -44,24 +50,27 @@ export function isGone(s: Situation, node: string, hangTimeoutMs = s.policy.hang
   return s.nowMs - lastStreamedMs(s, view) >= hangTimeoutMs;
 }
 
-/** Failures that a keeper reports when only a copy can bring its data to the leader's history. */
+/** Failures by which a keeper reports that only a copy can bring its data to the leader's history. */
 const ONLY_A_COPY: ReadonlySet<FailureCode> = new Set(['STREAM_IMPOSSIBLE', 'REWIND_FAILED', 'MUST_COPY']);
 
-/** Whether the keeper reports that this data can only be replaced. */
+/** True when the keeper reports that this data can only be replaced. */
 export function mustBeCopied({ failure }: Status): boolean {
   return ONLY_A_COPY.has(failure?.code ?? 'OTHER');
 }
 
 /**
- * Its leader has flushed more and has seen nothing further of it for `hangTimeoutMs`: cut off from the leader alone, say.
- * Both ends call such a connection streaming until `wal_receiver_timeout` (PostgreSQL manual 19.6), and writers wait.
+ * True when the standby has acknowledged nothing new for `hangTimeoutMs` although its leader has flushed more, for
+ * example because it is cut off from the leader alone. Both ends call such a connection streaming until
+ * `wal_receiver_timeout` (PostgreSQL manual 19.6), and writers wait.
  */
 function isStuck(s: Situation, node: string, hangTimeoutMs = s.policy.hangTimeoutMs): boolean {
   const acknowledged = s.observation.watch.acknowledged[node];
   return acknowledged !== undefined && s.nowMs - acknowledged.sinceMs >= hangTimeoutMs;
 }
 
-/** It restarts for its settings, or is about to be copied anew: nobody waits for it meanwhile. */
+/**
+ * True when the standby restarts for its settings or is about to be copied anew: no write may wait for it meanwhile.
+ */
 function isLeaving(s: Situation, node: string): boolean {
   return standbyWorkOf(s.state)?.node === node && node !== s.state.leader;
 }
@@ -70,7 +79,7 @@ function lastStreamedMs(s: Situation, view: NodeView): number {
   return Math.max(view.changedAtMs, s.observation.sinceMs, view.streamingSeenAtMs ?? 0);
 }
 
-/** A standby that may be counted: it carries out its order, streams, and its leader sees that too. */
+/** True when a standby may be counted: it has carried out its order and streams, and its leader sees that too. */
 export function isReady(s: Situation, node: string): boolean {
   const view = s.view(node);
   const status = s.status(node);
@@ -83,7 +92,7 @@ export function isReady(s: Situation, node: string): boolean {
   return seen?.state === 'streaming';
 }
 
-/** The configuration that the serving leader should get; null when the ordered one is right. */
+/** The sync configuration that the serving leader should get; null when the ordered one is right. */
 export function wantedConfig(s: Situation, grow: boolean): SyncConfig | null {
   const ordered = s.state.joint.at(-1);
   const leader = s.state.leader;
@@ -92,7 +101,7 @@ export function wantedConfig(s: Situation, grow: boolean): SyncConfig | null {
   const stay = ordered.members.filter((m) => !isGone(s, m));
   const ready = grow ? s.observation.declared.map((d) => d.name).filter((n) => !stay.includes(n) && isReady(s, n)) : [];
   const members = [...stay, ...ready];
-  // With `block` the last counted members stay recorded: writes wait until one of them is back.
+  // With `block` the last counted members stay recorded, so writes wait until one of them is back.
   if (members.length === 0 && ordered.k > 0 && s.policy.onNoReplica === 'block') {
     return ordered.members.some((m) => !s.isDeclared(m)) ? blockConfig(leader, s.state.term, s) : null;
   }
@@ -100,24 +109,30 @@ export function wantedConfig(s: Situation, grow: boolean): SyncConfig | null {
   return sameConfig(wanted, ordered) ? null : wanted;
 }
 
-/** No standby is counted: the leader alone acknowledges. */
+/** A configuration that counts no standby: the leader alone acknowledges. */
 export function aloneConfig(leader: string, term: number): SyncConfig {
   return { leader, k: 0, members: [], term };
 }
 
-/** For a leader without a replica: alone, or writes wait, as the policy says. */
+/** The configuration for a leader without a replica: the policy decides whether it is alone or writes wait. */
 export function loneConfig(leader: string, term: number, s: Situation): SyncConfig {
   const blocks = s.policy.onNoReplica === 'block' && s.policy.syncMode === 'synchronous';
   return blocks ? blockConfig(leader, term, s) : aloneConfig(leader, term);
 }
 
-/** `block` without a replica: any declared one that comes back releases the writes. Alone when there is none at all. */
+/**
+ * With `block` and no replica, any declared node that comes back releases the waiting writes. Alone when no other is
+ * declared.
+ */
 function blockConfig(leader: string, term: number, s: Situation): SyncConfig {
   const others = s.names.filter((n) => n !== leader && s.isDeclared(n));
   return configOf(leader, term, others, 1, s);
 }
 
-/** The ordered configuration is proven in force: the order was accepted as it stands, carried out, and reported so (S4). */
+/**
+ * True when the ordered configuration is proven in force: the leader has accepted and carried out exactly this order,
+ * and reports this configuration (S4).
+ */
 export const isProven = seam((s: Situation): boolean => {
   const leader = s.state.leader;
   const ordered = s.state.joint.at(-1);
@@ -134,8 +149,8 @@ export const isProven = seam((s: Situation): boolean => {
 });
 
 /**
- * Adds a new configuration to all that may be in force. Of a leadership that was never opened only the newest configuration
- * counts; configurations of the same leader's earlier terms stay.
+ * Adds a configuration to the joint set. If its leadership was never opened, it replaces the leadership's former one,
+ * because no write was acknowledged under that. Configurations of the same leader's earlier terms stay.
  */
 export const withConfig = seam(
   (joint: readonly SyncConfig[], next: SyncConfig, leaderOpened: boolean): SyncConfig[] => {

@@ -3,7 +3,7 @@ import { seam } from '../../contract/seam';
 import type { ClusterState, GivenOrder, LedgerEntry, Status } from '../state/cluster';
 import type { NodeView, Observation } from '../state/observation';
 
-/** The view of a declared node; of an undeclared one a view that was never connected. */
+/** The view of a node. A node that is not declared gets the view of one that was never connected. */
 export function viewOf(observation: Observation, node: string): NodeView {
   return (
     observation.nodes[node] ?? {
@@ -23,7 +23,7 @@ export function viewOf(observation: Observation, node: string): NodeView {
   );
 }
 
-/** Status of a node whose connection stands; else null. */
+/** Status of a node that is connected; else null. */
 export function statusOf(observation: Observation, node: string): Status | null {
   const view = viewOf(observation, node);
   return view.connected ? view.status : null;
@@ -33,22 +33,22 @@ export function addressOf(observation: Observation, node: string): string | null
   return observation.declared.find((d) => d.name === node)?.address ?? null;
 }
 
-/** A retiring leader is known and has an address, but the config has no place for it. */
+/** True when the config names the node. A retiring leader has an address, but the config no longer names it. */
 export function isDeclared(observation: Observation, node: string): boolean {
   return node !== observation.retiring && observation.declared.some((d) => d.name === node);
 }
 
-/** Newest leadership; null before the first. */
+/** Ledger entry of the newest leadership; null before the first. */
 export function lastEntry(state: ClusterState): LedgerEntry | null {
   return state.ledger.at(-1) ?? null;
 }
 
-/** True when timelines and positions of the entry mean something for the data of today. */
+/** True when the entry's timelines and positions can be compared with the present data. */
 export function isOfToday({ generation }: ClusterState, entry: LedgerEntry): boolean {
   return (entry.generation ?? 1) === generation;
 }
 
-/** Newest leadership that was opened: the history that every node has to be on. */
+/** Ledger entry of the newest leadership that was opened. Every node has to be on its history. */
 export function lastOpened(state: ClusterState): LedgerEntry | null {
   return state.ledger.findLast((e) => e.opened && isOfToday(state, e)) ?? null;
 }
@@ -80,7 +80,10 @@ export function list(names: readonly string[]): string {
   return names.length === 1 ? last : `${names.slice(0, -1).join(', ')} and ${last}`;
 }
 
-/** Whether dialling its PostgreSQL makes sense. Null: its keeper is connected and has not told yet, or not since a stall (S11). */
+/**
+ * True when PostgreSQL on the node runs, so that connecting to it makes sense. Null when the keeper is connected but
+ * has not told its status yet, or not since a stall (S11).
+ */
 export function runsPostgres(observation: Observation | undefined, node: string): boolean | null {
   const view = observation?.nodes[node];
   if (view === undefined || !view.connected) return false;

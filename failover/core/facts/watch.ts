@@ -1,6 +1,6 @@
 /**
- * What decisions need of the past and what need not survive a restart: since when the present step is under way, and since
- * when the preferred node could lead, or leads. A pure reducer; the loop keeps the value.
+ * What decisions need to know of the past but need not survive a restart: since when the present step is under way, and
+ * since when the preferred node leads or could lead. A pure reducer; the loop keeps the value.
  */
 
 import { lsnDistance } from '../../contract/lsn';
@@ -12,9 +12,9 @@ import { leaderHealth } from './health';
 import { switchoverTarget } from './readiness';
 import type { Situation } from './situation';
 
-/** Doublings after which the wait grows no more: 2^10 stable periods. */
+/** The wait before a switchback doubles at most this many times, to 2^10 stable periods. */
 const DOUBLINGS_MAX = 10;
-/** A switchback that does not keep the lead for so many stable periods counts as a failure. */
+/** A switchback fails unless the preferred node then keeps the lead for this many stable periods. */
 const KEPT_PERIODS = 2;
 
 export function newWatch(nowMs: number): Watch {
@@ -31,7 +31,7 @@ export function newWatch(nowMs: number): Watch {
   };
 }
 
-/** The next value, before the cycle decides; {@link Situation.observation} still carries the former one. */
+/** The next value, computed before the cycle decides; {@link Situation.observation} still carries the former one. */
 export function nextWatch(s: Situation): Watch {
   const { nowMs, observation, state } = s;
   const before = observation.watch;
@@ -50,14 +50,17 @@ export function nextWatch(s: Situation): Watch {
   };
 }
 
-/** Where the leader is now. One that is not open yet has what its predecessor had at the most. */
+/** The leader's present position. Null while the leader is being promoted: it has at most what its predecessor had. */
 function newestOf(s: Situation): NewestPosition | null {
   if (s.state.leader === null || s.state.activity.kind === 'promote') return null;
   const lsn = s.status(s.state.leader)?.lead?.flushLsn ?? null;
   return lsn === null ? null : { node: s.state.leader, term: s.state.term, lsn };
 }
 
-/** A leader that does not answer tells nothing of its standbys, so no time counts meanwhile. */
+/**
+ * What each standby has flushed, as the leader sees it. While the leader does not answer no time is counted, because it
+ * tells nothing of its standbys then.
+ */
 function acknowledgedOf(s: Situation): Record<string, Acknowledged> {
   const lead = s.state.leader === null ? null : (s.status(s.state.leader)?.lead ?? null);
   if (s.state.leader === null || lead?.flushLsn == null) return {};
@@ -85,7 +88,7 @@ function stepOf(state: ClusterState): string {
   return plan === null ? '' : `${plan.stage} ${plan.to}`;
 }
 
-/** The first declared node is a caught-up standby without a recent crash. */
+/** True when the first declared node is a caught-up standby without a recent crash. */
 function preferredIsReady(s: Situation): boolean {
   const preferred = s.observation.declared[0]?.name;
   if (preferred === undefined || preferred === s.state.leader) return false;
@@ -93,35 +96,38 @@ function preferredIsReady(s: Situation): boolean {
   return 'node' in switchoverTarget(s, preferred);
 }
 
-/** Since when the preferred node leads, without a change under way. */
+/** Since when the preferred node has led without a change under way; null when it does not. */
 function ledSince(s: Situation): number | null {
   const leads = serves(s.state) && s.state.leader === s.observation.declared[0]?.name;
   return leads ? Math.max(s.observation.watch.preferredLedSinceMs ?? s.nowMs, s.observation.sinceMs) : null;
 }
 
-/** No leader serves, or the one that should is gone. */
+/** True when no leader serves, or the leader that should serve is gone. */
 function waits(s: Situation): boolean {
   if (s.state.adopting || s.state.leader === null) return true;
   if (!serves(s.state)) return ['elect', 'promote', 'bootstrap'].includes(s.state.activity.kind);
   return ['dead', 'down'].includes(leaderHealth(s).kind);
 }
 
-/** Since when the leader's PostgreSQL is down while no change is under way: it rests after repeated crashes. */
+/**
+ * Since when the leader's PostgreSQL is down while no change is under way. Its restart rests longer after repeated
+ * crashes.
+ */
 function downSince(s: Situation): number | null {
   const postgres = s.state.leader === null ? undefined : s.status(s.state.leader)?.postgres.state;
   const isDown = serves(s.state) && postgres !== undefined && !['primary', 'stopping'].includes(postgres);
   return isDown ? (s.observation.watch.leaderDownSinceMs ?? s.nowMs) : null;
 }
 
-/** True when the switchback was a success: the preferred node has kept the lead for long enough. */
+/** True when the switchback has succeeded: the preferred node has kept the lead for long enough. */
 export function keptTheLead(s: Situation): boolean {
   const sinceMs = s.observation.watch.preferredLedSinceMs;
   return sinceMs !== null && s.nowMs - sinceMs >= s.policy.switchbackAfterMs * KEPT_PERIODS;
 }
 
 /**
- * True when the preferred node has waited long enough: a stable period, doubled with each switchback that was begun and
- * not kept (S25). Their number is stored, so that a restarted monitor does not begin anew.
+ * True when the preferred node has waited long enough: a stable period, doubled for each switchback that was begun and
+ * not kept (S25). The number of those is stored, so that a restart of the monitor does not shorten the wait.
  */
 export const mayReturn = seam((s: Situation): boolean => {
   const { watch } = s.observation;

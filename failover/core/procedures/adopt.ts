@@ -1,4 +1,4 @@
-/** First rows: is this state the newest that exists (S10), and does a cluster exist at all? */
+/** The first rows: is this state the newest that exists (S10), and does a cluster exist at all? */
 
 import { type Copy, isNewer, newestCopy } from '../facts/copies';
 import { acceptLossRemedy } from '../facts/loss';
@@ -15,7 +15,7 @@ function startThem(nodes: readonly string[]): string {
   return nodes.length > 1 ? 'start those that are off' : 'start it if it is off';
 }
 
-/** Declared nodes whose keeper has not told yet which data it has. */
+/** Declared nodes whose keeper has not yet told which data the node has. */
 function unheard(s: Situation): string[] {
   return s.names.filter((n) => s.isDeclared(n)).filter((n) => s.status(n) === null || s.view(n).recall === undefined);
 }
@@ -29,7 +29,10 @@ function storeIsOld(s: Situation): boolean {
   return !s.state.adopting && copy !== null && isNewer(copy, s.state);
 }
 
-/** Once the slot is open on the leader, nothing of this monitor's moves it to another node without closing it first (S2). */
+/**
+ * True if HAProxy routes to a different declared node than this monitor opened. This monitor would have closed the slot
+ * first (S2), so only another monitor can have done that.
+ */
 function isMovedByAnother(s: Situation): boolean {
   const { reachable, slot } = s.observation.haproxy;
   if (s.state.adopting || !serves(s.state) || s.state.leader === null || !reachable || slot === null) return false;
@@ -39,18 +42,23 @@ function isMovedByAnother(s: Situation): boolean {
 
 function withoutStandbys(s: Situation): ClusterState {
   if (s.state.leader === null) return s.state;
-  // The configuration tells what the opened leadership may have acknowledged, so it carries the term of that leadership.
+  // The configuration says what the opened leadership may have acknowledged, so it carries the term of that leadership.
   const term = s.lastOpened?.term ?? s.state.term;
   return { ...s.state, joint: withConfig(s.state.joint, loneConfig(s.state.leader, term, s), true) };
 }
 
-/** Every order is given anew: a node may have accepted a later one, to wait, while the newest state was searched for. */
+/**
+ * Trusts the state again and gives every order anew: a node may have accepted a later order to wait during the search.
+ */
 function trusted(s: Situation, seq: number): ClusterState {
   const orders = Object.fromEntries(Object.entries(s.state.orders).map(([node, order]) => [node, { ...order, seq }]));
   return { ...s.state, adopting: false, suspectSeq: undefined, seq, orders };
 }
 
-/** The newest state that is known: the store's, or a copy of a keeper that is as new. Null when a copy cannot be read. */
+/**
+ * The newest known state: the store's, or a keeper's copy that is as new or newer. `adopted` is null when the copy
+ * cannot be read.
+ */
 function newestKnown(s: Situation): { adopted: ClusterState | null; copy: Copy | null } {
   const copy = newestCopy(s);
   if (copy === null || isNewer({ term: s.state.term, seq: s.state.suspectSeq ?? s.state.seq }, copy)) {
@@ -60,8 +68,8 @@ function newestKnown(s: Situation): { adopted: ClusterState | null; copy: Copy |
 }
 
 /**
- * Members of a state whose memory is gone: they came back without their data, or the config has no place for them. What
- * they alone may have known (a later leader, "alone") is not known to anybody any more.
+ * Members of the state that have lost their memory, because they came back without their data or were removed from the
+ * config. They may have known of a later leader, or of a leader that went on alone, and no other node can tell.
  */
 function forgotten(known: ClusterState, s: Situation): string[] {
   return Object.entries(known.members)
@@ -74,8 +82,8 @@ function forgotten(known: ClusterState, s: Situation): string[] {
 }
 
 /**
- * The recorded leader runs as the primary of its term and HAProxy leads to it. A later leader would have had the slot
- * closed first (S2), so there was none.
+ * True when the recorded leader runs as the primary of its term and HAProxy leads to it. Before a later leader was
+ * opened, the slot would have been closed (S2), so there was none.
  */
 function isStillRouted(known: ClusterState, s: Situation): boolean {
   if (known.leader === null || !serves(known)) return false;
@@ -127,7 +135,8 @@ export function adopted(s: Situation): Plan | null {
   if (!s.state.adopting) return null;
   const { adopted, copy } = newestKnown(s);
   if (adopted === null || (adopted.leader === null && nodesWithData(s).length > 0)) return null;
-  // Whoever forgot may have known that the leader goes on alone: until the standbys are counted anew nobody takes over.
+  // A member that lost its memory may have known that the leader went on alone, so no node takes over until standbys
+  // are counted anew.
   const unsure = forgotten(adopted, s).length > 0;
   const next = unsure ? withoutStandbys(s.with(adopted)) : adopted;
   return {

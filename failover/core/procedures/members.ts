@@ -1,4 +1,7 @@
-/** Which data directories belong to the cluster: nodes join it, and leave it when their data has a history of its own. */
+/**
+ * Rows that keep the list of data directories in the cluster: nodes join, and leave when their data has its own
+ * history.
+ */
 
 import { NODES_MAX } from '../../contract/limits';
 import type { Situation } from '../facts/situation';
@@ -9,8 +12,8 @@ import { serves } from '../state/cluster';
 import { change } from '../transitions';
 
 /**
- * The leader that the config has no place for any more, with its last known address: it is watched and led to hand over
- * until it is gone. Null when there is none, or nothing is known of it.
+ * The leader that was removed from the config, with its last known address. It is watched and made to hand over until
+ * it is gone. Null when there is none, or when its address is not known.
  */
 export function retiringLeader(state: ClusterState | null, declared: readonly DeclaredNode[]): DeclaredNode | null {
   const name = state?.leader ?? null;
@@ -19,16 +22,16 @@ export function retiringLeader(state: ClusterState | null, declared: readonly De
   return address === undefined || declared.some((d) => d.address === address) ? null : { name, address };
 }
 
-/** True when nothing depends on a retiring node any more, so that it can be forgotten. */
+/** True when nothing depends on a retiring node any more, so that the monitor can forget it. */
 export function isRetired(state: ClusterState, node: string): boolean {
   const counted = state.joint.some((c) => c.leader === node || c.members.includes(node));
   return serves(state) && state.leader !== node && state.members[node] === undefined && !counted;
 }
 
 /**
- * A node whose PostgreSQL became a primary without an order: its keeper says so, or it only followed and is a primary now (the
- * keepers of 0.1.0 say nothing of it). A former leader that still has to be stopped is ordered to rewind, so it is not
- * mistaken for one.
+ * True when PostgreSQL on this node became a primary without an order: its keeper says so, or it was only ever told to
+ * follow and is a primary now (keepers of 0.1.0 do not report it). A former leader that still has to be stopped was
+ * ordered to rewind, so it is not mistaken for one.
  */
 function isPromotedByHand(s: Situation, node: string): boolean {
   const status = s.status(node);
@@ -39,7 +42,7 @@ function isPromotedByHand(s: Situation, node: string): boolean {
   return onlyFollows && hasAccepted(status, given) && status.postgres.state === 'primary';
 }
 
-/** Marks a node that was promoted by hand: it may only be copied (S3). Null when there is none. */
+/** Marks a node that was promoted by hand, which only a copy can bring back (S3). Null when there is none. */
 export function promotedByHand(s: Situation): Plan | null {
   const node = s.names.find((n) => isPromotedByHand(s, n));
   if (node === undefined) return null;
@@ -51,8 +54,8 @@ export function promotedByHand(s: Situation): Plan | null {
 }
 
 /**
- * The recorded leader is there with the very directory that the newest entry of the ledger names, and the list of members
- * lacks it, as releases up to 0.1.0 could forget it. Null when that is not so.
+ * Makes the recorded leader a member again when it has the data directory that the newest ledger entry names but is
+ * missing in the list of members, which releases up to 0.1.0 could shorten too far. Null when that is not so.
  */
 export function leaderKnown(s: Situation): Plan | null {
   const { leader } = s.state;
@@ -66,7 +69,10 @@ export function leaderKnown(s: Situation): Plan | null {
   };
 }
 
-/** A node that carries out its order with a data directory that is not recorded becomes a member; null when there is none. */
+/**
+ * Makes a node a member when it has carried out its order with a data directory that is not recorded; null when there
+ * is none.
+ */
 export function memberJoined(s: Situation): Plan | null {
   for (const { name } of s.observation.declared) {
     const status = s.status(name);
@@ -75,8 +81,9 @@ export function memberJoined(s: Situation): Plan | null {
     if (dataId === null || name === s.state.leader || given?.target.kind !== 'follow') continue;
     if (!isDone(status, given) || s.state.members[name] === dataId) continue;
     const counted = s.state.joint.some((c) => c.members.includes(name));
-    // Where writes wait for this very member (`block`) its complete copy takes the old one's place: it was made from the
-    // leader after everything that had been acknowledged, and nothing has been acknowledged without it since.
+    // If writes wait for this very member (`block`), its complete copy replaces the old data: the copy was made from
+    // the leader after everything that had been acknowledged, and nothing has been acknowledged without this member
+    // since.
     if (counted && s.status(s.leader)?.lead?.standbys.every((s) => s.name !== name)) continue;
     const others = (record: Readonly<Record<string, string>>) =>
       Object.fromEntries(Object.entries(record).filter(([n]) => n !== name));
@@ -93,7 +100,7 @@ export function memberJoined(s: Situation): Plan | null {
   return null;
 }
 
-/** Forgets nodes that are not declared any more and count nowhere; null when there is none. */
+/** Forgets nodes that were removed from the config and are counted nowhere; null when there are none. */
 export function memberRemoved(s: Situation): Plan | null {
   const gone = Object.keys(s.state.members).filter(
     (n) =>

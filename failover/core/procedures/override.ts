@@ -1,6 +1,6 @@
 /**
- * A person's override: a named node leads although the rule refuses, because what it lacks is accepted as lost. The only
- * row that drops sync configurations without satisfying them.
+ * A person's override: a named node leads although the rules refuse it, and the loss of what it lacks is accepted. This
+ * is the only row that drops sync configurations without satisfying them.
  */
 
 import { newestCopy } from '../facts/copies';
@@ -13,13 +13,15 @@ import type { ClusterState } from '../state/cluster';
 import { parseState } from '../state/stored';
 import { builtOnIt, override } from '../transitions';
 
-/** Nodes that could not be asked may remember higher terms than anybody who was; the override must outrank them. */
+/**
+ * Nodes that do not answer may remember higher terms than all that do; the override's term must be higher than theirs.
+ */
 const TERM_GAP = 1_000;
 
 export function dataLossAccepted(s: Situation): Plan | null {
   const { request } = s.observation;
   if (request?.kind !== 'promote') return null;
-  // Nothing is lost then, so nothing is overridden: the row of a lost leader does it.
+  // Then nothing would be lost, so nothing has to be overridden: the row of a lost leader promotes the node.
   if (mayTakeOverAsked(s, request.to)) return null;
   if (overrideRefusal(s, request) !== null) return null;
   const dataId = s.status(request.to)?.dataId ?? '';
@@ -30,7 +32,7 @@ export function dataLossAccepted(s: Situation): Plan | null {
   };
 }
 
-/** The best of what the store and the keepers remember. */
+/** The newest state that the store and the keepers remember. */
 function newestState(s: Situation): ClusterState {
   const copy = s.state.adopting ? newestCopy(s) : null;
   const seq = s.state.suspectSeq ?? s.state.seq;
@@ -38,7 +40,7 @@ function newestState(s: Situation): ClusterState {
   return parseState(copy.blob) ?? s.state;
 }
 
-/** Term and seq that no keeper has met yet; see {@link TERM_GAP}. */
+/** A term and seq that no keeper has seen yet; see {@link TERM_GAP}. */
 function highestIds(s: Situation): { term: number; seq: number } {
   const ids = [
     s.state,
@@ -52,9 +54,10 @@ function highestIds(s: Situation): { term: number; seq: number } {
 }
 
 /**
- * From the newest opened timeline the others can be rewound by the ledger, but for those that followed a candidate which was
- * never opened. From an older one the promotion takes a number that is taken already, and the two histories could not be
- * told apart (S3): every other known directory is rebuilt.
+ * Data directories that have to be rebuilt after the override. If the named node is on the newest opened timeline, the
+ * ledger tells how to rewind the others, except those that followed a candidate which was never opened. If it is on an
+ * older timeline, its promotion takes a timeline number that another history has, and the two could not be told apart
+ * (S3): then every other known directory is rebuilt.
  */
 function rebuilds(base: ClusterState, s: Situation, node: string): Record<string, string> {
   if (isOnNewest(s.with(base), node)) return { ...base.rebuild, ...builtOnIt(base) };

@@ -1,4 +1,4 @@
-/** Rows by which a pause begins and ends. What it holds back stands in the rows themselves, by `holdOf` (pause.ts). */
+/** Rows that begin and end a pause. Other rows ask `holdOf` (hold.ts) whether a pause holds them back. */
 
 import { untilOf } from '../facts/hold';
 import type { Situation } from '../facts/situation';
@@ -24,7 +24,7 @@ export function pauseEnded(s: Situation): Plan | null {
   };
 }
 
-/** Why there can be no pause now; null when there can. */
+/** Why a pause is refused now; null when it may begin. */
 export function pauseRefusal(state: ClusterState): string | null {
   return state.adopting ? 'the newest state of the cluster is still searched for; ask again later' : null;
 }

@@ -1,4 +1,4 @@
-/** Rows for a cluster in the middle of something: first creation, election, promotion, hand-over. */
+/** Rows for the first creation, the election and the promotion of a leader. */
 
 import type { FailureCode } from '../../contract/codes';
 import { canLeadAgain } from '../facts/candidates';
@@ -13,15 +13,17 @@ import type { Plan } from '../rule';
 import type { Status } from '../state/cluster';
 import { abandon, change, leadAgain, opened, promote, recordFirstLeader } from '../transitions';
 
-/** With promises outstanding an old leader that is there is waited for no longer than this, ms. */
+/** How long an election with missing promises waits at most before an old leader that is there leads again, ms. */
 const PROMISE_PATIENCE_MS = 1_000;
 
-/** Failures of a keeper that a new term cures: promoted before a restart, or PostgreSQL crashed under the order (S8). */
+/**
+ * Failures that a new term cures: the node was promoted before a restart, or PostgreSQL crashed under the order (S8).
+ */
 const AGAIN: ReadonlySet<FailureCode> = new Set(['MUST_NOT_LEAD', 'POSTGRES_CRASHED']);
-/** Failures of a promotion that somebody else's may cure. */
+/** Failures after which another node should be promoted instead. */
 const FATAL: ReadonlySet<FailureCode> = new Set([...AGAIN, 'PROMOTION_HANGS', 'NO_DATA', 'TOOL_FAILED', 'STEP_FAILED']);
 
-/** The second attempt follows at once, every further one rests longer, ms. */
+/** Rest before the third attempt, ms. The second one follows at once, and each further one rests longer. */
 const FIRST_REST_MS = 500;
 const REST_MAX_MS = 30_000;
 
@@ -132,14 +134,16 @@ function attemptRestMs(s: Situation): number {
   return attempts === 1 ? 0 : Math.min(REST_MAX_MS, FIRST_REST_MS * 2 ** Math.min(attempts - 2, 10));
 }
 
-/** The node has promised and has no vote yet: it still applies write-ahead log that is on its disk. */
+/**
+ * True when the node has promised but has no vote yet, because it still applies write-ahead log that is on its disk.
+ */
 function hasUnknownPosition(s: Situation, status: Status | null): boolean {
   return status?.accepted?.kind === 'freeze' && status.accepted.term === s.state.term && status.postgres.lsn === null;
 }
 
 /**
- * What is acknowledged on the old leader in asynchronous mode is not seen by anybody else: its sessions are gone before
- * another one is promoted (S2).
+ * True when a candidate may be promoted. In asynchronous mode only the old leader sees its own acknowledged writes, so
+ * its client sessions have to be gone first (S2).
  */
 function mayPromote(s: Situation): boolean {
   const { reachable, closed, clean } = s.observation.haproxy;

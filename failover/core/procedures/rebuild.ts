@@ -1,6 +1,6 @@
 /**
- * Rows that copy a standby anew because a person asked for it. First nobody waits for it any more, proven; then its data
- * counts no more, and the copy is ordered. It is counted again when it streams.
+ * Rows that copy a standby anew because a person asked for it. First the standby leaves the sync configuration, proven;
+ * then its data counts no more and the copy is ordered. The standby is counted again when it streams.
  */
 
 import { COPY_TRIES_MAX } from '../facts/copying';
@@ -13,7 +13,7 @@ import type { Plan } from '../rule';
 import { standbyWorkOf } from '../state/cluster';
 import { change, workOn } from '../transitions';
 
-/** A standby that cannot be taken out of the sync set within this time stays as it is, ms. */
+/** If the standby cannot be taken out of the sync configuration within this time, it stays as it is, ms. */
 const LEAVE_LIMIT_MS = 30_000;
 
 export function rebuildAsked(s: Situation): Plan | null {
@@ -59,14 +59,14 @@ export function rebuildFailed(s: Situation): Plan | null {
     state: change(s.state, {
       rebuild: without(s.state.rebuild, node),
       rebuildAsked: without(s.state.rebuildAsked, node),
-      // The order to copy goes, too: the node gets a new order from its state.
+      // The order to copy is dropped too, so that the node gets a new order from its state.
       orders: without(s.state.orders, node),
     }),
     reason: `the copy of ${node} failed ${COPY_TRIES_MAX} times (${message}); its former data is used again`,
   };
 }
 
-/** The standby that is about to be copied anew; null: there is none. */
+/** The standby that is about to be copied anew; null when there is none. */
 function rebuiltNode(s: Situation): string | null {
   const work = standbyWorkOf(s.state);
   return work?.kind === 'rebuild' ? work.node : null;
@@ -76,7 +76,7 @@ function without<T>(record: Readonly<Record<string, T>> | undefined, node: strin
   return Object.fromEntries(Object.entries(record ?? {}).filter(([name]) => name !== node));
 }
 
-/** The copy that a person asked for fails again and again, and the data that it was to replace is still there. */
+/** The copy that a person asked for, if it fails again and again and the data that it should replace is still there. */
 function failedRebuild(s: Situation): { node: string; message: string } | null {
   for (const [node, dataId] of Object.entries(s.state.rebuildAsked ?? {})) {
     const status = s.status(node);
@@ -87,7 +87,7 @@ function failedRebuild(s: Situation): { node: string; message: string } | null {
   return null;
 }
 
-/** Why this node is not copied anew; null when it may be. */
+/** Why a copy of this node is refused; null when it may be copied. */
 export function rebuildRefusal(s: Situation, node: string): string | null {
   if (!s.isDeclared(node)) return `${node} is no node of this stack`;
   if (node === s.state.leader) return `${node} leads; hand over first (switchover), then rebuild it`;
@@ -106,7 +106,7 @@ export function rebuildRefusal(s: Situation, node: string): string | null {
   return null;
 }
 
-/** Nobody but this standby is counted. */
+/** True when this standby is the only counted one. */
 export function isLastCounted(s: Situation, node: string): boolean {
   return s.state.joint.some((c) => c.members.includes(node) && c.members.length === 1);
 }

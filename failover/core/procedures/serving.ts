@@ -1,4 +1,6 @@
-/** The rows of a leader that serves, or should: its health, what acknowledged writes wait for, and what is steady. */
+/**
+ * Rows for a leader that serves or should serve: its health, what acknowledged writes wait for, and the steady state.
+ */
 
 import { canLeadAgain } from '../facts/candidates';
 import { pick } from '../facts/choice';
@@ -18,7 +20,9 @@ import type { Plan } from '../rule';
 import type { Action } from '../state/cluster';
 import { change, giveUp, leadAgain } from '../transitions';
 
-/** The second start within a minute follows at once, every further one rests longer, ms. */
+/**
+ * Rest before the third start within a minute, ms. The second one follows at once, and each further one rests longer.
+ */
 const FIRST_REST_MS = 500;
 const REST_MAX_MS = 30_000;
 
@@ -115,7 +119,7 @@ export function leaderUnsure(s: Situation): Plan | null {
 export function haproxyCutOff(s: Situation): Plan | null {
   const { leader } = s;
   if (servingHealth(s)?.kind !== 'well' || !isBeyondHaproxy(s, leader) || holdOf(s) !== null) return null;
-  // After an attempt that failed the leader has some rest.
+  // After a failed attempt the leader gets some rest.
   if (s.stepMs < s.policy.hangTimeoutMs) return null;
   const target = switchoverTarget(s, null);
   if (!('node' in target)) return null;
@@ -159,8 +163,8 @@ export function reopening(s: Situation): Plan | null {
 }
 
 /**
- * A leader whose PostgreSQL ended by itself is started again at once the first time, and rests longer with each further crash
- * within a minute, which its keeper counts (S8).
+ * True while a leader whose PostgreSQL crashed has to rest. The first crash restarts it at once; each further crash
+ * within a minute, as its keeper counts them, makes it rest longer (S8).
  */
 function restsAfterCrash(s: Situation): boolean {
   const { leader } = s;
@@ -170,19 +174,19 @@ function restsAfterCrash(s: Situation): boolean {
   return s.nowMs - (s.observation.watch.leaderDownSinceMs ?? s.nowMs) < restMs;
 }
 
-/** Why no node can be promoted, for people. */
+/** Tells people why no node can be promoted. */
 function missing(s: Situation): string {
   const choice = pick(s, false);
   return choice.kind === 'nobody' ? choice.missing : 'no candidate';
 }
 
-/** The health of a leader that is gone; null while it is not. */
+/** The health of a leader that is gone; null while it is there. */
 function goneHealth(s: Situation): Extract<Health, { kind: 'dead' | 'down' }> | null {
   const health = servingHealth(s);
   return health?.kind === 'dead' || health?.kind === 'down' ? health : null;
 }
 
-/** A broken connection is confirmed by one quick connect, which is repeated while PostgreSQL goes on answering it. */
+/** One quick connect confirms a broken connection. It is repeated as long as PostgreSQL still answers it. */
 function probeActions(s: Situation): Action[] {
   const health = servingHealth(s);
   const wants = (health?.kind === 'late' || health?.kind === 'apart') && health.probe;

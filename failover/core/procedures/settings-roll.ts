@@ -1,6 +1,7 @@
 /**
- * Rows that restart nodes for their settings, one at a time: see settings.ts. A standby is counted no more before it goes
- * down, so that no write waits for it. Whatever goes wrong, the roll stops where it is and the others stay as they are.
+ * Rows that restart nodes for their settings, one at a time: see settings.ts. A standby leaves the sync configuration
+ * before it goes down, so that no write waits for it. If anything goes wrong, the roll stops and the other nodes stay
+ * as they are.
  */
 
 import { canLeadAgain } from '../facts/candidates';
@@ -15,10 +16,10 @@ import type { StandbyWork } from '../state/cluster';
 import { planOf, standbyWorkOf } from '../state/cluster';
 import { change, giveUp, leadAgain, prepare, workOn } from '../transitions';
 
-/** After an attempt that was called off the leader has this much rest before the next one, ms. */
+/** Rest of the leader between an attempt that was called off and the next one, ms. */
 const REST_MS = 2_000;
 
-/** Rows of a restart that has begun while the leader serves. */
+/** Rows of a restart that has begun while the leader still serves. */
 export function settingsAborted(s: Situation): Plan | null {
   const standby = standbyRestart(s);
   const why = standby !== null ? standbyTrouble(s, standby) : restartTrouble(s);
@@ -66,7 +67,7 @@ export function restartPrepared(s: Situation): Plan | null {
   };
 }
 
-/** Rows that begin one, when nothing else is to be done. */
+/** Rows that begin a restart for settings, when nothing else has to be done. */
 export function settingsStandbyLeaves(s: Situation): Plan | null {
   const step = stepNow(s);
   if (step?.kind !== 'standby') return null;
@@ -99,7 +100,7 @@ export function restartBegun(s: Situation): Plan | null {
   };
 }
 
-/** Rows of the leader's restart. */
+/** Rows while the leader restarts. */
 export function restarted(s: Situation): Plan | null {
   if (s.state.activity.kind !== 'restart') return null;
   const { leader } = s;
@@ -141,7 +142,7 @@ function stepNow(s: Situation): ReturnType<typeof nextStep> {
   if (standbyRestart(s) !== null || planOf(s.state) !== null || s.state.joint.length !== 1) return null;
   if (clusterTrouble(s) !== null) return null;
   const step = nextStep(s);
-  // Standbys may restart; the leader stays, and stays up.
+  // During a hold standbys may restart, but the leader must stay up and keep the lead.
   return step?.kind === 'standby' || holdOf(s) === null ? step : null;
 }
 
@@ -159,7 +160,7 @@ function standbyTrouble(s: Situation, { node, stage }: Extract<StandbyWork, { ki
   return stage === 'leave' && !s.view(node).connected ? `${node} is off` : null;
 }
 
-/** Why the leader is not restarted for its settings after all; null where it is, or no restart is prepared. */
+/** Why the prepared restart of the leader is called off; null when it goes on, or when none is prepared. */
 function restartTrouble(s: Situation): string | null {
   const plan = planOf(s.state);
   if (plan?.kind !== 'restart') return null;

@@ -1,7 +1,8 @@
 /**
- * Rows of the planned change of leader. While the leader serves: begun, prepared, held. Then it is told to stop, and what
- * follows is the same as after any other loss of a leader: recorded, promoted, and the one way to open. Whatever is off
- * before the leader has stopped leads back to it; whatever is off later is dealt with by the rows of an election.
+ * Rows of the planned change of leader. While the leader serves, the switchover is begun, prepared and held. Then the
+ * leader is told to stop, and the rest is the same as after any loss of a leader: record, promote, and open in the one
+ * way there is. If something goes wrong before the leader has stopped, it goes on leading; later, the rows of an
+ * election deal with it.
  */
 
 import { pick } from '../facts/choice';
@@ -25,7 +26,7 @@ import type { ClusterState, LeaderPlan } from '../state/cluster';
 import { switchoverOf } from '../state/cluster';
 import { change, elect, prepare, promote } from '../transitions';
 
-/** Rows of a hand-over that is under way. */
+/** Rows of a hand-over: the leader has been told to stop. */
 export function handoverAborted(s: Situation): Plan | null {
   if (s.state.activity.kind !== 'handover' || s.state.activity.planned !== true) return null;
   const { leader } = s;
@@ -43,7 +44,7 @@ export function handingOver(s: Situation): Plan | null {
     : null;
 }
 
-/** Rows of a switchover while the leader serves. */
+/** Rows of a switchover while the leader still serves. */
 export function switchoverAborted(s: Situation): Plan | null {
   const why = abortReason(s);
   if (why === null) return null;
@@ -86,8 +87,8 @@ function abortReason(s: Situation): string | null {
 }
 
 /**
- * The hand-over's end. A clean fast shutdown ends only when every streaming standby has flushed all of it (manual,
- * "pg_ctl": fast mode; the walsender's last duty), so a counted candidate is level and nothing needs a rewind.
+ * The end of the hand-over. A clean fast shutdown ends only when every streaming standby has flushed all WAL (manual,
+ * "pg_ctl": fast mode; the walsender's last duty), so a counted candidate is level and no node needs a rewind.
  */
 export function handedOver(s: Situation): Plan | null {
   if (s.state.activity.kind !== 'handover') return null;
@@ -95,7 +96,7 @@ export function handedOver(s: Situation): Plan | null {
   const view = s.view(leader);
   const status = s.status(leader);
   const running = view.connected && view.silentMs < s.policy.hangTimeoutMs;
-  // What it was told to do a moment ago it may not have begun yet; a shutdown that never ends is not waited for.
+  // The leader may not yet have begun what it was told a moment ago. A shutdown that never ends is not waited for.
   const overdue = s.state.activity.planned === true && s.stepMs >= STOP_LIMIT_MS;
   if (running && !overdue && (status === null || ['primary', 'stopping'].includes(status.postgres.state))) return null;
   const { candidate } = s.state.activity;
@@ -108,7 +109,7 @@ export function handedOver(s: Situation): Plan | null {
   return { state: elect(s.state, cause, candidate), reason: `${leader} has stopped; the next leader is chosen` };
 }
 
-/** After a switchover that was called off a retiring leader has this much rest before the next one, ms. */
+/** Rest of a retiring leader between a switchover that was called off and the next one, ms. */
 const REMOVAL_REST_MS = 1_000;
 
 export function leaderRemoved(s: Situation): Plan | null {
@@ -130,7 +131,8 @@ export function switchback(s: Situation): Plan | null {
   if (!mayReturn(s)) return null;
   const target = switchoverTarget(s, preferred);
   if (!('node' in target)) return null;
-  // Counted before it is tried: however it ends, and whoever is restarted meanwhile, the next one waits longer (S25).
+  // The switchback is counted before it is tried, so that the next one waits longer however this one ends, even if the
+  // monitor restarts meanwhile (S25).
   return begin({ ...s.state, switchbacks: (s.state.switchbacks ?? 0) + 1 }, preferred, 'switchback');
 }
 

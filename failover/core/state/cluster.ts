@@ -1,6 +1,6 @@
 /**
- * What the monitor remembers and what it decides: schemas and types at once, so that what is stored is described once. Only
- * data: no classes, no clock, no I/O.
+ * What the monitor remembers and what it decides. Schema and type are one declaration, so the stored form is described
+ * only once. Only data: no classes, no clock, no I/O.
  */
 import { z } from 'zod';
 import { Cause, type RuleCode } from '../../contract/codes';
@@ -10,30 +10,33 @@ import { Lsn, type NodeSettings, type OrderId, type Status, SyncConfig, Target }
 export type { OrderId, Policy, Status, SyncConfig, Target };
 export type DeclaredNode = NodeSettings['nodes'][number];
 
-/** What is prepared for the leader while it serves. */
+/** A planned stop of the leader that is prepared while the leader still serves. */
 const LeaderPlan = z.discriminatedUnion('kind', [
-  /** A planned switchover: the leader writes a checkpoint (`prepare`), then new connections are held until `to` is level. */
+  /**
+   * A planned switchover: the leader writes a checkpoint (`prepare`), then new connections are held (`hold`) until `to`
+   * is level.
+   */
   z.object({
     kind: z.literal('switchover'),
     to: z.string(),
     by: z.enum(['person', 'switchback', 'removal', 'settings']),
     stage: z.enum(['prepare', 'hold']),
   }),
-  /** The leader restarts for its settings, after the same two stages. */
+  /** The leader will restart for its settings, after the same two stages. */
   z.object({ kind: z.literal('restart'), stage: z.enum(['prepare', 'hold']) }),
 ]);
 export type LeaderPlan = z.infer<typeof LeaderPlan>;
 
-/** What is done with a standby while the leader serves: first it is counted no more. */
+/** Work on a standby while the leader serves. It begins by taking the standby out of the sync configuration. */
 const StandbyWork = z.discriminatedUnion('kind', [
-  /** It restarts for its settings. */
+  /** The standby restarts for its settings. */
   z.object({ kind: z.literal('restart'), node: z.string(), stage: z.enum(['leave', 'restart']) }),
-  /** It is to be copied anew. */
+  /** The standby's data will be replaced by a fresh copy. */
   z.object({ kind: z.literal('rebuild'), node: z.string() }),
 ]);
 export type StandbyWork = z.infer<typeof StandbyWork>;
 
-/** What the cluster is doing. */
+/** What the cluster is doing. Exactly one activity is under way at any time. */
 const Activity = z.discriminatedUnion('kind', [
   /** There is no database yet. */
   z.object({ kind: z.literal('empty') }),
@@ -41,15 +44,15 @@ const Activity = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('bootstrap'), node: z.string() }),
   /** The leader serves. */
   z.object({ kind: z.literal('serving'), standby: StandbyWork.optional() }),
-  /** The leader serves, and its stop is prepared. */
+  /** The leader serves while its planned stop is prepared. */
   z.object({ kind: z.literal('preparing'), plan: LeaderPlan, standby: StandbyWork.optional() }),
-  /** The leader is given up; counted members promise the new term (S1) until a candidate can be chosen. */
+  /** The leader is given up. The counted members promise the new term (S1) until the monitor can choose a candidate. */
   z.object({ kind: z.literal('elect'), cause: Cause, prefer: z.string().optional() }),
   /** The leader of the newest ledger entry is being promoted; its slot is not open yet. */
   z.object({ kind: z.literal('promote'), cause: Cause }),
   /**
-   * The leader shuts down cleanly, then `candidate` is promoted. `planned`: its clients are let finish first, unless HAProxy
-   * is `cutOff` from it: then they cannot.
+   * The leader shuts down cleanly, then `candidate` is promoted. With `planned` the leader's clients may first finish
+   * their transactions, unless HAProxy cannot reach the leader (`cutOff`), which cuts those clients off.
    */
   z.object({
     kind: z.literal('handover'),
@@ -62,149 +65,166 @@ const Activity = z.discriminatedUnion('kind', [
 ]);
 export type Activity = z.infer<typeof Activity>;
 
-/** One leadership in the ledger: who led in which term, on which timeline, forked where, and whether it was opened. */
+/**
+ * One entry of the ledger, which lists the leaderships: the leader, its term and timeline, where that timeline forked,
+ * and whether the leader was opened to clients.
+ */
 export const LedgerEntry = z.object({
   term: z.number().int().min(1),
-  /** See `generation` of the state. Absent: 1. */
+  /** The state's `generation` at that time. Absent: 1. */
   generation: z.number().int().min(1).optional(),
   node: z.string(),
   /** Identity of the data directory that was promoted (see {@link Status} `dataId`). */
   dataId: z.string(),
   /** Timeline after the promotion; null until the keeper has reported it. */
   timeline: z.number().int().min(1).nullable(),
-  /** Where this timeline left its parent; null for the first one or until reported. */
+  /**
+   * Position at which this timeline left its parent; null for the first timeline, and until the keeper has reported it.
+   */
   forkLsn: Lsn.nullable(),
-  /** True once the slot was opened on it: only then may others build on its history (S3). */
+  /** True once HAProxy's write slot was opened to this leader. Only then may other nodes build on its history (S3). */
   opened: z.boolean(),
-  /** Until it is opened: node → data directory that was told to follow it, now or when it was promoted in an earlier term. */
+  /**
+   * Nodes that were told to follow this leader before it was opened, now or in an earlier attempt: node → data
+   * directory.
+   */
   followed: z.record(z.string(), z.string()).optional(),
-  /** How often this directory was recorded as the next leader without having been opened since, this time included. Absent: once. */
+  /**
+   * How many times this data directory was recorded as the next leader without being opened since, this time included.
+   * Absent: once.
+   */
   attempts: z.number().int().min(1).optional(),
 });
 export type LedgerEntry = z.infer<typeof LedgerEntry>;
 
 /**
- * The leader changes by a person's word alone. Times are of the wall clock, ms; the core has none, so the loop ends an
- * expired pause by a request.
+ * A pause: the leader changes only when a person asks for it. Times are wall clock, ms. The core has no wall clock, so
+ * the loop ends an expired pause by a request.
  */
 const Pause = z.object({
   reason: z.string(),
   sinceWallMs: z.number(),
-  /** Null: until a person resumes. */
+  /** End of the pause; null when it lasts until a person resumes. */
   untilWallMs: z.number().nullable(),
 });
 export type Pause = z.infer<typeof Pause>;
 
-/** The order that a node was given last. Its id is (monitor's incarnation, term, seq). */
+/** The last order for a node. Its id is (monitor's incarnation, term, seq). */
 const GivenOrder = z.object({ term: z.number().int().min(0), seq: z.number().int().min(1), target: Target });
 export type GivenOrder = z.infer<typeof GivenOrder>;
 
-/** A person's request that the state has begun to carry out. `ended` absent: it is under way. */
+/** A person's request that the monitor has begun to carry out. `ended` is absent while it is under way. */
 const StoredRequest = z.object({
   id: z.string(),
   kind: z.enum(['switchover', 'promote', 'rebuild']),
-  /** Absent: any node. */
+  /** The node that the person named; absent when any node will do. */
   node: z.string().optional(),
-  /** Leader and term when it was begun. */
+  /** Leader and term at the beginning of the request. */
   from: z.string().nullable(),
   term: z.number().int().min(0),
-  /** Why it was called off, once it was; it ends when the leader serves again. */
+  /** Why the request was called off, if it was. It ends when the leader serves again. */
   aborted: z.string().optional(),
   ended: z.object({ done: z.boolean(), message: z.string() }).optional(),
 });
 export type StoredRequest = z.infer<typeof StoredRequest>;
 
-/** Work of hours that goes on beside the activity, whatever that is: a backup, say. */
+/** Work that takes hours and goes on beside any activity, for example a backup. */
 const Job = z.object({ id: z.string(), kind: z.string(), node: z.string(), sinceWallMs: z.number() });
 
 /**
- * Everything that the monitor remembers. It is stored durably before anything that follows from it is done, and it is
- * small: some kilobytes of JSON. `seq` rises with each stored change.
+ * Everything that the monitor remembers: some kilobytes of JSON. It is stored durably before the monitor does anything
+ * that follows from it. `seq` rises with each stored change.
  */
 export const ClusterState = z.object({
   version: z.literal(3),
   /**
-   * Of the data: a major upgrade and a restore begin a new one, in which timelines and positions of the former mean nothing.
-   * Only entries of the same generation are compared.
+   * Generation of the data. A major upgrade or a restore begins a new one, in which timelines and positions of the
+   * former one mean nothing. Only entries of the same generation are compared.
    */
   generation: z.number().int().min(1),
   /** Rises with each leadership; 0 before the first. */
   term: z.number().int().min(0),
   seq: z.number().int().min(0),
-  /** True until it is certain that this is the newest state that exists (S10). While true, no node is promoted. */
+  /** True until it is certain that no newer state exists (S10). While true, the monitor promotes no node. */
   adopting: z.boolean(),
   /**
-   * While adopting: the seq that this state had before it was suspected. Adoption itself raises seq, and a copy that is
-   * newer than the state was must not look older for that.
+   * While adopting: the seq of this state before it was suspected to be old. Adoption itself raises seq, and a keeper's
+   * copy that is newer than the suspected state must not look older because of that.
    */
   suspectSeq: z.number().int().min(0).optional(),
-  /** Null as long as the activity is `empty` or `bootstrap`. */
+  /** The recorded leader; null while the activity is `empty` or `bootstrap`. */
   leader: z.string().nullable(),
   activity: Activity,
-  /** Node → identity of the data directory that belongs to the cluster. A node with another one has to be copied (S10). */
+  /**
+   * Node → identity of its data directory in the cluster. A node that comes with another directory has to be copied
+   * (S10).
+   */
   members: z.record(z.string(), z.string()),
-  /** Node → data directory that must be rebuilt before it may take part again: promoted by hand, or unknown history. */
+  /**
+   * Node → data directory that must be rebuilt before the node may take part again, because it was promoted by hand or
+   * its history is unknown.
+   */
   rebuild: z.record(z.string(), z.string()),
-  /** The part of `rebuild` whose data is sound and is replaced only because a person asked for it. Absent: none. */
+  /** The entries of `rebuild` whose data is sound and is replaced only because a person asked for it. Absent: none. */
   rebuildAsked: z.record(z.string(), z.string()).optional(),
   /**
-   * Every sync configuration that may be in force. The last one is ordered; the others count until it is proven.
-   * A promotion must satisfy all of them.
+   * The joint set: every sync configuration that may be in force. The last one is ordered; the others count until the
+   * last one is proven. A promotion must satisfy all of them.
    */
   joint: z.array(SyncConfig),
   ledger: z.array(LedgerEntry),
-  /** Node → address, as last declared: a leader that is not declared any more is still to be reached. */
+  /** Node → address, as last declared: a leader that was removed from the config still has to be reached. */
   addresses: z.record(z.string(), z.string()).optional(),
   pause: Pause.optional(),
-  /** Switchbacks that were begun since the preferred node last kept the lead for long enough (S25). */
+  /** Number of switchbacks begun since the preferred node last kept the lead for long enough (S25). */
   switchbacks: z.number().int().min(1).optional(),
-  /** The person's request that was carried out last, and how it ended; absent: none. */
+  /** The last request of a person that was begun, and how it ended; absent when there was none. */
   request: StoredRequest.optional(),
   jobs: z.array(Job).optional(),
   orders: z.record(z.string(), GivenOrder),
 });
 export type ClusterState = z.infer<typeof ClusterState>;
 
-/** True while the leader serves, also while its stop is prepared. */
+/** True while the leader serves, even while its planned stop is prepared. */
 export function serves({ activity }: ClusterState): boolean {
   return activity.kind === 'serving' || activity.kind === 'preparing';
 }
 
-/** True from the first step in which the leader changes, or restarts, to the last. */
+/** True from the first to the last step of a change or restart of the leader, while it does not serve. */
 export function isChanging(state: ClusterState): boolean {
   return !serves(state) && state.activity.kind !== 'empty';
 }
 
-/** What is prepared for the leader; null: nothing. */
+/** The leader's planned stop that is being prepared; null when there is none. */
 export function planOf({ activity }: ClusterState): LeaderPlan | null {
   return activity.kind === 'preparing' ? activity.plan : null;
 }
 
-/** The switchover that is prepared; null: none. */
+/** The switchover that is being prepared; null when there is none. */
 export function switchoverOf(state: ClusterState): Extract<LeaderPlan, { kind: 'switchover' }> | null {
   const plan = planOf(state);
   return plan?.kind === 'switchover' ? plan : null;
 }
 
-/** What is done with a standby; null: nothing. */
+/** The work on a standby that is under way; null when there is none. */
 export function standbyWorkOf({ activity }: ClusterState): StandbyWork | null {
   return activity.kind === 'serving' || activity.kind === 'preparing' ? (activity.standby ?? null) : null;
 }
 
-/** What the write slot has to be. `held` = closed for new connections, the leader's sessions stay (S19). */
+/** What HAProxy's write slot has to be. `held`: closed for new connections, while the leader's sessions stay (S19). */
 export type WriteRoute =
   | { kind: 'open'; node: string; address: string }
   | { kind: 'held'; node: string; address: string }
-  /** Closed; sessions of everybody but `keep` (the next leader) are ended. */
+  /** Closed. HAProxy ends all sessions except those on `keep`, the next leader. */
   | { kind: 'closed'; keep: string | null };
 
-/** What the loop has to do. Each is idempotent and stays in the list until it is done. */
+/** What the loop has to do. Each action is idempotent, and every cycle lists it again until it is done. */
 export type Action =
   | { kind: 'route-write'; route: WriteRoute }
-  /** Read slots by node name, in any order; sessions of a node that leaves are ended (S13). */
+  /** The nodes that serve reads, in any order. HAProxy ends the read sessions of every other node (S13). */
   | { kind: 'route-read'; nodes: string[] }
   | { kind: 'order'; node: string; order: GivenOrder }
-  /** One quick connect to the node's PostgreSQL, with a limit of its own. */
+  /** Make one quick connect to the node's PostgreSQL, with a time limit of its own. */
   | { kind: 'probe'; node: string }
   /** Make the opening checks on this node for this term. */
   | { kind: 'certify'; node: string; term: number };
@@ -216,12 +236,12 @@ export type Level = 'INFO' | 'WARN';
 export interface Decision {
   state: ClusterState;
   actions: Action[];
-  /** Id of the row of the table that decided. */
+  /** Id of the rule row that decided. */
   rule: string;
-  /** The row's code or that of its cause, the same in log, page and metrics. */
+  /** The row's code or that of its cause; log, page and metrics show the same. */
   code: RuleCode;
   level: Level;
-  /** One sentence for people. */
+  /** The reason in one sentence for people. */
   reason: string;
 }
 

@@ -1,120 +1,123 @@
-/** What the monitor sees at one moment. Only data; see types.ts. */
+/** What the monitor sees at one moment. Only data, no functions. */
 import type { SlotView, StateCopy, Status } from '../../contract/messages';
 import type { DeclaredNode, Pause } from './cluster';
 
-/** What is seen of one declared node. */
+/** What the monitor sees of one declared node. */
 export interface NodeView {
   name: string;
-  /** The keeper's connection stands and is proven. */
+  /** True while the keeper is connected and has proven that it knows the cluster key. */
   connected: boolean;
-  /** A connection stood at some time since the monitor's start. */
+  /** True when the keeper was connected at any time since the monitor's start. */
   everConnected: boolean;
   /** When `connected` last changed, monotonic ms. */
   changedAtMs: number;
-  /** Last status of this connection; null when none came yet, or when it was dropped after a stall (S11). */
+  /** Last status that came over this connection; null before the first one, and after a stall of the monitor (S11). */
   status: Status | null;
-  /** Time since the oldest probe that is not answered yet was sent, ms; 0 when all are answered (S11). */
+  /** Time since the monitor sent the oldest ping that is still unanswered, ms; 0 when all are answered (S11). */
   silentMs: number;
-  /** When something came from it over this connection, or the connection was made, monotonic ms. */
+  /** When the last frame came over this connection, or else when the connection was made, monotonic ms. */
   heardAtMs: number;
-  /** When this node was last seen streaming, monotonic ms; null: not since `changedAtMs`. */
+  /** When this node was last seen streaming, monotonic ms; null when never since `changedAtMs`. */
   streamingSeenAtMs: number | null;
-  /** When the heartbeat's count was last seen to advance on this node, monotonic ms (S21). */
+  /** When the heartbeat count on this node was last seen to rise, monotonic ms (S21). */
   heartbeatSeenAtMs: number | null;
-  /** Outcome of a quick connect to PostgreSQL that began after `changedAtMs`; null when there was none. */
+  /** Result of a quick connect to PostgreSQL that began after `changedAtMs`; null when there was none. */
   probe: { alive: boolean; atMs: number } | null;
-  /** When the monitor's own session in its PostgreSQL had broken and a new connect was refused, monotonic ms. */
+  /** When the monitor's own session in this PostgreSQL had broken and a new connect was refused, monotonic ms. */
   refusedAtMs: number | null;
-  /** Newest copy of the monitor's state that the keeper holds; undefined until it told. */
+  /** Newest copy of the monitor's state that the keeper holds; undefined until the keeper has told it. */
   recall: StateCopy | null | undefined;
-  /** Slots that it keeps, as it told last over this connection; absent: it has not yet. For people only. */
+  /** Replication slots on this node, as last told over this connection; absent before that. For people only. */
   slots?: SlotView[];
 }
 
-/** What is seen of HAProxy. */
+/** What the monitor sees of HAProxy. */
 export interface HaproxyView {
   reachable: boolean;
-  /** Differs after each restart or reload; null when unknown. */
+  /** Identity of HAProxy's worker: differs after each restart or reload; null when unknown. */
   epoch: string | null;
-  /** Address that the write slot has, as read back; null when closed or unknown. */
+  /** Address that the write slot leads to, as read back from HAProxy; null when closed or unknown. */
   slot: string | null;
-  /** True when the slot is known to be closed: read back, on every worker. */
+  /** True when the write slot was read back as closed on every worker. */
   closed: boolean;
-  /** Address whose sessions may stay; every other session on the write side is being ended. */
+  /** Address whose sessions may stay; HAProxy is ending every other session on the write port. */
   keeping: string | null;
-  /** Two scans at least `timeout connect` apart found no session that has to go (S2). */
+  /** True when two scans at least `timeout connect` apart found no session that has to be ended (S2). */
   clean: boolean;
-  /** Addresses that HAProxy's own connects do not reach, and since when that is seen, monotonic ms. */
+  /** Addresses that HAProxy's own health checks do not reach, each with the time since when, monotonic ms. */
   unreached?: Record<string, number>;
 }
 
-/** A node that passed the opening checks: identity, not in recovery, one synchronous commit (S9, S14). */
+/** Proof that a node passed the opening checks: its identity, not in recovery, one synchronous commit (S9, S14). */
 export interface Certificate {
   node: string;
   term: number;
-  /** HAProxy's epoch at that time: after its restart the checks are made again (S15). */
+  /** HAProxy's epoch at the time of the checks: after a restart of HAProxy the checks are made again (S15). */
   epoch: string | null;
 }
 
-/** What a person asks for. `to` null: whichever node can take over. */
+/** What a person asks for. In a switchover `to` null means: any node that can take over. */
 export type Request = {
-  /** By which the state remembers it; absent while it is only asked what would come of it. */
+  /** Id under which the state remembers the request. Absent in a dry run, which only asks what would happen. */
   id?: string;
 } & (
   | { kind: 'switchover'; to: string | null }
   /** Make this node the leader although acknowledged writes may be lost. */
   | { kind: 'promote'; to: string; acceptDataLoss: boolean }
-  /** The leader changes by a person's word alone from now on. */
+  /** From now on the leader changes only when a person asks for it. */
   | { kind: 'pause'; pause: Pause }
-  /** `expired`: the pause has ended by itself. */
+  /** `by`: a person resumed, or the pause had a limit and it has passed (`expired`). */
   | { kind: 'resume'; by: 'person' | 'expired' }
   /** Copy this standby anew. */
   | { kind: 'rebuild'; node: string }
 );
 
-/** The furthest position that a leader was seen at. */
+/** The furthest write-ahead log position that the monitor has seen a leader at. */
 export interface NewestPosition {
   node: string;
   term: number;
   lsn: string;
 }
 
-/** What the leader last saw a standby to have flushed, and since when that is less than its own and does not grow. */
+/**
+ * The position that a standby has flushed, as the leader last saw it, and since when it is behind the leader's own
+ * position without growing.
+ */
 export interface Acknowledged {
   leader: string;
   lsn: string;
   sinceMs: number;
 }
 
-/** What is remembered of the past, only in memory; see watch.ts. Times are monotonic ms. */
+/** What the monitor remembers of the past in memory only; see watch.ts. Times are monotonic ms. */
 export interface Watch {
-  /** Which step of which procedure or switchover is under way, and since when. */
+  /** The step of the activity that is under way, and since when. */
   step: string;
   stepSinceMs: number;
-  /** Since when the preferred node could take the lead; null: it cannot. */
+  /** Since when the preferred node could take the lead; null while it cannot. */
   preferredSinceMs: number | null;
-  /** Null: not since the monitor's start. */
+  /** Null when no leader's position was seen since the monitor's start. */
   newest: NewestPosition | null;
-  /** By standby; see {@link isStuck} in sync.ts. */
+  /** By name of the standby; see `isStuck` in sync-set.ts. */
   acknowledged: Record<string, Acknowledged>;
-  /** When a switchback was last under way; null: not since the monitor's start. */
+  /** When a switchback was last under way; null when there was none since the monitor's start. */
   returningAtMs: number | null;
-  /** Since when the preferred node leads; null: it does not. */
+  /** Since when the preferred node leads; null while it does not. */
   preferredLedSinceMs: number | null;
-  /** Since when writes wait for a node or for a person; null: they do not. */
+  /** Since when writes wait for a node or for a person; null while they do not. */
   waitsSinceMs: number | null;
-  /** Since when the leader's keeper says that its PostgreSQL does not run as a primary, while it should serve; null: it does run. */
+  /** Since when the leader should serve but its keeper reports that PostgreSQL is no primary; null while it is one. */
   leaderDownSinceMs: number | null;
 }
 
 /** Everything that the monitor sees at one moment. */
 export interface Observation {
-  /** Start of the monitor, or of the time from which observations count again after a stall or deafness; monotonic ms. */
+  /** Since when observations count, monotonic ms: the monitor's start, or the end of its last stall or deafness. */
   sinceMs: number;
-  /** For how long no node at all was heard, ms; see hearing.ts. Absent: somebody is. */
+  /** How long the monitor has heard no node at all, ms; see hearing.ts. Absent while it hears one. */
   deafMs?: number;
   declared: DeclaredNode[];
-  /** The last of `declared`, which is not: it leads, or did a moment ago, and the config has no place for it any more. */
+  /** Name of the last entry of `declared` when that node was removed from the config but leads, or led a moment ago. */
   retiring?: string;
   nodes: Record<string, NodeView>;
   haproxy: HaproxyView;

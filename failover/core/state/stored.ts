@@ -1,8 +1,8 @@
-/** The stored state as it comes back from disk or from a keeper's copy: validated before it is believed. */
+/** Reads the stored state from the disk or from a keeper's copy, and validates it before it is used. */
 import { z } from 'zod';
 import { type Activity, ClusterState } from './cluster';
 
-/** Versions 1 (0.1.0) and 2 said what the cluster is doing in four fields side by side. */
+/** Versions 1 (0.1.0) and 2 of the state, which described the activity in four separate fields. */
 const Former = z.looseObject({
   version: z.union([z.literal(1), z.literal(2)]),
   leader: z.string().nullable(),
@@ -13,8 +13,8 @@ const Former = z.looseObject({
 });
 
 /**
- * A former version as this one. Version 1 also lacks fields that are optional: a sync configuration without a term counts as
- * one that may have acknowledged writes, and a ledger entry without `attempts` as one attempt.
+ * Turns a former version into the present one. Version 1 also lacks fields that are optional now: a sync configuration
+ * without a term counts as one that may have acknowledged writes, and a ledger entry without `attempts` as one attempt.
  */
 function fromFormer(stored: unknown): unknown {
   const parsed = Former.safeParse(stored);
@@ -45,12 +45,12 @@ function fromFormer(stored: unknown): unknown {
 
 const AnyVersion = z.preprocess(fromFormer, ClusterState);
 
-/** The state as text; `parseState` reads it back. */
+/** Prints the state as text that `parseState` reads back. */
 export function printState(state: ClusterState): string {
   return JSON.stringify(state);
 }
 
-/** Reads versions 1 to 3; fields that this release does not know are left out. Null when the text is no such state. */
+/** Reads versions 1 to 3 and drops fields that this release does not know. Null when the text is no such state. */
 export function parseState(text: string): ClusterState | null {
   try {
     const parsed = AnyVersion.safeParse(JSON.parse(text));

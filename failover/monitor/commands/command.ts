@@ -1,4 +1,7 @@
-/** `switchover` and `promote` inside the monitor's container: the HTTP calls with the token from the monitor's own config. */
+/**
+ * The commands `switchover` and `promote` inside the monitor's container: HTTP calls with the token from the monitor's
+ * config.
+ */
 import type { Answer } from '../../contract/api';
 import { messageOf } from '../../contract/errors';
 import type { MonitorConfig } from '../../contract/inputs';
@@ -8,7 +11,7 @@ import { askMonitor } from './ask';
 const LIMIT_MS = 100_000;
 const ACCEPT = '--accept-data-loss';
 
-/** Exit code: 0 done, 1 refused or failed (the reason is printed), 2 wrong arguments. */
+/** Returns the exit code: 0 done, 1 refused or failed (the reason is printed), 2 wrong arguments. */
 export async function switchoverCommand(
   config: MonitorConfig,
   args: readonly string[],
@@ -22,7 +25,7 @@ export async function switchoverCommand(
   return call(config, 'switchover', to === null ? {} : { to }, print);
 }
 
-/** Exit codes as of {@link switchoverCommand}. */
+/** Returns the same exit codes as {@link switchoverCommand}. */
 export async function promoteCommand(
   config: MonitorConfig,
   args: readonly string[],

@@ -1,4 +1,4 @@
-/** `wait-serving [seconds]`: returns when the cluster serves, telling meanwhile what it waits for. */
+/** The command `wait-serving [seconds]`: returns when the cluster serves, and prints meanwhile what it waits for. */
 import pg from 'pg';
 import type { ClusterStatus, NodeStatus } from '../../contract/api';
 import { inBackground, messageOf } from '../../contract/errors';
@@ -14,8 +14,9 @@ const LOGIN_LIMIT_MS = 5_000;
 type Words = Omit<ClusterStatus, 'events'>;
 
 /**
- * What is still missing, or null when the leader is open, every declared node has carried out its order, the settings of
- * PostgreSQL are in force on all of them, and no other node counts: what is not declared may be removed then.
+ * What is still missing before the cluster serves. Null when the leader is open, every declared node has carried out
+ * its order, PostgreSQL's settings are in force on all of them, and no undeclared node is counted, so that it may be
+ * removed.
  */
 export function missing(status: Words): string | null {
   const late = status.nodes.filter((n) => !n.connected || !n.done);
@@ -35,13 +36,16 @@ function hasSettings({ settings }: NodeStatus): boolean {
   return settings?.restart === 'none' && settings.pending.length === 0;
 }
 
-/** What no waiting helps against: a node that does not start with the settings of PostgreSQL. Null: nothing. */
+/**
+ * A problem that waiting does not solve: a node that does not start with PostgreSQL's settings. Null when there is
+ * none.
+ */
 export function refused(status: Words): string | null {
   const node = status.nodes.find((n) => (n.settings?.refused ?? null) !== null);
   return node === undefined ? null : `${node.name} does not start with ${node.settings?.refused ?? ''}`;
 }
 
-/** Exit code of the command: 0 when it serves, 1 at the limit, 2 for a wrong argument. */
+/** Returns the exit code: 0 when the cluster serves, 1 at the time limit, 2 for a wrong argument. */
 export async function waitServing(
   config: MonitorConfig,
   argument: string | undefined,
@@ -88,7 +92,7 @@ async function look(): Promise<{ reason: string | null; hopeless: string | null 
   }
 }
 
-/** Why the database's owner does not get in with its password, through HAProxy as everybody else; null when it does. */
+/** Why the database's owner cannot log in with its password through HAProxy, as every client does; null when it can. */
 async function loginProblem(config: MonitorConfig): Promise<string | null> {
   const client = new pg.Client({
     host: config.haproxyAddress,

@@ -1,6 +1,6 @@
 /**
- * The store: a file of two slots (two-slot-file.ts), so that a torn write destroys at most the slot that was not the
- * newest (S10, S11). Overwriting in place and `fdatasync` keep a write to about a millisecond.
+ * The monitor's store: a file of two slots (two-slot-file.ts), so that a torn write destroys at most the slot that was
+ * not the newest (S10, S11). Overwriting in place and `fdatasync` keep a write to about a millisecond.
  */
 import { createHash } from 'node:crypto';
 import type { Stats } from 'node:fs';
@@ -19,11 +19,14 @@ const LOCK_LIMIT_MS = 500;
 interface Payload {
   incarnation: number;
   state: string | null;
-  /** The file that this was written into, see {@link homeOf}; absent in stores of before. */
+  /** Identity of the file that the payload was written into, see {@link homeOf}. Absent in stores of older releases. */
   home?: string;
 }
 
-/** A header of 64 bytes: magic, number, length, and at byte 32 the checksum over all of it; the text behind it. */
+/**
+ * A slot has a header of 64 bytes (magic, number, length, and at byte 32 a checksum over all of it), followed by the
+ * text.
+ */
 export const STORE_FORMAT: SlotFormat = {
   slotBytes: SLOT_BYTES,
 
@@ -53,7 +56,10 @@ function checksum(header: Buffer, body: Buffer): Buffer {
   return createHash('sha256').update(header.subarray(0, 32)).update(body).digest();
 }
 
-/** The newest text in the file. A store that cannot be read counts as empty: the keepers remember the state (S10). */
+/**
+ * The newest text in the file. A store that cannot be read counts as empty, because the keepers remember the state
+ * (S10).
+ */
 async function newestIn(file: SlotFile): Promise<string | null> {
   try {
     return await file.load();
@@ -78,7 +84,10 @@ export class FileStore implements Store {
     this.lock = lock;
   }
 
-  /** Opens or creates the store in `folder`, locks it and takes the next incarnation. Throws when another monitor has it. */
+  /**
+   * Opens or creates the store in `folder`, locks it and takes the next incarnation. Throws when another monitor has it
+   * open.
+   */
   static async open(folder: string): Promise<FileStore> {
     const lock = await takeLock(folder);
     const store = new FileStore(new SlotFile(join(folder, 'store'), STORE_FORMAT), lock);
@@ -101,7 +110,7 @@ export class FileStore implements Store {
 
   async save(text: string): Promise<void> {
     this.state = text;
-    // Until a state is saved here the file goes on saying that it is a copy.
+    // Only saving a state makes this file its home; until then the store is still known to be a copy.
     this.home = homeOf(await this.file.stat());
     await this.flush();
   }
@@ -112,7 +121,7 @@ export class FileStore implements Store {
     return this.incarnation;
   }
 
-  /** One write after the other; each goes to the slot that does not hold the newest. */
+  /** Writes one after the other, each into the slot that does not hold the newest text. */
   private flush(): Promise<void> {
     const payload: Payload = { incarnation: this.incarnation, state: this.state, home: this.home };
     const text = JSON.stringify(payload);
@@ -128,23 +137,24 @@ export class FileStore implements Store {
 }
 
 /**
- * Identity of a file. A copy or a restored backup is another file, so the state in it may be older than the newest that
- * existed (S10). Inode numbers are used again, hence the time of birth too, where the file system keeps one.
+ * Identity of a file. A copy or a restored backup is another file, so its state may be older than the newest that
+ * existed (S10). Inode numbers are reused, so the time of birth is part of the identity, where the file system keeps
+ * one.
  */
 function homeOf({ ino, birthtimeMs, ctimeMs }: Stats): string {
-  // Without a time of birth Node shows that of the last change.
+  // If the file system keeps no time of birth, Node returns the time of the last change instead.
   return birthtimeMs > 0 && birthtimeMs < ctimeMs ? `${ino}@${birthtimeMs}` : `${ino}`;
 }
 
-/** The time of birth counts where both know it. */
+/** Compares two identities. The time of birth counts only if both have one. */
 function isSameHome(a: string, b: string): boolean {
   const [[inode, born], [otherInode, otherBorn]] = [a.split('@'), b.split('@')];
   return inode === otherInode && (born === undefined || otherBorn === undefined || born === otherBorn);
 }
 
 /**
- * An exclusive lock that the kernel gives back when the process dies, and that works between containers: a listening
- * socket in the store's folder. Whoever answers on it holds the lock.
+ * An exclusive lock that the kernel releases when the process dies, and that works between containers: a listening
+ * socket in the store's folder. The process that answers on it holds the lock.
  */
 async function takeLock(folder: string): Promise<Server> {
   const path = join(folder, 'lock');

@@ -1,7 +1,7 @@
 /**
- * The keepers' end: a TCP server that every keeper dials. A connection counts after the mutual proof of the cluster key;
- * a node has one, the newest proven one wins. Only silence between a probe that was sent and its missing answer counts
- * (S11).
+ * The TCP server that every keeper connects to. A connection counts after both sides have proven that they know the
+ * cluster key. A node has one connection: the newest proven one wins. Silence counts only between a ping that was sent
+ * and its missing answer (S11).
  */
 import { randomBytes } from 'node:crypto';
 import { createServer, type Server, type Socket } from 'node:net';
@@ -26,7 +26,7 @@ import { onlyAdvances } from './progress';
 const HANDSHAKE_LIMIT_MS = 2_000;
 const UNPROVEN_MAX = 32;
 const REFUSAL_LOG_MS = 60_000;
-/** Quick connects in a row to a PostgreSQL whose keeper is still there. */
+/** Maximum number of quick connects in a row to a PostgreSQL whose keeper is still connected. */
 const PROBES_MAX = 5;
 
 export interface KeeperServerOptions {
@@ -35,17 +35,19 @@ export interface KeeperServerOptions {
   clusterKey: string;
   settings: NodeSettings;
   incarnation: number;
-  /** For so long a node is given to answer of whose network nothing is known, ms (S11). */
+  /** How long a node may take to answer when nothing is known of its network yet, ms (S11). */
   hangTimeoutMs: number;
   clock: Clock;
   log: Log;
   /** The quick connect that confirms a broken connection. @default probePostgres */
   probe?: (address: string, limitMs: () => number) => Promise<ProbeResult>;
-  /** Something was seen: a cycle is due. */
+  /** Called when something was seen and a cycle is due. */
   wake: () => void;
-  /** Positions and counters went on, nothing else: only who waits for them has to look. */
+  /** Called when only positions and counters have grown. */
   advanced: () => void;
-  /** A keeper has accepted an order of this (higher) incarnation: another or an older monitor gave it. */
+  /**
+   * Called when a keeper has accepted an order of this (higher) incarnation, which another or an older monitor gave.
+   */
   onIncarnation: (incarnation: number) => void;
 }
 
@@ -57,10 +59,13 @@ interface Peer {
   spell: Spell;
 }
 
-/** One connection of a node, or a time without one: everything else that is known of it begins and ends with that. */
+/**
+ * One connection of a node, or the time between two connections. All other knowledge of the node begins and ends with
+ * it.
+ */
 interface Spell {
   readonly link: Link | null;
-  /** When it began, or when what was seen was forgotten. */
+  /** When the spell began, or when its observations were last forgotten, monotonic ms. */
   changedAtMs: number;
   heardAtMs: number;
   recall: NodeView['recall'];
@@ -70,7 +75,7 @@ interface Spell {
   seen: Sight;
 }
 
-/** What was seen of a node; a stall of the monitor ends it (S11). */
+/** What the monitor has seen of a node in this spell; a stall of the monitor discards it (S11). */
 interface Sight {
   status: Status | null;
   pings: { n: number; sentAtMs: number }[];
@@ -78,7 +83,7 @@ interface Sight {
   streamingSeenAtMs: number | null;
   probe: { alive: boolean; atMs: number } | null;
   refusedAtMs: number | null;
-  /** A question to its PostgreSQL is under way. */
+  /** True while a quick connect to its PostgreSQL is under way. */
   asking: boolean;
 }
 
@@ -105,14 +110,14 @@ export class KeeperServer implements Keepers {
     this.server = createServer({ noDelay: true }, (socket) => this.accept(socket));
   }
 
-  /** Listens. Throws when the address or port cannot be had. */
+  /** Begins to listen. Throws when the address or port is not available. */
   async listen(): Promise<void> {
     const { address, port } = this.options;
     await new Promise<void>((resolve, reject) => this.server.once('error', reject).listen(port, address, resolve));
     this.server.on('error', (error) => this.options.log.write('ERROR', 'monitor', 'LISTEN_FAILED', error.message));
   }
 
-  /** The port that it listens on; differs from the option when that was 0. */
+  /** The port that the server listens on. It differs from the option when that is 0. */
   port(): number {
     const address = this.server.address();
     return typeof address === 'object' && address !== null ? address.port : this.options.port;
@@ -147,7 +152,7 @@ export class KeeperServer implements Keepers {
       const { link, seen } = spell;
       if (link === null) continue;
       if (seen.pings.length > 0) answered = false;
-      // Bounded: the oldest one is what counts, newer ones only help it to be answered.
+      // The list is bounded: only the oldest unanswered ping measures the silence.
       if (seen.pings.length < 64) seen.pings.push({ n, sentAtMs: nowMs });
       link.send({ type: 'ping', n });
     }
@@ -164,7 +169,8 @@ export class KeeperServer implements Keepers {
 
   remember(copy: StateCopy): void {
     for (const { spell } of this.peers.values()) {
-      // First it tells what it remembers: an old store must not overwrite that unseen.
+      // The keeper first has to tell the copy that it has: a monitor with an old store must not overwrite that copy
+      // unseen.
       if (spell.link === null || spell.recall === undefined || spell.rememberedSeq === copy.seq) continue;
       spell.rememberedSeq = copy.seq;
       spell.link.send({ type: 'remember', ...copy });
@@ -177,7 +183,7 @@ export class KeeperServer implements Keepers {
     const { seen } = peer.spell;
     seen.asking = true;
     const asked = this.askPostgres(peer, seen).then((result) => {
-      // An answer to a question of before counts no more.
+      // The observations were discarded meanwhile, so the result of this connect is outdated.
       if (peer.spell.seen !== seen) return;
       const atMs = this.options.clock.nowMs();
       seen.probe = { alive: result === 'alive', atMs };
@@ -193,7 +199,10 @@ export class KeeperServer implements Keepers {
     );
   }
 
-  /** While the keeper is there a dying PostgreSQL is asked until it refuses; else the first outcome tells. */
+  /**
+   * Asks PostgreSQL by quick connects. While the keeper is connected, a dying PostgreSQL is asked until it refuses;
+   * without the keeper the first result decides.
+   */
   private async askPostgres(peer: Peer, seen: Sight): Promise<ProbeResult> {
     const ask = this.options.probe ?? probePostgres;
     for (let tries = 1; ; tries += 1) {
@@ -204,7 +213,7 @@ export class KeeperServer implements Keepers {
     }
   }
 
-  /** How long silence is no death, ms: packets may come late (S11). */
+  /** How long a missing answer does not prove that PostgreSQL is dead, ms: packets may come late (S11). */
   private silenceMs(peer: Peer): number {
     const { hangTimeoutMs } = this.options;
     const others = [...this.peers.values()].filter((p) => p !== peer && p.spell.link !== null).map((p) => p.answers);
@@ -271,7 +280,7 @@ export class KeeperServer implements Keepers {
   private prove(frame: KeeperFrame, nonce: string, address: string): Peer | null {
     if (frame.type !== 'hello') return null;
     const expected = proof(this.options.clusterKey, 'keeper', nonce, frame.nonce, frame.node);
-    // Any program that reaches this port chooses that name.
+    // This name is not proven: any program that reaches the port can send any name.
     const caller = `a keeper at ${address} that calls itself ${JSON.stringify(frame.node)}`;
     if (!sameProof(frame.mac, expected)) {
       this.refuse('KEY_WRONG', `${caller} has a wrong cluster key and was refused`);
@@ -282,7 +291,7 @@ export class KeeperServer implements Keepers {
     return peer;
   }
 
-  /** A refused keeper dials again and again: it is logged once a minute. */
+  /** Logs a refused keeper at most once a minute, because it connects again and again. */
   private refuse(code: 'KEY_WRONG' | 'NODE_UNKNOWN', message: string): void {
     const nowMs = this.options.clock.nowMs();
     if (nowMs - (this.refusals.get(code) ?? Number.NEGATIVE_INFINITY) < REFUSAL_LOG_MS) return;
@@ -353,7 +362,7 @@ export class KeeperServer implements Keepers {
     if (status.slots !== undefined) spell.slots = status.slots;
     if (streamingFrom !== null) seen.streamingSeenAtMs = nowMs;
     if (heartbeatSeen === null) return;
-    // The first value of a connection says nothing about when the row was written.
+    // The first value on a connection does not show when the leader wrote it.
     if (seen.heartbeat === null) seen.heartbeat = { count: heartbeatSeen, atMs: Number.NEGATIVE_INFINITY };
     else if (heartbeatSeen > seen.heartbeat.count) seen.heartbeat = { count: heartbeatSeen, atMs: nowMs };
   }
@@ -378,7 +387,7 @@ function newSpell(link: Link | null, nowMs: number): Spell {
   return { link, changedAtMs: nowMs, heardAtMs: nowMs, ...nothing, seen: nothingSeen() };
 }
 
-/** One connection: frames in, frames out, one end. */
+/** One TCP connection to a keeper: receives frames, sends frames, and ends once. */
 class Link {
   onFrame: (frame: KeeperFrame) => void = () => undefined;
   onEnd: () => void = () => undefined;

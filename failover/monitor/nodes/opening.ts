@@ -1,6 +1,7 @@
 /**
- * The opening checks (S9, S14): a connection to the node's address answers with its name, it is not in recovery, and one
- * ordinary synchronous commit succeeds on it. A connection to every node is opened beforehand, because SCRAM costs 15 ms.
+ * The opening checks (S9, S14): a session at the node's address answers with the node's name, the node is not in
+ * recovery, and one ordinary synchronous commit succeeds. The sessions with all nodes are opened beforehand, because
+ * SCRAM costs 15 ms.
  */
 import pg from 'pg';
 import { inBackground, messageOf } from '../../contract/errors';
@@ -11,21 +12,24 @@ import { INSUFFICIENT_PRIVILEGE, type SessionRights, sessionOptions } from '../.
 import type { DeclaredNode } from '../../core/state/cluster';
 import type { Log, Opening } from '../ports';
 
-/** A dial takes four round trips, each of which may be a second where packets come late. */
+/** Limit of one connect, ms. It takes four round trips, and each may take a second where packets come late. */
 const CONNECT_LIMIT_MS = 5_000;
-/** A dial that has not succeeded gets another one beside it with every look ({@link KEEP_MS}), so many at most. */
+/**
+ * Maximum number of connects to one node at a time. Every {@link KEEP_MS} another one is added while none has
+ * succeeded.
+ */
 const DIALS_MAX = 5;
-/** The commit waits for a standby; a slow network takes its time twice. */
+/** Limit of the commit, ms. It waits for a standby, so a slow network delays it twice. */
 const QUERY_LIMIT_MS = 5_000;
-/** While the node is still in recovery it is asked again after this, ms. */
+/** While the node is in recovery it is asked again after this time, ms. */
 const POLL_MS = 4;
 const RETRY_MS = 20;
 const KEEP_MS = 1_000;
 
-/** No row: the answer comes from another node, and nothing is written there. */
+/** Returns no row when another node answers; then nothing is written there. */
 const COMMIT = `INSERT INTO failover.canary (term, node) SELECT $1, $2 WHERE current_setting('cluster_name') = $2
   ON CONFLICT (node) DO UPDATE SET term = excluded.term, at = pg_catalog.now() RETURNING node`;
-/** read_only_sql_transaction: the node is in recovery. */
+/** SQLSTATE read_only_sql_transaction: the node is in recovery. */
 const READ_ONLY = '25006';
 
 export interface OpeningOptions {
@@ -33,9 +37,12 @@ export interface OpeningOptions {
   clusterKey: string;
   log: Log;
   onCertified: (node: string, term: number) => void;
-  /** A session that stood has ended, and not by this side: its PostgreSQL may be gone. */
+  /** Called when an open session was ended by the other side: the node's PostgreSQL may be gone. */
   onBroken: (node: string) => void;
-  /** Told whether a node answers on SQL, so that only those that run are dialled. Null: nothing is known, all stays as it is. */
+  /**
+   * Tells whether a node's PostgreSQL runs, so that only running ones are connected to. Null means unknown: nothing
+   * changes.
+   */
   isRunning: (node: string) => boolean | null;
   /** @default 5432 */
   port?: number;
@@ -46,7 +53,9 @@ interface Check {
   term: number;
 }
 
-/** One node's session and the dials for one; the first that succeeds is kept. */
+/**
+ * The session with one node, and the connects that are under way for one. The first that succeeds becomes the session.
+ */
 interface Line {
   readonly node: DeclaredNode;
   session: pg.Client | null;
@@ -57,9 +66,12 @@ export class OpeningChecks implements Opening {
   private readonly options: OpeningOptions;
   private readonly lines: ReadonlyMap<string, Line>;
   private wanted: Check | null = null;
-  /** The checks that are under way: the wanted one, and a former one until its answer or its limit, beside it. */
+  /** The checks that are under way: the wanted one, and perhaps a former one that has not ended yet. */
   private readonly running = new Set<string>();
-  /** Each reason to wait is told once for a check: two that take turns every few ms would fill the log. */
+  /**
+   * Reasons to wait that were logged for this check. Each is logged once, because two that alternate would fill the
+   * log.
+   */
   private readonly told = new Set<string>();
   private ended = false;
   private timer: NodeJS.Timeout | null = null;
@@ -69,7 +81,7 @@ export class OpeningChecks implements Opening {
     this.lines = new Map(options.nodes.map((node) => [node.name, { node, session: null, dials: new Set() }]));
   }
 
-  /** Keeps the connections open until {@link stop}. */
+  /** Keeps the sessions open until {@link stop}. */
   start(): void {
     this.timer = setInterval(() => this.keep(), KEEP_MS);
   }
@@ -103,11 +115,12 @@ export class OpeningChecks implements Opening {
     }
   }
 
-  /** Tries until the check is passed or no longer wanted. */
+  /** Tries until the check is passed or is no longer wanted. */
   private async check(check: Check): Promise<void> {
     this.running.add(keyOf(check));
     while (this.isWanted(check)) await this.try(check);
-    // In the same turn as the look above: who wants it again begins anew.
+    // This runs in the same turn of the event loop as the last condition, so a new request for this check starts a new
+    // run.
     this.running.delete(keyOf(check));
   }
 
@@ -125,7 +138,10 @@ export class OpeningChecks implements Opening {
     }
   }
 
-  /** False while the node is still being dialled or in recovery. Throws when it cannot be asked or is somebody else. */
+  /**
+   * Makes the check once. False while there is no session yet or the node is in recovery. Throws when the node cannot
+   * be asked or another node answers.
+   */
   private async once({ node, term }: Check): Promise<boolean> {
     const client = await this.session(node);
     if (client === null) return false;
@@ -147,7 +163,9 @@ export class OpeningChecks implements Opening {
     this.options.log.write('INFO', node, 'CHECK_WAITS', words);
   }
 
-  /** The node's session, null when there is none within {@link RETRY_MS}. Throws what a dial fails with. */
+  /**
+   * The session with the node; null when there is none within {@link RETRY_MS}. Throws the error of a failed connect.
+   */
   private async session(node: string): Promise<pg.Client | null> {
     const line = this.lines.get(node);
     if (line === undefined) throw new Error(`${node} is not declared`);
@@ -162,7 +180,7 @@ export class OpeningChecks implements Opening {
     if (line.dials.size >= DIALS_MAX) return;
     const dial = this.connect(line).finally(() => line.dials.delete(dial));
     line.dials.add(dial);
-    // Who waits for it is told; the other dials may still succeed.
+    // The caller that waits for this connect gets its error. Other connects may still succeed.
     inBackground(() => dial);
   }
 
@@ -171,7 +189,7 @@ export class OpeningChecks implements Opening {
       await this.connectWith(line, 'granted');
     } catch (error) {
       if (!(error instanceof pg.DatabaseError) || error.code !== INSUFFICIENT_PRIVILEGE) throw error;
-      // A node whose roles an older keeper made has not granted it all.
+      // A node whose roles were created by an older keeper has not granted all settings.
       await this.connectWith(line, 'plain');
     }
   }
@@ -184,7 +202,7 @@ export class OpeningChecks implements Opening {
       password: derivedPassword(this.options.clusterKey, 'monitor'),
       database: 'postgres',
       application_name: 'failover-monitor',
-      // Whatever is set for the role or the database, the check's commit waits for the standbys (S9).
+      // Overrides any setting of the role or the database, so that the check's commit waits for the standbys (S9).
       options: sessionOptions(rights, { synchronous_commit: 'on' }),
       connectionTimeoutMillis: CONNECT_LIMIT_MS,
       query_timeout: QUERY_LIMIT_MS,
@@ -207,7 +225,7 @@ export class OpeningChecks implements Opening {
     else destroy(client);
   }
 
-  /** Ends the node's session; only this one where it is given. */
+  /** Ends the session with the node; with `client` given, only if that is the session. */
   private drop(node: string, client?: pg.Client): void {
     const line = this.lines.get(node);
     const session = line?.session ?? null;
@@ -221,7 +239,7 @@ function keyOf({ node, term }: Check): string {
   return `${node} ${term}`;
 }
 
-/** Ends a connection without waiting for the other side, which may hang (node-postgres can wait for ever there). */
+/** Ends a connection without waiting for the other side, which may hang (node-postgres could wait forever there). */
 function destroy(client: pg.Client): void {
   client.on('error', () => undefined);
   inBackground(() => client.end());

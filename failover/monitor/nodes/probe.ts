@@ -1,26 +1,32 @@
-/** The quick confirmation that PostgreSQL is gone (docs/safety.md S20). */
+/** Confirms quickly that PostgreSQL is gone (docs/safety.md S20). */
 import { connect, type Socket } from 'node:net';
 import { PORTS } from '../../contract/layout';
 
-/** An answer takes 1 to 5 ms on the inner network: none within this tells something there, ms. */
+/** A missing answer within this time means something, ms: an answer takes 1 to 5 ms on the inner network. */
 export const PROBE_LIMIT_MS = 25;
-/** Of two round trips, with half of that to spare, consists an attempt: a connection and an answer. */
+/**
+ * Round trips that one attempt is given. It needs two, one to connect and one for the answer; half as much is to spare.
+ */
 const ROUND_TRIPS = 3;
-/** The newest answers by which a node's network is judged: three seconds of them. */
+/** Number of newest answers by which a node's network is judged: those of three seconds. */
 const ANSWERS_KEPT = 32;
-/** So many of another node tell something of the network: of one, nothing can be said about the slowest. */
+/**
+ * Number of answers of another node from which on they say something about the network: fewer do not show the slowest.
+ */
 const ANSWERS_ENOUGH = 5;
 
-/** PostgreSQL's SSLRequest: every postmaster answers it with one byte, before any authentication. */
+/** PostgreSQL's SSLRequest. Every postmaster answers it with one byte, before any authentication. */
 const SSL_REQUEST = Buffer.from([0, 0, 0, 8, 4, 0xd2, 0x16, 0x2f]);
 
 /**
- * `alive`: a postmaster answered. `refused`: nobody listens there. `broken`: the connection was taken and dropped without an
- * answer, which no postmaster does. `silent`: nothing came within the limit.
+ * - `alive`: a postmaster answered.
+ * - `refused`: no process listens there.
+ * - `broken`: the connection was accepted and dropped without an answer, which no running postmaster does.
+ * - `silent`: nothing came within the limit.
  */
 export type ProbeResult = 'alive' | 'refused' | 'broken' | 'silent';
 
-/** How long one node's answers have taken lately, so that silence is told from a slow network (S11). */
+/** Records how long one node's answers have taken lately, to tell silence from a slow network (S11). */
 export class AnswerTimes {
   private readonly times: number[] = [];
   private isOld = true;
@@ -31,14 +37,18 @@ export class AnswerTimes {
     this.isOld = false;
   }
 
-  /** The monitor stood still: what was usual is the least that may be expected now, until the next answer. */
+  /**
+   * Called after a stall of the monitor. Until the next answer the recorded times are only the least that may be
+   * expected.
+   */
   age(): void {
     this.isOld = true;
   }
 
   /**
-   * For how long an answer of this node has to be awaited until its lack tells something, ms; while nothing new is known of it,
-   * as long as `others` of the same network need, or null when nothing is known of those either.
+   * How long an answer of this node has to be awaited until its lack means something, ms. After a stall, and until the
+   * node has answered again: as long as the `others` of the same network need, or null when nothing is known of them
+   * either.
    */
   limitMs(others: readonly AnswerTimes[]): number | null {
     const own = this.usualMs();
@@ -53,8 +63,9 @@ export class AnswerTimes {
 }
 
 /**
- * Connects, again and again until `limitMs` have gone by, which may become more or less meanwhile; the first attempt that has
- * an outcome tells it. A bare connect is not enough: the kernel of a dying container still accepts for an instant. Never throws.
+ * Connects again and again until `limitMs` have passed; that limit may change meanwhile. The first attempt with an
+ * outcome decides. A bare connect is not enough, because the kernel of a dying container still accepts for an instant.
+ * Never throws.
  */
 export function probePostgres(
   address: string,
@@ -82,11 +93,11 @@ export function probePostgres(
       socket.on('end', () => end('broken'));
     };
     const look = () => {
-      // Counted, not measured: a busy machine gives more time, not less.
+      // The time is counted in looks, not measured, so that a busy machine gives more time, not less.
       goneMs += PROBE_LIMIT_MS;
       if (goneMs >= limitMs()) end('silent');
       else if (goneMs >= nextMs) {
-        // A packet of an attempt may be lost, and each attempt needs as long as the network does.
+        // A packet of the first attempt may be lost, and each attempt needs as long as the network does.
         nextMs *= 2;
         attempt();
       }

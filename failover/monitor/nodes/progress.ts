@@ -1,6 +1,8 @@
-/** Tells a status that something has happened from one that only says that time goes on. */
+/** Distinguishes a status that reports an event from one in which only counters and times have grown. */
 
-/** Positions, counters, ages and measured times: they grow all the time, and nothing hangs on seeing them at once. */
+/**
+ * Fields with positions, counters, ages and measured times. They grow all the time, and it is enough to see them later.
+ */
 const GROWS: ReadonlySet<string> = new Set([
   'n',
   'upMs',
@@ -16,7 +18,9 @@ const GROWS: ReadonlySet<string> = new Set([
   'slots',
 ]);
 
-/** True when the two differ in nothing but what grows. A value that comes or goes (null) is a difference. */
+/**
+ * True when the two statuses differ only in growing fields. A value that appears or disappears (null) is a difference.
+ */
 export function onlyAdvances(before: unknown, now: unknown): boolean {
   if (before === now) return true;
   if (!isObject(before) || !isObject(now) || Array.isArray(before) !== Array.isArray(now)) return false;

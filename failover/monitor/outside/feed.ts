@@ -1,19 +1,19 @@
 /**
- * What readers of the API get, made once for all of them: the status is put into words at most four times a second, not at
- * all while nobody reads, and not in the middle of a change of leader, whose milliseconds are the clients'. Rings are
- * bounded.
+ * The answers for readers of the API, made once for all readers. The status is put into words at most four times a
+ * second, not at all while there is no reader, and less often during a change of leader, whose milliseconds belong to
+ * the clients. All buffers are bounded.
  */
 import type { ClusterStatus, Failover, LogEvent, Sample } from '../../contract/api';
 import type { Listeners } from './listeners';
 
 /** Shortest time between two statuses, ms. */
 const STATUS_EVERY_MS = 250;
-/** During a change of leader, ms. */
+/** Shortest time between two statuses during a change of leader, ms. */
 const BUSY_EVERY_MS = 1_000;
-/** Positions alone grow all the time; they are worth an event this often, ms. */
+/** If only positions have grown, a status is sent this often, ms, because they grow all the time. */
 const POSITIONS_EVERY_MS = 1_000;
 const EVENTS_KEPT = 1_000;
-/** Events that the status itself carries. */
+/** Number of events that the status itself carries. */
 const EVENTS_SHOWN = 100;
 export const SAMPLE_EVERY_MS = 1_000;
 const SAMPLES_KEPT = 3_600;
@@ -21,20 +21,20 @@ const SAMPLES_KEPT = 3_600;
 export interface FeedOptions {
   /** Null until the first cycle. */
   status: () => Words | null;
-  /** A change of leader is under way. */
+  /** True while a change of leader is under way. */
   busy: () => boolean;
   failovers: () => readonly Failover[];
   listeners: Listeners;
   nowMs: () => number;
 }
 
-/** The status, to which the newest events are added here. */
+/** The status without its events, which the feed adds. */
 type Words = Omit<ClusterStatus, 'events'>;
 
 interface Made {
   /** JSON of the status without its events. */
   text: string;
-  /** What makes it worth an event at once. */
+  /** The part of the status whose change is sent at once. */
   essence: string;
   atMs: number;
 }
@@ -43,18 +43,18 @@ export class Feed {
   private readonly options: FeedOptions;
   private readonly events: { id: number; text: string }[] = [];
   private readonly samples: string[] = [];
-  /** Answer of `/history` until the next sample: it is some hundred kB. */
+  /** The answer of `/history`, kept until the next sample, because it has some hundred kB. */
   private historyText: string | null = null;
   private lastId = 0;
   private made: Made | null = null;
-  /** The status that listeners were told last. */
+  /** The status that was last sent to the listeners. */
   private sent = { essence: '', atMs: Number.NEGATIVE_INFINITY };
 
   constructor(options: FeedOptions) {
     this.options = options;
   }
 
-  /** A line of the log. */
+  /** Adds a line of the log. */
   log(line: Omit<LogEvent, 'id'>): void {
     this.lastId += 1;
     const event = { id: this.lastId, text: JSON.stringify({ id: this.lastId, ...line }) };
@@ -75,7 +75,7 @@ export class Feed {
     this.options.listeners.send('sample', text);
   }
 
-  /** Called after each cycle: tells listeners what has changed. Does nothing while there are none. */
+  /** Called after each cycle. Sends changes to the listeners; does nothing while there are none. */
   tick(): void {
     const { listeners, nowMs } = this.options;
     if (listeners.count === 0) return;
@@ -87,7 +87,7 @@ export class Feed {
     listeners.send('cluster', withEvents(made, []));
   }
 
-  /** Something was asked for and answered: the next reader gets what came of it. */
+  /** Drops the kept status, so that the next reader sees the result of a command. */
   stale(): void {
     this.made = null;
   }
@@ -98,7 +98,10 @@ export class Feed {
     return made === null ? null : withEvents(made, this.events.slice(-EVENTS_SHOWN));
   }
 
-  /** Answer of `/events`: those with a higher id, oldest first; the newest ones when there are more than `limit`. */
+  /**
+   * The answer of `/events`: the events with a higher id, oldest first; if there are more than `limit`, the newest
+   * ones.
+   */
   eventsAfter(after: number, limit: number): string {
     return `{${listOf(this.since(after).slice(-limit))}}`;
   }
@@ -112,7 +115,10 @@ export class Feed {
     return this.historyText;
   }
 
-  /** What a new listener begins with: the status, and the log from where it left off (null: from now on). */
+  /**
+   * The first messages for a new listener: the status, and the log from the event on after which it stopped (null: from
+   * now on).
+   */
   greeting(after: number | null): { name: string; data: string; id?: number }[] {
     const made = this.make();
     const missed = after === null ? [] : this.since(after);
@@ -122,7 +128,10 @@ export class Feed {
     ];
   }
 
-  /** An id that this monitor has not given yet is of an earlier one: everything is new then. */
+  /**
+   * The events after an id. An id that this monitor has not given yet comes from an earlier one, so then all events are
+   * new.
+   */
   private since(after: number): { id: number; text: string }[] {
     return after > this.lastId ? [...this.events] : this.events.filter((e) => e.id > after);
   }
@@ -131,7 +140,7 @@ export class Feed {
     const { status, busy, nowMs } = this.options;
     const { made } = this;
     const everyMs = busy() ? BUSY_EVERY_MS : STATUS_EVERY_MS;
-    // Cycles come a little early or late.
+    // Cycles may come a little early, hence the tolerance.
     if (made !== null && nowMs() - made.atMs < everyMs * 0.9) return made;
     const next = status();
     if (next === null) return null;
@@ -140,7 +149,7 @@ export class Feed {
   }
 }
 
-/** Texts are put together, because making them anew for each reader would cost the loop's time. */
+/** Joins texts, because making the JSON anew for each reader would take the loop's time. */
 function withEvents({ text }: Made, events: readonly { text: string }[]): string {
   return `${text.slice(0, -1)},${listOf(events)}}`;
 }
@@ -149,7 +158,7 @@ function listOf(events: readonly { text: string }[]): string {
   return `"events":[${events.map((e) => e.text).join(',')}]`;
 }
 
-/** The status without what changes with every write. */
+/** The status without the fields that change with every write. */
 function essenceOf(status: Words): string {
   const nodes = status.nodes.map((n) => ({ ...n, lsn: null, lagBytes: null, lagSeconds: null, slots: null }));
   return JSON.stringify({ ...status, at: '', nodes });

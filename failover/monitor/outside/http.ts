@@ -1,7 +1,8 @@
 /**
- * The monitor's own HTTP side: the page, JSON for programs, health, metrics, and commands. Reading is free; a command
- * needs the token, so that no page in a browser and nobody else on the network can give one. Only names that are this
- * machine's are answered: a foreign name that leads here (DNS rebinding) would let another site's page read.
+ * The monitor's HTTP server: the page, JSON for programs, health, metrics, and commands. Reading is open. A command
+ * needs the token, so that neither a page in a browser nor another machine on the network can give one. Requests must
+ * name this machine as their host: with a foreign name that leads here (DNS rebinding) another site's page could read
+ * the answers.
  */
 import { createHash, timingSafeEqual } from 'node:crypto';
 import { Server } from 'node:http';
@@ -27,7 +28,7 @@ const HEADERS = {
   'Cache-Control': 'no-store',
 };
 
-/** The metrics are made at most once in this time, ms. Prometheus asks every five seconds. */
+/** The metrics are made at most this often, ms. Prometheus asks every five seconds. */
 const METRICS_EVERY_MS = 1_000;
 const BODY_BYTES_MAX = 4 * 1024;
 const EVENTS_DEFAULT = 100;
@@ -42,11 +43,11 @@ export interface HttpParts {
   version: string;
   /** Monotonic, ms. */
   nowMs: () => number;
-  /** The loop still turns. */
+  /** True while the loop makes cycles. */
   healthy: () => boolean;
-  /** Why writes do not go through now; null: they do. */
+  /** Why clients cannot write now; null when they can. */
   unready: () => string | null;
-  /** Names by which it is known, beside `localhost` and addresses. */
+  /** Names by which this server is known, beside `localhost` and addresses. */
   hostNames: readonly string[];
   metrics?: () => Promise<{ contentType: string; text: string }>;
   /** Commands: `Authorization: Bearer <token>`. */
@@ -68,7 +69,7 @@ export function httpApp(parts: HttpParts): Hono {
   });
   const [health, others] = [new Turnstile(parts.nowMs), new Turnstile(parts.nowMs)];
   app.use(async (c, next) => {
-    // A person's command must get through a flood, and so must the question whether the process is well.
+    // A person's command must get through a flood of requests, and so must the question whether the process is healthy.
     const isCommand = parts.commands !== undefined && isAllowed(c, parts.commands.token);
     if (isCommand || (await (c.req.path === '/health' ? health : others).pass())) return next();
     return c.json({ error: 'too many requests wait; try again later' }, 503, {
@@ -88,7 +89,7 @@ export function httpApp(parts: HttpParts): Hono {
   return app;
 }
 
-/** An address cannot be made to lead elsewhere, a name can. */
+/** True when the host is an address or one of our names. Another site can make a name lead here, but not an address. */
 function isOurs(hostname: string, names: readonly string[]): boolean {
   const bare = hostname.replace(/^\[|\]$/g, '');
   return bare === 'localhost' || isIP(bare) !== 0 || names.includes(bare);
@@ -134,7 +135,7 @@ function readingRoutes(app: Hono, { feed, listeners }: HttpParts): void {
   });
 }
 
-/** A whole number that is not negative; null: it is none. */
+/** Reads a whole number that is not negative; null when the text is none. */
 function numberOf(text: string | undefined, fallback: number): number | null {
   if (text === undefined) return fallback;
   return /^\d{1,15}$/.test(text) ? Number(text) : null;
@@ -183,13 +184,15 @@ function bodyError(error: z.ZodError): string {
   return `the body does not fit: ${issues.join('; ')} (see /openapi.json)`;
 }
 
-/** Browsers name the page that asks; programs name none. */
+/**
+ * True when the request comes from our own page or a program: a browser names the page's origin, a program names none.
+ */
 function isSameOrigin(c: Context): boolean {
   const origin = c.req.header('Origin');
   return origin === undefined || (URL.canParse(origin) && new URL(origin).host === new URL(c.req.url).host);
 }
 
-/** Compared by digests, in constant time. */
+/** True when the request carries the token. Digests are compared, in constant time. */
 function isAllowed(c: Context, token: string): boolean {
   const given = c.req.header('Authorization');
   if (given === undefined) return false;
@@ -216,14 +219,14 @@ async function jsonOf(c: Context): Promise<unknown> {
 
 /** Limits of the HTTP side's connections. */
 export interface HttpLimits {
-  /** Connections at a time: each may have an answer of some hundred kB that its reader does not take. */
+  /** Maximum number of connections: each may hold an answer of some hundred kB that its reader does not take. */
   connections: number;
-  /** A connection that has not sent its request by then is closed, ms; looked at twice in that time. */
+  /** A connection that has not sent its request after this time is closed, ms. This is looked at twice in that time. */
   requestMs: number;
 }
 const LIMITS: HttpLimits = { connections: 1_000, requestMs: 10_000 };
 
-/** Listens; resolves when it does. Throws when the port cannot be had. */
+/** Resolves when the server listens. Throws when the port is not available. */
 export function listenHttp(
   app: Hono,
   address: string,

@@ -1,10 +1,15 @@
-/** Server-sent events (HTML standard, "Server-sent events"): a bounded number of listeners, each with a bounded queue. */
+/**
+ * Server-sent events (HTML standard, "Server-sent events"): a bounded number of listeners, each with a bounded queue.
+ */
 
-/** Listeners at a time. */
+/** Maximum number of listeners. */
 export const LISTENERS_MAX = 32;
-/** What may wait to be read by one listener, bytes: several statuses. Whoever is slower is dropped, and may come again. */
+/**
+ * Maximum number of bytes that wait for one listener: several statuses. A slower listener is dropped and may connect
+ * again.
+ */
 export const QUEUE_BYTES_MAX = 256 * 1024;
-/** A browser comes again after this, ms. */
+/** A browser reconnects after this time, ms. */
 const RETRY_MS = 1_000;
 
 interface Message {
@@ -21,7 +26,7 @@ export class Listeners {
     return this.all.size;
   }
 
-  /** One more listener; null when there are enough. */
+  /** Adds a listener; null when there are {@link LISTENERS_MAX} already. */
   open(greeting: readonly Message[]): ReadableStream<Uint8Array> | null {
     if (this.all.size >= LISTENERS_MAX) return null;
     let own: ReadableStreamDefaultController<Uint8Array> | null = null;
@@ -41,7 +46,7 @@ export class Listeners {
     );
   }
 
-  /** To everybody; encoded once. */
+  /** Sends a message to all listeners, encoded once. */
   send(name: string, data: string, id?: number): void {
     if (this.all.size === 0) return;
     const bytes = this.encoder.encode(format({ name, data, id }));
@@ -59,7 +64,7 @@ export class Listeners {
 
   private drop(controller: ReadableStreamDefaultController<Uint8Array>): void {
     this.all.delete(controller);
-    // What waits to be read is dropped with it.
+    // This also drops what still waits for that listener.
     controller.error(new Error('too slow'));
   }
 }

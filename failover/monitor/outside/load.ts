@@ -1,16 +1,21 @@
 /**
- * Keeps readers of the HTTP side from taking the loop's time: both live in one process, and a loop that is late takes its
- * observations for old ones.
+ * Keeps readers of the HTTP server from taking the loop's time. Both run in one process, and a loop that runs late
+ * takes its observations for outdated.
  */
 
-/** Requests a second that are answered, and how many of them at once. */
+/** Requests that are answered in a second, and at once. */
 export const PER_SECOND = 200;
 export const AT_ONCE = 10;
-/** Requests that wait for their turn; at {@link PER_SECOND} the last one waits 1.3 s, and clients give up after 5 s. */
+/**
+ * Maximum number of waiting requests. At {@link PER_SECOND} the last one waits 1.3 s, and clients give up after 5 s.
+ */
 export const WAITING_MAX = 256;
 const LOOK_MS = 5;
 
-/** Lets requests through one after the other, no faster than the loop can afford. A burst waits instead of failing. */
+/**
+ * Lets requests through one after the other, no faster than the loop can afford. A burst of requests waits instead of
+ * failing.
+ */
 export class Turnstile {
   private readonly nowMs: () => number;
   private readonly waiting: ((mayPass: boolean) => void)[] = [];
@@ -23,7 +28,7 @@ export class Turnstile {
     this.countedAtMs = nowMs();
   }
 
-  /** Resolves with true when it is this request's turn, with false at once when too many wait already. */
+  /** Resolves with true when it is this request's turn, and with false at once when too many requests wait. */
   async pass(): Promise<boolean> {
     this.count();
     if (this.waiting.length === 0 && this.free >= 1) {
@@ -58,7 +63,7 @@ export class Turnstile {
   }
 }
 
-/** The result of `make`, made anew at most once in `everyMs` however often it is asked for. A failure is not kept. */
+/** The result of `make`, made anew at most every `everyMs`, however often it is requested. A failure is not kept. */
 export function keptFor<T>(everyMs: number, nowMs: () => number, make: () => Promise<T>): () => Promise<T> {
   let kept: { value: Promise<T>; atMs: number } | null = null;
   return () => {

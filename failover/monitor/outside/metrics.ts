@@ -1,6 +1,6 @@
 /**
- * What `GET /metrics` tells (Prometheus text format). Gauges are set from the newest state when they are asked for;
- * counters and histograms are fed as things happen, which costs microseconds.
+ * The metrics of `GET /metrics` (Prometheus text format). Gauges are computed from the newest state when they are
+ * requested. Counters and histograms are updated when something happens, which costs microseconds.
  */
 
 import { Counter, Gauge, Histogram, Registry } from '@prometheus-io/client';
@@ -14,11 +14,11 @@ import { isServing } from './status-view';
 
 const ROLES: readonly NodeStatus['role'][] = ['leader', 'candidate', 'standby', 'joining', 'down'];
 const SYNC: Record<NodeStatus['sync'], number> = { counted: 1, joining: 0, no: 0 };
-/** A gap that is as long as two intervals of the heartbeat is none. */
+/** Shorter gaps between heartbeats than two intervals are not counted as gaps, ms. */
 const GAP_MIN_MS = 200;
-/** Told of again before this passed without a word, a promotion by hand is still the same one; a copy takes longer. */
+/** Reports of a manual promotion less than 2 s apart are counted once. The copy that has to follow takes longer. */
 const SAME_BY_HAND_MS = 2_000;
-/** Codes of events that begin something which should succeed at the first attempt, with the name of it. */
+/** Events that start an attempt which should succeed the first time, with the name of the attempt. */
 const ATTEMPTS: Readonly<Partial<Record<LogCode, string>>> = {
   PROMOTE_AGAIN: 'promotion',
   POSTGRES_CRASHED: 'restart',
@@ -85,21 +85,24 @@ export class Metrics {
     this.gauge('build_info', 'Version of the product.', ['version']).set({ version }, 1);
   }
 
-  /** After each cycle. */
+  /** Called after each cycle. */
   cycle({ code }: Decision, observation: Observation): void {
     this.cycles.inc();
     this.noticeByHand(code);
     for (const { name } of observation.declared) this.noticeBeat(statusOf(observation, name)?.lead ?? null);
   }
 
-  /** With each line of the log: its code, and the node that it is about. */
+  /** Called with each line of the log: its code, and the node that it is about. */
   event(code: LogCode, node: string): void {
     this.noticeByHand(code);
     const kind = ATTEMPTS[code];
     if (kind !== undefined) this.attempts.inc({ node, kind });
   }
 
-  /** A keeper may undo a promotion by hand before the monitor sees it; where both report it, it counts once. */
+  /**
+   * Counts a manual promotion. A keeper may undo it before the monitor sees it, so both report it, and it must count
+   * once.
+   */
   private noticeByHand(code: LogCode): void {
     if (code !== 'PROMOTED_BY_HAND') return;
     const nowMs = this.clock.nowMs();
@@ -120,7 +123,7 @@ export class Metrics {
     this.beat = { term: lead.term, count: lead.heartbeat, oldestMs: lead.heartbeatAgeMs };
   }
 
-  /** Told once when it is finished, and once more when its former leader follows. */
+  /** Called with each finished change of leader, and once more when its former leader follows. */
   failover({ term, cause, steps }: Failover): void {
     const known = this.counted.term === term ? this.counted.steps : 0;
     if (this.counted.term !== term) this.failovers.inc({ cause });

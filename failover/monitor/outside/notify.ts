@@ -1,7 +1,7 @@
 /**
- * Posts each finished change of leader as JSON (api.ts, `Failover`, with the stack's name) to the address that the config
- * names. Beside everything else: a bounded queue, a deadline for each call, a bounded number of attempts. The address may
- * hold a secret and is never shown.
+ * Posts each finished change of leader as JSON (api.ts, `Failover`, with the stack's name) to the address in the
+ * config. It works beside the loop, with a bounded queue, a deadline for each call and a bounded number of attempts.
+ * The address may hold a secret and is never shown.
  */
 
 import type { Failover } from '../../contract/api';
@@ -12,7 +12,7 @@ const QUEUE_MAX = 20;
 const CALL_LIMIT_MS = 5_000;
 const FIRST_REST_MS = 1_000;
 const REST_MAX_MS = 60_000;
-/** With doubling rests about ten minutes. */
+/** Maximum number of attempts: with doubling rests about ten minutes. */
 const ATTEMPTS_MAX = 15;
 
 export interface NotifyOptions {
@@ -34,7 +34,7 @@ export class Notifier {
     this.options = options;
   }
 
-  /** Returns at once. The same change again, with its last step, is posted as well. */
+  /** Queues a change and returns at once. The same change is posted again when its last step is added. */
   failover(failover: Failover): void {
     this.queue.push(failover);
     if (this.queue.length > QUEUE_MAX) {
@@ -46,7 +46,7 @@ export class Notifier {
     });
   }
 
-  /** Resolves when nothing waits any more. */
+  /** Resolves when no change waits any more. */
   async idle(): Promise<void> {
     await this.working;
   }
@@ -67,7 +67,7 @@ export class Notifier {
     this.tell('ERROR', 'NOTIFY_GIVEN_UP', `the webhook did not take the notification of term ${failover.term}`);
   }
 
-  /** What went wrong, without the address; null: it was taken. */
+  /** Makes one attempt. Returns what went wrong, without the address; null when the change was accepted. */
   private async once(failover: Failover): Promise<string | null> {
     const { url, stack, post = fetch } = this.options;
     try {

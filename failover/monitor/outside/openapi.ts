@@ -1,4 +1,4 @@
-/** The OpenAPI document of the HTTP API, made from the schemas by which it answers and asks (api.ts). */
+/** The OpenAPI document of the HTTP API, made from the same schemas as its requests and answers (api.ts). */
 import { z } from 'zod';
 import {
   Answer,
@@ -38,7 +38,7 @@ const QUERY = (name: string, description: string) => ({
   schema: { type: 'integer', minimum: 0 },
 });
 
-/** OpenAPI 3.1, whose schemas are JSON Schema 2020-12. */
+/** Makes an OpenAPI 3.1 document, whose schemas are JSON Schema 2020-12. */
 export function openapi(version: string): object {
   const reads = Object.entries(READS).map(([path, { schema, summary }]) => [
     `/api/v1/${path}`,

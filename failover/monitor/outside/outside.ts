@@ -1,4 +1,6 @@
-/** Everything that shows the monitor to the world: page, API, metrics, webhook. It is told what happens and decides nothing. */
+/**
+ * All that shows the monitor to the outside: page, API, metrics, webhook. It is told what happens and decides nothing.
+ */
 
 import type { ClusterStatus, Failover } from '../../contract/api';
 import type { LogCode } from '../../contract/codes';
@@ -18,15 +20,15 @@ import { Metrics } from './metrics';
 import { Notifier } from './notify';
 import { clusterStatus, isServing, Sampler } from './status-view';
 
-/** The loop counts as alive when it made a cycle within this time, ms. */
+/** The loop counts as alive when its last cycle is not older than this, ms. */
 const ALIVE_MS = 5_000;
 
 export interface OutsideOptions {
   config: MonitorConfig;
   clock: Clock;
-  /** Where the lines go that the API shows, too. */
+  /** The log that gets every line. The API shows the same lines. */
   log: Log;
-  /** Asked for only after the first decision, or by readers. */
+  /** Gives the monitor's insides. Called only after the first decision, or by readers. */
   inside: () => Inside;
 }
 
@@ -38,7 +40,7 @@ export class Outside implements Log {
   private readonly metrics: Metrics;
   private readonly notifier: Notifier | null;
   private cycleAtMs: number;
-  /** From {@link listen} to {@link close}. */
+  /** The running server, from {@link listen} to {@link close}. */
   private serving: { close(): void } | null = null;
 
   constructor(options: OutsideOptions) {
@@ -62,7 +64,7 @@ export class Outside implements Log {
     this.notifier = url === undefined ? null : new Notifier({ url, stack, log: this });
   }
 
-  /** Writes to the log, and tells those who read the API. */
+  /** Writes a line to the log and to the readers of the API. */
   write(level: Level, subject: string, code: LogCode, message: string, rule?: string): void {
     this.options.log.write(level, subject, code, message, rule);
     const event = {
@@ -77,7 +79,7 @@ export class Outside implements Log {
     this.metrics.event(code, subject);
   }
 
-  /** After each cycle. */
+  /** Called after each cycle. */
   decided(decision: Decision, observation: Observation): void {
     this.cycleAtMs = this.options.clock.nowMs();
     this.metrics.cycle(decision, observation);
@@ -85,14 +87,14 @@ export class Outside implements Log {
     this.feed.tick();
   }
 
-  /** After each finished change of leader, and again when its former leader follows. */
+  /** Called after each finished change of leader, and again when its former leader follows. */
   failover(failover: Failover): void {
     this.feed.failover(failover);
     this.metrics.failover(failover);
     this.notifier?.failover(failover);
   }
 
-  /** Answers from now on. Throws when the port cannot be had. */
+  /** Begins to answer requests. Throws when the port is not available. */
   async listen(page: PageFiles): Promise<void> {
     const server = await listenHttp(httpApp(this.parts(page)), '0.0.0.0', PORTS.monitorHttp);
     const sampling = setInterval(() => this.sample(), SAMPLE_EVERY_MS);

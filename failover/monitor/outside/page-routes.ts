@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import type { Hono } from 'hono';
 import type { PageFiles } from '../../contract/layout';
 
-/** Path in the browser → file of the bundled page, and its type. */
+/** Path in the browser → file of the bundled page and its type. */
 const FILES = {
   '/': ['index.html', 'text/html; charset=utf-8'],
   '/page.css': ['page.css', 'text/css; charset=utf-8'],
@@ -23,7 +23,7 @@ export function readPage(folder: string): PageFiles {
   };
 }
 
-/** Everything that a browser loads for the page. */
+/** Serves every file that a browser loads for the page. */
 export function pageRoutes(app: Hono, files: PageFiles): void {
   for (const [path, [name, type]] of Object.entries(FILES)) {
     app.get(path, (c) => c.body(files[name], 200, { 'Content-Type': type }));

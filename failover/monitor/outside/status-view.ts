@@ -1,4 +1,4 @@
-/** What `GET /api/v1/cluster` answers (api.ts): state and observation in words that a person or a script can use. Pure. */
+/** The answer of `GET /api/v1/cluster` (api.ts): state and observation in words for a person or a script. Pure. */
 import type { ClusterStatus, Failover, NodeStatus, Sample } from '../../contract/api';
 import { lsnDistance } from '../../contract/lsn';
 import type { SettingsStatus, Status } from '../../contract/messages';
@@ -9,10 +9,10 @@ import { ifLeaderDied } from '../../core/forecast';
 import { type ClusterState, type Decision, type Policy, serves, type Target } from '../../core/state/cluster';
 import type { Observation } from '../../core/state/observation';
 
-/** Older than this the last commit of the leader says nothing of now, ms. */
+/** An older commit of the leader says nothing about the present, ms. */
 const COMMIT_AGE_MAX_MS = 2_000;
 
-/** Of a keeper of an older release, which tells nothing of them: nothing waits for a restart. */
+/** For a keeper of an older release, which does not report settings: no setting waits for a restart. */
 const NO_SETTINGS: SettingsStatus = { restart: 'none', pending: [], refused: null };
 
 export interface StatusInput {
@@ -23,12 +23,12 @@ export interface StatusInput {
   policy: Policy;
   readAddresses: readonly string[];
   lastFailover: Failover | null;
-  /** Monotonic and wall time of now, ms: turns the observation's times into dates. */
+  /** The present monotonic and wall time, ms. They turn the observation's times into dates. */
   nowMs: number;
   wallMs: number;
 }
 
-/** All but the newest lines of the log, which the feed has. */
+/** The whole status except the newest log lines, which the feed adds. */
 export function clusterStatus(input: StatusInput): Omit<ClusterStatus, 'events'> {
   const { decision, observation, policy, nowMs } = input;
   const { state } = decision;
@@ -63,7 +63,7 @@ export function clusterStatus(input: StatusInput): Omit<ClusterStatus, 'events'>
   };
 }
 
-/** Writes go through: the leader runs as a primary, and HAProxy leads to it. */
+/** True when clients can write: the leader runs as a primary, and HAProxy leads to it. */
 export function isServing(state: ClusterState, observation: Observation): boolean {
   if (!serves(state) || state.leader === null) return false;
   const address = addressOf(observation, state.leader);
@@ -110,19 +110,24 @@ function nodeStatus(name: string, { decision, observation, nowMs, wallMs }: Stat
   };
 }
 
-/** `CODE: message`, with the number of the attempt from the second one on. */
+/** The failure as `CODE: message`, with the number of the attempt from the second one on. */
 function failureText({ code, message, tries = 1 }: NonNullable<Status['failure']>): string {
   return `${code}: ${message}${tries > 1 ? ` (attempt ${tries})` : ''}`;
 }
 
-/** How far what this node shows is behind the leader's flushed position, bytes; null: not known. */
+/**
+ * How far the data that this node shows is behind the leader's flushed position, bytes; null when that is not known.
+ */
 function lagBytesOf(state: ClusterState, observation: Observation, name: string): number | null {
   const flushLsn = state.leader === null ? null : (statusOf(observation, state.leader)?.lead?.flushLsn ?? null);
   const replayLsn = statusOf(observation, name)?.postgres.replayLsn ?? null;
   return flushLsn === null || replayLsn === null ? null : Math.max(0, lsnDistance(replayLsn, flushLsn));
 }
 
-/** The age of the newest heartbeat that it shows; the leader writes ten a second, so below half a second it is level. */
+/**
+ * The age of the newest heartbeat on the node. The leader writes ten a second, so a node below half a second counts as
+ * level.
+ */
 function lagSecondsOf(observation: Observation, name: string, lagBytes: number | null): number | null {
   const ageMs = statusOf(observation, name)?.postgres.heartbeatSeenAgeMs ?? null;
   if (lagBytes === 0) return 0;
@@ -146,8 +151,8 @@ function syncOf(state: ClusterState, name: string): NodeStatus['sync'] {
 }
 
 /**
- * How long a one-row commit takes: the leader's own flush of its last heartbeat, and how long the standbys that it waits
- * for took to confirm the same. Null: not known, or nothing came back lately.
+ * How long a one-row commit takes: the time in which the leader flushed its last heartbeat, and in which the standbys
+ * that it waits for confirmed theirs. Null when that is not known, or when no answer came lately.
  */
 export function writeMsOf(state: ClusterState, observation: Observation): number | null {
   const lead = state.leader === null ? null : (statusOf(observation, state.leader)?.lead ?? null);
@@ -164,11 +169,14 @@ export function writeMsOf(state: ClusterState, observation: Observation): number
   return slowest === undefined ? null : Math.round((commitMs + slowest) * 10) / 10;
 }
 
-/** Moments of the charts. PostgreSQL tells a standby's lag only while something is under way, so the last one is kept. */
+/**
+ * Collects the moments for the charts. PostgreSQL reports a standby's lag only while there are writes, so the last one
+ * is kept.
+ */
 export class Sampler {
   private write: { ms: number; atMs: number } | null = null;
 
-  /** After each cycle. */
+  /** Called after each cycle. */
   note({ state }: Decision, observation: Observation, nowMs: number): void {
     const ms = writeMsOf(state, observation);
     if (ms !== null) this.write = { ms, atMs: nowMs };
@@ -185,7 +193,7 @@ export class Sampler {
   }
 }
 
-/** An order in words. */
+/** Puts an order into words for people. */
 export function describe(target: Target | undefined): string {
   switch (target?.kind) {
     case undefined:

@@ -1,18 +1,19 @@
-/** Talking to HAProxy: one request over a Unix socket with a deadline, and what its answers mean. Parsing is pure. */
+/** Talks to HAProxy: one request over a Unix socket, with a deadline. Also parses the answers; the parsers are pure. */
 import { connect } from 'node:net';
 import { StringDecoder } from 'node:string_decoder';
 
-/** No answer within this is "not done" (S15), ms. */
+/** A command without an answer within this time counts as not done (S15), ms. */
 export const ANSWER_LIMIT_MS = 100;
-/** Longest that a list of sessions may take, ms. */
+/** Longest time that a list of sessions may take, ms. */
 const LIST_LIMIT_MS = 2_000;
 const ANSWER_BYTES_MAX = 16 * 1024 * 1024;
-/** Port of a slot that was never given an address: it refuses at once. */
+/** Port of a slot that has never got an address. A connect to it is refused at once. */
 export const CLOSED_PORT = 1;
 
 /**
  * Sends one line (commands joined by `;`) and resolves with the whole answer. Throws at the deadline and on any error.
- * `mayStill` is asked just before the line is sent: a process that was stopped meanwhile must not send it (S11).
+ * `mayStill` is asked just before the line is sent, because a process that was stopped meanwhile must not send it
+ * (S11).
  */
 export function ask(
   path: string,
@@ -30,9 +31,9 @@ export function ask(
 }
 
 /**
- * Sends one line and calls `each` with every line of the answer as it comes; resolves at its end. An answer as long as a
- * list of thousands of sessions may take its time, as long as some of it comes at least every `silenceMs`.
- * Throws when it does not, when it takes {@link LIST_LIMIT_MS}, and on any error.
+ * Sends one line, calls `each` with every line of the answer as it arrives, and resolves at its end. A list of
+ * thousands of sessions may take long, as long as a part of it arrives at least every `silenceMs`. Throws when no part
+ * does, when it takes longer than {@link LIST_LIMIT_MS}, and on any error.
  */
 export async function askLines(
   path: string,
@@ -57,7 +58,7 @@ interface Conversation {
   line: string;
   /** Longest time without a byte, ms. */
   silenceMs: number;
-  /** Longest time for all of it, ms. */
+  /** Longest time for the whole answer, ms. */
   limitMs: number;
   mayStill: () => boolean;
   heard: (chunk: Buffer) => void;
@@ -77,7 +78,7 @@ function converse({ path, line, silenceMs, limitMs, mayStill, heard }: Conversat
     const silent = () => end(new Error(`HAProxy gave no answer within ${silenceMs} ms`));
     const limit = setTimeout(() => end(new Error(`HAProxy's answer took over ${limitMs} ms`)), limitMs);
     let silence = setTimeout(silent, silenceMs);
-    // Half-closed, because the master's socket ends a conversation only when its peer has nothing more to say.
+    // Half-closes the socket, because HAProxy's master ends a conversation only when its peer has nothing more to send.
     socket.once('connect', () => {
       if (mayStill()) socket.end(`${line}\n`);
       else end(new Error('the monitor stood still before it could ask HAProxy'));
@@ -100,20 +101,20 @@ function converse({ path, line, silenceMs, limitMs, mayStill, heard }: Conversat
 /** One server line of `show servers state`. */
 export interface ServerState {
   backend: string;
-  /** Number of the backend, by which `show stat` is asked for it. */
+  /** Number of the backend, for `show stat`. */
   backendId: string;
   server: string;
   address: string;
   port: number;
-  /** Taken out by `set server … state maint` or `disabled`. */
+  /** True when the server is in maintenance, by `set server … state maint` or `disabled`. */
   maintenance: boolean;
-  /** HAProxy's own connects to it fail; false also where it makes none. */
+  /** True when HAProxy's own health checks of the server fail; false also where it makes none. */
   down: boolean;
 }
 
 /**
- * Flags of srv_admin_state that mean maintenance now: forced, inherited, by DNS (management guide, "show servers state").
- * 0x04 only remembers that the configuration said `disabled`.
+ * Flags of srv_admin_state that mean maintenance now: forced, inherited, by DNS (management guide, "show servers
+ * state"). 0x04 only remembers that the configuration said `disabled`.
  */
 const MAINTENANCE_FLAGS = 0x01 | 0x02 | 0x20;
 
@@ -138,19 +139,19 @@ export function parseServers(answer: string): ServerState[] {
     }));
 }
 
-/** One row of `show stat`: how many sessions a slot has, or a backend in all. */
+/** One row of `show stat`: the number of sessions of a slot, or of a whole backend. */
 export interface Load {
   backend: string;
-  /** Name of the server; `BACKEND` for the sum of a backend. */
+  /** Name of the server; `BACKEND` in the row with the sum of a backend. */
   server: string;
   /**
-   * Sessions that are connected or connecting to the server. Of a backend: all of its sessions, the waiting ones too, and
-   * for a while those that have ended on the server's side and whose client has not noticed.
+   * Sessions that are connected or connecting to the server. For a backend: all of its sessions, with those that wait
+   * and, for a while, those that have ended on the server's side without their client noticing.
    */
   sessions: number;
   /** Sessions in the queue. */
   queued: number;
-  /** Most sessions that the server takes; null: no limit. */
+  /** Maximum number of sessions of the server; null when there is no limit. */
   limit: number | null;
 }
 
@@ -179,23 +180,26 @@ export function parseLoads(answer: string): Load[] {
 
 /** One stream of `show sess` on a PostgreSQL backend. */
 export interface Session {
-  /** What `shutdown session` takes. HAProxy uses it again for the next session as soon as this one has ended. */
+  /** Id for `shutdown session`. HAProxy may give it to another session as soon as this one has ended. */
   id: string;
   backend: string;
-  /** Name of the server that it was sent to; null: none yet. */
+  /** Name of the server that the session was sent to; null when none yet. */
   slot: string | null;
   /**
-   * How far the session is with the server: it `waits` for a place or for the next try, `connects`, is `established`, or has
-   * `ended` there and can do nothing any more.
+   * State on the server's side: `waits` for a place or for the next try, `connects`, is `established`, or has `ended`
+   * there and can do nothing any more.
    */
   state: 'waits' | 'connects' | 'established' | 'ended';
 }
 
-/** HAProxy's numbers of the states of the server's side (`enum sc_state`): 0 INI, 1 REQ, 2 QUE, 3 TAR, 4 ASS … 8 EST, 9 DIS, 10 CLO. */
+/**
+ * HAProxy's numbers for the states of the server's side (`enum sc_state`): 0 INI, 1 REQ, 2 QUE, 3 TAR, 4 ASS … 8 EST, 9
+ * DIS, 10 CLO.
+ */
 const TURN_AROUND = 3;
 const ESTABLISHED = 8;
 
-/** Reads one line of `show sess`; null when it is no session on a backend. */
+/** Reads one line of `show sess`; null when the line is not a session on a backend. */
 export function parseSession(line: string): Session | null {
   const match = /^(0x[0-9a-f]+): .* be=(\S+) srv=(\S+) .* scb=\[(\d+),/.exec(line);
   if (match === null) return null;
@@ -210,20 +214,20 @@ function stateOf(number: number): Session['state'] {
   return number === ESTABLISHED ? 'established' : 'ended';
 }
 
-/** Differs after each start of a worker; null when the answer is not `show info`. */
+/** The worker's epoch, which differs after each start of a worker; null when the answer is not one to `show info`. */
 export function parseEpoch(answer: string): string | null {
   const pid = /^Pid: (\d+)/m.exec(answer)?.[1];
   const start = /^Start_time_sec: (\d+)/m.exec(answer)?.[1];
   return pid === undefined ? null : `${pid}@${start ?? '?'}`;
 }
 
-/** Process ids of workers that only finish old sessions after a reload (`show proc` on the master's socket). */
+/** Process ids of the workers that only finish old sessions after a reload (`show proc` on the master's socket). */
 export function parseOldWorkers(answer: string): string[] {
   const [, old = ''] = answer.split('# old workers');
   return [...(old.split('# programs')[0]?.matchAll(/^(\d+)\s+worker/gm) ?? [])].map((m) => m[1] ?? '');
 }
 
-/** A node's slot; `hold` is none. */
+/** True when the server is a node's slot. The server `hold`, where waiting clients are held, is not. */
 export function isSlot(row: ServerState): boolean {
   return row.server !== 'hold';
 }
@@ -236,7 +240,10 @@ export function isOn(session: Session, slot: { backend: string; server: string }
   return session.backend === slot.backend && session.slot === slot.server;
 }
 
-/** The session is not with a server yet, and may get to one. A client in `hold` has a second session, which is listed itself. */
+/**
+ * True when the session is not connected to a server yet but may get there. A client in `hold` has a second session,
+ * which is listed separately.
+ */
 export function isOnTheWay(session: Session): boolean {
   return session.state === 'waits' || session.state === 'connects';
 }
@@ -245,7 +252,10 @@ export function loadOf(loads: readonly Load[], slot: { backend: string; server: 
   return loads.find((load) => load.backend === slot.backend && load.server === slot.server);
 }
 
-/** A backend also counts sessions that have ended on the server's side and whose clients have not noticed: then only a list tells. */
+/**
+ * True when sessions may be waiting. A backend's number also includes sessions that have ended on the server's side, so
+ * only a list shows whether one waits.
+ */
 export function mayHaveWaiting(loads: readonly Load[]): boolean {
   const all = loadOf(loads, { backend: 'write', server: 'BACKEND' });
   const placed = loads.filter((load) => load.backend === 'write' && load.server !== 'BACKEND');

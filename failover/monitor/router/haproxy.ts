@@ -1,10 +1,11 @@
 /**
- * HAProxy's slots, kept at what the loop wants. Every command is read back; nothing counts that was not (S15). After a
- * reload the workers that finish old sessions are treated like the new one (S2). Sessions that have to go are ended by slot,
- * and never while one still connects (decision 17: such a session would stay for good).
+ * Keeps HAProxy's slots as the loop wants them. Every command is read back, and counts only once it was (S15). After a
+ * reload the workers that finish old sessions are treated like the new one (S2). Sessions that have to go are ended
+ * slot by slot, and never while one of them still connects, because HAProxy would then keep it for good (decision 17).
  *
- * The proof is the number of sessions of each slot, an answer of one size however many clients are held. The list of
- * all sessions is asked for only when a closed slot has sessions that do not go by themselves, beside the looks.
+ * The proof that no session is left is the number of sessions of each slot: the size of that answer does not depend on
+ * the number of held clients. The list of all sessions is requested only when a closed slot has sessions that do not
+ * end by themselves, and beside the regular looks.
  */
 
 import { messageOf } from '../../contract/errors';
@@ -24,24 +25,30 @@ import { SessionSweep } from './sweep';
 import { Wish } from './wish';
 import { type Look, Workers, type WorkersOptions } from './workers';
 
-/** Two scans that prove that no session is left lie at least this far apart: more than HAProxy's `timeout connect` (S2). */
+/**
+ * The two scans that prove that no session is left are at least this far apart, ms: more than HAProxy's `timeout
+ * connect` (S2).
+ */
 const SCAN_GAP_MS = 25;
-/** With nothing to do HAProxy is looked at this often, ms. That a worker started is told at once: see {@link Haproxy.poke}. */
+/**
+ * Time between two looks at HAProxy when there is nothing to do, ms. A new worker is reported at once: see {@link
+ * Haproxy.poke}.
+ */
 const IDLE_MS = 500;
-/** While something is to be changed or proven, ms. */
+/** Time between two looks while something has to be changed or proven, ms. */
 const BUSY_MS = 4;
 const UNREACHABLE_MS = 50;
-/** Silence of HAProxy that is logged, ms. */
+/** A silence of HAProxy that lasts this long is logged, ms. */
 const SILENCE_TOLD_MS = 1_000;
 export interface HaproxyOptions extends WorkersOptions {
   port: number;
-  /** Addresses of the declared nodes: read slot `node<i+1>` belongs to the i-th. */
+  /** Addresses of the declared nodes. The i-th one belongs to the slot `node<i+1>`. */
   addresses: readonly string[];
   log: Log;
   onChange: () => void;
 }
 
-/** Who waits for a look that shows something. */
+/** A caller that waits for a look that shows a closed slot, or for any look. */
 interface Waiter {
   for: 'closed' | 'look';
   done: () => void;
@@ -62,16 +69,16 @@ export class Haproxy implements Router {
   };
   private readAddresses: string[] = [];
   private cleanSinceMs: number | null = null;
-  /** What each worker showed last; no servers while HAProxy is silent. */
+  /** What each worker showed last. Without servers while HAProxy is silent. */
   private looks: readonly Look[] = [];
-  /** Address that the write slot was last seen open on; null: never yet. */
+  /** Address to which the write slot was last seen open; null when it was never seen open. */
   private ledTo: string | null = null;
   private ended = false;
   private nudge: (() => void) | null = null;
   private readonly waiters = new Set<Waiter>();
   /** Epoch of the worker that was last seen, also while HAProxy is silent. */
   private lastEpoch: string | null = null;
-  /** From its first missing answer until it answers again. */
+  /** The present silence of HAProxy, from its first missing answer; null while it answers. */
   private silence: { sinceMs: number; told: boolean } | null = null;
 
   constructor(options: HaproxyOptions) {
@@ -122,7 +129,7 @@ export class Haproxy implements Router {
     await this.toldOf('look', limitMs);
   }
 
-  /** Resolves when a look has shown that, or after `limitMs`. */
+  /** Resolves when a look has shown what is waited for, or after `limitMs`. */
   private toldOf(what: Waiter['for'], limitMs: number): Promise<void> {
     return new Promise<void>((resolve) => {
       const done = () => {
@@ -157,7 +164,9 @@ export class Haproxy implements Router {
     this.poke();
   }
 
-  /** Ends the rest before the next look, for example because HAProxy's sockets changed, as they do when a worker starts. */
+  /**
+   * Makes the next look at once, for example because HAProxy's sockets have changed, as they do when a worker starts.
+   */
   poke(): void {
     this.nudge?.();
   }
@@ -172,7 +181,7 @@ export class Haproxy implements Router {
     return this.looks[0]?.servers ?? [];
   }
 
-  /** One look at HAProxy and one step towards what is wanted; resolves with the time until the next, ms. */
+  /** Makes one look at HAProxy and one step towards what is wanted. Resolves with the time until the next look, ms. */
   private async pass(): Promise<number> {
     const { workers, wish } = this;
     try {
@@ -184,7 +193,7 @@ export class Haproxy implements Router {
       const epoch = parseEpoch(first);
       if (epoch === null) throw new Error('HAProxy answered with something else than its state');
       this.looks = [first, ...others].map((answer, worker) => this.lookOf(worker, answer));
-      // A worker came or went: ask the master which old ones there are before anything counts as proven.
+      // A worker came or went, so the master is asked which old workers there are before anything counts as proven.
       if (epoch !== this.current.epoch || this.looks.some((look) => look.servers.length === 0)) workers.askForOldOnes();
       if (wish === this.wish) await this.learn(epoch, this.looks, startMs);
       return this.settled() ? IDLE_MS : BUSY_MS;
@@ -212,7 +221,7 @@ export class Haproxy implements Router {
     return { worker, name, servers, loads: parseLoads(answer), backendIds: idsOf(servers) };
   }
 
-  /** A busy machine misses an answer now and then: only lasting silence is worth a line. */
+  /** Logs only a lasting silence, because on a busy machine a single answer may be late. */
   private tellSilence(error: unknown): void {
     const nowMs = this.options.clock.nowMs();
     this.silence ??= { sinceMs: nowMs, told: false };
@@ -221,9 +230,9 @@ export class Haproxy implements Router {
     this.options.log.write('WARN', 'haproxy', 'HAPROXY_SILENT', messageOf(error));
   }
 
-  /** Commands that bring the slots to what is wanted; none where they are seen right. */
+  /** The commands that bring the slots to what is wanted; none where they are seen right. */
   private commands(): string[] {
-    // Nothing is changed before the loop has seen how it is (S11).
+    // Nothing may be changed before the loop has seen the present routes (S11).
     if ([...this.waiters].some((waiter) => waiter.for === 'look')) return [];
     const { write, read } = this.wish;
     return [
@@ -231,15 +240,16 @@ export class Haproxy implements Router {
       ...this.queueCommands(),
       ...this.slotCommands('write', write && (write.slot === null ? [] : [write.slot])),
       ...this.slotCommands('read', read),
-      // HAProxy's own connects go to all declared nodes.
+      // HAProxy makes its own health checks on all declared nodes.
       ...this.slotCommands('reach', this.options.addresses),
     ];
   }
 
   /**
-   * Opens the slots of these addresses and no other; null: as they are. A slot gets its address while it is closed, and is
-   * opened when the address was seen there, because an answer does not mean that it is in force (S15). The line that opens
-   * one closes all others: carried out late it still leaves one route.
+   * Commands that open the slots of these addresses and close all others; null leaves them as they are. A slot gets its
+   * address while it is closed, and is opened only when that address was read back, because HAProxy's answer to a
+   * command does not prove that it is in force (S15). The line that opens a slot also closes all others, so that one
+   * route is left even if it is carried out late.
    */
   private slotCommands(backend: string, wanted: readonly string[] | null): string[] {
     const { port } = this.options;
@@ -257,8 +267,9 @@ export class Haproxy implements Router {
   }
 
   /**
-   * Has HAProxy look again at the queue of a backend that has an open slot with places left. HAProxy itself does so when a
-   * session ends; a client that was queued in the moment in which the slot opened would wait for that, perhaps for ever.
+   * Commands that make HAProxy look at the queue of a backend again while an open slot has free places. HAProxy does so
+   * itself only when a session ends. A client that was queued just when the slot opened would otherwise wait for that,
+   * perhaps forever.
    */
   private queueCommands(): string[] {
     const loads = this.looks[0]?.loads ?? [];
@@ -272,7 +283,7 @@ export class Haproxy implements Router {
       });
   }
 
-  /** Address of the node that a slot belongs to; undefined when none is declared for it. */
+  /** Address of the node that the slot belongs to; undefined when no node is declared for it. */
   private addressOf(slot: ServerState): string | undefined {
     return this.options.addresses[Number(slot.server.replace('node', '')) - 1];
   }
@@ -303,7 +314,8 @@ export class Haproxy implements Router {
     const lists = await this.sweep.end({ looks, slots }, this.wish);
     this.learnRead(looks);
     const sameWorkers = epoch === this.current.epoch && looks.every((look) => look.servers.length > 0);
-    // A look counts only when it was made with the slot already closed (or on the kept address): no session comes after it.
+    // Only a look at a slot that was already closed (or on the kept address) counts, because no session can arrive
+    // after it.
     const safe = sameWorkers && (closed || slot === keeping);
     if (!safe) this.cleanSinceMs = null;
     let clean = this.current.clean && safe;
@@ -316,7 +328,7 @@ export class Haproxy implements Router {
     this.update({ reachable: true, epoch, slot, closed, keeping, clean, unreached: this.unreached(startMs) });
   }
 
-  /** Addresses that HAProxy's own connects do not reach, each with the time of the first look that told so. */
+  /** Addresses that HAProxy's own health checks do not reach, each with the time of the first look that showed so. */
   private unreached(nowMs: number): Record<string, number> {
     const before = this.current.unreached ?? {};
     const down = this.rows.filter(
@@ -363,12 +375,15 @@ export class Haproxy implements Router {
   }
 }
 
-/** The slots of a worker's write backend that are open. */
+/** The open slots of a worker's write backend. */
 function openForWrites(servers: readonly ServerState[]): ServerState[] {
   return servers.filter((row) => row.backend === 'write' && isSlot(row) && !row.maintenance);
 }
 
-/** Address that a worker's write backend leads to, the one that is not wanted where it leads to several; null when it is closed. */
+/**
+ * Address that a worker's write backend leads to; null when it is closed. If it leads to several addresses: one that is
+ * not wanted.
+ */
 function slotOf(servers: readonly ServerState[], wanted: string | null): string | null {
   const open = openForWrites(servers).filter((row) => row.port !== CLOSED_PORT);
   return (open.find((row) => row.address !== wanted) ?? open[0])?.address ?? null;

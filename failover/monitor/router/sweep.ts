@@ -1,6 +1,6 @@
 /**
- * Ends sessions that have to go, slot by slot, and never while one still connects (decision 17: such a session would stay
- * for good).
+ * Ends sessions that have to go, slot by slot. It never ends a session while one still connects, because HAProxy would
+ * then keep that session for good (decision 17).
  */
 import type { Clock } from '../ports';
 import { isOn, isOnTheWay, loadOf, mayHaveWaiting, type ServerState, type Session } from './haproxy-socket';
@@ -8,23 +8,26 @@ import type { Wish } from './wish';
 import type { Look, Workers } from './workers';
 
 /**
- * Sessions that have to go are ended by command when their slot was seen closed for this long, ms: that much time their last
- * answers have, and more than a connection attempt takes. Those of a leader that died or was stopped are gone by themselves
- * some 30 ms after it.
+ * Sessions are ended by command only after their slot was seen closed for this long, ms. That gives their last answers
+ * time, and it is longer than a connection attempt takes. The sessions of a leader that died or was stopped end by
+ * themselves some 30 ms after it.
  */
 const SETTLED_MS = 50;
-/** When a slot still has sessions after they were told to end (a client has left, `timeout server-fin`), they are told again, ms. */
+/**
+ * After this time the sessions of a slot are ended again, ms, if some are left (a client has left, `timeout
+ * server-fin`).
+ */
 const SHUTDOWN_AGAIN_MS = 300;
-/** Sessions of an old worker that are ended with one request: a line of HAProxy's holds 16 kB. */
+/** Maximum number of sessions of an old worker that one request ends: a line of HAProxy's holds 16 kB. */
 const SHUTDOWN_BATCH = 200;
 
-/** A slot with sessions that have to go; it is forgotten with the first look that shows none. */
+/** A slot whose sessions have to go. It is forgotten at the first look that shows none. */
 interface Going {
-  /** Since when it was seen so; null: begins with the next look. */
+  /** Since when the slot has been seen so; null means from the next look on. */
   sinceMs: number | null;
-  /** When its sessions may be ended again, if there still are some. */
+  /** When the sessions that are left may be ended again. */
   againMs: number;
-  /** The list showed no session that connects: they can be ended with the next look. */
+  /** True when the list showed no session that still connects, so that the next look can end the sessions. */
   ripe: boolean;
 }
 
@@ -39,23 +42,23 @@ export class SessionSweep {
   readonly workers: Workers;
   private readonly clock: Clock;
   private readonly poke: () => void;
-  /** By worker and slot. */
+  /** Slots with sessions that have to go, by worker and slot. */
   private going = new Map<string, Going>();
   private listing = false;
 
-  /** `poke`: a slot is ripe, and the next look ends its sessions. */
+  /** `poke` is called when a slot is ripe, so that the next look comes at once and ends its sessions. */
   constructor(workers: Workers, clock: Clock, poke: () => void) {
     this.workers = workers;
     this.clock = clock;
     this.poke = poke;
   }
 
-  /** HAProxy was silent, or is another worker: how long sessions have had to go begins anew. */
+  /** Called when HAProxy was silent or has a new worker: the time for which sessions have had to go begins again. */
   restart(): void {
     for (const going of this.going.values()) Object.assign(going, { sinceMs: null, ripe: false });
   }
 
-  /** Commands that end the sessions of slots that were found ripe, as long as they are closed and have been since. */
+  /** The commands that end the sessions of ripe slots that are still closed. */
   commands(rows: readonly ServerState[], wish: Wish): string[] {
     const ripe = new Set([...this.going.values()].filter((going) => going.ripe));
     for (const going of ripe) going.ripe = false;
@@ -69,9 +72,9 @@ export class SessionSweep {
   }
 
   /**
-   * Ends sessions that have had to go for long enough: in the running worker slot by slot, when a list has shown that no
-   * session connects there any more; in an old one, which gets no new sessions, one by one. Resolves with the lists of the old
-   * workers.
+   * Ends sessions that have had to go for long enough. In the running worker it ends them slot by slot, once a list has
+   * shown that no session connects there any more. In an old worker, which gets no new sessions, it ends them one by
+   * one. Resolves with the lists of the old workers.
    */
   async end({ looks, slots }: Looks, wish: Wish): Promise<ReadonlyMap<number, readonly Session[]>> {
     const nowMs = this.clock.nowMs();
@@ -94,9 +97,10 @@ export class SessionSweep {
   }
 
   /**
-   * How many sessions stand in the way of another leader: all write sessions that have to go, and the read sessions on the node
-   * that led last (`ledTo`; null: not known), which may write there when it wakes and is a primary still. Those on other nodes
-   * are ended, too, but not waited for: they are standbys.
+   * How many sessions still have to end before another leader may be opened: all write sessions that have to go, and
+   * the read sessions on the node that led last (`ledTo`; null when unknown), which could write there if that node
+   * wakes up and is still a primary. Read sessions on other nodes are ended too, but not waited for, because those
+   * nodes are standbys.
    */
   left(
     { looks, slots }: Looks,
@@ -109,7 +113,8 @@ export class SessionSweep {
       for (const row of servers.filter((r) => wish.mustGo(r))) {
         const mayWrite = row.address !== wish.keep && (ledTo === null || row.address === ledTo);
         if (row.backend === 'read' && !mayWrite) continue;
-        // A slot without a number may still have sessions. A session that comes to an open read slot comes after this look.
+        // A slot whose number is unknown may still have sessions. A session may reach an open read slot after this
+        // look.
         left += loadOf(loads, row)?.sessions ?? 1;
         if (row.backend === 'read' && worker === 0 && !row.maintenance) left += 1;
       }
@@ -119,7 +124,7 @@ export class SessionSweep {
     return left;
   }
 
-  /** Slots of a worker that have had sessions that have to go for long enough, and were not told lately. */
+  /** Slots of a worker whose sessions have had to go for long enough and were not ended lately. */
   private due(look: Look, before: ReadonlyMap<string, Going>, wish: Wish, nowMs: number): Due[] {
     return look.servers.flatMap((row) => {
       const closed = look.worker > 0 || row.maintenance;
@@ -133,10 +138,11 @@ export class SessionSweep {
   }
 
   /**
-   * HAProxy names a session by its address in memory, which a later connection of any frontend may get, and a session that is
-   * ended while it connects stays for good, with its client, and does nothing any more (decision 17). So no session is ended by
-   * name: a slot is emptied as a whole when it is closed, all its sessions have to go and none connects any more. The list may
-   * be long: the looks go on meanwhile, and the next one that finds the slot still closed ends its sessions.
+   * Finds slots whose sessions can be ended all at once: the slot is closed, all its sessions have to go, and none
+   * still connects. Sessions are not ended by their names: HAProxy names a session by its address in memory, which a
+   * later connection of any frontend may get, and a session that is ended while it connects stays for good, with its
+   * client, and does nothing any more (decision 17). The list may be long, so the looks go on meanwhile, and the next
+   * look that finds the slot still closed ends its sessions.
    */
   private async findRipe(due: readonly Due[], looks: readonly Look[]): Promise<void> {
     if (this.listing) return;
@@ -147,14 +153,14 @@ export class SessionSweep {
       const { sessions, loads } = await this.workers.list(0, looks);
       for (const [i, { row, going }] of due.entries()) {
         const on = sessions.filter((s) => isOn(s, row) && s.state !== 'ended');
-        // The numbers were asked for after the list: a higher number means that the list did not show all sessions.
+        // The numbers were requested after the list, so a higher number means that the list did not show all sessions.
         const shown = on.length >= (loadOf(loads, row)?.sessions ?? Number.POSITIVE_INFINITY);
         if (!shown || on.some((s) => s.state !== 'established')) continue;
         found = true;
         going.ripe = going.sinceMs === since[i];
       }
     } catch {
-      // The looks tell when HAProxy is silent. As long as the slot has sessions it is due again.
+      // The regular looks notice when HAProxy is silent. The slot is due again as long as it has sessions.
     } finally {
       this.listing = false;
       if (found) this.poke();
@@ -171,7 +177,7 @@ export class SessionSweep {
       .filter((s) => s.state === 'established' && due.some(({ row }) => isOn(s, row)))
       .slice(0, SHUTDOWN_BATCH);
     if (told.length === 0) return;
-    // Sessions that did not fit into one command are ended with the next look.
+    // If not all sessions fit into one command, the next look ends the rest.
     if (told.length < SHUTDOWN_BATCH) for (const { going } of due) going.againMs = nowMs + SHUTDOWN_AGAIN_MS;
     await this.workers.tell(
       worker,

@@ -1,4 +1,7 @@
-/** HAProxy's workers: the running one, and after a reload those that finish old sessions and are reached through the master. */
+/**
+ * HAProxy's workers: the running one, and after a reload those that finish old sessions, which are reached through the
+ * master.
+ */
 import { join } from 'node:path';
 import type { Clock } from '../ports';
 import {
@@ -13,29 +16,32 @@ import {
   type Session,
 } from './haproxy-socket';
 
-/** Kinds of rows that `show stat` is asked for, added: 2 backends, 4 servers. */
+/** Kinds of rows to request from `show stat`, as a sum: 2 backends, 4 servers. */
 const BACKENDS_AND_SERVERS = 6;
-/** While there are workers that finish old sessions the master is asked for them this often, ms. */
+/** How often the master is asked for old workers while there are some, ms. */
 const OLD_WORKERS_MS = 1_000;
-/** While there are none. New ones are asked for at once, because the worker that they gave way to has another epoch. */
+/**
+ * How often the master is asked while there are none, ms. It is asked at once when the running worker's epoch changes,
+ * because the former worker is then an old one.
+ */
 const NO_OLD_WORKERS_MS = 5_000;
 
 /** One worker's answers in one look. Worker 0 is the running one. */
 export interface Look {
   worker: number;
-  /** Differs for each worker that lives at the same time. */
+  /** A name that no other worker has that lives at the same time. */
   name: string;
   servers: readonly ServerState[];
   loads: readonly Load[];
-  /** Numbers of the two ports' backends: another configuration has others. */
+  /** Numbers of the two ports' backends. They differ between configurations. */
   backendIds: readonly string[];
 }
 
 export interface WorkersOptions {
-  /** Folder of `admin.sock` and `master.sock`. */
+  /** The folder with `admin.sock` and `master.sock`. */
   sockets: string;
   clock: Clock;
-  /** How often the process was found to have stood still up to now. */
+  /** Number of stalls of the process so far. */
   stalls: () => number;
 }
 
@@ -45,7 +51,7 @@ export class Workers {
   private old: { pids: readonly string[]; askedAtMs: number } = { pids: [], askedAtMs: Number.NEGATIVE_INFINITY };
   private stallsSeen = 0;
 
-  /** `onStall` is called when the process is found to have stood still between a question and its answer. */
+  /** `onStall` is called when the process stood still between a question and its answer. */
   constructor(options: WorkersOptions, onStall: () => void) {
     this.options = options;
     this.onStall = onStall;
@@ -55,7 +61,7 @@ export class Workers {
     return worker === 0 ? 'now' : (this.old.pids[worker - 1] ?? '');
   }
 
-  /** Old workers are asked for again in intervals, while HAProxy was silent, and after {@link askForOldOnes}. */
+  /** Asks the master for old workers: at intervals, while HAProxy was silent, and after {@link askForOldOnes}. */
   async findOldOnes(reachable: boolean): Promise<void> {
     const nowMs = this.options.clock.nowMs();
     const everyMs = this.old.pids.length === 0 ? NO_OLD_WORKERS_MS : OLD_WORKERS_MS;
@@ -64,19 +70,22 @@ export class Workers {
     this.old = { pids: parseOldWorkers(answer), askedAtMs: nowMs };
   }
 
-  /** A worker came or went: the master is asked before the next look. */
+  /** A worker came or went, so the master is asked before the next look. */
   askForOldOnes(): void {
     this.old = { ...this.old, askedAtMs: Number.NEGATIVE_INFINITY };
   }
 
-  /** Asks every worker how it is; the answers in the order of the workers. Only the running one takes changes. */
+  /**
+   * Asks every worker for its state. The answers come in the order of the workers. Only the running worker takes
+   * `changes`.
+   */
   everywhere(changes: readonly string[], known: readonly Look[]): Promise<string[]> {
     const workers = Array.from({ length: this.old.pids.length + 1 }, (_, worker) => worker);
     const questions = (w: number) => ['show info', 'show servers state', ...this.loadQuestions(w, known)];
     return Promise.all(workers.map((w) => this.tell(w, w === 0 ? [...changes, ...questions(w)] : questions(w))));
   }
 
-  /** All sessions of a worker on the PostgreSQL ports, and then how many each slot has. */
+  /** Lists all sessions of a worker on the PostgreSQL ports, and then the number of sessions of each slot. */
   async list(worker: number, known: readonly Look[]): Promise<{ sessions: Session[]; loads: Load[] }> {
     const sessions: Session[] = [];
     const rows: string[] = [];
@@ -97,12 +106,12 @@ export class Workers {
     return { sessions, loads: parseLoads(rows.join('\n')) };
   }
 
-  /** Sends commands in one line; resolves with the whole answer. */
+  /** Sends commands in one line. Resolves with the whole answer. */
   tell(worker: number, commands: readonly string[]): Promise<string> {
     return this.ask(...this.lineFor(worker, commands));
   }
 
-  /** Sends one line. A process that stood still meanwhile sends it no more, and takes no answer for a new one (S11). */
+  /** Sends one line. If the process stood still meanwhile, it neither sends the line nor uses the answer (S11). */
   async ask(socket: string, line: string): Promise<string> {
     this.stayAwake();
     const { sockets, stalls } = this.options;
@@ -111,7 +120,9 @@ export class Workers {
     return answer;
   }
 
-  /** Throws when the process stood still: what was wanted may be long outdated, so the loop has to want it anew (S11). */
+  /**
+   * Throws when the process stood still: what was wanted may be long outdated, so the loop has to want it again (S11).
+   */
   stayAwake(): void {
     const stalls = this.options.stalls();
     if (stalls === this.stallsSeen) return;
@@ -120,7 +131,10 @@ export class Workers {
     throw new Error('the monitor stood still');
   }
 
-  /** Asks how many sessions the slots have: by the numbers of the backends, because a frontend has the same name. */
+  /**
+   * Asks for the number of sessions of the slots. It names the backends by their numbers, because a frontend has the
+   * same name.
+   */
   private loadQuestions(worker: number, known: readonly Look[]): string[] {
     const ids = known.find((look) => look.name === this.nameOf(worker))?.backendIds ?? [];
     return (ids.length === 0 ? ['-1'] : ids).map((id) => `show stat ${id} ${BACKENDS_AND_SERVERS} -1`);
