@@ -7,7 +7,7 @@ import { NAMES } from './naming';
 
 /** Longer than the application's own draining (1 s) and its limit for open requests (15 s). */
 const STOP_SECONDS = 20;
-/** The image's health check is liveness (`/health`), so the container gets there without a database. */
+/** The image's health check only tests liveness (`/health`), so the container becomes healthy without a database. */
 const WAIT_SECONDS = 120;
 /** Settings that are secret, one file each (pydantic-settings `secrets_dir`). */
 const SECRETS_FOLDER = '/etc/backend/secrets';
@@ -27,13 +27,13 @@ export interface BackendArgs {
   readonly haproxyReadUrl: pulumi.Input<string>;
   /** Key that signs the login tokens; all backends share it. Secret. */
   readonly jwtKey: pulumi.Input<string>;
-  /** The backend before this one: they are replaced one at a time, each healthy before the next. */
+  /** The backend that must be healthy before this one is replaced. Backends are replaced one at a time. */
   readonly after: readonly pulumi.Resource[];
 }
 
 /**
- * Its port is published by HAProxy (frontend `api`), which finds every backend by the one alias and holds requests while
- * none answers, so a backend can be replaced without a failed request (docs/decisions/0005-backends.md).
+ * HAProxy publishes the backends' port (frontend `api`). It finds every backend by one alias and holds requests while
+ * no backend answers, so a backend can be replaced without a failed request (docs/decisions/0005-backends.md).
  */
 export class Backend extends pulumi.ComponentResource {
   readonly container: docker.Container;

@@ -33,7 +33,10 @@ const SUBNET_BITS_MIN = 16;
 const SUBNET_BITS_MAX = 24;
 const PRIVATE_NETWORKS = ['10.0.0.0/8', '172.16.0.0/12', '192.168.0.0/16'];
 
-/** True for a private network (RFC 1918) of /16 to /24: wide enough for the fixed addresses, small enough to be free. */
+/**
+ * True for a private network (RFC 1918) of /16 to /24: large enough for the fixed addresses, and small enough to find a
+ * free one.
+ */
 export function inPrivateSubnet(raw: string): boolean {
   const subnet = parseSubnet(raw);
   return (
@@ -60,7 +63,7 @@ export function addressIn(subnet: string, host: number): string {
   return [24, 16, 8, 0].map((shift) => (value >>> shift) & 255).join('.');
 }
 
-/** The candidate with the smallest edit distance (Levenshtein); the first one among equals. */
+/** The candidate with the smallest edit distance (Levenshtein); among equal ones, the first. */
 export function nearest(word: string, candidates: readonly string[]): string {
   const byDistance = candidates.map((name) => ({
     name,

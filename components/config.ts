@@ -1,6 +1,7 @@
 /**
- * The stack's config: every key, what it may hold, and the check of all of them at once before anything is created.
- * `Pulumi.yaml` holds the same keys, types and defaults (a test compares them); ranges and patterns live only here.
+ * The stack's config: every key, its allowed values, and the check of all of them before anything is created.
+ * `Pulumi.yaml` has the same keys, types and defaults (a test compares them); only this file has the ranges and
+ * patterns.
  */
 import { isIPv4 } from 'node:net';
 import * as pulumi from '@pulumi/pulumi';
@@ -9,7 +10,10 @@ import { BYTES, DURATIONS_MS, inPrivateSubnet, nearest, parseQuantity } from './
 import { API_SLOTS } from './haproxy-config';
 import { POSTGRES_SETTINGS_ALLOWED, type PostgresSettings, readPostgresSettings } from './postgres-settings';
 
-/** One key: its type and default as in `Pulumi.yaml`, what is allowed in words, and the parser; undefined = refused. */
+/**
+ * One key: its type and default as in `Pulumi.yaml`, its allowed values in words, and its parser, which returns
+ * undefined for a refused value.
+ */
 export interface Key<T> {
   readonly type: 'integer' | 'string' | 'boolean' | 'object';
   readonly default: number | string | boolean | Readonly<Record<string, never>>;
@@ -18,7 +22,7 @@ export interface Key<T> {
   readonly parse: (raw: string) => T | undefined;
   /** The value never appears in a message. */
   readonly hidden?: boolean;
-  /** What is wrong in a refused value, where one sentence is not enough. */
+  /** Explains what is wrong in a refused value, when one sentence is not enough. */
   readonly explain?: (raw: string) => readonly string[];
 }
 
@@ -110,7 +114,7 @@ type KeyName = keyof typeof KEYS;
 const KEY_NAMES = Object.keys(KEYS) as KeyName[];
 const isKeyName = (name: string): name is KeyName => Object.hasOwn(KEYS, name);
 
-/** The checked config. Durations are ms, sizes bytes; an empty `databasePassword` means: generate one. */
+/** The checked config. Durations are ms, sizes are bytes. With an empty `databasePassword`, a password is generated. */
 export type Settings = {
   readonly [K in KeyName]: Exclude<ReturnType<(typeof KEYS)[K]['parse']>, undefined>;
 };
@@ -123,7 +127,8 @@ export type CheckedConfig =
 /**
  * Checks a whole config and reports all problems together.
  *
- * @param raw values as Pulumi hands them to a program, keys without the project's namespace; absent keys get the default.
+ * @param raw values as Pulumi passes them to a program, keys without the project's namespace; absent keys get the
+ * default.
  */
 export function checkConfig(raw: Readonly<Record<string, string>>): CheckedConfig {
   const problems = Object.keys(raw)
@@ -160,7 +165,7 @@ export function readSettings(): Settings {
   return settings;
 }
 
-/** One message for people out of several problems. */
+/** Combines several problems in one message for people. */
 export function problemList(subject: string, problems: readonly string[]): string {
   const count = problems.length === 1 ? 'one problem' : `${problems.length} problems`;
   return [`${subject} has ${count}; nothing was created or changed:`, ...problems.map((p) => `  - ${p}`)].join('\n');

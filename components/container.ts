@@ -1,4 +1,7 @@
-/** What all containers have in common, in the forms that the Docker provider reads back unchanged (no diff). */
+/**
+ * Settings that all containers have in common, in the form that the Docker provider reads back unchanged, so that it
+ * shows no difference.
+ */
 import type * as docker from '@pulumi/docker';
 import type * as pulumi from '@pulumi/pulumi';
 import { labels } from './naming';
@@ -21,8 +24,9 @@ export function containerDefaults(stackLabel: string, role: string) {
 }
 
 /**
- * Options of every container. A fixed name can exist only once, so the old one goes first; the provider reports
- * changes of the listed inputs as updated while the container stays as it was, so they replace it.
+ * Options of every container. A fixed name can exist only once, so the old container is removed before the new one is
+ * created. The provider reports changes of the listed inputs as updates but does not change the container, so these
+ * inputs replace it.
  */
 export function containerOptions(
   parent: pulumi.Resource,
@@ -51,8 +55,8 @@ export function volumeMount(volume: docker.Volume, target: string) {
 }
 
 /**
- * A secret file in a container. The daemon stores uploads as root's and the process runs as another user, so the file
- * is readable to all inside the container, which runs one process under one user.
+ * A secret file in a container. The daemon stores uploads with root as the owner, and the process runs as another user.
+ * So the file is readable to all inside the container, which runs one process under one user.
  */
 export function secretFile(file: string, content: pulumi.Input<string>) {
   return { file, content, permissions: '0444' };

@@ -1,9 +1,12 @@
-/** Where clients find the cluster: connection strings and addresses, on the host and inside the front network. Pure. */
+/**
+ * The cluster's endpoints for clients: connection strings and addresses, on the host and inside the front network.
+ * Pure.
+ */
 import { PORTS } from '../failover/contract/layout';
 import { NAMES } from './naming';
 import { LOG_FILE, type Topology } from './topology';
 
-/** Addresses for people, on the host; nothing in them is secret. Of a part that does not run it is absent. */
+/** Addresses on the host, for people. They contain no secret. The address of a part that does not run is absent. */
 export interface Endpoints {
   readonly psql: string;
   readonly apiUrl?: string;
@@ -38,7 +41,7 @@ export interface ConnectionUrls {
   readonly innerRead: string;
 }
 
-/** @param password goes into each string, so treat the result as a secret. */
+/** @param password becomes a part of each string, so the result must be treated as a secret. */
 export function connectionUrls(topology: Topology, password: string): ConnectionUrls {
   const { database, ports } = topology;
   const [user, secret, name] = [database.user, password, database.name].map(encodeURIComponent);
@@ -52,12 +55,12 @@ export function connectionUrls(topology: Topology, password: string): Connection
   };
 }
 
-/** Loopback and "every interface" are reached as localhost; any other address only as itself. */
+/** With loopback or "every interface" the host is `localhost`; any other address is reachable only as itself. */
 function hostOf({ bindAddress }: Topology): string {
   return bindAddress === '0.0.0.0' || bindAddress === '127.0.0.1' ? 'localhost' : bindAddress;
 }
 
-/** Quoted for a shell only where that is needed. */
+/** Quotes a word for a shell if necessary. */
 function quoted(word: string): string {
   return /^[\w.-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
 }

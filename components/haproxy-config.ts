@@ -1,4 +1,4 @@
-/** Renders `templates/haproxy.cfg`. Pure but for reading the template; the program and the tests share it. */
+/** Renders `templates/haproxy.cfg`. Pure except that it reads the template. The program and the tests share it. */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import Mustache from 'mustache';
@@ -10,30 +10,42 @@ import { NODES_MAX } from '../failover/contract/limits';
  * held connections go through and the processor time that holding costs (S19).
  */
 export const CONNECT_TIMEOUT_MS = 20;
-/** What one refused attempt and the pause after it really take, ms: measured 23.6, so that holding ends at the limit. */
+/**
+ * Measured duration of a refused attempt and the pause after it, ms: 23.6, rounded up so that holding ends at the
+ * limit.
+ */
 const HOLD_ATTEMPT_MS = 24;
 /** Twice this (with the read port on the leader too) fits into PostgreSQL's max_connections, 200 (S24). */
 export const SERVER_CONNECTIONS_MAX = 80;
 /**
- * The same two for the HTTP API, ms. A request is held while the only backend is replaced, which takes seconds, so there
- * is nothing to win by trying as often as for a new leader.
+ * The connect timeout and pause for the HTTP API, ms. Requests are held while the only backend is replaced, which takes
+ * seconds. So there is no advantage in trying as often as for a new leader.
  */
 const API_CONNECT_TIMEOUT_MS = 100;
 const API_HOLD_ATTEMPT_MS = 104;
-/** Slots of the API: the largest number of backends. They are always there, so that a change of the number is no change here. */
+/**
+ * Slots of the API: the largest number of backends. All slots always exist, so that a change of the number of backends
+ * does not change this config.
+ */
 export const API_SLOTS = 8;
 
-/** Connections of clients at the same time to the write port, and to the read port, held ones included; the next is refused. */
+/**
+ * Largest number of simultaneous client connections to the write port, and to the read port, including held ones. The
+ * next connection is refused.
+ */
 export const PORT_CONNECTIONS_MAX = 4096;
-/** So many more are let in to be refused. */
+/** Number of further connections that are accepted only to be refused. */
 const REFUSED_MAX = 100;
-/** The same of the HTTP API. */
+/** Largest number of simultaneous connections to the HTTP API. */
 export const API_CONNECTIONS_MAX = 1024;
 const STATS_CONNECTIONS_MAX = 50;
-/** Over all ports. Every connection takes two file descriptors, and HAProxy starts only where it may have as many (20,000 do). */
+/**
+ * Largest number of connections over all ports. Every connection takes two file descriptors, and HAProxy starts only if
+ * it may open that many (20,000 are enough).
+ */
 const MAX_CONNECTIONS =
   2 * (PORT_CONNECTIONS_MAX + REFUSED_MAX) + API_CONNECTIONS_MAX + REFUSED_MAX + STATS_CONNECTIONS_MAX + 50;
-/** Longest that the API's backends may take for an answer, ms. */
+/** Longest time that the API's backends may take for an answer, ms. */
 const API_ANSWER_MS = 60_000;
 
 export interface HaproxyConfigInput {
@@ -42,8 +54,8 @@ export interface HaproxyConfigInput {
   /** Connections that one PostgreSQL node gets at most; more wait in HAProxy's queue (S24). */
   serverMaxConnections: number;
   /**
-   * Name by which the engine's resolver knows every backend on the front network, for example `backend`; null when the
-   * stack has none. How many there are is not said: slots for the largest number fill by themselves.
+   * Name under which the engine's resolver knows every backend on the front network, for example `backend`; null when
+   * the stack has none. The number of backends is not given: HAProxy fills the slots by itself.
    */
   backendHost: string | null;
 }

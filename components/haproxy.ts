@@ -1,4 +1,7 @@
-/** HAProxy, the only way in: its container with all published ports but the monitor's, and the config applied to it. */
+/**
+ * HAProxy, through which all clients connect: its container with all published ports except the monitor's, and the step
+ * that applies its config.
+ */
 import * as command from '@pulumi/command';
 import * as docker from '@pulumi/docker';
 import * as pulumi from '@pulumi/pulumi';
@@ -23,12 +26,12 @@ export interface HaProxyArgs {
 }
 
 /**
- * The config is applied to the running container, which checks it and reloads, so a new config never replaces the
- * container and never breaks a session. It is applied again when the container is a new one.
+ * The config is applied to the running container, which checks it and reloads. So a new config never replaces the
+ * container and never breaks a session. It is applied again to a new container.
  */
 export class HaProxy extends pulumi.ComponentResource {
   readonly container: docker.Container;
-  /** Runtime API and master CLI, shared with the monitor. */
+  /** Volume with the sockets of the runtime API and the master CLI, shared with the monitor. */
   readonly sockets: docker.Volume;
   readonly applied: command.local.Command;
 
@@ -73,7 +76,10 @@ export class HaProxy extends pulumi.ComponentResource {
   }
 }
 
-/** In ascending order of the inner port: the provider reads the list back in an order and would else see a change. */
+/**
+ * Ports in ascending order of the inner port. The provider reads the list back in this order and would otherwise see a
+ * change.
+ */
 function publishedPorts({ ports, bindAddress }: Topology) {
   const publish = (internal: number, external: number) => ({ internal, external, ip: bindAddress, protocol: 'tcp' });
   const all = [

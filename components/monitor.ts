@@ -1,4 +1,4 @@
-/** The monitor: decides who leads, steers HAProxy and the keepers, and tells what happened. */
+/** The monitor: decides which node leads, controls HAProxy and the keepers, and reports events. */
 import * as command from '@pulumi/command';
 import * as docker from '@pulumi/docker';
 import * as pulumi from '@pulumi/pulumi';
@@ -23,11 +23,17 @@ export interface MonitorArgs {
   readonly clusterKey: pulumi.Input<string>;
   /** Password of the database's owner. */
   readonly databasePassword: pulumi.Input<string>;
-  /** What must have succeeded before the monitor is touched: it carries settings and password to the nodes. */
+  /**
+   * Steps that must have succeeded before the monitor is changed, because a new monitor carries settings and password
+   * to the nodes.
+   */
   readonly after: readonly pulumi.Resource[];
 }
 
-/** A change of policy, members or passwords replaces the container, which harms nothing: the leader serves on. */
+/**
+ * A change of policy, members or passwords replaces the monitor's container. This does no harm, because the leader
+ * keeps serving.
+ */
 export class Monitor extends pulumi.ComponentResource {
   readonly container: docker.Container;
   readonly store: docker.Volume;
@@ -78,8 +84,8 @@ export class Monitor extends pulumi.ComponentResource {
 }
 
 /**
- * The monitor writes as its own user: root hands the folder over, anybody else opens it (sticky, like /tmp).
- * A file of the person's own is never replaced by the link.
+ * The monitor writes the log as its own user. Root can give that user the folder; any other user opens the folder to
+ * all (sticky, like /tmp). A person's own file is never replaced by the link.
  */
 const CREATE_LOG_FOLDER = `
 set -e
@@ -90,7 +96,7 @@ if [ -n "$LOG_LINK" ] && { [ -L "$LOG_LINK" ] || [ ! -e "$LOG_LINK" ]; }; then
 fi
 `.trim();
 
-/** Only the monitor's own files go; a folder that holds anything else stays. */
+/** Removes only the monitor's own files. A folder with other files stays. */
 const DELETE_LOG_FOLDER = `
 if [ -L "$LOG_LINK" ]; then rm -f "$LOG_LINK"; fi
 rm -f "$LOG_FOLDER"/${LOG_FILE}*

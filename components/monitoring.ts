@@ -1,4 +1,6 @@
-/** Prometheus: collects what monitor and HAProxy tell, and evaluates the alert rules. Nothing depends on it. */
+/**
+ * Prometheus: collects the metrics of monitor and HAProxy and evaluates the alert rules. No other part depends on it.
+ */
 import * as docker from '@pulumi/docker';
 import * as pulumi from '@pulumi/pulumi';
 import { IDS, PATHS, PORTS } from '../failover/contract/layout';
@@ -7,7 +9,7 @@ import { labels, NAMES } from './naming';
 import type { Topology } from './topology';
 
 const STOP_SECONDS = 30;
-/** An alert fires at the earliest one scrape and one evaluation after its condition. */
+/** Interval of scrapes and evaluations. An alert fires at least one scrape and one evaluation after its condition. */
 const INTERVAL = '5s';
 /** A monitor that takes longer to answer counts as down. */
 const SCRAPE_TIMEOUT = '4s';
@@ -55,7 +57,10 @@ export class Monitoring extends pulumi.ComponentResource {
   }
 }
 
-/** What is scraped: by address, so that no name has to be resolved and none has to be known to the monitor. JSON is YAML. Pure. */
+/**
+ * Prometheus's config with the scraped targets. They are given by address, so no name must be resolved and the monitor
+ * needs to know no name. JSON is valid YAML. Pure.
+ */
 export function prometheusConfig({ stack, monitor, haproxy }: Topology): string {
   const job = (name: string, target: string) => ({
     job_name: name,

@@ -1,8 +1,8 @@
-/** Every name that the program gives to something in Docker, in one place. */
+/** All names that the program gives to Docker objects. */
 
-/** Label that says which stack an object belongs to: `<project>/<stack>`. */
+/** Label with the stack to which an object belongs: `<project>/<stack>`. */
 export const STACK_LABEL = 'postgres-failover.stack';
-/** Label that says what an object is for, for example `haproxy` or `postgres`. */
+/** Label with the purpose of an object, for example `haproxy` or `postgres`. */
 export const ROLE_LABEL = 'postgres-failover.role';
 
 /** Labels of a data volume: which database it was made for, and the role that owns it. */
@@ -26,13 +26,13 @@ export const NAMES = {
   prometheusData: 'prometheus-data',
 } as const;
 
-/** Whom pgAdmin's login page asks for: it wants an address of mail, and none is ever sent. */
+/** User of pgAdmin's login page. The page requires an e-mail address, and no e-mail is ever sent to it. */
 export const PGADMIN_LOGIN_NAME = 'admin@example.com';
 
 /** @param index counts from 1. */
 export const replicaName = (index: number): string => `postgres-replica-${index}`;
 
-/** @param index counts from 1; the first one is called what the only one is called. */
+/** @param index counts from 1. The first backend has the same name as the only one. */
 export const backendName = (index: number): string => (index === 1 ? NAMES.backend : `${NAMES.backend}-${index}`);
 
 export const dataVolumeName = (node: string): string => `${node}-data`;
@@ -50,7 +50,7 @@ export const imageTag = (image: ImageName, prefix: string, stack: string): strin
 
 type Label = { label: string; value: string };
 
-/** Labels in the form of the Docker provider, sorted, for containers, volumes and networks alike. */
+/** Labels in the Docker provider's form, sorted, for containers, volumes and networks. */
 export function labels(stackLabel: string, role: string): Label[] {
   return [
     { label: ROLE_LABEL, value: role },
@@ -58,7 +58,7 @@ export function labels(stackLabel: string, role: string): Label[] {
   ];
 }
 
-/** Labels of a data volume. They stay as they were when it was made, so that a later config can be compared with them. */
+/** Labels of a data volume. They keep their first values, so that a later config can be compared with them. */
 export function dataLabels(stackLabel: string, database: { readonly name: string; readonly user: string }): Label[] {
   return [
     { label: DATABASE_LABEL, value: database.name },

@@ -1,7 +1,7 @@
 /**
- * A changed `databasePassword` rolls through the running stack without a failed request: every running backend is told
- * the new password, then the monitor is replaced (which changes the role), and only when the new one is in force are the
- * backends replaced, one by one. See docs/decisions/0006-password-change.md.
+ * Carries a changed `databasePassword` through the running stack without a failed request. First every running backend
+ * learns the new password. Then the monitor is replaced, which changes the role. When the new password is in force, the
+ * backends are replaced one by one. See docs/decisions/0006-password-change.md.
  */
 import * as command from '@pulumi/command';
 import type * as docker from '@pulumi/docker';
@@ -13,8 +13,8 @@ const TELL_LIMIT = '1m0s';
 const IN_FORCE_LIMIT_SECONDS = 180;
 
 /**
- * Which backends run is asked of the engine, so that those that are about to go are told as well. The password is read
- * from stdin and handed on by a builtin of the shell: it never stands on a command line.
+ * The engine is asked which backends run, so that backends that are about to be removed learn the password, too. The
+ * script reads the password from stdin and passes it on with a shell builtin, so it never appears on a command line.
  */
 function tellScript({ stackLabel }: Topology): string {
   const filters = [`label=${STACK_LABEL}=${stackLabel}`, `label=${ROLE_LABEL}=backend`, 'status=running'];
@@ -27,10 +27,10 @@ done
 `.trim();
 }
 
-/** Nothing to do when the stack is new: its backends begin with the right password. */
+/** A new stack needs no change, because its backends start with the right password. */
 const NOTHING = 'true';
 
-/** Tells the running backends. What changes the role has to wait for it. */
+/** Gives the running backends the new password. The step that changes the role must wait for this one. */
 export function tellBackends(
   topology: Topology,
   password: pulumi.Input<string>,
@@ -43,7 +43,10 @@ export function tellBackends(
   );
 }
 
-/** Ends when the database's owner gets in with the new password. A backend that knows no other has to wait for it. */
+/**
+ * Waits until the database's owner can log in with the new password. A backend that knows only the new password must
+ * wait for this step.
+ */
 export function passwordInForce(
   topology: Topology,
   password: pulumi.Input<string>,

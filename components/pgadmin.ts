@@ -7,7 +7,7 @@ import { NAMES, PGADMIN_LOGIN_NAME } from './naming';
 import type { Topology } from './topology';
 
 const STOP_SECONDS = 10;
-/** It starts in seconds of processor time, which take minutes on a starved machine. */
+/** Limit for its start. It needs seconds of processor time, which take minutes on a busy machine. */
 const WAIT_SECONDS = 600;
 const FOLDER = '/etc/pgadmin';
 
@@ -26,11 +26,11 @@ export interface PgAdminArgs {
   readonly loginPassword: pulumi.Input<string>;
   /** Password of the database's owner. Secret. */
   readonly databasePassword: pulumi.Input<string>;
-  /** What must have succeeded before: a changed password is in force first. */
+  /** Steps that must have succeeded before. A changed password must be in force first. */
   readonly after: readonly pulumi.Resource[];
 }
 
-/** What people save in it lives in memory and goes with the container, so nothing secret is left on a disk. */
+/** Data that people save in pgAdmin is kept in memory and ends with the container, so no secret is left on a disk. */
 export class PgAdmin extends pulumi.ComponentResource {
   readonly container: docker.Container;
 
@@ -76,7 +76,7 @@ export function passfile(user: string, password: string): string {
   return `${NAMES.haproxy}:${PORTS.haproxyWrite}:*:${escapedUser}:${escapedPassword}\n`;
 }
 
-/** What pgAdmin's `load-servers` reads. The passfile's path is within the user's own storage. */
+/** Input of pgAdmin's `load-servers`. The passfile's path is within the user's own storage. */
 export function serverList({ stack, database }: Topology): string {
   const server = {
     Name: `postgres-failover (${stack})`,

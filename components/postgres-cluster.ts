@@ -1,4 +1,7 @@
-/** The whole cluster: networks, secrets, images, HAProxy, monitor, the chain of nodes, backend, and the wait for it. */
+/**
+ * The whole cluster: networks, secrets, images, HAProxy, monitor, the chain of nodes, backends, and the wait until the
+ * cluster serves.
+ */
 import * as command from '@pulumi/command';
 import * as docker from '@pulumi/docker';
 import * as pulumi from '@pulumi/pulumi';
@@ -42,7 +45,7 @@ export class PostgresCluster extends pulumi.ComponentResource {
   readonly adminToken: pulumi.Output<string>;
   /** Password of pgAdmin's login page; undefined without pgAdmin. Secret. */
   readonly pgadminLogin: pulumi.Output<string> | undefined;
-  /** Ends when the cluster serves. */
+  /** Command that ends when the cluster serves. */
   readonly serving: command.local.Command;
 
   constructor(name: string, args: PostgresClusterArgs, opts?: pulumi.ComponentResourceOptions) {
@@ -51,7 +54,7 @@ export class PostgresCluster extends pulumi.ComponentResource {
     const inner = this.network(NAMES.innerNetwork, topology.networks.inner, topology, {
       ipamConfigs: [{ subnet: topology.subnet }],
     });
-    // After the inner one, so that Docker picks another subnet for it than the one the config asks for.
+    // Created after the inner network, so that Docker chooses a subnet other than the one in the config.
     const front = this.network(NAMES.frontNetwork, topology.networks.front, topology, {}, [inner]);
     const clusterKey = this.generated('cluster-key');
     this.databasePassword = pulumi.secret(args.databasePassword ?? this.generated('database-password'));
@@ -222,7 +225,7 @@ export class PostgresCluster extends pulumi.ComponentResource {
     return loginPassword;
   }
 
-  /** Runs again whenever one of the containers is a new one; a new monitor means changed members or policy. */
+  /** Runs again whenever one of the containers is new. A new monitor means changed members or policy. */
   private waitUntilServing(
     topology: Topology,
     monitor: Monitor,

@@ -9,7 +9,9 @@ import type { NodeTopology, Topology } from './topology';
 
 /** Docker's own order to stop waits this long for the hand-over and the shutdown checkpoint (S18). */
 const STOP_SECONDS = 60;
-/** A node counts as created when it carries out its order; copying a large database takes its time. */
+/**
+ * Limit for the creation, which ends when the node has carried out its order. Copying a large database takes its time.
+ */
 const WAIT_SECONDS = 300;
 const SHARED_MEMORY_MB = 256;
 
@@ -18,7 +20,7 @@ export interface PostgresNodeArgs {
   readonly node: NodeTopology;
   /** Value of the stack's label. */
   readonly stackLabel: string;
-  /** What the volume says that it was made for. */
+  /** The database that is recorded in the volume's labels. */
   readonly database: Topology['database'];
   /** Image reference that changes with the content (`repoDigest`). */
   readonly image: pulumi.Input<string>;
@@ -28,13 +30,16 @@ export interface PostgresNodeArgs {
   readonly monitorAddress: string;
   /** Shared secret of keepers and monitor. */
   readonly clusterKey: pulumi.Input<string>;
-  /** What must be up before: the monitor for the first node, the node before for the others, so nodes are replaced one by one. */
+  /**
+   * Parts that must run before: the monitor for the first node, and the previous node for each other one, so that nodes
+   * are replaced one by one.
+   */
   readonly after: readonly pulumi.Resource[];
 }
 
 /**
- * Nothing tunable is among the container's inputs, so no change of the stack's config replaces a running PostgreSQL:
- * settings, members and policy reach the keeper from the monitor.
+ * The container's inputs contain no setting that may change, so no change of the stack's config replaces a running
+ * PostgreSQL. The keeper gets settings, members and policy from the monitor.
  */
 export class PostgresNode extends pulumi.ComponentResource {
   readonly container: docker.Container;

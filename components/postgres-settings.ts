@@ -1,6 +1,7 @@
 /**
- * `postgresSettings`: names and values as PostgreSQL's own configuration file takes them. What the failover owns is refused
- * here, with the reason; what PostgreSQL refuses it says itself, in settings-check.ts, before anything is changed.
+ * `postgresSettings`: names and values as in PostgreSQL's own configuration file. Settings that the failover owns are
+ * refused here, with the reason. PostgreSQL itself refuses invalid values in settings-check.ts, before anything is
+ * changed.
  */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -13,7 +14,7 @@ const VALUE_LENGTH_MAX = 1_000;
 /** The two ports' connections through HAProxy, and those that PostgreSQL keeps free for monitor and keeper (S24). */
 const CONNECTIONS_MIN = 2 * SERVER_CONNECTIONS_MAX + 15;
 
-/** What the failover sets itself, as patterns, and what for. */
+/** Settings that the failover sets itself, as patterns, with their purposes. */
 const OWNED: readonly (readonly [RegExp, string])[] = [
   [/^(data_directory|.*_file|include.*|external_pid_file|krb_server_keyfile)$/, 'the failover decides where files are'],
   [
@@ -24,7 +25,7 @@ const OWNED: readonly (readonly [RegExp, string])[] = [
   [/^(unix_socket_.*|failover\..*)$/, 'the keeper of each node needs it'],
   [/^default_transaction_read_only$/, 'the failover proves a new leader by a write'],
 ];
-/** Compared with what the running servers have (S23). */
+/** Settings that are compared with the values of the running servers (S23). */
 const WHOLE_NUMBERS = [
   'max_connections',
   'max_worker_processes',
@@ -32,7 +33,9 @@ const WHOLE_NUMBERS = [
   'max_locks_per_transaction',
 ];
 
-/** Names below this heading of the template come after the stack's own settings, so they could not be changed anyway. */
+/**
+ * Names below this heading of the template come after the stack's own settings, so setting them would have no effect.
+ */
 const OWNED_HEADING = '# What the failover depends on.';
 
 let fixed: ReadonlySet<string> | null = null;
@@ -96,7 +99,7 @@ function troubleOf(name: string, value: string | null): string | null {
   }
   const owned = whyOwned(name);
   if (owned !== null) return `it cannot be set, because ${owned}`;
-  // Control characters end a line of the file, or cannot stand in it.
+  // Control characters would end a line of the file, or are not allowed in it.
   if (value === null || value.length > VALUE_LENGTH_MAX || /\p{Cc}/u.test(value)) {
     return `must be a text, a number or a boolean of at most ${VALUE_LENGTH_MAX} characters without control characters`;
   }

@@ -1,4 +1,7 @@
-/** Checks a config against the data that the stack has already: what is settled with the data is refused. Pure. */
+/**
+ * Checks a config against the stack's existing data. Values that were fixed when the data was created cannot change.
+ * Pure.
+ */
 import { DATA_ROLE, DATABASE_LABEL, dataVolumeName, NAMES, OWNER_LABEL, ROLE_LABEL, STACK_LABEL } from './naming';
 import type { Topology } from './topology';
 
@@ -9,7 +12,10 @@ interface Volume {
 
 const WAY_OUT = 'or remove the data first (npm run destroy -- --volumes)';
 
-/** Keys that would leave the stack's data behind: a volume is never renamed, nor the database or its owner in it. */
+/**
+ * Problems with keys whose change would leave the stack's data behind: a volume is never renamed, nor are the database
+ * and its owner in it.
+ */
 export function settledProblems(topology: Topology, volumes: readonly Volume[]): string[] {
   const own = volumes.filter(
     ({ labels }) => labels[STACK_LABEL] === topology.stackLabel && labels[ROLE_LABEL] === DATA_ROLE,
@@ -30,7 +36,7 @@ export function settledProblems(topology: Topology, volumes: readonly Volume[]):
   ];
 }
 
-/** @param before undefined when the volume does not tell: then nothing is known against the change. */
+/** @param before undefined when the volume does not have this label; then no objection to the change is known. */
 function changed(key: string, now: string, before: string | undefined): string[] {
   if (before === undefined || before === now) return [];
   return [

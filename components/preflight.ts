@@ -1,6 +1,7 @@
 /**
- * Looks at the machine before anything is created: the engine answers, the images are staged, and every name, port and
- * subnet that the stack wants is free or its own already. All problems are told at once. Also used by `npm run up`.
+ * Checks the machine before anything is created: the engine answers, the images are staged, and every name, port and
+ * subnet that the stack needs is free or belongs to the stack already. It reports all problems at once. `npm run up`
+ * also uses it.
  */
 import { existsSync } from 'node:fs';
 import { createServer } from 'node:net';
@@ -15,13 +16,13 @@ import type { Topology } from './topology';
 
 const ENGINE_DEADLINE_MS = 15_000;
 
-/** What the program must know about the engine. */
+/** Facts about the engine that the program needs. */
 export interface Engine {
   /** Its own platform, for example `linux/amd64`; images are built for it. */
   readonly platform: string;
 }
 
-/** What is on the engine now, reduced to what the checks compare. */
+/** The objects on the engine, reduced to the parts that the checks compare. */
 export interface EngineState {
   readonly containers: readonly {
     readonly name: string;
@@ -37,13 +38,16 @@ export interface EngineState {
   }[];
 }
 
-/** What keeps this process from listening on a port: `taken`, `address` (not this machine's), or nothing known. */
+/**
+ * Why this process cannot listen on a port: `taken`, `address` (not an address of this machine), or undefined: no
+ * reason is known.
+ */
 export type PortProbe = (port: number, address: string) => Promise<'taken' | 'address' | undefined>;
 
 /**
- * Checks everything and returns what the engine is.
+ * Checks everything and returns the facts about the engine.
  *
- * @throws pulumi.RunError naming every problem; nothing was created then.
+ * @throws pulumi.RunError with every problem; nothing was created in that case.
  */
 export async function preflight(topology: Topology, projectRoot = process.cwd()): Promise<Engine> {
   const docker = new Docker({ timeout: ENGINE_DEADLINE_MS });
@@ -117,7 +121,7 @@ function missingContexts(topology: Topology, projectRoot: string): string[] {
   return missing.length === 0 ? [] : [`${missing.join(', ')}: not there; run "npm run setup", which stages the images`];
 }
 
-/** The config is applied, and the cluster waited for, through the client (`docker exec`). */
+/** Reports a missing Docker client. It applies HAProxy's config and waits for the cluster (`docker exec`). */
 function missingClient(): string[] {
   const folders = (process.env.PATH ?? '').split(delimiter).filter((folder) => folder !== '');
   return folders.some((folder) => existsSync(join(folder, 'docker')))
@@ -125,7 +129,7 @@ function missingClient(): string[] {
     : ['docker: the command line client is not on PATH; install it (Debian: docker.io or docker-cli)'];
 }
 
-/** Names that somebody else's container, volume or network has. */
+/** Names that belong to a container, volume or network outside this stack. */
 export function nameProblems(topology: Topology, state: EngineState): string[] {
   const { haproxy, monitor, backends, pgadmin, nodes, networks } = topology;
   const prometheus = topology.prometheus === undefined ? [] : [topology.prometheus];
@@ -160,7 +164,10 @@ export function subnetProblems(topology: Topology, state: EngineState): string[]
     );
 }
 
-/** Host ports that are taken by anything but this stack's own containers, and a bind address that is not here. */
+/**
+ * Host ports that are taken by anything but this stack's own containers, and a bind address that this machine does not
+ * have.
+ */
 export async function portProblems(topology: Topology, state: EngineState, probe: PortProbe): Promise<string[]> {
   const { bindAddress } = topology;
   const publishers = (foreign: boolean, port: number) =>
@@ -200,7 +207,10 @@ function owner({ labels }: Labelled): string {
   return compose ? `the Docker Compose project ${compose}` : 'something that is not of this stack';
 }
 
-/** The user's older compose stack uses the same names; whatever made the object should also remove it. */
+/**
+ * Advice for a name that is taken. An older compose stack of the user has the same names, and the tool that created an
+ * object should also remove it.
+ */
 function remedy({ labels }: Labelled): string {
   const files = labels['com.docker.compose.project.config_files'];
   if (labels['com.docker.compose.project']) {
@@ -221,7 +231,7 @@ function isLocal(): boolean {
   return host === undefined || host === '' || host.startsWith('unix://');
 }
 
-/** Tries to listen. A port below 1024 that this user may not open tells nothing. */
+/** Tries to listen. If this user may not open a port below 1024, the result says nothing. */
 const probePort: PortProbe = (port, address) =>
   new Promise((resolve) => {
     const server = createServer();

@@ -1,13 +1,13 @@
-/** The check of `postgresSettings` by PostgreSQL itself, before anything is changed. */
+/** Lets PostgreSQL itself check `postgresSettings` before anything is changed. */
 import * as command from '@pulumi/command';
 import type * as pulumi from '@pulumi/pulumi';
 import { STACK_LABEL } from './naming';
 import type { Topology } from './topology';
 
 /**
- * Has PostgreSQL itself check the settings in a container of its own, without network and data: it reads them, and starts
- * an empty database with them. Fails with PostgreSQL's words, and whatever depends on it is left as it is.
- * Undefined where there is nothing to check.
+ * PostgreSQL checks the settings in a container of its own, without network and data: it reads them, and starts an
+ * empty database with them. If the check fails, it shows PostgreSQL's message, and everything that depends on it stays
+ * unchanged. Undefined when there is nothing to check.
  */
 export function checkBeforeChange(
   { postgresSettings: settings, stackLabel }: Pick<Topology, 'postgresSettings' | 'stackLabel'>,

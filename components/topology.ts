@@ -1,6 +1,6 @@
 /**
- * From the checked config to everything that is fixed for the stack: names, addresses, ports, policy. Computed once,
- * frozen, and handed to the components, to the checks before a deployment and to the scripts.
+ * Derives the fixed facts of the stack from the checked config: names, addresses, ports and policy. They are computed
+ * once, frozen, and passed to the components, to the checks before a deployment and to the scripts.
  */
 import { resolve } from 'node:path';
 import type { Policy } from '../failover/contract/inputs';
@@ -11,7 +11,7 @@ import { backendName, dataVolumeName, NAMES, replicaName } from './naming';
 /** Host numbers on the inner network; a replica's is the primary's plus its index. Addresses never swap (S14). */
 export const HOST = { haproxy: 10, monitor: 11, prometheus: 12, primary: 20 } as const;
 
-/** The stack whose values are in the repository, for trying things out. */
+/** The stack whose values are in the repository, for trials. */
 const TRIAL_STACK = 'dev';
 /** Name of the monitor's log inside its folder. */
 export const LOG_FILE = 'failover.log';
@@ -53,12 +53,12 @@ export interface Topology {
     readonly storeVolume: string;
     /** Host folder of failover.log, absolute. */
     readonly logFolder: string;
-    /** Link to failover.log in the project's folder, absolute; only the stack for trying out has one. */
+    /** Link to failover.log in the project's folder, absolute; only the stack for trials has one. */
     readonly logLink: string | undefined;
   };
   /** Undefined when the stack runs no Prometheus. */
   readonly prometheus: { readonly name: string; readonly address: string; readonly volume: string } | undefined;
-  /** Empty when the stack runs no backend. Any one is as good as another, so their addresses are the engine's choice. */
+  /** Empty when the stack runs no backend. Backends are interchangeable, so the engine chooses their addresses. */
   readonly backends: readonly BackendTopology[];
   /** Undefined when the stack runs no pgAdmin. */
   readonly pgadmin: { readonly name: string; readonly port: number } | undefined;
@@ -76,23 +76,23 @@ export interface Topology {
   };
   readonly database: { readonly name: string; readonly user: string };
   readonly policy: Policy;
-  /** A node's old data may go before its new copy is complete, where the disk is too small for both. */
+  /** A node's old data may be removed before its new copy is complete, when the disk is too small for both. */
   readonly rebuildInPlace: boolean;
   readonly log: { readonly format: 'text' | 'json'; readonly bytes: number };
-  /** May hold a secret; undefined: nobody is notified. */
+  /** May contain a secret; undefined: no notification is sent. */
   readonly notifyWebhook: string | undefined;
   /** PostgreSQL's own settings, by name in order. */
   readonly postgresSettings: Readonly<Record<string, string>>;
 }
 
-/** Where a stack comes from. `projectRoot` is the project's folder, absolute. */
+/** Identity of a stack. `projectRoot` is the project's folder, absolute. */
 export interface StackIdentity {
   readonly project: string;
   readonly stack: string;
   readonly projectRoot: string;
 }
 
-/** Lays the stack out. Pure. */
+/** Builds the stack's topology. Pure. */
 export function buildTopology(settings: Settings, { project, stack, projectRoot }: StackIdentity): Topology {
   const named = (name: string) => `${settings.namePrefix}${name}`;
   const address = (host: number) => addressIn(settings.subnet, host);

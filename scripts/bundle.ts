@@ -1,7 +1,7 @@
 /**
- * Stages the build contexts of all images in `build/images/<name>`: the folder's own files and what the image carries
- * besides, nothing else. Content and modes depend on the sources alone, and a file is written only when it changed, so
- * that an image is built anew exactly when something in it is new.
+ * Stages the build contexts of all images in `build/images/<name>`: the image's own folder and the other files that the
+ * image contains, nothing else. Content and modes depend only on the sources, and a file is written only when it
+ * changed. So an image is rebuilt exactly when one of its files is new.
  */
 import { bundleImages } from './lib/staging';
 import { say } from './lib/terminal';

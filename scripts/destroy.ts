@@ -1,7 +1,7 @@
 /**
- * `npm run destroy [-- --stack NAME] [--volumes]`: takes the stack down and removes the images that were built for it.
- * The data stays unless `--volumes` is given; what stays is named. Nothing that does not carry the stack's label or
- * tag is touched.
+ * `npm run destroy [-- --stack NAME] [--volumes]`: removes the stack and the images that were built for it. The data
+ * stays unless `--volumes` is given, and the command names what stays. Only objects with the stack's label or tag are
+ * touched.
  */
 import { IMAGES, imageTag } from '../components/naming';
 import { asksForHelp, splitStack } from './lib/arguments';
@@ -40,7 +40,7 @@ async function main(args: string[]): Promise<number> {
   return 0;
 }
 
-/** The stack's images and, when no other stack has any, what their builds left untagged. */
+/** Removes the stack's images and, when no other stack has images, the untagged images of their builds. */
 async function removeImages(info: StackInfo): Promise<void> {
   const prefix = info.value('namePrefix', '');
   for (const image of IMAGES) {
@@ -55,7 +55,7 @@ async function othersHaveImages(): Promise<boolean> {
   return (await imageTags('postgres-failover/*')).length > 0;
 }
 
-/** The volumes and, when set-up made it and no other stack uses it, the base image. */
+/** Removes the volumes. Also removes the base image, if set-up made it and no other stack uses it. */
 async function removeData(info: StackInfo): Promise<void> {
   const removed = await volumesOf(stackLabel(info));
   for (const volume of removed) await removeVolume(volume);

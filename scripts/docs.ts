@@ -35,13 +35,13 @@ export function configTable(projectYaml: string): string {
   return ['| key | type | default | meaning |', '|---|---|---|---|', ...rows].join('\n');
 }
 
-/** The failover rule, row by row in the order in which it is asked, as Markdown. */
+/** The failover rule as Markdown, row by row, in the order of evaluation. */
 export function ruleTable(): string {
   const rows = RULES.map(({ id, code, why }, index) => `| ${index + 1} | ${id} | \`${code}\` | ${why} |`);
   return ['| | row | code | when it matches |', '|---|---|---|---|', ...rows].join('\n');
 }
 
-/** Codes with what they say and what a person does, as Markdown. */
+/** Codes with their meanings and the action for a person, as Markdown. */
 export function codeTable(codes: Readonly<Record<string, Meaning>>): string {
   const rows = Object.entries(codes).map(([code, { says, todo = 'nothing' }]) => `| \`${code}\` | ${says} | ${todo} |`);
   return ['| code | what it says | to do |', '|---|---|---|', ...rows].join('\n');

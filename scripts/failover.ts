@@ -1,4 +1,4 @@
-/** `npm run failover -- <command>`, also as `pgfailover <command>`: shows and steers a running stack. */
+/** `npm run failover -- <command>`, also as `pgfailover <command>`: shows and controls a running stack. */
 import { terminalIo } from './failover/io';
 import { runCli } from './failover/program';
 import { runCommand } from './lib/command';

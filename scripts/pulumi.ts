@@ -1,15 +1,15 @@
 /**
  * `npm run pulumi -- <anything>`: any Pulumi command, with the same CLI and environment as `npm run up`, on the dev
- * stack unless `--stack` says otherwise.
+ * stack unless `--stack` names another one.
  */
 import { withStack } from './lib/arguments';
 import { runCommand } from './lib/command';
 import { runPulumi } from './lib/run-pulumi';
 import { setUp } from './lib/setup';
 
-/** Commands that run the program, so they need what the program needs. */
+/** Commands that run the program and need the same parts as the program. */
 const RUNS_PROGRAM = new Set(['up', 'update', 'preview', 'pre', 'watch', 'import']);
-/** Commands that remove or read back resources: the engine has to answer. */
+/** Commands that remove or refresh resources, so the engine must answer. */
 const TALKS_TO_DOCKER = new Set(['destroy', 'down', 'refresh']);
 
 async function main(args: string[]): Promise<number> {

@@ -1,4 +1,4 @@
-/** `npm run setup [-- --stack NAME]`: makes everything that the program needs, so that plain `pulumi up` works. */
+/** `npm run setup [-- --stack NAME]`: prepares everything that the program needs, so that plain `pulumi up` works. */
 import { splitStack } from './lib/arguments';
 import { runCommand } from './lib/command';
 import { exportLine } from './lib/pulumi-cli';

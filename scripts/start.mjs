@@ -1,8 +1,8 @@
 // @ts-check
 /**
- * First step of every command: the only file that runs before anything is installed, so it is plain JavaScript that
- * Node 20 understands and imports nothing but Node itself. It makes sure that the locked packages are there and then
- * runs `scripts/<command>.ts` with the Node 24 that they bring.
+ * The first step of every command. This is the only file that runs before anything is installed, so it is plain
+ * JavaScript for Node 20 and imports only Node's own modules. It makes sure that the locked packages are installed, and
+ * then runs `scripts/<command>.ts` with the Node 24 from these packages.
  */
 import { spawn, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
@@ -26,7 +26,7 @@ function fail(message) {
   process.exit(1);
 }
 
-/** Hash of the lock file: what must be installed. */
+/** Hash of the lock file, which lists the required packages. */
 function wantedHash() {
   return createHash('sha256')
     .update(readFileSync(join(root, 'package-lock.json')))
@@ -66,7 +66,7 @@ function runCommand(script, args) {
   const env = {
     ...process.env,
     PATH: `${join(modules, '.bin')}:${process.env.PATH ?? ''}`,
-    // Packages compiled once: each command starts a few tenths of a second sooner.
+    // Caches compiled packages, so that each command starts a few tenths of a second sooner.
     NODE_COMPILE_CACHE: process.env.NODE_COMPILE_CACHE ?? join(modules, '.cache', 'compile'),
   };
   const child = spawn(node24, ['--import', loader, script, ...args], { stdio: 'inherit', env });

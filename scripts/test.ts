@@ -1,6 +1,6 @@
 /**
- * `npm test`: set-up on a clean machine, then every check there is. All phases run even when one fails; only without a
- * set-up nothing can. The last line says how many passed and failed, over all of them.
+ * `npm test`: set-up if needed, then all checks. All phases run even if one fails; only a failed set-up prevents them.
+ * The last line says how many checks passed and failed in all phases.
  *
  *   npm test -- --list           the phases
  *   npm test -- --only unit      one phase (may be given again)
@@ -14,7 +14,7 @@ import { StepFailed } from './lib/steps';
 import { type PhaseReport, summary, table } from './lib/summary';
 import { aligned, paint, say, seconds } from './lib/terminal';
 
-/** Set-up is a phase too: it is timed, and it is one failure when it fails. */
+/** Set-up is also a phase: its time is measured, and it counts as one failure when it fails. */
 const SET_UP = 'set-up';
 
 async function main(args: string[]): Promise<number> {
@@ -61,7 +61,7 @@ async function prepared(reports: PhaseReport[]): Promise<boolean> {
   }
 }
 
-/** Runs phases in order; neighbours that measure no time share a lane. */
+/** Runs phases in order. Neighbouring phases that measure no time run in parallel. */
 async function runPhases(phases: readonly Phase[], reports: PhaseReport[]): Promise<void> {
   const waiting = [...phases];
   while (waiting.length > 0) {

@@ -1,4 +1,6 @@
-/** `npm run up [-- --stack NAME] [pulumi's options]`: set-up, then the whole stack, then where everything is. */
+/**
+ * `npm run up [-- --stack NAME] [pulumi's options]`: prepares and deploys the whole stack, then prints its addresses.
+ */
 import { asksForHelp, splitStack } from './lib/arguments';
 import { runCommand } from './lib/command';
 import { whereThingsAre } from './lib/guide';

@@ -1,16 +1,16 @@
-/** Faults that fall at the worst moment for one rule, and the small ones that no leader may be changed for. */
+/** Faults that strike at the worst moment for one rule, and small faults that are no reason to change the leader. */
 import { isChanging } from '../failover/core/state/cluster';
 import type { Nemesis } from './faults';
 import type { SimMonitor } from './monitor-container';
 import type { SimNode } from './node';
 import { Stranger } from './stranger';
 
-/** A fault strikes once; the names are those of `simulate({ faults })`. */
+/** A fault strikes once. `simulate({ faults })` selects faults by name. */
 export type Fault = (nemesis: Nemesis) => void;
 
 const LOOK_MS = 5;
 
-/** Looks again and again until it holds, within the limit. */
+/** Checks the condition again and again, until it holds or the limit is over. */
 export function when(
   nemesis: Nemesis,
   limitMs: number,
@@ -30,8 +30,9 @@ export function when(
 }
 
 /**
- * The monitor stops, mostly when it has decided to open the slot and has not done so, or when it has the word to HAProxy on
- * its tongue. A second one takes over and has to fail over, too. The first one wakes, and its leader, which is none any more, a moment later (S11).
+ * The monitor is paused, mostly when it has decided to open the slot and not done so yet, or when it is about to send
+ * the command to HAProxy. A second monitor takes over and must fail over, too. Then the first monitor wakes. Its
+ * leader, which is no longer the leader, wakes a moment later (S11).
  */
 const staleMonitor: Fault = (nemesis) => {
   const { world } = nemesis;
@@ -91,7 +92,7 @@ function replaceMonitor(nemesis: Nemesis, old: SimMonitor): void {
   };
   const decided = () => second.seen?.decision;
   const otherwise = () => nemesis.later(0, 0, wake);
-  // A keeper gives a silent monitor up after ten seconds.
+  // A keeper drops the connection to a silent monitor after ten seconds.
   when(
     nemesis,
     20_000,
@@ -111,7 +112,7 @@ function replaceMonitor(nemesis: Nemesis, old: SimMonitor): void {
         () => {
           engine.after(random.between(20, 1_500), null, () => {
             wake();
-            // The later it wakes, the longer the first monitor may take it for a leader.
+            // The later the former leader wakes, the longer the first monitor may take it for the leader.
             unpause();
           });
         },
@@ -125,7 +126,10 @@ function replaceMonitor(nemesis: Nemesis, old: SimMonitor): void {
   );
 }
 
-/** A replica came back; the leader dies, and with it what it sent, at the moment when the replica counts again (S4). */
+/**
+ * A replica has come back. The leader dies, with the WAL that it sent, at the moment when the replica counts as
+ * synchronous again (S4).
+ */
 const killAtGrowth: Fault = (nemesis) => {
   const { world } = nemesis;
   const { random, engine } = world;
@@ -155,7 +159,7 @@ const killAtGrowth: Fault = (nemesis) => {
   });
 };
 
-/** The leader dies, and its successor's address belongs to another cluster's leader for a while (S14). */
+/** The leader dies, and for a while its successor's address belongs to another cluster's leader (S14). */
 const stranger: Fault = (nemesis) => {
   const { world } = nemesis;
   nemesis.killLeader();
@@ -167,7 +171,7 @@ const stranger: Fault = (nemesis) => {
     () => {
       const leader = nemesis.leader();
       const candidate = activity() === 'promote' ? leader : world.members.find((n) => n !== leader && n.up);
-      // Once it was checked, nobody can know.
+      // After the monitor has checked the node, it cannot notice a change of the address any more.
       if (candidate === undefined || candidate.postgres?.isPrimary === true || Stranger.isThere(world)) return;
       if (world.haproxy.workers.some((worker) => worker.routes().includes(candidate.address))) return;
       world.say(`${candidate.address} belongs to a stranger: it was ${candidate.name}'s`);
@@ -178,13 +182,13 @@ const stranger: Fault = (nemesis) => {
   );
 };
 
-/** A node that is rewound is killed in the middle (S12). */
+/** A node is killed in the middle of its rewind (S12). */
 const killRewinding: Fault = (nemesis) => {
   const { world } = nemesis;
   const { random, engine } = world;
   const leader = nemesis.leader();
   if (leader === undefined || !leader.up) return;
-  // What it writes now is its own: later it has to be rewound.
+  // Only this leader has what it writes from now on, so it must be rewound later.
   for (const node of world.members) if (node !== leader) world.network.block(leader.name, node.name);
   world.say(`nobody gets the log of ${leader.name}`);
   nemesis.later(150, 400, () => {
@@ -206,7 +210,7 @@ const killRewinding: Fault = (nemesis) => {
   engine.after(1_000, null, () => strike(1));
 };
 
-/** Readers sit in their transactions while a table is changed, and the leader dies (S16). */
+/** Readers stay in their transactions while a table is changed, and the leader dies (S16). */
 const readers: Fault = (nemesis) => {
   const { world } = nemesis;
   world.say('readers stay in their transactions, writers change tables');
@@ -219,7 +223,7 @@ const readers: Fault = (nemesis) => {
   });
 };
 
-/** Clients cancel commits that wait, others see what they wrote, and the leader dies with it (S7). */
+/** Clients cancel commits that wait, other clients see the cancelled writes, and the leader dies with them (S7). */
 const cancels: Fault = (nemesis) => {
   const { world } = nemesis;
   const leader = nemesis.leader();
@@ -234,7 +238,7 @@ const cancels: Fault = (nemesis) => {
   });
 };
 
-/** A leader was elected; the monitor gets the store of before, and the new leader dies (S10). */
+/** A leader was elected. The monitor's store is replaced by an older one, and the new leader dies (S10). */
 const oldStore: Fault = (nemesis) => {
   const { world } = nemesis;
   const old = { ...world.disk, full: false, moved: true };
@@ -250,8 +254,8 @@ const oldStore: Fault = (nemesis) => {
 };
 
 /**
- * The leader is cut off from everybody but HAProxy, while its clients cancel commits that wait and others see what they
- * wrote. Another one is elected, and readers must not be shown that history any more (S13).
+ * The leader is cut off from all hosts but HAProxy. Its clients cancel commits that wait, and others see the cancelled
+ * writes. Another leader is elected, and readers must no longer be shown the old leader's history (S13).
  */
 const cutOff: Fault = (nemesis) => {
   const { world } = nemesis;
@@ -269,7 +273,10 @@ const cutOff: Fault = (nemesis) => {
   });
 };
 
-/** Faults that are over long before `hangTimeout`: each one alone, and nobody may lose the lead for it (S28). */
+/**
+ * Duration of faults that end long before `hangTimeout`. Each one strikes alone, and no leader may lose the lead
+ * because of it (S28).
+ */
 const SHORT_MS = 1_300;
 
 function shortly(nemesis: Nemesis, begin: () => void, end: () => void): void {
@@ -320,7 +327,9 @@ const lateMessages: Fault = (nemesis) => {
   );
 };
 
-/** Until the keepers have given up their connections, and a while of messages that are late beyond that (S11). */
+/**
+ * The monitor is frozen until the keepers have dropped their connections, and then messages are late for a while (S11).
+ */
 const frozenMonitor: Fault = (nemesis) => {
   const { world } = nemesis;
   const process = world.monitor?.process;
@@ -352,7 +361,7 @@ const pauseShortly: Fault = (nemesis) => {
   );
 };
 
-/** Those of the list that fall among all others, too, with how often. */
+/** The faults of this file that also strike in a run with all faults, with their weights. */
 export const AIMED: Readonly<Record<string, [weight: number, fault: Fault]>> = {
   staleMonitor: [3, staleMonitor],
   killAtGrowth: [3, killAtGrowth],
@@ -364,7 +373,7 @@ export const AIMED: Readonly<Record<string, [weight: number, fault: Fault]>> = {
   cutOff: [2, cutOff],
 };
 
-/** None of them is a reason to change the leader. */
+/** Faults that are no reason to change the leader. */
 export const STARVATION: Readonly<Record<string, Fault>> = {
   slowCpu,
   slowDiskShortly,
@@ -373,10 +382,10 @@ export const STARVATION: Readonly<Record<string, Fault>> = {
   stallShortly: (nemesis) => nemesis.stall(100, SHORT_MS),
 };
 
-/** No reason either, but too long to fall together with another one. */
+/** Also no reason to change the leader, but too long to strike together with another fault. */
 export const FROZEN: Readonly<Record<string, Fault>> = { frozenMonitor };
 
-/** The leader works on and is cut off from the monitor alone (S21). */
+/** The leader keeps working and is cut off only from the monitor (S21). */
 const apart: Fault = (nemesis) => {
   const { world } = nemesis;
   const leader = nemesis.leader();
@@ -389,11 +398,14 @@ const apart: Fault = (nemesis) => {
   });
 };
 
-/** It waits for five seconds, then for ten, twenty and forty: more often in this time is too often (S25). */
+/**
+ * Length of the observation, ms. The monitor waits for five seconds before it gives the lead back, then for ten, twenty
+ * and forty. More changes in this time are too many (S25).
+ */
 const FLAPPING_MS = 60_000;
 const RETURNS_MAX = 5;
 
-/** The preferred node dies each time when it has got the lead back. */
+/** The preferred node dies each time after it got the lead back. */
 const preferredDies: Fault = (nemesis) => {
   const { world } = nemesis;
   const preferred = world.members[0];
@@ -425,8 +437,8 @@ const preferredDies: Fault = (nemesis) => {
   });
 };
 
-/** No reason to make another node the leader. */
+/** Faults that are no reason to make another node the leader. */
 export const APART: Readonly<Record<string, Fault>> = { apart };
 
-/** Long, and only where the preferred node gets the lead back. */
+/** A long fault, only for clusters in which the preferred node gets the lead back. */
 export const FLAPPING: Readonly<Record<string, Fault>> = { preferredDies };

@@ -1,8 +1,8 @@
-/** What rule S1 taken out looks like, for the mutations of simulator and exhaustive search. */
+/** Removes rule S1, for the mutation tests of the simulator and of the exhaustive search. */
 import { Situation } from '../failover/core/facts/situation';
 import type { Status } from '../failover/core/state/cluster';
 
-/** The same moment, in which every standby counts as one that has promised. */
+/** Returns the same situation, in which every standby counts as one that has promised. */
 export function asIfFrozen(s: Situation): Situation {
   const frozen = (status: Status | null): Status | null =>
     status === null || status.postgres.state !== 'standby' || status.accepted === null

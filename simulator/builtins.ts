@@ -1,6 +1,7 @@
 /**
- * Puts the simulated world under Node's own modules: timers, TCP and Unix sockets, random bytes, PostgreSQL's client.
- * Code that runs for a simulated process gets the simulated ones, everybody else (the test runner) the real ones.
+ * Replaces parts of Node's own modules by the simulated world: timers, TCP and Unix sockets, random bytes and
+ * PostgreSQL's client. Code that runs for a simulated process gets the simulated parts. All other code, such as the
+ * test runner, gets the real ones.
  */
 import crypto from 'node:crypto';
 import { syncBuiltinESMExports } from 'node:module';
@@ -11,7 +12,7 @@ import { currentProcess, type Process, type Task } from './engine';
 import { type Network, SimServer } from './network';
 import { SimPgClient } from './pg-client';
 
-/** Which network a process is on. */
+/** The network of each process. */
 const networks = new WeakMap<object, Network>();
 
 export function useNetwork(engine: object, network: Network): void {
@@ -36,7 +37,7 @@ export function installBuiltins(): void {
   syncBuiltinESMExports();
 }
 
-/** Timers fire a little late, as real ones do. */
+/** Timers fire a little late, like real ones. */
 function lateness(process: Process): number {
   return process.engine.random.between(0, 1.2);
 }
@@ -87,7 +88,7 @@ function patchTimers(): void {
   };
   const originalTimeout = globalThis.setTimeout;
   const patched = make('setTimeout');
-  // `util.promisify(setTimeout)` and the like look for properties of the original.
+  // `util.promisify(setTimeout)` and similar functions need properties of the original.
   Object.defineProperties(patched, Object.getOwnPropertyDescriptors(originalTimeout));
   Object.assign(globalThis, {
     setTimeout: patched,
@@ -145,7 +146,7 @@ function patchNetwork(): void {
       return new SimServer(networkOf(process), process, handler);
     },
   });
-  // Only the simulator makes clients while it runs; tests of other files run in processes of their own.
+  // Only the simulator creates clients while it runs, because tests of other files run in processes of their own.
   Object.assign(pg, { Client: SimPgClient });
 }
 

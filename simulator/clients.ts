@@ -1,4 +1,4 @@
-/** Clients of the write and the read port, and what they were told. */
+/** Clients of the write and the read port, and the answers that they got. */
 import { Process } from './engine';
 import type { ProxySession } from './haproxy-model';
 import type { Reply, Request } from './postgres';
@@ -12,20 +12,20 @@ export interface Operation {
   client: string;
   startMs: number;
   endMs: number | null;
-  /** Node that served it, for the story. */
+  /** The node that served the operation, for the story. */
   node: string | null;
   outcome: 'open' | 'ok' | 'unknown' | 'failed';
   row: number;
   value: number;
   version: number;
-  /** What a read saw: the first `count` of these. */
+  /** The rows that a read saw: the first `count` of these. */
   rows: readonly number[];
   count: number;
-  /** A standby served it. */
+  /** A standby served the operation. */
   standby: boolean;
 }
 
-/** One client, one connection at a time. */
+/** One client, which uses one connection at a time. */
 export class Client {
   readonly process: Process;
   private readonly world: World;
@@ -142,7 +142,7 @@ export class Client {
     world.history.ended(operation, this.proxy);
   }
 
-  /** A reader sits in a statement for a while, a writer changes a table (S16). */
+  /** A reader stays in a statement for a while; a writer changes a table (S16). */
   private async disturb(session: ProxySession): Promise<void> {
     const { engine, random } = this.world;
     const ms = random.between(50, 4_000);
@@ -152,7 +152,7 @@ export class Client {
     this.session = null;
   }
 
-  /** Null: no answer in time, or the connection broke. */
+  /** Sends a request. Null: there was no answer in time, or the connection broke. */
   private ask(session: ProxySession, request: Request, cancel: boolean): Promise<Reply | null> {
     const { world, process } = this;
     return new Promise((resolve) => {

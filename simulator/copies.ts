@@ -1,6 +1,6 @@
 /**
- * An oracle over base backups: data that fits what its leader sends is not replaced, unless a person or the ledger wants
- * it. What fits is known here record by record, not by anybody's words.
+ * An oracle over base backups. Data that fits what its leader sends must not be replaced, unless a person or the ledger
+ * demands it. The oracle compares the records themselves, so it does not depend on what any process says.
  */
 import { standbyWorkOf } from '../failover/core/state/cluster';
 import type { AcceptedOrder } from '../failover/keeper/keeper-state';
@@ -8,17 +8,17 @@ import type { SimNode } from './node';
 import { endOf } from './wal';
 import type { World } from './world';
 
-/** Crashes of one data directory in this time after which it is rightly taken for broken, ms, and how many. */
+/** A data directory that crashes this many times within this time, ms, is rightly taken for broken. */
 const CRASH_WINDOW_MS = 180_000;
 const CRASHES_MAX = 3;
 
 export class Copies {
   private readonly world: World;
-  /** The last order to stream that each node has accepted, and the data that it had then. */
+  /** The last order to stream that each node accepted, and the data that the node had then. */
   private readonly streams = new Map<string, { term: number; leader: string; directory: string | null }>();
   private readonly streamed = new Set<string>();
   private readonly crashes = new Map<string, number[]>();
-  /** Nodes whose order to copy was right by what was known then; what becomes known later does not change that. */
+  /** Nodes whose order to copy was right by what was known when it was given. Later knowledge does not change that. */
   private readonly due = new Set<string>();
 
   constructor(world: World) {
@@ -37,7 +37,7 @@ export class Copies {
     }
   }
 
-  /** It is no part of the cluster any more: when it comes back it is copied. */
+  /** The node is no longer a part of the cluster. It is copied when it comes back. */
   forget({ name }: SimNode): void {
     this.streams.delete(name);
     for (const known of this.streamed) if (known.startsWith(`${name} `)) this.streamed.delete(known);
@@ -55,7 +55,7 @@ export class Copies {
     if (accepted?.target.kind !== 'follow' || rewinding || promotingTerm !== null) return;
     const { method } = accepted.target;
     const told = method === 'copy' ? this.hasProvedItself(node) : method === 'stream' && this.hasToStream(node, from);
-    // A rewind or copy of this very order is done: from then on it only has to stream.
+    // The rewind or copy of this order is done, so the node only has to stream from then on.
     const joined = joinedTo?.leader === from && joinedTo.term === accepted.term;
     if ((!told && !joined) || !this.fits(node, from)) return;
     const since = world.engine.nowMs - CRASH_WINDOW_MS;
@@ -68,7 +68,8 @@ export class Copies {
       standbyWorkOf(state)?.node === name
     )
       return;
-    // Recorded as a leader and never opened: what it may have written has a namesake (S3).
+    // The ledger records this data as a leader that was never opened. Another history may have the same timeline number
+    // (S3).
     const own = state.ledger.findLast((e) => e.node === name && e.dataId.endsWith(`:${volume.state.directoryId}`));
     if (own?.opened === false) return;
     world.fail(`NEEDLESS COPY: ${name} is copied from ${from}, although its data fits and only had to stream`);
@@ -81,8 +82,8 @@ export class Copies {
   }
 
   /**
-   * This very directory streamed once, and every promotion of it that is not rewound was opened; nor was it recorded as a
-   * candidate since that was not opened: such data is copied in any case (S3).
+   * True when this directory has streamed, when each of its promotions was opened or rewound, and when the ledger has
+   * no later unopened entry of it as a candidate. Data without these conditions is copied in any case (S3).
    */
   private hasProvedItself({ name, volume }: SimNode): boolean {
     const { directoryId, promoted } = volume.state;
@@ -93,7 +94,7 @@ export class Copies {
     return promoted === null || this.world.isOpened(promoted.term, name, directoryId ?? '');
   }
 
-  /** Record by record the beginning of what the other one has, with nothing missing between. */
+  /** True when this node's records are the beginning of the other node's, record by record and without a gap. */
   private fits({ volume }: SimNode, from: string): boolean {
     const source = this.world.nodes.find((n) => n.name === from)?.volume.data;
     const { data } = volume;
@@ -105,7 +106,7 @@ export class Copies {
   }
 }
 
-/** A copy is other data: what came of the data before says nothing of it. */
+/** Identifies the data. A copy is different data, and what happened to the earlier data says nothing about it. */
 function dataOf({ name, volume }: SimNode): string {
   return `${name} ${volume.state.directoryId}`;
 }

@@ -1,6 +1,6 @@
 /**
- * Faults that fall alone, on a cluster that is well, and leave another node with everything: within the limit the cluster
- * has to serve again, whatever stays away.
+ * Faults that strike alone, on a healthy cluster, and leave another node that has all data. The cluster must serve
+ * again within the limit, whatever else does not answer.
  */
 import { isChanging } from '../failover/core/state/cluster';
 import { type Fault, when } from './aimed-faults';
@@ -10,23 +10,23 @@ import { replicas } from './people';
 import type { PostgresServer } from './postgres';
 
 const LIMIT_MS = 20_000;
-/** Of a planned stop: well before `wal_sender_timeout`, ms. */
+/** Limit after a planned stop: well below `wal_sender_timeout`, ms. */
 const STOP_LIMIT_MS = 5_000;
 
 interface Deadline {
-  /** What is in the way, for the violation. */
+  /** The obstacle, for the text of the violation. */
   what: string;
-  /** Fewest standbys that it makes sense with. */
+  /** Fewest standbys with which the fault makes sense. */
   standbys: number;
-  /** With `block` it waits for a person, however many standbys there are. */
+  /** With `block` the cluster waits for a person, however many standbys there are. */
   blockWaits?: boolean;
-  /** Standbys that do not answer meanwhile. @default 0 */
+  /** Standbys that do not answer during the fault. @default 0 */
   away?: number;
-  /** It goes on when the leader changes before the strike. */
+  /** The fault continues if the leader changes before the strike. */
   anyLeader?: boolean;
-  /** Does something first; undefined: this cluster is not meant. */
+  /** Creates the obstacle and returns how to remove it; undefined: the fault does not fit this cluster. */
   hinder: (leader: SimNode, standbys: PostgresServer[]) => (() => void) | undefined;
-  /** The leader goes, this long after it was hindered, ms. */
+  /** Time from the obstacle to the loss of the leader, ms. */
   afterMs: number;
   /** @default LIMIT_MS */
   limitMs?: number;
@@ -46,7 +46,7 @@ function mustServe(
       const leader = world.healthy();
       const standbys = replicas(nemesis).flatMap((n) => (n.postgres === null ? [] : [n.postgres]));
       const held = world.monitor?.seen?.decision.state.pause !== undefined;
-      // With `block` writes wait for as many other nodes as have to acknowledge them, as they must (S9).
+      // With `block`, writes wait for as many other nodes as have to acknowledge them, and rightly so (S9).
       const few = standbys.length - away < 1 + policy.syncCount;
       const waits = policy.onNoReplica === 'block' && (few || blockWaits === true);
       const calls = automatic && !held && !waits;
@@ -55,8 +55,8 @@ function mustServe(
       if (!meant || undo === undefined) return done();
       nemesis.onHeal(undo);
       nemesis.later(afterMs, afterMs * 1.2, () => {
-        // A switchover may have begun meanwhile, or the last standby restarts for its settings and the leader acknowledges
-        // alone: then the fault meets another situation.
+        // A switchover may have begun meanwhile. Or the last standby restarts for its settings, and the leader
+        // acknowledges alone. The fault would then meet another situation.
         const state = world.monitor?.seen?.decision.state;
         const isAlone = state?.joint.some((c) => c.k === 0) === true;
         const isOther = state === undefined || state.leader !== leader.name || isChanging(state);
@@ -109,13 +109,13 @@ const pausedElection: Fault = (nemesis) => {
   });
 };
 
-/** One standby is minutes of replay behind and lacks the newest log, too; another one has all of it. */
+/** One standby is minutes behind with replay and also lacks the newest WAL. Another one has all of it. */
 const backlog: Fault = (nemesis) => {
   const { world } = nemesis;
   mustServe(nemesis, {
     what: 'the leader is dead, and a standby that is not needed still replays',
     standbys: 2,
-    // It acknowledges nothing before its backlog is applied: with `block` and no other standby it is needed.
+    // It acknowledges nothing before its backlog is applied. With `block` and no other standby it is needed.
     away: 1,
     hinder: (leader, standbys) => {
       const slow = world.random.pick(standbys);
@@ -132,7 +132,7 @@ const backlog: Fault = (nemesis) => {
   });
 };
 
-/** The leader's disk stands still: it answers, and commits nothing (S27). */
+/** The leader's disk is frozen: the leader answers, and commits nothing (S27). */
 const wedged: Fault = (nemesis) => {
   mustServe(nemesis, {
     what: 'the disk of the leader stands still',
@@ -148,7 +148,7 @@ const wedged: Fault = (nemesis) => {
   });
 };
 
-/** A standby hangs, and the leader is told to stop: it does not wait for the standby (S18). */
+/** A standby hangs, and the leader is told to stop. The leader must not wait for that standby (S18). */
 const stopWithHungStandby: Fault = (nemesis) => {
   mustServe(nemesis, {
     what: 'the leader was told to stop while a standby hangs',
@@ -160,7 +160,7 @@ const stopWithHungStandby: Fault = (nemesis) => {
       node?.pause();
       return () => node?.unpause();
     },
-    // By then nobody waits for it any more.
+    // By then the leader has removed the standby from the synchronous set.
     afterMs: 3_000,
     limitMs: STOP_LIMIT_MS,
     strike: (leader) => {
@@ -170,18 +170,19 @@ const stopWithHungStandby: Fault = (nemesis) => {
   });
 };
 
-/** The leader is restarted in place for a lower setting, or comes back after a crash, and dies before it is open again. */
+/** The leader restarts in place for a lower setting, or comes back after a crash, and dies before it is open again. */
 const restartThenDeath: Fault = (nemesis) => {
   const { world } = nemesis;
   mustServe(nemesis, {
     what: 'the leader had stopped cleanly, was to lead again and died before it was open',
     standbys: 1,
-    // All standbys were told to follow it before it was open, or it could not have been opened: they may have taken over a
-    // history that was never opened (S3), so a person has to say what counts.
+    // All standbys were told to follow the leader before it was open, because otherwise it could not have been opened.
+    // They may have taken over a history that was never opened (S3), so a person has to decide which data counts.
     blockWaits: true,
     anyLeader: true,
     hinder: (leader) => {
-      // There the follower is sent to the leader before it is open, and may have taken over a history that was never opened (S3).
+      // With `block`, the follower is sent to the leader before the leader is open, and may have taken over a history
+      // that was never opened (S3).
       if (world.policy.onNoReplica === 'block') return undefined;
       world.say('postgresSettings become {"max_connections":"60"}');
       world.postgresSettings = { max_connections: '60' };
@@ -202,7 +203,7 @@ const restartThenDeath: Fault = (nemesis) => {
   });
 };
 
-/** An archive is configured by others and does not answer, and the leader dies (S26). */
+/** A person has configured an archive that does not answer, and the leader dies (S26). */
 const archiveHangs: Fault = (nemesis) => {
   for (const node of nemesis.world.nodes) node.disk.archiveHangs = true;
   nemesis.killLeader();

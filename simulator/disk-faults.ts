@@ -1,11 +1,11 @@
-/** Faults of disks: full ones, bad ones, and databases that are large for what a minute can copy. */
+/** Faults of disks: full disks, broken disks, and databases too large to be copied within a minute. */
 import { type Fault, when } from './aimed-faults';
 import { type Disk, RESERVE_MB } from './disks';
 import type { Nemesis } from './faults';
 import type { SimNode } from './node';
 import { replicas } from './people';
 
-/** A crash loop that lasts is rare here: it costs many events. */
+/** Probability of a long crash loop. It is rare here because it costs many events. */
 const LONG = 0.12;
 
 function diskOf(nemesis: Nemesis, node: SimNode): Disk {
@@ -26,14 +26,14 @@ function fill(nemesis: Nemesis, node: SimNode, ms: number): void {
   });
 }
 
-/** Others fill the disk of a node, or the one that all share, for seconds, now and then for a minute. */
+/** Foreign data fills a node's disk or the shared disk for seconds, and now and then for a minute. */
 const diskFills: Fault = (nemesis) => {
   const { random } = nemesis.world;
   const node = random.chance(0.6) ? (nemesis.leader() ?? nemesis.anyNode()) : nemesis.anyNode();
   fill(nemesis, node, random.chance(LONG) ? random.between(20_000, 60_000) : random.between(500, 6_000));
 };
 
-/** The leader has lost its replicas, and then its disk is full for a minute: it crashes at each promotion. */
+/** The leader has lost its replicas, and then its disk is full for a minute, so it crashes at each promotion. */
 const diskFillsAlone: Fault = (nemesis) => {
   const { world } = nemesis;
   const leader = nemesis.leader();
@@ -48,7 +48,7 @@ const diskFillsAlone: Fault = (nemesis) => {
   nemesis.later(3_000, 4_000, () => fill(nemesis, leader, 50_000));
 };
 
-/** The disk that all share is full for a minute, with all nodes there. */
+/** The disk that all nodes share is full for a minute, with all nodes running. */
 const diskFillsLong: Fault = (nemesis) => {
   fill(nemesis, nemesis.leader() ?? nemesis.anyNode(), nemesis.world.random.between(40_000, 60_000));
 };
@@ -63,7 +63,7 @@ const crashesAtStart: Fault = (nemesis) => {
   nemesis.crash(node);
 };
 
-/** A standby crashes after so many starts in a row that the monitor takes its data for broken and orders a copy. */
+/** A standby crashes in so many starts in a row that the monitor takes its data for broken and orders a copy. */
 const crashesInRow: Fault = (nemesis) => {
   const { world } = nemesis;
   nemesis.alone((done) => {
@@ -84,7 +84,7 @@ const crashesInRow: Fault = (nemesis) => {
         disk.clear();
       });
       nemesis.crash(node);
-      // It rests for 1, 2, 4, 8, 16 and 32 s in between; then it has time to be copied again and again.
+      // It rests for 1, 2, 4, 8, 16 and 32 s in between. Then it needs time to be copied, possibly several times.
       nemesis.takes(100_000);
       nemesis.later(100_000, 100_000, done);
     };
@@ -92,7 +92,7 @@ const crashesInRow: Fault = (nemesis) => {
   });
 };
 
-/** The next promotions crash, of any node, and the leader dies. */
+/** The next promotions crash, whichever node is promoted, and the leader dies. */
 const crashesAtPromotion: Fault = (nemesis) => {
   const { world } = nemesis;
   const promotions = world.random.integer(1, 4);
@@ -105,10 +105,13 @@ const crashesAtPromotion: Fault = (nemesis) => {
   }
 };
 
-/** WAL that clients write in a second, MB: verification then lasts for more than `wal_keep_size`, a copy for less than a slot's limit. */
+/**
+ * WAL that clients write in a second, MB. A verification then lasts longer than `wal_keep_size` keeps WAL, but a copy
+ * ends within a slot's limit.
+ */
 const WAL_MB_A_SECOND = 50;
 
-/** From now on a copy takes half a minute, and checkpoints recycle what clients write. A node fell off. */
+/** From now on a copy takes half a minute, and checkpoints recycle the clients' WAL. A node's slot was invalidated. */
 const largeDatabase: Fault = (nemesis) => {
   const { world } = nemesis;
   const { engine, random, load } = world;
@@ -137,10 +140,10 @@ const largeDatabase: Fault = (nemesis) => {
   });
 };
 
-/** Longer than an order takes to a keeper and a copy to its end, ms. */
+/** Longer than an order takes to reach a keeper and a copy takes to end, ms. */
 const BOTH_COPY_MS = 500;
 
-/** Two nodes lose their volumes; the disk that all share has room for one copy, or for none. */
+/** Two nodes lose their volumes. The shared disk has space for one copy, or for none. */
 const twoCopies: Fault = (nemesis) => {
   const { world } = nemesis;
   nemesis.alone((done) => {
@@ -184,8 +187,8 @@ function wipeTwo(nemesis: Nemesis, done: () => void): void {
 }
 
 /**
- * While writes wait for the only other node that counts, it fell off: it is about to be copied, and at that moment the
- * leader is lost with its volume. What the other one has is complete.
+ * Writes wait for the only other synchronous node, whose slot was invalidated. It is about to be copied when the leader
+ * is lost together with its volume. The other node's data is complete.
  */
 const lastCopyThenLoss: Fault = (nemesis) => {
   const { world } = nemesis;

@@ -1,26 +1,30 @@
 /**
- * Virtual time. Everything that happens is a task in one queue, ordered by time; between two tasks all promises settle.
- * Each task belongs to a process: a paused one keeps its tasks until it wakes, a dead one loses them. Shipped code runs
- * unchanged: which process it belongs to follows its promises and callbacks (AsyncLocalStorage).
+ * Virtual time. Every event is a task in one queue, which is ordered by time. Between two tasks all promises settle.
+ * Each task belongs to a process: a paused process keeps its tasks until it wakes, and a dead process loses them.
+ * Shipped code runs unchanged: the process that it belongs to is passed on through its promises and callbacks
+ * (AsyncLocalStorage).
  */
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { Random } from './random';
 
 const realSetImmediate = globalThis.setImmediate;
 /**
- * Runs every promise reaction that is due, at once. Node documents no such call; this one is what its own timers end
- * with, and three times as fast as to wait for the event loop's next turn after each task.
+ * Runs all pending promise reactions at once. Node does not document this call. Node's own timers end with it, and it
+ * is three times as fast as waiting for the next turn of the event loop after each task.
  */
 const settle = (process as unknown as { _tickCallback: () => void })._tickCallback;
-/** Tasks in one turn of the event loop: the program stays open to signals. */
+/** Tasks per turn of the event loop. The turns let the program handle signals. */
 const TURN = 2_000;
-/** More tasks than any sane run has: something spins. */
+/** More tasks than any valid run has. A run that reaches this number is in an endless loop. */
 const TASKS_MAX = 3_000_000;
 
 export interface Task {
   atMs: number;
   order: number;
-  /** What `atMs` and `order` were at first: who is paused and wakes does things in the order in which they came. */
+  /**
+   * The first values of `atMs` and `order`. A process that wakes from a pause runs its tasks in the order in which they
+   * arrived.
+   */
   readonly cameMs: number;
   readonly came: number;
   owner: Process | null;
@@ -29,7 +33,7 @@ export interface Task {
 }
 
 const context = new AsyncLocalStorage<Process>();
-/** Runs something in no process's name. */
+/** Runs code that belongs to no process. */
 const nobody = context.exit(() => AsyncLocalStorage.snapshot());
 
 export class Process {
@@ -37,14 +41,14 @@ export class Process {
   readonly host: string;
   readonly engine: Engine;
   state: 'running' | 'paused' | 'dead' = 'running';
-  /** While the machine is starved: the CPU is its own again only then. */
+  /** While the machine lacks CPU: time at which this process gets the CPU again. */
   busyUntilMs = 0;
-  /** When it woke last from a pause. */
+  /** Time when the process last woke from a pause. */
   wokeMs = Number.NEGATIVE_INFINITY;
   readonly deferred: Task[] = [];
-  /** Called by the kernel when the process ends: its sockets are closed. */
+  /** Called by the simulated kernel when the process ends; this closes its sockets. */
   readonly onDeath: (() => void)[] = [];
-  /** Runs something in this process's name, now. */
+  /** Runs code as this process, now. */
   readonly enter: (run: () => void) => void;
 
   constructor(engine: Engine, name: string, host: string) {
@@ -58,7 +62,7 @@ export class Process {
     return this.state === 'dead';
   }
 
-  /** SIGSTOP. What would have happened meanwhile happens at the wake. */
+  /** SIGSTOP. Tasks that fall into the pause run when the process wakes. */
   pause(): void {
     if (this.state === 'running') this.state = 'paused';
   }
@@ -81,14 +85,14 @@ export class Process {
   }
 }
 
-/** The process that the running code belongs to; undefined outside of a simulation. */
+/** The process to which the running code belongs; undefined outside of a simulation. */
 export function currentProcess(): Process | undefined {
   return context.getStore();
 }
 
 export class Engine {
   nowMs = 0;
-  /** The machine is starved of CPU: what each task takes, ms; a process does one after the other (S28). */
+  /** CPU time of each task while the machine lacks CPU, ms. A process runs its tasks one after the other (S28). */
   cpuMs = 0;
   readonly random: Random;
   private readonly heap: Task[] = [];
@@ -99,7 +103,7 @@ export class Engine {
     this.random = new Random(seed);
   }
 
-  /** Does `run` after `delayMs` in the owner's name. */
+  /** Runs `run` after `delayMs` as the owner. */
   after(delayMs: number, owner: Process | null, run: () => void): Task {
     const atMs = this.nowMs + Math.max(0, delayMs);
     const order = ++this.count;
@@ -108,7 +112,7 @@ export class Engine {
     return task;
   }
 
-  /** The owner sleeps. A dead process never wakes: what waited for it is simply gone. */
+  /** Sleeps as the owner. A dead process never wakes, so code that waits for the sleep never continues. */
   sleep(ms: number, owner: Process | null): Promise<void> {
     return new Promise((resolve) => {
       this.after(ms, owner, resolve);
@@ -120,7 +124,7 @@ export class Engine {
     this.push(task);
   }
 
-  /** Runs until the time or until `until` holds (looked at after each task); true when it held. */
+  /** Runs until the time, or until `until` holds, which is checked after each task. Returns true when it held. */
   run(untilMs: number, until: () => boolean = () => false): Promise<boolean> {
     return new Promise((resolve, reject) => {
       const turn = () => {
@@ -136,7 +140,7 @@ export class Engine {
     });
   }
 
-  /** Null: there is more to do. */
+  /** Runs some tasks. Null: there are more. */
   private turn(untilMs: number, until: () => boolean): boolean | null {
     for (let i = 0; i < TURN; i++) {
       const task = this.heap[0];

@@ -1,4 +1,4 @@
-/** What goes wrong, at random times, in words. */
+/** The faults that strike at random times, with their words for the story. */
 import { AIMED, APART, type Fault, FLAPPING, FROZEN, STARVATION } from './aimed-faults';
 import { DEADLINES } from './deadlines';
 import { DISK_FAULTS } from './disk-faults';
@@ -9,49 +9,49 @@ import { REPEATS } from './repeats';
 import { TOO_MUCH_MEMORY } from './settings';
 import type { World } from './world';
 
-/** No fault that has to be alone takes longer, ms. */
+/** Longest duration of a fault that must strike alone, ms. */
 const ALONE_LIMIT_MS = 600_000;
 
 export class Nemesis {
   readonly world: World;
-  /** Faults have ended: what was still planned does not happen. */
+  /** The faults have ended. Steps that were still planned do not happen. */
   over = false;
-  /** Monitors that another one has taken over from. */
+  /** Monitors that another monitor has replaced. */
   readonly strangers: SimMonitor[] = [];
   private storeLost = false;
-  /** Taken out of the stack, and served well without. */
+  /** Nodes that were removed from the stack, after which the cluster served well without them. */
   private readonly removed = new Set<SimNode>();
 
   private readonly only: readonly string[] | undefined;
   private readonly undo: (() => void)[] = [];
   private busyUntilMs = 0;
-  /** Steps of faults that are still to come. */
+  /** Number of planned steps of faults. */
   pending = 0;
-  /** A fault that has to be alone is under way. */
+  /** A fault that must strike alone is under way. */
   private occupied = false;
 
-  /** `only`: names of the faults that fall; undefined: all of them. */
+  /** `only`: names of the faults that strike; undefined: all of them. */
   constructor(world: World, only?: readonly string[]) {
     this.world = world;
     this.only = only;
   }
 
-  /** Faults do not end before this one was played out. */
+  /** Keeps the phase of faults from ending before this fault is over. */
   takes(ms: number): void {
     this.busyUntilMs = this.world.engine.nowMs + ms;
   }
 
-  /** To be done when faults end. */
+  /** Registers a step to do when the faults end. */
   onHeal(undo: () => void): void {
     this.undo.push(undo);
   }
 
-  /** Nothing of any fault is still to come. */
+  /** True when no step of any fault is planned. */
   get isCalm(): boolean {
     return this.pending === 0;
   }
 
-  /** No other fault falls before `done` is called. */
+  /** Lets no other fault strike before `done` is called. */
   alone(begin: (done: () => void) => void): void {
     if (this.occupied) return;
     this.occupied = true;
@@ -66,7 +66,7 @@ export class Nemesis {
     const count = random.integer(2, 7);
     for (let i = 0; i < count; i++) {
       this.strike();
-      // Small faults are to be over before the next one: together they would be a large one.
+      // Each small fault should end before the next one, because together they would be a large one.
       const small = this.only?.every((name) => name in STARVATION) === true;
       const pause = small
         ? random.between(3_500, 6_000)
@@ -176,7 +176,7 @@ export class Nemesis {
     if (node !== undefined) this.kill(node);
   }
 
-  /** The leader dies, and so does its successor before it is open, or just after. */
+  /** The leader dies. Its successor dies before it is open, or just after. */
   private killCandidate(): void {
     this.killLeader();
     const { engine, random } = this.world;
@@ -280,12 +280,12 @@ export class Nemesis {
     });
   }
 
-  /** The monitor's volume is lost or an old copy, and it starts again within the time. */
+  /** The monitor's volume is lost or replaced by an old copy. The monitor starts again within the time. */
   restoreStore(copy?: StoreDisk, withinMs = 3_000): void {
     const { world } = this;
     const { random } = world;
-    // With the store lost, nobody but the nodes that are declared can tell what was: of a node that is not, and that was not
-    // let go yet, no system could know what it had.
+    // With the store lost, only the declared nodes know the past. No system could know the data of a node that is not
+    // declared and was not released yet.
     if (world.nodes.some((n) => !world.members.includes(n) && !this.removed.has(n))) return;
     this.storeLost = true;
     const old = copy ?? random.pick(world.storeCopies);
@@ -297,7 +297,7 @@ export class Nemesis {
     this.later(20, withinMs, () => this.startMonitor());
   }
 
-  /** The old one wakes while the new one works. */
+  /** The old monitor wakes while the new one works. */
   private secondMonitor(): void {
     const { world } = this;
     const { random } = world;
@@ -320,7 +320,7 @@ export class Nemesis {
   }
 
   /**
-   * One replica acknowledges while the stream of the others is held up; then it is late with its word (S1), or restarts
+   * One replica acknowledges while the stream to the others is held up. Then its answer is late (S1) or it restarts
    * (S6), and the leader dies, or freezes and wakes in the middle of the election.
    */
   private behind(): void {
@@ -338,7 +338,7 @@ export class Nemesis {
     const restarts = random.chance(0.6);
     const deadMs = restarts ? random.between(40, 300) : random.between(200, 1_500);
     if (restarts) {
-      // Its last checkpoint is long ago, so replay begins far behind what it has.
+      // Its last checkpoint is old, so replay begins far behind the end of its WAL.
       ahead.replay = { behind: random.integer(20, 100), stepMs: random.between(20, 100) };
       this.later(deadMs - 40, deadMs + 40, () => this.crash(ahead));
     } else {
@@ -368,7 +368,7 @@ export class Nemesis {
     this.world.monitor?.ask({ kind: 'switchover', to });
   }
 
-  /** Somebody pauses automatic changes of leader, and later resumes, or the pause ends by itself. */
+  /** A person pauses automatic changes of the leader. Later a person resumes them, or the pause ends by itself. */
   private pauseFailover(): void {
     const { world } = this;
     const { random } = world;
@@ -391,7 +391,10 @@ export class Nemesis {
     this.world.monitor?.ask({ kind: 'resume', by: 'person' });
   }
 
-  /** Refused unless only a pause keeps that node from leading. */
+  /**
+   * A person promotes a node without accepting a loss. This is refused unless only a pause keeps that node from
+   * leading.
+   */
   private promoteWithoutLoss(): void {
     if (this.over) return;
     const { name } = this.anyNode();
@@ -470,7 +473,7 @@ export class Nemesis {
   }
 
   private wipe(node: SimNode): void {
-    // Against the removal of all that there is no rule helps.
+    // No rule can protect against the removal of all data.
     const others = this.world.members.filter((n) => n !== node && n.volume.data !== null);
     if (!node.up || others.length === 0) return;
     this.world.say(`docker kill ${node.name}, and its volume is removed`);
@@ -494,7 +497,7 @@ export class Nemesis {
     return this.world.nodes.find((n) => n.name === name);
   }
 
-  /** The leader loses its replicas, crashes, and is killed when clients are back on it. */
+  /** The leader loses its replicas and crashes, and is killed when clients are connected to it again. */
   private badMinute(): void {
     const { world } = this;
     const leader = this.leader();
@@ -512,7 +515,7 @@ export class Nemesis {
     });
   }
 
-  /** The leader dies, and another node's PostgreSQL at the same moment. */
+  /** The leader and another node's PostgreSQL die at the same moment. */
   private twoAtOnce(): void {
     const other = this.anyNode();
     if (this.world.random.chance(0.5)) this.crash(other);
@@ -523,7 +526,7 @@ export class Nemesis {
     this.killLeader();
   }
 
-  /** Everything is late, for as long as it lasts: the CPU is needed elsewhere (S28). */
+  /** The machine lacks CPU, so everything is late while the fault lasts (S28). */
   private starve(): void {
     const { engine, random } = this.world;
     engine.cpuMs = random.between(0.5, 8);
@@ -534,7 +537,7 @@ export class Nemesis {
     });
   }
 
-  /** The whole machine stands still, and all goes on at once. */
+  /** The whole machine is suspended, and then all processes continue at once. */
   stall(fromMs = 100, toMs = 5_000): void {
     const { world } = this;
     const { engine, random, monitor, haproxy } = world;
@@ -552,7 +555,10 @@ export class Nemesis {
     });
   }
 
-  /** The stack is brought up with another number of replicas: the monitor is replaced, the container comes or goes. */
+  /**
+   * The stack is deployed with another number of replicas: the monitor is replaced, and the container is created or
+   * removed.
+   */
   private resize(): void {
     const { world } = this;
     const { declared, nodes, random } = world;
@@ -563,7 +569,7 @@ export class Nemesis {
     }
     const gone = nodes.at(-1);
     if (gone === undefined || nodes.length < 2) return;
-    // Until everybody was heard, what the lost store knew may be known to this very node alone.
+    // Until the monitor has heard all nodes, only this node may know something that was in the lost store.
     if (this.storeLost && world.monitor?.seen?.decision.state.adopting !== false) return;
     world.say(`${gone.name} is taken out of the stack`);
     world.declared = declared.slice(0, -1);
@@ -572,7 +578,7 @@ export class Nemesis {
     this.takeOut(gone, random.integer(0, 100));
   }
 
-  /** The container goes when the cluster serves without it; `pulumi up` fails where that takes too long. */
+  /** Removes the container when the cluster serves without it. `pulumi up` fails if that takes too long. */
   private takeOut(gone: SimNode, tries: number): void {
     const { world } = this;
     this.later(100, 300, () => {
@@ -598,7 +604,10 @@ export class Nemesis {
     this.later(0, 2_000, () => this.start(node));
   }
 
-  /** A replica misses what the leader writes alone; the leader dies, and a person takes the replica all the same. */
+  /**
+   * A replica misses what the leader writes alone. The leader dies, and a person accepts the loss and promotes the
+   * replica.
+   */
   private acceptLoss(): void {
     const { world } = this;
     const { random } = world;
@@ -624,7 +633,7 @@ export class Nemesis {
     world.monitor?.ask({ kind: 'promote', to: name, acceptDataLoss: true });
   }
 
-  /** A replica is away for so long that the others remove the log that it needs. */
+  /** A replica is away for so long that the other nodes remove the WAL that it needs. */
   private fallOff(): void {
     const { world } = this;
     const { random } = world;
@@ -638,7 +647,10 @@ export class Nemesis {
     });
   }
 
-  /** The stack's own settings change, and with them the monitor: some need a restart, one no machine can give. */
+  /**
+   * The stack's settings change, and with them the monitor. Some settings need a restart, and one is more than any
+   * machine has.
+   */
   private changeSettings(): void {
     const { world } = this;
     const { random } = world;
@@ -651,7 +663,7 @@ export class Nemesis {
     this.restartMonitor();
   }
 
-  /** Faults end: everything runs, one monitor is left. */
+  /** Ends the faults: every process runs again, and one monitor is left. */
   heal(): void {
     const { world } = this;
     this.over = true;
@@ -665,7 +677,7 @@ export class Nemesis {
     for (const undo of this.undo.splice(0)) undo();
     world.engine.cpuMs = 0;
     for (const node of world.nodes) {
-      // Where it was needed, it was never let go: somebody puts it back.
+      // A node that the cluster still needed was never released. A person adds it again.
       if (!world.members.includes(node) && (!this.removed.has(node) || world.random.chance(0.7))) this.add(node);
     }
     world.network.heal();
@@ -676,7 +688,7 @@ export class Nemesis {
     world.disk.full = false;
     world.monitor?.process.resume();
     this.startMonitor();
-    // Whoever paused resumes, at the latest now; a monitor that searches its state may refuse that for a while.
+    // A person ends a pause now, at the latest. A monitor that searches for its state may refuse that for a while.
     this.resumeUntilHeard();
     for (const node of world.members) {
       node.disk.slowness = 1;
@@ -688,7 +700,7 @@ export class Nemesis {
     }
   }
 
-  /** Somebody starts it again as soon as it has stopped, if it was told to. */
+  /** If the node was told to stop, a person starts it again as soon as it has stopped. */
   private startOnceStopped(node: SimNode): void {
     if (!node.up || !node.stopping) this.start(node);
     else this.world.engine.after(50, null, () => this.startOnceStopped(node));

@@ -1,9 +1,12 @@
 /**
- * HAProxy: workers with slots, queues and sessions, the runtime API as text. A session keeps the server that it was connected
- * to, whatever the slot says later (S2); a connection attempt that is under way ends where it was begun; a restart or reload
- * starts with closed slots (S15); a frozen HAProxy carries out what it was told when it wakes. While no slot has a place,
- * sessions wait in the queue; the first of them has the place in `hold`, which leads back in and waits there with another
- * session. An answer takes time by its length.
+ * A model of HAProxy: workers with slots, queues and sessions, and the runtime API as text.
+ * - A session keeps the server to which it was connected, whatever the slot says later (S2).
+ * - A connection attempt that is under way ends at the server where it began.
+ * - After a restart or reload all slots are closed (S15).
+ * - A frozen HAProxy executes the commands that it was given when it wakes.
+ * - While no slot has a free place, sessions wait in the queue. The first of them gets the place in `hold`, which leads
+ *   back into HAProxy and waits there as another session.
+ * - The time for an answer depends on its length.
  */
 import { NODES_MAX } from '../failover/contract/limits';
 import { type Engine, Process } from './engine';
@@ -16,18 +19,21 @@ const CONNECT_MS = 20;
 const HOLD = 'hold';
 /** `timeout server-fin`, ms. */
 const SERVER_FIN_MS = 200;
-/** Of the clients that leave between two attempts so many are not noticed, by the moment (measured: 0 to 60 %). */
+/**
+ * Part of the clients that leave between two attempts without being noticed. It depends on the moment (measured: 0 to
+ * 60 %).
+ */
 const UNNOTICED = 0.3;
-/** Who is taken from the queue comes to know it after this at most, ms. */
+/** Longest time until a session notices that it was taken from the queue, ms. */
 const WOKEN_MS = 0.3;
-/** Time for a byte of an answer, ms (measured: 4.8 MB of sessions in 104 to 186 ms). */
+/** Time per byte of an answer, ms (measured: 4.8 MB of sessions in 104 to 186 ms). */
 const BYTE_MS = 3.5e-5;
-/** HAProxy sends an answer in pieces, bytes. */
+/** Size of the pieces in which HAProxy sends an answer, bytes. */
 const PIECE = 16_384;
-/** Holding ends after this, ms. */
+/** Longest time for which a session is held, ms. */
 const HOLD_MS = 30_000;
 const REACH_EVERY_MS = 1_000;
-/** What one session adds to the time of an answer that names all (4,000 of them: 104 to 186 ms), ms. */
+/** Time that one session adds to an answer that lists all sessions, ms (4,000 of them: 104 to 186 ms). */
 const SESSION_MS = 0.036;
 
 interface Slot {
@@ -35,9 +41,9 @@ interface Slot {
   address: string;
   port: number;
   maintenance: boolean;
-  /** Most sessions; null: as configured. */
+  /** Largest number of sessions; null: as configured. */
   limit: number | null;
-  /** Grows with every session that it gets. */
+  /** Increases with every session that the slot gets. */
   turn: number;
 }
 
@@ -45,19 +51,19 @@ type Port = 'write' | 'read';
 
 /** A client's connection through HAProxy. */
 export class ProxySession {
-  /** Its place in memory: free for the next one as soon as this one has ended. */
+  /** The session's address in memory. The next session may get it as soon as this one has ended. */
   readonly id: string;
   readonly proxy: Port;
   readonly worker: Worker;
   readonly client: Process;
   readonly toClient: Channel;
   readonly fromClient: Channel;
-  /** The slot that it was sent to last. */
+  /** The slot to which the session was sent last. */
   slot: Slot | null = null;
-  /** The slot in which a place is taken for it, perhaps before it knows. */
+  /** The slot in which a place is reserved for the session, perhaps before the session knows. */
   place: Slot | null = null;
   state: 'TAR' | 'QUE' | 'CON' | 'EST' | 'CLO' = 'TAR';
-  /** With the place in `hold`: the session that `hold` has led to. */
+  /** If this session has the place in `hold`: the session to which `hold` has led. */
   private inner: ProxySession | null = null;
   private ownServer: string | null = null;
   private ownBackend: Backend | null = null;
@@ -87,7 +93,7 @@ export class ProxySession {
     return this.state === 'CLO';
   }
 
-  /** Address of the server that it is connected or connecting to. */
+  /** Address of the server to which the session is connected or connecting. */
   get server(): string | null {
     return this.inner?.server ?? this.ownServer;
   }
@@ -96,7 +102,7 @@ export class ProxySession {
     return this.inner?.backend ?? this.ownBackend;
   }
 
-  /** The client asks; the answer comes back unless something breaks. */
+  /** The client sends a request. The answer comes back unless a connection breaks. */
   ask(request: Request, reply: (reply: Reply) => void): void {
     if (this.inner !== null) {
       this.inner.ask(request, reply);
@@ -125,12 +131,12 @@ export class ProxySession {
     if (backend !== null) toServer?.send(backend.postgres.process, () => backend.cancel());
   }
 
-  /** Takes a place where there is one, else waits in the queue. */
+  /** Takes a free place, or waits in the queue. */
   dial(): void {
     if (this.closed || this.worker.dead) return;
     const slot = this.worker.withPlace(this.proxy);
     if (slot !== null) this.take(slot, 0);
-    // A slot that opens in between does not look for it.
+    // A slot that opens in between does not consider this session.
     else this.haproxy.after(this.haproxy.engine.random.between(0, 0.05), () => this.wait());
   }
 
@@ -148,7 +154,7 @@ export class ProxySession {
     });
   }
 
-  /** The place is taken now; the session knows it when its turn has come. */
+  /** Reserves the place now. The session notices it on its next turn. */
   take(slot: Slot, delayMs: number): void {
     this.place = slot;
     slot.turn = this.haproxy.nextTurn();
@@ -162,7 +168,7 @@ export class ProxySession {
     this.worker.dequeue(this.proxy);
   }
 
-  /** A refusal or no answer in time is tried again, by whatever slot is open then. */
+  /** After a refusal, or without an answer in time, the session tries again, with any slot that is open then. */
   private tryOn(slot: Slot): void {
     if (this.closed || this.worker.dead) return;
     this.slot = slot;
@@ -197,12 +203,12 @@ export class ProxySession {
         haproxy.after(Math.max(0, limitMs - engine.nowMs), retry);
         return;
       }
-      // Another host has the address by now: it knows nothing of this connection.
+      // The address belongs to another host by now, which does not know this connection.
       if (server === undefined || network.hostOf(address) !== host) {
         retry();
         return;
       }
-      // The kernel accepts, also of a frozen server; the postmaster answers when it can.
+      // The kernel accepts the connection, also for a frozen server. The postmaster answers when it can.
       this.state = 'EST';
       if (this.left) haproxy.after(SERVER_FIN_MS, () => this.close());
       haproxy.changed();
@@ -236,7 +242,9 @@ export class ProxySession {
     });
   }
 
-  /** `hold` leads to a listener of the running worker, which is another one where this worker only finishes its sessions. */
+  /**
+   * `hold` leads to a listener of the running worker. That is another worker when this one only finishes its sessions.
+   */
   private goIn(): void {
     const { haproxy } = this;
     const inner = haproxy.goIn(this.proxy, this.client);
@@ -251,8 +259,9 @@ export class ProxySession {
   }
 
   /**
-   * The client has left. In the queue that is noticed; between two attempts not always: its session goes on trying, and is
-   * let in. A server that hangs does not close its side: the session stays for a moment, deaf to commands.
+   * The client has left. HAProxy notices this in the queue, but not always between two attempts: then the session keeps
+   * trying, and is let in. A server that hangs does not close its side, so the session stays for a moment and ignores
+   * commands.
    */
   leave(): void {
     if (this.inner !== null) {
@@ -288,7 +297,7 @@ export class ProxySession {
     if (!this.left) this.close();
   }
 
-  /** Both sides are closed. What the backend is doing goes on. */
+  /** Both sides are closed. The backend finishes its work. */
   close(): void {
     if (this.closed) return;
     this.state = 'CLO';
@@ -313,12 +322,12 @@ class Worker {
   readonly pid: number;
   readonly startSeconds: number;
   dead = false;
-  /** What clients who write are sent to: at most one is meant to be open. */
+  /** The slots for clients that write. At most one of them should be open. */
   readonly write = nodeSlots();
   readonly read = nodeSlots();
-  /** Servers that HAProxy itself connects to once a second while they are not in maintenance. */
+  /** Servers to which HAProxy itself connects once a second while they are not in maintenance. */
   readonly reach = nodeSlots();
-  /** For one session, while no slot is open. */
+  /** Slots for one session each, while no other slot is open. */
   readonly hold = { write: holdSlot(15_432), read: holdSlot(15_433) };
   readonly queues: Record<Port, ProxySession[]> = { write: [], read: [] };
   readonly unreached = new Set<string>();
@@ -332,19 +341,22 @@ class Worker {
     this.startSeconds = startSeconds;
   }
 
-  /** Sessions for which a place in a slot is taken. */
+  /** Number of sessions that have a place in a slot. */
   taken(slot: Slot): number {
     let count = 0;
     for (const s of this.sessions.values()) if (s.place === slot) count += 1;
     return count;
   }
 
-  /** A slot gets no more than its limit; the next ones queue (S24). */
+  /** A slot gets no more sessions than its limit. Further sessions wait in the queue (S24). */
   limitOf(slot: Slot): number {
     return slot.limit ?? this.haproxy.serverConnections;
   }
 
-  /** The open slot with the fewest sessions, of equal ones by turns, or `hold` while none is open; null: no place. */
+  /**
+   * The open slot with the fewest sessions; equal slots take turns. If no slot is open, `hold`. Null: there is no free
+   * place.
+   */
   withPlace(proxy: Port): Slot | null {
     const open = this[proxy].filter((slot) => !slot.maintenance);
     const found = (open.length > 0 ? open : [this.hold[proxy]])
@@ -354,7 +366,7 @@ class Worker {
     return found[0]?.slot ?? null;
   }
 
-  /** Those who wait get the places that there are, the oldest first. */
+  /** Gives the free places to the waiting sessions, the oldest first. */
   dequeue(proxy: Port): void {
     if (this.dead) return;
     const queue = this.queues[proxy];
@@ -369,7 +381,7 @@ class Worker {
     if (at >= 0) queue.splice(at, 1);
   }
 
-  /** Addresses of the slots that clients who write are let in by. */
+  /** Addresses of the open slots for clients that write. */
   routes(): string[] {
     return this.write.filter((n) => !n.maintenance && n.port !== CLOSED_PORT).map((n) => n.address);
   }
@@ -397,13 +409,16 @@ export class HaproxyModel {
   workers: Worker[] = [];
   /** `maxconn` of each server (S24). */
   serverConnections = 80;
-  /** Connections that PostgreSQL refused, or ended before they were accepted. */
+  /** Number of connections that PostgreSQL refused, or ended before it accepted them. */
   turnedAway = 0;
-  /** Held clients beside those that the model plays: an answer names every session. */
+  /** Number of held clients beyond those in the model. An answer lists their sessions, too. */
   crowd = 0;
-  /** A session that is ended while it connects stays for good, and its client hears nothing (decision 17). */
+  /**
+   * Called when HAProxy ends a session that is not connected yet. Such a session stays for good, and its client hears
+   * nothing (decision 17).
+   */
   leaked: (words: string) => void = () => undefined;
-  /** Called when somebody has got a connection to a socket of the runtime API, and has not spoken yet. */
+  /** Called when a process has connected to a socket of the runtime API and has not sent anything yet. */
   onDial: (socket: string, who: Process) => void = () => undefined;
   /** Called whenever a route or a session has changed. */
   changed: () => void = () => undefined;
@@ -458,7 +473,7 @@ export class HaproxyModel {
     this.changed();
   }
 
-  /** A new worker with closed slots; old ones finish their sessions. */
+  /** Starts a new worker with closed slots. Old workers finish their sessions. */
   reload(): void {
     if (this.process.state !== 'running') return;
     this.addWorker();
@@ -470,7 +485,7 @@ export class HaproxyModel {
     this.changed();
   }
 
-  /** A client dials the published port. Null: nobody listens. */
+  /** A client connects to the published port. Null: no worker listens. */
   connect(proxy: Port, client: Process, opened: (session: ProxySession | null) => void): void {
     const { engine, network } = this;
     engine.after(network.latency(client.host, 'haproxy'), client, () => {
@@ -488,7 +503,7 @@ export class HaproxyModel {
     });
   }
 
-  /** A new session of the running worker; null: there is none. */
+  /** Creates a session of the running worker; null: no worker runs. */
   goIn(proxy: Port, client: Process): ProxySession | null {
     const worker = this.current;
     if (worker === null || worker.dead) return null;
@@ -545,7 +560,7 @@ export class HaproxyModel {
         );
   }
 
-  /** HAProxy's own connects; nobody sees them but by asking, so they are made when somebody does. */
+  /** HAProxy's own connection attempts. Only a query shows their results, so they are made when there is a query. */
   private checkReach(worker: Worker): void {
     const { network, engine } = this;
     if (engine.nowMs - worker.checkedAtMs < REACH_EVERY_MS) return;
@@ -585,7 +600,7 @@ export class HaproxyModel {
     if (address !== null) {
       const slot = slotNamed(worker, address[1], address[2]);
       if (slot === undefined) return 'No such server.\n';
-      // The answer comes before a task of HAProxy's own has taken the new address.
+      // The answer comes before HAProxy's own task has applied the new address.
       this.after(this.engine.random.between(0, 2), () => {
         slot.address = address[3] ?? CLOSED;
         slot.port = Number(address[4]);

@@ -1,39 +1,47 @@
-/** What clients did and were told, and whether it can be true of one database (linearizability on the write port). */
+/**
+ * What clients did and which answers they got, and whether all of it can be true of one database (linearizability on
+ * the write port).
+ */
 import type { Operation } from './clients';
 import type { Change } from './wal';
 
-/** Reads that were under way when a leader was opened may still come from the old history, ms. */
+/**
+ * For this time after a leader was opened, reads that were already under way may still come from the old history, ms.
+ */
 const PHANTOM_GRACE_MS = 1_500;
 
 export class History {
   readonly operations: Operation[] = [];
   readonly reads: Operation[] = [];
   readonly acknowledged = new Map<number, Operation>();
-  /** Values of commits whose wait was cut short (S7): what is read of them proves nothing. */
+  /** Versions of commits whose wait was cut short (S7). A read of such a version proves nothing. */
   private readonly unsureVersions = new Set<number>();
   private readonly unsureRows = new Set<number>();
   private readonly fail: (words: string) => void;
-  /** Rows that were read, with who saw them first. */
+  /** Rows that were read, with the operation that saw them first. */
   private readonly seen = new Map<number, Operation>();
-  /** Version of the register → the operation that was the first to end with it. */
+  /** Version of the register → the first operation that ended with it. */
   private readonly known = new Map<number, Operation>();
   private readonly versions = new Map<number, number>();
-  /** Rows that every later read has to show, with the operation that was the first to know. */
+  /** Rows that every later read must show, with the operation that knew them first. */
   private readonly due = new Map<number, Operation>();
   private readonly looked = new WeakMap<readonly number[], number>();
   private readonly marks: number[] = [];
   private turn = 0;
   private acknowledgedCount = 0;
-  /** Rows that each newly opened leader had. */
+  /** The rows of each newly opened leader. */
   private readonly openings: { atMs: number; rows: ReadonlySet<number> }[] = [];
-  /** When each row got into a leader's log: nobody writes one twice. */
+  /** Time when each row got into a leader's WAL. No row is written twice. */
   private readonly insertedMs = new Map<number, number>();
-  /** When a person's word made a node without the newest data the leader: what ran across that moment proves nothing. */
+  /**
+   * Time when a person made a node without the newest data the leader. Operations that ran across that moment prove
+   * nothing.
+   */
   private overriddenMs = Number.NEGATIVE_INFINITY;
 
-  /** When the newest write that was acknowledged began, ms. */
+  /** Start of the newest acknowledged write, ms. */
   servedMs = Number.NEGATIVE_INFINITY;
-  /** A leader acknowledges what no other node has. */
+  /** The leader acknowledges writes that no other node has. */
   asynchronous = false;
 
   constructor(fail: (words: string) => void) {
@@ -52,12 +60,12 @@ export class History {
     if (proxy === 'write') this.operations.push(operation);
   }
 
-  /** Some leader has this in its log, whatever becomes of it. */
+  /** A leader has this change in its WAL. The change may still be lost. */
   inserted(change: Change, atMs: number): void {
     if (change.kind === 'row') this.insertedMs.set(change.row, atMs);
   }
 
-  /** A commit whose wait was cut short is visible, and may be lost all the same. */
+  /** Marks a commit whose wait was cut short: it is visible, and may be lost all the same. */
   tag(change: Change): void {
     if (change.kind === 'row') this.unsureRows.add(change.row);
     else if (change.kind === 'register') this.unsureVersions.add(change.value);
@@ -86,8 +94,9 @@ export class History {
   }
 
   /**
-   * A leader was opened by a person's word (`--accept-data-loss`). What it lacks is forgotten, and nothing else: `told` are
-   * the rows that it had when the word was given, and all of them have to be there. Returns how many writes were lost.
+   * A person opened a leader with `--accept-data-loss`. The rows that it lacks are forgotten, and no others: `told` are
+   * the rows that it had when the person gave the command, and all of them must be there. Returns the number of lost
+   * writes.
    */
   overridden(atMs: number, told: ReadonlySet<number>, rows: ReadonlySet<number>, version: number): number {
     this.overriddenMs = atMs;
@@ -102,17 +111,17 @@ export class History {
       this.seen.delete(row);
     }
     for (const other of [...this.known.keys()]) if (other > version) this.known.delete(other);
-    // It may be a history that was given up before: the same versions with other values.
+    // This may be a history that was given up before, with other values for the same versions.
     this.versions.clear();
     return lost;
   }
 
-  /** The read port shows no row that was left behind with a leader of before (S13). */
+  /** Checks that the read port shows no row that was left behind with a former leader (S13). */
   checkPhantoms(): void {
     for (const read of this.reads) {
       const opening = this.openings.findLast((o) => o.atMs < read.startMs - PHANTOM_GRACE_MS);
       if (opening === undefined) continue;
-      // A leader that was opened since may have it: a person's word brings an older history back.
+      // A leader that was opened since then may have the row, because a person can bring an older history back.
       const since = this.openings.filter((o) => o.atMs >= opening.atMs && o.atMs <= (read.endMs ?? read.startMs));
       const phantom = read.rows
         .slice(0, read.count)
@@ -131,8 +140,9 @@ export class History {
   }
 
   /**
-   * What a standby shows is the database as it was at one moment, however long ago (S29): of `order`, the rows of the log in
-   * the end, it shows a beginning without a gap. Rows that were never acknowledged and are lost do not count.
+   * Checks that a standby shows the database as it was at one moment, however long ago (S29). `order` has the rows of
+   * the final WAL, and a read must show a beginning of it without a gap. Rows that were never acknowledged and are lost
+   * do not count.
    */
   checkReads(order: readonly number[]): void {
     const places = new Map(order.map((row, i) => [row, i]));
@@ -153,12 +163,12 @@ export class History {
     }
   }
 
-  /** LOST or VANISHED names it. */
+  /** Another check, LOST or VANISHED, reports this row. */
   private isMissedAnyway(row: number): boolean {
     return this.acknowledged.has(row) || (this.seen.has(row) && !this.unsureRows.has(row));
   }
 
-  /** A row that was acknowledged, or read before, is shown by every read that began later. */
+  /** Every read must show each row that was acknowledged, or read, before the read began. */
   private checkRead(read: Operation): void {
     const turn = ++this.turn;
     for (let i = 0; i < read.count; i++) this.marks[read.rows[i] ?? 0] = turn;
@@ -181,14 +191,16 @@ export class History {
     if (!this.unsureVersions.has(read.value)) this.checkVersion(read);
   }
 
-  /** How much of this very list was looked at before. */
+  /** Number of rows of this same list that were checked before. */
   private seenCount(read: Operation): number {
     const count = this.looked.get(read.rows) ?? 0;
     this.looked.set(read.rows, Math.max(count, read.count));
     return count;
   }
 
-  /** The register counts its versions, so real time and versions must agree, and a version has one value. */
+  /**
+   * The register counts its versions. So the versions must agree with real time, and each version must have one value.
+   */
   private checkVersion(operation: Operation): void {
     const { version, value } = operation;
     const known = this.versions.get(version);
@@ -218,7 +230,7 @@ export class History {
     );
   }
 
-  /** At the end: everything that was acknowledged is there. */
+  /** At the end, every acknowledged row must be there. */
   checkFinal(rows: ReadonlySet<number>, leader: string): void {
     for (const [row, write] of this.acknowledged) {
       if (!rows.has(row))

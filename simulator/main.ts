@@ -1,8 +1,9 @@
 /**
- * The deterministic simulator: `npm run sim -- --seeds 500 [--seed 17] [--replicas 2] [--faults kill,diskFills]
- * [--jobs 2] [--verbose] [--save]`.
- * The last line is `N seeds, M violations`; a failing seed prints what happened, in words, and the command that replays
- * it. A long run that was interrupted goes on where it was; `--save` writes a page into docs/results.
+ * The deterministic simulator: `npm run sim -- --seeds 500 [--seed 17] [--replicas 2] [--faults kill,diskFills] [--jobs
+ * 2] [--verbose] [--save]`.
+ * The last line of the output is `N seeds, M violations`. For a failing seed it prints the events in words, and the
+ * command that replays the seed. An interrupted long run continues where it was; `--save` writes a page into
+ * docs/results.
  */
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
@@ -17,7 +18,7 @@ import type { WorkerResult } from './worker';
 import { bundleSimulator, playSeeds } from './workers';
 
 const STORY_LINES = 120;
-/** Runs of this many seeds are resumed and tell how far they are. */
+/** Runs of at least this many seeds are resumed after an interruption and report their progress. */
 const LONG = 1_000;
 const SAVE_MS = 5_000;
 const TELL_MS = 30_000;
@@ -26,14 +27,14 @@ interface Arguments {
   count: number;
   first: number;
   replicas: number | undefined;
-  /** Names of simulator/README.md; undefined: all that fall together. */
+  /** Names of faults, see simulator/README.md; undefined: all that strike together. */
   faults: string[] | undefined;
   jobs: number;
   verbose: boolean;
   save: boolean;
 }
 
-/** @throws Error that names what is allowed. */
+/** @throws Error that names the allowed arguments. */
 function readArguments(): Arguments {
   const { values } = parseArgs({
     options: {
@@ -54,7 +55,7 @@ function readArguments(): Arguments {
     first: wholeNumber('seed', values.seed, 0, 2 ** 31),
     replicas: values.replicas === undefined ? undefined : wholeNumber('replicas', values.replicas, 1, 8),
     faults: values.faults?.split(','),
-    // Stories of several workers would be mixed up.
+    // The stories of several workers would be mixed.
     jobs: verbose ? 1 : Math.min(jobs, count),
     verbose,
     save,
@@ -121,7 +122,7 @@ function note(progress: Progress, result: WorkerResult, { replicas, faults, verb
   say(`replay: npm run sim -- --seed ${seed}${shape} --verbose`);
 }
 
-/** Returns the page's path. */
+/** Writes the page and returns its path. */
 function savePage(options: Arguments, progress: Progress): string {
   const { count, first, replicas, jobs } = options;
   const git = (...args: string[]) => execFileSync('git', args, { cwd: PATHS.root, encoding: 'utf8' }).trim();

@@ -13,11 +13,11 @@ export interface StoreDisk {
   incarnation: number;
   state: string | null;
   full: boolean;
-  /** The file is a copy of the one that the state was written into. */
+  /** The file is a copy, not the file into which the state was written. */
   moved: boolean;
 }
 
-/** About what a slot of the store's file takes. */
+/** Approximate size of a slot of the store's file. */
 const SLOT_BYTES = 250 * 1024;
 
 export class SimStore implements Store {
@@ -55,7 +55,7 @@ export class SimStore implements Store {
     return this.incarnation;
   }
 
-  /** Two slots: a write that is cut off leaves the old or the new state. */
+  /** The file has two slots, so an interrupted write leaves the old or the new state. */
   private async write(saved = false): Promise<void> {
     const { disk, process, state, incarnation, world } = this;
     const { random } = process.engine;
@@ -105,7 +105,7 @@ export class SimMonitor {
     });
   }
 
-  /** A person asks for something. */
+  /** A person sends a request. */
   ask(request: Request, told: (answer: Answer) => void = () => undefined): void {
     const { world, process, monitor } = this;
     world.engine.after(0, process, () => {

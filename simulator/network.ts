@@ -1,7 +1,7 @@
 /**
- * The network: hosts with fixed addresses, latency, partitions in one direction, TCP connections. TCP keeps the order and
- * repeats what was lost, so a partition holds messages back; a killed process's kernel closes its connections; a paused
- * process's kernel still accepts new ones.
+ * The network: hosts with fixed addresses, latency, one-way partitions and TCP connections. TCP keeps the order and
+ * repeats lost packets, so a partition only holds messages back. The kernel closes a killed process's connections; a
+ * paused process's kernel still accepts new ones.
  */
 import { EventEmitter } from 'node:events';
 import type { Engine, Process } from './engine';
@@ -14,30 +14,30 @@ export class Network {
   readonly down = new Set<string>();
   /** Latency of one message, ms. */
   latencyMs = 0.3;
-  /** Orders that arrive twice, the second one late: probability. */
+  /** Probability that an order arrives twice, the second time late. */
   doubled = 0;
-  /** The second arrival comes no sooner than this, ms. */
+  /** Shortest time until the second arrival, ms. */
   doubledAfterMs = 5;
-  /** Every message is late by up to so much, ms. */
+  /** Every message is late by up to this time, ms. */
   jitterMs = 0;
-  /** Part of the messages that are lost and sent again (TCP), which takes a while. */
+  /** Part of the messages that are lost. TCP sends them again, which takes a while. */
   loss = 0;
-  /** Further latency from one host to another, ms: a replica far away. */
+  /** Additional latency from one host to another, ms, for a distant replica. */
   readonly far = new Map<string, number>();
-  /** How often a host lost what it had sent. */
+  /** How many times a host lost its sent messages. */
   private readonly losses = new Map<string, number>();
   private readonly blocked = new Set<string>();
-  /** Of several that listen at one address the newest one is reached. A process that ends takes its own away. */
+  /** If several servers listen at one address, the newest one is reached. A process that ends removes its own. */
   private readonly listeners = new Map<string, SimServer[]>();
   private readonly stuck = new Set<Channel>();
   /** Handlers of Unix sockets by the file's name. */
   readonly unix = new Map<string, (socket: SimSocket) => void>();
   /** The PostgreSQL that runs on a host. */
   readonly postgres = new Map<string, PostgresServer>();
-  /** When packets went through again last, ms; what waited for them may take a moment more. */
+  /** Time when packets last got through again, ms. Messages that waited for that may take a moment longer. */
   healedMs = Number.NEGATIVE_INFINITY;
 
-  /** Handlers of TCP ports that are no servers of shipped code (PostgreSQL). */
+  /** Handlers of TCP ports that do not belong to shipped code (PostgreSQL). */
   readonly raw = new Map<string, { process: () => Process | null; accept: (socket: SimSocket) => void }>();
 
   constructor(engine: Engine) {
@@ -52,7 +52,7 @@ export class Network {
     this.blocked.add(`${from}>${to}`);
   }
 
-  /** {@link block} both ways. */
+  /** Like {@link block}, in both directions. */
   cut(a: string, b: string): void {
     this.block(a, b);
     this.block(b, a);
@@ -63,7 +63,7 @@ export class Network {
     this.blocked.clear();
     for (const channel of [...this.stuck]) {
       this.stuck.delete(channel);
-      // Retransmission backs off while nothing goes through.
+      // Retransmissions back off while no packet gets through.
       this.engine.after(this.engine.random.between(1, 400), null, () => channel.flush());
     }
   }
@@ -88,7 +88,7 @@ export class Network {
     return ms + random.between(0, this.jitterMs) + (random.chance(this.loss) ? random.between(200, 1_200) : 0);
   }
 
-  /** What is under way from that host gets lost: its network is torn down with its container. */
+  /** Messages that are under way from that host get lost, because its network is removed with its container. */
   lose(host: string): void {
     this.losses.set(host, this.lossesOf(host) + 1);
   }
@@ -113,7 +113,7 @@ export class Network {
     const host = this.hostOf(target.host);
     const socket = new SimSocket(this, process);
     const tripMs = this.latency(process.host, host) * 2;
-    // Nobody answers a SYN that does not arrive: the caller has its own limit.
+    // A SYN that does not arrive gets no answer. The caller has its own limit.
     this.engine.after(tripMs, process, () => {
       if (socket.destroyed || !this.reaches(process.host, host)) return;
       const raw = this.raw.get(`${host}:${target.port}`);
@@ -145,7 +145,7 @@ export class Network {
   }
 }
 
-/** One direction of a connection: first in, first out. */
+/** One direction of a connection, in order. */
 export class Channel {
   readonly from: string;
   readonly to: string;
@@ -159,7 +159,7 @@ export class Channel {
     this.to = to;
   }
 
-  /** `losses`: how often the sender had lost everything when this was written. */
+  /** `losses`: how many times the sender had lost its messages when this message was written. */
   send(owner: Process, run: () => void, losses = this.network.lossesOf(this.from)): void {
     if (this.held.length > 0 || !this.network.passes(this.from, this.to)) {
       this.held.push({ owner, run, losses });
@@ -263,7 +263,7 @@ export class SimSocket extends EventEmitter {
     if (!this.destroyed) this.emit('data', bytes);
   }
 
-  /** The other side has nothing more to say. */
+  /** The other side sends nothing more. */
   private ended(): void {
     if (this.destroyed) return;
     this.endOnce();
@@ -271,7 +271,7 @@ export class SimSocket extends EventEmitter {
     this.destroy();
   }
 
-  /** A connection that was half-closed before it is closed has ended once. */
+  /** Emits the end only once, because a connection may be half-closed before it is closed. */
   private endOnce(): void {
     if (this.hasEnded) return;
     this.hasEnded = true;

@@ -1,4 +1,7 @@
-/** One PostgreSQL container: its volume, the shipped keeper over simulated ports, and the PostgreSQL that it runs. */
+/**
+ * One PostgreSQL container: its volume, the shipped keeper over simulated ports, and the PostgreSQL that the keeper
+ * runs.
+ */
 
 import type { StateCopy } from '../failover/contract/messages';
 import { slotName } from '../failover/contract/naming';
@@ -25,13 +28,13 @@ import { settingsOf } from './settings';
 import { type Change, DataDir, printLsn, rewound, whyImpossible } from './wal';
 import { CLUSTER_KEY, MONITOR_ADDRESS, type World } from './world';
 
-/** What outlives the container. */
+/** The data that outlives the container. */
 export interface Volume {
   state: KeeperState;
   memory: StateCopy | null;
   data: DataDir | null;
   fresh: DataDir | null;
-  /** What a copy under way, or one that was not finished, takes, MB. */
+  /** Disk space of a running or unfinished copy, MB. */
   copyMb: number;
 }
 
@@ -39,16 +42,16 @@ export function emptyVolume(): Volume {
   return { state: EMPTY_STATE, memory: null, data: null, fresh: null, copyMb: 0 };
 }
 
-/** A standby that has not streamed for so long asks its leader why, ms. */
+/** A standby that has not streamed for this time asks its leader why, ms. */
 const ASK_AFTER_MS = 1_000;
 const PROMOTE_LOOK_MS = 1_000;
 const HEARTBEAT_MS = 100;
 const BEATS_A_SESSION = 4;
 const STOP_LIMIT_MS = 45_000;
 const PROMOTE_LIMIT_MS = 60_000;
-/** So little data is verified in no time, MB. */
+/** The verification of at most this much data takes no time, MB. */
 const SMALL_MB = 100;
-/** Until the processes of a server have read its files again, ms. */
+/** Time until the server's processes have read its files again, ms. */
 const READ_MS = 20;
 
 export class SimNode {
@@ -57,22 +60,22 @@ export class SimNode {
   readonly world: World;
   readonly disk: SimDisk & { load: Load; room: Disk; crashes: { starts: number; promotions: number } };
   volume = emptyVolume();
-  /** For scenarios: how replay goes after a start. */
+  /** For scenarios: how replay proceeds after a start. */
   replay?: { behind: number; stepMs: number };
   keeper: Keeper | null = null;
   process: Process | null = null;
   postgres: PostgresServer | null = null;
   stopping = false;
-  /** The keeper's files cannot be read just now. */
+  /** The keeper's files cannot be read at present. */
   unreadable = false;
-  /** Part of the looks at a leader that give an old answer. */
+  /** Part of the looks at a leader that return an old answer. */
   lateLooks = 0;
 
   constructor(world: World, name: string, address: string) {
     this.world = world;
     this.name = name;
     this.address = address;
-    // Its own until the machine's is shared (`World.shareDisk`).
+    // The node's own disk, unless the machine's disk is shared (`World.shareDisk`).
     this.disk = { slowness: 1, room: new Disk(), load: world.load, crashes: { starts: 0, promotions: 0 } };
     this.disk.room.add(() => this.usedMb);
     world.network.hosts.set(address, name);
@@ -80,7 +83,7 @@ export class SimNode {
     world.network.raw.set(`${name}:5432`, {
       process: () => (this.postgres?.accepting ? this.postgres.process : null),
       accept: (socket) => {
-        // The postmaster answers an SSLRequest with one byte.
+        // The postmaster's child answers an SSLRequest with one byte.
         socket.on('data', () => {
           if (this.postgres?.postmasterFrozen === false) socket.write('N');
         });
@@ -88,14 +91,14 @@ export class SimNode {
     });
   }
 
-  /** Data with its WAL, and a copy beside it. */
+  /** Space of the data with its WAL, and of a copy beside it. */
   get usedMb(): number {
     const { data, copyMb } = this.volume;
     const { dataMb, recordMb } = this.world.load;
     return (data === null ? 0 : dataMb + (data.wal.length - data.oldest) * recordMb) + copyMb;
   }
 
-  /** Its volume is on that disk, together with others. */
+  /** Puts the node's volume on this disk, which other volumes share. */
   putOn(disk: Disk): void {
     this.disk.room = disk;
     disk.add(() => this.usedMb);
@@ -121,7 +124,7 @@ export class SimNode {
     });
   }
 
-  /** The keeper ends by itself, and the container's engine starts it again (`restart: always`). */
+  /** The keeper ends by itself, and the container engine starts it again (`restart: always`). */
   restarted(): void {
     this.kill();
     this.world.engine.after(this.world.random.between(100, 600), null, () => this.start());
@@ -137,11 +140,11 @@ export class SimNode {
     });
     this.keeper = keeper;
     await run((error) => world.fail(String(error)));
-    // `terminate` ended it; what main.ts does then.
+    // `terminate` ended the keeper. The rest follows main.ts.
     if (this.stopping) await world.engine.sleep(1, process);
   }
 
-  /** `docker stop`: SIGTERM, and a kill after the stop timeout. */
+  /** `docker stop`: SIGTERM, and SIGKILL after the stop timeout. */
   stop(): void {
     const { keeper, process, world } = this;
     if (process === null) return;
@@ -187,14 +190,14 @@ export class SimNode {
     this.process?.resume();
   }
 
-  /** PostgreSQL alone dies; the container lives. */
+  /** PostgreSQL alone dies; the container keeps running. */
   crashPostgres(): void {
     const { postgres } = this;
     if (postgres?.config.flag('restart_after_crash') === true) postgres.restartInPlace();
     else postgres?.process.kill();
   }
 
-  /** `docker volume rm` on a container that is down. */
+  /** `docker volume rm` of a container that does not run. */
   wipe(): void {
     this.volume = emptyVolume();
   }
@@ -223,7 +226,7 @@ export function simClock(process: Process): Clock {
   };
 }
 
-/** The keeper's folder: a write that is cut off leaves the old or the new text. */
+/** The keeper's folder. An interrupted write leaves the old or the new text. */
 export class SimFiles implements StateFile {
   private readonly node: SimNode;
   private readonly process: Process;
@@ -268,7 +271,7 @@ export class SimFiles implements StateFile {
   }
 }
 
-/** Of what a standby must not have less of, the model knows the connections. */
+/** The model has only one setting that must not be lower on a standby than on its leader: `max_connections`. */
 function floorsOf(data: DataDir): Floors {
   return {
     max_connections: data.connections,
@@ -286,7 +289,7 @@ export class SimPostgres implements Postgres {
   private readonly engine: Engine;
   private inForce = '';
   private told = false;
-  /** Nothing is decided by it; a mutation does. */
+  /** No shipped code decides by it; only a mutation does. */
   readonly words = new ServerWords();
   private upstream: Source | null = null;
   private silentSinceMs: number | null = null;
@@ -299,10 +302,10 @@ export class SimPostgres implements Postgres {
   private exited: Promise<'exit'> = Promise.resolve('exit');
   private readonly tunables: Tunables;
   private wanted: PostgresSettings = {};
-  /** When the server's processes have read its files, ms. */
+  /** Time at which the server's processes have read its files, ms. */
   private readAtMs = 0;
   private floorsAtMs = Number.NEGATIVE_INFINITY;
-  /** The settings that the files have, and whether they were looked at since. */
+  /** The settings in the files. `isNew`: they changed and were not looked at since. */
   private inFile = '';
   private isNew = true;
 
@@ -336,13 +339,13 @@ export class SimPostgres implements Postgres {
     };
     if (data === null) return view;
     if (postgres === null) {
-      // "Latest checkpoint location" is where the shutdown's record begins.
+      // "Latest checkpoint location" is the position at which the shutdown's record begins.
       const checkpointLsn = data.cleanLeader ? printLsn(data.wal.length - 1) : null;
       const { clean, controlTimeline: timeline } = data;
       return { ...view, control: { clean, checkpointLsn, timeline, primary: data.production || data.cleanLeader } };
     }
     if (!postgres.accepting) return this.cached === null ? view : { ...this.cached, stale: true };
-    // A query that fails or takes too long: a leader is then shown as it was.
+    // Simulates a query that fails or takes too long. The leader's last answer is then shown.
     if (this.cached !== null && this.engine.random.chance(node.lateLooks)) return { ...this.cached, stale: true };
     const seen = postgres.look();
     const sql = {
@@ -362,7 +365,10 @@ export class SimPostgres implements Postgres {
     return full;
   }
 
-  /** As stream-watch.ts and stream-check.ts find out: by the leader's own answers, once it has not streamed for a second. */
+  /**
+   * Works like stream-watch.ts and stream-check.ts: uses the leader's own answers, once the standby has not streamed
+   * for a second.
+   */
   private whyNoStream(postgres: PostgresServer | null): string | null {
     const { upstream, engine, node } = this;
     const { network } = node.world;
@@ -453,7 +459,9 @@ export class SimPostgres implements Postgres {
     }
   }
 
-  /** The slot keeps the log from the first byte on, and it is received all the time, also while the copy is verified. */
+  /**
+   * The slot keeps the WAL from the first byte on. The WAL is received all the time, also while the copy is verified.
+   */
   private async receiveCopy(server: PostgresServer, source: Source, signal: AbortSignal): Promise<void> {
     const { node, engine, process } = this;
     const { volume, name, world, disk } = node;
@@ -481,13 +489,13 @@ export class SimPostgres implements Postgres {
     world.say(`${name}: has copied the data of ${source.name}`);
   }
 
-  /** What the leader has written since the copy. */
+  /** Receives what the leader has written since the copy. */
   private receiveMore(server: PostgresServer): void {
     const { volume, name } = this.node;
     if (!server.process.dead && server.reachableFrom(name) && server.isPrimary) volume.fresh = server.data.copy();
   }
 
-  /** It keeps the log from here on. */
+  /** Makes the slot keep the WAL from here on. */
   private reserve({ data }: PostgresServer, slot: string): void {
     data.slots.add(slot);
     data.lostSlots.delete(slot);
@@ -519,7 +527,7 @@ export class SimPostgres implements Postgres {
     const { volume, name, world } = this.node;
     const { data } = volume;
     if (data === null) throw new Error('no data');
-    // pg_rewind may not see that it was there before: it then leaves what no server ever had (S12).
+    // pg_rewind may not notice an earlier interrupted rewind. It then leaves data that no server ever had (S12).
     const damaged = data.broken;
     if (damaged && this.engine.random.chance(0.5)) throw new Error('the data is broken');
     if (!data.clean) throw new Error('target server must be shut down cleanly');
@@ -586,7 +594,7 @@ export class SimPostgres implements Postgres {
     this.exited = new Promise((resolve) => {
       server.onExit = () => {
         const { fatal } = server;
-        // StateCopy is asked for before recovery begins.
+        // PostgreSQL requests its shared memory before recovery begins.
         const recovered = fatal?.startsWith('could not map') !== true;
         if (!this.told) this.tunables.failed({ code: fatal === null ? null : 1, recovered, message: fatal });
         if (node.postgres === server) node.postgres = null;
@@ -651,7 +659,7 @@ export class SimPostgres implements Postgres {
     }
   }
 
-  /** A blind one answers nobody, but takes the order once it recovers. */
+  /** A server that was started blind accepts no sessions, but obeys the order to promote once it recovers. */
   private async standing(): Promise<PostgresServer> {
     const { postgres } = this.node;
     if (postgres === null || postgres.isHot) return this.running();
@@ -748,7 +756,7 @@ export class SimPostgres implements Postgres {
     return this.repair() ? ['what people removed'] : [];
   }
 
-  /** True when something was missing. */
+  /** Restores what is missing; true if something was. */
   private repair(): boolean {
     const postgres = this.running();
     const { heartbeat, mayConnect } = postgres.table;
@@ -784,7 +792,7 @@ export class SimPostgres implements Postgres {
       }
       const sentMs = life.time.nowMs();
       const n = postgres.table.beat + 1;
-      // Every few beats over a fresh connection, which needs a place (S24).
+      // Every few beats use a new connection, which needs a free place (S24).
       if (n % BEATS_A_SESSION === 0) {
         const session = postgres.open('keeper');
         if (session === null) {
@@ -805,7 +813,7 @@ export class SimPostgres implements Postgres {
     this.engine.after(1, this.process, beat);
   }
 
-  /** PostgreSQL answered a heartbeat with an error: it does not hang. */
+  /** PostgreSQL answered a heartbeat with an error, so it does not hang. */
   beatErred(sentMs: number): void {
     this.lastBeatMs = sentMs;
   }

@@ -1,4 +1,6 @@
-/** What people do with SQL, as superusers or as anybody who can reach a port, and what becomes of it. */
+/**
+ * What people do with SQL, as superusers or as any user who can reach a port, and what the failover must do about it.
+ */
 import { isChanging } from '../failover/core/state/cluster';
 import { type Fault, when } from './aimed-faults';
 import type { Nemesis } from './faults';
@@ -16,12 +18,15 @@ function sql(nemesis: Nemesis, what: Extract<Change, { kind: 'sql' }>['what']): 
   return true;
 }
 
-/** The heartbeat's row is deleted, or its table dropped: a clean-up, a restore. It replicates. */
+/** A person deletes the heartbeat's row or drops its table, in a clean-up or a restore. The change replicates. */
 const loseHeartbeat: Fault = (nemesis) => {
   sql(nemesis, nemesis.world.random.chance(0.5) ? 'delete heartbeat' : 'drop heartbeat');
 };
 
-/** `REVOKE CONNECT ON DATABASE postgres FROM PUBLIC`; it has no effect on open sessions, so it shows when the leader changes. */
+/**
+ * `REVOKE CONNECT ON DATABASE postgres FROM PUBLIC`. It does not affect open sessions, so it takes effect when the
+ * leader changes.
+ */
 const revokeConnect: Fault = (nemesis) => {
   if (!sql(nemesis, 'revoke connect')) return;
   if (nemesis.world.random.chance(0.7)) nemesis.later(1_500, 5_000, () => nemesis.killLeader());
@@ -38,15 +43,15 @@ function promote(nemesis: Nemesis, node: SimNode): void {
   });
 }
 
-/** Any standby is promoted by hand. */
+/** A person promotes any standby by hand. */
 const promoteByHand: Fault = (nemesis) => {
   const standbys = nemesis.world.members.filter((n) => n.postgres?.isPrimary === false);
   if (standbys.length > 0) promote(nemesis, nemesis.world.random.pick(standbys));
 };
 
 /**
- * A leader hands over and is away; its successor writes and is stopped, too. The former one is started and promoted by
- * hand. Then the successor comes back: both have a timeline of the same number (S3).
+ * A leader hands over and is stopped. Its successor writes and is stopped, too. The former leader is started and
+ * promoted by hand. Then the successor comes back, and both have a timeline of the same number (S3).
  */
 const promoteFormer: Fault = (nemesis) => {
   const { world } = nemesis;
@@ -108,7 +113,7 @@ export function replicas(nemesis: Nemesis): SimNode[] {
   return nemesis.world.members.filter((n) => n !== nemesis.leader() && n.postgres?.isPrimary === false);
 }
 
-/** `pg_wal_replay_pause()` on a standby, which goes on receiving and acknowledging; resumed later. */
+/** `pg_wal_replay_pause()` on a standby, which keeps receiving and acknowledging. Replay is resumed later. */
 const pauseReplay: Fault = (nemesis) => {
   const { world } = nemesis;
   const standbys = replicas(nemesis);
@@ -127,7 +132,7 @@ const pauseReplay: Fault = (nemesis) => {
   if (world.random.chance(0.4)) nemesis.later(100, 2_000, () => nemesis.killLeader());
 };
 
-/** Somebody without a password dials a port under a name that looks like words of PostgreSQL's. */
+/** A client without a password connects with a user name that looks like words of PostgreSQL's log. */
 const hostileName: Fault = (nemesis) => {
   const { world } = nemesis;
   const { postgres } = nemesis.anyNode();
@@ -137,7 +142,10 @@ const hostileName: Fault = (nemesis) => {
   postgres.log(`${name}@x FATAL:  password authentication failed for user "${name}"`);
 };
 
-/** A replica fell off and was copied; its leader still has the words in its log when it hands over, long after. */
+/**
+ * A replica's slot was invalidated and the replica was copied. Long after, its leader hands over with the old words
+ * about it still in its log.
+ */
 const oldWords: Fault = (nemesis) => {
   const { world } = nemesis;
   nemesis.alone((done) => {

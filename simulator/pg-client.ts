@@ -1,4 +1,4 @@
-/** The monitor's PostgreSQL client (what it uses of `pg.Client`) over the simulated network. */
+/** The monitor's PostgreSQL client over the simulated network. It has the part of `pg.Client` that the monitor uses. */
 
 import { EventEmitter } from 'node:events';
 import pg from 'pg';
@@ -7,7 +7,7 @@ import { currentProcess, type Process } from './engine';
 import { Channel } from './network';
 import type { Reply, Request, Session } from './postgres';
 
-/** TCP's handshake, the start-up message, and SCRAM's two. */
+/** Round trips of a connection: TCP's handshake, the start-up message, and SCRAM's two messages. */
 const ROUND_TRIPS = 4;
 
 interface Options {
@@ -41,7 +41,7 @@ export class SimPgClient extends EventEmitter {
     await process.engine.sleep(process.engine.random.delay(15) + this.roundTripsMs(), process);
     for (;;) {
       if (process.engine.nowMs > limit) throw new Error('timeout expired');
-      // Whoever has the address when the packet gets there.
+      // The host that has the address when the packet arrives.
       const host = network.hostOf(options.host);
       const server = network.postgres.get(host);
       if (server !== undefined && network.reaches(process.host, host) && server.process.state === 'running') {
@@ -121,7 +121,7 @@ export class SimPgClient extends EventEmitter {
   }
 }
 
-/** The two statements of the opening checks. */
+/** Translates the two statements of the opening checks. */
 function requestOf(text: string, values: readonly unknown[]): Request {
   if (!text.startsWith('INSERT')) return { kind: 'identity' };
   return text.includes('cluster_name') ? { kind: 'commit', as: String(values[1]) } : { kind: 'commit' };

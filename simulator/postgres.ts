@@ -11,26 +11,26 @@ import { type Settings, TOO_MUCH_MEMORY } from './settings';
 import { type Change, type DataDir, printLsn, type Table, type WalRecord, whyImpossible } from './wal';
 
 export interface SimDisk {
-  /** Factor of every write; Infinity: frozen. */
+  /** Factor of the duration of every write; Infinity: frozen. */
   slowness: number;
   /** The archive behind `restore_command` does not answer. */
   archiveHangs?: boolean;
-  /** What it is a part of; undefined: there is always room. */
+  /** The disk that it belongs to; undefined: there is always enough space. */
   room?: Disk;
   load?: Load;
-  /** How many of the next starts and promotions end in a crash. */
+  /** Number of the next starts and promotions that end in a crash. */
   crashes?: { starts: number; promotions: number };
 }
 
 export type Request =
   | { kind: 'identity' }
-  /** With `as`: writes only where that is the node's name. */
+  /** With `as`: the commit is written only if this is the node's name. */
   | { kind: 'commit'; as?: string }
   | { kind: 'row'; row: number }
   | { kind: 'register'; value: number }
   /** Changes a table: replay of it needs a lock that readers of a standby may hold (S16). */
   | { kind: 'alter' }
-  /** A read-only statement that runs so long, and goes on when its client is gone. */
+  /** A read-only statement that runs for this time, and goes on when its client is gone. */
   | { kind: 'hold'; ms: number }
   | { kind: 'read' };
 
@@ -45,7 +45,7 @@ export type Reply =
       count: number;
       version: number;
       value: number;
-      /** A standby answers. */
+      /** The answer comes from a standby. */
       recovery: boolean;
     };
 
@@ -53,7 +53,7 @@ interface Waiter {
   position: number;
   change: Change;
   session: Session | null;
-  /** The wait is over; `warned` when it was cut short. */
+  /** Called when the wait is over; `warned`: it was cut short. */
   end: (warned: boolean) => void;
 }
 
@@ -62,7 +62,10 @@ interface SyncNames {
   members: string[];
 }
 
-/** Who connects: the stack's clients, the monitor's role with its reserved places, the keeper as superuser (S24). */
+/**
+ * Role of a connection: a client of the stack, the monitor's role with its reserved places, or the keeper as superuser
+ * (S24).
+ */
 export type Role = 'client' | 'monitor' | 'keeper';
 
 /** One connection's backend. */
@@ -70,7 +73,7 @@ export class Session {
   readonly postgres: PostgresServer;
   readonly role: Role;
   closed = false;
-  /** A read-only statement runs: replay of a change of its table waits for it (S16). */
+  /** A read-only statement runs. Replay of a change of its table waits for it (S16). */
   holds = false;
   onClosed: () => void = () => undefined;
 
@@ -88,7 +91,7 @@ export class Session {
     this.postgres.cancel(this);
   }
 
-  /** The server ends it. */
+  /** The server ends the session. */
   end(): void {
     if (this.closed) return;
     this.closed = true;
@@ -129,20 +132,29 @@ class Sender {
     this.heardMs = own.engine.nowMs;
   }
 
-  /** Its priority in shared memory is what this process itself has read of the setting. */
+  /**
+   * Whether the standby counts as synchronous. A walsender computes its priority in shared memory from the setting that
+   * it has read itself.
+   */
   get counted(): boolean {
     return this.names.members.includes(this.name);
   }
 }
 
 const KEEPALIVE_MS = 1_000;
-/** When the walsenders have read a setting, the next record or the standby's regular answer (each second) lets writers go, ms. */
+/**
+ * Longest time from the walsenders' reading of a setting until waiting writers are released, ms: the next record or the
+ * standby's regular answer (each second) does it.
+ */
 const LET_GO_MS = 1_200;
-/** Far more than a reader may hold up the replay on a member (S16), ms. */
+/** Limit far above the time for which a reader may hold up replay on a member (S16), ms. */
 const HELD_UP_MAX_MS = 1_000;
-/** What a connection's authentication costs of a machine of two cores, ms (S24: 115 a second). */
+/** Processor time of a connection's authentication on a machine of two cores, ms (S24: 115 a second). */
 const AUTHENTICATION_MS = 8.7;
-/** A stream that could not be had is tried again at least this late: everything takes a little time, ms. */
+/**
+ * A failed request for a stream is repeated after this time at the earliest, ms, because every step takes a little
+ * time.
+ */
 const RETRY_LEAST_MS = 5;
 
 function changeOf(request: Extract<Request, { kind: 'commit' | 'row' | 'alter' }>): Change {
@@ -165,54 +177,60 @@ export class PostgresServer {
   readonly disk: SimDisk;
   state: 'starting' | 'recovery' | 'promoting' | 'primary' | 'stopping' = 'starting';
   table: Table;
-  /** What it goes by; `max_connections` and the like stay as they were at the start. */
+  /** The settings in force. `max_connections` and similar settings stay as they were at the start. */
   config: Settings;
   readonly atStart: Settings;
-  /** Its last words, when it ends by itself. */
+  /** Its last message, when it ends by itself. */
   fatal: string | null = null;
-  /** Replay stands still for want of connections (S23). */
+  /** Replay is paused because `max_connections` is too low (S23). */
   paused = false;
   streamImpossible: string | null = null;
-  /** Each line of its log. A client can add any text to it (its user name, an error's message). */
+  /**
+   * Called with each line of its log. A client can add any text to it, for example in its user name or in an error's
+   * message.
+   */
   onLine: (line: string) => void = () => undefined;
-  /** A person has paused replay: what is received is flushed and acknowledged all the same. */
+  /** A person has paused replay. Received WAL is still flushed and acknowledged. */
   private replayHeld = false;
-  /** Replay takes so long for a record, ms; null: it keeps pace. */
+  /** Time that replay takes for a record, ms; null: it keeps pace. */
   private replayTakesMs: number | null = null;
-  /** Whom the startup process dials: it takes a reload when it comes to it. */
+  /** Address to which the startup process connects. The process takes a reload when it reaches that point. */
   private source: string | null;
-  /** A stopped postmaster serves its old sessions and accepts no new ones (S27). */
+  /** With a stopped postmaster, existing sessions work and no new ones are accepted (S27). */
   postmasterFrozen = false;
   readonly senders = new Set<Sender>();
-  /** Told when the process ends. */
+  /** Called when the process ends. */
   onExit: () => void = () => undefined;
   private readonly sessions = new Set<Session>();
   private waiters: Waiter[] = [];
-  /** What the postmaster, hence every new process, has read of the setting. */
+  /** The setting that the postmaster has read, and hence every new process. */
   private names: SyncNames;
-  /** Shared memory: does anybody wait at all? Set by the checkpointer, later than the file (S4). */
+  /**
+   * Flag in shared memory that says whether commits wait at all. The checkpointer sets it, later than the file changes
+   * (S4).
+   */
   private syncDefined: boolean;
   private authenticating = 0;
   private processorFreeMs = 0;
   private registerLock: (() => void)[] | null = null;
   private upstream: { server: PostgresServer; address: string; sender: Sender; heardMs: number } | null = null;
   private restsUntilMs = 0;
-  /** What a walreceiver that was refused says of itself for a moment. */
+  /** The state that a refused walreceiver reports for a moment. */
   private pretends: { address: string | null; untilMs: number } = { address: null, untilMs: 0 };
-  /** When the log that is being applied was received: the limit of S16 counts from here. */
+  /** Time when the WAL that is being applied was received. The limit of S16 counts from here. */
   private batchMs = 0;
   /** Replay waits for a reader's transaction. */
   private conflicts = false;
-  /** For how long it has, by this process's own steps, ms. */
+  /** Time for which it has waited, counted in this process's own steps, ms. */
   private heldUpMs = 0;
   private receivePosition: number | null = null;
   private receiverFlush = 0;
   private dialling = false;
-  /** A walreceiver's process is there and still connects. */
+  /** A walreceiver process exists and is still connecting. */
   connects = false;
   /** A record is being applied slowly. */
   private replaying = false;
-  /** Time that a step of the replay takes after a start. */
+  /** Duration of a step of the replay after a start. */
   private readonly replayMs: number;
   private readonly say: (words: string) => void;
   private readonly unsure: (change: Change) => void;
@@ -228,14 +246,14 @@ export class PostgresServer {
     data: DataDir;
     disk: SimDisk;
     config: Settings;
-    /** How far before its end it begins to replay, in records, and how long a step takes; else by chance. */
+    /** How many records before the end of the WAL the replay begins, and how long a step takes; by default random. */
     replay?: { behind: number; stepMs: number };
     say: (words: string) => void;
-    /** A commit's wait was cut short: from now on it can be read, and may be lost all the same (S7). */
+    /** Called when a commit's wait was cut short: from then on it can be read, and may be lost all the same (S7). */
     unsure: (change: Change) => void;
-    /** It is in this server's log from now on. */
+    /** Called when the change is in this server's WAL. */
     inserted: (change: Change) => void;
-    /** What the shipped settings promise does not hold. */
+    /** Called when something that the shipped settings promise does not hold. */
     broken: (words: string) => void;
     nextId: () => number;
   }) {
@@ -256,16 +274,18 @@ export class PostgresServer {
     this.names = parseNames(parts.config.text('synchronous_standby_names'));
     this.syncDefined = this.names.k > 0;
     const { data } = this;
-    // Replay begins at the last restart point; what SQL sees at first is older than what it saw before (S6).
+    // Replay begins at the last restart point, so SQL sees at first an older state than before the restart (S6).
     const behind = this.engine.random.integer(0, 40);
     const stepMs = this.engine.random.chance(0.6) ? this.engine.random.between(10, 80) : 3;
     const restartPoint = Math.max(0, data.flushed - (parts.replay?.behind ?? behind));
-    // What a standby had not applied before it was stopped, for want of connections say, it applies now.
+    // A standby applies now what it had not applied before it was stopped, for example because `max_connections` was
+    // too low.
     const wasPrimary = data.production || data.cleanLeader;
     data.applied = wasPrimary ? restartPoint : Math.min(data.applied, restartPoint);
     this.replayMs = parts.replay?.stepMs ?? stepMs;
-    // A primary's log is applied to its end before the first session, a standby's only to its last restart point and
-    // what it had written of later pages: so it may show less than before its crash (xlogrecovery.c, InitWalRecovery).
+    // A primary's WAL is applied to its end before the first session. A standby's WAL is applied only to its last
+    // restart point and to the records whose later pages were written. So a standby may show less than before its crash
+    // (xlogrecovery.c, InitWalRecovery).
     if (data.production) data.consistentAt = data.flushed;
     data.production = false;
     data.clean = false;
@@ -277,10 +297,10 @@ export class PostgresServer {
     this.answerAgain();
   }
 
-  /** Out of recovery: takes writes. */
+  /** Out of recovery: it accepts writes. */
   isPrimary = false;
 
-  /** What it answers as (S14). */
+  /** The name that it reports (S14). */
   get name(): string {
     return this.atStart.text('cluster_name');
   }
@@ -291,7 +311,7 @@ export class PostgresServer {
     return !this.process.dead && consistent && states.includes(this.state);
   }
 
-  /** Without it a standby answers nobody, and goes by no leader's settings. */
+  /** Whether it is a hot standby. Without that, a standby accepts no sessions, and no leader's settings bind it. */
   get isHot(): boolean {
     return this.atStart.flag('hot_standby');
   }
@@ -332,7 +352,7 @@ export class PostgresServer {
     this.dial();
   }
 
-  /** Data that is half rewound may not start at all, or start with what never was: that is worse (S12). */
+  /** Partly rewound data may not start at all. Or it starts with data that no server ever had, which is worse (S12). */
   private comesUpBroken(): boolean {
     if (this.engine.random.chance(0.5)) {
       this.process.kill();
@@ -342,7 +362,7 @@ export class PostgresServer {
     return false;
   }
 
-  /** A standby needs at least the `max_connections` of the leader whose log it replays (S23). */
+  /** A standby needs at least the `max_connections` of the leader whose WAL it replays (S23). */
   private lacksConnections(leaders: number): boolean {
     return this.isHot && this.atStart.number('max_connections') < leaders;
   }
@@ -362,7 +382,7 @@ export class PostgresServer {
     for (const sender of this.senders) this.endSender(sender);
     this.dropUpstream();
     for (const session of [...this.sessions]) session.end();
-    // What was written and not flushed may or may not be there.
+    // WAL that was written and not flushed may be there or not.
     const { data } = this;
     const kept = this.engine.random.integer(data.flushed, data.wal.length);
     data.wal.length = Math.max(data.flushed, kept);
@@ -385,7 +405,7 @@ export class PostgresServer {
     return this.disk.room?.freeMb ?? Number.POSITIVE_INFINITY;
   }
 
-  /** A segment begins, and the disk has no room for it: the whole server ends (PANIC). */
+  /** A new segment begins and the disk has no space for it, so the whole server ends (PANIC). */
   private panics(from: number, to: number): boolean {
     if (this.freeMb >= SEGMENT_MB) return false;
     const segment = (position: number) => Math.floor((position * (this.disk.load?.recordMb ?? 0)) / SEGMENT_MB);
@@ -394,7 +414,7 @@ export class PostgresServer {
     return true;
   }
 
-  /** One write with its sync; waits while the disk is frozen. */
+  /** Does one write with its sync. It waits while the disk is frozen. */
   write(run: () => void): void {
     if (!Number.isFinite(this.disk.slowness)) {
       this.after(20, () => this.write(run));
@@ -405,7 +425,7 @@ export class PostgresServer {
 
   // Sessions
 
-  /** A session at once, as over a connection that is past its authentication; null: refused. */
+  /** Opens a session at once, as if the connection had passed its authentication; null: refused. */
   open(role: Role): Session | null {
     return this.postmasterFrozen ? null : this.opened(role);
   }
@@ -417,7 +437,10 @@ export class PostgresServer {
     return session;
   }
 
-  /** A new connection: it takes a place, then processor time for its authentication, and only then its role counts. */
+  /**
+   * A new connection: it first takes a place, then processor time for its authentication. Its role counts only after
+   * that.
+   */
   admit(role: Role, admitted: (session: Session | null) => void): void {
     if (!this.accepting || this.sessions.size + this.authenticating >= this.atStart.number('max_connections')) {
       admitted(null);
@@ -442,27 +465,27 @@ export class PostgresServer {
     return this.sessions.size + this.authenticating;
   }
 
-  /** Ends the clients' sessions that wait for no commit; returns how many clients there were. */
+  /** Ends the clients' sessions that wait for no commit. Returns the number of clients. */
   endIdleSessions(): number {
     const all = [...this.sessions].filter((s) => s.role === 'client');
     for (const session of all) if (!this.isWaiting(session)) session.end();
     return all.length;
   }
 
-  /** Its network goes: every connection ends. */
+  /** The server loses its network: every connection ends. */
   endSessions(): void {
     for (const session of [...this.sessions]) session.end();
     this.sessions.clear();
   }
 
-  /** The client is gone. A commit that is under way goes on (S2). */
+  /** The client has gone. A commit that is under way continues (S2). */
   closeSession(session: Session): void {
-    // A backend that computes does not look at its client.
+    // A backend that computes does not check its client's connection.
     if (!session.holds) this.sessions.delete(session);
     session.closed = true;
   }
 
-  /** The statement is over. */
+  /** The statement has ended. */
   private released(session: Session): void {
     session.holds = false;
     if (session.closed) this.sessions.delete(session);
@@ -554,7 +577,7 @@ export class PostgresServer {
     });
   }
 
-  /** Inserts and flushes one record; what is flushed is sent. */
+  /** Inserts and flushes one record. Flushed records are sent. */
   insert(change: Change, flushed: (position: number) => void): void {
     const { length } = this.data.wal;
     if (this.process.dead || this.panics(length, length + 1)) return;
@@ -602,7 +625,7 @@ export class PostgresServer {
     this.after(random.between(0, 5), () => this.postmasterReads());
   }
 
-  /** It tells its children, and each reads the setting when it comes to it (S4). */
+  /** The postmaster signals its children, and each child reads the setting when it reaches that point (S4). */
   private postmasterReads(): void {
     const { random } = this.engine;
     const read = () => parseNames(this.config.text('synchronous_standby_names'));
@@ -618,7 +641,7 @@ export class PostgresServer {
         sender.names = read();
       });
     }
-    // A walsender lets go by what it has read itself.
+    // A walsender releases commits by the setting that it has read itself.
     if (waiting.length > 0) this.after(readMs + LET_GO_MS, () => this.watchWaiters(waiting));
   }
 
@@ -629,7 +652,7 @@ export class PostgresServer {
   }
 
   private redirect(): void {
-    // Of several reloads the newest files are read.
+    // After several reloads, only the newest files are read.
     if (this.source === this.config.upstreamAddress) return;
     this.source = this.config.upstreamAddress;
     this.dropUpstream();
@@ -663,8 +686,8 @@ export class PostgresServer {
   }
 
   /**
-   * Fewer standbys are waited for since a while, enough of them have the records of those who waited then, and nothing is
-   * in the way: somebody has to have let them go (S17).
+   * For a while now fewer standbys have been required, enough of them have the records of the earlier waiting commits,
+   * and nothing is in the way. So a process must have released those commits (S17).
    */
   private watchWaiters(before: readonly Waiter[]): void {
     const { k, members } = this.names;
@@ -684,7 +707,10 @@ export class PostgresServer {
     this.broken(`STILL WAITS: a writer on ${this.node} waits, although ${members.join(' and ')} have its record`);
   }
 
-  /** SyncRepReleaseWaiters: by the releasing walsender's own reading, over all that count themselves in. */
+  /**
+   * SyncRepReleaseWaiters: uses the setting that the releasing walsender has read, and all standbys that count
+   * themselves as members.
+   */
   private release(sender: Sender): void {
     if (!sender.counted || sender.state !== 'streaming') return;
     const { k } = sender.names;
@@ -707,7 +733,7 @@ export class PostgresServer {
     sender.down.send(receiver.process, () => receiver.lost(sender));
   }
 
-  /** The leader's side asks a silent standby for a sign of life; either side gives the other up after its limit. */
+  /** The leader asks a silent standby for an answer. Each side gives up the other after its limit. */
   private watchPeers(): void {
     const { nowMs } = this.engine;
     const limitMs = this.config.ms('wal_sender_timeout');
@@ -728,7 +754,7 @@ export class PostgresServer {
     if (wantsAnswer) this.answer();
   }
 
-  /** What a walreceiver does when it has nothing new to say (S17). */
+  /** What a walreceiver does when it has nothing new to report (S17). */
   private answerAgain(): void {
     this.after(this.config.ms('wal_receiver_status_interval'), () => {
       this.answer();
@@ -738,7 +764,7 @@ export class PostgresServer {
 
   // Receiving
 
-  /** The startup process asks for a stream whenever it has applied all and has none. */
+  /** The startup process requests a stream whenever it has applied all WAL and has no stream. */
   private dial(): void {
     if (this.dialling) return;
     this.dialling = true;
@@ -761,7 +787,7 @@ export class PostgresServer {
     const source = this.network.postgres.get(upstream);
     const { host } = this.process;
     if (source === undefined || source === this || !source.reachableFrom(host) || source.process.state === 'paused') {
-      // Nobody refuses: the attempt itself takes its time.
+      // The connection is not refused: the attempt itself takes its time.
       again(Math.max(60, this.rest()));
       return;
     }
@@ -773,14 +799,17 @@ export class PostgresServer {
     });
   }
 
-  /** The startup process sleeps until the next attempt, deaf also to a promotion now and then (S20), ms. */
+  /**
+   * Time for which the startup process sleeps until the next attempt, ms. Now and then it also misses a promotion
+   * during that sleep (S20).
+   */
   private rest(): number {
     const restMs = Math.max(RETRY_LEAST_MS, this.config.ms('wal_retrieve_retry_interval'));
     this.restsUntilMs = this.engine.nowMs + restMs;
     return restMs;
   }
 
-  /** A new connection from that host gets through. */
+  /** True when a new connection from that host gets through. */
   reachableFrom(host: string): boolean {
     return this.accepting && !this.postmasterFrozen && this.network.reaches(host, this.process.host);
   }
@@ -796,7 +825,7 @@ export class PostgresServer {
     const impossible = reachable ? whyImpossible(this.data, source.data, hasSlot) : null;
     if (!hasSlot || impossible !== null) {
       if (impossible !== null) this.refused(source, impossible);
-      // PostgreSQL 17 calls a walreceiver `streaming` from its start, also while its request is being refused.
+      // PostgreSQL 17 shows a walreceiver as `streaming` from its start, also while its request is being refused.
       if (reachable) {
         this.pretends = { address, untilMs: this.engine.nowMs + this.engine.random.delay(8) };
       }
@@ -808,7 +837,7 @@ export class PostgresServer {
       return;
     }
     const own = this.data;
-    // Streaming begins at the start of the segment: earlier than what is already there (S6).
+    // Streaming begins at the start of the segment, which is before the end of the existing WAL (S6).
     const from = Math.max(
       source.data.oldest,
       Math.min(own.wal.length - this.engine.random.integer(0, 10), source.data.flushed),
@@ -824,7 +853,7 @@ export class PostgresServer {
     this.answer();
   }
 
-  /** Both ends log it, the walsender too where the words are its own. */
+  /** Both ends log the refusal; the walsender does so if the message is its own. */
   private refused(source: PostgresServer, words: string): void {
     if (words.startsWith('requested')) source.log(`ERROR:  ${words}`);
     if (this.streamImpossible === null) this.log(`FATAL:  could not start WAL streaming: ERROR:  ${words}`);
@@ -835,13 +864,17 @@ export class PostgresServer {
     return this.config.text('primary_slot_name');
   }
 
-  /** Without its slot a follower never streams (S22); one that fell off or that a walsender still uses is refused, too. */
+  /**
+   * Without its slot a follower never streams (S22). A slot that was invalidated, or that a walsender still uses, is
+   * refused, too.
+   */
   private givesSlot(slot: string, to: PostgresServer): boolean {
     if (slot === '') return true;
     if (!this.data.slots.has(slot) || this.data.lostSlots.has(slot)) return false;
     const old = [...this.senders].find((s) => s.slot === slot);
     if (old === undefined) return true;
-    // The old connection's other end is gone for good: it learns so with the next packet that it sends again.
+    // The other end of the old connection is gone for good. The old walsender learns this when it sends the next packet
+    // again.
     if (old.receiver !== to && old.receiver.process.dead) {
       this.after(this.engine.random.between(1, 400), () => this.endSender(old));
     }
@@ -849,8 +882,8 @@ export class PostgresServer {
   }
 
   /**
-   * Makes the peers' slots and drops others, ending who still uses them; with `renew` also those that are there and not in
-   * use (S22). Those that fell off are replaced in any case.
+   * Creates the peers' slots and drops others, ending the walsenders that still use them. With `renew` it also replaces
+   * existing slots that are not in use (S22). Invalidated slots are replaced in any case.
    */
   ensureSlots(wanted: readonly string[], renew: boolean): void {
     const { slots, slotAt, lostSlots } = this.data;
@@ -863,17 +896,20 @@ export class PostgresServer {
     for (const slot of wanted) slots.add(slot);
   }
 
-  /** A checkpoint keeps `kept` records for slots that are behind, and no more: who needs older ones fell off (S22). */
+  /**
+   * A checkpoint keeps `kept` records for slots that are behind, and no more. A slot that needs older records is
+   * invalidated (S22).
+   */
   removeLog(kept: number): void {
     const { data } = this;
-    // A leader has applied what it wrote; its `applied` stays where it was promoted.
+    // A leader has applied what it wrote. Its `applied` stays at the value of its promotion.
     const done = this.isPrimary ? data.flushed : data.applied;
     data.oldest = Math.max(data.oldest, Math.min(done, data.flushed - kept));
     for (const sender of [...this.senders]) if (sender.sent < data.oldest) this.endSender(sender);
     for (const [slot, position] of data.slotAt) if (position < data.oldest) data.lostSlots.add(slot);
   }
 
-  /** A checkpoint: WAL that neither `wal_keep_size` nor a slot within its limit asks for is recycled (S22). */
+  /** A checkpoint: WAL that is needed neither for `wal_keep_size` nor by a slot within its limit is recycled (S22). */
   recycle(): void {
     const { data, disk } = this;
     const recordMb = disk.load?.recordMb ?? 0;
@@ -897,7 +933,7 @@ export class PostgresServer {
     if (this.panics(from, from + records.length)) return;
     if (from > data.wal.length) throw new Error(`the stream to ${this.node} skips records: no TCP does that`);
     records.forEach((record, i) => {
-      // What was applied stays as it is, whatever the new source has at that place.
+      // Applied records stay as they are, whatever the new source has at that position.
       const at = from + i;
       if (at >= data.applied && at < data.wal.length) data.wal[at] = record;
       else if (at === data.wal.length) data.wal.push(record);
@@ -934,10 +970,10 @@ export class PostgresServer {
     sender.up.send(server.process, () => server.endSender(sender));
   }
 
-  /** Applies what is flushed; after a start it takes a while until all local log is applied. */
+  /** Applies flushed records. After a start it takes a while until all local WAL is applied. */
   private replay(): void {
     const { data } = this;
-    // A fault that ends may still hold the server of before: two of them would share the counter of this data.
+    // A fault that ends may still refer to the previous server. Two servers would then share this data's counter.
     if (this.process.dead || this.conflicts || this.replayHeld) return;
     if (this.isPrimary || !['recovery', 'promoting'].includes(this.state)) return;
     if (this.replayTakesMs !== null) {
@@ -949,7 +985,7 @@ export class PostgresServer {
     if (data.applied < data.flushed) this.after(this.engine.random.delay(this.replayMs), () => this.replay());
   }
 
-  /** One record at a time, whatever is received meanwhile. */
+  /** Applies one record at a time, whatever is received meanwhile. */
   private replaySlowly(ms: number): void {
     if (this.replaying || this.data.applied >= this.data.flushed) return;
     this.replaying = true;
@@ -960,7 +996,7 @@ export class PostgresServer {
     });
   }
 
-  /** `pg_wal_replay_pause()`: receiving and acknowledging go on. Ends with a restart or a promotion. */
+  /** `pg_wal_replay_pause()`: receiving and acknowledging continue. The pause ends with a restart or a promotion. */
   pauseReplay(): void {
     this.replayHeld = true;
   }
@@ -970,13 +1006,16 @@ export class PostgresServer {
     this.replay();
   }
 
-  /** Replay takes so long for each record, less than what is received; null: it keeps pace again. */
+  /**
+   * Sets the time that replay takes for each record, ms. Replay is then slower than receiving. Null: it keeps pace
+   * again.
+   */
   slowReplay(ms: number | null): void {
     this.replayTakesMs = ms;
     if (ms === null) this.replay();
   }
 
-  /** Records that are received and not applied. */
+  /** Number of records that were received and not applied. */
   get backlog(): number {
     return this.data.flushed - this.data.applied;
   }
@@ -988,7 +1027,7 @@ export class PostgresServer {
     if (change?.kind === 'alter' && this.isHeldUp()) return false;
     if (change?.kind === 'parameters') {
       data.connections = change.connections;
-      // Replay goes on only after a restart with enough of them; whoever promotes it now gets nothing (S23).
+      // Replay continues only after a restart with enough connections. A promotion now has no effect (S23).
       if (this.lacksConnections(change.connections)) {
         this.conflicts = true;
         this.paused = true;
@@ -1001,7 +1040,7 @@ export class PostgresServer {
     return true;
   }
 
-  /** A reader's statement holds replay up, until the limit is over and the reader is sent away (S16). */
+  /** A reader's statement holds up replay until the limit is over and the reader's session is ended (S16). */
   private isHeldUp(): boolean {
     const readers = [...this.sessions].filter((s) => s.holds);
     if (readers.length === 0) return this.goesOn();
@@ -1028,7 +1067,7 @@ export class PostgresServer {
     return true;
   }
 
-  /** No reader is in the way any more. */
+  /** No reader holds up replay any more. */
   private goesOn(): false {
     this.heldUpMs = 0;
     return false;
@@ -1036,7 +1075,7 @@ export class PostgresServer {
 
   // Life
 
-  /** Resolves with the new timeline. Throws when it is no standby. */
+  /** Promotes the server. Resolves with the new timeline. Throws when it is not a standby. */
   async promote(): Promise<number> {
     if (this.isPrimary) return this.data.timeline;
     this.state = 'promoting';
@@ -1046,11 +1085,11 @@ export class PostgresServer {
     const restMs = this.restsUntilMs - this.engine.nowMs;
     if (restMs > 0 && this.engine.random.chance(0.4)) await this.engine.sleep(restMs, this.process);
     const { data } = this;
-    // An archive is asked before a timeline is chosen; one that hangs, hangs the promotion (S26).
+    // The archive is asked before a timeline is chosen. An archive that hangs makes the promotion hang (S26).
     while (this.config.text('restore_command') !== '' && this.disk.archiveHangs === true) {
       await this.engine.sleep(50, this.process);
     }
-    // All that was received is applied first, whatever has not been flushed yet included.
+    // All received WAL is applied first, including WAL that has not been flushed yet.
     data.flushed = data.wal.length;
     while (data.applied < data.flushed) {
       if (this.conflicts || !this.applyNext()) await this.engine.sleep(2, this.process);
@@ -1085,7 +1124,7 @@ export class PostgresServer {
     return timeline;
   }
 
-  /** The new timeline needs a segment of its own; the history file may be there already. */
+  /** The new timeline needs a segment of its own. When that fails, the history file may already exist. */
   private crashesWhenPromoted(timeline: number): boolean {
     const { crashes } = this.disk;
     const byChance = crashes !== undefined && crashes.promotions > 0;
@@ -1102,7 +1141,7 @@ export class PostgresServer {
     return entry === undefined || entry.start === 0 ? null : printLsn(entry.start);
   }
 
-  /** Fast shutdown: sessions end, a leader waits until its standbys have all of it. */
+  /** Fast shutdown: sessions end, and a leader waits until its standbys have all its WAL. */
   async shutDown(): Promise<void> {
     if (this.process.dead) return;
     const wasPrimary = this.isPrimary;
@@ -1130,12 +1169,14 @@ export class PostgresServer {
     data.controlTimeline = data.timeline;
   }
 
-  /** A walsender that does not advance is ended by the keeper after so long (S18), ms. */
+  /** Time after which the keeper ends a walsender that does not advance (S18), ms. */
   patienceMs(): number {
     return this.engine.random.between(1_300, 2_500);
   }
 
-  /** What `restart_after_crash = on` does: the leader is a leader again in an instant, unknown to everybody (S8). */
+  /**
+   * What `restart_after_crash = on` does: the leader is a leader again in an instant, and no other process knows (S8).
+   */
   restartInPlace(): void {
     for (const session of [...this.sessions]) session.end();
     for (const sender of this.senders) this.endSender(sender);
@@ -1150,7 +1191,7 @@ export class PostgresServer {
     receive: number | null;
     replay: number;
     receiving: string | null;
-    /** The address that it dialled for that. */
+    /** The address to which it connected for that. */
     receivingFrom: string | null;
     waits: boolean;
     standbys: StandbyView[];

@@ -1,4 +1,7 @@
-/** What a long run of the simulator has done so far, kept in a small file so that it goes on where it was interrupted. */
+/**
+ * Progress of a long run of the simulator. It is kept in a small file, so that the run continues where it was
+ * interrupted.
+ */
 import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { z } from 'zod';
@@ -7,20 +10,20 @@ import { PATHS } from '../scripts/lib/paths';
 const FILE = join(PATHS.root, 'state', 'sim.json');
 
 const Progress = z.strictObject({
-  /** Bundle's hash and arguments: another code or other seeds begin anew. */
+  /** Hash of the bundle, and arguments. Other code or other seeds begin a new run. */
   key: z.string(),
   /** Every seed below this one is done. */
   next: z.number().int(),
   /** Seeds from `next` on that are done, too. */
   beyond: z.array(z.number().int()),
-  /** One line a failed seed. */
+  /** One line per failed seed. */
   violations: z.array(z.string()),
   acknowledged: z.number().int(),
   elapsedMs: z.number(),
 });
 export type Progress = z.infer<typeof Progress>;
 
-/** The saved progress of this very run; null when there is none. */
+/** The saved progress of exactly this run; null when there is none. */
 export function loadProgress(key: string, file = FILE): Progress | null {
   try {
     const progress = Progress.parse(JSON.parse(readFileSync(file, 'utf8')));
@@ -40,7 +43,7 @@ export function forgetProgress(file = FILE): void {
   rmSync(file, { force: true });
 }
 
-/** Notes that a seed is done. */
+/** Records that a seed is done. */
 export function noteDone(progress: Progress, seed: number): void {
   const beyond = new Set([...progress.beyond, seed]);
   while (beyond.delete(progress.next)) progress.next += 1;

@@ -7,7 +7,7 @@ export class Random {
     for (let i = 0; i < 4; i++) this.unit();
   }
 
-  /** In [0, 1). */
+  /** A number in [0, 1). */
   unit(): number {
     this.state = (this.state + 0x6d2b79f5) >>> 0;
     let t = this.state;
@@ -35,7 +35,7 @@ export class Random {
     return item;
   }
 
-  /** Mostly short, now and then long: how long something takes on a busy machine, ms. */
+  /** A duration on a busy machine, ms: mostly short, now and then long. */
   delay(typicalMs: number, tail = 0.02): number {
     const base = typicalMs * this.between(0.5, 1.5);
     return this.chance(tail) ? base * this.between(4, 20) : base;

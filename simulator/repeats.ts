@@ -1,20 +1,20 @@
-/** What repeats: leaderships by the dozen, and containers that their engine starts again and again. */
+/** Repeated faults: dozens of leaderships, and containers that their engine starts again and again. */
 import { isChanging } from '../failover/core/state/cluster';
 import { type Fault, when } from './aimed-faults';
 import type { Nemesis } from './faults';
 
-/** Clients are slow meanwhile: the leaderships count, not the writes. */
+/** Think time of the clients during this fault, ms. They are slow because the leaderships matter, not the writes. */
 const SLOW_THINK_MS = 900;
-/** A ledger that has seen so many terms is long already. */
+/** A ledger with this many terms is already long. */
 const LONG_TERMS = 60;
 
 /**
- * More leaderships than the ledger keeps, as they come in a year of upgrades: switchovers, and now and then a death. The
- * first one is interrupted before it is open.
+ * More leaderships than the ledger keeps, as in a year of upgrades: switchovers, and now and then a dead leader. The
+ * first leadership is interrupted before it is open.
  */
 const manyLeaderships: Fault = (nemesis) => {
   const { world } = nemesis;
-  // Once in a run: it is long.
+  // Once per run, because this fault is long.
   if ((world.monitor?.seen?.decision.state.term ?? 0) > LONG_TERMS) return;
   nemesis.alone((done) => {
     const { thinkMs } = world;
@@ -34,7 +34,7 @@ const manyLeaderships: Fault = (nemesis) => {
   });
 };
 
-/** The leader dies, and PostgreSQL crashes on its successor before that is open. */
+/** The leader dies, and PostgreSQL crashes on its successor before the successor is open. */
 function interrupt(nemesis: Nemesis, then: () => void): void {
   const { world } = nemesis;
   const state = () => world.monitor?.seen?.decision.state;
@@ -80,7 +80,10 @@ function next(nemesis: Nemesis, left: number, end: () => void): void {
   when(nemesis, 30_000, () => world.healthy() !== null, ready, end);
 }
 
-/** The keeper alone dies, and with it, as its first process, the container, which its engine starts again at once. */
+/**
+ * The keeper dies. It is its container's first process, so the container ends with it, and the engine starts it again
+ * at once.
+ */
 const keeperDies: Fault = (nemesis) => {
   const { world } = nemesis;
   const node = nemesis.anyNode();
@@ -104,7 +107,7 @@ const unreadable: Fault = (nemesis) => {
   nemesis.later(300, 6_000, readable);
 };
 
-/** Looks at a leader fail now and then: it is shown as it was (S4). */
+/** Looks at a leader fail now and then, so the leader is shown in an earlier state (S4). */
 const lateLooks: Fault = (nemesis) => {
   const { world } = nemesis;
   world.say('looks at PostgreSQL fail now and then');
@@ -116,7 +119,7 @@ const lateLooks: Fault = (nemesis) => {
   nemesis.later(1_000, 8_000, () => part(0));
 };
 
-/** Clients by the thousand are held while the leader dies. */
+/** Thousands of clients are held while the leader dies. */
 const crowd: Fault = (nemesis) => {
   const { world } = nemesis;
   world.haproxy.crowd = world.random.pick([500, 2_000, 4_000]);

@@ -1,4 +1,7 @@
-/** One run of the simulator: a cluster is made, faults fall, faults end, and it has to be well again. */
+/**
+ * One run of the simulator: a cluster is created, faults strike, the faults end, and the cluster must become healthy
+ * again.
+ */
 import type { Policy } from '../failover/core/state/cluster';
 import { Nemesis } from './faults';
 import { findWayOut, hasLostAll } from './way-out';
@@ -6,13 +9,15 @@ import { World } from './world';
 
 export interface RunOptions {
   seed: number;
-  /** Number of replicas; undefined: by the seed. */
+  /** Number of replicas; undefined: the seed decides. */
   replicas?: number;
-  /** Names of the faults that fall (see faults.ts); undefined: all of them. */
+  /** Names of the faults that strike (see faults.ts); undefined: all of them. */
   faults?: readonly string[];
-  /** None of these faults is a reason to open a new term (S28), or for another leader. */
+  /**
+   * None of these faults is a reason to open a new term (S28); with `'leader'`, none is a reason to change the leader.
+   */
   steady?: boolean | 'leader';
-  /** Parts of the cluster that the caller sets; the seed decides the others. */
+  /** Parts of the policy that the caller sets; the seed decides the others. */
   policy?: Partial<Policy>;
 }
 
@@ -27,7 +32,7 @@ export interface RunResult {
 
 const BUILD_LIMIT_MS = 60_000;
 const HEAL_LIMIT_MS = 180_000;
-/** More than `hangTimeout`: what is wrong with a leader is told by then, ms. */
+/** Longer than `hangTimeout`, ms. Any problem of a leader is detected by then. */
 const SETTLED_MS = 2_600;
 const QUIET_LIMIT_MS = 90_000;
 
@@ -81,7 +86,7 @@ async function play(world: World, { faults, steady = false }: RunOptions): Promi
   await nemesis.rage();
   world.say('faults end');
   nemesis.heal();
-  // What a fault has held up until now may still be taken for a hang.
+  // Work that a fault delayed until now may still be taken for a hang.
   await engine.run(engine.nowMs + world.policy.hangTimeoutMs);
   const stuck = await findWayOut(world);
   if (stuck !== null) {

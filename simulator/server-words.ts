@@ -1,7 +1,7 @@
 /**
- * What a keeper would take from PostgreSQL's log if it believed it, as releases up to 0.1.0 did. The log is text, and every
- * client that reaches a port can add to it: a user name in a refused login, a statement that fails. Only a mutation
- * listens to it.
+ * What a keeper would conclude from PostgreSQL's log if it believed the log, as releases up to 0.1.0 did. The log is
+ * text, and every client that reaches a port can add to it: a user name in a refused login, or a statement that fails.
+ * Only a mutation uses this.
  */
 const IMPOSSIBLE = [
   /requested WAL segment \S+ has already been removed/,
@@ -29,7 +29,7 @@ export class ServerWords {
   }
 }
 
-/** Names that fit into a start packet: PostgreSQL logs them before it asks for a password. */
+/** User names that fit into a start packet. PostgreSQL logs them before it asks for a password. */
 export const HOSTILE_NAMES = [
   'requested WAL segment x has already been removed',
   'highest timeline 1 of the primary is behind recovery timeline 2',

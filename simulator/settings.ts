@@ -1,6 +1,6 @@
 /**
- * The settings that a simulated PostgreSQL goes by: what the shipped renderers write, read back, and PostgreSQL's own
- * default for what they leave out. A line taken out of `templates/postgresql.conf` is missing in the simulated world, too.
+ * The settings of a simulated PostgreSQL: the output of the shipped renderers, parsed, and PostgreSQL's own defaults
+ * for the rest. A line that is removed from `templates/postgresql.conf` is missing in the simulated world, too.
  */
 
 import type { ServerConfig } from '../failover/keeper/ports';
@@ -26,7 +26,7 @@ const DEFAULTS: Readonly<Record<string, string>> = {
   wal_sender_timeout: '60s',
 };
 
-/** Settings that only a restart changes (`context` postmaster), of those that a stack may name. */
+/** Settings that only a restart changes (`context` postmaster), among those that a stack may set. */
 const AT_START = [
   'max_connections',
   'max_locks_per_transaction',
@@ -34,7 +34,7 @@ const AT_START = [
   'max_worker_processes',
   'shared_buffers',
 ] as const;
-/** More than the simulated machine has. */
+/** More memory than the simulated machine has. */
 export const TOO_MUCH_MEMORY = '64GB';
 
 const UNIT_MS: Readonly<Record<string, number>> = { ms: 1, s: 1_000, min: 60_000, h: 3_600_000 };
@@ -60,7 +60,7 @@ export class Settings {
     return this.text(name) === 'on';
   }
 
-  /** A duration, ms; -1 means for ever. */
+  /** A duration, ms; -1 means no limit. */
   ms(name: string): number {
     const text = this.text(name);
     const match = /^(-?\d+)(ms|s|min|h)?$/.exec(text);
@@ -69,7 +69,7 @@ export class Settings {
     return Number(match[1]) * (UNIT_MS[match[2] ?? 'ms'] ?? 1);
   }
 
-  /** What waits for a restart of a server that started with these, with its present values. */
+  /** Settings that wait for a restart of a server that started with these settings, with their current values. */
   pending(now: Settings): { name: string; setting: string }[] {
     return AT_START.filter((name) => this.text(name) !== now.text(name)).map((name) => ({
       name,
@@ -83,7 +83,7 @@ export class Settings {
   }
 }
 
-/** Reads postgresql.conf: the last line of a name counts, quotes and comments go. */
+/** Parses postgresql.conf: removes quotes and comments; the last line of a name counts. */
 function readConf(text: string, into: Map<string, string>): void {
   for (const line of text.split('\n')) {
     const match = /^\s*([a-z_.]+)\s*=\s*(?:'((?:[^']|'')*)'|([^\s#]*))/i.exec(line);
@@ -92,10 +92,12 @@ function readConf(text: string, into: Map<string, string>): void {
   }
 }
 
-/** What the keeper's main file says, by node and the stack's own settings: it is the same again and again. */
+/**
+ * Cache of the keeper's main file, by node and the stack's settings, because the same file is needed again and again.
+ */
 const mainFiles = new Map<string, ReadonlyMap<string, string>>();
 
-/** The settings of a node after the keeper has written this configuration. */
+/** The settings of a node after the keeper wrote this configuration. */
 export function settingsOf(node: string, config: ServerConfig, blind = false): Settings {
   const key = `${node} ${JSON.stringify(config.settings.postgresSettings)}`;
   let main = mainFiles.get(key);

@@ -1,4 +1,4 @@
-/** Another cluster's PostgreSQL, a leader, that has got the address of one of this cluster's nodes (S14). */
+/** The leader of another cluster, which has got the address of one of this cluster's nodes (S14). */
 import { PostgresServer } from './postgres';
 import { settingsOf } from './settings';
 import { DataDir } from './wal';
@@ -9,7 +9,7 @@ const HOST = 'stranger';
 export class Stranger {
   private readonly world: World;
   private readonly address: string;
-  /** Whose address it is. */
+  /** The host to which the address belongs. */
   private readonly host: string;
   private readonly server: PostgresServer;
 
@@ -22,7 +22,7 @@ export class Stranger {
     this.address = address;
     this.host = world.network.hostOf(address);
     const { network, engine } = world;
-    // The connections of the node that had it break.
+    // The connections of the node that had the address break.
     world.nodeAt(address)?.postgres?.endSessions();
     const settings = { ...STACK_SETTINGS, nodes: [], postgresSettings: {} };
     this.server = new PostgresServer({
@@ -48,7 +48,7 @@ export class Stranger {
     lead();
   }
 
-  /** The address is the node's again. */
+  /** Gives the address back to the node. */
   leave(): void {
     const { network } = this.world;
     if (network.hostOf(this.address) !== HOST) return;

@@ -1,23 +1,23 @@
 /**
- * Write-ahead log and data directories. All records have one size, so a position is a count of records, and two
- * histories with the same timeline number fit together at every position, although their records differ (S3).
+ * WAL and data directories. All records have the same size, so a position is a number of records. Two histories with
+ * the same timeline number fit together at every position, although their records differ (S3).
  */
 
 export type Change =
   | { kind: 'row'; row: number }
   | { kind: 'register'; version: number; value: number }
   | { kind: 'beat'; n: number }
-  /** Locks a table: replay waits for readers of a standby (S16). */
+  /** Locks a table. Replay of it waits for readers of a standby (S16). */
   | { kind: 'alter' }
-  /** A leader's settings that a standby must not fall below (S23). */
+  /** Settings of a leader that must not be lower on a standby (S23). */
   | { kind: 'parameters'; connections: number }
-  /** A person's SQL in the database of the failover; `furnish`: the failover puts its own things right. */
+  /** A person's SQL in the failover's database. `furnish`: the failover repairs its own objects. */
   | { kind: 'sql'; what: 'delete heartbeat' | 'drop heartbeat' | 'revoke connect' | 'furnish' }
-  /** Writes nothing that anybody reads: canary, kick, checkpoint, promotion. */
+  /** Changes no data that clients read: canary, kick, checkpoint, promotion. */
   | { kind: 'note'; what: string };
 
 export interface WalRecord {
-  /** Unique over the run: the same record on two nodes is the same history. */
+  /** Unique in the run. The same record on two nodes means the same history. */
   id: number;
   change: Change;
 }
@@ -39,13 +39,13 @@ function segmentName({ timeline, wal }: DataDir): string {
   return `${timeline.toString(16).padStart(8, '0')}${wal.length.toString(16).padStart(16, '0')}`;
 }
 
-/** What SQL sees. */
+/** The content that SQL sees. */
 export class Table {
   readonly rows: number[] = [];
   version = 0;
   value = 0;
   beat = 0;
-  /** The heartbeat's place: with its row, without one, or gone. */
+  /** State of the heartbeat's table: with its row, without it, or dropped. */
   heartbeat: 'there' | 'empty' | 'dropped' = 'there';
   /** The failover's roles may connect to the database `postgres`. */
   mayConnect = true;
@@ -87,9 +87,9 @@ export class Table {
 export class DataDir {
   readonly systemId: string;
   wal: WalRecord[];
-  /** Records that survive anything. */
+  /** Number of records that survive any crash. */
   flushed: number;
-  /** Records that SQL saw applied; after a restart replay begins earlier. */
+  /** Number of records that SQL saw applied. After a restart, replay begins earlier. */
   applied: number;
   history: TimelineStart[];
   /** Timeline that the control file shows; it lags behind a promotion (S12). */
@@ -99,19 +99,19 @@ export class DataDir {
   cleanLeader = false;
   /** The control file says "in production": a primary runs on it, or crashed on it. */
   production = false;
-  /** What a server that starts on it applies before it answers anybody, in records. */
+  /** Number of records that a server applies before it answers after a start. */
   consistentAt = 0;
   clean = true;
-  /** A rewind failed midway: PostgreSQL does not start from it. */
+  /** A rewind was interrupted: PostgreSQL does not start from this data. */
   broken = false;
   readonly slots = new Set<string>();
-  /** What each slot's standby had on its disk when it was last heard of: the slot asks for the log from there on. */
+  /** What each slot's standby had on its disk when it last reported. The slot keeps the WAL from there on. */
   readonly slotAt = new Map<string, number>();
-  /** Slots that fell off: the log that they asked for is removed, and they never keep any again (S22). */
+  /** Invalidated slots: the WAL that they needed was removed, and they never keep any again (S22). */
   readonly lostSlots = new Set<string>();
-  /** Records before this one are removed from the log; their effect is in the data. */
+  /** Records before this one were removed from the WAL. Their effect is in the data. */
   oldest = 0;
-  /** `max_connections` of the leader whose log was applied last (S23). */
+  /** `max_connections` of the leader whose WAL was applied last (S23). */
   connections = 0;
 
   constructor(systemId: string, wal: WalRecord[], history: TimelineStart[]) {
@@ -128,7 +128,7 @@ export class DataDir {
     return this.history.at(-1)?.timeline ?? 1;
   }
 
-  /** A base backup: everything that is flushed, no slots. */
+  /** A base backup: all flushed records, without slots. */
   copy(): DataDir {
     const copy = new DataDir(this.systemId, this.wal.slice(0, this.flushed), [...this.history]);
     copy.newestTimeline = this.newestTimeline;
@@ -137,13 +137,13 @@ export class DataDir {
     return copy;
   }
 
-  /** It starts, and a record in it is not what it should be. */
+  /** Damages a record. PostgreSQL starts all the same. */
   damage(id: number): void {
     this.broken = false;
     if (this.wal.length > 0) this.wal[this.wal.length - 1] = { id, change: { kind: 'note', what: 'half rewound' } };
   }
 
-  /** Everything from the log. */
+  /** Builds the table from the WAL. */
   table(upTo: number): Table {
     const table = new Table();
     for (let i = 0; i < upTo; i++) {
@@ -154,7 +154,10 @@ export class DataDir {
   }
 }
 
-/** Where the timeline left its parent in this history; null when it is not in it. */
+/**
+ * Position at which the timeline ended in this history, infinity if it is the newest; null when the history does not
+ * contain it.
+ */
 export function endOf(history: readonly TimelineStart[], timeline: number): number | null {
   const i = history.findIndex((h) => h.timeline === timeline);
   if (i < 0) return null;
@@ -162,8 +165,8 @@ export function endOf(history: readonly TimelineStart[], timeline: number): numb
 }
 
 /**
- * Why a standby with this data can never stream from that server; null when it can, as PostgreSQL checks it and in that
- * order: a standby that is refused its slot never hears of the log.
+ * Why a standby with this data can never stream from that server; null when it can. It makes the same checks as
+ * PostgreSQL, in the same order: a standby whose slot is refused never learns about the WAL.
  */
 export function whyImpossible(own: DataDir, source: DataDir, hasSlot: boolean): string | null {
   const position = own.wal.length;
@@ -184,8 +187,8 @@ export function whyImpossible(own: DataDir, source: DataDir, hasSlot: boolean): 
 }
 
 /**
- * pg_rewind by timeline numbers, as the tool does it: with equal numbers it sees nothing to do (S3). Null: nothing to do.
- * Throws when there is no common ancestor.
+ * Works like pg_rewind, which compares timeline numbers: with equal numbers it finds nothing to do (S3). Null: nothing
+ * to do. Throws when there is no common ancestor.
  */
 export function rewound(target: DataDir, source: DataDir): DataDir | null {
   if (target.timeline === source.timeline) return null;
@@ -203,7 +206,7 @@ export function rewound(target: DataDir, source: DataDir): DataDir | null {
   }
   if (!common) throw new Error('could not find common ancestor of the source and target cluster’s timelines');
   if (target.wal.length <= divergence) return null;
-  // Replay begins at the last checkpoint before the fork, and goes on with the source's log.
+  // Replay begins at the last checkpoint before the fork, and continues with the source's WAL.
   if (divergence < target.oldest) throw new Error('could not find previous WAL record: it is removed');
   if (divergence < source.oldest) throw new Error('the source has removed the log that the target needs');
   const wal = [...target.wal.slice(0, divergence), ...source.wal.slice(divergence, source.flushed)];

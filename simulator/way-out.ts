@@ -1,16 +1,16 @@
 /**
- * The oracle of what comes after all faults: within a minute the cluster serves, or its sentence prints a command that a
- * person can give. The person gives it, and then it serves within a minute. A node that runs already cannot be started:
- * to name it is no command.
+ * An oracle for the time after all faults. Within a minute the cluster serves, or its sentence for people contains a
+ * command that a person can give. The person gives the command, and then the cluster serves within a minute. Only
+ * possible commands count: a node that runs already, for example, cannot be started.
  */
 import type { SimNode } from './node';
 import type { World } from './world';
 
 const MINUTE_MS = 60_000;
-/** Commands that a person gives one after the other before it is no way out any more. */
+/** Number of commands in a row after which they no longer count as a way out. */
 const COMMANDS_MAX = 6;
 
-/** Resolves with what is wrong; null: the cluster serves. */
+/** Resolves with the violation; null: the cluster serves. */
 export async function findWayOut(world: World): Promise<string | null> {
   const { engine } = world;
   const given = new Set<string>();
@@ -30,7 +30,10 @@ export async function findWayOut(world: World): Promise<string | null> {
   }
 }
 
-/** A monitor that searches for the newest state opens nothing: a client that is served then has an old session. */
+/**
+ * True while the monitor searches for the newest state. It opens nothing meanwhile, so a client that is served has an
+ * old session.
+ */
 function isSearching({ monitor }: World): boolean {
   return monitor?.seen?.decision.state.adopting === true;
 }
@@ -40,13 +43,13 @@ interface Command {
   give: () => void;
 }
 
-/** The first command of the sentence that can be given and was not yet. */
+/** The first command of the sentence that a person can give and has not given yet. */
 function commandOf(world: World, sentence: string, given: ReadonlySet<string>): Command | null {
   const all = [...starts(world, sentence), ...promotions(world, sentence), ...resumes(world, sentence)];
   return all.find((c) => !given.has(c.words)) ?? null;
 }
 
-/** `start primary`, `start primary or 1 of replica-1 and replica-2`: those that are off. */
+/** `start primary`, `start primary or 1 of replica-1 and replica-2`: those of the named nodes that are stopped. */
 function starts(world: World, sentence: string): Command[] {
   const named = [...sentence.matchAll(/\bstart ([^;:(]+)/g)].map((m) => m[1] ?? '').join(' ');
   return world.members
@@ -54,7 +57,10 @@ function starts(world: World, sentence: string): Command[] {
     .map((node) => ({ words: `start ${node.name}`, give: () => node.start() }));
 }
 
-/** `promote NODE`, with or without `--accept-data-loss`; where no node is named a person tries them, the furthest first. */
+/**
+ * `promote NODE`, with or without `--accept-data-loss`. If no node is named, a person tries them, beginning with the
+ * one that has the most data.
+ */
 function promotions(world: World, sentence: string): Command[] {
   const commands: Command[] = [];
   for (const [, name = '', loss] of sentence.matchAll(/\bpromote (a node with|[\w-]+)( --accept-data-loss)?/g)) {
@@ -77,7 +83,10 @@ function resumes(world: World, sentence: string): Command[] {
   return [{ words: 'resume', give: () => world.monitor?.ask({ kind: 'resume', by: 'person' }) }];
 }
 
-/** Nodes with data that can lead; half rewound it is neither the one nor the other history (S12). */
+/**
+ * Nodes with data that can lead, the one with the most data first. Partly rewound data cannot lead, because it is
+ * neither of the two histories (S12).
+ */
 function furthest(world: World): SimNode[] {
   const length = ({ volume }: SimNode) => volume.data?.wal.length ?? 0;
   const timeline = ({ volume }: SimNode) => volume.data?.timeline ?? 0;
@@ -86,7 +95,7 @@ function furthest(world: World): SimNode[] {
     .sort((a, b) => timeline(b) - timeline(a) || length(b) - length(a));
 }
 
-/** The only data was on volumes that people have removed, or is half rewound: nothing can bring it back. */
+/** True when nothing can restore the data: it was only on volumes that people removed, or it is partly rewound. */
 export function hasLostAll(world: World): boolean {
   return furthest(world).length === 0;
 }

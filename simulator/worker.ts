@@ -1,4 +1,4 @@
-/** Plays seeds for `npm run sim` in a process of its own: one message a seed, one answer. */
+/** Plays seeds for `npm run sim` in a process of its own. It gets one message per seed and sends one answer. */
 import '../failover/keeper/postgres/bundled';
 import { simulate } from './run';
 
@@ -6,7 +6,7 @@ export interface WorkerTask {
   seed: number;
   replicas?: number;
   faults?: readonly string[];
-  /** The story is wanted in any case. */
+  /** The story is wanted even without a violation. */
   verbose: boolean;
 }
 
@@ -14,7 +14,7 @@ export interface WorkerResult {
   seed: number;
   acknowledged: number;
   violations: string[];
-  /** Empty when nothing went wrong and nobody asked. */
+  /** Empty when there was no violation and the story was not requested. */
   story: string[];
 }
 

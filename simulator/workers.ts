@@ -7,16 +7,19 @@ import { build } from 'esbuild';
 import { PATHS } from '../scripts/lib/paths';
 import type { WorkerResult, WorkerTask } from './worker';
 
-/** A seed takes a fraction of a second; one that takes this long hangs. */
+/** Limit for a seed, ms. A seed takes a fraction of a second; one that takes this long hangs. */
 const SEED_LIMIT_MS = 300_000;
 
 export interface Bundle {
   file: string;
-  /** Identifies code and models: the same hash plays the same histories. */
+  /** Identifies code and models. The same hash means the same histories. */
   hash: string;
 }
 
-/** Bundles the worker into `build/sim`, in a folder named by its hash, so that runs side by side do not disturb each other. */
+/**
+ * Bundles the worker into `build/sim`, in a folder named after its hash, so that concurrent runs do not disturb each
+ * other.
+ */
 export async function bundleSimulator(): Promise<Bundle> {
   const { outputFiles } = await build({
     entryPoints: [join(PATHS.root, 'simulator', 'worker.ts')],
@@ -31,7 +34,7 @@ export async function bundleSimulator(): Promise<Bundle> {
   const content = outputFiles[0]?.contents;
   if (content === undefined) throw new Error('the simulator was not bundled');
   const hash = createHash('sha256').update(content).digest('hex').slice(0, 16);
-  // As deep as the keeper's own template.ts stands: it looks for the templates from where it is.
+  // The folder has the same depth as that of the keeper's template.ts, which finds the templates by a relative path.
   const folder = join(PATHS.root, 'build', 'sim', hash);
   mkdirSync(folder, { recursive: true });
   const file = join(folder, 'worker.cjs');
@@ -42,12 +45,12 @@ export async function bundleSimulator(): Promise<Bundle> {
 export interface WorkerOptions {
   bundle: Bundle;
   jobs: number;
-  /** Asked for the next seed whenever a worker is free; undefined: there is none. */
+  /** Called for the next seed whenever a worker is free; undefined: there is none. */
   next: () => WorkerTask | undefined;
   onResult: (result: WorkerResult) => void;
 }
 
-/** Plays until `next` has nothing more. Rejects when a worker dies or hangs, with the seed that it played. */
+/** Plays seeds until `next` returns none. Rejects when a worker dies or hangs, with the seed that it played. */
 export async function playSeeds(options: WorkerOptions): Promise<void> {
   const children: ChildProcess[] = [];
   try {

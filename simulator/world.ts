@@ -1,4 +1,4 @@
-/** A cluster on a simulated machine: containers, network, clients, and the oracles that watch them. */
+/** A cluster on a simulated machine: containers, network, clients, and the oracles that check them. */
 
 import type { OrderId } from '../failover/contract/messages';
 import {
@@ -33,17 +33,17 @@ export interface WorldOptions {
   seed: number;
   replicas: number;
   policy?: Partial<Policy>;
-  /** Time between two operations of a client, at most, ms. */
+  /** Longest time between two operations of a client, ms. */
   thinkMs?: number;
-  /** Part of the commits that are cancelled in their wait while no fault raises it (S7). */
+  /** Part of the commits that are cancelled during their wait while no fault raises this part (S7). */
   cancels?: number;
-  /** No node is far away, no reader sits in a transaction. */
+  /** No node is far away, and no reader stays in a transaction. */
   calm?: boolean;
-  /** All volumes are on one disk, as on one Docker host; else each node has its own. @default true */
+  /** All volumes are on one disk, as on one Docker host. Otherwise each node has its own. @default true */
   sharedDisk?: boolean;
 }
 
-/** What every simulated stack has, beside its nodes and PostgreSQL's settings. */
+/** The settings of every simulated stack, besides its nodes and PostgreSQL's settings. */
 export const STACK_SETTINGS = {
   haproxyAddress: '10.0.0.10',
   monitorAddress: MONITOR_ADDRESS,
@@ -55,7 +55,7 @@ export const STACK_SETTINGS = {
 
 const WALL_START_MS = Date.parse('2026-01-01T00:00:00Z');
 
-/** Lines that are kept for a failing run's story. */
+/** Number of lines that are kept for a failing run's story. */
 const STORY_LINES = 4_000;
 
 export class World {
@@ -64,56 +64,58 @@ export class World {
   readonly network: Network;
   readonly haproxy: HaproxyModel;
   readonly nodes: SimNode[];
-  /** What the stack's config says now; the monitor reads it when it starts. */
+  /** The nodes in the stack's config. The monitor reads it when it starts. */
   declared: DeclaredNode[];
   readonly policy: Policy;
   thinkMs: number;
   private readonly restingCancels: number;
-  /** How many faults make clients cancel just now: they overlap, and the last that ends brings calm. */
+  /** Number of active faults that make clients cancel. They may overlap; clients cancel until the last one ends. */
   cancelling = 0;
-  /** Part of the reads that stay in a transaction, and of the writes that change a table (S16). */
+  /** Part of the reads that stay in a transaction, and part of the writes that change a table (S16). */
   holds: number;
-  /** What the stack's config says for PostgreSQL; the monitor reads it when it starts. */
+  /** PostgreSQL's settings in the stack's config. The monitor reads it when it starts. */
   postgresSettings: Record<string, string> = {};
-  /** The stack's config allows that old data goes before its copy is whole, where both have no room. */
+  /**
+   * The stack's config allows the removal of old data before its copy is complete, when the disk is too small for both.
+   */
   readonly rebuildInPlace: boolean;
-  /** How large the data is, and how much WAL a write makes. It changes in the middle of a run. */
+  /** Size of the data, and amount of WAL per write. It changes in the middle of a run. */
   readonly load: Load = { ...LIGHT };
-  /** The machine's disk, where it is shared. */
+  /** The machine's disk, if it is shared. */
   readonly sharedDisk: Disk | null;
   readonly copies = new Copies(this);
   readonly history = new History((words) => this.fail(words));
   readonly violations: string[] = [];
   readonly story: string[] = [];
   monitor: SimMonitor | null = null;
-  /** Told of each decision, for scenarios. */
+  /** Called with each decision, for scenarios. */
   onDecision: (code: string, reason: string) => void = () => undefined;
-  /** Told when the monitor has written its store and has not acted on it yet. */
+  /** Called when the monitor has written its store and has not acted on it yet. */
   onStored: (state: ClusterState) => void = () => undefined;
-  /** Told of each line of the monitor's log, for scenarios. */
+  /** Called with each line of the monitor's log, for scenarios. */
   onLog: (subject: string, code: string, message: string) => void = () => undefined;
   clientsEnd = false;
-  /** From now on nothing happens for which the leader may be changed (S28). */
+  /** From now on nothing happens that justifies a change of the leader (S28). */
   steady: boolean | 'leader' = false;
-  /** All is well again: from now on nothing may be wrong with a leader. */
+  /** The cluster is healthy again. From now on no problem of a leader may be reported. */
   settledDown = false;
   /** Snapshots of the store, for the fault "restored from an old copy". */
   readonly storeCopies: StoreDisk[] = [];
   disk: StoreDisk = { incarnation: 0, state: null, full: false, moved: false };
-  /** How often a person accepted a loss. */
+  /** How many times a person accepted a loss. */
   words = 0;
-  /** Who was named last, and what it had then. */
+  /** The node that a person named last, and the rows that it had then. */
   private word: { node: string; term: number; rows: ReadonlySet<number> } | null = null;
   private ids = 0;
   private rowCount = 0;
   private readonly leaders = new Map<number, string>();
-  /** What the monitor in charge stored last. */
+  /** The state that the active monitor stored last. */
   private last: ClusterState | null = null;
   private topTerm = 0;
   private newTerms: { term: number; atMs: number }[] = [];
-  /** When each node accepted its last orders. */
+  /** Times at which each node accepted its last orders. */
   private readonly orderedMs = new Map<string, number[]>();
-  /** Who was opened last. */
+  /** The node that was opened last. */
   private opener: string | null = null;
 
   constructor(options: WorldOptions) {
@@ -147,7 +149,7 @@ export class World {
     this.nodes = this.declared.map((d) => new SimNode(this, d.name, d.address));
     this.sharedDisk = options.sharedDisk === false ? null : new Disk();
     for (const node of this.nodes) if (this.sharedDisk !== null) node.putOn(this.sharedDisk);
-    // An asynchronous leader acknowledges what it alone has: that may be lost with it.
+    // An asynchronous leader acknowledges writes that only it has. They may be lost with it.
     this.history.asynchronous = this.policy.syncMode === 'asynchronous';
     if (options.calm !== true && this.random.chance(0.5)) {
       const far = this.random.chance(0.7) ? this.random.pick(names.slice(1)) : this.random.pick(names);
@@ -160,7 +162,7 @@ export class World {
     }
   }
 
-  /** Part of the commits that are cancelled in their wait just now (S7). */
+  /** Part of the commits that are cancelled during their wait at present (S7). */
   get cancels(): number {
     return this.cancelling > 0 ? 0.5 : this.restingCancels;
   }
@@ -191,7 +193,7 @@ export class World {
     return this.nodes.filter((n) => this.declared.some((d) => d.name === n.name));
   }
 
-  /** A line of the story. */
+  /** Adds a line to the story. */
   say(words: string): void {
     this.story.push(`${at(this.engine.nowMs).padStart(10)}  ${words}`);
     if (this.story.length > STORY_LINES) this.story.splice(0, STORY_LINES / 4);
@@ -226,7 +228,7 @@ export class World {
 
   // Oracles
 
-  /** Whenever the monitor's store changes: terms only grow, and a term that was opened has one leader. */
+  /** Checks each change of the monitor's store: terms only grow, and a term that was opened has one leader. */
   stored(text: string | null): void {
     const state = text === null ? null : parseState(text);
     if (state === null) return;
@@ -240,14 +242,18 @@ export class World {
     this.onStored(state);
   }
 
-  /** In a pause, and where failovers are only observed, nobody but a person changes the leader. What had begun may end. */
+  /**
+   * During a pause, and when failovers are only observed, only a person changes the leader. A change that had begun
+   * before may end.
+   */
   private checkPause(state: ClusterState): void {
     const before = this.last;
     this.last = state.adopting ? null : state;
     const observes = this.policy.failoverMode === 'observe';
     if (before === null || state.adopting || state.seq <= before.seq) return;
     if (before.pause === undefined && !observes) return;
-    // Another monitor's state, or a pause that was ended or begun anew meanwhile, says nothing of this one.
+    // If this is another monitor's state, or if the pause was ended or begun again meanwhile, the comparison says
+    // nothing.
     if (state.pause?.sinceWallMs !== before.pause?.sinceWallMs) return;
     if (!serves(before)) return;
     const { activity } = state;
@@ -261,7 +267,7 @@ export class World {
     if (!asked) this.fail(`PAUSED: ${before.leader} loses the lead by ${JSON.stringify(activity)}`);
   }
 
-  /** So many terms in a row, none of them opened, mean that a node crashes each time and gets no rest (S8). */
+  /** Many terms in a row without an opened one mean that a node crashes each time and gets no rest (S8). */
   private countTerms({ term, ledger }: ClusterState): void {
     const { nowMs } = this.engine;
     if (ledger.at(-1)?.opened === true) this.newTerms = [];
@@ -291,13 +297,13 @@ export class World {
     }
   }
 
-  /** That term was opened for this data directory of that node. */
+  /** True when the term was opened for this data directory of the node. */
   isOpened(term: number, node: string, directory: string): boolean {
     const leader = this.leaders.get(term) ?? '';
     return leader.startsWith(`${node} `) && leader.endsWith(`:${directory}`);
   }
 
-  /** What a new leader starts with: rows that it does not have are gone for good. */
+  /** Records the rows with which a new leader starts. Rows that it does not have are gone for good. */
   private opened(name: string, term: number): void {
     const data = this.nodes.find((n) => n.name === name)?.volume.data;
     if (data === null || data === undefined) return;
@@ -313,7 +319,7 @@ export class World {
     this.say(`${name} leads by a person's word: ${lost} acknowledged writes are lost`);
   }
 
-  /** Told of each decision. */
+  /** Takes each decision. */
   decided({ code, reason, state }: Decision): void {
     this.onDecision(code, reason);
     if (this.settledDown && UNWELL.has(code)) this.fail(`UNSTEADY: all was well, and then: ${code} ${reason}`);
@@ -340,7 +346,7 @@ export class World {
     }
   }
 
-  /** Orders that take turns: each is stored by monitor and keeper, and none is carried out. */
+  /** Detects orders that alternate: the monitor and the keeper store each one, and none is carried out. */
   private countOrder({ name }: SimNode): void {
     const { nowMs } = this.engine;
     const recent = (this.orderedMs.get(name) ?? []).filter((at) => at > nowMs - 1_000);
@@ -349,7 +355,10 @@ export class World {
     if (recent.length === ORDERS_A_SECOND_MAX) this.fail(`ORDERS TAKE TURNS: ${name} got ${recent.length} in a second`);
   }
 
-  /** Never two writable routes: slots that are open and sessions that stand lead to one node that takes writes. */
+  /**
+   * Checks that there are never two writable routes: all open slots and existing sessions lead to one node that accepts
+   * writes.
+   */
   checkRoutes(): void {
     const addresses = new Set<string>();
     for (const worker of this.haproxy.workers) {
@@ -366,7 +375,7 @@ export class World {
     }
   }
 
-  /** The node that writes go to, when everything is as it should be; else null. */
+  /** The node that gets the writes when the whole cluster is healthy; else null. */
   healthy(): SimNode | null {
     const decision = this.monitor?.seen?.decision;
     const leaderName = decision?.state.leader;
@@ -382,14 +391,14 @@ export class World {
     return standing ? leader : null;
   }
 
-  /** A client's write that was begun after that moment was acknowledged. */
+  /** True when a client's write that began after that moment was acknowledged. */
   servedSince(ms: number): boolean {
     return this.history.servedMs > ms;
   }
 
   /**
-   * Every node runs with what the stack's config says now. With `observe` the leader waits for a person to restart it, and a
-   * standby waits for its leader where a value is lowered.
+   * True when every node runs with the stack's current config. With `observe`, the leader waits for a person to restart
+   * it. A standby waits for its leader when a value is lowered.
    */
   settled(): boolean {
     if (this.policy.failoverMode === 'observe') return true;
@@ -401,7 +410,7 @@ export class World {
     });
   }
 
-  /** Everything is on every node, record by record. */
+  /** True when every node has all records. */
   identical(): boolean {
     const leader = this.healthy();
     if (leader === null) return false;
@@ -427,11 +436,11 @@ export class World {
 }
 
 const ORDERS_A_SECOND_MAX = 60;
-/** More leaderships than people and faults ask for in this time, ms. */
+/** More leaderships in this time than people and faults cause, ms. */
 const TERMS_MAX = 15;
 const TERMS_MS = 10_000;
 
-/** Words with which a leader is given up. */
+/** Codes of decisions that give up a leader. */
 const UNWELL: ReadonlySet<string> = new Set([
   'LEADER_ABSENT',
   'LEADER_DEAD',
@@ -442,7 +451,7 @@ const UNWELL: ReadonlySet<string> = new Set([
   'NO_CANDIDATE',
 ]);
 
-/** The oracle's own reading of the protocol. */
+/** The oracle's own implementation of the protocol's order, independent of shipped code. */
 function isOlder(a: OrderId, b: OrderId): boolean {
   if (a.incarnation !== b.incarnation) return a.incarnation < b.incarnation;
   return a.term !== b.term ? a.term < b.term : a.seq < b.seq;

@@ -1,8 +1,8 @@
-/** Files that a reader, also after a crash, finds whole. */
+/** Files that a reader always finds complete, also after a crash. */
 import { access, open, rename } from 'node:fs/promises';
 import { join } from 'node:path';
 
-/** Makes a folder's entries (renames in it) durable. */
+/** Makes a folder's entries, for example renames in it, durable. */
 export async function syncFolder(folder: string): Promise<void> {
   const handle = await open(folder, 'r');
   try {
@@ -12,7 +12,7 @@ export async function syncFolder(folder: string): Promise<void> {
   }
 }
 
-/** Replaces a file so that a reader, also after a crash, finds the old or the new text, whole. */
+/** Replaces a file. A reader finds either the old or the new text, complete, also after a crash. */
 export async function writeWhole(folder: string, name: string, text: string, mode = 0o600, sync = true): Promise<void> {
   const [temporary, path] = [join(folder, `${name}.tmp`), join(folder, name)];
   const handle = await open(temporary, 'w', mode);
@@ -26,7 +26,7 @@ export async function writeWhole(folder: string, name: string, text: string, mod
   if (sync) await syncFolder(folder);
 }
 
-/** Whether something is there. */
+/** Whether the path exists. */
 export async function exists(path: string): Promise<boolean> {
   return access(path).then(
     () => true,

@@ -1,7 +1,8 @@
 /**
- * A small durable text in a preallocated file of two slots, overwritten in turn. One write and one data sync a change,
- * with no change of the file's size or folder, because what follows from a change waits for it: an order is stored before
- * it is carried out, a decision before it is done. A write that was cut off leaves the other slot as it was.
+ * A small durable text in a preallocated file of two slots, which are overwritten in turn. A change costs one write and
+ * one data sync, and changes neither the file's size nor its folder. It must be cheap because later steps wait for it:
+ * an order is stored before it is carried out, and a decision before it is acted on. An interrupted write damages only
+ * one slot; the other one stays as it was.
  */
 import { createHash } from 'node:crypto';
 import type { Stats } from 'node:fs';
@@ -9,23 +10,23 @@ import { type FileHandle, open } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { syncFolder } from './durable';
 
-/** What a slot holds: the number of the change, and the text. */
+/** Content of a slot: the number of the change, and the text. */
 export interface Slot {
   n: number;
   text: string;
 }
 
-/** How a slot is written. */
+/** Format of a slot. */
 export interface SlotFormat {
   /** Size of a slot, bytes. */
   slotBytes: number;
-  /** May throw when the text does not fit, in words of its own. */
+  /** May throw an error of its own when the text does not fit. */
   encode(slot: Slot): Buffer;
-  /** Null when the slot is empty, torn or foreign. */
+  /** Null when the slot is empty, incompletely written or of another format. */
   decode(bytes: Buffer): Slot | null;
 }
 
-/** Longest record of a keeper, bytes: header and text. */
+/** Longest record of a keeper, bytes, including the header. */
 export const SLOT_BYTES = 16 * 1024;
 const HEADER = /^slot (\d+) (\d+) ([0-9a-f]{64})\n/;
 
@@ -33,7 +34,7 @@ function checksum(n: number, text: Buffer): string {
   return createHash('sha256').update(`${n}\n`).update(text).digest('hex');
 }
 
-/** A line with number, length and checksum, and the text behind it. */
+/** The text, after a line with number, length and checksum. */
 export const LINE_FORMAT: SlotFormat = {
   slotBytes: SLOT_BYTES,
 
@@ -51,7 +52,7 @@ export const LINE_FORMAT: SlotFormat = {
   },
 };
 
-/** Something was written, and none of it can be read. The file can be written anew. */
+/** Data was written to the file and none of it can be read. The file can be written anew. */
 export class NoReadableRecord extends Error {}
 
 export class SlotFile {
@@ -66,7 +67,7 @@ export class SlotFile {
     this.format = format;
   }
 
-  /** The newest text, or null when none was ever saved. Throws {@link NoReadableRecord}. */
+  /** Returns the newest text, or null when none was ever saved. Throws {@link NoReadableRecord}. */
   async load(): Promise<string | null> {
     const { slotBytes, decode } = this.format;
     const handle = await this.open();
@@ -93,7 +94,7 @@ export class SlotFile {
     this.n = n;
   }
 
-  /** What the file system knows of the file that is open, also when another one has got its name. */
+  /** File information of the open file. This is still that file when another one has taken its name. */
   async stat(): Promise<Stats> {
     return (await this.open()).stat();
   }
@@ -115,7 +116,7 @@ export class SlotFile {
       if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
       handle = await open(this.path, 'wx+', 0o600);
     }
-    // Also after a crash in the middle of the first preallocation.
+    // The file may be too short after a crash during its first preallocation.
     const size = 2 * this.format.slotBytes;
     const missing = size - (await handle.stat()).size;
     if (missing > 0) {

@@ -1,8 +1,8 @@
-/** Counts failed attempts of one step, and tells how long to rest before the next one. */
+/** Counts the failed attempts of one step and says how long to rest before the next attempt. */
 import type { FailureCode } from '../contract/codes';
 import type { Failure } from '../contract/messages';
 
-/** The rest after the first failure and the longest one, ms; it doubles with each failure. */
+/** Shortest and longest rest after a failure, ms. The rest doubles with each failure. */
 const [REST_MIN_MS, REST_MAX_MS] = [1_000, 300_000];
 
 export class Attempts {
@@ -11,13 +11,19 @@ export class Attempts {
   private untilMs = 0;
   private failure: Failure | null = null;
 
-  /** The rest that is left, ms, and the failure to report meanwhile; null: it may be tried. Another `key` is another step. */
+  /**
+   * Returns the rest that is left, ms, and the failure to report meanwhile; null when the step may be tried now. A
+   * different `key` means a different step, which does not rest.
+   */
   resting(key: string, nowMs: number): { failure: Failure; leftMs: number } | null {
     const { failure, untilMs } = this;
     return key === this.key && failure !== null && nowMs < untilMs ? { failure, leftMs: untilMs - nowMs } : null;
   }
 
-  /** Notes a failed attempt. Returns the failure with its number, and the rest that begins now, ms. */
+  /**
+   * Records a failed attempt. Returns the failure with its attempt number, and the length of the rest that begins now,
+   * ms.
+   */
   failed(key: string, code: FailureCode, message: string, nowMs: number): { failure: Failure; restMs: number } {
     this.tries = key === this.key ? this.tries + 1 : 1;
     this.key = key;
@@ -27,7 +33,7 @@ export class Attempts {
     return { failure: this.failure, restMs };
   }
 
-  /** The step succeeded: the count begins anew. */
+  /** The step succeeded, so the count starts again from zero. */
   forget(): void {
     this.key = '';
     this.tries = 0;

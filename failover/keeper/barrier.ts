@@ -1,13 +1,16 @@
-/** The names under which nothing is acknowledged, and the proof that every process of a leader goes by them (S4). */
+/**
+ * The barrier: a value of `synchronous_standby_names` under which no commit is acknowledged, and the proof that every
+ * process of the leader uses it (S4).
+ */
 
 import { parseLsn } from '../contract/lsn';
 import type { SyncConfig } from '../contract/messages';
 import { seam } from '../contract/seam';
 import { type Clock, KeeperError, type Postgres, type SqlView } from './ports';
 
-/** A name that no node may have. */
+/** A standby name that no node may have. */
 const BARRIER = 'failover-barrier';
-/** Limit of the proof, ms. */
+/** Time limit of the proof, ms. */
 export const PROOF_LIMIT_MS = 2_000;
 export const PROOF_POLL_MS = 3;
 
@@ -20,20 +23,26 @@ export function syncNames(config: SyncConfig): string {
   return names(config.k, config.members);
 }
 
-/** Every member has to confirm, and a standby that does not exist: nothing is acknowledged under it (S4). */
+/** The value requires every member and one standby that does not exist, so no commit is acknowledged under it (S4). */
 export function barrierNames(config: SyncConfig): string {
   return config.k === 0 ? '' : names(config.members.length + 1, [...config.members, BARRIER]);
 }
 
 export interface BarrierStep {
-  /** Standbys whose walsenders may still go by names that let them acknowledge alone. */
+  /**
+   * Standbys whose walsenders may still use earlier names, under which one of these standbys could acknowledge a commit
+   * alone.
+   */
   before: readonly string[];
   desired: SyncConfig;
   configure: (syncNames: string) => Promise<void>;
   observe: () => Promise<SqlView>;
 }
 
-/** Sets the barrier and proves that every process goes by it. Throws SYNC_UNPROVEN when they do not within the limit. */
+/**
+ * Sets the barrier and proves that every process uses it. Throws SYNC_UNPROVEN if the processes do not use it within
+ * the limit.
+ */
 export const raiseBarrier = seam(
   async (
     postgres: Postgres,
@@ -43,13 +52,15 @@ export const raiseBarrier = seam(
   ): Promise<void> => {
     await configure(barrierNames(desired));
     await postgres.startCanary();
-    // The canary waits, so commits wait. Its own record is flushed, hence lies before this position.
+    // The canary waits, so all commits wait. The canary's own record is already flushed, so it lies before this
+    // position.
     const position = (await observe()).flushLsn;
     const deadline = clock.nowMs() + PROOF_LIMIT_MS;
     while (!signal.aborted) {
       const { standbys } = await observe();
-      // A walsender can still release waiters by the old names until it has taken the new ones: one that lost its
-      // membership then shows `async`, one that keeps it has been answered past the canary without releasing it.
+      // A walsender can still release waiting commits by the old names until it has read the new ones. A standby that
+      // loses its membership shows `async` once its walsender has read them. For a standby that keeps its membership,
+      // the proof is that it has confirmed a position after the canary's record and the canary still waits.
       const behind = standbys.filter((s) => {
         if (!before.includes(s.name)) return false;
         if (!desired.members.includes(s.name)) return s.syncState !== 'async';

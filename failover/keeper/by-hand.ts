@@ -1,12 +1,13 @@
-/** Notices a promotion that no order asked for (S3). */
+/** Detects a promotion that no order asked for (S3). */
 import { seam } from '../contract/seam';
 import type { KeeperState } from './keeper-state';
 import type { View } from './ports';
 
 /**
- * Stores that PostgreSQL became a primary without an order, before anything else is done: its timeline's number may be taken
- * (S3). Also when the server ended before the keeper saw it: the control file tells that it ran as a primary, and the
- * keeper's own state that it was a standby before. True: it was noticed now.
+ * Stores that PostgreSQL became a primary without an order. This is stored before anything else is done, because the
+ * number of its timeline may already belong to another history (S3). It also detects a server that ended before the
+ * keeper saw it as a primary: the control file says that it ran as a primary, and the keeper's own state says that it
+ * was a standby before. Returns true if the promotion was detected by this call.
  */
 export const noticeByHand = seam(
   async (view: View, state: KeeperState, save: (change: Partial<KeeperState>) => Promise<void>): Promise<boolean> => {

@@ -1,4 +1,4 @@
-/** The real clock: monotonic, so that a change of the machine's time is nothing to a decision (S11). */
+/** The real clock. It is monotonic, so a change of the machine's time affects no decision (S11). */
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Clock } from './ports';
 

@@ -1,4 +1,4 @@
-/** Puts a keeper together: the one place that knows all of its parts. */
+/** Builds a keeper. This is the only place that knows all of its parts. */
 import type { KeeperConfig, MonitorAddress } from '../contract/inputs';
 import { DurableState } from './durable-state';
 import { Keeper } from './keeper';
@@ -6,24 +6,27 @@ import { type LinkOptions, MonitorLink } from './monitor-link';
 import type { Clock, DialledLink, Link, Postgres, StateFile } from './ports';
 import { Pursuit } from './pursue';
 
-/** What a keeper needs of the world. */
+/** What a keeper needs from outside. */
 export interface KeeperPorts {
   config: KeeperConfig;
   postgres: Postgres;
   clock: Clock;
   files: StateFile;
-  /** One line for the container's log; absent: nothing is logged. */
+  /** Writes one line to the container's log; absent: nothing is logged. */
   log?(message: string): void;
   /** @default over TCP */
   connect?(options: LinkOptions): DialledLink;
 }
 
-/** A keeper that does nothing yet. */
+/** A keeper that has not started yet. */
 export interface NewKeeper {
   readonly keeper: Keeper;
-  /** Loads what was stored, connects and runs until {@link Keeper.terminate}. `failed` hears why the connection is given up. */
+  /**
+   * Loads the stored state, connects and runs until {@link Keeper.terminate}. `failed` is called with the reason if the
+   * connection is given up.
+   */
   run(failed: (error: unknown) => void): Promise<void>;
-  /** Ends the connection to the monitor, within the limit, ms. */
+  /** Closes the connection to the monitor, within the limit, ms. */
   close(limitMs: number): Promise<void>;
 }
 
@@ -49,7 +52,7 @@ export function createKeeper({ config, postgres, clock, files, log, connect }: K
   };
 }
 
-/** The monitors of the stored list, then the first contacts, each once. */
+/** Returns the monitors of the stored list and then the configured first contacts, without duplicates. */
 export function contactsOf(
   stored: readonly MonitorAddress[] | undefined,
   first: readonly MonitorAddress[],
@@ -58,7 +61,7 @@ export function contactsOf(
   return [...new Map(all.map((contact) => [`${contact.host}:${contact.port}`, contact])).values()];
 }
 
-/** The same link; what is told to people is logged here, too. */
+/** Wraps the link so that notes for people also go to this container's log. */
 function logged(link: Link, log: (message: string) => void): Link {
   return {
     get connected() {

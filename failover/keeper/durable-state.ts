@@ -1,4 +1,6 @@
-/** What the keeper must not forget, as it stands on the disk: its own state, and the copy that it keeps for the monitor (S10). */
+/**
+ * The keeper's durable data: its own state, and the copy of the monitor's state that it keeps for the monitor (S10).
+ */
 
 import { inBackground } from '../contract/errors';
 import type { StateCopy } from '../contract/messages';
@@ -16,13 +18,13 @@ export class DurableState {
     this.files = files;
   }
 
-  /** Throws when a file is there but cannot be understood: what was promised must not be forgotten. */
+  /** Throws when a file exists but cannot be parsed, because the keeper must not forget a promise that it made. */
   async load(): Promise<void> {
     this.state = await this.files.load();
     this.copy = await this.files.loadMemory();
   }
 
-  /** Stores a change, one after the other; resolves when it is on the disk. */
+  /** Stores a change. Changes are written one after the other. Resolves when this change is on the disk. */
   save(change: Partial<KeeperState>): Promise<void> {
     const saved = this.saving
       .catch(() => undefined)
@@ -36,8 +38,8 @@ export class DurableState {
   }
 
   /**
-   * Stores a copy unless a newer one is kept, beside the orders, which do not wait for it; what comes meanwhile replaces what
-   * waits. `failed` hears why it could not be stored.
+   * Stores the copy unless a newer one is kept. The write runs in the background, so orders do not wait for it. A copy
+   * that arrives during a write replaces the copy that waits. `failed` is called with the error if a write fails.
    */
   keep(copy: StateCopy, failed: (error: unknown) => void): void {
     if (this.copy !== null && copy.seq < this.copy.seq) return;

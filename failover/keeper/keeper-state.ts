@@ -1,4 +1,7 @@
-/** What a keeper must not forget. It is written whole, atomically, before it is acted on. Pure. */
+/**
+ * The state that a keeper must not forget. The file is replaced as a whole, atomically, before the keeper acts on the
+ * state. Pure.
+ */
 import { z } from 'zod';
 import { MonitorAddress } from '../contract/inputs';
 import { OrderId, Target } from '../contract/messages';
@@ -6,29 +9,38 @@ import { OrderId, Target } from '../contract/messages';
 const Accepted = OrderId.extend({ target: Target });
 export type AcceptedOrder = z.infer<typeof Accepted>;
 
-/** Fields that came later have a default: the state of an earlier release is read, too. */
+/** Fields that were added later have a default, so the state of an earlier release can be read. */
 export const KeeperState = z.object({
   /** Highest order accepted (S5, S11). */
   accepted: Accepted.nullable(),
-  /** Random identity of the data directory; null when there was never one. */
+  /** Random identity of the data directory; null when there never was one. */
   directoryId: z.string().nullable(),
-  /** `fresh` from initdb until the first leadership has made roles and databases. */
+  /** True from initdb until the first leadership has created the roles and databases. */
   fresh: z.boolean(),
-  /** Term of a promotion that was begun and not yet seen finished (S3). */
+  /** Term of a promotion that has begun and has not been seen to finish (S3). */
   promotingTerm: z.number().int().nullable(),
-  /** The last finished promotion of this data: the control file may still show the old timeline (S12). */
+  /**
+   * The last finished promotion of this data. It is stored because the control file may still show the old timeline
+   * (S12).
+   */
   promoted: z.object({ term: z.number().int(), timeline: z.number().int(), forkLsn: z.string().nullable() }).nullable(),
-  /** PostgreSQL became a primary on this data without an order, and was not led by one since: its timeline is its own (S3). */
+  /**
+   * PostgreSQL became a primary on this data without an order, and no order has made it the leader since. Its timeline
+   * is not one of the cluster's (S3).
+   */
   promotedByHand: z.boolean().default(false),
-  /** PostgreSQL was seen as a standby on this data, and was not ordered to lead since. */
+  /** PostgreSQL was seen as a standby on this data and has not been ordered to lead since. */
   standby: z.boolean().default(false),
-  /** A rewind was begun and not finished: this data may only be replaced (S12). */
+  /** A rewind has begun and has not finished, so this data may only be replaced (S12). */
   rewinding: z.boolean(),
-  /** `data.new` is complete and verified and takes the place of `data`. */
+  /** `data.new` is complete and verified and is to replace `data`. */
   swapPending: z.boolean(),
-  /** Leader and term whose history this data was brought to by rewind or copy, so that a repeated order does not repeat it. */
+  /**
+   * The leader and term whose history a rewind or copy has brought this data to. A repeated order does not repeat the
+   * work.
+   */
   joined: z.object({ leader: z.string(), term: z.number().int() }).nullable(),
-  /** The monitors, as one of them told last; absent: none has. */
+  /** The list of monitors that a monitor sent last; absent: none has sent one. */
   monitors: z.array(MonitorAddress).optional(),
 });
 export type KeeperState = z.infer<typeof KeeperState>;

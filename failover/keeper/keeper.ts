@@ -1,10 +1,12 @@
 /**
- * The keeper's life: takes orders, remembers them before acting (S5), brings PostgreSQL to what the newest one asks for,
- * and reports. Level-triggered: one loop looks at PostgreSQL and does what is still missing, again and again, so a lost
- * message, a crash or a restart needs no path of its own. Knows only the ports.
+ * The keeper's main loop. It accepts orders, stores them before acting (S5), brings PostgreSQL to the state that the
+ * newest order asks for, and reports. It is level-triggered: one loop looks at PostgreSQL and does what is still
+ * missing, again and again. So a lost message, a crash or a restart needs no code path of its own. This file knows only
+ * the ports.
  *
- * S3: `promotingTerm` is stored, together with the order, before the promotion, and cleared when the promotion was seen
- * finished and its timeline was stored as `promoted`. Whether that leadership was opened is the monitor's ledger to know.
+ * S3: `promotingTerm` is stored together with the order before the promotion. It is cleared when the promotion was seen
+ * to finish and its timeline was stored as `promoted`. Whether that leadership was opened to clients is known only to
+ * the monitor's ledger.
  */
 import type { FailureCode, LogCode } from '../contract/codes';
 import { inBackground, messageOf } from '../contract/errors';
@@ -28,32 +30,35 @@ import { type Counts, Reports } from './reports';
 import { Sight } from './sight';
 import { buildStatus, dataIdOf } from './status';
 
-/** How often PostgreSQL is looked at when nothing happens, ms. */
+/** Interval between two looks at PostgreSQL when nothing happens, ms. */
 const LOOK_MS = 100;
 /**
- * At rest, which is when the order is carried out and for {@link CALM_AFTER_MS} nothing changed, hardly any WAL was written
- * and the monitor sent nothing but pings, every fourth ping brings a look: on all nodes at the same time, because positions
- * are compared, and shortly before the next ping, whose answer carries the status.
+ * A node is at rest when its order is carried out and, for {@link CALM_AFTER_MS}, nothing changed, hardly any WAL was
+ * written and the monitor sent only pings. At rest, every fourth ping causes a look. All nodes look at the same time,
+ * because their positions are compared. The look comes shortly before the next ping, whose answer carries the status.
  */
 const PINGS_A_LOOK = 4;
 const PING_TO_LOOK_MS = 60;
-/** How often a node at rest is looked at while no ping comes, ms. */
+/** Interval between two looks of a node at rest while no ping arrives, ms. */
 const CALM_LOOK_MS = 500;
 const CALM_AFTER_MS = 5_000;
-/** What was seen within this time is good enough to begin a new order with, ms. */
+/** A look that is at most this old is good enough to begin a new order with, ms. */
 const FRESH_MS = 600;
 const RETRY_MS = 200;
 const STUMBLES_MAX = 3;
-/** Failures that pass by themselves as a rule: a checkpoint holds up a reload, a standby is slow (S4, S17). */
+/** Failures that usually pass by themselves: a checkpoint delays a reload, or a standby is slow (S4, S17). */
 const PASSING: ReadonlySet<FailureCode> = new Set(['STEP_FAILED', 'SYNC_UNPROVEN']);
-/** After SIGTERM the leader waits this long for the monitor's hand-over (S18), ms. */
+/** How long the leader waits after SIGTERM for the monitor's hand-over (S18), ms. */
 export const HANDOVER_LIMIT_MS = 8_000;
-/** Enough for the monitor to hear of a shutdown and to hold new connections, ms. */
+/** Time for the monitor to learn of a shutdown and to hold new connections, ms. */
 const NOTICE_MS = 100;
-/** A leader that is told to stop awaits a monitor that is away so long: an upgrade replaces both, one right after the other, ms. */
+/**
+ * How long a leader that is told to stop waits for a monitor that is not connected, ms. An upgrade replaces both
+ * containers, one right after the other.
+ */
 export const MONITOR_LIMIT_MS = 4_000;
 
-/** How far the order is that was given in this life: before it nothing is started (S13). */
+/** Progress of the order that this process was given. Before the first order the keeper starts nothing (S13). */
 interface Progress {
   order: AcceptedOrder | null;
   done: boolean;
@@ -62,11 +67,11 @@ interface Progress {
 
 /** One turn of the loop. */
 class Turn {
-  /** Aborted when another order has come that the work under way is not right for. */
+  /** Aborted when a new order arrives for which the running work is wrong. */
   readonly job = new AbortController();
-  /** Aborted to end the wait for the next turn. */
+  /** Aborted to end the wait before the next turn. */
   readonly nudge = new AbortController();
-  /** The node is at rest, see {@link PINGS_A_LOOK}. */
+  /** The node is at rest; see {@link PINGS_A_LOOK}. */
   calm = false;
 }
 
@@ -75,7 +80,7 @@ export interface KeeperParts {
   clock: Clock;
   link: Link;
   store: DurableState;
-  /** Carries out the orders of this host. */
+  /** Creates the object that carries out this host's orders. */
   pursuit(host: PursuitHost): Pursuit;
 }
 
@@ -88,10 +93,10 @@ export class Keeper implements PursuitHost {
   private readonly pursuit: Pursuit;
   private readonly sight: Sight;
   private readonly reports: Reports;
-  /** The monitor's settings, and how often they have changed. */
+  /** The monitor's settings, and the number of their changes. */
   private given: { settings: NodeSettings | null; version: number } = { settings: null, version: 0 };
   private progress: Progress = { order: null, done: false, failure: null };
-  /** Steps that failed one after the other. */
+  /** Number of steps that failed in a row. */
   private stumbles = 0;
   private turn = new Turn();
   private ended = false;
@@ -128,18 +133,18 @@ export class Keeper implements PursuitHost {
     return this.sight.view;
   }
 
-  /** The long step that runs, as the status shows it; null: none does. */
+  /** The long step that is running, as the status shows it; null: none. */
   get activity(): Activity | null {
     return this.pursuit.shown.activity;
   }
 
-  /** Runs, after {@link load}, until {@link terminate} has ended it. */
+  /** Runs after {@link load} until {@link terminate} ends it. */
   async run(): Promise<void> {
     this.looped = this.loop();
     await this.looped;
   }
 
-  /** Loads what was remembered and finishes an interrupted swap. */
+  /** Loads the stored state and finishes an interrupted swap. */
   async load(): Promise<void> {
     await this.store.load();
     if (this.state.swapPending) {
@@ -158,7 +163,7 @@ export class Keeper implements PursuitHost {
     this.wake();
   }
 
-  /** A frame of the monitor; frames are handled one after the other. */
+  /** Takes a frame from the monitor. Frames are handled one after the other. */
   receive(frame: MonitorFrame): void {
     if (frame.type === 'ping') {
       const pong: KeeperFrame = { type: 'pong', n: frame.n };
@@ -169,7 +174,7 @@ export class Keeper implements PursuitHost {
       }
       return;
     }
-    // The monitor sends more than pings: this node is not at rest.
+    // The monitor sends more than pings, so this node is not at rest.
     this.reports.busy();
     if (this.turn.calm) this.wake();
     this.frames = this.frames.then(() => this.handle(frame)).catch((error: unknown) => this.notStored(error));
@@ -179,7 +184,7 @@ export class Keeper implements PursuitHost {
     if (frame.type === 'settings') {
       this.reports.settingsCame();
       const { monitors, ...settings } = frame.settings;
-      // Sent again at every reconnect.
+      // The monitor sends the settings again at every reconnect.
       if (JSON.stringify(settings) !== JSON.stringify(this.given.settings)) {
         this.given = { settings, version: this.given.version + 1 };
         this.wake();
@@ -208,7 +213,7 @@ export class Keeper implements PursuitHost {
       return;
     }
     if (highest !== null && age === 0) {
-      // The same id is the same order, given again after a reconnect.
+      // The same id is the same order, sent again after a reconnect.
       this.progress.order ??= highest;
     } else {
       const { incarnation, term, seq, target } = order;
@@ -216,7 +221,7 @@ export class Keeper implements PursuitHost {
       const leadsAlready = this.view.sql?.inRecovery === false;
       await this.save({
         accepted,
-        // One write for both: the promotion follows at once (S3).
+        // One write stores both, because the promotion follows at once (S3).
         ...(target.kind === 'lead' && !leadsAlready && whyNotLead(accepted, this.state, this.view) === null
           ? { promotingTerm: term }
           : {}),
@@ -242,11 +247,13 @@ export class Keeper implements PursuitHost {
       let restMs = LOOK_MS;
       this.sight.current = false;
       try {
-        // A new order is begun with what was seen a moment ago: a promotion waits for nothing that it can do without.
+        // A new order begins with the view of a moment ago, so that a promotion waits for nothing that it does not
+        // need.
         if (order === acted || this.sight.ageMs > FRESH_MS) await this.observe();
         acted = order;
         const { settings, version } = this.given;
-        // A newer order may have come during the look: an order that it ended must not do anything any more.
+        // A newer order may have arrived during the look. The old order, whose signal is then aborted, must not do
+        // anything any more.
         if (order !== null && settings !== null && !turn.job.signal.aborted) {
           const outcome = await this.pursuit.pursue(order, { settings, version, signal: turn.job.signal });
           if (order === this.progress.order) restMs = this.passed(turn, outcome);
@@ -261,7 +268,7 @@ export class Keeper implements PursuitHost {
     }
   }
 
-  /** Takes over how far the order is now. Gives the rest until the next turn, ms. */
+  /** Records the progress of the order. Returns the rest until the next turn, ms. */
   private passed(turn: Turn, { done, failure, againMs }: Outcome): number {
     this.stumbles = 0;
     this.progress.done = done;
@@ -270,7 +277,7 @@ export class Keeper implements PursuitHost {
     return againMs ?? (turn.calm ? CALM_LOOK_MS : LOOK_MS);
   }
 
-  /** A failed step that may pass by itself is tried again before it is called a failure. */
+  /** Records a failed step. A failure that may pass by itself is reported only after several attempts. */
   private failed(error: unknown): void {
     const code = error instanceof KeeperError ? error.code : 'STEP_FAILED';
     const message = messageOf(error);
@@ -309,7 +316,7 @@ export class Keeper implements PursuitHost {
     this.turn.nudge.abort();
   }
 
-  /** Ends the present wait between two looks, and no later one. */
+  /** Ends the present wait between two looks, but no later one. */
   private lookSoon(): void {
     const { nudge } = this.turn;
     inBackground(async () => {
@@ -333,7 +340,7 @@ export class Keeper implements PursuitHost {
     this.reports.note(level, code, message);
   }
 
-  /** Identity of the data that is here; null: none. */
+  /** Identity of this node's data; null: there is none. */
   dataId(): string | null {
     return dataIdOf(this.view, this.state);
   }
@@ -353,14 +360,14 @@ export class Keeper implements PursuitHost {
     this.reports.report();
   }
 
-  /** True while the keeper is connected and carries out its order: the container is healthy. */
+  /** True while the keeper is connected and its order is carried out: the container is then healthy. */
   healthy(): boolean {
     return this.link.connected && this.progress.order !== null && this.progress.done;
   }
 
   /**
-   * The container was told to stop: announce it, leave the leader's place to another if the monitor arranges so within
-   * {@link HANDOVER_LIMIT_MS} (S18), shut down.
+   * The container was told to stop. Announces this, waits up to {@link HANDOVER_LIMIT_MS} for the monitor to move the
+   * leadership to another node (S18), and shuts PostgreSQL down.
    */
   async terminate(): Promise<void> {
     this.stopping = true;
@@ -368,7 +375,8 @@ export class Keeper implements PursuitHost {
     const fromMs = this.clock.nowMs();
     const deadline = fromMs + HANDOVER_LIMIT_MS;
     const isHeard = () => this.link.connected || this.clock.nowMs() < fromMs + MONITOR_LIMIT_MS;
-    // Once it is ordered to stop, that lets the clients finish, within the order's limit.
+    // An order to stop drains the clients within its own limit. The wait goes on until that order shuts PostgreSQL
+    // down.
     const leads = () => this.view.sql?.inRecovery === false && this.activity !== 'stopping';
     while (leads() && isHeard() && this.clock.nowMs() < deadline) await this.clock.sleep(10);
     const unasked = leads() && this.link.connected;
@@ -378,7 +386,8 @@ export class Keeper implements PursuitHost {
     await this.looped;
     await this.pursuit.terminate(async () => {
       if (!unasked) return;
-      // Nobody took over. Who comes from now on is better held in HAProxy than refused by a PostgreSQL that shuts down.
+      // No other node took over. HAProxy should hold new connections now; a PostgreSQL that shuts down would refuse
+      // them.
       this.reports.report(true);
       await this.clock.sleep(NOTICE_MS);
     });
@@ -388,7 +397,7 @@ export class Keeper implements PursuitHost {
   }
 }
 
-/** Whether a step that is under way for `before` is also right for `after`, so that a copy is not begun anew. */
+/** Whether a step that is running for `before` is also right for `after`, so that a copy need not begin again. */
 function continues(before: AcceptedOrder, after: AcceptedOrder): boolean {
   const [a, b] = [before.target, after.target];
   return (

@@ -1,4 +1,7 @@
-/** What belongs to one leadership of this node: from the promotion, or from the order that found it leading, to its end. */
+/**
+ * State of one leadership of this node. It begins with the promotion, or with the order that found the node leading
+ * already, and ends with the leadership.
+ */
 
 import { inBackground, messageOf } from '../contract/errors';
 import type { NodeSettings, SyncConfig } from '../contract/messages';
@@ -6,23 +9,26 @@ import { seam } from '../contract/seam';
 import { type Pass, type PursuitParts, peersOf } from './pursuit-host';
 import { SyncControl } from './sync';
 
-/** After a promotion what can wait does, for this time, ms: the clients' first writes need the machine. */
+/**
+ * For this time after a promotion, work that can wait is left for later, ms: the clients' first writes need the
+ * machine.
+ */
 const CALM_MS = 1_000;
-/** How often a leader checks that the failover's own objects inside PostgreSQL are there, ms. */
+/** Interval at which a leader checks that the failover's own objects exist inside PostgreSQL, ms. */
 const MEND_MS = 500;
-/** Rest before a failed repair of these objects is tried again, ms; it doubles each time. */
+/** Rest before a failed repair of these objects is tried again, ms. It doubles each time. */
 const FURNISH_RETRY_MS = 500;
 const FURNISH_RETRY_MAX_MS = 15_000;
-/** A leader looks at its slots this often, ms: more often than a standby can be copied. */
+/** Interval at which a leader checks its slots, ms. It is shorter than any copy of a standby takes. */
 const SLOTS_MS = 500;
 
 export class Leadership {
   readonly sync: SyncControl;
   readonly upkeep: Upkeep;
-  /** Term of the newest order to lead; null: the promotion is not finished. */
+  /** Term of the newest order to lead; null: the promotion has not finished. */
   term: number | null = null;
   forkLsn: string | null = null;
-  /** When it was promoted; the infinite past: it was found leading. */
+  /** Time of the promotion; negative infinity: the node was found leading. */
   promotedAtMs = Number.NEGATIVE_INFINITY;
   private readonly parts: PursuitParts;
 
@@ -32,21 +38,21 @@ export class Leadership {
     this.upkeep = new Upkeep(parts);
   }
 
-  /** What can wait is due. */
+  /** True when work that can wait should be done now. */
   get calm(): boolean {
     return this.parts.host.state.fresh || this.parts.clock.nowMs() - this.promotedAtMs >= CALM_MS;
   }
 }
 
-/** Keeps what a leader has beside the user's data: slots, roles and tables. */
+/** Maintains the leader's own objects beside the user's data: slots, roles and tables. */
 export class Upkeep {
-  /** What they were made for on this leader; null: not yet. */
+  /** The settings version and slots for which the objects were made on this leader; null: they were not made yet. */
   furnished: string | null = null;
   private furnishing = false;
-  /** When these objects are checked next. */
+  /** Time of the next check of these objects. */
   private dueAtMs = Number.NEGATIVE_INFINITY;
   private failed: { message: string; restMs: number } | null = null;
-  /** When the slots were last looked at. */
+  /** Time of the last check of the slots. */
   slotsAtMs = Number.NEGATIVE_INFINITY;
   private readonly parts: PursuitParts;
 
@@ -54,7 +60,10 @@ export class Upkeep {
     this.parts = parts;
   }
 
-  /** Beside the order: a new leader does not wait for it. People may remove any of it at any time. */
+  /**
+   * Makes or repairs the objects in the background, so that a new leader does not wait for it. People may remove any of
+   * these objects at any time.
+   */
   furnish({ settings, version: settingsVersion }: Pass, sync: SyncConfig): void {
     const { clock, node } = this.parts;
     const slots = slotsFor(node, settings, sync);
@@ -101,12 +110,18 @@ export class Upkeep {
   }
 }
 
-/** Whose slots this leader keeps: a node that is not declared any more keeps its own until it counts no more. */
+/**
+ * The nodes for which this leader keeps slots. A node that is no longer declared keeps its slot until it has left the
+ * synchronous set.
+ */
 function slotsFor(node: string, settings: NodeSettings, sync: SyncConfig): string[] {
   return [...new Set([...peersOf(node, settings), ...sync.members])];
 }
 
-/** A standby that fell off is copied, and needs a slot that keeps WAL again before it comes back (S22). */
+/**
+ * Makes lost slots again. A standby whose slot was invalidated is copied, and before it comes back it needs a slot that
+ * keeps WAL again (S22).
+ */
 export const keepSlots = seam(
   async (
     upkeep: Upkeep,

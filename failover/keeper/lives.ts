@@ -1,41 +1,50 @@
-/** Starts and stops PostgreSQL for the orders, and holds what is known of the server that runs. */
+/** Starts and stops PostgreSQL for the orders, and holds what is known about the running server. */
 import type { NodeSettings } from '../contract/messages';
 import type { AcceptedOrder } from './keeper-state';
 import type { Leadership } from './leadership';
 import { KeeperError, type ServerConfig, type SqlView } from './ports';
 import type { Activity, PursuitParts } from './pursuit-host';
 
-/** After a crash a standby rests, twice as long each time, ms. */
+/** Rest of a standby after a crash, ms. It doubles with each crash. */
 const REST_MS = 1_000;
 const REST_MAX_MS = 60_000;
-/** When a server had answered for this time before its crash, the rests begin with the shortest again, ms. */
+/** After a server has answered for this time, its next crash starts again with the shortest rest, ms. */
 const GOOD_MS = 60_000;
 
-/** What is known of one running PostgreSQL: made at its start, dropped when it is stopped or has crashed. */
+/**
+ * What is known about one running PostgreSQL. It is created when the server starts and dropped when the server is
+ * stopped or has crashed.
+ */
 export class Life {
-  /** The lead that an order gave it, or is about to; null: a standby, or a primary by itself. */
+  /**
+   * The leadership that an order gave this server or is about to give it; null: the server is a standby, or a primary
+   * without an order.
+   */
   leadership: Leadership | null = null;
-  /** When it was first seen to answer; null: not yet. */
+  /** Time of its first answer; null: it has not answered yet. */
   answeredAtMs: number | null = null;
-  /** Names that it goes by; null: not known. */
+  /** Value of `synchronous_standby_names` that it uses; null: not known. */
   names: string | null = null;
-  /** For whom this standby has made slots; null: not yet since it became one. */
+  /** The nodes for which this standby has made slots; null: it has made none since it started. */
   slotsMadeFor: string | null = null;
-  /** When this standby last got ready for sessions. */
+  /** Time when this standby last prepared for client sessions. */
   warmedAtMs = Number.NEGATIVE_INFINITY;
-  /** Since when no walreceiver was seen although none is asked for; null: one was, or may have been. */
+  /** Time since which no walreceiver was seen while none is configured; null: one was seen, or may have been. */
   quietSinceMs: number | null = null;
 }
 
-/** The lives of PostgreSQL on this node, one after the other. */
+/** The successive lives of PostgreSQL on this node. */
 export class Lives {
-  /** The present one. */
+  /** The present life. */
   now = new Life();
-  /** Shown while a long step runs. */
+  /** The long step that the status shows while it runs. */
   activity: Activity | null = null;
-  /** Crashes of this data, one after the other without a good time in between. */
+  /** Number of crashes of this data in a row, without a long enough run in between. */
   crashesInRow = 0;
-  /** The last crash; null: PostgreSQL was started since. The node rests until `untilMs`, unless the settings change. */
+  /**
+   * The last crash; null: PostgreSQL was started since then. The node rests until `untilMs`, unless the settings
+   * change.
+   */
   private crash: { under: AcceptedOrder | null; untilMs: number; settings: string } | null = null;
   private readonly parts: PursuitParts;
 
@@ -43,19 +52,19 @@ export class Lives {
     this.parts = parts;
   }
 
-  /** Shows that a long step runs. */
+  /** Shows in the status that a long step runs. */
   show(activity: Activity): void {
     this.activity = activity;
     this.parts.host.report();
   }
 
-  /** PostgreSQL is down or about to be: what held for the running one is forgotten. */
+  /** PostgreSQL is down or about to be. Forgets what was known about the running server. */
   over(): void {
     this.now = new Life();
     this.parts.postgres.stopHeartbeat();
   }
 
-  /** PostgreSQL ended by itself, while that order was under way. */
+  /** PostgreSQL ended by itself while the order `under` was being carried out. */
   crashed(under: AcceptedOrder | null, settings: NodeSettings | null): void {
     const nowMs = this.parts.clock.nowMs();
     const { answeredAtMs } = this.now;
@@ -66,33 +75,39 @@ export class Lives {
     this.over();
   }
 
-  /** It crashed under the order that is the newest: a leader is not restarted by the same one (S8). */
+  /**
+   * True when PostgreSQL crashed under the order that is still the newest. A leader is not restarted by the same order
+   * (S8).
+   */
   get crashedUnderNewest(): boolean {
     const under = this.crash?.under ?? null;
     return under !== null && under === this.parts.host.state.accepted;
   }
 
-  /** The data is about to be replaced: its crashes count no more, and it need not rest. */
+  /** The data is about to be replaced, so its crashes no longer count and it need not rest. */
   forgetCrashes(): void {
     this.crashesInRow = 0;
     if (this.crash !== null) this.crash.untilMs = Number.NEGATIVE_INFINITY;
   }
 
-  /** PostgreSQL answers: after a good time the crashes before it are history. */
+  /** PostgreSQL answers. After it has answered for {@link GOOD_MS}, earlier crashes no longer count. */
   answered(): void {
     const nowMs = this.parts.clock.nowMs();
     this.now.answeredAtMs ??= nowMs;
     if (nowMs - this.now.answeredAtMs >= GOOD_MS) this.crashesInRow = 0;
   }
 
-  /** How long a standby still rests after its last crash, ms. Changed settings may be what it lacked. */
+  /**
+   * Remaining rest of a standby after its last crash, ms. There is none after a change of the settings, because the old
+   * settings may have been the cause.
+   */
   restMs(settings: NodeSettings): number {
     if (this.crash === null || this.crash.under === null) return 0;
     if (this.crash.settings !== JSON.stringify(settings)) return 0;
     return Math.max(0, this.crash.untilMs - this.parts.clock.nowMs());
   }
 
-  /** Throws STOPPING when the container is being stopped. */
+  /** Starts PostgreSQL. Throws STOPPING when the container is being stopped. */
   async start(wanted: ServerConfig, leads = false): Promise<void> {
     const { host, postgres } = this.parts;
     if (host.stopping) throw new KeeperError('STOPPING', 'this container is being stopped');
@@ -123,7 +138,7 @@ export class Lives {
     await host.observe();
   }
 
-  /** Shuts PostgreSQL down; how long a leader took is told, because a switchover waits for it. */
+  /** Shuts PostgreSQL down. For a leader it logs how long this took, because a switchover waits for it. */
   async shutDown(): Promise<void> {
     const { host, postgres, clock } = this.parts;
     const led = host.view.sql?.inRecovery === false;
@@ -133,7 +148,7 @@ export class Lives {
     if (led) host.note('info', 'POSTGRES_STOPPED', `PostgreSQL shut down in ${tookMs} ms`);
   }
 
-  /** A fresh look. Throws POSTGRES_SILENT when PostgreSQL does not answer. */
+  /** Takes a fresh look. Throws POSTGRES_SILENT when PostgreSQL does not answer. */
   async sql(): Promise<SqlView> {
     const { sql, stale } = await this.parts.host.observe();
     if (sql === null || stale === true) throw new KeeperError('POSTGRES_SILENT', 'PostgreSQL does not answer');
@@ -141,7 +156,7 @@ export class Lives {
   }
 }
 
-/** A standby that follows no node. */
+/** Configuration of a standby that follows no node. */
 export function alone(settings: NodeSettings): ServerConfig {
   return { settings, upstream: null, syncNames: '' };
 }

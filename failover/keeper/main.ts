@@ -1,9 +1,10 @@
 /**
- * The keeper: the one process of a PostgreSQL container, under the engine's init. Only wires.
+ * The keeper: the main process of a PostgreSQL container, started by the engine's init. This file only connects the
+ * parts.
  *
- * For whoever bundles it (scripts/lib/staging.ts does): esbuild, entry this file, `bundle`, `platform: 'node'`,
- * `format: 'esm'`, `target: 'node24'`, `external: ['pg-native']`, loader `text` for `.conf` and `.sql`, and a banner that
- * makes `require`, because pg is CommonJS.
+ * Options for bundling it, as scripts/lib/staging.ts does: esbuild, entry this file, `bundle`, `platform: 'node'`,
+ * `format: 'esm'`, `target: 'node24'`, `external: ['pg-native']`, loader `text` for `.conf` and `.sql`, and a banner
+ * that defines `require`, because pg is CommonJS.
  */
 import './postgres/bundled';
 import { existsSync, readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
@@ -32,7 +33,7 @@ function memoryLimit(): number | null {
       const bytes = Number(readFileSync(path, 'utf8').trim());
       return Number.isFinite(bytes) && bytes < totalmem() ? bytes : null;
     } catch {
-      // The other version of cgroups.
+      // This file belongs to the other version of cgroups.
     }
   }
   return null;
@@ -45,12 +46,12 @@ function readConfig(): KeeperConfig {
   throw new Error(`${PATHS.keeperConfig} is refused: ${issues.join('; ')}`);
 }
 
-/** Keeps the health file fresh while the keeper is healthy. */
+/** Updates the health file while the keeper is healthy, and removes it otherwise. */
 function tellHealth(healthy: boolean): void {
   try {
     if (!healthy) rmSync(HEALTH_FILE, { force: true });
     else {
-      // Called twice a second; most often the folder is there.
+      // This runs twice a second, and the file usually exists already.
       if (!existsSync(HEALTH_FILE)) writeFileSync(HEALTH_FILE, '');
       utimesSync(HEALTH_FILE, new Date(), new Date());
     }

@@ -1,4 +1,7 @@
-/** The keeper's memory on the node's volume: its own state, and the copy that it keeps for the monitor (S10). */
+/**
+ * Stores the keeper's durable data on the node's volume: its own state, and the copy that it keeps for the monitor
+ * (S10).
+ */
 import { mkdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { StateCopy } from '../contract/messages';
@@ -7,7 +10,7 @@ import { SlotFile } from '../disk/two-slot-file';
 import { EMPTY_STATE, KeeperState } from './keeper-state';
 import type { StateFile } from './ports';
 
-/** The keeper's memory in a folder of the node's volume. */
+/** The keeper's durable data in a folder of the node's volume. */
 export class StateFolder implements StateFile {
   private readonly folder: string;
   private readonly state: SlotFile;
@@ -17,7 +20,7 @@ export class StateFolder implements StateFile {
     this.state = new SlotFile(join(folder, 'state'));
   }
 
-  /** Throws when the file is there but cannot be understood: what was promised must not be forgotten. */
+  /** Throws when the file exists but cannot be parsed, because the keeper must not forget a promise that it made. */
   async load(): Promise<KeeperState> {
     await mkdir(this.folder, { recursive: true, mode: 0o700 });
     const text = await this.state.load();

@@ -1,4 +1,7 @@
-/** The real connection to the monitor: dials, proves the cluster key both ways, redials with a small bounded back-off. */
+/**
+ * The real connection to the monitor. It connects, proves the cluster key in both directions, and reconnects after a
+ * short, bounded back-off.
+ */
 import { randomBytes } from 'node:crypto';
 import { connect, type Socket } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -10,7 +13,7 @@ import type { DialledLink, LinkEvents } from './ports';
 
 const CONNECT_LIMIT_MS = 1_000;
 const HANDSHAKE_LIMIT_MS = 2_000;
-/** A monitor that says nothing for this long is dialled anew; it pings far more often. */
+/** The keeper reconnects when the monitor sends nothing for this long, ms. A monitor pings far more often. */
 const SILENCE_LIMIT_MS = 10_000;
 const BACKOFF_MIN_MS = 50;
 const BACKOFF_MAX_MS = 500;
@@ -18,7 +21,7 @@ const BACKOFF_MAX_MS = 500;
 export interface LinkOptions {
   node: string;
   clusterKey: string;
-  /** The monitors to dial now, in order; at least one. */
+  /** The monitors to try now, in order; at least one. */
   contacts(): readonly MonitorAddress[];
 }
 
@@ -40,10 +43,13 @@ export class MonitorLink implements DialledLink {
     if (this.ready) this.write(...frames);
   }
 
-  /** Dials one contact after the other, from the first one again after each connection that was made. */
+  /**
+   * Tries one contact after the other. After a connection that succeeded and ended, it begins again with the first
+   * contact.
+   */
   async run(events: LinkEvents): Promise<void> {
     let backoffMs = BACKOFF_MIN_MS;
-    /** Why each contact was not reached the last time. */
+    /** For each contact, why the last attempt to reach it failed. */
     const reasons = new Map<string, string>();
     for (let attempt = 0; !this.ended; attempt++) {
       const contacts = this.options.contacts();
@@ -64,7 +70,7 @@ export class MonitorLink implements DialledLink {
     }
   }
 
-  /** Sends what is waiting and ends the connection for good, within the limit. */
+  /** Sends the waiting frames and closes the connection for good, within the limit. */
   async close(limitMs: number): Promise<void> {
     this.ended = true;
     const { socket } = this;
@@ -73,7 +79,7 @@ export class MonitorLink implements DialledLink {
     socket.destroy();
   }
 
-  /** One connection, from dialling to its end; resolves with the reason of the end. */
+  /** Runs one connection from connecting to its end. Resolves with the reason why it ended. */
   private once({ host, port }: MonitorAddress, events: LinkEvents, welcomed: () => void): Promise<string> {
     return new Promise((resolve) => {
       const socket = connect({ host, port, noDelay: true });
@@ -115,7 +121,7 @@ export class MonitorLink implements DialledLink {
     });
   }
 
-  /** Answers challenge and welcome; gives a reason when the other side is not our monitor. */
+  /** Handles the frames of the handshake. Returns a reason when the other side is not our monitor, else null. */
   private handshake(): (frame: Frame) => string | null {
     const { clusterKey, node } = this.options;
     const nonce = randomBytes(32).toString('hex');

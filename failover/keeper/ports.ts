@@ -1,6 +1,7 @@
 /**
- * What the keeper's life cycle needs from the world. The logic (`keeper.ts`, `pursue.ts`, `sync.ts`) knows only these
- * interfaces; the real ones are beside it, the simulator and the tests have their own.
+ * The interfaces through which the keeper's logic (`keeper.ts`, `pursue.ts`, `sync.ts`) reaches everything outside. The
+ * logic knows only these interfaces. The real implementations are beside it; the simulator and the tests have their
+ * own.
  */
 import type { FailureCode } from '../contract/codes';
 import type {
@@ -14,7 +15,7 @@ import type {
 } from '../contract/messages';
 import type { KeeperState } from './keeper-state';
 
-/** A failure with a stable code for the status and a sentence for people. */
+/** A failure, with a stable code for the status and a sentence for people. */
 export class KeeperError extends Error {
   readonly code: FailureCode;
   constructor(code: FailureCode, message: string) {
@@ -26,42 +27,45 @@ export class KeeperError extends Error {
 export interface Clock {
   /** Monotonic time, ms. */
   nowMs(): number;
-  /** Resolves after `ms`, or at once when the signal is or becomes aborted. */
+  /** Resolves after `ms`, or at once when the signal is aborted or becomes so. */
   sleep(ms: number, signal?: AbortSignal): Promise<void>;
 }
 
 /** The connection to the monitor. */
 export interface Link {
   readonly connected: boolean;
-  /** Sends, in one packet, when connected, else drops: what counts is repeated by the next status. */
+  /**
+   * Sends the frames in one packet when connected, and drops them otherwise: the next status repeats all that matters.
+   */
   send(...frames: readonly KeeperFrame[]): void;
 }
 
 export interface LinkEvents {
   connected(): void;
   receive(frame: MonitorFrame): void;
-  /** One line for the container's log. */
+  /** Writes one line to the container's log. */
   log(message: string): void;
 }
 
-/** A connection that is made again whenever it breaks. */
+/** A connection that reconnects whenever it breaks. */
 export interface DialledLink extends Link {
-  /** Keeps a connection up until {@link close}. */
+  /** Keeps the connection up until {@link close}. */
   run(events: LinkEvents): Promise<void>;
-  /** Sends what is waiting and ends the connection for good, within the limit, ms. */
+  /** Sends the waiting frames and closes the connection for good, within the limit, ms. */
   close(limitMs: number): Promise<void>;
 }
 
 /** The leader's heartbeat. */
 export interface Beat {
-  /** Number of the last one that was flushed. */
+  /** Number of the last beat that was flushed. */
   count: number;
   /**
-   * Time since the last question that PostgreSQL answered was sent, ms: with a commit, an empty result or an error that has
-   * an SQLSTATE. That it starts or shuts down (57P0x) is no answer, nor is a refused or broken connection, nor a hang.
+   * Time since the keeper sent the last statement that PostgreSQL answered, ms. An answer is a commit, an empty result
+   * or an error with an SQLSTATE. An error that says that PostgreSQL starts or shuts down (57P0x) is not an answer; nor
+   * is a refused or broken connection, or a hang.
    */
   ageMs: number;
-  /** How long the last commit took, ms. Null or absent: none came back since the heartbeat was started. */
+  /** Duration of the last commit, ms. Null or absent: no commit has returned since the heartbeat was started. */
   commitMs?: number | null;
 }
 
@@ -72,7 +76,7 @@ export interface StateFile {
   saveMemory(memory: StateCopy): Promise<void>;
 }
 
-/** What a running PostgreSQL says of itself. */
+/** What a running PostgreSQL says about itself. */
 export interface SqlView {
   inRecovery: boolean;
   timeline: number | null;
@@ -81,17 +85,20 @@ export interface SqlView {
   /** Flush position; leader only. */
   flushLsn: string | null;
   walReceiver: { status: string; host: string | null } | null;
-  /** A walreceiver's process is there, also one that still connects and is not in the view of receivers. */
+  /**
+   * A walreceiver process exists. This includes one that is still connecting and does not yet appear in
+   * `pg_stat_wal_receiver`.
+   */
   receiverRuns?: boolean;
   /** The startup process waits for WAL (S6). */
   startupWaits: boolean;
   heartbeatSeen: number | null;
-  /** How long ago that heartbeat was written, ms. */
+  /** Time since that heartbeat was written, ms. */
   heartbeatSeenAgeMs?: number | null;
   standbys: StandbyView[];
 }
 
-/** Of a server of which no more is known than that it is in recovery. */
+/** The view of a server about which only one thing is known: it is in recovery. */
 export const NOTHING_SEEN: SqlView = {
   inRecovery: true,
   timeline: null,
@@ -104,7 +111,7 @@ export const NOTHING_SEEN: SqlView = {
   standbys: [],
 };
 
-/** What is known of the running server: for which settings, and how they stand. */
+/** How the running server's settings compare with the wanted ones. */
 export interface SettingsView {
   wanted: string;
   status: SettingsStatus;
@@ -113,35 +120,44 @@ export interface SettingsView {
 export interface View {
   systemId: string | null;
   dataExists: boolean;
-  /** The postmaster's process lives. */
+  /** The postmaster process is alive. */
   running: boolean;
-  /** From pg_controldata, when stopped; the shutdown checkpoint is a leader's. `primary`: it ran as one until it ended. */
+  /**
+   * From pg_controldata, when the server is stopped. `checkpointLsn` is the shutdown checkpoint, which only a leader
+   * writes. `primary`: the server ran as a primary until it ended.
+   */
   control: { clean: boolean; checkpointLsn: string | null; timeline: number; primary: boolean } | null;
-  /** Null: not running or not (yet) answering. */
+  /** Null: the server does not run, or does not answer (yet). */
   sql: SqlView | null;
-  /** PostgreSQL has applied all WAL that is here and is not consistent yet: without a source it never answers. */
+  /** PostgreSQL has applied all local WAL and is not consistent yet. Without a source of WAL it will never answer. */
   starved?: boolean;
-  /** Why this data can never stream from the leader that the running server follows, by the leader's own answers. */
+  /**
+   * Why this data can never stream from the leader that the running server follows, derived from the leader's own
+   * answers.
+   */
   streamImpossible: string | null;
-  /** How the running server stands to the stack's settings; null or absent: not known yet. */
+  /** Whether the running server has the stack's settings; null or absent: not known yet. */
   settings?: SettingsView | null;
-  /** Runs and answers nobody until it is promoted (tunables.ts). */
+  /** The server runs, but accepts no sessions until it is promoted (tunables.ts). */
   blind?: boolean;
-  /** A standby whose replay stands still, because its leader has more of something than it (S23): only a restart helps. */
+  /**
+   * Replay of this standby is paused, because one of its settings is lower than the leader's (S23). Only a restart
+   * helps.
+   */
   paused?: boolean;
-  /** The data was just copied: it replays the log that was received meanwhile, and streams after that. */
+  /** The data was just copied. It replays the WAL that was received during the copy, and streams after that. */
   catchingUp?: boolean;
-  /** Slots as last looked at: the same object until they are looked at again. */
+  /** Slots as last seen. The same object is returned until the slots are looked at again. */
   slots?: SlotView[];
-  /** The look failed: this is an older answer of a leader, which may hang. */
+  /** The look failed. This is an earlier answer of a leader that may hang. */
   stale?: true;
-  /** Something that a person should know and that stops nothing, for example a refused setting. */
+  /** A message for people about a problem that stops nothing, for example a refused setting. */
   warning: string | null;
-  /** Why no superuser role lets the keeper in; absent: one does, or PostgreSQL does not run. */
+  /** Why the keeper cannot log in with any superuser role; absent: it can, or PostgreSQL does not run. */
   lockedOut?: string;
 }
 
-/** Of a node without data. */
+/** The view of a node without data. */
 export const NO_VIEW: View = {
   systemId: null,
   dataExists: false,
@@ -152,10 +168,10 @@ export const NO_VIEW: View = {
   warning: null,
 };
 
-/** Everything in the configuration that an order decides. */
+/** The part of the configuration that an order decides. */
 export interface ServerConfig {
   settings: NodeSettings;
-  /** Node to stream from; null: a standby without source. */
+  /** Node to stream from; null: a standby without a source. */
   upstream: { name: string; address: string } | null;
   /** Value of synchronous_standby_names. */
   syncNames: string;
@@ -169,24 +185,27 @@ export interface Source {
 /** One PostgreSQL and its data directory. Every call has its own deadline and throws {@link KeeperError} or an Error. */
 export interface Postgres {
   /**
-   * Called whenever the postmaster ends without having been told to. `reason`: its exit code or signal and PostgreSQL's own
-   * last message, for people, escaped and cut; null: not known.
+   * Called whenever the postmaster ends without having been told to. `reason` is for people: the exit code or signal
+   * and PostgreSQL's last message, escaped and cut; null: not known.
    */
   onCrash: (reason: string | null) => void;
-  /** Told every few seconds how much a copy has still to replay, after {@link Postgres.copyFrom}. */
+  /**
+   * Called every few seconds with the amount of WAL that a copy has still to replay, after {@link Postgres.copyFrom}.
+   */
   onProgress?: (text: string) => void;
   observe(): Promise<View>;
 
-  /** Makes a new cluster in `data.new`, complete and synced. */
+  /** Creates a new cluster in `data.new`, complete and synced. */
   initialise(): Promise<void>;
   /** Throws LEADER_UNREACHABLE when the source does not answer as a primary over the replication role. */
   reach(source: Source): Promise<void>;
   /**
-   * Base backup of the source in `data.new`, verified and synced (S25: under its own application name), with all write-ahead
-   * log since it began; it is received on until the node streams. Where the disk is too small for both copies it throws
-   * DISK_TOO_SMALL, or, with `giveUp`, removes the old data first: `giveUp` is called before that and stores that this data
-   * may only be replaced. DISK_TOO_SMALL also comes in the middle, before the disk is full. After an error or an abort
-   * nothing of the copy stays, and the old data is as it was.
+   * Makes a base backup of the source in `data.new`, verified and synced, under an application name of its own (S25).
+   * It contains all WAL since the backup began, and WAL is received until the node streams.
+   * If the disk is too small for the old data and the copy, it throws DISK_TOO_SMALL. With `giveUp` it removes the old
+   * data first instead; before that it calls `giveUp`, which stores that this data may only be replaced. DISK_TOO_SMALL
+   * is also thrown in the middle of a copy, before the disk is full. After an error or an abort, nothing of the copy
+   * stays and the old data is unchanged, unless `giveUp` was called.
    */
   copyFrom(
     source: Source,
@@ -195,58 +214,74 @@ export interface Postgres {
     giveUp?: () => Promise<void>,
   ): Promise<void>;
   /**
-   * Opens a session in the database and ends it. The first one reads the catalogs and writes them into the file that all
-   * others begin with (`pg_internal.init`): after a failover every client would do so at the same moment.
+   * Opens a session in the database and ends it. The first session of a database reads the catalogs and writes the file
+   * from which later sessions start (`pg_internal.init`). Without this call every client would do that work at the same
+   * moment after a failover.
    */
   warm(database: string): Promise<void>;
-  /** Removes a copy that was not swapped in. */
+  /** Removes a copy that did not replace `data`. */
   dropCopy(): Promise<void>;
-  /** Puts `data.new` in the place of `data`. Idempotent: finishes what was interrupted. */
+  /** Replaces `data` by `data.new`. Idempotent: it finishes an interrupted swap. */
   swapIn(): Promise<void>;
-  /** Removes stale lock files (S25), and beside all else left-over copies. Only before the first start. */
+  /** Removes stale lock files (S25), and left-over copies in the background. Call it only before the first start. */
   tidy(): Promise<void>;
-  /** `pg_rewind` of cleanly stopped data to the source (S12). Throws when it was not stopped cleanly. */
+  /** Runs `pg_rewind` of cleanly stopped data to the source (S12). Throws when the data was not stopped cleanly. */
   rewindFrom(source: Source, signal: AbortSignal): Promise<void>;
 
-  /** Writes the configuration and `standby.signal` (S8) and spawns the postmaster. `leads`: it is to be promoted at once. */
+  /**
+   * Writes the configuration and `standby.signal` (S8) and starts the postmaster. `leads`: it is to be promoted at
+   * once.
+   */
   start(config: ServerConfig, leads?: boolean): Promise<void>;
-  /** Writes the configuration and reloads when it differs from the one in force; resolves with whether it did. */
+  /** Writes the configuration and reloads it if it differs from the one in force. Resolves with true if it differed. */
   configure(config: ServerConfig): Promise<boolean>;
-  /** Fast shutdown; ends walsenders that do not advance (S18). Resolves when the process has ended. */
+  /**
+   * Shuts PostgreSQL down in fast mode and ends walsenders that do not advance (S18). Resolves when the process has
+   * ended.
+   */
   stop(): Promise<void>;
-  /** Writes a checkpoint, so that a shutdown that follows is short. */
+  /** Writes a checkpoint, so that the shutdown after it is short. */
   checkpoint(): Promise<void>;
   /**
-   * Ends the sessions of idle clients, of one that has just come only after a moment, in which its first statement may
-   * arrive. Resolves with the number of clients that were there, those that are still connecting included.
+   * Ends the sessions of idle clients. The session of a client that has just connected is ended only after a moment, in
+   * which its first statement may arrive. Resolves with the number of clients that were present, including those that
+   * are still connecting.
    */
   endIdleClients(): Promise<number>;
   /**
-   * Sends the promotion and resolves with the new timeline as soon as PostgreSQL is out of recovery. Throws PROMOTION_HANGS
-   * when replay stands still for a minute; `tell` hears now and then how far it is. Throws soon after the signal is aborted.
+   * Promotes the server. Resolves with the new timeline as soon as PostgreSQL is out of recovery. Throws
+   * PROMOTION_HANGS when replay does not move for a minute. `tell` is called now and then with the progress. Throws
+   * soon after the signal is aborted.
    */
   promote(tell: (text: string) => void, signal: AbortSignal): Promise<number>;
-  /** Resumes a replay that a person paused; does nothing else. */
+  /** Resumes replay that a person paused; does nothing otherwise. */
   resumeReplay(): Promise<void>;
-  /** Where `timeline` left its parent; null for the first. */
+  /** Position at which `timeline` left its parent; null for the first timeline. */
   forkLsn(timeline: number): Promise<string | null>;
 
-  /** Begins a commit that waits for the standbys, and resolves when it is seen waiting (S4). */
+  /** Begins a commit that waits for the standbys. Resolves when the commit is seen to wait (S4). */
   startCanary(): Promise<void>;
-  /** Whether that commit still waits. */
+  /** Whether the canary's commit still waits. */
   canaryWaits(): Promise<boolean>;
-  /** Commits one record with synchronous_commit=local, so that standbys answer and waiters are looked at (S17). */
+  /**
+   * Commits one record with synchronous_commit=local. The standbys answer it, and then PostgreSQL checks the waiting
+   * commits again (S17).
+   */
   kick(): Promise<void>;
   /** Number of sessions that wait for a standby's acknowledgement. */
   syncWaiters(): Promise<number>;
 
-  /** Makes a physical slot for each peer; with `renew` drops existing ones that are not in use first (S22). */
+  /** Creates a physical slot for each peer. With `renew`, it first drops existing slots that are not in use (S22). */
   ensureSlots(peers: string[], renew: boolean): Promise<void>;
-  /** Roles, application database and table, the heartbeat's sequence and the canary table; all committed locally. Idempotent. */
+  /**
+   * Creates the roles, the application's database and table, the heartbeat's sequence and the canary table. All commits
+   * are local. Idempotent.
+   */
   furnish(settings: NodeSettings): Promise<void>;
   /**
-   * Makes again what people removed or changed of the failover's own roles, grants and objects; resolves with their names.
-   * When all is there it costs one statement. Throws when something could not be made, for example for a client's lock.
+   * Restores those of the failover's own roles, grants and objects that people removed or changed. Resolves with their
+   * names. It costs one statement when nothing is missing. Throws when an object could not be restored, for example
+   * because a client holds a lock.
    */
   mend(): Promise<string[]>;
   startHeartbeat(): void;

@@ -1,4 +1,7 @@
-/** Be a standby of a leader: bring the data to its history where that is asked for, and stream from it. */
+/**
+ * Carries out an order to follow a leader: brings the data to the leader's history if that is ordered, and streams from
+ * the leader.
+ */
 import type { NodeSettings, Target } from '../contract/messages';
 import type { AcceptedOrder } from './keeper-state';
 import { alone } from './lives';
@@ -7,9 +10,9 @@ import { type OrderPursuit, type Outcome, type Pass, type PursuitHost, peersOf, 
 import { type CopyTurn, mustBeOrdered, type OrderTools } from './rejoining';
 import { dataIdOf, streamingFrom } from './status';
 
-/** Until PostgreSQL is looked at again that lets no superuser in, ms. */
+/** Time until the next look at a PostgreSQL that lets no superuser in, ms. */
 const LOCKED_OUT_MS = 200;
-/** How often a standby gets ready for sessions, ms. */
+/** Interval at which a standby prepares for client sessions, ms. */
 const WARM_MS = 30_000;
 
 type Follow = Extract<Target, { kind: 'follow' }>;
@@ -55,7 +58,10 @@ export class FollowPursuit implements OrderPursuit {
     return { done: settled, againMs: settled ? undefined : START_POLL_MS };
   }
 
-  /** PostgreSQL runs, and with what it needs for this order. Null: the order goes on; else this pass ends with this outcome. */
+  /**
+   * Makes PostgreSQL run with the configuration that this order needs. Returns null to go on with the order, or the
+   * outcome with which this pass ends.
+   */
   private async run(leader: Source, settings: NodeSettings): Promise<Outcome | null> {
     const { lives, host } = this.tools;
     const wanted = { ...alone(settings), upstream: leader };
@@ -73,7 +79,10 @@ export class FollowPursuit implements OrderPursuit {
     return null;
   }
 
-  /** Also for a node that comes later: it follows this one at once when this one is promoted (S22). */
+  /**
+   * Keeps slots on this standby for its peers, also for a node that joins later. A peer can then follow this node as
+   * soon as it is promoted (S22).
+   */
   private async keepSlots(settings: NodeSettings): Promise<void> {
     const life = this.tools.lives.now;
     const peers = peersOf(this.tools.node, settings);
@@ -82,7 +91,9 @@ export class FollowPursuit implements OrderPursuit {
     life.slotsMadeFor = peers.join(' ');
   }
 
-  /** Beside the order. It may fail: the first session then takes some milliseconds longer. */
+  /**
+   * Prepares for client sessions in the background. If it fails, the first session only takes some milliseconds longer.
+   */
   private warm({ databaseName }: NodeSettings): void {
     const { clock, postgres } = this.tools;
     const life = this.tools.lives.now;
@@ -92,9 +103,10 @@ export class FollowPursuit implements OrderPursuit {
   }
 
   /**
-   * Brings the data to the leader's history, unless it is there already. The data is replaced only when that is ordered: a node
-   * that is counted leaves the set first, and the monitor lets one node at a time copy. Null: the order goes on; else this pass ends with this outcome.
-   * Throws MUST_COPY or REWIND_FAILED where nothing but a copy helps.
+   * Brings the data to the leader's history, unless that is done already. The data is replaced only when the order says
+   * so, because a node that counts for synchronous commit must leave the synchronous set first, and the monitor lets
+   * one node at a time copy. Returns null to go on with the order, or the outcome with which this pass ends. Throws
+   * MUST_COPY or REWIND_FAILED when only a copy helps.
    */
   private async join(leader: Source, pass: Pass): Promise<Outcome | null> {
     const { order, target } = this;
@@ -117,7 +129,10 @@ export class FollowPursuit implements OrderPursuit {
   }
 }
 
-/** The failure for the monitor when this data can never stream, also of a server that is not consistent and takes no sessions. */
+/**
+ * The failure to report when this data can never stream. This also covers a server that is not consistent and takes no
+ * sessions.
+ */
 function cannotStream({ view }: PursuitHost): Outcome['failure'] {
   const { catchingUp, streamImpossible } = view;
   const impossible = catchingUp === true ? null : (streamImpossible ?? null);

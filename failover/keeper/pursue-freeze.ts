@@ -1,22 +1,27 @@
-/** Promise (S1): stop following, and show the position that counts as a vote. */
+/**
+ * Carries out an order to freeze: the node promises (S1) to stop following, and reports the position that counts as its
+ * vote.
+ */
 import { alone } from './lives';
 import { type OrderPursuit, type Outcome, type Pass, SOON_MS } from './pursuit-host';
 import type { OrderTools } from './rejoining';
 import { votingLsn } from './status';
 
-/** More than the startup process sleeps before it tries to stream again (`wal_retrieve_retry_interval`, 20 ms), ms. */
+/**
+ * Longer than the startup process sleeps before it tries to stream again (`wal_retrieve_retry_interval`, 20 ms), ms.
+ */
 const QUIET_MS = 25;
 
 export class FreezePursuit implements OrderPursuit {
   private readonly tools: OrderTools;
-  /** A replay that a person paused was resumed for this order. */
+  /** This order has already resumed a replay that a person may have paused. */
   private resumed = false;
 
   constructor(tools: OrderTools) {
     this.tools = tools;
   }
 
-  /** A primary that is told to promise is shut down: its own history is not what is asked for. */
+  /** A primary that is ordered to freeze is shut down, because its own history is not the one that is asked for. */
   async pass({ settings }: Pass): Promise<Outcome> {
     const { lives, host } = this.tools;
     if (!host.view.dataExists || host.state.rewinding) return { done: true };
@@ -31,8 +36,8 @@ export class FreezePursuit implements OrderPursuit {
   }
 
   /**
-   * No walreceiver was seen for so long that the startup process must have read the new configuration: before that it may start
-   * one with the old configuration (S1).
+   * True when no walreceiver was seen for so long that the startup process must have read the new configuration. Before
+   * that, it may still start a walreceiver with the old configuration (S1).
    */
   private isQuiet(): boolean {
     const life = this.tools.lives.now;
@@ -47,8 +52,8 @@ export class FreezePursuit implements OrderPursuit {
   }
 
   /**
-   * Resumes a replay that a person paused: a candidate has to apply all its log. A replay that is paused for want of
-   * parameters stays so, because PostgreSQL would shut down when it is resumed (S23).
+   * Resumes a replay that a person paused, because a candidate has to apply all its WAL. A replay that is paused
+   * because a setting is too low stays paused: PostgreSQL would shut down if it were resumed (S23).
    */
   private async resumeReplay(): Promise<void> {
     if (this.resumed || this.tools.host.view.paused === true) return;

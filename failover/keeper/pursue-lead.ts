@@ -1,4 +1,7 @@
-/** Be the leader: start as a standby if stopped, promote, put the sync configuration in force and keep what a leader keeps. */
+/**
+ * Carries out an order to lead: starts PostgreSQL as a standby if it is stopped, promotes it, puts the synchronous
+ * configuration in force and maintains the leader's own objects.
+ */
 
 import { inBackground, messageOf } from '../contract/errors';
 import type { Target } from '../contract/messages';
@@ -9,12 +12,12 @@ import { KeeperError, NOTHING_SEEN, type ServerConfig, type SqlView, type View }
 import { type OrderPursuit, type Outcome, type Pass, SOON_MS } from './pursuit-host';
 import type { OrderTools } from './rejoining';
 
-/** Why this data must not lead by this order; null when it may. */
+/** Why this data must not lead under this order; null when it may. */
 export function whyNotLead(order: AcceptedOrder, state: KeeperState, view: View): string | null {
   if (!view.dataExists) return 'there is no data';
   if (state.rewinding) return 'a rewind was not finished, this data may only be replaced (S12)';
   if (view.sql?.inRecovery === false) return null;
-  // The ledger knows one timeline a term (S3): leading again needs a new term.
+  // The ledger has one timeline per term (S3), so leading again needs a new term.
   if (state.promoted !== null && state.promoted.term >= order.term) {
     return `this data was already promoted in term ${state.promoted.term}, leading again needs a higher one`;
   }
@@ -25,7 +28,7 @@ export class LeadPursuit implements OrderPursuit {
   private readonly tools: OrderTools;
   private readonly order: AcceptedOrder;
   private readonly target: Extract<Target, { kind: 'lead' }>;
-  /** The checkpoint that this order asks for. */
+  /** State of the checkpoint that this order asks for. */
   private checkpoint: 'none' | 'begun' | 'written' = 'none';
 
   constructor(tools: OrderTools, order: AcceptedOrder, target: Extract<Target, { kind: 'lead' }>) {
@@ -58,14 +61,17 @@ export class LeadPursuit implements OrderPursuit {
     );
     if (signal.aborted) return { done: false };
     host.report();
-    // Tunables and addresses may have changed while the names did not.
+    // Settings and addresses may have changed although the names did not.
     if (calm) await lives.configure(this.config(pass, syncNames(sync)));
     await this.remember(leadership.forkLsn);
     const done = inForce && !host.state.fresh && (this.target.prepare !== true || this.isPrepared());
     return { done, againMs: done ? undefined : SOON_MS };
   }
 
-  /** Throws ORDER_WRONG, MUST_NOT_LEAD or NO_DATA, and POSTGRES_CRASHED where only another order starts it again. */
+  /**
+   * Starts PostgreSQL if it is stopped and may lead. Throws ORDER_WRONG, MUST_NOT_LEAD or NO_DATA. Throws
+   * POSTGRES_CRASHED when it crashed under this order, because only another order may start it again.
+   */
   private async startIfStopped(pass: Pass): Promise<void> {
     const { node, host, lives } = this.tools;
     const { sync } = this.target;
@@ -79,7 +85,10 @@ export class LeadPursuit implements OrderPursuit {
     await lives.start(this.config(pass, barrierNames(sync)), true);
   }
 
-  /** The leadership under way, or that of a node that became a primary without an order, and that a person then made the leader. */
+  /**
+   * Returns the present leadership. If there is none, the node became a primary without an order and a person then made
+   * it the leader; a leadership is created for it.
+   */
   private async foundLeading({ timeline }: SqlView): Promise<Leadership> {
     const { now } = this.tools.lives;
     if (now.leadership !== null) return now.leadership;
@@ -98,9 +107,9 @@ export class LeadPursuit implements OrderPursuit {
     const life = lives.now;
     const leadership = new Leadership(this.tools);
     life.leadership = leadership;
-    // No names are in force and none are wanted: a reload now would only take time from the promotion.
+    // No names are in force and none are wanted. A reload now would only delay the promotion.
     const alone = sync.k === 0 && life.names === '';
-    // The barrier is what the first commit meets: nothing is acknowledged before the names are proven (S4, S9).
+    // The barrier is in force before the first commit, so nothing is acknowledged before the names are proven (S4, S9).
     if (!alone) await lives.configure(this.config(pass, barrierNames(sync)));
     const timeline = await postgres.promote((text) => host.note('info', 'PROMOTION_REPLAYS', text), pass.signal);
     leadership.forkLsn = await postgres.forkLsn(timeline);
@@ -113,7 +122,7 @@ export class LeadPursuit implements OrderPursuit {
     return leadership;
   }
 
-  /** Closes the marker of the promotion once its timeline is stored. */
+  /** Clears the marker of the promotion, once its timeline is known and stored. */
   private async remember(forkLsn: string | null): Promise<void> {
     const { host } = this.tools;
     const { term } = this.order;
@@ -124,7 +133,10 @@ export class LeadPursuit implements OrderPursuit {
     await host.save({ promotingTerm: null, promoted, promotedByHand: false, standby: false, joined: null });
   }
 
-  /** True when a checkpoint was written since this was ordered; it is written beside the order, which must not wait. */
+  /**
+   * True when a checkpoint was written since this order. The checkpoint is written in the background, because the order
+   * must not wait for it.
+   */
   private isPrepared(): boolean {
     const { host, postgres } = this.tools;
     if (this.checkpoint === 'none') {
@@ -146,9 +158,12 @@ export class LeadPursuit implements OrderPursuit {
   }
 }
 
-/** What is known of PostgreSQL at once when it leads; the next look tells the rest. Undefined: it was not seen before. */
+/**
+ * The view of PostgreSQL right after its promotion; the next look completes it. Undefined: PostgreSQL was not seen
+ * before.
+ */
 function promoted(view: View, timeline: number): View | undefined {
-  // A blind one answers only now.
+  // A server that was started blind accepts sessions only from now on.
   const sql = view.sql ?? (view.blind === true ? NOTHING_SEEN : null);
   if (sql === null) return undefined;
   const standby = { receiveLsn: null, replayLsn: null, walReceiver: null, startupWaits: false };

@@ -1,4 +1,4 @@
-/** What to do next to become what an order asks for: one pass, from whatever state PostgreSQL is in. */
+/** Carries out orders, one pass at a time: each pass does the next missing step, whatever state PostgreSQL is in. */
 import type { NodeSettings } from '../contract/messages';
 import type { AcceptedOrder } from './keeper-state';
 import { Lives } from './lives';
@@ -15,7 +15,7 @@ export class Pursuit {
   private readonly parts: PursuitParts;
   private readonly lives: Lives;
   private readonly tools: OrderTools;
-  /** What belongs to the order of the last pass. */
+  /** The order of the last pass, and the object that carries it out. */
   private current: { order: AcceptedOrder; pursuit: OrderPursuit } | null = null;
 
   constructor(parts: PursuitParts) {
@@ -33,12 +33,12 @@ export class Pursuit {
     return { activity, crashesInRow, leadTerm, forkLsn, syncInForce: leadership?.sync.inForce ?? null };
   }
 
-  /** An order promoted the running server, or is about to. */
+  /** True when an order has promoted the running server or is about to do so. */
   get promotes(): boolean {
     return this.lives.now.leadership !== null;
   }
 
-  /** One pass over an order. Throws {@link KeeperError} or what a step throws. */
+  /** Does one pass over an order. Throws {@link KeeperError} or whatever error a step throws. */
   async pursue(order: AcceptedOrder, pass: Pass): Promise<Outcome> {
     const { host } = this.parts;
     if (host.view.sql !== null) this.lives.answered();
@@ -47,17 +47,17 @@ export class Pursuit {
     return this.current.pursuit.pass(pass);
   }
 
-  /** A pass is over, however it ended: no long step runs. */
+  /** A pass has ended, with or without success, so no long step runs. */
   rest(): void {
     this.lives.activity = null;
   }
 
-  /** PostgreSQL ended by itself, while that order was under way. */
+  /** PostgreSQL ended by itself while the order `under` was being carried out. */
   crashed(under: AcceptedOrder | null, settings: NodeSettings | null): void {
     this.lives.crashed(under, settings);
   }
 
-  /** The container is being stopped, and so is PostgreSQL; `first` runs once that is shown. */
+  /** The container is being stopped: stops PostgreSQL. `first` runs after the status shows `stopping`. */
   async terminate(first: () => Promise<void>): Promise<void> {
     this.lives.activity = 'stopping';
     await first();
@@ -111,12 +111,16 @@ export class Pursuit {
     return { done: true };
   }
 
-  /** Sends idle clients away again and again until none is left: who is in a transaction may finish it, within the limit. */
+  /**
+   * Ends the sessions of idle clients again and again until none is left. A client in a transaction may finish it,
+   * within the limit.
+   */
   private async drain(limitMs: number, signal: AbortSignal): Promise<void> {
     const { host, postgres, clock } = this.parts;
     const deadline = clock.nowMs() + limitMs;
     while (host.view.sql?.inRecovery === false && !signal.aborted && clock.nowMs() < deadline) {
-      // A PostgreSQL that does not answer has no client to wait for: only the shutdown's own limit counts.
+      // There is no client to wait for on a PostgreSQL that does not answer. Only the shutdown's own limit applies
+      // then.
       const clients = await postgres.endIdleClients().catch(() => 0);
       if (clients === 0) return;
       await clock.sleep(DRAIN_POLL_MS, signal);

@@ -1,35 +1,41 @@
-/** What carrying out an order needs of the keeper around it, and what it gives back. */
+/** What the pursuit of an order needs from the keeper, and what it returns. */
 import type { LogCode } from '../contract/codes';
 import type { Failure, NodeSettings, Status, SyncConfig } from '../contract/messages';
 import type { KeeperState } from './keeper-state';
 import type { Clock, Postgres, View } from './ports';
 
 export type NoteLevel = 'info' | 'warn' | 'error';
-/** What a status shows instead of what the process looks like, while a long step runs. */
+/** State that a status shows while a long step runs, instead of the state of the process. */
 export type Activity = Status['postgres']['state'];
 
 export interface PursuitHost {
-  /** What is stored. */
+  /** The stored state. */
   readonly state: KeeperState;
-  /** What was seen last of PostgreSQL. */
+  /** The last view of PostgreSQL. */
   readonly view: View;
-  /** The container is being stopped: nothing is started any more. */
+  /** The container is being stopped, so nothing is started any more. */
   readonly stopping: boolean;
-  /** Stores a change of what must not be forgotten; resolves when it is on the disk. */
+  /** Stores a change of the durable state; resolves when it is on the disk. */
   save(change: Partial<KeeperState>): Promise<void>;
-  /** Looks at PostgreSQL and reports what changed. */
+  /** Looks at PostgreSQL and reports any change. */
   observe(): Promise<View>;
-  /** Looks at PostgreSQL unless this pass has, and nothing was changed since: a look costs each node of the machine its share. */
+  /**
+   * Looks at PostgreSQL, unless this pass has done so already and changed nothing since. All nodes share one machine,
+   * so a look costs each of them processor time.
+   */
   look(): Promise<void>;
-  /** Something of PostgreSQL was changed: what was seen before is out of date. `view`: what is known of it now, told at once. */
+  /**
+   * PostgreSQL was changed, so the last view is out of date. `view`: what is known about it now, which is reported at
+   * once.
+   */
   changed(view?: View): void;
-  /** Sends the status when something changed. */
+  /** Sends the status if something changed. */
   report(): void;
-  /** One line for people, shown in the monitor's log. */
+  /** Sends one line for people, which the monitor's log shows. */
   note(level: NoteLevel, code: LogCode, message: string): void;
 }
 
-/** What a pursuit adds to a status. */
+/** The part of a status that comes from a pursuit. */
 export interface Shown {
   activity: Activity | null;
   crashesInRow: number;
@@ -38,7 +44,7 @@ export interface Shown {
   syncInForce: SyncConfig | null;
 }
 
-/** What every part of a pursuit works with. */
+/** The objects that every part of a pursuit works with. */
 export interface PursuitParts {
   readonly node: string;
   readonly postgres: Postgres;
@@ -49,28 +55,31 @@ export interface PursuitParts {
 /** One pass over an order. */
 export interface Pass {
   readonly settings: NodeSettings;
-  /** Rises with each change of the settings. */
+  /** Increases with each change of the settings. */
   readonly version: number;
-  /** Aborted when another order has come that this pass is not right for. */
+  /** Aborted when a new order arrives for which this pass is wrong. */
   readonly signal: AbortSignal;
 }
 
 export interface Outcome {
   done: boolean;
   failure?: Failure;
-  /** Look again after this time, ms. */
+  /** Time until the next pass, ms. */
   againMs?: number;
 }
 
-/** What carrying out one order holds, from its first pass to its last. */
+/** Carries out one order, and holds its state from the first pass to the last. */
 export interface OrderPursuit {
-  /** Does what is still missing, from whatever state PostgreSQL is in. Throws {@link KeeperError} or what a step throws. */
+  /**
+   * Does the next missing step, whatever state PostgreSQL is in. Throws {@link KeeperError} or whatever error a step
+   * throws.
+   */
   pass(pass: Pass): Promise<Outcome>;
 }
 
-/** Rest before the next look while something is about to happen, ms. */
+/** Rest before the next look while a change is expected soon, ms. */
 export const SOON_MS = 10;
-/** The same while a server starts or connects, ms. */
+/** Rest before the next look while a server starts or connects, ms. */
 export const START_POLL_MS = 20;
 
 /** The other nodes of the settings. */

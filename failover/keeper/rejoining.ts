@@ -1,4 +1,4 @@
-/** Brings this node's data to a leader's history, by rewind or by copy, and swaps a new directory in. */
+/** Brings this node's data to a leader's history, by a rewind or a copy, and replaces the data directory by a copy. */
 
 import type { FailureCode } from '../contract/codes';
 import { messageOf } from '../contract/errors';
@@ -11,31 +11,31 @@ import { KeeperError, type Source } from './ports';
 import { type Outcome, type Pass, type PursuitHost, type PursuitParts, START_POLL_MS } from './pursuit-host';
 import { dataIdOf, votingLsn } from './status';
 
-/** Replay of what a crash left: at most some checkpoints' distance of WAL, ms. */
+/** Limit of the replay after a crash, ms. At most the WAL of a few checkpoint distances has to be replayed. */
 const SETTLE_LIMIT_MS = 600_000;
 const STARVED_MAX_MS = 2_000;
-/** The node is copied when PostgreSQL ended this many times while it replayed the log that a crash left. */
+/** A node is copied after PostgreSQL ended this many times while it replayed the WAL that a crash had left. */
 const SETTLE_CRASHES_MAX = 3;
-/** How often the order is looked at while a failed copy or rewind rests, ms. */
+/** Interval at which the order is looked at while a failed copy or rewind rests, ms. */
 const RESTING_MS = 1_000;
-/** So long a copy that failed under an earlier order rests at most, ms. */
+/** Longest rest of a copy that failed under an earlier order, ms. */
 const TURN_REST_MS = 30_000;
 
-/** What the pursuit of an order works with. */
+/** The objects that the pursuit of an order works with. */
 export interface OrderTools extends PursuitParts {
   readonly lives: Lives;
   readonly rejoining: Rejoining;
 }
 
-/** What belongs to one order to copy. */
+/** State of one order to copy. */
 export interface CopyTurn {
-  /** A copy was tried under it. */
+  /** A copy was tried under this order. */
   tried: boolean;
-  /** Since when it waits for the rest of an earlier order's failure; null: it has not. */
+  /** Time since which this order waits for the rest that an earlier order's failure caused; null: it does not. */
   sinceMs: number | null;
 }
 
-/** Throws MUST_COPY or REWIND_FAILED when this data may only be replaced, which is not ordered. */
+/** Throws MUST_COPY or REWIND_FAILED when this data may only be replaced and the order does not say so. */
 export const mustBeOrdered = seam(
   async (
     method: RejoinMethod,
@@ -52,7 +52,8 @@ export const mustBeOrdered = seam(
       await stop();
       throw new KeeperError('MUST_COPY', 'PostgreSQL became a primary on this data without an order (S3)');
     }
-    // A promotion that was begun and not reported as finished may not be in the ledger, so its data never streams (S3).
+    // The ledger may not have a promotion that was begun and never reported as finished, so such data must never stream
+    // (S3).
     if (state.promotingTerm === null || method === 'rewind') return;
     await stop();
     const reason = `a promotion of this data in term ${state.promotingTerm} was begun and is not known as finished (S3)`;
@@ -60,7 +61,10 @@ export const mustBeOrdered = seam(
   },
 );
 
-/** Swaps `data.new` in; the state says so first, so that a crash in between is finished at the next start. */
+/**
+ * Replaces `data` by `data.new`. The state records this first, so that the next start finishes a swap that a crash
+ * interrupts.
+ */
 export async function adopt(parts: PursuitParts, change: Pick<KeeperState, 'fresh' | 'joined'>): Promise<void> {
   await parts.host.save({
     ...change,
@@ -75,7 +79,10 @@ export async function adopt(parts: PursuitParts, change: Pick<KeeperState, 'fres
   await finishSwap(parts);
 }
 
-/** Also after an error in the middle: while the swap is pending, a restart would take `data.new` for a whole copy. */
+/**
+ * Finishes a pending swap, also after an error in the middle of it. While a swap is pending, a restart would take
+ * `data.new` for a complete copy.
+ */
 export async function finishSwap({ host, postgres }: PursuitParts): Promise<void> {
   await postgres.swapIn();
   await host.save({ swapPending: false });
@@ -83,13 +90,16 @@ export async function finishSwap({ host, postgres }: PursuitParts): Promise<void
 }
 
 export class Rejoining {
-  /** Copies and rewinds that did not end in a standby that streams. */
+  /** Counts the copies and rewinds that did not end in a standby that streams. */
   readonly attempts = new Attempts();
-  /** Why the last rewind failed; null after a restart. */
+  /** Why the last rewind failed; null after a restart of the keeper. */
   rewindFailed: string | null = null;
-  /** Data that was started to be settled and was not: its shutdown is clean, but it is not consistent. */
+  /**
+   * Data that {@link settle} started and did not bring to consistency. Its shutdown is clean, but the data is not
+   * consistent.
+   */
   private unsettled: string | null = null;
-  /** How often in a row PostgreSQL ended by itself while the data was settled. */
+  /** How many times in a row PostgreSQL ended by itself in {@link settle}. */
   private crashesInSettle = 0;
   private readonly parts: PursuitParts;
   private readonly lives: Lives;
@@ -99,7 +109,10 @@ export class Rejoining {
     this.lives = lives;
   }
 
-  /** Null: the data is at the leader's history; else this pass ends with this outcome. Throws REWIND_FAILED. */
+  /**
+   * Rewinds the data. Returns null when the data is at the leader's history, or the outcome with which this pass ends.
+   * Throws REWIND_FAILED.
+   */
   async rewind(leader: Source, term: number, { settings, signal }: Pass): Promise<Outcome | null> {
     const { host, postgres } = this.parts;
     const key = `rewind ${leader.name} ${term}`;
@@ -111,7 +124,7 @@ export class Rejoining {
     const settled = await this.settle(settings, signal);
     if (signal.aborted) return { done: false };
     if (!settled && this.crashesInSettle > 0 && this.crashesInSettle < SETTLE_CRASHES_MAX) {
-      // The cause may be the settings, which the next start leaves out, or the disk.
+      // The cause may be the disk, or settings, which the next start leaves out.
       const message = 'PostgreSQL ended while it replayed the write-ahead log that a crash had left';
       return this.failedFor(key, 'SETTLE_FAILED', message);
     }
@@ -123,7 +136,8 @@ export class Rejoining {
       await postgres.rewindFrom(leader, signal);
     } catch (error) {
       this.lives.activity = null;
-      // The marker stays, so a restart does not forget it: this data may only be replaced (S12).
+      // The marker `rewinding` stays, so the keeper remembers after a restart that this data may only be replaced
+      // (S12).
       this.rewindFailed = messageOf(error);
       throw new KeeperError('REWIND_FAILED', this.rewindFailed);
     }
@@ -135,10 +149,11 @@ export class Rejoining {
   }
 
   /**
-   * After a crash: applies what is there as a standby that follows nobody, and shuts down. pg_rewind wants a clean shutdown;
-   * its own way to one is a crash recovery that ends with a checkpoint, a record of this node's own on a timeline that is
-   * the leader's. Nothing that the leader sends fits behind it, or, where the lengths agree, one of its records is
-   * missing for good (S3). False: it is not consistent by what is here, so it can only be copied.
+   * Brings data to a clean shutdown after a crash, because `pg_rewind` requires one. `pg_rewind`'s own crash recovery
+   * would append a checkpoint record of this node to the leader's timeline. No WAL from the leader fits after that
+   * record; or, if the lengths agree, one of the leader's records is missing for good (S3). So recovery runs as a
+   * standby without a source, which then shuts down. Returns false if the local WAL is not enough to reach consistency;
+   * the data can then only be copied.
    */
   private async settle(settings: NodeSettings, signal: AbortSignal): Promise<boolean> {
     const { host, clock } = this.parts;
@@ -148,7 +163,7 @@ export class Rejoining {
     await this.lives.start(alone(settings));
     const deadline = clock.nowMs() + SETTLE_LIMIT_MS;
     const settled = () => votingLsn(host.view) !== null;
-    // Consistent and about to answer looks the same for a moment.
+    // For a moment, a server that is consistent and about to answer looks the same as one that lacks WAL.
     let patienceMs = STARVED_MAX_MS;
     while (!settled() && host.view.running && patienceMs > 0 && !signal.aborted && clock.nowMs() < deadline) {
       await clock.sleep(START_POLL_MS, signal);
@@ -162,7 +177,7 @@ export class Rejoining {
     return good;
   }
 
-  /** Null: the data is a copy of the leader's; else this pass ends with this outcome. */
+  /** Copies the leader's data. Returns null when the data is such a copy, or the outcome with which this pass ends. */
   async copy(
     leader: Source,
     term: number,
@@ -171,15 +186,17 @@ export class Rejoining {
     keepOld: boolean,
   ): Promise<Outcome | null> {
     const { host, postgres, clock } = this.parts;
-    // With other settings a copy may fit, or be allowed to take the place of the old data.
+    // Under other settings a copy may fit on the disk, or may be allowed to replace the old data.
     const key = `copy ${leader.name} ${term} ${version} ${keepOld}`;
     const resting = this.restsInTurn(key, turn);
     if (resting !== null) return resting;
     turn.tried = true;
-    // A standby that cannot stream serves no reads; a primary must be gone before its successor is copied.
+    // A standby that cannot stream serves no reads anyway, and a primary must be stopped before its successor is
+    // copied.
     await this.lives.stop();
     await postgres.reach(leader);
-    // Counted for the data that is to be replaced, not for the copy; and where no copy succeeds it gets another chance.
+    // The crashes were counted for the data that is to be replaced, not for the copy. If no copy succeeds, the old data
+    // gets another chance.
     this.lives.forgetCrashes();
     this.lives.show('copying');
     host.note('info', 'COPY_BEGUN', `copying the data of ${leader.name}`);
@@ -195,7 +212,7 @@ export class Rejoining {
       await postgres.dropCopy();
       return { done: false };
     }
-    // A copy that went well and has to be repeated all the same rests, too.
+    // If a copy succeeded and has to be repeated all the same, the repetition must rest, too.
     const repeated = `the copy of ${leader.name} did not end in a standby`;
     this.attempts.failed(key, 'COPY_REPEATED', repeated, clock.nowMs());
     await adopt(this.parts, { fresh: false, joined: { leader: leader.name, term } });
@@ -205,14 +222,17 @@ export class Rejoining {
     return null;
   }
 
-  /** Half removed data must never be started; the marker of a rewind says just that. */
+  /**
+   * Allows the removal of the old data. Partly removed data must never be started, and the marker `rewinding` ensures
+   * that.
+   */
   private async giveUp(): Promise<void> {
     const { host } = this.parts;
     host.note('warn', 'OLD_DATA_REMOVED', 'the old data and the copy cannot both be here: the old data goes first');
     await host.save({ rewinding: true });
   }
 
-  /** Reports a failed step, which is tried again after a rest that gets longer each time. */
+  /** Reports a failed step. The step is tried again after a rest, which grows with each failure. */
   private failedFor(key: string, code: FailureCode, message: string): Outcome {
     const { failure, restMs } = this.attempts.failed(key, code, message, this.parts.clock.nowMs());
     const next = `attempt ${failure.tries}, the next one in ${restMs / 1_000} s`;
@@ -221,7 +241,7 @@ export class Rejoining {
     return { done: false, failure, againMs: Math.min(restMs, RESTING_MS) };
   }
 
-  /** The outcome while a failed step rests; null: it may be tried. */
+  /** The outcome while a failed step rests; null: the step may be tried. */
   private restsFor(key: string): Outcome | null {
     const resting = this.attempts.resting(key, this.parts.clock.nowMs());
     if (resting === null) return null;
@@ -229,8 +249,8 @@ export class Rejoining {
   }
 
   /**
-   * As {@link restsFor}, but a failure under an earlier order is not this one's: it is told once it has come again. Two nodes that
-   * both find no room would otherwise pass their turn to one another without end.
+   * Like {@link restsFor}, but a failure under an earlier order is reported under this order only when it happens
+   * again. Otherwise two nodes without enough disk space would pass the turn to copy to each other without end.
    */
   private restsInTurn(key: string, turn: CopyTurn): Outcome | null {
     const resting = this.restsFor(key);

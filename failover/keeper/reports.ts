@@ -1,4 +1,4 @@
-/** Tells the monitor how this node is: its status, and lines for people. */
+/** Reports to the monitor: this node's status, and lines for people. */
 import type { LogCode } from '../contract/codes';
 import type { KeeperFrame, SlotView, Status } from '../contract/messages';
 import type { Clock, Link } from './ports';
@@ -6,24 +6,24 @@ import type { NoteLevel } from './pursuit-host';
 
 const CRASH_WINDOW_MS = 60_000;
 const NOTE_MAX = 2_000;
-/** What of a leader's status changes with every heartbeat. */
+/** The fields of a leader's status that change with every heartbeat. */
 const NO_BEAT = { heartbeat: 0, heartbeatAgeMs: 0, commitMs: null };
 
-/** What belongs to one connection to the monitor. */
+/** State of one connection to the monitor. */
 class Connection {
-  /** The monitor has sent its settings over this connection: those that are held are its newest. */
+  /** The monitor has sent its settings over this connection, so the stored ones are its newest. */
   settingsAreNew = false;
   statusCount = 0;
   slotsSent: SlotView[] | undefined;
-  /** The last status without counts and positions. */
+  /** The last status that was sent, without counts and positions. */
   reported = '';
 }
 
-/** The part of a status that the reports know. */
+/** The part of a status that this class provides. */
 export interface Counts {
   n: number;
   upMs: number;
-  /** The monitor has sent its settings over this connection: those that are held are its newest. */
+  /** The monitor has sent its settings over this connection, so the stored ones are its newest. */
   settingsAreNew: boolean;
   crashes: number;
   slotsSent: SlotView[] | undefined;
@@ -32,14 +32,14 @@ export interface Counts {
 interface ReportParts {
   clock: Clock;
   link: Link;
-  /** The whole status with these counts. */
+  /** Builds the whole status with these counts. */
   status(counts: Counts): Status;
-  /** Slots as last looked at. */
+  /** Slots as last seen. */
   slots(): SlotView[] | undefined;
 }
 
 export class Reports {
-  /** When the status last changed in anything but counts and positions, or the node was otherwise not at rest, ms. */
+  /** Time of the last change of the status in more than counts and positions, or of other activity of the node, ms. */
   changedAtMs = Number.NEGATIVE_INFINITY;
   private connection = new Connection();
   private crashedAtMs: number[] = [];
@@ -51,7 +51,7 @@ export class Reports {
     this.begunMs = parts.clock.nowMs();
   }
 
-  /** The handshake succeeded. The settings follow; until they are here, how they stand is not known. */
+  /** The handshake succeeded. The monitor's settings arrive after it; until then their state is unknown. */
   connected(): void {
     this.connection = new Connection();
   }
@@ -70,12 +70,12 @@ export class Reports {
     this.crashedAtMs.push(this.parts.clock.nowMs());
   }
 
-  /** One line for people, shown in the monitor's log. */
+  /** Sends one line for people, which the monitor's log shows. */
   note(level: NoteLevel, code: LogCode, message: string): void {
     this.parts.link.send({ type: 'note', level, code, message: message.slice(0, NOTE_MAX) });
   }
 
-  /** Sends the status when something changed, or in any case, behind other frames that have to be sent. */
+  /** Sends the status, after the frames in `before`. It is sent if something changed, or always with `always`. */
   report(always = false, before: readonly KeeperFrame[] = []): void {
     const { connection } = this;
     const { link, status: build, slots } = this.parts;
@@ -101,7 +101,7 @@ export class Reports {
   }
 }
 
-/** A status without what changes all the time. */
+/** A status without the fields that change all the time. */
 function stable(status: Status): string {
   return JSON.stringify({
     ...status,
@@ -119,7 +119,7 @@ function stable(status: Status): string {
   });
 }
 
-/** The leader's standbys without what changes with every write. */
+/** The leader's standbys without the fields that change with every write. */
 function brief(status: Status): string[] {
   return (status.lead?.standbys ?? []).map((s) => `${s.name} ${s.state} ${s.syncState}`);
 }

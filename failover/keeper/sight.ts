@@ -1,25 +1,25 @@
-/** What the keeper sees of its PostgreSQL. */
+/** The keeper's view of its PostgreSQL. */
 import type { LogCode } from '../contract/codes';
 import { parseLsn } from '../contract/lsn';
 import { type Clock, NO_VIEW, type Postgres, type View } from './ports';
 import type { NoteLevel } from './pursuit-host';
 
-/** A node with more new WAL than this between two looks is not at rest, bytes; heartbeats write a fraction of it. */
+/** A node that wrote more WAL than this between two looks is not at rest, bytes. Heartbeats write a fraction of it. */
 const CALM_WAL_BYTES = 65_536n;
 
 interface SightParts {
   postgres: Postgres;
   clock: Clock;
   note(level: NoteLevel, code: LogCode, message: string): void;
-  /** Called with each look, before anything of it is told. */
+  /** Called with each look, before any part of it is reported. */
   seen(view: View): Promise<void>;
-  /** Much WAL was written since the last look. */
+  /** Called when much WAL was written since the last look. */
   busy(): void;
 }
 
 export class Sight {
   view: View = NO_VIEW;
-  /** The view is of this pass of the loop, and nothing was changed since. */
+  /** The view was taken in this pass of the loop, and nothing was changed since. */
   current = false;
   private atMs = Number.NEGATIVE_INFINITY;
   private position: bigint | null = null;

@@ -1,4 +1,4 @@
-/** Puts a keeper's status together. Pure. */
+/** Builds a keeper's status. Pure. */
 
 import { laterLsn } from '../contract/lsn';
 import type { NodeSettings, Status } from '../contract/messages';
@@ -15,25 +15,25 @@ interface Parts extends Shown, Omit<Counts, 'slotsSent'> {
   done: boolean;
   failure: Status['failure'];
   heartbeat: Beat;
-  /** The connection has not had these slots yet. */
+  /** These slots were not sent over this connection yet. */
   slotsAreNew: boolean;
 }
 
-/** Node whose walsender feeds this standby, by its fixed address (S14). */
+/** The node from which this standby streams, found by its fixed address (S14). */
 export function streamingFrom(view: View, settings: NodeSettings | null): string | null {
   const receiver = view.sql?.walReceiver;
   if (receiver?.status !== 'streaming') return null;
   return settings?.nodes.find((n) => n.address === receiver.host)?.name ?? null;
 }
 
-/** The position that counts as a vote (S6), or null: unknown is no vote. */
+/** The position that counts as this node's vote (S6); null: not known, and then the node has no vote. */
 export function votingLsn(view: View): string | null {
   const { sql, control } = view;
   if (sql !== null) {
     if (!sql.inRecovery) return sql.flushLsn;
     const settled = sql.walReceiver === null || sql.walReceiver.status === 'streaming';
-    // A walreceiver is started only when all local WAL was applied; from then on what it has flushed is known (manual,
-    // "pg_last_wal_receive_lsn": null until it ran), however far replay is behind or paused.
+    // A walreceiver is started only after all local WAL was applied. From then on its flush position is known, however
+    // far replay is behind or paused (manual: `pg_last_wal_receive_lsn` is null until a walreceiver ran).
     const known = sql.receiveLsn !== null || sql.startupWaits;
     return settled && known ? laterLsn(sql.receiveLsn, sql.replayLsn) : null;
   }
@@ -70,19 +70,19 @@ function leadOf(parts: Parts): Status['lead'] {
   };
 }
 
-/** Only what was seen with the newest settings says anything. */
+/** The status of the settings; null unless it was seen under the newest settings. */
 function settingsStatus({ view, settings, settingsAreNew }: Parts): Status['settings'] {
   const seen = view.settings ?? null;
   if (!settingsAreNew || settings === null || seen === null || view.sql === null) return null;
   return seen.wanted === JSON.stringify(settings.postgresSettings) ? seen.status : null;
 }
 
-/** Identity of the data that is here; null: none. */
+/** Identity of this node's data; null: there is none. */
 export function dataIdOf({ dataExists, systemId }: View, { directoryId }: KeeperState): string | null {
   return dataExists && systemId !== null ? `${systemId}:${directoryId ?? '?'}` : null;
 }
 
-/** The whole view of this node, as the monitor gets it. */
+/** The whole status of this node, as the monitor gets it. */
 export function buildStatus(parts: Parts): Status {
   const { state, view } = parts;
   const { accepted } = state;

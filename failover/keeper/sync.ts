@@ -1,6 +1,7 @@
 /**
- * Brings a sync configuration in force on a running leader and proves it. Setting `synchronous_standby_names` is not
- * enough: for some milliseconds commits still go by the old value (S4), and walsenders release waiters by it.
+ * Puts a synchronous configuration in force on a running leader and proves it. Setting `synchronous_standby_names` is
+ * not enough: for some milliseconds after a reload, commits and walsenders still use the old value (S4), and such
+ * walsenders release waiting commits by it.
  */
 
 import { parseLsn } from '../contract/lsn';
@@ -13,12 +14,15 @@ function same(a: SyncConfig | null, b: SyncConfig): boolean {
 }
 
 export class SyncControl {
-  /** What is proven in force; null until proven. */
+  /** The configuration that is proven to be in force; null: none is. */
   inForce: SyncConfig | null = null;
   private applied: SyncConfig | null = null;
-  /** Standbys whose walsenders may still go by names that let them acknowledge alone. */
+  /**
+   * Standbys whose walsenders may still use earlier names, under which one of these standbys could acknowledge a commit
+   * alone.
+   */
   private suspects: string[] = [];
-  /** Flush position when the names came in force: a member counts from there on. */
+  /** Flush position when the names came into force. A member counts once it has flushed up to this position. */
   private countsFrom: string | null = null;
   private readonly postgres: Postgres;
   private readonly clock: Clock;
@@ -28,15 +32,18 @@ export class SyncControl {
     this.clock = clock;
   }
 
-  /** `config` needs no standby and no names were set since the server's start: there is nothing to prove. */
+  /**
+   * The configuration needs no standby and no names were set since the server's start, so there is nothing to prove.
+   */
   foundInForce(config: SyncConfig): void {
     this.applied = config;
     this.inForce = config;
   }
 
   /**
-   * One pass; true when `desired` is proven in force. Not blocking on standbys that have yet to catch up: call again.
-   * Throws SYNC_UNPROVEN when the server does not take the setting within two seconds.
+   * Does one pass. Returns true when `desired` is proven to be in force. It does not wait for standbys that still have
+   * to catch up; the caller calls again. Throws SYNC_UNPROVEN when the server does not take the setting within two
+   * seconds.
    */
   async pursue(
     desired: SyncConfig,
@@ -59,13 +66,13 @@ export class SyncControl {
       this.applied = null;
       await raiseBarrier(this.postgres, this.clock, { before, desired, configure, observe }, signal);
       if (signal.aborted) return false;
-      // Also when this fails in the middle: walsenders may go by these names from here on.
+      // Set before the call, because the call may fail in the middle and walsenders may use these names from here on.
       this.suspects = [...new Set([...this.suspects, ...desired.members])];
       await configure(syncNames(desired));
       this.suspects = desired.members;
       this.applied = desired;
     }
-    // A look that failed is made up for by the next pass: without a position no member would ever count.
+    // The next pass asks again if this look failed, because without a position no member would ever count.
     if (this.countsFrom === null) {
       this.countsFrom = (await observe()).flushLsn;
       await this.postgres.kick();
@@ -79,12 +86,12 @@ export class SyncControl {
         parseLsn(s.flushLsn) >= parseLsn(from),
     );
     if (ready.length < desired.k) return false;
-    await this.postgres.kick(); // those who waited under the barrier are looked at again (S17)
+    await this.postgres.kick(); // commits that waited under the barrier are checked again (S17)
     this.inForce = desired;
     return true;
   }
 
-  /** Shrinking does not release waiters by itself (S17): kick until none waits. */
+  /** A smaller configuration does not release waiting commits by itself (S17), so kick until none waits. */
   private async release(signal: AbortSignal): Promise<void> {
     const deadline = this.clock.nowMs() + PROOF_LIMIT_MS;
     while (!signal.aborted) {

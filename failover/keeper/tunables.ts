@@ -1,19 +1,22 @@
 /**
- * Which of the stack's own settings a server gets, and whether it has them. Pure bookkeeping, the same for the real
+ * Decides which of the stack's settings a server gets, and whether it has them. Pure bookkeeping, the same for the real
  * PostgreSQL and the simulated one.
  *
- * - A standby has at least what its control file says of its leader (S23), whatever the stack asks for: with less it would
- *   not start. The lower value is written once the leader has it.
+ * - A standby runs with at least the values that its control file has from the leader (S23), whatever the stack asks
+ *   for, because it would not start with less. The lower value is written once the leader has it.
  * - A leader that shut down cleanly may take a lower value: see {@link Begin} `blind`.
- * - A server that does not start with the settings starts with those that it ran with before. Which it refused is kept
- *   until they change.
+ * - A server that does not start with the new settings starts with those that it ran with before. The refused settings
+ *   are remembered until they change.
  */
 import type { SettingsStatus } from '../contract/messages';
 import type { ServerConfig } from './ports';
 
 export type PostgresSettings = Readonly<Record<string, string>>;
 
-/** What a standby must not have less of than the leader whose log it replays (manual, "Administrator's Overview" of hot standby). */
+/**
+ * Settings that must not be lower on a standby than on the leader whose WAL it replays (manual, "Administrator's
+ * Overview" of hot standby).
+ */
 export const FLOORED = [
   'max_connections',
   'max_worker_processes',
@@ -21,50 +24,53 @@ export const FLOORED = [
   'max_prepared_transactions',
   'max_locks_per_transaction',
 ] as const;
-/** Their values by the control file: the leader's whose log was replayed last. */
+/** Values of these settings in the control file: those of the leader whose WAL was replayed last. */
 export type Floors = Readonly<Record<(typeof FLOORED)[number], number>>;
 
-/** Exit code of a postmaster that ends by an error of its own; one that was killed or shut down has another or none. */
+/**
+ * Exit code of a postmaster that ends because of its own error. One that was killed or shut down has another exit code
+ * or none.
+ */
 const FAILED = 1;
 
-/** How a server ended that was not told to. */
+/** How a server ended without having been told to. */
 export interface End {
   /** The postmaster's exit code; null: a signal ended it. */
   code: number | null;
   /**
-   * It had begun to recover: the control file was written since its start. PostgreSQL has taken its settings by then. If
-   * the log that it replays asks for a higher value, the next start finds that in the control file (S23).
+   * Recovery had begun: the control file was written since the start, so PostgreSQL had accepted its settings by then.
+   * If the WAL that it replays asks for a higher value, the next start finds that value in the control file (S23).
    */
   recovered: boolean;
   /** PostgreSQL's last message, for people; null: none. */
   message: string | null;
 }
 
-/** How a server starts. */
+/** With which settings a server starts, and how. */
 export interface Begin {
   settings: PostgresSettings;
   /**
-   * Its control file still has a higher value, so it cannot be a hot standby: it answers nobody until it is promoted
-   * (`hot_standby = off`), and writes the lower value into its log then.
+   * The control file still has a higher value, so the server cannot be a hot standby. It accepts no sessions until it
+   * is promoted (`hot_standby = off`). The promotion then writes the lower value into its WAL.
    */
   blind: boolean;
 }
 
-/** A setting that waits for a restart, with its present value. */
+/** A setting that waits for a restart, with its current value. */
 export interface Pending {
   name: string;
   setting: string;
 }
 
-/** The same configuration with other settings of the stack. */
+/** The same configuration with other stack settings. */
 export function withSettings(config: ServerConfig, postgresSettings: PostgresSettings): ServerConfig {
   return { ...config, settings: { ...config.settings, postgresSettings: { ...postgresSettings } } };
 }
 
 export class Tunables {
-  /** The value of a name that the given settings result in, the stack's or the template's. */
+  /** Value that a name has under the given stack settings; the template's value when the stack does not set it. */
   private readonly numberOf: (name: string, settings: PostgresSettings) => number;
-  /** With these it answered. */
+  /** Settings with which the server answered. */
   private proven: PostgresSettings | null = null;
   private refused: { wanted: string; message: string } | null = null;
   private floors: Floors | null = null;
@@ -75,8 +81,8 @@ export class Tunables {
   }
 
   /**
-   * Before a start. `floors`: what the control file says. `leads`: it was told to lead, and its data was shut down cleanly
-   * as a leader's.
+   * Call it before a start. `floors`: the control file's values. `leads`: the server was told to lead, and its data was
+   * shut down cleanly as a leader's.
    */
   begin(wanted: PostgresSettings, floors: Floors, leads: boolean): Begin {
     const usable = this.usable(wanted);
@@ -86,7 +92,7 @@ export class Tunables {
     return { settings: this.inFile(wanted), blind };
   }
 
-  /** What the configuration file has to say now. */
+  /** The settings that the configuration file must have now. */
   inFile(wanted: PostgresSettings): PostgresSettings {
     const usable = this.usable(wanted);
     const { floors } = this;
@@ -94,7 +100,7 @@ export class Tunables {
     return { ...usable, ...Object.fromEntries(this.floored(wanted).map((name) => [name, String(floors[name])])) };
   }
 
-  /** A standby runs with more than the stack asks for, because its leader has more. */
+  /** True when a standby runs with a higher value than the stack asks for, because its leader has that value. */
   isFloored(wanted: PostgresSettings): boolean {
     return this.floored(wanted).length > 0;
   }
@@ -110,7 +116,7 @@ export class Tunables {
     if (this.floors !== null) this.floors = floors;
   }
 
-  /** It leads: nobody's value binds it. */
+  /** The server leads, so no other node's values bind it. */
   promoted(): void {
     this.floors = null;
   }
@@ -122,30 +128,34 @@ export class Tunables {
     this.proven = this.begun.used;
   }
 
-  /** PostgreSQL itself refuses what the file would say, before a start. */
+  /** PostgreSQL itself refused these settings before a start. */
   refuses(wanted: PostgresSettings, message: string): void {
     this.refused = { wanted: JSON.stringify(wanted), message: this.blame(wanted, message) };
   }
 
-  /** The server ended by itself. Whether the settings are the cause is found by a start with the former ones. */
+  /** The server ended by itself. A start with the former settings shows whether the new ones are the cause. */
   failed(end: End): void {
     const { begun } = this;
     this.begun = null;
     if (begun === null || begun.answered || end.code !== FAILED || end.recovered) return;
-    // Where the former ones fail, too, it is not for the settings.
+    // The former settings fail, too, so the settings are not the cause.
     if (JSON.stringify(begun.used) !== JSON.stringify(begun.wanted)) this.refused = null;
     else if (JSON.stringify(this.former()) !== JSON.stringify(begun.wanted)) {
       this.refuses(begun.wanted, end.message ?? 'PostgreSQL does not start with it');
     }
   }
 
-  /** How the running server stands. `pending`: what PostgreSQL says waits for a restart. */
+  /**
+   * The status of the running server's settings. `pending`: the settings that wait for a restart, according to
+   * PostgreSQL.
+   */
   status(wanted: PostgresSettings, pending: readonly Pending[], leads: boolean): SettingsStatus {
     const names = pending.map((p) => p.name).sort();
     const lower = (p: Pending) =>
       FLOORED.some((name) => name === p.name) && this.numberOf(p.name, this.usable(wanted)) < Number(p.setting);
     const restart = names.length === 0 ? 'none' : leads && pending.some(lower) ? 'in-place' : 'needed';
-    // Floored ones wait for the leader first: nothing to restart for yet, and not in force either.
+    // A setting that is held at the leader's value waits for the leader first. A restart would not help yet, but the
+    // setting is not in force either.
     const waiting = [...new Set([...names, ...this.floored(wanted)])].sort();
     return { restart, pending: waiting, refused: this.isRefused(wanted) ? (this.refused?.message ?? null) : null };
   }
@@ -162,7 +172,7 @@ export class Tunables {
     return this.isRefused(wanted) ? this.former() : wanted;
   }
 
-  /** Which settings are new, and PostgreSQL's message: `shared_buffers = 64GB: could not map …`. */
+  /** Names the changed settings and PostgreSQL's message: `shared_buffers = 64GB: could not map …`. */
   private blame(wanted: PostgresSettings, message: string): string {
     const former = this.former();
     const changed = Object.keys({ ...former, ...wanted }).filter((name) => former[name] !== wanted[name]);

@@ -1,4 +1,7 @@
-/** The monitor's HTTP API, asked with a deadline and checked by the schemas that the monitor itself uses. */
+/**
+ * Client of the monitor's HTTP API. Each call has a deadline, and the answers are checked by the schemas that the
+ * monitor itself uses.
+ */
 import { z } from 'zod';
 import { Answer, ApiError, ClusterStatus, type Command, Events } from '../../failover/contract/api';
 import { oneLine } from '../../failover/contract/log-line';
@@ -7,12 +10,12 @@ import { EXIT, Failed } from './exit';
 const READ_MS = 5_000;
 /** A switchover waits for the old leader's sessions, a promotion for the catch-up. */
 const COMMAND_MS = 120_000;
-/** Most events in one answer; the monitor gives no more. */
+/** Largest number of events in one answer; the monitor returns no more. */
 export const EVENTS_MAX = 1_000;
 
 /**
- * Fields that a newer monitor added are left out, as `v1` promises that none is taken away. Texts come as one line each
- * that steers no terminal: PostgreSQL's and keepers' messages, and with them what a client wrote, are among them.
+ * Fields that a newer monitor added are ignored; `v1` promises that no field is removed. Each text is made a single
+ * line that cannot control the terminal, because messages of PostgreSQL and keepers may contain text from a client.
  */
 export class Client {
   private readonly url: string;
@@ -29,14 +32,14 @@ export class Client {
     return this.read('cluster', ClusterStatus);
   }
 
-  /** Oldest first, after the event of that id, at most {@link EVENTS_MAX}. */
+  /** Events after the event with this id, oldest first, at most {@link EVENTS_MAX}. */
   async events(after: number, limit: number): Promise<z.infer<typeof Events>['events']> {
     return (await this.read(`events?after=${after}&limit=${limit}`, Events)).events;
   }
 
   /**
-   * Asks for something to be done, or with `dryRun` what would be done.
-   * @throws Failed (token, unreachable); a refusal is an answer.
+   * Sends a command, or with `dryRun` asks what the command would do.
+   * @throws Failed when the token is wrong or the monitor is unreachable. A refusal is not an error but an answer.
    */
   async command(name: Command, body: Record<string, unknown>, options: { dryRun: boolean }): Promise<Answer> {
     const token = await this.token();
@@ -74,7 +77,7 @@ export class Client {
   }
 }
 
-/** The cause is what a person can use: `fetch failed` says nothing. */
+/** Returns the cause of an error, because `fetch failed` alone does not help a person. */
 function reasonOf(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
   const { cause } = error;
@@ -90,7 +93,7 @@ async function bodyOf(response: Response): Promise<unknown> {
   }
 }
 
-/** The same value with every text as {@link oneLine} has it. */
+/** The same value with every text changed by {@link oneLine}. */
 function readable(value: unknown): unknown {
   if (typeof value === 'string') return oneLine(value);
   if (Array.isArray(value)) return value.map(readable);

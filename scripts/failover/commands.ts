@@ -1,4 +1,4 @@
-/** The commands that ask the monitor: what they print and how they end. */
+/** The commands that ask the monitor: their output and exit codes. */
 
 import { DURATIONS_MS, parseQuantity } from '../../components/config-values';
 import type { Answer, ClusterStatus, Command } from '../../failover/contract/api';
@@ -12,7 +12,7 @@ const WATCH_MS = 1_000;
 const FOLLOW_MS = 500;
 const PAUSE_MS_MIN = 1_000;
 const PAUSE_MS_MAX = 30 * 24 * 3_600_000;
-/** As in the stack's config, and longer ones for people. */
+/** The units of the stack's config, and longer ones for people. */
 const UNITS_MS = { ...DURATIONS_MS, h: 3_600_000, d: 24 * 3_600_000 };
 
 export interface Common {
@@ -28,12 +28,15 @@ export function clientOf(target: Target): Client {
   return new Client({ url: target.monitorUrl, token: target.token });
 }
 
-/** Names a pause or observe mode on stderr: nobody may forget it. */
+/** Reports a pause or observe mode on stderr, so that it is not forgotten. */
 export function tellNotices(io: Io, cluster: Pick<ClusterStatus, 'pause' | 'failoverMode'>): void {
   for (const line of notices(cluster)) io.err(io.paint('yellow', line));
 }
 
-/** The same for a command that can do without the monitor: its silence is no reason to fail. */
+/**
+ * Like {@link tellNotices}, for a command that works without the monitor. It does not fail when the monitor does not
+ * answer.
+ */
 export async function tellNoticesIfHeard(io: Io, target: Target): Promise<ClusterStatus | null> {
   try {
     const cluster = await clientOf(target).cluster();
@@ -56,7 +59,7 @@ export async function status(io: Io, options: Common & { json?: boolean; watch?:
   if (!options.watch) return show(await client.cluster());
   while (!io.stopped.aborted) {
     await client.cluster().then(show, (error: unknown) => {
-      // While the monitor is away the watch goes on: it is then that somebody looks.
+      // The watch continues while the monitor is away, because people look just then.
       io.clear?.();
       io.err(io.paint('red', `${new Date().toISOString()} ${error instanceof Error ? error.message : String(error)}`));
     });
@@ -72,7 +75,7 @@ export async function events(
   const target = io.target(options.stack);
   const client = clientOf(target);
   await tellNoticesIfHeard(io, target);
-  // The newest ones are wanted and the API counts from the oldest.
+  // The newest events are wanted, but the API counts from the oldest.
   const all = (await allEvents(client)).slice(-options.limit);
   if (options.json && !options.follow) io.out(JSON.stringify({ events: all }, null, 2));
   else for (const event of all) io.out(options.json ? JSON.stringify(event) : eventLine(event));
@@ -95,7 +98,10 @@ async function allEvents(client: Client): Promise<Events> {
   }
 }
 
-/** Prints what is new; returns the id to go on after. A monitor that started again counts anew, so its ids are lower. */
+/**
+ * Prints new events. Returns the id after which to continue. A restarted monitor counts its ids from the beginning
+ * again.
+ */
 async function follow(io: Io, client: Client, last: number, json: boolean): Promise<number> {
   try {
     const more = await client.events(last, EVENTS_MAX);
@@ -140,7 +146,10 @@ export function promote(io: Io, node: string, options: Changing & { acceptDataLo
   return change(io, options, 'promote', (target) => ({ node: fullName(target, node), acceptDataLoss }));
 }
 
-/** `replica-1` is enough where the container is called `team-postgres-replica-1`; what is not known goes as it is. */
+/**
+ * Completes a node's short name: `replica-1` stands for a container called `team-postgres-replica-1`. An unknown name
+ * stays as it is.
+ */
 export function fullName(target: Target, node: string): string {
   const names = nodeNames(target.info);
   if (names.includes(node)) return node;
@@ -148,7 +157,7 @@ export function fullName(target: Target, node: string): string {
   return ending.length === 1 && ending[0] !== undefined ? ending[0] : node;
 }
 
-/** Says first what would happen, asks, and does it. With `--yes` it is done at once. */
+/** Shows what would happen, asks for confirmation, and does it. With `--yes` it does it at once. */
 async function change(
   io: Io,
   options: Changing,

@@ -1,4 +1,4 @@
-/** How a command of `npm run failover` ends. The numbers are a promise to scripts (README, "Command line"). */
+/** Exit codes of the commands of `npm run failover`. Scripts may rely on the numbers (README, "Command line"). */
 
 export const EXIT = {
   /** Done; `status`: writes go through; `doctor`: nothing is wrong. */
@@ -9,14 +9,14 @@ export const EXIT = {
   usage: 2,
   /** The monitor does not answer. */
   unreachable: 3,
-  /** The token could not be read, or the monitor does not take it. */
+  /** The token could not be read, or the monitor does not accept it. */
   token: 4,
   /** `doctor`: it works, but something needs attention before the next fault. */
   attention: 5,
 } as const;
 export type ExitCode = (typeof EXIT)[keyof typeof EXIT];
 
-/** An end with words for the person on stderr. */
+/** An error that ends the command with a message for the person on stderr. */
 export class Failed extends Error {
   readonly code: ExitCode;
 

@@ -1,4 +1,6 @@
-/** What the commands touch beside the monitor: the terminal, time and other programs. Tests put their own here. */
+/**
+ * What the commands use besides the monitor: the terminal, time and other programs. Tests use their own implementation.
+ */
 import { createInterface } from 'node:readline/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { run } from '../lib/exec';
@@ -12,12 +14,12 @@ export interface Io {
   out: (line: string) => void;
   err: (line: string) => void;
   paint: Paint;
-  /** Clears the screen before the next output; null: stdout is no terminal that may be redrawn. */
+  /** Clears the screen before the next output; null: stdout is not a terminal that may be redrawn. */
   clear: (() => void) | null;
-  /** Asks for a yes; null: nobody is there to be asked. */
+  /** Asks the person for confirmation; null: there is no person to ask. */
   confirm: ((question: string) => Promise<boolean>) | null;
   sleep: (ms: number) => Promise<void>;
-  /** The end of a command that goes on by itself. */
+  /** Aborted to end a command that runs until it is stopped. */
   stopped: AbortSignal;
   target: (stack: string) => Target;
   /** Runs a program on this terminal and returns its exit code. */
@@ -43,7 +45,7 @@ export function terminalIo(): Io {
   };
 }
 
-/** On stderr, so that stdout is data alone. */
+/** Asks on stderr, so that stdout contains only data. */
 async function ask(question: string): Promise<boolean> {
   const lines = createInterface({ input: process.stdin, output: process.stderr });
   try {

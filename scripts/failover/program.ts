@@ -1,4 +1,4 @@
-/** The command line itself: commands, options, help, and how each ends. */
+/** The command line: commands, options, help and exit codes. */
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { DEFAULT_STACK } from '../lib/stack';
 import { type Changing, type Common, events, pause, promote, rebuild, resume, status, switchover } from './commands';
@@ -26,7 +26,7 @@ The token is read from the stack's secret outputs; PGFAILOVER_TOKEN gives anothe
 /**
  * Runs one command.
  * @param args without the program's own name.
- * @returns its exit code; everything for people has been said.
+ * @returns its exit code; all messages for people were printed.
  */
 export async function runCli(args: readonly string[], io: Io): Promise<number> {
   let code: number = EXIT.ok;
@@ -37,7 +37,7 @@ export async function runCli(args: readonly string[], io: Io): Promise<number> {
     await program.parseAsync(args.length === 0 ? ['--help'] : [...args], { from: 'user' });
     return code;
   } catch (error) {
-    // Commander has said its words already; help is no failure.
+    // Commander has printed its message already. Help is not a failure.
     if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.ok : EXIT.usage;
     if (!(error instanceof Failed)) throw error;
     io.err(io.paint('red', error.message));
@@ -89,7 +89,7 @@ function readingCommands(program: Command, io: Io, ended: Ended): void {
   command(program, 'doctor', 'checks everything from the client’s port to each node: what is wrong, and what to do')
     .option('--json', 'as JSON')
     .action(async (options: Common & { json?: boolean }) => {
-      // It loads much that the others do not need.
+      // Loaded only here, because it needs much that other commands do not need.
       const { doctor } = await import('./doctor/command.js');
       ended(await doctor(io, options));
     });
@@ -100,7 +100,7 @@ function count(text: string): number {
   throw new InvalidArgumentError('It must be a whole number.');
 }
 
-/** A command that changes something: it says what will happen and asks. */
+/** Adds a command that changes something. It shows what will happen and asks. */
 function changing(program: Command, usage: string, description: string): Command {
   return command(program, usage, description)
     .option('-y, --yes', 'do it without asking')
@@ -137,7 +137,7 @@ function shellCommands(program: Command, io: Io, ended: Ended): void {
   )
     .option('--read-only', 'through the read port')
     .action(async (node: string | undefined, args: string[], options: PsqlOptions) => {
-      // After `--` the first word is psql's already.
+      // After `--` the first word is already an argument of psql.
       const own = node?.startsWith('-') === true;
       ended(await psql(io, own ? undefined : node, own && node !== undefined ? [node, ...args] : args, options));
     });

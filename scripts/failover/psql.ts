@@ -1,4 +1,4 @@
-/** `psql`: a shell of the database in the right place, with the password from the stack's outputs. */
+/** `psql`: opens psql on the right node, with the password from the stack's outputs. */
 
 import { accessSync, constants } from 'node:fs';
 import { delimiter, join } from 'node:path';
@@ -20,8 +20,9 @@ export interface PsqlOptions extends Common {
 }
 
 /**
- * Without a node: the application's role through HAProxy, which is where an application is. With one: a superuser
- * inside that node, see {@link superuserOf}. Returns psql's own exit code (0 to 3; psql manual, "Exit Status").
+ * Without a node, psql runs as the application's role through HAProxy, like an application. With a node, it runs as a
+ * superuser inside that node, see {@link superuserOf}. Returns psql's own exit code (0 to 3; psql manual, "Exit
+ * Status").
  */
 export async function psql(
   io: Io,
@@ -42,7 +43,7 @@ interface Call {
   env: Record<string, string>;
 }
 
-/** Passwords go through the environment: arguments are for everybody to read. */
+/** Passwords are passed through the environment, because every user can read arguments. */
 async function throughHaproxy(target: Target, readOnly: boolean): Promise<Call> {
   const { info } = target;
   const login = ['-U', info.value('databaseUser', 'app'), '-d', info.value('databaseName', 'app')];

@@ -1,4 +1,4 @@
-/** Status and events in words and columns. Pure. */
+/** Formats status and events as text and columns. Pure. */
 import type { ClusterStatus, LogEvent, NodeStatus } from '../../failover/contract/api';
 import { formatLine, localTime } from '../../failover/contract/log-line';
 
@@ -39,7 +39,7 @@ const COLUMNS: readonly (readonly [string, (node: NodeStatus) => string])[] = [
   ['order', (node) => `${node.order}${node.done ? '' : ' …'}`],
 ];
 
-/** Columns as wide as their widest cell; what a node failed at stands on a line of its own. */
+/** A table whose columns are as wide as their widest cell. A node's failure has a line of its own. */
 export function nodeTable(nodes: readonly NodeStatus[], paint: Paint): string[] {
   const rows = nodes.map((node) => COLUMNS.map(([, cell]) => cell(node)));
   const head = COLUMNS.map(([name]) => name);
@@ -79,7 +79,7 @@ function lastFailoverLines({ lastFailover }: ClusterStatus): string[] {
   return [`Last change of leader: ${shortTime(at)} ${from ?? 'none'} → ${node} (${cause}): ${told.join(', ')}`];
 }
 
-/** Pause and observe mode, which nobody may forget: for stderr of every command. */
+/** Notices of a pause and of observe mode, which must not be forgotten: for stderr of every command. */
 export function notices(cluster: Pick<ClusterStatus, 'pause' | 'failoverMode'>): string[] {
   const { pause, failoverMode } = cluster;
   return [
@@ -95,7 +95,7 @@ export function notices(cluster: Pick<ClusterStatus, 'pause' | 'failoverMode'>):
   ];
 }
 
-/** As in failover.log. */
+/** An event in the format of failover.log. */
 export function eventLine(event: LogEvent): string {
   return formatLine(new Date(event.at), event.level, event.subject, event.code, event.message, event.rule);
 }

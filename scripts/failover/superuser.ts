@@ -1,6 +1,6 @@
 /**
- * psql inside a node, over the local socket. pg_hba.conf lets the container's user in as `postgres` and as the keeper's own
- * superuser role, so doctor and people get in also where `postgres` may not log in, or is called something else.
+ * Runs psql inside a node, over the local socket. pg_hba.conf lets the container's user log in as `postgres` and as the
+ * keeper's own superuser role. So doctor and people can also log in when `postgres` may not log in or was renamed.
  */
 
 import { KEEPER_ROLE } from '../../failover/contract/naming';
@@ -8,7 +8,7 @@ import { sessionOptions } from '../../failover/contract/session-settings';
 import type { RunResult } from '../lib/exec';
 
 const USUAL_ROLE = 'postgres';
-/** psql's message when the server does not let this role in; `lc_messages` is C in every node. */
+/** psql's message when the server refuses this role; `lc_messages` is C in every node. */
 const REFUSED =
   /FATAL: +(role "[^"]*" (does not exist|is not permitted to log in)|permission denied to set parameter|no pg_hba\.conf entry|\w+ authentication failed)/;
 
@@ -16,8 +16,8 @@ const REFUSED =
 export type Run = (command: string, args: readonly string[], options: { deadlineMs: number }) => Promise<RunResult>;
 
 /**
- * Runs psql in a node, immune to settings and login triggers, as `postgres`, or as the keeper's role where the server
- * refuses that. `deadlineMs`: of each of the two.
+ * Runs psql in a node, independent of settings and login triggers, as `postgres` or, if the server refuses that, as the
+ * keeper's role. `deadlineMs`: limit of each of the two attempts.
  */
 export async function asSuperuser(
   run: Run,
@@ -32,11 +32,13 @@ export async function asSuperuser(
   const usual = await as(USUAL_ROLE);
   if (!isRefused(usual)) return usual;
   const other = await as(KEEPER_ROLE);
-  // A node of 0.1.0 has no such role: then the refusal of `postgres` is what people have to read.
+  // A node of 0.1.0 has no such role. Then people should read the refusal of `postgres`.
   return isRefused(other) ? usual : other;
 }
 
-/** The role for a person's psql in a node: the keeper's only where the server refuses `postgres` and lets that one in. */
+/**
+ * The role for a person's psql in a node: the keeper's role only if the server refuses `postgres` and accepts that one.
+ */
 export async function superuserOf(run: Run, node: string, deadlineMs: number): Promise<string> {
   const { code, stdout } = await asSuperuser(
     run,

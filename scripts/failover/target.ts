@@ -1,4 +1,7 @@
-/** Where a stack is and what opens it, from its own files and outputs: nobody has to type an address or a token. */
+/**
+ * Finds a stack's addresses and secrets in its own files and outputs, so that people need not type an address or a
+ * token.
+ */
 import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { NAMES, replicaName } from '../../components/naming';
@@ -8,12 +11,12 @@ import { readStack, type StackInfo } from '../lib/stack';
 import { EXIT, Failed } from './exit';
 
 const OUTPUTS_MS = 60_000;
-/** The token, for whoever may not read the stack's state. */
+/** The token, for people who may not read the stack's state. */
 const TOKEN_VARIABLE = 'PGFAILOVER_TOKEN';
-/** The monitor's address, for whoever is on another machine. */
+/** The monitor's address, for people on another machine. */
 const URL_VARIABLE = 'PGFAILOVER_URL';
 
-/** A stack as the commands see it. Nothing of it is kept after the command. */
+/** A stack as the commands see it. Nothing is kept after the command. */
 export interface Target {
   stack: string;
   info: StackInfo;
@@ -67,7 +70,10 @@ export function nodeNames(info: StackInfo): string[] {
   return names.map((name) => containerName(info, name));
 }
 
-/** `pulumi stack output`, once a process and only when it is asked for. Goes through a pipe, never a file or an argument. */
+/**
+ * Runs `pulumi stack output` once per process, when a value is needed first. The output comes through a pipe, never
+ * through a file or an argument.
+ */
 function secretOutputs(stack: string): (name: string) => Promise<string> {
   let outputs: Promise<Record<string, unknown>> | null = null;
   return async (name) => {
@@ -80,7 +86,7 @@ function secretOutputs(stack: string): (name: string) => Promise<string> {
 
 async function readOutputs(stack: string): Promise<Record<string, unknown>> {
   try {
-    // It loads much that a command which only reads does not need.
+    // Loaded only here, because it needs much that a command which only reads does not need.
     const { setUp } = await import('../lib/setup.js');
     const ready = await setUp(stack, 'state', { silent: true });
     const args = ['stack', 'output', '--json', '--show-secrets', '--stack', stack, '--non-interactive'];

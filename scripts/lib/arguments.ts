@@ -19,11 +19,11 @@ const STACK_COMMANDS = new Set([
   'stack',
   'state',
 ]);
-/** Sub-commands of `stack` that need none of `--stack`. */
+/** Sub-commands of `stack` that need no `--stack`. */
 const STACK_COMMANDS_WITHOUT = new Set(['init', 'select', 'ls', 'unselect']);
 /** Sub-commands of `stack` whose own argument may name it. */
 const STACK_COMMANDS_NAMING = new Set(['init', 'select', 'rm']);
-/** Flags of any Pulumi command whose value is the next argument, as far as they can stand before a sub-command. */
+/** Flags of any Pulumi command whose value is the next argument, if they can come before a sub-command. */
 const GLOBAL_VALUE_FLAGS = new Set([
   '--cwd',
   '-C',
@@ -35,13 +35,13 @@ const GLOBAL_VALUE_FLAGS = new Set([
   '--memprofilerate',
 ]);
 
-/** The arguments before `--`: what follows it is data. */
+/** The arguments before `--`; the ones after it are data. */
 function beforeData(args: readonly string[]): readonly string[] {
   const end = args.indexOf('--');
   return end < 0 ? args : args.slice(0, end);
 }
 
-/** Pulumi only explains itself then, and does nothing. */
+/** True when Pulumi would only print help. */
 export function asksForHelp(args: readonly string[]): boolean {
   return beforeData(args).some((arg) => arg === '--help' || arg === '-h');
 }
@@ -57,7 +57,7 @@ export function namedStack(args: readonly string[]): string | undefined {
   return undefined;
 }
 
-/** The words of a Pulumi command line that are not flags, as far as they tell the command: `['stack', 'init', …]`. */
+/** The words of a Pulumi command line that are not flags, as far as they name the command: `['stack', 'init', …]`. */
 function words(args: readonly string[]): string[] {
   const found: string[] = [];
   for (let index = 0; index < args.length; index++) {
@@ -74,7 +74,7 @@ export interface PulumiCall {
   args: string[];
   /** Pulumi's command, or an empty string. */
   command: string;
-  /** Whose passphrase is needed. */
+  /** The stack whose passphrase is needed. */
   stack: string;
   /** The command works on a stack that has to exist. */
   needsStack: boolean;
@@ -83,8 +83,8 @@ export interface PulumiCall {
 }
 
 /**
- * Adds `--stack dev` when the command takes a stack and none was given: the stack that Pulumi has selected is kept in
- * its home, which the offline kit and the vendor's CLI do not share.
+ * Adds `--stack dev` when the command takes a stack and none was given. The stack that Pulumi has selected is stored in
+ * Pulumi's home, and the offline kit and the vendor's CLI have different homes.
  */
 export function withStack(args: readonly string[]): PulumiCall {
   const [command = '', sub = '', third] = words(args);

@@ -1,4 +1,4 @@
-/** Set-up step: the base image that everything is built from. Pulled, or made from Debian's own packages. */
+/** Set-up step: the base image of all images. It is pulled, or made from Debian's own packages. */
 import { existsSync, readdirSync } from 'node:fs';
 import { canInstall, install } from './debian';
 import { hasImage } from './docker';
@@ -7,7 +7,10 @@ import type { StepContext, StepResult } from './steps';
 
 /** Label of a base image that set-up made, so that `destroy --volumes` may remove it. */
 export const BASE_LABEL = 'postgres-failover.base';
-/** A registry that says nothing for this long cannot be reached, ms. A slow one that talks is given longer. */
+/**
+ * A registry that sends nothing for this time counts as unreachable, ms. A slow one that sends something gets more
+ * time.
+ */
 const PULL_SILENCE_MS = 8_000;
 const PULL_MS = 300_000;
 const MAKE_MS = 600_000;
@@ -16,8 +19,8 @@ const CERTIFICATES = '/usr/local/share/ca-certificates';
 const SUITE = 'trixie';
 
 /**
- * Makes sure that the base image is in the engine.
- * @throws Error when it can be neither pulled nor made here.
+ * Makes sure that the engine has the base image.
+ * @throws Error when it can neither be pulled nor be made here.
  */
 export async function ensureBaseImage(image: string, context: StepContext): Promise<StepResult> {
   if (await hasImage(image)) return { outcome: 'skipped', detail: image };
@@ -30,7 +33,7 @@ export async function ensureBaseImage(image: string, context: StepContext): Prom
   return { outcome: 'done', detail: `${image} made with mmdebstrap, for it could not be pulled` };
 }
 
-/** Pulls an image; returns null, or why it could not. Gives up early when the registry stays silent. */
+/** Pulls an image. Returns null, or the reason of the failure. Gives up early when the registry sends nothing. */
 async function pull(image: string, context: StepContext): Promise<string | null> {
   const silence = new AbortController();
   const signal = AbortSignal.any([silence.signal, context.signal]);
@@ -41,7 +44,7 @@ async function pull(image: string, context: StepContext): Promise<string | null>
     signal,
     onLine: (line) => {
       context.progress(line);
-      // Once layers come the overall limit is enough.
+      // Once layers arrive, only the overall limit applies.
       if (/Pulling fs layer|Already exists|Download/.test(line)) heard = true;
       clearTimeout(timer);
       if (!heard) timer = setTimeout(() => silence.abort(), PULL_SILENCE_MS);
@@ -66,7 +69,10 @@ async function make(image: string, context: StepContext): Promise<void> {
   await runOk('bash', ['-o', 'pipefail', '-c', makeScript(hasCertificates()), 'bash', image], options);
 }
 
-/** The pipe that makes the image named by `$1`. With `certificates` it trusts what this machine trusts (a proxy). */
+/**
+ * The shell pipeline that makes the image named by `$1`. With `certificates` the image trusts the certificates that
+ * this machine trusts, for example a proxy's.
+ */
 export function makeScript(certificates: boolean): string {
   const hook = `mkdir -p "$1${CERTIFICATES}" && cp -rL ${CERTIFICATES}/. "$1${CERTIFICATES}/" && chroot "$1" update-ca-certificates`;
   const bootstrap = [

@@ -1,4 +1,4 @@
-/** The frame of every command: one place where errors become words and exit codes. */
+/** Runs every command: the one place that turns errors into messages and exit codes. */
 import { endAll } from './exec';
 import { inForeground } from './foreground';
 import { StepFailed } from './steps';
@@ -22,7 +22,7 @@ export async function runCommand(main: (args: string[]) => Promise<number>): Pro
   try {
     process.exitCode = await main(process.argv.slice(2));
   } catch (error) {
-    // A failed step has shown its own words.
+    // A failed step has shown its own message.
     if (!(error instanceof StepFailed))
       process.stderr.write(`${paint('red', error instanceof Error ? error.message : String(error))}\n`);
     process.exitCode = 1;

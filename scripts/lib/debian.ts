@@ -5,13 +5,13 @@ import { run, runOk } from './exec';
 const UPDATE_MS = 180_000;
 const INSTALL_MS = 600_000;
 
-/** True on Debian, Ubuntu and what calls itself like them in `/etc/os-release`. */
+/** True on Debian, Ubuntu and systems that name them in `/etc/os-release`. */
 export function isDebianLike(osRelease: string): boolean {
   const ids = [...osRelease.matchAll(/^ID(?:_LIKE)?="?([^"\n]*)"?$/gm)].flatMap((match) => (match[1] ?? '').split(' '));
   return ids.includes('debian') || ids.includes('ubuntu');
 }
 
-/** Whether packages can be installed here without asking anybody. */
+/** Whether packages can be installed here without asking the person. */
 export function canInstall(): boolean {
   if (process.getuid?.() !== 0) return false;
   try {
@@ -22,7 +22,7 @@ export function canInstall(): boolean {
 }
 
 /**
- * Installs packages from the system's own sources; those that the system does not know are left out when `optional`.
+ * Installs packages from the system's own sources. With `optional`, packages that the system does not know are skipped.
  * @throws CommandError with apt's last lines.
  */
 export async function install(
@@ -33,7 +33,7 @@ export async function install(
   const common = { env, onLine: options.progress, signal: options.signal };
   // Another apt may hold the lock (unattended upgrades on a fresh machine): wait for it, within the deadline.
   const apt = ['-o', 'DPkg::Lock::Timeout=120', '-q'];
-  // A source that does not answer (a third party's) need not matter: the install tells.
+  // A source that does not answer, for example a third party's, may not matter. The installation will show it.
   await run('apt-get', [...apt, 'update'], { ...common, deadlineMs: UPDATE_MS });
   const known: string[] = [];
   for (const name of options.optional ?? []) {

@@ -1,8 +1,8 @@
-/** The Docker engine as the commands use it, through its command line client. Only what carries our label is touched. */
+/** Access to the Docker engine through its command line client. Only objects with our label are changed. */
 import { type RunResult, run, runOk } from './exec';
 
 const ASK_MS = 10_000;
-/** Removing: a PostgreSQL container may take its time to stop. */
+/** Limit of a removal, ms. A PostgreSQL container may take some time to stop. */
 const REMOVE_MS = 120_000;
 
 function docker(args: readonly string[], deadlineMs = ASK_MS): Promise<RunResult> {
@@ -47,16 +47,16 @@ export async function imageTags(reference: string): Promise<string[]> {
   return lines(await docker(['image', 'ls', '--filter', `reference=${reference}`, '--format', format])).sort();
 }
 
-/** Removes an image; false when somebody's container or image needs it. */
+/** Removes an image; false when a container or another image needs it. */
 export async function removeImage(name: string): Promise<boolean> {
   return (await run('docker', ['image', 'rm', name], { deadlineMs: REMOVE_MS })).code === 0;
 }
 
-/** Label whose value begins with {@link TITLE} on everything that our Dockerfiles make, build stages included. */
+/** Label of all images of our Dockerfiles, build stages included. Its value begins with {@link TITLE}. */
 const TITLE_LABEL = 'org.opencontainers.image.title';
 const TITLE = 'postgres-failover:';
 
-/** Removes what builds left without a tag: stages, and images that newer ones took the tag from. */
+/** Removes the untagged images of builds: build stages, and images whose tag a newer image has taken. */
 export async function removeUntaggedImages(): Promise<void> {
   const listed = await docker([
     'image',
@@ -87,7 +87,7 @@ export async function networksOf(label: string): Promise<string[]> {
   return lines(await docker(['network', 'ls', '--filter', `label=${label}`, '--format', '{{.Name}}'])).sort();
 }
 
-/** Removes all containers, networks and volumes with a label, whatever state they are in. Returns their names. */
+/** Removes all containers, networks and volumes with a label, in any state. Returns their names. */
 export async function removeAllOf(label: string): Promise<string[]> {
   const containers = await containersOf(label);
   if (containers.length > 0) await docker(['rm', '--force', '--volumes', ...containers], REMOVE_MS);

@@ -1,4 +1,7 @@
-/** Set-up step: a Docker engine that answers. Installed and started where that is possible, else explained. */
+/**
+ * Set-up step: a Docker engine that answers. It is installed and started if possible; otherwise the step explains what
+ * to do.
+ */
 import { spawn } from 'node:child_process';
 import { existsSync, openSync, readFileSync, readlinkSync, rmSync } from 'node:fs';
 import { basename, join } from 'node:path';
@@ -7,14 +10,16 @@ import { engineState } from './docker';
 import { run } from './exec';
 import type { StepContext, StepResult } from './steps';
 
-/** How long a starting engine may take until it answers, ms. */
+/** Time after which a starting engine must answer, ms. */
 const START_MS = 60_000;
 const POLL_MS = 250;
-/** What the client, the engine, networks and image building need. `docker-cli` is a package of its own since trixie. */
+/**
+ * Packages for the client, the engine, networks and image building. `docker-cli` is a separate package since trixie.
+ */
 const PACKAGES = ['docker.io', 'iptables', 'ca-certificates'];
 const OPTIONAL_PACKAGES = ['docker-cli'];
 
-/** Where one engine lives; the defaults are the engine's own. */
+/** Folders of one engine; the defaults are the engine's own. */
 export interface EngineFolders {
   pidFile: string;
   execRoot: string;
@@ -76,7 +81,7 @@ async function startEngine(context: StepContext): Promise<string> {
     await run('systemctl', ['start', 'docker'], { deadlineMs: START_MS, signal: context.signal });
     return waitForEngine(context, '(see: journalctl -u docker)');
   }
-  // A busy machine's engine may be slow to answer: a second one must not be started beside it.
+  // On a busy machine the engine may answer slowly. A second one must not be started beside it.
   const slow = isRunning(SYSTEM_ENGINE.pidFile, 'dockerd');
   context.progress(slow ? 'dockerd runs, waiting for its answer' : 'starting dockerd');
   const exited = slow ? undefined : startDockerd(SYSTEM_ENGINE);
@@ -84,9 +89,10 @@ async function startEngine(context: StepContext): Promise<string> {
 }
 
 /**
- * Starts dockerd in the background, its output going to a file. What a killed engine left behind (process id files of
- * processes that are gone, or whose ids others have now) is removed first, because the engine would believe it.
- * @returns a function that tells the exit code once it has ended, else null
+ * Starts dockerd in the background, with its output in a file. First it removes process id files that a killed engine
+ * left (of processes that have ended, or whose ids now belong to other processes), because the engine would believe
+ * them.
+ * @returns a function that gives the exit code once dockerd has ended, else null
  */
 export function startDockerd(folders: EngineFolders): () => number | null {
   removeStalePid(folders.pidFile, 'dockerd');

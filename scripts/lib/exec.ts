@@ -1,4 +1,4 @@
-/** Runs other programs: always with a deadline, always with the last lines at hand when one fails. */
+/** Runs other programs, always with a deadline. When a program fails, its last lines are available. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { createWriteStream } from 'node:fs';
 import { createInterface } from 'node:readline';
@@ -6,9 +6,9 @@ import type { Readable } from 'node:stream';
 
 /** How many of the last lines an error shows. */
 const TAIL_LINES = 15;
-/** Output that is kept, bytes; what a command prints beyond it goes to `onLine` only. */
+/** Amount of output that is kept, bytes. Further output goes only to `onLine`. */
 const OUTPUT_BYTES_MAX = 8 * 1024 * 1024;
-/** From the polite signal to the hard one, ms. */
+/** Time between SIGTERM and SIGKILL, ms. */
 const KILL_AFTER_MS = 3_000;
 
 export interface RunOptions {
@@ -32,7 +32,7 @@ export interface RunResult {
   tail: string[];
 }
 
-/** A program that failed, with its own last words. */
+/** The error of a program that failed, with its last lines. */
 export class CommandError extends Error {
   constructor(command: string, result: RunResult) {
     const how = result.code === 124 ? 'did not end in time' : `failed (exit code ${result.code})`;
@@ -43,7 +43,7 @@ export class CommandError extends Error {
 
 const running = new Set<ChildProcess>();
 
-/** Resolves when a child has ended, which it may have before. */
+/** Resolves when a child has ended; it may have ended before the call. */
 export function ended(child: ChildProcess): Promise<void> {
   return new Promise((resolve) => {
     if (child.exitCode !== null || child.signalCode !== null) resolve();
@@ -51,7 +51,7 @@ export function ended(child: ChildProcess): Promise<void> {
   });
 }
 
-/** Signals a child with everything that it started: each one leads a process group of its own. */
+/** Signals a child and all processes that it started; each child leads a process group of its own. */
 function signalGroup(child: ChildProcess, signal: NodeJS.Signals): void {
   if (child.pid === undefined) return;
   try {
@@ -61,7 +61,7 @@ function signalGroup(child: ChildProcess, signal: NodeJS.Signals): void {
   }
 }
 
-/** Ends whatever still runs; called when this process ends early. */
+/** Ends all programs that still run. Called when this process ends early. */
 export function endAll(): void {
   for (const child of running) signalGroup(child, 'SIGTERM');
 }

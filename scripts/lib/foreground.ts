@@ -1,13 +1,13 @@
-/** Runs a program on this terminal, with the signals handed on as Pulumi expects them. */
+/** Runs a program on this terminal and passes signals on as Pulumi expects them. */
 import { spawn } from 'node:child_process';
 import { constants } from 'node:os';
 
-/** Two interrupts closer than this are one: a process group and a parent may both pass the same one on, ms. */
+/** Two interrupts within this time count as one, ms: a process group and a parent may both pass on the same one. */
 const SAME_INTERRUPT_MS = 1_000;
 
 let running = 0;
 
-/** True while a program has the terminal: signals are its business then. */
+/** True while a program has the terminal and handles the signals. */
 export function inForeground(): boolean {
   return running > 0;
 }
@@ -20,8 +20,9 @@ export interface ForegroundOptions {
 /**
  * Runs a program with this process's stdin, stdout and stderr and returns its exit code.
  *
- * On a terminal Ctrl-C reaches it by itself. Elsewhere it gets a process group of its own and exactly one SIGINT for
- * each one received here: Pulumi winds down after the first and gives up at once after the second, leaving its lock.
+ * On a terminal, Ctrl-C reaches the program directly. Elsewhere the program gets a process group of its own and exactly
+ * one SIGINT for each one received here: Pulumi shuts down cleanly after the first, and stops at once after the second,
+ * leaving its lock.
  */
 export function runForeground(command: string, args: readonly string[], options: ForegroundOptions): Promise<number> {
   const interactive = process.stdin.isTTY === true;

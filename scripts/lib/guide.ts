@@ -1,11 +1,11 @@
-/** What a person wants to know after `up`: where things are, and what to try next. */
+/** Information for a person after `up`: the addresses of the parts, and what to try next. */
 import { NAMES, PGADMIN_LOGIN_NAME } from '../../components/naming';
 import { DEFAULT_STACK, type StackInfo } from './stack';
 import { aligned, paint } from './terminal';
 
 const EVERY_INTERFACE = '0.0.0.0';
 
-/** Where the parts of a stack are, as aligned lines, with a first failover to try. */
+/** The addresses of a stack's parts as aligned lines, with a first failover to try. */
 export function whereThingsAre(info: StackInfo): string {
   const value = info.value;
   const bind = value('bindAddress', '127.0.0.1');

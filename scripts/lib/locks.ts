@@ -1,4 +1,4 @@
-/** What a Pulumi that was killed leaves behind, said before or after it gets in the way. */
+/** Explains what a killed Pulumi left behind, before or after it causes trouble. */
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
@@ -38,7 +38,7 @@ function readLock(file: string): z.infer<typeof Lock> | null {
   try {
     return Lock.parse(JSON.parse(readFileSync(file, 'utf8')));
   } catch {
-    return null; // Gone just now, or of a form that we do not know: Pulumi will say what it thinks of it.
+    return null; // Just removed, or in an unknown format: Pulumi will report it.
   }
 }
 

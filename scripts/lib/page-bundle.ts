@@ -1,4 +1,4 @@
-/** The status page as a browser loads it: one script out of its modules, beside the files that stay as they are. */
+/** Bundles the status page for a browser: one script made of its modules, beside the files that stay unchanged. */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { PageFiles } from '../../failover/contract/layout';

@@ -5,11 +5,11 @@ import { join } from 'node:path';
 import { configFolder } from './paths';
 import { DEFAULT_STACK, type StackInfo } from './stack';
 
-/** Public by design: the dev stack is for trying out and its secrets are worth nothing. */
+/** Public by design: the dev stack is for trials, and its secrets have no value. */
 export const DEV_PASSPHRASE = 'dev';
 
 export interface Passphrase {
-  /** What Pulumi's environment needs. Empty when the person's own environment has it already. */
+  /** Variables for Pulumi's environment. Empty when the person's own environment has them already. */
   env: Record<string, string>;
   /** A sentence for the person when a passphrase was generated just now. */
   notice: string | null;
@@ -21,9 +21,9 @@ export function passphraseFile(info: StackInfo, env: NodeJS.ProcessEnv = process
 }
 
 /**
- * The passphrase of a stack: the person's own environment, else `dev` for the dev stack, else a file that is made once
- * (with `create`; without it nothing is made, so that a mistyped name leaves no trace).
- * @throws Error when the stack has a passphrase already but neither the environment nor the file gives it.
+ * The passphrase of a stack: from the person's environment; else `dev` for the dev stack; else from a file that is made
+ * once. The file is made only with `create`, so that a mistyped name leaves no trace.
+ * @throws Error when the stack has a passphrase already but neither the environment nor the file has it.
  */
 export function passphraseFor(
   info: StackInfo,

@@ -13,7 +13,7 @@ const UNIT_MS = 10 * MINUTE_MS;
 const SIM_MS = 15 * MINUTE_MS;
 const BACKEND_MS = 15 * MINUTE_MS;
 const DOCKER_MS = 60 * MINUTE_MS;
-/** The end-to-end test's stack; what an interrupted earlier run left of it is removed first. */
+/** Label of the end-to-end test's stack. Remains of an interrupted earlier run are removed first. */
 export const E2E_LABEL = 'postgres-failover.stack=postgres-failover/e2e';
 
 export interface Phase {
@@ -21,7 +21,7 @@ export interface Phase {
   about: string;
   /** Needs Docker, the base image and a Pulumi CLI. */
   needsSetUp: boolean;
-  /** Measures no time, so it may run beside its neighbours. */
+  /** The phase measures no time, so it may run beside its neighbours. */
   sideBySide: boolean;
   run: () => Promise<Counts>;
 }
@@ -42,7 +42,7 @@ export const PHASES: readonly Phase[] = [
   vitestPhase('docker', 'offline kit, images, the whole story on Docker', { needsSetUp: true, deadlineMs: DOCKER_MS }),
 ];
 
-/** Where a phase leaves its report. */
+/** Path of a phase's report. */
 function report(name: string): string {
   mkdirSync(PATHS.reports, { recursive: true });
   const file = join(PATHS.reports, name);
@@ -79,7 +79,7 @@ function vitestPhase(project: string, about: string, options: { needsSetUp: bool
       if (options.needsSetUp) await removeLeftovers();
       const file = report(`${project}.json`);
       const reporters = ['--reporter=default', '--reporter=json', `--outputFile.json=${file}`];
-      // Output as it comes: a long test's progress is read by people.
+      // Prints output immediately, because people watch the progress of a long test.
       const args = ['run', '--project', project, '--disable-console-intercept', ...reporters];
       const result = await run('vitest', args, { cwd: PATHS.root, deadlineMs: options.deadlineMs, onLine: say });
       return counted(result.code, result.tail, () => fromVitest(JSON.parse(readFileSync(file, 'utf8'))));
@@ -99,7 +99,7 @@ async function pytest(): Promise<Counts> {
   return counted(result.code, result.tail, () => fromJunit(readFileSync(file, 'utf8')));
 }
 
-/** Counts of a report; a run that failed is never counted as passed, with or without one. */
+/** Counts of a report. A failed run never counts as passed, with or without a report. */
 function counted(code: number, tail: readonly string[], read: () => Counts): Counts {
   try {
     const counts = read();

@@ -12,16 +12,16 @@ import { run } from './exec';
 import { cacheFolder, PATHS } from './paths';
 import type { StepContext, StepResult } from './steps';
 
-/** Where the vendor's CLI and plugins are downloaded from; asked only whether it answers. */
+/** Address from which the vendor's CLI and plugins are downloaded. It is only asked whether it answers. */
 const VENDOR_DOWNLOADS = 'https://get.pulumi.com/';
 const PROBE_MS = 3_000;
-/** A machine that could not reach the downloads is not asked again for this long, ms. */
+/** After a machine could not reach the downloads, it does not try again for this time, ms. */
 const PROBE_KEPT_MS = 6 * 3_600_000;
 const VERSION_MS = 10_000;
 const DOWNLOAD_MS = 300_000;
 /** Plugins that the program needs, by their npm packages. */
 const PLUGINS = ['docker', 'command', 'random'] as const;
-/** `kit` or `vendor`: a person's or a test's explicit choice. */
+/** Variable with the explicit choice of a person or a test: `kit` or `vendor`. */
 const CHOICE = 'POSTGRES_FAILOVER_PULUMI';
 
 /** A Pulumi CLI that is ready to run. */
@@ -29,15 +29,15 @@ export interface PulumiCli {
   kind: 'vendor' | 'kit';
   /** Absolute path of the executable. */
   command: string;
-  /** One line for people: what is run. */
+  /** One line for people that names the CLI. */
   description: string;
-  /** What its environment needs beside the person's own. */
+  /** Variables that its environment needs in addition to the person's own. */
   env: Record<string, string>;
 }
 
 /**
- * Finds a CLI or provides one: what is at hand first, then the vendor's download, then the kit's build.
- * @throws Error when none can be had, with the build's last lines.
+ * Finds a CLI or provides one: first an installed one, then the vendor's download, then the kit's build.
+ * @throws Error when none can be provided, with the build's last lines.
  */
 export async function provideCli(context: StepContext): Promise<{ cli: PulumiCli; result: StepResult }> {
   const choice = process.env[CHOICE];
@@ -55,7 +55,7 @@ export async function provideCli(context: StepContext): Promise<{ cli: PulumiCli
   return { cli, result: { outcome: kitAtHand ? 'skipped' : 'done', detail: cli.description } };
 }
 
-/** The vendor's CLI on PATH or downloaded earlier, if it answers and its plugins are here or can be had. */
+/** The vendor's CLI on PATH or downloaded earlier, if it answers and its plugins are here or can be downloaded. */
 async function vendorAtHand(): Promise<PulumiCli | null> {
   for (const command of vendorCommands()) {
     const cli = await vendorCli(command);
@@ -64,7 +64,9 @@ async function vendorAtHand(): Promise<PulumiCli | null> {
   return null;
 }
 
-/** Executables named pulumi: those on PATH but the kit's and npm's wrapper, then those that were downloaded. */
+/**
+ * Executables named pulumi: first those on PATH, without the kit's and npm's wrapper, then those that were downloaded.
+ */
 function vendorCommands(): string[] {
   const others = [CLI_DIR, PATHS.bin];
   const onPath = (process.env.PATH ?? '').split(delimiter).filter((folder) => folder && !others.includes(folder));
@@ -95,7 +97,7 @@ async function vendorCli(command: string): Promise<PulumiCli | null> {
   return { kind: 'vendor', command, description: `Pulumi ${version} (${command})`, env: commonEnv(command) };
 }
 
-/** True when the plugins of just the versions that the program uses are in the vendor's home. */
+/** True when the vendor's home has the plugins in exactly the versions that the program uses. */
 function hasVendorPlugins(): boolean {
   return PLUGINS.every((name) =>
     existsSync(join(vendorHome(), 'plugins', `resource-${name}-v${dependencies[`@pulumi/${name}`]}`)),
@@ -120,8 +122,8 @@ function commonEnv(command: string): Record<string, string> {
 }
 
 /**
- * Asks whether the vendor's downloads can be reached, within three seconds. A "no" is remembered for some hours, so
- * that a closed network costs the wait once.
+ * Checks within three seconds whether the vendor's downloads can be reached. A negative result is kept for some hours,
+ * so that a machine without access waits only once.
  */
 async function downloadsAnswer(): Promise<boolean> {
   const remembered = join(cacheFolder(), 'vendor-unreachable');
@@ -129,10 +131,10 @@ async function downloadsAnswer(): Promise<boolean> {
   if (stat && Date.now() - stat.mtimeMs < PROBE_KEPT_MS) return false;
   try {
     const response = await fetch(VENDOR_DOWNLOADS, { method: 'HEAD', signal: AbortSignal.timeout(PROBE_MS) });
-    // A proxy that forbids the address answers too.
+    // A proxy that forbids the address also answers.
     if (response.status < 400) return true;
   } catch {
-    // No name, no route, no answer in time.
+    // The name cannot be resolved, there is no route, or there was no answer in time.
   }
   mkdirSync(cacheFolder(), { recursive: true });
   writeFileSync(remembered, `${VENDOR_DOWNLOADS} could not be reached\n`);
@@ -142,7 +144,7 @@ async function downloadsAnswer(): Promise<boolean> {
 /** Downloads the vendor's CLI of the SDK's version with the SDK's own installer; null when that fails. */
 async function download(context: StepContext): Promise<PulumiCli | null> {
   context.progress(`downloading the Pulumi CLI ${sdkVersion()}`);
-  // In a process of its own: the installer knows no deadline.
+  // Runs in a process of its own, because the installer has no deadline.
   const script = `require('@pulumi/pulumi/automation').PulumiCommand.install({ root: ${JSON.stringify(dirname(dirname(downloadedCommand())))} }).then(() => process.exit(0), (error) => { console.error(error.message); process.exit(1); })`;
   const options = { cwd: PATHS.root, deadlineMs: DOWNLOAD_MS, onLine: context.progress, signal: context.signal };
   const result = await run(process.execPath, ['-e', script], options);

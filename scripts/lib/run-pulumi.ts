@@ -1,11 +1,13 @@
-/** Runs Pulumi on this terminal, named in one line, with what a killed run left behind explained. */
+/** Runs Pulumi on this terminal. Prints one line that names the CLI, and explains what a killed run left behind. */
 import { runForeground } from './foreground';
 import { lockHint } from './locks';
 import { PATHS } from './paths';
 import type { Ready } from './setup';
 import { paint, say } from './terminal';
 
-/** Runs Pulumi and returns its exit code. `silent`: do not name the CLI, so that its output can be used by others. */
+/**
+ * Runs Pulumi and returns its exit code. `silent`: does not name the CLI, so that other programs can use the output.
+ */
 export async function runPulumi(
   ready: Ready,
   args: readonly string[],

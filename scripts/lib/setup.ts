@@ -1,7 +1,6 @@
 /**
- * Everything that has to be in place before the program can run: a Docker engine that answers, the base image, a
- * Pulumi CLI, the staged build contexts and the stack itself. What is there already is left alone, so the
- * second time this takes about a second.
+ * Prepares everything that the program needs: a Docker engine that answers, the base image, a Pulumi CLI, the staged
+ * build contexts and the stack itself. Existing parts stay as they are, so a second run takes about a second.
  */
 import { existsSync, mkdirSync } from 'node:fs';
 import { ensureBaseImage } from './base-image';
@@ -18,30 +17,30 @@ import { paint, say, seconds } from './terminal';
 const DEFAULT_BASE_IMAGE = 'debian:trixie-slim';
 const STACK_INIT_MS = 60_000;
 
-/** What set-up prepared: how to run Pulumi on which stack. */
+/** Result of the set-up: how to run Pulumi, and on which stack. */
 export interface Ready {
   info: StackInfo;
   cli: PulumiCli;
-  /** Whole environment for Pulumi: the person's own, the CLI's and the passphrase. */
+  /** Whole environment for Pulumi: the person's own variables, the CLI's and the passphrase. */
   env: NodeJS.ProcessEnv;
 }
 
 /**
- * Which parts a command needs: `deploy` everything, `destroy` no images, `tests` everything but a stack (the tests make
- * their own), `state` a CLI and a stack alone, `cli` a CLI alone.
+ * Parts that a command needs. `deploy`: everything; `destroy`: no images; `tests`: everything but a stack, because the
+ * tests create their own; `state`: only a CLI and a stack; `cli`: only a CLI.
  */
 export type Need = 'deploy' | 'destroy' | 'tests' | 'state' | 'cli';
 
 export interface SetUpOptions {
-  /** Say nothing about what was in place, and what was done on stderr: stdout is the command's own. */
+  /** Do not report parts that were in place, and report the rest on stderr, because stdout belongs to the command. */
   silent?: boolean;
-  /** Make the stack and its passphrase where they are missing; the dev stack is made always. */
+  /** Create the stack and its passphrase if they are missing. The dev stack is always created. */
   create?: boolean;
 }
 
 /**
- * Prepares what a command needs and shows only what it had to do.
- * @throws StepFailed when a step failed, with its words shown already; Error on bad config files.
+ * Prepares what a command needs and shows only the work that was necessary.
+ * @throws StepFailed when a step failed, whose message was shown already; Error when a config file is wrong.
  */
 export async function setUp(stack: string, need: Need, options: SetUpOptions = {}): Promise<Ready> {
   const begin = performance.now();
@@ -51,7 +50,7 @@ export async function setUp(stack: string, need: Need, options: SetUpOptions = {
   let cli: PulumiCli | null = null;
   const environment = (): NodeJS.ProcessEnv => ({ ...process.env, ...cli?.env, ...passphrase.env });
   const steps: Step[] = [
-    // First, because building a CLI takes minutes, and everything else fits beside it.
+    // First, because building a CLI takes minutes and the other steps can run beside it.
     {
       name: 'Pulumi CLI',
       run: async (context) => {
@@ -108,7 +107,7 @@ async function stageImages(): Promise<StepResult> {
   return { outcome: 'done', detail: changed.map((staged) => staged.image).join(', ') };
 }
 
-/** Makes the folder of a local state; Pulumi wants it to be there. The log's folder is the program's business. */
+/** Creates the folder of a local state, which Pulumi requires. The program creates the log's folder. */
 function makeStateFolder(info: StackInfo): StepResult {
   const state = localStateFolder(info);
   if (!state || existsSync(state)) return { outcome: 'skipped' };
@@ -116,7 +115,7 @@ function makeStateFolder(info: StackInfo): StepResult {
   return { outcome: 'done' };
 }
 
-/** Makes the stack where it does not exist yet. A committed stack file keeps its salt, so `git status` stays clean. */
+/** Creates the stack if it does not exist yet. A committed stack file keeps its salt, so `git status` stays clean. */
 async function initStack(
   info: StackInfo,
   cli: PulumiCli | null,
@@ -127,7 +126,7 @@ async function initStack(
   const state = localStateFolder(info);
   if (state && existsSync(stateFile(info, state))) return { outcome: 'skipped' };
   const options = { cwd: PATHS.root, env, deadlineMs: STACK_INIT_MS, signal: context.signal };
-  // `--create` selects a stack that another backend has already and makes it otherwise.
+  // `--create` selects a stack if the backend has it already, and creates it otherwise.
   await runOk(cli.command, ['stack', 'select', '--create', info.stack, '--non-interactive'], options);
   return { outcome: 'done' };
 }

@@ -1,4 +1,4 @@
-/** What a stack's config files say, read without Pulumi: names, ports and the base image, for commands and messages. */
+/** Reads a stack's config files without Pulumi: names, ports and the base image, for commands and messages. */
 import { existsSync, readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { parse } from 'yaml';
@@ -25,13 +25,13 @@ export interface StackInfo {
   stack: string;
   /** `file://…` backend of the project file, else undefined. */
   backendUrl: string | undefined;
-  /** The stack's file has an encryption salt: its passphrase is settled. */
+  /** The stack's file has an encryption salt, so its passphrase is fixed. */
   hasSalt: boolean;
   /** Value of a key of the project's namespace as text: the stack's, else the schema's default, else `fallback`. */
   value: (key: string, fallback: string) => string;
 }
 
-/** Refuses a stack name that Pulumi would refuse, before it gets into file names. */
+/** Refuses a stack name that Pulumi would refuse, before it becomes a part of file names. */
 export function checkStackName(stack: string): string {
   if (STACK_NAME.test(stack)) return stack;
   throw new Error(`stack name "${stack}": only letters, digits, "_", "." and "-" are allowed, at most 100`);
@@ -74,7 +74,7 @@ function defaultOf(entry: unknown): string | undefined {
   return schema.success ? plain(schema.data.default) : undefined;
 }
 
-/** Label that the program puts on everything of a stack: `postgres-failover.stack=<project>/<stack>`. */
+/** Label that the program gives to all objects of a stack: `postgres-failover.stack=<project>/<stack>`. */
 export function stackLabel(info: Pick<StackInfo, 'project' | 'stack'>): string {
   return `postgres-failover.stack=${info.project}/${info.stack}`;
 }

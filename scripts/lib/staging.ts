@@ -1,4 +1,4 @@
-/** Staged build contexts: which files an image is built from, made the same way every time. See `scripts/bundle.ts`. */
+/** Stages build contexts: the files of each image, written the same way every time. See `scripts/bundle.ts`. */
 import {
   chmodSync,
   existsSync,
@@ -25,15 +25,15 @@ export type Context = Map<string, StagedFile>;
 
 interface ImageSource {
   image: string;
-  /** TypeScript entry point that goes in as one file, and that file's name. */
+  /** TypeScript entry point that is bundled into one file, and that file's name. */
   bundle?: { entry: string; as: string };
-  /** The status page goes in as the folder `page`. */
+  /** The image contains the status page in the folder `page`. */
   page?: true;
-  /** Files and folders of the repository that go in under their base name. */
+  /** Files and folders of the repository that are copied under their base names. */
   copy?: readonly string[];
 }
 
-/** Every image: `images/<name>` goes in whole; this says what joins it. */
+/** The images. Each contains all of `images/<name>` and the files that are listed here. */
 const IMAGES: readonly ImageSource[] = [
   { image: 'postgres', bundle: { entry: 'failover/keeper/main.ts', as: 'keeper.mjs' } },
   { image: 'haproxy' },
@@ -43,14 +43,14 @@ const IMAGES: readonly ImageSource[] = [
   { image: 'pgadmin' },
 ];
 
-/** Left by tools beside the sources; never part of an image. */
+/** Files that tools create beside the sources. They are never a part of an image. */
 const LEFT_OUT = new Set(['__pycache__', '.pytest_cache', '.mypy_cache', '.ruff_cache', '.venv', '.DS_Store']);
 
 /** Bundled code is ESM, but some packages in it still call `require`. */
 const REQUIRE_BANNER =
   "import { createRequire as __createRequire } from 'node:module'; const require = __createRequire(import.meta.url);";
 
-/** Target of the bundles: the Node that the images carry. */
+/** Target of the bundles: the Node version of the images. */
 const NODE_TARGET = 'node24';
 
 /** Stages every image that has a folder. Returns the paths that were written or removed, per image. */
@@ -88,7 +88,7 @@ function addTree(context: Context, path: string, as: string): void {
   else context.set(as, { content: readFileSync(path), executable: (stat.mode & 0o100) !== 0 });
 }
 
-/** One ESM file out of an entry point and all that it imports; templates and pages go in as text. */
+/** Bundles an entry point and its imports into one ESM file. Templates and pages are included as text. */
 async function bundled(entry: string, root: string): Promise<Buffer> {
   const text = { '.conf': 'text', '.sql': 'text', '.html': 'text', '.css': 'text', '.cfg': 'text' } as const;
   // Loaded only here: most commands stage nothing.
@@ -101,7 +101,7 @@ async function bundled(entry: string, root: string): Promise<Buffer> {
     platform: 'node',
     target: NODE_TARGET,
     format: 'esm',
-    // pg asks for it when it is there; it never is.
+    // pg uses it if it is installed, and it never is.
     external: ['pg-native'],
     banner: { js: REQUIRE_BANNER },
     loader: text,
@@ -114,8 +114,8 @@ async function bundled(entry: string, root: string): Promise<Buffer> {
 }
 
 /**
- * Makes a folder hold exactly a context: writes what is new or different, removes what does not belong, and touches
- * nothing else. Returns the paths that it wrote or removed, sorted.
+ * Makes a folder contain exactly the context: writes new or different files, removes all others, and changes nothing
+ * else. Returns the paths that it wrote or removed, sorted.
  */
 export function writeContext(folder: string, context: Context): string[] {
   const changed: string[] = [];

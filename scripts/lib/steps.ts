@@ -1,14 +1,16 @@
 /**
- * Runs named steps side by side where their needs allow it and shows one line a step. On a terminal the running steps
- * are shown live with their newest line of output; elsewhere (CI) a long step says once a while that it is still at it.
+ * Runs named steps in parallel if their needs allow it, and shows one line per step. On a terminal, running steps show
+ * their newest line of output. Without a terminal (CI), a long step reports now and then that it still runs.
  */
 import { isLive, paint, seconds } from './terminal';
 
-/** Where nothing can be redrawn a running step is named this often, ms. */
+/** Interval at which a running step is named when lines cannot be redrawn, ms. */
 const STILL_EVERY_MS = 30_000;
 const REDRAW_EVERY_MS = 200;
 
-/** What a step found: `done` = it did something, `skipped` = all was in place. `detail` is shown beside the name. */
+/**
+ * Result of a step. `done`: it did something; `skipped`: everything was in place. `detail` is shown beside the name.
+ */
 export interface StepResult {
   outcome: 'done' | 'skipped';
   detail?: string;
@@ -17,7 +19,7 @@ export interface StepResult {
 export interface StepContext {
   /** Newest line of output, shown beside the step while it runs. */
   progress: (line: string) => void;
-  /** Aborted when another step failed: what is left is not wanted any more. */
+  /** Aborted when another step failed, so the rest of this step is not needed. */
   signal: AbortSignal;
 }
 
@@ -42,7 +44,7 @@ export interface StepView {
   close: () => void;
 }
 
-/** A step failed; its own error was shown already. */
+/** The error of a failed step. Its message was shown already. */
 export class StepFailed extends Error {
   readonly step: string;
   constructor(step: string, cause: unknown) {
@@ -53,9 +55,9 @@ export class StepFailed extends Error {
 }
 
 /**
- * Runs the steps. When one fails no further step starts, the running ones are asked to stop, and the failure is thrown
- * when they have.
- * @throws StepFailed for the first step that failed; Error when a need is unknown or in a circle.
+ * Runs the steps. When one fails, no further step starts and the running ones are asked to stop. The failure is thrown
+ * after they have stopped.
+ * @throws StepFailed for the first step that failed; Error when a need is unknown or circular.
  */
 export async function runSteps(steps: readonly Step[], view: StepView = stepView()): Promise<StepReport[]> {
   checkNeeds(steps);
@@ -77,7 +79,7 @@ export async function runSteps(steps: readonly Step[], view: StepView = stepView
       view.finished(report);
       startReady();
     } catch (error) {
-      if (failure) return; // Stopped because another one failed: that one's words count.
+      if (failure) return; // Stopped because another step failed. The other step's message counts.
       failure = new StepFailed(step.name, error);
       view.failed(step.name, performance.now() - begin, error instanceof Error ? error : new Error(String(error)));
       abort.abort();

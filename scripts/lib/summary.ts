@@ -1,4 +1,4 @@
-/** What the test phases counted, read from their own reports and added up. Pure. */
+/** Reads the test phases' counts from their reports and adds them up. Pure. */
 import { z } from 'zod';
 
 export interface Counts {
@@ -52,7 +52,7 @@ export function fromVitest(json: unknown): Counts {
   };
 }
 
-/** Counts of a JUnit report as pytest writes it: the numbers stand on its `testsuite` elements. */
+/** Counts of a JUnit report as pytest writes it: the numbers are in its `testsuite` elements. */
 export function fromJunit(xml: string): Counts {
   const counts: Counts = { passed: 0, failed: 0, skipped: 0, notes: [] };
   for (const [suite] of xml.matchAll(/<testsuite\s[^>]*>/g)) {
@@ -77,7 +77,7 @@ export function summary(reports: readonly PhaseReport[]): { passed: number; fail
   return { passed, failed, line: `${passed} passed, ${failed} failed` };
 }
 
-/** Phases as a table: name, seconds, passed, failed, and skipped where anything was. */
+/** Phases as a table: name, seconds, passed, failed, and skipped if any test was skipped. */
 export function table(reports: readonly PhaseReport[]): string {
   const withSkipped = reports.some((report) => report.skipped > 0);
   const head = ['phase', 'seconds', 'passed', 'failed', ...(withSkipped ? ['skipped'] : [])];

@@ -1,4 +1,4 @@
-/** What goes to the person: colours and the live region, both only where there is a terminal. */
+/** Output for the person: colours and the live region, both only on a terminal. */
 import { styleText } from 'node:util';
 
 type Style = 'bold' | 'dim' | 'red' | 'green' | 'yellow' | 'cyan';
@@ -12,12 +12,12 @@ function colours(env: NodeJS.ProcessEnv = process.env): boolean {
   return process.stdout.isTTY === true && !env.NO_COLOR;
 }
 
-/** Colours a text, or leaves it as it is where nobody sees colours. */
+/** Colours a text, or leaves it unchanged if the output shows no colours. */
 export function paint(style: Style, text: string): string {
   return colours() ? styleText(style, text, { validateStream: false }) : text;
 }
 
-/** A line for people. */
+/** Prints a line for people. */
 export function say(line = ''): void {
   process.stdout.write(`${line}\n`);
 }

@@ -1,4 +1,6 @@
-/** One file each for providers and language host, so that a plugin starts in a fraction of a second. */
+/**
+ * Bundles the providers and the language host into one file each, so that a plugin starts in a fraction of a second.
+ */
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -11,7 +13,7 @@ export interface Bundles {
   languageHost: string;
 }
 
-/** Bundles anew when a source or a locked dependency has changed. */
+/** Bundles again when a source or a locked dependency has changed. */
 export async function makeBundles(): Promise<Bundles> {
   const bundles = { provider: join(BUNDLE_DIR, 'provider.js'), languageHost: join(BUNDLE_DIR, 'language-host.js') };
   const stamp = join(BUNDLE_DIR, 'sources.sha256');
@@ -33,10 +35,10 @@ export async function makeBundles(): Promise<Bundles> {
       bundle: true,
       platform: 'node',
       target: 'node22',
-      // Read again by nobody: the sources are beside it.
+      // Nothing needs source maps: the sources are beside the bundles.
       sourcemap: false,
       logLevel: 'warning',
-      // Reaching a daemon over SSH is not served, and this one brings machine code.
+      // A daemon over SSH is not supported, and ssh2 contains machine code.
       alias: { ssh2: join(SOURCE_DIR, 'no-ssh.ts') },
     });
     mkdirSync(BUNDLE_DIR, { recursive: true });

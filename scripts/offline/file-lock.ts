@@ -1,4 +1,4 @@
-/** A lock between processes: a file that holds its owner's process id. */
+/** A lock between processes: a file with its owner's process id. */
 import { closeSync, mkdirSync, openSync, readFileSync, rmSync, statSync, writeSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -11,8 +11,8 @@ export interface LockOptions {
 }
 
 /**
- * Runs `work` while holding the lock at `path`; a lock whose owner is dead is taken over. Two waiters may take over at the
- * same instant, so it saves double work but must not be what keeps the work correct.
+ * Runs `work` while holding the lock at `path`. A lock whose owner is dead is taken over. Two waiting processes may
+ * take it over at the same instant. So the lock only avoids double work; the work must be correct without it.
  * @throws when another process still holds it after `limitMs`
  */
 export async function withLock<T>(path: string, options: LockOptions, work: () => Promise<T>): Promise<T> {
@@ -54,12 +54,12 @@ function tryLock(path: string): boolean {
 function livingHolder(path: string): number | undefined {
   try {
     const pid = Number(readFileSync(path, 'utf8'));
-    // Between its creation and the write of the id the file is empty for a moment.
+    // The file is empty for a moment between its creation and the write of the id.
     if (pid === 0) return Date.now() - statSync(path).mtimeMs < 5_000 ? pid : undefined;
     process.kill(pid, 0);
     return pid;
   } catch (error) {
-    // EPERM: it lives and belongs to another user.
+    // EPERM: the process is alive and belongs to another user.
     return errorCode(error) === 'EPERM' ? 0 : undefined;
   }
 }

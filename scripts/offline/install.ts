@@ -1,4 +1,4 @@
-/** Puts the offline kit together: the CLI, the language host beside it, and a Pulumi home with the providers. */
+/** Assembles the offline kit: the CLI, the language host beside it, and a Pulumi home with the providers. */
 import { chmodSync, existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { makeBundles } from './bundles';
@@ -10,14 +10,14 @@ export { buildCli };
 export interface Kit {
   /** Path of the CLI. */
   pulumi: string;
-  /** What it needs in its environment, on top of what is there. */
+  /** Variables that its environment needs in addition to the existing ones. */
   env: Record<string, string>;
 }
 
 const NODE_BIN_DIR = join(PROJECT_DIR, 'node_modules/.bin');
 
 /**
- * Makes what is missing; costs well under a tenth of a second when nothing is.
+ * Creates the missing parts; takes well under a tenth of a second when none is missing.
  * @param onProgress gets a line now and then while the CLI is built
  */
 export async function installKit(
@@ -26,7 +26,7 @@ export async function installKit(
 ): Promise<Kit> {
   const [pulumi, bundles] = await Promise.all([buildCli(onProgress, signal), makeBundles()]);
   const node = join(NODE_BIN_DIR, 'node');
-  // The CLI is shared by all clones, so what lies beside it must lead to the clone at hand: through its Pulumi home.
+  // All clones share the CLI, so the file beside it must find the current clone: it uses the clone's Pulumi home.
   writeShim(join(CLI_DIR, 'pulumi-language-nodejs'), 'exec "$PULUMI_HOME/pulumi-language-nodejs" "$@"');
   const host = `exec "${node}" "${bundles.languageHost}" ${CLI_VERSION.slice(1)} "$@"`;
   writeShim(join(HOME_DIR, 'pulumi-language-nodejs'), host);
@@ -42,16 +42,16 @@ function kitEnv(): Record<string, string> {
   return {
     PULUMI_HOME: HOME_DIR,
     PULUMI_SKIP_UPDATE_CHECK: 'true',
-    // Else a plugin that is missing costs seconds of vain downloads before the error.
+    // Otherwise a missing plugin costs seconds of useless download attempts before the error.
     PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION: 'true',
-    // Types are checked by `npm run check`, not again at every command.
+    // `npm run check` checks the types, so not every command has to.
     PULUMI_NODEJS_TRANSPILE_ONLY: 'true',
     NODE_COMPILE_CACHE: join(CACHE_DIR, 'node-compile-cache'),
     PATH: [CLI_DIR, NODE_BIN_DIR, process.env.PATH].filter(Boolean).join(delimiter),
   };
 }
 
-/** Atomic, because another process may be running it at this moment. */
+/** The write is atomic, because another process may be running the file at this moment. */
 function writeShim(path: string, command: string): void {
   const content = `#!/bin/sh\n${command}\n`;
   if (existsSync(path) && readFileSync(path, 'utf8') === content) return;

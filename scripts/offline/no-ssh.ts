@@ -1,2 +1,2 @@
-/** Stands in for `ssh2` in the bundles: a daemon that is reached over SSH is refused before this is ever used. */
+/** Replaces `ssh2` in the bundles. It is never used, because a daemon over SSH is refused before. */
 export class Client {}

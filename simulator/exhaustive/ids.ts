@@ -1,22 +1,28 @@
-/** Small numbers for things that are equal in content: what a state is remembered by. Nothing is changed after it was made. */
+/**
+ * Assigns small numbers to objects; objects with equal content get the same number. The search remembers a state by
+ * these numbers. An object must not be changed after it was given.
+ */
 import type { Given, Node } from './world';
 
 export class Ids {
   private readonly byObject = new WeakMap<object, number>();
   private readonly byText = new Map<string, number>();
-  /** The first thing of each number. */
+  /** The first object of each number. */
   private readonly things: (object | null)[] = [null];
 
   of(thing: object | null): number {
     return thing === null ? 0 : this.number(thing, JSON.stringify);
   }
 
-  /** What a number was given for: equal in content, and always the same object. The caller knows of what type it is. */
+  /**
+   * Returns the object of a number. It has the content for which the number was assigned, and is always the same
+   * object. The caller knows its type.
+   */
   get<T extends object | null>(id: number): T {
     return this.things[id] as T;
   }
 
-  /** As {@link of}, but quicker: nodes are made by the million. */
+  /** Like {@link of}, but faster, because nodes are created by the million. */
   ofNode(node: Node): number {
     return this.number(node, () => this.textOf(node));
   }
@@ -39,7 +45,7 @@ export class Ids {
     return id;
   }
 
-  /** Every field; a test compares it with the type. */
+  /** Contains every field. A test compares it with the type. */
   private textOf(n: Node): string {
     const { p = '', a = '', b = '' } = n.confirmed;
     const flags = `${n.up ? 1 : 0}${n.cut ? 1 : 0}${n.clean ? 1 : 0}${n.ordered ? 1 : 0}${n.held ? 1 : 0}${n.byHand ? 1 : 0}`;

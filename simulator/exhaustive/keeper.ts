@@ -1,8 +1,8 @@
-/** What a keeper does next by its order, one step at a time; null: nothing. See `pursue.ts` for the real one. */
+/** What a keeper does next under its order, one step at a time; null: nothing. See `pursue.ts` for the real one. */
 import type { Status } from '../../failover/core/state/cluster';
 import { fits, length, NAMES, type Name, type Node, same, streams, type World } from './world';
 
-/** Writes are letters in the order in which they came. */
+/** Writes are letters, in the order in which they happened. */
 export const LETTER_A = 65;
 
 export function put(world: World, name: Name, part: Partial<Node>): World {
@@ -39,7 +39,7 @@ export function act(world: World, name: Name): World | null {
   }
 }
 
-/** A clean shutdown of a leader ends when its standbys have everything; a standby's is its own affair. */
+/** A leader's clean shutdown ends when its standbys have everything. A standby's shutdown depends on no other node. */
 function shutDown(world: World, name: Name): World {
   let next = world;
   if (world.nodes[name].role === 'primary') {
@@ -50,7 +50,7 @@ function shutDown(world: World, name: Name): World {
   return put({ ...next, sessions: next.sessions.filter((s) => s !== name) }, name, { ...DOWN, clean: true });
 }
 
-/** The data was promoted in this term already: leading again needs a new one (S3). */
+/** True when the data was already promoted in this term: leading again needs a new term (S3). */
 export function mustNotLead(node: Node): boolean {
   return node.role !== 'primary' && node.promotedTerm >= node.accepted.term;
 }
@@ -82,10 +82,13 @@ function lead(world: World, name: Name): World | null {
   return put(world, name, { inForce: target.sync, countsFrom: length(node) });
 }
 
-/** `pg_promote()` by a person: as an order's, and no ledger knows of it. Its keeper stores that, unless it `forgets` (S3). */
+/**
+ * `pg_promote()` by a person. It is like the promotion of an order, but the ledger does not know it. The keeper stores
+ * that it happened, unless it `forgets` (S3).
+ */
 export function promoteByHand(world: World, name: Name, forgets: boolean): World {
   const node = world.nodes[name];
-  // The promotion writes a record of its own, which the test does not see.
+  // The promotion writes a record of its own, which the exhaustive search does not see.
   const record = String.fromCharCode(LETTER_A + world.writes);
   return put({ ...world, writes: world.writes + 1 }, name, {
     role: 'primary',
@@ -101,7 +104,9 @@ export function promoteByHand(world: World, name: Name, forgets: boolean): World
   });
 }
 
-/** Only a copy helps, which the keeper reports and does not begin by itself; null: it goes on. */
+/**
+ * The failure when only a copy helps. The keeper reports this and does not start a copy by itself. Null: it continues.
+ */
 export function mustBeCopied(world: World, name: Name): Status['failure'] {
   const node = world.nodes[name];
   const { target } = node.accepted;
@@ -146,7 +151,7 @@ function copy(world: World, name: Name, source: Node, joined: string): World {
   return put(world, name, { ...DOWN, ...taken, byHand: false, clean: true });
 }
 
-/** `pg_rewind` goes by timeline numbers alone: with the same number it says "no rewind required" (S3). */
+/** `pg_rewind` compares only timeline numbers. With the same number it says "no rewind required" (S3). */
 function rewind(world: World, name: Name, source: Node, joined: string): World {
   const node = world.nodes[name];
   const done = { joined, promotingTerm: null, promotedTerm: 0, clean: true };
@@ -158,7 +163,7 @@ function rewind(world: World, name: Name, source: Node, joined: string): World {
   return put(world, name, { ...DOWN, ...done, log, timeline: source.timeline, history: source.history });
 }
 
-/** A standby writes what its leader has to its disk and confirms it. */
+/** A standby writes its leader's WAL to its disk and confirms it. */
 export function receive(world: World, name: Name): World {
   const node = world.nodes[name];
   const leader = node.upstream;

@@ -1,7 +1,8 @@
 /**
- * Walks through every history of a cluster of three nodes: `npm run sim:exhaustive -- [--k 1|2|both] [--crashes 2]
- * [--starts 1] [--cuts 0] [--promotions 2] [--changes 1] [--writes 1] [--hands 0] [--states N]`. Prints states and transitions, also
- * when `--states` ends it before all was seen (about a kilobyte of memory for each); a violation is told step by step.
+ * Explores every history of a cluster of three nodes: `npm run sim:exhaustive -- [--k 1|2|both] [--crashes 2] [--starts
+ * 1] [--cuts 0] [--promotions 2] [--changes 1] [--writes 1] [--hands 0] [--states N]`. It prints the numbers of states
+ * and transitions, also when `--states` ends the search before all states were seen (about a kilobyte of memory for
+ * each state). A violation is described step by step.
  */
 import { parseArgs } from 'node:util';
 import { wholeNumber } from '../../scripts/lib/options';

@@ -1,4 +1,7 @@
-/** The monitor: the shipped `decide` over what it has seen, and its state. Decisions are remembered, being pure. */
+/**
+ * The monitor: the shipped `decide` with the monitor's observations and state. Decisions are cached, because `decide`
+ * is pure.
+ */
 import { decide } from '../../failover/core/decide';
 import { newWatch } from '../../failover/core/facts/watch';
 import {
@@ -33,14 +36,14 @@ export function policyOf(k: number): Policy {
 
 export interface Monitor {
   state: ClusterState;
-  /** The last status of nodes that it does not hear any more; of all others it has the newest. */
+  /** The last status of the nodes that the monitor no longer hears. It has the newest status of all others. */
   last: Readonly<Partial<Record<Name, Status>>>;
-  /** Those among them that have not answered for longer than `hangTimeoutMs`. */
+  /** Those of these nodes that have not answered for longer than `hangTimeoutMs`. */
   silent: readonly Name[];
   certificate: Certificate | null;
-  /** The opening check that is asked for. */
+  /** The opening check that was requested. */
   check: { node: Name; term: number } | null;
-  /** Changes of the sync set while the leader served. */
+  /** Number of changes of the synchronous set while the leader served. */
   changes: number;
 }
 
@@ -64,12 +67,12 @@ export function firstState(k: number): ClusterState {
   };
 }
 
-/** Positions start at 16, so that nothing is where there never was anything. */
+/** Positions start at 16, so that a node without writes also has a position above zero. */
 function lsn(writes: number): string {
   return `0/${((writes + 1) * 16).toString(16).toUpperCase()}`;
 }
 
-/** What a keeper tells of its node. `early` leaves S4 out. */
+/** The status that a keeper sends about its node. `early` leaves out S4. */
 export function statusOf(world: World, name: Name, early: boolean): Status {
   const node = world.nodes[name];
   const { accepted, role } = node;
@@ -89,7 +92,8 @@ export function statusOf(world: World, name: Name, early: boolean): Status {
     postgres: {
       state: role,
       timeline: node.timeline,
-      // While it streams its position is a moving one: it decides nothing, and a fixed one keeps the world small.
+      // The position changes while the node streams, and then decides nothing. A fixed one keeps the number of states
+      // small.
       lsn:
         node.held && role === 'standby'
           ? null
@@ -118,7 +122,8 @@ function leadOf(world: World, name: Name, node: Node, early: boolean): Status['l
     forkLsn: end === undefined ? null : lsn(end),
     flushLsn: lsn(0),
     heartbeat: 0,
-    // Worse than shipped, where an error is an answer, too: a leader may be given up for it, and nothing be lost.
+    // This is worse than the shipped code, in which an error also counts as an answer: here a leader may be given up
+    // because of it, and still no write may be lost.
     heartbeatAgeMs: world.lost ? 10_000 : 0,
     syncInForce: target.kind === 'lead' && isProven(world, name, early) ? target.sync : null,
     standbys: NAMES.filter((n) => world.nodes[n].upstream === name && streams(world, n)).map((n) => {
@@ -154,7 +159,7 @@ function isDone(world: World, name: Name, early: boolean): boolean {
 
 type Views = Record<Name, Status | null>;
 
-/** `late`: whatever is waited for has lasted long enough; else it has only just begun. */
+/** `late`: every wait has lasted long enough; otherwise it has only just begun. */
 function observe(monitor: Monitor, world: World, views: Views, late: boolean): Observation {
   const nodes: Record<string, NodeView> = {};
   for (const name of NAMES) {
@@ -220,7 +225,7 @@ export class Decider {
     this.policy = policyOf(k);
   }
 
-  /** Throws what `decide` throws: an invariant that the decision would break. */
+  /** Throws the error of `decide` if the decision would break an invariant. */
   decide(monitor: Monitor, world: World, late: boolean): Remembered {
     const view = (name: Name) => (world.nodes[name].up ? this.heard(monitor, world, name) : null);
     const views: Views = { p: view('p'), a: view('a'), b: view('b') };
@@ -250,12 +255,12 @@ export class Decider {
 
 const REMEMBERED_MAX = 1_000_000;
 
-/** What the monitor knows, in short. */
+/** The monitor's knowledge as a short key. */
 export function monitorKey(ids: Ids, { state, last, silent, certificate }: Monitor): string {
   return `${ids.of(state)} ${ids.of(last)} ${silent.join('')} ${ids.of(certificate)}`;
 }
 
-/** What HAProxy does, in short. */
+/** HAProxy's state as a short key. */
 export function routeKey({ slot, sessions, wanted }: World): string {
   return `${slot} ${sessions.join('')} ${wanted.slot} ${wanted.keep}`;
 }

@@ -1,4 +1,4 @@
-/** A state as a few integers: the search keeps millions of them. Equal states have equal integers. */
+/** Packs a state into a few integers, because the search keeps millions of states. Equal states have equal integers. */
 import type { ClusterState } from '../../failover/core/state/cluster';
 import type { Certificate } from '../../failover/core/state/observation';
 import type { Ids } from './ids';
@@ -7,14 +7,14 @@ import type { Monitor } from './monitor';
 import type { State } from './steps';
 import { type Given, NAMES, type Name, type Node } from './world';
 
-/** Integers of one state. */
+/** Number of integers per state. */
 export const INTS = 13;
 
 const LETTERS_MAX = 26;
-/** Bits of each count. */
+/** Number of bits per count. */
 const COUNT_BITS = 5;
 const COUNTS = 6;
-/** Above route, sessions and silent nodes, which take six bits each. */
+/** Position of the bit above route, sessions and silent nodes, which take six bits each. */
 const LOST_BIT = 18;
 const ROUTE_MASK = 63;
 const COUNT_MAX = (1 << COUNT_BITS) - 1;
@@ -27,7 +27,7 @@ function nameOf(digit: number): Name | null {
   return NAMES[(digit & 3) - 1] ?? null;
 }
 
-/** Names in their order, two bits each. */
+/** Decodes a list of names, two bits each, in order. */
 function listOf(digits: number): Name[] {
   const names: Name[] = [];
   for (let rest = digits; rest > 0; rest >>= 2) {
@@ -58,7 +58,7 @@ export class Packer {
     this.ids = ids;
   }
 
-  /** Throws RangeError when the bounds of the world are larger than a count can be. */
+  /** Throws RangeError when the bounds of the world exceed the largest count. */
   write({ world, monitor }: State, into: Int32Array, at: number): void {
     const { ids } = this;
     const { nodes, sent, slot, sessions, wanted } = world;

@@ -1,4 +1,4 @@
-/** Breadth first through all states of the small world. */
+/** Breadth-first search through all states of the small world. */
 import { Ids } from './ids';
 import { Decider } from './monitor';
 import { INTS, Packer } from './pack';
@@ -9,9 +9,9 @@ export interface Result {
   states: number;
   transitions: number;
   depth: number;
-  /** False: the limit of states was reached first. */
+  /** False: the search reached the limit of states before the end. */
   complete: boolean;
-  /** Steps that lead out of the bounds and were not followed. */
+  /** Number of steps that lead out of the bounds and were not followed. */
   outside: number;
   decisions: number;
   violation: { words: string; path: string[] } | null;
@@ -19,7 +19,7 @@ export interface Result {
 
 interface Options {
   statesMax?: number;
-  /** Called now and then. */
+  /** Called now and then with the progress. */
   progress?: (states: number, depth: number, waiting: number) => void;
 }
 
@@ -39,7 +39,7 @@ export function search(bounds: Bounds, options: Options = {}): Result {
 
   let transitions = 0;
   let depth = 0;
-  // A layer holds its states as integers, and behind each its number.
+  // A layer has each state's integers, followed by the state's number.
   let [layer, next] = [new Ints(), new Ints()];
   const keep = (index: number) => {
     const at = next.reserve(INTS + 1);

@@ -1,11 +1,13 @@
-/** Which states were seen, and how each was reached first: sixteen bytes a state and some room. */
+/** The states that were seen, and the first path to each of them: sixteen bytes per state and some reserve. */
 import { INTS } from './pack';
 
 const FIRST = 1 << 16;
-/** Of the table's places, at most this part is taken. */
+/** Largest used part of the table's places. */
 const LOAD = 0.6;
 
-/** 53 bits of a state's integers: among ten million states the odds that two share one are 1 in 180. */
+/**
+ * A hash of 53 bits of a state's integers. Among ten million states, the probability that two share one is 1 in 180.
+ */
 export function hash(ints: Int32Array): number {
   let [a, b] = [0x811c9dc5, 0x9e3779b9];
   for (let i = 0; i < INTS; i++) {
@@ -18,17 +20,17 @@ export function hash(ints: Int32Array): number {
   return ((a ^ (a >>> 16)) >>> 0) * 0x200000 + ((b ^ (b >>> 16)) & 0x1fffff);
 }
 
-/** Numbers in an array that grows. */
+/** A growing array of numbers. */
 export class Ints {
   size = 0;
   private items = new Int32Array(FIRST);
 
-  /** The array itself, until the next {@link reserve}. */
+  /** The array itself; valid until the next {@link reserve}. */
   get array(): Int32Array {
     return this.items;
   }
 
-  /** Makes room for so many more and returns where they begin. */
+  /** Makes room for this many more numbers and returns the position of the first one. */
   reserve(count: number): number {
     const at = this.size;
     this.size += count;
@@ -55,7 +57,7 @@ export class Ints {
 }
 
 export class Seen {
-  /** 0: a free place. */
+  /** 0 means a free place. */
   private table = new Float64Array(FIRST);
   private readonly parents = new Ints();
   private readonly labels = new Ints();
@@ -66,7 +68,7 @@ export class Seen {
     return this.parents.size;
   }
 
-  /** Number of the state; null: it was there before. */
+  /** Adds a state and returns its number; null: it was there already. */
   add(key: number, parent: number, label: string): number | null {
     if (this.size >= this.table.length * LOAD) this.grow();
     const place = this.placeOf(this.table, key + 1);
@@ -77,7 +79,7 @@ export class Seen {
     return this.size - 1;
   }
 
-  /** How a state was reached, step by step. */
+  /** The path to a state, step by step. */
   pathTo(index: number): string[] {
     const path: string[] = [];
     for (let i = index; i > 0; i = this.parents.at(i)) path.unshift(this.words[this.labels.at(i)] ?? '');

@@ -1,4 +1,4 @@
-/** Everything that can happen next, from one state of the small world. */
+/** All steps that can happen next from one state of the small world. */
 
 import { compareOrders } from '../../failover/contract/messages';
 import type { Action } from '../../failover/core/state/cluster';
@@ -7,23 +7,23 @@ import { ADDRESSES, type Decider, firstState, type Monitor, statusOf } from './m
 import { confirmedBy, firstWorld, type Given, length, NAMES, type Name, streams, type World } from './world';
 
 export interface Bounds {
-  /** How many confirmations a write needs, of two standbys. */
+  /** Number of confirmations that a write needs, with two standbys. */
   k: number;
-  /** Nodes that are killed, and starts of such nodes. */
+  /** Number of kills of nodes, and of starts of killed nodes. */
   crashes: number;
   starts: number;
-  /** Losses of the connection between the monitor and a node. */
+  /** Number of losses of the connection between the monitor and a node. */
   cuts: number;
-  /** Promotions: the first term is 1. */
+  /** Number of promotions; the first term is 1. */
   promotions: number;
-  /** Changes of the sync set while a leader serves or is opened. */
+  /** Number of changes of the synchronous set while a leader serves or is opened. */
   changes: number;
   writes: number;
-  /** Statements of people, of all kinds together. @default 0 */
+  /** Number of statements of people, of all kinds together. @default 0 */
   hands?: number;
-  /** S4 is left out: a setting counts as soon as it is shown. */
+  /** Leaves out S4: a setting counts as soon as it is shown. */
   early?: boolean;
-  /** The keepers forget a promotion by hand (S3). */
+  /** The keepers do not store a promotion by hand (S3). */
   forgets?: boolean;
 }
 
@@ -37,7 +37,7 @@ export interface Step {
   next: State;
 }
 
-/** What `decide` refused, or an invariant that does not hold. */
+/** A decision that `decide` refused, or an invariant that does not hold. */
 export class Broken extends Error {}
 
 export function firstOf(bounds: Bounds): State {
@@ -57,7 +57,7 @@ const CHANGES: ReadonlySet<string> = new Set(['SYNC_CHANGE', 'PROMOTE_SYNC']);
 const CYCLES_MAX = 20;
 
 export class Steps {
-  /** Steps that would leave the bounds. */
+  /** Number of steps that would leave the bounds. */
   cut = 0;
   private readonly bounds: Bounds;
   private readonly decider: Decider;
@@ -143,7 +143,7 @@ export class Steps {
     if (!world.lost) add('a person deletes the heartbeat', { ...told, lost: true });
   }
 
-  /** What the monitor decides after one more thing was seen. */
+  /** The monitor's decisions after one more observation. */
   private ofMonitor({ world, monitor }: State, name: Name, steps: Step[]): void {
     const node = world.nodes[name];
     const { silent } = monitor;
@@ -157,7 +157,10 @@ export class Steps {
     }
   }
 
-  /** Cycles of the loop until it decides nothing new; nothing is added when nothing changes or the bounds are left. */
+  /**
+   * Runs cycles of the monitor's loop until it decides nothing new. Adds no step when nothing changes or the bounds are
+   * left.
+   */
   private cycle(steps: Step[], label: string, world: World, monitor: Monitor, late: boolean): void {
     let at: State = { world, monitor };
     const codes: string[] = [];
@@ -206,7 +209,7 @@ function changed(before: World, after: World, name: Name): boolean {
   return before.nodes[leader].confirmed[name] !== after.nodes[leader].confirmed[name];
 }
 
-/** As `Keeper.accept` does. */
+/** Works like `Keeper.accept`. */
 function accept(world: World, name: Name, given: Given): World | null {
   const node = world.nodes[name];
   const age = compareOrders({ incarnation: 1, ...given }, { incarnation: 1, ...node.accepted });
@@ -219,12 +222,13 @@ function accept(world: World, name: Name, given: Given): World | null {
     ordered: true,
     ...(begins ? { promotingTerm: given.term } : {}),
   });
-  // What it would refuse for ever is no history of its own.
+  // Orders that the keeper would always refuse are removed, because they lead to no other history.
   const left = world.sent[name].filter(
     (o) => compareOrders({ incarnation: 1, ...o }, { incarnation: 1, ...given }) >= 0,
   );
   const told = { ...taken, sent: { ...taken.sent, [name]: left } };
-  // Between the record of an order to lead and the promotion lies a fault's chance; other orders are begun at once.
+  // A fault may strike between the storing of an order to lead and the promotion, so these are two steps. Other orders
+  // begin at once.
   return given.target.kind === 'lead' ? told : (act(told, name) ?? told);
 }
 
@@ -234,8 +238,8 @@ function write(world: World, name: Name): World {
 }
 
 /**
- * Every write on this leader that its setting allows to be acknowledged. It is as soon as it may be: later it is only less
- * that can be lost.
+ * Acknowledges every write on this leader that its setting allows, as early as possible. A later acknowledgement could
+ * only reduce what can be lost.
  */
 function acknowledge(world: World, name: Name): World {
   const node = world.nodes[name];
@@ -246,7 +250,7 @@ function acknowledge(world: World, name: Name): World {
   return { ...world, acknowledged: [...world.acknowledged, ...told].sort().join('') };
 }
 
-/** An ordinary commit by the monitor: it waits for the members like any other. */
+/** Whether an ordinary commit by the monitor succeeds. It waits for the members like any other commit. */
 function canCommit(world: World, name: Name): boolean {
   const node = world.nodes[name];
   if (!leads(world, name) || node.inForce === null) return false;
@@ -298,7 +302,7 @@ function send(world: World, sent: World['sent'], name: Name, order: Given): Worl
   return { ...sent, [name]: [...sent[name], order].sort((x, y) => x.term - y.term || x.seq - y.seq) };
 }
 
-/** What must hold in every state; sentences about what does not. */
+/** Checks what must hold in every state. Returns a sentence for each violation. */
 export function violationsOf({ world, monitor }: State): string[] {
   const found: string[] = [];
   const writable = NAMES.filter((n) => leads(world, n) && (world.slot === n || world.sessions.includes(n)));

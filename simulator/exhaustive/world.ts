@@ -1,52 +1,55 @@
 /**
- * A cluster of three nodes so small that all of its histories can be walked through: positions are numbers of writes, a
- * shutdown, a rewind or a copy is one step, time is a choice. What decides is shipped: `decide`, and the comparison by
- * which a keeper accepts orders. What is abstract is what PostgreSQL, HAProxy and the network do with it, each as unkind
- * as the real one:
- * - an order that was ever given may arrive at any time, late, twice, or never; a status is as old as it happens to be;
- * - a leader that the monitor does not hear goes on, and its standbys go on confirming its writes (S1);
- * - a new setting is shown before commits go by it (S4);
- * - a promotion takes the next number, which another one may have taken as well, and PostgreSQL compares only numbers
- *   when it streams or rewinds (S3).
+ * A cluster of three nodes that is so small that all of its histories can be explored. Positions are numbers of writes;
+ * a shutdown, a rewind or a copy is one step; time is a choice. The deciding code is the shipped one: `decide`, and the
+ * comparison by which a keeper accepts orders. The effects in PostgreSQL, HAProxy and the network are abstract, but as
+ * unfavourable as the real ones:
+ * - an order that was ever given may arrive at any time, late, twice or never, and a status may have any age;
+ * - a leader that the monitor does not hear keeps running, and its standbys keep confirming its writes (S1);
+ * - a new setting is shown before commits use it (S4);
+ * - a promotion takes the next timeline number, which another promotion may have taken as well, and PostgreSQL compares
+ *   only numbers when it streams or rewinds (S3).
  */
 import type { Order, SyncConfig, Target } from '../../failover/contract/messages';
 
 export const NAMES = ['p', 'a', 'b'] as const;
 export type Name = (typeof NAMES)[number];
 
-/** An order as a keeper has it; the incarnation is always 1. */
+/** An order in the form in which a keeper stores it; the incarnation is always 1. */
 export type Given = Pick<Order, 'term' | 'seq' | 'target'>;
 
 export interface Node {
   up: boolean;
-  /** Neither orders nor statuses get through between it and the monitor. */
+  /** Neither orders nor statuses get through between the node and the monitor. */
   cut: boolean;
   role: 'primary' | 'standby' | 'stopped';
-  /** The writes on its disk, a letter each. */
+  /** The writes on its disk, one letter each. */
   log: string;
   timeline: number;
-  /** Timelines before this one and where each ended. */
+  /** The earlier timelines, and where each of them ended. */
   history: readonly (readonly [timeline: number, end: number])[];
-  /** Number of the data directory: each copy is a new one. */
+  /** Number of the data directory. Each copy is a new one. */
   directory: number;
   clean: boolean;
   accepted: Given;
-  /** The accepted order was given in this life of the container (S13). */
+  /** The accepted order was given since the container started (S13). */
   ordered: boolean;
   promotingTerm: number | null;
   promotedTerm: number;
-  /** Its PostgreSQL became a primary without an order: stored, until the data is replaced or led by an order (S3). */
+  /**
+   * Its PostgreSQL became a primary without an order. This stays stored until the data is replaced, or is led by an
+   * order (S3).
+   */
   byHand: boolean;
   leadTerm: number | null;
   upstream: Name | null;
-  /** Leader and term whose history it was brought to. */
+  /** The leader and term whose history a rewind or copy has brought it to. */
   joined: string;
-  /** The sync setting as it is shown, and as commits go by it; null: nothing is acknowledged. */
+  /** The synchronous setting that is shown, and the one that commits use; null: nothing is acknowledged. */
   shown: SyncConfig | null;
   inForce: SyncConfig | null;
-  /** Number of writes when that setting came in force. */
+  /** Number of writes when that setting came into force. */
   countsFrom: number;
-  /** A person has paused replay: it receives and confirms all the same. */
+  /** A person has paused replay. The node still receives and confirms. */
   held: boolean;
   /** Number of writes that each standby has confirmed to this leader. */
   confirmed: Readonly<Partial<Record<Name, number>>>;
@@ -54,19 +57,19 @@ export interface Node {
 
 export interface World {
   nodes: Readonly<Record<Name, Node>>;
-  /** Orders under way to each node. */
+  /** Orders that are under way to each node. */
   sent: Readonly<Record<Name, readonly Given[]>>;
-  /** What HAProxy does, and what it was told. */
+  /** HAProxy's state, and the state that was ordered. */
   slot: Name | null;
   sessions: readonly Name[];
   wanted: { slot: Name | null; keep: Name | null };
-  /** Writes that a client was told to be done. */
+  /** Writes that were acknowledged to a client. */
   acknowledged: string;
   writes: number;
   crashes: number;
   cuts: number;
   starts: number;
-  /** Statements of people: promotions by hand, lost heartbeats, pauses of replay. */
+  /** Number of statements of people: promotions by hand, lost heartbeats, pauses of replay. */
   hands: number;
   /** The heartbeat's row is gone, on every node. */
   lost: boolean;
@@ -76,7 +79,7 @@ export function length(node: Node): number {
   return node.log.length;
 }
 
-/** Whether PostgreSQL lets `standby` stream from `leader`: it compares numbers, not what is in the log (S3). */
+/** Whether PostgreSQL lets `standby` stream from `leader`. It compares numbers, not the content of the WAL (S3). */
 export function fits(standby: Node, leader: Node): boolean {
   if (!leader.up || leader.role !== 'primary') return false;
   if (standby.timeline === leader.timeline) return length(standby) <= length(leader);
@@ -89,13 +92,13 @@ export function streams(world: World, name: Name): boolean {
   return node.up && node.role === 'standby' && node.upstream !== null && fits(node, world.nodes[node.upstream]);
 }
 
-/** Enough members have confirmed everything up to `position`. */
+/** True when enough members have confirmed everything up to `position`. */
 export function confirmedBy(leader: Node, config: SyncConfig, position: number): boolean {
   const have = config.members.filter((m) => (leader.confirmed[m as Name] ?? 0) >= position);
   return have.length >= config.k;
 }
 
-/** The keeper's word that the ordered configuration is in force; `early` leaves S4 out. */
+/** Whether the keeper reports that the ordered configuration is in force; `early` leaves out S4. */
 export function isProven(world: World, name: Name, early: boolean): boolean {
   const node = world.nodes[name];
   const { target } = node.accepted;
@@ -109,7 +112,7 @@ export function same(a: SyncConfig | null, b: SyncConfig): boolean {
   return a !== null && a.leader === b.leader && a.k === b.k && a.members.join() === b.members.join();
 }
 
-/** A node that stands, with its order carried out. */
+/** A node that runs and has carried out its order. */
 function standing(part: Partial<Node>, target: Target): Node {
   return {
     up: true,
@@ -137,7 +140,7 @@ function standing(part: Partial<Node>, target: Target): Node {
   };
 }
 
-/** `p` leads in term 1 and waits for `k` of a and b. */
+/** The first state: `p` leads in term 1 and waits for `k` of a and b. */
 export function firstWorld(k: number): World {
   const sync: SyncConfig = { leader: 'p', k, members: ['a', 'b'] };
   const follow: Target = { kind: 'follow', leader: 'p', method: 'stream' };

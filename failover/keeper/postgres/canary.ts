@@ -1,14 +1,14 @@
-/** Commits that show how synchronous commit behaves, over the local socket (S4, S17). */
+/** Commits that test how synchronous commit behaves, over the local socket (S4, S17). */
 import { setTimeout as delay } from 'node:timers/promises';
 import { KeeperError } from '../ports';
 import type { Session } from './session';
 
 const LIMIT_MS = 2_000;
-/** The canary waits until it is released or ended, ms. */
+/** Longest time that the canary waits before it is released or ended, ms. */
 const WAIT_LIMIT_MS = 3_600_000;
-/** A process that was woken in its wait looks at its place and waits on within this time, ms. */
+/** A waiting process that is woken checks its position and waits again within this time, ms. */
 const WAKE_LIMIT_MS = 500;
-/** Writes one record and needs no table. */
+/** Writes one WAL record and needs no table. */
 const WRITE = `SELECT pg_logical_emit_message(true, 'failover', '')`;
 
 export class Canary {
@@ -17,13 +17,13 @@ export class Canary {
   private session: Session | null = null;
   private pid = 0;
 
-  /** `open` gives a session of its own, `main` the keeper's common one. */
+  /** `open` opens a new session; `main` returns the keeper's common session. */
   constructor(open: (setup: string) => Promise<Session>, main: () => Promise<Session>) {
     this.open = open;
     this.main = main;
   }
 
-  /** Begins a commit and resolves when it is seen waiting; throws SYNC_UNPROVEN when commits do not wait. */
+  /** Begins a commit and resolves when it is seen to wait. Throws SYNC_UNPROVEN when commits do not wait. */
   async start(): Promise<void> {
     await this.end();
     const session = await this.open('SET synchronous_commit = on');
@@ -31,7 +31,7 @@ export class Canary {
     const [row] = await session.query<{ pid: number }>('SELECT pg_backend_pid() AS pid');
     this.pid = row?.pid ?? 0;
     const deadline = performance.now() + LIMIT_MS;
-    // Before the setting is taken a canary is acknowledged at once; then the next one tells.
+    // A canary that commits before the server has read the setting is acknowledged at once. Then the next one is tried.
     while (performance.now() < deadline) {
       let over = false;
       const end = () => {
@@ -48,8 +48,9 @@ export class Canary {
   }
 
   /**
-   * Whether the commit still waits. A signal, such as that of a reload, wakes a waiting process for an instant, which a busy
-   * machine makes long: only a commit that is over is one that does not wait.
+   * Whether the commit still waits. A signal, such as that of a reload, wakes a waiting process for an instant, which
+   * may be long on a busy machine. So a wake-up alone is no proof: the commit counts as released only when it has
+   * ended, or when no wait is seen within the limit.
    */
   async waits(): Promise<boolean> {
     const deadline = performance.now() + WAKE_LIMIT_MS;
@@ -65,18 +66,21 @@ export class Canary {
     }
   }
 
-  /** The server is gone. */
+  /** The server has ended. */
   drop(): void {
     this.session?.destroy();
     this.session = null;
   }
 
-  /** One record, committed without waiting for anybody; both statements are one transaction, of which no error leaves a rest. */
+  /**
+   * Commits one record without waiting for a standby. Both statements are one transaction, so an error leaves no
+   * changed setting behind.
+   */
   async kick(): Promise<void> {
     await (await this.main()).query(`SET LOCAL synchronous_commit = local; ${WRITE}`);
   }
 
-  /** Sessions that wait for a standby. */
+  /** Number of sessions that wait for a standby. */
   async waiters(): Promise<number> {
     const rows = await (await this.main()).ask(
       'waiters',
@@ -85,7 +89,9 @@ export class Canary {
     return rows.length;
   }
 
-  /** The canary is the keeper's own commit, so ending it in its wait breaks no promise (S7). */
+  /**
+   * Ends the canary. It is the keeper's own commit, so ending it during its wait breaks no promise to a client (S7).
+   */
   private async end(): Promise<void> {
     const { session, pid } = this;
     if (session === null) return;

@@ -1,6 +1,7 @@
 /**
- * A copy replays what was received while it was made. Until only little is left, pg_receivewal goes on beside it, into
- * the same `pg_wal`, from which PostgreSQL reads as it does after a restart; then the walreceiver takes over.
+ * Receives WAL for a new copy while the copy replays the WAL that was received during the copying. Until only little is
+ * left to replay, pg_receivewal goes on receiving into the same `pg_wal`. PostgreSQL reads that folder as it does after
+ * a restart. After that the walreceiver takes over.
  */
 import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -15,31 +16,39 @@ import type { RejoinContext } from './rejoin';
 import { freeBytes, inBytes } from './room';
 
 const MB = 1024 * 1024;
-/** Rest after a look: LOOK_MS, and LOOK_SHARE times as long as the look took, because there may be thousands of segments. */
+/**
+ * Rest after a look: at least LOOK_MS, and at least LOOK_SHARE times the duration of the look, because there may be
+ * thousands of segments.
+ */
 const [LOOK_MS, LOOK_SHARE] = [200, 20];
-/** With at most this much left to replay, bytes, the walreceiver takes over; the slot keeps the log that comes meanwhile. */
+/**
+ * The walreceiver takes over when at most this much is left to replay, bytes. The slot keeps the WAL of the meantime.
+ */
 const NEAR_BYTES = 16 * MB;
-/** Receiving ends when PostgreSQL was not started on the data for this time, ms. */
+/** Receiving ends when PostgreSQL was not running on the data for this time, ms. */
 const IDLE_LIMIT_MS = 600_000;
 
 interface CatchUpOptions {
   source: Source;
   context: RejoinContext;
-  /** Room that has to stay free, bytes. */
+  /** Disk space that has to stay free, bytes. */
   reserveBytes: number;
   isRunning: () => boolean;
   progress: (text: string) => void;
 }
 
-/** Segment that the startup process reads or waits for, without its timeline, by its title; null: it shows none. */
+/**
+ * Segment that the startup process reads or waits for, without its timeline, taken from the process title; null: the
+ * title shows none.
+ */
 export function segmentInTitle(title: string): string | null {
   return /startup (?:recovering|waiting for) [0-9A-F]{8}([0-9A-F]{16})/.exec(title)?.[1] ?? null;
 }
 
-/** Receives into `pg_wal` of the present data until {@link isOver} or {@link end}. */
+/** Receives WAL into the data's `pg_wal` until {@link isOver} or {@link end}. */
 export class CatchUp {
   readonly source: Source;
-  /** The walreceiver may take over: little is left, or nothing can be received this way. */
+  /** The walreceiver may take over, because little is left to replay or this way of receiving failed. */
   isOver = false;
   private readonly options: CatchUpOptions;
   private readonly folder: string;
@@ -61,14 +70,17 @@ export class CatchUp {
     this.watching = this.watch();
   }
 
-  /** Resolves when nothing but PostgreSQL writes into `pg_wal`. */
+  /** Stops receiving. Resolves when only PostgreSQL writes into `pg_wal`. */
   async end(): Promise<void> {
     this.stopping.abort();
     await this.watching;
     await this.receiver.end(this.folder);
   }
 
-  /** Write-ahead log that was received whole and not replayed, bytes; null: PostgreSQL has not begun to replay. */
+  /**
+   * Amount of WAL that was received in whole segments and not replayed, bytes; null: PostgreSQL has not begun to
+   * replay.
+   */
   private async leftBytes(): Promise<number | null> {
     const titles = (await serverProcesses()).map((p) => segmentInTitle(p.title));
     const at = titles.find((segment) => segment !== null);
@@ -78,7 +90,7 @@ export class CatchUp {
     return Math.max(0, segmentsBetween(at, last, segmentBytes) + 1) * segmentBytes;
   }
 
-  /** Of a cluster all segments have the same size, a power of two. */
+  /** All segments of a cluster have the same size, a power of two. */
   private async sizeOfSegments(): Promise<number> {
     const name = (await readdir(this.folder)).find((entry) => /^[0-9A-F]{24}$/.test(entry));
     return name === undefined ? MB : (await stat(join(this.folder, name))).size;
@@ -94,7 +106,7 @@ export class CatchUp {
       const fromMs = performance.now();
       if (isRunning()) ranMs = fromMs;
       else if (fromMs - ranMs > IDLE_LIMIT_MS) await this.receiver.end(this.folder);
-      // Files come and go during the look; the next look sees what this one missed.
+      // Files appear and disappear during the look. The next look sees what this one missed.
       const left = await this.leftBytes().catch(() => null);
       if (left !== null && left <= NEAR_BYTES) this.isOver = true;
       else if (left !== null) tell(`${Math.ceil(left / MB)} MB of WAL still to be replayed`);
@@ -105,7 +117,10 @@ export class CatchUp {
     }
   }
 
-  /** Stops receiving while the disk is short: PostgreSQL removes replayed segments, and the slot keeps the rest, within its bound. */
+  /**
+   * Stops receiving while disk space is short. PostgreSQL removes replayed segments meanwhile, and the slot keeps the
+   * rest, up to the slot's limit.
+   */
   private async keepRoom(free: number, reserveBytes: number, tell: (text: string) => void): Promise<void> {
     if (free < reserveBytes) {
       await this.receiver.end(this.folder);

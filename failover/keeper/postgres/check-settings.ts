@@ -1,7 +1,8 @@
 /**
- * `check-settings`: PostgreSQL itself checks settings that come as a JSON object on standard input. It reads them from the
- * very file that a node would have, and starts an empty database with them, so that a library that is missing, or memory
- * that is not there, is told before any node is touched. Exit code 0: it takes them; 1: it does not, in its own words.
+ * The command `check-settings`: PostgreSQL itself checks settings that are given as a JSON object on standard input.
+ * PostgreSQL reads them from the same configuration file as on a node, and then starts an empty database with them. So
+ * a missing library or too little memory is reported before any node is changed. Exit code 0: PostgreSQL accepts the
+ * settings; 1: it refuses them, with PostgreSQL's own message.
  */
 import { spawn } from 'node:child_process';
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
@@ -23,7 +24,7 @@ const STOP_LIMIT_MS = 5_000;
 const CONNECT_LIMIT_MS = 500;
 const LOOK_MS = 50;
 
-/** Runs the command; resolves with its exit code. */
+/** Runs the command. Resolves with its exit code. */
 export async function checkSettings(memoryLimitBytes: number | null, say: (line: string) => void): Promise<number> {
   const folder = await mkdtemp(join(tmpdir(), 'check-settings-'));
   try {
@@ -53,12 +54,12 @@ async function trouble(
   if (unread !== null) return unread;
   const initdb = ['--username=postgres', '--auth=trust', '--no-sync', '--wal-segsize=1', '--no-instructions'];
   await run('initdb', ['-D', data, ...initdb], { limitMs: INITDB_LIMIT_MS });
-  // No keeper reads its log here.
+  // No keeper reads the log here, so it goes to standard error.
   const log = ['-c', 'logging_collector=off', '-c', 'log_destination=stderr'];
   return start([...args, ...log, '-c', 'listen_addresses='], folder);
 }
 
-/** Null: it answers. Else what it said. */
+/** Null: the server answers. Otherwise PostgreSQL's message. */
 async function start(args: string[], sockets: string): Promise<string | null> {
   const child = spawn('postgres', args, { stdio: ['ignore', 'ignore', 'pipe'] });
   const heard: string[] = [];

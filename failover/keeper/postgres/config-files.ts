@@ -6,7 +6,7 @@ import type { ServerConfig } from '../ports';
 import { template } from './template';
 
 const MB = 1024 * 1024;
-/** Without a memory limit of the container: modest, because other containers share the machine. */
+/** Memory to assume when the container has no limit. It is modest, because other containers share the machine. */
 const UNLIMITED_BYTES = 1024 * MB;
 
 /** A value for postgresql.conf in single quotes. */
@@ -14,21 +14,21 @@ export function quoted(value: string): string {
   return `'${value.replaceAll('\\', '\\\\').replaceAll("'", "''")}'`;
 }
 
-/** A name for pg_hba.conf, where quotes take its special meaning away from words like `all`. */
+/** A quoted name for pg_hba.conf. The quotes remove the special meaning of words like `all`. */
 function hbaName(name: string): string {
   return `"${name.replaceAll('"', '""')}"`;
 }
 
-/** Memory settings that follow the container's limit (bytes; null: none). */
+/** Memory settings derived from the container's limit (bytes; null: no limit). */
 export function sizing(memoryLimitBytes: number | null): { sharedBuffers: string; maxConnections: number } {
   const memory = memoryLimitBytes ?? UNLIMITED_BYTES;
   const buffersMb = Math.max(32, Math.min(8192, Math.floor(memory / MB / 4)));
-  // Not below initdb's own value: a standby with less than its control file says does not start (S23).
+  // Not below initdb's own value, because a standby with less than its control file says does not start (S23).
   const connections = Math.max(100, Math.min(200, Math.floor(memory / MB / 5)));
   return { sharedBuffers: `${buffersMb}MB`, maxConnections: connections };
 }
 
-/** postgresql.conf, without what an order decides. */
+/** Renders postgresql.conf, without the settings that an order decides. */
 export function renderPostgresqlConf(
   node: string,
   settings: Pick<NodeSettings, 'postgresSettings'>,
@@ -45,7 +45,7 @@ export function renderPostgresqlConf(
   });
 }
 
-/** Gives the number that a name has in postgresql.conf with the stack's settings. */
+/** Returns a function that gives the number of a name in postgresql.conf under the stack's settings. */
 export function settingValues(
   node: string,
   memoryLimitBytes: number | null,
@@ -56,17 +56,20 @@ export function settingValues(
     if (last.text === '' || last.key !== key) {
       last = { key, text: renderPostgresqlConf(node, { postgresSettings }, memoryLimitBytes), numbers: new Map() };
     }
-    // Asked with every look.
+    // Cached, because every look asks for it.
     const known = last.numbers.get(name) ?? numberInConf(last.text, name);
     last.numbers.set(name, known);
     return known;
   };
 }
 
-/** PostgreSQL's own default of what the template leaves out and a standby must not have less of (S23). */
+/**
+ * PostgreSQL's own default of `max_locks_per_transaction`, the one setting that the template leaves out and that must
+ * not be lower on a standby (S23).
+ */
 const LOCKS_DEFAULT = 64;
 
-/** The number that postgresql.conf gives a name: its last line counts. */
+/** The number that postgresql.conf sets for a name. The last line with the name counts. */
 export function numberInConf(text: string, name: string): number {
   const lines = [...text.matchAll(new RegExp(`^${name}\\s*=\\s*'?(-?\\d+)`, 'gm'))];
   const value = lines.at(-1)?.[1];
@@ -88,12 +91,15 @@ export function renderPgHba(settings: NodeSettings): string {
 
 const KEEPER_MAP = 'keeper';
 
-/** pg_ident.conf: the container's user, which is called as PostgreSQL's usual superuser, may come in as the keeper's role. */
+/** Renders pg_ident.conf. It lets the container's operating system user `postgres` log in with the keeper's role. */
 export function renderPgIdent(): string {
   return `# MAP  SYSTEM-USER  POSTGRES-ROLE\n${KEEPER_MAP} postgres ${KEEPER_ROLE}\n`;
 }
 
-/** Connection string to another node, libpq form; the password comes from the passfile. `more`: further parameters. */
+/**
+ * Connection string to another node in libpq's format. The password comes from the passfile. `more`: further
+ * parameters.
+ */
 export function conninfo(
   address: string,
   port: number,
@@ -121,10 +127,13 @@ export function conninfo(
     .join(' ');
 }
 
-/** A setting of the keeper's own: counts the changes of the configuration. */
+/** A setting of the keeper's own. It counts the changes of the configuration. */
 export const VERSION_NAME = 'failover.configuration';
 
-/** failover.conf: what the newest order decides (S5). `blind`: answers nobody until it is promoted, see tunables.ts. */
+/**
+ * Renders failover.conf, the settings that the newest order decides (S5). `blind`: the server accepts no sessions until
+ * it is promoted, see tunables.ts.
+ */
 export function renderFailoverConf(
   node: string,
   config: ServerConfig,
@@ -139,10 +148,11 @@ export function renderFailoverConf(
     `primary_conninfo = ${quoted(upstream === null ? '' : conninfo(upstream.address, port, node, passfile))}`,
     `primary_slot_name = ${quoted(upstream === null ? '' : slotName(node))}`,
     `synchronous_standby_names = ${quoted(config.syncNames)}`,
-    // A promotion unlinks every segment kept for later use, each with an fsync of the folder: 1.4 ms for each MB here.
-    // Without zeros a new one costs no more than an old one renamed. See docs/decisions/0010-no-wal-recycling-on-standbys.md.
+    // At its end, a promotion unlinks every recycled segment, each with an fsync of the folder: 1.4 ms for each MB
+    // here. So a standby recycles none. Without zero-filling, a new segment costs no more than a renamed old one. See
+    // docs/decisions/0010-no-wal-recycling-on-standbys.md.
     ...(upstream === null ? [] : ['wal_recycle = off', 'wal_init_zero = off']),
-    // A session that shows it has read these very files.
+    // A session that shows this value has read exactly these files.
     `${VERSION_NAME} = ${quoted(String(version))}`,
     ...(blind ? ['hot_standby = off'] : []),
   ];

@@ -1,4 +1,7 @@
-/** The configuration's files in the node's volume, outside the data directory, which copies and rewinds replace. */
+/**
+ * Writes the configuration files on the node's volume. They are outside the data directory, because copies and rewinds
+ * replace that.
+ */
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { messageOf } from '../../contract/errors';
@@ -16,7 +19,7 @@ const CHECK_LIMIT_MS = 5_000;
 interface ConfigurationOptions {
   node: string;
   clusterKey: string;
-  /** Folder of the files. */
+  /** Folder of the configuration files. */
   folder: string;
   data: string;
   memoryLimitBytes: number | null;
@@ -26,9 +29,9 @@ export class Configuration {
   readonly passfile: string;
   readonly mainFile: string;
   private readonly options: ConfigurationOptions;
-  /** Texts of the files as this keeper wrote them. */
+  /** The texts that this keeper wrote, by file. */
   private readonly written = new Map<string, string>();
-  /** Settings that the files which no order changes were written for; null: not known. */
+  /** The settings for which the files that no order changes were written; null: not known. */
   private settings: string | null = null;
 
   constructor(options: ConfigurationOptions) {
@@ -37,7 +40,7 @@ export class Configuration {
     this.mainFile = join(options.folder, 'postgresql.conf');
   }
 
-  /** Arguments of `postgres` for this configuration. */
+  /** Arguments of `postgres` that select this configuration. */
   serverArguments(): string[] {
     const setting = (name: string, file: string) => ['-c', `${name}=${join(this.options.folder, file)}`];
     return [
@@ -46,14 +49,14 @@ export class Configuration {
     ];
   }
 
-  /** Password of the replication role, for libpq. */
+  /** Writes the replication role's password in a passfile for libpq. */
   async writePassfile(): Promise<void> {
     await mkdir(this.options.folder, { recursive: true, mode: 0o700 });
     const password = derivedPassword(this.options.clusterKey, 'replication');
     await this.put('pgpass', `*:*:*:${REPLICATION_ROLE}:${password}\n`);
   }
 
-  /** Writes what differs from what is there. See {@link renderFailoverConf} for the rest. */
+  /** Writes the files whose text changed. For the other parameters see {@link renderFailoverConf}. */
   async write(config: ServerConfig, version: number, blind = false): Promise<void> {
     const { node, memoryLimitBytes } = this.options;
     const settings = JSON.stringify(config.settings);
@@ -67,13 +70,15 @@ export class Configuration {
     await this.put('failover.conf', renderFailoverConf(node, config, PORTS.postgres, this.passfile, version, blind));
   }
 
-  /** For the server that pg_rewind runs: no source, no standbys. */
+  /** Writes the configuration for the server that pg_rewind runs: without a source and without standbys. */
   async writeForRewind(): Promise<void> {
     await this.writePassfile();
     await this.put('failover.conf', '# No source and no standbys while this data is rewound.\n');
   }
 
-  /** Writes everything anew before a start. Returns PostgreSQL's own words when it refuses the stack's settings. */
+  /**
+   * Writes all files before a start. Returns PostgreSQL's own message when it refuses the stack's settings, else null.
+   */
   async writeForStart(config: ServerConfig, version: number, blind: boolean): Promise<string | null> {
     this.written.clear();
     this.settings = null;
@@ -83,7 +88,7 @@ export class Configuration {
     return refusal(this.serverArguments(), CHECK_LIMIT_MS);
   }
 
-  /** Nothing is synced: all is written again before a start. */
+  /** Writes one file if its text changed. It is not synced, because all files are written again before a start. */
   private async put(name: string, text: string): Promise<void> {
     if (this.written.get(name) === text) return;
     this.written.delete(name);
@@ -92,7 +97,7 @@ export class Configuration {
   }
 }
 
-/** PostgreSQL's own words when it refuses to read its configuration with these arguments; null when it takes it. */
+/** Returns PostgreSQL's own message when it refuses the configuration of these arguments; null when it accepts it. */
 export async function refusal(serverArguments: readonly string[], limitMs: number): Promise<string | null> {
   let heard = '';
   const onError = (piece: string) => {

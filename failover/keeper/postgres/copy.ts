@@ -1,5 +1,5 @@
 /**
- * A base backup beside the old data, while write-ahead log is received without a pause; see
+ * Makes a base backup beside the old data while WAL is received without a pause; see
  * docs/decisions/0018-a-copy-receives-wal-all-the-time.md.
  */
 import { mkdir, open, rename, rm, writeFile } from 'node:fs/promises';
@@ -19,12 +19,15 @@ import { claimTablespaces, sharesTablespace, type Tablespace } from './tablespac
 
 const DAY_MS = 86_400_000;
 const PROGRESS_EVERY_MS = 3_000;
-/** Limit for the last segment that a backup needs, ms. It comes at once: the leader switches to a new one after the backup. */
+/**
+ * Limit of the wait for the last segment that a backup needs, ms. It arrives quickly, because the leader switches to a
+ * new segment after the backup.
+ */
 const LAST_SEGMENT_LIMIT_MS = 60_000;
 const LAST_SEGMENT_LOOK_MS = 50;
-/** The manifest ends with the range of write-ahead log; it is far shorter than this, bytes. */
+/** Number of bytes to read from the manifest's end. The range of WAL is there and is far shorter. */
 const MANIFEST_TAIL_BYTES = 4_096;
-/** Marker in a data directory that has more write-ahead log to replay than its leader need have kept. */
+/** Marker file in a data directory that must replay WAL which the leader may no longer have. */
 export const CATCHING_UP = 'keeper.catching_up';
 
 interface SourceFacts {
@@ -48,7 +51,7 @@ function withSource<T>(source: Source, context: RejoinContext, use: (session: Se
   return within(openSource(source, context), use);
 }
 
-/** Calls back with at most one text every {@link PROGRESS_EVERY_MS}. */
+/** Limits progress messages to one every {@link PROGRESS_EVERY_MS}. */
 export function throttled(progress: (text: string) => void): (text: string) => void {
   let toldMs = performance.now();
   return (text) => {
@@ -58,12 +61,12 @@ export function throttled(progress: (text: string) => void): (text: string) => v
   };
 }
 
-/** The last percentage in the output of one of PostgreSQL's tools with `--progress`. */
+/** The last percentage in the output of a PostgreSQL tool with `--progress`. */
 function percentIn(text: string): string | undefined {
   return [...text.matchAll(/\((\d+)%\)/g)].at(-1)?.[1];
 }
 
-/** Where the write-ahead log ends that a backup needs, by its manifest. */
+/** End of the WAL that a backup needs, read from its manifest. */
 export async function endOfBackup(folder: string): Promise<string> {
   const handle = await open(join(folder, 'backup_manifest'), 'r');
   try {
@@ -79,26 +82,27 @@ export async function endOfBackup(folder: string): Promise<string> {
   }
 }
 
-/** What a tool that copies or verifies gets. */
+/** Options of a tool that copies or verifies. */
 interface ToolOptions {
   progress: (text: string) => void;
   signal: AbortSignal;
 }
 
 interface CopyOptions extends ToolOptions {
-  /** Removes the old data where there is no room for both; null: it must stay. */
+  /** Removes the old data when the disk is too small for both; null: the old data must stay. */
   removeOld: (() => Promise<void>) | null;
 }
 
-/** Drops the slot that an unfinished copy has on the leader. This may fail: the leader drops it by itself when it is idle. */
+/** Drops an unfinished copy's slot on the leader. This may fail: the leader drops an idle copy slot by itself. */
 async function dropCopySlot(source: Source, context: RejoinContext): Promise<void> {
   await withSource(source, context, (session) => dropSlot(session, copySlotName(context.node))).catch(() => undefined);
 }
 
 /**
- * Makes `context.fresh`: a verified base backup, with all write-ahead log since it began in its `pg_wal`, kept on by the
- * node's own slot on the leader. Resolves with the room that has to stay free, bytes. Throws DISK_TOO_SMALL, TABLESPACE_IN_USE,
- * or TOOL_FAILED with the tool's own words; what it has made is then removed by the caller.
+ * Makes a verified base backup in `context.fresh`. Its `pg_wal` contains all WAL since the backup began, and the node's
+ * own slot on the leader keeps the WAL that follows. Resolves with the disk space that has to stay free, bytes. Throws
+ * DISK_TOO_SMALL, TABLESPACE_IN_USE, or TOOL_FAILED with the tool's own message; the caller then removes the files of
+ * the unfinished copy.
  */
 export async function copyData(source: Source, context: RejoinContext, options: CopyOptions): Promise<number> {
   const { fresh, wal, volume, data, node } = context;
@@ -121,7 +125,8 @@ export async function copyData(source: Source, context: RejoinContext, options: 
   };
   const signal = AbortSignal.any([options.signal, stop.signal]);
   const reserveBytes = reserveFor(sizeBytes);
-  // The node's own slot keeps the log that the old data needs, as long as that data is there.
+  // While the old data exists, the node's own slot keeps the WAL that it needs. So the copy uses a slot of its own
+  // then.
   const hasOld = await exists(join(data, 'PG_VERSION'));
   const slot = hasOld ? copySlotName(node) : slotName(node);
   const connection = conninfo(source.address, context.port, `${node}-receivewal`, context.passfile);
@@ -154,7 +159,7 @@ export async function copyData(source: Source, context: RejoinContext, options: 
   }
 }
 
-/** Runs a tool with `--progress`, and tells its last percentage as that of `what`. */
+/** Runs a tool with `--progress` and reports its last percentage as the progress of `what`. */
 async function runWithProgress(
   what: string,
   command: string,
@@ -181,7 +186,7 @@ async function verify(source: Source, { wal, fresh }: RejoinContext, tools: Tool
   await runWithProgress(`verifying the copy of ${source.name}`, 'pg_verifybackup', args, tools);
 }
 
-/** Waits until the segment before `end` was received whole. */
+/** Waits until the segment that ends the backup's WAL at `end` was received as a whole. */
 async function lastSegment(end: string, wal: string, segmentBytes: number, signal: AbortSignal): Promise<void> {
   const wanted = segmentBefore(end, segmentBytes);
   const deadline = performance.now() + LAST_SEGMENT_LIMIT_MS;

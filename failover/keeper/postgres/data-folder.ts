@@ -1,4 +1,4 @@
-/** The data directory of this node and the folders beside it: what is made, copied, rewound, swapped in and removed there. */
+/** Manages the node's data directory and the folders beside it: creates, copies, rewinds, swaps and removes data. */
 import { statSync } from 'node:fs';
 import { readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -21,7 +21,7 @@ import { historyFile } from './timelines';
 const INITDB_LIMIT_MS = 120_000;
 const REWIND_WAIT_MS = 5_000;
 
-/** Something that a person should know and that stops nothing. */
+/** A message for people about a problem that stops nothing. */
 export interface Warning {
   text: string | null;
 }
@@ -33,11 +33,11 @@ export interface DataFolderParts {
   files: Configuration;
   warning: Warning;
   isRunning(): boolean;
-  /** Told how much a copy has still to replay. */
+  /** Called with the amount of WAL that a copy has still to replay. */
   progress(text: string): void;
 }
 
-/** What the data says while no server runs on it. */
+/** What is known about data on which no server runs. */
 interface Stopped {
   view: View;
   /** Null: there is no data. */
@@ -51,13 +51,13 @@ export class DataFolder {
   private readonly old: string;
   private readonly context: RejoinContext;
   private readonly parts: DataFolderParts;
-  /** What the stopped data says; null: to be read. */
+  /** What is known about the stopped data; null: it must be read. */
   private stopped: Stopped | null = null;
-  /** Source of the copy in `data.new`, and the room that has to stay free while it is made, bytes. */
+  /** Source of the copy in `data.new`, and the disk space that has to stay free while it is made, bytes. */
   private copied: { source: Source; reserveBytes: number } | null = null;
-  /** Receives the log that the present data still has to replay before it can stream. */
+  /** Receives the WAL that the present data still has to replay before it can stream. */
   private catchUp: CatchUp | null = null;
-  /** The removal of large folders, while it is under way. */
+  /** The removal of large folders that is under way. */
   private removing: Promise<void> = Promise.resolve();
 
   constructor(parts: DataFolderParts) {
@@ -72,18 +72,18 @@ export class DataFolder {
     };
   }
 
-  /** The data was just copied: it replays the log that was received meanwhile, and streams after that. */
+  /** The data was just copied. It replays the WAL that was received during the copy, and streams after that. */
   get catchesUp(): boolean {
     return this.catchUp !== null;
   }
 
-  /** What the data says; only while no server runs on it. */
+  /** Returns what is known about the data. Call it only while no server runs on the data. */
   async look(): Promise<Stopped> {
     this.stopped ??= await this.read();
     return this.stopped;
   }
 
-  /** A server ran on it, or it was changed otherwise: the next look reads it anew. */
+  /** A server ran on the data, or the data was changed in another way, so the next look reads it again. */
   forget(): void {
     this.stopped = null;
   }
@@ -95,12 +95,12 @@ export class DataFolder {
     return { view: { ...view, systemId, control, dataExists: true }, floors };
   }
 
-  /** When the control file was last written, ns; null: it cannot be read. */
+  /** Time of the control file's last change, ns; null: it cannot be read. */
   controlStamp(): bigint | null {
     return statSync(join(this.path, 'global/pg_control'), { bigint: true, throwIfNoEntry: false })?.mtimeNs ?? null;
   }
 
-  /** Where `timeline` left its parent; null for the first. */
+  /** Position at which `timeline` left its parent; null for the first timeline. */
   async forkLsn(timeline: number): Promise<string | null> {
     if (timeline <= 1) return null;
     const text = await readFile(join(this.path, 'pg_wal', historyFile(timeline)), 'utf8').catch(() => '');
@@ -122,7 +122,7 @@ export class DataFolder {
         ...['-D', this.fresh, '--username=postgres', '--encoding=UTF8', '--data-checksums'],
         ...['--locale-provider=builtin', '--builtin-locale=C.UTF-8', '--locale=C.UTF-8'],
         ...['--auth-local=peer', '--auth-host=scram-sha-256'],
-        // A promotion copies the segment that is being written and syncs it: small segments make it faster.
+        // A promotion copies the current segment and syncs it. Small segments make this faster.
         ...['--wal-segsize=1', '--sync-method=syncfs'],
       ],
       { limitMs: INITDB_LIMIT_MS },
@@ -154,7 +154,7 @@ export class DataFolder {
       if (signal.aborted) throw new Error('aborted');
       this.copied = { source, reserveBytes };
     } catch (error) {
-      // A new order does not wait until a large copy is removed.
+      // The removal of a large copy runs in the background, so that a new order does not wait for it.
       void this.dropCopy();
       throw error;
     }
@@ -194,13 +194,13 @@ export class DataFolder {
     this.forget();
     if (copied !== null) this.beginCatchUp(copied.source, copied.reserveBytes);
     await forgetTablespaces(volume);
-    // The removal may take a while, and the new data need not wait for it.
+    // The removal may take a while, and the new data does not depend on it.
     void this.removeOld();
   }
 
   async tidy(): Promise<void> {
     if (!(await exists(this.path)) && (await exists(this.old))) await rename(this.old, this.path);
-    // These may be as large as the database: the node must not be silent until they are removed.
+    // These folders may be as large as the database, and the node must not be silent until they are removed.
     void this.dropCopy();
     void this.removeOld();
     await this.removeLocks();
@@ -221,7 +221,10 @@ export class DataFolder {
     });
   }
 
-  /** Lock files of a server that is gone; a stale one whose process id lives again would stop PostgreSQL (S25). */
+  /**
+   * Removes the lock files of a server that has ended. PostgreSQL would refuse to start if the process id in a stale
+   * lock file belonged to a new process (S25).
+   */
   async removeLocks(): Promise<void> {
     if ((await serverProcesses()).length > 0) return;
     await rm(join(this.path, 'postmaster.pid'), { force: true });
@@ -229,9 +232,12 @@ export class DataFolder {
     await rm(join(SOCKETS, `.s.PGSQL.${PORTS.postgres}.lock`), { force: true });
   }
 
-  // Starting a server on it
+  // Starting a server on the data
 
-  /** Receives on, also after a restart of this container, for data that was just copied and follows that node. */
+  /**
+   * Continues to receive WAL for data that was just copied and follows that node, also after a restart of this
+   * container.
+   */
   async resumeCatchUp(upstream: Source | null): Promise<void> {
     if (upstream === null) await this.endCatchUp(true);
     else if (await exists(join(this.path, CATCHING_UP))) {
@@ -240,7 +246,10 @@ export class DataFolder {
     }
   }
 
-  /** While a copy catches up PostgreSQL follows no leader: its walreceiver would need the slot. */
+  /**
+   * Adapts the configuration while a copy catches up. PostgreSQL then follows no leader, because its walreceiver would
+   * need the slot that pg_receivewal uses.
+   */
   async staged(config: ServerConfig): Promise<ServerConfig> {
     const { catchUp } = this;
     if (catchUp === null) return config;
@@ -250,7 +259,10 @@ export class DataFolder {
     return config;
   }
 
-  /** Whoever wrote there, the order decides (S5); and every node starts as a standby (S8). */
+  /**
+   * Makes the data start as a standby, as every node does (S8). Empties postgresql.auto.conf, because only the order
+   * decides the settings, whatever a person wrote there (S5).
+   */
   async beStandby(): Promise<void> {
     await writeFile(join(this.path, 'postgresql.auto.conf'), '');
     await rm(join(this.path, 'recovery.signal'), { force: true });
@@ -264,13 +276,14 @@ export class DataFolder {
     this.catchUp = new CatchUp({ source, reserveBytes, context: this.context, isRunning, progress });
   }
 
-  /** Ends the receiving. `streams`: the walreceiver has taken over, so that pg_receivewal is never begun again. */
+  /** Ends the receiving. `streams`: the walreceiver takes over, so pg_receivewal must never run on this data again. */
   async endCatchUp(streams = false): Promise<void> {
     const { catchUp } = this;
     await catchUp?.end();
     this.catchUp = null;
     if (!streams || !(await exists(join(this.path, CATCHING_UP)))) return;
-    // From now on a walreceiver writes there. pg_receivewal would take a segment that it has only begun for a whole one.
+    // From now on a walreceiver writes into `pg_wal`. pg_receivewal would mistake a segment that the walreceiver has
+    // only begun for a whole one.
     await rm(join(this.path, CATCHING_UP), { force: true });
     await syncFolder(this.path);
   }

@@ -1,10 +1,11 @@
 /**
- * What every leader has beside the user's data: roles, the application's database and table, the heartbeat's sequence and the
- * canary table. People may drop or change any of these: {@link Furnishing.missing} tells in one statement which are missing or
- * wrong, and only those are made again. All commits are local: no waiting on standbys.
+ * Creates what every leader has beside the user's data: the roles, the application's database and table, the
+ * heartbeat's sequence and the canary table. People may drop or change any of these. {@link Furnishing.missing} finds
+ * in one statement which are missing or wrong, and only those are made again. All commits are local, so none waits for
+ * a standby.
  *
- * Data of an earlier version has a table failover.heartbeat. It stays: nothing reads or writes it any more, and a keeper of
- * that version that takes the lead in the middle of an upgrade needs it.
+ * Data of an earlier version has a table failover.heartbeat. It stays, although nothing in this version reads or writes
+ * it: in the middle of an upgrade, a keeper of the earlier version that takes the lead needs it.
  */
 
 import { messageOf } from '../../contract/errors';
@@ -19,12 +20,15 @@ import { KEY_ITERATIONS, newVerifier } from './scram';
 import { identifier, literal, type Session, within } from './session';
 import { template } from './template';
 
-/** Limit of a repair's statements, ms. */
+/** Time limit of a repair's statements, ms. */
 const LIMIT_MS = 15_000;
-/** A repair that waits for a client's lock gives up after this, ms, and is tried again. */
+/** A repair that waits for a client's lock gives up after this time, ms, and is tried again. */
 export const REPAIR_LOCK_MS = 500;
 
-/** Opens sessions: in a given database, or at home, which is the failover's own database or, while it takes none, the next best. */
+/**
+ * Opens sessions. `into` opens one in a given database. `home` opens one in the failover's own database or, while that
+ * accepts no sessions, in another one.
+ */
 export interface FurnishSessions {
   into(database: string, limitMs: number): Promise<Session>;
   home(limitMs: number): Promise<Session>;
@@ -37,21 +41,21 @@ const REWIND_FUNCTIONS = [
   'pg_read_binary_file(text)',
   'pg_read_binary_file(text, bigint, bigint, boolean)',
 ];
-/** Functions that both roles call. PostgreSQL grants them to PUBLIC; a person may have revoked that. */
+/** Functions that both roles call. PostgreSQL grants them to PUBLIC, but a person may have revoked that. */
 const COMMON_FUNCTIONS = ['current_setting(text)', 'pg_is_in_recovery()', 'now()', 'pg_database_size(oid)'];
 
 const MONITOR_MEMBER_OF = ['pg_monitor', 'pg_use_reserved_connections'];
 const REPLICATION_MEMBER_OF = ['pg_read_all_stats'];
 
-/** A connection limit of the failover's database that is lower than this might shut out the monitor or a standby. */
+/** Lowest allowed connection limit of the failover's database. A lower one might lock out the monitor or a standby. */
 const CONNECTIONS_MIN = 20;
 
-/** The canary's columns, by {@link CANARY_COLUMNS}. */
+/** The canary table's expected columns, in the format of {@link CANARY_COLUMNS}. */
 const CANARY_SHAPE = 'term bigint true,node text true,at timestamptz true';
 const CANARY_COLUMNS = `(SELECT string_agg(attname || ' ' || CASE atttypid WHEN 20 THEN 'bigint' WHEN 25 THEN 'text' WHEN 1184 THEN 'timestamptz'
     ELSE '?' END || ' ' || attnotnull, ',' ORDER BY attnum) FROM pg_attribute WHERE attrelid = t.canary AND attnum > 0 AND NOT attisdropped)`;
 
-/** Conditions in SQL that have to hold. The keys name the objects for people. */
+/** SQL conditions that must be true. The keys name the objects for people. */
 type Checks = Readonly<Record<string, string>>;
 
 const allOf = (parts: readonly string[]) => parts.map((part) => `coalesce(${part}, false)`).join(' AND ');
@@ -74,7 +78,7 @@ const NAMES = {
   tableGrants: 'grants in schema failover',
 } as const;
 
-/** Asked in every database. $1, $2: the verifiers of the monitor's and the replication role. */
+/** Checked in every database. $1, $2: the password verifiers of the monitor's and the replication role. */
 const EVERYWHERE: Checks = {
   [NAMES.keeper]: roleHas('keeper', 'rolsuper'),
   [NAMES.monitor]: roleHas('monitor', `${ORDINARY} AND rolpassword = $1::text`),
@@ -86,7 +90,7 @@ const EVERYWHERE: Checks = {
   ),
 };
 
-/** Asked in the failover's own database, where grants and objects are. */
+/** Checked in the failover's own database, which holds the grants and objects. */
 const AT_HOME: Checks = {
   [NAMES.grants]: allOf([
     ...MONITOR_MEMBER_OF.map((role) => `pg_has_role(t.monitor, '${role}', 'USAGE')`),
@@ -127,7 +131,7 @@ const MISSING_ELSEWHERE = missingOf(EVERYWHERE);
 const TABLE_GRANTS = `GRANT USAGE ON SCHEMA failover TO ${MONITOR_ROLE};
   GRANT SELECT, INSERT, UPDATE ON failover.canary TO ${MONITOR_ROLE}`;
 
-/** Kinds of objects that may have taken a name of the failover's own in its schema. They are dropped. */
+/** Kinds of objects that a person may have created under one of the failover's own names. Such an object is dropped. */
 const KINDS: Readonly<Record<string, string>> = {
   r: 'TABLE',
   p: 'TABLE',
@@ -139,13 +143,13 @@ const KINDS: Readonly<Record<string, string>> = {
   i: 'INDEX',
 };
 
-/** How each object is made again, by its name for people. */
+/** Repairs of the objects, by their names for people. */
 type Repairs = Record<string, (session: Session) => Promise<boolean>>;
 
 export class Furnishing {
   private readonly sessions: FurnishSessions;
   private readonly clusterKey: string;
-  /** Stored verifiers that are known to verify the roles' passwords, by role. */
+  /** Stored verifiers that are known to match the roles' passwords, by role. */
   private readonly verifiers = new Map<string, string>();
 
   constructor(sessions: FurnishSessions, clusterKey: string) {
@@ -153,7 +157,7 @@ export class Furnishing {
     this.clusterKey = clusterKey;
   }
 
-  /** Makes what is missing and sets passwords that no longer verify. Throws what PostgreSQL says. */
+  /** Creates what is missing and sets the passwords that no longer match. Throws PostgreSQL's error. */
   async furnish(settings: NodeSettings): Promise<void> {
     await within(this.sessions.home(LIMIT_MS), async (session) => {
       const missing = await this.missing(session);
@@ -164,19 +168,23 @@ export class Furnishing {
     await this.ensureTable(settings);
   }
 
-  /** Names, for people, of the objects that are missing or wrong. Empty on a standby, which has the leader's objects. */
+  /**
+   * Names, for people, of the objects that are missing or wrong. Empty on a standby, which gets its objects from the
+   * leader.
+   */
   async missing(session: Session): Promise<string[]> {
     const [name, text] = session.database === HOME ? ['at home', MISSING_AT_HOME] : ['elsewhere', MISSING_ELSEWHERE];
     const verifiers = [MONITOR_ROLE, REPLICATION_ROLE].map((role) => this.verifiers.get(role) ?? null);
     const [row] = await session.ask<{ missing: string[]; recovery: boolean }>(`missing ${name}`, text, verifiers);
     if (row === undefined || row.recovery) return [];
-    // The objects in database postgres can be checked only from a session there.
+    // The objects in the database postgres can be checked only from a session in it.
     return session.database === HOME ? row.missing : [...new Set([NAMES.database, ...row.missing])];
   }
 
   /**
-   * Makes each object that {@link missing} named, one by one, so that a lock on one holds up no other. Resolves with the names
-   * of those that were wrong; a password that was right, and only not known to be, is left out. Throws the failures at the end.
+   * Makes each object that {@link missing} named, one by one, so that a lock on one object does not delay another.
+   * Resolves with the names of the objects that were wrong. A password that was right, but not yet known to be, is not
+   * among them. Throws all failures together at the end.
    */
   async repair(missing: readonly string[]): Promise<string[]> {
     const [made, failures]: [string[], string[]] = [[], []];
@@ -194,7 +202,7 @@ export class Furnishing {
     };
     await within(this.sessions.home(LIMIT_MS), (session) => each(session, missing, this.repairsAnywhere()));
     await within(this.sessions.into(HOME, LIMIT_MS), async (session) => {
-      // Checked again: with a dropped role its grants are gone, too, and a database that was made anew is empty.
+      // Checked again, because a dropped role has lost its grants, and a database that was just created is empty.
       await each(session, await this.missing(session), this.repairsAtHome());
     });
     if (failures.length > 0) throw new KeeperError('FURNISH_FAILED', failures.join('; '));
@@ -246,7 +254,8 @@ export class Furnishing {
       },
       [NAMES.beat]: async (session) => {
         await dropWhatever(session, 'beat');
-        // Counts ten a second since 1970, like the beats, so that a new sequence begins higher than the lost one ended.
+        // Starts at ten counts per second since 1970. The heartbeat counts at that rate, too, so a new sequence begins
+        // higher than the lost one ended.
         const [row] = await session.query<{ count: string }>(
           'SELECT floor(extract(epoch FROM clock_timestamp()) * 10)::bigint::text AS count',
         );
@@ -257,7 +266,7 @@ export class Furnishing {
     };
   }
 
-  /** False: the role was right already, and is known to be from now on. */
+  /** Returns false if the role was right already. From now on it is known to be right. */
   private async ensureInternal(session: Session, role: string, attributes: string, password: string): Promise<boolean> {
     const ordinary = `INHERIT CONNECTION LIMIT -1 VALID UNTIL 'infinity' ${attributes}`;
     const { stored, wasRight } = await ensureRole(session, role, ordinary, password, KEY_ITERATIONS);
@@ -284,7 +293,10 @@ export class Furnishing {
   }
 }
 
-/** Makes the role, or sets its attributes, and its password where the stored one does not verify it; null: it has none. */
+/**
+ * Creates the role, or sets its attributes. Sets the password if the stored verifier does not match it; `password`
+ * null: the role has none.
+ */
 async function ensureRole(
   session: Session,
   role: string,
@@ -304,7 +316,10 @@ async function ensureRole(
   return { stored: verifier ?? row?.stored ?? null, wasRight: row !== undefined && verifier === null };
 }
 
-/** The database that the failover's things are in takes sessions. A half dropped one (`datconnlimit` -2) is of no use. */
+/**
+ * Makes the failover's database exist and accept sessions. A database whose removal was interrupted (`datconnlimit` -2)
+ * is dropped and made again.
+ */
 async function ensureHome(session: Session): Promise<boolean> {
   const [row] = await session.query<{ usable: boolean }>(
     'SELECT datconnlimit <> -2 AS usable FROM pg_database WHERE datname = $1',
@@ -315,7 +330,7 @@ async function ensureHome(session: Session): Promise<boolean> {
     return true;
   }
   if (row !== undefined) await session.query(`DROP DATABASE ${HOME} WITH (FORCE)`);
-  // template0 takes no sessions, so no session can hold this up.
+  // template0 accepts no sessions, so no session can delay this.
   await session.query(`CREATE DATABASE ${HOME} TEMPLATE template0`);
   return true;
 }

@@ -1,9 +1,11 @@
 /**
- * The leader's heartbeat: a flushed local commit (S21, S27) every 100 ms on a connection of its own. Its age says whether
- * PostgreSQL still answers, its count on the replicas whether the leader is alive behind a partition.
+ * The leader's heartbeat: a flushed local commit (S21, S27) every 100 ms on a connection of its own. Its age shows
+ * whether PostgreSQL still answers. Its count, as the standbys see it, shows whether the leader is alive behind a
+ * network partition.
  *
- * It is `setval` of a sequence in a transaction of its own: a sequence has no row versions, so a beat costs the same whatever
- * old snapshot keeps dead rows, and its commit record carries the time that the standbys tell the age by.
+ * A beat is a `setval` of a sequence in a transaction of its own. A sequence has no row versions, so a beat costs the
+ * same however many dead rows an old snapshot keeps. The commit record carries the time from which the standbys compute
+ * the beat's age.
  */
 import { connect } from 'node:net';
 import { systemClock } from '../clock';
@@ -17,24 +19,30 @@ const INTERVAL_MS = 100;
 const REST_MIN_MS = 10;
 const LIMIT_MS = 10_000;
 /**
- * Number of beats after which the kernel is asked whether the postmaster is stopped: sessions that are open go on without it
- * (S27). Where it may be stopped, the next beat goes over a fresh session.
+ * Number of beats between two checks of the postmaster's state in the kernel. The check is needed because open sessions
+ * keep working while the postmaster is stopped (S27). If it may be stopped, the next beat uses a new session.
  */
 const BEATS_A_LOOK = 4;
-/** Number of beats after which the postmaster has to prove that it takes connections, whatever the kernel shows. */
+/** Number of beats after which the postmaster must prove that it accepts connections, whatever the kernel shows. */
 const BEATS_A_PROOF = 20;
-/** Number of beats after which the next one goes over a fresh session. */
+/** Number of beats after which the next one uses a new session. */
 const BEATS_A_SESSION = 100;
-/** Number of beats after an error that ask only the postmaster: PostgreSQL logs each error. */
+/** Number of beats after an error that only check the postmaster, because PostgreSQL logs each error. */
 const BEATS_A_REST = 4;
-/** A beat that waits for a lock, for example of a transaction that drops the sequence, is answered with an error after this, ms. */
+/**
+ * Lock timeout of a beat, ms. A transaction that drops the sequence, for example, holds such a lock. PostgreSQL then
+ * answers with an error.
+ */
 export const BEAT_LOCK_MS = 250;
 
-/** The name of the sequence. */
+/** Name of the heartbeat's sequence. */
 export const BEAT_SEQUENCE = 'failover.beat';
-/** Beyond this a count would soon be no whole number of JavaScript's. */
+/** Highest count. Somewhat above it, JavaScript can no longer represent every whole number. */
 export const BEAT_MAX = 4_000_000_000_000_000;
-/** Counts on from the sequence's value, after a failover too, unless that is out of range. $1: the last known count. */
+/**
+ * Continues from the sequence's value, also after a failover, unless that value is out of range. $1: the last known
+ * count.
+ */
 const BEAT = `SELECT pg_catalog.setval('${BEAT_SEQUENCE}',
   CASE WHEN last_value BETWEEN $1 AND ${BEAT_MAX} THEN last_value ELSE $1 END + 1)::text AS n FROM ${BEAT_SEQUENCE}`;
 
@@ -42,8 +50,9 @@ const BEAT = `SELECT pg_catalog.setval('${BEAT_SEQUENCE}',
 const SSL_REQUEST = Buffer.from([0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f]);
 
 /**
- * Resolves when a child of the postmaster answers: it took the connection and forked, which is what a new session needs of
- * it. No session is begun, so this costs a fraction of one and works where no place for one is left. Throws at the limit.
+ * Resolves when a child process of the postmaster answers. The postmaster then accepted the connection and forked,
+ * which is all that a new session needs from it. No session is begun, so this costs a fraction of a session and works
+ * when no connection slot is free. Throws at the limit.
  */
 export function provePostmaster(socketFile: string, limitMs: number): Promise<void> {
   return new Promise((resolve, reject) => {
@@ -56,7 +65,7 @@ export function provePostmaster(socketFile: string, limitMs: number): Promise<vo
     };
     const limit = setTimeout(() => end(new Error(`the postmaster did not answer within ${limitMs} ms`)), limitMs);
     socket.once('connect', () => socket.write(SSL_REQUEST));
-    // "S" or "N" comes from the child; a postmaster that cannot fork sends an error itself.
+    // "S" or "N" comes from the child. A postmaster that cannot fork sends an error itself.
     socket.once('data', (answer) => {
       const isChild = answer[0] === 0x53 || answer[0] === 0x4e;
       end(isChild ? null : new Error('the postmaster cannot make a process for a new session'));
@@ -67,8 +76,9 @@ export function provePostmaster(socketFile: string, limitMs: number): Promise<vo
 }
 
 /**
- * Whether an error shows that PostgreSQL works: any with an SQLSTATE, also that all connections are taken or that something
- * is missing, which another leader would not have either. Not so while it starts or shuts down (57P01 to 57P05).
+ * Whether an error shows that PostgreSQL works. Every error with an SQLSTATE does, also when all connections are taken
+ * or an object is missing, because a new leader would have the same error. The exceptions are the errors while
+ * PostgreSQL starts or shuts down (57P01 to 57P05).
  */
 export function isAnswer(error: unknown): boolean {
   const state = sqlState(error);
@@ -76,20 +86,29 @@ export function isAnswer(error: unknown): boolean {
 }
 
 export interface HeartbeatParts {
-  /** A fresh session whose commits wait for no standby. */
+  /** Opens a new session whose commits wait for no standby. */
   open(limitMs: number): Promise<Session>;
   /** See {@link provePostmaster}. */
   prove(limitMs: number): Promise<void>;
-  /** Whether the kernel shows the postmaster at work or waiting, a cheap question. False: it may be stopped, hang or shut down. */
+  /**
+   * Whether the kernel shows the postmaster running or waiting. This check is cheap. False: the postmaster may be
+   * stopped, hang or shut down.
+   */
   runs(): boolean;
 }
 
-/** One run of the heartbeat, from its start to its stop. A run that hangs in its last beat must not hold up the next run. */
+/**
+ * One run of the heartbeat, from its start to its stop. Each run has its own state, so a run that hangs in its last
+ * beat does not delay the next run.
+ */
 interface Life {
   readonly ending: AbortController;
   readonly time: OwnTime;
   session: Session | null;
-  /** Beats that are left until the kernel is asked, the postmaster proves itself, a session is fresh, statements are sent. */
+  /**
+   * Beats left until the next kernel check, the next proof of the postmaster, the next new session, and the end of the
+   * rest after an error.
+   */
   untilLook: number;
   untilProof: number;
   untilFresh: number;
@@ -169,10 +188,11 @@ export class Heartbeat {
       return true;
     } catch (error) {
       const answered = isAnswer(error);
-      // A keeper that is locked out was told so earlier, not by PostgreSQL just now: the postmaster is asked instead.
+      // The error of a keeper that is locked out comes from an earlier login attempt, not from PostgreSQL now. So the
+      // next beats check the postmaster instead.
       const isOut = error instanceof KeeperError && error.code === LOCKED_OUT;
       if (answered || isOut) life.resting = BEATS_A_REST;
-      // A session in another database would never see the sequence.
+      // Also dropped: a session in another database, because it would never see the sequence.
       if (!answered || life.session?.database !== HOME) drop(life);
       return answered;
     }
@@ -185,7 +205,7 @@ export class Heartbeat {
       life.untilLook = BEATS_A_LOOK;
       if (!this.parts.runs()) drop(life);
     }
-    // A fresh session proves more.
+    // A new session proves more than this check, so the check is skipped before one.
     return life.untilProof <= 0 && life.session !== null && life.untilFresh > 0;
   }
 
@@ -197,7 +217,7 @@ export class Heartbeat {
       life.untilProof = BEATS_A_PROOF;
     }
     life.untilFresh -= 1;
-    // Measured without the time that a fresh session takes, which clients with a pool do not pay.
+    // Measured without the time to open a session, which clients with a connection pool do not pay either.
     const fromMs = this.clock.nowMs();
     const [row] = await life.session.ask<{ n: string }>('beat', BEAT, [String(this.count)]);
     if (row === undefined || life.ending.signal.aborted) return;

@@ -1,18 +1,20 @@
-/** The configuration that the server has: which one is written, and with which of the stack's settings. */
+/** Keeps track of the written configuration and of the stack's settings in it. */
 import type { ServerConfig } from '../ports';
 import { type Floors, type PostgresSettings, type Tunables, withSettings } from '../tunables';
 import type { Configuration } from './configuration';
 
 export class InForce {
   readonly tunables: Tunables;
-  /** The stack's settings that the files were written for. */
+  /** The stack's settings for which the files were written. */
   wanted: PostgresSettings = {};
-  /** Counts the changes of the settings in the files; whom to follow and whom to wait for are none. */
+  /**
+   * Counts the changes of the settings in the files. A change of the source or of the synchronous names does not count.
+   */
   version = 0;
   private readonly files: Configuration;
-  /** The settings that the files have, as text. */
+  /** The settings in the files, as text. */
   private written = '';
-  /** What was asked for and written last, as text. */
+  /** The last request and the configuration that was written for it, as text. */
   private key = '';
 
   constructor(files: Configuration, tunables: Tunables) {
@@ -20,12 +22,12 @@ export class InForce {
     this.tunables = tunables;
   }
 
-  /** The files have what they would be written with now. */
+  /** True when the files contain what would be written now. */
   get isWritten(): boolean {
     return JSON.stringify(this.tunables.inFile(this.wanted)) === this.written;
   }
 
-  /** Writes the files of a running server; false: they are as they have to be. */
+  /** Writes the files of a running server. Returns false if they are right already. */
   async write(config: ServerConfig, blind: boolean): Promise<boolean> {
     const asked = config.settings.postgresSettings;
     const adapted = withSettings(config, this.tunables.inFile(asked));
@@ -36,14 +38,15 @@ export class InForce {
     this.wanted = asked;
     this.written = written;
     await this.files.write(adapted, this.version, blind);
-    // Only now: a write that failed is done again.
+    // Set after the write, so that a failed write is repeated.
     this.key = key;
     return true;
   }
 
   /**
-   * Writes the files for a start, with settings that PostgreSQL takes; see tunables.ts. `refused` hears its words when it
-   * refuses those that are asked for. Resolves with whether the server answers nobody until it is promoted.
+   * Writes the files for a start, with settings that PostgreSQL accepts; see tunables.ts. `refused` is called with
+   * PostgreSQL's message if it refuses the requested settings. Resolves with true if the server accepts no sessions
+   * until it is promoted.
    */
   async writeForStart(
     config: ServerConfig,

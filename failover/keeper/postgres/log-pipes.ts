@@ -1,7 +1,7 @@
 /**
- * The "files" that PostgreSQL's logging collector writes: two named pipes that the keeper reads. A pipe holds 64 KiB in the
- * kernel and nothing on a disk, so no log fills anything, nothing has to be rotated or removed, and a full data volume
- * loses no line. When the keeper does not read, PostgreSQL waits, as for any pipe.
+ * The "files" of PostgreSQL's logging collector: two named pipes that the keeper reads. A pipe holds 64 KiB in the
+ * kernel and nothing on a disk. So the log never fills a disk, no file has to be rotated or removed, and no line is
+ * lost when the data volume is full. While the keeper does not read, PostgreSQL waits, as with any pipe.
  */
 import { constants, openSync, readSync } from 'node:fs';
 import { mkdir, rm } from 'node:fs/promises';
@@ -10,14 +10,17 @@ import { join } from 'node:path';
 import { StringDecoder } from 'node:string_decoder';
 import { run } from './processes';
 
-/** A tmpfs that every container has; `log_directory` of the template. */
+/** A folder on a tmpfs that every container has; the template's `log_directory`. */
 export const LOG_FOLDER = '/dev/shm/postgres-log';
-/** `log_filename` of the template, for output that is no log line, and the name that PostgreSQL derives from it for `jsonlog`. */
+/**
+ * The template's `log_filename`, which gets the output that is not a log line, and the name that PostgreSQL derives
+ * from it for `jsonlog`.
+ */
 const STRAY = 'postgresql.log';
 const JSON_LOG = 'postgresql.json';
 const MAKE_LIMIT_MS = 5_000;
 const DRAIN_BYTES = 64 * 1024;
-/** Most pieces that are read in one go: more than a pipe holds. */
+/** Most pieces that are read in one call; together they are more than a pipe holds. */
 const DRAIN_PIECES_MAX = 16;
 
 export interface Ears {
@@ -25,7 +28,10 @@ export interface Ears {
   stray(text: string): void;
 }
 
-/** One pipe, open for both directions: it has a reader before PostgreSQL opens it, and no end while no writer is there. */
+/**
+ * One pipe. It is opened for reading and writing, so it has a reader before PostgreSQL opens it, and it never reports
+ * end of file while no writer is there.
+ */
 class Pipe {
   private readonly fd: number;
   private readonly socket: Socket;
@@ -40,7 +46,7 @@ class Pipe {
     this.socket.on('error', () => undefined);
   }
 
-  /** Reads all that is there now. */
+  /** Reads all that is in the pipe now. */
   drain(): void {
     const buffer = Buffer.alloc(DRAIN_BYTES);
     for (let pieces = 0; pieces < DRAIN_PIECES_MAX; pieces++) {
@@ -66,7 +72,7 @@ export class LogPipes {
     this.pipes = pipes;
   }
 
-  /** Makes both pipes anew in the folder and begins to read. */
+  /** Creates both pipes in an empty folder and begins to read. */
   static async open(ears: Ears, folder = LOG_FOLDER): Promise<LogPipes> {
     const [stray, json] = [join(folder, STRAY), join(folder, JSON_LOG)];
     await rm(folder, { recursive: true, force: true });
@@ -75,7 +81,7 @@ export class LogPipes {
     return new LogPipes([new Pipe(json, (text) => ears.json(text)), new Pipe(stray, (text) => ears.stray(text))]);
   }
 
-  /** Reads at once all that PostgreSQL has written so far. */
+  /** Reads immediately all that PostgreSQL has written so far. */
   drain(): void {
     for (const pipe of this.pipes) pipe.drain();
   }

@@ -1,6 +1,6 @@
 /**
- * How the keeper gets into its own PostgreSQL, over the local socket: as one of two superuser roles and into one of several
- * databases, so that a role or database that was renamed, dropped or closed does not lock it out.
+ * How the keeper logs in to its own PostgreSQL over the local socket. It tries two superuser roles and several
+ * databases, so that a renamed, dropped or closed role or database does not lock it out.
  */
 
 import { messageOf } from '../../contract/errors';
@@ -11,16 +11,16 @@ import { Session, type SessionOptions } from './session';
 import { sqlState } from './timed-client';
 
 const ROLES = ['postgres', KEEPER_ROLE] as const;
-/** The database with the failover's own objects. The others are entered only while this one takes no sessions. */
+/** The database with the failover's own objects. The others are used only while this one accepts no sessions. */
 export const HOME = 'postgres';
 const OTHER_DATABASES = ['template1'] as const;
 
-/** No such role, no right to log in, refused by pg_hba.conf; or no superuser any more. */
+/** The role does not exist, may not log in, is refused by pg_hba.conf, or is no superuser any more. */
 const ROLE_REFUSED = new Set(['28000', '28P01', INSUFFICIENT_PRIVILEGE]);
-/** No such database; it takes no sessions, or is half dropped. */
+/** The database does not exist, accepts no sessions, or its removal was interrupted. */
 const DATABASE_REFUSED = new Set(['3D000', '55000']);
 
-/** Every attempt writes a line into PostgreSQL's log. */
+/** Rest between attempts, ms, because every attempt writes a line into PostgreSQL's log. */
 const REST_MIN_MS = 1_000;
 const REST_MAX_MS = 15_000;
 
@@ -28,13 +28,13 @@ export type LoginOptions = Omit<SessionOptions, 'user' | 'database'>;
 
 type Role = (typeof ROLES)[number];
 
-/** Code of the failure when no superuser role gets in. */
+/** Code of the failure when no superuser role can log in. */
 export const LOCKED_OUT = 'SUPERUSER_LOCKED_OUT';
 
 export class Logins {
   private readonly open: (options: SessionOptions) => Promise<Session>;
   private readonly nowMs: () => number;
-  /** The role that got in last. */
+  /** The role that logged in last. */
   private role: Role = ROLES[0];
   private lockedOut: { error: KeeperError; untilMs: number; restMs: number } | null = null;
 
@@ -46,14 +46,14 @@ export class Logins {
     this.nowMs = nowMs;
   }
 
-  /** The server was started anew: earlier refusals count no more. */
+  /** The server was started again, so earlier refusals no longer count. */
   reset(): void {
     this.lockedOut = null;
   }
 
   /**
-   * A session in {@link HOME} or, while that takes none, in the next best database; `application` is the last choice.
-   * Throws SUPERUSER_LOCKED_OUT when neither role gets in, which is tried again with growing rests.
+   * Opens a session in {@link HOME} or, while that accepts none, in another database; `application` is the last choice.
+   * Throws SUPERUSER_LOCKED_OUT when neither role can log in. The login is tried again after rests that grow.
    */
   async home(options: LoginOptions, application: string | null = null): Promise<Session> {
     const databases = [HOME, ...OTHER_DATABASES, ...(application === null ? [] : [application])];
@@ -67,7 +67,7 @@ export class Logins {
     throw new Error('there is no database to go into');
   }
 
-  /** A session in this very database. */
+  /** Opens a session in exactly this database. */
   async into(database: string, options: LoginOptions): Promise<Session> {
     const { lockedOut } = this;
     if (lockedOut !== null && this.nowMs() < lockedOut.untilMs) throw lockedOut.error;

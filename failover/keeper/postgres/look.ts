@@ -1,4 +1,4 @@
-/** Asks a running PostgreSQL, and the control file of a stopped one, for what the keeper has to know. */
+/** Reads what the keeper has to know from a running PostgreSQL, and from the control file of a stopped one. */
 
 import { STATUS_ROWS_MAX } from '../../contract/limits';
 import type { SlotView } from '../../contract/messages';
@@ -11,18 +11,21 @@ import type { Session } from './session';
 import { sqlState } from './timed-client';
 import { timelineOf } from './titles';
 
-/** Wait events of a startup process that has applied all it has (S6). */
+/** Wait events of a startup process that has applied all local WAL (S6). */
 export const WAITS_FOR_WAL = new Set(['RecoveryWalStream', 'RecoveryRetrieveRetryInterval']);
 
 const WAL_TIMELINE = `('x' || left(pg_walfile_name(pg_current_wal_flush_lsn()), 8))::bit(32)::int`;
 
-/** The timeline that this server leads on, null while it is in recovery, and how much log it still has to apply, bytes. */
+/**
+ * Timeline on which this server is a primary, null while it is in recovery; and the amount of WAL that it still has to
+ * apply, bytes.
+ */
 export const LED_TIMELINE = `SELECT CASE WHEN NOT pg_is_in_recovery() THEN ${WAL_TIMELINE} END AS timeline,
   pg_last_wal_replay_lsn()::text AS replay,
   pg_wal_lsn_diff(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn())::float8 AS behind`;
 
-// These statements run up to ten times a second. They call functions instead of the views made of them, because the views join
-// pg_authid and pg_database, which costs a multiple and waits for sessions that lock these.
+// These statements run up to ten times a second. They call functions instead of the views on them: the views join
+// pg_authid and pg_database, which costs several times as much and waits for sessions that lock these catalogs.
 
 interface LeaderRow {
   timeline: number | null;
@@ -46,7 +49,7 @@ interface StandbyRow {
   replay: string | null;
   receiver: string | null;
   host: string | null;
-  /** A walreceiver's process is there, also one that still connects. */
+  /** A walreceiver process exists, also one that is still connecting. */
   runs: boolean;
   received: number | null;
   startup: number | null;
@@ -56,10 +59,11 @@ interface StandbyRow {
   database: string;
 }
 
-/** The heartbeat's count (heartbeat.ts) as a standby shows it. */
+/** The heartbeat's count (heartbeat.ts), as a standby shows it. */
 const BEAT = `pg_sequence_last_value(to_regclass('${BEAT_SEQUENCE}'))::text`;
 
-// $1: the startup process, null: not known yet. Ages are of one machine's clock: all nodes are on it.
+// $1: process id of the startup process; null: not known yet. All nodes run on one machine, so the ages come from one
+// clock.
 const standby = (beat: string) => `
 SELECT ${beat} AS beat, current_database() AS database, pg_is_in_recovery() AS recovery, pg_last_wal_receive_lsn()::text AS receive, pg_last_wal_replay_lsn()::text AS replay,
   r.status AS receiver, r.sender_host AS host,
@@ -71,18 +75,21 @@ FROM (VALUES (1)) one (n)
 const STANDBY = standby(BEAT);
 const STANDBY_WITHOUT_BEAT = standby('NULL::text');
 
-// The timeline of a standby that does not stream: the newest that it has reached or has to reach.
+// Timeline of a standby that does not stream: the newest that it has reached or has to reach.
 const TIMELINE = `
 SELECT greatest((SELECT timeline_id FROM pg_control_checkpoint()),
   (SELECT min_recovery_end_timeline FROM pg_control_recovery())) AS timeline`;
 
-/** Timeline of the WAL file that the startup process, named by PostgreSQL, reads or waits for; null when it shows none. */
+/**
+ * Timeline of the WAL file that the startup process reads or waits for. PostgreSQL gives the process id. Null: the
+ * process title shows no file.
+ */
 async function readTimeline(pid: number | null): Promise<number | null> {
   const title = pid === null ? null : await commandLine(pid);
   return title === null ? null : timelineOf(title);
 }
 
-/** The later of two timelines; null counts as nothing known. */
+/** The later of two timelines; null means not known. */
 export function laterTimeline(a: number | null, b: number | null): number | null {
   return a === null || b === null ? (a ?? b) : Math.max(a, b);
 }
@@ -94,15 +101,15 @@ SELECT slot_name AS name, active, wal_status AS "walStatus",
   END AS "retainedBytes"
 FROM pg_replication_slots WHERE NOT temporary ORDER BY slot_name LIMIT ${STATUS_ROWS_MAX}`;
 
-/** The replication slots of a running server. Throws when it does not answer. */
+/** Returns the replication slots of a running server. Throws when it does not answer. */
 export async function lookAtSlots(session: Session): Promise<SlotView[]> {
   return session.ask<SlotView>('slots', SLOTS);
 }
 
-/** After an error, which PostgreSQL logs, the heartbeat's count is not asked for during this time, ms. */
+/** After an error, the heartbeat's count is not read for this time, ms, because PostgreSQL logs each error. */
 const BEAT_REST_MS = 1_000;
 
-/** Facts about the server that a session keeps from earlier looks. */
+/** Facts about the server that are kept for a session between looks. */
 interface Known {
   systemId: string;
   inRecovery: boolean;
@@ -132,13 +139,13 @@ async function knownOf(session: Session): Promise<Known> {
   return first;
 }
 
-/** One look at a running server. Throws when it does not answer. */
+/** Takes one look at a running server. Throws when it does not answer. */
 export async function lookBySql(session: Session): Promise<SqlView & { systemId: string }> {
   const seen = await knownOf(session);
   if (seen.inRecovery) {
     const view = await lookAtStandby(session, seen);
     if (view !== null) return { ...view, systemId: seen.systemId };
-    // It was promoted between two looks.
+    // The server was promoted between two looks.
     seen.inRecovery = false;
   }
   return { ...(await lookAtLeader(session)), systemId: seen.systemId };
@@ -147,11 +154,11 @@ export async function lookBySql(session: Session): Promise<SqlView & { systemId:
 async function lookAtLeader(session: Session): Promise<SqlView> {
   const row = await session.askOne<LeaderRow>('leader', LEADER);
   const { timeline, flush: flushLsn, standbys } = row;
-  // The heartbeat itself knows best how it is (observer.ts).
+  // The observer adds the heartbeat, which knows its own count (observer.ts).
   return { ...NOTHING_SEEN, inRecovery: false, timeline, flushLsn, standbys };
 }
 
-/** Null: it is out of recovery. */
+/** Returns null when the server is out of recovery. */
 async function lookAtStandby(session: Session, seen: Known): Promise<SqlView | null> {
   const row = await standbyRow(session, seen);
   if (row.database !== session.database) {
@@ -161,7 +168,8 @@ async function lookAtStandby(session: Session, seen: Known): Promise<SqlView | n
   }
   if (!row.recovery) return null;
   seen.startup = row.startup;
-  // The control file lags behind (S12). While the standby streams, the file's first answer and the received timeline are enough.
+  // The control file lags behind (S12). While the standby streams, the file's first answer and the received timeline
+  // are enough.
   if (row.receiver !== 'streaming' || seen.reached === null) {
     const [reached] = await session.ask<{ timeline: number | null }>('timeline', TIMELINE);
     seen.reached = laterTimeline(reached?.timeline ?? null, await readTimeline(row.startup));
@@ -182,7 +190,10 @@ async function lookAtStandby(session: Session, seen: Known): Promise<SqlView | n
   };
 }
 
-/** Leaves the heartbeat's count out for a while after an error: a session holds the sequence's lock, or it is no sequence. */
+/**
+ * Reads the standby's row. After an error it leaves out the heartbeat's count for a while: a session may hold the
+ * sequence's lock, or the object may not be a sequence.
+ */
 async function standbyRow(session: Session, seen: Known): Promise<StandbyRow> {
   const rows = (name: string, text: string) => session.askOne<StandbyRow>(name, text, [seen.startup]);
   if (performance.now() >= seen.beatFromMs) {
@@ -196,36 +207,49 @@ async function standbyRow(session: Session, seen: Known): Promise<StandbyRow> {
   return rows('standby without beat', STANDBY_WITHOUT_BEAT);
 }
 
-// A blind start leaves `hot_standby` as it is not in the file, which matters to nobody on a leader (tunables.ts).
+// After a blind start, the `hot_standby` in force differs from the file. This does not matter on a leader
+// (tunables.ts).
 const PENDING = `
 SELECT current_setting('${VERSION_NAME}', true) AS version,
   (SELECT coalesce(json_agg(json_build_object('name', name, 'setting', setting)), '[]')
     FROM pg_settings WHERE pending_restart AND name <> 'hot_standby') AS pending`;
 
-/** Settings that wait for a restart, by a session that has read this version of the files; null: it has not yet. */
+/**
+ * Returns the settings that wait for a restart, if this session has read this version of the files; null: it has not
+ * yet.
+ */
 export async function lookForPending(session: Session, version: number): Promise<Pending[] | null> {
   const [row] = await session.ask<{ version: string | null; pending: Pending[] }>('pending', PENDING);
   return row?.version === String(version) ? row.pending : null;
 }
 
-// The function throws on a leader, so it is not called there.
+// The pause function throws on a leader, so it is not called there.
 const HELD = `
 SELECT pg_is_in_recovery() AND CASE WHEN pg_is_in_recovery() THEN pg_get_wal_replay_pause_state() = 'paused' END AS held,
   json_build_object(${FLOORED.map((name) => `'${name}', current_setting('${name}')::int`).join(', ')}) AS own`;
 
-/** Whether replay is paused, by a person or for want of parameters, and what this server has of those (S23). */
+/**
+ * Whether replay is paused, by a person or because a setting is too low, and this server's values of such settings
+ * (S23).
+ */
 export async function lookForPause(session: Session): Promise<{ held: boolean; own: Floors } | null> {
   const [row] = await session.ask<{ held: boolean; own: Floors }>('held', HELD);
   return row ?? null;
 }
 
 const CLEAN = new Set(['shut down', 'shut down in recovery']);
-/** States that only a primary writes: a standby's end with "in recovery" (PostgreSQL's catalog/pg_control.h, DBState). */
+/**
+ * States that only a primary writes. A standby's states end with "in recovery" (PostgreSQL's catalog/pg_control.h,
+ * DBState).
+ */
 const PRIMARY = new Set(['in production', 'shutting down', 'shut down']);
 
 const CONTROLDATA_LIMIT_MS = 5_000;
 
-/** Gives the values of the control file by their names there. Throws when pg_controldata does, or shows no such name. */
+/**
+ * Returns a function that gives the control file's values by their names in pg_controldata. Throws when pg_controldata
+ * fails; the function throws when it does not show a name.
+ */
 export async function readControlFile(data: string): Promise<(name: string) => string> {
   const output = await run('pg_controldata', ['-D', data], { limitMs: CONTROLDATA_LIMIT_MS });
   return (name) => {
@@ -253,7 +277,7 @@ export async function lookAtControlFile(
     control: {
       clean: CLEAN.has(value('Database cluster state')),
       primary: PRIMARY.has(value('Database cluster state')),
-      // A standby writes no checkpoint of its own, and what it received may go further than what it applied (S6).
+      // Null for a standby: it writes no checkpoint of its own, and it may have received more WAL than it applied (S6).
       checkpointLsn: value('Database cluster state') === 'shut down' ? value('Latest checkpoint location') : null,
       timeline: Math.max(Number(value("Latest checkpoint's TimeLineID")), minimumTimeline),
     },

@@ -1,4 +1,4 @@
-/** What is seen of one running server, from its start to its end. */
+/** Observes one running server, from its start to its end. */
 
 import { messageOf } from '../../contract/errors';
 import { PORTS } from '../../contract/layout';
@@ -20,21 +20,24 @@ import { ask, type Finding } from './stream-check';
 import { StreamWatch } from './stream-watch';
 
 const CONNECT_LIMIT_MS = 500;
-/** How often a standby that has more than the stack asks for looks whether its leader has less now (S23), ms. */
+/**
+ * Interval at which a standby with a higher value than the stack asks for checks whether its leader has lowered it
+ * (S23), ms.
+ */
 const FLOORS_EVERY_MS = 1_000;
-/** How often a standby is asked whether its replay is paused, ms. */
+/** Interval at which a standby is asked whether its replay is paused, ms. */
 const PAUSE_EVERY_MS = 500;
-/** How often replication slots are looked at, ms: for people only, so not with every look. */
+/** Interval at which replication slots are read, ms. They are only for people, so not every look reads them. */
 const SLOTS_EVERY_MS = 5_000;
-/** Longest part of PostgreSQL's words in a warning, characters. */
+/** Longest part of PostgreSQL's message in a warning, characters. */
 const WORDS_MAX = 300;
-/** Answers of a server that is not there, or not yet. */
+/** Errors of a server that does not run, or not yet. */
 const NOT_NOW = /ECONNREFUSED|ENOENT|starting up|not (yet )?accepting|shutting down/;
 
 export interface ObserverParts {
   node: string;
   clusterKey: string;
-  /** Identity of the data that the server runs on. */
+  /** System identifier of the data on which the server runs. */
   systemId: string | null;
   postmaster: Postmaster;
   data: DataFolder;
@@ -47,18 +50,18 @@ export interface ObserverParts {
 export class Observer {
   private readonly parts: ObserverParts;
   private readonly watch: StreamWatch;
-  /** The node that this server was told to follow. */
+  /** The node that this server has to follow. */
   private upstream: Source | null = null;
-  /** Newest timeline that it was seen on. */
+  /** The newest timeline on which the server was seen. */
   private received: number | null = null;
-  /** The last answer as a leader. */
+  /** The last view of the server as a leader. */
   private leader: View | null = null;
-  /** Why no superuser role gets in; null: one does. */
+  /** Why no superuser role can log in; null: one can. */
   private lockedOut: string | null = null;
-  /** Whether replay stands still for want of parameters, and when that was asked. */
+  /** Whether replay is paused because a setting is too low, and when that was last checked. */
   private pause = { held: false, atMs: Number.NEGATIVE_INFINITY };
   private slots: { seen: SlotView[] | undefined; atMs: number } = { seen: undefined, atMs: Number.NEGATIVE_INFINITY };
-  /** Settings that wait for a restart, as the files of `version` have them, and when the control file was read. */
+  /** The settings that wait for a restart under the files of `version`, and when the control file was last read. */
   private pending: { version: number; settings: Pending[]; floorsAtMs: number } | null = null;
 
   constructor(parts: ObserverParts) {
@@ -66,7 +69,7 @@ export class Observer {
     this.watch = new StreamWatch({ ask: (leader) => this.askWhy(leader), nowMs: () => performance.now() });
   }
 
-  /** The server was told to follow that node; null: none. */
+  /** The server was told to follow this node; null: no node. */
   follows(upstream: Source | null): void {
     this.upstream = upstream;
   }
@@ -77,7 +80,7 @@ export class Observer {
     this.watch.forget();
   }
 
-  /** One look; null: the server is gone. */
+  /** Takes one look. Returns null when the server has ended. */
   async look(): Promise<View | null> {
     const { systemId, postmaster, data, sessions, warning } = this.parts;
     const view: View = {
@@ -94,7 +97,7 @@ export class Observer {
       if (postmaster.isGone) return null;
       this.tellSilence(error);
       if (this.leader === null) this.watch.seen(null, this.upstream);
-      // A leader that hangs is still the leader; how long it hangs is the heartbeat's to tell (S27).
+      // A leader that hangs is still the leader. The heartbeat reports how long it hangs (S27).
       const seen: View =
         this.leader === null ? { ...view, starved: (await postmaster.stillMs()) > 0 } : { ...this.leader, stale: true };
       const { lockedOut } = this;
@@ -102,11 +105,12 @@ export class Observer {
     }
   }
 
-  /** What the server says of itself. Throws when it does not answer. */
+  /** Asks the server for its state. Throws when it does not answer. */
   private async ask(view: View, session: Session): Promise<View> {
     const { systemId, ...sql } = await lookBySql(session);
     this.lockedOut = null;
-    // The walreceiver's timeline is gone with its process, just when a candidate is chosen by it.
+    // Kept here, because the walreceiver's timeline disappears with its process, and that is when the timeline is
+    // needed to choose a candidate.
     if (sql.inRecovery) sql.timeline = this.received = laterTimeline(this.received, sql.timeline);
     else this.fillBeat(sql);
     const settings = await this.lookAtSettings(session, sql.inRecovery);
@@ -122,7 +126,7 @@ export class Observer {
     return seen;
   }
 
-  /** A leader knows its own heartbeat without asking. */
+  /** Fills in the heartbeat on a leader, which knows it without a query. */
   private fillBeat(sql: SqlView): void {
     const { count, ageMs } = this.parts.beats.read();
     if (count === 0) return;
@@ -130,7 +134,10 @@ export class Observer {
     sql.heartbeatSeenAgeMs = ageMs;
   }
 
-  /** How the running server stands to the stack's settings; asked once after each change of theirs in the files. */
+  /**
+   * Whether the running server has the stack's settings. PostgreSQL is asked once after each change of the settings in
+   * the files.
+   */
   private async lookAtSettings(session: Session, inRecovery: boolean): Promise<SettingsView | null> {
     const { inForce, data } = this.parts;
     const { tunables, wanted, version } = inForce;
@@ -138,14 +145,15 @@ export class Observer {
     const known = this.pending?.version === version ? this.pending : null;
     let floorsAtMs = this.pending?.floorsAtMs ?? Number.NEGATIVE_INFINITY;
     const due = tunables.isFloored(wanted) && performance.now() - floorsAtMs >= FLOORS_EVERY_MS;
-    // By what is, not by what was done: a promotion may have succeeded although its answer was lost.
+    // Decided by the server's state, not by the keeper's steps: a promotion may have succeeded although its answer was
+    // lost.
     if (!inRecovery) tunables.promoted();
     else if (known === null || due) {
       floorsAtMs = performance.now();
       if (known !== null) known.floorsAtMs = floorsAtMs;
       tunables.floorsAre((await lookAtControlFile(data.path)).floors);
     }
-    // The files are about to be written again.
+    // The files will soon be written again, so an answer now says nothing.
     if (!inForce.isWritten) return null;
     const settings = known?.settings ?? (await lookForPending(session, version));
     if (settings === null) return null;
@@ -160,8 +168,8 @@ export class Observer {
   }
 
   /**
-   * Replay is paused, and the control file has more of something than this server: the leader's log brought that, and only
-   * a restart helps (S23). A pause by a person alone is not the keeper's to end.
+   * Detects a replay that is paused because the control file has a higher value than this server: the leader's WAL
+   * brought that value, and only a restart helps (S23). The keeper does not end a pause that only a person caused.
    */
   private async lookAtPause(session: Session, inRecovery: boolean): Promise<void> {
     const { pause } = this;
@@ -192,7 +200,7 @@ export class Observer {
     });
   }
 
-  /** An answer that is neither "not there" nor "not yet" is worth a line. */
+  /** Reports an unusual failure to answer. A server that does not run, or not yet, is not reported. */
   private tellSilence(error: unknown): void {
     const message = messageOf(error);
     if (error instanceof KeeperError && error.code === LOCKED_OUT) this.lockedOut = message;

@@ -1,21 +1,26 @@
-/** The keeper's sessions on its own PostgreSQL, over the local socket, as superuser; their commits wait for no standby. */
+/**
+ * The keeper's sessions on its own PostgreSQL: over the local socket and as superuser. Their commits wait for no
+ * standby.
+ */
 import { HOME, type LoginOptions, Logins } from './logins';
 import type { Session } from './session';
 
 export const SOCKETS = '/var/run/postgresql';
 /** Limit of connecting and of each statement, ms. */
 export const SQL_LIMIT_MS = 2_000;
-/** A look that waits for a client's lock fails after this, ms; the next look asks again. */
+/** A look that waits for a client's lock fails after this time, ms; the next look asks again. */
 export const ASK_LOCK_MS = 250;
-/** How often a session outside the failover's own database tries to get there, ms. */
+/**
+ * Interval at which a session outside the failover's own database is replaced, in the hope to reach that database, ms.
+ */
 const HOME_EVERY_MS = 1_000;
 
 export class OwnSessions {
-  /** The application's database: the last choice for a session, see {@link Logins.home}. */
+  /** The application's database, the last choice for a session; see {@link Logins.home}. */
   application: string | null = null;
   private readonly applicationName: string;
   private readonly logins = new Logins();
-  /** The common one. */
+  /** The common session. */
   private session: Session | null = null;
   private openedMs = Number.NEGATIVE_INFINITY;
 
@@ -23,17 +28,20 @@ export class OwnSessions {
     this.applicationName = `${node}-keeper`;
   }
 
-  /** A session of its own, in the failover's database or the next best. Throws SUPERUSER_LOCKED_OUT. */
+  /**
+   * Opens a new session in the failover's database or, while that accepts none, in another one. Throws
+   * SUPERUSER_LOCKED_OUT.
+   */
   home(limitMs = SQL_LIMIT_MS, lockTimeoutMs = ASK_LOCK_MS, setup?: string): Promise<Session> {
     return this.logins.home(this.login(limitMs, lockTimeoutMs, setup), this.application);
   }
 
-  /** A session of its own in this very database. */
+  /** Opens a new session in exactly this database. */
   into(database: string, limitMs = SQL_LIMIT_MS, lockTimeoutMs = ASK_LOCK_MS): Promise<Session> {
     return this.logins.into(database, this.login(limitMs, lockTimeoutMs));
   }
 
-  /** The common session, for short statements. */
+  /** Returns the common session, which is for short statements. */
   async common(limitMs = SQL_LIMIT_MS): Promise<Session> {
     const { session } = this;
     const isAway = session !== null && session.database !== HOME && performance.now() - this.openedMs >= HOME_EVERY_MS;
@@ -45,18 +53,18 @@ export class OwnSessions {
     return this.session;
   }
 
-  /** That session is the common one from now on. */
+  /** Makes this session the common one. */
   use(session: Session): void {
     this.session = session;
   }
 
-  /** A server is about to start: earlier refusals count no more. */
+  /** A server is about to start, so earlier refusals no longer count. */
   begin(application: string): void {
     this.application = application;
     this.logins.reset();
   }
 
-  /** The server is gone. */
+  /** The server has ended. */
   end(): void {
     this.session?.destroy();
   }

@@ -1,12 +1,12 @@
 /**
- * Time in which this process ran. What was asked of PostgreSQL before the process itself stood still (paused, starved, a
- * suspended machine) may have been answered meanwhile, so that time says nothing of PostgreSQL (S11). Pure.
+ * A clock that counts only the time in which this process ran. A process may stand still: paused, starved, or on a
+ * suspended machine. PostgreSQL may have answered meanwhile, so such time says nothing about PostgreSQL (S11). Pure.
  */
 import type { Clock } from '../ports';
 
-/** How often {@link OwnTime.tick} is due, ms. */
+/** Interval at which {@link OwnTime.tick} must be called, ms. */
 export const TICK_MS = 100;
-/** A process that did not look at the clock for longer than this stood still, ms. */
+/** A process that did not read the clock for longer than this stood still, ms. */
 const GAP_MS = 500;
 
 export class OwnTime {
@@ -19,12 +19,12 @@ export class OwnTime {
     this.seenMs = clock.nowMs();
   }
 
-  /** To be called every {@link TICK_MS} while the time is in use. */
+  /** Must be called every {@link TICK_MS} while the clock is in use. */
   tick(): void {
     this.nowMs();
   }
 
-  /** Time of the clock less the time in which the process stood still, ms. It never falls. */
+  /** The clock's time minus the time in which the process stood still, ms. It never decreases. */
   nowMs(): number {
     const nowMs = this.clock.nowMs();
     if (nowMs - this.seenMs > GAP_MS) this.stoodMs += nowMs - this.seenMs;

@@ -1,4 +1,4 @@
-/** One life of the server's process, from its start to its end. */
+/** One life of the postmaster process, from its start to its end. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { setTimeout as delay } from 'node:timers/promises';
 import { messageOf } from '../../contract/errors';
@@ -8,17 +8,17 @@ import { isWalsender } from './titles';
 
 const STOP_LIMIT_MS = 45_000;
 const KILL_LIMIT_MS = 5_000;
-/** A walsender whose position stands still for this long holds up a shutdown (S18), ms. */
+/** A walsender whose position does not move for this time delays a shutdown and is ended (S18), ms. */
 const WALSENDER_PATIENCE_MS = 1_000;
 const WALSENDER_LOOK_MS = 300;
 
-/** How it ended. */
+/** How the postmaster ended. */
 export interface Exit {
   /** The exit code; null: a signal ended it, or it could not be started. */
   code: number | null;
   /** For people. */
   how: string;
-  /** It had been told to. */
+  /** The keeper had told it to end. */
   told: boolean;
 }
 
@@ -28,13 +28,16 @@ export interface PostmasterParts {
   data: string;
   /** Arguments of `postgres`. */
   serverArguments: readonly string[];
-  /** It answers nobody until it is promoted. */
+  /** It accepts no sessions until it is promoted. */
   blind: boolean;
-  /** When the control file was last written, ns; null: it cannot be read. The startup process writes it as it begins. */
+  /**
+   * Time of the control file's last change, ns; null: it cannot be read. The startup process writes the file when
+   * recovery begins.
+   */
   controlStamp(): bigint | null;
-  /** Pieces of its standard output and of its standard error, before its log begins. */
+  /** Receives pieces of its standard output, and of its standard error before its log begins. */
   hear: { stray(text: string): void; early(text: string): void };
-  /** Called once, as it ends. */
+  /** Called once, when it ends. */
   onExit(exit: Exit): void;
 }
 
@@ -47,7 +50,7 @@ export class Postmaster {
   private readonly startup: StartupProcess;
   private readonly controlAtStart: bigint | null;
 
-  /** Starts it; the files and the folder are ready. */
+  /** Starts the postmaster. The configuration files and the data must be ready. */
   constructor(parts: PostmasterParts) {
     this.parts = parts;
     this.blind = parts.blind;
@@ -74,39 +77,39 @@ export class Postmaster {
     return this.state === 'gone';
   }
 
-  /** The control file was written since the start: it has begun to recover. */
+  /** The control file was written since the start, so recovery has begun. */
   get recovered(): boolean {
     return this.parts.controlStamp() !== this.controlAtStart;
   }
 
-  /** Whether the kernel shows it at work or waiting, and its lock file that it takes sessions. */
+  /** Whether the kernel shows the process running or waiting, and the lock file says that it accepts sessions. */
   seemsWell(): boolean {
     const { pid } = this;
     return pid !== undefined && seemsToRun(pid) && isReady(this.parts.data);
   }
 
-  /** How long its startup process has stood still with nothing to apply, ms; 0: it works, or there is none. */
+  /** Time for which its startup process has had nothing to apply, ms; 0: the process works, or there is none. */
   async stillMs(): Promise<number> {
     const { pid } = this;
     return pid === undefined ? 0 : this.startup.stillMs(pid);
   }
 
-  /** It reads its configuration again. */
+  /** Makes it read its configuration again. */
   reload(): void {
     this.signal('SIGHUP');
   }
 
-  /** It obeys the file of a promotion. */
+  /** Makes it look for the file that asks for a promotion. */
   tellToPromote(): void {
     this.signal('SIGUSR1');
   }
 
-  /** Fast shutdown. Resolves when the process has ended. */
+  /** Shuts PostgreSQL down in fast mode. Resolves when the process has ended. */
   async stop(): Promise<void> {
     const { child } = this;
     if (!this.isGone) this.state = 'told';
     child.kill('SIGINT');
-    // After the signal: a postmaster that wakes shuts down before it does anything else (S27).
+    // This comes after the signal, so that a resumed postmaster shuts down before it does anything else (S27).
     await resumeServer();
     const patience = new AbortController();
     const hurry = endStuckWalsenders(patience.signal);
@@ -129,7 +132,7 @@ export class Postmaster {
   }
 }
 
-/** A shutdown waits for every standby to have all; one that hangs is ended after a second (S18). */
+/** Ends walsenders that hang, after a second. A shutdown otherwise waits until every standby has all WAL (S18). */
 async function endStuckWalsenders(signal: AbortSignal): Promise<void> {
   const titles = async () =>
     new Map((await serverProcesses()).filter((p) => isWalsender(p.title)).map((p) => [p.pid, p.title]));

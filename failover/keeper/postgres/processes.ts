@@ -1,4 +1,4 @@
-/** The processes of this container, and programs run with a limit. */
+/** Inspects and signals the processes of this container, and runs programs with a time limit. */
 import { spawn } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { readdir, readFile } from 'node:fs/promises';
@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { KeeperError } from '../ports';
 
-/** Command line of a process, or null when it is gone. */
+/** Command line of a process; null when it has ended. */
 export async function commandLine(pid: number): Promise<string | null> {
   try {
     const text = await readFile(`/proc/${pid}/cmdline`, 'utf8');
@@ -16,12 +16,15 @@ export async function commandLine(pid: number): Promise<string | null> {
   }
 }
 
-/** Line of `postmaster.pid` with the postmaster's state, from 0 (pidfile.h, LOCK_FILE_LINE_PM_STATUS). */
+/** Index of the line of `postmaster.pid` with the postmaster's state, from 0 (pidfile.h, LOCK_FILE_LINE_PM_STATUS). */
 const READY_LINE = 7;
-/** States that a process is in while it works or waits to be woken (proc(5), /proc/pid/stat). */
+/** Process states in which a process runs or waits to be woken (proc(5), /proc/pid/stat). */
 const RUNS = new Set(['R', 'S', 'I']);
 
-/** Whether the kernel shows a process at work or waiting: not stopped, not gone, not within a call that cannot be interrupted. */
+/**
+ * Whether the kernel shows a process running or waiting: not stopped, not ended, and not in a call that cannot be
+ * interrupted.
+ */
 export function seemsToRun(pid: number): boolean {
   try {
     const text = readFileSync(`/proc/${pid}/stat`, 'utf8');
@@ -32,8 +35,8 @@ export function seemsToRun(pid: number): boolean {
 }
 
 /**
- * Whether the postmaster has written that it is ready into its lock file (pg_ctl reads the same line). One that was told to
- * shut down when all clients are gone writes that it is stopping, and lets old sessions work on.
+ * Whether the postmaster's lock file says that it is ready (pg_ctl reads the same line). A postmaster in a smart
+ * shutdown, which waits for the clients to leave, writes that it is stopping and lets existing sessions go on.
  */
 export function isReady(data: string): boolean {
   try {
@@ -44,7 +47,7 @@ export function isReady(data: string): boolean {
   }
 }
 
-/** Processes of PostgreSQL's server (postmaster and children) in this container. */
+/** PostgreSQL's processes in this container: the postmaster and its children. */
 export async function serverProcesses(): Promise<{ pid: number; title: string }[]> {
   const found: { pid: number; title: string }[] = [];
   for (const entry of await readdir('/proc')) {
@@ -56,25 +59,25 @@ export async function serverProcesses(): Promise<{ pid: number; title: string }[
   return found;
 }
 
-/** Server processes that a process started. */
+/** PostgreSQL's processes that the process `parent` started. */
 export async function childrenOf(parent: number): Promise<{ pid: number; title: string }[]> {
   const found: { pid: number; title: string }[] = [];
   for (const process of await serverProcesses()) {
     const stat = await readFile(`/proc/${process.pid}/stat`, 'utf8').catch(() => '');
-    // The name in brackets may hold anything (proc(5)).
+    // The name in brackets may contain any characters (proc(5)).
     const [, ppid] = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
     if (Number(ppid) === parent) found.push(process);
   }
   return found;
 }
 
-/** Connections to a port that the kernel has accepted and the server has not taken yet. */
+/** Number of connections to a port that the kernel has accepted and the server has not taken yet. */
 export async function waitingConnections(port: number): Promise<number> {
   const texts = await Promise.all(['tcp', 'tcp6'].map((file) => readFile(`/proc/net/${file}`, 'utf8').catch(() => '')));
   return texts.reduce((sum, text) => sum + backlogOf(text, port), 0);
 }
 
-/** Reads `/proc/net/tcp`: of a socket that listens (state 0A), rx_queue is the number of connections that wait. */
+/** Reads `/proc/net/tcp`. For a socket that listens (state 0A), rx_queue is the number of connections that wait. */
 export function backlogOf(text: string, port: number): number {
   const ending = `:${port.toString(16).toUpperCase().padStart(4, '0')}`;
   return text
@@ -85,19 +88,19 @@ export function backlogOf(text: string, port: number): number {
 }
 
 /**
- * Lets processes of the server run on that somebody stopped (SIGSTOP): one that stands still obeys nothing but SIGKILL, and
- * a shutdown would wait its whole limit for it. To the others this signal means nothing.
+ * Resumes server processes that a SIGSTOP stopped. A stopped process reacts only to SIGKILL, and a shutdown would wait
+ * for it until its limit. Processes that run ignore this signal.
  */
 export async function resumeServer(): Promise<void> {
   for (const { pid } of await serverProcesses()) signalProcess(pid, 'SIGCONT');
 }
 
 const LEFT_LOOK_MS = 20;
-/** The logger ends by itself right behind the last of the others, ms. */
+/** The logger ends by itself right after the last of the other processes, ms. */
 const LEFT_SOON_MS = 2;
 const LEFT_SOON_LOOKS = 5;
 
-/** Waits until no server process is left; kills those that stay longer than the limit. */
+/** Waits until no server process is left. Kills processes that stay longer than the limit. */
 export async function noServerLeft(limitMs: number): Promise<void> {
   const deadline = performance.now() + limitMs;
   for (let looks = 0; ; looks++) {
@@ -110,17 +113,17 @@ export async function noServerLeft(limitMs: number): Promise<void> {
   }
 }
 
-/** Sends a signal; a process that is gone is no error. */
+/** Sends a signal. It is no error if the process has ended. */
 export function signalProcess(pid: number, signal: NodeJS.Signals): void {
   try {
     process.kill(pid, signal);
   } catch {
-    // It ended meanwhile.
+    // The process has ended meanwhile.
   }
 }
 
 export interface ToolOptions {
-  /** Longest time, ms. */
+  /** Time limit, ms. */
   limitMs: number;
   signal?: AbortSignal;
   env?: Record<string, string>;
@@ -132,8 +135,8 @@ export interface ToolOptions {
 const OUTPUT_MAX = 64 * 1024;
 
 /**
- * Runs a program and gives its output; throws TOOL_FAILED with the last lines of its own words. However it ends, the program
- * does nothing any more by then.
+ * Runs a program and resolves with its output. Throws TOOL_FAILED with the last lines of its standard error. The
+ * program has always ended by then.
  */
 export function run(command: string, args: string[], options: ToolOptions): Promise<string> {
   return new Promise((resolve, reject) => {
@@ -158,7 +161,8 @@ export function run(command: string, args: string[], options: ToolOptions): Prom
       broken = error;
       if (child.pid === undefined) reject(error);
     });
-    // A program that it has begun itself may hold the pipes open for longer.
+    // After an error it does not wait for `close`, because a program that this one started may hold the pipes open for
+    // longer.
     child.on('exit', () => {
       if (broken !== null) reject(broken);
     });

@@ -1,4 +1,4 @@
-/** Promotes the running server and waits until it leads. */
+/** Promotes the running server and waits until it is a primary. */
 import { watch } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -9,9 +9,9 @@ import type { OwnSessions } from './own-sessions';
 import type { Postmaster } from './postmaster';
 import type { Session } from './session';
 
-/** A promotion hangs when replay has stood still for this time, ms; how much is left to replay does not matter. */
+/** A promotion hangs when replay has not moved for this time, ms. The amount that is left to replay does not matter. */
 const PROMOTE_LIMIT_MS = 60_000;
-/** How often a promotion that has to replay first tells how far it is, ms. */
+/** Interval at which a promotion that has to replay first reports its progress, ms. */
 const PROMOTE_TELL_MS = 5_000;
 const PROMOTE_LOOK_MS = 25;
 const PROMOTE_SOON_MS = 1;
@@ -22,13 +22,13 @@ export interface PromotionParts {
   data: string;
   postmaster: Postmaster;
   sessions: OwnSessions;
-  /** The server has been told to lead: no other node's settings bind it. */
+  /** Called when the server was told to lead: no other node's settings bind it from then on. */
   told(): void;
 }
 
 /**
- * Resolves with the timeline that it leads on. Throws PROMOTION_HANGS; `tell` hears now and then how far it is. Throws soon
- * after the signal is aborted.
+ * Resolves with the timeline on which the server leads. Throws PROMOTION_HANGS. `tell` is called now and then with the
+ * progress. Throws soon after the signal is aborted.
  */
 export async function promote(
   { data, postmaster, sessions, told }: PromotionParts,
@@ -47,7 +47,7 @@ export async function promote(
   }
 }
 
-/** `soon`: aborted when the promotion is about to be over. */
+/** Waits until the server leads. `soon` is aborted when the promotion is about to finish. */
 async function untilLed(
   session: Session,
   soon: AbortSignal,
@@ -78,13 +78,17 @@ async function untilLed(
       const left = typeof behind === 'number' ? `${Math.ceil(behind / MB)} MB are left` : 'more is left';
       tell(`the write-ahead log that is here is replayed before the promotion: at ${replay}, ${left}`);
     }
-    // A new history file tells when the promotion is about to be over; asking all the time would slow it down.
+    // A new history file shows that the promotion is about to finish. Frequent questions before that would slow the
+    // promotion down.
     if (soon.aborted) await delay(PROMOTE_SOON_MS);
     else await delay(PROMOTE_LOOK_MS, undefined, { signal: soon }).catch(() => undefined);
   }
 }
 
-/** What `pg_ctl promote` does, for a server that answers only when it is promoted. Resolves with its first session. */
+/**
+ * Does what `pg_ctl promote` does, for a server that accepts sessions only after its promotion. Resolves with its first
+ * session.
+ */
 async function promoteBlind(
   data: string,
   postmaster: Postmaster,
@@ -93,8 +97,8 @@ async function promoteBlind(
 ): Promise<Session> {
   const goesOn = (sinceMs: number) =>
     !postmaster.isGone && !signal.aborted && performance.now() - sinceMs < PROMOTE_LIMIT_MS;
-  // Before that the postmaster would remove the promotion's file, or not know its signal. The startup process, which obeys it,
-  // writes the control file when it begins to recover.
+  // Earlier, the postmaster would remove the promotion's file or not know the signal. The startup process carries out
+  // the promotion, and it writes the control file when recovery begins.
   const begunMs = performance.now();
   while (!postmaster.recovered && goesOn(begunMs)) await delay(STAND_LOOK_MS);
   let workedMs = performance.now();
@@ -112,10 +116,10 @@ async function promoteBlind(
   throw new KeeperError('PROMOTION_HANGS', 'PostgreSQL was not promoted');
 }
 
-/** A promotion writes the history of its timeline some milliseconds before it takes writes. */
+/** A promotion writes the history file of its timeline some milliseconds before it accepts writes. */
 const HISTORY = /^[0-9A-F]{8}\.history$/;
 
-/** Aborts `seen` when a history file comes into the folder; never where the kernel has no inotify watch left. */
+/** Aborts `seen` when a history file appears in the folder. It never does if the kernel has no inotify watch left. */
 function watchForHistory(folder: string): { seen: AbortSignal; close(): void } {
   const seen = new AbortController();
   try {

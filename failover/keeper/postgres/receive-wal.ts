@@ -1,4 +1,4 @@
-/** Receives write-ahead log beside a copy, with pg_receivewal, so that none is missing when the copy is started. */
+/** Receives WAL with pg_receivewal during a copy, so that none is missing when PostgreSQL starts on the copy. */
 import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -9,17 +9,17 @@ import { run } from './processes';
 import { segmentFile, segmentStart } from './timelines';
 
 const RUN_LIMIT_MS = 86_400_000;
-/** Rest before a broken connection is made again, ms; the slot keeps the log that comes meanwhile. */
+/** Rest before a broken connection is opened again, ms. The slot keeps the WAL of the meantime. */
 const AGAIN_MS = 500;
-/** A run of pg_receivewal that lasted this long did receive, ms. */
+/** A run of pg_receivewal that lasted this long has received WAL, ms. */
 const STEADY_MS = 3_000;
 /** Receiving is given up after this time without such a run, ms. */
 const PATIENCE_MS = 30_000;
 
-/** The first digits of a segment's name are its timeline. */
+/** Any timeline: the first digits of a segment's name. */
 const ANY_TIMELINE = '00000000';
 
-/** Names of the whole segments in a folder of write-ahead log, oldest first, without their timelines. */
+/** Names of the whole segments in a folder of WAL, oldest first, without their timelines. */
 export async function wholeSegments(folder: string): Promise<string[]> {
   const names = await readdir(folder).catch(() => []);
   return names
@@ -28,18 +28,18 @@ export async function wholeSegments(folder: string): Promise<string[]> {
     .sort();
 }
 
-/** How many segments lie between two names of 16 digits; segments have `segmentBytes`. */
+/** Number of segments between two names of 16 digits; `segmentBytes`: size of a segment. */
 export function segmentsBetween(from: string, to: string, segmentBytes: number): number {
   const start = (name: string) => segmentStart(`${ANY_TIMELINE}${name}`, BigInt(segmentBytes));
   return Number(start(to) - start(from)) / segmentBytes;
 }
 
-/** Name, without timeline, of the segment that holds the byte before a position. */
+/** Name, without the timeline, of the segment with the byte before a position. */
 export function segmentBefore(lsn: string, segmentBytes: number): string {
   return segmentFile(0, parseLsn(lsn) - 1n, BigInt(segmentBytes)).slice(ANY_TIMELINE.length);
 }
 
-/** Removes a segment that was not received whole: the next run begins with it anew. */
+/** Removes a partly received segment. The next run receives it again from its beginning. */
 async function removePartial(folder: string): Promise<void> {
   for (const name of await readdir(folder).catch(() => [])) {
     if (name.endsWith('.partial')) await rm(join(folder, name), { force: true });
@@ -47,15 +47,18 @@ async function removePartial(folder: string): Promise<void> {
 }
 
 interface ReceiverOptions {
-  /** Connection string, under a name that is no node's (S25). */
+  /** Connection string, with an application name that belongs to no node (S25). */
   connection: string;
-  /** Slot that keeps the log that was not received yet. */
+  /** Slot that keeps the WAL that was not received yet. */
   slot: string;
   /** Called once, when nothing could be received for {@link PATIENCE_MS}. */
   onFailed: (error: KeeperError) => void;
 }
 
-/** pg_receivewal, begun again when it ends by itself. Goes on behind the last whole segment of its folder. */
+/**
+ * Runs pg_receivewal, and starts it again when it ends by itself. It continues after the last whole segment of its
+ * folder.
+ */
 export class WalReceiver {
   private readonly options: ReceiverOptions;
   private stopping = new AbortController();
@@ -75,7 +78,9 @@ export class WalReceiver {
     this.running = this.receive(folder, this.stopping.signal);
   }
 
-  /** Resolves when nothing writes into the folder any more; a segment that is not whole is gone. */
+  /**
+   * Stops receiving. Resolves when nothing writes into the folder any more and a partly received segment was removed.
+   */
   async end(folder: string): Promise<void> {
     this.stopping.abort();
     await this.running;
@@ -91,7 +96,7 @@ export class WalReceiver {
       try {
         await removePartial(folder);
         if (signal.aborted) return;
-        // The leader removes log that was reported as flushed, so this is reported every second instead of every ten.
+        // The leader removes WAL that was reported as flushed, so this is reported every second instead of every ten.
         await run(
           'pg_receivewal',
           ['-d', connection, '-D', folder, '-S', slot, '--no-loop', '--no-password', '--status-interval=1'],

@@ -1,4 +1,4 @@
-/** Rewind, and the session on the leader that a rewind and a copy need. */
+/** Runs pg_rewind, and opens the session on the leader that a rewind and a copy need. */
 
 import { messageOf } from '../../contract/errors';
 import { REPLICATION_ROLE } from '../../contract/naming';
@@ -21,14 +21,14 @@ export interface RejoinContext {
   passfile: string;
   volume: string;
   data: string;
-  /** Where a copy is made. */
+  /** Folder in which a copy is made. */
   fresh: string;
-  /** Where write-ahead log is received while the copy is made. */
+  /** Folder in which WAL is received while the copy is made. */
   wal: string;
   configFile: string;
 }
 
-/** A session on the source, under the replication role. Throws LEADER_UNREACHABLE. */
+/** Opens a session on the source with the replication role. Throws LEADER_UNREACHABLE. */
 export async function openSource(source: Source, context: RejoinContext): Promise<Session> {
   try {
     return (await dialSource(source, context)).session;
@@ -38,7 +38,10 @@ export async function openSource(source: Source, context: RejoinContext): Promis
   }
 }
 
-/** A session, with the settings that the replication role may set there: a source of an older version has not granted all. */
+/**
+ * Opens a session with the settings that the replication role may set on the source. A source of an older version has
+ * not granted all of them.
+ */
 async function dialSource(
   source: Source,
   context: RejoinContext,
@@ -65,8 +68,8 @@ async function dialSource(
 }
 
 /**
- * Throws LEADER_UNREACHABLE unless the source answers by its own name and is a primary: nothing is thrown away before it
- * does. An address may have become another node's (S14).
+ * Throws LEADER_UNREACHABLE unless the source answers under its own name and is a primary. No data is thrown away
+ * before that. The name is checked because the address may now belong to another node (S14).
  */
 export function reach(source: Source, context: RejoinContext): Promise<void> {
   return within(openSource(source, context), async (session) => {
@@ -81,8 +84,8 @@ export function reach(source: Source, context: RejoinContext): Promise<void> {
 }
 
 /**
- * `pg_rewind` of the data, over the replication role and its grants (S12). Throws on any error, also when the data was not
- * shut down cleanly: pg_rewind's own recovery would write a record into the leader's timeline (S3).
+ * Runs `pg_rewind` on the data, with the replication role and its grants (S12). Throws on any error, also when the data
+ * was not shut down cleanly, because pg_rewind's own recovery would write a record into the leader's timeline (S3).
  */
 export async function rewind(source: Source, context: RejoinContext, signal: AbortSignal): Promise<void> {
   const { session, rights } = await dialSource(source, context);

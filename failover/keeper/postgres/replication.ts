@@ -1,6 +1,6 @@
 /**
- * One session of PostgreSQL's streaming replication protocol (manual, "Streaming Replication Protocol"). A refusal of the
- * server is thrown as `DatabaseError`, whose `code` is the SQLSTATE: see {@link sqlState}.
+ * One session of PostgreSQL's streaming replication protocol (manual, "Streaming Replication Protocol"). If the server
+ * refuses a command, it throws a `DatabaseError` whose `code` is the SQLSTATE: see {@link sqlState}.
  */
 import type { Connection } from 'pg';
 import { parseLsn, printLsn } from '../../contract/lsn';
@@ -8,13 +8,13 @@ import { TimedClient, type TimedOptions } from './timed-client';
 
 export interface Identity {
   systemId: string;
-  /** Of a primary: the timeline that it writes. */
+  /** On a primary: the timeline that it writes. */
   timeline: number;
-  /** Of a primary: the end of the log that it has flushed. */
+  /** On a primary: the end of the flushed WAL. */
   flushLsn: string;
 }
 
-/** A slot as READ_REPLICATION_SLOT tells it. */
+/** A slot's position, as READ_REPLICATION_SLOT returns it. */
 export interface SlotPosition {
   restartLsn: string | null;
   restartTimeline: number | null;
@@ -23,17 +23,17 @@ export interface SlotPosition {
 export interface StreamFrom {
   lsn: string;
   slot?: string;
-  /** Default: the server's newest. */
+  /** Default: the server's newest timeline. */
   timeline?: number;
 }
 
-/** Where a timeline ended that is not the server's newest, and which one follows. */
+/** The end of a timeline that is not the server's newest, and the timeline that follows it. */
 export interface EndOfTimeline {
   nextTimeline: number;
   lsn: string;
 }
 
-/** The part of node-postgres' connection that its types leave out. */
+/** The part of node-postgres' connection that its types do not declare. */
 interface CopyConnection {
   query(text: string): void;
   sendCopyFromChunk(chunk: Buffer): void;
@@ -46,16 +46,16 @@ const XLOG_DATA = 0x77;
 const KEEPALIVE = 0x6b;
 const XLOG_DATA_HEAD = 25;
 const KEEPALIVE_LENGTH = 18;
-/** PostgreSQL counts time from here, ms since 1970. */
+/** PostgreSQL's epoch, ms since 1970. */
 const EPOCH_MS = Date.UTC(2000, 0, 1);
 
 export class Replication extends TimedClient {
-  /** The stream that is under way. */
+  /** The stream that is running. */
   private copy: CopyStream | null = null;
 
   /**
-   * Connects, or throws within the limit. The application's name is never that of a node: a walsender of that name would
-   * count as the node's standby (S25).
+   * Connects, or throws within the limit. The application name is never that of a node, because a walsender with that
+   * name would count as the node's standby (S25).
    */
   static open(options: TimedOptions): Promise<Replication> {
     return new Replication(options, { replication: 'true' }).begin();
@@ -66,18 +66,18 @@ export class Replication extends TimedClient {
     return { systemId: row.systemid, timeline: Number(row.timeline), flushLsn: row.xlogpos };
   }
 
-  /** Value of a setting (`SHOW`), for example `cluster_name` or `in_hot_standby`. */
+  /** Returns the value of a setting (`SHOW`), for example `cluster_name` or `in_hot_standby`. */
   async show(setting: 'cluster_name' | 'in_hot_standby' | 'wal_segment_size'): Promise<string> {
     return (await this.row<Record<string, string>>(`SHOW ${setting}`))[setting] ?? '';
   }
 
-  /** Text of a timeline's history file. The first timeline has none: 58P01. */
+  /** Returns the text of a timeline's history file. The first timeline has none: error 58P01. */
   async history(timeline: number): Promise<string> {
     const row = await this.row<{ content: string | Buffer }>(`TIMELINE_HISTORY ${timeline}`);
     return row.content.toString();
   }
 
-  /** Null: there is no such slot. */
+  /** Returns null if there is no such slot. */
   async readSlot(name: string): Promise<SlotPosition | null> {
     const row = await this.row<{ slot_type: string | null; restart_lsn: string | null; restart_tli: string | null }>(
       `READ_REPLICATION_SLOT ${quotedSlot(name)}`,
@@ -90,9 +90,10 @@ export class Replication extends TimedClient {
   }
 
   /**
-   * Streams WAL until `onWal` returns false, or the server's timeline ends there. `onBegun` is called when the server has
-   * accepted, and may end the stream at once by false. The bytes are only valid during the call. Throws a
-   * refusal of the server, and at the limit. This side never confirms a position, so a slot's `restart_lsn` stays.
+   * Streams WAL until `onWal` returns false or the server's timeline ends. `onBegun` is called when the server has
+   * accepted the command, and can return false to end the stream at once. The bytes are only valid during the call.
+   * Throws when the server refuses, and at the limit. This side never confirms a position, so a slot's `restart_lsn`
+   * stays the same.
    */
   async stream(
     from: StreamFrom,
@@ -102,7 +103,7 @@ export class Replication extends TimedClient {
     this.mustLive();
     const slot = from.slot === undefined ? '' : `SLOT ${quotedSlot(from.slot)} `;
     const timeline = from.timeline === undefined ? '' : ` TIMELINE ${from.timeline}`;
-    // Parsed first, so that nothing but a position goes into the command.
+    // Parsed first, so that the command can only contain a position.
     const lsn = printLsn(parseLsn(from.lsn));
     const copy = new CopyStream(`START_REPLICATION ${slot}PHYSICAL ${lsn}${timeline}`, onBegun, onWal);
     this.copy = copy;
@@ -115,8 +116,8 @@ export class Replication extends TimedClient {
   }
 
   /**
-   * Hot standby feedback that asks for nothing: the slot in use lets go of its xmin and catalog xmin. Only while a stream
-   * is under way, from `onBegun` or `onWal`; when {@link stream} has resolved the server has carried it out.
+   * Sends a hot standby feedback without an xmin, so that the slot in use gives up its xmin and catalog xmin. Call it
+   * only during a stream, from `onBegun` or `onWal`. The server has processed it when {@link stream} resolves.
    */
   feedback(): void {
     const message = Buffer.alloc(25);
@@ -125,7 +126,10 @@ export class Replication extends TimedClient {
     this.copy?.send(message);
   }
 
-  /** Ends the session as the protocol wants it, so that the server logs nothing, within the limit. Throws nothing. */
+  /**
+   * Ends the session with the protocol's own message, so that the server logs nothing, within the limit. Throws
+   * nothing.
+   */
   async close(): Promise<void> {
     if (this.dead) return;
     await this.limited(this.client.end(), this.limitMs).catch(() => undefined);
@@ -141,7 +145,7 @@ export class Replication extends TimedClient {
   }
 }
 
-/** One START_REPLICATION; node-postgres calls it as it calls its own queries. */
+/** One START_REPLICATION command. node-postgres calls its methods as it does for its own queries. */
 class CopyStream {
   readonly ended: Promise<EndOfTimeline | null>;
   private readonly command: string;
@@ -160,7 +164,7 @@ class CopyStream {
     this.ended = new Promise((resolve, reject) => {
       this.settle = (error) => (error === null ? resolve(this.next) : reject(error));
     });
-    // The deadline may have answered already.
+    // The deadline may have rejected the caller already, so this error must not stay unhandled.
     this.ended.catch(() => undefined);
   }
 
@@ -183,18 +187,18 @@ class CopyStream {
     } else if (chunk[0] === KEEPALIVE && chunk[KEEPALIVE_LENGTH - 1] === 1) this.send(noPosition());
   }
 
-  /** Only where the timeline has ended: the next one and its beginning. */
+  /** The server sends this row only when the timeline has ended. It has the next timeline and its beginning. */
   handleDataRow({ fields }: { fields: (string | null)[] }): void {
     const [nextTimeline, lsn] = fields;
     if (nextTimeline != null && lsn != null) this.next = { nextTimeline: Number(nextTimeline), lsn };
   }
 
   handleRowDescription(): void {
-    // The columns are known.
+    // The columns are known, so nothing is needed from it.
   }
 
   handleCommandComplete(): void {
-    // The command is over only when the server is ready for the next one.
+    // The command has ended only when the server is ready for the next one.
   }
 
   handleError(error: Error): void {
@@ -230,7 +234,7 @@ class CopyStream {
   }
 }
 
-/** Standby status update without any position: it keeps the connection alive and confirms nothing. */
+/** A standby status update without any position. It keeps the connection alive and confirms nothing. */
 function noPosition(): Buffer {
   const message = Buffer.alloc(34);
   message.write('r', 0, 'latin1');
@@ -238,12 +242,12 @@ function noPosition(): Buffer {
   return message;
 }
 
-/** PostgreSQL's time, µs. */
+/** Current time in PostgreSQL's format, µs. */
 function now(): bigint {
   return BigInt(Date.now() - EPOCH_MS) * 1_000n;
 }
 
-/** Slot names are letters, digits and underscores. */
+/** Quotes a slot name, which consists of letters, digits and underscores. */
 function quotedSlot(name: string): string {
   if (!/^[a-z0-9_]{1,63}$/.test(name)) throw new Error(`"${name}" is no name of a slot`);
   return `"${name}"`;

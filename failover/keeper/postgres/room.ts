@@ -1,4 +1,4 @@
-/** Room on a node's disk for a copy. Volumes of several nodes are often on one disk: a full one ends the leader first. */
+/** Disk space for a copy. The volumes of several nodes are often on one disk, and a full disk ends the leader first. */
 import { lstat, readdir, statfs } from 'node:fs/promises';
 import { join } from 'node:path';
 import { KeeperError } from '../ports';
@@ -8,25 +8,25 @@ const MB = 1024 * 1024;
 const BLOCK_BYTES = 512;
 const RESERVE_MIN_BYTES = 128 * MB;
 const RESERVE_SHARE = 0.05;
-/** How often the room is looked at, ms: a copy may write some hundred MB a second. */
+/** Interval at which the free space is checked, ms. It is short, because a copy may write some hundred MB a second. */
 const LOOK_MS = 200;
 
 export function inBytes(bytes: number): string {
   return `${bytes} bytes (${Math.ceil(bytes / MB)} MB)`;
 }
 
-/** Room that stays free on the disk while a copy of this size is made, bytes. */
+/** Disk space that must stay free while a copy of this size is made, bytes. */
 export function reserveFor(sizeBytes: number): number {
   return Math.max(RESERVE_MIN_BYTES, Math.ceil(sizeBytes * RESERVE_SHARE));
 }
 
-/** Free room in the file system of a folder, bytes. */
+/** Free space in the file system of a folder, bytes. */
 export async function freeBytes(folder: string): Promise<number> {
   const { bavail, bsize } = await statfs(folder);
   return bavail * bsize;
 }
 
-/** Room that a folder takes on its disk, bytes. Files that vanish meanwhile count nothing. */
+/** Disk space that a folder takes, bytes. Files that disappear meanwhile do not count. */
 async function usedBytes(folder: string): Promise<number> {
   const entries = await readdir(folder, { recursive: true, withFileTypes: true }).catch(() => []);
   let bytes = 0;
@@ -44,9 +44,9 @@ interface Place {
 }
 
 /**
- * Makes sure that a copy of this size fits on this disk beside the old data, with the reserve, and as much again for the
- * write-ahead log that comes meanwhile; where it does not, `removeOld` may make room. Throws DISK_TOO_SMALL, with the
- * room that is needed and free, before anything is removed.
+ * Makes sure that the disk has space for a copy of this size beside the old data, plus the reserve, plus the same
+ * amount again for the WAL of the meantime. If it has not, `removeOld` may make space. Throws DISK_TOO_SMALL with the
+ * needed and the free space, before anything is removed.
  */
 export async function makeRoom(
   source: string,
@@ -67,7 +67,7 @@ export async function makeRoom(
   else throw refuse(' beside the old data', '; make the disk larger, or allow rebuildInPlace');
 }
 
-/** Calls `onFull` once, as soon as less than the reserve is free. Ends with the signal. */
+/** Calls `onFull` once, as soon as the free space falls below the reserve. Ends with the signal. */
 export function watchRoom(
   source: string,
   place: Place,

@@ -1,18 +1,21 @@
 /**
- * SCRAM-SHA-256 verifiers (RFC 5803, as PostgreSQL stores them), made here so that no plain password stands in a
- * statement, where a log or pg_stat_activity could show it.
+ * SCRAM-SHA-256 verifiers (RFC 5803, in PostgreSQL's format). They are made here so that no statement contains a plain
+ * password, which a log or pg_stat_activity could show.
  */
 import { createHash, createHmac, pbkdf2, randomBytes, timingSafeEqual } from 'node:crypto';
 import { promisify } from 'node:util';
 
 const derive = promisify(pbkdf2);
-/** What PostgreSQL's own `scram_iterations` is by default: slows down who guesses a person's password. */
+/** PostgreSQL's default of `scram_iterations`. Many iterations make it slower to guess a person's password. */
 const ITERATIONS = 4096;
-/** For derived keys of 256 bits: nobody guesses them, and every standby connects anew just when a new leader needs the machine. */
+/**
+ * For derived keys of 256 bits, which cannot be guessed. One iteration saves time when every standby reconnects at the
+ * moment at which a new leader needs the machine.
+ */
 export const KEY_ITERATIONS = 1;
 
 async function verifier(password: string, salt: Buffer, iterations: number): Promise<string> {
-  // NFKC is what SASLprep does to nearly all text; the client does the same to what is typed.
+  // For nearly all text, SASLprep does no more than NFKC. The client does the same to the password that is typed.
   const salted = await derive(password.normalize('NFKC'), salt, iterations, 32, 'sha256');
   const clientKey = createHmac('sha256', salted).update('Client Key').digest();
   const storedKey = createHash('sha256').update(clientKey).digest('base64');
@@ -20,7 +23,10 @@ async function verifier(password: string, salt: Buffer, iterations: number): Pro
   return `SCRAM-SHA-256$${iterations}:${salt.toString('base64')}$${storedKey}:${serverKey}`;
 }
 
-/** A new verifier for the password, or null when the stored one already verifies it, in as many iterations. */
+/**
+ * Returns a new verifier for the password, or null when the stored one matches it already, with the same number of
+ * iterations.
+ */
 export async function newVerifier(
   password: string,
   stored: string | null,

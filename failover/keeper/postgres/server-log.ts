@@ -1,39 +1,45 @@
 /**
- * Carries PostgreSQL's log to the container's output, for people. Nothing is decided by it, because clients write into it. A
- * client's text cannot begin a line, and lines that repeat many times a second are thinned.
+ * Forwards PostgreSQL's log to the container's output, for people. No decision depends on it, because clients can write
+ * into it. A client's text cannot begin a line, and lines that repeat many times a second are thinned out.
  */
 
-/** Of `jsonlog` (manual, "Error Reporting and Logging"). */
+/** Fields of `jsonlog` that are used (manual, "Error Reporting and Logging"). */
 const FIELDS = [
   ...(['timestamp', 'pid', 'user', 'dbname', 'error_severity', 'state_code'] as const),
   ...(['message', 'detail', 'hint', 'context', 'statement', 'backend_type'] as const),
 ];
-/** One line; each value as text, absent ones as ''. */
+/** One log line. Each value is text; absent ones are ''. */
 type Entry = Record<(typeof FIELDS)[number], string>;
 
-/** Longer lines are cut before they are read, characters: a client may send a statement of any length. */
+/** Longer lines are cut before they are parsed, characters: a client may send a statement of any length. */
 const LINE_MAX = 64 * 1024;
-/** Longest part of one text that is shown, characters: in bytes less than 16 KiB, at which the engine cuts a line. */
+/**
+ * Longest part of one text that is shown, characters. In bytes this stays below 16 KiB, at which the engine splits a
+ * line.
+ */
 const TEXT_MAX = 4_000;
 const REASON_MAX = 300;
-/** Each kind that repeats is shown once in this time, ms. */
+/** A kind of line that repeats is shown once in this time, ms. */
 const SHOW_EVERY_MS = 10_000;
-/** PostgreSQL's messages at every start about where its log goes, which is not where people read it. */
+/**
+ * PostgreSQL's messages at every start about its log's destination. People do not read the log there, so these are left
+ * out.
+ */
 const WHERETO =
   /^(\S+ \S+ \S+ \[\d+\] (LOG|HINT): {2})?(redirecting log output to logging collector process|ending log output to stderr|Future log output will (appear in directory|go to log destination) "[^"]*")\.?$/;
-/** Number of kinds of lines that are remembered. */
+/** Largest number of kinds of lines that are remembered. */
 const KINDS_MAX = 200;
-/** How many lines of clients are shown: a second in the long run, and at once. */
+/** Limits of the lines of clients that are shown: per second in the long run, and in one burst. */
 const CLIENT_LINES_PER_S = 1_000;
 const CLIENT_LINES_BURST = 5_000;
 
-/** Retried every 20 ms (S20), so a missing leader would write gigabytes a day. */
+/** Processes that retry every 20 ms (S20). Without thinning, a missing leader would cause gigabytes of log a day. */
 const RETRIES: ReadonlySet<string> = new Set(['startup', 'walreceiver', 'walsender']);
-/** SQLSTATE of "starting up", "shutting down", "not yet accepting connections": each attempt to connect gets it. */
+/** SQLSTATE of "starting up", "shutting down" and "not yet accepting connections". Each attempt to connect gets it. */
 const NOT_NOW = '57P03';
-/** SQLSTATEs of sessions and servers that end because they were told to, which is no fault. */
+/** Beginning of the SQLSTATEs of sessions and servers that end because they were told to, which is no fault. */
 const ORDERED = '57P0';
-/** Processes of PostgreSQL that run no client's statement, and end the server when they end. */
+/** PostgreSQL's processes that run no client's statements, and whose end ends the server. */
 const OWN: ReadonlySet<string> = new Set([
   'postmaster',
   'startup',
@@ -44,7 +50,10 @@ const OWN: ReadonlySet<string> = new Set([
   'archiver',
 ]);
 
-/** Control characters, separators of lines and marks that turn the direction of writing, written so that they do nothing. */
+/**
+ * Escapes control characters, line separators and marks that change the direction of writing, so that they have no
+ * effect.
+ */
 export function escapeControls(text: string): string {
   // biome-ignore lint/suspicious/noControlCharactersInRegex: these are what is looked for
   return text.replaceAll(/[\u0000-\u001f\u007f-\u009f\u2028-\u202e\u2066-\u2069]/g, (character) => {
@@ -56,13 +65,13 @@ export function escapeControls(text: string): string {
   });
 }
 
-/** A text of PostgreSQL or a client for one line: escaped and cut. */
+/** A text from PostgreSQL or a client, escaped and cut so that it fits in one line. */
 function shown(text: string, max = TEXT_MAX): string {
   const escaped = escapeControls(text);
   return escaped.length <= max ? escaped : `${escaped.slice(0, max)} … (${escaped.length - max} more characters)`;
 }
 
-/** Output of PostgreSQL's tools, for people: without moments, process ids and lines that add nothing. */
+/** Output of PostgreSQL's tools for people, without timestamps, process ids and lines that add nothing. */
 export function plainWords(text: string): string {
   const lines = text.split('\n').map((line) =>
     line
@@ -82,7 +91,7 @@ export function plainWords(text: string): string {
 
 const PAIR = /[{,]"([a-z_]+)":(?:"((?:[^"\\]|\\.)*)"?|(-?\d+))/y;
 
-/** The pairs at the beginning of a line that was cut, where JSON.parse takes nothing. */
+/** The pairs at the beginning of a line that was cut. JSON.parse refuses such a line. */
 function pairsOf(line: string): Record<string, unknown> {
   const pairs: Record<string, unknown> = {};
   PAIR.lastIndex = 0;
@@ -97,7 +106,7 @@ function pairsOf(line: string): Record<string, unknown> {
   return pairs;
 }
 
-/** Reads a line of `jsonlog`, also one that was cut; null: the text is no such line. */
+/** Parses a line of `jsonlog`, also one that was cut; null: the text is not such a line. */
 export function readEntry(line: string): Entry | null {
   let pairs: Record<string, unknown> = {};
   try {
@@ -114,7 +123,10 @@ export function readEntry(line: string): Entry | null {
   return entry.timestamp === '' || entry.error_severity === '' ? null : entry;
 }
 
-/** Lines for people. Everything before the message is PostgreSQL's own; the client's user and database stand behind it. */
+/**
+ * Lines for people. The text before the message comes from PostgreSQL only; the client's user and database come after
+ * the message.
+ */
 export function printEntry(entry: Entry): string[] {
   const head = shown(`${entry.timestamp} [${entry.pid}] ${entry.backend_type || '(cut)'}`, 200);
   const client = entry.user === '' && entry.dbname === '' ? '' : ` (${shown(`${entry.user}@${entry.dbname}`, 400)})`;
@@ -131,7 +143,7 @@ export function printEntry(entry: Entry): string[] {
 }
 
 /**
- * Why a server may have ended: the last FATAL of a process that is PostgreSQL's own, or a PANIC of any; null for every
+ * Why a server may have ended: a FATAL of one of PostgreSQL's own processes, or a PANIC of any process; null for every
  * other line.
  */
 export function reasonOf(entry: Entry): string | null {
@@ -141,7 +153,10 @@ export function reasonOf(entry: Entry): string | null {
   return shown(`${severity} (${process || 'a process'}): ${entry.message}`, REASON_MAX);
 }
 
-/** The same for a line that the postmaster writes to its standard error before the collector runs; no client is there yet. */
+/**
+ * Like {@link reasonOf}, for a line that the postmaster writes to its standard error before the collector runs. No
+ * client is connected by then.
+ */
 export function earlyReasonOf(line: string): string | null {
   const fatal = /^[^"]*? (FATAL|PANIC): {2}(.*)$/.exec(line);
   if (fatal !== null) return shown(`${fatal[1]} (postmaster): ${fatal[2]}`, REASON_MAX);
@@ -149,7 +164,7 @@ export function earlyReasonOf(line: string): string | null {
   return plain === null ? null : shown(`FATAL (postmaster): ${plain[1]}`, REASON_MAX);
 }
 
-/** Whole lines of a stream that comes in pieces; what is longer than {@link LINE_MAX} is cut. */
+/** Splits a stream that arrives in pieces into whole lines. A line longer than {@link LINE_MAX} is cut. */
 export class Lines {
   private rest = '';
 
@@ -171,7 +186,7 @@ export class Lines {
 }
 
 export class ServerLog {
-  /** Why the server may have ended, by the newest line that tells; null: none since {@link begin}. */
+  /** Why the server may have ended, from the newest line that says so; null: there was none since {@link begin}. */
   reason: string | null = null;
   private readonly print: (line: string) => void;
   private readonly nowMs: () => number;
@@ -183,19 +198,19 @@ export class ServerLog {
   private roomMs = 0;
   private leftOut = 0;
 
-  /** `print` writes one line, without its end. */
+  /** `print` writes one line, which it gets without its line end. */
   constructor(print: (line: string) => void, nowMs: () => number) {
     this.print = print;
     this.nowMs = nowMs;
   }
 
-  /** A server starts: the reason why the one before ended was reported, and is forgotten. */
+  /** A server starts. The reason why the previous one ended was reported already, so it is forgotten. */
   begin(): void {
     this.reason = null;
     this.kinds.clear();
   }
 
-  /** A piece of `jsonlog`. */
+  /** Takes a piece of `jsonlog`. */
   hear(text: string): void {
     for (const line of this.json.take(text)) {
       const entry = readEntry(line);
@@ -204,7 +219,7 @@ export class ServerLog {
     }
   }
 
-  /** A piece of the postmaster's own standard error, before its log begins. */
+  /** Takes a piece of the postmaster's standard error, before its log begins. */
   hearEarly(text: string): void {
     for (const line of this.early.take(text)) {
       this.reason = earlyReasonOf(line) ?? this.reason;
@@ -212,7 +227,7 @@ export class ServerLog {
     }
   }
 
-  /** A piece of text that a process of the server wrote to its standard error instead of to the log. */
+  /** Takes a piece of text that a server process wrote to its standard error instead of to the log. */
   hearStray(text: string): void {
     for (const line of this.stray.take(text)) {
       if (!WHERETO.test(line) && this.hasRoom()) this.print(`PostgreSQL, standard error: ${shown(line)}`);
@@ -231,7 +246,9 @@ export class ServerLog {
     if (hidden > 0) this.print(`PostgreSQL: ${hidden} lines like the one above were left out`);
   }
 
-  /** How many lines of the same kind were not shown since the last one; null: this one is not shown either. */
+  /**
+   * Number of lines of the same kind that were hidden since the last one that was shown; null: this one is hidden, too.
+   */
   private hiddenBefore(entry: Entry): number | null {
     const retries = RETRIES.has(entry.backend_type);
     if (!retries && entry.state_code !== NOT_NOW) return 0;

@@ -1,4 +1,4 @@
-/** The real PostgreSQL of this container behind the port `Postgres`. */
+/** The real PostgreSQL of this container, as an implementation of the port `Postgres`. */
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { messageOf } from '../../contract/errors';
@@ -28,17 +28,20 @@ import { isConnecting, isUnnamed } from './titles';
 
 const START_WAIT_MS = 2_000;
 const CHECKPOINT_LIMIT_MS = 60_000;
-/** The message of a server that ended may come a moment after its end, through the logger, ms. */
+/**
+ * How long to wait for the last message of a server that ended, ms. It comes through the logger and may arrive a moment
+ * later.
+ */
 const MESSAGE_LIMIT_MS = 1_000;
 const MESSAGE_LOOK_MS = 25;
-/** How often slots that are not in use are told to keep no dead rows, at most, ms. */
+/** Shortest interval at which unused slots are made to release dead rows, ms. */
 const RELEASE_EVERY_MS = 5_000;
-/** Limit of each step of that, ms. */
+/** Limit of each step of that release, ms. */
 const RELEASE_LIMIT_MS = 500;
-/** Longest part of PostgreSQL's words in a warning, characters. */
+/** Longest part of PostgreSQL's message in a warning, characters. */
 const WORDS_MAX = 300;
 
-// Keeper and monitor have their own sessions; both names are reserved.
+// The keeper's and the monitor's own sessions do not count; the names of their roles are reserved.
 const END_IDLE_CLIENTS = `
 SELECT count(*)::int AS clients, count(CASE WHEN state = 'idle'
   AND (backend_start < clock_timestamp() - interval '300 ms' OR state_change < clock_timestamp() - interval '50 ms')
@@ -55,13 +58,13 @@ export interface ServerOptions {
   memoryLimitBytes: number | null;
 }
 
-/** One life of the server's process, and what belongs to it. */
+/** One life of the postmaster process, and the objects that belong to it. */
 interface Run {
   readonly postmaster: Postmaster;
   readonly observer: Observer;
 }
 
-/** What a server works with, whichever of its lives is the present one. */
+/** The parts of a server that stay the same in all lives of its process. */
 interface ServerParts {
   readonly options: ServerOptions;
   readonly warning: Warning;
@@ -73,7 +76,7 @@ interface ServerParts {
   readonly log: ServerLog;
 }
 
-/** The PostgreSQL of this container; it runs nothing before {@link Server.start}. */
+/** Creates the PostgreSQL of this container. Nothing runs before {@link Server.start}. */
 export function createServer(options: ServerOptions): Server {
   const { node, clusterKey, volume, memoryLimitBytes } = options;
   const data = join(volume, 'data');
@@ -208,7 +211,10 @@ export class Server implements Postgres {
     this.onCrash(message === null ? how : `${how}; ${message}`);
   }
 
-  /** The end is reported at once; a last message that comes through the logger later is reported when it is here. */
+  /**
+   * The end of the server is reported at once. A last message that arrives later through the logger is reported when it
+   * is here.
+   */
   private async awaitMessage(): Promise<void> {
     const { log, warning } = this.parts;
     const deadline = performance.now() + MESSAGE_LIMIT_MS;
@@ -256,7 +262,7 @@ export class Server implements Postgres {
 
   async endIdleClients(): Promise<number> {
     const session = await this.parts.sessions.common();
-    // In this order: who gets further meanwhile is then seen by the next look.
+    // The order of these counts matters: a connection that advances meanwhile is then counted at its next stage.
     const waiting = await waitingConnections(PORTS.postgres);
     const titles = (await serverProcesses()).map((p) => p.title);
     const connecting = titles.filter(isConnecting).length;
@@ -272,18 +278,21 @@ export class Server implements Postgres {
   readonly kick = () => this.parts.canary.kick();
   readonly syncWaiters = () => this.parts.canary.waiters();
 
-  // What a node keeps
+  // Objects that a node keeps in PostgreSQL
 
   async ensureSlots(peers: string[], renew: boolean): Promise<void> {
     const idle = await ensureSlots(await this.parts.sessions.common(), peers, renew);
     if (idle.length > 0) this.release(idle);
   }
 
-  /** In the background: a leader that cannot do it serves all the same, and keeps dead rows meanwhile. */
+  /**
+   * Releases dead rows in the background. A leader where this fails still serves its clients; it only keeps the dead
+   * rows.
+   */
   private release(slots: readonly string[]): void {
     if (performance.now() < this.releaseAtMs) return;
     const { options, warning } = this.parts;
-    // Counted from its beginning; each of its steps has a limit.
+    // The interval is counted from the beginning of the release. Each step of the release has a limit.
     this.releaseAtMs = performance.now() + RELEASE_EVERY_MS;
     const applicationName = `${options.node}-slots`;
     const open = () =>

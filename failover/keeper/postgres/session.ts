@@ -1,4 +1,4 @@
-/** One SQL session. No setting of a role, a database or the stack holds in it (session-settings.ts). */
+/** One SQL session. Settings of a role, a database or the stack do not apply in it (session-settings.ts). */
 import type { QueryConfig, QueryResultRow } from 'pg';
 import { type SessionRights, sessionOptions } from '../../contract/session-settings';
 import { TimedClient, type TimedOptions } from './timed-client';
@@ -7,14 +7,14 @@ export interface SessionOptions extends TimedOptions {
   database: string;
   /** @default 'superuser' */
   rights?: SessionRights;
-  /** Settings beside those of every session, or in place of them. */
+  /** Settings that are added to those of every session or replace them. */
   settings?: Readonly<Record<string, string>>;
-  /** Run once after connecting. */
+  /** SQL to run once after connecting. */
   setup?: string;
 }
 
 export class Session extends TimedClient {
-  /** The database that it is in. */
+  /** The database of the session. */
   readonly database: string;
 
   private constructor(options: SessionOptions) {
@@ -30,20 +30,20 @@ export class Session extends TimedClient {
     return session.begin(setup === undefined ? undefined : () => session.query(setup));
   }
 
-  /** Rows of a statement; throws within `limitMs`. */
+  /** Returns the rows of a statement. Throws if it takes longer than `limitMs`. */
   async query<Row extends QueryResultRow>(sql: string, values: unknown[] = [], limitMs = this.limitMs): Promise<Row[]> {
     return this.rows({ text: sql, values }, limitMs);
   }
 
   /**
-   * Rows of a statement that is asked again and again under one name: PostgreSQL parses and plans it once a session
-   * (manual, "PREPARE"). Planning is most of the cost of a look.
+   * Returns the rows of a statement that is repeated under one name. PostgreSQL parses and plans it once per session
+   * (manual, "PREPARE"); planning is most of the cost of a look.
    */
   async ask<Row extends QueryResultRow>(name: string, text: string, values: unknown[] = []): Promise<Row[]> {
     return this.rows({ name, text, values }, this.limitMs);
   }
 
-  /** The one row of such a statement. Throws when there is none. */
+  /** Like {@link ask}, for a statement with one row. Throws when there is none. */
   async askOne<Row extends QueryResultRow>(name: string, text: string, values: unknown[] = []): Promise<Row> {
     const [row] = await this.ask<Row>(name, text, values);
     if (row === undefined) throw new Error('PostgreSQL gave no row');
@@ -56,7 +56,7 @@ export class Session extends TimedClient {
   }
 }
 
-/** Gives a session to some work, and ends it however that ends. */
+/** Runs some work with a session, and ends the session afterwards, also after an error. */
 export async function within<T>(opened: Promise<Session>, work: (session: Session) => Promise<T>): Promise<T> {
   const session = await opened;
   try {
@@ -66,12 +66,12 @@ export async function within<T>(opened: Promise<Session>, work: (session: Sessio
   }
 }
 
-/** A name in double quotes for SQL. */
+/** A name as a quoted SQL identifier. */
 export function identifier(name: string): string {
   return `"${name.replaceAll('"', '""')}"`;
 }
 
-/** A text in single quotes for SQL, where no parameter can be used. */
+/** A text as a quoted SQL literal, for statements that take no parameter. */
 export function literal(text: string): string {
   return `'${text.replaceAll("'", "''")}'`;
 }

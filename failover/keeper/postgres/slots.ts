@@ -1,19 +1,22 @@
-/** Physical replication slots of the peers (S22). */
+/** Maintains the physical replication slots of the peers (S22). */
 
 import { copySlotName, slotName } from '../../contract/naming';
 import type { Replication } from './replication';
 import { literal, type Session } from './session';
 import { sqlState } from './timed-client';
 
-/** A node that was told to go reconnects until its lines are out of pg_hba.conf, which is a matter of milliseconds. */
+/**
+ * Limits of the attempts to drop a slot. A node that was removed reconnects until its lines are out of pg_hba.conf,
+ * which takes some milliseconds.
+ */
 const DROP_ATTEMPTS = 20;
 const DROP_PAUSE_S = 0.05;
 const OBJECT_IN_USE = '55006';
 const DUPLICATE_OBJECT = '42710';
 const UNDEFINED_OBJECT = '42704';
-/** The slot of a copy whose node is gone is dropped after this: it would keep write-ahead log for nothing, s. */
+/** An idle slot of an unfinished copy is dropped after this time, s, because it would keep WAL for nothing. */
 const COPY_IDLE_S = 60;
-/** A standby that is away for longer than this protects no rows on the leader any more, s. */
+/** The slot of a standby that is away for longer than this no longer protects rows on the leader, s. */
 const IDLE_S = 10;
 
 interface SlotRow {
@@ -25,9 +28,9 @@ interface SlotRow {
 }
 
 /**
- * Makes a slot for each peer and drops others, ending what still streams from them: one that stayed would keep
- * write-ahead log until the disk is full. With `renew` also replaces those that are there and not in use. One that
- * fell off (`max_slot_wal_keep_size`) is replaced in any case: it would never keep anything again. The slot of a
+ * Creates a slot for each peer and drops all others, ending the walsenders that still use them: a slot that stays would
+ * keep WAL until the disk is full. With `renew`, it also replaces existing slots that are not in use. A slot that was
+ * invalidated (`max_slot_wal_keep_size`) is replaced in any case, because it would never keep WAL again. The slot of a
  * peer's copy stays as long as it is in use. Resolves with the peers' slots that keep dead rows although nothing has
  * streamed from them for {@link IDLE_S}: see {@link releaseRows}.
  */
@@ -61,11 +64,12 @@ export async function ensureSlots(session: Session, peers: string[], renew: bool
 }
 
 /**
- * Lets slots that nothing streams from go of their xmin. With `hot_standby_feedback` (S16) a slot keeps the oldest
- * transaction of its standby, also while that is off: no dead row would be removed on the leader meanwhile, in any table.
- * PostgreSQL has no function for it; a hot standby feedback that asks for nothing clears it. The stream begins at
- * the end of the log, so nothing is read and sent; a slot's `restart_lsn` changes by confirmed positions alone and stays.
- * A standby that comes back in these milliseconds is refused once and tries again (S20), and then asks for its rows anew.
+ * Makes slots from which nothing streams give up their xmin. With `hot_standby_feedback` (S16) a slot keeps the oldest
+ * transaction of its standby, also while the standby is off. Meanwhile the leader could remove no dead row in any
+ * table. PostgreSQL has no function to clear the xmin, but a hot standby feedback without an xmin clears it. The stream
+ * begins at the end of the WAL, so nothing is read or sent. A slot's `restart_lsn` changes only by confirmed positions,
+ * so it stays. A standby that comes back in these milliseconds is refused once and tries again (S20); its feedback then
+ * protects its rows again.
  */
 export async function releaseRows(slots: readonly string[], open: () => Promise<Replication>): Promise<void> {
   const replication = await open();
@@ -88,7 +92,7 @@ export async function releaseRows(slots: readonly string[], open: () => Promise<
   }
 }
 
-/** Drops a slot, ending what streams from it. One that is not there is no error. */
+/** Drops a slot and ends the walsender that uses it. It is no error if there is no such slot. */
 export async function dropSlot(session: Session, slot: string): Promise<void> {
   try {
     await drop(session, slot);
@@ -97,7 +101,10 @@ export async function dropSlot(session: Session, slot: string): Promise<void> {
   }
 }
 
-/** Makes a slot anew, by a statement that also reserves what it has to keep; the leader's keeper may make one in between. */
+/**
+ * Replaces a slot, with a statement that also reserves the WAL that the slot has to keep. It retries, because the
+ * leader's keeper may create the slot in between.
+ */
 async function make(session: Session, slot: string, statement: string): Promise<void> {
   for (let attempt = 1; ; attempt++) {
     await dropSlot(session, slot);
@@ -111,15 +118,15 @@ async function make(session: Session, slot: string, statement: string): Promise<
 }
 
 /**
- * Makes the slot anew, so that it keeps all write-ahead log from now on. A new slot keeps what the last checkpoint needs,
- * which may be more than a slot is allowed to keep: the next checkpoint, that of the backup, would end it.
+ * Replaces the slot by one that keeps all WAL from now on. A new slot keeps the WAL since the last checkpoint. That may
+ * be more than a slot is allowed to keep, and then the next checkpoint, that of the backup, would invalidate the slot.
  */
 export async function reserveSlot(session: Session, slot: string): Promise<void> {
   await make(session, slot, `SELECT pg_create_physical_replication_slot(${literal(slot)}, true)`);
   await session.query(`SELECT pg_replication_slot_advance(${literal(slot)}, pg_current_wal_flush_lsn())`);
 }
 
-/** Makes the slot `to` anew, so that it keeps what `from` keeps, and drops `from`. */
+/** Replaces the slot `to` by one that keeps what `from` keeps, and drops `from`. */
 export async function handOver(session: Session, from: string, to: string): Promise<void> {
   await make(session, to, `SELECT pg_copy_physical_replication_slot(${literal(from)}, ${literal(to)})`);
   await dropSlot(session, from);

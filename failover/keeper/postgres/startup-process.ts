@@ -1,40 +1,45 @@
 /**
- * The startup process of a server that does not answer, as the kernel shows it. Before a standby is consistent it takes no
- * session that could ask how far it is, and nothing is decided by its log.
+ * Watches, through the kernel, the startup process of a server that does not answer. Before a standby is consistent it
+ * accepts no session that could ask how far it is, and no decision may depend on its log.
  */
 import { readFile } from 'node:fs/promises';
 import { childrenOf } from './processes';
 import { isStartup } from './titles';
 
-/** The kernel's figures of a process. */
+/** The kernel's figures about a process. */
 export interface Sample {
-  /** It waits for something that may be interrupted: neither runs nor waits for a disk. */
+  /** The process is in an interruptible wait: it neither runs nor waits for a disk. */
   sleeps: boolean;
-  /** Processor time so far, ms. */
+  /** Processor time used so far, ms. */
   processorMs: number;
-  /** How often it went to sleep by itself; null: the kernel does not tell. */
+  /** Number of times that it went to sleep by itself; null: the kernel does not tell. */
   sleepsTaken: number | null;
 }
 
-/** `USER_HZ`, in which the kernel tells processor time (proc(5)), 1/s. */
+/** `USER_HZ`, the unit in which the kernel gives processor time (proc(5)), 1/s. */
 const TICKS_PER_S = 100;
-/** The process stands still only when it was seen so for this time without a break, ms. */
+/** The process counts as idle only after it was seen so for this time without a break, ms. */
 const STILL_MS = 500;
-/** A process that waits for log uses no more than this part of its time. */
+/** A process that waits for WAL uses at most this part of its time. */
 const BUSY_SHARE = 0.1;
-/** Processor time below this says nothing: it is counted in ticks, ms. */
+/** Processor time below this says nothing, because it is counted in ticks, ms. */
 const BUSY_MIN_MS = 25;
-/** Each `wal_retrieve_retry_interval` (20 ms) it looks for log and goes to sleep again; one that hangs does not. */
+/**
+ * Fewest wake-ups of a process that waits for WAL: it looks for WAL every `wal_retrieve_retry_interval` (20 ms) and
+ * sleeps again. A process that hangs does not wake up.
+ */
 const WAKES_MIN = 5;
 
 /**
- * Whether the startup process has nothing left to apply: at each look since {@link STILL_MS} it slept, it used hardly any
- * processor time, and it woke again and again.
+ * Decides whether the startup process has nothing left to apply. This is so when, at each look since {@link STILL_MS},
+ * it slept, used hardly any processor time and woke again and again.
  */
 export class Standstill {
   private mark: { atMs: number; sample: Sample } | null = null;
 
-  /** How long it has stood still, ms. `sample`: null when there is no such process. */
+  /**
+   * Takes a sample and returns how long the process has been idle, ms. `sample`: null when there is no such process.
+   */
   see(sample: Sample | null, nowMs: number): number {
     const { mark } = this;
     if (sample === null) {
@@ -53,9 +58,10 @@ export class Standstill {
   }
 }
 
-/** Reads `/proc/PID/stat` and `/proc/PID/status`. */
+/** Parses `/proc/PID/stat` and `/proc/PID/status`. */
 export function readSample(stat: string, status: string): Sample {
-  // The name in brackets may hold anything; the fields are counted behind it (proc(5): state is the third, utime the 14th).
+  // The name in brackets may contain any characters, so the fields are counted after it (proc(5): state is the third,
+  // utime the 14th).
   const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
   const ticks = Number(fields[11]) + Number(fields[12]);
   const switches = /^voluntary_ctxt_switches:\s*(\d+)/m.exec(status)?.[1];
@@ -66,7 +72,7 @@ export function readSample(stat: string, status: string): Sample {
   };
 }
 
-/** The startup process of one postmaster. */
+/** Watches the startup process of one postmaster. */
 export class StartupProcess {
   private readonly node: string;
   private pid: number | null = null;
@@ -76,7 +82,7 @@ export class StartupProcess {
     this.node = node;
   }
 
-  /** How long it has stood still with nothing to apply, ms; 0: it works, or there is none. */
+  /** Time for which the process has had nothing to apply, ms; 0: it works, or there is none. */
   async stillMs(postmaster: number): Promise<number> {
     if (this.pid === null) {
       const children = await childrenOf(postmaster);

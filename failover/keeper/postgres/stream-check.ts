@@ -1,10 +1,10 @@
 /**
- * Why a standby can never stream from its leader with this data. Only the leader itself is asked, over the replication
- * protocol, and this node's own files and PostgreSQL: never a log, in which clients write, too. A question that
- * the leader cannot answer now is no reason.
+ * Finds out why a standby can never stream from its leader with this data. It asks only the leader itself, over the
+ * replication protocol, and this node's own files and PostgreSQL. It never reads a log, because clients write into
+ * logs. A question that the leader cannot answer now is no reason.
  *
- * This node is always looked at first. Positions and timelines of both sides only grow, so a conclusion from an older look
- * at this node and a newer answer of the leader stays true, also when the leader is promoted in between.
+ * It always looks at this node first. Positions and timelines of both sides only grow, so a conclusion from an older
+ * look at this node and a newer answer of the leader stays true, also when the leader is promoted in between.
  */
 import { open, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -27,30 +27,30 @@ import {
   stretchAt,
 } from './timelines';
 
-/** "undefined_file": the segment is not there any more. */
+/** SQLSTATE "undefined_file": the segment no longer exists. */
 const GONE = '58P01';
-/** How much write-ahead log is compared before a position, bytes. */
+/** Amount of WAL that is compared before a position, bytes. */
 const COMPARED = 1024n * 1024n;
-/** How much is read behind the position, bytes: enough for nearly every record. */
+/** Amount of WAL that is read after the position, bytes: enough for nearly every record. */
 const BEHIND = 64n * 1024n;
-/** A startup process that waits for WAL is seen doing so within some of these looks. */
+/** A startup process that waits for WAL is seen waiting in at least one of this many looks. */
 const WAIT_LOOKS = 5;
 const WAIT_LOOK_MS = 50;
-/** Number of looks in a row that have to find the next record here and not applied. */
+/** Number of looks in a row that must find the next record here and not applied. */
 export const STUCK_MAX = 3;
 
-/** How far this node's data has got. */
+/** Position and history of this node's data. */
 export interface Own {
   systemId: string;
   history: readonly Stretch[];
-  /** End of the log that is applied, or that has to be applied before this server answers; null: not known. */
+  /** End of the WAL that was applied, or that must be applied before this server answers; null: not known. */
   position: bigint | null;
   segmentBytes: bigint;
-  /** All log that is here is applied (S6). */
+  /** All local WAL was applied (S6). */
   waits: boolean;
-  /** Where the file begins that the startup process has read last; null: it shows none. */
+  /** Beginning of the file that the startup process read last; null: its title shows none. */
   reads: bigint | null;
-  /** This PostgreSQL answers, and has applied the log up to `position`. */
+  /** This PostgreSQL answers, and has applied the WAL up to `position`. */
   answers: boolean;
 }
 
@@ -62,7 +62,7 @@ export interface LeaderAnswer {
   history: readonly Stretch[];
 }
 
-/** Log of both sides from one position on. */
+/** WAL of both sides from one position on. */
 export interface Compared {
   from: bigint;
   own: Buffer;
@@ -102,7 +102,7 @@ export function judgeHistory(own: Own, leader: LeaderAnswer): string | null {
   return null;
 }
 
-/** The first position before `end` at which both sides differ; null: they agree. */
+/** The first position before `end` at which the two sides differ; null: they agree. */
 export function firstDifference({ from, own, leader }: Compared, end: bigint): bigint | null {
   const length = Math.min(own.length, leader.length, Number(end - from));
   if (length <= 0 || own.compare(leader, 0, length, 0, length) === 0) return null;
@@ -112,15 +112,15 @@ export function firstDifference({ from, own, leader }: Compared, end: bigint): b
 }
 
 /**
- * True where the leader's next record is here as a whole, byte for byte: a startup process that does not take it at
- * `position` has applied something else before it. Both sides' bytes begin before that position.
+ * True when the leader's next record is here completely, byte for byte. If the startup process does not apply it at
+ * `position`, it has applied something else before. The bytes of both sides begin before that position.
  */
 export function nextRecordIsHere({ from, own, leader }: Compared, position: bigint): boolean {
   const at = Number(position - from);
   const [mine, theirs] = [own.subarray(at), leader.subarray(at)];
   const length = recordLength(position, theirs);
   if (length === null) return false;
-  // No record of the leader begins here: its log goes on, but other records were applied.
+  // No record of the leader begins here: its WAL continues a record, so other records were applied here.
   const needed = Number.isNaN(length) ? 64 : length;
   return (
     mine.length >= needed && theirs.length >= needed && mine.subarray(0, needed).equals(theirs.subarray(0, needed))
@@ -149,7 +149,7 @@ const READS = /startup (?:recovering|waiting for) ([0-9A-F]{24})$/;
 export interface Place {
   /** The data directory. */
   data: string;
-  /** Newest timeline that this server is known to have been on; null: not known. */
+  /** The newest timeline on which this server is known to have been; null: not known. */
   timeline: number | null;
 }
 
@@ -158,7 +158,7 @@ async function ownHistory(data: string, timeline: number): Promise<Stretch[]> {
   return historyOf(timeline, text);
 }
 
-/** This node by its own PostgreSQL. Throws when that does not answer. */
+/** Looks at this node through its own PostgreSQL. Throws when that does not answer. */
 export async function lookAtOwn(session: Session, { data, timeline }: Place): Promise<Own> {
   const row = await session.askOne<OwnRow>('own', OWN);
   const segmentBytes = BigInt(row.segment_bytes);
@@ -175,7 +175,7 @@ export async function lookAtOwn(session: Session, { data, timeline }: Place): Pr
   };
 }
 
-/** This node by its control file, for a server that is not consistent yet and takes no sessions. */
+/** Looks at this node through its control file, for a server that is not consistent yet and accepts no sessions. */
 export async function lookAtUnanswering({ data, timeline }: Place): Promise<Own> {
   const value = await readControlFile(data);
   const segmentBytes = BigInt(value('Bytes per WAL segment'));
@@ -185,7 +185,7 @@ export async function lookAtUnanswering({ data, timeline }: Place): Promise<Own>
     Number(value("Min recovery ending loc's timeline")),
     timeline ?? 0,
   );
-  // A title that ends in the name of a file is no client's: a client's title ends in its activity.
+  // A title that ends with the name of a WAL file is not a client's, because a client's title ends with its activity.
   const title = (await serverProcesses()).map((p) => READS.exec(p.title)?.[1]).find((file) => file !== undefined);
   return {
     systemId: value('Database system identifier'),
@@ -198,9 +198,9 @@ export async function lookAtUnanswering({ data, timeline }: Place): Promise<Own>
   };
 }
 
-/** The leader's own answer; null: this is not the node that is followed, or it is no primary (yet). */
+/** Returns the leader's own answer; null: this is not the node that is followed, or it is not a primary (yet). */
 export async function askLeader(replication: Replication, name: string): Promise<LeaderAnswer | null> {
-  // An address may have become another node's (S14).
+  // The address may now belong to another node (S14).
   if ((await replication.show('cluster_name')) !== name) return null;
   if ((await replication.show('in_hot_standby')) !== 'off') return null;
   const { systemId, timeline, flushLsn } = await replication.identify();
@@ -208,20 +208,20 @@ export async function askLeader(replication: Replication, name: string): Promise
   return { name, systemId, flush: parseLsn(flushLsn), history: historyOf(timeline, text) };
 }
 
-/** Whether the leader, which has log behind `start`, has given up the file that begins there. */
+/** Whether the leader, which has WAL after `start`, has removed the file that begins there. */
 async function isGone(replication: Replication, timeline: number, start: bigint): Promise<boolean> {
   try {
     await replication.stream({ lsn: printLsn(start), timeline }, () => false);
     return false;
   } catch (error) {
     if (sqlState(error) === GONE) return true;
-    // Another refusal says nothing of files.
+    // Another refusal says nothing about files.
     if (sqlState(error) !== null) return false;
     throw error;
   }
 }
 
-/** The leader's log from `from` to `end`; null: it cannot be had. */
+/** Reads the leader's WAL from `from` to `end`; null: it is not available. */
 async function leaderLog(
   replication: Replication,
   timeline: number,
@@ -244,7 +244,7 @@ async function leaderLog(
   return Buffer.concat(pieces).subarray(0, Number(end - from));
 }
 
-/** This node's log from `from` to `end`, which are in one file; null: it is not here. */
+/** Reads this node's WAL from `from` to `end`, which are in one file; null: it is not here. */
 async function ownLog(
   data: string,
   timeline: number,
@@ -270,22 +270,22 @@ const smaller = (a: bigint, b: bigint): bigint => (a < b ? a : b);
 export interface Question {
   leader: Source;
   place: Place;
-  /** A session on this node's PostgreSQL; throws when that does not answer. */
+  /** Opens a session on this node's PostgreSQL; throws when that does not answer. */
   openSession: () => Promise<Session>;
   openReplication: (source: Source) => Promise<Replication>;
 }
 
-/** Result of one question. */
+/** Result of one check. */
 export interface Finding {
-  /** Why this data cannot stream, for people; null: nothing is in the way. */
+  /** Why this data cannot stream, for people; null: no reason was found. */
   impossible: string | null;
-  /** Where the next record is here and is not applied: see {@link STUCK_MAX}. */
+  /** Position at which the next record is here and is not applied: see {@link STUCK_MAX}. */
   stuck: { position: bigint; timeline: number } | null;
 }
 
 const NOTHING: Finding = { impossible: null, stuck: null };
 
-/** Asks once. Throws when the leader, or this node, does not answer. */
+/** Checks once. Throws when the leader or this node does not answer. */
 export async function ask(question: Question): Promise<Finding> {
   const { place, leader } = question;
   const session = await question.openSession().catch(() => null);
@@ -297,7 +297,7 @@ export async function ask(question: Question): Promise<Finding> {
       const finding = answer === null ? NOTHING : await compare(own, answer, replication, place);
       await replication.close();
       if (finding === NOTHING || session === null) return finding;
-      // Data that has moved on meanwhile can go on, whatever was found.
+      // If the data has advanced meanwhile, it can stream, whatever was found.
       const after = await lookAtOwn(session, place);
       return after.position === own.position ? finding : NOTHING;
     } finally {
@@ -336,16 +336,18 @@ async function whatIsGone(
   else if (!own.answers && own.reads !== null) needed = own.reads + segmentBytes;
   const timeline = needed === null ? undefined : stretchAt(own.history, needed)?.timeline;
   if (needed === null || timeline === undefined) return null;
-  // A server that takes no sessions may still be busy with the log that is here.
+  // A server that accepts no sessions may still be replaying the local WAL.
   if (!own.answers && (await ownLog(data, timeline, page(needed), page(needed) + 1n, segmentBytes)) !== null)
     return null;
   const start = needed - (needed % segmentBytes);
-  // Log that the leader has not written yet is not gone, and a stream of it would wait.
+  // WAL that the leader has not written yet is not missing, and a stream of it would wait.
   if (start >= flush || !(await isGone(replication, timeline, start))) return null;
   return `${name} has removed the write-ahead log from ${printLsn(start)} on timeline ${timeline}, which this data needs`;
 }
 
-/** Two histories with one number (S3): the log that is here and was applied is compared with the leader's. */
+/**
+ * Detects two histories with the same timeline number (S3): compares the local WAL that was applied with the leader's.
+ */
 async function compareLog(own: Own, leader: LeaderAnswer, replication: Replication, data: string): Promise<Finding> {
   const { position, segmentBytes } = own;
   const [last, next] = [stretchAt(own.history, (position ?? 0n) - 1n), stretchAt(own.history, position ?? 0n)];
@@ -369,7 +371,7 @@ async function compareLog(own: Own, leader: LeaderAnswer, replication: Replicati
   return isHere ? { impossible: null, stuck: { position, timeline: next.timeline } } : NOTHING;
 }
 
-/** The sentence for two histories with one timeline number. */
+/** The sentence for two histories with the same timeline number. */
 export function unlike(leader: string, timeline: number, from: bigint): string {
   return `the write-ahead log of this data differs from that of ${leader} on timeline ${timeline} from ${printLsn(from)} on: these are two histories with one number`;
 }
@@ -380,9 +382,12 @@ interface Window {
 }
 
 /**
- * The parts of a timeline up to `position` that are compared, each within one file: its beginning, which no other promotion
- * writes the same; the end of the file before the last one; the log that was applied last. The last file alone is not enough:
- * a receiver begins at the file's start and overwrites log that was applied with the leader's.
+ * The parts of a timeline up to `position` that are compared, each within one file:
+ * - the beginning of the timeline, which differs for every promotion;
+ * - the end of the file before the last one;
+ * - the WAL that was applied last.
+ * The last file alone is not enough: a walreceiver begins at the file's start and overwrites applied WAL with the
+ * leader's.
  */
 export function windows({ begin }: Stretch, position: bigint, segmentBytes: bigint): Window[] {
   const start = (of: bigint) => of - (of % segmentBytes);

@@ -1,11 +1,11 @@
-/** When a standby is asked why it does not stream: only while it does not, and less often each time. */
+/** Decides when to check why a standby does not stream: only while it does not, and less often each time. */
 
 import { inBackground } from '../../contract/errors';
 import { printLsn } from '../../contract/lsn';
 import type { Source, SqlView } from '../ports';
 import { type Finding, STUCK_MAX, unlike } from './stream-check';
 
-/** After this time without a break a standby counts as streaming, or is asked why it does not stream, ms. */
+/** After this time without a break, a standby counts as streaming; or, if it does not stream, the check begins, ms. */
 const SETTLED_MS = 1_000;
 const FIRST_GAP_MS = 1_000;
 const LONGEST_GAP_MS = 30_000;
@@ -17,10 +17,10 @@ interface Parts {
 
 const NOT_STUCK = { position: -1n, count: 0 };
 
-/** What is known of a standby while it does not stream from one leader. */
+/** What is known about a standby while it does not stream from one leader. */
 class Doubt {
   impossible: string | null = null;
-  /** Since when it has not streamed; null: it streams. */
+  /** Time since which it has not streamed; null: it streams. */
   since: { atMs: number; brokenAtMs: number; replayLsn: string | null } | null = null;
   nextAtMs = Number.NEGATIVE_INFINITY;
   gapMs = FIRST_GAP_MS;
@@ -28,12 +28,12 @@ class Doubt {
 }
 
 /**
- * Watches one standby. A receiver whose WAL is not applied comes and goes many times a second, and looks as if it streamed
- * for some milliseconds each time: such a look counts only when something was applied meanwhile.
+ * Watches one standby. A walreceiver whose WAL is not applied starts and ends many times a second, and each time looks
+ * for some milliseconds as if it streamed. Such a look counts only if something was applied meanwhile.
  */
 export class StreamWatch {
   private readonly parts: Parts;
-  /** The node that it follows, as text; null: none. */
+  /** The node that the standby follows, as text; null: none. */
   private leader: string | null = null;
   private doubt = new Doubt();
   private asking = false;
@@ -47,12 +47,12 @@ export class StreamWatch {
     return this.doubt.impossible;
   }
 
-  /** This is another leader or role now. The answer to a question under way says nothing any more. */
+  /** The leader or the role has changed, so the answer to a check that is under way no longer counts. */
   forget(): void {
     this.doubt = new Doubt();
   }
 
-  /** A look at the running server (null: it does not answer), which was told to follow `leader` (null: nobody). */
+  /** Takes a look at the running server (null: it does not answer), which has to follow `leader` (null: no node). */
   seen(sql: SqlView | null, leader: Source | null): void {
     const nowMs = this.parts.nowMs();
     const key = leader === null ? null : `${leader.name} ${leader.address}`;
@@ -79,7 +79,7 @@ export class StreamWatch {
     this.asking = true;
     doubt.nextAtMs = nowMs + doubt.gapMs;
     doubt.gapMs = Math.min(2 * doubt.gapMs, LONGEST_GAP_MS);
-    // No answer is no reason, and takes none away.
+    // A check without an answer changes nothing.
     inBackground(
       async () => {
         doubt.impossible = judge(doubt, await this.parts.ask(leader), leader);

@@ -1,13 +1,16 @@
 /**
- * Tablespaces outside the data directory. A copy has them at the leader's paths, because replay makes them there; so the old
- * data and a copy cannot both have one, and files that an aborted copy left there are removed before the next one.
+ * Tablespaces outside the data directory. A copy has them at the leader's paths, because replay creates them there. So
+ * the old data and a copy cannot both have a tablespace at one path. Files that an aborted copy left there are removed
+ * before the next copy.
  */
 import { readdir, readFile, readlink, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { writeWhole } from '../../disk/durable';
 import { KeeperError } from '../ports';
 
-/** A file in the volume. It lists places that were empty when a copy began: files in them are the copy's. */
+/**
+ * A file in the volume that lists the locations that were empty when a copy began. Files in them belong to the copy.
+ */
 const LIST = 'data.tablespaces';
 
 export interface Tablespace {
@@ -15,7 +18,7 @@ export interface Tablespace {
   location: string;
 }
 
-/** Where a data directory has its tablespaces. */
+/** The locations of a data directory's tablespaces. */
 async function locationsOf(data: string): Promise<string[]> {
   const folder = join(data, 'pg_tblspc');
   const names = await readdir(folder).catch(() => []);
@@ -32,7 +35,7 @@ async function entriesOf(location: string): Promise<string[]> {
   }
 }
 
-/** Removes PostgreSQL's own folders in these places; other files stay. */
+/** Removes PostgreSQL's own folders in these locations; other files stay. */
 async function empty(locations: readonly string[]): Promise<void> {
   for (const location of locations) {
     const entries = await readdir(location).catch(() => []);
@@ -42,13 +45,13 @@ async function empty(locations: readonly string[]): Promise<void> {
   }
 }
 
-/** Removes the tablespaces of data that is about to be removed, except for those that the data in `kept` has, too. */
+/** Removes the tablespaces of data that is about to be removed, except those that the data in `kept` also has. */
 export async function removeTablespaces(data: string, kept: string | null): Promise<void> {
   const others = kept === null ? [] : await locationsOf(kept);
   await empty((await locationsOf(data)).filter((location) => !others.includes(location)));
 }
 
-/** Removes files that an unfinished copy has left in tablespaces; those of the present data are not touched. */
+/** Removes files that an unfinished copy left in tablespaces. The present data's tablespaces are not touched. */
 export async function removeLeftTablespaces(volume: string, data: string): Promise<void> {
   const text = await readFile(join(volume, LIST), 'utf8').catch(() => null);
   if (text === null) return;
@@ -59,20 +62,18 @@ export async function removeLeftTablespaces(volume: string, data: string): Promi
   await forgetTablespaces(volume);
 }
 
-/** The copy has taken its place: its tablespaces are the present data's. */
+/** The copy has replaced the old data, so its tablespaces now belong to the present data. */
 export async function forgetTablespaces(volume: string): Promise<void> {
   await rm(join(volume, LIST), { force: true });
 }
 
-/**
- * Whether the old data has a tablespace where the copy would have one.
- */
+/** Whether the old data has a tablespace at a location that the copy needs. */
 export async function sharesTablespace(tablespaces: readonly Tablespace[], data: string): Promise<boolean> {
   const present = await locationsOf(data);
   return tablespaces.some(({ location }) => present.includes(location));
 }
 
-/** Notes the places of a copy's tablespaces. Throws TABLESPACE_IN_USE where one is not empty. */
+/** Records the locations of a copy's tablespaces. Throws TABLESPACE_IN_USE if one is not empty. */
 export async function claimTablespaces(
   node: string,
   tablespaces: readonly Tablespace[],

@@ -1,5 +1,5 @@
 /**
- * The templates that the keeper renders. The shipped bundle carries them (bundled.ts); tests and tools read them from
+ * The templates that the keeper renders. The shipped bundle contains them (bundled.ts); tests and tools read them from
  * the repository.
  */
 import { readFileSync } from 'node:fs';
@@ -9,12 +9,12 @@ export type TemplateName = 'postgresql.conf' | 'pg_hba.conf' | 'users.sql';
 
 let bundled: Record<TemplateName, string> | null = null;
 
-/** Gives the texts that the bundle carries. */
+/** Sets the templates' texts from the bundle. */
 export function useTemplates(texts: Record<TemplateName, string>): void {
   bundled = texts;
 }
 
-/** Text of a template. */
+/** Returns the text of a template. */
 export function template(name: TemplateName): string {
   return bundled?.[name] ?? readFileSync(join(__dirname, '../../../templates', name), 'utf8');
 }

@@ -1,4 +1,4 @@
-/** Templates that the bundler puts in as text (esbuild's loader `text`). */
+/** Templates that the bundler inserts as text (esbuild's loader `text`). */
 declare module '*.conf' {
   const text: string;
   export default text;

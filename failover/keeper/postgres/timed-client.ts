@@ -1,11 +1,11 @@
 /**
- * One connection to PostgreSQL with a deadline for everything. node-postgres can wait for ever on a dead server, so at a
- * deadline the socket is destroyed and the connection is of no more use.
+ * One connection to PostgreSQL with a deadline for every step. node-postgres can wait for ever on a dead server. So at
+ * a deadline the socket is destroyed, and the connection can no longer be used.
  */
 import { Client, type ClientConfig, DatabaseError } from 'pg';
 
 export interface TimedOptions {
-  /** Address, or the folder of the local socket. */
+  /** Address of the server, or the folder of its local socket. */
   host: string;
   port?: number;
   user: string;
@@ -34,7 +34,7 @@ export class TimedClient {
     return !this.dead;
   }
 
-  /** Ends the connection at once; whatever is under way fails. */
+  /** Ends the connection at once. A statement that is running fails. */
   destroy(): void {
     this.dead = true;
     const { connection } = this.client as unknown as { connection?: { stream?: { destroy(): void } } };
@@ -69,7 +69,7 @@ export class TimedClient {
   }
 }
 
-/** SQLSTATE of an error that PostgreSQL answered with; null for any other error, for example a broken connection. */
+/** SQLSTATE of an error that PostgreSQL sent; null for any other error, for example a broken connection. */
 export function sqlState(error: unknown): string | null {
   return error instanceof DatabaseError ? (error.code ?? null) : null;
 }

@@ -1,28 +1,28 @@
-/** Timelines and the write-ahead log's files, as PostgreSQL names and cuts them. Pure. */
+/** Timelines and WAL files, with PostgreSQL's names and sizes. Pure. */
 
-/** A timeline's part of a history: from `begin` to where the next one left it. */
+/** One timeline's part of a history: from `begin` to the position at which the next timeline left it. */
 export interface Stretch {
   timeline: number;
   /** Null: not known. */
   begin: bigint | null;
-  /** Null: it is the newest. */
+  /** Null: this is the newest timeline. */
   end: bigint | null;
 }
 
-/** Pages of the log, bytes: PostgreSQL's default, which Debian's packages have. */
+/** Size of a WAL page, bytes: PostgreSQL's default, which Debian's packages use. */
 export const PAGE_BYTES = 8_192n;
 const SHORT_HEADER = 24;
 const LONG_HEADER = 40;
-/** `xlp_info`: this page has a long header, as the first of each segment has. */
+/** Flag in `xlp_info`: this page has a long header, like the first page of each segment. */
 const HAS_LONG_HEADER = 2;
-/** `XLogRecord`. */
+/** Size of `XLogRecord`, bytes. */
 const RECORD_HEADER = 24;
-/** `XLogRecordMaxSize`. */
+/** `XLogRecordMaxSize`, bytes. */
 const RECORD_MAX = 1_020 * 1024 * 1024;
 
 /**
- * The history that ends in `timeline`, oldest first, from the text of its history file (null: there is none, as of the
- * first timeline, or it cannot be had). Lines that are none of PostgreSQL's are ignored.
+ * The history that ends with `timeline`, oldest first, from the text of its history file. Null: the file does not
+ * exist, as for the first timeline, or could not be read. Lines that PostgreSQL did not write are ignored.
  */
 export function historyOf(timeline: number, text: string | null): Stretch[] {
   const stretches: Stretch[] = [];
@@ -37,7 +37,7 @@ export function historyOf(timeline: number, text: string | null): Stretch[] {
   return [...stretches, { timeline, begin, end: null }];
 }
 
-/** The part that a standby with this history asks for at a position. */
+/** The part of the history from which a standby requests WAL at a position. */
 export function stretchAt(history: readonly Stretch[], position: bigint): Stretch | null {
   return history.find(({ end }) => end === null || position < end) ?? null;
 }
@@ -47,14 +47,14 @@ export function historyFile(timeline: number): string {
   return `${hex(BigInt(timeline))}.history`;
 }
 
-/** Name of the file with this position. */
+/** Name of the WAL file that contains this position. */
 export function segmentFile(timeline: number, position: bigint, segmentBytes: bigint): string {
   const perName = 0x1_0000_0000n / segmentBytes;
   const number = position / segmentBytes;
   return `${hex(BigInt(timeline))}${hex(number / perName)}${hex(number % perName)}`;
 }
 
-/** Where a file of the log begins, by its name. */
+/** Position at which a WAL file begins, from its name. */
 export function segmentStart(name: string, segmentBytes: bigint): bigint {
   const perName = 0x1_0000_0000n / segmentBytes;
   return (BigInt(`0x${name.slice(8, 16)}`) * perName + BigInt(`0x${name.slice(16, 24)}`)) * segmentBytes;
@@ -65,8 +65,8 @@ function hex(value: bigint): string {
 }
 
 /**
- * Bytes from `position` to the end of the record that begins there, page headers included, where `bytes` is the log from
- * that position on. Null: too few bytes to tell. `NaN`: no record begins there.
+ * Number of bytes from `position` to the end of the record that begins there, including page headers. `bytes` is the
+ * WAL from that position on. Null: there are too few bytes to tell. `NaN`: no record begins there.
  */
 export function recordLength(position: bigint, bytes: Buffer): number | null {
   let at = 0;
@@ -77,7 +77,7 @@ export function recordLength(position: bigint, bytes: Buffer): number | null {
   if (bytes.length < at + 4) return null;
   const length = bytes.readUInt32LE(at);
   if (length < RECORD_HEADER || length > RECORD_MAX) return Number.NaN;
-  // At most: the last page of a record has a header only where it reaches that far.
+  // This is an upper bound, because the last page of a record has a header only if the record reaches that page.
   const page = Number(PAGE_BYTES);
   const inPage = Number((position + BigInt(at)) % PAGE_BYTES);
   return at + length + Math.ceil((inPage + length) / (page - LONG_HEADER)) * LONG_HEADER;

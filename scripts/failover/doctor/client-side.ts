@@ -27,7 +27,10 @@ export async function lookAtHaproxy(target: Target): Promise<HaproxyFact> {
   }
 }
 
-/** The write backend's state; null when there is none in it. Nothing is counted while no slot is open: clients are held then. */
+/**
+ * The write backend's state; null when the statistics do not contain it. Sessions are counted only while a slot is
+ * open, because clients are held otherwise.
+ */
 export function parseStats(csv: string): HaproxyFact | null {
   const [head = '', ...lines] = csv.split('\n');
   const names = head.replace(/^# /, '').split(',');
@@ -49,7 +52,7 @@ export function parseStats(csv: string): HaproxyFact | null {
   };
 }
 
-/** A real login, as any client does it. */
+/** Logs in like any client. */
 export async function logIn(target: Target): Promise<LoginFact> {
   const password = await target.password().catch((error: unknown) => error);
   if (typeof password !== 'string')
@@ -82,7 +85,7 @@ export async function logIn(target: Target): Promise<LoginFact> {
   }
 }
 
-/** The password file of libpq (manual, "The Password File"), as far as it concerns this stack. */
+/** Checks libpq's password file (manual, "The Password File") for this stack's entries. */
 export async function lookAtPassfile(target: Target, env: NodeJS.ProcessEnv = process.env): Promise<PassfileFact> {
   const file = env.PGPASSFILE ?? join(homedir(), '.pgpass');
   const absent = { file, state: 'absent' } as const;
@@ -109,7 +112,7 @@ function readable(file: string): string | null {
   }
 }
 
-/** The first line that fits gives the password, as libpq takes it. `rest`: port, database, user. */
+/** The password of the first line that matches, as in libpq. `rest`: port, database, user. */
 export function passfileEntry(text: string, hosts: readonly string[], rest: readonly string[]): string | null {
   for (const line of text.split('\n').filter((one) => one.trim() !== '' && !one.startsWith('#'))) {
     const fields = line.split(/(?<!\\):/).map((field) => field.replaceAll(/\\([:\\])/g, '$1'));

@@ -1,4 +1,4 @@
-/** `doctor`: looks at the whole chain, says what is wrong and what to do. */
+/** `doctor`: checks the whole chain and says what is wrong and what to do. */
 import { oneLine } from '../../../failover/contract/log-line';
 import { type Common, tellNotices } from '../commands';
 import { EXIT, type ExitCode } from '../exit';
@@ -8,7 +8,7 @@ import type { Facts } from './facts';
 import { type Finding, judge } from './judge';
 import { look } from './look';
 
-/** @param see gathers the facts; tests give their own. */
+/** @param see gathers the facts; tests pass their own function. */
 export async function doctor(
   io: Io,
   options: Common & { json?: boolean },
@@ -24,13 +24,16 @@ export async function doctor(
   return exitCode(findings);
 }
 
-/** The worst finding tells. */
+/** The exit code of the worst finding. */
 export function exitCode(findings: readonly Finding[]): ExitCode {
   if (findings.length === 0) return EXIT.ok;
   return findings.some(({ severity }) => severity === 'error') ? EXIT.failed : EXIT.attention;
 }
 
-/** Texts of the engine, PostgreSQL and HAProxy stand in the findings as they came: they must not steer the terminal. */
+/**
+ * Prints the findings. They contain unchanged texts of the engine, PostgreSQL and HAProxy, which must not control the
+ * terminal.
+ */
 function tell(io: Io, stack: string, findings: readonly Finding[], ifLeaderDied: string | null): void {
   if (findings.length === 0) io.out(io.paint('green', `Nothing is wrong with stack ${stack}.`));
   for (const { code, severity, sentence, next } of findings) {
@@ -40,7 +43,7 @@ function tell(io: Io, stack: string, findings: readonly Finding[], ifLeaderDied:
     io.out(`  → ${oneLine(next)}`);
   }
   if (ifLeaderDied === null) return;
-  // The monitor does not know which sessions gave up the promise.
+  // The monitor does not know which sessions lowered `synchronous_commit` and so gave up the promise.
   const lowered = findings.some(({ code }) => code === 'SYNC_COMMIT_LOWERED');
   const except = lowered ? ', except for what SYNC_COMMIT_LOWERED names' : '';
   io.out(`If the leader died now: ${ifLeaderDied}${except}`);

@@ -1,4 +1,4 @@
-/** The stack's containers and ports as the engine has them. */
+/** The stack's containers and ports, as the engine reports them. */
 import { connect } from 'node:net';
 import { z } from 'zod';
 import { STACK_LABEL } from '../../../components/naming';
@@ -43,12 +43,12 @@ function wanted({ haproxy, monitor, nodes, backends, prometheus, pgadmin, networ
   ];
 }
 
-/** Looks at every container that the stack should have, and at the ports that they publish. */
+/** Inspects every container that the stack should have, and the ports that they publish. */
 export async function lookAtContainers(
   topology: Topology,
 ): Promise<{ containers: ContainerFact[]; ports: PortFact[] }> {
   const all = wanted(topology);
-  // The exit code says only that one of them is missing; those that are there are printed all the same.
+  // The exit code only says that a container is missing. The existing ones are printed all the same.
   const result = await run('docker', ['container', 'inspect', ...all.map(({ name }) => name)], { deadlineMs: ASK_MS });
   const inspected = z.array(Inspected).parse(JSON.parse(result.stdout || '[]'));
   const found = new Map(inspected.map((one) => [one.Name.replace(/^\//, ''), one]));
@@ -79,7 +79,9 @@ function containerFact(
 
 type WantedPort = Pick<PortFact, 'key' | 'port' | 'owner'> & { address: string };
 
-/** The host ports of a stack, each with the container that publishes it: HAProxy has those that no other one names. */
+/**
+ * The host ports of a stack, each with the container that publishes it. HAProxy publishes those without another owner.
+ */
 export function portsOf({ ports, haproxy, monitor, prometheus, pgadmin, bindAddress }: Topology): WantedPort[] {
   const address = bindAddress === '0.0.0.0' ? '127.0.0.1' : bindAddress;
   const owners: Partial<Record<string, string>> = {

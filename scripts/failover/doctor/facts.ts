@@ -1,4 +1,6 @@
-/** What doctor looked at, as data. An absent part was not asked for, because what comes before it failed. */
+/**
+ * Doctor's observations as data. A part is absent when it was not checked, because an earlier part of the chain failed.
+ */
 import type { ClusterStatus } from '../../../failover/contract/api';
 import type { EngineState } from '../../lib/docker';
 
@@ -18,12 +20,12 @@ export interface ContainerFact {
   role: 'haproxy' | 'monitor' | 'node' | 'backend' | 'prometheus' | 'pgadmin';
   state: ContainerState;
   exitCode: number;
-  /** The engine's own words about a start that failed, or an empty string. */
+  /** The engine's message about a failed start, or an empty string. */
   error: string;
   outOfMemory: boolean;
-  /** Belongs to something else than this stack. */
+  /** The container does not belong to this stack. */
   foreign: boolean;
-  /** Networks that the stack wants it in and it is not in. Empty unless it runs. */
+  /** Networks to which the container should be attached and is not. Empty unless it runs. */
   missingNetworks: string[];
 }
 
@@ -31,10 +33,10 @@ export interface PortFact {
   /** Config key. */
   key: string;
   port: number;
-  /** The container of the stack that publishes it when it runs. */
+  /** The stack's container that publishes the port when it runs. */
   owner: string;
   published: boolean;
-  /** Who else listens there, in words; null: nobody. */
+  /** Another process or container that listens on the port, in words; null: none. */
   takenBy: string | null;
 }
 
@@ -48,7 +50,7 @@ export type LoginFact =
 export interface HaproxyFact {
   answers: boolean;
   message: string;
-  /** Address that the write slot leads to; null: closed or not known. */
+  /** Address of the open write slot; null: no slot is open, or it is not known. */
   write: string | null;
   /** Sessions, their limit and the queue of the write slot. */
   sessions: number;
@@ -56,34 +58,34 @@ export interface HaproxyFact {
   queued: number;
 }
 
-/** A setting of `synchronous_commit` below `on`, and for whom it holds; null: for all of them. */
+/** A setting of `synchronous_commit` below `on`, with the role and database for which it holds; null: for all. */
 export interface LoweredFact {
   role: string | null;
   database: string | null;
   value: string;
 }
 
-/** What keeps dead rows from being removed, since so many seconds. */
+/** An object that prevents the removal of dead rows, and for how many seconds. */
 export type HolderFact =
   | { kind: 'session'; pid: number; role: string; database: string; seconds: number }
-  /** Names of a prepared transaction are its client's. */
+  /** The client chooses the name of a prepared transaction. */
   | { kind: 'prepared'; name: string; database: string; seconds: number };
 
 export interface DatabaseFact {
   standby: boolean;
   connections: number;
-  /** For ordinary roles: `max_connections` less what is reserved. */
+  /** Connections for ordinary roles: `max_connections` minus the reserved ones. */
   room: number;
   slots: {
     name: string;
     active: boolean;
     lost: boolean;
-    /** How long it has been unused while it keeps dead rows (`xmin`), seconds; null: it keeps none. */
+    /** Time for which the slot has been unused while it keeps dead rows (`xmin`), seconds; null: it keeps none. */
     heldSeconds: number | null;
   }[];
   /** A person paused replay (`pg_wal_replay_pause`). */
   replayPaused: boolean;
-  /** `synchronous_commit` of roles and databases, where it is set at all. */
+  /** Settings of `synchronous_commit` for roles and databases. */
   commitSettings: LoweredFact[];
   /** The oldest ones. */
   holders: HolderFact[];
@@ -91,9 +93,9 @@ export interface DatabaseFact {
 
 export interface NodeFact {
   name: string;
-  /** Null: PostgreSQL gave no answer. */
+  /** Null: PostgreSQL did not answer. */
   database: DatabaseFact | null;
-  /** PostgreSQL's words when it gave none. */
+  /** The error message when PostgreSQL did not answer. */
   message: string;
   disk: { freeBytes: number; usedPercent: number } | null;
 }
@@ -115,8 +117,8 @@ export interface Facts {
   passfile?: PassfileFact;
   nodes: NodeFact[];
   log: { file: string; there: boolean; freeBytes: number | null };
-  /** This machine's clock less the monitor's, ms; null: not known. */
+  /** This machine's clock minus the monitor's, ms; null: not known. */
   clockMs: number | null;
-  /** Slot that each node keeps for each other one. */
+  /** Name of the slot that the other nodes keep for a node. */
   slotOf: (node: string) => string;
 }

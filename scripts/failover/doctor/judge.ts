@@ -1,6 +1,6 @@
 /**
- * From facts to findings: what is wrong, in plain words, and what to do. Causes only: what follows from a cause that was
- * named is left out, so that the first finding is the one to act on. Pure.
+ * Derives findings from the facts: what is wrong, in plain words, and what to do. Only causes are reported. The
+ * consequences of a reported cause are left out, so that the first finding is the one to act on. Pure.
  */
 
 import type { ClusterStatus } from '../../../failover/contract/api';
@@ -19,9 +19,12 @@ import type {
 
 export interface Finding {
   code: string;
-  /** `error`: something does not work now. `warning`: it works, and the next fault would not be survived, or soon. */
+  /**
+   * `error`: something does not work now. `warning`: everything works, but a next fault may not be survived, or
+   * something will soon fail.
+   */
   severity: 'error' | 'warning';
-  /** What it is about: a container, a file, a port. */
+  /** Subject of the finding: a container, a file or a port. */
   about: string;
   /** What is wrong. */
   sentence: string;
@@ -35,11 +38,11 @@ const DISK_BYTES_FULL = 32 * 1024 ** 2;
 const LOG_BYTES_MIN = 16 * 1024 ** 2;
 const CLOCK_MS_MAX = 10_000;
 const LAG_SECONDS_MAX = 10;
-/** Longer than this something keeps dead rows from being removed only where it was forgotten. */
+/** Limit after which an object that keeps dead rows counts as forgotten, seconds. */
 const HOLD_SECONDS_MAX = 3_600;
 /** Values of `synchronous_commit` that wait for a standby's disk (manual, "Write Ahead Log"). */
 const WAITS_FOR_STANDBY = ['on', 'true', 'yes', '1', 'remote_apply'];
-/** A candidate that was promoted so often within that time and does not serve ends again and again. */
+/** A candidate that was promoted this many times within that time and does not serve fails again and again. */
 const PROMOTIONS_MAX = 3;
 const PROMOTIONS_MS = 600_000;
 /** PostgreSQL's codes (manual, appendix A). */
@@ -50,7 +53,7 @@ const TOO_MANY = '53300';
 export function judge(facts: Facts): Finding[] {
   const engine = engineFinding(facts);
   if (engine !== null) return [engine];
-  // A container whose port is taken cannot be started: the port is the cause.
+  // A container whose port is taken cannot be started, so the port is the cause.
   const barred = facts.ports.filter(({ takenBy }) => takenBy !== null).map(({ owner }) => owner);
   const containers = facts.containers
     .filter(({ name, state }) => state === 'running' || !barred.includes(name))
@@ -107,7 +110,7 @@ function engineFinding({ engine }: Facts): Finding | null {
   }
 }
 
-/** Whoever serves writes: without it nobody gets in. */
+/** True for the containers without which no client can write. */
 function isVital({ name, role }: ContainerFact, { monitor }: Facts): boolean {
   return role === 'haproxy' || (role === 'node' && monitor.cluster?.leader === name && !monitor.cluster.serving);
 }
@@ -182,7 +185,7 @@ function howItEnded({ exitCode, error: words, outOfMemory }: ContainerFact): str
   return `is stopped (exit code ${exitCode}${killed})`;
 }
 
-/** The address is fixed (S14), so it has to be given again. */
+/** The command that reconnects a container. The address is fixed (S14), so the command contains it. */
 function reconnect({ name }: ContainerFact, network: string, { monitor }: Facts): string {
   const address = monitor.cluster?.nodes.find((node) => node.name === name)?.address;
   return `docker network connect ${address === undefined ? '' : `--ip ${address} `}${network} ${name}`;
@@ -337,7 +340,7 @@ function loginFindings(facts: Facts): Finding[] {
       ),
     ];
   if (login.code === TOO_MANY) return [exhausted('PostgreSQL', haproxy?.sessions ?? 0, 0)];
-  // While nobody serves, or the connections are used up, a login that fails is no news.
+  // A failed login is no new finding while no leader serves or the connections are used up.
   const known = haproxy === undefined || !haproxy.answers || haproxy.write === null || isFull(haproxy);
   if (known || monitor.cluster?.serving === false) return [];
   return [
@@ -394,7 +397,7 @@ function passfileFindings({ passfile }: Facts): Finding[] {
   return [];
 }
 
-/** A node whose container was named already says nothing more. */
+/** Findings of a node, unless its container was reported already. */
 function nodeFindings(node: NodeFact, facts: Facts): Finding[] {
   const { name, database, disk } = node;
   const status = facts.monitor.cluster?.nodes.find((one) => one.name === name);
@@ -469,7 +472,7 @@ function nodeFindings(node: NodeFact, facts: Facts): Finding[] {
   ];
 }
 
-/** What a person does about a failure that the keeper names by this code; it tries again by itself meanwhile. */
+/** Advice for a failure, by the keeper's code. The keeper also tries again by itself. */
 const NEXT_STEPS: Readonly<Record<string, (name: string) => string>> = {
   MUST_COPY: copied,
   REWIND_FAILED: copied,
@@ -547,12 +550,15 @@ function reset({ role, database }: LoweredFact): string {
   return `ALTER ROLE ${role === null ? 'ALL' : quoted(role)}${where} RESET synchronous_commit`;
 }
 
-/** A name as an identifier of SQL: whoever makes a role chooses it, and the command is copied into a superuser's session. */
+/**
+ * A name as a quoted SQL identifier. The creator of a role chooses its name, and the command is copied into a
+ * superuser's session.
+ */
 function quoted(name: string): string {
   return `"${name.replaceAll('"', '""')}"`;
 }
 
-/** While one of these stands no dead row is removed, in any table. */
+/** Findings about objects that prevent the removal of dead rows in all tables. */
 function holderFindings(name: string, database: DatabaseFact, { monitor, containers, slotOf }: Facts): Finding[] {
   const isLeader = monitor.cluster?.leader === name;
   const slots = database.slots.filter(({ heldSeconds }) => (heldSeconds ?? 0) > HOLD_SECONDS_MAX);
@@ -615,7 +621,10 @@ function andMore(more: readonly unknown[]): string {
   return more.length === 0 ? '' : ` (${more.length} more are as old)`;
 }
 
-/** Its last event of that kind stands until it follows again. */
+/**
+ * True while the failover undoes the promotion by itself: the node's last event of this kind is valid until the node
+ * follows again.
+ */
 function isBeingUndone(cluster: ClusterStatus | null, name: string): boolean {
   const node = cluster?.nodes.find((one) => one.name === name);
   if (cluster === null || node === undefined || name === cluster.leader || node.streamingFrom !== null) return false;
@@ -628,7 +637,7 @@ function slotFindings({ name, database }: NodeFact, { slotOf, containers, monito
   const isLeader = monitor.cluster?.leader === name;
   return peers.flatMap((peer) => {
     const slot = slots.find((one) => one.name === slotOf(peer.name));
-    // Slots are made anew at each start.
+    // Each start creates the slots again.
     const fix = isLeader ? 'The leader makes it again by itself within seconds.' : `docker restart ${name}`;
     if (slot === undefined)
       return [
@@ -652,7 +661,7 @@ function slotFindings({ name, database }: NodeFact, { slotOf, containers, monito
   });
 }
 
-/** What the monitor says of standbys that are up. */
+/** Findings about running standbys, from the monitor's status. */
 function replicationFindings({ monitor, containers, nodes }: Facts): Finding[] {
   const { cluster } = monitor;
   if (cluster === null || !cluster.serving) return notServing(cluster, containers);

@@ -1,4 +1,6 @@
-/** Gathers what doctor judges, side by side and each with a deadline; what makes no sense to ask is not asked. */
+/**
+ * Gathers doctor's facts in parallel, each with a deadline. It does not ask what an earlier failure makes pointless.
+ */
 import { existsSync, statfsSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { checkConfig, KEYS } from '../../../components/config';
@@ -48,7 +50,7 @@ export async function look(target: Target): Promise<Facts> {
 
 function topologyOf(target: Target): Topology {
   const { info } = target;
-  // Secrets are encrypted in the file and none of doctor's business: absent, they count as empty.
+  // Secrets are encrypted in the file, and doctor does not need them. They are absent here and count as empty.
   const raw = Object.keys(KEYS).map((key) => [key, info.value(key, '')] as const);
   const { settings, problems } = checkConfig(Object.fromEntries(raw.filter(([, value]) => value !== '')));
   if (settings === undefined)

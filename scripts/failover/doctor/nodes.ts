@@ -1,19 +1,20 @@
-/** What a node says from the inside: its disk, and its PostgreSQL over the local socket. */
+/** Looks at a node from inside its container: its disk, and its PostgreSQL over the local socket. */
 import { z } from 'zod';
 import { PATHS } from '../../../failover/contract/layout';
 import { run } from '../../lib/exec';
 import { asSuperuser } from '../superuser';
 import type { DatabaseFact, NodeFact } from './facts';
 
-/** A node that hangs must not make doctor hang. */
+/** Limit per node, ms, so that a node that hangs does not make doctor hang. */
 const NODE_MS = 6_000;
 
-/** So many of each kind are told; the oldest one is the one to end. */
+/** Largest number of rows of each kind. The oldest one is the one to end. */
 const ROWS_MAX = 20;
 
 /**
- * What pg_prepared_xacts has on a standby ends with its leader. `inactive_since` of a slot: manual, "pg_replication_slots".
- * The server's own `synchronous_commit` is the keeper's, and neither `postgresSettings` nor ALTER SYSTEM may set it.
+ * A standby's entries of pg_prepared_xacts end with those of its leader. For `inactive_since` of a slot see the manual,
+ * "pg_replication_slots". The server's own `synchronous_commit` belongs to the keeper: neither `postgresSettings` nor
+ * ALTER SYSTEM may set it.
  */
 export const QUERY = `SELECT json_build_object(
   'standby', pg_is_in_recovery(),
@@ -65,7 +66,7 @@ const Database: z.ZodType<DatabaseFact> = z.object({
   ),
 });
 
-/** Two looks, side by side: a PostgreSQL that hangs does not hide a full disk. */
+/** Two checks in parallel, so that a PostgreSQL that hangs does not hide a full disk. */
 export async function lookAtNode(name: string): Promise<NodeFact> {
   const inside = (...args: string[]) => run('docker', ['exec', name, ...args], { deadlineMs: NODE_MS });
   const [disk, answer] = await Promise.all([

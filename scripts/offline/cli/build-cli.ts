@@ -14,11 +14,12 @@ const BUILD_LIMIT_MS = 40 * 60_000;
 const PROGRESS_EVERY_MS = 15_000;
 
 /**
- * Makes sure that the CLI is there; takes minutes the first time and no time afterwards. Two at once do the work once.
+ * Builds the CLI if it is missing. This takes minutes the first time and no time afterwards. Two concurrent calls build
+ * it once.
  * @param onProgress gets a line now and then
- * @param signal ends the compiler, for when something else failed meanwhile; what it compiled is kept by Go's own cache
+ * @param signal ends the compiler, for when another step failed meanwhile; Go's cache keeps what was compiled
  * @returns the path of the CLI
- * @throws with the compiler's last words when it cannot be built
+ * @throws with the compiler's last lines when it cannot be built
  */
 export async function buildCli(
   onProgress: (line: string) => void = () => undefined,
@@ -31,7 +32,7 @@ export async function buildCli(
     if (existsSync(cli)) return;
     mkdirSync(CLI_DIR, { recursive: true });
     const toolchain = await findGo(__dirname, onProgress);
-    // What a killed build left is as large as the CLI itself.
+    // The files that a killed build left are as large as the CLI itself.
     for (const left of readdirSync(CLI_DIR).filter((file) => file.startsWith('pulumi.'))) rmSync(join(CLI_DIR, left));
     const temporary = join(CLI_DIR, `pulumi.${process.pid}`);
     try {
@@ -79,7 +80,7 @@ function goBuild(
     signal,
     killSignal: 'SIGINT',
   });
-  // The rest of the set-up runs beside it.
+  // The rest of the set-up runs at the same time.
   if (child.pid !== undefined) setPriority(child.pid, 5);
 
   // `-v` prints each package that is compiled, and errors as they come.

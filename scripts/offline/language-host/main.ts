@@ -14,7 +14,7 @@ const TOLD_ALREADY = 32;
 const END_LIMIT_MS = 5_000;
 
 const [version = '', ...args] = process.argv.slice(2);
-/** The engine's address comes after its own options. */
+/** The engine's address follows its options. */
 let engineAddress = args.filter((arg) => !arg.startsWith('-')).at(-1) ?? '';
 const programs = new Set<ChildProcess>();
 
@@ -38,12 +38,12 @@ async function run(request: rpc.RunRequest): Promise<rpc.RunResponse> {
   const command = [require.resolve('@pulumi/pulumi/cmd/run'), ...flags, program, ...request.getArgsList()];
   const env = {
     ...process.env,
-    // The runner loads ts-node only when it is told that the program is TypeScript.
+    // The runner loads ts-node only if this variable says that the program is TypeScript.
     PULUMI_NODEJS_TYPESCRIPT: 'true',
     PULUMI_CONFIG: JSON.stringify(Object.fromEntries(request.getConfigMap().toArray())),
     PULUMI_CONFIG_SECRET_KEYS: JSON.stringify(request.getConfigsecretkeysList()),
   };
-  // The program's output is the user's: it goes where this process's own goes.
+  // The program's output is for the user, so it uses this process's outputs.
   const child = spawn(process.execPath, command, { cwd: directory, env, stdio: ['ignore', 'inherit', 'inherit'] });
   programs.add(child);
   const [code, signal] = await new Promise<[number | null, NodeJS.Signals | null]>((onEnd, reject) => {
@@ -67,7 +67,7 @@ function dependencies(request: rpc.GetProgramDependenciesRequest): rpc.GetProgra
   return new rpc.GetProgramDependenciesResponse().setDependenciesList(list);
 }
 
-/** Ends the programs; settles when they are gone, or at the limit. */
+/** Ends the programs. Settles when they have ended, or at the limit. */
 async function endPrograms(): Promise<void> {
   const gone = [...programs].map((child) => new Promise((onEnd) => child.on('close', onEnd)));
   for (const child of programs) child.kill('SIGTERM');

@@ -1,4 +1,4 @@
-/** Names for resources that the program does not name, made as the vendor's bridge makes them. */
+/** Names for resources that the program does not name, in the format of the vendor's bridge. */
 import { createHash } from 'node:crypto';
 import { CheckRequest } from '@pulumi/pulumi/proto/provider_pb';
 import { fromStruct, type Props, revealProps } from './values';
@@ -6,9 +6,9 @@ import { fromStruct, type Props, revealProps } from './values';
 const SUFFIX_LENGTH = 7;
 
 /**
- * `__defaults` is the bridge's own note of what the program did not say. Without one it would take every input of ours for
- * a default of its own, and keep it when the program takes it out.
- * @returns the inputs with a `name`: the program's, the one it has had so far, or the resource's name and a suffix
+ * In `__defaults` the bridge notes the inputs that the program did not give. Without such a note, the bridge would take
+ * all of our inputs for its own defaults, and keep them when the program removes them.
+ * @returns the inputs with a `name`: the program's, the present one, or the resource's name and a suffix
  */
 export function autoName(inputs: Props, request: CheckRequest): Props {
   if (inputs.name !== undefined && inputs.name !== null) return { ...inputs, __defaults: [] };
@@ -21,7 +21,7 @@ export function autoName(inputs: Props, request: CheckRequest): Props {
   return { ...inputs, name: mode === ENFORCE ? proposed : (before ?? proposed), __defaults: ['name'] };
 }
 
-/** Whether the name is the program's own, so that two objects of it cannot exist at once. */
+/** Whether the program gave the name. Two objects with such a name cannot exist at once. */
 export function hasOwnName(inputs: Props): boolean {
   return !(Array.isArray(inputs.__defaults) && inputs.__defaults.includes('name'));
 }

@@ -1,9 +1,9 @@
-/** The operations under way: their time limits, and their end when the engine cancels or goes. */
+/** Manages the running operations: their time limits, and their end when the engine cancels or ends. */
 import { setTimeout as sleep } from 'node:timers/promises';
 
-/** Where neither program nor resource type says anything; the vendor's provider has the same. */
+/** Limit when neither the program nor the resource type gives one; the same as the vendor's provider's. */
 const DEFAULT_LIMIT_MS = 20 * 60_000;
-/** How long clean-up may take when the engine goes. */
+/** Time that the clean-up may take when the engine ends, ms. */
 const END_LIMIT_MS = 20_000;
 
 export class Operations {
@@ -32,7 +32,7 @@ export class Operations {
     this.cancelled.abort(new Error('cancelled'));
   }
 
-  /** Cancels, and settles when everything has cleaned up after itself, or at the limit. */
+  /** Cancels all operations. Settles when they have cleaned up, or at the limit. */
   async end(): Promise<void> {
     this.cancel();
     if (this.running.size === 0) return;
@@ -50,7 +50,7 @@ export function within<T>(signal: AbortSignal, promise: Promise<T>): Promise<T> 
   });
 }
 
-/** The same for a call that makes something: what comes too late is undone. */
+/** Like {@link within}, for a call that creates an object. An object that is created too late is removed. */
 export function withinOrUndo<T>(
   signal: AbortSignal,
   made: Promise<T>,
@@ -62,7 +62,7 @@ export function withinOrUndo<T>(
   });
 }
 
-/** Pauses between two looks at something. @throws the signal's reason */
+/** Pauses between two checks. @throws the signal's reason */
 export async function pause(ms: number, signal: AbortSignal): Promise<void> {
   signal.throwIfAborted();
   await within(signal, sleep(ms));

@@ -1,24 +1,24 @@
-/** Lines that the engine shows beside a resource while something is under way. */
+/** Sends lines that the engine shows beside a resource during an operation. */
 import { credentials, Metadata } from '@grpc/grpc-js';
 import { EngineClient } from '@pulumi/pulumi/proto/engine_grpc_pb';
 import { LogRequest, LogSeverity } from '@pulumi/pulumi/proto/engine_pb';
 
-/** More lines than this wait for the engine only when it is stuck; then they are dropped. */
+/** Largest number of waiting lines. More lines wait only if the engine is stuck, and then they are dropped. */
 const QUEUE_LIMIT = 500;
 const CALL_LIMIT_MS = 5_000;
 
 export class Progress {
   private readonly client: EngineClient;
-  /** Calls go one after the other, else the lines arrive out of order. */
+  /** Calls are made one after the other, because the lines would otherwise arrive out of order. */
   private last: Promise<void> = Promise.resolve();
   private waiting = 0;
 
-  /** @param address the engine's, from the command line or the handshake */
+  /** @param address the engine's address, from the command line or the handshake */
   constructor(address: string) {
     this.client = new EngineClient(address, credentials.createInsecure());
   }
 
-  /** Shows a line that the next one takes the place of. */
+  /** Shows a line, which the next one replaces. */
   status(urn: string, message: string): void {
     if (message.trim() === '' || this.waiting >= QUEUE_LIMIT) return;
     this.waiting += 1;
@@ -34,13 +34,13 @@ export class Progress {
       });
   }
 
-  /** A line that cannot be shown is not worth failing for. */
+  /** Sends a line. A failure to show it is ignored. */
   private call(request: LogRequest): Promise<void> {
     const options = { deadline: Date.now() + CALL_LIMIT_MS };
     return new Promise((resolve) => this.client.log(request, new Metadata(), options, () => resolve()));
   }
 
-  /** Settles when all lines so far are with the engine. */
+  /** Settles when the engine has all lines so far. */
   flush(): Promise<void> {
     return this.last;
   }

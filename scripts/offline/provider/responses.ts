@@ -1,10 +1,10 @@
-/** From what was found or made to what the engine is told. */
+/** Builds the answers to the engine. */
 import { DiffResponse, PropertyDiff } from '@pulumi/pulumi/proto/provider_pb';
 import type { ResourceKind } from './resource-kind';
 import type { Change } from './rules';
 import { hasSecret, markLike, type Props, secret } from './values';
 
-/** The answer to a diff, with just the parts that changed. */
+/** The answer to a diff, with only the changed parts. */
 export function diffResponse(changes: Change[], deleteBeforeReplace: boolean): DiffResponse {
   const replaces = changes.filter((change) => change.replace);
   const { DIFF_SOME, DIFF_NONE } = DiffResponse.DiffChanges;
@@ -18,14 +18,14 @@ export function diffResponse(changes: Change[], deleteBeforeReplace: boolean): D
   return response;
 }
 
-/** Outputs that stay at an update: all but the inputs that the program no longer gives. */
+/** Outputs that stay the same in an update: all but the inputs that the program no longer gives. */
 export function carryOver(kind: ResourceKind, olds: Props, news: Props): Props {
   const gone = (key: string) =>
     key in kind.rules && !(key in news) && !kind.rules[key]?.computed && !('default' in (kind.rules[key] ?? {}));
   return { ...Object.fromEntries(Object.entries(olds).filter(([key]) => !gone(key))), ...news };
 }
 
-/** @param marked where an output of the same name and value takes its secret markers from */
+/** @param marked gives the secret markers for outputs of the same name and value */
 export function markOutputs(kind: ResourceKind, marked: Props, outputs: Props): Props {
   const result = markLike(marked, outputs);
   const derived = hasSecret(marked) ? (kind.outputsFromInputs ?? []) : [];

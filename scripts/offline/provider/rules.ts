@@ -1,4 +1,4 @@
-/** What a change of an input means, and how two values of it are compared. */
+/** The effect of a change of an input, and the comparison of two of its values. */
 import { equal, hasUnknown, isProps, type Props, stable, type Value } from './values';
 
 export interface Rule {
@@ -6,15 +6,17 @@ export interface Rule {
   replace?: boolean;
   /** The order of its elements does not matter. */
   set?: boolean;
-  /** Another number of elements replaces the resource, while a change within one does not. */
+  /** A change of the number of elements replaces the resource, while a change within an element does not. */
   replaceOnCount?: boolean;
-  /** A map: an entry counts also when it is empty, false or zero. Elsewhere such a field is as good as absent. */
+  /**
+   * A map in which an entry counts even if it is empty, false or zero. In other objects such a field counts as absent.
+   */
   exact?: boolean;
-  /** Where the program says nothing, the daemon's value stands: removing it is no change. */
+  /** If the program gives no value, the daemon's value is kept. So its removal is not a change. */
   computed?: boolean;
-  /** What holds where nothing is said. */
+  /** The value that applies when none is given. */
   default?: Value;
-  /** The same for the fields of the object, or of the objects in the list. */
+  /** Defaults for the fields of the object, or of the objects in the list. */
   fieldDefaults?: Props;
   /** Names of fields, at any depth, whose lists are sets. */
   setFields?: string[];
@@ -23,15 +25,15 @@ export interface Rule {
 export type Rules = Record<string, Rule>;
 
 export interface Change {
-  /** Property path as the engine writes it: `envs[0]`, `build.args.VERSION`. */
+  /** Property path in the engine's format: `envs[0]`, `build.args.VERSION`. */
   path: string;
   kind: 'add' | 'delete' | 'update';
   replace: boolean;
 }
 
 /**
- * Compares what is (outputs, or old inputs where there is no output of that name) with what is wanted. Outputs, because
- * a refresh by the vendor's provider rewrites the inputs.
+ * Compares the present values with the wanted ones. The present values are the outputs, or the old inputs if there is
+ * no output of that name. Outputs are used because a refresh by the vendor's provider rewrites the inputs.
  * @param ignored property paths of `ignoreChanges`
  */
 export function findChanges(rules: Rules, is: Props, wanted: Props, ignored: string[] = []): Change[] {
@@ -55,22 +57,22 @@ export function sameMeaning(rule: Rule, a: Value | undefined, b: Value | undefin
 }
 
 /**
- * Takes what is there now into the outputs, in the words of the outputs so far where they mean the same: so neither the
- * order in which a daemon lists things nor its spelling looks like a change, and secrets keep their marks.
+ * Updates the outputs with the present values. A value that means the same keeps its earlier form, so the order and the
+ * spelling of a daemon's answer do not look like a change, and secrets keep their marks.
  */
 export function refreshed(rules: Rules, outputs: Props, seen: Props): Props {
   const result = { ...outputs };
   for (const [key, value] of Object.entries(seen)) {
     const rule = rules[key];
     const before = outputs[key];
-    // A daemon lists objects in an order of its own, also where the program's order counts.
+    // A daemon lists objects in its own order, even if the program's order counts.
     const unordered = rule?.set || (Array.isArray(value) && value.some(isProps));
     if (!rule || before === undefined || !sameMeaning({ ...rule, set: unordered }, before, value)) result[key] = value;
   }
   return result;
 }
 
-/** Writes out the fields that the program leaves out, as the vendor's provider has them in its state. */
+/** Adds the fields that the program leaves out, as the vendor's provider does in its state. */
 export function withFieldDefaults(rules: Rules, outputs: Props): Props {
   const result = { ...outputs };
   for (const [key, { fieldDefaults }] of Object.entries(rules)) {
@@ -82,7 +84,7 @@ export function withFieldDefaults(rules: Rules, outputs: Props): Props {
   return result;
 }
 
-/** The one form of all values that mean the same; undefined for what says nothing. */
+/** The same form for all values that mean the same; undefined for a value without meaning. */
 function canonical(rule: Rule, value: Value | undefined): Value | undefined {
   const withDefaults = isProps(value) && rule.fieldDefaults ? { ...rule.fieldDefaults, ...value } : value;
   return simplify(withDefaults, rule, rule.set === true);
@@ -100,7 +102,7 @@ function simplify(value: Value | undefined, rule: Rule, isSet: boolean): Value |
   if (!isProps(value)) return (rule.exact ? isNothing(value) : isZero(value)) ? undefined : value;
   const fields: Props = {};
   for (const [key, item] of Object.entries(value)) {
-    // The vendor's bridge keeps notes of its own in keys of this form.
+    // The vendor's bridge uses keys of this form for its own notes.
     if (key.startsWith('__')) continue;
     const field = simplify(
       item,
@@ -124,13 +126,13 @@ function countOf(value: Value | undefined): number {
   return Array.isArray(value) ? value.length : 0;
 }
 
-/** A set that the program gives and that is empty does say something, on the vendor's provider too. */
+/** An empty set from the program does have a meaning, with the vendor's provider too. */
 function isUnsaid(rule: Rule, value: Value | undefined): boolean {
   if (isNothing(value) || value === '') return true;
   return !rule.set && typeof value === 'object' && Object.keys(value).length === 0;
 }
 
-/** Writes down the smallest parts that differ. */
+/** Collects the smallest parts that differ. */
 function compare(
   path: string,
   before: Value | undefined,
@@ -184,7 +186,7 @@ function compareSets(path: string, before: Value[], after: Value[], rule: Rule, 
   }
 }
 
-/** Indexes of the elements of `items` that have no equal in `others`. */
+/** Indexes of the elements of `items` without an equal element in `others`. */
 function unmatched(items: Value[], others: Value[], rule: Rule): Set<number> {
   const left = others.map((item) => stable(canonical(rule, item)));
   const result = new Set<number>();

@@ -1,6 +1,7 @@
 /**
- * The engine's ResourceProvider service over a few resource kinds. The raw service rather than the SDK's `provider.main`,
- * because only here are detailed diffs, old inputs, time limits, cancel and creation in a preview to be had.
+ * The engine's ResourceProvider service for a few resource kinds. It is the raw service and not the SDK's
+ * `provider.main`, because only the raw service has detailed diffs, old inputs, time limits, cancel, and creation in a
+ * preview.
  */
 import type { UntypedServiceImplementation } from '@grpc/grpc-js';
 import { type PluginAttach, PluginInfo } from '@pulumi/pulumi/proto/plugin_pb';
@@ -19,11 +20,11 @@ export interface ProviderOptions {
   name: string;
   version: string;
   kinds: ResourceKind[];
-  /** Gets the provider's own config, e.g. `{ host: 'tcp://…' }`. */
+  /** Called with the provider's own config, e.g. `{ host: 'tcp://…' }`. */
   configure?: (config: Record<string, string>) => void;
 }
 
-/** One request's share of what every operation needs. */
+/** The part of a request that every operation needs. */
 interface Addressed {
   getUrn(): string;
   getTimeout?(): number;
@@ -34,13 +35,13 @@ export class ProviderService {
   private readonly options: ProviderOptions;
   private progress: Progress | undefined;
 
-  /** @param engineAddress where the engine takes log lines; it may also come later, with the handshake */
+  /** @param engineAddress address for log lines; it may also arrive later, with the handshake */
   constructor(options: ProviderOptions, engineAddress: string | undefined) {
     this.options = options;
     if (engineAddress) this.progress = new Progress(engineAddress);
   }
 
-  /** The handlers of the calls that the engine makes; all others are answered with "unimplemented". */
+  /** The handlers of the engine's calls. All other calls are answered with "unimplemented". */
   implementation(): UntypedServiceImplementation {
     return {
       handshake: unary((request: rpc.ProviderHandshakeRequest) => this.handshake(request)),
@@ -116,7 +117,7 @@ export class ProviderService {
 
   private async create(request: rpc.CreateRequest): Promise<rpc.CreateResponse> {
     const kind = this.kindOf(request.getUrn());
-    // In a preview the engine takes what is missing for not known yet.
+    // In a preview, the engine treats missing outputs as not known yet.
     if (request.getPreview()) return new rpc.CreateResponse().setProperties(request.getProperties());
     const marked = fromStruct(request.getProperties());
     const { id, outputs } = await this.operate(request, (operation) => kind.create(revealProps(marked), operation));

@@ -1,4 +1,7 @@
-/** Property values as the engine sends them: plain JSON, with markers for secrets and for what a preview cannot know. */
+/**
+ * Property values in the engine's format: plain JSON, with markers for secrets and for values that a preview does not
+ * know.
+ */
 import { Struct } from 'google-protobuf/google/protobuf/struct_pb';
 
 export type Value = null | boolean | number | string | Value[] | Props;
@@ -9,7 +12,7 @@ export interface Props {
 const SIGNATURE = '4dabf18193072939515e22adb298388d';
 const SECRET = '1b47061264138c4ac30d75fd1eb44270';
 
-/** The engine's markers of unknown values, one for each kind of value. */
+/** The engine's markers of unknown values, one per kind of value. */
 const UNKNOWN = new Set([
   '04da6b54-80e4-46f7-96ec-b56ff0331ba9',
   '1c4a061d-8072-4f0a-a4cb-0ff528b18fe7',
@@ -20,14 +23,17 @@ const UNKNOWN = new Set([
   'dd056dcd-154b-4c76-9bd3-c8f88648b5ff',
 ]);
 
-/** What a vendor's bridged provider keeps about its raw state. Kept stale it would crash that provider. */
+/**
+ * Key under which a vendor's bridged provider stores notes about its raw state. Outdated notes would crash that
+ * provider.
+ */
 const RAW_STATE = '__pulumi_raw_state_delta';
 
 export function fromStruct(struct: Struct | undefined): Props {
   return struct ? (struct.toJavaScript() as Props) : {};
 }
 
-/** The round trip through JSON drops `undefined`, on which the conversion would throw. */
+/** The round trip through JSON removes `undefined`, on which the conversion would throw. */
 export function toStruct(props: Props): Struct {
   return Struct.fromJavaScript(JSON.parse(JSON.stringify({ ...props, [RAW_STATE]: undefined })));
 }
@@ -56,7 +62,7 @@ export function revealProps(props: Props): Props {
   return Object.fromEntries(Object.entries(props).map(([key, value]) => [key, reveal(value)]));
 }
 
-/** Whether any part of the value answers to `test`. */
+/** Whether `test` is true for any part of the value. */
 function some(value: Value, test: (part: Value) => boolean): boolean {
   if (test(value)) return true;
   if (Array.isArray(value)) return value.some((item) => some(item, test));
@@ -72,8 +78,8 @@ export function hasUnknown(value: Value | undefined): boolean {
 }
 
 /**
- * Puts the secret markers of `marked` back into `plain`: a property that is unchanged keeps its very form, one that was
- * changed becomes a secret as a whole.
+ * Puts the secret markers of `marked` back into `plain`. An unchanged property keeps its exact form; a changed one
+ * becomes a secret as a whole.
  */
 export function markLike(marked: Props, plain: Props): Props {
   const result: Props = {};
@@ -97,7 +103,7 @@ export function stable(value: Value | undefined): string {
   );
 }
 
-/** Readers of a property whose type the SDK has already fixed; another type is a mistake in the program. */
+/** Reads a property whose type the SDK has already fixed. Another type is a mistake in the program. */
 export function text(props: Props, key: string): string | undefined {
   const value = props[key];
   if (value === undefined || value === null || value === '') return undefined;
@@ -133,7 +139,7 @@ export function objects(props: Props, key: string): Props[] {
   });
 }
 
-/** A map of strings; numbers and booleans are written out. */
+/** Reads a map of strings; numbers and booleans are converted to text. */
 export function textMap(props: Props, key: string): Record<string, string> | undefined {
   const value = object(props, key);
   return value && Object.fromEntries(Object.entries(value).map(([name, item]) => [name, String(item)]));

@@ -1,4 +1,6 @@
-/** What every plugin of the engine does: serve gRPC on a free port, print that port, and go when the engine goes. */
+/**
+ * What every plugin of the engine does: it serves gRPC on a free port, prints the port, and ends when the engine ends.
+ */
 import {
   type handleUnaryCall,
   Server,
@@ -8,12 +10,13 @@ import {
   type UntypedServiceImplementation,
 } from '@grpc/grpc-js';
 
-/** A build's context may be large in a message of logs, and states grow. */
+/** Largest message. A log message with a build's context may be large, and states grow. */
 const MESSAGE_LIMIT_BYTES = 256 * 1024 * 1024;
 const PARENT_CHECK_MS = 500;
 
 /**
- * Wraps an async function as the handler of a unary call. What it throws becomes the call's error, in its own words.
+ * Wraps an async function as the handler of a unary call. An error that it throws becomes the call's error, with its
+ * message.
  */
 export function unary<Request, Response>(
   work: (request: Request) => Promise<Response> | Response,
@@ -32,8 +35,8 @@ export function unary<Request, Response>(
 }
 
 /**
- * Serves until the engine ends this process or is gone itself.
- * @param onEnd ends what is under way; the process exits when it settles
+ * Serves until the engine ends this process or has itself ended.
+ * @param onEnd ends what is running; the process exits when it settles
  */
 export async function serve(
   service: ServiceDefinition<UntypedServiceImplementation>,
@@ -59,10 +62,10 @@ export async function serve(
       () => process.exit(1),
     );
   };
-  // Without these each command waits five seconds for the plugin to go.
+  // Without these handlers each command waits five seconds for the plugin to end.
   process.on('SIGINT', end);
   process.on('SIGTERM', end);
-  // A killed engine says nothing.
+  // A killed engine sends nothing.
   const parent = process.ppid;
   setInterval(() => process.ppid !== parent && end(), PARENT_CHECK_MS).unref();
 

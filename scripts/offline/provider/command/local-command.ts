@@ -5,9 +5,9 @@ import { createInterface } from 'node:readline';
 import type { Operation, ResourceKind } from '../resource-kind';
 import { flag, type Props, text, textMap, texts } from '../values';
 
-/** How long a command may take to end after it was asked to. */
+/** Time that a command may take to end after it was asked to, ms. */
 const END_LIMIT_MS = 5_000;
-/** What a command may write; more would not fit into a state. */
+/** Largest output of a command; more would not fit into a state. */
 const OUTPUT_LIMIT_BYTES = 16 * 1024 * 1024;
 
 const exact = { exact: true };
@@ -46,8 +46,8 @@ interface Written {
 }
 
 /**
- * @param before the outputs of the run before, which the command finds in its environment
- * @throws with all that the command wrote when it fails
+ * @param before the outputs of the previous run, which the command finds in its environment
+ * @throws with the command's whole output when it fails
  */
 async function run(
   command: string | undefined,
@@ -65,7 +65,7 @@ async function run(
     if (last.stderr) env.PULUMI_COMMAND_STDERR = last.stderr;
   }
   operation.signal.throwIfAborted();
-  // A process group of its own, so that what the shell started ends with it.
+  // A process group of its own, so that the processes that the shell started end with it.
   const child = spawn(program, args, { cwd: text(inputs, 'dir'), env, stdio: 'pipe', detached: true });
   const onAbort = () => endGroup(child);
   operation.signal.addEventListener('abort', onAbort, { once: true });
@@ -90,7 +90,7 @@ function finish(child: ChildProcess, command: string, inputs: Props, operation: 
     const shown = logging === stream || logging === 'stdoutAndStderr';
     if (source && shown) createInterface(source).on('line', (line) => operation.progress(line));
   }
-  // A command that does not read its input closes it early; that is no failure.
+  // A command that does not read its input closes it early. That is no failure.
   child.stdin?.on('error', () => undefined);
   child.stdin?.end(text(inputs, 'stdin') ?? '');
   return new Promise((resolve, reject) => {
@@ -108,7 +108,7 @@ function endGroup(child: ChildProcess): void {
     try {
       if (child.pid !== undefined) process.kill(-child.pid, signal);
     } catch {
-      // It is gone already.
+      // The process has ended already.
     }
   };
   send('SIGTERM');

@@ -1,4 +1,4 @@
-/** A build context: which files belong to it, their digest as the vendor's provider makes it, and their archive. */
+/** A build context: its files, their digest in the vendor's format, and their archive. */
 import { createHash } from 'node:crypto';
 import { existsSync, lstatSync, readdirSync, readFileSync, readlinkSync, realpathSync, type Stats } from 'node:fs';
 import { isAbsolute, join, posix, relative, sep } from 'node:path';
@@ -19,8 +19,8 @@ export interface BuildContext {
 }
 
 /**
- * The digest that the vendor's provider calls `contextDigest`: over the Dockerfile, then over each file that is not
- * ignored: its name, its mode as Go writes it, the hash of its content (of its target for a link), a zero byte.
+ * The digest that the vendor's provider calls `contextDigest`. It covers the Dockerfile and then, for each file that is
+ * not ignored, its name, its mode as Go writes it, the hash of its content (of a link's target), and a zero byte.
  */
 export function contextDigest({ context, dockerfile }: BuildContext): string {
   const all = createHash('sha256');
@@ -59,18 +59,18 @@ export function contextArchive({ context, dockerfile }: BuildContext): {
     else if (stats.isFile()) archive.entry(header, readFileSync(entry.path));
     added.add(entry.name);
   }
-  // The daemon needs it also where it is ignored or lies elsewhere.
+  // The daemon needs the Dockerfile even if it is ignored or outside of the context.
   if (!added.has(name)) archive.entry({ name, mode: 0o644, mtime: new Date(0), ...owned }, content);
   archive.finalize();
   return { archive, dockerfile: name };
 }
 
-/** @returns where the Dockerfile lies as seen from the context, with slashes */
+/** @returns the Dockerfile's path relative to the context, with slashes */
 export function relativeTo(context: string, dockerfile: string): string {
   return relative(context, dockerfile).split(sep).join('/');
 }
 
-/** All that is not ignored, in the order of a walk that takes each folder's names by their bytes. */
+/** All entries that are not ignored, in the order of a walk that sorts each folder's names by their bytes. */
 function entries({ context, dockerfile }: BuildContext): Entry[] {
   const ignored = ignoreRules(context, dockerfile);
   const result: Entry[] = [];
@@ -79,7 +79,7 @@ function entries({ context, dockerfile }: BuildContext): Entry[] {
       const name = prefix + child;
       const path = join(folder, child);
       const stats = lstatSync(path);
-      // An ignored folder is entered all the same: a later `!` may take one of its files back.
+      // An ignored folder is searched all the same, because a later `!` may include one of its files again.
       if (!ignored.ignores(name)) result.push({ name, path, stats });
       if (stats.isDirectory()) walk(path, `${name}/`);
     }
@@ -100,7 +100,7 @@ function resolvedLink(path: string): string {
   return isAbsolute(path) ? target : posix.normalize(relativeTo(process.cwd(), target));
 }
 
-/** Writes a mode as Go's `fs.FileMode` does: letters for what it is beyond a plain file, then the nine permissions. */
+/** Writes a mode as Go's `fs.FileMode` does: letters for everything but a plain file, then the nine permissions. */
 function goFileMode(mode: number): string {
   const type = mode & 0o170000;
   const letters = [

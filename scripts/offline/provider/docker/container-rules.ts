@@ -1,10 +1,10 @@
-/** The inputs of `docker.Container`, and what a change of each means on the vendor's provider. */
+/** The inputs of `docker.Container`, and the effect of a change of each with the vendor's provider. */
 import type { Rules } from '../rules';
 
 const replaced = { replace: true };
 const replacedSet = { replace: true, set: true };
 const replacedMap = { replace: true, exact: true };
-/** The daemon or the image has a value where the program has none. */
+/** The daemon or the image gives the value when the program gives none. */
 const replacedComputed = { replace: true, computed: true };
 
 export const containerRules: Rules = {
@@ -49,8 +49,8 @@ export const containerRules: Rules = {
   uploads: replacedSet,
   ulimits: replacedSet,
 
-  // A change of these four is reported as an update while the container stays as it is; the program must say
-  // `replaceOnChanges`, as with the vendor's provider. More or fewer mounts do replace.
+  // A change of these four inputs is reported as an update, but the container stays as it is. The program must use
+  // `replaceOnChanges`, as with the vendor's provider. A change of the number of mounts does replace.
   healthcheck: {
     computed: true,
     fieldDefaults: { interval: '0s', timeout: '0s', startPeriod: '0s', startInterval: '0s', retries: 0 },
@@ -67,7 +67,7 @@ export const containerRules: Rules = {
   cpuShares: {},
   cpuSet: {},
 
-  // How the provider handles the container; the container itself knows nothing of these.
+  // Instructions for the provider; the container itself does not have these values.
   rm: { default: false },
   start: { default: true },
   wait: { default: false },
@@ -80,7 +80,7 @@ export const containerRules: Rules = {
   containerReadRefreshTimeoutMilliseconds: { default: 15_000 },
 };
 
-/** What the vendor's provider keeps in the state where the program says nothing. */
+/** Values that the vendor's provider stores in the state when the program gives none. */
 export function defaultOutputs(): Record<string, string | number | boolean> {
   const outputs: Record<string, string | number | boolean> = {};
   for (const [key, rule] of Object.entries(containerRules)) {

@@ -1,4 +1,4 @@
-/** From the inputs of `docker.Container` to the daemon's create call. */
+/** Translates the inputs of `docker.Container` into the daemon's create call. */
 import type { ContainerCreateOptions, HostConfig, MountConfig, MountSettings } from 'dockerode';
 import { defined } from '../resource-kind';
 import { flag, number, object, objects, type Props, text, textMap, texts, type Value } from '../values';
@@ -6,7 +6,7 @@ import { labelMap } from './labels';
 
 const MIB = 1024 * 1024;
 
-/** @throws naming the input that is not what it must be */
+/** @throws naming the input that is invalid */
 export function containerSpec(inputs: Props): ContainerCreateOptions {
   const ports = objects(inputs, 'ports').map((port) => ({
     key: `${number(port, 'internal')}/${text(port, 'protocol') ?? 'tcp'}`,
@@ -53,7 +53,8 @@ function hostConfig(inputs: Props): HostConfig {
   const cpus = text(inputs, 'cpus');
   return {
     ...resources(inputs),
-    // As the vendor's provider: made on the default bridge and moved to its networks before the start.
+    // Like the vendor's provider: the container is created on the default bridge and moved to its networks before the
+    // start.
     NetworkMode: text(inputs, 'networkMode') ?? 'bridge',
     RestartPolicy: restartPolicy(inputs),
     AutoRemove: flag(inputs, 'rm'),
@@ -98,7 +99,7 @@ export function resources(inputs: Props): Partial<HostConfig> {
   return {
     Memory: mebibytes(inputs, 'memory') ?? 0,
     MemoryReservation: mebibytes(inputs, 'memoryReservation') ?? 0,
-    // -1 is "no limit".
+    // -1 means no limit.
     MemorySwap: swap !== undefined && swap < 0 ? swap : mebibytes(inputs, 'memorySwap'),
     CpuShares: number(inputs, 'cpuShares') ?? 0,
     CpusetCpus: text(inputs, 'cpuSet') ?? '',
@@ -141,7 +142,7 @@ function healthcheck(inputs: Props): ContainerCreateOptions['Healthcheck'] {
     Interval: nanoseconds(check, 'interval'),
     Timeout: nanoseconds(check, 'timeout'),
     StartPeriod: nanoseconds(check, 'startPeriod'),
-    // Engines before 25 do not know it, and ignore it.
+    // Engines before 25 do not know this field and ignore it.
     StartInterval: nanoseconds(check, 'startInterval'),
     Retries: number(check, 'retries') ?? 0,
   });
@@ -168,7 +169,7 @@ export function parseDuration(value: string, key: string): number {
   return parts.reduce((sum, [, amount, unit]) => sum + Number(amount) * (UNIT_NS[unit ?? 'ns'] ?? 1), 0);
 }
 
-/** Writes a duration as Go does, which is what the vendor's provider has in its state. */
+/** Writes a duration in Go's format, which the vendor's provider has in its state. */
 export function formatDuration(ns: number): string {
   if (ns === 0) return '0s';
   if (ns < 1e3) return `${ns}ns`;

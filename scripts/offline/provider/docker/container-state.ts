@@ -1,4 +1,4 @@
-/** From what the daemon says of a container to the outputs that the vendor's provider keeps of it. */
+/** Translates the daemon's description of a container into the outputs that the vendor's provider stores. */
 import type { ContainerInspectInfo } from 'dockerode';
 import { defined } from '../resource-kind';
 import { refreshed } from '../rules';
@@ -8,7 +8,7 @@ import { asValue, formatDuration } from './container-spec';
 
 const MIB = 1024 * 1024;
 
-/** The parts of the daemon's answer that the type package does not know. */
+/** Parts of the daemon's answer that the type package does not declare. */
 interface MoreConfig {
   StopSignal?: string;
   StopTimeout?: number;
@@ -41,7 +41,7 @@ export function observe(found: ContainerInspectInfo, outputs: Props, networkIds:
     stopTimeout: more.StopTimeout ?? 0,
     healthcheck: healthcheck(found),
     exitCode: running ? 0 : state.ExitCode,
-    // A container that should run and does not is a change: the next update starts it.
+    // A container that should run and does not is a change, so the next update starts it.
     mustRun: !running && outputs.mustRun === true ? false : undefined,
     networkDatas: networkDatas(found),
     ports: running && outputs.ports !== undefined ? ports(found) : undefined,
@@ -157,7 +157,7 @@ function ports(found: ContainerInspectInfo): Value[] {
   });
 }
 
-/** Those of the wanted networks that the container is really attached to. */
+/** The wanted networks to which the container is really attached. */
 function attached(found: ContainerInspectInfo, outputs: Props, networkIds: Set<string>): Value[] {
   const endpoints = Object.entries(found.NetworkSettings.Networks ?? {});
   return objects(outputs, 'networksAdvanced').filter((wanted) => {

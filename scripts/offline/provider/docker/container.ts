@@ -1,4 +1,4 @@
-/** `docker.Container`: made, read, changed and removed as the vendor's provider does it. */
+/** `docker.Container`: created, read, changed and removed in the same way as by the vendor's provider. */
 import type { Container, ContainerInspectInfo } from 'dockerode';
 import { within, withinOrUndo } from '../operations';
 import type { Operation, ResourceKind } from '../resource-kind';
@@ -12,7 +12,7 @@ import { isLeftover } from './labels';
 import { uploadFiles } from './uploads';
 import { lastLogLines, waitUntilHealthy } from './wait';
 
-/** What the daemon changes in place; all else that does not replace is the provider's own business. */
+/** Inputs that the daemon changes in place. All other inputs that do not replace concern only the provider. */
 const CHANGED_IN_PLACE = [
   'restart',
   'maxRetryCount',
@@ -56,7 +56,7 @@ async function create(inputs: Props, operation: Operation): Promise<{ id: string
     if (outputs === undefined) throw new Error(`the container ${name} was removed while it was being made`);
     return { id: made.id, outputs: { ...outputs, mustRun: flag(inputs, 'mustRun') ?? true } };
   } catch (error) {
-    // Half made it would only be in the way of the next run. What it said before is what a person needs.
+    // A container that was only partly created would get in the way of the next run. Its output is what a person needs.
     const said = await lastLogLines(made).catch(() => '');
     const undone = made.remove({ force: true, v: true });
     await within(AbortSignal.timeout(REMOVE_LIMIT_MS), undone).catch(() => undefined);
@@ -85,7 +85,7 @@ async function makeReplacingLeftover(name: string, inputs: Props, operation: Ope
   }
 }
 
-/** Moves it from the default bridge to the networks of the program. */
+/** Moves the container from the default bridge to the program's networks. */
 async function connect(made: Container, name: string, inputs: Props): Promise<void> {
   const networks = objects(inputs, 'networksAdvanced');
   if (networks.length === 0) return;
@@ -149,7 +149,7 @@ async function remove(id: string, outputs: Props, operation: Operation): Promise
   const name = text(outputs, 'name') ?? id;
   const it = daemon().getContainer(id);
   if (!flag(outputs, 'attach')) {
-    // Only this counts, as on the vendor's provider; `stopTimeout` is for `docker stop`.
+    // Only this value counts, as with the vendor's provider; `stopTimeout` is for `docker stop`.
     const graceSeconds = number(outputs, 'destroyGraceSeconds') ?? 0;
     const stop = it.stop({ t: graceSeconds }).catch((error) => {
       const isStopped = statusOf(error) === 304;
@@ -163,7 +163,7 @@ async function remove(id: string, outputs: Props, operation: Operation): Promise
     if (!isGoing && statusOf(error) !== 404) throw daemonError(`remove the container ${name}`, error);
   });
   await within(operation.signal, removed);
-  // The name and the addresses are free only when it is really gone.
+  // The name and the addresses are free only after the container was really removed.
   const gone = it.wait({ condition: 'removed' }).catch(() => undefined);
   await within(AbortSignal.any([operation.signal, AbortSignal.timeout(REMOVE_LIMIT_MS)]), gone);
 }

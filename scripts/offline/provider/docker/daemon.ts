@@ -1,9 +1,9 @@
-/** The connection to the Docker daemon, and its errors in its own words. */
+/** The connection to the Docker daemon, and errors with the daemon's own messages. */
 import Docker from 'dockerode';
 
 let connection: Docker | undefined;
 
-/** @param host where the program's provider config says the daemon is; without it `DOCKER_HOST` or the default socket */
+/** @param host the daemon's address in the program's provider config; without it `DOCKER_HOST` or the default socket */
 export function useHost(host: string | undefined): void {
   if (host) process.env.DOCKER_HOST = host;
   if (/^ssh:/.test(process.env.DOCKER_HOST ?? '')) {
@@ -24,8 +24,8 @@ export function statusOf(error: unknown): number | undefined {
 }
 
 /**
- * @param doing what was tried, e.g. `create the container postgres-primary`
- * @returns an error that says so, followed by the daemon's own words
+ * @param doing the attempted action, e.g. `create the container postgres-primary`
+ * @returns an error that names it, followed by the daemon's own message
  */
 export function daemonError(doing: string, error: unknown): Error {
   const { json, message, code } = error as { json?: { message?: string }; message?: string; code?: string };
@@ -35,7 +35,7 @@ export function daemonError(doing: string, error: unknown): Error {
   return new Error(`cannot ${doing}: ${unreachable ? `no Docker daemon answers at ${place}: ` : ''}${words.trim()}`);
 }
 
-/** Runs a call to the daemon; a failure names what was being done. */
+/** Runs a call to the daemon. The error of a failure names the attempted action. */
 export async function ask<T>(doing: string, call: Promise<T>): Promise<T> {
   try {
     return await call;
@@ -44,7 +44,7 @@ export async function ask<T>(doing: string, call: Promise<T>): Promise<T> {
   }
 }
 
-/** The same, with undefined for what is not there. */
+/** Like {@link ask}, with undefined for an object that does not exist. */
 export async function askMaybe<T>(doing: string, call: Promise<T>): Promise<T | undefined> {
   try {
     return await call;

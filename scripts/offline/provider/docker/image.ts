@@ -14,7 +14,7 @@ const ERROR_LINES = 20;
 
 export const image: ResourceKind = {
   type: 'docker:index/image:Image',
-  // A change of any of these builds anew in place; containers follow the digest.
+  // A change of any of these inputs rebuilds the image in place. Containers follow the digest.
   rules: { imageName: {}, build: { exact: true }, skipPush: {}, buildOnPreview: {}, registry: {} },
   deleteBeforeReplace: () => false,
   secretOutputs: ['__inputs'],
@@ -24,11 +24,11 @@ export const image: ResourceKind = {
   read,
   update: (_id, _olds, news, operation) => build(news, operation),
   changedByUpdate: ['repoDigest', '__inputs'],
-  // The vendor's provider leaves images alone as well: other containers may use them.
+  // The vendor's provider does not remove images either, because other containers may use them.
   remove: async () => undefined,
 };
 
-/** Completes the inputs with what the vendor's provider adds, the digest of the context above all. */
+/** Adds the inputs that the vendor's provider adds, above all the digest of the context. */
 async function check(inputs: Props): Promise<Props> {
   const build = object(inputs, 'build') ?? {};
   if (hasUnknown(build.context) || hasUnknown(build.dockerfile)) return inputs;
@@ -68,7 +68,7 @@ async function build(inputs: Props, operation: Operation): Promise<Props> {
       target: text(options, 'target'),
       networkmode: text(options, 'network'),
       platform: text(options, 'platform'),
-      // Else each step leaves a stopped container.
+      // Otherwise each step leaves a stopped container.
       rm: true,
       forcerm: true,
       abortSignal: operation.signal,
@@ -88,7 +88,7 @@ async function build(inputs: Props, operation: Operation): Promise<Props> {
   };
 }
 
-/** Shows what the builder says. @throws with its last lines when it fails */
+/** Shows the builder's output. @throws with its last lines when it fails */
 async function follow(output: NodeJS.ReadableStream, doing: string, operation: Operation): Promise<void> {
   const lines: string[] = [];
   for await (const message of createInterface(output)) {
@@ -104,7 +104,8 @@ async function follow(output: NodeJS.ReadableStream, doing: string, operation: O
 }
 
 /**
- * A tag that was moved by hand to another image counts as gone: it is built again rather than that image adopted.
+ * If a person moved the tag to another image, the image counts as removed. It is built again, and the other image is
+ * not adopted.
  */
 async function read(_id: string, outputs: Props, operation: Operation): Promise<Props | undefined> {
   const name = text(outputs, 'imageName') ?? '';

@@ -1,4 +1,4 @@
-/** Labels: the program writes a list of pairs, the daemon a map. */
+/** Labels: the program gives a list of pairs, the daemon a map. */
 import { objects, type Props, type Value } from '../values';
 
 export function labelMap(inputs: Props): Record<string, string> {
@@ -10,8 +10,8 @@ export function labelList(map: Record<string, string> | null | undefined): Value
 }
 
 /**
- * Whether an object that is in the way is what an interrupted run left: it carries all labels that the program gives, and
- * the program gives some. Labels of our own would be lost, or seen as a change, at a change of provider.
+ * Whether an object with a needed name was left by an interrupted run. This is so if the program gives labels and the
+ * object has all of them. Labels of the kit's own would be lost, or look like a change, when the provider changes.
  */
 export function isLeftover(wanted: Record<string, string>, found: Record<string, string> | null | undefined): boolean {
   const pairs = Object.entries(wanted);

@@ -8,7 +8,7 @@ import { flag, isProps, objects, type Props, text, textMap, type Value } from '.
 import { ask, askMaybe, daemon, daemonError, statusOf } from './daemon';
 import { isLeftover, labelList, labelMap } from './labels';
 
-/** How long containers may take to leave a network that is being removed. */
+/** Time that containers may take to leave a network that is being removed, ms. */
 const REMOVE_LIMIT_MS = 30_000;
 const LOOK_EVERY_MS = 250;
 
@@ -41,7 +41,7 @@ async function create(inputs: Props, operation: Operation): Promise<{ id: string
   const labels = labelMap(inputs);
   const options = {
     Name: name,
-    // The daemon allows several networks of one name, and then no name is clear any more.
+    // The daemon allows several networks with the same name, and then the name is ambiguous.
     CheckDuplicate: true,
     Labels: labels,
     Driver: text(inputs, 'driver'),
@@ -85,7 +85,7 @@ async function read(id: string, outputs: Props, operation: Operation): Promise<P
   return found && observe(found, outputs);
 }
 
-/** What the daemon says, in the words of the outputs so far where they mean the same. */
+/** The daemon's values, in the form of the earlier outputs if they mean the same. */
 function observe(found: NetworkInspectInfo, outputs: Props): Props {
   const seen = defined({
     name: found.Name,
@@ -103,7 +103,7 @@ function observe(found: NetworkInspectInfo, outputs: Props): Props {
   return refreshed(rules, outputs, seen);
 }
 
-/** Some engines add a gateway of their own to the answer; that is no change. */
+/** Some engines add their own gateway to the answer. That is not a change. */
 function ipamConfigs(found: NetworkInspectInfo, outputs: Props): Value[] {
   const seen = (found.IPAM?.Config ?? []).map((config) =>
     defined({
@@ -128,7 +128,7 @@ async function remove(id: string, outputs: Props, operation: Operation): Promise
       return;
     } catch (error) {
       if (statusOf(error) === 404) return;
-      // Containers that have just been removed leave it a moment later.
+      // Containers that were just removed leave the network a moment later.
       const busy = statusOf(error) === 403 || /active endpoints/.test(String(error));
       if (!busy || Date.now() > deadlineMs) throw daemonError(`remove the network ${name}`, error);
     }

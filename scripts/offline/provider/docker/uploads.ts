@@ -1,4 +1,4 @@
-/** Files that are put into a container before it starts. */
+/** Copies files into a container before it starts. */
 import { readFileSync } from 'node:fs';
 import type { Container } from 'dockerode';
 import { pack } from 'tar-stream';

@@ -7,7 +7,7 @@ import { type Props, text, textMap } from '../values';
 import { ask, askMaybe, daemon, daemonError, statusOf } from './daemon';
 import { isLeftover, labelList, labelMap } from './labels';
 
-/** How long containers may take to let go of a volume that is being removed. */
+/** Time that containers may take to release a volume that is being removed, ms. */
 const REMOVE_LIMIT_MS = 30_000;
 const LOOK_EVERY_MS = 250;
 
@@ -32,7 +32,8 @@ async function create(inputs: Props, operation: Operation): Promise<{ id: string
   const name = text(inputs, 'name') ?? operation.name;
   const doing = `create the volume ${name}`;
   const labels = labelMap(inputs);
-  // The daemon adopts a volume of the same name without a word. Ours, kept for its data, is welcome; another's is not.
+  // The daemon silently adopts a volume of the same name. This is right for our own volume, which was kept for its
+  // data, but not for another one.
   const old = await within(operation.signal, askMaybe(doing, daemon().getVolume(name).inspect()));
   if (old && Object.keys(labels).length > 0 && !isLeftover(labels, old.Labels)) {
     const has = JSON.stringify(old.Labels ?? {});
@@ -76,7 +77,7 @@ async function remove(id: string, _outputs: Props, operation: Operation): Promis
       return;
     } catch (error) {
       if (statusOf(error) === 404) return;
-      // 409: a container that has just been removed still holds it for a moment.
+      // 409: a container that was just removed still uses the volume for a moment.
       if (statusOf(error) !== 409 || Date.now() > deadlineMs) throw daemonError(`remove the volume ${id}`, error);
     }
     await pause(LOOK_EVERY_MS, operation.signal);

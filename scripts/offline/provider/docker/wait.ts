@@ -1,4 +1,4 @@
-/** Waiting for a container's health, and what it said when it does not get there. */
+/** Waits until a container is healthy, and reads its output when it does not become healthy. */
 import type { Container } from 'dockerode';
 import { pause, within } from '../operations';
 import type { Operation } from '../resource-kind';
@@ -48,7 +48,7 @@ export async function lastLogLines(made: Container): Promise<string> {
   return withoutFrames(frames).trim();
 }
 
-/** Without a terminal the daemon puts eight bytes before each piece: the stream and the piece's length. */
+/** Without a terminal, the daemon puts eight bytes before each piece: the stream and the piece's length. */
 function withoutFrames(frames: Buffer): string {
   const pieces: Buffer[] = [];
   for (let at = 0; at + 8 <= frames.length; ) {

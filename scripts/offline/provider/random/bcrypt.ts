@@ -1,17 +1,17 @@
 /**
- * The bcrypt hash that `RandomPassword` gives beside the password (Provos and Mazières, "A Future-Adaptable Password
- * Scheme", 1999). Node has none, and this one output is no reason for a dependency.
+ * The bcrypt hash that `RandomPassword` returns beside the password (Provos and Mazières, "A Future-Adaptable Password
+ * Scheme", 1999). Node has no bcrypt, and one output does not justify a dependency.
  */
 const ROUNDS = 16;
 const P_WORDS = ROUNDS + 2;
 const S_WORDS = 4 * 256;
 const ALPHABET = './ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789';
-/** Longer passwords are cut, as bcrypt does everywhere. */
+/** Longer passwords are cut, as in every bcrypt implementation. */
 const KEY_LIMIT_BYTES = 72;
 
 let piWords: Uint32Array | undefined;
 
-/** Blowfish starts from the digits of pi after the point, here by Machin's formula. */
+/** Blowfish starts with the digits of pi after the point. They are computed by Machin's formula. */
 function digitsOfPi(): Uint32Array {
   if (piWords) return piWords;
   const words = P_WORDS + S_WORDS;
@@ -31,7 +31,7 @@ function digitsOfPi(): Uint32Array {
   return piWords;
 }
 
-/** Blowfish with bcrypt's way of taking in keys. `state` is the P-array followed by the four S-boxes. */
+/** Blowfish with bcrypt's key schedule. `state` is the P-array followed by the four S-boxes. */
 class Blowfish {
   private readonly state = Int32Array.from(digitsOfPi());
   left = 0;
@@ -41,7 +41,7 @@ class Blowfish {
     return this.state[index] ?? 0;
   }
 
-  /** Encrypts `left` and `right` in place, which is what makes 2000 key schedules bearable. */
+  /** Encrypts `left` and `right` in place, which makes 2000 key schedules fast enough. */
   encrypt(): void {
     let l = this.left;
     let r = this.right;
@@ -71,7 +71,7 @@ class Blowfish {
   }
 }
 
-/** The first `count` words of the bytes repeated without end. */
+/** The first `count` words of the endlessly repeated bytes. */
 function cyclicWords(bytes: Buffer, count: number): Int32Array {
   const byte = (index: number) => bytes[index % bytes.length] ?? 0;
   return Int32Array.from({ length: count }, (_, i) =>

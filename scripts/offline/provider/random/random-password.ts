@@ -8,7 +8,7 @@ import { bcryptHash } from './bcrypt';
 const LOWER = 'abcdefghijklmnopqrstuvwxyz';
 const UPPER = 'ABCDEFGHIJKLMNOPQRSTUVWXYZ';
 const DIGITS = '0123456789';
-/** The vendor's, Go's default. */
+/** The vendor's cost, which is Go's default. */
 const BCRYPT_COST = 10;
 const SPECIAL = '!@#$%&*()-_=+[]{}<>:?';
 
@@ -17,7 +17,7 @@ const rules: Rules = {
   special: { replace: true, default: true },
   upper: { replace: true, default: true },
   lower: { replace: true, default: true },
-  // The same thing under two names; `number` is the old one.
+  // Two names for the same input; `number` is the old one.
   numeric: { replace: true, computed: true },
   number: { replace: true, computed: true },
   minUpper: { replace: true, default: 0 },
@@ -52,7 +52,7 @@ export const randomPassword: ResourceKind = {
 
 interface Parts {
   length: number;
-  /** Kinds of characters, each with how many of them there must be. */
+  /** Kinds of characters, each with its smallest required number. */
   kinds: { characters: string; min: number }[];
 }
 
@@ -90,7 +90,7 @@ function generate(inputs: Props): string {
   const pick = (characters: string) => characters.charAt(randomInt(characters.length));
   const picked = kinds.flatMap(({ characters, min }) => Array.from({ length: min }, () => pick(characters)));
   while (picked.length < length) picked.push(pick(all));
-  // Fisher and Yates, so that the required ones stand anywhere.
+  // A Fisher-Yates shuffle, so that the required characters may be at any position.
   for (let i = picked.length - 1; i > 0; i--) {
     const j = randomInt(i + 1);
     [picked[i], picked[j]] = [picked[j] ?? '', picked[i] ?? ''];
