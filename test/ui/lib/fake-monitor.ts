@@ -33,7 +33,15 @@ type Words = Omit<ClusterStatus, 'events'>;
 /** A cluster that is well; `part` says what is different. */
 export function statusOf(part: Partial<Words> = {}): Words {
   return {
-    ...{ stack: 'dev', version: '0.1.0', at: new Date().toISOString(), serving: true, code: 'STEADY', rule: 'steady', term: 3 },
+    ...{
+      stack: 'dev',
+      version: '0.1.0',
+      at: new Date().toISOString(),
+      serving: true,
+      code: 'STEADY',
+      rule: 'steady',
+      term: 3,
+    },
     sentence: 'postgres-primary serves in term 3; writes wait for 1 of postgres-replica-1',
     ifLeaderDied: {
       sentence:
