@@ -31,6 +31,21 @@ const SETTINGS: NodeSettings = {
   postgresSettings: { work_mem: '8MB' },
 };
 
+/** Old names of time zones, each renamed or merged by IANA. Windows, JDBC clients and people still send them. */
+const OLD_ZONES = [
+  ...[
+    'Asia/Saigon',
+    'Asia/Calcutta',
+    'Asia/Katmandu',
+    'Asia/Rangoon',
+    'Asia/Dacca',
+    'Asia/Macao',
+    'Asia/Ujung_Pandang',
+  ],
+  ...['Europe/Kiev', 'Africa/Asmera', 'Atlantic/Faeroe', 'Pacific/Truk', 'Pacific/Enderbury', 'Australia/ACT'],
+  ...['America/Buenos_Aires', 'America/Godthab', 'America/Indianapolis', 'US/Eastern', 'US/Pacific', 'Canada/Atlantic'],
+  ...['Brazil/East', 'Singapore', 'Hongkong', 'Japan', 'PRC', 'ROK', 'GB', 'NZ', 'UCT', 'Zulu'],
+];
 const monitor = new ScriptedMonitor(KEY, SETTINGS);
 const times: Record<string, number> = {};
 
@@ -130,6 +145,11 @@ describe('two nodes under a scripted monitor', () => {
       'SELECT error FROM pg_hba_file_rules WHERE error IS NOT NULL UNION ALL SELECT error FROM pg_file_settings WHERE error IS NOT NULL',
     );
     expect(errors).toBe('');
+  });
+
+  it('takes the old names of time zones at login', async () => {
+    const logIn = `for zone in ${OLD_ZONES.join(' ')}; do PGTZ=$zone psql -U postgres -AtXc 'SHOW timezone' 2>&1; done`;
+    expect((await docker('exec', A, 'sh', '-c', logIn)).split('\n')).toEqual(OLD_ZONES);
   });
 
   it('ends a connection that says nothing, long before those who wait for its place are closed (S24)', async () => {
