@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import signal
 import sys
 from types import FrameType
 
@@ -15,6 +16,8 @@ from app.main import create_app
 log = logging.getLogger(__name__)
 
 EXIT_BAD_SETTINGS = 78  # EX_CONFIG
+UNUSED_SIGNALS = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM)
+"""They mean nothing here, and their default action would end the process with every open request."""
 
 
 class Server(uvicorn.Server):
@@ -37,6 +40,11 @@ class Server(uvicorn.Server):
 
     def _stop(self) -> None:
         self.should_exit = True
+
+
+def ignore(number: int, _: FrameType | None) -> None:
+    """Handle a signal that means nothing here: only the log tells of it."""
+    log.info("signal ignored", extra={"fields": {"signal": signal.Signals(number).name}})
 
 
 def serve(settings: Settings) -> None:
@@ -67,6 +75,8 @@ def main() -> int:
         print(f"The backend does not start:\n{error}", file=sys.stderr)  # noqa: T201 - logging is not set up yet
         return EXIT_BAD_SETTINGS
     configure_logging(settings.log_level)
+    for number in UNUSED_SIGNALS:
+        signal.signal(number, ignore)
     serve(settings)
     return 0
 

@@ -1,6 +1,7 @@
 """The backend as a process: it stops gracefully and logs nothing personal."""
 
 import asyncio
+import signal
 from collections.abc import AsyncIterator, Iterator
 
 import httpx
@@ -61,6 +62,23 @@ async def test_a_request_under_way_is_answered_before_the_process_stops(
         postgres.set("synchronous_standby_names", "")
         assert (await waiting).status_code == 201
     assert await asyncio.to_thread(backend.end) == 0
+
+
+async def test_signals_that_mean_nothing_end_no_process_and_no_connection(postgres: Postgres) -> None:
+    signals = [signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM, signal.SIGPIPE, signal.SIGWINCH]
+    with BackendProcess(HAPROXY_URL=postgres.url, DRAIN_SECONDS="0") as backend:
+        reader, writer = await asyncio.open_connection("127.0.0.1", backend.port)
+        for number in signals:
+            backend.process.send_signal(number)
+            writer.write(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 20)
+            assert head.startswith(b"HTTP/1.1 200 ")
+            length = next(line for line in head.lower().splitlines() if line.startswith(b"content-length:"))
+            await reader.readexactly(int(length.split(b":")[1]))
+        writer.close()
+    assert backend.process.returncode == 0
+    told = [entry["signal"] for entry in backend.log_entries() if entry["message"] == "signal ignored"]
+    assert told == ["SIGHUP", "SIGUSR1", "SIGUSR2", "SIGALRM"]
 
 
 async def test_a_process_that_stops_sends_no_cancel(postgres: Postgres) -> None:
