@@ -278,6 +278,7 @@ export const NOTE_CODES = {
     says: 'The monitor was stopped: the leader serves on, and nothing fails over meanwhile.',
     todo: '`docker start failover-monitor`.',
   },
+  SIGNAL_IGNORED: { says: 'The monitor got a signal that means nothing to it, and goes on.' },
   STALLED: { says: 'The monitor stood still, and looks at everything anew.', todo: 'If it repeats: the machine.' },
   CYCLE_FAILED: {
     says: 'The monitor could not decide or store its decision; it tries again.',

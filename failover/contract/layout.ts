@@ -48,6 +48,12 @@ export const IDS = {
   sockets: 10010,
 } as const;
 
+/**
+ * Signals that mean nothing to keeper and monitor, whose default action would end the process. The images start Node with
+ * `--disable-sigusr1`, which blocks SIGUSR1; Node itself ignores SIGPIPE.
+ */
+export const UNUSED_SIGNALS = ['SIGHUP', 'SIGUSR2', 'SIGALRM'] as const;
+
 /** Files of the bundled status page, in {@link PATHS}`.page`. */
 export const PAGE_FILES = ['index.html', 'page.css', 'page.js', 'icon.svg'] as const;
 /** Contents of the page's files, by file name. */

@@ -11,7 +11,7 @@ import { existsSync, readFileSync, rmSync, utimesSync, writeFileSync } from 'nod
 import { totalmem } from 'node:os';
 import { messageOf } from '../contract/errors';
 import { KeeperConfig } from '../contract/inputs';
-import { PATHS } from '../contract/layout';
+import { PATHS, UNUSED_SIGNALS } from '../contract/layout';
 import { systemClock } from './clock';
 import { createKeeper } from './create-keeper';
 import { StateFolder } from './memory';
@@ -61,6 +61,7 @@ function tellHealth(healthy: boolean): void {
 }
 
 async function main(): Promise<void> {
+  for (const signal of UNUSED_SIGNALS) process.on(signal, () => log(`${signal} is ignored`));
   const config = readConfig();
   const { node, clusterKey } = config;
   const postgres = createServer({ node, clusterKey, volume: PATHS.nodeVolume, memoryLimitBytes: memoryLimit() });

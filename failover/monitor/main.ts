@@ -3,7 +3,7 @@ import { readFileSync, watch } from 'node:fs';
 import { join } from 'node:path';
 import { inBackground, messageOf } from '../contract/errors';
 import { MonitorConfig } from '../contract/inputs';
-import { PATHS, PORTS } from '../contract/layout';
+import { PATHS, PORTS, UNUSED_SIGNALS } from '../contract/layout';
 import { formatJson, formatLine, oneLine } from '../contract/log-line';
 import { promoteCommand, switchoverCommand } from './commands/command';
 import { waitServing } from './commands/wait-serving';
@@ -48,6 +48,9 @@ async function main(): Promise<void> {
     now: () => new Date(),
   });
   const outside = new Outside({ config, clock, log: file, inside: () => monitor });
+  for (const signal of UNUSED_SIGNALS) {
+    process.on(signal, () => outside.write('INFO', 'monitor', 'SIGNAL_IGNORED', `${signal} is ignored`));
+  }
   const store = await FileStore.open(PATHS.monitorVolume);
   outside.write('INFO', 'monitor', 'STARTED', `start ${store.incarnation} of the monitor for stack ${config.stack}`);
   const monitor: Monitor = createMonitor({

@@ -238,6 +238,28 @@ describe('the story', () => {
     });
   });
 
+  test('a signal that does not stop a container ends neither its program nor a session', async () => {
+    const names = ['failover-monitor', PRIMARY, REPLICA, 'backend', 'haproxy'];
+    const session: Client = await connect(STACK.writePort);
+    const pid = async () => (await session.query('SELECT pg_backend_pid() AS pid')).rows;
+    const format = '{{.State.StartedAt}} {{.State.Pid}}';
+    const started = () => Promise.all(names.map((name) => docker(['inspect', '--format', format, container(name)])));
+    const before = [await pid(), await started(), await leader()];
+    for (const name of names) {
+      for (const signal of ['HUP', 'USR1', 'USR2', 'ALRM', 'PIPE', 'WINCH']) {
+        // It asks HAProxy to stop when the last session ends.
+        if (name === 'haproxy' && signal === 'USR1') continue;
+        await docker(['kill', '--signal', signal, container(name)]);
+        // Held while a new worker of HAProxy has not been opened yet.
+        expect(await query(STACK.writePort, 'SELECT pg_is_in_recovery()')).toEqual(['false']);
+      }
+      await registerAndLogIn(`signals_${name.replaceAll('-', '_')}`);
+    }
+    expect([await pid(), await started(), await leader()]).toEqual(before);
+    await session.end();
+    await caughtUp(REPLICA);
+  });
+
   test('the log tells what happened, one readable line each', async () => {
     const lines = readFileSync(LOG, 'utf8').trimEnd().split('\n');
     for (const line of lines) expect(line).toMatch(LOG_LINE);

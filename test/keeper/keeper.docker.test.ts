@@ -46,6 +46,11 @@ const OLD_ZONES = [
   ...['America/Buenos_Aires', 'America/Godthab', 'America/Indianapolis', 'US/Eastern', 'US/Pacific', 'Canada/Atlantic'],
   ...['Brazil/East', 'Singapore', 'Hongkong', 'Japan', 'PRC', 'ROK', 'GB', 'NZ', 'UCT', 'Zulu'],
 ];
+/** Signals that neither stop a container nor mean anything to a keeper. */
+const OTHER_SIGNALS = ['USR1', 'WINCH', 'PIPE', 'HUP', 'USR2', 'ALRM'];
+/** Port of Node's debugger, as /proc/net/tcp writes it. */
+const DEBUGGER = ':240D ';
+
 const monitor = new ScriptedMonitor(KEY, SETTINGS);
 const times: Record<string, number> = {};
 
@@ -150,6 +155,28 @@ describe('two nodes under a scripted monitor', () => {
   it('takes the old names of time zones at login', async () => {
     const logIn = `for zone in ${OLD_ZONES.join(' ')}; do PGTZ=$zone psql -U postgres -AtXc 'SHOW timezone' 2>&1; done`;
     expect((await docker('exec', A, 'sh', '-c', logIn)).split('\n')).toEqual(OLD_ZONES);
+  });
+
+  it('goes on after signals that do not stop it, with every session, and opens no debugger', async () => {
+    const startedAt = () => docker('inspect', '-f', '{{.State.StartedAt}}', A);
+    const password = SETTINGS.databasePassword;
+    const session = new Client({ host: ADDRESS[A], user: 'blink_user', password, database: 'blink_db' });
+    session.on('error', () => undefined);
+    await session.connect();
+    try {
+      const pid = async () => (await session.query('SELECT pg_backend_pid() AS pid')).rows;
+      const before = [await startedAt(), await pid()];
+      for (const signal of OTHER_SIGNALS) await docker('kill', '-s', signal, A);
+      await vi.waitFor(async () => {
+        const log = await docker('logs', A);
+        for (const signal of ['HUP', 'USR2', 'ALRM']) expect(log).toContain(`SIG${signal} is ignored`);
+      }, 5_000);
+      expect([await startedAt(), await pid()]).toEqual(before);
+      expect(await docker('exec', A, 'cat', '/proc/net/tcp')).not.toContain(DEBUGGER);
+      await sql(A, 'SELECT 1');
+    } finally {
+      await session.end();
+    }
   });
 
   it('ends a connection that says nothing, long before those who wait for its place are closed (S24)', async () => {
