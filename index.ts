@@ -22,10 +22,6 @@ module.exports = async () => {
   });
   return {
     ...endpoints(topology),
-    writeUrl: cluster.writeUrl,
-    readUrl: cluster.readUrl,
-    databasePassword: cluster.databasePassword,
-    adminToken: cluster.adminToken,
-    pgadminLogin: cluster.pgadminLogin,
+    ...cluster.secretOutputs(),
   };
 };

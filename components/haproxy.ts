@@ -1,6 +1,6 @@
 /**
- * HAProxy, through which all clients connect: its container with all published ports except the monitor's, and the step
- * that applies its config.
+ * HAProxy, through which all clients connect: its container with the published ports of database, statistics and
+ * backend, and the step that applies its config.
  */
 import * as command from '@pulumi/command';
 import * as docker from '@pulumi/docker';

@@ -117,6 +117,18 @@ export class PostgresCluster extends pulumi.ComponentResource {
     this.registerOutputs({ writeUrl: this.writeUrl, readUrl: this.readUrl });
   }
 
+  /**
+   * The outputs that contain a secret. An output of a part that does not run is absent: Pulumi warns of an undefined
+   * one on every run.
+   */
+  secretOutputs(): Record<string, pulumi.Output<string>> {
+    const { writeUrl, readUrl, databasePassword, adminToken, pgadminLogin } = this;
+    return {
+      ...{ writeUrl, readUrl, databasePassword, adminToken },
+      ...(pgadminLogin === undefined ? {} : { pgadminLogin }),
+    };
+  }
+
   private network(
     logical: string,
     name: string,

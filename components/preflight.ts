@@ -50,6 +50,8 @@ export type PortProbe = (port: number, address: string) => Promise<'taken' | 'ad
  * @throws pulumi.RunError with every problem; nothing was created in that case.
  */
 export async function preflight(topology: Topology, projectRoot = process.cwd()): Promise<Engine> {
+  const context = contextProblem(process.env);
+  if (context !== undefined) throw new pulumi.RunError(context);
   const docker = new Docker({ timeout: ENGINE_DEADLINE_MS });
   const [engine, state] = await ask(docker);
   const problems = [
@@ -62,6 +64,19 @@ export async function preflight(topology: Topology, projectRoot = process.cwd())
   ];
   if (problems.length > 0) throw new pulumi.RunError(problemList(`Stack ${topology.stackLabel}`, problems));
   return engine;
+}
+
+/**
+ * Reports a Docker context. This program would talk to the default engine, and the `docker` command to the context's.
+ * `npm run up` turns the context into DOCKER_HOST, which comes before it.
+ */
+export function contextProblem(env: NodeJS.ProcessEnv): string | undefined {
+  const { DOCKER_CONTEXT: name, DOCKER_HOST: host } = env;
+  if (host || !name || name === 'default') return undefined;
+  return (
+    `DOCKER_CONTEXT=${name} is not known to plain pulumi: use the line that "npm run setup" prints, ` +
+    'which sets DOCKER_HOST, or unset DOCKER_CONTEXT.'
+  );
 }
 
 async function ask(docker: Docker): Promise<[Engine, EngineState]> {

@@ -84,7 +84,8 @@ export function makeScript(certificates: boolean): string {
       : []),
     `${SUITE} -`,
   ].join(' ');
-  return `${bootstrap} | docker import --change 'CMD ["bash"]' --change 'LABEL ${BASE_LABEL}=made' - "$1"`;
+  // The image keeps the modes of the files that are made here.
+  return `umask 022 && ${bootstrap} | docker import --change 'CMD ["bash"]' --change 'LABEL ${BASE_LABEL}=made' - "$1"`;
 }
 
 function hasCertificates(): boolean {

@@ -37,12 +37,17 @@ const SYSTEM_ENGINE: EngineFolders = {
 
 /**
  * Makes sure that a Docker engine answers.
+ * @param dockerContext the Docker context that DOCKER_HOST was taken from; null: the person's own DOCKER_HOST, or none
  * @throws Error that says exactly what to install or start where set-up may not do it itself.
  */
-export async function ensureEngine(context: StepContext): Promise<StepResult> {
+export async function ensureEngine(context: StepContext, dockerContext: string | null = null): Promise<StepResult> {
   let state = await engineState();
   if (state.kind === 'answers') return { outcome: 'skipped', detail: state.version };
   const host = process.env.DOCKER_HOST;
+  if (host && dockerContext !== null)
+    throw new Error(
+      `No Docker engine answers at ${host} (Docker context "${dockerContext}"). Start it, or take the default engine: export DOCKER_CONTEXT=default`,
+    );
   if (host) throw new Error(`No Docker engine answers at DOCKER_HOST=${host}. Start it, or unset DOCKER_HOST.`);
   if (state.kind === 'denied')
     throw new Error(

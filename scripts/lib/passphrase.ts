@@ -1,12 +1,20 @@
 /** The passphrase that protects a stack's secrets in its state. */
-import { randomBytes } from 'node:crypto';
-import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
+import { createDecipheriv, pbkdf2Sync, randomBytes } from 'node:crypto';
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { configFolder } from './paths';
 import { DEFAULT_STACK, type StackInfo } from './stack';
 
 /** Public by design: the dev stack is for trials, and its secrets have no value. */
 export const DEV_PASSPHRASE = 'dev';
+/** Variables from which Pulumi takes a passphrase, in its order. */
+const VARIABLES = ['PULUMI_CONFIG_PASSPHRASE', 'PULUMI_CONFIG_PASSPHRASE_FILE'] as const;
+/** Pulumi's key derivation (PBKDF2 with SHA-256) and cipher (AES-256-GCM). */
+const KEY_ROUNDS = 1_000_000;
+const KEY_BYTES = 32;
+const TAG_BYTES = 16;
+/** The text that Pulumi encrypts into a stack's salt, so that a wrong passphrase is noticed. */
+const PROBE = 'pulumi';
 
 export interface Passphrase {
   /** Variables for Pulumi's environment. Empty when the person's own environment has them already. */
@@ -21,22 +29,30 @@ export function passphraseFile(info: StackInfo, env: NodeJS.ProcessEnv = process
 }
 
 /**
- * The passphrase of a stack: from the person's environment; else `dev` for the dev stack; else from a file that is made
- * once. The file is made only with `create`, so that a mistyped name leaves no trace.
- * @throws Error when the stack has a passphrase already but neither the environment nor the file has it.
+ * The passphrase of a stack: `dev` for the dev stack, whatever the environment says; for another stack the one from the
+ * person's environment; else from a file that is made once. The file is made only with `create`, so that a mistyped
+ * name leaves no trace.
+ * @throws Error when the environment has another stack's passphrase, or when the stack has a passphrase already and
+ *   neither the environment nor the file has it.
  */
 export function passphraseFor(
   info: StackInfo,
   options: { create: boolean },
   env: NodeJS.ProcessEnv = process.env,
 ): Passphrase {
-  if (env.PULUMI_CONFIG_PASSPHRASE !== undefined || env.PULUMI_CONFIG_PASSPHRASE_FILE !== undefined)
-    return { env: {}, notice: null };
-  if (info.stack === DEFAULT_STACK) return { env: { PULUMI_CONFIG_PASSPHRASE: DEV_PASSPHRASE }, notice: null };
+  const given = VARIABLES.find((key) => env[key] !== undefined);
+  // A person may have given the dev stack a passphrase of their own. Then its salt does not fit `dev`.
+  const isDev = info.stack === DEFAULT_STACK && (given === undefined || fits(info.salt, DEV_PASSPHRASE) !== false);
+  if (isDev) return { env: { PULUMI_CONFIG_PASSPHRASE: DEV_PASSPHRASE }, notice: null };
   const file = passphraseFile(info, env);
+  if (given !== undefined) {
+    const words = given === 'PULUMI_CONFIG_PASSPHRASE' ? env[given] : readMaybe(env[given] ?? '');
+    if (words !== undefined && fits(info.salt, words) === false) throw new Error(notTheRightOne(info, given, file));
+    return { env: {}, notice: null };
+  }
   const found = { PULUMI_CONFIG_PASSPHRASE_FILE: file };
   if (existsSync(file)) return { env: found, notice: null };
-  if (info.hasSalt)
+  if (info.salt !== undefined)
     throw new Error(
       `stack "${info.stack}" was made with a passphrase that is not at hand: ${file} does not exist. ` +
         'Put it there (mode 0600) or set PULUMI_CONFIG_PASSPHRASE.',
@@ -48,4 +64,39 @@ export function passphraseFor(
     env: found,
     notice: `A passphrase for stack "${info.stack}" was generated and kept in ${file}. Keep a copy: without it the stack's secrets are lost.`,
   };
+}
+
+function notTheRightOne({ stack }: StackInfo, variable: string, file: string): string {
+  const next = existsSync(file)
+    ? `Unset it (unset ${variable}); the stack's own passphrase is in ${file}.`
+    : `Unset it (unset ${variable}), or give it the passphrase of this stack.`;
+  return `${variable} in the environment is not the passphrase of stack "${stack}". ${next}`;
+}
+
+/** The content of a passphrase file, or undefined when it cannot be read. Pulumi says why. */
+function readMaybe(file: string): string | undefined {
+  try {
+    return readFileSync(file, 'utf8').trim();
+  } catch {
+    return undefined;
+  }
+}
+
+/**
+ * Whether a passphrase opens a salt of the form `v1:<salt>:v1:<nonce>:<encrypted probe>`, as Pulumi itself checks it.
+ * Undefined where that cannot be said: there is no salt, or it has another form.
+ */
+function fits(salt: string | undefined, passphrase: string): boolean | undefined {
+  const [, salted, nonce, sealed] = /^v1:([^:]+):v1:([^:]+):([^:]+)$/.exec(salt ?? '') ?? [];
+  if (salted === undefined || nonce === undefined || sealed === undefined) return undefined;
+  const key = pbkdf2Sync(passphrase, Buffer.from(salted, 'base64'), KEY_ROUNDS, KEY_BYTES, 'sha256');
+  const bytes = Buffer.from(sealed, 'base64');
+  try {
+    const cipher = createDecipheriv('aes-256-gcm', key, Buffer.from(nonce, 'base64'));
+    cipher.setAuthTag(bytes.subarray(-TAG_BYTES));
+    const text = Buffer.concat([cipher.update(bytes.subarray(0, -TAG_BYTES)), cipher.final()]);
+    return text.toString('utf8') === PROBE;
+  } catch {
+    return false;
+  }
 }

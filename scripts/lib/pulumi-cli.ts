@@ -173,6 +173,8 @@ export function exportLine(cli: PulumiCli, env: NodeJS.ProcessEnv): string {
     (key) => env[key] !== undefined,
   );
   const assignments = passphrase ? [`${passphrase}=${quoted(env[passphrase] ?? '')}`] : [];
+  // The engine of a Docker context is known to the program by this variable only.
+  if (env.DOCKER_HOST) assignments.push(`DOCKER_HOST=${quoted(env.DOCKER_HOST)}`);
   const settings = Object.entries(cli.env).filter(([key]) => key.startsWith('PULUMI_'));
   assignments.push(...settings.map(([key, value]) => `${key}=${quoted(value)}`));
   assignments.push(`PATH=${quoted([dirname(cli.command), PATHS.bin].join(delimiter))}:"$PATH"`);

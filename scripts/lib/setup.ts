@@ -5,6 +5,7 @@
 import { existsSync, mkdirSync } from 'node:fs';
 import { ensureBaseImage } from './base-image';
 import { ensureEngine } from './engine';
+import { useOneEngine } from './engine-choice';
 import { runOk } from './exec';
 import { passphraseFor } from './passphrase';
 import { PATHS } from './paths';
@@ -31,6 +32,9 @@ export interface Ready {
  */
 export type Need = 'deploy' | 'destroy' | 'tests' | 'state' | 'cli';
 
+/** What runs against a Docker engine. */
+const USES_ENGINE: readonly Need[] = ['deploy', 'destroy', 'tests'];
+
 export interface SetUpOptions {
   /** Do not report parts that were in place, and report the rest on stderr, because stdout belongs to the command. */
   silent?: boolean;
@@ -47,6 +51,7 @@ export async function setUp(stack: string, need: Need, options: SetUpOptions = {
   const info = readStack(stack);
   const create = options.create === true || stack === DEFAULT_STACK;
   const passphrase = passphraseFor(info, { create });
+  const dockerContext = USES_ENGINE.includes(need) ? await useOneEngine() : null;
   let cli: PulumiCli | null = null;
   const environment = (): NodeJS.ProcessEnv => ({ ...process.env, ...cli?.env, ...passphrase.env });
   const steps: Step[] = [
@@ -59,7 +64,7 @@ export async function setUp(stack: string, need: Need, options: SetUpOptions = {
         return provided.result;
       },
     },
-    { name: 'Docker engine', run: ensureEngine },
+    { name: 'Docker engine', run: (context) => ensureEngine(context, dockerContext) },
     {
       name: 'base image',
       needs: ['Docker engine'],

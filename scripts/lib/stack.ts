@@ -25,8 +25,8 @@ export interface StackInfo {
   stack: string;
   /** `file://…` backend of the project file, else undefined. */
   backendUrl: string | undefined;
-  /** The stack's file has an encryption salt, so its passphrase is fixed. */
-  hasSalt: boolean;
+  /** The encryption salt of the stack's file, else undefined. With a salt the passphrase is fixed. */
+  salt: string | undefined;
   /** Value of a key of the project's namespace as text: the stack's, else the schema's default, else `fallback`. */
   value: (key: string, fallback: string) => string;
 }
@@ -50,7 +50,7 @@ export function readStack(stack: string, folder: string = PATHS.root): StackInfo
     project: project.name,
     stack,
     backendUrl: project.backend?.url,
-    hasSalt: own.encryptionsalt !== undefined,
+    salt: own.encryptionsalt,
     value: (key, fallback) =>
       plain(own.config?.[`${project.name}:${key}`]) ?? defaultOf(project.config?.[key]) ?? fallback,
   };

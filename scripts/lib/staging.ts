@@ -46,6 +46,9 @@ const IMAGES: readonly ImageSource[] = [
 /** Files that tools create beside the sources. They are never a part of an image. */
 const LEFT_OUT = new Set(['__pycache__', '.pytest_cache', '.mypy_cache', '.ruff_cache', '.venv', '.DS_Store']);
 
+/** Modes of what is staged. The containers' users read it as others. */
+const MODES = { folder: 0o755, executable: 0o755, file: 0o644 } as const;
+
 /** Bundled code is ESM, but some packages in it still call `require`. */
 const REQUIRE_BANNER =
   "import { createRequire as __createRequire } from 'node:module'; const require = __createRequire(import.meta.url);";
@@ -78,14 +81,20 @@ async function contextOf(source: ImageSource, root: string): Promise<Context> {
   return context;
 }
 
-/** Adds a file, or a folder with everything below it. */
-function addTree(context: Context, path: string, as: string): void {
+/**
+ * Adds a file, or a folder with everything below it. A script is what begins with `#!`: the modes of a checkout depend
+ * on the person's umask and on how the files came here.
+ */
+export function addTree(context: Context, path: string, as: string): void {
   if (LEFT_OUT.has(basename(path)) || path.endsWith('.pyc')) return;
   const stat = statSync(path, { throwIfNoEntry: false });
   if (!stat) throw new Error(`${relative(PATHS.root, path)} is missing: an image is built from it`);
   if (stat.isDirectory())
     for (const name of readdirSync(path).sort()) addTree(context, join(path, name), as === '' ? name : join(as, name));
-  else context.set(as, { content: readFileSync(path), executable: (stat.mode & 0o100) !== 0 });
+  else {
+    const content = readFileSync(path);
+    context.set(as, { content, executable: content.toString('latin1', 0, 2) === '#!' });
+  }
 }
 
 /** Bundles an entry point and its imports into one ESM file. Templates and pages are included as text. */
@@ -115,7 +124,8 @@ async function bundled(entry: string, root: string): Promise<Buffer> {
 
 /**
  * Makes a folder contain exactly the context: writes new or different files, removes all others, and changes nothing
- * else. Returns the paths that it wrote or removed, sorted.
+ * else. Every user may read what is in it, whatever the umask is, because images keep the modes and run as another
+ * user. Returns the paths that it wrote or removed, sorted.
  */
 export function writeContext(folder: string, context: Context): string[] {
   const changed: string[] = [];
@@ -126,10 +136,10 @@ export function writeContext(folder: string, context: Context): string[] {
     }
   for (const [path, file] of context) {
     const target = join(folder, path);
-    const mode = file.executable ? 0o755 : 0o644;
+    makeFolders(folder, dirname(path));
+    const mode = file.executable ? MODES.executable : MODES.file;
     const stat = statSync(target, { throwIfNoEntry: false });
     if (stat?.isFile() && (stat.mode & 0o777) === mode && readFileSync(target).equals(file.content)) continue;
-    mkdirSync(dirname(target), { recursive: true });
     // Renamed into place, so that a build that runs at the same time never reads half a file.
     const half = `${target}.${process.pid}.new`;
     writeFileSync(half, file.content);
@@ -138,6 +148,15 @@ export function writeContext(folder: string, context: Context): string[] {
     changed.push(path);
   }
   return changed.sort();
+}
+
+/** Makes a folder of a context. It and those above it in the context get the mode that the umask may have narrowed. */
+function makeFolders(folder: string, path: string): void {
+  mkdirSync(join(folder, path), { recursive: true });
+  for (let inside = path; inside !== '.'; inside = dirname(inside)) {
+    const target = join(folder, inside);
+    if ((statSync(target).mode & 0o777) !== MODES.folder) chmodSync(target, MODES.folder);
+  }
 }
 
 function filesBelow(folder: string, prefix = ''): string[] {

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { endpoints } from '../../components/endpoints';
 import { PostgresCluster } from '../../components/postgres-cluster';
 import { find, listing, type Registered, register, topologyOf } from './mocks';
 
@@ -73,6 +74,32 @@ describe('the cluster', () => {
     const expected = [...SMALLEST, ...pgadmin, 'Command password-in-force'];
     expect(listing(await cluster({ replicas: '0', backend: 'false', pgadmin: 'true' }, '12345'))).toEqual(
       expected.sort(),
+    );
+  });
+
+  it('has an output for each part that runs, and no undefined one', async () => {
+    const names = async (raw: Record<string, string>) => {
+      const made: PostgresCluster[] = [];
+      await register(() => {
+        made.push(new PostgresCluster('cluster', { topology: topologyOf(raw), platform: 'linux/arm64' }));
+      });
+      const outputs = { ...endpoints(topologyOf(raw)), ...made[0]?.secretOutputs() };
+      expect(Object.values(outputs)).not.toContain(undefined);
+      return Object.keys(outputs);
+    };
+    const always = [
+      'psql',
+      'monitorUrl',
+      'statsUrl',
+      'logFile',
+      'writeUrl',
+      'readUrl',
+      'databasePassword',
+      'adminToken',
+    ];
+    expect((await names({ backend: 'false' })).sort()).toEqual(always.sort());
+    expect(await names({ pgadmin: 'true', monitoring: 'true' })).toEqual(
+      expect.arrayContaining([...always, 'apiUrl', 'apiDocsUrl', 'prometheusUrl', 'pgadminUrl', 'pgadminLogin']),
     );
   });
 

@@ -1,5 +1,11 @@
 import { describe, expect, it } from 'vitest';
-import { type EngineState, nameProblems, portProblems, subnetProblems } from '../../components/preflight';
+import {
+  contextProblem,
+  type EngineState,
+  nameProblems,
+  portProblems,
+  subnetProblems,
+} from '../../components/preflight';
 import { settledProblems } from '../../components/preflight-data';
 import { topologyOf } from './mocks';
 
@@ -99,6 +105,20 @@ describe('before a deployment, a subnet', () => {
     expect(subnetProblems(topologyOf(), { ...EMPTY, networks })).toEqual([
       'subnet: 10.201.43.0/24 overlaps Docker network vpn (10.0.0.0/8); choose another private network of size /16 to /24',
     ]);
+  });
+});
+
+describe('before a deployment, a Docker context', () => {
+  it('that plain pulumi does not know is refused, with the variable and the way', () => {
+    expect(contextProblem({ DOCKER_CONTEXT: 'other' })).toBe(
+      'DOCKER_CONTEXT=other is not known to plain pulumi: use the line that "npm run setup" prints, ' +
+        'which sets DOCKER_HOST, or unset DOCKER_CONTEXT.',
+    );
+  });
+
+  it('is no problem where DOCKER_HOST comes before it, or where it is the default one', () => {
+    expect(contextProblem({ DOCKER_CONTEXT: 'other', DOCKER_HOST: 'unix:///run/other.sock' })).toBeUndefined();
+    for (const name of [undefined, '', 'default']) expect(contextProblem({ DOCKER_CONTEXT: name })).toBeUndefined();
   });
 });
 

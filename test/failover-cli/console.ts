@@ -69,7 +69,7 @@ function target(stack: string, url: string, { token = TOKEN, config = {} }: Sett
       project: 'postgres-failover',
       stack,
       backendUrl: undefined,
-      hasSalt: true,
+      salt: 'v1:x',
       value: (key, fallback) => config[key] ?? fallback,
     },
     monitorUrl: url,

@@ -80,6 +80,7 @@ describe('the machine', () => {
   test('that trusts certificates of its own hands them to the base image', () => {
     expect(makeScript(true)).toContain('update-ca-certificates');
     expect(makeScript(false)).not.toContain('customize-hook');
+    expect(makeScript(false)).toMatch(/^umask 022 && mmdebstrap /);
     expect(makeScript(false)).toMatch(/trixie - \| docker import .* - "\$1"$/);
   });
 });

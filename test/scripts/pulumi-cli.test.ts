@@ -76,5 +76,6 @@ describe('the line for plain pulumi', () => {
     expect(line).toMatch(
       /^export PULUMI_CONFIG_PASSPHRASE=dev PULUMI_HOME='\/home\/it'\\''s\/here' PATH='\/home\/a b\/kit:\/.*node_modules\/\.bin':"\$PATH"$/,
     );
+    expect(exportLine(cli, { DOCKER_HOST: 'unix:///run/it.sock' })).toContain(' DOCKER_HOST=unix:///run/it.sock ');
   });
 });

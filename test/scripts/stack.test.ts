@@ -7,6 +7,9 @@ import { lockHint } from '../../scripts/lib/locks';
 import { passphraseFor } from '../../scripts/lib/passphrase';
 import { localStateFolder, lockFolder, readStack, stackLabel } from '../../scripts/lib/stack';
 
+/** As Pulumi makes it for the passphrase `secret`. */
+const SALT = 'v1:h2vEb6lzLXg=:v1:r1IApWAFvFHngTBt:OFgFsMzWTBNYVBNAf/qUrJLJ5pe/pQ==';
+
 let folder: string;
 beforeEach(() => {
   folder = mkdtempSync(join(tmpdir(), 'scr-stack-'));
@@ -45,6 +48,37 @@ describe('the passphrase', () => {
   test("is the person's own where the environment gives one", () => {
     const given = { XDG_CONFIG_HOME: folder, PULUMI_CONFIG_PASSPHRASE: '' };
     expect(passphraseFor(readStack('new', folder), { create: true }, given).env).toEqual({});
+  });
+
+  test('of the dev stack is its own also where the environment has another project’s', () => {
+    const dev = readStack('dev');
+    expect(dev.salt).toBeDefined();
+    for (const given of [{ PULUMI_CONFIG_PASSPHRASE: 'elsewhere' }, { PULUMI_CONFIG_PASSPHRASE_FILE: '/elsewhere' }])
+      expect(passphraseFor(dev, { create: true }, given)).toEqual({
+        env: { PULUMI_CONFIG_PASSPHRASE: 'dev' },
+        notice: null,
+      });
+  });
+
+  test('of a dev stack that got another one comes from the environment', () => {
+    const dev = { ...readStack('dev', folder), salt: SALT };
+    expect(passphraseFor(dev, { create: true }, { PULUMI_CONFIG_PASSPHRASE: 'secret' }).env).toEqual({});
+  });
+
+  test('from the environment is refused where it does not fit, with the variable to unset', () => {
+    writeFileSync(join(folder, 'Pulumi.prod.yaml'), `encryptionsalt: ${SALT}\n`);
+    const file = join(folder, 'passphrase');
+    const ask = (env: Record<string, string>) =>
+      passphraseFor(readStack('prod', folder), { create: true }, { XDG_CONFIG_HOME: folder, ...env });
+    expect(ask({ PULUMI_CONFIG_PASSPHRASE: 'secret' }).env).toEqual({});
+    expect(() => ask({ PULUMI_CONFIG_PASSPHRASE: 'elsewhere' })).toThrow(
+      'PULUMI_CONFIG_PASSPHRASE in the environment is not the passphrase of stack "prod". ' +
+        'Unset it (unset PULUMI_CONFIG_PASSPHRASE)',
+    );
+    writeFileSync(file, 'secret\n');
+    expect(ask({ PULUMI_CONFIG_PASSPHRASE_FILE: file }).env).toEqual({});
+    writeFileSync(file, 'elsewhere\n');
+    expect(() => ask({ PULUMI_CONFIG_PASSPHRASE_FILE: file })).toThrow('unset PULUMI_CONFIG_PASSPHRASE_FILE');
   });
 
   test('of another stack is made once, for its owner alone, and said once', () => {

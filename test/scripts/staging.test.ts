@@ -1,8 +1,17 @@
-import { chmodSync, mkdtempSync, readFileSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { bundleImages, type Context, writeContext } from '../../scripts/lib/staging';
+import { addTree, bundleImages, type Context, writeContext } from '../../scripts/lib/staging';
 
 const file = (text: string, executable = false) => ({ content: Buffer.from(text), executable });
 
@@ -11,6 +20,8 @@ beforeEach(() => {
   folder = mkdtempSync(join(tmpdir(), 'scr-staging-'));
 });
 afterEach(() => rmSync(folder, { recursive: true, force: true }));
+
+const modeOf = (path: string): number => statSync(join(folder, path)).mode & 0o777;
 
 describe('a build context', () => {
   const context: Context = new Map([
@@ -25,8 +36,25 @@ describe('a build context', () => {
     } finally {
       process.umask(before);
     }
-    expect(statSync(join(folder, 'Dockerfile')).mode & 0o777).toBe(0o644);
-    expect(statSync(join(folder, 'app/run')).mode & 0o777).toBe(0o755);
+    expect(modeOf('Dockerfile')).toBe(0o644);
+    expect(modeOf('app/run')).toBe(0o755);
+    expect(modeOf('app')).toBe(0o755);
+  });
+
+  test('gets its folders opened that were made with a narrow umask', () => {
+    writeContext(folder, context);
+    chmodSync(join(folder, 'app'), 0o700);
+    expect(writeContext(folder, context)).toEqual([]);
+    expect(modeOf('app')).toBe(0o755);
+  });
+
+  test('takes scripts for programs, whatever the modes of the checkout are', () => {
+    writeFileSync(join(folder, 'script'), '#!/bin/sh\n', { mode: 0o600 });
+    writeFileSync(join(folder, 'text'), 'text\n', { mode: 0o700 });
+    const found: Context = new Map();
+    addTree(found, folder, '');
+    expect(found.get('script')?.executable).toBe(true);
+    expect(found.get('text')?.executable).toBe(false);
   });
 
   test('is left untouched when nothing changed', () => {
@@ -67,5 +95,21 @@ describe('the staged images', () => {
         expect(content.equals(readFileSync(join(second, image, path))), `${image}/${path}`).toBe(true);
         expect(content.includes(process.cwd()), `${image}/${path}`).toBe(false);
       }
+  });
+
+  test('can be read and run by every user, scripts and nothing else as programs', async () => {
+    const before = process.umask(0o077);
+    try {
+      await bundleImages(undefined, folder);
+    } finally {
+      process.umask(before);
+    }
+    const below = readdirSync(folder, { recursive: true, encoding: 'utf8' }).filter((path) => path.includes('/'));
+    expect(below).toEqual(expect.arrayContaining(['backend/app/database', 'monitor/page', 'postgres/keeper-health']));
+    for (const path of below) {
+      const folderOrScript =
+        statSync(join(folder, path)).isDirectory() || readFileSync(join(folder, path), 'latin1').startsWith('#!');
+      expect(modeOf(path).toString(8), path).toBe(folderOrScript ? '755' : '644');
+    }
   });
 });
