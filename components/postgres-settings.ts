@@ -24,6 +24,15 @@ const OWNED: readonly (readonly [RegExp, string])[] = [
   [/^(recovery_.*|promote_.*|standby_mode|hot_standby.*)$/, 'the failover decides how a node recovers'],
   [/^(unix_socket_.*|failover\..*)$/, 'the keeper of each node needs it'],
   [/^default_transaction_read_only$/, 'the failover proves a new leader by a write'],
+  [/^track_activities$/, 'the failover reads in pg_stat_activity what each process waits for'],
+  [/^application_name$/, 'a leader knows its standbys by this name'],
+  [/^dynamic_library_path$/, 'each standby has to find the library that receives the write-ahead log'],
+  [/^(pre|post)_auth_delay$/, 'each connection of the failover would wait for so long'],
+  [/^data_sync_retry$/, 'after a failed flush the node has to stop, so that another one takes over'],
+  [
+    /^(zero_damaged_pages|ignore_(checksum_failure|invalid_pages|system_indexes))$/,
+    'damaged data has to be noticed, and must not be passed over',
+  ],
 ];
 /** Settings that are compared with the values of the running servers (S23). */
 const WHOLE_NUMBERS = [

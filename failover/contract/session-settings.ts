@@ -30,6 +30,8 @@ const FOR_ALL: Readonly<Record<string, string>> = {
   standard_conforming_strings: 'on',
   transform_null_equals: 'off',
   bytea_output: 'hex',
+  // A lower value would round positions and sizes.
+  extra_float_digits: '1',
   client_min_messages: 'warning',
   exit_on_error: 'off',
   local_preload_libraries: '',

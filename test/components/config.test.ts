@@ -193,6 +193,23 @@ describe('a setting of PostgreSQL', () => {
     'log_directory',
     'log_line_prefix',
     'logging_collector',
+    'track_activities',
+    'application_name',
+    'dynamic_library_path',
+    'pre_auth_delay',
+    'post_auth_delay',
+    'data_sync_retry',
+    'zero_damaged_pages',
+    'ignore_checksum_failure',
+    'ignore_invalid_pages',
+    'ignore_system_indexes',
+    'synchronous_commit',
+    'wal_receiver_status_interval',
+    'max_replication_slots',
+    'restart_after_crash',
+    'allow_alter_system',
+    'recovery_min_apply_delay',
+    'update_process_title',
   ])('%s is refused by name, because the failover owns it', (name) => {
     expect(refusal({ [name]: 'x' })).toEqual([
       expect.stringMatching(

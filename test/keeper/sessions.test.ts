@@ -34,6 +34,7 @@ describe('the settings of a session', () => {
       '-c search_path=pg_catalog',
       '-c datestyle=ISO,\\ MDY',
       '-c temp_tablespaces=',
+      '-c extra_float_digits=1',
       '-c role=none',
       '-c synchronous_commit=on',
     ])
@@ -48,6 +49,7 @@ describe('the settings of a session', () => {
     }
     expect(sessionOptions('granted')).not.toContain('log_statement');
     expect(sessionOptions('superuser')).toContain('-c event_triggers=off');
+    expect(sessionOptions('superuser')).toContain('-c track_activities=on');
   });
 
   it('hold once each, and what is asked for beside them wins', () => {

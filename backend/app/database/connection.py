@@ -40,11 +40,37 @@ DIAL_DELAY_SECONDS = 0.02
 DIAL_DELAY_SECONDS_MAX = 0.5
 COMPLAIN_EVERY_SECONDS = 10
 
-# A role or database that lowers synchronous_commit would give up the promise behind our back (S7).
-KEEP_PROMISE = """
-SELECT set_config('synchronous_commit', 'on', false)
-WHERE current_setting('synchronous_commit') IN ('off', 'local')
+# What every session has, whatever ALTER ROLE … SET, ALTER DATABASE … SET or the server's file say. A name that this
+# PostgreSQL does not know is left out. default_transaction_read_only is not here: who sets it wants no writes, and
+# these are answered 503.
+SESSION_SETTINGS = {
+    "search_path": "public",  # with pg_catalog before it, as PostgreSQL does it where it is not named
+    "client_encoding": "UTF8",
+    "datestyle": "ISO, MDY",  # psycopg reads no time in another form
+    "client_min_messages": "notice",  # a higher one would hide that a commit is local only (S7)
+    "default_transaction_isolation": "read committed",  # a standby refuses serializable
+    "default_transaction_deferrable": "off",
+    "exit_on_error": "off",
+    # Our own deadlines end a statement, and never by a cancel (S7).
+    "lock_timeout": "0",
+    "transaction_timeout": "0",
+    "idle_session_timeout": "0",
+    "idle_in_transaction_session_timeout": "10min",
+}
+
+# Its own transaction is never serializable, which a standby refuses, and its first statement is SET, so that a role's
+# statement_timeout does not end the next one. A role or database that lowers synchronous_commit would give up the
+# promise behind our back (S7).
+SET_ALL = """
+BEGIN ISOLATION LEVEL READ COMMITTED;
+SET statement_timeout = 0;
+SELECT pg_catalog.set_config(name, value, false)
+FROM (VALUES {values}, ('synchronous_commit', 'on')) AS own (name, value)
+WHERE pg_catalog.current_setting(name, true) IS NOT NULL
+  AND (name <> 'synchronous_commit' OR pg_catalog.current_setting('synchronous_commit') IN ('off', 'local'));
+COMMIT
 """
+BEGIN_SESSION = SET_ALL.format(values=", ".join(f"('{name}', '{value}')" for name, value in SESSION_SETTINGS.items()))
 
 
 class Passwords:
@@ -135,7 +161,7 @@ class Dialler:
         async with self._slots:
             connection = await self._passwords.connect(conninfo, options)
             try:
-                await connection.execute(KEEP_PROMISE)
+                await connection.execute(BEGIN_SESSION.encode())
             except BaseException:
                 await connection.close()
                 raise

@@ -31,7 +31,7 @@ PREPARE = """
 SET LOCAL lock_timeout = '5s';
 SELECT pg_advisory_xact_lock({key});
 SELECT pg_logical_emit_message(true, 'backend', 'migrate');
-CREATE TABLE IF NOT EXISTS backend_migrations (
+CREATE TABLE IF NOT EXISTS public.backend_migrations (
   version    integer PRIMARY KEY,
   name       text NOT NULL,
   applied_at timestamptz NOT NULL DEFAULT now()
@@ -57,12 +57,12 @@ async def apply(connection: Connection) -> None:
     for number, path in migrations():
         async with connection.transaction():
             await connection.execute(PREPARE.format(key=LOCK_KEY).encode())
-            done = await connection.execute("SELECT 1 FROM backend_migrations WHERE version = %s", [number])
+            done = await connection.execute("SELECT 1 FROM public.backend_migrations WHERE version = %s", [number])
             if await done.fetchone():
                 continue
             await connection.execute(path.read_bytes())
             await connection.execute(
-                "INSERT INTO backend_migrations (version, name) VALUES (%s, %s)", [number, path.stem]
+                "INSERT INTO public.backend_migrations (version, name) VALUES (%s, %s)", [number, path.stem]
             )
             log.info("migration %s applied", path.stem)
 

@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 # On a retry the row may be there already, by an attempt whose answer was lost. DO UPDATE finds it by its id before any
 # other unique index is looked at, and writes WAL, so that this commit too waits for the standby (S7).
 INSERT_USER = """
-INSERT INTO users (username, email, password_hash, registration_id)
+INSERT INTO public.users (username, email, password_hash, registration_id)
 VALUES (%(username)s, %(email)s, %(password_hash)s, %(registration_id)s)
 ON CONFLICT (registration_id) DO UPDATE SET registration_id = EXCLUDED.registration_id
 RETURNING id, username, email, created_at, password_hash, xmax = 0 AS inserted
@@ -34,18 +34,18 @@ SELECT id, password_hash, lsn, wait_seconds
 FROM (
   SELECT pg_current_wal_lsn()::text AS lsn, (
     SELECT greatest(0, max(ceil(60 * (1 - level) / size - extract(epoch FROM clock_timestamp() - at))))::integer
-    FROM login_guesses JOIN (VALUES
+    FROM public.login_guesses JOIN (VALUES
       (%(account_key)s::bytea, %(account_size)s::integer), (%(address_key)s::bytea, %(address_size)s::integer)
     ) AS bucket (key, size) USING (key)
   ) AS wait_seconds
-) AS leader LEFT JOIN users ON username = %(name)s OR email = %(name)s
+) AS leader LEFT JOIN public.users ON username = %(name)s OR email = %(name)s
 ORDER BY username = %(name)s DESC NULLS LAST LIMIT 1
 """
 
 # A level may fall below zero: guesses that are checked at the same time all count, and are waited for afterwards.
 # Both rows in one statement, the account's always first, so that no two of these wait for each other.
 COUNT_FAILURE = """
-INSERT INTO login_guesses AS failures (key, level, at) VALUES
+INSERT INTO public.login_guesses AS failures (key, level, at) VALUES
   (%(account_key)s, %(account_size)s::integer - 1, clock_timestamp()),
   (%(address_key)s, %(address_size)s::integer - 1, clock_timestamp())
 ON CONFLICT (key) DO UPDATE SET at = EXCLUDED.at, level = EXCLUDED.level + least(0, failures.level - EXCLUDED.level - 1
@@ -54,7 +54,7 @@ ON CONFLICT (key) DO UPDATE SET at = EXCLUDED.at, level = EXCLUDED.level + least
 
 # After a minute without another failure, a bucket that was above zero is full, which is what a missing row means.
 SWEEP_FAILURES = """
-DELETE FROM login_guesses WHERE at < clock_timestamp() - interval '1 minute' * (1 + greatest(0, -level))
+DELETE FROM public.login_guesses WHERE at < clock_timestamp() - interval '1 minute' * (1 + greatest(0, -level))
 """
 
 # Nothing but the count is written here: it may be forgotten, and need not wait for a disk or a standby.
@@ -63,12 +63,12 @@ COUNT_SECONDS = 2
 SWEEP_EVERY = 500
 """Failed logins of this process from one sweep to the next."""
 
-SELECT_USER = "SELECT id, username, email, created_at FROM users WHERE id = %s"
+SELECT_USER = "SELECT id, username, email, created_at FROM public.users WHERE id = %s"
 
 # No position (not in recovery): the read endpoint fell back to the leader, which is always fresh.
 IS_FRESH = "SELECT coalesce(pg_last_wal_replay_lsn() >= %s::pg_lsn, true)"
 
-UPGRADE_HASH = "UPDATE users SET password_hash = %s WHERE id = %s AND password_hash = %s"
+UPGRADE_HASH = "UPDATE public.users SET password_hash = %s WHERE id = %s AND password_hash = %s"
 
 
 @dataclass(frozen=True)
