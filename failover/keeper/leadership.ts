@@ -89,7 +89,9 @@ export class Upkeep {
   private async make(settings: NodeSettings, slots: string[], version: string): Promise<void> {
     const { host, postgres } = this.parts;
     await postgres.ensureSlots(slots, false);
-    await postgres.furnish(settings);
+    // A bootstrapped leader stays fresh until this has succeeded, and is not opened before. So the application's
+    // database and table are made once: what a person renames or drops later does not come back after a failover.
+    await postgres.furnish(settings, host.state.fresh);
     postgres.startHeartbeat();
     if (host.state.fresh) await host.save({ fresh: false });
     this.furnished = version;

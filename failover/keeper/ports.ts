@@ -274,10 +274,10 @@ export interface Postgres {
   /** Creates a physical slot for each peer. With `renew`, it first drops existing slots that are not in use (S22). */
   ensureSlots(peers: string[], renew: boolean): Promise<void>;
   /**
-   * Creates the roles, the application's database and table, the heartbeat's sequence and the canary table. All commits
-   * are local. Idempotent.
+   * Creates the roles, the heartbeat's sequence and the canary table; with `isNew`, in a cluster that was just
+   * bootstrapped, also the application's database and table. All commits are local. Idempotent.
    */
-  furnish(settings: NodeSettings): Promise<void>;
+  furnish(settings: NodeSettings, isNew: boolean): Promise<void>;
   /**
    * Restores those of the failover's own roles, grants and objects that people removed or changed. Resolves with their
    * names. It costs one statement when nothing is missing. Throws when an object could not be restored, for example

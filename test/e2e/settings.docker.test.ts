@@ -135,6 +135,12 @@ describe('postgresSettings', () => {
     await expect(apply('refused', { shared_preload_libraries: 'nothing' })).rejects.toThrow(
       /could not access file "nothing"/,
     );
+    await expect(apply('refused', { session_preload_libraries: 'nothing' })).rejects.toThrow(
+      /no client can log in: could not access file "nothing"/,
+    );
+    await expect(apply('refused', { track_activities: 'off' })).rejects.toThrow(
+      /postgresSettings.track_activities: "off" is refused/,
+    );
     await expect(apply('refused', { fsync: 'off' })).rejects.toThrow(/postgresSettings.fsync: "off" is refused/);
     expect(await containerIds(['failover-monitor'])).toEqual(monitor);
     expect(await inside('SHOW work_mem')).toEqual(['8MB', '8MB']);

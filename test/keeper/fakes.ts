@@ -276,7 +276,10 @@ export class FakePostgres implements Postgres {
   async ensureSlots(peers: string[], renew: boolean): Promise<void> {
     this.journal.push(`${renew ? 'renew' : 'ensure'} slots ${peers.join(' ')}`);
   }
-  async furnish(): Promise<void> {
+  /** Whether each call of {@link furnish} was to make the application's database and table. */
+  readonly furnishedAsNew: boolean[] = [];
+  async furnish(_settings: NodeSettings, isNew: boolean): Promise<void> {
+    this.furnishedAsNew.push(isNew);
     this.journal.push('furnish');
   }
   /** What people removed since the last look; an error: it cannot be made again. */

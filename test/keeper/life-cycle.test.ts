@@ -783,6 +783,26 @@ describe('a container that is told to stop', () => {
   });
 });
 
+describe('the application’s database and table', () => {
+  it('are made by a leader that was bootstrapped, and never again: people may rename or drop them', async () => {
+    await leader();
+    expect(rig.postgres.furnishedAsNew).toEqual([true]);
+    await rig.restart();
+    await rig.done(2, lead());
+    await rig.until(() => rig.postgres.furnishedAsNew.length > 1);
+    rig.keeper.receive({ type: 'settings', settings: { ...SETTINGS, databasePassword: 'another' } });
+    await rig.until(() => rig.postgres.furnishedAsNew.length > 2);
+    expect(new Set(rig.postgres.furnishedAsNew.slice(1))).toEqual(new Set([false]));
+  });
+
+  it('are not made by a standby that takes the lead', async () => {
+    await standby();
+    await rig.done(2, lead());
+    await rig.until(() => rig.postgres.furnishedAsNew.length > 0);
+    expect(rig.postgres.furnishedAsNew).toEqual([false]);
+  });
+});
+
 describe('what people removed of the failover’s own', () => {
   it('is made again on a leader that is alone, without a new order, and told', async () => {
     await leader();

@@ -281,6 +281,7 @@ describe('settings', () => {
     session_preload_libraries: 'nothing',
     client_min_messages: 'error',
     track_activities: 'off',
+    extra_float_digits: '-15',
   };
   const acts = (form: (name: string, value: string) => string) => Object.entries(HOSTILE).map(([n, v]) => form(n, v));
 
@@ -340,6 +341,30 @@ describe('settings', () => {
     await certified(A);
     await mended('under event triggers', ['schema failover'], () => psql('DROP SCHEMA failover CASCADE'));
     await psql(['DROP EVENT TRIGGER no', 'DROP EVENT TRIGGER no_drop']);
+  });
+});
+
+describe('the application’s database and table', () => {
+  /** Has the leader look at all of its objects, as after a failover. The second change begins when the first has ended. */
+  async function furnishedAgain(): Promise<void> {
+    const verifier = () => psql(`SELECT rolpassword FROM pg_authid WHERE rolname = 'app'`);
+    for (const databasePassword of ['another', SETTINGS.databasePassword]) {
+      const before = await verifier();
+      monitor.settle({ ...SETTINGS, databasePassword });
+      await vi.waitFor(async () => expect(await verifier()).not.toBe(before), 10_000);
+    }
+  }
+
+  it('are made once: what a person has renamed does not come back empty', async () => {
+    await psql('ALTER TABLE public.users RENAME TO accounts', { database: 'app' });
+    await furnishedAgain();
+    expect(await psql(`SELECT to_regclass('public.users') IS NULL`, { database: 'app' })).toBe('t');
+    await psql('ALTER TABLE public.accounts RENAME TO users', { database: 'app' });
+    await psql([END_SESSIONS, 'ALTER DATABASE app RENAME TO former']);
+    await furnishedAgain();
+    expect(await psql(`SELECT count(*) FROM pg_database WHERE datname = 'app'`)).toBe('0');
+    await psql([END_SESSIONS, 'ALTER DATABASE former RENAME TO app']);
+    await beats();
   });
 });
 

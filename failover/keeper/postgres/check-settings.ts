@@ -11,17 +11,20 @@ import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { setTimeout as delay } from 'node:timers/promises';
 import { z } from 'zod';
+import { messageOf } from '../../contract/errors';
 import { renderPostgresqlConf } from './config-files';
 import { refusal } from './configuration';
 import { run } from './processes';
 import { plainWords } from './server-log';
 import { Session } from './session';
+import { TimedClient } from './timed-client';
 
 const READ_LIMIT_MS = 10_000;
 const INITDB_LIMIT_MS = 120_000;
 const START_LIMIT_MS = 60_000;
 const STOP_LIMIT_MS = 5_000;
 const CONNECT_LIMIT_MS = 500;
+const CLIENT_LIMIT_MS = 5_000;
 const LOOK_MS = 50;
 
 /** Runs the command. Resolves with its exit code. */
@@ -72,12 +75,33 @@ async function start(args: string[], sockets: string): Promise<string | null> {
   try {
     while (performance.now() < deadline) {
       if ((await Promise.race([ended, delay(LOOK_MS)])) === 'ended') return plainWords(heard.join(''));
-      if (await answers(sockets)) return null;
+      if (await answers(sockets)) return await clientsRefused(sockets);
     }
     return `it does not start within ${START_LIMIT_MS / 1_000} s; ${plainWords(heard.join(''))}`;
   } finally {
     child.kill('SIGQUIT');
     await Promise.race([ended, delay(STOP_LIMIT_MS).then(() => child.kill('SIGKILL'))]);
+  }
+}
+
+/**
+ * A session that begins as those of clients and standbys do. The failover's own sessions load no libraries at their
+ * start, so only this one notices a library of `session_preload_libraries` that is missing.
+ */
+class ClientSession extends TimedClient {
+  static open(host: string): Promise<ClientSession> {
+    const options = { host, user: 'postgres', applicationName: 'check', limitMs: CLIENT_LIMIT_MS };
+    return new ClientSession(options, { database: 'postgres' }).begin();
+  }
+}
+
+/** Null: clients can log in. Otherwise PostgreSQL's message. */
+async function clientsRefused(host: string): Promise<string | null> {
+  try {
+    (await ClientSession.open(host)).destroy();
+    return null;
+  } catch (error) {
+    return `no client can log in: ${messageOf(error)}`;
   }
 }
 

@@ -1,8 +1,8 @@
 /**
- * Creates what every leader has beside the user's data: the roles, the application's database and table, the
- * heartbeat's sequence and the canary table. People may drop or change any of these. {@link Furnishing.missing} finds
- * in one statement which are missing or wrong, and only those are made again. All commits are local, so none waits for
- * a standby.
+ * Creates what every leader has beside the user's data: the roles, the heartbeat's sequence and the canary table.
+ * People may drop or change any of these. {@link Furnishing.missing} finds in one statement which are missing or wrong,
+ * and only those are made again. The application's database and table are created once, at bootstrap. All commits are
+ * local, so none waits for a standby.
  *
  * Data of an earlier version has a table failover.heartbeat. It stays, although nothing in this version reads or writes
  * it: in the middle of an upgrade, a keeper of the earlier version that takes the lead needs it.
@@ -157,15 +157,19 @@ export class Furnishing {
     this.clusterKey = clusterKey;
   }
 
-  /** Creates what is missing and sets the passwords that no longer match. Throws PostgreSQL's error. */
-  async furnish(settings: NodeSettings): Promise<void> {
+  /**
+   * Creates what is missing and sets the passwords that no longer match. The application's database and table are
+   * created only when `isNew`: the cluster was just bootstrapped. Later they belong to people, who may rename or drop
+   * them. Throws PostgreSQL's error.
+   */
+  async furnish(settings: NodeSettings, isNew: boolean): Promise<void> {
     await within(this.sessions.home(LIMIT_MS), async (session) => {
       const missing = await this.missing(session);
       if (missing.length > 0) await this.repair(missing);
       await ensureRole(session, settings.databaseUser, '', settings.databasePassword);
-      await this.ensureDatabase(session, settings);
+      if (isNew) await this.ensureDatabase(session, settings);
     });
-    await this.ensureTable(settings);
+    if (isNew) await this.ensureTable(settings);
   }
 
   /**

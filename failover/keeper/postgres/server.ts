@@ -303,7 +303,7 @@ export class Server implements Postgres {
     });
   }
 
-  readonly furnish = (settings: NodeSettings) => this.parts.furnishing.furnish(settings);
+  readonly furnish = (settings: NodeSettings, isNew: boolean) => this.parts.furnishing.furnish(settings, isNew);
 
   async mend(): Promise<string[]> {
     const { furnishing, sessions } = this.parts;
