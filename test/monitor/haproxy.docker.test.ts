@@ -171,9 +171,6 @@ async function heldOn(port: 'write' | 'read', count: number): Promise<Clients> {
   return made;
 }
 
-/** When the container of HAProxy was started last. */
-const startedAt = () => docker('inspect', '-f', '{{.State.StartedAt}}', PROXY.name);
-
 /** Process id of the running worker inside the container. */
 async function worker(): Promise<string> {
   const epoch = parseEpoch(await ask(join(sockets, 'admin.sock'), 'show info', 1_000));
@@ -317,29 +314,12 @@ describe.skipIf(!isRoot)('the router with a real HAProxy', () => {
     await until('all workers are proven clean', () => made.view().clean && made.view().closed);
   });
 
-  it('goes on in the same container after signals that do not stop it, and open sessions stay (S15)', async () => {
-    const made = await openedOnA();
-    const session = client();
-    await until('it is on A', () => session.greeting === A.name);
-    const started = await startedAt();
-    for (const signal of ['ALRM', 'PIPE', 'WINCH', 'HUP', 'USR2']) {
-      const before = made.view().epoch;
-      await docker('kill', '-s', signal, PROXY.name);
-      const isReload = ['HUP', 'USR2'].includes(signal);
-      if (isReload) await until('the new worker is seen', () => made.view().reachable && made.view().epoch !== before);
-    }
-    await until('it is closed', () => made.view().closed);
-    made.write(A.address, A.address);
-    const next = client();
-    await until('the next one is on A', () => next.greeting === A.name);
-    expect([session.ended, await startedAt()]).toEqual([false, started]);
-  });
-
   it('is back, closed, in the same container when its processes crash', async () => {
     const made = await openedOnA();
     const session = client();
     await until('it is on A', () => session.greeting === A.name);
     const before = made.view().epoch;
+    const startedAt = () => docker('inspect', '-f', '{{.State.StartedAt}}', PROXY.name);
     const started = await startedAt();
     const from = performance.now();
     await docker('exec', PROXY.name, 'sh', '-c', 'kill -KILL $(pidof haproxy)');
