@@ -239,7 +239,7 @@ describe('the story', () => {
   });
 
   test('a signal that does not stop a container ends neither its program nor a session', async () => {
-    const names = ['failover-monitor', PRIMARY, REPLICA, 'backend', 'haproxy'];
+    const names = ['failover-monitor', PRIMARY, REPLICA, 'backend'];
     const session: Client = await connect(STACK.writePort);
     const pid = async () => (await session.query('SELECT pg_backend_pid() AS pid')).rows;
     const format = '{{.State.StartedAt}} {{.State.Pid}}';
@@ -247,10 +247,7 @@ describe('the story', () => {
     const before = [await pid(), await started(), await leader()];
     for (const name of names) {
       for (const signal of ['HUP', 'USR1', 'USR2', 'ALRM', 'PIPE', 'WINCH']) {
-        // It asks HAProxy to stop when the last session ends.
-        if (name === 'haproxy' && signal === 'USR1') continue;
         await docker(['kill', '--signal', signal, container(name)]);
-        // Held while a new worker of HAProxy has not been opened yet.
         expect(await query(STACK.writePort, 'SELECT pg_is_in_recovery()')).toEqual(['false']);
       }
       await registerAndLogIn(`signals_${name.replaceAll('-', '_')}`);
