@@ -8,8 +8,8 @@ import { KeeperFrame } from '../../failover/contract/messages';
 const ROOT = join(__dirname, '../..');
 const CODE = /[A-Z]+(?:_[A-Z]+)+/;
 const KNOWN: ReadonlySet<string> = new Set(LogCode.options);
-/** Words in capitals that are no codes. */
-const NO_CODES = /^(PGFAILOVER|PULUMI|HAPROXY_URL|PGPASSWORD|DATABASE_URL)/;
+/** Words in capitals that are no codes: environment variables. */
+const NO_CODES = /^(PGFAILOVER|PULUMI|DOCKER_(HOST|CONTEXT)|HAPROXY_URL|PGPASSWORD|DATABASE_URL)/;
 
 const textsUnder = (folder: string, ending: string) =>
   readdirSync(join(ROOT, folder), { recursive: true, encoding: 'utf8' })
