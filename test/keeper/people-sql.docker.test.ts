@@ -360,10 +360,10 @@ describe('the application’s database and table', () => {
     await furnishedAgain();
     expect(await psql(`SELECT to_regclass('public.users') IS NULL`, { database: 'app' })).toBe('t');
     await psql('ALTER TABLE public.accounts RENAME TO users', { database: 'app' });
-    await psql([END_SESSIONS, 'ALTER DATABASE app RENAME TO former']);
+    await psql([END_SESSIONS, 'ALTER DATABASE app RENAME TO app_renamed']);
     await furnishedAgain();
     expect(await psql(`SELECT count(*) FROM pg_database WHERE datname = 'app'`)).toBe('0');
-    await psql([END_SESSIONS, 'ALTER DATABASE former RENAME TO app']);
+    await psql([END_SESSIONS, 'ALTER DATABASE app_renamed RENAME TO app']);
     await beats();
   });
 });
