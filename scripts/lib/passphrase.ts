@@ -46,8 +46,9 @@ export function passphraseFor(
   if (isDev) return { env: { PULUMI_CONFIG_PASSPHRASE: DEV_PASSPHRASE }, notice: null };
   const file = passphraseFile(info, env);
   if (given !== undefined) {
-    const words = given === 'PULUMI_CONFIG_PASSPHRASE' ? env[given] : readMaybe(env[given] ?? '');
-    if (words !== undefined && fits(info.salt, words) === false) throw new Error(notTheRightOne(info, given, file));
+    const passphrase = given === 'PULUMI_CONFIG_PASSPHRASE' ? env[given] : readMaybe(env[given] ?? '');
+    if (passphrase !== undefined && fits(info.salt, passphrase) === false)
+      throw new Error(notTheRightOne(info, given, file));
     return { env: {}, notice: null };
   }
   const found = { PULUMI_CONFIG_PASSPHRASE_FILE: file };

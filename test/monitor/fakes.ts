@@ -578,7 +578,8 @@ const POLICY: Policy = {
   switchback: false,
   switchbackAfterMs: 30_000,
 };
-const SETTINGS = {
+/** Settings of a stack, beside its nodes, for monitors whose keepers do nothing with them. */
+export const SETTINGS = {
   haproxyAddress: '10.0.0.10',
   monitorAddress: '10.0.0.11',
   subnet: '10.0.0.0/24',

@@ -10,19 +10,10 @@ import type { Store } from '../../failover/monitor/ports';
 import { Haproxy } from '../../failover/monitor/router/haproxy';
 import { ask } from '../../failover/monitor/router/haproxy-socket';
 import { POLICY, status, view } from '../core/world';
-import { MemoryStore, STILL } from './fakes';
+import { MemoryStore, SETTINGS, STILL } from './fakes';
 
 const STALL_MS = 5_000;
 const LOG = { write: () => undefined };
-const SETTINGS = {
-  haproxyAddress: '10.0.0.10',
-  monitorAddress: '10.0.0.11',
-  subnet: '10.0.0.0/24',
-  databaseName: 'd',
-  databaseUser: 'u',
-  databasePassword: 'p',
-  postgresSettings: {},
-};
 
 /** Time that goes on only when the test says so: the process stands still. */
 class HandClock {
