@@ -97,7 +97,7 @@ export class MonitorLink implements DialledLink {
       const shake = this.handshake();
       const receive = (frame: Frame) => {
         if (this.ready) {
-          restart(SILENCE_LIMIT_MS, 'the monitor fell silent');
+          limit.refresh();
           return events.receive(frame);
         }
         const refusal = shake(frame);

@@ -8,6 +8,7 @@
  * the beat's age.
  */
 import { connect } from 'node:net';
+import { inBackground } from '../../contract/errors';
 import { systemClock } from '../clock';
 import { type Beat, type Clock, KeeperError } from '../ports';
 import { HOME, LOCKED_OUT } from './logins';
@@ -141,7 +142,6 @@ export class Heartbeat {
     };
     this.lastMs = this.life.time.nowMs();
     this.commitMs = null;
-    this.tick(this.life).catch(() => undefined);
     this.run(this.life).catch(() => undefined);
   }
 
@@ -155,10 +155,13 @@ export class Heartbeat {
     return { count: this.count, ageMs, commitMs: this.commitMs };
   }
 
-  private async tick({ ending: { signal }, time }: Life): Promise<void> {
-    while (!signal.aborted) {
+  /**
+   * Keeps the life's clock right during a beat, which may last long. Between two beats the clock is read often enough.
+   */
+  private async tick({ time }: Life, during: AbortSignal): Promise<void> {
+    while (!during.aborted) {
+      await this.clock.sleep(TICK_MS, during);
       time.tick();
-      await this.clock.sleep(TICK_MS, signal);
     }
   }
 
@@ -166,7 +169,10 @@ export class Heartbeat {
     const { signal } = life.ending;
     while (!signal.aborted) {
       const sentMs = life.time.nowMs();
+      const during = new AbortController();
+      inBackground(() => this.tick(life, during.signal));
       const answered = await this.beat(life);
+      during.abort();
       if (signal.aborted) break;
       if (answered) this.lastMs = sentMs;
       const restMs = Math.max(REST_MIN_MS, INTERVAL_MS - (life.time.nowMs() - sentMs));

@@ -59,7 +59,7 @@ export class Observer {
   /** Why no superuser role can log in; null: one can. */
   private lockedOut: string | null = null;
   /** Whether replay is paused because a setting is too low, and when that was last checked. */
-  private pause = { held: false, atMs: Number.NEGATIVE_INFINITY };
+  private pause = { held: false, atMs: Number.NEGATIVE_INFINITY, replayLsn: null as string | null };
   private slots: { seen: SlotView[] | undefined; atMs: number } = { seen: undefined, atMs: Number.NEGATIVE_INFINITY };
   /** The settings that wait for a restart under the files of `version`, and when the control file was last read. */
   private pending: { version: number; settings: Pending[]; floorsAtMs: number } | null = null;
@@ -115,7 +115,7 @@ export class Observer {
     else this.fillBeat(sql);
     const settings = await this.lookAtSettings(session, sql.inRecovery);
     await this.lookAtSlots(session);
-    await this.lookAtPause(session, sql.inRecovery);
+    await this.lookAtPause(session, sql);
     this.watch.seen(sql, this.upstream);
     const seen = {
       ...view,
@@ -171,10 +171,13 @@ export class Observer {
    * Detects a replay that is paused because the control file has a higher value than this server: the leader's WAL
    * brought that value, and only a restart helps (S23). The keeper does not end a pause that only a person caused.
    */
-  private async lookAtPause(session: Session, inRecovery: boolean): Promise<void> {
+  private async lookAtPause(session: Session, { inRecovery, replayLsn }: SqlView): Promise<void> {
     const { pause } = this;
-    if (!inRecovery) pause.held = false;
-    if (!inRecovery || performance.now() - pause.atMs < PAUSE_EVERY_MS) return;
+    // Replay that went on since the last look is not paused. That is the usual case, and it costs no query.
+    const goesOn = replayLsn !== pause.replayLsn;
+    pause.replayLsn = replayLsn;
+    if (!inRecovery || goesOn) pause.held = false;
+    if (!inRecovery || goesOn || performance.now() - pause.atMs < PAUSE_EVERY_MS) return;
     pause.atMs = performance.now();
     const seen = await lookForPause(session);
     if (seen?.held !== true) {
