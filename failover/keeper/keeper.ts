@@ -168,6 +168,7 @@ export class Keeper implements PursuitHost {
   receive(frame: MonitorFrame): void {
     if (frame.type === 'ping') {
       const pong: KeeperFrame = { type: 'pong', n: frame.n };
+      this.postgres.pinged();
       if (frame.n % PINGS_A_STATUS === 0) this.reports.report(true, [pong]);
       else {
         this.link.send(pong);
