@@ -3,8 +3,7 @@
  * as `decide`, so the forecast and the later decision cannot differ. Pure.
  */
 
-import { mostAdvanced } from './facts/candidates';
-import { isAsynchronous, pick } from './facts/choice';
+import { isAsynchronous, mostAdvanced, pick } from './facts/candidates';
 import { leaderHealth } from './facts/health';
 import { holdOf, mayTakeOverAsked, untilOf } from './facts/hold';
 import { lossOf, overrideRefusal } from './facts/loss';

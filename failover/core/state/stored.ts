@@ -21,26 +21,12 @@ function fromFormer(stored: unknown): unknown {
   if (!parsed.success) return stored;
   const { procedure, switchover, restart, renewing, ...rest } = parsed.data;
   const { leader } = rest;
+  const restarts = restart && { ...restart, kind: 'restart' };
   const ofLeader = restart !== undefined && restart.node === leader;
-  const standby =
-    renewing !== undefined
-      ? { kind: 'rebuild', node: renewing }
-      : restart === undefined || ofLeader
-        ? undefined
-        : { ...restart, kind: 'restart' };
-  const plan =
-    switchover !== undefined
-      ? { ...switchover, kind: 'switchover' }
-      : ofLeader
-        ? { kind: 'restart', stage: restart.stage }
-        : null;
-  const kind: Activity['kind'] = leader === null ? 'empty' : plan === null ? 'serving' : 'preparing';
-  const activity = procedure ?? {
-    kind,
-    ...(plan === null ? {} : { plan }),
-    ...(standby === undefined ? {} : { standby }),
-  };
-  return { ...rest, version: 3, generation: 1, activity };
+  const standby = renewing !== undefined ? { kind: 'rebuild', node: renewing } : ofLeader ? undefined : restarts;
+  const plan = switchover !== undefined ? { ...switchover, kind: 'switchover' } : ofLeader ? restarts : undefined;
+  const kind: Activity['kind'] = leader === null ? 'empty' : plan === undefined ? 'serving' : 'preparing';
+  return { ...rest, version: 3, generation: 1, activity: procedure ?? { kind, plan, standby } };
 }
 
 const AnyVersion = z.preprocess(fromFormer, ClusterState);
