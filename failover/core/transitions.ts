@@ -9,14 +9,8 @@ import { addEntry } from './facts/ledger';
 import type { Situation } from './facts/situation';
 import { aloneConfig, configOf, isGone, loneConfig, withConfig } from './facts/sync-set';
 import { lastEntry, without } from './facts/view';
-import {
-  type ClusterState,
-  type LeaderPlan,
-  planOf,
-  type StandbyWork,
-  type SyncConfig,
-  standbyWorkOf,
-} from './state/cluster';
+import type { Activity, ClusterState, LeaderPlan, StandbyWork, SyncConfig } from './state/cluster';
+import { planOf, standbyWorkOf } from './state/cluster';
 
 /** A changed state, with the next seq. */
 export function change(state: ClusterState, part: Partial<ClusterState>): ClusterState {
@@ -35,9 +29,8 @@ export function workOn(state: ClusterState, work: StandbyWork | null): ClusterSt
 
 function servingWith(state: ClusterState, plan: LeaderPlan | null, work: StandbyWork | null): ClusterState {
   const standby = work ?? undefined;
-  return change(state, {
-    activity: plan === null ? { kind: 'serving', standby } : { kind: 'preparing', plan, standby },
-  });
+  const activity: Activity = plan === null ? { kind: 'serving', standby } : { kind: 'preparing', plan, standby };
+  return change(state, { activity });
 }
 
 /**

@@ -30,9 +30,8 @@ export function deriveOrders(s: Situation): ClusterState {
     }
   }
   const ledger = withFollowers(s, orders);
-  return changed || ledger !== s.state.ledger
-    ? { ...s.state, seq, ledger, orders, addresses: addressesOf(s) }
-    : s.state;
+  if (!changed && ledger === s.state.ledger) return s.state;
+  return { ...s.state, seq, ledger, orders, addresses: addressesOf(s) };
 }
 
 /**

@@ -68,18 +68,12 @@ export function pick(s: Situation, promised: boolean, prefer?: string): Choice {
 /**
  * True when a member can take part in an election: connected, healthy, on the recorded history, with its recorded data.
  */
-export function isEligible(s: Situation, node: string): boolean {
-  const view = s.view(node);
-  const status = s.status(node);
-  if (status === null || view.silentMs >= s.policy.hangTimeoutMs || status.stopping) return false;
-  if (status.dataId === null || !s.isMember(node, status.dataId)) return false;
-  if (hasStrangeHistory(s, node, status) || status.rewinding || status.promotingTerm !== null) return false;
-  if (status.postgres.state !== 'standby' || status.postgres.crashes >= CRASHES_MAX) return false;
-  return hasReachedNewest(s, status);
+function isEligible(s: Situation, node: string): boolean {
+  return absence(s, node) === null;
 }
 
-/** Why a node cannot take part in an election, as half a sentence for people. */
-function absence(s: Situation, node: string): string {
+/** Why a node cannot take part in an election, as half a sentence for people; null when it can. */
+function absence(s: Situation, node: string): string | null {
   if (s.view(node).silentMs >= s.policy.hangTimeoutMs) return `${node} does not answer`;
   const status = s.status(node);
   if (status === null) return `${node} has not told its state yet`;
@@ -91,7 +85,13 @@ function absence(s: Situation, node: string): string {
     return `${node} may have a history of its own`;
   if (status.postgres.crashes >= CRASHES_MAX) return `PostgreSQL on ${node} ends again and again`;
   if (status.postgres.state !== 'standby') return `PostgreSQL on ${node} is ${status.postgres.state}`;
-  return `${node} has only reached ${status.postgres.lsn ?? 'an unknown position'} on timeline ${status.postgres.timeline ?? 'unknown'}`;
+  return hasReachedNewest(s, status) ? null : positionOf(s, node);
+}
+
+function positionOf(s: Situation, node: string): string {
+  const postgres = s.status(node)?.postgres;
+  const timeline = postgres?.timeline ?? 'unknown';
+  return `${node} has only reached ${postgres?.lsn ?? 'an unknown position'} on timeline ${timeline}`;
 }
 
 /** True when the node has a vote: it has promised for this term and its position is known (S6). */
@@ -118,24 +118,14 @@ export const choose = seam((s: Situation, promised: boolean, prefer?: string): C
     if (best !== null) return { kind: 'candidate', node: best };
   }
   const voters = promised ? eligible.filter((m) => hasVote(s, s.status(m))) : [];
-  const best = configs.every((c) => hasQuorum(c, voters)) ? bestForAll(s, configs, voters, prefer) : null;
+  const best = configs.every((c) => hasQuorum(c, voters)) ? mostAdvancedVoter(s, voters, prefer) : null;
   return best === null ? { kind: 'freeze', nodes: eligible } : { kind: 'candidate', node: best };
 });
 
-/** A voter that is the most advanced among the frozen members of every configuration; null when there is none. */
-function bestForAll(
-  s: Situation,
-  configs: readonly SyncConfig[],
-  voters: readonly string[],
-  prefer: string | undefined,
-): string | null {
-  const ok = voters.filter((c) =>
-    configs.every((config) => {
-      const frozen = config.members.filter((m) => voters.includes(m));
-      return frozen.every((m) => compareLsn(lsnOf(s, m), lsnOf(s, c)) <= 0);
-    }),
-  );
-  return mostAdvanced(s, preferReached(s, ok), prefer);
+/** The most advanced voter. It is so in every configuration, whichever of them the other voters are members of. */
+function mostAdvancedVoter(s: Situation, voters: readonly string[], prefer: string | undefined): string | null {
+  const furthest = voters.filter((c) => voters.every((m) => compareLsn(lsnOf(s, m), lsnOf(s, c)) <= 0));
+  return mostAdvanced(s, preferReached(s, furthest), prefer);
 }
 
 /** Chooses in asynchronous mode. */
@@ -199,7 +189,7 @@ function missingOf(s: Situation, config: SyncConfig, eligible: readonly string[]
   const runs = s.status(config.leader)?.postgres.state === 'primary';
   const isOn = (node: string) => s.view(node).connected && !(node === config.leader && runs);
   const absent = config.members.filter((m) => !eligible.includes(m));
-  const why = [config.leader, ...absent].filter(isOn).map((node) => `; ${absence(s, node)}`);
+  const why = [config.leader, ...absent].filter(isOn).map((node) => `; ${absence(s, node) ?? positionOf(s, node)}`);
   const need = quorum(config);
   const starts = isOn(config.leader) ? [] : [config.leader];
   let where = `only ${config.leader} has the newest data`;

@@ -6,7 +6,7 @@
  */
 
 import type { SettingsStatus } from '../../contract/messages';
-import { type ClusterState, planOf, standbyWorkOf } from '../state/cluster';
+import { planOf, standbyWorkOf } from '../state/cluster';
 import { isCounted } from './readiness';
 import type { Situation } from './situation';
 import { isReady } from './sync-set';
@@ -46,8 +46,9 @@ export function need(s: Situation, node: string): string {
 
 /** Tells people about settings that are not in force on every node; null when all are. */
 export function settingsReason(s: Situation): string | null {
-  const restarting = restartingNode(s.state);
-  if (restarting !== null) return `${restarting} is restarted for its settings`;
+  const work = standbyWorkOf(s.state);
+  if (planOf(s.state)?.kind === 'restart') return `${s.leader} is restarted for its settings`;
+  if (work?.kind === 'restart') return `${work.node} is restarted for its settings`;
   for (const node of s.names) {
     const refused = settingsOf(s, node)?.refused ?? null;
     if (refused !== null) return `${node} does not start with ${refused}`;
@@ -56,11 +57,4 @@ export function settingsReason(s: Situation): string | null {
   if (waiting.length === 0) return null;
   const settings = [...new Set(waiting.flatMap((n) => settingsOf(s, n)?.pending ?? []))];
   return `${list(settings)} ${settings.length === 1 ? 'waits' : 'wait'} for a restart of ${list(waiting)}`;
-}
-
-/** The node that restarts for its settings now or soon; null when there is none. */
-function restartingNode(state: ClusterState): string | null {
-  if (planOf(state)?.kind === 'restart') return state.leader;
-  const work = standbyWorkOf(state);
-  return work?.kind === 'restart' ? work.node : null;
 }

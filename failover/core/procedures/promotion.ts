@@ -73,8 +73,7 @@ export function electing(s: Situation): Plan | null {
 }
 
 export function open(s: Situation): Plan | null {
-  if (s.state.activity.kind !== 'promote') return null;
-  if (!isProven(s) || !isCertified(s) || !isCutOff(s)) return null;
+  if (s.state.activity.kind !== 'promote' || !isProven(s) || !isCertified(s) || !isCutOff(s)) return null;
   return { state: opened(s), reason: `${s.leader} leads in term ${s.state.term}, writes go to it` };
 }
 
@@ -96,8 +95,7 @@ export function promoteAgain(s: Situation): Plan | null {
 }
 
 export function promoteSync(s: Situation): Plan | null {
-  if (s.state.activity.kind !== 'promote') return null;
-  const wanted = wantedConfig(s, false);
+  const wanted = s.state.activity.kind === 'promote' ? wantedConfig(s, false) : null;
   if (wanted === null) return null;
   const state = change(s.state, { joint: withConfig(s.state.joint, wanted, false) });
   return { state, reason: `${wanted.leader} is opened with ${list(wanted.members)} counted` };

@@ -104,7 +104,7 @@ export function haproxyCutOff(s: Situation): Plan | null {
   if (s.stepMs < s.policy.hangTimeoutMs) return null;
   const target = switchoverTarget(s, null);
   if (!('node' in target)) return null;
-  const candidate = target.node;
+  const { node: candidate } = target;
   const state = change(s.state, { activity: { kind: 'handover', candidate, planned: true, cutOff: true } });
   const what = `HAProxy has not reached ${leader} for ${s.policy.hangTimeoutMs} ms`;
   return { state, reason: `${what}, it hands over to ${candidate}` };
@@ -114,10 +114,8 @@ export function syncProven(s: Situation): Plan | null {
   const { ordered } = s;
   if (s.state.joint.length < 2 || ordered === undefined || !isProven(s)) return null;
   const whom = ordered.k === 0 ? 'nobody: it is alone' : `${ordered.k} of ${list(ordered.members)}`;
-  return {
-    state: change(s.state, { joint: [ordered] }),
-    reason: `${ordered.leader} acknowledges writes after ${whom}`,
-  };
+  const state = change(s.state, { joint: [ordered] });
+  return { state, reason: `${ordered.leader} acknowledges writes after ${whom}` };
 }
 
 export function syncChange(s: Situation): Plan | null {

@@ -11,7 +11,7 @@ import { need, nextStep, settingsOf } from '../facts/settings';
 import type { Situation } from '../facts/situation';
 import { wantedConfig } from '../facts/sync-set';
 import type { Plan } from '../rule';
-import { planOf, type StandbyWork, standbyWorkOf } from '../state/cluster';
+import { planOf, type StandbyRestart, standbyWorkOf } from '../state/cluster';
 import { change, giveUp, prepare, promoteNext, workOn } from '../transitions';
 
 /** Rest of the leader between an attempt that was called off and the next one, ms. */
@@ -68,7 +68,7 @@ export function settingsStandbyLeaves(s: Situation): Plan | null {
 }
 
 export function settingsSwitchover(s: Situation): Plan | null {
-  if (stepNow(s)?.kind !== 'switchover' || rests(s)) return null;
+  if (stepNow(s)?.kind !== 'switchover' || s.stepMs < REST_MS) return null;
   const target = switchoverTarget(s, null);
   if (!('node' in target)) return null;
   const state = prepare(s.state, { kind: 'switchover', to: target.node, by: 'settings', stage: 'prepare' });
@@ -76,7 +76,7 @@ export function settingsSwitchover(s: Situation): Plan | null {
 }
 
 export function restartBegun(s: Situation): Plan | null {
-  if (stepNow(s)?.kind !== 'in-place' || rests(s)) return null;
+  if (stepNow(s)?.kind !== 'in-place' || s.stepMs < REST_MS) return null;
   const state = prepare(s.state, { kind: 'restart', stage: 'prepare' });
   return { state, reason: `${need(s, s.leader)}: it writes a checkpoint first` };
 }
@@ -122,16 +122,12 @@ function stepNow(s: Situation): ReturnType<typeof nextStep> {
   return step?.kind === 'standby' || holdOf(s) === null ? step : null;
 }
 
-function rests(s: Situation): boolean {
-  return s.stepMs < REST_MS;
-}
-
-function standbyRestart(s: Situation): Extract<StandbyWork, { kind: 'restart' }> | null {
+function standbyRestart(s: Situation): StandbyRestart | null {
   const work = standbyWorkOf(s.state);
   return work?.kind === 'restart' ? work : null;
 }
 
-function standbyTrouble(s: Situation, { node, stage }: Extract<StandbyWork, { kind: 'restart' }>): string | null {
+function standbyTrouble(s: Situation, { node, stage }: StandbyRestart): string | null {
   if (!s.isDeclared(node) || node === s.state.leader) return `${node} is no standby any more`;
   return stage === 'leave' && !s.view(node).connected ? `${node} is off` : null;
 }

@@ -21,7 +21,7 @@ import { abortedRequest, begunRequest } from '../facts/requests';
 import type { Situation } from '../facts/situation';
 import { keptTheLead, mayReturn } from '../facts/watch';
 import type { Plan } from '../rule';
-import { type ClusterState, type LeaderPlan, switchoverOf } from '../state/cluster';
+import { type ClusterState, type Switchover, switchoverOf } from '../state/cluster';
 import { change, elect, giveUp, prepare } from '../transitions';
 
 /** Rows of a hand-over: the leader has been told to stop. */
@@ -104,13 +104,14 @@ export function leaderRemoved(s: Situation): Plan | null {
   if (s.state.leader === null || s.state.leader !== s.observation.retiring || holdOf(s) !== null) return null;
   if (s.stepMs < REMOVAL_REST_MS) return null;
   const target = switchoverTarget(s, null);
-  return 'node' in target ? begin(s.state, target.node, 'removal') : null;
+  return 'node' in target ? begin(s.state, target.node, 'removal', `${s.leader} is not declared any more`) : null;
 }
 
 export function switchoverBegun(s: Situation): Plan | null {
   if (s.observation.request?.kind !== 'switchover') return null;
   const target = switchoverTarget(s, s.observation.request.to);
-  return 'node' in target ? begin({ ...s.state, ...begunRequest(s) }, target.node, 'person') : null;
+  if (!('node' in target)) return null;
+  return begin({ ...s.state, ...begunRequest(s) }, target.node, 'person', 'a switchover was asked for');
 }
 
 export function switchback(s: Situation): Plan | null {
@@ -120,7 +121,8 @@ export function switchback(s: Situation): Plan | null {
   if (!('node' in target)) return null;
   // The switchback is counted before it is tried, so that the next one waits longer however this one ends, even if the
   // monitor restarts meanwhile (S25).
-  return begin({ ...s.state, switchbacks: (s.state.switchbacks ?? 0) + 1 }, preferred, 'switchback');
+  const state = { ...s.state, switchbacks: (s.state.switchbacks ?? 0) + 1 };
+  return begin(state, preferred, 'switchback', `${preferred} has been ready for long enough`);
 }
 
 export function switchbackKept(s: Situation): Plan | null {
@@ -138,16 +140,7 @@ export function switchingOver(s: Situation): Plan | null {
   return { reason: `new connections are held until ${to}, ${lag} bytes behind, is level` };
 }
 
-const CAUSES: Record<
-  Exclude<Extract<LeaderPlan, { kind: 'switchover' }>['by'], 'settings'>,
-  (state: ClusterState, to: string) => string
-> = {
-  person: () => 'a switchover was asked for',
-  switchback: (_, to) => `${to} has been ready for long enough`,
-  removal: ({ leader }) => `${leader ?? ''} is not declared any more`,
-};
-
-function begin(state: ClusterState, to: string, by: keyof typeof CAUSES): Plan {
-  const reason = `${CAUSES[by](state, to)}: ${state.leader ?? ''} hands over to ${to}`;
+function begin(state: ClusterState, to: string, by: Switchover['by'], why: string): Plan {
+  const reason = `${why}: ${state.leader ?? ''} hands over to ${to}`;
   return { state: prepare(state, { kind: 'switchover', to, by, stage: 'prepare' }), reason };
 }

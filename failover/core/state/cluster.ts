@@ -26,6 +26,7 @@ const LeaderPlan = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('restart'), stage: z.enum(['prepare', 'hold']) }),
 ]);
 export type LeaderPlan = z.infer<typeof LeaderPlan>;
+export type Switchover = Extract<LeaderPlan, { kind: 'switchover' }>;
 
 /** Work on a standby while the leader serves. It begins by taking the standby out of the sync configuration. */
 const StandbyWork = z.discriminatedUnion('kind', [
@@ -35,6 +36,7 @@ const StandbyWork = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('rebuild'), node: z.string() }),
 ]);
 export type StandbyWork = z.infer<typeof StandbyWork>;
+export type StandbyRestart = Extract<StandbyWork, { kind: 'restart' }>;
 
 /** What the cluster is doing. Exactly one activity is under way at any time. */
 const Activity = z.discriminatedUnion('kind', [
@@ -201,7 +203,7 @@ export function planOf({ activity }: ClusterState): LeaderPlan | null {
 }
 
 /** The switchover that is being prepared; null when there is none. */
-export function switchoverOf(state: ClusterState): Extract<LeaderPlan, { kind: 'switchover' }> | null {
+export function switchoverOf(state: ClusterState): Switchover | null {
   const plan = planOf(state);
   return plan?.kind === 'switchover' ? plan : null;
 }
@@ -213,8 +215,7 @@ export function standbyWorkOf({ activity }: ClusterState): StandbyWork | null {
 
 /** What HAProxy's write slot has to be. `held`: closed for new connections, while the leader's sessions stay (S19). */
 export type WriteRoute =
-  | { kind: 'open'; node: string; address: string }
-  | { kind: 'held'; node: string; address: string }
+  | { kind: 'open' | 'held'; node: string; address: string }
   /** Closed. HAProxy ends all sessions except those on `keep`, the next leader. */
   | { kind: 'closed'; keep: string | null };
 
