@@ -51,10 +51,8 @@ function stateViolations(state: ClusterState): string[] {
     found.push(`a switchover to the leader ${plan.to} is prepared`);
   const work = standbyWorkOf(state);
   if (work !== null && work.node === state.leader) found.push(`the leader ${work.node} is worked on as a standby`);
-  for (let i = 1; i < state.ledger.length; i++) {
-    const [a, b] = [state.ledger[i - 1], state.ledger[i]];
-    if (a !== undefined && b !== undefined && b.term <= a.term)
-      found.push(`the ledger's terms do not rise at ${b.term}`);
+  for (const [i, { term }] of state.ledger.entries()) {
+    if (term <= (state.ledger[i - 1]?.term ?? 0)) found.push(`the ledger's terms do not rise at ${term}`);
   }
   for (const config of state.joint) {
     if (config.k > config.members.length) found.push(`a sync configuration waits for more members than it has`);

@@ -52,10 +52,10 @@ function trusted(s: Situation, seq: number): ClusterState {
  * Members of the state that have lost their memory, because they came back without their data or were removed from the
  * config. They may have known of a later leader, or of a leader that went on alone, and no other node can tell.
  */
-function forgotten(known: ClusterState, s: Situation): string[] {
-  return Object.keys(known.members).filter((node) => {
+function forgotten(s: Situation): string[] {
+  return Object.keys(s.state.members).filter((node) => {
     const status = s.status(node);
-    const isAnother = status !== null && status.dataId !== known.members[node];
+    const isAnother = status !== null && status.dataId !== s.state.members[node];
     return !s.isDeclared(node) || (isAnother && s.view(node).recall === null);
   });
 }
@@ -64,12 +64,11 @@ function forgotten(known: ClusterState, s: Situation): string[] {
  * True when the recorded leader runs as the primary of its term and HAProxy leads to it. Before a later leader was
  * opened, the slot would have been closed (S2), so there was none.
  */
-function isStillRouted(known: ClusterState, s: Situation): boolean {
-  if (known.leader === null || !serves(known)) return false;
-  const status = s.status(known.leader);
+function isStillRouted(s: Situation): boolean {
   const { reachable, slot } = s.observation.haproxy;
-  const leads = status?.postgres.state === 'primary' && status.lead?.term === known.term;
-  return leads && reachable && slot !== null && slot === s.address(known.leader);
+  const status = s.status(s.leader);
+  const leads = serves(s.state) && status?.postgres.state === 'primary' && status.lead?.term === s.state.term;
+  return leads && reachable && slot !== null && slot === s.address(s.leader);
 }
 
 export function storeOld(s: Situation): Plan | null {
@@ -95,8 +94,8 @@ export function adoptWait(s: Situation): Plan | null {
 export function adoptForgotten(s: Situation): Plan | null {
   if (!s.state.adopting) return null;
   const { adopted } = newestKnown(s);
-  if (adopted === null || isStillRouted(adopted, s)) return null;
-  const lost = forgotten(adopted, s);
+  if (adopted === null || isStillRouted(s.with(adopted))) return null;
+  const lost = forgotten(s.with(adopted));
   if (lost.length === 0) return null;
   const what = `the monitor's store is new or old, and ${list(lost)} lost its memory or is not declared any more`;
   return { reason: `${what}: it may have had newer data; put its volume back${acceptLossRemedy(s)}` };
@@ -108,7 +107,7 @@ export function adopted(s: Situation): Plan | null {
   if (adopted === null || (adopted.leader === null && nodesWithData(s).length > 0)) return null;
   // A member that lost its memory may have known that the leader went on alone, so no node takes over until standbys
   // are counted anew.
-  const unsure = forgotten(adopted, s).length > 0;
+  const unsure = forgotten(s.with(adopted)).length > 0;
   const next = unsure ? withoutStandbys(s.with(adopted)) : adopted;
   const state = trusted(s.with(next), Math.max(copy?.seq ?? 0, s.state.seq) + 1);
   if (copy === null) return { state, reason: 'every declared node was heard' };

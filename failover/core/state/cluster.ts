@@ -130,9 +130,6 @@ const StoredRequest = z.object({
 });
 export type StoredRequest = z.infer<typeof StoredRequest>;
 
-/** Work that takes hours and goes on beside any activity, for example a backup. */
-const Job = z.object({ id: z.string(), kind: z.string(), node: z.string(), sinceWallMs: z.number() });
-
 /**
  * Everything that the monitor remembers: some kilobytes of JSON. It is stored durably before the monitor does anything
  * that follows from it. `seq` rises with each stored change.
@@ -182,7 +179,8 @@ export const ClusterState = z.object({
   switchbacks: z.number().int().min(1).optional(),
   /** The last request of a person that was begun, and how it ended; absent when there was none. */
   request: StoredRequest.optional(),
-  jobs: z.array(Job).optional(),
+  /** Work that takes hours and goes on beside any activity, for example a backup. */
+  jobs: z.array(z.object({ id: z.string(), kind: z.string(), node: z.string(), sinceWallMs: z.number() })).optional(),
   orders: z.record(z.string(), GivenOrder),
 });
 export type ClusterState = z.infer<typeof ClusterState>;
