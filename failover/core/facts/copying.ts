@@ -14,6 +14,7 @@ const CRASHES_MAX = 6;
 type Targets = readonly (readonly [node: string, target: Target | null])[];
 export type Follow = Extract<Target, { kind: 'follow' }>;
 
+/** True for an order to replace the node's data by a copy of the leader's. */
 export function isCopy(target: Target | null | undefined): target is Follow {
   return target?.kind === 'follow' && target.method === 'copy';
 }

@@ -24,7 +24,7 @@ const BEAT_PART = 0.75;
 const BEAT_LEAST_MS = 600;
 /** While the keeper is not connected, a quick connect is repeated when the last one is older than this, ms. */
 const PROBE_AGE_MS = 30;
-/** Rest of a node whose PostgreSQL ended twice in a row, ms. After the first time it starts at once. */
+/** Rest before the third start, ms. The second one follows at once, and each further one rests twice as long. */
 const FIRST_REST_MS = 500;
 const REST_MAX_MS = 30_000;
 /** A refused connect proves for this long that PostgreSQL is gone, ms. After that the keeper has to report it. */
@@ -176,7 +176,7 @@ function apart(leader: string, probe: boolean): Health {
   return { kind: 'apart', code: 'LEADER_APART', reason: `${what}: no failover`, probe };
 }
 
-/** How long a node rests whose PostgreSQL has ended this many times in a row: each time twice as long as before, ms. */
-export function crashRestMs(times: number): number {
-  return times < 2 ? 0 : Math.min(REST_MAX_MS, FIRST_REST_MS * 2 ** Math.min(times - 2, 10));
+/** How long a node rests after this many starts that ended in a crash, ms (S8). */
+export function crashRestMs(starts: number): number {
+  return starts < 2 ? 0 : Math.min(REST_MAX_MS, FIRST_REST_MS * 2 ** Math.min(starts - 2, 10));
 }

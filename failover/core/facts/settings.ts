@@ -40,7 +40,7 @@ export function nextStep(s: Situation): Step | null {
 }
 
 /** Which settings the node has to restart for, as a sentence. */
-export function need(s: Situation, node: string): string {
+export function restartNeed(s: Situation, node: string): string {
   return `${node} needs a restart for ${list(settingsOf(s, node)?.pending ?? [])}`;
 }
 

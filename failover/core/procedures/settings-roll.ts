@@ -7,7 +7,7 @@
 import { canLeadAgain } from '../facts/candidates';
 import { holdOf } from '../facts/hold';
 import { clusterTrouble, HOLD_LIMIT_MS, PREPARE_LIMIT_MS, STOP_LIMIT_MS, switchoverTarget } from '../facts/readiness';
-import { need, nextStep, settingsOf } from '../facts/settings';
+import { nextStep, restartNeed, settingsOf } from '../facts/settings';
 import type { Situation } from '../facts/situation';
 import { wantedConfig } from '../facts/sync-set';
 import type { Plan } from '../rule';
@@ -64,7 +64,7 @@ export function settingsStandbyLeaves(s: Situation): Plan | null {
   const step = stepNow(s);
   if (step?.kind !== 'standby') return null;
   const state = workOn(s.state, { kind: 'restart', node: step.node, stage: 'leave' });
-  return { state, reason: need(s, step.node) };
+  return { state, reason: restartNeed(s, step.node) };
 }
 
 export function settingsSwitchover(s: Situation): Plan | null {
@@ -72,13 +72,13 @@ export function settingsSwitchover(s: Situation): Plan | null {
   const target = switchoverTarget(s, null);
   if (!('node' in target)) return null;
   const state = prepare(s.state, { kind: 'switchover', to: target.node, by: 'settings', stage: 'prepare' });
-  return { state, reason: `${need(s, s.leader)}: it hands over to ${target.node}` };
+  return { state, reason: `${restartNeed(s, s.leader)}: it hands over to ${target.node}` };
 }
 
 export function restartBegun(s: Situation): Plan | null {
   if (stepNow(s)?.kind !== 'in-place' || s.stepMs < REST_MS) return null;
   const state = prepare(s.state, { kind: 'restart', stage: 'prepare' });
-  return { state, reason: `${need(s, s.leader)}: it writes a checkpoint first` };
+  return { state, reason: `${restartNeed(s, s.leader)}: it writes a checkpoint first` };
 }
 
 /** Rows while the leader restarts. */

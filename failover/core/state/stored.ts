@@ -1,5 +1,6 @@
 /** Reads the stored state from the disk or from a keeper's copy, and validates it before it is used. */
 import { z } from 'zod';
+import { fromJson } from '../../contract/json';
 import { type Activity, ClusterState } from './cluster';
 
 /** Versions 1 (0.1.0) and 2 of the state, which described the activity in four separate fields. */
@@ -38,10 +39,5 @@ export function printState(state: ClusterState): string {
 
 /** Reads versions 1 to 3 and drops fields that this release does not know. Null when the text is no such state. */
 export function parseState(text: string): ClusterState | null {
-  try {
-    const parsed = AnyVersion.safeParse(JSON.parse(text));
-    return parsed.success ? parsed.data : null;
-  } catch {
-    return null;
-  }
+  return fromJson(AnyVersion, text);
 }
