@@ -66,6 +66,8 @@ export const Policy = z.strictObject({
 });
 export type Policy = z.infer<typeof Policy>;
 
+const ConfiguredNode = z.strictObject({ name: z.string(), address: z.ipv4() });
+
 /** The monitor's input. A change replaces the monitor's container, which harms neither leader nor clients. */
 export const MonitorConfig = z.strictObject({
   /** Name of the stack, for page and log. */
@@ -74,10 +76,7 @@ export const MonitorConfig = z.strictObject({
   haproxyAddress: z.ipv4(),
   subnet: z.string(),
   /** The nodes in order of preference: the first one leads a new cluster. */
-  nodes: z
-    .array(z.strictObject({ name: z.string(), address: z.ipv4() }))
-    .min(1)
-    .max(NODES_MAX),
+  nodes: z.array(ConfiguredNode).min(1).max(NODES_MAX),
   clusterKey: ClusterKey,
   databaseName: z.string(),
   databaseUser: z.string(),
