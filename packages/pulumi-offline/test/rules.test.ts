@@ -1,10 +1,10 @@
 import * as fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { containerRules } from '../../scripts/offline/provider/docker/container-rules';
-import { network } from '../../scripts/offline/provider/docker/network';
-import { volume } from '../../scripts/offline/provider/docker/volume';
-import { findChanges, refreshed, withFieldDefaults } from '../../scripts/offline/provider/rules';
-import type { Props, Value } from '../../scripts/offline/provider/values';
+import { containerRules } from '../src/provider/docker/container-rules';
+import { network } from '../src/provider/docker/network';
+import { volume } from '../src/provider/docker/volume';
+import { findChanges, refreshed, withFieldDefaults } from '../src/provider/rules';
+import type { Props, Value } from '../src/provider/values';
 
 const UNKNOWN = '04da6b54-80e4-46f7-96ec-b56ff0331ba9';
 

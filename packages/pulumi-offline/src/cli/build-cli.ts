@@ -5,7 +5,7 @@ import { setPriority } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { withLock } from '../file-lock';
-import { CLI_DIR, CLI_VERSION } from '../paths';
+import { CLI_VERSION, type KitPaths } from '../place';
 import { findGo, type GoToolchain } from './go-toolchain';
 
 const GO_PACKAGE = 'github.com/pulumi/pulumi/pkg/v3/cmd/pulumi';
@@ -22,19 +22,20 @@ const PROGRESS_EVERY_MS = 15_000;
  * @throws with the compiler's last lines when it cannot be built
  */
 export async function buildCli(
+  { cacheDir, cliDir }: KitPaths,
   onProgress: (line: string) => void = () => undefined,
   signal?: AbortSignal,
 ): Promise<string> {
-  const cli = join(CLI_DIR, 'pulumi');
+  const cli = join(cliDir, 'pulumi');
   if (existsSync(cli)) return cli;
   const onWait = (pid: number) => onProgress(`process ${pid} is building the Pulumi CLI already: waiting for it`);
-  await withLock(`${CLI_DIR}.lock`, { limitMs: BUILD_LIMIT_MS, onWait }, async () => {
+  await withLock(`${cliDir}.lock`, { limitMs: BUILD_LIMIT_MS, onWait }, async () => {
     if (existsSync(cli)) return;
-    mkdirSync(CLI_DIR, { recursive: true });
-    const toolchain = await findGo(__dirname, onProgress);
+    mkdirSync(cliDir, { recursive: true });
+    const toolchain = await findGo(cacheDir, onProgress);
     // The files that a killed build left are as large as the CLI itself.
-    for (const left of readdirSync(CLI_DIR).filter((file) => file.startsWith('pulumi.'))) rmSync(join(CLI_DIR, left));
-    const temporary = join(CLI_DIR, `pulumi.${process.pid}`);
+    for (const left of readdirSync(cliDir).filter((file) => file.startsWith('pulumi.'))) rmSync(join(cliDir, left));
+    const temporary = join(cliDir, `pulumi.${process.pid}`);
     try {
       await goBuild(toolchain, temporary, onProgress, signal);
       execFileSync(temporary, ['version'], {

