@@ -1,5 +1,5 @@
 /** A lock between processes: a file with its owner's process id. */
-import { closeSync, mkdirSync, openSync, readFileSync, rmSync, statSync, writeSync } from 'node:fs';
+import { mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 
@@ -17,7 +17,7 @@ export interface LockOptions {
  */
 export async function withLock<T>(path: string, options: LockOptions, work: () => Promise<T>): Promise<T> {
   const deadlineMs = Date.now() + options.limitMs;
-  let told = false;
+  let hasReported = false;
   mkdirSync(dirname(path), { recursive: true });
   while (!tryLock(path)) {
     const holder = livingHolder(path);
@@ -28,8 +28,8 @@ export async function withLock<T>(path: string, options: LockOptions, work: () =
     if (Date.now() > deadlineMs) {
       throw new Error(`process ${holder} has held ${path} for too long; end that process and try again`);
     }
-    if (!told) options.onWait(holder);
-    told = true;
+    if (!hasReported) options.onWait(holder);
+    hasReported = true;
     await sleep(500);
   }
   try {
@@ -41,9 +41,7 @@ export async function withLock<T>(path: string, options: LockOptions, work: () =
 
 function tryLock(path: string): boolean {
   try {
-    const file = openSync(path, 'wx');
-    writeSync(file, String(process.pid));
-    closeSync(file);
+    writeFileSync(path, String(process.pid), { flag: 'wx' });
     return true;
   } catch (error) {
     if (errorCode(error) === 'EEXIST') return false;

@@ -59,7 +59,7 @@ describe('the lock between processes', () => {
     expect(await withLock(path, options, async () => 'in')).toBe('in');
   });
 
-  test('is taken over from a process that is gone', async () => {
+  test('is taken over from a process that has ended', async () => {
     // The highest possible id is hardly ever in use.
     await withLock(path, { limitMs: 0, onWait: () => undefined }, async () => undefined);
     writeFileSync(path, '4194303');

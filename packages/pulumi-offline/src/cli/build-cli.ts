@@ -1,17 +1,22 @@
 /** Builds the Pulumi CLI from its Go module, once per user. */
-import { execFileSync, spawn } from 'node:child_process';
+import { type ExecFileException, execFile } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, renameSync, rmSync } from 'node:fs';
 import { setPriority } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
+import { promisify } from 'node:util';
 import { withLock } from '../file-lock';
 import { CLI_VERSION, type KitPaths } from '../place';
 import { findGo, type GoToolchain } from './go-toolchain';
 
+const run = promisify(execFile);
 const GO_PACKAGE = 'github.com/pulumi/pulumi/pkg/v3/cmd/pulumi';
 const VERSION_VARIABLE = 'github.com/pulumi/pulumi/sdk/v3/go/common/version.Version';
 const BUILD_LIMIT_MS = 40 * 60_000;
 const PROGRESS_EVERY_MS = 15_000;
+/** The compiler writes one line for each of about a thousand packages. */
+const OUTPUT_LIMIT_BYTES = 64 * 1024 * 1024;
+const LAST_LINES = 20;
 
 /**
  * Builds the CLI if it is missing. This takes minutes the first time and no time afterwards. Two concurrent calls build
@@ -38,10 +43,7 @@ export async function buildCli(
     const temporary = join(cliDir, `pulumi.${process.pid}`);
     try {
       await goBuild(toolchain, temporary, onProgress, signal);
-      execFileSync(temporary, ['version'], {
-        env: { ...process.env, PULUMI_SKIP_UPDATE_CHECK: 'true' },
-        timeout: 60_000,
-      });
+      await run(temporary, ['version'], { env: { ...process.env, PULUMI_SKIP_UPDATE_CHECK: 'true' }, timeout: 60_000 });
       renameSync(temporary, cli);
     } finally {
       rmSync(temporary, { force: true });
@@ -51,7 +53,8 @@ export async function buildCli(
   return cli;
 }
 
-function goBuild(
+/** @throws Error with the compiler's last lines */
+async function goBuild(
   toolchain: GoToolchain,
   output: string,
   onProgress: (line: string) => void,
@@ -59,50 +62,32 @@ function goBuild(
 ): Promise<void> {
   const startMs = Date.now();
   const ldflags = `-s -w -X ${VERSION_VARIABLE}=${CLI_VERSION}`;
-  const args = [
-    'build',
-    '-v',
-    '-trimpath',
-    '-buildvcs=false',
-    '-mod=readonly',
-    '-ldflags',
-    ldflags,
-    '-o',
-    output,
-    GO_PACKAGE,
-  ];
+  const flags = ['-v', '-trimpath', '-buildvcs=false', '-mod=readonly', '-ldflags', ldflags, '-o', output];
   const env = { ...process.env, ...toolchain.env, GOTOOLCHAIN: 'local', CGO_ENABLED: '0' };
+  const limits = { timeout: BUILD_LIMIT_MS, killSignal: 'SIGINT', signal, maxBuffer: OUTPUT_LIMIT_BYTES } as const;
   onProgress(`building the Pulumi CLI ${CLI_VERSION} from its Go module; this happens once and takes some minutes`);
-  const child = spawn(toolchain.go, args, {
-    cwd: __dirname,
-    env,
-    stdio: ['ignore', 'ignore', 'pipe'],
-    timeout: BUILD_LIMIT_MS,
-    signal,
-    killSignal: 'SIGINT',
-  });
+  const building = run(toolchain.go, ['build', ...flags, GO_PACKAGE], { cwd: __dirname, env, ...limits });
   // The rest of the set-up runs at the same time.
-  if (child.pid !== undefined) setPriority(child.pid, 5);
+  if (building.child.pid !== undefined) setPriority(building.child.pid, 5);
 
   // `-v` prints each package that is compiled, and errors as they come.
   let packages = 0;
-  const lastLines: string[] = [];
-  createInterface(child.stderr).on('line', (line) => {
+  const lines = building.child.stderr && createInterface(building.child.stderr);
+  lines?.on('line', (line) => {
     if (/^[\w.-]+(\/[\w.~-]+)*$/.test(line)) packages += 1;
-    lastLines.push(line);
-    if (lastLines.length > 20) lastLines.shift();
   });
   const timer = setInterval(() => {
     const seconds = Math.round((Date.now() - startMs) / 1000);
     onProgress(`building the Pulumi CLI: ${packages} packages compiled after ${seconds} s`);
   }, PROGRESS_EVERY_MS);
-
-  return new Promise<void>((resolve, reject) => {
-    child.on('error', reject);
-    child.on('close', (code, signal) => {
-      if (code === 0) resolve();
-      else
-        reject(new Error(`the Pulumi CLI could not be built (${signal ?? `exit ${code}`}):\n${lastLines.join('\n')}`));
-    });
-  }).finally(() => clearInterval(timer));
+  try {
+    await building;
+  } catch (error) {
+    if (signal?.aborted) throw error;
+    const { code, signal: killed, stderr, message } = error as ExecFileException;
+    const lastLines = stderr?.trimEnd().split('\n').slice(-LAST_LINES).join('\n') || message;
+    throw new Error(`the Pulumi CLI could not be built (${killed ?? `exit ${code}`}):\n${lastLines}`);
+  } finally {
+    clearInterval(timer);
+  }
 }

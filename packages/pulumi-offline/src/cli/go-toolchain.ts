@@ -40,13 +40,7 @@ export async function findGo(cacheDir: string, onProgress: (line: string) => voi
 
 /** Compares dotted versions: negative when `a` is older than `b`. */
 export function compareVersions(a: string, b: string): number {
-  const left = a.split('.').map(Number);
-  const right = b.split('.').map(Number);
-  for (let i = 0; i < Math.max(left.length, right.length); i++) {
-    const difference = (left[i] ?? 0) - (right[i] ?? 0);
-    if (difference !== 0) return difference;
-  }
-  return 0;
+  return a.localeCompare(b, 'en', { numeric: true });
 }
 
 async function versionOf(go: string): Promise<string | undefined> {
