@@ -1,5 +1,10 @@
 /** The connection to the Docker daemon, and errors with the daemon's own messages. */
 import Docker from 'dockerode';
+import { pause, within } from '../operations';
+
+/** Time that containers may take to leave a network or a volume that is being removed, ms. */
+const REMOVE_LIMIT_MS = 30_000;
+const LOOK_EVERY_MS = 250;
 
 let connection: Docker | undefined;
 
@@ -51,5 +56,30 @@ export async function askMaybe<T>(doing: string, call: Promise<T>): Promise<T | 
   } catch (error) {
     if (statusOf(error) === 404) return undefined;
     throw daemonError(doing, error);
+  }
+}
+
+/**
+ * Removes an object that containers may use for another moment after they were removed. An object that does not exist
+ * counts as removed.
+ * @param isBusy whether the daemon's error says that a container still uses it
+ * @throws Error naming the attempted action when it is still in use after half a minute
+ */
+export async function removeWhenFree(
+  doing: string,
+  remove: () => Promise<unknown>,
+  isBusy: (error: unknown) => boolean,
+  signal: AbortSignal,
+): Promise<void> {
+  const deadlineMs = Date.now() + REMOVE_LIMIT_MS;
+  for (;;) {
+    try {
+      await within(signal, remove());
+      return;
+    } catch (error) {
+      if (statusOf(error) === 404) return;
+      if (!isBusy(error) || Date.now() > deadlineMs) throw daemonError(doing, error);
+    }
+    await pause(LOOK_EVERY_MS, signal);
   }
 }

@@ -1,16 +1,12 @@
 /** `docker.Network` */
 import type { NetworkInspectInfo } from 'dockerode';
 import { hasOwnName } from '../auto-name';
-import { pause, within, withinOrUndo } from '../operations';
+import { within, withinOrUndo } from '../operations';
 import { defined, type Operation, type ResourceKind } from '../resource-kind';
 import { type Rules, refreshed } from '../rules';
 import { flag, isProps, objects, type Props, text, textMap, type Value } from '../values';
-import { ask, askMaybe, daemon, daemonError, statusOf } from './daemon';
+import { ask, askMaybe, daemon, daemonError, removeWhenFree, statusOf } from './daemon';
 import { isLeftover, labelList, labelMap } from './labels';
-
-/** Time that containers may take to leave a network that is being removed, ms. */
-const REMOVE_LIMIT_MS = 30_000;
-const LOOK_EVERY_MS = 250;
 
 const rules: Rules = {
   name: { replace: true },
@@ -120,18 +116,7 @@ function ipamConfigs(found: NetworkInspectInfo, outputs: Props): Value[] {
 }
 
 async function remove(id: string, outputs: Props, operation: Operation): Promise<void> {
-  const name = text(outputs, 'name') ?? id;
-  const deadlineMs = Date.now() + REMOVE_LIMIT_MS;
-  for (;;) {
-    try {
-      await within(operation.signal, daemon().getNetwork(id).remove());
-      return;
-    } catch (error) {
-      if (statusOf(error) === 404) return;
-      // Containers that were just removed leave the network a moment later.
-      const busy = statusOf(error) === 403 || /active endpoints/.test(String(error));
-      if (!busy || Date.now() > deadlineMs) throw daemonError(`remove the network ${name}`, error);
-    }
-    await pause(LOOK_EVERY_MS, operation.signal);
-  }
+  const isBusy = (error: unknown) => statusOf(error) === 403 || /active endpoints/.test(String(error));
+  const remove = () => daemon().getNetwork(id).remove();
+  await removeWhenFree(`remove the network ${text(outputs, 'name') ?? id}`, remove, isBusy, operation.signal);
 }

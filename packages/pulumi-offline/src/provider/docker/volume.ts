@@ -1,15 +1,11 @@
 /** `docker.Volume` */
 import { hasOwnName } from '../auto-name';
-import { pause, within } from '../operations';
+import { within } from '../operations';
 import type { Operation, ResourceKind } from '../resource-kind';
 import { type Rules, refreshed } from '../rules';
 import { type Props, text, textMap } from '../values';
-import { ask, askMaybe, daemon, daemonError, statusOf } from './daemon';
+import { ask, askMaybe, daemon, removeWhenFree, statusOf } from './daemon';
 import { isLeftover, labelList, labelMap } from './labels';
-
-/** Time that containers may take to release a volume that is being removed, ms. */
-const REMOVE_LIMIT_MS = 30_000;
-const LOOK_EVERY_MS = 250;
 
 const rules: Rules = {
   name: { replace: true, computed: true },
@@ -70,16 +66,6 @@ async function read(id: string, outputs: Props, operation: Operation): Promise<P
 }
 
 async function remove(id: string, _outputs: Props, operation: Operation): Promise<void> {
-  const deadlineMs = Date.now() + REMOVE_LIMIT_MS;
-  for (;;) {
-    try {
-      await within(operation.signal, daemon().getVolume(id).remove());
-      return;
-    } catch (error) {
-      if (statusOf(error) === 404) return;
-      // 409: a container that was just removed still uses the volume for a moment.
-      if (statusOf(error) !== 409 || Date.now() > deadlineMs) throw daemonError(`remove the volume ${id}`, error);
-    }
-    await pause(LOOK_EVERY_MS, operation.signal);
-  }
+  const isBusy = (error: unknown) => statusOf(error) === 409;
+  await removeWhenFree(`remove the volume ${id}`, () => daemon().getVolume(id).remove(), isBusy, operation.signal);
 }
