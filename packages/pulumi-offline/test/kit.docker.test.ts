@@ -77,7 +77,7 @@ describe('a stack through the Automation API', () => {
     expect(await boxId(project)).toBe(before);
     expect(await docker('inspect', '--format', '{{.State.Running}}', before)).toBe('true');
 
-    // One that is gone is made anew, and so is one that lost its network.
+    // A container that was removed is made again, and so is one that lost its network.
     await docker('rm', '--force', before);
     await stack.refresh();
     expect(changed((await stack.up()).summary.resourceChanges)).toEqual({ create: 1 });
@@ -176,7 +176,7 @@ describe('a project folder through the language host', () => {
     expect(await leftOf(project)).toEqual([]);
   });
 
-  test('an error in the program is told once, and nothing is made', async () => {
+  test('an error in the program is shown once, and nothing is made', async () => {
     writeFileSync(join(project.folder, 'index.ts'), "throw new Error('this program is broken');\n");
     const { code, output } = await pulumi(project, 'up', '--yes', '--skip-preview');
     expect(code).not.toBe(0);
@@ -200,7 +200,7 @@ describe('failures and interruptions', () => {
   const isThere = async () => (await leftOf(project)).includes('kit-test-broken-box');
   const running = (child: { pid?: number }) => child.pid !== undefined && existsSync(`/proc/${child.pid}`);
 
-  test('a container that does not get well is told with its last words, and the next up goes through', async () => {
+  test('a container that does not become healthy is reported with its last lines, and the next up goes through', async () => {
     await setOptions(project, { envs: ['MODE=broken'] });
     const failed = await pulumi(project, 'up', '--yes', '--skip-preview');
     expect(failed.code).not.toBe(0);

@@ -9,8 +9,8 @@ import { PluginInfo } from '@pulumi/pulumi/proto/plugin_pb';
 import { Empty } from 'google-protobuf/google/protobuf/empty_pb';
 import { serve, unary } from '../rpc/server';
 
-/** The runner's exit code for "the user has been told already". */
-const TOLD_ALREADY = 32;
+/** The runner's exit code for "the error has been shown already". */
+const REPORTED_BY_PROGRAM = 32;
 const END_LIMIT_MS = 5_000;
 
 const [version = '', ...args] = process.argv.slice(2);
@@ -51,7 +51,7 @@ async function run(request: rpc.RunRequest): Promise<rpc.RunResponse> {
     child.on('close', (...end) => onEnd(end));
   }).finally(() => programs.delete(child));
   const response = new rpc.RunResponse();
-  if (code === TOLD_ALREADY) return response.setBail(true);
+  if (code === REPORTED_BY_PROGRAM) return response.setBail(true);
   if (code !== 0) response.setError(`the program ended with ${signal ?? `exit code ${code}`}`);
   return response;
 }
@@ -69,10 +69,10 @@ function dependencies(request: rpc.GetProgramDependenciesRequest): rpc.GetProgra
 
 /** Ends the programs. Settles when they have ended, or at the limit. */
 async function endPrograms(): Promise<void> {
-  const gone = [...programs].map((child) => new Promise((onEnd) => child.on('close', onEnd)));
+  const ended = [...programs].map((child) => new Promise((onEnd) => child.on('close', onEnd)));
   for (const child of programs) child.kill('SIGTERM');
   const limit = setTimeout(() => programs.forEach((child) => void child.kill('SIGKILL')), END_LIMIT_MS);
-  await Promise.all(gone).finally(() => clearTimeout(limit));
+  await Promise.all(ended).finally(() => clearTimeout(limit));
 }
 
 const implementation = {
@@ -81,7 +81,7 @@ const implementation = {
     return new rpc.LanguageHandshakeResponse();
   }),
   getPluginInfo: unary(() => new PluginInfo().setVersion(version)),
-  // The SDKs tell the engine themselves which plugins they need.
+  // The SDKs report the plugins that they need to the engine themselves.
   getRequiredPackages: unary(() => new rpc.GetRequiredPackagesResponse()),
   about: unary(() => new rpc.AboutResponse().setExecutable(process.execPath).setVersion(process.version)),
   getProgramDependencies: unary(dependencies),

@@ -20,9 +20,9 @@ export function diffResponse(changes: Change[], deleteBeforeReplace: boolean): D
 
 /** Outputs that stay the same in an update: all but the inputs that the program no longer gives. */
 export function carryOver(kind: ResourceKind, olds: Props, news: Props): Props {
-  const gone = (key: string) =>
+  const isRemoved = (key: string) =>
     key in kind.rules && !(key in news) && !kind.rules[key]?.computed && !('default' in (kind.rules[key] ?? {}));
-  return { ...Object.fromEntries(Object.entries(olds).filter(([key]) => !gone(key))), ...news };
+  return { ...Object.fromEntries(Object.entries(olds).filter(([key]) => !isRemoved(key))), ...news };
 }
 
 /** @param marked gives the secret markers for outputs of the same name and value */

@@ -177,10 +177,10 @@ function compareKeys(
 
 function compareSets(path: string, before: Value[], after: Value[], rule: Rule, changes: Change[]): void {
   const element: Rule = { ...rule, set: false };
-  const gone = unmatched(before, after, element);
-  const come = unmatched(after, before, element);
-  for (const index of new Set([...gone, ...come])) {
-    const kind = !gone.has(index) ? 'add' : !come.has(index) ? 'delete' : 'update';
+  const removed = unmatched(before, after, element);
+  const added = unmatched(after, before, element);
+  for (const index of new Set([...removed, ...added])) {
+    const kind = !removed.has(index) ? 'add' : !added.has(index) ? 'delete' : 'update';
     if (kind === 'update') compare(`${path}[${index}]`, before[index], after[index], element, changes);
     else changes.push({ path: `${path}[${index}]`, kind, replace: rule.replace === true });
   }

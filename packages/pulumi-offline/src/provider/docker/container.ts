@@ -57,11 +57,11 @@ async function create(inputs: Props, operation: Operation): Promise<{ id: string
     return { id: made.id, outputs: { ...outputs, mustRun: flag(inputs, 'mustRun') ?? true } };
   } catch (error) {
     // A container that was only partly created would get in the way of the next run. Its output is what a person needs.
-    const said = await lastLogLines(made).catch(() => '');
+    const log = await lastLogLines(made).catch(() => '');
     const undone = made.remove({ force: true, v: true });
     await within(AbortSignal.timeout(REMOVE_LIMIT_MS), undone).catch(() => undefined);
     const reason = error instanceof Error ? error.message : String(error);
-    throw new Error(`${reason}${said && `\nThe last lines that ${name} wrote:\n${said}`}`);
+    throw new Error(`${reason}${log && `\nThe last lines that ${name} wrote:\n${log}`}`);
   }
 }
 
@@ -164,6 +164,6 @@ async function remove(id: string, outputs: Props, operation: Operation): Promise
   });
   await within(operation.signal, removed);
   // The name and the addresses are free only after the container was really removed.
-  const gone = it.wait({ condition: 'removed' }).catch(() => undefined);
-  await within(AbortSignal.any([operation.signal, AbortSignal.timeout(REMOVE_LIMIT_MS)]), gone);
+  const removal = it.wait({ condition: 'removed' }).catch(() => undefined);
+  await within(AbortSignal.any([operation.signal, AbortSignal.timeout(REMOVE_LIMIT_MS)]), removal);
 }

@@ -33,11 +33,11 @@ export function statusOf(error: unknown): number | undefined {
  * @returns an error that names it, followed by the daemon's own message
  */
 export function daemonError(doing: string, error: unknown): Error {
-  const { json, message, code } = error as { json?: { message?: string }; message?: string; code?: string };
-  const words = json?.message ?? message ?? String(error);
+  const { json, message: own, code } = error as { json?: { message?: string }; message?: string; code?: string };
+  const message = json?.message ?? own ?? String(error);
   const unreachable = code === 'ENOENT' || code === 'ECONNREFUSED' || code === 'EACCES';
   const place = process.env.DOCKER_HOST ?? 'unix:///var/run/docker.sock';
-  return new Error(`cannot ${doing}: ${unreachable ? `no Docker daemon answers at ${place}: ` : ''}${words.trim()}`);
+  return new Error(`cannot ${doing}: ${unreachable ? `no Docker daemon answers at ${place}: ` : ''}${message.trim()}`);
 }
 
 /** Runs a call to the daemon. The error of a failure names the attempted action. */
