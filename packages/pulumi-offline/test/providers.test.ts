@@ -1,9 +1,8 @@
 import { describe, expect, test } from 'vitest';
 import { containerSpec, formatDuration, parseDuration } from '../src/provider/docker/container-spec';
 import { isLeftover } from '../src/provider/docker/labels';
-import { bcryptHash } from '../src/provider/random/bcrypt';
 import { randomBytes } from '../src/provider/random/random-bytes';
-import { randomPassword } from '../src/provider/random/random-password';
+import { bcryptHash, randomPassword } from '../src/provider/random/random-password';
 import type { Operation } from '../src/provider/resource-kind';
 import {
   fromStruct,

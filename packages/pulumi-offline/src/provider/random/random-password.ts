@@ -1,9 +1,9 @@
 /** `random.RandomPassword` */
 import { randomBytes, randomInt } from 'node:crypto';
+import { encodeBase64, hashSync } from 'bcryptjs';
 import type { ResourceKind } from '../resource-kind';
 import type { Rules } from '../rules';
 import { flag, hasUnknown, number, type Props, text } from '../values';
-import { bcryptHash } from './bcrypt';
 
 const LOWER = 'abcdefghijklmnopqrstuvwxyz';
 const UPPER = 'ABCDEFGHIJKLMNOPQRSTUVWXYZ';
@@ -49,6 +49,15 @@ export const randomPassword: ResourceKind = {
   read: async (_id, outputs) => outputs,
   remove: async () => undefined,
 };
+
+/**
+ * The hash that is returned beside the password. It begins with `$2a$`, as the vendor's does.
+ * @param salt 16 bytes
+ * @param cost the logarithm of the number of rounds
+ */
+export function bcryptHash(password: string, salt: Buffer, cost: number): string {
+  return hashSync(password, `$2a$${String(cost).padStart(2, '0')}$${encodeBase64(salt, salt.length)}`);
+}
 
 interface Parts {
   length: number;
