@@ -20,8 +20,8 @@ export default defineConfig({
       {
         test: {
           name: 'unit',
-          include: ['test/**/*.test.ts'],
-          exclude: ['test/**/*.docker.test.ts', 'test/**/*.ui.test.ts', ...SIMULATIONS],
+          include: ['test/**/*.test.ts', 'packages/*/test/**/*.test.ts'],
+          exclude: ['**/*.docker.test.ts', 'test/**/*.ui.test.ts', ...SIMULATIONS],
           pool: 'forks',
           testTimeout: 20_000,
         },
@@ -38,7 +38,7 @@ export default defineConfig({
       {
         test: {
           name: 'docker',
-          include: ['test/**/*.docker.test.ts'],
+          include: ['test/**/*.docker.test.ts', 'packages/*/test/**/*.docker.test.ts'],
           pool: 'forks',
           fileParallelism: false,
           testTimeout: 300_000,

@@ -69,7 +69,8 @@ const ROOMS: readonly Room[] = [
   room('page', /^failover\/page\//, ['contract'], 'runs in a browser'),
   room('components', /^components\//, ['contract'], 'the Pulumi program'),
   room('program', /^index\.ts$/, ['components'], 'its entry'),
-  room('scripts', /^scripts\//, ['contract', 'components'], 'set-up and the command line, from outside'),
+  room('offline kit', /^packages\/pulumi-offline\//, [], 'Pulumi for closed networks: knows nothing of this project'),
+  room('scripts', /^scripts\//, ['contract', 'components', 'offline kit'], 'set-up and the command line, from outside'),
   room('bench', /^bench\//, ['contract', 'scripts'], 'measures a running system from outside'),
 ];
 
@@ -88,7 +89,7 @@ function room(name: string, files: RegExp, may: readonly string[], why: string):
 
 type Edge = readonly [from: string, to: string];
 
-const sources = ['failover', 'components', 'scripts', 'bench', 'simulator', 'test'].flatMap((house) =>
+const sources = ['failover', 'components', 'packages', 'scripts', 'bench', 'simulator', 'test'].flatMap((house) =>
   readdirSync(join(ROOT, house), { recursive: true, encoding: 'utf8' })
     .filter((name) => name.endsWith('.ts') && !name.includes('node_modules'))
     .map((name) => `${house}/${name}`),
@@ -103,6 +104,9 @@ const edges: readonly Edge[] = ['index.ts', ...sources].flatMap((from) =>
 const roomOf = (file: string) => ROOMS.find(({ files }) => files.test(file));
 const isExcepted = ([from, to]: Edge) => EXCEPTIONS.some(([a, b]) => a.test(from) && b.test(to));
 const told = (found: readonly Edge[]) => found.map(([from, to]) => `${from} → ${to}`);
+
+/** Folder of the package that has the file; empty for a file of the repository's own. */
+const packageOf = (file: string) => /^packages\/[^/]+\//.exec(file)?.[0] ?? '';
 
 /** Files in circles: what is left when the files that import none of the rest are taken away, again and again. */
 function inCircles(among: readonly Edge[]): Edge[] {
@@ -143,6 +147,14 @@ describe('the rooms', () => {
   it('are seen from outside by the contract alone', () => {
     const inside = edges.filter(([from, to]) => OUTSIDERS.test(from) && /^failover\//.test(to));
     expect(told(inside.filter(([, to]) => !FOR_OUTSIDERS.test(to)))).toEqual([]);
+  });
+
+  it('are packages of their own where they stand in packages/, seen through their index alone', () => {
+    const past = edges.filter(([from, to]) => packageOf(to) !== '' && packageOf(from) !== packageOf(to));
+    expect(past.length).toBeGreaterThan(0);
+    expect(told(past.filter(([, to]) => to !== `${packageOf(to)}index.ts`))).toEqual([]);
+    const out = edges.filter(([from, to]) => packageOf(from) !== '' && packageOf(from) !== packageOf(to));
+    expect(told(out)).toEqual([]);
   });
 
   it('need every exception that is left', () => {
