@@ -1,8 +1,8 @@
 /** Who uses the stack while it is changed: SQL writers, one session that stays open, and a look at the cluster. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Client } from 'pg';
-import { epochMs, type Stack, view } from '../../bench/cluster';
-import { type WriterKind, WriterProcess } from '../../bench/writer-process';
+import { epochMs, type Stack, view } from '../rig/cluster';
+import { type WriterKind, WriterProcess } from '../rig/writer-process';
 import type { ClusterStatus } from '../../failover/contract/api';
 
 export const TABLE = 'change_writes';

@@ -4,13 +4,13 @@ import { randomUUID } from 'node:crypto';
 import { loadavg } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { z } from 'zod';
-import { epochMs, healthy, POLL_MS, rowsOf, type Stack, stackOf } from '../../bench/cluster';
-import { HttpLoad, judge, ROWS_OF_RUN, type Row, type Verdict } from '../../bench/http-load';
+import { epochMs, healthy, POLL_MS, rowsOf, type Stack, stackOf } from '../rig/cluster';
+import { HttpLoad, judge, ROWS_OF_RUN, type Row, type Verdict } from '../rig/http-load';
 import { runOk } from '../../scripts/lib/exec';
 import { TIMEOUTS } from '../timeouts';
 import { BASE, type Change } from './changes';
 import { longestPause, type Sample, Session, TABLE, Watch, Writer } from './clients';
-import { type DockerEvent, Events } from './events';
+import { type DockerEvent, Events } from '../rig/events';
 import type { ChangeStack } from './stack';
 
 /** Longer than any change; the load is stopped when the change is done. */

@@ -6,7 +6,7 @@ import type { ImageName } from '../../components/naming';
 import { type RunResult, run } from '../../scripts/lib/exec';
 import { PATHS } from '../../scripts/lib/paths';
 import { type Ready, setUp } from '../../scripts/lib/setup';
-import { OwnStack, type OwnStackOptions } from '../lib/own-stack';
+import { OwnStack, type OwnStackOptions } from '../rig/stack';
 import { TIMEOUTS } from '../timeouts';
 
 export type Config = OwnStackOptions['config'];

@@ -5,9 +5,9 @@
 import { loadavg } from 'node:os';
 import { Client } from 'pg';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { type WriterKind, WriterProcess } from '../../bench/writer-process';
+import { type WriterKind, WriterProcess } from '../rig/writer-process';
 import { runOk } from '../../scripts/lib/exec';
-import { OwnStack } from '../lib/own-stack';
+import { OwnStack } from '../rig/stack';
 import { TIMEOUTS } from '../timeouts';
 import { giveBaseBack, keepBase } from './lib/stack';
 

@@ -16,7 +16,7 @@ import { Writer } from './lib/clients';
 import { connect, query } from './lib/database';
 import { RATE, underHttpLoad } from './lib/http';
 import { container, docker, type E2eStack, makeStack, STACK } from './lib/stack';
-import { waitFor } from './lib/wait';
+import { waitFor } from '../rig/wait';
 import { WritableWatch } from './lib/watch';
 
 const PRIMARY = 'postgres-primary';

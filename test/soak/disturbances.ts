@@ -7,7 +7,7 @@ import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ended, runOk } from '../../scripts/lib/exec';
 import { cacheFolder } from '../../scripts/lib/paths';
-import { addRules, type Ends, removeRules } from '../lib/packet-rules';
+import { addRules, type Ends, removeRules } from '../rig/packet-rules';
 
 export type End = () => Promise<void>;
 

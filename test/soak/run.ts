@@ -12,13 +12,13 @@ import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { z } from 'zod';
-import { healthy, rowsOf, type Stack, stackOf } from '../../bench/cluster';
-import { HttpLoad, judge, latencyOf, ROWS_OF_RUN, type Row } from '../../bench/http-load';
+import { healthy, rowsOf, type Stack, stackOf } from '../rig/cluster';
+import { HttpLoad, judge, latencyOf, ROWS_OF_RUN, type Row } from '../rig/http-load';
 import { machineSize } from '../../scripts/lib/machine-size';
 import { someOf, wholeNumber } from '../../scripts/lib/options';
 import { PATHS } from '../../scripts/lib/paths';
 import { say } from '../../scripts/lib/terminal';
-import { OwnStack } from '../lib/own-stack';
+import { OwnStack } from '../rig/stack';
 import { disturb, type End, mend, NICE, pauses, starve } from './disturbances';
 
 const SUBNET = '10.216.46.';

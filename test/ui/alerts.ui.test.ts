@@ -14,7 +14,7 @@ import { PATHS as INSIDE, PORTS } from '../../failover/contract/layout';
 import { run } from '../../scripts/lib/exec';
 import { PATHS } from '../../scripts/lib/paths';
 import { say } from '../../scripts/lib/terminal';
-import { waitFor } from '../e2e/lib/wait';
+import { waitFor } from '../rig/wait';
 import { TIMEOUTS } from '../timeouts';
 import { bringUp, uiStack } from './lib/stack';
 

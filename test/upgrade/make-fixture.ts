@@ -11,7 +11,7 @@ import { runOk } from '../../scripts/lib/exec';
 import { PATHS } from '../../scripts/lib/paths';
 import { setUp } from '../../scripts/lib/setup';
 import { say } from '../../scripts/lib/terminal';
-import { OwnStack } from '../lib/own-stack';
+import { OwnStack } from '../rig/stack';
 import { TIMEOUTS } from '../timeouts';
 import { configOf, FIXTURES, ROOT_MARK, STACK, stateOf } from './fixture';
 

@@ -9,7 +9,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ask, parseServers } from '../../../failover/monitor/router/haproxy-socket';
-import { sessionsIn } from '../../lib/haproxy-sessions';
+import { sessionsIn } from '../../rig/haproxy-sessions';
 import { epochMs } from '../lib/events';
 import { Coverage, Reigns } from '../lib/reigns';
 import { emit } from './client';

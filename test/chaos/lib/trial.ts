@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ask } from '../../../failover/monitor/router/haproxy-socket';
 import { say } from '../../../scripts/lib/terminal';
-import { sessionsIn } from '../../lib/haproxy-sessions';
+import { sessionsIn } from '../../rig/haproxy-sessions';
 import { Actors } from './actors';
 import { judge, outageMs } from './checks';
 import { healthy, untilView } from './cluster';

@@ -1,6 +1,6 @@
 /** HTTP clients that send nothing twice, for as long as something happens, and what came of it. */
 import { randomUUID } from 'node:crypto';
-import { HttpLoad, judge, latencyOf, ROWS_OF_RUN, type Row } from '../../../bench/http-load';
+import { HttpLoad, judge, latencyOf, ROWS_OF_RUN, type Row } from '../../rig/http-load';
 import { connect } from './database';
 import { STACK } from './stack';
 

@@ -5,8 +5,8 @@ import { look } from '../../../scripts/failover/doctor/look';
 import { type Target, targetOf } from '../../../scripts/failover/target';
 import { run, runOk } from '../../../scripts/lib/exec';
 import { PATHS } from '../../../scripts/lib/paths';
-import { waitFor } from '../../e2e/lib/wait';
-import { OwnStack } from '../../lib/own-stack';
+import { waitFor } from '../../rig/wait';
+import { OwnStack } from '../../rig/stack';
 import { TIMEOUTS } from '../../timeouts';
 
 export const DATABASE = 'blink_db';

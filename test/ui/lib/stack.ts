@@ -1,7 +1,7 @@
 /** The stacks that `npm run test:ui` brings up for itself: name, ports and subnet are fixed by an index below 20. */
 import { runOk } from '../../../scripts/lib/exec';
 import { say } from '../../../scripts/lib/terminal';
-import { OwnStack, type OwnStackOptions } from '../../lib/own-stack';
+import { OwnStack, type OwnStackOptions } from '../../rig/stack';
 import { TIMEOUTS } from '../../timeouts';
 
 const PASSWORD = 'ui-test-password';

@@ -1,8 +1,8 @@
 /** A running stack as the benches see it: its published ports, the monitor's view, one query. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Client } from 'pg';
-import { ClusterStatus } from '../failover/contract/api';
-import { readStack } from '../scripts/lib/stack';
+import { ClusterStatus } from '../../failover/contract/api';
+import { readStack } from '../../scripts/lib/stack';
 
 const HEALTHY_LIMIT_MS = 120_000;
 const VIEW_LIMIT_MS = 5_000;

@@ -2,7 +2,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
-import { PATHS } from '../scripts/lib/paths';
+import { PATHS } from '../../scripts/lib/paths';
 import type { Answer } from './http-clients';
 
 export interface LoadOptions {

@@ -3,7 +3,7 @@
  * the pace below allows. One line for each acknowledgement (`ack held 1764… <id>`) or error (`error fresh 1764… words`);
  * moments are ms since the epoch; words of a connection that could not be made begin with `connect:`. Statements are not repeated; after an error the held client connects anew, as any pool does.
  *
- *     PGPASSWORD=… tsx bench/writer.ts <host> <port> <user> <database> <table> [slower: times the pace]
+ *     PGPASSWORD=… tsx test/rig/writer.ts <host> <port> <user> <database> <table> [slower: times the pace]
  */
 import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';

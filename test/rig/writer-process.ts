@@ -2,7 +2,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
-import { PATHS } from '../scripts/lib/paths';
+import { PATHS } from '../../scripts/lib/paths';
 import type { Stack } from './cluster';
 
 export type WriterKind = 'held' | 'fresh';
@@ -39,7 +39,7 @@ export class WriterProcess {
   private readonly ended: Promise<void>;
 
   constructor({ host, writePort, user, database }: Target, { table, slower = 1, password }: WriterOptions) {
-    const script = join(PATHS.root, 'bench', 'writer.ts');
+    const script = join(__dirname, 'writer.ts');
     const args = [script, host, String(writePort), user, database, table, String(slower)];
     this.child = spawn(process.execPath, ['--import', 'tsx', ...args], {
       cwd: PATHS.root,

@@ -1,5 +1,5 @@
 /** Waiting with a limit. */
-import { TIMEOUTS } from '../../timeouts';
+import { TIMEOUTS } from '../timeouts';
 
 /**
  * Looks again and again until `look` gives something, and returns it.
