@@ -1,78 +1,123 @@
-/**
- * A client as a process of its own: one held and one fresh connection insert through the published port, as fast as
- * the pace below allows. One line for each acknowledgement (`ack held 1764… <id>`) or error (`error fresh 1764… words`);
- * moments are ms since the epoch; words of a connection that could not be made begin with `connect:`. Statements are not repeated; after an error the held client connects anew, as any pool does.
- *
- *     PGPASSWORD=… tsx test/rig/writer.ts <host> <port> <user> <database> <table> [slower: times the pace]
- */
+/** The one writer of all tests and benches: what is written, what came of it, and how long a client was kept waiting. */
 import { randomUUID } from 'node:crypto';
-import { setTimeout as sleep } from 'node:timers/promises';
-import { Client } from 'pg';
+import { z } from 'zod';
+import type { Credentials } from './client';
+import { Program } from './program';
+import type { Stack } from './stack';
 
-const HELD_PACE_MS = 2;
-const FRESH_PACE_MS = 10;
-const CONNECT_LIMIT_MS = 30_000;
-
-const [host = '', port = '', user = '', database = '', table = '', slower = '1'] = process.argv.slice(2);
-let running = true;
-
-function nowMs(): string {
-  return (performance.timeOrigin + performance.now()).toFixed(1);
-}
-
-async function connect(): Promise<Client> {
-  const client = new Client({ host, port: Number(port), user, database, connectionTimeoutMillis: CONNECT_LIMIT_MS });
-  client.on('error', () => undefined);
-  try {
-    await client.connect();
-    return client;
-  } catch (error) {
-    throw new Error(`connect: ${error instanceof Error ? error.message : String(error)}`);
-  }
-}
-
-async function insert(client: Client, kind: string): Promise<void> {
-  const id = randomUUID();
-  await client.query(`INSERT INTO ${table} (id) VALUES ($1)`, [id]);
-  process.stdout.write(`ack ${kind} ${nowMs()} ${id}\n`);
-}
-
-function failed(kind: string, error: unknown): void {
-  const words = error instanceof Error ? error.message : String(error);
-  process.stdout.write(`error ${kind} ${nowMs()} ${words.replaceAll('\n', ' ')}\n`);
-}
-
-async function held(): Promise<void> {
-  let client: Client | null = null;
-  while (running) {
-    try {
-      client ??= await connect();
-      await insert(client, 'held');
-      await sleep(HELD_PACE_MS * Number(slower));
-    } catch (error) {
-      failed('held', error);
-      client?.end().catch(() => undefined);
-      client = null;
-      // Whoever is refused at once must not take the machine from those who bring the way in back.
-      await sleep(HELD_PACE_MS * Number(slower));
-    }
-  }
-  await client?.end();
-}
-
-async function fresh(): Promise<void> {
-  while (running) {
-    try {
-      const client = await connect();
-      await insert(client, 'fresh').finally(() => client.end().catch(() => undefined));
-    } catch (error) {
-      failed('fresh', error);
-    }
-    await sleep(FRESH_PACE_MS * Number(slower));
-  }
-}
-
-process.on('SIGTERM', () => {
-  running = false;
+/** One write. `id` is null when the connection could not be made, so that nothing was sent. */
+export const WriteEvent = z.object({
+  what: z.literal('write'),
+  client: z.string(),
+  id: z.string().nullable(),
+  /** `warned`: returned with the warning of S7, so it is not known to be replicated. */
+  outcome: z.enum(['acknowledged', 'warned', 'failed', 'unknown']),
+  /** ms since the epoch. */
+  startMs: z.number(),
+  endMs: z.number(),
+  words: z.string().optional(),
+  /** The warning of S7 came before an error. */
+  warned: z.boolean().optional(),
 });
-void Promise.all([held(), fresh()]).then(() => process.exit(0));
+export type WriteEvent = z.infer<typeof WriteEvent>;
+
+export interface ClientPlan {
+  name: string;
+  /** Between two writes, ms. */
+  paceMs: number;
+  /** Before another attempt to connect, ms. @default paceMs */
+  errorPaceMs?: number;
+  /** Writes before the client connects anew. @default as many as the connection lives */
+  perConnection?: number;
+  /** Each id is repeated by this statement until it is acknowledged. */
+  repeats?: string;
+}
+
+export interface WriterPlan {
+  target: Credentials & Pick<Stack, 'writePort'>;
+  /** What all ids begin with. */
+  prefix: string;
+  clients: readonly ClientPlan[];
+  /** The statement; `$1` is the id, a text. */
+  insert: string;
+}
+
+/** What a client held for itself and one that connects for each write notice; `slower`: times the pace. */
+export function heldAndFresh(slower = 1): ClientPlan[] {
+  return [
+    { name: 'held', paceMs: 2 * slower },
+    { name: 'fresh', paceMs: 10 * slower, perConnection: 1 },
+  ];
+}
+
+export const WRITER_PROGRAM = 'test/rig/writer-program.ts';
+
+export interface WriterOptions {
+  /** A table with the column `id text`. */
+  table: string;
+  clients?: readonly ClientPlan[];
+}
+
+/** The writer's process. Its ids are found in no other process. */
+export class Writer {
+  readonly writes: WriteEvent[] = [];
+  private readonly program: Program;
+
+  constructor(target: WriterPlan['target'], { table, clients = heldAndFresh() }: WriterOptions) {
+    const { host, user, password, database, writePort } = target;
+    const plan: WriterPlan = {
+      ...{ target: { host, user, password, database, writePort }, prefix: `${randomUUID()}-`, clients },
+      insert: `INSERT INTO ${table} (id) VALUES ($1)`,
+    };
+    // Not validated: hundreds come a second, from our own program.
+    const take = (line: string) => this.writes.push(JSON.parse(line) as WriteEvent);
+    this.program = new Program(WRITER_PROGRAM, [JSON.stringify(plan)], take);
+  }
+
+  get acknowledged(): string[] {
+    return acknowledgedOf(this.writes);
+  }
+
+  get failures(): WriteEvent[] {
+    return this.writes.filter(({ outcome }) => outcome !== 'acknowledged');
+  }
+
+  /** Whether each of these clients was acknowledged a write that it began after `sinceMs`. */
+  wroteSince(sinceMs: number, clients: readonly string[] = ['held', 'fresh']): boolean {
+    return wroteSince(this.writes, sinceMs, clients);
+  }
+
+  stop(): Promise<void> {
+    return this.program.stop();
+  }
+}
+
+export function acknowledgedOf(writes: readonly WriteEvent[]): string[] {
+  return writes.flatMap(({ outcome, id }) => (outcome === 'acknowledged' && id !== null ? [id] : []));
+}
+
+/** Whether each of these clients was acknowledged a write that it began after `sinceMs`. */
+export function wroteSince(writes: readonly WriteEvent[], sinceMs: number, clients: readonly string[]): boolean {
+  const wrote = (client: string) =>
+    writes.some((w) => w.client === client && w.outcome === 'acknowledged' && w.startMs > sinceMs);
+  return clients.every(wrote);
+}
+
+/**
+ * Longest time between two acknowledgements that follow each other, of one client or of all, of which the later one comes
+ * after `sinceMs`, ms. With `toMs` the time until then counts too, and nothing after it.
+ */
+export function longestPauseMs(
+  writes: readonly WriteEvent[],
+  sinceMs: number,
+  client?: string,
+  toMs = Number.POSITIVE_INFINITY,
+): number {
+  const moments = writes
+    .filter((w) => w.outcome === 'acknowledged' && (client === undefined || w.client === client) && w.endMs < toMs)
+    .map((w) => w.endMs)
+    .sort((a, b) => a - b);
+  if (Number.isFinite(toMs)) moments.push(toMs);
+  const pauses = moments.slice(1).map((atMs, i) => (atMs > sinceMs ? atMs - (moments[i] ?? atMs) : 0));
+  return Math.round(pauses.reduce((a, b) => Math.max(a, b), 0));
+}
