@@ -10,8 +10,6 @@ import { World } from '../../simulator/world';
 const BUILD_LIMIT_MS = 60_000;
 
 export interface Scenario {
-  /** File name of the golden text. */
-  name: string;
   /** Rules of docs/safety.md that it shows. */
   rules: string;
   title: string;
@@ -43,6 +41,18 @@ export class Tale {
     this.lines.push(`- ${words}`);
     run();
     await this.world.engine.run(this.world.engine.nowMs + 1);
+  }
+
+  /**
+   * Sentences, each with `; ` before the next one, that are told and mean what {@link PLAIN} says.
+   * @throws Error for a sentence that means nothing
+   */
+  async plays(text: string): Promise<void> {
+    for (const sentence of text.split('; ')) {
+      const found = PLAIN.map(([form, step]) => ({ match: form.exec(sentence), step })).find((one) => one.match);
+      if (found === undefined) throw new Error(`"${sentence}" means nothing`);
+      await found.step(this, sentence, ...(found.match ?? []).slice(1));
+    }
   }
 
   async passes(ms: number): Promise<void> {
@@ -127,6 +137,47 @@ export class Tale {
     this.lines.push(`- ${words}`);
   }
 }
+
+type Step = (t: Tale, sentence: string, ...parts: string[]) => Promise<void>;
+
+const NODE = '(primary|replica-\\d)';
+const form = (text: string) => new RegExp(`^${text.replace('NODE', NODE)}$`);
+const event =
+  (act: (t: Tale, ...parts: string[]) => unknown): Step =>
+  (t, sentence, ...parts) =>
+    t.event(sentence, () => void act(t, ...parts));
+const until =
+  (holds: (t: Tale, ...parts: string[]) => boolean): Step =>
+  (t, sentence, ...parts) =>
+    t.until(sentence, () => holds(t, ...parts));
+
+/** What sentences mean: of several that fit the first one counts. */
+const PLAIN: readonly (readonly [RegExp, Step])[] = [
+  [form('(\\d+) ms pass'), (t, _sentence, ms) => t.passes(Number(ms))],
+  [form('docker kill NODE'), event((t, node = '') => t.node(node).kill())],
+  [form('docker start NODE'), event((t, node = '') => t.node(node).start())],
+  [form('NODE is up again'), event((t, node = '') => t.node(node).start())],
+  [form('docker (?:stop|restart) NODE'), event((t, node = '') => t.node(node).stop())],
+  [form('docker pause NODE'), event((t, node = '') => t.node(node).pause())],
+  [form('docker unpause NODE'), event((t, node = '') => t.node(node).unpause())],
+  [form('docker kill haproxy'), event(({ world }) => world.haproxy.kill())],
+  [form('docker start haproxy'), event(({ world }) => world.haproxy.start())],
+  [form('docker pause haproxy'), event(({ world }) => world.haproxy.process.pause())],
+  [form('docker unpause haproxy'), event(({ world }) => world.haproxy.process.resume())],
+  [form('docker kill failover-monitor'), event(({ world }) => world.monitor?.process.kill())],
+  [form('docker start failover-monitor'), event(({ world }) => world.startMonitor())],
+  [form('docker pause failover-monitor'), event(({ world }) => world.monitor?.process.pause())],
+  [form('docker unpause failover-monitor'), event(({ world }) => world.monitor?.process.resume())],
+  [form('the network is whole again'), event(({ world }) => world.network.heal())],
+  [form('writes go to NODE'), until((t, node) => t.open() === node)],
+  [form('a leader is open'), until((t) => t.open() !== null)],
+  [form('a new leader is open'), until((t) => t.open() !== null && t.open() !== 'primary')],
+  [form('NODE is down'), until((t, node = '') => !t.node(node).up)],
+  [form('(?:all is well|all nodes are together again|all nodes are counted)'), until((t) => t.well())],
+  [form('(?:NODE|it|both replicas) (?:is|are) counted(?: again)?'), until((t) => t.well())],
+  [form('NODE follows (?:replica-1|the new leader)(?: and is counted again)?'), until((t) => t.well())],
+  [form('NODE serves reads only when it streams'), until((t) => t.well())],
+];
 
 /** Plays a scenario and gives its text. Times and counts are left out: they are not what it tells. */
 export async function tell(scenario: Scenario): Promise<string> {
