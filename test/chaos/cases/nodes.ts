@@ -1,8 +1,8 @@
 /** Faults of the nodes: killed, stopped, frozen, crashed inside. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { kill, pause, postmaster, processes, start, stop, unpause } from '../lib/docker';
+import { crashProcess, kill, pause, postmaster, processes, start, stop, unpause } from '../lib/docker';
 import type { Scene } from '../lib/scene';
-import { type Fault, fault } from '../lib/trial';
+import { type Fault, fault, outage } from '../lib/trial';
 
 const TAKEOVER_LIMIT_MS = 120_000;
 /** Longer than the default `hangTimeout` (2 s) and everything that follows. */
@@ -20,18 +20,18 @@ async function takenOver(scene: Scene): Promise<void> {
 }
 
 export const NODE_FAULTS: readonly Fault[] = [
-  fault('kill', 'docker kill of the leader; started again when another one serves', async (scene) => {
-    await kill(scene.leader);
-    await takenOver(scene);
-    scene.over();
-    await start(scene.leader);
-  }),
-  fault('stop', 'docker stop of the leader, which hands over first; started again', async (scene) => {
-    await stop(scene.leader);
-    await takenOver(scene);
-    scene.over();
-    await start(scene.leader);
-  }),
+  outage(
+    'kill',
+    'docker kill of the leader; started again when another one serves',
+    (s) => kill(s.leader),
+    (s) => start(s.leader),
+  ),
+  outage(
+    'stop',
+    'docker stop of the leader, which hands over first; started again',
+    (s) => stop(s.leader),
+    (s) => start(s.leader),
+  ),
   fault('pause', 'the leader is frozen, another one takes over, the old one wakes', async (scene) => {
     await pause(scene.leader);
     await scene.promoted(scene.standbys, TAKEOVER_LIMIT_MS);
@@ -40,20 +40,14 @@ export const NODE_FAULTS: readonly Fault[] = [
     scene.over();
     await unpause(scene.leader);
   }),
-  fault(
+  outage(
     'crash-backend',
     'kill -9 of one backend of the leader: PostgreSQL ends itself and must not come back as primary (S8)',
-    async (scene) => {
-      await killBackend(scene.leader);
-      await takenOver(scene);
-      scene.over();
-    },
+    (scene) => killBackend(scene.leader),
   ),
-  fault('crash-postmaster', "kill -9 of the leader's postmaster inside its living container", async (scene) => {
-    process.kill(await postmaster(scene.leader), 'SIGKILL');
-    await takenOver(scene);
-    scene.over();
-  }),
+  outage('crash-postmaster', "kill -9 of the leader's postmaster inside its living container", (scene) =>
+    crashProcess(postmaster(scene.leader)),
+  ),
   fault(
     'sigstop-postmaster',
     'SIGSTOP of the postmaster alone: old sessions work, new ones hang (S27)',
@@ -69,12 +63,12 @@ export const NODE_FAULTS: readonly Fault[] = [
       resume(pid);
     },
   ),
-  fault('replica-kill', 'docker kill of the replica; the leader goes on alone; started again', async (scene) => {
-    await kill(scene.standby);
-    await takenOver(scene);
-    scene.over();
-    await start(scene.standby);
-  }),
+  outage(
+    'replica-kill',
+    'docker kill of the replica; the leader goes on alone; started again',
+    (s) => kill(s.standby),
+    (s) => start(s.standby),
+  ),
   fault('replica-pause', 'the replica is frozen and wakes', async (scene) => {
     await pause(scene.standby);
     await takenOver(scene);
@@ -82,11 +76,7 @@ export const NODE_FAULTS: readonly Fault[] = [
     scene.over();
     await unpause(scene.standby);
   }),
-  {
-    name: 'replica-flaps',
-    about: 'the replica is killed and started three times; in between the leader is killed',
-    run: flapping,
-  },
+  fault('replica-flaps', 'the replica is killed and started three times; in between the leader is killed', flapping),
   fault(
     'two-failures',
     'the leader is killed, and the new one as soon as the old one is a counted standby again',

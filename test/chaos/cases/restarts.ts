@@ -2,24 +2,22 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { docker } from '../../rig/docker';
 import { untilView } from '../lib/cluster';
-import { kill, mainPid, pause, restart, start, stop, unpause } from '../lib/docker';
+import { crashProcess, kill, mainPid, pause, restart, start, stop, unpause } from '../lib/docker';
 import type { Scene } from '../lib/scene';
 import { HAPROXY, STACK } from '../lib/stack';
-import { type Fault, fault } from '../lib/trial';
+import { crash, type Fault, fault, outage } from '../lib/trial';
 
 const TAKEOVER_LIMIT_MS = 120_000;
 const HAPROXY_FROZEN_MS = 5_000;
 
 /** All nodes are killed and started one after the other, `restMs` apart. */
 function killAll(name: string, about: string, restMs: number, order: (scene: Scene) => readonly string[]): Fault {
-  return fault(name, about, async (scene) => {
+  return crash(name, about, async (scene) => {
     await kill(...scene.nodes);
     for (const node of order(scene)) {
       await start(node);
       await sleep(restMs);
     }
-    scene.over();
-    await scene.acknowledged(TAKEOVER_LIMIT_MS);
   });
 }
 
@@ -74,25 +72,17 @@ async function named(node: string): Promise<void> {
 }
 
 export const RESTART_FAULTS: readonly Fault[] = [
-  fault('restart-all', 'docker restart of all nodes at once', async (scene) => {
-    await restart(...scene.nodes);
-    scene.over();
-    await scene.acknowledged(TAKEOVER_LIMIT_MS);
-  }),
-  fault('crash-all', 'all nodes, HAProxy and the monitor crash at once; Docker restarts them', async (scene) => {
+  crash('restart-all', 'docker restart of all nodes at once', (scene) => restart(...scene.nodes)),
+  crash('crash-all', 'all nodes, HAProxy and the monitor crash at once; Docker restarts them', async (scene) => {
     const names = [...scene.nodes, HAPROXY, `${STACK.prefix}failover-monitor`];
     const pids = await Promise.all(names.map(mainPid));
     for (const pid of pids) process.kill(pid, 'SIGKILL');
-    scene.over();
-    await scene.acknowledged(TAKEOVER_LIMIT_MS);
   }),
-  fault(
+  crash(
     'restart-each',
     'docker restart of one node after the other, without waiting for anything in between',
     async (scene) => {
       for (const node of scene.nodesLeaderFirst()) await restart(node);
-      scene.over();
-      await scene.acknowledged(TAKEOVER_LIMIT_MS);
     },
   ),
   killAll('kill-all-leader-first', 'all nodes killed, the leader is started first', 3_000, (s) => s.nodesLeaderFirst()),
@@ -106,20 +96,10 @@ export const RESTART_FAULTS: readonly Fault[] = [
   manual('start-stop-haproxy', ['start the old leader', 'stop the new leader', 'restart HAProxy']),
   manual('haproxy-stop-start', ['restart HAProxy', 'stop the new leader', 'start the old leader']),
   manual('stop-haproxy-start', ['stop the new leader', 'restart HAProxy', 'start the old leader']),
-  fault(
-    'haproxy-crash',
-    "HAProxy's processes crash; the container's first process starts them again",
-    async (scene) => {
-      await docker('exec', HAPROXY, 'sh', '-c', 'kill -KILL $(pidof haproxy)');
-      scene.over();
-      await scene.acknowledged(TAKEOVER_LIMIT_MS);
-    },
+  crash('haproxy-crash', "HAProxy's processes crash; the container's first process starts them again", () =>
+    docker('exec', HAPROXY, 'sh', '-c', 'kill -KILL $(pidof haproxy)'),
   ),
-  fault('haproxy-kill', 'the container of HAProxy dies; Docker restarts it', async (scene) => {
-    process.kill(await mainPid(HAPROXY), 'SIGKILL');
-    scene.over();
-    await scene.acknowledged(TAKEOVER_LIMIT_MS);
-  }),
+  crash('haproxy-kill', 'the container of HAProxy dies; Docker restarts it', () => crashProcess(mainPid(HAPROXY))),
   fault('haproxy-pause', 'HAProxy is frozen for 5 s', async (scene) => {
     await pause(HAPROXY);
     await sleep(HAPROXY_FROZEN_MS);
@@ -127,7 +107,7 @@ export const RESTART_FAULTS: readonly Fault[] = [
     await unpause(HAPROXY);
     await scene.acknowledged(TAKEOVER_LIMIT_MS);
   }),
-  fault(
+  outage(
     'haproxy-pause-kill',
     'the leader is killed while HAProxy is frozen; HAProxy wakes when somebody else has been promoted',
     async (scene) => {
@@ -136,9 +116,7 @@ export const RESTART_FAULTS: readonly Fault[] = [
       await Promise.all([scene.promoted(scene.standbys, TAKEOVER_LIMIT_MS), kill(scene.leader)]);
       await sleep(1_000);
       await unpause(HAPROXY);
-      await scene.acknowledged(TAKEOVER_LIMIT_MS);
-      scene.over();
-      await start(scene.leader);
     },
+    (scene) => start(scene.leader),
   ),
 ];

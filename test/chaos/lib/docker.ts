@@ -52,6 +52,11 @@ export async function mainPid(container: string): Promise<number> {
   return pid;
 }
 
+/** kill -9 of a process of this machine. */
+export async function crashProcess(pid: Promise<number>): Promise<void> {
+  process.kill(await pid, 'SIGKILL');
+}
+
 /** Processes of a container as this machine sees them. */
 export async function processes(container: string): Promise<{ pid: number; title: string }[]> {
   const lines = (await docker('top', container, '-eo', 'pid,args')).split('\n').slice(1);

@@ -49,8 +49,29 @@ export interface Fault {
   run: (scene: Scene) => Promise<void>;
 }
 
+type Step = (scene: Scene) => unknown;
+
 export function fault(name: string, about: string, run: Fault['run']): Fault {
   return { name, about, run };
+}
+
+/** The cause lasts until clients write again; then it is undone, where it does not end by itself. */
+export function outage(name: string, about: string, act: Step, undo: Step = () => undefined): Fault {
+  return fault(name, about, async (scene) => {
+    await act(scene);
+    await scene.acknowledged(WRITE_LIMIT_MS);
+    scene.over();
+    await undo(scene);
+  });
+}
+
+/** The cause is gone as soon as it is made; then clients have to write. */
+export function crash(name: string, about: string, act: Step): Fault {
+  return fault(name, about, async (scene) => {
+    await act(scene);
+    scene.over();
+    await scene.acknowledged(WRITE_LIMIT_MS);
+  });
 }
 
 export interface TrialOptions {
