@@ -96,7 +96,7 @@ async function oneRun(stack: Stack, fault: Fault): Promise<Run> {
     outage: longestPauseMs(writer.writes, faultMs),
     held: longestPauseMs(writer.writes, faultMs, 'held'),
     fresh: longestPauseMs(writer.writes, faultMs, 'fresh'),
-    errors: writer.failures.map(({ client, id, words }) => `${client}: ${id === null ? 'connect: ' : ''}${words}`),
+    errors: writer.failures.map(({ client, words }) => `${client}: ${words}`),
     acknowledged: writer.acknowledged,
     steps: leads ? Object.fromEntries((lastFailover?.steps ?? []).map((s) => [s.name, s.ms])) : {},
     shutdown: shutdownMs(events, faultMs),

@@ -9,7 +9,7 @@ import { HttpLoad, type Verdict } from '../rig/http-load';
 import type { Say, Stack } from '../rig/stack';
 import { healthy } from '../rig/view';
 import { epochMs, waitFor } from '../rig/wait';
-import { heldAndFresh, longestPauseMs, type WriteEvent, Writer } from '../rig/writer';
+import { heldAndFresh, longestPauseMs, Writer } from '../rig/writer';
 import { BASE, type Change } from './changes';
 import { type Sample, Session, Watch } from './clients';
 import type { ChangeStack } from './stack';
@@ -120,7 +120,7 @@ export async function measure(change: Change, rate: number, own: ChangeStack, sa
     const writes = writers.flatMap((writer) => writer.writes);
     const acknowledged = writers.flatMap((writer) => writer.acknowledged);
     const lostWrites = acknowledged.filter((id) => !there.has(id)).length;
-    const told = sorted(writes);
+    const told = sorted(writers);
     const facts: Facts = { stack: after, events: events.all, samples: session.samples, views: watch.views };
     const pauses = (fromMs: number, toMs: number) =>
       ['held', 'fresh'].map((client) => longestPauseMs(writes, fromMs, client, toMs));
@@ -157,10 +157,10 @@ interface Told {
   refused: number;
 }
 
-function sorted(writes: readonly WriteEvent[]): Told {
-  const failures = writes.filter(({ outcome }) => outcome !== 'acknowledged');
-  const others = failures.filter(({ words }) => words?.includes(REFUSED) !== true);
-  const of = (some: readonly WriteEvent[]) => some.map(({ client, words }) => `${client}: ${words}`);
+function sorted(writers: readonly Writer[]): Told {
+  const failures = writers.flatMap((writer) => writer.failures);
+  const others = failures.filter(({ words }) => !words.includes(REFUSED));
+  const of = (some: typeof failures) => some.map(({ client, words }) => `${client}: ${words}`);
   return {
     connects: of(others.filter(({ id }) => id === null)),
     statements: of(others.filter(({ id }) => id !== null)),

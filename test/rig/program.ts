@@ -2,7 +2,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
-import { ended } from '../../scripts/lib/exec';
 import { PATHS } from '../../scripts/lib/paths';
 
 const END_LIMIT_MS = 20_000;
@@ -37,6 +36,6 @@ export class Program {
   async stop(): Promise<void> {
     this.child.kill('SIGTERM');
     const hard = setTimeout(() => this.child.kill('SIGKILL'), END_LIMIT_MS);
-    await ended(this.child).finally(() => clearTimeout(hard));
+    await this.ended.finally(() => clearTimeout(hard));
   }
 }

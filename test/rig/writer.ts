@@ -78,8 +78,16 @@ export class Writer {
     return acknowledgedOf(this.writes);
   }
 
-  get failures(): WriteEvent[] {
-    return this.writes.filter(({ outcome }) => outcome !== 'acknowledged');
+  /** What was not acknowledged, a line each: `connect: ` before the words where no connection could be made. */
+  get failures(): { client: string; id: string | null; endMs: number; words: string }[] {
+    const failed = this.writes.filter(({ outcome }) => outcome !== 'acknowledged');
+    const line = (id: string | null, words: string) => (id === null ? `connect: ${words}` : words);
+    return failed.map(({ client, id, endMs, words, outcome }) => ({
+      client,
+      id,
+      endMs,
+      words: line(id, words ?? outcome),
+    }));
   }
 
   /** Whether each of these clients was acknowledged a write that it began after `sinceMs`. */

@@ -107,6 +107,18 @@ function replace(prototype: object, name: string, make: (real: Method) => unknow
   });
 }
 
+/** As {@link replace}; `make` gets the method as it was, bound, and the object. */
+function around<T extends object, F extends Method>(prototype: T, name: string, make: (own: F, self: T) => F): void {
+  replace(
+    prototype,
+    name,
+    (real) =>
+      function (this: T, ...args: never[]) {
+        return make(real.bind(this) as F, this)(...args);
+      },
+  );
+}
+
 function withoutRules(...ids: string[]): void {
   const rules = RULES as (typeof RULES)[number][];
   const all = [...rules];
@@ -118,51 +130,29 @@ function withoutRules(...ids: string[]): void {
 
 /** What a keeper remembers, with something forgotten. */
 function forgetting(part: object): void {
-  replace(
-    SimFiles.prototype,
-    'load',
-    (real) =>
-      async function (this: SimFiles) {
-        const state = await (real as () => Promise<object>).call(this);
-        return { ...state, ...part };
-      },
-  );
+  around(SimFiles.prototype, 'load', (own: () => Promise<object>) => async () => ({ ...(await own()), ...part }));
 }
 
 /** What the monitor knows of each node, changed. */
 function seeing(change: (view: NodeView) => NodeView): void {
-  replace(
-    KeeperServer.prototype,
-    'views',
-    (real) =>
-      function (this: KeeperServer, nowMs: number) {
-        const views = (real as KeeperServer['views']).call(this, nowMs);
-        return Object.fromEntries(Object.entries(views).map(([name, view]) => [name, change(view)]));
-      },
-  );
+  around(KeeperServer.prototype, 'views', (own: KeeperServer['views']) => (nowMs) => {
+    return Object.fromEntries(Object.entries(own(nowMs)).map(([name, view]) => [name, change(view)]));
+  });
 }
 
 /** What a look at a node's PostgreSQL shows, changed. */
 function looking(change: (view: View, postgres: SimPostgres) => View): void {
-  replace(
-    SimPostgres.prototype,
-    'observe',
-    (real) =>
-      async function (this: SimPostgres) {
-        return change(await (real as SimPostgres['observe']).call(this), this);
-      },
-  );
+  around(SimPostgres.prototype, 'observe', (own: SimPostgres['observe'], self) => async () => {
+    return change(await own(), self);
+  });
 }
 
 /** A setting of PostgreSQL, changed. */
 function setting(kind: 'ms' | 'text', name: string, value: number | string): void {
-  replace(
+  around(
     Settings.prototype,
     kind,
-    (real) =>
-      function (this: Settings, asked: string) {
-        return asked === name ? value : (real as (asked: string) => unknown).call(this, asked);
-      },
+    (own: (asked: string) => unknown) => (asked) => (asked === name ? value : own(asked)),
   );
 }
 
@@ -194,20 +184,13 @@ export const MUTATIONS: Readonly<Record<string, Mutation>> = {
     run: { faults: ['kill', 'partition', 'pause'], seeds: 60 },
     shows: /^LEAKED/,
     apply: () =>
-      replace(
-        SessionSweep.prototype,
-        'end',
-        () =>
-          async function (this: SessionSweep, { looks }: Looks) {
-            const slots = looks[0]?.servers ?? [];
-            const closed = slots.filter((s) => s.backend === 'write' && s.server !== 'hold' && s.maintenance);
-            await this.workers.tell(
-              0,
-              closed.map((slot) => `shutdown sessions server write/${slot.server}`),
-            );
-            return new Map();
-          },
-      ),
+      around(SessionSweep.prototype, 'end', (_own, { workers }) => async ({ looks }: Looks) => {
+        const slots = looks[0]?.servers ?? [];
+        const closed = slots.filter((s) => s.backend === 'write' && s.server !== 'hold' && s.maintenance);
+        const lines = closed.map((slot) => `shutdown sessions server write/${slot.server}`);
+        await workers.tell(0, lines);
+        return new Map();
+      }),
   },
   S3: {
     what: 'a promotion that was never opened counts like any other history',
@@ -272,15 +255,7 @@ export const MUTATIONS: Readonly<Record<string, Mutation>> = {
   S8: {
     what: 'PostgreSQL makes itself primary again after a crash',
     run: { faults: ['badMinute'], seeds: 60 },
-    apply: () =>
-      replace(
-        SimNode.prototype,
-        'crashPostgres',
-        () =>
-          function (this: SimNode) {
-            this.postgres?.restartInPlace();
-          },
-      ),
+    apply: () => around(SimNode.prototype, 'crashPostgres', (_own, node) => () => node.postgres?.restartInPlace()),
   },
   'S8, rest': {
     what: 'a candidate that crashes is promoted again at once, however often',
@@ -317,15 +292,10 @@ export const MUTATIONS: Readonly<Record<string, Mutation>> = {
     run: { faults: ['oldStore'], seeds: 60 },
     apply: () => {
       withoutRules('store-old', 'adopt-wait');
-      replace(
-        SimStore.prototype,
-        'open',
-        (real) =>
-          async function (this: SimStore) {
-            await (real as () => Promise<void>).call(this);
-            this.moved = false;
-          },
-      );
+      around(SimStore.prototype, 'open', (own: SimStore['open'], store) => async () => {
+        await own();
+        store.moved = false;
+      });
     },
   },
   S11: {
@@ -338,11 +308,8 @@ export const MUTATIONS: Readonly<Record<string, Mutation>> = {
       replace(Loop.prototype, 'outranked', () => () => undefined);
       replace(Workers.prototype, 'stayAwake', () => () => undefined);
       // What it was about to say it says.
-      replace(
-        Workers.prototype,
-        'ask',
-        () => (socket: string, line: string) => ask(join('/run/haproxy', socket), line),
-      );
+      const say = (socket: string, line: string) => ask(join('/run/haproxy', socket), line);
+      replace(Workers.prototype, 'ask', () => say);
       // It insists on the slot that it opened.
       replace(Wish.prototype, 'giveWay', () => () => undefined);
     },
@@ -356,58 +323,34 @@ export const MUTATIONS: Readonly<Record<string, Mutation>> = {
     what: 'the read port shows every node',
     run: { faults: ['cutOff'], seeds: 60 },
     apply: () =>
-      replace(
-        Haproxy.prototype,
-        'read',
-        (real) =>
-          function (this: Haproxy, addresses: readonly string[]) {
-            const all = ['10.0.0.20', '10.0.0.21', '10.0.0.22', '10.0.0.23'];
-            (real as (a: readonly string[]) => void).call(this, addresses.length === 0 ? [] : all);
-          },
-      ),
+      around(Haproxy.prototype, 'read', (own: Haproxy['read']) => (addresses) => {
+        own(addresses.length === 0 ? [] : ['10.0.0.20', '10.0.0.21', '10.0.0.22', '10.0.0.23']);
+      }),
   },
   S14: {
     what: 'whoever answers at the address of the new leader is taken for it',
     run: { faults: ['stranger'], seeds: 60 },
     apply: () =>
-      replace(
-        OpeningChecks.prototype,
-        'once',
-        (real) =>
-          async function (this: OpeningChecks, check: object) {
-            try {
-              return await (real as (check: object) => Promise<boolean>).call(this, check);
-            } catch (error) {
-              if (error instanceof Error && error.message.includes('answers as another node')) return true;
-              throw error;
-            }
-          },
-      ),
+      around(OpeningChecks.prototype, 'once', (own: (check: object) => Promise<boolean>) => async (check) => {
+        return own(check).catch((error: unknown) => {
+          if (error instanceof Error && error.message.includes('answers as another node')) return true;
+          throw error;
+        });
+      }),
   },
   S15: {
     what: 'what HAProxy was told counts as done, without being read back',
     run: { replicas: 2, faults: ['pause', 'haproxyFreezes'], seeds: 60 },
     apply: () => {
       const told = new WeakMap<Haproxy, { slot: string | null; keep: string | null }>();
-      replace(
-        Haproxy.prototype,
-        'write',
-        (real) =>
-          function (this: Haproxy, slot: string | null, keep: string | null) {
-            told.set(this, { slot, keep });
-            (real as Haproxy['write']).call(this, slot, keep);
-          },
-      );
-      replace(
-        Haproxy.prototype,
-        'view',
-        (real) =>
-          function (this: Haproxy) {
-            const view = (real as Haproxy['view']).call(this);
-            const { slot, keep } = told.get(this) ?? { slot: null, keep: null };
-            return { ...view, reachable: true, slot, closed: slot === null, keeping: keep, clean: true };
-          },
-      );
+      around(Haproxy.prototype, 'write', (own: Haproxy['write'], haproxy) => (slot, keep) => {
+        told.set(haproxy, { slot, keep });
+        own(slot, keep);
+      });
+      around(Haproxy.prototype, 'view', (own: Haproxy['view'], haproxy) => () => {
+        const { slot, keep } = told.get(haproxy) ?? { slot: null, keep: null };
+        return { ...own(), reachable: true, slot, closed: slot === null, keeping: keep, clean: true };
+      });
     },
   },
   S16: {

@@ -125,8 +125,7 @@ describe('getting in', () => {
     const folder = mkdtempSync(join(tmpdir(), 'doctor-'));
     const file = join(folder, 'pgpass');
     await tried({
-      ...{ code: 'PASSFILE_WRONG', about: file, exit: 5 },
-      next: /Correct its line/,
+      ...{ code: 'PASSFILE_WRONG', about: file, exit: 5, next: /Correct its line/ },
       stage: async () => {
         writeFileSync(file, `localhost:${WRITE_PORT}:${DATABASE}:${USER}:old\n`, { mode: 0o600 });
         vi.stubEnv('PGPASSFILE', file);
@@ -139,8 +138,7 @@ describe('getting in', () => {
 
   it('the leader is read-only', () =>
     tried({
-      ...{ code: 'READ_ONLY', about: LEADER, exit: 1 },
-      next: /ALTER DATABASE … RESET default_transaction_read_only/,
+      ...{ code: 'READ_ONLY', about: LEADER, exit: 1, next: /ALTER DATABASE … RESET default_transaction_read_only/ },
       stage: () => sql(LEADER, `ALTER DATABASE ${DATABASE} SET default_transaction_read_only = on`),
       mend: () => sql(LEADER, `ALTER DATABASE ${DATABASE} RESET default_transaction_read_only`),
     }));
@@ -148,8 +146,7 @@ describe('getting in', () => {
   it('all connections are in use', async () => {
     const held: Connection[] = [];
     await tried({
-      ...{ code: 'CONNECTIONS_EXHAUSTED', about: HAPROXY, exit: 1 },
-      next: /pg_stat_activity.*max_connections/,
+      ...{ code: 'CONNECTIONS_EXHAUSTED', about: HAPROXY, exit: 1, next: /pg_stat_activity.*max_connections/ },
       stage: async () => {
         const limit = Number(await sql(LEADER, 'SHOW max_connections'));
         const take = async () => void held.push(await connect(SEEN, WRITE_PORT));
@@ -167,8 +164,7 @@ describe('nodes', () => {
   it('a disk is full', async () => {
     const folder = await docker('volume', 'inspect', '--format', '{{.Mountpoint}}', `${STANDBY}-data`);
     await tried({
-      ...{ code: 'DISK_FULL', about: STANDBY, exit: 1 },
-      next: /docker system df/,
+      ...{ code: 'DISK_FULL', about: STANDBY, exit: 1, next: /docker system df/ },
       also: ['NODE_FAILED', 'POSTGRES_CRASHED', 'STREAM_IMPOSSIBLE', 'NOT_STREAMING', 'NOT_COUNTED'],
       stage: () => smallDisk(folder),
       mend: () => bigDisk(folder),
@@ -177,8 +173,7 @@ describe('nodes', () => {
 
   it('a replication slot is gone', () =>
     tried({
-      ...{ code: 'SLOT_MISSING', about: STANDBY, exit: 5 },
-      next: /^docker restart uic-postgres-replica-1$/,
+      ...{ code: 'SLOT_MISSING', about: STANDBY, exit: 5, next: /^docker restart uic-postgres-replica-1$/ },
       stage: () => sql(STANDBY, `SELECT pg_drop_replication_slot('uic_postgres_primary')`),
     }));
 
@@ -192,16 +187,14 @@ describe('nodes', () => {
 
   it('replay is paused', () =>
     tried({
-      ...{ code: 'REPLAY_PAUSED', about: STANDBY, exit: 5 },
-      next: /SELECT pg_wal_replay_resume\(\)$/,
+      ...{ code: 'REPLAY_PAUSED', about: STANDBY, exit: 5, next: /SELECT pg_wal_replay_resume\(\)$/ },
       stage: () => sql(STANDBY, 'SELECT pg_wal_replay_pause()'),
       mend: () => sql(STANDBY, 'SELECT pg_wal_replay_resume()'),
     }));
 
   it('a standby was promoted by hand', () =>
     tried({
-      ...{ code: 'PROMOTED_BY_HAND', about: STANDBY, exit: 5 },
-      next: /made a standby again by itself/,
+      ...{ code: 'PROMOTED_BY_HAND', about: STANDBY, exit: 5, next: /made a standby again by itself/ },
       also: ['SLOT_MISSING'],
       stage: () => sql(STANDBY, 'SELECT pg_promote(false)'),
       mend: async () => {},
@@ -242,8 +235,7 @@ async function bigDisk(folder: string): Promise<void> {
 describe('forgotten', () => {
   it('automatic failover is paused', () =>
     tried({
-      ...{ code: 'PAUSED', about: stack.name, exit: 5 },
-      next: /^npm run failover -- resume$/,
+      ...{ code: 'PAUSED', about: stack.name, exit: 5, next: /^npm run failover -- resume$/ },
       stage: async () => {
         const { code } = await failover('pause', '--reason', 'trying doctor', '--for', '10m', '--yes');
         expect(code).toBe(0);
@@ -252,8 +244,7 @@ describe('forgotten', () => {
 
   it('the monitor only observes', () =>
     tried({
-      ...{ code: 'OBSERVE', about: stack.name, exit: 5 },
-      next: /failoverMode automatic/,
+      ...{ code: 'OBSERVE', about: stack.name, exit: 5, next: /failoverMode automatic/ },
       stage: () => mode('observe'),
       mend: () => mode('automatic'),
     }));
