@@ -151,7 +151,7 @@ async function matrix({ faults, runs, replicas, fresh, keep, engine }: Arguments
   }
   const results = progress.results;
   const date = today();
-  const text = page({ results, tree, date, replicas, versions: await versions(), left: [] });
+  const text = page({ results, tree, date, replicas, versions: await versions() });
   const suffix = `${replicas === 1 ? '' : `-${replicas}-replicas`}${engine ? '-engine' : ''}`;
   const file = writeResults(`chaos-${date}${suffix}.md`, text);
   if (!keep || engine) await takeDown(say);
