@@ -35,18 +35,13 @@ export function ailments(now: ClusterStatus): string[] {
 export async function healthy(stack: Monitored, limitMs = HEALTHY_LIMIT_MS, forMs = 0): Promise<ClusterStatus> {
   let sinceMs: number | null = null;
   const look = async () => {
-    const now = await view(stack);
-    const missing = ailments(now);
+    const now = await view(stack).catch(() => null);
+    const missing = now === null ? ['the monitor does not answer'] : ailments(now);
     sinceMs = missing.length > 0 ? null : (sinceMs ?? performance.now());
-    if (missing.length > 0) throw new Error(missing.join('; '));
-    return sinceMs !== null && performance.now() - sinceMs >= forMs && now;
+    if (sinceMs === null) throw new Error(missing.join('; '));
+    return performance.now() - sinceMs >= forMs && now;
   };
-  const looked = () =>
-    look().catch((error: unknown) => {
-      sinceMs = null;
-      throw error;
-    });
-  return waitFor(`a healthy cluster (${stack.monitor})`, limitMs, looked, POLL_MS);
+  return waitFor(`a healthy cluster (${stack.monitor})`, limitMs, look, POLL_MS);
 }
 
 /** Waits until the view is as wanted. @throws Error with the monitor's sentence at the limit. */

@@ -24,10 +24,12 @@ export interface Scenario {
 /** What a scenario's steps are written with. */
 export class Tale {
   readonly world: World;
-  readonly lines: string[] = [];
+  /** What is told. */
+  readonly lines: string[];
 
-  constructor(world: World) {
+  constructor(world: World, lines: string[] = []) {
     this.world = world;
+    this.lines = lines;
   }
 
   node(name: string): SimNode {
@@ -179,41 +181,51 @@ const PLAIN: readonly (readonly [RegExp, Step])[] = [
   [form('NODE serves reads only when it streams'), until((t) => t.well())],
 ];
 
-/** Plays a scenario and gives its text. Times and counts are left out: they are not what it tells. */
-export async function tell(scenario: Scenario): Promise<string> {
-  const world = new World({
-    seed: 7,
-    replicas: scenario.replicas ?? 1,
-    policy: scenario.policy,
-    thinkMs: 60,
-    cancels: 0,
-    calm: true,
-  });
-  const tale = new Tale(world);
-  world.onDecision = (code, reason) => {
-    const line = `    ${code}: ${reason.replaceAll(/\d+ ms/g, '… ms').replaceAll(/seq \d+/g, 'seq …')}`;
-    if (!QUIET.has(code) && tale.lines.findLast((l) => l.startsWith('    ')) !== line) tale.lines.push(line);
-  };
-  world.onLog = (subject, code, message) => {
-    const line = `    ${subject}: ${message.replaceAll(/\b\d+\.\d+\.\d+/g, '…')}`;
-    if (scenario.tells?.test(`${code} ${message}`) === true && !tale.lines.slice(-4).includes(line))
-      tale.lines.push(line);
-  };
+/** A calm cluster with clients of both ports; resolves when it is healthy. */
+export async function built(
+  options: Omit<ConstructorParameters<typeof World>[0], 'calm' | 'cancels'>,
+  clients: readonly [write: number, read: number],
+  prepare: (world: World) => void = () => undefined,
+): Promise<World> {
+  const world = new World({ ...options, cancels: 0, calm: true });
+  prepare(world);
   world.startAll();
-  const clients = scenario.clients ?? 2;
-  world.startClients(clients, clients === 0 ? 0 : 1);
-  const built = await world.engine.run(BUILD_LIMIT_MS, () => world.healthy() !== null);
-  if (!built) throw new Error('the cluster was not built');
+  world.startClients(...clients);
+  if (!(await world.engine.run(BUILD_LIMIT_MS, () => world.healthy() !== null)))
+    throw new Error('the cluster was not built');
+  return world;
+}
+
+/** Plays a scenario and gives its text. Times and counts are left out: they are not what it tells. */
+export async function tell({
+  title,
+  rules,
+  replicas = 1,
+  policy,
+  clients = 2,
+  tells,
+  play,
+}: Scenario): Promise<string> {
+  const lines: string[] = [];
+  const world = await built({ seed: 7, replicas, policy, thinkMs: 60 }, [clients, Math.min(clients, 1)], (made) => {
+    made.onDecision = (code, reason) => {
+      const line = `    ${code}: ${reason.replaceAll(/\d+ ms/g, '… ms').replaceAll(/seq \d+/g, 'seq …')}`;
+      if (!QUIET.has(code) && lines.findLast((l) => l.startsWith('    ')) !== line) lines.push(line);
+    };
+    made.onLog = (subject, code, message) => {
+      const line = `    ${subject}: ${message.replaceAll(/\b\d+\.\d+\.\d+/g, '…')}`;
+      if (tells?.test(`${code} ${message}`) === true && !lines.slice(-4).includes(line)) lines.push(line);
+    };
+  });
+  const tale = new Tale(world, lines);
   await tale.passes(1_500);
-  tale.lines.length = 0;
-  await scenario.play(tale);
+  lines.length = 0;
+  await play(tale);
   world.history.checkPhantoms();
   const names = world.nodes.map((n) => n.name).join(', ');
   const verdict =
     world.violations.length === 0 ? 'Nothing acknowledged was lost, never two routes.' : world.violations.join('\n');
-  return [`# ${scenario.title}`, '', `${scenario.rules}. Nodes: ${names}.`, '', ...tale.lines, '', verdict, ''].join(
-    '\n',
-  );
+  return [`# ${title}`, '', `${rules}. Nodes: ${names}.`, '', ...lines, '', verdict, ''].join('\n');
 }
 
 /** Decisions that only fill time. */
