@@ -4,10 +4,10 @@ import { SCENARIOS } from './scenarios';
 import { tell } from './story';
 
 describe('a scenario', () => {
-  it.each(Object.entries(SCENARIOS))('%s: $1.title', async (name, scenario) => {
+  it.each(Object.entries(SCENARIOS).map(([name, one]) => ({ name, ...one })))('$name: $title', async (scenario) => {
     const text = await tell(scenario);
     expect(text).not.toContain('NOT: ');
     expect(text).toContain('Nothing acknowledged was lost');
-    await expect(text).toMatchFileSnapshot(`${name}.md`);
+    await expect(text).toMatchFileSnapshot(`${scenario.name}.md`);
   });
 });
