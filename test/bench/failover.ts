@@ -52,16 +52,16 @@ const POLL_MS = 10;
 type Fault = keyof typeof FAULTS;
 
 /** One run; times in ms. `held` and `fresh` are that client's own outage, `outage` counts whoever comes first. */
-interface Run {
-  outage: number;
-  held: number;
-  fresh: number;
-  errors: string[];
-  steps: Record<string, number>;
+const Run = z.object({
+  outage: z.number(),
+  held: z.number(),
+  fresh: z.number(),
+  errors: z.array(z.string()),
+  steps: z.record(z.string(), z.number()),
   /** How long the leader's PostgreSQL took to shut down; null where it was not shut down. */
-  shutdown: number | null;
-  acknowledged: string[];
-}
+  shutdown: z.number().nullable(),
+});
+type Run = z.infer<typeof Run> & { acknowledged: string[] };
 
 /** Waits until both clients wrote after `sinceMs`. */
 async function wrote(writer: Writer, sinceMs: number): Promise<void> {
@@ -144,16 +144,7 @@ const Result = z.object({
   machine: z.string(),
   postgres: z.string(),
   lost: z.number(),
-  runs: z.array(
-    z.object({
-      outage: z.number(),
-      held: z.number(),
-      fresh: z.number(),
-      errors: z.array(z.string()),
-      steps: z.record(z.string(), z.number()),
-      shutdown: z.number().nullable(),
-    }),
-  ),
+  runs: z.array(Run),
 });
 
 /** The page over all results, newest of each kind. */
