@@ -16,6 +16,8 @@ const SIMULATIONS = [
  */
 export default defineConfig({
   test: {
+    // One worker a core: many tests talk to processes and sockets, and vitest would leave a core to itself.
+    maxWorkers: '100%',
     projects: [
       {
         test: {

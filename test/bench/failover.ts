@@ -7,22 +7,25 @@
  * Outage: last acknowledgement before → next one after, over a held and a fresh connection of a separate process
  * (writer.ts). Every run is reported. Results go to docs/results/, one file a fault and number of replicas.
  */
-import { execFile } from 'node:child_process';
-import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { parseArgs, promisify } from 'node:util';
+import { parseArgs } from 'node:util';
 import { z } from 'zod';
-import type { ClusterStatus } from '../failover/contract/api';
-import { machineSize } from '../scripts/lib/machine-size';
-import { wholeNumber } from '../scripts/lib/options';
-import { PATHS } from '../scripts/lib/paths';
-import { DEFAULT_STACK } from '../scripts/lib/stack';
-import { say } from '../scripts/lib/terminal';
-import { epochMs, healthy, POLL_MS, rowsOf, type Stack, stackOf, view } from './cluster';
-import { type WriterKind, WriterProcess } from './writer-process';
+import type { ClusterStatus } from '../../failover/contract/api';
+import { machineSize } from '../../scripts/lib/machine-size';
+import { wholeNumber } from '../../scripts/lib/options';
+import { PATHS } from '../../scripts/lib/paths';
+import { DEFAULT_STACK } from '../../scripts/lib/stack';
+import { say } from '../../scripts/lib/terminal';
+import { columnOf, rowsOf } from '../rig/client';
+import { docker } from '../rig/docker';
+import { runProgram, today, writeResults } from '../rig/progress';
+import { type Stack, stackOf } from '../rig/stack';
+import { healthy, untilView, view } from '../rig/view';
+import { epochMs, waitFor } from '../rig/wait';
+import { longestPauseMs, Writer } from '../rig/writer';
 
-const execute = promisify(execFile);
 const TABLE = 'bench_writes';
 const RESULTS = join(PATHS.root, 'docs', 'results');
 /** What is done to whom, and what undoes it. `leads`: another node leads afterwards. */
@@ -44,43 +47,25 @@ const INSIDE: Partial<Record<string, readonly string[]>> = {
 /** Writers run this long before the fault and after the first acknowledgement that follows it. */
 const SETTLE_MS = 1_000;
 const OUTAGE_LIMIT_MS = 60_000;
+const POLL_MS = 10;
 
 type Fault = keyof typeof FAULTS;
 
 /** One run; times in ms. `held` and `fresh` are that client's own outage, `outage` counts whoever comes first. */
-interface Run {
-  outage: number;
-  held: number;
-  fresh: number;
-  errors: string[];
-  steps: Record<string, number>;
+const Run = z.object({
+  outage: z.number(),
+  held: z.number(),
+  fresh: z.number(),
+  errors: z.array(z.string()),
+  steps: z.record(z.string(), z.number()),
   /** How long the leader's PostgreSQL took to shut down; null where it was not shut down. */
-  shutdown: number | null;
-  acknowledged: string[];
-}
+  shutdown: z.number().nullable(),
+});
+type Run = z.infer<typeof Run> & { acknowledged: string[] };
 
-/** The writer, and how long it was kept waiting. */
-class Writer extends WriterProcess {
-  get errors(): string[] {
-    return this.failures.map(({ kind, words }) => `${kind}: ${words}`);
-  }
-
-  /** Waits until both clients wrote after `sinceMs`. */
-  async wroteSince(sinceMs: number): Promise<void> {
-    const endMs = performance.now() + OUTAGE_LIMIT_MS;
-    const wrote = (kind: WriterKind) => this.acks.some((a) => a.kind === kind && a.atMs > sinceMs);
-    while (!(wrote('held') && wrote('fresh'))) {
-      if (performance.now() > endMs) throw new Error(`no write for ${OUTAGE_LIMIT_MS / 1000} s`);
-      await sleep(POLL_MS / 10);
-    }
-  }
-
-  /** Longest pause that ends after `sinceMs`, of one kind or of all. */
-  pauseMs(sinceMs: number, kind?: WriterKind): number {
-    const moments = this.acks.filter((a) => kind === undefined || a.kind === kind).map((a) => a.atMs);
-    const pauses = moments.slice(1).map((atMs, i) => (atMs > sinceMs ? atMs - (moments[i] ?? atMs) : 0));
-    return Math.round(Math.max(0, ...pauses));
-  }
+/** Waits until both clients wrote after `sinceMs`. */
+async function wrote(writer: Writer, sinceMs: number): Promise<void> {
+  await waitFor('a write of each client', OUTAGE_LIMIT_MS, () => writer.wroteSince(sinceMs), POLL_MS);
 }
 
 async function oneRun(stack: Stack, fault: Fault): Promise<Run> {
@@ -93,24 +78,26 @@ async function oneRun(stack: Stack, fault: Fault): Promise<Run> {
   const inside = INSIDE[act];
   const command = inside === undefined ? [act, victim] : ['exec', victim, ...inside];
   const writer = new Writer(stack, { table: TABLE });
-  await writer.wroteSince(0);
+  await wrote(writer, 0);
   await sleep(SETTLE_MS);
   const faultMs = epochMs();
-  await execute('docker', command, { timeout: 90_000 });
+  await docker(...command);
   // A fault shows in what is acknowledged after it took effect; a client may still get an answer while it is issued.
-  if (leads) await newTerm(stack, before.lastFailover?.term ?? 0);
-  await writer.wroteSince(epochMs());
+  const term = before.lastFailover?.term ?? 0;
+  const later = (now: ClusterStatus) => (now.lastFailover?.term ?? 0) > term;
+  if (leads) await untilView(stack, 'a later leadership', OUTAGE_LIMIT_MS, later);
+  await wrote(writer, epochMs());
   await sleep(SETTLE_MS);
   await writer.stop();
   const { lastFailover, events } = await view(stack);
-  if (undo !== null) await execute('docker', [undo, victim], { timeout: 90_000 });
+  if (undo !== null) await docker(undo, victim);
   await healthy(stack);
   return {
-    outage: writer.pauseMs(faultMs),
-    held: writer.pauseMs(faultMs, 'held'),
-    fresh: writer.pauseMs(faultMs, 'fresh'),
-    errors: writer.errors,
-    acknowledged: writer.acks.map((a) => a.id),
+    outage: longestPauseMs(writer.writes, faultMs),
+    held: longestPauseMs(writer.writes, faultMs, 'held'),
+    fresh: longestPauseMs(writer.writes, faultMs, 'fresh'),
+    errors: writer.failures.map(({ client, words }) => `${client}: ${words}`),
+    acknowledged: writer.acknowledged,
     steps: leads ? Object.fromEntries((lastFailover?.steps ?? []).map((s) => [s.name, s.ms])) : {},
     shutdown: shutdownMs(events, faultMs),
   };
@@ -123,21 +110,10 @@ function shutdownMs(events: ClusterStatus['events'], sinceMs: number): number | 
   return ms === undefined ? null : Number(ms);
 }
 
-/** Waits until the monitor has opened a later leadership. */
-async function newTerm(stack: Stack, term: number): Promise<void> {
-  const endMs = performance.now() + OUTAGE_LIMIT_MS;
-  while (((await view(stack).catch(() => null))?.lastFailover?.term ?? 0) <= term) {
-    if (performance.now() > endMs) throw new Error(`no failover within ${OUTAGE_LIMIT_MS / 1000} s`);
-    await sleep(POLL_MS);
-  }
-}
-
 /** Acknowledged rows that are not in the table exactly once. */
 async function lostOf(stack: Stack, runs: readonly Run[]): Promise<number> {
-  const counts = new Map<string, number>();
-  for (const { id } of await rowsOf<{ id: string }>(stack, `SELECT id FROM ${TABLE}`))
-    counts.set(id, (counts.get(id) ?? 0) + 1);
-  return runs.flatMap((run) => run.acknowledged).filter((id) => counts.get(id) !== 1).length;
+  const ids = Map.groupBy(await columnOf(stack, `SELECT id FROM ${TABLE}`), (id) => id);
+  return runs.flatMap((run) => run.acknowledged).filter((id) => ids.get(id)?.length !== 1).length;
 }
 
 /** `pgbench -c 4` through the published port, started again when a failover ends it; returns how to stop it. */
@@ -146,10 +122,11 @@ async function startLoad(stack: Stack, image: string): Promise<() => Promise<voi
   const connection = `-h ${stack.host} -p ${stack.writePort} -U ${stack.user}`;
   const script = `pgbench -i -q ${connection} ${stack.database}; while true; do pgbench -n -c 4 -T 3600 ${connection} ${stack.database}; sleep 0.1; done`;
   const args = ['run', '-d', '--rm', '--name', name, '--network', 'host', '--env', 'PGPASSWORD', '--entrypoint', 'sh'];
-  await execute('docker', [...args, image, '-c', script]);
+  process.env.PGPASSWORD = stack.password;
+  await docker(...args, image, '-c', script);
   await sleep(10 * SETTLE_MS);
   return async () => {
-    await execute('docker', ['rm', '-f', name]);
+    await docker('rm', '-f', name);
   };
 }
 
@@ -167,16 +144,7 @@ const Result = z.object({
   machine: z.string(),
   postgres: z.string(),
   lost: z.number(),
-  runs: z.array(
-    z.object({
-      outage: z.number(),
-      held: z.number(),
-      fresh: z.number(),
-      errors: z.array(z.string()),
-      steps: z.record(z.string(), z.number()),
-      shutdown: z.number().nullable(),
-    }),
-  ),
+  runs: z.array(Run),
 });
 
 /** The page over all results, newest of each kind. */
@@ -272,13 +240,13 @@ function readArguments(): Arguments {
   return { count, fault, load: values.load, stack: stackOf(values.stack), json: values.json };
 }
 
-async function main(): Promise<void> {
+async function main(): Promise<number> {
   const { count, fault, load, stack, json } = readArguments();
   const { leader, nodes } = await healthy(stack);
-  const { stdout } = await execute('docker', ['inspect', '--format', '{{.Image}}', leader ?? '']);
+  const image = await docker('inspect', '--format', '{{.Image}}', leader ?? '');
   await rowsOf(stack, `CREATE TABLE IF NOT EXISTS ${TABLE} (id text)`);
   await rowsOf(stack, `TRUNCATE ${TABLE}`);
-  const endLoad = load ? await startLoad(stack, stdout.trim()) : async () => undefined;
+  const endLoad = load ? await startLoad(stack, image) : async () => undefined;
   const runs: Run[] = [];
   try {
     while (runs.length < count) {
@@ -290,30 +258,19 @@ async function main(): Promise<void> {
     await endLoad();
   }
   await healthy(stack);
-  const [server] = await rowsOf<{ version: string }>(stack, "SELECT current_setting('server_version') AS version");
-  const result = Result.parse({
-    fault,
-    load,
-    replicas: nodes.length - 1,
-    date: new Date().toISOString().slice(0, 10),
-    machine: machineSize(),
-    postgres: server?.version,
-    lost: await lostOf(stack, runs),
-    runs,
-  });
-  mkdirSync(RESULTS, { recursive: true });
-  const file = `failover-${fault}${load ? '-load' : ''}-${nodes.length - 1}.json`;
-  writeFileSync(join(RESULTS, file), `${JSON.stringify(result, null, 1)}\n`);
-  writeFileSync(join(RESULTS, 'failover.md'), page());
+  const [postgres] = await columnOf(stack, "SELECT current_setting('server_version')");
+  const replicas = nodes.length - 1;
+  const lost = await lostOf(stack, runs);
+  const result = Result.parse({ fault, load, replicas, date: today(), machine: machineSize(), postgres, lost, runs });
+  writeResults(`failover-${fault}${load ? '-load' : ''}-${replicas}.json`, `${JSON.stringify(result, null, 1)}\n`);
+  writeResults('failover.md', page());
   const { min, median, max } = statistics(runs.map((r) => r.outage));
   say(
     json
       ? JSON.stringify(result)
       : `outage min ${min} / median ${median} / max ${max} ms, ${result.lost} acknowledged rows lost`,
   );
+  return 0;
 }
 
-main().catch((error: unknown) => {
-  process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`);
-  process.exitCode = 1;
-});
+runProgram(main);

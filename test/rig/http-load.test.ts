@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import type { Answer } from '../../bench/http-clients';
-import { judge, latencyOf, type Row } from '../../bench/http-load';
+import type { Answer } from './http-clients';
+import { judge, latencyOf, type Row } from './http-load';
 
 const row = (id: number, name: string): Row => ({ id, username: name, email: `${name}@example.com` });
 const registered = (id: number, name: string): Answer => ({

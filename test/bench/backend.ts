@@ -9,29 +9,26 @@
  * included. Each acknowledged registration is compared with the table. Results go to docs/results/; the exit code is 1
  * when a request failed, or a registration was lost or duplicated.
  */
-import { execFile } from 'node:child_process';
-import { randomUUID } from 'node:crypto';
-import { mkdirSync, writeFileSync } from 'node:fs';
 import { cpus, loadavg } from 'node:os';
-import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { parseArgs, promisify } from 'node:util';
-import type { ClusterStatus } from '../failover/contract/api';
-import { machineSize } from '../scripts/lib/machine-size';
-import { wholeNumber } from '../scripts/lib/options';
-import { PATHS } from '../scripts/lib/paths';
-import { DEFAULT_STACK } from '../scripts/lib/stack';
-import { say } from '../scripts/lib/terminal';
+import { parseArgs } from 'node:util';
+import type { ClusterStatus } from '../../failover/contract/api';
+import { machineSize } from '../../scripts/lib/machine-size';
+import { wholeNumber } from '../../scripts/lib/options';
+import { DEFAULT_STACK } from '../../scripts/lib/stack';
+import { say } from '../../scripts/lib/terminal';
+import { columnOf } from '../rig/client';
+import { docker } from '../rig/docker';
+import { HttpLoad, latencyOf } from '../rig/http-load';
+import { runProgram, today, writeResults } from '../rig/progress';
+import { type Stack, stackOf } from '../rig/stack';
+import { healthy } from '../rig/view';
+import { epochMs, waitFor } from '../rig/wait';
 import { type FaultRun, page, row, troubles } from './backend-page';
-import { epochMs, healthy, POLL_MS, rowsOf, type Stack, stackOf } from './cluster';
-import { HttpLoad, judge, latencyOf, ROWS_OF_RUN, type Row } from './http-load';
 
-const execute = promisify(execFile);
-const RESULTS = join(PATHS.root, 'docs', 'results');
 const FAULTS = ['none', 'kill', 'stop', 'pause', 'switchover', 'backend-kill', 'backend-stop'] as const;
 type Fault = (typeof FAULTS)[number];
 
-const DOCKER_LIMIT_MS = 120_000;
 const READY_LIMIT_MS = 60_000;
 /** The fault comes after this part of the load. */
 const FAULT_AT = 1 / 3;
@@ -45,10 +42,6 @@ const BUSY_GOAL = 0.66;
 const BUSY_QUIET_MAX = 0.4;
 const PROBE_SECONDS = 8;
 const PROBES = 5;
-
-async function docker(...args: string[]): Promise<string> {
-  return (await execute('docker', args, { timeout: DOCKER_LIMIT_MS })).stdout.trim();
-}
 
 /** Measures from its making: the part of all processors' time that was not idle, 0 to 1. */
 class Busy {
@@ -67,11 +60,10 @@ class Busy {
 }
 
 const percent = (part: number): string => `${Math.round(part * 100)} %`;
-const newRun = (): string => `b${randomUUID().slice(0, 8)}`;
 
 /** How busy the machine is at a rate, without a fault. */
 async function busyAt(stack: Stack, rate: number): Promise<number> {
-  const load = new HttpLoad({ api: stack.api, rate, seconds: PROBE_SECONDS, run: newRun() });
+  const load = new HttpLoad(stack, { rate, seconds: PROBE_SECONDS });
   await load.begun;
   const busy = new Busy();
   await load.ended;
@@ -130,25 +122,15 @@ async function breakIt(fault: Fault, stack: Stack, before: ClusterStatus): Promi
 }
 
 /** Waits until the API answers that it can write. */
-async function ready(stack: Stack): Promise<void> {
-  const endMs = performance.now() + READY_LIMIT_MS;
-  const limit = () => ({ signal: AbortSignal.timeout(5_000) });
-  while (
-    !(await fetch(`${stack.api}/ready`, limit()).then(
-      (answer) => answer.ok,
-      () => false,
-    ))
-  ) {
-    if (performance.now() > endMs) throw new Error(`${stack.api}/ready did not answer in ${READY_LIMIT_MS / 1000} s`);
-    await sleep(POLL_MS);
-  }
+async function ready({ api }: Stack): Promise<void> {
+  const look = async () => (await fetch(`${api}/ready`, { signal: AbortSignal.timeout(5_000) })).ok;
+  await waitFor(`an answer of ${api}/ready`, READY_LIMIT_MS, look);
 }
 
 async function oneRun(stack: Stack, fault: Fault, rate: number, seconds: number): Promise<FaultRun> {
   const before = await healthy(stack);
   await ready(stack);
-  const run = newRun();
-  const load = new HttpLoad({ api: stack.api, rate, seconds, run });
+  const load = new HttpLoad(stack, { rate, seconds });
   const beginMs = await load.begun;
   const busy = new Busy();
   await sleep(Math.max(0, beginMs + seconds * 1_000 * FAULT_AT - epochMs()));
@@ -167,7 +149,7 @@ async function oneRun(stack: Stack, fault: Fault, rate: number, seconds: number)
     busy: Number(part.toFixed(2)),
     loadAverage: Number(average.toFixed(1)),
     leaders: [before.leader ?? '?', after.leader ?? '?'],
-    verdict: judge(answers, await rowsOf<Row>(stack, ROWS_OF_RUN, [run])),
+    verdict: await load.verdict(),
     before: latencyOf(answers.filter(({ dueMs, latencyMs }) => dueMs + latencyMs < faultMs)),
     after: latencyOf(answers.filter(({ dueMs, latencyMs }) => dueMs + latencyMs >= faultMs)),
   };
@@ -219,7 +201,7 @@ async function backendsOf(stack: Stack, wanted: number | undefined): Promise<num
   throw new Error(`--backends ${wanted}: the stack runs ${count}; change it first (${set}, then npm run up)`);
 }
 
-async function main(): Promise<void> {
+async function main(): Promise<number> {
   const { faults, stack, seconds, json, suffix, ...options } = readArguments();
   await healthy(stack);
   await ready(stack);
@@ -232,23 +214,14 @@ async function main(): Promise<void> {
     if (!json) say(row(run));
     if (!json) for (const line of troubles(run.verdict)) say(`  ${line}`);
   }
-  const [server] = await rowsOf<{ version: string }>(stack, "SELECT current_setting('server_version') AS version");
-  const result = {
-    date: new Date().toISOString().slice(0, 10),
-    machine: machineSize(),
-    postgres: server?.version ?? '?',
-    backends,
-    rateGiven: options.rate !== undefined,
-    runs,
-  };
-  mkdirSync(RESULTS, { recursive: true });
-  writeFileSync(join(RESULTS, `backend-${result.date}${suffix}.md`), page(result));
+  const [postgres = '?'] = await columnOf(stack, "SELECT current_setting('server_version')");
+  const rateGiven = options.rate !== undefined;
+  const result = { date: today(), machine: machineSize(), postgres, backends, rateGiven, runs };
+  writeResults(`backend-${result.date}${suffix}.md`, page(result));
   if (json) say(JSON.stringify(result));
   const bad = runs.filter(({ verdict }) => verdict.failed.length + verdict.lost.length + verdict.duplicated.length > 0);
   if (bad.length > 0) throw new Error(`not passed: ${bad.map((run) => run.fault).join(', ')}`);
+  return 0;
 }
 
-main().catch((error: unknown) => {
-  process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`);
-  process.exitCode = 1;
-});
+runProgram(main);

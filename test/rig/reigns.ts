@@ -1,7 +1,18 @@
 /** Times in which something held, from single looks; and how densely was looked. Pure. */
-import type { CoverageEvent, ReignEvent } from './events';
+import { z } from 'zod';
 
-type Reign = Omit<ReignEvent, 'what'>;
+/** Time in which something was seen at both ends and at every look between. */
+export const Reign = z.object({
+  /** `writable`: the node took writes. `routed`: HAProxy's slot or an established session led to it. */
+  kind: z.enum(['writable', 'routed']),
+  node: z.string(),
+  fromMs: z.number(),
+  toMs: z.number(),
+});
+export type Reign = z.infer<typeof Reign>;
+
+/** How densely one source was looked at. */
+export const Density = z.object({ source: z.string(), looks: z.number(), medianMs: z.number(), p99Ms: z.number() });
 
 /** Joins looks of the same kind into times. A time ends at the last look that saw it, so nothing is assumed. */
 export class Reigns {
@@ -13,16 +24,13 @@ export class Reigns {
     this.kind = kind;
   }
 
-  see(node: string, atMs: number): void {
-    const reign = this.open.get(node);
-    if (reign) reign.toMs = atMs;
-    else this.open.set(node, { kind: this.kind, node, fromMs: atMs, toMs: atMs });
-  }
-
-  end(node: string): void {
-    const reign = this.open.get(node);
-    if (reign) this.ended.push(reign);
-    this.open.delete(node);
+  /** One look: it holds for the node, or it does not, or it could not be seen (null). */
+  look(node: string, holds: boolean | null, atMs: number): void {
+    const reign = this.open.get(node) ?? { kind: this.kind, node, fromMs: atMs, toMs: atMs };
+    if (holds === true) {
+      reign.toMs = atMs;
+      this.open.set(node, reign);
+    } else if (this.open.delete(node)) this.ended.push(reign);
   }
 
   all(): Reign[] {
@@ -50,7 +58,7 @@ export class Coverage {
     this.lastMs = null;
   }
 
-  summary(): Omit<CoverageEvent, 'what'> {
+  summary(): z.infer<typeof Density> {
     const sorted = [...this.gaps].sort((a, b) => a - b);
     const at = (part: number) => Math.round(sorted[Math.floor((sorted.length - 1) * part)] ?? 0);
     return { source: this.source, looks: sorted.length, medianMs: at(0.5), p99Ms: at(0.99) };
@@ -71,11 +79,15 @@ export function doubleRoutes(reigns: readonly Reign[]): { nodes: [string, string
   }));
 }
 
-/** Total time in which two nodes were out of recovery at once, ms; an old leader that was woken is so until it is stopped. */
-export function twoPrimariesMs(reigns: readonly Reign[]): number {
+/** Times in which two nodes were out of recovery at once; an old leader that was woken is so until it is stopped. */
+export function twoPrimaries(reigns: readonly Reign[]): Span[] {
   const writable = reigns.filter((r) => r.kind === 'writable');
-  const both = crossed(writable, writable, (a, b) => a.node < b.node);
-  return Math.round(both.reduce((sum, { fromMs, toMs }) => sum + toMs - fromMs, 0));
+  return crossed(writable, writable, (a, b) => a.node < b.node);
+}
+
+/** The sum of {@link twoPrimaries}, ms. */
+export function twoPrimariesMs(reigns: readonly Reign[]): number {
+  return Math.round(twoPrimaries(reigns).reduce((sum, { fromMs, toMs }) => sum + toMs - fromMs, 0));
 }
 
 interface Span {

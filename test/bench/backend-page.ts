@@ -1,5 +1,5 @@
 /** What `npm run bench:backend` prints and writes. Pure. */
-import type { Latency, Verdict } from './http-load';
+import type { Latency, Verdict } from '../rig/http-load';
 
 /** One fault under load. */
 export interface FaultRun {

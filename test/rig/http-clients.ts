@@ -3,7 +3,7 @@
  * steady rate. Nothing is ever sent a second time. A request's latency counts from the moment at which it was due, so a
  * stall shows in every request that was due in it, whether or not it could be sent.
  *
- *     tsx bench/http-clients.ts <base URL> <requests a second> <seconds> <run>
+ *     tsx test/rig/http-clients.ts <base URL> <requests a second> <seconds> <run>
  *
  * Names are `<run>_User<number>`. Prints `begin <ms since the epoch>` when the clients' own users are there and the load
  * begins, then one JSON line (`Answer`) for each request. Ends when all are answered; SIGTERM ends the load before its time.

@@ -1,18 +1,14 @@
 /** Starts the HTTP clients (http-clients.ts), reads what they were answered, and compares it with the table. */
-import { type ChildProcess, spawn } from 'node:child_process';
-import { join } from 'node:path';
-import { createInterface } from 'node:readline';
-import { PATHS } from '../scripts/lib/paths';
+import { randomUUID } from 'node:crypto';
+import { rowsOf } from './client';
 import type { Answer } from './http-clients';
+import { Program } from './program';
+import type { Stack } from './stack';
 
 export interface LoadOptions {
-  /** Base URL of the API. */
-  api: string;
   /** Requests a second; a third each are registrations, logins and looks at oneself. */
   rate: number;
   seconds: number;
-  /** What the names of the registered users begin with, in lower case. */
-  run: string;
 }
 
 /** The clients' process. */
@@ -22,43 +18,44 @@ export class HttpLoad {
   readonly begun: Promise<number>;
   /** Resolves when every request was answered; rejects when the process failed. */
   readonly ended: Promise<void>;
-  private readonly child: ChildProcess;
+  /** What the names of the registered users begin with, in lower case. */
+  private readonly run = `h${randomUUID().slice(0, 8)}`;
+  private readonly stack: Stack;
+  private readonly program: Program;
 
-  constructor({ api, rate, seconds, run }: LoadOptions) {
-    const args = [join(__dirname, 'http-clients.ts'), api, String(rate), String(seconds), run];
-    const child = spawn(process.execPath, ['--import', 'tsx', ...args], {
-      cwd: PATHS.root,
-      stdio: ['ignore', 'pipe', 'inherit'],
+  constructor(stack: Stack, { rate, seconds }: LoadOptions) {
+    this.stack = stack;
+    const begun = Promise.withResolvers<number>();
+    const args = [stack.api, String(rate), String(seconds), this.run];
+    this.program = new Program('test/rig/http-clients.ts', args, (line) => {
+      const begin = /^begin ([\d.]+)$/.exec(line);
+      if (begin) begun.resolve(Number(begin[1]));
+      else this.answers.push(JSON.parse(line) as Answer);
     });
-    this.child = child;
-    this.ended = new Promise((resolve, reject) => {
-      child.once('error', reject);
-      child.once('close', (code) => (code === 0 ? resolve() : reject(new Error(`the clients ended with ${code}`))));
+    this.ended = this.program.ended.then((code) => {
+      if (code !== 0) throw new Error(`the clients ended with ${code}`);
     });
-    this.begun = Promise.race([
-      new Promise<number>((resolve) => {
-        createInterface({ input: child.stdout }).on('line', (line) => {
-          const begin = /^begin ([\d.]+)$/.exec(line);
-          if (begin) resolve(Number(begin[1]));
-          else this.answers.push(JSON.parse(line) as Answer);
-        });
-      }),
-      this.ended.then(() => Promise.reject(new Error('the clients ended before they began'))),
-    ]);
-    // Whoever awaits them gets the failure; nobody has to await both.
-    this.ended.catch(() => undefined);
+    const tooSoon = () => begun.reject(new Error('the clients ended before they began'));
+    this.ended.then(tooSoon, tooSoon);
+    this.begun = begun.promise;
+    // Whoever awaits it gets the failure; nobody has to.
     this.begun.catch(() => undefined);
   }
 
   /** Ends the load before its time; requests under way are still answered. */
   async stop(): Promise<void> {
-    this.child.kill('SIGTERM');
+    this.program.child.kill('SIGTERM');
     await this.ended;
+  }
+
+  /** Compares what was answered until now with the table. */
+  async verdict(): Promise<Verdict> {
+    return judge(this.answers, await rowsOf<Row>(this.stack, ROWS_OF_RUN, [this.run]));
   }
 }
 
-/** Rows of a run, for `judge`. Pass the run as the value. */
-export const ROWS_OF_RUN = `SELECT id::int AS id, username, email FROM users WHERE starts_with(username, $1 || '_user')`;
+/** Rows of a run. */
+const ROWS_OF_RUN = `SELECT id::int AS id, username, email FROM users WHERE starts_with(username, $1 || '_user')`;
 export interface Row {
   id: number;
   username: string;
