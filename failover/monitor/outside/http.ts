@@ -12,7 +12,6 @@ import { join } from 'node:path';
 import { serve } from '@hono/node-server';
 import { type Context, Hono } from 'hono';
 import { bodyLimit } from 'hono/body-limit';
-import { getMimeType } from 'hono/utils/mime';
 import type { z } from 'zod';
 import { type Answer, Bodies, type Command } from '../../contract/api';
 import { PAGE_FILES, type PageFiles } from '../../contract/layout';
@@ -35,6 +34,12 @@ const METRICS_EVERY_MS = 1_000;
 const BODY_BYTES_MAX = 4 * 1024;
 const EVENTS_DEFAULT = 100;
 const EVENTS_MAX = 1_000;
+const PAGE_TYPES: Record<keyof PageFiles, string> = {
+  'index.html': 'text/html; charset=utf-8',
+  'page.css': 'text/css; charset=utf-8',
+  'page.js': 'text/javascript; charset=utf-8',
+  'icon.svg': 'image/svg+xml',
+};
 const JSON_TYPE = { 'Content-Type': 'application/json; charset=utf-8' };
 
 export interface HttpParts {
@@ -85,7 +90,7 @@ export function httpApp(parts: HttpParts): Hono {
     return c.json({ error: 'this name is none of the monitor’s; use localhost or an address' }, 403);
   });
   for (const name of PAGE_FILES) {
-    const headers = { 'Content-Type': getMimeType(name) ?? 'text/plain' };
+    const headers = { 'Content-Type': PAGE_TYPES[name] };
     app.get(name === 'index.html' ? '/' : `/${name}`, (c) => c.body(parts.page[name], 200, headers));
   }
   healthRoutes(app, parts);

@@ -8,6 +8,7 @@ import { addressOf, isDone, statusOf, viewOf } from '../../core/facts/view';
 import { ifLeaderDied } from '../../core/forecast';
 import { type ClusterState, type Decision, type Policy, serves, type Target } from '../../core/state/cluster';
 import type { Observation } from '../../core/state/observation';
+import type { Seen } from '../ports';
 
 /** An older commit of the leader says nothing about the present, ms. */
 const COMMIT_AGE_MAX_MS = 2_000;
@@ -15,11 +16,9 @@ const COMMIT_AGE_MAX_MS = 2_000;
 /** For a keeper of an older release, which does not report settings: no setting waits for a restart. */
 const NO_SETTINGS: SettingsStatus = { restart: 'none', pending: [], refused: null };
 
-interface StatusInput {
+interface StatusInput extends Seen {
   stack: string;
   version: string;
-  decision: Decision;
-  observation: Observation;
   policy: Policy;
   readAddresses: readonly string[];
   lastFailover: Failover | null;
