@@ -164,6 +164,7 @@ function served(part: Partial<HttpParts> = {}) {
     healthy: () => true,
     unready: () => null,
     hostNames: ['failover-monitor'],
+    metrics: async () => ({ contentType: 'text/plain', text: '' }),
     commands: {
       token: 'secret',
       ask: async (request) => {
