@@ -25,7 +25,7 @@ describe('the codes', () => {
 
   it('are there, where a document names one', () => {
     // The doctor's own findings are no codes of the failover.
-    const judge = readFileSync(join(ROOT, 'scripts/failover/doctor/judge.ts'), 'utf8');
+    const judge = readFileSync(join(ROOT, 'cli/doctor/judge.ts'), 'utf8');
     const findings = new Set([...judge.matchAll(/'([A-Z_]+)'/g)].map(([, word]) => word));
     const readmes = readdirSync(ROOT).filter((name) => /^README.*\.md$/.test(name));
     const documents = [

@@ -8,8 +8,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Client } from 'pg';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
-import { exitCode } from '../../scripts/failover/doctor/command';
-import type { Finding } from '../../scripts/failover/doctor/judge';
+import { exitCode } from '../../cli/doctor/command';
+import type { Finding } from '../../cli/doctor/judge';
 import { run, runOk } from '../../scripts/lib/exec';
 import { TIMEOUTS } from '../timeouts';
 import {

@@ -3,9 +3,9 @@
  * keeper's own superuser role. So doctor and people can also log in when `postgres` may not log in or was renamed.
  */
 
-import { KEEPER_ROLE } from '../../failover/contract/naming';
-import { sessionOptions } from '../../failover/contract/session-settings';
-import type { RunResult } from '../lib/exec';
+import { KEEPER_ROLE } from '../failover/contract/naming';
+import { sessionOptions } from '../failover/contract/session-settings';
+import type { RunResult } from '../scripts/lib/exec';
 
 const USUAL_ROLE = 'postgres';
 /** psql's message when the server refuses this role; `lc_messages` is C in every node. */

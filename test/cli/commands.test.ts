@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { EXIT } from '../../cli/exit';
+import type { Run } from '../../cli/superuser';
 import { ClusterStatus } from '../../failover/contract/api';
-import { EXIT } from '../../scripts/failover/exit';
-import type { Run } from '../../scripts/failover/superuser';
 import { cli } from './console';
 import { event, FakeMonitor, healthyCluster } from './fake-monitor';
 

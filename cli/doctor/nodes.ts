@@ -1,7 +1,7 @@
 /** Looks at a node from inside its container: its disk, and its PostgreSQL over the local socket. */
 import { z } from 'zod';
-import { PATHS } from '../../../failover/contract/layout';
-import { run } from '../../lib/exec';
+import { PATHS } from '../../failover/contract/layout';
+import { run } from '../../scripts/lib/exec';
 import { asSuperuser } from '../superuser';
 import type { DatabaseFact, NodeFact } from './facts';
 

@@ -1,6 +1,7 @@
 /** `npm run failover -- <command>`, also as `pgfailover <command>`: shows and controls a running stack. */
-import { terminalIo } from './failover/io';
-import { runCli } from './failover/program';
-import { runCommand } from './lib/command';
+
+import { runCommand } from '../scripts/lib/command';
+import { terminalIo } from './io';
+import { runCli } from './program';
 
 void runCommand((args) => runCli(args, terminalIo()));

@@ -1,6 +1,6 @@
 /** psql inside a node where role `postgres` may not be let in. */
 import { describe, expect, it } from 'vitest';
-import { asSuperuser, type Run, superuserOf } from '../../scripts/failover/superuser';
+import { asSuperuser, type Run, superuserOf } from '../../cli/superuser';
 
 const NODE = 'postgres-primary';
 const SOCKET = 'psql: error: connection to server on socket "/var/run/postgresql/.s.PGSQL.5432" failed: FATAL:  ';

@@ -1,5 +1,5 @@
 /** `doctor`: checks the whole chain and says what is wrong and what to do. */
-import { oneLine } from '../../../failover/contract/log-line';
+import { oneLine } from '../../failover/contract/log-line';
 import { type Common, tellNotices } from '../commands';
 import { EXIT, type ExitCode } from '../exit';
 import type { Io } from '../io';

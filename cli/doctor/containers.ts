@@ -1,9 +1,9 @@
 /** The stack's containers and ports, as the engine reports them. */
 import { connect } from 'node:net';
 import { z } from 'zod';
-import { STACK_LABEL } from '../../../components/naming';
-import type { Topology } from '../../../components/topology';
-import { run } from '../../lib/exec';
+import { STACK_LABEL } from '../../components/naming';
+import type { Topology } from '../../components/topology';
+import { run } from '../../scripts/lib/exec';
 import type { ContainerFact, ContainerState, PortFact } from './facts';
 
 const ASK_MS = 10_000;

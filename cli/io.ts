@@ -3,9 +3,9 @@
  */
 import { createInterface } from 'node:readline/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { run } from '../lib/exec';
-import { runForeground } from '../lib/foreground';
-import { isLive, paint, say } from '../lib/terminal';
+import { run } from '../scripts/lib/exec';
+import { runForeground } from '../scripts/lib/foreground';
+import { isLive, paint, say } from '../scripts/lib/terminal';
 import type { Paint } from './render';
 import type { Run } from './superuser';
 import { type Target, targetOf } from './target';
@@ -37,7 +37,7 @@ export function terminalIo(): Io {
     clear: isLive(process.stdout) ? () => process.stdout.write(CLEAR) : null,
     confirm: process.stdin.isTTY === true ? ask : null,
     sleep: (ms) => sleep(ms),
-    // Ctrl-C ends the whole process (lib/command.ts).
+    // Ctrl-C ends the whole process (scripts/lib/command.ts).
     stopped: new AbortController().signal,
     target: targetOf,
     foreground: (command, args, env) => runForeground(command, args, { cwd: process.cwd(), env }),

@@ -3,8 +3,8 @@
  * monitor itself uses.
  */
 import { z } from 'zod';
-import { Answer, ApiError, ClusterStatus, type Command, Events } from '../../failover/contract/api';
-import { oneLine } from '../../failover/contract/log-line';
+import { Answer, ApiError, ClusterStatus, type Command, Events } from '../failover/contract/api';
+import { oneLine } from '../failover/contract/log-line';
 import { EXIT, Failed } from './exit';
 
 const READ_MS = 5_000;

@@ -1,8 +1,8 @@
 /**
  * Doctor's observations as data. A part is absent when it was not checked, because an earlier part of the chain failed.
  */
-import type { ClusterStatus } from '../../../failover/contract/api';
-import type { EngineState } from '../../lib/docker';
+import type { ClusterStatus } from '../../failover/contract/api';
+import type { EngineState } from '../../scripts/lib/docker';
 
 /** `missing`: there is no container of that name. The others are Docker's own words. */
 export type ContainerState =

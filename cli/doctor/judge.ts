@@ -3,8 +3,8 @@
  * consequences of a reported cause are left out, so that the first finding is the one to act on. Pure.
  */
 
-import type { ClusterStatus } from '../../../failover/contract/api';
-import { LogCode } from '../../../failover/contract/codes';
+import type { ClusterStatus } from '../../failover/contract/api';
+import { LogCode } from '../../failover/contract/codes';
 import { bytes } from '../render';
 import type {
   ContainerFact,

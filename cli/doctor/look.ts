@@ -3,11 +3,11 @@
  */
 import { existsSync, statfsSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { checkConfig, KEYS } from '../../../components/config';
-import { buildTopology, LOG_FILE, type Topology } from '../../../components/topology';
-import { slotName } from '../../../failover/contract/naming';
-import { engineState } from '../../lib/docker';
-import { PATHS } from '../../lib/paths';
+import { checkConfig, KEYS } from '../../components/config';
+import { buildTopology, LOG_FILE, type Topology } from '../../components/topology';
+import { slotName } from '../../failover/contract/naming';
+import { engineState } from '../../scripts/lib/docker';
+import { PATHS } from '../../scripts/lib/paths';
 import { Client } from '../client';
 import { EXIT, Failed } from '../exit';
 import type { Target } from '../target';

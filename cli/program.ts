@@ -1,6 +1,6 @@
 /** The command line: commands, options, help and exit codes. */
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
-import { DEFAULT_STACK } from '../lib/stack';
+import { DEFAULT_STACK } from '../scripts/lib/stack';
 import { type Changing, type Common, events, pause, promote, rebuild, resume, status, switchover } from './commands';
 import { bashCompletion, NODES_COMMAND, zshCompletion } from './completion';
 import { EXIT, Failed } from './exit';

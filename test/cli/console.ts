@@ -1,8 +1,8 @@
 /** A terminal for the commands: remembers what they say. */
-import type { Io } from '../../scripts/failover/io';
-import { runCli } from '../../scripts/failover/program';
-import type { Run } from '../../scripts/failover/superuser';
-import type { Target } from '../../scripts/failover/target';
+import type { Io } from '../../cli/io';
+import { runCli } from '../../cli/program';
+import type { Run } from '../../cli/superuser';
+import type { Target } from '../../cli/target';
 import { TOKEN } from './fake-monitor';
 
 export interface Said {

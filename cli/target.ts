@@ -4,10 +4,10 @@
  */
 import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { NAMES, replicaName } from '../../components/naming';
-import { run } from '../lib/exec';
-import { PATHS } from '../lib/paths';
-import { readStack, type StackInfo } from '../lib/stack';
+import { NAMES, replicaName } from '../components/naming';
+import { run } from '../scripts/lib/exec';
+import { PATHS } from '../scripts/lib/paths';
+import { readStack, type StackInfo } from '../scripts/lib/stack';
 import { EXIT, Failed } from './exit';
 
 const OUTPUTS_MS = 60_000;
@@ -87,7 +87,7 @@ function secretOutputs(stack: string): (name: string) => Promise<string> {
 async function readOutputs(stack: string): Promise<Record<string, unknown>> {
   try {
     // Loaded only here, because it needs much that a command which only reads does not need.
-    const { setUp } = await import('../lib/setup.js');
+    const { setUp } = await import('../scripts/lib/setup.js');
     const ready = await setUp(stack, 'state', { silent: true });
     const args = ['stack', 'output', '--json', '--show-secrets', '--stack', stack, '--non-interactive'];
     const options = { cwd: PATHS.root, env: ready.env, deadlineMs: OUTPUTS_MS };

@@ -1,6 +1,6 @@
 /** Formats status and events as text and columns. Pure. */
-import type { ClusterStatus, LogEvent, NodeStatus } from '../../failover/contract/api';
-import { formatLine, localTime } from '../../failover/contract/log-line';
+import type { ClusterStatus, LogEvent, NodeStatus } from '../failover/contract/api';
+import { formatLine, localTime } from '../failover/contract/log-line';
 
 export type Paint = (style: 'bold' | 'dim' | 'red' | 'green' | 'yellow', text: string) => string;
 

@@ -1,13 +1,13 @@
 import { describe, expect, it } from 'vitest';
+import { parseStats, passfileEntry } from '../../cli/doctor/client-side';
+import { doctor, exitCode } from '../../cli/doctor/command';
+import { portsOf } from '../../cli/doctor/containers';
+import type { Facts, HolderFact, LoweredFact } from '../../cli/doctor/facts';
+import { judge } from '../../cli/doctor/judge';
+import { diskOf } from '../../cli/doctor/nodes';
+import { EXIT } from '../../cli/exit';
 import { checkConfig } from '../../components/config';
 import { buildTopology } from '../../components/topology';
-import { parseStats, passfileEntry } from '../../scripts/failover/doctor/client-side';
-import { doctor, exitCode } from '../../scripts/failover/doctor/command';
-import { portsOf } from '../../scripts/failover/doctor/containers';
-import type { Facts, HolderFact, LoweredFact } from '../../scripts/failover/doctor/facts';
-import { judge } from '../../scripts/failover/doctor/judge';
-import { diskOf } from '../../scripts/failover/doctor/nodes';
-import { EXIT } from '../../scripts/failover/exit';
 import { fakeIo } from './console';
 import { event, healthyCluster } from './fake-monitor';
 
