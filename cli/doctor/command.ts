@@ -5,8 +5,9 @@ import { EXIT, type ExitCode } from '../exit';
 import type { Io } from '../io';
 import type { Target } from '../target';
 import type { Facts } from './facts';
-import { type Finding, judge } from './judge';
+import { judge } from './judge';
 import { look } from './look';
+import type { Finding } from './row';
 
 /** @param see gathers the facts; tests pass their own function. */
 export async function doctor(

@@ -1,13 +1,19 @@
 import { describe, expect, it } from 'vitest';
+import { z } from 'zod';
 import { parseStats, passfileEntry } from '../../cli/doctor/client-side';
+import { FindingCode } from '../../cli/doctor/codes';
 import { doctor, exitCode } from '../../cli/doctor/command';
 import { portsOf } from '../../cli/doctor/containers';
 import type { Facts, HolderFact, LoweredFact } from '../../cli/doctor/facts';
+import { FINDINGS } from '../../cli/doctor/findings';
 import { judge } from '../../cli/doctor/judge';
 import { diskOf } from '../../cli/doctor/nodes';
+import type { Finding } from '../../cli/doctor/row';
 import { EXIT } from '../../cli/exit';
-import { checkConfig } from '../../components/config';
+import { makeProgram } from '../../cli/program';
+import { checkConfig, KEYS } from '../../components/config';
 import { buildTopology } from '../../components/topology';
+import PACKAGE from '../../package.json';
 import { fakeIo } from './console';
 import { event, healthyCluster } from './fake-monitor';
 
@@ -57,6 +63,15 @@ function facts(): Facts {
   };
 }
 
+/** Docker's commands that a next step may name. */
+const DOCKER = ['start', 'restart', 'unpause', 'logs', 'exec', 'network connect', 'system df'];
+
+/** True when a text is the row's, with values in place of the names in braces. */
+function fits(text: string, row: string): boolean {
+  const parts = row.split(/\{\w+\}/).map((part) => part.replaceAll(/[\\^$.*+?()[\]|]/g, '\\$&'));
+  return new RegExp(`^${parts.join('.*')}$`).test(text);
+}
+
 type Change = (all: ReturnType<typeof parts>) => void;
 
 /** The parts of the facts that tests change, so that each change is one line. */
@@ -70,144 +85,151 @@ function parts(all: Facts) {
   return { all, cluster, find, replica, replicaStatus, leader, database };
 }
 
-function codes(change: Change): string[] {
+function found(change: Change): Finding[] {
   const all = facts();
   change(parts(all));
-  return judge(all).map(({ code }) => code);
+  return judge(all);
 }
 
-describe('doctor', () => {
-  it('finds nothing where nothing is wrong', () => expect(codes(() => {})).toEqual([]));
+const codes = (change: Change): string[] => found(change).map(({ code }) => code);
 
-  it.each<[string, Change]>([
+const STATES = { MISSING: 'missing', PAUSED: 'paused', CRASHING: 'restarting', STOPPED: 'exited' } as const;
+const CONTAINERS = [
+  ...[container('haproxy', 'haproxy'), container('failover-monitor', 'monitor'), container(REPLICA, 'node')],
+  ...[container('backend', 'backend'), container('prometheus', 'prometheus'), container('pgadmin', 'pgadmin')],
+];
+
+/** For each row of the table a change of the facts after which doctor names its code, and no other. */
+const SHOWN: readonly (readonly [FindingCode, Change])[] = [
+  ...CONTAINERS.flatMap((one) =>
+    Object.entries(STATES).map(
+      ([end, state]) =>
+        [
+          FindingCode.parse(`${one.role.toUpperCase()}_${end}`),
+          ({ all }: ReturnType<typeof parts>) => {
+            all.containers = [...all.containers.filter(({ name }) => name !== one.name), { ...one, state }];
+          },
+        ] as const,
+    ),
+  ),
+  [
+    'ENGINE_SILENT',
+    ({ all }) => {
+      all.engine = { kind: 'silent', words: '' };
+    },
+  ],
+  [
+    'NO_DOCKER',
+    ({ all }) => {
+      all.engine = { kind: 'no-client' };
+    },
+  ],
+  [
+    'ENGINE_DENIED',
+    ({ all }) => {
+      all.engine = { kind: 'denied' };
+    },
+  ],
+  [
+    'NAME_TAKEN',
+    ({ find }) => {
+      find(REPLICA).foreign = true;
+    },
+  ],
+  [
+    'PORT_NOT_PUBLISHED',
+    ({ all }) => {
+      all.ports = all.ports.map((port) => ({ ...port, published: false }));
+    },
+  ],
+  [
+    'HAPROXY_SILENT',
+    ({ all }) => {
+      if (all.haproxy) all.haproxy.answers = false;
+    },
+  ],
+  [
+    'ROUTE_CLOSED',
+    ({ all }) => {
+      if (all.haproxy) all.haproxy.write = null;
+    },
+  ],
+  [
+    'ROUTE_WRONG',
+    ({ all }) => {
+      if (all.haproxy) all.haproxy.write = '10.0.0.21:5432';
+    },
+  ],
+  [
+    'MONITOR_SILENT',
+    ({ all }) => {
+      all.monitor = { cluster: null, healthy: false, message: 'no answer' };
+    },
+  ],
+  [
+    'MONITOR_STALE',
+    ({ all }) => {
+      all.monitor.healthy = false;
+    },
+  ],
+  [
+    'CLOCK',
+    ({ all }) => {
+      all.clockMs = -60_000;
+    },
+  ],
+  [
+    'HAPROXY_UNREACHABLE',
+    ({ cluster }) => {
+      cluster.haproxy.reachable = false;
+    },
+  ],
+  [
+    'PASSWORD_UNKNOWN',
+    ({ all }) => {
+      all.login = { kind: 'no-password', message: 'no passphrase' };
+    },
+  ],
+  [
+    'CONNECTIONS_EXHAUSTED',
+    ({ all }) => {
+      all.login = { kind: 'failed', code: '53300', message: 'too many' };
+    },
+  ],
+  [
+    'LOGIN_FAILED',
+    ({ all }) => {
+      all.login = { kind: 'failed', code: '3D000', message: 'no database' };
+    },
+  ],
+  [
+    'ROUTE_TO_STANDBY',
+    ({ all }) => {
+      all.login = { kind: 'in', readOnly: false, standby: true, tookMs: 1 };
+    },
+  ],
+  [
+    'PASSFILE_OPEN',
+    ({ all }) => {
+      all.passfile = { file: 'f', state: 'open' };
+    },
+  ],
+  [
+    'DISK_LOW',
+    ({ replica }) => {
+      replica.disk = { freeBytes: 5e9, usedPercent: 92 };
+    },
+  ],
+  [
+    'NODE_FAILED',
+    ({ replicaStatus }) => {
+      replicaStatus.failure = 'COPY: no room';
+    },
+  ],
+  ...(
     [
-      'ENGINE_SILENT',
-      ({ all }) => {
-        all.engine = { kind: 'silent', words: '' };
-      },
-    ],
-    [
-      'NO_DOCKER',
-      ({ all }) => {
-        all.engine = { kind: 'no-client' };
-      },
-    ],
-    [
-      'ENGINE_DENIED',
-      ({ all }) => {
-        all.engine = { kind: 'denied' };
-      },
-    ],
-    [
-      'NAME_TAKEN',
-      ({ find }) => {
-        find(REPLICA).foreign = true;
-      },
-    ],
-    [
-      'BACKEND_STOPPED',
-      ({ find }) => {
-        find('backend').state = 'exited';
-      },
-    ],
-    [
-      'NODE_CRASHING',
-      ({ find }) => {
-        find(REPLICA).state = 'restarting';
-      },
-    ],
-    [
-      'PORT_NOT_PUBLISHED',
-      ({ all }) => {
-        all.ports = all.ports.map((port) => ({ ...port, published: false }));
-      },
-    ],
-    [
-      'HAPROXY_SILENT',
-      ({ all }) => {
-        if (all.haproxy) all.haproxy.answers = false;
-      },
-    ],
-    [
-      'ROUTE_CLOSED',
-      ({ all }) => {
-        if (all.haproxy) all.haproxy.write = null;
-      },
-    ],
-    [
-      'ROUTE_WRONG',
-      ({ all }) => {
-        if (all.haproxy) all.haproxy.write = '10.0.0.21:5432';
-      },
-    ],
-    [
-      'MONITOR_SILENT',
-      ({ all }) => {
-        all.monitor = { cluster: null, healthy: false, message: 'no answer' };
-      },
-    ],
-    [
-      'MONITOR_STALE',
-      ({ all }) => {
-        all.monitor.healthy = false;
-      },
-    ],
-    [
-      'CLOCK',
-      ({ all }) => {
-        all.clockMs = -60_000;
-      },
-    ],
-    [
-      'HAPROXY_UNREACHABLE',
-      ({ cluster }) => {
-        cluster.haproxy.reachable = false;
-      },
-    ],
-    [
-      'PASSWORD_UNKNOWN',
-      ({ all }) => {
-        all.login = { kind: 'no-password', message: 'no passphrase' };
-      },
-    ],
-    [
-      'CONNECTIONS_EXHAUSTED',
-      ({ all }) => {
-        all.login = { kind: 'failed', code: '53300', message: 'too many' };
-      },
-    ],
-    [
-      'LOGIN_FAILED',
-      ({ all }) => {
-        all.login = { kind: 'failed', code: '3D000', message: 'no database' };
-      },
-    ],
-    [
-      'ROUTE_TO_STANDBY',
-      ({ all }) => {
-        all.login = { kind: 'in', readOnly: false, standby: true, tookMs: 1 };
-      },
-    ],
-    [
-      'PASSFILE_OPEN',
-      ({ all }) => {
-        all.passfile = { file: 'f', state: 'open' };
-      },
-    ],
-    [
-      'DISK_LOW',
-      ({ replica }) => {
-        replica.disk = { freeBytes: 5e9, usedPercent: 92 };
-      },
-    ],
-    [
-      'NODE_FAILED',
-      ({ replicaStatus }) => {
-        replicaStatus.failure = 'COPY: no room';
-      },
-    ],
-    ...[
       'MUST_COPY',
+      'WAL_MISSING',
       'SETTLE_FAILED',
       'TABLESPACE_IN_USE',
       'REWIND_FAILED',
@@ -217,121 +239,232 @@ describe('doctor', () => {
       'PROMOTION_HANGS',
       'SUPERUSER_LOCKED_OUT',
       'LEADER_UNREACHABLE',
-    ].map((code): [string, Change] => [
-      code,
-      ({ replicaStatus }) => {
-        replicaStatus.failure = `${code}: PostgreSQL said so (attempt 3)`;
-      },
-    ]),
-    [
-      'PROMOTION_REPEATED',
-      ({ cluster }) => {
-        cluster.serving = false;
-        cluster.events = [1, 2, 3].map((id) => ({ ...event(id), code: 'PROMOTE_AGAIN', at: cluster.at }));
-      },
-    ],
-    [
-      'REPLAY_PAUSED',
-      ({ database, replicaStatus }) => {
-        database.replayPaused = true;
-        replicaStatus.lagSeconds = 60;
-      },
-    ],
-    [
-      'SYNC_COMMIT_LOWERED',
-      ({ leader }) => {
-        leader.commitSettings = [
-          { role: 'app', database: null, value: 'OFF' },
-          { role: 'app', database: 'other', value: 'remote_apply' },
-          { role: null, database: 'other', value: 'on' },
-        ];
-      },
-    ],
-    [
-      'SLOT_HOLDS_ROWS',
-      ({ leader }) => {
-        leader.slots = leader.slots.map((slot) => ({ ...slot, active: false, heldSeconds: 7_200 }));
-      },
-    ],
-    [
-      'TRANSACTION_OLD',
-      ({ database }) => {
-        database.holders = [{ kind: 'session', pid: 7, role: 'app', database: 'app', seconds: 4_000 }];
-      },
-    ],
-    [
-      'PREPARED_OLD',
-      ({ leader }) => {
-        leader.holders = [{ kind: 'prepared', name: 'x', database: 'app', seconds: 4_000 }];
-      },
-    ],
-    [
-      'PROMETHEUS_STOPPED',
-      ({ all }) => {
-        all.containers.push({ ...container('prometheus', 'prometheus'), state: 'exited' });
-      },
-    ],
-    [
-      'POSTGRES_DOWN',
-      ({ replica }) => {
-        replica.database = null;
-      },
-    ],
-    [
-      'SECOND_PRIMARY',
-      ({ database }) => {
-        database.standby = false;
-      },
-    ],
-    [
-      'KEEPER_AWAY',
-      ({ replicaStatus }) => {
-        replicaStatus.connected = false;
-      },
-    ],
-    [
-      'SLOT_LOST',
-      ({ database }) => {
-        for (const slot of database.slots) slot.lost = true;
-      },
-    ],
-    [
-      'NOT_STREAMING',
-      ({ replicaStatus }) => {
-        replicaStatus.streamingFrom = null;
-      },
-    ],
-    [
-      'LAG',
-      ({ replicaStatus }) => {
-        replicaStatus.lagSeconds = 60;
-      },
-    ],
-    [
-      'NOT_COUNTED',
-      ({ replicaStatus }) => {
-        replicaStatus.sync = 'joining';
-      },
-    ],
-    [
-      'NOT_SERVING',
-      ({ cluster }) => {
-        cluster.serving = false;
-      },
-    ],
-    [
-      'LOG_MISSING',
-      ({ all }) => {
-        all.log.there = false;
-      },
-    ],
-    [
-      'LOG_DISK_FULL',
-      ({ all }) => {
-        all.log.freeBytes = 1000;
-      },
-    ],
-  ])('names %s alone', (code, change) => expect(codes(change)).toEqual([code]));
+    ] as const
+  ).map((code): [FindingCode, Change] => [
+    code,
+    ({ replicaStatus }) => {
+      replicaStatus.failure = `${code}: PostgreSQL said so (attempt 3)`;
+    },
+  ]),
+  [
+    'PROMOTION_REPEATED',
+    ({ cluster }) => {
+      cluster.serving = false;
+      cluster.events = [1, 2, 3].map((id) => ({ ...event(id), code: 'PROMOTE_AGAIN', at: cluster.at }));
+    },
+  ],
+  [
+    'REPLAY_PAUSED',
+    ({ database, replicaStatus }) => {
+      database.replayPaused = true;
+      replicaStatus.lagSeconds = 60;
+    },
+  ],
+  [
+    'SYNC_COMMIT_LOWERED',
+    ({ leader }) => {
+      leader.commitSettings = [
+        { role: 'app', database: null, value: 'OFF' },
+        { role: 'app', database: 'other', value: 'remote_apply' },
+        { role: null, database: 'other', value: 'on' },
+      ];
+    },
+  ],
+  [
+    'SLOT_HOLDS_ROWS',
+    ({ leader }) => {
+      leader.slots = leader.slots.map((slot) => ({ ...slot, active: false, heldSeconds: 7_200 }));
+    },
+  ],
+  [
+    'TRANSACTION_OLD',
+    ({ database }) => {
+      database.holders = [{ kind: 'session', pid: 7, role: 'app', database: 'app', seconds: 4_000 }];
+    },
+  ],
+  [
+    'PREPARED_OLD',
+    ({ leader }) => {
+      leader.holders = [{ kind: 'prepared', name: 'x', database: 'app', seconds: 4_000 }];
+    },
+  ],
+  [
+    'POSTGRES_DOWN',
+    ({ replica }) => {
+      replica.database = null;
+    },
+  ],
+  [
+    'SECOND_PRIMARY',
+    ({ database }) => {
+      database.standby = false;
+    },
+  ],
+  [
+    'KEEPER_AWAY',
+    ({ replicaStatus }) => {
+      replicaStatus.connected = false;
+    },
+  ],
+  [
+    'SLOT_LOST',
+    ({ database }) => {
+      for (const slot of database.slots) slot.lost = true;
+    },
+  ],
+  [
+    'NOT_STREAMING',
+    ({ replicaStatus }) => {
+      replicaStatus.streamingFrom = null;
+    },
+  ],
+  [
+    'LAG',
+    ({ replicaStatus }) => {
+      replicaStatus.lagSeconds = 60;
+    },
+  ],
+  [
+    'NOT_COUNTED',
+    ({ replicaStatus }) => {
+      replicaStatus.sync = 'joining';
+    },
+  ],
+  [
+    'NOT_SERVING',
+    ({ cluster }) => {
+      cluster.serving = false;
+    },
+  ],
+  [
+    'LOG_MISSING',
+    ({ all }) => {
+      all.log.there = false;
+    },
+  ],
+  [
+    'LOG_DISK_FULL',
+    ({ all }) => {
+      all.log.freeBytes = 1000;
+    },
+  ],
+  [
+    'NETWORK_CUT',
+    ({ find }) => {
+      find(REPLICA).missingNetworks = ['inner'];
+    },
+  ],
+  [
+    'PORT_TAKEN',
+    ({ all }) => {
+      all.ports = all.ports.map((port) => ({ ...port, takenBy: 'container other' }));
+    },
+  ],
+  [
+    'READ_ONLY',
+    ({ all }) => {
+      all.login = { kind: 'in', readOnly: true, standby: false, tookMs: 1 };
+    },
+  ],
+  [
+    'PASSWORD_WRONG',
+    ({ all }) => {
+      all.login = { kind: 'failed', code: '28P01', message: 'no' };
+    },
+  ],
+  [
+    'PASSFILE_WRONG',
+    ({ all }) => {
+      all.passfile = { file: 'f', state: 'wrong' };
+    },
+  ],
+  [
+    'DISK_FULL',
+    ({ replica }) => {
+      replica.disk = { freeBytes: 0, usedPercent: 100 };
+    },
+  ],
+  [
+    'PROMOTED_BY_HAND',
+    ({ cluster, replicaStatus }) => {
+      cluster.events = [{ ...event(1), subject: REPLICA, code: 'PROMOTED_BY_HAND' }];
+      replicaStatus.streamingFrom = null;
+    },
+  ],
+  [
+    'SLOT_MISSING',
+    ({ database }) => {
+      database.slots = [];
+    },
+  ],
+  [
+    'SLOT_MISSING',
+    ({ leader }) => {
+      leader.slots = [];
+    },
+  ],
+  [
+    'SLOT_LOST',
+    ({ leader }) => {
+      for (const slot of leader.slots) slot.lost = true;
+    },
+  ],
+  [
+    'SLOT_HOLDS_ROWS',
+    ({ leader }) => {
+      leader.slots.push({ name: 'another', active: false, lost: false, heldSeconds: 7_200 });
+    },
+  ],
+  [
+    'SETTINGS_REFUSED',
+    ({ replicaStatus }) => {
+      replicaStatus.settings = { restart: 'none', pending: [], refused: 'shared_buffers = 64GB' };
+    },
+  ],
+  [
+    'PAUSED',
+    ({ cluster }) => {
+      cluster.pause = { reason: 'new disk', since: '2026-11-24T20:00:00.000Z', until: null };
+    },
+  ],
+  [
+    'OBSERVE',
+    ({ cluster }) => {
+      cluster.failoverMode = 'observe';
+    },
+  ],
+];
+
+describe('doctor', () => {
+  it('finds nothing where nothing is wrong', () => expect(codes(() => {})).toEqual([]));
+
+  it.each(SHOWN)('names %s alone', (code, change) => expect(codes(change)).toEqual([code]));
+
+  it('shows every row of its table, with all values in their places', () => {
+    const all = SHOWN.flatMap(([, change]) => found(change));
+    const rows: readonly Omit<Finding, 'severity'>[] = FINDINGS.rows;
+    const isShown = (row: (typeof rows)[number]) =>
+      all.some((one) => one.code === row.code && fits(one.sentence, row.sentence) && fits(one.next, row.next));
+    expect(rows.filter((row) => !isShown(row))).toEqual([]);
+    expect(FindingCode.options.filter((code) => all.every((one) => one.code !== code))).toEqual([]);
+    for (const { about, sentence, next } of all)
+      expect([about, sentence, next].join(' ')).not.toMatch(/[{}]|undefined|\bnull\b|NaN|\[object/);
+  });
+
+  it.each(FINDINGS.rows.map(({ code, next }): [string, string] => [code, next]))(
+    'names in the next step of %s only commands and keys that exist: %s',
+    (_, next) => {
+      const { scripts } = z.object({ scripts: z.record(z.string(), z.string()) }).parse(PACKAGE);
+      const own = makeProgram(fakeIo('http://127.0.0.1:1').io, () => {}).commands.map((one) => one.name());
+      const named = (pattern: RegExp) => [...next.matchAll(pattern)].map(([, word = '']) => word);
+      expect(Object.keys(scripts)).toEqual(expect.arrayContaining(named(/npm run (\S+?)(?![\w-])/g)));
+      expect(own).toEqual(expect.arrayContaining(named(/npm run failover -- (\w+)/g)));
+      expect(Object.keys(KEYS)).toEqual(expect.arrayContaining(named(/config set (?:--secret )?(\w+)/g)));
+      expect(DOCKER).toEqual(
+        expect.arrayContaining(named(/(?<!group )docker (network connect|system df|(?!-)[a-z]+)/g)),
+      );
+    },
+  );
 
   it('names a disk or a hung PostgreSQL even when both are', () =>
     expect(

@@ -77,6 +77,7 @@ const ROOMS: readonly Room[] = [
 /** From the first to the second; to be removed. A line that is no longer needed fails. */
 const EXCEPTIONS: readonly (readonly [RegExp, RegExp, string])[] = [
   [/^scripts\/docs\.ts/, /^failover\/core\/rules\.ts/, 'writes the table into a document: stays'],
+  [/^scripts\/docs\.ts/, /^cli\/doctor\/findings\.ts/, 'writes the table into a document: stays'],
 ];
 /** Tests that look at a running system from outside: of the failover they know the contract. */
 const OUTSIDERS = /^test\/(bench|change|chaos|cli|e2e|lib|scripts|soak|upgrade)\//;

@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import { Client } from 'pg';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { exitCode } from '../../cli/doctor/command';
-import type { Finding } from '../../cli/doctor/judge';
+import type { Finding } from '../../cli/doctor/row';
 import { run, runOk } from '../../scripts/lib/exec';
 import { TIMEOUTS } from '../timeouts';
 import {

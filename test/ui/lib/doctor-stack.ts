@@ -1,7 +1,8 @@
 /** The stack on which things are broken, and doctor as a person has it there. */
 import { exitCode } from '../../../cli/doctor/command';
-import { type Finding, judge } from '../../../cli/doctor/judge';
+import { judge } from '../../../cli/doctor/judge';
 import { look } from '../../../cli/doctor/look';
+import type { Finding } from '../../../cli/doctor/row';
 import { type Target, targetOf } from '../../../cli/target';
 import { run, runOk } from '../../../scripts/lib/exec';
 import { PATHS } from '../../../scripts/lib/paths';
@@ -65,7 +66,7 @@ export async function found(code: string, also: readonly string[]): Promise<Find
   let last: Finding[] = [];
   return waitFor(code, SEEN_MS, async () => {
     last = await findings();
-    const codes = last.map((finding) => finding.code);
+    const codes = last.map((finding): string => finding.code);
     return codes.includes(code) && codes.every((one) => one === code || also.includes(one)) ? last : null;
   }).catch((error: unknown) => {
     throw new Error(`${error instanceof Error ? error.message : error}; last: ${JSON.stringify(last, null, 1)}`);
