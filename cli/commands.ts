@@ -6,7 +6,7 @@ import { Client, EVENTS_MAX } from './client';
 import { EXIT, type ExitCode, Failed } from './exit';
 import type { Io } from './io';
 import { eventLine, notices, statusLines } from './render';
-import { nodeNames, type Target } from './target';
+import type { Target } from './target';
 
 const WATCH_MS = 1_000;
 const FOLLOW_MS = 500;
@@ -16,7 +16,8 @@ const PAUSE_MS_MAX = 30 * 24 * 3_600_000;
 const UNITS_MS = { ...DURATIONS_MS, h: 3_600_000, d: 24 * 3_600_000 };
 
 export interface Common {
-  stack: string;
+  /** Absent where there is only one: in the monitor's image. */
+  stack?: string;
 }
 export interface Changing extends Common {
   yes?: boolean;
@@ -151,9 +152,8 @@ export function promote(io: Io, node: string, options: Changing & { acceptDataLo
  * stays as it is.
  */
 export function fullName(target: Target, node: string): string {
-  const names = nodeNames(target.info);
-  if (names.includes(node)) return node;
-  const ending = names.filter((name) => name.endsWith(`-${node}`));
+  if (target.nodes.includes(node)) return node;
+  const ending = target.nodes.filter((name) => name.endsWith(`-${node}`));
   return ending.length === 1 && ending[0] !== undefined ? ending[0] : node;
 }
 

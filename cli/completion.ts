@@ -4,7 +4,7 @@ import type { Command } from 'commander';
 /** The hidden command that lists the stack's nodes for completion. */
 export const NODES_COMMAND = '__nodes';
 /** Commands and options whose value is a node. */
-const TAKES_NODE = new Set(['rebuild', 'promote', 'psql', '--to']);
+const TAKES_NODE = new Set(['switchover', 'rebuild', 'promote', 'psql', '--to']);
 
 interface Known {
   name: string;

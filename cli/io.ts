@@ -8,7 +8,7 @@ import { runForeground } from '../scripts/lib/foreground';
 import { isLive, paint, say } from '../scripts/lib/terminal';
 import type { Paint } from './render';
 import type { Run } from './superuser';
-import { type Target, targetOf } from './target';
+import type { Target } from './target';
 
 export interface Io {
   out: (line: string) => void;
@@ -21,7 +21,9 @@ export interface Io {
   sleep: (ms: number) => Promise<void>;
   /** Aborted to end a command that runs until it is stopped. */
   stopped: AbortSignal;
-  target: (stack: string) => Target;
+  /** The stack that is meant when none is named; null: there is only one. */
+  stack: string | null;
+  target: (stack?: string) => Target;
   /** Runs a program on this terminal and returns its exit code. */
   foreground: (command: string, args: readonly string[], env: NodeJS.ProcessEnv) => Promise<number>;
   run: Run;
@@ -29,7 +31,8 @@ export interface Io {
 
 const CLEAR = '\x1b[H\x1b[2J';
 
-export function terminalIo(): Io {
+/** The real terminal, for the stacks that `target` finds. */
+export function terminalIo({ stack, target }: Pick<Io, 'stack' | 'target'>): Io {
   return {
     out: say,
     err: (line) => process.stderr.write(`${line}\n`),
@@ -39,7 +42,7 @@ export function terminalIo(): Io {
     sleep: (ms) => sleep(ms),
     // Ctrl-C ends the whole process (scripts/lib/command.ts).
     stopped: new AbortController().signal,
-    target: targetOf,
+    ...{ stack, target },
     foreground: (command, args, env) => runForeground(command, args, { cwd: process.cwd(), env }),
     run,
   };

@@ -10,7 +10,7 @@ import { type Common, fullName, tellNoticesIfHeard } from './commands';
 import { EXIT, Failed } from './exit';
 import type { Io } from './io';
 import { superuserOf } from './superuser';
-import { nodeNames, type Target } from './target';
+import type { Target } from './target';
 
 const ASK_MS = 10_000;
 
@@ -61,8 +61,8 @@ async function throughHaproxy(target: Target, readOnly: boolean): Promise<Call> 
 
 async function inNode(io: Io, target: Target, node: string): Promise<Call> {
   const name = fullName(target, node);
-  const known = nodeNames(target.info);
-  if (!known.includes(name)) throw new Failed(EXIT.usage, `There is no node "${node}". Known: ${known.join(', ')}.`);
+  if (!target.nodes.includes(name))
+    throw new Failed(EXIT.usage, `There is no node "${node}". Known: ${target.nodes.join(', ')}.`);
   const role = await superuserOf(io.run, name, ASK_MS);
   const login = ['psql', '-U', role, '-d', target.info.value('databaseName', 'app')];
   return { command: 'docker', args: ['exec', ...terminal(), name, ...login], env: {} };
@@ -73,7 +73,7 @@ function terminal(): string[] {
 }
 
 async function runningNode(target: Target): Promise<string> {
-  for (const name of nodeNames(target.info)) {
+  for (const name of target.nodes) {
     const args = ['container', 'inspect', '--format', '{{.State.Running}} {{.State.Paused}}', name];
     if ((await run('docker', args, { deadlineMs: ASK_MS })).stdout.trim() === 'true false') return name;
   }

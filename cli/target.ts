@@ -19,10 +19,12 @@ const URL_VARIABLE = 'PGFAILOVER_URL';
 /** A stack as the commands see it. Nothing is kept after the command. */
 export interface Target {
   stack: string;
-  info: StackInfo;
+  info: Pick<StackInfo, 'project' | 'value'>;
+  /** Names of its nodes, the primary first. */
+  nodes: readonly string[];
   /** `http://127.0.0.1:8008` */
   monitorUrl: string;
-  /** Host on which the ports are published. */
+  /** Host at which HAProxy's ports are. */
   host: string;
   token: () => Promise<string>;
   /** The database owner's password, from the same secret outputs. */
@@ -44,6 +46,7 @@ export function targetOf(stack: string, env: NodeJS.ProcessEnv = process.env): T
   return {
     stack,
     info,
+    nodes: nodeNames(info),
     host,
     monitorUrl: (env[URL_VARIABLE] ?? `http://${host}:${info.value('monitorPort', '8008')}`).replace(/\/+$/, ''),
     token: async () => env[TOKEN_VARIABLE] ?? secret('adminToken'),
@@ -58,16 +61,11 @@ function stacks(): string[] {
     .sort();
 }
 
-/** A container's name with the stack's prefix. */
-export function containerName(info: StackInfo, name: string): string {
-  return `${info.value('namePrefix', '')}${name}`;
-}
-
-/** The stack's nodes by its config, the primary first. */
-export function nodeNames(info: StackInfo): string[] {
+/** The stack's nodes by its config. */
+export function nodeNames(info: Pick<StackInfo, 'value'>): string[] {
   const replicas = Number(info.value('replicas', '1'));
   const names = [NAMES.primary, ...Array.from({ length: replicas }, (_, i) => replicaName(i + 1))];
-  return names.map((name) => containerName(info, name));
+  return names.map((name) => `${info.value('namePrefix', '')}${name}`);
 }
 
 /**

@@ -1,15 +1,11 @@
-/** The chain as a client sees it: HAProxy's statistics, a login through the write port, and the password file. */
+/** The chain as a client sees it: HAProxy's statistics and the password file. */
 import { readFileSync, statSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
-import { Client } from 'pg';
-import { z } from 'zod';
-import { Failed } from '../exit';
 import type { Target } from '../target';
-import type { HaproxyFact, LoginFact, PassfileFact } from './facts';
+import type { HaproxyFact, PassfileFact } from './facts';
 
 const STATS_MS = 3_000;
-const LOGIN_MS = 6_000;
 
 /** The statistics as CSV (HAProxy management guide, 9.1). */
 export async function lookAtHaproxy(target: Target): Promise<HaproxyFact> {
@@ -50,39 +46,6 @@ export function parseStats(csv: string): HaproxyFact | null {
     limit: Number(cell(open, 'slim')),
     queued: Number(cell(open, 'qcur')) + Number(cell(backend, 'qcur')),
   };
-}
-
-/** Logs in like any client. */
-export async function logIn(target: Target): Promise<LoginFact> {
-  const password = await target.password().catch((error: unknown) => error);
-  if (typeof password !== 'string')
-    return { kind: 'no-password', message: password instanceof Failed ? password.message : String(password) };
-  const begin = performance.now();
-  const client = new Client({
-    host: target.host,
-    port: Number(target.info.value('writePort', '5434')),
-    user: target.info.value('databaseUser', 'app'),
-    database: target.info.value('databaseName', 'app'),
-    password,
-    connectionTimeoutMillis: LOGIN_MS,
-    query_timeout: LOGIN_MS,
-    application_name: 'pgfailover doctor',
-  });
-  client.on('error', () => {});
-  try {
-    await client.connect();
-    const { rows } = await client.query({
-      text: `SELECT current_setting('transaction_read_only') = 'on', pg_is_in_recovery()`,
-      rowMode: 'array',
-    });
-    const [readOnly, standby] = z.tuple([z.boolean(), z.boolean()]).parse(rows[0]);
-    return { kind: 'in', readOnly: readOnly && !standby, standby, tookMs: performance.now() - begin };
-  } catch (error) {
-    const code = error instanceof Error && 'code' in error ? String(error.code) : '';
-    return { kind: 'failed', code, message: error instanceof Error ? error.message : String(error) };
-  } finally {
-    client.end().catch(() => {});
-  }
 }
 
 /** Checks libpq's password file (manual, "The Password File") for this stack's entries. */

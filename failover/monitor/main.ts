@@ -4,9 +4,7 @@ import { join } from 'node:path';
 import { inBackground, messageOf } from '../contract/errors';
 import { MonitorConfig } from '../contract/inputs';
 import { PATHS, PORTS, UNUSED_SIGNALS } from '../contract/layout';
-import { formatJson, formatLine, oneLine } from '../contract/log-line';
-import { promoteCommand, switchoverCommand } from './commands/command';
-import { waitServing } from './commands/wait-serving';
+import { formatJson, formatLine } from '../contract/log-line';
 import { FileStore } from './coordination/store';
 import { FileLog } from './log';
 import { createMonitor, type Monitor } from './monitor';
@@ -101,15 +99,4 @@ function fail(error: unknown): void {
   process.exit(1);
 }
 
-/** Runs the command of that name; null when no command is named: then the process is the monitor itself. */
-function command(name: string | undefined, args: readonly string[]): Promise<number> | null {
-  const print = (line: string) => process.stdout.write(`${oneLine(line)}\n`);
-  if (name === 'wait-serving') return waitServing(readConfig(), args[0], print);
-  if (name === 'switchover') return switchoverCommand(readConfig(), args, print);
-  if (name === 'promote') return promoteCommand(readConfig(), args, print);
-  return null;
-}
-
-const asked = command(process.argv[2], process.argv.slice(3));
-if (asked === null) main().catch(fail);
-else asked.then((code) => process.exit(code)).catch(fail);
+main().catch(fail);

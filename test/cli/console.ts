@@ -1,8 +1,10 @@
 /** A terminal for the commands: remembers what they say. */
+
+import { hostCommands } from '../../cli/host';
 import type { Io } from '../../cli/io';
 import { runCli } from '../../cli/program';
 import type { Run } from '../../cli/superuser';
-import type { Target } from '../../cli/target';
+import { nodeNames, type Target } from '../../cli/target';
 import { TOKEN } from './fake-monitor';
 
 export interface Said {
@@ -28,7 +30,7 @@ export interface Setting {
 /** Runs a command against a monitor and returns what it said. */
 export async function cli(url: string, args: readonly string[], setting: Setting = {}): Promise<Said> {
   const { io, said } = fakeIo(url, setting);
-  said.code = await runCli(args, io);
+  said.code = await runCli(args, io, hostCommands);
   return said;
 }
 
@@ -52,7 +54,8 @@ export function fakeIo(url: string, setting: Setting = {}): { io: Io; said: Said
       if (setting.goOn?.() !== true) stop.abort();
     },
     stopped: stop.signal,
-    target: (stack) => target(stack, url, setting),
+    stack: 'dev',
+    target: (stack = 'dev') => target(stack, url, setting),
     foreground: async (command, programArgs, env) => {
       said.programs.push({ command, args: programArgs, env });
       return 0;
@@ -63,15 +66,11 @@ export function fakeIo(url: string, setting: Setting = {}): { io: Io; said: Said
 }
 
 function target(stack: string, url: string, { token = TOKEN, config = {} }: Setting): Target {
+  const value = (key: string, fallback: string) => config[key] ?? fallback;
   return {
     stack,
-    info: {
-      project: 'postgres-failover',
-      stack,
-      backendUrl: undefined,
-      salt: 'v1:x',
-      value: (key, fallback) => config[key] ?? fallback,
-    },
+    info: { project: 'postgres-failover', value },
+    nodes: nodeNames({ value }),
     monitorUrl: url,
     host: '127.0.0.1',
     token: async () => token,

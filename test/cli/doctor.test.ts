@@ -10,6 +10,7 @@ import { judge } from '../../cli/doctor/judge';
 import { diskOf } from '../../cli/doctor/nodes';
 import type { Finding } from '../../cli/doctor/row';
 import { EXIT } from '../../cli/exit';
+import { hostCommands } from '../../cli/host';
 import { makeProgram } from '../../cli/program';
 import { checkConfig, KEYS } from '../../components/config';
 import { buildTopology } from '../../components/topology';
@@ -455,7 +456,9 @@ describe('doctor', () => {
     'names in the next step of %s only commands and keys that exist: %s',
     (_, next) => {
       const { scripts } = z.object({ scripts: z.record(z.string(), z.string()) }).parse(PACKAGE);
-      const own = makeProgram(fakeIo('http://127.0.0.1:1').io, () => {}).commands.map((one) => one.name());
+      const own = makeProgram(fakeIo('http://127.0.0.1:1').io, () => {}, hostCommands).commands.map((one) =>
+        one.name(),
+      );
       const named = (pattern: RegExp) => [...next.matchAll(pattern)].map(([, word = '']) => word);
       expect(Object.keys(scripts)).toEqual(expect.arrayContaining(named(/npm run (\S+?)(?![\w-])/g)));
       expect(own).toEqual(expect.arrayContaining(named(/npm run failover -- (\w+)/g)));

@@ -78,6 +78,11 @@ export class FakeMonitor {
   readonly calls: Call[] = [];
   private server: ReturnType<typeof serve> | null = null;
   url = '';
+  private readonly token: string;
+
+  constructor(token = TOKEN) {
+    this.token = token;
+  }
 
   async open(): Promise<void> {
     await new Promise<void>((resolve) => {
@@ -104,7 +109,7 @@ export class FakeMonitor {
     });
     for (const [name, schema] of Object.entries(Bodies))
       app.post(`/api/v1/${name}`, async (c) => {
-        if (c.req.header('Authorization') !== `Bearer ${TOKEN}`) return c.json({ error: 'no' }, 401);
+        if (c.req.header('Authorization') !== `Bearer ${this.token}`) return c.json({ error: 'no' }, 401);
         const body = schema.safeParse(await c.req.json());
         if (!body.success) return c.json({ error: body.error.message }, 400);
         this.calls.push({ name: name as Command, body: body.data });

@@ -58,11 +58,10 @@ const ROOMS: readonly Room[] = [
     ['contract', ...CORE, 'monitor ports'],
     'HTTP, which asks the core, too',
   ),
-  room('commands', /^failover\/monitor\/commands\//, ['contract'], 'commands inside the image, which ask over HTTP'),
   room(
     'monitor main',
     /^failover\/monitor\/(main|monitor)\.ts/,
-    ['contract', ...CORE, 'monitor ports', 'nodes', 'router', 'coordination', 'outside', 'commands', 'monitor'],
+    ['contract', ...CORE, 'monitor ports', 'nodes', 'router', 'coordination', 'outside', 'monitor'],
     'wires',
   ),
   room('monitor', /^failover\/monitor\//, ['contract', ...CORE, 'monitor ports'], 'the loop and what it remembers'),
@@ -157,7 +156,7 @@ const ADAPTERS: readonly RegExp[] = [
   /^failover\/disk\//,
   /^failover\/keeper\/postgres\//,
   /^failover\/keeper\/(main|clock|memory)\.ts/,
-  /^failover\/monitor\/(outside|commands|coordination)\//,
+  /^failover\/monitor\/(outside|coordination)\//,
   /^failover\/monitor\/(main|log)\.ts/,
   // Words of HTTP, of the log and of the files of their settings.
   /^failover\/contract\/(api|inputs|log-line|version)\.ts/,
@@ -202,6 +201,16 @@ beforeAll(async () => {
   );
   shipped = [...new Set([...(monitor ?? []), ...(keeper ?? [])])].sort();
   simulated = simulator ?? simulated;
+});
+
+describe('the command line in the monitor’s image', () => {
+  it('carries nothing that needs Docker, Pulumi or the stack’s files', async () => {
+    const carried = [...(await modulesOf('cli/inside.ts'))];
+    const may =
+      /^(cli\/[a-z-]+\.ts|failover\/contract\/.*|components\/config-values\.ts|scripts\/lib\/(exec|foreground|terminal)\.ts)$/;
+    expect(carried).toContain('cli/wait-serving.ts');
+    expect(carried.filter((module) => !may.test(module) || /cli\/(host|psql|target)\.ts/.test(module))).toEqual([]);
+  });
 });
 
 describe('the simulator', () => {
