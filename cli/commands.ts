@@ -2,6 +2,7 @@
 
 import { DURATIONS_MS, parseQuantity } from '../components/config-values';
 import type { Answer, ClusterStatus, Command } from '../failover/contract/api';
+import { messageOf } from '../failover/contract/errors';
 import { Client, EVENTS_MAX } from './client';
 import { EXIT, type ExitCode, Failed } from './exit';
 import type { Io } from './io';
@@ -62,7 +63,7 @@ export async function status(io: Io, options: Common & { json?: boolean; watch?:
     await client.cluster().then(show, (error: unknown) => {
       // The watch continues while the monitor is away, because people look just then.
       io.clear?.();
-      io.err(io.paint('red', `${new Date().toISOString()} ${error instanceof Error ? error.message : String(error)}`));
+      io.err(io.paint('red', `${new Date().toISOString()} ${messageOf(error)}`));
     });
     await io.sleep(WATCH_MS);
   }

@@ -5,6 +5,7 @@
 import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { NAMES, replicaName } from '../components/naming';
+import { messageOf } from '../failover/contract/errors';
 import { run } from '../scripts/lib/exec';
 import { PATHS } from '../scripts/lib/paths';
 import { readStack, type StackInfo } from '../scripts/lib/stack';
@@ -94,10 +95,9 @@ async function readOutputs(stack: string): Promise<Record<string, unknown>> {
     const outputs: unknown = JSON.parse(result.stdout);
     return typeof outputs === 'object' && outputs !== null ? { ...outputs } : {};
   } catch (error) {
-    const words = error instanceof Error ? error.message : String(error);
     throw new Failed(
       EXIT.token,
-      `The outputs of stack ${stack} cannot be read (${words.trim()}). ${TOKEN_VARIABLE}=… gives the token by hand.`,
+      `The outputs of stack ${stack} cannot be read (${messageOf(error).trim()}). ${TOKEN_VARIABLE}=… gives the token by hand.`,
     );
   }
 }

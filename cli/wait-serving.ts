@@ -1,6 +1,7 @@
 /** `wait-serving [seconds]`: returns when the cluster serves, and prints meanwhile what it waits for. */
 import type { ClusterStatus, NodeStatus } from '../failover/contract/api';
 import { messageOf } from '../failover/contract/errors';
+import { oneLine } from '../failover/contract/log-line';
 import { type Common, clientOf } from './commands';
 import { EXIT, type ExitCode, Failed } from './exit';
 import type { Io } from './io';
@@ -70,7 +71,9 @@ export async function waitServing(
     const reason = missing(status);
     if (reason !== null) return reason;
     const result = await login(target);
-    return result.kind === 'in' ? null : `${target.info.value('databaseUser', 'app')} cannot log in: ${result.message}`;
+    return result.kind === 'in'
+      ? null
+      : `${target.info.value('databaseUser', 'app')} cannot log in: ${oneLine(result.message)}`;
   };
   for (let before = ''; ; ) {
     const reason = await look().catch((error: unknown) => {

@@ -4,7 +4,7 @@ import { z } from 'zod';
 import { STACK_LABEL } from '../../components/naming';
 import type { Topology } from '../../components/topology';
 import { run } from '../../scripts/lib/exec';
-import type { ContainerFact, ContainerState, PortFact } from './facts';
+import { type ContainerFact, DockerState, type PortFact } from './facts';
 
 const ASK_MS = 10_000;
 const CONNECT_MS = 1_000;
@@ -12,7 +12,7 @@ const CONNECT_MS = 1_000;
 const Inspected = z.object({
   Name: z.string(),
   State: z.object({
-    Status: z.enum(['created', 'running', 'paused', 'restarting', 'removing', 'exited', 'dead']),
+    Status: DockerState,
     ExitCode: z.number(),
     Error: z.string(),
     OOMKilled: z.boolean(),
@@ -63,7 +63,7 @@ function containerFact(
   found: Inspected | undefined,
   topology: Topology,
 ): ContainerFact {
-  const state: ContainerState = found?.State.Status ?? 'missing';
+  const state = found?.State.Status ?? 'missing';
   const connected = Object.keys(found?.NetworkSettings.Networks ?? {});
   return {
     name,

@@ -1,24 +1,18 @@
 /**
  * Doctor's observations as data. A part is absent when it was not checked, because an earlier part of the chain failed.
  */
+import { z } from 'zod';
 import type { ClusterStatus } from '../../failover/contract/api';
 import type { EngineState } from '../../scripts/lib/docker';
 
-/** `missing`: there is no container of that name. The others are Docker's own words. */
-export type ContainerState =
-  | 'missing'
-  | 'created'
-  | 'running'
-  | 'paused'
-  | 'restarting'
-  | 'removing'
-  | 'exited'
-  | 'dead';
+/** Docker's own words for the state of a container. */
+export const DockerState = z.enum(['created', 'running', 'paused', 'restarting', 'removing', 'exited', 'dead']);
 
 export interface ContainerFact {
   name: string;
   role: 'haproxy' | 'monitor' | 'node' | 'backend' | 'prometheus' | 'pgadmin';
-  state: ContainerState;
+  /** `missing`: there is no container of that name. */
+  state: z.infer<typeof DockerState> | 'missing';
   exitCode: number;
   /** The engine's message about a failed start, or an empty string. */
   error: string;
@@ -59,37 +53,41 @@ export interface HaproxyFact {
 }
 
 /** A setting of `synchronous_commit` below `on`, with the role and database for which it holds; null: for all. */
-export interface LoweredFact {
-  role: string | null;
-  database: string | null;
-  value: string;
-}
+const LoweredFact = z.object({ role: z.string().nullable(), database: z.string().nullable(), value: z.string() });
+export type LoweredFact = z.infer<typeof LoweredFact>;
 
+const holder = { database: z.string(), seconds: z.number() };
 /** An object that prevents the removal of dead rows, and for how many seconds. */
-export type HolderFact =
-  | { kind: 'session'; pid: number; role: string; database: string; seconds: number }
-  /** The client chooses the name of a prepared transaction. */
-  | { kind: 'prepared'; name: string; database: string; seconds: number };
+const HolderFact = z.discriminatedUnion('kind', [
+  z.object({ kind: z.literal('session'), pid: z.number(), role: z.string(), ...holder }),
+  // The client chooses the name of a prepared transaction.
+  z.object({ kind: z.literal('prepared'), name: z.string(), ...holder }),
+]);
+export type HolderFact = z.infer<typeof HolderFact>;
 
-export interface DatabaseFact {
-  standby: boolean;
-  connections: number;
+const SlotFact = z.object({
+  name: z.string(),
+  active: z.boolean(),
+  lost: z.boolean(),
+  /** Time for which the slot has been unused while it keeps dead rows (`xmin`), seconds; null: it keeps none. */
+  heldSeconds: z.number().nullable(),
+});
+
+/** What PostgreSQL of a node answers: see `QUERY` in nodes.ts. */
+export const DatabaseFact = z.object({
+  standby: z.boolean(),
+  connections: z.number(),
   /** Connections for ordinary roles: `max_connections` minus the reserved ones. */
-  room: number;
-  slots: {
-    name: string;
-    active: boolean;
-    lost: boolean;
-    /** Time for which the slot has been unused while it keeps dead rows (`xmin`), seconds; null: it keeps none. */
-    heldSeconds: number | null;
-  }[];
+  room: z.number(),
+  slots: z.array(SlotFact),
   /** A person paused replay (`pg_wal_replay_pause`). */
-  replayPaused: boolean;
+  replayPaused: z.boolean(),
   /** Settings of `synchronous_commit` for roles and databases. */
-  commitSettings: LoweredFact[];
+  commitSettings: z.array(LoweredFact),
   /** The oldest ones. */
-  holders: HolderFact[];
-}
+  holders: z.array(HolderFact),
+});
+export type DatabaseFact = z.infer<typeof DatabaseFact>;
 
 export interface NodeFact {
   name: string;

@@ -5,6 +5,7 @@ import { existsSync, statfsSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { checkConfig, KEYS } from '../../components/config';
 import { buildTopology, LOG_FILE, type Topology } from '../../components/topology';
+import { messageOf } from '../../failover/contract/errors';
 import { slotName } from '../../failover/contract/naming';
 import { engineState } from '../../scripts/lib/docker';
 import { PATHS } from '../../scripts/lib/paths';
@@ -65,8 +66,7 @@ async function lookAtMonitor(target: Target): Promise<Facts['monitor'] & { clock
     const [cluster, healthy] = await Promise.all([client.cluster(), isHealthy(target.monitorUrl)]);
     return { cluster, healthy, message: '', clockMs: Date.now() - Date.parse(cluster.at) };
   } catch (error) {
-    const message = error instanceof Error ? error.message : String(error);
-    return { cluster: null, healthy: false, message, clockMs: null };
+    return { cluster: null, healthy: false, message: messageOf(error), clockMs: null };
   }
 }
 

@@ -1,9 +1,8 @@
 /** Looks at a node from inside its container: its disk, and its PostgreSQL over the local socket. */
-import { z } from 'zod';
 import { PATHS } from '../../failover/contract/layout';
 import { run } from '../../scripts/lib/exec';
 import { asSuperuser } from '../superuser';
-import type { DatabaseFact, NodeFact } from './facts';
+import { DatabaseFact, type NodeFact } from './facts';
 
 /** Limit per node, ms, so that a node that hangs does not make doctor hang. */
 const NODE_MS = 6_000;
@@ -41,31 +40,6 @@ export const QUERY = `SELECT json_build_object(
           'seconds', extract(epoch FROM now() - prepared)::int)
         FROM pg_prepared_xacts WHERE NOT pg_is_in_recovery() ORDER BY prepared LIMIT ${ROWS_MAX})) all_holders))`;
 
-const Database: z.ZodType<DatabaseFact> = z.object({
-  standby: z.boolean(),
-  connections: z.number(),
-  room: z.number(),
-  slots: z.array(
-    z.object({ name: z.string(), active: z.boolean(), lost: z.boolean(), heldSeconds: z.number().nullable() }),
-  ),
-  replayPaused: z.boolean(),
-  commitSettings: z.array(
-    z.object({ role: z.string().nullable(), database: z.string().nullable(), value: z.string() }),
-  ),
-  holders: z.array(
-    z.discriminatedUnion('kind', [
-      z.object({
-        kind: z.literal('session'),
-        pid: z.number(),
-        role: z.string(),
-        database: z.string(),
-        seconds: z.number(),
-      }),
-      z.object({ kind: z.literal('prepared'), name: z.string(), database: z.string(), seconds: z.number() }),
-    ]),
-  ),
-});
-
 /** Two checks in parallel, so that a PostgreSQL that hangs does not hide a full disk. */
 export async function lookAtNode(name: string): Promise<NodeFact> {
   const inside = (...args: string[]) => run('docker', ['exec', name, ...args], { deadlineMs: NODE_MS });
@@ -86,7 +60,7 @@ export async function lookAtNode(name: string): Promise<NodeFact> {
 
 function databaseOf(text: string): DatabaseFact | null {
   try {
-    return Database.parse(JSON.parse(text));
+    return DatabaseFact.parse(JSON.parse(text));
   } catch {
     return null;
   }

@@ -31,12 +31,12 @@ it('says each reason once, until the cluster serves and its owner can log in', a
     },
   });
   monitor.cluster = null;
-  const logins: LoginFact[] = [{ kind: 'failed', code: '28P01', message: 'no such password' }, IN];
+  const logins: LoginFact[] = [{ kind: 'failed', code: '28P01', message: 'no such\x1b[2J\npassword' }, IN];
   expect(await waitServing(io, undefined, {}, async () => logins.shift() ?? IN)).toBe(EXIT.ok);
   expect(said.out).toEqual([
     expect.stringMatching(/^waiting: .*the monitor is starting$/),
     expect.stringMatching(/^waiting: .*postgres-primary reads its settings/),
-    'waiting: app cannot log in: no such password',
+    'waiting: app cannot log in: no such\\x1b[2J | password',
     'the cluster serves',
   ]);
 });
