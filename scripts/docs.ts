@@ -1,6 +1,7 @@
 /**
  * Writes the generated parts of the documents: the README's config table from `Pulumi.yaml`, the failover rule in
- * docs/architecture.md from the rule table itself, and the codes in docs/operations.md from the contract.
+ * docs/architecture.md from the rule table itself, and the codes in docs/operations.md from the contract and doctor's
+ * table.
  *
  *     npm run docs               writes them between their markers
  *     npm run docs -- --check    exit 1 when one is not up to date
@@ -9,6 +10,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parse } from 'yaml';
 import { z } from 'zod';
+import { FINDINGS } from '../cli/doctor/findings';
 import { FAILURE_CODES, type Meaning, NOTE_CODES, RULE_CODES } from '../failover/contract/codes';
 import { RULES } from '../failover/core/rules';
 
@@ -50,6 +52,15 @@ export function codeTable(codes: Readonly<Record<string, Meaning>>): string {
   return ['| code | what it says | to do |', '|---|---|---|', ...rows].join('\n');
 }
 
+/** The table of what doctor finds, as Markdown. */
+export function findingTable(): string {
+  const rows = FINDINGS.rows.map(
+    ({ code, severity, sentence, next }) =>
+      `| \`${code}\` | ${typeof severity === 'string' ? severity : 'error or warning'} | ${sentence} | ${next} |`,
+  );
+  return ['| code | severity | what it says | next step |', '|---|---|---|---|', ...rows].join('\n');
+}
+
 /** @throws Error when the markers are not there, in order. */
 export function withPart(document: string, name: string, part: string): string {
   const [beginMark, endMark] = [`<!-- ${name}:begin -->`, `<!-- ${name}:end -->`];
@@ -65,6 +76,7 @@ function main(check: boolean): void {
     { file: 'docs/operations.md', name: 'rule-codes', part: codeTable(RULE_CODES) },
     { file: 'docs/operations.md', name: 'failure-codes', part: codeTable(FAILURE_CODES) },
     { file: 'docs/operations.md', name: 'note-codes', part: codeTable(NOTE_CODES) },
+    { file: 'docs/operations.md', name: 'finding-codes', part: findingTable() },
   ];
   for (const { file, name, part } of parts) {
     const path = join(ROOT, file);

@@ -4,10 +4,8 @@ import { join } from 'node:path';
 import { messageOf } from '../contract/errors';
 import { MonitorConfig } from '../contract/inputs';
 import { PATHS, PORTS, UNUSED_SIGNALS } from '../contract/layout';
-import { formatJson, formatLine, oneLine } from '../contract/log-line';
+import { formatJson, formatLine } from '../contract/log-line';
 import { NodeSettings } from '../contract/messages';
-import { type Command, promote, switchover } from './commands/command';
-import { waitServing } from './commands/wait-serving';
 import { FileStore } from './coordination/store';
 import { FileLog } from './log';
 import { createMonitor, type Monitor } from './monitor';
@@ -85,10 +83,4 @@ function fail(error: unknown): void {
   process.exit(1);
 }
 
-const COMMANDS: Readonly<Record<string, Command>> = { 'wait-serving': waitServing, switchover, promote };
-const [name = '', ...args] = process.argv.slice(2);
-const command = COMMANDS[name];
-const print = (line: string) => process.stdout.write(`${oneLine(line)}\n`);
-// Without a command the process is the monitor itself.
-if (command === undefined) main().catch(fail);
-else command(readConfig(), args, print).then((code) => process.exit(code), fail);
+main().catch(fail);
