@@ -40,14 +40,14 @@ class RealNode implements ContractNode {
     this.data = `/tmp/${name}/data`;
     this.conf = `/tmp/${name}`;
     this.canary = new Canary(
-      (setup) => this.open(setup),
+      () => this.open({ synchronous_commit: 'on' }),
       () => this.sql(),
     );
   }
 
-  open(setup?: string): Promise<Session> {
+  open(settings?: Record<string, string>): Promise<Session> {
     const options = { host: ADDRESS, port: this.port, user: 'postgres', database: 'postgres', limitMs: LIMIT_MS };
-    return Session.open({ ...options, applicationName: `${this.name}-contract`, setup });
+    return Session.open({ ...options, applicationName: `${this.name}-contract`, settings });
   }
 
   private async sql(): Promise<Session> {

@@ -2,8 +2,8 @@ import { mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { segmentInTitle } from '../../failover/keeper/postgres/catch-up';
 import { endOfBackup } from '../../failover/keeper/postgres/copy';
+import { placeOf } from '../../failover/keeper/postgres/place';
 import { segmentBefore, segmentsBetween, wholeSegments } from '../../failover/keeper/postgres/receive-wal';
 import { makeRoom, reserveFor, watchRoom } from '../../failover/keeper/postgres/room';
 import { createServer } from '../../failover/keeper/postgres/server';
@@ -16,6 +16,7 @@ import {
   removeTablespaces,
   sharesTablespace,
 } from '../../failover/keeper/postgres/tablespaces';
+import { walFileIn } from '../../failover/keeper/postgres/titles';
 
 const MB = 1024 * 1024;
 const GB = 1024 * MB;
@@ -51,12 +52,11 @@ describe('segments of write-ahead log', () => {
   });
 
   it('are told by the title of the startup process', () => {
-    expect(segmentInTitle('postgres: replica-1: startup recovering 00000002000000000000001C')).toBe('000000000000001C');
-    expect(segmentInTitle('postgres: replica-1: startup waiting for 00000002000000000000001C')).toBe(
-      '000000000000001C',
-    );
-    expect(segmentInTitle('postgres: replica-1: startup ')).toBeNull();
-    expect(segmentInTitle('postgres: replica-1: walreceiver streaming 0/1C000000')).toBeNull();
+    const file = '00000002000000000000001C';
+    expect(walFileIn(`postgres: replica-1: startup recovering ${file}`)).toBe(file);
+    expect(walFileIn(`postgres: replica-1: startup waiting for ${file}`)).toBe(file);
+    expect(walFileIn('postgres: replica-1: startup ')).toBeNull();
+    expect(walFileIn('postgres: replica-1: walreceiver streaming 0/1C000000')).toBeNull();
   });
 });
 
@@ -76,7 +76,7 @@ describe('the manifest of a backup', () => {
 });
 
 describe('what is found in the volume after the container died in the middle of a copy', () => {
-  const server = () => createServer({ node: 'b', clusterKey: 'k'.repeat(48), volume, memoryLimitBytes: null });
+  const server = () => createServer(placeOf('b', 'k'.repeat(48), volume), null);
   const made = async (folder: string, mark: string) => {
     await mkdir(join(volume, folder), { recursive: true });
     await writeFile(join(volume, folder, 'PG_VERSION'), mark);

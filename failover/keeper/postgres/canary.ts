@@ -12,13 +12,13 @@ const WAKE_LIMIT_MS = 500;
 const WRITE = `SELECT pg_logical_emit_message(true, 'failover', '')`;
 
 export class Canary {
-  private readonly open: (setup: string) => Promise<Session>;
+  private readonly open: () => Promise<Session>;
   private readonly main: () => Promise<Session>;
   private session: Session | null = null;
   private pid = 0;
 
-  /** `open` opens a new session; `main` returns the keeper's common session. */
-  constructor(open: (setup: string) => Promise<Session>, main: () => Promise<Session>) {
+  /** `open` opens a new session with synchronous commit; `main` returns the keeper's common session. */
+  constructor(open: () => Promise<Session>, main: () => Promise<Session>) {
     this.open = open;
     this.main = main;
   }
@@ -26,7 +26,7 @@ export class Canary {
   /** Begins a commit and resolves when it is seen to wait. Throws SYNC_UNPROVEN when commits do not wait. */
   async start(): Promise<void> {
     await this.end();
-    const session = await this.open('SET synchronous_commit = on');
+    const session = await this.open();
     this.session = session;
     const [row] = await session.query<{ pid: number }>('SELECT pg_backend_pid() AS pid');
     this.pid = row?.pid ?? 0;

@@ -10,10 +10,11 @@ import { slotName } from '../../contract/naming';
 import type { Source } from '../ports';
 import { conninfo } from './config-files';
 import { throttled } from './copy';
+import type { Place } from './place';
 import { serverProcesses } from './processes';
-import { segmentsBetween, WalReceiver, wholeSegments } from './receive-wal';
-import type { RejoinContext } from './rejoin';
+import { segmentsBetween, WalReceiver, wholeSegments, withoutTimeline } from './receive-wal';
 import { freeBytes, inBytes } from './room';
+import { walFileIn } from './titles';
 
 const MB = 1024 * 1024;
 /**
@@ -30,19 +31,11 @@ const IDLE_LIMIT_MS = 600_000;
 
 interface CatchUpOptions {
   source: Source;
-  context: RejoinContext;
+  place: Place;
   /** Disk space that has to stay free, bytes. */
   reserveBytes: number;
   isRunning: () => boolean;
   progress: (text: string) => void;
-}
-
-/**
- * Segment that the startup process reads or waits for, without its timeline, taken from the process title; null: the
- * title shows none.
- */
-export function segmentInTitle(title: string): string | null {
-  return /startup (?:recovering|waiting for) [0-9A-F]{8}([0-9A-F]{16})/.exec(title)?.[1] ?? null;
 }
 
 /** Receives WAL into the data's `pg_wal` until {@link isOver} or {@link end}. */
@@ -57,15 +50,15 @@ export class CatchUp {
   private readonly watching: Promise<void>;
 
   constructor(options: CatchUpOptions) {
-    const { source, context } = options;
+    const { source, place } = options;
     this.options = options;
     this.source = source;
-    this.folder = join(context.data, 'pg_wal');
+    this.folder = join(place.data, 'pg_wal');
     const onFailed = () => {
       this.isOver = true;
     };
-    const connection = conninfo(source.address, context.port, `${context.node}-receivewal`, context.passfile);
-    this.receiver = new WalReceiver({ connection, slot: slotName(context.node), onFailed });
+    const connection = conninfo(source.address, place.port, `${place.node}-receivewal`, place.passfile);
+    this.receiver = new WalReceiver({ connection, slot: slotName(place.node), onFailed });
     this.receiver.begin(this.folder);
     this.watching = this.watch();
   }
@@ -82,12 +75,11 @@ export class CatchUp {
    * replay.
    */
   private async leftBytes(): Promise<number | null> {
-    const titles = (await serverProcesses()).map((p) => segmentInTitle(p.title));
-    const at = titles.find((segment) => segment !== null);
+    const read = (await serverProcesses()).map((p) => walFileIn(p.title)).find((file) => file !== null);
     const last = (await wholeSegments(this.folder)).at(-1);
-    if (at === undefined || at === null || last === undefined) return null;
+    if (read == null || last === undefined) return null;
     const segmentBytes = await this.sizeOfSegments();
-    return Math.max(0, segmentsBetween(at, last, segmentBytes) + 1) * segmentBytes;
+    return Math.max(0, segmentsBetween(withoutTimeline(read), last, segmentBytes) + 1) * segmentBytes;
   }
 
   /** All segments of a cluster have the same size, a power of two. */
@@ -97,8 +89,7 @@ export class CatchUp {
   }
 
   private async watch(): Promise<void> {
-    const { context, reserveBytes, isRunning } = this.options;
-    const { progress } = this.options;
+    const { place, reserveBytes, isRunning, progress } = this.options;
     const [tell, tellRoom] = [throttled(progress), throttled(progress)];
     const { signal } = this.stopping;
     let ranMs = performance.now();
@@ -110,7 +101,7 @@ export class CatchUp {
       const left = await this.leftBytes().catch(() => null);
       if (left !== null && left <= NEAR_BYTES) this.isOver = true;
       else if (left !== null) tell(`${Math.ceil(left / MB)} MB of WAL still to be replayed`);
-      const free = await freeBytes(context.volume).catch(() => null);
+      const free = await freeBytes(place.volume).catch(() => null);
       if (free !== null) await this.keepRoom(free, reserveBytes, tellRoom);
       const restMs = Math.max(LOOK_MS, (performance.now() - fromMs) * LOOK_SHARE);
       await delay(restMs, undefined, { signal }).catch(() => undefined);

@@ -9,9 +9,10 @@ import { copySlotName, slotName } from '../../contract/naming';
 import { exists, syncFolder } from '../../disk/durable';
 import { KeeperError, type Source } from '../ports';
 import { conninfo } from './config-files';
+import type { Place } from './place';
 import { run } from './processes';
 import { segmentBefore, WalReceiver, wholeSegments } from './receive-wal';
-import { openSource, type RejoinContext } from './rejoin';
+import { openSource } from './rejoin';
 import { makeRoom, reserveFor, watchRoom } from './room';
 import { type Session, within } from './session';
 import { dropSlot, handOver, reserveSlot } from './slots';
@@ -37,18 +38,18 @@ interface SourceFacts {
 }
 
 async function askSource(session: Session): Promise<SourceFacts> {
-  const [row] = await session.query<{ size: string; segment: string; tablespaces: Tablespace[] }>(
+  const row = await session.askOne<{ size: string; segment: string; tablespaces: Tablespace[] }>(
+    'source',
     `SELECT (SELECT sum(pg_database_size(oid)) FROM pg_database)::text AS size,
       (SELECT setting FROM pg_settings WHERE name = 'wal_segment_size') AS segment,
       (SELECT coalesce(json_agg(json_build_object('name', spcname, 'location', pg_tablespace_location(oid))), '[]')
         FROM pg_tablespace WHERE pg_tablespace_location(oid) <> '') AS tablespaces`,
   );
-  if (row === undefined) throw new Error('the leader gave no row');
   return { sizeBytes: Number(row.size), segmentBytes: Number(row.segment), tablespaces: row.tablespaces };
 }
 
-function withSource<T>(source: Source, context: RejoinContext, use: (session: Session) => Promise<T>): Promise<T> {
-  return within(openSource(source, context), use);
+function withSource<T>(source: Source, place: Place, use: (session: Session) => Promise<T>): Promise<T> {
+  return within(openSource(source, place), use);
 }
 
 /** Limits progress messages to one every {@link PROGRESS_EVERY_MS}. */
@@ -94,27 +95,26 @@ interface CopyOptions extends ToolOptions {
 }
 
 /** Drops an unfinished copy's slot on the leader. This may fail: the leader drops an idle copy slot by itself. */
-async function dropCopySlot(source: Source, context: RejoinContext): Promise<void> {
-  await withSource(source, context, (session) => dropSlot(session, copySlotName(context.node))).catch(() => undefined);
+async function dropCopySlot(source: Source, place: Place): Promise<void> {
+  await withSource(source, place, (session) => dropSlot(session, copySlotName(place.node))).catch(() => undefined);
 }
 
 /**
- * Makes a verified base backup in `context.fresh`. Its `pg_wal` contains all WAL since the backup began, and the node's
+ * Makes a verified base backup in `place.fresh`. Its `pg_wal` contains all WAL since the backup began, and the node's
  * own slot on the leader keeps the WAL that follows. Resolves with the disk space that has to stay free, bytes. Throws
  * DISK_TOO_SMALL, TABLESPACE_IN_USE, or TOOL_FAILED with the tool's own message; the caller then removes the files of
  * the unfinished copy.
  */
-export async function copyData(source: Source, context: RejoinContext, options: CopyOptions): Promise<number> {
-  const { fresh, wal, volume, data, node } = context;
-  const facts = await withSource(source, context, askSource);
-  const { sizeBytes, segmentBytes, tablespaces } = facts;
+export async function copyData(source: Source, place: Place, options: CopyOptions): Promise<number> {
+  const { fresh, wal, volume, data, node } = place;
+  const { sizeBytes, segmentBytes, tablespaces } = await withSource(source, place, askSource);
   let { removeOld } = options;
   if (removeOld !== null && (await sharesTablespace(tablespaces, data))) {
-    await makeRoom(source.name, sizeBytes, { ...context, data }, async () => undefined);
+    await makeRoom(source.name, sizeBytes, place, async () => undefined);
     await removeOld();
     removeOld = null;
   }
-  await makeRoom(source.name, sizeBytes, context, removeOld);
+  await makeRoom(source.name, sizeBytes, place, removeOld);
   await claimTablespaces(node, tablespaces, volume, data);
 
   const stop = new AbortController();
@@ -129,20 +129,20 @@ export async function copyData(source: Source, context: RejoinContext, options: 
   // then.
   const hasOld = await exists(join(data, 'PG_VERSION'));
   const slot = hasOld ? copySlotName(node) : slotName(node);
-  const connection = conninfo(source.address, context.port, `${node}-receivewal`, context.passfile);
+  const connection = conninfo(source.address, place.port, `${node}-receivewal`, place.passfile);
   const receiver = new WalReceiver({ connection, slot, onFailed: fail });
   try {
-    watchRoom(source.name, context, reserveBytes, signal, fail);
-    await withSource(source, context, (session) => reserveSlot(session, slot));
+    watchRoom(source.name, place, reserveBytes, signal, fail);
+    await withSource(source, place, (session) => reserveSlot(session, slot));
     await mkdir(wal, { mode: 0o700 });
     receiver.begin(wal);
     const tools = { progress: options.progress, signal };
-    await baseBackup(source, context, tools);
+    await baseBackup(source, place, tools);
     await lastSegment(await endOfBackup(fresh), wal, segmentBytes, signal);
-    await verify(source, context, tools);
+    await verify(source, place, tools);
     await receiver.end(wal);
     if (signal.aborted) throw new Error('aborted');
-    if (hasOld) await withSource(source, context, (session) => handOver(session, slot, slotName(node)));
+    if (hasOld) await withSource(source, place, (session) => handOver(session, slot, slotName(node)));
     await rm(join(fresh, 'pg_wal'), { recursive: true, force: true });
     await rename(wal, join(fresh, 'pg_wal'));
     await writeFile(join(fresh, CATCHING_UP), '');
@@ -152,7 +152,7 @@ export async function copyData(source: Source, context: RejoinContext, options: 
   } catch (error) {
     stop.abort();
     await receiver.end(wal);
-    if (hasOld) void dropCopySlot(source, context);
+    if (hasOld) void dropCopySlot(source, place);
     throw cause ?? error;
   } finally {
     stop.abort();
@@ -174,14 +174,14 @@ async function runWithProgress(
   await run(command, args, { limitMs: DAY_MS, signal, onError });
 }
 
-async function baseBackup(source: Source, context: RejoinContext, tools: ToolOptions): Promise<void> {
-  const connection = conninfo(source.address, context.port, `${context.node}-basebackup`, context.passfile);
+async function baseBackup(source: Source, place: Place, tools: ToolOptions): Promise<void> {
+  const connection = conninfo(source.address, place.port, `${place.node}-basebackup`, place.passfile);
   const options = ['--checkpoint=fast', '--wal-method=none', '--progress', '--no-password', '--sync-method=syncfs'];
-  const args = ['-d', connection, '-D', context.fresh, ...options];
+  const args = ['-d', connection, '-D', place.fresh, ...options];
   await runWithProgress(`base backup of ${source.name}`, 'pg_basebackup', args, tools);
 }
 
-async function verify(source: Source, { wal, fresh }: RejoinContext, tools: ToolOptions): Promise<void> {
+async function verify(source: Source, { wal, fresh }: Place, tools: ToolOptions): Promise<void> {
   const args = ['--progress', `--wal-directory=${wal}`, fresh];
   await runWithProgress(`verifying the copy of ${source.name}`, 'pg_verifybackup', args, tools);
 }

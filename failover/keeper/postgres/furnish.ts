@@ -15,7 +15,7 @@ import { derivedPassword } from '../../contract/proof';
 import { GRANTED_SETTINGS } from '../../contract/session-settings';
 import { KeeperError } from '../ports';
 import { BEAT_MAX, BEAT_SEQUENCE } from './heartbeat';
-import { HOME } from './logins';
+import { HOME, type OwnSessions } from './own-sessions';
 import { KEY_ITERATIONS, newVerifier } from './scram';
 import { identifier, literal, type Session, within } from './session';
 import { template } from './template';
@@ -23,16 +23,7 @@ import { template } from './template';
 /** Time limit of a repair's statements, ms. */
 const LIMIT_MS = 15_000;
 /** A repair that waits for a client's lock gives up after this time, ms, and is tried again. */
-export const REPAIR_LOCK_MS = 500;
-
-/**
- * Opens sessions. `into` opens one in a given database. `home` opens one in the failover's own database or, while that
- * accepts no sessions, in another one.
- */
-export interface FurnishSessions {
-  into(database: string, limitMs: number): Promise<Session>;
-  home(limitMs: number): Promise<Session>;
-}
+const LOCK_MS = 500;
 
 /** Functions that the replication role needs for pg_rewind (manual, pg_rewind, Notes). */
 const REWIND_FUNCTIONS = [
@@ -147,12 +138,12 @@ const KINDS: Readonly<Record<string, string>> = {
 type Repairs = Record<string, (session: Session) => Promise<boolean>>;
 
 export class Furnishing {
-  private readonly sessions: FurnishSessions;
+  private readonly sessions: OwnSessions;
   private readonly clusterKey: string;
   /** Stored verifiers that are known to match the roles' passwords, by role. */
   private readonly verifiers = new Map<string, string>();
 
-  constructor(sessions: FurnishSessions, clusterKey: string) {
+  constructor(sessions: OwnSessions, clusterKey: string) {
     this.sessions = sessions;
     this.clusterKey = clusterKey;
   }
@@ -163,7 +154,7 @@ export class Furnishing {
    * them. Throws PostgreSQL's error.
    */
   async furnish(settings: NodeSettings, isNew: boolean): Promise<void> {
-    await within(this.sessions.home(LIMIT_MS), async (session) => {
+    await within(this.sessions.home(LIMIT_MS, LOCK_MS), async (session) => {
       const missing = await this.missing(session);
       if (missing.length > 0) await this.repair(missing);
       await ensureRole(session, settings.databaseUser, '', settings.databasePassword);
@@ -204,8 +195,8 @@ export class Furnishing {
         if (names.includes(name)) await attempt(name, () => work(session));
       }
     };
-    await within(this.sessions.home(LIMIT_MS), (session) => each(session, missing, this.repairsAnywhere()));
-    await within(this.sessions.into(HOME, LIMIT_MS), async (session) => {
+    await within(this.sessions.home(LIMIT_MS, LOCK_MS), (session) => each(session, missing, this.repairsAnywhere()));
+    await within(this.sessions.into(HOME, LIMIT_MS, LOCK_MS), async (session) => {
       // Checked again, because a dropped role has lost its grants, and a database that was just created is empty.
       await each(session, await this.missing(session), this.repairsAtHome());
     });
@@ -287,7 +278,7 @@ export class Furnishing {
   }
 
   private async ensureTable({ databaseName, databaseUser }: NodeSettings): Promise<void> {
-    await within(this.sessions.into(databaseName, LIMIT_MS), async (own) => {
+    await within(this.sessions.into(databaseName, LIMIT_MS, LOCK_MS), async (own) => {
       const [there] = await own.query<{ found: boolean }>(`SELECT to_regclass('public.users') IS NOT NULL AS found`);
       if (there?.found === true) return;
       await own.query(`GRANT ALL ON SCHEMA public TO ${identifier(databaseUser)};

@@ -11,10 +11,9 @@ import { connect } from 'node:net';
 import { inBackground } from '../../contract/errors';
 import { systemClock } from '../clock';
 import { type Beat, type Clock, KeeperError } from '../ports';
-import { HOME, LOCKED_OUT } from './logins';
+import { HOME, LOCKED_OUT } from './own-sessions';
 import { OwnTime, TICK_MS } from './own-time';
-import type { Session } from './session';
-import { sqlState } from './timed-client';
+import { type Session, sqlState } from './session';
 
 const INTERVAL_MS = 100;
 const REST_MIN_MS = 10;

@@ -7,8 +7,7 @@ import { FLOORED, type Floors, type Pending } from '../tunables';
 import { VERSION_NAME } from './config-files';
 import { BEAT_MAX, BEAT_SEQUENCE } from './heartbeat';
 import { commandLine, run } from './processes';
-import type { Session } from './session';
-import { sqlState } from './timed-client';
+import { type Session, sqlState } from './session';
 import { timelineOf } from './titles';
 
 /** Wait events of a startup process that has applied all local WAL (S6). */

@@ -126,8 +126,6 @@ export interface ToolOptions {
   /** Time limit, ms. */
   limitMs: number;
   signal?: AbortSignal;
-  env?: Record<string, string>;
-  input?: string;
   /** Called with each piece of standard error, for progress. */
   onError?: (text: string) => void;
 }
@@ -141,8 +139,8 @@ const OUTPUT_MAX = 64 * 1024;
 export function run(command: string, args: string[], options: ToolOptions): Promise<string> {
   return new Promise((resolve, reject) => {
     const child = spawn(command, args, {
-      env: { ...process.env, LC_ALL: 'C', ...options.env },
-      stdio: ['pipe', 'pipe', 'pipe'],
+      env: { ...process.env, LC_ALL: 'C' },
+      stdio: ['ignore', 'pipe', 'pipe'],
       timeout: options.limitMs,
       killSignal: 'SIGKILL',
       signal: options.signal,
@@ -155,7 +153,6 @@ export function run(command: string, args: string[], options: ToolOptions): Prom
       errors = (errors + text).slice(-OUTPUT_MAX);
       options.onError?.(text);
     });
-    child.stdin.on('error', () => undefined).end(options.input ?? '');
     let broken: Error | null = null;
     child.on('error', (error) => {
       broken = error;

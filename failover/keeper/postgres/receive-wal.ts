@@ -19,12 +19,16 @@ const PATIENCE_MS = 30_000;
 /** Any timeline: the first digits of a segment's name. */
 const ANY_TIMELINE = '00000000';
 
+export function withoutTimeline(segment: string): string {
+  return segment.slice(ANY_TIMELINE.length);
+}
+
 /** Names of the whole segments in a folder of WAL, oldest first, without their timelines. */
 export async function wholeSegments(folder: string): Promise<string[]> {
   const names = await readdir(folder).catch(() => []);
   return names
     .filter((name) => /^[0-9A-F]{24}$/.test(name))
-    .map((name) => name.slice(8))
+    .map(withoutTimeline)
     .sort();
 }
 
@@ -36,7 +40,7 @@ export function segmentsBetween(from: string, to: string, segmentBytes: number):
 
 /** Name, without the timeline, of the segment with the byte before a position. */
 export function segmentBefore(lsn: string, segmentBytes: number): string {
-  return segmentFile(0, parseLsn(lsn) - 1n, BigInt(segmentBytes)).slice(ANY_TIMELINE.length);
+  return withoutTimeline(segmentFile(0, parseLsn(lsn) - 1n, BigInt(segmentBytes)));
 }
 
 /** Removes a partly received segment. The next run receives it again from its beginning. */
@@ -66,10 +70,6 @@ export class WalReceiver {
 
   constructor(options: ReceiverOptions) {
     this.options = options;
-  }
-
-  get runs(): boolean {
-    return this.running !== null;
   }
 
   begin(folder: string): void {

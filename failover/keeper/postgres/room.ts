@@ -2,6 +2,7 @@
 import { lstat, readdir, statfs } from 'node:fs/promises';
 import { join } from 'node:path';
 import { KeeperError } from '../ports';
+import type { Place } from './place';
 
 const MB = 1024 * 1024;
 /** Unit of `blocks` in the result of `stat`, bytes. */
@@ -36,13 +37,6 @@ async function usedBytes(folder: string): Promise<number> {
   return bytes * BLOCK_BYTES;
 }
 
-interface Place {
-  node: string;
-  volume: string;
-  /** Folder of the old data. */
-  data: string;
-}
-
 /**
  * Makes sure that the disk has space for a copy of this size beside the old data, plus the reserve, plus the same
  * amount again for the WAL of the meantime. If it has not, `removeOld` may make space. Throws DISK_TOO_SMALL with the
@@ -51,7 +45,7 @@ interface Place {
 export async function makeRoom(
   source: string,
   sizeBytes: number,
-  place: Place,
+  place: Pick<Place, 'node' | 'volume' | 'data'>,
   removeOld: (() => Promise<void>) | null,
 ): Promise<void> {
   const [needed, free] = [sizeBytes + 2 * reserveFor(sizeBytes), await freeBytes(place.volume)];
@@ -70,7 +64,7 @@ export async function makeRoom(
 /** Calls `onFull` once, as soon as the free space falls below the reserve. Ends with the signal. */
 export function watchRoom(
   source: string,
-  place: Place,
+  place: Pick<Place, 'node' | 'volume'>,
   reserveBytes: number,
   signal: AbortSignal,
   onFull: (error: KeeperError) => void,

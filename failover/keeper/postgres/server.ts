@@ -1,22 +1,19 @@
 /** The real PostgreSQL of this container, as an implementation of the port `Postgres`. */
-import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { messageOf } from '../../contract/errors';
 import { PORTS } from '../../contract/layout';
 import type { NodeSettings } from '../../contract/messages';
 import { KEEPER_ROLE, MONITOR_ROLE } from '../../contract/naming';
 import { KeeperError, type Postgres, type ServerConfig, type Source, type View } from '../ports';
-import { Tunables } from '../tunables';
 import { Canary } from './canary';
-import { settingValues } from './config-files';
 import { Configuration } from './configuration';
 import { DataFolder, type Warning } from './data-folder';
-import { Furnishing, REPAIR_LOCK_MS } from './furnish';
+import { Furnishing } from './furnish';
 import { BEAT_LOCK_MS, Heartbeat, provePostmaster } from './heartbeat';
-import { InForce } from './in-force';
 import { LogPipes } from './log-pipes';
 import { Observer } from './observer';
 import { OwnSessions, SOCKETS, SQL_LIMIT_MS } from './own-sessions';
+import type { Place } from './place';
 import { type Exit, Postmaster } from './postmaster';
 import { noServerLeft, serverProcesses, waitingConnections } from './processes';
 import { promote } from './promotion';
@@ -50,14 +47,6 @@ FROM pg_stat_activity
 WHERE backend_type = 'client backend' AND coalesce(usename, '') NOT IN ('${MONITOR_ROLE}', '${KEEPER_ROLE}')
   AND NOT (coalesce(usename, '') = 'postgres' AND application_name = current_setting('application_name'))`;
 
-export interface ServerOptions {
-  node: string;
-  clusterKey: string;
-  /** The node's volume. */
-  volume: string;
-  memoryLimitBytes: number | null;
-}
-
 /** One life of the postmaster process, and the objects that belong to it. */
 interface Run {
   readonly postmaster: Postmaster;
@@ -66,10 +55,9 @@ interface Run {
 
 /** The parts of a server that stay the same in all lives of its process. */
 interface ServerParts {
-  readonly options: ServerOptions;
+  readonly place: Place;
   readonly warning: Warning;
   readonly files: Configuration;
-  readonly inForce: InForce;
   readonly sessions: OwnSessions;
   readonly furnishing: Furnishing;
   readonly canary: Canary;
@@ -77,28 +65,16 @@ interface ServerParts {
 }
 
 /** Creates the PostgreSQL of this container. Nothing runs before {@link Server.start}. */
-export function createServer(options: ServerOptions): Server {
-  const { node, clusterKey, volume, memoryLimitBytes } = options;
-  const data = join(volume, 'data');
-  const files = new Configuration({ node, clusterKey, memoryLimitBytes, data, folder: join(volume, 'conf') });
-  const sessions = new OwnSessions(node);
+export function createServer(place: Place, memoryLimitBytes: number | null): Server {
+  const sessions = new OwnSessions(place.node);
   return new Server({
-    options,
-    warning: { text: null },
-    files,
-    inForce: new InForce(files, new Tunables(settingValues(node, memoryLimitBytes))),
-    sessions,
+    ...{ place, sessions, warning: { text: null } },
+    files: new Configuration(place, memoryLimitBytes),
     canary: new Canary(
-      (setup) => sessions.home(SQL_LIMIT_MS, 0, setup),
+      () => sessions.home(SQL_LIMIT_MS, 0, 'on'),
       () => sessions.common(),
     ),
-    furnishing: new Furnishing(
-      {
-        into: (database, limitMs) => sessions.into(database, limitMs, REPAIR_LOCK_MS),
-        home: (limitMs) => sessions.home(limitMs, REPAIR_LOCK_MS),
-      },
-      clusterKey,
-    ),
+    furnishing: new Furnishing(sessions, place.clusterKey),
     log: new ServerLog(
       (line) => process.stderr.write(`${line}\n`),
       () => performance.now(),
@@ -118,10 +94,10 @@ export class Server implements Postgres {
   private releaseAtMs = Number.NEGATIVE_INFINITY;
 
   constructor(parts: ServerParts) {
-    const { options, warning, files, sessions } = parts;
+    const { place, warning, files, sessions } = parts;
     this.parts = parts;
     this.data = new DataFolder({
-      ...{ ...options, files, warning },
+      ...{ place, files, warning },
       isRunning: () => this.run !== null,
       progress: (text) => this.onProgress(text),
     });
@@ -151,19 +127,19 @@ export class Server implements Postgres {
   // Process
 
   async configure(ordered: ServerConfig): Promise<boolean> {
-    const { inForce, sessions } = this.parts;
+    const { files, sessions } = this.parts;
     const config = await this.data.staged(ordered);
     const { run } = this;
     run?.observer.follows(config.upstream);
     sessions.application = config.settings.databaseName;
-    if (!(await inForce.write(config, run?.postmaster.blind === true))) return false;
+    if (!(await files.write(config, run?.postmaster.blind === true))) return false;
     this.run?.postmaster.reload();
     return true;
   }
 
   async start(ordered: ServerConfig, leads = false): Promise<void> {
     if (this.run !== null) return;
-    const { options, files, inForce, sessions, warning, log } = this.parts;
+    const { place, files, sessions, warning, log } = this.parts;
     const { data, beats } = this;
     await noServerLeft(START_WAIT_MS);
     await data.removeLocks();
@@ -174,7 +150,7 @@ export class Server implements Postgres {
     const cleanLeader = view.control.clean && view.control.checkpointLsn !== null;
     warning.text = null;
     sessions.begin(config.settings.databaseName);
-    const blind = await inForce.writeForStart(config, floors, leads && cleanLeader, (words) => {
+    const blind = await files.writeForStart(config, floors, leads && cleanLeader, (words) => {
       warning.text = `PostgreSQL refuses postgresSettings, the former ones stay: ${words}`;
     });
     await data.beStandby();
@@ -182,25 +158,22 @@ export class Server implements Postgres {
     this.pipes.drain();
     log.begin();
     const postmaster = new Postmaster({
-      ...{ node: options.node, data: data.path, serverArguments: files.serverArguments(), blind },
+      ...{ node: place.node, data: place.data, serverArguments: files.serverArguments(), blind },
       controlStamp: () => data.controlStamp(),
       hear: { stray: (text) => log.hearStray(text), early: (text) => log.hearEarly(text) },
       onExit: (exit) => this.gone(postmaster, exit),
     });
-    const { node, clusterKey } = options;
     const { systemId } = view;
-    const observer = new Observer({
-      ...{ node, clusterKey, systemId, postmaster, data, sessions, inForce, beats, warning },
-    });
+    const observer = new Observer({ place, systemId, postmaster, data, sessions, files, beats, warning });
     observer.follows(config.upstream);
     this.run = { postmaster, observer };
   }
 
   private gone({ recovered }: Postmaster, { code, how, told }: Exit): void {
-    const { inForce, sessions, canary, log } = this.parts;
+    const { files, sessions, canary, log } = this.parts;
     this.pipes?.drain();
     const message = log.reason;
-    if (!told) inForce.tunables.failed({ code, recovered, message });
+    if (!told) files.tunables.failed({ code, recovered, message });
     this.run = null;
     this.data.forget();
     sessions.end();
@@ -236,13 +209,13 @@ export class Server implements Postgres {
   }
 
   async promote(tell: (text: string) => void, signal: AbortSignal): Promise<number> {
-    const { sessions, inForce } = this.parts;
+    const { place, sessions, files } = this.parts;
     const { run, data } = this;
     if (run === null) throw new Error('PostgreSQL does not run');
     if (data.catchesUp) await data.endCatchUp(true);
     run.observer.promotes();
-    const told = () => inForce.tunables.promoted();
-    return promote({ data: data.path, postmaster: run.postmaster, sessions, told }, tell, signal);
+    const told = () => files.tunables.promoted();
+    return promote({ data: place.data, postmaster: run.postmaster, sessions, told }, tell, signal);
   }
 
   async resumeReplay(): Promise<void> {
@@ -291,10 +264,10 @@ export class Server implements Postgres {
    */
   private release(slots: readonly string[]): void {
     if (performance.now() < this.releaseAtMs) return;
-    const { options, warning } = this.parts;
+    const { place, warning } = this.parts;
     // The interval is counted from the beginning of the release. Each step of the release has a limit.
     this.releaseAtMs = performance.now() + RELEASE_EVERY_MS;
-    const applicationName = `${options.node}-slots`;
+    const applicationName = `${place.node}-slots`;
     const open = () =>
       Replication.open({ host: SOCKETS, user: 'postgres', applicationName, limitMs: RELEASE_LIMIT_MS });
     releaseRows(slots, open).catch((error: unknown) => {

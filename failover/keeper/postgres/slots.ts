@@ -2,8 +2,7 @@
 
 import { copySlotName, slotName } from '../../contract/naming';
 import type { Replication } from './replication';
-import { literal, type Session } from './session';
-import { sqlState } from './timed-client';
+import { literal, type Session, sqlState } from './session';
 
 /**
  * Limits of the attempts to drop a slot. A node that was removed reconnects until its lines are out of pg_hba.conf,
@@ -81,7 +80,7 @@ export async function releaseRows(slots: readonly string[], open: () => Promise<
         return false;
       };
       await replication
-        .stream({ slot, lsn: flushLsn }, () => false, { onBegun })
+        .stream({ slot, lsn: flushLsn }, () => false, onBegun)
         .catch((error: unknown) => {
           if (sqlState(error) !== OBJECT_IN_USE) throw error;
         });

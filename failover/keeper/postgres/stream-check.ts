@@ -14,8 +14,7 @@ import type { Source } from '../ports';
 import { readControlFile, WAITS_FOR_WAL } from './look';
 import { commandLine, serverProcesses } from './processes';
 import type { Replication } from './replication';
-import type { Session } from './session';
-import { sqlState } from './timed-client';
+import { type Session, sqlState } from './session';
 import {
   historyFile,
   historyOf,
@@ -26,6 +25,7 @@ import {
   segmentStart,
   stretchAt,
 } from './timelines';
+import { timelineOf, walFileIn } from './titles';
 
 /** SQLSTATE "undefined_file": the segment no longer exists. */
 const GONE = '58P01';
@@ -144,8 +144,6 @@ interface OwnRow {
   startup: { pid: number; waits: string | null } | null;
 }
 
-const READS = /startup (?:recovering|waiting for) ([0-9A-F]{24})$/;
-
 export interface Place {
   /** The data directory. */
   data: string;
@@ -158,19 +156,24 @@ async function ownHistory(data: string, timeline: number): Promise<Stretch[]> {
   return historyOf(timeline, text);
 }
 
+function readPosition(title: string, segmentBytes: bigint): bigint | null {
+  const file = walFileIn(title);
+  return file === null ? null : segmentStart(file, segmentBytes);
+}
+
 /** Looks at this node through its own PostgreSQL. Throws when that does not answer. */
 export async function lookAtOwn(session: Session, { data, timeline }: Place): Promise<Own> {
   const row = await session.askOne<OwnRow>('own', OWN);
   const segmentBytes = BigInt(row.segment_bytes);
-  const file = READS.exec((row.startup === null ? null : await commandLine(row.startup.pid)) ?? '')?.[1];
-  const newest = Math.max(row.timeline, timeline ?? 0, file === undefined ? 0 : Number.parseInt(file.slice(0, 8), 16));
+  const title = (row.startup === null ? null : await commandLine(row.startup.pid)) ?? '';
+  const newest = Math.max(row.timeline, timeline ?? 0, timelineOf(title) ?? 0);
   return {
     systemId: row.system_id,
     history: await ownHistory(data, newest),
     position: row.replay === null ? null : parseLsn(row.replay),
     segmentBytes,
     waits: WAITS_FOR_WAL.has(row.startup?.waits ?? ''),
-    reads: file === undefined ? null : segmentStart(file, segmentBytes),
+    reads: readPosition(title, segmentBytes),
     answers: true,
   };
 }
@@ -186,14 +189,14 @@ export async function lookAtUnanswering({ data, timeline }: Place): Promise<Own>
     timeline ?? 0,
   );
   // A title that ends with the name of a WAL file is not a client's, because a client's title ends with its activity.
-  const title = (await serverProcesses()).map((p) => READS.exec(p.title)?.[1]).find((file) => file !== undefined);
+  const title = (await serverProcesses()).map((p) => p.title).find((t) => walFileIn(t) !== null);
   return {
     systemId: value('Database system identifier'),
     history: await ownHistory(data, newest),
     position: end === 0n ? null : end,
     segmentBytes,
     waits: false,
-    reads: title === undefined ? null : segmentStart(title, segmentBytes),
+    reads: readPosition(title ?? '', segmentBytes),
     answers: false,
   };
 }

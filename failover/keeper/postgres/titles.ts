@@ -27,10 +27,13 @@ export function isStartup(title: string, node: string): boolean {
   return title.startsWith(head) && /^( (recovering|waiting for) [0-9A-F]{24})?$/.test(title.slice(head.length));
 }
 
-/**
- * Timeline of the WAL file that the startup process reads or waits for, from its title; null when the title shows none.
- */
+/** Name of the WAL file that the startup process reads or waits for, from its title; null: the title shows none. */
+export function walFileIn(title: string): string | null {
+  return /: startup (?:recovering|waiting for) ([0-9A-F]{24})$/.exec(title)?.[1] ?? null;
+}
+
+/** Timeline of that file. */
 export function timelineOf(title: string): number | null {
-  const file = /: startup (?:recovering|waiting for) ([0-9A-F]{8})[0-9A-F]{16}$/.exec(title);
-  return file?.[1] === undefined ? null : Number.parseInt(file[1], 16);
+  const file = walFileIn(title);
+  return file === null ? null : Number.parseInt(file.slice(0, 8), 16);
 }
