@@ -3,8 +3,7 @@ import type { KeeperConfig, MonitorAddress } from '../contract/inputs';
 import { DurableState } from './durable-state';
 import { Keeper } from './keeper';
 import { type LinkOptions, MonitorLink } from './monitor-link';
-import type { Clock, DialledLink, Link, Postgres, StateFile } from './ports';
-import { Pursuit } from './pursue';
+import type { Clock, DialledLink, Postgres, StateFile } from './ports';
 
 /** What a keeper needs from outside. */
 export interface KeeperPorts {
@@ -35,11 +34,7 @@ export function createKeeper({ config, postgres, clock, files, log, connect }: K
   const store = new DurableState(files);
   const dial = connect ?? ((options: LinkOptions) => new MonitorLink(options));
   const link = dial({ node, clusterKey, contacts: () => contactsOf(store.state.monitors, config.monitors) });
-  const keeper = new Keeper({
-    ...{ postgres, clock, store },
-    link: log === undefined ? link : logged(link, log),
-    pursuit: (host) => new Pursuit({ node, postgres, clock, host }),
-  });
+  const keeper = new Keeper({ node, postgres, clock, store, link, log });
   return {
     keeper,
     close: (limitMs) => link.close(limitMs),
@@ -59,17 +54,4 @@ export function contactsOf(
 ): MonitorAddress[] {
   const all = [...(stored ?? []), ...first];
   return [...new Map(all.map((contact) => [`${contact.host}:${contact.port}`, contact])).values()];
-}
-
-/** Wraps the link so that notes for people also go to this container's log. */
-function logged(link: Link, log: (message: string) => void): Link {
-  return {
-    get connected() {
-      return link.connected;
-    },
-    send(...frames) {
-      for (const frame of frames) if (frame.type === 'note') log(`${frame.code} ${frame.message}`);
-      link.send(...frames);
-    },
-  };
 }

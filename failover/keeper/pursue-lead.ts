@@ -4,13 +4,12 @@
  */
 
 import { inBackground, messageOf } from '../contract/errors';
-import type { Target } from '../contract/messages';
-import { barrierNames, syncNames } from './barrier';
 import type { AcceptedOrder, KeeperState } from './keeper-state';
 import { keepSlots, Leadership } from './leadership';
 import { KeeperError, NOTHING_SEEN, type ServerConfig, type SqlView, type View } from './ports';
-import { type OrderPursuit, type Outcome, type Pass, SOON_MS } from './pursuit-host';
-import type { OrderTools } from './rejoining';
+import { type Outcome, type Pass, SOON_MS } from './pursuit-host';
+import { TargetPursuit } from './rejoining';
+import { barrierNames, syncNames } from './sync';
 
 /** Why this data must not lead under this order; null when it may. */
 export function whyNotLead(order: AcceptedOrder, state: KeeperState, view: View): string | null {
@@ -24,22 +23,12 @@ export function whyNotLead(order: AcceptedOrder, state: KeeperState, view: View)
   return null;
 }
 
-export class LeadPursuit implements OrderPursuit {
-  private readonly tools: OrderTools;
-  private readonly order: AcceptedOrder;
-  private readonly target: Extract<Target, { kind: 'lead' }>;
+export class LeadPursuit extends TargetPursuit<'lead'> {
   /** State of the checkpoint that this order asks for. */
   private checkpoint: 'none' | 'begun' | 'written' = 'none';
 
-  constructor(tools: OrderTools, order: AcceptedOrder, target: Extract<Target, { kind: 'lead' }>) {
-    this.tools = tools;
-    this.order = order;
-    this.target = target;
-  }
-
-  async pass(pass: Pass): Promise<Outcome> {
-    const { tools } = this;
-    const { lives, host } = tools;
+  override async pass(pass: Pass): Promise<Outcome> {
+    const { lives, host } = this.tools;
     const { settings, signal } = pass;
     const { sync } = this.target;
     await this.startIfStopped(pass);
@@ -50,8 +39,8 @@ export class LeadPursuit implements OrderPursuit {
     leadership.term = this.order.term;
     const { calm } = leadership;
     if (calm && host.view.lockedOut === undefined) {
-      leadership.upkeep.furnish(pass, sync);
-      await keepSlots(leadership.upkeep, tools, settings, sync);
+      leadership.furnish(pass, sync);
+      await keepSlots(leadership, settings, sync);
     }
     const inForce = await leadership.sync.pursue(
       sync,

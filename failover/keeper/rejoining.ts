@@ -2,13 +2,20 @@
 
 import type { FailureCode } from '../contract/codes';
 import { messageOf } from '../contract/errors';
-import type { NodeSettings, RejoinMethod } from '../contract/messages';
+import type { NodeSettings, RejoinMethod, Target } from '../contract/messages';
 import { seam } from '../contract/seam';
 import { Attempts } from './attempts';
-import type { KeeperState } from './keeper-state';
+import type { AcceptedOrder, KeeperState } from './keeper-state';
 import { alone, type Lives } from './lives';
 import { KeeperError, type Source } from './ports';
-import { type Outcome, type Pass, type PursuitHost, type PursuitParts, START_POLL_MS } from './pursuit-host';
+import {
+  type OrderPursuit,
+  type Outcome,
+  type Pass,
+  type PursuitHost,
+  type PursuitParts,
+  START_POLL_MS,
+} from './pursuit-host';
 import { dataIdOf, votingLsn } from './status';
 
 /** Limit of the replay after a crash, ms. At most the WAL of a few checkpoint distances has to be replayed. */
@@ -25,6 +32,21 @@ const TURN_REST_MS = 30_000;
 export interface OrderTools extends PursuitParts {
   readonly lives: Lives;
   readonly rejoining: Rejoining;
+}
+
+/** Carries out an order for one kind of target, and holds the order's state from its first pass to its last. */
+export abstract class TargetPursuit<Kind extends Target['kind']> implements OrderPursuit {
+  protected readonly tools: OrderTools;
+  protected readonly order: AcceptedOrder;
+  protected readonly target: Extract<Target, { kind: Kind }>;
+
+  constructor(tools: OrderTools, order: AcceptedOrder, target: Extract<Target, { kind: Kind }>) {
+    this.tools = tools;
+    this.order = order;
+    this.target = target;
+  }
+
+  abstract pass(pass: Pass): Promise<Outcome>;
 }
 
 /** State of one order to copy. */

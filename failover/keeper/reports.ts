@@ -32,6 +32,8 @@ export interface Counts {
 interface ReportParts {
   clock: Clock;
   link: Link;
+  /** Writes one line to the container's log; absent: nothing is logged. */
+  log?(message: string): void;
   /** Builds the whole status with these counts. */
   status(counts: Counts): Status;
   /** Slots as last seen. */
@@ -70,9 +72,11 @@ export class Reports {
     this.crashedAtMs.push(this.parts.clock.nowMs());
   }
 
-  /** Sends one line for people, which the monitor's log shows. */
-  note(level: NoteLevel, code: LogCode, message: string): void {
-    this.parts.link.send({ type: 'note', level, code, message: message.slice(0, NOTE_MAX) });
+  /** Sends one line for people, which this container's log and the monitor's show. */
+  note(level: NoteLevel, code: LogCode, text: string): void {
+    const message = text.slice(0, NOTE_MAX);
+    this.parts.log?.(`${code} ${message}`);
+    this.parts.link.send({ type: 'note', level, code, message });
   }
 
   /** Sends the status, after the frames in `before`. It is sent if something changed, or always with `always`. */
@@ -108,18 +112,13 @@ function stable(status: Status): string {
     n: 0,
     upMs: 0,
     slots: null,
-    lead: status.lead && { ...status.lead, ...NO_BEAT, flushLsn: null, standbys: brief(status) },
+    lead: status.lead && {
+      ...{ ...status.lead, ...NO_BEAT, flushLsn: null },
+      standbys: status.lead.standbys.map((s) => `${s.name} ${s.state} ${s.syncState}`),
+    },
     postgres: {
-      ...status.postgres,
+      ...{ ...status.postgres, replayLsn: null, heartbeatSeen: null, heartbeatSeenAgeMs: null },
       lsn: status.postgres.lsn === null,
-      replayLsn: null,
-      heartbeatSeen: null,
-      heartbeatSeenAgeMs: null,
     },
   });
-}
-
-/** The leader's standbys without the fields that change with every write. */
-function brief(status: Status): string[] {
-  return (status.lead?.standbys ?? []).map((s) => `${s.name} ${s.state} ${s.syncState}`);
 }

@@ -64,8 +64,9 @@ class RealNode implements ContractNode {
   private failoverConf(upstream: ContractNode | null, syncNames: string): string {
     const source = upstream === null ? null : { name: upstream.name, address: ADDRESS };
     const port = upstream instanceof RealNode ? upstream.port : this.port;
+    const place = { node: this.name, port, passfile: '/tmp/none' };
     const config = { settings: SETTINGS, upstream: source, syncNames };
-    return renderFailoverConf(this.name, config, port, '/tmp/none').replaceAll('failover_replication', 'postgres');
+    return renderFailoverConf(place, config).replaceAll('failover_replication', 'postgres');
   }
 
   async start(upstream: ContractNode | null, syncNames = ''): Promise<void> {

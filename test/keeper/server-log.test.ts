@@ -171,7 +171,7 @@ describe('the pipes', () => {
     const hear = (which: 'json' | 'stray') => (text: string) => {
       heard[which] += text;
     };
-    const pipes = await LogPipes.open({ json: hear('json'), stray: hear('stray') }, join(folder, 'log'));
+    const pipes = await LogPipes.open(hear('json'), hear('stray'), join(folder, 'log'));
     const write = (name: string, text: string) => appendFileSync(join(folder, 'log', name), text);
     write('postgresql.json', 'é one\n');
     write('postgresql.log', 'stray\n');

@@ -57,9 +57,9 @@ export class CatchUp {
     const onFailed = () => {
       this.isOver = true;
     };
-    const connection = conninfo(source.address, place.port, `${place.node}-receivewal`, place.passfile);
-    this.receiver = new WalReceiver({ connection, slot: slotName(place.node), onFailed });
-    this.receiver.begin(this.folder);
+    const connection = conninfo(place, source.address, `${place.node}-receivewal`);
+    this.receiver = new WalReceiver({ folder: this.folder, connection, slot: slotName(place.node), onFailed });
+    this.receiver.begin();
     this.watching = this.watch();
   }
 
@@ -67,7 +67,7 @@ export class CatchUp {
   async end(): Promise<void> {
     this.stopping.abort();
     await this.watching;
-    await this.receiver.end(this.folder);
+    await this.receiver.end();
   }
 
   /**
@@ -96,7 +96,7 @@ export class CatchUp {
     while (!signal.aborted && !this.isOver) {
       const fromMs = performance.now();
       if (isRunning()) ranMs = fromMs;
-      else if (fromMs - ranMs > IDLE_LIMIT_MS) await this.receiver.end(this.folder);
+      else if (fromMs - ranMs > IDLE_LIMIT_MS) await this.receiver.end();
       // Files appear and disappear during the look. The next look sees what this one missed.
       const left = await this.leftBytes().catch(() => null);
       if (left !== null && left <= NEAR_BYTES) this.isOver = true;
@@ -114,8 +114,8 @@ export class CatchUp {
    */
   private async keepRoom(free: number, reserveBytes: number, tell: (text: string) => void): Promise<void> {
     if (free < reserveBytes) {
-      await this.receiver.end(this.folder);
+      await this.receiver.end();
       tell(`only ${inBytes(free)} are free on the disk: the WAL that is here is replayed before more is received`);
-    } else if (free >= 2 * reserveBytes && this.options.isRunning()) this.receiver.begin(this.folder);
+    } else if (free >= 2 * reserveBytes && this.options.isRunning()) this.receiver.begin();
   }
 }

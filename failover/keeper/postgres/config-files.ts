@@ -3,7 +3,10 @@ import Mustache from 'mustache';
 import type { NodeSettings } from '../../contract/messages';
 import { KEEPER_ROLE, MONITOR_ROLE, REPLICATION_ROLE, slotName } from '../../contract/naming';
 import type { ServerConfig } from '../ports';
+import type { Place } from './place';
 import { template } from './template';
+
+type NodeOfConf = Pick<Place, 'node' | 'port' | 'passfile'>;
 
 const MB = 1024 * 1024;
 /** Memory to assume when the container has no limit. It is modest, because other containers share the machine. */
@@ -101,10 +104,9 @@ export function renderPgIdent(): string {
  * parameters.
  */
 export function conninfo(
+  { port, passfile }: Omit<NodeOfConf, 'node'>,
   address: string,
-  port: number,
   applicationName: string,
-  passfile: string,
   more: Readonly<Record<string, string>> = {},
 ): string {
   const parts: Record<string, string> = {
@@ -134,18 +136,12 @@ export const VERSION_NAME = 'failover.configuration';
  * Renders failover.conf, the settings that the newest order decides (S5). `blind`: the server accepts no sessions until
  * it is promoted, see tunables.ts.
  */
-export function renderFailoverConf(
-  node: string,
-  config: ServerConfig,
-  port: number,
-  passfile: string,
-  version = 0,
-  blind = false,
-): string {
-  const upstream = config.upstream;
+export function renderFailoverConf(place: NodeOfConf, config: ServerConfig, version = 0, blind = false): string {
+  const { node } = place;
+  const { upstream } = config;
   const lines = [
     '# Written by the keeper from the newest order of the monitor.',
-    `primary_conninfo = ${quoted(upstream === null ? '' : conninfo(upstream.address, port, node, passfile))}`,
+    `primary_conninfo = ${quoted(upstream === null ? '' : conninfo(place, upstream.address, node))}`,
     `primary_slot_name = ${quoted(upstream === null ? '' : slotName(node))}`,
     `synchronous_standby_names = ${quoted(config.syncNames)}`,
     // At its end, a promotion unlinks every recycled segment, each with an fsync of the folder: 1.4 ms for each MB

@@ -116,7 +116,7 @@ export class Configuration {
 
   /** Writes the files whose text changed. */
   private async writeChanged(config: ServerConfig, blind: boolean): Promise<void> {
-    const { node, port, passfile } = this.place;
+    const { node } = this.place;
     const settings = JSON.stringify(config.settings);
     if (settings !== this.settings) {
       this.settings = null;
@@ -125,7 +125,7 @@ export class Configuration {
       await this.put('pg_ident.conf', renderPgIdent());
       this.settings = settings;
     }
-    await this.put('failover.conf', renderFailoverConf(node, config, port, passfile, this.version, blind));
+    await this.put('failover.conf', renderFailoverConf(this.place, config, this.version, blind));
   }
 
   /** Writes one file if its text changed. It is not synced, because all files are written again before a start. */

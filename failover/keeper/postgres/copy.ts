@@ -37,15 +37,14 @@ interface SourceFacts {
   tablespaces: Tablespace[];
 }
 
-async function askSource(session: Session): Promise<SourceFacts> {
-  const row = await session.askOne<{ size: string; segment: string; tablespaces: Tablespace[] }>(
+function askSource(session: Session): Promise<SourceFacts> {
+  return session.askOne(
     'source',
-    `SELECT (SELECT sum(pg_database_size(oid)) FROM pg_database)::text AS size,
-      (SELECT setting FROM pg_settings WHERE name = 'wal_segment_size') AS segment,
+    `SELECT (SELECT sum(pg_database_size(oid)) FROM pg_database)::float8 AS "sizeBytes",
+      (SELECT setting::int FROM pg_settings WHERE name = 'wal_segment_size') AS "segmentBytes",
       (SELECT coalesce(json_agg(json_build_object('name', spcname, 'location', pg_tablespace_location(oid))), '[]')
         FROM pg_tablespace WHERE pg_tablespace_location(oid) <> '') AS tablespaces`,
   );
-  return { sizeBytes: Number(row.size), segmentBytes: Number(row.segment), tablespaces: row.tablespaces };
 }
 
 function withSource<T>(source: Source, place: Place, use: (session: Session) => Promise<T>): Promise<T> {
@@ -94,11 +93,6 @@ interface CopyOptions extends ToolOptions {
   removeOld: (() => Promise<void>) | null;
 }
 
-/** Drops an unfinished copy's slot on the leader. This may fail: the leader drops an idle copy slot by itself. */
-async function dropCopySlot(source: Source, place: Place): Promise<void> {
-  await withSource(source, place, (session) => dropSlot(session, copySlotName(place.node))).catch(() => undefined);
-}
-
 /**
  * Makes a verified base backup in `place.fresh`. Its `pg_wal` contains all WAL since the backup began, and the node's
  * own slot on the leader keeps the WAL that follows. Resolves with the disk space that has to stay free, bytes. Throws
@@ -129,18 +123,18 @@ export async function copyData(source: Source, place: Place, options: CopyOption
   // then.
   const hasOld = await exists(join(data, 'PG_VERSION'));
   const slot = hasOld ? copySlotName(node) : slotName(node);
-  const connection = conninfo(source.address, place.port, `${node}-receivewal`, place.passfile);
-  const receiver = new WalReceiver({ connection, slot, onFailed: fail });
+  const connection = conninfo(place, source.address, `${node}-receivewal`);
+  const receiver = new WalReceiver({ folder: wal, connection, slot, onFailed: fail });
   try {
     watchRoom(source.name, place, reserveBytes, signal, fail);
     await withSource(source, place, (session) => reserveSlot(session, slot));
     await mkdir(wal, { mode: 0o700 });
-    receiver.begin(wal);
+    receiver.begin();
     const tools = { progress: options.progress, signal };
     await baseBackup(source, place, tools);
     await lastSegment(await endOfBackup(fresh), wal, segmentBytes, signal);
     await verify(source, place, tools);
-    await receiver.end(wal);
+    await receiver.end();
     if (signal.aborted) throw new Error('aborted');
     if (hasOld) await withSource(source, place, (session) => handOver(session, slot, slotName(node)));
     await rm(join(fresh, 'pg_wal'), { recursive: true, force: true });
@@ -151,8 +145,9 @@ export async function copyData(source: Source, place: Place, options: CopyOption
     return reserveBytes;
   } catch (error) {
     stop.abort();
-    await receiver.end(wal);
-    if (hasOld) void dropCopySlot(source, place);
+    await receiver.end();
+    // This may fail: the leader drops an idle slot of a copy by itself.
+    if (hasOld) withSource(source, place, (session) => dropSlot(session, slot)).catch(() => undefined);
     throw cause ?? error;
   } finally {
     stop.abort();
@@ -175,7 +170,7 @@ async function runWithProgress(
 }
 
 async function baseBackup(source: Source, place: Place, tools: ToolOptions): Promise<void> {
-  const connection = conninfo(source.address, place.port, `${place.node}-basebackup`, place.passfile);
+  const connection = conninfo(place, source.address, `${place.node}-basebackup`);
   const options = ['--checkpoint=fast', '--wal-method=none', '--progress', '--no-password', '--sync-method=syncfs'];
   const args = ['-d', connection, '-D', place.fresh, ...options];
   await runWithProgress(`base backup of ${source.name}`, 'pg_basebackup', args, tools);

@@ -1,23 +1,21 @@
 /** Manages the node's data directory and the folders beside it: creates, copies, rewinds, swaps and removes data. */
 import { statSync } from 'node:fs';
-import { readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { messageOf } from '../../contract/errors';
-import { PORTS } from '../../contract/layout';
 import { exists, syncFolder } from '../../disk/durable';
-import { NO_VIEW, type ServerConfig, type Source, type View } from '../ports';
+import { NO_VIEW, type Postgres, type ServerConfig, type Source, type View } from '../ports';
 import type { Floors } from '../tunables';
 import { CatchUp } from './catch-up';
 import type { Configuration } from './configuration';
 import { CATCHING_UP, copyData } from './copy';
 import { lookAtControlFile } from './look';
-import { SOCKETS } from './own-sessions';
+import { SOCKET } from './own-sessions';
 import type { Place } from './place';
 import { noServerLeft, run, serverProcesses } from './processes';
-import { reach, rewind } from './rejoin';
+import { rewind } from './rejoin';
 import { reserveFor } from './room';
 import { forgetTablespaces, removeLeftTablespaces, removeTablespaces } from './tablespaces';
-import { historyFile } from './timelines';
 
 const INITDB_LIMIT_MS = 120_000;
 const REWIND_WAIT_MS = 5_000;
@@ -45,7 +43,7 @@ interface Stopped {
 
 export class DataFolder {
   private readonly place: Place;
-  private readonly parts: DataFolderParts;
+  private readonly parts: Omit<DataFolderParts, 'place'>;
   /** What is known about the stopped data; null: it must be read. */
   private stopped: Stopped | null = null;
   /** Source of the copy in `data.new`, and the disk space that has to stay free while it is made, bytes. */
@@ -55,8 +53,8 @@ export class DataFolder {
   /** The removal of large folders that is under way. */
   private removing: Promise<void> = Promise.resolve();
 
-  constructor(parts: DataFolderParts) {
-    this.place = parts.place;
+  constructor({ place, ...parts }: DataFolderParts) {
+    this.place = place;
     this.parts = parts;
   }
 
@@ -90,17 +88,6 @@ export class DataFolder {
     );
   }
 
-  /** Position at which `timeline` left its parent; null for the first timeline. */
-  async forkLsn(timeline: number): Promise<string | null> {
-    if (timeline <= 1) return null;
-    const text = await readFile(join(this.place.data, 'pg_wal', historyFile(timeline)), 'utf8').catch(() => '');
-    const last = text
-      .split('\n')
-      .filter((line) => /^\d+\t/.test(line))
-      .at(-1);
-    return last?.split('\t')[1] ?? null;
-  }
-
   // Making data
 
   async initialise(): Promise<void> {
@@ -119,16 +106,7 @@ export class DataFolder {
     );
   }
 
-  async reach(source: Source): Promise<void> {
-    await reach(source, this.place);
-  }
-
-  async copyFrom(
-    source: Source,
-    progress: (text: string) => void,
-    signal: AbortSignal,
-    giveUp?: () => Promise<void>,
-  ): Promise<void> {
+  readonly copyFrom: Postgres['copyFrom'] = async (source, progress, signal, giveUp) => {
     await this.endCatchUp();
     await this.dropCopy();
     await this.parts.files.writePassfile();
@@ -148,7 +126,7 @@ export class DataFolder {
       void this.dropCopy();
       throw error;
     }
-  }
+  };
 
   dropCopy(): Promise<void> {
     this.copied = null;
@@ -218,9 +196,9 @@ export class DataFolder {
    */
   async removeLocks(): Promise<void> {
     if ((await serverProcesses()).length > 0) return;
-    await rm(join(this.place.data, 'postmaster.pid'), { force: true });
-    await rm(join(SOCKETS, `.s.PGSQL.${PORTS.postgres}`), { force: true });
-    await rm(join(SOCKETS, `.s.PGSQL.${PORTS.postgres}.lock`), { force: true });
+    for (const file of [join(this.place.data, 'postmaster.pid'), SOCKET, `${SOCKET}.lock`]) {
+      await rm(file, { force: true });
+    }
   }
 
   // Starting a server on the data

@@ -134,8 +134,8 @@ const KINDS: Readonly<Record<string, string>> = {
   i: 'INDEX',
 };
 
-/** Repairs of the objects, by their names for people. */
-type Repairs = Record<string, (session: Session) => Promise<boolean>>;
+/** Repairs of the objects, by their names for people. A repair resolves with false if the object was right already. */
+type Repairs = Record<string, (session: Session) => Promise<unknown>>;
 
 export class Furnishing {
   private readonly sessions: OwnSessions;
@@ -183,16 +183,13 @@ export class Furnishing {
    */
   async repair(missing: readonly string[]): Promise<string[]> {
     const [made, failures]: [string[], string[]] = [[], []];
-    const attempt = async (name: string, work: () => Promise<boolean>) => {
-      try {
-        if (await work()) made.push(name);
-      } catch (error) {
-        failures.push(`${name}: ${messageOf(error)}`);
-      }
-    };
     const each = async (session: Session, names: readonly string[], repairs: Repairs) => {
       for (const [name, work] of Object.entries(repairs)) {
-        if (names.includes(name)) await attempt(name, () => work(session));
+        try {
+          if (names.includes(name) && (await work(session)) !== false) made.push(name);
+        } catch (error) {
+          failures.push(`${name}: ${messageOf(error)}`);
+        }
       }
     };
     await within(this.sessions.home(LIMIT_MS, LOCK_MS), (session) => each(session, missing, this.repairsAnywhere()));
@@ -207,26 +204,18 @@ export class Furnishing {
   private repairsAnywhere(): Repairs {
     const key = (role: 'replication' | 'monitor') => derivedPassword(this.clusterKey, role);
     return {
-      [NAMES.keeper]: async (session) => {
-        await ensureRole(session, KEEPER_ROLE, 'SUPERUSER', null);
-        return true;
-      },
+      [NAMES.keeper]: (session) => ensureRole(session, KEEPER_ROLE, 'SUPERUSER', null),
       [NAMES.monitor]: (session) => this.ensureInternal(session, MONITOR_ROLE, '', key('monitor')),
       [NAMES.replication]: (session) =>
         this.ensureInternal(session, REPLICATION_ROLE, 'REPLICATION', key('replication')),
       [NAMES.database]: ensureHome,
-      [NAMES.connect]: async (session) => {
-        await session.query(`GRANT CONNECT ON DATABASE ${HOME} TO ${MONITOR_ROLE}, ${REPLICATION_ROLE}`);
-        return true;
-      },
+      [NAMES.connect]: (session) =>
+        session.query(`GRANT CONNECT ON DATABASE ${HOME} TO ${MONITOR_ROLE}, ${REPLICATION_ROLE}`),
     };
   }
 
   private repairsAtHome(): Repairs {
-    const run = (text: string) => async (session: Session) => {
-      await session.query(text);
-      return true;
-    };
+    const run = (text: string) => (session: Session) => session.query(text);
     const both = `${MONITOR_ROLE}, ${REPLICATION_ROLE}`;
     return {
       [NAMES.grants]: run(
@@ -245,7 +234,6 @@ export class Furnishing {
         await session.query(`CREATE TABLE failover.canary (
           term bigint NOT NULL, node text PRIMARY KEY, at timestamptz NOT NULL DEFAULT now());
           ${TABLE_GRANTS}`);
-        return true;
       },
       [NAMES.beat]: async (session) => {
         await dropWhatever(session, 'beat');
@@ -255,7 +243,6 @@ export class Furnishing {
           'SELECT floor(extract(epoch FROM clock_timestamp()) * 10)::bigint::text AS count',
         );
         await session.query(`CREATE SEQUENCE ${BEAT_SEQUENCE} START ${row?.count ?? '1'}`);
-        return true;
       },
       [NAMES.tableGrants]: run(TABLE_GRANTS),
     };
@@ -315,19 +302,18 @@ async function ensureRole(
  * Makes the failover's database exist and accept sessions. A database whose removal was interrupted (`datconnlimit` -2)
  * is dropped and made again.
  */
-async function ensureHome(session: Session): Promise<boolean> {
+async function ensureHome(session: Session): Promise<void> {
   const [row] = await session.query<{ usable: boolean }>(
     'SELECT datconnlimit <> -2 AS usable FROM pg_database WHERE datname = $1',
     [HOME],
   );
   if (row?.usable === true) {
     await session.query(`ALTER DATABASE ${HOME} WITH ALLOW_CONNECTIONS true CONNECTION LIMIT -1`);
-    return true;
+    return;
   }
   if (row !== undefined) await session.query(`DROP DATABASE ${HOME} WITH (FORCE)`);
   // template0 accepts no sessions, so no session can delay this.
   await session.query(`CREATE DATABASE ${HOME} TEMPLATE template0`);
-  return true;
 }
 
 async function dropWhatever(session: Session, name: string): Promise<void> {

@@ -101,18 +101,28 @@ export interface HeartbeatParts {
  * One run of the heartbeat, from its start to its stop. Each run has its own state, so a run that hangs in its last
  * beat does not delay the next run.
  */
-interface Life {
-  readonly ending: AbortController;
+class Life {
+  readonly ending = new AbortController();
   readonly time: OwnTime;
-  session: Session | null;
+  session: Session | null = null;
   /**
    * Beats left until the next kernel check, the next proof of the postmaster, the next new session, and the end of the
    * rest after an error.
    */
-  untilLook: number;
-  untilProof: number;
-  untilFresh: number;
-  resting: number;
+  untilLook = 0;
+  untilProof = 0;
+  untilFresh = 0;
+  resting = 0;
+
+  constructor(clock: Clock) {
+    this.time = new OwnTime(clock);
+  }
+
+  /** Ends the session. */
+  drop(): void {
+    this.session?.destroy();
+    this.session = null;
+  }
 }
 
 export class Heartbeat {
@@ -130,15 +140,7 @@ export class Heartbeat {
 
   start(): void {
     if (this.life !== null) return;
-    this.life = {
-      ending: new AbortController(),
-      time: new OwnTime(this.clock),
-      session: null,
-      untilLook: 0,
-      untilProof: 0,
-      untilFresh: 0,
-      resting: 0,
-    };
+    this.life = new Life(this.clock);
     this.lastMs = this.life.time.nowMs();
     this.commitMs = null;
     this.run(this.life).catch(() => undefined);
@@ -178,7 +180,7 @@ export class Heartbeat {
       const restMs = Math.max(REST_MIN_MS, INTERVAL_MS - (life.time.nowMs() - sentMs));
       await this.clock.sleep(restMs, signal);
     }
-    drop(life);
+    life.drop();
   }
 
   /** Whether PostgreSQL answered. */
@@ -199,7 +201,7 @@ export class Heartbeat {
       const isOut = error instanceof KeeperError && error.code === LOCKED_OUT;
       if (answered || isOut) life.resting = BEATS_A_REST;
       // Also dropped: a session in another database, because it would never see the sequence.
-      if (!answered || life.session?.database !== HOME) drop(life);
+      if (!answered || life.session?.database !== HOME) life.drop();
       return answered;
     }
   }
@@ -209,7 +211,7 @@ export class Heartbeat {
     life.untilLook -= 1;
     if (life.untilLook <= 0) {
       life.untilLook = BEATS_A_LOOK;
-      if (!this.parts.runs()) drop(life);
+      if (!this.parts.runs()) life.drop();
     }
     // A new session proves more than this check, so the check is skipped before one.
     return life.untilProof <= 0 && life.session !== null && life.untilFresh > 0;
@@ -217,7 +219,7 @@ export class Heartbeat {
 
   private async commit(life: Life): Promise<void> {
     if (life.session === null || !life.session.usable || life.untilFresh <= 0) {
-      drop(life);
+      life.drop();
       life.session = await this.parts.open(LIMIT_MS);
       life.untilFresh = BEATS_A_SESSION;
       life.untilProof = BEATS_A_PROOF;
@@ -228,15 +230,6 @@ export class Heartbeat {
     const [row] = await life.session.ask<{ n: string }>('beat', BEAT, [String(this.count)]);
     if (row === undefined || life.ending.signal.aborted) return;
     this.count = Number(row.n);
-    this.commitMs = tenths(this.clock.nowMs() - fromMs);
+    this.commitMs = Math.round((this.clock.nowMs() - fromMs) * 10) / 10;
   }
-}
-
-function drop(life: Life): void {
-  life.session?.destroy();
-  life.session = null;
-}
-
-function tenths(ms: number): number {
-  return Math.round(ms * 10) / 10;
 }

@@ -23,10 +23,8 @@ const DRAIN_BYTES = 64 * 1024;
 /** Most pieces that are read in one call; together they are more than a pipe holds. */
 const DRAIN_PIECES_MAX = 16;
 
-export interface Ears {
-  json(text: string): void;
-  stray(text: string): void;
-}
+/** Takes a piece of what was written into a pipe. */
+type Hear = (text: string) => void;
 
 /**
  * One pipe. It is opened for reading and writing, so it has a reader before PostgreSQL opens it, and it never reports
@@ -36,9 +34,9 @@ class Pipe {
   private readonly fd: number;
   private readonly socket: Socket;
   private readonly decoder = new StringDecoder('utf8');
-  private readonly hear: (text: string) => void;
+  private readonly hear: Hear;
 
-  constructor(path: string, hear: (text: string) => void) {
+  constructor(path: string, hear: Hear) {
     this.hear = hear;
     this.fd = openSync(path, constants.O_RDWR | constants.O_NONBLOCK);
     this.socket = new Socket({ fd: this.fd, readable: true, writable: false });
@@ -73,12 +71,12 @@ export class LogPipes {
   }
 
   /** Creates both pipes in an empty folder and begins to read. */
-  static async open(ears: Ears, folder = LOG_FOLDER): Promise<LogPipes> {
-    const [stray, json] = [join(folder, STRAY), join(folder, JSON_LOG)];
+  static async open(json: Hear, stray: Hear, folder = LOG_FOLDER): Promise<LogPipes> {
+    const [strayPath, jsonPath] = [join(folder, STRAY), join(folder, JSON_LOG)];
     await rm(folder, { recursive: true, force: true });
     await mkdir(folder, { recursive: true, mode: 0o700 });
-    await run('mkfifo', ['-m', '600', stray, json], { limitMs: MAKE_LIMIT_MS });
-    return new LogPipes([new Pipe(json, (text) => ears.json(text)), new Pipe(stray, (text) => ears.stray(text))]);
+    await run('mkfifo', ['-m', '600', strayPath, jsonPath], { limitMs: MAKE_LIMIT_MS });
+    return new LogPipes([new Pipe(jsonPath, json), new Pipe(strayPath, stray)]);
   }
 
   /** Reads immediately all that PostgreSQL has written so far. */

@@ -178,11 +178,7 @@ export class Observer {
     if (!inRecovery || goesOn || performance.now() - pause.atMs < PAUSE_EVERY_MS) return;
     pause.atMs = performance.now();
     const seen = await lookForPause(session);
-    if (seen?.held !== true) {
-      pause.held = false;
-      return;
-    }
-    const { floors } = await lookAtControlFile(this.parts.place.data);
+    const floors = seen.held ? (await lookAtControlFile(this.parts.place.data)).floors : seen.own;
     pause.held = FLOORED.some((name) => seen.own[name] < floors[name]);
   }
 

@@ -4,12 +4,15 @@
  * does not lock the keeper out.
  */
 import { messageOf } from '../../contract/errors';
+import { PORTS } from '../../contract/layout';
 import { KEEPER_ROLE } from '../../contract/naming';
 import { INSUFFICIENT_PRIVILEGE } from '../../contract/session-settings';
 import { KeeperError } from '../ports';
 import { Session, sqlState } from './session';
 
 export const SOCKETS = '/var/run/postgresql';
+/** The postmaster's socket in that folder. */
+export const SOCKET = `${SOCKETS}/.s.PGSQL.${PORTS.postgres}`;
 /** Limit of connecting and of each statement, ms. */
 export const SQL_LIMIT_MS = 2_000;
 /** A look that waits for a client's lock fails after this time, ms; the next look asks again. */

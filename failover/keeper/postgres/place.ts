@@ -8,8 +8,9 @@ export type Place = ReturnType<typeof placeOf>;
 export function placeOf(node: string, clusterKey: string, volume: string) {
   // The configuration is outside the data directory, because copies and rewinds replace that.
   const conf = join(volume, 'conf');
+  const port: number = PORTS.postgres;
   return {
-    ...{ node, clusterKey, volume, conf, port: PORTS.postgres },
+    ...{ node, clusterKey, volume, conf, port },
     passfile: join(conf, 'pgpass'),
     configFile: join(conf, 'postgresql.conf'),
     data: join(volume, 'data'),

@@ -8,12 +8,13 @@ import { KeeperError } from '../ports';
 
 /** Command line of a process; null when it has ended. */
 export async function commandLine(pid: number): Promise<string | null> {
-  try {
-    const text = await readFile(`/proc/${pid}/cmdline`, 'utf8');
-    return text.replaceAll('\0', ' ').trim();
-  } catch {
-    return null;
-  }
+  const text = await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => null);
+  return text?.replaceAll('\0', ' ').trim() ?? null;
+}
+
+/** The fields of `/proc/PID/stat` from the state on. The name before it may contain any characters (proc(5)). */
+export function statFields(text: string): string[] {
+  return text.slice(text.lastIndexOf(')') + 2).split(' ');
 }
 
 /** Index of the line of `postmaster.pid` with the postmaster's state, from 0 (pidfile.h, LOCK_FILE_LINE_PM_STATUS). */
@@ -27,8 +28,7 @@ const RUNS = new Set(['R', 'S', 'I']);
  */
 export function seemsToRun(pid: number): boolean {
   try {
-    const text = readFileSync(`/proc/${pid}/stat`, 'utf8');
-    return RUNS.has(text.charAt(text.lastIndexOf(')') + 2));
+    return RUNS.has(statFields(readFileSync(`/proc/${pid}/stat`, 'utf8'))[0] ?? '');
   } catch {
     return false;
   }
@@ -63,9 +63,7 @@ export async function serverProcesses(): Promise<{ pid: number; title: string }[
 export async function childrenOf(parent: number): Promise<{ pid: number; title: string }[]> {
   const found: { pid: number; title: string }[] = [];
   for (const process of await serverProcesses()) {
-    const stat = await readFile(`/proc/${process.pid}/stat`, 'utf8').catch(() => '');
-    // The name in brackets may contain any characters (proc(5)).
-    const [, ppid] = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+    const [, ppid] = statFields(await readFile(`/proc/${process.pid}/stat`, 'utf8').catch(() => ''));
     if (Number(ppid) === parent) found.push(process);
   }
   return found;

@@ -51,6 +51,7 @@ async function removePartial(folder: string): Promise<void> {
 }
 
 interface ReceiverOptions {
+  folder: string;
   /** Connection string, with an application name that belongs to no node (S25). */
   connection: string;
   /** Slot that keeps the WAL that was not received yet. */
@@ -72,24 +73,24 @@ export class WalReceiver {
     this.options = options;
   }
 
-  begin(folder: string): void {
+  begin(): void {
     if (this.running !== null) return;
     this.stopping = new AbortController();
-    this.running = this.receive(folder, this.stopping.signal);
+    this.running = this.receive(this.stopping.signal);
   }
 
   /**
    * Stops receiving. Resolves when nothing writes into the folder any more and a partly received segment was removed.
    */
-  async end(folder: string): Promise<void> {
+  async end(): Promise<void> {
     this.stopping.abort();
     await this.running;
     this.running = null;
-    await removePartial(folder);
+    await removePartial(this.options.folder);
   }
 
-  private async receive(folder: string, signal: AbortSignal): Promise<void> {
-    const { connection, slot, onFailed } = this.options;
+  private async receive(signal: AbortSignal): Promise<void> {
+    const { folder, connection, slot, onFailed } = this.options;
     let steadyMs = performance.now();
     while (!signal.aborted) {
       const fromMs = performance.now();

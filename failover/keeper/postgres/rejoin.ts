@@ -66,7 +66,7 @@ export async function rewind(source: Source, place: Place, signal: AbortSignal):
   const session = await dialSource(source, place);
   session.destroy();
   const options = sessionOptions(session.rights ?? 'plain');
-  const connection = conninfo(source.address, place.port, `${place.node}-rewind`, place.passfile, { options });
+  const connection = conninfo(place, source.address, `${place.node}-rewind`, { options });
   await run(
     'pg_rewind',
     [

@@ -130,15 +130,10 @@ export function readEntry(line: string): Entry | null {
 export function printEntry(entry: Entry): string[] {
   const head = shown(`${entry.timestamp} [${entry.pid}] ${entry.backend_type || '(cut)'}`, 200);
   const client = entry.user === '' && entry.dbname === '' ? '' : ` (${shown(`${entry.user}@${entry.dbname}`, 400)})`;
-  const more = [
-    ['DETAIL', entry.detail],
-    ['HINT', entry.hint],
-    ['CONTEXT', entry.context],
-    ['STATEMENT', entry.statement],
-  ] as const;
+  const more = (['detail', 'hint', 'context', 'statement'] as const).filter((name) => entry[name] !== '');
   return [
     `${head} ${shown(entry.error_severity, 20)}:  ${shown(entry.message)}${client}`,
-    ...more.filter(([, text]) => text !== '').map(([name, text]) => `${head} ${name}:  ${shown(text)}`),
+    ...more.map((name) => `${head} ${name.toUpperCase()}:  ${shown(entry[name])}`),
   ];
 }
 

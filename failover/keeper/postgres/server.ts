@@ -2,6 +2,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { messageOf } from '../../contract/errors';
 import { PORTS } from '../../contract/layout';
+import { printLsn } from '../../contract/lsn';
 import type { NodeSettings } from '../../contract/messages';
 import { KEEPER_ROLE, MONITOR_ROLE } from '../../contract/naming';
 import { KeeperError, type Postgres, type ServerConfig, type Source, type View } from '../ports';
@@ -11,12 +12,14 @@ import { DataFolder, type Warning } from './data-folder';
 import { Furnishing } from './furnish';
 import { BEAT_LOCK_MS, Heartbeat, provePostmaster } from './heartbeat';
 import { LogPipes } from './log-pipes';
+import { readHistory } from './look';
 import { Observer } from './observer';
-import { OwnSessions, SOCKETS, SQL_LIMIT_MS } from './own-sessions';
+import { OwnSessions, SOCKET, SOCKETS, SQL_LIMIT_MS } from './own-sessions';
 import type { Place } from './place';
 import { type Exit, Postmaster } from './postmaster';
 import { noServerLeft, serverProcesses, waitingConnections } from './processes';
 import { promote } from './promotion';
+import { reach } from './rejoin';
 import { Replication } from './replication';
 import { ServerLog } from './server-log';
 import { within } from './session';
@@ -103,7 +106,7 @@ export class Server implements Postgres {
     });
     this.beats = new Heartbeat({
       open: (limitMs) => sessions.home(limitMs, BEAT_LOCK_MS),
-      prove: (limitMs) => provePostmaster(`${SOCKETS}/.s.PGSQL.${PORTS.postgres}`, limitMs),
+      prove: (limitMs) => provePostmaster(SOCKET, limitMs),
       runs: () => this.run?.postmaster.seemsWell() === true,
     });
   }
@@ -116,13 +119,17 @@ export class Server implements Postgres {
   // Data directory
 
   readonly initialise = () => this.data.initialise();
-  readonly reach = (source: Source) => this.data.reach(source);
+  readonly reach = (source: Source) => reach(source, this.parts.place);
   readonly copyFrom: Postgres['copyFrom'] = (...args) => this.data.copyFrom(...args);
   readonly dropCopy = () => this.data.dropCopy();
   readonly rewindFrom: Postgres['rewindFrom'] = (...args) => this.data.rewindFrom(...args);
   readonly swapIn = () => this.data.swapIn();
   readonly tidy = () => this.data.tidy();
-  readonly forkLsn = (timeline: number) => this.data.forkLsn(timeline);
+
+  async forkLsn(timeline: number): Promise<string | null> {
+    const begin = (await readHistory(this.parts.place.data, timeline)).at(-1)?.begin ?? 0n;
+    return begin === 0n ? null : printLsn(begin);
+  }
 
   // Process
 
@@ -154,13 +161,14 @@ export class Server implements Postgres {
       warning.text = `PostgreSQL refuses postgresSettings, the former ones stay: ${words}`;
     });
     await data.beStandby();
-    this.pipes ??= await LogPipes.open({ json: (text) => log.hear(text), stray: (text) => log.hearStray(text) });
+    const hearStray = (text: string) => log.hearStray(text);
+    this.pipes ??= await LogPipes.open((text) => log.hear(text), hearStray);
     this.pipes.drain();
     log.begin();
     const postmaster = new Postmaster({
       ...{ node: place.node, data: place.data, serverArguments: files.serverArguments(), blind },
       controlStamp: () => data.controlStamp(),
-      hear: { stray: (text) => log.hearStray(text), early: (text) => log.hearEarly(text) },
+      hear: { stray: hearStray, early: (text) => log.hearEarly(text) },
       onExit: (exit) => this.gone(postmaster, exit),
     });
     const { systemId } = view;

@@ -3,7 +3,7 @@
  * accepts no session that could ask how far it is, and no decision may depend on its log.
  */
 import { readFile } from 'node:fs/promises';
-import { childrenOf } from './processes';
+import { childrenOf, statFields } from './processes';
 import { isStartup } from './titles';
 
 /** The kernel's figures about a process. */
@@ -60,9 +60,8 @@ export class Standstill {
 
 /** Parses `/proc/PID/stat` and `/proc/PID/status`. */
 export function readSample(stat: string, status: string): Sample {
-  // The name in brackets may contain any characters, so the fields are counted after it (proc(5): state is the third,
-  // utime the 14th).
-  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+  // proc(5): state is the third field, utime the 14th.
+  const fields = statFields(stat);
   const ticks = Number(fields[11]) + Number(fields[12]);
   const switches = /^voluntary_ctxt_switches:\s*(\d+)/m.exec(status)?.[1];
   return {

@@ -27,12 +27,10 @@ async function locationsOf(data: string): Promise<string[]> {
 }
 
 async function entriesOf(location: string): Promise<string[]> {
-  try {
-    return await readdir(location);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return [];
+  return readdir(location).catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT') return [];
     throw error;
-  }
+  });
 }
 
 /** Removes PostgreSQL's own folders in these locations; other files stay. */
