@@ -17,19 +17,8 @@ export interface KeeperPorts {
   connect?(options: LinkOptions): DialledLink;
 }
 
-/** A keeper that has not started yet. */
-export interface NewKeeper {
-  readonly keeper: Keeper;
-  /**
-   * Loads the stored state, connects and runs until {@link Keeper.terminate}. `failed` is called with the reason if the
-   * connection is given up.
-   */
-  run(failed: (error: unknown) => void): Promise<void>;
-  /** Closes the connection to the monitor, within the limit, ms. */
-  close(limitMs: number): Promise<void>;
-}
-
-export function createKeeper({ config, postgres, clock, files, log, connect }: KeeperPorts): NewKeeper {
+/** Creates a keeper that has not started yet. */
+export function createKeeper({ config, postgres, clock, files, log, connect }: KeeperPorts) {
   const { node, clusterKey } = config;
   const store = new DurableState(files);
   const dial = connect ?? ((options: LinkOptions) => new MonitorLink(options));
@@ -37,8 +26,13 @@ export function createKeeper({ config, postgres, clock, files, log, connect }: K
   const keeper = new Keeper({ node, postgres, clock, store, link, log });
   return {
     keeper,
-    close: (limitMs) => link.close(limitMs),
-    async run(failed) {
+    /** Closes the connection to the monitor, within the limit, ms. */
+    close: (limitMs: number) => link.close(limitMs),
+    /**
+     * Loads the stored state, connects and runs until {@link Keeper.terminate}. `failed` is called with the reason if
+     * the connection is given up.
+     */
+    async run(failed: (error: unknown) => void): Promise<void> {
       await keeper.load();
       const events = { connected: () => keeper.connected(), receive: keeper.receive.bind(keeper) };
       link.run({ ...events, log: log ?? (() => undefined) }).catch(failed);

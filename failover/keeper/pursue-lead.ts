@@ -6,7 +6,8 @@
 import { inBackground, messageOf } from '../contract/errors';
 import type { AcceptedOrder, KeeperState } from './keeper-state';
 import { keepSlots, Leadership } from './leadership';
-import { KeeperError, NOTHING_SEEN, type ServerConfig, type SqlView, type View } from './ports';
+import { alone } from './lives';
+import { KeeperError, NOTHING_SEEN, type SqlView, type View } from './ports';
 import { type Outcome, type Pass, SOON_MS } from './pursuit-host';
 import { TargetPursuit } from './rejoining';
 import { barrierNames, syncNames } from './sync';
@@ -44,14 +45,14 @@ export class LeadPursuit extends TargetPursuit<'lead'> {
     }
     const inForce = await leadership.sync.pursue(
       sync,
-      (names) => lives.configure(this.config(pass, names)),
+      (names) => lives.configure(alone(settings, names)),
       () => lives.sql(),
       signal,
     );
     if (signal.aborted) return { done: false };
     host.report();
     // Settings and addresses may have changed although the names did not.
-    if (calm) await lives.configure(this.config(pass, syncNames(sync)));
+    if (calm) await lives.configure(alone(settings, syncNames(sync)));
     await this.remember(leadership.forkLsn);
     const done = inForce && !host.state.fresh && (this.target.prepare !== true || this.isPrepared());
     return { done, againMs: done ? undefined : SOON_MS };
@@ -61,7 +62,7 @@ export class LeadPursuit extends TargetPursuit<'lead'> {
    * Starts PostgreSQL if it is stopped and may lead. Throws ORDER_WRONG, MUST_NOT_LEAD or NO_DATA. Throws
    * POSTGRES_CRASHED when it crashed under this order, because only another order may start it again.
    */
-  private async startIfStopped(pass: Pass): Promise<void> {
+  private async startIfStopped({ settings }: Pass): Promise<void> {
     const { node, host, lives } = this.tools;
     const { sync } = this.target;
     if (sync.leader !== node) throw new KeeperError('ORDER_WRONG', `told to lead as ${sync.leader}`);
@@ -71,7 +72,7 @@ export class LeadPursuit extends TargetPursuit<'lead'> {
     if (lives.crashedUnderNewest) {
       throw new KeeperError('POSTGRES_CRASHED', 'PostgreSQL crashed; it starts again on a new order (S8)');
     }
-    await lives.start(this.config(pass, barrierNames(sync)), true);
+    await lives.start(alone(settings, barrierNames(sync)), true);
   }
 
   /**
@@ -87,7 +88,7 @@ export class LeadPursuit extends TargetPursuit<'lead'> {
     return leadership;
   }
 
-  private async promote(pass: Pass): Promise<Leadership> {
+  private async promote({ settings, signal }: Pass): Promise<Leadership> {
     const { order } = this;
     const { lives, host, postgres, clock } = this.tools;
     const { sync } = this.target;
@@ -97,14 +98,14 @@ export class LeadPursuit extends TargetPursuit<'lead'> {
     const leadership = new Leadership(this.tools);
     life.leadership = leadership;
     // No names are in force and none are wanted. A reload now would only delay the promotion.
-    const alone = sync.k === 0 && life.names === '';
+    const waitsForNone = sync.k === 0 && life.names === '';
     // The barrier is in force before the first commit, so nothing is acknowledged before the names are proven (S4, S9).
-    if (!alone) await lives.configure(this.config(pass, barrierNames(sync)));
-    const timeline = await postgres.promote((text) => host.note('info', 'PROMOTION_REPLAYS', text), pass.signal);
+    if (!waitsForNone) await lives.configure(alone(settings, barrierNames(sync)));
+    const timeline = await postgres.promote((text) => host.note('info', 'PROMOTION_REPLAYS', text), signal);
     leadership.forkLsn = await postgres.forkLsn(timeline);
     leadership.term = order.term;
     leadership.promotedAtMs = clock.nowMs();
-    if (alone) leadership.sync.foundInForce(sync);
+    if (waitsForNone) leadership.sync.foundInForce(sync);
     lives.activity = null;
     host.changed(promoted(host.view, timeline));
     if (!host.state.fresh) postgres.startHeartbeat();
@@ -140,10 +141,6 @@ export class LeadPursuit extends TargetPursuit<'lead'> {
       return false;
     }
     return this.checkpoint === 'written';
-  }
-
-  private config({ settings }: Pass, names: string): ServerConfig {
-    return { settings, upstream: null, syncNames: names };
   }
 }
 

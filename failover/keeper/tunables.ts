@@ -4,7 +4,7 @@
  *
  * - A standby runs with at least the values that its control file has from the leader (S23), whatever the stack asks
  *   for, because it would not start with less. The lower value is written once the leader has it.
- * - A leader that shut down cleanly may take a lower value: see {@link Begin} `blind`.
+ * - A leader that shut down cleanly may take a lower value: see `blind` of {@link Tunables.begin}.
  * - A server that does not start with the new settings starts with those that it ran with before. The refused settings
  *   are remembered until they change.
  */
@@ -46,16 +46,6 @@ export interface End {
   message: string | null;
 }
 
-/** With which settings a server starts, and how. */
-export interface Begin {
-  settings: PostgresSettings;
-  /**
-   * The control file still has a higher value, so the server cannot be a hot standby. It accepts no sessions until it
-   * is promoted (`hot_standby = off`). The promotion then writes the lower value into its WAL.
-   */
-  blind: boolean;
-}
-
 /** A setting that waits for a restart, with its current value. */
 export interface Pending {
   name: string;
@@ -82,9 +72,11 @@ export class Tunables {
 
   /**
    * Call it before a start. `floors`: the control file's values. `leads`: the server was told to lead, and its data was
-   * shut down cleanly as a leader's.
+   * shut down cleanly as a leader's. Returns the settings with which the server starts. `blind`: the control file still
+   * has a higher value, so the server cannot be a hot standby. It accepts no sessions until it is promoted (`hot_standby
+   * = off`). The promotion then writes the lower value into its WAL.
    */
-  begin(wanted: PostgresSettings, floors: Floors, leads: boolean): Begin {
+  begin(wanted: PostgresSettings, floors: Floors, leads: boolean): { settings: PostgresSettings; blind: boolean } {
     const usable = this.usable(wanted);
     const blind = leads && FLOORED.some((name) => this.numberOf(name, usable) < floors[name]);
     this.floors = blind ? null : floors;

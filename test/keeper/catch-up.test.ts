@@ -8,7 +8,8 @@ import { placeOf } from '../../failover/keeper/postgres/place';
 /** What PostgreSQL shows, and the runs of pg_receivewal that have not ended. */
 const world = vi.hoisted(() => ({ title: '', running: 0, arguments: [] as string[] }));
 
-vi.mock('../../failover/keeper/postgres/processes', () => ({
+vi.mock('../../failover/keeper/postgres/processes', async (own) => ({
+  ...(await own<typeof import('../../failover/keeper/postgres/processes')>()),
   serverProcesses: async () => [
     { pid: 1, title: 'postgres -D data' },
     { pid: 2, title: world.title },

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { endOfBackup } from '../../failover/keeper/postgres/copy';
 import { placeOf } from '../../failover/keeper/postgres/place';
+import { walFileIn } from '../../failover/keeper/postgres/processes';
 import { segmentBefore, segmentsBetween, wholeSegments } from '../../failover/keeper/postgres/receive-wal';
 import { makeRoom, reserveFor, watchRoom } from '../../failover/keeper/postgres/room';
 import { createServer } from '../../failover/keeper/postgres/server';
@@ -16,7 +17,6 @@ import {
   removeTablespaces,
   sharesTablespace,
 } from '../../failover/keeper/postgres/tablespaces';
-import { walFileIn } from '../../failover/keeper/postgres/titles';
 
 const MB = 1024 * 1024;
 const GB = 1024 * MB;

@@ -11,10 +11,9 @@ import type { Source } from '../ports';
 import { conninfo } from './config-files';
 import { throttled } from './copy';
 import type { Place } from './place';
-import { serverProcesses } from './processes';
+import { serverProcesses, walFileIn } from './processes';
 import { segmentsBetween, WalReceiver, wholeSegments, withoutTimeline } from './receive-wal';
 import { freeBytes, inBytes } from './room';
-import { walFileIn } from './titles';
 
 const MB = 1024 * 1024;
 /**

@@ -53,16 +53,14 @@ export function settingValues(
   node: string,
   memoryLimitBytes: number | null,
 ): (name: string, postgresSettings: Readonly<Record<string, string>>) => number {
-  let last = { key: '', text: '', numbers: new Map<string, number>() };
+  // Kept, because every look asks for them.
+  let last: { key: string; numbers: ReadonlyMap<string, number> } | null = null;
   return (name, postgresSettings) => {
     const key = JSON.stringify(postgresSettings);
-    if (last.text === '' || last.key !== key) {
-      last = { key, text: renderPostgresqlConf(node, { postgresSettings }, memoryLimitBytes), numbers: new Map() };
+    if (last?.key !== key) {
+      last = { key, numbers: numbersIn(renderPostgresqlConf(node, { postgresSettings }, memoryLimitBytes)) };
     }
-    // Cached, because every look asks for it.
-    const known = last.numbers.get(name) ?? numberInConf(last.text, name);
-    last.numbers.set(name, known);
-    return known;
+    return last.numbers.get(name) ?? LOCKS_DEFAULT;
   };
 }
 
@@ -72,11 +70,10 @@ export function settingValues(
  */
 const LOCKS_DEFAULT = 64;
 
-/** The number that postgresql.conf sets for a name. The last line with the name counts. */
-export function numberInConf(text: string, name: string): number {
-  const lines = [...text.matchAll(new RegExp(`^${name}\\s*=\\s*'?(-?\\d+)`, 'gm'))];
-  const value = lines.at(-1)?.[1];
-  return value === undefined ? LOCKS_DEFAULT : Number(value);
+/** The numbers that postgresql.conf sets, by name. The last line with a name counts. */
+function numbersIn(text: string): ReadonlyMap<string, number> {
+  const lines = text.matchAll(/^(\w+)\s*=\s*'?(-?\d+)/gm);
+  return new Map([...lines].map(([, name = '', value]) => [name, Number(value)]));
 }
 
 export function renderPgHba(settings: NodeSettings): string {
@@ -94,10 +91,8 @@ export function renderPgHba(settings: NodeSettings): string {
 
 const KEEPER_MAP = 'keeper';
 
-/** Renders pg_ident.conf. It lets the container's operating system user `postgres` log in with the keeper's role. */
-export function renderPgIdent(): string {
-  return `# MAP  SYSTEM-USER  POSTGRES-ROLE\n${KEEPER_MAP} postgres ${KEEPER_ROLE}\n`;
-}
+/** pg_ident.conf. It lets the container's operating system user `postgres` log in with the keeper's role. */
+export const PG_IDENT = `# MAP  SYSTEM-USER  POSTGRES-ROLE\n${KEEPER_MAP} postgres ${KEEPER_ROLE}\n`;
 
 /**
  * Connection string to another node in libpq's format. The password comes from the passfile. `more`: further

@@ -7,7 +7,7 @@ import { derivedPassword } from '../../contract/proof';
 import { writeWhole } from '../../disk/durable';
 import type { ServerConfig } from '../ports';
 import { type Floors, type PostgresSettings, Tunables, withSettings } from '../tunables';
-import { renderFailoverConf, renderPgHba, renderPgIdent, renderPostgresqlConf, settingValues } from './config-files';
+import { PG_IDENT, renderFailoverConf, renderPgHba, renderPostgresqlConf, settingValues } from './config-files';
 import type { Place } from './place';
 import { run } from './processes';
 import { plainWords } from './server-log';
@@ -122,7 +122,7 @@ export class Configuration {
       this.settings = null;
       await this.put('postgresql.conf', renderPostgresqlConf(node, config.settings, this.memoryLimitBytes));
       await this.put('pg_hba.conf', renderPgHba(config.settings));
-      await this.put('pg_ident.conf', renderPgIdent());
+      await this.put('pg_ident.conf', PG_IDENT);
       this.settings = settings;
     }
     await this.put('failover.conf', renderFailoverConf(this.place, config, this.version, blind));

@@ -8,10 +8,9 @@ import { NOTHING_SEEN, type SqlView, type View } from '../ports';
 import { FLOORED, type Floors, type Pending } from '../tunables';
 import { VERSION_NAME } from './config-files';
 import { BEAT_MAX, BEAT_SEQUENCE } from './heartbeat';
-import { commandLine, run } from './processes';
+import { commandLine, run, timelineOf } from './processes';
 import { type Session, sqlState } from './session';
 import { historyFile, historyOf, type Stretch } from './timelines';
-import { timelineOf } from './titles';
 
 /** Wait events of a startup process that has applied all local WAL (S6). */
 export const WAITS_FOR_WAL = new Set(['RecoveryWalStream', 'RecoveryRetrieveRetryInterval']);

@@ -4,7 +4,7 @@ import { messageOf } from '../../contract/errors';
 import type { SlotView } from '../../contract/messages';
 import { REPLICATION_ROLE } from '../../contract/naming';
 import { derivedPassword } from '../../contract/proof';
-import { KeeperError, type SettingsView, type Source, type SqlView, type View } from '../ports';
+import { KeeperError, type Source, type SqlView, type View } from '../ports';
 import { FLOORED, type Pending } from '../tunables';
 import type { Configuration } from './configuration';
 import type { DataFolder, Warning } from './data-folder';
@@ -136,7 +136,7 @@ export class Observer {
    * Whether the running server has the stack's settings. PostgreSQL is asked once after each change of the settings in
    * the files.
    */
-  private async lookAtSettings(session: Session, inRecovery: boolean): Promise<SettingsView | null> {
+  private async lookAtSettings(session: Session, inRecovery: boolean): Promise<View['settings']> {
     const { files, place } = this.parts;
     const { tunables, wanted, version } = files;
     tunables.answered();

@@ -2,9 +2,17 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { setTimeout as delay } from 'node:timers/promises';
 import { messageOf } from '../../contract/errors';
-import { commandLine, isReady, resumeServer, seemsToRun, serverProcesses, signalProcess } from './processes';
+import type { Place } from './place';
+import {
+  commandLine,
+  isReady,
+  isWalsender,
+  resumeServer,
+  seemsToRun,
+  serverProcesses,
+  signalProcess,
+} from './processes';
 import { StartupProcess } from './startup-process';
-import { isWalsender } from './titles';
 
 const STOP_LIMIT_MS = 45_000;
 const KILL_LIMIT_MS = 5_000;
@@ -23,9 +31,7 @@ export interface Exit {
 }
 
 export interface PostmasterParts {
-  node: string;
-  /** The data directory. */
-  data: string;
+  place: Place;
   /** Arguments of `postgres`. */
   serverArguments: readonly string[];
   /** It accepts no sessions until it is promoted. */
@@ -54,7 +60,7 @@ export class Postmaster {
   constructor(parts: PostmasterParts) {
     this.parts = parts;
     this.blind = parts.blind;
-    this.startup = new StartupProcess(parts.node);
+    this.startup = new StartupProcess(parts.place.node);
     this.controlAtStart = parts.controlStamp();
     const child = spawn('postgres', parts.serverArguments, { stdio: ['ignore', 'pipe', 'pipe'] });
     child.stdout.setEncoding('utf8').on('data', (text: string) => parts.hear.stray(text));
@@ -85,7 +91,7 @@ export class Postmaster {
   /** Whether the kernel shows the process running or waiting, and the lock file says that it accepts sessions. */
   seemsWell(): boolean {
     const { pid } = this;
-    return pid !== undefined && seemsToRun(pid) && isReady(this.parts.data);
+    return pid !== undefined && seemsToRun(pid) && isReady(this.parts.place.data);
   }
 
   /** Time for which its startup process has had nothing to apply, ms; 0: the process works, or there is none. */

@@ -17,14 +17,13 @@ import { Observer } from './observer';
 import { OwnSessions, SOCKET, SOCKETS, SQL_LIMIT_MS } from './own-sessions';
 import type { Place } from './place';
 import { type Exit, Postmaster } from './postmaster';
-import { noServerLeft, serverProcesses, waitingConnections } from './processes';
+import { isConnecting, isUnnamed, noServerLeft, serverProcesses, waitingConnections } from './processes';
 import { promote } from './promotion';
 import { reach } from './rejoin';
 import { Replication } from './replication';
 import { ServerLog } from './server-log';
 import { within } from './session';
 import { ensureSlots, releaseRows } from './slots';
-import { isConnecting, isUnnamed } from './titles';
 
 const START_WAIT_MS = 2_000;
 const CHECKPOINT_LIMIT_MS = 60_000;
@@ -166,7 +165,7 @@ export class Server implements Postgres {
     this.pipes.drain();
     log.begin();
     const postmaster = new Postmaster({
-      ...{ node: place.node, data: place.data, serverArguments: files.serverArguments(), blind },
+      ...{ place, serverArguments: files.serverArguments(), blind },
       controlStamp: () => data.controlStamp(),
       hear: { stray: hearStray, early: (text) => log.hearEarly(text) },
       onExit: (exit) => this.gone(postmaster, exit),

@@ -3,8 +3,7 @@
  * accepts no session that could ask how far it is, and no decision may depend on its log.
  */
 import { readFile } from 'node:fs/promises';
-import { childrenOf, statFields } from './processes';
-import { isStartup } from './titles';
+import { childrenOf, isStartup, statFields } from './processes';
 
 /** The kernel's figures about a process. */
 export interface Sample {

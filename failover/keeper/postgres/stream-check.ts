@@ -12,11 +12,10 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { parseLsn, printLsn } from '../../contract/lsn';
 import type { Source } from '../ports';
 import { readControlFile, readHistory, WAITS_FOR_WAL } from './look';
-import { commandLine, serverProcesses } from './processes';
+import { commandLine, serverProcesses, timelineOf, walFileIn } from './processes';
 import type { Replication } from './replication';
 import { type Session, sqlState } from './session';
 import { historyOf, PAGE_BYTES, recordLength, type Stretch, segmentFile, segmentStart, stretchAt } from './timelines';
-import { timelineOf, walFileIn } from './titles';
 
 /** SQLSTATE "undefined_file": the segment no longer exists. */
 const GONE = '58P01';
