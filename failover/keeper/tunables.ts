@@ -60,8 +60,8 @@ export function withSettings(config: ServerConfig, postgresSettings: PostgresSet
 export class Tunables {
   /** Value that a name has under the given stack settings; the template's value when the stack does not set it. */
   private readonly numberOf: (name: string, settings: PostgresSettings) => number;
-  /** Settings with which the server answered. */
-  private proven: PostgresSettings | null = null;
+  /** Settings with which the server answered last. */
+  private proven: PostgresSettings = {};
   private refused: { wanted: string; message: string } | null = null;
   private floors: Floors | null = null;
   private begun: { wanted: PostgresSettings; used: PostgresSettings; answered: boolean } | null = null;
@@ -132,7 +132,7 @@ export class Tunables {
     if (begun === null || begun.answered || end.code !== FAILED || end.recovered) return;
     // The former settings fail, too, so the settings are not the cause.
     if (JSON.stringify(begun.used) !== JSON.stringify(begun.wanted)) this.refused = null;
-    else if (JSON.stringify(this.former()) !== JSON.stringify(begun.wanted)) {
+    else if (JSON.stringify(this.proven) !== JSON.stringify(begun.wanted)) {
       this.refuses(begun.wanted, end.message ?? 'PostgreSQL does not start with it');
     }
   }
@@ -156,18 +156,13 @@ export class Tunables {
     return this.refused?.wanted === JSON.stringify(wanted);
   }
 
-  private former(): PostgresSettings {
-    return this.proven ?? {};
-  }
-
   private usable(wanted: PostgresSettings): PostgresSettings {
-    return this.isRefused(wanted) ? this.former() : wanted;
+    return this.isRefused(wanted) ? this.proven : wanted;
   }
 
   /** Names the changed settings and PostgreSQL's message: `shared_buffers = 64GB: could not map …`. */
   private blame(wanted: PostgresSettings, message: string): string {
-    const former = this.former();
-    const changed = Object.keys({ ...former, ...wanted }).filter((name) => former[name] !== wanted[name]);
+    const changed = Object.keys({ ...this.proven, ...wanted }).filter((name) => this.proven[name] !== wanted[name]);
     const parts = changed.map((name) => (wanted[name] === undefined ? `no ${name}` : `${name} = ${wanted[name]}`));
     return `${parts.join(', ')}: ${message}`;
   }

@@ -39,10 +39,10 @@ class RealNode implements ContractNode {
     this.port = port;
     this.data = `/tmp/${name}/data`;
     this.conf = `/tmp/${name}`;
-    this.canary = new Canary(
-      () => this.open({ synchronous_commit: 'on' }),
-      () => this.sql(),
-    );
+    this.canary = new Canary({
+      home: () => this.open({ synchronous_commit: 'on' }),
+      common: () => this.sql(),
+    });
   }
 
   open(settings?: Record<string, string>): Promise<Session> {

@@ -2,8 +2,8 @@ import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { CatchUp } from '../../failover/keeper/postgres/catch-up';
 import { placeOf } from '../../failover/keeper/postgres/place';
+import { CatchUp } from '../../failover/keeper/postgres/receive-wal';
 
 /** What PostgreSQL shows, and the runs of pg_receivewal that have not ended. */
 const world = vi.hoisted(() => ({ title: '', running: 0, arguments: [] as string[] }));

@@ -47,11 +47,9 @@ export class Configuration {
   /** Arguments of `postgres` that select this configuration. */
   serverArguments(): string[] {
     const { data, conf } = this.place;
-    const setting = (name: string, file: string) => ['-c', `${name}=${join(conf, file)}`];
-    return [
-      ...['-D', data, ...setting('config_file', 'postgresql.conf')],
-      ...[...setting('hba_file', 'pg_hba.conf'), ...setting('ident_file', 'pg_ident.conf')],
-    ];
+    const files = { config_file: 'postgresql.conf', hba_file: 'pg_hba.conf', ident_file: 'pg_ident.conf' };
+    const settings = Object.entries(files).flatMap(([name, file]) => ['-c', `${name}=${join(conf, file)}`]);
+    return ['-D', data, ...settings];
   }
 
   /** Writes the replication role's password in a passfile for libpq. */

@@ -5,13 +5,14 @@
 import { mkdir, open, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
+import { parseLsn } from '../../contract/lsn';
 import { copySlotName, slotName } from '../../contract/naming';
 import { exists, syncFolder } from '../../disk/durable';
 import { KeeperError, type Source } from '../ports';
 import { conninfo } from './config-files';
 import type { Place } from './place';
 import { run } from './processes';
-import { segmentBefore, WalReceiver, wholeSegments } from './receive-wal';
+import { receivedUpTo, throttled, WalReceiver } from './receive-wal';
 import { openSource } from './rejoin';
 import { makeRoom, reserveFor, watchRoom } from './room';
 import { type Session, within } from './session';
@@ -19,7 +20,6 @@ import { dropSlot, handOver, reserveSlot } from './slots';
 import { claimTablespaces, sharesTablespace, type Tablespace } from './tablespaces';
 
 const DAY_MS = 86_400_000;
-const PROGRESS_EVERY_MS = 3_000;
 /**
  * Limit of the wait for the last segment that a backup needs, ms. It arrives quickly, because the leader switches to a
  * new segment after the backup.
@@ -49,16 +49,6 @@ function askSource(session: Session): Promise<SourceFacts> {
 
 function withSource<T>(source: Source, place: Place, use: (session: Session) => Promise<T>): Promise<T> {
   return within(openSource(source, place), use);
-}
-
-/** Limits progress messages to one every {@link PROGRESS_EVERY_MS}. */
-export function throttled(progress: (text: string) => void): (text: string) => void {
-  let toldMs = performance.now();
-  return (text) => {
-    if (performance.now() - toldMs < PROGRESS_EVERY_MS) return;
-    toldMs = performance.now();
-    progress(text);
-  };
 }
 
 /** The last percentage in the output of a PostgreSQL tool with `--progress`. */
@@ -183,11 +173,10 @@ async function verify(source: Source, { wal, fresh }: Place, tools: ToolOptions)
 
 /** Waits until the segment that ends the backup's WAL at `end` was received as a whole. */
 async function lastSegment(end: string, wal: string, segmentBytes: number, signal: AbortSignal): Promise<void> {
-  const wanted = segmentBefore(end, segmentBytes);
   const deadline = performance.now() + LAST_SEGMENT_LIMIT_MS;
   for (;;) {
-    const last = (await wholeSegments(wal)).at(-1);
-    if (last !== undefined && last >= wanted) return;
+    const received = await receivedUpTo(wal, segmentBytes);
+    if (received !== null && received >= parseLsn(end)) return;
     if (signal.aborted) throw new Error('aborted');
     if (performance.now() > deadline) {
       throw new KeeperError('WAL_MISSING', `the write-ahead log of the base backup was not received up to ${end}`);

@@ -25,6 +25,12 @@ export const LED_TIMELINE = `SELECT CASE WHEN NOT pg_is_in_recovery() THEN ${WAL
   pg_last_wal_replay_lsn()::text AS replay,
   pg_wal_lsn_diff(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn())::float8 AS behind`;
 
+export interface LedRow {
+  timeline: number | null;
+  replay: string | null;
+  behind: number | null;
+}
+
 // These statements run up to ten times a second. They call functions instead of the views on them: the views join
 // pg_authid and pg_database, which costs several times as much and waits for sessions that lock these catalogs.
 

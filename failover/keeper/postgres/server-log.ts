@@ -194,7 +194,7 @@ export class ServerLog {
   private leftOut = 0;
 
   /** `print` writes one line, which it gets without its line end. */
-  constructor(print: (line: string) => void, nowMs: () => number) {
+  constructor(print: (line: string) => void, nowMs = () => performance.now()) {
     this.print = print;
     this.nowMs = nowMs;
   }

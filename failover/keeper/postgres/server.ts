@@ -14,7 +14,7 @@ import { BEAT_LOCK_MS, Heartbeat, provePostmaster } from './heartbeat';
 import { LogPipes } from './log-pipes';
 import { readHistory } from './look';
 import { Observer } from './observer';
-import { OwnSessions, SOCKET, SOCKETS, SQL_LIMIT_MS } from './own-sessions';
+import { OwnSessions, SOCKET, SOCKETS } from './own-sessions';
 import type { Place } from './place';
 import { type Exit, Postmaster } from './postmaster';
 import { isConnecting, isUnnamed, noServerLeft, serverProcesses, waitingConnections } from './processes';
@@ -72,15 +72,9 @@ export function createServer(place: Place, memoryLimitBytes: number | null): Ser
   return new Server({
     ...{ place, sessions, warning: { text: null } },
     files: new Configuration(place, memoryLimitBytes),
-    canary: new Canary(
-      () => sessions.home(SQL_LIMIT_MS, 0, 'on'),
-      () => sessions.common(),
-    ),
+    canary: new Canary(sessions),
     furnishing: new Furnishing(sessions, place.clusterKey),
-    log: new ServerLog(
-      (line) => process.stderr.write(`${line}\n`),
-      () => performance.now(),
-    ),
+    log: new ServerLog((line) => process.stderr.write(`${line}\n`)),
   });
 }
 
