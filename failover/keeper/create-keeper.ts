@@ -6,7 +6,7 @@ import { type LinkOptions, MonitorLink } from './monitor-link';
 import type { Clock, DialledLink, Postgres, StateFile } from './ports';
 
 /** What a keeper needs from outside. */
-export interface KeeperPorts {
+interface KeeperPorts {
   config: KeeperConfig;
   postgres: Postgres;
   clock: Clock;

@@ -27,8 +27,8 @@ import { type Clock, KeeperError, type Link, NO_VIEW, type Postgres, type View }
 import { Pursuit } from './pursue';
 import { whyNotLead } from './pursue-lead';
 import type { Activity, NoteLevel, Outcome, PursuitHost } from './pursuit-host';
-import { type Counts, Reports } from './reports';
-import { buildStatus } from './status';
+import { Reports } from './reports';
+import type { Facts } from './status';
 
 /** Interval between two looks at PostgreSQL when nothing happens, ms. */
 const LOOK_MS = 100;
@@ -59,7 +59,7 @@ const NOTICE_MS = 100;
  * How long a leader that is told to stop waits for a monitor that is not connected, ms. An upgrade replaces both
  * containers, one right after the other.
  */
-export const MONITOR_LIMIT_MS = 4_000;
+const MONITOR_LIMIT_MS = 4_000;
 
 /** Progress of the order that this process was given. Before the first order the keeper starts nothing (S13). */
 interface Progress {
@@ -117,11 +117,7 @@ export class Keeper implements PursuitHost {
     this.clock = clock;
     this.link = link;
     this.store = store;
-    this.reports = new Reports({
-      ...{ clock, link, log },
-      status: (counts) => this.status(counts),
-      slots: () => this.view.slots,
-    });
+    this.reports = new Reports({ clock, link, log, facts: () => this.facts() });
     this.pursuit = new Pursuit({ node, postgres, clock, host: this });
     this.postgres.onCrash = (reason) => this.crashed(reason);
   }
@@ -349,15 +345,20 @@ export class Keeper implements PursuitHost {
     this.reports.note(level, code, message);
   }
 
-  private status({ slotsSent, ...counts }: Counts): Status {
-    const { state, view, stopping } = this;
+  private facts(): Facts {
+    const { state, view, stopping, postgres } = this;
+    const { settings } = this.given;
     const { done, failure } = this.progress;
-    return buildStatus({
-      ...{ ...counts, lives: this.pursuit.lives, state, view, stopping, done, failure },
-      settings: this.given.settings,
-      heartbeat: this.postgres.heartbeat(),
-      slotsAreNew: view.slots !== slotsSent,
-    });
+    return {
+      lives: this.pursuit.lives,
+      state,
+      view,
+      settings,
+      stopping,
+      done,
+      failure,
+      heartbeat: postgres.heartbeat(),
+    };
   }
 
   report(): void {

@@ -7,14 +7,7 @@ import { seam } from '../contract/seam';
 import type { AcceptedOrder, KeeperState } from './keeper-state';
 import { alone, type Lives } from './lives';
 import { KeeperError, type Source } from './ports';
-import {
-  type OrderPursuit,
-  type Outcome,
-  type Pass,
-  type PursuitHost,
-  type PursuitParts,
-  START_POLL_MS,
-} from './pursuit-host';
+import { type Outcome, type Pass, type PursuitHost, type PursuitParts, START_POLL_MS } from './pursuit-host';
 import { dataIdOf, votingLsn } from './status';
 
 /** Limit of the replay after a crash, ms. At most the WAL of a few checkpoint distances has to be replayed. */
@@ -34,7 +27,7 @@ export interface OrderTools extends PursuitParts {
 }
 
 /** Carries out an order for one kind of target, and holds the order's state from its first pass to its last. */
-export abstract class TargetPursuit<Kind extends Target['kind']> implements OrderPursuit {
+export abstract class TargetPursuit<Kind extends Target['kind']> {
   protected readonly tools: OrderTools;
   protected readonly order: AcceptedOrder;
   protected readonly target: Extract<Target, { kind: Kind }>;

@@ -3,6 +3,7 @@ import type { LogCode } from '../contract/codes';
 import type { KeeperFrame, SlotView, Status } from '../contract/messages';
 import type { Clock, Link } from './ports';
 import type { NoteLevel } from './pursuit-host';
+import { buildStatus, type Counts, type Facts } from './status';
 
 const CRASH_WINDOW_MS = 60_000;
 const NOTE_MAX = 2_000;
@@ -19,25 +20,12 @@ class Connection {
   reported = '';
 }
 
-/** The part of a status that this class provides. */
-export interface Counts {
-  n: number;
-  upMs: number;
-  /** The monitor has sent its settings over this connection, so the stored ones are its newest. */
-  settingsAreNew: boolean;
-  crashes: number;
-  slotsSent: SlotView[] | undefined;
-}
-
 interface ReportParts {
   clock: Clock;
   link: Link;
   /** Writes one line to the container's log; absent: nothing is logged. */
   log?(message: string): void;
-  /** Builds the whole status with these counts. */
-  status(counts: Counts): Status;
-  /** Slots as last seen. */
-  slots(): SlotView[] | undefined;
+  facts(): Facts;
 }
 
 export class Reports {
@@ -82,26 +70,24 @@ export class Reports {
   /** Sends the status, after the frames in `before`. It is sent if something changed, or always with `always`. */
   report(always = false, before: readonly KeeperFrame[] = []): void {
     const { connection } = this;
-    const { link, status: build, slots } = this.parts;
-    const status = build(this.counts());
+    const { link } = this.parts;
+    const facts = this.parts.facts();
+    const { slots } = facts.view;
+    const status = buildStatus({ ...facts, ...this.counts(), slotsAreNew: slots !== connection.slotsSent });
     const text = stable(status);
     if (!always && text === connection.reported) return;
     if (text !== connection.reported) this.busy();
     connection.reported = text;
     connection.statusCount += 1;
-    if (link.connected) connection.slotsSent = slots();
+    if (link.connected) connection.slotsSent = slots;
     link.send(...before, status);
   }
 
-  private counts(): Counts {
-    const { statusCount: n, settingsAreNew, slotsSent } = this.connection;
+  private counts(): Omit<Counts, 'slotsAreNew'> {
+    const { statusCount: n, settingsAreNew } = this.connection;
     const nowMs = this.parts.clock.nowMs();
     this.crashedAtMs = this.crashedAtMs.filter((at) => at > nowMs - CRASH_WINDOW_MS);
-    return {
-      ...{ n, settingsAreNew, slotsSent },
-      upMs: Math.round(nowMs - this.begunMs),
-      crashes: this.crashedAtMs.length,
-    };
+    return { n, settingsAreNew, upMs: Math.round(nowMs - this.begunMs), crashes: this.crashedAtMs.length };
   }
 }
 

@@ -5,9 +5,9 @@ import type { NodeSettings, Status } from '../contract/messages';
 import type { KeeperState } from './keeper-state';
 import type { Lives } from './lives';
 import type { Beat, View } from './ports';
-import type { Counts } from './reports';
 
-interface Parts extends Omit<Counts, 'slotsSent'> {
+/** What a status says about the node. */
+export interface Facts {
   lives: Lives;
   state: KeeperState;
   view: View;
@@ -16,9 +16,20 @@ interface Parts extends Omit<Counts, 'slotsSent'> {
   done: boolean;
   failure: Status['failure'];
   heartbeat: Beat;
-  /** These slots were not sent over this connection yet. */
+}
+
+/** What a status says about the reports of the node. */
+export interface Counts {
+  n: number;
+  upMs: number;
+  /** The monitor has sent its settings over this connection, so the stored ones are its newest. */
+  settingsAreNew: boolean;
+  crashes: number;
+  /** The slots as last seen were not sent over this connection yet. */
   slotsAreNew: boolean;
 }
+
+type Parts = Facts & Counts;
 
 /** The node from which this standby streams, found by its fixed address (S14). */
 export function streamingFrom(view: View, settings: NodeSettings | null): string | null {

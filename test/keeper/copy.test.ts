@@ -32,8 +32,9 @@ afterEach(async () => {
 });
 
 describe('segments of write-ahead log', () => {
-  /** Position up to which the volume has write-ahead log, with these files in it. */
+  /** Position up to which the volume has write-ahead log, with nothing but these files in it. */
   const received = async (segmentBytes: number, ...names: string[]) => {
+    for (const name of await readdir(volume)) await rm(join(volume, name));
     for (const name of names) await writeFile(join(volume, name), '');
     const position = await receivedUpTo(volume, segmentBytes);
     return position === null ? null : printLsn(position);
@@ -43,7 +44,7 @@ describe('segments of write-ahead log', () => {
     expect(await received(MB, '00000002.history', 'archive_status')).toBeNull();
     const names = ['000000020000000000000011', '000000010000000000000010', '000000020000000000000012.partial'];
     expect(await received(MB, ...names)).toBe('0/1200000');
-    expect(await received(MB, '000000010000000000000013')).toBe('0/1400000');
+    expect(await received(MB, ...names, '000000010000000000000013')).toBe('0/1400000');
     expect(await receivedUpTo(join(volume, 'none'), MB)).toBeNull();
   });
 

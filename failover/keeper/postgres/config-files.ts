@@ -77,15 +77,14 @@ function numbersIn(text: string): ReadonlyMap<string, number> {
 }
 
 export function renderPgHba(settings: NodeSettings): string {
+  const { haproxyAddress, monitorAddress, nodes } = settings;
   return Mustache.render(template('pg_hba.conf'), {
+    ...{ haproxyAddress, monitorAddress, nodes },
     databaseUser: hbaName(settings.databaseUser),
-    haproxyAddress: settings.haproxyAddress,
-    monitorAddress: settings.monitorAddress,
     monitorRole: MONITOR_ROLE,
     keeperRole: KEEPER_ROLE,
     keeperMap: KEEPER_MAP,
     replicationRole: REPLICATION_ROLE,
-    nodes: settings.nodes,
   });
 }
 

@@ -85,7 +85,7 @@ export function isAnswer(error: unknown): boolean {
   return state !== null && !state.startsWith('57P0');
 }
 
-export interface HeartbeatParts {
+interface HeartbeatParts {
   /** Opens a new session whose commits wait for no standby. */
   open(limitMs: number): Promise<Session>;
   /** See {@link provePostmaster}. */

@@ -3,15 +3,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { setTimeout as delay } from 'node:timers/promises';
 import { messageOf } from '../../contract/errors';
 import type { Place } from './place';
-import {
-  commandLine,
-  isReady,
-  isWalsender,
-  resumeServer,
-  seemsToRun,
-  serverProcesses,
-  signalProcess,
-} from './processes';
+import { commandLine, isReady, isWalsender, seemsToRun, serverProcesses, signalProcess } from './processes';
 import { StartupProcess } from './startup-process';
 
 const STOP_LIMIT_MS = 45_000;
@@ -30,7 +22,7 @@ export interface Exit {
   told: boolean;
 }
 
-export interface PostmasterParts {
+interface PostmasterParts {
   place: Place;
   /** Arguments of `postgres`. */
   serverArguments: readonly string[];
@@ -115,8 +107,9 @@ export class Postmaster {
     const { child } = this;
     if (!this.isGone) this.state = 'told';
     child.kill('SIGINT');
-    // This comes after the signal, so that a resumed postmaster shuts down before it does anything else (S27).
-    await resumeServer();
+    // A process that a SIGSTOP stopped reacts only to SIGKILL, and the shutdown would wait for it until its limit. This
+    // comes after the signal, so that a resumed postmaster shuts down before it does anything else (S27).
+    for (const { pid } of await serverProcesses()) signalProcess(pid, 'SIGCONT');
     const patience = new AbortController();
     const hurry = endStuckWalsenders(patience.signal);
     const limit = delay(STOP_LIMIT_MS, 'late', { signal: patience.signal }).catch(() => 'aborted');

@@ -85,14 +85,6 @@ export function backlogOf(text: string, port: number): number {
     .reduce((sum, [, , , , queues]) => sum + Number.parseInt(queues?.split(':')[1] ?? '0', 16), 0);
 }
 
-/**
- * Resumes server processes that a SIGSTOP stopped. A stopped process reacts only to SIGKILL, and a shutdown would wait
- * for it until its limit. Processes that run ignore this signal.
- */
-export async function resumeServer(): Promise<void> {
-  for (const { pid } of await serverProcesses()) signalProcess(pid, 'SIGCONT');
-}
-
 const LEFT_LOOK_MS = 20;
 /** The logger ends by itself right after the last of the other processes, ms. */
 const LEFT_SOON_MS = 2;

@@ -18,7 +18,7 @@ const PROMOTE_SOON_MS = 1;
 const STAND_LOOK_MS = 5;
 const MB = 1024 * 1024;
 
-export interface PromotionParts {
+interface PromotionParts {
   data: string;
   postmaster: Postmaster;
   sessions: OwnSessions;

@@ -96,10 +96,7 @@ export class Replication extends TimedClient {
    * only during a stream, from `onBegun` or `onWal`. The server has processed it when {@link stream} resolves.
    */
   feedback(): void {
-    const message = Buffer.alloc(25);
-    message.write('h', 0, 'latin1');
-    message.writeBigInt64BE(now(), 1);
-    this.copy?.send(message);
+    this.copy?.send(messageOfNow('h', 25, 1));
   }
 
   /**
@@ -158,7 +155,10 @@ class CopyStream {
     if (this.finished) return;
     if (chunk[0] === XLOG_DATA && chunk.length > XLOG_DATA_HEAD) {
       this.ask(() => this.onWal(printLsn(chunk.readBigUInt64BE(1)), chunk.subarray(XLOG_DATA_HEAD)));
-    } else if (chunk[0] === KEEPALIVE && chunk[KEEPALIVE_LENGTH - 1] === 1) this.send(noPosition());
+    } else if (chunk[0] === KEEPALIVE && chunk[KEEPALIVE_LENGTH - 1] === 1) {
+      // A standby status update without any position. It keeps the connection alive and confirms nothing.
+      this.send(messageOfNow('r', 34, 25));
+    }
   }
 
   // When the timeline has ended, the server sends a row with the next one, which no caller needs. The command has ended
@@ -200,17 +200,12 @@ class CopyStream {
   }
 }
 
-/** A standby status update without any position. It keeps the connection alive and confirms nothing. */
-function noPosition(): Buffer {
-  const message = Buffer.alloc(34);
-  message.write('r', 0, 'latin1');
-  message.writeBigInt64BE(now(), 25);
+/** A message to the server in which everything is zero but its kind and, at `timeAt`, the current time, µs. */
+function messageOfNow(kind: string, length: number, timeAt: number): Buffer {
+  const message = Buffer.alloc(length);
+  message.write(kind, 0, 'latin1');
+  message.writeBigInt64BE(BigInt(Date.now() - EPOCH_MS) * 1_000n, timeAt);
   return message;
-}
-
-/** Current time in PostgreSQL's format, µs. */
-function now(): bigint {
-  return BigInt(Date.now() - EPOCH_MS) * 1_000n;
 }
 
 /** Quotes a slot name, which consists of letters, digits and underscores. */

@@ -54,7 +54,7 @@ const OWN: ReadonlySet<string> = new Set([
  * Escapes control characters, line separators and marks that change the direction of writing, so that they have no
  * effect.
  */
-export function escapeControls(text: string): string {
+function escapeControls(text: string): string {
   // biome-ignore lint/suspicious/noControlCharactersInRegex: these are what is looked for
   return text.replaceAll(/[\u0000-\u001f\u007f-\u009f\u2028-\u202e\u2066-\u2069]/g, (character) => {
     if (character === '\n') return '\\n';

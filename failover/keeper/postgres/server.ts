@@ -11,7 +11,7 @@ import { Configuration } from './configuration';
 import { DataFolder, type Warning } from './data-folder';
 import { Furnishing } from './furnish';
 import { BEAT_LOCK_MS, Heartbeat, provePostmaster } from './heartbeat';
-import { LogPipes } from './log-pipes';
+import { openLogPipes, type Pipe } from './log-pipes';
 import { readHistory } from './look';
 import { Observer } from './observer';
 import { OwnSessions, SOCKET, SOCKETS } from './own-sessions';
@@ -86,7 +86,7 @@ export class Server implements Postgres {
   private readonly beats: Heartbeat;
   /** The present life of the process; null: PostgreSQL does not run. */
   private run: Run | null = null;
-  private pipes: LogPipes | null = null;
+  private pipes: readonly Pipe[] = [];
   private releaseAtMs = Number.NEGATIVE_INFINITY;
 
   constructor(parts: ServerParts) {
@@ -155,8 +155,8 @@ export class Server implements Postgres {
     });
     await data.beStandby();
     const hearStray = (text: string) => log.hearStray(text);
-    this.pipes ??= await LogPipes.open((text) => log.hear(text), hearStray);
-    this.pipes.drain();
+    if (this.pipes.length === 0) this.pipes = await openLogPipes((text) => log.hear(text), hearStray);
+    for (const pipe of this.pipes) pipe.drain();
     log.begin();
     const postmaster = new Postmaster({
       ...{ place, serverArguments: files.serverArguments(), blind },
@@ -172,7 +172,7 @@ export class Server implements Postgres {
 
   private gone({ recovered }: Postmaster, { code, how, told }: Exit): void {
     const { files, sessions, canary, log } = this.parts;
-    this.pipes?.drain();
+    for (const pipe of this.pipes) pipe.drain();
     const message = log.reason;
     if (!told) files.tunables.failed({ code, recovered, message });
     this.run = null;

@@ -49,12 +49,9 @@ export async function ensureSlots(session: Session, peers: string[], renew: bool
   for (const { slot_name: name, active, fell_off: fellOff, holds_rows: holdsRows, idle } of rows) {
     if (copies.includes(name) && !renew && (active || !idle)) continue;
     const stays = wanted.includes(name) && (active || (!renew && !fellOff));
-    if (!stays) {
-      await drop(session, name);
-      continue;
-    }
-    there.add(name);
-    if (!active && holdsRows) holding.push(name);
+    if (stays) there.add(name);
+    else await drop(session, name);
+    if (stays && !active && holdsRows) holding.push(name);
   }
   for (const name of wanted) {
     if (!there.has(name)) await session.query(`SELECT pg_create_physical_replication_slot(${literal(name)})`);

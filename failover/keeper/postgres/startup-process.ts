@@ -70,6 +70,16 @@ export function readSample(stat: string, status: string): Sample {
   };
 }
 
+/** Takes a sample of a process; null: it has ended. */
+async function sampleOf(pid: number): Promise<Sample | null> {
+  try {
+    const stat = await readFile(`/proc/${pid}/stat`, 'utf8');
+    return readSample(stat, await readFile(`/proc/${pid}/status`, 'utf8'));
+  } catch {
+    return null;
+  }
+}
+
 /** Watches the startup process of one postmaster. */
 export class StartupProcess {
   private readonly node: string;
@@ -82,24 +92,9 @@ export class StartupProcess {
 
   /** Time for which the process has had nothing to apply, ms; 0: it works, or there is none. */
   async stillMs(postmaster: number): Promise<number> {
-    if (this.pid === null) {
-      const children = await childrenOf(postmaster);
-      this.pid = children.find(({ title }) => isStartup(title, this.node))?.pid ?? null;
-    }
-    const sample = await this.look();
+    this.pid ??= (await childrenOf(postmaster)).find(({ title }) => isStartup(title, this.node))?.pid ?? null;
+    const sample = this.pid === null ? null : await sampleOf(this.pid);
     if (sample === null) this.pid = null;
     return this.standstill.see(sample, performance.now());
-  }
-
-  private async look(): Promise<Sample | null> {
-    if (this.pid === null) return null;
-    try {
-      const [stat, status] = await Promise.all(
-        ['stat', 'status'].map((file) => readFile(`/proc/${this.pid}/${file}`, 'utf8')),
-      );
-      return readSample(stat ?? '', status ?? '');
-    } catch {
-      return null;
-    }
   }
 }

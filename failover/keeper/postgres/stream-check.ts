@@ -147,7 +147,7 @@ function readPosition(title: string, segmentBytes: bigint): bigint | null {
 }
 
 /** Looks at this node through its own PostgreSQL. Throws when that does not answer. */
-export async function lookAtOwn(session: Session, { data, timeline }: Place): Promise<Own> {
+async function lookAtOwn(session: Session, { data, timeline }: Place): Promise<Own> {
   const row = await session.askOne<OwnRow>('own', OWN);
   const segmentBytes = BigInt(row.segment_bytes);
   const title = (row.startup === null ? null : await commandLine(row.startup.pid)) ?? '';
@@ -164,7 +164,7 @@ export async function lookAtOwn(session: Session, { data, timeline }: Place): Pr
 }
 
 /** Looks at this node through its control file, for a server that is not consistent yet and accepts no sessions. */
-export async function lookAtUnanswering({ data, timeline }: Place): Promise<Own> {
+async function lookAtUnanswering({ data, timeline }: Place): Promise<Own> {
   const value = await readControlFile(data);
   const segmentBytes = BigInt(value('Bytes per WAL segment'));
   const end = parseLsn(value('Minimum recovery ending location'));
@@ -187,7 +187,7 @@ export async function lookAtUnanswering({ data, timeline }: Place): Promise<Own>
 }
 
 /** Returns the leader's own answer; null: this is not the node that is followed, or it is not a primary (yet). */
-export async function askLeader(replication: Replication, name: string): Promise<LeaderAnswer | null> {
+async function askLeader(replication: Replication, name: string): Promise<LeaderAnswer | null> {
   // The address may now belong to another node (S14).
   if ((await replication.show('cluster_name')) !== name) return null;
   if ((await replication.show('in_hot_standby')) !== 'off') return null;
@@ -251,7 +251,7 @@ const page = (position: bigint): bigint => position - (position % PAGE_BYTES);
 const larger = (a: bigint, b: bigint): bigint => (a > b ? a : b);
 const smaller = (a: bigint, b: bigint): bigint => (a < b ? a : b);
 
-export interface Question {
+interface Question {
   leader: Source;
   place: Place;
   /** Opens a session on this node's PostgreSQL; throws when that does not answer. */
@@ -301,13 +301,12 @@ async function waiting(session: Session, place: Place): Promise<Own> {
 }
 
 async function compare(own: Own, leader: LeaderAnswer, replication: Replication, place: Place): Promise<Finding> {
-  const history = judgeHistory(own, leader);
-  if (history !== null) return { impossible: history, stuck: null };
-  const gone = await whatIsGone(own, leader, replication, place.data);
-  if (gone !== null) return { impossible: gone, stuck: null };
+  const impossible = judgeHistory(own, leader) ?? (await whatIsGone(own, leader, replication, place.data));
+  if (impossible !== null) return { impossible, stuck: null };
   return own.answers && own.waits ? compareLog(own, leader, replication, place.data) : NOTHING;
 }
 
+/** Why the leader no longer has WAL that this data needs, for people; null: it has all, or does not say. */
 async function whatIsGone(own: Own, leader: LeaderAnswer, replication: Replication, data: string) {
   const { name, flush } = leader;
   const { segmentBytes } = own;
