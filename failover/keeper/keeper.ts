@@ -161,17 +161,20 @@ export class Keeper implements PursuitHost {
     if (frame.type === 'ping') {
       const pong: KeeperFrame = { type: 'pong', n: frame.n };
       this.postgres.pinged();
-      if (frame.n % PINGS_A_STATUS === 0) this.reports.report(true, [pong]);
-      else {
-        this.link.send(pong);
-        if (this.turn.calm && frame.n % PINGS_A_LOOK === 1) this.wake();
-      }
+      if (frame.n % PINGS_A_STATUS === 0 && !this.repeats(frame.n)) this.reports.report(true, [pong], this.turn.calm);
+      else this.link.send(pong);
+      if (this.turn.calm && frame.n % PINGS_A_LOOK === 1) this.wake();
       return;
     }
     // The monitor sends more than pings, so this node is not at rest.
     this.reports.busy();
     if (this.turn.calm) this.wake();
     this.frames = this.frames.then(() => this.handle(frame)).catch((error: unknown) => this.notStored(error));
+  }
+
+  /** True when a status would repeat the last one: a standby at rest learns nothing new between two looks. */
+  private repeats(ping: number): boolean {
+    return this.turn.calm && this.view.sql?.inRecovery === true && ping % PINGS_A_LOOK !== PINGS_A_STATUS;
   }
 
   private async handle(frame: MonitorFrame): Promise<void> {

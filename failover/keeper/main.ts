@@ -7,8 +7,8 @@
  * that defines `require`, because pg is CommonJS.
  */
 import './postgres/bundled';
-import { existsSync, readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
-import { totalmem } from 'node:os';
+import { readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { totalmem, uptime } from 'node:os';
 import { messageOf } from '../contract/errors';
 import { KeeperConfig } from '../contract/inputs';
 import { PATHS, UNUSED_SIGNALS } from '../contract/layout';
@@ -47,14 +47,11 @@ function readConfig(): KeeperConfig {
   throw new Error(`${PATHS.keeperConfig} is refused: ${issues.join('; ')}`);
 }
 
-/** Updates the health file while the keeper is healthy, and removes it otherwise. */
+/** Writes the machine's uptime to the health file while the keeper is healthy, and removes the file otherwise. */
 function tellHealth(healthy: boolean): void {
   try {
-    if (!healthy) rmSync(HEALTH_FILE, { force: true });
-    else {
-      if (!existsSync(HEALTH_FILE)) writeFileSync(HEALTH_FILE, '');
-      utimesSync(HEALTH_FILE, new Date(), new Date());
-    }
+    if (healthy) writeFileSync(HEALTH_FILE, `${Math.floor(uptime())}\n`);
+    else rmSync(HEALTH_FILE, { force: true });
   } catch (error) {
     log(`cannot write ${HEALTH_FILE}: ${String(error)}`);
   }

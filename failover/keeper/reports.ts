@@ -67,17 +67,22 @@ export class Reports {
     this.parts.link.send({ type: 'note', level, code, message });
   }
 
-  /** Sends the status, after the frames in `before`. It is sent if something changed, or always with `always`. */
-  report(always = false, before: readonly KeeperFrame[] = []): void {
+  /**
+   * Sends the status, after the frames in `before`. It is sent if something changed, or always with `always`. A node at
+   * rest (`calm`) sends it without the comparison, which costs processor time; its next look compares.
+   */
+  report(always = false, before: readonly KeeperFrame[] = [], calm = false): void {
     const { connection } = this;
     const { link } = this.parts;
     const facts = this.parts.facts();
     const { slots } = facts.view;
     const status = buildStatus({ ...facts, ...this.counts(), slotsAreNew: slots !== connection.slotsSent });
-    const text = stable(status);
-    if (!always && text === connection.reported) return;
-    if (text !== connection.reported) this.busy();
-    connection.reported = text;
+    if (!calm) {
+      const text = stable(status);
+      if (!always && text === connection.reported) return;
+      if (text !== connection.reported) this.busy();
+      connection.reported = text;
+    }
     connection.statusCount += 1;
     if (link.connected) connection.slotsSent = slots;
     link.send(...before, status);

@@ -298,8 +298,8 @@ export class FakePostgres implements Postgres {
   }
 }
 
-/** So often a keeper that is waited for is pinged: every second ping is answered with its status. */
-const TURNS_A_PING = 16;
+/** A keeper that is waited for is pinged once in so many turns. */
+const TURNS_A_PING = 8;
 
 /** A keeper of node `a` on fake ports, with a term and seq that count up. */
 export class Rig {
@@ -310,6 +310,7 @@ export class Rig {
   readonly clock = new FakeClock();
   keeper = this.make();
   private seq = 0;
+  private pings = 0;
   private running: Promise<void> = Promise.resolve();
 
   private make(): Keeper {
@@ -356,7 +357,7 @@ export class Rig {
   /** Pings meanwhile, as the monitor does. */
   async until(holds: (status: Status) => boolean): Promise<Status> {
     for (let turn = 0; turn < 5_000; turn++) {
-      if (turn % TURNS_A_PING === TURNS_A_PING - 1) this.keeper.receive({ type: 'ping', n: turn + 1 });
+      if (turn % TURNS_A_PING === 0) this.keeper.receive({ type: 'ping', n: ++this.pings });
       const status = this.link.sent.findLast((frame) => frame.type === 'status');
       if (status?.type === 'status' && holds(status)) return status;
       await new Promise((resolve) => setImmediate(resolve));
