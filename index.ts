@@ -1,10 +1,10 @@
 /** The program: config → topology → checks against this machine → the cluster → outputs. */
 import * as pulumi from '@pulumi/pulumi';
-import { readSettings } from './components/config';
-import { endpoints } from './components/endpoints';
 import { PostgresCluster } from './components/postgres-cluster';
-import { preflight } from './components/preflight';
-import { buildTopology } from './components/topology';
+import { readSettings } from './stack/config';
+import { endpoints } from './stack/endpoints';
+import { preflight } from './stack/preflight';
+import { buildTopology } from './stack/topology';
 
 /** An async function as the module's export is how a Pulumi program awaits in a CommonJS package. */
 module.exports = async () => {

@@ -2,8 +2,8 @@
 import * as docker from '@pulumi/docker';
 import * as pulumi from '@pulumi/pulumi';
 import { IDS } from '../failover/contract/layout';
+import { NAMES } from '../stack/naming';
 import { containerDefaults, containerOptions, secretFile } from './container';
-import { NAMES } from './naming';
 
 /** Longer than the application's own draining (1 s) and its limit for open requests (15 s). */
 const STOP_SECONDS = 20;

@@ -4,7 +4,7 @@
  */
 import type * as docker from '@pulumi/docker';
 import type * as pulumi from '@pulumi/pulumi';
-import { labels } from './naming';
+import { labels } from '../stack/naming';
 
 /**
  * Inputs of every container: a reaping init as PID 1 (S25), no capability, no way to gain one, bounded logs.

@@ -6,9 +6,9 @@ import * as command from '@pulumi/command';
 import * as docker from '@pulumi/docker';
 import * as pulumi from '@pulumi/pulumi';
 import { IDS, PATHS, PORTS } from '../failover/contract/layout';
+import { labels, NAMES } from '../stack/naming';
+import type { Topology } from '../stack/topology';
 import { containerDefaults, containerOptions, volumeMount, volumeOptions } from './container';
-import { labels, NAMES } from './naming';
-import type { Topology } from './topology';
 
 const STOP_SECONDS = 10;
 

@@ -4,8 +4,8 @@
  */
 import * as docker from '@pulumi/docker';
 import type * as pulumi from '@pulumi/pulumi';
-import { type ImageName, imageContext, imageTag } from './naming';
-import type { Topology } from './topology';
+import { type ImageName, imageContext, imageTag } from '../stack/naming';
+import type { Topology } from '../stack/topology';
 
 /**
  * Builds one image. Containers refer to its `repoDigest` (for an unpushed image the local image id), never to the

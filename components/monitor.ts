@@ -4,9 +4,9 @@ import * as docker from '@pulumi/docker';
 import * as pulumi from '@pulumi/pulumi';
 import type { MonitorConfig } from '../failover/contract/inputs';
 import { IDS, PATHS, PORTS } from '../failover/contract/layout';
+import { labels, NAMES } from '../stack/naming';
+import { LOG_FILE, type Topology } from '../stack/topology';
 import { containerDefaults, containerOptions, secretFile, volumeMount, volumeOptions } from './container';
-import { labels, NAMES } from './naming';
-import { LOG_FILE, type Topology } from './topology';
 
 const STOP_SECONDS = 10;
 

@@ -4,9 +4,9 @@
 import * as docker from '@pulumi/docker';
 import * as pulumi from '@pulumi/pulumi';
 import { IDS, PATHS, PORTS } from '../failover/contract/layout';
+import { labels, NAMES } from '../stack/naming';
+import type { Topology } from '../stack/topology';
 import { containerDefaults, containerOptions, volumeMount, volumeOptions } from './container';
-import { labels, NAMES } from './naming';
-import type { Topology } from './topology';
 
 const STOP_SECONDS = 30;
 /** Interval of scrapes and evaluations. An alert fires at least one scrape and one evaluation after its condition. */

@@ -6,8 +6,8 @@
 import * as command from '@pulumi/command';
 import type * as docker from '@pulumi/docker';
 import type * as pulumi from '@pulumi/pulumi';
-import { ROLE_LABEL, STACK_LABEL } from './naming';
-import type { Topology } from './topology';
+import { ROLE_LABEL, STACK_LABEL } from '../stack/naming';
+import type { Topology } from '../stack/topology';
 
 const TELL_LIMIT = '1m0s';
 const IN_FORCE_LIMIT_SECONDS = 180;

@@ -2,9 +2,9 @@
 import * as docker from '@pulumi/docker';
 import * as pulumi from '@pulumi/pulumi';
 import { IDS, PORTS } from '../failover/contract/layout';
+import { NAMES, PGADMIN_LOGIN_NAME } from '../stack/naming';
+import type { Topology } from '../stack/topology';
 import { containerDefaults, containerOptions, secretFile } from './container';
-import { NAMES, PGADMIN_LOGIN_NAME } from './naming';
-import type { Topology } from './topology';
 
 const STOP_SECONDS = 10;
 /** Limit for its start. It needs seconds of processor time, which take minutes on a busy machine. */

@@ -3,9 +3,9 @@ import * as docker from '@pulumi/docker';
 import * as pulumi from '@pulumi/pulumi';
 import type { KeeperConfigFile } from '../failover/contract/inputs';
 import { IDS, PATHS, PORTS } from '../failover/contract/layout';
+import { dataLabels } from '../stack/naming';
+import type { NodeTopology, Topology } from '../stack/topology';
 import { containerDefaults, containerOptions, secretFile, volumeMount, volumeOptions } from './container';
-import { dataLabels } from './naming';
-import type { NodeTopology, Topology } from './topology';
 
 /** Docker's own order to stop waits this long for the hand-over and the shutdown checkpoint (S18). */
 const STOP_SECONDS = 60;

@@ -1,8 +1,8 @@
 /** Lets PostgreSQL itself check `postgresSettings` before anything is changed. */
 import * as command from '@pulumi/command';
 import type * as pulumi from '@pulumi/pulumi';
-import { STACK_LABEL } from './naming';
-import type { Topology } from './topology';
+import { STACK_LABEL } from '../stack/naming';
+import type { Topology } from '../stack/topology';
 
 /**
  * PostgreSQL checks the settings in a container of its own, without network and data: it reads them, and starts an

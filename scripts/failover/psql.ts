@@ -2,9 +2,9 @@
 
 import { accessSync, constants } from 'node:fs';
 import { delimiter, join } from 'node:path';
-import { addressIn } from '../../components/config-values';
-import { HOST } from '../../components/topology';
 import { PORTS } from '../../failover/contract/layout';
+import { addressIn } from '../../stack/config-values';
+import { HOST } from '../../stack/topology';
 import { run } from '../lib/exec';
 import { type Common, fullName, tellNoticesIfHeard } from './commands';
 import { EXIT, Failed } from './exit';

@@ -4,7 +4,7 @@
  */
 import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { NAMES, replicaName } from '../../components/naming';
+import { NAMES, replicaName } from '../../stack/naming';
 import { run } from '../lib/exec';
 import { PATHS } from '../lib/paths';
 import { readStack, type StackInfo } from '../lib/stack';

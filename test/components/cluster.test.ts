@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { endpoints } from '../../components/endpoints';
 import { PostgresCluster } from '../../components/postgres-cluster';
+import { endpoints } from '../../stack/endpoints';
 import { find, listing, type Registered, register, topologyOf } from './mocks';
 
 const cluster = (raw: Record<string, string> = {}, databasePassword?: string): Promise<Registered[]> =>

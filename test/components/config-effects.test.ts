@@ -2,10 +2,10 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { KEYS } from '../../components/config';
 import { PostgresCluster } from '../../components/postgres-cluster';
-import { settledProblems } from '../../components/preflight-data';
 import { MonitorConfig } from '../../failover/contract/inputs';
+import { KEYS } from '../../stack/config';
+import { settledProblems } from '../../stack/preflight-data';
 import { find, type Registered, register, topologyOf } from './mocks';
 
 const PAGE = readFileSync(join(__dirname, '..', '..', 'docs', 'config.md'), 'utf8');

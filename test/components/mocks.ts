@@ -1,7 +1,7 @@
 /** Pulumi's mocks for the component tests: records what a program registers, in order. Import before any component. */
 import * as pulumi from '@pulumi/pulumi';
-import { checkConfig } from '../../components/config';
-import { buildTopology, type Topology } from '../../components/topology';
+import { checkConfig } from '../../stack/config';
+import { buildTopology, type Topology } from '../../stack/topology';
 
 export interface Registered {
   readonly type: string;

@@ -14,7 +14,7 @@ const OWN = 'test/contract/documents.test.ts';
 const MADE_UP = 'test/offline/build-context.test.ts';
 const FOLDERS = [
   ...['backend', 'bench', 'bin', 'components', 'docs', 'failover', 'images'],
-  ...['monitoring', 'scripts', 'simulator', 'templates', 'test'],
+  ...['monitoring', 'scripts', 'simulator', 'stack', 'templates', 'test'],
 ];
 /** Made by programs, or not text. */
 const SKIPPED =

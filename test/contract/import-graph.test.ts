@@ -67,9 +67,10 @@ const ROOMS: readonly Room[] = [
   ),
   room('monitor', /^failover\/monitor\//, ['contract', ...CORE, 'monitor ports'], 'the loop and what it remembers'),
   room('page', /^failover\/page\//, ['contract'], 'runs in a browser'),
-  room('components', /^components\//, ['contract'], 'the Pulumi program'),
-  room('program', /^index\.ts$/, ['components'], 'its entry'),
-  room('scripts', /^scripts\//, ['contract', 'components'], 'set-up and the command line, from outside'),
+  room('stack', /^stack\//, ['contract'], 'the stack as data: config, names, addresses and checks'),
+  room('components', /^components\//, ['contract', 'stack'], 'the Pulumi resources'),
+  room('program', /^index\.ts$/, ['stack', 'components'], 'the Pulumi program'),
+  room('scripts', /^scripts\//, ['contract', 'stack'], 'set-up and the command line, from outside'),
   room('bench', /^bench\//, ['contract', 'scripts'], 'measures a running system from outside'),
 ];
 
@@ -88,7 +89,7 @@ function room(name: string, files: RegExp, may: readonly string[], why: string):
 
 type Edge = readonly [from: string, to: string];
 
-const sources = ['failover', 'components', 'scripts', 'bench', 'simulator', 'test'].flatMap((house) =>
+const sources = ['failover', 'stack', 'components', 'scripts', 'bench', 'simulator', 'test'].flatMap((house) =>
   readdirSync(join(ROOT, house), { recursive: true, encoding: 'utf8' })
     .filter((name) => name.endsWith('.ts') && !name.includes('node_modules'))
     .map((name) => `${house}/${name}`),

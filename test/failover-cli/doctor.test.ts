@@ -1,6 +1,4 @@
 import { describe, expect, it } from 'vitest';
-import { checkConfig } from '../../components/config';
-import { buildTopology } from '../../components/topology';
 import { parseStats, passfileEntry } from '../../scripts/failover/doctor/client-side';
 import { doctor, exitCode } from '../../scripts/failover/doctor/command';
 import { portsOf } from '../../scripts/failover/doctor/containers';
@@ -8,6 +6,8 @@ import type { Facts, HolderFact, LoweredFact } from '../../scripts/failover/doct
 import { judge } from '../../scripts/failover/doctor/judge';
 import { diskOf } from '../../scripts/failover/doctor/nodes';
 import { EXIT } from '../../scripts/failover/exit';
+import { checkConfig } from '../../stack/config';
+import { buildTopology } from '../../stack/topology';
 import { fakeIo } from './console';
 import { event, healthyCluster } from './fake-monitor';
 

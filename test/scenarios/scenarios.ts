@@ -1,5 +1,5 @@
 /** The promises and the traps, each as a short story. */
-import { SERVER_CONNECTIONS_MAX } from '../../components/haproxy-config';
+import { SERVER_CONNECTIONS_MAX } from '../../stack/haproxy-config';
 import type { Request } from '../../failover/core/state/observation';
 import { Process } from '../../simulator/engine';
 import type { SimNode } from '../../simulator/node';

@@ -3,7 +3,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Browser, FrameLocator, Page } from 'playwright-core';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { PGADMIN_LOGIN_NAME } from '../../components/naming';
+import { PGADMIN_LOGIN_NAME } from '../../stack/naming';
 import { say } from '../../scripts/lib/terminal';
 import { TIMEOUTS } from '../timeouts';
 import { openBrowser, openPage, picture } from './lib/browser';

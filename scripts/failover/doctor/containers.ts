@@ -1,8 +1,8 @@
 /** The stack's containers and ports, as the engine reports them. */
 import { connect } from 'node:net';
 import { z } from 'zod';
-import { STACK_LABEL } from '../../../components/naming';
-import type { Topology } from '../../../components/topology';
+import { STACK_LABEL } from '../../../stack/naming';
+import type { Topology } from '../../../stack/topology';
 import { run } from '../../lib/exec';
 import type { ContainerFact, ContainerState, PortFact } from './facts';
 

@@ -3,9 +3,9 @@
  */
 import { existsSync, statfsSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { checkConfig, KEYS } from '../../../components/config';
-import { buildTopology, LOG_FILE, type Topology } from '../../../components/topology';
 import { slotName } from '../../../failover/contract/naming';
+import { checkConfig, KEYS } from '../../../stack/config';
+import { buildTopology, LOG_FILE, type Topology } from '../../../stack/topology';
 import { engineState } from '../../lib/docker';
 import { PATHS } from '../../lib/paths';
 import { Client } from '../client';

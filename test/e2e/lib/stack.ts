@@ -3,11 +3,11 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { stringify } from 'yaml';
-import { IMAGES, imageTag } from '../../../components/naming';
 import { imageTags, removeAllOf, removeImage } from '../../../scripts/lib/docker';
 import { type RunResult, run, runOk } from '../../../scripts/lib/exec';
 import { PATHS } from '../../../scripts/lib/paths';
 import { E2E_LABEL } from '../../../scripts/lib/phases';
+import { IMAGES, imageTag } from '../../../stack/naming';
 import { TIMEOUTS } from '../../timeouts';
 
 /** Beside the dev stack's ports and names, so that neither disturbs the other. */

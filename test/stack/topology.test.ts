@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { connectionUrls, endpoints } from '../../components/endpoints';
-import { topologyOf } from './mocks';
+import { connectionUrls, endpoints } from '../../stack/endpoints';
+import { topologyOf } from '../components/mocks';
 
 describe('the topology', () => {
   it('gives every container on the inner network a fixed address', () => {

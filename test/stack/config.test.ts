@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { parse } from 'yaml';
-import { checkConfig, KEYS, type Key, problemList } from '../../components/config';
+import { checkConfig, KEYS, type Key, problemList } from '../../stack/config';
 
 const ROOT = join(__dirname, '..', '..');
 const keys: Record<string, Key<unknown>> = KEYS;
