@@ -158,8 +158,8 @@ const ADAPTERS: readonly RegExp[] = [
   /^failover\/keeper\/(main|clock|memory)\.ts/,
   /^failover\/monitor\/(outside|commands|coordination)\//,
   /^failover\/monitor\/(main|log)\.ts/,
-  // Words of HTTP, of the log and of the files of their settings.
-  /^failover\/contract\/(api|inputs|log-line|version)\.ts/,
+  // Words of HTTP, of the log, of the files of their settings, and of PostgreSQL's own passwords.
+  /^failover\/contract\/(api|inputs|log-line|scram|version)\.ts/,
 ];
 /** Logic that stands among them: the simulator runs it. */
 const LOGIC: readonly string[] = [

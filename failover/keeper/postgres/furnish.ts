@@ -12,11 +12,12 @@ import { messageOf } from '../../contract/errors';
 import type { NodeSettings } from '../../contract/messages';
 import { KEEPER_ROLE, MONITOR_ROLE, REPLICATION_ROLE } from '../../contract/naming';
 import { derivedPassword } from '../../contract/proof';
+import { KEY_ITERATIONS, newVerifier } from '../../contract/scram';
 import { GRANTED_SETTINGS } from '../../contract/session-settings';
 import { KeeperError } from '../ports';
 import { BEAT_MAX, BEAT_SEQUENCE } from './heartbeat';
 import { HOME } from './logins';
-import { KEY_ITERATIONS, newVerifier } from './scram';
+
 import { identifier, literal, type Session, within } from './session';
 import { template } from './template';
 
