@@ -4,13 +4,10 @@
  */
 import { z } from 'zod';
 import { NODES_MAX, REPLICAS_MAX } from './limits';
+import { MonitorAddress } from './messages';
 import { NodeName } from './naming';
 
 const ClusterKey = z.string().min(32);
-
-/** Address at which a monitor accepts the keepers' connections. */
-export const MonitorAddress = z.object({ host: z.ipv4(), port: z.number().int() });
-export type MonitorAddress = z.infer<typeof MonitorAddress>;
 
 /**
  * The only input of a PostgreSQL container. It never changes during the container's life, so it must hold nothing

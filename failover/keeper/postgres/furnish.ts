@@ -167,7 +167,7 @@ export class Furnishing {
     await within(this.sessions.home(LIMIT_MS), async (session) => {
       const missing = await this.missing(session);
       if (missing.length > 0) await this.repair(missing);
-      await ensureRole(session, settings.databaseUser, '', settings.databasePassword);
+      await ensureRole(session, settings.databaseUser, '', ownerLogin(settings));
       if (isNew) await this.ensureDatabase(session, settings);
     });
     if (isNew) await this.ensureTable(settings);
@@ -218,7 +218,7 @@ export class Furnishing {
     const key = (role: 'replication' | 'monitor') => derivedPassword(this.clusterKey, role);
     return {
       [NAMES.keeper]: async (session) => {
-        await ensureRole(session, KEEPER_ROLE, 'SUPERUSER', null);
+        await ensureRole(session, KEEPER_ROLE, 'SUPERUSER', noLogin);
         return true;
       },
       [NAMES.monitor]: (session) => this.ensureInternal(session, MONITOR_ROLE, '', key('monitor')),
@@ -274,7 +274,8 @@ export class Furnishing {
   /** Returns false if the role was right already. From now on it is known to be right. */
   private async ensureInternal(session: Session, role: string, attributes: string, password: string): Promise<boolean> {
     const ordinary = `INHERIT CONNECTION LIMIT -1 VALID UNTIL 'infinity' ${attributes}`;
-    const { stored, wasRight } = await ensureRole(session, role, ordinary, password, KEY_ITERATIONS);
+    const login: Login = (stored) => newVerifier(password, stored, KEY_ITERATIONS);
+    const { stored, wasRight } = await ensureRole(session, role, ordinary, login);
     const isNews = this.verifiers.has(role) || !wasRight;
     if (stored !== null) this.verifiers.set(role, stored);
     return isNews;
@@ -298,22 +299,29 @@ export class Furnishing {
   }
 }
 
-/**
- * Creates the role, or sets its attributes. Sets the password if the stored verifier does not match it; `password`
- * null: the role has none.
- */
+/** The verifier that a role should get, or null when the stored one may stay. */
+type Login = (stored: string | null) => Promise<string | null>;
+
+const noLogin: Login = async () => null;
+
+/** The login of the database's owner. A monitor of 0.1.0 sends the password itself. */
+export function ownerLogin({ databaseVerifier: verifier, databasePassword: password }: NodeSettings): Login {
+  if (verifier !== undefined) return async (stored) => (stored === verifier ? null : verifier);
+  return password === undefined ? noLogin : (stored) => newVerifier(password, stored);
+}
+
+/** Creates the role, or sets its attributes and, where `login` says so, its password. */
 async function ensureRole(
   session: Session,
   role: string,
   attributes: string,
-  password: string | null,
-  iterations?: number,
+  login: Login,
 ): Promise<{ stored: string | null; wasRight: boolean }> {
   const [row] = await session.query<{ stored: string | null }>(
     'SELECT rolpassword AS stored FROM pg_authid WHERE rolname = $1',
     [role],
   );
-  const verifier = password === null ? null : await newVerifier(password, row?.stored ?? null, iterations);
+  const verifier = await login(row?.stored ?? null);
   const secret = verifier === null ? '' : ` PASSWORD ${literal(verifier)}`;
   if (row === undefined) await session.query(`CREATE ROLE ${identifier(role)} LOGIN ${attributes}${secret}`);
   else if (attributes !== '' || verifier !== null)
