@@ -13,7 +13,6 @@ import { createMonitor, type Monitor } from './monitor';
 import { Outside } from './outside/outside';
 import { readPage } from './outside/page-routes';
 
-const LOG_BYTES_MAX = 10 * 1024 * 1024;
 const LOG_FILES = 5;
 
 function readConfig(): MonitorConfig {
@@ -42,7 +41,7 @@ async function main(): Promise<void> {
   const file = new FileLog({
     file: join(PATHS.logFolder, 'failover.log'),
     format: config.logFormat === 'json' ? formatJson : formatLine,
-    bytesMax: config.logBytes ?? LOG_BYTES_MAX,
+    bytesMax: config.logSizeBytes,
     keep: LOG_FILES,
     stdout: (line) => process.stdout.write(`${line}\n`),
     now: () => new Date(),
@@ -57,17 +56,8 @@ async function main(): Promise<void> {
     nodes: config.nodes,
     policy: config.policy,
     clusterKey: config.clusterKey,
-    settings: {
-      haproxyAddress: config.haproxyAddress,
-      monitorAddress: config.listenAddress,
-      subnet: config.subnet,
-      databaseName: config.databaseName,
-      databaseUser: config.databaseUser,
-      databasePassword: config.databasePassword,
-      postgresSettings: config.postgresSettings,
-      rebuildInPlace: config.rebuildInPlace,
-    },
-    listen: { address: config.listenAddress, port: PORTS.keepers },
+    settings: { ...config.settings, databasePassword: config.databasePassword },
+    listen: { address: config.settings.monitorAddress, port: PORTS.keepers },
     sockets: PATHS.haproxySockets,
     ...{ store, clock, log: outside },
     onDecision: (decision, observation) => outside.decided(decision, observation),

@@ -93,13 +93,13 @@ async function look(): Promise<{ reason: string | null; hopeless: string | null 
 }
 
 /** Why the database's owner cannot log in with its password through HAProxy, as every client does; null when it can. */
-async function loginProblem(config: MonitorConfig): Promise<string | null> {
+async function loginProblem({ settings, databasePassword }: MonitorConfig): Promise<string | null> {
   const client = new pg.Client({
-    host: config.haproxyAddress,
+    host: settings.haproxyAddress,
     port: PORTS.haproxyWrite,
-    user: config.databaseUser,
-    password: config.databasePassword,
-    database: config.databaseName,
+    user: settings.databaseUser,
+    password: databasePassword,
+    database: settings.databaseName,
     connectionTimeoutMillis: LOGIN_LIMIT_MS,
     query_timeout: LOGIN_LIMIT_MS,
   });
@@ -109,7 +109,7 @@ async function loginProblem(config: MonitorConfig): Promise<string | null> {
     await client.query('SELECT');
     return null;
   } catch (error) {
-    return `${config.databaseUser} cannot log in: ${messageOf(error)}`;
+    return `${settings.databaseUser} cannot log in: ${messageOf(error)}`;
   } finally {
     inBackground(() => client.end());
   }

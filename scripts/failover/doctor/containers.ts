@@ -82,7 +82,8 @@ type WantedPort = Pick<PortFact, 'key' | 'port' | 'owner'> & { address: string }
 /**
  * The host ports of a stack, each with the container that publishes it. HAProxy publishes those without another owner.
  */
-export function portsOf({ ports, haproxy, monitor, prometheus, pgadmin, bindAddress }: Topology): WantedPort[] {
+export function portsOf({ ports, haproxy, monitor, prometheus, pgadmin, settings }: Topology): WantedPort[] {
+  const { bindAddress } = settings;
   const address = bindAddress === '0.0.0.0' ? '127.0.0.1' : bindAddress;
   const owners: Partial<Record<string, string>> = {
     monitorPort: monitor.name,
