@@ -13,7 +13,7 @@ const OWN = 'test/contract/documents.test.ts';
 /** Its documents are files that it makes itself. */
 const MADE_UP = 'test/offline/build-context.test.ts';
 const FOLDERS = [
-  ...['backend', 'bench', 'bin', 'components', 'docs', 'failover', 'images'],
+  ...['backend', 'bench', 'bin', 'components', 'docs', 'examples', 'failover', 'images'],
   ...['monitoring', 'scripts', 'simulator', 'stack', 'templates', 'test'],
 ];
 /** Made by programs, or not text. */

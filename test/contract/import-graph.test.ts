@@ -70,6 +70,7 @@ const ROOMS: readonly Room[] = [
   room('stack', /^stack\//, ['contract'], 'the stack as data: config, names, addresses and checks'),
   room('components', /^components\//, ['contract', 'stack'], 'the Pulumi resources'),
   room('program', /^index\.ts$/, ['stack', 'components'], 'the Pulumi program'),
+  room('examples', /^examples\//, ['stack', 'components'], 'programs of other people'),
   room('scripts', /^scripts\//, ['contract', 'stack'], 'set-up and the command line, from outside'),
   room('bench', /^bench\//, ['contract', 'scripts'], 'measures a running system from outside'),
 ];
@@ -89,10 +90,11 @@ function room(name: string, files: RegExp, may: readonly string[], why: string):
 
 type Edge = readonly [from: string, to: string];
 
-const sources = ['failover', 'stack', 'components', 'scripts', 'bench', 'simulator', 'test'].flatMap((house) =>
-  readdirSync(join(ROOT, house), { recursive: true, encoding: 'utf8' })
-    .filter((name) => name.endsWith('.ts') && !name.includes('node_modules'))
-    .map((name) => `${house}/${name}`),
+const sources = ['failover', 'stack', 'components', 'examples', 'scripts', 'bench', 'simulator', 'test'].flatMap(
+  (house) =>
+    readdirSync(join(ROOT, house), { recursive: true, encoding: 'utf8' })
+      .filter((name) => name.endsWith('.ts') && !name.includes('node_modules'))
+      .map((name) => `${house}/${name}`),
 );
 
 const edges: readonly Edge[] = ['index.ts', ...sources].flatMap((from) =>
