@@ -16,12 +16,14 @@ const SIMULATIONS = [
  */
 export default defineConfig({
   test: {
+    // One worker a core: many tests talk to processes and sockets, and vitest would leave a core to itself.
+    maxWorkers: '100%',
     projects: [
       {
         test: {
           name: 'unit',
-          include: ['test/**/*.test.ts'],
-          exclude: ['test/**/*.docker.test.ts', 'test/**/*.ui.test.ts', ...SIMULATIONS],
+          include: ['test/**/*.test.ts', 'packages/*/test/**/*.test.ts'],
+          exclude: ['**/*.docker.test.ts', 'test/**/*.ui.test.ts', ...SIMULATIONS],
           pool: 'forks',
           testTimeout: 20_000,
         },
@@ -38,7 +40,7 @@ export default defineConfig({
       {
         test: {
           name: 'docker',
-          include: ['test/**/*.docker.test.ts'],
+          include: ['test/**/*.docker.test.ts', 'packages/*/test/**/*.docker.test.ts'],
           pool: 'forks',
           fileParallelism: false,
           testTimeout: 300_000,

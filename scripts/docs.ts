@@ -55,7 +55,10 @@ export function ruleTable(): string {
 
 /** Codes with their meanings and the action for a person, as Markdown. */
 export function codeTable(codes: Readonly<Record<string, Meaning>>): string {
-  const rows = Object.entries(codes).map(([code, { says, todo = 'nothing' }]) => `| \`${code}\` | ${says} | ${todo} |`);
+  const rows = Object.entries(codes).map(([code, meaning]) => {
+    const { says, todo } = typeof meaning === 'string' ? { says: meaning, todo: 'nothing' } : meaning;
+    return `| \`${code}\` | ${says} | ${todo} |`;
+  });
   return ['| code | what it says | to do |', '|---|---|---|', ...rows].join('\n');
 }
 

@@ -46,15 +46,24 @@ class Timer {
   readonly process: Process;
   readonly everyMs: number | null;
   private task: Task;
+  private readonly begin: () => Task;
 
   constructor(process: Process, run: () => void, ms: number, repeat: boolean) {
     this.process = process;
     this.everyMs = repeat ? ms : null;
     const fire = () => {
-      if (this.everyMs !== null) this.task = process.engine.after(ms + lateness(process), process, fire);
+      if (this.everyMs !== null) this.task = this.begin();
       run();
     };
-    this.task = process.engine.after(ms + lateness(process), process, fire);
+    this.begin = () => process.engine.after(ms + lateness(process), process, fire);
+    this.task = this.begin();
+  }
+
+  /** Begins anew, as Node's own timers do. */
+  refresh(): this {
+    this.task.cancelled = true;
+    this.task = this.begin();
+    return this;
   }
 
   clear(): void {

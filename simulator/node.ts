@@ -823,6 +823,9 @@ export class SimPostgres implements Postgres {
     this.life = null;
   }
 
+  /** A simulated beat is always on time. */
+  pinged(): void {}
+
   heartbeat(): { count: number; ageMs: number } {
     return {
       count: this.beatCount,

@@ -155,6 +155,8 @@ export const History = z.object({ everyMs: z.number().int(), samples: z.array(Sa
  */
 export const STREAM_EVENTS = ['cluster', 'log', 'failover', 'sample'] as const;
 
+/** Longest pause with an end of its own: 30 days. */
+const PAUSE_MS_MAX = 30 * 24 * 3_600_000;
 /** With `dryRun` the monitor does nothing and answers what it would do. */
 const dryRun = z.boolean().default(false);
 
@@ -165,12 +167,7 @@ export const Bodies = {
   /** `forMs`: after this time the pause ends by itself. Without it the pause lasts until a person resumes. */
   pause: z.strictObject({
     reason: z.string().trim().min(1).max(200),
-    forMs: z
-      .number()
-      .int()
-      .min(1_000)
-      .max(30 * 24 * 3_600_000)
-      .optional(),
+    forMs: z.number().int().min(1_000).max(PAUSE_MS_MAX).optional(),
     dryRun,
   }),
   resume: z.strictObject({ dryRun }),

@@ -4,24 +4,18 @@
  */
 import { z } from 'zod';
 
-export interface Meaning {
-  /** What the code means, in one sentence. */
-  says: string;
-  /** What a person has to do; absent when nothing has to be done. */
-  todo?: string;
-}
+/** What a code means, in one sentence, and what a person has to do. A sentence alone: nothing has to be done. */
+export type Meaning = string | { says: string; todo: string };
 
 /** Codes of the monitor's decisions: of a row of the rule table, or of the cause that a row stands for. */
 export const RULE_CODES = {
-  STEADY: { says: 'The leader serves and there is nothing to change.' },
+  STEADY: 'The leader serves and there is nothing to change.',
 
   LEADER_LATE: {
     says: 'The leader has not answered for a quarter of `hangTimeout`: new connections are held until it answers.',
     todo: 'Nothing. If it is often so, the machine or its network is too slow for `hangTimeout`.',
   },
-  LEADER_BROKEN: {
-    says: 'The connection to the leader broke: new connections are held until it is known whether it is dead.',
-  },
+  LEADER_BROKEN: 'The connection to the leader broke: new connections are held until it is known whether it is dead.',
   LEADER_APART: {
     says: 'The monitor does not reach the keeper of the leader, and the leader works: no failover.',
     todo: 'Mend the network between the containers.',
@@ -51,9 +45,7 @@ export const RULE_CODES = {
     says: 'The keeper of the leader says that PostgreSQL does not run as the primary any more.',
     todo: '`docker logs --tail 50 <node>` says why.',
   },
-  LEADER_WIPED: {
-    says: 'The leader came back without the cluster’s data; it is copied anew and leads no more.',
-  },
+  LEADER_WIPED: 'The leader came back without the cluster’s data; it is copied anew and leads no more.',
   LEADER_ABSENT: {
     says: 'The recorded leader has not come back since the monitor started.',
     todo: '`docker start <node>`.',
@@ -62,7 +54,7 @@ export const RULE_CODES = {
     says: 'Neither the monitor nor HAProxy reaches the leader.',
     todo: 'Mend the network of that node.',
   },
-  LEADER_REMOVED: { says: 'The leader is not declared any more: it hands over, or is replaced when it is gone.' },
+  LEADER_REMOVED: 'The leader is not declared any more: it hands over, or is replaced when it is gone.',
   NO_CANDIDATE: {
     says: 'There is no leader, and the nodes that are there may lack an acknowledged write: writes wait.',
     todo:
@@ -73,52 +65,48 @@ export const RULE_CODES = {
     says: 'PostgreSQL on the leader ended again and again, and no other node can take over.',
     todo: '[The leader rests](#the-leader-rests)',
   },
-  LEADER_BACK: { says: 'The old leader is back and no other node can lead: it leads again in a new term.' },
+  LEADER_BACK: 'The old leader is back and no other node can lead: it leads again in a new term.',
 
-  ELECTING: { says: 'The counted nodes promise the new term before one of them is promoted.' },
-  ELECTED: { says: 'Enough nodes have promised: the one with the newest data is promoted.' },
-  PROMOTING: { says: 'The new leader is promoted and has to pass the checks before its route is opened.' },
-  PROMOTE_AGAIN: { says: 'The node restarted during its promotion: it is recorded again, in a new term.' },
-  PROMOTE_SYNC: { says: 'A standby that was counted for the new leader is gone before the opening: counted no more.' },
+  ELECTING: 'The counted nodes promise the new term before one of them is promoted.',
+  ELECTED: 'Enough nodes have promised: the one with the newest data is promoted.',
+  PROMOTING: 'The new leader is promoted and has to pass the checks before its route is opened.',
+  PROMOTE_AGAIN: 'The node restarted during its promotion: it is recorded again, in a new term.',
+  PROMOTE_SYNC: 'A standby that was counted for the new leader is gone before the opening: counted no more.',
   CANDIDATE_LOST: {
     says: 'The new leader failed before its route was opened, and another node can take over.',
     todo: '`docker logs --tail 50 <node>` says why it failed; it is copied anew.',
   },
-  OPEN: { says: 'The new leader has passed the checks: its route is opened.' },
-  REOPENING: { says: 'HAProxy or the monitor restarted: the leader is checked again before its route is opened.' },
+  OPEN: 'The new leader has passed the checks: its route is opened.',
+  REOPENING: 'HAProxy or the monitor restarted: the leader is checked again before its route is opened.',
 
-  LEADER_LEAVING: {
-    says: 'The leader was told to stop and no standby can take over yet: it serves on for some seconds.',
-  },
+  LEADER_LEAVING: 'The leader was told to stop and no standby can take over yet: it serves on for some seconds.',
   LEADER_STOPPING: {
     says: 'The leader was told to stop and no standby could take over in time: writes wait for its return.',
     todo: '`docker start <node>`.',
   },
-  HANDING_OVER: { says: 'The leader shuts down cleanly first; new connections are held.' },
-  HANDED_OVER: { says: 'The old leader has shut down, or is gone: the next one takes over.' },
+  HANDING_OVER: 'The leader shuts down cleanly first; new connections are held.',
+  HANDED_OVER: 'The old leader has shut down, or is gone: the next one takes over.',
   HAPROXY_CUT_OFF: {
     says: 'HAProxy does not reach the leader, which works: it hands over to a standby that HAProxy reaches.',
     todo: 'Mend the network between HAProxy and that node.',
   },
 
-  SWITCHOVER_BEGUN: { says: 'A person asked for another leader, which is counted and has caught up.' },
-  SWITCHING_OVER: { says: 'A switchover is being prepared; the leader serves meanwhile.' },
-  SWITCHOVER_HOLD: { says: 'The leader has written its checkpoint: new connections are held.' },
-  SWITCHOVER_STOP: { says: 'The next leader is level: the present one lets its clients finish and stops.' },
+  SWITCHOVER_BEGUN: 'A person asked for another leader, which is counted and has caught up.',
+  SWITCHING_OVER: 'A switchover is being prepared; the leader serves meanwhile.',
+  SWITCHOVER_HOLD: 'The leader has written its checkpoint: new connections are held.',
+  SWITCHOVER_STOP: 'The next leader is level: the present one lets its clients finish and stops.',
   SWITCHOVER_ABORTED: {
     says: 'The next leader is lost or a step took too long: the present one goes on leading.',
     todo: 'Remove the cause that is named, and ask again.',
   },
-  SWITCHBACK: { says: 'The first declared node has caught up for `switchbackAfter`: it gets the lead back.' },
-  SWITCHBACK_KEPT: {
-    says: 'The first declared node has kept the lead: the next switchback waits no longer than usual.',
-  },
+  SWITCHBACK: 'The first declared node has caught up for `switchbackAfter`: it gets the lead back.',
+  SWITCHBACK_KEPT: 'The first declared node has kept the lead: the next switchback waits no longer than usual.',
 
   PAUSE_BEGUN: {
     says: 'A person wants no automatic change of leader from now on.',
     todo: '`npm run failover -- resume` when it is over.',
   },
-  PAUSE_ENDED: { says: 'The leader is changed automatically again.' },
+  PAUSE_ENDED: 'The leader is changed automatically again.',
   PAUSED: {
     says: 'The leader stops or is gone, and automatic failover is paused.',
     todo: 'Start the leader, `promote` the node that is named, or `npm run failover -- resume`.',
@@ -127,52 +115,45 @@ export const RULE_CODES = {
     says: 'The leader stops or is gone, and `failoverMode` is observe.',
     todo: 'Start the leader, `promote` the node that is named, or set `failoverMode` to automatic.',
   },
-  PROMOTE_ASKED: {
-    says: 'In a pause a person named the next leader, and nothing acknowledged is lost by it.',
-  },
-  DATA_LOSS_ACCEPTED: {
-    says: 'A person named the next leader and accepts that what it lacks is lost.',
-  },
+  PROMOTE_ASKED: 'In a pause a person named the next leader, and nothing acknowledged is lost by it.',
+  DATA_LOSS_ACCEPTED: 'A person named the next leader and accepts that what it lacks is lost.',
 
-  SYNC_CHANGE: { says: 'The standbys that a write waits for change, because one is gone or has come.' },
-  SYNC_PROVEN: { says: 'The change is proven in force on the leader.' },
-  MEMBER_JOINED: { says: 'A node has joined as a standby, with data that was not recorded before.' },
-  MEMBER_REMOVED: { says: 'A node that is not declared any more and counts nowhere is forgotten.' },
+  SYNC_CHANGE: 'The standbys that a write waits for change, because one is gone or has come.',
+  SYNC_PROVEN: 'The change is proven in force on the leader.',
+  MEMBER_JOINED: 'A node has joined as a standby, with data that was not recorded before.',
+  MEMBER_REMOVED: 'A node that is not declared any more and counts nowhere is forgotten.',
   PROMOTED_BY_HAND: {
     says: 'PostgreSQL on a node became a primary without an order. It is stopped and copied anew.',
     todo: 'Find what promoted it, and stop that.',
   },
-  LEADER_KNOWN: {
-    says: 'The leader was missing in the list of members, which 0.1.0 could shorten too far. It is a member again.',
-  },
+  LEADER_KNOWN:
+    'The leader was missing in the list of members, which 0.1.0 could shorten too far. It is a member again.',
 
-  REBUILD_ASKED: { says: 'A person wants a standby copied anew: at first no write waits for it any more.' },
-  REBUILD_BEGUN: { says: 'No write waits for the standby any more: it is copied anew.' },
-  REBUILD_DROPPED: {
-    says: 'The standby is not declared any more, or writes cannot do without it: it is not copied.',
-  },
+  REBUILD_ASKED: 'A person wants a standby copied anew: at first no write waits for it any more.',
+  REBUILD_BEGUN: 'No write waits for the standby any more: it is copied anew.',
+  REBUILD_DROPPED: 'The standby is not declared any more, or writes cannot do without it: it is not copied.',
   REBUILD_FAILED: {
     says: 'A copy that a person asked for failed three times; the former data is sound and is used again.',
     todo: 'Remove the cause that is named, then `npm run failover -- rebuild <node>` again.',
   },
 
-  SETTINGS_STANDBY: { says: 'A standby is counted no more, then it restarts with the new settings.' },
-  SETTINGS_APPLIED: { says: 'The standby is back, with the new settings or, if it did not start with them, without.' },
-  SETTINGS_SWITCHOVER: { says: 'All standbys have the new settings: the leader hands over and follows.' },
-  SETTINGS_RESTART: { says: 'PostgreSQL is restarted for its settings; of a leader new connections are held.' },
+  SETTINGS_STANDBY: 'A standby is counted no more, then it restarts with the new settings.',
+  SETTINGS_APPLIED: 'The standby is back, with the new settings or, if it did not start with them, without.',
+  SETTINGS_SWITCHOVER: 'All standbys have the new settings: the leader hands over and follows.',
+  SETTINGS_RESTART: 'PostgreSQL is restarted for its settings; of a leader new connections are held.',
   SETTINGS_REFUSED: {
     says: 'PostgreSQL did not start with the new settings and goes on with the former ones.',
     todo: 'Correct `postgresSettings` by PostgreSQL’s own words, and `npm run up`.',
   },
-  SETTINGS_ABORTED: { says: 'The restart for new settings was given up; what is wrong is named.' },
+  SETTINGS_ABORTED: 'The restart for new settings was given up; what is wrong is named.',
 
   BOOTSTRAP_WAIT: {
     says: 'A first database is made only when every declared node was heard and has no data.',
     todo: 'Start every declared node.',
   },
-  BOOTSTRAP: { says: 'Every declared node was heard and has no data: the first one makes a database.' },
-  BOOTSTRAPPING: { says: 'The first database is being made.' },
-  BOOTSTRAPPED: { says: 'The first database is made: its node becomes the leader.' },
+  BOOTSTRAP: 'Every declared node was heard and has no data: the first one makes a database.',
+  BOOTSTRAPPING: 'The first database is being made.',
+  BOOTSTRAPPED: 'The first database is made: its node becomes the leader.',
   ADOPT_WAIT: {
     says: 'The monitor’s store is new or old: before anything every declared node has to be heard.',
     todo: 'Start every declared node.',
@@ -185,10 +166,8 @@ export const RULE_CODES = {
     says: 'There is data, and no node remembers its history.',
     todo: 'Say which node is right: `npm run failover -- promote <node>`.',
   },
-  ADOPTED: { says: 'The newest state that the nodes remember is taken over.' },
-  STORE_OLD: {
-    says: 'The monitor’s store may be an old one or a copy: every declared node is asked first.',
-  },
+  ADOPTED: 'The newest state that the nodes remember is taken over.',
+  STORE_OLD: 'The monitor’s store may be an old one or a copy: every declared node is asked first.',
   SLOT_MOVED: {
     says: 'HAProxy leads to another node than this monitor opened: another monitor works, this one asks every node.',
     todo: 'Let one monitor run.',
@@ -204,7 +183,7 @@ export const FAILURE_CODES = {
       'copy is complete.',
     todo: 'Remove the cause that the message names, most often a full disk or too little memory.',
   },
-  POSTGRES_SILENT: { says: 'PostgreSQL runs and does not answer its keeper.' },
+  POSTGRES_SILENT: 'PostgreSQL runs and does not answer its keeper.',
   MUST_COPY: {
     says: 'There is no data here, or it has a history of its own.',
     todo: '[A node has to be copied](#a-node-has-to-be-copied)',
@@ -247,7 +226,7 @@ export const FAILURE_CODES = {
     says: 'Replay has stood at the same place for a minute, so the promotion was given up.',
     todo: '`SELECT pg_get_wal_replay_pause_state(), pg_last_wal_replay_lsn()` on that node; look at its disk.',
   },
-  SYNC_UNPROVEN: { says: 'It is not proven yet that writes wait for the counted standbys, which is tried again.' },
+  SYNC_UNPROVEN: 'It is not proven yet that writes wait for the counted standbys, which is tried again.',
   FURNISH_FAILED: {
     says: 'Something that the failover needs inside the database was removed or changed, and could not be made again.',
     todo: '[What the failover makes](#what-the-failover-makes-in-your-database-and-what-happens-when-it-is-removed)',
@@ -260,25 +239,25 @@ export const FAILURE_CODES = {
     says: 'A program of PostgreSQL ended with an error, which the line has.',
     todo: 'Remove the cause that is named; it is tried again.',
   },
-  STEP_FAILED: { says: 'A step failed in another way, which the line has; it is tried again.' },
-  MUST_NOT_LEAD: { says: 'The node may not lead with this order; the monitor gives another one.' },
-  NO_DATA: { says: 'The node was told to lead or to start, and has no data.' },
-  DATA_EXISTS: { says: 'A new database was to be made where there is data; it is left as it is.' },
-  ORDER_WRONG: { says: 'The order does not fit the settings of this node.' },
-  STOPPING: { says: 'The container is being stopped.' },
+  STEP_FAILED: 'A step failed in another way, which the line has; it is tried again.',
+  MUST_NOT_LEAD: 'The node may not lead with this order; the monitor gives another one.',
+  NO_DATA: 'The node was told to lead or to start, and has no data.',
+  DATA_EXISTS: 'A new database was to be made where there is data; it is left as it is.',
+  ORDER_WRONG: 'The order does not fit the settings of this node.',
+  STOPPING: 'The container is being stopped.',
   OTHER: { says: 'A code of another release, which stands in front of the message.', todo: 'Finish the upgrade.' },
 } as const satisfies Record<string, Meaning>;
 
 /** Codes of the other log lines of the monitor and the keepers. */
 export const NOTE_CODES = {
-  OPENED: { says: 'Writes go to a new leader; the line has each step of the change in milliseconds.' },
-  CHECK_WAITS: { says: 'The new leader has not passed all checks yet; the line has what is missing.' },
-  STARTED: { says: 'The monitor has started.' },
+  OPENED: 'Writes go to a new leader; the line has each step of the change in milliseconds.',
+  CHECK_WAITS: 'The new leader has not passed all checks yet; the line has what is missing.',
+  STARTED: 'The monitor has started.',
   STOPPED: {
     says: 'The monitor was stopped: the leader serves on, and nothing fails over meanwhile.',
     todo: '`docker start failover-monitor`.',
   },
-  SIGNAL_IGNORED: { says: 'The monitor got a signal that means nothing to it, and goes on.' },
+  SIGNAL_IGNORED: 'The monitor got a signal that means nothing to it, and goes on.',
   STALLED: { says: 'The monitor stood still, and looks at everything anew.', todo: 'If it repeats: the machine.' },
   CYCLE_FAILED: {
     says: 'The monitor could not decide or store its decision; it tries again.',
@@ -288,30 +267,28 @@ export const NOTE_CODES = {
     says: 'The monitor cannot take the keepers’ connections.',
     todo: '`docker restart failover-monitor`.',
   },
-  CONNECTED: { says: 'The keeper of a node is connected.' },
+  CONNECTED: 'The keeper of a node is connected.',
   DISCONNECTED: { says: 'The connection to the keeper of a node broke.', todo: 'If it stays: `docker start <node>`.' },
   KEY_WRONG: { says: 'A keeper has another cluster key and was refused.', todo: '`npm run up`.' },
-  NODE_UNKNOWN: { says: 'A keeper of a node that is not declared in this stack was refused.' },
-  HAPROXY_SEEN: { says: 'HAProxy answers.' },
+  NODE_UNKNOWN: 'A keeper of a node that is not declared in this stack was refused.',
+  HAPROXY_SEEN: 'HAProxy answers.',
   HAPROXY_SILENT: { says: 'HAProxy does not answer the monitor.', todo: '`docker start haproxy`, or restart it.' },
-  HAPROXY_RELOADED: { says: 'HAProxy has a new worker; its slots start closed.' },
-  LOG_DROPPED: { says: 'Lines of the log were not written, because the disk did not keep up.' },
+  HAPROXY_RELOADED: 'HAProxy has a new worker; its slots start closed.',
+  LOG_DROPPED: 'Lines of the log were not written, because the disk did not keep up.',
   LOG_FAILED: {
     says: 'The log cannot be written; its lines go to stdout.',
     todo: 'Look at the disk of the log folder.',
   },
-  NOTIFY_FAILED: { says: 'The webhook did not take a notification; it is tried again.' },
+  NOTIFY_FAILED: 'The webhook did not take a notification; it is tried again.',
   NOTIFY_GIVEN_UP: { says: 'The webhook did not take a notification.', todo: 'Look at `notifyWebhook`.' },
-  NOTIFY_DROPPED: { says: 'The webhook does not keep up: the oldest notification was dropped.' },
+  NOTIFY_DROPPED: 'The webhook does not keep up: the oldest notification was dropped.',
 
-  COPY_BEGUN: { says: 'A node begins to copy the data of the leader.' },
-  COPY_PROGRESS: { says: 'How far the copy is.' },
-  COPY_DONE: { says: 'The data of the leader is copied and verified.' },
-  OLD_DATA_REMOVED: {
-    says: 'With `rebuildInPlace` the old data went first, because there was no room for both.',
-  },
-  REWIND_BEGUN: { says: 'A former leader is brought back to the history of the present one.' },
-  REWIND_DONE: { says: 'The former leader has the history of the present one.' },
+  COPY_BEGUN: 'A node begins to copy the data of the leader.',
+  COPY_PROGRESS: 'How far the copy is.',
+  COPY_DONE: 'The data of the leader is copied and verified.',
+  OLD_DATA_REMOVED: 'With `rebuildInPlace` the old data went first, because there was no room for both.',
+  REWIND_BEGUN: 'A former leader is brought back to the history of the present one.',
+  REWIND_DONE: 'The former leader has the history of the present one.',
   PROMOTION_REPLAYS: {
     says: 'A node that is being promoted applies the write-ahead log that it has; the line says how much is left.',
     todo: 'Wait.',
@@ -320,8 +297,8 @@ export const NOTE_CODES = {
     says: 'Something that the failover needs inside the database was removed or changed, and was made again.',
     todo: '[What the failover makes](#what-the-failover-makes-in-your-database-and-what-happens-when-it-is-removed)',
   },
-  CHECKPOINT_FAILED: { says: 'The checkpoint before a switchover or after a promotion failed.' },
-  POSTGRES_STOPPED: { says: 'PostgreSQL of a leader shut down as it was told to; the line has how long it took.' },
+  CHECKPOINT_FAILED: 'The checkpoint before a switchover or after a promotion failed.',
+  POSTGRES_STOPPED: 'PostgreSQL of a leader shut down as it was told to; the line has how long it took.',
   POSTGRES_WARNING: {
     says: 'What a person should know of this PostgreSQL; the line has it.',
     todo: 'As the line says.',
@@ -330,7 +307,7 @@ export const NOTE_CODES = {
     says: 'The keeper cannot store what it must not forget.',
     todo: 'Look at the disk of that node.',
   },
-  ORDER_REFUSED: { says: 'The keeper refused an order, because it had accepted a newer one.' },
+  ORDER_REFUSED: 'The keeper refused an order, because it had accepted a newer one.',
 } as const satisfies Record<string, Meaning>;
 
 const codesOf = <C extends string>(table: Readonly<Record<C, Meaning>>) => z.enum(Object.keys(table) as C[]);

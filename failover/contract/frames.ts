@@ -4,6 +4,7 @@
  */
 import type { Socket } from 'node:net';
 import type { z } from 'zod';
+import { fromJson } from './json';
 import { FRAME_BYTES_MAX } from './messages';
 
 /** Maximum number of bytes that may wait to be sent on one connection. */
@@ -35,18 +36,10 @@ export function onFrames<F>(
       const end = rest.indexOf(LINE_FEED);
       if ((end < 0 ? rest.length : end) > FRAME_BYTES_MAX) return bad('a frame was too long');
       if (end < 0) return;
-      const frame = parse(schema, rest.subarray(0, end));
+      const frame = fromJson(schema, rest.subarray(0, end).toString('utf8'));
       if (frame === null) return bad('a frame was not understood');
       rest = rest.subarray(end + 1);
       each(frame);
     }
   });
-}
-
-function parse<F>(schema: z.ZodType<F>, line: Buffer): F | null {
-  try {
-    return schema.parse(JSON.parse(line.toString('utf8')));
-  } catch {
-    return null;
-  }
 }

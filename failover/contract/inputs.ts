@@ -63,15 +63,14 @@ export const Policy = z.strictObject({
 });
 export type Policy = z.infer<typeof Policy>;
 
+const ConfiguredNode = z.strictObject({ name: z.string(), address: z.ipv4() });
+
 /** The monitor's input. A change replaces the monitor's container, which harms neither leader nor clients. */
 export const MonitorConfig = z.strictObject({
   /** Name of the stack, for page and log. */
   stack: z.string(),
   /** The nodes in order of preference: the first one leads a new cluster. */
-  nodes: z
-    .array(z.strictObject({ name: z.string(), address: z.ipv4() }))
-    .min(1)
-    .max(NODES_MAX),
+  nodes: z.array(ConfiguredNode).min(1).max(NODES_MAX),
   clusterKey: ClusterKey,
   /** The monitor logs in with it as a client does, and hands it to keepers of 0.1.0, which know no verifier. */
   databasePassword: z.string().min(1),

@@ -21,13 +21,8 @@ const NO_TEXT = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}]/gu;
 export function oneLine(text: string): string {
   const lines = text.split(/[\r\n]+/);
   // One pattern over spaces and line breaks together would take quadratic time on a long run of spaces.
-  const joined =
-    lines.length === 1
-      ? text
-      : lines
-          .map((line) => line.trim())
-          .filter((line) => line !== '')
-          .join(' | ');
+  const filled = lines.map((line) => line.trim()).filter((line) => line !== '');
+  const joined = lines.length === 1 ? text : filled.join(' | ');
   return joined.replaceAll(NO_TEXT, (character) => {
     const code = (character.codePointAt(0) ?? 0).toString(16);
     if (code.length <= 2) return `\\x${code.padStart(2, '0')}`;

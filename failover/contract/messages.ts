@@ -144,15 +144,14 @@ export const compareOrders = seam((a: OrderId, b: OrderId): number => {
 export const MonitorAddress = z.object({ host: z.ipv4(), port: z.number().int() });
 export type MonitorAddress = z.infer<typeof MonitorAddress>;
 
+const DeclaredNode = z.object({ name: NodeName, address: z.ipv4() });
+
 /**
  * Settings that every node needs and that may change at run time. The monitor sends them after the handshake and on
  * change.
  */
 export const NodeSettings = z.object({
-  nodes: z
-    .array(z.object({ name: NodeName, address: z.ipv4() }))
-    .min(1)
-    .max(NODES_MAX),
+  nodes: z.array(DeclaredNode).min(1).max(NODES_MAX),
   haproxyAddress: z.ipv4(),
   monitorAddress: z.ipv4(),
   /** CIDR of the inner network, for pg_hba.conf. */
@@ -197,7 +196,7 @@ export const SettingsStatus = z.object({
 });
 export type SettingsStatus = z.infer<typeof SettingsStatus>;
 
-export const PostgresState = z.enum([
+const PostgresState = z.enum([
   'absent', // no data directory
   'stopped',
   'starting',
@@ -209,7 +208,6 @@ export const PostgresState = z.enum([
   'rewinding',
   'copying',
 ]);
-export type PostgresState = z.infer<typeof PostgresState>;
 
 /** A standby as its leader sees it in pg_stat_replication. The row's application_name is the node's name. */
 export const StandbyView = z.object({
@@ -357,14 +355,14 @@ export const Status = z.object({
 export type Status = z.infer<typeof Status>;
 
 /** First frame, monitor → keeper. */
-export const Challenge = z.object({
+const Challenge = z.object({
   type: z.literal('challenge'),
   version: z.literal(PROTOCOL_VERSION),
   incarnation: z.number().int().min(1),
   nonce: z.string().length(64),
 });
 /** Second frame, keeper → monitor. `mac` = proof(key, 'keeper', monitor's nonce, own nonce, node). */
-export const Hello = z.object({
+const Hello = z.object({
   type: z.literal('hello'),
   version: z.literal(PROTOCOL_VERSION),
   node: NodeName,
@@ -374,19 +372,11 @@ export const Hello = z.object({
   takesVerifier: z.boolean().optional(),
 });
 /** Third frame, monitor → keeper. `mac` = proof(key, 'monitor', keeper's nonce, own nonce, node). */
-export const Welcome = z.object({ type: z.literal('welcome'), mac: z.string() });
+const Welcome = z.object({ type: z.literal('welcome'), mac: z.string() });
 
 /** A copy of the monitor's stored state. Every keeper keeps one (S10). `blob` means nothing to the keeper. */
 export const StateCopy = z.object({ term: z.number().int(), seq: z.number().int(), blob: z.string() });
 export type StateCopy = z.infer<typeof StateCopy>;
-
-/**
- * Keeper → monitor, once after the handshake and before the first status: the newest state copy that the keeper has.
- */
-export const Recall = z.object({
-  type: z.literal('recall'),
-  newest: StateCopy.nullable(),
-});
 
 /** Frames that the monitor sends to a keeper. */
 export const MonitorFrame = z.discriminatedUnion('type', [
@@ -408,7 +398,8 @@ export type Order = Extract<MonitorFrame, { type: 'order' }>;
 /** Frames that a keeper sends to the monitor. */
 export const KeeperFrame = z.discriminatedUnion('type', [
   Hello,
-  Recall,
+  /** Once after the handshake and before the first status: the newest state copy that the keeper has. */
+  z.object({ type: z.literal('recall'), newest: StateCopy.nullable() }),
   Status,
   z.object({ type: z.literal('pong'), n: z.number().int() }),
   /** One line for people about what the keeper is doing ("base backup 40 %"); the monitor writes it to failover.log. */

@@ -12,10 +12,8 @@ export const KEEPER_ROLE = 'failover_keeper';
 
 /** Name of the replication slot on the leader that the standby `node` streams through. */
 export function slotName(node: string): string {
-  return node
-    .toLowerCase()
-    .replaceAll(/[^a-z0-9_]/g, '_')
-    .slice(0, IDENTIFIER_BYTES_MAX);
+  const name = node.toLowerCase().replaceAll(/[^a-z0-9_]/g, '_');
+  return name.slice(0, IDENTIFIER_BYTES_MAX);
 }
 
 /**

@@ -3,8 +3,8 @@
  * as `decide`, so the forecast and the later decision cannot differ. Pure.
  */
 
-import { mostAdvanced } from './facts/candidates';
-import { isAsynchronous, pick } from './facts/choice';
+import type { ClusterStatus } from '../contract/api';
+import { isAsynchronous, mostAdvanced, nodesOf, pick } from './facts/candidates';
 import { leaderHealth } from './facts/health';
 import { holdOf, mayTakeOverAsked, untilOf } from './facts/hold';
 import { lossOf, overrideRefusal } from './facts/loss';
@@ -16,13 +16,7 @@ import { isLastCounted, rebuildRefusal } from './procedures/rebuild';
 import { serves } from './state/cluster';
 import type { Request } from './state/observation';
 
-export interface Forecast {
-  sentence: string;
-  /** Null when no node takes over. */
-  takesOver: string | null;
-  /** Whether acknowledged writes would be lost. */
-  loss: 'none' | 'possible' | 'unknown';
-}
+type Forecast = ClusterStatus['ifLeaderDied'];
 
 /**
  * What would happen if the leader died now: the node that takes over, and whether acknowledged writes would be lost.
@@ -34,12 +28,10 @@ export function ifLeaderDied(s: Situation): Forecast {
   if (!serves(s.state)) return nobody('the lead is changing now; who follows is known when that is over', 'unknown');
   const choice = pick(s, false);
   if (choice.kind === 'nobody') {
-    return nobody(
-      `nobody takes over: ${choice.missing}; what only ${leader} has is lost if its data is`,
-      s.state.joint.every((c) => c.k > 0) ? 'none' : 'possible',
-    );
+    const loss = s.state.joint.every((c) => c.k > 0) ? 'none' : 'possible';
+    return nobody(`nobody takes over: ${choice.missing}; what only ${leader} has is lost if its data is`, loss);
   }
-  const nodes = choice.kind === 'candidate' ? [choice.node] : choice.nodes;
+  const nodes = nodesOf(choice);
   const next = mostAdvanced(s, nodes, undefined);
   const who = nodes.length === 1 ? `${next} takes over` : `the most advanced of ${list(nodes)} takes over, now ${next}`;
   const asynchronous = isAsynchronous(s);
@@ -50,14 +42,9 @@ export function ifLeaderDied(s: Situation): Forecast {
   const hold = holdOf(s);
   if (hold !== null) {
     const would = who.replace('takes over', 'would');
-    return {
-      sentence: `nobody takes over, because ${hold.words}: writes wait; without that ${would}`,
-      takesOver: null,
-      loss,
-    };
+    return nobody(`nobody takes over, because ${hold.words}: writes wait; without that ${would}`, loss);
   }
-  const health = leaderHealth(s);
-  const dying = health.kind === 'stopping' ? `${leader} is being stopped: ` : '';
+  const dying = leaderHealth(s).kind === 'stopping' ? `${leader} is being stopped: ` : '';
   return { sentence: `${dying}${who}, and ${what}`, takesOver: next, loss };
 }
 
@@ -86,8 +73,7 @@ export function refusalOf(s: Situation, request: Request): string | null {
 /** Says in one sentence what this request would do, or why it is refused. Does nothing. */
 export function foresee(s: Situation, request: Request): { done: boolean; message: string } {
   const refusal = refusalOf(s, request);
-  if (refusal !== null) return { done: false, message: refusal };
-  return { done: true, message: outcomeOf(s, request) };
+  return refusal === null ? { done: true, message: outcomeOf(s, request) } : { done: false, message: refusal };
 }
 
 function outcomeOf(s: Situation, request: Request): string {
@@ -107,8 +93,7 @@ function outcomeOf(s: Situation, request: Request): string {
     case 'resume':
       return `the leader would be changed automatically again; the pause was: ${s.state.pause?.reason ?? ''}`;
     case 'rebuild': {
-      const alone = isLastCounted(s, request.node);
-      const meanwhile = alone
+      const meanwhile = isLastCounted(s, request.node)
         ? `until it streams again ${leader} is alone, and nobody could take over`
         : 'the others acknowledge meanwhile';
       return `the data of ${request.node} would be thrown away once a fresh copy from ${leader} is complete; ${meanwhile}`;

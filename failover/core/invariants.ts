@@ -1,8 +1,7 @@
 /** What must hold after every decision. `decide`, the simulator and the chaos tests check it. */
 
 import { lastEntry } from './facts/view';
-import type { ClusterState, Decision } from './state/cluster';
-import { planOf, serves, standbyWorkOf } from './state/cluster';
+import { type ClusterState, type Decision, planOf, serves, standbyWorkOf } from './state/cluster';
 
 /** Sentences about the broken invariants; empty when all hold. */
 export function violations(before: ClusterState, decision: Decision): string[] {
@@ -13,9 +12,8 @@ export function violations(before: ClusterState, decision: Decision): string[] {
   found.push(...stateViolations(after));
   for (const action of decision.actions) {
     if (action.kind === 'route-write' && action.route.kind === 'open' && !mayBeOpen(after, action.route.node)) {
-      found.push(
-        `the slot would be opened for ${action.route.node}, which is not the opened leader of term ${after.term}`,
-      );
+      const leader = `the opened leader of term ${after.term}`;
+      found.push(`the slot would be opened for ${action.route.node}, which is not ${leader}`);
     }
     if (action.kind === 'order' && action.order.term !== after.term) {
       found.push(`an order for ${action.node} carries term ${action.order.term}, the state's is ${after.term}`);
@@ -33,7 +31,7 @@ function mayBeOpen(state: ClusterState, node: string): boolean {
 }
 
 /** The invariants that concern one state alone. */
-export function stateViolations(state: ClusterState): string[] {
+function stateViolations(state: ClusterState): string[] {
   const found: string[] = [];
   const entry = lastEntry(state);
   const ordered = state.joint.at(-1);
@@ -43,9 +41,7 @@ export function stateViolations(state: ClusterState): string[] {
       found.push(`the ordered sync configuration is not that of leader ${state.leader}`);
   }
   if (state.leader !== null && state.joint.length === 0) found.push('a leader without a recorded sync configuration');
-  if (serves(state) && entry?.opened !== true) {
-    found.push('the leader serves but its ledger entry is not opened');
-  }
+  if (serves(state) && entry?.opened !== true) found.push('the leader serves but its ledger entry is not opened');
   const isWithoutLeader = state.activity.kind === 'empty' || state.activity.kind === 'bootstrap';
   if (isWithoutLeader !== (state.leader === null)) {
     found.push(`the activity is ${state.activity.kind} and the leader ${state.leader ?? 'nobody'}`);
@@ -55,10 +51,8 @@ export function stateViolations(state: ClusterState): string[] {
     found.push(`a switchover to the leader ${plan.to} is prepared`);
   const work = standbyWorkOf(state);
   if (work !== null && work.node === state.leader) found.push(`the leader ${work.node} is worked on as a standby`);
-  for (let i = 1; i < state.ledger.length; i++) {
-    const [a, b] = [state.ledger[i - 1], state.ledger[i]];
-    if (a !== undefined && b !== undefined && b.term <= a.term)
-      found.push(`the ledger's terms do not rise at ${b.term}`);
+  for (const [i, { term }] of state.ledger.entries()) {
+    if (term <= (state.ledger[i - 1]?.term ?? 0)) found.push(`the ledger's terms do not rise at ${term}`);
   }
   for (const config of state.joint) {
     if (config.k > config.members.length) found.push(`a sync configuration waits for more members than it has`);

@@ -4,12 +4,11 @@
  */
 
 import type { Cause } from '../contract/codes';
-import { type Choice, canLeadAgain, followersOf } from './facts/candidates';
-import { pick } from './facts/choice';
+import { type Choice, canLeadAgain, followersOf, pick } from './facts/candidates';
 import { addEntry } from './facts/ledger';
 import type { Situation } from './facts/situation';
 import { aloneConfig, configOf, isGone, loneConfig, withConfig } from './facts/sync-set';
-import { lastEntry } from './facts/view';
+import { lastEntry, without } from './facts/view';
 import type { Activity, ClusterState, LeaderPlan, StandbyWork, SyncConfig } from './state/cluster';
 import { planOf, standbyWorkOf } from './state/cluster';
 
@@ -20,21 +19,18 @@ export function change(state: ClusterState, part: Partial<ClusterState>): Cluste
 
 /** Sets what is prepared for the leader while it serves; null ends it. Work on a standby goes on beside it. */
 export function prepare(state: ClusterState, plan: LeaderPlan | null): ClusterState {
-  const standby = standbyWorkOf(state) ?? undefined;
-  return change(state, {
-    activity: plan === null ? { kind: 'serving', standby } : { kind: 'preparing', plan, standby },
-  });
+  return servingWith(state, plan, standbyWorkOf(state));
 }
 
-/** Sets the work on a standby while the leader serves; undefined ends it. A plan for the leader stays. */
-export function workOn(
-  state: ClusterState,
-  standby: StandbyWork | undefined,
-  part: Partial<ClusterState> = {},
-): ClusterState {
-  const plan = planOf(state);
+/** Sets the work on a standby while the leader serves; null ends it. A plan for the leader stays. */
+export function workOn(state: ClusterState, work: StandbyWork | null): ClusterState {
+  return servingWith(state, planOf(state), work);
+}
+
+function servingWith(state: ClusterState, plan: LeaderPlan | null, work: StandbyWork | null): ClusterState {
+  const standby = work ?? undefined;
   const activity: Activity = plan === null ? { kind: 'serving', standby } : { kind: 'preparing', plan, standby };
-  return change(state, { ...part, activity });
+  return change(state, { activity });
 }
 
 /**
@@ -52,12 +48,7 @@ export function beginBootstrap(state: ClusterState, node: string): ClusterState 
 
 /** Records the node that made the first data directory as a leader without standbys. */
 export function recordFirstLeader(state: ClusterState, node: string, dataId: string): ClusterState {
-  const based = { ...state, members: { [node]: dataId }, leader: node };
-  return change(based, {
-    ...addEntry(based, { term: state.term, node, dataId, timeline: null, forkLsn: null, opened: false }),
-    joint: [aloneConfig(node, state.term)],
-    activity: { kind: 'promote', cause: 'BOOTSTRAP' },
-  });
+  return record({ ...state, members: { [node]: dataId } }, node, [aloneConfig(node, state.term)], 'BOOTSTRAP');
 }
 
 /**
@@ -67,17 +58,9 @@ export function recordFirstLeader(state: ClusterState, node: string, dataId: str
  */
 export function giveUp(s: Situation, cause: Cause, prefer?: string): { state: ClusterState; choice: Choice } | null {
   const choice = pick(s, false, prefer);
-  switch (choice.kind) {
-    case 'candidate':
-      return {
-        state: promote(s.with({ ...s.state, term: s.state.term + 1 }), choice.node, cause),
-        choice,
-      };
-    case 'freeze':
-      return { state: elect(s.state, cause, prefer), choice };
-    case 'nobody':
-      return null;
-  }
+  if (choice.kind === 'nobody') return null;
+  const state = choice.kind === 'candidate' ? promoteNext(s, choice.node, cause) : elect(s.state, cause, prefer);
+  return { state, choice };
 }
 
 /** Raises the term and asks for promises. Among equally advanced nodes `prefer` will be chosen. */
@@ -86,18 +69,32 @@ export function elect(state: ClusterState, cause: Cause, prefer?: string): Clust
   return change(state, { term: state.term + 1, activity: { kind: 'elect', cause, ...wish } });
 }
 
+/**
+ * Records `node` as the leader of the next term. The old leader is recorded in the same way when it leads again, so it
+ * passes the same opening as every leader (S15).
+ */
+export function promoteNext(s: Situation, node: string, cause: Cause): ClusterState {
+  return promote(s.with({ ...s.state, term: s.state.term + 1 }), node, cause);
+}
+
 /** Records `node` as the leader of the state's term (S3), with the sync configuration that it starts with. */
 export function promote(s: Situation, node: string, cause: Cause): ClusterState {
-  const dataId = s.state.members[node] ?? '';
-  const next = firstConfig(s, node);
   // This may be a second attempt of the same promotion. Nodes that followed the first attempt may hold its history.
   const followed = s.state.activity.kind === 'promote' ? s.lastEntry?.followed : undefined;
-  return change(s.state, {
-    ...addEntry(s.state, { term: s.state.term, node, dataId, timeline: null, forkLsn: null, opened: false, followed }),
-    leader: node,
-    joint: withConfig(s.state.joint, next, true),
-    activity: { kind: 'promote', cause },
-  });
+  return record(s.state, node, withConfig(s.state.joint, firstConfig(s, node), true), cause, followed);
+}
+
+/** Records a leadership that is not opened yet, with the joint set that counts in it. */
+function record(
+  state: ClusterState,
+  node: string,
+  joint: SyncConfig[],
+  cause: Cause,
+  followed?: Record<string, string>,
+): ClusterState {
+  const { term, members } = state;
+  const entry = { term, node, dataId: members[node] ?? '', timeline: null, forkLsn: null, opened: false, followed };
+  return change(state, { ...addEntry(state, entry), leader: node, joint, activity: { kind: 'promote', cause } });
 }
 
 /**
@@ -108,15 +105,7 @@ function firstConfig(s: Situation, node: string): SyncConfig {
   if (s.policy.syncMode === 'asynchronous') return aloneConfig(node, s.state.term);
   // The timeout is infinite because no follower streams from the new leader yet.
   const followers = followersOf(s, node).filter((f) => !isGone(s, f, Number.POSITIVE_INFINITY));
-  if (followers.length > 0) return configOf(node, s.state.term, followers, s.policy.syncCount, s);
-  return loneConfig(node, s.state.term, s);
-}
-
-/** Records the old leader as the leader again, through the same opening as every leader (S15). */
-export function leadAgain(s: Situation, raiseTerm: boolean, cause: Cause = 'LEADER_BACK'): ClusterState {
-  const { leader } = s;
-  const termed = raiseTerm ? { ...s.state, term: s.state.term + 1 } : s.state;
-  return promote(s.with(termed), leader, cause);
+  return followers.length > 0 ? configOf(s, node, followers, s.policy.syncCount) : loneConfig(s, node);
 }
 
 /**
@@ -124,18 +113,17 @@ export function leadAgain(s: Situation, raiseTerm: boolean, cause: Cause = 'LEAD
  * opened leadership count, even if the candidate is the node that led before. Its ledger entry stays unopened, which
  * marks its data durably as "must be rebuilt" (S3). Null when no other node could take over now.
  */
-export function abandon(s: Situation): { state: ClusterState; choice: Choice } | null {
+export function abandon(s: Situation): ClusterState | null {
   const opened = s.lastOpened;
   if (opened === null) return null;
   const failed = s.state.leader;
   const joint = s.state.joint.filter((c) => c.leader === opened.node && (c.term ?? opened.term) <= opened.term);
   const rebuild = { ...s.state.rebuild, ...builtOnIt(s.state) };
-  const back: ClusterState = { ...s.state, leader: opened.node, joint, rebuild };
-  const choice = pick(s.with(back), false);
+  const back = s.with({ ...s.state, leader: opened.node, joint, rebuild });
+  const choice = pick(back, false);
   const otherThan = choice.kind === 'candidate' && choice.node !== failed;
-  const again = opened.node !== failed && canLeadAgain(s.with(back));
-  if (!otherThan && choice.kind !== 'freeze' && !again) return null;
-  return { state: elect(back, 'CANDIDATE_LOST'), choice };
+  const again = opened.node !== failed && canLeadAgain(back);
+  return otherThan || choice.kind === 'freeze' || again ? elect(back.state, 'CANDIDATE_LOST') : null;
 }
 
 /**
@@ -148,50 +136,33 @@ export function builtOnIt(state: ClusterState): Record<string, string> {
 }
 
 /**
- * Carries out a person's override: `node` leads in the next term, alone or with writes that wait, as `onNoReplica`
- * says. All former sync configurations are dropped, so writes that were acknowledged elsewhere may be lost.
+ * Carries out a person's override: `node` leads in the next term of `s`, alone or with writes that wait, as
+ * `onNoReplica` says. All former sync configurations are dropped, so writes that were acknowledged elsewhere may be
+ * lost.
  */
-export function override(
-  base: ClusterState,
-  s: Situation,
-  node: string,
-  dataId: string,
-  rebuild: Record<string, string>,
-): ClusterState {
-  const term = base.term + 1;
-  const { [node]: _own, ...others } = rebuild;
-  const { [node]: _asked, ...rebuildAsked } = base.rebuildAsked ?? {};
-  const known = { ...base, term, members: { ...base.members, [node]: dataId } };
-  return change(known, {
-    ...addEntry(known, { term, node, dataId, timeline: null, forkLsn: null, opened: false }),
+export function override(s: Situation, node: string, rebuild: Record<string, string>): ClusterState {
+  const next = s.with({ ...s.state, term: s.state.term + 1 });
+  const state: ClusterState = {
+    ...next.state,
+    members: { ...s.state.members, [node]: s.status(node)?.dataId ?? '' },
     adopting: false,
     suspectSeq: undefined,
-    leader: node,
-    rebuild: others,
-    rebuildAsked,
-    joint: [loneConfig(node, term, s)],
-    activity: { kind: 'promote', cause: 'DATA_LOSS_ACCEPTED' },
-  });
+    rebuild: without(rebuild, node),
+    rebuildAsked: without(s.state.rebuildAsked, node),
+  };
+  return record(state, node, [loneConfig(next, node)], 'DATA_LOSS_ACCEPTED');
 }
 
 /** Records that HAProxy's write slot may be opened to the leader. This is stored before the slot is opened. */
 export function opened(s: Situation): ClusterState {
-  const { leader } = s;
-  const lead = s.status(leader)?.lead ?? null;
-  const ordered = s.state.joint.at(-1);
-  return change(s.state, {
-    ledger: s.state.ledger.map((e, i) =>
-      i === s.state.ledger.length - 1
-        ? {
-            ...e,
-            opened: true,
-            timeline: lead?.timeline ?? e.timeline,
-            forkLsn: lead?.forkLsn ?? e.forkLsn,
-            followed: undefined,
-          }
-        : e,
-    ),
-    joint: ordered === undefined ? [] : [ordered],
-    activity: { kind: 'serving' },
-  });
+  const lead = s.status(s.leader)?.lead;
+  const newest = s.state.ledger.slice(-1).map((entry) => ({
+    ...entry,
+    opened: true,
+    timeline: lead?.timeline ?? entry.timeline,
+    forkLsn: lead?.forkLsn ?? entry.forkLsn,
+    followed: undefined,
+  }));
+  const ledger = [...s.state.ledger.slice(0, -1), ...newest];
+  return change(s.state, { ledger, joint: s.state.joint.slice(-1), activity: { kind: 'serving' } });
 }

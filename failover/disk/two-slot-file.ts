@@ -5,7 +5,7 @@
  * one slot; the other one stays as it was.
  */
 import { createHash } from 'node:crypto';
-import type { Stats } from 'node:fs';
+import { constants, type Stats } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { syncFolder } from './durable';
@@ -35,7 +35,7 @@ function checksum(n: number, text: Buffer): string {
 }
 
 /** The text, after a line with number, length and checksum. */
-export const LINE_FORMAT: SlotFormat = {
+const LINE_FORMAT: SlotFormat = {
   slotBytes: SLOT_BYTES,
 
   encode({ n, text }) {
@@ -109,13 +109,7 @@ export class SlotFile {
   private async open(): Promise<FileHandle> {
     if (this.isClosed) throw new Error(`${this.path} is closed`);
     if (this.handle !== null) return this.handle;
-    let handle: FileHandle;
-    try {
-      handle = await open(this.path, 'r+');
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
-      handle = await open(this.path, 'wx+', 0o600);
-    }
+    const handle = await open(this.path, constants.O_RDWR | constants.O_CREAT, 0o600);
     // The file may be too short after a crash during its first preallocation.
     const size = 2 * this.format.slotBytes;
     const missing = size - (await handle.stat()).size;

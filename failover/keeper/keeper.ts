@@ -9,7 +9,7 @@
  * the monitor's ledger.
  */
 import type { FailureCode, LogCode } from '../contract/codes';
-import { inBackground, messageOf } from '../contract/errors';
+import { messageOf } from '../contract/errors';
 import {
   compareOrders,
   type KeeperFrame,
@@ -35,15 +35,16 @@ const LOOK_MS = 100;
 /**
  * A node is at rest when its order is carried out and, for {@link CALM_AFTER_MS}, nothing changed, hardly any WAL was
  * written and the monitor sent only pings. At rest, every fourth ping causes a look. All nodes look at the same time,
- * because their positions are compared. The look comes shortly before the next ping, whose answer carries the status.
+ * because their positions are compared. The answer to the next ping carries the status.
  */
 const PINGS_A_LOOK = 4;
-const PING_TO_LOOK_MS = 60;
 /** Interval between two looks of a node at rest while no ping arrives, ms. */
 const CALM_LOOK_MS = 500;
 const CALM_AFTER_MS = 5_000;
 /** A look that is at most this old is good enough to begin a new order with, ms. */
 const FRESH_MS = 600;
+/** Why a rest ends early. Without a reason, each `abort` would make an error, which costs processor time. */
+const NUDGED = 'nudged';
 const RETRY_MS = 200;
 const STUMBLES_MAX = 3;
 /** Failures that usually pass by themselves: a checkpoint delays a reload, or a standby is slow (S4, S17). */
@@ -167,10 +168,11 @@ export class Keeper implements PursuitHost {
   receive(frame: MonitorFrame): void {
     if (frame.type === 'ping') {
       const pong: KeeperFrame = { type: 'pong', n: frame.n };
+      this.postgres.pinged();
       if (frame.n % PINGS_A_STATUS === 0) this.reports.report(true, [pong]);
       else {
         this.link.send(pong);
-        if (this.turn.calm && frame.n % PINGS_A_LOOK === 1) this.lookSoon();
+        if (this.turn.calm && frame.n % PINGS_A_LOOK === 1) this.wake();
       }
       return;
     }
@@ -313,16 +315,7 @@ export class Keeper implements PursuitHost {
   }
 
   private wake(): void {
-    this.turn.nudge.abort();
-  }
-
-  /** Ends the present wait between two looks, but no later one. */
-  private lookSoon(): void {
-    const { nudge } = this.turn;
-    inBackground(async () => {
-      await this.clock.sleep(PING_TO_LOOK_MS, nudge.signal);
-      nudge.abort();
-    });
+    this.turn.nudge.abort(NUDGED);
   }
 
   private crashed(reason: string | null): void {

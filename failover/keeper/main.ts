@@ -19,7 +19,7 @@ import { checkSettings } from './postgres/check-settings';
 import { createServer } from './postgres/server';
 
 const HEALTH_FILE = '/run/keeper/healthy';
-const HEALTH_EVERY_MS = 500;
+const HEALTH_EVERY_MS = 2_000;
 const CLOSE_LIMIT_MS = 300;
 
 function log(message: string): void {
@@ -51,7 +51,6 @@ function tellHealth(healthy: boolean): void {
   try {
     if (!healthy) rmSync(HEALTH_FILE, { force: true });
     else {
-      // This runs twice a second, and the file usually exists already.
       if (!existsSync(HEALTH_FILE)) writeFileSync(HEALTH_FILE, '');
       utimesSync(HEALTH_FILE, new Date(), new Date());
     }

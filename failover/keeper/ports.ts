@@ -287,4 +287,6 @@ export interface Postgres {
   startHeartbeat(): void;
   stopHeartbeat(): void;
   heartbeat(): Beat;
+  /** The monitor's ping woke the keeper, so a heartbeat that is nearly due begins now. */
+  pinged(): void;
 }

@@ -6,8 +6,7 @@ import { accessSync, constants, existsSync, mkdirSync, statSync, writeFileSync }
 import { homedir } from 'node:os';
 import { delimiter, dirname, join } from 'node:path';
 import { dependencies } from '../../package.json';
-import { installKit, type Kit } from '../offline/install';
-import { CLI_DIR, CLI_VERSION, HOME_DIR } from '../offline/paths';
+import { CLI_VERSION, installKit, type Kit, type KitPaths, kitPaths } from '../../packages/pulumi-offline/index';
 import { run } from './exec';
 import { cacheFolder, PATHS } from './paths';
 import type { StepContext, StepResult } from './steps';
@@ -45,14 +44,19 @@ export async function provideCli(context: StepContext): Promise<{ cli: PulumiCli
     throw new Error(`${CHOICE}="${choice}": must be kit or vendor`);
   const vendor = choice === 'kit' ? null : await vendorAtHand();
   if (vendor) return { cli: vendor, result: { outcome: 'skipped', detail: vendor.description } };
-  const kitAtHand = existsSync(join(CLI_DIR, 'pulumi'));
+  const kitAtHand = existsSync(join(kit().cliDir, 'pulumi'));
   if (choice !== 'kit' && (choice === 'vendor' || !kitAtHand) && (await downloadsAnswer())) {
     const downloaded = await download(context);
     if (downloaded) return { cli: downloaded, result: { outcome: 'done', detail: downloaded.description } };
   }
   if (choice === 'vendor') throw new Error(`${CHOICE}=vendor: there is no vendor's CLI and it cannot be downloaded`);
-  const cli = kitCli(await installKit(context.progress, context.signal));
+  const cli = kitCli(await installKit(kit(), context.progress, context.signal));
   return { cli, result: { outcome: kitAtHand ? 'skipped' : 'done', detail: cli.description } };
+}
+
+/** The offline kit of this clone. */
+function kit(): KitPaths {
+  return kitPaths({ projectDir: PATHS.root, cacheDir: cacheFolder() });
 }
 
 /** The vendor's CLI on PATH or downloaded earlier, if it answers and its plugins are here or can be downloaded. */
@@ -68,14 +72,14 @@ async function vendorAtHand(): Promise<PulumiCli | null> {
  * Executables named pulumi: first those on PATH, without the kit's and npm's wrapper, then those that were downloaded.
  */
 function vendorCommands(): string[] {
-  const others = [CLI_DIR, PATHS.bin];
+  const others = [kit().cliDir, PATHS.bin];
   const onPath = (process.env.PATH ?? '').split(delimiter).filter((folder) => folder && !others.includes(folder));
   return [...onPath, dirname(downloadedCommand())].map((folder) => join(folder, 'pulumi')).filter(isExecutable);
 }
 
 function vendorHome(): string {
   const home = process.env.PULUMI_HOME;
-  return home && home !== HOME_DIR ? home : join(homedir(), '.pulumi');
+  return home && home !== kit().homeDir ? home : join(homedir(), '.pulumi');
 }
 
 /** Where the SDK's installer puts its CLI; npm's wrapper uses the same place. */
@@ -105,7 +109,7 @@ function hasVendorPlugins(): boolean {
 }
 
 function kitCli({ pulumi, env }: Kit): PulumiCli {
-  return { kind: 'kit', command: pulumi, description: `Pulumi ${CLI_VERSION} (offline kit, ${CLI_DIR})`, env };
+  return { kind: 'kit', command: pulumi, description: `Pulumi ${CLI_VERSION} (offline kit, ${dirname(pulumi)})`, env };
 }
 
 /** Environment of the vendor's CLI: Node 24 first on PATH, no question for updates, no type check at each run. */

@@ -1,6 +1,5 @@
 /** What must hold after a change beside the counts; each returns what does not. */
-import { runOk } from '../../scripts/lib/exec';
-import { TIMEOUTS } from '../timeouts';
+import { docker } from '../rig/docker';
 import type { Facts } from './measure';
 
 const replica = ({ stack }: Facts, index: number): string => `${stack.prefix}postgres-replica-${index}`;
@@ -24,9 +23,7 @@ export function removedFirst(facts: Facts, indices: readonly number[]): string[]
 
 /** The volumes of removed replicas are kept. */
 export async function dataVolume(facts: Facts, indices: readonly number[]): Promise<string[]> {
-  const limit = { deadlineMs: TIMEOUTS.docker };
-  const { stdout } = await runOk('docker', ['volume', 'ls', '--format', '{{.Name}}'], limit);
-  const volumes = stdout.split('\n');
+  const volumes = (await docker('volume', 'ls', '--format', '{{.Name}}')).split('\n');
   return indices
     .map((index) => `${replica(facts, index)}-data`)
     .filter((volume) => !volumes.includes(volume))

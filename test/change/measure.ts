@@ -1,18 +1,23 @@
 /** One change under load: what is seen before, during and after it. */
-
-import { randomUUID } from 'node:crypto';
 import { loadavg } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { z } from 'zod';
-import { epochMs, healthy, POLL_MS, rowsOf, type Stack, stackOf } from '../../bench/cluster';
-import { HttpLoad, judge, ROWS_OF_RUN, type Row, type Verdict } from '../../bench/http-load';
-import { runOk } from '../../scripts/lib/exec';
-import { TIMEOUTS } from '../timeouts';
+import { columnOf, rowsOf } from '../rig/client';
+import { docker } from '../rig/docker';
+import { type DockerEvent, DockerEvents } from '../rig/events';
+import { HttpLoad, type Verdict } from '../rig/http-load';
+import type { Say, Stack } from '../rig/stack';
+import { healthy } from '../rig/view';
+import { epochMs, waitFor } from '../rig/wait';
+import { heldAndFresh, longestPauseMs, Writer } from '../rig/writer';
 import { BASE, type Change } from './changes';
-import { longestPause, type Sample, Session, TABLE, Watch, Writer } from './clients';
-import { type DockerEvent, Events } from './events';
+import { type Sample, Session, Watch } from './clients';
 import type { ChangeStack } from './stack';
 
+const TABLE = 'change_writes';
+/** 20 ms between two statements of the held, 100 ms of the fresh connection: two backends work on the same machine. */
+const SLOWER = 10;
+const REFUSED = 'password authentication failed';
 /** Longer than any change; the load is stopped when the change is done. */
 const LOAD_LIMIT_SECONDS = 1_200;
 /** The load alone, before and after the change, ms. */
@@ -58,17 +63,10 @@ export const Result = z.object({
 export type Result = z.infer<typeof Result>;
 
 /** Waits until all is well and the first node leads, so that every change begins alike. */
-export async function settled(stack: Stack): Promise<void> {
-  const endMs = performance.now() + LEADER_LIMIT_MS;
+async function settled(stack: Stack): Promise<void> {
   const primary = `${stack.prefix}postgres-primary`;
-  while ((await healthy(stack)).leader !== primary) {
-    if (performance.now() > endMs) throw new Error(`${primary} did not get the lead back`);
-    await sleep(POLL_MS);
-  }
-}
-
-async function docker(...args: string[]): Promise<string> {
-  return (await runOk('docker', args, { deadlineMs: TIMEOUTS.docker })).stdout.trim();
+  const look = async () => (await healthy(stack)).leader === primary;
+  await waitFor(`${primary} to have the lead back`, LEADER_LIMIT_MS, look);
 }
 
 /** The passwords that clients use: both, where the change is one of the password. */
@@ -78,30 +76,27 @@ function passwordsOf(change: Change): string[] {
   return [...new Set([before, after])].map(String);
 }
 
-export async function measure(own: ChangeStack, change: Change, rate: number, say: (line: string) => void) {
+export async function measure(change: Change, rate: number, own: ChangeStack, say: Say): Promise<Result> {
   const passwords = passwordsOf(change);
-  const usePassword = (password: string | undefined) => {
-    process.env.PGPASSWORD = password;
-  };
-  usePassword(passwords[0]);
-  const stack = stackOf(own.own.name);
-  await settled(stack);
-  await rowsOf(stack, `DROP TABLE IF EXISTS ${TABLE}`);
-  await rowsOf(stack, `CREATE TABLE ${TABLE} (id uuid NOT NULL)`);
-  const haproxy = () => docker('inspect', '--format', '{{.Id}}', `${stack.prefix}haproxy`);
+  const withPassword = (password = '') => ({ ...own.own.seen, password });
+  const before = withPassword(passwords[0]);
+  const after = withPassword(passwords.at(-1));
+  await settled(before);
+  await rowsOf(before, `DROP TABLE IF EXISTS ${TABLE}`);
+  await rowsOf(before, `CREATE TABLE ${TABLE} (id text NOT NULL)`);
+  const haproxy = () => docker('inspect', '--format', '{{.Id}}', own.own.container('haproxy'));
   const haproxyBefore = await haproxy();
-  const run = `c${randomUUID().slice(0, 8)}`;
-  const load = new HttpLoad({ api: stack.api, rate, seconds: LOAD_LIMIT_SECONDS, run });
-  const session = await Session.open(stack);
-  const writers = passwords.map((password) => new Writer(stack, password));
-  const watch = new Watch(stack);
-  const events = new Events(`postgres-failover.stack=postgres-failover/${own.own.name}`);
+  const load = new HttpLoad(after, { rate, seconds: LOAD_LIMIT_SECONDS });
+  const session = await Session.open(before);
+  const plan = { table: TABLE, clients: heldAndFresh(SLOWER) };
+  const writers = passwords.map((password) => new Writer(withPassword(password), plan));
+  const watch = new Watch(before);
+  const events = new DockerEvents(own.own.label);
   let stopped = false;
   const stop = async () => {
     if (stopped) return;
     stopped = true;
-    const others = [load.stop(), session.close(), watch.stop(), events.stop()];
-    await Promise.all([...others, ...writers.map((writer) => writer.stop())]);
+    await Promise.all([load, session, watch, events, ...writers].map((one) => one.stop()));
   };
   try {
     await load.begun;
@@ -114,24 +109,26 @@ export async function measure(own: ChangeStack, change: Change, rate: number, sa
     const beginMs = epochMs();
     await own.up((line) => say(`  ${line}`));
     const upMs = epochMs() - beginMs;
-    usePassword(passwords.at(-1));
-    await healthy(stack);
+    await healthy(after);
     const healthyMs = epochMs() - beginMs;
     await sleep(CALM_MS);
     const endMs = epochMs();
     await stop();
     const [average = 0] = loadavg();
-    const verdict = judge(load.answers, await rowsOf<Row>(stack, ROWS_OF_RUN, [run]));
-    const there = new Set((await rowsOf<{ id: string }>(stack, `SELECT id FROM ${TABLE}`)).map(({ id }) => id));
-    const writes = writers.flatMap(({ acks }) => acks);
-    const lostWrites = writes.filter(({ id }) => !there.has(id)).length;
-    const facts: Facts = { stack, events: events.all, samples: session.samples, views: watch.views };
-    const pause = (kind: 'held' | 'fresh', fromMs: number, toMs: number) => longestPause(writers, kind, fromMs, toMs);
-    const [heldMs, freshMs] = [pause('held', beginMs, endMs), pause('fresh', beginMs, endMs)];
+    const verdict = await load.verdict();
+    const there = new Set(await columnOf(after, `SELECT id FROM ${TABLE}`));
+    const writes = writers.flatMap((writer) => writer.writes);
+    const acknowledged = writers.flatMap((writer) => writer.acknowledged);
+    const lostWrites = acknowledged.filter((id) => !there.has(id)).length;
+    const told = sorted(writers);
+    const facts: Facts = { stack: after, events: events.all, samples: session.samples, views: watch.views };
+    const pauses = (fromMs: number, toMs: number) =>
+      ['held', 'fresh'].map((client) => longestPauseMs(writes, fromMs, client, toMs));
+    const [heldMs = 0, freshMs = 0] = pauses(beginMs, endMs);
     const same = haproxyBefore === (await haproxy());
     const left = await own.changesLeft();
     const problems = [
-      ...problemsOf(change, verdict, session, writers),
+      ...problemsOf(change, verdict, session, told),
       ...(lostWrites > 0 ? [`${lostWrites} acknowledged writes of the SQL writer are lost`] : []),
       ...(same === (change.replacesHaproxy === true) ? [`HAProxy is ${same ? 'the same' : 'another'} container`] : []),
       ...(left === null ? [] : [`preview --expect-no-changes: ${left}`]),
@@ -141,12 +138,11 @@ export async function measure(own: ChangeStack, change: Change, rate: number, sa
       ...{ name: change.name, point: change.point, title: change.title, date: new Date().toISOString(), preview },
       ...{ requests: verdict.requests, failed: verdict.failed.length },
       ...{ lost: verdict.lost.length, duplicated: verdict.duplicated.length },
-      ...{ writes: writes.length, lostWrites, heldMs, freshMs },
-      calmMs: Math.max(pause('held', calmFromMs, beginMs), pause('fresh', calmFromMs, beginMs)),
-      broken: writers.reduce((sum, { broken }) => sum + broken.statements.length, 0),
+      ...{ writes: acknowledged.length, lostWrites, heldMs, freshMs, broken: told.statements.length },
+      calmMs: Math.max(...pauses(calmFromMs, beginMs)),
       ...{ upMs: Math.round(upMs), healthyMs: Math.round(healthyMs), load: Number(average.toFixed(1)) },
       problems: problems.slice(0, 20),
-      notes: [...notesOf(change, load, writers, watch, session), ...gapOf(change, facts)],
+      notes: [...notesOf(change, load, told, watch, session), ...gapOf(change, facts)],
     };
     return result;
   } finally {
@@ -154,9 +150,25 @@ export async function measure(own: ChangeStack, change: Change, rate: number, sa
   }
 }
 
-function problemsOf(change: Change, verdict: Verdict, session: Session, writers: readonly Writer[]): string[] {
-  const connects = writers.flatMap(({ broken }) => broken.connects);
-  const statements = writers.flatMap(({ broken }) => broken.statements);
+interface Told {
+  /** Failures of new connections and of statements, and how many connections were refused for their password. */
+  connects: string[];
+  statements: string[];
+  refused: number;
+}
+
+function sorted(writers: readonly Writer[]): Told {
+  const failures = writers.flatMap((writer) => writer.failures);
+  const others = failures.filter(({ words }) => !words.includes(REFUSED));
+  const of = (some: typeof failures) => some.map(({ client, words }) => `${client}: ${words}`);
+  return {
+    connects: of(others.filter(({ id }) => id === null)),
+    statements: of(others.filter(({ id }) => id !== null)),
+    refused: failures.length - others.length,
+  };
+}
+
+function problemsOf(change: Change, verdict: Verdict, session: Session, { connects, statements }: Told): string[] {
   const pids = new Set(session.samples.map(({ pid }) => pid));
   return [
     ...(change.replacesHaproxy === true ? [] : [...verdict.failed, ...connects]),
@@ -168,24 +180,17 @@ function problemsOf(change: Change, verdict: Verdict, session: Session, writers:
   ];
 }
 
-function notesOf(change: Change, load: HttpLoad, writers: readonly Writer[], watch: Watch, session: Session): string[] {
-  const failed = load.answers
-    .filter(({ problem }) => problem !== null)
-    .map(({ dueMs, latencyMs }) => [dueMs, dueMs + latencyMs]);
-  const refused = writers.reduce((sum, writer) => sum + writer.refused, 0);
+function notesOf(change: Change, load: HttpLoad, told: Told, watch: Watch, session: Session): string[] {
+  const { refused, connects } = told;
+  const due = load.answers.filter(({ problem }) => problem !== null).map(({ dueMs }) => dueMs);
   const leaders = watch.views.flatMap(({ view }) => view.leader ?? []);
   const moves = leaders.filter((leader, i) => i > 0 && leader !== leaders[i - 1]).length;
-  const connects = writers.reduce((sum, { broken }) => sum + broken.connects.length, 0);
   return [
     ...(change.keepsSessions ? [`session open throughout, ${session.samples.length} statements`] : []),
     ...(moves > 0 ? [`the lead moved ${moves === 1 ? 'once' : `${moves} times`}`] : []),
     ...(refused > 0 ? [`${refused} connections with the password that was not valid were refused`] : []),
-    ...(connects > 0 ? [`${connects} new connections failed`] : []),
-    ...(failed.length > 0
-      ? [
-          `requests due within ${Math.round(Math.max(...failed.map(([due = 0]) => due)) - Math.min(...failed.map(([due = 0]) => due)))} ms failed`,
-        ]
-      : []),
+    ...(connects.length > 0 ? [`${connects.length} new connections failed`] : []),
+    ...(due.length > 0 ? [`requests due within ${Math.round(Math.max(...due) - Math.min(...due))} ms failed`] : []),
   ];
 }
 

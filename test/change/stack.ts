@@ -6,11 +6,8 @@ import { type RunResult, run } from '../../scripts/lib/exec';
 import { PATHS } from '../../scripts/lib/paths';
 import { type Ready, setUp } from '../../scripts/lib/setup';
 import type { ImageName } from '../../stack/naming';
-import { OwnStack, type OwnStackOptions } from '../lib/own-stack';
+import type { Config, OwnStack, Say } from '../rig/stack';
 import { TIMEOUTS } from '../timeouts';
-
-export type Config = OwnStackOptions['config'];
-type Say = (line: string) => void;
 
 const Preview = z.object({ steps: z.array(z.object({ op: z.string(), urn: z.string() })).optional() });
 /** Steps of a replacement that `replace` stands for already, and what stays as it is. */
@@ -20,8 +17,8 @@ export class ChangeStack {
   readonly own: OwnStack;
   private ready: Ready | null = null;
 
-  constructor(name: string, config: Config) {
-    this.own = new OwnStack({ name, config });
+  constructor(own: OwnStack) {
+    this.own = own;
   }
 
   /** `npm run up` with these keys: stages the images anew, so it also undoes `renewImage`. */

@@ -1,8 +1,9 @@
 /** The checks of the fault matrix, shown histories that are wrong: each has to be found. */
 import { describe, expect, test } from 'vitest';
-import { judge, outageMs } from './lib/checks';
-import type { ReadEvent, WriteEvent } from './lib/events';
-import { doubleRoutes, Reigns, twoPrimariesMs } from './lib/reigns';
+import { doubleRoutes, Reigns, twoPrimariesMs } from '../rig/reigns';
+import { longestPauseMs, type WriteEvent } from '../rig/writer';
+import { judge } from './lib/checks';
+import type { ReadEvent } from './lib/events';
 
 const write = (id: string | null, outcome: WriteEvent['outcome'], endMs = 0): WriteEvent => ({
   what: 'write',
@@ -60,8 +61,8 @@ describe('rows', () => {
 
   test('the outage is the longest pause that ends after the fault began', () => {
     const writes = [0, 500, 510, 700, 720].map((atMs) => write(`${atMs}`, 'acknowledged', atMs));
-    expect(outageMs(writes, 'held', 505)).toBe(190);
-    expect(outageMs(writes, 'fresh', 505)).toBe(0);
+    expect(longestPauseMs(writes, 505, 'held')).toBe(190);
+    expect(longestPauseMs(writes, 505, 'fresh')).toBe(0);
   });
 });
 
@@ -96,10 +97,10 @@ describe('routes', () => {
 
   test('a time ends at the last look that saw it', () => {
     const reigns = new Reigns('writable');
-    reigns.see('a', 1);
-    reigns.see('a', 5);
-    reigns.end('a');
-    reigns.see('a', 9);
+    reigns.look('a', true, 1);
+    reigns.look('a', true, 5);
+    reigns.look('a', false, 7);
+    reigns.look('a', true, 9);
     expect(reigns.all()).toEqual([seen('writable', 'a', 1, 5), seen('writable', 'a', 9, 9)]);
   });
 });

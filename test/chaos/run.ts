@@ -6,25 +6,26 @@
  * Brings up a stack of its own, runs every fault under load, checks everything after each (see lib/trial.ts), and goes on
  * where it was when it is started again on the same tree. `--engine`: the faults of the Docker engine, on one of its own. Results go to docs/results/. Exit code 1 when anything failed.
  */
-import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { REPLICAS_MAX } from '../../failover/contract/limits';
 import { endAll } from '../../scripts/lib/exec';
 import { someOf, wholeNumber } from '../../scripts/lib/options';
-import { PATHS } from '../../scripts/lib/paths';
 import { say } from '../../scripts/lib/terminal';
+import { docker } from '../rig/docker';
+import { Progress, runProgram, testedTree, today, writeResults } from '../rig/progress';
 import { FAULTS } from './cases/all';
 import { ENGINE_FAULTS } from './cases/engine';
 import { healthy } from './lib/cluster';
-import { docker, heal, local } from './lib/docker';
+import { heal, local } from './lib/docker';
 import { enterEngine, isInside, leaveEngine, runInside } from './lib/engine';
 import { buildChecker } from './lib/linearizability';
 import { mendAll } from './lib/packet-filter';
-import { Progress, type Result, testedTree } from './lib/progress';
+import { Result } from './lib/progress';
 import { lastLine, page, table } from './lib/report';
 import { undoUnfinished } from './lib/scene';
-import { bringUp, FOLDER, HAPROXY, nodeNames, takeDown } from './lib/stack';
+import { bringUp, FOLDER, HAPROXY, own, takeDown } from './lib/stack';
 import { type Fault, trial } from './lib/trial';
 
 const RUNS_MAX = 1_000;
@@ -103,8 +104,8 @@ function describe(result: Result): string {
 async function versions(): Promise<string> {
   const leader = (await healthy(START_LIMIT_MS)).leader ?? '';
   const [postgres = ''] = await local(leader, 'SHOW server_version');
-  const haproxy = (await docker(['exec', HAPROXY, 'haproxy', '-v'])).split('\n')[0] ?? '';
-  const engine = await docker(['version', '--format', '{{.Server.Version}}']);
+  const haproxy = (await docker('exec', HAPROXY, 'haproxy', '-v')).split('\n')[0] ?? '';
+  const engine = await docker('version', '--format', '{{.Server.Version}}');
   return `PostgreSQL ${postgres}, ${haproxy.replace(/ - .*/, '')}, Docker ${engine}`;
 }
 
@@ -128,7 +129,7 @@ async function main(): Promise<number> {
 async function matrix({ faults, runs, replicas, fresh, keep, engine }: Arguments): Promise<number> {
   const tree = await testedTree();
   const kind = `${replicas}${engine ? '-engine' : ''}`;
-  const progress = new Progress(tree, kind, fresh);
+  const progress = new Progress(join(FOLDER, `progress-${kind}.json`), tree, Result, fresh);
   const checker = await buildChecker();
   await ready(tree, replicas);
   const total = faults.length * runs;
@@ -136,24 +137,23 @@ async function matrix({ faults, runs, replicas, fresh, keep, engine }: Arguments
   for (let round = 1; round <= runs; round++) {
     for (const fault of faults) {
       count += 1;
-      if (progress.done(fault.name).length >= round) continue;
+      if (progress.results.filter(({ name }) => name === fault.name).length >= round) continue;
       say(`[${count}/${total}] ${fault.name}: ${fault.about}`);
       const run = `${fault.name}-${round}`;
       const folder = join(FOLDER, 'runs', run);
       rmSync(folder, { recursive: true, force: true });
       mkdirSync(folder, { recursive: true });
-      const result = await trial({ fault, run: `${run}-${Date.now()}`, nodes: nodeNames(replicas), folder, checker });
+      const result = await trial({ fault, run: `${run}-${Date.now()}`, nodes: own.nodes(replicas), folder, checker });
       progress.add(result);
       say(describe(result));
       if (result.violations.length > 0) await renewUnlessHealthy(tree, replicas);
     }
   }
   const results = progress.results;
-  const date = new Date().toISOString().slice(0, 10);
-  const text = page({ results, tree, date, replicas, versions: await versions(), left: [] });
+  const date = today();
+  const text = page({ results, tree, date, replicas, versions: await versions() });
   const suffix = `${replicas === 1 ? '' : `-${replicas}-replicas`}${engine ? '-engine' : ''}`;
-  const file = join(PATHS.root, 'docs', 'results', `chaos-${date}${suffix}.md`);
-  writeFileSync(file, text);
+  const file = writeResults(`chaos-${date}${suffix}.md`, text);
   if (!keep || engine) await takeDown(say);
   say(`\n${table(results)}\n\nWritten to ${file}\n${lastLine(results)}`);
   return results.every((r) => r.violations.length === 0) ? 0 : 1;
@@ -166,10 +166,4 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const)
     void undoUnfinished().finally(() => process.exit(130));
   });
 
-main().then(
-  (code) => process.exit(code),
-  (error: unknown) => {
-    process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`);
-    process.exit(1);
-  },
-);
+runProgram(main);

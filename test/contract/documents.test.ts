@@ -11,10 +11,10 @@ import { RULES } from '../../failover/core/rules';
 const ROOT = join(__dirname, '../..');
 const OWN = 'test/contract/documents.test.ts';
 /** Its documents are files that it makes itself. */
-const MADE_UP = 'test/offline/build-context.test.ts';
+const MADE_UP = 'packages/pulumi-offline/test/build-context.test.ts';
 const FOLDERS = [
-  ...['backend', 'bench', 'bin', 'components', 'docs', 'examples', 'failover', 'images'],
-  ...['monitoring', 'scripts', 'simulator', 'stack', 'templates', 'test'],
+  ...['backend', 'bin', 'components', 'docs', 'examples', 'failover', 'images'],
+  ...['monitoring', 'packages', 'scripts', 'simulator', 'stack', 'templates', 'test'],
 ];
 /** Made by programs, or not text. */
 const SKIPPED =

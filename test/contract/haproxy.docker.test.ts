@@ -7,7 +7,7 @@ import { promisify } from 'node:util';
 import { afterAll, afterEach, beforeAll, describe, it } from 'vitest';
 import { ask } from '../../failover/monitor/router/haproxy-socket';
 import { renderHaproxyConfig, SERVER_CONNECTIONS_MAX } from '../../stack/haproxy-config';
-import { sessionsIn } from '../lib/haproxy-sessions';
+import { sessionsIn } from '../rig/haproxy-sessions';
 import { type ContractClient, HAPROXY_CONTRACT, type HaproxyUnderTest } from './haproxy';
 
 const execute = promisify(execFile);

@@ -11,7 +11,7 @@ import {
   parseServers,
   type Session,
 } from '../../failover/monitor/router/haproxy-socket';
-import { sessionsIn } from '../lib/haproxy-sessions';
+import { sessionsIn } from '../rig/haproxy-sessions';
 
 /** A client at one of the two ports. */
 export interface ContractClient {

@@ -71,8 +71,8 @@ const ROOMS: readonly Room[] = [
   room('components', /^components\//, ['contract', 'stack'], 'the Pulumi resources'),
   room('program', /^index\.ts$/, ['stack', 'components'], 'the Pulumi program'),
   room('examples', /^examples\//, ['stack', 'components'], 'programs of other people'),
-  room('scripts', /^scripts\//, ['contract', 'stack'], 'set-up and the command line, from outside'),
-  room('bench', /^bench\//, ['contract', 'scripts'], 'measures a running system from outside'),
+  room('offline kit', /^packages\/pulumi-offline\//, [], 'Pulumi for closed networks: knows nothing of this project'),
+  room('scripts', /^scripts\//, ['contract', 'stack', 'offline kit'], 'set-up and the command line, from outside'),
 ];
 
 /** From the first to the second; to be removed. A line that is no longer needed fails. */
@@ -80,7 +80,7 @@ const EXCEPTIONS: readonly (readonly [RegExp, RegExp, string])[] = [
   [/^scripts\/docs\.ts/, /^failover\/core\/rules\.ts/, 'writes the table into a document: stays'],
 ];
 /** Tests that look at a running system from outside: of the failover they know the contract. */
-const OUTSIDERS = /^test\/(bench|change|chaos|e2e|failover-cli|lib|scripts|soak|upgrade)\//;
+const OUTSIDERS = /^test\/(bench|change|chaos|e2e|failover-cli|rig|scripts|soak|upgrade)\//;
 /** HAProxy's own protocol: stays. */
 const FOR_OUTSIDERS = /^failover\/(contract\/|monitor\/router\/haproxy-socket\.ts)/;
 
@@ -90,7 +90,7 @@ function room(name: string, files: RegExp, may: readonly string[], why: string):
 
 type Edge = readonly [from: string, to: string];
 
-const sources = ['failover', 'stack', 'components', 'examples', 'scripts', 'bench', 'simulator', 'test'].flatMap(
+const sources = ['failover', 'stack', 'components', 'examples', 'packages', 'scripts', 'simulator', 'test'].flatMap(
   (house) =>
     readdirSync(join(ROOT, house), { recursive: true, encoding: 'utf8' })
       .filter((name) => name.endsWith('.ts') && !name.includes('node_modules'))
@@ -106,6 +106,9 @@ const edges: readonly Edge[] = ['index.ts', ...sources].flatMap((from) =>
 const roomOf = (file: string) => ROOMS.find(({ files }) => files.test(file));
 const isExcepted = ([from, to]: Edge) => EXCEPTIONS.some(([a, b]) => a.test(from) && b.test(to));
 const told = (found: readonly Edge[]) => found.map(([from, to]) => `${from} → ${to}`);
+
+/** Folder of the package that has the file; empty for a file of the repository's own. */
+const packageOf = (file: string) => /^packages\/[^/]+\//.exec(file)?.[0] ?? '';
 
 /** Files in circles: what is left when the files that import none of the rest are taken away, again and again. */
 function inCircles(among: readonly Edge[]): Edge[] {
@@ -148,6 +151,14 @@ describe('the rooms', () => {
     expect(told(inside.filter(([, to]) => !FOR_OUTSIDERS.test(to)))).toEqual([]);
   });
 
+  it('are packages of their own where they stand in packages/, seen through their index alone', () => {
+    const past = edges.filter(([from, to]) => packageOf(to) !== '' && packageOf(from) !== packageOf(to));
+    expect(past.length).toBeGreaterThan(0);
+    expect(told(past.filter(([, to]) => to !== `${packageOf(to)}index.ts`))).toEqual([]);
+    const out = edges.filter(([from, to]) => packageOf(from) !== '' && packageOf(from) !== packageOf(to));
+    expect(told(out)).toEqual([]);
+  });
+
   it('need every exception that is left', () => {
     expect(EXCEPTIONS.filter(([a, b]) => !edges.some(([from, to]) => a.test(from) && b.test(to)))).toEqual([]);
   });
@@ -160,7 +171,7 @@ const ADAPTERS: readonly RegExp[] = [
   /^failover\/keeper\/(main|clock|memory)\.ts/,
   /^failover\/monitor\/(outside|commands|coordination)\//,
   /^failover\/monitor\/(main|log)\.ts/,
-  // Words of HTTP, of the log, of the files of their settings, and of PostgreSQL's own passwords.
+  // Words of HTTP, of the log and of the files of their settings.
   /^failover\/contract\/(api|inputs|log-line|scram|version)\.ts/,
 ];
 /** Logic that stands among them: the simulator runs it. */

@@ -2,8 +2,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { lsnDistance } from '../../failover/contract/lsn';
-import { choose } from '../../failover/core/facts/candidates';
-import { pick } from '../../failover/core/facts/choice';
+import { choose, pick } from '../../failover/core/facts/candidates';
 import { newWatch } from '../../failover/core/facts/watch';
 import { gone, NOW_MS, observation, POLICY, serving, situation, status, view } from './world';
 

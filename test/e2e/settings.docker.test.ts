@@ -3,69 +3,29 @@
  * out node by node, taken back, refused. No container but the monitor's is replaced. The tests build on each other.
  */
 import { loadavg } from 'node:os';
-import { Client } from 'pg';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { type WriterKind, WriterProcess } from '../../bench/writer-process';
-import { runOk } from '../../scripts/lib/exec';
-import { OwnStack } from '../lib/own-stack';
+import { columnOf } from '../rig/client';
+import { docker, giveBaseBack, keepBase, sqlInside } from '../rig/docker';
+import { OwnStack } from '../rig/stack';
+import { longestPauseMs, Writer } from '../rig/writer';
 import { TIMEOUTS } from '../timeouts';
-import { giveBaseBack, keepBase } from './lib/stack';
 
-const WRITE_PORT = 19434;
-const DATABASE = {
-  host: '127.0.0.1',
-  port: WRITE_PORT,
-  user: 'writer',
-  password: 'settings-12345',
-  database: 'settings',
-};
 const TABLE = 'settings_writes';
-const NODES = ['postgres-primary', 'postgres-replica-1'] as const;
-const KEPT = [...NODES, 'haproxy'];
-
 const stack = new OwnStack({
-  name: 'settings',
-  config: {
-    replicas: 1,
-    backend: 'false',
-    switchback: 'false',
-    subnet: '10.98.50.0/24',
-    writePort: WRITE_PORT,
-    readPort: 19435,
-    statsPort: 19000,
-    backendPort: 19080,
-    monitorPort: 19088,
-    databaseName: DATABASE.database,
-    databaseUser: DATABASE.user,
-    databasePassword: DATABASE.password,
-  },
+  ...{ name: 'settings', ports: 19_000, subnet: '10.98.50' },
+  config: { replicas: 1, backend: 'false' },
 });
-
-let writer: WriterProcess | undefined;
+const KEPT = ['postgres-primary', 'postgres-replica-1', 'haproxy'];
+let writer: Writer;
 let containers: string[] = [];
-
-async function docker(...args: string[]): Promise<string> {
-  return (await runOk('docker', args, { deadlineMs: TIMEOUTS.docker })).stdout.trim();
-}
-
-async function query(sql: string): Promise<string[]> {
-  const client = new Client({ ...DATABASE, connectionTimeoutMillis: TIMEOUTS.connect, query_timeout: TIMEOUTS.query });
-  await client.connect();
-  try {
-    const { rows } = await client.query<string[]>({ text: sql, rowMode: 'array' });
-    return rows.map(([value]) => String(value));
-  } finally {
-    await client.end();
-  }
-}
 
 /** What each node itself says, asked over its local socket. */
 function inside(sql: string): Promise<string[]> {
-  return Promise.all(NODES.map((n) => docker('exec', `${stack.prefix}${n}`, 'psql', '-U', 'postgres', '-AtqXc', sql)));
+  return Promise.all(stack.nodes(1).map((node) => sqlInside(node, sql)));
 }
 
 function containerIds(names: readonly string[]): Promise<string[]> {
-  return Promise.all(names.map((n) => docker('inspect', '--format', '{{.Id}}', `${stack.prefix}${n}`)));
+  return Promise.all(names.map((n) => docker('inspect', '--format', '{{.Id}}', stack.container(n))));
 }
 
 /** `npm run up` with these settings; the longest pause of each of the writer's connections meanwhile. */
@@ -81,24 +41,19 @@ async function apply(name: string, settings: Record<string, string | number>): P
     throw new Error(said.join('\n'), { cause: error });
   });
   const endMs = Date.now();
-  const pauses = (['held', 'fresh'] as const).map((kind) => `${kind} ${Math.round(longestPause(kind, beginMs))} ms`);
-  const failed = (writer?.failures ?? []).filter((e) => e.atMs >= beginMs).map((e) => `${e.kind}: ${e.words}`);
+  const pauses = ['held', 'fresh'].map((client) => `${client} ${longestPauseMs(writer.writes, beginMs, client)} ms`);
+  const failed = writer.failures.filter((e) => e.endMs >= beginMs).map((e) => `${e.client}: ${e.words}`);
   console.log(
     `${name}: up took ${endMs - beginMs} ms; longest pause ${pauses.join(', ')}; errors: ${failed.join(' | ') || 'none'}; load ${loadavg()[0]?.toFixed(1)}`,
   );
 }
 
-function longestPause(kind: WriterKind, sinceMs: number): number {
-  const moments = (writer?.acks ?? []).filter((a) => a.kind === kind).map((a) => a.atMs);
-  return Math.max(0, ...moments.slice(1).map((atMs, i) => (atMs > sinceMs ? atMs - (moments[i] ?? atMs) : 0)));
-}
-
 beforeAll(async () => {
   await stack.up(console.log);
   await keepBase();
-  await query(`CREATE TABLE ${TABLE} (id uuid PRIMARY KEY)`);
+  await columnOf(stack.seen, `CREATE TABLE ${TABLE} (id text PRIMARY KEY)`);
   containers = await containerIds(KEPT);
-  writer = new WriterProcess({ ...DATABASE, writePort: WRITE_PORT }, { table: TABLE, password: DATABASE.password });
+  writer = new Writer(stack.seen, { table: TABLE });
 }, TIMEOUTS.firstUp);
 
 afterAll(async () => {
@@ -129,30 +84,26 @@ describe('postgresSettings', () => {
 
   test('that PostgreSQL refuses are told in its words, and nothing changes', { timeout: TIMEOUTS.pulumi }, async () => {
     const monitor = await containerIds(['failover-monitor']);
-    await expect(apply('refused', { work_mem: 'lots' })).rejects.toThrow(
-      /invalid value for parameter "work_mem": "lots"/,
-    );
-    await expect(apply('refused', { shared_preload_libraries: 'nothing' })).rejects.toThrow(
-      /could not access file "nothing"/,
-    );
-    await expect(apply('refused', { session_preload_libraries: 'nothing' })).rejects.toThrow(
-      /no client can log in: could not access file "nothing"/,
-    );
-    await expect(apply('refused', { track_activities: 'off' })).rejects.toThrow(
-      /postgresSettings.track_activities: "off" is refused/,
-    );
-    await expect(apply('refused', { fsync: 'off' })).rejects.toThrow(/postgresSettings.fsync: "off" is refused/);
+    const refused: [string, string, RegExp][] = [
+      ['work_mem', 'lots', /invalid value for parameter "work_mem": "lots"/],
+      ['shared_preload_libraries', 'nothing', /could not access file "nothing"/],
+      ['session_preload_libraries', 'nothing', /no client can log in: could not access file "nothing"/],
+      ['track_activities', 'off', /postgresSettings.track_activities: "off" is refused/],
+      ['fsync', 'off', /postgresSettings.fsync: "off" is refused/],
+    ];
+    for (const [name, value, words] of refused)
+      await expect(apply('refused', { [name]: value })).rejects.toThrow(words);
     expect(await containerIds(['failover-monitor'])).toEqual(monitor);
     expect(await inside('SHOW work_mem')).toEqual(['8MB', '8MB']);
   });
 
   test('replaced no other container, refused no connection, and lost no acknowledged row', async () => {
-    await writer?.stop();
-    const { acks = [], failures = [] } = writer ?? {};
+    await writer.stop();
+    const { acknowledged, failures } = writer;
     expect(await containerIds(KEPT)).toEqual(containers);
-    expect(failures.filter((f) => f.words.startsWith('connect:'))).toEqual([]);
-    const there = new Set(await query(`SELECT id FROM ${TABLE}`));
-    expect(acks.filter((a) => !there.has(a.id))).toEqual([]);
-    expect(acks.length).toBeGreaterThan(1_000);
+    expect(failures.filter(({ id }) => id === null)).toEqual([]);
+    const there = new Set(await columnOf(stack.seen, `SELECT id FROM ${TABLE}`));
+    expect(acknowledged.filter((id) => !there.has(id))).toEqual([]);
+    expect(acknowledged.length).toBeGreaterThan(1_000);
   });
 });

@@ -4,10 +4,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, expect, it } from 'vitest';
 import { z } from 'zod';
+import { installKit, kitPaths } from '../../packages/pulumi-offline/index';
 import { runOk } from '../../scripts/lib/exec';
-import { PATHS } from '../../scripts/lib/paths';
+import { cacheFolder, PATHS } from '../../scripts/lib/paths';
 import { bundleImages } from '../../scripts/lib/staging';
-import { installKit } from '../../scripts/offline/install';
 import { TIMEOUTS } from '../timeouts';
 
 const FOLDER = join(PATHS.root, 'examples', 'orders');
@@ -23,7 +23,8 @@ afterAll(() => {
 it(
   'is previewed: a cluster with two replicas, each part named after it',
   async () => {
-    const [kit] = await Promise.all([installKit(), bundleImages()]);
+    const place = kitPaths({ projectDir: PATHS.root, cacheDir: cacheFolder() });
+    const [kit] = await Promise.all([installKit(place), bundleImages()]);
     const own = { PULUMI_BACKEND_URL: `file://${state}`, PULUMI_CONFIG_PASSPHRASE: STACK };
     const options = { cwd: FOLDER, env: { ...process.env, ...kit.env, ...own }, deadlineMs: TIMEOUTS.pulumi };
     const pulumi = async (...args: string[]) =>

@@ -26,8 +26,9 @@ vi.mock('../../failover/keeper/postgres/processes', () => ({
 }));
 
 const MB = 1024 * 1024;
-/** Told at most every three seconds. */
-const TOLD = { timeout: 8_000, interval: 50 };
+const TOLD = { timeout: 8_000, interval: 20 };
+/** What is left is told at most this often. */
+const TOLD_EVERY_MS = 3_000;
 let volume: string;
 let catchUp: CatchUp | null = null;
 let told: string[];
@@ -63,12 +64,14 @@ async function received(n: number): Promise<void> {
 }
 
 beforeEach(async () => {
+  vi.useFakeTimers({ toFake: ['performance'] });
   volume = await mkdtemp(join(tmpdir(), 'keeper-catch-up-'));
   Object.assign(world, { title: 'postgres: replica-1: startup ', running: 0, arguments: [] });
 });
 afterEach(async () => {
   await catchUp?.end();
   await rm(volume, { recursive: true, force: true });
+  vi.useRealTimers();
 });
 
 describe('a copy that replays what was received meanwhile', () => {
@@ -79,6 +82,7 @@ describe('a copy that replays what was received meanwhile', () => {
     expect(world.arguments.join(' ')).toContain(`application_name='replica-1-receivewal'`);
     expect(world.arguments).toEqual(expect.arrayContaining(['-S', 'replica_1', '--no-loop']));
     world.title = 'postgres: replica-1: startup recovering 00000002000000000000000B';
+    vi.advanceTimersByTime(TOLD_EVERY_MS);
     await vi.waitFor(() => expect(told).toEqual(['90 MB of WAL still to be replayed']), TOLD);
     expect(begun.isOver).toBe(false);
     world.title = 'postgres: replica-1: startup recovering 000000020000000000000055';
@@ -93,6 +97,7 @@ describe('a copy that replays what was received meanwhile', () => {
     await received(100);
     begin(1e18);
     world.title = 'postgres: replica-1: startup recovering 00000002000000000000000B';
+    vi.advanceTimersByTime(TOLD_EVERY_MS);
     const says = expect.stringMatching(/^only \d+ bytes \(\d+ MB\) are free on the disk/);
     await vi.waitFor(() => expect(told).toContainEqual(says), TOLD);
     expect(world.running).toBe(0);

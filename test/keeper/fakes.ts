@@ -292,6 +292,7 @@ export class FakePostgres implements Postgres {
   }
   startHeartbeat(): void {}
   stopHeartbeat(): void {}
+  pinged(): void {}
   heartbeat(): { count: number; ageMs: number } {
     return { count: 1, ageMs: 0 };
   }

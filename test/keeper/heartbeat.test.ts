@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DatabaseError } from 'pg';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { systemClock } from '../../failover/keeper/clock';
 import { KeeperError } from '../../failover/keeper/ports';
 import { Heartbeat, isAnswer, provePostmaster } from '../../failover/keeper/postgres/heartbeat';
 import { seemsToRun } from '../../failover/keeper/postgres/processes';
@@ -71,12 +72,6 @@ describe('the proof of the postmaster', () => {
   });
 });
 
-/** By timers that the test moves. */
-const CLOCK = {
-  nowMs: () => performance.now(),
-  sleep: (ms: number) => new Promise<void>((resolve) => void setTimeout(resolve, ms)),
-};
-
 /** A PostgreSQL that a test steers. */
 class Scripted {
   readonly journal: string[] = [];
@@ -113,7 +108,8 @@ class Scripted {
       },
       runs: () => !this.stopped,
     },
-    CLOCK,
+    // Its timers and its time are those that the test moves.
+    systemClock,
   );
   times(what: string): number {
     return this.journal.filter((entry) => entry === what).length;
@@ -142,6 +138,26 @@ describe('the heartbeat', () => {
     expect(postgres.times('open')).toBeLessThanOrEqual(2);
     await pass(10_000);
     expect(postgres.times('open')).toBeGreaterThanOrEqual(2);
+  });
+
+  it('begins with a ping that wakes the process, waits a little for the next ping, and beats without one', async () => {
+    await pass(1_000);
+    const before = postgres.times('beat');
+    const ping = async () => {
+      postgres.heartbeat.awake();
+      await pass(0);
+      return postgres.times('beat') - before;
+    };
+    await pass(10);
+    expect(await ping()).toBe(0);
+    await pass(30);
+    expect(await ping()).toBe(1);
+    await pass(110);
+    expect(await ping()).toBe(2);
+    await pass(130);
+    expect(postgres.times('beat') - before).toBe(3);
+    await pass(100);
+    expect(postgres.times('beat') - before).toBe(4);
   });
 
   it('stays young while PostgreSQL answers with errors, asks less often, and goes on when they end', async () => {

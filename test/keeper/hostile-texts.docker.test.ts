@@ -9,29 +9,12 @@ import { connect } from 'node:net';
 import { promisify } from 'node:util';
 import { Client } from 'pg';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import type { NodeSettings, Status } from '../../failover/contract/messages';
-import { buildImage, docker, dockerQuietly, removeNode, startNode } from './node-containers';
-import { ScriptedMonitor } from './scripted-monitor';
+import { docker, NodePair } from './node-containers';
 
 const execute = promisify(execFile);
 
-const IMAGE = 'hst-postgres:test';
-const NETWORK = 'hst-inner';
-const HOST = '10.211.16.1';
-const PORT = 17_480;
-const KEY = 'h'.repeat(48);
-const [A, B] = ['hst-a', 'hst-b'] as const;
-const ADDRESS: Record<string, string> = { [A]: '10.211.16.20', [B]: '10.211.16.21' };
-const SETTINGS: NodeSettings = {
-  nodes: [A, B].map((name) => ({ name, address: ADDRESS[name] ?? '' })),
-  haproxyAddress: HOST,
-  monitorAddress: HOST,
-  subnet: '10.211.16.0/24',
-  databaseName: 'app',
-  databaseUser: 'app',
-  databasePassword: 'secret',
-  postgresSettings: {},
-};
+const pair = new NodePair({ prefix: 'hst', subnet: '10.211.16', port: 17_480 });
+const { a: A, b: B, monitor, address: ADDRESS, settings: SETTINGS, streams } = pair;
 const CONNECT_LIMIT_MS = 5_000;
 const CLIENTS = 8;
 /** PostgreSQL keeps 63 bytes of a name. */
@@ -81,8 +64,6 @@ const lines = (message: string) => [
 const MARKS = ['%m [%p] %q%u@%d %b %s %n', '\u001b[2J\u001b[1;31m', 'x\r\ny', '\u202e\u2028', 'x'.repeat(200), '\\n\\'];
 const TEXTS = [...MESSAGES, ...MESSAGES.flatMap(lines), ...TITLES, ...MARKS];
 
-const monitor = new ScriptedMonitor(KEY, SETTINGS);
-const streams = (s: Status) => s.done && s.postgres.streamingFrom === A;
 const psql = (node: string, text: string) => docker('exec', node, 'psql', '-U', 'postgres', '-Atc', text);
 
 /** How the lines of a node's log begin. */
@@ -185,17 +166,7 @@ async function unmoved(): Promise<void> {
 }
 
 beforeAll(async () => {
-  for (const name of [A, B]) await removeNode(name);
-  await dockerQuietly('network', 'rm', NETWORK);
-  await docker('network', 'create', '--subnet', '10.211.16.0/24', '--gateway', HOST, NETWORK);
-  await monitor.listen(HOST, PORT);
-  await buildImage(IMAGE);
-  const base = { image: IMAGE, network: NETWORK, monitor: { host: HOST, port: PORT }, clusterKey: KEY };
-  await Promise.all([A, B].map((name) => startNode({ ...base, name, address: ADDRESS[name] ?? '' })));
-  for (const name of [A, B]) await monitor.until(name, (s) => s.postgres.state === 'absent', 'first status', 20_000);
-  await monitor.done(A, 1, { kind: 'bootstrap' });
-  await monitor.done(A, 1, { kind: 'lead', sync: { leader: A, k: 0, members: [] } });
-  await monitor.done(B, 1, { kind: 'follow', leader: A, method: 'copy' });
+  await pair.start();
   monitor.order(B, 1, { kind: 'follow', leader: A, method: 'stream' });
   await monitor.until(B, streams, 'streams', 20_000);
   await monitor.done(A, 1, { kind: 'lead', sync: { leader: A, k: 1, members: [B] } });
@@ -209,10 +180,7 @@ beforeAll(async () => {
 
 afterAll(async () => {
   clearInterval(watching);
-  for (const name of [A, B]) await removeNode(name);
-  monitor.close();
-  await dockerQuietly('network', 'rm', NETWORK);
-  await dockerQuietly('rmi', IMAGE);
+  await pair.remove();
 });
 
 describe('what clients write', () => {

@@ -6,6 +6,8 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { build } from 'esbuild';
 import { PATHS } from '../../failover/contract/layout';
+import type { NodeSettings, Status } from '../../failover/contract/messages';
+import { ScriptedMonitor } from './scripted-monitor';
 
 const execute = promisify(execFile);
 const ROOT = join(__dirname, '../..');
@@ -74,6 +76,77 @@ export async function startNode(options: NodeOptions): Promise<void> {
     rmSync(folder, { recursive: true, force: true });
   }
   await docker('start', name);
+}
+
+export interface PairOptions {
+  /** What the names of nodes, network and image begin with. */
+  prefix: string;
+  /** The first three numbers of the addresses. */
+  subnet: string;
+  /** Of the scripted monitor. */
+  port: number;
+  postgresSettings?: NodeSettings['postgresSettings'];
+}
+
+/** Two nodes in containers, a and b, and the monitor that the test scripts. */
+export class NodePair {
+  readonly a: string;
+  readonly b: string;
+  readonly address: Readonly<Record<string, string>>;
+  readonly clusterKey: string;
+  readonly settings: NodeSettings;
+  readonly monitor: ScriptedMonitor;
+  readonly image: string;
+  readonly host: string;
+  private readonly options: PairOptions;
+
+  constructor(options: PairOptions) {
+    const { prefix, subnet, postgresSettings = {} } = options;
+    this.options = options;
+    [this.a, this.b] = [`${prefix}-a`, `${prefix}-b`];
+    this.address = { [this.a]: `${subnet}.20`, [this.b]: `${subnet}.21` };
+    this.clusterKey = prefix.slice(0, 1).repeat(48);
+    [this.image, this.host] = [`${prefix}-postgres:test`, `${subnet}.1`];
+    this.settings = {
+      nodes: Object.entries(this.address).map(([name, address]) => ({ name, address })),
+      ...{ haproxyAddress: this.host, monitorAddress: this.host, subnet: `${subnet}.0/24` },
+      ...{ databaseName: 'app', databaseUser: 'app', databasePassword: 'secret', postgresSettings },
+    };
+    this.monitor = new ScriptedMonitor(this.clusterKey, this.settings);
+  }
+
+  private get network(): string {
+    return `${this.options.prefix}-inner`;
+  }
+
+  /** True when b streams from a and is done with its order. */
+  readonly streams = (s: Status): boolean => s.done && s.postgres.streamingFrom === this.a;
+
+  /** Makes both nodes from nothing; a leads alone and b follows it, by a copy. */
+  async start(): Promise<void> {
+    const { a, b, monitor, network, image, host, clusterKey } = this;
+    await this.removeNodes();
+    await docker('network', 'create', '--subnet', this.settings.subnet, '--gateway', host, network);
+    await monitor.listen(host, this.options.port);
+    await buildImage(image);
+    const base = { image, network, monitor: { host, port: this.options.port }, clusterKey };
+    await Promise.all([a, b].map((name) => startNode({ ...base, name, address: this.address[name] ?? '' })));
+    for (const name of [a, b]) await monitor.until(name, (s) => s.postgres.state === 'absent', 'first status', 20_000);
+    await monitor.done(a, 1, { kind: 'bootstrap' });
+    await monitor.done(a, 1, { kind: 'lead', sync: { leader: a, k: 0, members: [] } });
+    await monitor.done(b, 1, { kind: 'follow', leader: a, method: 'copy' });
+  }
+
+  private async removeNodes(): Promise<void> {
+    for (const name of [this.a, this.b]) await removeNode(name);
+    await dockerQuietly('network', 'rm', this.network);
+  }
+
+  async remove(): Promise<void> {
+    this.monitor.close();
+    await this.removeNodes();
+    await dockerQuietly('rmi', this.image);
+  }
 }
 
 export async function removeNode(name: string): Promise<void> {

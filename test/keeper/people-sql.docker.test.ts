@@ -3,33 +3,15 @@
  * second or named, and meanwhile PostgreSQL answers its heartbeat, so nobody would take the lead from it.
  */
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
-import type { NodeSettings, Status } from '../../failover/contract/messages';
 import { sessionOptions } from '../../failover/contract/session-settings';
 import { OpeningChecks } from '../../failover/monitor/nodes/opening';
-import { buildImage, docker, dockerQuietly, removeNode, startNode } from './node-containers';
-import { ScriptedMonitor } from './scripted-monitor';
+import { docker, NodePair } from './node-containers';
 
-const IMAGE = 'psq-postgres:test';
-const NETWORK = 'psq-inner';
-const HOST = '10.211.77.1';
-const PORT = 17_460;
-const KEY = 'p'.repeat(48);
-const [A, B] = ['psq-a', 'psq-b'] as const;
-const ADDRESS: Record<string, string> = { [A]: '10.211.77.20', [B]: '10.211.77.21' };
-const SETTINGS: NodeSettings = {
-  nodes: [A, B].map((name) => ({ name, address: ADDRESS[name] ?? '' })),
-  haproxyAddress: HOST,
-  monitorAddress: HOST,
-  subnet: '10.211.77.0/24',
-  databaseName: 'app',
-  databaseUser: 'app',
-  databasePassword: 'secret',
-  postgresSettings: {},
-};
+const pair = new NodePair({ prefix: 'psq', subnet: '10.211.77', port: 17_460 });
+const { a: A, b: B, monitor, address: ADDRESS, clusterKey: KEY, settings: SETTINGS, streams } = pair;
 /** Generous: the keeper looks twice a second. */
 const MENDED_LIMIT_MS = 5_000;
 
-const monitor = new ScriptedMonitor(KEY, SETTINGS);
 const times: Record<string, number> = {};
 const both = { leader: A, k: 1, members: [B] };
 
@@ -48,7 +30,6 @@ function psql(text: string | readonly string[], { node = A, role = 'postgres', d
 }
 
 const notes = (node: string, code: string) => monitor.view(node).notes.filter((n) => n.startsWith(code));
-const streams = (s: Status) => s.done && s.postgres.streamingFrom === A;
 
 /** What has to be made again by itself after an act, by its name in the note. */
 async function mended(act: string, names: readonly string[], work: () => Promise<unknown>): Promise<void> {
@@ -97,27 +78,14 @@ async function beats(): Promise<void> {
 }
 
 beforeAll(async () => {
-  for (const name of [A, B]) await removeNode(name);
-  await dockerQuietly('network', 'rm', NETWORK);
-  await docker('network', 'create', '--subnet', '10.211.77.0/24', '--gateway', HOST, NETWORK);
-  await monitor.listen(HOST, PORT);
-  await buildImage(IMAGE);
-  const base = { image: IMAGE, network: NETWORK, monitor: { host: HOST, port: PORT }, clusterKey: KEY };
-  await Promise.all([A, B].map((name) => startNode({ ...base, name, address: ADDRESS[name] ?? '' })));
-  for (const name of [A, B]) await monitor.until(name, (s) => s.postgres.state === 'absent', 'first status', 20_000);
-  await monitor.done(A, 1, { kind: 'bootstrap' });
-  await monitor.done(A, 1, { kind: 'lead', sync: { leader: A, k: 0, members: [] } });
-  await monitor.done(B, 1, { kind: 'follow', leader: A, method: 'copy' });
+  await pair.start();
   await monitor.done(A, 1, { kind: 'lead', sync: both });
 });
 
 afterAll(async () => {
   console.log(`until it was made again, ms: ${JSON.stringify(times, null, 1)}`);
   if (process.env.KEEP_NODES !== undefined) return;
-  for (const name of [A, B]) await removeNode(name);
-  monitor.close();
-  await dockerQuietly('network', 'rm', NETWORK);
-  await dockerQuietly('rmi', IMAGE);
+  await pair.remove();
 });
 
 describe('objects of the failover', () => {

@@ -3,58 +3,29 @@
  * and what a promotion after many writes has to clean up.
  */
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
-import type { NodeSettings, Status } from '../../failover/contract/messages';
+import type { Status } from '../../failover/contract/messages';
 import { slotName } from '../../failover/contract/naming';
 import type { DeclaredNode } from '../../failover/core/state/cluster';
 import { OpeningChecks } from '../../failover/monitor/nodes/opening';
-import { buildImage, docker, dockerQuietly, removeNode, startNode } from './node-containers';
-import { ScriptedMonitor } from './scripted-monitor';
+import { docker, NodePair } from './node-containers';
 
-const IMAGE = 'spf-postgres:test';
-const NETWORK = 'spf-inner';
-const HOST = '10.211.4.1';
-const PORT = 17_440;
-const KEY = 's'.repeat(48);
-const [A, B] = ['spf-a', 'spf-b'] as const;
-const ADDRESS: Record<string, string> = { [A]: '10.211.4.20', [B]: '10.211.4.21' };
-const SETTINGS: NodeSettings = {
-  nodes: [A, B].map((name) => ({ name, address: ADDRESS[name] ?? '' })),
-  haproxyAddress: HOST,
-  monitorAddress: HOST,
-  subnet: '10.211.4.0/24',
-  databaseName: 'app',
-  databaseUser: 'app',
-  databasePassword: 'secret',
+const pair = new NodePair({
+  ...{ prefix: 'spf', subnet: '10.211.4', port: 17_440 },
   postgresSettings: { wal_keep_size: '0', max_slot_wal_keep_size: '2MB', max_wal_size: '2MB', min_wal_size: '2MB' },
-};
-
-const monitor = new ScriptedMonitor(KEY, SETTINGS);
+});
+const { a: A, b: B, monitor, address: ADDRESS, clusterKey: KEY, settings: SETTINGS, streams } = pair;
 
 const psqlOn = (node: string, text: string) => docker('exec', node, 'psql', '-U', 'postgres', '-Atc', text);
 const psql = (text: string) => psqlOn(A, text);
 /** State of the standby's slot on the leader. */
 const slot = () => psql(`SELECT wal_status FROM pg_replication_slots WHERE slot_name = '${slotName(B)}'`);
-const streams = (s: Status) => s.done && s.postgres.streamingFrom === A;
 
 beforeAll(async () => {
-  for (const name of [A, B]) await removeNode(name);
-  await dockerQuietly('network', 'rm', NETWORK);
-  await docker('network', 'create', '--subnet', '10.211.4.0/24', '--gateway', HOST, NETWORK);
-  await monitor.listen(HOST, PORT);
-  await buildImage(IMAGE);
-  const base = { image: IMAGE, network: NETWORK, monitor: { host: HOST, port: PORT }, clusterKey: KEY };
-  await Promise.all([A, B].map((name) => startNode({ ...base, name, address: ADDRESS[name] ?? '' })));
-  for (const name of [A, B]) await monitor.until(name, (s) => s.postgres.state === 'absent', 'first status', 20_000);
-  await monitor.done(A, 1, { kind: 'bootstrap' });
-  await monitor.done(A, 1, { kind: 'lead', sync: { leader: A, k: 0, members: [] } });
-  await monitor.done(B, 1, { kind: 'follow', leader: A, method: 'copy' });
+  await pair.start();
 });
 
 afterAll(async () => {
-  for (const name of [A, B]) await removeNode(name);
-  monitor.close();
-  await dockerQuietly('network', 'rm', NETWORK);
-  await dockerQuietly('rmi', IMAGE);
+  await pair.remove();
 });
 
 describe('a standby whose slot fell off', () => {

@@ -9,7 +9,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { Haproxy } from '../../failover/monitor/router/haproxy';
 import { ask, parseEpoch, parseLoads, parseServers } from '../../failover/monitor/router/haproxy-socket';
 import { PORT_CONNECTIONS_MAX, renderHaproxyConfig } from '../../stack/haproxy-config';
-import { sessionsIn } from '../lib/haproxy-sessions';
+import { sessionsIn } from '../rig/haproxy-sessions';
 import { TIMEOUTS } from '../timeouts';
 
 const execute = promisify(execFile);

@@ -6,7 +6,7 @@ import { connect } from 'node:net';
 import { createInterface } from 'node:readline';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { formatLine, type Level } from '../../failover/contract/log-line';
-import { Challenge, PROTOCOL_VERSION } from '../../failover/contract/messages';
+import { PROTOCOL_VERSION } from '../../failover/contract/messages';
 import { proof } from '../../failover/contract/proof';
 import { KeeperServer } from '../../failover/monitor/nodes/keepers';
 
@@ -61,7 +61,7 @@ async function hello(node: string, key: string, more: object = {}): Promise<unkn
   const socket = connect(server.port(), '127.0.0.1');
   const frames = createInterface({ input: socket })[Symbol.asyncIterator]();
   const next = async () => JSON.parse((await frames.next()).value ?? 'null');
-  const { nonce } = Challenge.parse(await next());
+  const { nonce } = await next();
   const own = 'c'.repeat(64);
   const mac = proof(key, 'keeper', nonce, own, node);
   socket.write(`${JSON.stringify({ type: 'hello', version: PROTOCOL_VERSION, node, nonce: own, mac, ...more })}\n`);

@@ -4,7 +4,7 @@ import { SCENARIOS } from './scenarios';
 import { tell } from './story';
 
 describe('a scenario', () => {
-  it.each(SCENARIOS)('$name: $title', async (scenario) => {
+  it.each(Object.entries(SCENARIOS).map(([name, one]) => ({ name, ...one })))('$name: $title', async (scenario) => {
     const text = await tell(scenario);
     expect(text).not.toContain('NOT: ');
     expect(text).toContain('Nothing acknowledged was lost');

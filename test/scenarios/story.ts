@@ -10,8 +10,6 @@ import { World } from '../../simulator/world';
 const BUILD_LIMIT_MS = 60_000;
 
 export interface Scenario {
-  /** File name of the golden text. */
-  name: string;
   /** Rules of docs/safety.md that it shows. */
   rules: string;
   title: string;
@@ -26,10 +24,12 @@ export interface Scenario {
 /** What a scenario's steps are written with. */
 export class Tale {
   readonly world: World;
-  readonly lines: string[] = [];
+  /** What is told. */
+  readonly lines: string[];
 
-  constructor(world: World) {
+  constructor(world: World, lines: string[] = []) {
     this.world = world;
+    this.lines = lines;
   }
 
   node(name: string): SimNode {
@@ -43,6 +43,18 @@ export class Tale {
     this.lines.push(`- ${words}`);
     run();
     await this.world.engine.run(this.world.engine.nowMs + 1);
+  }
+
+  /**
+   * Sentences, each with `; ` before the next one, that are told and mean what {@link PLAIN} says.
+   * @throws Error for a sentence that means nothing
+   */
+  async plays(text: string): Promise<void> {
+    for (const sentence of text.split('; ')) {
+      const found = PLAIN.map(([form, step]) => ({ match: form.exec(sentence), step })).find((one) => one.match);
+      if (found === undefined) throw new Error(`"${sentence}" means nothing`);
+      await found.step(this, sentence, ...(found.match ?? []).slice(1));
+    }
   }
 
   async passes(ms: number): Promise<void> {
@@ -128,41 +140,92 @@ export class Tale {
   }
 }
 
-/** Plays a scenario and gives its text. Times and counts are left out: they are not what it tells. */
-export async function tell(scenario: Scenario): Promise<string> {
-  const world = new World({
-    seed: 7,
-    replicas: scenario.replicas ?? 1,
-    policy: scenario.policy,
-    thinkMs: 60,
-    cancels: 0,
-    calm: true,
-  });
-  const tale = new Tale(world);
-  world.onDecision = (code, reason) => {
-    const line = `    ${code}: ${reason.replaceAll(/\d+ ms/g, '… ms').replaceAll(/seq \d+/g, 'seq …')}`;
-    if (!QUIET.has(code) && tale.lines.findLast((l) => l.startsWith('    ')) !== line) tale.lines.push(line);
-  };
-  world.onLog = (subject, code, message) => {
-    const line = `    ${subject}: ${message.replaceAll(/\b\d+\.\d+\.\d+/g, '…')}`;
-    if (scenario.tells?.test(`${code} ${message}`) === true && !tale.lines.slice(-4).includes(line))
-      tale.lines.push(line);
-  };
+type Step = (t: Tale, sentence: string, ...parts: string[]) => Promise<void>;
+
+const NODE = '(primary|replica-\\d)';
+const form = (text: string) => new RegExp(`^${text.replace('NODE', NODE)}$`);
+const event =
+  (act: (t: Tale, ...parts: string[]) => unknown): Step =>
+  (t, sentence, ...parts) =>
+    t.event(sentence, () => void act(t, ...parts));
+const until =
+  (holds: (t: Tale, ...parts: string[]) => boolean): Step =>
+  (t, sentence, ...parts) =>
+    t.until(sentence, () => holds(t, ...parts));
+
+/** What sentences mean: of several that fit the first one counts. */
+const PLAIN: readonly (readonly [RegExp, Step])[] = [
+  [form('(\\d+) ms pass'), (t, _sentence, ms) => t.passes(Number(ms))],
+  [form('docker kill NODE'), event((t, node = '') => t.node(node).kill())],
+  [form('docker start NODE'), event((t, node = '') => t.node(node).start())],
+  [form('NODE is up again'), event((t, node = '') => t.node(node).start())],
+  [form('docker (?:stop|restart) NODE'), event((t, node = '') => t.node(node).stop())],
+  [form('docker pause NODE'), event((t, node = '') => t.node(node).pause())],
+  [form('docker unpause NODE'), event((t, node = '') => t.node(node).unpause())],
+  [form('docker kill haproxy'), event(({ world }) => world.haproxy.kill())],
+  [form('docker start haproxy'), event(({ world }) => world.haproxy.start())],
+  [form('docker pause haproxy'), event(({ world }) => world.haproxy.process.pause())],
+  [form('docker unpause haproxy'), event(({ world }) => world.haproxy.process.resume())],
+  [form('docker kill failover-monitor'), event(({ world }) => world.monitor?.process.kill())],
+  [form('docker start failover-monitor'), event(({ world }) => world.startMonitor())],
+  [form('docker pause failover-monitor'), event(({ world }) => world.monitor?.process.pause())],
+  [form('docker unpause failover-monitor'), event(({ world }) => world.monitor?.process.resume())],
+  [form('the network is whole again'), event(({ world }) => world.network.heal())],
+  [form('writes go to NODE'), until((t, node) => t.open() === node)],
+  [form('a leader is open'), until((t) => t.open() !== null)],
+  [form('a new leader is open'), until((t) => t.open() !== null && t.open() !== 'primary')],
+  [form('NODE is down'), until((t, node = '') => !t.node(node).up)],
+  [form('(?:all is well|all nodes are together again|all nodes are counted)'), until((t) => t.well())],
+  [form('(?:NODE|it|both replicas) (?:is|are) counted(?: again)?'), until((t) => t.well())],
+  [form('NODE follows (?:replica-1|the new leader)(?: and is counted again)?'), until((t) => t.well())],
+  [form('NODE serves reads only when it streams'), until((t) => t.well())],
+];
+
+/** A calm cluster with clients of both ports; resolves when it is healthy. */
+export async function built(
+  options: Omit<ConstructorParameters<typeof World>[0], 'calm' | 'cancels'>,
+  clients: readonly [write: number, read: number],
+  prepare: (world: World) => void = () => undefined,
+): Promise<World> {
+  const world = new World({ ...options, cancels: 0, calm: true });
+  prepare(world);
   world.startAll();
-  const clients = scenario.clients ?? 2;
-  world.startClients(clients, clients === 0 ? 0 : 1);
-  const built = await world.engine.run(BUILD_LIMIT_MS, () => world.healthy() !== null);
-  if (!built) throw new Error('the cluster was not built');
+  world.startClients(...clients);
+  if (!(await world.engine.run(BUILD_LIMIT_MS, () => world.healthy() !== null)))
+    throw new Error('the cluster was not built');
+  return world;
+}
+
+/** Plays a scenario and gives its text. Times and counts are left out: they are not what it tells. */
+export async function tell({
+  title,
+  rules,
+  replicas = 1,
+  policy,
+  clients = 2,
+  tells,
+  play,
+}: Scenario): Promise<string> {
+  const lines: string[] = [];
+  const world = await built({ seed: 7, replicas, policy, thinkMs: 60 }, [clients, Math.min(clients, 1)], (made) => {
+    made.onDecision = (code, reason) => {
+      const line = `    ${code}: ${reason.replaceAll(/\d+ ms/g, '… ms').replaceAll(/seq \d+/g, 'seq …')}`;
+      if (!QUIET.has(code) && lines.findLast((l) => l.startsWith('    ')) !== line) lines.push(line);
+    };
+    made.onLog = (subject, code, message) => {
+      const line = `    ${subject}: ${message.replaceAll(/\b\d+\.\d+\.\d+/g, '…')}`;
+      if (tells?.test(`${code} ${message}`) === true && !lines.slice(-4).includes(line)) lines.push(line);
+    };
+  });
+  const tale = new Tale(world, lines);
   await tale.passes(1_500);
-  tale.lines.length = 0;
-  await scenario.play(tale);
+  lines.length = 0;
+  await play(tale);
   world.history.checkPhantoms();
   const names = world.nodes.map((n) => n.name).join(', ');
   const verdict =
     world.violations.length === 0 ? 'Nothing acknowledged was lost, never two routes.' : world.violations.join('\n');
-  return [`# ${scenario.title}`, '', `${scenario.rules}. Nodes: ${names}.`, '', ...tale.lines, '', verdict, ''].join(
-    '\n',
-  );
+  return [`# ${title}`, '', `${rules}. Nodes: ${names}.`, '', ...lines, '', verdict, ''].join('\n');
 }
 
 /** Decisions that only fill time. */

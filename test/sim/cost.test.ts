@@ -2,19 +2,17 @@
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { Process } from '../../simulator/engine';
 import { Settings } from '../../simulator/settings';
-import { World } from '../../simulator/world';
-import { Tale } from '../scenarios/story';
+import type { World } from '../../simulator/world';
+import { built, Tale } from '../scenarios/story';
 
 afterEach(() => {
   vi.restoreAllMocks();
 });
 
-async function built(seed: number, replicas: number): Promise<Tale> {
-  const world = new World({ seed, replicas, cancels: 0, calm: true });
-  world.startAll();
-  if (!(await world.engine.run(60_000, () => world.healthy() !== null))) throw new Error('the cluster was not built');
-  await world.engine.run(world.engine.nowMs + 1_500);
-  return new Tale(world);
+async function calm(seed: number, replicas: number): Promise<Tale> {
+  const tale = new Tale(await built({ seed, replicas }, [0, 0]));
+  await tale.passes(1_500);
+  return tale;
 }
 
 /** So many clients connect to the write port at once and insert a row each; counts those that have been served. */
@@ -45,7 +43,7 @@ function crowd(world: World, count: number): { served: number; refused: number }
 describe('clients that are held (S19)', () => {
   /** The steps of everything that runs, HAProxy and monitor included, while so many are held for a second. */
   async function held(count: number): Promise<{ steps: number; served: number; refused: number; term: unknown }> {
-    const tale = await built(1, 1);
+    const tale = await calm(1, 1);
     const { world } = tale;
     const state = () => world.monitor?.seen?.decision.state;
     const term = state()?.term;
@@ -82,7 +80,7 @@ describe('a standby that asks for a stream again and again (S20)', () => {
     }
     let sumMs = 0;
     for (let seed = 1; seed <= 6; seed++) {
-      const tale = await built(seed, 2);
+      const tale = await calm(seed, 2);
       const { engine } = tale.world;
       const sinceMs = engine.nowMs;
       tale.node('primary').kill();
@@ -106,7 +104,7 @@ describe('a storm of clients (S24)', () => {
 
   /** Of so many clients: how many PostgreSQL turned away, how many were served. */
   async function storm(limit: number | null): Promise<{ served: number; turnedAway: number; term: number }> {
-    const { world } = await built(1, 1);
+    const { world } = await calm(1, 1);
     const term = world.monitor?.seen?.decision.state.term ?? 0;
     if (limit !== null) world.haproxy.serverConnections = limit;
     const seen = crowd(world, CLIENTS);

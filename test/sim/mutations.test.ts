@@ -9,21 +9,21 @@ import { MUTATIONS, putBack, SAFETY } from './mutations';
 afterEach(putBack);
 
 describe('the simulator finds what breaks', () => {
-  it.each(MUTATIONS)(
+  it.each(Object.entries(MUTATIONS).map(([rule, mutation]) => ({ rule, ...mutation })))(
     'without $rule: $what',
-    async ({ rule, what, replicas, faults, steady, policy, seeds, shows = SAFETY, apply }) => {
+    async ({ rule, what, run, shows = SAFETY, apply }) => {
       apply();
-      for (let seed = 1; seed <= seeds; seed++) {
-        const { violations } = await simulate({ seed, replicas, faults, steady, policy });
+      for (let seed = 1; seed <= run.seeds; seed++) {
+        const { violations } = await simulate({ ...run, seed });
         const found = violations.find((v) => shows.test(v));
         if (found === undefined) continue;
         process.stdout.write(`${rule} found by seed ${seed}: ${found}\n`);
         // With the rule in its place the same seed shows nothing.
         putBack();
-        expect((await simulate({ seed, replicas, faults, steady, policy })).violations).toEqual([]);
+        expect((await simulate({ ...run, seed })).violations).toEqual([]);
         return;
       }
-      expect.fail(`${rule} survived ${seeds} seeds: ${what}`);
+      expect.fail(`${rule} survived ${run.seeds} seeds: ${what}`);
     },
   );
 });

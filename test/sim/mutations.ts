@@ -43,16 +43,17 @@ import { ServerWords } from '../../simulator/server-words';
 import { Settings } from '../../simulator/settings';
 
 export interface Mutation {
-  rule: string;
   what: string;
-  replicas?: number;
-  /** The faults that show it. */
-  faults: readonly string[];
-  /** Seeds within which it has to be found. */
-  seeds: number;
-  /** None of these faults is a reason to change the leader. */
-  steady?: boolean | 'leader';
-  policy?: Partial<Policy>;
+  run: {
+    replicas?: number;
+    policy?: Partial<Policy>;
+    /** The faults that show it. */
+    faults: readonly string[];
+    /** None of these faults is a reason to change the leader. */
+    steady?: boolean | 'leader';
+    /** Seeds within which it has to be found. */
+    seeds: number;
+  };
   /** What the oracles then say. @default {@link SAFETY} */
   shows?: RegExp;
   apply: () => void;
@@ -106,6 +107,18 @@ function replace(prototype: object, name: string, make: (real: Method) => unknow
   });
 }
 
+/** As {@link replace}; `make` gets the method as it was, bound, and the object. */
+function around<T extends object, F extends Method>(prototype: T, name: string, make: (own: F, self: T) => F): void {
+  replace(
+    prototype,
+    name,
+    (real) =>
+      function (this: T, ...args: never[]) {
+        return make(real.bind(this) as F, this)(...args);
+      },
+  );
+}
+
 function withoutRules(...ids: string[]): void {
   const rules = RULES as (typeof RULES)[number][];
   const all = [...rules];
@@ -117,39 +130,29 @@ function withoutRules(...ids: string[]): void {
 
 /** What a keeper remembers, with something forgotten. */
 function forgetting(part: object): void {
-  replace(
-    SimFiles.prototype,
-    'load',
-    (real) =>
-      async function (this: SimFiles) {
-        const state = await (real as () => Promise<object>).call(this);
-        return { ...state, ...part };
-      },
-  );
+  around(SimFiles.prototype, 'load', (own: () => Promise<object>) => async () => ({ ...(await own()), ...part }));
 }
 
 /** What the monitor knows of each node, changed. */
 function seeing(change: (view: NodeView) => NodeView): void {
-  replace(
-    KeeperServer.prototype,
-    'views',
-    (real) =>
-      function (this: KeeperServer, nowMs: number) {
-        const views = (real as KeeperServer['views']).call(this, nowMs);
-        return Object.fromEntries(Object.entries(views).map(([name, view]) => [name, change(view)]));
-      },
-  );
+  around(KeeperServer.prototype, 'views', (own: KeeperServer['views']) => (nowMs) => {
+    return Object.fromEntries(Object.entries(own(nowMs)).map(([name, view]) => [name, change(view)]));
+  });
 }
 
 /** What a look at a node's PostgreSQL shows, changed. */
 function looking(change: (view: View, postgres: SimPostgres) => View): void {
-  replace(
-    SimPostgres.prototype,
-    'observe',
-    (real) =>
-      async function (this: SimPostgres) {
-        return change(await (real as SimPostgres['observe']).call(this), this);
-      },
+  around(SimPostgres.prototype, 'observe', (own: SimPostgres['observe'], self) => async () => {
+    return change(await own(), self);
+  });
+}
+
+/** A setting of PostgreSQL, changed. */
+function setting(kind: 'ms' | 'text', name: string, value: number | string): void {
+  around(
+    Settings.prototype,
+    kind,
+    (own: (asked: string) => unknown) => (asked) => (asked === name ? value : own(asked)),
   );
 }
 
@@ -158,56 +161,40 @@ function believeWords(): void {
   looking((view, { words }) => ({ ...view, streamImpossible: view.streamImpossible ?? words.impossible }));
 }
 
-export const MUTATIONS: readonly Mutation[] = [
-  {
-    rule: 'S1',
+/** By the name of the rule, as docs/safety.md has it. */
+export const MUTATIONS: Readonly<Record<string, Mutation>> = {
+  S1: {
     what: 'a candidate is chosen by positions that nobody promised to keep',
-    replicas: 2,
-    faults: ['behind'],
-    seeds: 60,
+    run: { replicas: 2, faults: ['behind'], seeds: 60 },
     apply: () => {
       takeOut(choose, (own) => (s, _promised, prefer) => own(asIfFrozen(s), true, prefer));
       takeOut(followersOf, (own) => (s, candidate) => own(asIfFrozen(s), candidate));
     },
   },
-  {
-    rule: 'S2',
+  S2: {
     what: 'sessions on the old leader stay when the slot moves',
-    faults: ['pause'],
-    seeds: 60,
+    run: { faults: ['pause'], seeds: 60 },
     apply: () => {
       replace(SessionSweep.prototype, 'end', () => async () => new Map());
       replace(SessionSweep.prototype, 'left', () => () => 0);
     },
   },
-  {
-    rule: 'S2, connecting',
+  'S2, connecting': {
     what: 'a closed slot is emptied while somebody still connects to it',
-    faults: ['kill', 'partition', 'pause'],
-    seeds: 60,
+    run: { faults: ['kill', 'partition', 'pause'], seeds: 60 },
     shows: /^LEAKED/,
     apply: () =>
-      replace(
-        SessionSweep.prototype,
-        'end',
-        () =>
-          async function (this: SessionSweep, { looks }: Looks) {
-            const slots = looks[0]?.servers ?? [];
-            const closed = slots.filter((s) => s.backend === 'write' && s.server !== 'hold' && s.maintenance);
-            await this.workers.tell(
-              0,
-              closed.map((slot) => `shutdown sessions server write/${slot.server}`),
-            );
-            return new Map();
-          },
-      ),
+      around(SessionSweep.prototype, 'end', (_own, { workers }) => async ({ looks }: Looks) => {
+        const slots = looks[0]?.servers ?? [];
+        const closed = slots.filter((s) => s.backend === 'write' && s.server !== 'hold' && s.maintenance);
+        const lines = closed.map((slot) => `shutdown sessions server write/${slot.server}`);
+        await workers.tell(0, lines);
+        return new Map();
+      }),
   },
-  {
-    rule: 'S3',
+  S3: {
     what: 'a promotion that was never opened counts like any other history',
-    replicas: 2,
-    faults: ['killCandidate'],
-    seeds: 60,
+    run: { replicas: 2, faults: ['killCandidate'], seeds: 60 },
     apply: () => {
       forgetting({ promotingTerm: null });
       takeOut(hasStrangeHistory, () => () => false);
@@ -218,65 +205,41 @@ export const MUTATIONS: readonly Mutation[] = [
       });
     },
   },
-  {
-    rule: 'S3, by hand',
+  'S3, by hand': {
     what: 'a keeper does not remember that its PostgreSQL was promoted without an order',
-    faults: ['promoteFormer'],
-    seeds: 5,
+    run: { faults: ['promoteFormer'], seeds: 5 },
     shows: /^DIFFERENT/,
     apply: () => takeOut(noticeByHand, () => async () => false),
   },
-  {
-    rule: 'S3, ledger',
+  'S3, ledger': {
     what: 'a data directory is forgotten with any of its leaderships that falls off the ledger',
-    replicas: 1,
-    faults: ['manyLeaderships'],
-    seeds: 5,
+    run: { replicas: 1, faults: ['manyLeaderships'], seeds: 5 },
     shows: /^(NEEDLESS COPY|NO WAY OUT|UNSTEADY)/,
     apply: () => {
       withoutRules('leader-known');
       takeOut(addEntry, () => addAndForget);
     },
   },
-  {
-    rule: 'S4',
+  S4: {
     what: 'a sync setting counts as soon as it was written',
-    faults: ['killAtGrowth'],
-    seeds: 30,
+    run: { faults: ['killAtGrowth'], seeds: 30 },
     apply: () => takeOut(raiseBarrier, () => async () => undefined),
   },
-  {
-    rule: 'S5',
+  S5: {
     what: 'a keeper accepts orders that are older than what it has accepted',
-    faults: ['network', 'killLeader'],
-    seeds: 60,
+    run: { faults: ['network', 'killLeader'], seeds: 60 },
     apply: () =>
       // Only the keeper's comparison: it compares the order itself, the monitor what was accepted.
       takeOut(compareOrders, (own) => (a, b) => ('type' in a ? 1 : own(a, b))),
   },
-  {
-    rule: 'S6',
+  S6: {
     what: 'a position counts before all local log was applied',
-    replicas: 2,
-    faults: ['behind'],
-    seeds: 60,
-    apply: () =>
-      replace(
-        SimPostgres.prototype,
-        'observe',
-        (real) =>
-          async function (this: SimPostgres) {
-            const view = await (real as () => ReturnType<SimPostgres['observe']>).call(this);
-            return view.sql === null ? view : { ...view, sql: { ...view.sql, startupWaits: true } };
-          },
-      ),
+    run: { replicas: 2, faults: ['behind'], seeds: 60 },
+    apply: () => looking((view) => (view.sql === null ? view : { ...view, sql: { ...view.sql, startupWaits: true } })),
   },
-  {
-    rule: 'S6, replays',
+  'S6, replays': {
     what: 'a standby has no vote while its replay is paused or behind, whatever it has flushed',
-    replicas: 2,
-    faults: ['pausedElection', 'backlog'],
-    seeds: 5,
+    run: { replicas: 2, faults: ['pausedElection', 'backlog'], seeds: 5 },
     shows: LATE,
     apply: () =>
       looking((view) => {
@@ -284,34 +247,19 @@ export const MUTATIONS: readonly Mutation[] = [
         return sql === null || sql.startupWaits ? view : { ...view, sql: { ...sql, receiveLsn: null } };
       }),
   },
-  {
-    rule: 'S7',
+  S7: {
     what: 'the oracles take a commit whose wait was cancelled for a safe one',
-    faults: ['cancels'],
-    seeds: 60,
+    run: { faults: ['cancels'], seeds: 60 },
     apply: () => replace(History.prototype, 'tag', () => () => undefined),
   },
-  {
-    rule: 'S8',
+  S8: {
     what: 'PostgreSQL makes itself primary again after a crash',
-    faults: ['badMinute'],
-    seeds: 60,
-    apply: () =>
-      replace(
-        SimNode.prototype,
-        'crashPostgres',
-        () =>
-          function (this: SimNode) {
-            this.postgres?.restartInPlace();
-          },
-      ),
+    run: { faults: ['badMinute'], seeds: 60 },
+    apply: () => around(SimNode.prototype, 'crashPostgres', (_own, node) => () => node.postgres?.restartInPlace()),
   },
-  {
-    rule: 'S8, rest',
+  'S8, rest': {
     what: 'a candidate that crashes is promoted again at once, however often',
-    replicas: 1,
-    faults: ['diskFillsAlone'],
-    seeds: 3,
+    run: { replicas: 1, faults: ['diskFillsAlone'], seeds: 3 },
     shows: /^CRASH LOOP/,
     apply: () =>
       takeOut(addEntry, (own) => (state, entry) => {
@@ -319,56 +267,40 @@ export const MUTATIONS: readonly Mutation[] = [
         return { ledger: ledger.map((e) => ({ ...e, attempts: undefined })) };
       }),
   },
-  {
-    rule: 'S8, broken',
+  'S8, broken': {
     what: 'crashes within a minute stand for broken data, also those of the data that was copied over',
-    faults: ['crashesInRow'],
-    seeds: 3,
+    run: { faults: ['crashesInRow'], seeds: 3 },
     shows: /^(NEEDLESS COPY|ORDERS TAKE TURNS)/,
     apply: () => takeOut(isTakenForBroken, () => (status) => status.postgres.crashes >= 3),
   },
-  {
-    rule: 'S9',
+  S9: {
     what: 'the slot is opened as soon as the leader says that it leads',
-    faults: ['killLeader'],
-    seeds: 60,
+    run: { faults: ['killLeader'], seeds: 60 },
     apply: () => {
       replace(OpeningChecks.prototype, 'once', () => async () => true);
       takeOut(isProven, () => (s) => s.view(s.leader).status?.lead?.term === s.state.term);
     },
   },
-  {
-    rule: 'S9, mended',
+  'S9, mended': {
     what: 'what people take away in SQL is not given back',
-    faults: ['revokeConnect'],
-    seeds: 5,
+    run: { faults: ['revokeConnect'], seeds: 5 },
     shows: LIVENESS,
     apply: () => replace(SimPostgres.prototype, 'repair', () => () => false),
   },
-  {
-    rule: 'S10',
+  S10: {
     what: 'the store is taken for the newest whatever the keepers remember',
-    faults: ['oldStore'],
-    seeds: 60,
+    run: { faults: ['oldStore'], seeds: 60 },
     apply: () => {
       withoutRules('store-old', 'adopt-wait');
-      replace(
-        SimStore.prototype,
-        'open',
-        (real) =>
-          async function (this: SimStore) {
-            await (real as () => Promise<void>).call(this);
-            this.moved = false;
-          },
-      );
+      around(SimStore.prototype, 'open', (own: SimStore['open'], store) => async () => {
+        await own();
+        store.moved = false;
+      });
     },
   },
-  {
-    rule: 'S11',
+  S11: {
     what: 'a monitor that stood still goes on with what it saw, and nobody outranks it',
-    replicas: 2,
-    faults: ['staleMonitor'],
-    seeds: 60,
+    run: { replicas: 2, faults: ['staleMonitor'], seeds: 60 },
     apply: () => {
       withoutRules('slot-moved');
       takeOut(compareOrders, () => (a, b) => a.term - b.term || a.seq - b.seq);
@@ -376,168 +308,95 @@ export const MUTATIONS: readonly Mutation[] = [
       replace(Loop.prototype, 'outranked', () => () => undefined);
       replace(Workers.prototype, 'stayAwake', () => () => undefined);
       // What it was about to say it says.
-      replace(
-        Workers.prototype,
-        'ask',
-        () => (socket: string, line: string) => ask(join('/run/haproxy', socket), line),
-      );
+      const say = (socket: string, line: string) => ask(join('/run/haproxy', socket), line);
+      replace(Workers.prototype, 'ask', () => say);
       // It insists on the slot that it opened.
       replace(Wish.prototype, 'giveWay', () => () => undefined);
     },
   },
-  {
-    rule: 'S12',
+  S12: {
     what: 'a keeper forgets that a rewind was not finished',
-    faults: ['killRewinding'],
-    seeds: 60,
+    run: { faults: ['killRewinding'], seeds: 60 },
     apply: () => forgetting({ rewinding: false }),
   },
-  {
-    rule: 'S13',
+  S13: {
     what: 'the read port shows every node',
-    faults: ['cutOff'],
-    seeds: 60,
+    run: { faults: ['cutOff'], seeds: 60 },
     apply: () =>
-      replace(
-        Haproxy.prototype,
-        'read',
-        (real) =>
-          function (this: Haproxy, addresses: readonly string[]) {
-            const all = ['10.0.0.20', '10.0.0.21', '10.0.0.22', '10.0.0.23'];
-            (real as (a: readonly string[]) => void).call(this, addresses.length === 0 ? [] : all);
-          },
-      ),
+      around(Haproxy.prototype, 'read', (own: Haproxy['read']) => (addresses) => {
+        own(addresses.length === 0 ? [] : ['10.0.0.20', '10.0.0.21', '10.0.0.22', '10.0.0.23']);
+      }),
   },
-  {
-    rule: 'S14',
+  S14: {
     what: 'whoever answers at the address of the new leader is taken for it',
-    faults: ['stranger'],
-    seeds: 60,
+    run: { faults: ['stranger'], seeds: 60 },
     apply: () =>
-      replace(
-        OpeningChecks.prototype,
-        'once',
-        (real) =>
-          async function (this: OpeningChecks, check: object) {
-            try {
-              return await (real as (check: object) => Promise<boolean>).call(this, check);
-            } catch (error) {
-              if (error instanceof Error && error.message.includes('answers as another node')) return true;
-              throw error;
-            }
-          },
-      ),
+      around(OpeningChecks.prototype, 'once', (own: (check: object) => Promise<boolean>) => async (check) => {
+        return own(check).catch((error: unknown) => {
+          if (error instanceof Error && error.message.includes('answers as another node')) return true;
+          throw error;
+        });
+      }),
   },
-  {
-    rule: 'S15',
+  S15: {
     what: 'what HAProxy was told counts as done, without being read back',
-    replicas: 2,
-    faults: ['pause', 'haproxyFreezes'],
-    seeds: 60,
+    run: { replicas: 2, faults: ['pause', 'haproxyFreezes'], seeds: 60 },
     apply: () => {
       const told = new WeakMap<Haproxy, { slot: string | null; keep: string | null }>();
-      replace(
-        Haproxy.prototype,
-        'write',
-        (real) =>
-          function (this: Haproxy, slot: string | null, keep: string | null) {
-            told.set(this, { slot, keep });
-            (real as Haproxy['write']).call(this, slot, keep);
-          },
-      );
-      replace(
-        Haproxy.prototype,
-        'view',
-        (real) =>
-          function (this: Haproxy) {
-            const view = (real as Haproxy['view']).call(this);
-            const { slot, keep } = told.get(this) ?? { slot: null, keep: null };
-            return { ...view, reachable: true, slot, closed: slot === null, keeping: keep, clean: true };
-          },
-      );
+      around(Haproxy.prototype, 'write', (own: Haproxy['write'], haproxy) => (slot, keep) => {
+        told.set(haproxy, { slot, keep });
+        own(slot, keep);
+      });
+      around(Haproxy.prototype, 'view', (own: Haproxy['view'], haproxy) => () => {
+        const { slot, keep } = told.get(haproxy) ?? { slot: null, keep: null };
+        return { ...own(), reachable: true, slot, closed: slot === null, keeping: keep, clean: true };
+      });
     },
   },
-  {
-    rule: 'S16',
+  S16: {
     what: 'a reader may hold up the replay of a member for as long as PostgreSQL lets it by default',
-    faults: ['readers'],
-    seeds: 60,
+    run: { faults: ['readers'], seeds: 60 },
     shows: /^HELD UP/,
-    apply: () =>
-      replace(
-        Settings.prototype,
-        'ms',
-        (real) =>
-          function (this: Settings, name: string) {
-            return name === 'max_standby_streaming_delay'
-              ? 30_000
-              : (real as (name: string) => number).call(this, name);
-          },
-      ),
+    apply: () => setting('ms', 'max_standby_streaming_delay', 30_000),
   },
-  {
-    rule: 'S17',
+  S17: {
     what: 'nobody lets writers go when fewer standbys are waited for',
-    replicas: 2,
-    policy: { syncCount: 2 },
-    faults: ['pause'],
-    seeds: 30,
+    run: { replicas: 2, policy: { syncCount: 2 }, faults: ['pause'], seeds: 30 },
     shows: /^STILL WAITS/,
     apply: () => {
       replace(SimPostgres.prototype, 'kick', () => async () => undefined);
       // The next record of anybody would do it, too.
       replace(SimPostgres.prototype, 'startHeartbeat', () => () => undefined);
-      replace(
-        Settings.prototype,
-        'ms',
-        (real) =>
-          function (this: Settings, name: string) {
-            return name === 'wal_receiver_status_interval'
-              ? 10_000
-              : (real as (name: string) => number).call(this, name);
-          },
-      );
+      setting('ms', 'wal_receiver_status_interval', 10_000);
     },
   },
-  {
-    rule: 'S18',
+  S18: {
     what: 'a shutdown waits for a standby that hangs',
-    replicas: 2,
-    faults: ['stopWithHungStandby'],
-    seeds: 10,
+    run: { replicas: 2, faults: ['stopWithHungStandby'], seeds: 10 },
     shows: LATE,
     apply: () => replace(PostgresServer.prototype, 'patienceMs', () => () => 60_000),
   },
-  {
-    rule: 'S21',
+  S21: {
     what: 'a leader that the monitor does not hear is dead, whatever its standbys see of its heartbeat',
-    faults: ['apart'],
-    steady: 'leader',
-    seeds: 10,
+    run: { faults: ['apart'], steady: 'leader', seeds: 10 },
     shows: /^FALSE FAILOVER/,
     apply: () => seeing((view) => ({ ...view, heartbeatSeenAtMs: null })),
   },
-  {
-    rule: 'S22, made',
+  'S22, made': {
     what: 'nobody makes slots for its peers',
-    faults: ['killLeader'],
-    seeds: 3,
+    run: { faults: ['killLeader'], seeds: 3 },
     shows: LIVENESS,
     apply: () => replace(SimPostgres.prototype, 'ensureSlots', () => async () => undefined),
   },
-  {
-    rule: 'S22, made anew',
+  'S22, made anew': {
     what: 'a slot that fell off stays as it is',
-    faults: ['fallOff'],
-    seeds: 300,
+    run: { faults: ['fallOff'], seeds: 300 },
     shows: LIVENESS,
     apply: () => takeOut(keepSlots, () => async () => undefined),
   },
-  {
-    rule: 'S22, words',
+  'S22, words': {
     what: 'words in the log of PostgreSQL, which any client can put there, say that a standby cannot stream',
-    faults: ['hostileName'],
-    seeds: 5,
+    run: { faults: ['hostileName'], seeds: 5 },
     shows: /^NEEDLESS COPY/,
     apply: () => {
       believeWords();
@@ -549,129 +408,88 @@ export const MUTATIONS: readonly Mutation[] = [
       });
     },
   },
-  {
-    rule: 'S22, old words',
+  'S22, old words': {
     what: 'words of weeks ago, of another role, say that a standby cannot stream',
-    faults: ['oldWords'],
-    seeds: 5,
+    run: { faults: ['oldWords'], seeds: 5 },
     shows: /^NEEDLESS COPY/,
     apply: () => {
       replace(ServerWords.prototype, 'begin', () => () => undefined);
       believeWords();
     },
   },
-  {
-    rule: 'S22, log kept',
+  'S22, log kept': {
     what: 'nothing keeps the log that is written while a node is copied',
-    replicas: 1,
-    faults: ['largeDatabase'],
-    seeds: 3,
+    run: { replicas: 1, faults: ['largeDatabase'], seeds: 3 },
     shows: LIVENESS,
     apply: () => {
       replace(SimPostgres.prototype, 'reserve', () => () => undefined);
       replace(SimPostgres.prototype, 'receiveMore', () => () => undefined);
     },
   },
-  {
-    rule: 'S22, one at a time',
+  'S22, one at a time': {
     what: 'all nodes are copied at the same time',
-    replicas: 2,
-    faults: ['twoCopies'],
-    seeds: 5,
+    run: { replicas: 2, faults: ['twoCopies'], seeds: 5 },
     shows: /^TWO COPIES/,
     apply: () => takeOut(oneCopyAtATime, () => (_s, targets) => targets),
   },
-  {
-    rule: 'S11, silence',
+  'S11, silence': {
     what: 'a node of whose network nothing is known is given 25 ms to answer',
-    faults: Object.keys(FROZEN),
-    steady: true,
-    seeds: 20,
+    run: { faults: Object.keys(FROZEN), steady: true, seeds: 20 },
     shows: /^FALSE FAILOVER/,
     apply: () => replace(AnswerTimes.prototype, 'limitMs', () => () => PROBE_LIMIT_MS),
   },
-  {
-    rule: 'S23',
+  S23: {
     what: 'a standby starts with fewer connections than its leader has',
-    faults: ['changeSettings'],
-    seeds: 30,
+    run: { faults: ['changeSettings'], seeds: 30 },
     shows: /^(NO WAY OUT|NOT (HEALED|IDENTICAL)|SETTINGS NOT IN FORCE)/,
     apply: () => replace(Tunables.prototype, 'floored', () => () => []),
   },
-  {
-    rule: 'S25',
+  S25: {
     what: 'the preferred node gets the lead back as soon as ever, however often it has lost it again',
-    policy: { switchback: true },
-    faults: ['preferredDies'],
-    seeds: 5,
+    run: { policy: { switchback: true }, faults: ['preferredDies'], seeds: 5 },
     shows: /^FLAPPING/,
     apply: () => takeOut(mayReturn, (own) => (s) => own(s.with({ ...s.state, switchbacks: 0 }))),
   },
-  {
-    rule: 'S26',
+  S26: {
     what: 'a promotion asks an archive first, and the archive hangs',
-    faults: ['archiveHangs'],
-    seeds: 5,
+    run: { faults: ['archiveHangs'], seeds: 5 },
     shows: LIVENESS,
-    apply: () =>
-      replace(
-        Settings.prototype,
-        'text',
-        (real) =>
-          function (this: Settings, name: string) {
-            return name === 'restore_command'
-              ? 'cp /archive/%f %p'
-              : (real as (name: string) => string).call(this, name);
-          },
-      ),
+    apply: () => setting('text', 'restore_command', 'cp /archive/%f %p'),
   },
-  {
-    rule: 'S27',
+  S27: {
     what: 'a leader whose keeper answers is well, whether it commits or not',
-    faults: ['wedged'],
-    seeds: 10,
+    run: { faults: ['wedged'], seeds: 10 },
     shows: LATE,
     apply: () => replace(SimPostgres.prototype, 'heartbeat', () => () => ({ count: 1, ageMs: 0 })),
   },
-  {
-    rule: 'S27, error',
+  'S27, error': {
     what: 'an error that answers a heartbeat is taken for a hang, and its table is not made again',
-    faults: ['loseHeartbeat'],
-    seeds: 5,
+    run: { faults: ['loseHeartbeat'], seeds: 5 },
     shows: /^(UNSTEADY|NO WAY OUT|NOT )/,
     apply: () => {
       replace(SimPostgres.prototype, 'beatErred', () => () => undefined);
       replace(SimPostgres.prototype, 'repair', () => () => false);
     },
   },
-  {
-    rule: 'S28',
+  S28: {
     what: 'silence counts threefold, and no heartbeat on a replica speaks against it',
-    faults: Object.keys(STARVATION),
-    steady: true,
-    seeds: 60,
+    run: { faults: Object.keys(STARVATION), steady: true, seeds: 60 },
     shows: /^FALSE FAILOVER/,
     apply: () => seeing((view) => ({ ...view, silentMs: 3 * view.silentMs, heartbeatSeenAtMs: null })),
   },
-  {
-    rule: 'pause',
+  pause: {
     what: 'a pause holds nothing back',
-    faults: ['pauseFailover'],
-    seeds: 10,
+    run: { faults: ['pauseFailover'], seeds: 10 },
     apply: () => takeOut(holdOf, () => () => null),
   },
-  {
-    rule: 'joint',
+  joint: {
     what: 'a new sync configuration takes the place of the old one at once',
-    faults: ['badMinute', 'killLeader', 'partition'],
-    seeds: 60,
+    run: { faults: ['badMinute', 'killLeader', 'partition'], seeds: 60 },
     apply: () => takeOut(withConfig, () => (_joint, next) => [next]),
   },
-  {
-    rule: 'joint, term',
+  'joint, term': {
     what: 'a sync configuration belongs to a leader, whatever the term',
-    faults: ['restartThenDeath'],
-    seeds: 3,
+    run: { faults: ['restartThenDeath'], seeds: 3 },
     shows: LATE,
     apply: () =>
       takeOut(
@@ -679,14 +497,10 @@ export const MUTATIONS: readonly Mutation[] = [
         (own) => (joint, next, leaderOpened) => own(joint.map(withoutTerm), withoutTerm(next), leaderOpened),
       ),
   },
-  {
-    rule: 'joint, leaves',
+  'joint, leaves': {
     what: 'the data of a counted member is given up as soon as a copy is wanted',
-    replicas: 1,
-    policy: { onNoReplica: 'block' },
-    faults: ['lastCopyThenLoss'],
-    seeds: 5,
+    run: { replicas: 1, policy: { onNoReplica: 'block' }, faults: ['lastCopyThenLoss'], seeds: 5 },
     shows: /^LOST/,
     apply: () => takeOut(leaveFirst, () => (_s, target) => target),
   },
-];
+};

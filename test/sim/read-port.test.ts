@@ -1,18 +1,15 @@
 /** What the read port promises, and what it does not (S29), by histories of clients of both ports. */
 import { describe, expect, it } from 'vitest';
-import { World } from '../../simulator/world';
-import { Tale } from '../scenarios/story';
+import type { World } from '../../simulator/world';
+import { built, Tale } from '../scenarios/story';
 
 const SEEDS = [1, 2, 3, 4, 5, 6];
 /** Packets to and from the replicas take so long, ms. */
 const FAR_MS = 150;
 
 /** Two replicas that are far away, each to its own measure. */
-async function built(seed: number, clients: number): Promise<World> {
-  const world = new World({ seed, replicas: 2, thinkMs: 20, cancels: 0, calm: true });
-  world.startAll();
-  world.startClients(clients, clients);
-  if (!(await world.engine.run(60_000, () => world.healthy() !== null))) throw new Error('the cluster was not built');
+async function farAway(seed: number, clients: number): Promise<World> {
+  const world = await built({ seed, replicas: 2, thinkMs: 20 }, [clients, clients]);
   for (const [from, to, ms] of [
     ['replica-1', 'primary', FAR_MS],
     ['primary', 'replica-2', 2 * FAR_MS],
@@ -26,7 +23,7 @@ describe('the read port (S29)', () => {
   it('shows the database as it was at one moment, but not in the order of the write port: earlier and later', async () => {
     let [early, late, shown] = [0, 0, 0];
     for (const seed of SEEDS) {
-      const world = await built(seed, 3);
+      const world = await farAway(seed, 3);
       await world.engine.run(world.engine.nowMs + 8_000);
       world.clientsEnd = true;
       world.network.far.clear();
@@ -52,7 +49,7 @@ describe('the read port (S29)', () => {
   it('shows a write to whoever waits until its position is applied, on every replica', async () => {
     let waited = 0;
     for (const seed of SEEDS) {
-      const world = await built(seed, 0);
+      const world = await farAway(seed, 0);
       const tale = new Tale(world);
       const seen = new Set<string>();
       for (let i = 0; i < 8; i++) {

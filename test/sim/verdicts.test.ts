@@ -33,10 +33,12 @@ function shows(from: () => boolean, change: (sql: SqlView) => SqlView, streamImp
 }
 
 describe('a run', () => {
+  const violations = async (fault = 'switchover') =>
+    (await simulate({ seed: 1, replicas: 1, faults: [fault] })).violations;
+
   it('NOT BUILT: nobody is ever promoted', async () => {
     vi.spyOn(SimPostgres.prototype, 'promote').mockRejectedValue(new Error('never'));
-    const { violations } = await simulate({ seed: 1, replicas: 1, faults: ['kill'] });
-    expect(violations).toEqual([expect.stringMatching(/^NOT BUILT: /)]);
+    expect(await violations('kill')).toEqual([expect.stringMatching(/^NOT BUILT: /)]);
   });
 
   it('NO WAY OUT: nodes that were stopped never come up again, also by a person’s word', async () => {
@@ -46,8 +48,7 @@ describe('a run', () => {
       if (!started.has(this)) real.call(this);
       started.add(this);
     });
-    const { violations } = await simulate({ seed: 1, replicas: 1, faults: ['killLeader'] });
-    expect(violations).toEqual([expect.stringMatching(/^NO WAY OUT: .*\(after start /)]);
+    expect(await violations('killLeader')).toEqual([expect.stringMatching(/^NO WAY OUT: .*\(after start /)]);
   });
 
   it('NOT HEALED: it serves, and is never as it was', async () => {
@@ -59,8 +60,7 @@ describe('a run', () => {
       built = node !== null;
       return node;
     });
-    const { violations } = await simulate({ seed: 1, replicas: 1, faults: ['switchover'] });
-    expect(violations).toEqual([expect.stringMatching(/^NOT HEALED: /)]);
+    expect(await violations()).toEqual([expect.stringMatching(/^NOT HEALED: /)]);
   });
 
   it('UNSTEADY: a leader is given up although all is well', async () => {
@@ -70,33 +70,28 @@ describe('a run', () => {
       ageMs: settled() ? 5_000 : 0,
     }));
     shows(settled, (sql) => ({ ...sql, heartbeatSeen: null }));
-    const { violations } = await simulate({ seed: 1, replicas: 1, faults: ['switchover'] });
-    expect(violations).toContainEqual(expect.stringMatching(/^UNSTEADY: /));
+    expect(await violations()).toContainEqual(expect.stringMatching(/^UNSTEADY: /));
   });
 
   it('NEEDLESS COPY: a standby that streams is copied', async () => {
     shows(once('healthy'), (sql) => sql, 'words that anybody may have written');
-    const { violations } = await simulate({ seed: 1, replicas: 1, faults: ['switchover'] });
-    expect(violations).toContainEqual(expect.stringMatching(/^NEEDLESS COPY: /));
+    expect(await violations()).toContainEqual(expect.stringMatching(/^NEEDLESS COPY: /));
   });
 
   it('NOT IDENTICAL: a node never gets all of it', async () => {
     vi.spyOn(World.prototype, 'identical').mockReturnValue(false);
-    const { violations } = await simulate({ seed: 1, replicas: 1, faults: ['switchover'] });
-    expect(violations).toEqual([expect.stringMatching(/^NOT IDENTICAL: /)]);
+    expect(await violations()).toEqual([expect.stringMatching(/^NOT IDENTICAL: /)]);
   });
 
   it('SETTINGS NOT IN FORCE: a node never gets them', async () => {
     vi.spyOn(World.prototype, 'settled').mockReturnValue(false);
-    const { violations } = await simulate({ seed: 1, replicas: 1, faults: ['switchover'] });
-    expect(violations).toEqual([expect.stringMatching(/^SETTINGS NOT IN FORCE: /)]);
+    expect(await violations()).toEqual([expect.stringMatching(/^SETTINGS NOT IN FORCE: /)]);
   });
 
   it('says so when shipped code throws', async () => {
     vi.spyOn(World.prototype, 'healthy').mockImplementation(() => {
       throw new Error('a defect');
     });
-    const { violations } = await simulate({ seed: 1, replicas: 1, faults: ['switchover'] });
-    expect(violations).toEqual([expect.stringMatching(/^the run broke: .*a defect/)]);
+    expect(await violations()).toEqual([expect.stringMatching(/^the run broke: .*a defect/)]);
   });
 });

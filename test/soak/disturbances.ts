@@ -1,20 +1,18 @@
 /** What makes a machine and its network slow, without anything having failed. Each resolves with how to end it. */
 import { type ChildProcess, spawn } from 'node:child_process';
-import { mkdirSync } from 'node:fs';
 import { cpus } from 'node:os';
 import { join } from 'node:path';
-import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { ended, runOk } from '../../scripts/lib/exec';
-import { cacheFolder } from '../../scripts/lib/paths';
-import { addRules, type Ends, removeRules } from '../lib/packet-rules';
+import { ended } from '../../scripts/lib/exec';
+import { docker } from '../rig/docker';
+import { buildGo } from '../rig/go';
+import { addRules, type Ends, removeRules } from '../rig/packet-rules';
+import { linesOf } from '../rig/program';
 
 export type End = () => Promise<void>;
 
 /** Above the product's own priority, so that it is starved. Needs root. */
 export const NICE = -5;
-const HOST_LIMIT_MS = 30_000;
-const BUILD_LIMIT_MS = 300_000;
 const READY_LIMIT_MS = 10_000;
 const QUEUE = 43;
 const MARK = 'postgres-failover-soak';
@@ -36,7 +34,7 @@ export interface Network {
 
 /** Packets between the pairs come late, at random, or not at all. */
 export async function disturb({ jitterMs, loss, pairs }: Network): Promise<End> {
-  const program = await build();
+  const program = await buildGo(join(__dirname, 'network'), 'network');
   await mend();
   const child = spawn(program, ['-queue', String(QUEUE), '-jitter', `${jitterMs}ms`, '-loss', String(loss)], {
     stdio: ['ignore', 'pipe', 'inherit'],
@@ -63,9 +61,9 @@ export async function pauses(container: string, everyMs: number, pauseMs: number
     for (let n = 1; !stop.signal.aborted; n++) {
       await rest(everyMs);
       if (stop.signal.aborted) return;
-      await host('docker', 'pause', container);
+      await docker('pause', container);
       await rest(n === 3 ? longMs : pauseMs);
-      await host('docker', 'unpause', container);
+      await docker('unpause', container);
     }
   };
   const ended = loop();
@@ -76,21 +74,9 @@ export async function pauses(container: string, everyMs: number, pauseMs: number
   };
 }
 
-async function build(): Promise<string> {
-  const source = join(__dirname, 'network');
-  const folder = join(cacheFolder(), 'network');
-  mkdirSync(folder, { recursive: true });
-  const program = join(folder, 'network');
-  await runOk('go', ['test', './...'], { cwd: source, deadlineMs: BUILD_LIMIT_MS });
-  await runOk('go', ['build', '-trimpath', '-o', program, '.'], { cwd: source, deadlineMs: BUILD_LIMIT_MS });
-  return program;
-}
-
 async function ready(child: ChildProcess): Promise<void> {
-  if (child.stdout === null) throw new Error('the program has no output');
-  const lines = createInterface({ input: child.stdout });
   const told = new Promise<void>((resolve, reject) => {
-    lines.once('line', () => resolve());
+    linesOf(child, () => resolve());
     child.once('error', reject);
     child.once('close', () => reject(new Error('the packet program ended at once; it needs root and nfnetlink_queue')));
   });
@@ -98,10 +84,6 @@ async function ready(child: ChildProcess): Promise<void> {
     throw new Error('the packet program is not ready');
   });
   await Promise.race([told, late]);
-}
-
-async function host(program: string, ...args: readonly string[]): Promise<string> {
-  return (await runOk(program, args, { deadlineMs: HOST_LIMIT_MS })).stdout.trim();
 }
 
 async function endAll(children: readonly ChildProcess[]): Promise<void> {

@@ -8,28 +8,28 @@
  * Fails when a request failed, a registration was lost or doubled, or, with a `hangTimeout` of 5 s or more, at the first
  * failover. Results go to docs/results/. Needs root (packet filter, priorities) and Go.
  */
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { z } from 'zod';
-import { healthy, rowsOf, type Stack, stackOf } from '../../bench/cluster';
-import { HttpLoad, judge, latencyOf, ROWS_OF_RUN, type Row } from '../../bench/http-load';
 import { machineSize } from '../../scripts/lib/machine-size';
 import { someOf, wholeNumber } from '../../scripts/lib/options';
-import { PATHS } from '../../scripts/lib/paths';
 import { say } from '../../scripts/lib/terminal';
-import { OwnStack } from '../lib/own-stack';
+import { MonitorLog } from '../rig/events';
+import { HttpLoad, latencyOf } from '../rig/http-load';
+import { Progress, runProgram, testedTree, today, writeResults } from '../rig/progress';
+import { OwnStack } from '../rig/stack';
+import { healthy } from '../rig/view';
 import { disturb, type End, mend, NICE, pauses, starve } from './disturbances';
 
-const SUBNET = '10.216.46.';
-/** By the topology of the program. */
-const ADDRESS = { monitor: `${SUBNET}11`, primary: `${SUBNET}20`, replica: `${SUBNET}21` };
+const own = new OwnStack({ name: 'soak', ports: 16_000, subnet: '10.216.46' });
+const MONITOR = own.container('failover-monitor');
+const [PRIMARY = '', REPLICA = ''] = own.nodes(1);
 /** Not HAProxy: it gives a node 20 ms for a connection, so that held clients get through at once (S19). */
 const PAIRS = [
-  [ADDRESS.monitor, ADDRESS.primary],
-  [ADDRESS.monitor, ADDRESS.replica],
-  [ADDRESS.primary, ADDRESS.replica],
-] as const;
+  [MONITOR, PRIMARY],
+  [MONITOR, REPLICA],
+  [PRIMARY, REPLICA],
+].map(([a = '', b = '']) => [own.addressOf(a), own.addressOf(b)] as const);
 const JITTER_MS = 500;
 const LOSS = 0.01;
 const PAUSE_EVERY_MS = 60_000;
@@ -94,53 +94,35 @@ function readArguments(): Arguments {
   return { seconds: Math.round((minutes * 60) / phases.length), hang, rate, phases, fresh, keep };
 }
 
-function ownStack(hang: string): OwnStack {
-  return new OwnStack({
-    name: 'soak',
-    config: {
-      subnet: `${SUBNET}0/24`,
-      ...{ writePort: 16534, readPort: 16535, statsPort: 16500, backendPort: 16580, monitorPort: 16588 },
-      ...{ databaseName: 'soak', databaseUser: 'soak', databasePassword: 'soak-12345' },
-      ...{ hangTimeout: hang, switchback: 'false' },
-    },
-  });
-}
-
-async function phase(name: string, { seconds, rate }: Arguments, own: OwnStack, stack: Stack): Promise<Result> {
-  const before = await healthy(stack);
-  const logFrom = logOf(own).length;
-  const run = `soak${Date.now().toString(36)}`;
-  const load = new HttpLoad({ api: stack.api, rate, seconds, run });
+async function phase(name: string, { seconds, rate }: Arguments): Promise<Result> {
+  const before = await healthy(own.seen);
+  const log = new MonitorLog(own.log);
+  const load = new HttpLoad(own.seen, { rate, seconds });
   const ends: End[] = [];
   const ticker = setInterval(() => say(`  ${name}: ${load.answers.length} answers`), PROGRESS_MS);
   try {
     await load.begun;
     ends.push(...((await PHASES[name]?.()) ?? []));
-    ends.push(await pauses(`${own.prefix}failover-monitor`, PAUSE_EVERY_MS, PAUSE_MS, LONG_PAUSE_MS));
+    ends.push(await pauses(MONITOR, PAUSE_EVERY_MS, PAUSE_MS, LONG_PAUSE_MS));
     await load.ended;
   } finally {
     clearInterval(ticker);
     for (const end of ends.reverse()) await end();
   }
-  const after = await healthy(stack);
-  const verdict = judge(load.answers, await rowsOf<Row>(stack, ROWS_OF_RUN, [run]));
-  const causes = logOf(own)
-    .slice(logFrom)
+  const { lastFailover } = await healthy(own.seen);
+  const verdict = await load.verdict();
+  const opened = log
+    .text()
     .split('\n')
-    .filter((line) => / OPENED /.test(line));
-  const { lastFailover } = after;
+    .filter((line) => line.includes(' OPENED '));
   return {
     ...{ phase: name, date: new Date().toISOString(), seconds, requests: verdict.requests },
     ...{ failed: verdict.failed.length, lost: verdict.lost.length, duplicated: verdict.duplicated.length },
     ...latencyOf(load.answers),
     failovers: (lastFailover?.term ?? 0) - (before.lastFailover?.term ?? 0),
-    causes: causes.map((line) => line.replace(/^.* OPENED\s+/, '')),
+    causes: opened.map((line) => line.replace(/^.* OPENED\s+/, '')),
     problems: [...verdict.failed, ...verdict.lost, ...verdict.duplicated].slice(0, 20),
   };
-}
-
-function logOf(own: OwnStack): string {
-  return existsSync(own.log) ? readFileSync(own.log, 'utf8') : '';
 }
 
 function isBad(result: Result, hangMs: number): boolean {
@@ -171,53 +153,29 @@ function page(results: readonly Result[], hang: string, rate: number): string {
     '',
   ].join('\n');
 }
-/** What was done before for this `hangTimeout` and length. */
-class Progress {
-  private readonly path: string;
-  readonly results: Result[];
 
-  constructor(own: OwnStack, { hang, seconds, fresh }: Arguments) {
-    mkdirSync(own.folder, { recursive: true });
-    this.path = join(own.folder, `progress-${hang}-${seconds}.json`);
-    const text = existsSync(this.path) && !fresh ? readFileSync(this.path, 'utf8') : '[]';
-    this.results = z.array(Result).parse(JSON.parse(text));
-  }
-
-  add(result: Result): void {
-    this.results.push(result);
-    writeFileSync(this.path, JSON.stringify(this.results, null, 1));
-  }
-}
-
-async function main(): Promise<number> {
+async function main(): Promise<boolean> {
   const args = readArguments();
-  const own = ownStack(args.hang);
+  const { hang, seconds, fresh, rate } = args;
   await mend();
+  own.configure({ hangTimeout: hang });
   await own.up(say);
-  const stack = stackOf(own.name);
-  await healthy(stack);
-  const progress = new Progress(own, args);
-  for (const name of args.phases.filter((p) => !progress.results.some((r) => r.phase === p))) {
-    say(`${name}: ${args.seconds} s`);
-    const result = await phase(name, args, own, stack);
+  await healthy(own.seen);
+  const file = join(own.folder, `progress-${hang}-${seconds}.json`);
+  const progress = new Progress(file, await testedTree(), Result, fresh);
+  const { results } = progress;
+  for (const name of args.phases.filter((p) => !results.some((r) => r.phase === p))) {
+    say(`${name}: ${seconds} s`);
+    const result = await phase(name, args);
     progress.add(result);
     say(describe(result));
   }
-  const { results } = progress;
-  const file = `soak-${new Date().toISOString().slice(0, 10)}-${args.hang}.md`;
-  writeFileSync(join(PATHS.root, 'docs', 'results', file), page(results, args.hang, args.rate));
+  const written = writeResults(`soak-${today()}-${hang}.md`, page(results, hang, rate));
   if (!args.keep) await own.down(say);
-  const bad = results.filter((r) => isBad(r, Number.parseInt(args.hang, 10) * 1_000)).length;
-  say(
-    `\n${results.map(describe).join('\n')}\nWritten to docs/results/${file}\n${results.length - bad} passed, ${bad} failed`,
-  );
-  return bad === 0 ? 0 : 1;
+  const bad = results.filter((r) => isBad(r, Number.parseInt(hang, 10) * 1_000)).length;
+  const lines = results.map(describe).join('\n');
+  say(`\n${lines}\nWritten to ${written}\n${results.length - bad} passed, ${bad} failed`);
+  return bad === 0;
 }
 
-main().then(
-  (code) => process.exit(code),
-  (error: unknown) => {
-    process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`);
-    process.exit(1);
-  },
-);
+runProgram(main);

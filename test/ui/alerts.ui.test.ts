@@ -9,14 +9,15 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { parse, stringify } from 'yaml';
 import { z } from 'zod';
-import { ClusterStatus } from '../../failover/contract/api';
 import { PATHS as INSIDE, PORTS } from '../../failover/contract/layout';
 import { run } from '../../scripts/lib/exec';
 import { PATHS } from '../../scripts/lib/paths';
 import { say } from '../../scripts/lib/terminal';
-import { waitFor } from '../e2e/lib/wait';
+import { docker, sqlInside } from '../rig/docker';
+import { view } from '../rig/view';
+import { waitFor } from '../rig/wait';
 import { TIMEOUTS } from '../timeouts';
-import { bringUp, uiStack } from './lib/stack';
+import { UiStack } from './lib/stack';
 
 const FILE = join(PATHS.root, 'monitoring', 'alerts.yml');
 const SHORT = '1s';
@@ -49,14 +50,13 @@ const NAMES = rules.groups.flatMap((group) => group.rules.map((rule) => rule.ale
 const NOT_STAGED = ['PgFailoverMonitorStale'];
 const seenFiring = new Set<string>();
 
-const stack = uiStack('ui-alerts', 2, { monitoring: 'true' });
-stack.own.configure({ prometheusPort: stack.ports.prometheus });
+const stack = new UiStack('ui-alerts', 2, { monitoring: 'true' });
 const [PRIMARY, REPLICA] = [stack.container('postgres-primary'), stack.container('postgres-replica-1')];
 const [MONITOR, HAPROXY] = [stack.container('failover-monitor'), stack.container('haproxy')];
 const PROMETHEUS = stack.container('prometheus');
 const QUICK = stack.container('prometheus-quick');
-const OWN = `http://127.0.0.1:${stack.ports.prometheus}`;
-const QUICK_PORT = stack.ports.prometheus + 1;
+const OWN = `http://127.0.0.1:${stack.prometheusPort}`;
+const QUICK_PORT = stack.prometheusPort + 1;
 const folder = mkdtempSync(join(tmpdir(), 'alerts-'));
 let token = '';
 
@@ -75,14 +75,14 @@ async function firing(): Promise<string[]> {
 async function fires(...names: string[]): Promise<void> {
   await waitFor(`${names.join(' and ')} to fire`, TIMEOUTS.rejoin, async () => {
     const now = await firing();
-    return names.every((name) => now.includes(name)) || null;
+    return names.every((name) => now.includes(name));
   });
 }
 
 async function clears(limitMs: number, ...names: string[]): Promise<void> {
   await waitFor(`${names.join(' and ')} to clear`, limitMs, async () => {
     const now = await firing();
-    return names.every((name) => !now.includes(name)) || null;
+    return names.every((name) => !now.includes(name));
   });
 }
 
@@ -100,17 +100,13 @@ async function metric(expression: string): Promise<number | null> {
 async function isWell(): Promise<void> {
   await waitFor('both nodes to serve', TIMEOUTS.rejoin, async () => {
     const ready = (await metric('pgfailover_serving')) === 1 && (await metric('sum(pgfailover_sync)')) === 1;
-    return ready || null;
+    return ready;
   });
 }
 
-const sql = (node: string, text: string) =>
-  stack.docker('exec', node, 'psql', '-U', 'postgres', '-d', 'app', '-Atqc', text);
+const sql = (node: string, text: string) => sqlInside(node, text, 'app');
 
-async function leader(): Promise<string> {
-  const response = await fetch(`${stack.monitor}/api/v1/cluster`, { signal: AbortSignal.timeout(TIMEOUTS.docker) });
-  return ClusterStatus.parse(await response.json()).leader ?? '';
-}
+const leader = async () => (await view(stack.seen)).leader ?? '';
 
 /** WAL and no data. */
 async function writeWal(node: string, megabytes: number): Promise<void> {
@@ -121,7 +117,7 @@ async function writeWal(node: string, megabytes: number): Promise<void> {
 }
 
 async function command(name: string, body: object): Promise<void> {
-  const response = await fetch(`${stack.monitor}/api/v1/${name}`, {
+  const response = await fetch(`${stack.seen.monitor}/api/v1/${name}`, {
     method: 'POST',
     headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
     body: JSON.stringify(body),
@@ -134,7 +130,7 @@ async function command(name: string, body: object): Promise<void> {
 async function startQuick(): Promise<void> {
   const config = z
     .looseObject({ global: z.looseObject({}) })
-    .parse(JSON.parse(await stack.docker('exec', PROMETHEUS, 'cat', INSIDE.prometheusConfig)));
+    .parse(JSON.parse(await docker('exec', PROMETHEUS, 'cat', INSIDE.prometheusConfig)));
   const global = { scrape_interval: SHORT, scrape_timeout: SHORT, evaluation_interval: SHORT };
   writeFileSync(join(folder, 'prometheus.yml'), JSON.stringify({ ...config, global }));
   const short = rules.groups.map((group) => ({
@@ -142,27 +138,35 @@ async function startQuick(): Promise<void> {
     rules: group.rules.map((rule) => (rule.for === undefined ? rule : { ...rule, for: SHORT })),
   }));
   writeFileSync(join(folder, 'alerts.yml'), stringify({ groups: short }));
-  const image = await stack.docker('inspect', '--format', '{{.Image}}', PROMETHEUS);
-  const label = `postgres-failover.stack=postgres-failover/${stack.own.name}`;
-  await stack.docker(
-    ...['create', '--init', '--name', QUICK, '--label', label, '--network', stack.container('postgres-failover-inner')],
+  const image = await docker('inspect', '--format', '{{.Image}}', PROMETHEUS);
+  await docker(
+    ...[
+      'create',
+      '--init',
+      '--name',
+      QUICK,
+      '--label',
+      stack.label,
+      '--network',
+      stack.container('postgres-failover-inner'),
+    ],
     ...['--cap-drop', 'ALL', '--publish', `127.0.0.1:${QUICK_PORT}:${PORTS.prometheus}`, image],
   );
-  await stack.docker('cp', join(folder, 'prometheus.yml'), `${QUICK}:${INSIDE.prometheusConfig}`);
-  await stack.docker('cp', join(folder, 'alerts.yml'), `${QUICK}:${INSIDE.prometheusRules}`);
-  await stack.docker('start', QUICK);
+  await docker('cp', join(folder, 'prometheus.yml'), `${QUICK}:${INSIDE.prometheusConfig}`);
+  await docker('cp', join(folder, 'alerts.yml'), `${QUICK}:${INSIDE.prometheusRules}`);
+  await docker('start', QUICK);
 }
 
 beforeAll(async () => {
-  await bringUp(stack);
+  await stack.bringUp();
   token = await stack.output('adminToken');
   await startQuick();
-  await waitFor('Prometheus to answer', TIMEOUTS.docker, () => firing().catch(() => null));
+  await waitFor('Prometheus to answer', TIMEOUTS.docker, firing);
 });
 afterAll(async () => {
   rmSync(folder, { recursive: true, force: true });
   await run('docker', ['rm', '--force', QUICK], { deadlineMs: TIMEOUTS.docker });
-  await stack.own.down(say);
+  await stack.down(say);
 });
 
 it('has all it watches within reach, the committed rules, and nothing to say while all is well', async () => {
@@ -170,7 +174,7 @@ it('has all it watches within reach, the committed rules, and nothing to say whi
   await waitFor('all targets to be up', TIMEOUTS.docker, async () => {
     const { data } = await ask(OWN, '/api/v1/targets', Targets);
     const up = data.activeTargets.filter(({ health }) => health === 'up').map(({ labels }) => labels.job);
-    return up.sort().join() === 'pgfailover-haproxy,pgfailover-monitor,prometheus' || null;
+    return up.sort().join() === 'pgfailover-haproxy,pgfailover-monitor,prometheus';
   });
   const loaded = await ask(
     OWN,
@@ -186,9 +190,9 @@ it('has all it watches within reach, the committed rules, and nothing to say whi
 });
 
 it('passes promtool, what cannot be staged included', async () => {
-  await stack.docker('cp', join(PATHS.root, 'monitoring', 'alerts.test.yml'), `${QUICK}:/tmp/alerts.test.yml`);
-  await stack.docker('cp', FILE, `${QUICK}:/tmp/alerts.yml`);
-  expect(await stack.docker('exec', QUICK, 'promtool', 'test', 'rules', '/tmp/alerts.test.yml')).toContain('SUCCESS');
+  await docker('cp', join(PATHS.root, 'monitoring', 'alerts.test.yml'), `${QUICK}:/tmp/alerts.test.yml`);
+  await docker('cp', FILE, `${QUICK}:/tmp/alerts.yml`);
+  expect(await docker('exec', QUICK, 'promtool', 'test', 'rules', '/tmp/alerts.test.yml')).toContain('SUCCESS');
 });
 
 it('tells of a standby that lags', async () => {
@@ -203,7 +207,7 @@ it('tells of a standby that lags', async () => {
 it('tells of a second writable node, which the keeper undoes', async () => {
   await isWell();
   const follower = (await leader()) === PRIMARY ? REPLICA : PRIMARY;
-  await stack.docker('exec', follower, 'sh', '-c', `psql -U postgres -c 'SELECT pg_promote(false)' || true`);
+  await docker('exec', follower, 'sh', '-c', `psql -U postgres -c 'SELECT pg_promote(false)' || true`);
   await fires('PgFailoverSecondWritable');
   await isWell();
   expect(await metric('sum(pgfailover_writable)')).toBe(1);
@@ -212,9 +216,9 @@ it('tells of a second writable node, which the keeper undoes', async () => {
 it('tells of a failover, of the node that is down and of the leader that is alone', async () => {
   await isWell();
   const old = await leader();
-  await stack.docker('kill', old);
+  await docker('kill', old);
   await fires('PgFailoverHappened', 'PgFailoverNodeDown', 'PgFailoverNoSyncStandby');
-  await stack.docker('start', old);
+  await docker('start', old);
   await isWell();
   await clears(TIMEOUTS.rejoin, 'PgFailoverNodeDown', 'PgFailoverNoSyncStandby');
 });
@@ -224,11 +228,11 @@ it('tells of the WAL that is kept for a standby that is away', async () => {
   await isWell();
   const kept = await leader();
   const away = kept === PRIMARY ? REPLICA : PRIMARY;
-  await stack.docker('kill', away);
+  await docker('kill', away);
   await fires('PgFailoverNoSyncStandby');
   await writeWal(kept, 1_100);
   await fires('PgFailoverSlotRetainsWal');
-  await stack.docker('start', away);
+  await docker('start', away);
   await isWell();
   await clears(TIMEOUTS.rejoin, 'PgFailoverNodeDown', 'PgFailoverSlotRetainsWal');
 });
@@ -237,26 +241,26 @@ it('tells of a pause, and that nobody leads when the leader dies in it', async (
   await isWell();
   await command('pause', { reason: 'tried by a test' });
   await fires('PgFailoverPausedForLong');
-  await stack.docker('kill', await leader());
+  await docker('kill', await leader());
   await fires('PgFailoverNoLeader');
   await command('resume', {});
   await clears(TIMEOUTS.rejoin, 'PgFailoverPausedForLong', 'PgFailoverNoLeader');
-  for (const node of [PRIMARY, REPLICA]) await stack.docker('start', node);
+  for (const node of [PRIMARY, REPLICA]) await docker('start', node);
   await isWell();
 });
 
 it('tells of a monitor that does not answer', async () => {
-  await stack.docker('pause', MONITOR);
+  await docker('pause', MONITOR);
   await fires('PgFailoverMonitorDown');
-  await stack.docker('unpause', MONITOR);
+  await docker('unpause', MONITOR);
   await clears(TIMEOUTS.rejoin, 'PgFailoverMonitorDown');
 });
 
 it('tells of HAProxy, by its own silence and by what the monitor says', async () => {
   await isWell();
-  await stack.docker('pause', HAPROXY);
+  await docker('pause', HAPROXY);
   await fires('PgFailoverHaproxyDown', 'PgFailoverHaproxyUnreachable');
-  await stack.docker('unpause', HAPROXY);
+  await docker('unpause', HAPROXY);
   await clears(TIMEOUTS.rejoin, 'PgFailoverHaproxyDown', 'PgFailoverHaproxyUnreachable');
 });
 
@@ -269,7 +273,7 @@ it('has something to show in every panel of the dashboard', async () => {
   const empty: string[] = [];
   for (const { title, targets } of panels.parse(file).panels) {
     for (const { expr } of targets) {
-      const value = await metric(expr.replaceAll('$stack', stack.own.name).replaceAll('$__rate_interval', '1m'));
+      const value = await metric(expr.replaceAll('$stack', stack.name).replaceAll('$__rate_interval', '1m'));
       // Only while connections are held.
       if (value === null && !expr.includes('current_queue')) empty.push(`${title}: ${expr}`);
     }
@@ -278,11 +282,11 @@ it('has something to show in every panel of the dashboard', async () => {
 });
 
 it('tells that a stack only observes', async () => {
-  stack.own.configure({ failoverMode: 'observe' });
-  await stack.own.up(say);
+  stack.configure({ failoverMode: 'observe' });
+  await stack.up(say);
   await fires('PgFailoverObserves');
-  stack.own.configure({ failoverMode: 'automatic' });
-  await stack.own.up(say);
+  stack.configure({ failoverMode: 'automatic' });
+  await stack.up(say);
   await clears(TIMEOUTS.rejoin, 'PgFailoverObserves');
 });
 

@@ -6,30 +6,16 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer, type Server } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { Client } from 'pg';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { exitCode } from '../../scripts/failover/doctor/command';
 import type { Finding } from '../../scripts/failover/doctor/judge';
 import { run, runOk } from '../../scripts/lib/exec';
+import { type Connection, connect, drop } from '../rig/client';
+import { docker, sqlInside as sql } from '../rig/docker';
 import { TIMEOUTS } from '../timeouts';
-import {
-  DATABASE,
-  docker,
-  failover,
-  found,
-  HAPROXY,
-  LEADER,
-  MONITOR,
-  obey,
-  PASSWORD,
-  STANDBY,
-  sql,
-  stack,
-  USER,
-  WRITE_PORT,
-  whole,
-} from './lib/doctor-stack';
+import { failover, found, HAPROXY, LEADER, MONITOR, obey, SEEN, STANDBY, stack, whole } from './lib/doctor-stack';
 
+const { database: DATABASE, user: USER, password: PASSWORD, writePort: WRITE_PORT } = SEEN;
 const say = (line: string) => console.log(line);
 
 beforeAll(async () => {
@@ -74,66 +60,20 @@ async function tried({ code, about, exit, next, stage, mend, also = [] }: Breaka
 }
 
 describe('containers', () => {
-  it('HAProxy is stopped', () =>
-    tried({
-      code: 'HAPROXY_STOPPED',
-      about: HAPROXY,
-      exit: 1,
-      next: /^docker start uic-haproxy$/,
-      stage: () => docker('stop', HAPROXY),
-    }));
-
-  it('HAProxy is paused', () =>
-    tried({
-      code: 'HAPROXY_PAUSED',
-      about: HAPROXY,
-      exit: 1,
-      next: /^docker unpause uic-haproxy$/,
-      stage: () => docker('pause', HAPROXY),
-    }));
-
-  it('the monitor is dead', () =>
-    tried({
-      code: 'MONITOR_STOPPED',
-      about: MONITOR,
-      exit: 5,
-      next: /^docker start uic-failover-monitor$/,
-      stage: () => docker('kill', MONITOR),
-    }));
-
-  it('the monitor is paused', () =>
-    tried({
-      code: 'MONITOR_PAUSED',
-      about: MONITOR,
-      exit: 5,
-      next: /^docker unpause uic-failover-monitor$/,
-      stage: () => docker('pause', MONITOR),
-    }));
-
-  it('a node is paused', () =>
-    tried({
-      code: 'NODE_PAUSED',
-      about: STANDBY,
-      exit: 5,
-      next: /^docker unpause uic-postgres-replica-1$/,
-      stage: () => docker('pause', STANDBY),
-    }));
-
-  it('a node is killed', () =>
-    tried({
-      code: 'NODE_STOPPED',
-      about: STANDBY,
-      exit: 5,
-      next: /^docker start uic-postgres-replica-1$/,
-      stage: () => docker('kill', STANDBY),
-    }));
+  it.each([
+    ['HAProxy is stopped', 'HAPROXY_STOPPED', HAPROXY, 1, 'stop', 'start'],
+    ['HAProxy is paused', 'HAPROXY_PAUSED', HAPROXY, 1, 'pause', 'unpause'],
+    ['the monitor is dead', 'MONITOR_STOPPED', MONITOR, 5, 'kill', 'start'],
+    ['the monitor is paused', 'MONITOR_PAUSED', MONITOR, 5, 'pause', 'unpause'],
+    ['a node is paused', 'NODE_PAUSED', STANDBY, 5, 'pause', 'unpause'],
+    ['a node is killed', 'NODE_STOPPED', STANDBY, 5, 'kill', 'start'],
+  ] as const)('%s', (_what, code, about, exit, how, next) =>
+    tried({ code, about, exit, next: new RegExp(`^docker ${next} ${about}$`), stage: () => docker(how, about) }),
+  );
 
   it('the standby’s container is gone', () =>
     tried({
-      code: 'NODE_MISSING',
-      about: STANDBY,
-      exit: 5,
-      next: /^npm run up -- --stack uic --refresh$/,
+      ...{ code: 'NODE_MISSING', about: STANDBY, exit: 5, next: /^npm run up -- --stack uic --refresh$/ },
       stage: () => docker('rm', '--force', STANDBY),
     }));
 });
@@ -141,9 +81,7 @@ describe('containers', () => {
 describe('network and ports', () => {
   it('a node is cut off', () =>
     tried({
-      code: 'NETWORK_CUT',
-      about: STANDBY,
-      exit: 5,
+      ...{ code: 'NETWORK_CUT', about: STANDBY, exit: 5 },
       next: /^docker network connect --ip 10\.211\.3\.21 uic-postgres-failover-inner uic-postgres-replica-1$/,
       stage: () => docker('network', 'disconnect', 'uic-postgres-failover-inner', STANDBY),
     }));
@@ -151,9 +89,7 @@ describe('network and ports', () => {
   it('a published port is taken', async () => {
     let server: Server | null = null;
     await tried({
-      code: 'PORT_TAKEN',
-      about: `writePort ${WRITE_PORT}`,
-      exit: 1,
+      ...{ code: 'PORT_TAKEN', about: `writePort ${WRITE_PORT}`, exit: 1 },
       next: /ss -ltnp 'sport = :23434'.*docker start uic-haproxy/,
       stage: async () => {
         await docker('stop', HAPROXY);
@@ -179,9 +115,7 @@ function listen(port: number): Promise<Server> {
 describe('getting in', () => {
   it('the role has another password than the stack', () =>
     tried({
-      code: 'PASSWORD_WRONG',
-      about: 'password',
-      exit: 1,
+      ...{ code: 'PASSWORD_WRONG', about: 'password', exit: 1 },
       next: /failover -- psql uic-postgres-primary, then \\password/,
       stage: () => sql(LEADER, `ALTER ROLE ${USER} PASSWORD 'another one'`),
       mend: () => sql(LEADER, `ALTER ROLE ${USER} PASSWORD '${PASSWORD}'`),
@@ -191,10 +125,7 @@ describe('getting in', () => {
     const folder = mkdtempSync(join(tmpdir(), 'doctor-'));
     const file = join(folder, 'pgpass');
     await tried({
-      code: 'PASSFILE_WRONG',
-      about: file,
-      exit: 5,
-      next: /Correct its line/,
+      ...{ code: 'PASSFILE_WRONG', about: file, exit: 5, next: /Correct its line/ },
       stage: async () => {
         writeFileSync(file, `localhost:${WRITE_PORT}:${DATABASE}:${USER}:old\n`, { mode: 0o600 });
         vi.stubEnv('PGPASSFILE', file);
@@ -207,53 +138,33 @@ describe('getting in', () => {
 
   it('the leader is read-only', () =>
     tried({
-      code: 'READ_ONLY',
-      about: LEADER,
-      exit: 1,
-      next: /ALTER DATABASE … RESET default_transaction_read_only/,
+      ...{ code: 'READ_ONLY', about: LEADER, exit: 1, next: /ALTER DATABASE … RESET default_transaction_read_only/ },
       stage: () => sql(LEADER, `ALTER DATABASE ${DATABASE} SET default_transaction_read_only = on`),
       mend: () => sql(LEADER, `ALTER DATABASE ${DATABASE} RESET default_transaction_read_only`),
     }));
 
   it('all connections are in use', async () => {
-    const clients: Client[] = [];
+    const held: Connection[] = [];
     await tried({
-      code: 'CONNECTIONS_EXHAUSTED',
-      about: HAPROXY,
-      exit: 1,
-      next: /pg_stat_activity.*max_connections/,
+      ...{ code: 'CONNECTIONS_EXHAUSTED', about: HAPROXY, exit: 1, next: /pg_stat_activity.*max_connections/ },
       stage: async () => {
         const limit = Number(await sql(LEADER, 'SHOW max_connections'));
-        // Those that find no room wait in HAProxy's queue until the others go.
-        for (let i = 0; i < limit; i++) clients.push(client());
-        await Promise.allSettled(clients.map((one) => one.connect()));
+        const take = async () => void held.push(await connect(SEEN, WRITE_PORT));
+        // Those that find no room wait in HAProxy's queue until their time is over.
+        await Promise.allSettled(Array.from({ length: limit }, take));
       },
-      mend: () => Promise.allSettled(clients.map((one) => one.end())),
+      mend: async () => {
+        for (const { client } of held) drop(client);
+      },
     });
   });
 });
-
-function client(): Client {
-  const made = new Client({
-    host: '127.0.0.1',
-    port: WRITE_PORT,
-    user: USER,
-    password: PASSWORD,
-    database: DATABASE,
-    connectionTimeoutMillis: 20_000,
-  });
-  made.on('error', () => {});
-  return made;
-}
 
 describe('nodes', () => {
   it('a disk is full', async () => {
     const folder = await docker('volume', 'inspect', '--format', '{{.Mountpoint}}', `${STANDBY}-data`);
     await tried({
-      code: 'DISK_FULL',
-      about: STANDBY,
-      exit: 1,
-      next: /docker system df/,
+      ...{ code: 'DISK_FULL', about: STANDBY, exit: 1, next: /docker system df/ },
       also: ['NODE_FAILED', 'POSTGRES_CRASHED', 'STREAM_IMPOSSIBLE', 'NOT_STREAMING', 'NOT_COUNTED'],
       stage: () => smallDisk(folder),
       mend: () => bigDisk(folder),
@@ -262,18 +173,13 @@ describe('nodes', () => {
 
   it('a replication slot is gone', () =>
     tried({
-      code: 'SLOT_MISSING',
-      about: STANDBY,
-      exit: 5,
-      next: /^docker restart uic-postgres-replica-1$/,
+      ...{ code: 'SLOT_MISSING', about: STANDBY, exit: 5, next: /^docker restart uic-postgres-replica-1$/ },
       stage: () => sql(STANDBY, `SELECT pg_drop_replication_slot('uic_postgres_primary')`),
     }));
 
   it('commits of a database do not wait for a standby', () =>
     tried({
-      code: 'SYNC_COMMIT_LOWERED',
-      about: `database ${DATABASE}`,
-      exit: 5,
+      ...{ code: 'SYNC_COMMIT_LOWERED', about: `database ${DATABASE}`, exit: 5 },
       next: new RegExp(`ALTER DATABASE "${DATABASE}" RESET synchronous_commit$`),
       stage: () => sql(LEADER, `ALTER DATABASE ${DATABASE} SET synchronous_commit = local`),
       mend: () => sql(LEADER, `ALTER DATABASE "${DATABASE}" RESET synchronous_commit`),
@@ -281,20 +187,14 @@ describe('nodes', () => {
 
   it('replay is paused', () =>
     tried({
-      code: 'REPLAY_PAUSED',
-      about: STANDBY,
-      exit: 5,
-      next: /SELECT pg_wal_replay_resume\(\)$/,
+      ...{ code: 'REPLAY_PAUSED', about: STANDBY, exit: 5, next: /SELECT pg_wal_replay_resume\(\)$/ },
       stage: () => sql(STANDBY, 'SELECT pg_wal_replay_pause()'),
       mend: () => sql(STANDBY, 'SELECT pg_wal_replay_resume()'),
     }));
 
   it('a standby was promoted by hand', () =>
     tried({
-      code: 'PROMOTED_BY_HAND',
-      about: STANDBY,
-      exit: 5,
-      next: /made a standby again by itself/,
+      ...{ code: 'PROMOTED_BY_HAND', about: STANDBY, exit: 5, next: /made a standby again by itself/ },
       also: ['SLOT_MISSING'],
       stage: () => sql(STANDBY, 'SELECT pg_promote(false)'),
       mend: async () => {},
@@ -335,10 +235,7 @@ async function bigDisk(folder: string): Promise<void> {
 describe('forgotten', () => {
   it('automatic failover is paused', () =>
     tried({
-      code: 'PAUSED',
-      about: stack.name,
-      exit: 5,
-      next: /^npm run failover -- resume$/,
+      ...{ code: 'PAUSED', about: stack.name, exit: 5, next: /^npm run failover -- resume$/ },
       stage: async () => {
         const { code } = await failover('pause', '--reason', 'trying doctor', '--for', '10m', '--yes');
         expect(code).toBe(0);
@@ -347,10 +244,7 @@ describe('forgotten', () => {
 
   it('the monitor only observes', () =>
     tried({
-      code: 'OBSERVE',
-      about: stack.name,
-      exit: 5,
-      next: /failoverMode automatic/,
+      ...{ code: 'OBSERVE', about: stack.name, exit: 5, next: /failoverMode automatic/ },
       stage: () => mode('observe'),
       mend: () => mode('automatic'),
     }));

@@ -2,11 +2,12 @@
 import type { Browser, Page } from 'playwright-core';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { say } from '../../scripts/lib/terminal';
+import { docker } from '../rig/docker';
 import { TIMEOUTS } from '../timeouts';
 import { openBrowser, openPage, picture } from './lib/browser';
-import { bringUp, uiStack } from './lib/stack';
+import { UiStack } from './lib/stack';
 
-const stack = uiStack('ui-page', 0);
+const stack = new UiStack('ui-page', 0);
 const PRIMARY = stack.container('postgres-primary');
 const REPLICA = stack.container('postgres-replica-1');
 const complaints: string[] = [];
@@ -15,13 +16,13 @@ let page: Page;
 
 beforeAll(async () => {
   browser = await openBrowser();
-  await bringUp(stack);
-  page = await openPage(browser, stack.monitor, {}, complaints);
+  await stack.bringUp();
+  page = await openPage(browser, stack.seen.monitor, {}, complaints);
   page.setDefaultTimeout(TIMEOUTS.rejoin);
 });
 afterAll(async () => {
   await browser?.close();
-  await stack.own.down(say);
+  await stack.down(say);
 });
 
 const has = (selector: string, words: string) => page.locator(selector, { hasText: words }).first().waitFor();
@@ -35,7 +36,7 @@ async function isWell(leader: string): Promise<void> {
 
 it('shows a failover while it happens, step by step, until the old primary is back', async () => {
   await isWell(PRIMARY);
-  await stack.docker('kill', PRIMARY);
+  await docker('kill', PRIMARY);
   await has('#events', 'LEADER_DEAD');
   await has('#events', 'OPENED');
   await page.getByRole('row', { name: `${REPLICA} leader` }).waitFor();
@@ -47,7 +48,7 @@ it('shows a failover while it happens, step by step, until the old primary is ba
     expect(steps).toMatch(new RegExp(`${step} \\+[\\d.]+ m?s`));
   }
   await picture(page, 'failover', true);
-  await stack.docker('start', PRIMARY);
+  await docker('start', PRIMARY);
   await page.getByRole('row', { name: `${PRIMARY} standby` }).waitFor();
   await isWell(REPLICA);
   await has('#failovers li:first-child .steps', 'rejoined');

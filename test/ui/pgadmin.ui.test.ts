@@ -5,18 +5,18 @@ import type { Browser, FrameLocator, Page } from 'playwright-core';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { say } from '../../scripts/lib/terminal';
 import { PGADMIN_LOGIN_NAME } from '../../stack/naming';
+import { docker, sqlInside } from '../rig/docker';
 import { TIMEOUTS } from '../timeouts';
 import { openBrowser, openPage, picture } from './lib/browser';
-import { bringUp, uiStack } from './lib/stack';
+import { UiStack } from './lib/stack';
 
 /** A colon and a backslash have a meaning of their own in a password file. */
 const PASSWORD = String.raw`ui:pass\word`;
-const { ports } = uiStack('ui-pgadmin', 1);
-const stack = uiStack('ui-pgadmin', 1, { pgadmin: 'true', pgadminPort: ports.pgadmin, databasePassword: PASSWORD });
+const stack = new UiStack('ui-pgadmin', 1, { pgadmin: 'true', databasePassword: PASSWORD });
 const PRIMARY = stack.container('postgres-primary');
 const REPLICA = stack.container('postgres-replica-1');
 const SERVER = 'postgres-failover (ui-pgadmin)';
-const URL = `http://127.0.0.1:${stack.ports.pgadmin}`;
+const URL = `http://127.0.0.1:${stack.pgadminPort}`;
 /** Until a node of the tree has been opened, before it is tried again: a double click may close what was just opened. */
 const TREE_MS = 60_000;
 const TREE_TRIES = 3;
@@ -29,12 +29,12 @@ let loginPassword: string;
 
 beforeAll(async () => {
   browser = await openBrowser();
-  await bringUp(stack);
+  await stack.bringUp();
   loginPassword = await stack.output('pgadminLogin');
 });
 afterAll(async () => {
   await browser?.close();
-  await stack.own.down(say);
+  await stack.down(say);
 });
 
 async function logIn(password = loginPassword): Promise<Page> {
@@ -114,7 +114,7 @@ it('opens the registered cluster without asking for its password, and writes', a
 });
 
 it('writes through the new primary after the old one was killed', async () => {
-  await stack.docker('kill', PRIMARY);
+  await docker('kill', PRIMARY);
   await writes('after', REPLICA);
   expect(await rows()).toBe('after,before');
 });
@@ -129,13 +129,13 @@ it('opens the cluster anew after the failover, and asks nobody else for anything
 
 it('has no password where others could read it', async () => {
   const name = stack.container('pgadmin');
-  const image = await stack.docker('inspect', '--format', '{{.Image}}', name);
+  const image = await docker('inspect', '--format', '{{.Image}}', name);
   const told = [
-    await stack.docker('inspect', name),
-    await stack.docker('top', name, '-eo', 'pid,args'),
-    await stack.docker('history', '--no-trunc', image),
-    await stack.docker('logs', name),
-    await stack.docker('exec', name, 'sh', '-c', 'cat /proc/[0-9]*/environ'),
+    await docker('inspect', name),
+    await docker('top', name, '-eo', 'pid,args'),
+    await docker('history', '--no-trunc', image),
+    await docker('logs', name),
+    await docker('exec', name, 'sh', '-c', 'cat /proc/[0-9]*/environ'),
     savedState(),
   ].join('\n');
   expect(told).toContain('gunicorn');
@@ -143,26 +143,19 @@ it('has no password where others could read it', async () => {
   expect(loginPassword.length).toBeGreaterThanOrEqual(20);
   for (const secret of [loginPassword, PASSWORD, JSON.stringify(PASSWORD).slice(1, -1)])
     expect(told).not.toContain(secret);
-  const mode = await stack.docker(
-    'exec',
-    name,
-    'stat',
-    '-c',
-    '%a',
-    '/var/lib/pgadmin/storage/admin_example.com/pgpass',
-  );
+  const passfile = '/var/lib/pgadmin/storage/admin_example.com/pgpass';
+  const mode = await docker('exec', name, 'stat', '-c', '%a', passfile);
   expect(mode).toBe('600');
 });
 
 /** Pulumi's own files of the stack. */
 function savedState(): string {
-  const folder = join(stack.own.folder, 'pulumi', '.pulumi', 'stacks');
+  const folder = join(stack.folder, 'pulumi', '.pulumi', 'stacks');
   const files = readdirSync(folder, { recursive: true, encoding: 'utf8' }).filter((name) => name.endsWith('.json'));
   expect(files).not.toEqual([]);
   return files.map((name) => readFileSync(join(folder, name), 'utf8')).join('\n');
 }
 
 function rows(): Promise<string> {
-  const sql = "SELECT string_agg(username, ',' ORDER BY username) FROM users";
-  return stack.docker('exec', REPLICA, 'psql', '-U', 'postgres', '-d', 'app', '-Atc', sql);
+  return sqlInside(REPLICA, "SELECT string_agg(username, ',' ORDER BY username) FROM users", 'app');
 }

@@ -6,33 +6,22 @@
  * One file after the other, each with a stack of its own where it needs one. A file that passed on the same tree is not run
  * again, so an interrupted run goes on where it was. The last line is `N passed, N failed`.
  */
-import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { z } from 'zod';
-import { run, runOk } from '../../scripts/lib/exec';
+import { run } from '../../scripts/lib/exec';
 import { someOf } from '../../scripts/lib/options';
 import { PATHS } from '../../scripts/lib/paths';
 import { type Counts, fromVitest } from '../../scripts/lib/summary';
 import { say, seconds } from '../../scripts/lib/terminal';
+import { Progress, runProgram, testedTree } from '../rig/progress';
 
 const FILE_LIMIT_MS = 40 * 60_000;
-const GIT_LIMIT_MS = 30_000;
 const SUFFIX = '.ui.test.ts';
 const FOLDER = join(PATHS.root, 'test', 'ui');
 
-const Passed = z.object({ tree: z.string(), files: z.record(z.string(), z.number()) });
-
-/** Commit and whatever is not committed. */
-async function testedTree(): Promise<string> {
-  const git = async (...args: string[]) =>
-    (await runOk('git', args, { cwd: PATHS.root, deadlineMs: GIT_LIMIT_MS })).stdout;
-  const hash = createHash('sha256').update(await git('diff', 'HEAD'));
-  const untracked = (await git('ls-files', '--others', '--exclude-standard', '-z')).split('\0').filter((f) => f !== '');
-  for (const name of untracked) hash.update(name).update(readFileSync(join(PATHS.root, name)));
-  return `${(await git('rev-parse', 'HEAD')).trim()}+${hash.digest('hex').slice(0, 8)}`;
-}
+const Passed = z.object({ name: z.string(), passed: z.number() });
 
 async function runFile(name: string): Promise<Counts> {
   mkdirSync(PATHS.reports, { recursive: true });
@@ -57,39 +46,33 @@ function readArguments(all: readonly string[]): { names: string[]; fresh: boolea
   return { names: someOf('only', values.only, all), fresh: values.fresh, list: values.list };
 }
 
-async function main(): Promise<void> {
+async function main(): Promise<boolean> {
   const all = readdirSync(FOLDER)
     .filter((f) => f.endsWith(SUFFIX))
     .map((f) => f.slice(0, -SUFFIX.length))
     .sort();
   const { names, fresh, list } = readArguments(all);
-  if (list) return say(all.join('\n'));
-  const progress = join(PATHS.reports, 'ui-passed.json');
-  const tree = await testedTree();
-  const before = existsSync(progress) ? Passed.safeParse(JSON.parse(readFileSync(progress, 'utf8'))) : null;
-  const done = before?.success === true && before.data.tree === tree && !fresh ? before.data.files : {};
+  if (list) {
+    say(all.join('\n'));
+    return true;
+  }
+  const progress = new Progress(join(PATHS.reports, 'ui-passed.json'), await testedTree(['.']), Passed, fresh);
   const rows: string[] = [];
   let [passed, failed] = [0, 0];
   for (const name of names) {
-    const known = done[name];
+    const known = progress.results.find((result) => result.name === name);
     const beganMs = performance.now();
-    const counts = known === undefined ? await runFile(name) : { passed: known, failed: 0 };
+    const counts = known === undefined ? await runFile(name) : { passed: known.passed, failed: 0 };
     passed += counts.passed;
     failed += counts.failed;
     const took = known === undefined ? seconds(performance.now() - beganMs) : 'earlier';
-    rows.push(
-      `  ${name.padEnd(12)} ${String(counts.passed).padStart(4)} passed ${String(counts.failed).padStart(3)} failed  ${took}`,
-    );
-    if (counts.failed > 0 || counts.passed === 0) continue;
-    done[name] = counts.passed;
-    writeFileSync(progress, JSON.stringify({ tree, files: done }));
+    const [good, bad] = [String(counts.passed).padStart(4), String(counts.failed).padStart(3)];
+    rows.push(`  ${name.padEnd(12)} ${good} passed ${bad} failed  ${took}`);
+    if (known === undefined && counts.failed === 0 && counts.passed > 0) progress.add({ name, passed: counts.passed });
   }
   say(rows.join('\n'));
   say(`${passed} passed, ${failed} failed`);
-  if (failed > 0) process.exitCode = 1;
+  return failed === 0;
 }
 
-main().catch((error: unknown) => {
-  process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`);
-  process.exitCode = 1;
-});
+runProgram(main);

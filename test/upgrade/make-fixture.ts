@@ -11,24 +11,22 @@ import { runOk } from '../../scripts/lib/exec';
 import { PATHS } from '../../scripts/lib/paths';
 import { setUp } from '../../scripts/lib/setup';
 import { say } from '../../scripts/lib/terminal';
-import { OwnStack } from '../lib/own-stack';
+import { runProgram } from '../rig/progress';
+import { OwnStack } from '../rig/stack';
 import { TIMEOUTS } from '../timeouts';
 import { configOf, FIXTURES, ROOT_MARK, STACK, stateOf } from './fixture';
 
 /** Where in the source a resource was made, and when: of no matter, and other at every run. */
 const LEFT_OUT = new Set(['sourcePosition', 'stackTrace', 'created', 'modified']);
 
-async function main(): Promise<void> {
+async function main(): Promise<boolean> {
   const { version } = z
     .object({ version: z.string() })
     .parse(JSON.parse(readFileSync(join(PATHS.root, 'package.json'), 'utf8')));
   const stack = new OwnStack({
     name: STACK,
-    config: {
-      ...{ subnet: '10.98.61.0/24', writePort: 22434, readPort: 22435, statsPort: 22000 },
-      ...{ backendPort: 22080, monitorPort: 22088 },
-      ...{ replicas: 2, backendReplicas: 2, databasePassword: 'test' },
-    },
+    ...{ ports: 22_000, subnet: '10.98.61' },
+    config: { replicas: 2, backendReplicas: 2, databasePassword: 'test' },
   });
   try {
     await stack.up(say);
@@ -43,12 +41,10 @@ async function main(): Promise<void> {
     writeFileSync(stateOf(version), `${JSON.stringify(state, null, 2)}\n`);
     writeFileSync(configOf(version), readFileSync(join(PATHS.root, `Pulumi.${STACK}.yaml`), 'utf8'));
     say(`test/fixtures/state-${version}.json; format it with "npm run format"`);
+    return true;
   } finally {
     await stack.down(say);
   }
 }
 
-main().catch((error: unknown) => {
-  process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`);
-  process.exitCode = 1;
-});
+runProgram(main);

@@ -4,39 +4,34 @@
  */
 
 import type { RejoinMethod } from '../../contract/messages';
-import { COPY_TRIES_MAX, isTakenForBroken, leaveFirst, oneCopyAtATime } from '../facts/copying';
+import { COPY_TRIES_MAX, type Follow, isCopy, isTakenForBroken, leaveFirst, oneCopyAtATime } from '../facts/copying';
 import { hasStrangeHistory, rejoinMethod } from '../facts/ledger';
 import { DRAIN_MS, LEAVE_MS } from '../facts/readiness';
 import type { Situation } from '../facts/situation';
 import { mustBeCopied } from '../facts/sync-set';
-import { hasAccepted, isDone } from '../facts/view';
+import { isPrimary } from '../facts/view';
 import type { ClusterState, GivenOrder, LedgerEntry, Status, Target } from '../state/cluster';
 import { planOf, standbyWorkOf } from '../state/cluster';
 
 /** Sets `state.orders` to what every node has to be. Returns the same object when nothing changes. */
 export function deriveOrders(s: Situation): ClusterState {
   const orders: Record<string, GivenOrder> = {};
-  let changed = Object.keys(s.state.orders).some((n) => !s.observation.declared.some((d) => d.name === n));
-  const targets = oneCopyAtATime(
-    s,
-    s.observation.declared.map(({ name }) => [name, targetOf(s, name)]),
-  );
-  for (const [name, target] of targets) {
+  const seq = s.state.seq + 1;
+  let changed = Object.keys(s.state.orders).some((n) => !s.names.includes(n));
+  const targets = s.names.map((name) => [name, targetOf(s, name)] as const);
+  for (const [name, target] of oneCopyAtATime(s, targets)) {
     const given = s.state.orders[name];
-    if (target === null) {
-      if (given !== undefined) orders[name] = given;
-      continue;
-    }
-    if (given !== undefined && given.term === s.state.term && sameTarget(given.target, target)) {
+    const present = s.target(name);
+    if (target !== null && (present === undefined || !sameTarget(present, target))) {
+      orders[name] = { term: s.state.term, seq, target };
+      changed = true;
+    } else if (given !== undefined) {
       orders[name] = given;
-      continue;
     }
-    orders[name] = { term: s.state.term, seq: s.state.seq + 1, target };
-    changed = true;
   }
   const ledger = withFollowers(s, orders);
   if (!changed && ledger === s.state.ledger) return s.state;
-  return { ...s.state, seq: s.state.seq + 1, ledger, orders, addresses: addressesOf(s) };
+  return { ...s.state, seq, ledger, orders, addresses: addressesOf(s) };
 }
 
 /**
@@ -61,8 +56,8 @@ function withFollowers(s: Situation, orders: Record<string, GivenOrder>): Ledger
  * reached.
  */
 function addressesOf(s: Situation): Record<string, string> {
-  const known = s.state.leader === null ? undefined : s.state.addresses?.[s.state.leader];
-  const leader = known === undefined || s.state.leader === null ? {} : { [s.state.leader]: known };
+  const known = s.state.addresses?.[s.leader];
+  const leader = known === undefined ? {} : { [s.leader]: known };
   return { ...leader, ...Object.fromEntries(s.observation.declared.map((d) => [d.name, d.address])) };
 }
 
@@ -75,9 +70,8 @@ function targetOf(s: Situation, node: string): Target | null {
   if (node === s.observation.retiring && node !== s.state.leader) return retiredTarget(status);
   switch (activity.kind) {
     case 'bootstrap':
-      return node === activity.node
-        ? { kind: 'bootstrap' }
-        : { kind: 'wait', reason: 'the first node is being created' };
+      if (node === activity.node) return { kind: 'bootstrap' };
+      return { kind: 'wait', reason: 'the first node is being created' };
     case 'elect':
       return electTarget(s, node, status);
     case 'handover':
@@ -107,15 +101,13 @@ export function adoptionTarget(s: Situation, node: string): Target | null {
 
 /** A former leader that was removed from the config: it stops if it is a primary, and otherwise waits. */
 function retiredTarget(status: Status | null): Target {
-  const runs = ['primary', 'promoting'].includes(status?.postgres.state ?? '');
-  return runs ? { kind: 'stop' } : { kind: 'wait', reason: 'it is not declared any more' };
+  return isPrimary(status) ? { kind: 'stop' } : { kind: 'wait', reason: 'it is not declared any more' };
 }
 
 function leadTarget(s: Situation): Target | null {
-  const sync = s.state.joint.at(-1);
-  if (sync === undefined) return null;
-  const prepares = planOf(s.state) !== null;
-  return prepares ? { kind: 'lead', sync, prepare: true } : { kind: 'lead', sync };
+  const sync = s.ordered;
+  const prepare = planOf(s.state) === null ? undefined : true;
+  return sync === undefined ? null : { kind: 'lead', sync, prepare };
 }
 
 /**
@@ -128,42 +120,38 @@ function electTarget(s: Situation, node: string, status: Status | null): Target 
   if (node !== s.state.leader && counted) {
     return s.isMember(node, status.dataId) ? { kind: 'freeze' } : null;
   }
-  if (['primary', 'promoting'].includes(status.postgres.state)) return { kind: 'stop' };
-  return null;
+  return isPrimary(status) ? { kind: 'stop' } : null;
 }
 
 /** What a node has to be while another node is promoted to leader or serves. */
 function followTarget(s: Situation, node: string, status: Status): Target {
   const { leader } = s;
-  const given = s.state.orders[node];
-  const current = given?.target;
-  if (current?.kind === 'follow' && current.leader === leader && given?.term === s.state.term) {
-    const method = nextMethod(s, node, status, given, current);
-    const work = standbyWorkOf(s.state);
-    const restarts = work?.kind === 'restart' && work.node === node && work.stage === 'restart';
-    const target = following(s, node, leader, method, status);
-    // Data that was only suspected to be broken, because PostgreSQL kept crashing on it, may be needed again.
-    const keepsOld =
-      method === 'copy' && (current.method === 'copy' ? current.keepOld === true : isTakenForBroken(status));
-    return { ...target, ...(restarts ? { restart: true } : {}), ...(keepsOld ? { keepOld: true } : {}) };
+  const current = s.target(node);
+  if (current?.kind === 'follow' && current.leader === leader) return nextFollow(s, node, status, current);
+  if (s.lastEntry?.opened === true) return following(s, node, rejoinMethod(s, node, status), status);
+  // Before the new leader is open, only nodes that cannot be ahead of it follow it, at once (S9); other nodes wait.
+  const early = status.postgres.state === 'standby' && s.isMember(node, status.dataId);
+  const frozen = status.accepted?.kind === 'freeze' && status.done;
+  const counted = s.ordered?.members.includes(node) === true;
+  if (counted && early && frozen && !hasStrangeHistory(s, node, status)) return following(s, node, 'stream', status);
+  // If the opening waits for this node (`block`, and no node had promised), it has to follow now, or the leader never
+  // opens.
+  if (counted && !frozen && status.postgres.state !== 'starting') {
+    return following(s, node, rejoinMethod(s, node, status), status);
   }
-  const entry = s.lastEntry;
-  if (entry?.opened !== true) {
-    // Before the new leader is open, only nodes that cannot be ahead of it follow it, at once (S9); other nodes wait.
-    const early = status.postgres.state === 'standby' && s.isMember(node, status.dataId);
-    const frozen = status.accepted?.kind === 'freeze' && status.done;
-    if (early && frozen && !hasStrangeHistory(s, node, status)) {
-      const next = s.state.joint.at(-1);
-      if (next?.members.includes(node)) return { kind: 'follow', leader, method: 'stream' };
-    }
-    // If the opening waits for this node (`block`, and no node had promised), it has to follow now, or the leader never
-    // opens.
-    const awaited = s.state.joint.at(-1)?.members.includes(node) === true && status.postgres.state !== 'starting';
-    if (awaited && !frozen) return following(s, node, leader, rejoinMethod(s, node, status), status);
-    if (['primary', 'promoting'].includes(status.postgres.state)) return { kind: 'stop' };
-    return current?.kind === 'stop' ? { kind: 'stop' } : { kind: 'wait', reason: `${leader} is being promoted` };
-  }
-  return following(s, node, leader, rejoinMethod(s, node, status), status);
+  const stops = isPrimary(status) || s.state.orders[node]?.target.kind === 'stop';
+  return stops ? { kind: 'stop' } : { kind: 'wait', reason: `${leader} is being promoted` };
+}
+
+/** The next order of a node that has one to follow its leader. */
+function nextFollow(s: Situation, node: string, status: Status, current: Follow): Follow {
+  const method = nextMethod(s, node, status, current);
+  const work = standbyWorkOf(s.state);
+  const restarts = work?.kind === 'restart' && work.node === node && work.stage === 'restart';
+  // Data that was only suspected to be broken, because PostgreSQL kept crashing on it, may be needed again.
+  const keepsOld = method === 'copy' && (isCopy(current) ? current.keepOld === true : isTakenForBroken(status));
+  const target = following(s, node, method, status);
+  return { ...target, ...(restarts ? { restart: true } : {}), ...(keepsOld ? { keepOld: true } : {}) };
 }
 
 /**
@@ -171,49 +159,27 @@ function followTarget(s: Situation, node: string, status: Status): Target {
  * take the order for one that it has carried out. The name stays while the copy is ordered, even once the new data is
  * in place.
  */
-function following(
-  s: Situation,
-  node: string,
-  leader: string,
-  method: RejoinMethod,
-  status: Status,
-): Extract<Target, { kind: 'follow' }> {
+function following(s: Situation, node: string, method: RejoinMethod, { dataId }: Status): Follow {
+  const { leader } = s;
   if (method !== 'copy') return { kind: 'follow', leader, method };
-  const given = s.state.orders[node];
-  const before = given?.target.kind === 'follow' && given.target.method === 'copy' && given.term === s.state.term;
-  const old = s.state.rebuild[node] || (before ? replacedBy(given.target) : memberData(s, node, status));
-  return old ? { kind: 'follow', leader, method, replaces: old } : { kind: 'follow', leader, method };
-}
-
-/**
- * The node's data directory if it is the recorded one. Null otherwise: it may be a copy of this term that only has to
- * stream.
- */
-function memberData(s: Situation, node: string, { dataId }: Status): string | null {
-  return s.state.members[node] === dataId ? dataId : null;
-}
-
-function replacedBy(target: Target): string | undefined {
-  return target.kind === 'follow' ? target.replaces : undefined;
+  const current = s.target(node);
+  // Data that is not the recorded one may be a copy of this term that only has to stream.
+  const own = s.state.members[node] === dataId ? dataId : null;
+  const old = s.state.rebuild[node] || (isCopy(current) ? current.replaces : own);
+  return { kind: 'follow', leader, method, replaces: old || undefined };
 }
 
 /** Keeps the ordered method unless it has failed, its data is gone, or it is carried out. */
-function nextMethod(
-  s: Situation,
-  node: string,
-  status: Status,
-  given: GivenOrder,
-  current: Extract<Target, { kind: 'follow' }>,
-): RejoinMethod {
+function nextMethod(s: Situation, node: string, status: Status, current: Follow): RejoinMethod {
   const { method } = current;
-  if (isDone(status, given) && s.isMember(node, status.dataId)) return 'stream';
+  const isSound = s.isMember(node, status.dataId);
+  if (s.isDone(node) && isSound) return 'stream';
   if (method === 'copy') {
-    const isSound = current.keepOld === true && s.isMember(node, status.dataId);
-    const fails = hasAccepted(status, given) && (status.failure?.tries ?? 0) >= COPY_TRIES_MAX;
-    return isSound && fails ? rejoinMethod(s, node, status) : 'copy';
+    const fails = s.hasAccepted(node) && (status.failure?.tries ?? 0) >= COPY_TRIES_MAX;
+    return current.keepOld === true && isSound && fails ? rejoinMethod(s, node, status) : 'copy';
   }
-  if (status.dataId === null || !s.isMember(node, status.dataId)) return 'copy';
-  return hasAccepted(status, given) && (mustBeCopied(status) || isTakenForBroken(status)) ? 'copy' : method;
+  if (!isSound) return 'copy';
+  return s.hasAccepted(node) && (mustBeCopied(status) || isTakenForBroken(status)) ? 'copy' : method;
 }
 
 function sameTarget(a: Target, b: Target): boolean {

@@ -1,84 +1,73 @@
 /** Derives from state and observation what HAProxy's slots have to be (docs/safety.md S2, S9, S13, S15, S19). */
 
 import { lsnDistance } from '../../contract/lsn';
-import { servingHealth } from '../facts/health';
+import { isLost, leaderHealth } from '../facts/health';
 import { isCertified, isCutOff, mayCertify } from '../facts/opening';
 import { isUnreached } from '../facts/reach';
 import type { Situation } from '../facts/situation';
-import type { Action } from '../state/cluster';
-import { planOf, serves } from '../state/cluster';
+import { type Action, planOf, serves, type WriteRoute } from '../state/cluster';
 
 export function routeActions(s: Situation): Action[] {
   const actions: Action[] = [];
   if (s.state.adopting) return actions;
-  const write = writeRoute(s);
-  if (write !== null) actions.push(write);
+  const route = writeRoute(s);
+  if (route !== null) actions.push({ kind: 'route-write', route });
   const wantsCheck = serves(s.state) || s.state.activity.kind === 'promote';
-  if (s.state.leader !== null && wantsCheck && !isCertified(s) && mayCertify(s)) {
-    actions.push({ kind: 'certify', node: s.state.leader, term: s.state.term });
+  if (wantsCheck && !isCertified(s) && mayCertify(s)) {
+    actions.push({ kind: 'certify', node: s.leader, term: s.state.term });
   }
   actions.push({ kind: 'route-read', nodes: readNodes(s) });
   return actions;
 }
 
-/** The action for the write slot; null leaves the slot as it is. */
-function writeRoute(s: Situation): Action | null {
-  const health = servingHealth(s);
-  const node = s.state.leader;
-  const address = node === null ? null : s.address(node);
-  const stops = s.state.activity.kind === 'handover' || s.state.activity.kind === 'restart';
-  if (stops && node !== null && address !== null) {
-    // PostgreSQL ends its sessions itself when it shuts down. The promotion that follows ends those that remain.
-    return { kind: 'route-write', route: { kind: 'held', node, address } };
-  }
-  const near = planOf(s.state)?.stage === 'hold';
-  // New connections are held before a planned stop, because the leader would soon end them.
-  if (near && health?.kind === 'well' && node !== null && address !== null) {
-    return { kind: 'route-write', route: { kind: 'held', node, address } };
-  }
-  if (!serves(s.state) || node === null || address === null) {
-    return { kind: 'route-write', route: { kind: 'closed', keep: keptNode(s) } };
-  }
-  // A leader that has just come back and has told no status yet may be in any state, so the slot stays as it is.
-  if (health?.kind === 'blind') return null;
-  const slotIsRight = s.observation.haproxy.slot === address;
-  const leaves = health?.kind === 'stopping' && !health.serves;
-  if (health !== null && (leaves || ['late', 'dead', 'down'].includes(health.kind))) {
-    // In observe mode the monitor changes nothing, so it leaves the route to a leader that may be gone as it is.
-    if (s.policy.failoverMode === 'observe' && s.state.pause === undefined) return null;
-    return { kind: 'route-write', route: { kind: 'held', node, address } };
-  }
-  if (isCertified(s) && (slotIsRight || isCutOff(s))) {
-    return { kind: 'route-write', route: { kind: 'open', node, address } };
-  }
-  // A restarted monitor leaves a correct route as it is and only repeats the checks. While HAProxy is silent its route
-  // is unknown, and what was last wanted stays wanted.
-  if (slotIsRight || !s.observation.haproxy.reachable) return null;
-  return { kind: 'route-write', route: { kind: 'closed', keep: node } };
-}
-
-function keptNode(s: Situation): string | null {
+/** What the write slot has to be; null leaves it as it is. */
+function writeRoute(s: Situation): WriteRoute | null {
+  const node = s.leader;
+  const address = s.address(node);
   switch (s.state.activity.kind) {
-    case 'promote':
-      return s.state.leader;
-    case 'handover':
-    case 'restart':
+    case 'empty':
     case 'bootstrap':
     case 'elect':
-    case 'empty':
+      return { kind: 'closed', keep: null };
+    case 'promote':
+      return { kind: 'closed', keep: node };
+    case 'handover':
+    case 'restart':
+      // PostgreSQL ends its sessions itself when it shuts down. The promotion that follows ends those that remain.
+      return address === null ? { kind: 'closed', keep: null } : { kind: 'held', node, address };
     case 'serving':
     case 'preparing':
-      return null;
+      return address === null ? { kind: 'closed', keep: null } : servingRoute(s, node, address);
   }
+}
+
+/** What the write slot has to be while `node` serves or should serve. */
+function servingRoute(s: Situation, node: string, address: string): WriteRoute | null {
+  const { reachable, slot } = s.observation.haproxy;
+  const health = leaderHealth(s);
+  // New connections are held before a planned stop, because the leader would soon end them.
+  if (planOf(s.state)?.stage === 'hold' && health.kind === 'well') return { kind: 'held', node, address };
+  // A leader that has just come back and has told no status yet may be in any state, so the slot stays as it is.
+  if (health.kind === 'blind') return null;
+  const leaves = health.kind === 'stopping' && !health.serves;
+  if (leaves || health.kind === 'late' || isLost(health)) {
+    // In observe mode the monitor changes nothing, so it leaves the route to a leader that may be gone as it is.
+    const changesNothing = s.policy.failoverMode === 'observe' && s.state.pause === undefined;
+    return changesNothing ? null : { kind: 'held', node, address };
+  }
+  const slotIsRight = slot === address;
+  if (isCertified(s) && (slotIsRight || isCutOff(s))) return { kind: 'open', node, address };
+  // A restarted monitor leaves a correct route as it is and only repeats the checks. While HAProxy is silent its route
+  // is unknown, and what was last wanted stays wanted.
+  return slotIsRight || !reachable ? null : { kind: 'closed', keep: node };
 }
 
 /**
  * Nodes that serve reads: standbys that stream from the recorded leader on its timeline and lag at most `maxLagBytes`.
  * If there is none: the leader itself, with `readFallback`.
  */
-export function readNodes(s: Situation): string[] {
+function readNodes(s: Situation): string[] {
   if (!serves(s.state)) return [];
-  const entry = s.lastEntry;
   const { leader } = s;
   const flushLsn = s.status(leader)?.lead?.flushLsn ?? null;
   const standbys = s.names.filter((name) => {
@@ -86,9 +75,8 @@ export function readNodes(s: Situation): string[] {
     if (status === null || name === leader || status.postgres.state !== 'standby') return false;
     if (s.view(name).silentMs >= s.policy.hangTimeoutMs || status.stopping) return false;
     if (!s.isMember(name, status.dataId) || status.postgres.streamingFrom !== leader) return false;
-    if (isUnreached(s, name)) return false;
-    if (status.postgres.timeline !== null && status.postgres.timeline !== entry?.timeline) return false;
-    const { replayLsn } = status.postgres;
+    const { timeline, replayLsn } = status.postgres;
+    if (isUnreached(s, name) || (timeline !== null && timeline !== s.lastEntry?.timeline)) return false;
     return replayLsn !== null && (flushLsn === null || lsnDistance(replayLsn, flushLsn) <= s.policy.maxLagBytes);
   });
   if (standbys.length > 0) return standbys;

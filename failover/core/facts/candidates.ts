@@ -1,12 +1,15 @@
 /**
- * Decides which node may be promoted. The rule (S1, S3, S6): a node c may lead only if for every stored sync
- * configuration cfg
+ * Decides which node may be promoted. The rule in synchronous mode (S1, S3, S6): a node c may lead only if for every
+ * stored sync configuration cfg
  * - c is cfg.leader with its recorded data directory, or
  * - cfg.k ≥ 1, at least N−k+1 of cfg's members have promised not to follow the old leader any more, and c is the most
  *   advanced of them on the recorded timeline.
  *
  * "Alone" (k = 0) is satisfied by its leader only. Where N−k+1 = 1, every counted member has every acknowledged write,
  * and the order to promote is the promise itself, so no freeze round is needed.
+ *
+ * In asynchronous mode the leader alone acknowledges writes, so the most advanced standby may lead if it is within
+ * `maxLagBytes` of the leader's last known position; if every standby is further behind, a person has to decide.
  */
 
 import { compareLsn, lsnDistance } from '../../contract/lsn';
@@ -30,6 +33,12 @@ export function quorum(config: SyncConfig): number | null {
   return config.k === 0 ? null : config.members.length - config.k + 1;
 }
 
+/** True when enough members of this configuration are among the given nodes. */
+function hasQuorum(config: SyncConfig, nodes: readonly string[]): boolean {
+  const need = quorum(config);
+  return need !== null && config.members.filter((m) => nodes.includes(m)).length >= need;
+}
+
 /** The node that can be promoted now, or why there is none yet. */
 export type Choice =
   | { kind: 'candidate'; node: string }
@@ -38,21 +47,33 @@ export type Choice =
   /** No node can be promoted without losing acknowledged writes. `missing` says which nodes would change that. */
   | { kind: 'nobody'; missing: string };
 
+/** The nodes of which one can take over; none when no node can be promoted. */
+export function nodesOf(choice: Choice): string[] {
+  return choice.kind === 'candidate' ? [choice.node] : choice.kind === 'freeze' ? choice.nodes : [];
+}
+
+/** True in asynchronous mode, once no earlier synchronous configuration may be in force any more. */
+export function isAsynchronous(s: Situation): boolean {
+  return s.policy.syncMode === 'asynchronous' && s.state.joint.every((c) => c.k === 0);
+}
+
+/**
+ * Chooses in the stack's sync mode. With `promised` false the term was not raised yet. Among equally advanced nodes
+ * `prefer` is chosen.
+ */
+export function pick(s: Situation, promised: boolean, prefer?: string): Choice {
+  return isAsynchronous(s) ? chooseNear(s, promised, prefer) : choose(s, promised, prefer);
+}
+
 /**
  * True when a member can take part in an election: connected, healthy, on the recorded history, with its recorded data.
  */
-export function isEligible(s: Situation, node: string): boolean {
-  const view = s.view(node);
-  const status = s.status(node);
-  if (status === null || view.silentMs >= s.policy.hangTimeoutMs || status.stopping) return false;
-  if (status.dataId === null || !s.isMember(node, status.dataId)) return false;
-  if (hasStrangeHistory(s, node, status) || status.rewinding || status.promotingTerm !== null) return false;
-  if (status.postgres.state !== 'standby' || status.postgres.crashes >= CRASHES_MAX) return false;
-  return hasReachedNewest(s, status);
+function isEligible(s: Situation, node: string): boolean {
+  return absence(s, node) === null;
 }
 
-/** Why a node cannot take part in an election, as half a sentence for people. */
-function absence(s: Situation, node: string): string {
+/** Why a node cannot take part in an election, as half a sentence for people; null when it can. */
+function absence(s: Situation, node: string): string | null {
   if (s.view(node).silentMs >= s.policy.hangTimeoutMs) return `${node} does not answer`;
   const status = s.status(node);
   if (status === null) return `${node} has not told its state yet`;
@@ -64,24 +85,24 @@ function absence(s: Situation, node: string): string {
     return `${node} may have a history of its own`;
   if (status.postgres.crashes >= CRASHES_MAX) return `PostgreSQL on ${node} ends again and again`;
   if (status.postgres.state !== 'standby') return `PostgreSQL on ${node} is ${status.postgres.state}`;
-  return `${node} has only reached ${status.postgres.lsn ?? 'an unknown position'} on timeline ${status.postgres.timeline ?? 'unknown'}`;
+  return hasReachedNewest(s, status) ? null : positionOf(s, node);
+}
+
+function positionOf(s: Situation, node: string): string {
+  const postgres = s.status(node)?.postgres;
+  const timeline = postgres?.timeline ?? 'unknown';
+  return `${node} has only reached ${postgres?.lsn ?? 'an unknown position'} on timeline ${timeline}`;
 }
 
 /** True when the node has a vote: it has promised for this term and its position is known (S6). */
 export function hasVote(s: Situation, status: Status | null): status is Status {
-  return (
-    status !== null &&
-    status.accepted !== null &&
-    status.accepted.term === s.state.term &&
-    status.accepted.kind === 'freeze' &&
-    status.done &&
-    status.postgres.lsn !== null
-  );
+  if (status?.accepted?.term !== s.state.term || status.accepted.kind !== 'freeze') return false;
+  return status.done && status.postgres.lsn !== null;
 }
 
 /**
- * Chooses among the members of all stored configurations. With `promised` false the term was not raised yet, so only
- * the short path (N−k+1 = 1) can name a candidate. Among equally advanced nodes `prefer` is chosen.
+ * Chooses in synchronous mode, among the members of all stored configurations. With `promised` false the term was not
+ * raised yet, so only the short path (N−k+1 = 1) can name a candidate.
  */
 export const choose = seam((s: Situation, promised: boolean, prefer?: string): Choice => {
   const old = s.state.leader;
@@ -89,10 +110,7 @@ export const choose = seam((s: Situation, promised: boolean, prefer?: string): C
   const members = [...new Set(configs.flatMap((c) => c.members))].filter((m) => m !== old);
   const eligible = members.filter((m) => isEligible(s, m));
   if (configs.length === 0) return { kind: 'nobody', missing: 'no node is known to hold the data' };
-  const few = configs.find((c) => {
-    const need = quorum(c);
-    return need === null || c.members.filter((m) => eligible.includes(m)).length < need;
-  });
+  const few = configs.find((c) => !hasQuorum(c, eligible));
   if (few !== undefined) return { kind: 'nobody', missing: missingOf(s, few, eligible) };
   if (configs.every((c) => quorum(c) === 1)) {
     const common = eligible.filter((m) => configs.every((c) => c.members.includes(m)));
@@ -100,28 +118,46 @@ export const choose = seam((s: Situation, promised: boolean, prefer?: string): C
     if (best !== null) return { kind: 'candidate', node: best };
   }
   const voters = promised ? eligible.filter((m) => hasVote(s, s.status(m))) : [];
-  const enough = configs.every((c) => {
-    const need = quorum(c);
-    return need !== null && c.members.filter((m) => voters.includes(m)).length >= need;
-  });
-  const best = enough ? bestForAll(s, configs, voters, prefer) : null;
+  const best = configs.every((c) => hasQuorum(c, voters)) ? mostAdvancedVoter(s, voters, prefer) : null;
   return best === null ? { kind: 'freeze', nodes: eligible } : { kind: 'candidate', node: best };
 });
 
-/** A voter that is the most advanced among the frozen members of every configuration; null when there is none. */
-function bestForAll(
-  s: Situation,
-  configs: readonly SyncConfig[],
-  voters: readonly string[],
-  prefer: string | undefined,
-): string | null {
-  const ok = voters.filter((c) =>
-    configs.every((config) => {
-      const frozen = config.members.filter((m) => voters.includes(m));
-      return frozen.every((m) => compareLsn(lsnOf(s, m), lsnOf(s, c)) <= 0);
-    }),
-  );
-  return mostAdvanced(s, preferReached(s, ok), prefer);
+/** The most advanced voter. It is so in every configuration, whichever of them the other voters are members of. */
+function mostAdvancedVoter(s: Situation, voters: readonly string[], prefer: string | undefined): string | null {
+  const furthest = voters.filter((c) => voters.every((m) => compareLsn(lsnOf(s, m), lsnOf(s, c)) <= 0));
+  return mostAdvanced(s, preferReached(s, furthest), prefer);
+}
+
+/** Chooses in asynchronous mode. */
+function chooseNear(s: Situation, promised: boolean, prefer?: string): Choice {
+  const names = Object.keys(s.state.members).filter((n) => n !== s.state.leader);
+  const eligible = names.filter((n) => isEligible(s, n));
+  const near = eligible.filter((n) => isNear(s, n));
+  if (near.length === 0) return { kind: 'nobody', missing: missingNear(s, eligible) };
+  // Positions are compared only when no node follows the old leader any more, because they could still grow.
+  const node = promised && eligible.every((n) => hasVote(s, s.status(n))) ? mostAdvanced(s, near, prefer) : null;
+  return node === null ? { kind: 'freeze', nodes: eligible } : { kind: 'candidate', node };
+}
+
+/**
+ * True when the node is within `maxLagBytes` of the last known position. A node whose position is unknown passes for
+ * now.
+ */
+function isNear(s: Situation, node: string): boolean {
+  const { newest } = s.observation.watch;
+  if (newest === null) return false;
+  const lsn = s.status(node)?.postgres.lsn ?? null;
+  return lsn === null || lsnDistance(lsn, newest.lsn) <= s.policy.maxLagBytes;
+}
+
+function missingNear(s: Situation, eligible: readonly string[]): string {
+  const { leader } = s;
+  if (eligible.length === 0) return `no standby of ${leader} is there; start ${leader} or one of its standbys`;
+  const why =
+    s.observation.watch.newest === null
+      ? `the last position of ${leader} is not known`
+      : `${list(eligible)} is more than ${s.policy.maxLagBytes} bytes behind ${leader}`;
+  return `${why}; start ${leader}, or accept the loss: promote ${eligible[0] ?? ''} --accept-data-loss`;
 }
 
 function lsnOf(s: Situation, node: string): string {
@@ -129,7 +165,7 @@ function lsnOf(s: Situation, node: string): string {
 }
 
 /** Write-ahead log that a standby has received and still has to apply before it can be promoted, bytes. */
-export function backlogBytes(s: Situation, node: string): number {
+function backlogBytes(s: Situation, node: string): number {
   const { lsn, replayLsn } = s.status(node)?.postgres ?? { lsn: null, replayLsn: null };
   return lsn === null || replayLsn === null ? 0 : Math.max(0, lsnDistance(replayLsn, lsn));
 }
@@ -139,8 +175,7 @@ export function backlogBytes(s: Situation, node: string): number {
  * declared.
  */
 export function mostAdvanced(s: Situation, nodes: readonly string[], prefer: string | undefined): string | null {
-  const declared = s.names;
-  const order = prefer === undefined ? declared : [prefer, ...declared];
+  const order = prefer === undefined ? s.names : [prefer, ...s.names];
   const backlog = (node: string) => Math.floor(backlogBytes(s, node) / BACKLOG_BYTES);
   const sorted = [...nodes].sort(
     (a, b) => compareLsn(lsnOf(s, b), lsnOf(s, a)) || backlog(a) - backlog(b) || order.indexOf(a) - order.indexOf(b),
@@ -154,16 +189,16 @@ function missingOf(s: Situation, config: SyncConfig, eligible: readonly string[]
   const runs = s.status(config.leader)?.postgres.state === 'primary';
   const isOn = (node: string) => s.view(node).connected && !(node === config.leader && runs);
   const absent = config.members.filter((m) => !eligible.includes(m));
-  const why = [config.leader, ...absent].filter(isOn).map((node) => `; ${absence(s, node)}`);
+  const why = [config.leader, ...absent].filter(isOn).map((node) => `; ${absence(s, node) ?? positionOf(s, node)}`);
   const need = quorum(config);
-  const off = need === null ? [] : absent.filter((m) => !isOn(m));
-  const where =
-    need === null
-      ? `only ${config.leader} has the newest data`
-      : `the newest data is on ${config.leader} or on ${list(config.members)}`;
-  const more = need === null ? 0 : need - (config.members.length - absent.length);
-  const some = off.length <= more ? list(off) : `${more} of ${list(off)}`;
-  const starts = [...(isOn(config.leader) ? [] : [config.leader]), ...(off.length === 0 ? [] : [some])];
+  const starts = isOn(config.leader) ? [] : [config.leader];
+  let where = `only ${config.leader} has the newest data`;
+  if (need !== null) {
+    where = `the newest data is on ${config.leader} or on ${list(config.members)}`;
+    const off = absent.filter((m) => !isOn(m));
+    const more = need - (config.members.length - absent.length);
+    if (off.length > 0) starts.push(off.length <= more ? list(off) : `${more} of ${list(off)}`);
+  }
   const start = starts.length === 0 ? '' : `; start ${starts.join(' or ')}`;
   return `${where}${start}${why.join('')}`;
 }
@@ -174,8 +209,7 @@ function missingOf(s: Situation, config: SyncConfig, eligible: readonly string[]
  * state.
  */
 export function canLeadAgain(s: Situation): boolean {
-  const leader = s.state.leader;
-  if (leader === null) return false;
+  const { leader } = s;
   const status = s.status(leader);
   if (status === null || status.stopping || !s.isMember(leader, status.dataId) || status.rewinding) return false;
   if (!['stopped', 'standby', 'primary'].includes(status.postgres.state)) return false;

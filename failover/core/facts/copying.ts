@@ -4,7 +4,7 @@ import { seam } from '../../contract/seam';
 import type { Status, Target } from '../state/cluster';
 import type { Situation } from './situation';
 import { wantedConfig } from './sync-set';
-import { isDone } from './view';
+import { isPrimary } from './view';
 
 /** After this many failed attempts of a copy the old data is used again, if it may be sound. */
 export const COPY_TRIES_MAX = 3;
@@ -12,8 +12,10 @@ export const COPY_TRIES_MAX = 3;
 const CRASHES_MAX = 6;
 
 type Targets = readonly (readonly [node: string, target: Target | null])[];
+export type Follow = Extract<Target, { kind: 'follow' }>;
 
-function isCopy(target: Target | null | undefined): boolean {
+/** True for an order to replace the node's data by a copy of the leader's. */
+export function isCopy(target: Target | null | undefined): target is Follow {
   return target?.kind === 'follow' && target.method === 'copy';
 }
 
@@ -24,11 +26,11 @@ function isCopy(target: Target | null | undefined): boolean {
  */
 export const oneCopyAtATime = seam((s: Situation, targets: Targets): Targets => {
   // A complete copy needs no turn any more; its node joins when the leader is open.
-  const isComplete = (n: string) => isCopy(s.state.orders[n]?.target) && isDone(s.status(n), s.state.orders[n]);
+  const isComplete = (n: string) => isCopy(s.state.orders[n]?.target) && s.isDone(n);
   const copying = targets.filter(([n, target]) => isCopy(target) && !isComplete(n)).map(([node]) => node);
   const works = copying.filter((n) => s.status(n)?.failure == null);
   const there = copying.filter((n) => s.view(n).connected);
-  const hasTurn = (n: string) => isCopy(s.state.orders[n]?.target) && s.state.orders[n]?.term === s.state.term;
+  const hasTurn = (n: string) => isCopy(s.target(n));
   const next = works.find(hasTurn) ?? works[0] ?? there.find(hasTurn) ?? there[0] ?? copying[0];
   return targets.map(([node, target]) => {
     if (!copying.includes(node) || node === next || next === undefined) return [node, target];
@@ -41,10 +43,8 @@ export const oneCopyAtATime = seam((s: Situation, targets: Targets): Targets => 
  * data.
  */
 function followed(s: Situation, node: string): Target | null {
-  const given = s.state.orders[node];
-  return given?.term === s.state.term && given.target.kind === 'follow' && given.target.method !== 'copy'
-    ? given.target
-    : null;
+  const target = s.target(node);
+  return target?.kind === 'follow' && target.method !== 'copy' ? target : null;
 }
 
 /**
@@ -52,8 +52,7 @@ function followed(s: Situation, node: string): Target | null {
  * primary, so its writes do not count.
  */
 function waitTarget(s: Situation, node: string, reason: string): Target {
-  const runs = ['primary', 'promoting'].includes(s.status(node)?.postgres.state ?? '');
-  return runs ? { kind: 'stop' } : { kind: 'wait', reason, unready: true };
+  return isPrimary(s.status(node)) ? { kind: 'stop' } : { kind: 'wait', reason, unready: true };
 }
 
 /**
@@ -62,7 +61,7 @@ function waitTarget(s: Situation, node: string, reason: string): Target {
  */
 export const leaveFirst = seam((s: Situation, target: Target, node: string, status: Status): Target => {
   const isCounted = s.state.joint.some((c) => c.members.includes(node));
-  if (target.kind !== 'follow' || target.method !== 'copy' || !isCounted || status.dataId === null) return target;
+  if (!isCopy(target) || !isCounted || status.dataId === null) return target;
   const leaves = s.policy.onNoReplica !== 'block' || wantedConfig(s, false) !== null;
   if (!leaves) return { ...target, keepOld: true };
   return followed(s, node) ?? waitTarget(s, node, 'it leaves the sync set before it is copied');

@@ -23,7 +23,10 @@ const BEAT_PART = 0.75;
  */
 const BEAT_LEAST_MS = 600;
 /** While the keeper is not connected, a quick connect is repeated when the last one is older than this, ms. */
-export const PROBE_AGE_MS = 30;
+const PROBE_AGE_MS = 30;
+/** Rest before the third start, ms. The second one follows at once, and each further one rests twice as long. */
+const FIRST_REST_MS = 500;
+const REST_MAX_MS = 30_000;
 /** A refused connect proves for this long that PostgreSQL is gone, ms. After that the keeper has to report it. */
 const REFUSED_FRESH_MS = 100;
 
@@ -49,21 +52,27 @@ export type Health =
    */
   | { kind: 'stopping'; serves: boolean };
 
+function dead(code: RuleCode, reason: string): Health {
+  return { kind: 'dead', code, reason };
+}
+
 /** The leader's health, judged as if it should serve, whatever the activity is. */
 export const leaderHealth = question((s): Health => {
   const { leader } = s;
   const view = s.view(leader);
-  const beats = isBeating(s);
-  if (s.address(leader) === null) {
-    return { kind: 'dead', code: 'LEADER_REMOVED', reason: `${leader} is not declared any more` };
-  }
-  const health = view.connected ? connectedHealth(s, view, beats) : brokenHealth(s, view, beats);
+  if (s.address(leader) === null) return dead('LEADER_REMOVED', `${leader} is not declared any more`);
+  const health = view.connected ? connectedHealth(s, view) : brokenHealth(s, view);
   // The monitor's own view would not be enough. But HAProxy does not reach the leader either, so no client does.
   if (health.kind === 'apart' && isBeyondHaproxy(s, leader)) {
-    return { kind: 'dead', code: 'LEADER_CUT_OFF', reason: `neither the monitor nor HAProxy reaches ${leader}` };
+    return dead('LEADER_CUT_OFF', `neither the monitor nor HAProxy reaches ${leader}`);
   }
   return health;
 });
+
+/** True when the leader is gone, so that another node should take over. */
+export function isLost(health: Health): health is Extract<Health, { kind: 'dead' | 'down' }> {
+  return health.kind === 'dead' || health.kind === 'down';
+}
 
 /** The leader's health while it should serve; null during a change of leader and before the first leader. */
 export function servingHealth(s: Situation): Health | null {
@@ -75,11 +84,9 @@ export function servingHealth(s: Situation): Health | null {
  * (S21).
  */
 function isBeating(s: Situation): boolean {
-  return witnesses(s, s.leader).some(
-    (v) =>
-      v.heartbeatSeenAtMs !== null &&
-      s.nowMs - v.heartbeatSeenAtMs < Math.max(s.policy.hangTimeoutMs * BEAT_PART, BEAT_LEAST_MS),
-  );
+  const limitMs = Math.max(s.policy.hangTimeoutMs * BEAT_PART, BEAT_LEAST_MS);
+  const lastMs = Math.max(...witnesses(s, s.leader).map((v) => v.heartbeatSeenAtMs ?? Number.NEGATIVE_INFINITY));
+  return s.nowMs - lastMs < limitMs;
 }
 
 /** The other connected nodes. Their keepers report signs of the life of `node`. */
@@ -108,94 +115,68 @@ function witnessedSinceMs(s: Situation, leader: string): number {
   return Math.min(...witnesses(s, leader).map((v) => v.changedAtMs));
 }
 
-function brokenHealth(s: Situation, view: NodeView, beats: boolean): Health {
+function brokenHealth(s: Situation, { everConnected, changedAtMs, probe }: NodeView): Health {
   const { leader } = s;
-  if (!view.everConnected) {
-    if (beats) return apart(leader, false);
-    if (!isAbsent(s, leader))
-      return { kind: 'blind', reason: `waiting for ${leader}, the recorded leader, to come back` };
-    return { kind: 'dead', code: 'LEADER_ABSENT', reason: `${leader} has not come back since the monitor started` };
+  if (!everConnected) {
+    if (isBeating(s)) return apart(leader, false);
+    if (isAbsent(s, leader)) return dead('LEADER_ABSENT', `${leader} has not come back since the monitor started`);
+    return { kind: 'blind', reason: `waiting for ${leader}, the recorded leader, to come back` };
   }
-  if (view.probe === null) {
-    return {
-      kind: 'late',
-      code: 'LEADER_BROKEN',
-      reason: `the connection to ${leader} broke, asking its PostgreSQL`,
-      probe: true,
-    };
+  if (probe === null) {
+    const reason = `the connection to ${leader} broke, asking its PostgreSQL`;
+    return { kind: 'late', code: 'LEADER_BROKEN', reason, probe: true };
   }
-  if (!view.probe.alive) {
-    return {
-      kind: 'dead',
-      code: 'LEADER_DEAD',
-      reason: `the connection to ${leader} broke and its PostgreSQL does not answer`,
-    };
-  }
-  const unseenMs = s.nowMs - Math.max(view.changedAtMs, witnessedSinceMs(s, leader));
-  if (beats || unseenMs < s.policy.hangTimeoutMs) return apart(leader, s.nowMs - view.probe.atMs >= PROBE_AGE_MS);
-  return {
-    kind: 'dead',
-    code: 'LEADER_HUNG',
-    reason: `${leader} is not connected and no heartbeat was seen for ${s.policy.hangTimeoutMs} ms`,
-  };
+  if (!probe.alive) return dead('LEADER_DEAD', `the connection to ${leader} broke and its PostgreSQL does not answer`);
+  const { hangTimeoutMs } = s.policy;
+  const unseenMs = s.nowMs - Math.max(changedAtMs, witnessedSinceMs(s, leader));
+  if (isBeating(s) || unseenMs < hangTimeoutMs) return apart(leader, s.nowMs - probe.atMs >= PROBE_AGE_MS);
+  return dead('LEADER_HUNG', `${leader} is not connected and no heartbeat was seen for ${hangTimeoutMs} ms`);
 }
 
-function connectedHealth(s: Situation, view: NodeView, beats: boolean): Health {
+function connectedHealth(s: Situation, view: NodeView): Health {
   const { name, status, silentMs } = view;
-  const { sinceMs } = s.observation;
-  if ((s.observation.deafMs ?? 0) >= s.policy.hangTimeoutMs) {
+  const { hangTimeoutMs } = s.policy;
+  if ((s.observation.deafMs ?? 0) >= hangTimeoutMs) {
     const reason = `no node answers the monitor, which may be cut off itself: no failover, ${name} goes on`;
     return { kind: 'apart', code: 'MONITOR_APART', reason, probe: false };
   }
-  if (silentMs >= s.policy.hangTimeoutMs) {
-    if (beats) return apart(name, false);
-    return { kind: 'dead', code: 'LEADER_HUNG', reason: `${name} has not answered for ${Math.round(silentMs)} ms` };
+  if (silentMs >= hangTimeoutMs) {
+    if (isBeating(s)) return apart(name, false);
+    return dead('LEADER_HUNG', `${name} has not answered for ${Math.round(silentMs)} ms`);
   }
   if (status === null) {
-    const seenForMs = s.nowMs - Math.max(view.changedAtMs, sinceMs);
-    if (seenForMs < s.policy.hangTimeoutMs || beats)
-      return { kind: 'blind', reason: `waiting for the status of ${name}` };
-    return { kind: 'dead', code: 'LEADER_HUNG', reason: `${name} has sent no status for ${s.policy.hangTimeoutMs} ms` };
+    const seenForMs = s.nowMs - Math.max(view.changedAtMs, s.observation.sinceMs);
+    const isUnsure = seenForMs < hangTimeoutMs || isBeating(s);
+    if (isUnsure) return { kind: 'blind', reason: `waiting for the status of ${name}` };
+    return dead('LEADER_HUNG', `${name} has sent no status for ${hangTimeoutMs} ms`);
   }
   if (!s.isMember(name, status.dataId)) {
     return { kind: 'down', code: 'LEADER_WIPED', reason: `${name} came back without the cluster's data` };
   }
   const { state: postgres } = status.postgres;
-  if (postgres === 'primary' || postgres === 'stopping') {
-    if (status.stopping) return { kind: 'stopping', serves: postgres === 'primary' };
-    if (view.refusedAtMs !== null && s.nowMs - view.refusedAtMs <= REFUSED_FRESH_MS) {
-      return {
-        kind: 'dead',
-        code: 'LEADER_DEAD',
-        reason: `the session in the PostgreSQL of ${name} broke and a new connection is refused`,
-      };
-    }
-    const ageMs = status.lead?.heartbeatAgeMs ?? 0;
-    if (ageMs >= s.policy.hangTimeoutMs && !beats) {
-      return {
-        kind: 'dead',
-        code: 'LEADER_WEDGED',
-        reason: `the keeper of ${name} answers, but its PostgreSQL has not answered for ${Math.round(ageMs)} ms`,
-      };
-    }
-    if (silentMs >= s.policy.hangTimeoutMs * HOLD_PART) {
-      return {
-        kind: 'late',
-        code: 'LEADER_LATE',
-        reason: `${name} has not answered for ${Math.round(silentMs)} ms, new connections are held`,
-        probe: false,
-      };
-    }
-    return { kind: 'well' };
+  if (postgres !== 'primary' && postgres !== 'stopping') {
+    return { kind: 'down', code: 'LEADER_DOWN', reason: `PostgreSQL on ${name} is ${postgres}, not serving` };
   }
-  return { kind: 'down', code: 'LEADER_DOWN', reason: `PostgreSQL on ${name} is ${postgres}, not serving` };
+  if (status.stopping) return { kind: 'stopping', serves: postgres === 'primary' };
+  if (view.refusedAtMs !== null && s.nowMs - view.refusedAtMs <= REFUSED_FRESH_MS) {
+    return dead('LEADER_DEAD', `the session in the PostgreSQL of ${name} broke and a new connection is refused`);
+  }
+  const ageMs = status.lead?.heartbeatAgeMs ?? 0;
+  if (ageMs >= hangTimeoutMs && !isBeating(s)) {
+    const what = `its PostgreSQL has not answered for ${Math.round(ageMs)} ms`;
+    return dead('LEADER_WEDGED', `the keeper of ${name} answers, but ${what}`);
+  }
+  if (silentMs < hangTimeoutMs * HOLD_PART) return { kind: 'well' };
+  const reason = `${name} has not answered for ${Math.round(silentMs)} ms, new connections are held`;
+  return { kind: 'late', code: 'LEADER_LATE', reason, probe: false };
 }
 
 function apart(leader: string, probe: boolean): Health {
-  return {
-    kind: 'apart',
-    code: 'LEADER_APART',
-    reason: `the keeper of ${leader} does not answer the monitor, but ${leader} goes on working: no failover`,
-    probe,
-  };
+  const what = `the keeper of ${leader} does not answer the monitor, but ${leader} goes on working`;
+  return { kind: 'apart', code: 'LEADER_APART', reason: `${what}: no failover`, probe };
+}
+
+/** How long a node rests after this many starts that ended in a crash, ms (S8). */
+export function crashRestMs(starts: number): number {
+  return starts < 2 ? 0 : Math.min(REST_MAX_MS, FIRST_REST_MS * 2 ** Math.min(starts - 2, 10));
 }

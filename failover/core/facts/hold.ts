@@ -5,13 +5,12 @@
  */
 
 import { seam } from '../../contract/seam';
-import type { Pause } from '../state/cluster';
-import { serves } from '../state/cluster';
-import { pick } from './choice';
-import { leaderHealth } from './health';
+import { type Pause, serves } from '../state/cluster';
+import { nodesOf, pick } from './candidates';
+import { isLost, leaderHealth } from './health';
 import type { Situation } from './situation';
 
-export interface Hold {
+interface Hold {
   /** Code of the rule rows that report the hold. */
   code: 'PAUSED' | 'OBSERVED';
   /** The reason, as half a sentence. */
@@ -22,12 +21,10 @@ export interface Hold {
 
 /** Why the leader is not changed automatically now; null when it is. */
 export const holdOf = seam((s: Situation): Hold | null => {
-  if (s.state.pause !== undefined) {
-    return {
-      code: 'PAUSED',
-      words: `automatic changes of leader are paused ${untilOf(s.state.pause)} (${s.state.pause.reason})`,
-      remedy: 'resume',
-    };
+  const { pause } = s.state;
+  if (pause !== undefined) {
+    const words = `automatic changes of leader are paused ${untilOf(pause)} (${pause.reason})`;
+    return { code: 'PAUSED', words, remedy: 'resume' };
   }
   if (s.policy.failoverMode !== 'observe') return null;
   return { code: 'OBSERVED', words: 'failoverMode is observe', remedy: 'set failoverMode to automatic' };
@@ -45,8 +42,5 @@ export function untilOf({ untilWallMs }: Pause): string {
  */
 export function mayTakeOverAsked(s: Situation, node: string): boolean {
   if (holdOf(s) === null || s.state.adopting || !serves(s.state)) return false;
-  const health = leaderHealth(s);
-  if (health.kind !== 'dead' && health.kind !== 'down') return false;
-  const choice = pick(s, false, node);
-  return choice.kind === 'candidate' ? choice.node === node : choice.kind === 'freeze' && choice.nodes.includes(node);
+  return isLost(leaderHealth(s)) && nodesOf(pick(s, false, node)).includes(node);
 }

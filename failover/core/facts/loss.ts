@@ -7,7 +7,7 @@ import { lsnDistance } from '../../contract/lsn';
 import { serves } from '../state/cluster';
 import type { Request } from '../state/observation';
 import { mostAdvanced } from './candidates';
-import { leaderHealth } from './health';
+import { isLost, leaderHealth } from './health';
 import { mayTakeOverAsked } from './hold';
 import { hasReachedNewest } from './ledger';
 import type { Situation } from './situation';
@@ -47,18 +47,14 @@ function leaderIsThere(s: Situation): string | null {
     const waits = s.state.activity.kind === 'elect' || (s.state.activity.kind === 'promote' && !isTaking(s));
     return waits ? null : `${s.state.leader} is in the middle of a change`;
   }
-  const health = leaderHealth(s);
-  if (health.kind === 'dead' || health.kind === 'down') return null;
+  if (isLost(leaderHealth(s))) return null;
   return `${s.state.leader} leads and nothing says that it is dead; use switchover`;
 }
 
 /** True when the recorded candidate is connected, has its data and has reported no failure. */
 function isTaking(s: Situation): boolean {
-  const { leader } = s;
-  const view = s.view(leader);
-  if (!view.connected) return false;
-  if (view.status === null) return true;
-  return view.status.failure === null && s.isMember(leader, view.status.dataId);
+  const { connected, status } = s.view(s.leader);
+  return connected && (status === null || (status.failure === null && s.isMember(s.leader, status.dataId)));
 }
 
 /** Says in one sentence what would be lost if `node` led. */
@@ -89,18 +85,11 @@ export function isOnNewest(s: Situation, node: string): boolean {
  */
 export function acceptLossRemedy(s: Situation): string {
   if (s.nowMs - (s.observation.watch.waitsSinceMs ?? s.nowMs) < s.policy.startGraceMs) return '';
-  const able = s.names
-    .filter((node) => s.view(node).silentMs < s.policy.hangTimeoutMs)
-    .filter((to) => {
-      const request = { kind: 'promote' as const, to, acceptDataLoss: true };
-      return overrideRefusal(s, request) === null;
-    });
+  const answering = s.names.filter((node) => s.view(node).silentMs < s.policy.hangTimeoutMs);
+  const able = answering.filter((to) => overrideRefusal(s, { kind: 'promote', to, acceptDataLoss: true }) === null);
   const timelineOf = (node: string) => s.status(node)?.postgres.timeline ?? 0;
   const newest = Math.max(...able.map(timelineOf));
-  const best = mostAdvanced(
-    s,
-    able.filter((node) => timelineOf(node) === newest),
-    s.state.leader ?? undefined,
-  );
+  const furthest = able.filter((node) => timelineOf(node) === newest);
+  const best = mostAdvanced(s, furthest, s.state.leader ?? undefined);
   return best === null ? '' : `; or accept that what ${best} lacks is lost: promote ${best} --accept-data-loss`;
 }

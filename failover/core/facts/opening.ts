@@ -5,22 +5,17 @@ import { isProven } from './sync-set';
 
 /** True when this leader has passed the opening checks in this term, since HAProxy's last start. */
 export function isCertified(s: Situation): boolean {
-  const certificate = s.observation.certificate;
-  return (
-    certificate !== null &&
-    certificate.node === s.state.leader &&
-    certificate.term === s.state.term &&
-    certificate.epoch === s.observation.haproxy.epoch
-  );
+  const { certificate, haproxy } = s.observation;
+  if (certificate === null || certificate.node !== s.state.leader) return false;
+  return certificate.term === s.state.term && certificate.epoch === haproxy.epoch;
 }
 
 /**
  * True when the write slot is closed on every worker and no node but the next leader has a client session left (S2).
  */
 export function isCutOff(s: Situation): boolean {
-  const address = s.address(s.leader);
   const { reachable, closed, clean, keeping } = s.observation.haproxy;
-  return reachable && closed && clean && address !== null && keeping === address;
+  return reachable && closed && clean && keeping !== null && keeping === s.address(s.leader);
 }
 
 /**
@@ -28,8 +23,7 @@ export function isCutOff(s: Situation): boolean {
  * configuration is in force (S9).
  */
 export function mayCertify(s: Situation): boolean {
-  const ordered = s.state.joint.at(-1);
   // Earlier checks would only take processor time from the node's promotion.
-  if (s.state.leader === null || s.status(s.state.leader)?.lead?.term !== s.state.term) return false;
-  return ordered?.k === 0 || isProven(s);
+  if (s.status(s.leader)?.lead?.term !== s.state.term) return false;
+  return s.ordered?.k === 0 || isProven(s);
 }

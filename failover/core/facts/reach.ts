@@ -23,8 +23,7 @@ export function isBeyondHaproxy(s: Situation, node: string): boolean {
   const sinceMs = unreachedSince(s, node);
   if (sinceMs === null || !s.observation.haproxy.reachable) return false;
   if (s.nowMs - Math.max(sinceMs, s.observation.sinceMs) < s.policy.hangTimeoutMs) return false;
-  const names = s.names;
-  return names.some((n) => n !== node && s.isDeclared(n) && !isUnreached(s, n));
+  return s.names.some((n) => n !== node && s.isDeclared(n) && !isUnreached(s, n));
 }
 
 /** Keeps those of the given nodes that HAProxy reaches; all of them when it reaches none. */

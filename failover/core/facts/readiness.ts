@@ -5,7 +5,7 @@
 
 import { lsnDistance } from '../../contract/lsn';
 import { planOf, serves } from '../state/cluster';
-import { isAsynchronous, pick } from './choice';
+import { isAsynchronous, pick } from './candidates';
 import { leaderHealth } from './health';
 import { isCertified } from './opening';
 import { isUnreached } from './reach';
@@ -33,20 +33,18 @@ const CAUGHT_UP_BYTES = 1024 * 1024;
  */
 const LEVEL_BYTES = 128 * 1024;
 
-/** How far the node's flushed and replayed positions are behind its leader, bytes; null when that is not known. */
-export function lagBytes(s: Situation, leader: string, node: string): number | null {
-  const lead = s.status(leader)?.lead ?? null;
+/** How far the node's flushed and replayed positions are behind the leader, bytes; null when that is not known. */
+export function lagBytes(s: Situation, node: string): number | null {
+  const lead = s.status(s.leader)?.lead;
   const standby = lead?.standbys.find((s) => s.name === node);
   if (lead?.flushLsn == null || standby?.flushLsn == null) return null;
-  const { replayLsn } = standby;
-  const behind = [standby.flushLsn, ...(replayLsn === null ? [] : [replayLsn])];
-  return Math.max(0, ...behind.map((lsn) => lsnDistance(lsn, lead.flushLsn ?? lsn)));
+  const { flushLsn, replayLsn } = standby;
+  return Math.max(0, lsnDistance(flushLsn, lead.flushLsn), lsnDistance(replayLsn ?? flushLsn, lead.flushLsn));
 }
 
 /** True when the candidate is so close to the leader that the leader may stop. */
 export function isLevel(s: Situation, node: string): boolean {
-  const lag = lagBytes(s, s.leader, node);
-  return lag !== null && lag <= LEVEL_BYTES;
+  return (lagBytes(s, node) ?? Number.POSITIVE_INFINITY) <= LEVEL_BYTES;
 }
 
 /**
@@ -76,11 +74,9 @@ export function clusterTrouble(s: Situation): string | null {
   const plan = planOf(s.state);
   if (plan?.kind === 'switchover') return `a switchover to ${plan.to} is under way`;
   if (plan?.kind === 'restart') return `${s.state.leader} is about to restart for its settings`;
-  const health = leaderHealth(s);
-  if (health.kind !== 'well') return `the leader ${s.state.leader} is not well`;
+  if (leaderHealth(s).kind !== 'well') return `the leader ${s.state.leader} is not well`;
   if (!s.observation.haproxy.reachable) return 'HAProxy does not answer';
-  if (!isCertified(s)) return `the route to ${s.state.leader} is being checked`;
-  return null;
+  return isCertified(s) ? null : `the route to ${s.state.leader} is being checked`;
 }
 
 /** The node that a switchover to `to` would promote, or why it would promote none. */
@@ -98,7 +94,7 @@ export function switchoverTarget(s: Situation, to: string | null): { node: strin
 }
 
 function lagTrouble(s: Situation, node: string): string | null {
-  const lag = lagBytes(s, s.leader, node);
+  const lag = lagBytes(s, node);
   if (lag === null) return `the position of ${node} is not known`;
   return lag <= CAUGHT_UP_BYTES ? null : `${node} has not caught up: it is ${lag} bytes behind`;
 }

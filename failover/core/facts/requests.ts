@@ -19,8 +19,10 @@ export function abortedRequest({ request }: ClusterState, reason: string): { req
   return request === undefined || request.ended !== undefined ? {} : { request: { ...request, aborted: reason } };
 }
 
+type End = NonNullable<StoredRequest['ended']>;
+
 /** How the request that is under way has ended; null when it has not ended, or when there is none. */
-export function endOfRequest(s: Situation, reason: string): { done: boolean; message: string } | null {
+export function endOfRequest(s: Situation, reason: string): End | null {
   const { request, term } = s.state;
   if (request === undefined || request.ended !== undefined) return null;
   if (request.kind === 'rebuild') return endOfRebuild(s.state, request, reason);
@@ -39,11 +41,7 @@ export function endOfRequest(s: Situation, reason: string): { done: boolean; mes
 }
 
 /** A rebuild has ended when the copy is ordered, because the copy's duration depends on its size. */
-function endOfRebuild(
-  state: ClusterState,
-  { node = '' }: StoredRequest,
-  reason: string,
-): { done: boolean; message: string } | null {
+function endOfRebuild(state: ClusterState, { node = '' }: StoredRequest, reason: string): End | null {
   if (standbyWorkOf(state)?.kind === 'rebuild') return null;
   const replaced = state.rebuild[node];
   const isOrdered = replaced !== undefined && state.rebuildAsked?.[node] === replaced;

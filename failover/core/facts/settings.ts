@@ -6,7 +6,7 @@
  */
 
 import type { SettingsStatus } from '../../contract/messages';
-import { type ClusterState, planOf, standbyWorkOf } from '../state/cluster';
+import { planOf, standbyWorkOf } from '../state/cluster';
 import { isCounted } from './readiness';
 import type { Situation } from './situation';
 import { isReady } from './sync-set';
@@ -39,24 +39,22 @@ export function nextStep(s: Situation): Step | null {
   return own.restart === 'in-place' || others.length === 0 ? { kind: 'in-place' } : { kind: 'switchover' };
 }
 
+/** Which settings the node has to restart for, as a sentence. */
+export function restartNeed(s: Situation, node: string): string {
+  return `${node} needs a restart for ${list(settingsOf(s, node)?.pending ?? [])}`;
+}
+
 /** Tells people about settings that are not in force on every node; null when all are. */
 export function settingsReason(s: Situation): string | null {
-  const restarting = restartingNode(s.state);
-  if (restarting !== null) return `${restarting} is restarted for its settings`;
-  const names = s.names;
-  for (const node of names) {
+  const work = standbyWorkOf(s.state);
+  if (planOf(s.state)?.kind === 'restart') return `${s.leader} is restarted for its settings`;
+  if (work?.kind === 'restart') return `${work.node} is restarted for its settings`;
+  for (const node of s.names) {
     const refused = settingsOf(s, node)?.refused ?? null;
     if (refused !== null) return `${node} does not start with ${refused}`;
   }
-  const waiting = names.filter((n) => (settingsOf(s, n)?.restart ?? 'none') !== 'none');
+  const waiting = s.names.filter((n) => (settingsOf(s, n)?.restart ?? 'none') !== 'none');
   if (waiting.length === 0) return null;
   const settings = [...new Set(waiting.flatMap((n) => settingsOf(s, n)?.pending ?? []))];
   return `${list(settings)} ${settings.length === 1 ? 'waits' : 'wait'} for a restart of ${list(waiting)}`;
-}
-
-/** The node that restarts for its settings now or soon; null when there is none. */
-function restartingNode(state: ClusterState): string | null {
-  if (planOf(state)?.kind === 'restart') return state.leader;
-  const work = standbyWorkOf(state);
-  return work?.kind === 'restart' ? work.node : null;
 }

@@ -2,9 +2,9 @@
  * A situation is one moment: what the monitor remembers and sees, the time, and the policy. Every function of the core
  * asks it. The answer to a {@link question} is computed once for each situation. Pure.
  */
-import type { ClusterState, LedgerEntry, Policy, Status } from '../state/cluster';
+import type { ClusterState, LedgerEntry, Policy, Status, SyncConfig, Target } from '../state/cluster';
 import type { NodeView, Observation } from '../state/observation';
-import { addressOf, isDeclared, isMember, lastEntry, lastOpened, statusOf, viewOf } from './view';
+import { addressOf, hasAccepted, isDone, isMember, lastEntry, lastOpened, statusOf, viewOf } from './view';
 
 export class Situation {
   readonly state: ClusterState;
@@ -36,6 +36,11 @@ export class Situation {
     return this.observation.declared.map((d) => d.name);
   }
 
+  /** The sync configuration that is ordered for the leader; undefined before the first leader. */
+  get ordered(): SyncConfig | undefined {
+    return this.state.joint.at(-1);
+  }
+
   /** Ledger entry of the newest leadership; null before the first. */
   get lastEntry(): LedgerEntry | null {
     return lastEntry(this.state);
@@ -64,13 +69,30 @@ export class Situation {
     return addressOf(this.observation, node);
   }
 
+  /** True when the config names the node. A retiring leader has an address, but the config no longer names it. */
   isDeclared(node: string): boolean {
-    return isDeclared(this.observation, node);
+    return node !== this.observation.retiring && this.names.includes(node);
   }
 
   /** See {@link isMember} in view.ts. */
   isMember(node: string, dataId: string | null): boolean {
     return isMember(this.state, node, dataId);
+  }
+
+  /** What the node was ordered to be in this term; undefined while it has no order of this term. */
+  target(node: string): Target | undefined {
+    const order = this.state.orders[node];
+    return order?.term === this.state.term ? order.target : undefined;
+  }
+
+  /** True when the node's keeper has accepted its present order. */
+  hasAccepted(node: string): boolean {
+    return hasAccepted(this.status(node), this.state.orders[node]);
+  }
+
+  /** True when the node's keeper has accepted its present order and carried it out. */
+  isDone(node: string): boolean {
+    return isDone(this.status(node), this.state.orders[node]);
   }
 
   /** The answer to a question. It is computed when first asked for. */

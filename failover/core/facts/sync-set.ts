@@ -2,14 +2,11 @@
 
 import type { FailureCode } from '../../contract/codes';
 import { seam } from '../../contract/seam';
-import type { Status, SyncConfig } from '../state/cluster';
-import { standbyWorkOf } from '../state/cluster';
-import type { NodeView } from '../state/observation';
+import { type Status, type SyncConfig, standbyWorkOf } from '../state/cluster';
 import type { Situation } from './situation';
-import { isDone } from './view';
 
 /** True when a commit waits for the same standbys under both. The terms in which they were recorded may differ. */
-export function sameConfig(a: SyncConfig, b: SyncConfig): boolean {
+function sameConfig(a: SyncConfig, b: SyncConfig): boolean {
   return (
     a.leader === b.leader &&
     a.k === b.k &&
@@ -18,20 +15,11 @@ export function sameConfig(a: SyncConfig, b: SyncConfig): boolean {
   );
 }
 
-/**
- * Makes `ANY k (members)`, members in the order of declaration; alone when there are none. `term` is the leadership's
- * term.
- */
-export function configOf(
-  leader: string,
-  term: number,
-  members: readonly string[],
-  syncCount: number,
-  s: Situation,
-): SyncConfig {
+/** Makes `ANY k (members)` for a leader of the state's term, members in the order of declaration; alone without any. */
+export function configOf(s: Situation, leader: string, among: readonly string[], syncCount: number): SyncConfig {
   const order = s.names;
-  const sorted = [...members].sort((a, b) => order.indexOf(a) - order.indexOf(b));
-  return { leader, k: Math.min(syncCount, sorted.length), members: sorted, term };
+  const members = [...among].sort((a, b) => order.indexOf(a) - order.indexOf(b));
+  return { leader, k: Math.min(syncCount, members.length), members, term: s.state.term };
 }
 
 /**
@@ -40,14 +28,14 @@ export function configOf(
  */
 export function isGone(s: Situation, node: string, hangTimeoutMs = s.policy.hangTimeoutMs): boolean {
   if (!s.isDeclared(node) || isLeaving(s, node)) return true;
-  const view = s.view(node);
-  if (!view.connected) return view.everConnected || s.nowMs - s.observation.sinceMs >= hangTimeoutMs;
-  if (view.silentMs >= hangTimeoutMs) return true;
-  if (view.status === null) return false;
-  if (view.status.stopping || !s.isMember(node, view.status.dataId)) return true;
-  if (mustBeCopied(view.status)) return true;
-  if (isStuck(s, node, hangTimeoutMs)) return true;
-  return s.nowMs - lastStreamedMs(s, view) >= hangTimeoutMs;
+  const { connected, everConnected, silentMs, status, changedAtMs, streamingSeenAtMs } = s.view(node);
+  const { sinceMs } = s.observation;
+  if (!connected) return everConnected || s.nowMs - sinceMs >= hangTimeoutMs;
+  if (silentMs >= hangTimeoutMs) return true;
+  if (status === null) return false;
+  if (status.stopping || !s.isMember(node, status.dataId) || mustBeCopied(status)) return true;
+  const lastStreamedMs = Math.max(changedAtMs, sinceMs, streamingSeenAtMs ?? 0);
+  return isStuck(s, node, hangTimeoutMs) || s.nowMs - lastStreamedMs >= hangTimeoutMs;
 }
 
 /** Failures by which a keeper reports that only a copy can bring its data to the leader's history. */
@@ -75,37 +63,32 @@ function isLeaving(s: Situation, node: string): boolean {
   return standbyWorkOf(s.state)?.node === node && node !== s.state.leader;
 }
 
-function lastStreamedMs(s: Situation, view: NodeView): number {
-  return Math.max(view.changedAtMs, s.observation.sinceMs, view.streamingSeenAtMs ?? 0);
-}
-
 /** True when a standby may be counted: it has carried out its order and streams, and its leader sees that too. */
 export function isReady(s: Situation, node: string): boolean {
-  const view = s.view(node);
   const status = s.status(node);
   const { leader } = s;
   if (status === null || node === leader || !s.isDeclared(node) || isLeaving(s, node)) return false;
-  if (view.silentMs >= s.policy.hangTimeoutMs / 4 || isStuck(s, node)) return false;
+  if (s.view(node).silentMs >= s.policy.hangTimeoutMs / 4 || isStuck(s, node)) return false;
   if (status.stopping || status.postgres.crashes >= 3 || !s.isMember(node, status.dataId)) return false;
-  if (!isDone(status, s.state.orders[node]) || status.postgres.streamingFrom !== leader) return false;
+  if (!s.isDone(node) || status.postgres.streamingFrom !== leader) return false;
   const seen = s.status(leader)?.lead?.standbys.find((s) => s.name === node);
   return seen?.state === 'streaming';
 }
 
 /** The sync configuration that the serving leader should get; null when the ordered one is right. */
 export function wantedConfig(s: Situation, grow: boolean): SyncConfig | null {
-  const ordered = s.state.joint.at(-1);
-  const leader = s.state.leader;
+  const { ordered } = s;
+  const { leader } = s.state;
   if (ordered === undefined || leader === null) return null;
   if (s.policy.syncMode === 'asynchronous') return ordered.k === 0 ? null : aloneConfig(leader, s.state.term);
   const stay = ordered.members.filter((m) => !isGone(s, m));
-  const ready = grow ? s.observation.declared.map((d) => d.name).filter((n) => !stay.includes(n) && isReady(s, n)) : [];
+  const ready = grow ? s.names.filter((n) => !stay.includes(n) && isReady(s, n)) : [];
   const members = [...stay, ...ready];
   // With `block` the last counted members stay recorded, so writes wait until one of them is back.
   if (members.length === 0 && ordered.k > 0 && s.policy.onNoReplica === 'block') {
-    return ordered.members.some((m) => !s.isDeclared(m)) ? blockConfig(leader, s.state.term, s) : null;
+    return ordered.members.some((m) => !s.isDeclared(m)) ? blockConfig(s, leader) : null;
   }
-  const wanted = configOf(leader, s.state.term, members, s.policy.syncCount, s);
+  const wanted = configOf(s, leader, members, s.policy.syncCount);
   return sameConfig(wanted, ordered) ? null : wanted;
 }
 
@@ -115,18 +98,18 @@ export function aloneConfig(leader: string, term: number): SyncConfig {
 }
 
 /** The configuration for a leader without a replica: the policy decides whether it is alone or writes wait. */
-export function loneConfig(leader: string, term: number, s: Situation): SyncConfig {
+export function loneConfig(s: Situation, leader: string): SyncConfig {
   const blocks = s.policy.onNoReplica === 'block' && s.policy.syncMode === 'synchronous';
-  return blocks ? blockConfig(leader, term, s) : aloneConfig(leader, term);
+  return blocks ? blockConfig(s, leader) : aloneConfig(leader, s.state.term);
 }
 
 /**
  * With `block` and no replica, any declared node that comes back releases the waiting writes. Alone when no other is
  * declared.
  */
-function blockConfig(leader: string, term: number, s: Situation): SyncConfig {
+function blockConfig(s: Situation, leader: string): SyncConfig {
   const others = s.names.filter((n) => n !== leader && s.isDeclared(n));
-  return configOf(leader, term, others, 1, s);
+  return configOf(s, leader, others, 1);
 }
 
 /**
@@ -134,18 +117,10 @@ function blockConfig(leader: string, term: number, s: Situation): SyncConfig {
  * and reports this configuration (S4).
  */
 export const isProven = seam((s: Situation): boolean => {
-  const leader = s.state.leader;
-  const ordered = s.state.joint.at(-1);
-  if (leader === null || ordered === undefined) return false;
-  const status = s.status(leader);
-  const lead = status?.lead ?? null;
-  return (
-    isDone(status, s.state.orders[leader]) &&
-    lead !== null &&
-    lead.term === s.state.term &&
-    lead.syncInForce !== null &&
-    sameConfig(lead.syncInForce, ordered)
-  );
+  const { leader, ordered } = s;
+  const lead = s.status(leader)?.lead;
+  if (ordered === undefined || lead?.term !== s.state.term || lead.syncInForce === null) return false;
+  return s.isDone(leader) && sameConfig(lead.syncInForce, ordered);
 });
 
 /**

@@ -33,11 +33,6 @@ export function addressOf(observation: Observation, node: string): string | null
   return observation.declared.find((d) => d.name === node)?.address ?? null;
 }
 
-/** True when the config names the node. A retiring leader has an address, but the config no longer names it. */
-export function isDeclared(observation: Observation, node: string): boolean {
-  return node !== observation.retiring && observation.declared.some((d) => d.name === node);
-}
-
 /** Ledger entry of the newest leadership; null before the first. */
 export function lastEntry(state: ClusterState): LedgerEntry | null {
   return state.ledger.at(-1) ?? null;
@@ -60,17 +55,22 @@ export const isMember = seam((state: ClusterState, node: string, dataId: string 
 
 /** True when the keeper has accepted exactly this order. */
 export function hasAccepted(status: Status | null, order: GivenOrder | undefined): boolean {
-  return (
-    status?.accepted != null &&
-    order !== undefined &&
-    status.accepted.term === order.term &&
-    status.accepted.seq === order.seq
-  );
+  return order !== undefined && status?.accepted?.term === order.term && status.accepted.seq === order.seq;
 }
 
 /** True when the keeper has accepted exactly this order and carried it out. */
 export function isDone(status: Status | null, order: GivenOrder | undefined): boolean {
   return status !== null && hasAccepted(status, order) && status.done && status.failure === null;
+}
+
+/** True when PostgreSQL on the node is a primary or becomes one. */
+export function isPrimary(status: Status | null): boolean {
+  return status?.postgres.state === 'primary' || status?.postgres.state === 'promoting';
+}
+
+/** The record without the entry of this node. */
+export function without<T>(record: Readonly<Record<string, T>> | undefined, node: string): Record<string, T> {
+  return Object.fromEntries(Object.entries(record ?? {}).filter(([name]) => name !== node));
 }
 
 /** `a`, `a and b`, `a, b and c`. */

@@ -5,10 +5,9 @@
 
 import { lsnDistance } from '../../contract/lsn';
 import { seam } from '../../contract/seam';
-import type { ClusterState } from '../state/cluster';
-import { planOf, serves, switchoverOf } from '../state/cluster';
-import type { Acknowledged, NewestPosition, Watch } from '../state/observation';
-import { leaderHealth } from './health';
+import { type ClusterState, planOf, serves, switchoverOf } from '../state/cluster';
+import type { Watch } from '../state/observation';
+import { isLost, leaderHealth } from './health';
 import { switchoverTarget } from './readiness';
 import type { Situation } from './situation';
 
@@ -51,27 +50,28 @@ export function nextWatch(s: Situation): Watch {
 }
 
 /** The leader's present position. Null while the leader is being promoted: it has at most what its predecessor had. */
-function newestOf(s: Situation): NewestPosition | null {
-  if (s.state.leader === null || s.state.activity.kind === 'promote') return null;
-  const lsn = s.status(s.state.leader)?.lead?.flushLsn ?? null;
-  return lsn === null ? null : { node: s.state.leader, term: s.state.term, lsn };
+function newestOf(s: Situation): Watch['newest'] {
+  const lsn = s.status(s.leader)?.lead?.flushLsn ?? null;
+  if (lsn === null || s.state.activity.kind === 'promote') return null;
+  return { node: s.leader, term: s.state.term, lsn };
 }
 
 /**
  * What each standby has flushed, as the leader sees it. While the leader does not answer no time is counted, because it
  * tells nothing of its standbys then.
  */
-function acknowledgedOf(s: Situation): Record<string, Acknowledged> {
-  const lead = s.state.leader === null ? null : (s.status(s.state.leader)?.lead ?? null);
-  if (s.state.leader === null || lead?.flushLsn == null) return {};
-  const answers = s.view(s.state.leader).silentMs < s.policy.hangTimeoutMs / 4;
-  const result: Record<string, Acknowledged> = {};
-  for (const { name, flushLsn } of lead.standbys) {
-    if (flushLsn === null) continue;
+function acknowledgedOf(s: Situation): Watch['acknowledged'] {
+  const { leader } = s;
+  const lead = s.status(leader)?.lead;
+  if (lead?.flushLsn == null) return {};
+  const answers = s.view(leader).silentMs < s.policy.hangTimeoutMs / 4;
+  const result: Watch['acknowledged'] = {};
+  for (const { name, flushLsn: lsn } of lead.standbys) {
+    if (lsn === null) continue;
     const last = s.observation.watch.acknowledged[name];
-    const stands = last?.leader === s.state.leader && last.lsn === flushLsn && lsnDistance(flushLsn, lead.flushLsn) > 0;
+    const stands = last?.leader === leader && last.lsn === lsn && lsnDistance(lsn, lead.flushLsn) > 0;
     const sinceMs = stands && answers ? Math.max(last.sinceMs, s.observation.sinceMs) : s.nowMs;
-    result[name] = { leader: s.state.leader, lsn: flushLsn, sinceMs };
+    result[name] = { leader, lsn, sinceMs };
   }
   return result;
 }
@@ -90,15 +90,14 @@ function stepOf(state: ClusterState): string {
 
 /** True when the first declared node is a caught-up standby without a recent crash. */
 function preferredIsReady(s: Situation): boolean {
-  const preferred = s.observation.declared[0]?.name;
+  const [preferred] = s.names;
   if (preferred === undefined || preferred === s.state.leader) return false;
-  if ((s.status(preferred)?.postgres.crashes ?? 0) > 0) return false;
-  return 'node' in switchoverTarget(s, preferred);
+  return (s.status(preferred)?.postgres.crashes ?? 0) === 0 && 'node' in switchoverTarget(s, preferred);
 }
 
 /** Since when the preferred node has led without a change under way; null when it does not. */
 function ledSince(s: Situation): number | null {
-  const leads = serves(s.state) && s.state.leader === s.observation.declared[0]?.name;
+  const leads = serves(s.state) && s.state.leader === s.names[0];
   return leads ? Math.max(s.observation.watch.preferredLedSinceMs ?? s.nowMs, s.observation.sinceMs) : null;
 }
 
@@ -106,7 +105,7 @@ function ledSince(s: Situation): number | null {
 function waits(s: Situation): boolean {
   if (s.state.adopting || s.state.leader === null) return true;
   if (!serves(s.state)) return ['elect', 'promote', 'bootstrap'].includes(s.state.activity.kind);
-  return ['dead', 'down'].includes(leaderHealth(s).kind);
+  return isLost(leaderHealth(s));
 }
 
 /**
@@ -114,7 +113,7 @@ function waits(s: Situation): boolean {
  * crashes.
  */
 function downSince(s: Situation): number | null {
-  const postgres = s.state.leader === null ? undefined : s.status(s.state.leader)?.postgres.state;
+  const postgres = s.status(s.leader)?.postgres.state;
   const isDown = serves(s.state) && postgres !== undefined && !['primary', 'stopping'].includes(postgres);
   return isDown ? (s.observation.watch.leaderDownSinceMs ?? s.nowMs) : null;
 }

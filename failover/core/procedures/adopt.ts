@@ -1,14 +1,12 @@
 /** The first rows: is this state the newest that exists (S10), and does a cluster exist at all? */
 
-import { type Copy, isNewer, newestCopy } from '../facts/copies';
+import { isNewer, newestCopy, newestKnown } from '../facts/copies';
 import { acceptLossRemedy } from '../facts/loss';
 import type { Situation } from '../facts/situation';
 import { loneConfig, withConfig } from '../facts/sync-set';
 import { list } from '../facts/view';
 import type { Plan } from '../rule';
-import type { ClusterState } from '../state/cluster';
-import { serves } from '../state/cluster';
-import { parseState } from '../state/stored';
+import { type ClusterState, serves } from '../state/cluster';
 import { beginBootstrap, suspected } from '../transitions';
 
 function startThem(nodes: readonly string[]): string {
@@ -22,11 +20,6 @@ function unheard(s: Situation): string[] {
 
 function nodesWithData(s: Situation): string[] {
   return s.names.filter((n) => s.status(n)?.dataId != null);
-}
-
-function storeIsOld(s: Situation): boolean {
-  const copy = newestCopy(s);
-  return !s.state.adopting && copy !== null && isNewer(copy, s.state);
 }
 
 /**
@@ -43,8 +36,8 @@ function isMovedByAnother(s: Situation): boolean {
 function withoutStandbys(s: Situation): ClusterState {
   if (s.state.leader === null) return s.state;
   // The configuration says what the opened leadership may have acknowledged, so it carries the term of that leadership.
-  const term = s.lastOpened?.term ?? s.state.term;
-  return { ...s.state, joint: withConfig(s.state.joint, loneConfig(s.state.leader, term, s), true) };
+  const lone = { ...loneConfig(s, s.state.leader), term: s.lastOpened?.term ?? s.state.term };
+  return { ...s.state, joint: withConfig(s.state.joint, lone, true) };
 }
 
 /**
@@ -56,79 +49,56 @@ function trusted(s: Situation, seq: number): ClusterState {
 }
 
 /**
- * The newest known state: the store's, or a keeper's copy that is as new or newer. `adopted` is null when the copy
- * cannot be read.
- */
-function newestKnown(s: Situation): { adopted: ClusterState | null; copy: Copy | null } {
-  const copy = newestCopy(s);
-  if (copy === null || isNewer({ term: s.state.term, seq: s.state.suspectSeq ?? s.state.seq }, copy)) {
-    return { adopted: s.state, copy: null };
-  }
-  return { adopted: parseState(copy.blob), copy };
-}
-
-/**
  * Members of the state that have lost their memory, because they came back without their data or were removed from the
  * config. They may have known of a later leader, or of a leader that went on alone, and no other node can tell.
  */
-function forgotten(known: ClusterState, s: Situation): string[] {
-  return Object.entries(known.members)
-    .filter(([node, dataId]) => {
-      if (!s.isDeclared(node)) return true;
-      const status = s.status(node);
-      return status !== null && status.dataId !== dataId && s.view(node).recall === null;
-    })
-    .map(([node]) => node);
+function forgotten(s: Situation): string[] {
+  return Object.keys(s.state.members).filter((node) => {
+    const status = s.status(node);
+    const isAnother = status !== null && status.dataId !== s.state.members[node];
+    return !s.isDeclared(node) || (isAnother && s.view(node).recall === null);
+  });
 }
 
 /**
  * True when the recorded leader runs as the primary of its term and HAProxy leads to it. Before a later leader was
  * opened, the slot would have been closed (S2), so there was none.
  */
-function isStillRouted(known: ClusterState, s: Situation): boolean {
-  if (known.leader === null || !serves(known)) return false;
-  const status = s.status(known.leader);
-  const address = s.address(known.leader);
-  const leads = status?.postgres.state === 'primary' && status.lead?.term === known.term;
-  return leads && address !== null && s.observation.haproxy.reachable && s.observation.haproxy.slot === address;
+function isStillRouted(s: Situation): boolean {
+  const { reachable, slot } = s.observation.haproxy;
+  const status = s.status(s.leader);
+  const leads = serves(s.state) && status?.postgres.state === 'primary' && status.lead?.term === s.state.term;
+  return leads && reachable && slot !== null && slot === s.address(s.leader);
 }
 
 export function storeOld(s: Situation): Plan | null {
-  return storeIsOld(s)
-    ? {
-        state: suspected(s.state),
-        reason: 'a keeper remembers a newer state than the store, so every declared node is asked first',
-      }
-    : null;
+  const copy = newestCopy(s);
+  if (s.state.adopting || copy === null || !isNewer(copy, s.state)) return null;
+  const reason = 'a keeper remembers a newer state than the store, so every declared node is asked first';
+  return { state: suspected(s.state), reason };
 }
 
 export function slotMoved(s: Situation): Plan | null {
-  return isMovedByAnother(s)
-    ? {
-        state: suspected(s.state),
-        reason: `HAProxy leads to another node than ${s.state.leader}: another monitor moved it, so every declared node is asked first`,
-      }
-    : null;
+  if (!isMovedByAnother(s)) return null;
+  const what = `HAProxy leads to another node than ${s.state.leader}: another monitor moved it`;
+  return { state: suspected(s.state), reason: `${what}, so every declared node is asked first` };
 }
 
 export function adoptWait(s: Situation): Plan | null {
-  if (!s.state.adopting) return null;
   const missing = unheard(s);
-  if (missing.length === 0) return null;
-  return {
-    reason: `the store is new; waiting to hear from ${list(missing)} before anything is decided; ${startThem(missing)}${acceptLossRemedy(s)}`,
-  };
+  if (!s.state.adopting || missing.length === 0) return null;
+  const what = `the store is new; waiting to hear from ${list(missing)} before anything is decided`;
+  return { reason: `${what}; ${startThem(missing)}${acceptLossRemedy(s)}` };
 }
 
 export function adoptForgotten(s: Situation): Plan | null {
   if (!s.state.adopting) return null;
   const { adopted } = newestKnown(s);
-  if (adopted === null || isStillRouted(adopted, s)) return null;
-  const lost = forgotten(adopted, s);
+  if (adopted === null || isStillRouted(s.with(adopted))) return null;
+  const lost = forgotten(s.with(adopted));
   if (lost.length === 0) return null;
-  return {
-    reason: `the monitor's store is new or old, and ${list(lost)} lost its memory or is not declared any more: it may have had newer data; put its volume back${acceptLossRemedy(s)}`,
-  };
+  const what = `the monitor's store is new or old, and ${list(lost)} lost its memory or is not declared any more`;
+  return { reason: `${what}: it may have had newer data; put its volume back${acceptLossRemedy(s)}` };
 }
 
 export function adopted(s: Situation): Plan | null {
@@ -137,44 +107,35 @@ export function adopted(s: Situation): Plan | null {
   if (adopted === null || (adopted.leader === null && nodesWithData(s).length > 0)) return null;
   // A member that lost its memory may have known that the leader went on alone, so no node takes over until standbys
   // are counted anew.
-  const unsure = forgotten(adopted, s).length > 0;
+  const unsure = forgotten(s.with(adopted)).length > 0;
   const next = unsure ? withoutStandbys(s.with(adopted)) : adopted;
-  return {
-    state: trusted(s.with(next), Math.max(copy?.seq ?? 0, s.state.seq) + 1),
-    reason:
-      copy === null
-        ? 'every declared node was heard'
-        : `took over the newest state that the keepers remember (term ${copy.term}, seq ${copy.seq})`,
-  };
+  const state = trusted(s.with(next), Math.max(copy?.seq ?? 0, s.state.seq) + 1);
+  if (copy === null) return { state, reason: 'every declared node was heard' };
+  const which = `term ${copy.term}, seq ${copy.seq}`;
+  return { state, reason: `took over the newest state that the keepers remember (${which})` };
 }
 
 export function adoptUnknown(s: Situation): Plan | null {
-  return s.state.adopting
-    ? {
-        reason: `${list(nodesWithData(s))} has data but no node remembers the cluster's history; restore the monitor's volume${acceptLossRemedy(s)}`,
-      }
-    : null;
+  if (!s.state.adopting) return null;
+  const what = `${list(nodesWithData(s))} has data but no node remembers the cluster's history`;
+  return { reason: `${what}; restore the monitor's volume${acceptLossRemedy(s)}` };
 }
 
 export function bootstrapWait(s: Situation): Plan | null {
   if (s.state.activity.kind !== 'empty') return null;
   const missing = unheard(s);
-  if (missing.length > 0)
-    return {
-      reason: `waiting to hear from ${list(missing)} before the first database is made; ${startThem(missing)}`,
-    };
+  if (missing.length > 0) {
+    const what = `waiting to hear from ${list(missing)} before the first database is made`;
+    return { reason: `${what}; ${startThem(missing)}` };
+  }
   const data = nodesWithData(s);
   if (data.length === 0) return null;
-  return {
-    reason: `${list(data)} has data that this cluster does not know; nothing is created beside it${acceptLossRemedy(s)}`,
-  };
+  const what = `${list(data)} has data that this cluster does not know; nothing is created beside it`;
+  return { reason: `${what}${acceptLossRemedy(s)}` };
 }
 
 export function bootstrap(s: Situation): Plan | null {
-  const first = s.observation.declared[0];
+  const [first] = s.names;
   if (s.state.activity.kind !== 'empty' || first === undefined) return null;
-  return {
-    state: beginBootstrap(s.state, first.name),
-    reason: `no node has data; ${first.name} makes the first database`,
-  };
+  return { state: beginBootstrap(s.state, first), reason: `no node has data; ${first} makes the first database` };
 }

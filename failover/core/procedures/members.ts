@@ -5,10 +5,9 @@
 
 import { NODES_MAX } from '../../contract/limits';
 import type { Situation } from '../facts/situation';
-import { hasAccepted, isDone, list } from '../facts/view';
+import { list, without } from '../facts/view';
 import type { Plan } from '../rule';
-import type { ClusterState, DeclaredNode } from '../state/cluster';
-import { serves } from '../state/cluster';
+import { type ClusterState, type DeclaredNode, serves } from '../state/cluster';
 import { change } from '../transitions';
 
 /**
@@ -24,8 +23,12 @@ export function retiringLeader(state: ClusterState | null, declared: readonly De
 
 /** True when nothing depends on a retiring node any more, so that the monitor can forget it. */
 export function isRetired(state: ClusterState, node: string): boolean {
-  const counted = state.joint.some((c) => c.leader === node || c.members.includes(node));
-  return serves(state) && state.leader !== node && state.members[node] === undefined && !counted;
+  return serves(state) && state.members[node] === undefined && countsNowhere(state, node);
+}
+
+/** True when the node does not lead and is in no sync configuration. */
+function countsNowhere({ leader, joint }: ClusterState, node: string): boolean {
+  return leader !== node && !joint.some((c) => c.leader === node || c.members.includes(node));
 }
 
 /**
@@ -35,11 +38,11 @@ export function isRetired(state: ClusterState, node: string): boolean {
  */
 function isPromotedByHand(s: Situation, node: string): boolean {
   const status = s.status(node);
-  const given = s.state.orders[node];
+  const target = s.state.orders[node]?.target;
   if (status === null || node === s.state.leader || !s.isMember(node, status.dataId)) return false;
   if (status.promotedByHand === true) return true;
-  const onlyFollows = given?.target.kind === 'follow' && given.target.method === 'stream';
-  return onlyFollows && hasAccepted(status, given) && status.postgres.state === 'primary';
+  const onlyFollows = target?.kind === 'follow' && target.method === 'stream';
+  return onlyFollows && s.hasAccepted(node) && status.postgres.state === 'primary';
 }
 
 /** Marks a node that was promoted by hand, which only a copy can bring back (S3). Null when there is none. */
@@ -47,10 +50,8 @@ export function promotedByHand(s: Situation): Plan | null {
   const node = s.names.find((n) => isPromotedByHand(s, n));
   if (node === undefined) return null;
   const rebuild = { ...s.state.rebuild, [node]: s.state.members[node] ?? '' };
-  return {
-    state: change(s.state, { rebuild }),
-    reason: `${node} was promoted by hand, so its history is its own; it is copied anew when there is a leader`,
-  };
+  const what = `${node} was promoted by hand, so its history is its own`;
+  return { state: change(s.state, { rebuild }), reason: `${what}; it is copied anew when there is a leader` };
 }
 
 /**
@@ -63,10 +64,9 @@ export function leaderKnown(s: Situation): Plan | null {
   const dataId = leader === null ? null : (s.status(leader)?.dataId ?? null);
   if (leader === null || dataId === null || entry?.node !== leader || entry.dataId !== dataId) return null;
   if (s.state.members[leader] === dataId) return null;
-  return {
-    state: change(s.state, { members: { ...s.state.members, [leader]: dataId } }),
-    reason: `${leader} has the data that was recorded for it and is a member again`,
-  };
+  const members = { ...s.state.members, [leader]: dataId };
+  const reason = `${leader} has the data that was recorded for it and is a member again`;
+  return { state: change(s.state, { members }), reason };
 }
 
 /**
@@ -74,38 +74,30 @@ export function leaderKnown(s: Situation): Plan | null {
  * is none.
  */
 export function memberJoined(s: Situation): Plan | null {
+  const { members, rebuild, rebuildAsked } = s.state;
   for (const { name } of s.observation.declared) {
-    const status = s.status(name);
-    const dataId = status?.dataId ?? null;
-    const given = s.state.orders[name];
-    if (dataId === null || name === s.state.leader || given?.target.kind !== 'follow') continue;
-    if (!isDone(status, given) || s.state.members[name] === dataId) continue;
+    const dataId = s.status(name)?.dataId ?? null;
+    const target = s.state.orders[name]?.target;
+    if (dataId === null || name === s.state.leader || target?.kind !== 'follow') continue;
+    if (!s.isDone(name) || members[name] === dataId) continue;
     const counted = s.state.joint.some((c) => c.members.includes(name));
     // If writes wait for this very member (`block`), its complete copy replaces the old data: the copy was made from
     // the leader after everything that had been acknowledged, and nothing has been acknowledged without this member
     // since.
     if (counted && s.status(s.leader)?.lead?.standbys.every((s) => s.name !== name)) continue;
-    const others = (record: Readonly<Record<string, string>>) =>
-      Object.fromEntries(Object.entries(record).filter(([n]) => n !== name));
-    const rebuildAsked = s.state.rebuildAsked === undefined ? {} : { rebuildAsked: others(s.state.rebuildAsked) };
-    return {
-      state: change(s.state, {
-        members: { ...s.state.members, [name]: dataId },
-        rebuild: others(s.state.rebuild),
-        ...rebuildAsked,
-      }),
-      reason: `${name} has joined as a standby of ${given.target.leader}`,
-    };
+    const state = change(s.state, {
+      members: { ...members, [name]: dataId },
+      rebuild: without(rebuild, name),
+      rebuildAsked: rebuildAsked && without(rebuildAsked, name),
+    });
+    return { state, reason: `${name} has joined as a standby of ${target.leader}` };
   }
   return null;
 }
 
 /** Forgets nodes that were removed from the config and are counted nowhere; null when there are none. */
 export function memberRemoved(s: Situation): Plan | null {
-  const gone = Object.keys(s.state.members).filter(
-    (n) =>
-      !s.isDeclared(n) && n !== s.state.leader && !s.state.joint.some((c) => c.leader === n || c.members.includes(n)),
-  );
+  const gone = Object.keys(s.state.members).filter((n) => !s.isDeclared(n) && countsNowhere(s.state, n));
   if (gone.length === 0) return null;
   const members = Object.fromEntries(Object.entries(s.state.members).filter(([n]) => !gone.includes(n)));
   return { state: change(s.state, { members }), reason: `no longer declared: ${list(gone)}` };

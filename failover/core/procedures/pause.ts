@@ -9,19 +9,15 @@ import { change } from '../transitions';
 export function pauseBegun(s: Situation): Plan | null {
   if (s.observation.request?.kind !== 'pause' || pauseRefusal(s.state) !== null) return null;
   const { pause } = s.observation.request;
-  return {
-    state: change(s.state, { pause }),
-    reason: `automatic changes of leader are paused ${untilOf(pause)}: ${pause.reason}`,
-  };
+  const reason = `automatic changes of leader are paused ${untilOf(pause)}: ${pause.reason}`;
+  return { state: change(s.state, { pause }), reason };
 }
 
 export function pauseEnded(s: Situation): Plan | null {
   if (s.observation.request?.kind !== 'resume' || resumeRefusal(s.state) !== null) return null;
   const how = s.observation.request.by === 'expired' ? 'has come to its end' : 'was ended';
-  return {
-    state: change(s.state, { pause: undefined }),
-    reason: `the pause ${how} (${s.state.pause?.reason ?? ''}); the leader is changed automatically again`,
-  };
+  const what = `the pause ${how} (${s.state.pause?.reason ?? ''})`;
+  return { state: change(s.state, { pause: undefined }), reason: `${what}; the leader is changed automatically again` };
 }
 
 /** Why a pause is refused now; null when it may begin. */
@@ -31,6 +27,5 @@ export function pauseRefusal(state: ClusterState): string | null {
 
 /** Why there is nothing to resume; null when there is. */
 export function resumeRefusal(state: ClusterState): string | null {
-  if (state.pause === undefined) return 'nothing is paused';
-  return pauseRefusal(state);
+  return state.pause === undefined ? 'nothing is paused' : pauseRefusal(state);
 }

@@ -1,17 +1,15 @@
 /** Rows for the first creation, the election and the promotion of a leader. */
 
 import type { FailureCode } from '../../contract/codes';
-import { canLeadAgain } from '../facts/candidates';
-import { isAsynchronous, pick } from '../facts/choice';
-import { isAbsent } from '../facts/health';
+import { canLeadAgain, isAsynchronous, pick } from '../facts/candidates';
+import { crashRestMs, isAbsent } from '../facts/health';
 import { acceptLossRemedy } from '../facts/loss';
 import { isCertified, isCutOff } from '../facts/opening';
 import type { Situation } from '../facts/situation';
 import { isProven, wantedConfig, withConfig } from '../facts/sync-set';
-import { isDone, list } from '../facts/view';
+import { list } from '../facts/view';
 import type { Plan } from '../rule';
-import type { Status } from '../state/cluster';
-import { abandon, change, leadAgain, opened, promote, recordFirstLeader } from '../transitions';
+import { abandon, change, opened, promote, promoteNext, recordFirstLeader } from '../transitions';
 
 /** How long an election with missing promises waits at most before an old leader that is there leads again, ms. */
 const PROMISE_PATIENCE_MS = 1_000;
@@ -23,19 +21,13 @@ const AGAIN: ReadonlySet<FailureCode> = new Set(['MUST_NOT_LEAD', 'POSTGRES_CRAS
 /** Failures after which another node should be promoted instead. */
 const FATAL: ReadonlySet<FailureCode> = new Set([...AGAIN, 'PROMOTION_HANGS', 'NO_DATA', 'TOOL_FAILED', 'STEP_FAILED']);
 
-/** Rest before the third attempt, ms. The second one follows at once, and each further one rests longer. */
-const FIRST_REST_MS = 500;
-const REST_MAX_MS = 30_000;
-
 export function bootstrapped(s: Situation): Plan | null {
   if (s.state.activity.kind !== 'bootstrap') return null;
   const { node } = s.state.activity;
-  const status = s.status(node);
-  if (status === null || status.dataId === null || !isDone(status, s.state.orders[node])) return null;
-  return {
-    state: recordFirstLeader(s.state, node, status.dataId),
-    reason: `${node} has made the database and will lead`,
-  };
+  const dataId = s.status(node)?.dataId ?? null;
+  if (dataId === null || !s.isDone(node)) return null;
+  const state = recordFirstLeader(s.state, node, dataId);
+  return { state, reason: `${node} has made the database and will lead` };
 }
 
 export function bootstrapping(s: Situation): Plan | null {
@@ -52,10 +44,7 @@ export function elected(s: Situation): Plan | null {
   const { cause, prefer } = s.state.activity;
   const choice = pick(s, true, prefer);
   if (choice.kind !== 'candidate' || !mayPromote(s)) return null;
-  return {
-    state: promote(s, choice.node, cause),
-    reason: `${choice.node} is promoted in term ${s.state.term}`,
-  };
+  return { state: promote(s, choice.node, cause), reason: `${choice.node} is promoted in term ${s.state.term}` };
 }
 
 export function electedLeaderBack(s: Situation): Plan | null {
@@ -64,10 +53,8 @@ export function electedLeaderBack(s: Situation): Plan | null {
   const waits = pick(s, true).kind !== 'nobody';
   const sinceMs = Math.max(s.view(leader).changedAtMs, s.observation.watch.stepSinceMs);
   if (waits && s.nowMs - sinceMs < PROMISE_PATIENCE_MS) return null;
-  return {
-    state: leadAgain(s, false),
-    reason: `${leader} is back with all its data and leads again in term ${s.state.term}`,
-  };
+  const state = promote(s, leader, 'LEADER_BACK');
+  return { state, reason: `${leader} is back with all its data and leads again in term ${state.term}` };
 }
 
 export function electing(s: Situation): Plan | null {
@@ -79,28 +66,21 @@ export function electing(s: Situation): Plan | null {
   }
   if (choice.kind === 'candidate')
     return { reason: `${choice.node} is promoted when no session on ${s.leader} is left` };
-  const replaying = choice.nodes.filter((n) => hasUnknownPosition(s, s.status(n)));
-  const late =
-    replaying.length === 0 ? '' : `; ${list(replaying)} still applies the write-ahead log that is on its disk`;
-  return {
-    reason: `${list(choice.nodes)} promise to leave ${s.leader} before one of them is promoted${late}`,
-  };
+  const promise = `${list(choice.nodes)} promise to leave ${s.leader} before one of them is promoted`;
+  const replaying = choice.nodes.filter((n) => hasUnknownPosition(s, n));
+  if (replaying.length === 0) return { reason: promise };
+  return { reason: `${promise}; ${list(replaying)} still applies the write-ahead log that is on its disk` };
 }
 
 export function open(s: Situation): Plan | null {
-  if (s.state.activity.kind !== 'promote') return null;
-  if (!isProven(s) || !isCertified(s) || !isCutOff(s)) return null;
-  return {
-    state: opened(s),
-    reason: `${s.leader} leads in term ${s.state.term}, writes go to it`,
-  };
+  if (s.state.activity.kind !== 'promote' || !isProven(s) || !isCertified(s) || !isCutOff(s)) return null;
+  return { state: opened(s), reason: `${s.leader} leads in term ${s.state.term}, writes go to it` };
 }
 
 export function candidateLost(s: Situation): Plan | null {
   if (s.state.activity.kind !== 'promote' || !candidateFailed(s)) return null;
-  const next = abandon(s);
-  if (next === null) return null;
-  return { state: next.state, reason: `${s.leader} failed before it was opened; another node is chosen` };
+  const state = abandon(s);
+  return state && { state, reason: `${s.leader} failed before it was opened; another node is chosen` };
 }
 
 export function promoteAgain(s: Situation): Plan | null {
@@ -109,35 +89,27 @@ export function promoteAgain(s: Situation): Plan | null {
   if (s.state.activity.kind !== 'promote' || status === null || !AGAIN.has(status.failure?.code ?? 'OTHER'))
     return null;
   if (status.accepted?.term !== s.state.term || status.stopping || !s.isMember(leader, status.dataId)) return null;
-  if (s.stepMs < attemptRestMs(s)) return null;
-  const next = leadAgain(s, true);
-  return { state: next, reason: `${leader} was interrupted and is promoted again in term ${next.term}` };
+  if (s.stepMs < crashRestMs(s.lastEntry?.attempts ?? 1)) return null;
+  const state = promoteNext(s, leader, 'LEADER_BACK');
+  return { state, reason: `${leader} was interrupted and is promoted again in term ${state.term}` };
 }
 
 export function promoteSync(s: Situation): Plan | null {
-  if (s.state.activity.kind !== 'promote') return null;
-  const wanted = wantedConfig(s, false);
+  const wanted = s.state.activity.kind === 'promote' ? wantedConfig(s, false) : null;
   if (wanted === null) return null;
-  return {
-    state: change(s.state, { joint: withConfig(s.state.joint, wanted, false) }),
-    reason: `${wanted.leader} is opened with ${list(wanted.members)} counted`,
-  };
+  const state = change(s.state, { joint: withConfig(s.state.joint, wanted, false) });
+  return { state, reason: `${wanted.leader} is opened with ${list(wanted.members)} counted` };
 }
 
 export function promoting(s: Situation): Plan | null {
   return s.state.activity.kind === 'promote' ? { reason: promotingReason(s) } : null;
 }
 
-/** How long the candidate rests before it is recorded again, ms; see {@link LedgerEntry} `attempts`. */
-function attemptRestMs(s: Situation): number {
-  const attempts = s.lastEntry?.attempts ?? 1;
-  return attempts === 1 ? 0 : Math.min(REST_MAX_MS, FIRST_REST_MS * 2 ** Math.min(attempts - 2, 10));
-}
-
 /**
  * True when the node has promised but has no vote yet, because it still applies write-ahead log that is on its disk.
  */
-function hasUnknownPosition(s: Situation, status: Status | null): boolean {
+function hasUnknownPosition(s: Situation, node: string): boolean {
+  const status = s.status(node);
   return status?.accepted?.kind === 'freeze' && status.accepted.term === s.state.term && status.postgres.lsn === null;
 }
 
@@ -151,14 +123,10 @@ function mayPromote(s: Situation): boolean {
 }
 
 function candidateFailed(s: Situation): boolean {
-  const view = s.view(s.leader);
-  if (!view.connected) return view.everConnected || isAbsent(s, view.name);
-  if (view.silentMs >= s.policy.hangTimeoutMs) return true;
-  const status = view.status;
-  return (
-    status !== null &&
-    (status.stopping || (FATAL.has(status.failure?.code ?? 'OTHER') && status.accepted?.term === s.state.term))
-  );
+  const { name, connected, everConnected, silentMs, status } = s.view(s.leader);
+  if (!connected) return everConnected || isAbsent(s, name);
+  if (silentMs >= s.policy.hangTimeoutMs || status?.stopping === true) return true;
+  return FATAL.has(status?.failure?.code ?? 'OTHER') && status?.accepted?.term === s.state.term;
 }
 
 function promotingReason(s: Situation): string {
@@ -173,8 +141,7 @@ function promotingReason(s: Situation): string {
     return `${leader} cannot lead yet: ${status.failure.message}${again}${remedy}`;
   }
   if (!isProven(s)) {
-    const ordered = s.state.joint.at(-1);
-    const counted = ordered?.members ?? [];
+    const counted = s.ordered?.members ?? [];
     const rest = counted.length === 0 ? '' : `, waiting for ${list(counted)} to be counted`;
     return `${leader} is being promoted in term ${s.state.term}${rest}`;
   }

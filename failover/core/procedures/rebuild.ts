@@ -8,7 +8,7 @@ import { clusterTrouble } from '../facts/readiness';
 import { begunRequest } from '../facts/requests';
 import type { Situation } from '../facts/situation';
 import { wantedConfig } from '../facts/sync-set';
-import { hasAccepted } from '../facts/view';
+import { without } from '../facts/view';
 import type { Plan } from '../rule';
 import { standbyWorkOf } from '../state/cluster';
 import { change, workOn } from '../transitions';
@@ -18,12 +18,9 @@ const LEAVE_LIMIT_MS = 30_000;
 
 export function rebuildAsked(s: Situation): Plan | null {
   const { request } = s.observation;
-  if (request?.kind !== 'rebuild') return null;
-  if (rebuildRefusal(s, request.node) !== null) return null;
-  return {
-    state: workOn(s.state, { kind: 'rebuild', node: request.node }, begunRequest(s)),
-    reason: `${request.node} is to be copied anew; at first nobody waits for it any more`,
-  };
+  if (request?.kind !== 'rebuild' || rebuildRefusal(s, request.node) !== null) return null;
+  const state = workOn({ ...s.state, ...begunRequest(s) }, { kind: 'rebuild', node: request.node });
+  return { state, reason: `${request.node} is to be copied anew; at first nobody waits for it any more` };
 }
 
 export function rebuildBegun(s: Situation): Plan | null {
@@ -31,13 +28,10 @@ export function rebuildBegun(s: Situation): Plan | null {
   if (node === null || s.state.joint.length !== 1 || s.state.joint[0]?.members.includes(node)) return null;
   if (!s.isDeclared(node) || wantedConfig(s, true) !== null) return null;
   const dataId = s.status(node)?.dataId ?? s.state.members[node] ?? '';
-  return {
-    state: workOn(s.state, undefined, {
-      rebuild: { ...s.state.rebuild, [node]: dataId },
-      rebuildAsked: { ...s.state.rebuildAsked, [node]: dataId },
-    }),
-    reason: `${node} is copied anew from ${s.leader}`,
-  };
+  const rebuild = { ...s.state.rebuild, [node]: dataId };
+  const rebuildAsked = { ...s.state.rebuildAsked, [node]: dataId };
+  const state = workOn({ ...s.state, rebuild, rebuildAsked }, null);
+  return { state, reason: `${node} is copied anew from ${s.leader}` };
 }
 
 export function rebuildDropped(s: Situation): Plan | null {
@@ -45,46 +39,33 @@ export function rebuildDropped(s: Situation): Plan | null {
   if (node === null) return null;
   const late = s.stepMs >= LEAVE_LIMIT_MS;
   if (s.isDeclared(node) && !late) return null;
-  return {
-    state: workOn(s.state, undefined),
-    reason: `${node} is not copied anew: ${late ? 'writes still wait for it' : 'it is not declared any more'}`,
-  };
+  const why = late ? 'writes still wait for it' : 'it is not declared any more';
+  return { state: workOn(s.state, null), reason: `${node} is not copied anew: ${why}` };
 }
 
+/** Ends a copy that a person asked for, if it fails again and again and the data that it should replace is still there. */
 export function rebuildFailed(s: Situation): Plan | null {
-  const failed = failedRebuild(s);
-  if (failed === null) return null;
-  const { node, message } = failed;
-  return {
-    state: change(s.state, {
-      rebuild: without(s.state.rebuild, node),
-      rebuildAsked: without(s.state.rebuildAsked, node),
+  const { rebuild, rebuildAsked, orders } = s.state;
+  for (const [node, dataId] of Object.entries(rebuildAsked ?? {})) {
+    const status = s.status(node);
+    const fails = (status?.failure?.tries ?? 0) >= COPY_TRIES_MAX && s.hasAccepted(node);
+    if (!fails || status?.dataId !== dataId || rebuild[node] !== dataId || status.rewinding) continue;
+    const state = change(s.state, {
+      rebuild: without(rebuild, node),
+      rebuildAsked: without(rebuildAsked, node),
       // The order to copy is dropped too, so that the node gets a new order from its state.
-      orders: without(s.state.orders, node),
-    }),
-    reason: `the copy of ${node} failed ${COPY_TRIES_MAX} times (${message}); its former data is used again`,
-  };
+      orders: without(orders, node),
+    });
+    const failure = `the copy of ${node} failed ${COPY_TRIES_MAX} times (${status.failure?.message ?? ''})`;
+    return { state, reason: `${failure}; its former data is used again` };
+  }
+  return null;
 }
 
 /** The standby that is about to be copied anew; null when there is none. */
 function rebuiltNode(s: Situation): string | null {
   const work = standbyWorkOf(s.state);
   return work?.kind === 'rebuild' ? work.node : null;
-}
-
-function without<T>(record: Readonly<Record<string, T>> | undefined, node: string): Record<string, T> {
-  return Object.fromEntries(Object.entries(record ?? {}).filter(([name]) => name !== node));
-}
-
-/** The copy that a person asked for, if it fails again and again and the data that it should replace is still there. */
-function failedRebuild(s: Situation): { node: string; message: string } | null {
-  for (const [node, dataId] of Object.entries(s.state.rebuildAsked ?? {})) {
-    const status = s.status(node);
-    const fails = (status?.failure?.tries ?? 0) >= COPY_TRIES_MAX && hasAccepted(status, s.state.orders[node]);
-    if (!fails || status?.dataId !== dataId || s.state.rebuild[node] !== dataId || status.rewinding) continue;
-    return { node, message: status.failure?.message ?? '' };
-  }
-  return null;
 }
 
 /** Why a copy of this node is refused; null when it may be copied. */

@@ -2,10 +2,8 @@
  * Rows for a leader that serves or should serve: its health, what acknowledged writes wait for, and the steady state.
  */
 
-import { canLeadAgain } from '../facts/candidates';
-import { pick } from '../facts/choice';
-import type { Health } from '../facts/health';
-import { servingHealth } from '../facts/health';
+import { canLeadAgain, nodesOf, pick } from '../facts/candidates';
+import { crashRestMs, isLost, servingHealth } from '../facts/health';
 import { holdOf, mayTakeOverAsked } from '../facts/hold';
 import { acceptLossRemedy } from '../facts/loss';
 import { isCertified } from '../facts/opening';
@@ -15,35 +13,24 @@ import { begunRequest } from '../facts/requests';
 import { settingsReason } from '../facts/settings';
 import type { Situation } from '../facts/situation';
 import { isProven, wantedConfig, withConfig } from '../facts/sync-set';
-import { isDone, list } from '../facts/view';
+import { list } from '../facts/view';
 import type { Plan } from '../rule';
 import type { Action } from '../state/cluster';
-import { change, giveUp, leadAgain } from '../transitions';
-
-/**
- * Rest before the third start within a minute, ms. The second one follows at once, and each further one rests longer.
- */
-const FIRST_REST_MS = 500;
-const REST_MAX_MS = 30_000;
+import { change, giveUp, promoteNext } from '../transitions';
 
 export function stopHeldBack(s: Situation): Plan | null {
   const hold = holdOf(s);
   if (servingHealth(s)?.kind !== 'stopping' || hold === null || pick(s, false).kind === 'nobody') return null;
-  return {
-    code: hold.code,
-    reason: `${s.leader} was told to stop; ${hold.words}, so nobody takes over and writes wait for its return`,
-  };
+  const reason = `${s.leader} was told to stop; ${hold.words}, so nobody takes over and writes wait for its return`;
+  return { code: hold.code, reason };
 }
 
 export function handoverBegun(s: Situation): Plan | null {
   if (servingHealth(s)?.kind !== 'stopping') return null;
-  const choice = pick(s, false);
-  const candidate = choice.kind === 'candidate' ? choice.node : choice.kind === 'freeze' ? choice.nodes[0] : undefined;
+  const [candidate] = nodesOf(pick(s, false));
   if (candidate === undefined) return null;
-  return {
-    state: change(s.state, { activity: { kind: 'handover', candidate } }),
-    reason: `${s.leader} was told to stop and hands over to ${candidate}`,
-  };
+  const state = change(s.state, { activity: { kind: 'handover', candidate } });
+  return { state, reason: `${s.leader} was told to stop and hands over to ${candidate}` };
 }
 
 export function leaderStopping(s: Situation): Plan | null {
@@ -53,67 +40,61 @@ export function leaderStopping(s: Situation): Plan | null {
 }
 
 export function leaderLost(s: Situation): Plan | null {
-  const gone = goneHealth(s);
-  if (gone === null) return null;
-  const asked = s.observation.request?.kind === 'promote' ? s.observation.request.to : undefined;
-  const isAsked = asked !== undefined && mayTakeOverAsked(s, asked);
-  if (!isAsked && holdOf(s) !== null) return null;
-  const cause = isAsked ? 'PROMOTE_ASKED' : gone.code;
-  const next = giveUp(s, cause, isAsked ? asked : undefined);
+  const gone = servingHealth(s);
+  if (gone === null || !isLost(gone)) return null;
+  const { request } = s.observation;
+  const asked = request?.kind === 'promote' && mayTakeOverAsked(s, request.to) ? request.to : undefined;
+  if (asked === undefined && holdOf(s) !== null) return null;
+  const code = asked === undefined ? gone.code : 'PROMOTE_ASKED';
+  const next = giveUp(s, code, asked);
   if (next === null) return null;
+  const state = asked === undefined ? next.state : { ...next.state, ...begunRequest(s) };
   const what =
     next.choice.kind === 'candidate'
-      ? `${next.choice.node} is promoted in term ${next.state.term}`
-      : `its members promise term ${next.state.term} before one of them is promoted`;
-  const state = isAsked ? { ...next.state, ...begunRequest(s) } : next.state;
-  return { state, code: cause, reason: `${gone.reason}; ${what}` };
+      ? `${next.choice.node} is promoted in term ${state.term}`
+      : `its members promise term ${state.term} before one of them is promoted`;
+  return { state, code, reason: `${gone.reason}; ${what}` };
 }
 
 export function leaderBack(s: Situation): Plan | null {
   if (servingHealth(s)?.kind !== 'down' || !canLeadAgain(s) || restsAfterCrash(s)) return null;
-  const next = leadAgain(s, true);
-  return { state: next, reason: `${s.leader} is back and leads again in term ${next.term}` };
+  const state = promoteNext(s, s.leader, 'LEADER_BACK');
+  return { state, reason: `${s.leader} is back and leads again in term ${state.term}` };
 }
 
 export function failoverHeldBack(s: Situation): Plan | null {
   const hold = holdOf(s);
-  const gone = goneHealth(s);
-  if (gone === null || hold === null) return null;
+  const gone = servingHealth(s);
+  if (gone === null || !isLost(gone) || hold === null) return null;
   const choice = pick(s, false);
-  if (choice.kind === 'nobody') return null;
-  const next = choice.kind === 'candidate' ? choice.node : `one of ${list(choice.nodes)}`;
-  const node = choice.kind === 'candidate' ? choice.node : (choice.nodes[0] ?? '');
-  return {
-    code: hold.code,
-    actions: probeActions(s),
-    reason: `${gone.reason}; ${next} would be promoted, but ${hold.words}: start ${s.leader}, promote ${node}, or ${hold.remedy}`,
-  };
+  const [node] = nodesOf(choice);
+  if (node === undefined) return null;
+  const next = choice.kind === 'candidate' ? node : `one of ${list(nodesOf(choice))}`;
+  const held = `${gone.reason}; ${next} would be promoted, but ${hold.words}`;
+  return { code: hold.code, reason: `${held}: start ${s.leader}, promote ${node}, or ${hold.remedy}` };
 }
 
 export function noCandidate(s: Situation): Plan | null {
-  const gone = goneHealth(s);
-  if (gone === null) return null;
+  const gone = servingHealth(s);
+  if (gone === null || !isLost(gone)) return null;
   if (gone.kind === 'down' && canLeadAgain(s)) {
     const failure = s.status(s.leader)?.failure?.message;
     const why = failure === undefined ? '' : ` (${failure})`;
-    return {
-      code: 'LEADER_RESTS',
-      reason: `${gone.reason}${why}; it ended again and again, so it rests before it is started again`,
-    };
+    const reason = `${gone.reason}${why}; it ended again and again, so it rests before it is started again`;
+    return { code: 'LEADER_RESTS', reason };
   }
   const hangs = gone.kind === 'dead' && s.view(s.leader).connected;
   const restart = hangs ? `; restart ${s.leader} if it does not go on by itself` : '';
-  return {
-    actions: probeActions(s),
-    reason: `${gone.reason}; writes wait: ${missing(s)}${restart}${acceptLossRemedy(s)}`,
-  };
+  return { reason: `${gone.reason}; writes wait: ${missing(s)}${restart}${acceptLossRemedy(s)}` };
 }
 
 export function leaderUnsure(s: Situation): Plan | null {
   const health = servingHealth(s);
   if (health?.kind === 'blind') return { code: 'LEADER_AWAITED', level: 'INFO', reason: health.reason };
   if (health?.kind !== 'late' && health?.kind !== 'apart') return null;
-  return { code: health.code, actions: probeActions(s), reason: health.reason };
+  // One quick connect confirms a broken connection. It is repeated as long as PostgreSQL still answers it.
+  const actions: Action[] = health.probe ? [{ kind: 'probe', node: s.leader }] : [];
+  return { code: health.code, actions, reason: health.reason };
 }
 
 export function haproxyCutOff(s: Situation): Plan | null {
@@ -123,20 +104,18 @@ export function haproxyCutOff(s: Situation): Plan | null {
   if (s.stepMs < s.policy.hangTimeoutMs) return null;
   const target = switchoverTarget(s, null);
   if (!('node' in target)) return null;
-  return {
-    state: change(s.state, { activity: { kind: 'handover', candidate: target.node, planned: true, cutOff: true } }),
-    reason: `HAProxy has not reached ${leader} for ${s.policy.hangTimeoutMs} ms, it hands over to ${target.node}`,
-  };
+  const { node: candidate } = target;
+  const state = change(s.state, { activity: { kind: 'handover', candidate, planned: true, cutOff: true } });
+  const what = `HAProxy has not reached ${leader} for ${s.policy.hangTimeoutMs} ms`;
+  return { state, reason: `${what}, it hands over to ${candidate}` };
 }
 
 export function syncProven(s: Situation): Plan | null {
-  const ordered = s.state.joint.at(-1);
+  const { ordered } = s;
   if (s.state.joint.length < 2 || ordered === undefined || !isProven(s)) return null;
-  const words = ordered.k === 0 ? 'nobody: it is alone' : `${ordered.k} of ${list(ordered.members)}`;
-  return {
-    state: change(s.state, { joint: [ordered] }),
-    reason: `${ordered.leader} acknowledges writes after ${words}`,
-  };
+  const whom = ordered.k === 0 ? 'nobody: it is alone' : `${ordered.k} of ${list(ordered.members)}`;
+  const state = change(s.state, { joint: [ordered] });
+  return { state, reason: `${ordered.leader} acknowledges writes after ${whom}` };
 }
 
 export function syncChange(s: Situation): Plan | null {
@@ -144,16 +123,13 @@ export function syncChange(s: Situation): Plan | null {
   if (wanted === null) return null;
   const off = s.policy.syncMode === 'asynchronous' ? 'without waiting for replicas' : 'alone, no replica is left';
   const words = wanted.k === 0 ? off : `with ${list(wanted.members)} counted`;
-  return {
-    state: change(s.state, { joint: withConfig(s.state.joint, wanted, true) }),
-    reason: `${wanted.leader} goes on ${words}`,
-  };
+  const state = change(s.state, { joint: withConfig(s.state.joint, wanted, true) });
+  return { state, reason: `${wanted.leader} goes on ${words}` };
 }
 
 export function leaderLeaving(s: Situation): Plan | null {
   if (servingHealth(s)?.kind !== 'stopping') return null;
-  const why = missing(s);
-  return { reason: `${s.leader} was told to stop and serves until somebody can take over: ${why}` };
+  return { reason: `${s.leader} was told to stop and serves until somebody can take over: ${missing(s)}` };
 }
 
 export function reopening(s: Situation): Plan | null {
@@ -167,11 +143,8 @@ export function reopening(s: Situation): Plan | null {
  * within a minute, as its keeper counts them, makes it rest longer (S8).
  */
 function restsAfterCrash(s: Situation): boolean {
-  const { leader } = s;
-  const crashes = s.status(leader)?.postgres.crashes ?? 0;
-  if (crashes < 2) return false;
-  const restMs = Math.min(REST_MAX_MS, FIRST_REST_MS * 2 ** Math.min(crashes - 2, 10));
-  return s.nowMs - (s.observation.watch.leaderDownSinceMs ?? s.nowMs) < restMs;
+  const crashes = s.status(s.leader)?.postgres.crashes ?? 0;
+  return s.nowMs - (s.observation.watch.leaderDownSinceMs ?? s.nowMs) < crashRestMs(crashes);
 }
 
 /** Tells people why no node can be promoted. */
@@ -180,25 +153,11 @@ function missing(s: Situation): string {
   return choice.kind === 'nobody' ? choice.missing : 'no candidate';
 }
 
-/** The health of a leader that is gone; null while it is there. */
-function goneHealth(s: Situation): Extract<Health, { kind: 'dead' | 'down' }> | null {
-  const health = servingHealth(s);
-  return health?.kind === 'dead' || health?.kind === 'down' ? health : null;
-}
-
-/** One quick connect confirms a broken connection. It is repeated as long as PostgreSQL still answers it. */
-function probeActions(s: Situation): Action[] {
-  const health = servingHealth(s);
-  const wants = (health?.kind === 'late' || health?.kind === 'apart') && health.probe;
-  return wants ? [{ kind: 'probe', node: s.leader }] : [];
-}
-
 export function steady(s: Situation): Plan {
-  const { leader } = s;
-  const ordered = s.state.joint.at(-1);
+  const { leader, ordered } = s;
   const others = s.names.filter((n) => n !== leader);
   const off = others.filter((n) => !s.view(n).connected);
-  const rejoining = others.filter((n) => !off.includes(n) && !isDone(s.status(n), s.state.orders[n]));
+  const rejoining = others.filter((n) => !off.includes(n) && !s.isDone(n));
   const parts = [`${leader} serves in term ${s.state.term}`];
   if (s.state.joint.length > 1) parts.push('a change of the sync set is being put in force');
   else if (ordered !== undefined && ordered.k > 0)

@@ -5,7 +5,7 @@
  * election deal with it.
  */
 
-import { pick } from '../facts/choice';
+import { pick } from '../facts/candidates';
 import { holdOf } from '../facts/hold';
 import {
   candidateTrouble,
@@ -19,12 +19,10 @@ import {
 } from '../facts/readiness';
 import { abortedRequest, begunRequest } from '../facts/requests';
 import type { Situation } from '../facts/situation';
-import { isDone } from '../facts/view';
 import { keptTheLead, mayReturn } from '../facts/watch';
 import type { Plan } from '../rule';
-import type { ClusterState, LeaderPlan } from '../state/cluster';
-import { switchoverOf } from '../state/cluster';
-import { change, elect, prepare, promote } from '../transitions';
+import { type ClusterState, type Switchover, switchoverOf } from '../state/cluster';
+import { change, elect, giveUp, prepare } from '../transitions';
 
 /** Rows of a hand-over: the leader has been told to stop. */
 export function handoverAborted(s: Situation): Plan | null {
@@ -39,9 +37,8 @@ export function handoverAborted(s: Situation): Plan | null {
 }
 
 export function handingOver(s: Situation): Plan | null {
-  return s.state.activity.kind === 'handover'
-    ? { reason: `${s.leader} shuts down cleanly, then ${s.state.activity.candidate} takes over` }
-    : null;
+  if (s.state.activity.kind !== 'handover') return null;
+  return { reason: `${s.leader} shuts down cleanly, then ${s.state.activity.candidate} takes over` };
 }
 
 /** Rows of a switchover while the leader still serves. */
@@ -54,23 +51,19 @@ export function switchoverAborted(s: Situation): Plan | null {
 
 export function switchoverHold(s: Situation): Plan | null {
   const switchover = switchoverOf(s.state);
-  const { leader } = s;
-  if (switchover?.stage !== 'prepare' || !isDone(s.status(leader), s.state.orders[leader])) return null;
-  return {
-    state: prepare(s.state, { ...switchover, stage: 'hold' }),
-    reason: `${leader} is ready to stop; new connections are held`,
-  };
+  if (switchover?.stage !== 'prepare' || !s.isDone(s.leader)) return null;
+  const state = prepare(s.state, { ...switchover, stage: 'hold' });
+  return { state, reason: `${s.leader} is ready to stop; new connections are held` };
 }
 
 export function switchoverStop(s: Situation): Plan | null {
   const switchover = switchoverOf(s.state);
   if (switchover?.stage !== 'hold' || s.state.joint.length !== 1) return null;
   const { reachable, closed } = s.observation.haproxy;
-  if (!reachable || !closed || !isLevel(s, switchover.to)) return null;
-  return {
-    state: change(s.state, { activity: { kind: 'handover', candidate: switchover.to, planned: true } }),
-    reason: `${s.leader} lets its clients finish and stops, then ${switchover.to} takes over`,
-  };
+  const candidate = switchover.to;
+  if (!reachable || !closed || !isLevel(s, candidate)) return null;
+  const state = change(s.state, { activity: { kind: 'handover', candidate, planned: true } });
+  return { state, reason: `${s.leader} lets its clients finish and stops, then ${candidate} takes over` };
 }
 
 function abortReason(s: Situation): string | null {
@@ -81,9 +74,8 @@ function abortReason(s: Situation): string | null {
   if (hold !== null) return hold.words;
   const trouble = candidateTrouble(s, to) ?? clusterTrouble(s.with(prepare(s.state, null)));
   if (trouble !== null) return trouble;
-  const ms = s.stepMs;
-  if (stage === 'prepare') return ms < PREPARE_LIMIT_MS ? null : 'the checkpoint takes too long';
-  return ms < HOLD_LIMIT_MS ? null : `${to} did not get level within ${HOLD_LIMIT_MS} ms`;
+  if (stage === 'prepare') return s.stepMs < PREPARE_LIMIT_MS ? null : 'the checkpoint takes too long';
+  return s.stepMs < HOLD_LIMIT_MS ? null : `${to} did not get level within ${HOLD_LIMIT_MS} ms`;
 }
 
 /**
@@ -92,21 +84,17 @@ function abortReason(s: Situation): string | null {
  */
 export function handedOver(s: Situation): Plan | null {
   if (s.state.activity.kind !== 'handover') return null;
+  const { candidate, planned } = s.state.activity;
   const { leader } = s;
-  const view = s.view(leader);
-  const status = s.status(leader);
-  const running = view.connected && view.silentMs < s.policy.hangTimeoutMs;
+  const { connected, silentMs, status } = s.view(leader);
+  const running = connected && silentMs < s.policy.hangTimeoutMs;
   // The leader may not yet have begun what it was told a moment ago. A shutdown that never ends is not waited for.
-  const overdue = s.state.activity.planned === true && s.stepMs >= STOP_LIMIT_MS;
+  const overdue = planned === true && s.stepMs >= STOP_LIMIT_MS;
   if (running && !overdue && (status === null || ['primary', 'stopping'].includes(status.postgres.state))) return null;
-  const { candidate } = s.state.activity;
-  const choice = pick(s, false, candidate);
-  const cause = 'HANDED_OVER';
-  if (choice.kind === 'candidate') {
-    const next = promote(s.with({ ...s.state, term: s.state.term + 1 }), choice.node, cause);
-    return { state: next, reason: `${leader} has stopped; ${choice.node} is promoted in term ${next.term}` };
-  }
-  return { state: elect(s.state, cause, candidate), reason: `${leader} has stopped; the next leader is chosen` };
+  const next = giveUp(s, 'HANDED_OVER', candidate);
+  const state = next?.state ?? elect(s.state, 'HANDED_OVER', candidate);
+  if (next?.choice.kind !== 'candidate') return { state, reason: `${leader} has stopped; the next leader is chosen` };
+  return { state, reason: `${leader} has stopped; ${next.choice.node} is promoted in term ${state.term}` };
 }
 
 /** Rest of a retiring leader between a switchover that was called off and the next one, ms. */
@@ -116,59 +104,43 @@ export function leaderRemoved(s: Situation): Plan | null {
   if (s.state.leader === null || s.state.leader !== s.observation.retiring || holdOf(s) !== null) return null;
   if (s.stepMs < REMOVAL_REST_MS) return null;
   const target = switchoverTarget(s, null);
-  return 'node' in target ? begin(s.state, target.node, 'removal') : null;
+  return 'node' in target ? begin(s.state, target.node, 'removal', `${s.leader} is not declared any more`) : null;
 }
 
 export function switchoverBegun(s: Situation): Plan | null {
   if (s.observation.request?.kind !== 'switchover') return null;
   const target = switchoverTarget(s, s.observation.request.to);
-  return 'node' in target ? begin({ ...s.state, ...begunRequest(s) }, target.node, 'person') : null;
+  if (!('node' in target)) return null;
+  return begin({ ...s.state, ...begunRequest(s) }, target.node, 'person', 'a switchover was asked for');
 }
 
 export function switchback(s: Situation): Plan | null {
-  const preferred = s.observation.declared[0]?.name;
-  if (preferred === undefined || holdOf(s) !== null) return null;
-  if (!mayReturn(s)) return null;
+  const [preferred] = s.names;
+  if (preferred === undefined || holdOf(s) !== null || !mayReturn(s)) return null;
   const target = switchoverTarget(s, preferred);
   if (!('node' in target)) return null;
   // The switchback is counted before it is tried, so that the next one waits longer however this one ends, even if the
   // monitor restarts meanwhile (S25).
-  return begin({ ...s.state, switchbacks: (s.state.switchbacks ?? 0) + 1 }, preferred, 'switchback');
+  const state = { ...s.state, switchbacks: (s.state.switchbacks ?? 0) + 1 };
+  return begin(state, preferred, 'switchback', `${preferred} has been ready for long enough`);
 }
 
 export function switchbackKept(s: Situation): Plan | null {
   if (s.state.switchbacks === undefined || !keptTheLead(s)) return null;
-  return {
-    state: change(s.state, { switchbacks: undefined }),
-    reason: `${s.leader} has kept the lead since it got it back`,
-  };
+  const reason = `${s.leader} has kept the lead since it got it back`;
+  return { state: change(s.state, { switchbacks: undefined }), reason };
 }
 
 export function switchingOver(s: Situation): Plan | null {
   const switchover = switchoverOf(s.state);
   if (switchover === null) return null;
   const { to, stage } = switchover;
-  const { leader } = s;
-  if (stage === 'prepare') return { reason: `${leader} writes a checkpoint before it hands over to ${to}` };
-  const lag = lagBytes(s, leader, to);
-  return {
-    reason: `new connections are held until ${to}, ${lag ?? 'an unknown number of'} bytes behind, is level`,
-  };
+  if (stage === 'prepare') return { reason: `${s.leader} writes a checkpoint before it hands over to ${to}` };
+  const lag = lagBytes(s, to) ?? 'an unknown number of';
+  return { reason: `new connections are held until ${to}, ${lag} bytes behind, is level` };
 }
 
-const CAUSES: Record<
-  Exclude<Extract<LeaderPlan, { kind: 'switchover' }>['by'], 'settings'>,
-  (state: ClusterState, to: string) => string
-> = {
-  person: () => 'a switchover was asked for',
-  switchback: (_, to) => `${to} has been ready for long enough`,
-  removal: ({ leader }) => `${leader ?? ''} is not declared any more`,
-};
-
-function begin(state: ClusterState, to: string, by: keyof typeof CAUSES): Plan {
-  const what = CAUSES[by](state, to);
-  return {
-    state: prepare(state, { kind: 'switchover', to, by, stage: 'prepare' }),
-    reason: `${what}: ${state.leader ?? ''} hands over to ${to}`,
-  };
+function begin(state: ClusterState, to: string, by: Switchover['by'], why: string): Plan {
+  const reason = `${why}: ${state.leader ?? ''} hands over to ${to}`;
+  return { state: prepare(state, { kind: 'switchover', to, by, stage: 'prepare' }), reason };
 }

@@ -26,6 +26,7 @@ const LeaderPlan = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('restart'), stage: z.enum(['prepare', 'hold']) }),
 ]);
 export type LeaderPlan = z.infer<typeof LeaderPlan>;
+export type Switchover = Extract<LeaderPlan, { kind: 'switchover' }>;
 
 /** Work on a standby while the leader serves. It begins by taking the standby out of the sync configuration. */
 const StandbyWork = z.discriminatedUnion('kind', [
@@ -35,6 +36,7 @@ const StandbyWork = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('rebuild'), node: z.string() }),
 ]);
 export type StandbyWork = z.infer<typeof StandbyWork>;
+export type StandbyRestart = Extract<StandbyWork, { kind: 'restart' }>;
 
 /** What the cluster is doing. Exactly one activity is under way at any time. */
 const Activity = z.discriminatedUnion('kind', [
@@ -128,9 +130,6 @@ const StoredRequest = z.object({
 });
 export type StoredRequest = z.infer<typeof StoredRequest>;
 
-/** Work that takes hours and goes on beside any activity, for example a backup. */
-const Job = z.object({ id: z.string(), kind: z.string(), node: z.string(), sinceWallMs: z.number() });
-
 /**
  * Everything that the monitor remembers: some kilobytes of JSON. It is stored durably before the monitor does anything
  * that follows from it. `seq` rises with each stored change.
@@ -180,7 +179,8 @@ export const ClusterState = z.object({
   switchbacks: z.number().int().min(1).optional(),
   /** The last request of a person that was begun, and how it ended; absent when there was none. */
   request: StoredRequest.optional(),
-  jobs: z.array(Job).optional(),
+  /** Work that takes hours and goes on beside any activity, for example a backup. */
+  jobs: z.array(z.object({ id: z.string(), kind: z.string(), node: z.string(), sinceWallMs: z.number() })).optional(),
   orders: z.record(z.string(), GivenOrder),
 });
 export type ClusterState = z.infer<typeof ClusterState>;
@@ -201,7 +201,7 @@ export function planOf({ activity }: ClusterState): LeaderPlan | null {
 }
 
 /** The switchover that is being prepared; null when there is none. */
-export function switchoverOf(state: ClusterState): Extract<LeaderPlan, { kind: 'switchover' }> | null {
+export function switchoverOf(state: ClusterState): Switchover | null {
   const plan = planOf(state);
   return plan?.kind === 'switchover' ? plan : null;
 }
@@ -213,8 +213,7 @@ export function standbyWorkOf({ activity }: ClusterState): StandbyWork | null {
 
 /** What HAProxy's write slot has to be. `held`: closed for new connections, while the leader's sessions stay (S19). */
 export type WriteRoute =
-  | { kind: 'open'; node: string; address: string }
-  | { kind: 'held'; node: string; address: string }
+  | { kind: 'open' | 'held'; node: string; address: string }
   /** Closed. HAProxy ends all sessions except those on `keep`, the next leader. */
   | { kind: 'closed'; keep: string | null };
 

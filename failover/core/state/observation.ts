@@ -72,23 +72,6 @@ export type Request = {
   | { kind: 'rebuild'; node: string }
 );
 
-/** The furthest write-ahead log position that the monitor has seen a leader at. */
-export interface NewestPosition {
-  node: string;
-  term: number;
-  lsn: string;
-}
-
-/**
- * The position that a standby has flushed, as the leader last saw it, and since when it is behind the leader's own
- * position without growing.
- */
-export interface Acknowledged {
-  leader: string;
-  lsn: string;
-  sinceMs: number;
-}
-
 /** What the monitor remembers of the past in memory only; see watch.ts. Times are monotonic ms. */
 export interface Watch {
   /** The step of the activity that is under way, and since when. */
@@ -96,10 +79,16 @@ export interface Watch {
   stepSinceMs: number;
   /** Since when the preferred node could take the lead; null while it cannot. */
   preferredSinceMs: number | null;
-  /** Null when no leader's position was seen since the monitor's start. */
-  newest: NewestPosition | null;
-  /** By name of the standby; see `isStuck` in sync-set.ts. */
-  acknowledged: Record<string, Acknowledged>;
+  /**
+   * The furthest write-ahead log position that the monitor has seen a leader at; null when it has seen none since its
+   * start.
+   */
+  newest: { node: string; term: number; lsn: string } | null;
+  /**
+   * By name of the standby: the position that it has flushed, as the leader last saw it, and since when it is behind the
+   * leader's own position without growing. See `isStuck` in sync-set.ts.
+   */
+  acknowledged: Record<string, { leader: string; lsn: string; sinceMs: number }>;
   /** When a switchback was last under way; null when there was none since the monitor's start. */
   returningAtMs: number | null;
   /** Since when the preferred node leads; null while it does not. */

@@ -1,5 +1,6 @@
 /** Reads the stored state from the disk or from a keeper's copy, and validates it before it is used. */
 import { z } from 'zod';
+import { fromJson } from '../../contract/json';
 import { type Activity, ClusterState } from './cluster';
 
 /** Versions 1 (0.1.0) and 2 of the state, which described the activity in four separate fields. */
@@ -21,26 +22,12 @@ function fromFormer(stored: unknown): unknown {
   if (!parsed.success) return stored;
   const { procedure, switchover, restart, renewing, ...rest } = parsed.data;
   const { leader } = rest;
+  const restarts = restart && { ...restart, kind: 'restart' };
   const ofLeader = restart !== undefined && restart.node === leader;
-  const standby =
-    renewing !== undefined
-      ? { kind: 'rebuild', node: renewing }
-      : restart === undefined || ofLeader
-        ? undefined
-        : { ...restart, kind: 'restart' };
-  const plan =
-    switchover !== undefined
-      ? { ...switchover, kind: 'switchover' }
-      : ofLeader
-        ? { kind: 'restart', stage: restart.stage }
-        : null;
-  const kind: Activity['kind'] = leader === null ? 'empty' : plan === null ? 'serving' : 'preparing';
-  const activity = procedure ?? {
-    kind,
-    ...(plan === null ? {} : { plan }),
-    ...(standby === undefined ? {} : { standby }),
-  };
-  return { ...rest, version: 3, generation: 1, activity };
+  const standby = renewing !== undefined ? { kind: 'rebuild', node: renewing } : ofLeader ? undefined : restarts;
+  const plan = switchover !== undefined ? { ...switchover, kind: 'switchover' } : ofLeader ? restarts : undefined;
+  const kind: Activity['kind'] = leader === null ? 'empty' : plan === undefined ? 'serving' : 'preparing';
+  return { ...rest, version: 3, generation: 1, activity: procedure ?? { kind, plan, standby } };
 }
 
 const AnyVersion = z.preprocess(fromFormer, ClusterState);
@@ -52,10 +39,5 @@ export function printState(state: ClusterState): string {
 
 /** Reads versions 1 to 3 and drops fields that this release does not know. Null when the text is no such state. */
 export function parseState(text: string): ClusterState | null {
-  try {
-    const parsed = AnyVersion.safeParse(JSON.parse(text));
-    return parsed.success ? parsed.data : null;
-  } catch {
-    return null;
-  }
+  return fromJson(AnyVersion, text);
 }

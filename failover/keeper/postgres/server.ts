@@ -314,4 +314,5 @@ export class Server implements Postgres {
   readonly startHeartbeat = () => this.beats.start();
   readonly stopHeartbeat = () => this.beats.stop();
   readonly heartbeat = () => this.beats.read();
+  readonly pinged = () => this.beats.awake();
 }

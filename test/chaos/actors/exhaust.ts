@@ -4,7 +4,8 @@
  *     exhaust.ts <address> <connections at most>
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type Connection, connect, drop, runUntilTold } from './client';
+import { type Connection, connect, drop, runUntilTold } from '../../rig/client';
+import { STACK } from '../lib/stack';
 
 const PORT = 5432;
 const AGAIN_MS = 50;
@@ -17,7 +18,7 @@ async function take(running: () => boolean): Promise<void> {
   while (running()) {
     try {
       if (held.length >= Number(most)) throw new Error('as many as wanted');
-      held.push(await connect(PORT, address));
+      held.push(await connect({ ...STACK, host: address }, PORT));
     } catch {
       if (!told) process.stdout.write('full\n');
       told = true;
@@ -27,7 +28,4 @@ async function take(running: () => boolean): Promise<void> {
   for (const { client } of held) drop(client);
 }
 
-runUntilTold(
-  (running) => [take(running)],
-  () => undefined,
-);
+runUntilTold((running) => [take(running)]);

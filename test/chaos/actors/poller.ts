@@ -5,21 +5,16 @@
  *
  *     poller.ts <socket of HAProxy> <node>=<address> …
  */
-import { type ChildProcess, spawn } from 'node:child_process';
-import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ask, parseServers } from '../../../failover/monitor/router/haproxy-socket';
-import { sessionsIn } from '../../lib/haproxy-sessions';
-import { epochMs } from '../lib/events';
-import { Coverage, Reigns } from '../lib/reigns';
-import { emit } from './client';
+import { emit } from '../../rig/client';
+import { sessionsIn } from '../../rig/haproxy-sessions';
+import { Coverage, Reigns } from '../../rig/reigns';
+import { epochMs } from '../../rig/wait';
+import { WritableWatch } from '../../rig/writable';
 
-const NODE_EVERY_SECONDS = 0.02;
-const NODE_AGAIN_MS = 200;
 const HAPROXY_EVERY_MS = 15;
 const ANSWER_LIMIT_MS = 1_000;
-/** A node's own clock is believed within this; one that was moved is not. */
-const CLOCK_TRUST_MS = 5_000;
 
 const [socket = '', ...pairs] = process.argv.slice(2);
 const addresses = new Map(pairs.map((pair) => [pair.split('=')[0] ?? '', pair.split('=')[1] ?? '']));
@@ -27,7 +22,6 @@ const nodeAt = new Map([...addresses].map(([node, address]) => [address, node]))
 const writable = new Reigns('writable');
 const routed = new Reigns('routed');
 const coverage = new Map<string, Coverage>();
-const children = new Set<ChildProcess>();
 let running = true;
 
 function looked(source: string, atMs: number): void {
@@ -36,37 +30,14 @@ function looked(source: string, atMs: number): void {
   found.look(atMs);
 }
 
-/** Keeps a session inside the node that tells its state again and again. */
-function watchNode(node: string): void {
-  const sql = 'SELECT (extract(epoch from clock_timestamp()) * 1000)::numeric(20,1), not pg_is_in_recovery()';
-  const args = ['exec', '-i', node, 'psql', '-U', 'postgres', '-AtqX', '-F', ' '];
-  const child = spawn('docker', args, { stdio: ['pipe', 'pipe', 'ignore'] });
-  children.add(child);
-  let last: boolean | null = null;
-  const turned = (now: boolean | null, atMs: number) => {
-    if (now !== last) emit({ what: 'writable', node, writable: now, atMs });
-    last = now;
-  };
-  child.stdin.on('error', () => undefined); // The node went away before it could be asked.
-  child.stdin.write(`${sql} \\watch ${NODE_EVERY_SECONDS}\n`);
-  createInterface({ input: child.stdout }).on('line', (line) => {
-    const [, toldMs, is] = /^([\d.]+) ([tf])$/.exec(line) ?? [];
-    if (toldMs === undefined) return;
-    const nowMs = epochMs();
-    const atMs = Math.abs(nowMs - Number(toldMs)) < CLOCK_TRUST_MS ? Number(toldMs) : nowMs;
-    looked(node, atMs);
-    if (is === 't') writable.see(node, atMs);
-    else writable.end(node);
-    turned(is === 't', atMs);
-  });
-  child.on('close', () => {
-    children.delete(child);
-    writable.end(node);
-    coverage.get(node)?.interrupt();
-    turned(null, epochMs());
-    if (running) setTimeout(() => running && watchNode(node), NODE_AGAIN_MS);
-  });
-}
+const last = new Map<string, boolean | null>();
+const watch = new WritableWatch(addresses.keys(), (node, is, atMs) => {
+  if (is === null) coverage.get(node)?.interrupt();
+  else looked(node, atMs);
+  writable.look(node, is, atMs);
+  if (is !== (last.get(node) ?? null)) emit({ what: 'writable', node, writable: is, atMs });
+  last.set(node, is);
+});
 
 /** Nodes that a client's write may reach now: by the slot, or over a session that is established or being so. */
 function routes(answer: string): { slot: string | null; nodes: Set<string> } {
@@ -88,10 +59,7 @@ async function watchHaproxy(): Promise<void> {
     try {
       const { slot, nodes } = routes(await ask(socket, 'show servers state;show sess', ANSWER_LIMIT_MS));
       looked('haproxy', atMs);
-      for (const node of addresses.keys()) {
-        if (nodes.has(node)) routed.see(node, atMs);
-        else routed.end(node);
-      }
+      for (const node of addresses.keys()) routed.look(node, nodes.has(node), atMs);
       if (slot !== last) emit({ what: 'slot', address: slot, atMs });
       last = slot;
     } catch {
@@ -104,11 +72,10 @@ async function watchHaproxy(): Promise<void> {
   }
 }
 
-for (const node of addresses.keys()) watchNode(node);
 const done = watchHaproxy();
 process.once('SIGTERM', () => {
   running = false;
-  for (const child of children) child.kill();
+  watch.stop();
   void done.then(() => {
     for (const reign of [...writable.all(), ...routed.all()]) emit({ what: 'reign', ...reign });
     for (const one of coverage.values()) emit({ what: 'coverage', ...one.summary() });

@@ -5,9 +5,10 @@
  *     readers.ts <run>
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { epochMs, type ReadEvent } from '../lib/events';
+import { type Connection, connect, drop, emit, runUntilTold } from '../../rig/client';
+import { epochMs } from '../../rig/wait';
+import type { ReadEvent } from '../lib/events';
 import { STACK } from '../lib/stack';
-import { type Connection, connect, drop, emit, runUntilTold } from './client';
 
 const PACE_MS = 30;
 const ERROR_PACE_MS = 50;
@@ -22,7 +23,7 @@ async function reader(port: 'write' | 'read', running: () => boolean): Promise<v
   let connection: Connection | null = null;
   while (running()) {
     try {
-      connection ??= await connect(port === 'write' ? STACK.writePort : STACK.readPort);
+      connection ??= await connect(STACK, port === 'write' ? STACK.writePort : STACK.readPort);
       const { rows } = await connection.client.query<{ id: string }>(NEWEST, [run]);
       const ids = rows.map((row) => row.id).filter((id) => !seen.has(id));
       for (const id of ids) seen.add(id);
@@ -37,7 +38,4 @@ async function reader(port: 'write' | 'read', running: () => boolean): Promise<v
   if (connection !== null) drop(connection.client);
 }
 
-runUntilTold(
-  (running) => [reader('write', running), reader('read', running)],
-  () => undefined,
-);
+runUntilTold((running) => [reader('write', running), reader('read', running)]);

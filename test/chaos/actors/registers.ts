@@ -5,9 +5,10 @@
  *     registers.ts <run>
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { epochMs, type RegisterEvent } from '../lib/events';
+import { type Connection, connect, drop, emit, outcomeOf, runUntilTold } from '../../rig/client';
+import { epochMs } from '../../rig/wait';
+import type { RegisterEvent } from '../lib/events';
 import { STACK } from '../lib/stack';
-import { type Connection, connect, drop, emit, outcomeOf, runUntilTold } from './client';
 
 const CLIENTS = 4;
 const KEYS = 3;
@@ -57,7 +58,7 @@ async function client(id: number, running: () => boolean): Promise<void> {
   let connection: Connection | null = null;
   for (let turn = id; running(); turn++) {
     try {
-      connection ??= await connect(STACK.writePort);
+      connection ??= await connect(STACK, STACK.writePort);
     } catch {
       // Nothing was sent: no part of the history.
       await sleep(ERROR_PACE_MS);

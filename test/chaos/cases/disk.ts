@@ -1,8 +1,9 @@
 /** The leader's disk freezes or is full. The node's volume is put on a file system of its own for that (a loop device). */
 import { setTimeout as sleep } from 'node:timers/promises';
+import { docker } from '../../rig/docker';
 import { giveLead } from '../lib/cluster';
-import { docker, host, start, stop } from '../lib/docker';
-import { dataVolume, FOLDER } from '../lib/stack';
+import { host, start, stop } from '../lib/docker';
+import { FOLDER } from '../lib/stack';
 import type { Fault, Preparation } from '../lib/trial';
 
 const TAKEOVER_LIMIT_MS = 120_000;
@@ -12,7 +13,7 @@ const ROOM_FULL_MB = 150;
 
 /** Where Docker keeps a node's volume on this machine. */
 async function mountPoint(node: string): Promise<string> {
-  return docker(['volume', 'inspect', '--format', '{{.Mountpoint}}', dataVolume(node)]);
+  return docker('volume', 'inspect', '--format', '{{.Mountpoint}}', `${node}-data`);
 }
 
 /** Moves the first standby's volume to a loop device with `roomMb` of room and makes that node the leader. */

@@ -1,23 +1,16 @@
 /** The Docker engine itself restarts: an engine of the matrix's own (`--engine`). */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { endEngine, startEngine } from '../lib/engine';
-import type { Fault } from '../lib/trial';
+import { crash, type Fault } from '../lib/trial';
 
-const AFTER_LIMIT_MS = 120_000;
 const OFF_MS = 2_000;
 
 function engine(name: string, about: string, signal: 'SIGTERM' | 'SIGKILL'): Fault {
-  return {
-    name,
-    about,
-    run: async (scene) => {
-      await endEngine(signal);
-      await sleep(OFF_MS);
-      await startEngine();
-      scene.over();
-      await scene.acknowledged(AFTER_LIMIT_MS);
-    },
-  };
+  return crash(name, about, async () => {
+    await endEngine(signal);
+    await sleep(OFF_MS);
+    await startEngine();
+  });
 }
 
 export const ENGINE_FAULTS: readonly Fault[] = [

@@ -1,16 +1,13 @@
 /** Too many connections, and a clock that jumps. */
-import { type ChildProcess, spawn } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
-import { join } from 'node:path';
-import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { ended } from '../../../scripts/lib/exec';
-import { PATHS } from '../../../scripts/lib/paths';
+import { docker, dockerWithin } from '../../rig/docker';
+import { Program } from '../../rig/program';
 import { giveLead } from '../lib/cluster';
-import { docker, kill, local, mainPid, restart, start } from '../lib/docker';
+import { kill, local, mainPid, restart, start } from '../lib/docker';
 import type { Scene } from '../lib/scene';
 import { addressOf, FOLDER, HAPROXY, STACK } from '../lib/stack';
-import type { Fault, Preparation } from '../lib/trial';
+import { type Fault, fault, type Preparation } from '../lib/trial';
 
 const HELD_MS = 8_000;
 const LIMIT_MS = 120_000;
@@ -23,22 +20,13 @@ const HOUR_SECONDS = 3_600;
  * let go when no more are given.
  */
 async function exhaust(node: string): Promise<() => Promise<void>> {
-  const script = join(__dirname, '..', 'actors', 'exhaust.ts');
-  const inside = ['-t', String(await mainPid(HAPROXY)), '-n', process.execPath, '--import', 'tsx', script];
-  const child: ChildProcess = spawn('nsenter', [...inside, addressOf(node), String(CONNECTIONS)], {
-    cwd: PATHS.root,
-    stdio: ['ignore', 'pipe', 'inherit'],
-  });
-  const end = ended(child);
-  const release = async () => {
-    child.kill('SIGTERM');
-    await end;
-  };
-  const full = new Promise<void>((resolve) => {
-    if (child.stdout) createInterface({ input: child.stdout }).once('line', () => resolve());
-  });
+  const inside = ['nsenter', '-t', String(await mainPid(HAPROXY)), '-n'];
+  const full = Promise.withResolvers<void>();
+  const args = [addressOf(node), String(CONNECTIONS)];
+  const program = new Program('test/chaos/actors/exhaust.ts', args, () => full.resolve(), inside);
   const late = sleep(LIMIT_MS).then(() => Promise.reject(new Error('the connections were not exhausted in time')));
-  await Promise.race([full, end, late]).catch(async (error) => {
+  const release = () => program.stop();
+  await Promise.race([full.promise, program.ended, late]).catch(async (error) => {
     await release();
     throw error;
   });
@@ -62,10 +50,10 @@ async function withMovableClock({ standby, undo }: Preparation): Promise<void> {
   const library = `${FOLDER}/libfaketime.so.1`;
   const install =
     'apt-get update -q && apt-get install -yq --no-install-recommends libfaketime && cp /usr/lib/*/faketime/libfaketime.so.1 /tmp';
-  await docker(['rm', '-f', helper]).catch(() => undefined);
-  await docker(['run', '--name', helper, 'debian:trixie-slim', 'sh', '-c', install], 4 * LIMIT_MS);
-  await docker(['cp', `${helper}:/tmp/libfaketime.so.1`, library]);
-  await docker(['rm', '-f', helper]);
+  await docker('rm', '-f', helper).catch(() => undefined);
+  await dockerWithin(4 * LIMIT_MS, 'run', '--name', helper, 'debian:trixie-slim', 'sh', '-c', install);
+  await docker('cp', `${helper}:/tmp/libfaketime.so.1`, library);
+  await docker('rm', '-f', helper);
   const bin = '/usr/lib/postgresql/17/bin';
   const wrapper = [
     '#!/bin/bash',
@@ -74,13 +62,13 @@ async function withMovableClock({ standby, undo }: Preparation): Promise<void> {
     `exec -a "$0" ${bin}/postgres.real "$@"`,
   ];
   writeFileSync(`${FOLDER}/postgres-wrapper`, `${wrapper.join('\n')}\n`, { mode: 0o755 });
-  await docker(['cp', library, `${standby}:/usr/local/lib/libfaketime.so.1`]);
+  await docker('cp', library, `${standby}:/usr/local/lib/libfaketime.so.1`);
   await moveClock(standby, 0);
-  await docker(['exec', '-u', '0', standby, 'sh', '-c', `cp -n ${bin}/postgres ${bin}/postgres.real`]);
-  await docker(['cp', `${FOLDER}/postgres-wrapper`, `${standby}:${bin}/postgres.new`]);
-  await docker(['exec', '-u', '0', standby, 'mv', '-f', `${bin}/postgres.new`, `${bin}/postgres`]);
+  await docker('exec', '-u', '0', standby, 'sh', '-c', `cp -n ${bin}/postgres ${bin}/postgres.real`);
+  await docker('cp', `${FOLDER}/postgres-wrapper`, `${standby}:${bin}/postgres.new`);
+  await docker('exec', '-u', '0', standby, 'mv', '-f', `${bin}/postgres.new`, `${bin}/postgres`);
   undo(async () => {
-    await docker(['exec', '-u', '0', standby, 'mv', '-f', `${bin}/postgres.real`, `${bin}/postgres`]);
+    await docker('exec', '-u', '0', standby, 'mv', '-f', `${bin}/postgres.real`, `${bin}/postgres`);
     await restart(standby);
   });
   await restart(standby);
@@ -90,7 +78,7 @@ async function withMovableClock({ standby, undo }: Preparation): Promise<void> {
 async function moveClock(node: string, seconds: number): Promise<void> {
   const file = `${FOLDER}/offset`;
   writeFileSync(file, `${seconds < 0 ? '' : '+'}${seconds}\n`, { mode: 0o644 });
-  await docker(['cp', file, `${node}:/usr/local/lib/offset`]);
+  await docker('cp', file, `${node}:/usr/local/lib/offset`);
 }
 
 async function clockAheadSeconds(node: string): Promise<number> {
@@ -99,10 +87,10 @@ async function clockAheadSeconds(node: string): Promise<number> {
 }
 
 export const LOAD_FAULTS: readonly Fault[] = [
-  {
-    name: 'connections-exhausted',
-    about: 'every connection that clients may have is taken for 8 s: no failover, held clients go on',
-    run: async (scene) => {
+  fault(
+    'connections-exhausted',
+    'every connection that clients may have is taken for 8 s: no failover, held clients go on',
+    async (scene) => {
       const release = await exhausted(scene);
       await scene.acknowledged(LIMIT_MS, ['held']);
       await sleep(HELD_MS);
@@ -111,18 +99,14 @@ export const LOAD_FAULTS: readonly Fault[] = [
       await scene.acknowledged(LIMIT_MS);
       scene.expect((await scene.view()).leader === scene.leader, 'the lead moved although the leader could write');
     },
-  },
-  {
-    name: 'connections-exhausted-kill',
-    about: 'the leader is killed while every connection is taken',
-    run: async (scene) => {
-      await exhausted(scene);
-      await kill(scene.leader);
-      await scene.acknowledged(LIMIT_MS);
-      scene.over();
-      await start(scene.leader);
-    },
-  },
+  ),
+  fault('connections-exhausted-kill', 'the leader is killed while every connection is taken', async (scene) => {
+    await exhausted(scene);
+    await kill(scene.leader);
+    await scene.acknowledged(LIMIT_MS);
+    scene.over();
+    await start(scene.leader);
+  }),
   {
     name: 'clock-jumps',
     about: "the clock of the leader's PostgreSQL jumps an hour ahead and back (libfaketime)",

@@ -4,7 +4,7 @@ import { start } from '../lib/docker';
 import { cut, type Pair } from '../lib/packet-filter';
 import type { Scene } from '../lib/scene';
 import { HAPROXY, MONITOR } from '../lib/stack';
-import type { Fault } from '../lib/trial';
+import { type Fault, fault } from '../lib/trial';
 
 /** Longer than the default `hangTimeout` (2 s), a walsender's timeout (10 s) and what follows. */
 const CUT_MS = 14_000;
@@ -21,10 +21,10 @@ function pairs(scene: Scene, others: readonly Others[]): Pair[] {
 
 /** @param meanwhile what must hold while the cut lasts. */
 function apart(others: readonly Others[], about: string, meanwhile: (scene: Scene) => Promise<void>): Fault {
-  return {
-    name: `cut-${others.join('-')}`,
-    about: `the leader is cut off from ${others.join(' and ')} for ${CUT_MS / 1000} s: ${about}`,
-    run: async (scene) => {
+  return fault(
+    `cut-${others.join('-')}`,
+    `the leader is cut off from ${others.join(' and ')} for ${CUT_MS / 1000} s: ${about}`,
+    async (scene) => {
       const mend = await cut(pairs(scene, others));
       scene.afterwards(mend);
       await sleep(CUT_MS);
@@ -33,7 +33,7 @@ function apart(others: readonly Others[], about: string, meanwhile: (scene: Scen
       await mend();
       await scene.acknowledged(AFTER_LIMIT_MS);
     },
-  };
+  );
 }
 
 async function leaderStays(scene: Scene): Promise<void> {
@@ -63,10 +63,10 @@ export const NETWORK_FAULTS: readonly Fault[] = [
   apart(['monitor', 'haproxy'], 'it is not seen to be needed', nothing),
   apart(['replicas', 'haproxy'], 'nobody else has its last rows for sure', nothing),
   apart(['monitor', 'replicas', 'haproxy'], 'another one takes over', movedAndServes),
-  {
-    name: 'cut-monitor-from-all',
-    about: `the monitor is cut off from every node for ${CUT_MS / 1000} s; the leader serves on`,
-    run: async (scene) => {
+  fault(
+    'cut-monitor-from-all',
+    `the monitor is cut off from every node for ${CUT_MS / 1000} s; the leader serves on`,
+    async (scene) => {
       const { term } = await scene.view();
       const mend = await cut(scene.nodes.map((node): Pair => [MONITOR, node]));
       scene.afterwards(mend);
@@ -81,11 +81,11 @@ export const NETWORK_FAULTS: readonly Fault[] = [
         'the lead was given anew although nobody but the monitor was away',
       );
     },
-  },
-  {
-    name: 'cut-kill',
-    about: 'the leader is cut off from its replicas, goes on alone, and is killed: who lacks rows must not lead',
-    run: async (scene) => {
+  ),
+  fault(
+    'cut-kill',
+    'the leader is cut off from its replicas, goes on alone, and is killed: who lacks rows must not lead',
+    async (scene) => {
       const mend = await cut(pairs(scene, ['replicas']));
       scene.afterwards(mend);
       await scene.alone(AFTER_LIMIT_MS);
@@ -96,5 +96,5 @@ export const NETWORK_FAULTS: readonly Fault[] = [
       await start(scene.leader);
       await scene.acknowledged(AFTER_LIMIT_MS);
     },
-  },
+  ),
 ];

@@ -1,8 +1,8 @@
 /** Faults of the nodes: killed, stopped, frozen, crashed inside. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { kill, pause, postmaster, processes, start, stop, unpause } from '../lib/docker';
+import { crashProcess, kill, pause, postmaster, processes, start, stop, unpause } from '../lib/docker';
 import type { Scene } from '../lib/scene';
-import type { Fault } from '../lib/trial';
+import { type Fault, fault, outage } from '../lib/trial';
 
 const TAKEOVER_LIMIT_MS = 120_000;
 /** Longer than the default `hangTimeout` (2 s) and everything that follows. */
@@ -20,60 +20,38 @@ async function takenOver(scene: Scene): Promise<void> {
 }
 
 export const NODE_FAULTS: readonly Fault[] = [
-  {
-    name: 'kill',
-    about: 'docker kill of the leader; started again when another one serves',
-    run: async (scene) => {
-      await kill(scene.leader);
-      await takenOver(scene);
-      scene.over();
-      await start(scene.leader);
-    },
-  },
-  {
-    name: 'stop',
-    about: 'docker stop of the leader, which hands over first; started again',
-    run: async (scene) => {
-      await stop(scene.leader);
-      await takenOver(scene);
-      scene.over();
-      await start(scene.leader);
-    },
-  },
-  {
-    name: 'pause',
-    about: 'the leader is frozen, another one takes over, the old one wakes',
-    run: async (scene) => {
-      await pause(scene.leader);
-      await scene.promoted(scene.standbys, TAKEOVER_LIMIT_MS);
-      await takenOver(scene);
-      await sleep(HANG_MS / 3);
-      scene.over();
-      await unpause(scene.leader);
-    },
-  },
-  {
-    name: 'crash-backend',
-    about: 'kill -9 of one backend of the leader: PostgreSQL ends itself and must not come back as primary (S8)',
-    run: async (scene) => {
-      await killBackend(scene.leader);
-      await takenOver(scene);
-      scene.over();
-    },
-  },
-  {
-    name: 'crash-postmaster',
-    about: "kill -9 of the leader's postmaster inside its living container",
-    run: async (scene) => {
-      process.kill(await postmaster(scene.leader), 'SIGKILL');
-      await takenOver(scene);
-      scene.over();
-    },
-  },
-  {
-    name: 'sigstop-postmaster',
-    about: 'SIGSTOP of the postmaster alone: old sessions work, new ones hang (S27)',
-    run: async (scene) => {
+  outage(
+    'kill',
+    'docker kill of the leader; started again when another one serves',
+    (s) => kill(s.leader),
+    (s) => start(s.leader),
+  ),
+  outage(
+    'stop',
+    'docker stop of the leader, which hands over first; started again',
+    (s) => stop(s.leader),
+    (s) => start(s.leader),
+  ),
+  fault('pause', 'the leader is frozen, another one takes over, the old one wakes', async (scene) => {
+    await pause(scene.leader);
+    await scene.promoted(scene.standbys, TAKEOVER_LIMIT_MS);
+    await takenOver(scene);
+    await sleep(HANG_MS / 3);
+    scene.over();
+    await unpause(scene.leader);
+  }),
+  outage(
+    'crash-backend',
+    'kill -9 of one backend of the leader: PostgreSQL ends itself and must not come back as primary (S8)',
+    (scene) => killBackend(scene.leader),
+  ),
+  outage('crash-postmaster', "kill -9 of the leader's postmaster inside its living container", (scene) =>
+    crashProcess(postmaster(scene.leader)),
+  ),
+  fault(
+    'sigstop-postmaster',
+    'SIGSTOP of the postmaster alone: old sessions work, new ones hang (S27)',
+    async (scene) => {
       const pid = await postmaster(scene.leader);
       scene.afterwards(async () => {
         resume(pid);
@@ -84,37 +62,25 @@ export const NODE_FAULTS: readonly Fault[] = [
       scene.over();
       resume(pid);
     },
-  },
-  {
-    name: 'replica-kill',
-    about: 'docker kill of the replica; the leader goes on alone; started again',
-    run: async (scene) => {
-      await kill(scene.standby);
-      await takenOver(scene);
-      scene.over();
-      await start(scene.standby);
-    },
-  },
-  {
-    name: 'replica-pause',
-    about: 'the replica is frozen and wakes',
-    run: async (scene) => {
-      await pause(scene.standby);
-      await takenOver(scene);
-      await sleep(HANG_MS);
-      scene.over();
-      await unpause(scene.standby);
-    },
-  },
-  {
-    name: 'replica-flaps',
-    about: 'the replica is killed and started three times; in between the leader is killed',
-    run: flapping,
-  },
-  {
-    name: 'two-failures',
-    about: 'the leader is killed, and the new one as soon as the old one is a counted standby again',
-    run: async (scene) => {
+  ),
+  outage(
+    'replica-kill',
+    'docker kill of the replica; the leader goes on alone; started again',
+    (s) => kill(s.standby),
+    (s) => start(s.standby),
+  ),
+  fault('replica-pause', 'the replica is frozen and wakes', async (scene) => {
+    await pause(scene.standby);
+    await takenOver(scene);
+    await sleep(HANG_MS);
+    scene.over();
+    await unpause(scene.standby);
+  }),
+  fault('replica-flaps', 'the replica is killed and started three times; in between the leader is killed', flapping),
+  fault(
+    'two-failures',
+    'the leader is killed, and the new one as soon as the old one is a counted standby again',
+    async (scene) => {
       await kill(scene.leader);
       await takenOver(scene);
       const term = (await scene.view()).term;
@@ -127,18 +93,18 @@ export const NODE_FAULTS: readonly Fault[] = [
       scene.over();
       await start(second);
     },
-  },
-  {
-    name: 'two-at-once',
-    about: 'the leader is killed, and the candidate while it is being promoted; both are started again',
-    run: async (scene) => {
+  ),
+  fault(
+    'two-at-once',
+    'the leader is killed, and the candidate while it is being promoted; both are started again',
+    async (scene) => {
       await kill(scene.leader);
       await kill(scene.standby);
       await sleep(1_000);
       scene.over();
       await start(scene.standby, scene.leader);
     },
-  },
+  ),
 ];
 
 function resume(pid: number): void {

@@ -1,39 +1,34 @@
 /** All nodes at once, HAProxy, and what a person does by hand ("manual restore") in several orders. */
 import { setTimeout as sleep } from 'node:timers/promises';
+import { docker } from '../../rig/docker';
 import { untilView } from '../lib/cluster';
-import { docker, kill, mainPid, pause, restart, start, stop, unpause } from '../lib/docker';
+import { crashProcess, kill, mainPid, pause, restart, start, stop, unpause } from '../lib/docker';
 import type { Scene } from '../lib/scene';
 import { HAPROXY, STACK } from '../lib/stack';
-import type { Fault } from '../lib/trial';
+import { crash, type Fault, fault, outage } from '../lib/trial';
 
 const TAKEOVER_LIMIT_MS = 120_000;
 const HAPROXY_FROZEN_MS = 5_000;
 
 /** All nodes are killed and started one after the other, `restMs` apart. */
 function killAll(name: string, about: string, restMs: number, order: (scene: Scene) => readonly string[]): Fault {
-  return {
-    name,
-    about,
-    run: async (scene) => {
-      await kill(...scene.nodes);
-      for (const node of order(scene)) {
-        await start(node);
-        await sleep(restMs);
-      }
-      scene.over();
-      await scene.acknowledged(TAKEOVER_LIMIT_MS);
-    },
-  };
+  return crash(name, about, async (scene) => {
+    await kill(...scene.nodes);
+    for (const node of order(scene)) {
+      await start(node);
+      await sleep(restMs);
+    }
+  });
 }
 
 /** Steps of the "manual restore": the old primary is off, the replica leads alone. */
 type Step = 'stop the new leader' | 'start the old leader' | 'restart HAProxy';
 
 function manual(name: string, steps: readonly Step[]): Fault {
-  return {
-    name: `manual-${name}`,
-    about: `old leader off, new one leads alone; then: ${steps.join(', ')}; what is newest is off until it is named`,
-    run: async (scene) => {
+  return fault(
+    `manual-${name}`,
+    `old leader off, new one leads alone; then: ${steps.join(', ')}; what is newest is off until it is named`,
+    async (scene) => {
       const old = scene.leader;
       await kill(old);
       // An acknowledgement alone may still be the old leader's.
@@ -49,7 +44,7 @@ function manual(name: string, steps: readonly Step[]): Fault {
       }
       await restored(scene, steps, now);
     },
-  };
+  );
 }
 
 /** Where the newest node is off, writes wait and it is named; once it runs, all is well. */
@@ -77,35 +72,19 @@ async function named(node: string): Promise<void> {
 }
 
 export const RESTART_FAULTS: readonly Fault[] = [
-  {
-    name: 'restart-all',
-    about: 'docker restart of all nodes at once',
-    run: async (scene) => {
-      await restart(...scene.nodes);
-      scene.over();
-      await scene.acknowledged(TAKEOVER_LIMIT_MS);
-    },
-  },
-  {
-    name: 'crash-all',
-    about: 'all nodes, HAProxy and the monitor crash at once; Docker restarts them',
-    run: async (scene) => {
-      const names = [...scene.nodes, HAPROXY, `${STACK.prefix}failover-monitor`];
-      const pids = await Promise.all(names.map(mainPid));
-      for (const pid of pids) process.kill(pid, 'SIGKILL');
-      scene.over();
-      await scene.acknowledged(TAKEOVER_LIMIT_MS);
-    },
-  },
-  {
-    name: 'restart-each',
-    about: 'docker restart of one node after the other, without waiting for anything in between',
-    run: async (scene) => {
+  crash('restart-all', 'docker restart of all nodes at once', (scene) => restart(...scene.nodes)),
+  crash('crash-all', 'all nodes, HAProxy and the monitor crash at once; Docker restarts them', async (scene) => {
+    const names = [...scene.nodes, HAPROXY, `${STACK.prefix}failover-monitor`];
+    const pids = await Promise.all(names.map(mainPid));
+    for (const pid of pids) process.kill(pid, 'SIGKILL');
+  }),
+  crash(
+    'restart-each',
+    'docker restart of one node after the other, without waiting for anything in between',
+    async (scene) => {
       for (const node of scene.nodesLeaderFirst()) await restart(node);
-      scene.over();
-      await scene.acknowledged(TAKEOVER_LIMIT_MS);
     },
-  },
+  ),
   killAll('kill-all-leader-first', 'all nodes killed, the leader is started first', 3_000, (s) => s.nodesLeaderFirst()),
   killAll('kill-all-leader-last', 'all nodes killed, the leader is started last', 3_000, (s) =>
     [...s.nodesLeaderFirst()].reverse(),
@@ -117,47 +96,27 @@ export const RESTART_FAULTS: readonly Fault[] = [
   manual('start-stop-haproxy', ['start the old leader', 'stop the new leader', 'restart HAProxy']),
   manual('haproxy-stop-start', ['restart HAProxy', 'stop the new leader', 'start the old leader']),
   manual('stop-haproxy-start', ['stop the new leader', 'restart HAProxy', 'start the old leader']),
-  {
-    name: 'haproxy-crash',
-    about: "HAProxy's processes crash; the container's first process starts them again",
-    run: async (scene) => {
-      await docker(['exec', HAPROXY, 'sh', '-c', 'kill -KILL $(pidof haproxy)']);
-      scene.over();
-      await scene.acknowledged(TAKEOVER_LIMIT_MS);
-    },
-  },
-  {
-    name: 'haproxy-kill',
-    about: 'the container of HAProxy dies; Docker restarts it',
-    run: async (scene) => {
-      process.kill(await mainPid(HAPROXY), 'SIGKILL');
-      scene.over();
-      await scene.acknowledged(TAKEOVER_LIMIT_MS);
-    },
-  },
-  {
-    name: 'haproxy-pause',
-    about: 'HAProxy is frozen for 5 s',
-    run: async (scene) => {
-      await pause(HAPROXY);
-      await sleep(HAPROXY_FROZEN_MS);
-      scene.over();
-      await unpause(HAPROXY);
-      await scene.acknowledged(TAKEOVER_LIMIT_MS);
-    },
-  },
-  {
-    name: 'haproxy-pause-kill',
-    about: 'the leader is killed while HAProxy is frozen; HAProxy wakes when somebody else has been promoted',
-    run: async (scene) => {
+  crash('haproxy-crash', "HAProxy's processes crash; the container's first process starts them again", () =>
+    docker('exec', HAPROXY, 'sh', '-c', 'kill -KILL $(pidof haproxy)'),
+  ),
+  crash('haproxy-kill', 'the container of HAProxy dies; Docker restarts it', () => crashProcess(mainPid(HAPROXY))),
+  fault('haproxy-pause', 'HAProxy is frozen for 5 s', async (scene) => {
+    await pause(HAPROXY);
+    await sleep(HAPROXY_FROZEN_MS);
+    scene.over();
+    await unpause(HAPROXY);
+    await scene.acknowledged(TAKEOVER_LIMIT_MS);
+  }),
+  outage(
+    'haproxy-pause-kill',
+    'the leader is killed while HAProxy is frozen; HAProxy wakes when somebody else has been promoted',
+    async (scene) => {
       await pause(HAPROXY);
       // Listened for from before: it may be over when `docker kill` returns.
       await Promise.all([scene.promoted(scene.standbys, TAKEOVER_LIMIT_MS), kill(scene.leader)]);
       await sleep(1_000);
       await unpause(HAPROXY);
-      await scene.acknowledged(TAKEOVER_LIMIT_MS);
-      scene.over();
-      await start(scene.leader);
     },
-  },
+    (scene) => start(scene.leader),
+  ),
 ];

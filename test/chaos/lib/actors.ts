@@ -1,51 +1,70 @@
 /** Starts the actors as processes, keeps what they tell and writes it down as evidence. */
-import { type ChildProcess, spawn } from 'node:child_process';
 import { createWriteStream, mkdirSync } from 'node:fs';
 import { constants, setPriority } from 'node:os';
 import { join } from 'node:path';
-import { createInterface } from 'node:readline';
-import { setTimeout as sleep } from 'node:timers/promises';
-import { ended } from '../../../scripts/lib/exec';
-import { PATHS } from '../../../scripts/lib/paths';
-import { ActorEvent, type RegisterEvent, type WriteEvent } from './events';
-import { addressOf } from './stack';
+import { Program } from '../../rig/program';
+import { waitFor } from '../../rig/wait';
+import { type ClientPlan, WRITER_PROGRAM, type WriteEvent, type WriterPlan, wroteSince } from '../../rig/writer';
+import { ActorEvent, type RegisterEvent } from './events';
+import { addressOf, STACK } from './stack';
 
-const ACTORS = ['writers', 'readers', 'registers', 'poller'] as const;
-const END_LIMIT_MS = 20_000;
 const POLL_MS = 2;
+const ERROR_PACE_MS = 20;
+
+/**
+ * One held connection, one that connects freshly each time, three that reconnect after some writes, and one that repeats
+ * each id until it is acknowledged. A repeated write confirms by a commit of its own, never by finding the row (S7).
+ */
+function writers(run: string): WriterPlan {
+  const repeats = `INSERT INTO chaos_retried (run, id) VALUES ('${run}', $1)
+    ON CONFLICT (run, id) DO UPDATE SET tries = chaos_retried.tries + 1`;
+  const clients: ClientPlan[] = [
+    { name: 'held', paceMs: 5 },
+    { name: 'fresh', paceMs: 30, perConnection: 1 },
+    ...[0, 1, 2].map((i) => ({ name: `pool${i}`, paceMs: 25, perConnection: 10 })),
+    { name: 'retry', paceMs: 30, repeats },
+  ];
+  return {
+    ...{ target: STACK, prefix: '', insert: `INSERT INTO chaos_writes (run, id) VALUES ('${run}', $1)` },
+    clients: clients.map((client) => ({ ...client, errorPaceMs: ERROR_PACE_MS })),
+  };
+}
+
+/** Every client of one run, in the order of `writers`. */
+export const WRITERS = writers('').clients.map(({ name }) => name);
 
 /** Every actor of one run. */
 export class Actors {
   readonly events: ActorEvent[] = [];
-  private readonly children: ChildProcess[];
+  private readonly programs: Program[];
   private readonly broken: string[] = [];
 
   /** @param socket HAProxy's admin socket on this machine */
   constructor(run: string, nodes: readonly string[], socket: string, folder: string) {
     mkdirSync(folder, { recursive: true });
     const pairs = nodes.map((node) => `${node}=${addressOf(node)}`);
-    this.children = ACTORS.map((actor) => this.launch(actor, actor === 'poller' ? [socket, ...pairs] : [run], folder));
+    const own = (name: string, ...args: string[]) => this.launch(name, `test/chaos/actors/${name}.ts`, args, folder);
+    this.programs = [
+      this.launch('writers', WRITER_PROGRAM, [JSON.stringify(writers(run))], folder),
+      ...[own('readers', run), own('registers', run), own('poller', socket, ...pairs)],
+    ];
+    first(this.programs.at(-1)?.child.pid);
   }
 
-  private launch(actor: string, args: readonly string[], folder: string): ChildProcess {
-    const script = join(__dirname, '..', 'actors', `${actor}.ts`);
-    const child = spawn(process.execPath, ['--import', 'tsx', script, ...args], {
-      cwd: PATHS.root,
-      stdio: ['ignore', 'pipe', 'inherit'],
-    });
-    if (actor === 'poller' && child.pid !== undefined) first(child.pid);
+  private launch(actor: string, script: string, args: readonly string[], folder: string): Program {
     const file = createWriteStream(join(folder, `${actor}.jsonl`));
-    createInterface({ input: child.stdout }).on('line', (line) => {
+    const program = new Program(script, args, (line) => {
       file.write(`${line}\n`);
       const event = ActorEvent.safeParse(JSON.parse(line));
       if (event.success) this.events.push(event.data);
       else this.broken.push(`${actor}: ${line}`);
     });
-    child.on('close', (code) => {
+    const ended = (how: unknown) => {
       file.end();
-      if (code !== 0) this.broken.push(`${actor} ended with exit code ${code}`);
-    });
-    return child;
+      if (how !== 0) this.broken.push(`${actor} ended with ${how}`);
+    };
+    program.ended.then(ended, ended);
+    return program;
   }
 
   writes(): WriteEvent[] {
@@ -59,59 +78,39 @@ export class Actors {
   /** Waits for an event that comes after this call. @throws Error naming `what` at the limit. */
   async next(what: string, limitMs: number, fits: (event: ActorEvent) => boolean): Promise<ActorEvent> {
     let from = this.events.length;
-    const endMs = performance.now() + limitMs;
-    while (performance.now() < endMs) {
-      for (; from < this.events.length; from++) {
-        const event = this.events[from];
-        if (event !== undefined && fits(event)) return event;
-      }
-      await sleep(POLL_MS);
-    }
-    throw new Error(`waited ${limitMs / 1000} s in vain for ${what}`);
+    const look = () => {
+      const found = this.events.slice(from).find(fits);
+      from = this.events.length;
+      return found;
+    };
+    return waitFor(what, limitMs, look, POLL_MS);
   }
 
   /** Waits until each of these writers was acknowledged a write that it began after `sinceMs`. */
   async acknowledged(sinceMs: number, limitMs: number, clients: readonly string[] = ['held', 'fresh']): Promise<void> {
-    const endMs = performance.now() + limitMs;
-    const wrote = (client: string) =>
-      this.events.some(
-        (e) => e.what === 'write' && e.client === client && e.outcome === 'acknowledged' && e.startMs > sinceMs,
-      );
-    while (!clients.every(wrote)) {
-      if (performance.now() > endMs)
-        throw new Error(`no write of ${clients.filter((c) => !wrote(c)).join(', ')} within ${limitMs / 1000} s`);
-      await sleep(10 * POLL_MS);
-    }
+    const wrote = () => wroteSince(this.writes(), sinceMs, clients);
+    await waitFor(`a write of each of ${clients.join(', ')}`, limitMs, wrote, 10 * POLL_MS);
   }
 
   /** Waits until the poller has seen every node and HAProxy: what it does not see it cannot tell. */
   async watching(nodes: readonly string[], limitMs: number): Promise<void> {
-    const endMs = performance.now() + limitMs;
     const seen = (node: string) =>
       this.events.some((e) => e.what === 'writable' && e.node === node && e.writable !== null);
-    while (!(nodes.every(seen) && this.events.some((e) => e.what === 'slot' && e.address !== '?'))) {
-      if (performance.now() > endMs) throw new Error(`the poller does not see everything within ${limitMs / 1000} s`);
-      await sleep(10 * POLL_MS);
-    }
+    const all = () => nodes.every(seen) && this.events.some((e) => e.what === 'slot' && e.address !== '?');
+    await waitFor('the poller to see everything', limitMs, all, 10 * POLL_MS);
   }
 
   /** Ends all and waits until all that they had to say is here. @throws Error when one of them broke. */
   async stop(): Promise<void> {
-    const all = this.children.map(ended);
-    for (const child of this.children) child.kill('SIGTERM');
-    const hard = setTimeout(() => {
-      for (const child of this.children) child.kill('SIGKILL');
-    }, END_LIMIT_MS);
-    await Promise.all(all);
-    clearTimeout(hard);
+    await Promise.all(this.programs.map((program) => program.stop()));
     if (this.broken.length > 0) throw new Error(`an actor broke: ${this.broken.slice(0, 3).join('; ')}`);
   }
 }
 
 /** On a busy machine the one that watches comes before those that work: what it misses is missed for good. */
-function first(pid: number): void {
+function first(pid: number | undefined): void {
   try {
-    setPriority(pid, constants.priority.PRIORITY_HIGH);
+    if (pid !== undefined) setPriority(pid, constants.priority.PRIORITY_HIGH);
   } catch {
     // Only root may. How densely was looked is checked in any case.
   }

@@ -1,5 +1,6 @@
 /** What must hold after every fault, from what the clients told and what the tables hold. Pure. */
-import type { ReadEvent, WriteEvent } from './events';
+import { acknowledgedOf, type WriteEvent } from '../../rig/writer';
+import type { ReadEvent } from './events';
 
 export interface Counts {
   /** Writes that were acknowledged, refused or never sent, and of unknown outcome. */
@@ -26,7 +27,7 @@ export interface Facts {
 
 /** Ids of an outcome; a repeated id counts as acknowledged when one of its writes was. */
 function outcomes(writes: readonly WriteEvent[]) {
-  const acknowledged = new Set(writes.flatMap((w) => (w.outcome === 'acknowledged' && w.id !== null ? [w.id] : [])));
+  const acknowledged = new Set(acknowledgedOf(writes));
   const of = (outcome: WriteEvent['outcome'][]) =>
     new Set(
       writes.flatMap((w) => (w.id !== null && outcome.includes(w.outcome) && !acknowledged.has(w.id) ? [w.id] : [])),
@@ -67,11 +68,4 @@ export function judge({ writes, reads, rows }: Facts): Verdict {
     ],
     vanishedOnRead: vanished('read').length,
   };
-}
-
-/** Longest time of a client between two acknowledgements of which the later one comes after `sinceMs`, ms. */
-export function outageMs(writes: readonly WriteEvent[], client: string, sinceMs: number): number {
-  const moments = writes.filter((w) => w.client === client && w.outcome === 'acknowledged').map((w) => w.endMs);
-  const pauses = moments.slice(1).map((atMs, i) => (atMs > sinceMs ? atMs - (moments[i] ?? atMs) : 0));
-  return Math.round(Math.max(0, ...pauses));
 }

@@ -1,43 +1,37 @@
 /** What the faults do to containers, each with a deadline. */
 import { existsSync, writeFileSync } from 'node:fs';
 import { runOk } from '../../../scripts/lib/exec';
-import { STACK } from './stack';
+import { docker, sqlInside } from '../../rig/docker';
+import { own } from './stack';
 
-/** A limit, not an expectation: the machine may be very busy, ms. */
-const DOCKER_LIMIT_MS = 120_000;
+const HOST_LIMIT_MS = 120_000;
 const UNPAUSE_PATIENCE_MS = 5_000;
-
-/** Runs `docker …` and returns its output, trimmed. @throws CommandError with Docker's own words. */
-export async function docker(args: readonly string[], limitMs: number = DOCKER_LIMIT_MS): Promise<string> {
-  return (await runOk('docker', args, { deadlineMs: limitMs })).stdout.trim();
-}
 
 /** Runs a program of the machine (nsenter, iptables, losetup …) and returns its output, trimmed. */
 export async function host(program: string, ...args: readonly string[]): Promise<string> {
-  return (await runOk(program, args, { deadlineMs: DOCKER_LIMIT_MS })).stdout.trim();
+  return (await runOk(program, args, { deadlineMs: HOST_LIMIT_MS })).stdout.trim();
 }
 
 /** `docker <command>` of several containers at the same moment: one call would take them one after the other. */
-async function each(command: string, names: readonly string[], limitMs: number): Promise<void> {
-  await Promise.all(names.map((name) => docker([command, name], limitMs)));
-}
+const each =
+  (command: string) =>
+  async (...names: string[]): Promise<void> => {
+    await Promise.all(names.map((name) => docker(command, name)));
+  };
 
-export const kill = (...names: string[]) => each('kill', names, DOCKER_LIMIT_MS);
-export const stop = (...names: string[]) => each('stop', names, 2 * DOCKER_LIMIT_MS);
-export const start = (...names: string[]) => each('start', names, DOCKER_LIMIT_MS);
-export const restart = (...names: string[]) => each('restart', names, 2 * DOCKER_LIMIT_MS);
+export const [kill, stop, start, restart] = [each('kill'), each('stop'), each('start'), each('restart')] as const;
 
 /** Files that thaw a container which was paused here (control groups 1 and 2), by name. */
 const thawFiles = new Map<string, string[][]>();
 
 export async function pause(name: string): Promise<void> {
-  const id = await docker(['inspect', '--format', '{{.Id}}', name]);
+  const id = await docker('inspect', '--format', '{{.Id}}', name);
   thawFiles.set(name, [
     [`/sys/fs/cgroup/freezer/docker/${id}/freezer.state`, 'THAWED'],
     [`/sys/fs/cgroup/system.slice/docker-${id}.scope/cgroup.freeze`, '0'],
     [`/sys/fs/cgroup/docker/${id}/cgroup.freeze`, '0'],
   ]);
-  await docker(['pause', name]);
+  await docker('pause', name);
 }
 
 /**
@@ -48,19 +42,24 @@ export async function unpause(name: string): Promise<void> {
   const patience = setTimeout(() => {
     for (const [file = '', word = ''] of thawFiles.get(name) ?? []) if (existsSync(file)) writeFileSync(file, word);
   }, UNPAUSE_PATIENCE_MS);
-  await docker(['unpause', name]).finally(() => clearTimeout(patience));
+  await docker('unpause', name).finally(() => clearTimeout(patience));
 }
 
 /** Process id, on this machine, of a container's first process. */
 export async function mainPid(container: string): Promise<number> {
-  const pid = Number(await docker(['inspect', '--format', '{{.State.Pid}}', container]));
+  const pid = Number(await docker('inspect', '--format', '{{.State.Pid}}', container));
   if (!(Number.isInteger(pid) && pid > 1)) throw new Error(`${container} does not run`);
   return pid;
 }
 
+/** kill -9 of a process of this machine. */
+export async function crashProcess(pid: Promise<number>): Promise<void> {
+  process.kill(await pid, 'SIGKILL');
+}
+
 /** Processes of a container as this machine sees them. */
 export async function processes(container: string): Promise<{ pid: number; title: string }[]> {
-  const lines = (await docker(['top', container, '-eo', 'pid,args'])).split('\n').slice(1);
+  const lines = (await docker('top', container, '-eo', 'pid,args')).split('\n').slice(1);
   return lines.flatMap((line) => {
     const [, pid, title] = /^\s*(\d+)\s+(.*)$/.exec(line) ?? [];
     return pid === undefined || title === undefined ? [] : [{ pid: Number(pid), title }];
@@ -74,15 +73,14 @@ export async function postmaster(container: string): Promise<number> {
   return found.pid;
 }
 
-/** A query by the superuser over the node's local socket; the first column's lines. */
-export async function local(container: string, sql: string, database = 'postgres'): Promise<string[]> {
-  const args = ['exec', container, 'psql', '-U', 'postgres', '-d', database, '-AtqX', '-F', ' ', '-c', sql];
-  return (await docker(args)).split('\n').filter((line) => line !== '');
+/** A query by the superuser over the node's local socket; a line each row. */
+export async function local(container: string, sql: string, database?: string): Promise<string[]> {
+  return (await sqlInside(container, sql, database)).split('\n').filter((line) => line !== '');
 }
 
 /** Brings all containers of the stack back to running, whatever a case left. */
 export async function heal(): Promise<void> {
-  const listed = await docker(['ps', '--all', '--filter', `label=${STACK.label}`, '--format', '{{.Names}} {{.State}}']);
+  const listed = await docker('ps', '--all', '--filter', `label=${own.label}`, '--format', '{{.Names}} {{.State}}');
   const states = listed.split('\n').map((line) => line.split(' '));
   const named = (state: string) => states.filter((s) => s[1] === state).map((s) => s[0] ?? '');
   for (const name of named('paused')) await unpause(name);

@@ -5,9 +5,9 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { existsSync, mkdirSync, openSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { run, runOk } from '../../../scripts/lib/exec';
-import { docker } from './docker';
+import { docker } from '../../rig/docker';
+import { waitFor } from '../../rig/wait';
 import { FOLDER } from './stack';
 
 const RUNTIME = '/run/chaos-engine';
@@ -33,11 +33,9 @@ export async function startEngine(): Promise<void> {
   const log = openSync(join(DATA, 'dockerd.log'), 'a');
   const args = ['--data-root', DATA, '--exec-root', RUNTIME, '--pidfile', PID_FILE, '-H', ENGINE_HOST];
   spawn('dockerd', args, { detached: true, stdio: ['ignore', log, log] }).unref();
-  const endMs = performance.now() + ANSWER_LIMIT_MS;
-  while ((await run('docker', ['-H', ENGINE_HOST, 'version'], { deadlineMs: ANSWER_LIMIT_MS })).code !== 0) {
-    if (performance.now() > endMs) throw new Error(`the second engine does not answer; see ${DATA}/dockerd.log`);
-    await sleep(POLL_MS);
-  }
+  const version = ['-H', ENGINE_HOST, 'version'];
+  const answers = async () => (await run('docker', version, { deadlineMs: ANSWER_LIMIT_MS })).code === 0;
+  await waitFor(`an answer of the second engine; see ${DATA}/dockerd.log`, ANSWER_LIMIT_MS, answers, POLL_MS);
 }
 
 function enginePid(): number | null {
@@ -50,11 +48,8 @@ export async function endEngine(signal: 'SIGTERM' | 'SIGKILL'): Promise<void> {
   const pid = enginePid();
   if (pid === null) return;
   process.kill(pid, signal);
-  const endMs = performance.now() + 2 * ANSWER_LIMIT_MS;
-  while (existsSync(`/proc/${pid}`) && !isZombie(pid)) {
-    if (performance.now() > endMs) throw new Error('the second engine does not end');
-    await sleep(POLL_MS);
-  }
+  const gone = () => !existsSync(`/proc/${pid}`) || isZombie(pid);
+  await waitFor('the second engine to end', 2 * ANSWER_LIMIT_MS, gone, POLL_MS);
   rmSync(PID_FILE, { force: true });
 }
 
@@ -72,8 +67,7 @@ function isZombie(pid: number): boolean {
  * @throws Error when there is nothing to copy
  */
 async function copyImages(): Promise<void> {
-  const lines = async (...args: string[]) =>
-    (await docker(args, ANSWER_LIMIT_MS)).split('\n').filter((line) => line !== '');
+  const lines = async (...args: string[]) => (await docker(...args)).split('\n').filter((line) => line !== '');
   const all = await lines('image', 'ls', '--format', '{{.Repository}}:{{.Tag}}');
   const names = all.filter((name) => COPIED.test(name));
   if (names.length === 0)
@@ -93,19 +87,10 @@ async function copyImages(): Promise<void> {
  */
 export async function runInside(args: readonly string[]): Promise<number> {
   const script = process.argv[1] ?? '';
-  const inside = [
-    '-n',
-    'sh',
-    '-c',
-    'ip link set lo up && exec "$@"',
-    'sh',
-    process.execPath,
-    '--import',
-    'tsx',
-    script,
-  ];
+  const inside = ['-n', 'sh', '-c', 'ip link set lo up && exec "$@"', 'sh'];
+  const program = [process.execPath, '--import', 'tsx', script, ...args];
   const env = { ...process.env, [INSIDE]: '1' };
-  const child: ChildProcess = spawn('unshare', [...inside, ...args], { stdio: 'inherit', env });
+  const child: ChildProcess = spawn('unshare', [...inside, ...program], { stdio: 'inherit', env });
   return new Promise((resolve) => child.once('close', (code) => resolve(code ?? 1)));
 }
 

@@ -1,22 +1,7 @@
 /** What the actors tell, one JSON object a line, and reading it. Moments are ms since the epoch. */
 import { z } from 'zod';
-
-const Outcome = z.enum(['acknowledged', 'warned', 'failed', 'unknown']);
-
-/** One write. `id` is null when the connection could not be made, so that nothing was sent. */
-export const WriteEvent = z.object({
-  what: z.literal('write'),
-  client: z.string(),
-  id: z.string().nullable(),
-  /** `warned`: returned with the warning of S7, so it is not known to be replicated. */
-  outcome: Outcome,
-  startMs: z.number(),
-  endMs: z.number(),
-  words: z.string().optional(),
-  /** The warning of S7 came before an error. */
-  warned: z.boolean().optional(),
-});
-export type WriteEvent = z.infer<typeof WriteEvent>;
+import { Density, Reign } from '../../rig/reigns';
+import { WriteEvent } from '../../rig/writer';
 
 /** Rows that a reader saw for the first time. */
 export const ReadEvent = z.object({
@@ -53,26 +38,8 @@ export const WritableEvent = z.object({
 /** The write slot was seen with another address (null: closed; `?`: HAProxy does not answer). */
 export const SlotEvent = z.object({ what: z.literal('slot'), address: z.string().nullable(), atMs: z.number() });
 
-/** Time in which something was seen at both ends and at every look between. */
-export const ReignEvent = z.object({
-  what: z.literal('reign'),
-  /** `writable`: the node took writes. `routed`: HAProxy's slot or an established session led to it. */
-  kind: z.enum(['writable', 'routed']),
-  node: z.string(),
-  fromMs: z.number(),
-  toMs: z.number(),
-});
-export type ReignEvent = z.infer<typeof ReignEvent>;
-
-/** How densely the poller looked at one source. */
-export const CoverageEvent = z.object({
-  what: z.literal('coverage'),
-  source: z.string(),
-  looks: z.number(),
-  medianMs: z.number(),
-  p99Ms: z.number(),
-});
-export type CoverageEvent = z.infer<typeof CoverageEvent>;
+export const ReignEvent = Reign.extend({ what: z.literal('reign') });
+export const CoverageEvent = Density.extend({ what: z.literal('coverage') });
 
 export const ActorEvent = z.discriminatedUnion('what', [
   WriteEvent,
@@ -84,8 +51,3 @@ export const ActorEvent = z.discriminatedUnion('what', [
   CoverageEvent,
 ]);
 export type ActorEvent = z.infer<typeof ActorEvent>;
-
-/** Milliseconds since the epoch; never goes back within a process. */
-export function epochMs(): number {
-  return performance.timeOrigin + performance.now();
-}

@@ -1,13 +1,9 @@
 /** Builds the checker of histories (Porcupine, a Go module) into the user's cache folder and asks it. */
 import { spawn } from 'node:child_process';
-import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { runOk } from '../../../scripts/lib/exec';
-import { cacheFolder } from '../../../scripts/lib/paths';
+import { buildGo } from '../../rig/go';
 import type { RegisterEvent } from './events';
 
-const SOURCE = join(__dirname, '..', 'linearize');
-const BUILD_LIMIT_MS = 300_000;
 const CHECK_LIMIT_MS = 180_000;
 
 export interface History {
@@ -17,14 +13,9 @@ export interface History {
 
 export type Checker = (events: readonly RegisterEvent[]) => Promise<History>;
 
-/** Builds it and runs its own tests, which show that it finds bad histories. @throws Error when there is no Go. */
+/** Its own tests show that it finds bad histories. @throws Error when there is no Go. */
 export async function buildChecker(): Promise<Checker> {
-  const folder = join(cacheFolder(), 'linearize');
-  mkdirSync(folder, { recursive: true });
-  const program = join(folder, 'linearize');
-  const options = { cwd: SOURCE, deadlineMs: BUILD_LIMIT_MS };
-  await runOk('go', ['test', './...'], options);
-  await runOk('go', ['build', '-trimpath', '-o', program, '.'], options);
+  const program = await buildGo(join(__dirname, '..', 'linearize'), 'linearize');
   return (events) => check(program, events);
 }
 

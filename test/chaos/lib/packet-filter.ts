@@ -1,5 +1,5 @@
 /** Cuts between pairs of containers. */
-import { addRules, removeRules } from '../../lib/packet-rules';
+import { addRules, removeRules } from '../../rig/packet-rules';
 import { addressOf, STACK } from './stack';
 
 export type Pair = readonly [string, string];

@@ -1,15 +1,5 @@
-/** What is done for the tree that is tested, kept in a file, so that an interrupted matrix goes on where it was. */
-import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+/** What one run of one fault came to. */
 import { z } from 'zod';
-import { runOk } from '../../../scripts/lib/exec';
-import { PATHS } from '../../../scripts/lib/paths';
-import { FOLDER } from './stack';
-
-/** The product: what a result says something about. A fault that is added later leaves the results of the others valid. */
-const TESTED = ['failover', 'components', 'templates', 'images', 'index.ts', 'package-lock.json'];
-const GIT_LIMIT_MS = 30_000;
 
 export const Result = z.object({
   name: z.string(),
@@ -35,53 +25,3 @@ export const Result = z.object({
   notes: z.array(z.string()),
 });
 export type Result = z.infer<typeof Result>;
-
-const File = z.object({
-  tree: z.string(),
-  results: z.array(Result),
-});
-type File = z.infer<typeof File>;
-
-async function git(...args: string[]): Promise<string> {
-  return (await runOk('git', args, { cwd: PATHS.root, deadlineMs: GIT_LIMIT_MS })).stdout;
-}
-
-/** Commit that last changed what is tested, and `+` with a hash when there are changes that are not committed. */
-export async function testedTree(): Promise<string> {
-  const commit = (await git('log', '-1', '--format=%h', '--', ...TESTED)).trim();
-  const changes = await git('diff', 'HEAD', '--', ...TESTED);
-  return changes === '' ? commit : `${commit}+${createHash('sha256').update(changes).digest('hex').slice(0, 6)}`;
-}
-
-/** The runs that are done. */
-export class Progress {
-  private readonly path: string;
-  private file: File;
-
-  /** @param kind tells results of different stacks apart */
-  constructor(tree: string, kind: string, fresh: boolean) {
-    mkdirSync(FOLDER, { recursive: true });
-    this.path = join(FOLDER, `progress-${kind}.json`);
-    const before = existsSync(this.path) ? File.safeParse(JSON.parse(readFileSync(this.path, 'utf8'))) : null;
-    const kept = before?.success === true && before.data.tree === tree && !fresh;
-    this.file = kept ? before.data : { tree, results: [] };
-  }
-
-  /** Runs of a fault that are done. */
-  done(name: string): Result[] {
-    return this.file.results.filter((r) => r.name === name);
-  }
-
-  get results(): readonly Result[] {
-    return this.file.results;
-  }
-
-  add(result: Result): void {
-    this.file.results.push(result);
-    this.save();
-  }
-
-  private save(): void {
-    writeFileSync(this.path, JSON.stringify(this.file, null, 1));
-  }
-}

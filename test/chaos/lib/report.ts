@@ -2,18 +2,6 @@
 import { machineSize } from '../../../scripts/lib/machine-size';
 import type { Result } from './progress';
 
-const HEAD = [
-  'fault',
-  'runs',
-  'outage held',
-  'outage fresh',
-  'recovered in',
-  'failed/unknown/acked/lost',
-  'failovers',
-  'load',
-  'verdict',
-];
-
 function range(values: readonly number[]): string {
   const sorted = [...values].sort((a, b) => a - b);
   const [min = 0, max = 0] = [sorted[0], sorted.at(-1)];
@@ -24,30 +12,30 @@ function range(values: readonly number[]): string {
 
 const sum = (values: readonly number[]) => values.reduce((a, b) => a + b, 0);
 
-function cells(name: string, runs: readonly Result[]): string[] {
-  const bad = runs.filter((r) => r.violations.length > 0).length;
-  const of = (key: 'failed' | 'unknown' | 'acknowledged' | 'lost') => sum(runs.map((r) => r[key]));
-  return [
-    name,
-    String(runs.length),
-    range(runs.map((r) => r.heldMs)),
-    range(runs.map((r) => r.freshMs)),
-    range(runs.map((r) => r.recoveredMs)),
-    `${of('failed')}/${of('unknown')}/${of('acknowledged')}/${of('lost')}`,
-    range(runs.map((r) => r.failovers)),
-    range(runs.map((r) => r.load)),
-    bad === 0 ? 'passed' : `FAILED ${bad}`,
-  ];
-}
+const total = (runs: readonly Result[], key: 'failed' | 'unknown' | 'acknowledged' | 'lost') =>
+  sum(runs.map((r) => r[key]));
+
+/** What a column tells of the runs of one fault. */
+const COLUMNS: Readonly<Record<string, (runs: readonly Result[]) => string>> = {
+  fault: ([run]) => run?.name ?? '',
+  runs: (runs) => String(runs.length),
+  'outage held': (runs) => range(runs.map((r) => r.heldMs)),
+  'outage fresh': (runs) => range(runs.map((r) => r.freshMs)),
+  'recovered in': (runs) => range(runs.map((r) => r.recoveredMs)),
+  'failed/unknown/acked/lost': (runs) =>
+    (['failed', 'unknown', 'acknowledged', 'lost'] as const).map((key) => total(runs, key)).join('/'),
+  failovers: (runs) => range(runs.map((r) => r.failovers)),
+  load: (runs) => range(runs.map((r) => r.load)),
+  verdict: (runs) => {
+    const bad = runs.filter((r) => r.violations.length > 0).length;
+    return bad === 0 ? 'passed' : `FAILED ${bad}`;
+  },
+};
+const HEAD = Object.keys(COLUMNS);
 
 function rows(results: readonly Result[]): string[][] {
-  const names = [...new Set(results.map((r) => r.name))];
-  return names.map((name) =>
-    cells(
-      name,
-      results.filter((r) => r.name === name),
-    ),
-  );
+  const faults = [...Map.groupBy(results, (r) => r.name).values()];
+  return faults.map((runs) => Object.values(COLUMNS).map((cell) => cell(runs)));
 }
 
 /** For the terminal. */
@@ -75,12 +63,10 @@ export interface PageOptions {
   date: string;
   replicas: number;
   versions: string;
-  /** Faults that this machine cannot make, with the reason. */
-  left: readonly string[];
 }
 
 /** For docs/results. */
-export function page({ results, tree, date, replicas, versions, left }: PageOptions): string {
+export function page({ results, tree, date, replicas, versions }: PageOptions): string {
   const line = (row: readonly string[]) => `| ${row.join(' | ')} |`;
   const bad = results.flatMap((r) => r.violations.map((v) => `- ${r.run}: ${v}`));
   const notes = results.flatMap((r) => r.notes.map((n) => `- ${r.run}: ${n}`));
@@ -104,7 +90,6 @@ export function page({ results, tree, date, replicas, versions, left }: PageOpti
     `Rows that were read on the read port and are gone (no promise there): ${sum(results.map((r) => r.vanishedOnRead))}.`,
     ...(bad.length > 0 ? ['', '## Violations', '', ...bad] : []),
     ...(notes.length > 0 ? ['', '## Notes', '', ...notes] : []),
-    ...(left.length > 0 ? ['', '## Not run on this machine', '', ...left.map((l) => `- ${l}`)] : []),
     '',
   ].join('\n');
 }

@@ -1,14 +1,11 @@
 /** What a fault has at hand: who is who, what the actors see, the log, and what to undo afterwards. */
-import { closeSync, existsSync, fstatSync, openSync, readFileSync, readSync } from 'node:fs';
-import { setTimeout as sleep } from 'node:timers/promises';
 import type { ClusterStatus } from '../../../failover/contract/api';
+import { MonitorLog } from '../../rig/events';
+import { epochMs } from '../../rig/wait';
 import type { Actors } from './actors';
 import { untilView, view } from './cluster';
 import { kill } from './docker';
-import { epochMs } from './events';
-import { addressOf, LOG } from './stack';
-
-const LOG_POLL_MS = 2;
+import { addressOf, own } from './stack';
 
 /** What has to be undone when the whole program is ended early. */
 const unfinished = new Set<Scene>();
@@ -37,7 +34,7 @@ export class Scene {
   sinceMs: number;
   endedMs: number | null = null;
   private readonly undo: (() => Promise<void>)[] = [];
-  private logFrom: number;
+  private readonly lines = new MonitorLog(own.log);
 
   constructor({ actors, nodes, leader, run }: SceneOptions) {
     this.actors = actors;
@@ -47,7 +44,6 @@ export class Scene {
     this.run = run;
     this.sinceMs = epochMs();
     unfinished.add(this);
-    this.logFrom = existsSync(LOG) ? readFileSync(LOG).length : 0;
   }
 
   /** The fault is made now, and this node leads: on a starved machine the lead may have moved since it was looked at. */
@@ -55,7 +51,7 @@ export class Scene {
     this.leader = leader;
     this.standbys = this.nodes.filter((n) => n !== leader);
     this.sinceMs = epochMs();
-    this.logFrom = existsSync(LOG) ? readFileSync(LOG).length : 0;
+    this.lines.begin();
   }
 
   /** The first standby: the only one where there is one replica. */
@@ -86,33 +82,12 @@ export class Scene {
 
   /** What was logged since the fault began. */
   log(): string {
-    if (!existsSync(LOG)) return '';
-    const file = openSync(LOG, 'r');
-    try {
-      const size = fstatSync(file).size;
-      // A rotated log begins anew.
-      const from = size < this.logFrom ? 0 : this.logFrom;
-      const buffer = Buffer.alloc(size - from);
-      readSync(file, buffer, 0, buffer.length, from);
-      return buffer.toString();
-    } finally {
-      closeSync(file);
-    }
+    return this.lines.text();
   }
 
   /** Waits for a line of the log that was not there when this was called. */
-  async logged(pattern: RegExp, limitMs: number): Promise<string> {
-    const before = this.log().length;
-    const endMs = performance.now() + limitMs;
-    while (performance.now() < endMs) {
-      const line = this.log()
-        .slice(before)
-        .split('\n')
-        .find((l) => pattern.test(l));
-      if (line !== undefined) return line;
-      await sleep(LOG_POLL_MS);
-    }
-    throw new Error(`waited ${limitMs / 1000} s in vain for ${pattern} in the log`);
+  logged(pattern: RegExp, limitMs: number): Promise<string> {
+    return this.lines.line(pattern, limitMs);
   }
 
   /** Waits until a client's write is acknowledged that began after this call. */

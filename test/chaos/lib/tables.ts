@@ -1,5 +1,5 @@
 /** The tables that the clients write, and what they hold on each node. */
-import { setTimeout as sleep } from 'node:timers/promises';
+import { waitFor } from '../../rig/wait';
 import { local } from './docker';
 import { STACK } from './stack';
 
@@ -40,11 +40,8 @@ function checksum(table: string, where = ''): string {
 /** Waits until a node has replayed what the leader has on disk now. */
 async function caughtUp(leader: string, node: string): Promise<void> {
   const [lsn = ''] = await local(leader, 'SELECT pg_current_wal_flush_lsn()');
-  const endMs = performance.now() + CATCH_UP_LIMIT_MS;
-  while ((await local(node, `SELECT pg_last_wal_replay_lsn() >= '${lsn}'`))[0] !== 't') {
-    if (performance.now() > endMs) throw new Error(`${node} has not caught up within ${CATCH_UP_LIMIT_MS / 1000} s`);
-    await sleep(POLL_MS);
-  }
+  const replayed = async () => (await local(node, `SELECT pg_last_wal_replay_lsn() >= '${lsn}'`))[0] === 't';
+  await waitFor(`${node} to catch up`, CATCH_UP_LIMIT_MS, replayed, POLL_MS);
 }
 
 /** Differences between the nodes' tables once they caught up; empty when they are equal. Nobody may write meanwhile. */

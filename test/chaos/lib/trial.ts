@@ -5,15 +5,17 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ask } from '../../../failover/monitor/router/haproxy-socket';
 import { say } from '../../../scripts/lib/terminal';
-import { sessionsIn } from '../../lib/haproxy-sessions';
-import { Actors } from './actors';
-import { judge, outageMs } from './checks';
+import { docker } from '../../rig/docker';
+import { sessionsIn } from '../../rig/haproxy-sessions';
+import { doubleRoutes, twoPrimariesMs } from '../../rig/reigns';
+import { epochMs, messageOf, waitFor } from '../../rig/wait';
+import { longestPauseMs } from '../../rig/writer';
+import { Actors, WRITERS } from './actors';
+import { judge } from './checks';
 import { healthy, untilView } from './cluster';
-import { docker, heal } from './docker';
-import { epochMs } from './events';
+import { heal } from './docker';
 import type { Checker } from './linearizability';
 import type { Result } from './progress';
-import { doubleRoutes, twoPrimariesMs } from './reigns';
 import { Scene } from './scene';
 import { HAPROXY, MONITOR, STACK } from './stack';
 import { checksumWithout, differences, makeTables, rowsOf } from './tables';
@@ -21,7 +23,6 @@ import { checksumWithout, differences, makeTables, rowsOf } from './tables';
 /** Copying a node anew is part of recovery. */
 const HEALTHY_LIMIT_MS = 180_000;
 const WRITE_LIMIT_MS = 180_000;
-const WRITERS = ['held', 'fresh', 'pool0', 'pool1', 'pool2', 'retry'];
 const LOOKS_MAX = 5;
 const SETTLE_MS = 1_000;
 /** HAProxy ends half-closed sessions within this (`timeout client-fin`), and some more. */
@@ -48,6 +49,31 @@ export interface Fault {
   run: (scene: Scene) => Promise<void>;
 }
 
+type Step = (scene: Scene) => unknown;
+
+export function fault(name: string, about: string, run: Fault['run']): Fault {
+  return { name, about, run };
+}
+
+/** The cause lasts until clients write again; then it is undone, where it does not end by itself. */
+export function outage(name: string, about: string, act: Step, undo: Step = () => undefined): Fault {
+  return fault(name, about, async (scene) => {
+    await act(scene);
+    await scene.acknowledged(WRITE_LIMIT_MS);
+    scene.over();
+    await undo(scene);
+  });
+}
+
+/** The cause is gone as soon as it is made; then clients have to write. */
+export function crash(name: string, about: string, act: Step): Fault {
+  return fault(name, about, async (scene) => {
+    await act(scene);
+    scene.over();
+    await scene.acknowledged(WRITE_LIMIT_MS);
+  });
+}
+
 export interface TrialOptions {
   fault: Fault;
   /** Names this run's rows and its evidence. */
@@ -69,22 +95,13 @@ export async function trial(options: TrialOptions): Promise<Result> {
     await fault.prepare?.({ leader: leader ?? '', standby, undo: (step) => undo.push(step) });
     return await attempt(options);
   } catch (error) {
-    const words = error instanceof Error ? error.message : String(error);
     await keepLogs(options.nodes, folder).catch(() => undefined);
     return {
       ...{ name: fault.name, run, date: new Date(startMs).toISOString() },
       ...{ heldMs: 0, freshMs: 0, recoveredMs: 0, failovers: 0 },
-      ...{
-        acknowledged: 0,
-        failed: 0,
-        unknown: 0,
-        lost: 0,
-        operations: 0,
-        twoPrimariesMs: 0,
-        vanishedOnRead: 0,
-        load: load(),
-      },
-      ...{ violations: [words], notes: [] },
+      ...{ acknowledged: 0, failed: 0, unknown: 0, lost: 0, operations: 0 },
+      ...{ twoPrimariesMs: 0, vanishedOnRead: 0, load: load() },
+      ...{ violations: [messageOf(error)], notes: [] },
     };
   } finally {
     for (let step = undo.pop(); step !== undefined; step = undo.pop())
@@ -96,7 +113,7 @@ async function attempt({ fault, run, nodes, folder, checker }: TrialOptions): Pr
   const leader = (await healthy(HEALTHY_LIMIT_MS)).leader ?? '';
   await makeTables(leader);
   const others = await checksumWithout(leader, run);
-  const socket = `${await docker(['volume', 'inspect', '--format', '{{.Mountpoint}}', SOCKETS])}/admin.sock`;
+  const socket = `${await docker('volume', 'inspect', '--format', '{{.Mountpoint}}', SOCKETS)}/admin.sock`;
   const actors = new Actors(run, nodes, socket, folder);
   const scene = new Scene({ actors, nodes, leader, run });
   const { termBefore, recoveredMs, troubles } = await play(fault, scene);
@@ -120,7 +137,8 @@ async function attempt({ fault, run, nodes, folder, checker }: TrialOptions): Pr
   writeFileSync(join(folder, 'log.txt'), scene.log());
   return {
     ...{ name: fault.name, run, date: new Date(scene.sinceMs).toISOString() },
-    ...{ heldMs: outageMs(writes, 'held', scene.sinceMs), freshMs: outageMs(writes, 'fresh', scene.sinceMs) },
+    heldMs: longestPauseMs(writes, scene.sinceMs, 'held'),
+    freshMs: longestPauseMs(writes, scene.sinceMs, 'fresh'),
     ...{ recoveredMs, failovers: term - termBefore, ...counts },
     ...{ operations: actors.registers().length, twoPrimariesMs: twoPrimariesMs(reigns), load: load() },
     ...{ violations: found, notes: scene.notes },
@@ -140,7 +158,7 @@ async function play(fault: Fault, scene: Scene): Promise<Played> {
   let recoveredMs = 0;
   let termBefore = 0;
   const notes = async (step: () => Promise<unknown>) => {
-    await step().catch((error: unknown) => troubles.push(error instanceof Error ? error.message : String(error)));
+    await step().catch((error: unknown) => troubles.push(messageOf(error)));
   };
   try {
     await scene.actors.acknowledged(0, WRITE_LIMIT_MS, WRITERS);
@@ -194,17 +212,16 @@ function load(): number {
 
 /** Sessions that HAProxy still holds when all clients are gone; what it says of them is kept in the folder. */
 async function sessionsLeft(socket: string, folder: string): Promise<string[]> {
-  const endMs = performance.now() + SESSIONS_LIMIT_MS;
-  for (;;) {
-    const answer = await ask(socket, 'show sess', SESSIONS_LIMIT_MS);
-    const left = sessionsIn(answer);
-    if (left.length === 0) return [];
-    if (performance.now() > endMs) {
-      writeFileSync(join(folder, 'sessions.txt'), answer);
-      return [`HAProxy keeps ${left.length} sessions: ${left.map((s) => `${s.backend} ${s.state}`).join(', ')}`];
-    }
-    await sleep(SETTLE_MS / 4);
-  }
+  let answer = '';
+  const none = async () => {
+    answer = await ask(socket, 'show sess', SESSIONS_LIMIT_MS);
+    return sessionsIn(answer).length === 0;
+  };
+  const ended = await waitFor('the end of all sessions', SESSIONS_LIMIT_MS, none).catch(() => false);
+  if (ended) return [];
+  writeFileSync(join(folder, 'sessions.txt'), answer);
+  const sessions = sessionsIn(answer).map((s) => `${s.backend} ${s.state}`);
+  return [`HAProxy keeps ${sessions.length} sessions: ${sessions.join(', ')}`];
 }
 
 /** A poller that did not look has seen no double route either. */
@@ -220,5 +237,5 @@ function blindness(actors: Actors, nodes: readonly string[]): string[] {
 /** What the containers said, for who looks for the cause. */
 async function keepLogs(nodes: readonly string[], folder: string): Promise<void> {
   for (const name of [...nodes, HAPROXY, MONITOR])
-    writeFileSync(join(folder, `${name}.log`), await docker(['logs', '--since', '5m', name]).catch(String));
+    writeFileSync(join(folder, `${name}.log`), await docker('logs', '--since', '5m', name).catch(String));
 }

@@ -1,13 +1,15 @@
-/** The backend as its clients see it, through HAProxy's published port. */
-import { ClusterStatus } from '../../../failover/contract/api';
+/** The backend as its clients see it, through HAProxy's published port: one client, and many that send nothing twice. */
+import { HttpLoad, latencyOf } from '../../rig/http-load';
 import { TIMEOUTS } from '../../timeouts';
 import { STACK } from './stack';
 
-const BASE = `http://${STACK.host}:${STACK.backendPort}`;
 const PASSWORD = 'a long enough password 1';
+/** Requests a second: what two cores carry while a fault is tried, and while `pulumi up` copies databases. */
+export const RATE = { fault: 10, change: 3 } as const;
+const LIMIT_SECONDS = 300;
 
 async function post(path: string, body: unknown): Promise<{ status: number; body: Record<string, unknown> }> {
-  const response = await fetch(`${BASE}${path}`, {
+  const response = await fetch(`${STACK.api}${path}`, {
     method: 'POST',
     headers: { 'content-type': 'application/json' },
     body: JSON.stringify(body),
@@ -30,8 +32,19 @@ export async function logIn(username: string): Promise<void> {
     throw new Error(`login: ${answer.status} ${JSON.stringify(answer.body)}`);
 }
 
-export async function clusterView(): Promise<ClusterStatus> {
-  const url = `http://${STACK.host}:${STACK.monitorPort}/api/v1/cluster`;
-  const response = await fetch(url, { signal: AbortSignal.timeout(TIMEOUTS.query) });
-  return ClusterStatus.parse(await response.json());
+/** @throws Error that tells what went wrong, when a request failed or a registration was lost or duplicated. */
+export async function underHttpLoad(what: string, rate: number, happens: () => Promise<void>): Promise<void> {
+  const load = new HttpLoad(STACK, { rate, seconds: LIMIT_SECONDS });
+  try {
+    await load.begun;
+    await happens();
+  } finally {
+    await load.stop();
+  }
+  const verdict = await load.verdict();
+  const { max } = latencyOf(load.answers);
+  console.log(`${what}: ${verdict.requests} HTTP requests, ${verdict.failed.length} failed, slowest ${max} ms`);
+  const wrong = [verdict.failed, verdict.lost, verdict.duplicated, verdict.unacknowledged].flat();
+  if (wrong.length > 0) throw new Error(`${what}: ${JSON.stringify(verdict, null, 1)}`);
+  if (verdict.acknowledged < rate) throw new Error(`${what}: only ${verdict.acknowledged} registrations were made`);
 }

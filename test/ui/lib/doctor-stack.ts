@@ -5,37 +5,15 @@ import { look } from '../../../scripts/failover/doctor/look';
 import { type Target, targetOf } from '../../../scripts/failover/target';
 import { run, runOk } from '../../../scripts/lib/exec';
 import { PATHS } from '../../../scripts/lib/paths';
-import { waitFor } from '../../e2e/lib/wait';
-import { OwnStack } from '../../lib/own-stack';
+import { OwnStack } from '../../rig/stack';
+import { messageOf, waitFor } from '../../rig/wait';
 import { TIMEOUTS } from '../../timeouts';
 
-export const DATABASE = 'blink_db';
-export const USER = 'blink_user';
-export const PASSWORD = 'uic-12345';
-export const WRITE_PORT = 23434;
-
-export const stack = new OwnStack({
-  name: 'uic',
-  config: {
-    subnet: '10.211.3.0/24',
-    writePort: WRITE_PORT,
-    readPort: 23435,
-    statsPort: 23500,
-    backendPort: 23800,
-    monitorPort: 23808,
-    backend: 'false',
-    databaseName: DATABASE,
-    databaseUser: USER,
-    databasePassword: PASSWORD,
-    // The lead stays where the first `up` put it.
-    switchback: 'false',
-  },
-});
-
-export const HAPROXY = 'uic-haproxy';
-export const MONITOR = 'uic-failover-monitor';
-export const LEADER = 'uic-postgres-primary';
-export const STANDBY = 'uic-postgres-replica-1';
+export const stack = new OwnStack({ name: 'uic', ports: 23_000, subnet: '10.211.3', config: { backend: 'false' } });
+export const SEEN = stack.seen;
+export const HAPROXY = stack.container('haproxy');
+export const MONITOR = stack.container('failover-monitor');
+export const [LEADER = '', STANDBY = ''] = stack.nodes(1);
 
 /** Until something that was broken is seen, and until it is whole again, ms. */
 const SEEN_MS = 60_000;
@@ -49,36 +27,27 @@ async function findings(): Promise<Finding[]> {
   return judge(await look(target));
 }
 
+/** Waits until what doctor finds is as wanted, and returns it. */
+async function until(what: string, limitMs: number, wanted: (all: Finding[]) => boolean): Promise<Finding[]> {
+  let last: Finding[] = [];
+  const look = async () => {
+    last = await findings();
+    return wanted(last) && last;
+  };
+  return waitFor(what, limitMs, look).catch((error: unknown) => {
+    throw new Error(`${messageOf(error)}; last: ${JSON.stringify(last, null, 1)}`);
+  });
+}
+
 /** Waits until doctor finds nothing. */
 export async function whole(): Promise<void> {
-  let last: Finding[] = [];
-  await waitFor('a clean doctor', WHOLE_MS, async () => {
-    last = await findings();
-    return exitCode(last) === 0 ? true : null;
-  }).catch((error: unknown) => {
-    throw new Error(`${error instanceof Error ? error.message : error}; last: ${JSON.stringify(last, null, 1)}`);
-  });
+  await until('a clean doctor', WHOLE_MS, (all) => exitCode(all) === 0);
 }
 
 /** Waits until doctor names a code, and beside it none but `also`; returns all that it finds then. */
-export async function found(code: string, also: readonly string[]): Promise<Finding[]> {
-  let last: Finding[] = [];
-  return waitFor(code, SEEN_MS, async () => {
-    last = await findings();
-    const codes = last.map((finding) => finding.code);
-    return codes.includes(code) && codes.every((one) => one === code || also.includes(one)) ? last : null;
-  }).catch((error: unknown) => {
-    throw new Error(`${error instanceof Error ? error.message : error}; last: ${JSON.stringify(last, null, 1)}`);
-  });
-}
-
-export async function docker(...args: string[]): Promise<string> {
-  return (await runOk('docker', args, { deadlineMs: TIMEOUTS.dockerStop })).stdout.trim();
-}
-
-/** A statement by the superuser inside a node. */
-export function sql(node: string, statement: string): Promise<string> {
-  return docker('exec', node, 'psql', '-XAtq', '-U', 'postgres', '-d', 'postgres', '-c', statement);
+export function found(code: string, also: readonly string[]): Promise<Finding[]> {
+  const fits = (codes: readonly string[]) => codes.includes(code) && codes.every((c) => c === code || also.includes(c));
+  return until(code, SEEN_MS, (all) => fits(all.map((finding) => finding.code)));
 }
 
 /** Does what doctor says, to the letter. */

@@ -33,15 +33,8 @@ type Words = Omit<ClusterStatus, 'events'>;
 /** A cluster that is well; `part` says what is different. */
 export function statusOf(part: Partial<Words> = {}): Words {
   return {
-    ...{
-      stack: 'dev',
-      version: '0.1.0',
-      at: new Date().toISOString(),
-      serving: true,
-      code: 'STEADY',
-      rule: 'steady',
-      term: 3,
-    },
+    ...{ stack: 'dev', version: '0.1.0', at: new Date().toISOString() },
+    ...{ serving: true, code: 'STEADY', rule: 'steady', term: 3 },
     sentence: 'postgres-primary serves in term 3; writes wait for 1 of postgres-replica-1',
     ifLeaderDied: {
       sentence:
@@ -61,16 +54,10 @@ export function statusOf(part: Partial<Words> = {}): Words {
 export const FAILOVER: Failover = {
   ...{ at: '2026-11-24T22:00:00.000Z', from: 'postgres-primary', node: 'postgres-replica-1', term: 4 },
   cause: 'LEADER_DEAD',
-  steps: [
-    { name: 'confirmed', ms: 2 },
-    { name: 'recorded', ms: 9 },
-    { name: 'closed', ms: 14 },
-    { name: 'promoted', ms: 82 },
-    { name: 'first commit', ms: 95 },
-    { name: 'proven', ms: 99 },
-    { name: 'opened', ms: 104 },
-    { name: 'rejoined', ms: 3120 },
-  ],
+  steps: Object.entries({
+    ...{ confirmed: 2, recorded: 9, closed: 14, promoted: 82 },
+    ...{ 'first commit': 95, proven: 99, opened: 104, rejoined: 3120 },
+  }).map(([name, ms]) => ({ name, ms })),
 };
 
 export class FakeMonitor {

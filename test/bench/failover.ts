@@ -1,0 +1,276 @@
+/**
+ * Write outage of a fault as a client sees it, through the published port of a running stack.
+ *
+ *     npm run bench:failover -- --runs 20 [--fault kill|stop|pause|switchover|replica-kill|replica-pause|haproxy-restart|haproxy-crash]
+ *                               [--load] [--stack dev] [--json]
+ *
+ * Outage: last acknowledgement before → next one after, over a held and a fresh connection of a separate process
+ * (writer.ts). Every run is reported. Results go to docs/results/, one file a fault and number of replicas.
+ */
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { parseArgs } from 'node:util';
+import { z } from 'zod';
+import type { ClusterStatus } from '../../failover/contract/api';
+import { machineSize } from '../../scripts/lib/machine-size';
+import { wholeNumber } from '../../scripts/lib/options';
+import { PATHS } from '../../scripts/lib/paths';
+import { DEFAULT_STACK } from '../../scripts/lib/stack';
+import { say } from '../../scripts/lib/terminal';
+import { columnOf, rowsOf } from '../rig/client';
+import { docker } from '../rig/docker';
+import { runProgram, today, writeResults } from '../rig/progress';
+import { type Stack, stackOf } from '../rig/stack';
+import { healthy, untilView, view } from '../rig/view';
+import { epochMs, waitFor } from '../rig/wait';
+import { longestPauseMs, Writer } from '../rig/writer';
+
+const TABLE = 'bench_writes';
+const RESULTS = join(PATHS.root, 'docs', 'results');
+/** What is done to whom, and what undoes it. `leads`: another node leads afterwards. */
+const FAULTS = {
+  kill: { to: 'leader', act: 'kill', undo: 'start', leads: true },
+  stop: { to: 'leader', act: 'stop', undo: 'start', leads: true },
+  pause: { to: 'leader', act: 'pause', undo: 'unpause', leads: true },
+  switchover: { to: 'monitor', act: 'switchover', undo: null, leads: true },
+  'replica-kill': { to: 'standby', act: 'kill', undo: 'start', leads: false },
+  'replica-pause': { to: 'standby', act: 'pause', undo: 'unpause', leads: false },
+  'haproxy-restart': { to: 'haproxy', act: 'restart', undo: null, leads: false },
+  'haproxy-crash': { to: 'haproxy', act: 'crash', undo: null, leads: false },
+} as const;
+/** What is done inside the container; everything else is a command of Docker's own. */
+const INSIDE: Partial<Record<string, readonly string[]>> = {
+  switchover: ['switchover'],
+  crash: ['sh', '-c', 'kill -KILL $(pidof haproxy)'],
+};
+/** Writers run this long before the fault and after the first acknowledgement that follows it. */
+const SETTLE_MS = 1_000;
+const OUTAGE_LIMIT_MS = 60_000;
+const POLL_MS = 10;
+
+type Fault = keyof typeof FAULTS;
+
+/** One run; times in ms. `held` and `fresh` are that client's own outage, `outage` counts whoever comes first. */
+const Run = z.object({
+  outage: z.number(),
+  held: z.number(),
+  fresh: z.number(),
+  errors: z.array(z.string()),
+  steps: z.record(z.string(), z.number()),
+  /** How long the leader's PostgreSQL took to shut down; null where it was not shut down. */
+  shutdown: z.number().nullable(),
+});
+type Run = z.infer<typeof Run> & { acknowledged: string[] };
+
+/** Waits until both clients wrote after `sinceMs`. */
+async function wrote(writer: Writer, sinceMs: number): Promise<void> {
+  await waitFor('a write of each client', OUTAGE_LIMIT_MS, () => writer.wroteSince(sinceMs), POLL_MS);
+}
+
+async function oneRun(stack: Stack, fault: Fault): Promise<Run> {
+  const before = await healthy(stack);
+  const { to, act, undo, leads } = FAULTS[fault];
+  const standby = before.nodes.find((n) => n.name !== before.leader)?.name ?? '';
+  const { prefix } = stack;
+  const monitor = `${prefix}failover-monitor`;
+  const victim = { leader: before.leader ?? '', standby, haproxy: `${prefix}haproxy`, monitor }[to];
+  const inside = INSIDE[act];
+  const command = inside === undefined ? [act, victim] : ['exec', victim, ...inside];
+  const writer = new Writer(stack, { table: TABLE });
+  await wrote(writer, 0);
+  await sleep(SETTLE_MS);
+  const faultMs = epochMs();
+  await docker(...command);
+  // A fault shows in what is acknowledged after it took effect; a client may still get an answer while it is issued.
+  const term = before.lastFailover?.term ?? 0;
+  const later = (now: ClusterStatus) => (now.lastFailover?.term ?? 0) > term;
+  if (leads) await untilView(stack, 'a later leadership', OUTAGE_LIMIT_MS, later);
+  await wrote(writer, epochMs());
+  await sleep(SETTLE_MS);
+  await writer.stop();
+  const { lastFailover, events } = await view(stack);
+  if (undo !== null) await docker(undo, victim);
+  await healthy(stack);
+  return {
+    outage: longestPauseMs(writer.writes, faultMs),
+    held: longestPauseMs(writer.writes, faultMs, 'held'),
+    fresh: longestPauseMs(writer.writes, faultMs, 'fresh'),
+    errors: writer.failures.map(({ client, words }) => `${client}: ${words}`),
+    acknowledged: writer.acknowledged,
+    steps: leads ? Object.fromEntries((lastFailover?.steps ?? []).map((s) => [s.name, s.ms])) : {},
+    shutdown: shutdownMs(events, faultMs),
+  };
+}
+
+/** What the keeper said of the shutdown that began after `sinceMs`. */
+function shutdownMs(events: ClusterStatus['events'], sinceMs: number): number | null {
+  const told = events.findLast((e) => e.code === 'POSTGRES_STOPPED' && Date.parse(e.at) >= sinceMs);
+  const ms = /in (\d+) ms/.exec(told?.message ?? '')?.[1];
+  return ms === undefined ? null : Number(ms);
+}
+
+/** Acknowledged rows that are not in the table exactly once. */
+async function lostOf(stack: Stack, runs: readonly Run[]): Promise<number> {
+  const ids = Map.groupBy(await columnOf(stack, `SELECT id FROM ${TABLE}`), (id) => id);
+  return runs.flatMap((run) => run.acknowledged).filter((id) => ids.get(id)?.length !== 1).length;
+}
+
+/** `pgbench -c 4` through the published port, started again when a failover ends it; returns how to stop it. */
+async function startLoad(stack: Stack, image: string): Promise<() => Promise<void>> {
+  const name = 'postgres-failover-bench-load';
+  const connection = `-h ${stack.host} -p ${stack.writePort} -U ${stack.user}`;
+  const script = `pgbench -i -q ${connection} ${stack.database}; while true; do pgbench -n -c 4 -T 3600 ${connection} ${stack.database}; sleep 0.1; done`;
+  const args = ['run', '-d', '--rm', '--name', name, '--network', 'host', '--env', 'PGPASSWORD', '--entrypoint', 'sh'];
+  process.env.PGPASSWORD = stack.password;
+  await docker(...args, image, '-c', script);
+  await sleep(10 * SETTLE_MS);
+  return async () => {
+    await docker('rm', '-f', name);
+  };
+}
+
+function statistics(values: readonly number[]): { min: number; median: number; max: number } {
+  const sorted = [...values].sort((a, b) => a - b);
+  const at = (part: number) => sorted[Math.round((sorted.length - 1) * part)] ?? 0;
+  return { min: at(0), median: at(0.5), max: at(1) };
+}
+
+const Result = z.object({
+  fault: z.string(),
+  load: z.boolean(),
+  replicas: z.number(),
+  date: z.string(),
+  machine: z.string(),
+  postgres: z.string(),
+  lost: z.number(),
+  runs: z.array(Run),
+});
+
+/** The page over all results, newest of each kind. */
+function page(): string {
+  const results = readdirSync(RESULTS)
+    .filter((file) => /^failover-.*\.json$/.test(file))
+    .sort()
+    .map((file) => Result.parse(JSON.parse(readFileSync(join(RESULTS, file), 'utf8'))));
+  const { date, machine, postgres } = results[0] ?? { date: '', machine: '', postgres: '' };
+  return [
+    '# Write outage, measured',
+    '',
+    'Made by `npm run bench:failover`. ms; last acknowledgement before the fault took effect → next one, through the published port, over a held and a fresh',
+    'connection of a separate process. `held` and `fresh`: medians of the pause of that one client. `beyond shutdown`: median of what is left without the time in',
+    "which the leader's PostgreSQL shut down. `connects`: new connections that failed. `lost`: acknowledged rows that are not there afterwards, exactly once.",
+    `All runs are in the JSON files beside this page, with their dates. Last: ${date}, ${machine}, PostgreSQL ${postgres}.`,
+    '',
+    '| fault | replicas | runs | outage min / median / max | held | fresh | beyond shutdown | connects | lost |',
+    '|---|---|---|---|---|---|---|---|---|',
+    ...results.map(resultRow),
+    '',
+    '## Where the time goes',
+    '',
+    'Medians of the monitor’s own marks, ms since it noticed.',
+    '',
+    '| fault | replicas | steps |',
+    '|---|---|---|',
+    ...results.filter((r) => Object.keys(stepMedians(r.runs)).length > 0).map(stepRow),
+    '',
+  ].join('\n');
+}
+
+function resultRow(result: z.infer<typeof Result>): string {
+  const { runs, replicas, lost } = result;
+  const { min, median, max } = statistics(runs.map((r) => r.outage));
+  const heldMedian = statistics(runs.map((r) => r.held)).median;
+  const freshMedian = statistics(runs.map((r) => r.fresh)).median;
+  const beyond = runs.flatMap((r) => (r.shutdown === null ? [] : [r.outage - r.shutdown]));
+  const connects = runs.flatMap((r) => r.errors).filter((words) => words.includes('connect:')).length;
+  return `| ${faultName(result)} | ${replicas} | ${runs.length} | ${min} / **${median}** / ${max} | ${heldMedian} | ${freshMedian} | ${beyond.length === 0 ? '–' : statistics(beyond).median} | ${connects} | ${lost} |`;
+}
+
+function stepRow(result: z.infer<typeof Result>): string {
+  const steps = Object.entries(stepMedians(result.runs)).map(([name, ms]) => `${name} ${ms}`);
+  return `| ${faultName(result)} | ${result.replicas} | ${steps.join(', ')} |`;
+}
+
+function faultName({ fault, load }: { fault: string; load: boolean }): string {
+  return load ? `${fault}, pgbench -c 4` : fault;
+}
+
+/** Median of each step, in the order in which the median run took them. */
+function stepMedians(runs: readonly { steps: Record<string, number> }[]): Record<string, number> {
+  const names = [...new Set(runs.flatMap((r) => Object.keys(r.steps)))];
+  const medians = names.map((name): [string, number] => [
+    name,
+    statistics(runs.flatMap((r) => r.steps[name] ?? [])).median,
+  ]);
+  return Object.fromEntries(medians.sort(([, a], [, b]) => a - b));
+}
+
+function describe(index: number, run: Run): string {
+  const steps = Object.entries(run.steps).map(([name, ms]) => `${name} ${ms}`);
+  const shutdown = run.shutdown === null ? '' : `  shutdown ${run.shutdown}`;
+  const connects = run.errors.filter((words) => words.includes('connect:'));
+  const failed = connects.length === 0 ? '' : `  ${connects.length} failed to connect (${connects[0]})`;
+  return `${String(index).padStart(3)}  outage ${run.outage} ms (held ${run.held}, fresh ${run.fresh})${shutdown}  ${steps.join(', ')}${failed}`;
+}
+
+interface Arguments {
+  count: number;
+  fault: Fault;
+  load: boolean;
+  stack: Stack;
+  json: boolean;
+}
+
+/** @throws Error that names what is allowed. */
+function readArguments(): Arguments {
+  const { values } = parseArgs({
+    options: {
+      runs: { type: 'string', default: '20' },
+      fault: { type: 'string', default: 'kill' },
+      load: { type: 'boolean', default: false },
+      stack: { type: 'string', default: DEFAULT_STACK },
+      json: { type: 'boolean', default: false },
+    },
+  });
+  const names = Object.keys(FAULTS) as Fault[];
+  const fault = names.find((f) => f === values.fault);
+  if (fault === undefined) throw new Error(`--fault ${values.fault}: allowed are ${names.join(', ')}`);
+  const count = wholeNumber('runs', values.runs, 1, 1_000);
+  return { count, fault, load: values.load, stack: stackOf(values.stack), json: values.json };
+}
+
+async function main(): Promise<number> {
+  const { count, fault, load, stack, json } = readArguments();
+  const { leader, nodes } = await healthy(stack);
+  const image = await docker('inspect', '--format', '{{.Image}}', leader ?? '');
+  await rowsOf(stack, `CREATE TABLE IF NOT EXISTS ${TABLE} (id text)`);
+  await rowsOf(stack, `TRUNCATE ${TABLE}`);
+  const endLoad = load ? await startLoad(stack, image) : async () => undefined;
+  const runs: Run[] = [];
+  try {
+    while (runs.length < count) {
+      const run = await oneRun(stack, fault);
+      runs.push(run);
+      if (!json) say(describe(runs.length, run));
+    }
+  } finally {
+    await endLoad();
+  }
+  await healthy(stack);
+  const [postgres] = await columnOf(stack, "SELECT current_setting('server_version')");
+  const replicas = nodes.length - 1;
+  const lost = await lostOf(stack, runs);
+  const result = Result.parse({ fault, load, replicas, date: today(), machine: machineSize(), postgres, lost, runs });
+  writeResults(`failover-${fault}${load ? '-load' : ''}-${replicas}.json`, `${JSON.stringify(result, null, 1)}\n`);
+  writeResults('failover.md', page());
+  const { min, median, max } = statistics(runs.map((r) => r.outage));
+  say(
+    json
+      ? JSON.stringify(result)
+      : `outage min ${min} / median ${median} / max ${max} ms, ${result.lost} acknowledged rows lost`,
+  );
+  return 0;
+}
+
+runProgram(main);

@@ -1,0 +1,87 @@
+/**
+ * What each package.json declares: the packages that its own code imports, no more and no fewer. `dependencies` of the
+ * root are those of the Pulumi program (index.ts and what it imports) and of the contract that it shares with the
+ * failover; everything else of the repository is a tool.
+ */
+import { readdirSync, readFileSync } from 'node:fs';
+import { isBuiltin } from 'node:module';
+import { join } from 'node:path';
+import { build } from 'esbuild';
+import { describe, expect, it } from 'vitest';
+
+const ROOT = join(__dirname, '../..');
+
+interface Manifest {
+  dependencies: Record<string, string>;
+  devDependencies: Record<string, string>;
+}
+
+function manifestOf(folder: string): Manifest {
+  return JSON.parse(readFileSync(join(ROOT, folder, 'package.json'), 'utf8')) as Manifest;
+}
+
+/** `@scope/name/file` → `@scope/name`. */
+function packageOf(module: string): string {
+  return module
+    .split('/')
+    .slice(0, module.startsWith('@') ? 2 : 1)
+    .join('/');
+}
+
+/** Packages that the TypeScript files of a folder import, except Node's own modules. */
+function importedBy(folder: string): string[] {
+  const files = readdirSync(join(ROOT, folder), { recursive: true, encoding: 'utf8' });
+  const modules = files
+    .filter((name) => name.endsWith('.ts'))
+    .flatMap((name) => [
+      ...readFileSync(join(ROOT, folder, name), 'utf8').matchAll(/(?:^|\s)(?:from|import)\s*\(?'([^'.][^']*)'/g),
+    ])
+    .map(([, module = '']) => module)
+    .filter((module) => !isBuiltin(module));
+  return [...new Set(modules.map(packageOf))].sort();
+}
+
+/** Packages that are left as imports when the program is bundled. */
+async function importedByProgram(): Promise<string[]> {
+  const { metafile } = await build({
+    entryPoints: [join(ROOT, 'index.ts')],
+    bundle: true,
+    write: false,
+    metafile: true,
+    packages: 'external',
+    platform: 'node',
+    logLevel: 'silent',
+  });
+  const imports = Object.values(metafile.outputs).flatMap((output) => output.imports.map(({ path }) => path));
+  return [...new Set(imports.filter((path) => !isBuiltin(path)).map(packageOf))].sort();
+}
+
+describe("the root's package.json", () => {
+  it('has the packages of the Pulumi program and of its contract as dependencies, and no others', async () => {
+    const needed = new Set([...(await importedByProgram()), ...importedBy('failover/contract')]);
+    expect(Object.keys(manifestOf('.').dependencies).sort()).toEqual([...needed].sort());
+  });
+});
+
+describe("the offline kit's package.json", () => {
+  const kit = manifestOf('packages/pulumi-offline');
+
+  it('has the packages of its sources as dependencies, and no others', () => {
+    expect(Object.keys(kit.dependencies).sort()).toEqual(importedBy('packages/pulumi-offline/src'));
+  });
+
+  it('has every package of its tests', () => {
+    const declared = Object.keys({ ...kit.dependencies, ...kit.devDependencies });
+    const imported = importedBy('packages/pulumi-offline/test');
+    expect(imported).toContain('vitest');
+    expect(imported.filter((name) => !declared.includes(name))).toEqual([]);
+  });
+
+  it('has the same versions as the root, so that one copy of each is installed', () => {
+    const own = { ...kit.dependencies, ...kit.devDependencies };
+    const root = manifestOf('.');
+    const shared = Object.entries({ ...root.dependencies, ...root.devDependencies }).filter(([name]) => name in own);
+    expect(shared.length).toBeGreaterThan(5);
+    expect(shared.filter(([name, version]) => own[name] !== version)).toEqual([]);
+  });
+});

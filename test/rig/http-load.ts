@@ -1,0 +1,111 @@
+/** Starts the HTTP clients (http-clients.ts), reads what they were answered, and compares it with the table. */
+import { randomUUID } from 'node:crypto';
+import { rowsOf } from './client';
+import type { Answer } from './http-clients';
+import { Program } from './program';
+import type { Stack } from './stack';
+
+export interface LoadOptions {
+  /** Requests a second; a third each are registrations, logins and looks at oneself. */
+  rate: number;
+  seconds: number;
+}
+
+/** The clients' process. */
+export class HttpLoad {
+  readonly answers: Answer[] = [];
+  /** Resolves with the moment at which the load began, ms since the epoch; rejects when it never did. */
+  readonly begun: Promise<number>;
+  /** Resolves when every request was answered; rejects when the process failed. */
+  readonly ended: Promise<void>;
+  /** What the names of the registered users begin with, in lower case. */
+  private readonly run = `h${randomUUID().slice(0, 8)}`;
+  private readonly stack: Stack;
+  private readonly program: Program;
+
+  constructor(stack: Stack, { rate, seconds }: LoadOptions) {
+    this.stack = stack;
+    const begun = Promise.withResolvers<number>();
+    const args = [stack.api, String(rate), String(seconds), this.run];
+    this.program = new Program('test/rig/http-clients.ts', args, (line) => {
+      const begin = /^begin ([\d.]+)$/.exec(line);
+      if (begin) begun.resolve(Number(begin[1]));
+      else this.answers.push(JSON.parse(line) as Answer);
+    });
+    this.ended = this.program.ended.then((code) => {
+      if (code !== 0) throw new Error(`the clients ended with ${code}`);
+    });
+    const tooSoon = () => begun.reject(new Error('the clients ended before they began'));
+    this.ended.then(tooSoon, tooSoon);
+    this.begun = begun.promise;
+    // Whoever awaits it gets the failure; nobody has to.
+    this.begun.catch(() => undefined);
+  }
+
+  /** Ends the load before its time; requests under way are still answered. */
+  async stop(): Promise<void> {
+    this.program.child.kill('SIGTERM');
+    await this.ended;
+  }
+
+  /** Compares what was answered until now with the table. */
+  async verdict(): Promise<Verdict> {
+    return judge(this.answers, await rowsOf<Row>(this.stack, ROWS_OF_RUN, [this.run]));
+  }
+}
+
+/** Rows of a run. */
+const ROWS_OF_RUN = `SELECT id::int AS id, username, email FROM users WHERE starts_with(username, $1 || '_user')`;
+export interface Row {
+  id: number;
+  username: string;
+  email: string;
+}
+
+export interface Verdict {
+  requests: number;
+  acknowledged: number;
+  /** Requests that got no answer or not the right one, with what they got. */
+  failed: string[];
+  /** Acknowledged registrations that are not in the table as they were acknowledged. */
+  lost: string[];
+  /** Registrations that are there twice, or that were done twice (409 to one that was sent once). */
+  duplicated: string[];
+  /** Rows of registrations that were not acknowledged: allowed where one failed, and none otherwise. */
+  unacknowledged: string[];
+}
+
+/** Compares each acknowledged registration with the rows of the table. Pure. */
+export function judge(answers: readonly Answer[], rows: readonly Row[]): Verdict {
+  const users = answers.flatMap(({ user }) => (user ? [user] : []));
+  const key = ({ id, username, email }: Row) => `${id} ${username} ${email}`;
+  const there = new Set(rows.map(key));
+  const told = new Set(users.map(({ username }) => username));
+  const byName = Map.groupBy(rows, ({ email }) => email);
+  const ids = Map.groupBy(users, ({ id }) => id);
+  return {
+    requests: answers.length,
+    acknowledged: users.length,
+    failed: answers.flatMap(({ kind, problem }) => (problem === null ? [] : [`${kind}: ${problem}`])),
+    lost: users.filter((user) => !there.has(key(user))).map(({ username }) => username),
+    duplicated: [
+      ...[...byName].flatMap(([email, same]) => (same.length > 1 ? [`${email} is there ${same.length} times`] : [])),
+      ...[...ids].flatMap(([id, same]) => (same.length > 1 ? [`id ${id} was given to ${same.length} users`] : [])),
+      ...answers.filter(({ kind, status }) => kind === 'register' && status === 409).map(({ problem }) => `${problem}`),
+    ],
+    unacknowledged: rows.filter(({ username }) => !told.has(username)).map(({ username }) => username),
+  };
+}
+
+export interface Latency {
+  p50: number;
+  p99: number;
+  max: number;
+}
+
+/** Of those that were answered, ms. */
+export function latencyOf(answers: readonly Answer[]): Latency {
+  const sorted = answers.map(({ latencyMs }) => latencyMs).sort((a, b) => a - b);
+  const at = (part: number) => Math.round(sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * part))] ?? 0);
+  return { p50: at(0.5), p99: at(0.99), max: at(1) };
+}

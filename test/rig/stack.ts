@@ -1,0 +1,170 @@
+/** A running stack as its clients see it, and a test's own stack, run by the commands that a person types. */
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { parse, stringify } from 'yaml';
+import { removeAllOf } from '../../scripts/lib/docker';
+import { type RunResult, run } from '../../scripts/lib/exec';
+import { PATHS } from '../../scripts/lib/paths';
+import { readStack } from '../../scripts/lib/stack';
+import { TIMEOUTS } from '../timeouts';
+
+export type Say = (line: string) => void;
+type ConfigValue = string | number | Readonly<Record<string, string | number | boolean>>;
+/** Keys without the project's namespace. */
+export type Config = Readonly<Record<string, ConfigValue>>;
+
+/** Where clients find a running stack. */
+export interface Stack {
+  name: string;
+  /** What the names of the stack's containers begin with. */
+  prefix: string;
+  host: string;
+  writePort: number;
+  readPort: number;
+  user: string;
+  password: string;
+  database: string;
+  /** Base URL of HAProxy's statistics. */
+  stats: string;
+  /** Base URL of the monitor. */
+  monitor: string;
+  /** Base URL of the register/login API. */
+  api: string;
+}
+
+function stackFrom(name: string, value: (key: string, fallback: string) => string): Stack {
+  const host = value('bindAddress', '127.0.0.1');
+  return {
+    ...{ name, host, prefix: value('namePrefix', '') },
+    ...{ writePort: Number(value('writePort', '5434')), readPort: Number(value('readPort', '5435')) },
+    ...{ user: value('databaseUser', 'app'), database: value('databaseName', 'app') },
+    password: value('databasePassword', ''),
+    stats: `http://${host}:${value('statsPort', '5000')}`,
+    monitor: `http://${host}:${value('monitorPort', '8008')}`,
+    api: `http://${host}:${value('backendPort', '8000')}`,
+  };
+}
+
+/** A stack by its files. @throws Error when no password is known: PGPASSWORD, or a plain value in the stack's file. */
+export function stackOf(name: string): Stack {
+  const stack = stackFrom(name, readStack(name).value);
+  const password = process.env.PGPASSWORD ?? stack.password;
+  if (password === '') {
+    throw new Error(`set PGPASSWORD to the password (npm run pulumi -- stack output --show-secrets --stack ${name})`);
+  }
+  return { ...stack, password };
+}
+
+export interface OwnStackOptions {
+  /** Name of the stack, of its folder under `state/`, and, with a dash, prefix of its containers. */
+  name: string;
+  /** The published ports are this number and some above it: 434, 435, 80 and 88. */
+  ports: number;
+  /** The first three numbers of the addresses of the inner network. */
+  subnet: string;
+  config?: Config;
+}
+
+export class OwnStack {
+  readonly name: string;
+  readonly prefix: string;
+  readonly folder: string;
+  /** The monitor's log. */
+  readonly log: string;
+  readonly label: string;
+  private readonly file: string;
+  private readonly subnet: string;
+  private config: Config;
+
+  constructor({ name, ports, subnet, config }: OwnStackOptions) {
+    this.name = name;
+    this.prefix = `${name}-`;
+    this.subnet = subnet;
+    this.config = {
+      ...{ namePrefix: this.prefix, subnet: `${subnet}.0/24` },
+      ...{ writePort: ports + 434, readPort: ports + 435, statsPort: ports },
+      ...{ backendPort: ports + 80, monitorPort: ports + 88 },
+      ...{ databaseName: 'blink_db', databaseUser: 'blink_user', databasePassword: `${name}-12345` },
+      // Which node leads after a fault is the fault's own doing.
+      switchback: 'false',
+      ...config,
+    };
+    this.folder = join(PATHS.root, 'state', name);
+    this.log = join(PATHS.root, 'logs', name, 'failover.log');
+    this.label = `postgres-failover.stack=postgres-failover/${name}`;
+    this.file = join(PATHS.root, `Pulumi.${name}.yaml`);
+  }
+
+  /** Where clients find it, by the config of now. */
+  get seen(): Stack {
+    return stackFrom(this.name, (key, fallback) => String(this.config[key] ?? fallback));
+  }
+
+  /** What the stack's commands find in their environment, which may name another engine meanwhile. */
+  get env(): NodeJS.ProcessEnv {
+    const backend = `file://${join(this.folder, 'pulumi')}`;
+    return { ...process.env, PULUMI_BACKEND_URL: backend, PULUMI_CONFIG_PASSPHRASE: this.name, NO_COLOR: '1' };
+  }
+
+  /** Full name of a container. */
+  container(name: string): string {
+    return `${this.prefix}${name}`;
+  }
+
+  nodes(replicas: number): string[] {
+    const replica = (_: unknown, i: number) => this.container(`postgres-replica-${i + 1}`);
+    return [this.container('postgres-primary'), ...Array.from({ length: replicas }, replica)];
+  }
+
+  /** Address of a container on the inner network, as the topology fixes it. */
+  addressOf(container: string): string {
+    const fixed = { haproxy: 10, 'failover-monitor': 11 }[container.slice(this.prefix.length)];
+    const replica = /postgres-replica-(\d)$/.exec(container)?.[1];
+    return `${this.subnet}.${fixed ?? 20 + Number(replica ?? 0)}`;
+  }
+
+  /** Changes keys of the config, for the next `up`. */
+  configure(changes: Config): void {
+    this.config = { ...this.config, ...changes };
+    this.writeFile();
+  }
+
+  /** `npm run up`, also on a stack that runs already. */
+  async up(say: Say): Promise<void> {
+    mkdirSync(join(this.folder, 'pulumi'), { recursive: true });
+    this.writeFile();
+    await this.succeed('up', [], say);
+  }
+
+  /** `npm run destroy -- --volumes`, and whatever may be left after it, or after an earlier run. */
+  async down(say: Say): Promise<void> {
+    if (existsSync(this.file)) await this.succeed('destroy', ['--volumes'], say).catch((error) => say(String(error)));
+    await removeAllOf(this.label);
+    rmSync(join(this.folder, 'pulumi'), { recursive: true, force: true });
+    rmSync(this.file, { force: true });
+  }
+
+  /** Runs `npm run <name> -- --stack … <args>` and returns how it ended. */
+  command(name: string, args: readonly string[], say: Say): Promise<RunResult> {
+    const start = join(PATHS.root, 'scripts', 'start.mjs');
+    const options = { cwd: PATHS.root, env: this.env, deadlineMs: TIMEOUTS.firstUp, onLine: say };
+    return run(process.execPath, [start, name, '--stack', this.name, ...args], options);
+  }
+
+  /** As {@link command}. @throws Error with its last lines when it fails. */
+  async succeed(name: string, args: readonly string[], say: Say): Promise<RunResult> {
+    const result = await this.command(name, args, say);
+    if (result.code !== 0) throw new Error(`${name} failed (exit code ${result.code})\n${result.tail.join('\n')}`);
+    return result;
+  }
+
+  /** Keeps the salt that Pulumi wrote into the file: without it the stack's secrets are lost. */
+  private writeFile(): void {
+    const before: unknown = existsSync(this.file) ? parse(readFileSync(this.file, 'utf8')) : {};
+    const salt =
+      typeof before === 'object' && before !== null && 'encryptionsalt' in before ? before.encryptionsalt : undefined;
+    const entries = Object.entries(this.config).map(([key, value]) => [`postgres-failover:${key}`, value]);
+    const head = salt === undefined ? {} : { encryptionsalt: salt };
+    writeFileSync(this.file, stringify({ ...head, config: Object.fromEntries(entries) }));
+  }
+}

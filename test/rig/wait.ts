@@ -1,0 +1,41 @@
+/** Waiting with a limit. */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { TIMEOUTS } from '../timeouts';
+
+type Found<T> = Exclude<T, null | undefined | false>;
+
+/**
+ * Looks every `pollMs` until `look` gives something other than null, undefined and false, and returns it. A look that
+ * throws has found nothing.
+ * @throws Error with `what` and the last failure when `limitMs` has passed.
+ */
+export async function waitFor<T>(
+  what: string,
+  limitMs: number,
+  look: () => T | Promise<T>,
+  pollMs: number = TIMEOUTS.poll,
+): Promise<Found<T>> {
+  const endMs = performance.now() + limitMs;
+  let last: unknown = null;
+  for (;;) {
+    try {
+      const found = await look();
+      if (found !== null && found !== undefined && found !== false) return found as Found<T>;
+      last = null;
+    } catch (error) {
+      last = error;
+    }
+    if (performance.now() > endMs) break;
+    await sleep(pollMs);
+  }
+  throw new Error(`waited ${limitMs / 1000} s in vain for ${what}${last === null ? '' : `: ${messageOf(last)}`}`);
+}
+
+export function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
+/** ms since the epoch, finer than `Date.now()`, comparable between processes; never goes back within one. */
+export function epochMs(): number {
+  return performance.timeOrigin + performance.now();
+}
