@@ -1,7 +1,7 @@
 /**
  * Writes the generated parts of the documents: the config keys in `Pulumi.yaml`, README and docs/config.md from
  * stack/keys.ts, the failover rule in docs/architecture.md from the rule table itself, and the codes in
- * docs/operations.md from the contract.
+ * docs/operations.md from the contract and doctor's table.
  *
  *     npm run docs               writes them between their markers
  *     npm run docs -- --check    exit 1 when one is not up to date
@@ -9,6 +9,7 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { stringify } from 'yaml';
+import { FINDINGS } from '../cli/doctor/findings';
 import { FAILURE_CODES, type Meaning, NOTE_CODES, RULE_CODES } from '../failover/contract/codes';
 import { RULES } from '../failover/core/rules';
 import { asText, type Effect, KEY_NAMES, KEYS, type Key, type KeyName } from '../stack/keys';
@@ -62,6 +63,15 @@ export function codeTable(codes: Readonly<Record<string, Meaning>>): string {
   return ['| code | what it says | to do |', '|---|---|---|', ...rows].join('\n');
 }
 
+/** The table of what doctor finds, as Markdown. */
+export function findingTable(): string {
+  const rows = FINDINGS.rows.map(
+    ({ code, severity, sentence, next }) =>
+      `| \`${code}\` | ${typeof severity === 'string' ? severity : 'error or warning'} | ${sentence} | ${next} |`,
+  );
+  return ['| code | severity | what it says | next step |', '|---|---|---|---|', ...rows].join('\n');
+}
+
 /** @throws Error when the markers are not there, in order. */
 export function withPart(document: string, name: string, part: string): string {
   const [beginMark, endMark] = [`<!-- ${name}:begin -->`, `<!-- ${name}:end -->`];
@@ -83,6 +93,7 @@ function main(check: boolean): void {
     part('docs/operations.md', 'rule-codes', codeTable(RULE_CODES)),
     part('docs/operations.md', 'failure-codes', codeTable(FAILURE_CODES)),
     part('docs/operations.md', 'note-codes', codeTable(NOTE_CODES)),
+    part('docs/operations.md', 'finding-codes', findingTable()),
   ];
   for (const { file, name, made } of parts) {
     const path = join(ROOT, file);

@@ -2,7 +2,7 @@
 /**
  * The first step of every command. This is the only file that runs before anything is installed, so it is plain
  * JavaScript for Node 20 and imports only Node's own modules. It makes sure that the locked packages are installed, and
- * then runs `scripts/<command>.ts` with the Node 24 from these packages.
+ * then runs `scripts/<command>.ts`, or for `failover` `cli/main.ts`, with the Node 24 from these packages.
  */
 import { spawn, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
@@ -82,7 +82,7 @@ const [command, ...args] = process.argv.slice(2);
 const major = Number(process.versions.node.split('.')[0]);
 if (major < NODE_MAJOR_MIN)
   fail(`Node.js ${process.versions.node} is too old: version ${NODE_MAJOR_MIN} or newer is needed.`);
-const script = join(root, 'scripts', `${command}.ts`);
+const script = command === 'failover' ? join(root, 'cli', 'main.ts') : join(root, 'scripts', `${command}.ts`);
 if (!command || !/^[a-z][a-z-]*$/.test(command) || !existsSync(script))
   fail(`usage: node scripts/start.mjs <setup | up | preview | destroy | pulumi | failover | test> [options]`);
 installPackages();

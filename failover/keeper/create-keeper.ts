@@ -4,11 +4,10 @@ import type { MonitorAddress } from '../contract/messages';
 import { DurableState } from './durable-state';
 import { Keeper } from './keeper';
 import { type LinkOptions, MonitorLink } from './monitor-link';
-import type { Clock, DialledLink, Link, Postgres, StateFile } from './ports';
-import { Pursuit } from './pursue';
+import type { Clock, DialledLink, Postgres, StateFile } from './ports';
 
 /** What a keeper needs from outside. */
-export interface KeeperPorts {
+interface KeeperPorts {
   config: KeeperConfig;
   postgres: Postgres;
   clock: Clock;
@@ -19,32 +18,22 @@ export interface KeeperPorts {
   connect?(options: LinkOptions): DialledLink;
 }
 
-/** A keeper that has not started yet. */
-export interface NewKeeper {
-  readonly keeper: Keeper;
-  /**
-   * Loads the stored state, connects and runs until {@link Keeper.terminate}. `failed` is called with the reason if the
-   * connection is given up.
-   */
-  run(failed: (error: unknown) => void): Promise<void>;
-  /** Closes the connection to the monitor, within the limit, ms. */
-  close(limitMs: number): Promise<void>;
-}
-
-export function createKeeper({ config, postgres, clock, files, log, connect }: KeeperPorts): NewKeeper {
+/** Creates a keeper that has not started yet. */
+export function createKeeper({ config, postgres, clock, files, log, connect }: KeeperPorts) {
   const { node, clusterKey } = config;
   const store = new DurableState(files);
   const dial = connect ?? ((options: LinkOptions) => new MonitorLink(options));
   const link = dial({ node, clusterKey, contacts: () => contactsOf(store.state.monitors, config.monitors) });
-  const keeper = new Keeper({
-    ...{ postgres, clock, store },
-    link: log === undefined ? link : logged(link, log),
-    pursuit: (host) => new Pursuit({ node, postgres, clock, host }),
-  });
+  const keeper = new Keeper({ node, postgres, clock, store, link, log });
   return {
     keeper,
-    close: (limitMs) => link.close(limitMs),
-    async run(failed) {
+    /** Closes the connection to the monitor, within the limit, ms. */
+    close: (limitMs: number) => link.close(limitMs),
+    /**
+     * Loads the stored state, connects and runs until {@link Keeper.terminate}. `failed` is called with the reason if
+     * the connection is given up.
+     */
+    async run(failed: (error: unknown) => void): Promise<void> {
       await keeper.load();
       const events = { connected: () => keeper.connected(), receive: keeper.receive.bind(keeper) };
       link.run({ ...events, log: log ?? (() => undefined) }).catch(failed);
@@ -60,17 +49,4 @@ export function contactsOf(
 ): MonitorAddress[] {
   const all = [...(stored ?? []), ...first];
   return [...new Map(all.map((contact) => [`${contact.host}:${contact.port}`, contact])).values()];
-}
-
-/** Wraps the link so that notes for people also go to this container's log. */
-function logged(link: Link, log: (message: string) => void): Link {
-  return {
-    get connected() {
-      return link.connected;
-    },
-    send(...frames) {
-      for (const frame of frames) if (frame.type === 'note') log(`${frame.code} ${frame.message}`);
-      link.send(...frames);
-    },
-  };
 }

@@ -10,6 +10,7 @@
  */
 import type { FailureCode, LogCode } from '../contract/codes';
 import { messageOf } from '../contract/errors';
+import { parseLsn } from '../contract/lsn';
 import {
   compareOrders,
   type KeeperFrame,
@@ -22,13 +23,12 @@ import {
 import { noticeByHand } from './by-hand';
 import type { DurableState } from './durable-state';
 import type { AcceptedOrder, KeeperState } from './keeper-state';
-import { type Clock, KeeperError, type Link, type Postgres, type View } from './ports';
-import type { Pursuit } from './pursue';
+import { type Clock, KeeperError, type Link, NO_VIEW, type Postgres, type View } from './ports';
+import { Pursuit } from './pursue';
 import { whyNotLead } from './pursue-lead';
 import type { Activity, NoteLevel, Outcome, PursuitHost } from './pursuit-host';
-import { type Counts, Reports } from './reports';
-import { Sight } from './sight';
-import { buildStatus, dataIdOf } from './status';
+import { Reports } from './reports';
+import type { Facts } from './status';
 
 /** Interval between two looks at PostgreSQL when nothing happens, ms. */
 const LOOK_MS = 100;
@@ -45,6 +45,8 @@ const CALM_AFTER_MS = 5_000;
 const FRESH_MS = 600;
 /** Why a rest ends early. Without a reason, each `abort` would make an error, which costs processor time. */
 const NUDGED = 'nudged';
+/** A node that wrote more WAL than this between two looks is not at rest, bytes. Heartbeats write a fraction of it. */
+const CALM_WAL_BYTES = 65_536n;
 const RETRY_MS = 200;
 const STUMBLES_MAX = 3;
 /** Failures that usually pass by themselves: a checkpoint delays a reload, or a standby is slow (S4, S17). */
@@ -57,7 +59,7 @@ const NOTICE_MS = 100;
  * How long a leader that is told to stop waits for a monitor that is not connected, ms. An upgrade replaces both
  * containers, one right after the other.
  */
-export const MONITOR_LIMIT_MS = 4_000;
+const MONITOR_LIMIT_MS = 4_000;
 
 /** Progress of the order that this process was given. Before the first order the keeper starts nothing (S13). */
 interface Progress {
@@ -76,23 +78,29 @@ class Turn {
   calm = false;
 }
 
-export interface KeeperParts {
+interface KeeperParts {
+  node: string;
   postgres: Postgres;
   clock: Clock;
   link: Link;
   store: DurableState;
-  /** Creates the object that carries out this host's orders. */
-  pursuit(host: PursuitHost): Pursuit;
+  /** Writes one line to the container's log; absent: nothing is logged. */
+  log?(message: string): void;
 }
 
 export class Keeper implements PursuitHost {
   stopping = false;
+  view: View = NO_VIEW;
+  /** The view was taken in this turn of the loop, and nothing was changed since. */
+  private current = false;
+  private lookedAtMs = Number.NEGATIVE_INFINITY;
+  /** PostgreSQL's position at the last look; null: not known. */
+  private position: bigint | null = null;
   private readonly postgres: Postgres;
   private readonly clock: Clock;
   private readonly link: Link;
   private readonly store: DurableState;
   private readonly pursuit: Pursuit;
-  private readonly sight: Sight;
   private readonly reports: Reports;
   /** The monitor's settings, and the number of their changes. */
   private given: { settings: NodeSettings | null; version: number } = { settings: null, version: 0 };
@@ -104,25 +112,13 @@ export class Keeper implements PursuitHost {
   private looped: Promise<void> = Promise.resolve();
   private frames: Promise<void> = Promise.resolve();
 
-  constructor({ postgres, clock, link, store, pursuit }: KeeperParts) {
+  constructor({ node, postgres, clock, link, store, log }: KeeperParts) {
     this.postgres = postgres;
     this.clock = clock;
     this.link = link;
     this.store = store;
-    this.reports = new Reports({
-      clock,
-      link,
-      status: (counts) => this.status(counts),
-      slots: () => this.view.slots,
-    });
-    this.sight = new Sight({
-      postgres,
-      clock,
-      note: (level, code, message) => this.note(level, code, message),
-      seen: (view) => this.noticeByHand(view),
-      busy: () => this.reports.busy(),
-    });
-    this.pursuit = pursuit(this);
+    this.reports = new Reports({ clock, link, log, facts: () => this.facts() });
+    this.pursuit = new Pursuit({ node, postgres, clock, host: this });
     this.postgres.onCrash = (reason) => this.crashed(reason);
   }
 
@@ -130,13 +126,9 @@ export class Keeper implements PursuitHost {
     return this.store.state;
   }
 
-  get view(): View {
-    return this.sight.view;
-  }
-
   /** The long step that is running, as the status shows it; null: none. */
   get activity(): Activity | null {
-    return this.pursuit.shown.activity;
+    return this.pursuit.lives.activity;
   }
 
   /** Runs after {@link load} until {@link terminate} ends it. */
@@ -153,7 +145,7 @@ export class Keeper implements PursuitHost {
       await this.save({ swapPending: false });
     }
     await this.postgres.tidy();
-    this.sight.view = await this.postgres.observe();
+    this.view = await this.postgres.observe();
   }
 
   /** The handshake succeeded. */
@@ -247,11 +239,11 @@ export class Keeper implements PursuitHost {
       const { turn } = this;
       const { order } = this.progress;
       let restMs = LOOK_MS;
-      this.sight.current = false;
+      this.current = false;
       try {
         // A new order begins with the view of a moment ago, so that a promotion waits for nothing that it does not
         // need.
-        if (order === acted || this.sight.ageMs > FRESH_MS) await this.observe();
+        if (order === acted || this.clock.nowMs() - this.lookedAtMs > FRESH_MS) await this.observe();
         acted = order;
         const { settings, version } = this.given;
         // A newer order may have arrived during the look. The old order, whose signal is then aborted, must not do
@@ -264,7 +256,8 @@ export class Keeper implements PursuitHost {
         restMs = turn.job.signal.aborted ? 0 : RETRY_MS;
         if (order === this.progress.order && !turn.job.signal.aborted) this.failed(error);
       }
-      this.pursuit.rest();
+      // The pass has ended, with or without success, so no long step runs.
+      this.pursuit.lives.activity = null;
       this.report();
       if (!this.ended) await this.clock.sleep(restMs, turn.nudge.signal);
     }
@@ -292,25 +285,45 @@ export class Keeper implements PursuitHost {
   }
 
   async observe(): Promise<View> {
-    const view = await this.sight.look();
+    const before = this.view;
+    this.view = await this.postgres.observe();
+    this.lookedAtMs = this.clock.nowMs();
+    this.current = true;
+    // This comes before any part of the view is reported.
+    await this.noticeByHand(this.view);
+    const { view } = this;
+    this.noteWal(view);
+    if (view.warning !== null && view.warning !== before.warning) this.note('warn', 'POSTGRES_WARNING', view.warning);
+    if (view.lockedOut !== undefined && view.lockedOut !== before.lockedOut) {
+      this.note('error', 'SUPERUSER_LOCKED_OUT', view.lockedOut);
+    }
     this.report();
     return view;
   }
 
+  private noteWal({ sql }: View): void {
+    const before = this.position;
+    const lsn = sql?.flushLsn ?? sql?.replayLsn;
+    this.position = lsn == null ? null : parseLsn(lsn);
+    const wrote = before !== null && this.position !== null && this.position - before > CALM_WAL_BYTES;
+    if (wrote) this.reports.busy();
+  }
+
   private async noticeByHand(view: View): Promise<void> {
-    if (this.pursuit.promotes) return;
+    // An order has promoted the running server or is about to do so.
+    if (this.pursuit.lives.now.leadership !== null) return;
     if (!(await noticeByHand(view, this.state, (change) => this.save(change)))) return;
     this.note('warn', 'PROMOTED_BY_HAND', 'PostgreSQL became a primary without an order');
   }
 
   async look(): Promise<void> {
-    if (!this.sight.current) await this.observe();
+    if (!this.current) await this.observe();
   }
 
   changed(view?: View): void {
-    this.sight.current = false;
+    this.current = false;
     if (view === undefined) return;
-    this.sight.view = view;
+    this.view = view;
     this.report();
   }
 
@@ -321,8 +334,8 @@ export class Keeper implements PursuitHost {
   private crashed(reason: string | null): void {
     this.reports.crashed();
     this.progress.done = false;
-    this.pursuit.crashed(this.progress.order, this.given.settings);
-    this.sight.view = { ...this.view, running: false, sql: null, settings: null, blind: false };
+    this.pursuit.lives.crashed(this.progress.order, this.given.settings);
+    this.view = { ...this.view, running: false, sql: null, settings: null, blind: false };
     const why = reason === null ? '' : `: ${reason}`;
     this.note('error', 'POSTGRES_CRASHED', `PostgreSQL ended without having been told to${why}`);
     this.reports.report(true);
@@ -333,20 +346,20 @@ export class Keeper implements PursuitHost {
     this.reports.note(level, code, message);
   }
 
-  /** Identity of this node's data; null: there is none. */
-  dataId(): string | null {
-    return dataIdOf(this.view, this.state);
-  }
-
-  private status({ slotsSent, ...counts }: Counts): Status {
-    const { state, view, stopping } = this;
+  private facts(): Facts {
+    const { state, view, stopping, postgres } = this;
+    const { settings } = this.given;
     const { done, failure } = this.progress;
-    return buildStatus({
-      ...{ ...counts, ...this.pursuit.shown, state, view, stopping, done, failure },
-      settings: this.given.settings,
-      heartbeat: this.postgres.heartbeat(),
-      slotsAreNew: view.slots !== slotsSent,
-    });
+    return {
+      lives: this.pursuit.lives,
+      state,
+      view,
+      settings,
+      stopping,
+      done,
+      failure,
+      heartbeat: postgres.heartbeat(),
+    };
   }
 
   report(): void {
@@ -384,7 +397,7 @@ export class Keeper implements PursuitHost {
       this.reports.report(true);
       await this.clock.sleep(NOTICE_MS);
     });
-    this.sight.view = await this.postgres.observe();
+    this.view = await this.postgres.observe();
     this.progress.done = this.progress.order?.target.kind === 'stop';
     this.reports.report(true);
   }

@@ -24,29 +24,12 @@ const SLOTS_MS = 500;
 
 export class Leadership {
   readonly sync: SyncControl;
-  readonly upkeep: Upkeep;
   /** Term of the newest order to lead; null: the promotion has not finished. */
   term: number | null = null;
   forkLsn: string | null = null;
   /** Time of the promotion; negative infinity: the node was found leading. */
   promotedAtMs = Number.NEGATIVE_INFINITY;
-  private readonly parts: PursuitParts;
-
-  constructor(parts: PursuitParts) {
-    this.parts = parts;
-    this.sync = new SyncControl(parts.postgres, parts.clock);
-    this.upkeep = new Upkeep(parts);
-  }
-
-  /** True when work that can wait should be done now. */
-  get calm(): boolean {
-    return this.parts.host.state.fresh || this.parts.clock.nowMs() - this.promotedAtMs >= CALM_MS;
-  }
-}
-
-/** Maintains the leader's own objects beside the user's data: slots, roles and tables. */
-export class Upkeep {
-  /** The settings version and slots for which the objects were made on this leader; null: they were not made yet. */
+  /** The settings version and slots for which the leader's own objects were made on this leader; null: they were not made yet. */
   furnished: string | null = null;
   private furnishing = false;
   /** Time of the next check of these objects. */
@@ -54,14 +37,20 @@ export class Upkeep {
   private failed: { message: string; restMs: number } | null = null;
   /** Time of the last check of the slots. */
   slotsAtMs = Number.NEGATIVE_INFINITY;
-  private readonly parts: PursuitParts;
+  readonly parts: PursuitParts;
 
   constructor(parts: PursuitParts) {
     this.parts = parts;
+    this.sync = new SyncControl(parts.postgres, parts.clock);
+  }
+
+  /** True when work that can wait should be done now. */
+  get calm(): boolean {
+    return this.parts.host.state.fresh || this.parts.clock.nowMs() - this.promotedAtMs >= CALM_MS;
   }
 
   /**
-   * Makes or repairs the objects in the background, so that a new leader does not wait for it. People may remove any of
+   * Makes or repairs the leader's own objects beside the user's data, its slots, roles and tables, in the background, so that a new leader does not wait for it. People may remove any of
    * these objects at any time.
    */
   furnish({ settings, version: settingsVersion }: Pass, sync: SyncConfig): void {
@@ -125,14 +114,10 @@ function slotsFor(node: string, settings: NodeSettings, sync: SyncConfig): strin
  * keeps WAL again (S22).
  */
 export const keepSlots = seam(
-  async (
-    upkeep: Upkeep,
-    { node, postgres, clock }: PursuitParts,
-    settings: NodeSettings,
-    sync: SyncConfig,
-  ): Promise<void> => {
-    if (upkeep.furnished === null || clock.nowMs() - upkeep.slotsAtMs < SLOTS_MS) return;
-    upkeep.slotsAtMs = clock.nowMs();
+  async (leadership: Leadership, settings: NodeSettings, sync: SyncConfig): Promise<void> => {
+    const { node, postgres, clock } = leadership.parts;
+    if (leadership.furnished === null || clock.nowMs() - leadership.slotsAtMs < SLOTS_MS) return;
+    leadership.slotsAtMs = clock.nowMs();
     await postgres.ensureSlots(slotsFor(node, settings, sync), false);
   },
 );

@@ -156,7 +156,7 @@ export class Lives {
   }
 }
 
-/** Configuration of a standby that follows no node. */
-export function alone(settings: NodeSettings): ServerConfig {
-  return { settings, upstream: null, syncNames: '' };
+/** Configuration of a node that follows no other; `syncNames`: the value of synchronous_standby_names. */
+export function alone(settings: NodeSettings, syncNames = ''): ServerConfig {
+  return { settings, upstream: null, syncNames };
 }

@@ -10,6 +10,9 @@ import { SlotFile } from '../disk/two-slot-file';
 import { EMPTY_STATE, KeeperState } from './keeper-state';
 import type { StateFile } from './ports';
 
+/** File of the copy that is kept for the monitor. */
+const COPY = 'monitor-copy.json';
+
 /** The keeper's durable data in a folder of the node's volume. */
 export class StateFolder implements StateFile {
   private readonly folder: string;
@@ -32,20 +35,14 @@ export class StateFolder implements StateFile {
   }
 
   async loadMemory(): Promise<StateCopy | null> {
-    const text = await this.read('monitor-copy.json');
+    const text = await readFile(join(this.folder, COPY), 'utf8').catch((error: NodeJS.ErrnoException) => {
+      if (error.code === 'ENOENT') return null;
+      throw error;
+    });
     return text === null ? null : StateCopy.parse(JSON.parse(text));
   }
 
   async saveMemory(memory: StateCopy): Promise<void> {
-    await writeWhole(this.folder, 'monitor-copy.json', `${JSON.stringify(memory)}\n`);
-  }
-
-  private async read(name: string): Promise<string | null> {
-    try {
-      return await readFile(join(this.folder, name), 'utf8');
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null;
-      throw error;
-    }
+    await writeWhole(this.folder, COPY, `${JSON.stringify(memory)}\n`);
   }
 }

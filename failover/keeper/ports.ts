@@ -111,12 +111,6 @@ export const NOTHING_SEEN: SqlView = {
   standbys: [],
 };
 
-/** How the running server's settings compare with the wanted ones. */
-export interface SettingsView {
-  wanted: string;
-  status: SettingsStatus;
-}
-
 export interface View {
   systemId: string | null;
   dataExists: boolean;
@@ -136,8 +130,8 @@ export interface View {
    * answers.
    */
   streamImpossible: string | null;
-  /** Whether the running server has the stack's settings; null or absent: not known yet. */
-  settings?: SettingsView | null;
+  /** How the running server's settings compare with the wanted ones; null or absent: not known yet. */
+  settings?: { wanted: string; status: SettingsStatus } | null;
   /** The server runs, but accepts no sessions until it is promoted (tunables.ts). */
   blind?: boolean;
   /**

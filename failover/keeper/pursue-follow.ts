@@ -2,12 +2,11 @@
  * Carries out an order to follow a leader: brings the data to the leader's history if that is ordered, and streams from
  * the leader.
  */
-import type { NodeSettings, Target } from '../contract/messages';
-import type { AcceptedOrder } from './keeper-state';
+import type { NodeSettings } from '../contract/messages';
 import { alone } from './lives';
 import { KeeperError, type Source } from './ports';
-import { type OrderPursuit, type Outcome, type Pass, type PursuitHost, peersOf, START_POLL_MS } from './pursuit-host';
-import { type CopyTurn, mustBeOrdered, type OrderTools } from './rejoining';
+import { type Outcome, type Pass, type PursuitHost, peersOf, START_POLL_MS } from './pursuit-host';
+import { type CopyTurn, mustBeOrdered, TargetPursuit } from './rejoining';
 import { dataIdOf, streamingFrom } from './status';
 
 /** Time until the next look at a PostgreSQL that lets no superuser in, ms. */
@@ -15,21 +14,10 @@ const LOCKED_OUT_MS = 200;
 /** Interval at which a standby prepares for client sessions, ms. */
 const WARM_MS = 30_000;
 
-type Follow = Extract<Target, { kind: 'follow' }>;
-
-export class FollowPursuit implements OrderPursuit {
-  private readonly tools: OrderTools;
-  private readonly order: AcceptedOrder;
-  private readonly target: Follow;
+export class FollowPursuit extends TargetPursuit<'follow'> {
   private readonly turn: CopyTurn = { tried: false, sinceMs: null };
 
-  constructor(tools: OrderTools, order: AcceptedOrder, target: Follow) {
-    this.tools = tools;
-    this.order = order;
-    this.target = target;
-  }
-
-  async pass(pass: Pass): Promise<Outcome> {
+  override async pass(pass: Pass): Promise<Outcome> {
     const { host, node } = this.tools;
     const { settings, signal } = pass;
     const leader = settings.nodes.find((n) => n.name === this.target.leader);

@@ -3,8 +3,8 @@
  * vote.
  */
 import { alone } from './lives';
-import { type OrderPursuit, type Outcome, type Pass, SOON_MS } from './pursuit-host';
-import type { OrderTools } from './rejoining';
+import { type Outcome, type Pass, SOON_MS } from './pursuit-host';
+import { TargetPursuit } from './rejoining';
 import { votingLsn } from './status';
 
 /**
@@ -12,17 +12,12 @@ import { votingLsn } from './status';
  */
 const QUIET_MS = 25;
 
-export class FreezePursuit implements OrderPursuit {
-  private readonly tools: OrderTools;
+export class FreezePursuit extends TargetPursuit<'freeze'> {
   /** This order has already resumed a replay that a person may have paused. */
   private resumed = false;
 
-  constructor(tools: OrderTools) {
-    this.tools = tools;
-  }
-
   /** A primary that is ordered to freeze is shut down, because its own history is not the one that is asked for. */
-  async pass({ settings }: Pass): Promise<Outcome> {
+  override async pass({ settings }: Pass): Promise<Outcome> {
     const { lives, host } = this.tools;
     if (!host.view.dataExists || host.state.rewinding) return { done: true };
     if (host.view.sql?.inRecovery === false) await lives.stop();

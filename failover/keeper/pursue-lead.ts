@@ -4,13 +4,13 @@
  */
 
 import { inBackground, messageOf } from '../contract/errors';
-import type { Target } from '../contract/messages';
-import { barrierNames, syncNames } from './barrier';
 import type { AcceptedOrder, KeeperState } from './keeper-state';
 import { keepSlots, Leadership } from './leadership';
-import { KeeperError, NOTHING_SEEN, type ServerConfig, type SqlView, type View } from './ports';
-import { type OrderPursuit, type Outcome, type Pass, SOON_MS } from './pursuit-host';
-import type { OrderTools } from './rejoining';
+import { alone } from './lives';
+import { KeeperError, NOTHING_SEEN, type SqlView, type View } from './ports';
+import { type Outcome, type Pass, SOON_MS } from './pursuit-host';
+import { TargetPursuit } from './rejoining';
+import { barrierNames, syncNames } from './sync';
 
 /** Why this data must not lead under this order; null when it may. */
 export function whyNotLead(order: AcceptedOrder, state: KeeperState, view: View): string | null {
@@ -24,22 +24,12 @@ export function whyNotLead(order: AcceptedOrder, state: KeeperState, view: View)
   return null;
 }
 
-export class LeadPursuit implements OrderPursuit {
-  private readonly tools: OrderTools;
-  private readonly order: AcceptedOrder;
-  private readonly target: Extract<Target, { kind: 'lead' }>;
+export class LeadPursuit extends TargetPursuit<'lead'> {
   /** State of the checkpoint that this order asks for. */
   private checkpoint: 'none' | 'begun' | 'written' = 'none';
 
-  constructor(tools: OrderTools, order: AcceptedOrder, target: Extract<Target, { kind: 'lead' }>) {
-    this.tools = tools;
-    this.order = order;
-    this.target = target;
-  }
-
-  async pass(pass: Pass): Promise<Outcome> {
-    const { tools } = this;
-    const { lives, host } = tools;
+  override async pass(pass: Pass): Promise<Outcome> {
+    const { lives, host } = this.tools;
     const { settings, signal } = pass;
     const { sync } = this.target;
     await this.startIfStopped(pass);
@@ -50,19 +40,19 @@ export class LeadPursuit implements OrderPursuit {
     leadership.term = this.order.term;
     const { calm } = leadership;
     if (calm && host.view.lockedOut === undefined) {
-      leadership.upkeep.furnish(pass, sync);
-      await keepSlots(leadership.upkeep, tools, settings, sync);
+      leadership.furnish(pass, sync);
+      await keepSlots(leadership, settings, sync);
     }
     const inForce = await leadership.sync.pursue(
       sync,
-      (names) => lives.configure(this.config(pass, names)),
+      (names) => lives.configure(alone(settings, names)),
       () => lives.sql(),
       signal,
     );
     if (signal.aborted) return { done: false };
     host.report();
     // Settings and addresses may have changed although the names did not.
-    if (calm) await lives.configure(this.config(pass, syncNames(sync)));
+    if (calm) await lives.configure(alone(settings, syncNames(sync)));
     await this.remember(leadership.forkLsn);
     const done = inForce && !host.state.fresh && (this.target.prepare !== true || this.isPrepared());
     return { done, againMs: done ? undefined : SOON_MS };
@@ -72,7 +62,7 @@ export class LeadPursuit implements OrderPursuit {
    * Starts PostgreSQL if it is stopped and may lead. Throws ORDER_WRONG, MUST_NOT_LEAD or NO_DATA. Throws
    * POSTGRES_CRASHED when it crashed under this order, because only another order may start it again.
    */
-  private async startIfStopped(pass: Pass): Promise<void> {
+  private async startIfStopped({ settings }: Pass): Promise<void> {
     const { node, host, lives } = this.tools;
     const { sync } = this.target;
     if (sync.leader !== node) throw new KeeperError('ORDER_WRONG', `told to lead as ${sync.leader}`);
@@ -82,7 +72,7 @@ export class LeadPursuit implements OrderPursuit {
     if (lives.crashedUnderNewest) {
       throw new KeeperError('POSTGRES_CRASHED', 'PostgreSQL crashed; it starts again on a new order (S8)');
     }
-    await lives.start(this.config(pass, barrierNames(sync)), true);
+    await lives.start(alone(settings, barrierNames(sync)), true);
   }
 
   /**
@@ -98,7 +88,7 @@ export class LeadPursuit implements OrderPursuit {
     return leadership;
   }
 
-  private async promote(pass: Pass): Promise<Leadership> {
+  private async promote({ settings, signal }: Pass): Promise<Leadership> {
     const { order } = this;
     const { lives, host, postgres, clock } = this.tools;
     const { sync } = this.target;
@@ -108,14 +98,14 @@ export class LeadPursuit implements OrderPursuit {
     const leadership = new Leadership(this.tools);
     life.leadership = leadership;
     // No names are in force and none are wanted. A reload now would only delay the promotion.
-    const alone = sync.k === 0 && life.names === '';
+    const waitsForNone = sync.k === 0 && life.names === '';
     // The barrier is in force before the first commit, so nothing is acknowledged before the names are proven (S4, S9).
-    if (!alone) await lives.configure(this.config(pass, barrierNames(sync)));
-    const timeline = await postgres.promote((text) => host.note('info', 'PROMOTION_REPLAYS', text), pass.signal);
+    if (!waitsForNone) await lives.configure(alone(settings, barrierNames(sync)));
+    const timeline = await postgres.promote((text) => host.note('info', 'PROMOTION_REPLAYS', text), signal);
     leadership.forkLsn = await postgres.forkLsn(timeline);
     leadership.term = order.term;
     leadership.promotedAtMs = clock.nowMs();
-    if (alone) leadership.sync.foundInForce(sync);
+    if (waitsForNone) leadership.sync.foundInForce(sync);
     lives.activity = null;
     host.changed(promoted(host.view, timeline));
     if (!host.state.fresh) postgres.startHeartbeat();
@@ -151,10 +141,6 @@ export class LeadPursuit implements OrderPursuit {
       return false;
     }
     return this.checkpoint === 'written';
-  }
-
-  private config({ settings }: Pass, names: string): ServerConfig {
-    return { settings, upstream: null, syncNames: names };
   }
 }
 

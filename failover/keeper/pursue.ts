@@ -1,19 +1,18 @@
 /** Carries out orders, one pass at a time: each pass does the next missing step, whatever state PostgreSQL is in. */
-import type { NodeSettings } from '../contract/messages';
 import type { AcceptedOrder } from './keeper-state';
 import { Lives } from './lives';
 import { KeeperError } from './ports';
 import { FollowPursuit } from './pursue-follow';
 import { FreezePursuit } from './pursue-freeze';
 import { LeadPursuit } from './pursue-lead';
-import type { OrderPursuit, Outcome, Pass, PursuitParts, Shown } from './pursuit-host';
+import type { OrderPursuit, Outcome, Pass, PursuitParts } from './pursuit-host';
 import { adopt, finishSwap, type OrderTools, Rejoining } from './rejoining';
 
 const DRAIN_POLL_MS = 3;
 
 export class Pursuit {
+  readonly lives: Lives;
   private readonly parts: PursuitParts;
-  private readonly lives: Lives;
   private readonly tools: OrderTools;
   /** The order of the last pass, and the object that carries it out. */
   private current: { order: AcceptedOrder; pursuit: OrderPursuit } | null = null;
@@ -26,18 +25,6 @@ export class Pursuit {
     parts.postgres.onProgress = (text) => parts.host.note('info', 'COPY_PROGRESS', text);
   }
 
-  get shown(): Shown {
-    const { activity, crashesInRow, now } = this.lives;
-    const { leadership } = now;
-    const [leadTerm, forkLsn] = [leadership?.term ?? null, leadership?.forkLsn ?? null];
-    return { activity, crashesInRow, leadTerm, forkLsn, syncInForce: leadership?.sync.inForce ?? null };
-  }
-
-  /** True when an order has promoted the running server or is about to do so. */
-  get promotes(): boolean {
-    return this.lives.now.leadership !== null;
-  }
-
   /** Does one pass over an order. Throws {@link KeeperError} or whatever error a step throws. */
   async pursue(order: AcceptedOrder, pass: Pass): Promise<Outcome> {
     const { host } = this.parts;
@@ -45,16 +32,6 @@ export class Pursuit {
     if (host.state.swapPending) await finishSwap(this.parts);
     if (this.current?.order !== order) this.current = { order, pursuit: this.begin(order) };
     return this.current.pursuit.pass(pass);
-  }
-
-  /** A pass has ended, with or without success, so no long step runs. */
-  rest(): void {
-    this.lives.activity = null;
-  }
-
-  /** PostgreSQL ended by itself while the order `under` was being carried out. */
-  crashed(under: AcceptedOrder | null, settings: NodeSettings | null): void {
-    this.lives.crashed(under, settings);
   }
 
   /** The container is being stopped: stops PostgreSQL. `first` runs after the status shows `stopping`. */
@@ -79,7 +56,7 @@ export class Pursuit {
       case 'follow':
         return new FollowPursuit(tools, order, target);
       case 'freeze':
-        return new FreezePursuit(tools);
+        return new FreezePursuit(tools, order, target);
       case 'stop':
         return { pass: ({ signal }) => this.stop(target.drainMs ?? 0, signal) };
     }

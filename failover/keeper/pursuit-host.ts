@@ -1,6 +1,6 @@
 /** What the pursuit of an order needs from the keeper, and what it returns. */
 import type { LogCode } from '../contract/codes';
-import type { Failure, NodeSettings, Status, SyncConfig } from '../contract/messages';
+import type { Failure, NodeSettings, Status } from '../contract/messages';
 import type { KeeperState } from './keeper-state';
 import type { Clock, Postgres, View } from './ports';
 
@@ -33,15 +33,6 @@ export interface PursuitHost {
   report(): void;
   /** Sends one line for people, which the monitor's log shows. */
   note(level: NoteLevel, code: LogCode, message: string): void;
-}
-
-/** The part of a status that comes from a pursuit. */
-export interface Shown {
-  activity: Activity | null;
-  crashesInRow: number;
-  leadTerm: number | null;
-  forkLsn: string | null;
-  syncInForce: SyncConfig | null;
 }
 
 /** The objects that every part of a pursuit works with. */

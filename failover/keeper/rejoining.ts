@@ -2,10 +2,9 @@
 
 import type { FailureCode } from '../contract/codes';
 import { messageOf } from '../contract/errors';
-import type { NodeSettings, RejoinMethod } from '../contract/messages';
+import type { Failure, NodeSettings, RejoinMethod, Target } from '../contract/messages';
 import { seam } from '../contract/seam';
-import { Attempts } from './attempts';
-import type { KeeperState } from './keeper-state';
+import type { AcceptedOrder, KeeperState } from './keeper-state';
 import { alone, type Lives } from './lives';
 import { KeeperError, type Source } from './ports';
 import { type Outcome, type Pass, type PursuitHost, type PursuitParts, START_POLL_MS } from './pursuit-host';
@@ -25,6 +24,21 @@ const TURN_REST_MS = 30_000;
 export interface OrderTools extends PursuitParts {
   readonly lives: Lives;
   readonly rejoining: Rejoining;
+}
+
+/** Carries out an order for one kind of target, and holds the order's state from its first pass to its last. */
+export abstract class TargetPursuit<Kind extends Target['kind']> {
+  protected readonly tools: OrderTools;
+  protected readonly order: AcceptedOrder;
+  protected readonly target: Extract<Target, { kind: Kind }>;
+
+  constructor(tools: OrderTools, order: AcceptedOrder, target: Extract<Target, { kind: Kind }>) {
+    this.tools = tools;
+    this.order = order;
+    this.target = target;
+  }
+
+  abstract pass(pass: Pass): Promise<Outcome>;
 }
 
 /** State of one order to copy. */
@@ -87,6 +101,46 @@ export async function finishSwap({ host, postgres }: PursuitParts): Promise<void
   await postgres.swapIn();
   await host.save({ swapPending: false });
   await host.observe();
+}
+
+/** Shortest and longest rest after a failure, ms. The rest doubles with each failure. */
+const [REST_MIN_MS, REST_MAX_MS] = [1_000, 300_000];
+
+/** Counts the failed attempts of one step and says how long to rest before the next attempt. */
+export class Attempts {
+  private key = '';
+  private tries = 0;
+  private untilMs = 0;
+  private failure: Failure | null = null;
+
+  /**
+   * Returns the rest that is left, ms, and the failure to report meanwhile; null when the step may be tried now. A
+   * different `key` means a different step, which does not rest.
+   */
+  resting(key: string, nowMs: number): { failure: Failure; leftMs: number } | null {
+    const { failure, untilMs } = this;
+    return key === this.key && failure !== null && nowMs < untilMs ? { failure, leftMs: untilMs - nowMs } : null;
+  }
+
+  /**
+   * Records a failed attempt. Returns the failure with its attempt number, and the length of the rest that begins now,
+   * ms.
+   */
+  failed(key: string, code: FailureCode, message: string, nowMs: number): { failure: Failure; restMs: number } {
+    this.tries = key === this.key ? this.tries + 1 : 1;
+    this.key = key;
+    const restMs = Math.min(REST_MAX_MS, REST_MIN_MS * 2 ** Math.min(20, this.tries - 1));
+    this.failure = { code, message, tries: this.tries };
+    this.untilMs = nowMs + restMs;
+    return { failure: this.failure, restMs };
+  }
+
+  /** The step succeeded, so the count starts again from zero. */
+  forget(): void {
+    this.key = '';
+    this.tries = 0;
+    this.failure = null;
+  }
 }
 
 export class Rejoining {

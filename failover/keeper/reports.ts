@@ -3,6 +3,7 @@ import type { LogCode } from '../contract/codes';
 import type { KeeperFrame, SlotView, Status } from '../contract/messages';
 import type { Clock, Link } from './ports';
 import type { NoteLevel } from './pursuit-host';
+import { buildStatus, type Counts, type Facts } from './status';
 
 const CRASH_WINDOW_MS = 60_000;
 const NOTE_MAX = 2_000;
@@ -19,23 +20,12 @@ class Connection {
   reported = '';
 }
 
-/** The part of a status that this class provides. */
-export interface Counts {
-  n: number;
-  upMs: number;
-  /** The monitor has sent its settings over this connection, so the stored ones are its newest. */
-  settingsAreNew: boolean;
-  crashes: number;
-  slotsSent: SlotView[] | undefined;
-}
-
 interface ReportParts {
   clock: Clock;
   link: Link;
-  /** Builds the whole status with these counts. */
-  status(counts: Counts): Status;
-  /** Slots as last seen. */
-  slots(): SlotView[] | undefined;
+  /** Writes one line to the container's log; absent: nothing is logged. */
+  log?(message: string): void;
+  facts(): Facts;
 }
 
 export class Reports {
@@ -70,34 +60,34 @@ export class Reports {
     this.crashedAtMs.push(this.parts.clock.nowMs());
   }
 
-  /** Sends one line for people, which the monitor's log shows. */
-  note(level: NoteLevel, code: LogCode, message: string): void {
-    this.parts.link.send({ type: 'note', level, code, message: message.slice(0, NOTE_MAX) });
+  /** Sends one line for people, which this container's log and the monitor's show. */
+  note(level: NoteLevel, code: LogCode, text: string): void {
+    const message = text.slice(0, NOTE_MAX);
+    this.parts.log?.(`${code} ${message}`);
+    this.parts.link.send({ type: 'note', level, code, message });
   }
 
   /** Sends the status, after the frames in `before`. It is sent if something changed, or always with `always`. */
   report(always = false, before: readonly KeeperFrame[] = []): void {
     const { connection } = this;
-    const { link, status: build, slots } = this.parts;
-    const status = build(this.counts());
+    const { link } = this.parts;
+    const facts = this.parts.facts();
+    const { slots } = facts.view;
+    const status = buildStatus({ ...facts, ...this.counts(), slotsAreNew: slots !== connection.slotsSent });
     const text = stable(status);
     if (!always && text === connection.reported) return;
     if (text !== connection.reported) this.busy();
     connection.reported = text;
     connection.statusCount += 1;
-    if (link.connected) connection.slotsSent = slots();
+    if (link.connected) connection.slotsSent = slots;
     link.send(...before, status);
   }
 
-  private counts(): Counts {
-    const { statusCount: n, settingsAreNew, slotsSent } = this.connection;
+  private counts(): Omit<Counts, 'slotsAreNew'> {
+    const { statusCount: n, settingsAreNew } = this.connection;
     const nowMs = this.parts.clock.nowMs();
     this.crashedAtMs = this.crashedAtMs.filter((at) => at > nowMs - CRASH_WINDOW_MS);
-    return {
-      ...{ n, settingsAreNew, slotsSent },
-      upMs: Math.round(nowMs - this.begunMs),
-      crashes: this.crashedAtMs.length,
-    };
+    return { n, settingsAreNew, upMs: Math.round(nowMs - this.begunMs), crashes: this.crashedAtMs.length };
   }
 }
 
@@ -108,18 +98,13 @@ function stable(status: Status): string {
     n: 0,
     upMs: 0,
     slots: null,
-    lead: status.lead && { ...status.lead, ...NO_BEAT, flushLsn: null, standbys: brief(status) },
+    lead: status.lead && {
+      ...{ ...status.lead, ...NO_BEAT, flushLsn: null },
+      standbys: status.lead.standbys.map((s) => `${s.name} ${s.state} ${s.syncState}`),
+    },
     postgres: {
-      ...status.postgres,
+      ...{ ...status.postgres, replayLsn: null, heartbeatSeen: null, heartbeatSeenAgeMs: null },
       lsn: status.postgres.lsn === null,
-      replayLsn: null,
-      heartbeatSeen: null,
-      heartbeatSeenAgeMs: null,
     },
   });
-}
-
-/** The leader's standbys without the fields that change with every write. */
-function brief(status: Status): string[] {
-  return (status.lead?.standbys ?? []).map((s) => `${s.name} ${s.state} ${s.syncState}`);
 }

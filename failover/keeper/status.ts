@@ -3,11 +3,12 @@
 import { laterLsn } from '../contract/lsn';
 import type { NodeSettings, Status } from '../contract/messages';
 import type { KeeperState } from './keeper-state';
+import type { Lives } from './lives';
 import type { Beat, View } from './ports';
-import type { Shown } from './pursuit-host';
-import type { Counts } from './reports';
 
-interface Parts extends Shown, Omit<Counts, 'slotsSent'> {
+/** What a status says about the node. */
+export interface Facts {
+  lives: Lives;
   state: KeeperState;
   view: View;
   settings: NodeSettings | null;
@@ -15,9 +16,20 @@ interface Parts extends Shown, Omit<Counts, 'slotsSent'> {
   done: boolean;
   failure: Status['failure'];
   heartbeat: Beat;
-  /** These slots were not sent over this connection yet. */
+}
+
+/** What a status says about the reports of the node. */
+export interface Counts {
+  n: number;
+  upMs: number;
+  /** The monitor has sent its settings over this connection, so the stored ones are its newest. */
+  settingsAreNew: boolean;
+  crashes: number;
+  /** The slots as last seen were not sent over this connection yet. */
   slotsAreNew: boolean;
 }
+
+type Parts = Facts & Counts;
 
 /** The node from which this standby streams, found by its fixed address (S14). */
 export function streamingFrom(view: View, settings: NodeSettings | null): string | null {
@@ -40,8 +52,8 @@ export function votingLsn(view: View): string | null {
   return !view.running && control?.clean === true ? control.checkpointLsn : null;
 }
 
-function stateOf({ view, activity }: Parts): Status['postgres']['state'] {
-  if (activity !== null) return activity;
+function stateOf({ view, lives }: Parts): Status['postgres']['state'] {
+  if (lives.activity !== null) return lives.activity;
   if (!view.dataExists) return 'absent';
   if (!view.running) return 'stopped';
   if (view.sql === null) return 'starting';
@@ -54,19 +66,18 @@ function timelineOf({ view, state }: Parts): number | null {
   return Math.max(view.control.timeline, state.promoted?.timeline ?? 0);
 }
 
-function leadOf(parts: Parts): Status['lead'] {
-  const { view, leadTerm, heartbeat } = parts;
-  if (view.sql === null || view.sql.inRecovery || leadTerm === null || view.sql.timeline === null) return null;
+function leadOf({ view: { sql }, lives, heartbeat }: Parts): Status['lead'] {
+  const { leadership } = lives.now;
+  const term = leadership?.term ?? null;
+  if (sql === null || sql.inRecovery || sql.timeline === null || leadership === null || term === null) return null;
+  const { timeline, flushLsn, standbys } = sql;
   return {
-    term: leadTerm,
-    timeline: view.sql.timeline,
-    forkLsn: parts.forkLsn,
-    flushLsn: view.sql.flushLsn,
+    ...{ term, timeline, flushLsn, standbys },
+    forkLsn: leadership.forkLsn,
     heartbeat: heartbeat.count,
     heartbeatAgeMs: heartbeat.ageMs,
     commitMs: heartbeat.commitMs ?? null,
-    syncInForce: parts.syncInForce,
-    standbys: view.sql.standbys,
+    syncInForce: leadership.sync.inForce,
   };
 }
 
@@ -115,7 +126,7 @@ export function buildStatus(parts: Parts): Status {
       heartbeatSeen: view.sql?.heartbeatSeen ?? null,
       heartbeatSeenAgeMs: view.sql?.heartbeatSeenAgeMs ?? null,
       crashes: parts.crashes,
-      crashesInRow: parts.crashesInRow,
+      crashesInRow: parts.lives.crashesInRow,
     },
     lead: leadOf(parts),
     ...(parts.slotsAreNew && view.slots !== undefined ? { slots: view.slots } : {}),

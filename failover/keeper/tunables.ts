@@ -4,7 +4,7 @@
  *
  * - A standby runs with at least the values that its control file has from the leader (S23), whatever the stack asks
  *   for, because it would not start with less. The lower value is written once the leader has it.
- * - A leader that shut down cleanly may take a lower value: see {@link Begin} `blind`.
+ * - A leader that shut down cleanly may take a lower value: see `blind` of {@link Tunables.begin}.
  * - A server that does not start with the new settings starts with those that it ran with before. The refused settings
  *   are remembered until they change.
  */
@@ -46,16 +46,6 @@ export interface End {
   message: string | null;
 }
 
-/** With which settings a server starts, and how. */
-export interface Begin {
-  settings: PostgresSettings;
-  /**
-   * The control file still has a higher value, so the server cannot be a hot standby. It accepts no sessions until it
-   * is promoted (`hot_standby = off`). The promotion then writes the lower value into its WAL.
-   */
-  blind: boolean;
-}
-
 /** A setting that waits for a restart, with its current value. */
 export interface Pending {
   name: string;
@@ -70,8 +60,8 @@ export function withSettings(config: ServerConfig, postgresSettings: PostgresSet
 export class Tunables {
   /** Value that a name has under the given stack settings; the template's value when the stack does not set it. */
   private readonly numberOf: (name: string, settings: PostgresSettings) => number;
-  /** Settings with which the server answered. */
-  private proven: PostgresSettings | null = null;
+  /** Settings with which the server answered last. */
+  private proven: PostgresSettings = {};
   private refused: { wanted: string; message: string } | null = null;
   private floors: Floors | null = null;
   private begun: { wanted: PostgresSettings; used: PostgresSettings; answered: boolean } | null = null;
@@ -82,9 +72,11 @@ export class Tunables {
 
   /**
    * Call it before a start. `floors`: the control file's values. `leads`: the server was told to lead, and its data was
-   * shut down cleanly as a leader's.
+   * shut down cleanly as a leader's. Returns the settings with which the server starts. `blind`: the control file still
+   * has a higher value, so the server cannot be a hot standby. It accepts no sessions until it is promoted (`hot_standby
+   * = off`). The promotion then writes the lower value into its WAL.
    */
-  begin(wanted: PostgresSettings, floors: Floors, leads: boolean): Begin {
+  begin(wanted: PostgresSettings, floors: Floors, leads: boolean): { settings: PostgresSettings; blind: boolean } {
     const usable = this.usable(wanted);
     const blind = leads && FLOORED.some((name) => this.numberOf(name, usable) < floors[name]);
     this.floors = blind ? null : floors;
@@ -140,7 +132,7 @@ export class Tunables {
     if (begun === null || begun.answered || end.code !== FAILED || end.recovered) return;
     // The former settings fail, too, so the settings are not the cause.
     if (JSON.stringify(begun.used) !== JSON.stringify(begun.wanted)) this.refused = null;
-    else if (JSON.stringify(this.former()) !== JSON.stringify(begun.wanted)) {
+    else if (JSON.stringify(this.proven) !== JSON.stringify(begun.wanted)) {
       this.refuses(begun.wanted, end.message ?? 'PostgreSQL does not start with it');
     }
   }
@@ -164,18 +156,13 @@ export class Tunables {
     return this.refused?.wanted === JSON.stringify(wanted);
   }
 
-  private former(): PostgresSettings {
-    return this.proven ?? {};
-  }
-
   private usable(wanted: PostgresSettings): PostgresSettings {
-    return this.isRefused(wanted) ? this.former() : wanted;
+    return this.isRefused(wanted) ? this.proven : wanted;
   }
 
   /** Names the changed settings and PostgreSQL's message: `shared_buffers = 64GB: could not map …`. */
   private blame(wanted: PostgresSettings, message: string): string {
-    const former = this.former();
-    const changed = Object.keys({ ...former, ...wanted }).filter((name) => former[name] !== wanted[name]);
+    const changed = Object.keys({ ...this.proven, ...wanted }).filter((name) => this.proven[name] !== wanted[name]);
     const parts = changed.map((name) => (wanted[name] === undefined ? `no ${name}` : `${name} = ${wanted[name]}`));
     return `${parts.join(', ')}: ${message}`;
   }

@@ -1,14 +1,14 @@
 /** Carries out the actions of a decision. No other file executes actions. */
-import type { Action, Decision, DeclaredNode } from '../core/state/cluster';
+import type { Decision, DeclaredNode } from '../core/state/cluster';
 import type { Keepers, Opening, Router, Store } from './ports';
 
 /** How long orders wait at most until the write slot is closed, ms: HAProxy may be down. */
 const CLOSE_LIMIT_MS = 100;
 
-export interface ExecutorParts {
+interface ExecutorParts {
   keepers: Pick<Keepers, 'order' | 'probe'>;
   router: Pick<Router, 'write' | 'read' | 'closed'>;
-  opening: Opening;
+  opening: Pick<Opening, 'want'>;
   /** Gives the incarnation that is part of each order's id. */
   store: Pick<Store, 'incarnation'>;
   /** Called when the write slot was closed for a change of leader and read back as closed. */
@@ -17,9 +17,8 @@ export interface ExecutorParts {
 
 export class Executor {
   private readonly parts: ExecutorParts;
-  private isRevoked = false;
-  /** The opening check that was last requested; null when none is wanted. */
-  private asked: string | null = null;
+  /** True when the present decision must not be carried out any further. */
+  revoked = false;
   /** True once this executor has waited for the slot to close, so that it waits only once. */
   private closing = false;
 
@@ -29,19 +28,14 @@ export class Executor {
 
   /** Called before the next decision is made. It may be carried out until it is revoked. */
   begin(): void {
-    this.isRevoked = false;
+    this.revoked = false;
   }
 
   /**
    * Called when the observations behind the decision are no longer valid: no further action of it is carried out (S11).
    */
   revoke(): void {
-    this.isRevoked = true;
-  }
-
-  /** True when the present decision must not be carried out any further. */
-  get revoked(): boolean {
-    return this.isRevoked;
+    this.revoked = true;
   }
 
   /**
@@ -49,11 +43,11 @@ export class Executor {
    * with an address.
    */
   async execute({ actions, state }: Decision, nodes: readonly DeclaredNode[]): Promise<void> {
-    const { keepers, router, store } = this.parts;
+    const { keepers, router, opening, store } = this.parts;
     const addressOf = (node: string) => nodes.find((n) => n.name === node)?.address ?? null;
-    if (!this.isRevoked) this.check(actions);
+    if (!this.revoked) opening.want(actions.find((action) => action.kind === 'certify') ?? null);
     for (const action of actions) {
-      if (this.isRevoked) return;
+      if (this.revoked) return;
       switch (action.kind) {
         case 'route-write': {
           const { route } = action;
@@ -74,14 +68,6 @@ export class Executor {
           break;
       }
     }
-  }
-
-  private check(actions: readonly Action[]): void {
-    const action = actions.find((a) => a.kind === 'certify');
-    const key = action === undefined ? null : `${action.node} ${action.term}`;
-    if (key === this.asked && action === undefined) return;
-    this.asked = key;
-    this.parts.opening.want(action === undefined ? null : { node: action.node, term: action.term });
   }
 
   private async lead({ kind, address }: { kind: 'open' | 'held'; address: string }, handsOver: boolean): Promise<void> {

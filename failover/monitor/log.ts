@@ -5,16 +5,14 @@
  */
 
 import { appendFile, copyFile, rename, stat, truncate } from 'node:fs/promises';
-import type { LogCode } from '../contract/codes';
 import { messageOf } from '../contract/errors';
-import { formatLine, type Level } from '../contract/log-line';
+import { formatLine } from '../contract/log-line';
 import type { Log } from './ports';
 
 const QUEUE_LINES_MAX = 2_000;
 
-export interface LogOptions {
-  /** Path of the file; null writes to stdout only. */
-  file: string | null;
+interface LogOptions {
+  file: string;
   /** @default formatLine */
   format?: typeof formatLine;
   /** The file is rotated beyond this size, bytes. */
@@ -36,16 +34,15 @@ export class FileLog implements Log {
     this.options = options;
   }
 
-  write(level: Level, subject: string, code: LogCode, message: string, rule?: string): void {
-    const line = this.line(level, subject, code, message, rule);
+  write(...event: Parameters<Log['write']>): void {
+    const line = this.line(...event);
     this.options.stdout(line);
-    if (this.options.file === null) return;
     this.queue.push(line);
     if (this.queue.length > QUEUE_LINES_MAX) {
       this.queue.shift();
       this.dropped += 1;
     }
-    this.draining ??= this.drain(this.options.file).finally(() => {
+    this.draining ??= this.drain().finally(() => {
       this.draining = null;
     });
   }
@@ -55,12 +52,13 @@ export class FileLog implements Log {
     await this.draining;
   }
 
-  private line(level: Level, subject: string, code: LogCode, message: string, rule?: string): string {
+  private line(...event: Parameters<Log['write']>): string {
     const { format = formatLine, now } = this.options;
-    return format(now(), level, subject, code, message, rule);
+    return format(now(), ...event);
   }
 
-  private async drain(file: string): Promise<void> {
+  private async drain(): Promise<void> {
+    const { file, stdout } = this.options;
     while (this.queue.length > 0) {
       const lines = this.queue;
       this.queue = [];
@@ -71,19 +69,16 @@ export class FileLog implements Log {
       try {
         await appendFile(file, `${lines.join('\n')}\n`);
         this.broken = false;
-        await this.rotate(file);
+        await this.rotate();
       } catch (error) {
-        if (!this.broken) {
-          const words = messageOf(error);
-          this.options.stdout(this.line('ERROR', 'monitor', 'LOG_FAILED', words));
-        }
+        if (!this.broken) stdout(this.line('ERROR', 'monitor', 'LOG_FAILED', messageOf(error)));
         this.broken = true;
       }
     }
   }
 
-  private async rotate(file: string): Promise<void> {
-    const { bytesMax, keep } = this.options;
+  private async rotate(): Promise<void> {
+    const { file, bytesMax, keep } = this.options;
     if ((await stat(file)).size <= bytesMax) return;
     for (let i = keep - 1; i >= 1; i--) await rename(`${file}.${i}`, `${file}.${i + 1}`).catch(() => undefined);
     await copyFile(file, `${file}.1`);

@@ -2,7 +2,7 @@
  * The monitor's loop. Everything that the monitor sees wakes it. Each cycle makes one decision, and stores the state
  * before it carries out anything of the decision.
  */
-import { compareOrders } from '../contract/messages';
+import { compareOrders, type StateCopy } from '../contract/messages';
 import { decide } from '../core/decide';
 import type { ClusterState, Decision, Policy } from '../core/state/cluster';
 import type { Observation, Request } from '../core/state/observation';
@@ -25,7 +25,7 @@ const LOOK_LIMIT_MS = 1_000;
 const ERROR_REST_MS = 200;
 
 /** The parts that the loop works with; see monitor.ts. */
-export interface LoopParts {
+interface LoopParts {
   /** The stored state, or an empty one. */
   state: ClusterState;
   policy: Policy;
@@ -58,7 +58,7 @@ export class Loop {
   private suspected = false;
   /** Number of stalls after which the loop has looked at HAProxy. */
   private lookedAfter = 0;
-  private copy: { term: number; seq: number; blob: string } | null = null;
+  private copy: StateCopy | null = null;
 
   constructor(parts: LoopParts) {
     this.parts = parts;
@@ -209,8 +209,8 @@ export class Loop {
   private async rise(): Promise<void> {
     const { store, keepers, log } = this.parts;
     if (this.higher < store.incarnation) return;
-    const words = `a keeper accepted orders of start ${this.higher} of the monitor that this one, start ${store.incarnation}, did not give`;
-    log.write('WARN', 'monitor', 'STORE_OLD', words);
+    const message = `a keeper accepted orders of start ${this.higher} of the monitor that this one, start ${store.incarnation}, did not give`;
+    log.write('WARN', 'monitor', 'STORE_OLD', message);
     await this.suspect();
     keepers.restart(await store.raiseAbove(this.higher));
   }

@@ -1,17 +1,14 @@
 /** The monitor's process: reads its files, starts the monitor, and ends when told to. It has no logic of its own. */
 import { readFileSync, watch } from 'node:fs';
 import { join } from 'node:path';
-import { inBackground, messageOf } from '../contract/errors';
+import { messageOf } from '../contract/errors';
 import { MonitorConfig } from '../contract/inputs';
 import { PATHS, PORTS, UNUSED_SIGNALS } from '../contract/layout';
-import { formatJson, formatLine, oneLine } from '../contract/log-line';
-import { promoteCommand, switchoverCommand } from './commands/command';
-import { waitServing } from './commands/wait-serving';
+import { formatJson, formatLine } from '../contract/log-line';
 import { FileStore } from './coordination/store';
 import { FileLog } from './log';
 import { createMonitor, type Monitor } from './monitor';
 import { Outside } from './outside/outside';
-import { readPage } from './outside/page-routes';
 
 const LOG_FILES = 5;
 
@@ -64,21 +61,14 @@ async function main(): Promise<void> {
     onFailover: (failover) => outside.failover(failover),
   });
   await monitor.listen();
-  await outside.listen(readPage(PATHS.page));
+  await outside.listen(PATHS.page);
   const end = (signal: string) => {
-    outside.write(
-      'INFO',
-      'monitor',
-      'STOPPED',
-      `stopped by ${signal}; the leader serves on, nothing fails over meanwhile`,
-    );
+    const message = `stopped by ${signal}; the leader serves on, nothing fails over meanwhile`;
+    outside.write('INFO', 'monitor', 'STOPPED', message);
     monitor.stop();
     outside.close();
-    inBackground(
-      () => Promise.all([store.close(), file.flush()]),
-      undefined,
-      () => process.exit(0),
-    );
+    const exit = () => process.exit(0);
+    Promise.all([store.close(), file.flush()]).then(exit, exit);
   };
   watchFolder(PATHS.haproxySockets, () => monitor.poke());
   process.once('SIGTERM', () => end('SIGTERM'));
@@ -91,15 +81,4 @@ function fail(error: unknown): void {
   process.exit(1);
 }
 
-/** Runs the command of that name; null when no command is named: then the process is the monitor itself. */
-function command(name: string | undefined, args: readonly string[]): Promise<number> | null {
-  const print = (line: string) => process.stdout.write(`${oneLine(line)}\n`);
-  if (name === 'wait-serving') return waitServing(readConfig(), args[0], print);
-  if (name === 'switchover') return switchoverCommand(readConfig(), args, print);
-  if (name === 'promote') return promoteCommand(readConfig(), args, print);
-  return null;
-}
-
-const asked = command(process.argv[2], process.argv.slice(3));
-if (asked === null) main().catch(fail);
-else asked.then((code) => process.exit(code)).catch(fail);
+main().catch(fail);

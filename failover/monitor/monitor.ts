@@ -21,13 +21,8 @@ import { Haproxy, type HaproxyOptions } from './router/haproxy';
 import { StallGuard } from './stall';
 import { Timeline } from './timeline';
 
-/** The events by which the keepers' connections tell the loop what they see. */
-export type KeeperEvents = Pick<KeeperServerOptions, 'wake' | 'advanced' | 'onIncarnation'>;
-export type RouterEvents = Pick<HaproxyOptions, 'onChange' | 'stalls'>;
-export type OpeningEvents = Pick<OpeningOptions, 'onCertified' | 'onBroken' | 'isRunning'>;
-
 /** What the monitor needs from the world, and the events that it reports. */
-export interface MonitorPorts {
+interface MonitorPorts {
   /** The declared nodes in order of preference. */
   nodes: readonly DeclaredNode[];
   policy: Policy;
@@ -51,32 +46,24 @@ export interface MonitorPorts {
   onFailover?: (failover: Failover) => void;
   /** The quick connect to a PostgreSQL. @default probePostgres */
   probe?: KeeperServerOptions['probe'];
-  /** Models that replace shipped parts, for the simulator. */
+  /** Models that replace shipped parts, for tests. Each gets the events by which the part reports what it sees. */
   models?: {
-    keepers?: (events: KeeperEvents) => Keepers;
-    router?: (events: RouterEvents) => Router;
-    opening?: (events: OpeningEvents) => Opening;
+    keepers?: (events: Pick<KeeperServerOptions, 'wake' | 'advanced' | 'onIncarnation'>) => Keepers;
+    router?: (events: Pick<HaproxyOptions, 'onChange' | 'stalls'>) => Router;
+    opening?: (events: Pick<OpeningOptions, 'onCertified' | 'onBroken' | 'isRunning'>) => Opening;
   };
 }
 
-/** A monitor that is built but does not run yet. */
-export interface Monitor extends Inside {
-  /** Begins to accept the keepers' connections. Throws when the address or port is not available. */
-  listen(): Promise<void>;
-  /** The port that it listens on. */
-  port(): number;
+/** A monitor that is built but does not run yet. The process need not wait for `close`: the kernel closes as well. */
+export interface Monitor extends Inside, Pick<Keepers, 'listen' | 'port' | 'close'>, Pick<Router, 'poke'> {
   /** Runs until {@link stop}. */
   run(): Promise<void>;
   stop(): void;
-  /** Ends the keepers' connections. The process need not wait for that, because the kernel ends them too. */
-  close(): Promise<void>;
-  /** Looks at HAProxy at once, because it may have changed by itself. */
-  poke(): void;
 }
 
 /** Builds a monitor on the stored state. */
 export function createMonitor(ports: MonitorPorts): Monitor {
-  const { clock, log, policy, store } = ports;
+  const { clock, log, policy, store, clusterKey, sockets, models = {} } = ports;
   const state = (store.loaded === null ? null : parseState(store.loaded)) ?? emptyState();
   const retiring = retiringLeader(state, ports.nodes);
   const nodes = retiring === null ? ports.nodes : [...ports.nodes, retiring];
@@ -88,17 +75,29 @@ export function createMonitor(ports: MonitorPorts): Monitor {
     guard.notice();
     return guard.count;
   };
-  const router = routerOf(ports, nodes, { onChange: wake, stalls });
-  const keepers = keepersOf(ports, nodes, {
+  const routerEvents = { onChange: wake, stalls };
+  const addresses = nodes.map((n) => n.address);
+  const haproxy = { sockets, port: PORTS.postgres, addresses, clock, log, ...routerEvents };
+  const router = models.router?.(routerEvents) ?? new Haproxy(haproxy);
+  const keeperEvents = {
     wake,
     advanced: () => loop.advanced(),
-    onIncarnation: (incarnation) => loop.outranked(incarnation),
-  });
-  const opening = openingOf(ports, nodes, {
-    onCertified: (node, term) => loop.certified(node, term),
-    onBroken: (node) => keepers.probe(node),
-    isRunning: (node) => runsPostgres(seen?.observation, node),
-  });
+    onIncarnation: (incarnation: number) => loop.outranked(incarnation),
+  };
+  const keepers =
+    models.keepers?.(keeperEvents) ??
+    new KeeperServer({
+      ...{ ...ports.listen, clusterKey, clock, log, probe: ports.probe, ...keeperEvents },
+      settings: { ...ports.settings, nodes: [...nodes] },
+      incarnation: store.incarnation,
+      hangTimeoutMs: policy.hangTimeoutMs,
+    });
+  const openingEvents = {
+    onCertified: (node: string, term: number) => loop.certified(node, term),
+    onBroken: (node: string) => keepers.probe(node),
+    isRunning: (node: string) => runsPostgres(seen?.observation, node),
+  };
+  const opening = models.opening?.(openingEvents) ?? new OpeningChecks({ nodes, clusterKey, log, ...openingEvents });
   const timeline = new Timeline(clock, log, ports.onFailover);
   const requests = new Requests({ clock, policy, newId: ports.newId ?? randomUUID, wake });
   const loop: Loop = new Loop({
@@ -122,9 +121,7 @@ export function createMonitor(ports: MonitorPorts): Monitor {
       await Promise.all([loop.run(), router.run()]);
     },
     stop: () => {
-      loop.stop();
-      router.stop();
-      opening.stop();
+      for (const part of [loop, router, opening]) part.stop();
     },
     close: () => keepers.close(),
     poke: () => router.poke(),
@@ -134,28 +131,4 @@ export function createMonitor(ports: MonitorPorts): Monitor {
     ask: (request) => requests.ask(request),
     dryRun: (request) => requests.dryRun(request),
   };
-}
-
-function routerOf(ports: MonitorPorts, nodes: readonly DeclaredNode[], events: RouterEvents): Router {
-  const { clock, log, sockets, models } = ports;
-  const addresses = nodes.map((n) => n.address);
-  return models?.router?.(events) ?? new Haproxy({ sockets, port: PORTS.postgres, addresses, clock, log, ...events });
-}
-
-function keepersOf(ports: MonitorPorts, nodes: readonly DeclaredNode[], events: KeeperEvents): Keepers {
-  const { clock, log, clusterKey, policy, store, models, probe } = ports;
-  return (
-    models?.keepers?.(events) ??
-    new KeeperServer({
-      ...{ ...ports.listen, clusterKey, clock, log, probe, ...events },
-      settings: { ...ports.settings, nodes: [...nodes] },
-      incarnation: store.incarnation,
-      hangTimeoutMs: policy.hangTimeoutMs,
-    })
-  );
-}
-
-function openingOf(ports: MonitorPorts, nodes: readonly DeclaredNode[], events: OpeningEvents): Opening {
-  const { clusterKey, log, models } = ports;
-  return models?.opening?.(events) ?? new OpeningChecks({ nodes, clusterKey, log, ...events });
 }

@@ -8,7 +8,7 @@ import type { ClusterState, DeclaredNode, Policy } from '../core/state/cluster';
 import type { Certificate, Observation, Watch } from '../core/state/observation';
 import type { Keepers, Router } from './ports';
 
-export interface ObserverParts {
+interface ObserverParts {
   /** The declared nodes, followed by a leader that was removed from the config, if there is one. */
   nodes: readonly DeclaredNode[];
   /** Name of the leader that was removed from the config. */
@@ -20,7 +20,8 @@ export interface ObserverParts {
 
 export class Observer {
   private readonly parts: ObserverParts;
-  private declared: readonly DeclaredNode[];
+  /** All nodes with an address, the retiring leader too. */
+  nodes: readonly DeclaredNode[];
   private retiring: string | undefined;
   /** Since when observations count, monotonic ms. */
   private sinceMs: number;
@@ -31,15 +32,10 @@ export class Observer {
 
   constructor(parts: ObserverParts, nowMs: number) {
     this.parts = parts;
-    this.declared = parts.nodes;
+    this.nodes = parts.nodes;
     this.retiring = parts.retiring;
     this.sinceMs = nowMs;
     this.watch = newWatch(nowMs);
-  }
-
-  /** All nodes with an address, the retiring leader too. */
-  get nodes(): readonly DeclaredNode[] {
-    return this.declared;
   }
 
   /** Notes that a node has passed the opening checks. */
@@ -67,7 +63,7 @@ export class Observer {
     const node = this.retiring;
     if (node === undefined || !isRetired(state, node)) return false;
     this.retiring = undefined;
-    this.declared = this.declared.filter((n) => n.name !== node);
+    this.nodes = this.nodes.filter((n) => n.name !== node);
     this.parts.keepers.retire(node);
     return true;
   }
@@ -82,7 +78,7 @@ export class Observer {
     return {
       sinceMs: this.sinceMs,
       deafMs: this.deafSinceMs === null ? 0 : nowMs - this.deafSinceMs,
-      declared: [...this.declared],
+      declared: [...this.nodes],
       retiring: this.retiring,
       nodes: withoutDeafness(nodes, this.sinceMs, nowMs),
       haproxy: router.view(),

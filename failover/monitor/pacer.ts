@@ -5,7 +5,7 @@ import { type StallGuard, TICK_MS } from './stall';
 /** A ping is due when the last one is older than this, ms. Timers fire late, and sometimes a little early. */
 const PING_DUE_MS = 1.5 * TICK_MS;
 
-export interface PacerParts {
+interface PacerParts {
   guard: Pick<StallGuard, 'start' | 'tick'>;
   /** Asks every keeper for a sign of life; see {@link Keepers.ping}. */
   ping: (n: number) => boolean;
@@ -18,15 +18,11 @@ export class Pacer {
   private ticker: NodeJS.Timeout | undefined;
   private pingedMs = Number.NEGATIVE_INFINITY;
   private pings = 0;
-  private resting = false;
+  /** True when the last cycle found nothing to do. */
+  calm = false;
 
   constructor(parts: PacerParts) {
     this.parts = parts;
-  }
-
-  /** True when the last cycle found nothing to do. */
-  get calm(): boolean {
-    return this.resting;
   }
 
   start(): void {
@@ -40,8 +36,8 @@ export class Pacer {
 
   /** Called after each cycle; `calm` when it found nothing to do. */
   cycled(calm: boolean): void {
-    if (this.resting && !calm) this.tickAfter(TICK_MS);
-    this.resting = calm;
+    if (this.calm && !calm) this.tickAfter(TICK_MS);
+    this.calm = calm;
   }
 
   private tickAfter(ms: number): void {
@@ -52,7 +48,7 @@ export class Pacer {
   private tick(): void {
     const { guard, ping, wake } = this.parts;
     const nowMs = guard.tick();
-    let well = this.resting;
+    let well = this.calm;
     if (nowMs - this.pingedMs > PING_DUE_MS) {
       this.pingedMs = nowMs;
       this.pings += 1;

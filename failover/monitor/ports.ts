@@ -6,7 +6,7 @@
 import type { Answer, Failover } from '../contract/api';
 import type { LogCode } from '../contract/codes';
 import type { Level } from '../contract/log-line';
-import type { StateCopy } from '../contract/messages';
+import type { OrderId, StateCopy } from '../contract/messages';
 import type { Decision, Target } from '../core/state/cluster';
 import type { HaproxyView, NodeView, Observation, Request } from '../core/state/observation';
 
@@ -16,12 +16,7 @@ export interface Clock {
 }
 
 /** An order as it is sent, with its complete id. */
-export interface SentOrder {
-  incarnation: number;
-  term: number;
-  seq: number;
-  target: Target;
-}
+export type SentOrder = OrderId & { target: Target };
 
 /** The keepers' connections. */
 export interface Keepers {

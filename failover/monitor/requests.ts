@@ -26,7 +26,7 @@ interface Pending {
 
 type Slot = 'pending' | 'word';
 
-export interface RequestParts {
+interface RequestParts {
   clock: Clock;
   policy: Policy;
   /** Gives a new id for a request. It is unlike every other id, also those of earlier monitors: the state keeps ids. */

@@ -16,7 +16,8 @@ export class StallGuard {
   private readonly onStall: (nowMs: number) => void;
   /** When the ticker last ran, monotonic ms. */
   private tickedMs: number;
-  private stalls = 0;
+  /** Number of stalls so far. */
+  count = 0;
 
   /** `onStall` is called at the moment when a stall is noticed, before any other code goes on. */
   constructor(clock: Clock, log: Log, onStall: (nowMs: number) => void) {
@@ -24,11 +25,6 @@ export class StallGuard {
     this.log = log;
     this.onStall = onStall;
     this.tickedMs = clock.nowMs();
-  }
-
-  /** Number of stalls so far. */
-  get count(): number {
-    return this.stalls;
   }
 
   /** Called when the ticker begins. The time before that is no stall. */
@@ -50,10 +46,10 @@ export class StallGuard {
     const nowMs = this.clock.nowMs();
     const stillMs = Math.round(nowMs - this.tickedMs);
     if (stillMs <= GAP_MS + TICK_MS) return;
-    const words = `the monitor stood still for ${stillMs} ms and looks at everything anew`;
-    this.log.write('WARN', 'monitor', 'STALLED', words);
+    const message = `the monitor stood still for ${stillMs} ms and looks at everything anew`;
+    this.log.write('WARN', 'monitor', 'STALLED', message);
     this.tickedMs = nowMs;
-    this.stalls += 1;
+    this.count += 1;
     this.onStall(nowMs);
   }
 }

@@ -8,16 +8,30 @@ const HEIGHT = 110;
 const LEFT = 52;
 const BOTTOM = 16;
 const TOP = 8;
-/** Colours of the style sheet. */
-const COLOURS = 5;
+/** Colours that tell series and steps apart. */
+const COLOURS = [
+  'var(--accent)',
+  'light-dark(#8250df, #ab7df8)',
+  'var(--good)',
+  'light-dark(#bc4c00, #db6d28)',
+  'light-dark(#bf3989, #db61a2)',
+];
 
-export interface Series {
+interface Series {
   name: string;
   /** One value a sample; null: a gap. */
   values: readonly (number | null)[];
 }
 
-export const colourOf = (index: number): number => (index % COLOURS) + 1;
+/** The colour of the i-th series or step. */
+export const colourOf = (i: number): { color: string } => ({ color: COLOURS[i % COLOURS.length] ?? '' });
+
+/** A dot in the i-th colour with the text that it stands for. */
+export function keyEntry(i: number, text: string): HTMLElement {
+  const attributes = { 'aria-hidden': 'true' };
+  const dot = make('span', { text: '● ', style: colourOf(i), attributes });
+  return make('span', { children: [dot, text] });
+}
 
 /** Draws into `place`, and says in words what it shows. */
 export function draw(
@@ -35,19 +49,30 @@ export function draw(
   const top = niceTop(Math.max(...all));
   const x = (i: number) => LEFT + ((WIDTH - LEFT) * i) / Math.max(1, samples.length - 1);
   const y = (value: number) => TOP + (HEIGHT - TOP - BOTTOM) * (1 - value / top);
-  const said = series.map((s) => `${s.name}: ${spoken(s, unit)}`).join('; ');
+  const newest = series.map(({ name, values }) => {
+    const value = values.at(-1) ?? null;
+    return { name, value: value === null ? 'not known' : unit(value) };
+  });
   const svg = makeSvg('svg', {
-    attributes: { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: 'img', 'aria-label': said },
+    attributes: {
+      viewBox: `0 0 ${WIDTH} ${HEIGHT}`,
+      role: 'img',
+      'aria-label': newest.map(({ name, value }) => `${name}: ${value}`).join('; '),
+    },
     children: [
-      ...[0, top].flatMap((value) => gridLine(y(value), unit(value))),
+      ...[0, top].flatMap((value) => [
+        makeSvg('line', { className: 'axis', attributes: { x1: LEFT, x2: WIDTH, y1: y(value), y2: y(value) } }),
+        label(LEFT - 6, y(value) + 4, unit(value), 'end'),
+      ]),
       label(LEFT, HEIGHT - 3, clock(first.at), 'start'),
       label(WIDTH, HEIGHT - 3, clock(last.at), 'end'),
-      ...series.map((s, i) =>
-        makeSvg('path', { className: `series series-${colourOf(i)}`, attributes: { d: pathOf(s.values, x, y) } }),
+      ...series.map(({ values }, i) =>
+        makeSvg('path', { style: colourOf(i), attributes: { d: pathOf(values, x, y) } }),
       ),
     ],
   });
-  place.replaceChildren(svg, legend(series, unit));
+  const key = newest.map(({ name, value }, i) => keyEntry(i, `${name} ${value}`));
+  place.replaceChildren(svg, make('p', { className: 'legend', attributes: { 'aria-hidden': 'true' }, children: key }));
 }
 
 /** 1, 2 or 5 times a power of ten, not less than the value. */
@@ -56,38 +81,15 @@ function niceTop(value: number): number {
   return [1, 2, 5, 10].map((n) => n * power).find((n) => n >= value) ?? value;
 }
 
-function gridLine(y: number, text: string): SVGElement[] {
-  const attributes = { x1: String(LEFT), x2: String(WIDTH), y1: String(y), y2: String(y) };
-  return [makeSvg('line', { className: 'axis', attributes }), label(LEFT - 6, y + 4, text, 'end')];
-}
-
 function label(x: number, y: number, text: string, anchor: 'start' | 'end'): SVGElement {
-  return makeSvg('text', { text, attributes: { x: String(x), y: String(y), 'text-anchor': anchor } });
+  return makeSvg('text', { text, attributes: { x, y, 'text-anchor': anchor } });
 }
 
 function pathOf(values: readonly (number | null)[], x: (i: number) => number, y: (value: number) => number): string {
-  let pen = 'M';
-  return values
-    .map((value, i) => {
-      const part = value === null ? '' : `${pen}${x(i).toFixed(1)} ${y(value).toFixed(1)}`;
-      pen = value === null ? 'M' : 'L';
-      return part;
-    })
-    .join('');
-}
-
-const newest = (s: Series): number | null => s.values.at(-1) ?? null;
-
-function spoken(s: Series, unit: (value: number) => string): string {
-  const value = newest(s);
-  return value === null ? 'not known' : unit(value);
-}
-
-function legend(series: readonly Series[], unit: (value: number) => string): HTMLElement {
-  const entries = series.map((s, i) => {
-    const line = makeSvg('path', { className: `series series-${colourOf(i)}`, attributes: { d: 'M0 5H20' } });
-    const key = makeSvg('svg', { attributes: { viewBox: '0 0 20 10', 'aria-hidden': 'true' }, children: [line] });
-    return make('span', { children: [key, document.createTextNode(`${s.name} ${spoken(s, unit)}`)] });
+  const points = values.map((value, i) => {
+    if (value === null) return '';
+    const pen = (values[i - 1] ?? null) === null ? 'M' : 'L';
+    return `${pen}${x(i).toFixed(1)} ${y(value).toFixed(1)}`;
   });
-  return make('p', { className: 'legend', attributes: { 'aria-hidden': 'true' }, children: entries });
+  return points.join('');
 }

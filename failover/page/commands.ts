@@ -1,6 +1,6 @@
 /**
- * Commands: asked for in a dialog that first shows what will happen (the API's `dryRun`), then done. The token stays in this
- * tab's session storage; it is the stack's secret output `adminToken`.
+ * Commands: the person answers a question in a dialog, which first shows what will happen (the API's `dryRun`), and
+ * confirms it. The token stays in this tab's session storage; it is the stack's secret output `adminToken`.
  */
 import type { Answer, Command } from '../contract/api';
 import { byId, make, setText } from './dom';
@@ -12,26 +12,25 @@ const LIMIT_MS = 100_000;
 interface Field {
   name: string;
   label: string;
-  /** Values to choose from, with their words; absent: a text. */
+  /** Values to choose from, with their texts; absent: a text, which must not be empty. */
   options?: readonly { value: string; text: string }[];
-  required?: boolean;
 }
 
 export interface Question {
   command: Command;
   title: string;
   fields: readonly Field[];
-  bodyOf: (values: Record<string, string>) => Record<string, unknown>;
+  /** `values`: those that are not empty, by the names of their fields. */
+  bodyOf: (values: Record<string, string | undefined>) => Record<string, unknown>;
 }
 
-/** What a press of the button does next. `closed`: what comes back of a call is for nobody. */
-type Stage = { kind: 'asking' } | { kind: 'confirming'; body: Record<string, unknown> } | { kind: 'done' };
-
 let question: Question | null = null;
-let stage: Stage = { kind: 'asking' };
+/** The body that the monitor has judged and the person has to confirm; null before that. */
+let judged: Record<string, unknown> | null = null;
 
 const dialog = (): HTMLDialogElement => byId<HTMLDialogElement>('dialog');
 const go = (): HTMLButtonElement => byId<HTMLButtonElement>('go');
+const token = (): string | null => sessionStorage.getItem(TOKEN_KEY);
 
 /** Once, at the start. */
 export function listenForCommands(): void {
@@ -52,7 +51,7 @@ export function ask(asked: Question): void {
 }
 
 function begin(): void {
-  stage = { kind: 'asking' };
+  judged = null;
   for (const input of inputs()) input.disabled = false;
   setText(go(), 'Continue');
   go().hidden = false;
@@ -61,65 +60,54 @@ function begin(): void {
   tell('', false);
 }
 
-function fieldOf({ name, label, options, required }: Field): HTMLElement {
+function fieldOf({ name, label, options }: Field): HTMLElement {
   const input =
     options === undefined
-      ? make('input', { attributes: { name, maxlength: '200', autocomplete: 'off' } })
+      ? make('input', { attributes: { name, maxlength: 200, autocomplete: 'off', required: '' } })
       : make('select', {
           attributes: { name },
           children: options.map(({ value, text }) => make('option', { text, attributes: { value } })),
         });
-  input.required = required === true;
   return make('label', { text: label, children: [input] });
 }
 
 function tokenField(): HTMLElement {
-  const input = make('input', {
-    attributes: { name: 'token', type: 'password', autocomplete: 'off', spellcheck: 'false' },
-  });
-  input.required = true;
+  const attributes = { name: 'token', type: 'password', autocomplete: 'off', spellcheck: 'false', required: '' };
   const text = 'Token: npm run pulumi -- stack output adminToken --show-secrets';
-  return make('label', { text, children: [input] });
+  return make('label', { text, children: [make('input', { attributes })] });
 }
 
 function inputs(): (HTMLInputElement | HTMLSelectElement)[] {
   return [...byId('fields').querySelectorAll<HTMLInputElement | HTMLSelectElement>('input, select')];
 }
 
-function values(): Record<string, string> {
-  return Object.fromEntries(inputs().map((input) => [input.name, input.value.trim()]));
-}
-
 async function next(): Promise<void> {
   const asked = question;
-  if (asked === null || stage.kind === 'done') return;
-  const given = values();
-  if (given.token !== undefined) sessionStorage.setItem(TOKEN_KEY, given.token);
-  const body = stage.kind === 'confirming' ? stage.body : asked.bodyOf(given);
-  const confirmed = stage.kind === 'confirming';
+  if (asked === null) return;
+  const given = inputs().map(({ name, value }) => [name, value.trim()]);
+  const { token, ...values }: Record<string, string | undefined> = Object.fromEntries(
+    given.filter(([, v]) => v !== ''),
+  );
+  if (token !== undefined) sessionStorage.setItem(TOKEN_KEY, token);
+  const confirmed = judged !== null;
+  const body = judged ?? asked.bodyOf(values);
   go().disabled = true;
   for (const input of inputs()) input.disabled = true;
   tell(confirmed ? 'Doing it …' : 'Asking what would happen …', false);
-  const outcome = await post(asked.command, { ...body, dryRun: !confirmed });
-  // Closed meanwhile, and perhaps opened for something else.
+  const { done, message, status } = await post(asked.command, { ...body, dryRun: !confirmed });
+  // The person has closed the dialog meanwhile, and has perhaps opened it for another question.
   if (question !== asked || !dialog().open) return;
   go().disabled = false;
-  if (!outcome.done) return refuse(outcome);
-  if (confirmed) return finish(outcome.message);
-  stage = { kind: 'confirming', body };
-  tell(outcome.message, false);
+  if (!done) return refuse(message, status);
+  tell(message, false);
+  if (confirmed) return finish();
+  judged = body;
   setText(go(), 'Do it');
   go().focus();
 }
 
-interface Outcome {
-  done: boolean;
-  message: string;
-  status: number;
-}
-
-/** Never throws: what goes wrong is told like a refusal. */
-async function post(command: Command, body: Record<string, unknown>): Promise<Outcome> {
+/** Never throws: a failure is shown like a refusal. */
+async function post(command: Command, body: Record<string, unknown>) {
   try {
     const response = await fetch(`/api/v1/${command}`, {
       method: 'POST',
@@ -135,20 +123,20 @@ async function post(command: Command, body: Record<string, unknown>): Promise<Ou
   }
 }
 
-function refuse({ message, status }: Outcome): void {
+function refuse(message: string, status: number): void {
   begin();
-  if (status === 401) {
-    sessionStorage.removeItem(TOKEN_KEY);
-    if (!inputs().some((input) => input.name === 'token')) byId('fields').append(tokenField());
-    tell('The token is not the right one.', true);
+  if (status !== 401) {
+    tell(`Refused: ${message}`, true);
     return;
   }
-  tell(`Refused: ${message}`, true);
+  sessionStorage.removeItem(TOKEN_KEY);
+  if (!inputs().some((input) => input.name === 'token')) byId('fields').append(tokenField());
+  tell('The token is not the right one.', true);
 }
 
-function finish(message: string): void {
-  stage = { kind: 'done' };
-  tell(message, false);
+/** The command is done: the dialog can only be closed. */
+function finish(): void {
+  question = null;
   go().hidden = true;
   setText(byId('cancel'), 'Close');
   byId('cancel').focus();
@@ -158,8 +146,4 @@ function tell(message: string, isBad: boolean): void {
   const place = byId('outcome');
   place.className = isBad ? 'bad' : '';
   setText(place, message);
-}
-
-function token(): string | null {
-  return sessionStorage.getItem(TOKEN_KEY);
 }

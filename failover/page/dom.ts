@@ -1,4 +1,4 @@
-/** Small helpers over the DOM. Text goes in as text nodes alone, so nothing that a node or a person writes becomes markup. */
+/** Small helpers over the DOM. Text goes in as text nodes alone, so no text of a node or a person becomes markup. */
 
 /** The element with this id. @throws Error when the page has none: page and script do not belong together. */
 export function byId<T extends HTMLElement = HTMLElement>(id: string): T {
@@ -10,8 +10,10 @@ export function byId<T extends HTMLElement = HTMLElement>(id: string): T {
 interface Parts {
   className?: string;
   text?: string;
-  attributes?: Record<string, string>;
-  children?: readonly Node[];
+  attributes?: Record<string, string | number>;
+  /** Properties and variables of the style sheet. The content security policy forbids the attribute `style`. */
+  style?: Record<string, string | number>;
+  children?: readonly (Node | string)[];
 }
 
 /** A new element. */
@@ -24,11 +26,12 @@ export function makeSvg<K extends keyof SVGElementTagNameMap>(tag: K, parts: Par
   return filled(document.createElementNS('http://www.w3.org/2000/svg', tag), parts);
 }
 
-function filled<T extends Element>(element: T, { className, text, attributes, children }: Parts): T {
+function filled<E extends HTMLElement | SVGElement>(element: E, parts: Parts): E {
+  const { className, text = '', attributes = {}, style = {}, children = [] } = parts;
   if (className !== undefined) element.setAttribute('class', className);
-  if (text !== undefined) element.textContent = text;
-  for (const [name, value] of Object.entries(attributes ?? {})) element.setAttribute(name, value);
-  element.append(...(children ?? []));
+  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, String(value));
+  for (const [name, value] of Object.entries(style)) element.style.setProperty(name, String(value));
+  element.append(text, ...children);
   return element;
 }
 

@@ -3,8 +3,7 @@
 export function bytes(n: number): string {
   if (n < 1_000) return `${n} B`;
   if (n < 1e6) return `${(n / 1e3).toFixed(n < 10_000 ? 1 : 0)} kB`;
-  if (n < 1e9) return `${(n / 1e6).toFixed(1)} MB`;
-  return `${(n / 1e9).toFixed(1)} GB`;
+  return n < 1e9 ? `${(n / 1e6).toFixed(1)} MB` : `${(n / 1e9).toFixed(1)} GB`;
 }
 
 export function milliseconds(ms: number): string {

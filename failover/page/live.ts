@@ -1,14 +1,13 @@
-/** What the monitor tells by server-sent events, and whether it is there at all. */
-
+/** Receives the monitor's server-sent events, and notices when the monitor does not answer. */
 import type { z } from 'zod';
 import type { ClusterStatus, Events, Failover, Failovers, History, LogEvent, Sample } from '../contract/api';
 
-/** The monitor tells something at least every two seconds. */
+/** The monitor sends something at least every two seconds. */
 const SILENT_MS = 6_000;
 const RETRY_MS = 1_000;
 const LIMIT_MS = 5_000;
 
-export interface Listener {
+interface Listener {
   cluster: (status: ClusterStatus) => void;
   /** Only new ones, oldest first. */
   events: (events: readonly LogEvent[]) => void;
@@ -28,11 +27,6 @@ export function listen(listener: Listener): void {
   let newest: LogEvent | null = null;
   let connecting = false;
 
-  const heard = () => {
-    heardMs = Date.now();
-    if (isAway) listener.away(null);
-    isAway = false;
-  };
   const takeEvents = (events: readonly LogEvent[]) => {
     const after = newest?.id ?? 0;
     const fresh = events.filter((e) => e.id > after);
@@ -42,15 +36,15 @@ export function listen(listener: Listener): void {
   const open = async () => {
     connecting = true;
     try {
-      const { events } = await get<z.infer<typeof Events>>('/api/v1/events?limit=300');
-      // A monitor that was restarted counts from the beginning again: the number is then another event's, or nobody's yet.
+      const { events } = await get<typeof Events>('events?limit=300');
+      // A monitor that was restarted counts from 1 again: the number then belongs to another event, or to none yet.
       const { id, at } = newest ?? {};
       if (events.find((e) => e.id === id)?.at !== at) newest = null;
       takeEvents(events);
-      listener.failovers((await get<z.infer<typeof Failovers>>('/api/v1/failovers')).failovers);
-      listener.history((await get<z.infer<typeof History>>('/api/v1/history')).samples);
+      listener.failovers((await get<typeof Failovers>('failovers')).failovers);
+      listener.history((await get<typeof History>('history')).samples);
       source?.close();
-      // Silence counts from here: what was heard before the outage is long ago.
+      // Silence counts from here: the messages before the outage are long ago.
       heardMs = Date.now();
       source = subscribe(`/api/v1/stream?after=${newest?.id ?? 0}`);
     } catch {
@@ -63,15 +57,17 @@ export function listen(listener: Listener): void {
     const made = new EventSource(url);
     const on = <T>(name: string, take: (value: T) => void) => {
       made.addEventListener(name, (event: MessageEvent<string>) => {
-        heard();
+        heardMs = Date.now();
+        if (isAway) listener.away(null);
+        isAway = false;
         take(JSON.parse(event.data) as T);
       });
     };
-    on<ClusterStatus>('cluster', listener.cluster);
+    on('cluster', listener.cluster);
     on<LogEvent>('log', (event) => takeEvents([event]));
-    on<Failover>('failover', listener.failover);
-    on<Sample>('sample', listener.sample);
-    // Not the browser's own way of connecting again: what was missed has to be asked for first.
+    on('failover', listener.failover);
+    on('sample', listener.sample);
+    // The browser does not connect again by itself: first the page has to ask for the events that it missed.
     made.onerror = () => {
       made.close();
       if (source === made) source = null;
@@ -89,8 +85,8 @@ export function listen(listener: Listener): void {
   setInterval(watch, RETRY_MS);
 }
 
-async function get<T>(path: string): Promise<T> {
-  const response = await fetch(path, { cache: 'no-store', signal: AbortSignal.timeout(LIMIT_MS) });
-  if (!response.ok) throw new Error(`${path}: ${response.status}`);
-  return (await response.json()) as T;
+async function get<S extends z.ZodType>(what: string): Promise<z.infer<S>> {
+  const response = await fetch(`/api/v1/${what}`, { cache: 'no-store', signal: AbortSignal.timeout(LIMIT_MS) });
+  if (!response.ok) throw new Error(`${what}: ${response.status}`);
+  return (await response.json()) as z.infer<S>;
 }

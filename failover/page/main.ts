@@ -1,4 +1,4 @@
-/** The status page: wires what is told to what is shown, and buttons to questions. */
+/** The status page: connects the monitor's messages with the sections that show them, and buttons with questions. */
 import type { ClusterStatus, Failover, Sample } from '../contract/api';
 import { ask, listenForCommands } from './commands';
 import { byId, setText } from './dom';
@@ -11,8 +11,8 @@ const SAMPLES = 600;
 const CHART_MS = 1_000;
 
 let cluster: ClusterStatus | null = null;
-let failovers: Failover[] = [];
-let samples: Sample[] = [];
+let failovers: readonly Failover[] = [];
+let samples: readonly Sample[] = [];
 let drawnMs = 0;
 
 function show(status: ClusterStatus): void {
@@ -24,16 +24,20 @@ function show(status: ClusterStatus): void {
   setText(byId('pause'), status.pause === null ? 'Pause failover …' : 'Resume failover …');
 }
 
-function addFailover(one: Failover): void {
-  failovers = [...failovers.filter((f) => f.term !== one.term || f.node !== one.node), one];
+function takeFailovers(all: readonly Failover[]): void {
+  failovers = all;
   showFailovers(failovers);
 }
 
-function addSample(one: Sample): void {
-  samples = [...samples, one].slice(-SAMPLES);
-  if (Date.now() - drawnMs < CHART_MS || document.hidden) return;
+function takeSamples(all: readonly Sample[]): void {
+  samples = all.slice(-SAMPLES);
   drawnMs = Date.now();
   showCharts(samples);
+}
+
+function addSample(one: Sample): void {
+  if (Date.now() - drawnMs < CHART_MS || document.hidden) samples = [...samples, one];
+  else takeSamples([...samples, one]);
 }
 
 function showAway(sinceMs: number | null): void {
@@ -59,12 +63,12 @@ function askSwitchover(): void {
     command: 'switchover',
     title: 'Planned switchover',
     fields: [{ name: 'to', label: 'New leader', options }],
-    bodyOf: ({ to }) => (to === undefined || to === '' ? {} : { to }),
+    bodyOf: ({ to }) => ({ to }),
   });
 }
 
 const PAUSES = [
-  { value: '', text: 'until somebody resumes' },
+  { value: '', text: 'until a person resumes' },
   { value: '900000', text: '15 minutes' },
   { value: '3600000', text: '1 hour' },
   { value: '14400000', text: '4 hours' },
@@ -79,13 +83,10 @@ function askPause(): void {
     command: 'pause',
     title: 'Pause automatic failover',
     fields: [
-      { name: 'reason', label: 'Reason, for those who find it paused', required: true },
+      { name: 'reason', label: 'Reason, for those who find it paused' },
       { name: 'forMs', label: 'How long', options: PAUSES },
     ],
-    bodyOf: ({ reason, forMs }) => ({
-      reason,
-      ...(forMs === undefined || forMs === '' ? {} : { forMs: Number(forMs) }),
-    }),
+    bodyOf: ({ reason, forMs }) => ({ reason, forMs: forMs === undefined ? undefined : Number(forMs) }),
   });
 }
 
@@ -99,15 +100,9 @@ listenForCommands();
 listen({
   cluster: show,
   events: addEvents,
-  failovers: (all) => {
-    failovers = [...all];
-    showFailovers(failovers);
-  },
-  failover: addFailover,
-  history: (all) => {
-    samples = all.slice(-SAMPLES);
-    showCharts(samples);
-  },
+  failovers: takeFailovers,
+  failover: (one) => takeFailovers([...failovers.filter((f) => f.term !== one.term || f.node !== one.node), one]),
+  history: takeSamples,
   sample: addSample,
   away: showAway,
 });

@@ -25,8 +25,8 @@ export type Context = Map<string, StagedFile>;
 
 interface ImageSource {
   image: string;
-  /** TypeScript entry point that is bundled into one file, and that file's name. */
-  bundle?: { entry: string; as: string };
+  /** TypeScript entry points, each bundled into one file, and that file's name. */
+  bundles?: readonly { entry: string; as: string }[];
   /** The image contains the status page in the folder `page`. */
   page?: true;
   /** Files and folders of the repository that are copied under their base names. */
@@ -35,9 +35,16 @@ interface ImageSource {
 
 /** The images. Each contains all of `images/<name>` and the files that are listed here. */
 const IMAGES: readonly ImageSource[] = [
-  { image: 'postgres', bundle: { entry: 'failover/keeper/main.ts', as: 'keeper.mjs' } },
+  { image: 'postgres', bundles: [{ entry: 'failover/keeper/main.ts', as: 'keeper.mjs' }] },
   { image: 'haproxy' },
-  { image: 'monitor', bundle: { entry: 'failover/monitor/main.ts', as: 'monitor.mjs' }, page: true },
+  {
+    image: 'monitor',
+    bundles: [
+      { entry: 'failover/monitor/main.ts', as: 'monitor.mjs' },
+      { entry: 'cli/inside.ts', as: 'cli.mjs' },
+    ],
+    page: true,
+  },
   { image: 'backend', copy: ['backend/app', 'backend/pyproject.toml', 'backend/requirements.lock'] },
   { image: 'prometheus', copy: ['monitoring/alerts.yml'] },
   { image: 'pgadmin' },
@@ -73,8 +80,8 @@ async function contextOf(source: ImageSource, root: string): Promise<Context> {
   const context: Context = new Map();
   addTree(context, join(root, 'images', source.image), '');
   for (const path of source.copy ?? []) addTree(context, join(root, path), basename(path));
-  if (source.bundle)
-    context.set(source.bundle.as, { content: await bundled(source.bundle.entry, root), executable: false });
+  for (const { entry, as } of source.bundles ?? [])
+    context.set(as, { content: await bundled(entry, root), executable: false });
   if (source.page)
     for (const [name, text] of Object.entries(await bundlePage(root)))
       context.set(join('page', name), { content: Buffer.from(text), executable: false });

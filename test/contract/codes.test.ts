@@ -2,6 +2,7 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { FindingCode } from '../../cli/doctor/codes';
 import { Cause, LogCode } from '../../failover/contract/codes';
 import { KeeperFrame } from '../../failover/contract/messages';
 
@@ -24,9 +25,7 @@ describe('the codes', () => {
   });
 
   it('are there, where a document names one', () => {
-    // The doctor's own findings are no codes of the failover.
-    const judge = readFileSync(join(ROOT, 'scripts/failover/doctor/judge.ts'), 'utf8');
-    const findings = new Set([...judge.matchAll(/'([A-Z_]+)'/g)].map(([, word]) => word));
+    const findings: ReadonlySet<string> = new Set(FindingCode.options);
     const readmes = readdirSync(ROOT).filter((name) => /^README.*\.md$/.test(name));
     const documents = [
       ...textsUnder('docs', '.md'),

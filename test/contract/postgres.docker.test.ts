@@ -39,15 +39,15 @@ class RealNode implements ContractNode {
     this.port = port;
     this.data = `/tmp/${name}/data`;
     this.conf = `/tmp/${name}`;
-    this.canary = new Canary(
-      (setup) => this.open(setup),
-      () => this.sql(),
-    );
+    this.canary = new Canary({
+      home: () => this.open({ synchronous_commit: 'on' }),
+      common: () => this.sql(),
+    });
   }
 
-  open(setup?: string): Promise<Session> {
+  open(settings?: Record<string, string>): Promise<Session> {
     const options = { host: ADDRESS, port: this.port, user: 'postgres', database: 'postgres', limitMs: LIMIT_MS };
-    return Session.open({ ...options, applicationName: `${this.name}-contract`, setup });
+    return Session.open({ ...options, applicationName: `${this.name}-contract`, settings });
   }
 
   private async sql(): Promise<Session> {
@@ -64,8 +64,9 @@ class RealNode implements ContractNode {
   private failoverConf(upstream: ContractNode | null, syncNames: string): string {
     const source = upstream === null ? null : { name: upstream.name, address: ADDRESS };
     const port = upstream instanceof RealNode ? upstream.port : this.port;
+    const place = { node: this.name, port, passfile: '/tmp/none' };
     const config = { settings: SETTINGS, upstream: source, syncNames };
-    return renderFailoverConf(this.name, config, port, '/tmp/none').replaceAll('failover_replication', 'postgres');
+    return renderFailoverConf(place, config).replaceAll('failover_replication', 'postgres');
   }
 
   async start(upstream: ContractNode | null, syncNames = ''): Promise<void> {

@@ -71,7 +71,7 @@ describe('a standby that was promoted by hand', () => {
       kind: 'follow',
       leader: 'b',
       method: 'copy',
-      replaces: rig.keeper.dataId() ?? '',
+      replaces: rig.link.status().dataId ?? '',
     });
     expect(status.promotedByHand).toBeUndefined();
     await rig.done(2, follow('stream'));

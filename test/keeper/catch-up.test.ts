@@ -2,13 +2,14 @@ import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { CatchUp } from '../../failover/keeper/postgres/catch-up';
-import type { RejoinContext } from '../../failover/keeper/postgres/rejoin';
+import { placeOf } from '../../failover/keeper/postgres/place';
+import { CatchUp } from '../../failover/keeper/postgres/receive-wal';
 
 /** What PostgreSQL shows, and the runs of pg_receivewal that have not ended. */
 const world = vi.hoisted(() => ({ title: '', running: 0, arguments: [] as string[] }));
 
-vi.mock('../../failover/keeper/postgres/processes', () => ({
+vi.mock('../../failover/keeper/postgres/processes', async (own) => ({
+  ...(await own<typeof import('../../failover/keeper/postgres/processes')>()),
   serverProcesses: async () => [
     { pid: 1, title: 'postgres -D data' },
     { pid: 2, title: world.title },
@@ -34,21 +35,10 @@ let catchUp: CatchUp | null = null;
 let told: string[];
 
 function begin(reserveBytes: number): CatchUp {
-  const data = join(volume, 'data');
-  const context: RejoinContext = {
-    node: 'replica-1',
-    clusterKey: 'k'.repeat(48),
-    port: 5432,
-    passfile: '/none',
-    volume,
-    data,
-    fresh: '/none',
-    wal: '/none',
-    configFile: '/none',
-  };
+  const place = placeOf('replica-1', 'k'.repeat(48), volume);
   const source = { name: 'primary', address: '10.0.0.20' };
   told = [];
-  catchUp = new CatchUp({ source, context, reserveBytes, isRunning: () => true, progress: (text) => told.push(text) });
+  catchUp = new CatchUp({ source, place, reserveBytes, isRunning: () => true, progress: (text) => told.push(text) });
   return catchUp;
 }
 

@@ -2,9 +2,11 @@ import { mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { segmentInTitle } from '../../failover/keeper/postgres/catch-up';
+import { printLsn } from '../../failover/contract/lsn';
 import { endOfBackup } from '../../failover/keeper/postgres/copy';
-import { segmentBefore, segmentsBetween, wholeSegments } from '../../failover/keeper/postgres/receive-wal';
+import { placeOf } from '../../failover/keeper/postgres/place';
+import { walFileIn } from '../../failover/keeper/postgres/processes';
+import { receivedUpTo } from '../../failover/keeper/postgres/receive-wal';
 import { makeRoom, reserveFor, watchRoom } from '../../failover/keeper/postgres/room';
 import { createServer } from '../../failover/keeper/postgres/server';
 import type { Session } from '../../failover/keeper/postgres/session';
@@ -30,33 +32,34 @@ afterEach(async () => {
 });
 
 describe('segments of write-ahead log', () => {
-  it('are found by the position of the byte before', () => {
-    expect(segmentBefore('0/1428148', MB)).toBe('0000000000000014');
-    expect(segmentBefore('0/1400000', MB)).toBe('0000000000000013');
-    expect(segmentBefore('2/0', MB)).toBe('0000000100000FFF');
-    expect(segmentBefore('2/1', 16 * MB)).toBe('0000000200000000');
-  });
-
-  it('are counted across the places where the name turns over', () => {
-    expect(segmentsBetween('0000000100000FFF', '0000000200000001', MB)).toBe(2);
-    expect(segmentsBetween('00000001000000FE', '0000000200000000', 16 * MB)).toBe(2);
-    expect(segmentsBetween('0000000000000014', '0000000000000013', MB)).toBe(-1);
-  });
+  /** Position up to which the volume has write-ahead log, with nothing but these files in it. */
+  const received = async (segmentBytes: number, ...names: string[]) => {
+    for (const name of await readdir(volume)) await rm(join(volume, name));
+    for (const name of names) await writeFile(join(volume, name), '');
+    const position = await receivedUpTo(volume, segmentBytes);
+    return position === null ? null : printLsn(position);
+  };
 
   it('are whole when they are no longer called partial', async () => {
+    expect(await received(MB, '00000002.history', 'archive_status')).toBeNull();
     const names = ['000000020000000000000011', '000000010000000000000010', '000000020000000000000012.partial'];
-    for (const name of [...names, '00000002.history', 'archive_status']) await writeFile(join(volume, name), '');
-    expect(await wholeSegments(volume)).toEqual(['0000000000000010', '0000000000000011']);
-    expect(await wholeSegments(join(volume, 'none'))).toEqual([]);
+    expect(await received(MB, ...names)).toBe('0/1200000');
+    expect(await received(MB, ...names, '000000010000000000000013')).toBe('0/1400000');
+    expect(await receivedUpTo(join(volume, 'none'), MB)).toBeNull();
+  });
+
+  it('are counted across the places where the name turns over', async () => {
+    expect(await received(MB, '000000020000000100000FFF')).toBe('2/0');
+    expect(await received(MB, '000000020000000200000000')).toBe('2/100000');
+    expect(await received(16 * MB, '000000020000000200000000')).toBe('2/1000000');
   });
 
   it('are told by the title of the startup process', () => {
-    expect(segmentInTitle('postgres: replica-1: startup recovering 00000002000000000000001C')).toBe('000000000000001C');
-    expect(segmentInTitle('postgres: replica-1: startup waiting for 00000002000000000000001C')).toBe(
-      '000000000000001C',
-    );
-    expect(segmentInTitle('postgres: replica-1: startup ')).toBeNull();
-    expect(segmentInTitle('postgres: replica-1: walreceiver streaming 0/1C000000')).toBeNull();
+    const file = '00000002000000000000001C';
+    expect(walFileIn(`postgres: replica-1: startup recovering ${file}`)).toBe(file);
+    expect(walFileIn(`postgres: replica-1: startup waiting for ${file}`)).toBe(file);
+    expect(walFileIn('postgres: replica-1: startup ')).toBeNull();
+    expect(walFileIn('postgres: replica-1: walreceiver streaming 0/1C000000')).toBeNull();
   });
 });
 
@@ -76,7 +79,7 @@ describe('the manifest of a backup', () => {
 });
 
 describe('what is found in the volume after the container died in the middle of a copy', () => {
-  const server = () => createServer({ node: 'b', clusterKey: 'k'.repeat(48), volume, memoryLimitBytes: null });
+  const server = () => createServer(placeOf('b', 'k'.repeat(48), volume), null);
   const made = async (folder: string, mark: string) => {
     await mkdir(join(volume, folder), { recursive: true });
     await writeFile(join(volume, folder, 'PG_VERSION'), mark);

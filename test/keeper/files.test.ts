@@ -6,7 +6,6 @@ import { laterLsn, parseLsn } from '../../failover/contract/lsn';
 import { slotName } from '../../failover/contract/naming';
 import { KEY_ITERATIONS, newVerifier } from '../../failover/contract/scram';
 import { SLOT_BYTES } from '../../failover/disk/two-slot-file';
-import { barrierNames, syncNames } from '../../failover/keeper/barrier';
 import { EMPTY_STATE } from '../../failover/keeper/keeper-state';
 import { StateFolder } from '../../failover/keeper/memory';
 import {
@@ -16,7 +15,10 @@ import {
   renderPostgresqlConf,
   sizing,
 } from '../../failover/keeper/postgres/config-files';
+import { barrierNames, syncNames } from '../../failover/keeper/sync';
 import { SETTINGS } from './fakes';
+
+const PLACE = { port: 5432, passfile: '/p' };
 
 describe('the rendered configuration', () => {
   it('is the golden one for a node of 512 MB', () => {
@@ -28,10 +30,10 @@ describe('the rendered configuration', () => {
     expect(renderPgHba({ ...SETTINGS, databaseUser: 'all' })).toMatchSnapshot();
     const upstream = { name: 'b', address: '10.0.0.21' };
     expect(
-      renderFailoverConf('postgres-replica-1', { settings, upstream, syncNames: '' }, 5432, '/p'),
+      renderFailoverConf({ ...PLACE, node: 'postgres-replica-1' }, { settings, upstream, syncNames: '' }),
     ).toMatchSnapshot();
     expect(
-      renderFailoverConf('a', { settings, upstream: null, syncNames: 'ANY 1 ("b")' }, 5432, '/p'),
+      renderFailoverConf({ ...PLACE, node: 'a' }, { settings, upstream: null, syncNames: 'ANY 1 ("b")' }),
     ).toMatchSnapshot();
   });
 
@@ -42,7 +44,7 @@ describe('the rendered configuration', () => {
   });
 
   it('quotes names and passwords of any kind', () => {
-    expect(conninfo('10.0.0.1', 5432, "it's", '/x')).toContain(`application_name='it\\'s'`);
+    expect(conninfo(PLACE, '10.0.0.1', "it's")).toContain(`application_name='it\\'s'`);
     expect(slotName('postgres-replica-1')).toBe('postgres_replica_1');
     expect(syncNames({ leader: 'a', k: 2, members: ['b', 'c'] })).toBe('ANY 2 ("b", "c")');
     expect(barrierNames({ leader: 'a', k: 1, members: ['b'] })).toBe('ANY 2 ("b", "failover-barrier")');

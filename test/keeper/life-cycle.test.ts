@@ -1,8 +1,8 @@
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import type { SyncConfig, Target } from '../../failover/contract/messages';
-import { Attempts } from '../../failover/keeper/attempts';
 import { HANDOVER_LIMIT_MS } from '../../failover/keeper/keeper';
 import { KeeperError } from '../../failover/keeper/ports';
+import { Attempts } from '../../failover/keeper/rejoining';
 import { Rig, SETTINGS } from './fakes';
 
 const ALONE: SyncConfig = { leader: 'a', k: 0, members: [] };

@@ -1,18 +1,9 @@
 import { describe, expect, it, vi } from 'vitest';
-import { type RejoinContext, reach } from '../../failover/keeper/postgres/rejoin';
+import { placeOf } from '../../failover/keeper/postgres/place';
+import { reach } from '../../failover/keeper/postgres/rejoin';
 import { Session } from '../../failover/keeper/postgres/session';
 
-const CONTEXT: RejoinContext = {
-  node: 'replica-1',
-  clusterKey: 'a key that is long enough for a test of its own',
-  port: 5432,
-  passfile: '/none',
-  volume: '/none',
-  data: '/none',
-  fresh: '/none',
-  wal: '/none',
-  configFile: '/none',
-};
+const PLACE = placeOf('replica-1', 'a key that is long enough for a test of its own', '/none');
 const PRIMARY = { name: 'primary', address: '10.0.0.20' };
 
 /** What is found at the address of `primary`. */
@@ -24,16 +15,16 @@ function finds(name: string, recovery: boolean): void {
 describe('before data is rewound or copied', () => {
   it('the leader answers by its own name', async () => {
     finds('primary', false);
-    await expect(reach(PRIMARY, CONTEXT)).resolves.toBeUndefined();
+    await expect(reach(PRIMARY, PLACE)).resolves.toBeUndefined();
   });
 
   it('another node at its address is no source (S14)', async () => {
     finds('replica-2', false);
-    await expect(reach(PRIMARY, CONTEXT)).rejects.toThrow('the address of primary answers as replica-2');
+    await expect(reach(PRIMARY, PLACE)).rejects.toThrow('the address of primary answers as replica-2');
   });
 
   it('a standby is no source', async () => {
     finds('primary', true);
-    await expect(reach(PRIMARY, CONTEXT)).rejects.toThrow('primary is not a primary yet');
+    await expect(reach(PRIMARY, PLACE)).rejects.toThrow('primary is not a primary yet');
   });
 });

@@ -3,7 +3,7 @@ import { appendFileSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { LogPipes } from '../../failover/keeper/postgres/log-pipes';
+import { openLogPipes } from '../../failover/keeper/postgres/log-pipes';
 import {
   earlyReasonOf,
   Lines,
@@ -171,11 +171,11 @@ describe('the pipes', () => {
     const hear = (which: 'json' | 'stray') => (text: string) => {
       heard[which] += text;
     };
-    const pipes = await LogPipes.open({ json: hear('json'), stray: hear('stray') }, join(folder, 'log'));
+    const pipes = await openLogPipes(hear('json'), hear('stray'), join(folder, 'log'));
     const write = (name: string, text: string) => appendFileSync(join(folder, 'log', name), text);
     write('postgresql.json', 'é one\n');
     write('postgresql.log', 'stray\n');
-    pipes.drain();
+    for (const pipe of pipes) pipe.drain();
     expect(heard).toEqual({ json: 'é one\n', stray: 'stray\n' });
     write('postgresql.json', 'two\n');
     await vi.waitFor(() => expect(heard.json).toBe('é one\ntwo\n'));
@@ -184,6 +184,6 @@ describe('the pipes', () => {
         .trim()
         .split('\n'),
     ).toHaveLength(2);
-    pipes.close();
+    for (const pipe of pipes) pipe.close();
   });
 });

@@ -2,13 +2,13 @@
 import { DatabaseError } from 'pg';
 import { describe, expect, it } from 'vitest';
 import { GRANTED_SETTINGS, sessionOptions } from '../../failover/contract/session-settings';
-import { Logins } from '../../failover/keeper/postgres/logins';
+import { OwnSessions } from '../../failover/keeper/postgres/own-sessions';
 import { Session, type SessionOptions } from '../../failover/keeper/postgres/session';
 
 const refusal = (code: string) => Object.assign(new DatabaseError('refused', 7, 'error'), { code });
 
 /** A server that refuses `role database` by these codes and lets everybody else in. */
-function server(refused: Record<string, string>): { logins: Logins; tried: string[]; clock: { nowMs: number } } {
+function server(refused: Record<string, string>): { logins: OwnSessions; tried: string[]; clock: { nowMs: number } } {
   const tried: string[] = [];
   const clock = { nowMs: 0 };
   const open = async ({ user, database }: SessionOptions) => {
@@ -18,10 +18,8 @@ function server(refused: Record<string, string>): { logins: Logins; tried: strin
     // Only that it came to be is of interest.
     return Object.create(Session.prototype) as Session;
   };
-  return { logins: new Logins(open, () => clock.nowMs), tried, clock };
+  return { logins: new OwnSessions('a', open, () => clock.nowMs), tried, clock };
 }
-
-const OPTIONS = { host: '/run', applicationName: 'a-keeper', limitMs: 100 };
 
 describe('the settings of a session', () => {
   it('begin every session of any role with what a hostile setting could change', () => {
@@ -64,7 +62,7 @@ describe('the settings of a session', () => {
 describe('the keeper’s way in', () => {
   it('is the usual one while that is open', async () => {
     const { logins, tried } = server({});
-    await logins.home(OPTIONS);
+    await logins.home();
     expect(tried).toEqual(['postgres postgres']);
   });
 
@@ -72,21 +70,23 @@ describe('the keeper’s way in', () => {
     'is its own role when the usual one is refused with %s, and then that one first',
     async (code) => {
       const { logins, tried } = server({ 'postgres postgres': code });
-      await logins.home(OPTIONS);
-      await logins.home(OPTIONS);
+      await logins.home();
+      await logins.home();
       expect(tried).toEqual(['postgres postgres', 'failover_keeper postgres', 'failover_keeper postgres']);
     },
   );
 
   it('goes into other databases, the application’s last, while its own takes none', async () => {
     const { logins, tried } = server({ 'postgres postgres': '3D000', template1: '55000' });
-    await logins.home(OPTIONS, 'app');
+    logins.begin('app');
+    await logins.home();
     expect(tried).toEqual(['postgres postgres', 'postgres template1', 'postgres app']);
   });
 
   it('ends at once where PostgreSQL does not take sessions at all', async () => {
     const { logins, tried } = server({ 'postgres postgres': '57P03' });
-    await expect(logins.home(OPTIONS, 'app')).rejects.toMatchObject({ code: '57P03' });
+    logins.begin('app');
+    await expect(logins.home()).rejects.toMatchObject({ code: '57P03' });
     expect(tried).toHaveLength(1);
   });
 
@@ -94,14 +94,14 @@ describe('the keeper’s way in', () => {
     const { logins, tried, clock } = server({ postgres: '28000', failover_keeper: '28000' });
     const attempts = async (untilMs: number) => {
       for (; clock.nowMs < untilMs; clock.nowMs += 100)
-        await expect(logins.home(OPTIONS)).rejects.toMatchObject({ code: 'SUPERUSER_LOCKED_OUT' });
+        await expect(logins.home()).rejects.toMatchObject({ code: 'SUPERUSER_LOCKED_OUT' });
       return tried.length / 2;
     };
-    await expect(logins.home(OPTIONS)).rejects.toThrow(/postgres nor as failover_keeper/);
+    await expect(logins.home()).rejects.toThrow(/postgres nor as failover_keeper/);
     expect(await attempts(60_000)).toBeLessThanOrEqual(9);
-    logins.reset();
+    logins.begin('app');
     const before = tried.length;
-    await expect(logins.home(OPTIONS)).rejects.toMatchObject({ code: 'SUPERUSER_LOCKED_OUT' });
+    await expect(logins.home()).rejects.toMatchObject({ code: 'SUPERUSER_LOCKED_OUT' });
     expect(tried.length).toBe(before + 2);
   });
 });

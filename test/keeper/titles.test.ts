@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
+import { isConnecting, isStartup, isUnnamed, isWalsender, timelineOf } from '../../failover/keeper/postgres/processes';
 import { readSample, type Sample, Standstill } from '../../failover/keeper/postgres/startup-process';
-import { isConnecting, isStartup, isUnnamed, isWalsender, timelineOf } from '../../failover/keeper/postgres/titles';
 
 const FILE = '00000002000000000000001A';
 /** What a client may call itself, as user and as database. */

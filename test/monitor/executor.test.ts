@@ -34,11 +34,7 @@ function rig() {
       read: (addresses) => did.push(`read ${addresses.join()}`),
       closed: () => closed.promise,
     },
-    opening: {
-      want: (check) => did.push(`check ${check?.node}`),
-      start: () => undefined,
-      stop: () => undefined,
-    },
+    opening: { want: (check) => did.push(`check ${check?.node}`) },
     store: { incarnation: 1 },
     onClosed: () => did.push('closed'),
   });

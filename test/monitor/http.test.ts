@@ -1,10 +1,10 @@
 import { once } from 'node:events';
 import { connect } from 'node:net';
 import { describe, expect, it, vi } from 'vitest';
+import { missing, refused } from '../../cli/wait-serving';
 import { Answer, Bodies, ClusterStatus, Events, Failovers, History } from '../../failover/contract/api';
 import { decide } from '../../failover/core/decide';
 import type { Request } from '../../failover/core/state/observation';
-import { missing, refused } from '../../failover/monitor/commands/wait-serving';
 import { Feed } from '../../failover/monitor/outside/feed';
 import { type HttpParts, httpApp, listenHttp } from '../../failover/monitor/outside/http';
 import { LISTENERS_MAX, Listeners, QUEUE_BYTES_MAX } from '../../failover/monitor/outside/listeners';
@@ -164,6 +164,7 @@ function served(part: Partial<HttpParts> = {}) {
     healthy: () => true,
     unready: () => null,
     hostNames: ['failover-monitor'],
+    metrics: async () => ({ contentType: 'text/plain', text: '' }),
     commands: {
       token: 'secret',
       ask: async (request) => {

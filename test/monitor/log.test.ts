@@ -12,7 +12,7 @@ beforeEach(async () => {
 afterEach(() => rm(folder, { recursive: true, force: true }));
 
 const AT = new Date('2026-11-24T21:55:22.123Z');
-const logTo = (file: string | null, bytesMax = 1_000_000, lines: string[] = []) =>
+const logTo = (file: string, bytesMax = 1_000_000, lines: string[] = []) =>
   new FileLog({ file, bytesMax, keep: 2, stdout: (line) => lines.push(line), now: () => AT });
 
 describe('failover.log', () => {

@@ -27,14 +27,7 @@ function metrics(standby: StatusPart = {}, clock = { nowMs: () => NOW_MS }) {
     ...{ stack: 'dev', version: '1.2.3', decision, observation: seen, policy: POLICY, lastFailover: null },
     ...{ readAddresses: ['10.0.0.21'], nowMs: NOW_MS, wallMs: 0 },
   });
-  return new Metrics('1.2.3', clock, () => ({
-    decision,
-    observation: seen,
-    nodes: status.nodes,
-    readNames: status.haproxy.read,
-    writeName: status.haproxy.write,
-    policy: POLICY,
-  }));
+  return new Metrics('1.2.3', clock, () => ({ decision, observation: seen, status, policy: POLICY }));
 }
 
 const lines = async (all: Metrics) => (await all.text()).text.split('\n');

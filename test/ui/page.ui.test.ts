@@ -93,7 +93,7 @@ describe('the status page', () => {
     );
     expect(await text(page, '#events li:nth-child(1)')).toContain('OPENED');
     expect(await text(page, '#events li:nth-child(2)')).toContain('LEADER_DEAD');
-    expect(await page.locator('#lag svg path.series-1').first().getAttribute('d')).toMatch(/^M\d/);
+    expect(await page.locator('#lag svg path').first().getAttribute('d')).toMatch(/^M\d/);
     const back = {
       ...NODES.primary,
       ...{ role: 'standby' as const, state: 'standby', lagBytes: 0, sync: 'counted' as const },
@@ -107,7 +107,7 @@ describe('the status page', () => {
     const pause = { reason: 'moving the rack', since: new Date(Date.now() - 7_200_000).toISOString(), until: null };
     monitor.show(statusOf({ pause, failoverMode: 'observe' }));
     await waitForText(page, '#held', 'moving the rack');
-    expect(await text(page, '#held')).toMatch(/observe.*paused since .* \(2 h\), until somebody resumes/);
+    expect(await text(page, '#held')).toMatch(/observe.*paused since .* \(2 h\), until a person resumes/);
     await page.getByRole('button', { name: 'Resume failover …' }).waitFor();
     monitor.show(statusOf());
     await page.locator('#held').waitFor({ state: 'hidden' });

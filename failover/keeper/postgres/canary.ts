@@ -1,6 +1,7 @@
 /** Commits that test how synchronous commit behaves, over the local socket (S4, S17). */
 import { setTimeout as delay } from 'node:timers/promises';
 import { KeeperError } from '../ports';
+import { type OwnSessions, SQL_LIMIT_MS } from './own-sessions';
 import type { Session } from './session';
 
 const LIMIT_MS = 2_000;
@@ -12,21 +13,18 @@ const WAKE_LIMIT_MS = 500;
 const WRITE = `SELECT pg_logical_emit_message(true, 'failover', '')`;
 
 export class Canary {
-  private readonly open: (setup: string) => Promise<Session>;
-  private readonly main: () => Promise<Session>;
+  private readonly sessions: Pick<OwnSessions, 'home' | 'common'>;
   private session: Session | null = null;
   private pid = 0;
 
-  /** `open` opens a new session; `main` returns the keeper's common session. */
-  constructor(open: (setup: string) => Promise<Session>, main: () => Promise<Session>) {
-    this.open = open;
-    this.main = main;
+  constructor(sessions: Pick<OwnSessions, 'home' | 'common'>) {
+    this.sessions = sessions;
   }
 
   /** Begins a commit and resolves when it is seen to wait. Throws SYNC_UNPROVEN when commits do not wait. */
   async start(): Promise<void> {
     await this.end();
-    const session = await this.open('SET synchronous_commit = on');
+    const session = await this.sessions.home(SQL_LIMIT_MS, 0, 'on');
     this.session = session;
     const [row] = await session.query<{ pid: number }>('SELECT pg_backend_pid() AS pid');
     this.pid = row?.pid ?? 0;
@@ -55,7 +53,7 @@ export class Canary {
   async waits(): Promise<boolean> {
     const deadline = performance.now() + WAKE_LIMIT_MS;
     for (;;) {
-      const [row] = await (await this.main()).query<{ waits: boolean }>(
+      const [row] = await (await this.sessions.common()).query<{ waits: boolean }>(
         `SELECT wait_event IS NOT DISTINCT FROM 'SyncRep' AS waits FROM pg_stat_get_activity($1::int)
           WHERE state = 'active'`,
         [this.pid],
@@ -77,12 +75,12 @@ export class Canary {
    * changed setting behind.
    */
   async kick(): Promise<void> {
-    await (await this.main()).query(`SET LOCAL synchronous_commit = local; ${WRITE}`);
+    await (await this.sessions.common()).query(`SET LOCAL synchronous_commit = local; ${WRITE}`);
   }
 
   /** Number of sessions that wait for a standby. */
   async waiters(): Promise<number> {
-    const rows = await (await this.main()).ask(
+    const rows = await (await this.sessions.common()).ask(
       'waiters',
       `SELECT FROM pg_stat_get_activity(NULL) WHERE wait_event = 'SyncRep'`,
     );
@@ -97,6 +95,6 @@ export class Canary {
     if (session === null) return;
     this.drop();
     const alive = `SELECT pg_terminate_backend(pid) FROM pg_stat_get_activity($1::int) WHERE wait_event = 'SyncRep'`;
-    await (await this.main()).query(alive, [pid]);
+    await (await this.sessions.common()).query(alive, [pid]);
   }
 }

@@ -17,7 +17,6 @@ import { refusal } from './configuration';
 import { run } from './processes';
 import { plainWords } from './server-log';
 import { Session } from './session';
-import { TimedClient } from './timed-client';
 
 const READ_LIMIT_MS = 10_000;
 const INITDB_LIMIT_MS = 120_000;
@@ -75,7 +74,11 @@ async function start(args: string[], sockets: string): Promise<string | null> {
   try {
     while (performance.now() < deadline) {
       if ((await Promise.race([ended, delay(LOOK_MS)])) === 'ended') return plainWords(heard.join(''));
-      if (await answers(sockets)) return await clientsRefused(sockets);
+      if ((await login(sockets, CONNECT_LIMIT_MS)) !== null) continue;
+      // The failover's own sessions load no libraries at their start. Only one that begins as those of clients do
+      // notices a missing library of `session_preload_libraries`.
+      const refused = await login(sockets, CLIENT_LIMIT_MS, null);
+      return refused === null ? null : `no client can log in: ${refused}`;
     }
     return `it does not start within ${START_LIMIT_MS / 1_000} s; ${plainWords(heard.join(''))}`;
   } finally {
@@ -84,33 +87,13 @@ async function start(args: string[], sockets: string): Promise<string | null> {
   }
 }
 
-/**
- * A session that begins as those of clients and standbys do. The failover's own sessions load no libraries at their
- * start, so only this one notices a library of `session_preload_libraries` that is missing.
- */
-class ClientSession extends TimedClient {
-  static open(host: string): Promise<ClientSession> {
-    const options = { host, user: 'postgres', applicationName: 'check', limitMs: CLIENT_LIMIT_MS };
-    return new ClientSession(options, { database: 'postgres' }).begin();
-  }
-}
-
-/** Null: clients can log in. Otherwise PostgreSQL's message. */
-async function clientsRefused(host: string): Promise<string | null> {
-  try {
-    (await ClientSession.open(host)).destroy();
-    return null;
-  } catch (error) {
-    return `no client can log in: ${messageOf(error)}`;
-  }
-}
-
-async function answers(host: string): Promise<boolean> {
-  const options = { host, user: 'postgres', database: 'postgres', applicationName: 'check', limitMs: CONNECT_LIMIT_MS };
+/** Opens a session and ends it. Resolves with null, or with the message of the error. */
+async function login(host: string, limitMs: number, rights?: null): Promise<string | null> {
+  const options = { host, user: 'postgres', database: 'postgres', applicationName: 'check', limitMs, rights };
   try {
     (await Session.open(options)).destroy();
-    return true;
-  } catch {
-    return false;
+    return null;
+  } catch (error) {
+    return messageOf(error);
   }
 }

@@ -3,7 +3,10 @@ import Mustache from 'mustache';
 import type { NodeSettings } from '../../contract/messages';
 import { KEEPER_ROLE, MONITOR_ROLE, REPLICATION_ROLE, slotName } from '../../contract/naming';
 import type { ServerConfig } from '../ports';
+import type { Place } from './place';
 import { template } from './template';
+
+type NodeOfConf = Pick<Place, 'node' | 'port' | 'passfile'>;
 
 const MB = 1024 * 1024;
 /** Memory to assume when the container has no limit. It is modest, because other containers share the machine. */
@@ -50,16 +53,14 @@ export function settingValues(
   node: string,
   memoryLimitBytes: number | null,
 ): (name: string, postgresSettings: Readonly<Record<string, string>>) => number {
-  let last = { key: '', text: '', numbers: new Map<string, number>() };
+  // Kept, because every look asks for them.
+  let last: { key: string; numbers: ReadonlyMap<string, number> } | null = null;
   return (name, postgresSettings) => {
     const key = JSON.stringify(postgresSettings);
-    if (last.text === '' || last.key !== key) {
-      last = { key, text: renderPostgresqlConf(node, { postgresSettings }, memoryLimitBytes), numbers: new Map() };
+    if (last?.key !== key) {
+      last = { key, numbers: numbersIn(renderPostgresqlConf(node, { postgresSettings }, memoryLimitBytes)) };
     }
-    // Cached, because every look asks for it.
-    const known = last.numbers.get(name) ?? numberInConf(last.text, name);
-    last.numbers.set(name, known);
-    return known;
+    return last.numbers.get(name) ?? LOCKS_DEFAULT;
   };
 }
 
@@ -69,42 +70,37 @@ export function settingValues(
  */
 const LOCKS_DEFAULT = 64;
 
-/** The number that postgresql.conf sets for a name. The last line with the name counts. */
-export function numberInConf(text: string, name: string): number {
-  const lines = [...text.matchAll(new RegExp(`^${name}\\s*=\\s*'?(-?\\d+)`, 'gm'))];
-  const value = lines.at(-1)?.[1];
-  return value === undefined ? LOCKS_DEFAULT : Number(value);
+/** The numbers that postgresql.conf sets, by name. The last line with a name counts. */
+function numbersIn(text: string): ReadonlyMap<string, number> {
+  const lines = text.matchAll(/^(\w+)\s*=\s*'?(-?\d+)/gm);
+  return new Map([...lines].map(([, name = '', value]) => [name, Number(value)]));
 }
 
 export function renderPgHba(settings: NodeSettings): string {
+  const { haproxyAddress, monitorAddress, nodes } = settings;
   return Mustache.render(template('pg_hba.conf'), {
+    ...{ haproxyAddress, monitorAddress, nodes },
     databaseUser: hbaName(settings.databaseUser),
-    haproxyAddress: settings.haproxyAddress,
-    monitorAddress: settings.monitorAddress,
     monitorRole: MONITOR_ROLE,
     keeperRole: KEEPER_ROLE,
     keeperMap: KEEPER_MAP,
     replicationRole: REPLICATION_ROLE,
-    nodes: settings.nodes,
   });
 }
 
 const KEEPER_MAP = 'keeper';
 
-/** Renders pg_ident.conf. It lets the container's operating system user `postgres` log in with the keeper's role. */
-export function renderPgIdent(): string {
-  return `# MAP  SYSTEM-USER  POSTGRES-ROLE\n${KEEPER_MAP} postgres ${KEEPER_ROLE}\n`;
-}
+/** pg_ident.conf. It lets the container's operating system user `postgres` log in with the keeper's role. */
+export const PG_IDENT = `# MAP  SYSTEM-USER  POSTGRES-ROLE\n${KEEPER_MAP} postgres ${KEEPER_ROLE}\n`;
 
 /**
  * Connection string to another node in libpq's format. The password comes from the passfile. `more`: further
  * parameters.
  */
 export function conninfo(
+  { port, passfile }: Omit<NodeOfConf, 'node'>,
   address: string,
-  port: number,
   applicationName: string,
-  passfile: string,
   more: Readonly<Record<string, string>> = {},
 ): string {
   const parts: Record<string, string> = {
@@ -134,18 +130,12 @@ export const VERSION_NAME = 'failover.configuration';
  * Renders failover.conf, the settings that the newest order decides (S5). `blind`: the server accepts no sessions until
  * it is promoted, see tunables.ts.
  */
-export function renderFailoverConf(
-  node: string,
-  config: ServerConfig,
-  port: number,
-  passfile: string,
-  version = 0,
-  blind = false,
-): string {
-  const upstream = config.upstream;
+export function renderFailoverConf(place: NodeOfConf, config: ServerConfig, version = 0, blind = false): string {
+  const { node } = place;
+  const { upstream } = config;
   const lines = [
     '# Written by the keeper from the newest order of the monitor.',
-    `primary_conninfo = ${quoted(upstream === null ? '' : conninfo(upstream.address, port, node, passfile))}`,
+    `primary_conninfo = ${quoted(upstream === null ? '' : conninfo(place, upstream.address, node))}`,
     `primary_slot_name = ${quoted(upstream === null ? '' : slotName(node))}`,
     `synchronous_standby_names = ${quoted(config.syncNames)}`,
     // At its end, a promotion unlinks every recycled segment, each with an fsync of the folder: 1.4 ms for each MB

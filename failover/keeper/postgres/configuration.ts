@@ -1,73 +1,109 @@
-/**
- * Writes the configuration files on the node's volume. They are outside the data directory, because copies and rewinds
- * replace that.
- */
+/** Writes the configuration files, and keeps track of the stack's settings in them. */
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { messageOf } from '../../contract/errors';
-import { PORTS } from '../../contract/layout';
 import { REPLICATION_ROLE } from '../../contract/naming';
 import { derivedPassword } from '../../contract/proof';
 import { writeWhole } from '../../disk/durable';
 import type { ServerConfig } from '../ports';
-import { renderFailoverConf, renderPgHba, renderPgIdent, renderPostgresqlConf } from './config-files';
+import { type Floors, type PostgresSettings, Tunables, withSettings } from '../tunables';
+import { PG_IDENT, renderFailoverConf, renderPgHba, renderPostgresqlConf, settingValues } from './config-files';
+import type { Place } from './place';
 import { run } from './processes';
 import { plainWords } from './server-log';
 
 const CHECK_LIMIT_MS = 5_000;
 
-interface ConfigurationOptions {
-  node: string;
-  clusterKey: string;
-  /** Folder of the configuration files. */
-  folder: string;
-  data: string;
-  memoryLimitBytes: number | null;
-}
-
 export class Configuration {
-  readonly passfile: string;
-  readonly mainFile: string;
-  private readonly options: ConfigurationOptions;
+  readonly tunables: Tunables;
+  /** The stack's settings for which the files were written. */
+  wanted: PostgresSettings = {};
+  /**
+   * Counts the changes of the settings in the files. A change of the source or of the synchronous names does not count.
+   */
+  version = 0;
+  private readonly place: Place;
+  private readonly memoryLimitBytes: number | null;
   /** The texts that this keeper wrote, by file. */
-  private readonly written = new Map<string, string>();
+  private readonly texts = new Map<string, string>();
   /** The settings for which the files that no order changes were written; null: not known. */
   private settings: string | null = null;
+  /** The stack's settings in the files, as text. */
+  private written = '';
+  /** The last request and the configuration that was written for it, as text. */
+  private key = '';
 
-  constructor(options: ConfigurationOptions) {
-    this.options = options;
-    this.passfile = join(options.folder, 'pgpass');
-    this.mainFile = join(options.folder, 'postgresql.conf');
+  constructor(place: Place, memoryLimitBytes: number | null) {
+    this.place = place;
+    this.memoryLimitBytes = memoryLimitBytes;
+    this.tunables = new Tunables(settingValues(place.node, memoryLimitBytes));
+  }
+
+  /** True when the files contain what would be written now. */
+  get isWritten(): boolean {
+    return JSON.stringify(this.tunables.inFile(this.wanted)) === this.written;
   }
 
   /** Arguments of `postgres` that select this configuration. */
   serverArguments(): string[] {
-    const setting = (name: string, file: string) => ['-c', `${name}=${join(this.options.folder, file)}`];
-    return [
-      ...['-D', this.options.data, ...setting('config_file', 'postgresql.conf')],
-      ...[...setting('hba_file', 'pg_hba.conf'), ...setting('ident_file', 'pg_ident.conf')],
-    ];
+    const { data, conf } = this.place;
+    const files = { config_file: 'postgresql.conf', hba_file: 'pg_hba.conf', ident_file: 'pg_ident.conf' };
+    const settings = Object.entries(files).flatMap(([name, file]) => ['-c', `${name}=${join(conf, file)}`]);
+    return ['-D', data, ...settings];
   }
 
   /** Writes the replication role's password in a passfile for libpq. */
   async writePassfile(): Promise<void> {
-    await mkdir(this.options.folder, { recursive: true, mode: 0o700 });
-    const password = derivedPassword(this.options.clusterKey, 'replication');
+    await mkdir(this.place.conf, { recursive: true, mode: 0o700 });
+    const password = derivedPassword(this.place.clusterKey, 'replication');
     await this.put('pgpass', `*:*:*:${REPLICATION_ROLE}:${password}\n`);
   }
 
-  /** Writes the files whose text changed. For the other parameters see {@link renderFailoverConf}. */
-  async write(config: ServerConfig, version: number, blind = false): Promise<void> {
-    const { node, memoryLimitBytes } = this.options;
-    const settings = JSON.stringify(config.settings);
-    if (settings !== this.settings) {
+  /** Writes the files of a running server. Returns false if they are right already. */
+  async write(config: ServerConfig, blind: boolean): Promise<boolean> {
+    const asked = config.settings.postgresSettings;
+    const adapted = withSettings(config, this.tunables.inFile(asked));
+    const key = JSON.stringify([asked, adapted]);
+    if (key === this.key) return false;
+    const written = JSON.stringify(adapted.settings.postgresSettings);
+    if (written !== this.written || JSON.stringify(asked) !== JSON.stringify(this.wanted)) this.version += 1;
+    this.wanted = asked;
+    this.written = written;
+    await this.writeChanged(adapted, blind);
+    // Set after the write, so that a failed write is repeated.
+    this.key = key;
+    return true;
+  }
+
+  /**
+   * Writes all files before a start, with settings that PostgreSQL accepts; see tunables.ts. `refused` is called with
+   * PostgreSQL's message if it refuses the requested settings. Resolves with true if the server accepts no sessions
+   * until it is promoted.
+   */
+  async writeForStart(
+    config: ServerConfig,
+    floors: Floors,
+    leads: boolean,
+    refused: (words: string) => void,
+  ): Promise<boolean> {
+    const asked = config.settings.postgresSettings;
+    this.wanted = asked;
+    this.version += 1;
+    for (let attempt = 1; ; attempt++) {
+      const { settings, blind } = this.tunables.begin(asked, floors, leads);
+      const adapted = withSettings(config, settings);
+      this.texts.clear();
       this.settings = null;
-      await this.put('postgresql.conf', renderPostgresqlConf(node, config.settings, memoryLimitBytes));
-      await this.put('pg_hba.conf', renderPgHba(config.settings));
-      await this.put('pg_ident.conf', renderPgIdent());
-      this.settings = settings;
+      await this.writePassfile();
+      await this.writeChanged(adapted, blind);
+      const isPlain = Object.keys(settings).length === 0;
+      const words = isPlain ? null : await refusal(this.serverArguments(), CHECK_LIMIT_MS);
+      this.written = JSON.stringify(settings);
+      this.key = JSON.stringify([asked, adapted]);
+      if (words === null || attempt === 2) return blind;
+      this.tunables.refuses(asked, words);
+      refused(words);
     }
-    await this.put('failover.conf', renderFailoverConf(node, config, PORTS.postgres, this.passfile, version, blind));
   }
 
   /** Writes the configuration for the server that pg_rewind runs: without a source and without standbys. */
@@ -76,24 +112,26 @@ export class Configuration {
     await this.put('failover.conf', '# No source and no standbys while this data is rewound.\n');
   }
 
-  /**
-   * Writes all files before a start. Returns PostgreSQL's own message when it refuses the stack's settings, else null.
-   */
-  async writeForStart(config: ServerConfig, version: number, blind: boolean): Promise<string | null> {
-    this.written.clear();
-    this.settings = null;
-    await this.writePassfile();
-    await this.write(config, version, blind);
-    if (Object.keys(config.settings.postgresSettings).length === 0) return null;
-    return refusal(this.serverArguments(), CHECK_LIMIT_MS);
+  /** Writes the files whose text changed. */
+  private async writeChanged(config: ServerConfig, blind: boolean): Promise<void> {
+    const { node } = this.place;
+    const settings = JSON.stringify(config.settings);
+    if (settings !== this.settings) {
+      this.settings = null;
+      await this.put('postgresql.conf', renderPostgresqlConf(node, config.settings, this.memoryLimitBytes));
+      await this.put('pg_hba.conf', renderPgHba(config.settings));
+      await this.put('pg_ident.conf', PG_IDENT);
+      this.settings = settings;
+    }
+    await this.put('failover.conf', renderFailoverConf(this.place, config, this.version, blind));
   }
 
   /** Writes one file if its text changed. It is not synced, because all files are written again before a start. */
   private async put(name: string, text: string): Promise<void> {
-    if (this.written.get(name) === text) return;
-    this.written.delete(name);
-    await writeWhole(this.options.folder, name, text, 0o600, false);
-    this.written.set(name, text);
+    if (this.texts.get(name) === text) return;
+    this.texts.delete(name);
+    await writeWhole(this.place.conf, name, text, 0o600, false);
+    this.texts.set(name, text);
   }
 }
 

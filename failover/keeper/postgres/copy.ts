@@ -5,20 +5,21 @@
 import { mkdir, open, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
+import { parseLsn } from '../../contract/lsn';
 import { copySlotName, slotName } from '../../contract/naming';
 import { exists, syncFolder } from '../../disk/durable';
 import { KeeperError, type Source } from '../ports';
 import { conninfo } from './config-files';
+import type { Place } from './place';
 import { run } from './processes';
-import { segmentBefore, WalReceiver, wholeSegments } from './receive-wal';
-import { openSource, type RejoinContext } from './rejoin';
+import { receivedUpTo, throttled, WalReceiver } from './receive-wal';
+import { openSource } from './rejoin';
 import { makeRoom, reserveFor, watchRoom } from './room';
 import { type Session, within } from './session';
 import { dropSlot, handOver, reserveSlot } from './slots';
 import { claimTablespaces, sharesTablespace, type Tablespace } from './tablespaces';
 
 const DAY_MS = 86_400_000;
-const PROGRESS_EVERY_MS = 3_000;
 /**
  * Limit of the wait for the last segment that a backup needs, ms. It arrives quickly, because the leader switches to a
  * new segment after the backup.
@@ -36,29 +37,18 @@ interface SourceFacts {
   tablespaces: Tablespace[];
 }
 
-async function askSource(session: Session): Promise<SourceFacts> {
-  const [row] = await session.query<{ size: string; segment: string; tablespaces: Tablespace[] }>(
-    `SELECT (SELECT sum(pg_database_size(oid)) FROM pg_database)::text AS size,
-      (SELECT setting FROM pg_settings WHERE name = 'wal_segment_size') AS segment,
+function askSource(session: Session): Promise<SourceFacts> {
+  return session.askOne(
+    'source',
+    `SELECT (SELECT sum(pg_database_size(oid)) FROM pg_database)::float8 AS "sizeBytes",
+      (SELECT setting::int FROM pg_settings WHERE name = 'wal_segment_size') AS "segmentBytes",
       (SELECT coalesce(json_agg(json_build_object('name', spcname, 'location', pg_tablespace_location(oid))), '[]')
         FROM pg_tablespace WHERE pg_tablespace_location(oid) <> '') AS tablespaces`,
   );
-  if (row === undefined) throw new Error('the leader gave no row');
-  return { sizeBytes: Number(row.size), segmentBytes: Number(row.segment), tablespaces: row.tablespaces };
 }
 
-function withSource<T>(source: Source, context: RejoinContext, use: (session: Session) => Promise<T>): Promise<T> {
-  return within(openSource(source, context), use);
-}
-
-/** Limits progress messages to one every {@link PROGRESS_EVERY_MS}. */
-export function throttled(progress: (text: string) => void): (text: string) => void {
-  let toldMs = performance.now();
-  return (text) => {
-    if (performance.now() - toldMs < PROGRESS_EVERY_MS) return;
-    toldMs = performance.now();
-    progress(text);
-  };
+function withSource<T>(source: Source, place: Place, use: (session: Session) => Promise<T>): Promise<T> {
+  return within(openSource(source, place), use);
 }
 
 /** The last percentage in the output of a PostgreSQL tool with `--progress`. */
@@ -93,28 +83,22 @@ interface CopyOptions extends ToolOptions {
   removeOld: (() => Promise<void>) | null;
 }
 
-/** Drops an unfinished copy's slot on the leader. This may fail: the leader drops an idle copy slot by itself. */
-async function dropCopySlot(source: Source, context: RejoinContext): Promise<void> {
-  await withSource(source, context, (session) => dropSlot(session, copySlotName(context.node))).catch(() => undefined);
-}
-
 /**
- * Makes a verified base backup in `context.fresh`. Its `pg_wal` contains all WAL since the backup began, and the node's
+ * Makes a verified base backup in `place.fresh`. Its `pg_wal` contains all WAL since the backup began, and the node's
  * own slot on the leader keeps the WAL that follows. Resolves with the disk space that has to stay free, bytes. Throws
  * DISK_TOO_SMALL, TABLESPACE_IN_USE, or TOOL_FAILED with the tool's own message; the caller then removes the files of
  * the unfinished copy.
  */
-export async function copyData(source: Source, context: RejoinContext, options: CopyOptions): Promise<number> {
-  const { fresh, wal, volume, data, node } = context;
-  const facts = await withSource(source, context, askSource);
-  const { sizeBytes, segmentBytes, tablespaces } = facts;
+export async function copyData(source: Source, place: Place, options: CopyOptions): Promise<number> {
+  const { fresh, wal, volume, data, node } = place;
+  const { sizeBytes, segmentBytes, tablespaces } = await withSource(source, place, askSource);
   let { removeOld } = options;
   if (removeOld !== null && (await sharesTablespace(tablespaces, data))) {
-    await makeRoom(source.name, sizeBytes, { ...context, data }, async () => undefined);
+    await makeRoom(source.name, sizeBytes, place, async () => undefined);
     await removeOld();
     removeOld = null;
   }
-  await makeRoom(source.name, sizeBytes, context, removeOld);
+  await makeRoom(source.name, sizeBytes, place, removeOld);
   await claimTablespaces(node, tablespaces, volume, data);
 
   const stop = new AbortController();
@@ -129,20 +113,20 @@ export async function copyData(source: Source, context: RejoinContext, options: 
   // then.
   const hasOld = await exists(join(data, 'PG_VERSION'));
   const slot = hasOld ? copySlotName(node) : slotName(node);
-  const connection = conninfo(source.address, context.port, `${node}-receivewal`, context.passfile);
-  const receiver = new WalReceiver({ connection, slot, onFailed: fail });
+  const connection = conninfo(place, source.address, `${node}-receivewal`);
+  const receiver = new WalReceiver({ folder: wal, connection, slot, onFailed: fail });
   try {
-    watchRoom(source.name, context, reserveBytes, signal, fail);
-    await withSource(source, context, (session) => reserveSlot(session, slot));
+    watchRoom(source.name, place, reserveBytes, signal, fail);
+    await withSource(source, place, (session) => reserveSlot(session, slot));
     await mkdir(wal, { mode: 0o700 });
-    receiver.begin(wal);
+    receiver.begin();
     const tools = { progress: options.progress, signal };
-    await baseBackup(source, context, tools);
+    await baseBackup(source, place, tools);
     await lastSegment(await endOfBackup(fresh), wal, segmentBytes, signal);
-    await verify(source, context, tools);
-    await receiver.end(wal);
+    await verify(source, place, tools);
+    await receiver.end();
     if (signal.aborted) throw new Error('aborted');
-    if (hasOld) await withSource(source, context, (session) => handOver(session, slot, slotName(node)));
+    if (hasOld) await withSource(source, place, (session) => handOver(session, slot, slotName(node)));
     await rm(join(fresh, 'pg_wal'), { recursive: true, force: true });
     await rename(wal, join(fresh, 'pg_wal'));
     await writeFile(join(fresh, CATCHING_UP), '');
@@ -151,8 +135,9 @@ export async function copyData(source: Source, context: RejoinContext, options: 
     return reserveBytes;
   } catch (error) {
     stop.abort();
-    await receiver.end(wal);
-    if (hasOld) void dropCopySlot(source, context);
+    await receiver.end();
+    // This may fail: the leader drops an idle slot of a copy by itself.
+    if (hasOld) withSource(source, place, (session) => dropSlot(session, slot)).catch(() => undefined);
     throw cause ?? error;
   } finally {
     stop.abort();
@@ -174,25 +159,24 @@ async function runWithProgress(
   await run(command, args, { limitMs: DAY_MS, signal, onError });
 }
 
-async function baseBackup(source: Source, context: RejoinContext, tools: ToolOptions): Promise<void> {
-  const connection = conninfo(source.address, context.port, `${context.node}-basebackup`, context.passfile);
+async function baseBackup(source: Source, place: Place, tools: ToolOptions): Promise<void> {
+  const connection = conninfo(place, source.address, `${place.node}-basebackup`);
   const options = ['--checkpoint=fast', '--wal-method=none', '--progress', '--no-password', '--sync-method=syncfs'];
-  const args = ['-d', connection, '-D', context.fresh, ...options];
+  const args = ['-d', connection, '-D', place.fresh, ...options];
   await runWithProgress(`base backup of ${source.name}`, 'pg_basebackup', args, tools);
 }
 
-async function verify(source: Source, { wal, fresh }: RejoinContext, tools: ToolOptions): Promise<void> {
+async function verify(source: Source, { wal, fresh }: Place, tools: ToolOptions): Promise<void> {
   const args = ['--progress', `--wal-directory=${wal}`, fresh];
   await runWithProgress(`verifying the copy of ${source.name}`, 'pg_verifybackup', args, tools);
 }
 
 /** Waits until the segment that ends the backup's WAL at `end` was received as a whole. */
 async function lastSegment(end: string, wal: string, segmentBytes: number, signal: AbortSignal): Promise<void> {
-  const wanted = segmentBefore(end, segmentBytes);
   const deadline = performance.now() + LAST_SEGMENT_LIMIT_MS;
   for (;;) {
-    const last = (await wholeSegments(wal)).at(-1);
-    if (last !== undefined && last >= wanted) return;
+    const received = await receivedUpTo(wal, segmentBytes);
+    if (received !== null && received >= parseLsn(end)) return;
     if (signal.aborted) throw new Error('aborted');
     if (performance.now() > deadline) {
       throw new KeeperError('WAL_MISSING', `the write-ahead log of the base backup was not received up to ${end}`);

@@ -1,22 +1,21 @@
 /** Manages the node's data directory and the folders beside it: creates, copies, rewinds, swaps and removes data. */
 import { statSync } from 'node:fs';
-import { readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { messageOf } from '../../contract/errors';
-import { PORTS } from '../../contract/layout';
 import { exists, syncFolder } from '../../disk/durable';
-import { NO_VIEW, type ServerConfig, type Source, type View } from '../ports';
+import { NO_VIEW, type Postgres, type ServerConfig, type Source, type View } from '../ports';
 import type { Floors } from '../tunables';
-import { CatchUp } from './catch-up';
 import type { Configuration } from './configuration';
 import { CATCHING_UP, copyData } from './copy';
 import { lookAtControlFile } from './look';
-import { SOCKETS } from './own-sessions';
+import { SOCKET } from './own-sessions';
+import type { Place } from './place';
 import { noServerLeft, run, serverProcesses } from './processes';
-import { type RejoinContext, reach, rewind } from './rejoin';
+import { CatchUp } from './receive-wal';
+import { rewind } from './rejoin';
 import { reserveFor } from './room';
 import { forgetTablespaces, removeLeftTablespaces, removeTablespaces } from './tablespaces';
-import { historyFile } from './timelines';
 
 const INITDB_LIMIT_MS = 120_000;
 const REWIND_WAIT_MS = 5_000;
@@ -26,10 +25,8 @@ export interface Warning {
   text: string | null;
 }
 
-export interface DataFolderParts {
-  node: string;
-  clusterKey: string;
-  volume: string;
+interface DataFolderParts {
+  place: Place;
   files: Configuration;
   warning: Warning;
   isRunning(): boolean;
@@ -45,12 +42,8 @@ interface Stopped {
 }
 
 export class DataFolder {
-  /** The data directory. */
-  readonly path: string;
-  private readonly fresh: string;
-  private readonly old: string;
-  private readonly context: RejoinContext;
-  private readonly parts: DataFolderParts;
+  private readonly place: Place;
+  private readonly parts: Omit<DataFolderParts, 'place'>;
   /** What is known about the stopped data; null: it must be read. */
   private stopped: Stopped | null = null;
   /** Source of the copy in `data.new`, and the disk space that has to stay free while it is made, bytes. */
@@ -60,16 +53,9 @@ export class DataFolder {
   /** The removal of large folders that is under way. */
   private removing: Promise<void> = Promise.resolve();
 
-  constructor(parts: DataFolderParts) {
-    const { node, clusterKey, volume, files } = parts;
+  constructor({ place, ...parts }: DataFolderParts) {
+    this.place = place;
     this.parts = parts;
-    this.path = join(volume, 'data');
-    this.fresh = join(volume, 'data.new');
-    this.old = join(volume, 'data.old');
-    this.context = {
-      ...{ node, clusterKey, volume, data: this.path, fresh: this.fresh, wal: join(volume, 'data.wal') },
-      ...{ passfile: files.passfile, configFile: files.mainFile, port: PORTS.postgres },
-    };
   }
 
   /** The data was just copied. It replays the WAL that was received during the copy, and streams after that. */
@@ -90,36 +76,27 @@ export class DataFolder {
 
   private async read(): Promise<Stopped> {
     const view = { ...NO_VIEW, warning: this.parts.warning.text };
-    if (!(await exists(join(this.path, 'PG_VERSION')))) return { view, floors: null };
-    const { systemId, control, floors } = await lookAtControlFile(this.path);
+    if (!(await exists(join(this.place.data, 'PG_VERSION')))) return { view, floors: null };
+    const { systemId, control, floors } = await lookAtControlFile(this.place.data);
     return { view: { ...view, systemId, control, dataExists: true }, floors };
   }
 
   /** Time of the control file's last change, ns; null: it cannot be read. */
   controlStamp(): bigint | null {
-    return statSync(join(this.path, 'global/pg_control'), { bigint: true, throwIfNoEntry: false })?.mtimeNs ?? null;
-  }
-
-  /** Position at which `timeline` left its parent; null for the first timeline. */
-  async forkLsn(timeline: number): Promise<string | null> {
-    if (timeline <= 1) return null;
-    const text = await readFile(join(this.path, 'pg_wal', historyFile(timeline)), 'utf8').catch(() => '');
-    const last = text
-      .split('\n')
-      .filter((line) => /^\d+\t/.test(line))
-      .at(-1);
-    return last?.split('\t')[1] ?? null;
+    return (
+      statSync(join(this.place.data, 'global/pg_control'), { bigint: true, throwIfNoEntry: false })?.mtimeNs ?? null
+    );
   }
 
   // Making data
 
   async initialise(): Promise<void> {
     await this.removing;
-    await rm(this.fresh, { recursive: true, force: true });
+    await rm(this.place.fresh, { recursive: true, force: true });
     await run(
       'initdb',
       [
-        ...['-D', this.fresh, '--username=postgres', '--encoding=UTF8', '--data-checksums'],
+        ...['-D', this.place.fresh, '--username=postgres', '--encoding=UTF8', '--data-checksums'],
         ...['--locale-provider=builtin', '--builtin-locale=C.UTF-8', '--locale=C.UTF-8'],
         ...['--auth-local=peer', '--auth-host=scram-sha-256'],
         // A promotion copies the current segment and syncs it. Small segments make this faster.
@@ -129,28 +106,19 @@ export class DataFolder {
     );
   }
 
-  async reach(source: Source): Promise<void> {
-    await reach(source, this.context);
-  }
-
-  async copyFrom(
-    source: Source,
-    progress: (text: string) => void,
-    signal: AbortSignal,
-    giveUp?: () => Promise<void>,
-  ): Promise<void> {
+  readonly copyFrom: Postgres['copyFrom'] = async (source, progress, signal, giveUp) => {
     await this.endCatchUp();
     await this.dropCopy();
     await this.parts.files.writePassfile();
     const removeData = async () => {
       await giveUp?.();
-      await removeTablespaces(this.path, null);
-      await rm(this.path, { recursive: true, force: true });
+      await removeTablespaces(this.place.data, null);
+      await rm(this.place.data, { recursive: true, force: true });
       this.forget();
     };
     const options = { progress, signal, removeOld: giveUp === undefined ? null : removeData };
     try {
-      const reserveBytes = await copyData(source, this.context, options);
+      const reserveBytes = await copyData(source, this.place, options);
       if (signal.aborted) throw new Error('aborted');
       this.copied = { source, reserveBytes };
     } catch (error) {
@@ -158,14 +126,14 @@ export class DataFolder {
       void this.dropCopy();
       throw error;
     }
-  }
+  };
 
   dropCopy(): Promise<void> {
     this.copied = null;
     return this.remove(async () => {
-      await rm(this.fresh, { recursive: true, force: true });
-      await rm(this.context.wal, { recursive: true, force: true });
-      await removeLeftTablespaces(this.parts.volume, this.path);
+      await rm(this.place.fresh, { recursive: true, force: true });
+      await rm(this.place.wal, { recursive: true, force: true });
+      await removeLeftTablespaces(this.place.volume, this.place.data);
     });
   }
 
@@ -173,22 +141,22 @@ export class DataFolder {
     await this.endCatchUp(true);
     await noServerLeft(REWIND_WAIT_MS);
     await this.removeLocks();
-    await rm(join(this.path, 'standby.signal'), { force: true });
+    await rm(join(this.place.data, 'standby.signal'), { force: true });
     await this.parts.files.writeForRewind();
-    await rewind(source, this.context, signal);
+    await rewind(source, this.place, signal);
     this.forget();
   }
 
   async swapIn(): Promise<void> {
     const { copied } = this;
-    const { volume } = this.parts;
+    const { volume, fresh, data, old } = this.place;
     this.copied = null;
     await this.endCatchUp();
     await this.removing;
-    if (await exists(join(this.fresh, 'PG_VERSION'))) {
-      await rm(this.old, { recursive: true, force: true });
-      if (await exists(this.path)) await rename(this.path, this.old);
-      await rename(this.fresh, this.path);
+    if (await exists(join(fresh, 'PG_VERSION'))) {
+      await rm(old, { recursive: true, force: true });
+      if (await exists(data)) await rename(data, old);
+      await rename(fresh, data);
     }
     await syncFolder(volume);
     this.forget();
@@ -199,7 +167,8 @@ export class DataFolder {
   }
 
   async tidy(): Promise<void> {
-    if (!(await exists(this.path)) && (await exists(this.old))) await rename(this.old, this.path);
+    const { data, old } = this.place;
+    if (!(await exists(data)) && (await exists(old))) await rename(old, data);
     // These folders may be as large as the database, and the node must not be silent until they are removed.
     void this.dropCopy();
     void this.removeOld();
@@ -216,8 +185,8 @@ export class DataFolder {
 
   private removeOld(): Promise<void> {
     return this.remove(async () => {
-      await removeTablespaces(this.old, this.path);
-      await rm(this.old, { recursive: true, force: true });
+      await removeTablespaces(this.place.old, this.place.data);
+      await rm(this.place.old, { recursive: true, force: true });
     });
   }
 
@@ -227,9 +196,9 @@ export class DataFolder {
    */
   async removeLocks(): Promise<void> {
     if ((await serverProcesses()).length > 0) return;
-    await rm(join(this.path, 'postmaster.pid'), { force: true });
-    await rm(join(SOCKETS, `.s.PGSQL.${PORTS.postgres}`), { force: true });
-    await rm(join(SOCKETS, `.s.PGSQL.${PORTS.postgres}.lock`), { force: true });
+    for (const file of [join(this.place.data, 'postmaster.pid'), SOCKET, `${SOCKET}.lock`]) {
+      await rm(file, { force: true });
+    }
   }
 
   // Starting a server on the data
@@ -240,7 +209,7 @@ export class DataFolder {
    */
   async resumeCatchUp(upstream: Source | null): Promise<void> {
     if (upstream === null) await this.endCatchUp(true);
-    else if (await exists(join(this.path, CATCHING_UP))) {
+    else if (await exists(join(this.place.data, CATCHING_UP))) {
       await this.parts.files.writePassfile();
       this.beginCatchUp(upstream, reserveFor(0));
     }
@@ -264,16 +233,16 @@ export class DataFolder {
    * decides the settings, whatever a person wrote there (S5).
    */
   async beStandby(): Promise<void> {
-    await writeFile(join(this.path, 'postgresql.auto.conf'), '');
-    await rm(join(this.path, 'recovery.signal'), { force: true });
-    await writeFile(join(this.path, 'standby.signal'), '');
-    await syncFolder(this.path);
+    await writeFile(join(this.place.data, 'postgresql.auto.conf'), '');
+    await rm(join(this.place.data, 'recovery.signal'), { force: true });
+    await writeFile(join(this.place.data, 'standby.signal'), '');
+    await syncFolder(this.place.data);
   }
 
   private beginCatchUp(source: Source, reserveBytes: number): void {
     if (this.catchUp !== null) return;
     const { isRunning, progress } = this.parts;
-    this.catchUp = new CatchUp({ source, reserveBytes, context: this.context, isRunning, progress });
+    this.catchUp = new CatchUp({ source, reserveBytes, place: this.place, isRunning, progress });
   }
 
   /** Ends the receiving. `streams`: the walreceiver takes over, so pg_receivewal must never run on this data again. */
@@ -281,10 +250,10 @@ export class DataFolder {
     const { catchUp } = this;
     await catchUp?.end();
     this.catchUp = null;
-    if (!streams || !(await exists(join(this.path, CATCHING_UP)))) return;
+    if (!streams || !(await exists(join(this.place.data, CATCHING_UP)))) return;
     // From now on a walreceiver writes into `pg_wal`. pg_receivewal would mistake a segment that the walreceiver has
     // only begun for a whole one.
-    await rm(join(this.path, CATCHING_UP), { force: true });
-    await syncFolder(this.path);
+    await rm(join(this.place.data, CATCHING_UP), { force: true });
+    await syncFolder(this.place.data);
   }
 }

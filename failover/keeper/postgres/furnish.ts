@@ -16,24 +16,14 @@ import { KEY_ITERATIONS, newVerifier } from '../../contract/scram';
 import { GRANTED_SETTINGS } from '../../contract/session-settings';
 import { KeeperError } from '../ports';
 import { BEAT_MAX, BEAT_SEQUENCE } from './heartbeat';
-import { HOME } from './logins';
-
+import { HOME, type OwnSessions } from './own-sessions';
 import { identifier, literal, type Session, within } from './session';
 import { template } from './template';
 
 /** Time limit of a repair's statements, ms. */
 const LIMIT_MS = 15_000;
 /** A repair that waits for a client's lock gives up after this time, ms, and is tried again. */
-export const REPAIR_LOCK_MS = 500;
-
-/**
- * Opens sessions. `into` opens one in a given database. `home` opens one in the failover's own database or, while that
- * accepts no sessions, in another one.
- */
-export interface FurnishSessions {
-  into(database: string, limitMs: number): Promise<Session>;
-  home(limitMs: number): Promise<Session>;
-}
+const LOCK_MS = 500;
 
 /** Functions that the replication role needs for pg_rewind (manual, pg_rewind, Notes). */
 const REWIND_FUNCTIONS = [
@@ -144,16 +134,16 @@ const KINDS: Readonly<Record<string, string>> = {
   i: 'INDEX',
 };
 
-/** Repairs of the objects, by their names for people. */
-type Repairs = Record<string, (session: Session) => Promise<boolean>>;
+/** Repairs of the objects, by their names for people. A repair resolves with false if the object was right already. */
+type Repairs = Record<string, (session: Session) => Promise<unknown>>;
 
 export class Furnishing {
-  private readonly sessions: FurnishSessions;
+  private readonly sessions: OwnSessions;
   private readonly clusterKey: string;
   /** Stored verifiers that are known to match the roles' passwords, by role. */
   private readonly verifiers = new Map<string, string>();
 
-  constructor(sessions: FurnishSessions, clusterKey: string) {
+  constructor(sessions: OwnSessions, clusterKey: string) {
     this.sessions = sessions;
     this.clusterKey = clusterKey;
   }
@@ -164,7 +154,7 @@ export class Furnishing {
    * them. Throws PostgreSQL's error.
    */
   async furnish(settings: NodeSettings, isNew: boolean): Promise<void> {
-    await within(this.sessions.home(LIMIT_MS), async (session) => {
+    await within(this.sessions.home(LIMIT_MS, LOCK_MS), async (session) => {
       const missing = await this.missing(session);
       if (missing.length > 0) await this.repair(missing);
       await ensureRole(session, settings.databaseUser, '', ownerLogin(settings));
@@ -193,20 +183,17 @@ export class Furnishing {
    */
   async repair(missing: readonly string[]): Promise<string[]> {
     const [made, failures]: [string[], string[]] = [[], []];
-    const attempt = async (name: string, work: () => Promise<boolean>) => {
-      try {
-        if (await work()) made.push(name);
-      } catch (error) {
-        failures.push(`${name}: ${messageOf(error)}`);
-      }
-    };
     const each = async (session: Session, names: readonly string[], repairs: Repairs) => {
       for (const [name, work] of Object.entries(repairs)) {
-        if (names.includes(name)) await attempt(name, () => work(session));
+        try {
+          if (names.includes(name) && (await work(session)) !== false) made.push(name);
+        } catch (error) {
+          failures.push(`${name}: ${messageOf(error)}`);
+        }
       }
     };
-    await within(this.sessions.home(LIMIT_MS), (session) => each(session, missing, this.repairsAnywhere()));
-    await within(this.sessions.into(HOME, LIMIT_MS), async (session) => {
+    await within(this.sessions.home(LIMIT_MS, LOCK_MS), (session) => each(session, missing, this.repairsAnywhere()));
+    await within(this.sessions.into(HOME, LIMIT_MS, LOCK_MS), async (session) => {
       // Checked again, because a dropped role has lost its grants, and a database that was just created is empty.
       await each(session, await this.missing(session), this.repairsAtHome());
     });
@@ -217,26 +204,18 @@ export class Furnishing {
   private repairsAnywhere(): Repairs {
     const key = (role: 'replication' | 'monitor') => derivedPassword(this.clusterKey, role);
     return {
-      [NAMES.keeper]: async (session) => {
-        await ensureRole(session, KEEPER_ROLE, 'SUPERUSER', noLogin);
-        return true;
-      },
+      [NAMES.keeper]: (session) => ensureRole(session, KEEPER_ROLE, 'SUPERUSER', noLogin),
       [NAMES.monitor]: (session) => this.ensureInternal(session, MONITOR_ROLE, '', key('monitor')),
       [NAMES.replication]: (session) =>
         this.ensureInternal(session, REPLICATION_ROLE, 'REPLICATION', key('replication')),
       [NAMES.database]: ensureHome,
-      [NAMES.connect]: async (session) => {
-        await session.query(`GRANT CONNECT ON DATABASE ${HOME} TO ${MONITOR_ROLE}, ${REPLICATION_ROLE}`);
-        return true;
-      },
+      [NAMES.connect]: (session) =>
+        session.query(`GRANT CONNECT ON DATABASE ${HOME} TO ${MONITOR_ROLE}, ${REPLICATION_ROLE}`),
     };
   }
 
   private repairsAtHome(): Repairs {
-    const run = (text: string) => async (session: Session) => {
-      await session.query(text);
-      return true;
-    };
+    const run = (text: string) => (session: Session) => session.query(text);
     const both = `${MONITOR_ROLE}, ${REPLICATION_ROLE}`;
     return {
       [NAMES.grants]: run(
@@ -255,7 +234,6 @@ export class Furnishing {
         await session.query(`CREATE TABLE failover.canary (
           term bigint NOT NULL, node text PRIMARY KEY, at timestamptz NOT NULL DEFAULT now());
           ${TABLE_GRANTS}`);
-        return true;
       },
       [NAMES.beat]: async (session) => {
         await dropWhatever(session, 'beat');
@@ -265,7 +243,6 @@ export class Furnishing {
           'SELECT floor(extract(epoch FROM clock_timestamp()) * 10)::bigint::text AS count',
         );
         await session.query(`CREATE SEQUENCE ${BEAT_SEQUENCE} START ${row?.count ?? '1'}`);
-        return true;
       },
       [NAMES.tableGrants]: run(TABLE_GRANTS),
     };
@@ -289,7 +266,7 @@ export class Furnishing {
   }
 
   private async ensureTable({ databaseName, databaseUser }: NodeSettings): Promise<void> {
-    await within(this.sessions.into(databaseName, LIMIT_MS), async (own) => {
+    await within(this.sessions.into(databaseName, LIMIT_MS, LOCK_MS), async (own) => {
       const [there] = await own.query<{ found: boolean }>(`SELECT to_regclass('public.users') IS NOT NULL AS found`);
       if (there?.found === true) return;
       await own.query(`GRANT ALL ON SCHEMA public TO ${identifier(databaseUser)};
@@ -333,19 +310,18 @@ async function ensureRole(
  * Makes the failover's database exist and accept sessions. A database whose removal was interrupted (`datconnlimit` -2)
  * is dropped and made again.
  */
-async function ensureHome(session: Session): Promise<boolean> {
+async function ensureHome(session: Session): Promise<void> {
   const [row] = await session.query<{ usable: boolean }>(
     'SELECT datconnlimit <> -2 AS usable FROM pg_database WHERE datname = $1',
     [HOME],
   );
   if (row?.usable === true) {
     await session.query(`ALTER DATABASE ${HOME} WITH ALLOW_CONNECTIONS true CONNECTION LIMIT -1`);
-    return true;
+    return;
   }
   if (row !== undefined) await session.query(`DROP DATABASE ${HOME} WITH (FORCE)`);
   // template0 accepts no sessions, so no session can delay this.
   await session.query(`CREATE DATABASE ${HOME} TEMPLATE template0`);
-  return true;
 }
 
 async function dropWhatever(session: Session, name: string): Promise<void> {

@@ -11,10 +11,9 @@ import { connect } from 'node:net';
 import { inBackground } from '../../contract/errors';
 import { systemClock } from '../clock';
 import { type Beat, type Clock, KeeperError } from '../ports';
-import { HOME, LOCKED_OUT } from './logins';
+import { HOME, LOCKED_OUT } from './own-sessions';
 import { OwnTime, TICK_MS } from './own-time';
-import type { Session } from './session';
-import { sqlState } from './timed-client';
+import { type Session, sqlState } from './session';
 
 const INTERVAL_MS = 100;
 const REST_MIN_MS = 10;
@@ -93,7 +92,7 @@ export function isAnswer(error: unknown): boolean {
   return state !== null && !state.startsWith('57P0');
 }
 
-export interface HeartbeatParts {
+interface HeartbeatParts {
   /** Opens a new session whose commits wait for no standby. */
   open(limitMs: number): Promise<Session>;
   /** See {@link provePostmaster}. */
@@ -109,20 +108,30 @@ export interface HeartbeatParts {
  * One run of the heartbeat, from its start to its stop. Each run has its own state, so a run that hangs in its last
  * beat does not delay the next run.
  */
-interface Life {
-  readonly ending: AbortController;
+class Life {
+  readonly ending = new AbortController();
   readonly time: OwnTime;
-  session: Session | null;
+  session: Session | null = null;
   /**
    * Beats left until the next kernel check, the next proof of the postmaster, the next new session, and the end of the
    * rest after an error.
    */
-  untilLook: number;
-  untilProof: number;
-  untilFresh: number;
-  resting: number;
+  untilLook = 0;
+  untilProof = 0;
+  untilFresh = 0;
+  resting = 0;
   /** The rest until the next beat. */
-  rest: { untilMs: number; ended: AbortController };
+  rest = { untilMs: 0, ended: new AbortController() };
+
+  constructor(clock: Clock) {
+    this.time = new OwnTime(clock);
+  }
+
+  /** Ends the session. */
+  drop(): void {
+    this.session?.destroy();
+    this.session = null;
+  }
 }
 
 export class Heartbeat {
@@ -140,16 +149,7 @@ export class Heartbeat {
 
   start(): void {
     if (this.life !== null) return;
-    this.life = {
-      ending: new AbortController(),
-      time: new OwnTime(this.clock),
-      session: null,
-      untilLook: 0,
-      untilProof: 0,
-      untilFresh: 0,
-      resting: 0,
-      rest: { untilMs: 0, ended: new AbortController() },
-    };
+    this.life = new Life(this.clock);
     this.lastMs = this.life.time.nowMs();
     this.commitMs = null;
     this.run(this.life).catch(() => undefined);
@@ -198,7 +198,7 @@ export class Heartbeat {
       life.rest = { untilMs: this.clock.nowMs() + restMs, ended: new AbortController() };
       await this.clock.sleep(restMs, life.rest.ended.signal);
     }
-    drop(life);
+    life.drop();
   }
 
   /** Whether PostgreSQL answered. */
@@ -219,7 +219,7 @@ export class Heartbeat {
       const isOut = error instanceof KeeperError && error.code === LOCKED_OUT;
       if (answered || isOut) life.resting = BEATS_A_REST;
       // Also dropped: a session in another database, because it would never see the sequence.
-      if (!answered || life.session?.database !== HOME) drop(life);
+      if (!answered || life.session?.database !== HOME) life.drop();
       return answered;
     }
   }
@@ -229,7 +229,7 @@ export class Heartbeat {
     life.untilLook -= 1;
     if (life.untilLook <= 0) {
       life.untilLook = BEATS_A_LOOK;
-      if (!this.parts.runs()) drop(life);
+      if (!this.parts.runs()) life.drop();
     }
     // A new session proves more than this check, so the check is skipped before one.
     return life.untilProof <= 0 && life.session !== null && life.untilFresh > 0;
@@ -237,7 +237,7 @@ export class Heartbeat {
 
   private async commit(life: Life): Promise<void> {
     if (life.session === null || !life.session.usable || life.untilFresh <= 0) {
-      drop(life);
+      life.drop();
       life.session = await this.parts.open(LIMIT_MS);
       life.untilFresh = BEATS_A_SESSION;
       life.untilProof = BEATS_A_PROOF;
@@ -248,15 +248,6 @@ export class Heartbeat {
     const [row] = await life.session.ask<{ n: string }>('beat', BEAT, [String(this.count)]);
     if (row === undefined || life.ending.signal.aborted) return;
     this.count = Number(row.n);
-    this.commitMs = tenths(this.clock.nowMs() - fromMs);
+    this.commitMs = Math.round((this.clock.nowMs() - fromMs) * 10) / 10;
   }
-}
-
-function drop(life: Life): void {
-  life.session?.destroy();
-  life.session = null;
-}
-
-function tenths(ms: number): number {
-  return Math.round(ms * 10) / 10;
 }

@@ -23,22 +23,20 @@ const DRAIN_BYTES = 64 * 1024;
 /** Most pieces that are read in one call; together they are more than a pipe holds. */
 const DRAIN_PIECES_MAX = 16;
 
-export interface Ears {
-  json(text: string): void;
-  stray(text: string): void;
-}
+/** Takes a piece of what was written into a pipe. */
+type Hear = (text: string) => void;
 
 /**
  * One pipe. It is opened for reading and writing, so it has a reader before PostgreSQL opens it, and it never reports
  * end of file while no writer is there.
  */
-class Pipe {
+export class Pipe {
   private readonly fd: number;
   private readonly socket: Socket;
   private readonly decoder = new StringDecoder('utf8');
-  private readonly hear: (text: string) => void;
+  private readonly hear: Hear;
 
-  constructor(path: string, hear: (text: string) => void) {
+  constructor(path: string, hear: Hear) {
     this.hear = hear;
     this.fd = openSync(path, constants.O_RDWR | constants.O_NONBLOCK);
     this.socket = new Socket({ fd: this.fd, readable: true, writable: false });
@@ -46,7 +44,7 @@ class Pipe {
     this.socket.on('error', () => undefined);
   }
 
-  /** Reads all that is in the pipe now. */
+  /** Reads immediately all that PostgreSQL has written so far. */
   drain(): void {
     const buffer = Buffer.alloc(DRAIN_BYTES);
     for (let pieces = 0; pieces < DRAIN_PIECES_MAX; pieces++) {
@@ -65,28 +63,11 @@ class Pipe {
   }
 }
 
-export class LogPipes {
-  private readonly pipes: readonly Pipe[];
-
-  private constructor(pipes: readonly Pipe[]) {
-    this.pipes = pipes;
-  }
-
-  /** Creates both pipes in an empty folder and begins to read. */
-  static async open(ears: Ears, folder = LOG_FOLDER): Promise<LogPipes> {
-    const [stray, json] = [join(folder, STRAY), join(folder, JSON_LOG)];
-    await rm(folder, { recursive: true, force: true });
-    await mkdir(folder, { recursive: true, mode: 0o700 });
-    await run('mkfifo', ['-m', '600', stray, json], { limitMs: MAKE_LIMIT_MS });
-    return new LogPipes([new Pipe(json, (text) => ears.json(text)), new Pipe(stray, (text) => ears.stray(text))]);
-  }
-
-  /** Reads immediately all that PostgreSQL has written so far. */
-  drain(): void {
-    for (const pipe of this.pipes) pipe.drain();
-  }
-
-  close(): void {
-    for (const pipe of this.pipes) pipe.close();
-  }
+/** Creates both pipes in an empty folder and begins to read. */
+export async function openLogPipes(json: Hear, stray: Hear, folder = LOG_FOLDER): Promise<readonly Pipe[]> {
+  const [strayPath, jsonPath] = [join(folder, STRAY), join(folder, JSON_LOG)];
+  await rm(folder, { recursive: true, force: true });
+  await mkdir(folder, { recursive: true, mode: 0o700 });
+  await run('mkfifo', ['-m', '600', strayPath, jsonPath], { limitMs: MAKE_LIMIT_MS });
+  return [new Pipe(jsonPath, json), new Pipe(strayPath, stray)];
 }

@@ -1,15 +1,16 @@
 /** Reads what the keeper has to know from a running PostgreSQL, and from the control file of a stopped one. */
 
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { STATUS_ROWS_MAX } from '../../contract/limits';
 import type { SlotView } from '../../contract/messages';
 import { NOTHING_SEEN, type SqlView, type View } from '../ports';
 import { FLOORED, type Floors, type Pending } from '../tunables';
 import { VERSION_NAME } from './config-files';
 import { BEAT_MAX, BEAT_SEQUENCE } from './heartbeat';
-import { commandLine, run } from './processes';
-import type { Session } from './session';
-import { sqlState } from './timed-client';
-import { timelineOf } from './titles';
+import { commandLine, run, timelineOf } from './processes';
+import { type Session, sqlState } from './session';
+import { historyFile, historyOf, type Stretch } from './timelines';
 
 /** Wait events of a startup process that has applied all local WAL (S6). */
 export const WAITS_FOR_WAL = new Set(['RecoveryWalStream', 'RecoveryRetrieveRetryInterval']);
@@ -24,17 +25,17 @@ export const LED_TIMELINE = `SELECT CASE WHEN NOT pg_is_in_recovery() THEN ${WAL
   pg_last_wal_replay_lsn()::text AS replay,
   pg_wal_lsn_diff(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn())::float8 AS behind`;
 
+export interface LedRow {
+  timeline: number | null;
+  replay: string | null;
+  behind: number | null;
+}
+
 // These statements run up to ten times a second. They call functions instead of the views on them: the views join
 // pg_authid and pg_database, which costs several times as much and waits for sessions that lock these catalogs.
 
-interface LeaderRow {
-  timeline: number | null;
-  flush: string | null;
-  standbys: SqlView['standbys'];
-}
-
 const LEADER = `
-SELECT ${WAL_TIMELINE} AS timeline, pg_current_wal_flush_lsn()::text AS flush,
+SELECT ${WAL_TIMELINE} AS timeline, pg_current_wal_flush_lsn()::text AS "flushLsn",
   (SELECT coalesce(json_agg(json_build_object('name', s.name, 'state', s.state, 'syncState', s.sync_state,
       'flushLsn', s.flush_lsn::text, 'replayLsn', s.replay_lsn::text,
       'flushLagMs', CASE WHEN s.flush_lag IS NOT NULL THEN greatest(0, round(extract(epoch FROM s.flush_lag) * 1000, 1)) END)
@@ -102,8 +103,8 @@ SELECT slot_name AS name, active, wal_status AS "walStatus",
 FROM pg_replication_slots WHERE NOT temporary ORDER BY slot_name LIMIT ${STATUS_ROWS_MAX}`;
 
 /** Returns the replication slots of a running server. Throws when it does not answer. */
-export async function lookAtSlots(session: Session): Promise<SlotView[]> {
-  return session.ask<SlotView>('slots', SLOTS);
+export function lookAtSlots(session: Session): Promise<SlotView[]> {
+  return session.ask('slots', SLOTS);
 }
 
 /** After an error, the heartbeat's count is not read for this time, ms, because PostgreSQL logs each error. */
@@ -124,17 +125,11 @@ const known = new WeakMap<Session, Known>();
 async function knownOf(session: Session): Promise<Known> {
   const before = known.get(session);
   if (before !== undefined) return before;
-  const [row] = await session.query<{ id: string; recovery: boolean }>(
-    'SELECT system_identifier::text AS id, pg_is_in_recovery() AS recovery FROM pg_control_system()',
+  const row = await session.askOne<Pick<Known, 'systemId' | 'inRecovery'>>(
+    'known',
+    'SELECT system_identifier::text AS "systemId", pg_is_in_recovery() AS "inRecovery" FROM pg_control_system()',
   );
-  if (row === undefined) throw new Error('PostgreSQL gave no row');
-  const first = {
-    systemId: row.id,
-    inRecovery: row.recovery,
-    startup: null,
-    reached: null,
-    beatFromMs: Number.NEGATIVE_INFINITY,
-  };
+  const first = { ...row, startup: null, reached: null, beatFromMs: Number.NEGATIVE_INFINITY };
   known.set(session, first);
   return first;
 }
@@ -152,10 +147,9 @@ export async function lookBySql(session: Session): Promise<SqlView & { systemId:
 }
 
 async function lookAtLeader(session: Session): Promise<SqlView> {
-  const row = await session.askOne<LeaderRow>('leader', LEADER);
-  const { timeline, flush: flushLsn, standbys } = row;
+  const row = await session.askOne<Pick<SqlView, 'timeline' | 'flushLsn' | 'standbys'>>('leader', LEADER);
   // The observer adds the heartbeat, which knows its own count (observer.ts).
-  return { ...NOTHING_SEEN, inRecovery: false, timeline, flushLsn, standbys };
+  return { ...NOTHING_SEEN, inRecovery: false, ...row };
 }
 
 /** Returns null when the server is out of recovery. */
@@ -219,8 +213,8 @@ SELECT current_setting('${VERSION_NAME}', true) AS version,
  * yet.
  */
 export async function lookForPending(session: Session, version: number): Promise<Pending[] | null> {
-  const [row] = await session.ask<{ version: string | null; pending: Pending[] }>('pending', PENDING);
-  return row?.version === String(version) ? row.pending : null;
+  const row = await session.askOne<{ version: string | null; pending: Pending[] }>('pending', PENDING);
+  return row.version === String(version) ? row.pending : null;
 }
 
 // The pause function throws on a leader, so it is not called there.
@@ -232,9 +226,8 @@ SELECT pg_is_in_recovery() AND CASE WHEN pg_is_in_recovery() THEN pg_get_wal_rep
  * Whether replay is paused, by a person or because a setting is too low, and this server's values of such settings
  * (S23).
  */
-export async function lookForPause(session: Session): Promise<{ held: boolean; own: Floors } | null> {
-  const [row] = await session.ask<{ held: boolean; own: Floors }>('held', HELD);
-  return row ?? null;
+export function lookForPause(session: Session): Promise<{ held: boolean; own: Floors }> {
+  return session.askOne('held', HELD);
 }
 
 const CLEAN = new Set(['shut down', 'shut down in recovery']);
@@ -259,27 +252,34 @@ export async function readControlFile(data: string): Promise<(name: string) => s
   };
 }
 
+/** Reads the history that ends with a timeline; see {@link historyOf}. */
+export async function readHistory(data: string, timeline: number): Promise<Stretch[]> {
+  const text = await readFile(join(data, 'pg_wal', historyFile(timeline)), 'utf8').catch(() => null);
+  return historyOf(timeline, text);
+}
+
 /** Reads the control file of a stopped server. Throws when pg_controldata does. */
 export async function lookAtControlFile(
   data: string,
 ): Promise<{ systemId: string; control: NonNullable<View['control']>; floors: Floors }> {
   const value = await readControlFile(data);
-  const minimumTimeline = Number(value("Min recovery ending loc's timeline"));
+  const number = (name: string) => Number(value(name));
+  const state = value('Database cluster state');
   return {
     systemId: value('Database system identifier'),
     floors: {
-      max_connections: Number(value('max_connections setting')),
-      max_worker_processes: Number(value('max_worker_processes setting')),
-      max_wal_senders: Number(value('max_wal_senders setting')),
-      max_prepared_transactions: Number(value('max_prepared_xacts setting')),
-      max_locks_per_transaction: Number(value('max_locks_per_xact setting')),
+      max_connections: number('max_connections setting'),
+      max_worker_processes: number('max_worker_processes setting'),
+      max_wal_senders: number('max_wal_senders setting'),
+      max_prepared_transactions: number('max_prepared_xacts setting'),
+      max_locks_per_transaction: number('max_locks_per_xact setting'),
     },
     control: {
-      clean: CLEAN.has(value('Database cluster state')),
-      primary: PRIMARY.has(value('Database cluster state')),
+      clean: CLEAN.has(state),
+      primary: PRIMARY.has(state),
       // Null for a standby: it writes no checkpoint of its own, and it may have received more WAL than it applied (S6).
-      checkpointLsn: value('Database cluster state') === 'shut down' ? value('Latest checkpoint location') : null,
-      timeline: Math.max(Number(value("Latest checkpoint's TimeLineID")), minimumTimeline),
+      checkpointLsn: state === 'shut down' ? value('Latest checkpoint location') : null,
+      timeline: Math.max(number("Latest checkpoint's TimeLineID"), number("Min recovery ending loc's timeline")),
     },
   };
 }

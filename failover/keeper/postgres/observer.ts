@@ -1,18 +1,17 @@
 /** Observes one running server, from its start to its end. */
 
 import { messageOf } from '../../contract/errors';
-import { PORTS } from '../../contract/layout';
 import type { SlotView } from '../../contract/messages';
 import { REPLICATION_ROLE } from '../../contract/naming';
 import { derivedPassword } from '../../contract/proof';
-import { KeeperError, type SettingsView, type Source, type SqlView, type View } from '../ports';
+import { KeeperError, type Source, type SqlView, type View } from '../ports';
 import { FLOORED, type Pending } from '../tunables';
+import type { Configuration } from './configuration';
 import type { DataFolder, Warning } from './data-folder';
 import type { Heartbeat } from './heartbeat';
-import type { InForce } from './in-force';
-import { LOCKED_OUT } from './logins';
 import { laterTimeline, lookAtControlFile, lookAtSlots, lookBySql, lookForPause, lookForPending } from './look';
-import { type OwnSessions, SQL_LIMIT_MS } from './own-sessions';
+import { LOCKED_OUT, type OwnSessions, SQL_LIMIT_MS } from './own-sessions';
+import type { Place } from './place';
 import type { Postmaster } from './postmaster';
 import { Replication } from './replication';
 import type { Session } from './session';
@@ -34,15 +33,14 @@ const WORDS_MAX = 300;
 /** Errors of a server that does not run, or not yet. */
 const NOT_NOW = /ECONNREFUSED|ENOENT|starting up|not (yet )?accepting|shutting down/;
 
-export interface ObserverParts {
-  node: string;
-  clusterKey: string;
+interface ObserverParts {
+  place: Place;
   /** System identifier of the data on which the server runs. */
   systemId: string | null;
   postmaster: Postmaster;
   data: DataFolder;
   sessions: OwnSessions;
-  inForce: InForce;
+  files: Configuration;
   beats: Heartbeat;
   warning: Warning;
 }
@@ -138,9 +136,9 @@ export class Observer {
    * Whether the running server has the stack's settings. PostgreSQL is asked once after each change of the settings in
    * the files.
    */
-  private async lookAtSettings(session: Session, inRecovery: boolean): Promise<SettingsView | null> {
-    const { inForce, data } = this.parts;
-    const { tunables, wanted, version } = inForce;
+  private async lookAtSettings(session: Session, inRecovery: boolean): Promise<View['settings']> {
+    const { files, place } = this.parts;
+    const { tunables, wanted, version } = files;
     tunables.answered();
     const known = this.pending?.version === version ? this.pending : null;
     let floorsAtMs = this.pending?.floorsAtMs ?? Number.NEGATIVE_INFINITY;
@@ -151,10 +149,10 @@ export class Observer {
     else if (known === null || due) {
       floorsAtMs = performance.now();
       if (known !== null) known.floorsAtMs = floorsAtMs;
-      tunables.floorsAre((await lookAtControlFile(data.path)).floors);
+      tunables.floorsAre((await lookAtControlFile(place.data)).floors);
     }
     // The files will soon be written again, so an answer now says nothing.
-    if (!inForce.isWritten) return null;
+    if (!files.isWritten) return null;
     const settings = known?.settings ?? (await lookForPending(session, version));
     if (settings === null) return null;
     this.pending = { version, settings, floorsAtMs };
@@ -180,24 +178,21 @@ export class Observer {
     if (!inRecovery || goesOn || performance.now() - pause.atMs < PAUSE_EVERY_MS) return;
     pause.atMs = performance.now();
     const seen = await lookForPause(session);
-    if (seen?.held !== true) {
-      pause.held = false;
-      return;
-    }
-    const { floors } = await lookAtControlFile(this.parts.data.path);
+    const floors = seen.held ? (await lookAtControlFile(this.parts.place.data)).floors : seen.own;
     pause.held = FLOORED.some((name) => seen.own[name] < floors[name]);
   }
 
   /** Asks the leader why this standby does not stream from it. */
   private askWhy(leader: Source): Promise<Finding> {
-    const { clusterKey, node, data, sessions } = this.parts;
+    const { place, sessions } = this.parts;
+    const { clusterKey, node, data, port } = place;
     return ask({
       leader,
-      place: { data: data.path, timeline: this.received },
+      place: { data, timeline: this.received },
       openSession: () => sessions.home(),
       openReplication: ({ address: host }) =>
         Replication.open({
-          ...{ host, port: PORTS.postgres, user: REPLICATION_ROLE, applicationName: `${node}-check` },
+          ...{ host, port, user: REPLICATION_ROLE, applicationName: `${node}-check` },
           ...{ password: derivedPassword(clusterKey, 'replication'), limitMs: SQL_LIMIT_MS },
         }),
     });

@@ -2,9 +2,9 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { setTimeout as delay } from 'node:timers/promises';
 import { messageOf } from '../../contract/errors';
-import { commandLine, isReady, resumeServer, seemsToRun, serverProcesses, signalProcess } from './processes';
+import type { Place } from './place';
+import { commandLine, isReady, isWalsender, seemsToRun, serverProcesses, signalProcess } from './processes';
 import { StartupProcess } from './startup-process';
-import { isWalsender } from './titles';
 
 const STOP_LIMIT_MS = 45_000;
 const KILL_LIMIT_MS = 5_000;
@@ -22,10 +22,8 @@ export interface Exit {
   told: boolean;
 }
 
-export interface PostmasterParts {
-  node: string;
-  /** The data directory. */
-  data: string;
+interface PostmasterParts {
+  place: Place;
   /** Arguments of `postgres`. */
   serverArguments: readonly string[];
   /** It accepts no sessions until it is promoted. */
@@ -54,7 +52,7 @@ export class Postmaster {
   constructor(parts: PostmasterParts) {
     this.parts = parts;
     this.blind = parts.blind;
-    this.startup = new StartupProcess(parts.node);
+    this.startup = new StartupProcess(parts.place.node);
     this.controlAtStart = parts.controlStamp();
     const child = spawn('postgres', parts.serverArguments, { stdio: ['ignore', 'pipe', 'pipe'] });
     child.stdout.setEncoding('utf8').on('data', (text: string) => parts.hear.stray(text));
@@ -85,7 +83,7 @@ export class Postmaster {
   /** Whether the kernel shows the process running or waiting, and the lock file says that it accepts sessions. */
   seemsWell(): boolean {
     const { pid } = this;
-    return pid !== undefined && seemsToRun(pid) && isReady(this.parts.data);
+    return pid !== undefined && seemsToRun(pid) && isReady(this.parts.place.data);
   }
 
   /** Time for which its startup process has had nothing to apply, ms; 0: the process works, or there is none. */
@@ -109,8 +107,9 @@ export class Postmaster {
     const { child } = this;
     if (!this.isGone) this.state = 'told';
     child.kill('SIGINT');
-    // This comes after the signal, so that a resumed postmaster shuts down before it does anything else (S27).
-    await resumeServer();
+    // A process that a SIGSTOP stopped reacts only to SIGKILL, and the shutdown would wait for it until its limit. This
+    // comes after the signal, so that a resumed postmaster shuts down before it does anything else (S27).
+    for (const { pid } of await serverProcesses()) signalProcess(pid, 'SIGCONT');
     const patience = new AbortController();
     const hurry = endStuckWalsenders(patience.signal);
     const limit = delay(STOP_LIMIT_MS, 'late', { signal: patience.signal }).catch(() => 'aborted');

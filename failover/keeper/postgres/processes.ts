@@ -8,12 +8,13 @@ import { KeeperError } from '../ports';
 
 /** Command line of a process; null when it has ended. */
 export async function commandLine(pid: number): Promise<string | null> {
-  try {
-    const text = await readFile(`/proc/${pid}/cmdline`, 'utf8');
-    return text.replaceAll('\0', ' ').trim();
-  } catch {
-    return null;
-  }
+  const text = await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => null);
+  return text?.replaceAll('\0', ' ').trim() ?? null;
+}
+
+/** The fields of `/proc/PID/stat` from the state on. The name before it may contain any characters (proc(5)). */
+export function statFields(text: string): string[] {
+  return text.slice(text.lastIndexOf(')') + 2).split(' ');
 }
 
 /** Index of the line of `postmaster.pid` with the postmaster's state, from 0 (pidfile.h, LOCK_FILE_LINE_PM_STATUS). */
@@ -27,8 +28,7 @@ const RUNS = new Set(['R', 'S', 'I']);
  */
 export function seemsToRun(pid: number): boolean {
   try {
-    const text = readFileSync(`/proc/${pid}/stat`, 'utf8');
-    return RUNS.has(text.charAt(text.lastIndexOf(')') + 2));
+    return RUNS.has(statFields(readFileSync(`/proc/${pid}/stat`, 'utf8'))[0] ?? '');
   } catch {
     return false;
   }
@@ -63,9 +63,7 @@ export async function serverProcesses(): Promise<{ pid: number; title: string }[
 export async function childrenOf(parent: number): Promise<{ pid: number; title: string }[]> {
   const found: { pid: number; title: string }[] = [];
   for (const process of await serverProcesses()) {
-    const stat = await readFile(`/proc/${process.pid}/stat`, 'utf8').catch(() => '');
-    // The name in brackets may contain any characters (proc(5)).
-    const [, ppid] = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+    const [, ppid] = statFields(await readFile(`/proc/${process.pid}/stat`, 'utf8').catch(() => ''));
     if (Number(ppid) === parent) found.push(process);
   }
   return found;
@@ -85,14 +83,6 @@ export function backlogOf(text: string, port: number): number {
     .map((line) => line.trim().split(/\s+/))
     .filter(([, local, , state]) => state === '0A' && local?.endsWith(ending) === true)
     .reduce((sum, [, , , , queues]) => sum + Number.parseInt(queues?.split(':')[1] ?? '0', 16), 0);
-}
-
-/**
- * Resumes server processes that a SIGSTOP stopped. A stopped process reacts only to SIGKILL, and a shutdown would wait
- * for it until its limit. Processes that run ignore this signal.
- */
-export async function resumeServer(): Promise<void> {
-  for (const { pid } of await serverProcesses()) signalProcess(pid, 'SIGCONT');
 }
 
 const LEFT_LOOK_MS = 20;
@@ -126,8 +116,6 @@ export interface ToolOptions {
   /** Time limit, ms. */
   limitMs: number;
   signal?: AbortSignal;
-  env?: Record<string, string>;
-  input?: string;
   /** Called with each piece of standard error, for progress. */
   onError?: (text: string) => void;
 }
@@ -141,8 +129,8 @@ const OUTPUT_MAX = 64 * 1024;
 export function run(command: string, args: string[], options: ToolOptions): Promise<string> {
   return new Promise((resolve, reject) => {
     const child = spawn(command, args, {
-      env: { ...process.env, LC_ALL: 'C', ...options.env },
-      stdio: ['pipe', 'pipe', 'pipe'],
+      env: { ...process.env, LC_ALL: 'C' },
+      stdio: ['ignore', 'pipe', 'pipe'],
       timeout: options.limitMs,
       killSignal: 'SIGKILL',
       signal: options.signal,
@@ -155,7 +143,6 @@ export function run(command: string, args: string[], options: ToolOptions): Prom
       errors = (errors + text).slice(-OUTPUT_MAX);
       options.onError?.(text);
     });
-    child.stdin.on('error', () => undefined).end(options.input ?? '');
     let broken: Error | null = null;
     child.on('error', (error) => {
       broken = error;
@@ -174,4 +161,42 @@ export function run(command: string, args: string[], options: ToolOptions): Prom
       }
     });
   });
+}
+
+// The titles that PostgreSQL gives its processes (`update_process_title`, `cluster_name`). A client's title is
+// `postgres: NODE: USER DATABASE HOST(PORT) ACTIVITY`. The client chooses user and database, and may use line breaks in
+// them. So only the parts that PostgreSQL itself writes are read: the beginning up to the node, and the end.
+
+/** True for a backend that no view shows yet. */
+export function isConnecting(title: string): boolean {
+  return /^postgres: .*\(\d+\) (initializing|authentication|startup)$/s.test(title);
+}
+
+/** True for the postmaster, and for a child of it that has not set its own title yet. */
+export function isUnnamed(title: string): boolean {
+  return /^(\S*\/)?postgres /.test(title);
+}
+
+/**
+ * True for a walsender that sends WAL. An ordinary session's title never ends like this, whatever its user is called.
+ */
+export function isWalsender(title: string): boolean {
+  return /^postgres: .*\(\d+\) (streaming [0-9A-F]+\/[0-9A-F]+|START_REPLICATION)$/s.test(title);
+}
+
+/** True for the startup process. Only its title ends with its activity and has no client address. */
+export function isStartup(title: string, node: string): boolean {
+  const head = `postgres: ${node}: startup`;
+  return title.startsWith(head) && /^( (recovering|waiting for) [0-9A-F]{24})?$/.test(title.slice(head.length));
+}
+
+/** Name of the WAL file that the startup process reads or waits for, from its title; null: the title shows none. */
+export function walFileIn(title: string): string | null {
+  return /: startup (?:recovering|waiting for) ([0-9A-F]{24})$/.exec(title)?.[1] ?? null;
+}
+
+/** Timeline of that file. */
+export function timelineOf(title: string): number | null {
+  const file = walFileIn(title);
+  return file === null ? null : Number.parseInt(file.slice(0, 8), 16);
 }

@@ -4,7 +4,7 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { KeeperError } from '../ports';
-import { LED_TIMELINE } from './look';
+import { LED_TIMELINE, type LedRow } from './look';
 import type { OwnSessions } from './own-sessions';
 import type { Postmaster } from './postmaster';
 import type { Session } from './session';
@@ -18,7 +18,7 @@ const PROMOTE_SOON_MS = 1;
 const STAND_LOOK_MS = 5;
 const MB = 1024 * 1024;
 
-export interface PromotionParts {
+interface PromotionParts {
   data: string;
   postmaster: Postmaster;
   sessions: OwnSessions;
@@ -58,15 +58,12 @@ async function untilLed(
   let movedMs = performance.now();
   let toldMs = movedMs;
   for (;;) {
-    const [row] = await session.ask<{ timeline: number | null; replay: string | null; behind: number | null }>(
-      'led',
-      LED_TIMELINE,
-    );
+    const led = await session.askOne<LedRow>('led', LED_TIMELINE);
     const nowMs = performance.now();
-    if (row !== undefined && row.timeline !== null) return row.timeline;
+    if (led.timeline !== null) return led.timeline;
     if (signal.aborted) throw new Error('the promotion is not waited for any more: there is another order');
-    if (row !== undefined && row.replay !== replay) {
-      replay = row.replay;
+    if (led.replay !== replay) {
+      replay = led.replay;
       movedMs = nowMs;
     }
     if (nowMs - movedMs > PROMOTE_LIMIT_MS) {
@@ -74,8 +71,7 @@ async function untilLed(
     }
     if (nowMs - toldMs > PROMOTE_TELL_MS) {
       toldMs = nowMs;
-      const { behind } = row ?? {};
-      const left = typeof behind === 'number' ? `${Math.ceil(behind / MB)} MB are left` : 'more is left';
+      const left = led.behind === null ? 'more is left' : `${Math.ceil(led.behind / MB)} MB are left`;
       tell(`the write-ahead log that is here is replayed before the promotion: at ${replay}, ${left}`);
     }
     // A new history file shows that the promotion is about to finish. Frequent questions before that would slow the

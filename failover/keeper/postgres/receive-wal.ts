@@ -1,13 +1,31 @@
-/** Receives WAL with pg_receivewal during a copy, so that none is missing when PostgreSQL starts on the copy. */
-import { readdir, rm } from 'node:fs/promises';
+/**
+ * Receives WAL with pg_receivewal during a copy, and after it until the copy can stream, so that none is missing when
+ * PostgreSQL starts on the copy.
+ */
+import { readdir, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { messageOf } from '../../contract/errors';
-import { parseLsn } from '../../contract/lsn';
-import { KeeperError } from '../ports';
-import { run } from './processes';
-import { segmentFile, segmentStart } from './timelines';
+import { slotName } from '../../contract/naming';
+import { KeeperError, type Source } from '../ports';
+import { conninfo } from './config-files';
+import type { Place } from './place';
+import { run, serverProcesses, walFileIn } from './processes';
+import { freeBytes, inBytes } from './room';
+import { segmentStart } from './timelines';
 
+const MB = 1024 * 1024;
+/**
+ * Rest after a look: at least LOOK_MS, and at least LOOK_SHARE times the duration of the look, because there may be
+ * thousands of segments.
+ */
+const [LOOK_MS, LOOK_SHARE] = [200, 20];
+/**
+ * The walreceiver takes over when at most this much is left to replay, bytes. The slot keeps the WAL of the meantime.
+ */
+const NEAR_BYTES = 16 * MB;
+/** Receiving ends when PostgreSQL was not running on the data for this time, ms. */
+const IDLE_LIMIT_MS = 600_000;
 const RUN_LIMIT_MS = 86_400_000;
 /** Rest before a broken connection is opened again, ms. The slot keeps the WAL of the meantime. */
 const AGAIN_MS = 500;
@@ -15,28 +33,16 @@ const AGAIN_MS = 500;
 const STEADY_MS = 3_000;
 /** Receiving is given up after this time without such a run, ms. */
 const PATIENCE_MS = 30_000;
+const PROGRESS_EVERY_MS = 3_000;
 
-/** Any timeline: the first digits of a segment's name. */
-const ANY_TIMELINE = '00000000';
+const SEGMENT = /^[0-9A-F]{24}$/;
 
-/** Names of the whole segments in a folder of WAL, oldest first, without their timelines. */
-export async function wholeSegments(folder: string): Promise<string[]> {
-  const names = await readdir(folder).catch(() => []);
-  return names
-    .filter((name) => /^[0-9A-F]{24}$/.test(name))
-    .map((name) => name.slice(8))
-    .sort();
-}
-
-/** Number of segments between two names of 16 digits; `segmentBytes`: size of a segment. */
-export function segmentsBetween(from: string, to: string, segmentBytes: number): number {
-  const start = (name: string) => segmentStart(`${ANY_TIMELINE}${name}`, BigInt(segmentBytes));
-  return Number(start(to) - start(from)) / segmentBytes;
-}
-
-/** Name, without the timeline, of the segment with the byte before a position. */
-export function segmentBefore(lsn: string, segmentBytes: number): string {
-  return segmentFile(0, parseLsn(lsn) - 1n, BigInt(segmentBytes)).slice(ANY_TIMELINE.length);
+/** Position up to which a folder has WAL in whole segments, of any timeline; null: it has none. */
+export async function receivedUpTo(folder: string, segmentBytes: number): Promise<bigint | null> {
+  const bytes = BigInt(segmentBytes);
+  const names = (await readdir(folder).catch(() => [])).filter((name) => SEGMENT.test(name));
+  const ends = names.map((name) => segmentStart(name, bytes) + bytes);
+  return ends.reduce<bigint | null>((last, end) => (last === null || end > last ? end : last), null);
 }
 
 /** Removes a partly received segment. The next run receives it again from its beginning. */
@@ -46,7 +52,18 @@ async function removePartial(folder: string): Promise<void> {
   }
 }
 
+/** Limits progress messages to one every {@link PROGRESS_EVERY_MS}. */
+export function throttled(progress: (text: string) => void): (text: string) => void {
+  let toldMs = performance.now();
+  return (text) => {
+    if (performance.now() - toldMs < PROGRESS_EVERY_MS) return;
+    toldMs = performance.now();
+    progress(text);
+  };
+}
+
 interface ReceiverOptions {
+  folder: string;
   /** Connection string, with an application name that belongs to no node (S25). */
   connection: string;
   /** Slot that keeps the WAL that was not received yet. */
@@ -68,28 +85,24 @@ export class WalReceiver {
     this.options = options;
   }
 
-  get runs(): boolean {
-    return this.running !== null;
-  }
-
-  begin(folder: string): void {
+  begin(): void {
     if (this.running !== null) return;
     this.stopping = new AbortController();
-    this.running = this.receive(folder, this.stopping.signal);
+    this.running = this.receive(this.stopping.signal);
   }
 
   /**
    * Stops receiving. Resolves when nothing writes into the folder any more and a partly received segment was removed.
    */
-  async end(folder: string): Promise<void> {
+  async end(): Promise<void> {
     this.stopping.abort();
     await this.running;
     this.running = null;
-    await removePartial(folder);
+    await removePartial(this.options.folder);
   }
 
-  private async receive(folder: string, signal: AbortSignal): Promise<void> {
-    const { connection, slot, onFailed } = this.options;
+  private async receive(signal: AbortSignal): Promise<void> {
+    const { folder, connection, slot, onFailed } = this.options;
     let steadyMs = performance.now();
     while (!signal.aborted) {
       const fromMs = performance.now();
@@ -113,5 +126,100 @@ export class WalReceiver {
       }
       await delay(AGAIN_MS, undefined, { signal }).catch(() => undefined);
     }
+  }
+}
+
+interface CatchUpOptions {
+  source: Source;
+  place: Place;
+  /** Disk space that has to stay free, bytes. */
+  reserveBytes: number;
+  isRunning: () => boolean;
+  progress: (text: string) => void;
+}
+
+/**
+ * Receives WAL for a new copy while the copy replays the WAL that was received during the copying. Until only little is
+ * left to replay, pg_receivewal goes on receiving into the same `pg_wal`, until {@link isOver} or {@link end}.
+ * PostgreSQL reads that folder as it does after a restart. After that the walreceiver takes over.
+ */
+export class CatchUp {
+  readonly source: Source;
+  /** The walreceiver may take over, because little is left to replay or this way of receiving failed. */
+  isOver = false;
+  private readonly options: CatchUpOptions;
+  private readonly folder: string;
+  private readonly receiver: WalReceiver;
+  private readonly stopping = new AbortController();
+  private readonly watching: Promise<void>;
+
+  constructor(options: CatchUpOptions) {
+    const { source, place } = options;
+    this.options = options;
+    this.source = source;
+    this.folder = join(place.data, 'pg_wal');
+    const onFailed = () => {
+      this.isOver = true;
+    };
+    const connection = conninfo(place, source.address, `${place.node}-receivewal`);
+    this.receiver = new WalReceiver({ folder: this.folder, connection, slot: slotName(place.node), onFailed });
+    this.receiver.begin();
+    this.watching = this.watch();
+  }
+
+  /** Stops receiving. Resolves when only PostgreSQL writes into `pg_wal`. */
+  async end(): Promise<void> {
+    this.stopping.abort();
+    await this.watching;
+    await this.receiver.end();
+  }
+
+  /**
+   * Amount of WAL that was received in whole segments and not replayed, bytes; null: PostgreSQL has not begun to
+   * replay.
+   */
+  private async leftBytes(): Promise<number | null> {
+    const read = (await serverProcesses()).map((p) => walFileIn(p.title)).find((file) => file !== null);
+    const segmentBytes = await this.sizeOfSegments();
+    const received = await receivedUpTo(this.folder, segmentBytes);
+    if (read == null || received === null) return null;
+    return Math.max(0, Number(received - segmentStart(read, BigInt(segmentBytes))));
+  }
+
+  /** All segments of a cluster have the same size, a power of two. */
+  private async sizeOfSegments(): Promise<number> {
+    const name = (await readdir(this.folder)).find((entry) => SEGMENT.test(entry));
+    return name === undefined ? MB : (await stat(join(this.folder, name))).size;
+  }
+
+  private async watch(): Promise<void> {
+    const { place, reserveBytes, isRunning, progress } = this.options;
+    const [tell, tellRoom] = [throttled(progress), throttled(progress)];
+    const { signal } = this.stopping;
+    let ranMs = performance.now();
+    while (!signal.aborted && !this.isOver) {
+      const fromMs = performance.now();
+      if (isRunning()) ranMs = fromMs;
+      else if (fromMs - ranMs > IDLE_LIMIT_MS) await this.receiver.end();
+      // Files appear and disappear during the look. The next look sees what this one missed.
+      const left = await this.leftBytes().catch(() => null);
+      if (left !== null && left <= NEAR_BYTES) this.isOver = true;
+      else if (left !== null) tell(`${Math.ceil(left / MB)} MB of WAL still to be replayed`);
+      const free = await freeBytes(place.volume).catch(() => null);
+      if (free !== null) await this.keepRoom(free, reserveBytes, tellRoom);
+      const restMs = Math.max(LOOK_MS, (performance.now() - fromMs) * LOOK_SHARE);
+      await delay(restMs, undefined, { signal }).catch(() => undefined);
+    }
+  }
+
+  /**
+   * Stops receiving while disk space is short. PostgreSQL removes replayed segments meanwhile, and the slot keeps the
+   * rest, up to the slot's limit.
+   */
+  private async keepRoom(free: number, reserveBytes: number, tell: (text: string) => void): Promise<void> {
+    if (free < reserveBytes) {
+      await this.receiver.end();
+      tell(`only ${inBytes(free)} are free on the disk: the WAL that is here is replayed before more is received`);
+    } else if (free >= 2 * reserveBytes && this.options.isRunning()) this.receiver.begin();
   }
 }

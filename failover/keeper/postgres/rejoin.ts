@@ -6,32 +6,17 @@ import { derivedPassword } from '../../contract/proof';
 import { INSUFFICIENT_PRIVILEGE, type SessionRights, sessionOptions } from '../../contract/session-settings';
 import { KeeperError, type Source } from '../ports';
 import { conninfo } from './config-files';
+import type { Place } from './place';
 import { run } from './processes';
-import { Session, within } from './session';
-import { sqlState } from './timed-client';
+import { Session, sqlState, within } from './session';
 
-const HOUR_MS = 3_600_000;
-const REWIND_LIMIT_MS = HOUR_MS;
+const REWIND_LIMIT_MS = 3_600_000;
 const SOURCE_LIMIT_MS = 3_000;
 
-export interface RejoinContext {
-  node: string;
-  clusterKey: string;
-  port: number;
-  passfile: string;
-  volume: string;
-  data: string;
-  /** Folder in which a copy is made. */
-  fresh: string;
-  /** Folder in which WAL is received while the copy is made. */
-  wal: string;
-  configFile: string;
-}
-
 /** Opens a session on the source with the replication role. Throws LEADER_UNREACHABLE. */
-export async function openSource(source: Source, context: RejoinContext): Promise<Session> {
+export async function openSource(source: Source, place: Place): Promise<Session> {
   try {
-    return (await dialSource(source, context)).session;
+    return await dialSource(source, place);
   } catch (error) {
     const words = messageOf(error);
     throw new KeeperError('LEADER_UNREACHABLE', `${source.name} (${source.address}) does not answer: ${words}`);
@@ -42,23 +27,13 @@ export async function openSource(source: Source, context: RejoinContext): Promis
  * Opens a session with the settings that the replication role may set on the source. A source of an older version has
  * not granted all of them.
  */
-async function dialSource(
-  source: Source,
-  context: RejoinContext,
-): Promise<{ session: Session; rights: SessionRights }> {
-  const open = async (rights: SessionRights) => {
-    const session = await Session.open({
-      host: source.address,
-      port: context.port,
-      user: REPLICATION_ROLE,
-      password: derivedPassword(context.clusterKey, 'replication'),
-      database: 'postgres',
-      applicationName: `${context.node}-rejoin`,
-      limitMs: SOURCE_LIMIT_MS,
-      rights,
+async function dialSource(source: Source, place: Place): Promise<Session> {
+  const open = (rights: SessionRights) =>
+    Session.open({
+      ...{ host: source.address, port: place.port, database: 'postgres', user: REPLICATION_ROLE },
+      ...{ applicationName: `${place.node}-rejoin`, limitMs: SOURCE_LIMIT_MS, rights },
+      password: derivedPassword(place.clusterKey, 'replication'),
     });
-    return { session, rights };
-  };
   try {
     return await open('granted');
   } catch (error) {
@@ -71,8 +46,8 @@ async function dialSource(
  * Throws LEADER_UNREACHABLE unless the source answers under its own name and is a primary. No data is thrown away
  * before that. The name is checked because the address may now belong to another node (S14).
  */
-export function reach(source: Source, context: RejoinContext): Promise<void> {
-  return within(openSource(source, context), async (session) => {
+export function reach(source: Source, place: Place): Promise<void> {
+  return within(openSource(source, place), async (session) => {
     const [row] = await session.query<{ recovery: boolean; name: string }>(
       "SELECT pg_is_in_recovery() AS recovery, current_setting('cluster_name') AS name",
     );
@@ -87,20 +62,16 @@ export function reach(source: Source, context: RejoinContext): Promise<void> {
  * Runs `pg_rewind` on the data, with the replication role and its grants (S12). Throws on any error, also when the data
  * was not shut down cleanly, because pg_rewind's own recovery would write a record into the leader's timeline (S3).
  */
-export async function rewind(source: Source, context: RejoinContext, signal: AbortSignal): Promise<void> {
-  const { session, rights } = await dialSource(source, context);
+export async function rewind(source: Source, place: Place, signal: AbortSignal): Promise<void> {
+  const session = await dialSource(source, place);
   session.destroy();
-  const options = sessionOptions(rights);
-  const connection = conninfo(source.address, context.port, `${context.node}-rewind`, context.passfile, { options });
+  const options = sessionOptions(session.rights ?? 'plain');
+  const connection = conninfo(place, source.address, `${place.node}-rewind`, { options });
   await run(
     'pg_rewind',
     [
-      '-D',
-      context.data,
-      '--no-ensure-shutdown',
-      '--sync-method=syncfs',
-      `--source-server=${connection} dbname=postgres`,
-      `--config-file=${context.configFile}`,
+      ...['-D', place.data, '--no-ensure-shutdown', '--sync-method=syncfs'],
+      ...[`--source-server=${connection} dbname=postgres`, `--config-file=${place.configFile}`],
     ],
     { limitMs: REWIND_LIMIT_MS, signal },
   );

@@ -4,7 +4,7 @@
  */
 import type { Connection } from 'pg';
 import { parseLsn, printLsn } from '../../contract/lsn';
-import { TimedClient, type TimedOptions } from './timed-client';
+import { TimedClient, type TimedOptions } from './session';
 
 export interface Identity {
   systemId: string;
@@ -14,23 +14,11 @@ export interface Identity {
   flushLsn: string;
 }
 
-/** A slot's position, as READ_REPLICATION_SLOT returns it. */
-export interface SlotPosition {
-  restartLsn: string | null;
-  restartTimeline: number | null;
-}
-
-export interface StreamFrom {
+interface StreamFrom {
   lsn: string;
   slot?: string;
   /** Default: the server's newest timeline. */
   timeline?: number;
-}
-
-/** The end of a timeline that is not the server's newest, and the timeline that follows it. */
-export interface EndOfTimeline {
-  nextTimeline: number;
-  lsn: string;
 }
 
 /** The part of node-postgres' connection that its types do not declare. */
@@ -67,7 +55,7 @@ export class Replication extends TimedClient {
   }
 
   /** Returns the value of a setting (`SHOW`), for example `cluster_name` or `in_hot_standby`. */
-  async show(setting: 'cluster_name' | 'in_hot_standby' | 'wal_segment_size'): Promise<string> {
+  async show(setting: 'cluster_name' | 'in_hot_standby'): Promise<string> {
     return (await this.row<Record<string, string>>(`SHOW ${setting}`))[setting] ?? '';
   }
 
@@ -75,18 +63,6 @@ export class Replication extends TimedClient {
   async history(timeline: number): Promise<string> {
     const row = await this.row<{ content: string | Buffer }>(`TIMELINE_HISTORY ${timeline}`);
     return row.content.toString();
-  }
-
-  /** Returns null if there is no such slot. */
-  async readSlot(name: string): Promise<SlotPosition | null> {
-    const row = await this.row<{ slot_type: string | null; restart_lsn: string | null; restart_tli: string | null }>(
-      `READ_REPLICATION_SLOT ${quotedSlot(name)}`,
-    );
-    if (row.slot_type === null) return null;
-    return {
-      restartLsn: row.restart_lsn,
-      restartTimeline: row.restart_tli === null ? null : Number(row.restart_tli),
-    };
   }
 
   /**
@@ -98,8 +74,8 @@ export class Replication extends TimedClient {
   async stream(
     from: StreamFrom,
     onWal: (lsn: string, bytes: Buffer) => boolean,
-    { onBegun = () => true, limitMs = this.limitMs }: { onBegun?: () => boolean; limitMs?: number } = {},
-  ): Promise<EndOfTimeline | null> {
+    onBegun: () => boolean = () => true,
+  ): Promise<void> {
     this.mustLive();
     const slot = from.slot === undefined ? '' : `SLOT ${quotedSlot(from.slot)} `;
     const timeline = from.timeline === undefined ? '' : ` TIMELINE ${from.timeline}`;
@@ -109,7 +85,7 @@ export class Replication extends TimedClient {
     this.copy = copy;
     this.client.query(copy);
     try {
-      return await this.limited(copy.ended, limitMs);
+      await this.limited(copy.ended);
     } finally {
       this.copy = null;
     }
@@ -120,10 +96,7 @@ export class Replication extends TimedClient {
    * only during a stream, from `onBegun` or `onWal`. The server has processed it when {@link stream} resolves.
    */
   feedback(): void {
-    const message = Buffer.alloc(25);
-    message.write('h', 0, 'latin1');
-    message.writeBigInt64BE(now(), 1);
-    this.copy?.send(message);
+    this.copy?.send(messageOfNow('h', 25, 1));
   }
 
   /**
@@ -132,14 +105,13 @@ export class Replication extends TimedClient {
    */
   async close(): Promise<void> {
     if (this.dead) return;
-    await this.limited(this.client.end(), this.limitMs).catch(() => undefined);
+    await this.limited(this.client.end()).catch(() => undefined);
     this.destroy();
   }
 
   private async row<Row extends object>(command: string): Promise<Row> {
     this.mustLive();
-    const { rows } = await this.limited(this.client.query<Row>(command), this.limitMs);
-    const [row] = rows;
+    const [row] = (await this.limited(this.client.query<Row>(command))).rows;
     if (row === undefined) throw new Error(`PostgreSQL answers nothing to ${command}`);
     return row;
   }
@@ -147,13 +119,12 @@ export class Replication extends TimedClient {
 
 /** One START_REPLICATION command. node-postgres calls its methods as it does for its own queries. */
 class CopyStream {
-  readonly ended: Promise<EndOfTimeline | null>;
+  readonly ended: Promise<void>;
   private readonly command: string;
   private readonly onBegun: () => boolean;
   private readonly onWal: (lsn: string, bytes: Buffer) => boolean;
   private connection: CopyConnection | null = null;
   private finished = false;
-  private next: EndOfTimeline | null = null;
   private failure: Error | null = null;
   private settle: (error: Error | null) => void = () => undefined;
 
@@ -162,7 +133,7 @@ class CopyStream {
     this.onBegun = onBegun;
     this.onWal = onWal;
     this.ended = new Promise((resolve, reject) => {
-      this.settle = (error) => (error === null ? resolve(this.next) : reject(error));
+      this.settle = (error) => (error === null ? resolve() : reject(error));
     });
     // The deadline may have rejected the caller already, so this error must not stay unhandled.
     this.ended.catch(() => undefined);
@@ -184,22 +155,17 @@ class CopyStream {
     if (this.finished) return;
     if (chunk[0] === XLOG_DATA && chunk.length > XLOG_DATA_HEAD) {
       this.ask(() => this.onWal(printLsn(chunk.readBigUInt64BE(1)), chunk.subarray(XLOG_DATA_HEAD)));
-    } else if (chunk[0] === KEEPALIVE && chunk[KEEPALIVE_LENGTH - 1] === 1) this.send(noPosition());
+    } else if (chunk[0] === KEEPALIVE && chunk[KEEPALIVE_LENGTH - 1] === 1) {
+      // A standby status update without any position. It keeps the connection alive and confirms nothing.
+      this.send(messageOfNow('r', 34, 25));
+    }
   }
 
-  /** The server sends this row only when the timeline has ended. It has the next timeline and its beginning. */
-  handleDataRow({ fields }: { fields: (string | null)[] }): void {
-    const [nextTimeline, lsn] = fields;
-    if (nextTimeline != null && lsn != null) this.next = { nextTimeline: Number(nextTimeline), lsn };
-  }
-
-  handleRowDescription(): void {
-    // The columns are known, so nothing is needed from it.
-  }
-
-  handleCommandComplete(): void {
-    // The command has ended only when the server is ready for the next one.
-  }
+  // When the timeline has ended, the server sends a row with the next one, which no caller needs. The command has ended
+  // only when the server is ready for the next one.
+  handleRowDescription(): void {}
+  handleDataRow(): void {}
+  handleCommandComplete(): void {}
 
   handleError(error: Error): void {
     this.leave(error);
@@ -234,17 +200,12 @@ class CopyStream {
   }
 }
 
-/** A standby status update without any position. It keeps the connection alive and confirms nothing. */
-function noPosition(): Buffer {
-  const message = Buffer.alloc(34);
-  message.write('r', 0, 'latin1');
-  message.writeBigInt64BE(now(), 25);
+/** A message to the server in which everything is zero but its kind and, at `timeAt`, the current time, µs. */
+function messageOfNow(kind: string, length: number, timeAt: number): Buffer {
+  const message = Buffer.alloc(length);
+  message.write(kind, 0, 'latin1');
+  message.writeBigInt64BE(BigInt(Date.now() - EPOCH_MS) * 1_000n, timeAt);
   return message;
-}
-
-/** Current time in PostgreSQL's format, µs. */
-function now(): bigint {
-  return BigInt(Date.now() - EPOCH_MS) * 1_000n;
 }
 
 /** Quotes a slot name, which consists of letters, digits and underscores. */

@@ -2,6 +2,7 @@
 import { lstat, readdir, statfs } from 'node:fs/promises';
 import { join } from 'node:path';
 import { KeeperError } from '../ports';
+import type { Place } from './place';
 
 const MB = 1024 * 1024;
 /** Unit of `blocks` in the result of `stat`, bytes. */
@@ -36,12 +37,7 @@ async function usedBytes(folder: string): Promise<number> {
   return bytes * BLOCK_BYTES;
 }
 
-interface Place {
-  node: string;
-  volume: string;
-  /** Folder of the old data. */
-  data: string;
-}
+const tooSmall = (message: string) => new KeeperError('DISK_TOO_SMALL', message);
 
 /**
  * Makes sure that the disk has space for a copy of this size beside the old data, plus the reserve, plus the same
@@ -51,26 +47,24 @@ interface Place {
 export async function makeRoom(
   source: string,
   sizeBytes: number,
-  place: Place,
+  place: Pick<Place, 'node' | 'volume' | 'data'>,
   removeOld: (() => Promise<void>) | null,
 ): Promise<void> {
   const [needed, free] = [sizeBytes + 2 * reserveFor(sizeBytes), await freeBytes(place.volume)];
   if (free >= needed) return;
   const old = await usedBytes(place.data);
-  const refuse = (what: string, rest: string) =>
-    new KeeperError(
-      'DISK_TOO_SMALL',
-      `the copy of ${source} needs ${inBytes(needed)}${what}, ${inBytes(free)} are free in the volume of ${place.node}${rest}`,
-    );
-  if (free + old < needed) throw refuse('', ` and the old data takes ${inBytes(old)}: make the disk larger`);
+  const room = `${inBytes(free)} are free in the volume of ${place.node}`;
+  const copy = `the copy of ${source} needs ${inBytes(needed)}`;
+  if (free + old < needed)
+    throw tooSmall(`${copy}, ${room} and the old data takes ${inBytes(old)}: make the disk larger`);
   if (removeOld !== null) await removeOld();
-  else throw refuse(' beside the old data', '; make the disk larger, or allow rebuildInPlace');
+  else throw tooSmall(`${copy} beside the old data, ${room}; make the disk larger, or allow rebuildInPlace`);
 }
 
 /** Calls `onFull` once, as soon as the free space falls below the reserve. Ends with the signal. */
 export function watchRoom(
   source: string,
-  place: Place,
+  place: Pick<Place, 'node' | 'volume'>,
   reserveBytes: number,
   signal: AbortSignal,
   onFull: (error: KeeperError) => void,
@@ -79,12 +73,9 @@ export function watchRoom(
     const free = await freeBytes(place.volume).catch(() => Number.POSITIVE_INFINITY);
     if (signal.aborted || free >= reserveBytes) return;
     clearInterval(timer);
-    onFull(
-      new KeeperError(
-        'DISK_TOO_SMALL',
-        `the copy of ${source} was stopped: it needs ${inBytes(reserveBytes)} that stay free, ${inBytes(free)} are free in the volume of ${place.node}; make the disk larger`,
-      ),
-    );
+    const needed = `it needs ${inBytes(reserveBytes)} that stay free`;
+    const room = `${inBytes(free)} are free in the volume of ${place.node}`;
+    onFull(tooSmall(`the copy of ${source} was stopped: ${needed}, ${room}; make the disk larger`));
   };
   const timer = setInterval(() => void look(), LOOK_MS);
   signal.addEventListener('abort', () => clearInterval(timer));

@@ -54,7 +54,7 @@ const OWN: ReadonlySet<string> = new Set([
  * Escapes control characters, line separators and marks that change the direction of writing, so that they have no
  * effect.
  */
-export function escapeControls(text: string): string {
+function escapeControls(text: string): string {
   // biome-ignore lint/suspicious/noControlCharactersInRegex: these are what is looked for
   return text.replaceAll(/[\u0000-\u001f\u007f-\u009f\u2028-\u202e\u2066-\u2069]/g, (character) => {
     if (character === '\n') return '\\n';
@@ -130,15 +130,10 @@ export function readEntry(line: string): Entry | null {
 export function printEntry(entry: Entry): string[] {
   const head = shown(`${entry.timestamp} [${entry.pid}] ${entry.backend_type || '(cut)'}`, 200);
   const client = entry.user === '' && entry.dbname === '' ? '' : ` (${shown(`${entry.user}@${entry.dbname}`, 400)})`;
-  const more = [
-    ['DETAIL', entry.detail],
-    ['HINT', entry.hint],
-    ['CONTEXT', entry.context],
-    ['STATEMENT', entry.statement],
-  ] as const;
+  const more = (['detail', 'hint', 'context', 'statement'] as const).filter((name) => entry[name] !== '');
   return [
     `${head} ${shown(entry.error_severity, 20)}:  ${shown(entry.message)}${client}`,
-    ...more.filter(([, text]) => text !== '').map(([name, text]) => `${head} ${name}:  ${shown(text)}`),
+    ...more.map((name) => `${head} ${name.toUpperCase()}:  ${shown(entry[name])}`),
   ];
 }
 
@@ -199,7 +194,7 @@ export class ServerLog {
   private leftOut = 0;
 
   /** `print` writes one line, which it gets without its line end. */
-  constructor(print: (line: string) => void, nowMs: () => number) {
+  constructor(print: (line: string) => void, nowMs = () => performance.now()) {
     this.print = print;
     this.nowMs = nowMs;
   }

@@ -1,30 +1,29 @@
 /** The real PostgreSQL of this container, as an implementation of the port `Postgres`. */
-import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { messageOf } from '../../contract/errors';
 import { PORTS } from '../../contract/layout';
+import { printLsn } from '../../contract/lsn';
 import type { NodeSettings } from '../../contract/messages';
 import { KEEPER_ROLE, MONITOR_ROLE } from '../../contract/naming';
 import { KeeperError, type Postgres, type ServerConfig, type Source, type View } from '../ports';
-import { Tunables } from '../tunables';
 import { Canary } from './canary';
-import { settingValues } from './config-files';
 import { Configuration } from './configuration';
 import { DataFolder, type Warning } from './data-folder';
-import { Furnishing, REPAIR_LOCK_MS } from './furnish';
+import { Furnishing } from './furnish';
 import { BEAT_LOCK_MS, Heartbeat, provePostmaster } from './heartbeat';
-import { InForce } from './in-force';
-import { LogPipes } from './log-pipes';
+import { openLogPipes, type Pipe } from './log-pipes';
+import { readHistory } from './look';
 import { Observer } from './observer';
-import { OwnSessions, SOCKETS, SQL_LIMIT_MS } from './own-sessions';
+import { OwnSessions, SOCKET, SOCKETS } from './own-sessions';
+import type { Place } from './place';
 import { type Exit, Postmaster } from './postmaster';
-import { noServerLeft, serverProcesses, waitingConnections } from './processes';
+import { isConnecting, isUnnamed, noServerLeft, serverProcesses, waitingConnections } from './processes';
 import { promote } from './promotion';
+import { reach } from './rejoin';
 import { Replication } from './replication';
 import { ServerLog } from './server-log';
 import { within } from './session';
 import { ensureSlots, releaseRows } from './slots';
-import { isConnecting, isUnnamed } from './titles';
 
 const START_WAIT_MS = 2_000;
 const CHECKPOINT_LIMIT_MS = 60_000;
@@ -50,14 +49,6 @@ FROM pg_stat_activity
 WHERE backend_type = 'client backend' AND coalesce(usename, '') NOT IN ('${MONITOR_ROLE}', '${KEEPER_ROLE}')
   AND NOT (coalesce(usename, '') = 'postgres' AND application_name = current_setting('application_name'))`;
 
-export interface ServerOptions {
-  node: string;
-  clusterKey: string;
-  /** The node's volume. */
-  volume: string;
-  memoryLimitBytes: number | null;
-}
-
 /** One life of the postmaster process, and the objects that belong to it. */
 interface Run {
   readonly postmaster: Postmaster;
@@ -66,10 +57,9 @@ interface Run {
 
 /** The parts of a server that stay the same in all lives of its process. */
 interface ServerParts {
-  readonly options: ServerOptions;
+  readonly place: Place;
   readonly warning: Warning;
   readonly files: Configuration;
-  readonly inForce: InForce;
   readonly sessions: OwnSessions;
   readonly furnishing: Furnishing;
   readonly canary: Canary;
@@ -77,32 +67,14 @@ interface ServerParts {
 }
 
 /** Creates the PostgreSQL of this container. Nothing runs before {@link Server.start}. */
-export function createServer(options: ServerOptions): Server {
-  const { node, clusterKey, volume, memoryLimitBytes } = options;
-  const data = join(volume, 'data');
-  const files = new Configuration({ node, clusterKey, memoryLimitBytes, data, folder: join(volume, 'conf') });
-  const sessions = new OwnSessions(node);
+export function createServer(place: Place, memoryLimitBytes: number | null): Server {
+  const sessions = new OwnSessions(place.node);
   return new Server({
-    options,
-    warning: { text: null },
-    files,
-    inForce: new InForce(files, new Tunables(settingValues(node, memoryLimitBytes))),
-    sessions,
-    canary: new Canary(
-      (setup) => sessions.home(SQL_LIMIT_MS, 0, setup),
-      () => sessions.common(),
-    ),
-    furnishing: new Furnishing(
-      {
-        into: (database, limitMs) => sessions.into(database, limitMs, REPAIR_LOCK_MS),
-        home: (limitMs) => sessions.home(limitMs, REPAIR_LOCK_MS),
-      },
-      clusterKey,
-    ),
-    log: new ServerLog(
-      (line) => process.stderr.write(`${line}\n`),
-      () => performance.now(),
-    ),
+    ...{ place, sessions, warning: { text: null } },
+    files: new Configuration(place, memoryLimitBytes),
+    canary: new Canary(sessions),
+    furnishing: new Furnishing(sessions, place.clusterKey),
+    log: new ServerLog((line) => process.stderr.write(`${line}\n`)),
   });
 }
 
@@ -114,20 +86,20 @@ export class Server implements Postgres {
   private readonly beats: Heartbeat;
   /** The present life of the process; null: PostgreSQL does not run. */
   private run: Run | null = null;
-  private pipes: LogPipes | null = null;
+  private pipes: readonly Pipe[] = [];
   private releaseAtMs = Number.NEGATIVE_INFINITY;
 
   constructor(parts: ServerParts) {
-    const { options, warning, files, sessions } = parts;
+    const { place, warning, files, sessions } = parts;
     this.parts = parts;
     this.data = new DataFolder({
-      ...{ ...options, files, warning },
+      ...{ place, files, warning },
       isRunning: () => this.run !== null,
       progress: (text) => this.onProgress(text),
     });
     this.beats = new Heartbeat({
       open: (limitMs) => sessions.home(limitMs, BEAT_LOCK_MS),
-      prove: (limitMs) => provePostmaster(`${SOCKETS}/.s.PGSQL.${PORTS.postgres}`, limitMs),
+      prove: (limitMs) => provePostmaster(SOCKET, limitMs),
       runs: () => this.run?.postmaster.seemsWell() === true,
     });
   }
@@ -140,30 +112,34 @@ export class Server implements Postgres {
   // Data directory
 
   readonly initialise = () => this.data.initialise();
-  readonly reach = (source: Source) => this.data.reach(source);
+  readonly reach = (source: Source) => reach(source, this.parts.place);
   readonly copyFrom: Postgres['copyFrom'] = (...args) => this.data.copyFrom(...args);
   readonly dropCopy = () => this.data.dropCopy();
   readonly rewindFrom: Postgres['rewindFrom'] = (...args) => this.data.rewindFrom(...args);
   readonly swapIn = () => this.data.swapIn();
   readonly tidy = () => this.data.tidy();
-  readonly forkLsn = (timeline: number) => this.data.forkLsn(timeline);
+
+  async forkLsn(timeline: number): Promise<string | null> {
+    const begin = (await readHistory(this.parts.place.data, timeline)).at(-1)?.begin ?? 0n;
+    return begin === 0n ? null : printLsn(begin);
+  }
 
   // Process
 
   async configure(ordered: ServerConfig): Promise<boolean> {
-    const { inForce, sessions } = this.parts;
+    const { files, sessions } = this.parts;
     const config = await this.data.staged(ordered);
     const { run } = this;
     run?.observer.follows(config.upstream);
     sessions.application = config.settings.databaseName;
-    if (!(await inForce.write(config, run?.postmaster.blind === true))) return false;
+    if (!(await files.write(config, run?.postmaster.blind === true))) return false;
     this.run?.postmaster.reload();
     return true;
   }
 
   async start(ordered: ServerConfig, leads = false): Promise<void> {
     if (this.run !== null) return;
-    const { options, files, inForce, sessions, warning, log } = this.parts;
+    const { place, files, sessions, warning, log } = this.parts;
     const { data, beats } = this;
     await noServerLeft(START_WAIT_MS);
     await data.removeLocks();
@@ -174,33 +150,31 @@ export class Server implements Postgres {
     const cleanLeader = view.control.clean && view.control.checkpointLsn !== null;
     warning.text = null;
     sessions.begin(config.settings.databaseName);
-    const blind = await inForce.writeForStart(config, floors, leads && cleanLeader, (words) => {
+    const blind = await files.writeForStart(config, floors, leads && cleanLeader, (words) => {
       warning.text = `PostgreSQL refuses postgresSettings, the former ones stay: ${words}`;
     });
     await data.beStandby();
-    this.pipes ??= await LogPipes.open({ json: (text) => log.hear(text), stray: (text) => log.hearStray(text) });
-    this.pipes.drain();
+    const hearStray = (text: string) => log.hearStray(text);
+    if (this.pipes.length === 0) this.pipes = await openLogPipes((text) => log.hear(text), hearStray);
+    for (const pipe of this.pipes) pipe.drain();
     log.begin();
     const postmaster = new Postmaster({
-      ...{ node: options.node, data: data.path, serverArguments: files.serverArguments(), blind },
+      ...{ place, serverArguments: files.serverArguments(), blind },
       controlStamp: () => data.controlStamp(),
-      hear: { stray: (text) => log.hearStray(text), early: (text) => log.hearEarly(text) },
+      hear: { stray: hearStray, early: (text) => log.hearEarly(text) },
       onExit: (exit) => this.gone(postmaster, exit),
     });
-    const { node, clusterKey } = options;
     const { systemId } = view;
-    const observer = new Observer({
-      ...{ node, clusterKey, systemId, postmaster, data, sessions, inForce, beats, warning },
-    });
+    const observer = new Observer({ place, systemId, postmaster, data, sessions, files, beats, warning });
     observer.follows(config.upstream);
     this.run = { postmaster, observer };
   }
 
   private gone({ recovered }: Postmaster, { code, how, told }: Exit): void {
-    const { inForce, sessions, canary, log } = this.parts;
-    this.pipes?.drain();
+    const { files, sessions, canary, log } = this.parts;
+    for (const pipe of this.pipes) pipe.drain();
     const message = log.reason;
-    if (!told) inForce.tunables.failed({ code, recovered, message });
+    if (!told) files.tunables.failed({ code, recovered, message });
     this.run = null;
     this.data.forget();
     sessions.end();
@@ -236,13 +210,13 @@ export class Server implements Postgres {
   }
 
   async promote(tell: (text: string) => void, signal: AbortSignal): Promise<number> {
-    const { sessions, inForce } = this.parts;
+    const { place, sessions, files } = this.parts;
     const { run, data } = this;
     if (run === null) throw new Error('PostgreSQL does not run');
     if (data.catchesUp) await data.endCatchUp(true);
     run.observer.promotes();
-    const told = () => inForce.tunables.promoted();
-    return promote({ data: data.path, postmaster: run.postmaster, sessions, told }, tell, signal);
+    const told = () => files.tunables.promoted();
+    return promote({ data: place.data, postmaster: run.postmaster, sessions, told }, tell, signal);
   }
 
   async resumeReplay(): Promise<void> {
@@ -291,10 +265,10 @@ export class Server implements Postgres {
    */
   private release(slots: readonly string[]): void {
     if (performance.now() < this.releaseAtMs) return;
-    const { options, warning } = this.parts;
+    const { place, warning } = this.parts;
     // The interval is counted from the beginning of the release. Each step of the release has a limit.
     this.releaseAtMs = performance.now() + RELEASE_EVERY_MS;
-    const applicationName = `${options.node}-slots`;
+    const applicationName = `${place.node}-slots`;
     const open = () =>
       Replication.open({ host: SOCKETS, user: 'postgres', applicationName, limitMs: RELEASE_LIMIT_MS });
     releaseRows(slots, open).catch((error: unknown) => {

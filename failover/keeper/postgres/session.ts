@@ -1,37 +1,102 @@
-/** One SQL session. Settings of a role, a database or the stack do not apply in it (session-settings.ts). */
-import type { QueryConfig, QueryResultRow } from 'pg';
+/** Connections to PostgreSQL with a deadline for every step. */
+import { Client, type ClientConfig, DatabaseError, type QueryConfig, type QueryResultRow } from 'pg';
 import { type SessionRights, sessionOptions } from '../../contract/session-settings';
-import { TimedClient, type TimedOptions } from './timed-client';
+
+export interface TimedOptions {
+  /** Address of the server, or the folder of its local socket. */
+  host: string;
+  port?: number;
+  user: string;
+  password?: string;
+  applicationName: string;
+  /** Limit for connecting and for each statement or command, ms. */
+  limitMs: number;
+}
+
+/**
+ * One connection. node-postgres can wait for ever on a dead server. So at a deadline the socket is destroyed, and the
+ * connection can no longer be used.
+ */
+export class TimedClient {
+  protected readonly client: Client;
+  protected dead = false;
+  private readonly limitMs: number;
+
+  protected constructor(options: TimedOptions, config: ClientConfig & { replication?: string }) {
+    const { host, port = 5432, user, password, applicationName, limitMs } = options;
+    this.limitMs = limitMs;
+    this.client = new Client({ host, port, user, password, application_name: applicationName, ssl: false, ...config });
+    this.client.on('error', () => this.destroy());
+    this.client.on('end', () => {
+      this.dead = true;
+    });
+  }
+
+  get usable(): boolean {
+    return !this.dead;
+  }
+
+  /** Ends the connection at once. A statement that is running fails. */
+  destroy(): void {
+    this.dead = true;
+    const { connection } = this.client as unknown as { connection?: { stream?: { destroy(): void } } };
+    connection?.stream?.destroy();
+  }
+
+  /** Connects, or throws within the limit. */
+  protected async begin(): Promise<this> {
+    try {
+      await this.limited(this.client.connect());
+      return this;
+    } catch (error) {
+      this.destroy();
+      throw error;
+    }
+  }
+
+  protected mustLive(): void {
+    if (this.dead) throw new Error('the session has ended');
+  }
+
+  protected limited<T>(work: Promise<T>, limitMs = this.limitMs): Promise<T> {
+    let timer: NodeJS.Timeout | undefined;
+    const limit = new Promise<never>((_, reject) => {
+      timer = setTimeout(() => {
+        this.destroy();
+        reject(new Error(`no answer from PostgreSQL within ${limitMs} ms`));
+      }, limitMs);
+    });
+    return Promise.race([work, limit]).finally(() => clearTimeout(timer));
+  }
+}
 
 export interface SessionOptions extends TimedOptions {
   database: string;
-  /** @default 'superuser' */
-  rights?: SessionRights;
+  /** Null: the session begins as those of clients do. @default 'superuser' */
+  rights?: SessionRights | null;
   /** Settings that are added to those of every session or replace them. */
   settings?: Readonly<Record<string, string>>;
-  /** SQL to run once after connecting. */
-  setup?: string;
 }
 
+/** One SQL session. Settings of a role, a database or the stack do not apply in it (session-settings.ts). */
 export class Session extends TimedClient {
-  /** The database of the session. */
   readonly database: string;
+  readonly rights: SessionRights | null;
 
   private constructor(options: SessionOptions) {
     const { database, rights = 'superuser', settings } = options;
-    super(options, { database, options: sessionOptions(rights, settings) });
+    super(options, { database, options: rights === null ? undefined : sessionOptions(rights, settings) });
     this.database = database;
+    this.rights = rights;
   }
 
   /** Connects, or throws within the limit. */
   static open(options: SessionOptions): Promise<Session> {
-    const { setup } = options;
-    const session = new Session(options);
-    return session.begin(setup === undefined ? undefined : () => session.query(setup));
+    return new Session(options).begin();
   }
 
   /** Returns the rows of a statement. Throws if it takes longer than `limitMs`. */
-  async query<Row extends QueryResultRow>(sql: string, values: unknown[] = [], limitMs = this.limitMs): Promise<Row[]> {
+  query<Row extends QueryResultRow>(sql: string, values: unknown[] = [], limitMs?: number): Promise<Row[]> {
     return this.rows({ text: sql, values }, limitMs);
   }
 
@@ -39,8 +104,8 @@ export class Session extends TimedClient {
    * Returns the rows of a statement that is repeated under one name. PostgreSQL parses and plans it once per session
    * (manual, "PREPARE"); planning is most of the cost of a look.
    */
-  async ask<Row extends QueryResultRow>(name: string, text: string, values: unknown[] = []): Promise<Row[]> {
-    return this.rows({ name, text, values }, this.limitMs);
+  ask<Row extends QueryResultRow>(name: string, text: string, values: unknown[] = []): Promise<Row[]> {
+    return this.rows({ name, text, values });
   }
 
   /** Like {@link ask}, for a statement with one row. Throws when there is none. */
@@ -50,7 +115,7 @@ export class Session extends TimedClient {
     return row;
   }
 
-  private async rows<Row extends QueryResultRow>(query: QueryConfig, limitMs: number): Promise<Row[]> {
+  private async rows<Row extends QueryResultRow>(query: QueryConfig, limitMs?: number): Promise<Row[]> {
     this.mustLive();
     return (await this.limited(this.client.query<Row>(query), limitMs)).rows;
   }
@@ -64,6 +129,11 @@ export async function within<T>(opened: Promise<Session>, work: (session: Sessio
   } finally {
     session.destroy();
   }
+}
+
+/** SQLSTATE of an error that PostgreSQL sent; null for any other error, for example a broken connection. */
+export function sqlState(error: unknown): string | null {
+  return error instanceof DatabaseError ? (error.code ?? null) : null;
 }
 
 /** A name as a quoted SQL identifier. */

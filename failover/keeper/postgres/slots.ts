@@ -2,8 +2,7 @@
 
 import { copySlotName, slotName } from '../../contract/naming';
 import type { Replication } from './replication';
-import { literal, type Session } from './session';
-import { sqlState } from './timed-client';
+import { literal, type Session, sqlState } from './session';
 
 /**
  * Limits of the attempts to drop a slot. A node that was removed reconnects until its lines are out of pg_hba.conf,
@@ -50,12 +49,9 @@ export async function ensureSlots(session: Session, peers: string[], renew: bool
   for (const { slot_name: name, active, fell_off: fellOff, holds_rows: holdsRows, idle } of rows) {
     if (copies.includes(name) && !renew && (active || !idle)) continue;
     const stays = wanted.includes(name) && (active || (!renew && !fellOff));
-    if (!stays) {
-      await drop(session, name);
-      continue;
-    }
-    there.add(name);
-    if (!active && holdsRows) holding.push(name);
+    if (stays) there.add(name);
+    else await drop(session, name);
+    if (stays && !active && holdsRows) holding.push(name);
   }
   for (const name of wanted) {
     if (!there.has(name)) await session.query(`SELECT pg_create_physical_replication_slot(${literal(name)})`);
@@ -81,7 +77,7 @@ export async function releaseRows(slots: readonly string[], open: () => Promise<
         return false;
       };
       await replication
-        .stream({ slot, lsn: flushLsn }, () => false, { onBegun })
+        .stream({ slot, lsn: flushLsn }, () => false, onBegun)
         .catch((error: unknown) => {
           if (sqlState(error) !== OBJECT_IN_USE) throw error;
         });

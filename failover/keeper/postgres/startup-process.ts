@@ -3,8 +3,7 @@
  * accepts no session that could ask how far it is, and no decision may depend on its log.
  */
 import { readFile } from 'node:fs/promises';
-import { childrenOf } from './processes';
-import { isStartup } from './titles';
+import { childrenOf, isStartup, statFields } from './processes';
 
 /** The kernel's figures about a process. */
 export interface Sample {
@@ -60,9 +59,8 @@ export class Standstill {
 
 /** Parses `/proc/PID/stat` and `/proc/PID/status`. */
 export function readSample(stat: string, status: string): Sample {
-  // The name in brackets may contain any characters, so the fields are counted after it (proc(5): state is the third,
-  // utime the 14th).
-  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+  // proc(5): state is the third field, utime the 14th.
+  const fields = statFields(stat);
   const ticks = Number(fields[11]) + Number(fields[12]);
   const switches = /^voluntary_ctxt_switches:\s*(\d+)/m.exec(status)?.[1];
   return {
@@ -70,6 +68,16 @@ export function readSample(stat: string, status: string): Sample {
     processorMs: (ticks * 1_000) / TICKS_PER_S,
     sleepsTaken: switches === undefined ? null : Number(switches),
   };
+}
+
+/** Takes a sample of a process; null: it has ended. */
+async function sampleOf(pid: number): Promise<Sample | null> {
+  try {
+    const stat = await readFile(`/proc/${pid}/stat`, 'utf8');
+    return readSample(stat, await readFile(`/proc/${pid}/status`, 'utf8'));
+  } catch {
+    return null;
+  }
 }
 
 /** Watches the startup process of one postmaster. */
@@ -84,24 +92,9 @@ export class StartupProcess {
 
   /** Time for which the process has had nothing to apply, ms; 0: it works, or there is none. */
   async stillMs(postmaster: number): Promise<number> {
-    if (this.pid === null) {
-      const children = await childrenOf(postmaster);
-      this.pid = children.find(({ title }) => isStartup(title, this.node))?.pid ?? null;
-    }
-    const sample = await this.look();
+    this.pid ??= (await childrenOf(postmaster)).find(({ title }) => isStartup(title, this.node))?.pid ?? null;
+    const sample = this.pid === null ? null : await sampleOf(this.pid);
     if (sample === null) this.pid = null;
     return this.standstill.see(sample, performance.now());
-  }
-
-  private async look(): Promise<Sample | null> {
-    if (this.pid === null) return null;
-    try {
-      const [stat, status] = await Promise.all(
-        ['stat', 'status'].map((file) => readFile(`/proc/${this.pid}/${file}`, 'utf8')),
-      );
-      return readSample(stat ?? '', status ?? '');
-    } catch {
-      return null;
-    }
   }
 }

@@ -6,26 +6,16 @@
  * It always looks at this node first. Positions and timelines of both sides only grow, so a conclusion from an older
  * look at this node and a newer answer of the leader stays true, also when the leader is promoted in between.
  */
-import { open, readFile } from 'node:fs/promises';
+import { open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { parseLsn, printLsn } from '../../contract/lsn';
 import type { Source } from '../ports';
-import { readControlFile, WAITS_FOR_WAL } from './look';
-import { commandLine, serverProcesses } from './processes';
+import { readControlFile, readHistory, WAITS_FOR_WAL } from './look';
+import { commandLine, serverProcesses, timelineOf, walFileIn } from './processes';
 import type { Replication } from './replication';
-import type { Session } from './session';
-import { sqlState } from './timed-client';
-import {
-  historyFile,
-  historyOf,
-  PAGE_BYTES,
-  recordLength,
-  type Stretch,
-  segmentFile,
-  segmentStart,
-  stretchAt,
-} from './timelines';
+import { type Session, sqlState } from './session';
+import { historyOf, PAGE_BYTES, recordLength, type Stretch, segmentFile, segmentStart, stretchAt } from './timelines';
 
 /** SQLSTATE "undefined_file": the segment no longer exists. */
 const GONE = '58P01';
@@ -144,8 +134,6 @@ interface OwnRow {
   startup: { pid: number; waits: string | null } | null;
 }
 
-const READS = /startup (?:recovering|waiting for) ([0-9A-F]{24})$/;
-
 export interface Place {
   /** The data directory. */
   data: string;
@@ -153,30 +141,30 @@ export interface Place {
   timeline: number | null;
 }
 
-async function ownHistory(data: string, timeline: number): Promise<Stretch[]> {
-  const text = await readFile(join(data, 'pg_wal', historyFile(timeline)), 'utf8').catch(() => null);
-  return historyOf(timeline, text);
+function readPosition(title: string, segmentBytes: bigint): bigint | null {
+  const file = walFileIn(title);
+  return file === null ? null : segmentStart(file, segmentBytes);
 }
 
 /** Looks at this node through its own PostgreSQL. Throws when that does not answer. */
-export async function lookAtOwn(session: Session, { data, timeline }: Place): Promise<Own> {
+async function lookAtOwn(session: Session, { data, timeline }: Place): Promise<Own> {
   const row = await session.askOne<OwnRow>('own', OWN);
   const segmentBytes = BigInt(row.segment_bytes);
-  const file = READS.exec((row.startup === null ? null : await commandLine(row.startup.pid)) ?? '')?.[1];
-  const newest = Math.max(row.timeline, timeline ?? 0, file === undefined ? 0 : Number.parseInt(file.slice(0, 8), 16));
+  const title = (row.startup === null ? null : await commandLine(row.startup.pid)) ?? '';
+  const newest = Math.max(row.timeline, timeline ?? 0, timelineOf(title) ?? 0);
   return {
     systemId: row.system_id,
-    history: await ownHistory(data, newest),
+    history: await readHistory(data, newest),
     position: row.replay === null ? null : parseLsn(row.replay),
     segmentBytes,
     waits: WAITS_FOR_WAL.has(row.startup?.waits ?? ''),
-    reads: file === undefined ? null : segmentStart(file, segmentBytes),
+    reads: readPosition(title, segmentBytes),
     answers: true,
   };
 }
 
 /** Looks at this node through its control file, for a server that is not consistent yet and accepts no sessions. */
-export async function lookAtUnanswering({ data, timeline }: Place): Promise<Own> {
+async function lookAtUnanswering({ data, timeline }: Place): Promise<Own> {
   const value = await readControlFile(data);
   const segmentBytes = BigInt(value('Bytes per WAL segment'));
   const end = parseLsn(value('Minimum recovery ending location'));
@@ -186,26 +174,32 @@ export async function lookAtUnanswering({ data, timeline }: Place): Promise<Own>
     timeline ?? 0,
   );
   // A title that ends with the name of a WAL file is not a client's, because a client's title ends with its activity.
-  const title = (await serverProcesses()).map((p) => READS.exec(p.title)?.[1]).find((file) => file !== undefined);
+  const title = (await serverProcesses()).map((p) => p.title).find((t) => walFileIn(t) !== null);
   return {
     systemId: value('Database system identifier'),
-    history: await ownHistory(data, newest),
+    history: await readHistory(data, newest),
     position: end === 0n ? null : end,
     segmentBytes,
     waits: false,
-    reads: title === undefined ? null : segmentStart(title, segmentBytes),
+    reads: readPosition(title ?? '', segmentBytes),
     answers: false,
   };
 }
 
 /** Returns the leader's own answer; null: this is not the node that is followed, or it is not a primary (yet). */
-export async function askLeader(replication: Replication, name: string): Promise<LeaderAnswer | null> {
+async function askLeader(replication: Replication, name: string): Promise<LeaderAnswer | null> {
   // The address may now belong to another node (S14).
   if ((await replication.show('cluster_name')) !== name) return null;
   if ((await replication.show('in_hot_standby')) !== 'off') return null;
   const { systemId, timeline, flushLsn } = await replication.identify();
   const text = timeline > 1 ? await replication.history(timeline) : null;
   return { name, systemId, flush: parseLsn(flushLsn), history: historyOf(timeline, text) };
+}
+
+/** A stretch of WAL within one file. */
+interface Window {
+  from: bigint;
+  end: bigint;
 }
 
 /** Whether the leader, which has WAL after `start`, has removed the file that begins there. */
@@ -221,13 +215,8 @@ async function isGone(replication: Replication, timeline: number, start: bigint)
   }
 }
 
-/** Reads the leader's WAL from `from` to `end`; null: it is not available. */
-async function leaderLog(
-  replication: Replication,
-  timeline: number,
-  from: bigint,
-  end: bigint,
-): Promise<Buffer | null> {
+/** Reads the leader's WAL; null: it is not available. */
+async function leaderLog(replication: Replication, timeline: number, { from, end }: Window): Promise<Buffer | null> {
   const pieces: Buffer[] = [];
   let at = from;
   try {
@@ -244,14 +233,9 @@ async function leaderLog(
   return Buffer.concat(pieces).subarray(0, Number(end - from));
 }
 
-/** Reads this node's WAL from `from` to `end`, which are in one file; null: it is not here. */
-async function ownLog(
-  data: string,
-  timeline: number,
-  from: bigint,
-  end: bigint,
-  segmentBytes: bigint,
-): Promise<Buffer | null> {
+/** Reads this node's WAL; null: it is not here. */
+async function ownLog(data: string, timeline: number, window: Window, segmentBytes: bigint): Promise<Buffer | null> {
+  const { from, end } = window;
   const file = await open(join(data, 'pg_wal', segmentFile(timeline, from, segmentBytes))).catch(() => null);
   if (file === null) return null;
   try {
@@ -267,7 +251,7 @@ const page = (position: bigint): bigint => position - (position % PAGE_BYTES);
 const larger = (a: bigint, b: bigint): bigint => (a > b ? a : b);
 const smaller = (a: bigint, b: bigint): bigint => (a < b ? a : b);
 
-export interface Question {
+interface Question {
   leader: Source;
   place: Place;
   /** Opens a session on this node's PostgreSQL; throws when that does not answer. */
@@ -317,19 +301,14 @@ async function waiting(session: Session, place: Place): Promise<Own> {
 }
 
 async function compare(own: Own, leader: LeaderAnswer, replication: Replication, place: Place): Promise<Finding> {
-  const history = judgeHistory(own, leader);
-  if (history !== null) return { impossible: history, stuck: null };
-  const gone = await whatIsGone(own, leader, replication, place.data);
-  if (gone !== null) return { impossible: gone, stuck: null };
+  const impossible = judgeHistory(own, leader) ?? (await whatIsGone(own, leader, replication, place.data));
+  if (impossible !== null) return { impossible, stuck: null };
   return own.answers && own.waits ? compareLog(own, leader, replication, place.data) : NOTHING;
 }
 
-async function whatIsGone(
-  own: Own,
-  { name, flush }: LeaderAnswer,
-  replication: Replication,
-  data: string,
-): Promise<string | null> {
+/** Why the leader no longer has WAL that this data needs, for people; null: it has all, or does not say. */
+async function whatIsGone(own: Own, leader: LeaderAnswer, replication: Replication, data: string) {
+  const { name, flush } = leader;
   const { segmentBytes } = own;
   let needed: bigint | null = null;
   if (own.waits && own.position !== null) needed = larger(own.position, own.reads ?? 0n);
@@ -337,8 +316,8 @@ async function whatIsGone(
   const timeline = needed === null ? undefined : stretchAt(own.history, needed)?.timeline;
   if (needed === null || timeline === undefined) return null;
   // A server that accepts no sessions may still be replaying the local WAL.
-  if (!own.answers && (await ownLog(data, timeline, page(needed), page(needed) + 1n, segmentBytes)) !== null)
-    return null;
+  const first = { from: page(needed), end: page(needed) + 1n };
+  if (!own.answers && (await ownLog(data, timeline, first, segmentBytes)) !== null) return null;
   const start = needed - (needed % segmentBytes);
   // WAL that the leader has not written yet is not missing, and a stream of it would wait.
   if (start >= flush || !(await isGone(replication, timeline, start))) return null;
@@ -352,21 +331,21 @@ async function compareLog(own: Own, leader: LeaderAnswer, replication: Replicati
   const { position, segmentBytes } = own;
   const [last, next] = [stretchAt(own.history, (position ?? 0n) - 1n), stretchAt(own.history, position ?? 0n)];
   if (position === null || position === 0n || last === null || next === null) return NOTHING;
-  const both = async ({ timeline }: Stretch, { from, end }: Window): Promise<Compared | null> => {
+  const compared = async ({ timeline }: Stretch, { from, end }: Window): Promise<Compared | null> => {
     const theirs = leader.history.find((s) => s.timeline === timeline);
-    const until = theirs === undefined ? from : smaller(end, theirs.end ?? leader.flush);
-    if (until <= from) return null;
-    const mine = await ownLog(data, timeline, from, until, segmentBytes);
-    const other = mine === null ? null : await leaderLog(replication, timeline, from, until);
+    const both = { from, end: theirs === undefined ? from : smaller(end, theirs.end ?? leader.flush) };
+    if (both.end <= from) return null;
+    const mine = await ownLog(data, timeline, both, segmentBytes);
+    const other = mine === null ? null : await leaderLog(replication, timeline, both);
     return mine === null || other === null ? null : { from, own: mine, leader: other };
   };
   for (const window of windows(last, position, segmentBytes)) {
-    const compared = await both(last, window);
-    const differs = compared === null ? null : firstDifference(compared, position);
+    const applied = await compared(last, window);
+    const differs = applied === null ? null : firstDifference(applied, position);
     if (differs !== null) return { impossible: unlike(leader.name, last.timeline, differs), stuck: null };
   }
   const end = smaller(position + BEHIND, position - (position % segmentBytes) + segmentBytes);
-  const behind = await both(next, { from: page(position), end });
+  const behind = await compared(next, { from: page(position), end });
   const isHere = behind !== null && nextRecordIsHere(behind, position);
   return isHere ? { impossible: null, stuck: { position, timeline: next.timeline } } : NOTHING;
 }
@@ -374,11 +353,6 @@ async function compareLog(own: Own, leader: LeaderAnswer, replication: Replicati
 /** The sentence for two histories with the same timeline number. */
 export function unlike(leader: string, timeline: number, from: bigint): string {
   return `the write-ahead log of this data differs from that of ${leader} on timeline ${timeline} from ${printLsn(from)} on: these are two histories with one number`;
-}
-
-interface Window {
-  from: bigint;
-  end: bigint;
 }
 
 /**

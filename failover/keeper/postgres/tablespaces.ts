@@ -27,12 +27,10 @@ async function locationsOf(data: string): Promise<string[]> {
 }
 
 async function entriesOf(location: string): Promise<string[]> {
-  try {
-    return await readdir(location);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return [];
+  return readdir(location).catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT') return [];
     throw error;
-  }
+  });
 }
 
 /** Removes PostgreSQL's own folders in these locations; other files stay. */
@@ -83,13 +81,10 @@ export async function claimTablespaces(
   const present = await locationsOf(data);
   for (const { name, location } of tablespaces) {
     if ((await entriesOf(location)).length === 0) continue;
-    const inUse = present.includes(location);
-    throw new KeeperError(
-      'TABLESPACE_IN_USE',
-      inUse
-        ? `the copy needs ${location} of tablespace "${name}", where the old data of ${node} has its own: allow rebuildInPlace, so that the old data goes first`
-        : `the copy needs ${location} of tablespace "${name}", and that folder in the container of ${node} is not empty: empty it`,
-    );
+    const why = present.includes(location)
+      ? `where the old data of ${node} has its own: allow rebuildInPlace, so that the old data goes first`
+      : `and that folder in the container of ${node} is not empty: empty it`;
+    throw new KeeperError('TABLESPACE_IN_USE', `the copy needs ${location} of tablespace "${name}", ${why}`);
   }
   if (tablespaces.length === 0) return;
   await writeWhole(volume, LIST, JSON.stringify(tablespaces.map(({ location }) => location)));

@@ -56,19 +56,6 @@ function checksum(header: Buffer, body: Buffer): Buffer {
   return createHash('sha256').update(header.subarray(0, 32)).update(body).digest();
 }
 
-/**
- * The newest text in the file. A store that cannot be read counts as empty, because the keepers remember the state
- * (S10).
- */
-async function newestIn(file: SlotFile): Promise<string | null> {
-  try {
-    return await file.load();
-  } catch (error) {
-    if (error instanceof NoReadableRecord) return null;
-    throw error;
-  }
-}
-
 export class FileStore implements Store {
   incarnation = 0;
   loaded: string | null = null;
@@ -97,7 +84,11 @@ export class FileStore implements Store {
   }
 
   private async load(): Promise<void> {
-    const text = await newestIn(this.file);
+    const text = await this.file.load().catch((error: unknown) => {
+      // A store that cannot be read counts as empty, because the keepers remember the state (S10).
+      if (error instanceof NoReadableRecord) return null;
+      throw error;
+    });
     if (text === null) return;
     const payload = JSON.parse(text) as Payload;
     this.incarnation = payload.incarnation;

@@ -12,7 +12,6 @@ import {
   type MonitorFrame,
   type NodeSettings,
   PROTOCOL_VERSION,
-  type SlotView,
   type StateCopy,
   type Status,
 } from '../../contract/messages';
@@ -51,6 +50,8 @@ export interface KeeperServerOptions {
   onIncarnation: (incarnation: number) => void;
 }
 
+type Hello = Extract<KeeperFrame, { type: 'hello' }>;
+
 /** One declared node. */
 interface Peer {
   readonly node: DeclaredNode;
@@ -63,26 +64,18 @@ interface Peer {
  * One connection of a node, or the time between two connections. All other knowledge of the node begins and ends with
  * it.
  */
-interface Spell {
+interface Spell extends Pick<NodeView, 'changedAtMs' | 'heardAtMs' | 'recall' | 'slots'> {
   readonly link: Link | null;
-  /** When the spell began, or when its observations were last forgotten, monotonic ms. */
-  changedAtMs: number;
-  heardAtMs: number;
-  recall: NodeView['recall'];
-  slots: SlotView[] | undefined;
+  /** Id of the last order that was sent. */
   sent: string | null;
   rememberedSeq: number | null;
   seen: Sight;
 }
 
 /** What the monitor has seen of a node in this spell; a stall of the monitor discards it (S11). */
-interface Sight {
-  status: Status | null;
+interface Sight extends Pick<NodeView, 'status' | 'streamingSeenAtMs' | 'probe' | 'refusedAtMs'> {
   pings: { n: number; sentAtMs: number }[];
   heartbeat: { count: number; atMs: number } | null;
-  streamingSeenAtMs: number | null;
-  probe: { alive: boolean; atMs: number } | null;
-  refusedAtMs: number | null;
   /** True while a quick connect to its PostgreSQL is under way. */
   asking: boolean;
 }
@@ -136,11 +129,10 @@ export class KeeperServer implements Keepers {
     for (const [name, { everConnected, spell }] of this.peers) {
       const { link, changedAtMs, heardAtMs, recall, slots, seen } = spell;
       const { status, pings, heartbeat, streamingSeenAtMs, probe, refusedAtMs } = seen;
-      const oldest = pings[0];
+      const silentMs = Math.max(0, nowMs - (pings[0]?.sentAtMs ?? nowMs));
       views[name] = {
-        ...{ name, connected: link !== null, everConnected, changedAtMs, status },
-        silentMs: oldest === undefined ? 0 : Math.max(0, nowMs - oldest.sentAtMs),
-        ...{ heardAtMs, streamingSeenAtMs, heartbeatSeenAtMs: heartbeat?.atMs ?? null, probe, refusedAtMs, recall },
+        ...{ name, connected: link !== null, everConnected, changedAtMs, status, silentMs, heardAtMs },
+        ...{ streamingSeenAtMs, heartbeatSeenAtMs: heartbeat?.atMs ?? null, probe, refusedAtMs, recall },
         ...(slots === undefined ? {} : { slots }),
       };
     }
@@ -264,24 +256,23 @@ export class KeeperServer implements Keepers {
         if (peer.spell.link === link) this.receive(peer, frame);
         return;
       }
-      peer = this.prove(frame, nonce, socket.remoteAddress ?? 'an unknown address');
-      if (peer === null) {
+      if (frame.type === 'hello') peer = this.prove(frame, nonce, socket.remoteAddress ?? 'an unknown address');
+      if (frame.type !== 'hello' || peer === null) {
         link.destroy();
         return;
       }
       clearTimeout(limit);
       this.unproven.delete(link);
-      const theirs = frame.type === 'hello' ? frame.nonce : '';
-      if (frame.type === 'hello' && frame.takesVerifier === true) this.takeVerifier.add(link);
-      const mac = proof(this.options.clusterKey, 'monitor', theirs, nonce, peer.node.name);
+      if (frame.takesVerifier === true) this.takeVerifier.add(link);
+      const mac = proof(this.options.clusterKey, 'monitor', frame.nonce, nonce, peer.node.name);
       link.send({ type: 'welcome', mac });
       this.joined(peer, link);
     };
     link.send({ type: 'challenge', version: PROTOCOL_VERSION, incarnation: this.incarnation, nonce });
   }
 
-  private prove(frame: KeeperFrame, nonce: string, address: string): Peer | null {
-    if (frame.type !== 'hello') return null;
+  /** The declared node that a first frame proves to come from; null when it does not. */
+  private prove(frame: Hello, nonce: string, address: string): Peer | null {
     const expected = proof(this.options.clusterKey, 'keeper', nonce, frame.nonce, frame.node);
     // This name is not proven: any program that reaches the port can send any name.
     const caller = `a keeper at ${address} that calls itself ${JSON.stringify(frame.node)}`;
@@ -380,15 +371,8 @@ export class KeeperServer implements Keepers {
 const LEVELS = { info: 'INFO', warn: 'WARN', error: 'ERROR' } as const;
 
 function nothingSeen(): Sight {
-  return {
-    status: null,
-    pings: [],
-    heartbeat: null,
-    streamingSeenAtMs: null,
-    probe: null,
-    refusedAtMs: null,
-    asking: false,
-  };
+  const nothing = { status: null, heartbeat: null, streamingSeenAtMs: null, probe: null, refusedAtMs: null };
+  return { ...nothing, pings: [], asking: false };
 }
 
 function newSpell(link: Link | null, nowMs: number): Spell {
@@ -405,15 +389,9 @@ class Link {
 
   constructor(socket: Socket) {
     this.socket = socket;
-    onFrames(
-      socket,
-      KeeperFrame,
-      (frame) => this.onFrame(frame),
-      () => this.destroy(),
-    );
-    socket.on('error', () => this.destroy());
-    socket.on('end', () => this.destroy());
-    socket.on('close', () => this.destroy());
+    const destroy = () => this.destroy();
+    onFrames(socket, KeeperFrame, (frame) => this.onFrame(frame), destroy);
+    socket.on('error', destroy).on('end', destroy).on('close', destroy);
   }
 
   send(frame: MonitorFrame): void {

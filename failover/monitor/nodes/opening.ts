@@ -148,13 +148,12 @@ export class OpeningChecks implements Opening {
     try {
       const { rows } = await client.query<{ node: string }>(COMMIT, [term, node]);
       if (rows.length === 1) return true;
+      throw new Error(`the address of ${node} answers as another node; it is not opened`);
     } catch (error) {
       if (error instanceof pg.DatabaseError && error.code === READ_ONLY) return false;
       this.drop(node, client);
       throw error;
     }
-    this.drop(node, client);
-    throw new Error(`the address of ${node} answers as another node; it is not opened`);
   }
 
   private tell(node: string, words: string): void {

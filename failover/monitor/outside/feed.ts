@@ -3,8 +3,9 @@
  * second, not at all while there is no reader, and less often during a change of leader, whose milliseconds belong to
  * the clients. All buffers are bounded.
  */
-import type { ClusterStatus, Failover, LogEvent, Sample } from '../../contract/api';
-import type { Listeners } from './listeners';
+import type { Failover, LogEvent, Sample } from '../../contract/api';
+import type { Listeners, Message } from './listeners';
+import type { StatusView } from './status-view';
 
 /** Shortest time between two statuses, ms. */
 const STATUS_EVERY_MS = 250;
@@ -18,18 +19,15 @@ const EVENTS_SHOWN = 100;
 export const SAMPLE_EVERY_MS = 1_000;
 const SAMPLES_KEPT = 3_600;
 
-export interface FeedOptions {
+interface FeedOptions {
   /** Null until the first cycle. */
-  status: () => Words | null;
+  status: () => StatusView | null;
   /** True while a change of leader is under way. */
   busy: () => boolean;
   failovers: () => readonly Failover[];
   listeners: Listeners;
   nowMs: () => number;
 }
-
-/** The status without its events, which the feed adds. */
-type Words = Omit<ClusterStatus, 'events'>;
 
 interface Made {
   /** JSON of the status without its events. */
@@ -119,7 +117,7 @@ export class Feed {
    * The first messages for a new listener: the status, and the log from the event on after which it stopped (null: from
    * now on).
    */
-  greeting(after: number | null): { name: string; data: string; id?: number }[] {
+  greeting(after: number | null): Message[] {
     const made = this.make();
     const missed = after === null ? [] : this.since(after);
     return [
@@ -159,7 +157,7 @@ function listOf(events: readonly { text: string }[]): string {
 }
 
 /** The status without the fields that change with every write. */
-function essenceOf(status: Words): string {
+function essenceOf(status: StatusView): string {
   const nodes = status.nodes.map((n) => ({ ...n, lsn: null, lagBytes: null, lagSeconds: null, slots: null }));
   return JSON.stringify({ ...status, at: '', nodes });
 }

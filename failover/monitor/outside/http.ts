@@ -5,20 +5,21 @@
  * the answers.
  */
 import { createHash, timingSafeEqual } from 'node:crypto';
+import { readFileSync } from 'node:fs';
 import { Server } from 'node:http';
 import { isIP } from 'node:net';
+import { join } from 'node:path';
 import { serve } from '@hono/node-server';
 import { type Context, Hono } from 'hono';
 import { bodyLimit } from 'hono/body-limit';
 import type { z } from 'zod';
 import { type Answer, Bodies, type Command } from '../../contract/api';
-import type { PageFiles } from '../../contract/layout';
+import { PAGE_FILES, type PageFiles } from '../../contract/layout';
 import type { Request } from '../../core/state/observation';
 import type { Feed } from './feed';
 import type { Listeners } from './listeners';
 import { keptFor, Turnstile } from './load';
 import { openapi } from './openapi';
-import { pageRoutes } from './page-routes';
 
 const HEADERS = {
   'Content-Security-Policy':
@@ -33,8 +34,13 @@ const METRICS_EVERY_MS = 1_000;
 const BODY_BYTES_MAX = 4 * 1024;
 const EVENTS_DEFAULT = 100;
 const EVENTS_MAX = 1_000;
+const PAGE_TYPES: Record<keyof PageFiles, string> = {
+  'index.html': 'text/html; charset=utf-8',
+  'page.css': 'text/css; charset=utf-8',
+  'page.js': 'text/javascript; charset=utf-8',
+  'icon.svg': 'image/svg+xml',
+};
 const JSON_TYPE = { 'Content-Type': 'application/json; charset=utf-8' };
-const STARTING = { error: 'the monitor is starting' };
 
 export interface HttpParts {
   page: PageFiles;
@@ -49,16 +55,20 @@ export interface HttpParts {
   unready: () => string | null;
   /** Names by which this server is known, beside `localhost` and addresses. */
   hostNames: readonly string[];
-  metrics?: () => Promise<{ contentType: string; text: string }>;
-  /** Commands: `Authorization: Bearer <token>`. */
-  commands?: Commands;
+  metrics: () => Promise<{ contentType: string; text: string }>;
+  commands: {
+    /** A command has the header `Authorization: Bearer <token>`. */
+    token: string;
+    ask: (request: Request) => Promise<Answer>;
+    dryRun: (request: Request) => Answer;
+    wallMs: () => number;
+  };
 }
 
-export interface Commands {
-  token: string;
-  ask: (request: Request) => Promise<Answer>;
-  dryRun: (request: Request) => Answer;
-  wallMs: () => number;
+/** Reads the bundled status page. @throws Error when a file is missing. */
+export function readPage(folder: string): PageFiles {
+  const files = PAGE_FILES.map((name) => [name, readFileSync(join(folder, name), 'utf8')]);
+  return Object.fromEntries(files) as PageFiles;
 }
 
 export function httpApp(parts: HttpParts): Hono {
@@ -70,21 +80,23 @@ export function httpApp(parts: HttpParts): Hono {
   const [health, others] = [new Turnstile(parts.nowMs), new Turnstile(parts.nowMs)];
   app.use(async (c, next) => {
     // A person's command must get through a flood of requests, and so must the question whether the process is healthy.
-    const isCommand = parts.commands !== undefined && isAllowed(c, parts.commands.token);
-    if (isCommand || (await (c.req.path === '/health' ? health : others).pass())) return next();
-    return c.json({ error: 'too many requests wait; try again later' }, 503, {
-      'Retry-After': '1',
-      Connection: 'close',
-    });
+    if (isAllowed(c, parts.commands.token) || (await (c.req.path === '/health' ? health : others).pass()))
+      return next();
+    const headers = { 'Retry-After': '1', Connection: 'close' };
+    return c.json({ error: 'too many requests wait; try again later' }, 503, headers);
   });
   app.use(async (c, next) => {
     if (isOurs(new URL(c.req.url).hostname, parts.hostNames)) return next();
     return c.json({ error: 'this name is none of the monitor’s; use localhost or an address' }, 403);
   });
-  pageRoutes(app, parts.page);
+  for (const name of PAGE_FILES) {
+    const headers = { 'Content-Type': PAGE_TYPES[name] };
+    app.get(name === 'index.html' ? '/' : `/${name}`, (c) => c.body(parts.page[name], 200, headers));
+  }
   healthRoutes(app, parts);
   readingRoutes(app, parts);
-  if (parts.commands !== undefined) addCommands(app, parts.commands, parts.feed);
+  app.use('/api/v1/*', bodyLimit({ maxSize: BODY_BYTES_MAX }));
+  for (const name of Object.keys(Bodies) as Command[]) addCommand(app, parts, name);
   app.notFound((c) => c.json({ error: 'there is nothing here; see /openapi.json' }, 404));
   return app;
 }
@@ -106,7 +118,6 @@ function healthRoutes(app: Hono, { healthy, unready, metrics, nowMs, version }: 
     document ??= JSON.stringify(openapi(version));
     return c.body(document, 200, JSON_TYPE);
   });
-  if (metrics === undefined) return;
   const kept = keptFor(METRICS_EVERY_MS, nowMs, metrics);
   app.get('/metrics', async (c) => {
     const { contentType, text } = await kept();
@@ -117,7 +128,7 @@ function healthRoutes(app: Hono, { healthy, unready, metrics, nowMs, version }: 
 function readingRoutes(app: Hono, { feed, listeners }: HttpParts): void {
   app.get('/api/v1/cluster', (c) => {
     const text = feed.cluster();
-    return text === null ? c.json(STARTING, 503) : c.body(text, 200, JSON_TYPE);
+    return text === null ? c.json({ error: 'the monitor is starting' }, 503) : c.body(text, 200, JSON_TYPE);
   });
   app.get('/api/v1/events', (c) => {
     const after = numberOf(c.req.query('after'), 0);
@@ -141,39 +152,29 @@ function numberOf(text: string | undefined, fallback: number): number | null {
   return /^\d{1,15}$/.test(text) ? Number(text) : null;
 }
 
-function addCommands(app: Hono, commands: Commands, feed: HttpParts['feed']): void {
-  app.use('/api/v1/*', bodyLimit({ maxSize: BODY_BYTES_MAX }));
-  const { wallMs } = commands;
-  command(app, commands, feed, 'switchover', ({ to }) => ({ kind: 'switchover', to: to ?? null }));
-  command(app, commands, feed, 'promote', ({ node, acceptDataLoss }) => ({
-    kind: 'promote',
-    to: node,
-    acceptDataLoss,
-  }));
-  command(app, commands, feed, 'pause', ({ reason, forMs }) => {
-    const sinceWallMs = wallMs();
+type Body<K extends Command> = z.infer<(typeof Bodies)[K]>;
+
+/** What each command asks the loop for. */
+const REQUESTS: { readonly [K in Command]: (body: Body<K>, wallMs: number) => Request } = {
+  switchover: ({ to }) => ({ kind: 'switchover', to: to ?? null }),
+  promote: ({ node, acceptDataLoss }) => ({ kind: 'promote', to: node, acceptDataLoss }),
+  pause: ({ reason, forMs }, sinceWallMs) => {
     const untilWallMs = forMs === undefined ? null : sinceWallMs + forMs;
     return { kind: 'pause', pause: { reason, sinceWallMs, untilWallMs } };
-  });
-  command(app, commands, feed, 'resume', () => ({ kind: 'resume', by: 'person' }));
-  command(app, commands, feed, 'rebuild', ({ node }) => ({ kind: 'rebuild', node }));
-}
+  },
+  resume: () => ({ kind: 'resume', by: 'person' }),
+  rebuild: ({ node }) => ({ kind: 'rebuild', node }),
+};
 
-function command<K extends Command>(
-  app: Hono,
-  { token, ask, dryRun }: Commands,
-  feed: HttpParts['feed'],
-  name: K,
-  requestOf: (body: z.infer<(typeof Bodies)[K]>) => Request,
-): void {
-  const schema = Bodies[name] as unknown as z.ZodType<z.infer<(typeof Bodies)[K]> & { dryRun: boolean }>;
+function addCommand<K extends Command>(app: Hono, { commands, feed }: HttpParts, name: K): void {
+  const schema = Bodies[name] as unknown as z.ZodType<Body<K>>;
   app.post(`/api/v1/${name}`, async (c) => {
     if (!isSameOrigin(c)) return c.json({ error: 'a page of another site must not ask for this' }, 403);
-    if (!isAllowed(c, token)) return refused(c);
+    if (!isAllowed(c, commands.token)) return refused(c);
     const body = schema.safeParse(await jsonOf(c));
     if (!body.success) return c.json({ error: bodyError(body.error) }, 400);
-    const request = requestOf(body.data);
-    const answer = body.data.dryRun ? dryRun(request) : await ask(request);
+    const request = REQUESTS[name](body.data, commands.wallMs());
+    const answer = body.data.dryRun ? commands.dryRun(request) : await commands.ask(request);
     feed.stale();
     return c.json(answer, answer.done ? 200 : 409);
   });
@@ -201,11 +202,8 @@ function isAllowed(c: Context, token: string): boolean {
 }
 
 function refused(c: Context): Response {
-  c.header('WWW-Authenticate', 'Bearer');
-  return c.json(
-    { error: 'this needs the header "Authorization: Bearer <token>"; see the stack output adminToken' },
-    401,
-  );
+  const error = 'this needs the header "Authorization: Bearer <token>"; see the stack output adminToken';
+  return c.json({ error }, 401, { 'WWW-Authenticate': 'Bearer' });
 }
 
 async function jsonOf(c: Context): Promise<unknown> {
@@ -218,26 +216,22 @@ async function jsonOf(c: Context): Promise<unknown> {
 }
 
 /** Limits of the HTTP side's connections. */
-export interface HttpLimits {
+const LIMITS = {
   /** Maximum number of connections: each may hold an answer of some hundred kB that its reader does not take. */
-  connections: number;
+  connections: 1_000,
   /** A connection that has not sent its request after this time is closed, ms. This is looked at twice in that time. */
-  requestMs: number;
-}
-const LIMITS: HttpLimits = { connections: 1_000, requestMs: 10_000 };
+  requestMs: 10_000,
+};
 
 /** Resolves when the server listens. Throws when the port is not available. */
 export function listenHttp(
   app: Hono,
   address: string,
   port: number,
-  { connections, requestMs }: HttpLimits = LIMITS,
+  { connections, requestMs } = LIMITS,
 ): Promise<{ close(): void; port: number }> {
-  const serverOptions = {
-    headersTimeout: requestMs,
-    requestTimeout: requestMs,
-    connectionsCheckingInterval: requestMs / 2,
-  };
+  const timeouts = { headersTimeout: requestMs, requestTimeout: requestMs };
+  const serverOptions = { ...timeouts, connectionsCheckingInterval: requestMs / 2 };
   return new Promise((resolve, reject) => {
     const server = serve({ fetch: app.fetch, hostname: address, port, serverOptions }, (info) =>
       resolve({ close: () => server.close(), port: info.port }),

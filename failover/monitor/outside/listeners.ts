@@ -12,7 +12,7 @@ export const QUEUE_BYTES_MAX = 256 * 1024;
 /** A browser reconnects after this time, ms. */
 const RETRY_MS = 1_000;
 
-interface Message {
+export interface Message {
   name: string;
   data: string;
   id?: number;

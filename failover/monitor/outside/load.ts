@@ -18,9 +18,10 @@ const LOOK_MS = 5;
  */
 export class Turnstile {
   private readonly nowMs: () => number;
-  private readonly waiting: ((mayPass: boolean) => void)[] = [];
+  private readonly waiting: ((mayPass: true) => void)[] = [];
   private free = AT_ONCE;
   private countedAtMs: number;
+  /** True while a timer is set because requests wait. */
   private looks = false;
 
   constructor(nowMs: () => number) {
@@ -30,36 +31,23 @@ export class Turnstile {
 
   /** Resolves with true when it is this request's turn, and with false at once when too many requests wait. */
   async pass(): Promise<boolean> {
-    this.count();
-    if (this.waiting.length === 0 && this.free >= 1) {
-      this.free -= 1;
-      return true;
-    }
     if (this.waiting.length >= WAITING_MAX) return false;
     return new Promise<boolean>((resolve) => {
       this.waiting.push(resolve);
-      this.look();
+      if (!this.looks) this.look();
     });
   }
 
-  private count(): void {
+  private look(): void {
     const nowMs = this.nowMs();
     this.free = Math.min(AT_ONCE, this.free + ((nowMs - this.countedAtMs) * PER_SECOND) / 1_000);
     this.countedAtMs = nowMs;
-  }
-
-  private look(): void {
-    if (this.looks) return;
-    this.looks = true;
-    setTimeout(() => {
-      this.looks = false;
-      this.count();
-      while (this.free >= 1 && this.waiting.length > 0) {
-        this.free -= 1;
-        this.waiting.shift()?.(true);
-      }
-      if (this.waiting.length > 0) this.look();
-    }, LOOK_MS);
+    while (this.free >= 1 && this.waiting.length > 0) {
+      this.free -= 1;
+      this.waiting.shift()?.(true);
+    }
+    this.looks = this.waiting.length > 0;
+    if (this.looks) setTimeout(() => this.look(), LOOK_MS);
   }
 }
 

@@ -9,11 +9,10 @@ import type { LogCode } from '../../contract/codes';
 import { statusOf } from '../../core/facts/view';
 import type { Decision, Policy } from '../../core/state/cluster';
 import type { Observation } from '../../core/state/observation';
-import type { Clock } from '../ports';
-import { isServing } from './status-view';
+import type { Clock, Seen } from '../ports';
+import type { StatusView } from './status-view';
 
 const ROLES: readonly NodeStatus['role'][] = ['leader', 'candidate', 'standby', 'joining', 'down'];
-const SYNC: Record<NodeStatus['sync'], number> = { counted: 1, joining: 0, no: 0 };
 /** Shorter gaps between heartbeats than two intervals are not counted as gaps, ms. */
 const GAP_MIN_MS = 200;
 /** Reports of a manual promotion less than 2 s apart are counted once. The copy that has to follow takes longer. */
@@ -26,16 +25,8 @@ const ATTEMPTS: Readonly<Partial<Record<LogCode, string>>> = {
   REWIND_BEGUN: 'rewind',
   SWITCHBACK: 'switchback',
 };
-const STEP_BUCKETS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 1, 2.5, 5, 10, 30, 60];
-const GAP_BUCKETS = [0.25, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10, 30];
-const WRITE_BUCKETS = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5];
-
-export interface MetricsInput {
-  decision: Decision;
-  observation: Observation;
-  nodes: readonly NodeStatus[];
-  readNames: readonly string[];
-  writeName: string | null;
+interface MetricsInput extends Seen {
+  status: StatusView;
   policy: Policy;
 }
 
@@ -54,22 +45,21 @@ export class Metrics {
     'second_writable_total',
     'Standbys that were found writable (promoted by hand) and were undone.',
   );
-  private readonly steps = this.histogram(
-    'step_seconds',
-    'Time from the detection of a change of leader to each of its steps.',
-    STEP_BUCKETS,
-    ['step'],
-  );
-  private readonly gaps = this.histogram(
-    'heartbeat_gap_seconds',
-    'Longest age that the leader’s heartbeat reached before it beat again: hangTimeout has to be above that.',
-    GAP_BUCKETS,
-  );
-  private readonly writes = this.histogram(
-    'write_seconds',
-    'Time of a one-row commit on the leader, its standbys included.',
-    WRITE_BUCKETS,
-  );
+  private readonly steps = new Histogram({
+    ...this.named('step_seconds', 'Time from the detection of a change of leader to each of its steps.', ['step']),
+    buckets: [0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 1, 2.5, 5, 10, 30, 60],
+  });
+  private readonly gaps = new Histogram({
+    ...this.named(
+      'heartbeat_gap_seconds',
+      'Longest age that the leader’s heartbeat reached before it beat again: hangTimeout has to be above that.',
+    ),
+    buckets: [0.25, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10, 30],
+  });
+  private readonly writes = new Histogram({
+    ...this.named('write_seconds', 'Time of a one-row commit on the leader, its standbys included.'),
+    buckets: [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5],
+  });
   private readonly attempts = this.counter(
     'attempts_total',
     'Promotions that were repeated, restarts after a crash, copies, rewinds and switchbacks that were begun.',
@@ -141,38 +131,31 @@ export class Metrics {
     return { contentType: this.registry.contentType, text: await this.registry.metrics() };
   }
 
-  private fill({ decision, observation, nodes, readNames, writeName, policy }: MetricsInput): void {
+  private fill({ observation, status, policy }: MetricsInput): void {
     const { gauges } = this;
-    const { state } = decision;
     for (const gauge of Object.values(gauges)) gauge.reset();
-    gauges.term.set(state.term);
-    gauges.serving.set(isServing(state, observation) ? 1 : 0);
-    gauges.paused.set(state.pause === undefined ? 0 : 1);
-    gauges.observe.set(policy.failoverMode === 'observe' ? 1 : 0);
-    gauges.synchronous.set(policy.syncMode === 'synchronous' ? 1 : 0);
+    gauges.term.set(status.term);
+    gauges.serving.set(Number(status.serving));
+    gauges.paused.set(Number(status.pause !== null));
+    gauges.observe.set(Number(status.failoverMode === 'observe'));
+    gauges.synchronous.set(Number(status.syncMode === 'synchronous'));
     gauges.maxLag.set(policy.maxLagBytes);
-    gauges.reachable.set(observation.haproxy.reachable ? 1 : 0);
-    gauges.decision.set({ code: decision.code }, 1);
-    for (const node of nodes) {
-      this.fillNode(node, observation);
-      gauges.route.set({ node: node.name, route: 'write' }, node.name === writeName ? 1 : 0);
-      gauges.route.set({ node: node.name, route: 'read' }, readNames.includes(node.name) ? 1 : 0);
-    }
-  }
-
-  private fillNode(status: NodeStatus, observation: Observation): void {
-    const { gauges } = this;
-    const node = status.name;
-    for (const role of ROLES) gauges.role.set({ node, role }, status.role === role ? 1 : 0);
-    gauges.connected.set({ node }, status.connected ? 1 : 0);
-    gauges.sync.set({ node }, SYNC[status.sync]);
-    gauges.writable.set({ node }, status.state === 'primary' ? 1 : 0);
-    if (status.lagBytes !== null) gauges.lagBytes.set({ node }, status.lagBytes);
-    if (status.lagSeconds !== null) gauges.lagSeconds.set({ node }, status.lagSeconds);
-    const lead = statusOf(observation, node)?.lead ?? null;
-    if (lead !== null) gauges.heartbeatAge.set({ node }, lead.heartbeatAgeMs / 1_000);
-    for (const slot of status.slots) {
-      if (slot.retainedBytes !== null) gauges.slotBytes.set({ node, slot: slot.name }, slot.retainedBytes);
+    gauges.reachable.set(Number(status.haproxy.reachable));
+    gauges.decision.set({ code: status.code }, 1);
+    for (const { name: node, ...figures } of status.nodes) {
+      for (const role of ROLES) gauges.role.set({ node, role }, Number(figures.role === role));
+      gauges.connected.set({ node }, Number(figures.connected));
+      gauges.sync.set({ node }, Number(figures.sync === 'counted'));
+      gauges.writable.set({ node }, Number(figures.state === 'primary'));
+      if (figures.lagBytes !== null) gauges.lagBytes.set({ node }, figures.lagBytes);
+      if (figures.lagSeconds !== null) gauges.lagSeconds.set({ node }, figures.lagSeconds);
+      const lead = statusOf(observation, node)?.lead ?? null;
+      if (lead !== null) gauges.heartbeatAge.set({ node }, lead.heartbeatAgeMs / 1_000);
+      for (const { name: slot, retainedBytes } of figures.slots) {
+        if (retainedBytes !== null) gauges.slotBytes.set({ node, slot }, retainedBytes);
+      }
+      gauges.route.set({ node, route: 'write' }, Number(node === status.haproxy.write));
+      gauges.route.set({ node, route: 'read' }, Number(status.haproxy.read.includes(node)));
     }
   }
 
@@ -202,20 +185,15 @@ export class Metrics {
     };
   }
 
-  private gauge<L extends string>(name: string, help: string, labelNames: L[] = []): Gauge<L> {
-    return new Gauge({ name: `pgfailover_${name}`, help, labelNames, registers: [this.registry] });
+  private gauge<L extends string>(name: string, help: string, labelNames?: L[]): Gauge<L> {
+    return new Gauge(this.named(name, help, labelNames));
   }
 
-  private counter<L extends string>(name: string, help: string, labelNames: L[] = []): Counter<L> {
-    return new Counter({ name: `pgfailover_${name}`, help, labelNames, registers: [this.registry] });
+  private counter<L extends string>(name: string, help: string, labelNames?: L[]): Counter<L> {
+    return new Counter(this.named(name, help, labelNames));
   }
 
-  private histogram<L extends string>(
-    name: string,
-    help: string,
-    buckets: number[],
-    labelNames: L[] = [],
-  ): Histogram<L> {
-    return new Histogram({ name: `pgfailover_${name}`, help, buckets, labelNames, registers: [this.registry] });
+  private named<L extends string>(name: string, help: string, labelNames: L[] = []) {
+    return { name: `pgfailover_${name}`, help, labelNames, registers: [this.registry] };
   }
 }

@@ -15,7 +15,7 @@ const REST_MAX_MS = 60_000;
 /** Maximum number of attempts: with doubling rests about ten minutes. */
 const ATTEMPTS_MAX = 15;
 
-export interface NotifyOptions {
+interface NotifyOptions {
   url: string;
   stack: string;
   log: Log;
@@ -39,7 +39,7 @@ export class Notifier {
     this.queue.push(failover);
     if (this.queue.length > QUEUE_MAX) {
       this.queue.shift();
-      this.tell('WARN', 'NOTIFY_DROPPED', 'the webhook does not keep up: the oldest notification was dropped');
+      this.log('WARN', 'NOTIFY_DROPPED', 'the webhook does not keep up: the oldest notification was dropped');
     }
     this.working ??= this.work().finally(() => {
       this.working = null;
@@ -56,15 +56,15 @@ export class Notifier {
   }
 
   private async deliver(failover: Failover): Promise<void> {
-    const sleep = this.options.sleep ?? rest;
+    const { sleep = rest } = this.options;
     for (let attempt = 1; attempt <= ATTEMPTS_MAX; attempt++) {
-      const trouble = await this.once(failover);
-      if (trouble === null) return;
+      const problem = await this.once(failover);
+      if (problem === null) return;
       if (attempt === 1)
-        this.tell('WARN', 'NOTIFY_FAILED', `the webhook did not take a notification (${trouble}); it is tried again`);
+        this.log('WARN', 'NOTIFY_FAILED', `the webhook did not take a notification (${problem}); it is tried again`);
       if (attempt < ATTEMPTS_MAX) await sleep(Math.min(FIRST_REST_MS * 2 ** (attempt - 1), REST_MAX_MS));
     }
-    this.tell('ERROR', 'NOTIFY_GIVEN_UP', `the webhook did not take the notification of term ${failover.term}`);
+    this.log('ERROR', 'NOTIFY_GIVEN_UP', `the webhook did not take the notification of term ${failover.term}`);
   }
 
   /** Makes one attempt. Returns what went wrong, without the address; null when the change was accepted. */
@@ -84,7 +84,7 @@ export class Notifier {
     }
   }
 
-  private tell(level: 'WARN' | 'ERROR', code: NoteCode, message: string): void {
+  private log(level: 'WARN' | 'ERROR', code: NoteCode, message: string): void {
     this.options.log.write(level, 'monitor', code, message);
   }
 }

@@ -12,15 +12,26 @@ import {
   STREAM_EVENTS,
 } from '../../contract/api';
 
-const READS = {
-  cluster: { schema: ClusterStatus, summary: 'The cluster now, with the newest events.' },
-  events: { schema: Events, summary: 'Lines of the log, oldest first.' },
-  failovers: {
-    schema: Failovers,
-    summary: 'Changes of leader that the monitor remembers, step by step, oldest first.',
+interface Read {
+  summary: string;
+  schema: z.ZodType;
+  parameters?: object[];
+}
+
+const READS: Record<string, Read> = {
+  cluster: { summary: 'The cluster now, with the newest events.', schema: ClusterStatus },
+  events: {
+    summary: 'Lines of the log, oldest first.',
+    schema: Events,
+    parameters: [query('after', 'Only events with a higher id.'), query('limit', 'At most so many, the newest.')],
   },
-  history: { schema: History, summary: 'Write latency and lag of the last hour, one moment a second.' },
-} as const;
+  failovers: {
+    summary: 'Changes of leader that the monitor remembers, step by step, oldest first.',
+    schema: Failovers,
+  },
+  history: { summary: 'Write latency and lag of the last hour, one moment a second.', schema: History },
+};
+const READ_ERRORS = answers({ 503: ['The monitor is starting.', ApiError] });
 
 const COMMANDS: Record<Command, string> = {
   switchover: 'Hands the lead over to another node, without losing anything.',
@@ -29,73 +40,56 @@ const COMMANDS: Record<Command, string> = {
   resume: 'Ends a pause.',
   rebuild: 'Throws a standby’s data away and copies it anew.',
 };
-
-const QUERY = (name: string, description: string) => ({
-  name,
-  in: 'query',
-  required: false,
-  description,
-  schema: { type: 'integer', minimum: 0 },
+const COMMAND_ANSWERS = answers({
+  200: ['Done; with dryRun: it would be.', Answer],
+  400: ['The body does not fit.', ApiError],
+  401: ['No token, or a wrong one.', ApiError],
+  403: ['Another site’s page asks.', ApiError],
+  409: ['Refused or failed; the message says why.', Answer],
 });
+
+const STREAM = {
+  summary: `Server-sent events: ${STREAM_EVENTS.join(', ')}. The id of a log event may be given back as Last-Event-ID, or as after.`,
+  parameters: [query('after', 'Begin with the log events that have a higher id.')],
+  responses: {
+    200: { description: 'Does not end.', content: { 'text/event-stream': { schema: { type: 'string' } } } },
+  },
+};
 
 /** Makes an OpenAPI 3.1 document, whose schemas are JSON Schema 2020-12. */
 export function openapi(version: string): object {
-  const reads = Object.entries(READS).map(([path, { schema, summary }]) => [
-    `/api/v1/${path}`,
-    {
-      get: {
-        operationId: path,
-        summary,
-        ...(path === 'events'
-          ? {
-              parameters: [
-                QUERY('after', 'Only events with a higher id.'),
-                QUERY('limit', 'At most so many, the newest.'),
-              ],
-            }
-          : {}),
-        responses: { 200: json('Done.', schema, 'output'), 503: json('The monitor is starting.', ApiError, 'output') },
-      },
-    },
-  ]);
-  const commands = Object.entries(COMMANDS).map(([path, summary]) => [
-    `/api/v1/${path}`,
-    {
-      post: {
-        operationId: path,
-        summary,
-        security: [{ adminToken: [] }],
-        requestBody: { required: true, ...json('', Bodies[path as Command], 'input') },
-        responses: {
-          200: json('Done; with dryRun: it would be.', Answer, 'output'),
-          400: json('The body does not fit.', ApiError, 'output'),
-          401: json('No token, or a wrong one.', ApiError, 'output'),
-          403: json('Another site’s page asks.', ApiError, 'output'),
-          409: json('Refused or failed; the message says why.', Answer, 'output'),
-        },
-      },
-    },
-  ]);
-  const stream = {
-    get: {
-      operationId: 'stream',
-      summary: `Server-sent events: ${STREAM_EVENTS.join(', ')}. The id of a log event may be given back as Last-Event-ID, or as after.`,
-      parameters: [QUERY('after', 'Begin with the log events that have a higher id.')],
-      responses: {
-        200: { description: 'Does not end.', content: { 'text/event-stream': { schema: { type: 'string' } } } },
-      },
-    },
+  const paths: Record<string, object> = {};
+  const add = (operationId: string, method: 'get' | 'post', operation: object) => {
+    paths[`/api/v1/${operationId}`] = { [method]: { operationId, ...operation } };
   };
+  for (const [name, { schema, ...read }] of Object.entries(READS)) {
+    add(name, 'get', { ...read, responses: { ...answers({ 200: ['Done.', schema] }), ...READ_ERRORS } });
+  }
+  for (const [name, summary] of Object.entries(COMMANDS)) {
+    const requestBody = { required: true, content: json(Bodies[name as Command], 'input') };
+    add(name, 'post', { summary, security: [{ adminToken: [] }], requestBody, responses: COMMAND_ANSWERS });
+  }
+  add('stream', 'get', STREAM);
   return {
     openapi: '3.1.0',
     info: { title: 'postgres-failover', version, license: { name: 'Apache-2.0', identifier: 'Apache-2.0' } },
     components: { securitySchemes: { adminToken: { type: 'http', scheme: 'bearer' } } },
-    paths: { ...Object.fromEntries([...reads, ...commands]), '/api/v1/stream': stream },
+    paths,
   };
 }
 
-function json(description: string, schema: z.ZodType, io: 'input' | 'output'): object {
+function query(name: string, description: string): object {
+  return { name, in: 'query', required: false, description, schema: { type: 'integer', minimum: 0 } };
+}
+
+function answers(table: Record<number, [description: string, schema: z.ZodType]>): object {
+  const entries = Object.entries(table);
+  return Object.fromEntries(
+    entries.map(([status, [description, schema]]) => [status, { description, content: json(schema, 'output') }]),
+  );
+}
+
+function json(schema: z.ZodType, io: 'input' | 'output'): object {
   const { $schema: _, ...plain } = z.toJSONSchema(schema, { io });
-  const content = { content: { 'application/json': { schema: plain } } };
-  return description === '' ? content : { description, ...content };
+  return { 'application/json': { schema: plain } };
 }

@@ -2,28 +2,27 @@
  * All that shows the monitor to the outside: page, API, metrics, webhook. It is told what happens and decides nothing.
  */
 
-import type { ClusterStatus, Failover } from '../../contract/api';
+import type { Failover } from '../../contract/api';
 import type { LogCode } from '../../contract/codes';
 import type { MonitorConfig } from '../../contract/inputs';
-import { type PageFiles, PORTS } from '../../contract/layout';
+import { PORTS } from '../../contract/layout';
 import { type Level, localTime, shortened } from '../../contract/log-line';
 import { derivedPassword } from '../../contract/proof';
 import { VERSION } from '../../contract/version';
-import type { Decision } from '../../core/state/cluster';
-import { isChanging } from '../../core/state/cluster';
+import { type Decision, isChanging } from '../../core/state/cluster';
 import type { Observation } from '../../core/state/observation';
-import type { Clock, Inside, Log, Seen } from '../ports';
+import type { Clock, Inside, Log } from '../ports';
 import { Feed, SAMPLE_EVERY_MS } from './feed';
-import { type HttpParts, httpApp, listenHttp } from './http';
+import { httpApp, listenHttp, readPage } from './http';
 import { Listeners } from './listeners';
 import { Metrics } from './metrics';
 import { Notifier } from './notify';
-import { clusterStatus, isServing, Sampler } from './status-view';
+import { clusterStatus, isServing, Sampler, type StatusView } from './status-view';
 
 /** The loop counts as alive when its last cycle is not older than this, ms. */
 const ALIVE_MS = 5_000;
 
-export interface OutsideOptions {
+interface OutsideOptions {
   config: MonitorConfig;
   clock: Clock;
   /** The log that gets every line. The API shows the same lines. */
@@ -40,8 +39,8 @@ export class Outside implements Log {
   private readonly metrics: Metrics;
   private readonly notifier: Notifier | null;
   private cycleAtMs: number;
-  /** The running server, from {@link listen} to {@link close}. */
-  private serving: { close(): void } | null = null;
+  /** Stops what {@link listen} has begun. */
+  private stop: () => void = () => undefined;
 
   constructor(options: OutsideOptions) {
     this.options = options;
@@ -49,16 +48,17 @@ export class Outside implements Log {
     this.cycleAtMs = clock.nowMs();
     this.feed = new Feed({
       status: () => this.status(),
-      busy: () => isBusy(inside().seen()),
+      busy: () => {
+        const seen = inside().seen();
+        return seen !== null && isChanging(seen.decision.state);
+      },
       failovers: () => inside().failovers(),
       listeners: this.listeners,
       nowMs: clock.nowMs,
     });
     this.metrics = new Metrics(VERSION, clock, () => {
       const [seen, status] = [inside().seen(), this.status()];
-      if (seen === null || status === null) return null;
-      const { haproxy: routes, nodes } = status;
-      return { ...seen, nodes, readNames: routes.read, writeName: routes.write, policy: config.policy };
+      return seen === null || status === null ? null : { ...seen, status, policy: config.policy };
     });
     const { notifyWebhook: url, stack } = config;
     this.notifier = url === undefined ? null : new Notifier({ url, stack, log: this });
@@ -67,14 +67,7 @@ export class Outside implements Log {
   /** Writes a line to the log and to the readers of the API. */
   write(level: Level, subject: string, code: LogCode, message: string, rule?: string): void {
     this.options.log.write(level, subject, code, message, rule);
-    const event = {
-      at: localTime(new Date()),
-      level,
-      subject,
-      code,
-      message: shortened(message),
-      rule,
-    };
+    const event = { at: localTime(new Date()), level, subject, code, message: shortened(message), rule };
     this.feed.log(event);
     this.metrics.event(code, subject);
   }
@@ -94,27 +87,11 @@ export class Outside implements Log {
     this.notifier?.failover(failover);
   }
 
-  /** Begins to answer requests. Throws when the port is not available. */
-  async listen(page: PageFiles): Promise<void> {
-    const server = await listenHttp(httpApp(this.parts(page)), '0.0.0.0', PORTS.monitorHttp);
-    const sampling = setInterval(() => this.sample(), SAMPLE_EVERY_MS);
-    this.serving = {
-      close: () => {
-        clearInterval(sampling);
-        server.close();
-      },
-    };
-  }
-
-  close(): void {
-    this.listeners.close();
-    this.serving?.close();
-  }
-
-  private parts(page: PageFiles): HttpParts {
+  /** Begins to answer requests, with the page in `pageFolder`. Throws when the port is not available. */
+  async listen(pageFolder: string): Promise<void> {
     const { config, clock, inside } = this.options;
-    return {
-      page,
+    const app = httpApp({
+      page: readPage(pageFolder),
       feed: this.feed,
       listeners: this.listeners,
       version: VERSION,
@@ -133,7 +110,18 @@ export class Outside implements Log {
         dryRun: (request) => inside().dryRun(request),
         wallMs: Date.now,
       },
+    });
+    const server = await listenHttp(app, '0.0.0.0', PORTS.monitorHttp);
+    const sampling = setInterval(() => this.sample(), SAMPLE_EVERY_MS);
+    this.stop = () => {
+      clearInterval(sampling);
+      server.close();
     };
+  }
+
+  close(): void {
+    this.listeners.close();
+    this.stop();
   }
 
   private sample(): void {
@@ -145,7 +133,7 @@ export class Outside implements Log {
     this.metrics.sample(sample);
   }
 
-  private status(): Omit<ClusterStatus, 'events'> | null {
+  private status(): StatusView | null {
     const { config, clock, inside } = this.options;
     const { stack, policy } = config;
     const seen = inside().seen();
@@ -154,8 +142,4 @@ export class Outside implements Log {
     const times = { nowMs: clock.nowMs(), wallMs: Date.now() };
     return clusterStatus({ ...seen, stack, version: VERSION, policy, readAddresses, lastFailover, ...times });
   }
-}
-
-function isBusy(seen: Seen | null): boolean {
-  return seen !== null && isChanging(seen.decision.state);
 }

@@ -8,6 +8,7 @@ import { addressOf, isDone, statusOf, viewOf } from '../../core/facts/view';
 import { ifLeaderDied } from '../../core/forecast';
 import { type ClusterState, type Decision, type Policy, serves, type Target } from '../../core/state/cluster';
 import type { Observation } from '../../core/state/observation';
+import type { Seen } from '../ports';
 
 /** An older commit of the leader says nothing about the present, ms. */
 const COMMIT_AGE_MAX_MS = 2_000;
@@ -15,11 +16,9 @@ const COMMIT_AGE_MAX_MS = 2_000;
 /** For a keeper of an older release, which does not report settings: no setting waits for a restart. */
 const NO_SETTINGS: SettingsStatus = { restart: 'none', pending: [], refused: null };
 
-export interface StatusInput {
+interface StatusInput extends Seen {
   stack: string;
   version: string;
-  decision: Decision;
-  observation: Observation;
   policy: Policy;
   readAddresses: readonly string[];
   lastFailover: Failover | null;
@@ -29,7 +28,9 @@ export interface StatusInput {
 }
 
 /** The whole status except the newest log lines, which the feed adds. */
-export function clusterStatus(input: StatusInput): Omit<ClusterStatus, 'events'> {
+export type StatusView = Omit<ClusterStatus, 'events'>;
+
+export function clusterStatus(input: StatusInput): StatusView {
   const { decision, observation, policy, nowMs } = input;
   const { state } = decision;
   const s = new Situation(state, observation, nowMs, policy);
@@ -77,6 +78,11 @@ function pauseOf({ pause }: ClusterState): ClusterStatus['pause'] {
   return { reason, since: iso(sinceWallMs), until: untilWallMs === null ? null : iso(untilWallMs) };
 }
 
+/** What the leader reports of its leadership; null when that is not known. */
+function leadOf({ leader }: ClusterState, observation: Observation): Status['lead'] {
+  return leader === null ? null : (statusOf(observation, leader)?.lead ?? null);
+}
+
 function iso(wallMs: number): string {
   return new Date(wallMs).toISOString();
 }
@@ -85,26 +91,28 @@ function nodeStatus(name: string, { decision, observation, nowMs, wallMs }: Stat
   const { state } = decision;
   const view = viewOf(observation, name);
   const status = statusOf(observation, name);
-  const lead = state.leader === null ? null : (statusOf(observation, state.leader)?.lead ?? null);
+  const postgres = status?.postgres;
+  const { settings = NO_SETTINGS } = status ?? { settings: null };
+  const lead = leadOf(state, observation);
   const isLeader = name === state.leader;
   const lagBytes = isLeader ? null : lagBytesOf(state, observation, name);
   return {
     name,
     address: addressOf(observation, name) ?? '',
     role: roleOf(state, observation, name),
-    state: status?.postgres.state ?? (view.connected ? 'unknown' : 'off'),
-    timeline: status?.postgres.timeline ?? null,
-    lsn: isLeader ? (lead?.flushLsn ?? null) : (status?.postgres.lsn ?? null),
+    state: postgres?.state ?? (view.connected ? 'unknown' : 'off'),
+    timeline: postgres?.timeline ?? null,
+    lsn: (isLeader ? lead?.flushLsn : postgres?.lsn) ?? null,
     lagBytes,
-    lagSeconds: isLeader ? null : lagSecondsOf(observation, name, lagBytes),
+    lagSeconds: isLeader ? null : lagSecondsOf(postgres?.heartbeatSeenAgeMs ?? null, lagBytes),
     sync: syncOf(state, name),
-    streamingFrom: status?.postgres.streamingFrom ?? null,
+    streamingFrom: postgres?.streamingFrom ?? null,
     connected: view.connected,
     since: iso(wallMs - (nowMs - view.changedAtMs)),
     order: describe(state.orders[name]?.target),
     done: isDone(status, state.orders[name]),
     failure: status?.failure == null ? null : failureText(status.failure),
-    settings: status?.settings === undefined && status !== null ? NO_SETTINGS : (status?.settings ?? null),
+    settings,
     syncState: lead?.standbys.find((s) => s.name === name)?.syncState ?? null,
     slots: view.connected ? (view.slots ?? []) : [],
   };
@@ -119,7 +127,7 @@ function failureText({ code, message, tries = 1 }: NonNullable<Status['failure']
  * How far the data that this node shows is behind the leader's flushed position, bytes; null when that is not known.
  */
 function lagBytesOf(state: ClusterState, observation: Observation, name: string): number | null {
-  const flushLsn = state.leader === null ? null : (statusOf(observation, state.leader)?.lead?.flushLsn ?? null);
+  const flushLsn = leadOf(state, observation)?.flushLsn ?? null;
   const replayLsn = statusOf(observation, name)?.postgres.replayLsn ?? null;
   return flushLsn === null || replayLsn === null ? null : Math.max(0, lsnDistance(replayLsn, flushLsn));
 }
@@ -128,44 +136,39 @@ function lagBytesOf(state: ClusterState, observation: Observation, name: string)
  * The age of the newest heartbeat on the node. The leader writes ten a second, so a node below half a second counts as
  * level.
  */
-function lagSecondsOf(observation: Observation, name: string, lagBytes: number | null): number | null {
-  const ageMs = statusOf(observation, name)?.postgres.heartbeatSeenAgeMs ?? null;
+function lagSecondsOf(heartbeatAgeMs: number | null, lagBytes: number | null): number | null {
   if (lagBytes === 0) return 0;
-  return ageMs === null ? null : Math.round(ageMs / 100) / 10;
+  return heartbeatAgeMs === null ? null : Math.round(heartbeatAgeMs / 100) / 10;
 }
 
 function roleOf(state: ClusterState, observation: Observation, name: string): NodeStatus['role'] {
-  if (!viewOf(observation, name).connected) return 'down';
-  if (name === state.leader)
-    return serves(state) || ['handover', 'restart'].includes(state.activity.kind) ? 'leader' : 'candidate';
-  const status = statusOf(observation, name);
-  return status?.postgres.streamingFrom != null && status.postgres.streamingFrom === state.leader
-    ? 'standby'
-    : 'joining';
+  const { connected, status } = viewOf(observation, name);
+  if (!connected) return 'down';
+  const { leader, activity } = state;
+  const leads = serves(state) || activity.kind === 'handover' || activity.kind === 'restart';
+  if (name === leader) return leads ? 'leader' : 'candidate';
+  const streamingFrom = status?.postgres.streamingFrom ?? null;
+  return streamingFrom !== null && streamingFrom === leader ? 'standby' : 'joining';
 }
 
-function syncOf(state: ClusterState, name: string): NodeStatus['sync'] {
-  const inAll = state.joint.length > 0 && state.joint.every((c) => c.members.includes(name));
-  if (inAll) return 'counted';
-  return state.joint.some((c) => c.members.includes(name)) ? 'joining' : 'no';
+function syncOf({ joint }: ClusterState, name: string): NodeStatus['sync'] {
+  const counting = joint.filter((c) => c.members.includes(name));
+  if (counting.length === 0) return 'no';
+  return counting.length === joint.length ? 'counted' : 'joining';
 }
 
 /**
  * How long a one-row commit takes: the time in which the leader flushed its last heartbeat, and in which the standbys
  * that it waits for confirmed theirs. Null when that is not known, or when no answer came lately.
  */
-export function writeMsOf(state: ClusterState, observation: Observation): number | null {
-  const lead = state.leader === null ? null : (statusOf(observation, state.leader)?.lead ?? null);
+function writeMsOf(state: ClusterState, observation: Observation): number | null {
+  const lead = leadOf(state, observation);
   const ordered = state.joint.at(-1);
-  const commitMs = lead?.commitMs ?? null;
-  if (lead === null || ordered === undefined || commitMs === null || lead.heartbeatAgeMs > COMMIT_AGE_MAX_MS)
-    return null;
-  if (ordered.k === 0) return commitMs;
-  const lags = lead.standbys
-    .filter((s) => ordered.members.includes(s.name) && s.flushLagMs != null)
-    .map((s) => s.flushLagMs ?? 0)
-    .sort((a, b) => a - b);
-  const slowest = lags[ordered.k - 1];
+  if (lead === null || ordered === undefined || lead.heartbeatAgeMs > COMMIT_AGE_MAX_MS) return null;
+  const commitMs = lead.commitMs ?? null;
+  if (commitMs === null || ordered.k === 0) return commitMs;
+  const lags = lead.standbys.filter((s) => ordered.members.includes(s.name)).map((s) => s.flushLagMs ?? null);
+  const slowest = lags.filter((ms) => ms !== null).sort((a, b) => a - b)[ordered.k - 1];
   return slowest === undefined ? null : Math.round((commitMs + slowest) * 10) / 10;
 }
 
@@ -183,13 +186,14 @@ export class Sampler {
   }
 
   sample({ state }: Decision, observation: Observation, nowMs: number, wallMs: number): Sample {
-    const lags = observation.declared
-      .filter((d) => d.name !== state.leader)
-      .map((d) => [d.name, lagBytesOf(state, observation, d.name)] as const);
-    const known = lags.filter((entry): entry is readonly [string, number] => entry[1] !== null);
+    const lagBytes: Sample['lagBytes'] = {};
+    for (const { name } of observation.declared) {
+      const bytes = name === state.leader ? null : lagBytesOf(state, observation, name);
+      if (bytes !== null) lagBytes[name] = bytes;
+    }
     const { write } = this;
     const isNew = write !== null && nowMs - write.atMs < COMMIT_AGE_MAX_MS && isServing(state, observation);
-    return { at: iso(wallMs), writeMs: isNew ? write.ms : null, lagBytes: Object.fromEntries(known) };
+    return { at: iso(wallMs), writeMs: isNew ? write.ms : null, lagBytes };
   }
 }
 

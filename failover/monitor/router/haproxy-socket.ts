@@ -118,24 +118,30 @@ export interface ServerState {
  */
 const MAINTENANCE_FLAGS = 0x01 | 0x02 | 0x20;
 
-/** Reads `show servers state`; columns are found by their names. */
-export function parseServers(answer: string): ServerState[] {
+/** The rows of a table in an answer, each as a function from a column's name to its value. `first`: the first column. */
+function rowsOf(answer: string, first: string, separator: string): ((column: string) => string)[] {
   const lines = answer.split('\n');
-  const header = lines.find((l) => l.startsWith('# be_id'));
+  const header = lines.find((l) => l.startsWith(`# ${first}${separator}`));
   if (header === undefined) return [];
-  const columns = header.slice(2).trim().split(' ');
-  const at = (fields: string[], name: string) => fields[columns.indexOf(name)] ?? '';
-  return lines
-    .filter((l) => /^\d+ \S+ \d+ \S+ /.test(l))
-    .map((l) => l.trim().split(' '))
-    .map((fields) => ({
-      backend: at(fields, 'be_name'),
-      backendId: at(fields, 'be_id'),
-      server: at(fields, 'srv_name'),
-      address: at(fields, 'srv_addr'),
-      port: Number(at(fields, 'srv_port')),
-      maintenance: (Number(at(fields, 'srv_admin_state')) & MAINTENANCE_FLAGS) !== 0,
-      down: at(fields, 'srv_op_state') === '0',
+  const columns = header.slice(2).trim().split(separator);
+  return lines.map((line) => {
+    const fields = line.trim().split(separator);
+    return (column) => fields[columns.indexOf(column)] ?? '';
+  });
+}
+
+/** Reads `show servers state`. */
+export function parseServers(answer: string): ServerState[] {
+  return rowsOf(answer, 'be_id', ' ')
+    .filter((at) => /^\d+$/.test(at('be_id')) && /^\d+$/.test(at('srv_id')))
+    .map((at) => ({
+      backend: at('be_name'),
+      backendId: at('be_id'),
+      server: at('srv_name'),
+      address: at('srv_addr'),
+      port: Number(at('srv_port')),
+      maintenance: (Number(at('srv_admin_state')) & MAINTENANCE_FLAGS) !== 0,
+      down: at('srv_op_state') === '0',
     }));
 }
 
@@ -155,26 +161,16 @@ export interface Load {
   limit: number | null;
 }
 
-/** Reads `show stat`; columns are found by their names. Listeners and frontends are left out. */
+/** Reads `show stat`. Listeners and frontends are left out. */
 export function parseLoads(answer: string): Load[] {
-  const lines = answer.split('\n');
-  const header = lines.find((l) => l.startsWith('# pxname,'));
-  if (header === undefined) return [];
-  const columns = header.slice(2).split(',');
-  const [backend, server, sessions, queued, limit, type] = ['pxname', 'svname', 'scur', 'qcur', 'slim', 'type'].map(
-    (c) => columns.indexOf(c),
-  );
-  const at = (fields: string[], column: number | undefined) => fields[column ?? -1] ?? '';
-  return lines
-    .filter((l) => l !== '' && !l.startsWith('#'))
-    .map((l) => l.split(','))
-    .filter((fields) => ['1', '2'].includes(at(fields, type)))
-    .map((fields) => ({
-      backend: at(fields, backend),
-      server: at(fields, server),
-      sessions: Number(at(fields, sessions)),
-      queued: Number(at(fields, queued)),
-      limit: at(fields, limit) === '' ? null : Number(at(fields, limit)),
+  return rowsOf(answer, 'pxname', ',')
+    .filter((at) => ['1', '2'].includes(at('type')))
+    .map((at) => ({
+      backend: at('pxname'),
+      server: at('svname'),
+      sessions: Number(at('scur')),
+      queued: Number(at('qcur')),
+      limit: at('slim') === '' ? null : Number(at('slim')),
     }));
 }
 

@@ -40,6 +40,9 @@ const BUSY_MS = 4;
 const UNREACHABLE_MS = 50;
 /** A silence of HAProxy that lasts this long is logged, ms. */
 const SILENCE_TOLD_MS = 1_000;
+/** What is known of a HAProxy that does not answer. */
+const SILENT = { reachable: false, slot: null, closed: false, clean: false };
+
 export interface HaproxyOptions extends WorkersOptions {
   port: number;
   /** Addresses of the declared nodes. The i-th one belongs to the slot `node<i+1>`. */
@@ -59,14 +62,7 @@ export class Haproxy implements Router {
   private readonly workers: Workers;
   private readonly sweep: SessionSweep;
   private wish = new Wish();
-  private current: HaproxyView = {
-    reachable: false,
-    epoch: null,
-    slot: null,
-    closed: false,
-    keeping: null,
-    clean: false,
-  };
+  private current: HaproxyView = { ...SILENT, epoch: null, keeping: null };
   private readAddresses: string[] = [];
   private cleanSinceMs: number | null = null;
   /** What each worker showed last. Without servers while HAProxy is silent. */
@@ -199,14 +195,7 @@ export class Haproxy implements Router {
       return this.settled() ? IDLE_MS : BUSY_MS;
     } catch (error) {
       this.tellSilence(error);
-      this.update({
-        reachable: false,
-        epoch: this.lastEpoch,
-        slot: null,
-        closed: false,
-        keeping: this.wish.keep,
-        clean: false,
-      });
+      this.update({ ...SILENT, epoch: this.lastEpoch, keeping: this.wish.keep });
       this.looks = this.looks.map((look) => ({ ...look, servers: [], loads: [] }));
       this.sweep.restart();
       this.cleanSinceMs = null;

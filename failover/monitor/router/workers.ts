@@ -8,6 +8,7 @@ import {
   ANSWER_LIMIT_MS,
   ask,
   askLines,
+  isPort,
   type Load,
   parseLoads,
   parseOldWorkers,
@@ -97,7 +98,7 @@ export class Workers {
       (one) => {
         const session = parseSession(one);
         if (session === null) rows.push(one);
-        else if (session.backend === 'write' || session.backend === 'read') sessions.push(session);
+        else if (isPort(session.backend)) sessions.push(session);
       },
       ANSWER_LIMIT_MS,
       () => this.options.stalls() === this.stallsSeen,

@@ -1,8 +1,9 @@
 /** The stack on which things are broken, and doctor as a person has it there. */
-import { exitCode } from '../../../scripts/failover/doctor/command';
-import { type Finding, judge } from '../../../scripts/failover/doctor/judge';
-import { look } from '../../../scripts/failover/doctor/look';
-import { type Target, targetOf } from '../../../scripts/failover/target';
+import { exitCode } from '../../../cli/doctor/command';
+import { judge } from '../../../cli/doctor/judge';
+import { look } from '../../../cli/doctor/look';
+import type { Finding } from '../../../cli/doctor/row';
+import { type Target, targetOf } from '../../../cli/target';
 import { run, runOk } from '../../../scripts/lib/exec';
 import { PATHS } from '../../../scripts/lib/paths';
 import { OwnStack } from '../../rig/stack';

@@ -97,6 +97,7 @@ export class FakeMonitor {
       nowMs: () => performance.now(),
       healthy: () => true,
       unready: () => null,
+      metrics: async () => ({ contentType: 'text/plain', text: '' }),
       commands: {
         token: TOKEN,
         ask: async (request) => {

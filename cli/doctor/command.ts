@@ -1,0 +1,51 @@
+/** `doctor`: checks the whole chain and says what is wrong and what to do. */
+import { oneLine } from '../../failover/contract/log-line';
+import { type Common, tellNotices } from '../commands';
+import { EXIT, type ExitCode } from '../exit';
+import type { Io } from '../io';
+import type { Target } from '../target';
+import type { Facts } from './facts';
+import { judge } from './judge';
+import { look } from './look';
+import type { Finding } from './row';
+
+/** @param see gathers the facts; tests pass their own function. */
+export async function doctor(
+  io: Io,
+  options: Common & { json?: boolean },
+  see: (target: Target) => Promise<Facts> = look,
+): Promise<ExitCode> {
+  const target = io.target(options.stack);
+  const facts = await see(target);
+  const findings = judge(facts);
+  const { cluster } = facts.monitor;
+  if (cluster !== null) tellNotices(io, cluster);
+  if (options.json) io.out(JSON.stringify({ stack: target.stack, findings }, null, 2));
+  else tell(io, target.stack, findings, cluster?.ifLeaderDied.sentence ?? null);
+  return exitCode(findings);
+}
+
+/** The exit code of the worst finding. */
+export function exitCode(findings: readonly Finding[]): ExitCode {
+  if (findings.length === 0) return EXIT.ok;
+  return findings.some(({ severity }) => severity === 'error') ? EXIT.failed : EXIT.attention;
+}
+
+/**
+ * Prints the findings. They contain unchanged texts of the engine, PostgreSQL and HAProxy, which must not control the
+ * terminal.
+ */
+function tell(io: Io, stack: string, findings: readonly Finding[], ifLeaderDied: string | null): void {
+  if (findings.length === 0) io.out(io.paint('green', `Nothing is wrong with stack ${stack}.`));
+  for (const { code, severity, sentence, next } of findings) {
+    io.out(
+      `${io.paint(severity === 'error' ? 'red' : 'yellow', severity === 'error' ? '✗' : '!')} ${oneLine(sentence)}  [${code}]`,
+    );
+    io.out(`  → ${oneLine(next)}`);
+  }
+  if (ifLeaderDied === null) return;
+  // The monitor does not know which sessions lowered `synchronous_commit` and so gave up the promise.
+  const lowered = findings.some(({ code }) => code === 'SYNC_COMMIT_LOWERED');
+  const except = lowered ? ', except for what SYNC_COMMIT_LOWERED names' : '';
+  io.out(`If the leader died now: ${ifLeaderDied}${except}`);
+}

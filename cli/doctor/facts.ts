@@ -1,0 +1,122 @@
+/**
+ * Doctor's observations as data. A part is absent when it was not checked, because an earlier part of the chain failed.
+ */
+import { z } from 'zod';
+import type { ClusterStatus } from '../../failover/contract/api';
+import type { EngineState } from '../../scripts/lib/docker';
+
+/** Docker's own words for the state of a container. */
+export const DockerState = z.enum(['created', 'running', 'paused', 'restarting', 'removing', 'exited', 'dead']);
+
+export interface ContainerFact {
+  name: string;
+  role: 'haproxy' | 'monitor' | 'node' | 'backend' | 'prometheus' | 'pgadmin';
+  /** `missing`: there is no container of that name. */
+  state: z.infer<typeof DockerState> | 'missing';
+  exitCode: number;
+  /** The engine's message about a failed start, or an empty string. */
+  error: string;
+  outOfMemory: boolean;
+  /** The container does not belong to this stack. */
+  foreign: boolean;
+  /** Networks to which the container should be attached and is not. Empty unless it runs. */
+  missingNetworks: string[];
+}
+
+export interface PortFact {
+  /** Config key. */
+  key: string;
+  port: number;
+  /** The stack's container that publishes the port when it runs. */
+  owner: string;
+  published: boolean;
+  /** Another process or container that listens on the port, in words; null: none. */
+  takenBy: string | null;
+}
+
+/** A login by the database's owner through the write port. */
+export type LoginFact =
+  | { kind: 'in'; readOnly: boolean; standby: boolean; tookMs: number }
+  /** `code`: SQLSTATE or Node's error code, or an empty string. */
+  | { kind: 'failed'; code: string; message: string }
+  | { kind: 'no-password'; message: string };
+
+export interface HaproxyFact {
+  answers: boolean;
+  message: string;
+  /** Address of the open write slot; null: no slot is open, or it is not known. */
+  write: string | null;
+  /** Sessions, their limit and the queue of the write slot. */
+  sessions: number;
+  limit: number;
+  queued: number;
+}
+
+/** A setting of `synchronous_commit` below `on`, with the role and database for which it holds; null: for all. */
+const LoweredFact = z.object({ role: z.string().nullable(), database: z.string().nullable(), value: z.string() });
+export type LoweredFact = z.infer<typeof LoweredFact>;
+
+const holder = { database: z.string(), seconds: z.number() };
+/** An object that prevents the removal of dead rows, and for how many seconds. */
+const HolderFact = z.discriminatedUnion('kind', [
+  z.object({ kind: z.literal('session'), pid: z.number(), role: z.string(), ...holder }),
+  // The client chooses the name of a prepared transaction.
+  z.object({ kind: z.literal('prepared'), name: z.string(), ...holder }),
+]);
+export type HolderFact = z.infer<typeof HolderFact>;
+
+const SlotFact = z.object({
+  name: z.string(),
+  active: z.boolean(),
+  lost: z.boolean(),
+  /** Time for which the slot has been unused while it keeps dead rows (`xmin`), seconds; null: it keeps none. */
+  heldSeconds: z.number().nullable(),
+});
+
+/** What PostgreSQL of a node answers: see `QUERY` in nodes.ts. */
+export const DatabaseFact = z.object({
+  standby: z.boolean(),
+  connections: z.number(),
+  /** Connections for ordinary roles: `max_connections` minus the reserved ones. */
+  room: z.number(),
+  slots: z.array(SlotFact),
+  /** A person paused replay (`pg_wal_replay_pause`). */
+  replayPaused: z.boolean(),
+  /** Settings of `synchronous_commit` for roles and databases. */
+  commitSettings: z.array(LoweredFact),
+  /** The oldest ones. */
+  holders: z.array(HolderFact),
+});
+export type DatabaseFact = z.infer<typeof DatabaseFact>;
+
+export interface NodeFact {
+  name: string;
+  /** Null: PostgreSQL did not answer. */
+  database: DatabaseFact | null;
+  /** The error message when PostgreSQL did not answer. */
+  message: string;
+  disk: { freeBytes: number; usedPercent: number } | null;
+}
+
+export interface PassfileFact {
+  file: string;
+  /** `wrong`: its line for this database has another password. `open`: libpq ignores it, others can read it. */
+  state: 'absent' | 'fits' | 'wrong' | 'open';
+}
+
+export interface Facts {
+  stack: string;
+  engine: EngineState;
+  containers: ContainerFact[];
+  ports: PortFact[];
+  monitor: { cluster: ClusterStatus | null; healthy: boolean; message: string };
+  haproxy?: HaproxyFact;
+  login?: LoginFact;
+  passfile?: PassfileFact;
+  nodes: NodeFact[];
+  log: { file: string; there: boolean; freeBytes: number | null };
+  /** This machine's clock minus the monitor's, ms; null: not known. */
+  clockMs: number | null;
+  /** Name of the slot that the other nodes keep for a node. */
+  slotOf: (node: string) => string;
+}

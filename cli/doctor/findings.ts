@@ -1,0 +1,671 @@
+/**
+ * Doctor's table of findings. Each part names its subjects with the values that its rows use, and then the rows: what is
+ * wrong, in plain words, and what to do. The parts stand in the order of the chain from the client's port to the nodes.
+ * Only causes are reported: the consequences of a reported cause are left out, so that the first finding is the one to
+ * act on. Pure.
+ */
+import type { NodeStatus } from '../../failover/contract/api';
+import { type FailureCode, LogCode } from '../../failover/contract/codes';
+import { DEFAULT_STACK } from '../../scripts/lib/stack';
+import { bytes } from '../render';
+import { FindingCode } from './codes';
+import type { ContainerFact, Facts, LoweredFact, NodeFact } from './facts';
+import { error, every, first, nested, type Row, warning } from './row';
+
+const DISK_PERCENT_WARN = 90;
+const DISK_PERCENT_FULL = 97;
+const DISK_BYTES_FULL = 32 * 1024 ** 2;
+const LOG_BYTES_MIN = 16 * 1024 ** 2;
+const CLOCK_MS_MAX = 10_000;
+const LAG_SECONDS_MAX = 10;
+/** Limit after which an object that keeps dead rows counts as forgotten, seconds. */
+const HOLD_SECONDS_MAX = 3_600;
+/** Values of `synchronous_commit` that wait for a standby's disk (manual, "Write Ahead Log"). */
+const WAITS_FOR_STANDBY = ['on', 'true', 'yes', '1', 'remote_apply'];
+/** A candidate that was promoted this many times within that time and does not serve fails again and again. */
+const PROMOTIONS_MAX = 3;
+const PROMOTIONS_MS = 600_000;
+/** PostgreSQL's codes (manual, appendix A). */
+const BAD_PASSWORD = ['28P01', '28000'];
+const TOO_MANY = '53300';
+
+const ENGINE = first(
+  ({ engine }: Facts) => [
+    { name: 'docker', kind: engine.kind, message: engine.kind === 'silent' && engine.words ? `: ${engine.words}` : '' },
+  ],
+  [
+    error('NO_DOCKER', {
+      when: ({ kind }) => kind === 'no-client',
+      sentence: 'The command line client docker is not on PATH.',
+      next: 'Install it (Debian: docker-cli).',
+    }),
+    error('ENGINE_DENIED', {
+      when: ({ kind }) => kind === 'denied',
+      sentence: 'This user may not use the Docker engine.',
+      next: 'Add the user to the group docker and log in again, or run as root.',
+    }),
+    error('ENGINE_SILENT', {
+      when: ({ kind }) => kind === 'silent',
+      sentence: 'The Docker engine does not answer{message}.',
+      next: 'Start it: systemctl start docker, or npm run setup.',
+    }),
+  ],
+);
+
+/** What it means that a container of a role does not work. */
+const CONSEQUENCES = {
+  haproxy: ': no client gets in.',
+  monitor: ': the leader serves on, and nobody would take over if it died.',
+  node: '.',
+  backend: ': its HTTP API is served by fewer, or by nobody.',
+  prometheus: ': no metrics are collected, and no alert is raised.',
+  pgadmin: ': pgAdmin cannot be used.',
+} as const;
+
+type ContainerView = ReturnType<typeof containerViews>[number];
+
+/** The containers; one that misses several networks is there once for each. */
+function containerViews({ containers, ports, monitor: { cluster }, stack }: Facts) {
+  // A container whose port is taken cannot be started, so the port is the cause.
+  const barred = ports.filter(({ takenBy }) => takenBy !== null).map(({ owner }) => owner);
+  const shown = containers.filter(({ name, state }) => state === 'running' || !barred.includes(name));
+  return shown.flatMap((one) => {
+    const { name, role, missingNetworks, foreign } = one;
+    // The address is fixed (S14), so the command that connects the container again contains it.
+    const address = cluster?.nodes.find((node) => node.name === name)?.address;
+    const up = `npm run up --${stack === DEFAULT_STACK ? '' : ` --stack ${stack}`} --refresh`;
+    const isVital = role === 'haproxy' || (role === 'node' && cluster?.leader === name && !cluster.serving);
+    const networks = foreign || missingNetworks.length === 0 ? [''] : missingNetworks;
+    return networks.map((network) => ({
+      ...one,
+      ...{ network, up, isVital, ended: howItEnded(one), consequence: CONSEQUENCES[role] },
+      ip: address === undefined ? '' : `--ip ${address} `,
+    }));
+  });
+}
+
+function howItEnded({ exitCode, error: message, outOfMemory }: ContainerFact): string {
+  if (outOfMemory) return 'was ended because the machine had no memory left';
+  if (message !== '') return `could not be started (${message})`;
+  return `is stopped (exit code ${exitCode}${exitCode === 137 ? ', killed' : ''})`;
+}
+
+/** It is an error when no client can write without the container. */
+const severity = ({ isVital }: ContainerView) => (isVital ? 'error' : 'warning');
+
+/** Rows of the containers of a role that do not run. */
+function stoppedRows<R extends ContainerFact['role']>(role: R, prefix: Uppercase<R>): Row<ContainerView>[] {
+  const row = (end: `_${string}`, states: ContainerFact['state'][], sentence: string, next: string) => ({
+    ...warning<ContainerView, string>(FindingCode.parse(`${prefix}${end}`), {
+      when: (one) => one.role === role && states.includes(one.state),
+      sentence: `${sentence}${CONSEQUENCES[role]}`,
+      next,
+    }),
+    severity,
+  });
+  return [
+    row('_MISSING', ['missing'], 'There is no container {name}', '{up}'),
+    row('_PAUSED', ['paused'], '{name} is paused', 'docker unpause {name}'),
+    row(
+      '_CRASHING',
+      ['restarting'],
+      '{name} ends again and again (exit code {exitCode})',
+      'Its words: docker logs --tail 50 {name}',
+    ),
+    row('_STOPPED', ['created', 'exited', 'removing', 'dead'], '{name} {ended}', 'docker start {name}'),
+  ];
+}
+
+const CONTAINERS = first(containerViews, [
+  error('NAME_TAKEN', {
+    when: ({ foreign }) => foreign,
+    sentence: '{name} is a container of something else.',
+    next: 'Remove or rename it, or set namePrefix; then {up}',
+  }),
+  ...stoppedRows('haproxy', 'HAPROXY'),
+  ...stoppedRows('monitor', 'MONITOR'),
+  ...stoppedRows('node', 'NODE'),
+  ...stoppedRows('backend', 'BACKEND'),
+  ...stoppedRows('prometheus', 'PROMETHEUS'),
+  ...stoppedRows('pgadmin', 'PGADMIN'),
+  {
+    ...warning('NETWORK_CUT', {
+      when: ({ network }: ContainerView) => network !== '',
+      sentence: '{name} is not connected to the network {network}{consequence}',
+      next: 'docker network connect {ip}{network} {name}',
+    }),
+    severity,
+  },
+]);
+
+const PORTS = first(
+  ({ ports, containers }: Facts) =>
+    ports.map((port) => ({
+      ...{ ...port, name: `${port.key} ${port.port}` },
+      runs: containers.some(({ name, state }) => name === port.owner && state === 'running'),
+    })),
+  [
+    error('PORT_TAKEN', {
+      when: ({ takenBy }) => takenBy !== null,
+      sentence: 'Port {port} ({key}), which {owner} publishes, is taken by {takenBy}.',
+      next: "Free it (ss -ltnp 'sport = :{port}' names the process) and docker start {owner}, or choose another {key}.",
+    }),
+    error('PORT_NOT_PUBLISHED', {
+      when: ({ published, runs }) => runs && !published,
+      sentence: '{owner} runs and does not publish port {port} ({key}).',
+      next: 'docker restart {owner}',
+    }),
+  ],
+);
+
+const haproxyName = ({ containers }: Facts) => containers.find(({ role }) => role === 'haproxy')?.name ?? 'haproxy';
+
+function isFull({ haproxy }: Facts): boolean {
+  if (haproxy === undefined || haproxy.limit === 0) return false;
+  return haproxy.sessions >= haproxy.limit || haproxy.queued > 0;
+}
+
+/** @param about who counted the connections. */
+const exhausted = <S>(when: (subject: S) => boolean, about = '{name}') =>
+  error<S & { sessions: number; waiting: string }, string>('CONNECTIONS_EXHAUSTED', {
+    ...{ about, when },
+    sentence: 'All {sessions} connections to the leader are in use{waiting}.',
+    next: 'End idle clients (SELECT pid, usename, state, state_change FROM pg_stat_activity), make pools smaller, or raise max_connections in postgresSettings.',
+  });
+
+const HAPROXY = first(
+  (facts: Facts) => {
+    const { haproxy, monitor } = facts;
+    if (haproxy === undefined) return [];
+    const { serving = false, nodes = [], sentence = 'nobody has opened the route', leader } = monitor.cluster ?? {};
+    const address = nodes.find(({ name }) => serving && name === leader)?.address;
+    const waiting = haproxy.queued > 0 ? `, ${haproxy.queued} more wait` : '';
+    return [
+      { ...haproxy, name: haproxyName(facts), isFull: isFull(facts), waiting, leader, address, reason: sentence },
+    ];
+  },
+  [
+    error('HAPROXY_SILENT', {
+      when: ({ answers }) => !answers,
+      sentence: '{name} runs and does not answer on its statistics port ({message}).',
+      next: 'docker restart {name}; its words: docker logs --tail 50 {name}',
+    }),
+    exhausted((haproxy) => haproxy.isFull),
+    error('ROUTE_CLOSED', {
+      when: ({ write }) => write === null,
+      sentence: 'HAProxy holds new connections: {reason}.',
+      next: 'A change of leader takes less than a second. If it stays: npm run failover -- events',
+    }),
+    error('ROUTE_WRONG', {
+      when: ({ write, address }) => address !== undefined && write?.startsWith(`${address}:`) === false,
+      sentence: 'HAProxy leads writes to {write}, and the leader is {leader} ({address}).',
+      next: 'docker restart {name}: the monitor sets the route anew.',
+    }),
+  ],
+);
+
+const MONITOR = every(
+  (facts: Facts) => {
+    const { containers, monitor, haproxy } = facts;
+    const container = containers.find(({ role }) => role === 'monitor');
+    // Its container was reported already.
+    if (container?.state !== 'running' || container.missingNetworks.length > 0) return [];
+    const clockMs = Math.abs(facts.clockMs ?? 0);
+    const isApart = monitor.cluster?.haproxy.reachable === false && haproxy?.answers === true;
+    const names = { name: container.name, haproxy: haproxyName(facts), seconds: Math.round(clockMs / 1000) };
+    return [{ ...names, ...monitor, isSilent: monitor.cluster === null, isApart, clockMs }];
+  },
+  [
+    error('MONITOR_SILENT', {
+      when: ({ isSilent }) => isSilent,
+      sentence: '{name} runs and does not answer ({message}).',
+      next: 'docker logs --tail 50 {name}, then docker restart {name}: the leader serves on meanwhile.',
+    }),
+    error('MONITOR_STALE', {
+      when: ({ healthy, isSilent }) => !healthy && !isSilent,
+      sentence: '{name} answers, and its loop stands still: nobody would take over.',
+      next: 'docker restart {name}',
+    }),
+    warning('CLOCK', {
+      about: 'clock',
+      when: ({ clockMs, isSilent }) => clockMs > CLOCK_MS_MAX && !isSilent,
+      sentence: "This machine's clock and the monitor's differ by {seconds} s: times in the log mislead.",
+      next: 'Set the clock by NTP: timedatectl set-ntp true',
+    }),
+    error('HAPROXY_UNREACHABLE', {
+      when: ({ isApart }) => isApart,
+      sentence: 'HAProxy runs, and the monitor does not reach its sockets.',
+      next: 'docker restart {haproxy}',
+    }),
+  ],
+);
+
+const LOGIN = first(
+  (facts: Facts) => {
+    const { login, haproxy, monitor } = facts;
+    if (login === undefined) return [];
+    // A failed login is no new finding while no leader serves or the connections are used up.
+    const isExplained = haproxy === undefined || !haproxy.answers || haproxy.write === null || isFull(facts);
+    const isNews = !isExplained && monitor.cluster?.serving !== false;
+    const names = { name: 'write port', leader: monitor.cluster?.leader ?? '<leader>' };
+    const none = { code: '', message: '', readOnly: false, standby: false, waiting: '' };
+    return [{ ...none, ...login, ...names, isNews, sessions: haproxy?.sessions ?? 0 }];
+  },
+  [
+    warning('PASSWORD_UNKNOWN', {
+      about: 'password',
+      when: ({ kind }) => kind === 'no-password',
+      sentence: 'The password cannot be read, so no login was tried: {message}',
+      next: 'Give the stack’s passphrase: PULUMI_CONFIG_PASSPHRASE or its file.',
+    }),
+    error('ROUTE_TO_STANDBY', {
+      when: ({ standby }) => standby,
+      sentence: 'The write port leads to a standby.',
+      next: 'npm run failover -- status: wait for the change of leader, else docker restart the monitor',
+    }),
+    error('READ_ONLY', {
+      about: '{leader}',
+      when: ({ readOnly }) => readOnly,
+      sentence: 'The leader takes no writes: default_transaction_read_only is on for this server, database or role.',
+      next: 'npm run failover -- psql {leader}, then: SET default_transaction_read_only = off; ALTER DATABASE … RESET default_transaction_read_only (or ALTER ROLE …, ALTER SYSTEM …; \\drds shows where it is set)',
+    }),
+    error('PASSWORD_WRONG', {
+      about: 'password',
+      when: ({ code }) => BAD_PASSWORD.includes(code),
+      sentence: "PostgreSQL refuses the stack's password ({message}): somebody changed the role by hand.",
+      next: 'Set the role back: npm run failover -- psql {leader}, then \\password; to change it for good: pulumi config set --secret databasePassword, then npm run up.',
+    }),
+    exhausted(({ code }) => code === TOO_MANY, 'PostgreSQL'),
+    error('LOGIN_FAILED', {
+      when: ({ kind, isNews }) => kind === 'failed' && isNews,
+      sentence: 'A login through the write port fails: {message}.',
+      next: 'npm run failover -- events, and docker logs of the leader',
+    }),
+  ],
+);
+
+const PASSFILE = first(
+  ({ passfile }: Facts) => (passfile === undefined ? [] : [{ name: passfile.file, state: passfile.state }]),
+  [
+    warning('PASSFILE_WRONG', {
+      when: ({ state }) => state === 'wrong',
+      sentence:
+        '{name} has another password for this database than the stack: psql and pgAdmin that use it are refused.',
+      next: 'Correct its line; the password: npm run pulumi -- stack output databasePassword --show-secrets',
+    }),
+    warning('PASSFILE_OPEN', {
+      when: ({ state }) => state === 'open',
+      sentence: '{name} can be read by others, so psql ignores it.',
+      next: 'chmod 600 {name}',
+    }),
+  ],
+);
+
+/** A node that runs. */
+interface NodeView extends NodeFact {
+  facts: Facts;
+  /** The monitor's status of it. */
+  status: NodeStatus | undefined;
+  isLeader: boolean;
+}
+
+function nodeViews(facts: Facts): NodeView[] {
+  const { leader, nodes = [] } = facts.monitor.cluster ?? {};
+  return facts.nodes.map((node) => {
+    const status = nodes.find(({ name }) => name === node.name);
+    return { ...node, facts, status, isLeader: leader === node.name };
+  });
+}
+
+/**
+ * True while the failover undoes the promotion by itself: the node's last event of this kind is valid until the node
+ * follows again.
+ */
+function isBeingUndone({ monitor: { cluster } }: Facts, node: NodeStatus | undefined): boolean {
+  if (node === undefined || node.name === cluster?.leader || node.streamingFrom !== null) return false;
+  const { PROMOTED_BY_HAND } = LogCode.enum;
+  return cluster?.events.some(({ code, subject }) => code === PROMOTED_BY_HAND && subject === node.name) ?? false;
+}
+
+const BY_HAND = first(
+  (node: NodeView) => (isBeingUndone(node.facts, node.status) ? [node] : []),
+  [
+    warning('PROMOTED_BY_HAND', {
+      sentence: '{name} was promoted by hand. No client was led there.',
+      next: 'It is made a standby again by itself. If it stays: npm run failover -- rebuild {name}',
+    }),
+  ],
+);
+
+function diskViews({ name, disk }: NodeView) {
+  if (disk === null) return [];
+  const { usedPercent, freeBytes } = disk;
+  const isFullDisk = usedPercent >= DISK_PERCENT_FULL || freeBytes < DISK_BYTES_FULL;
+  return [{ name, usedPercent, free: bytes(freeBytes), isFullDisk, isLow: usedPercent >= DISK_PERCENT_WARN }];
+}
+
+const DISK = first(diskViews, [
+  error('DISK_FULL', {
+    when: ({ isFullDisk }) => isFullDisk,
+    sentence: 'The disk of {name} is full ({free} free, {usedPercent} % used).',
+    next: 'Make room: what else is on that disk (docker system df), old slots, or a bigger disk; PostgreSQL goes on by itself.',
+  }),
+  warning('DISK_LOW', {
+    when: ({ isLow }) => isLow,
+    sentence: 'The disk of {name} is {usedPercent} % used ({free} free).',
+    next: 'Make room before it is full.',
+  }),
+]);
+
+const COPIED =
+  'The monitor has it copied from the leader by itself, one node at a time; at once: npm run failover -- rebuild {name}';
+const REASON = 'PostgreSQL’s own reason, often a full disk or too little memory: docker logs --tail 50 {name}.';
+const IN_PLACE = 'npm run pulumi -- config set rebuildInPlace true, then npm run up';
+
+/** Advice for a failure, by the keeper's code. The keeper also tries again by itself. */
+const ADVICE = {
+  MUST_COPY: COPIED,
+  REWIND_FAILED: COPIED,
+  STREAM_IMPOSSIBLE: COPIED,
+  WAL_MISSING: COPIED,
+  DISK_TOO_SMALL: `Make room on its disk (docker system df), or let its old data go first: ${IN_PLACE}`,
+  POSTGRES_CRASHED: `${REASON} When that is gone it starts by itself.`,
+  SETTLE_FAILED: `${REASON} It is tried three times, then the node is copied.`,
+  TABLESPACE_IN_USE: `Empty the folder that is named, or let the old data go first: ${IN_PLACE}`,
+  PROMOTION_HANGS:
+    'Look whether its replay goes on: npm run failover -- psql {name}, then: SELECT pg_get_wal_replay_pause_state(), pg_last_wal_replay_lsn()',
+  SUPERUSER_LOCKED_OUT:
+    'In a superuser’s session that is still open: ALTER ROLE postgres LOGIN SUPERUSER. Where there is none: docs/operations.md, No superuser gets in',
+  LEADER_UNREACHABLE:
+    'The way between the nodes: docker exec {name} pg_isready -h ADDRESS (npm run failover -- status --json has the addresses)',
+} satisfies Partial<Record<FailureCode & FindingCode, string>>;
+
+const FAILURE = first(
+  ({ name, status }: NodeView) => {
+    if (status?.failure == null) return [];
+    // `CODE: message`, or `CODE: message (attempt N)`.
+    const [, code = '', message = ''] = /^([A-Z][A-Z_]+): ([\s\S]*)$/.exec(status.failure) ?? [];
+    return [{ name, code, message, failure: status.failure }];
+  },
+  [
+    ...Object.entries(ADVICE).map(([known, next]) =>
+      warning<{ code: string }, string>(FindingCode.parse(known), {
+        when: ({ code }) => code === known,
+        sentence: '{name} cannot do what it was told: {message}',
+        next,
+      }),
+    ),
+    warning('NODE_FAILED', {
+      sentence: '{name} could not do what it was told: {failure}',
+      next: 'It is tried again; its words: docker logs --tail 50 {name}. A standby can be made anew: npm run failover -- rebuild {name}',
+    }),
+  ],
+);
+
+const POSTGRES = every(
+  (node: NodeView) => {
+    const { name, message, database, status, isLeader, facts } = node;
+    const isKnown = (status?.failure ?? null) !== null || diskViews(node).some((disk) => disk.isFullDisk || disk.isLow);
+    const { connections = 0, room = 1, standby = true } = database ?? {};
+    return [
+      {
+        ...{ name, message, isSilent: database === null && !isKnown, sessions: connections, waiting: '' },
+        isExhausted: isLeader && connections >= room && !isFull(facts),
+        isSecond: !standby && !isLeader && facts.monitor.cluster?.serving === true,
+        isAway: database !== null && status?.connected === false,
+      },
+    ];
+  },
+  [
+    warning('POSTGRES_DOWN', {
+      when: ({ isSilent }) => isSilent,
+      sentence: '{name} runs and its PostgreSQL gives no answer ({message}).',
+      next: 'It is started again by itself; if it stays: docker logs --tail 50 {name}',
+    }),
+    exhausted(({ isExhausted }) => isExhausted),
+    error('SECOND_PRIMARY', {
+      when: ({ isSecond }) => isSecond,
+      sentence: '{name} is writable and is not the leader: it was promoted by hand.',
+      next: 'No client is led there, and it is made a standby by itself. If it stays: npm run failover -- rebuild {name}',
+    }),
+    warning('KEEPER_AWAY', {
+      when: ({ isAway }) => isAway,
+      sentence: '{name} runs, and its keeper is not connected to the monitor.',
+      next: 'docker restart {name}',
+    }),
+  ],
+);
+
+/** The slots that a node should have: one for each other node that runs. */
+const SLOTS = first(
+  ({ name, database, isLeader, facts: { containers, slotOf } }: NodeView) => {
+    if (database === null) return [];
+    const peers = containers.filter((one) => one.role === 'node' && one.name !== name && one.state === 'running');
+    return peers.map((peer) => {
+      const slot = slotOf(peer.name);
+      const found = database.slots.find((one) => one.name === slot);
+      return { name, isLeader, peer: peer.name, slot, isMissing: found === undefined, isLost: found?.lost === true };
+    });
+  },
+  [true, false].flatMap((leads) => {
+    // Each start creates the slots again.
+    const next = leads ? 'The leader makes it again by itself within seconds.' : 'docker restart {name}';
+    return [
+      warning('SLOT_MISSING', {
+        when: ({ isMissing, isLeader }) => isMissing && isLeader === leads,
+        sentence:
+          '{name} has no replication slot for {peer} ({slot}): once it leads, {peer} may have to be copied anew.',
+        next,
+      }),
+      warning('SLOT_LOST', {
+        when: ({ isLost, isLeader }) => isLost && isLeader === leads,
+        sentence: 'The replication slot of {name} for {peer} is lost: write-ahead log that it needs is gone.',
+        next,
+      }),
+    ];
+  }),
+);
+
+const REPLAY = first(
+  (node: NodeView) => (node.database?.replayPaused ? [node] : []),
+  [
+    warning('REPLAY_PAUSED', {
+      sentence:
+        'Replay on {name} is paused by a person: what it shows gets older, and it has to replay all of it before it can lead.',
+      next: 'npm run failover -- psql {name}, then: SELECT pg_wal_replay_resume()',
+    }),
+  ],
+);
+
+/** Roles and databases whose commits do not wait for a standby's disk (S7). */
+const COMMITS = first(
+  ({ name, database, isLeader, facts: { monitor } }: NodeView) => {
+    // Every node has the same roles; those of the leader are the newest.
+    if (database === null || !isLeader || monitor.cluster?.syncMode !== 'synchronous') return [];
+    return database.commitSettings.map((one) => ({ name, value: one.value, ...scopeOf(one) }));
+  },
+  [
+    warning('SYNC_COMMIT_LOWERED', {
+      about: '{whose}',
+      when: ({ value }) => !WAITS_FOR_STANDBY.includes(value.toLowerCase()),
+      sentence:
+        'synchronous_commit is {value} for {whose}: what is written so need not be on a standby’s disk when it is acknowledged, and may be lost with the leader.',
+      next: 'npm run failover -- psql {name}, then: ALTER {scope} RESET synchronous_commit',
+    }),
+  ],
+);
+
+/** For whom a setting holds, in words and in the words of ALTER. */
+function scopeOf({ role, database }: LoweredFact): { whose: string; scope: string } {
+  if (role === null && database === null) return { whose: 'all roles', scope: 'ROLE ALL' };
+  if (role === null) return { whose: `database ${database}`, scope: `DATABASE ${quoted(database)}` };
+  if (database === null) return { whose: `role ${role}`, scope: `ROLE ${quoted(role)}` };
+  return {
+    whose: `role ${role} in database ${database}`,
+    scope: `ROLE ${quoted(role)} IN DATABASE ${quoted(database)}`,
+  };
+}
+
+/**
+ * A name as a quoted SQL identifier. The creator of a role chooses its name, and the command is copied into a
+ * superuser's session.
+ */
+function quoted(name: string | null): string {
+  return `"${name?.replaceAll('"', '""')}"`;
+}
+
+const hours = (seconds: number) => `${(seconds / 3_600).toFixed(1)} h`;
+
+const IDLE_SLOTS = first(
+  ({ name, database, isLeader, facts: { containers, slotOf } }: NodeView) => {
+    const slots = isLeader && database !== null ? database.slots : [];
+    return slots.map(({ name: slot, heldSeconds }) => {
+      const peer = containers.find((one) => one.role === 'node' && slotOf(one.name) === slot)?.name;
+      return { name, slot, peer, isOld: (heldSeconds ?? 0) > HOLD_SECONDS_MAX, time: hours(heldSeconds ?? 0) };
+    });
+  },
+  [true, false].map((isOwn) =>
+    warning('SLOT_HOLDS_ROWS', {
+      when: ({ isOld, peer }) => isOld && (peer !== undefined) === isOwn,
+      sentence:
+        'The replication slot {slot} of {name} is unused for {time} and keeps dead rows: tables grow, and each look at them takes longer.',
+      next: isOwn
+        ? 'docker start {peer}; if it is not needed any more, lower replicas and npm run up.'
+        : 'Nobody of this stack uses it. npm run failover -- psql {name}, then: SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE NOT active, with its name',
+    }),
+  ),
+);
+
+/** The oldest transaction of each kind that prevents the removal of dead rows in all tables. */
+function oldTransactions({ name, database }: NodeView) {
+  const old = (database?.holders ?? []).filter(({ seconds }) => seconds > HOLD_SECONDS_MAX);
+  return (['session', 'prepared'] as const).flatMap((kind) => {
+    const [oldest, ...others] = old.filter((one) => one.kind === kind);
+    if (oldest === undefined) return [];
+    const more = others.length === 0 ? '' : ` (${others.length} more are as old)`;
+    return [{ pid: 0, role: '', ...oldest, name, time: hours(oldest.seconds), more }];
+  });
+}
+
+const TRANSACTIONS = first(oldTransactions, [
+  warning('TRANSACTION_OLD', {
+    when: ({ kind }) => kind === 'session',
+    sentence:
+      'A transaction of role {role} in database {database} on {name} is open for {time}{more}: dead rows are kept, and tables grow.',
+    next: 'Let it end, or npm run failover -- psql {name}, then: SELECT pg_terminate_backend({pid})',
+  }),
+  warning('PREPARED_OLD', {
+    when: ({ kind }) => kind === 'prepared',
+    sentence: 'A prepared transaction in database {database} waits for {time}{more}: dead rows and its locks are kept.',
+    next: 'npm run failover -- psql {name}, then: SELECT gid, prepared, owner, database FROM pg_prepared_xacts; then COMMIT PREPARED or ROLLBACK PREPARED with its gid, in that database',
+  }),
+]);
+
+/** Findings of a node, unless its container was reported already. */
+const NODE = [DISK, FAILURE, POSTGRES, SLOTS, REPLAY, COMMITS, IDLE_SLOTS, TRANSACTIONS];
+
+const SERVING = first(
+  ({ monitor: { cluster }, containers }: Facts) => {
+    const isKnown = containers.some(({ role, state }) => role === 'haproxy' && state !== 'running');
+    if (cluster === null || cluster.serving || isKnown) return [];
+    const { stack, sentence, leader, events } = cluster;
+    const since = Date.parse(cluster.at) - PROMOTIONS_MS;
+    const again = events.filter(({ code, at }) => code === LogCode.enum.PROMOTE_AGAIN && Date.parse(at) > since);
+    const candidate = { about: leader ?? stack, candidate: leader ?? 'The candidate', node: leader ?? '<node>' };
+    return [{ name: stack, sentence, times: again.length, ...candidate }];
+  },
+  [
+    error('PROMOTION_REPEATED', {
+      about: '{about}',
+      when: ({ times }) => times >= PROMOTIONS_MAX,
+      sentence: '{candidate} was promoted {times} times within ten minutes and did not stay up: {sentence}.',
+      next: 'PostgreSQL’s own reason: docker logs --tail 50 {node}. When that is gone it goes on by itself.',
+    }),
+    error('NOT_SERVING', {
+      sentence: 'Writes do not go through: {sentence}.',
+      next: 'A change of leader takes less than a second; if it stays, start the nodes that are named here, or see npm run failover -- events',
+    }),
+  ],
+);
+
+/** The standbys that run, while a leader serves. */
+function standbyViews(facts: Facts) {
+  const { containers, nodes } = facts;
+  const { cluster } = facts.monitor;
+  if (cluster === null || !cluster.serving) return [];
+  return cluster.nodes.flatMap((node) => {
+    const up = containers.find(({ name }) => name === node.name);
+    const isUp = up?.state === 'running' && up.missingNetworks.length === 0 && node.connected;
+    const database = nodes.find(({ name }) => name === node.name)?.database;
+    if (node.name === cluster.leader || !isUp || !database?.standby || node.failure !== null) return [];
+    if (isBeingUndone(facts, node)) return [];
+    // What a paused replay delays is no other finding.
+    const isLate = !database.replayPaused && (node.lagSeconds ?? 0) > LAG_SECONDS_MAX;
+    const waits = !database.replayPaused && cluster.syncMode === 'synchronous';
+    const refused = node.settings?.refused ?? null;
+    return [{ ...node, isLate, isCounted: !waits || node.sync === 'counted', setting: JSON.stringify(refused) }];
+  });
+}
+
+const REPLICATION = first(standbyViews, [
+  warning('NOT_STREAMING', {
+    when: ({ streamingFrom }) => streamingFrom === null,
+    sentence: '{name} runs and does not follow the leader ({order}).',
+    next: 'It is tried again and again; if it stays: npm run failover -- rebuild {name}',
+  }),
+  warning('LAG', {
+    when: ({ isLate }) => isLate,
+    sentence: '{name} is {lagSeconds} s behind the leader.',
+    next: 'Look for a long query on it, a slow disk or a slow network.',
+  }),
+  warning('NOT_COUNTED', {
+    when: ({ isCounted }) => !isCounted,
+    sentence: '{name} follows and is not counted yet: a write may be on the leader alone.',
+    next: 'It is counted when it has caught up.',
+  }),
+  warning('SETTINGS_REFUSED', {
+    when: ({ settings }) => settings?.refused != null,
+    sentence: 'PostgreSQL of {name} refuses a setting: {setting}',
+    next: 'Correct postgresSettings and npm run up.',
+  }),
+]);
+
+const MODES = every(
+  ({ monitor: { cluster } }: Facts) =>
+    cluster === null ? [] : [{ since: '', reason: '', ...cluster.pause, ...cluster, name: cluster.stack }],
+  [
+    warning('PAUSED', {
+      when: ({ pause }) => pause !== null,
+      sentence: 'Automatic failover is paused since {since}: {reason}.',
+      next: 'npm run failover -- resume',
+    }),
+    warning('OBSERVE', {
+      when: ({ failoverMode }) => failoverMode === 'observe',
+      sentence: 'failoverMode is observe: changes of leader are decided and logged, and not made.',
+      next: 'pulumi config set failoverMode automatic, then npm run up',
+    }),
+  ],
+);
+
+const LOG = first(
+  ({ log }: Facts) => [{ ...log, name: log.file, free: bytes(log.freeBytes ?? 0) }],
+  [
+    warning('LOG_MISSING', {
+      when: ({ there }) => !there,
+      sentence: '{name} is not there: nobody can read afterwards what happened.',
+      next: 'docker restart the monitor; if its folder was removed: npm run up',
+    }),
+    warning('LOG_DISK_FULL', {
+      when: ({ freeBytes }) => freeBytes !== null && freeBytes < LOG_BYTES_MIN,
+      sentence: 'The disk of {name} has {free} free: events are lost to the log (the monitor works on).',
+      next: 'Make room there.',
+    }),
+  ],
+);
+
+/** The whole table. */
+export const FINDINGS = nested((facts: Facts) => [facts], ENGINE, [
+  ...[CONTAINERS, PORTS, HAPROXY, MONITOR, LOGIN, PASSFILE],
+  nested(nodeViews, BY_HAND, NODE),
+  ...[SERVING, REPLICATION, MODES, LOG],
+]);

@@ -1,0 +1,103 @@
+/**
+ * Finds a stack's addresses and secrets in its own files and outputs, so that people need not type an address or a
+ * token.
+ */
+import { existsSync, readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { messageOf } from '../failover/contract/errors';
+import { run } from '../scripts/lib/exec';
+import { PATHS } from '../scripts/lib/paths';
+import { readStack, type StackInfo } from '../scripts/lib/stack';
+import { NAMES, replicaName } from '../stack/naming';
+import { EXIT, Failed } from './exit';
+
+const OUTPUTS_MS = 60_000;
+/** The token, for people who may not read the stack's state. */
+const TOKEN_VARIABLE = 'PGFAILOVER_TOKEN';
+/** The monitor's address, for people on another machine. */
+const URL_VARIABLE = 'PGFAILOVER_URL';
+
+/** A stack as the commands see it. Nothing is kept after the command. */
+export interface Target {
+  stack: string;
+  info: Pick<StackInfo, 'project' | 'value'>;
+  /** Names of its nodes, the primary first. */
+  nodes: readonly string[];
+  /** `http://127.0.0.1:8008` */
+  monitorUrl: string;
+  /** Host at which HAProxy's ports are. */
+  host: string;
+  token: () => Promise<string>;
+  /** The database owner's password, from the same secret outputs. */
+  password: () => Promise<string>;
+}
+
+/**
+ * Finds the stack.
+ * @throws Failed (usage) when there is none of that name.
+ */
+export function targetOf(stack: string, env: NodeJS.ProcessEnv = process.env): Target {
+  const info = readStack(stack);
+  const known = stacks();
+  if (!existsSync(join(PATHS.root, `Pulumi.${stack}.yaml`)) && env[URL_VARIABLE] === undefined)
+    throw new Failed(EXIT.usage, `There is no stack "${stack}". Known: ${known.join(', ') || 'none'}.`);
+  const bind = info.value('bindAddress', '127.0.0.1');
+  const host = bind === '0.0.0.0' ? '127.0.0.1' : bind;
+  const secret = secretOutputs(stack);
+  return {
+    stack,
+    info,
+    nodes: nodeNames(info),
+    host,
+    monitorUrl: (env[URL_VARIABLE] ?? `http://${host}:${info.value('monitorPort', '8008')}`).replace(/\/+$/, ''),
+    token: async () => env[TOKEN_VARIABLE] ?? secret('adminToken'),
+    password: () => secret('databasePassword'),
+  };
+}
+
+function stacks(): string[] {
+  return readdirSync(PATHS.root)
+    .map((file) => /^Pulumi\.(.+)\.yaml$/.exec(file)?.[1])
+    .filter((name): name is string => name !== undefined)
+    .sort();
+}
+
+/** The stack's nodes by its config. */
+export function nodeNames(info: Pick<StackInfo, 'value'>): string[] {
+  const replicas = Number(info.value('replicas', '1'));
+  const names = [NAMES.primary, ...Array.from({ length: replicas }, (_, i) => replicaName(i + 1))];
+  return names.map((name) => `${info.value('namePrefix', '')}${name}`);
+}
+
+/**
+ * Runs `pulumi stack output` once per process, when a value is needed first. The output comes through a pipe, never
+ * through a file or an argument.
+ */
+function secretOutputs(stack: string): (name: string) => Promise<string> {
+  let outputs: Promise<Record<string, unknown>> | null = null;
+  return async (name) => {
+    outputs ??= readOutputs(stack);
+    const value = (await outputs)[name];
+    if (typeof value === 'string' && value !== '') return value;
+    throw new Failed(EXIT.token, `Stack ${stack} has no output ${name}: is it up? npm run up -- --stack ${stack}`);
+  };
+}
+
+async function readOutputs(stack: string): Promise<Record<string, unknown>> {
+  try {
+    // Loaded only here, because it needs much that a command which only reads does not need.
+    const { setUp } = await import('../scripts/lib/setup.js');
+    const ready = await setUp(stack, 'state', { silent: true });
+    const args = ['stack', 'output', '--json', '--show-secrets', '--stack', stack, '--non-interactive'];
+    const options = { cwd: PATHS.root, env: ready.env, deadlineMs: OUTPUTS_MS };
+    const result = await run(ready.cli.command, args, options);
+    if (result.code !== 0) throw new Error(result.tail.filter((line) => !line.includes('"')).join('\n'));
+    const outputs: unknown = JSON.parse(result.stdout);
+    return typeof outputs === 'object' && outputs !== null ? { ...outputs } : {};
+  } catch (error) {
+    throw new Failed(
+      EXIT.token,
+      `The outputs of stack ${stack} cannot be read (${messageOf(error).trim()}). ${TOKEN_VARIABLE}=… gives the token by hand.`,
+    );
+  }
+}
