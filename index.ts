@@ -1,25 +1,21 @@
 /** The program: config → topology → checks against this machine → the cluster → outputs. */
 import * as pulumi from '@pulumi/pulumi';
-import { readSettings } from './components/config';
-import { endpoints } from './components/endpoints';
+import { formerNames } from './components/former-names';
 import { PostgresCluster } from './components/postgres-cluster';
-import { preflight } from './components/preflight';
-import { buildTopology } from './components/topology';
+import { readSettings } from './stack/config';
+import { endpoints } from './stack/endpoints';
+import { preflight } from './stack/preflight';
+import { buildTopology } from './stack/topology';
+
+const NAME = 'cluster';
 
 /** An async function as the module's export is how a Pulumi program awaits in a CommonJS package. */
 module.exports = async () => {
   const settings = readSettings();
-  const topology = buildTopology(settings, {
-    project: pulumi.getProject(),
-    stack: pulumi.getStack(),
-    projectRoot: __dirname,
-  });
-  const engine = await preflight(topology);
-  const cluster = new PostgresCluster('cluster', {
-    topology,
-    platform: engine.platform,
-    databasePassword: settings.databasePassword || undefined,
-  });
+  const identity = { project: pulumi.getProject(), stack: pulumi.getStack(), projectRoot: __dirname };
+  const topology = buildTopology(settings, identity);
+  const { platform } = await preflight(topology);
+  const cluster = new PostgresCluster(NAME, { settings, identity, platform }, { transformations: [formerNames(NAME)] });
   return {
     ...endpoints(topology),
     ...cluster.secretOutputs(),

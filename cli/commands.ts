@@ -1,8 +1,8 @@
 /** The commands that ask the monitor: their output and exit codes. */
 
-import { DURATIONS_MS, parseQuantity } from '../components/config-values';
 import type { Answer, ClusterStatus, Command } from '../failover/contract/api';
 import { messageOf } from '../failover/contract/errors';
+import { DURATIONS_MS, parseQuantity } from '../stack/config-values';
 import { Client, EVENTS_MAX } from './client';
 import { EXIT, type ExitCode, Failed } from './exit';
 import type { Io } from './io';

@@ -12,11 +12,11 @@ import type { Target } from './target';
 function target(): Target {
   const { MONITOR_CONFIG = PATHS.monitorConfig, PGFAILOVER_URL } = process.env;
   const config = MonitorConfig.parse(JSON.parse(readFileSync(MONITOR_CONFIG, 'utf8')));
-  const { stack, haproxyAddress, databaseUser, databaseName } = config;
+  const { haproxyAddress, databaseUser, databaseName } = config.settings;
   const values = new Map(Object.entries({ writePort: String(PORTS.haproxyWrite), databaseUser, databaseName }));
   return {
-    stack,
-    info: { project: stack, value: (key, fallback) => values.get(key) ?? fallback },
+    stack: config.stack,
+    info: { project: config.stack, value: (key, fallback) => values.get(key) ?? fallback },
     nodes: config.nodes.map(({ name }) => name),
     host: haproxyAddress,
     monitorUrl: PGFAILOVER_URL ?? `http://127.0.0.1:${PORTS.monitorHttp}`,

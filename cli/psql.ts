@@ -2,10 +2,10 @@
 
 import { accessSync, constants } from 'node:fs';
 import { delimiter, join } from 'node:path';
-import { addressIn } from '../components/config-values';
-import { HOST } from '../components/topology';
 import { PORTS } from '../failover/contract/layout';
 import { run } from '../scripts/lib/exec';
+import { addressIn } from '../stack/config-values';
+import { HOST } from '../stack/topology';
 import { type Common, fullName, tellNoticesIfHeard } from './commands';
 import { EXIT, Failed } from './exit';
 import type { Io } from './io';

@@ -4,11 +4,11 @@
  */
 import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { NAMES, replicaName } from '../components/naming';
 import { messageOf } from '../failover/contract/errors';
 import { run } from '../scripts/lib/exec';
 import { PATHS } from '../scripts/lib/paths';
 import { readStack, type StackInfo } from '../scripts/lib/stack';
+import { NAMES, replicaName } from '../stack/naming';
 import { EXIT, Failed } from './exit';
 
 const OUTPUTS_MS = 60_000;

@@ -1,9 +1,9 @@
 /** A FastAPI backend: registers users and logs them in, through HAProxy only. */
-import * as docker from '@pulumi/docker';
+import type * as docker from '@pulumi/docker';
 import * as pulumi from '@pulumi/pulumi';
 import { IDS } from '../failover/contract/layout';
-import { containerDefaults, containerOptions, secretFile } from './container';
-import { NAMES } from './naming';
+import { NAMES } from '../stack/naming';
+import { type ContainerArgs, makeContainer, secretFile } from './container';
 
 /** Longer than the application's own draining (1 s) and its limit for open requests (15 s). */
 const STOP_SECONDS = 20;
@@ -12,13 +12,7 @@ const WAIT_SECONDS = 120;
 /** Settings that are secret, one file each (pydantic-settings `secrets_dir`). */
 const SECRETS_FOLDER = '/etc/backend/secrets';
 
-export interface BackendArgs {
-  /** Container name. */
-  readonly containerName: string;
-  /** Value of the stack's label. */
-  readonly stackLabel: string;
-  /** Image reference that changes with the content (`repoDigest`). */
-  readonly image: pulumi.Input<string>;
+export interface BackendArgs extends ContainerArgs {
   /** Name of the front network, the only one that the backend is on. */
   readonly network: pulumi.Input<string>;
   /** Connection string for reading and writing. Secret. */
@@ -40,27 +34,21 @@ export class Backend extends pulumi.ComponentResource {
 
   constructor(name: string, args: BackendArgs, opts?: pulumi.ComponentResourceOptions) {
     super('postgres-failover:index:Backend', name, {}, opts);
-    this.container = new docker.Container(
-      name,
-      {
-        ...containerDefaults(args.stackLabel, 'backend'),
-        name: args.containerName,
-        image: args.image,
-        user: `${IDS.backend}:${IDS.backend}`,
-        networksAdvanced: [{ name: args.network, aliases: [NAMES.backend] }],
-        envs: ['BEHIND_PROXY=true', 'HOST=0.0.0.0'],
-        uploads: [
-          secretFile(`${SECRETS_FOLDER}/haproxy_read_url`, pulumi.secret(args.haproxyReadUrl)),
-          secretFile(`${SECRETS_FOLDER}/haproxy_url`, pulumi.secret(args.haproxyUrl)),
-          secretFile(`${SECRETS_FOLDER}/secret_key`, pulumi.secret(args.jwtKey)),
-        ],
-        wait: true,
-        waitTimeout: WAIT_SECONDS,
-        stopTimeout: STOP_SECONDS,
-        destroyGraceSeconds: STOP_SECONDS,
-      },
-      containerOptions(this, [...args.after]),
-    );
+    this.container = makeContainer(this, name, args, {
+      role: 'backend',
+      user: `${IDS.backend}:${IDS.backend}`,
+      networksAdvanced: [{ name: args.network, aliases: [NAMES.backend] }],
+      envs: ['BEHIND_PROXY=true', 'HOST=0.0.0.0'],
+      uploads: [
+        secretFile(`${SECRETS_FOLDER}/haproxy_read_url`, pulumi.secret(args.haproxyReadUrl)),
+        secretFile(`${SECRETS_FOLDER}/haproxy_url`, pulumi.secret(args.haproxyUrl)),
+        secretFile(`${SECRETS_FOLDER}/secret_key`, pulumi.secret(args.jwtKey)),
+      ],
+      wait: true,
+      waitTimeout: WAIT_SECONDS,
+      stopSeconds: STOP_SECONDS,
+      after: args.after,
+    });
     this.registerOutputs({ container: this.container.name });
   }
 }

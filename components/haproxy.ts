@@ -3,24 +3,34 @@
  * backend, and the step that applies its config.
  */
 import * as command from '@pulumi/command';
-import * as docker from '@pulumi/docker';
+import type * as docker from '@pulumi/docker';
 import * as pulumi from '@pulumi/pulumi';
 import { IDS, PATHS, PORTS } from '../failover/contract/layout';
-import { containerDefaults, containerOptions, volumeMount, volumeOptions } from './container';
-import { labels, NAMES } from './naming';
-import type { Topology } from './topology';
+import { labels, NAMES } from '../stack/naming';
+import { type ContainerArgs, makeContainer, makeVolume, publishedPort, volumeMount } from './container';
 
 const STOP_SECONDS = 10;
 
-export interface HaProxyArgs {
-  /** Names, addresses and host ports. */
-  readonly topology: Topology;
-  /** Image reference that changes with the content (`repoDigest`). */
-  readonly image: pulumi.Input<string>;
+export interface HaProxyArgs extends ContainerArgs {
   /** Name of the inner network (nodes, monitor). */
   readonly innerNetwork: pulumi.Input<string>;
-  /** Name of the front network (backend). */
+  /** Fixed address on the inner network. */
+  readonly address: string;
+  /** Name of the front network (backend), on which HAProxy is known as `haproxy`. */
   readonly frontNetwork: pulumi.Input<string>;
+  /** Name of the volume with the config. */
+  readonly configVolume: string;
+  /** Name of the volume with the sockets of the runtime API and the master CLI. */
+  readonly socketsVolume: string;
+  /** Host address on which the ports are published. */
+  readonly bindAddress: string;
+  /** Host ports: for reading and writing, for reading only, for statistics, and for the backends' API if there are any. */
+  readonly ports: {
+    readonly writePort: number;
+    readonly readPort: number;
+    readonly statsPort: number;
+    readonly backendPort?: number;
+  };
   /** The rendered haproxy.cfg. */
   readonly config: string;
 }
@@ -37,36 +47,28 @@ export class HaProxy extends pulumi.ComponentResource {
 
   constructor(name: string, args: HaProxyArgs, opts?: pulumi.ComponentResourceOptions) {
     super('postgres-failover:index:HaProxy', name, {}, opts);
-    const { haproxy, stackLabel } = args.topology;
-    const volume = (logical: string, volumeName: string) =>
-      new docker.Volume(
-        logical,
-        { name: volumeName, labels: labels(stackLabel, 'haproxy') },
-        volumeOptions(this, false),
-      );
-    const config = volume(NAMES.haproxyConfig, haproxy.configVolume);
-    this.sockets = volume(NAMES.haproxySockets, haproxy.socketsVolume);
-    this.container = new docker.Container(
-      name,
-      {
-        ...containerDefaults(stackLabel, 'haproxy'),
-        name: haproxy.name,
-        image: args.image,
-        user: `${IDS.haproxy}:${IDS.sockets}`,
-        readOnly: true,
-        tmpfs: { '/tmp': 'rw,noexec,nosuid,nodev,size=16m' },
-        networksAdvanced: [
-          { name: args.innerNetwork, ipv4Address: haproxy.address },
-          { name: args.frontNetwork, aliases: [NAMES.haproxy] },
-        ],
-        ports: publishedPorts(args.topology),
-        mounts: [volumeMount(config, PATHS.haproxyConfig), volumeMount(this.sockets, PATHS.haproxySockets)],
-        stopTimeout: STOP_SECONDS,
-        destroyGraceSeconds: STOP_SECONDS,
-      },
-      containerOptions(this),
-    );
-    const apply = `docker exec -i ${haproxy.name} apply-config`;
+    const volume = (part: string, volumeName: string) =>
+      makeVolume(this, `${name}-${part}`, {
+        name: volumeName,
+        labels: labels(args.stackLabel, 'haproxy'),
+        keep: false,
+      });
+    const config = volume('config', args.configVolume);
+    this.sockets = volume('sockets', args.socketsVolume);
+    this.container = makeContainer(this, name, args, {
+      role: 'haproxy',
+      user: `${IDS.haproxy}:${IDS.sockets}`,
+      readOnly: true,
+      tmpfs: { '/tmp': 'rw,noexec,nosuid,nodev,size=16m' },
+      networksAdvanced: [
+        { name: args.innerNetwork, ipv4Address: args.address },
+        { name: args.frontNetwork, aliases: [NAMES.haproxy] },
+      ],
+      ports: publishedPorts(args),
+      mounts: [volumeMount(config, PATHS.haproxyConfig), volumeMount(this.sockets, PATHS.haproxySockets)],
+      stopSeconds: STOP_SECONDS,
+    });
+    const apply = `docker exec -i ${args.name} apply-config`;
     this.applied = new command.local.Command(
       `${name}-apply-config`,
       { create: apply, update: apply, stdin: args.config, triggers: [this.container.id] },
@@ -80,8 +82,8 @@ export class HaProxy extends pulumi.ComponentResource {
  * Ports in ascending order of the inner port. The provider reads the list back in this order and would otherwise see a
  * change.
  */
-function publishedPorts({ ports, bindAddress }: Topology) {
-  const publish = (internal: number, external: number) => ({ internal, external, ip: bindAddress, protocol: 'tcp' });
+function publishedPorts({ ports, bindAddress }: HaProxyArgs) {
+  const publish = (internal: number, port: number) => publishedPort(internal, { bindAddress, port });
   const all = [
     publish(PORTS.haproxyStats, ports.statsPort),
     publish(PORTS.haproxyWrite, ports.writePort),

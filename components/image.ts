@@ -4,31 +4,33 @@
  */
 import * as docker from '@pulumi/docker';
 import type * as pulumi from '@pulumi/pulumi';
-import { type ImageName, imageContext, imageTag } from './naming';
-import type { Topology } from './topology';
+
+export interface BuiltImageArgs {
+  /** Tag of the image. */
+  readonly tag: string;
+  /** Folder with the Dockerfile and all that it copies; relative to the program's folder. */
+  readonly context: string;
+  /** Image on which it is built. */
+  readonly baseImage: string;
+  /** The engine's own platform, for example `linux/arm64`; unset, the provider warns on every run. */
+  readonly platform: string;
+}
 
 /**
  * Builds one image. Containers refer to its `repoDigest` (for an unpushed image the local image id), never to the
  * tag, so that they are replaced when the content changes and only then.
- *
- * @param platform the engine's own, for example `linux/arm64`; unset, the provider warns on every run.
  */
-export function buildImage(
-  image: ImageName,
-  topology: Topology,
-  platform: string,
-  opts: pulumi.CustomResourceOptions,
-): docker.Image {
+export function buildImage(name: string, args: BuiltImageArgs, opts: pulumi.CustomResourceOptions): docker.Image {
   return new docker.Image(
-    `${image}-image`,
+    name,
     {
-      imageName: imageTag(image, topology.prefix, topology.stack),
+      imageName: args.tag,
       skipPush: true,
       build: {
-        context: imageContext(image),
-        args: { BASE_IMAGE: topology.baseImage },
+        context: args.context,
+        args: { BASE_IMAGE: args.baseImage },
         builderVersion: docker.BuilderVersion.BuilderV1,
-        platform,
+        platform: args.platform,
       },
     },
     opts,

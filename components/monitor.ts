@@ -1,28 +1,41 @@
 /** The monitor: decides which node leads, controls HAProxy and the keepers, and reports events. */
 import * as command from '@pulumi/command';
-import * as docker from '@pulumi/docker';
+import type * as docker from '@pulumi/docker';
 import * as pulumi from '@pulumi/pulumi';
 import type { MonitorConfig } from '../failover/contract/inputs';
 import { IDS, PATHS, PORTS } from '../failover/contract/layout';
-import { containerDefaults, containerOptions, secretFile, volumeMount, volumeOptions } from './container';
-import { labels, NAMES } from './naming';
-import { LOG_FILE, type Topology } from './topology';
+import { labels } from '../stack/naming';
+import { LOG_FILE } from '../stack/topology';
+import {
+  type ContainerArgs,
+  makeContainer,
+  makeVolume,
+  type PublishedPortArgs,
+  publishedPort,
+  secretFile,
+  volumeMount,
+} from './container';
 
 const STOP_SECONDS = 10;
 
-export interface MonitorArgs {
-  /** Names, addresses, nodes and policy. */
-  readonly topology: Topology;
-  /** Image reference that changes with the content (`repoDigest`). */
-  readonly image: pulumi.Input<string>;
+export interface MonitorArgs extends ContainerArgs, PublishedPortArgs {
   /** Name of the inner network. */
   readonly network: pulumi.Input<string>;
+  /** Fixed address on the inner network. */
+  readonly address: string;
   /** Volume with HAProxy's sockets. */
   readonly haproxySockets: docker.Volume;
-  /** Shared secret of keepers and monitor. */
-  readonly clusterKey: pulumi.Input<string>;
-  /** Password of the database's owner. */
-  readonly databasePassword: pulumi.Input<string>;
+  /** Name of the volume with the monitor's state. It is kept when the stack is destroyed. */
+  readonly storeVolume: string;
+  /** Host folder of failover.log, absolute. */
+  readonly logFolder: string;
+  /**
+   * Path of a link to failover.log, absolute.
+   * @default no link
+   */
+  readonly logLink?: string;
+  /** Names, addresses, secrets and settings, as the monitor's process reads them. Secret. */
+  readonly config: pulumi.Input<MonitorConfig>;
   /**
    * Steps that must have succeeded before the monitor is changed, because a new monitor carries settings and password
    * to the nodes.
@@ -40,45 +53,34 @@ export class Monitor extends pulumi.ComponentResource {
 
   constructor(name: string, args: MonitorArgs, opts?: pulumi.ComponentResourceOptions) {
     super('postgres-failover:index:Monitor', name, {}, opts);
-    const { monitor, stackLabel, ports, bindAddress } = args.topology;
-    this.store = new docker.Volume(
-      NAMES.monitorStore,
-      { name: monitor.storeVolume, labels: labels(stackLabel, 'monitor') },
-      volumeOptions(this, true),
-    );
+    this.store = makeVolume(this, `${name}-store`, {
+      name: args.storeVolume,
+      labels: labels(args.stackLabel, 'monitor'),
+      keep: true,
+    });
     const logFolder = new command.local.Command(
       `${name}-log-folder`,
       {
         create: CREATE_LOG_FOLDER,
         delete: DELETE_LOG_FOLDER,
-        environment: {
-          LOG_FOLDER: monitor.logFolder,
-          LOG_LINK: monitor.logLink ?? '',
-          LOG_OWNER: String(IDS.monitor),
-        },
+        environment: { LOG_FOLDER: args.logFolder, LOG_LINK: args.logLink ?? '', LOG_OWNER: String(IDS.monitor) },
       },
       { parent: this, deleteBeforeReplace: true },
     );
-    this.container = new docker.Container(
-      name,
-      {
-        ...containerDefaults(stackLabel, 'monitor'),
-        name: monitor.name,
-        image: args.image,
-        user: `${IDS.monitor}:${IDS.sockets}`,
-        networksAdvanced: [{ name: args.network, ipv4Address: monitor.address }],
-        ports: [{ internal: PORTS.monitorHttp, external: ports.monitorPort, ip: bindAddress, protocol: 'tcp' }],
-        mounts: [
-          volumeMount(this.store, PATHS.monitorVolume),
-          { type: 'bind', source: monitor.logFolder, target: PATHS.logFolder },
-          volumeMount(args.haproxySockets, PATHS.haproxySockets),
-        ],
-        uploads: [secretFile(PATHS.monitorConfig, monitorConfig(args))],
-        stopTimeout: STOP_SECONDS,
-        destroyGraceSeconds: STOP_SECONDS,
-      },
-      containerOptions(this, [logFolder, ...args.after]),
-    );
+    this.container = makeContainer(this, name, args, {
+      role: 'monitor',
+      user: `${IDS.monitor}:${IDS.sockets}`,
+      networksAdvanced: [{ name: args.network, ipv4Address: args.address }],
+      ports: [publishedPort(PORTS.monitorHttp, args)],
+      mounts: [
+        volumeMount(this.store, PATHS.monitorVolume),
+        { type: 'bind', source: args.logFolder, target: PATHS.logFolder },
+        volumeMount(args.haproxySockets, PATHS.haproxySockets),
+      ],
+      uploads: [secretFile(PATHS.monitorConfig, pulumi.secret(pulumi.jsonStringify(args.config)))],
+      stopSeconds: STOP_SECONDS,
+      after: [logFolder, ...args.after],
+    });
     this.registerOutputs({ container: this.container.name, store: this.store.name });
   }
 }
@@ -102,29 +104,3 @@ if [ -L "$LOG_LINK" ]; then rm -f "$LOG_LINK"; fi
 rm -f "$LOG_FOLDER"/${LOG_FILE}*
 rmdir "$LOG_FOLDER" 2>/dev/null || true
 `.trim();
-
-function monitorConfig({ topology, ...args }: MonitorArgs): pulumi.Output<string> {
-  return pulumi.secret(
-    pulumi.all([args.clusterKey, args.databasePassword]).apply(([clusterKey, databasePassword]) => {
-      const config: MonitorConfig = {
-        stack: topology.stack,
-        listenAddress: topology.monitor.address,
-        haproxyAddress: topology.haproxy.address,
-        subnet: topology.subnet,
-        nodes: topology.nodes.map(({ name, address }) => ({ name, address })),
-        clusterKey,
-        databaseName: topology.database.name,
-        databaseUser: topology.database.user,
-        databasePassword,
-        postgresSettings: topology.postgresSettings,
-        rebuildInPlace: topology.rebuildInPlace,
-        hostNames: [...new Set([topology.monitor.name, NAMES.monitor])],
-        logFormat: topology.log.format,
-        logBytes: topology.log.bytes,
-        notifyWebhook: topology.notifyWebhook,
-        policy: topology.policy,
-      };
-      return JSON.stringify(config);
-    }),
-  );
-}

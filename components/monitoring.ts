@@ -1,12 +1,18 @@
 /**
  * Prometheus: collects the metrics of monitor and HAProxy and evaluates the alert rules. No other part depends on it.
  */
-import * as docker from '@pulumi/docker';
+import type * as docker from '@pulumi/docker';
 import * as pulumi from '@pulumi/pulumi';
 import { IDS, PATHS, PORTS } from '../failover/contract/layout';
-import { containerDefaults, containerOptions, volumeMount, volumeOptions } from './container';
-import { labels, NAMES } from './naming';
-import type { Topology } from './topology';
+import { labels } from '../stack/naming';
+import {
+  type ContainerArgs,
+  makeContainer,
+  makeVolume,
+  type PublishedPortArgs,
+  publishedPort,
+  volumeMount,
+} from './container';
 
 const STOP_SECONDS = 30;
 /** Interval of scrapes and evaluations. An alert fires at least one scrape and one evaluation after its condition. */
@@ -14,14 +20,20 @@ const INTERVAL = '5s';
 /** A monitor that takes longer to answer counts as down. */
 const SCRAPE_TIMEOUT = '4s';
 
-export interface MonitoringArgs {
-  /** Addresses and host ports. */
-  readonly topology: Topology;
-  readonly prometheus: NonNullable<Topology['prometheus']>;
-  /** Image reference that changes with the content (`repoDigest`), the alert rules included. */
-  readonly image: pulumi.Input<string>;
+/** The image has the alert rules. */
+export interface MonitoringArgs extends ContainerArgs, PublishedPortArgs {
   /** Name of the inner network. */
   readonly network: pulumi.Input<string>;
+  /** Fixed address on the inner network. */
+  readonly address: string;
+  /** Name of the volume with the collected data. It is kept when the stack is destroyed. */
+  readonly volume: string;
+  /** Value of the label `stack` on everything that is collected. */
+  readonly stack: string;
+  /** Address of the monitor on the inner network. */
+  readonly monitorAddress: string;
+  /** Address of HAProxy on the inner network. */
+  readonly haproxyAddress: string;
 }
 
 export class Monitoring extends pulumi.ComponentResource {
@@ -29,30 +41,20 @@ export class Monitoring extends pulumi.ComponentResource {
 
   constructor(name: string, args: MonitoringArgs, opts?: pulumi.ComponentResourceOptions) {
     super('postgres-failover:index:Monitoring', name, {}, opts);
-    const { topology, prometheus } = args;
-    const { stackLabel, bindAddress, ports } = topology;
-    const data = new docker.Volume(
-      NAMES.prometheusData,
-      { name: prometheus.volume, labels: labels(stackLabel, 'prometheus') },
-      volumeOptions(this, true),
-    );
-    const external = ports.prometheusPort;
-    this.container = new docker.Container(
-      name,
-      {
-        ...containerDefaults(stackLabel, 'prometheus'),
-        name: prometheus.name,
-        image: args.image,
-        user: `${IDS.prometheus}:${IDS.prometheus}`,
-        networksAdvanced: [{ name: args.network, ipv4Address: prometheus.address }],
-        ports: [{ internal: PORTS.prometheus, external, ip: bindAddress, protocol: 'tcp' }],
-        mounts: [volumeMount(data, PATHS.prometheusVolume)],
-        uploads: [{ file: PATHS.prometheusConfig, content: prometheusConfig(topology), permissions: '0444' }],
-        stopTimeout: STOP_SECONDS,
-        destroyGraceSeconds: STOP_SECONDS,
-      },
-      containerOptions(this),
-    );
+    const data = makeVolume(this, `${name}-data`, {
+      name: args.volume,
+      labels: labels(args.stackLabel, 'prometheus'),
+      keep: true,
+    });
+    this.container = makeContainer(this, name, args, {
+      role: 'prometheus',
+      user: `${IDS.prometheus}:${IDS.prometheus}`,
+      networksAdvanced: [{ name: args.network, ipv4Address: args.address }],
+      ports: [publishedPort(PORTS.prometheus, args)],
+      mounts: [volumeMount(data, PATHS.prometheusVolume)],
+      uploads: [{ file: PATHS.prometheusConfig, content: prometheusConfig(args), permissions: '0444' }],
+      stopSeconds: STOP_SECONDS,
+    });
     this.registerOutputs({ container: this.container.name });
   }
 }
@@ -61,7 +63,7 @@ export class Monitoring extends pulumi.ComponentResource {
  * Prometheus's config with the scraped targets. They are given by address, so no name must be resolved and the monitor
  * needs to know no name. JSON is valid YAML. Pure.
  */
-export function prometheusConfig({ stack, monitor, haproxy }: Topology): string {
+function prometheusConfig({ stack, monitorAddress, haproxyAddress }: MonitoringArgs): string {
   const job = (name: string, target: string) => ({
     job_name: name,
     static_configs: [{ targets: [target], labels: { stack } }],
@@ -70,8 +72,8 @@ export function prometheusConfig({ stack, monitor, haproxy }: Topology): string 
     global: { scrape_interval: INTERVAL, scrape_timeout: SCRAPE_TIMEOUT, evaluation_interval: INTERVAL },
     rule_files: [PATHS.prometheusRules],
     scrape_configs: [
-      job('pgfailover-monitor', `${monitor.address}:${PORTS.monitorHttp}`),
-      job('pgfailover-haproxy', `${haproxy.address}:${PORTS.haproxyStats}`),
+      job('pgfailover-monitor', `${monitorAddress}:${PORTS.monitorHttp}`),
+      job('pgfailover-haproxy', `${haproxyAddress}:${PORTS.haproxyStats}`),
       job('prometheus', `127.0.0.1:${PORTS.prometheus}`),
     ],
   };

@@ -6,8 +6,7 @@
 import * as command from '@pulumi/command';
 import type * as docker from '@pulumi/docker';
 import type * as pulumi from '@pulumi/pulumi';
-import { ROLE_LABEL, STACK_LABEL } from './naming';
-import type { Topology } from './topology';
+import { ROLE_LABEL, STACK_LABEL } from '../stack/naming';
 
 const TELL_LIMIT = '1m0s';
 const IN_FORCE_LIMIT_SECONDS = 180;
@@ -16,7 +15,7 @@ const IN_FORCE_LIMIT_SECONDS = 180;
  * The engine is asked which backends run, so that backends that are about to be removed learn the password, too. The
  * script reads the password from stdin and passes it on with a shell builtin, so it never appears on a command line.
  */
-function tellScript({ stackLabel }: Topology): string {
+function tellScript(stackLabel: string): string {
   const filters = [`label=${STACK_LABEL}=${stackLabel}`, `label=${ROLE_LABEL}=backend`, 'status=running'];
   return `
 set -e
@@ -32,13 +31,14 @@ const NOTHING = 'true';
 
 /** Gives the running backends the new password. The step that changes the role must wait for this one. */
 export function tellBackends(
-  topology: Topology,
+  name: string,
+  stackLabel: string,
   password: pulumi.Input<string>,
   parent: pulumi.Resource,
 ): command.local.Command {
   return new command.local.Command(
-    'tell-backends-password',
-    { create: NOTHING, update: tellScript(topology), stdin: password },
+    name,
+    { create: NOTHING, update: tellScript(stackLabel), stdin: password },
     { parent, customTimeouts: { update: TELL_LIMIT } },
   );
 }
@@ -48,16 +48,17 @@ export function tellBackends(
  * wait for this step.
  */
 export function passwordInForce(
-  topology: Topology,
+  name: string,
+  monitorName: string,
   password: pulumi.Input<string>,
   monitor: docker.Container,
   parent: pulumi.Resource,
 ): command.local.Command {
   return new command.local.Command(
-    'password-in-force',
+    name,
     {
       create: NOTHING,
-      update: `docker exec ${topology.monitor.name} wait-serving ${IN_FORCE_LIMIT_SECONDS}`,
+      update: `docker exec ${monitorName} wait-serving ${IN_FORCE_LIMIT_SECONDS}`,
       stdin: password,
     },
     { parent, dependsOn: [monitor] },

@@ -1,29 +1,24 @@
 /** pgAdmin 4, with the cluster registered through HAProxy's write port: it finds the leader before and after a failover. */
-import * as docker from '@pulumi/docker';
+import type * as docker from '@pulumi/docker';
 import * as pulumi from '@pulumi/pulumi';
 import { IDS, PORTS } from '../failover/contract/layout';
-import { containerDefaults, containerOptions, secretFile } from './container';
-import { NAMES, PGADMIN_LOGIN_NAME } from './naming';
-import type { Topology } from './topology';
+import { NAMES, PGADMIN_LOGIN_NAME } from '../stack/naming';
+import { type ContainerArgs, makeContainer, type PublishedPortArgs, publishedPort, secretFile } from './container';
 
 const STOP_SECONDS = 10;
 /** Limit for its start. It needs seconds of processor time, which take minutes on a busy machine. */
 const WAIT_SECONDS = 600;
 const FOLDER = '/etc/pgadmin';
 
-export interface PgAdminArgs {
-  /** Names, ports and database; `topology.pgadmin` says that there is one. */
-  readonly topology: Topology;
-  /** Container name. */
-  readonly containerName: string;
-  /** Host port. */
-  readonly port: number;
-  /** Image reference that changes with the content (`repoDigest`). */
-  readonly image: pulumi.Input<string>;
+export interface PgAdminArgs extends ContainerArgs, PublishedPortArgs {
   /** Name of the front network, the only one that pgAdmin is on. */
   readonly network: pulumi.Input<string>;
   /** Password of the login page. Secret. */
   readonly loginPassword: pulumi.Input<string>;
+  /** Name of the cluster in the list of servers. */
+  readonly serverName: string;
+  /** Name of the database, and its owner. */
+  readonly database: { readonly name: string; readonly user: string };
   /** Password of the database's owner. Secret. */
   readonly databasePassword: pulumi.Input<string>;
   /** Steps that must have succeeded before. A changed password must be in force first. */
@@ -36,36 +31,30 @@ export class PgAdmin extends pulumi.ComponentResource {
 
   constructor(name: string, args: PgAdminArgs, opts?: pulumi.ComponentResourceOptions) {
     super('postgres-failover:index:PgAdmin', name, {}, opts);
-    const { topology } = args;
-    const { database, bindAddress, stackLabel } = topology;
-    this.container = new docker.Container(
-      name,
-      {
-        ...containerDefaults(stackLabel, 'pgadmin'),
-        name: args.containerName,
-        image: args.image,
-        user: `${IDS.pgadmin}:${IDS.pgadmin}`,
-        tmpfs: {
-          '/var/lib/pgadmin': `rw,noexec,nosuid,nodev,size=256m,mode=0700,uid=${IDS.pgadmin},gid=${IDS.pgadmin}`,
-        },
-        networksAdvanced: [{ name: args.network }],
-        ports: [{ internal: PORTS.pgadmin, external: args.port, ip: bindAddress, protocol: 'tcp' }],
-        uploads: [
-          secretFile(`${FOLDER}/login`, PGADMIN_LOGIN_NAME),
-          secretFile(`${FOLDER}/secrets/login_password`, pulumi.secret(args.loginPassword)),
-          secretFile(
-            `${FOLDER}/secrets/pgpass`,
-            pulumi.secret(pulumi.output(args.databasePassword).apply((password) => passfile(database.user, password))),
-          ),
-          secretFile(`${FOLDER}/servers.json`, serverList(topology)),
-        ],
-        wait: true,
-        waitTimeout: WAIT_SECONDS,
-        stopTimeout: STOP_SECONDS,
-        destroyGraceSeconds: STOP_SECONDS,
+    this.container = makeContainer(this, name, args, {
+      role: 'pgadmin',
+      user: `${IDS.pgadmin}:${IDS.pgadmin}`,
+      tmpfs: {
+        '/var/lib/pgadmin': `rw,noexec,nosuid,nodev,size=256m,mode=0700,uid=${IDS.pgadmin},gid=${IDS.pgadmin}`,
       },
-      containerOptions(this, [...args.after]),
-    );
+      networksAdvanced: [{ name: args.network }],
+      ports: [publishedPort(PORTS.pgadmin, args)],
+      uploads: [
+        secretFile(`${FOLDER}/login`, PGADMIN_LOGIN_NAME),
+        secretFile(`${FOLDER}/secrets/login_password`, pulumi.secret(args.loginPassword)),
+        secretFile(
+          `${FOLDER}/secrets/pgpass`,
+          pulumi.secret(
+            pulumi.output(args.databasePassword).apply((password) => passfile(args.database.user, password)),
+          ),
+        ),
+        secretFile(`${FOLDER}/servers.json`, serverList(args)),
+      ],
+      wait: true,
+      waitTimeout: WAIT_SECONDS,
+      stopSeconds: STOP_SECONDS,
+      after: args.after,
+    });
     this.registerOutputs({ container: this.container.name });
   }
 }
@@ -77,9 +66,9 @@ export function passfile(user: string, password: string): string {
 }
 
 /** Input of pgAdmin's `load-servers`. The passfile's path is within the user's own storage. */
-export function serverList({ stack, database }: Topology): string {
+function serverList({ serverName, database }: PgAdminArgs): string {
   const server = {
-    Name: `postgres-failover (${stack})`,
+    Name: serverName,
     Group: 'Servers',
     Host: NAMES.haproxy,
     Port: PORTS.haproxyWrite,

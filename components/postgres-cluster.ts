@@ -7,33 +7,47 @@ import * as docker from '@pulumi/docker';
 import * as pulumi from '@pulumi/pulumi';
 import * as random from '@pulumi/random';
 import { derivedPassword } from '../failover/contract/proof';
+import { verifierOf } from '../failover/contract/scram';
+import type { Settings } from '../stack/config';
+import { type ConnectionUrls, connectionUrls } from '../stack/endpoints';
+import { renderHaproxyConfig, SERVER_CONNECTIONS_MAX } from '../stack/haproxy-config';
+import { monitorConfig } from '../stack/monitor-config';
+import { type ImageName, imageContext, imageTag, labels, NAMES } from '../stack/naming';
+import { buildTopology, type StackIdentity, type Topology } from '../stack/topology';
 import { Backend } from './backend';
-import { type ConnectionUrls, connectionUrls } from './endpoints';
 import { HaProxy } from './haproxy';
-import { renderHaproxyConfig, SERVER_CONNECTIONS_MAX } from './haproxy-config';
 import { buildImage } from './image';
 import { Monitor } from './monitor';
 import { Monitoring } from './monitoring';
-import { type ImageName, labels, NAMES } from './naming';
 import { passwordInForce, tellBackends } from './password-change';
 import { PgAdmin } from './pgadmin';
 import { PostgresNode } from './postgres-node';
 import { checkBeforeChange } from './settings-check';
-import type { Topology } from './topology';
 
 const GENERATED_LENGTH = 48;
+const SALT_BYTES = 16;
 const SERVING_LIMIT_SECONDS = 180;
 
 export interface PostgresClusterArgs {
-  /** Names, addresses, ports and policy. */
-  readonly topology: Topology;
-  /** The engine's platform, for example `linux/amd64`. */
+  /** Checked settings: `readSettings()` gives those of the stack's config, `settingsOf({ … })` those of a program. */
+  readonly settings: Settings;
+  /** The engine's platform, for example `linux/amd64`; `preflight` returns it. */
   readonly platform: string;
   /**
-   * Password of the database's owner.
-   * @default generated once, kept as a secret
+   * Password of the database's owner. Takes the place of the one in the settings.
+   * @default that of the settings, and without one there: generated once, kept as a secret
    */
   readonly databasePassword?: pulumi.Input<string>;
+  /**
+   * Folder with the staged images (`npm run bundle`), relative to the program's own folder.
+   * @default build/images
+   */
+  readonly imagesFolder?: string;
+  /**
+   * The stack in the labels, and the folder under which the monitor's log is written.
+   * @default the running program's project and stack, and the folder in which it runs
+   */
+  readonly identity?: StackIdentity;
 }
 
 export class PostgresCluster extends pulumi.ComponentResource {
@@ -47,66 +61,37 @@ export class PostgresCluster extends pulumi.ComponentResource {
   readonly pgadminLogin: pulumi.Output<string> | undefined;
   /** Command that ends when the cluster serves. */
   readonly serving: command.local.Command;
+  private readonly name: string;
+  private readonly args: PostgresClusterArgs;
+  private readonly topology: Topology;
 
   constructor(name: string, args: PostgresClusterArgs, opts?: pulumi.ComponentResourceOptions) {
     super('postgres-failover:index:PostgresCluster', name, {}, opts);
-    const { topology } = args;
-    const inner = this.network(NAMES.innerNetwork, topology.networks.inner, topology, {
-      ipamConfigs: [{ subnet: topology.subnet }],
+    this.name = name;
+    this.args = args;
+    this.topology = buildTopology(args.settings, args.identity ?? runningProgram());
+    const { topology } = this;
+    const inner = this.network(NAMES.innerNetwork, topology.networks.inner, {
+      ipamConfigs: [{ subnet: args.settings.subnet }],
     });
     // Created after the inner network, so that Docker chooses a subnet other than the one in the config.
-    const front = this.network(NAMES.frontNetwork, topology.networks.front, topology, {}, [inner]);
+    const front = this.network(NAMES.frontNetwork, topology.networks.front, {}, [inner]);
     const clusterKey = this.generated('cluster-key');
-    this.databasePassword = pulumi.secret(args.databasePassword ?? this.generated('database-password'));
+    this.databasePassword = pulumi.secret(
+      args.databasePassword ?? args.settings.databasePassword ?? this.generated('database-password'),
+    );
     const urls = pulumi.secret(this.databasePassword.apply((password) => connectionUrls(topology, password)));
-    const image = (of: ImageName) => buildImage(of, topology, args.platform, { parent: this }).repoDigest;
 
-    const haproxy = new HaProxy(
-      NAMES.haproxy,
-      {
-        topology,
-        image: image('haproxy'),
-        innerNetwork: inner.name,
-        frontNetwork: front.name,
-        config: haproxyConfig(topology),
-      },
-      { parent: this },
-    );
-    const postgresImage = image('postgres');
-    const check = checkBeforeChange(topology, postgresImage, this);
-    const beforeMonitor = [
-      ...(check === undefined ? [] : [check]),
-      ...(topology.backends.length > 0 ? [tellBackends(topology, this.databasePassword, this)] : []),
-    ];
-    const monitor = new Monitor(
-      NAMES.monitor,
-      {
-        topology,
-        image: image('monitor'),
-        network: inner.name,
-        haproxySockets: haproxy.sockets,
-        clusterKey,
-        databasePassword: this.databasePassword,
-        after: beforeMonitor,
-      },
-      { parent: this },
-    );
-    const nodes = this.nodes(topology, postgresImage, inner, monitor, clusterKey);
-    const hasClients = topology.backends.length > 0 || topology.pgadmin !== undefined;
-    const inForce = hasClients ? [passwordInForce(topology, this.databasePassword, monitor.container, this)] : [];
-    const backends =
-      topology.backends.length > 0 ? this.backends(topology, image('backend'), front, urls, inForce) : [];
-    this.pgadminLogin = this.pgadmin(topology, image, front, inForce);
-
-    if (topology.prometheus !== undefined)
-      new Monitoring(
-        NAMES.prometheus,
-        { topology, prometheus: topology.prometheus, image: image('prometheus'), network: inner.name },
-        { parent: this },
-      );
+    const haproxy = this.haproxy(inner, front);
+    const postgresImage = this.image('postgres');
+    const monitor = this.monitor(inner, haproxy, clusterKey, this.beforeMonitor(postgresImage));
+    const nodes = this.nodes(postgresImage, inner, monitor, clusterKey);
+    const inForce = this.afterPasswordChange(monitor);
+    const backends = topology.backends.length > 0 ? this.backends(front, urls, inForce) : [];
+    this.pgadminLogin = this.pgadmin(front, inForce);
+    this.monitoring(inner);
 
     this.serving = this.waitUntilServing(
-      topology,
       monitor,
       [haproxy.container, ...[...nodes, ...backends].map(({ container }) => container)],
       [haproxy.applied],
@@ -129,49 +114,140 @@ export class PostgresCluster extends pulumi.ComponentResource {
     };
   }
 
+  /** Name of a part in Pulumi. */
+  private part(name: string): string {
+    return `${this.name}-${name}`;
+  }
+
   private network(
-    logical: string,
+    part: string,
     name: string,
-    topology: Topology,
     args: docker.NetworkArgs,
     dependsOn: pulumi.Resource[] = [],
   ): docker.Network {
     return new docker.Network(
-      logical,
-      { name, labels: labels(topology.stackLabel, 'network'), ...args },
+      this.part(part),
+      { name, labels: labels(this.topology.stackLabel, 'network'), ...args },
       { parent: this, deleteBeforeReplace: true, dependsOn },
     );
   }
 
-  private generated(name: string): pulumi.Output<string> {
+  private generated(part: string): pulumi.Output<string> {
+    const args = { length: GENERATED_LENGTH, special: false };
+    return pulumi.secret(new random.RandomPassword(this.part(part), args, { parent: this }).result);
+  }
+
+  private image(image: ImageName): pulumi.Output<string> {
+    const { settings, platform, imagesFolder } = this.args;
+    const { namePrefix, baseImage } = settings;
+    const tag = imageTag(image, namePrefix, this.topology.stack);
+    const args = { tag, context: imageContext(image, imagesFolder), baseImage, platform };
+    return buildImage(this.part(`${image}-image`), args, { parent: this }).repoDigest;
+  }
+
+  /** What every container of the cluster has. */
+  private container(image: ImageName) {
+    return { image: this.image(image), stackLabel: this.topology.stackLabel };
+  }
+
+  private database() {
+    const { databaseName: name, databaseUser: user } = this.args.settings;
+    return { name, user };
+  }
+
+  private published(port: number) {
+    return { bindAddress: this.args.settings.bindAddress, port };
+  }
+
+  private haproxy(inner: docker.Network, front: docker.Network): HaProxy {
+    const { haproxy, backends, ports, settings } = this.topology;
+    return new HaProxy(
+      this.part(NAMES.haproxy),
+      {
+        ...haproxy,
+        ...this.container('haproxy'),
+        innerNetwork: inner.name,
+        frontNetwork: front.name,
+        bindAddress: settings.bindAddress,
+        ports,
+        config: renderHaproxyConfig({
+          holdTimeoutMs: settings.holdTimeoutMs,
+          serverMaxConnections: SERVER_CONNECTIONS_MAX,
+          backendHost: backends.length > 0 ? NAMES.backend : null,
+        }),
+      },
+      { parent: this },
+    );
+  }
+
+  /** Steps that must have succeeded before the monitor carries settings and password to the nodes. */
+  private beforeMonitor(image: pulumi.Output<string>): pulumi.Resource[] {
+    const { stackLabel, settings, backends } = this.topology;
+    const check = { settings: settings.postgresSettings, stackLabel, image };
+    return [
+      ...checkBeforeChange(this.part('postgres-settings-check'), check, this),
+      ...(backends.length > 0
+        ? [tellBackends(this.part('tell-backends-password'), stackLabel, this.databasePassword, this)]
+        : []),
+    ];
+  }
+
+  private monitor(
+    inner: docker.Network,
+    haproxy: HaProxy,
+    clusterKey: pulumi.Output<string>,
+    after: readonly pulumi.Resource[],
+  ): Monitor {
+    const { topology } = this;
+    return new Monitor(
+      this.part(NAMES.monitor),
+      {
+        ...topology.monitor,
+        ...this.container('monitor'),
+        ...this.published(topology.ports.monitorPort),
+        network: inner.name,
+        haproxySockets: haproxy.sockets,
+        config: pulumi
+          .all([clusterKey, this.databasePassword, this.databaseVerifier()])
+          .apply(([key, databasePassword, databaseVerifier]) =>
+            monitorConfig(topology, { clusterKey: key, databasePassword, databaseVerifier }),
+          ),
+        after,
+      },
+      { parent: this },
+    );
+  }
+
+  /** The salt stays in Pulumi's state, so the verifier changes only with the password. */
+  private databaseVerifier(): pulumi.Output<string> {
+    const salt = new random.RandomBytes(this.part('password-salt'), { length: SALT_BYTES }, { parent: this });
     return pulumi.secret(
-      new random.RandomPassword(name, { length: GENERATED_LENGTH, special: false }, { parent: this }).result,
+      pulumi
+        .all([this.databasePassword, salt.base64])
+        .apply(([password, base64]) => verifierOf(password, Buffer.from(base64, 'base64'))),
     );
   }
 
   /** Each node waits for the one before it, so an upgrade replaces them one by one, each healthy before the next. */
   private nodes(
-    topology: Topology,
     image: pulumi.Output<string>,
     network: docker.Network,
     monitor: Monitor,
     clusterKey: pulumi.Output<string>,
   ): PostgresNode[] {
+    const { topology } = this;
     const nodes: PostgresNode[] = [];
     for (const node of topology.nodes) {
-      const before = nodes.at(-1)?.container ?? monitor.container;
       nodes.push(
         new PostgresNode(
-          node.logical,
+          this.part(node.logical),
           {
-            node,
-            stackLabel: topology.stackLabel,
-            database: topology.database,
-            image,
+            ...node,
+            ...{ image, stackLabel: topology.stackLabel, database: this.database() },
             network: network.name,
             monitorAddress: topology.monitor.address,
             clusterKey,
-            after: [before],
+            after: [nodes.at(-1)?.container ?? monitor.container],
           },
           { parent: this },
         ),
@@ -180,24 +256,30 @@ export class PostgresCluster extends pulumi.ComponentResource {
     return nodes;
   }
 
+  /** A client that knows only the new password waits until it is in force. */
+  private afterPasswordChange(monitor: Monitor): pulumi.Resource[] {
+    const { backends, pgadmin, monitor: named } = this.topology;
+    if (backends.length === 0 && pgadmin === undefined) return [];
+    const part = this.part('password-in-force');
+    return [passwordInForce(part, named.name, this.databasePassword, monitor.container, this)];
+  }
+
   private backends(
-    topology: Topology,
-    image: pulumi.Output<string>,
     front: docker.Network,
     urls: pulumi.Output<ConnectionUrls>,
     inForce: readonly pulumi.Resource[],
   ): Backend[] {
+    const container = this.container('backend');
     const jwtKey = this.generated('jwt-key');
     const backends: Backend[] = [];
-    for (const { logical, name } of topology.backends) {
+    for (const { logical, name } of this.topology.backends) {
       const before = backends.at(-1);
       backends.push(
         new Backend(
-          logical,
+          this.part(logical),
           {
-            containerName: name,
-            stackLabel: topology.stackLabel,
-            image,
+            ...container,
+            name,
             network: front.name,
             haproxyUrl: urls.innerWrite,
             haproxyReadUrl: urls.innerRead,
@@ -212,23 +294,20 @@ export class PostgresCluster extends pulumi.ComponentResource {
   }
 
   /** Returns the password of its login page. */
-  private pgadmin(
-    topology: Topology,
-    image: (of: ImageName) => pulumi.Output<string>,
-    front: docker.Network,
-    after: readonly pulumi.Resource[],
-  ): pulumi.Output<string> | undefined {
-    if (topology.pgadmin === undefined) return undefined;
+  private pgadmin(front: docker.Network, after: readonly pulumi.Resource[]): pulumi.Output<string> | undefined {
+    const { pgadmin, settings, stack } = this.topology;
+    if (pgadmin === undefined) return undefined;
     const loginPassword = this.generated('pgadmin-password');
     new PgAdmin(
-      NAMES.pgadmin,
+      this.part(NAMES.pgadmin),
       {
-        topology,
-        containerName: topology.pgadmin.name,
-        port: topology.pgadmin.port,
-        image: image('pgadmin'),
+        ...pgadmin,
+        ...this.container('pgadmin'),
+        ...this.published(settings.pgadminPort),
         network: front.name,
         loginPassword,
+        serverName: `postgres-failover (${stack})`,
+        database: this.database(),
         databasePassword: this.databasePassword,
         after,
       },
@@ -237,17 +316,34 @@ export class PostgresCluster extends pulumi.ComponentResource {
     return loginPassword;
   }
 
+  private monitoring(inner: docker.Network): void {
+    const { prometheus, monitor, haproxy, settings, stack } = this.topology;
+    if (prometheus === undefined) return;
+    new Monitoring(
+      this.part(NAMES.prometheus),
+      {
+        ...prometheus,
+        ...this.container('prometheus'),
+        ...this.published(settings.prometheusPort),
+        network: inner.name,
+        stack,
+        monitorAddress: monitor.address,
+        haproxyAddress: haproxy.address,
+      },
+      { parent: this },
+    );
+  }
+
   /** Runs again whenever one of the containers is new. A new monitor means changed members or policy. */
   private waitUntilServing(
-    topology: Topology,
     monitor: Monitor,
     containers: docker.Container[],
     dependsOn: pulumi.Resource[],
   ): command.local.Command {
     return new command.local.Command(
-      'serving',
+      this.part('serving'),
       {
-        create: `docker exec ${topology.monitor.name} wait-serving ${SERVING_LIMIT_SECONDS}`,
+        create: `docker exec ${this.topology.monitor.name} wait-serving ${SERVING_LIMIT_SECONDS}`,
         triggers: [monitor.container.id, ...containers.map((container) => container.id)],
       },
       { parent: this, dependsOn },
@@ -255,10 +351,6 @@ export class PostgresCluster extends pulumi.ComponentResource {
   }
 }
 
-function haproxyConfig({ haproxy, backends }: Topology): string {
-  return renderHaproxyConfig({
-    holdTimeoutMs: haproxy.holdTimeoutMs,
-    serverMaxConnections: SERVER_CONNECTIONS_MAX,
-    backendHost: backends.length > 0 ? NAMES.backend : null,
-  });
+function runningProgram(): StackIdentity {
+  return { project: pulumi.getProject(), stack: pulumi.getStack(), projectRoot: process.cwd() };
 }

@@ -1,11 +1,10 @@
 /** A PostgreSQL node: its data volume and the container in which the keeper supervises PostgreSQL. */
-import * as docker from '@pulumi/docker';
+import type * as docker from '@pulumi/docker';
 import * as pulumi from '@pulumi/pulumi';
 import type { KeeperConfigFile } from '../failover/contract/inputs';
 import { IDS, PATHS, PORTS } from '../failover/contract/layout';
-import { containerDefaults, containerOptions, secretFile, volumeMount, volumeOptions } from './container';
-import { dataLabels } from './naming';
-import type { NodeTopology, Topology } from './topology';
+import { dataLabels } from '../stack/naming';
+import { type ContainerArgs, makeContainer, makeVolume, secretFile, volumeMount } from './container';
 
 /** Docker's own order to stop waits this long for the hand-over and the shutdown checkpoint (S18). */
 const STOP_SECONDS = 60;
@@ -15,17 +14,16 @@ const STOP_SECONDS = 60;
 const WAIT_SECONDS = 300;
 const SHARED_MEMORY_MB = 256;
 
-export interface PostgresNodeArgs {
-  /** Name, address and volume. */
-  readonly node: NodeTopology;
-  /** Value of the stack's label. */
-  readonly stackLabel: string;
-  /** The database that is recorded in the volume's labels. */
-  readonly database: Topology['database'];
-  /** Image reference that changes with the content (`repoDigest`). */
-  readonly image: pulumi.Input<string>;
+/** The container's name is also the node's name in the cluster. */
+export interface PostgresNodeArgs extends ContainerArgs {
+  /** Name of the data volume. It is kept when the stack is destroyed. */
+  readonly volume: string;
+  /** The database and its owner, recorded in the volume's labels. */
+  readonly database: { readonly name: string; readonly user: string };
   /** Name of the inner network. */
   readonly network: pulumi.Input<string>;
+  /** Fixed address on the inner network. */
+  readonly address: string;
   /** Address of the monitor on the inner network. */
   readonly monitorAddress: string;
   /** Shared secret of keepers and monitor. */
@@ -47,30 +45,24 @@ export class PostgresNode extends pulumi.ComponentResource {
 
   constructor(name: string, args: PostgresNodeArgs, opts?: pulumi.ComponentResourceOptions) {
     super('postgres-failover:index:PostgresNode', name, {}, opts);
-    this.volume = new docker.Volume(
-      `${name}-data`,
-      { name: args.node.volume, labels: dataLabels(args.stackLabel, args.database) },
-      volumeOptions(this, true),
-    );
-    this.container = new docker.Container(
-      name,
-      {
-        ...containerDefaults(args.stackLabel, 'postgres'),
-        name: args.node.name,
-        image: args.image,
-        user: `${IDS.postgres}:${IDS.postgres}`,
-        networksAdvanced: [{ name: args.network, ipv4Address: args.node.address }],
-        mounts: [volumeMount(this.volume, PATHS.nodeVolume)],
-        uploads: [secretFile(PATHS.keeperConfig, keeperConfig(args))],
-        shmSize: SHARED_MEMORY_MB,
-        healthcheck: { tests: ['CMD', 'keeper-health'], interval: '10s', timeout: '5s', retries: 2 },
-        wait: true,
-        waitTimeout: WAIT_SECONDS,
-        stopTimeout: STOP_SECONDS,
-        destroyGraceSeconds: STOP_SECONDS,
-      },
-      containerOptions(this, [...args.after]),
-    );
+    this.volume = makeVolume(this, `${name}-data`, {
+      name: args.volume,
+      labels: dataLabels(args.stackLabel, args.database),
+      keep: true,
+    });
+    this.container = makeContainer(this, name, args, {
+      role: 'postgres',
+      user: `${IDS.postgres}:${IDS.postgres}`,
+      networksAdvanced: [{ name: args.network, ipv4Address: args.address }],
+      mounts: [volumeMount(this.volume, PATHS.nodeVolume)],
+      uploads: [secretFile(PATHS.keeperConfig, keeperConfig(args))],
+      shmSize: SHARED_MEMORY_MB,
+      healthcheck: { tests: ['CMD', 'keeper-health'], interval: '10s', timeout: '5s', retries: 2 },
+      wait: true,
+      waitTimeout: WAIT_SECONDS,
+      stopSeconds: STOP_SECONDS,
+      after: args.after,
+    });
     this.registerOutputs({ container: this.container.name, volume: this.volume.name });
   }
 }
@@ -79,7 +71,7 @@ function keeperConfig(args: PostgresNodeArgs): pulumi.Output<string> {
   return pulumi.secret(
     pulumi.output(args.clusterKey).apply((clusterKey) => {
       const config: KeeperConfigFile = {
-        node: args.node.name,
+        node: args.name,
         monitor: { host: args.monitorAddress, port: PORTS.keepers },
         clusterKey,
       };

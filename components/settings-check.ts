@@ -1,23 +1,31 @@
 /** Lets PostgreSQL itself check `postgresSettings` before anything is changed. */
 import * as command from '@pulumi/command';
 import type * as pulumi from '@pulumi/pulumi';
-import { STACK_LABEL } from './naming';
-import type { Topology } from './topology';
+import { STACK_LABEL } from '../stack/naming';
+
+export interface SettingsCheckArgs {
+  /** The settings by name, as PostgreSQL's own configuration file takes them. */
+  readonly settings: Readonly<Record<string, string>>;
+  /** Value of the label on everything that belongs to the stack: `<project>/<stack>`. */
+  readonly stackLabel: string;
+  /** The nodes' image. */
+  readonly image: pulumi.Input<string>;
+}
 
 /**
  * PostgreSQL checks the settings in a container of its own, without network and data: it reads them, and starts an
  * empty database with them. If the check fails, it shows PostgreSQL's message, and everything that depends on it stays
- * unchanged. Undefined when there is nothing to check.
+ * unchanged. Empty when there is nothing to check.
  */
 export function checkBeforeChange(
-  { postgresSettings: settings, stackLabel }: Pick<Topology, 'postgresSettings' | 'stackLabel'>,
-  image: pulumi.Input<string>,
+  name: string,
+  { settings, stackLabel, image }: SettingsCheckArgs,
   parent: pulumi.Resource,
-): command.local.Command | undefined {
-  if (Object.keys(settings).length === 0) return undefined;
+): command.local.Command[] {
+  if (Object.keys(settings).length === 0) return [];
   const stdin = JSON.stringify(settings);
-  return new command.local.Command(
-    'postgres-settings-check',
+  const check = new command.local.Command(
+    name,
     {
       create: CHECK,
       environment: { POSTGRES_IMAGE: image, LABEL: `${STACK_LABEL}=${stackLabel}` },
@@ -26,6 +34,7 @@ export function checkBeforeChange(
     },
     { parent },
   );
+  return [check];
 }
 
 const CHECK = [

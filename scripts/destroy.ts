@@ -3,7 +3,7 @@
  * stays unless `--volumes` is given, and the command names what stays. Only objects with the stack's label or tag are
  * touched.
  */
-import { IMAGES, imageTag } from '../components/naming';
+import { IMAGES, imageTag } from '../stack/naming';
 import { asksForHelp, splitStack } from './lib/arguments';
 import { BASE_LABEL } from './lib/base-image';
 import { runCommand } from './lib/command';

@@ -1,40 +1,51 @@
 /**
- * Writes the generated parts of the documents: the README's config table from `Pulumi.yaml`, the failover rule in
- * docs/architecture.md from the rule table itself, and the codes in docs/operations.md from the contract and doctor's
- * table.
+ * Writes the generated parts of the documents: the config keys in `Pulumi.yaml`, README and docs/config.md from
+ * stack/keys.ts, the failover rule in docs/architecture.md from the rule table itself, and the codes in
+ * docs/operations.md from the contract and doctor's table.
  *
  *     npm run docs               writes them between their markers
  *     npm run docs -- --check    exit 1 when one is not up to date
  */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { parse } from 'yaml';
-import { z } from 'zod';
+import { stringify } from 'yaml';
 import { FINDINGS } from '../cli/doctor/findings';
 import { FAILURE_CODES, type Meaning, NOTE_CODES, RULE_CODES } from '../failover/contract/codes';
 import { RULES } from '../failover/core/rules';
+import { asText, type Effect, KEY_NAMES, KEYS, type Key, type KeyName } from '../stack/keys';
 
 const ROOT = join(__dirname, '..');
 
-const Schema = z.object({
-  config: z.record(
-    z.string(),
-    z.object({
-      type: z.string(),
-      default: z.union([z.string(), z.number(), z.boolean(), z.object({})]),
-      description: z.string(),
-    }),
-  ),
-});
+/** Keys whose change leaves nobody a way in for a moment. */
+const GAPS: readonly Effect[] = ['HAProxy replaced', 'images built', 'all replaced'];
+
+const keys: readonly (readonly [KeyName, Key<unknown>])[] = KEY_NAMES.map((name) => [name, KEYS[name]]);
+const cell = (text: string): string => text.replaceAll('|', '\\|');
 
 /** The table of all config keys, as Markdown. */
-export function configTable(projectYaml: string): string {
-  const { config } = Schema.parse(parse(projectYaml));
-  const rows = Object.entries(config).map(
-    ([name, key]) =>
-      `| \`${name}\` | ${key.type} | ${key.default === '' ? 'empty' : `\`${typeof key.default === 'object' ? JSON.stringify(key.default) : String(key.default)}\``} | ${key.description.replaceAll('|', '\\|')} |`,
-  );
+export function configTable(): string {
+  const rows = keys.map(([name, { type, says, ...key }]) => {
+    const fallback = asText(key.default);
+    return `| \`${name}\` | ${type} | ${fallback === '' ? 'empty' : `\`${fallback}\``} | ${cell(says)} |`;
+  });
   return ['| key | type | default | meaning |', '|---|---|---|---|', ...rows].join('\n');
+}
+
+/** What a change of each key does to a running stack, as Markdown. */
+export function effectTable(): string {
+  const rows = keys.map(([name, { effects, note = '' }]) => {
+    const gap = effects.some((effect) => GAPS.includes(effect)) ? 'yes' : 'no';
+    return `| \`${name}\` | ${effects.join(', ')} | ${gap} | ${cell(note)}${note === '' ? '' : ' '}|`;
+  });
+  return ['| key | what happens | gap | to know |', '|---|---|---|---|', ...rows].join('\n');
+}
+
+/** Pulumi's project file with the block of all keys, with which it ends. */
+export function withConfig(project: string): string {
+  const config = Object.fromEntries(
+    keys.map(([name, { type, default: fallback, says }]) => [name, { type, default: fallback, description: says }]),
+  );
+  return `${project.slice(0, project.search(/^config:/m))}${stringify({ config }, { lineWidth: 0 })}`;
 }
 
 /** The failover rule as Markdown, row by row, in the order of evaluation. */
@@ -70,18 +81,24 @@ export function withPart(document: string, name: string, part: string): string {
 }
 
 function main(check: boolean): void {
+  const part = (file: string, name: string, text: string) => ({
+    ...{ file, name },
+    made: (document: string) => withPart(document, name, text),
+  });
   const parts = [
-    { file: 'README.md', name: 'config', part: configTable(readFileSync(join(ROOT, 'Pulumi.yaml'), 'utf8')) },
-    { file: 'docs/architecture.md', name: 'rules', part: ruleTable() },
-    { file: 'docs/operations.md', name: 'rule-codes', part: codeTable(RULE_CODES) },
-    { file: 'docs/operations.md', name: 'failure-codes', part: codeTable(FAILURE_CODES) },
-    { file: 'docs/operations.md', name: 'note-codes', part: codeTable(NOTE_CODES) },
-    { file: 'docs/operations.md', name: 'finding-codes', part: findingTable() },
+    { file: 'Pulumi.yaml', name: 'config', made: withConfig },
+    part('README.md', 'config', configTable()),
+    part('docs/config.md', 'keys', effectTable()),
+    part('docs/architecture.md', 'rules', ruleTable()),
+    part('docs/operations.md', 'rule-codes', codeTable(RULE_CODES)),
+    part('docs/operations.md', 'failure-codes', codeTable(FAILURE_CODES)),
+    part('docs/operations.md', 'note-codes', codeTable(NOTE_CODES)),
+    part('docs/operations.md', 'finding-codes', findingTable()),
   ];
-  for (const { file, name, part } of parts) {
+  for (const { file, name, made } of parts) {
     const path = join(ROOT, file);
     const document = readFileSync(path, 'utf8');
-    const wanted = withPart(document, name, part);
+    const wanted = made(document);
     if (wanted === document) continue;
     if (check) {
       process.stderr.write(`${file}: its part "${name}" is not up to date; run "npm run docs"\n`);

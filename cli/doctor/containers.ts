@@ -1,9 +1,9 @@
 /** The stack's containers and ports, as the engine reports them. */
 import { connect } from 'node:net';
 import { z } from 'zod';
-import { STACK_LABEL } from '../../components/naming';
-import type { Topology } from '../../components/topology';
 import { run } from '../../scripts/lib/exec';
+import { STACK_LABEL } from '../../stack/naming';
+import type { Topology } from '../../stack/topology';
 import { type ContainerFact, DockerState, type PortFact } from './facts';
 
 const ASK_MS = 10_000;
@@ -82,7 +82,8 @@ type WantedPort = Pick<PortFact, 'key' | 'port' | 'owner'> & { address: string }
 /**
  * The host ports of a stack, each with the container that publishes it. HAProxy publishes those without another owner.
  */
-export function portsOf({ ports, haproxy, monitor, prometheus, pgadmin, bindAddress }: Topology): WantedPort[] {
+export function portsOf({ ports, haproxy, monitor, prometheus, pgadmin, settings }: Topology): WantedPort[] {
+  const { bindAddress } = settings;
   const address = bindAddress === '0.0.0.0' ? '127.0.0.1' : bindAddress;
   const owners: Partial<Record<string, string>> = {
     monitorPort: monitor.name,

@@ -3,12 +3,13 @@
  */
 import { existsSync, statfsSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { checkConfig, KEYS } from '../../components/config';
-import { buildTopology, LOG_FILE, type Topology } from '../../components/topology';
 import { messageOf } from '../../failover/contract/errors';
 import { slotName } from '../../failover/contract/naming';
 import { engineState } from '../../scripts/lib/docker';
 import { PATHS } from '../../scripts/lib/paths';
+import { checkConfig } from '../../stack/config';
+import { KEY_NAMES } from '../../stack/keys';
+import { buildTopology, LOG_FILE, type Topology } from '../../stack/topology';
 import { Client } from '../client';
 import { EXIT, Failed } from '../exit';
 import { logIn } from '../login';
@@ -53,7 +54,7 @@ export async function look(target: Target): Promise<Facts> {
 function topologyOf(target: Target): Topology {
   const { info } = target;
   // Secrets are encrypted in the file, and doctor does not need them. They are absent here and count as empty.
-  const raw = Object.keys(KEYS).map((key) => [key, info.value(key, '')] as const);
+  const raw = KEY_NAMES.map((key) => [key, info.value(key, '')] as const);
   const { settings, problems } = checkConfig(Object.fromEntries(raw.filter(([, value]) => value !== '')));
   if (settings === undefined)
     throw new Failed(EXIT.usage, [`The config of stack ${target.stack} is refused:`, ...problems].join('\n  - '));

@@ -4,13 +4,10 @@
  */
 import { z } from 'zod';
 import { NODES_MAX, REPLICAS_MAX } from './limits';
+import { MonitorAddress, NodeSettings } from './messages';
 import { NodeName } from './naming';
 
 const ClusterKey = z.string().min(32);
-
-/** Address at which a monitor accepts the keepers' connections. */
-export const MonitorAddress = z.object({ host: z.ipv4(), port: z.number().int() });
-export type MonitorAddress = z.infer<typeof MonitorAddress>;
 
 /**
  * The only input of a PostgreSQL container. It never changes during the container's life, so it must hold nothing
@@ -72,24 +69,21 @@ const ConfiguredNode = z.strictObject({ name: z.string(), address: z.ipv4() });
 export const MonitorConfig = z.strictObject({
   /** Name of the stack, for page and log. */
   stack: z.string(),
-  listenAddress: z.ipv4(),
-  haproxyAddress: z.ipv4(),
-  subnet: z.string(),
   /** The nodes in order of preference: the first one leads a new cluster. */
   nodes: z.array(ConfiguredNode).min(1).max(NODES_MAX),
   clusterKey: ClusterKey,
-  databaseName: z.string(),
-  databaseUser: z.string(),
+  /** The monitor logs in with it as a client does, and hands it to keepers of 0.1.0, which know no verifier. */
   databasePassword: z.string().min(1),
-  postgresSettings: z.record(z.string(), z.string()),
-  /** See `NodeSettings` in messages.ts. */
-  rebuildInPlace: z.boolean().optional(),
+  /** The monitor hands these to the keepers as they are. */
+  settings: NodeSettings.omit({ nodes: true, databasePassword: true, monitors: true })
+    .required({ databaseVerifier: true })
+    .strict(),
   /** Names by which people and programs reach the monitor's HTTP side, beside `localhost` and addresses. */
-  hostNames: z.array(z.string()).max(8).optional(),
-  /** `json`: one JSON object a line. Absent: text. */
-  logFormat: z.enum(['text', 'json']).optional(),
-  /** failover.log is rotated beyond this size, bytes. Absent: 10 MB. */
-  logBytes: z.number().int().min(1_024).optional(),
+  hostNames: z.array(z.string()).max(8),
+  /** `json`: one JSON object a line. */
+  logFormat: z.enum(['text', 'json']),
+  /** failover.log is rotated beyond this size. */
+  logSizeBytes: z.number().int().min(1_024),
   /** The monitor posts each change of leader to this address. It may hold a secret. */
   notifyWebhook: z.url({ protocol: /^https?$/ }).optional(),
   policy: Policy,

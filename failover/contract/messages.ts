@@ -13,7 +13,6 @@
 
 import { z } from 'zod';
 import { FailureCode, known, LogCode } from './codes';
-import { MonitorAddress } from './inputs';
 import { NODES_MAX, STATUS_ROWS_MAX } from './limits';
 import { NodeName } from './naming';
 import { seam } from './seam';
@@ -141,6 +140,10 @@ export const compareOrders = seam((a: OrderId, b: OrderId): number => {
   return a.incarnation - b.incarnation || a.term - b.term || a.seq - b.seq;
 });
 
+/** Address at which a monitor accepts the keepers' connections. */
+export const MonitorAddress = z.object({ host: z.ipv4(), port: z.number().int() });
+export type MonitorAddress = z.infer<typeof MonitorAddress>;
+
 const DeclaredNode = z.object({ name: NodeName, address: z.ipv4() });
 
 /**
@@ -155,7 +158,13 @@ export const NodeSettings = z.object({
   subnet: z.string(),
   databaseName: z.string(),
   databaseUser: z.string(),
-  databasePassword: z.string(),
+  /**
+   * SCRAM verifier of the database's owner, as PostgreSQL stores it. Absent from monitors of 0.1.0, which send
+   * `databasePassword`.
+   */
+  databaseVerifier: z.string().optional(),
+  /** Only a keeper whose hello does not say `takesVerifier` is sent it. */
+  databasePassword: z.string().optional(),
   /** Extra postgresql.conf settings (name → value as PostgreSQL prints it). */
   postgresSettings: z.record(z.string(), z.string()),
   /** True when a copy may delete the old data before it is complete, for a disk that is too small for both. */
@@ -359,6 +368,8 @@ const Hello = z.object({
   node: NodeName,
   nonce: z.string().length(64),
   mac: z.string(),
+  /** The keeper sets the owner's password by `databaseVerifier` alone. Absent up to 0.1.0. */
+  takesVerifier: z.boolean().optional(),
 });
 /** Third frame, monitor → keeper. `mac` = proof(key, 'monitor', keeper's nonce, own nonce, node). */
 const Welcome = z.object({ type: z.literal('welcome'), mac: z.string() });

@@ -1,5 +1,6 @@
 /** Builds a keeper. This is the only place that knows all of its parts. */
-import type { KeeperConfig, MonitorAddress } from '../contract/inputs';
+import type { KeeperConfig } from '../contract/inputs';
+import type { MonitorAddress } from '../contract/messages';
 import { DurableState } from './durable-state';
 import { Keeper } from './keeper';
 import { type LinkOptions, MonitorLink } from './monitor-link';

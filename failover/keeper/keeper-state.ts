@@ -3,8 +3,7 @@
  * state. Pure.
  */
 import { z } from 'zod';
-import { MonitorAddress } from '../contract/inputs';
-import { OrderId, Target } from '../contract/messages';
+import { MonitorAddress, OrderId, Target } from '../contract/messages';
 
 const Accepted = OrderId.extend({ target: Target });
 export type AcceptedOrder = z.infer<typeof Accepted>;

@@ -6,8 +6,13 @@ import { randomBytes } from 'node:crypto';
 import { connect, type Socket } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
 import { onFrames, sendFrames } from '../contract/frames';
-import type { MonitorAddress } from '../contract/inputs';
-import { type MonitorFrame as Frame, type KeeperFrame, MonitorFrame, PROTOCOL_VERSION } from '../contract/messages';
+import {
+  type MonitorFrame as Frame,
+  type KeeperFrame,
+  type MonitorAddress,
+  MonitorFrame,
+  PROTOCOL_VERSION,
+} from '../contract/messages';
 import { proof, sameProof } from '../contract/proof';
 import type { DialledLink, LinkEvents } from './ports';
 
@@ -130,7 +135,7 @@ export class MonitorLink implements DialledLink {
       if (frame.type === 'challenge' && theirs === null) {
         theirs = frame.nonce;
         const mac = proof(clusterKey, 'keeper', theirs, nonce, node);
-        this.write({ type: 'hello', version: PROTOCOL_VERSION, node, nonce, mac });
+        this.write({ type: 'hello', version: PROTOCOL_VERSION, node, nonce, mac, takesVerifier: true });
         return null;
       }
       if (frame.type !== 'welcome' || theirs === null) return `${frame.type} came before the handshake was over`;

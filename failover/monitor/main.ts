@@ -5,13 +5,11 @@ import { messageOf } from '../contract/errors';
 import { MonitorConfig } from '../contract/inputs';
 import { PATHS, PORTS, UNUSED_SIGNALS } from '../contract/layout';
 import { formatJson, formatLine } from '../contract/log-line';
-import { NodeSettings } from '../contract/messages';
 import { FileStore } from './coordination/store';
 import { FileLog } from './log';
 import { createMonitor, type Monitor } from './monitor';
 import { Outside } from './outside/outside';
 
-const LOG_BYTES_MAX = 10 * 1024 * 1024;
 const LOG_FILES = 5;
 
 function readConfig(): MonitorConfig {
@@ -40,7 +38,7 @@ async function main(): Promise<void> {
   const file = new FileLog({
     file: join(PATHS.logFolder, 'failover.log'),
     format: config.logFormat === 'json' ? formatJson : formatLine,
-    bytesMax: config.logBytes ?? LOG_BYTES_MAX,
+    bytesMax: config.logSizeBytes,
     keep: LOG_FILES,
     stdout: (line) => process.stdout.write(`${line}\n`),
     now: () => new Date(),
@@ -55,8 +53,8 @@ async function main(): Promise<void> {
     nodes: config.nodes,
     policy: config.policy,
     clusterKey: config.clusterKey,
-    settings: NodeSettings.parse({ ...config, monitorAddress: config.listenAddress }),
-    listen: { address: config.listenAddress, port: PORTS.keepers },
+    settings: { ...config.settings, databasePassword: config.databasePassword },
+    listen: { address: config.settings.monitorAddress, port: PORTS.keepers },
     sockets: PATHS.haproxySockets,
     ...{ store, clock, log: outside },
     onDecision: (decision, observation) => outside.decided(decision, observation),

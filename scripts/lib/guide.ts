@@ -1,5 +1,5 @@
 /** Information for a person after `up`: the addresses of the parts, and what to try next. */
-import { NAMES, PGADMIN_LOGIN_NAME } from '../../components/naming';
+import { NAMES, PGADMIN_LOGIN_NAME } from '../../stack/naming';
 import { DEFAULT_STACK, type StackInfo } from './stack';
 import { aligned, paint } from './terminal';
 

@@ -1,5 +1,5 @@
 /** Which changes are made, from what to what, and what must hold beside "no request failed, nothing lost". */
-import type { ImageName } from '../../components/naming';
+import type { ImageName } from '../../stack/naming';
 import type { Config } from '../rig/stack';
 import { dataVolume, noneReplaced, oneAtATime, removedFirst } from './checks';
 import type { Facts } from './measure';

@@ -2,10 +2,10 @@
 import { appendFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
-import type { ImageName } from '../../components/naming';
 import { type RunResult, run } from '../../scripts/lib/exec';
 import { PATHS } from '../../scripts/lib/paths';
 import { type Ready, setUp } from '../../scripts/lib/setup';
+import type { ImageName } from '../../stack/naming';
 import type { Config, OwnStack, Say } from '../rig/stack';
 import { TIMEOUTS } from '../timeouts';
 

@@ -12,9 +12,10 @@ import type { Finding } from '../../cli/doctor/row';
 import { EXIT } from '../../cli/exit';
 import { hostCommands } from '../../cli/host';
 import { makeProgram } from '../../cli/program';
-import { checkConfig, KEYS } from '../../components/config';
-import { buildTopology } from '../../components/topology';
 import PACKAGE from '../../package.json';
+import { checkConfig } from '../../stack/config';
+import { KEY_NAMES } from '../../stack/keys';
+import { buildTopology } from '../../stack/topology';
 import { fakeIo } from './console';
 import { event, healthyCluster } from './fake-monitor';
 
@@ -462,7 +463,7 @@ describe('doctor', () => {
       const named = (pattern: RegExp) => [...next.matchAll(pattern)].map(([, word = '']) => word);
       expect(Object.keys(scripts)).toEqual(expect.arrayContaining(named(/npm run (\S+?)(?![\w-])/g)));
       expect(own).toEqual(expect.arrayContaining(named(/npm run failover -- (\w+)/g)));
-      expect(Object.keys(KEYS)).toEqual(expect.arrayContaining(named(/config set (?:--secret )?(\w+)/g)));
+      expect(KEY_NAMES).toEqual(expect.arrayContaining(named(/config set (?:--secret )?(\w+)/g)));
       expect(DOCKER).toEqual(
         expect.arrayContaining(named(/(?<!group )docker (network connect|system df|(?!-)[a-z]+)/g)),
       );

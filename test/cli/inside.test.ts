@@ -12,19 +12,25 @@ import { FakeMonitor, healthyCluster } from './fake-monitor';
 
 const CONFIG: MonitorConfig = {
   stack: 'dev',
-  listenAddress: '127.0.0.1',
-  // Nothing takes this login: `wait-serving` goes on waiting.
-  haproxyAddress: '127.0.0.1',
-  subnet: '10.0.0.0/24',
   nodes: [
     { name: 'postgres-primary', address: '10.0.0.20' },
     { name: 'postgres-replica-1', address: '10.0.0.21' },
   ],
   clusterKey: 'k'.repeat(32),
-  databaseName: 'shop',
-  databaseUser: 'shop_owner',
   databasePassword: 'the-password',
-  postgresSettings: {},
+  settings: {
+    monitorAddress: '127.0.0.1',
+    // Nothing takes this login: `wait-serving` goes on waiting.
+    haproxyAddress: '127.0.0.1',
+    subnet: '10.0.0.0/24',
+    databaseName: 'shop',
+    databaseUser: 'shop_owner',
+    databaseVerifier: 'SCRAM-SHA-256$…',
+    postgresSettings: {},
+  },
+  hostNames: [],
+  logFormat: 'text',
+  logSizeBytes: 10_000,
   policy: {
     hangTimeoutMs: 2_000,
     syncMode: 'synchronous',

@@ -1,11 +1,11 @@
 import { describe, expect, it } from 'vitest';
-import { endpoints } from '../../components/endpoints';
-import { PostgresCluster } from '../../components/postgres-cluster';
-import { find, listing, type Registered, register, topologyOf } from './mocks';
+import type { PostgresCluster } from '../../components/postgres-cluster';
+import { endpoints } from '../../stack/endpoints';
+import { find, listing, makeCluster, type Registered, register, topologyOf } from './mocks';
 
 const cluster = (raw: Record<string, string> = {}, databasePassword?: string): Promise<Registered[]> =>
   register(() => {
-    new PostgresCluster('cluster', { topology: topologyOf(raw), platform: 'linux/arm64', databasePassword });
+    makeCluster(raw, { databasePassword });
   });
 
 /** What there is with one primary, without replicas and without a backend. */
@@ -23,8 +23,9 @@ const SMALLEST = [
   'Monitor failover-monitor',
   'Network postgres-failover-front',
   'Network postgres-failover-inner',
-  'PostgresCluster cluster',
+  'PostgresCluster db',
   'PostgresNode postgres-primary',
+  'RandomBytes password-salt',
   'RandomPassword cluster-key',
   'Volume failover-monitor-store',
   'Volume haproxy-config',
@@ -81,7 +82,7 @@ describe('the cluster', () => {
     const names = async (raw: Record<string, string>) => {
       const made: PostgresCluster[] = [];
       await register(() => {
-        made.push(new PostgresCluster('cluster', { topology: topologyOf(raw), platform: 'linux/arm64' }));
+        made.push(makeCluster(raw));
       });
       const outputs = { ...endpoints(topologyOf(raw)), ...made[0]?.secretOutputs() };
       expect(Object.values(outputs)).not.toContain(undefined);
@@ -202,13 +203,13 @@ describe('the cluster', () => {
     expect(find(resources, 'Command', 'serving').inputs).toEqual({
       create: 'docker exec prg-failover-monitor wait-serving 180',
       triggers: [
-        'failover-monitor-id',
-        'haproxy-id',
-        'postgres-primary-id',
-        'postgres-replica-1-id',
-        'postgres-replica-2-id',
-        'backend-id',
-        'backend-2-id',
+        'db-failover-monitor-id',
+        'db-haproxy-id',
+        'db-postgres-primary-id',
+        'db-postgres-replica-1-id',
+        'db-postgres-replica-2-id',
+        'db-backend-id',
+        'db-backend-2-id',
       ],
     });
   });
@@ -217,7 +218,7 @@ describe('the cluster', () => {
     const resources = await cluster({}, 'pass-phrase-1');
     for (const { name, inputs, secrets } of resources) {
       const open = Object.entries(inputs).filter(([key]) => !secrets.includes(key));
-      expect(`${name} ${JSON.stringify(open)}`).not.toMatch(/pass-phrase-1|generated-/);
+      expect(`${name} ${JSON.stringify(open)}`).not.toMatch(/pass-phrase-1|generated-|SCRAM/);
     }
     const holders = resources.filter((resource) => resource.secrets.length > 0).map((resource) => resource.name);
     expect(holders).toEqual([

@@ -4,16 +4,17 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { passfile } from '../../components/pgadmin';
-import { PostgresCluster } from '../../components/postgres-cluster';
 import { KeeperConfig, MonitorConfig } from '../../failover/contract/inputs';
-import { find, GENERATED, type Registered, register, topologyOf } from './mocks';
+import { verifierOf } from '../../failover/contract/scram';
+import { find, GENERATED, makeCluster, type Registered, register, SALT } from './mocks';
 
+const DATABASE = { databaseName: 'blink_db', databaseUser: 'blink_user' };
+const PASSWORD = '12345';
 let resources: Registered[] = [];
 
 beforeAll(async () => {
-  const topology = topologyOf({ databaseName: 'blink_db', databaseUser: 'blink_user', pgadmin: 'true' });
   resources = await register(() => {
-    new PostgresCluster('cluster', { topology, platform: 'linux/amd64', databasePassword: '12345' });
+    makeCluster({ ...DATABASE, pgadmin: 'true' }, { databasePassword: PASSWORD });
   });
 });
 
@@ -107,26 +108,40 @@ describe('the monitor', () => {
     expect(secrets).toEqual(['uploads']);
   });
 
-  it('is told the nodes in order of preference, the policy and the passwords', () => {
+  it('is told the nodes in order of preference, the settings with their units, and the secrets', async () => {
     expect(MonitorConfig.parse(uploaded('failover-monitor'))).toEqual({
       stack: 'test',
-      listenAddress: '10.201.43.11',
-      haproxyAddress: '10.201.43.10',
-      subnet: '10.201.43.0/24',
       nodes: [
         { name: 'postgres-primary', address: '10.201.43.20' },
         { name: 'postgres-replica-1', address: '10.201.43.21' },
       ],
       clusterKey: GENERATED,
-      databaseName: 'blink_db',
-      databaseUser: 'blink_user',
-      databasePassword: '12345',
-      postgresSettings: {},
-      rebuildInPlace: false,
+      databasePassword: PASSWORD,
+      settings: {
+        haproxyAddress: '10.201.43.10',
+        monitorAddress: '10.201.43.11',
+        subnet: '10.201.43.0/24',
+        databaseName: 'blink_db',
+        databaseUser: 'blink_user',
+        databaseVerifier: await verifierOf(PASSWORD, Buffer.from(SALT, 'base64')),
+        postgresSettings: {},
+        rebuildInPlace: false,
+      },
       hostNames: ['failover-monitor'],
       logFormat: 'text',
-      logBytes: 10 * 1024 * 1024,
-      policy: topologyOf().policy,
+      logSizeBytes: 10 * 1024 * 1024,
+      policy: {
+        hangTimeoutMs: 2_000,
+        syncMode: 'synchronous',
+        onNoReplica: 'continue',
+        syncCount: 1,
+        maxLagBytes: 16 * 1024 ** 2,
+        readFallback: true,
+        startGraceMs: 10_000,
+        switchback: true,
+        switchbackAfterMs: 30_000,
+        failoverMode: 'automatic',
+      },
     });
   });
 });
@@ -193,9 +208,8 @@ describe('HAProxy', () => {
   });
 
   it('publishes no API port without a backend, and on the configured address', async () => {
-    const topology = topologyOf({ backend: 'false', bindAddress: '0.0.0.0' });
     const without = await register(() => {
-      new PostgresCluster('cluster', { topology, platform: 'linux/amd64' });
+      makeCluster({ backend: 'false', bindAddress: '0.0.0.0' });
     });
     const ports = find(without, 'Container', 'haproxy').inputs.ports as { internal: number; ip: string }[];
     expect(ports.map(({ internal, ip }) => [internal, ip])).toEqual([
@@ -212,7 +226,7 @@ describe('HAProxy', () => {
       create: 'docker exec -i haproxy apply-config',
       update: 'docker exec -i haproxy apply-config',
       stdin: expect.stringContaining('frontend write'),
-      triggers: ['haproxy-id'],
+      triggers: ['db-haproxy-id'],
     });
   });
 
@@ -226,7 +240,7 @@ describe('HAProxy', () => {
 describe('Prometheus', () => {
   it('has exactly these inputs, and is not there unless it is asked for', async () => {
     const withIt = await register(() => {
-      new PostgresCluster('cluster', { topology: topologyOf({ monitoring: 'true' }), platform: 'linux/amd64' });
+      makeCluster({ monitoring: 'true' });
     });
     const { inputs, secrets } = find(withIt, 'Container', 'prometheus');
     expect(inputs).toEqual({

@@ -13,8 +13,8 @@ const OWN = 'test/contract/documents.test.ts';
 /** Its documents are files that it makes itself. */
 const MADE_UP = 'packages/pulumi-offline/test/build-context.test.ts';
 const FOLDERS = [
-  ...['backend', 'bin', 'cli', 'components', 'docs', 'failover', 'images'],
-  ...['monitoring', 'packages', 'scripts', 'simulator', 'templates', 'test'],
+  ...['backend', 'bin', 'cli', 'components', 'docs', 'examples', 'failover', 'images'],
+  ...['monitoring', 'packages', 'scripts', 'simulator', 'stack', 'templates', 'test'],
 ];
 /** Made by programs, or not text. */
 const SKIPPED =

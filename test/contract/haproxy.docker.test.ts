@@ -5,8 +5,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, afterEach, beforeAll, describe, it } from 'vitest';
-import { renderHaproxyConfig, SERVER_CONNECTIONS_MAX } from '../../components/haproxy-config';
 import { ask } from '../../failover/monitor/router/haproxy-socket';
+import { renderHaproxyConfig, SERVER_CONNECTIONS_MAX } from '../../stack/haproxy-config';
 import { sessionsIn } from '../rig/haproxy-sessions';
 import { type ContractClient, HAPROXY_CONTRACT, type HaproxyUnderTest } from './haproxy';
 

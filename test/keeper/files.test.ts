@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { laterLsn, parseLsn } from '../../failover/contract/lsn';
 import { slotName } from '../../failover/contract/naming';
+import { KEY_ITERATIONS, newVerifier } from '../../failover/contract/scram';
 import { SLOT_BYTES } from '../../failover/disk/two-slot-file';
 import { EMPTY_STATE } from '../../failover/keeper/keeper-state';
 import { StateFolder } from '../../failover/keeper/memory';
@@ -14,7 +15,6 @@ import {
   renderPostgresqlConf,
   sizing,
 } from '../../failover/keeper/postgres/config-files';
-import { KEY_ITERATIONS, newVerifier } from '../../failover/keeper/postgres/scram';
 import { barrierNames, syncNames } from '../../failover/keeper/sync';
 import { SETTINGS } from './fakes';
 

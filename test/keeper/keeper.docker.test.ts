@@ -20,6 +20,8 @@ const KEY = 'k'.repeat(48);
 const HOLD_TIMEOUT_MS = 30_000;
 const [A, B] = ['kpr-a', 'kpr-b'] as const;
 const ADDRESS: Record<string, string> = { [A]: '10.212.0.20', [B]: '10.212.0.21' };
+/** The database owner's. The nodes get its verifier alone. */
+const PASSWORD = "it's 12345";
 const SETTINGS: NodeSettings = {
   nodes: [A, B].map((name) => ({ name, address: ADDRESS[name] ?? '' })),
   haproxyAddress: HOST,
@@ -27,7 +29,8 @@ const SETTINGS: NodeSettings = {
   subnet: '10.212.0.0/24',
   databaseName: 'blink_db',
   databaseUser: 'blink_user',
-  databasePassword: "it's 12345",
+  databaseVerifier:
+    'SCRAM-SHA-256$4096:AQEBAQEBAQEBAQEBAQEBAQ==$hn5cGzYRisBm3ujfuWXm+NxYD9xt7bA5yp8b8UJqmJI=:ZPQbqcr6IUmcfocQjT5Y9oht+t5K9Y92Fx5kkcEyL9A=',
   postgresSettings: { work_mem: '8MB' },
 };
 
@@ -58,7 +61,7 @@ const alone = (leader: string) => ({ leader, k: 0, members: [] });
 const both = (leader: string, member: string) => ({ leader, k: 1, members: [member] });
 
 async function sql(node: string, text: string, user = 'blink_user', database = 'blink_db'): Promise<unknown[]> {
-  const password = user === 'blink_user' ? SETTINGS.databasePassword : derivedPassword(KEY, 'monitor');
+  const password = user === 'blink_user' ? PASSWORD : derivedPassword(KEY, 'monitor');
   const client = new Client({ host: ADDRESS[node], port: 5432, user, password, database, query_timeout: 5_000 });
   await client.connect();
   try {
@@ -159,8 +162,7 @@ describe('two nodes under a scripted monitor', () => {
 
   it('goes on after signals that do not stop it, with every session, and opens no debugger', async () => {
     const startedAt = () => docker('inspect', '-f', '{{.State.StartedAt}}', A);
-    const password = SETTINGS.databasePassword;
-    const session = new Client({ host: ADDRESS[A], user: 'blink_user', password, database: 'blink_db' });
+    const session = new Client({ host: ADDRESS[A], user: 'blink_user', password: PASSWORD, database: 'blink_db' });
     session.on('error', () => undefined);
     await session.connect();
     try {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { renderHaproxyConfig } from '../../components/haproxy-config';
+import { renderHaproxyConfig } from '../../stack/haproxy-config';
 
 const INPUT = { holdTimeoutMs: 30_000, serverMaxConnections: 90, backendHost: 'backend' };
 

@@ -6,9 +6,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { PORT_CONNECTIONS_MAX, renderHaproxyConfig } from '../../components/haproxy-config';
 import { Haproxy } from '../../failover/monitor/router/haproxy';
 import { ask, parseEpoch, parseLoads, parseServers } from '../../failover/monitor/router/haproxy-socket';
+import { PORT_CONNECTIONS_MAX, renderHaproxyConfig } from '../../stack/haproxy-config';
 import { sessionsIn } from '../rig/haproxy-sessions';
 import { TIMEOUTS } from '../timeouts';
 

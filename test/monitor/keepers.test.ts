@@ -1,5 +1,7 @@
-/** What a program may put into failover.log that reaches the keepers' port and has no cluster key. */
-import { once } from 'node:events';
+/**
+ * What a program may put into failover.log that reaches the keepers' port and has no cluster key, and the settings that a
+ * keeper is sent.
+ */
 import { connect } from 'node:net';
 import { createInterface } from 'node:readline';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -35,7 +37,8 @@ beforeEach(async () => {
       subnet: '10.0.0.0/24',
       databaseName: 'app',
       databaseUser: 'app',
-      databasePassword: 'x',
+      databasePassword: 'pass-phrase',
+      databaseVerifier: 'SCRAM-SHA-256$…',
       postgresSettings: {},
     },
     incarnation: 1,
@@ -53,18 +56,21 @@ beforeEach(async () => {
 });
 afterEach(() => server.close());
 
-/** Says hello by that name and waits until it is refused. */
-async function hello(node: string, key: string): Promise<void> {
+/** Says hello by that name and waits until the monitor closes the connection or, when it does not, sends settings. */
+async function hello(node: string, key: string, more: object = {}): Promise<unknown> {
   const socket = connect(server.port(), '127.0.0.1');
-  const reader = createInterface({ input: socket });
-  const [challenge] = (await once(reader, 'line')) as [string];
-  const { nonce } = JSON.parse(challenge) as { nonce: string };
+  const frames = createInterface({ input: socket })[Symbol.asyncIterator]();
+  const next = async () => JSON.parse((await frames.next()).value ?? 'null');
+  const { nonce } = await next();
   const own = 'c'.repeat(64);
-  const ended = once(socket, 'close');
   const mac = proof(key, 'keeper', nonce, own, node);
-  const frame = { type: 'hello', version: PROTOCOL_VERSION, node, nonce: own, mac };
-  socket.write(`${JSON.stringify(frame)}\n`);
-  await ended;
+  socket.write(`${JSON.stringify({ type: 'hello', version: PROTOCOL_VERSION, node, nonce: own, mac, ...more })}\n`);
+  for (;;) {
+    const frame = await next();
+    if (frame !== null && frame.type !== 'settings') continue;
+    socket.destroy();
+    return frame?.settings;
+  }
 }
 
 describe('a keeper that is refused', () => {
@@ -90,5 +96,17 @@ describe('a keeper that is refused', () => {
     nowMs = 60_000;
     await hello('another', 'w'.repeat(40));
     expect(lines).toHaveLength(2);
+  });
+});
+
+describe('a keeper that is proven', () => {
+  it('gets the verifier of the database owner and not the password', async () => {
+    const settings = await hello('p', KEY, { takesVerifier: true });
+    expect(settings).toMatchObject({ databaseUser: 'app', databaseVerifier: 'SCRAM-SHA-256$…' });
+    expect(settings).not.toHaveProperty('databasePassword');
+  });
+
+  it('of 0.1.0 gets the password, which it needs', async () => {
+    expect(await hello('p', KEY)).toMatchObject({ databaseUser: 'app', databasePassword: 'pass-phrase' });
   });
 });

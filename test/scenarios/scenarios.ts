@@ -1,11 +1,12 @@
 /** The promises and the traps, each as a short story. */
-import { SERVER_CONNECTIONS_MAX } from '../../components/haproxy-config';
+
 import type { Request } from '../../failover/core/state/observation';
 import { Process } from '../../simulator/engine';
 import type { SimNode } from '../../simulator/node';
 import { TOO_MUCH_MEMORY } from '../../simulator/settings';
 import { Stranger } from '../../simulator/stranger';
 import type { World } from '../../simulator/world';
+import { SERVER_CONNECTIONS_MAX } from '../../stack/haproxy-config';
 import type { Scenario, Tale } from './story';
 
 /** The stack is brought up with other settings: the monitor is replaced. */

@@ -15,7 +15,7 @@ describe.each(versions())('a stack of release %s', (version) => {
   afterAll(() => stack?.remove());
 
   it(
-    'keeps every volume and every network',
+    'finds every resource again, and keeps every volume and every network',
     async () => {
       stack = await importState(version);
       const { steps } = Steps.parse(JSON.parse(await stack.pulumi('preview', '--json', '--show-sames')));
@@ -24,6 +24,8 @@ describe.each(versions())('a stack of release %s', (version) => {
         expect(of.filter(({ op }) => !HARMLESS.includes(op))).toEqual([]);
         expect(of).toHaveLength(count);
       }
+      // Each is looked for under its former name, too, so none is taken for gone.
+      expect(steps.filter(({ op }) => op === 'delete')).toEqual([]);
       // The generated secrets too: another cluster key would lock the keepers out.
       const secrets = steps.filter(({ urn }) => urn.includes('randomPassword'));
       expect(secrets.filter(({ op }) => op !== 'same')).toEqual([]);

@@ -12,11 +12,11 @@ import { messageOf } from '../../contract/errors';
 import type { NodeSettings } from '../../contract/messages';
 import { KEEPER_ROLE, MONITOR_ROLE, REPLICATION_ROLE } from '../../contract/naming';
 import { derivedPassword } from '../../contract/proof';
+import { KEY_ITERATIONS, newVerifier } from '../../contract/scram';
 import { GRANTED_SETTINGS } from '../../contract/session-settings';
 import { KeeperError } from '../ports';
 import { BEAT_MAX, BEAT_SEQUENCE } from './heartbeat';
 import { HOME, type OwnSessions } from './own-sessions';
-import { KEY_ITERATIONS, newVerifier } from './scram';
 import { identifier, literal, type Session, within } from './session';
 import { template } from './template';
 
@@ -157,7 +157,7 @@ export class Furnishing {
     await within(this.sessions.home(LIMIT_MS, LOCK_MS), async (session) => {
       const missing = await this.missing(session);
       if (missing.length > 0) await this.repair(missing);
-      await ensureRole(session, settings.databaseUser, '', settings.databasePassword);
+      await ensureRole(session, settings.databaseUser, '', ownerLogin(settings));
       if (isNew) await this.ensureDatabase(session, settings);
     });
     if (isNew) await this.ensureTable(settings);
@@ -204,7 +204,7 @@ export class Furnishing {
   private repairsAnywhere(): Repairs {
     const key = (role: 'replication' | 'monitor') => derivedPassword(this.clusterKey, role);
     return {
-      [NAMES.keeper]: (session) => ensureRole(session, KEEPER_ROLE, 'SUPERUSER', null),
+      [NAMES.keeper]: (session) => ensureRole(session, KEEPER_ROLE, 'SUPERUSER', noLogin),
       [NAMES.monitor]: (session) => this.ensureInternal(session, MONITOR_ROLE, '', key('monitor')),
       [NAMES.replication]: (session) =>
         this.ensureInternal(session, REPLICATION_ROLE, 'REPLICATION', key('replication')),
@@ -251,7 +251,8 @@ export class Furnishing {
   /** Returns false if the role was right already. From now on it is known to be right. */
   private async ensureInternal(session: Session, role: string, attributes: string, password: string): Promise<boolean> {
     const ordinary = `INHERIT CONNECTION LIMIT -1 VALID UNTIL 'infinity' ${attributes}`;
-    const { stored, wasRight } = await ensureRole(session, role, ordinary, password, KEY_ITERATIONS);
+    const login: Login = (stored) => newVerifier(password, stored, KEY_ITERATIONS);
+    const { stored, wasRight } = await ensureRole(session, role, ordinary, login);
     const isNews = this.verifiers.has(role) || !wasRight;
     if (stored !== null) this.verifiers.set(role, stored);
     return isNews;
@@ -275,22 +276,29 @@ export class Furnishing {
   }
 }
 
-/**
- * Creates the role, or sets its attributes. Sets the password if the stored verifier does not match it; `password`
- * null: the role has none.
- */
+/** The verifier that a role should get, or null when the stored one may stay. */
+type Login = (stored: string | null) => Promise<string | null>;
+
+const noLogin: Login = async () => null;
+
+/** The login of the database's owner. A monitor of 0.1.0 sends the password itself. */
+export function ownerLogin({ databaseVerifier: verifier, databasePassword: password }: NodeSettings): Login {
+  if (verifier !== undefined) return async (stored) => (stored === verifier ? null : verifier);
+  return password === undefined ? noLogin : (stored) => newVerifier(password, stored);
+}
+
+/** Creates the role, or sets its attributes and, where `login` says so, its password. */
 async function ensureRole(
   session: Session,
   role: string,
   attributes: string,
-  password: string | null,
-  iterations?: number,
+  login: Login,
 ): Promise<{ stored: string | null; wasRight: boolean }> {
   const [row] = await session.query<{ stored: string | null }>(
     'SELECT rolpassword AS stored FROM pg_authid WHERE rolname = $1',
     [role],
   );
-  const verifier = password === null ? null : await newVerifier(password, row?.stored ?? null, iterations);
+  const verifier = await login(row?.stored ?? null);
   const secret = verifier === null ? '' : ` PASSWORD ${literal(verifier)}`;
   if (row === undefined) await session.query(`CREATE ROLE ${identifier(role)} LOGIN ${attributes}${secret}`);
   else if (attributes !== '' || verifier !== null)

@@ -85,6 +85,8 @@ export class KeeperServer implements Keepers {
   private readonly peers: Map<string, Peer>;
   private readonly server: Server;
   private readonly unproven = new Set<Link>();
+  /** Connections of keepers that need no password; see `takesVerifier` in messages.ts. */
+  private readonly takeVerifier = new WeakSet<Link>();
   private readonly refusals = new Map<string, number>();
   private settings: NodeSettings;
   private incarnation: number;
@@ -226,7 +228,7 @@ export class KeeperServer implements Keepers {
     this.peers.delete(node);
     peer.spell.link?.destroy();
     this.settings = { ...this.settings, nodes: this.settings.nodes.filter((n) => n.name !== node) };
-    for (const { spell } of this.peers.values()) spell.link?.send({ type: 'settings', settings: this.settings });
+    for (const { spell } of this.peers.values()) if (spell.link !== null) this.sendSettings(spell.link);
   }
 
   restart(incarnation: number): void {
@@ -261,6 +263,7 @@ export class KeeperServer implements Keepers {
       }
       clearTimeout(limit);
       this.unproven.delete(link);
+      if (frame.takesVerifier === true) this.takeVerifier.add(link);
       const mac = proof(this.options.clusterKey, 'monitor', frame.nonce, nonce, peer.node.name);
       link.send({ type: 'welcome', mac });
       this.joined(peer, link);
@@ -294,9 +297,15 @@ export class KeeperServer implements Keepers {
     const before = peer.spell.link;
     this.begin(peer, link);
     before?.destroy();
-    link.send({ type: 'settings', settings: this.settings });
+    this.sendSettings(link);
     this.options.log.write('INFO', peer.node.name, 'CONNECTED', 'the keeper is connected');
     this.options.wake();
+  }
+
+  private sendSettings(link: Link): void {
+    const { databasePassword, ...rest } = this.settings;
+    const needsPassword = rest.databaseVerifier === undefined || !this.takeVerifier.has(link);
+    link.send({ type: 'settings', settings: needsPassword ? this.settings : rest });
   }
 
   private lost(peer: Peer, link: Link): void {

@@ -102,7 +102,7 @@ export class Outside implements Log {
         if (seen === null) return 'the monitor is starting';
         return isServing(seen.decision.state, seen.observation) ? null : seen.decision.reason;
       },
-      hostNames: config.hostNames ?? [],
+      hostNames: config.hostNames,
       metrics: () => this.metrics.text(),
       commands: {
         token: derivedPassword(config.clusterKey, 'admin'),

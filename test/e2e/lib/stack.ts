@@ -1,6 +1,7 @@
 /** The end-to-end test's own stack, beside the dev stack's ports and names, so that neither disturbs the other. */
-import { IMAGES, imageTag } from '../../../components/naming';
+
 import { imageTags, removeImage } from '../../../scripts/lib/docker';
+import { IMAGES, imageTag } from '../../../stack/naming';
 import { docker } from '../../rig/docker';
 import { OwnStack } from '../../rig/stack';
 

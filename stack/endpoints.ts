@@ -19,11 +19,11 @@ export interface Endpoints {
 }
 
 export function endpoints(topology: Topology): Endpoints {
-  const { ports, database, monitor } = topology;
+  const { ports, settings, monitor } = topology;
   const host = hostOf(topology);
   const apiUrl = `http://${host}:${ports.backendPort}`;
   return {
-    psql: `psql -h ${host} -p ${ports.writePort} -U ${quoted(database.user)} -d ${quoted(database.name)}`,
+    psql: `psql -h ${host} -p ${ports.writePort} -U ${quoted(settings.databaseUser)} -d ${quoted(settings.databaseName)}`,
     ...(ports.backendPort === undefined ? {} : { apiUrl, apiDocsUrl: `${apiUrl}/docs` }),
     ...(ports.pgadminPort === undefined ? {} : { pgadminUrl: `http://${host}:${ports.pgadminPort}` }),
     monitorUrl: `http://${host}:${ports.monitorPort}`,
@@ -43,8 +43,8 @@ export interface ConnectionUrls {
 
 /** @param password becomes a part of each string, so the result must be treated as a secret. */
 export function connectionUrls(topology: Topology, password: string): ConnectionUrls {
-  const { database, ports } = topology;
-  const [user, secret, name] = [database.user, password, database.name].map(encodeURIComponent);
+  const { settings, ports } = topology;
+  const [user, secret, name] = [settings.databaseUser, password, settings.databaseName].map(encodeURIComponent);
   const url = (host: string, port: number) => `postgresql://${user}:${secret}@${host}:${port}/${name}`;
   const host = hostOf(topology);
   return {
@@ -56,7 +56,7 @@ export function connectionUrls(topology: Topology, password: string): Connection
 }
 
 /** With loopback or "every interface" the host is `localhost`; any other address is reachable only as itself. */
-function hostOf({ bindAddress }: Topology): string {
+function hostOf({ settings: { bindAddress } }: Topology): string {
   return bindAddress === '0.0.0.0' || bindAddress === '127.0.0.1' ? 'localhost' : bindAddress;
 }
 

@@ -10,7 +10,7 @@ export const DATABASE_LABEL = 'postgres-failover.database';
 export const OWNER_LABEL = 'postgres-failover.owner';
 export const DATA_ROLE = 'postgres-data';
 
-/** Names without the stack's prefix; they are also the logical names in Pulumi, so a prefix changes no URN. */
+/** Names without the stack's prefix. They are also the parts' names in Pulumi, so a prefix changes no URN. */
 export const NAMES = {
   primary: 'postgres-primary',
   haproxy: 'haproxy',
@@ -42,7 +42,7 @@ export const IMAGES = ['postgres', 'haproxy', 'monitor', 'backend', 'prometheus'
 export type ImageName = (typeof IMAGES)[number];
 
 /** Build context of an image, staged by `npm run bundle`; relative to the project's folder. */
-export const imageContext = (image: ImageName): string => `build/images/${image}`;
+export const imageContext = (image: ImageName, folder = 'build/images'): string => `${folder}/${image}`;
 
 /** Tag of an image: each stack has its own, so that one stack's build never moves another's. */
 export const imageTag = (image: ImageName, prefix: string, stack: string): string =>

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { connectionUrls, endpoints } from '../../components/endpoints';
-import { topologyOf } from './mocks';
+import { connectionUrls, endpoints } from '../../stack/endpoints';
+import { topologyOf } from '../components/mocks';
 
 describe('the topology', () => {
   it('gives every container on the inner network a fixed address', () => {
@@ -52,22 +52,7 @@ describe('the topology', () => {
     const topology = topologyOf();
     expect(Object.isFrozen(topology)).toBe(true);
     expect(Object.isFrozen(topology.nodes[0])).toBe(true);
-    expect(Object.isFrozen(topology.policy)).toBe(true);
-  });
-
-  it('hands the policy over in milliseconds and bytes', () => {
-    expect(topologyOf({ hangTimeout: '500ms', maxLag: '1GB', onNoReplica: 'block', startGrace: '1m' }).policy).toEqual({
-      hangTimeoutMs: 500,
-      syncMode: 'synchronous',
-      onNoReplica: 'block',
-      syncCount: 1,
-      maxLagBytes: 1024 ** 3,
-      readFallback: true,
-      startGraceMs: 60_000,
-      switchback: true,
-      switchbackAfterMs: 30_000,
-      failoverMode: 'automatic',
-    });
+    expect(Object.isFrozen(topology.settings)).toBe(true);
   });
 });
 

@@ -1,13 +1,7 @@
 import { describe, expect, it } from 'vitest';
-import {
-  contextProblem,
-  type EngineState,
-  nameProblems,
-  portProblems,
-  subnetProblems,
-} from '../../components/preflight';
-import { settledProblems } from '../../components/preflight-data';
-import { topologyOf } from './mocks';
+import { contextProblem, type EngineState, nameProblems, portProblems, subnetProblems } from '../../stack/preflight';
+import { settledProblems } from '../../stack/preflight-data';
+import { topologyOf } from '../components/mocks';
 
 const EMPTY: EngineState = { containers: [], volumes: [], networks: [] };
 const OWN = { 'postgres-failover.stack': 'postgres-failover/test' };

@@ -131,7 +131,7 @@ function missingContexts(topology: Topology, projectRoot: string): string[] {
   if (topology.prometheus === undefined) unused.push('prometheus');
   if (topology.pgadmin === undefined) unused.push('pgadmin');
   const missing = IMAGES.filter((image) => !unused.includes(image))
-    .map(imageContext)
+    .map((image) => imageContext(image))
     .filter((folder) => !existsSync(join(projectRoot, folder, 'Dockerfile')));
   return missing.length === 0 ? [] : [`${missing.join(', ')}: not there; run "npm run setup", which stages the images`];
 }
@@ -170,10 +170,10 @@ export function subnetProblems(topology: Topology, state: EngineState): string[]
     .filter((network) => isForeign(network, topology))
     .flatMap((network) =>
       network.subnets
-        .filter((subnet) => overlaps(subnet, topology.subnet))
+        .filter((subnet) => overlaps(subnet, topology.settings.subnet))
         .map(
           (subnet) =>
-            `subnet: ${topology.subnet} overlaps Docker network ${network.name} (${subnet}); ` +
+            `subnet: ${topology.settings.subnet} overlaps Docker network ${network.name} (${subnet}); ` +
             'choose another private network of size /16 to /24',
         ),
     );
@@ -184,7 +184,7 @@ export function subnetProblems(topology: Topology, state: EngineState): string[]
  * have.
  */
 export async function portProblems(topology: Topology, state: EngineState, probe: PortProbe): Promise<string[]> {
-  const { bindAddress } = topology;
+  const { bindAddress } = topology.settings;
   const publishers = (foreign: boolean, port: number) =>
     state.containers.filter(
       (container) =>

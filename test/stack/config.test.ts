@@ -2,7 +2,8 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { parse } from 'yaml';
-import { checkConfig, KEYS, type Key, problemList } from '../../components/config';
+import { checkConfig, problemList, settingsOf } from '../../stack/config';
+import { KEYS, type Key } from '../../stack/keys';
 
 const ROOT = join(__dirname, '..', '..');
 const keys: Record<string, Key<unknown>> = KEYS;
@@ -28,27 +29,27 @@ describe('the config', () => {
         namePrefix: '',
         databaseName: 'app',
         databaseUser: 'app',
-        databasePassword: '',
+        databasePassword: undefined,
         baseImage: 'debian:trixie-slim',
         backend: true,
         backendReplicas: 1,
         monitoring: false,
         pgadmin: false,
         pgadminPort: 5050,
-        hangTimeout: 2000,
+        hangTimeoutMs: 2000,
         syncMode: 'synchronous',
         onNoReplica: 'continue',
-        maxLag: 16 * 1024 ** 2,
+        maxLagBytes: 16 * 1024 ** 2,
         readFallback: true,
-        holdTimeout: 30_000,
-        startGrace: 10_000,
+        holdTimeoutMs: 30_000,
+        startGraceMs: 10_000,
         switchback: true,
-        switchbackAfter: 30_000,
+        switchbackAfterMs: 30_000,
         rebuildInPlace: false,
         failoverMode: 'automatic',
         logFormat: 'text',
-        logSize: 10 * 1024 * 1024,
-        notifyWebhook: '',
+        logSizeBytes: 10 * 1024 * 1024,
+        notifyWebhook: undefined,
         postgresSettings: {},
       },
     });
@@ -56,15 +57,6 @@ describe('the config', () => {
 
   it('cannot be changed after the check', () => {
     expect(Object.isFrozen(checkConfig({}).settings)).toBe(true);
-  });
-
-  it('has the same keys, types and defaults in Pulumi.yaml, each described and none marked secret', () => {
-    const project = parse(readFileSync(join(ROOT, 'Pulumi.yaml'), 'utf8'));
-    const schema: Record<string, Record<string, unknown>> = project.config;
-    expect(Object.keys(schema)).toEqual(Object.keys(keys));
-    for (const [name, key] of Object.entries(keys)) {
-      expect(schema[name]).toEqual({ type: key.type, default: key.default, description: expect.any(String) });
-    }
   });
 
   it("accepts the dev stack's file", () => {
@@ -165,7 +157,7 @@ describe('an accepted value', () => {
     ['postgresSettings', '{"max_connections":250}', { max_connections: '250' }],
     ['postgresSettings', '{"auto_explain.log_min_duration":"1s"}', { 'auto_explain.log_min_duration': '1s' }],
   ])('of %s %j becomes %j', (name, raw, value) => {
-    expect(checkConfig({ [name]: raw }).settings).toHaveProperty(name, value);
+    expect(checkConfig({ [name]: raw }).settings).toHaveProperty(`${name}${keys[name]?.unit}`, value);
   });
 });
 
@@ -267,5 +259,17 @@ describe('ports', () => {
   it("may be pgAdmin's while no pgAdmin runs", () => {
     expect(problemsOf({ statsPort: '5050' })).toEqual([]);
     expect(problemsOf({ statsPort: '5050', pgadmin: 'true' })).toHaveLength(1);
+  });
+});
+
+describe('the settings of a program of its own', () => {
+  it('are those of a stack with the same values', () => {
+    const values = { replicas: 2, backend: false, hangTimeout: '3s', postgresSettings: { jit: 'off' } };
+    const raw = { replicas: '2', backend: 'false', hangTimeout: '3s', postgresSettings: '{"jit":"off"}' };
+    expect(settingsOf(values)).toEqual(checkConfig(raw).settings);
+  });
+
+  it('are refused with all problems at once', () => {
+    expect(() => settingsOf({ replicas: 9, writePort: 0 })).toThrow(/has 2 problems.*\n.*replicas: "9".*\n.*writePort/);
   });
 });

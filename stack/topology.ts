@@ -1,10 +1,9 @@
 /**
- * Derives the fixed facts of the stack from the checked config: names, addresses, ports and policy. They are computed
- * once, frozen, and passed to the components, to the checks before a deployment and to the scripts.
+ * Derives the fixed facts of the stack from the checked config: names, addresses and ports. They are computed once,
+ * frozen, and passed to the cluster, to the checks before a deployment and to the scripts.
  */
 import { resolve } from 'node:path';
-import type { Policy } from '../failover/contract/inputs';
-import type { Settings } from './config';
+import { portsOf, type Settings } from './config';
 import { addressIn } from './config-values';
 import { backendName, dataVolumeName, NAMES, replicaName } from './naming';
 
@@ -35,17 +34,14 @@ export interface Topology {
   readonly stack: string;
   /** Value of the label on everything that belongs to the stack: `<project>/<stack>`. */
   readonly stackLabel: string;
-  readonly prefix: string;
-  readonly subnet: string;
-  readonly bindAddress: string;
-  readonly baseImage: string;
+  /** The checked config, for those that need a value of it. */
+  readonly settings: Settings;
   readonly networks: { readonly inner: string; readonly front: string };
   readonly haproxy: {
     readonly name: string;
     readonly address: string;
     readonly configVolume: string;
     readonly socketsVolume: string;
-    readonly holdTimeoutMs: number;
   };
   readonly monitor: {
     readonly name: string;
@@ -61,28 +57,11 @@ export interface Topology {
   /** Empty when the stack runs no backend. Backends are interchangeable, so the engine chooses their addresses. */
   readonly backends: readonly BackendTopology[];
   /** Undefined when the stack runs no pgAdmin. */
-  readonly pgadmin: { readonly name: string; readonly port: number } | undefined;
+  readonly pgadmin: { readonly name: string } | undefined;
   /** The primary first, then the replicas in order. */
   readonly nodes: readonly NodeTopology[];
   /** Host ports by config key; those of backend, Prometheus and pgAdmin only when they run. */
-  readonly ports: {
-    readonly writePort: number;
-    readonly readPort: number;
-    readonly statsPort: number;
-    readonly monitorPort: number;
-    readonly backendPort: number | undefined;
-    readonly prometheusPort: number | undefined;
-    readonly pgadminPort: number | undefined;
-  };
-  readonly database: { readonly name: string; readonly user: string };
-  readonly policy: Policy;
-  /** A node's old data may be removed before its new copy is complete, when the disk is too small for both. */
-  readonly rebuildInPlace: boolean;
-  readonly log: { readonly format: 'text' | 'json'; readonly bytes: number };
-  /** May contain a secret; undefined: no notification is sent. */
-  readonly notifyWebhook: string | undefined;
-  /** PostgreSQL's own settings, by name in order. */
-  readonly postgresSettings: Readonly<Record<string, string>>;
+  readonly ports: Readonly<ReturnType<typeof portsOf>>;
 }
 
 /** Identity of a stack. `projectRoot` is the project's folder, absolute. */
@@ -107,17 +86,13 @@ export function buildTopology(settings: Settings, { project, stack, projectRoot 
     project,
     stack,
     stackLabel: `${project}/${stack}`,
-    prefix: settings.namePrefix,
-    subnet: settings.subnet,
-    bindAddress: settings.bindAddress,
-    baseImage: settings.baseImage,
+    settings,
     networks: { inner: named(NAMES.innerNetwork), front: named(NAMES.frontNetwork) },
     haproxy: {
       name: named(NAMES.haproxy),
       address: address(HOST.haproxy),
       configVolume: named(NAMES.haproxyConfig),
       socketsVolume: named(NAMES.haproxySockets),
-      holdTimeoutMs: settings.holdTimeout,
     },
     monitor: {
       name: named(NAMES.monitor),
@@ -133,39 +108,10 @@ export function buildTopology(settings: Settings, { project, stack, projectRoot 
       logical: backendName(i + 1),
       name: named(backendName(i + 1)),
     })),
-    pgadmin: settings.pgadmin ? { name: named(NAMES.pgadmin), port: settings.pgadminPort } : undefined,
+    pgadmin: settings.pgadmin ? { name: named(NAMES.pgadmin) } : undefined,
     nodes: [node(NAMES.primary, 0), ...replicas],
-    ports: {
-      writePort: settings.writePort,
-      readPort: settings.readPort,
-      statsPort: settings.statsPort,
-      monitorPort: settings.monitorPort,
-      backendPort: settings.backend ? settings.backendPort : undefined,
-      prometheusPort: settings.monitoring ? settings.prometheusPort : undefined,
-      pgadminPort: settings.pgadmin ? settings.pgadminPort : undefined,
-    },
-    database: { name: settings.databaseName, user: settings.databaseUser },
-    policy: policy(settings),
-    rebuildInPlace: settings.rebuildInPlace,
-    log: { format: settings.logFormat, bytes: settings.logSize },
-    notifyWebhook: settings.notifyWebhook === '' ? undefined : settings.notifyWebhook,
-    postgresSettings: settings.postgresSettings,
+    ports: portsOf(settings),
   });
-}
-
-function policy(settings: Settings): Policy {
-  return {
-    hangTimeoutMs: settings.hangTimeout,
-    syncMode: settings.syncMode,
-    onNoReplica: settings.onNoReplica,
-    syncCount: 1,
-    maxLagBytes: settings.maxLag,
-    readFallback: settings.readFallback,
-    startGraceMs: settings.startGrace,
-    switchback: settings.switchback,
-    switchbackAfterMs: settings.switchbackAfter,
-    failoverMode: settings.failoverMode,
-  };
 }
 
 function deepFreeze<T extends object>(value: T): T {

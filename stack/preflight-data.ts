@@ -20,19 +20,20 @@ export function settledProblems(topology: Topology, volumes: readonly Volume[]):
   const own = volumes.filter(
     ({ labels }) => labels[STACK_LABEL] === topology.stackLabel && labels[ROLE_LABEL] === DATA_ROLE,
   );
+  const { namePrefix, databaseName, databaseUser } = topology.settings;
   const first = dataVolumeName(NAMES.primary);
-  const elsewhere = own.find(({ name }) => name.endsWith(first) && name !== `${topology.prefix}${first}`);
+  const elsewhere = own.find(({ name }) => name.endsWith(first) && name !== `${namePrefix}${first}`);
   if (elsewhere) {
     const before = elsewhere.name.slice(0, -first.length);
     return [
-      `namePrefix: ${JSON.stringify(topology.prefix)} is refused; the data of this stack is in volume ${elsewhere.name}, ` +
+      `namePrefix: ${JSON.stringify(namePrefix)} is refused; the data of this stack is in volume ${elsewhere.name}, ` +
         `so it must stay ${JSON.stringify(before)}, ${WAY_OUT}`,
     ];
   }
-  const data = own.find(({ name }) => name === `${topology.prefix}${first}`);
+  const data = own.find(({ name }) => name === `${namePrefix}${first}`);
   return [
-    ...changed('databaseName', topology.database.name, data?.labels[DATABASE_LABEL]),
-    ...changed('databaseUser', topology.database.user, data?.labels[OWNER_LABEL]),
+    ...changed('databaseName', databaseName, data?.labels[DATABASE_LABEL]),
+    ...changed('databaseUser', databaseUser, data?.labels[OWNER_LABEL]),
   ];
 }
 

@@ -1,5 +1,6 @@
 /**
- * SCRAM-SHA-256 verifiers (RFC 5803, in PostgreSQL's format). They are made here so that no statement contains a plain
+ * SCRAM-SHA-256 verifiers (RFC 5803, in PostgreSQL's format). The program makes the one of the database's owner, so that
+ * its password need not travel to the nodes; the keepers make those of the internal roles. No statement contains a plain
  * password, which a log or pg_stat_activity could show.
  */
 import { createHash, createHmac, pbkdf2, randomBytes, timingSafeEqual } from 'node:crypto';
@@ -14,7 +15,8 @@ const ITERATIONS = 4096;
  */
 export const KEY_ITERATIONS = 1;
 
-async function verifier(password: string, salt: Buffer, iterations: number): Promise<string> {
+/** The verifier of a password. The same password and salt always give the same one. */
+export async function verifierOf(password: string, salt: Buffer, iterations = ITERATIONS): Promise<string> {
   // For nearly all text, SASLprep does no more than NFKC. The client does the same to the password that is typed.
   const salted = await derive(password.normalize('NFKC'), salt, iterations, 32, 'sha256');
   const clientKey = createHmac('sha256', salted).update('Client Key').digest();
@@ -34,8 +36,8 @@ export async function newVerifier(
 ): Promise<string | null> {
   const match = /^SCRAM-SHA-256\$(\d+):([^$]+)\$/.exec(stored ?? '');
   if (match?.[1] === String(iterations) && match[2] !== undefined && stored !== null) {
-    const same = await verifier(password, Buffer.from(match[2], 'base64'), iterations);
+    const same = await verifierOf(password, Buffer.from(match[2], 'base64'), iterations);
     if (same.length === stored.length && timingSafeEqual(Buffer.from(same), Buffer.from(stored))) return null;
   }
-  return verifier(password, randomBytes(16), iterations);
+  return verifierOf(password, randomBytes(16), iterations);
 }

@@ -5,10 +5,9 @@
  */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { z } from 'zod';
 import { IDENTIFIER_BYTES_MAX } from '../failover/contract/limits';
 import { SERVER_CONNECTIONS_MAX } from './haproxy-config';
-
-export type PostgresSettings = Readonly<Record<string, string>>;
 
 const VALUE_LENGTH_MAX = 1_000;
 /** The two ports' connections through HAProxy, and those that PostgreSQL keeps free for monitor and keeper (S24). */
@@ -64,27 +63,23 @@ function whyOwned(name: string): string | null {
   return OWNED.find(([pattern]) => pattern.test(name))?.[1] ?? null;
 }
 
-/** The settings by name, sorted, or every problem: each names the setting, its value and what is allowed. */
-export function readPostgresSettings(
-  raw: string,
-): { readonly settings: PostgresSettings } | { readonly problems: readonly string[] } {
+export const POSTGRES_SETTINGS_ALLOWED = 'an object of PostgreSQL settings, for example {"work_mem": "8MB"}';
+
+/** Reads the object's JSON: the settings by name, sorted. Each problem names the setting, its value and what is allowed. */
+export const PostgresSettings = z.string().transform((raw, context): Readonly<Record<string, string>> => {
+  const refuse = (message: string) => context.addIssue({ code: 'custom', message });
   const entries = entriesOf(raw);
-  if (entries === null) {
-    return { problems: [`postgresSettings: ${JSON.stringify(raw)} is refused; must be ${POSTGRES_SETTINGS_ALLOWED}`] };
-  }
-  const problems: string[] = [];
+  if (entries === null)
+    refuse(`postgresSettings: ${JSON.stringify(raw)} is refused; must be ${POSTGRES_SETTINGS_ALLOWED}`);
   const settings: [string, string][] = [];
-  for (const [name, value] of entries) {
+  for (const [name, value] of entries ?? []) {
     const text = textOf(value);
-    const trouble = troubleOf(name, text);
-    if (trouble !== null) problems.push(`postgresSettings.${name}: ${JSON.stringify(value)} is refused; ${trouble}`);
+    const problem = problemOf(name, text);
+    if (problem !== null) refuse(`postgresSettings.${name}: ${JSON.stringify(value)} is refused; ${problem}`);
     else if (text !== null) settings.push([name, text]);
   }
-  if (problems.length > 0) return { problems };
-  return { settings: Object.fromEntries(settings.sort(([a], [b]) => (a < b ? -1 : 1))) };
-}
-
-export const POSTGRES_SETTINGS_ALLOWED = 'an object of PostgreSQL settings, for example {"work_mem": "8MB"}';
+  return Object.fromEntries(settings.sort(([a], [b]) => (a < b ? -1 : 1)));
+});
 
 function entriesOf(raw: string): [string, unknown][] | null {
   try {
@@ -102,7 +97,7 @@ function textOf(value: unknown): string | null {
   return typeof value === 'string' ? value : null;
 }
 
-function troubleOf(name: string, value: string | null): string | null {
+function problemOf(name: string, value: string | null): string | null {
   if (!/^[a-z_][a-z0-9_]*(\.[a-z_][a-z0-9_]*)?$/.test(name) || name.length > IDENTIFIER_BYTES_MAX) {
     return 'the name must be that of a PostgreSQL setting, in lower case, for example work_mem';
   }

@@ -1,0 +1,115 @@
+/** Checks the whole config before anything is created; keys.ts says what each key may be. */
+import * as pulumi from '@pulumi/pulumi';
+import type { z } from 'zod';
+import { nearest } from './config-values';
+import { asText, KEY_NAMES, KEYS, type Key, type KeyName } from './keys';
+
+const isKeyName = (name: string): name is KeyName => Object.hasOwn(KEYS, name);
+
+/**
+ * The checked config. The names of durations (ms) and sizes (bytes) end with their unit. Without a `databasePassword` one
+ * is generated.
+ */
+export type Settings = {
+  readonly [K in KeyName as `${K}${(typeof KEYS)[K]['unit']}`]: z.output<(typeof KEYS)[K]['schema']>;
+};
+
+/** Either the settings, or every problem found, each naming key, value and what is allowed. */
+export type CheckedConfig =
+  | { readonly settings: Settings; readonly problems: readonly [] }
+  | { readonly settings: undefined; readonly problems: readonly string[] };
+
+/**
+ * Checks a whole config and reports all problems together.
+ *
+ * @param raw values as Pulumi passes them to a program, keys without the project's namespace; absent keys get the
+ * default.
+ */
+export function checkConfig(raw: Readonly<Record<string, string>>): CheckedConfig {
+  const problems = Object.keys(raw)
+    .filter((name) => !isKeyName(name))
+    .map(unknownKey);
+  const settings: Record<string, unknown> = {};
+  for (const name of KEY_NAMES) {
+    const key: Key<unknown> = KEYS[name];
+    const value = raw[name] ?? asText(KEYS[name].default);
+    const result = key.schema.safeParse(value);
+    if (result.success) settings[`${name}${key.unit}`] = result.data;
+    else problems.push(...result.error.issues.map((issue) => problemOf(name, value, issue)));
+  }
+  problems.push(...sharedPorts(settings));
+  if (problems.length > 0) return { settings: undefined, problems };
+  return { settings: Object.freeze(settings) as Settings, problems: [] };
+}
+
+/**
+ * The settings of a program of your own, which names only those keys that differ from the default.
+ *
+ * @throws pulumi.RunError with all problems.
+ */
+export function settingsOf(values: ConfigValues): Settings {
+  const raw = Object.entries(values).map(([name, value]) => [name, asText(value)]);
+  return checked('The config', Object.fromEntries(raw));
+}
+
+/** Values as in a stack's file: durations and sizes are texts with a unit. */
+export type ConfigValues = {
+  readonly [K in KeyName]?: (typeof KEYS)[K]['unit'] extends '' ? z.output<(typeof KEYS)[K]['schema']> : string;
+};
+
+/**
+ * Reads and checks the running program's config.
+ *
+ * @throws pulumi.RunError with all problems, before anything was created.
+ */
+export function readSettings(): Settings {
+  const namespace = `${pulumi.getProject()}:`;
+  const own = Object.entries(pulumi.runtime.allConfig()).filter(([key]) => key.startsWith(namespace));
+  const raw = own.map(([key, value]) => [key.slice(namespace.length), value]);
+  return checked(`The config of stack ${pulumi.getStack()}`, Object.fromEntries(raw));
+}
+
+function checked(subject: string, raw: Readonly<Record<string, string>>): Settings {
+  const { settings, problems } = checkConfig(raw);
+  if (!settings) throw new pulumi.RunError(problemList(subject, problems));
+  return settings;
+}
+
+/** Combines several problems in one message for people. */
+export function problemList(subject: string, problems: readonly string[]): string {
+  const count = problems.length === 1 ? 'one problem' : `${problems.length} problems`;
+  return [`${subject} has ${count}; nothing was created or changed:`, ...problems.map((p) => `  - ${p}`)].join('\n');
+}
+
+/** The schema of an object names the part of the value that it refuses. */
+function problemOf(name: KeyName, value: string, { message }: z.core.$ZodIssue): string {
+  const key: Key<unknown> = KEYS[name];
+  if (key.type === 'object') return message;
+  return `${name}: ${key.hidden ? '(hidden)' : JSON.stringify(value)} is refused; must be ${key.allowed}`;
+}
+
+function unknownKey(name: string): string {
+  return `${name}: unknown key; did you mean ${nearest(name, KEY_NAMES)}? Allowed: ${KEY_NAMES.join(', ')}`;
+}
+
+/** The host ports by key. That of a part that does not run is undefined. */
+export function portsOf(settings: Settings) {
+  const { writePort, readPort, statsPort, monitorPort, backendPort, prometheusPort, pgadminPort } = settings;
+  return {
+    ...{ writePort, readPort, statsPort, monitorPort },
+    backendPort: settings.backend === false ? undefined : backendPort,
+    prometheusPort: settings.monitoring === true ? prometheusPort : undefined,
+    pgadminPort: settings.pgadmin === true ? pgadminPort : undefined,
+  };
+}
+
+/** Two services cannot share a host port. Refused values are missing in the settings. */
+function sharedPorts(settings: Partial<Settings>): string[] {
+  const byPort = new Map<number, string[]>();
+  for (const [name, port] of Object.entries<number | undefined>(portsOf(settings as Settings))) {
+    if (port !== undefined) byPort.set(port, [...(byPort.get(port) ?? []), name]);
+  }
+  return [...byPort]
+    .filter(([, names]) => names.length > 1)
+    .map(([port, names]) => `${names.join(', ')}: ${port} is refused; each must be a port of its own`);
+}

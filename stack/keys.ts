@@ -1,0 +1,302 @@
+/**
+ * Every key of the stack's config: its check, its default, its meaning, and what a change of it does to a running stack.
+ * All else is made from this table: the types, the checks, and (`npm run docs`) the block in `Pulumi.yaml`, the table in
+ * the README and the one in docs/config.md.
+ */
+import { isIPv4 } from 'node:net';
+import { z } from 'zod';
+import { IDENTIFIER_BYTES_MAX, REPLICAS_MAX } from '../failover/contract/limits';
+import { BYTES, DURATIONS_MS, inPrivateSubnet, parseQuantity } from './config-values';
+import { API_SLOTS } from './haproxy-config';
+import { POSTGRES_SETTINGS_ALLOWED, PostgresSettings } from './postgres-settings';
+
+/** What a change of a key does to a running stack. docs/config.md explains each. */
+export type Effect =
+  | 'all replaced'
+  | 'backends come or go'
+  | 'backends replaced'
+  | 'HAProxy replaced'
+  | 'images built'
+  | 'monitor replaced'
+  | 'nodes come or go'
+  | 'nodes replaced'
+  | 'pgAdmin comes or goes'
+  | 'pgAdmin replaced'
+  | 'Prometheus comes or goes'
+  | 'Prometheus replaced'
+  | 'refused'
+  | 'reload'
+  | 'settings rolled out';
+
+/** What a key means, what a change of it does, and what a person should know before a change. */
+type About = readonly [says: string, effects?: readonly Effect[], note?: string];
+
+/** Added to the key's name where the checked value has a unit: milliseconds or bytes. */
+type Unit = '' | 'Ms' | 'Bytes';
+
+/** One key: its type and default as in `Pulumi.yaml`, and the schema of the text that Pulumi passes. */
+export interface Key<T, U extends Unit = Unit> {
+  readonly type: 'integer' | 'string' | 'boolean' | 'object';
+  readonly default: number | string | boolean | Readonly<Record<string, never>>;
+  /** Completes the sentence "must be …". */
+  readonly allowed: string;
+  readonly schema: z.ZodType<T>;
+  readonly unit: U;
+  /** The value never appears in a message. */
+  readonly hidden?: boolean;
+  /** What the key means. */
+  readonly says: string;
+  readonly effects: readonly Effect[];
+  /** What a person should know before a change. */
+  readonly note?: string;
+}
+
+const PORT_MAX = 65535;
+const RESERVED_ROLES = ['postgres', 'public', 'none'];
+const RESERVED_DATABASES = ['postgres', 'template0', 'template1'];
+
+export const KEYS = {
+  replicas: integer(1, 0, REPLICAS_MAX, [
+    `How many streaming replicas stand beside the primary, 0 to ${REPLICAS_MAX}.`,
+    ['monitor replaced', 'nodes come or go'],
+    'Fewer: the highest numbers go, the leader hands over first if it is among them.',
+  ]),
+  writePort: port(5434, ['Host port for reading and writing; leads to the current primary.', ['HAProxy replaced']]),
+  readPort: port(5435, ['Host port for reading only; leads to replicas within maxLag.', ['HAProxy replaced']]),
+  statsPort: port(5000, ["Host port of HAProxy's statistics (/stats) and metrics (/metrics).", ['HAProxy replaced']]),
+  backendPort: port(8000, ['Host port of the FastAPI backend; unused with backend false.', ['HAProxy replaced']]),
+  monitorPort: port(8008, ["Host port of the monitor's status page and JSON API."]),
+  prometheusPort: port(9090, [
+    'Host port of Prometheus; unused with monitoring false.',
+    ['Prometheus replaced'],
+    'What it has collected stays.',
+  ]),
+  bindAddress: text('127.0.0.1', 'an IPv4 address of this machine, for example 127.0.0.1 or 0.0.0.0', isIPv4, [
+    'Host address on which all ports are published; 0.0.0.0 means every interface.',
+    ['HAProxy replaced', 'monitor replaced', 'Prometheus replaced', 'pgAdmin replaced'],
+  ]),
+  subnet: text(
+    '10.201.43.0/24',
+    'a private IPv4 network of size /16 to /24, written with its network address, for example 10.201.43.0/24',
+    inPrivateSubnet,
+    [
+      'Private subnet of the inner Docker network, in which every address is fixed.',
+      ['all replaced', 'monitor replaced', 'HAProxy replaced', 'nodes replaced', 'Prometheus replaced'],
+      'Every address changes; the data stays.',
+    ],
+  ),
+  namePrefix: text(
+    '',
+    'empty, or at most 30 of a-z, 0-9, "-" and "_", beginning with a letter or a digit',
+    (raw) => raw === '' || /^[a-z0-9][a-z0-9_-]{0,29}$/.test(raw),
+    [
+      'Put before the name of every container, volume and network, so that several stacks fit on one machine.',
+      ['refused'],
+      'Volumes are never renamed.',
+    ],
+  ),
+  databaseName: text(
+    'app',
+    `1 to ${IDENTIFIER_BYTES_MAX} bytes without control characters, and none of ${RESERVED_DATABASES.join(', ')}`,
+    (raw) => isIdentifier(raw) && !RESERVED_DATABASES.includes(raw),
+    [
+      'Database that is created.',
+      ['refused'],
+      'Nothing is renamed inside the database. Data of 0.1.0 does not tell its name, so there the change is not refused; the database is made at bootstrap only, so clients are told that it does not exist.',
+    ],
+  ),
+  databaseUser: text(
+    'app',
+    `1 to ${IDENTIFIER_BYTES_MAX} bytes without control characters, not beginning with pg_ or failover_, ` +
+      `and none of ${RESERVED_ROLES.join(', ')}`,
+    (raw) => isIdentifier(raw) && !/^(pg|failover)_/.test(raw) && !RESERVED_ROLES.includes(raw),
+    ['Role that owns the database.', ['refused'], 'As `databaseName`; there a second role is made that owns nothing.'],
+  ),
+  databasePassword: hiddenOrNone(
+    'without line breaks and NUL, or empty to have one generated',
+    (raw) => !/[\n\r\0]/.test(raw),
+    [
+      'Password of databaseUser. Left empty, one is generated once and kept as a secret.',
+      ['monitor replaced', 'backends replaced', 'pgAdmin replaced'],
+      'The running backends are told first and know both. Open sessions stay; a new one needs the new password.',
+    ],
+  ),
+  baseImage: text(
+    'debian:trixie-slim',
+    'a Docker image reference such as debian:trixie-slim',
+    (raw) => /^[a-zA-Z0-9][\w.:/@-]*$/.test(raw) && raw.length <= 255,
+    ['Image on which all images are built.', ['images built'], "HAProxy's image is among them."],
+  ),
+  backend: bool(true, [
+    'Run the FastAPI backend.',
+    ['backends come or go', 'reload', 'HAProxy replaced'],
+    "Its port is HAProxy's.",
+  ]),
+  backendReplicas: integer(1, 1, API_SLOTS, [
+    `How many FastAPI backends share the one port, 1 to ${API_SLOTS}. With 2 or more a backend can stop without a pause.`,
+    ['backends come or go'],
+  ]),
+  monitoring: bool(false, [
+    'Run a Prometheus that collects the metrics of monitor and HAProxy and evaluates monitoring/alerts.yml.',
+    ['Prometheus comes or goes'],
+    'What it has collected stays in its volume.',
+  ]),
+  pgadmin: bool(false, ['Run pgAdmin 4 with the cluster registered in it.', ['pgAdmin comes or goes']]),
+  pgadminPort: port(5050, ['Host port of pgAdmin; unused with pgadmin false.', ['pgAdmin replaced']]),
+  hangTimeout: duration('2s', '500ms', '60s', ['A primary that does not answer for this long is replaced.']),
+  syncMode: oneOf(
+    ['synchronous', 'asynchronous'],
+    [
+      'Writes are acknowledged when a replica has them (synchronous) or when the primary has them (asynchronous; a failover may lose up to maxLag).',
+      ['monitor replaced'],
+      'From `asynchronous` to `synchronous` a replica counts once it has everything.',
+    ],
+  ),
+  onNoReplica: oneOf(
+    ['continue', 'block'],
+    ['With no replica left, the primary goes on alone (continue) or writes wait (block).'],
+  ),
+  maxLag: size('16MB', '0B', '1TB', [
+    'A replica that is further behind serves no reads, and with syncMode asynchronous it is not promoted.',
+  ]),
+  readFallback: bool(true, ['With no replica left, the read port leads to the primary.']),
+  holdTimeout: duration('30s', '1s', '10m', [
+    'How long a new connection is held while there is no primary, before it is closed.',
+    ['reload'],
+  ]),
+  startGrace: duration('10s', '0s', '10m', [
+    'After a start of everything at once, how long the former primary is awaited before a replica takes over.',
+  ]),
+  switchback: bool(true, [
+    'Once the first node (postgres-primary) is back as a caught-up replica, it gets the lead back by a planned switchover.',
+  ]),
+  switchbackAfter: duration('30s', '1s', '60m', [
+    'How long that node must have been ready before; doubled after each failure.',
+  ]),
+  rebuildInPlace: bool(false, [
+    'When a node has to be copied anew and its disk is too small for the old data and the copy, remove the old data first. Until the copy is complete that node has no data.',
+  ]),
+  failoverMode: oneOf(
+    ['automatic', 'observe'],
+    ['With observe a change of leader is decided and logged, and not made.'],
+  ),
+  logFormat: oneOf(
+    ['text', 'json'],
+    [
+      "Format of failover.log and of the monitor's console, text or json (one object a line).",
+      ['monitor replaced'],
+      'Lines that are there stay as they are.',
+    ],
+  ),
+  logSize: size('10MB', '100kB', '1GB', ['failover.log is rotated beyond this size; five old files are kept.']),
+  notifyWebhook: hiddenOrNone('empty, or an http:// or https:// address', isHttpUrl, [
+    'Address to which each change of leader is posted as JSON. Set it with --secret where it holds a token.',
+  ]),
+  postgresSettings: {
+    type: 'object',
+    default: {},
+    allowed: POSTGRES_SETTINGS_ALLOWED,
+    schema: PostgresSettings,
+    unit: '',
+    ...described([
+      'Settings of PostgreSQL itself, by name, for example work_mem. PostgreSQL checks them first; then they are reloaded, or the nodes restart one by one.',
+      ['monitor replaced', 'settings rolled out'],
+      'PostgreSQL checks them first, in a container of its own; `up` ends there, before anything is changed, if it refuses them. Settings that the failover owns (the second part of `templates/postgresql.conf`, for example `log_line_prefix` and `authentication_timeout`), and those that would blind it or hide damage (`track_activities`, `zero_damaged_pages` and their like) are refused with the reason. With one node, or to lower what standbys must not have less of (`max_connections` and its like), the leader restarts in place, and new connections wait.',
+    ]),
+  },
+} as const satisfies Record<string, Key<unknown>>;
+
+export type KeyName = keyof typeof KEYS;
+export const KEY_NAMES = Object.keys(KEYS) as KeyName[];
+
+/** A value as Pulumi passes it to a program. */
+export function asText(value: unknown): string {
+  return typeof value === 'object' ? JSON.stringify(value) : String(value);
+}
+
+function described([says, effects = ['monitor replaced'], note]: About) {
+  return { says, effects, note };
+}
+
+function integer(fallback: number, min: number, max: number, about: About): Key<number, ''> {
+  const number = z.number().min(min).max(max);
+  return {
+    type: 'integer',
+    default: fallback,
+    allowed: `a whole number from ${min} to ${max}`,
+    schema: z
+      .string()
+      .regex(/^-?\d{1,9}$/)
+      .transform(Number)
+      .pipe(number),
+    unit: '',
+    ...described(about),
+  };
+}
+
+function port(fallback: number, about: About): Key<number, ''> {
+  return integer(fallback, 1, PORT_MAX, about);
+}
+
+function bool(fallback: boolean, about: About): Key<boolean, ''> {
+  const schema = z.enum(['true', 'false']).transform((raw) => raw === 'true');
+  return { type: 'boolean', default: fallback, allowed: 'true or false', schema, unit: '', ...described(about) };
+}
+
+function text(fallback: string, allowed: string, accepts: (raw: string) => boolean, about: About): Key<string, ''> {
+  return {
+    type: 'string',
+    default: fallback,
+    allowed,
+    schema: z.string().refine(accepts),
+    unit: '',
+    ...described(about),
+  };
+}
+
+/** A text that may be a secret. The value of an empty one is undefined. */
+function hiddenOrNone(allowed: string, accepts: (raw: string) => boolean, about: About): Key<string | undefined, ''> {
+  const schema = z
+    .string()
+    .transform((raw) => (raw === '' ? undefined : raw))
+    .refine((raw) => raw === undefined || accepts(raw));
+  return { type: 'string', default: '', allowed, schema, unit: '', hidden: true, ...described(about) };
+}
+
+/** The first word is the default. */
+function oneOf<const T extends string>(words: readonly [T, ...T[]], about: About): Key<T, ''> {
+  const schema = z.enum(words);
+  return { type: 'string', default: words[0], allowed: words.join(' or '), schema, unit: '', ...described(about) };
+}
+
+/** The value is in milliseconds. */
+function duration(fallback: string, min: string, max: string, about: About): Key<number, 'Ms'> {
+  const allowed = `a duration from ${min} to ${max}, for example ${fallback}`;
+  const schema = quantity(DURATIONS_MS, min, max);
+  return { type: 'string', default: fallback, allowed, schema, unit: 'Ms', ...described(about) };
+}
+
+/** The value is in bytes. */
+function size(fallback: string, min: string, max: string, about: About): Key<number, 'Bytes'> {
+  const allowed = `a size from ${min} to ${max}, for example ${fallback} (units ${Object.keys(BYTES).join(', ')})`;
+  const schema = quantity(BYTES, min, max);
+  return { type: 'string', default: fallback, allowed, schema, unit: 'Bytes', ...described(about) };
+}
+
+function quantity(units: Readonly<Record<string, number>>, min: string, max: string): z.ZodType<number> {
+  const [from = 0, to = 0] = [min, max].map((bound) => parseQuantity(bound, units, 0, Number.MAX_SAFE_INTEGER));
+  return z.string().transform((raw, context) => {
+    const value = parseQuantity(raw, units, from, to);
+    if (value === undefined) context.addIssue({ code: 'custom' });
+    return value ?? z.NEVER;
+  });
+}
+
+function isHttpUrl(raw: string): boolean {
+  return URL.canParse(raw) && ['http:', 'https:'].includes(new URL(raw).protocol);
+}
+
+function isIdentifier(raw: string): boolean {
+  const bytes = Buffer.byteLength(raw);
+  return bytes > 0 && bytes <= IDENTIFIER_BYTES_MAX && !/\p{Cc}/u.test(raw);
+}

@@ -1,0 +1,36 @@
+/** The monitor's file: addresses, secrets, and the settings that monitor and keepers check when they read it. Pure. */
+import type { z } from 'zod';
+import { MonitorConfig, Policy } from '../failover/contract/inputs';
+import { NAMES } from './naming';
+import type { Topology } from './topology';
+
+/** Secrets that the monitor needs. */
+export interface MonitorSecrets {
+  /** Shared secret of keepers and monitor. */
+  readonly clusterKey: string;
+  readonly databasePassword: string;
+  /** See `verifierOf` in failover/contract/scram.ts. */
+  readonly databaseVerifier: string;
+}
+
+/**
+ * Settings are not named one by one: the file gets those that its schemas ask for.
+ */
+export function monitorConfig(topology: Topology, { databaseVerifier, ...secrets }: MonitorSecrets): MonitorConfig {
+  const { settings, stack, nodes, haproxy, monitor } = topology;
+  const addresses = { haproxyAddress: haproxy.address, monitorAddress: monitor.address };
+  return pick(MonitorConfig, {
+    ...settings,
+    ...secrets,
+    stack,
+    nodes: nodes.map(({ name, address }) => ({ name, address })),
+    hostNames: [...new Set([monitor.name, NAMES.monitor])],
+    settings: pick(MonitorConfig.shape.settings, { ...settings, ...addresses, databaseVerifier }),
+    policy: pick(Policy, { ...settings, syncCount: 1 }),
+  });
+}
+
+/** The values that the schema has a field for. */
+function pick<S extends z.ZodRawShape>(schema: z.ZodObject<S>, values: z.input<z.ZodObject<S>>) {
+  return schema.strip().parse(values);
+}

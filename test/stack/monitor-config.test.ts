@@ -1,0 +1,41 @@
+import { expect, it } from 'vitest';
+import { monitorConfig } from '../../stack/monitor-config';
+import { topologyOf } from '../components/mocks';
+
+const SECRETS = { clusterKey: 'k'.repeat(32), databasePassword: 'p', databaseVerifier: 'v' };
+
+it("gives the monitor its policy in milliseconds and bytes, and the keepers' settings apart from it", () => {
+  const raw = {
+    ...{ hangTimeout: '500ms', maxLag: '1GB', onNoReplica: 'block', startGrace: '1m', logSize: '1MB' },
+    ...{ rebuildInPlace: 'true', postgresSettings: '{"work_mem":"8MB"}', notifyWebhook: 'https://example.com/hook' },
+  };
+  const config = monitorConfig(topologyOf(raw), SECRETS);
+  expect(config.policy).toEqual({
+    hangTimeoutMs: 500,
+    syncMode: 'synchronous',
+    onNoReplica: 'block',
+    syncCount: 1,
+    maxLagBytes: 1024 ** 3,
+    readFallback: true,
+    startGraceMs: 60_000,
+    switchback: true,
+    switchbackAfterMs: 30_000,
+    failoverMode: 'automatic',
+  });
+  expect(config.settings).toMatchObject({ rebuildInPlace: true, postgresSettings: { work_mem: '8MB' } });
+  expect(config).toMatchObject({ logSizeBytes: 1024 ** 2, notifyWebhook: 'https://example.com/hook' });
+});
+
+it('gives the keepers no password', () => {
+  expect(
+    JSON.stringify(monitorConfig(topologyOf(), { ...SECRETS, databasePassword: 'secret' }).settings),
+  ).not.toContain('secret');
+});
+
+it('names the monitor by both of its names when the stack has a prefix', () => {
+  expect(monitorConfig(topologyOf({ namePrefix: 'a-' }), SECRETS).hostNames).toEqual([
+    'a-failover-monitor',
+    'failover-monitor',
+  ]);
+  expect(monitorConfig(topologyOf(), SECRETS).notifyWebhook).toBeUndefined();
+});
