@@ -57,7 +57,7 @@ export class PostgresNode extends pulumi.ComponentResource {
       mounts: [volumeMount(this.volume, PATHS.nodeVolume)],
       uploads: [secretFile(PATHS.keeperConfig, keeperConfig(args))],
       shmSize: SHARED_MEMORY_MB,
-      healthcheck: { tests: ['CMD', 'keeper-health'], interval: '10s', timeout: '5s', retries: 2 },
+      healthcheck: { tests: ['CMD', 'keeper-health'], interval: '15s', timeout: '5s', retries: 2 },
       wait: true,
       waitTimeout: WAIT_SECONDS,
       stopSeconds: STOP_SECONDS,

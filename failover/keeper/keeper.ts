@@ -39,7 +39,7 @@ const LOOK_MS = 100;
  */
 const PINGS_A_LOOK = 4;
 /** Interval between two looks of a node at rest while no ping arrives, ms. */
-const CALM_LOOK_MS = 500;
+const CALM_LOOK_MS = 1_000;
 const CALM_AFTER_MS = 5_000;
 /** A look that is at most this old is good enough to begin a new order with, ms. */
 const FRESH_MS = 600;

@@ -57,7 +57,7 @@ describe('a PostgreSQL node', () => {
       mounts: [{ type: 'volume', source: 'postgres-replica-1-data', target: '/var/lib/postgresql' }],
       uploads: [upload('/etc/postgres-failover/keeper.json', expect.any(String))],
       shmSize: 256,
-      healthcheck: { tests: ['CMD', 'keeper-health'], interval: '10s', timeout: '5s', retries: 2 },
+      healthcheck: { tests: ['CMD', 'keeper-health'], interval: '15s', timeout: '5s', retries: 2 },
       wait: true,
       waitTimeout: 300,
       stopTimeout: 60,

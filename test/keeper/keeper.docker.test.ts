@@ -119,8 +119,7 @@ describe('two nodes under a scripted monitor', () => {
     await sql(A, `INSERT INTO users (username, email) VALUES ('one', 'one@example.com')`);
     expect(await docker('exec', A, 'psql', '-U', 'postgres', '-Atc', 'SELECT 1')).toBe('1');
     await expect(docker('exec', B, 'keeper-health')).rejects.toThrow();
-    await new Promise((resolve) => setTimeout(resolve, 700));
-    await docker('exec', A, 'keeper-health');
+    await vi.waitFor(() => docker('exec', A, 'keeper-health'), { timeout: TIMEOUTS.docker, interval: 100 });
   });
 
   it('runs with the configuration that the templates promise', async () => {
