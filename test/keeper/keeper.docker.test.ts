@@ -8,6 +8,7 @@ import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import type { NodeSettings, Status } from '../../failover/contract/messages';
 import { MONITOR_ROLE } from '../../failover/contract/naming';
 import { derivedPassword } from '../../failover/contract/proof';
+import { TIMEOUTS } from '../timeouts';
 import { buildImage, docker, dockerQuietly, removeNode, startNode } from './node-containers';
 import { ScriptedMonitor } from './scripted-monitor';
 
