@@ -85,8 +85,6 @@ export class KeeperServer implements Keepers {
   private readonly peers: Map<string, Peer>;
   private readonly server: Server;
   private readonly unproven = new Set<Link>();
-  /** Connections of keepers that need no password; see `takesVerifier` in messages.ts. */
-  private readonly takeVerifier = new WeakSet<Link>();
   private readonly refusals = new Map<string, number>();
   private settings: NodeSettings;
   private incarnation: number;
@@ -263,7 +261,7 @@ export class KeeperServer implements Keepers {
       }
       clearTimeout(limit);
       this.unproven.delete(link);
-      if (frame.takesVerifier === true) this.takeVerifier.add(link);
+      link.takesVerifier = frame.takesVerifier === true;
       const mac = proof(this.options.clusterKey, 'monitor', frame.nonce, nonce, peer.node.name);
       link.send({ type: 'welcome', mac });
       this.joined(peer, link);
@@ -304,7 +302,7 @@ export class KeeperServer implements Keepers {
 
   private sendSettings(link: Link): void {
     const { databasePassword, ...rest } = this.settings;
-    const needsPassword = rest.databaseVerifier === undefined || !this.takeVerifier.has(link);
+    const needsPassword = rest.databaseVerifier === undefined || !link.takesVerifier;
     link.send({ type: 'settings', settings: needsPassword ? this.settings : rest });
   }
 
@@ -384,6 +382,8 @@ function newSpell(link: Link | null, nowMs: number): Spell {
 class Link {
   onFrame: (frame: KeeperFrame) => void = () => undefined;
   onEnd: () => void = () => undefined;
+  /** The keeper needs no password; see `takesVerifier` in messages.ts. */
+  takesVerifier = false;
   private readonly socket: Socket;
   private ended = false;
 
