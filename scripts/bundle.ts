@@ -3,6 +3,7 @@
  * image contains, nothing else. Content and modes depend only on the sources, and a file is written only when it
  * changed. So an image is rebuilt exactly when one of its files is new.
  */
+import { messageOf } from '../failover/contract/errors';
 import { bundleImages } from './lib/staging';
 import { say } from './lib/terminal';
 
@@ -12,6 +13,6 @@ async function main(): Promise<void> {
 }
 
 main().catch((error: unknown) => {
-  process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`);
+  process.stderr.write(`${messageOf(error)}\n`);
   process.exitCode = 1;
 });

@@ -5,7 +5,9 @@
  *   npm test -- --list           the phases
  *   npm test -- --only unit      one phase (may be given again)
  */
+
 import { parseArgs } from 'node:util';
+import { messageOf } from '../failover/contract/errors';
 import { runCommand } from './lib/command';
 import { PHASES, type Phase } from './lib/phases';
 import { setUp } from './lib/setup';
@@ -55,8 +57,8 @@ async function prepared(reports: PhaseReport[]): Promise<boolean> {
     report(1);
     return true;
   } catch (error) {
-    if (!(error instanceof StepFailed)) say(error instanceof Error ? error.message : String(error));
-    report(0, [error instanceof Error ? error.message : String(error), 'nothing else could be run']);
+    if (!(error instanceof StepFailed)) say(messageOf(error));
+    report(0, [messageOf(error), 'nothing else could be run']);
     return false;
   }
 }
@@ -81,7 +83,7 @@ async function runPhase(phase: Phase): Promise<PhaseReport> {
     say(`  ${mark} ${phase.name} (${seconds(report.ms)}): ${report.passed} passed, ${report.failed} failed`);
     return report;
   } catch (error) {
-    const notes = [error instanceof Error ? error.message : String(error)];
+    const notes = [messageOf(error)];
     return { name: phase.name, ms: performance.now() - begin, passed: 0, failed: 1, skipped: 0, notes };
   }
 }

@@ -3,11 +3,13 @@
  * subnet that the stack needs is free or belongs to the stack already. It reports all problems at once. `npm run up`
  * also uses it.
  */
+
 import { existsSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { delimiter, join } from 'node:path';
 import * as pulumi from '@pulumi/pulumi';
 import Docker from 'dockerode';
+import { messageOf } from '../failover/contract/errors';
 import { problemList } from './config';
 import { overlaps } from './config-values';
 import { IMAGES, type ImageName, imageContext, STACK_LABEL } from './naming';
@@ -122,7 +124,7 @@ function unreachable(error: unknown): string {
     code === 'EACCES'
       ? 'This user may not use it: add the user to the group docker and log in again, or run as root.'
       : 'Start it (systemctl start docker, or npm run setup), or point DOCKER_HOST at a running one.';
-  return `The Docker engine at ${where} does not answer (${error instanceof Error ? error.message : String(error)}). ${hint}`;
+  return `The Docker engine at ${where} does not answer (${messageOf(error)}). ${hint}`;
 }
 
 function missingContexts(topology: Topology, projectRoot: string): string[] {

@@ -1,4 +1,5 @@
 /** Runs every command: the one place that turns errors into messages and exit codes. */
+import { messageOf } from '../../failover/contract/errors';
 import { endAll } from './exec';
 import { inForeground } from './foreground';
 import { StepFailed } from './steps';
@@ -23,8 +24,7 @@ export async function runCommand(main: (args: string[]) => Promise<number>): Pro
     process.exitCode = await main(process.argv.slice(2));
   } catch (error) {
     // A failed step has shown its own message.
-    if (!(error instanceof StepFailed))
-      process.stderr.write(`${paint('red', error instanceof Error ? error.message : String(error))}\n`);
+    if (!(error instanceof StepFailed)) process.stderr.write(`${paint('red', messageOf(error))}\n`);
     process.exitCode = 1;
   }
 }

@@ -1,8 +1,10 @@
 /** Reads a stack's config files without Pulumi: names, ports and the base image, for commands and messages. */
+
 import { existsSync, readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { parse } from 'yaml';
 import { z } from 'zod';
+import { messageOf } from '../../failover/contract/errors';
 import { PATHS } from './paths';
 
 export const DEFAULT_STACK = 'dev';
@@ -60,7 +62,7 @@ function readYaml<T>(file: string, schema: z.ZodType<T>): T {
   try {
     return schema.parse(parse(readFileSync(file, 'utf8')) ?? {});
   } catch (error) {
-    throw new Error(`${file}: ${error instanceof Error ? error.message : String(error)}`);
+    throw new Error(`${file}: ${messageOf(error)}`);
   }
 }
 

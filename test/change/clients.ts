@@ -1,10 +1,11 @@
 /** Who uses the stack while it is changed: one SQL session that stays open, and a look at the cluster. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { ClusterStatus } from '../../failover/contract/api';
+import { messageOf } from '../../failover/contract/errors';
 import { type Connection, connect, drop } from '../rig/client';
 import type { Stack } from '../rig/stack';
 import { view } from '../rig/view';
-import { epochMs, messageOf } from '../rig/wait';
+import { epochMs } from '../rig/wait';
 
 const SAMPLE_MS = 200;
 const LOOK = `SELECT pg_backend_pid() AS pid, current_setting('synchronous_standby_names') AS names,

@@ -8,13 +8,13 @@
  */
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
+import { messageOf } from '../../failover/contract/errors';
 import { machineSize } from '../../scripts/lib/machine-size';
 import { someOf, wholeNumber } from '../../scripts/lib/options';
 import { checkStackName } from '../../scripts/lib/stack';
 import { say } from '../../scripts/lib/terminal';
 import { PRODUCT, Progress, runProgram, testedTree, today, writeResults } from '../rig/progress';
 import { OwnStack } from '../rig/stack';
-import { messageOf } from '../rig/wait';
 import { BASE, CHANGES, type Change } from './changes';
 import { measure, Result } from './measure';
 import { page, row } from './page';

@@ -1,4 +1,5 @@
 /** The router against the real HAProxy image: two nodes that say who they are, clients that connect through the slots. */
+
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
@@ -10,6 +11,7 @@ import { Haproxy } from '../../failover/monitor/router/haproxy';
 import { ask, parseEpoch, parseLoads, parseServers } from '../../failover/monitor/router/haproxy-socket';
 import { PORT_CONNECTIONS_MAX, renderHaproxyConfig } from '../../stack/haproxy-config';
 import { sessionsIn } from '../rig/haproxy-sessions';
+import { epochMs } from '../rig/wait';
 import { TIMEOUTS } from '../timeouts';
 
 const execute = promisify(execFile);
@@ -156,8 +158,6 @@ class Clients {
     return found;
   }
 }
-
-const epochMs = () => performance.timeOrigin + performance.now();
 
 async function queued(backend: 'write' | 'read'): Promise<number> {
   const loads = parseLoads(await ask(join(sockets, 'admin.sock'), 'show stat -1 6 -1', 1_000));

@@ -7,13 +7,14 @@
  * Prints lines of JSON: `connected` whenever every client is let in or closed, `first` with the first answer, `over` when each
  * was answered or closed. A client that was answered leaves. Times are ms since 1970.
  */
+
 import { connect, createServer, type Socket } from 'node:net';
+import { epochMs } from '../rig/wait';
 
 /** So many are begun at once; HAProxy's backlog takes no more than some thousand. */
 const BATCH = 100;
 const BATCH_EVERY_MS = 5;
 
-const epochMs = () => performance.timeOrigin + performance.now();
 const say = (event: object) => console.log(JSON.stringify(event));
 
 function dial(host: string, port: number, count: number): void {

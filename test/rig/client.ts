@@ -1,7 +1,7 @@
 /** SQL clients without any retry: connections, what an error means, and a program's loops until SIGTERM. */
 import { Client } from 'pg';
+import { messageOf } from '../../failover/contract/errors';
 import type { Stack } from './stack';
-import { messageOf } from './wait';
 
 /** Longer than HAProxy holds a connection (`holdTimeout`, 30 s). */
 const CONNECT_LIMIT_MS = 40_000;

@@ -8,9 +8,11 @@
  * Names are `<run>_User<number>`. Prints `begin <ms since the epoch>` when the clients' own users are there and the load
  * begins, then one JSON line (`Answer`) for each request. Ends when all are answered; SIGTERM ends the load before its time.
  */
+
 import { randomUUID } from 'node:crypto';
 import { Agent, request } from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { messageOf } from '../../failover/contract/errors';
 
 /** Every second one keeps its connections, the others make one for each request. */
 const CLIENTS = 50;
@@ -130,7 +132,7 @@ const nowMs = (): number => performance.timeOrigin + performance.now();
 
 async function timed(kind: Kind, client: number, index: number, dueMs: number): Promise<void> {
   const outcome = await ask(kind, client, index).catch((error: unknown): Outcome => {
-    return { status: 0, problem: error instanceof Error ? error.message : String(error) };
+    return { status: 0, problem: messageOf(error) };
   });
   const answer: Answer = { kind, dueMs, latencyMs: nowMs() - dueMs, ...outcome };
   process.stdout.write(`${JSON.stringify(answer)}\n`);
@@ -172,7 +174,7 @@ if (require.main === module) {
   main(process.argv.slice(2)).then(
     () => process.exit(0),
     (error: unknown) => {
-      process.stderr.write(`clients: ${error instanceof Error ? error.message : String(error)}\n`);
+      process.stderr.write(`clients: ${messageOf(error)}\n`);
       process.exit(1);
     },
   );

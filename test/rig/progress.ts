@@ -3,9 +3,9 @@ import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { z } from 'zod';
+import { messageOf } from '../../failover/contract/errors';
 import { runOk } from '../../scripts/lib/exec';
 import { PATHS } from '../../scripts/lib/paths';
-import { messageOf } from './wait';
 
 const GIT_LIMIT_MS = 30_000;
 /** What a result says something about. A fault that is added later leaves the results of the others valid. */

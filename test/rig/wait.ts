@@ -1,5 +1,6 @@
 /** Waiting with a limit. */
 import { setTimeout as sleep } from 'node:timers/promises';
+import { messageOf } from '../../failover/contract/errors';
 import { TIMEOUTS } from '../timeouts';
 
 type Found<T> = Exclude<T, null | undefined | false>;
@@ -31,11 +32,10 @@ export async function waitFor<T>(
   throw new Error(`waited ${limitMs / 1000} s in vain for ${what}${last === null ? '' : `: ${messageOf(last)}`}`);
 }
 
-export function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
-}
-
-/** ms since the epoch, finer than `Date.now()`, comparable between processes; never goes back within one. */
+/**
+ * Time since the epoch, ms, with fractions. Times of different processes can be compared. Within one process the time
+ * never goes back.
+ */
 export function epochMs(): number {
   return performance.timeOrigin + performance.now();
 }

@@ -4,10 +4,11 @@ import { judge } from '../../../cli/doctor/judge';
 import { look } from '../../../cli/doctor/look';
 import type { Finding } from '../../../cli/doctor/row';
 import { type Target, targetOf } from '../../../cli/target';
+import { messageOf } from '../../../failover/contract/errors';
 import { run, runOk } from '../../../scripts/lib/exec';
 import { PATHS } from '../../../scripts/lib/paths';
 import { OwnStack } from '../../rig/stack';
-import { messageOf, waitFor } from '../../rig/wait';
+import { waitFor } from '../../rig/wait';
 import { TIMEOUTS } from '../../timeouts';
 
 export const stack = new OwnStack({ name: 'uic', ports: 23_000, subnet: '10.211.3', config: { backend: 'false' } });
