@@ -165,7 +165,7 @@ function isFull({ haproxy }: Facts): boolean {
   return haproxy.sessions >= haproxy.limit || haproxy.queued > 0;
 }
 
-/** @param about who counted the connections. */
+/** @param about name of the thing that the finding concerns, for example a container. */
 const exhausted = <S>(when: (subject: S) => boolean, about = '{name}') =>
   error<S & { sessions: number; waiting: string }, string>('CONNECTIONS_EXHAUSTED', {
     ...{ about, when },

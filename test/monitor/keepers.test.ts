@@ -56,7 +56,10 @@ beforeEach(async () => {
 });
 afterEach(() => server.close());
 
-/** Says hello by that name and waits until the monitor closes the connection or, when it does not, sends settings. */
+/**
+ * Connects as a keeper of `node`. Resolves with the settings that the monitor sends, or with undefined when the monitor
+ * closes the connection.
+ */
 async function hello(node: string, key: string, more: object = {}): Promise<unknown> {
   const socket = connect(server.port(), '127.0.0.1');
   const frames = createInterface({ input: socket })[Symbol.asyncIterator]();

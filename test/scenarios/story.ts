@@ -153,7 +153,7 @@ const until =
   (t, sentence, ...parts) =>
     t.until(sentence, () => holds(t, ...parts));
 
-/** What sentences mean: of several that fit the first one counts. */
+/** The step for each form of sentence. The first form that fits a sentence is used. */
 const PLAIN: readonly (readonly [RegExp, Step])[] = [
   [form('(\\d+) ms pass'), (t, _sentence, ms) => t.passes(Number(ms))],
   [form('docker kill NODE'), event((t, node = '') => t.node(node).kill())],

@@ -23,7 +23,7 @@ export interface KitPaths extends KitPlace {
   cliDir: string;
   /** Bundles belong to one clone, because they depend on its sources. */
   bundleDir: string;
-  /** A Pulumi home for this clone alone: in ~/.pulumi the kit's plugins would shadow the vendor's. */
+  /** Pulumi's home folder, one for each clone. In ~/.pulumi, Pulumi would use the kit's plugins instead of the vendor's. */
   homeDir: string;
   /** The project's Node. */
   nodeBinDir: string;
