@@ -18,11 +18,11 @@ export type ExitCode = (typeof EXIT)[keyof typeof EXIT];
 
 /** An error that ends the command with a message for the person on stderr. */
 export class Failed extends Error {
-  readonly code: ExitCode;
-
-  constructor(code: ExitCode, message: string) {
+  constructor(
+    readonly code: ExitCode,
+    message: string,
+  ) {
     super(message);
     this.name = 'Failed';
-    this.code = code;
   }
 }

@@ -61,14 +61,14 @@ export class PostgresCluster extends pulumi.ComponentResource {
   readonly pgadminLogin: pulumi.Output<string> | undefined;
   /** Command that ends when the cluster serves. */
   readonly serving: command.local.Command;
-  private readonly name: string;
-  private readonly args: PostgresClusterArgs;
   private readonly topology: Topology;
 
-  constructor(name: string, args: PostgresClusterArgs, opts?: pulumi.ComponentResourceOptions) {
+  constructor(
+    private readonly name: string,
+    private readonly args: PostgresClusterArgs,
+    opts?: pulumi.ComponentResourceOptions,
+  ) {
     super('postgres-failover:index:PostgresCluster', name, {}, opts);
-    this.name = name;
-    this.args = args;
     this.topology = buildTopology(args.settings, args.identity ?? runningProgram());
     const { topology } = this;
     const inner = this.network(NAMES.innerNetwork, topology.networks.inner, {

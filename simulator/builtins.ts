@@ -43,13 +43,16 @@ function lateness(process: Process): number {
 }
 
 class Timer {
-  readonly process: Process;
   readonly everyMs: number | null;
   private task: Task;
   private readonly begin: () => Task;
 
-  constructor(process: Process, run: () => void, ms: number, repeat: boolean) {
-    this.process = process;
+  constructor(
+    readonly process: Process,
+    run: () => void,
+    ms: number,
+    repeat: boolean,
+  ) {
     this.everyMs = repeat ? ms : null;
     const fire = () => {
       if (this.everyMs !== null) this.task = this.begin();

@@ -28,16 +28,14 @@ export interface Operation {
 /** One client, which uses one connection at a time. */
 export class Client {
   readonly process: Process;
-  private readonly world: World;
-  private readonly proxy: 'write' | 'read';
-  private readonly name: string;
   private session: ProxySession | null = null;
   private left = 0;
 
-  constructor(world: World, name: string, proxy: 'write' | 'read') {
-    this.world = world;
-    this.name = name;
-    this.proxy = proxy;
+  constructor(
+    private readonly world: World,
+    private readonly name: string,
+    private readonly proxy: 'write' | 'read',
+  ) {
     this.process = new Process(world.engine, name, 'client');
   }
 

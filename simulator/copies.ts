@@ -13,7 +13,6 @@ const CRASH_WINDOW_MS = 180_000;
 const CRASHES_MAX = 3;
 
 export class Copies {
-  private readonly world: World;
   /** The last order to stream that each node accepted, and the data that the node had then. */
   private readonly streams = new Map<string, { term: number; leader: string; directory: string | null }>();
   private readonly streamed = new Set<string>();
@@ -21,9 +20,7 @@ export class Copies {
   /** Nodes whose order to copy was right by what was known when it was given. Later knowledge does not change that. */
   private readonly due = new Set<string>();
 
-  constructor(world: World) {
-    this.world = world;
-  }
+  constructor(private readonly world: World) {}
 
   accepted({ name, volume }: SimNode, { term, target }: AcceptedOrder, directory: string | null): void {
     const isCopy = target.kind === 'follow' && target.method === 'copy';

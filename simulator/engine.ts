@@ -37,9 +37,6 @@ const context = new AsyncLocalStorage<Process>();
 const nobody = context.exit(() => AsyncLocalStorage.snapshot());
 
 export class Process {
-  readonly name: string;
-  readonly host: string;
-  readonly engine: Engine;
   state: 'running' | 'paused' | 'dead' = 'running';
   /** While the machine lacks CPU: time at which this process gets the CPU again. */
   busyUntilMs = 0;
@@ -51,10 +48,11 @@ export class Process {
   /** Runs code as this process, now. */
   readonly enter: (run: () => void) => void;
 
-  constructor(engine: Engine, name: string, host: string) {
-    this.engine = engine;
-    this.name = name;
-    this.host = host;
+  constructor(
+    readonly engine: Engine,
+    readonly name: string,
+    readonly host: string,
+  ) {
     this.enter = context.run(this, () => AsyncLocalStorage.snapshot());
   }
 

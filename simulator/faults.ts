@@ -13,7 +13,6 @@ import type { World } from './world';
 const ALONE_LIMIT_MS = 600_000;
 
 export class Nemesis {
-  readonly world: World;
   /** The faults have ended. Steps that were still planned do not happen. */
   over = false;
   /** Monitors that another monitor has replaced. */
@@ -31,8 +30,10 @@ export class Nemesis {
   private occupied = false;
 
   /** `only`: names of the faults that strike; undefined: all of them. */
-  constructor(world: World, only?: readonly string[]) {
-    this.world = world;
+  constructor(
+    readonly world: World,
+    only?: readonly string[],
+  ) {
     this.only = only;
   }
 

@@ -53,9 +53,6 @@ type Port = 'write' | 'read';
 export class ProxySession {
   /** The session's address in memory. The next session may get it as soon as this one has ended. */
   readonly id: string;
-  readonly proxy: Port;
-  readonly worker: Worker;
-  readonly client: Process;
   readonly toClient: Channel;
   readonly fromClient: Channel;
   /** The slot to which the session was sent last. */
@@ -75,15 +72,15 @@ export class ProxySession {
   onClosed: () => void = () => undefined;
   private toServer: Channel | null = null;
   private fromServer: Channel | null = null;
-  private readonly haproxy: HaproxyModel;
 
-  constructor(haproxy: HaproxyModel, worker: Worker, proxy: Port, client: Process) {
-    this.haproxy = haproxy;
+  constructor(
+    private readonly haproxy: HaproxyModel,
+    readonly worker: Worker,
+    readonly proxy: Port,
+    readonly client: Process,
+  ) {
     let place = 1;
     while (worker.sessions.has(`0x${place.toString(16)}`)) place += 1;
-    this.worker = worker;
-    this.proxy = proxy;
-    this.client = client;
     this.id = `0x${place.toString(16)}`;
     this.toClient = new Channel(haproxy.network, 'haproxy', client.host);
     this.fromClient = new Channel(haproxy.network, client.host, 'haproxy');
@@ -319,8 +316,6 @@ export class ProxySession {
 }
 
 class Worker {
-  readonly pid: number;
-  readonly startSeconds: number;
   dead = false;
   /** The slots for clients that write. At most one of them should be open. */
   readonly write = nodeSlots();
@@ -333,13 +328,12 @@ class Worker {
   readonly unreached = new Set<string>();
   readonly sessions = new Map<string, ProxySession>();
   checkedAtMs = 0;
-  private readonly haproxy: HaproxyModel;
 
-  constructor(haproxy: HaproxyModel, pid: number, startSeconds: number) {
-    this.haproxy = haproxy;
-    this.pid = pid;
-    this.startSeconds = startSeconds;
-  }
+  constructor(
+    private readonly haproxy: HaproxyModel,
+    readonly pid: number,
+    readonly startSeconds: number,
+  ) {}
 
   /** Number of sessions that have a place in a slot. */
   taken(slot: Slot): number {
@@ -403,8 +397,6 @@ function holdSlot(port: number): Slot {
 }
 
 export class HaproxyModel {
-  readonly engine: Engine;
-  readonly network: Network;
   process: Process;
   workers: Worker[] = [];
   /** `maxconn` of each server (S24). */
@@ -425,9 +417,10 @@ export class HaproxyModel {
   private pid = 100;
   private turn = 0;
 
-  constructor(engine: Engine, network: Network) {
-    this.engine = engine;
-    this.network = network;
+  constructor(
+    readonly engine: Engine,
+    readonly network: Network,
+  ) {
     network.hosts.set('10.0.0.10', 'haproxy');
     this.process = new Process(engine, 'haproxy', 'haproxy');
     this.process.kill();

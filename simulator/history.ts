@@ -17,7 +17,6 @@ export class History {
   /** Versions of commits whose wait was cut short (S7). A read of such a version proves nothing. */
   private readonly unsureVersions = new Set<number>();
   private readonly unsureRows = new Set<number>();
-  private readonly fail: (words: string) => void;
   /** Rows that were read, with the operation that saw them first. */
   private readonly seen = new Map<number, Operation>();
   /** Version of the register → the first operation that ended with it. */
@@ -44,9 +43,7 @@ export class History {
   /** The leader acknowledges writes that no other node has. */
   asynchronous = false;
 
-  constructor(fail: (words: string) => void) {
-    this.fail = fail;
-  }
+  constructor(private readonly fail: (words: string) => void) {}
 
   get count(): number {
     return this.acknowledgedCount;

@@ -24,16 +24,13 @@ export class SimStore implements Store {
   incarnation = 0;
   loaded: string | null = null;
   moved = false;
-  private readonly disk: StoreDisk;
-  private readonly process: Process;
-  private readonly world: World;
   private state: string | null = null;
 
-  constructor(world: World, process: Process, disk: StoreDisk) {
-    this.world = world;
-    this.process = process;
-    this.disk = disk;
-  }
+  constructor(
+    private readonly world: World,
+    private readonly process: Process,
+    private readonly disk: StoreDisk,
+  ) {}
 
   async open(): Promise<void> {
     this.loaded = this.disk.state;
@@ -75,16 +72,14 @@ export class SimStore implements Store {
 
 export class SimMonitor {
   process: Process;
-  readonly label: string;
-  readonly disk: StoreDisk;
   seen: Seen | null = null;
-  private readonly world: World;
   private monitor: Monitor | null = null;
 
-  constructor(world: World, label: string, disk: StoreDisk) {
-    this.world = world;
-    this.label = label;
-    this.disk = disk;
+  constructor(
+    private readonly world: World,
+    readonly label: string,
+    readonly disk: StoreDisk,
+  ) {
     this.process = new Process(world.engine, label, 'monitor');
     this.start();
   }

@@ -8,7 +8,6 @@ import type { Engine, Process } from './engine';
 import type { PostgresServer } from './postgres';
 
 export class Network {
-  readonly engine: Engine;
   /** Address → host. */
   readonly hosts = new Map<string, string>();
   readonly down = new Set<string>();
@@ -40,9 +39,7 @@ export class Network {
   /** Handlers of TCP ports that do not belong to shipped code (PostgreSQL). */
   readonly raw = new Map<string, { process: () => Process | null; accept: (socket: SimSocket) => void }>();
 
-  constructor(engine: Engine) {
-    this.engine = engine;
-  }
+  constructor(readonly engine: Engine) {}
 
   hostOf(address: string): string {
     return this.hosts.get(address) ?? address;
@@ -147,17 +144,14 @@ export class Network {
 
 /** One direction of a connection, in order. */
 export class Channel {
-  readonly from: string;
-  readonly to: string;
-  private readonly network: Network;
   private lastMs = 0;
   private readonly held: { owner: Process; run: () => void; losses: number }[] = [];
 
-  constructor(network: Network, from: string, to: string) {
-    this.network = network;
-    this.from = from;
-    this.to = to;
-  }
+  constructor(
+    private readonly network: Network,
+    readonly from: string,
+    readonly to: string,
+  ) {}
 
   /** `losses`: how many times the sender had lost its messages when this message was written. */
   send(owner: Process, run: () => void, losses = this.network.lossesOf(this.from)): void {
@@ -186,17 +180,16 @@ export class Channel {
 export class SimSocket extends EventEmitter {
   destroyed = false;
   readonly writableLength = 0;
-  readonly owner: Process;
-  private readonly network: Network;
   private peer: SimSocket | null = null;
   private out: Channel | null = null;
   private finSent = false;
   private hasEnded = false;
 
-  constructor(network: Network, owner: Process) {
+  constructor(
+    private readonly network: Network,
+    readonly owner: Process,
+  ) {
     super();
-    this.network = network;
-    this.owner = owner;
     owner.onDeath.push(() => this.kernelCloses());
   }
 
@@ -297,15 +290,12 @@ export class SimSocket extends EventEmitter {
 }
 
 export class SimServer extends EventEmitter {
-  readonly process: Process;
-  readonly handler: (socket: SimSocket) => void;
-  private readonly network: Network;
-
-  constructor(network: Network, process: Process, handler: (socket: SimSocket) => void) {
+  constructor(
+    private readonly network: Network,
+    readonly process: Process,
+    readonly handler: (socket: SimSocket) => void,
+  ) {
     super();
-    this.network = network;
-    this.process = process;
-    this.handler = handler;
     process.onDeath.push(() => network.unlisten(this));
   }
 

@@ -55,9 +55,6 @@ const SMALL_MB = 100;
 const READ_MS = 20;
 
 export class SimNode {
-  readonly name: string;
-  readonly address: string;
-  readonly world: World;
   readonly disk: SimDisk & { load: Load; room: Disk; crashes: { starts: number; promotions: number } };
   volume = emptyVolume();
   /** For scenarios: how replay proceeds after a start. */
@@ -71,10 +68,11 @@ export class SimNode {
   /** Part of the looks at a leader that return an old answer. */
   lateLooks = 0;
 
-  constructor(world: World, name: string, address: string) {
-    this.world = world;
-    this.name = name;
-    this.address = address;
+  constructor(
+    readonly world: World,
+    readonly name: string,
+    readonly address: string,
+  ) {
     // The node's own disk, unless the machine's disk is shared (`World.shareDisk`).
     this.disk = { slowness: 1, room: new Disk(), load: world.load, crashes: { starts: 0, promotions: 0 } };
     this.disk.room.add(() => this.usedMb);
@@ -228,13 +226,10 @@ export function simClock(process: Process): Clock {
 
 /** The keeper's folder. An interrupted write leaves the old or the new text. */
 export class SimFiles implements StateFile {
-  private readonly node: SimNode;
-  private readonly process: Process;
-
-  constructor(node: SimNode, process: Process) {
-    this.node = node;
-    this.process = process;
-  }
+  constructor(
+    private readonly node: SimNode,
+    private readonly process: Process,
+  ) {}
 
   async load(): Promise<KeeperState> {
     if (this.node.unreadable) throw new Unreadable('EIO: i/o error, read');
@@ -284,8 +279,6 @@ function floorsOf(data: DataDir): Floors {
 
 export class SimPostgres implements Postgres {
   onCrash: (reason: string | null) => void = () => undefined;
-  private readonly node: SimNode;
-  private readonly process: Process;
   private readonly engine: Engine;
   private inForce = '';
   private told = false;
@@ -309,10 +302,11 @@ export class SimPostgres implements Postgres {
   private inFile = '';
   private isNew = true;
 
-  constructor(node: SimNode, process: Process) {
-    this.node = node;
+  constructor(
+    private readonly node: SimNode,
+    private readonly process: Process,
+  ) {
     this.tunables = new Tunables(settingValues(node.name, null));
-    this.process = process;
     this.engine = process.engine;
   }
 

@@ -18,18 +18,16 @@ interface Options {
 
 export class SimPgClient extends EventEmitter {
   readonly connection = { stream: { destroy: () => this.drop() } };
-  private readonly options: Options;
   private readonly process: Process;
   private session: Session | null = null;
   private down: Channel | null = null;
   private up: Channel | null = null;
   private gone = false;
 
-  constructor(options: Options) {
+  constructor(private readonly options: Options) {
     super();
     const process = currentProcess();
     if (process === undefined) throw new Error('a simulated client outside of the simulation');
-    this.options = options;
     this.process = process;
     process.onDeath.push(() => this.drop());
   }

@@ -70,17 +70,15 @@ export type Role = 'client' | 'monitor' | 'keeper';
 
 /** One connection's backend. */
 export class Session {
-  readonly postgres: PostgresServer;
-  readonly role: Role;
   closed = false;
   /** A read-only statement runs. Replay of a change of its table waits for it (S16). */
   holds = false;
   onClosed: () => void = () => undefined;
 
-  constructor(postgres: PostgresServer, role: Role) {
-    this.postgres = postgres;
-    this.role = role;
-  }
+  constructor(
+    readonly postgres: PostgresServer,
+    readonly role: Role,
+  ) {}
 
   execute(request: Request, reply: (reply: Reply) => void): void {
     if (!this.closed) this.postgres.execute(this, request, reply);
@@ -101,12 +99,8 @@ export class Session {
 
 /** The leader's side of one stream. */
 class Sender {
-  readonly name: string;
-  readonly slot: string;
-  readonly receiver: PostgresServer;
   readonly down: Channel;
   readonly up: Channel;
-  names: SyncNames;
   sent: number;
   flush: number | null = null;
   replay: number | null = null;
@@ -115,19 +109,15 @@ class Sender {
   heardMs: number;
 
   constructor(
-    name: string,
-    slot: string,
-    receiver: PostgresServer,
+    readonly name: string,
+    readonly slot: string,
+    readonly receiver: PostgresServer,
     own: PostgresServer,
-    names: SyncNames,
+    public names: SyncNames,
     from: number,
   ) {
-    this.name = name;
-    this.slot = slot;
-    this.receiver = receiver;
     this.down = new Channel(own.network, own.process.host, receiver.process.host);
     this.up = new Channel(own.network, receiver.process.host, own.process.host);
-    this.names = names;
     this.sent = from;
     this.heardMs = own.engine.nowMs;
   }

@@ -40,11 +40,7 @@ export const TOO_MUCH_MEMORY = '64GB';
 const UNIT_MS: Readonly<Record<string, number>> = { ms: 1, s: 1_000, min: 60_000, h: 3_600_000 };
 
 export class Settings {
-  private readonly values: ReadonlyMap<string, string>;
-
-  constructor(values: ReadonlyMap<string, string>) {
-    this.values = values;
-  }
+  constructor(private readonly values: ReadonlyMap<string, string>) {}
 
   text(name: string): string {
     const value = this.values.get(name) ?? DEFAULTS[name];

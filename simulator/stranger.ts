@@ -7,8 +7,6 @@ import { STACK_SETTINGS, type World } from './world';
 const HOST = 'stranger';
 
 export class Stranger {
-  private readonly world: World;
-  private readonly address: string;
   /** The host to which the address belongs. */
   private readonly host: string;
   private readonly server: PostgresServer;
@@ -17,9 +15,10 @@ export class Stranger {
     return world.network.postgres.has(HOST);
   }
 
-  constructor(world: World, address: string) {
-    this.world = world;
-    this.address = address;
+  constructor(
+    private readonly world: World,
+    private readonly address: string,
+  ) {
     this.host = world.network.hostOf(address);
     const { network, engine } = world;
     // The connections of the node that had the address break.

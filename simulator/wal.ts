@@ -85,13 +85,10 @@ export class Table {
 
 /** A data directory on a node's volume. */
 export class DataDir {
-  readonly systemId: string;
-  wal: WalRecord[];
   /** Number of records that survive any crash. */
   flushed: number;
   /** Number of records that SQL saw applied. After a restart, replay begins earlier. */
   applied: number;
-  history: TimelineStart[];
   /** Timeline that the control file shows; it lags behind a promotion (S12). */
   controlTimeline: number;
   /** Newest timeline whose history file was seen. */
@@ -114,12 +111,13 @@ export class DataDir {
   /** `max_connections` of the leader whose WAL was applied last (S23). */
   connections = 0;
 
-  constructor(systemId: string, wal: WalRecord[], history: TimelineStart[]) {
-    this.systemId = systemId;
-    this.wal = wal;
+  constructor(
+    readonly systemId: string,
+    public wal: WalRecord[],
+    public history: TimelineStart[],
+  ) {
     this.flushed = wal.length;
     this.applied = wal.length;
-    this.history = history;
     this.controlTimeline = history.at(-1)?.timeline ?? 1;
     this.newestTimeline = this.controlTimeline;
   }

@@ -56,16 +56,14 @@ const LINE_FORMAT: SlotFormat = {
 export class NoReadableRecord extends Error {}
 
 export class SlotFile {
-  private readonly path: string;
-  private readonly format: SlotFormat;
   private handle: FileHandle | null = null;
   private isClosed = false;
   private n = 0;
 
-  constructor(path: string, format: SlotFormat = LINE_FORMAT) {
-    this.path = path;
-    this.format = format;
-  }
+  constructor(
+    private readonly path: string,
+    private readonly format: SlotFormat = LINE_FORMAT,
+  ) {}
 
   /** Returns the newest text, or null when none was ever saved. Throws {@link NoReadableRecord}. */
   async load(): Promise<string | null> {

@@ -12,11 +12,8 @@ export class DurableState {
   copy: StateCopy | null = null;
   private saving: Promise<void> = Promise.resolve();
   private keeping = false;
-  private readonly files: StateFile;
 
-  constructor(files: StateFile) {
-    this.files = files;
-  }
+  constructor(private readonly files: StateFile) {}
 
   /** Throws when a file exists but cannot be parsed, because the keeper must not forget a promise that it made. */
   async load(): Promise<void> {

@@ -37,10 +37,8 @@ export class Leadership {
   private failed: { message: string; restMs: number } | null = null;
   /** Time of the last check of the slots. */
   slotsAtMs = Number.NEGATIVE_INFINITY;
-  readonly parts: PursuitParts;
 
-  constructor(parts: PursuitParts) {
-    this.parts = parts;
+  constructor(readonly parts: PursuitParts) {
     this.sync = new SyncControl(parts.postgres, parts.clock);
   }
 

@@ -46,11 +46,8 @@ export class Lives {
    * change.
    */
   private crash: { under: AcceptedOrder | null; untilMs: number; settings: string } | null = null;
-  private readonly parts: PursuitParts;
 
-  constructor(parts: PursuitParts) {
-    this.parts = parts;
-  }
+  constructor(private readonly parts: PursuitParts) {}
 
   /** Shows in the status that a long step runs. */
   show(activity: Activity): void {

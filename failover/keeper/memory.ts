@@ -15,11 +15,9 @@ const COPY = 'monitor-copy.json';
 
 /** The keeper's durable data in a folder of the node's volume. */
 export class StateFolder implements StateFile {
-  private readonly folder: string;
   private readonly state: SlotFile;
 
-  constructor(folder: string) {
-    this.folder = folder;
+  constructor(private readonly folder: string) {
     this.state = new SlotFile(join(folder, 'state'));
   }
 

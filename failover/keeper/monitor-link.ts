@@ -31,14 +31,11 @@ export interface LinkOptions {
 }
 
 export class MonitorLink implements DialledLink {
-  private readonly options: LinkOptions;
   private socket: Socket | null = null;
   private ready = false;
   private ended = false;
 
-  constructor(options: LinkOptions) {
-    this.options = options;
-  }
+  constructor(private readonly options: LinkOptions) {}
 
   get connected(): boolean {
     return this.ready;

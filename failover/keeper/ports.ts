@@ -17,10 +17,11 @@ import type { KeeperState } from './keeper-state';
 
 /** A failure, with a stable code for the status and a sentence for people. */
 export class KeeperError extends Error {
-  readonly code: FailureCode;
-  constructor(code: FailureCode, message: string) {
+  constructor(
+    readonly code: FailureCode,
+    message: string,
+  ) {
     super(message);
-    this.code = code;
   }
 }
 

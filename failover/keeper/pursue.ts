@@ -12,13 +12,11 @@ const DRAIN_POLL_MS = 3;
 
 export class Pursuit {
   readonly lives: Lives;
-  private readonly parts: PursuitParts;
   private readonly tools: OrderTools;
   /** The order of the last pass, and the object that carries it out. */
   private current: { order: AcceptedOrder; pursuit: OrderPursuit } | null = null;
 
-  constructor(parts: PursuitParts) {
-    this.parts = parts;
+  constructor(private readonly parts: PursuitParts) {
     this.lives = new Lives(parts);
     const { lives } = this;
     this.tools = { ...parts, lives, rejoining: new Rejoining(parts, lives) };

@@ -28,15 +28,11 @@ export interface OrderTools extends PursuitParts {
 
 /** Carries out an order for one kind of target, and holds the order's state from its first pass to its last. */
 export abstract class TargetPursuit<Kind extends Target['kind']> {
-  protected readonly tools: OrderTools;
-  protected readonly order: AcceptedOrder;
-  protected readonly target: Extract<Target, { kind: Kind }>;
-
-  constructor(tools: OrderTools, order: AcceptedOrder, target: Extract<Target, { kind: Kind }>) {
-    this.tools = tools;
-    this.order = order;
-    this.target = target;
-  }
+  constructor(
+    protected readonly tools: OrderTools,
+    protected readonly order: AcceptedOrder,
+    protected readonly target: Extract<Target, { kind: Kind }>,
+  ) {}
 
   abstract pass(pass: Pass): Promise<Outcome>;
 }
@@ -155,13 +151,11 @@ export class Rejoining {
   private unsettled: string | null = null;
   /** How many times in a row PostgreSQL ended by itself in {@link settle}. */
   private crashesInSettle = 0;
-  private readonly parts: PursuitParts;
-  private readonly lives: Lives;
 
-  constructor(parts: PursuitParts, lives: Lives) {
-    this.parts = parts;
-    this.lives = lives;
-  }
+  constructor(
+    private readonly parts: PursuitParts,
+    private readonly lives: Lives,
+  ) {}
 
   /**
    * Rewinds the data. Returns null when the data is at the leader's history, or the outcome with which this pass ends.

@@ -34,10 +34,8 @@ export class Reports {
   private connection = new Connection();
   private crashedAtMs: number[] = [];
   private readonly begunMs: number;
-  private readonly parts: ReportParts;
 
-  constructor(parts: ReportParts) {
-    this.parts = parts;
+  constructor(private readonly parts: ReportParts) {
     this.begunMs = parts.clock.nowMs();
   }
 

@@ -101,13 +101,11 @@ export class SyncControl {
   private suspects: string[] = [];
   /** Flush position when the names came into force. A member counts once it has flushed up to this position. */
   private countsFrom: string | null = null;
-  private readonly postgres: Postgres;
-  private readonly clock: Clock;
 
-  constructor(postgres: Postgres, clock: Clock) {
-    this.postgres = postgres;
-    this.clock = clock;
-  }
+  constructor(
+    private readonly postgres: Postgres,
+    private readonly clock: Clock,
+  ) {}
 
   /**
    * The configuration needs no standby and no names were set since the server's start, so there is nothing to prove.

@@ -58,17 +58,16 @@ export function withSettings(config: ServerConfig, postgresSettings: PostgresSet
 }
 
 export class Tunables {
-  /** Value that a name has under the given stack settings; the template's value when the stack does not set it. */
-  private readonly numberOf: (name: string, settings: PostgresSettings) => number;
   /** Settings with which the server answered last. */
   private proven: PostgresSettings = {};
   private refused: { wanted: string; message: string } | null = null;
   private floors: Floors | null = null;
   private begun: { wanted: PostgresSettings; used: PostgresSettings; answered: boolean } | null = null;
 
-  constructor(numberOf: (name: string, settings: PostgresSettings) => number) {
-    this.numberOf = numberOf;
-  }
+  constructor(
+    /** Value that a name has under the given stack settings; the template's value when the stack does not set it. */
+    private readonly numberOf: (name: string, settings: PostgresSettings) => number,
+  ) {}
 
   /**
    * Call it before a start. `floors`: the control file's values. `leads`: the server was told to lead, and its data was

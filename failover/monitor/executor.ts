@@ -16,15 +16,12 @@ interface ExecutorParts {
 }
 
 export class Executor {
-  private readonly parts: ExecutorParts;
   /** True when the present decision must not be carried out any further. */
   revoked = false;
   /** True once this executor has waited for the slot to close, so that it waits only once. */
   private closing = false;
 
-  constructor(parts: ExecutorParts) {
-    this.parts = parts;
-  }
+  constructor(private readonly parts: ExecutorParts) {}
 
   /** Called before the next decision is made. It may be carried out until it is revoked. */
   begin(): void {

@@ -24,15 +24,12 @@ interface LogOptions {
 }
 
 export class FileLog implements Log {
-  private readonly options: LogOptions;
   private queue: string[] = [];
   private dropped = 0;
   private draining: Promise<void> | null = null;
   private broken = false;
 
-  constructor(options: LogOptions) {
-    this.options = options;
-  }
+  constructor(private readonly options: LogOptions) {}
 
   write(...event: Parameters<Log['write']>): void {
     const line = this.line(...event);

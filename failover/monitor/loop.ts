@@ -48,7 +48,6 @@ interface LoopParts {
 }
 
 export class Loop {
-  private readonly parts: LoopParts;
   private state: ClusterState;
   private wanted = true;
   private ended = false;
@@ -60,8 +59,7 @@ export class Loop {
   private lookedAfter = 0;
   private copy: StateCopy | null = null;
 
-  constructor(parts: LoopParts) {
-    this.parts = parts;
+  constructor(private readonly parts: LoopParts) {
     this.state = parts.state;
   }
 

@@ -19,7 +19,6 @@ interface ObserverParts {
 }
 
 export class Observer {
-  private readonly parts: ObserverParts;
   /** All nodes with an address, the retiring leader too. */
   nodes: readonly DeclaredNode[];
   private retiring: string | undefined;
@@ -30,8 +29,10 @@ export class Observer {
   private certificate: Certificate | null = null;
   private watch: Watch;
 
-  constructor(parts: ObserverParts, nowMs: number) {
-    this.parts = parts;
+  constructor(
+    private readonly parts: ObserverParts,
+    nowMs: number,
+  ) {
     this.nodes = parts.nodes;
     this.retiring = parts.retiring;
     this.sinceMs = nowMs;

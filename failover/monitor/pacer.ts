@@ -14,16 +14,13 @@ interface PacerParts {
 }
 
 export class Pacer {
-  private readonly parts: PacerParts;
   private ticker: NodeJS.Timeout | undefined;
   private pingedMs = Number.NEGATIVE_INFINITY;
   private pings = 0;
   /** True when the last cycle found nothing to do. */
   calm = false;
 
-  constructor(parts: PacerParts) {
-    this.parts = parts;
-  }
+  constructor(private readonly parts: PacerParts) {}
 
   start(): void {
     this.parts.guard.start();

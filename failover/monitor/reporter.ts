@@ -8,16 +8,13 @@ import type { Log } from './ports';
 const STEADY_MS = 1_000;
 
 export class Reporter {
-  private readonly log: Log;
   /** The decision that the newest log line is about; null when it is about something else. */
   private decision: string | null = null;
   /** The failure that the newest log line is about; null when it is about something else. */
   private failure: string | null = null;
   private steady: { words: string; sinceMs: number } | null = null;
 
-  constructor(log: Log) {
-    this.log = log;
-  }
+  constructor(private readonly log: Log) {}
 
   /**
    * Writes a line when the decision changes; a new number of milliseconds alone is no change. The steady state is

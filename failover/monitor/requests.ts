@@ -36,16 +36,13 @@ interface RequestParts {
 }
 
 export class Requests {
-  private readonly parts: RequestParts;
   private pending: Pending | null = null;
   /** The request to pause or resume that is under way. */
   private word: Pending | null = null;
   private state: ClusterState | null = null;
   private observation: Observation | null = null;
 
-  constructor(parts: RequestParts) {
-    this.parts = parts;
-  }
+  constructor(private readonly parts: RequestParts) {}
 
   /** Resolves when the request is done, refused or aborted, or after a minute and a half. Never throws. */
   ask(request: Request): Promise<Answer> {

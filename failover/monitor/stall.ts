@@ -11,19 +11,17 @@ export const TICK_MS = PING_INTERVAL_MS / 2;
 const GAP_MS = 500;
 
 export class StallGuard {
-  private readonly clock: Clock;
-  private readonly log: Log;
-  private readonly onStall: (nowMs: number) => void;
   /** When the ticker last ran, monotonic ms. */
   private tickedMs: number;
   /** Number of stalls so far. */
   count = 0;
 
   /** `onStall` is called at the moment when a stall is noticed, before any other code goes on. */
-  constructor(clock: Clock, log: Log, onStall: (nowMs: number) => void) {
-    this.clock = clock;
-    this.log = log;
-    this.onStall = onStall;
+  constructor(
+    private readonly clock: Clock,
+    private readonly log: Log,
+    private readonly onStall: (nowMs: number) => void,
+  ) {
     this.tickedMs = clock.nowMs();
   }
 

@@ -17,9 +17,6 @@ interface Step {
 }
 
 export class Timeline {
-  private readonly clock: Clock;
-  private readonly log: Log;
-  private readonly onFailover: (failover: Failover) => void;
   private startMs: number | null = null;
   private steps: Step[] = [];
   private cause = '';
@@ -31,11 +28,11 @@ export class Timeline {
   readonly finished: Failover[] = [];
 
   /** `onFailover` is called with each finished change, and once more when its former leader follows. */
-  constructor(clock: Clock, log: Log, onFailover: (failover: Failover) => void = () => undefined) {
-    this.clock = clock;
-    this.log = log;
-    this.onFailover = onFailover;
-  }
+  constructor(
+    private readonly clock: Clock,
+    private readonly log: Log,
+    private readonly onFailover: (failover: Failover) => void = () => undefined,
+  ) {}
 
   /** Notes the time of a step, once in the change that is under way. */
   mark(name: string): void {

@@ -46,11 +46,12 @@ export interface StepView {
 
 /** The error of a failed step. Its message was shown already. */
 export class StepFailed extends Error {
-  readonly step: string;
-  constructor(step: string, cause: unknown) {
+  constructor(
+    readonly step: string,
+    cause: unknown,
+  ) {
     super(`${step} failed`, { cause });
     this.name = 'StepFailed';
-    this.step = step;
   }
 }
 

@@ -214,14 +214,14 @@ interface Remembered {
 export class Decider {
   calls = 0;
   private readonly policy: Policy;
-  private readonly ids: Ids;
-  private readonly early: boolean;
   private readonly known = new Map<string, Remembered>();
   private readonly statuses = new Map<string, Status>();
 
-  constructor(k: number, early: boolean, ids: Ids) {
-    this.ids = ids;
-    this.early = early;
+  constructor(
+    k: number,
+    private readonly early: boolean,
+    private readonly ids: Ids,
+  ) {
     this.policy = policyOf(k);
   }
 

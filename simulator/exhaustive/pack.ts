@@ -52,11 +52,7 @@ function bitsOf(letters: string): number {
 }
 
 export class Packer {
-  private readonly ids: Ids;
-
-  constructor(ids: Ids) {
-    this.ids = ids;
-  }
+  constructor(private readonly ids: Ids) {}
 
   /** Throws RangeError when the bounds of the world exceed the largest count. */
   write({ world, monitor }: State, into: Int32Array, at: number): void {

@@ -59,13 +59,12 @@ const CYCLES_MAX = 20;
 export class Steps {
   /** Number of steps that would leave the bounds. */
   cut = 0;
-  private readonly bounds: Bounds;
-  private readonly decider: Decider;
   private readonly early: boolean;
 
-  constructor(bounds: Bounds, decider: Decider) {
-    this.bounds = bounds;
-    this.decider = decider;
+  constructor(
+    private readonly bounds: Bounds,
+    private readonly decider: Decider,
+  ) {
     this.early = bounds.early === true;
   }
 

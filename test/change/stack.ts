@@ -14,12 +14,9 @@ const Preview = z.object({ steps: z.array(z.object({ op: z.string(), urn: z.stri
 const SILENT = new Set(['same', 'read', 'create-replacement', 'delete-replaced']);
 
 export class ChangeStack {
-  readonly own: OwnStack;
   private ready: Ready | null = null;
 
-  constructor(own: OwnStack) {
-    this.own = own;
-  }
+  constructor(readonly own: OwnStack) {}
 
   /** `npm run up` with these keys: stages the images anew, so it also undoes `renewImage`. */
   async start(changes: Config, say: Say): Promise<void> {

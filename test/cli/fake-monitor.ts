@@ -78,11 +78,8 @@ export class FakeMonitor {
   readonly calls: Call[] = [];
   private server: ReturnType<typeof serve> | null = null;
   url = '';
-  private readonly token: string;
 
-  constructor(token = TOKEN) {
-    this.token = token;
-  }
+  constructor(private readonly token = TOKEN) {}
 
   async open(): Promise<void> {
     await new Promise<void>((resolve) => {

@@ -26,17 +26,16 @@ const shell = (line: string) => docker('exec', CONTAINER, 'bash', '-c', line);
 const file = (path: string, text: string) => `cat > ${path} <<'END'\n${text}\nEND\n`;
 
 class RealNode implements ContractNode {
-  readonly name: string;
   readonly address = ADDRESS;
-  readonly port: number;
   private readonly data: string;
   private readonly conf: string;
   private session: Session | null = null;
   private readonly canary: Canary;
 
-  constructor(name: string, port: number) {
-    this.name = name;
-    this.port = port;
+  constructor(
+    readonly name: string,
+    readonly port: number,
+  ) {
     this.data = `/tmp/${name}/data`;
     this.conf = `/tmp/${name}`;
     this.canary = new Canary({

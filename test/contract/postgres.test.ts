@@ -14,14 +14,12 @@ import { inSimulation } from './simulated';
 class ModelNode implements ContractNode {
   readonly name: string;
   readonly address: string;
-  private readonly node: SimNode;
   private readonly process: Process;
   private postgres: SimPostgres;
 
-  constructor(node: SimNode) {
+  constructor(private readonly node: SimNode) {
     this.name = slotName(node.name);
     this.address = node.address;
-    this.node = node;
     this.process = new Process(node.world.engine, `keeper of ${node.name}`, node.name);
     this.postgres = new SimPostgres(node, this.process);
     node.world.network.down.delete(node.name);

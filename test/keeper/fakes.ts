@@ -42,12 +42,11 @@ export class FakeClock implements Clock {
 export class FakeFiles implements StateFile {
   state: KeeperState = EMPTY_STATE;
   memory: StateCopy | null = null;
-  /** What happened on the node, in order; shared with the fake PostgreSQL. */
-  readonly journal: string[];
   broken = false;
-  constructor(journal: string[]) {
-    this.journal = journal;
-  }
+  constructor(
+    /** What happened on the node, in order; shared with the fake PostgreSQL. */
+    readonly journal: string[],
+  ) {}
   async load(): Promise<KeeperState> {
     return this.state;
   }
@@ -85,7 +84,6 @@ export class FakeLink implements DialledLink {
 
 export class FakePostgres implements Postgres {
   onCrash: (reason: string | null) => void = () => undefined;
-  readonly journal: string[];
   dataExists = false;
   running = false;
   inRecovery = true;
@@ -125,9 +123,7 @@ export class FakePostgres implements Postgres {
   /** Copies take until the test lets them end. */
   copyGate: Promise<void> = Promise.resolve();
 
-  constructor(journal: string[]) {
-    this.journal = journal;
-  }
+  constructor(readonly journal: string[]) {}
 
   crash(reason: string | null = 'exit code 1'): void {
     this.running = false;

@@ -98,11 +98,9 @@ export class NodePair {
   readonly monitor: ScriptedMonitor;
   readonly image: string;
   readonly host: string;
-  private readonly options: PairOptions;
 
-  constructor(options: PairOptions) {
+  constructor(private readonly options: PairOptions) {
     const { prefix, subnet, postgresSettings = {} } = options;
-    this.options = options;
     [this.a, this.b] = [`${prefix}-a`, `${prefix}-b`];
     this.address = { [this.a]: `${subnet}.20`, [this.b]: `${subnet}.21` };
     this.clusterKey = prefix.slice(0, 1).repeat(48);

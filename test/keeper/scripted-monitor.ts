@@ -24,17 +24,16 @@ export interface NodeView {
 
 export class ScriptedMonitor {
   readonly nodes = new Map<string, NodeView>();
-  private readonly clusterKey: string;
-  private settings: NodeSettings;
   private readonly server: Server;
   private readonly waiting = new Set<() => void>();
   private seq = 0;
   private pings = 0;
   private readonly pinger: NodeJS.Timeout;
 
-  constructor(clusterKey: string, settings: NodeSettings) {
-    this.clusterKey = clusterKey;
-    this.settings = settings;
+  constructor(
+    private readonly clusterKey: string,
+    private settings: NodeSettings,
+  ) {
     this.server = createServer((socket) => this.serve(socket));
     this.pinger = setInterval(() => {
       this.pings += 1;

@@ -59,13 +59,11 @@ const KEEP = 'wal_keep_size = 256MB';
 const NOTHING: Found = { impossible: null, stuck: null };
 
 class LabServer {
-  readonly name: string;
   readonly port: number;
   private readonly data: string;
   private static ports = 5_500;
 
-  constructor(name: string) {
-    this.name = name;
+  constructor(readonly name: string) {
     this.port = LabServer.ports++;
     this.data = `/tmp/${name}/data`;
   }

@@ -33,7 +33,6 @@ export const lsnText = (n: number) => `0/${n.toString(16).toUpperCase()}`;
 
 /** What is shared: addresses, the truth about every node, and what went wrong. */
 export class World {
-  readonly names: string[];
   readonly nodes = new Map<string, FakeNode>();
   readonly broken: string[] = [];
   readonly log: string[] = [];
@@ -42,8 +41,7 @@ export class World {
   declared: string[] | undefined;
   port = 0;
 
-  constructor(names: string[]) {
-    this.names = names;
+  constructor(readonly names: string[]) {
     for (const name of names) this.nodes.set(name, new FakeNode(name, this));
   }
 
@@ -158,8 +156,6 @@ type FakePostgres = 'absent' | 'stopped' | 'standby' | 'primary';
 
 /** A keeper and its PostgreSQL. What a real one keeps on disk stays over a kill. */
 export class FakeNode {
-  readonly name: string;
-  private readonly world: World;
   // On disk.
   dataId: string | null = null;
   timeline = 0;
@@ -194,10 +190,10 @@ export class FakeNode {
   private held: MonitorFrame[] = [];
   private n = 0;
 
-  constructor(name: string, world: World) {
-    this.name = name;
-    this.world = world;
-  }
+  constructor(
+    readonly name: string,
+    private readonly world: World,
+  ) {}
 
   start(): void {
     this.up = true;
@@ -495,18 +491,15 @@ class FakeRouter implements Router {
   readonly poke = STILL.poke;
   readonly run = STILL.run;
   readonly stop = STILL.stop;
-  slot: string | null;
   epoch = '1@1';
   private keep: string | null = null;
   private cleanFromMs = 0;
-  private readonly world: World;
-  private readonly changed: () => void;
 
-  constructor(world: World, slot: string | null, changed: () => void) {
-    this.world = world;
-    this.slot = slot;
-    this.changed = changed;
-  }
+  constructor(
+    private readonly world: World,
+    public slot: string | null,
+    private readonly changed: () => void,
+  ) {}
 
   view(): HaproxyView {
     const closed = this.slot === null;
@@ -541,13 +534,11 @@ class FakeRouter implements Router {
 class FakeOpening implements Opening {
   private wanted: Pick<Certificate, 'node' | 'term'> | null = null;
   private timer: NodeJS.Timeout | undefined;
-  private readonly world: World;
-  private readonly certified: (node: string, term: number) => void;
 
-  constructor(world: World, certified: (node: string, term: number) => void) {
-    this.world = world;
-    this.certified = certified;
-  }
+  constructor(
+    private readonly world: World,
+    private readonly certified: (node: string, term: number) => void,
+  ) {}
   start(): void {
     this.timer = setInterval(() => this.look(), STEP_MS);
   }
@@ -597,11 +588,14 @@ export class FakeMonitor {
   decision: Decision | null = null;
   observation: Observation | null = null;
   private readonly monitor: Monitor;
-  private readonly world: World;
   private ran: Promise<void> = Promise.resolve();
 
-  constructor(world: World, store: MemoryStore, policy = {}, slot: string | null = null) {
-    this.world = world;
+  constructor(
+    private readonly world: World,
+    store: MemoryStore,
+    policy = {},
+    slot: string | null = null,
+  ) {
     this.store = store.open();
     this.router = new FakeRouter(world, slot, () => this.changed());
     this.monitor = createMonitor({

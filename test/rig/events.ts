@@ -9,11 +9,9 @@ const LOG_POLL_MS = 2;
 
 /** The monitor's log from a moment on. */
 export class MonitorLog {
-  private readonly path: string;
   private from = 0;
 
-  constructor(path: string) {
-    this.path = path;
+  constructor(private readonly path: string) {
     this.begin();
   }
 

@@ -20,11 +20,12 @@ export class HttpLoad {
   readonly ended: Promise<void>;
   /** What the names of the registered users begin with, in lower case. */
   private readonly run = `h${randomUUID().slice(0, 8)}`;
-  private readonly stack: Stack;
   private readonly program: Program;
 
-  constructor(stack: Stack, { rate, seconds }: LoadOptions) {
-    this.stack = stack;
+  constructor(
+    private readonly stack: Stack,
+    { rate, seconds }: LoadOptions,
+  ) {
     const begun = Promise.withResolvers<number>();
     const args = [stack.api, String(rate), String(seconds), this.run];
     this.program = new Program('test/rig/http-clients.ts', args, (line) => {

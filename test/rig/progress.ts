@@ -30,16 +30,17 @@ export async function testedTree(paths: readonly string[] = PRODUCT): Promise<st
 /** Results of one tree, in a file. */
 export class Progress<T> {
   readonly results: T[];
-  private readonly path: string;
-  private readonly tree: string;
 
   /** Results of another tree are forgotten, and all of them with `fresh`. */
-  constructor(path: string, tree: string, result: z.ZodType<T>, fresh: boolean) {
+  constructor(
+    private readonly path: string,
+    private readonly tree: string,
+    result: z.ZodType<T>,
+    fresh: boolean,
+  ) {
     const before = existsSync(path) && !fresh ? JSON.parse(readFileSync(path, 'utf8')) : null;
     const kept = z.object({ tree: z.literal(tree), results: z.array(result) }).safeParse(before);
     this.results = kept.success ? kept.data.results : [];
-    this.path = path;
-    this.tree = tree;
   }
 
   add(result: T): void {

@@ -16,13 +16,10 @@ export const Density = z.object({ source: z.string(), looks: z.number(), medianM
 
 /** Joins looks of the same kind into times. A time ends at the last look that saw it, so nothing is assumed. */
 export class Reigns {
-  private readonly kind: Reign['kind'];
   private readonly ended: Reign[] = [];
   private readonly open = new Map<string, Reign>();
 
-  constructor(kind: Reign['kind']) {
-    this.kind = kind;
-  }
+  constructor(private readonly kind: Reign['kind']) {}
 
   /** One look: it holds for the node, or it does not, or it could not be seen (null). */
   look(node: string, holds: boolean | null, atMs: number): void {
@@ -40,13 +37,10 @@ export class Reigns {
 
 /** Times between two looks at one source, while it could be looked at. */
 export class Coverage {
-  private readonly source: string;
   private readonly gaps: number[] = [];
   private lastMs: number | null = null;
 
-  constructor(source: string) {
-    this.source = source;
-  }
+  constructor(private readonly source: string) {}
 
   look(atMs: number): void {
     if (this.lastMs !== null) this.gaps.push(atMs - this.lastMs);

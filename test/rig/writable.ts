@@ -13,11 +13,12 @@ const SQL = 'SELECT (extract(epoch from clock_timestamp()) * 1000)::numeric(20,1
 /** Keeps a session inside each node that tells its state again and again; null: it could not be asked any more. */
 export class WritableWatch {
   private readonly children = new Set<ChildProcess>();
-  private readonly onLook: (node: string, writable: boolean | null, atMs: number) => void;
   private stopped = false;
 
-  constructor(nodes: Iterable<string>, onLook: (node: string, writable: boolean | null, atMs: number) => void) {
-    this.onLook = onLook;
+  constructor(
+    nodes: Iterable<string>,
+    private readonly onLook: (node: string, writable: boolean | null, atMs: number) => void,
+  ) {
     for (const node of nodes) this.ask(node);
   }
 

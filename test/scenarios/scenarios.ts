@@ -782,11 +782,8 @@ class Storm {
   served = 0;
   most = 0;
   private inside = 0;
-  private readonly world: World;
 
-  constructor(world: World) {
-    this.world = world;
-  }
+  constructor(private readonly world: World) {}
 
   begin(count: number): void {
     for (let i = 0; i < count; i++) this.connect(new Process(this.world.engine, `client ${i}`, 'client'));

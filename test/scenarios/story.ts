@@ -23,14 +23,11 @@ export interface Scenario {
 
 /** What a scenario's steps are written with. */
 export class Tale {
-  readonly world: World;
-  /** What is told. */
-  readonly lines: string[];
-
-  constructor(world: World, lines: string[] = []) {
-    this.world = world;
-    this.lines = lines;
-  }
+  constructor(
+    readonly world: World,
+    /** What is told. */
+    readonly lines: string[] = [],
+  ) {}
 
   node(name: string): SimNode {
     const node = this.world.nodes.find((n) => n.name === name);

@@ -7,19 +7,15 @@ import type { NodeView, Observation } from '../state/observation';
 import { addressOf, hasAccepted, isDone, isMember, lastEntry, lastOpened, statusOf, viewOf } from './view';
 
 export class Situation {
-  readonly state: ClusterState;
-  readonly observation: Observation;
-  /** Monotonic, ms. */
-  readonly nowMs: number;
-  readonly policy: Policy;
   private readonly answers = new Map<unknown, unknown>();
 
-  constructor(state: ClusterState, observation: Observation, nowMs: number, policy: Policy) {
-    this.state = state;
-    this.observation = observation;
-    this.nowMs = nowMs;
-    this.policy = policy;
-  }
+  constructor(
+    readonly state: ClusterState,
+    readonly observation: Observation,
+    /** Monotonic, ms. */
+    readonly nowMs: number,
+    readonly policy: Policy,
+  ) {}
 
   /** The same moment with another state, to find out what would follow from that state. */
   with(state: ClusterState): Situation {

@@ -13,13 +13,10 @@ const WAKE_LIMIT_MS = 500;
 const WRITE = `SELECT pg_logical_emit_message(true, 'failover', '')`;
 
 export class Canary {
-  private readonly sessions: Pick<OwnSessions, 'home' | 'common'>;
   private session: Session | null = null;
   private pid = 0;
 
-  constructor(sessions: Pick<OwnSessions, 'home' | 'common'>) {
-    this.sessions = sessions;
-  }
+  constructor(private readonly sessions: Pick<OwnSessions, 'home' | 'common'>) {}
 
   /** Begins a commit and resolves when it is seen to wait. Throws SYNC_UNPROVEN when commits do not wait. */
   async start(): Promise<void> {

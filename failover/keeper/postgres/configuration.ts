@@ -22,8 +22,6 @@ export class Configuration {
    * Counts the changes of the settings in the files. A change of the source or of the synchronous names does not count.
    */
   version = 0;
-  private readonly place: Place;
-  private readonly memoryLimitBytes: number | null;
   /** The texts that this keeper wrote, by file. */
   private readonly texts = new Map<string, string>();
   /** The settings for which the files that no order changes were written; null: not known. */
@@ -33,9 +31,10 @@ export class Configuration {
   /** The last request and the configuration that was written for it, as text. */
   private key = '';
 
-  constructor(place: Place, memoryLimitBytes: number | null) {
-    this.place = place;
-    this.memoryLimitBytes = memoryLimitBytes;
+  constructor(
+    private readonly place: Place,
+    private readonly memoryLimitBytes: number | null,
+  ) {
     this.tunables = new Tunables(settingValues(place.node, memoryLimitBytes));
   }
 

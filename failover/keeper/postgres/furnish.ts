@@ -138,15 +138,13 @@ const KINDS: Readonly<Record<string, string>> = {
 type Repairs = Record<string, (session: Session) => Promise<unknown>>;
 
 export class Furnishing {
-  private readonly sessions: OwnSessions;
-  private readonly clusterKey: string;
   /** Stored verifiers that are known to match the roles' passwords, by role. */
   private readonly verifiers = new Map<string, string>();
 
-  constructor(sessions: OwnSessions, clusterKey: string) {
-    this.sessions = sessions;
-    this.clusterKey = clusterKey;
-  }
+  constructor(
+    private readonly sessions: OwnSessions,
+    private readonly clusterKey: string,
+  ) {}
 
   /**
    * Creates what is missing and sets the passwords that no longer match. The application's database and table are

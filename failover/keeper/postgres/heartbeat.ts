@@ -139,13 +139,11 @@ export class Heartbeat {
   private lastMs = 0;
   private commitMs: number | null = null;
   private life: Life | null = null;
-  private readonly parts: HeartbeatParts;
-  private readonly clock: Clock;
 
-  constructor(parts: HeartbeatParts, clock: Clock = systemClock) {
-    this.parts = parts;
-    this.clock = clock;
-  }
+  constructor(
+    private readonly parts: HeartbeatParts,
+    private readonly clock: Clock = systemClock,
+  ) {}
 
   start(): void {
     if (this.life !== null) return;

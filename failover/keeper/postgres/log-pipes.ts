@@ -34,10 +34,11 @@ export class Pipe {
   private readonly fd: number;
   private readonly socket: Socket;
   private readonly decoder = new StringDecoder('utf8');
-  private readonly hear: Hear;
 
-  constructor(path: string, hear: Hear) {
-    this.hear = hear;
+  constructor(
+    path: string,
+    private readonly hear: Hear,
+  ) {
     this.fd = openSync(path, constants.O_RDWR | constants.O_NONBLOCK);
     this.socket = new Socket({ fd: this.fd, readable: true, writable: false });
     this.socket.on('data', (piece: Buffer) => this.hear(this.decoder.write(piece)));

@@ -46,7 +46,6 @@ interface ObserverParts {
 }
 
 export class Observer {
-  private readonly parts: ObserverParts;
   private readonly watch: StreamWatch;
   /** The node that this server has to follow. */
   private upstream: Source | null = null;
@@ -62,8 +61,7 @@ export class Observer {
   /** The settings that wait for a restart under the files of `version`, and when the control file was last read. */
   private pending: { version: number; settings: Pending[]; floorsAtMs: number } | null = null;
 
-  constructor(parts: ObserverParts) {
-    this.parts = parts;
+  constructor(private readonly parts: ObserverParts) {
     this.watch = new StreamWatch({ ask: (leader) => this.askWhy(leader), nowMs: () => performance.now() });
   }
 

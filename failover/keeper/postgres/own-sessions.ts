@@ -42,9 +42,6 @@ export const LOCKED_OUT = 'SUPERUSER_LOCKED_OUT';
 export class OwnSessions {
   /** The application's database, the last choice for a session; see {@link home}. */
   application: string | null = null;
-  private readonly node: string;
-  private readonly open: typeof Session.open;
-  private readonly nowMs: () => number;
   /** The role that logged in last. */
   private role: (typeof ROLES)[number] = ROLES[0];
   private lockedOut: { error: KeeperError; untilMs: number; restMs: number } | null = null;
@@ -52,11 +49,11 @@ export class OwnSessions {
   private session: Session | null = null;
   private openedMs = Number.NEGATIVE_INFINITY;
 
-  constructor(node: string, open: typeof Session.open = Session.open, nowMs = () => performance.now()) {
-    this.node = node;
-    this.open = open;
-    this.nowMs = nowMs;
-  }
+  constructor(
+    private readonly node: string,
+    private readonly open: typeof Session.open = Session.open,
+    private readonly nowMs = () => performance.now(),
+  ) {}
 
   /**
    * Opens a new session in {@link HOME} or, while that accepts none, in another database. Throws SUPERUSER_LOCKED_OUT

@@ -10,12 +10,10 @@ export const TICK_MS = 100;
 const GAP_MS = 500;
 
 export class OwnTime {
-  private readonly clock: Pick<Clock, 'nowMs'>;
   private seenMs: number;
   private stoodMs = 0;
 
-  constructor(clock: Pick<Clock, 'nowMs'>) {
-    this.clock = clock;
+  constructor(private readonly clock: Pick<Clock, 'nowMs'>) {
     this.seenMs = clock.nowMs();
   }
 

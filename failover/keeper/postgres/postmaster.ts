@@ -42,15 +42,13 @@ interface PostmasterParts {
 export class Postmaster {
   blind: boolean;
   private state: 'runs' | 'told' | 'gone' = 'runs';
-  private readonly parts: PostmasterParts;
   private readonly child: ChildProcess;
   private readonly ended: Promise<void>;
   private readonly startup: StartupProcess;
   private readonly controlAtStart: bigint | null;
 
   /** Starts the postmaster. The configuration files and the data must be ready. */
-  constructor(parts: PostmasterParts) {
-    this.parts = parts;
+  constructor(private readonly parts: PostmasterParts) {
     this.blind = parts.blind;
     this.startup = new StartupProcess(parts.place.node);
     this.controlAtStart = parts.controlStamp();

@@ -77,13 +77,10 @@ interface ReceiverOptions {
  * folder.
  */
 export class WalReceiver {
-  private readonly options: ReceiverOptions;
   private stopping = new AbortController();
   private running: Promise<void> | null = null;
 
-  constructor(options: ReceiverOptions) {
-    this.options = options;
-  }
+  constructor(private readonly options: ReceiverOptions) {}
 
   begin(): void {
     if (this.running !== null) return;
@@ -147,15 +144,13 @@ export class CatchUp {
   readonly source: Source;
   /** The walreceiver may take over, because little is left to replay or this way of receiving failed. */
   isOver = false;
-  private readonly options: CatchUpOptions;
   private readonly folder: string;
   private readonly receiver: WalReceiver;
   private readonly stopping = new AbortController();
   private readonly watching: Promise<void>;
 
-  constructor(options: CatchUpOptions) {
+  constructor(private readonly options: CatchUpOptions) {
     const { source, place } = options;
-    this.options = options;
     this.source = source;
     this.folder = join(place.data, 'pg_wal');
     const onFailed = () => {

@@ -120,18 +120,16 @@ export class Replication extends TimedClient {
 /** One START_REPLICATION command. node-postgres calls its methods as it does for its own queries. */
 class CopyStream {
   readonly ended: Promise<void>;
-  private readonly command: string;
-  private readonly onBegun: () => boolean;
-  private readonly onWal: (lsn: string, bytes: Buffer) => boolean;
   private connection: CopyConnection | null = null;
   private finished = false;
   private failure: Error | null = null;
   private settle: (error: Error | null) => void = () => undefined;
 
-  constructor(command: string, onBegun: () => boolean, onWal: (lsn: string, bytes: Buffer) => boolean) {
-    this.command = command;
-    this.onBegun = onBegun;
-    this.onWal = onWal;
+  constructor(
+    private readonly command: string,
+    private readonly onBegun: () => boolean,
+    private readonly onWal: (lsn: string, bytes: Buffer) => boolean,
+  ) {
     this.ended = new Promise((resolve, reject) => {
       this.settle = (error) => (error === null ? resolve() : reject(error));
     });

@@ -183,8 +183,6 @@ export class Lines {
 export class ServerLog {
   /** Why the server may have ended, from the newest line that says so; null: there was none since {@link begin}. */
   reason: string | null = null;
-  private readonly print: (line: string) => void;
-  private readonly nowMs: () => number;
   private readonly json = new Lines();
   private readonly early = new Lines();
   private readonly stray = new Lines();
@@ -194,10 +192,10 @@ export class ServerLog {
   private leftOut = 0;
 
   /** `print` writes one line, which it gets without its line end. */
-  constructor(print: (line: string) => void, nowMs = () => performance.now()) {
-    this.print = print;
-    this.nowMs = nowMs;
-  }
+  constructor(
+    private readonly print: (line: string) => void,
+    private readonly nowMs = () => performance.now(),
+  ) {}
 
   /** A server starts. The reason why the previous one ended was reported already, so it is forgotten. */
   begin(): void {

@@ -81,7 +81,6 @@ export function createServer(place: Place, memoryLimitBytes: number | null): Ser
 export class Server implements Postgres {
   onCrash: (reason: string | null) => void = () => undefined;
   onProgress: (text: string) => void = () => undefined;
-  private readonly parts: ServerParts;
   private readonly data: DataFolder;
   private readonly beats: Heartbeat;
   /** The present life of the process; null: PostgreSQL does not run. */
@@ -89,9 +88,8 @@ export class Server implements Postgres {
   private pipes: readonly Pipe[] = [];
   private releaseAtMs = Number.NEGATIVE_INFINITY;
 
-  constructor(parts: ServerParts) {
+  constructor(private readonly parts: ServerParts) {
     const { place, warning, files, sessions } = parts;
-    this.parts = parts;
     this.data = new DataFolder({
       ...{ place, files, warning },
       isRunning: () => this.run !== null,

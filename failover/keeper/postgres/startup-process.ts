@@ -82,13 +82,10 @@ async function sampleOf(pid: number): Promise<Sample | null> {
 
 /** Watches the startup process of one postmaster. */
 export class StartupProcess {
-  private readonly node: string;
   private pid: number | null = null;
   private readonly standstill = new Standstill();
 
-  constructor(node: string) {
-    this.node = node;
-  }
+  constructor(private readonly node: string) {}
 
   /** Time for which the process has had nothing to apply, ms; 0: it works, or there is none. */
   async stillMs(postmaster: number): Promise<number> {

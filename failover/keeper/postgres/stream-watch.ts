@@ -32,15 +32,12 @@ class Doubt {
  * for some milliseconds as if it streamed. Such a look counts only if something was applied meanwhile.
  */
 export class StreamWatch {
-  private readonly parts: Parts;
   /** The node that the standby follows, as text; null: none. */
   private leader: string | null = null;
   private doubt = new Doubt();
   private asking = false;
 
-  constructor(parts: Parts) {
-    this.parts = parts;
-  }
+  constructor(private readonly parts: Parts) {}
 
   /** Why this data can never stream from its leader; null: it may. */
   get impossible(): string | null {

@@ -61,15 +61,13 @@ export class FileStore implements Store {
   loaded: string | null = null;
   moved = false;
   private home: string | undefined;
-  private readonly file: SlotFile;
-  private readonly lock: Server;
   private state: string | null = null;
   private last: Promise<void> = Promise.resolve();
 
-  private constructor(file: SlotFile, lock: Server) {
-    this.file = file;
-    this.lock = lock;
-  }
+  private constructor(
+    private readonly file: SlotFile,
+    private readonly lock: Server,
+  ) {}
 
   /**
    * Opens or creates the store in `folder`, locks it and takes the next incarnation. Throws when another monitor has it

@@ -81,7 +81,6 @@ interface Sight extends Pick<NodeView, 'status' | 'streamingSeenAtMs' | 'probe' 
 }
 
 export class KeeperServer implements Keepers {
-  private readonly options: KeeperServerOptions;
   private readonly peers: Map<string, Peer>;
   private readonly server: Server;
   private readonly unproven = new Set<Link>();
@@ -89,8 +88,7 @@ export class KeeperServer implements Keepers {
   private settings: NodeSettings;
   private incarnation: number;
 
-  constructor(options: KeeperServerOptions) {
-    this.options = options;
+  constructor(private readonly options: KeeperServerOptions) {
     this.settings = options.settings;
     this.incarnation = options.incarnation;
     const nowMs = options.clock.nowMs();
@@ -384,11 +382,9 @@ class Link {
   onEnd: () => void = () => undefined;
   /** The keeper needs no password; see `takesVerifier` in messages.ts. */
   takesVerifier = false;
-  private readonly socket: Socket;
   private ended = false;
 
-  constructor(socket: Socket) {
-    this.socket = socket;
+  constructor(private readonly socket: Socket) {
     const destroy = () => this.destroy();
     onFrames(socket, KeeperFrame, (frame) => this.onFrame(frame), destroy);
     socket.on('error', destroy).on('end', destroy).on('close', destroy);

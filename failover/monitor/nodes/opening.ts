@@ -63,7 +63,6 @@ interface Line {
 }
 
 export class OpeningChecks implements Opening {
-  private readonly options: OpeningOptions;
   private readonly lines: ReadonlyMap<string, Line>;
   private wanted: Check | null = null;
   /** The checks that are under way: the wanted one, and perhaps a former one that has not ended yet. */
@@ -76,8 +75,7 @@ export class OpeningChecks implements Opening {
   private ended = false;
   private timer: NodeJS.Timeout | null = null;
 
-  constructor(options: OpeningOptions) {
-    this.options = options;
+  constructor(private readonly options: OpeningOptions) {
     this.lines = new Map(options.nodes.map((node) => [node.name, { node, session: null, dials: new Set() }]));
   }
 

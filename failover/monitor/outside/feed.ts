@@ -38,7 +38,6 @@ interface Made {
 }
 
 export class Feed {
-  private readonly options: FeedOptions;
   private readonly events: { id: number; text: string }[] = [];
   private readonly samples: string[] = [];
   /** The answer of `/history`, kept until the next sample, because it has some hundred kB. */
@@ -48,9 +47,7 @@ export class Feed {
   /** The status that was last sent to the listeners. */
   private sent = { essence: '', atMs: Number.NEGATIVE_INFINITY };
 
-  constructor(options: FeedOptions) {
-    this.options = options;
-  }
+  constructor(private readonly options: FeedOptions) {}
 
   /** Adds a line of the log. */
   log(line: Omit<LogEvent, 'id'>): void {

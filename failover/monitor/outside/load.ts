@@ -17,15 +17,13 @@ const LOOK_MS = 5;
  * failing.
  */
 export class Turnstile {
-  private readonly nowMs: () => number;
   private readonly waiting: ((mayPass: true) => void)[] = [];
   private free = AT_ONCE;
   private countedAtMs: number;
   /** True while a timer is set because requests wait. */
   private looks = false;
 
-  constructor(nowMs: () => number) {
-    this.nowMs = nowMs;
+  constructor(private readonly nowMs: () => number) {
     this.countedAtMs = nowMs();
   }
 

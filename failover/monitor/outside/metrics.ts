@@ -32,8 +32,6 @@ interface MetricsInput extends Seen {
 
 export class Metrics {
   private readonly registry = new Registry();
-  private readonly clock: Pick<Clock, 'nowMs'>;
-  private readonly input: () => MetricsInput | null;
   private readonly gauges = this.makeGauges();
   private readonly failovers = this.counter(
     'failovers_total',
@@ -69,9 +67,11 @@ export class Metrics {
   private beat: { term: number; count: number; oldestMs: number } | null = null;
   private counted: { term: number; steps: number } = { term: 0, steps: 0 };
 
-  constructor(version: string, clock: Pick<Clock, 'nowMs'>, input: () => MetricsInput | null) {
-    this.clock = clock;
-    this.input = input;
+  constructor(
+    version: string,
+    private readonly clock: Pick<Clock, 'nowMs'>,
+    private readonly input: () => MetricsInput | null,
+  ) {
     this.gauge('build_info', 'Version of the product.', ['version']).set({ version }, 1);
   }
 

@@ -26,13 +26,10 @@ interface NotifyOptions {
 }
 
 export class Notifier {
-  private readonly options: NotifyOptions;
   private queue: Failover[] = [];
   private working: Promise<void> | null = null;
 
-  constructor(options: NotifyOptions) {
-    this.options = options;
-  }
+  constructor(private readonly options: NotifyOptions) {}
 
   /** Queues a change and returns at once. The same change is posted again when its last step is added. */
   failover(failover: Failover): void {

@@ -32,7 +32,6 @@ interface OutsideOptions {
 }
 
 export class Outside implements Log {
-  private readonly options: OutsideOptions;
   private readonly listeners = new Listeners();
   private readonly sampler = new Sampler();
   private readonly feed: Feed;
@@ -42,8 +41,7 @@ export class Outside implements Log {
   /** Stops what {@link listen} has begun. */
   private stop: () => void = () => undefined;
 
-  constructor(options: OutsideOptions) {
-    this.options = options;
+  constructor(private readonly options: OutsideOptions) {
     const { config, clock, inside } = options;
     this.cycleAtMs = clock.nowMs();
     this.feed = new Feed({

@@ -58,7 +58,6 @@ interface Waiter {
 }
 
 export class Haproxy implements Router {
-  private readonly options: HaproxyOptions;
   private readonly workers: Workers;
   private readonly sweep: SessionSweep;
   private wish = new Wish();
@@ -77,8 +76,7 @@ export class Haproxy implements Router {
   /** The present silence of HAProxy, from its first missing answer; null while it answers. */
   private silence: { sinceMs: number; told: boolean } | null = null;
 
-  constructor(options: HaproxyOptions) {
-    this.options = options;
+  constructor(private readonly options: HaproxyOptions) {
     this.workers = new Workers(options, () => this.forgetWanted());
     this.sweep = new SessionSweep(this.workers, options.clock, () => this.poke());
   }

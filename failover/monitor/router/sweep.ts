@@ -39,19 +39,16 @@ export interface Looks {
 }
 
 export class SessionSweep {
-  readonly workers: Workers;
-  private readonly clock: Clock;
-  private readonly poke: () => void;
   /** Slots with sessions that have to go, by worker and slot. */
   private going = new Map<string, Going>();
   private listing = false;
 
   /** `poke` is called when a slot is ripe, so that the next look comes at once and ends its sessions. */
-  constructor(workers: Workers, clock: Clock, poke: () => void) {
-    this.workers = workers;
-    this.clock = clock;
-    this.poke = poke;
-  }
+  constructor(
+    readonly workers: Workers,
+    private readonly clock: Clock,
+    private readonly poke: () => void,
+  ) {}
 
   /** Called when HAProxy was silent or has a new worker: the time for which sessions have had to go begins again. */
   restart(): void {

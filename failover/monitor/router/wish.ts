@@ -11,13 +11,15 @@ export class Wish {
   write: { slot: string | null; keep: string | null } | null;
   /** The wanted addresses of the read slots, sorted; null when nothing is wanted. */
   read: readonly string[] | null;
-  /** True when the read slots were seen right, without sessions that have to go. */
-  readSettled: boolean;
 
-  constructor(write: Wish['write'] = null, read: Wish['read'] = null, readSettled = false) {
+  constructor(
+    write: Wish['write'] = null,
+    read: Wish['read'] = null,
+    /** True when the read slots were seen right, without sessions that have to go. */
+    public readSettled = false,
+  ) {
     this.write = write;
     this.read = read;
-    this.readSettled = readSettled;
   }
 
   get keep(): string | null {

@@ -47,16 +47,14 @@ export interface WorkersOptions {
 }
 
 export class Workers {
-  private readonly options: WorkersOptions;
-  private readonly onStall: () => void;
   private old: { pids: readonly string[]; askedAtMs: number } = { pids: [], askedAtMs: Number.NEGATIVE_INFINITY };
   private stallsSeen = 0;
 
   /** `onStall` is called when the process stood still between a question and its answer. */
-  constructor(options: WorkersOptions, onStall: () => void) {
-    this.options = options;
-    this.onStall = onStall;
-  }
+  constructor(
+    private readonly options: WorkersOptions,
+    private readonly onStall: () => void,
+  ) {}
 
   nameOf(worker: number): string {
     return worker === 0 ? 'now' : (this.old.pids[worker - 1] ?? '');

@@ -32,12 +32,13 @@ interface Addressed {
 
 export class ProviderService {
   readonly operations = new Operations();
-  private readonly options: ProviderOptions;
   private progress: Progress | undefined;
 
   /** @param engineAddress address for log lines; it may also arrive later, with the handshake */
-  constructor(options: ProviderOptions, engineAddress: string | undefined) {
-    this.options = options;
+  constructor(
+    private readonly options: ProviderOptions,
+    engineAddress: string | undefined,
+  ) {
     if (engineAddress) this.progress = new Progress(engineAddress);
   }
 
