@@ -8,7 +8,7 @@ const PRIMARY = { name: 'primary', address: '10.0.0.20' };
 
 /** What is found at the address of `primary`. */
 function finds(name: string, recovery: boolean): void {
-  const session = { query: async () => [{ name, recovery }], destroy: () => undefined };
+  const session = { query: async () => [{ name, recovery }], [Symbol.dispose]: () => undefined };
   vi.spyOn(Session, 'open').mockResolvedValue(session as unknown as Session);
 }
 

@@ -106,8 +106,7 @@ describe('Replication', () => {
       await serve((type) => (type === 'Q' ? (answers.shift() ?? null) : null)),
     );
     for (const code of ['42704', '58P01']) {
-      const error: unknown = await replication.stream({ lsn: '0/100' }, () => true).catch((e: unknown) => e);
-      expect(sqlState(error)).toBe(code);
+      expect((await replication.stream({ lsn: '0/100' }, () => true))?.code).toBe(code);
     }
     expect(sqlState(Object.assign(new Error('x'), { code: 'EPIPE' }))).toBeNull();
     replication.destroy();

@@ -2,7 +2,7 @@
  * One session of PostgreSQL's streaming replication protocol (manual, "Streaming Replication Protocol"). If the server
  * refuses a command, it throws a `DatabaseError` whose `code` is the SQLSTATE: see {@link sqlState}.
  */
-import type { Connection } from 'pg';
+import { type Connection, DatabaseError } from 'pg';
 import { parseLsn, printLsn } from '../../contract/lsn';
 import { TimedClient, type TimedOptions } from './session';
 
@@ -21,13 +21,10 @@ interface StreamFrom {
   timeline?: number;
 }
 
-/** The part of node-postgres' connection that its types do not declare. */
-interface CopyConnection {
-  query(text: string): void;
+/** Methods of node-postgres' connection that its types do not declare. */
+interface CopyConnection extends Connection {
   sendCopyFromChunk(chunk: Buffer): void;
   endCopyFrom(): void;
-  on(event: 'copyDone' | 'replicationStart', listener: () => void): void;
-  off(event: 'copyDone' | 'replicationStart', listener: () => void): void;
 }
 
 const XLOG_DATA = 0x77;
@@ -41,12 +38,18 @@ export class Replication extends TimedClient {
   /** The stream that is running. */
   private copy: CopyStream | null = null;
 
+  private constructor(options: TimedOptions) {
+    super(options, { replication: 'true' });
+    this.connection.on('replicationStart', () => this.copy?.begin());
+    this.connection.on('copyDone', () => this.copy?.finish());
+  }
+
   /**
    * Connects, or throws within the limit. The application name is never that of a node, because a walsender with that
    * name would count as the node's standby (S25).
    */
   static open(options: TimedOptions): Promise<Replication> {
-    return new Replication(options, { replication: 'true' }).begin();
+    return new Replication(options).begin();
   }
 
   async identify(): Promise<Identity> {
@@ -66,26 +69,34 @@ export class Replication extends TimedClient {
   }
 
   /**
-   * Streams WAL until `onWal` returns false or the server's timeline ends. `onBegun` is called when the server has
+   * Streams WAL until `onWal` returns false or the server's timeline ends. Resolves with the server's refusal, if it
+   * refuses to stream or to go on; null: it does not. `onBegun` is called when the server has
    * accepted the command, and can return false to end the stream at once. The bytes are only valid during the call.
-   * Throws when the server refuses, and at the limit. This side never confirms a position, so a slot's `restart_lsn`
+   * Throws at the limit, and what `onBegun` and `onWal` throw. This side never confirms a position, so a slot's `restart_lsn`
    * stays the same.
    */
   async stream(
     from: StreamFrom,
     onWal: (lsn: string, bytes: Buffer) => boolean,
     onBegun: () => boolean = () => true,
-  ): Promise<void> {
+  ): Promise<DatabaseError | null> {
     this.mustLive();
     const slot = from.slot === undefined ? '' : `SLOT ${quotedSlot(from.slot)} `;
     const timeline = from.timeline === undefined ? '' : ` TIMELINE ${from.timeline}`;
     // Parsed first, so that the command can only contain a position.
     const lsn = printLsn(parseLsn(from.lsn));
-    const copy = new CopyStream(`START_REPLICATION ${slot}PHYSICAL ${lsn}${timeline}`, onBegun, onWal);
-    this.copy = copy;
-    this.client.query(copy);
+    const command = `START_REPLICATION ${slot}PHYSICAL ${lsn}${timeline}`;
+    const copied = new Promise<void>((resolve, reject) => {
+      const end = (error: unknown) => (error === null ? resolve() : reject(error));
+      this.copy = new CopyStream(this.connection as CopyConnection, command, onBegun, onWal, end);
+      this.client.query(this.copy);
+    });
     try {
-      await this.limited(copy.ended);
+      await this.limited(copied);
+      return null;
+    } catch (error) {
+      if (error instanceof DatabaseError) return error;
+      throw error;
     } finally {
       this.copy = null;
     }
@@ -108,45 +119,39 @@ export class Replication extends TimedClient {
     await this.limited(this.client.end()).catch(() => undefined);
     this.destroy();
   }
-
-  private async row<Row extends object>(command: string): Promise<Row> {
-    this.mustLive();
-    const [row] = (await this.limited(this.client.query<Row>(command))).rows;
-    if (row === undefined) throw new Error(`PostgreSQL answers nothing to ${command}`);
-    return row;
-  }
 }
 
 /** One START_REPLICATION command. node-postgres calls its methods as it does for its own queries. */
 class CopyStream {
-  readonly ended: Promise<void>;
-  private connection: CopyConnection | null = null;
   private finished = false;
-  private failure: Error | null = null;
-  private settle: (error: Error | null) => void = () => undefined;
+  private failure: unknown = null;
 
   constructor(
+    private readonly connection: CopyConnection,
     private readonly command: string,
     private readonly onBegun: () => boolean,
     private readonly onWal: (lsn: string, bytes: Buffer) => boolean,
-  ) {
-    this.ended = new Promise((resolve, reject) => {
-      this.settle = (error) => (error === null ? resolve() : reject(error));
-    });
-    // The deadline may have rejected the caller already, so this error must not stay unhandled.
-    this.ended.catch(() => undefined);
+    /** Called at the end, with the error that ended it; null: none did. */
+    private readonly onEnd: (error: unknown) => void,
+  ) {}
+
+  submit(): void {
+    this.connection.query(this.command);
   }
 
-  submit(connection: Connection): void {
-    const copy = connection as unknown as CopyConnection;
-    this.connection = copy;
-    copy.on('replicationStart', this.begun);
-    copy.on('copyDone', this.finish);
-    copy.query(this.command);
+  /** The server has accepted the command. */
+  begin(): void {
+    this.ask(this.onBegun);
   }
 
   send(message: Buffer): void {
-    if (!this.finished) this.connection?.sendCopyFromChunk(message);
+    if (!this.finished) this.connection.sendCopyFromChunk(message);
+  }
+
+  /** Ends this side of the stream. */
+  finish(): void {
+    if (!this.finished) this.connection.endCopyFrom();
+    this.finished = true;
   }
 
   handleCopyData({ chunk }: { chunk: Buffer }): void {
@@ -166,35 +171,20 @@ class CopyStream {
   handleCommandComplete(): void {}
 
   handleError(error: Error): void {
-    this.leave(error);
+    this.onEnd(error);
   }
 
   handleReadyForQuery(): void {
-    this.leave(this.failure);
+    this.onEnd(this.failure);
   }
-
-  private readonly begun = (): void => this.ask(this.onBegun);
-
-  private readonly finish = (): void => {
-    if (this.finished) return;
-    this.finished = true;
-    this.connection?.endCopyFrom();
-  };
 
   private ask(goesOn: () => boolean): void {
     try {
       if (!goesOn()) this.finish();
     } catch (error) {
-      this.failure = error instanceof Error ? error : new Error(String(error));
+      this.failure = error;
       this.finish();
     }
-  }
-
-  private leave(error: Error | null): void {
-    this.finished = true;
-    this.connection?.off('replicationStart', this.begun);
-    this.connection?.off('copyDone', this.finish);
-    this.settle(error);
   }
 }
 

@@ -1,5 +1,5 @@
 /** Connections to PostgreSQL with a deadline for every step. */
-import { Client, type ClientConfig, DatabaseError, type QueryConfig, type QueryResultRow } from 'pg';
+import { Client, type ClientConfig, type Connection, DatabaseError, type QueryConfig, type QueryResultRow } from 'pg';
 import { type SessionRights, sessionOptions } from '../../contract/session-settings';
 
 export interface TimedOptions {
@@ -32,6 +32,11 @@ export class TimedClient {
     });
   }
 
+  /** The part of node-postgres' client that its types do not declare. */
+  protected get connection(): Connection {
+    return (this.client as unknown as { connection: Connection }).connection;
+  }
+
   get usable(): boolean {
     return !this.dead;
   }
@@ -39,8 +44,12 @@ export class TimedClient {
   /** Ends the connection at once. A statement that is running fails. */
   destroy(): void {
     this.dead = true;
-    const { connection } = this.client as unknown as { connection?: { stream?: { destroy(): void } } };
-    connection?.stream?.destroy();
+    this.connection.stream.destroy();
+  }
+
+  /** The end of a `using` declaration. */
+  [Symbol.dispose](): void {
+    this.destroy();
   }
 
   /** Connects, or throws within the limit. */
@@ -56,6 +65,19 @@ export class TimedClient {
 
   protected mustLive(): void {
     if (this.dead) throw new Error('the session has ended');
+  }
+
+  /** Returns the rows of a statement or command. Throws at the limit. */
+  protected async rows<Row extends QueryResultRow>(query: string | QueryConfig, limitMs?: number): Promise<Row[]> {
+    this.mustLive();
+    return (await this.limited(this.client.query<Row>(query), limitMs)).rows;
+  }
+
+  /** Like {@link rows}, for a statement or command with one row. Throws when there is none. */
+  protected async row<Row extends QueryResultRow>(query: string | QueryConfig): Promise<Row> {
+    const [row] = await this.rows<Row>(query);
+    if (row === undefined) throw new Error('PostgreSQL gave no row');
+    return row;
   }
 
   protected limited<T>(work: Promise<T>, limitMs = this.limitMs): Promise<T> {
@@ -109,26 +131,15 @@ export class Session extends TimedClient {
   }
 
   /** Like {@link ask}, for a statement with one row. Throws when there is none. */
-  async askOne<Row extends QueryResultRow>(name: string, text: string, values: unknown[] = []): Promise<Row> {
-    const [row] = await this.ask<Row>(name, text, values);
-    if (row === undefined) throw new Error('PostgreSQL gave no row');
-    return row;
-  }
-
-  private async rows<Row extends QueryResultRow>(query: QueryConfig, limitMs?: number): Promise<Row[]> {
-    this.mustLive();
-    return (await this.limited(this.client.query<Row>(query), limitMs)).rows;
+  askOne<Row extends QueryResultRow>(name: string, text: string, values: unknown[] = []): Promise<Row> {
+    return this.row({ name, text, values });
   }
 }
 
 /** Runs some work with a session, and ends the session afterwards, also after an error. */
 export async function within<T>(opened: Promise<Session>, work: (session: Session) => Promise<T>): Promise<T> {
-  const session = await opened;
-  try {
-    return await work(session);
-  } finally {
-    session.destroy();
-  }
+  using session = await opened;
+  return await work(session);
 }
 
 /** SQLSTATE of an error that PostgreSQL sent; null for any other error, for example a broken connection. */

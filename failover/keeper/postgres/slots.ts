@@ -68,24 +68,17 @@ export async function ensureSlots(session: Session, peers: string[], renew: bool
  * protects its rows again.
  */
 export async function releaseRows(slots: readonly string[], open: () => Promise<Replication>): Promise<void> {
-  const replication = await open();
-  try {
-    const { flushLsn } = await replication.identify();
-    for (const slot of slots) {
-      const onBegun = () => {
-        replication.feedback();
-        return false;
-      };
-      await replication
-        .stream({ slot, lsn: flushLsn }, () => false, onBegun)
-        .catch((error: unknown) => {
-          if (sqlState(error) !== OBJECT_IN_USE) throw error;
-        });
-    }
-    await replication.close();
-  } finally {
-    replication.destroy();
+  using replication = await open();
+  const { flushLsn } = await replication.identify();
+  const onBegun = () => {
+    replication.feedback();
+    return false;
+  };
+  for (const slot of slots) {
+    const refusal = await replication.stream({ slot, lsn: flushLsn }, () => false, onBegun);
+    if (refusal !== null && refusal.code !== OBJECT_IN_USE) throw refusal;
   }
+  await replication.close();
 }
 
 /** Drops a slot and ends the walsender that uses it. It is no error if there is no such slot. */
