@@ -8,7 +8,7 @@ import { NO_VIEW, type Postgres, type ServerConfig, type Source, type View } fro
 import type { Floors } from '../tunables';
 import type { Configuration } from './configuration';
 import { CATCHING_UP, copyData } from './copy';
-import { lookAtControlFile } from './look';
+import { readControlFile } from './look';
 import { SOCKET } from './own-sessions';
 import type { Place } from './place';
 import { noServerLeft, run, serverProcesses } from './processes';
@@ -77,7 +77,7 @@ export class DataFolder {
   private async read(): Promise<Stopped> {
     const view = { ...NO_VIEW, warning: this.parts.warning.text };
     if (!(await exists(join(this.place.data, 'PG_VERSION')))) return { view, floors: null };
-    const { systemId, control, floors } = await lookAtControlFile(this.place.data);
+    const { systemId, control, floors } = await readControlFile(this.place.data);
     return { view: { ...view, systemId, control, dataExists: true }, floors };
   }
 

@@ -4,7 +4,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { STATUS_ROWS_MAX } from '../../contract/limits';
 import type { SlotView } from '../../contract/messages';
-import { NOTHING_SEEN, type SqlView, type View } from '../ports';
+import { NOTHING_SEEN, type SqlView } from '../ports';
 import { FLOORED, type Floors, type Pending } from '../tunables';
 import { VERSION_NAME } from './config-files';
 import { BEAT_MAX, BEAT_SEQUENCE } from './heartbeat';
@@ -239,41 +239,30 @@ const PRIMARY = new Set(['in production', 'shutting down', 'shut down']);
 
 const CONTROLDATA_LIMIT_MS = 5_000;
 
-/**
- * Returns a function that gives the control file's values by their names in pg_controldata. Throws when pg_controldata
- * fails; the function throws when it does not show a name.
- */
-export async function readControlFile(data: string): Promise<(name: string) => string> {
-  const output = await run('pg_controldata', ['-D', data], { limitMs: CONTROLDATA_LIMIT_MS });
-  return (name) => {
-    const line = output.split('\n').find((l) => l.startsWith(`${name}:`));
-    if (line === undefined) throw new Error(`pg_controldata shows no "${name}"`);
-    return line.slice(name.length + 1).trim();
-  };
-}
-
 /** Reads the history that ends with a timeline; see {@link historyOf}. */
 export async function readHistory(data: string, timeline: number): Promise<Stretch[]> {
   const text = await readFile(join(data, 'pg_wal', historyFile(timeline)), 'utf8').catch(() => null);
   return historyOf(timeline, text);
 }
 
-/** Reads the control file of a stopped server. Throws when pg_controldata does. */
-export async function lookAtControlFile(
-  data: string,
-): Promise<{ systemId: string; control: NonNullable<View['control']>; floors: Floors }> {
-  const value = await readControlFile(data);
+/** Reads the control file. Throws when pg_controldata fails, or does not show a value. */
+export async function readControlFile(data: string) {
+  const output = await run('pg_controldata', ['-D', data], { limitMs: CONTROLDATA_LIMIT_MS });
+  const value = (name: string): string => {
+    const line = output.split('\n').find((l) => l.startsWith(`${name}:`));
+    if (line === undefined) throw new Error(`pg_controldata shows no "${name}"`);
+    return line.slice(name.length + 1).trim();
+  };
   const number = (name: string) => Number(value(name));
   const state = value('Database cluster state');
+  // It says "xact" where the settings' names say "transaction".
+  const floors = FLOORED.map((name) => [name, number(`${name.replace('transaction', 'xact')} setting`)]);
   return {
     systemId: value('Database system identifier'),
-    floors: {
-      max_connections: number('max_connections setting'),
-      max_worker_processes: number('max_worker_processes setting'),
-      max_wal_senders: number('max_wal_senders setting'),
-      max_prepared_transactions: number('max_prepared_xacts setting'),
-      max_locks_per_transaction: number('max_locks_per_xact setting'),
-    },
+    segmentBytes: BigInt(value('Bytes per WAL segment')),
+    /** Position up to which a standby must replay before it is consistent. */
+    consistentLsn: value('Minimum recovery ending location'),
+    floors: Object.fromEntries(floors) as Floors,
     control: {
       clean: CLEAN.has(state),
       primary: PRIMARY.has(state),

@@ -9,7 +9,7 @@ import { FLOORED, type Pending } from '../tunables';
 import type { Configuration } from './configuration';
 import type { DataFolder, Warning } from './data-folder';
 import type { Heartbeat } from './heartbeat';
-import { laterTimeline, lookAtControlFile, lookAtSlots, lookBySql, lookForPause, lookForPending } from './look';
+import { laterTimeline, lookAtSlots, lookBySql, lookForPause, lookForPending, readControlFile } from './look';
 import { LOCKED_OUT, type OwnSessions, SQL_LIMIT_MS } from './own-sessions';
 import type { Place } from './place';
 import type { Postmaster } from './postmaster';
@@ -147,7 +147,7 @@ export class Observer {
     else if (known === null || due) {
       floorsAtMs = performance.now();
       if (known !== null) known.floorsAtMs = floorsAtMs;
-      tunables.floorsAre((await lookAtControlFile(place.data)).floors);
+      tunables.floorsAre((await readControlFile(place.data)).floors);
     }
     // The files will soon be written again, so an answer now says nothing.
     if (!files.isWritten) return null;
@@ -176,7 +176,7 @@ export class Observer {
     if (!inRecovery || goesOn || performance.now() - pause.atMs < PAUSE_EVERY_MS) return;
     pause.atMs = performance.now();
     const seen = await lookForPause(session);
-    const floors = seen.held ? (await lookAtControlFile(this.parts.place.data)).floors : seen.own;
+    const floors = seen.held ? (await readControlFile(this.parts.place.data)).floors : seen.own;
     pause.held = FLOORED.some((name) => seen.own[name] < floors[name]);
   }
 
@@ -186,11 +186,11 @@ export class Observer {
     const { clusterKey, node, data, port } = place;
     return ask({
       leader,
-      place: { data, timeline: this.received },
+      place: { node, data, timeline: this.received },
       openSession: () => sessions.home(),
-      openReplication: ({ address: host }) =>
+      openReplication: () =>
         Replication.open({
-          ...{ host, port, user: REPLICATION_ROLE, applicationName: `${node}-check` },
+          ...{ host: leader.address, port, user: REPLICATION_ROLE, applicationName: `${node}-check` },
           ...{ password: derivedPassword(clusterKey, 'replication'), limitMs: SQL_LIMIT_MS },
         }),
     });

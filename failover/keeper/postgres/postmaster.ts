@@ -86,8 +86,7 @@ export class Postmaster {
 
   /** Time for which its startup process has had nothing to apply, ms; 0: the process works, or there is none. */
   async stillMs(): Promise<number> {
-    const { pid } = this;
-    return pid === undefined ? 0 : this.startup.stillMs(pid);
+    return this.isGone ? 0 : this.startup.stillMs();
   }
 
   /** Makes it read its configuration again. */

@@ -59,14 +59,9 @@ export async function serverProcesses(): Promise<{ pid: number; title: string }[
   return found;
 }
 
-/** PostgreSQL's processes that the process `parent` started. */
-export async function childrenOf(parent: number): Promise<{ pid: number; title: string }[]> {
-  const found: { pid: number; title: string }[] = [];
-  for (const process of await serverProcesses()) {
-    const [, ppid] = statFields(await readFile(`/proc/${process.pid}/stat`, 'utf8').catch(() => ''));
-    if (Number(ppid) === parent) found.push(process);
-  }
-  return found;
+/** The startup process of this node's server; undefined: there is none. */
+export async function startupProcess(node: string): Promise<{ pid: number; title: string } | undefined> {
+  return (await serverProcesses()).find(({ title }) => isStartup(title, node));
 }
 
 /** Number of connections to a port that the kernel has accepted and the server has not taken yet. */

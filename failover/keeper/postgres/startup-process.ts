@@ -3,7 +3,7 @@
  * accepts no session that could ask how far it is, and no decision may depend on its log.
  */
 import { readFile } from 'node:fs/promises';
-import { childrenOf, isStartup, statFields } from './processes';
+import { startupProcess, statFields } from './processes';
 
 /** The kernel's figures about a process. */
 export interface Sample {
@@ -80,18 +80,18 @@ async function sampleOf(pid: number): Promise<Sample | null> {
   }
 }
 
-/** Watches the startup process of one postmaster. */
+/** Watches the startup process of one server. */
 export class StartupProcess {
-  private pid: number | null = null;
+  private pid: number | undefined;
   private readonly standstill = new Standstill();
 
   constructor(private readonly node: string) {}
 
   /** Time for which the process has had nothing to apply, ms; 0: it works, or there is none. */
-  async stillMs(postmaster: number): Promise<number> {
-    this.pid ??= (await childrenOf(postmaster)).find(({ title }) => isStartup(title, this.node))?.pid ?? null;
-    const sample = this.pid === null ? null : await sampleOf(this.pid);
-    if (sample === null) this.pid = null;
+  async stillMs(): Promise<number> {
+    this.pid ??= (await startupProcess(this.node))?.pid;
+    const sample = this.pid === undefined ? null : await sampleOf(this.pid);
+    if (sample === null) this.pid = undefined;
     return this.standstill.see(sample, performance.now());
   }
 }

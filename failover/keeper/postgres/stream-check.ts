@@ -11,10 +11,10 @@ import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { parseLsn, printLsn } from '../../contract/lsn';
 import type { Source } from '../ports';
-import { readControlFile, readHistory, WAITS_FOR_WAL } from './look';
-import { commandLine, serverProcesses, timelineOf, walFileIn } from './processes';
+import { lookBySql, readControlFile, readHistory } from './look';
+import { startupProcess, walFileIn } from './processes';
 import type { Replication } from './replication';
-import { type Session, sqlState } from './session';
+import type { Session } from './session';
 import { historyOf, PAGE_BYTES, recordLength, type Stretch, segmentFile, segmentStart, stretchAt } from './timelines';
 
 /** SQLSTATE "undefined_file": the segment no longer exists. */
@@ -117,72 +117,37 @@ export function nextRecordIsHere({ from, own, leader }: Compared, position: bigi
   );
 }
 
-const OWN = `
-SELECT (SELECT system_identifier::text FROM pg_control_system()) AS system_id,
-  greatest((SELECT timeline_id FROM pg_control_checkpoint()), (SELECT min_recovery_end_timeline FROM pg_control_recovery()),
-    (SELECT received_tli FROM pg_stat_wal_receiver)) AS timeline,
-  pg_last_wal_replay_lsn()::text AS replay,
-  (SELECT setting::int FROM pg_settings WHERE name = 'wal_segment_size') AS segment_bytes,
-  (SELECT json_build_object('pid', pid, 'waits', wait_event) FROM pg_stat_activity WHERE backend_type = 'startup' LIMIT 1)
-    AS startup`;
-
-interface OwnRow {
-  system_id: string;
-  timeline: number;
-  replay: string | null;
-  segment_bytes: number;
-  startup: { pid: number; waits: string | null } | null;
-}
-
-export interface Place {
+interface Place {
+  node: string;
   /** The data directory. */
   data: string;
   /** The newest timeline on which this server is known to have been; null: not known. */
   timeline: number | null;
 }
 
-function readPosition(title: string, segmentBytes: bigint): bigint | null {
-  const file = walFileIn(title);
-  return file === null ? null : segmentStart(file, segmentBytes);
+interface OwnData extends Place {
+  /** The control file at the beginning of the check. */
+  file: Awaited<ReturnType<typeof readControlFile>>;
 }
 
-/** Looks at this node through its own PostgreSQL. Throws when that does not answer. */
-async function lookAtOwn(session: Session, { data, timeline }: Place): Promise<Own> {
-  const row = await session.askOne<OwnRow>('own', OWN);
-  const segmentBytes = BigInt(row.segment_bytes);
-  const title = (row.startup === null ? null : await commandLine(row.startup.pid)) ?? '';
-  const newest = Math.max(row.timeline, timeline ?? 0, timelineOf(title) ?? 0);
+/**
+ * Looks at this node: through its own PostgreSQL, or through its control file while the server is not consistent yet and
+ * accepts no sessions (null). Throws when PostgreSQL does not answer.
+ */
+async function lookAtOwn(session: Session | null, { node, data, timeline, file }: OwnData): Promise<Own> {
+  const { systemId, segmentBytes, consistentLsn, control } = file;
+  const sql = session === null ? null : await lookBySql(session);
+  const read = walFileIn((await startupProcess(node))?.title ?? '');
+  const replayed = sql === null ? consistentLsn : sql.replayLsn;
+  const position = replayed === null ? 0n : parseLsn(replayed);
   return {
-    systemId: row.system_id,
-    history: await readHistory(data, newest),
-    position: row.replay === null ? null : parseLsn(row.replay),
+    systemId,
+    history: await readHistory(data, Math.max(control.timeline, sql?.timeline ?? 0, timeline ?? 0)),
+    position: position === 0n ? null : position,
     segmentBytes,
-    waits: WAITS_FOR_WAL.has(row.startup?.waits ?? ''),
-    reads: readPosition(title, segmentBytes),
-    answers: true,
-  };
-}
-
-/** Looks at this node through its control file, for a server that is not consistent yet and accepts no sessions. */
-async function lookAtUnanswering({ data, timeline }: Place): Promise<Own> {
-  const value = await readControlFile(data);
-  const segmentBytes = BigInt(value('Bytes per WAL segment'));
-  const end = parseLsn(value('Minimum recovery ending location'));
-  const newest = Math.max(
-    Number(value("Latest checkpoint's TimeLineID")),
-    Number(value("Min recovery ending loc's timeline")),
-    timeline ?? 0,
-  );
-  // A title that ends with the name of a WAL file is not a client's, because a client's title ends with its activity.
-  const title = (await serverProcesses()).map((p) => p.title).find((t) => walFileIn(t) !== null);
-  return {
-    systemId: value('Database system identifier'),
-    history: await readHistory(data, newest),
-    position: end === 0n ? null : end,
-    segmentBytes,
-    waits: false,
-    reads: readPosition(title ?? '', segmentBytes),
-    answers: false,
+    waits: sql?.startupWaits ?? false,
+    reads: read === null ? null : segmentStart(read, segmentBytes),
+    answers: sql !== null,
   };
 }
 
@@ -202,49 +167,27 @@ interface Window {
   end: bigint;
 }
 
-/** Whether the leader, which has WAL after `start`, has removed the file that begins there. */
-async function isGone(replication: Replication, timeline: number, start: bigint): Promise<boolean> {
-  try {
-    await replication.stream({ lsn: printLsn(start), timeline }, () => false);
-    return false;
-  } catch (error) {
-    if (sqlState(error) === GONE) return true;
-    // Another refusal says nothing about files.
-    if (sqlState(error) !== null) return false;
-    throw error;
-  }
-}
-
 /** Reads the leader's WAL; null: it is not available. */
 async function leaderLog(replication: Replication, timeline: number, { from, end }: Window): Promise<Buffer | null> {
   const pieces: Buffer[] = [];
   let at = from;
-  try {
-    await replication.stream({ lsn: printLsn(from), timeline }, (lsn, bytes) => {
-      if (parseLsn(lsn) !== at) throw new Error(`the log of the leader leaps from ${printLsn(at)} to ${lsn}`);
-      pieces.push(Buffer.from(bytes));
-      at += BigInt(bytes.length);
-      return at < end;
-    });
-  } catch (error) {
-    if (sqlState(error) !== null) return null;
-    throw error;
-  }
-  return Buffer.concat(pieces).subarray(0, Number(end - from));
+  const refusal = await replication.stream({ lsn: printLsn(from), timeline }, (lsn, bytes) => {
+    if (parseLsn(lsn) !== at) throw new Error(`the log of the leader leaps from ${printLsn(at)} to ${lsn}`);
+    pieces.push(Buffer.from(bytes));
+    at += BigInt(bytes.length);
+    return at < end;
+  });
+  return refusal === null ? Buffer.concat(pieces).subarray(0, Number(end - from)) : null;
 }
 
 /** Reads this node's WAL; null: it is not here. */
 async function ownLog(data: string, timeline: number, window: Window, segmentBytes: bigint): Promise<Buffer | null> {
   const { from, end } = window;
-  const file = await open(join(data, 'pg_wal', segmentFile(timeline, from, segmentBytes))).catch(() => null);
+  await using file = await open(join(data, 'pg_wal', segmentFile(timeline, from, segmentBytes))).catch(() => null);
   if (file === null) return null;
-  try {
-    const bytes = Buffer.alloc(Number(end - from));
-    const { bytesRead } = await file.read(bytes, 0, bytes.length, Number(from % segmentBytes));
-    return bytes.subarray(0, bytesRead);
-  } finally {
-    await file.close();
-  }
+  const bytes = Buffer.alloc(Number(end - from));
+  const { bytesRead } = await file.read(bytes, 0, bytes.length, Number(from % segmentBytes));
+  return bytes.subarray(0, bytesRead);
 }
 
 const page = (position: bigint): bigint => position - (position % PAGE_BYTES);
@@ -256,7 +199,8 @@ interface Question {
   place: Place;
   /** Opens a session on this node's PostgreSQL; throws when that does not answer. */
   openSession: () => Promise<Session>;
-  openReplication: (source: Source) => Promise<Replication>;
+  /** Opens a session of the replication protocol on the leader. */
+  openReplication: () => Promise<Replication>;
 }
 
 /** Result of one check. */
@@ -270,40 +214,33 @@ export interface Finding {
 const NOTHING: Finding = { impossible: null, stuck: null };
 
 /** Checks once. Throws when the leader or this node does not answer. */
-export async function ask(question: Question): Promise<Finding> {
-  const { place, leader } = question;
-  const session = await question.openSession().catch(() => null);
-  try {
-    const own = session === null ? await lookAtUnanswering(place) : await waiting(session, place);
-    const replication = await question.openReplication(leader);
-    try {
-      const answer = await askLeader(replication, leader.name);
-      const finding = answer === null ? NOTHING : await compare(own, answer, replication, place);
-      await replication.close();
-      if (finding === NOTHING || session === null) return finding;
-      // If the data has advanced meanwhile, it can stream, whatever was found.
-      const after = await lookAtOwn(session, place);
-      return after.position === own.position ? finding : NOTHING;
-    } finally {
-      replication.destroy();
-    }
-  } finally {
-    session?.destroy();
-  }
+export async function ask({ leader, place, openSession, openReplication }: Question): Promise<Finding> {
+  using session = await openSession().catch(() => null);
+  const data = { ...place, file: await readControlFile(place.data) };
+  const own = await waiting(session, data);
+  using replication = await openReplication();
+  const answer = await askLeader(replication, leader.name);
+  const finding = answer === null ? NOTHING : await compare(own, answer, replication, place.data);
+  await replication.close();
+  if (finding === NOTHING || session === null) return finding;
+  // If the data has advanced meanwhile, it can stream, whatever was found.
+  const after = await lookAtOwn(session, data);
+  return after.position === own.position ? finding : NOTHING;
 }
 
-async function waiting(session: Session, place: Place): Promise<Own> {
+/** Looks until the startup process is seen waiting for WAL. */
+async function waiting(session: Session | null, data: OwnData): Promise<Own> {
   for (let look = 1; ; look++) {
-    const own = await lookAtOwn(session, place);
-    if (own.waits || look >= WAIT_LOOKS) return own;
+    const own = await lookAtOwn(session, data);
+    if (own.waits || !own.answers || look >= WAIT_LOOKS) return own;
     await delay(WAIT_LOOK_MS);
   }
 }
 
-async function compare(own: Own, leader: LeaderAnswer, replication: Replication, place: Place): Promise<Finding> {
-  const impossible = judgeHistory(own, leader) ?? (await whatIsGone(own, leader, replication, place.data));
+async function compare(own: Own, leader: LeaderAnswer, replication: Replication, data: string): Promise<Finding> {
+  const impossible = judgeHistory(own, leader) ?? (await whatIsGone(own, leader, replication, data));
   if (impossible !== null) return { impossible, stuck: null };
-  return own.answers && own.waits ? compareLog(own, leader, replication, place.data) : NOTHING;
+  return own.answers && own.waits ? compareLog(own, leader, replication, data) : NOTHING;
 }
 
 /** Why the leader no longer has WAL that this data needs, for people; null: it has all, or does not say. */
@@ -320,7 +257,10 @@ async function whatIsGone(own: Own, leader: LeaderAnswer, replication: Replicati
   if (!own.answers && (await ownLog(data, timeline, first, segmentBytes)) !== null) return null;
   const start = needed - (needed % segmentBytes);
   // WAL that the leader has not written yet is not missing, and a stream of it would wait.
-  if (start >= flush || !(await isGone(replication, timeline, start))) return null;
+  if (start >= flush) return null;
+  // Another refusal says nothing about files.
+  const refusal = await replication.stream({ lsn: printLsn(start), timeline }, () => false);
+  if (refusal?.code !== GONE) return null;
   return `${name} has removed the write-ahead log from ${printLsn(start)} on timeline ${timeline}, which this data needs`;
 }
 
