@@ -767,7 +767,7 @@ export class SimPostgres implements Postgres {
     this.lastBeatMs = life.time.nowMs();
     const tick = () => {
       if (!life.beats) return;
-      life.time.tick();
+      life.time.nowMs();
       this.engine.after(TICK_MS, this.process, tick);
     };
     tick();

@@ -17,7 +17,7 @@ import { createKeeper } from './create-keeper';
 import { StateFolder } from './memory';
 import { checkSettings } from './postgres/check-settings';
 import { placeOf } from './postgres/place';
-import { createServer } from './postgres/server';
+import { Server } from './postgres/server';
 
 const HEALTH_FILE = '/run/keeper/healthy';
 const HEALTH_EVERY_MS = 2_000;
@@ -61,7 +61,7 @@ async function main(): Promise<void> {
   for (const signal of UNUSED_SIGNALS) process.on(signal, () => log(`${signal} is ignored`));
   const config = readConfig();
   const { node, clusterKey } = config;
-  const postgres = createServer(placeOf(node, clusterKey, PATHS.nodeVolume), memoryLimit());
+  const postgres = new Server(placeOf(node, clusterKey, PATHS.nodeVolume), memoryLimit());
   const files = new StateFolder(`${PATHS.nodeVolume}/keeper`);
   const { keeper, run, close } = createKeeper({ config, postgres, clock: systemClock, files, log });
   const health = setInterval(() => tellHealth(keeper.healthy()), HEALTH_EVERY_MS);

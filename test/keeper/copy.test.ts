@@ -8,7 +8,7 @@ import { placeOf } from '../../failover/keeper/postgres/place';
 import { walFileIn } from '../../failover/keeper/postgres/processes';
 import { receivedUpTo } from '../../failover/keeper/postgres/receive-wal';
 import { makeRoom, reserveFor, watchRoom } from '../../failover/keeper/postgres/room';
-import { createServer } from '../../failover/keeper/postgres/server';
+import { Server } from '../../failover/keeper/postgres/server';
 import type { Session } from '../../failover/keeper/postgres/session';
 import { ensureSlots, handOver, reserveSlot } from '../../failover/keeper/postgres/slots';
 import {
@@ -79,7 +79,7 @@ describe('the manifest of a backup', () => {
 });
 
 describe('what is found in the volume after the container died in the middle of a copy', () => {
-  const server = () => createServer(placeOf('b', 'k'.repeat(48), volume), null);
+  const server = () => new Server(placeOf('b', 'k'.repeat(48), volume), null);
   const made = async (folder: string, mark: string) => {
     await mkdir(join(volume, folder), { recursive: true });
     await writeFile(join(volume, folder, 'PG_VERSION'), mark);

@@ -168,10 +168,14 @@ describe('the pipes', () => {
 
   it('hold what is written until it is read, take it at once when asked, and outlive their writers', async () => {
     const heard = { json: '', stray: '' };
-    const hear = (which: 'json' | 'stray') => (text: string) => {
-      heard[which] += text;
-    };
-    const pipes = await openLogPipes(hear('json'), hear('stray'), join(folder, 'log'));
+    const log = make();
+    vi.spyOn(log, 'hear').mockImplementation((text) => {
+      heard.json += text;
+    });
+    vi.spyOn(log, 'hearStray').mockImplementation((text) => {
+      heard.stray += text;
+    });
+    const pipes = await openLogPipes(log, join(folder, 'log'));
     const write = (name: string, text: string) => appendFileSync(join(folder, 'log', name), text);
     write('postgresql.json', 'é one\n');
     write('postgresql.log', 'stray\n');

@@ -27,13 +27,13 @@ class Rig {
   readonly askedAtMs: number[] = [];
   /** What the next question finds. */
   finds: () => Promise<Finding> = async () => ({ impossible: null, stuck: null });
-  readonly watch = new StreamWatch({
-    nowMs: () => this.nowMs,
-    ask: () => {
+  readonly watch = new StreamWatch(
+    () => {
       this.askedAtMs.push(this.nowMs);
       return this.finds();
     },
-  });
+    () => this.nowMs,
+  );
 
   /** Looks for some time. */
   async look(ms: number, sql: (nowMs: number) => SqlView | null, leader: Source | null = A): Promise<void> {

@@ -61,25 +61,21 @@ const SSL_REQUEST = Buffer.from([0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f]);
  * which is all that a new session needs from it. No session is begun, so this costs a fraction of a session and works
  * when no connection slot is free. Throws at the limit.
  */
-export function provePostmaster(socketFile: string, limitMs: number): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const socket = connect(socketFile);
-    const end = (error: Error | null) => {
-      clearTimeout(limit);
-      socket.destroy();
-      if (error === null) resolve();
-      else reject(error);
-    };
-    const limit = setTimeout(() => end(new Error(`the postmaster did not answer within ${limitMs} ms`)), limitMs);
-    socket.once('connect', () => socket.write(SSL_REQUEST));
-    // "S" or "N" comes from the child. A postmaster that cannot fork sends an error itself.
-    socket.once('data', (answer) => {
-      const isChild = answer[0] === 0x53 || answer[0] === 0x4e;
-      end(isChild ? null : new Error('the postmaster cannot make a process for a new session'));
-    });
-    socket.once('error', end);
-    socket.once('close', () => end(new Error('the postmaster closed the connection')));
-  });
+export async function provePostmaster(socketFile: string, limitMs: number): Promise<void> {
+  const socket = connect(socketFile);
+  const late = () => socket.destroy(new Error(`the postmaster did not answer within ${limitMs} ms`));
+  const limit = setTimeout(late, limitMs);
+  try {
+    socket.write(SSL_REQUEST);
+    for await (const answer of socket) {
+      // "S" or "N" comes from the child. A postmaster that cannot fork sends an error itself.
+      if (answer[0] === 0x53 || answer[0] === 0x4e) return;
+      throw new Error('the postmaster cannot make a process for a new session');
+    }
+    throw new Error('the postmaster closed the connection');
+  } finally {
+    clearTimeout(limit);
+  }
 }
 
 /**
@@ -110,7 +106,6 @@ interface HeartbeatParts {
  */
 class Life {
   readonly ending = new AbortController();
-  readonly time: OwnTime;
   session: Session | null = null;
   /**
    * Beats left until the next kernel check, the next proof of the postmaster, the next new session, and the end of the
@@ -123,9 +118,7 @@ class Life {
   /** The rest until the next beat. */
   rest = { untilMs: 0, ended: new AbortController() };
 
-  constructor(clock: Clock) {
-    this.time = new OwnTime(clock);
-  }
+  constructor(readonly time: OwnTime) {}
 
   /** Ends the session. */
   drop(): void {
@@ -147,7 +140,7 @@ export class Heartbeat {
 
   start(): void {
     if (this.life !== null) return;
-    this.life = new Life(this.clock);
+    this.life = new Life(new OwnTime(this.clock));
     this.lastMs = this.life.time.nowMs();
     this.commitMs = null;
     this.run(this.life).catch(() => undefined);
@@ -176,7 +169,7 @@ export class Heartbeat {
   private async tick({ time }: Life, during: AbortSignal): Promise<void> {
     while (!during.aborted) {
       await this.clock.sleep(TICK_MS, during);
-      time.tick();
+      time.nowMs();
     }
   }
 

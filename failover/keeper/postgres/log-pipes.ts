@@ -9,6 +9,7 @@ import { Socket } from 'node:net';
 import { join } from 'node:path';
 import { StringDecoder } from 'node:string_decoder';
 import { run } from './processes';
+import type { ServerLog } from './server-log';
 
 /** A folder on a tmpfs that every container has; the template's `log_directory`. */
 export const LOG_FOLDER = '/dev/shm/postgres-log';
@@ -23,9 +24,6 @@ const DRAIN_BYTES = 64 * 1024;
 /** Most pieces that are read in one call; together they are more than a pipe holds. */
 const DRAIN_PIECES_MAX = 16;
 
-/** Takes a piece of what was written into a pipe. */
-type Hear = (text: string) => void;
-
 /**
  * One pipe. It is opened for reading and writing, so it has a reader before PostgreSQL opens it, and it never reports
  * end of file while no writer is there.
@@ -37,7 +35,8 @@ export class Pipe {
 
   constructor(
     path: string,
-    private readonly hear: Hear,
+    /** Takes a piece of what was written into the pipe. */
+    private readonly hear: (text: string) => void,
   ) {
     this.fd = openSync(path, constants.O_RDWR | constants.O_NONBLOCK);
     this.socket = new Socket({ fd: this.fd, readable: true, writable: false });
@@ -65,10 +64,10 @@ export class Pipe {
 }
 
 /** Creates both pipes in an empty folder and begins to read. */
-export async function openLogPipes(json: Hear, stray: Hear, folder = LOG_FOLDER): Promise<readonly Pipe[]> {
+export async function openLogPipes(log: ServerLog, folder = LOG_FOLDER): Promise<readonly Pipe[]> {
   const [strayPath, jsonPath] = [join(folder, STRAY), join(folder, JSON_LOG)];
   await rm(folder, { recursive: true, force: true });
   await mkdir(folder, { recursive: true, mode: 0o700 });
   await run('mkfifo', ['-m', '600', strayPath, jsonPath], { limitMs: MAKE_LIMIT_MS });
-  return [new Pipe(jsonPath, json), new Pipe(strayPath, stray)];
+  return [new Pipe(jsonPath, (text) => log.hear(text)), new Pipe(strayPath, (text) => log.hearStray(text))];
 }

@@ -3,7 +3,6 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { STATUS_ROWS_MAX } from '../../contract/limits';
-import type { SlotView } from '../../contract/messages';
 import { NOTHING_SEEN, type SqlView } from '../ports';
 import { FLOORED, type Floors, type Pending } from '../tunables';
 import { VERSION_NAME } from './config-files';
@@ -13,7 +12,7 @@ import { type Session, sqlState } from './session';
 import { historyFile, historyOf, type Stretch } from './timelines';
 
 /** Wait events of a startup process that has applied all local WAL (S6). */
-export const WAITS_FOR_WAL = new Set(['RecoveryWalStream', 'RecoveryRetrieveRetryInterval']);
+const WAITS_FOR_WAL = new Set(['RecoveryWalStream', 'RecoveryRetrieveRetryInterval']);
 
 const WAL_TIMELINE = `('x' || left(pg_walfile_name(pg_current_wal_flush_lsn()), 8))::bit(32)::int`;
 
@@ -44,18 +43,13 @@ SELECT ${WAL_TIMELINE} AS timeline, pg_current_wal_flush_lsn()::text AS "flushLs
       FROM pg_stat_get_wal_senders() w, LATERAL pg_stat_get_activity(w.pid) a
       WHERE w.state IS NOT NULL AND a.application_name <> '' LIMIT ${STATUS_ROWS_MAX}) s) AS standbys`;
 
-interface StandbyRow {
-  recovery: boolean;
-  receive: string | null;
-  replay: string | null;
+type StandbyFields = 'inRecovery' | 'receiveLsn' | 'replayLsn' | 'receiverRuns' | 'heartbeatSeenAgeMs';
+interface StandbyRow extends Pick<SqlView, StandbyFields> {
   receiver: string | null;
   host: string | null;
-  /** A walreceiver process exists, also one that is still connecting. */
-  runs: boolean;
   received: number | null;
   startup: number | null;
   waits: string | null;
-  age: number | null;
   beat: string | null;
   database: string;
 }
@@ -66,10 +60,13 @@ const BEAT = `pg_sequence_last_value(to_regclass('${BEAT_SEQUENCE}'))::text`;
 // $1: process id of the startup process; null: not known yet. All nodes run on one machine, so the ages come from one
 // clock.
 const standby = (beat: string) => `
-SELECT ${beat} AS beat, current_database() AS database, pg_is_in_recovery() AS recovery, pg_last_wal_receive_lsn()::text AS receive, pg_last_wal_replay_lsn()::text AS replay,
-  r.status AS receiver, r.sender_host AS host,
-  r.status IS NOT NULL OR EXISTS (SELECT FROM pg_stat_get_activity(NULL) a WHERE a.backend_type = 'walreceiver') AS runs, r.received_tli AS received, s.pid AS startup, s.wait_event AS waits,
-  greatest(0, round(extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp()) * 1000))::float8 AS age
+SELECT ${beat} AS beat, current_database() AS database, pg_is_in_recovery() AS "inRecovery",
+  pg_last_wal_receive_lsn()::text AS "receiveLsn", pg_last_wal_replay_lsn()::text AS "replayLsn",
+  r.status AS receiver, r.sender_host AS host, r.received_tli AS received, s.pid AS startup, s.wait_event AS waits,
+  r.status IS NOT NULL OR EXISTS (SELECT FROM pg_stat_get_activity(NULL) a WHERE a.backend_type = 'walreceiver')
+    AS "receiverRuns",
+  greatest(0, round(extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp()) * 1000))::float8
+    AS "heartbeatSeenAgeMs"
 FROM (VALUES (1)) one (n)
   LEFT JOIN LATERAL (SELECT * FROM pg_stat_get_wal_receiver() WHERE pid IS NOT NULL) r ON true
   LEFT JOIN LATERAL (SELECT pid, wait_event FROM pg_stat_get_activity($1::int) WHERE backend_type = 'startup' LIMIT 1) s ON true`;
@@ -81,31 +78,18 @@ const TIMELINE = `
 SELECT greatest((SELECT timeline_id FROM pg_control_checkpoint()),
   (SELECT min_recovery_end_timeline FROM pg_control_recovery())) AS timeline`;
 
-/**
- * Timeline of the WAL file that the startup process reads or waits for. PostgreSQL gives the process id. Null: the
- * process title shows no file.
- */
-async function readTimeline(pid: number | null): Promise<number | null> {
-  const title = pid === null ? null : await commandLine(pid);
-  return title === null ? null : timelineOf(title);
-}
-
 /** The later of two timelines; null means not known. */
 export function laterTimeline(a: number | null, b: number | null): number | null {
   return a === null || b === null ? (a ?? b) : Math.max(a, b);
 }
 
-const SLOTS = `
+/** The replication slots of a running server. */
+export const SLOTS = `
 SELECT slot_name AS name, active, wal_status AS "walStatus",
   CASE WHEN restart_lsn IS NOT NULL THEN greatest(0, pg_wal_lsn_diff(
     CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_flush_lsn() END, restart_lsn))::float8
   END AS "retainedBytes"
 FROM pg_replication_slots WHERE NOT temporary ORDER BY slot_name LIMIT ${STATUS_ROWS_MAX}`;
-
-/** Returns the replication slots of a running server. Throws when it does not answer. */
-export function lookAtSlots(session: Session): Promise<SlotView[]> {
-  return session.ask('slots', SLOTS);
-}
 
 /** After an error, the heartbeat's count is not read for this time, ms, because PostgreSQL logs each error. */
 const BEAT_REST_MS = 1_000;
@@ -154,33 +138,32 @@ async function lookAtLeader(session: Session): Promise<SqlView> {
 
 /** Returns null when the server is out of recovery. */
 async function lookAtStandby(session: Session, seen: Known): Promise<SqlView | null> {
-  const row = await standbyRow(session, seen);
-  if (row.database !== session.database) {
+  const { receiver, host, received, startup, waits, beat, database, ...row } = await standbyRow(session, seen);
+  if (database !== session.database) {
     // A standby's session stays open when its database is renamed on the leader.
     session.destroy();
-    throw new Error(`the database ${session.database} is called ${row.database} now`);
+    throw new Error(`the database ${session.database} is called ${database} now`);
   }
-  if (!row.recovery) return null;
-  seen.startup = row.startup;
+  if (!row.inRecovery) return null;
+  seen.startup = startup;
   // The control file lags behind (S12). While the standby streams, the file's first answer and the received timeline
   // are enough.
-  if (row.receiver !== 'streaming' || seen.reached === null) {
-    const [reached] = await session.ask<{ timeline: number | null }>('timeline', TIMELINE);
-    seen.reached = laterTimeline(reached?.timeline ?? null, await readTimeline(row.startup));
+  if (receiver !== 'streaming' || seen.reached === null) {
+    const { timeline } = await session.askOne<Pick<SqlView, 'timeline'>>('timeline', TIMELINE);
+    // The file that the startup process reads or waits for. PostgreSQL gives the process id.
+    const title = startup === null ? null : await commandLine(startup);
+    seen.reached = laterTimeline(timeline, timelineOf(title ?? ''));
   }
-  const timeline = laterTimeline(row.received, seen.reached);
-  const count = Number(row.beat ?? Number.NaN);
+  const count = Number(beat ?? Number.NaN);
   const heartbeatSeen = count >= 0 && count <= BEAT_MAX ? count : null;
   return {
     ...NOTHING_SEEN,
-    timeline,
-    receiveLsn: row.receive,
-    replayLsn: row.replay,
-    walReceiver: row.receiver === null ? null : { status: row.receiver, host: row.host },
-    receiverRuns: row.runs,
-    startupWaits: WAITS_FOR_WAL.has(row.waits ?? ''),
+    ...row,
+    timeline: laterTimeline(received, seen.reached),
+    walReceiver: receiver === null ? null : { status: receiver, host },
+    startupWaits: WAITS_FOR_WAL.has(waits ?? ''),
     heartbeatSeen,
-    heartbeatSeenAgeMs: heartbeatSeen === null ? null : row.age,
+    heartbeatSeenAgeMs: heartbeatSeen === null ? null : row.heartbeatSeenAgeMs,
   };
 }
 
@@ -217,18 +200,13 @@ export async function lookForPending(session: Session, version: number): Promise
   return row.version === String(version) ? row.pending : null;
 }
 
-// The pause function throws on a leader, so it is not called there.
-const HELD = `
-SELECT pg_is_in_recovery() AND CASE WHEN pg_is_in_recovery() THEN pg_get_wal_replay_pause_state() = 'paused' END AS held,
-  json_build_object(${FLOORED.map((name) => `'${name}', current_setting('${name}')::int`).join(', ')}) AS own`;
-
 /**
  * Whether replay is paused, by a person or because a setting is too low, and this server's values of such settings
- * (S23).
+ * (S23). The pause function throws on a leader, so it is not called there.
  */
-export function lookForPause(session: Session): Promise<{ held: boolean; own: Floors }> {
-  return session.askOne('held', HELD);
-}
+export const HELD = `
+SELECT pg_is_in_recovery() AND CASE WHEN pg_is_in_recovery() THEN pg_get_wal_replay_pause_state() = 'paused' END AS held,
+  json_build_object(${FLOORED.map((name) => `'${name}', current_setting('${name}')::int`).join(', ')}) AS own`;
 
 const CLEAN = new Set(['shut down', 'shut down in recovery']);
 /**

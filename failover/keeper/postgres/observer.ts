@@ -5,11 +5,11 @@ import type { SlotView } from '../../contract/messages';
 import { REPLICATION_ROLE } from '../../contract/naming';
 import { derivedPassword } from '../../contract/proof';
 import { KeeperError, type Source, type SqlView, type View } from '../ports';
-import { FLOORED, type Pending } from '../tunables';
+import { FLOORED, type Floors, type Pending } from '../tunables';
 import type { Configuration } from './configuration';
 import type { DataFolder, Warning } from './data-folder';
 import type { Heartbeat } from './heartbeat';
-import { laterTimeline, lookAtSlots, lookBySql, lookForPause, lookForPending, readControlFile } from './look';
+import { HELD, laterTimeline, lookBySql, lookForPending, readControlFile, SLOTS } from './look';
 import { LOCKED_OUT, type OwnSessions, SQL_LIMIT_MS } from './own-sessions';
 import type { Place } from './place';
 import type { Postmaster } from './postmaster';
@@ -46,9 +46,9 @@ interface ObserverParts {
 }
 
 export class Observer {
-  private readonly watch: StreamWatch;
-  /** The node that this server has to follow. */
-  private upstream: Source | null = null;
+  private readonly watch = new StreamWatch((leader) => this.askWhy(leader));
+  /** The node that this server has to follow; null: no node. */
+  upstream: Source | null = null;
   /** The newest timeline on which the server was seen. */
   private received: number | null = null;
   /** The last view of the server as a leader. */
@@ -58,17 +58,12 @@ export class Observer {
   /** Whether replay is paused because a setting is too low, and when that was last checked. */
   private pause = { held: false, atMs: Number.NEGATIVE_INFINITY, replayLsn: null as string | null };
   private slots: { seen: SlotView[] | undefined; atMs: number } = { seen: undefined, atMs: Number.NEGATIVE_INFINITY };
-  /** The settings that wait for a restart under the files of `version`, and when the control file was last read. */
-  private pending: { version: number; settings: Pending[]; floorsAtMs: number } | null = null;
+  /** The settings that wait for a restart under the files of `version`. */
+  private pending: { version: number; settings: Pending[] } | null = null;
+  /** When the control file was last read for the leader's settings. */
+  private floorsAtMs = Number.NEGATIVE_INFINITY;
 
-  constructor(private readonly parts: ObserverParts) {
-    this.watch = new StreamWatch({ ask: (leader) => this.askWhy(leader), nowMs: () => performance.now() });
-  }
-
-  /** The server was told to follow this node; null: no node. */
-  follows(upstream: Source | null): void {
-    this.upstream = upstream;
-  }
+  constructor(private readonly parts: ObserverParts) {}
 
   /** The server is about to be promoted. */
   promotes(): void {
@@ -139,28 +134,26 @@ export class Observer {
     const { tunables, wanted, version } = files;
     tunables.answered();
     const known = this.pending?.version === version ? this.pending : null;
-    let floorsAtMs = this.pending?.floorsAtMs ?? Number.NEGATIVE_INFINITY;
-    const due = tunables.isFloored(wanted) && performance.now() - floorsAtMs >= FLOORS_EVERY_MS;
+    const due = tunables.isFloored(wanted) && performance.now() - this.floorsAtMs >= FLOORS_EVERY_MS;
     // Decided by the server's state, not by the keeper's steps: a promotion may have succeeded although its answer was
     // lost.
     if (!inRecovery) tunables.promoted();
     else if (known === null || due) {
-      floorsAtMs = performance.now();
-      if (known !== null) known.floorsAtMs = floorsAtMs;
+      this.floorsAtMs = performance.now();
       tunables.floorsAre((await readControlFile(place.data)).floors);
     }
     // The files will soon be written again, so an answer now says nothing.
     if (!files.isWritten) return null;
     const settings = known?.settings ?? (await lookForPending(session, version));
     if (settings === null) return null;
-    this.pending = { version, settings, floorsAtMs };
+    this.pending = { version, settings };
     return { wanted: JSON.stringify(wanted), status: tunables.status(wanted, settings, !inRecovery) };
   }
 
   private async lookAtSlots(session: Session): Promise<void> {
     if (performance.now() - this.slots.atMs < SLOTS_EVERY_MS) return;
     this.slots.atMs = performance.now();
-    this.slots.seen = await lookAtSlots(session);
+    this.slots.seen = await session.ask('slots', SLOTS);
   }
 
   /**
@@ -175,7 +168,7 @@ export class Observer {
     if (!inRecovery || goesOn) pause.held = false;
     if (!inRecovery || goesOn || performance.now() - pause.atMs < PAUSE_EVERY_MS) return;
     pause.atMs = performance.now();
-    const seen = await lookForPause(session);
+    const seen = await session.askOne<{ held: boolean; own: Floors }>('held', HELD);
     const floors = seen.held ? (await readControlFile(this.parts.place.data)).floors : seen.own;
     pause.held = FLOORED.some((name) => seen.own[name] < floors[name]);
   }

@@ -4,7 +4,7 @@
  */
 import type { Clock } from '../ports';
 
-/** Interval at which {@link OwnTime.tick} must be called, ms. */
+/** Longest time between two readings of an {@link OwnTime} that is in use, ms. */
 export const TICK_MS = 100;
 /** A process that did not read the clock for longer than this stood still, ms. */
 const GAP_MS = 500;
@@ -15,11 +15,6 @@ export class OwnTime {
 
   constructor(private readonly clock: Pick<Clock, 'nowMs'>) {
     this.seenMs = clock.nowMs();
-  }
-
-  /** Must be called every {@link TICK_MS} while the clock is in use. */
-  tick(): void {
-    this.nowMs();
   }
 
   /** The clock's time minus the time in which the process stood still, ms. It never decreases. */

@@ -4,6 +4,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { messageOf } from '../../contract/errors';
 import type { Place } from './place';
 import { commandLine, isReady, isWalsender, seemsToRun, serverProcesses, signalProcess } from './processes';
+import type { ServerLog } from './server-log';
 import { StartupProcess } from './startup-process';
 
 const STOP_LIMIT_MS = 45_000;
@@ -34,7 +35,7 @@ interface PostmasterParts {
    */
   controlStamp(): bigint | null;
   /** Receives pieces of its standard output, and of its standard error before its log begins. */
-  hear: { stray(text: string): void; early(text: string): void };
+  log: ServerLog;
   /** Called once, when it ends. */
   onExit(exit: Exit): void;
 }
@@ -53,8 +54,8 @@ export class Postmaster {
     this.startup = new StartupProcess(parts.place.node);
     this.controlAtStart = parts.controlStamp();
     const child = spawn('postgres', parts.serverArguments, { stdio: ['ignore', 'pipe', 'pipe'] });
-    child.stdout.setEncoding('utf8').on('data', (text: string) => parts.hear.stray(text));
-    child.stderr.setEncoding('utf8').on('data', (text: string) => parts.hear.early(text));
+    child.stdout.setEncoding('utf8').on('data', (text: string) => parts.log.hearStray(text));
+    child.stderr.setEncoding('utf8').on('data', (text: string) => parts.log.hearEarly(text));
     this.child = child;
     this.ended = new Promise((resolve) => {
       const end = (code: number | null, how: string) => {

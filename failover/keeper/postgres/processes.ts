@@ -22,16 +22,21 @@ const READY_LINE = 7;
 /** Process states in which a process runs or waits to be woken (proc(5), /proc/pid/stat). */
 const RUNS = new Set(['R', 'S', 'I']);
 
+/** Text of a small file, read at once; '' when it cannot be read. */
+function textOf(path: string): string {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch {
+    return '';
+  }
+}
+
 /**
  * Whether the kernel shows a process running or waiting: not stopped, not ended, and not in a call that cannot be
  * interrupted.
  */
 export function seemsToRun(pid: number): boolean {
-  try {
-    return RUNS.has(statFields(readFileSync(`/proc/${pid}/stat`, 'utf8'))[0] ?? '');
-  } catch {
-    return false;
-  }
+  return RUNS.has(statFields(textOf(`/proc/${pid}/stat`))[0] ?? '');
 }
 
 /**
@@ -39,12 +44,8 @@ export function seemsToRun(pid: number): boolean {
  * shutdown, which waits for the clients to leave, writes that it is stopping and lets existing sessions go on.
  */
 export function isReady(data: string): boolean {
-  try {
-    const status = readFileSync(join(data, 'postmaster.pid'), 'utf8').split('\n')[READY_LINE]?.trim();
-    return status === 'ready' || status === 'standby';
-  } catch {
-    return false;
-  }
+  const status = textOf(join(data, 'postmaster.pid')).split('\n')[READY_LINE]?.trim();
+  return status === 'ready' || status === 'standby';
 }
 
 /** PostgreSQL's processes in this container: the postmaster and its children. */
@@ -138,15 +139,11 @@ export function run(command: string, args: string[], options: ToolOptions): Prom
       errors = (errors + text).slice(-OUTPUT_MAX);
       options.onError?.(text);
     });
-    let broken: Error | null = null;
+    // The program may still run when it is aborted. `close` is not waited for, because a program that this one started
+    // may hold the pipes open for longer.
     child.on('error', (error) => {
-      broken = error;
       if (child.pid === undefined) reject(error);
-    });
-    // After an error it does not wait for `close`, because a program that this one started may hold the pipes open for
-    // longer.
-    child.on('exit', () => {
-      if (broken !== null) reject(broken);
+      else child.on('exit', () => reject(error));
     });
     child.on('close', (code, signal) => {
       if (code === 0) resolve(output);

@@ -1,5 +1,5 @@
 /** Promotes the running server and waits until it is a primary. */
-import { watch } from 'node:fs';
+import { type FSWatcher, watch } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -24,36 +24,27 @@ interface PromotionParts {
   sessions: OwnSessions;
   /** Called when the server was told to lead: no other node's settings bind it from then on. */
   told(): void;
+  /** Called now and then with the progress. */
+  tell(text: string): void;
+  /** Once it is aborted, the promotion is not waited for any more. */
+  signal: AbortSignal;
 }
 
 /**
- * Resolves with the timeline on which the server leads. Throws PROMOTION_HANGS. `tell` is called now and then with the
- * progress. Throws soon after the signal is aborted.
+ * Resolves with the timeline on which the server leads. Throws PROMOTION_HANGS, and soon after the signal is aborted.
  */
-export async function promote(
-  { data, postmaster, sessions, told }: PromotionParts,
-  tell: (text: string) => void,
-  signal: AbortSignal,
-): Promise<number> {
-  const history = watchForHistory(join(data, 'pg_wal'));
-  try {
-    const session = postmaster.blind ? await promoteBlind(data, postmaster, sessions, signal) : await sessions.common();
-    if (postmaster.blind) postmaster.blind = false;
-    else await session.query('SELECT pg_promote(false)');
-    told();
-    return await untilLed(session, history.seen, tell, signal);
-  } finally {
-    history.close();
-  }
+export async function promote(parts: PromotionParts): Promise<number> {
+  const { data, postmaster, sessions, told } = parts;
+  using history = watchForHistory(join(data, 'pg_wal'));
+  const session = postmaster.blind ? await promoteBlind(parts) : await sessions.common();
+  if (postmaster.blind) postmaster.blind = false;
+  else await session.query('SELECT pg_promote(false)');
+  told();
+  return await untilLed(session, history.seen, parts);
 }
 
 /** Waits until the server leads. `soon` is aborted when the promotion is about to finish. */
-async function untilLed(
-  session: Session,
-  soon: AbortSignal,
-  tell: (text: string) => void,
-  signal: AbortSignal,
-): Promise<number> {
+async function untilLed(session: Session, soon: AbortSignal, { tell, signal }: PromotionParts): Promise<number> {
   let replay: string | null = null;
   let movedMs = performance.now();
   let toldMs = movedMs;
@@ -85,12 +76,7 @@ async function untilLed(
  * Does what `pg_ctl promote` does, for a server that accepts sessions only after its promotion. Resolves with its first
  * session.
  */
-async function promoteBlind(
-  data: string,
-  postmaster: Postmaster,
-  sessions: OwnSessions,
-  signal: AbortSignal,
-): Promise<Session> {
+async function promoteBlind({ data, postmaster, sessions, signal }: PromotionParts): Promise<Session> {
   const goesOn = (sinceMs: number) =>
     !postmaster.isGone && !signal.aborted && performance.now() - sinceMs < PROMOTE_LIMIT_MS;
   // Earlier, the postmaster would remove the promotion's file or not know the signal. The startup process carries out
@@ -116,15 +102,16 @@ async function promoteBlind(
 const HISTORY = /^[0-9A-F]{8}\.history$/;
 
 /** Aborts `seen` when a history file appears in the folder. It never does if the kernel has no inotify watch left. */
-function watchForHistory(folder: string): { seen: AbortSignal; close(): void } {
+function watchForHistory(folder: string): Disposable & { seen: AbortSignal } {
   const seen = new AbortController();
+  let watcher: FSWatcher | undefined;
   try {
-    const watcher = watch(folder, (_event, name) => {
+    watcher = watch(folder, (_event, name) => {
       if (name !== null && HISTORY.test(name)) seen.abort();
     });
     watcher.on('error', () => undefined);
-    return { seen: seen.signal, close: () => watcher.close() };
   } catch {
-    return { seen: seen.signal, close: () => undefined };
+    // No watch is left. The promotion is then seen a little later.
   }
+  return { seen: seen.signal, [Symbol.dispose]: () => watcher?.close() };
 }

@@ -50,6 +50,8 @@ const OWN: ReadonlySet<string> = new Set([
   'archiver',
 ]);
 
+const ESCAPES: Readonly<Record<string, string>> = { '\n': '\\n', '\r': '\\r', '\t': '\\t' };
+
 /**
  * Escapes control characters, line separators and marks that change the direction of writing, so that they have no
  * effect.
@@ -57,11 +59,8 @@ const OWN: ReadonlySet<string> = new Set([
 function escapeControls(text: string): string {
   // biome-ignore lint/suspicious/noControlCharactersInRegex: these are what is looked for
   return text.replaceAll(/[\u0000-\u001f\u007f-\u009f\u2028-\u202e\u2066-\u2069]/g, (character) => {
-    if (character === '\n') return '\\n';
-    if (character === '\r') return '\\r';
-    if (character === '\t') return '\\t';
     const code = character.charCodeAt(0);
-    return code < 256 ? `\\x${code.toString(16).padStart(2, '0')}` : `\\u${code.toString(16)}`;
+    return ESCAPES[character] ?? (code < 256 ? `\\x${code.toString(16).padStart(2, '0')}` : `\\u${code.toString(16)}`);
   });
 }
 
@@ -115,11 +114,7 @@ export function readEntry(line: string): Entry | null {
   } catch {
     pairs = pairsOf(line);
   }
-  const text = (name: string): string => {
-    const value = pairs[name];
-    return typeof value === 'string' ? value : typeof value === 'number' ? String(value) : '';
-  };
-  const entry = Object.fromEntries(FIELDS.map((name) => [name, text(name)])) as Entry;
+  const entry = Object.fromEntries(FIELDS.map((name) => [name, String(pairs[name] ?? '')])) as Entry;
   return entry.timestamp === '' || entry.error_severity === '' ? null : entry;
 }
 
@@ -164,19 +159,9 @@ export class Lines {
   private rest = '';
 
   take(text: string): string[] {
-    const pieces = text.split('\n');
-    const last = pieces.pop() ?? '';
-    const lines: string[] = [];
-    for (const piece of pieces) {
-      lines.push(this.with(piece));
-      this.rest = '';
-    }
-    this.rest = this.with(last);
+    const lines = (this.rest + text).split('\n').map((line) => line.slice(0, LINE_MAX));
+    this.rest = lines.pop() ?? '';
     return lines;
-  }
-
-  private with(piece: string): string {
-    return this.rest.length >= LINE_MAX ? this.rest : (this.rest + piece).slice(0, LINE_MAX);
   }
 }
 

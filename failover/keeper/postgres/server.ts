@@ -22,7 +22,6 @@ import { promote } from './promotion';
 import { reach } from './rejoin';
 import { Replication } from './replication';
 import { ServerLog } from './server-log';
-import { within } from './session';
 import { ensureSlots, releaseRows } from './slots';
 
 const START_WAIT_MS = 2_000;
@@ -49,52 +48,37 @@ FROM pg_stat_activity
 WHERE backend_type = 'client backend' AND coalesce(usename, '') NOT IN ('${MONITOR_ROLE}', '${KEEPER_ROLE}')
   AND NOT (coalesce(usename, '') = 'postgres' AND application_name = current_setting('application_name'))`;
 
-/** One life of the postmaster process, and the objects that belong to it. */
-interface Run {
-  readonly postmaster: Postmaster;
-  readonly observer: Observer;
-}
-
-/** The parts of a server that stay the same in all lives of its process. */
-interface ServerParts {
-  readonly place: Place;
-  readonly warning: Warning;
-  readonly files: Configuration;
-  readonly sessions: OwnSessions;
-  readonly furnishing: Furnishing;
-  readonly canary: Canary;
-  readonly log: ServerLog;
-}
-
-/** Creates the PostgreSQL of this container. Nothing runs before {@link Server.start}. */
-export function createServer(place: Place, memoryLimitBytes: number | null): Server {
-  const sessions = new OwnSessions(place.node);
-  return new Server({
-    ...{ place, sessions, warning: { text: null } },
-    files: new Configuration(place, memoryLimitBytes),
-    canary: new Canary(sessions),
-    furnishing: new Furnishing(sessions, place.clusterKey),
-    log: new ServerLog((line) => process.stderr.write(`${line}\n`)),
-  });
-}
-
+/** The PostgreSQL of this container. Nothing runs before {@link Server.start}. */
 export class Server implements Postgres {
   onCrash: (reason: string | null) => void = () => undefined;
   onProgress: (text: string) => void = () => undefined;
+  private readonly warning: Warning = { text: null };
+  private readonly log = new ServerLog((line) => process.stderr.write(`${line}\n`));
+  private readonly sessions: OwnSessions;
+  private readonly files: Configuration;
   private readonly data: DataFolder;
+  private readonly canary: Canary;
+  private readonly furnishing: Furnishing;
   private readonly beats: Heartbeat;
-  /** The present life of the process; null: PostgreSQL does not run. */
-  private run: Run | null = null;
+  /** The present life of the process, and its observer; null: PostgreSQL does not run. */
+  private run: { postmaster: Postmaster; observer: Observer } | null = null;
   private pipes: readonly Pipe[] = [];
   private releaseAtMs = Number.NEGATIVE_INFINITY;
 
-  constructor(private readonly parts: ServerParts) {
-    const { place, warning, files, sessions } = parts;
+  constructor(
+    private readonly place: Place,
+    memoryLimitBytes: number | null,
+  ) {
+    const sessions = new OwnSessions(place.node);
+    this.sessions = sessions;
+    this.files = new Configuration(place, memoryLimitBytes);
     this.data = new DataFolder({
-      ...{ place, files, warning },
+      ...{ place, files: this.files, warning: this.warning },
       isRunning: () => this.run !== null,
       progress: (text) => this.onProgress(text),
     });
+    this.canary = new Canary(sessions);
+    this.furnishing = new Furnishing(sessions, place.clusterKey);
     this.beats = new Heartbeat({
       open: (limitMs) => sessions.home(limitMs, BEAT_LOCK_MS),
       prove: (limitMs) => provePostmaster(SOCKET, limitMs),
@@ -110,7 +94,7 @@ export class Server implements Postgres {
   // Data directory
 
   readonly initialise = () => this.data.initialise();
-  readonly reach = (source: Source) => reach(source, this.parts.place);
+  readonly reach = (source: Source) => reach(source, this.place);
   readonly copyFrom: Postgres['copyFrom'] = (...args) => this.data.copyFrom(...args);
   readonly dropCopy = () => this.data.dropCopy();
   readonly rewindFrom: Postgres['rewindFrom'] = (...args) => this.data.rewindFrom(...args);
@@ -118,27 +102,25 @@ export class Server implements Postgres {
   readonly tidy = () => this.data.tidy();
 
   async forkLsn(timeline: number): Promise<string | null> {
-    const begin = (await readHistory(this.parts.place.data, timeline)).at(-1)?.begin ?? 0n;
+    const begin = (await readHistory(this.place.data, timeline)).at(-1)?.begin ?? 0n;
     return begin === 0n ? null : printLsn(begin);
   }
 
   // Process
 
   async configure(ordered: ServerConfig): Promise<boolean> {
-    const { files, sessions } = this.parts;
     const config = await this.data.staged(ordered);
     const { run } = this;
-    run?.observer.follows(config.upstream);
-    sessions.application = config.settings.databaseName;
-    if (!(await files.write(config, run?.postmaster.blind === true))) return false;
+    if (run !== null) run.observer.upstream = config.upstream;
+    this.sessions.application = config.settings.databaseName;
+    if (!(await this.files.write(config, run?.postmaster.blind === true))) return false;
     this.run?.postmaster.reload();
     return true;
   }
 
   async start(ordered: ServerConfig, leads = false): Promise<void> {
     if (this.run !== null) return;
-    const { place, files, sessions, warning, log } = this.parts;
-    const { data, beats } = this;
+    const { place, files, sessions, warning, log, data, beats } = this;
     await noServerLeft(START_WAIT_MS);
     await data.removeLocks();
     await data.resumeCatchUp(ordered.upstream);
@@ -152,31 +134,28 @@ export class Server implements Postgres {
       warning.text = `PostgreSQL refuses postgresSettings, the former ones stay: ${words}`;
     });
     await data.beStandby();
-    const hearStray = (text: string) => log.hearStray(text);
-    if (this.pipes.length === 0) this.pipes = await openLogPipes((text) => log.hear(text), hearStray);
+    if (this.pipes.length === 0) this.pipes = await openLogPipes(log);
     for (const pipe of this.pipes) pipe.drain();
     log.begin();
     const postmaster = new Postmaster({
-      ...{ place, serverArguments: files.serverArguments(), blind },
+      ...{ place, serverArguments: files.serverArguments(), blind, log },
       controlStamp: () => data.controlStamp(),
-      hear: { stray: hearStray, early: (text) => log.hearEarly(text) },
       onExit: (exit) => this.gone(postmaster, exit),
     });
     const { systemId } = view;
     const observer = new Observer({ place, systemId, postmaster, data, sessions, files, beats, warning });
-    observer.follows(config.upstream);
+    observer.upstream = config.upstream;
     this.run = { postmaster, observer };
   }
 
   private gone({ recovered }: Postmaster, { code, how, told }: Exit): void {
-    const { files, sessions, canary, log } = this.parts;
     for (const pipe of this.pipes) pipe.drain();
-    const message = log.reason;
-    if (!told) files.tunables.failed({ code, recovered, message });
+    const message = this.log.reason;
+    if (!told) this.files.tunables.failed({ code, recovered, message });
     this.run = null;
     this.data.forget();
-    sessions.end();
-    canary.drop();
+    this.sessions.end();
+    this.canary.drop();
     this.beats.stop();
     if (told) return;
     if (message === null && code !== null) void this.awaitMessage();
@@ -188,7 +167,7 @@ export class Server implements Postgres {
    * is here.
    */
   private async awaitMessage(): Promise<void> {
-    const { log, warning } = this.parts;
+    const { log, warning } = this;
     const deadline = performance.now() + MESSAGE_LIMIT_MS;
     while (this.run === null && performance.now() < deadline) {
       await delay(MESSAGE_LOOK_MS);
@@ -208,32 +187,32 @@ export class Server implements Postgres {
   }
 
   async promote(tell: (text: string) => void, signal: AbortSignal): Promise<number> {
-    const { place, sessions, files } = this.parts;
-    const { run, data } = this;
+    const { run, place, data, sessions, files } = this;
     if (run === null) throw new Error('PostgreSQL does not run');
     if (data.catchesUp) await data.endCatchUp(true);
     run.observer.promotes();
     const told = () => files.tunables.promoted();
-    return promote({ data: place.data, postmaster: run.postmaster, sessions, told }, tell, signal);
+    return promote({ data: place.data, postmaster: run.postmaster, sessions, told, tell, signal });
   }
 
   async resumeReplay(): Promise<void> {
-    const session = await this.parts.sessions.common();
+    const session = await this.sessions.common();
     await session.query('SELECT pg_wal_replay_resume() WHERE pg_is_wal_replay_paused()');
   }
 
   // Clients
 
   async warm(database: string): Promise<void> {
-    (await this.parts.sessions.into(database)).destroy();
+    (await this.sessions.into(database)).destroy();
   }
 
   async checkpoint(): Promise<void> {
-    await within(this.parts.sessions.home(CHECKPOINT_LIMIT_MS, 0), (session) => session.query('CHECKPOINT'));
+    using session = await this.sessions.home(CHECKPOINT_LIMIT_MS, 0);
+    await session.query('CHECKPOINT');
   }
 
   async endIdleClients(): Promise<number> {
-    const session = await this.parts.sessions.common();
+    const session = await this.sessions.common();
     // The order of these counts matters: a connection that advances meanwhile is then counted at its next stage.
     const waiting = await waitingConnections(PORTS.postgres);
     const titles = (await serverProcesses()).map((p) => p.title);
@@ -245,15 +224,15 @@ export class Server implements Postgres {
 
   // Synchronous commit
 
-  readonly startCanary = () => this.parts.canary.start();
-  readonly canaryWaits = () => this.parts.canary.waits();
-  readonly kick = () => this.parts.canary.kick();
-  readonly syncWaiters = () => this.parts.canary.waiters();
+  readonly startCanary = () => this.canary.start();
+  readonly canaryWaits = () => this.canary.waits();
+  readonly kick = () => this.canary.kick();
+  readonly syncWaiters = () => this.canary.waiters();
 
   // Objects that a node keeps in PostgreSQL
 
   async ensureSlots(peers: string[], renew: boolean): Promise<void> {
-    const idle = await ensureSlots(await this.parts.sessions.common(), peers, renew);
+    const idle = await ensureSlots(await this.sessions.common(), peers, renew);
     if (idle.length > 0) this.release(idle);
   }
 
@@ -263,7 +242,7 @@ export class Server implements Postgres {
    */
   private release(slots: readonly string[]): void {
     if (performance.now() < this.releaseAtMs) return;
-    const { place, warning } = this.parts;
+    const { place, warning } = this;
     // The interval is counted from the beginning of the release. Each step of the release has a limit.
     this.releaseAtMs = performance.now() + RELEASE_EVERY_MS;
     const applicationName = `${place.node}-slots`;
@@ -275,12 +254,11 @@ export class Server implements Postgres {
     });
   }
 
-  readonly furnish = (settings: NodeSettings, isNew: boolean) => this.parts.furnishing.furnish(settings, isNew);
+  readonly furnish = (settings: NodeSettings, isNew: boolean) => this.furnishing.furnish(settings, isNew);
 
   async mend(): Promise<string[]> {
-    const { furnishing, sessions } = this.parts;
-    const missing = await furnishing.missing(await sessions.common());
-    return missing.length === 0 ? [] : furnishing.repair(missing);
+    const missing = await this.furnishing.missing(await this.sessions.common());
+    return missing.length === 0 ? [] : this.furnishing.repair(missing);
   }
 
   readonly startHeartbeat = () => this.beats.start();

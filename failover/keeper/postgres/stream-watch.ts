@@ -10,11 +10,6 @@ const SETTLED_MS = 1_000;
 const FIRST_GAP_MS = 1_000;
 const LONGEST_GAP_MS = 30_000;
 
-interface Parts {
-  ask: (leader: Source) => Promise<Finding>;
-  nowMs: () => number;
-}
-
 const NOT_STUCK = { position: -1n, count: 0 };
 
 /** What is known about a standby while it does not stream from one leader. */
@@ -37,7 +32,10 @@ export class StreamWatch {
   private doubt = new Doubt();
   private asking = false;
 
-  constructor(private readonly parts: Parts) {}
+  constructor(
+    private readonly ask: (leader: Source) => Promise<Finding>,
+    private readonly nowMs = () => performance.now(),
+  ) {}
 
   /** Why this data can never stream from its leader; null: it may. */
   get impossible(): string | null {
@@ -51,7 +49,7 @@ export class StreamWatch {
 
   /** Takes a look at the running server (null: it does not answer), which has to follow `leader` (null: no node). */
   seen(sql: SqlView | null, leader: Source | null): void {
-    const nowMs = this.parts.nowMs();
+    const nowMs = this.nowMs();
     const key = leader === null ? null : `${leader.name} ${leader.address}`;
     if (key !== this.leader || leader === null || sql?.inRecovery === false) {
       this.forget();
@@ -79,7 +77,7 @@ export class StreamWatch {
     // A check without an answer changes nothing.
     inBackground(
       async () => {
-        doubt.impossible = judge(doubt, await this.parts.ask(leader), leader);
+        doubt.impossible = judge(doubt, await this.ask(leader), leader);
       },
       undefined,
       () => {
