@@ -63,6 +63,19 @@ describe('a line for people', () => {
     expect(Math.max(...printEntry(entry({ statement })).map((text) => text.length))).toBeLessThan(4_200);
   });
 
+  it('that was cut anywhere gives what is whole, and as much of the last text as is there', () => {
+    const message = 'a "b" \\ \u0001 é {"x":"y"}, "z":1';
+    const whole = line({ error_severity: 'ERROR', message });
+    const from = whole.indexOf('"message":"') + '"message":"'.length;
+    for (let end = from; end <= whole.length; end++) {
+      const read = readEntry(whole.slice(0, end));
+      expect(read).toMatchObject({ timestamp: AT, error_severity: 'ERROR', pid: '48' });
+      expect(message.startsWith(read?.message ?? '?')).toBe(true);
+      expect(read?.message.length).toBeGreaterThanOrEqual(Math.min(message.length, (end - from - 5) / 6));
+      if (end === whole.indexOf(',"backend_type"')) expect(read?.message).toBe(message);
+    }
+  });
+
   it('is shown also when it is no line of the log', () => {
     const log = make();
     log.hear('what\u001bever\n');

@@ -15,7 +15,7 @@ const as = { host: HOST, user: 'postgres', limitMs: 2_000, applicationName: 'tes
 async function once(): Promise<unknown> {
   return ask({
     leader: { name: leader, address: HOST },
-    place: { node: own, data: `/tmp/${own}/data`, timeline: null },
+    ...{ node: own, data: `/tmp/${own}/data`, timeline: null },
     openSession: () => Session.open({ ...as, port: Number(ownPort), database: 'postgres' }),
     openReplication: () => Replication.open({ ...as, port: Number(leaderPort) }),
   }).catch((error: unknown) => ({ threw: messageOf(error) }));

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { isConnecting, isStartup, isUnnamed, isWalsender, timelineOf } from '../../failover/keeper/postgres/processes';
-import { readSample, type Sample, Standstill } from '../../failover/keeper/postgres/startup-process';
+import { readSample, type Sample, StartupProcess } from '../../failover/keeper/postgres/startup-process';
 
 const FILE = '00000002000000000000001A';
 /** What a client may call itself, as user and as database. */
@@ -51,7 +51,7 @@ describe('a startup process that has nothing left to apply', () => {
   const sample = (part: Partial<Sample>): Sample => ({ sleeps: true, processorMs: 0, sleepsTaken: 0, ...part });
   /** Looks every 20 ms for a second; the last answer. */
   const watch = (at: (ms: number) => Sample | null): number => {
-    const standstill = new Standstill();
+    const standstill = new StartupProcess('a');
     let last = 0;
     for (let ms = 0; ms <= 1_000; ms += 20) last = standstill.see(at(ms), ms);
     return last;

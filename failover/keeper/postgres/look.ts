@@ -24,12 +24,6 @@ export const LED_TIMELINE = `SELECT CASE WHEN NOT pg_is_in_recovery() THEN ${WAL
   pg_last_wal_replay_lsn()::text AS replay,
   pg_wal_lsn_diff(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn())::float8 AS behind`;
 
-export interface LedRow {
-  timeline: number | null;
-  replay: string | null;
-  behind: number | null;
-}
-
 // These statements run up to ten times a second. They call functions instead of the views on them: the views join
 // pg_authid and pg_database, which costs several times as much and waits for sessions that lock these catalogs.
 
@@ -121,19 +115,14 @@ async function knownOf(session: Session): Promise<Known> {
 /** Takes one look at a running server. Throws when it does not answer. */
 export async function lookBySql(session: Session): Promise<SqlView & { systemId: string }> {
   const seen = await knownOf(session);
-  if (seen.inRecovery) {
-    const view = await lookAtStandby(session, seen);
-    if (view !== null) return { ...view, systemId: seen.systemId };
-    // The server was promoted between two looks.
-    seen.inRecovery = false;
-  }
-  return { ...(await lookAtLeader(session)), systemId: seen.systemId };
-}
-
-async function lookAtLeader(session: Session): Promise<SqlView> {
+  const { systemId } = seen;
+  const standby = seen.inRecovery ? await lookAtStandby(session, seen) : null;
+  if (standby !== null) return { ...standby, systemId };
+  // It may have been promoted between two looks.
+  seen.inRecovery = false;
   const row = await session.askOne<Pick<SqlView, 'timeline' | 'flushLsn' | 'standbys'>>('leader', LEADER);
   // The observer adds the heartbeat, which knows its own count (observer.ts).
-  return { ...NOTHING_SEEN, inRecovery: false, ...row };
+  return { ...NOTHING_SEEN, inRecovery: false, ...row, systemId };
 }
 
 /** Returns null when the server is out of recovery. */

@@ -53,11 +53,12 @@ export class Observer {
   private received: number | null = null;
   /** The last view of the server as a leader. */
   private leader: View | null = null;
-  /** Why no superuser role can log in; null: one can. */
-  private lockedOut: string | null = null;
+  /** Why no superuser role can log in; undefined: one can. */
+  private lockedOut: string | undefined;
   /** Whether replay is paused because a setting is too low, and when that was last checked. */
   private pause = { held: false, atMs: Number.NEGATIVE_INFINITY, replayLsn: null as string | null };
-  private slots: { seen: SlotView[] | undefined; atMs: number } = { seen: undefined, atMs: Number.NEGATIVE_INFINITY };
+  private slots: SlotView[] | undefined;
+  private slotsAtMs = Number.NEGATIVE_INFINITY;
   /** The settings that wait for a restart under the files of `version`. */
   private pending: { version: number; settings: Pending[] } | null = null;
   /** When the control file was last read for the leader's settings. */
@@ -91,26 +92,28 @@ export class Observer {
       // A leader that hangs is still the leader. The heartbeat reports how long it hangs (S27).
       const seen: View =
         this.leader === null ? { ...view, starved: (await postmaster.stillMs()) > 0 } : { ...this.leader, stale: true };
-      const { lockedOut } = this;
-      return { ...seen, warning: warning.text, ...(lockedOut === null ? {} : { lockedOut }) };
+      return { ...seen, warning: warning.text, lockedOut: this.lockedOut };
     }
   }
 
   /** Asks the server for its state. Throws when it does not answer. */
   private async ask(view: View, session: Session): Promise<View> {
     const { systemId, ...sql } = await lookBySql(session);
-    this.lockedOut = null;
+    this.lockedOut = undefined;
     // Kept here, because the walreceiver's timeline disappears with its process, and that is when the timeline is
     // needed to choose a candidate.
     if (sql.inRecovery) sql.timeline = this.received = laterTimeline(this.received, sql.timeline);
     else this.fillBeat(sql);
     const settings = await this.lookAtSettings(session, sql.inRecovery);
-    await this.lookAtSlots(session);
+    if (performance.now() - this.slotsAtMs >= SLOTS_EVERY_MS) {
+      this.slotsAtMs = performance.now();
+      this.slots = await session.ask('slots', SLOTS);
+    }
     await this.lookAtPause(session, sql);
     this.watch.seen(sql, this.upstream);
     const seen = {
       ...view,
-      ...{ systemId, sql, settings, slots: this.slots.seen, paused: this.pause.held },
+      ...{ systemId, sql, settings, slots: this.slots, paused: this.pause.held },
       streamImpossible: this.watch.impossible,
     };
     this.leader = sql.inRecovery ? null : seen;
@@ -150,12 +153,6 @@ export class Observer {
     return { wanted: JSON.stringify(wanted), status: tunables.status(wanted, settings, !inRecovery) };
   }
 
-  private async lookAtSlots(session: Session): Promise<void> {
-    if (performance.now() - this.slots.atMs < SLOTS_EVERY_MS) return;
-    this.slots.atMs = performance.now();
-    this.slots.seen = await session.ask('slots', SLOTS);
-  }
-
   /**
    * Detects a replay that is paused because the control file has a higher value than this server: the leader's WAL
    * brought that value, and only a restart helps (S23). The keeper does not end a pause that only a person caused.
@@ -179,7 +176,7 @@ export class Observer {
     const { clusterKey, node, data, port } = place;
     return ask({
       leader,
-      place: { node, data, timeline: this.received },
+      ...{ node, data, timeline: this.received },
       openSession: () => sessions.home(),
       openReplication: () =>
         Replication.open({

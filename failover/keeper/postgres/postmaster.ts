@@ -81,8 +81,8 @@ export class Postmaster {
 
   /** Whether the kernel shows the process running or waiting, and the lock file says that it accepts sessions. */
   seemsWell(): boolean {
-    const { pid } = this;
-    return pid !== undefined && seemsToRun(pid) && isReady(this.parts.place.data);
+    const { pid } = this.child;
+    return !this.isGone && pid !== undefined && seemsToRun(pid) && isReady(this.parts.place.data);
   }
 
   /** Time for which its startup process has had nothing to apply, ms; 0: the process works, or there is none. */
@@ -90,14 +90,9 @@ export class Postmaster {
     return this.isGone ? 0 : this.startup.stillMs();
   }
 
-  /** Makes it read its configuration again. */
-  reload(): void {
-    this.signal('SIGHUP');
-  }
-
-  /** Makes it look for the file that asks for a promotion. */
-  tellToPromote(): void {
-    this.signal('SIGUSR1');
+  /** Sends it a signal: SIGHUP to read its configuration again, SIGUSR1 to look for the file that asks for a promotion. */
+  signal(signal: 'SIGHUP' | 'SIGUSR1'): void {
+    if (!this.isGone) this.child.kill(signal);
   }
 
   /** Shuts PostgreSQL down in fast mode. Resolves when the process has ended. */
@@ -119,26 +114,16 @@ export class Postmaster {
     patience.abort();
     await hurry;
   }
-
-  private get pid(): number | undefined {
-    return this.isGone ? undefined : this.child.pid;
-  }
-
-  private signal(signal: NodeJS.Signals): void {
-    if (!this.isGone) this.child.kill(signal);
-  }
 }
 
 /** Ends walsenders that hang, after a second. A shutdown otherwise waits until every standby has all WAL (S18). */
 async function endStuckWalsenders(signal: AbortSignal): Promise<void> {
-  const titles = async () =>
-    new Map((await serverProcesses()).filter((p) => isWalsender(p.title)).map((p) => [p.pid, p.title]));
   await delay(WALSENDER_PATIENCE_MS, undefined, { signal }).catch(() => undefined);
   while (!signal.aborted) {
-    const before = await titles();
+    const before = (await serverProcesses()).filter(({ title }) => isWalsender(title));
     await delay(WALSENDER_LOOK_MS, undefined, { signal }).catch(() => undefined);
     if (signal.aborted) return;
-    for (const [pid, title] of before) {
+    for (const { pid, title } of before) {
       if ((await commandLine(pid)) === title) signalProcess(pid, 'SIGTERM');
     }
   }

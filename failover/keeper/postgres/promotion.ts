@@ -4,7 +4,7 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { KeeperError } from '../ports';
-import { LED_TIMELINE, type LedRow } from './look';
+import { LED_TIMELINE } from './look';
 import type { OwnSessions } from './own-sessions';
 import type { Postmaster } from './postmaster';
 import type { Session } from './session';
@@ -45,11 +45,12 @@ export async function promote(parts: PromotionParts): Promise<number> {
 
 /** Waits until the server leads. `soon` is aborted when the promotion is about to finish. */
 async function untilLed(session: Session, soon: AbortSignal, { tell, signal }: PromotionParts): Promise<number> {
+  type Led = { timeline: number | null; replay: string | null; behind: number | null };
   let replay: string | null = null;
   let movedMs = performance.now();
   let toldMs = movedMs;
   for (;;) {
-    const led = await session.askOne<LedRow>('led', LED_TIMELINE);
+    const led = await session.askOne<Led>('led', LED_TIMELINE);
     const nowMs = performance.now();
     if (led.timeline !== null) return led.timeline;
     if (signal.aborted) throw new Error('the promotion is not waited for any more: there is another order');
@@ -86,7 +87,7 @@ async function promoteBlind({ data, postmaster, sessions, signal }: PromotionPar
   let workedMs = performance.now();
   while (goesOn(workedMs)) {
     await writeFile(join(data, 'promote'), '');
-    postmaster.tellToPromote();
+    postmaster.signal('SIGUSR1');
     await delay(PROMOTE_LOOK_MS);
     const session = await sessions.home().catch(() => null);
     if (session !== null) {

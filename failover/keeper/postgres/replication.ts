@@ -6,14 +6,6 @@ import { type Connection, DatabaseError } from 'pg';
 import { parseLsn, printLsn } from '../../contract/lsn';
 import { TimedClient, type TimedOptions } from './session';
 
-export interface Identity {
-  systemId: string;
-  /** On a primary: the timeline that it writes. */
-  timeline: number;
-  /** On a primary: the end of the flushed WAL. */
-  flushLsn: string;
-}
-
 interface StreamFrom {
   lsn: string;
   slot?: string;
@@ -52,7 +44,8 @@ export class Replication extends TimedClient {
     return new Replication(options).begin();
   }
 
-  async identify(): Promise<Identity> {
+  /** On a primary, `timeline` is the one that it writes, and `flushLsn` is the end of the flushed WAL. */
+  async identify(): Promise<{ systemId: string; timeline: number; flushLsn: string }> {
     const row = await this.row<{ systemid: string; timeline: number; xlogpos: string }>('IDENTIFY_SYSTEM');
     return { systemId: row.systemid, timeline: Number(row.timeline), flushLsn: row.xlogpos };
   }

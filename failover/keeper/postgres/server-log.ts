@@ -88,32 +88,23 @@ export function plainWords(text: string): string {
     .slice(0, 1_000);
 }
 
-const PAIR = /[{,]"([a-z_]+)":(?:"((?:[^"\\]|\\.)*)"?|(-?\d+))/y;
-
-/** The pairs at the beginning of a line that was cut. JSON.parse refuses such a line. */
-function pairsOf(line: string): Record<string, unknown> {
-  const pairs: Record<string, unknown> = {};
-  PAIR.lastIndex = 0;
-  for (let match = PAIR.exec(line); match !== null; match = PAIR.exec(line)) {
-    const [, name = '', text, digits] = match;
+/** Parses one line of JSON, also one that was cut; null: the text is no JSON. */
+function parsed(line: string): unknown {
+  // A line is cut in a text, where up to five characters of an escape may be at its end, or else in a name or a number.
+  const texts = [0, 1, 2, 3, 4, 5].map((left) => `${line.slice(0, line.length - left)}"}`);
+  for (const text of [line, ...texts, `${line.slice(0, line.lastIndexOf(',"'))}}`]) {
     try {
-      pairs[name] = digits ?? JSON.parse(`"${text ?? ''}"`);
+      return JSON.parse(text);
     } catch {
-      pairs[name] = text;
+      // The next one may be whole.
     }
   }
-  return pairs;
+  return null;
 }
 
 /** Parses a line of `jsonlog`, also one that was cut; null: the text is not such a line. */
 export function readEntry(line: string): Entry | null {
-  let pairs: Record<string, unknown> = {};
-  try {
-    const value: unknown = JSON.parse(line);
-    if (typeof value === 'object' && value !== null) pairs = { ...value };
-  } catch {
-    pairs = pairsOf(line);
-  }
+  const pairs = Object(parsed(line)) as Record<string, unknown>;
   const entry = Object.fromEntries(FIELDS.map((name) => [name, String(pairs[name] ?? '')])) as Entry;
   return entry.timestamp === '' || entry.error_severity === '' ? null : entry;
 }
@@ -148,10 +139,8 @@ export function reasonOf(entry: Entry): string | null {
  * client is connected by then.
  */
 export function earlyReasonOf(line: string): string | null {
-  const fatal = /^[^"]*? (FATAL|PANIC): {2}(.*)$/.exec(line);
-  if (fatal !== null) return shown(`${fatal[1]} (postmaster): ${fatal[2]}`, REASON_MAX);
-  const plain = /^postgres: (.*)$/.exec(line);
-  return plain === null ? null : shown(`FATAL (postmaster): ${plain[1]}`, REASON_MAX);
+  const [, severity = 'FATAL', words] = /^(?:[^"]*? (FATAL|PANIC): {2}|postgres: )(.*)$/.exec(line) ?? [];
+  return words === undefined ? null : shown(`${severity} (postmaster): ${words}`, REASON_MAX);
 }
 
 /** Splits a stream that arrives in pieces into whole lines. A line longer than {@link LINE_MAX} is cut. */

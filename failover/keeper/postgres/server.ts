@@ -20,7 +20,6 @@ import { type Exit, Postmaster } from './postmaster';
 import { isConnecting, isUnnamed, noServerLeft, serverProcesses, waitingConnections } from './processes';
 import { promote } from './promotion';
 import { reach } from './rejoin';
-import { Replication } from './replication';
 import { ServerLog } from './server-log';
 import { ensureSlots, releaseRows } from './slots';
 
@@ -114,7 +113,7 @@ export class Server implements Postgres {
     if (run !== null) run.observer.upstream = config.upstream;
     this.sessions.application = config.settings.databaseName;
     if (!(await this.files.write(config, run?.postmaster.blind === true))) return false;
-    this.run?.postmaster.reload();
+    this.run?.postmaster.signal('SIGHUP');
     return true;
   }
 
@@ -246,9 +245,8 @@ export class Server implements Postgres {
     // The interval is counted from the beginning of the release. Each step of the release has a limit.
     this.releaseAtMs = performance.now() + RELEASE_EVERY_MS;
     const applicationName = `${place.node}-slots`;
-    const open = () =>
-      Replication.open({ host: SOCKETS, user: 'postgres', applicationName, limitMs: RELEASE_LIMIT_MS });
-    releaseRows(slots, open).catch((error: unknown) => {
+    const login = { host: SOCKETS, user: 'postgres', applicationName, limitMs: RELEASE_LIMIT_MS };
+    releaseRows(slots, login).catch((error: unknown) => {
       const words = messageOf(error).slice(0, WORDS_MAX);
       warning.text = `dead rows are still kept for slot ${slots.join(', ')}: ${words}`;
     });

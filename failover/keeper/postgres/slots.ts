@@ -1,8 +1,8 @@
 /** Maintains the physical replication slots of the peers (S22). */
 
 import { copySlotName, slotName } from '../../contract/naming';
-import type { Replication } from './replication';
-import { literal, type Session, sqlState } from './session';
+import { Replication } from './replication';
+import { literal, type Session, sqlState, type TimedOptions } from './session';
 
 /**
  * Limits of the attempts to drop a slot. A node that was removed reconnects until its lines are out of pg_hba.conf,
@@ -50,7 +50,7 @@ export async function ensureSlots(session: Session, peers: string[], renew: bool
     if (copies.includes(name) && !renew && (active || !idle)) continue;
     const stays = wanted.includes(name) && (active || (!renew && !fellOff));
     if (stays) there.add(name);
-    else await drop(session, name);
+    else await dropSlot(session, name);
     if (stays && !active && holdsRows) holding.push(name);
   }
   for (const name of wanted) {
@@ -67,8 +67,8 @@ export async function ensureSlots(session: Session, peers: string[], renew: bool
  * so it stays. A standby that comes back in these milliseconds is refused once and tries again (S20); its feedback then
  * protects its rows again.
  */
-export async function releaseRows(slots: readonly string[], open: () => Promise<Replication>): Promise<void> {
-  using replication = await open();
+export async function releaseRows(slots: readonly string[], login: TimedOptions): Promise<void> {
+  using replication = await Replication.open(login);
   const { flushLsn } = await replication.identify();
   const onBegun = () => {
     replication.feedback();
@@ -83,10 +83,19 @@ export async function releaseRows(slots: readonly string[], open: () => Promise<
 
 /** Drops a slot and ends the walsender that uses it. It is no error if there is no such slot. */
 export async function dropSlot(session: Session, slot: string): Promise<void> {
-  try {
-    await drop(session, slot);
-  } catch (error) {
-    if (sqlState(error) !== UNDEFINED_OBJECT) throw error;
+  for (let attempt = 1; ; attempt++) {
+    try {
+      await session.query(
+        `SELECT pg_terminate_backend(active_pid, 1000) FROM pg_replication_slots
+          WHERE slot_name = ${literal(slot)} AND active_pid IS NOT NULL`,
+      );
+      await session.query(`SELECT pg_drop_replication_slot(${literal(slot)})`);
+      return;
+    } catch (error) {
+      if (sqlState(error) === UNDEFINED_OBJECT) return;
+      if (sqlState(error) !== OBJECT_IN_USE || attempt >= DROP_ATTEMPTS) throw error;
+      await session.query(`SELECT pg_sleep(${DROP_PAUSE_S})`);
+    }
   }
 }
 
@@ -119,20 +128,4 @@ export async function reserveSlot(session: Session, slot: string): Promise<void>
 export async function handOver(session: Session, from: string, to: string): Promise<void> {
   await make(session, to, `SELECT pg_copy_physical_replication_slot(${literal(from)}, ${literal(to)})`);
   await dropSlot(session, from);
-}
-
-async function drop(session: Session, slot: string): Promise<void> {
-  for (let attempt = 1; ; attempt++) {
-    try {
-      await session.query(
-        `SELECT pg_terminate_backend(active_pid, 1000) FROM pg_replication_slots
-          WHERE slot_name = ${literal(slot)} AND active_pid IS NOT NULL`,
-      );
-      await session.query(`SELECT pg_drop_replication_slot(${literal(slot)})`);
-      return;
-    } catch (error) {
-      if (sqlState(error) !== OBJECT_IN_USE || attempt >= DROP_ATTEMPTS) throw error;
-      await session.query(`SELECT pg_sleep(${DROP_PAUSE_S})`);
-    }
-  }
 }

@@ -30,11 +30,22 @@ const BUSY_MIN_MS = 25;
 const WAKES_MIN = 5;
 
 /**
- * Decides whether the startup process has nothing left to apply. This is so when, at each look since {@link STILL_MS},
- * it slept, used hardly any processor time and woke again and again.
+ * Watches the startup process of one server, and decides whether it has nothing left to apply. This is so when, at each
+ * look since {@link STILL_MS}, it slept, used hardly any processor time and woke again and again.
  */
-export class Standstill {
+export class StartupProcess {
+  private pid: number | undefined;
   private mark: { atMs: number; sample: Sample } | null = null;
+
+  constructor(private readonly node: string) {}
+
+  /** Time for which the process has had nothing to apply, ms; 0: it works, or there is none. */
+  async stillMs(): Promise<number> {
+    this.pid ??= (await startupProcess(this.node))?.pid;
+    const sample = this.pid === undefined ? null : await sampleOf(this.pid);
+    if (sample === null) this.pid = undefined;
+    return this.see(sample, performance.now());
+  }
 
   /**
    * Takes a sample and returns how long the process has been idle, ms. `sample`: null when there is no such process.
@@ -77,21 +88,5 @@ async function sampleOf(pid: number): Promise<Sample | null> {
     return readSample(stat, await readFile(`/proc/${pid}/status`, 'utf8'));
   } catch {
     return null;
-  }
-}
-
-/** Watches the startup process of one server. */
-export class StartupProcess {
-  private pid: number | undefined;
-  private readonly standstill = new Standstill();
-
-  constructor(private readonly node: string) {}
-
-  /** Time for which the process has had nothing to apply, ms; 0: it works, or there is none. */
-  async stillMs(): Promise<number> {
-    this.pid ??= (await startupProcess(this.node))?.pid;
-    const sample = this.pid === undefined ? null : await sampleOf(this.pid);
-    if (sample === null) this.pid = undefined;
-    return this.standstill.see(sample, performance.now());
   }
 }

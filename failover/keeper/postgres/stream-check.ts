@@ -29,6 +29,8 @@ const WAIT_LOOK_MS = 50;
 /** Number of looks in a row that must find the next record here and not applied. */
 export const STUCK_MAX = 3;
 
+type ControlFile = Awaited<ReturnType<typeof readControlFile>>;
+
 /** Position and history of this node's data. */
 export interface Own {
   systemId: string;
@@ -71,8 +73,7 @@ export function judgeHistory(own: Own, leader: LeaderAnswer): string | null {
   if (newest < mine.timeline) {
     return `${name} is on timeline ${newest}, which is behind timeline ${mine.timeline} of this data`;
   }
-  const index = leader.history.findIndex((s) => s.timeline === mine.timeline);
-  const theirs = leader.history[index];
+  const theirs = leader.history.find((s) => s.timeline === mine.timeline);
   if (theirs === undefined) {
     return `timeline ${mine.timeline} of this data is not in the history of ${name} (timeline ${newest})`;
   }
@@ -117,24 +118,11 @@ export function nextRecordIsHere({ from, own, leader }: Compared, position: bigi
   );
 }
 
-interface Place {
-  node: string;
-  /** The data directory. */
-  data: string;
-  /** The newest timeline on which this server is known to have been; null: not known. */
-  timeline: number | null;
-}
-
-interface OwnData extends Place {
-  /** The control file at the beginning of the check. */
-  file: Awaited<ReturnType<typeof readControlFile>>;
-}
-
 /**
  * Looks at this node: through its own PostgreSQL, or through its control file while the server is not consistent yet and
  * accepts no sessions (null). Throws when PostgreSQL does not answer.
  */
-async function lookAtOwn(session: Session | null, { node, data, timeline, file }: OwnData): Promise<Own> {
+async function lookAtOwn(session: Session | null, { node, data, timeline }: Question, file: ControlFile): Promise<Own> {
   const { systemId, segmentBytes, consistentLsn, control } = file;
   const sql = session === null ? null : await lookBySql(session);
   const read = walFileIn((await startupProcess(node))?.title ?? '');
@@ -196,7 +184,11 @@ const smaller = (a: bigint, b: bigint): bigint => (a < b ? a : b);
 
 interface Question {
   leader: Source;
-  place: Place;
+  node: string;
+  /** The data directory. */
+  data: string;
+  /** The newest timeline on which this server is known to have been; null: not known. */
+  timeline: number | null;
   /** Opens a session on this node's PostgreSQL; throws when that does not answer. */
   openSession: () => Promise<Session>;
   /** Opens a session of the replication protocol on the leader. */
@@ -214,27 +206,23 @@ export interface Finding {
 const NOTHING: Finding = { impossible: null, stuck: null };
 
 /** Checks once. Throws when the leader or this node does not answer. */
-export async function ask({ leader, place, openSession, openReplication }: Question): Promise<Finding> {
+export async function ask(question: Question): Promise<Finding> {
+  const { leader, data, openSession, openReplication } = question;
   using session = await openSession().catch(() => null);
-  const data = { ...place, file: await readControlFile(place.data) };
-  const own = await waiting(session, data);
+  const file = await readControlFile(data);
+  const look = () => lookAtOwn(session, question, file);
+  let own = await look();
+  for (let looks = 1; own.answers && !own.waits && looks < WAIT_LOOKS; looks++) {
+    await delay(WAIT_LOOK_MS);
+    own = await look();
+  }
   using replication = await openReplication();
   const answer = await askLeader(replication, leader.name);
-  const finding = answer === null ? NOTHING : await compare(own, answer, replication, place.data);
+  const finding = answer === null ? NOTHING : await compare(own, answer, replication, data);
   await replication.close();
-  if (finding === NOTHING || session === null) return finding;
   // If the data has advanced meanwhile, it can stream, whatever was found.
-  const after = await lookAtOwn(session, data);
-  return after.position === own.position ? finding : NOTHING;
-}
-
-/** Looks until the startup process is seen waiting for WAL. */
-async function waiting(session: Session | null, data: OwnData): Promise<Own> {
-  for (let look = 1; ; look++) {
-    const own = await lookAtOwn(session, data);
-    if (own.waits || !own.answers || look >= WAIT_LOOKS) return own;
-    await delay(WAIT_LOOK_MS);
-  }
+  const hasAdvanced = finding !== NOTHING && own.answers && (await look()).position !== own.position;
+  return hasAdvanced ? NOTHING : finding;
 }
 
 async function compare(own: Own, leader: LeaderAnswer, replication: Replication, data: string): Promise<Finding> {

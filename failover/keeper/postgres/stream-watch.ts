@@ -66,24 +66,21 @@ export class StreamWatch {
     }
     doubt.since ??= { atMs: nowMs, brokenAtMs: nowMs, replayLsn };
     doubt.since.brokenAtMs = nowMs;
-    if (nowMs - doubt.since.atMs >= SETTLED_MS && nowMs >= doubt.nextAtMs && !this.asking) this.begin(leader, nowMs);
+    const due = nowMs - doubt.since.atMs >= SETTLED_MS && nowMs >= doubt.nextAtMs;
+    // A check without an answer changes nothing.
+    if (due && !this.asking) inBackground(() => this.check(leader, nowMs));
   }
 
-  private begin(leader: Source, nowMs: number): void {
+  private async check(leader: Source, nowMs: number): Promise<void> {
     const { doubt } = this;
     this.asking = true;
     doubt.nextAtMs = nowMs + doubt.gapMs;
     doubt.gapMs = Math.min(2 * doubt.gapMs, LONGEST_GAP_MS);
-    // A check without an answer changes nothing.
-    inBackground(
-      async () => {
-        doubt.impossible = judge(doubt, await this.ask(leader), leader);
-      },
-      undefined,
-      () => {
-        this.asking = false;
-      },
-    );
+    try {
+      doubt.impossible = judge(doubt, await this.ask(leader), leader);
+    } finally {
+      this.asking = false;
+    }
   }
 }
 
