@@ -23,8 +23,7 @@ export class Canary {
     await this.end();
     const session = await this.sessions.home(SQL_LIMIT_MS, 0, 'on');
     this.session = session;
-    const [row] = await session.query<{ pid: number }>('SELECT pg_backend_pid() AS pid');
-    this.pid = row?.pid ?? 0;
+    this.pid = (await session.askOne<{ pid: number }>('pid', 'SELECT pg_backend_pid() AS pid')).pid;
     const deadline = performance.now() + LIMIT_MS;
     // A canary that commits before the server has read the setting is acknowledged at once. Then the next one is tried.
     while (performance.now() < deadline) {

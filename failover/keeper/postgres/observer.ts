@@ -103,7 +103,9 @@ export class Observer {
     // Kept here, because the walreceiver's timeline disappears with its process, and that is when the timeline is
     // needed to choose a candidate.
     if (sql.inRecovery) sql.timeline = this.received = laterTimeline(this.received, sql.timeline);
-    else this.fillBeat(sql);
+    // A leader knows its heartbeat without a query.
+    const { count, ageMs } = this.parts.beats.read();
+    if (!sql.inRecovery && count > 0) Object.assign(sql, { heartbeatSeen: count, heartbeatSeenAgeMs: ageMs });
     const settings = await this.lookAtSettings(session, sql.inRecovery);
     if (performance.now() - this.slotsAtMs >= SLOTS_EVERY_MS) {
       this.slotsAtMs = performance.now();
@@ -118,14 +120,6 @@ export class Observer {
     };
     this.leader = sql.inRecovery ? null : seen;
     return seen;
-  }
-
-  /** Fills in the heartbeat on a leader, which knows it without a query. */
-  private fillBeat(sql: SqlView): void {
-    const { count, ageMs } = this.parts.beats.read();
-    if (count === 0) return;
-    sql.heartbeatSeen = count;
-    sql.heartbeatSeenAgeMs = ageMs;
   }
 
   /**

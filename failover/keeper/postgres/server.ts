@@ -217,8 +217,8 @@ export class Server implements Postgres {
     const titles = (await serverProcesses()).map((p) => p.title);
     const connecting = titles.filter(isConnecting).length;
     const unnamed = Math.max(0, titles.filter(isUnnamed).length - 1);
-    const [row] = await session.ask<{ clients: number }>('idle clients', END_IDLE_CLIENTS);
-    return waiting + unnamed + connecting + (row?.clients ?? 0);
+    const { clients } = await session.askOne<{ clients: number }>('idle clients', END_IDLE_CLIENTS);
+    return waiting + unnamed + connecting + clients;
   }
 
   // Synchronous commit
