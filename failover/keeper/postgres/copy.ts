@@ -47,10 +47,6 @@ function askSource(session: Session): Promise<SourceFacts> {
   );
 }
 
-function withSource<T>(source: Source, place: Place, use: (session: Session) => Promise<T>): Promise<T> {
-  return within(openSource(source, place), use);
-}
-
 /** The last percentage in the output of a PostgreSQL tool with `--progress`. */
 function percentIn(text: string): string | undefined {
   return [...text.matchAll(/\((\d+)%\)/g)].at(-1)?.[1];
@@ -72,13 +68,9 @@ export async function endOfBackup(folder: string): Promise<string> {
   }
 }
 
-/** Options of a tool that copies or verifies. */
-interface ToolOptions {
+interface CopyOptions {
   progress: (text: string) => void;
   signal: AbortSignal;
-}
-
-interface CopyOptions extends ToolOptions {
   /** Removes the old data when the disk is too small for both; null: the old data must stay. */
   removeOld: (() => Promise<void>) | null;
 }
@@ -91,7 +83,8 @@ interface CopyOptions extends ToolOptions {
  */
 export async function copyData(source: Source, place: Place, options: CopyOptions): Promise<number> {
   const { fresh, wal, volume, data, node } = place;
-  const { sizeBytes, segmentBytes, tablespaces } = await withSource(source, place, askSource);
+  const withSource = <T>(use: (session: Session) => Promise<T>) => within(openSource(source, place), use);
+  const { sizeBytes, segmentBytes, tablespaces } = await withSource(askSource);
   let { removeOld } = options;
   if (removeOld !== null && (await sharesTablespace(tablespaces, data))) {
     await makeRoom(source.name, sizeBytes, place, async () => undefined);
@@ -113,20 +106,21 @@ export async function copyData(source: Source, place: Place, options: CopyOption
   // then.
   const hasOld = await exists(join(data, 'PG_VERSION'));
   const slot = hasOld ? copySlotName(node) : slotName(node);
-  const connection = conninfo(place, source.address, `${node}-receivewal`);
-  const receiver = new WalReceiver({ folder: wal, connection, slot, onFailed: fail });
+  const receiver = new WalReceiver(source, place, wal, slot, fail);
   try {
     watchRoom(source.name, place, reserveBytes, signal, fail);
-    await withSource(source, place, (session) => reserveSlot(session, slot));
+    await withSource((session) => reserveSlot(session, slot));
     await mkdir(wal, { mode: 0o700 });
     receiver.begin();
-    const tools = { progress: options.progress, signal };
-    await baseBackup(source, place, tools);
+    const tool = progressOf(options.progress, signal);
+    const connection = conninfo(place, source.address, `${node}-basebackup`);
+    const backup = ['--checkpoint=fast', '--wal-method=none', '--no-password', '--sync-method=syncfs'];
+    await tool(`base backup of ${source.name}`, 'pg_basebackup', ['-d', connection, '-D', fresh, ...backup]);
     await lastSegment(await endOfBackup(fresh), wal, segmentBytes, signal);
-    await verify(source, place, tools);
+    await tool(`verifying the copy of ${source.name}`, 'pg_verifybackup', [`--wal-directory=${wal}`, fresh]);
     await receiver.end();
     if (signal.aborted) throw new Error('aborted');
-    if (hasOld) await withSource(source, place, (session) => handOver(session, slot, slotName(node)));
+    if (hasOld) await withSource((session) => handOver(session, slot, slotName(node)));
     await rm(join(fresh, 'pg_wal'), { recursive: true, force: true });
     await rename(wal, join(fresh, 'pg_wal'));
     await writeFile(join(fresh, CATCHING_UP), '');
@@ -137,38 +131,23 @@ export async function copyData(source: Source, place: Place, options: CopyOption
     stop.abort();
     await receiver.end();
     // This may fail: the leader drops an idle slot of a copy by itself.
-    if (hasOld) withSource(source, place, (session) => dropSlot(session, slot)).catch(() => undefined);
+    if (hasOld) withSource((session) => dropSlot(session, slot)).catch(() => undefined);
     throw cause ?? error;
   } finally {
     stop.abort();
   }
 }
 
-/** Runs a tool with `--progress` and reports its last percentage as the progress of `what`. */
-async function runWithProgress(
-  what: string,
-  command: string,
-  args: string[],
-  { progress, signal }: ToolOptions,
-): Promise<void> {
-  const tell = throttled(progress);
-  const onError = (text: string) => {
-    const percent = percentIn(text);
-    if (percent !== undefined) tell(`${what}: ${percent} %`);
+/** Returns a function that runs a tool with `--progress` and reports its last percentage as the progress of `what`. */
+function progressOf(progress: (text: string) => void, signal: AbortSignal) {
+  return async (what: string, command: string, args: string[]): Promise<void> => {
+    const tell = throttled(progress);
+    const onError = (text: string) => {
+      const percent = percentIn(text);
+      if (percent !== undefined) tell(`${what}: ${percent} %`);
+    };
+    await run(command, ['--progress', ...args], { limitMs: DAY_MS, signal, onError });
   };
-  await run(command, args, { limitMs: DAY_MS, signal, onError });
-}
-
-async function baseBackup(source: Source, place: Place, tools: ToolOptions): Promise<void> {
-  const connection = conninfo(place, source.address, `${place.node}-basebackup`);
-  const options = ['--checkpoint=fast', '--wal-method=none', '--progress', '--no-password', '--sync-method=syncfs'];
-  const args = ['-d', connection, '-D', place.fresh, ...options];
-  await runWithProgress(`base backup of ${source.name}`, 'pg_basebackup', args, tools);
-}
-
-async function verify(source: Source, { wal, fresh }: Place, tools: ToolOptions): Promise<void> {
-  const args = ['--progress', `--wal-directory=${wal}`, fresh];
-  await runWithProgress(`verifying the copy of ${source.name}`, 'pg_verifybackup', args, tools);
 }
 
 /** Waits until the segment that ends the backup's WAL at `end` was received as a whole. */

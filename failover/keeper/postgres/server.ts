@@ -90,8 +90,7 @@ export class Server implements Postgres {
 
   constructor(private readonly parts: ServerParts) {
     const { place, warning, files, sessions } = parts;
-    this.data = new DataFolder({
-      ...{ place, files, warning },
+    this.data = new DataFolder(place, files, warning, {
       isRunning: () => this.run !== null,
       progress: (text) => this.onProgress(text),
     });

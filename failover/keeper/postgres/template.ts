@@ -5,7 +5,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 
-type TemplateName = 'postgresql.conf' | 'pg_hba.conf' | 'users.sql';
+type TemplateName = 'postgresql.conf' | 'pg_hba.conf' | 'failover.conf' | 'own-objects.sql' | 'users.sql';
 
 let bundled: Record<TemplateName, string> | null = null;
 
