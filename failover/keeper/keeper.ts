@@ -2,7 +2,7 @@
  * The keeper's main loop. It accepts orders, stores them before acting (S5), brings PostgreSQL to the state that the
  * newest order asks for, and reports. It is level-triggered: one loop looks at PostgreSQL and does what is still
  * missing, again and again. So a lost message, a crash or a restart needs no code path of its own. This file knows only
- * the ports.
+ * the ports, and the connection to the monitor that is used unless it is given another.
  *
  * S3: `promotingTerm` is stored together with the order before the promotion. It is cleared when the promotion was seen
  * to finish and its timeline was stored as `promoted`. Whether that leadership was opened to clients is known only to
@@ -10,10 +10,12 @@
  */
 import type { FailureCode, LogCode } from '../contract/codes';
 import { messageOf } from '../contract/errors';
+import type { KeeperConfig } from '../contract/inputs';
 import { parseLsn } from '../contract/lsn';
 import {
   compareOrders,
   type KeeperFrame,
+  type MonitorAddress,
   type MonitorFrame,
   type NodeSettings,
   type Order,
@@ -21,12 +23,24 @@ import {
   type Status,
 } from '../contract/messages';
 import { noticeByHand } from './by-hand';
-import type { DurableState } from './durable-state';
+import { DurableState } from './durable-state';
 import type { AcceptedOrder, KeeperState } from './keeper-state';
-import { type Clock, KeeperError, type Link, NO_VIEW, type Postgres, type View } from './ports';
+import type { Lives } from './lives';
+import { MonitorLink } from './monitor-link';
+import {
+  type Beat,
+  type Clock,
+  KeeperError,
+  type Link,
+  type LinkEvents,
+  NO_VIEW,
+  type Postgres,
+  type StateFile,
+  type View,
+} from './ports';
 import { Pursuit } from './pursue';
 import { whyNotLead } from './pursue-lead';
-import type { Activity, NoteLevel, Outcome, PursuitHost } from './pursuit-host';
+import type { NoteLevel, Outcome, PursuitHost } from './pursuit-host';
 import { Reports } from './reports';
 import type { Facts } from './status';
 
@@ -78,19 +92,33 @@ class Turn {
   calm = false;
 }
 
-interface KeeperParts {
-  node: string;
+/** What a keeper needs from outside. */
+interface KeeperPorts {
+  config: KeeperConfig;
   postgres: Postgres;
   clock: Clock;
-  link: Link;
-  store: DurableState;
+  files: StateFile;
   /** Writes one line to the container's log; absent: nothing is logged. */
   log?(message: string): void;
+  /** @default over TCP */
+  link?: Link;
 }
 
-export class Keeper implements PursuitHost {
+/** Returns the monitors of the stored list and then the configured first contacts, without duplicates. */
+export function contactsOf(
+  stored: readonly MonitorAddress[] | undefined,
+  first: readonly MonitorAddress[],
+): MonitorAddress[] {
+  const all = [...(stored ?? []), ...first];
+  return [...new Map(all.map((contact) => [`${contact.host}:${contact.port}`, contact])).values()];
+}
+
+export class Keeper implements PursuitHost, Facts, LinkEvents {
   stopping = false;
   view: View = NO_VIEW;
+  progress: Progress = { order: null, done: false, failure: null };
+  /** The lives of this node's PostgreSQL. */
+  readonly lives: Lives;
   /** The view was taken in this turn of the loop, and nothing was changed since. */
   private current = false;
   private lookedAtMs = Number.NEGATIVE_INFINITY;
@@ -104,7 +132,6 @@ export class Keeper implements PursuitHost {
   private readonly reports: Reports;
   /** The monitor's settings, and the number of their changes. */
   private given: { settings: NodeSettings | null; version: number } = { settings: null, version: 0 };
-  private progress: Progress = { order: null, done: false, failure: null };
   /** Number of steps that failed in a row. */
   private stumbles = 0;
   private turn = new Turn();
@@ -112,33 +139,50 @@ export class Keeper implements PursuitHost {
   private looped: Promise<void> = Promise.resolve();
   private frames: Promise<void> = Promise.resolve();
 
-  constructor({ node, postgres, clock, link, store, log }: KeeperParts) {
+  /** Creates a keeper that has not started yet. */
+  constructor(private readonly ports: KeeperPorts) {
+    const { config, postgres, clock, files, link } = ports;
+    const { node, clusterKey, monitors } = config;
     this.postgres = postgres;
     this.clock = clock;
-    this.link = link;
-    this.store = store;
-    this.reports = new Reports({ clock, link, log, facts: () => this.facts() });
+    this.store = new DurableState(files);
+    const contacts = () => contactsOf(this.state.monitors, monitors);
+    this.link = link ?? new MonitorLink({ node, clusterKey, contacts });
+    this.reports = new Reports(this, clock, this.link);
     this.pursuit = new Pursuit({ node, postgres, clock, host: this });
-    this.postgres.onCrash = (reason) => this.crashed(reason);
+    this.lives = this.pursuit.lives;
+    postgres.onCrash = (reason) => this.crashed(reason);
   }
 
   get state(): KeeperState {
     return this.store.state;
   }
 
-  /** The long step that is running, as the status shows it; null: none. */
-  get activity(): Activity | null {
-    return this.pursuit.lives.activity;
+  get settings(): NodeSettings | null {
+    return this.given.settings;
   }
 
-  /** Runs after {@link load} until {@link terminate} ends it. */
-  async run(): Promise<void> {
+  heartbeat(): Beat {
+    return this.postgres.heartbeat();
+  }
+
+  log(message: string): void {
+    this.ports.log?.(message);
+  }
+
+  /**
+   * Loads the stored state, connects and runs until {@link terminate}. `failed` is called with the reason if the
+   * connection is given up.
+   */
+  async run(failed: (error: unknown) => void): Promise<void> {
+    await this.load();
+    this.link.run(this).catch(failed);
     this.looped = this.loop();
     await this.looped;
   }
 
   /** Loads the stored state and finishes an interrupted swap. */
-  async load(): Promise<void> {
+  private async load(): Promise<void> {
     await this.store.load();
     if (this.state.swapPending) {
       await this.postgres.swapIn();
@@ -260,7 +304,7 @@ export class Keeper implements PursuitHost {
         if (order === this.progress.order && !turn.job.signal.aborted) this.failed(error);
       }
       // The pass has ended, with or without success, so no long step runs.
-      this.pursuit.lives.activity = null;
+      this.lives.activity = null;
       this.report();
       if (!this.ended) await this.clock.sleep(restMs, turn.nudge.signal);
     }
@@ -314,7 +358,7 @@ export class Keeper implements PursuitHost {
 
   private async noticeByHand(view: View): Promise<void> {
     // An order has promoted the running server or is about to do so.
-    if (this.pursuit.lives.now.leadership !== null) return;
+    if (this.lives.now.leadership !== null) return;
     if (!(await noticeByHand(view, this.state, (change) => this.save(change)))) return;
     this.note('warn', 'PROMOTED_BY_HAND', 'PostgreSQL became a primary without an order');
   }
@@ -337,7 +381,7 @@ export class Keeper implements PursuitHost {
   private crashed(reason: string | null): void {
     this.reports.crashed();
     this.progress.done = false;
-    this.pursuit.lives.crashed(this.progress.order, this.given.settings);
+    this.lives.crashed(this.progress.order, this.given.settings);
     this.view = { ...this.view, running: false, sql: null, settings: null, blind: false };
     const why = reason === null ? '' : `: ${reason}`;
     this.note('error', 'POSTGRES_CRASHED', `PostgreSQL ended without having been told to${why}`);
@@ -349,24 +393,13 @@ export class Keeper implements PursuitHost {
     this.reports.note(level, code, message);
   }
 
-  private facts(): Facts {
-    const { state, view, stopping, postgres } = this;
-    const { settings } = this.given;
-    const { done, failure } = this.progress;
-    return {
-      lives: this.pursuit.lives,
-      state,
-      view,
-      settings,
-      stopping,
-      done,
-      failure,
-      heartbeat: postgres.heartbeat(),
-    };
-  }
-
   report(): void {
     this.reports.report();
+  }
+
+  /** Closes the connection to the monitor, within the limit, ms. */
+  close(limitMs: number): Promise<void> {
+    return this.link.close(limitMs);
   }
 
   /** True while the keeper is connected and its order is carried out: the container is then healthy. */
@@ -386,7 +419,7 @@ export class Keeper implements PursuitHost {
     const isHeard = () => this.link.connected || this.clock.nowMs() < fromMs + MONITOR_LIMIT_MS;
     // An order to stop drains the clients within its own limit. The wait goes on until that order shuts PostgreSQL
     // down.
-    const leads = () => this.view.sql?.inRecovery === false && this.activity !== 'stopping';
+    const leads = () => this.view.sql?.inRecovery === false && this.lives.activity !== 'stopping';
     while (leads() && isHeard() && this.clock.nowMs() < deadline) await this.clock.sleep(10);
     const unasked = leads() && this.link.connected;
     this.ended = true;

@@ -14,7 +14,7 @@ import {
   PROTOCOL_VERSION,
 } from '../contract/messages';
 import { proof, sameProof } from '../contract/proof';
-import type { DialledLink, LinkEvents } from './ports';
+import type { Link, LinkEvents } from './ports';
 
 const CONNECT_LIMIT_MS = 1_000;
 const HANDSHAKE_LIMIT_MS = 2_000;
@@ -23,14 +23,14 @@ const SILENCE_LIMIT_MS = 10_000;
 const BACKOFF_MIN_MS = 50;
 const BACKOFF_MAX_MS = 500;
 
-export interface LinkOptions {
+interface LinkOptions {
   node: string;
   clusterKey: string;
   /** The monitors to try now, in order; at least one. */
   contacts(): readonly MonitorAddress[];
 }
 
-export class MonitorLink implements DialledLink {
+export class MonitorLink implements Link {
   private socket: Socket | null = null;
   private ready = false;
   private ended = false;
