@@ -22,7 +22,6 @@ import {
   PINGS_A_STATUS,
   type Status,
 } from '../contract/messages';
-import { noticeByHand } from './by-hand';
 import { DurableState } from './durable-state';
 import type { AcceptedOrder, KeeperState } from './keeper-state';
 import type { Lives } from './lives';
@@ -41,6 +40,7 @@ import {
 import { Pursuit } from './pursue';
 import { whyNotLead } from './pursue-lead';
 import type { NoteLevel, Outcome, PursuitHost } from './pursuit-host';
+import { noticeByHand } from './rejoining';
 import { Reports } from './reports';
 import type { Facts } from './status';
 
@@ -336,8 +336,12 @@ export class Keeper implements PursuitHost, Facts, LinkEvents {
     this.view = await this.postgres.observe();
     this.lookedAtMs = this.clock.nowMs();
     this.current = true;
-    // This comes before any part of the view is reported.
-    await this.noticeByHand(this.view);
+    // This comes before any part of the view is reported. An order that promotes the server, or has promoted it, has
+    // begun a leadership.
+    const isOrdered = this.lives.now.leadership !== null;
+    if (!isOrdered && (await noticeByHand(this.view, this.state, (change) => this.save(change)))) {
+      this.note('warn', 'PROMOTED_BY_HAND', 'PostgreSQL became a primary without an order');
+    }
     const { view } = this;
     this.noteWal(view);
     if (view.warning !== null && view.warning !== before.warning) this.note('warn', 'POSTGRES_WARNING', view.warning);
@@ -354,13 +358,6 @@ export class Keeper implements PursuitHost, Facts, LinkEvents {
     this.position = lsn == null ? null : parseLsn(lsn);
     const wrote = before !== null && this.position !== null && this.position - before > CALM_WAL_BYTES;
     if (wrote) this.reports.busy();
-  }
-
-  private async noticeByHand(view: View): Promise<void> {
-    // An order has promoted the running server or is about to do so.
-    if (this.lives.now.leadership !== null) return;
-    if (!(await noticeByHand(view, this.state, (change) => this.save(change)))) return;
-    this.note('warn', 'PROMOTED_BY_HAND', 'PostgreSQL became a primary without an order');
   }
 
   async look(): Promise<void> {
@@ -426,13 +423,16 @@ export class Keeper implements PursuitHost, Facts, LinkEvents {
     this.turn.job.abort();
     this.wake();
     await this.looped;
-    await this.pursuit.terminate(async () => {
-      if (!unasked) return;
+    this.lives.activity = 'stopping';
+    if (unasked) {
       // No other node took over. HAProxy should hold new connections now; a PostgreSQL that shuts down would refuse
       // them.
       this.reports.report(true);
       await this.clock.sleep(NOTICE_MS);
-    });
+    }
+    this.lives.over();
+    await this.lives.shutDown();
+    this.lives.activity = null;
     this.view = await this.postgres.observe();
     this.progress.done = this.progress.order?.target.kind === 'stop';
     this.reports.report(true);

@@ -78,18 +78,6 @@ FROM (SELECT ${oidOf(MONITOR_ROLE)} AS monitor, ${oidOf(REPLICATION_ROLE)} AS re
   to_regclass('failover.canary')::oid AS canary, to_regclass('${BEAT_SEQUENCE}')::oid AS beat OFFSET 0) t`;
 }
 
-/** Kinds of objects that a person may have created under one of the failover's own names. Such an object is dropped. */
-const KINDS: Readonly<Record<string, string>> = {
-  r: 'TABLE',
-  p: 'TABLE',
-  v: 'VIEW',
-  m: 'MATERIALIZED VIEW',
-  S: 'SEQUENCE',
-  f: 'FOREIGN TABLE',
-  c: 'TYPE',
-  i: 'INDEX',
-};
-
 export class Furnishing {
   /** Stored verifiers that are known to match the roles' passwords, by role. */
   private readonly verifiers = new Map<string, string>();
@@ -249,11 +237,13 @@ async function ensureHome(session: Session): Promise<void> {
   await session.query(`CREATE DATABASE ${HOME} TEMPLATE template0`);
 }
 
-/** Drops whatever has this name: a table, a view, a sequence or something else. */
+/** Drops what a person may have created under one of the failover's own names: a table, a view or something else. */
 async function dropWhatever(session: Session, name: string): Promise<void> {
   const [row] = await session.query<{ kind: string }>(
-    'SELECT relkind AS kind FROM pg_class WHERE oid = to_regclass($1)',
+    `SELECT CASE relkind WHEN 'v' THEN 'VIEW' WHEN 'm' THEN 'MATERIALIZED VIEW' WHEN 'S' THEN 'SEQUENCE'
+      WHEN 'f' THEN 'FOREIGN TABLE' WHEN 'c' THEN 'TYPE' WHEN 'i' THEN 'INDEX' ELSE 'TABLE' END AS kind
+    FROM pg_class WHERE oid = to_regclass($1)`,
     [name],
   );
-  if (row !== undefined) await session.query(`DROP ${KINDS[row.kind] ?? 'TABLE'} ${name} CASCADE`);
+  if (row !== undefined) await session.query(`DROP ${row.kind} ${name} CASCADE`);
 }
