@@ -4,6 +4,14 @@
 -- role; t has the object ids. `make`: the statements that make it; `replace`: what has its name is dropped before that.
 -- The objects without statements are made by furnish.ts itself. They are made in this order.
 
+--- ids
+-- OFFSET 0 keeps this a query of its own, so that each id is looked up once.
+SELECT (SELECT oid FROM pg_authid WHERE rolname = '{{{monitorRole}}}') AS monitor,
+  (SELECT oid FROM pg_authid WHERE rolname = '{{{replicationRole}}}') AS replication,
+  (SELECT oid FROM pg_authid WHERE rolname = '{{{keeperRole}}}') AS keeper,
+  (SELECT oid FROM pg_database WHERE datname = '{{{home}}}') AS home, to_regnamespace('failover')::oid AS schema,
+  to_regclass('failover.canary')::oid AS canary, to_regclass('{{{beat}}}')::oid AS beat OFFSET 0
+
 --- object anywhere: role {{{keeperRole}}}
 EXISTS (SELECT FROM pg_authid WHERE oid = t.keeper AND rolcanlogin AND rolsuper)
 

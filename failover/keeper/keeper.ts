@@ -27,7 +27,6 @@ import type { AcceptedOrder, KeeperState } from './keeper-state';
 import type { Lives } from './lives';
 import { MonitorLink } from './monitor-link';
 import {
-  type Beat,
   type Clock,
   KeeperError,
   type Link,
@@ -117,21 +116,23 @@ export class Keeper implements PursuitHost, Facts, LinkEvents {
   stopping = false;
   view: View = NO_VIEW;
   progress: Progress = { order: null, done: false, failure: null };
+  /** The monitor's settings; null: none came yet. */
+  settings: NodeSettings | null = null;
   /** The lives of this node's PostgreSQL. */
   readonly lives: Lives;
+  readonly postgres: Postgres;
   /** The view was taken in this turn of the loop, and nothing was changed since. */
   private current = false;
   private lookedAtMs = Number.NEGATIVE_INFINITY;
   /** PostgreSQL's position at the last look; null: not known. */
   private position: bigint | null = null;
-  private readonly postgres: Postgres;
   private readonly clock: Clock;
   private readonly link: Link;
   private readonly store: DurableState;
   private readonly pursuit: Pursuit;
   private readonly reports: Reports;
-  /** The monitor's settings, and the number of their changes. */
-  private given: { settings: NodeSettings | null; version: number } = { settings: null, version: 0 };
+  /** Number of changes of the settings. */
+  private version = 0;
   /** Number of steps that failed in a row. */
   private stumbles = 0;
   private turn = new Turn();
@@ -156,14 +157,6 @@ export class Keeper implements PursuitHost, Facts, LinkEvents {
 
   get state(): KeeperState {
     return this.store.state;
-  }
-
-  get settings(): NodeSettings | null {
-    return this.given.settings;
-  }
-
-  heartbeat(): Beat {
-    return this.postgres.heartbeat();
   }
 
   log(message: string): void {
@@ -226,8 +219,9 @@ export class Keeper implements PursuitHost, Facts, LinkEvents {
       this.reports.settingsCame();
       const { monitors, ...settings } = frame.settings;
       // The monitor sends the settings again at every reconnect.
-      if (JSON.stringify(settings) !== JSON.stringify(this.given.settings)) {
-        this.given = { settings, version: this.given.version + 1 };
+      if (JSON.stringify(settings) !== JSON.stringify(this.settings)) {
+        this.settings = settings;
+        this.version += 1;
         this.wake();
       }
       const isNews = monitors !== undefined && JSON.stringify(monitors) !== JSON.stringify(this.state.monitors);
@@ -292,7 +286,7 @@ export class Keeper implements PursuitHost, Facts, LinkEvents {
         // need.
         if (order === acted || this.clock.nowMs() - this.lookedAtMs > FRESH_MS) await this.observe();
         acted = order;
-        const { settings, version } = this.given;
+        const { settings, version } = this;
         // A newer order may have arrived during the look. The old order, whose signal is then aborted, must not do
         // anything any more.
         if (order !== null && settings !== null && !turn.job.signal.aborted) {
@@ -378,7 +372,7 @@ export class Keeper implements PursuitHost, Facts, LinkEvents {
   private crashed(reason: string | null): void {
     this.reports.crashed();
     this.progress.done = false;
-    this.lives.crashed(this.progress.order, this.given.settings);
+    this.lives.crashed(this.progress.order, this.settings);
     this.view = { ...this.view, running: false, sql: null, settings: null, blind: false };
     const why = reason === null ? '' : `: ${reason}`;
     this.note('error', 'POSTGRES_CRASHED', `PostgreSQL ended without having been told to${why}`);

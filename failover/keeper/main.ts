@@ -29,15 +29,8 @@ function log(message: string): void {
 
 /** The container's memory limit, bytes; null when there is none. */
 function memoryLimit(): number | null {
-  for (const path of ['/sys/fs/cgroup/memory.max', '/sys/fs/cgroup/memory/memory.limit_in_bytes']) {
-    try {
-      const bytes = Number(readFileSync(path, 'utf8').trim());
-      return Number.isFinite(bytes) && bytes < totalmem() ? bytes : null;
-    } catch {
-      // This file belongs to the other version of cgroups.
-    }
-  }
-  return null;
+  const bytes = process.constrainedMemory();
+  return bytes > 0 && bytes < totalmem() ? bytes : null;
 }
 
 function readConfig(): KeeperConfig {

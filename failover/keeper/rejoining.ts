@@ -4,7 +4,7 @@ import type { FailureCode } from '../contract/codes';
 import { messageOf } from '../contract/errors';
 import type { Failure, NodeSettings, RejoinMethod, Target } from '../contract/messages';
 import { seam } from '../contract/seam';
-import type { AcceptedOrder, KeeperState } from './keeper-state';
+import { type AcceptedOrder, type KeeperState, NEW_DATA } from './keeper-state';
 import { alone, type Lives } from './lives';
 import { KeeperError, type Source, type View } from './ports';
 import { type Outcome, type Pass, type PursuitHost, type PursuitParts, START_POLL_MS } from './pursuit-host';
@@ -96,16 +96,7 @@ export const mustBeOrdered = seam(
  * interrupts.
  */
 export async function adopt(parts: PursuitParts, change: Pick<KeeperState, 'fresh' | 'joined'>): Promise<void> {
-  await parts.host.save({
-    ...change,
-    directoryId: crypto.randomUUID(),
-    swapPending: true,
-    promotingTerm: null,
-    promoted: null,
-    promotedByHand: false,
-    standby: false,
-    rewinding: false,
-  });
+  await parts.host.save({ ...NEW_DATA, ...change, directoryId: crypto.randomUUID(), swapPending: true });
   await finishSwap(parts);
 }
 
@@ -247,14 +238,9 @@ export class Rejoining {
   }
 
   /** Copies the leader's data. Returns null when the data is such a copy, or the outcome with which this pass ends. */
-  async copy(
-    leader: Source,
-    term: number,
-    { settings, version, signal }: Pass,
-    turn: CopyTurn,
-    keepOld: boolean,
-  ): Promise<Outcome | null> {
+  async copy(leader: Source, term: number, pass: Pass, turn: CopyTurn, keepOld: boolean): Promise<Outcome | null> {
     const { host, postgres, clock } = this.parts;
+    const { settings, version, signal } = pass;
     // Under other settings a copy may fit on the disk, or may be allowed to replace the old data.
     const key = `copy ${leader.name} ${term} ${version} ${keepOld}`;
     const resting = this.restsInTurn(key, turn);

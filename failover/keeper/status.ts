@@ -4,7 +4,7 @@ import { laterLsn } from '../contract/lsn';
 import type { NodeSettings, Status } from '../contract/messages';
 import type { KeeperState } from './keeper-state';
 import type { Lives } from './lives';
-import type { Beat, View } from './ports';
+import type { Postgres, View } from './ports';
 import type { PursuitHost } from './pursuit-host';
 
 /** What a status says about the node. */
@@ -12,7 +12,7 @@ export interface Facts extends Pick<PursuitHost, 'state' | 'view' | 'stopping'> 
   readonly lives: Lives;
   readonly settings: NodeSettings | null;
   readonly progress: Pick<Status, 'done' | 'failure'>;
-  heartbeat(): Beat;
+  readonly postgres: Pick<Postgres, 'heartbeat'>;
 }
 
 /** What a status says about the reports of the node. */
@@ -65,7 +65,7 @@ function leadOf(facts: Facts): Status['lead'] {
   const term = leadership?.term ?? null;
   if (sql === null || sql.inRecovery || sql.timeline === null || leadership === null || term === null) return null;
   const { timeline, flushLsn, standbys } = sql;
-  const heartbeat = facts.heartbeat();
+  const heartbeat = facts.postgres.heartbeat();
   return {
     ...{ term, timeline, flushLsn, standbys },
     forkLsn: leadership.forkLsn,

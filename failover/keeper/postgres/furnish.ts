@@ -53,37 +53,35 @@ interface OwnObject {
   statements: string;
 }
 
-function ownObjects(): OwnObject[] {
+/**
+ * Reads templates/own-objects.sql. Returns the objects, and the queries for the names of those that are missing or
+ * wrong: of all objects, for a session in the failover's own database, and of the others, for a session elsewhere.
+ */
+function readOwnObjects() {
   const text = Mustache.render(template('own-objects.sql'), {
     ...{ keeperRole: KEEPER_ROLE, monitorRole: MONITOR_ROLE, replicationRole: REPLICATION_ROLE },
     ...{ home: HOME, beat: BEAT_SEQUENCE, beatMax: BEAT_MAX * 2 },
     ...{ grantedSettings: GRANTED_SETTINGS, rewindFunctions: REWIND_FUNCTIONS },
     commonFunctions: COMMON_FUNCTIONS.map((name) => `pg_catalog.${name}`),
   });
-  const parts = text.split(/^--- object /m).slice(1);
-  return parts.map((part) => {
+  const [, ids = '', ...parts] = text.split(/^--- (?:object |ids\n)/m);
+  const objects = parts.map((part): OwnObject => {
     const [head = '', how = '', statements = ''] = part.split(/^--- (make|replace)\n/m);
     const [, at = '', name = '', check = ''] = /^(\w+): (.*?)\n(.*)$/s.exec(head) ?? [];
     return { at, name, check, how, statements };
   });
-}
-
-/** A query for the names of those objects that are missing or wrong. */
-function missingOf(objects: readonly OwnObject[]): string {
-  const each = objects.map(({ name, check }) => `CASE WHEN ${check} THEN NULL ELSE ${literal(name)} END`);
-  const oidOf = (role: string) => `(SELECT oid FROM pg_authid WHERE rolname = ${literal(role)})`;
-  return `SELECT array_remove(ARRAY[${each.join(',\n')}]::text[], NULL) AS missing, pg_is_in_recovery() AS recovery
-FROM (SELECT ${oidOf(MONITOR_ROLE)} AS monitor, ${oidOf(REPLICATION_ROLE)} AS replication, ${oidOf(KEEPER_ROLE)} AS keeper,
-  (SELECT oid FROM pg_database WHERE datname = ${literal(HOME)}) AS home, to_regnamespace('failover')::oid AS schema,
-  to_regclass('failover.canary')::oid AS canary, to_regclass('${BEAT_SEQUENCE}')::oid AS beat OFFSET 0) t`;
+  const missingOf = (some: readonly OwnObject[]) => {
+    const each = some.map(({ name, check }) => `CASE WHEN ${check} THEN NULL ELSE ${literal(name)} END`);
+    return `SELECT array_remove(ARRAY[${each.join(',\n')}]::text[], NULL) AS missing, pg_is_in_recovery() AS recovery
+      FROM (${ids}) t`;
+  };
+  return { objects, atHome: missingOf(objects), elsewhere: missingOf(objects.filter(({ at }) => at !== 'home')) };
 }
 
 export class Furnishing {
   /** Stored verifiers that are known to match the roles' passwords, by role. */
   private readonly verifiers = new Map<string, string>();
-  private readonly objects = ownObjects();
-  private readonly missingAtHome = missingOf(this.objects);
-  private readonly missingElsewhere = missingOf(this.objects.filter(({ at }) => at !== 'home'));
+  private readonly own = readOwnObjects();
 
   constructor(
     private readonly sessions: OwnSessions,
@@ -111,7 +109,7 @@ export class Furnishing {
    */
   async missing(session: Session): Promise<string[]> {
     const isHome = session.database === HOME;
-    const [name, text] = isHome ? ['at home', this.missingAtHome] : ['elsewhere', this.missingElsewhere];
+    const [name, text] = isHome ? ['at home', this.own.atHome] : ['elsewhere', this.own.elsewhere];
     const verifiers = [MONITOR_ROLE, REPLICATION_ROLE].map((role) => this.verifiers.get(role) ?? null);
     const [row] = await session.ask<{ missing: string[]; recovery: boolean }>(`missing ${name}`, text, verifiers);
     if (row === undefined || row.recovery) return [];
@@ -127,7 +125,7 @@ export class Furnishing {
   async repair(missing: readonly string[]): Promise<string[]> {
     const [made, failures]: [string[], string[]] = [[], []];
     const each = async (session: Session, at: string, names: readonly string[]) => {
-      for (const object of this.objects.filter((o) => o.at === at && names.includes(o.name))) {
+      for (const object of this.own.objects.filter((o) => o.at === at && names.includes(o.name))) {
         try {
           if ((await this.make(session, object)) !== false) made.push(object.name);
         } catch (error) {
@@ -147,8 +145,8 @@ export class Furnishing {
   /** Resolves with false if the object was right already. */
   private async make(session: Session, { name, how, statements }: OwnObject): Promise<unknown> {
     if (name === KEEPER) return ensureRole(session, KEEPER_ROLE, 'SUPERUSER', noLogin);
-    if (name === MONITOR) return this.ensureInternal(session, MONITOR_ROLE, '', 'monitor');
-    if (name === REPLICATION) return this.ensureInternal(session, REPLICATION_ROLE, 'REPLICATION', 'replication');
+    if (name === MONITOR) return this.ensureInternal(session, 'monitor');
+    if (name === REPLICATION) return this.ensureInternal(session, 'replication');
     if (name === DATABASE) return ensureHome(session);
     // The SQL name is the last word of the name for people, as in `table failover.canary`.
     if (how === 'replace') await dropWhatever(session, name.split(' ').at(-1) ?? '');
@@ -156,12 +154,8 @@ export class Furnishing {
   }
 
   /** Returns false if the role was right already. From now on it is known to be right. */
-  private async ensureInternal(
-    session: Session,
-    role: string,
-    attributes: string,
-    key: 'monitor' | 'replication',
-  ): Promise<boolean> {
+  private async ensureInternal(session: Session, key: 'monitor' | 'replication'): Promise<boolean> {
+    const [role, attributes] = key === 'monitor' ? [MONITOR_ROLE, ''] : [REPLICATION_ROLE, 'REPLICATION'];
     const password = derivedPassword(this.clusterKey, key);
     const ordinary = `INHERIT CONNECTION LIMIT -1 VALID UNTIL 'infinity' ${attributes}`;
     const login: Login = (stored) => newVerifier(password, stored, KEY_ITERATIONS);
@@ -200,13 +194,11 @@ export function ownerLogin({ databaseVerifier: verifier, databasePassword: passw
   return password === undefined ? noLogin : (stored) => newVerifier(password, stored);
 }
 
-/** Creates the role, or sets its attributes and, where `login` says so, its password. */
-async function ensureRole(
-  session: Session,
-  role: string,
-  attributes: string,
-  login: Login,
-): Promise<{ stored: string | null; wasRight: boolean }> {
+/**
+ * Creates the role, or sets its attributes and, where `login` says so, its password. Resolves with the verifier that the
+ * role has now, and whether the role was right already.
+ */
+async function ensureRole(session: Session, role: string, attributes: string, login: Login) {
   const [row] = await session.query<{ stored: string | null }>(
     'SELECT rolpassword AS stored FROM pg_authid WHERE rolname = $1',
     [role],
