@@ -178,7 +178,7 @@ function wipeTwo(nemesis: Nemesis, done: () => void): void {
   });
   let bothSinceMs: number | null = null;
   const both = () => {
-    const copy = others.every((n) => n.keeper?.activity === 'copying');
+    const copy = others.every((n) => n.keeper?.lives.activity === 'copying');
     bothSinceMs = copy ? (bothSinceMs ?? engine.nowMs) : null;
     return bothSinceMs !== null && engine.nowMs - bothSinceMs >= BOTH_COPY_MS;
   };
@@ -216,7 +216,7 @@ function strike(nemesis: Nemesis, done: () => void): void {
     disk.fill(2 * RESERVE_MB);
     nemesis.onHeal(() => disk.clear());
     nemesis.start(other);
-    const copies = () => leader.up && other.up && other.postgres === null && other.keeper?.activity === 'copying';
+    const copies = () => leader.up && other.up && other.postgres === null && other.keeper?.lives.activity === 'copying';
     const lose = () => {
       const counted = world.monitor?.seen?.decision.state.joint.some((c) => c.members.includes(other.name));
       if (counted === true && other.volume.data === null) {

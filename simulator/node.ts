@@ -5,8 +5,7 @@
 
 import type { StateCopy } from '../failover/contract/messages';
 import { slotName } from '../failover/contract/naming';
-import { createKeeper } from '../failover/keeper/create-keeper';
-import type { Keeper } from '../failover/keeper/keeper';
+import { Keeper } from '../failover/keeper/keeper';
 import { EMPTY_STATE, type KeeperState } from '../failover/keeper/keeper-state';
 import {
   type Clock,
@@ -130,14 +129,14 @@ export class SimNode {
 
   private async run(process: Process): Promise<void> {
     const { world, name } = this;
-    const { keeper, run } = createKeeper({
+    const keeper = new Keeper({
       config: { node: name, monitors: [{ host: MONITOR_ADDRESS, port: 7400 }], clusterKey: CLUSTER_KEY },
       postgres: new SimPostgres(this, process),
       clock: simClock(process),
       files: new SimFiles(this, process),
     });
     this.keeper = keeper;
-    await run((error) => world.fail(String(error)));
+    await keeper.run((error) => world.fail(String(error)));
     // `terminate` ended the keeper. The rest follows main.ts.
     if (this.stopping) await world.engine.sleep(1, process);
   }

@@ -1,5 +1,5 @@
 /** Files that a reader always finds complete, also after a crash. */
-import { access, open, rename } from 'node:fs/promises';
+import { access, open, rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 
 /** Makes a folder's entries, for example renames in it, durable. */
@@ -15,13 +15,7 @@ export async function syncFolder(folder: string): Promise<void> {
 /** Replaces a file. A reader finds either the old or the new text, complete, also after a crash. */
 export async function writeWhole(folder: string, name: string, text: string, mode = 0o600, sync = true): Promise<void> {
   const [temporary, path] = [join(folder, `${name}.tmp`), join(folder, name)];
-  const handle = await open(temporary, 'w', mode);
-  try {
-    await handle.writeFile(text);
-    if (sync) await handle.sync();
-  } finally {
-    await handle.close();
-  }
+  await writeFile(temporary, text, { mode, flush: sync });
   await rename(temporary, path);
   if (sync) await syncFolder(folder);
 }

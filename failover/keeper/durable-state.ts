@@ -2,7 +2,6 @@
  * The keeper's durable data: its own state, and the copy of the monitor's state that it keeps for the monitor (S10).
  */
 
-import { inBackground } from '../contract/errors';
 import type { StateCopy } from '../contract/messages';
 import { EMPTY_STATE, type KeeperState } from './keeper-state';
 import type { StateFile } from './ports';
@@ -11,7 +10,7 @@ export class DurableState {
   state: KeeperState = EMPTY_STATE;
   copy: StateCopy | null = null;
   private saving: Promise<void> = Promise.resolve();
-  private keeping = false;
+  private keeping: Promise<void> = Promise.resolve();
 
   constructor(private readonly files: StateFile) {}
 
@@ -41,19 +40,9 @@ export class DurableState {
   keep(copy: StateCopy, failed: (error: unknown) => void): void {
     if (this.copy !== null && copy.seq < this.copy.seq) return;
     this.copy = copy;
-    if (this.keeping) return;
-    this.keeping = true;
-    inBackground(
-      async () => {
-        for (let kept: StateCopy | null = null; this.copy !== null && kept !== this.copy; ) {
-          kept = this.copy;
-          await this.files.saveMemory(kept);
-        }
-      },
-      failed,
-      () => {
-        this.keeping = false;
-      },
-    );
+    const write = async () => {
+      if (this.copy === copy) await this.files.saveMemory(copy);
+    };
+    this.keeping = this.keeping.then(write).catch(failed);
   }
 }

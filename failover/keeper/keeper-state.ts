@@ -44,8 +44,8 @@ export const KeeperState = z.object({
 });
 export type KeeperState = z.infer<typeof KeeperState>;
 
-export const EMPTY_STATE: KeeperState = {
-  accepted: null,
+/** What the state says about data that was just made, and about a node without data. */
+export const NEW_DATA: Omit<KeeperState, 'accepted' | 'monitors'> = {
   directoryId: null,
   fresh: false,
   promotingTerm: null,
@@ -56,3 +56,5 @@ export const EMPTY_STATE: KeeperState = {
   swapPending: false,
   joined: null,
 };
+
+export const EMPTY_STATE: KeeperState = { accepted: null, ...NEW_DATA };

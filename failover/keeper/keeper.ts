@@ -2,7 +2,7 @@
  * The keeper's main loop. It accepts orders, stores them before acting (S5), brings PostgreSQL to the state that the
  * newest order asks for, and reports. It is level-triggered: one loop looks at PostgreSQL and does what is still
  * missing, again and again. So a lost message, a crash or a restart needs no code path of its own. This file knows only
- * the ports.
+ * the ports, and the connection to the monitor that is used unless it is given another.
  *
  * S3: `promotingTerm` is stored together with the order before the promotion. It is cleared when the promotion was seen
  * to finish and its timeline was stored as `promoted`. Whether that leadership was opened to clients is known only to
@@ -10,23 +10,36 @@
  */
 import type { FailureCode, LogCode } from '../contract/codes';
 import { messageOf } from '../contract/errors';
+import type { KeeperConfig } from '../contract/inputs';
 import { parseLsn } from '../contract/lsn';
 import {
   compareOrders,
   type KeeperFrame,
+  type MonitorAddress,
   type MonitorFrame,
   type NodeSettings,
   type Order,
   PINGS_A_STATUS,
   type Status,
 } from '../contract/messages';
-import { noticeByHand } from './by-hand';
-import type { DurableState } from './durable-state';
+import { DurableState } from './durable-state';
 import type { AcceptedOrder, KeeperState } from './keeper-state';
-import { type Clock, KeeperError, type Link, NO_VIEW, type Postgres, type View } from './ports';
+import type { Lives } from './lives';
+import { MonitorLink } from './monitor-link';
+import {
+  type Clock,
+  KeeperError,
+  type Link,
+  type LinkEvents,
+  NO_VIEW,
+  type Postgres,
+  type StateFile,
+  type View,
+} from './ports';
 import { Pursuit } from './pursue';
 import { whyNotLead } from './pursue-lead';
-import type { Activity, NoteLevel, Outcome, PursuitHost } from './pursuit-host';
+import type { NoteLevel, Outcome, PursuitHost } from './pursuit-host';
+import { noticeByHand } from './rejoining';
 import { Reports } from './reports';
 import type { Facts } from './status';
 
@@ -78,33 +91,48 @@ class Turn {
   calm = false;
 }
 
-interface KeeperParts {
-  node: string;
+/** What a keeper needs from outside. */
+interface KeeperPorts {
+  config: KeeperConfig;
   postgres: Postgres;
   clock: Clock;
-  link: Link;
-  store: DurableState;
+  files: StateFile;
   /** Writes one line to the container's log; absent: nothing is logged. */
   log?(message: string): void;
+  /** @default over TCP */
+  link?: Link;
 }
 
-export class Keeper implements PursuitHost {
+/** Returns the monitors of the stored list and then the configured first contacts, without duplicates. */
+export function contactsOf(
+  stored: readonly MonitorAddress[] | undefined,
+  first: readonly MonitorAddress[],
+): MonitorAddress[] {
+  const all = [...(stored ?? []), ...first];
+  return [...new Map(all.map((contact) => [`${contact.host}:${contact.port}`, contact])).values()];
+}
+
+export class Keeper implements PursuitHost, Facts, LinkEvents {
   stopping = false;
   view: View = NO_VIEW;
+  progress: Progress = { order: null, done: false, failure: null };
+  /** The monitor's settings; null: none came yet. */
+  settings: NodeSettings | null = null;
+  /** The lives of this node's PostgreSQL. */
+  readonly lives: Lives;
+  readonly postgres: Postgres;
   /** The view was taken in this turn of the loop, and nothing was changed since. */
   private current = false;
   private lookedAtMs = Number.NEGATIVE_INFINITY;
   /** PostgreSQL's position at the last look; null: not known. */
   private position: bigint | null = null;
-  private readonly postgres: Postgres;
   private readonly clock: Clock;
   private readonly link: Link;
   private readonly store: DurableState;
   private readonly pursuit: Pursuit;
   private readonly reports: Reports;
-  /** The monitor's settings, and the number of their changes. */
-  private given: { settings: NodeSettings | null; version: number } = { settings: null, version: 0 };
-  private progress: Progress = { order: null, done: false, failure: null };
+  /** Number of changes of the settings. */
+  private version = 0;
   /** Number of steps that failed in a row. */
   private stumbles = 0;
   private turn = new Turn();
@@ -112,33 +140,42 @@ export class Keeper implements PursuitHost {
   private looped: Promise<void> = Promise.resolve();
   private frames: Promise<void> = Promise.resolve();
 
-  constructor({ node, postgres, clock, link, store, log }: KeeperParts) {
+  /** Creates a keeper that has not started yet. */
+  constructor(private readonly ports: KeeperPorts) {
+    const { config, postgres, clock, files, link } = ports;
+    const { node, clusterKey, monitors } = config;
     this.postgres = postgres;
     this.clock = clock;
-    this.link = link;
-    this.store = store;
-    this.reports = new Reports({ clock, link, log, facts: () => this.facts() });
+    this.store = new DurableState(files);
+    const contacts = () => contactsOf(this.state.monitors, monitors);
+    this.link = link ?? new MonitorLink({ node, clusterKey, contacts });
+    this.reports = new Reports(this, clock, this.link);
     this.pursuit = new Pursuit({ node, postgres, clock, host: this });
-    this.postgres.onCrash = (reason) => this.crashed(reason);
+    this.lives = this.pursuit.lives;
+    postgres.onCrash = (reason) => this.crashed(reason);
   }
 
   get state(): KeeperState {
     return this.store.state;
   }
 
-  /** The long step that is running, as the status shows it; null: none. */
-  get activity(): Activity | null {
-    return this.pursuit.lives.activity;
+  log(message: string): void {
+    this.ports.log?.(message);
   }
 
-  /** Runs after {@link load} until {@link terminate} ends it. */
-  async run(): Promise<void> {
+  /**
+   * Loads the stored state, connects and runs until {@link terminate}. `failed` is called with the reason if the
+   * connection is given up.
+   */
+  async run(failed: (error: unknown) => void): Promise<void> {
+    await this.load();
+    this.link.run(this).catch(failed);
     this.looped = this.loop();
     await this.looped;
   }
 
   /** Loads the stored state and finishes an interrupted swap. */
-  async load(): Promise<void> {
+  private async load(): Promise<void> {
     await this.store.load();
     if (this.state.swapPending) {
       await this.postgres.swapIn();
@@ -182,8 +219,9 @@ export class Keeper implements PursuitHost {
       this.reports.settingsCame();
       const { monitors, ...settings } = frame.settings;
       // The monitor sends the settings again at every reconnect.
-      if (JSON.stringify(settings) !== JSON.stringify(this.given.settings)) {
-        this.given = { settings, version: this.given.version + 1 };
+      if (JSON.stringify(settings) !== JSON.stringify(this.settings)) {
+        this.settings = settings;
+        this.version += 1;
         this.wake();
       }
       const isNews = monitors !== undefined && JSON.stringify(monitors) !== JSON.stringify(this.state.monitors);
@@ -248,7 +286,7 @@ export class Keeper implements PursuitHost {
         // need.
         if (order === acted || this.clock.nowMs() - this.lookedAtMs > FRESH_MS) await this.observe();
         acted = order;
-        const { settings, version } = this.given;
+        const { settings, version } = this;
         // A newer order may have arrived during the look. The old order, whose signal is then aborted, must not do
         // anything any more.
         if (order !== null && settings !== null && !turn.job.signal.aborted) {
@@ -260,7 +298,7 @@ export class Keeper implements PursuitHost {
         if (order === this.progress.order && !turn.job.signal.aborted) this.failed(error);
       }
       // The pass has ended, with or without success, so no long step runs.
-      this.pursuit.lives.activity = null;
+      this.lives.activity = null;
       this.report();
       if (!this.ended) await this.clock.sleep(restMs, turn.nudge.signal);
     }
@@ -292,8 +330,12 @@ export class Keeper implements PursuitHost {
     this.view = await this.postgres.observe();
     this.lookedAtMs = this.clock.nowMs();
     this.current = true;
-    // This comes before any part of the view is reported.
-    await this.noticeByHand(this.view);
+    // This comes before any part of the view is reported. An order that promotes the server, or has promoted it, has
+    // begun a leadership.
+    const isOrdered = this.lives.now.leadership !== null;
+    if (!isOrdered && (await noticeByHand(this.view, this.state, (change) => this.save(change)))) {
+      this.note('warn', 'PROMOTED_BY_HAND', 'PostgreSQL became a primary without an order');
+    }
     const { view } = this;
     this.noteWal(view);
     if (view.warning !== null && view.warning !== before.warning) this.note('warn', 'POSTGRES_WARNING', view.warning);
@@ -310,13 +352,6 @@ export class Keeper implements PursuitHost {
     this.position = lsn == null ? null : parseLsn(lsn);
     const wrote = before !== null && this.position !== null && this.position - before > CALM_WAL_BYTES;
     if (wrote) this.reports.busy();
-  }
-
-  private async noticeByHand(view: View): Promise<void> {
-    // An order has promoted the running server or is about to do so.
-    if (this.pursuit.lives.now.leadership !== null) return;
-    if (!(await noticeByHand(view, this.state, (change) => this.save(change)))) return;
-    this.note('warn', 'PROMOTED_BY_HAND', 'PostgreSQL became a primary without an order');
   }
 
   async look(): Promise<void> {
@@ -337,7 +372,7 @@ export class Keeper implements PursuitHost {
   private crashed(reason: string | null): void {
     this.reports.crashed();
     this.progress.done = false;
-    this.pursuit.lives.crashed(this.progress.order, this.given.settings);
+    this.lives.crashed(this.progress.order, this.settings);
     this.view = { ...this.view, running: false, sql: null, settings: null, blind: false };
     const why = reason === null ? '' : `: ${reason}`;
     this.note('error', 'POSTGRES_CRASHED', `PostgreSQL ended without having been told to${why}`);
@@ -349,24 +384,13 @@ export class Keeper implements PursuitHost {
     this.reports.note(level, code, message);
   }
 
-  private facts(): Facts {
-    const { state, view, stopping, postgres } = this;
-    const { settings } = this.given;
-    const { done, failure } = this.progress;
-    return {
-      lives: this.pursuit.lives,
-      state,
-      view,
-      settings,
-      stopping,
-      done,
-      failure,
-      heartbeat: postgres.heartbeat(),
-    };
-  }
-
   report(): void {
     this.reports.report();
+  }
+
+  /** Closes the connection to the monitor, within the limit, ms. */
+  close(limitMs: number): Promise<void> {
+    return this.link.close(limitMs);
   }
 
   /** True while the keeper is connected and its order is carried out: the container is then healthy. */
@@ -386,20 +410,23 @@ export class Keeper implements PursuitHost {
     const isHeard = () => this.link.connected || this.clock.nowMs() < fromMs + MONITOR_LIMIT_MS;
     // An order to stop drains the clients within its own limit. The wait goes on until that order shuts PostgreSQL
     // down.
-    const leads = () => this.view.sql?.inRecovery === false && this.activity !== 'stopping';
+    const leads = () => this.view.sql?.inRecovery === false && this.lives.activity !== 'stopping';
     while (leads() && isHeard() && this.clock.nowMs() < deadline) await this.clock.sleep(10);
     const unasked = leads() && this.link.connected;
     this.ended = true;
     this.turn.job.abort();
     this.wake();
     await this.looped;
-    await this.pursuit.terminate(async () => {
-      if (!unasked) return;
+    this.lives.activity = 'stopping';
+    if (unasked) {
       // No other node took over. HAProxy should hold new connections now; a PostgreSQL that shuts down would refuse
       // them.
       this.reports.report(true);
       await this.clock.sleep(NOTICE_MS);
-    });
+    }
+    this.lives.over();
+    await this.lives.shutDown();
+    this.lives.activity = null;
     this.view = await this.postgres.observe();
     this.progress.done = this.progress.order?.target.kind === 'stop';
     this.reports.report(true);

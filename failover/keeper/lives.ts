@@ -99,9 +99,9 @@ export class Lives {
    * settings may have been the cause.
    */
   restMs(settings: NodeSettings): number {
-    if (this.crash === null || this.crash.under === null) return 0;
-    if (this.crash.settings !== JSON.stringify(settings)) return 0;
-    return Math.max(0, this.crash.untilMs - this.parts.clock.nowMs());
+    const { crash } = this;
+    if (crash === null || crash.under === null || crash.settings !== JSON.stringify(settings)) return 0;
+    return Math.max(0, crash.untilMs - this.parts.clock.nowMs());
   }
 
   /** Starts PostgreSQL. Throws STOPPING when the container is being stopped. */

@@ -13,7 +13,7 @@ import { messageOf } from '../contract/errors';
 import { KeeperConfig } from '../contract/inputs';
 import { PATHS, UNUSED_SIGNALS } from '../contract/layout';
 import { systemClock } from './clock';
-import { createKeeper } from './create-keeper';
+import { Keeper } from './keeper';
 import { StateFolder } from './memory';
 import { checkSettings } from './postgres/check-settings';
 import { placeOf } from './postgres/place';
@@ -29,15 +29,8 @@ function log(message: string): void {
 
 /** The container's memory limit, bytes; null when there is none. */
 function memoryLimit(): number | null {
-  for (const path of ['/sys/fs/cgroup/memory.max', '/sys/fs/cgroup/memory/memory.limit_in_bytes']) {
-    try {
-      const bytes = Number(readFileSync(path, 'utf8').trim());
-      return Number.isFinite(bytes) && bytes < totalmem() ? bytes : null;
-    } catch {
-      // This file belongs to the other version of cgroups.
-    }
-  }
-  return null;
+  const bytes = process.constrainedMemory();
+  return bytes > 0 && bytes < totalmem() ? bytes : null;
 }
 
 function readConfig(): KeeperConfig {
@@ -63,7 +56,7 @@ async function main(): Promise<void> {
   const { node, clusterKey } = config;
   const postgres = new Server(placeOf(node, clusterKey, PATHS.nodeVolume), memoryLimit());
   const files = new StateFolder(`${PATHS.nodeVolume}/keeper`);
-  const { keeper, run, close } = createKeeper({ config, postgres, clock: systemClock, files, log });
+  const keeper = new Keeper({ config, postgres, clock: systemClock, files, log });
   const health = setInterval(() => tellHealth(keeper.healthy()), HEALTH_EVERY_MS);
   let terminating = false;
   const terminate = async () => {
@@ -71,7 +64,7 @@ async function main(): Promise<void> {
     terminating = true;
     log('told to stop');
     await keeper.terminate();
-    await close(CLOSE_LIMIT_MS);
+    await keeper.close(CLOSE_LIMIT_MS);
     clearInterval(health);
     process.exit(0);
   };
@@ -81,7 +74,7 @@ async function main(): Promise<void> {
   };
   for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => void terminate().catch(fail));
   log(`keeper of ${node}, monitor at ${config.monitors.map(({ host, port }) => `${host}:${port}`).join(', ')}`);
-  await run(fail);
+  await keeper.run(fail);
 }
 
 function fail(error: unknown): void {

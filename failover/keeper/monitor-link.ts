@@ -14,7 +14,7 @@ import {
   PROTOCOL_VERSION,
 } from '../contract/messages';
 import { proof, sameProof } from '../contract/proof';
-import type { DialledLink, LinkEvents } from './ports';
+import type { Link, LinkEvents } from './ports';
 
 const CONNECT_LIMIT_MS = 1_000;
 const HANDSHAKE_LIMIT_MS = 2_000;
@@ -23,14 +23,14 @@ const SILENCE_LIMIT_MS = 10_000;
 const BACKOFF_MIN_MS = 50;
 const BACKOFF_MAX_MS = 500;
 
-export interface LinkOptions {
+interface LinkOptions {
   node: string;
   clusterKey: string;
   /** The monitors to try now, in order; at least one. */
   contacts(): readonly MonitorAddress[];
 }
 
-export class MonitorLink implements DialledLink {
+export class MonitorLink implements Link {
   private socket: Socket | null = null;
   private ready = false;
   private ended = false;
@@ -96,15 +96,23 @@ export class MonitorLink implements DialledLink {
         clearTimeout(limit);
         limit = setTimeout(() => end(why), ms);
       };
-      const shake = this.handshake();
+      const { clusterKey, node } = this.options;
+      const nonce = randomBytes(32).toString('hex');
+      let theirs: string | null = null;
       const receive = (frame: Frame) => {
         if (this.ready) {
           limit.refresh();
           return events.receive(frame);
         }
-        const refusal = shake(frame);
-        if (refusal !== null) return end(refusal);
-        if (frame.type !== 'welcome') return;
+        if (frame.type === 'challenge' && theirs === null) {
+          theirs = frame.nonce;
+          const mac = proof(clusterKey, 'keeper', theirs, nonce, node);
+          return this.write({ type: 'hello', version: PROTOCOL_VERSION, node, nonce, mac, takesVerifier: true });
+        }
+        if (frame.type !== 'welcome' || theirs === null) return end(`${frame.type} came before the handshake was over`);
+        if (!sameProof(frame.mac, proof(clusterKey, 'monitor', nonce, theirs, node))) {
+          return end('the monitor does not know the cluster key');
+        }
         this.ready = true;
         welcomed();
         restart(SILENCE_LIMIT_MS, 'the monitor fell silent');
@@ -121,25 +129,6 @@ export class MonitorLink implements DialledLink {
         resolve(reason);
       });
     });
-  }
-
-  /** Handles the frames of the handshake. Returns a reason when the other side is not our monitor, else null. */
-  private handshake(): (frame: Frame) => string | null {
-    const { clusterKey, node } = this.options;
-    const nonce = randomBytes(32).toString('hex');
-    let theirs: string | null = null;
-    return (frame) => {
-      if (frame.type === 'challenge' && theirs === null) {
-        theirs = frame.nonce;
-        const mac = proof(clusterKey, 'keeper', theirs, nonce, node);
-        this.write({ type: 'hello', version: PROTOCOL_VERSION, node, nonce, mac, takesVerifier: true });
-        return null;
-      }
-      if (frame.type !== 'welcome' || theirs === null) return `${frame.type} came before the handshake was over`;
-      return sameProof(frame.mac, proof(clusterKey, 'monitor', nonce, theirs, node))
-        ? null
-        : 'the monitor does not know the cluster key';
-    };
   }
 
   private write(...frames: readonly KeeperFrame[]): void {

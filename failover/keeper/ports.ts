@@ -32,24 +32,22 @@ export interface Clock {
   sleep(ms: number, signal?: AbortSignal): Promise<void>;
 }
 
-/** The connection to the monitor. */
-export interface Link {
-  readonly connected: boolean;
-  /**
-   * Sends the frames in one packet when connected, and drops them otherwise: the next status repeats all that matters.
-   */
-  send(...frames: readonly KeeperFrame[]): void;
-}
-
+/** What a connection to the monitor calls. */
 export interface LinkEvents {
+  /** The handshake succeeded. */
   connected(): void;
   receive(frame: MonitorFrame): void;
   /** Writes one line to the container's log. */
   log(message: string): void;
 }
 
-/** A connection that reconnects whenever it breaks. */
-export interface DialledLink extends Link {
+/** The connection to the monitor. It reconnects whenever it breaks. */
+export interface Link {
+  readonly connected: boolean;
+  /**
+   * Sends the frames in one packet when connected, and drops them otherwise: the next status repeats all that matters.
+   */
+  send(...frames: readonly KeeperFrame[]): void;
   /** Keeps the connection up until {@link close}. */
   run(events: LinkEvents): Promise<void>;
   /** Sends the waiting frames and closes the connection for good, within the limit, ms. */

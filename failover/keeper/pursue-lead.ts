@@ -43,12 +43,8 @@ export class LeadPursuit extends TargetPursuit<'lead'> {
       leadership.furnish(pass, sync);
       await keepSlots(leadership, settings, sync);
     }
-    const inForce = await leadership.sync.pursue(
-      sync,
-      (names) => lives.configure(alone(settings, names)),
-      () => lives.sql(),
-      signal,
-    );
+    const configure = (names: string) => lives.configure(alone(settings, names));
+    const inForce = await leadership.sync.pursue(sync, { configure, observe: () => lives.sql() }, signal);
     if (signal.aborted) return { done: false };
     host.report();
     // Settings and addresses may have changed although the names did not.

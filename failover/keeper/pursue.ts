@@ -32,15 +32,6 @@ export class Pursuit {
     return this.current.pursuit.pass(pass);
   }
 
-  /** The container is being stopped: stops PostgreSQL. `first` runs after the status shows `stopping`. */
-  async terminate(first: () => Promise<void>): Promise<void> {
-    this.lives.activity = 'stopping';
-    await first();
-    this.lives.over();
-    await this.lives.shutDown();
-    this.lives.activity = null;
-  }
-
   private begin(order: AcceptedOrder): OrderPursuit {
     const { tools } = this;
     const { target } = order;

@@ -4,9 +4,9 @@ import type { FailureCode } from '../contract/codes';
 import { messageOf } from '../contract/errors';
 import type { Failure, NodeSettings, RejoinMethod, Target } from '../contract/messages';
 import { seam } from '../contract/seam';
-import type { AcceptedOrder, KeeperState } from './keeper-state';
+import { type AcceptedOrder, type KeeperState, NEW_DATA } from './keeper-state';
 import { alone, type Lives } from './lives';
-import { KeeperError, type Source } from './ports';
+import { KeeperError, type Source, type View } from './ports';
 import { type Outcome, type Pass, type PursuitHost, type PursuitParts, START_POLL_MS } from './pursuit-host';
 import { dataIdOf, votingLsn } from './status';
 
@@ -45,6 +45,26 @@ export interface CopyTurn {
   sinceMs: number | null;
 }
 
+/**
+ * Stores that PostgreSQL became a primary without an order. This is stored before anything else is done, because the
+ * number of its timeline may already belong to another history (S3). It also detects a server that ended before the
+ * keeper saw it as a primary: the control file says that it ran as a primary, and the keeper's own state says that it
+ * was a standby before. Returns true if the promotion was detected by this call.
+ */
+export const noticeByHand = seam(
+  async (view: View, state: KeeperState, save: (change: Partial<KeeperState>) => Promise<void>): Promise<boolean> => {
+    const { sql, control, running } = view;
+    const { promotedByHand, promotingTerm, rewinding, standby, accepted } = state;
+    if (promotedByHand || rewinding) return false;
+    const isStandby = sql?.inRecovery === true && promotingTerm === null && accepted?.target.kind !== 'lead';
+    if (isStandby && !standby) await save({ standby: true });
+    const ended = !running && standby && promotingTerm === null && control?.primary === true;
+    if (sql?.inRecovery !== false && !ended) return false;
+    await save({ promotedByHand: true });
+    return true;
+  },
+);
+
 /** Throws MUST_COPY or REWIND_FAILED when this data may only be replaced and the order does not say so. */
 export const mustBeOrdered = seam(
   async (
@@ -76,16 +96,7 @@ export const mustBeOrdered = seam(
  * interrupts.
  */
 export async function adopt(parts: PursuitParts, change: Pick<KeeperState, 'fresh' | 'joined'>): Promise<void> {
-  await parts.host.save({
-    ...change,
-    directoryId: crypto.randomUUID(),
-    swapPending: true,
-    promotingTerm: null,
-    promoted: null,
-    promotedByHand: false,
-    standby: false,
-    rewinding: false,
-  });
+  await parts.host.save({ ...NEW_DATA, ...change, directoryId: crypto.randomUUID(), swapPending: true });
   await finishSwap(parts);
 }
 
@@ -110,12 +121,13 @@ export class Attempts {
   private failure: Failure | null = null;
 
   /**
-   * Returns the rest that is left, ms, and the failure to report meanwhile; null when the step may be tried now. A
-   * different `key` means a different step, which does not rest.
+   * The outcome while a failed step rests; null: the step may be tried now. A different `key` means a different step,
+   * which does not rest.
    */
-  resting(key: string, nowMs: number): { failure: Failure; leftMs: number } | null {
+  resting(key: string, nowMs: number): Outcome | null {
     const { failure, untilMs } = this;
-    return key === this.key && failure !== null && nowMs < untilMs ? { failure, leftMs: untilMs - nowMs } : null;
+    if (key !== this.key || failure === null || nowMs >= untilMs) return null;
+    return { done: false, failure, againMs: Math.min(untilMs - nowMs, RESTING_MS) };
   }
 
   /**
@@ -164,7 +176,7 @@ export class Rejoining {
   async rewind(leader: Source, term: number, { settings, signal }: Pass): Promise<Outcome | null> {
     const { host, postgres } = this.parts;
     const key = `rewind ${leader.name} ${term}`;
-    const resting = this.restsFor(key);
+    const resting = this.attempts.resting(key, this.parts.clock.nowMs());
     if (resting !== null) return resting;
     await this.lives.stop();
     await postgres.reach(leader);
@@ -226,14 +238,9 @@ export class Rejoining {
   }
 
   /** Copies the leader's data. Returns null when the data is such a copy, or the outcome with which this pass ends. */
-  async copy(
-    leader: Source,
-    term: number,
-    { settings, version, signal }: Pass,
-    turn: CopyTurn,
-    keepOld: boolean,
-  ): Promise<Outcome | null> {
+  async copy(leader: Source, term: number, pass: Pass, turn: CopyTurn, keepOld: boolean): Promise<Outcome | null> {
     const { host, postgres, clock } = this.parts;
+    const { settings, version, signal } = pass;
     // Under other settings a copy may fit on the disk, or may be allowed to replace the old data.
     const key = `copy ${leader.name} ${term} ${version} ${keepOld}`;
     const resting = this.restsInTurn(key, turn);
@@ -289,21 +296,14 @@ export class Rejoining {
     return { done: false, failure, againMs: Math.min(restMs, RESTING_MS) };
   }
 
-  /** The outcome while a failed step rests; null: the step may be tried. */
-  private restsFor(key: string): Outcome | null {
-    const resting = this.attempts.resting(key, this.parts.clock.nowMs());
-    if (resting === null) return null;
-    return { done: false, failure: resting.failure, againMs: Math.min(resting.leftMs, RESTING_MS) };
-  }
-
   /**
-   * Like {@link restsFor}, but a failure under an earlier order is reported under this order only when it happens
+   * Like {@link Attempts.resting}, but a failure under an earlier order is reported under this order only when it happens
    * again. Otherwise two nodes without enough disk space would pass the turn to copy to each other without end.
    */
   private restsInTurn(key: string, turn: CopyTurn): Outcome | null {
-    const resting = this.restsFor(key);
-    if (resting === null || turn.tried) return resting;
     const nowMs = this.parts.clock.nowMs();
+    const resting = this.attempts.resting(key, nowMs);
+    if (resting === null || turn.tried) return resting;
     turn.sinceMs ??= nowMs;
     const leftMs = turn.sinceMs + TURN_REST_MS - nowMs;
     return leftMs > 0 ? { done: false, againMs: Math.min(leftMs, RESTING_MS) } : null;

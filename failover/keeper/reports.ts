@@ -1,9 +1,9 @@
 /** Reports to the monitor: this node's status, and lines for people. */
 import type { LogCode } from '../contract/codes';
 import type { KeeperFrame, SlotView, Status } from '../contract/messages';
-import type { Clock, Link } from './ports';
+import type { Clock, Link, LinkEvents } from './ports';
 import type { NoteLevel } from './pursuit-host';
-import { buildStatus, type Counts, type Facts } from './status';
+import { buildStatus, type Facts } from './status';
 
 const CRASH_WINDOW_MS = 60_000;
 const NOTE_MAX = 2_000;
@@ -20,14 +20,6 @@ class Connection {
   reported = '';
 }
 
-interface ReportParts {
-  clock: Clock;
-  link: Link;
-  /** Writes one line to the container's log; absent: nothing is logged. */
-  log?(message: string): void;
-  facts(): Facts;
-}
-
 export class Reports {
   /** Time of the last change of the status in more than counts and positions, or of other activity of the node, ms. */
   changedAtMs = Number.NEGATIVE_INFINITY;
@@ -35,8 +27,12 @@ export class Reports {
   private crashedAtMs: number[] = [];
   private readonly begunMs: number;
 
-  constructor(private readonly parts: ReportParts) {
-    this.begunMs = parts.clock.nowMs();
+  constructor(
+    private readonly node: Facts & Pick<LinkEvents, 'log'>,
+    private readonly clock: Clock,
+    private readonly link: Link,
+  ) {
+    this.begunMs = clock.nowMs();
   }
 
   /** The handshake succeeded. The monitor's settings arrive after it; until then their state is unknown. */
@@ -51,18 +47,18 @@ export class Reports {
 
   /** The node is not at rest. */
   busy(): void {
-    this.changedAtMs = this.parts.clock.nowMs();
+    this.changedAtMs = this.clock.nowMs();
   }
 
   crashed(): void {
-    this.crashedAtMs.push(this.parts.clock.nowMs());
+    this.crashedAtMs.push(this.clock.nowMs());
   }
 
   /** Sends one line for people, which this container's log and the monitor's show. */
   note(level: NoteLevel, code: LogCode, text: string): void {
     const message = text.slice(0, NOTE_MAX);
-    this.parts.log?.(`${code} ${message}`);
-    this.parts.link.send({ type: 'note', level, code, message });
+    this.node.log(`${code} ${message}`);
+    this.link.send({ type: 'note', level, code, message });
   }
 
   /**
@@ -70,11 +66,15 @@ export class Reports {
    * rest (`calm`) sends it without the comparison, which costs processor time; its next look compares.
    */
   report(always = false, before: readonly KeeperFrame[] = [], calm = false): void {
-    const { connection } = this;
-    const { link } = this.parts;
-    const facts = this.parts.facts();
-    const { slots } = facts.view;
-    const status = buildStatus({ ...facts, ...this.counts(), slotsAreNew: slots !== connection.slotsSent });
+    const { connection, clock, link, node } = this;
+    const { statusCount, settingsAreNew } = connection;
+    const { slots } = node.view;
+    const nowMs = clock.nowMs();
+    this.crashedAtMs = this.crashedAtMs.filter((at) => at > nowMs - CRASH_WINDOW_MS);
+    const status = buildStatus(node, {
+      ...{ n: statusCount, upMs: Math.round(nowMs - this.begunMs), crashes: this.crashedAtMs.length },
+      ...{ settingsAreNew, slotsAreNew: slots !== connection.slotsSent },
+    });
     if (!calm) {
       const text = stable(status);
       if (!always && text === connection.reported) return;
@@ -84,13 +84,6 @@ export class Reports {
     connection.statusCount += 1;
     if (link.connected) connection.slotsSent = slots;
     link.send(...before, status);
-  }
-
-  private counts(): Omit<Counts, 'slotsAreNew'> {
-    const { statusCount: n, settingsAreNew } = this.connection;
-    const nowMs = this.parts.clock.nowMs();
-    this.crashedAtMs = this.crashedAtMs.filter((at) => at > nowMs - CRASH_WINDOW_MS);
-    return { n, settingsAreNew, upMs: Math.round(nowMs - this.begunMs), crashes: this.crashedAtMs.length };
   }
 }
 

@@ -4,32 +4,25 @@ import { laterLsn } from '../contract/lsn';
 import type { NodeSettings, Status } from '../contract/messages';
 import type { KeeperState } from './keeper-state';
 import type { Lives } from './lives';
-import type { Beat, View } from './ports';
+import type { Postgres, View } from './ports';
+import type { PursuitHost } from './pursuit-host';
 
 /** What a status says about the node. */
-export interface Facts {
-  lives: Lives;
-  state: KeeperState;
-  view: View;
-  settings: NodeSettings | null;
-  stopping: boolean;
-  done: boolean;
-  failure: Status['failure'];
-  heartbeat: Beat;
+export interface Facts extends Pick<PursuitHost, 'state' | 'view' | 'stopping'> {
+  readonly lives: Lives;
+  readonly settings: NodeSettings | null;
+  readonly progress: Pick<Status, 'done' | 'failure'>;
+  readonly postgres: Pick<Postgres, 'heartbeat'>;
 }
 
 /** What a status says about the reports of the node. */
-export interface Counts {
-  n: number;
-  upMs: number;
+interface Counts extends Pick<Status, 'n' | 'upMs'> {
   /** The monitor has sent its settings over this connection, so the stored ones are its newest. */
   settingsAreNew: boolean;
   crashes: number;
   /** The slots as last seen were not sent over this connection yet. */
   slotsAreNew: boolean;
 }
-
-type Parts = Facts & Counts;
 
 /** The node from which this standby streams, found by its fixed address (S14). */
 export function streamingFrom(view: View, settings: NodeSettings | null): string | null {
@@ -52,7 +45,7 @@ export function votingLsn(view: View): string | null {
   return !view.running && control?.clean === true ? control.checkpointLsn : null;
 }
 
-function stateOf({ view, lives }: Parts): Status['postgres']['state'] {
+function stateOf({ view, lives }: Facts): Status['postgres']['state'] {
   if (lives.activity !== null) return lives.activity;
   if (!view.dataExists) return 'absent';
   if (!view.running) return 'stopped';
@@ -60,17 +53,19 @@ function stateOf({ view, lives }: Parts): Status['postgres']['state'] {
   return view.sql.inRecovery ? 'standby' : 'primary';
 }
 
-function timelineOf({ view, state }: Parts): number | null {
+function timelineOf({ view, state }: Facts): number | null {
   if (view.sql !== null) return view.sql.timeline;
   if (view.control === null) return null;
   return Math.max(view.control.timeline, state.promoted?.timeline ?? 0);
 }
 
-function leadOf({ view: { sql }, lives, heartbeat }: Parts): Status['lead'] {
-  const { leadership } = lives.now;
+function leadOf(facts: Facts): Status['lead'] {
+  const { sql } = facts.view;
+  const { leadership } = facts.lives.now;
   const term = leadership?.term ?? null;
   if (sql === null || sql.inRecovery || sql.timeline === null || leadership === null || term === null) return null;
   const { timeline, flushLsn, standbys } = sql;
+  const heartbeat = facts.postgres.heartbeat();
   return {
     ...{ term, timeline, flushLsn, standbys },
     forkLsn: leadership.forkLsn,
@@ -82,9 +77,9 @@ function leadOf({ view: { sql }, lives, heartbeat }: Parts): Status['lead'] {
 }
 
 /** The status of the settings; null unless it was seen under the newest settings. */
-function settingsStatus({ view, settings, settingsAreNew }: Parts): Status['settings'] {
+function settingsStatus({ view, settings }: Facts): Status['settings'] {
   const seen = view.settings ?? null;
-  if (!settingsAreNew || settings === null || seen === null || view.sql === null) return null;
+  if (settings === null || seen === null || view.sql === null) return null;
   return seen.wanted === JSON.stringify(settings.postgresSettings) ? seen.status : null;
 }
 
@@ -94,41 +89,34 @@ export function dataIdOf({ dataExists, systemId }: View, { directoryId }: Keeper
 }
 
 /** The whole status of this node, as the monitor gets it. */
-export function buildStatus(parts: Parts): Status {
-  const { state, view } = parts;
-  const { accepted } = state;
+export function buildStatus(facts: Facts, { n, upMs, settingsAreNew, crashes, slotsAreNew }: Counts): Status {
+  const { state, view, lives, progress, stopping } = facts;
+  const { accepted, promotingTerm, promoted, rewinding, promotedByHand } = state;
+  const { sql, slots } = view;
   return {
-    type: 'status',
-    n: parts.n,
-    upMs: parts.upMs,
+    ...{ type: 'status', n, upMs, stopping, done: progress.done, failure: progress.failure },
     dataId: dataIdOf(view, state),
-    stopping: parts.stopping,
     accepted: accepted && {
       incarnation: accepted.incarnation,
       term: accepted.term,
       seq: accepted.seq,
       kind: accepted.target.kind,
     },
-    done: parts.done,
-    failure: parts.failure,
-    promotingTerm: state.promotingTerm,
-    promotedTerm: state.promoted?.term ?? null,
-    rewinding: state.rewinding,
-    ...(state.promotedByHand ? { promotedByHand: true } : {}),
-    settings: settingsStatus(parts),
+    ...{ promotingTerm, promotedTerm: promoted?.term ?? null, rewinding },
+    ...(promotedByHand ? { promotedByHand } : {}),
+    settings: settingsAreNew ? settingsStatus(facts) : null,
     postgres: {
-      state: stateOf(parts),
-      timeline: timelineOf(parts),
+      state: stateOf(facts),
+      timeline: timelineOf(facts),
       lsn: votingLsn(view),
       cleanShutdown: view.running ? null : (view.control?.clean ?? null),
-      streamingFrom: streamingFrom(view, parts.settings),
-      replayLsn: view.sql?.replayLsn ?? null,
-      heartbeatSeen: view.sql?.heartbeatSeen ?? null,
-      heartbeatSeenAgeMs: view.sql?.heartbeatSeenAgeMs ?? null,
-      crashes: parts.crashes,
-      crashesInRow: parts.lives.crashesInRow,
+      streamingFrom: streamingFrom(view, facts.settings),
+      replayLsn: sql?.replayLsn ?? null,
+      heartbeatSeen: sql?.heartbeatSeen ?? null,
+      heartbeatSeenAgeMs: sql?.heartbeatSeenAgeMs ?? null,
+      ...{ crashes, crashesInRow: lives.crashesInRow },
     },
-    lead: leadOf(parts),
-    ...(parts.slotsAreNew && view.slots !== undefined ? { slots: view.slots } : {}),
+    lead: leadOf(facts),
+    ...(slotsAreNew && slots !== undefined ? { slots } : {}),
   };
 }

@@ -34,41 +34,38 @@ function hasFlushed({ flushLsn }: SqlView['standbys'][number], position: string 
   return flushLsn !== null && position !== null && parseLsn(flushLsn) >= parseLsn(position);
 }
 
-interface BarrierStep {
-  /**
-   * Standbys whose walsenders may still use earlier names, under which one of these standbys could acknowledge a commit
-   * alone.
-   */
-  before: readonly string[];
-  desired: SyncConfig;
-  configure: (syncNames: string) => Promise<void>;
-  observe: () => Promise<SqlView>;
+/** The running leader. */
+interface Leader {
+  configure(syncNames: string): Promise<void>;
+  observe(): Promise<SqlView>;
 }
 
 /**
- * Sets the barrier and proves that every process uses it. Throws SYNC_UNPROVEN if the processes do not use it within
- * the limit.
+ * Sets the barrier and proves that every process uses it. `suspects`: standbys whose walsenders may still use earlier
+ * names. Throws SYNC_UNPROVEN if the processes do not use it within the limit.
  */
 export const raiseBarrier = seam(
   async (
     postgres: Postgres,
     clock: Clock,
-    { before, desired, configure, observe }: BarrierStep,
+    suspects: readonly string[],
+    desired: SyncConfig,
+    leader: Leader,
     signal: AbortSignal,
   ): Promise<void> => {
-    await configure(barrierNames(desired));
+    await leader.configure(barrierNames(desired));
     await postgres.startCanary();
     // The canary waits, so all commits wait. The canary's own record is already flushed, so it lies before this
     // position.
-    const position = (await observe()).flushLsn;
+    const position = (await leader.observe()).flushLsn;
     const deadline = clock.nowMs() + PROOF_LIMIT_MS;
     while (!signal.aborted) {
-      const { standbys } = await observe();
+      const { standbys } = await leader.observe();
       // A walsender can still release waiting commits by the old names until it has read the new ones. A standby that
       // loses its membership shows `async` once its walsender has read them. For a standby that keeps its membership,
       // the proof is that it has confirmed a position after the canary's record and the canary still waits.
       const behind = standbys.filter((s) => {
-        if (!before.includes(s.name)) return false;
+        if (!suspects.includes(s.name)) return false;
         if (!desired.members.includes(s.name)) return s.syncState !== 'async';
         return !hasFlushed(s, position);
       });
@@ -120,16 +117,11 @@ export class SyncControl {
    * to catch up; the caller calls again. Throws SYNC_UNPROVEN when the server does not take the setting within two
    * seconds.
    */
-  async pursue(
-    desired: SyncConfig,
-    configure: (syncNames: string) => Promise<void>,
-    observe: () => Promise<SqlView>,
-    signal: AbortSignal,
-  ): Promise<boolean> {
+  async pursue(desired: SyncConfig, leader: Leader, signal: AbortSignal): Promise<boolean> {
     if (same(this.inForce, desired)) return true;
     this.inForce = null;
     if (desired.k === 0) {
-      await configure('');
+      await leader.configure('');
       await this.release(signal);
       this.applied = desired;
       this.inForce = desired;
@@ -137,23 +129,24 @@ export class SyncControl {
     }
     if (!same(this.applied, desired)) {
       this.countsFrom = null;
-      const before = this.suspects;
       this.applied = null;
-      await raiseBarrier(this.postgres, this.clock, { before, desired, configure, observe }, signal);
+      await raiseBarrier(this.postgres, this.clock, this.suspects, desired, leader, signal);
       if (signal.aborted) return false;
       // Set before the call, because the call may fail in the middle and walsenders may use these names from here on.
       this.suspects = [...new Set([...this.suspects, ...desired.members])];
-      await configure(syncNames(desired));
+      await leader.configure(syncNames(desired));
       this.suspects = desired.members;
       this.applied = desired;
     }
     // The next pass asks again if this look failed, because without a position no member would ever count.
     if (this.countsFrom === null) {
-      this.countsFrom = (await observe()).flushLsn;
+      this.countsFrom = (await leader.observe()).flushLsn;
       await this.postgres.kick();
     }
     const from = this.countsFrom;
-    const ready = (await observe()).standbys.filter((s) => desired.members.includes(s.name) && hasFlushed(s, from));
+    const ready = (await leader.observe()).standbys.filter(
+      (s) => desired.members.includes(s.name) && hasFlushed(s, from),
+    );
     if (ready.length < desired.k) return false;
     await this.postgres.kick(); // commits that waited under the barrier are checked again (S17)
     this.inForce = desired;

@@ -76,30 +76,29 @@ export class Tunables {
    * = off`). The promotion then writes the lower value into its WAL.
    */
   begin(wanted: PostgresSettings, floors: Floors, leads: boolean): { settings: PostgresSettings; blind: boolean } {
-    const usable = this.usable(wanted);
-    const blind = leads && FLOORED.some((name) => this.numberOf(name, usable) < floors[name]);
+    const blind = leads && this.lower(wanted, floors).length > 0;
     this.floors = blind ? null : floors;
-    this.begun = { wanted, used: usable, answered: false };
+    this.begun = { wanted, used: this.usable(wanted), answered: false };
     return { settings: this.inFile(wanted), blind };
   }
 
   /** The settings that the configuration file must have now. */
   inFile(wanted: PostgresSettings): PostgresSettings {
-    const usable = this.usable(wanted);
-    const { floors } = this;
-    if (floors === null) return usable;
-    return { ...usable, ...Object.fromEntries(this.floored(wanted).map((name) => [name, String(floors[name])])) };
+    return { ...this.usable(wanted), ...Object.fromEntries(this.lower(wanted)) };
   }
 
   /** True when a standby runs with a higher value than the stack asks for, because its leader has that value. */
   isFloored(wanted: PostgresSettings): boolean {
-    return this.floored(wanted).length > 0;
+    return this.lower(wanted).length > 0;
   }
 
-  private floored(wanted: PostgresSettings): (typeof FLOORED)[number][] {
-    const { floors } = this;
+  /** Names of the settings that are lower than the floors, and the floors. */
+  private lower(wanted: PostgresSettings, floors = this.floors): [name: string, floor: string][] {
     const usable = this.usable(wanted);
-    return floors === null ? [] : FLOORED.filter((name) => this.numberOf(name, usable) < floors[name]);
+    const all = floors === null ? [] : FLOORED.map((name) => [name, floors[name]] as const);
+    return all
+      .filter(([name, floor]) => this.numberOf(name, usable) < floor)
+      .map(([name, floor]) => [name, `${floor}`]);
   }
 
   /** The control file of the running standby was read again. */
@@ -147,7 +146,7 @@ export class Tunables {
     const restart = names.length === 0 ? 'none' : leads && pending.some(lower) ? 'in-place' : 'needed';
     // A setting that is held at the leader's value waits for the leader first. A restart would not help yet, but the
     // setting is not in force either.
-    const waiting = [...new Set([...names, ...this.floored(wanted)])].sort();
+    const waiting = [...new Set([...names, ...this.lower(wanted).map(([name]) => name)])].sort();
     return { restart, pending: waiting, refused: this.isRefused(wanted) ? (this.refused?.message ?? null) : null };
   }
 

@@ -38,7 +38,7 @@ function begin(reserveBytes: number): CatchUp {
   const place = placeOf('replica-1', 'k'.repeat(48), volume);
   const source = { name: 'primary', address: '10.0.0.20' };
   told = [];
-  catchUp = new CatchUp({ source, place, reserveBytes, isRunning: () => true, progress: (text) => told.push(text) });
+  catchUp = new CatchUp(source, place, reserveBytes, { isRunning: () => true, progress: (text) => told.push(text) });
   return catchUp;
 }
 

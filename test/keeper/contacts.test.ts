@@ -1,7 +1,7 @@
 /** Which monitors a keeper dials: those that a monitor named last, then its first contacts. */
 import { afterEach, describe, expect, it } from 'vitest';
 import { KeeperConfig } from '../../failover/contract/inputs';
-import { contactsOf } from '../../failover/keeper/create-keeper';
+import { contactsOf } from '../../failover/keeper/keeper';
 import { MonitorLink } from '../../failover/keeper/monitor-link';
 import { Rig, SETTINGS } from './fakes';
 

@@ -111,7 +111,7 @@ describe('what is found in the volume after the container died in the middle of 
 });
 
 describe('room for a copy', () => {
-  const place = () => ({ node: 'b', volume, data: join(volume, 'data') });
+  const place = () => placeOf('b', 'k'.repeat(32), volume);
 
   it('is kept in proportion', () => {
     expect(reserveFor(0)).toBe(128 * MB);
@@ -163,7 +163,7 @@ describe('tablespaces of a copy', () => {
     await filled('two', 'photos');
     expect(await sharesTablespace(spaces('one'), data())).toBe(true);
     expect(await sharesTablespace(spaces('two'), data())).toBe(false);
-    const claim = (name: string) => claimTablespaces('b', spaces(name), volume, data());
+    const claim = (name: string) => claimTablespaces(spaces(name), placeOf('b', '', volume));
     await expect(claim('one')).rejects.toThrow('where the old data of b has its own: allow rebuildInPlace');
     await expect(claim('two')).rejects.toThrow('in the container of b is not empty: empty it');
     await expect(claim('three')).resolves.toBeUndefined();
@@ -171,7 +171,7 @@ describe('tablespaces of a copy', () => {
 
   it('are emptied when the copy was not finished, but for what the present data has', async () => {
     await linked('data', 'one');
-    await claimTablespaces('b', spaces('one', 'two'), volume, data());
+    await claimTablespaces(spaces('one', 'two'), placeOf('b', '', volume));
     await filled('one');
     await filled('two');
     await filled('two', 'photos');
@@ -187,7 +187,7 @@ describe('tablespaces of a copy', () => {
   });
 
   it('stay once the copy has taken its place; those of the old data go with it', async () => {
-    await claimTablespaces('b', spaces('new'), volume, data());
+    await claimTablespaces(spaces('new'), placeOf('b', '', volume));
     await filled('new');
     await filled('dropped');
     await filled('both');

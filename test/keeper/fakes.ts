@@ -1,13 +1,12 @@
 /** Ports without a world: a PostgreSQL that obeys, a clock that the test moves, a disk and a link in memory. */
 
 import type { KeeperFrame, NodeSettings, StateCopy, Status, Target } from '../../failover/contract/messages';
-import { createKeeper } from '../../failover/keeper/create-keeper';
-import type { Keeper } from '../../failover/keeper/keeper';
+import { Keeper } from '../../failover/keeper/keeper';
 import { EMPTY_STATE, type KeeperState } from '../../failover/keeper/keeper-state';
 import {
   type Clock,
-  type DialledLink,
   KeeperError,
+  type Link,
   type Postgres,
   type ServerConfig,
   type Source,
@@ -64,13 +63,17 @@ export class FakeFiles implements StateFile {
   }
 }
 
-export class FakeLink implements DialledLink {
+export class FakeLink implements Link {
   connected = true;
   readonly sent: KeeperFrame[] = [];
   send(...frames: readonly KeeperFrame[]): void {
     this.sent.push(...frames);
   }
-  async run(): Promise<void> {}
+  /** Called when the keeper has loaded its state. */
+  begun: () => void = () => undefined;
+  async run(): Promise<void> {
+    this.begun();
+  }
   async close(): Promise<void> {}
   status(): Status {
     const status = this.sent.findLast((frame) => frame.type === 'status');
@@ -312,12 +315,15 @@ export class Rig {
   private make(): Keeper {
     const { postgres, files, link, clock } = this;
     const config = { node: 'a', monitors: [{ host: '10.0.0.11', port: 7400 }], clusterKey: 'k'.repeat(32) };
-    return createKeeper({ config, postgres, files, clock, connect: () => link }).keeper;
+    return new Keeper({ config, postgres, files, clock, link });
   }
 
   async begin(): Promise<void> {
-    await this.keeper.load();
-    this.running = this.keeper.run();
+    const begun = new Promise<void>((resolve) => {
+      this.link.begun = resolve;
+    });
+    this.running = this.keeper.run(() => undefined);
+    await Promise.race([begun, this.running]);
     this.keeper.connected();
     this.keeper.receive({ type: 'settings', settings: SETTINGS });
   }

@@ -604,7 +604,7 @@ describe('a copy', () => {
     const rests = Array.from({ length: 40 }, () => attempts.failed('copy', 'TOOL_FAILED', 'x', 0).restMs / 1_000);
     expect(rests.slice(0, 10)).toEqual([1, 2, 4, 8, 16, 32, 64, 128, 256, 300]);
     expect(rests.at(-1)).toBe(300);
-    expect(attempts.resting('copy', 299_999)?.leftMs).toBe(1);
+    expect(attempts.resting('copy', 299_999)?.againMs).toBe(1);
     expect(attempts.resting('copy', 300_000)).toBeNull();
     expect(attempts.resting('another', 0)).toBeNull();
     attempts.forget();

@@ -31,7 +31,7 @@ function leader(failing: number) {
     return Promise.resolve();
   };
   const control = new SyncControl(postgres, clock);
-  return { set, looks: () => looks, pass: () => control.pursue(DESIRED, configure, observe, signal) };
+  return { set, looks: () => looks, pass: () => control.pursue(DESIRED, { configure, observe }, signal) };
 }
 
 describe('a sync configuration', () => {

@@ -17,11 +17,6 @@ export function quoted(value: string): string {
   return `'${value.replaceAll('\\', '\\\\').replaceAll("'", "''")}'`;
 }
 
-/** A quoted name for pg_hba.conf. The quotes remove the special meaning of words like `all`. */
-function hbaName(name: string): string {
-  return `"${name.replaceAll('"', '""')}"`;
-}
-
 /** Memory settings derived from the container's limit (bytes; null: no limit). */
 export function sizing(memoryLimitBytes: number | null): { sharedBuffers: string; maxConnections: number } {
   const memory = memoryLimitBytes ?? UNLIMITED_BYTES;
@@ -77,14 +72,12 @@ function numbersIn(text: string): ReadonlyMap<string, number> {
 }
 
 export function renderPgHba(settings: NodeSettings): string {
-  const { haproxyAddress, monitorAddress, nodes } = settings;
+  const { haproxyAddress, monitorAddress, nodes, databaseUser } = settings;
   return Mustache.render(template('pg_hba.conf'), {
     ...{ haproxyAddress, monitorAddress, nodes },
-    databaseUser: hbaName(settings.databaseUser),
-    monitorRole: MONITOR_ROLE,
-    keeperRole: KEEPER_ROLE,
-    keeperMap: KEEPER_MAP,
-    replicationRole: REPLICATION_ROLE,
+    ...{ monitorRole: MONITOR_ROLE, keeperRole: KEEPER_ROLE, keeperMap: KEEPER_MAP, replicationRole: REPLICATION_ROLE },
+    // The quotes remove the special meaning of words like `all`.
+    databaseUser: `"${databaseUser.replaceAll('"', '""')}"`,
   });
 }
 
@@ -132,19 +125,12 @@ export const VERSION_NAME = 'failover.configuration';
  */
 export function renderFailoverConf(place: NodeOfConf, config: ServerConfig, version = 0, blind = false): string {
   const { node } = place;
-  const { upstream } = config;
-  const lines = [
-    '# Written by the keeper from the newest order of the monitor.',
-    `primary_conninfo = ${quoted(upstream === null ? '' : conninfo(place, upstream.address, node))}`,
-    `primary_slot_name = ${quoted(upstream === null ? '' : slotName(node))}`,
-    `synchronous_standby_names = ${quoted(config.syncNames)}`,
-    // At its end, a promotion unlinks every recycled segment, each with an fsync of the folder: 1.4 ms for each MB
-    // here. So a standby recycles none. Without zero-filling, a new segment costs no more than a renamed old one. See
-    // docs/decisions/0010-no-wal-recycling-on-standbys.md.
-    ...(upstream === null ? [] : ['wal_recycle = off', 'wal_init_zero = off']),
-    // A session that shows this value has read exactly these files.
-    `${VERSION_NAME} = ${quoted(String(version))}`,
-    ...(blind ? ['hot_standby = off'] : []),
-  ];
-  return `${lines.join('\n')}\n`;
+  const { upstream, syncNames } = config;
+  return Mustache.render(template('failover.conf'), {
+    ...{ hasUpstream: upstream !== null, blind, versionName: VERSION_NAME },
+    conninfo: quoted(upstream === null ? '' : conninfo(place, upstream.address, node)),
+    slot: quoted(upstream === null ? '' : slotName(node)),
+    syncNames: quoted(syncNames),
+    version: quoted(String(version)),
+  });
 }

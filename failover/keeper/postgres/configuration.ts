@@ -24,8 +24,6 @@ export class Configuration {
   version = 0;
   /** The texts that this keeper wrote, by file. */
   private readonly texts = new Map<string, string>();
-  /** The settings for which the files that no order changes were written; null: not known. */
-  private settings: string | null = null;
   /** The stack's settings in the files, as text. */
   private written = '';
   /** The last request and the configuration that was written for it, as text. */
@@ -92,7 +90,6 @@ export class Configuration {
       const { settings, blind } = this.tunables.begin(asked, floors, leads);
       const adapted = withSettings(config, settings);
       this.texts.clear();
-      this.settings = null;
       await this.writePassfile();
       await this.writeChanged(adapted, blind);
       const isPlain = Object.keys(settings).length === 0;
@@ -113,15 +110,10 @@ export class Configuration {
 
   /** Writes the files whose text changed. */
   private async writeChanged(config: ServerConfig, blind: boolean): Promise<void> {
-    const { node } = this.place;
-    const settings = JSON.stringify(config.settings);
-    if (settings !== this.settings) {
-      this.settings = null;
-      await this.put('postgresql.conf', renderPostgresqlConf(node, config.settings, this.memoryLimitBytes));
-      await this.put('pg_hba.conf', renderPgHba(config.settings));
-      await this.put('pg_ident.conf', PG_IDENT);
-      this.settings = settings;
-    }
+    const { settings } = config;
+    await this.put('postgresql.conf', renderPostgresqlConf(this.place.node, settings, this.memoryLimitBytes));
+    await this.put('pg_hba.conf', renderPgHba(settings));
+    await this.put('pg_ident.conf', PG_IDENT);
     await this.put('failover.conf', renderFailoverConf(this.place, config, this.version, blind));
   }
 

@@ -2,7 +2,8 @@
  * Makes a base backup beside the old data while WAL is received without a pause; see
  * docs/decisions/0018-a-copy-receives-wal-all-the-time.md.
  */
-import { mkdir, open, rename, rm, writeFile } from 'node:fs/promises';
+import { openAsBlob } from 'node:fs';
+import { mkdir, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { parseLsn } from '../../contract/lsn';
@@ -14,7 +15,7 @@ import type { Place } from './place';
 import { run } from './processes';
 import { receivedUpTo, throttled, WalReceiver } from './receive-wal';
 import { openSource } from './rejoin';
-import { makeRoom, reserveFor, watchRoom } from './room';
+import { makeRoom, type Removal, reserveFor, watchRoom } from './room';
 import { type Session, within } from './session';
 import { dropSlot, handOver, reserveSlot } from './slots';
 import { claimTablespaces, sharesTablespace, type Tablespace } from './tablespaces';
@@ -37,50 +38,25 @@ interface SourceFacts {
   tablespaces: Tablespace[];
 }
 
-function askSource(session: Session): Promise<SourceFacts> {
-  return session.askOne(
-    'source',
-    `SELECT (SELECT sum(pg_database_size(oid)) FROM pg_database)::float8 AS "sizeBytes",
-      (SELECT setting::int FROM pg_settings WHERE name = 'wal_segment_size') AS "segmentBytes",
-      (SELECT coalesce(json_agg(json_build_object('name', spcname, 'location', pg_tablespace_location(oid))), '[]')
-        FROM pg_tablespace WHERE pg_tablespace_location(oid) <> '') AS tablespaces`,
-  );
-}
-
-function withSource<T>(source: Source, place: Place, use: (session: Session) => Promise<T>): Promise<T> {
-  return within(openSource(source, place), use);
-}
-
-/** The last percentage in the output of a PostgreSQL tool with `--progress`. */
-function percentIn(text: string): string | undefined {
-  return [...text.matchAll(/\((\d+)%\)/g)].at(-1)?.[1];
-}
+const SOURCE_FACTS = `
+SELECT (SELECT sum(pg_database_size(oid)) FROM pg_database)::float8 AS "sizeBytes",
+  (SELECT setting::int FROM pg_settings WHERE name = 'wal_segment_size') AS "segmentBytes",
+  (SELECT coalesce(json_agg(json_build_object('name', spcname, 'location', pg_tablespace_location(oid))), '[]')
+    FROM pg_tablespace WHERE pg_tablespace_location(oid) <> '') AS tablespaces`;
 
 /** End of the WAL that a backup needs, read from its manifest. */
 export async function endOfBackup(folder: string): Promise<string> {
-  const handle = await open(join(folder, 'backup_manifest'), 'r');
-  try {
-    const { size } = await handle.stat();
-    const from = Math.max(0, size - MANIFEST_TAIL_BYTES);
-    const { buffer, bytesRead } = await handle.read(Buffer.alloc(MANIFEST_TAIL_BYTES), 0, MANIFEST_TAIL_BYTES, from);
-    const ends = [...buffer.toString('utf8', 0, bytesRead).matchAll(/"End-LSN":\s*"([0-9A-F]+\/[0-9A-F]+)"/g)];
-    const end = ends.at(-1)?.[1];
-    if (end === undefined) throw new Error('the manifest of the backup has no range of write-ahead log');
-    return end;
-  } finally {
-    await handle.close();
-  }
+  const manifest = await openAsBlob(join(folder, 'backup_manifest'));
+  const tail = await manifest.slice(-MANIFEST_TAIL_BYTES).text();
+  const end = [...tail.matchAll(/"End-LSN":\s*"([0-9A-F]+\/[0-9A-F]+)"/g)].at(-1)?.[1];
+  if (end === undefined) throw new Error('the manifest of the backup has no range of write-ahead log');
+  return end;
 }
 
-/** Options of a tool that copies or verifies. */
-interface ToolOptions {
+interface CopyOptions {
   progress: (text: string) => void;
   signal: AbortSignal;
-}
-
-interface CopyOptions extends ToolOptions {
-  /** Removes the old data when the disk is too small for both; null: the old data must stay. */
-  removeOld: (() => Promise<void>) | null;
+  removeOld: Removal;
 }
 
 /**
@@ -91,7 +67,9 @@ interface CopyOptions extends ToolOptions {
  */
 export async function copyData(source: Source, place: Place, options: CopyOptions): Promise<number> {
   const { fresh, wal, volume, data, node } = place;
-  const { sizeBytes, segmentBytes, tablespaces } = await withSource(source, place, askSource);
+  const withSource = <T>(use: (session: Session) => Promise<T>) => within(openSource(source, place), use);
+  const facts = await withSource((session) => session.askOne<SourceFacts>('source', SOURCE_FACTS));
+  const { sizeBytes, segmentBytes, tablespaces } = facts;
   let { removeOld } = options;
   if (removeOld !== null && (await sharesTablespace(tablespaces, data))) {
     await makeRoom(source.name, sizeBytes, place, async () => undefined);
@@ -99,34 +77,31 @@ export async function copyData(source: Source, place: Place, options: CopyOption
     removeOld = null;
   }
   await makeRoom(source.name, sizeBytes, place, removeOld);
-  await claimTablespaces(node, tablespaces, volume, data);
+  await claimTablespaces(tablespaces, place);
 
   const stop = new AbortController();
-  let cause: KeeperError | null = null;
-  const fail = (error: KeeperError) => {
-    cause ??= error;
-    stop.abort();
-  };
+  const fail = (error: KeeperError) => stop.abort(error);
   const signal = AbortSignal.any([options.signal, stop.signal]);
   const reserveBytes = reserveFor(sizeBytes);
   // While the old data exists, the node's own slot keeps the WAL that it needs. So the copy uses a slot of its own
   // then.
   const hasOld = await exists(join(data, 'PG_VERSION'));
   const slot = hasOld ? copySlotName(node) : slotName(node);
-  const connection = conninfo(place, source.address, `${node}-receivewal`);
-  const receiver = new WalReceiver({ folder: wal, connection, slot, onFailed: fail });
+  const receiver = new WalReceiver(source, place, wal, slot, fail);
   try {
     watchRoom(source.name, place, reserveBytes, signal, fail);
-    await withSource(source, place, (session) => reserveSlot(session, slot));
+    await withSource((session) => reserveSlot(session, slot));
     await mkdir(wal, { mode: 0o700 });
     receiver.begin();
-    const tools = { progress: options.progress, signal };
-    await baseBackup(source, place, tools);
+    const tool = progressOf(options.progress, signal);
+    const connection = conninfo(place, source.address, `${node}-basebackup`);
+    const backup = ['--checkpoint=fast', '--wal-method=none', '--no-password', '--sync-method=syncfs'];
+    await tool(`base backup of ${source.name}`, 'pg_basebackup', ['-d', connection, '-D', fresh, ...backup]);
     await lastSegment(await endOfBackup(fresh), wal, segmentBytes, signal);
-    await verify(source, place, tools);
+    await tool(`verifying the copy of ${source.name}`, 'pg_verifybackup', [`--wal-directory=${wal}`, fresh]);
     await receiver.end();
     if (signal.aborted) throw new Error('aborted');
-    if (hasOld) await withSource(source, place, (session) => handOver(session, slot, slotName(node)));
+    if (hasOld) await withSource((session) => handOver(session, slot, slotName(node)));
     await rm(join(fresh, 'pg_wal'), { recursive: true, force: true });
     await rename(wal, join(fresh, 'pg_wal'));
     await writeFile(join(fresh, CATCHING_UP), '');
@@ -134,41 +109,28 @@ export async function copyData(source: Source, place: Place, options: CopyOption
     await syncFolder(volume);
     return reserveBytes;
   } catch (error) {
+    const hasFailed = stop.signal.aborted;
     stop.abort();
     await receiver.end();
     // This may fail: the leader drops an idle slot of a copy by itself.
-    if (hasOld) withSource(source, place, (session) => dropSlot(session, slot)).catch(() => undefined);
-    throw cause ?? error;
+    if (hasOld) withSource((session) => dropSlot(session, slot)).catch(() => undefined);
+    if (hasFailed) stop.signal.throwIfAborted();
+    throw error;
   } finally {
     stop.abort();
   }
 }
 
-/** Runs a tool with `--progress` and reports its last percentage as the progress of `what`. */
-async function runWithProgress(
-  what: string,
-  command: string,
-  args: string[],
-  { progress, signal }: ToolOptions,
-): Promise<void> {
-  const tell = throttled(progress);
-  const onError = (text: string) => {
-    const percent = percentIn(text);
-    if (percent !== undefined) tell(`${what}: ${percent} %`);
+/** Returns a function that runs a tool with `--progress` and reports its last percentage as the progress of `what`. */
+function progressOf(progress: (text: string) => void, signal: AbortSignal) {
+  return async (what: string, command: string, args: string[]): Promise<void> => {
+    const tell = throttled(progress);
+    const onError = (text: string) => {
+      const percent = [...text.matchAll(/\((\d+)%\)/g)].at(-1)?.[1];
+      if (percent !== undefined) tell(`${what}: ${percent} %`);
+    };
+    await run(command, ['--progress', ...args], { limitMs: DAY_MS, signal, onError });
   };
-  await run(command, args, { limitMs: DAY_MS, signal, onError });
-}
-
-async function baseBackup(source: Source, place: Place, tools: ToolOptions): Promise<void> {
-  const connection = conninfo(place, source.address, `${place.node}-basebackup`);
-  const options = ['--checkpoint=fast', '--wal-method=none', '--progress', '--no-password', '--sync-method=syncfs'];
-  const args = ['-d', connection, '-D', place.fresh, ...options];
-  await runWithProgress(`base backup of ${source.name}`, 'pg_basebackup', args, tools);
-}
-
-async function verify(source: Source, { wal, fresh }: Place, tools: ToolOptions): Promise<void> {
-  const args = ['--progress', `--wal-directory=${wal}`, fresh];
-  await runWithProgress(`verifying the copy of ${source.name}`, 'pg_verifybackup', args, tools);
 }
 
 /** Waits until the segment that ends the backup's WAL at `end` was received as a whole. */

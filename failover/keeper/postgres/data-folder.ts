@@ -25,10 +25,8 @@ export interface Warning {
   text: string | null;
 }
 
-interface DataFolderParts {
-  place: Place;
-  files: Configuration;
-  warning: Warning;
+/** The server that runs on the data. */
+interface DataUser {
   isRunning(): boolean;
   /** Called with the amount of WAL that a copy has still to replay. */
   progress(text: string): void;
@@ -42,8 +40,6 @@ interface Stopped {
 }
 
 export class DataFolder {
-  private readonly place: Place;
-  private readonly parts: Omit<DataFolderParts, 'place'>;
   /** What is known about the stopped data; null: it must be read. */
   private stopped: Stopped | null = null;
   /** Source of the copy in `data.new`, and the disk space that has to stay free while it is made, bytes. */
@@ -53,10 +49,12 @@ export class DataFolder {
   /** The removal of large folders that is under way. */
   private removing: Promise<void> = Promise.resolve();
 
-  constructor({ place, ...parts }: DataFolderParts) {
-    this.place = place;
-    this.parts = parts;
-  }
+  constructor(
+    private readonly place: Place,
+    private readonly files: Configuration,
+    private readonly warning: Warning,
+    private readonly user: DataUser,
+  ) {}
 
   /** The data was just copied. It replays the WAL that was received during the copy, and streams after that. */
   get catchesUp(): boolean {
@@ -75,7 +73,7 @@ export class DataFolder {
   }
 
   private async read(): Promise<Stopped> {
-    const view = { ...NO_VIEW, warning: this.parts.warning.text };
+    const view = { ...NO_VIEW, warning: this.warning.text };
     if (!(await exists(join(this.place.data, 'PG_VERSION')))) return { view, floors: null };
     const { systemId, control, floors } = await readControlFile(this.place.data);
     return { view: { ...view, systemId, control, dataExists: true }, floors };
@@ -83,9 +81,8 @@ export class DataFolder {
 
   /** Time of the control file's last change, ns; null: it cannot be read. */
   controlStamp(): bigint | null {
-    return (
-      statSync(join(this.place.data, 'global/pg_control'), { bigint: true, throwIfNoEntry: false })?.mtimeNs ?? null
-    );
+    const file = join(this.place.data, 'global/pg_control');
+    return statSync(file, { bigint: true, throwIfNoEntry: false })?.mtimeNs ?? null;
   }
 
   // Making data
@@ -93,23 +90,18 @@ export class DataFolder {
   async initialise(): Promise<void> {
     await this.removing;
     await rm(this.place.fresh, { recursive: true, force: true });
-    await run(
-      'initdb',
-      [
-        ...['-D', this.place.fresh, '--username=postgres', '--encoding=UTF8', '--data-checksums'],
-        ...['--locale-provider=builtin', '--builtin-locale=C.UTF-8', '--locale=C.UTF-8'],
-        ...['--auth-local=peer', '--auth-host=scram-sha-256'],
-        // A promotion copies the current segment and syncs it. Small segments make this faster.
-        ...['--wal-segsize=1', '--sync-method=syncfs'],
-      ],
-      { limitMs: INITDB_LIMIT_MS },
-    );
+    const options = ['--username=postgres', '--encoding=UTF8', '--data-checksums', '--sync-method=syncfs'];
+    const locale = ['--locale-provider=builtin', '--builtin-locale=C.UTF-8', '--locale=C.UTF-8'];
+    const logins = ['--auth-local=peer', '--auth-host=scram-sha-256'];
+    // A promotion copies the current segment and syncs it. Small segments make this faster.
+    const args = ['-D', this.place.fresh, ...options, ...locale, ...logins, '--wal-segsize=1'];
+    await run('initdb', args, { limitMs: INITDB_LIMIT_MS });
   }
 
   readonly copyFrom: Postgres['copyFrom'] = async (source, progress, signal, giveUp) => {
     await this.endCatchUp();
     await this.dropCopy();
-    await this.parts.files.writePassfile();
+    await this.files.writePassfile();
     const removeData = async () => {
       await giveUp?.();
       await removeTablespaces(this.place.data, null);
@@ -142,7 +134,7 @@ export class DataFolder {
     await noServerLeft(REWIND_WAIT_MS);
     await this.removeLocks();
     await rm(join(this.place.data, 'standby.signal'), { force: true });
-    await this.parts.files.writeForRewind();
+    await this.files.writeForRewind();
     await rewind(source, this.place, signal);
     this.forget();
   }
@@ -178,7 +170,7 @@ export class DataFolder {
   /** Removes large folders in the background, one after the other. */
   private remove(work: () => Promise<void>): Promise<void> {
     this.removing = this.removing.then(work).catch((error: unknown) => {
-      this.parts.warning.text = `files of an unfinished copy cannot be removed: ${messageOf(error)}`;
+      this.warning.text = `files of an unfinished copy cannot be removed: ${messageOf(error)}`;
     });
     return this.removing;
   }
@@ -210,7 +202,7 @@ export class DataFolder {
   async resumeCatchUp(upstream: Source | null): Promise<void> {
     if (upstream === null) await this.endCatchUp(true);
     else if (await exists(join(this.place.data, CATCHING_UP))) {
-      await this.parts.files.writePassfile();
+      await this.files.writePassfile();
       this.beginCatchUp(upstream, reserveFor(0));
     }
   }
@@ -241,14 +233,12 @@ export class DataFolder {
 
   private beginCatchUp(source: Source, reserveBytes: number): void {
     if (this.catchUp !== null) return;
-    const { isRunning, progress } = this.parts;
-    this.catchUp = new CatchUp({ source, reserveBytes, place: this.place, isRunning, progress });
+    this.catchUp = new CatchUp(source, this.place, reserveBytes, this.user);
   }
 
   /** Ends the receiving. `streams`: the walreceiver takes over, so pg_receivewal must never run on this data again. */
   async endCatchUp(streams = false): Promise<void> {
-    const { catchUp } = this;
-    await catchUp?.end();
+    await this.catchUp?.end();
     this.catchUp = null;
     if (!streams || !(await exists(join(this.place.data, CATCHING_UP)))) return;
     // From now on a walreceiver writes into `pg_wal`. pg_receivewal would mistake a segment that the walreceiver has

@@ -62,16 +62,6 @@ export function throttled(progress: (text: string) => void): (text: string) => v
   };
 }
 
-interface ReceiverOptions {
-  folder: string;
-  /** Connection string, with an application name that belongs to no node (S25). */
-  connection: string;
-  /** Slot that keeps the WAL that was not received yet. */
-  slot: string;
-  /** Called once, when nothing could be received for {@link PATIENCE_MS}. */
-  onFailed: (error: KeeperError) => void;
-}
-
 /**
  * Runs pg_receivewal, and starts it again when it ends by itself. It continues after the last whole segment of its
  * folder.
@@ -80,7 +70,17 @@ export class WalReceiver {
   private stopping = new AbortController();
   private running: Promise<void> | null = null;
 
-  constructor(private readonly options: ReceiverOptions) {}
+  /**
+   * `slot` keeps the WAL that was not received yet. `failed` is called once, when nothing could be received for
+   * {@link PATIENCE_MS}.
+   */
+  constructor(
+    private readonly source: Source,
+    private readonly place: Place,
+    private readonly folder: string,
+    private readonly slot: string,
+    private readonly failed: (error: KeeperError) => void,
+  ) {}
 
   begin(): void {
     if (this.running !== null) return;
@@ -95,44 +95,32 @@ export class WalReceiver {
     this.stopping.abort();
     await this.running;
     this.running = null;
-    await removePartial(this.options.folder);
+    await removePartial(this.folder);
   }
 
   private async receive(signal: AbortSignal): Promise<void> {
-    const { folder, connection, slot, onFailed } = this.options;
+    const { folder, slot } = this;
+    // The application name belongs to no node (S25).
+    const connection = conninfo(this.place, this.source.address, `${this.place.node}-receivewal`);
+    // The leader removes WAL that was reported as flushed, so this is reported every second instead of every ten.
+    const options = ['--no-loop', '--no-password', '--status-interval=1'];
     let steadyMs = performance.now();
     while (!signal.aborted) {
       const fromMs = performance.now();
       try {
         await removePartial(folder);
         if (signal.aborted) return;
-        // The leader removes WAL that was reported as flushed, so this is reported every second instead of every ten.
-        await run(
-          'pg_receivewal',
-          ['-d', connection, '-D', folder, '-S', slot, '--no-loop', '--no-password', '--status-interval=1'],
-          { limitMs: RUN_LIMIT_MS, signal },
-        );
+        const args = ['-d', connection, '-D', folder, '-S', slot, ...options];
+        await run('pg_receivewal', args, { limitMs: RUN_LIMIT_MS, signal });
       } catch (error) {
         if (signal.aborted) return;
         const nowMs = performance.now();
         if (nowMs - fromMs > STEADY_MS) steadyMs = nowMs;
-        if (nowMs - steadyMs > PATIENCE_MS) {
-          onFailed(new KeeperError('TOOL_FAILED', messageOf(error)));
-          return;
-        }
+        if (nowMs - steadyMs > PATIENCE_MS) return this.failed(new KeeperError('TOOL_FAILED', messageOf(error)));
       }
       await delay(AGAIN_MS, undefined, { signal }).catch(() => undefined);
     }
   }
-}
-
-interface CatchUpOptions {
-  source: Source;
-  place: Place;
-  /** Disk space that has to stay free, bytes. */
-  reserveBytes: number;
-  isRunning: () => boolean;
-  progress: (text: string) => void;
 }
 
 /**
@@ -141,7 +129,6 @@ interface CatchUpOptions {
  * PostgreSQL reads that folder as it does after a restart. After that the walreceiver takes over.
  */
 export class CatchUp {
-  readonly source: Source;
   /** The walreceiver may take over, because little is left to replay or this way of receiving failed. */
   isOver = false;
   private readonly folder: string;
@@ -149,15 +136,17 @@ export class CatchUp {
   private readonly stopping = new AbortController();
   private readonly watching: Promise<void>;
 
-  constructor(private readonly options: CatchUpOptions) {
-    const { source, place } = options;
-    this.source = source;
+  /** `reserveBytes`: disk space that has to stay free, bytes. */
+  constructor(
+    readonly source: Source,
+    private readonly place: Place,
+    private readonly reserveBytes: number,
+    private readonly user: { isRunning: () => boolean; progress: (text: string) => void },
+  ) {
     this.folder = join(place.data, 'pg_wal');
-    const onFailed = () => {
+    this.receiver = new WalReceiver(source, place, this.folder, slotName(place.node), () => {
       this.isOver = true;
-    };
-    const connection = conninfo(place, source.address, `${place.node}-receivewal`);
-    this.receiver = new WalReceiver({ folder: this.folder, connection, slot: slotName(place.node), onFailed });
+    });
     this.receiver.begin();
     this.watching = this.watch();
   }
@@ -188,20 +177,20 @@ export class CatchUp {
   }
 
   private async watch(): Promise<void> {
-    const { place, reserveBytes, isRunning, progress } = this.options;
-    const [tell, tellRoom] = [throttled(progress), throttled(progress)];
+    const { place, user } = this;
+    const [tell, tellRoom] = [throttled(user.progress), throttled(user.progress)];
     const { signal } = this.stopping;
     let ranMs = performance.now();
     while (!signal.aborted && !this.isOver) {
       const fromMs = performance.now();
-      if (isRunning()) ranMs = fromMs;
+      if (user.isRunning()) ranMs = fromMs;
       else if (fromMs - ranMs > IDLE_LIMIT_MS) await this.receiver.end();
       // Files appear and disappear during the look. The next look sees what this one missed.
       const left = await this.leftBytes().catch(() => null);
       if (left !== null && left <= NEAR_BYTES) this.isOver = true;
       else if (left !== null) tell(`${Math.ceil(left / MB)} MB of WAL still to be replayed`);
       const free = await freeBytes(place.volume).catch(() => null);
-      if (free !== null) await this.keepRoom(free, reserveBytes, tellRoom);
+      if (free !== null) await this.keepRoom(free, tellRoom);
       const restMs = Math.max(LOOK_MS, (performance.now() - fromMs) * LOOK_SHARE);
       await delay(restMs, undefined, { signal }).catch(() => undefined);
     }
@@ -211,10 +200,11 @@ export class CatchUp {
    * Stops receiving while disk space is short. PostgreSQL removes replayed segments meanwhile, and the slot keeps the
    * rest, up to the slot's limit.
    */
-  private async keepRoom(free: number, reserveBytes: number, tell: (text: string) => void): Promise<void> {
+  private async keepRoom(free: number, tell: (text: string) => void): Promise<void> {
+    const { reserveBytes, user } = this;
     if (free < reserveBytes) {
       await this.receiver.end();
       tell(`only ${inBytes(free)} are free on the disk: the WAL that is here is replayed before more is received`);
-    } else if (free >= 2 * reserveBytes && this.options.isRunning()) this.receiver.begin();
+    } else if (free >= 2 * reserveBytes && user.isRunning()) this.receiver.begin();
   }
 }

@@ -67,12 +67,7 @@ export async function rewind(source: Source, place: Place, signal: AbortSignal):
   session.destroy();
   const options = sessionOptions(session.rights ?? 'plain');
   const connection = conninfo(place, source.address, `${place.node}-rewind`, { options });
-  await run(
-    'pg_rewind',
-    [
-      ...['-D', place.data, '--no-ensure-shutdown', '--sync-method=syncfs'],
-      ...[`--source-server=${connection} dbname=postgres`, `--config-file=${place.configFile}`],
-    ],
-    { limitMs: REWIND_LIMIT_MS, signal },
-  );
+  const files = ['-D', place.data, `--config-file=${place.configFile}`, '--sync-method=syncfs'];
+  const args = [...files, '--no-ensure-shutdown', `--source-server=${connection} dbname=postgres`];
+  await run('pg_rewind', args, { limitMs: REWIND_LIMIT_MS, signal });
 }

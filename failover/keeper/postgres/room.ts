@@ -39,17 +39,15 @@ async function usedBytes(folder: string): Promise<number> {
 
 const tooSmall = (message: string) => new KeeperError('DISK_TOO_SMALL', message);
 
+/** Removes the old data when the disk is too small for both; null: the old data must stay. */
+export type Removal = (() => Promise<void>) | null;
+
 /**
  * Makes sure that the disk has space for a copy of this size beside the old data, plus the reserve, plus the same
  * amount again for the WAL of the meantime. If it has not, `removeOld` may make space. Throws DISK_TOO_SMALL with the
  * needed and the free space, before anything is removed.
  */
-export async function makeRoom(
-  source: string,
-  sizeBytes: number,
-  place: Pick<Place, 'node' | 'volume' | 'data'>,
-  removeOld: (() => Promise<void>) | null,
-): Promise<void> {
+export async function makeRoom(source: string, sizeBytes: number, place: Place, removeOld: Removal): Promise<void> {
   const [needed, free] = [sizeBytes + 2 * reserveFor(sizeBytes), await freeBytes(place.volume)];
   if (free >= needed) return;
   const old = await usedBytes(place.data);
@@ -64,7 +62,7 @@ export async function makeRoom(
 /** Calls `onFull` once, as soon as the free space falls below the reserve. Ends with the signal. */
 export function watchRoom(
   source: string,
-  place: Pick<Place, 'node' | 'volume'>,
+  place: Place,
   reserveBytes: number,
   signal: AbortSignal,
   onFull: (error: KeeperError) => void,

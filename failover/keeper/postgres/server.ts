@@ -71,8 +71,7 @@ export class Server implements Postgres {
     const sessions = new OwnSessions(place.node);
     this.sessions = sessions;
     this.files = new Configuration(place, memoryLimitBytes);
-    this.data = new DataFolder({
-      ...{ place, files: this.files, warning: this.warning },
+    this.data = new DataFolder(place, this.files, this.warning, {
       isRunning: () => this.run !== null,
       progress: (text) => this.onProgress(text),
     });

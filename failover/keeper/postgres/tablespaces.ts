@@ -7,6 +7,7 @@ import { readdir, readFile, readlink, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { writeWhole } from '../../disk/durable';
 import { KeeperError } from '../ports';
+import type { Place } from './place';
 
 /**
  * A file in the volume that lists the locations that were empty when a copy began. Files in them belong to the copy.
@@ -72,12 +73,8 @@ export async function sharesTablespace(tablespaces: readonly Tablespace[], data:
 }
 
 /** Records the locations of a copy's tablespaces. Throws TABLESPACE_IN_USE if one is not empty. */
-export async function claimTablespaces(
-  node: string,
-  tablespaces: readonly Tablespace[],
-  volume: string,
-  data: string,
-): Promise<void> {
+export async function claimTablespaces(tablespaces: readonly Tablespace[], place: Place): Promise<void> {
+  const { node, volume, data } = place;
   const present = await locationsOf(data);
   for (const { name, location } of tablespaces) {
     if ((await entriesOf(location)).length === 0) continue;

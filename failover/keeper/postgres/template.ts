@@ -5,16 +5,16 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 
-type TemplateName = 'postgresql.conf' | 'pg_hba.conf' | 'users.sql';
+type Templates = Readonly<Record<string, string>>;
 
-let bundled: Record<TemplateName, string> | null = null;
+let bundled: Templates = {};
 
 /** Sets the templates' texts from the bundle. */
-export function useTemplates(texts: Record<TemplateName, string>): void {
+export function useTemplates(texts: Templates): void {
   bundled = texts;
 }
 
 /** Returns the text of a template. */
-export function template(name: TemplateName): string {
-  return bundled?.[name] ?? readFileSync(join(__dirname, '../../../templates', name), 'utf8');
+export function template(name: string): string {
+  return bundled[name] ?? readFileSync(join(__dirname, '../../../templates', name), 'utf8');
 }
