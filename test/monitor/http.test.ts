@@ -7,7 +7,7 @@ import { decide } from '../../failover/core/decide';
 import type { Request } from '../../failover/core/state/observation';
 import { Feed } from '../../failover/monitor/outside/feed';
 import { type HttpParts, httpApp, listenHttp } from '../../failover/monitor/outside/http';
-import { LISTENERS_MAX, Listeners, QUEUE_BYTES_MAX } from '../../failover/monitor/outside/listeners';
+import { LISTENERS_MAX, QUEUE_BYTES_MAX } from '../../failover/monitor/outside/listeners';
 import { AT_ONCE, PER_SECOND, WAITING_MAX } from '../../failover/monitor/outside/load';
 import { clusterStatus, Sampler } from '../../failover/monitor/outside/status-view';
 import { gone, leaderView, NOW_MS, observation, POLICY, replicaView, serving } from '../core/world';
@@ -18,8 +18,7 @@ function statusOf(seen: ReturnType<typeof observation>, state = serving(['a'])) 
     version: '1.2.3',
     policy: POLICY,
     decision: decide(state, seen, NOW_MS, POLICY),
-    observation: seen,
-    readAddresses: ['10.0.0.21'],
+    observation: { ...seen, haproxy: { ...seen.haproxy, read: ['10.0.0.21'] } },
     lastFailover: null,
     nowMs: NOW_MS,
     wallMs: Date.parse('2026-11-24T22:00:00Z'),
@@ -143,43 +142,40 @@ const PAGE = {
 function served(part: Partial<HttpParts> = {}) {
   const asked: Request[] = [];
   const clock = { nowMs: 0, made: 0, busy: false, status: statusOf(well) as ClusterStatus | null };
-  const listeners = new Listeners();
   const feed = new Feed({
     status: () => {
       clock.made += 1;
       return clock.status;
     },
     busy: () => clock.busy,
-    failovers: () => [FAILOVER],
-    listeners,
     nowMs: () => clock.nowMs,
   });
+  feed.failover(FAILOVER);
   const answer = { done: true, message: 'a leads now', leader: 'a', term: 2, tookMs: 9 };
   const app = httpApp({
     page: PAGE,
     feed,
-    listeners,
     version: '1.2.3',
     nowMs: () => performance.now(),
+    wallMs: () => 1_000,
     healthy: () => true,
     unready: () => null,
     hostNames: ['failover-monitor'],
     metrics: async () => ({ contentType: 'text/plain', text: '' }),
-    commands: {
-      token: 'secret',
+    token: 'secret',
+    commands: () => ({
       ask: async (request) => {
         asked.push(request);
         const done = !('to' in request) || request.to !== 'x';
         return done ? answer : { ...answer, done, message: 'x is no node of this stack' };
       },
       dryRun: (request) => ({ ...answer, message: `${request.kind} would be done` }),
-      wallMs: () => 1_000,
-    },
+    }),
     ...part,
   });
   const post = (path: string, body: string, headers: Record<string, string> = TOKEN) =>
     app.request(`/api/v1/${path}`, { method: 'POST', body, headers });
-  return { app, feed, listeners, clock, asked, post };
+  return { app, feed, listeners: feed.listeners, clock, asked, post };
 }
 
 describe('the HTTP side', () => {

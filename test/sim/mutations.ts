@@ -32,7 +32,7 @@ import { ask } from '../../failover/monitor/router/haproxy-socket';
 import { type Looks, SessionSweep } from '../../failover/monitor/router/sweep';
 import { Wish } from '../../failover/monitor/router/wish';
 import { Workers } from '../../failover/monitor/router/workers';
-import { StallGuard } from '../../failover/monitor/stall';
+import { Ticker } from '../../failover/monitor/ticker';
 import { FROZEN, STARVATION } from '../../simulator/aimed-faults';
 import { asIfFrozen } from '../../simulator/as-if-frozen';
 import { History } from '../../simulator/history';
@@ -304,7 +304,7 @@ export const MUTATIONS: Readonly<Record<string, Mutation>> = {
     apply: () => {
       withoutRules('slot-moved');
       takeOut(compareOrders, () => (a, b) => a.term - b.term || a.seq - b.seq);
-      replace(StallGuard.prototype, 'notice', () => () => undefined);
+      replace(Ticker.prototype, 'notice', () => () => undefined);
       replace(Loop.prototype, 'outranked', () => () => undefined);
       replace(Workers.prototype, 'stayAwake', () => () => undefined);
       // What it was about to say it says.

@@ -18,7 +18,7 @@ import {
 import { proof, sameProof } from '../../contract/proof';
 import type { DeclaredNode } from '../../core/state/cluster';
 import type { NodeView } from '../../core/state/observation';
-import type { Clock, Keepers, Log, SentOrder } from '../ports';
+import type { Clock, Events, Keepers, Log, SentOrder } from '../ports';
 import { AnswerTimes, PROBE_LIMIT_MS, type ProbeResult, probePostgres } from './probe';
 import { onlyAdvances } from './progress';
 
@@ -40,14 +40,7 @@ export interface KeeperServerOptions {
   log: Log;
   /** The quick connect that confirms a broken connection. @default probePostgres */
   probe?: (address: string, limitMs: () => number) => Promise<ProbeResult>;
-  /** Called when something was seen and a cycle is due. */
-  wake: () => void;
-  /** Called when only positions and counters have grown. */
-  advanced: () => void;
-  /**
-   * Called when a keeper has accepted an order of this (higher) incarnation, which another or an older monitor gave.
-   */
-  onIncarnation: (incarnation: number) => void;
+  loop: Pick<Events, 'wake' | 'advanced' | 'outranked'>;
 }
 
 type Hello = Extract<KeeperFrame, { type: 'hello' }>;
@@ -178,7 +171,7 @@ export class KeeperServer implements Keepers {
       const atMs = this.options.clock.nowMs();
       seen.probe = { alive: result === 'alive', atMs };
       seen.refusedAtMs = result === 'refused' ? atMs : null;
-      this.options.wake();
+      this.options.loop.wake();
     });
     inBackground(
       () => asked,
@@ -295,7 +288,7 @@ export class KeeperServer implements Keepers {
     before?.destroy();
     this.sendSettings(link);
     this.options.log.write('INFO', peer.node.name, 'CONNECTED', 'the keeper is connected');
-    this.options.wake();
+    this.options.loop.wake();
   }
 
   private sendSettings(link: Link): void {
@@ -308,7 +301,7 @@ export class KeeperServer implements Keepers {
     if (peer.spell.link !== link) return;
     this.begin(peer, null);
     this.options.log.write('WARN', peer.node.name, 'DISCONNECTED', 'the connection to the keeper broke');
-    this.options.wake();
+    this.options.loop.wake();
   }
 
   private begin(peer: Peer, link: Link | null): void {
@@ -335,7 +328,7 @@ export class KeeperServer implements Keepers {
         const before = seen.status;
         this.receiveStatus(spell, frame, nowMs);
         if (before === null || !onlyAdvances(before, frame)) break;
-        this.options.advanced();
+        this.options.loop.advanced();
         return;
       }
       case 'note':
@@ -344,14 +337,14 @@ export class KeeperServer implements Keepers {
       case 'hello':
         return;
     }
-    this.options.wake();
+    this.options.loop.wake();
   }
 
   private receiveStatus(spell: Spell, status: Status, nowMs: number): void {
     const { seen } = spell;
     const { heartbeatSeen, streamingFrom } = status.postgres;
     if (status.accepted !== null && status.accepted.incarnation > this.incarnation) {
-      this.options.onIncarnation(status.accepted.incarnation);
+      this.options.loop.outranked(status.accepted.incarnation);
       return;
     }
     seen.status = status;

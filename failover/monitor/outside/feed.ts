@@ -4,7 +4,7 @@
  * the clients. All buffers are bounded.
  */
 import type { Failover, LogEvent, Sample } from '../../contract/api';
-import type { Listeners, Message } from './listeners';
+import { Listeners } from './listeners';
 import type { StatusView } from './status-view';
 
 /** Shortest time between two statuses, ms. */
@@ -18,14 +18,13 @@ const EVENTS_KEPT = 1_000;
 const EVENTS_SHOWN = 100;
 export const SAMPLE_EVERY_MS = 1_000;
 const SAMPLES_KEPT = 3_600;
+const FAILOVERS_KEPT = 100;
 
 interface FeedOptions {
   /** Null until the first cycle. */
   status: () => StatusView | null;
   /** True while a change of leader is under way. */
   busy: () => boolean;
-  failovers: () => readonly Failover[];
-  listeners: Listeners;
   nowMs: () => number;
 }
 
@@ -38,8 +37,10 @@ interface Made {
 }
 
 export class Feed {
+  readonly listeners = new Listeners();
   private readonly events: { id: number; text: string }[] = [];
   private readonly samples: string[] = [];
+  private readonly failovers: Failover[] = [];
   /** The answer of `/history`, kept until the next sample, because it has some hundred kB. */
   private historyText: string | null = null;
   private lastId = 0;
@@ -55,11 +56,15 @@ export class Feed {
     const event = { id: this.lastId, text: JSON.stringify({ id: this.lastId, ...line }) };
     this.events.push(event);
     if (this.events.length > EVENTS_KEPT) this.events.shift();
-    this.options.listeners.send('log', event.text, event.id);
+    this.listeners.send('log', event.text, event.id);
   }
 
+  /** Adds a finished change of leader. It takes the place of the newest one if that is the same with fewer steps. */
   failover(failover: Failover): void {
-    this.options.listeners.send('failover', JSON.stringify(failover));
+    if (this.lastFailover?.term === failover.term) this.failovers.pop();
+    this.failovers.push(failover);
+    if (this.failovers.length > FAILOVERS_KEPT) this.failovers.shift();
+    this.listeners.send('failover', JSON.stringify(failover));
   }
 
   sample(sample: Sample): void {
@@ -67,19 +72,19 @@ export class Feed {
     this.samples.push(text);
     if (this.samples.length > SAMPLES_KEPT) this.samples.shift();
     this.historyText = null;
-    this.options.listeners.send('sample', text);
+    this.listeners.send('sample', text);
   }
 
   /** Called after each cycle. Sends changes to the listeners; does nothing while there are none. */
   tick(): void {
-    const { listeners, nowMs } = this.options;
-    if (listeners.count === 0) return;
+    const { nowMs } = this.options;
+    if (this.listeners.count === 0) return;
     const made = this.make();
     if (made === null) return;
     const { essence } = made;
     if (essence === this.sent.essence && nowMs() - this.sent.atMs < POSITIONS_EVERY_MS) return;
     this.sent = { essence, atMs: nowMs() };
-    listeners.send('cluster', withEvents(made, []));
+    this.listeners.send('cluster', withEvents(made, []));
   }
 
   /** Drops the kept status, so that the next reader sees the result of a command. */
@@ -101,8 +106,13 @@ export class Feed {
     return `{${listOf(this.since(after).slice(-limit))}}`;
   }
 
-  failovers(): string {
-    return JSON.stringify({ failovers: this.options.failovers() });
+  get lastFailover(): Failover | null {
+    return this.failovers.at(-1) ?? null;
+  }
+
+  /** The answer of `/failovers`. */
+  allFailovers(): string {
+    return JSON.stringify({ failovers: this.failovers });
   }
 
   history(): string {
@@ -111,16 +121,16 @@ export class Feed {
   }
 
   /**
-   * The first messages for a new listener: the status, and the log from the event on after which it stopped (null: from
-   * now on).
+   * Adds a listener, which first gets the status, and the log from the event on after which it stopped (null: from now
+   * on). Null when there are enough listeners.
    */
-  greeting(after: number | null): Message[] {
+  listen(after: number | null): ReadableStream<Uint8Array> | null {
     const made = this.make();
     const missed = after === null ? [] : this.since(after);
-    return [
+    return this.listeners.open([
       ...(made === null ? [] : [{ name: 'cluster', data: withEvents(made, []) }]),
       ...missed.map((e) => ({ name: 'log', data: e.text, id: e.id })),
-    ];
+    ]);
   }
 
   /**

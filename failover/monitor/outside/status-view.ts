@@ -20,7 +20,6 @@ interface StatusInput extends Seen {
   stack: string;
   version: string;
   policy: Policy;
-  readAddresses: readonly string[];
   lastFailover: Failover | null;
   /** The present monotonic and wall time, ms. They turn the observation's times into dates. */
   nowMs: number;
@@ -56,7 +55,7 @@ export function clusterStatus(input: StatusInput): StatusView {
     haproxy: {
       reachable: observation.haproxy.reachable,
       write: slot === null ? null : nameOf(slot),
-      read: input.readAddresses.map(nameOf),
+      read: (observation.haproxy.read ?? []).map(nameOf),
       unreached: s.names.filter((name) => isUnreached(s, name)),
     },
     sync: { waitsFor: ordered?.k ?? 0, members: ordered?.members ?? [], changing: state.joint.length > 1 },

@@ -43,12 +43,11 @@ const SILENCE_TOLD_MS = 1_000;
 /** What is known of a HAProxy that does not answer. */
 const SILENT = { reachable: false, slot: null, closed: false, clean: false };
 
-export interface HaproxyOptions extends WorkersOptions {
+interface HaproxyOptions extends WorkersOptions {
   port: number;
   /** Addresses of the declared nodes. The i-th one belongs to the slot `node<i+1>`. */
   addresses: readonly string[];
   log: Log;
-  onChange: () => void;
 }
 
 /** A caller that waits for a look that shows a closed slot, or for any look. */
@@ -62,7 +61,6 @@ export class Haproxy implements Router {
   private readonly sweep: SessionSweep;
   private wish = new Wish();
   private current: HaproxyView = { ...SILENT, epoch: null, keeping: null };
-  private readAddresses: string[] = [];
   private cleanSinceMs: number | null = null;
   /** What each worker showed last. Without servers while HAProxy is silent. */
   private looks: readonly Look[] = [];
@@ -83,11 +81,6 @@ export class Haproxy implements Router {
 
   view(): HaproxyView {
     return this.current;
-  }
-
-  /** Addresses whose read slots were seen open, for the status page. */
-  readView(): readonly string[] {
-    return this.readAddresses;
   }
 
   write(address: string | null, keep: string | null): void {
@@ -193,7 +186,7 @@ export class Haproxy implements Router {
       return this.settled() ? IDLE_MS : BUSY_MS;
     } catch (error) {
       this.tellSilence(error);
-      this.update({ ...SILENT, epoch: this.lastEpoch, keeping: this.wish.keep });
+      this.update({ ...SILENT, epoch: this.lastEpoch, keeping: this.wish.keep, read: this.current.read });
       this.looks = this.looks.map((look) => ({ ...look, servers: [], loads: [] }));
       this.sweep.restart();
       this.cleanSinceMs = null;
@@ -299,7 +292,7 @@ export class Haproxy implements Router {
     if (this.slotIsRight() && wanted !== null && slot !== null && slot !== wanted) this.wish.giveWay();
     const { keep: keeping } = this.wish;
     const lists = await this.sweep.end({ looks, slots }, this.wish);
-    this.learnRead(looks);
+    const read = this.learnRead(looks);
     const sameWorkers = epoch === this.current.epoch && looks.every((look) => look.servers.length > 0);
     // Only a look at a slot that was already closed (or on the kept address) counts, because no session can arrive
     // after it.
@@ -312,7 +305,7 @@ export class Haproxy implements Router {
       else if (safe) this.cleanSinceMs ??= this.options.clock.nowMs();
       clean = this.cleanSinceMs !== null && (clean || startMs - this.cleanSinceMs >= SCAN_GAP_MS);
     }
-    this.update({ reachable: true, epoch, slot, closed, keeping, clean, unreached: this.unreached(startMs) });
+    this.update({ reachable: true, epoch, slot, closed, keeping, clean, unreached: this.unreached(startMs), read });
   }
 
   /** Addresses that HAProxy's own health checks do not reach, each with the time of the first look that showed so. */
@@ -324,16 +317,17 @@ export class Haproxy implements Router {
     return Object.fromEntries(down.map((s) => [s.address, before[s.address] ?? nowMs]));
   }
 
-  private learnRead(looks: readonly Look[]): void {
+  /** Notices whether the read slots are as they are wanted. Returns the addresses that they lead to. */
+  private learnRead(looks: readonly Look[]): string[] | undefined {
     const { wish } = this;
-    if (wish.read === null) return;
-    const open = this.rows.filter((s) => s.backend === 'read' && isSlot(s) && !s.maintenance);
-    this.readAddresses = open.map((s) => s.address);
-    const right = [...this.readAddresses].sort().join() === wish.read.join();
+    if (wish.read === null) return this.current.read;
+    const open = this.rows.filter((s) => s.backend === 'read' && isSlot(s) && !s.maintenance).map((s) => s.address);
+    const right = [...open].sort().join() === wish.read.join();
     const left = looks.some(({ servers, loads }) =>
       servers.some((row) => row.backend === 'read' && wish.mustGo(row) && loadOf(loads, row)?.sessions !== 0),
     );
     wish.readSettled = right && !left;
+    return open;
   }
 
   private forgetWanted(): void {
@@ -358,7 +352,7 @@ export class Haproxy implements Router {
     for (const waiter of [...this.waiters]) {
       if (next.reachable && (next.closed || waiter.for === 'look')) waiter.done();
     }
-    if (JSON.stringify(before) !== JSON.stringify(next)) this.options.onChange();
+    if (JSON.stringify(before) !== JSON.stringify(next)) this.options.loop.wake();
   }
 }
 

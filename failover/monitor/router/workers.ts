@@ -3,7 +3,7 @@
  * master.
  */
 import { join } from 'node:path';
-import type { Clock } from '../ports';
+import type { Clock, Events } from '../ports';
 import {
   ANSWER_LIMIT_MS,
   ask,
@@ -42,8 +42,7 @@ export interface WorkersOptions {
   /** The folder with `admin.sock` and `master.sock`. */
   sockets: string;
   clock: Clock;
-  /** Number of stalls of the process so far. */
-  stalls: () => number;
+  loop: Pick<Events, 'wake' | 'stalls'>;
 }
 
 export class Workers {
@@ -99,7 +98,7 @@ export class Workers {
         else if (isPort(session.backend)) sessions.push(session);
       },
       ANSWER_LIMIT_MS,
-      () => this.options.stalls() === this.stallsSeen,
+      () => this.options.loop.stalls() === this.stallsSeen,
     );
     this.stayAwake();
     return { sessions, loads: parseLoads(rows.join('\n')) };
@@ -113,8 +112,8 @@ export class Workers {
   /** Sends one line. If the process stood still meanwhile, it neither sends the line nor uses the answer (S11). */
   async ask(socket: string, line: string): Promise<string> {
     this.stayAwake();
-    const { sockets, stalls } = this.options;
-    const answer = await ask(join(sockets, socket), line, ANSWER_LIMIT_MS, () => stalls() === this.stallsSeen);
+    const { sockets, loop } = this.options;
+    const answer = await ask(join(sockets, socket), line, ANSWER_LIMIT_MS, () => loop.stalls() === this.stallsSeen);
     this.stayAwake();
     return answer;
   }
@@ -123,7 +122,7 @@ export class Workers {
    * Throws when the process stood still: what was wanted may be long outdated, so the loop has to want it again (S11).
    */
   stayAwake(): void {
-    const stalls = this.options.stalls();
+    const stalls = this.options.loop.stalls();
     if (stalls === this.stallsSeen) return;
     this.stallsSeen = stalls;
     this.onStall();
