@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { decide } from '../../failover/core/decide';
+import { Situation } from '../../failover/core/facts/situation';
 import { Metrics } from '../../failover/monitor/outside/metrics';
 import { clusterStatus } from '../../failover/monitor/outside/status-view';
 import { leaderView, NOW_MS, observation, POLICY, replicaView, type StatusPart, serving } from '../core/world';
@@ -23,11 +24,9 @@ function at(heartbeat: number, heartbeatAgeMs: number, standby: StatusPart = {})
 
 function metrics(standby: StatusPart = {}, clock = { nowMs: () => NOW_MS }) {
   const { seen, decision } = at(7, 40, standby);
-  const status = clusterStatus({
-    ...{ stack: 'dev', version: '1.2.3', decision, policy: POLICY, lastFailover: null },
-    observation: { ...seen, haproxy: { ...seen.haproxy, read: ['10.0.0.21'] } },
-    ...{ nowMs: NOW_MS, wallMs: 0 },
-  });
+  const shown = { ...seen, haproxy: { ...seen.haproxy, read: ['10.0.0.21'] } };
+  const s = new Situation(decision.state, shown, NOW_MS, POLICY);
+  const status = clusterStatus(s, { stack: 'dev', version: '1.2.3', decision, lastFailover: null, wallMs: 0 });
   const all = new Metrics('1.2.3', POLICY, clock);
   return Object.assign(all, { answer: () => all.text(status, seen) });
 }

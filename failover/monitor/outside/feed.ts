@@ -4,6 +4,7 @@
  * the clients. All buffers are bounded.
  */
 import type { Failover, LogEvent, Sample } from '../../contract/api';
+import type { Clock } from '../ports';
 import { Listeners } from './listeners';
 import type { StatusView } from './status-view';
 
@@ -19,14 +20,6 @@ const EVENTS_SHOWN = 100;
 export const SAMPLE_EVERY_MS = 1_000;
 const SAMPLES_KEPT = 3_600;
 const FAILOVERS_KEPT = 100;
-
-interface FeedOptions {
-  /** Null until the first cycle. */
-  status: () => StatusView | null;
-  /** True while a change of leader is under way. */
-  busy: () => boolean;
-  nowMs: () => number;
-}
 
 interface Made {
   /** JSON of the status without its events. */
@@ -48,7 +41,13 @@ export class Feed {
   /** The status that was last sent to the listeners. */
   private sent = { essence: '', atMs: Number.NEGATIVE_INFINITY };
 
-  constructor(private readonly options: FeedOptions) {}
+  constructor(
+    /** Null until the first cycle. */
+    private readonly status: () => StatusView | null,
+    /** True while a change of leader is under way. */
+    private readonly busy: () => boolean,
+    private readonly clock: Clock,
+  ) {}
 
   /** Adds a line of the log. */
   log(line: Omit<LogEvent, 'id'>): void {
@@ -77,13 +76,13 @@ export class Feed {
 
   /** Called after each cycle. Sends changes to the listeners; does nothing while there are none. */
   tick(): void {
-    const { nowMs } = this.options;
     if (this.listeners.count === 0) return;
     const made = this.make();
     if (made === null) return;
     const { essence } = made;
-    if (essence === this.sent.essence && nowMs() - this.sent.atMs < POSITIONS_EVERY_MS) return;
-    this.sent = { essence, atMs: nowMs() };
+    const nowMs = this.clock.nowMs();
+    if (essence === this.sent.essence && nowMs - this.sent.atMs < POSITIONS_EVERY_MS) return;
+    this.sent = { essence, atMs: nowMs };
     this.listeners.send('cluster', withEvents(made, []));
   }
 
@@ -142,14 +141,14 @@ export class Feed {
   }
 
   private make(): Made | null {
-    const { status, busy, nowMs } = this.options;
     const { made } = this;
-    const everyMs = busy() ? BUSY_EVERY_MS : STATUS_EVERY_MS;
+    const nowMs = this.clock.nowMs();
+    const everyMs = this.busy() ? BUSY_EVERY_MS : STATUS_EVERY_MS;
     // Cycles may come a little early, hence the tolerance.
-    if (made !== null && nowMs() - made.atMs < everyMs * 0.9) return made;
-    const next = status();
+    if (made !== null && nowMs - made.atMs < everyMs * 0.9) return made;
+    const next = this.status();
     if (next === null) return null;
-    this.made = { text: JSON.stringify(next), essence: essenceOf(next), atMs: nowMs() };
+    this.made = { text: JSON.stringify(next), essence: essenceOf(next), atMs: nowMs };
     return this.made;
   }
 }

@@ -166,7 +166,8 @@ function addCommand<K extends Command>(app: Hono, { commands, token, wallMs, fee
   app.post(`/api/v1/${name}`, async (c) => {
     if (!isSameOrigin(c)) return c.json({ error: 'a page of another site must not ask for this' }, 403);
     if (!isAllowed(c, token)) return refused(c);
-    const body = schema.safeParse(await jsonOf(c));
+    const isEmpty = (await c.req.text()).trim() === '';
+    const body = schema.safeParse(isEmpty ? {} : await c.req.json().catch(() => null));
     if (!body.success) return c.json({ error: bodyError(body.error) }, 400);
     const request = REQUESTS[name](body.data, wallMs());
     const answer = body.data.dryRun ? commands().dryRun(request) : await commands().ask(request);
@@ -199,15 +200,6 @@ function isAllowed(c: Context, token: string): boolean {
 function refused(c: Context): Response {
   const error = 'this needs the header "Authorization: Bearer <token>"; see the stack output adminToken';
   return c.json({ error }, 401, { 'WWW-Authenticate': 'Bearer' });
-}
-
-async function jsonOf(c: Context): Promise<unknown> {
-  const text = await c.req.text();
-  try {
-    return text.trim() === '' ? {} : JSON.parse(text);
-  } catch {
-    return null;
-  }
 }
 
 /** Limits of the HTTP side's connections. */

@@ -9,6 +9,7 @@ import { PORTS } from '../../contract/layout';
 import { type Level, localTime, shortened } from '../../contract/log-line';
 import { derivedPassword } from '../../contract/proof';
 import { VERSION } from '../../contract/version';
+import { Situation } from '../../core/facts/situation';
 import { type Decision, isChanging } from '../../core/state/cluster';
 import type { Observation } from '../../core/state/observation';
 import type { Clock, Commands, Log, Seen } from '../ports';
@@ -44,11 +45,8 @@ export class Outside implements Log {
   constructor(private readonly options: OutsideOptions) {
     const { config, clock } = options;
     this.cycleAtMs = clock.nowMs();
-    this.feed = new Feed({
-      status: () => this.status(),
-      busy: () => this.seen !== null && isChanging(this.seen.decision.state),
-      nowMs: clock.nowMs,
-    });
+    const busy = () => this.seen !== null && isChanging(this.seen.decision.state);
+    this.feed = new Feed(() => this.status(), busy, clock);
     this.metrics = new Metrics(VERSION, config.policy, clock);
     const { notifyWebhook: url, stack } = config;
     this.notifier = url === undefined ? null : new Notifier({ url, stack, log: this });
@@ -67,7 +65,7 @@ export class Outside implements Log {
     this.seen = { decision, observation };
     this.cycleAtMs = this.options.clock.nowMs();
     this.metrics.cycle(decision, observation);
-    this.sampler.note(decision, observation, this.cycleAtMs);
+    this.sampler.note(this.situation(this.seen));
     this.feed.tick();
   }
 
@@ -87,8 +85,7 @@ export class Outside implements Log {
       healthy: () => clock.nowMs() - this.cycleAtMs < ALIVE_MS,
       unready: () => {
         if (this.seen === null) return 'the monitor is starting';
-        const { decision, observation } = this.seen;
-        return isServing(decision.state, observation) ? null : decision.reason;
+        return isServing(this.situation(this.seen)) ? null : this.seen.decision.reason;
       },
       hostNames: config.hostNames,
       metrics: () => this.metrics.text(this.status(), this.seen?.observation),
@@ -109,17 +106,22 @@ export class Outside implements Log {
 
   private sample(): void {
     if (this.seen === null) return;
-    const { decision, observation } = this.seen;
-    const sample = this.sampler.sample(decision, observation, this.options.clock.nowMs(), Date.now());
+    const sample = this.sampler.sample(this.situation(this.seen), Date.now());
     this.feed.sample(sample);
     this.metrics.sample(sample);
   }
 
   private status(): StatusView | null {
-    const { config, clock } = this.options;
-    const { stack, policy } = config;
-    const times = { nowMs: clock.nowMs(), wallMs: Date.now() };
+    if (this.seen === null) return null;
+    const { stack } = this.options.config;
     const { lastFailover } = this.feed;
-    return this.seen && clusterStatus({ ...this.seen, ...times, stack, version: VERSION, policy, lastFailover });
+    const input = { decision: this.seen.decision, stack, version: VERSION, lastFailover, wallMs: Date.now() };
+    return clusterStatus(this.situation(this.seen), input);
+  }
+
+  /** What was seen last, at the present time. */
+  private situation({ decision, observation }: Seen): Situation {
+    const { clock, config } = this.options;
+    return new Situation(decision.state, observation, clock.nowMs(), config.policy);
   }
 }

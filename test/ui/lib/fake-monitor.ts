@@ -70,11 +70,11 @@ export class FakeMonitor {
   private port = 0;
 
   constructor() {
-    this.feed = new Feed({
-      status: () => this.current,
-      busy: () => false,
-      nowMs: () => performance.now(),
-    });
+    this.feed = new Feed(
+      () => this.current,
+      () => false,
+      { nowMs: () => performance.now() },
+    );
   }
 
   get url(): string {
