@@ -3,7 +3,8 @@
 import type { Answer } from '../failover/contract/api';
 import { messageOf } from '../failover/contract/errors';
 import type { Request } from '../failover/core/state/observation';
-import { createMonitor, type Monitor } from '../failover/monitor/monitor';
+import type { Loop } from '../failover/monitor/loop';
+import { createMonitor } from '../failover/monitor/monitor';
 import type { Log, Seen, Store } from '../failover/monitor/ports';
 import { Process } from './engine';
 import { CLUSTER_KEY, MONITOR_ADDRESS, STACK_SETTINGS, type World } from './world';
@@ -73,7 +74,7 @@ export class SimStore implements Store {
 export class SimMonitor {
   process: Process;
   seen: Seen | null = null;
-  private monitor: Monitor | null = null;
+  private monitor: Loop | null = null;
 
   constructor(
     private readonly world: World,
@@ -104,8 +105,8 @@ export class SimMonitor {
   ask(request: Request, told: (answer: Answer) => void = () => undefined): void {
     const { world, process, monitor } = this;
     world.engine.after(0, process, () => {
-      monitor
-        ?.ask(request)
+      monitor?.parts.requests
+        .ask(request)
         .then((answer) => {
           world.say(`the monitor answers: ${answer.message}`);
           told(answer);
@@ -148,7 +149,7 @@ export class SimMonitor {
       },
     });
     this.monitor = monitor;
-    await monitor.listen();
+    await monitor.parts.keepers.listen();
     await monitor.run();
   }
 }

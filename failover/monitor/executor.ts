@@ -5,44 +5,32 @@ import type { Keepers, Opening, Router, Store } from './ports';
 /** How long orders wait at most until the write slot is closed, ms: HAProxy may be down. */
 const CLOSE_LIMIT_MS = 100;
 
-interface ExecutorParts {
-  keepers: Pick<Keepers, 'order' | 'probe'>;
-  router: Pick<Router, 'write' | 'read' | 'closed'>;
-  opening: Pick<Opening, 'want'>;
-  /** Gives the incarnation that is part of each order's id. */
-  store: Pick<Store, 'incarnation'>;
-  /** Called when the write slot was closed for a change of leader and read back as closed. */
-  onClosed: () => void;
-}
-
 export class Executor {
-  /** True when the present decision must not be carried out any further. */
+  /**
+   * True when the present decision must not be carried out any further, because the observations behind it are no
+   * longer valid (S11).
+   */
   revoked = false;
   /** True once this executor has waited for the slot to close, so that it waits only once. */
   private closing = false;
 
-  constructor(private readonly parts: ExecutorParts) {}
-
-  /** Called before the next decision is made. It may be carried out until it is revoked. */
-  begin(): void {
-    this.revoked = false;
-  }
-
-  /**
-   * Called when the observations behind the decision are no longer valid: no further action of it is carried out (S11).
-   */
-  revoke(): void {
-    this.revoked = true;
-  }
+  constructor(
+    private readonly keepers: Pick<Keepers, 'order' | 'probe'>,
+    private readonly router: Pick<Router, 'write' | 'read' | 'closed'>,
+    private readonly opening: Pick<Opening, 'want'>,
+    /** Gives the incarnation that is part of each order's id. */
+    private readonly store: Pick<Store, 'incarnation'>,
+    /** Called when the write slot was closed for a change of leader and read back as closed. */
+    private readonly onClosed: () => void,
+  ) {}
 
   /**
    * Carries out the actions one after the other, until the end or until the decision is revoked. `nodes`: all nodes
    * with an address.
    */
   async execute({ actions, state }: Decision, nodes: readonly DeclaredNode[]): Promise<void> {
-    const { keepers, router, opening, store } = this.parts;
     const addressOf = (node: string) => nodes.find((n) => n.name === node)?.address ?? null;
-    if (!this.revoked) opening.want(actions.find((action) => action.kind === 'certify') ?? null);
+    if (!this.revoked) this.opening.want(actions.find((action) => action.kind === 'certify') ?? null);
     for (const action of actions) {
       if (this.revoked) return;
       switch (action.kind) {
@@ -53,13 +41,13 @@ export class Executor {
           break;
         }
         case 'route-read':
-          router.read(action.nodes.map(addressOf).filter((address) => address !== null));
+          this.router.read(action.nodes.map(addressOf).filter((address) => address !== null));
           break;
         case 'order':
-          keepers.order(action.node, { incarnation: store.incarnation, ...action.order });
+          this.keepers.order(action.node, { incarnation: this.store.incarnation, ...action.order });
           break;
         case 'probe':
-          keepers.probe(action.node);
+          this.keepers.probe(action.node);
           break;
         case 'certify':
           break;
@@ -68,21 +56,19 @@ export class Executor {
   }
 
   private async lead({ kind, address }: { kind: 'open' | 'held'; address: string }, handsOver: boolean): Promise<void> {
-    const { router } = this.parts;
     this.closing = false;
-    router.write(kind === 'open' ? address : null, address);
+    this.router.write(kind === 'open' ? address : null, address);
     // A leader that is about to stop must get no new client, because it would soon end the client's session.
-    if (kind === 'held' && handsOver) await router.closed(CLOSE_LIMIT_MS);
+    if (kind === 'held' && handsOver) await this.router.closed(CLOSE_LIMIT_MS);
   }
 
   /**
    * The slot has to be closed before a node is promoted, so the first action that closes it waits for that (S2, S15).
    */
   private async close(keep: string | null): Promise<void> {
-    const { router, onClosed } = this.parts;
-    router.write(null, keep);
+    this.router.write(null, keep);
     if (this.closing) return;
     this.closing = true;
-    if (await router.closed(CLOSE_LIMIT_MS)) onClosed();
+    if (await this.router.closed(CLOSE_LIMIT_MS)) this.onClosed();
   }
 }

@@ -2,20 +2,24 @@
  * The monitor's loop. Everything that the monitor sees wakes it. Each cycle makes one decision, and stores the state
  * before it carries out anything of the decision.
  */
+import { randomUUID } from 'node:crypto';
+import { setTimeout as delay } from 'node:timers/promises';
+import type { Failover } from '../contract/api';
 import { compareOrders, type StateCopy } from '../contract/messages';
 import { decide } from '../core/decide';
-import type { ClusterState, Decision, Policy } from '../core/state/cluster';
+import { runsPostgres } from '../core/facts/view';
+import { retiringLeader } from '../core/procedures/members';
+import { type ClusterState, type Decision, type DeclaredNode, emptyState, type Policy } from '../core/state/cluster';
 import type { Observation, Request } from '../core/state/observation';
-import { printState } from '../core/state/stored';
+import { parseState, printState } from '../core/state/stored';
 import { suspected } from '../core/transitions';
-import type { Executor } from './executor';
-import type { Observer } from './observer';
-import type { Pacer } from './pacer';
-import type { Clock, Keepers, Log, Router, Store } from './ports';
-import type { Reporter } from './reporter';
-import type { Requests } from './requests';
-import type { StallGuard } from './stall';
-import type { Timeline } from './timeline';
+import { Executor } from './executor';
+import { Observer } from './observer';
+import type { Adapters, Clock, Events, Log, Store } from './ports';
+import { Reporter } from './reporter';
+import { Requests } from './requests';
+import { Ticker } from './ticker';
+import { Timeline } from './timeline';
 
 /**
  * After a stall of the process the loop looks at HAProxy before it decides, for at most this long, ms: HAProxy may be
@@ -24,31 +28,49 @@ import type { Timeline } from './timeline';
 const LOOK_LIMIT_MS = 1_000;
 const ERROR_REST_MS = 200;
 
-/** The parts that the loop works with; see monitor.ts. */
-interface LoopParts {
-  /** The stored state, or an empty one. */
-  state: ClusterState;
+/** What the loop needs from the world, and the events that it reports. */
+export interface LoopPorts {
+  /** The declared nodes in order of preference. */
+  nodes: readonly DeclaredNode[];
   policy: Policy;
-  keepers: Pick<Keepers, 'forget' | 'remember' | 'restart'>;
-  router: Pick<Router, 'look'>;
   store: Store;
   clock: Clock;
   log: Log;
-  guard: StallGuard;
-  pacer: Pacer;
-  observer: Observer;
-  requests: Requests;
-  timeline: Timeline;
-  reporter: Reporter;
-  executor: Executor;
+  /** Wall clock, ms. Used only to end a pause. @default Date.now */
+  wallMs?: () => number;
+  /** A new id for a person's request. @default a random UUID */
+  newId?: () => string;
   /** Called after each cycle. */
   onDecision: (decision: Decision, observation: Observation) => void;
-  /** Wall clock, ms. Used only to end a pause. */
-  wallMs: () => number;
+  /** Called with each finished change of leader, and again when its former leader follows. */
+  onFailover?: (failover: Failover) => void;
 }
 
-export class Loop {
+/** Makes the adapters. `nodes`: all nodes with an address, also a leader that was removed from the config. */
+type Connect = (loop: Events, nodes: readonly DeclaredNode[]) => Adapters;
+
+/** The parts that the loop works with. */
+function partsOf(loop: Loop, state: ClusterState, ports: LoopPorts, connect: Connect) {
+  const { policy, store, clock, log } = ports;
+  const retiring = retiringLeader(state, ports.nodes);
+  const nodes = retiring === null ? ports.nodes : [...ports.nodes, retiring];
+  const { keepers, router, opening } = connect(loop, nodes);
+  const timeline = new Timeline(clock, log, ports.onFailover);
+  return {
+    ...{ keepers, router, opening, timeline },
+    ticker: new Ticker(clock, log, keepers, loop),
+    observer: new Observer(nodes, retiring?.name, policy, keepers, router, clock.nowMs()),
+    executor: new Executor(keepers, router, opening, store, () => timeline.mark('closed')),
+    reporter: new Reporter(log),
+    requests: new Requests(clock, policy, loop, ports.newId ?? randomUUID),
+  };
+}
+
+export class Loop implements Events {
+  readonly parts: ReturnType<typeof partsOf>;
   private state: ClusterState;
+  /** What the newest decision was made from; undefined until the first. */
+  private seen: Observation | undefined;
   private wanted = true;
   private ended = false;
   private sleeping: (() => void) | null = null;
@@ -59,38 +81,47 @@ export class Loop {
   private lookedAfter = 0;
   private copy: StateCopy | null = null;
 
-  constructor(private readonly parts: LoopParts) {
-    this.state = parts.state;
+  /** Begins with the stored state. */
+  constructor(
+    private readonly ports: LoopPorts,
+    connect: Connect,
+  ) {
+    this.state = (ports.store.loaded === null ? null : parseState(ports.store.loaded)) ?? emptyState();
+    this.parts = partsOf(this, this.state, ports, connect);
   }
 
-  /** Called when a part of the monitor has seen something: the next cycle runs at once. */
   wake(): void {
     this.wanted = true;
     this.sleeping?.();
   }
 
-  /**
-   * Called when only positions and counters have grown. If a change is under way it may wait for them, so a cycle runs
-   * at once; else the next tick is early enough.
-   */
   advanced(): void {
-    if (!this.parts.pacer.calm) this.wake();
+    if (!this.parts.ticker.calm) this.wake();
   }
 
-  /** Called when a node has passed the opening checks. */
   certified(node: string, term: number): void {
     this.parts.observer.certified(node, term);
     this.parts.timeline.mark('first commit');
     this.wake();
   }
 
-  /**
-   * Called when a keeper has accepted an order of another monitor with this or a higher incarnation. The next cycle
-   * reacts.
-   */
+  /** The next cycle reacts. */
   outranked(incarnation: number): void {
     this.higher = Math.max(this.higher, incarnation);
     this.wake();
+  }
+
+  broken(node: string): void {
+    this.parts.keepers.probe(node);
+  }
+
+  isRunning(node: string): boolean | null {
+    return runsPostgres(this.seen, node);
+  }
+
+  stalls(): number {
+    this.parts.ticker.notice();
+    return this.parts.ticker.stalls;
   }
 
   /**
@@ -99,22 +130,34 @@ export class Loop {
    */
   stoodStill(nowMs: number): void {
     const { executor, observer, keepers } = this.parts;
-    executor.revoke();
+    executor.revoked = true;
     observer.forget(nowMs);
     keepers.forget(nowMs);
   }
 
   /** Runs until {@link stop}. */
   async run(): Promise<void> {
-    const { pacer, reporter } = this.parts;
-    pacer.start();
+    this.parts.opening.start();
+    await Promise.all([this.cycles(), this.parts.router.run()]);
+  }
+
+  stop(): void {
+    this.ended = true;
+    this.wake();
+    this.parts.router.stop();
+    this.parts.opening.stop();
+  }
+
+  private async cycles(): Promise<void> {
+    const { ticker, reporter } = this.parts;
+    ticker.start();
     while (!this.ended) {
       this.wanted = false;
       try {
         await this.cycle();
       } catch (error) {
         reporter.failed(error);
-        await new Promise((resolve) => setTimeout(resolve, ERROR_REST_MS));
+        await delay(ERROR_REST_MS);
       }
       if (!this.wanted && !this.ended) {
         await new Promise<void>((resolve) => {
@@ -123,23 +166,18 @@ export class Loop {
         this.sleeping = null;
       }
     }
-    pacer.stop();
-  }
-
-  stop(): void {
-    this.ended = true;
-    this.wake();
+    ticker.stop();
   }
 
   /** One cycle. If it changes the state, another one follows at once. */
   private async cycle(): Promise<void> {
-    const { clock, policy, store, guard, observer, timeline, reporter, executor, requests, pacer, onDecision } =
-      this.parts;
+    const { clock, policy, store, onDecision } = this.ports;
+    const { ticker, observer, timeline, reporter, executor, requests } = this.parts;
     await this.adoptCopy();
     await this.rise();
-    guard.notice();
+    ticker.notice();
     await this.lookAnew();
-    executor.begin();
+    executor.revoked = false;
     const nowMs = clock.nowMs();
     const observation = this.observe(nowMs);
     this.noticeTwin(observation);
@@ -153,7 +191,7 @@ export class Loop {
       timeline.stored(before, decision);
       this.wanted = true;
       // Another monitor may have taken over between the decision and now, if the process stood still meanwhile.
-      guard.notice();
+      ticker.notice();
       if (executor.revoked) return;
     }
     if (observer.retire(this.state)) this.wanted = true;
@@ -163,8 +201,9 @@ export class Loop {
     // The decision was revoked, so the next one has to do what was left out.
     if (executor.revoked) this.wanted = true;
     requests.after(decision, observation, nowMs);
+    this.seen = observation;
     onDecision(decision, observation);
-    pacer.cycled(decision.code === 'STEADY' && decision.state === before);
+    ticker.cycled(decision.code === 'STEADY' && decision.state === before);
   }
 
   /** The present observation, with the request of a person. */
@@ -179,7 +218,8 @@ export class Loop {
   private expired(): Request | null {
     const { pause, adopting } = this.state;
     const untilMs = pause?.untilWallMs ?? null;
-    return untilMs !== null && !adopting && this.parts.wallMs() >= untilMs ? { kind: 'resume', by: 'expired' } : null;
+    const { wallMs = Date.now } = this.ports;
+    return untilMs !== null && !adopting && wallMs() >= untilMs ? { kind: 'resume', by: 'expired' } : null;
   }
 
   /** Sends the newest state to every keeper, also to one that connects later (S10). */
@@ -192,11 +232,11 @@ export class Loop {
 
   /** After a stall another monitor may have opened the slot, so the loop looks at HAProxy before it decides (S11). */
   private async lookAnew(): Promise<void> {
-    const { guard, router } = this.parts;
-    while (this.lookedAfter !== guard.count && !this.ended) {
-      this.lookedAfter = guard.count;
+    const { ticker, router } = this.parts;
+    while (this.lookedAfter !== ticker.stalls && !this.ended) {
+      this.lookedAfter = ticker.stalls;
       await router.look(LOOK_LIMIT_MS);
-      guard.notice();
+      ticker.notice();
     }
   }
 
@@ -205,12 +245,12 @@ export class Loop {
    * (S10, S11).
    */
   private async rise(): Promise<void> {
-    const { store, keepers, log } = this.parts;
+    const { store, log } = this.ports;
     if (this.higher < store.incarnation) return;
     const message = `a keeper accepted orders of start ${this.higher} of the monitor that this one, start ${store.incarnation}, did not give`;
     log.write('WARN', 'monitor', 'STORE_OLD', message);
     await this.suspect();
-    keepers.restart(await store.raiseAbove(this.higher));
+    this.parts.keepers.restart(await store.raiseAbove(this.higher));
   }
 
   /**
@@ -218,7 +258,7 @@ export class Loop {
    * this incarnation that is newer than any state of this monitor (S11).
    */
   private noticeTwin(observation: Observation): void {
-    const { incarnation } = this.parts.store;
+    const { incarnation } = this.ports.store;
     const { term, seq } = this.state;
     const newest = { incarnation, term, seq };
     const accepted = Object.values(observation.nodes).map(({ status }) => status?.accepted ?? null);
@@ -227,7 +267,7 @@ export class Loop {
 
   /** If the store is a copy, a newer state may exist elsewhere, so the monitor asks every keeper first (S10). */
   private async adoptCopy(): Promise<void> {
-    const { store, log } = this.parts;
+    const { store, log } = this.ports;
     if (store.moved !== true || this.suspected) return;
     log.write('WARN', 'monitor', 'STORE_OLD', 'the store is a copy of another one, perhaps an old one');
     await this.suspect();
@@ -237,7 +277,7 @@ export class Loop {
   /** Stores the mark that this state may not be the newest one. */
   private async suspect(): Promise<void> {
     const state = suspected(this.state);
-    await this.parts.store.save(printState(state));
+    await this.ports.store.save(printState(state));
     this.state = state;
   }
 }

@@ -7,7 +7,8 @@ import { PATHS, PORTS, UNUSED_SIGNALS } from '../contract/layout';
 import { formatJson, formatLine } from '../contract/log-line';
 import { FileStore } from './coordination/store';
 import { FileLog } from './log';
-import { createMonitor, type Monitor } from './monitor';
+import type { Loop } from './loop';
+import { createMonitor } from './monitor';
 import { Outside } from './outside/outside';
 
 const LOG_FILES = 5;
@@ -43,13 +44,13 @@ async function main(): Promise<void> {
     stdout: (line) => process.stdout.write(`${line}\n`),
     now: () => new Date(),
   });
-  const outside = new Outside({ config, clock, log: file, inside: () => monitor });
+  const outside = new Outside({ config, clock, log: file, commands: () => monitor.parts.requests });
   for (const signal of UNUSED_SIGNALS) {
     process.on(signal, () => outside.write('INFO', 'monitor', 'SIGNAL_IGNORED', `${signal} is ignored`));
   }
   const store = await FileStore.open(PATHS.monitorVolume);
   outside.write('INFO', 'monitor', 'STARTED', `start ${store.incarnation} of the monitor for stack ${config.stack}`);
-  const monitor: Monitor = createMonitor({
+  const monitor: Loop = createMonitor({
     nodes: config.nodes,
     policy: config.policy,
     clusterKey: config.clusterKey,
@@ -60,7 +61,7 @@ async function main(): Promise<void> {
     onDecision: (decision, observation) => outside.decided(decision, observation),
     onFailover: (failover) => outside.failover(failover),
   });
-  await monitor.listen();
+  await monitor.parts.keepers.listen();
   await outside.listen(PATHS.page);
   const end = (signal: string) => {
     const message = `stopped by ${signal}; the leader serves on, nothing fails over meanwhile`;
@@ -70,7 +71,7 @@ async function main(): Promise<void> {
     const exit = () => process.exit(0);
     Promise.all([store.close(), file.flush()]).then(exit, exit);
   };
-  watchFolder(PATHS.haproxySockets, () => monitor.poke());
+  watchFolder(PATHS.haproxySockets, () => monitor.parts.router.poke());
   process.once('SIGTERM', () => end('SIGTERM'));
   process.once('SIGINT', () => end('SIGINT'));
   await monitor.run();

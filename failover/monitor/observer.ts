@@ -8,40 +8,29 @@ import type { ClusterState, DeclaredNode, Policy } from '../core/state/cluster';
 import type { Certificate, Observation, Watch } from '../core/state/observation';
 import type { Keepers, Router } from './ports';
 
-interface ObserverParts {
-  /** The declared nodes, followed by a leader that was removed from the config, if there is one. */
-  nodes: readonly DeclaredNode[];
-  /** Name of the leader that was removed from the config. */
-  retiring: string | undefined;
-  policy: Policy;
-  keepers: Pick<Keepers, 'views' | 'retire'>;
-  router: Pick<Router, 'view'>;
-}
-
 export class Observer {
-  /** All nodes with an address, the retiring leader too. */
-  nodes: readonly DeclaredNode[];
-  private retiring: string | undefined;
-  /** Since when observations count, monotonic ms. */
-  private sinceMs: number;
   /** Since when the monitor hears no node; null while it hears one. */
   private deafSinceMs: number | null = null;
   private certificate: Certificate | null = null;
   private watch: Watch;
 
   constructor(
-    private readonly parts: ObserverParts,
-    nowMs: number,
+    /** All nodes with an address: the declared ones, followed by a leader that was removed from the config, if any. */
+    public nodes: readonly DeclaredNode[],
+    /** Name of the leader that was removed from the config. */
+    private retiring: string | undefined,
+    private readonly policy: Policy,
+    private readonly keepers: Pick<Keepers, 'views' | 'retire'>,
+    private readonly router: Pick<Router, 'view'>,
+    /** Since when observations count, monotonic ms. */
+    private sinceMs: number,
   ) {
-    this.nodes = parts.nodes;
-    this.retiring = parts.retiring;
-    this.sinceMs = nowMs;
-    this.watch = newWatch(nowMs);
+    this.watch = newWatch(sinceMs);
   }
 
   /** Notes that a node has passed the opening checks. */
   certified(node: string, term: number): void {
-    this.certificate = { node, term, epoch: this.parts.router.view().epoch };
+    this.certificate = { node, term, epoch: this.router.view().epoch };
   }
 
   /** Forgets all former observations (S11). */
@@ -53,7 +42,7 @@ export class Observer {
   /** The present observation, without the request of a person. */
   observe(state: ClusterState, nowMs: number): Observation {
     const seen = this.look(nowMs);
-    this.watch = nextWatch(new Situation(state, seen, nowMs, this.parts.policy));
+    this.watch = nextWatch(new Situation(state, seen, nowMs, this.policy));
     return { ...seen, watch: this.watch };
   }
 
@@ -65,13 +54,12 @@ export class Observer {
     if (node === undefined || !isRetired(state, node)) return false;
     this.retiring = undefined;
     this.nodes = this.nodes.filter((n) => n.name !== node);
-    this.parts.keepers.retire(node);
+    this.keepers.retire(node);
     return true;
   }
 
   private look(nowMs: number): Observation {
-    const { keepers, router } = this.parts;
-    const nodes = keepers.views(nowMs);
+    const nodes = this.keepers.views(nowMs);
     if (hearsNobody(nodes, nowMs)) {
       this.deafSinceMs ??= nowMs;
       this.sinceMs = nowMs;
@@ -82,7 +70,7 @@ export class Observer {
       declared: [...this.nodes],
       retiring: this.retiring,
       nodes: withoutDeafness(nodes, this.sinceMs, nowMs),
-      haproxy: router.view(),
+      haproxy: this.router.view(),
       certificate: this.certificate,
       watch: this.watch,
       request: null,

@@ -3,7 +3,7 @@
  * own.
  */
 
-import type { Answer, Failover } from '../contract/api';
+import type { Answer } from '../contract/api';
 import type { LogCode } from '../contract/codes';
 import type { Level } from '../contract/log-line';
 import type { OrderId, StateCopy } from '../contract/messages';
@@ -61,8 +61,6 @@ export interface Router {
   closed(limitMs: number): Promise<boolean>;
   /** Forgets what was wanted of HAProxy, and resolves after one look that changes nothing, or after `limitMs`. */
   look(limitMs: number): Promise<void>;
-  /** Addresses whose read slots were seen open. For people. */
-  readView(): readonly string[];
   /** Looks at HAProxy at once, because it may have changed by itself. */
   poke(): void;
   /** Runs until {@link stop}; never throws. */
@@ -72,11 +70,39 @@ export interface Router {
 
 /** The opening checks (S9, S14). */
 export interface Opening {
-  /** Sets the check to repeat until it is passed; null ends it. `onCertified` reports success. */
+  /** Sets the check to repeat until it is passed; null ends it. {@link Events.certified} reports success. */
   want(check: { node: string; term: number } | null): void;
   /** Keeps sessions in the nodes' PostgreSQL open until {@link stop}. */
   start(): void;
   stop(): void;
+}
+
+/** The parts that reach the nodes and HAProxy. */
+export interface Adapters {
+  keepers: Keepers;
+  router: Router;
+  opening: Opening;
+}
+
+/** The loop as the adapters see it: they report what happens, and ask for what they cannot see themselves. */
+export interface Events {
+  /** Something was seen and a cycle is due: the next one runs at once. */
+  wake(): void;
+  /**
+   * Only positions and counters have grown. If a change is under way it may wait for them, so a cycle runs at once; else
+   * the next tick is early enough.
+   */
+  advanced(): void;
+  /** A keeper has accepted an order of this or a higher incarnation, which another or an older monitor gave. */
+  outranked(incarnation: number): void;
+  /** A node has passed the opening checks. */
+  certified(node: string, term: number): void;
+  /** The monitor's open session in a node was ended by the other side: the node's PostgreSQL may be gone. */
+  broken(node: string): void;
+  /** Whether a node's PostgreSQL runs. Null means unknown. */
+  isRunning(node: string): boolean | null;
+  /** Number of stalls of the process so far. An adapter asks for it after each wait (S11). */
+  stalls(): number;
 }
 
 /** The durable store. Only one process at a time can have it open. */
@@ -107,15 +133,9 @@ export interface Seen {
   observation: Observation;
 }
 
-/** The monitor as the parts see it that show its state or command it. */
-export interface Inside {
-  /** Null until the first cycle. */
-  seen(): Seen | null;
-  /** The addresses that the read port leads to. */
-  readAddresses(): readonly string[];
-  /** The newest hundred finished changes of leader with their steps, oldest first. */
-  failovers(): readonly Failover[];
-  /** Carries out a person's request; see requests.ts. */
+/** What people may ask of the monitor; see requests.ts. */
+export interface Commands {
+  /** Carries out a person's request. */
   ask(request: Request): Promise<Answer>;
   /** Says what the request would do. Does nothing. */
   dryRun(request: Request): Answer;

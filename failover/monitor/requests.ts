@@ -10,7 +10,7 @@ import { Situation } from '../core/facts/situation';
 import { foresee, refusalOf } from '../core/forecast';
 import type { ClusterState, Decision, Policy } from '../core/state/cluster';
 import type { Observation, Request } from '../core/state/observation';
-import type { Clock } from './ports';
+import type { Clock, Commands, Events } from './ports';
 
 /** A request is answered after this time in any case, ms: longer than all steps of a switchover together. */
 const ANSWER_LIMIT_MS = 90_000;
@@ -26,23 +26,20 @@ interface Pending {
 
 type Slot = 'pending' | 'word';
 
-interface RequestParts {
-  clock: Clock;
-  policy: Policy;
-  /** Gives a new id for a request. It is unlike every other id, also those of earlier monitors: the state keeps ids. */
-  newId: () => string;
-  /** Wakes the loop. */
-  wake: () => void;
-}
-
-export class Requests {
+export class Requests implements Commands {
   private pending: Pending | null = null;
   /** The request to pause or resume that is under way. */
   private word: Pending | null = null;
   private state: ClusterState | null = null;
   private observation: Observation | null = null;
 
-  constructor(private readonly parts: RequestParts) {}
+  constructor(
+    private readonly clock: Clock,
+    private readonly policy: Policy,
+    private readonly loop: Pick<Events, 'wake'>,
+    /** Gives a new id for a request. It is unlike every other id, also those of earlier monitors: the state keeps ids. */
+    private readonly newId: () => string,
+  ) {}
 
   /** Resolves when the request is done, refused or aborted, or after a minute and a half. Never throws. */
   ask(request: Request): Promise<Answer> {
@@ -54,18 +51,17 @@ export class Requests {
       return Promise.resolve(this.answerOf(0, false, 'another request is being carried out; ask again later'));
     }
     return new Promise((resolve) => {
-      const askedAtMs = this.parts.clock.nowMs();
-      this[slot] = { id: this.parts.newId(), begun: false, request, askedAtMs, answer: resolve };
-      this.parts.wake();
+      const askedAtMs = this.clock.nowMs();
+      this[slot] = { id: this.newId(), begun: false, request, askedAtMs, answer: resolve };
+      this.loop.wake();
     });
   }
 
   /** Says what the request would do, judged by the newest observation. Does nothing. */
   dryRun(request: Request): Answer {
     const { state, observation } = this;
-    const { policy } = this.parts;
     if (state === null || observation === null) return this.answerOf(0, false, 'the monitor is starting');
-    const { done, message } = foresee(new Situation(state, observation, this.parts.clock.nowMs(), policy), request);
+    const { done, message } = foresee(new Situation(state, observation, this.clock.nowMs(), this.policy), request);
     return this.answerOf(0, done, message);
   }
 
@@ -79,7 +75,7 @@ export class Requests {
   private next(slot: Slot, observation: Observation, nowMs: number): Request | null {
     const pending = this[slot];
     if (this.state === null || pending === null || pending.begun) return null;
-    const refusal = refusalOf(new Situation(this.state, observation, nowMs, this.parts.policy), pending.request);
+    const refusal = refusalOf(new Situation(this.state, observation, nowMs, this.policy), pending.request);
     if (refusal === null) return { ...pending.request, id: pending.id };
     this.finish(slot, false, refusal);
     return null;
@@ -115,7 +111,7 @@ export class Requests {
   private finish(slot: Slot, done: boolean, message: string): void {
     const pending = this[slot];
     this[slot] = null;
-    pending?.answer(this.answerOf(this.parts.clock.nowMs() - pending.askedAtMs, done, message));
+    pending?.answer(this.answerOf(this.clock.nowMs() - pending.askedAtMs, done, message));
   }
 
   private answerOf(tookMs: number, done: boolean, message: string): Answer {

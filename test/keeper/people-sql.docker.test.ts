@@ -58,9 +58,7 @@ async function certified(node: string): Promise<void> {
     nodes: [{ name: node, address: ADDRESS[node] ?? '' }],
     clusterKey: KEY,
     log: { write: () => undefined },
-    onCertified: (name) => opened.push(name),
-    onBroken: () => undefined,
-    isRunning: () => true,
+    loop: { certified: (name) => opened.push(name), broken: () => undefined, isRunning: () => true },
   });
   checks.want({ node, term: 1 });
   await vi.waitFor(() => expect(opened).toEqual([node]), 10_000);

@@ -67,9 +67,7 @@ describe('an address that is another node’s', () => {
         nodes: [node],
         clusterKey: KEY,
         log: { write: (_level, subject, _code, message) => told.push(`${subject}: ${message}`) },
-        onCertified: (name) => opened.push(name),
-        onBroken: () => undefined,
-        isRunning: () => true,
+        loop: { certified: (name) => opened.push(name), broken: () => undefined, isRunning: () => true },
       });
     const [right, wrong] = [checks({ name: A, address: stranger.address }), checks(stranger)];
     wrong.want({ node: stranger.name, term: 1 });

@@ -27,18 +27,17 @@ const DECISION: Decision = {
 function rig() {
   const did: string[] = [];
   const closed = Promise.withResolvers<boolean>();
-  const executor = new Executor({
-    keepers: { order: (node) => did.push(`order ${node}`), probe: (node) => did.push(`probe ${node}`) },
-    router: {
+  const executor = new Executor(
+    { order: (node) => did.push(`order ${node}`), probe: (node) => did.push(`probe ${node}`) },
+    {
       write: () => did.push('write'),
       read: (addresses) => did.push(`read ${addresses.join()}`),
       closed: () => closed.promise,
     },
-    opening: { want: (check) => did.push(`check ${check?.node}`) },
-    store: { incarnation: 1 },
-    onClosed: () => did.push('closed'),
-  });
-  executor.begin();
+    { want: (check) => did.push(`check ${check?.node}`) },
+    { incarnation: 1 },
+    () => did.push('closed'),
+  );
   return { executor, did, closed };
 }
 
@@ -55,7 +54,7 @@ describe('the actions of a decision', () => {
 
   it('are not done at all when the decision was revoked after it was stored', async () => {
     const { executor, did } = rig();
-    executor.revoke();
+    executor.revoked = true;
     await executor.execute(DECISION, NODES);
     expect(did).toEqual([]);
     expect(executor.revoked).toBe(true);
@@ -64,7 +63,7 @@ describe('the actions of a decision', () => {
   it('are done no further when the decision is revoked while HAProxy is waited for', async () => {
     const { executor, did, closed } = rig();
     const done = executor.execute(DECISION, NODES);
-    executor.revoke();
+    executor.revoked = true;
     closed.resolve(false);
     await done;
     expect(did).toEqual(['check a', 'write']);
@@ -72,8 +71,8 @@ describe('the actions of a decision', () => {
 
   it('of the next decision are done again', async () => {
     const { executor, did, closed } = rig();
-    executor.revoke();
-    executor.begin();
+    executor.revoked = true;
+    executor.revoked = false;
     closed.resolve(true);
     await executor.execute(DECISION, NODES);
     expect(did).toContain('order a');

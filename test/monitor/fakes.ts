@@ -22,8 +22,9 @@ import { proof } from '../../failover/contract/proof';
 import { isDone, isMember, statusOf } from '../../failover/core/facts/view';
 import type { Decision, Policy } from '../../failover/core/state/cluster';
 import type { Certificate, HaproxyView, Observation, Request } from '../../failover/core/state/observation';
-import { createMonitor, type Monitor } from '../../failover/monitor/monitor';
-import type { Opening, Router, Store } from '../../failover/monitor/ports';
+import type { Loop } from '../../failover/monitor/loop';
+import { createMonitor } from '../../failover/monitor/monitor';
+import type { Events, Opening, Router, Store } from '../../failover/monitor/ports';
 
 const KEY = 'k'.repeat(40);
 const SYSTEM = '42';
@@ -479,7 +480,6 @@ export class MemoryStore implements Store {
 
 /** What a router does beside its slots: nothing. */
 export const STILL = {
-  readView: (): readonly string[] => [],
   poke: (): void => undefined,
   run: async (): Promise<void> => undefined,
   stop: (): void => undefined,
@@ -487,7 +487,6 @@ export const STILL = {
 
 /** HAProxy as one slot; it notes two writable nodes behind one route. */
 class FakeRouter implements Router {
-  readonly readView = STILL.readView;
   readonly poke = STILL.poke;
   readonly run = STILL.run;
   readonly stop = STILL.stop;
@@ -537,7 +536,7 @@ class FakeOpening implements Opening {
 
   constructor(
     private readonly world: World,
-    private readonly certified: (node: string, term: number) => void,
+    private readonly loop: Pick<Events, 'certified'>,
   ) {}
   start(): void {
     this.timer = setInterval(() => this.look(), STEP_MS);
@@ -554,7 +553,7 @@ class FakeOpening implements Opening {
     const node = this.world.node(check.node);
     if (!node.up || node.frozen || node.postgres !== 'primary') return;
     this.wanted = null;
-    this.certified(check.node, check.term);
+    this.loop.certified(check.node, check.term);
   }
 }
 
@@ -587,7 +586,7 @@ export class FakeMonitor {
   readonly store: MemoryStore;
   decision: Decision | null = null;
   observation: Observation | null = null;
-  private readonly monitor: Monitor;
+  private readonly monitor: Loop;
   private ran: Promise<void> = Promise.resolve();
 
   constructor(
@@ -618,12 +617,9 @@ export class FakeMonitor {
         if (node?.frozen === true) return 'silent';
         return node?.up === true && ['primary', 'standby'].includes(node.postgres) ? 'alive' : 'refused';
       },
-      models: {
-        router: ({ onChange }) => {
-          this.changed = onChange;
-          return this.router;
-        },
-        opening: ({ onCertified }) => new FakeOpening(world, onCertified),
+      models: (loop) => {
+        this.changed = () => loop.wake();
+        return { router: this.router, opening: new FakeOpening(world, loop) };
       },
       onDecision: (decision, observation) => {
         this.decision = decision;
@@ -633,19 +629,19 @@ export class FakeMonitor {
   }
 
   async start(): Promise<void> {
-    await this.monitor.listen();
-    this.world.port = this.monitor.port();
+    await this.monitor.parts.keepers.listen();
+    this.world.port = this.monitor.parts.keepers.port();
     this.ran = this.monitor.run();
   }
 
   ask(request: Request): Promise<Answer> {
-    return this.monitor.ask(request);
+    return this.monitor.parts.requests.ask(request);
   }
 
   /** The process ends; nothing is told to anybody. */
   async stop(): Promise<void> {
     this.monitor.stop();
-    await this.monitor.close();
+    await this.monitor.parts.keepers.close();
     await this.ran;
   }
 }

@@ -95,8 +95,7 @@ function start(addresses = [A.address, B.address]): Haproxy {
     addresses,
     clock: { nowMs: () => performance.now() },
     log: { write: (level, subject, code, message) => log.push(`${level} ${subject} ${code} ${message}`) },
-    onChange: () => undefined,
-    stalls: () => 0,
+    loop: { wake: () => undefined, stalls: () => 0 },
   });
   router = made;
   ran = made.run();
@@ -360,15 +359,15 @@ describe.skipIf(!isRoot)('the router with a real HAProxy', () => {
     await until('it is ended', () => early.ended);
     const late = client(5433);
     await until('the next one is on A', () => late.greeting === A.name);
-    expect(made.readView()).toEqual([A.address]);
+    expect(made.view().read).toEqual([A.address]);
     made.read([]);
-    await until('nobody serves reads', () => late.ended && made.readView().length === 0);
+    await until('nobody serves reads', () => late.ended && made.view().read?.length === 0);
   });
 
   it('proves also that no read session is left on the node that led last, and leaves other nodes’ alone (S2)', async () => {
     const made = await openedOnA();
     made.read([A.address, B.address]);
-    await until('both serve reads', () => made.readView().length === 2);
+    await until('both serve reads', () => made.view().read?.length === 2);
     const readers = Array.from({ length: 4 }, () => client(5433));
     await until('they are answered', () => readers.every((c) => c.greeting !== null));
     const onA = readers.filter((c) => c.greeting === A.name);
@@ -384,12 +383,12 @@ describe.skipIf(!isRoot)('the router with a real HAProxy', () => {
   it('closes the read slot of a node that is declared no more, which a former monitor had opened (S13)', async () => {
     const former = await openedOnA();
     former.read([A.address, B.address]);
-    await until('both serve reads', () => former.readView().length === 2);
+    await until('both serve reads', () => former.view().read?.length === 2);
     former.stop();
     await ran;
     const made = start([A.address]);
     made.read([A.address]);
-    await until('only A serves reads', () => made.readView().join() === A.address);
+    await until('only A serves reads', () => made.view().read?.join() === A.address);
   });
 
   it('tells which nodes HAProxy itself does not reach, whatever clients do', async () => {

@@ -4,24 +4,23 @@ import { describe, expect, it, vi } from 'vitest';
 import { missing, refused } from '../../cli/wait-serving';
 import { Answer, Bodies, ClusterStatus, Events, Failovers, History } from '../../failover/contract/api';
 import { decide } from '../../failover/core/decide';
+import { Situation } from '../../failover/core/facts/situation';
 import type { Request } from '../../failover/core/state/observation';
 import { Feed } from '../../failover/monitor/outside/feed';
 import { type HttpParts, httpApp, listenHttp } from '../../failover/monitor/outside/http';
-import { LISTENERS_MAX, Listeners, QUEUE_BYTES_MAX } from '../../failover/monitor/outside/listeners';
+import { LISTENERS_MAX, QUEUE_BYTES_MAX } from '../../failover/monitor/outside/listeners';
 import { AT_ONCE, PER_SECOND, WAITING_MAX } from '../../failover/monitor/outside/load';
 import { clusterStatus, Sampler } from '../../failover/monitor/outside/status-view';
 import { gone, leaderView, NOW_MS, observation, POLICY, replicaView, serving } from '../core/world';
 
 function statusOf(seen: ReturnType<typeof observation>, state = serving(['a'])) {
-  return clusterStatus({
+  const decision = decide(state, seen, NOW_MS, POLICY);
+  const shown = { ...seen, haproxy: { ...seen.haproxy, read: ['10.0.0.21'] } };
+  return clusterStatus(new Situation(decision.state, shown, NOW_MS, POLICY), {
     stack: 'dev',
     version: '1.2.3',
-    policy: POLICY,
-    decision: decide(state, seen, NOW_MS, POLICY),
-    observation: seen,
-    readAddresses: ['10.0.0.21'],
+    decision,
     lastFailover: null,
-    nowMs: NOW_MS,
     wallMs: Date.parse('2026-11-24T22:00:00Z'),
   });
 }
@@ -81,14 +80,16 @@ describe('figures of a node', () => {
 
   it('are sampled with the time of a commit, the standbys that it waits for included', () => {
     const sampler = new Sampler();
-    const decision = decide(state, seen, NOW_MS, POLICY);
-    const sample = (now = seen, atMs = NOW_MS) => sampler.sample(decide(state, now, NOW_MS, POLICY), now, atMs, 0);
+    const at = (now: typeof seen, atMs: number) => {
+      return new Situation(decide(state, now, NOW_MS, POLICY).state, now, atMs, POLICY);
+    };
+    const sample = (now = seen, atMs = NOW_MS) => sampler.sample(at(now, atMs), 0);
     expect(sample().writeMs).toBeNull();
-    sampler.note(decision, seen, NOW_MS);
+    sampler.note(at(seen, NOW_MS));
     expect(sample()).toEqual({ at: '1970-01-01T00:00:00.000Z', writeMs: 2, lagBytes: { a: 4096 } });
     // Between two changes PostgreSQL tells no lag: the last one counts for a while.
     const quiet = observation([leaderView(state, { lead: { ...lead, standbys: [] } }), behind]);
-    sampler.note(decide(state, quiet, NOW_MS, POLICY), quiet, NOW_MS + 1_000);
+    sampler.note(at(quiet, NOW_MS + 1_000));
     expect(sample(quiet, NOW_MS + 1_000).writeMs).toBe(2);
     expect(sample(quiet, NOW_MS + 2_500).writeMs).toBeNull();
     const stopped = observation([gone('p'), gone('a')]);
@@ -143,43 +144,40 @@ const PAGE = {
 function served(part: Partial<HttpParts> = {}) {
   const asked: Request[] = [];
   const clock = { nowMs: 0, made: 0, busy: false, status: statusOf(well) as ClusterStatus | null };
-  const listeners = new Listeners();
-  const feed = new Feed({
-    status: () => {
+  const feed = new Feed(
+    () => {
       clock.made += 1;
       return clock.status;
     },
-    busy: () => clock.busy,
-    failovers: () => [FAILOVER],
-    listeners,
-    nowMs: () => clock.nowMs,
-  });
+    () => clock.busy,
+    { nowMs: () => clock.nowMs },
+  );
+  feed.failover(FAILOVER);
   const answer = { done: true, message: 'a leads now', leader: 'a', term: 2, tookMs: 9 };
   const app = httpApp({
     page: PAGE,
     feed,
-    listeners,
     version: '1.2.3',
     nowMs: () => performance.now(),
+    wallMs: () => 1_000,
     healthy: () => true,
     unready: () => null,
     hostNames: ['failover-monitor'],
     metrics: async () => ({ contentType: 'text/plain', text: '' }),
-    commands: {
-      token: 'secret',
+    token: 'secret',
+    commands: () => ({
       ask: async (request) => {
         asked.push(request);
         const done = !('to' in request) || request.to !== 'x';
         return done ? answer : { ...answer, done, message: 'x is no node of this stack' };
       },
       dryRun: (request) => ({ ...answer, message: `${request.kind} would be done` }),
-      wallMs: () => 1_000,
-    },
+    }),
     ...part,
   });
   const post = (path: string, body: string, headers: Record<string, string> = TOKEN) =>
     app.request(`/api/v1/${path}`, { method: 'POST', body, headers });
-  return { app, feed, listeners, clock, asked, post };
+  return { app, feed, listeners: feed.listeners, clock, asked, post };
 }
 
 describe('the HTTP side', () => {

@@ -48,9 +48,7 @@ beforeEach(async () => {
       write: (level: Level, subject: string, code: string, message: string) =>
         lines.push({ subject, code, message, line: formatLine(new Date(0), level, subject, code, message) }),
     },
-    wake: () => undefined,
-    advanced: () => undefined,
-    onIncarnation: () => undefined,
+    loop: { wake: () => undefined, advanced: () => undefined, outranked: () => undefined },
   });
   await server.listen();
 });

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { decide } from '../../failover/core/decide';
+import { Situation } from '../../failover/core/facts/situation';
 import { Metrics } from '../../failover/monitor/outside/metrics';
 import { clusterStatus } from '../../failover/monitor/outside/status-view';
 import { leaderView, NOW_MS, observation, POLICY, replicaView, type StatusPart, serving } from '../core/world';
@@ -23,18 +24,18 @@ function at(heartbeat: number, heartbeatAgeMs: number, standby: StatusPart = {})
 
 function metrics(standby: StatusPart = {}, clock = { nowMs: () => NOW_MS }) {
   const { seen, decision } = at(7, 40, standby);
-  const status = clusterStatus({
-    ...{ stack: 'dev', version: '1.2.3', decision, observation: seen, policy: POLICY, lastFailover: null },
-    ...{ readAddresses: ['10.0.0.21'], nowMs: NOW_MS, wallMs: 0 },
-  });
-  return new Metrics('1.2.3', clock, () => ({ decision, observation: seen, status, policy: POLICY }));
+  const shown = { ...seen, haproxy: { ...seen.haproxy, read: ['10.0.0.21'] } };
+  const s = new Situation(decision.state, shown, NOW_MS, POLICY);
+  const status = clusterStatus(s, { stack: 'dev', version: '1.2.3', decision, lastFailover: null, wallMs: 0 });
+  const all = new Metrics('1.2.3', POLICY, clock);
+  return Object.assign(all, { answer: () => all.text(status, seen) });
 }
 
-const lines = async (all: Metrics) => (await all.text()).text.split('\n');
+const lines = async (all: ReturnType<typeof metrics>) => (await all.answer()).text.split('\n');
 
 describe('GET /metrics', () => {
   it('tells role, lag, sync, routes and slots of each node, and the last decision', async () => {
-    const { contentType, text } = await metrics().text();
+    const { contentType, text } = await metrics().answer();
     expect(contentType).toContain('text/plain');
     for (const line of [
       'pgfailover_build_info{version="1.2.3"} 1',

@@ -38,7 +38,6 @@ const SETTINGS = {
 
 /** A route that follows at once. */
 class PlainRouter implements Router {
-  readonly readView = STILL.readView;
   readonly poke = STILL.poke;
   readonly run = STILL.run;
   readonly stop = STILL.stop;
@@ -84,7 +83,7 @@ class Monitor {
           this.log.push(`${Math.round(performance.now())} ${level} ${subject} ${code} ${message}`);
         },
       },
-      models: { router: () => router },
+      models: () => ({ router }),
       onDecision: (decision, observation) => {
         this.decision = decision;
         this.observation = observation;
@@ -93,14 +92,14 @@ class Monitor {
   }
 
   async start(): Promise<this> {
-    await this.monitor.listen();
+    await this.monitor.parts.keepers.listen();
     this.ran = this.monitor.run();
     return this;
   }
 
   async stop(): Promise<void> {
     this.monitor.stop();
-    await this.monitor.close();
+    await this.monitor.parts.keepers.close();
     await this.ran;
   }
 

@@ -104,9 +104,11 @@ async function rig(a: Behaviour, b: Behaviour, running: (node: string) => boolea
     ],
     clusterKey: 'k'.repeat(64),
     log: { write: (_level, subject, _code, words) => told.push(`${subject}: ${words}`) },
-    onCertified: (node, term) => passed.resolve(`${node} ${term}`),
-    onBroken: () => undefined,
-    isRunning: running,
+    loop: {
+      certified: (node, term) => passed.resolve(`${node} ${term}`),
+      broken: () => undefined,
+      isRunning: running,
+    },
     port,
   });
   ends.push(() => checks.stop());

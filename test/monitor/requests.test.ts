@@ -4,7 +4,7 @@ import { Requests } from '../../failover/monitor/requests';
 import { leaderView, NOW_MS, observation, POLICY, replicaView, serving } from '../core/world';
 
 function requestsWith(newId: () => string): Requests {
-  return new Requests({ clock: { nowMs: () => NOW_MS }, policy: POLICY, newId, wake: () => undefined });
+  return new Requests({ nowMs: () => NOW_MS }, POLICY, { wake: () => undefined }, newId);
 }
 
 describe('requests of people', () => {

@@ -64,8 +64,8 @@ describe('the loop', () => {
       settings: SETTINGS,
       listen: { address: '127.0.0.1', port: 0 },
       sockets: '/none',
-      models: {
-        keepers: () => ({
+      models: (loop) => ({
+        keepers: {
           ping: () => true,
           views: () => views,
           order: (node) => did.push(`order ${node}`),
@@ -77,8 +77,8 @@ describe('the loop', () => {
           listen: async () => undefined,
           close: async () => undefined,
           port: () => 0,
-        }),
-        router: ({ stalls }) => ({
+        },
+        router: {
           ...STILL,
           view: () => ({ reachable: true, epoch: '1@1', slot: null, closed: true, keeping: null, clean: true }),
           write: () => did.push('route'),
@@ -86,15 +86,15 @@ describe('the loop', () => {
           closed: async () => {
             atClose(clock);
             // As HAProxy's driver does after each wait.
-            stalls();
+            loop.stalls();
             return true;
           },
           look: async () => {
             did.push('look');
           },
-        }),
-        opening: () => ({ want: () => undefined, start: () => undefined, stop: () => undefined }),
-      },
+        },
+        opening: { want: () => undefined, start: () => undefined, stop: () => undefined },
+      }),
       store,
       clock,
       log: LOG,
@@ -200,8 +200,7 @@ describe("HAProxy's driver", () => {
       addresses: ['10.0.0.20'],
       clock,
       log: LOG,
-      onChange: () => undefined,
-      stalls: () => clock.stalls,
+      loop: { wake: () => undefined, stalls: () => clock.stalls },
     });
   }
 

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import type { Failover } from '../../failover/contract/api';
 import type { ClusterState, Decision } from '../../failover/core/state/cluster';
 import { Timeline } from '../../failover/monitor/timeline';
 import { leaderView, observation, replicaView, serving } from '../core/world';
@@ -9,7 +10,8 @@ function rig() {
   const log = {
     write: (_level: string, _subject: string, code: string, message: string) => lines.push(`${code} ${message}`),
   };
-  const timeline = new Timeline(clock, log);
+  const finished: Failover[] = [];
+  const timeline = new Timeline(clock, log, (failover) => finished.push(failover));
   /** One cycle: what was decided is stored, and the slot leads to `open`. */
   const cycle = (before: ClusterState, after: ClusterState, open: string | null) => {
     const decision: Decision = { state: after, actions: [], rule: 'x', code: 'STEADY', level: 'INFO', reason: '' };
@@ -19,7 +21,7 @@ function rig() {
     timeline.stored(before, decision);
     clock.ms += 10;
   };
-  return { timeline, lines, cycle };
+  return { finished, lines, cycle };
 }
 
 const steady = serving(['a']);
@@ -28,22 +30,22 @@ const handing: ClusterState = { ...steady, activity: { kind: 'handover', candida
 
 describe('the times of a change of leader', () => {
   it('are told once when the slot is open again', () => {
-    const { timeline, lines, cycle } = rig();
+    const { finished, lines, cycle } = rig();
     cycle(steady, promoting, null);
     cycle(promoting, steady, null);
     cycle(steady, steady, 'p');
     cycle(steady, steady, 'p');
     expect(lines).toEqual([expect.stringMatching(/^OPENED writes go to p in term 1 \(STEADY\): confirmed \+0 ms/)]);
-    expect(timeline.finished).toHaveLength(1);
+    expect(finished).toHaveLength(1);
   });
 
   it('are not told of a change that began before the monitor, and not of its end at the next one', () => {
-    const { timeline, lines, cycle } = rig();
+    const { finished, lines, cycle } = rig();
     cycle(promoting, steady, null);
     cycle(steady, steady, 'p');
     cycle(steady, handing, 'p');
     cycle(handing, handing, 'p');
     expect(lines).toEqual([]);
-    expect(timeline.finished).toEqual([]);
+    expect(finished).toEqual([]);
   });
 });

@@ -26,7 +26,7 @@ it('has a section of the operations page for each alert, to which its runbook le
 it.each(['alerts.yml', 'alerts.test.yml', 'dashboard.json'])(
   'names in %s only metrics that the monitor has',
   async (file) => {
-    const { text: exposed } = await new Metrics('1', { nowMs: () => 0 }, () => null).text();
+    const { text: exposed } = await new Metrics('1', { maxLagBytes: 0 }, { nowMs: () => 0 }).text(null);
     const known = new Set([...exposed.matchAll(/^# TYPE (\w+)/gm)].map(([, name]) => name));
     const used = [...text('monitoring', file).matchAll(/\bpgfailover_\w+/g)].map(([name]) =>
       name.replace(/_(bucket|sum|count)$/, ''),

@@ -28,10 +28,10 @@ import { OpeningChecks } from '../../failover/monitor/nodes/opening';
 import { AnswerTimes, PROBE_LIMIT_MS } from '../../failover/monitor/nodes/probe';
 import { Haproxy } from '../../failover/monitor/router/haproxy';
 import { ask } from '../../failover/monitor/router/haproxy-socket';
-import { type Looks, SessionSweep } from '../../failover/monitor/router/sweep';
+import { SessionSweep } from '../../failover/monitor/router/sweep';
 import { Wish } from '../../failover/monitor/router/wish';
 import { Workers } from '../../failover/monitor/router/workers';
-import { StallGuard } from '../../failover/monitor/stall';
+import { Ticker } from '../../failover/monitor/ticker';
 import { FROZEN, STARVATION } from '../../simulator/aimed-faults';
 import { asIfFrozen } from '../../simulator/as-if-frozen';
 import { History } from '../../simulator/history';
@@ -183,9 +183,8 @@ export const MUTATIONS: Readonly<Record<string, Mutation>> = {
     run: { faults: ['kill', 'partition', 'pause'], seeds: 60 },
     shows: /^LEAKED/,
     apply: () =>
-      around(SessionSweep.prototype, 'end', (_own, { workers }) => async ({ looks }: Looks) => {
-        const slots = looks[0]?.servers ?? [];
-        const closed = slots.filter((s) => s.backend === 'write' && s.server !== 'hold' && s.maintenance);
+      around(SessionSweep.prototype, 'end', (_own, { workers }) => async () => {
+        const closed = workers.servers.filter((s) => s.backend === 'write' && s.server !== 'hold' && s.maintenance);
         const lines = closed.map((slot) => `shutdown sessions server write/${slot.server}`);
         await workers.tell(0, lines);
         return new Map();
@@ -303,7 +302,7 @@ export const MUTATIONS: Readonly<Record<string, Mutation>> = {
     apply: () => {
       withoutRules('slot-moved');
       takeOut(compareOrders, () => (a, b) => a.term - b.term || a.seq - b.seq);
-      replace(StallGuard.prototype, 'notice', () => () => undefined);
+      replace(Ticker.prototype, 'notice', () => () => undefined);
       replace(Loop.prototype, 'outranked', () => () => undefined);
       replace(Workers.prototype, 'stayAwake', () => () => undefined);
       // What it was about to say it says.

@@ -46,6 +46,8 @@ export interface HaproxyView {
   clean: boolean;
   /** Addresses that HAProxy's own health checks do not reach, each with the time since when, monotonic ms. */
   unreached?: Record<string, number>;
+  /** Addresses whose read slots were last seen open; absent before that. For people only. */
+  read?: string[];
 }
 
 /** Proof that a node passed the opening checks: its identity, not in recovery, one synchronous commit (S9, S14). */

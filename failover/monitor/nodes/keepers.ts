@@ -18,7 +18,7 @@ import {
 import { proof, sameProof } from '../../contract/proof';
 import type { DeclaredNode } from '../../core/state/cluster';
 import type { NodeView } from '../../core/state/observation';
-import type { Clock, Keepers, Log, SentOrder } from '../ports';
+import type { Clock, Events, Keepers, Log, SentOrder } from '../ports';
 import { AnswerTimes, PROBE_LIMIT_MS, type ProbeResult, probePostgres } from './probe';
 import { onlyAdvances } from './progress';
 
@@ -40,14 +40,7 @@ export interface KeeperServerOptions {
   log: Log;
   /** The quick connect that confirms a broken connection. @default probePostgres */
   probe?: (address: string, limitMs: () => number) => Promise<ProbeResult>;
-  /** Called when something was seen and a cycle is due. */
-  wake: () => void;
-  /** Called when only positions and counters have grown. */
-  advanced: () => void;
-  /**
-   * Called when a keeper has accepted an order of this (higher) incarnation, which another or an older monitor gave.
-   */
-  onIncarnation: (incarnation: number) => void;
+  loop: Pick<Events, 'wake' | 'advanced' | 'outranked'>;
 }
 
 type Hello = Extract<KeeperFrame, { type: 'hello' }>;
@@ -56,26 +49,24 @@ type Hello = Extract<KeeperFrame, { type: 'hello' }>;
 interface Peer {
   readonly node: DeclaredNode;
   readonly answers: AnswerTimes;
-  everConnected: boolean;
   spell: Spell;
 }
 
 /**
  * One connection of a node, or the time between two connections. All other knowledge of the node begins and ends with
- * it.
+ * it. A stall of the monitor begins a new spell on the same connection, without what was seen before (S11).
  */
-interface Spell extends Pick<NodeView, 'changedAtMs' | 'heardAtMs' | 'recall' | 'slots'> {
+interface Spell {
   readonly link: Link | null;
+  /** What the monitor knows of the node, without its silence. */
+  readonly view: NodeView;
   /** Id of the last order that was sent. */
   sent: string | null;
   rememberedSeq: number | null;
-  seen: Sight;
-}
-
-/** What the monitor has seen of a node in this spell; a stall of the monitor discards it (S11). */
-interface Sight extends Pick<NodeView, 'status' | 'streamingSeenAtMs' | 'probe' | 'refusedAtMs'> {
+  /** Unanswered pings, oldest first. */
   pings: { n: number; sentAtMs: number }[];
-  heartbeat: { count: number; atMs: number } | null;
+  /** The newest heartbeat count. */
+  heartbeat: number | null;
   /** True while a quick connect to its PostgreSQL is under way. */
   asking: boolean;
 }
@@ -92,12 +83,10 @@ export class KeeperServer implements Keepers {
     this.settings = options.settings;
     this.incarnation = options.incarnation;
     const nowMs = options.clock.nowMs();
-    this.peers = new Map(
-      options.settings.nodes.map((node) => {
-        const spell = newSpell(null, nowMs);
-        return [node.name, { node, answers: new AnswerTimes(), everConnected: false, spell }];
-      }),
-    );
+    const peerOf = (node: DeclaredNode): Peer => {
+      return { node, answers: new AnswerTimes(), spell: newSpell(node.name, null, false, nowMs) };
+    };
+    this.peers = new Map(options.settings.nodes.map((node) => [node.name, peerOf(node)]));
     this.server = createServer({ noDelay: true }, (socket) => this.accept(socket));
   }
 
@@ -121,29 +110,21 @@ export class KeeperServer implements Keepers {
   }
 
   views(nowMs: number): Record<string, NodeView> {
-    const views: Record<string, NodeView> = {};
-    for (const [name, { everConnected, spell }] of this.peers) {
-      const { link, changedAtMs, heardAtMs, recall, slots, seen } = spell;
-      const { status, pings, heartbeat, streamingSeenAtMs, probe, refusedAtMs } = seen;
-      const silentMs = Math.max(0, nowMs - (pings[0]?.sentAtMs ?? nowMs));
-      views[name] = {
-        ...{ name, connected: link !== null, everConnected, changedAtMs, status, silentMs, heardAtMs },
-        ...{ streamingSeenAtMs, heartbeatSeenAtMs: heartbeat?.atMs ?? null, probe, refusedAtMs, recall },
-        ...(slots === undefined ? {} : { slots }),
-      };
-    }
-    return views;
+    const viewOf = ({ view, pings }: Spell): NodeView => {
+      return { ...view, silentMs: Math.max(0, nowMs - (pings[0]?.sentAtMs ?? nowMs)) };
+    };
+    return Object.fromEntries([...this.peers].map(([name, { spell }]) => [name, viewOf(spell)]));
   }
 
   ping(n: number): boolean {
     const nowMs = this.options.clock.nowMs();
     let answered = true;
     for (const { spell } of this.peers.values()) {
-      const { link, seen } = spell;
+      const { link, pings } = spell;
       if (link === null) continue;
-      if (seen.pings.length > 0) answered = false;
+      if (pings.length > 0) answered = false;
       // The list is bounded: only the oldest unanswered ping measures the silence.
-      if (seen.pings.length < 64) seen.pings.push({ n, sentAtMs: nowMs });
+      if (pings.length < 64) pings.push({ n, sentAtMs: nowMs });
       link.send({ type: 'ping', n });
     }
     return answered;
@@ -161,7 +142,7 @@ export class KeeperServer implements Keepers {
     for (const { spell } of this.peers.values()) {
       // The keeper first has to tell the copy that it has: a monitor with an old store must not overwrite that copy
       // unseen.
-      if (spell.link === null || spell.recall === undefined || spell.rememberedSeq === copy.seq) continue;
+      if (spell.link === null || spell.view.recall === undefined || spell.rememberedSeq === copy.seq) continue;
       spell.rememberedSeq = copy.seq;
       spell.link.send({ type: 'remember', ...copy });
     }
@@ -169,37 +150,35 @@ export class KeeperServer implements Keepers {
 
   probe(node: string): void {
     const peer = this.peers.get(node);
-    if (peer === undefined || peer.spell.seen.asking) return;
-    const { seen } = peer.spell;
-    seen.asking = true;
-    const asked = this.askPostgres(peer, seen).then((result) => {
-      // The observations were discarded meanwhile, so the result of this connect is outdated.
-      if (peer.spell.seen !== seen) return;
+    if (peer !== undefined && !peer.spell.asking) inBackground(() => this.confirm(peer, peer.spell));
+  }
+
+  /** Notes whether the node's PostgreSQL is there, unless a new spell began meanwhile and the result is outdated. */
+  private async confirm(peer: Peer, spell: Spell): Promise<void> {
+    spell.asking = true;
+    try {
+      const result = await this.askPostgres(peer, spell);
+      if (peer.spell !== spell) return;
       const atMs = this.options.clock.nowMs();
-      seen.probe = { alive: result === 'alive', atMs };
-      seen.refusedAtMs = result === 'refused' ? atMs : null;
-      this.options.wake();
-    });
-    inBackground(
-      () => asked,
-      undefined,
-      () => {
-        seen.asking = false;
-      },
-    );
+      spell.view.probe = { alive: result === 'alive', atMs };
+      spell.view.refusedAtMs = result === 'refused' ? atMs : null;
+      this.options.loop.wake();
+    } finally {
+      spell.asking = false;
+    }
   }
 
   /**
    * Asks PostgreSQL by quick connects. While the keeper is connected, a dying PostgreSQL is asked until it refuses;
    * without the keeper the first result decides.
    */
-  private async askPostgres(peer: Peer, seen: Sight): Promise<ProbeResult> {
+  private async askPostgres(peer: Peer, spell: Spell): Promise<ProbeResult> {
     const ask = this.options.probe ?? probePostgres;
+    const isThere = spell.link !== null;
     for (let tries = 1; ; tries += 1) {
-      const isThere = peer.spell.link !== null;
       const result = await ask(peer.node.address, () => (isThere ? PROBE_LIMIT_MS : this.silenceMs(peer)));
       const isSure = result === 'alive' || result === 'refused';
-      if (isSure || !isThere || peer.spell.seen !== seen || tries >= PROBES_MAX) return result;
+      if (isSure || !isThere || peer.spell !== spell || tries >= PROBES_MAX) return result;
     }
   }
 
@@ -212,9 +191,10 @@ export class KeeperServer implements Keepers {
 
   forget(nowMs: number): void {
     for (const peer of this.peers.values()) {
-      peer.spell.seen = nothingSeen();
       peer.answers.age();
-      if (peer.spell.link !== null) peer.spell.changedAtMs = nowMs;
+      const { link, view } = peer.spell;
+      const changedAtMs = link === null ? view.changedAtMs : nowMs;
+      peer.spell = { ...peer.spell, ...nothingAsked(), view: { ...view, ...NOTHING_SEEN, changedAtMs } };
     }
   }
 
@@ -245,7 +225,7 @@ export class KeeperServer implements Keepers {
     link.onEnd = () => {
       clearTimeout(limit);
       this.unproven.delete(link);
-      if (peer !== null) this.lost(peer, link);
+      if (peer?.spell.link === link) this.begin(peer, null);
     };
     link.onFrame = (frame) => {
       if (peer !== null) {
@@ -262,7 +242,7 @@ export class KeeperServer implements Keepers {
       link.takesVerifier = frame.takesVerifier === true;
       const mac = proof(this.options.clusterKey, 'monitor', frame.nonce, nonce, peer.node.name);
       link.send({ type: 'welcome', mac });
-      this.joined(peer, link);
+      this.begin(peer, link);
     };
     link.send({ type: 'challenge', version: PROTOCOL_VERSION, incarnation: this.incarnation, nonce });
   }
@@ -289,13 +269,19 @@ export class KeeperServer implements Keepers {
     this.options.log.write('WARN', 'monitor', code, message);
   }
 
-  private joined(peer: Peer, link: Link): void {
+  /** A connection was proven, or broke. */
+  private begin(peer: Peer, link: Link | null): void {
+    const { clock, log, loop } = this.options;
+    const { name } = peer.node;
     const before = peer.spell.link;
-    this.begin(peer, link);
+    peer.spell = newSpell(name, link, true, clock.nowMs());
     before?.destroy();
-    this.sendSettings(link);
-    this.options.log.write('INFO', peer.node.name, 'CONNECTED', 'the keeper is connected');
-    this.options.wake();
+    if (link === null) log.write('WARN', name, 'DISCONNECTED', 'the connection to the keeper broke');
+    else {
+      this.sendSettings(link);
+      log.write('INFO', name, 'CONNECTED', 'the keeper is connected');
+    }
+    loop.wake();
   }
 
   private sendSettings(link: Link): void {
@@ -304,76 +290,74 @@ export class KeeperServer implements Keepers {
     link.send({ type: 'settings', settings: needsPassword ? this.settings : rest });
   }
 
-  private lost(peer: Peer, link: Link): void {
-    if (peer.spell.link !== link) return;
-    this.begin(peer, null);
-    this.options.log.write('WARN', peer.node.name, 'DISCONNECTED', 'the connection to the keeper broke');
-    this.options.wake();
-  }
-
-  private begin(peer: Peer, link: Link | null): void {
-    peer.everConnected = true;
-    peer.spell = newSpell(link, this.options.clock.nowMs());
-  }
-
   private receive(peer: Peer, frame: KeeperFrame): void {
-    const nowMs = this.options.clock.nowMs();
+    const { clock, log, loop } = this.options;
+    const nowMs = clock.nowMs();
     const { spell } = peer;
-    const { seen } = spell;
-    spell.heardAtMs = nowMs;
+    const { view } = spell;
+    view.heardAtMs = nowMs;
     switch (frame.type) {
       case 'pong': {
-        const sent = seen.pings.find((p) => p.n === frame.n);
+        const sent = spell.pings.find((p) => p.n === frame.n);
         if (sent !== undefined) peer.answers.note(nowMs - sent.sentAtMs);
-        seen.pings = seen.pings.filter((p) => p.n > frame.n);
+        spell.pings = spell.pings.filter((p) => p.n > frame.n);
         return;
       }
       case 'recall':
-        spell.recall = frame.newest;
+        view.recall = frame.newest;
         break;
       case 'status': {
-        const before = seen.status;
+        const before = view.status;
         this.receiveStatus(spell, frame, nowMs);
         if (before === null || !onlyAdvances(before, frame)) break;
-        this.options.advanced();
+        loop.advanced();
         return;
       }
       case 'note':
-        this.options.log.write(LEVELS[frame.level], peer.node.name, frame.code, frame.message);
+        log.write(LEVELS[frame.level], peer.node.name, frame.code, frame.message);
         return;
       case 'hello':
         return;
     }
-    this.options.wake();
+    loop.wake();
   }
 
   private receiveStatus(spell: Spell, status: Status, nowMs: number): void {
-    const { seen } = spell;
+    const { view, heartbeat } = spell;
     const { heartbeatSeen, streamingFrom } = status.postgres;
     if (status.accepted !== null && status.accepted.incarnation > this.incarnation) {
-      this.options.onIncarnation(status.accepted.incarnation);
+      this.options.loop.outranked(status.accepted.incarnation);
       return;
     }
-    seen.status = status;
-    if (status.slots !== undefined) spell.slots = status.slots;
-    if (streamingFrom !== null) seen.streamingSeenAtMs = nowMs;
-    if (heartbeatSeen === null) return;
+    view.status = status;
+    view.slots = status.slots ?? view.slots;
+    if (streamingFrom !== null) view.streamingSeenAtMs = nowMs;
+    if (heartbeatSeen === null || (heartbeat !== null && heartbeatSeen <= heartbeat)) return;
+    spell.heartbeat = heartbeatSeen;
     // The first value on a connection does not show when the leader wrote it.
-    if (seen.heartbeat === null) seen.heartbeat = { count: heartbeatSeen, atMs: Number.NEGATIVE_INFINITY };
-    else if (heartbeatSeen > seen.heartbeat.count) seen.heartbeat = { count: heartbeatSeen, atMs: nowMs };
+    view.heartbeatSeenAtMs = heartbeat === null ? Number.NEGATIVE_INFINITY : nowMs;
   }
 }
 
 const LEVELS = { info: 'INFO', warn: 'WARN', error: 'ERROR' } as const;
 
-function nothingSeen(): Sight {
-  const nothing = { status: null, heartbeat: null, streamingSeenAtMs: null, probe: null, refusedAtMs: null };
-  return { ...nothing, pings: [], asking: false };
+/** What a stall of the monitor discards (S11). */
+const NOTHING_SEEN = {
+  status: null,
+  streamingSeenAtMs: null,
+  heartbeatSeenAtMs: null,
+  probe: null,
+  refusedAtMs: null,
+};
+
+function nothingAsked(): Pick<Spell, 'pings' | 'heartbeat' | 'asking'> {
+  return { pings: [], heartbeat: null, asking: false };
 }
 
-function newSpell(link: Link | null, nowMs: number): Spell {
-  const nothing = { recall: undefined, slots: undefined, sent: null, rememberedSeq: null };
-  return { link, changedAtMs: nowMs, heardAtMs: nowMs, ...nothing, seen: nothingSeen() };
+function newSpell(name: string, link: Link | null, everConnected: boolean, nowMs: number): Spell {
+  const times = { changedAtMs: nowMs, heardAtMs: nowMs, silentMs: 0 };
+  const view = { name, connected: link !== null, everConnected, ...times, ...NOTHING_SEEN, recall: undefined };
+  return { link, view, sent: null, rememberedSeq: null, ...nothingAsked() };
 }
 
 /** One TCP connection to a keeper: receives frames, sends frames, and ends once. */

@@ -10,7 +10,7 @@ import { MONITOR_ROLE } from '../../contract/naming';
 import { derivedPassword } from '../../contract/proof';
 import { INSUFFICIENT_PRIVILEGE, type SessionRights, sessionOptions } from '../../contract/session-settings';
 import type { DeclaredNode } from '../../core/state/cluster';
-import type { Log, Opening } from '../ports';
+import type { Events, Log, Opening } from '../ports';
 
 /** Limit of one connect, ms. It takes four round trips, and each may take a second where packets come late. */
 const CONNECT_LIMIT_MS = 5_000;
@@ -32,18 +32,12 @@ const COMMIT = `INSERT INTO failover.canary (term, node) SELECT $1, $2 WHERE cur
 /** SQLSTATE read_only_sql_transaction: the node is in recovery. */
 const READ_ONLY = '25006';
 
-export interface OpeningOptions {
+interface OpeningOptions {
   nodes: readonly DeclaredNode[];
   clusterKey: string;
   log: Log;
-  onCertified: (node: string, term: number) => void;
-  /** Called when an open session was ended by the other side: the node's PostgreSQL may be gone. */
-  onBroken: (node: string) => void;
-  /**
-   * Tells whether a node's PostgreSQL runs, so that only running ones are connected to. Null means unknown: nothing
-   * changes.
-   */
-  isRunning: (node: string) => boolean | null;
+  /** Only a PostgreSQL that runs is connected to. While that is unknown, nothing changes. */
+  loop: Pick<Events, 'certified' | 'broken' | 'isRunning'>;
   /** @default 5432 */
   port?: number;
 }
@@ -104,7 +98,7 @@ export class OpeningChecks implements Opening {
   private keep(): void {
     for (const [node, line] of this.lines) {
       const wanted = this.wanted?.node === node;
-      const runs = wanted || this.options.isRunning(node);
+      const runs = wanted || this.options.loop.isRunning(node);
       if (runs === false) this.drop(node);
       else if (runs === true && line.session === null) {
         this.dial(line);
@@ -128,7 +122,7 @@ export class OpeningChecks implements Opening {
       if (!this.isWanted(check)) return;
       if (!passed) return await sleep(POLL_MS);
       this.wanted = null;
-      this.options.onCertified(check.node, check.term);
+      this.options.loop.certified(check.node, check.term);
     } catch (error) {
       if (!this.isWanted(check)) return;
       this.tell(check.node, messageOf(error));
@@ -208,7 +202,7 @@ export class OpeningChecks implements Opening {
     const forget = () => {
       if (line.session !== client) return;
       line.session = null;
-      this.options.onBroken(line.node.name);
+      this.options.loop.broken(line.node.name);
     };
     client.on('error', forget);
     client.on('end', forget);

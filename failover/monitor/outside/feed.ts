@@ -4,7 +4,8 @@
  * the clients. All buffers are bounded.
  */
 import type { Failover, LogEvent, Sample } from '../../contract/api';
-import type { Listeners, Message } from './listeners';
+import type { Clock } from '../ports';
+import { Listeners } from './listeners';
 import type { StatusView } from './status-view';
 
 /** Shortest time between two statuses, ms. */
@@ -18,16 +19,7 @@ const EVENTS_KEPT = 1_000;
 const EVENTS_SHOWN = 100;
 export const SAMPLE_EVERY_MS = 1_000;
 const SAMPLES_KEPT = 3_600;
-
-interface FeedOptions {
-  /** Null until the first cycle. */
-  status: () => StatusView | null;
-  /** True while a change of leader is under way. */
-  busy: () => boolean;
-  failovers: () => readonly Failover[];
-  listeners: Listeners;
-  nowMs: () => number;
-}
+const FAILOVERS_KEPT = 100;
 
 interface Made {
   /** JSON of the status without its events. */
@@ -38,8 +30,10 @@ interface Made {
 }
 
 export class Feed {
+  readonly listeners = new Listeners();
   private readonly events: { id: number; text: string }[] = [];
   private readonly samples: string[] = [];
+  private readonly failovers: Failover[] = [];
   /** The answer of `/history`, kept until the next sample, because it has some hundred kB. */
   private historyText: string | null = null;
   private lastId = 0;
@@ -47,7 +41,13 @@ export class Feed {
   /** The status that was last sent to the listeners. */
   private sent = { essence: '', atMs: Number.NEGATIVE_INFINITY };
 
-  constructor(private readonly options: FeedOptions) {}
+  constructor(
+    /** Null until the first cycle. */
+    private readonly status: () => StatusView | null,
+    /** True while a change of leader is under way. */
+    private readonly busy: () => boolean,
+    private readonly clock: Clock,
+  ) {}
 
   /** Adds a line of the log. */
   log(line: Omit<LogEvent, 'id'>): void {
@@ -55,11 +55,15 @@ export class Feed {
     const event = { id: this.lastId, text: JSON.stringify({ id: this.lastId, ...line }) };
     this.events.push(event);
     if (this.events.length > EVENTS_KEPT) this.events.shift();
-    this.options.listeners.send('log', event.text, event.id);
+    this.listeners.send('log', event.text, event.id);
   }
 
+  /** Adds a finished change of leader. It takes the place of the newest one if that is the same with fewer steps. */
   failover(failover: Failover): void {
-    this.options.listeners.send('failover', JSON.stringify(failover));
+    if (this.lastFailover?.term === failover.term) this.failovers.pop();
+    this.failovers.push(failover);
+    if (this.failovers.length > FAILOVERS_KEPT) this.failovers.shift();
+    this.listeners.send('failover', JSON.stringify(failover));
   }
 
   sample(sample: Sample): void {
@@ -67,19 +71,19 @@ export class Feed {
     this.samples.push(text);
     if (this.samples.length > SAMPLES_KEPT) this.samples.shift();
     this.historyText = null;
-    this.options.listeners.send('sample', text);
+    this.listeners.send('sample', text);
   }
 
   /** Called after each cycle. Sends changes to the listeners; does nothing while there are none. */
   tick(): void {
-    const { listeners, nowMs } = this.options;
-    if (listeners.count === 0) return;
+    if (this.listeners.count === 0) return;
     const made = this.make();
     if (made === null) return;
     const { essence } = made;
-    if (essence === this.sent.essence && nowMs() - this.sent.atMs < POSITIONS_EVERY_MS) return;
-    this.sent = { essence, atMs: nowMs() };
-    listeners.send('cluster', withEvents(made, []));
+    const nowMs = this.clock.nowMs();
+    if (essence === this.sent.essence && nowMs - this.sent.atMs < POSITIONS_EVERY_MS) return;
+    this.sent = { essence, atMs: nowMs };
+    this.listeners.send('cluster', withEvents(made, []));
   }
 
   /** Drops the kept status, so that the next reader sees the result of a command. */
@@ -101,8 +105,13 @@ export class Feed {
     return `{${listOf(this.since(after).slice(-limit))}}`;
   }
 
-  failovers(): string {
-    return JSON.stringify({ failovers: this.options.failovers() });
+  get lastFailover(): Failover | null {
+    return this.failovers.at(-1) ?? null;
+  }
+
+  /** The answer of `/failovers`. */
+  allFailovers(): string {
+    return JSON.stringify({ failovers: this.failovers });
   }
 
   history(): string {
@@ -111,16 +120,16 @@ export class Feed {
   }
 
   /**
-   * The first messages for a new listener: the status, and the log from the event on after which it stopped (null: from
-   * now on).
+   * Adds a listener, which first gets the status, and the log from the event on after which it stopped (null: from now
+   * on). Null when there are enough listeners.
    */
-  greeting(after: number | null): Message[] {
+  listen(after: number | null): ReadableStream<Uint8Array> | null {
     const made = this.make();
     const missed = after === null ? [] : this.since(after);
-    return [
+    return this.listeners.open([
       ...(made === null ? [] : [{ name: 'cluster', data: withEvents(made, []) }]),
       ...missed.map((e) => ({ name: 'log', data: e.text, id: e.id })),
-    ];
+    ]);
   }
 
   /**
@@ -132,14 +141,14 @@ export class Feed {
   }
 
   private make(): Made | null {
-    const { status, busy, nowMs } = this.options;
     const { made } = this;
-    const everyMs = busy() ? BUSY_EVERY_MS : STATUS_EVERY_MS;
+    const nowMs = this.clock.nowMs();
+    const everyMs = this.busy() ? BUSY_EVERY_MS : STATUS_EVERY_MS;
     // Cycles may come a little early, hence the tolerance.
-    if (made !== null && nowMs() - made.atMs < everyMs * 0.9) return made;
-    const next = status();
+    if (made !== null && nowMs - made.atMs < everyMs * 0.9) return made;
+    const next = this.status();
     if (next === null) return null;
-    this.made = { text: JSON.stringify(next), essence: essenceOf(next), atMs: nowMs() };
+    this.made = { text: JSON.stringify(next), essence: essenceOf(next), atMs: nowMs };
     return this.made;
   }
 }

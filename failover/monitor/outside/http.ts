@@ -13,11 +13,11 @@ import { serve } from '@hono/node-server';
 import { type Context, Hono } from 'hono';
 import { bodyLimit } from 'hono/body-limit';
 import type { z } from 'zod';
-import { type Answer, Bodies, type Command } from '../../contract/api';
+import { Bodies, type Command } from '../../contract/api';
 import { PAGE_FILES, type PageFiles } from '../../contract/layout';
 import type { Request } from '../../core/state/observation';
+import type { Commands } from '../ports';
 import type { Feed } from './feed';
-import type { Listeners } from './listeners';
 import { keptFor, Turnstile } from './load';
 import { openapi } from './openapi';
 
@@ -44,11 +44,11 @@ const JSON_TYPE = { 'Content-Type': 'application/json; charset=utf-8' };
 
 export interface HttpParts {
   page: PageFiles;
-  feed: Pick<Feed, 'cluster' | 'eventsAfter' | 'failovers' | 'history' | 'greeting' | 'stale'>;
-  listeners: Listeners;
+  feed: Pick<Feed, 'cluster' | 'eventsAfter' | 'allFailovers' | 'history' | 'listen' | 'stale'>;
   version: string;
   /** Monotonic, ms. */
   nowMs: () => number;
+  wallMs: () => number;
   /** True while the loop makes cycles. */
   healthy: () => boolean;
   /** Why clients cannot write now; null when they can. */
@@ -56,13 +56,9 @@ export interface HttpParts {
   /** Names by which this server is known, beside `localhost` and addresses. */
   hostNames: readonly string[];
   metrics: () => Promise<{ contentType: string; text: string }>;
-  commands: {
-    /** A command has the header `Authorization: Bearer <token>`. */
-    token: string;
-    ask: (request: Request) => Promise<Answer>;
-    dryRun: (request: Request) => Answer;
-    wallMs: () => number;
-  };
+  commands: () => Commands;
+  /** A command has the header `Authorization: Bearer <token>`. */
+  token: string;
 }
 
 /** Reads the bundled status page. @throws Error when a file is missing. */
@@ -80,8 +76,7 @@ export function httpApp(parts: HttpParts): Hono {
   const [health, others] = [new Turnstile(parts.nowMs), new Turnstile(parts.nowMs)];
   app.use(async (c, next) => {
     // A person's command must get through a flood of requests, and so must the question whether the process is healthy.
-    if (isAllowed(c, parts.commands.token) || (await (c.req.path === '/health' ? health : others).pass()))
-      return next();
+    if (isAllowed(c, parts.token) || (await (c.req.path === '/health' ? health : others).pass())) return next();
     const headers = { 'Retry-After': '1', Connection: 'close' };
     return c.json({ error: 'too many requests wait; try again later' }, 503, headers);
   });
@@ -125,7 +120,7 @@ function healthRoutes(app: Hono, { healthy, unready, metrics, nowMs, version }: 
   });
 }
 
-function readingRoutes(app: Hono, { feed, listeners }: HttpParts): void {
+function readingRoutes(app: Hono, { feed }: HttpParts): void {
   app.get('/api/v1/cluster', (c) => {
     const text = feed.cluster();
     return text === null ? c.json({ error: 'the monitor is starting' }, 503) : c.body(text, 200, JSON_TYPE);
@@ -136,11 +131,11 @@ function readingRoutes(app: Hono, { feed, listeners }: HttpParts): void {
     if (after === null || limit === null) return c.json({ error: 'after and limit must be whole numbers' }, 400);
     return c.body(feed.eventsAfter(after, Math.min(limit, EVENTS_MAX)), 200, JSON_TYPE);
   });
-  app.get('/api/v1/failovers', (c) => c.body(feed.failovers(), 200, JSON_TYPE));
+  app.get('/api/v1/failovers', (c) => c.body(feed.allFailovers(), 200, JSON_TYPE));
   app.get('/api/v1/history', (c) => c.body(feed.history(), 200, JSON_TYPE));
   app.get('/api/v1/stream', (c) => {
     const after = c.req.header('Last-Event-ID') ?? c.req.query('after');
-    const body = listeners.open(feed.greeting(after === undefined ? null : numberOf(after, 0)));
+    const body = feed.listen(after === undefined ? null : numberOf(after, 0));
     if (body === null) return c.json({ error: 'there are enough listeners; try again later' }, 503);
     return c.body(body, 200, { 'Content-Type': 'text/event-stream; charset=utf-8' });
   });
@@ -166,15 +161,16 @@ const REQUESTS: { readonly [K in Command]: (body: Body<K>, wallMs: number) => Re
   rebuild: ({ node }) => ({ kind: 'rebuild', node }),
 };
 
-function addCommand<K extends Command>(app: Hono, { commands, feed }: HttpParts, name: K): void {
+function addCommand<K extends Command>(app: Hono, { commands, token, wallMs, feed }: HttpParts, name: K): void {
   const schema = Bodies[name] as unknown as z.ZodType<Body<K>>;
   app.post(`/api/v1/${name}`, async (c) => {
     if (!isSameOrigin(c)) return c.json({ error: 'a page of another site must not ask for this' }, 403);
-    if (!isAllowed(c, commands.token)) return refused(c);
-    const body = schema.safeParse(await jsonOf(c));
+    if (!isAllowed(c, token)) return refused(c);
+    const isEmpty = (await c.req.text()).trim() === '';
+    const body = schema.safeParse(isEmpty ? {} : await c.req.json().catch(() => null));
     if (!body.success) return c.json({ error: bodyError(body.error) }, 400);
-    const request = REQUESTS[name](body.data, commands.wallMs());
-    const answer = body.data.dryRun ? commands.dryRun(request) : await commands.ask(request);
+    const request = REQUESTS[name](body.data, wallMs());
+    const answer = body.data.dryRun ? commands().dryRun(request) : await commands().ask(request);
     feed.stale();
     return c.json(answer, answer.done ? 200 : 409);
   });
@@ -204,15 +200,6 @@ function isAllowed(c: Context, token: string): boolean {
 function refused(c: Context): Response {
   const error = 'this needs the header "Authorization: Bearer <token>"; see the stack output adminToken';
   return c.json({ error }, 401, { 'WWW-Authenticate': 'Bearer' });
-}
-
-async function jsonOf(c: Context): Promise<unknown> {
-  const text = await c.req.text();
-  try {
-    return text.trim() === '' ? {} : JSON.parse(text);
-  } catch {
-    return null;
-  }
 }
 
 /** Limits of the HTTP side's connections. */

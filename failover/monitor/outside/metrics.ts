@@ -9,7 +9,7 @@ import type { LogCode } from '../../contract/codes';
 import { statusOf } from '../../core/facts/view';
 import type { Decision, Policy } from '../../core/state/cluster';
 import type { Observation } from '../../core/state/observation';
-import type { Clock, Seen } from '../ports';
+import type { Clock } from '../ports';
 import type { StatusView } from './status-view';
 
 const ROLES: readonly NodeStatus['role'][] = ['leader', 'candidate', 'standby', 'joining', 'down'];
@@ -25,10 +25,6 @@ const ATTEMPTS: Readonly<Partial<Record<LogCode, string>>> = {
   REWIND_BEGUN: 'rewind',
   SWITCHBACK: 'switchback',
 };
-interface MetricsInput extends Seen {
-  status: StatusView;
-  policy: Policy;
-}
 
 export class Metrics {
   private readonly registry = new Registry();
@@ -43,21 +39,22 @@ export class Metrics {
     'second_writable_total',
     'Standbys that were found writable (promoted by hand) and were undone.',
   );
-  private readonly steps = new Histogram({
-    ...this.named('step_seconds', 'Time from the detection of a change of leader to each of its steps.', ['step']),
-    buckets: [0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 1, 2.5, 5, 10, 30, 60],
-  });
-  private readonly gaps = new Histogram({
-    ...this.named(
-      'heartbeat_gap_seconds',
-      'Longest age that the leader’s heartbeat reached before it beat again: hangTimeout has to be above that.',
-    ),
-    buckets: [0.25, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10, 30],
-  });
-  private readonly writes = new Histogram({
-    ...this.named('write_seconds', 'Time of a one-row commit on the leader, its standbys included.'),
-    buckets: [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5],
-  });
+  private readonly steps = this.histogram(
+    'step_seconds',
+    'Time from the detection of a change of leader to each of its steps.',
+    [0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 1, 2.5, 5, 10, 30, 60],
+    ['step'],
+  );
+  private readonly gaps = this.histogram(
+    'heartbeat_gap_seconds',
+    'Longest age that the leader’s heartbeat reached before it beat again: hangTimeout has to be above that.',
+    [0.25, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10, 30],
+  );
+  private readonly writes = this.histogram(
+    'write_seconds',
+    'Time of a one-row commit on the leader, its standbys included.',
+    [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5],
+  );
   private readonly attempts = this.counter(
     'attempts_total',
     'Promotions that were repeated, restarts after a crash, copies, rewinds and switchbacks that were begun.',
@@ -69,10 +66,11 @@ export class Metrics {
 
   constructor(
     version: string,
-    private readonly clock: Pick<Clock, 'nowMs'>,
-    private readonly input: () => MetricsInput | null,
+    { maxLagBytes }: Pick<Policy, 'maxLagBytes'>,
+    private readonly clock: Clock,
   ) {
     this.gauge('build_info', 'Version of the product.', ['version']).set({ version }, 1);
+    this.gauge('max_lag_bytes', 'maxLag: a standby that is further behind serves no reads.').set(maxLagBytes);
   }
 
   /** Called after each cycle. */
@@ -125,13 +123,13 @@ export class Metrics {
     if (writeMs !== null) this.writes.observe(writeMs / 1_000);
   }
 
-  async text(): Promise<{ contentType: string; text: string }> {
-    const input = this.input();
-    if (input !== null) this.fill(input);
+  /** The answer of `/metrics`. `status` and `observation` are the newest ones, null and undefined before the first. */
+  async text(status: StatusView | null, observation?: Observation): Promise<{ contentType: string; text: string }> {
+    if (status !== null && observation !== undefined) this.fill(status, observation);
     return { contentType: this.registry.contentType, text: await this.registry.metrics() };
   }
 
-  private fill({ observation, status, policy }: MetricsInput): void {
+  private fill(status: StatusView, observation: Observation): void {
     const { gauges } = this;
     for (const gauge of Object.values(gauges)) gauge.reset();
     gauges.term.set(status.term);
@@ -139,7 +137,6 @@ export class Metrics {
     gauges.paused.set(Number(status.pause !== null));
     gauges.observe.set(Number(status.failoverMode === 'observe'));
     gauges.synchronous.set(Number(status.syncMode === 'synchronous'));
-    gauges.maxLag.set(policy.maxLagBytes);
     gauges.reachable.set(Number(status.haproxy.reachable));
     gauges.decision.set({ code: status.code }, 1);
     for (const { name: node, ...figures } of status.nodes) {
@@ -179,7 +176,6 @@ export class Metrics {
       paused: this.gauge('paused', '1: automatic changes of leader are paused.'),
       observe: this.gauge('observe', '1: failoverMode is observe.'),
       synchronous: this.gauge('synchronous', '1: syncMode is synchronous.'),
-      maxLag: this.gauge('max_lag_bytes', 'maxLag: a standby that is further behind serves no reads.'),
       slotBytes: this.gauge('slot_retained_bytes', 'WAL that is kept for a replication slot.', ['node', 'slot']),
       decision: this.gauge('decision', '1 for the code of the last decision.', ['code']),
     };
@@ -191,6 +187,10 @@ export class Metrics {
 
   private counter<L extends string>(name: string, help: string, labelNames?: L[]): Counter<L> {
     return new Counter(this.named(name, help, labelNames));
+  }
+
+  private histogram<L extends string>(name: string, help: string, buckets: number[], labelNames?: L[]): Histogram<L> {
+    return new Histogram({ ...this.named(name, help, labelNames), buckets });
   }
 
   private named<L extends string>(name: string, help: string, labelNames: L[] = []) {

@@ -12,26 +12,18 @@ import {
   STREAM_EVENTS,
 } from '../../contract/api';
 
-interface Read {
-  summary: string;
-  schema: z.ZodType;
-  parameters?: object[];
-}
-
-const READS: Record<string, Read> = {
-  cluster: { summary: 'The cluster now, with the newest events.', schema: ClusterStatus },
-  events: {
-    summary: 'Lines of the log, oldest first.',
-    schema: Events,
-    parameters: [query('after', 'Only events with a higher id.'), query('limit', 'At most so many, the newest.')],
-  },
-  failovers: {
-    summary: 'Changes of leader that the monitor remembers, step by step, oldest first.',
-    schema: Failovers,
-  },
-  history: { summary: 'Write latency and lag of the last hour, one moment a second.', schema: History },
-};
-const READ_ERRORS = answers({ 503: ['The monitor is starting.', ApiError] });
+/** The calls that read: what each answers with, in words and as a schema, and its parameters. */
+const READS: readonly [operationId: string, summary: string, schema: z.ZodType, parameters?: object[]][] = [
+  ['cluster', 'The cluster now, with the newest events.', ClusterStatus],
+  [
+    'events',
+    'Lines of the log, oldest first.',
+    Events,
+    [query('after', 'Only events with a higher id.'), query('limit', 'At most so many, the newest.')],
+  ],
+  ['failovers', 'Changes of leader that the monitor remembers, step by step, oldest first.', Failovers],
+  ['history', 'Write latency and lag of the last hour, one moment a second.', History],
+];
 
 const COMMANDS: Record<Command, string> = {
   switchover: 'Hands the lead over to another node, without losing anything.',
@@ -40,13 +32,13 @@ const COMMANDS: Record<Command, string> = {
   resume: 'Ends a pause.',
   rebuild: 'Throws a standby’s data away and copies it anew.',
 };
-const COMMAND_ANSWERS = answers({
-  200: ['Done; with dryRun: it would be.', Answer],
-  400: ['The body does not fit.', ApiError],
-  401: ['No token, or a wrong one.', ApiError],
-  403: ['Another site’s page asks.', ApiError],
-  409: ['Refused or failed; the message says why.', Answer],
-});
+const COMMAND_ANSWERS = {
+  200: answer('Done; with dryRun: it would be.', Answer),
+  400: answer('The body does not fit.', ApiError),
+  401: answer('No token, or a wrong one.', ApiError),
+  403: answer('Another site’s page asks.', ApiError),
+  409: answer('Refused or failed; the message says why.', Answer),
+};
 
 const STREAM = {
   summary: `Server-sent events: ${STREAM_EVENTS.join(', ')}. The id of a log event may be given back as Last-Event-ID, or as after.`,
@@ -62,8 +54,9 @@ export function openapi(version: string): object {
   const add = (operationId: string, method: 'get' | 'post', operation: object) => {
     paths[`/api/v1/${operationId}`] = { [method]: { operationId, ...operation } };
   };
-  for (const [name, { schema, ...read }] of Object.entries(READS)) {
-    add(name, 'get', { ...read, responses: { ...answers({ 200: ['Done.', schema] }), ...READ_ERRORS } });
+  for (const [name, summary, schema, parameters] of READS) {
+    const responses = { 200: answer('Done.', schema), 503: answer('The monitor is starting.', ApiError) };
+    add(name, 'get', { summary, parameters, responses });
   }
   for (const [name, summary] of Object.entries(COMMANDS)) {
     const requestBody = { required: true, content: json(Bodies[name as Command], 'input') };
@@ -82,11 +75,8 @@ function query(name: string, description: string): object {
   return { name, in: 'query', required: false, description, schema: { type: 'integer', minimum: 0 } };
 }
 
-function answers(table: Record<number, [description: string, schema: z.ZodType]>): object {
-  const entries = Object.entries(table);
-  return Object.fromEntries(
-    entries.map(([status, [description, schema]]) => [status, { description, content: json(schema, 'output') }]),
-  );
+function answer(description: string, schema: z.ZodType): object {
+  return { description, content: json(schema, 'output') };
 }
 
 function json(schema: z.ZodType, io: 'input' | 'output'): object {

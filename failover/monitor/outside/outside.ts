@@ -9,12 +9,12 @@ import { PORTS } from '../../contract/layout';
 import { type Level, localTime, shortened } from '../../contract/log-line';
 import { derivedPassword } from '../../contract/proof';
 import { VERSION } from '../../contract/version';
+import { Situation } from '../../core/facts/situation';
 import { type Decision, isChanging } from '../../core/state/cluster';
 import type { Observation } from '../../core/state/observation';
-import type { Clock, Inside, Log } from '../ports';
+import type { Clock, Commands, Log, Seen } from '../ports';
 import { Feed, SAMPLE_EVERY_MS } from './feed';
 import { httpApp, listenHttp, readPage } from './http';
-import { Listeners } from './listeners';
 import { Metrics } from './metrics';
 import { Notifier } from './notify';
 import { clusterStatus, isServing, Sampler, type StatusView } from './status-view';
@@ -27,37 +27,27 @@ interface OutsideOptions {
   clock: Clock;
   /** The log that gets every line. The API shows the same lines. */
   log: Log;
-  /** Gives the monitor's insides. Called only after the first decision, or by readers. */
-  inside: () => Inside;
+  /** What people may ask of the monitor. Called only when a person asks. */
+  commands: () => Commands;
 }
 
 export class Outside implements Log {
-  private readonly listeners = new Listeners();
   private readonly sampler = new Sampler();
   private readonly feed: Feed;
   private readonly metrics: Metrics;
   private readonly notifier: Notifier | null;
+  /** Null until the first cycle. */
+  private seen: Seen | null = null;
   private cycleAtMs: number;
   /** Stops what {@link listen} has begun. */
   private stop: () => void = () => undefined;
 
   constructor(private readonly options: OutsideOptions) {
-    const { config, clock, inside } = options;
+    const { config, clock } = options;
     this.cycleAtMs = clock.nowMs();
-    this.feed = new Feed({
-      status: () => this.status(),
-      busy: () => {
-        const seen = inside().seen();
-        return seen !== null && isChanging(seen.decision.state);
-      },
-      failovers: () => inside().failovers(),
-      listeners: this.listeners,
-      nowMs: clock.nowMs,
-    });
-    this.metrics = new Metrics(VERSION, clock, () => {
-      const [seen, status] = [inside().seen(), this.status()];
-      return seen === null || status === null ? null : { ...seen, status, policy: config.policy };
-    });
+    const busy = () => this.seen !== null && isChanging(this.seen.decision.state);
+    this.feed = new Feed(() => this.status(), busy, clock);
+    this.metrics = new Metrics(VERSION, config.policy, clock);
     const { notifyWebhook: url, stack } = config;
     this.notifier = url === undefined ? null : new Notifier({ url, stack, log: this });
   }
@@ -72,9 +62,10 @@ export class Outside implements Log {
 
   /** Called after each cycle. */
   decided(decision: Decision, observation: Observation): void {
+    this.seen = { decision, observation };
     this.cycleAtMs = this.options.clock.nowMs();
     this.metrics.cycle(decision, observation);
-    this.sampler.note(decision, observation, this.cycleAtMs);
+    this.sampler.note(this.situation(this.seen));
     this.feed.tick();
   }
 
@@ -87,27 +78,18 @@ export class Outside implements Log {
 
   /** Begins to answer requests, with the page in `pageFolder`. Throws when the port is not available. */
   async listen(pageFolder: string): Promise<void> {
-    const { config, clock, inside } = this.options;
+    const { config, clock, commands } = this.options;
     const app = httpApp({
+      ...{ feed: this.feed, version: VERSION, nowMs: clock.nowMs, wallMs: Date.now, commands },
       page: readPage(pageFolder),
-      feed: this.feed,
-      listeners: this.listeners,
-      version: VERSION,
-      nowMs: clock.nowMs,
       healthy: () => clock.nowMs() - this.cycleAtMs < ALIVE_MS,
       unready: () => {
-        const seen = inside().seen();
-        if (seen === null) return 'the monitor is starting';
-        return isServing(seen.decision.state, seen.observation) ? null : seen.decision.reason;
+        if (this.seen === null) return 'the monitor is starting';
+        return isServing(this.situation(this.seen)) ? null : this.seen.decision.reason;
       },
       hostNames: config.hostNames,
-      metrics: () => this.metrics.text(),
-      commands: {
-        token: derivedPassword(config.clusterKey, 'admin'),
-        ask: (request) => inside().ask(request),
-        dryRun: (request) => inside().dryRun(request),
-        wallMs: Date.now,
-      },
+      metrics: () => this.metrics.text(this.status(), this.seen?.observation),
+      token: derivedPassword(config.clusterKey, 'admin'),
     });
     const server = await listenHttp(app, '0.0.0.0', PORTS.monitorHttp);
     const sampling = setInterval(() => this.sample(), SAMPLE_EVERY_MS);
@@ -118,26 +100,28 @@ export class Outside implements Log {
   }
 
   close(): void {
-    this.listeners.close();
+    this.feed.listeners.close();
     this.stop();
   }
 
   private sample(): void {
-    const { clock, inside } = this.options;
-    const seen = inside().seen();
-    if (seen === null) return;
-    const sample = this.sampler.sample(seen.decision, seen.observation, clock.nowMs(), Date.now());
+    if (this.seen === null) return;
+    const sample = this.sampler.sample(this.situation(this.seen), Date.now());
     this.feed.sample(sample);
     this.metrics.sample(sample);
   }
 
   private status(): StatusView | null {
-    const { config, clock, inside } = this.options;
-    const { stack, policy } = config;
-    const seen = inside().seen();
-    if (seen === null) return null;
-    const [readAddresses, lastFailover] = [inside().readAddresses(), inside().failovers().at(-1) ?? null];
-    const times = { nowMs: clock.nowMs(), wallMs: Date.now() };
-    return clusterStatus({ ...seen, stack, version: VERSION, policy, readAddresses, lastFailover, ...times });
+    if (this.seen === null) return null;
+    const { stack } = this.options.config;
+    const { lastFailover } = this.feed;
+    const input = { decision: this.seen.decision, stack, version: VERSION, lastFailover, wallMs: Date.now() };
+    return clusterStatus(this.situation(this.seen), input);
+  }
+
+  /** What was seen last, at the present time. */
+  private situation({ decision, observation }: Seen): Situation {
+    const { clock, config } = this.options;
+    return new Situation(decision.state, observation, clock.nowMs(), config.policy);
   }
 }

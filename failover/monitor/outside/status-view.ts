@@ -3,12 +3,9 @@ import type { ClusterStatus, Failover, NodeStatus, Sample } from '../../contract
 import { lsnDistance } from '../../contract/lsn';
 import type { SettingsStatus, Status } from '../../contract/messages';
 import { isUnreached } from '../../core/facts/reach';
-import { Situation } from '../../core/facts/situation';
-import { addressOf, isDone, statusOf, viewOf } from '../../core/facts/view';
+import type { Situation } from '../../core/facts/situation';
 import { ifLeaderDied } from '../../core/forecast';
-import { type ClusterState, type Decision, type Policy, serves, type Target } from '../../core/state/cluster';
-import type { Observation } from '../../core/state/observation';
-import type { Seen } from '../ports';
+import { type ClusterState, type Decision, serves, type Target } from '../../core/state/cluster';
 
 /** An older commit of the leader says nothing about the present, ms. */
 const COMMIT_AGE_MAX_MS = 2_000;
@@ -16,60 +13,56 @@ const COMMIT_AGE_MAX_MS = 2_000;
 /** For a keeper of an older release, which does not report settings: no setting waits for a restart. */
 const NO_SETTINGS: SettingsStatus = { restart: 'none', pending: [], refused: null };
 
-interface StatusInput extends Seen {
+interface StatusInput {
+  /** The newest decision. */
+  decision: Pick<Decision, 'reason' | 'code' | 'rule'>;
   stack: string;
   version: string;
-  policy: Policy;
-  readAddresses: readonly string[];
   lastFailover: Failover | null;
-  /** The present monotonic and wall time, ms. They turn the observation's times into dates. */
-  nowMs: number;
+  /** The present wall time, ms. With the situation's monotonic time it turns the observation's times into dates. */
   wallMs: number;
 }
 
 /** The whole status except the newest log lines, which the feed adds. */
 export type StatusView = Omit<ClusterStatus, 'events'>;
 
-export function clusterStatus(input: StatusInput): StatusView {
-  const { decision, observation, policy, nowMs } = input;
-  const { state } = decision;
-  const s = new Situation(state, observation, nowMs, policy);
-  const nameOf = (address: string) => observation.declared.find((d) => d.address === address)?.name ?? address;
-  const slot = observation.haproxy.slot;
-  const ordered = state.joint.at(-1);
+export function clusterStatus(s: Situation, input: StatusInput): StatusView {
+  const { state, policy } = s;
+  const { declared, haproxy, retiring } = s.observation;
+  const { decision, wallMs } = input;
+  const nameOf = (address: string) => declared.find((d) => d.address === address)?.name ?? address;
   return {
     stack: input.stack,
     version: input.version,
-    at: iso(input.wallMs),
-    serving: isServing(state, observation),
+    at: iso(wallMs),
+    serving: isServing(s),
     sentence: decision.reason,
     code: decision.code,
     rule: decision.rule,
     ifLeaderDied: ifLeaderDied(s),
     term: state.term,
     leader: state.leader,
-    leaving: observation.retiring !== undefined && observation.retiring === state.leader ? state.leader : null,
+    leaving: retiring !== undefined && retiring === state.leader ? retiring : null,
     failoverMode: policy.failoverMode ?? 'automatic',
     pause: pauseOf(state),
     syncMode: policy.syncMode,
-    nodes: observation.declared.map((d) => nodeStatus(d.name, input)),
+    nodes: s.names.map((name) => nodeStatus(s, name, wallMs)),
     haproxy: {
-      reachable: observation.haproxy.reachable,
-      write: slot === null ? null : nameOf(slot),
-      read: input.readAddresses.map(nameOf),
+      reachable: haproxy.reachable,
+      write: haproxy.slot === null ? null : nameOf(haproxy.slot),
+      read: (haproxy.read ?? []).map(nameOf),
       unreached: s.names.filter((name) => isUnreached(s, name)),
     },
-    sync: { waitsFor: ordered?.k ?? 0, members: ordered?.members ?? [], changing: state.joint.length > 1 },
+    sync: { waitsFor: s.ordered?.k ?? 0, members: s.ordered?.members ?? [], changing: state.joint.length > 1 },
     lastFailover: input.lastFailover,
   };
 }
 
 /** True when clients can write: the leader runs as a primary, and HAProxy leads to it. */
-export function isServing(state: ClusterState, observation: Observation): boolean {
-  if (!serves(state) || state.leader === null) return false;
-  const address = addressOf(observation, state.leader);
-  const runs = statusOf(observation, state.leader)?.postgres.state === 'primary';
-  return runs && address !== null && observation.haproxy.slot === address;
+export function isServing(s: Situation): boolean {
+  const { slot } = s.observation.haproxy;
+  const runs = serves(s.state) && s.status(s.leader)?.postgres.state === 'primary';
+  return runs && slot !== null && slot === s.address(s.leader);
 }
 
 function pauseOf({ pause }: ClusterState): ClusterStatus['pause'] {
@@ -79,41 +72,40 @@ function pauseOf({ pause }: ClusterState): ClusterStatus['pause'] {
 }
 
 /** What the leader reports of its leadership; null when that is not known. */
-function leadOf({ leader }: ClusterState, observation: Observation): Status['lead'] {
-  return leader === null ? null : (statusOf(observation, leader)?.lead ?? null);
+function leadOf(s: Situation): Status['lead'] {
+  return s.status(s.leader)?.lead ?? null;
 }
 
 function iso(wallMs: number): string {
   return new Date(wallMs).toISOString();
 }
 
-function nodeStatus(name: string, { decision, observation, nowMs, wallMs }: StatusInput): NodeStatus {
-  const { state } = decision;
-  const view = viewOf(observation, name);
-  const status = statusOf(observation, name);
+function nodeStatus(s: Situation, name: string, wallMs: number): NodeStatus {
+  const view = s.view(name);
+  const status = s.status(name);
   const postgres = status?.postgres;
   const { settings = NO_SETTINGS } = status ?? { settings: null };
-  const lead = leadOf(state, observation);
-  const isLeader = name === state.leader;
-  const lagBytes = isLeader ? null : lagBytesOf(state, observation, name);
+  const lead = leadOf(s);
+  const isLeader = name === s.leader;
+  const lagBytes = lagBytesOf(s, name);
   return {
     name,
-    address: addressOf(observation, name) ?? '',
-    role: roleOf(state, observation, name),
+    address: s.address(name) ?? '',
+    role: roleOf(s, name),
     state: postgres?.state ?? (view.connected ? 'unknown' : 'off'),
     timeline: postgres?.timeline ?? null,
     lsn: (isLeader ? lead?.flushLsn : postgres?.lsn) ?? null,
     lagBytes,
     lagSeconds: isLeader ? null : lagSecondsOf(postgres?.heartbeatSeenAgeMs ?? null, lagBytes),
-    sync: syncOf(state, name),
+    sync: syncOf(s.state, name),
     streamingFrom: postgres?.streamingFrom ?? null,
     connected: view.connected,
-    since: iso(wallMs - (nowMs - view.changedAtMs)),
-    order: describe(state.orders[name]?.target),
-    done: isDone(status, state.orders[name]),
+    since: iso(wallMs - (s.nowMs - view.changedAtMs)),
+    order: describe(s.state.orders[name]?.target),
+    done: s.isDone(name),
     failure: status?.failure == null ? null : failureText(status.failure),
     settings,
-    syncState: lead?.standbys.find((s) => s.name === name)?.syncState ?? null,
+    syncState: lead?.standbys.find((standby) => standby.name === name)?.syncState ?? null,
     slots: view.connected ? (view.slots ?? []) : [],
   };
 }
@@ -124,12 +116,15 @@ function failureText({ code, message, tries = 1 }: NonNullable<Status['failure']
 }
 
 /**
- * How far the data that this node shows is behind the leader's flushed position, bytes; null when that is not known.
+ * How far the data that this standby shows is behind the leader's flushed position, bytes; null when that is not known,
+ * and for the leader.
  */
-function lagBytesOf(state: ClusterState, observation: Observation, name: string): number | null {
-  const flushLsn = leadOf(state, observation)?.flushLsn ?? null;
-  const replayLsn = statusOf(observation, name)?.postgres.replayLsn ?? null;
-  return flushLsn === null || replayLsn === null ? null : Math.max(0, lsnDistance(replayLsn, flushLsn));
+function lagBytesOf(s: Situation, name: string): number | null {
+  const flushLsn = leadOf(s)?.flushLsn ?? null;
+  const replayLsn = s.status(name)?.postgres.replayLsn ?? null;
+  return name === s.leader || flushLsn === null || replayLsn === null
+    ? null
+    : Math.max(0, lsnDistance(replayLsn, flushLsn));
 }
 
 /**
@@ -141,14 +136,12 @@ function lagSecondsOf(heartbeatAgeMs: number | null, lagBytes: number | null): n
   return heartbeatAgeMs === null ? null : Math.round(heartbeatAgeMs / 100) / 10;
 }
 
-function roleOf(state: ClusterState, observation: Observation, name: string): NodeStatus['role'] {
-  const { connected, status } = viewOf(observation, name);
-  if (!connected) return 'down';
-  const { leader, activity } = state;
-  const leads = serves(state) || activity.kind === 'handover' || activity.kind === 'restart';
+function roleOf(s: Situation, name: string): NodeStatus['role'] {
+  const { state, leader } = s;
+  if (!s.view(name).connected) return 'down';
+  const leads = serves(state) || state.activity.kind === 'handover' || state.activity.kind === 'restart';
   if (name === leader) return leads ? 'leader' : 'candidate';
-  const streamingFrom = status?.postgres.streamingFrom ?? null;
-  return streamingFrom !== null && streamingFrom === leader ? 'standby' : 'joining';
+  return s.status(name)?.postgres.streamingFrom === leader ? 'standby' : 'joining';
 }
 
 function syncOf({ joint }: ClusterState, name: string): NodeStatus['sync'] {
@@ -161,13 +154,13 @@ function syncOf({ joint }: ClusterState, name: string): NodeStatus['sync'] {
  * How long a one-row commit takes: the time in which the leader flushed its last heartbeat, and in which the standbys
  * that it waits for confirmed theirs. Null when that is not known, or when no answer came lately.
  */
-function writeMsOf(state: ClusterState, observation: Observation): number | null {
-  const lead = leadOf(state, observation);
-  const ordered = state.joint.at(-1);
+function writeMsOf(s: Situation): number | null {
+  const { ordered } = s;
+  const lead = leadOf(s);
   if (lead === null || ordered === undefined || lead.heartbeatAgeMs > COMMIT_AGE_MAX_MS) return null;
   const commitMs = lead.commitMs ?? null;
   if (commitMs === null || ordered.k === 0) return commitMs;
-  const lags = lead.standbys.filter((s) => ordered.members.includes(s.name)).map((s) => s.flushLagMs ?? null);
+  const lags = lead.standbys.filter(({ name }) => ordered.members.includes(name)).map((row) => row.flushLagMs ?? null);
   const slowest = lags.filter((ms) => ms !== null).sort((a, b) => a - b)[ordered.k - 1];
   return slowest === undefined ? null : Math.round((commitMs + slowest) * 10) / 10;
 }
@@ -180,19 +173,19 @@ export class Sampler {
   private write: { ms: number; atMs: number } | null = null;
 
   /** Called after each cycle. */
-  note({ state }: Decision, observation: Observation, nowMs: number): void {
-    const ms = writeMsOf(state, observation);
-    if (ms !== null) this.write = { ms, atMs: nowMs };
+  note(s: Situation): void {
+    const ms = writeMsOf(s);
+    if (ms !== null) this.write = { ms, atMs: s.nowMs };
   }
 
-  sample({ state }: Decision, observation: Observation, nowMs: number, wallMs: number): Sample {
+  sample(s: Situation, wallMs: number): Sample {
     const lagBytes: Sample['lagBytes'] = {};
-    for (const { name } of observation.declared) {
-      const bytes = name === state.leader ? null : lagBytesOf(state, observation, name);
+    for (const name of s.names) {
+      const bytes = lagBytesOf(s, name);
       if (bytes !== null) lagBytes[name] = bytes;
     }
     const { write } = this;
-    const isNew = write !== null && nowMs - write.atMs < COMMIT_AGE_MAX_MS && isServing(state, observation);
+    const isNew = write !== null && s.nowMs - write.atMs < COMMIT_AGE_MAX_MS && isServing(s);
     return { at: iso(wallMs), writeMs: isNew ? write.ms : null, lagBytes };
   }
 }

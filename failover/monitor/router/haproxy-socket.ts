@@ -10,64 +10,41 @@ const ANSWER_BYTES_MAX = 16 * 1024 * 1024;
 /** Port of a slot that has never got an address. A connect to it is refused at once. */
 export const CLOSED_PORT = 1;
 
+/** Asked just before a line is sent, because a process that was stopped meanwhile must not send it (S11). */
+type MayStill = () => boolean;
+
 /**
  * Sends one line (commands joined by `;`) and resolves with the whole answer. Throws at the deadline and on any error.
- * `mayStill` is asked just before the line is sent, because a process that was stopped meanwhile must not send it
- * (S11).
  */
-export function ask(
+export async function ask(
   path: string,
   line: string,
   limitMs: number = ANSWER_LIMIT_MS,
-  mayStill: () => boolean = () => true,
+  mayStill: MayStill = () => true,
 ): Promise<string> {
-  const chunks: Buffer[] = [];
-  const heard = (chunk: Buffer) => {
-    chunks.push(chunk);
-  };
-  return converse({ path, line, silenceMs: limitMs, limitMs, mayStill, heard }).then(() =>
-    Buffer.concat(chunks).toString('utf8'),
-  );
+  const lines: string[] = [];
+  await askLines(path, line, (one) => lines.push(one), mayStill, limitMs, limitMs);
+  return lines.join('\n');
 }
 
 /**
  * Sends one line, calls `each` with every line of the answer as it arrives, and resolves at its end. A list of
  * thousands of sessions may take long, as long as a part of it arrives at least every `silenceMs`. Throws when no part
- * does, when it takes longer than {@link LIST_LIMIT_MS}, and on any error.
+ * does, when it takes longer than `limitMs`, and on any error.
  */
-export async function askLines(
+export function askLines(
   path: string,
   line: string,
   each: (line: string) => void,
+  mayStill: MayStill,
   silenceMs: number = ANSWER_LIMIT_MS,
-  mayStill: () => boolean = () => true,
+  limitMs: number = LIST_LIMIT_MS,
 ): Promise<void> {
-  const decoder = new StringDecoder('utf8');
-  let rest = '';
-  const heard = (chunk: Buffer) => {
-    const lines = (rest + decoder.write(chunk)).split('\n');
-    rest = lines.pop() ?? '';
-    for (const one of lines) each(one);
-  };
-  await converse({ path, line, silenceMs, limitMs: LIST_LIMIT_MS, mayStill, heard });
-  if (rest !== '') each(rest);
-}
-
-interface Conversation {
-  path: string;
-  line: string;
-  /** Longest time without a byte, ms. */
-  silenceMs: number;
-  /** Longest time for the whole answer, ms. */
-  limitMs: number;
-  mayStill: () => boolean;
-  heard: (chunk: Buffer) => void;
-}
-
-function converse({ path, line, silenceMs, limitMs, mayStill, heard }: Conversation): Promise<void> {
   return new Promise((resolve, reject) => {
     const socket = connect(path);
+    const decoder = new StringDecoder('utf8');
     let bytes = 0;
+    let rest = '';
     const end = (error: Error | null) => {
       clearTimeout(limit);
       clearTimeout(silence);
@@ -91,9 +68,14 @@ function converse({ path, line, silenceMs, limitMs, mayStill, heard }: Conversat
       }
       clearTimeout(silence);
       silence = setTimeout(silent, silenceMs);
-      heard(chunk);
+      const lines = (rest + decoder.write(chunk)).split('\n');
+      rest = lines.pop() ?? '';
+      for (const one of lines) each(one);
     });
-    socket.once('end', () => end(null));
+    socket.once('end', () => {
+      if (rest !== '') each(rest);
+      end(null);
+    });
     socket.once('error', (error) => end(error));
   });
 }
@@ -226,6 +208,11 @@ export function parseOldWorkers(answer: string): string[] {
 /** True when the server is a node's slot. The server `hold`, where waiting clients are held, is not. */
 export function isSlot(row: ServerState): boolean {
   return row.server !== 'hold';
+}
+
+/** The slots of a backend that lead to a node. */
+export function openSlots(servers: readonly ServerState[], backend: 'write' | 'read'): ServerState[] {
+  return servers.filter((row) => row.backend === backend && isSlot(row) && !row.maintenance);
 }
 
 export function isPort(backend: string): boolean {

@@ -11,19 +11,10 @@
 import { messageOf } from '../../contract/errors';
 import type { HaproxyView } from '../../core/state/observation';
 import type { Log, Router } from '../ports';
-import {
-  CLOSED_PORT,
-  isPort,
-  isSlot,
-  loadOf,
-  parseEpoch,
-  parseLoads,
-  parseServers,
-  type ServerState,
-} from './haproxy-socket';
+import { isSlot, loadOf, openSlots, type ServerState } from './haproxy-socket';
 import { SessionSweep } from './sweep';
 import { Wish } from './wish';
-import { type Look, Workers, type WorkersOptions } from './workers';
+import { Workers, type WorkersOptions } from './workers';
 
 /**
  * The two scans that prove that no session is left are at least this far apart, ms: more than HAProxy's `timeout
@@ -43,18 +34,17 @@ const SILENCE_TOLD_MS = 1_000;
 /** What is known of a HAProxy that does not answer. */
 const SILENT = { reachable: false, slot: null, closed: false, clean: false };
 
-export interface HaproxyOptions extends WorkersOptions {
+interface HaproxyOptions extends WorkersOptions {
   port: number;
   /** Addresses of the declared nodes. The i-th one belongs to the slot `node<i+1>`. */
   addresses: readonly string[];
   log: Log;
-  onChange: () => void;
 }
 
 /** A caller that waits for a look that shows a closed slot, or for any look. */
 interface Waiter {
   for: 'closed' | 'look';
-  done: () => void;
+  done: (shown: boolean) => void;
 }
 
 export class Haproxy implements Router {
@@ -62,13 +52,11 @@ export class Haproxy implements Router {
   private readonly sweep: SessionSweep;
   private wish = new Wish();
   private current: HaproxyView = { ...SILENT, epoch: null, keeping: null };
-  private readAddresses: string[] = [];
   private cleanSinceMs: number | null = null;
-  /** What each worker showed last. Without servers while HAProxy is silent. */
-  private looks: readonly Look[] = [];
   /** Address to which the write slot was last seen open; null when it was never seen open. */
   private ledTo: string | null = null;
   private ended = false;
+  /** Ends the rest between two looks. */
   private nudge: (() => void) | null = null;
   private readonly waiters = new Set<Waiter>();
   /** Epoch of the worker that was last seen, also while HAProxy is silent. */
@@ -85,16 +73,14 @@ export class Haproxy implements Router {
     return this.current;
   }
 
-  /** Addresses whose read slots were seen open, for the status page. */
-  readView(): readonly string[] {
-    return this.readAddresses;
-  }
-
   write(address: string | null, keep: string | null): void {
     const { write, read, readSettled } = this.wish;
     if (write !== null && write.slot === address && write.keep === keep) return;
     this.wish = new Wish({ slot: address, keep }, read, readSettled);
-    if (write?.keep !== keep) this.unproven();
+    if (write?.keep !== keep) {
+      this.cleanSinceMs = null;
+      this.current = { ...this.current, clean: false, keeping: keep };
+    }
     this.poke();
   }
 
@@ -108,13 +94,8 @@ export class Haproxy implements Router {
   }
 
   async closed(limitMs: number): Promise<boolean> {
-    const deadline = this.options.clock.nowMs() + limitMs;
-    while (!(this.current.reachable && this.current.closed)) {
-      const leftMs = deadline - this.options.clock.nowMs();
-      if (leftMs <= 0) return false;
-      await this.toldOf('closed', leftMs);
-    }
-    return true;
+    const { reachable, closed } = this.current;
+    return (reachable && closed) || this.toldOf('closed', limitMs);
   }
 
   async look(limitMs: number): Promise<void> {
@@ -123,16 +104,16 @@ export class Haproxy implements Router {
     await this.toldOf('look', limitMs);
   }
 
-  /** Resolves when a look has shown what is waited for, or after `limitMs`. */
-  private toldOf(what: Waiter['for'], limitMs: number): Promise<void> {
-    return new Promise<void>((resolve) => {
-      const done = () => {
+  /** Resolves with true when a look has shown what is waited for, and with false after `limitMs`. */
+  private toldOf(what: Waiter['for'], limitMs: number): Promise<boolean> {
+    return new Promise((resolve) => {
+      const done = (shown: boolean) => {
         clearTimeout(timer);
         this.waiters.delete(waiter);
-        resolve();
+        resolve(shown);
       };
       const waiter = { for: what, done };
-      const timer = setTimeout(done, limitMs);
+      const timer = setTimeout(() => done(false), limitMs);
       this.waiters.add(waiter);
     });
   }
@@ -165,16 +146,6 @@ export class Haproxy implements Router {
     this.nudge?.();
   }
 
-  private unproven(): void {
-    this.cleanSinceMs = null;
-    this.current = { ...this.current, clean: false, keeping: this.wish.keep };
-  }
-
-  /** Servers of the running worker as last seen; none while HAProxy is silent. */
-  private get rows(): readonly ServerState[] {
-    return this.looks[0]?.servers ?? [];
-  }
-
   /** Makes one look at HAProxy and one step towards what is wanted. Resolves with the time until the next look, ms. */
   private async pass(): Promise<number> {
     const { workers, wish } = this;
@@ -182,30 +153,21 @@ export class Haproxy implements Router {
       workers.stayAwake();
       const startMs = this.options.clock.nowMs();
       await workers.findOldOnes(this.current.reachable);
-      const [first, ...others] = await workers.everywhere(this.commands(), this.looks);
-      if (first === undefined) throw new Error('no worker answered');
-      const epoch = parseEpoch(first);
-      if (epoch === null) throw new Error('HAProxy answered with something else than its state');
-      this.looks = [first, ...others].map((answer, worker) => this.lookOf(worker, answer));
+      const epoch = await workers.look(this.commands());
       // A worker came or went, so the master is asked which old workers there are before anything counts as proven.
-      if (epoch !== this.current.epoch || this.looks.some((look) => look.servers.length === 0)) workers.askForOldOnes();
-      if (wish === this.wish) await this.learn(epoch, this.looks, startMs);
+      const isSame = epoch === this.current.epoch && workers.looks.every((look) => look.servers.length > 0);
+      if (!isSame) workers.askForOldOnes();
+      if (wish === this.wish) await this.learn(epoch, isSame, startMs);
       return this.settled() ? IDLE_MS : BUSY_MS;
     } catch (error) {
       this.tellSilence(error);
-      this.update({ ...SILENT, epoch: this.lastEpoch, keeping: this.wish.keep });
-      this.looks = this.looks.map((look) => ({ ...look, servers: [], loads: [] }));
+      this.update({ ...SILENT, epoch: this.lastEpoch, keeping: this.wish.keep, read: this.current.read });
+      workers.forget();
       this.sweep.restart();
       this.cleanSinceMs = null;
       this.wish.readSettled = false;
       return UNREACHABLE_MS;
     }
-  }
-
-  private lookOf(worker: number, answer: string): Look {
-    const servers = parseServers(answer);
-    const name = this.workers.nameOf(worker);
-    return { worker, name, servers, loads: parseLoads(answer), backendIds: idsOf(servers) };
   }
 
   /** Logs only a lasting silence, because on a busy machine a single answer may be late. */
@@ -223,7 +185,7 @@ export class Haproxy implements Router {
     if ([...this.waiters].some((waiter) => waiter.for === 'look')) return [];
     const { write, read } = this.wish;
     return [
-      ...this.sweep.commands(this.rows, this.wish),
+      ...this.sweep.commands(this.wish),
       ...this.queueCommands(),
       ...this.slotCommands('write', write && (write.slot === null ? [] : [write.slot])),
       ...this.slotCommands('read', read),
@@ -240,7 +202,7 @@ export class Haproxy implements Router {
    */
   private slotCommands(backend: string, wanted: readonly string[] | null): string[] {
     const { port } = this.options;
-    const rows = this.rows.filter((row) => row.backend === backend && isSlot(row));
+    const rows = this.workers.servers.filter((row) => row.backend === backend && isSlot(row));
     const isRight = (row: ServerState) => row.address === this.addressOf(row) && row.port === port;
     const move = rows
       .filter((row) => row.maintenance && this.addressOf(row) !== undefined && !isRight(row))
@@ -259,15 +221,13 @@ export class Haproxy implements Router {
    * perhaps forever.
    */
   private queueCommands(): string[] {
-    const loads = this.looks[0]?.loads ?? [];
-    return this.rows
-      .filter((row) => isPort(row.backend) && isSlot(row) && !row.maintenance)
-      .flatMap((row) => {
-        const slot = loadOf(loads, row);
-        const queued = loadOf(loads, { backend: row.backend, server: 'BACKEND' })?.queued ?? 0;
-        if (queued === 0 || slot === undefined || slot.limit === null || slot.sessions >= slot.limit) return [];
-        return [`set maxconn server ${row.backend}/${row.server} ${slot.limit}`];
-      });
+    const { servers, loads } = this.workers.looks[0] ?? { servers: [], loads: [] };
+    return [...openSlots(servers, 'write'), ...openSlots(servers, 'read')].flatMap((row) => {
+      const slot = loadOf(loads, row);
+      const queued = loadOf(loads, { backend: row.backend, server: 'BACKEND' })?.queued ?? 0;
+      if (queued === 0 || slot === undefined || slot.limit === null || slot.sessions >= slot.limit) return [];
+      return [`set maxconn server ${row.backend}/${row.server} ${slot.limit}`];
+    });
   }
 
   /** Address of the node that the slot belongs to; undefined when no node is declared for it. */
@@ -286,54 +246,55 @@ export class Haproxy implements Router {
     return this.slotIsRight() && (this.current.clean || write?.slot !== null) && readSettled;
   }
 
-  private async learn(epoch: string, looks: readonly Look[], startMs: number): Promise<void> {
+  /** `isSame`: the same workers have answered as in the look before. */
+  private async learn(epoch: string, isSame: boolean, startMs: number): Promise<void> {
+    const { servers, looks } = this.workers;
     if (this.lastEpoch !== epoch) {
       if (this.lastEpoch !== null) this.wish.startClosed();
       this.sweep.restart();
     }
     const wanted = this.wish.write?.slot ?? null;
-    const slots = looks.map((look) => slotOf(look.servers, wanted));
-    const closed = this.rows.length > 0 && openForWrites(this.rows).length === 0;
-    const slot = slots[0] ?? null;
+    const closed = servers.length > 0 && openSlots(servers, 'write').length === 0;
+    const slot = looks[0] === undefined ? null : this.wish.slotOf(looks[0]);
     if (slot !== null) this.ledTo = slot;
     if (this.slotIsRight() && wanted !== null && slot !== null && slot !== wanted) this.wish.giveWay();
     const { keep: keeping } = this.wish;
-    const lists = await this.sweep.end({ looks, slots }, this.wish);
-    this.learnRead(looks);
-    const sameWorkers = epoch === this.current.epoch && looks.every((look) => look.servers.length > 0);
+    const lists = await this.sweep.end(this.wish);
+    const read = this.learnRead();
     // Only a look at a slot that was already closed (or on the kept address) counts, because no session can arrive
     // after it.
-    const safe = sameWorkers && (closed || slot === keeping);
+    const safe = isSame && (closed || slot === keeping);
     if (!safe) this.cleanSinceMs = null;
     let clean = this.current.clean && safe;
     if (this.wish.write !== null) {
-      const left = this.sweep.left({ looks, slots }, this.wish, lists, this.ledTo);
+      const left = this.sweep.left(this.wish, lists, this.ledTo);
       if (left > 0) this.cleanSinceMs = null;
       else if (safe) this.cleanSinceMs ??= this.options.clock.nowMs();
       clean = this.cleanSinceMs !== null && (clean || startMs - this.cleanSinceMs >= SCAN_GAP_MS);
     }
-    this.update({ reachable: true, epoch, slot, closed, keeping, clean, unreached: this.unreached(startMs) });
+    this.update({ reachable: true, epoch, slot, closed, keeping, clean, unreached: this.unreached(startMs), read });
   }
 
   /** Addresses that HAProxy's own health checks do not reach, each with the time of the first look that showed so. */
   private unreached(nowMs: number): Record<string, number> {
     const before = this.current.unreached ?? {};
-    const down = this.rows.filter(
+    const down = this.workers.servers.filter(
       (s) => s.backend === 'reach' && !s.maintenance && s.down && s.port === this.options.port,
     );
     return Object.fromEntries(down.map((s) => [s.address, before[s.address] ?? nowMs]));
   }
 
-  private learnRead(looks: readonly Look[]): void {
+  /** Notices whether the read slots are as they are wanted. Returns the addresses that they lead to. */
+  private learnRead(): string[] | undefined {
     const { wish } = this;
-    if (wish.read === null) return;
-    const open = this.rows.filter((s) => s.backend === 'read' && isSlot(s) && !s.maintenance);
-    this.readAddresses = open.map((s) => s.address);
-    const right = [...this.readAddresses].sort().join() === wish.read.join();
-    const left = looks.some(({ servers, loads }) =>
+    if (wish.read === null) return this.current.read;
+    const open = openSlots(this.workers.servers, 'read').map((row) => row.address);
+    const right = [...open].sort().join() === wish.read.join();
+    const left = this.workers.looks.some(({ servers, loads }) =>
       servers.some((row) => row.backend === 'read' && wish.mustGo(row) && loadOf(loads, row)?.sessions !== 0),
     );
     wish.readSettled = right && !left;
+    return open;
   }
 
   private forgetWanted(): void {
@@ -356,26 +317,8 @@ export class Haproxy implements Router {
     this.current = next;
     if (next.reachable) this.tellSeen(next);
     for (const waiter of [...this.waiters]) {
-      if (next.reachable && (next.closed || waiter.for === 'look')) waiter.done();
+      if (next.reachable && (next.closed || waiter.for === 'look')) waiter.done(true);
     }
-    if (JSON.stringify(before) !== JSON.stringify(next)) this.options.onChange();
+    if (JSON.stringify(before) !== JSON.stringify(next)) this.options.loop.wake();
   }
-}
-
-/** The open slots of a worker's write backend. */
-function openForWrites(servers: readonly ServerState[]): ServerState[] {
-  return servers.filter((row) => row.backend === 'write' && isSlot(row) && !row.maintenance);
-}
-
-/**
- * Address that a worker's write backend leads to; null when it is closed. If it leads to several addresses: one that is
- * not wanted.
- */
-function slotOf(servers: readonly ServerState[], wanted: string | null): string | null {
-  const open = openForWrites(servers).filter((row) => row.port !== CLOSED_PORT);
-  return (open.find((row) => row.address !== wanted) ?? open[0])?.address ?? null;
-}
-
-function idsOf(servers: readonly ServerState[]): string[] {
-  return [...new Set(servers.filter((row) => isPort(row.backend)).map((row) => row.backendId))];
 }

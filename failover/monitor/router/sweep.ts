@@ -31,13 +31,6 @@ interface Going {
   ripe: boolean;
 }
 
-/** What one look showed of all workers. */
-export interface Looks {
-  looks: readonly Look[];
-  /** Address that each worker's write slot leads to. */
-  slots: readonly (string | null)[];
-}
-
 export class SessionSweep {
   /** Slots with sessions that have to go, by worker and slot. */
   private going = new Map<string, Going>();
@@ -56,11 +49,11 @@ export class SessionSweep {
   }
 
   /** The commands that end the sessions of ripe slots that are still closed. */
-  commands(rows: readonly ServerState[], wish: Wish): string[] {
+  commands(wish: Wish): string[] {
     const ripe = new Set([...this.going.values()].filter((going) => going.ripe));
     for (const going of ripe) going.ripe = false;
     const againMs = this.clock.nowMs() + SHUTDOWN_AGAIN_MS;
-    return rows.flatMap((row) => {
+    return this.workers.servers.flatMap((row) => {
       const going = this.going.get(keyOf('now', row));
       if (going === undefined || !ripe.has(going) || !row.maintenance || !wish.mustGo(row)) return [];
       going.againMs = againMs;
@@ -73,20 +66,20 @@ export class SessionSweep {
    * shown that no session connects there any more. In an old worker, which gets no new sessions, it ends them one by
    * one. Resolves with the lists of the old workers.
    */
-  async end({ looks, slots }: Looks, wish: Wish): Promise<ReadonlyMap<number, readonly Session[]>> {
+  async end(wish: Wish): Promise<ReadonlyMap<number, readonly Session[]>> {
     const nowMs = this.clock.nowMs();
     const before = this.going;
     this.going = new Map();
     const lists = new Map<number, readonly Session[]>();
-    for (const look of looks) {
+    for (const look of this.workers.looks) {
       const { worker } = look;
       const due = this.due(look, before, wish, nowMs);
       if (worker === 0) {
-        if (due.length > 0) void this.findRipe(due, looks);
+        if (due.length > 0) void this.findRipe(due);
         continue;
       }
-      if (due.length === 0 && !(wish.isTrap(worker, slots[worker] ?? null) && mayHaveWaiting(look.loads))) continue;
-      const { sessions } = await this.workers.list(worker, looks);
+      if (due.length === 0 && !(wish.isTrap(look) && mayHaveWaiting(look.loads))) continue;
+      const { sessions } = await this.workers.list(worker);
       lists.set(worker, sessions);
       await this.endOneByOne(worker, due, sessions, nowMs);
     }
@@ -99,14 +92,10 @@ export class SessionSweep {
    * wakes up and is still a primary. Read sessions on other nodes are ended too, but not waited for, because those
    * nodes are standbys.
    */
-  left(
-    { looks, slots }: Looks,
-    wish: Wish,
-    lists: ReadonlyMap<number, readonly Session[]>,
-    ledTo: string | null,
-  ): number {
+  left(wish: Wish, lists: ReadonlyMap<number, readonly Session[]>, ledTo: string | null): number {
     let left = 0;
-    for (const { worker, servers, loads } of looks) {
+    for (const look of this.workers.looks) {
+      const { worker, servers, loads } = look;
       for (const row of servers.filter((r) => wish.mustGo(r))) {
         const mayWrite = row.address !== wish.keep && (ledTo === null || row.address === ledTo);
         if (row.backend === 'read' && !mayWrite) continue;
@@ -115,7 +104,7 @@ export class SessionSweep {
         left += loadOf(loads, row)?.sessions ?? 1;
         if (row.backend === 'read' && worker === 0 && !row.maintenance) left += 1;
       }
-      if (!wish.isTrap(worker, slots[worker] ?? null)) continue;
+      if (!wish.isTrap(look)) continue;
       left += lists.get(worker)?.filter((s) => s.backend === 'write' && isOnTheWay(s)).length ?? 0;
     }
     return left;
@@ -141,13 +130,13 @@ export class SessionSweep {
    * client, and does nothing any more (decision 17). The list may be long, so the looks go on meanwhile, and the next
    * look that finds the slot still closed ends its sessions.
    */
-  private async findRipe(due: readonly Due[], looks: readonly Look[]): Promise<void> {
+  private async findRipe(due: readonly Due[]): Promise<void> {
     if (this.listing) return;
     this.listing = true;
     const since = due.map(({ going }) => going.sinceMs);
     let found = false;
     try {
-      const { sessions, loads } = await this.workers.list(0, looks);
+      const { sessions, loads } = await this.workers.list(0);
       for (const [i, { row, going }] of due.entries()) {
         const on = sessions.filter((s) => isOn(s, row) && s.state !== 'ended');
         // The numbers were requested after the list, so a higher number means that the list did not show all sessions.

@@ -1,26 +1,21 @@
 /**
  * What the loop wants of HAProxy. A new wish is made when the loop wants another write route or forgets what it wanted.
  */
-import { isSlot, type ServerState } from './haproxy-socket';
+import { CLOSED_PORT, isSlot, openSlots, type ServerState } from './haproxy-socket';
+import type { Look } from './workers';
 
 export class Wish {
-  /**
-   * The wanted address of the write slot (null: closed), and the address whose sessions stay (null: none). Null when
-   * nothing is wanted.
-   */
-  write: { slot: string | null; keep: string | null } | null;
-  /** The wanted addresses of the read slots, sorted; null when nothing is wanted. */
-  read: readonly string[] | null;
-
   constructor(
-    write: Wish['write'] = null,
-    read: Wish['read'] = null,
+    /**
+     * The wanted address of the write slot (null: closed), and the address whose sessions stay (null: none). Null when
+     * nothing is wanted.
+     */
+    public write: { slot: string | null; keep: string | null } | null = null,
+    /** The wanted addresses of the read slots, sorted; null when nothing is wanted. */
+    public read: readonly string[] | null = null,
     /** True when the read slots were seen right, without sessions that have to go. */
     public readSettled = false,
-  ) {
-    this.write = write;
-    this.read = read;
-  }
+  ) {}
 
   get keep(): string | null {
     return this.write?.keep ?? null;
@@ -43,6 +38,15 @@ export class Wish {
   }
 
   /**
+   * Address that a worker's write backend leads to; null when it is closed. If it leads to several addresses: one that
+   * is not wanted.
+   */
+  slotOf({ servers }: Look): string | null {
+    const open = openSlots(servers, 'write').filter((row) => row.port !== CLOSED_PORT);
+    return (open.find((row) => row.address !== this.write?.slot) ?? open[0])?.address ?? null;
+  }
+
+  /**
    * True when the sessions of this slot have to go: on the write port those that are not kept, on the read port those
    * on addresses that are not wanted.
    */
@@ -56,7 +60,8 @@ export class Wish {
    * The slots of an old worker cannot be moved. If its write slot leads to another node, sessions that still wait in
    * that worker would get there, so they are waited for as well (at most `holdTimeout`).
    */
-  isTrap(worker: number, slot: string | null): boolean {
-    return worker > 0 && this.write !== null && slot !== null && slot !== this.write.keep;
+  isTrap(look: Look): boolean {
+    const slot = this.slotOf(look);
+    return look.worker > 0 && this.write !== null && slot !== null && slot !== this.write.keep;
   }
 }

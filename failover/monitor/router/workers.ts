@@ -3,15 +3,17 @@
  * master.
  */
 import { join } from 'node:path';
-import type { Clock } from '../ports';
+import type { Clock, Events } from '../ports';
 import {
   ANSWER_LIMIT_MS,
   ask,
   askLines,
   isPort,
   type Load,
+  parseEpoch,
   parseLoads,
   parseOldWorkers,
+  parseServers,
   parseSession,
   type ServerState,
   type Session,
@@ -34,19 +36,18 @@ export interface Look {
   name: string;
   servers: readonly ServerState[];
   loads: readonly Load[];
-  /** Numbers of the two ports' backends. They differ between configurations. */
-  backendIds: readonly string[];
 }
 
 export interface WorkersOptions {
   /** The folder with `admin.sock` and `master.sock`. */
   sockets: string;
   clock: Clock;
-  /** Number of stalls of the process so far. */
-  stalls: () => number;
+  loop: Pick<Events, 'wake' | 'stalls'>;
 }
 
 export class Workers {
+  /** What each worker showed last, the running one first. Without servers while HAProxy is silent. */
+  looks: readonly Look[] = [];
   private old: { pids: readonly string[]; askedAtMs: number } = { pids: [], askedAtMs: Number.NEGATIVE_INFINITY };
   private stallsSeen = 0;
 
@@ -56,8 +57,9 @@ export class Workers {
     private readonly onStall: () => void,
   ) {}
 
-  nameOf(worker: number): string {
-    return worker === 0 ? 'now' : (this.old.pids[worker - 1] ?? '');
+  /** Servers of the running worker. */
+  get servers(): readonly ServerState[] {
+    return this.looks[0]?.servers ?? [];
   }
 
   /** Asks the master for old workers: at intervals, while HAProxy was silent, and after {@link askForOldOnes}. */
@@ -75,21 +77,36 @@ export class Workers {
   }
 
   /**
-   * Asks every worker for its state. The answers come in the order of the workers. Only the running worker takes
-   * `changes`.
+   * Asks every worker for its state; the running one first takes `changes`. Returns the epoch of the running worker.
+   * Throws when a worker does not answer.
    */
-  everywhere(changes: readonly string[], known: readonly Look[]): Promise<string[]> {
-    const workers = Array.from({ length: this.old.pids.length + 1 }, (_, worker) => worker);
-    const questions = (w: number) => ['show info', 'show servers state', ...this.loadQuestions(w, known)];
-    return Promise.all(workers.map((w) => this.tell(w, w === 0 ? [...changes, ...questions(w)] : questions(w))));
+  async look(changes: readonly string[]): Promise<string> {
+    const names = this.names();
+    const answers = await Promise.all(
+      names.map((_, worker) => {
+        const questions = ['show info', 'show servers state', ...this.loadQuestions(worker)];
+        return this.tell(worker, worker === 0 ? [...changes, ...questions] : questions);
+      }),
+    );
+    const epoch = parseEpoch(answers[0] ?? '');
+    if (epoch === null) throw new Error('HAProxy answered with something else than its state');
+    this.looks = answers.map((answer, worker) => {
+      return { worker, name: names[worker] ?? '', servers: parseServers(answer), loads: parseLoads(answer) };
+    });
+    return epoch;
+  }
+
+  /** Forgets what the workers showed, because HAProxy is silent. */
+  forget(): void {
+    this.looks = this.looks.map((look) => ({ ...look, servers: [], loads: [] }));
   }
 
   /** Lists all sessions of a worker on the PostgreSQL ports, and then the number of sessions of each slot. */
-  async list(worker: number, known: readonly Look[]): Promise<{ sessions: Session[]; loads: Load[] }> {
+  async list(worker: number): Promise<{ sessions: Session[]; loads: Load[] }> {
     const sessions: Session[] = [];
     const rows: string[] = [];
     this.stayAwake();
-    const [socket, line] = this.lineFor(worker, ['show sess', ...this.loadQuestions(worker, known)]);
+    const [socket, line] = this.lineFor(worker, ['show sess', ...this.loadQuestions(worker)]);
     await askLines(
       join(this.options.sockets, socket),
       line,
@@ -98,8 +115,7 @@ export class Workers {
         if (session === null) rows.push(one);
         else if (isPort(session.backend)) sessions.push(session);
       },
-      ANSWER_LIMIT_MS,
-      () => this.options.stalls() === this.stallsSeen,
+      () => this.options.loop.stalls() === this.stallsSeen,
     );
     this.stayAwake();
     return { sessions, loads: parseLoads(rows.join('\n')) };
@@ -113,8 +129,8 @@ export class Workers {
   /** Sends one line. If the process stood still meanwhile, it neither sends the line nor uses the answer (S11). */
   async ask(socket: string, line: string): Promise<string> {
     this.stayAwake();
-    const { sockets, stalls } = this.options;
-    const answer = await ask(join(sockets, socket), line, ANSWER_LIMIT_MS, () => stalls() === this.stallsSeen);
+    const { sockets, loop } = this.options;
+    const answer = await ask(join(sockets, socket), line, ANSWER_LIMIT_MS, () => loop.stalls() === this.stallsSeen);
     this.stayAwake();
     return answer;
   }
@@ -123,7 +139,7 @@ export class Workers {
    * Throws when the process stood still: what was wanted may be long outdated, so the loop has to want it again (S11).
    */
   stayAwake(): void {
-    const stalls = this.options.stalls();
+    const stalls = this.options.loop.stalls();
     if (stalls === this.stallsSeen) return;
     this.stallsSeen = stalls;
     this.onStall();
@@ -131,12 +147,17 @@ export class Workers {
   }
 
   /**
-   * Asks for the number of sessions of the slots. It names the backends by their numbers, because a frontend has the
-   * same name.
+   * Asks for the number of sessions of the slots. It names the two ports' backends by their numbers, because a
+   * frontend has the same name; they differ between configurations.
    */
-  private loadQuestions(worker: number, known: readonly Look[]): string[] {
-    const ids = known.find((look) => look.name === this.nameOf(worker))?.backendIds ?? [];
-    return (ids.length === 0 ? ['-1'] : ids).map((id) => `show stat ${id} ${BACKENDS_AND_SERVERS} -1`);
+  private loadQuestions(worker: number): string[] {
+    const servers = this.looks.find((look) => look.name === this.names()[worker])?.servers ?? [];
+    const ids = new Set(servers.filter((row) => isPort(row.backend)).map((row) => row.backendId));
+    return (ids.size === 0 ? ['-1'] : [...ids]).map((id) => `show stat ${id} ${BACKENDS_AND_SERVERS} -1`);
+  }
+
+  private names(): string[] {
+    return ['now', ...this.old.pids];
   }
 
   private lineFor(worker: number, commands: readonly string[]): [socket: string, line: string] {

@@ -5,7 +5,6 @@ import type { Answer, ClusterStatus, Failover, LogEvent, NodeStatus, Sample } fr
 import type { Request } from '../../../failover/core/state/observation';
 import { Feed } from '../../../failover/monitor/outside/feed';
 import { httpApp } from '../../../failover/monitor/outside/http';
-import { Listeners } from '../../../failover/monitor/outside/listeners';
 import { bundlePage } from '../../../scripts/lib/page-bundle';
 
 export const TOKEN = 'right-token';
@@ -65,21 +64,17 @@ export class FakeMonitor {
   /** What the next commands are answered; `done` false: refused. */
   answer: Pick<Answer, 'done' | 'message'> = { done: true, message: 'postgres-replica-1 leads now' };
   private current: Words | null = statusOf();
-  private readonly all: Failover[] = [];
   private readonly feed: Feed;
-  private readonly listeners = new Listeners();
   private server: ReturnType<typeof serve> | null = null;
   private ticker: NodeJS.Timeout | null = null;
   private port = 0;
 
   constructor() {
-    this.feed = new Feed({
-      status: () => this.current,
-      busy: () => false,
-      failovers: () => this.all,
-      listeners: this.listeners,
-      nowMs: () => performance.now(),
-    });
+    this.feed = new Feed(
+      () => this.current,
+      () => false,
+      { nowMs: () => performance.now() },
+    );
   }
 
   get url(): string {
@@ -93,20 +88,20 @@ export class FakeMonitor {
       ...{ done, message, leader: this.current?.leader ?? null, term: this.current?.term ?? 0, tookMs: 1 },
     });
     const app = httpApp({
-      ...{ page, feed: this.feed, listeners: this.listeners, version: '0.1.0', hostNames: [] },
+      ...{ page, feed: this.feed, version: '0.1.0', hostNames: [] },
       nowMs: () => performance.now(),
+      wallMs: () => Date.now(),
       healthy: () => true,
       unready: () => null,
       metrics: async () => ({ contentType: 'text/plain', text: '' }),
-      commands: {
-        token: TOKEN,
+      token: TOKEN,
+      commands: () => ({
         ask: async (request) => {
           this.asked.push(request);
           return reply(this.answer.message, this.answer.done);
         },
         dryRun: (request) => reply(`${request.kind}: this is what would happen`, true),
-        wallMs: () => Date.now(),
-      },
+      }),
     });
     await new Promise<void>((resolve) => {
       this.server = serve({ fetch: app.fetch, hostname: '127.0.0.1', port: this.port }, (info: AddressInfo) => {
@@ -119,7 +114,7 @@ export class FakeMonitor {
 
   async stop(): Promise<void> {
     if (this.ticker !== null) clearInterval(this.ticker);
-    this.listeners.close();
+    this.feed.listeners.close();
     const { server } = this;
     this.server = null;
     if (server === null) return;
@@ -142,7 +137,6 @@ export class FakeMonitor {
   }
 
   failover(failover: Failover): void {
-    this.all.push(failover);
     this.feed.failover(failover);
   }
 
