@@ -2,7 +2,7 @@
 import type { ClusterStatus, Failover, NodeStatus, Sample } from '../../contract/api';
 import { lsnDistance } from '../../contract/lsn';
 import type { SettingsStatus, Status } from '../../contract/messages';
-import { isUnreached } from '../../core/facts/reach';
+import { isUnreached } from '../../core/facts/haproxy';
 import { Situation } from '../../core/facts/situation';
 import { addressOf, isDone, statusOf, viewOf } from '../../core/facts/view';
 import { ifLeaderDied } from '../../core/forecast';
