@@ -10,7 +10,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { stringify } from 'yaml';
 import { FINDINGS } from '../cli/doctor/findings';
-import { FAILURE_CODES, type Meaning, NOTE_CODES, RULE_CODES } from '../failover/contract/codes';
+import { FAILURE_CODES, NOTE_CODES, RULE_CODES, TODOS } from '../failover/contract/codes';
 import { RULES } from '../failover/core/rules';
 import { asText, type Effect, KEY_NAMES, KEYS, type Key, type KeyName } from '../stack/keys';
 
@@ -55,11 +55,9 @@ export function ruleTable(): string {
 }
 
 /** Codes with their meanings and the action for a person, as Markdown. */
-export function codeTable(codes: Readonly<Record<string, Meaning>>): string {
-  const rows = Object.entries(codes).map(([code, meaning]) => {
-    const { says, todo } = typeof meaning === 'string' ? { says: meaning, todo: 'nothing' } : meaning;
-    return `| \`${code}\` | ${says} | ${todo} |`;
-  });
+export function codeTable(codes: Readonly<Record<string, string>>): string {
+  const todos: Readonly<Record<string, string>> = TODOS;
+  const rows = Object.entries(codes).map(([code, says]) => `| \`${code}\` | ${says} | ${todos[code] ?? 'nothing'} |`);
   return ['| code | what it says | to do |', '|---|---|---|', ...rows].join('\n');
 }
 

@@ -52,51 +52,40 @@ function nobody(sentence: string, loss: Forecast['loss']): Forecast {
   return { sentence, takesOver: null, loss };
 }
 
-/** Why this request is refused now; null when it would be carried out. */
-export function refusalOf(s: Situation, request: Request): string | null {
-  switch (request.kind) {
-    case 'switchover': {
-      const target = switchoverTarget(s, request.to);
-      return 'node' in target ? null : target.refusal;
-    }
-    case 'promote':
-      return overrideRefusal(s, request);
-    case 'pause':
-      return pauseRefusal(s.state);
-    case 'resume':
-      return resumeRefusal(s.state);
-    case 'rebuild':
-      return rebuildRefusal(s, request.node);
-  }
-}
-
 /** Says in one sentence what this request would do, or why it is refused. Does nothing. */
 export function foresee(s: Situation, request: Request): { done: boolean; message: string } {
-  const refusal = refusalOf(s, request);
-  return refusal === null ? { done: true, message: outcomeOf(s, request) } : { done: false, message: refusal };
-}
-
-function outcomeOf(s: Situation, request: Request): string {
   const { leader } = s;
   switch (request.kind) {
     case 'switchover': {
       const target = switchoverTarget(s, request.to);
-      const to = 'node' in target ? target.node : '';
-      return `${leader} would hand over to ${to}: new connections are held for a moment, running transactions have ${DRAIN_MS / 1_000} s to end, and nothing is lost`;
+      if (!('node' in target)) return { done: false, message: target.refusal };
+      const message = `${leader} would hand over to ${target.node}: new connections are held for a moment, running transactions have ${DRAIN_MS / 1_000} s to end, and nothing is lost`;
+      return { done: true, message };
     }
-    case 'promote':
-      return mayTakeOverAsked(s, request.to)
-        ? `${request.to} would be promoted, and nothing that was acknowledged is lost`
-        : `${request.to} would be promoted; ${lossOf(s, request.to)}`;
-    case 'pause':
-      return `nobody would take over from ${leader} by itself ${untilOf(request.pause)}; standbys go on, and switchover and promote still work`;
-    case 'resume':
-      return `the leader would be changed automatically again; the pause was: ${s.state.pause?.reason ?? ''}`;
+    case 'promote': {
+      const loss = mayTakeOverAsked(s, request.to)
+        ? ', and nothing that was acknowledged is lost'
+        : `; ${lossOf(s, request.to)}`;
+      return unless(overrideRefusal(s, request), `${request.to} would be promoted${loss}`);
+    }
+    case 'pause': {
+      const what = `nobody would take over from ${leader} by itself ${untilOf(request.pause)}`;
+      return unless(pauseRefusal(s.state), `${what}; standbys go on, and switchover and promote still work`);
+    }
+    case 'resume': {
+      const what = `the leader would be changed automatically again; the pause was: ${s.state.pause?.reason ?? ''}`;
+      return unless(resumeRefusal(s.state), what);
+    }
     case 'rebuild': {
       const meanwhile = isLastCounted(s, request.node)
         ? `until it streams again ${leader} is alone, and nobody could take over`
         : 'the others acknowledge meanwhile';
-      return `the data of ${request.node} would be thrown away once a fresh copy from ${leader} is complete; ${meanwhile}`;
+      const what = `the data of ${request.node} would be thrown away once a fresh copy from ${leader} is complete`;
+      return unless(rebuildRefusal(s, request.node), `${what}; ${meanwhile}`);
     }
   }
+}
+
+function unless(refusal: string | null, outcome: string): { done: boolean; message: string } {
+  return { done: refusal === null, message: refusal ?? outcome };
 }

@@ -41,11 +41,6 @@ export function suspected(state: ClusterState): ClusterState {
   return change(state, { adopting: true, suspectSeq: state.adopting ? state.suspectSeq : state.seq });
 }
 
-/** Lets `node` make the first data directory. Called only when there is no member and no data. */
-export function beginBootstrap(state: ClusterState, node: string): ClusterState {
-  return change(state, { term: state.term + 1, activity: { kind: 'bootstrap', node } });
-}
-
 /** Records the node that made the first data directory as a leader without standbys. */
 export function recordFirstLeader(state: ClusterState, node: string, dataId: string): ClusterState {
   return record({ ...state, members: { [node]: dataId } }, node, [aloneConfig(node, state.term)], 'BOOTSTRAP');
@@ -65,8 +60,7 @@ export function giveUp(s: Situation, cause: Cause, prefer?: string): { state: Cl
 
 /** Raises the term and asks for promises. Among equally advanced nodes `prefer` will be chosen. */
 export function elect(state: ClusterState, cause: Cause, prefer?: string): ClusterState {
-  const wish = prefer === undefined ? {} : { prefer };
-  return change(state, { term: state.term + 1, activity: { kind: 'elect', cause, ...wish } });
+  return change(state, { term: state.term + 1, activity: { kind: 'elect', cause, prefer } });
 }
 
 /**

@@ -7,7 +7,7 @@
 import type { Answer } from '../contract/api';
 import { untilOf } from '../core/facts/hold';
 import { Situation } from '../core/facts/situation';
-import { foresee, refusalOf } from '../core/forecast';
+import { foresee } from '../core/forecast';
 import type { ClusterState, Decision, Policy } from '../core/state/cluster';
 import type { Observation, Request } from '../core/state/observation';
 import type { Clock, Commands, Events } from './ports';
@@ -75,9 +75,10 @@ export class Requests implements Commands {
   private next(slot: Slot, observation: Observation, nowMs: number): Request | null {
     const pending = this[slot];
     if (this.state === null || pending === null || pending.begun) return null;
-    const refusal = refusalOf(new Situation(this.state, observation, nowMs, this.policy), pending.request);
-    if (refusal === null) return { ...pending.request, id: pending.id };
-    this.finish(slot, false, refusal);
+    const situation = new Situation(this.state, observation, nowMs, this.policy);
+    const { done, message } = foresee(situation, pending.request);
+    if (done) return { ...pending.request, id: pending.id };
+    this.finish(slot, false, message);
     return null;
   }
 

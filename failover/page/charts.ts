@@ -1,6 +1,6 @@
 /** Line charts as inline SVG: a few series over the same times, the newest at the right. */
+import { createElement as h, type JSXNode } from 'hono/jsx/dom';
 import type { Sample } from '../contract/api';
-import { make, makeSvg } from './dom';
 import { clock } from './format';
 
 const WIDTH = 400;
@@ -27,25 +27,19 @@ interface Series {
 export const colourOf = (i: number): { color: string } => ({ color: COLOURS[i % COLOURS.length] ?? '' });
 
 /** A dot in the i-th colour with the text that it stands for. */
-export function keyEntry(i: number, text: string): HTMLElement {
-  const attributes = { 'aria-hidden': 'true' };
-  const dot = make('span', { text: '● ', style: colourOf(i), attributes });
-  return make('span', { children: [dot, text] });
+export function keyEntry(i: number, text: string): JSXNode {
+  return h('span', null, h('span', { style: colourOf(i), 'aria-hidden': 'true' }, '● '), text);
 }
 
-/** Draws into `place`, and says in words what it shows. */
-export function draw(
-  place: HTMLElement,
+/** Draws the series, and says in words what the drawing shows. */
+export function chart(
   samples: readonly Sample[],
   series: readonly Series[],
   unit: (value: number) => string,
-): void {
+): JSXNode[] {
   const all = series.flatMap((s) => s.values.filter((v) => v !== null));
   const [first, last] = [samples[0], samples.at(-1)];
-  if (all.length === 0 || first === undefined || last === undefined) {
-    place.replaceChildren(make('p', { text: 'Nothing measured yet.' }));
-    return;
-  }
+  if (all.length === 0 || first === undefined || last === undefined) return [h('p', null, 'Nothing measured yet.')];
   const top = niceTop(Math.max(...all));
   const x = (i: number) => LEFT + ((WIDTH - LEFT) * i) / Math.max(1, samples.length - 1);
   const y = (value: number) => TOP + (HEIGHT - TOP - BOTTOM) * (1 - value / top);
@@ -53,26 +47,21 @@ export function draw(
     const value = values.at(-1) ?? null;
     return { name, value: value === null ? 'not known' : unit(value) };
   });
-  const svg = makeSvg('svg', {
-    attributes: {
-      viewBox: `0 0 ${WIDTH} ${HEIGHT}`,
-      role: 'img',
-      'aria-label': newest.map(({ name, value }) => `${name}: ${value}`).join('; '),
-    },
-    children: [
+  const words = newest.map(({ name, value }) => `${name}: ${value}`).join('; ');
+  return [
+    h(
+      'svg',
+      { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: 'img', 'aria-label': words },
       ...[0, top].flatMap((value) => [
-        makeSvg('line', { className: 'axis', attributes: { x1: LEFT, x2: WIDTH, y1: y(value), y2: y(value) } }),
+        h('line', { class: 'axis', x1: LEFT, x2: WIDTH, y1: y(value), y2: y(value) }),
         label(LEFT - 6, y(value) + 4, unit(value), 'end'),
       ]),
       label(LEFT, HEIGHT - 3, clock(first.at), 'start'),
       label(WIDTH, HEIGHT - 3, clock(last.at), 'end'),
-      ...series.map(({ values }, i) =>
-        makeSvg('path', { style: colourOf(i), attributes: { d: pathOf(values, x, y) } }),
-      ),
-    ],
-  });
-  const key = newest.map(({ name, value }, i) => keyEntry(i, `${name} ${value}`));
-  place.replaceChildren(svg, make('p', { className: 'legend', attributes: { 'aria-hidden': 'true' }, children: key }));
+      ...series.map(({ values }, i) => h('path', { style: colourOf(i), d: pathOf(values, x, y) })),
+    ),
+    h('p', { class: 'legend', 'aria-hidden': 'true' }, ...newest.map((n, i) => keyEntry(i, `${n.name} ${n.value}`))),
+  ];
 }
 
 /** 1, 2 or 5 times a power of ten, not less than the value. */
@@ -81,8 +70,8 @@ function niceTop(value: number): number {
   return [1, 2, 5, 10].map((n) => n * power).find((n) => n >= value) ?? value;
 }
 
-function label(x: number, y: number, text: string, anchor: 'start' | 'end'): SVGElement {
-  return makeSvg('text', { text, attributes: { x, y, 'text-anchor': anchor } });
+function label(x: number, y: number, text: string, anchor: 'start' | 'end'): JSXNode {
+  return h('text', { x, y, 'text-anchor': anchor }, text);
 }
 
 function pathOf(values: readonly (number | null)[], x: (i: number) => number, y: (value: number) => number): string {

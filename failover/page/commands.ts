@@ -2,116 +2,139 @@
  * Commands: the person answers a question in a dialog, which first shows what will happen (the API's `dryRun`), and
  * confirms it. The token stays in this tab's session storage; it is the stack's secret output `adminToken`.
  */
-import type { Answer, Command } from '../contract/api';
-import { byId, make, setText } from './dom';
+import { createElement as h, type JSXNode, useLayoutEffect, useRef, useState } from 'hono/jsx/dom';
+import type { Answer, ClusterStatus, Command } from '../contract/api';
+import { part } from './part';
 
 const TOKEN_KEY = 'adminToken';
 /** Longer than a switchover may take, ms. */
 const LIMIT_MS = 100_000;
 
-interface Field {
-  name: string;
-  label: string;
-  /** Values to choose from, with their texts; absent: a text, which must not be empty. */
-  options?: readonly { value: string; text: string }[];
-}
+type Body = Record<string, unknown>;
 
 export interface Question {
   command: Command;
   title: string;
-  fields: readonly Field[];
+  fields?: () => JSXNode[];
   /** `values`: those that are not empty, by the names of their fields. */
-  bodyOf: (values: Record<string, string | undefined>) => Record<string, unknown>;
+  bodyOf: (values: Record<string, string | undefined>) => Body;
 }
 
-let question: Question | null = null;
-/** The body that the monitor has judged and the person has to confirm; null before that. */
-let judged: Record<string, unknown> | null = null;
+function field(
+  label: string,
+  attributes: Body,
+  options?: readonly (readonly [value: string, text: string])[],
+): JSXNode {
+  const choices = options?.map(([value, text]) => h('option', { value }, text)) ?? [];
+  const kind = options === undefined ? 'input' : 'select';
+  return h('label', null, label, h(kind, { autocomplete: 'off', ...attributes }, ...choices));
+}
 
-const dialog = (): HTMLDialogElement => byId<HTMLDialogElement>('dialog');
-const go = (): HTMLButtonElement => byId<HTMLButtonElement>('go');
-const token = (): string | null => sessionStorage.getItem(TOKEN_KEY);
+export function switchover(cluster: ClusterStatus | null): Question {
+  const others = cluster?.nodes.filter((n) => n.role !== 'leader').map(({ name }) => [name, name] as const) ?? [];
+  return {
+    command: 'switchover',
+    title: 'Planned switchover',
+    fields: () => [field('New leader', { name: 'to' }, [['', 'whichever can take over'], ...others])],
+    bodyOf: ({ to }) => ({ to }),
+  };
+}
 
-/** Once, at the start. */
-export function listenForCommands(): void {
-  byId('form').addEventListener('submit', (event) => {
+const PAUSES = [
+  ['', 'until a person resumes'],
+  ['900000', '15 minutes'],
+  ['3600000', '1 hour'],
+  ['14400000', '4 hours'],
+] as const;
+
+export const PAUSE: Question = {
+  command: 'pause',
+  title: 'Pause automatic failover',
+  fields: () => [
+    field('Reason, for those who find it paused', { name: 'reason', maxlength: 200, required: true }),
+    field('How long', { name: 'forMs' }, PAUSES),
+  ],
+  bodyOf: ({ reason, forMs }) => ({ reason, forMs: forMs === undefined ? undefined : Number(forMs) }),
+};
+
+export const RESUME: Question = { command: 'resume', title: 'Resume automatic failover', bodyOf: () => ({}) };
+
+export function rebuild(node: string): Question {
+  return { command: 'rebuild', title: `Rebuild ${node}`, bodyOf: () => ({ node }) };
+}
+
+interface Progress {
+  step: 'asks' | 'waits' | 'confirms' | 'done';
+  /** What the monitor has answered, or what it is asked. */
+  words: string;
+  isBad?: boolean;
+  /** The body that the monitor has judged and the person has to confirm. */
+  judged?: Body;
+}
+
+/** The dialog of one command. The browser gives the focus back to the button when it is closed. */
+export const dialogOf = part(({ question, close }: { question: Question; close: () => void }) => {
+  const [{ step, words, isBad, judged }, setProgress] = useState<Progress>({ step: 'asks', words: '' });
+  const [needsToken, setNeedsToken] = useState(sessionStorage.getItem(TOKEN_KEY) === null);
+  const dialog = useRef<HTMLDialogElement>(null);
+  const go = useRef<HTMLButtonElement>(null);
+  const cancel = useRef<HTMLButtonElement>(null);
+  useLayoutEffect(() => dialog.current?.showModal(), []);
+  useLayoutEffect(() => {
+    if (step === 'confirms') go.current?.focus();
+    if (step === 'done') cancel.current?.focus();
+  }, [step]);
+
+  const refuse = (words: string) => setProgress({ step: 'asks', words, isBad: true });
+  const next = async (form: HTMLFormElement) => {
+    const given = [...new FormData(form)].map(([name, value]) => [name, String(value).trim()]);
+    const { token, ...values } = Object.fromEntries(given.filter(([, value]) => value !== ''));
+    if (token !== undefined) sessionStorage.setItem(TOKEN_KEY, token);
+    const body = judged ?? question.bodyOf(values);
+    setProgress({ step: 'waits', words: judged ? 'Doing it …' : 'Asking what would happen …', judged });
+    const { done, message, status } = await post(question.command, { ...body, dryRun: !judged });
+    if (status === 401) {
+      sessionStorage.removeItem(TOKEN_KEY);
+      setNeedsToken(true);
+      return refuse('The token is not the right one.');
+    }
+    if (!done) return refuse(`Refused: ${message}`);
+    setProgress(judged ? { step: 'done', words: message } : { step: 'confirms', words: message, judged: body });
+  };
+  const onSubmit = (event: SubmitEvent) => {
     event.preventDefault();
-    next().catch((error: unknown) => tell(String(error), true));
-  });
-  byId('cancel').addEventListener('click', () => dialog().close());
-}
-
-/** Opens the dialog; the browser gives the focus back to the button when it is closed. */
-export function ask(asked: Question): void {
-  question = asked;
-  setText(byId('dialog-title'), asked.title);
-  byId('fields').replaceChildren(...asked.fields.map(fieldOf), ...(token() === null ? [tokenField()] : []));
-  begin();
-  dialog().showModal();
-}
-
-function begin(): void {
-  judged = null;
-  for (const input of inputs()) input.disabled = false;
-  setText(go(), 'Continue');
-  go().hidden = false;
-  go().disabled = false;
-  setText(byId('cancel'), 'Cancel');
-  tell('', false);
-}
-
-function fieldOf({ name, label, options }: Field): HTMLElement {
-  const input =
-    options === undefined
-      ? make('input', { attributes: { name, maxlength: 200, autocomplete: 'off', required: '' } })
-      : make('select', {
-          attributes: { name },
-          children: options.map(({ value, text }) => make('option', { text, attributes: { value } })),
-        });
-  return make('label', { text: label, children: [input] });
-}
-
-function tokenField(): HTMLElement {
-  const attributes = { name: 'token', type: 'password', autocomplete: 'off', spellcheck: 'false', required: '' };
-  const text = 'Token: npm run pulumi -- stack output adminToken --show-secrets';
-  return make('label', { text, children: [make('input', { attributes })] });
-}
-
-function inputs(): (HTMLInputElement | HTMLSelectElement)[] {
-  return [...byId('fields').querySelectorAll<HTMLInputElement | HTMLSelectElement>('input, select')];
-}
-
-async function next(): Promise<void> {
-  const asked = question;
-  if (asked === null) return;
-  const given = inputs().map(({ name, value }) => [name, value.trim()]);
-  const { token, ...values }: Record<string, string | undefined> = Object.fromEntries(
-    given.filter(([, v]) => v !== ''),
+    next(event.currentTarget as HTMLFormElement).catch((error: unknown) => refuse(String(error)));
+  };
+  const how = 'Token: npm run pulumi -- stack output adminToken --show-secrets';
+  const token = field(how, { name: 'token', type: 'password', spellcheck: 'false', required: true });
+  const goes = { ref: go, type: 'submit', disabled: step === 'waits', hidden: step === 'done' };
+  const cancels = { ref: cancel, type: 'button', onClick: () => dialog.current?.close() };
+  return h(
+    'dialog',
+    { ref: dialog, 'aria-labelledby': 'dialog-title', onClose: close },
+    h(
+      'form',
+      { method: 'dialog', onSubmit },
+      h('h2', { id: 'dialog-title' }, question.title),
+      h('fieldset', { disabled: step !== 'asks' }, ...(question.fields?.() ?? []), needsToken && token),
+      h('p', { id: 'outcome', class: isBad ? 'bad' : '', role: 'status', 'aria-live': 'polite' }, words),
+      h(
+        'div',
+        { class: 'buttons' },
+        h('button', { id: 'go', ...goes }, judged ? 'Do it' : 'Continue'),
+        h('button', cancels, step === 'done' ? 'Close' : 'Cancel'),
+      ),
+    ),
   );
-  if (token !== undefined) sessionStorage.setItem(TOKEN_KEY, token);
-  const confirmed = judged !== null;
-  const body = judged ?? asked.bodyOf(values);
-  go().disabled = true;
-  for (const input of inputs()) input.disabled = true;
-  tell(confirmed ? 'Doing it …' : 'Asking what would happen …', false);
-  const { done, message, status } = await post(asked.command, { ...body, dryRun: !confirmed });
-  // The person has closed the dialog meanwhile, and has perhaps opened it for another question.
-  if (question !== asked || !dialog().open) return;
-  go().disabled = false;
-  if (!done) return refuse(message, status);
-  tell(message, false);
-  if (confirmed) return finish();
-  judged = body;
-  setText(go(), 'Do it');
-  go().focus();
-}
+});
 
 /** Never throws: a failure is shown like a refusal. */
-async function post(command: Command, body: Record<string, unknown>) {
+async function post(command: Command, body: Body) {
   try {
+    const token = sessionStorage.getItem(TOKEN_KEY) ?? '';
     const response = await fetch(`/api/v1/${command}`, {
       method: 'POST',
-      headers: { 'content-type': 'application/json', authorization: `Bearer ${token() ?? ''}` },
+      headers: { 'content-type': 'application/json', authorization: `Bearer ${token}` },
       body: JSON.stringify(body),
       signal: AbortSignal.timeout(LIMIT_MS),
     });
@@ -121,29 +144,4 @@ async function post(command: Command, body: Record<string, unknown>) {
   } catch (error) {
     return { done: false, message: `The monitor does not answer: ${String(error)}`, status: 0 };
   }
-}
-
-function refuse(message: string, status: number): void {
-  begin();
-  if (status !== 401) {
-    tell(`Refused: ${message}`, true);
-    return;
-  }
-  sessionStorage.removeItem(TOKEN_KEY);
-  if (!inputs().some((input) => input.name === 'token')) byId('fields').append(tokenField());
-  tell('The token is not the right one.', true);
-}
-
-/** The command is done: the dialog can only be closed. */
-function finish(): void {
-  question = null;
-  go().hidden = true;
-  setText(byId('cancel'), 'Close');
-  byId('cancel').focus();
-}
-
-function tell(message: string, isBad: boolean): void {
-  const place = byId('outcome');
-  place.className = isBad ? 'bad' : '';
-  setText(place, message);
 }

@@ -19,8 +19,8 @@ export function clock(iso: string): string {
 }
 
 /** How long ago, roughly: `4 s`, `12 min`, `3 h`, `2 days`. */
-export function ago(iso: string, nowMs: number): string {
-  const seconds = Math.max(0, Math.round((nowMs - Date.parse(iso)) / 1_000));
+export function ago(iso: string): string {
+  const seconds = Math.max(0, Math.round((Date.now() - Date.parse(iso)) / 1_000));
   if (seconds < 100) return `${seconds} s`;
   if (seconds < 6_000) return `${Math.round(seconds / 60)} min`;
   if (seconds < 172_800) return `${Math.round(seconds / 3_600)} h`;

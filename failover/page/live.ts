@@ -6,43 +6,54 @@ import type { ClusterStatus, Events, Failover, Failovers, History, LogEvent, Sam
 const SILENT_MS = 6_000;
 const RETRY_MS = 1_000;
 const LIMIT_MS = 5_000;
+const EVENTS_KEPT = 300;
+/** Ten minutes. */
+const SAMPLES_KEPT = 600;
 
-interface Listener {
-  cluster: (status: ClusterStatus) => void;
-  /** Only new ones, oldest first. */
-  events: (events: readonly LogEvent[]) => void;
-  failovers: (all: readonly Failover[]) => void;
-  failover: (one: Failover) => void;
-  history: (samples: readonly Sample[]) => void;
-  sample: (one: Sample) => void;
+/** All that the monitor has told; each list has the oldest first. */
+export interface Seen {
+  /** Null before the first message. */
+  cluster: ClusterStatus | null;
+  events: readonly LogEvent[];
+  failovers: readonly Failover[];
+  samples: readonly Sample[];
   /** Since when the monitor is away, ms since the epoch; null: it is there. */
-  away: (sinceMs: number | null) => void;
+  awaySinceMs: number | null;
 }
 
-/** Listens for good: it connects again, and asks for what it missed, until the page is closed. */
-export function listen(listener: Listener): void {
+export const NOTHING_SEEN: Seen = { cluster: null, events: [], failovers: [], samples: [], awaySinceMs: Date.now() };
+
+/**
+ * Listens for good: it connects again, and asks for what it missed, until the page is closed. `show` is called on every
+ * news, and each second while the monitor is away.
+ */
+export function listen(show: (seen: Seen) => void): void {
+  let seen = NOTHING_SEEN;
   let source: EventSource | null = null;
   let heardMs = Date.now();
-  let isAway = true;
   let newest: LogEvent | null = null;
   let connecting = false;
 
-  const takeEvents = (events: readonly LogEvent[]) => {
+  const take = (news: Partial<Seen>) => {
+    seen = { ...seen, ...news };
+    show(seen);
+  };
+  const withEvents = (events: readonly LogEvent[]) => {
     const after = newest?.id ?? 0;
     const fresh = events.filter((e) => e.id > after);
     newest = fresh.at(-1) ?? newest;
-    listener.events(fresh);
+    return { events: [...seen.events, ...fresh].slice(-EVENTS_KEPT) };
   };
   const open = async () => {
     connecting = true;
     try {
-      const { events } = await get<typeof Events>('events?limit=300');
+      const { events } = await get<typeof Events>(`events?limit=${EVENTS_KEPT}`);
+      const { failovers } = await get<typeof Failovers>('failovers');
+      const { samples } = await get<typeof History>('history');
       // A monitor that was restarted counts from 1 again: the number then belongs to another event, or to none yet.
       const { id, at } = newest ?? {};
       if (events.find((e) => e.id === id)?.at !== at) newest = null;
-      takeEvents(events);
-      listener.failovers((await get<typeof Failovers>('failovers')).failovers);
-      listener.history((await get<typeof History>('history')).samples);
+      take({ ...withEvents(events), failovers, samples: samples.slice(-SAMPLES_KEPT) });
       source?.close();
       // Silence counts from here: the messages before the outage are long ago.
       heardMs = Date.now();
@@ -55,30 +66,29 @@ export function listen(listener: Listener): void {
   };
   const subscribe = (url: string): EventSource => {
     const made = new EventSource(url);
-    const on = <T>(name: string, take: (value: T) => void) => {
+    const on = <T>(name: string, newsOf: (value: T) => Partial<Seen>) => {
       made.addEventListener(name, (event: MessageEvent<string>) => {
         heardMs = Date.now();
-        if (isAway) listener.away(null);
-        isAway = false;
-        take(JSON.parse(event.data) as T);
+        take({ awaySinceMs: null, ...newsOf(JSON.parse(event.data) as T) });
       });
     };
-    on('cluster', listener.cluster);
-    on<LogEvent>('log', (event) => takeEvents([event]));
-    on('failover', listener.failover);
-    on('sample', listener.sample);
+    on<ClusterStatus>('cluster', (cluster) => ({ cluster }));
+    on<LogEvent>('log', (event) => withEvents([event]));
+    on<Failover>('failover', (one) => ({
+      failovers: [...seen.failovers.filter((f) => f.term !== one.term || f.node !== one.node), one],
+    }));
+    on<Sample>('sample', (one) => ({ samples: [...seen.samples, one].slice(-SAMPLES_KEPT) }));
     // The browser does not connect again by itself: first the page has to ask for the events that it missed.
     made.onerror = () => {
       made.close();
       if (source === made) source = null;
-      if (!isAway) listener.away(heardMs);
-      isAway = true;
+      take({ awaySinceMs: heardMs });
     };
     return made;
   };
   const watch = () => {
     if (source !== null && Date.now() - heardMs > SILENT_MS) source.dispatchEvent(new Event('error'));
-    if (isAway) listener.away(heardMs);
+    if (seen.awaySinceMs !== null) take({ awaySinceMs: heardMs });
     if (source === null && !connecting) open().catch(() => undefined);
   };
   watch();

@@ -1,38 +1,115 @@
-/** The parts of the page that only show something. Rows stay the same elements, so that focus and selection survive. */
+/** The parts of the page that show what the monitor tells. */
+import { createElement as h, type JSXNode } from 'hono/jsx/dom';
 import type { ClusterStatus, Failover, LogEvent, NodeStatus, Sample } from '../contract/api';
-import { colourOf, draw, keyEntry } from './charts';
-import { byId, make, setText } from './dom';
+import { chart, colourOf, keyEntry } from './charts';
+import { PAUSE, type Question, RESUME, rebuild, switchover } from './commands';
 import { ago, bytes, clock, milliseconds } from './format';
+import type { Seen } from './live';
+import { part } from './part';
 
-const EVENTS_SHOWN = 300;
 const FAILOVERS_SHOWN = 50;
 
-/** Colour and word for the first question of every reader. */
-function verdictOf({ serving, leader, ifLeaderDied }: ClusterStatus): ['good' | 'warn' | 'bad', string] {
+type Ask = (question: Question) => void;
+
+/** The whole page but the dialog. */
+export function pageOf(seen: Seen, ask: Ask): JSXNode[] {
+  const { cluster, events, failovers, samples, awaySinceMs } = seen;
+  const known = cluster === null ? '' : `${cluster.stack} · term ${cluster.term} · ${cluster.version}`;
+  const [tone, live] = awaySinceMs === null ? ['good', 'live'] : ['bad', 'not connected'];
+  const held = cluster === null ? [] : heldBy(cluster);
+  const away = awaySinceMs === null ? null : awayWords(awaySinceMs, cluster);
+  return [
+    h('a', { class: 'skip', href: '#nodes-title' }, 'Skip to the nodes'),
+    h(
+      'header',
+      null,
+      h('h1', null, 'PostgreSQL failover'),
+      h('p', null, known),
+      h('p', { id: 'live', class: `chip ${tone}`, role: 'status' }, live),
+    ),
+    h(
+      'main',
+      null,
+      h('p', { id: 'away', class: 'panel bad', role: 'alert', hidden: away === null }, away),
+      h('p', { id: 'held', class: 'panel', role: 'status', hidden: held.length === 0 }, held.join(' ')),
+      answer(seen, ask),
+      section('nodes', 'Nodes', nodes(cluster, ask)),
+      chartsOf(samples),
+      failoversOf(failovers),
+      eventsOf(events),
+    ),
+  ];
+}
+
+function section(id: string, title: string, ...children: JSXNode[]): JSXNode {
+  const heading = h('h2', { id: `${id}-title`, tabindex: -1 }, title);
+  return h('section', { 'aria-labelledby': `${id}-title` }, heading, ...children);
+}
+
+function awayWords(sinceMs: number, cluster: ClusterStatus | null): string {
+  const words = `The monitor has not answered since ${sinceOf(new Date(sinceMs).toISOString())}.`;
+  const known = 'What is shown is from then. The database goes on without the monitor, but nothing fails over.';
+  return cluster === null ? words : `${words} ${known}`;
+}
+
+function sinceOf(iso: string): string {
+  return `${clock(iso)} (${ago(iso)})`;
+}
+
+/** A pause, or that failovers are only observed, is shown until it ends. */
+function heldBy({ failoverMode, pause }: ClusterStatus): string[] {
+  const sentences: string[] = [];
+  if (failoverMode === 'observe')
+    sentences.push('failoverMode is observe: everything is decided and logged, nothing is done.');
+  if (pause !== null) {
+    const end = pause.until === null ? 'until a person resumes' : `until ${clock(pause.until)}`;
+    sentences.push(`Automatic failover is paused since ${sinceOf(pause.since)}, ${end}: ${pause.reason}`);
+  }
+  return sentences;
+}
+
+/** The answer to the first question of every reader. */
+function answer(seen: Seen, ask: Ask): JSXNode {
+  const { cluster } = seen;
+  // While the monitor is away the present state is not known: what was safe then may not be safe now.
+  const present = seen.awaySinceMs === null ? cluster : null;
+  const [tone, word] = verdictOf(present);
+  document.title = `${word}${present === null ? '' : `. ${present.stack}`} – PostgreSQL failover`;
+  const isPaused = cluster !== null && cluster.pause !== null;
+  const switches = { type: 'button', id: 'switchover', onClick: () => ask(switchover(cluster)) };
+  const pauses = { type: 'button', id: 'pause', onClick: () => ask(isPaused ? RESUME : PAUSE) };
+  const forecast = cluster?.ifLeaderDied.sentence ?? 'Waiting for the monitor.';
+  return h(
+    'section',
+    { class: `panel ${tone}`, 'aria-labelledby': 'answer-title' },
+    h('h2', { id: 'answer-title', class: 'question' }, 'If the leader died now'),
+    h(
+      'p',
+      { class: 'verdict', role: 'status', 'aria-live': 'polite', 'aria-atomic': 'true' },
+      ...[h('strong', { id: 'verdict' }, `${word}.`), ' ', h('span', { id: 'if-died' }, forecast)],
+    ),
+    line('Now', h('span', { id: 'sentence' }, cluster?.sentence), ' ', h('code', null, cluster?.code)),
+    line('Route', h('span', { id: 'route' }, cluster && routeOf(cluster))),
+    h(
+      'div',
+      { class: 'buttons' },
+      h('button', switches, 'Switch over …'),
+      h('button', pauses, isPaused ? 'Resume failover …' : 'Pause failover …'),
+    ),
+  );
+}
+
+function line(label: string, ...words: (JSXNode | string)[]): JSXNode {
+  return h('p', null, h('span', { class: 'label' }, label), ' ', ...words);
+}
+
+/** Its colour and word. */
+function verdictOf(cluster: ClusterStatus | null): ['good' | 'warn' | 'bad', string] {
+  if (cluster === null) return ['bad', 'Not known'];
+  const { serving, leader, ifLeaderDied } = cluster;
   if (!serving) return ['bad', leader === null ? 'No leader' : 'Writes wait'];
   const isSafe = ifLeaderDied.takesOver !== null && ifLeaderDied.loss === 'none';
   return isSafe ? ['good', 'Safe'] : ['warn', 'Attention'];
-}
-
-function showVerdict(tone: string, word: string, title: string): void {
-  byId('answer').className = `panel ${tone}`;
-  setText(byId('verdict'), `${word}.`);
-  document.title = `${title} – PostgreSQL failover`;
-}
-
-export function showAnswer(c: ClusterStatus): void {
-  const [tone, word] = verdictOf(c);
-  showVerdict(tone, word, `${word}. ${c.stack}`);
-  setText(byId('stack'), `${c.stack} · term ${c.term} · ${c.version}`);
-  setText(byId('if-died'), c.ifLeaderDied.sentence);
-  setText(byId('sentence'), c.sentence);
-  setText(byId('code'), c.code);
-  setText(byId('route'), routeOf(c));
-}
-
-/** While the monitor is away the present state is not known: what was safe then may not be safe now. */
-export function showUnknown(): void {
-  showVerdict('bad', 'Not known', 'Not known');
 }
 
 function routeOf({ haproxy, sync }: ClusterStatus): string {
@@ -46,95 +123,42 @@ function routeOf({ haproxy, sync }: ClusterStatus): string {
   return `HAProxy sends writes to ${write}, reads to ${read}; ${waits}.`;
 }
 
-/** A pause, or that failovers are only observed, is shown until it ends. */
-export function showHeld(c: ClusterStatus, nowMs: number): void {
-  const sentences: string[] = [];
-  if (c.failoverMode === 'observe')
-    sentences.push('failoverMode is observe: everything is decided and logged, nothing is done.');
-  if (c.pause !== null) {
-    const end = c.pause.until === null ? 'until a person resumes' : `until ${clock(c.pause.until)}`;
-    const since = `since ${clock(c.pause.since)} (${ago(c.pause.since, nowMs)}), ${end}`;
-    sentences.push(`Automatic failover is paused ${since}: ${c.pause.reason}`);
-  }
-  const banner = byId('held');
-  banner.hidden = sentences.length === 0;
-  setText(banner, sentences.join(' '));
-}
+type Texts = readonly (string | null)[];
 
-/** A column of the table of nodes. */
-interface Column {
-  /** Stands before the value on a narrow screen. */
-  label: string;
-  /** The first text is the value; those that follow stand small below it; null: nothing. */
-  texts: (node: NodeStatus, c: ClusterStatus, nowMs: number) => (string | null)[];
-  /** Class of the value. */
-  className?: (node: NodeStatus) => string;
-}
-
-const COLUMNS: readonly Column[] = [
-  { label: 'Role', texts: ({ role }) => [role], className: ({ role }) => `chip ${role}` },
-  { label: 'PostgreSQL', texts: (node) => [node.state, ...problemsOf(node)] },
-  { label: 'Timeline', texts: ({ timeline, lsn }) => [String(timeline ?? '–'), lsn] },
-  { label: 'Lag', texts: lagOf },
-  { label: 'Acknowledges', texts: (node, c) => [syncOf(c, node)] },
-  { label: 'Since', texts: ({ since }, _, nowMs) => [ago(since, nowMs)] },
+/** The columns after the role: their title, and for each node a value and what stands small below it; null: nothing. */
+const COLUMNS: readonly (readonly [title: string, textsOf: (node: NodeStatus, c: ClusterStatus) => Texts])[] = [
+  ['PostgreSQL', (node) => [node.state, ...problemsOf(node)]],
+  ['Timeline', ({ timeline, lsn }) => [String(timeline ?? '–'), lsn]],
+  ['Lag', lagOf],
+  ['Acknowledges', (node, c) => [syncOf(c, node)]],
+  ['Since', ({ since }) => [ago(since)]],
 ];
 
-interface Row {
-  row: HTMLTableRowElement;
-  cells: readonly { column: Column; cell: HTMLElement }[];
-  rebuild: HTMLButtonElement;
-}
-
-const rows = new Map<string, Row>();
-
-export function showNodes(c: ClusterStatus, nowMs: number, onRebuild: (node: string) => void): void {
-  const wanted = c.nodes.map((node) => {
-    const { row, cells, rebuild } = rowOf(node, onRebuild);
-    for (const { column, cell } of cells) fill(cell, column.texts(node, c, nowMs), column.className?.(node));
-    // Only the leader has none: where a rebuild is not possible now, the answer to the command says why.
-    rebuild.hidden = node.role === 'leader';
-    return row;
+function nodes(cluster: ClusterStatus | null, ask: Ask): JSXNode {
+  const titles = ['Node', 'Role', ...COLUMNS.map(([title]) => title)].map((title) => h('th', { scope: 'col' }, title));
+  const head = h('thead', null, h('tr', null, ...titles, h('th', { scope: 'col', 'aria-label': 'Command' })));
+  const rows = cluster?.nodes.map((node) => {
+    const { name: key, role } = node;
+    const asks = { type: 'button', 'aria-label': `Rebuild ${key}`, onClick: () => ask(rebuild(key)) };
+    return h(
+      'tr',
+      { key },
+      h('th', { scope: 'row' }, key),
+      h('td', { 'data-label': 'Role' }, h('span', { class: `chip ${role}` }, role)),
+      ...COLUMNS.map(([title, textsOf]) => h('td', { 'data-label': title }, ...texts(textsOf(node, cluster)))),
+      // Only the leader has none: where a rebuild is not possible now, the answer to the command says why.
+      h('td', { 'data-label': '' }, role !== 'leader' && h('button', asks, 'Rebuild …')),
+    );
   });
-  const body = byId('nodes');
-  if (wanted.length !== body.children.length || wanted.some((row, i) => row !== body.children[i])) {
-    body.replaceChildren(...wanted);
-  }
-  for (const name of rows.keys()) if (!c.nodes.some((n) => n.name === name)) rows.delete(name);
+  return h('table', null, head, h('tbody', { id: 'nodes' }, ...(rows ?? [])));
 }
 
-function rowOf({ name }: NodeStatus, onRebuild: (node: string) => void): Row {
-  const known = rows.get(name);
-  if (known !== undefined) return known;
-  const cells = COLUMNS.map((column) => ({
-    column,
-    cell: make('td', { attributes: { 'data-label': column.label } }),
-  }));
-  const attributes = { type: 'button', 'aria-label': `Rebuild ${name}` };
-  const rebuild = make('button', { text: 'Rebuild …', attributes });
-  rebuild.addEventListener('click', () => onRebuild(name));
-  const row = make('tr', {
-    children: [
-      make('th', { text: name, attributes: { scope: 'row' } }),
-      ...cells.map(({ cell }) => cell),
-      make('td', { attributes: { 'data-label': '' }, children: [rebuild] }),
-    ],
-  });
-  const made = { row, cells, rebuild };
-  rows.set(name, made);
-  return made;
+function texts(all: Texts): JSXNode[] {
+  const [value, ...others] = all.filter((text) => text !== null);
+  return [h('span', null, value), ...others.map((text) => h('small', null, text))];
 }
 
-/** Fills a cell where its texts differ, so that a selection stays. */
-function fill(cell: HTMLElement, texts: readonly (string | null)[], className?: string): void {
-  const key = JSON.stringify(texts);
-  if (cell.dataset.key === key) return;
-  cell.dataset.key = key;
-  const [value, ...others] = texts.filter((text) => text !== null);
-  cell.replaceChildren(make('span', { text: value, className }), ...others.map((text) => make('small', { text })));
-}
-
-function problemsOf({ failure, settings, order, done, slots }: NodeStatus): (string | null)[] {
+function problemsOf({ failure, settings, order, done, slots }: NodeStatus): Texts {
   const refused = settings?.refused ?? null;
   const pending = settings?.pending ?? [];
   const lost = slots.filter((s) => s.walStatus === 'lost').map((s) => s.name);
@@ -147,7 +171,7 @@ function problemsOf({ failure, settings, order, done, slots }: NodeStatus): (str
   ];
 }
 
-function lagOf({ lagBytes, lagSeconds, role }: NodeStatus): (string | null)[] {
+function lagOf({ lagBytes, lagSeconds, role }: NodeStatus): Texts {
   if (role === 'leader' || lagBytes === null) return ['–'];
   return [bytes(lagBytes), lagSeconds === null ? null : `${lagSeconds.toFixed(lagSeconds < 10 ? 1 : 0)} s`];
 }
@@ -159,13 +183,23 @@ function syncOf(c: ClusterStatus, { sync, role }: NodeStatus): string {
   return 'no';
 }
 
-/** The newest first. */
-export function showFailovers(failovers: readonly Failover[]): void {
-  byId('no-failovers').hidden = failovers.length > 0;
-  byId('failovers').replaceChildren(...failovers.slice(-FAILOVERS_SHOWN).reverse().map(failoverItem));
-}
+const chartsOf = part((samples: readonly Sample[]) => {
+  const names = [...new Set(samples.flatMap((s) => Object.keys(s.lagBytes)))].sort();
+  const lag = names.map((name) => ({ name, values: samples.map((s) => s.lagBytes[name] ?? null) }));
+  const write = [{ name: 'commit', values: samples.map((s) => s.writeMs) }];
+  const lags = h('div', { id: 'lag' }, ...chart(samples, lag, (value) => bytes(Math.round(value))));
+  const writes = chart(samples, write, milliseconds);
+  return h('div', { class: 'charts' }, section('lag', 'Lag', lags), section('write', 'Write latency', ...writes));
+});
 
-function failoverItem({ at, from, node, term, cause, steps }: Failover): HTMLElement {
+/** The newest first. */
+const failoversOf = part((failovers: readonly Failover[]) => {
+  const items = failovers.slice(-FAILOVERS_SHOWN).reverse().map(failoverItem);
+  const none = items.length === 0 ? [h('p', null, 'None since the monitor started.')] : [];
+  return section('failovers', 'Changes of leader', h('ol', { id: 'failovers' }, ...items), ...none);
+});
+
+function failoverItem({ at, from, node, term, cause, steps }: Failover): JSXNode {
   // A step after the opening (rejoining) is shown, but it is no part of the time in which writes waited.
   const opened = steps.findIndex((s) => s.name === 'opened');
   const waited = steps.slice(0, opened === -1 ? steps.length : opened + 1);
@@ -173,37 +207,30 @@ function failoverItem({ at, from, node, term, cause, steps }: Failover): HTMLEle
   const later = steps.slice(waited.length);
   const total = milliseconds(waited.at(-1)?.ms ?? 0);
   const change = ` ${from ?? 'no leader'} → ${node} in ${total} (term ${term}) `;
-  const bar = parts.map(({ ms }, i) => make('span', { style: { ...colourOf(i), 'flex-grow': Math.max(ms, 0) } }));
+  const bar = parts.map(({ ms }, i) => h('span', { style: { ...colourOf(i), flexGrow: Math.max(ms, 0) } }));
   const key = [
     ...parts.map(({ name, ms }, i) => keyEntry(i, `${name} +${milliseconds(ms)}`)),
-    ...later.map(({ name, ms }) => make('span', { text: `${name} after ${milliseconds(ms)}` })),
+    ...later.map(({ name, ms }) => h('span', null, `${name} after ${milliseconds(ms)}`)),
   ];
-  return make('li', {
-    children: [
-      make('p', { children: [timeOf(at), change, make('code', { text: cause })] }),
-      make('div', { className: 'bar', attributes: { 'aria-hidden': 'true' }, children: bar }),
-      make('p', { className: 'legend steps', children: key }),
-    ],
+  return h(
+    'li',
+    { class: 'failover' },
+    h('p', null, timeOf(at), change, h('code', null, cause)),
+    h('div', { class: 'bar', 'aria-hidden': 'true' }, ...bar),
+    h('p', { class: 'legend steps' }, ...key),
+  );
+}
+
+/** The newest on top. */
+const eventsOf = part((events: readonly LogEvent[]) => {
+  const items = events.map(({ id, at, level, subject, code, message }) => {
+    const text = h('p', null, h('span', { class: 'subject' }, `${subject} `), message);
+    return h('li', { key: `${at} ${id}`, class: level }, timeOf(at), h('code', null, code), text);
   });
-}
+  const list = { id: 'events', class: 'events', 'aria-labelledby': 'events-title' };
+  return section('events', 'Events', h('ol', list, ...items.reverse()));
+});
 
-/** Adds to the list, the newest on top. */
-export function addEvents(events: readonly LogEvent[]): void {
-  const list = byId('events');
-  for (const { at, level, subject, code, message } of events) {
-    const text = make('p', { children: [make('span', { className: 'subject', text: `${subject} ` }), message] });
-    list.prepend(make('li', { className: level, children: [timeOf(at), make('code', { text: code }), text] }));
-    if (list.children.length > EVENTS_SHOWN) list.lastElementChild?.remove();
-  }
-}
-
-function timeOf(at: string): HTMLElement {
-  return make('time', { text: clock(at), attributes: { datetime: at } });
-}
-
-export function showCharts(samples: readonly Sample[]): void {
-  const nodes = [...new Set(samples.flatMap((s) => Object.keys(s.lagBytes)))].sort();
-  const lag = nodes.map((name) => ({ name, values: samples.map((s) => s.lagBytes[name] ?? null) }));
-  draw(byId('lag'), samples, lag, (value) => bytes(Math.round(value)));
-  draw(byId('write'), samples, [{ name: 'commit', values: samples.map((s) => s.writeMs) }], milliseconds);
+function timeOf(at: string): JSXNode {
+  return h('time', { datetime: at }, clock(at));
 }

@@ -1,8 +1,9 @@
 import { describe, expect, it } from 'vitest';
 import type { SettingsStatus } from '../../failover/contract/messages';
 import { decide } from '../../failover/core/decide';
-import { DRAIN_MS, HOLD_LIMIT_MS, STOP_LIMIT_MS } from '../../failover/core/facts/readiness';
+import { DRAIN_MS, STOP_LIMIT_MS } from '../../failover/core/facts/readiness';
 import { newWatch } from '../../failover/core/facts/watch';
+import { HOLD_LIMIT_MS } from '../../failover/core/procedures/switchover';
 import type { Action, Activity, ClusterState } from '../../failover/core/state/cluster';
 import { planOf } from '../../failover/core/state/cluster';
 import type { NodeView, Observation } from '../../failover/core/state/observation';

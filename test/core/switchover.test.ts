@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { decide } from '../../failover/core/decide';
-import { DRAIN_MS, HOLD_LIMIT_MS, PREPARE_LIMIT_MS, STOP_LIMIT_MS } from '../../failover/core/facts/readiness';
+import { DRAIN_MS, STOP_LIMIT_MS } from '../../failover/core/facts/readiness';
 import { newWatch } from '../../failover/core/facts/watch';
+import { HOLD_LIMIT_MS, PREPARE_LIMIT_MS } from '../../failover/core/procedures/switchover';
 import type { Action, ClusterState, LeaderPlan } from '../../failover/core/state/cluster';
 import type { NodeView, Observation, Request } from '../../failover/core/state/observation';
 import { gone, leaderView, NOW_MS, observation, POLICY, replicaView, type StatusPart, serving } from './world';

@@ -1,9 +1,8 @@
 /** Derives from state and observation what HAProxy's slots have to be (docs/safety.md S2, S9, S13, S15, S19). */
 
 import { lsnDistance } from '../../contract/lsn';
+import { isCertified, isCutOff, isUnreached, mayCertify } from '../facts/haproxy';
 import { isLost, leaderHealth } from '../facts/health';
-import { isCertified, isCutOff, mayCertify } from '../facts/opening';
-import { isUnreached } from '../facts/reach';
 import type { Situation } from '../facts/situation';
 import { type Action, planOf, serves, type WriteRoute } from '../state/cluster';
 

@@ -15,8 +15,8 @@
 import { compareLsn, lsnDistance } from '../../contract/lsn';
 import { seam } from '../../contract/seam';
 import type { Status, SyncConfig } from '../state/cluster';
+import { preferReached } from './haproxy';
 import { hasReachedNewest, hasStrangeHistory } from './ledger';
-import { preferReached } from './reach';
 import type { Situation } from './situation';
 import { list } from './view';
 

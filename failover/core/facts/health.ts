@@ -7,7 +7,7 @@
 import type { RuleCode } from '../../contract/codes';
 import { serves } from '../state/cluster';
 import type { NodeView } from '../state/observation';
-import { isBeyondHaproxy } from './reach';
+import { isBeyondHaproxy } from './haproxy';
 import { question, type Situation } from './situation';
 
 /**

@@ -6,9 +6,8 @@
 import { lsnDistance } from '../../contract/lsn';
 import { planOf, serves } from '../state/cluster';
 import { isAsynchronous, pick } from './candidates';
+import { isCertified, isUnreached } from './haproxy';
 import { leaderHealth } from './health';
-import { isCertified } from './opening';
-import { isUnreached } from './reach';
 import type { Situation } from './situation';
 import { isReady } from './sync-set';
 
@@ -19,10 +18,6 @@ export const DRAIN_MS = 5_000;
  * statements.
  */
 export const LEAVE_MS = 500;
-/** How long the leader's checkpoint before a planned stop may take, ms. */
-export const PREPARE_LIMIT_MS = 60_000;
-/** How long new connections are held at most while the candidate becomes level, ms. */
-export const HOLD_LIMIT_MS = 2_000;
 /** How long the leader may take to stop, with the transactions of its clients, ms. */
 export const STOP_LIMIT_MS = DRAIN_MS + 10_000;
 /** A standby that is further behind than this is not caught up, bytes. */

@@ -35,17 +35,18 @@ export function nextWatch(s: Situation): Watch {
   const { nowMs, observation, state } = s;
   const before = observation.watch;
   const step = stepOf(state);
-  const ready = s.policy.switchback && preferredIsReady(s);
+  const seenSince = (beforeMs: number | null) => Math.max(beforeMs ?? nowMs, observation.sinceMs);
+  const leads = serves(state) && state.leader === s.names[0];
   return {
     step,
-    stepSinceMs: step === before.step ? Math.max(before.stepSinceMs, observation.sinceMs) : nowMs,
-    preferredSinceMs: ready ? Math.max(before.preferredSinceMs ?? nowMs, observation.sinceMs) : null,
+    stepSinceMs: step === before.step ? seenSince(before.stepSinceMs) : nowMs,
+    preferredSinceMs: preferredIsReady(s) ? seenSince(before.preferredSinceMs) : null,
     newest: newestOf(s) ?? before.newest,
     acknowledged: acknowledgedOf(s),
     returningAtMs: switchoverOf(state)?.by === 'switchback' ? nowMs : before.returningAtMs,
-    preferredLedSinceMs: ledSince(s),
+    preferredLedSinceMs: leads ? seenSince(before.preferredLedSinceMs) : null,
     waitsSinceMs: waits(s) ? (before.waitsSinceMs ?? nowMs) : null,
-    leaderDownSinceMs: downSince(s),
+    leaderDownSinceMs: isDown(s) ? (before.leaderDownSinceMs ?? nowMs) : null,
   };
 }
 
@@ -88,17 +89,11 @@ function stepOf(state: ClusterState): string {
   return plan === null ? '' : `${plan.stage} ${plan.to}`;
 }
 
-/** True when the first declared node is a caught-up standby without a recent crash. */
+/** True with `switchback` when the first declared node is a caught-up standby without a recent crash. */
 function preferredIsReady(s: Situation): boolean {
   const [preferred] = s.names;
-  if (preferred === undefined || preferred === s.state.leader) return false;
+  if (!s.policy.switchback || preferred === undefined || preferred === s.state.leader) return false;
   return (s.status(preferred)?.postgres.crashes ?? 0) === 0 && 'node' in switchoverTarget(s, preferred);
-}
-
-/** Since when the preferred node has led without a change under way; null when it does not. */
-function ledSince(s: Situation): number | null {
-  const leads = serves(s.state) && s.state.leader === s.names[0];
-  return leads ? Math.max(s.observation.watch.preferredLedSinceMs ?? s.nowMs, s.observation.sinceMs) : null;
 }
 
 /** True when no leader serves, or the leader that should serve is gone. */
@@ -108,14 +103,10 @@ function waits(s: Situation): boolean {
   return isLost(leaderHealth(s));
 }
 
-/**
- * Since when the leader's PostgreSQL is down while no change is under way. Its restart rests longer after repeated
- * crashes.
- */
-function downSince(s: Situation): number | null {
+/** True when the leader's PostgreSQL is down while no change is under way. */
+function isDown(s: Situation): boolean {
   const postgres = s.status(s.leader)?.postgres.state;
-  const isDown = serves(s.state) && postgres !== undefined && !['primary', 'stopping'].includes(postgres);
-  return isDown ? (s.observation.watch.leaderDownSinceMs ?? s.nowMs) : null;
+  return serves(s.state) && postgres !== undefined && !['primary', 'stopping'].includes(postgres);
 }
 
 /** True when the switchback has succeeded: the preferred node has kept the lead for long enough. */

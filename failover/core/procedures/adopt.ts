@@ -1,13 +1,38 @@
 /** The first rows: is this state the newest that exists (S10), and does a cluster exist at all? */
 
-import { isNewer, newestCopy, newestKnown } from '../facts/copies';
+import type { StateCopy } from '../../contract/messages';
 import { acceptLossRemedy } from '../facts/loss';
 import type { Situation } from '../facts/situation';
 import { loneConfig, withConfig } from '../facts/sync-set';
 import { list } from '../facts/view';
 import type { Plan } from '../rule';
 import { type ClusterState, serves } from '../state/cluster';
-import { beginBootstrap, suspected } from '../transitions';
+import { parseState } from '../state/stored';
+import { change, suspected } from '../transitions';
+
+type Age = Pick<StateCopy, 'term' | 'seq'>;
+
+function isNewer(a: Age, b: Age): boolean {
+  return a.term > b.term || (a.term === b.term && a.seq > b.seq);
+}
+
+/** Newest copy of the state that any connected keeper holds. */
+function newestCopy(s: Situation): StateCopy | null {
+  const views = s.names.map((name) => s.view(name));
+  const copies = views.flatMap(({ connected, recall }) => (connected && recall != null ? [recall] : []));
+  return copies.reduce<StateCopy | null>((best, copy) => (best === null || isNewer(copy, best) ? copy : best), null);
+}
+
+/**
+ * The newest known state: the store's, or a keeper's copy that is as new or newer. `adopted` is null when the copy
+ * cannot be read.
+ */
+export function newestKnown(s: Situation): { adopted: ClusterState | null; copy: StateCopy | null } {
+  const copy = newestCopy(s);
+  const { term, seq, suspectSeq } = s.state;
+  if (copy === null || isNewer({ term, seq: suspectSeq ?? seq }, copy)) return { adopted: s.state, copy: null };
+  return { adopted: parseState(copy.blob), copy };
+}
 
 function startThem(nodes: readonly string[]): string {
   return nodes.length > 1 ? 'start those that are off' : 'start it if it is off';
@@ -137,5 +162,6 @@ export function bootstrapWait(s: Situation): Plan | null {
 export function bootstrap(s: Situation): Plan | null {
   const [first] = s.names;
   if (s.state.activity.kind !== 'empty' || first === undefined) return null;
-  return { state: beginBootstrap(s.state, first), reason: `no node has data; ${first} makes the first database` };
+  const state = change(s.state, { term: s.state.term + 1, activity: { kind: 'bootstrap', node: first } });
+  return { state, reason: `no node has data; ${first} makes the first database` };
 }

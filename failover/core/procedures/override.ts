@@ -3,7 +3,6 @@
  * is the only row that drops sync configurations without satisfying them.
  */
 
-import { newestKnown } from '../facts/copies';
 import { mayTakeOverAsked } from '../facts/hold';
 import { isOnNewest, lossOf, overrideRefusal } from '../facts/loss';
 import { begunRequest } from '../facts/requests';
@@ -11,6 +10,7 @@ import type { Situation } from '../facts/situation';
 import { without } from '../facts/view';
 import type { Plan } from '../rule';
 import { builtOnIt, override } from '../transitions';
+import { newestKnown } from './adopt';
 
 /**
  * Nodes that do not answer may remember higher terms than all that do; the override's term must be higher than theirs.

@@ -2,9 +2,9 @@
 
 import type { FailureCode } from '../../contract/codes';
 import { canLeadAgain, isAsynchronous, pick } from '../facts/candidates';
+import { isCertified, isCutOff } from '../facts/haproxy';
 import { crashRestMs, isAbsent } from '../facts/health';
 import { acceptLossRemedy } from '../facts/loss';
-import { isCertified, isCutOff } from '../facts/opening';
 import type { Situation } from '../facts/situation';
 import { isProven, wantedConfig, withConfig } from '../facts/sync-set';
 import { list } from '../facts/view';

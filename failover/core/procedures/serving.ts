@@ -3,20 +3,19 @@
  */
 
 import { canLeadAgain, nodesOf, pick } from '../facts/candidates';
+import { isBeyondHaproxy, isCertified, isUnreached } from '../facts/haproxy';
 import { crashRestMs, isLost, servingHealth } from '../facts/health';
 import { holdOf, mayTakeOverAsked } from '../facts/hold';
 import { acceptLossRemedy } from '../facts/loss';
-import { isCertified } from '../facts/opening';
-import { isBeyondHaproxy, isUnreached } from '../facts/reach';
 import { switchoverTarget } from '../facts/readiness';
 import { begunRequest } from '../facts/requests';
-import { settingsReason } from '../facts/settings';
 import type { Situation } from '../facts/situation';
 import { isProven, wantedConfig, withConfig } from '../facts/sync-set';
 import { list } from '../facts/view';
 import type { Plan } from '../rule';
 import type { Action } from '../state/cluster';
 import { change, giveUp, promoteNext } from '../transitions';
+import { settingsReason } from './settings-roll';
 
 export function stopHeldBack(s: Situation): Plan | null {
   const hold = holdOf(s);

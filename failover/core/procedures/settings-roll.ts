@@ -1,18 +1,22 @@
 /**
- * Rows that restart nodes for their settings, one at a time: see settings.ts. A standby leaves the sync configuration
- * before it goes down, so that no write waits for it. If anything goes wrong, the roll stops and the other nodes stay
- * as they are.
+ * Rows that restart nodes for settings that need it, one at a time (S23). Standbys go first, so that each has at least
+ * what the leader has; then another node gets the lead. A setting that a standby must not have less of than its leader
+ * can be raised that way. To lower it the leader restarts in place first, and its standbys may follow. A standby leaves
+ * the sync configuration before it goes down, so that no write waits for it. If anything goes wrong, the roll stops and
+ * the other nodes stay as they are.
  */
 
+import type { SettingsStatus } from '../../contract/messages';
 import { canLeadAgain } from '../facts/candidates';
 import { holdOf } from '../facts/hold';
-import { clusterTrouble, HOLD_LIMIT_MS, PREPARE_LIMIT_MS, STOP_LIMIT_MS, switchoverTarget } from '../facts/readiness';
-import { nextStep, restartNeed, settingsOf } from '../facts/settings';
+import { clusterTrouble, isCounted, STOP_LIMIT_MS, switchoverTarget } from '../facts/readiness';
 import type { Situation } from '../facts/situation';
-import { wantedConfig } from '../facts/sync-set';
+import { isReady, wantedConfig } from '../facts/sync-set';
+import { list } from '../facts/view';
 import type { Plan } from '../rule';
 import { planOf, type StandbyRestart, standbyWorkOf } from '../state/cluster';
 import { change, giveUp, prepare, promoteNext, workOn } from '../transitions';
+import { preparedTrouble } from './switchover';
 
 /** Rest of the leader between an attempt that was called off and the next one, ms. */
 const REST_MS = 2_000;
@@ -114,12 +118,52 @@ export function restarting(s: Situation): Plan | null {
   return { reason: `${s.leader} shuts down cleanly and starts again with the new settings` };
 }
 
-function stepNow(s: Situation): ReturnType<typeof nextStep> {
+type Step = { kind: 'standby'; node: string } | { kind: 'switchover' | 'in-place' };
+
+/**
+ * The next restart. Null when none is needed, when a node is not ready for one, or when a node refuses its settings.
+ */
+function stepNow(s: Situation): Step | null {
   if (standbyRestart(s) !== null || planOf(s.state) !== null || s.state.joint.length !== 1) return null;
-  if (clusterTrouble(s) !== null) return null;
-  const step = nextStep(s);
+  if (clusterTrouble(s) !== null || s.observation.retiring !== undefined) return null;
+  const others = s.names.filter((n) => n !== s.leader);
+  const own = settingsOf(s, s.leader);
+  if (own === null || own.refused !== null) return null;
+  for (const node of others) {
+    const settings = settingsOf(s, node);
+    if (settings === null || settings.refused !== null) return null;
+    if (!isReady(s, node) || !isCounted(s, node)) return null;
+  }
+  const standby = others.find((n) => settingsOf(s, n)?.restart !== 'none');
+  if (standby !== undefined) return { kind: 'standby', node: standby };
   // During a hold standbys may restart, but the leader must stay up and keep the lead.
-  return step?.kind === 'standby' || holdOf(s) === null ? step : null;
+  if (own.restart === 'none' || holdOf(s) !== null) return null;
+  return { kind: own.restart === 'in-place' || others.length === 0 ? 'in-place' : 'switchover' };
+}
+
+/** The node's settings as its keeper reported them; null when they are not known, and then nothing may be concluded. */
+function settingsOf(s: Situation, node: string): SettingsStatus | null {
+  return s.status(node)?.settings ?? null;
+}
+
+/** Which settings the node has to restart for, as a sentence. */
+function restartNeed(s: Situation, node: string): string {
+  return `${node} needs a restart for ${list(settingsOf(s, node)?.pending ?? [])}`;
+}
+
+/** Tells people about settings that are not in force on every node; null when all are. */
+export function settingsReason(s: Situation): string | null {
+  const work = standbyWorkOf(s.state);
+  if (planOf(s.state)?.kind === 'restart') return `${s.leader} is restarted for its settings`;
+  if (work?.kind === 'restart') return `${work.node} is restarted for its settings`;
+  for (const node of s.names) {
+    const refused = settingsOf(s, node)?.refused ?? null;
+    if (refused !== null) return `${node} does not start with ${refused}`;
+  }
+  const waiting = s.names.filter((n) => (settingsOf(s, n)?.restart ?? 'none') !== 'none');
+  if (waiting.length === 0) return null;
+  const settings = [...new Set(waiting.flatMap((n) => settingsOf(s, n)?.pending ?? []))];
+  return `${list(settings)} ${settings.length === 1 ? 'waits' : 'wait'} for a restart of ${list(waiting)}`;
 }
 
 function standbyRestart(s: Situation): StandbyRestart | null {
@@ -136,8 +180,5 @@ function standbyTrouble(s: Situation, { node, stage }: StandbyRestart): string |
 function restartTrouble(s: Situation): string | null {
   const plan = planOf(s.state);
   if (plan?.kind !== 'restart') return null;
-  const trouble = holdOf(s)?.words ?? clusterTrouble(s.with(prepare(s.state, null)));
-  if (trouble !== null) return trouble;
-  if (plan.stage === 'prepare') return s.stepMs < PREPARE_LIMIT_MS ? null : 'the checkpoint takes too long';
-  return s.stepMs < HOLD_LIMIT_MS ? null : `new connections could not be held within ${HOLD_LIMIT_MS} ms`;
+  return holdOf(s)?.words ?? preparedTrouble(s, plan.stage, 'new connections could not be held');
 }

@@ -10,10 +10,8 @@ import { holdOf } from '../facts/hold';
 import {
   candidateTrouble,
   clusterTrouble,
-  HOLD_LIMIT_MS,
   isLevel,
   lagBytes,
-  PREPARE_LIMIT_MS,
   STOP_LIMIT_MS,
   switchoverTarget,
 } from '../facts/readiness';
@@ -21,8 +19,13 @@ import { abortedRequest, begunRequest } from '../facts/requests';
 import type { Situation } from '../facts/situation';
 import { keptTheLead, mayReturn } from '../facts/watch';
 import type { Plan } from '../rule';
-import { type ClusterState, type Switchover, switchoverOf } from '../state/cluster';
+import { type ClusterState, type LeaderPlan, type Switchover, switchoverOf } from '../state/cluster';
 import { change, elect, giveUp, prepare } from '../transitions';
+
+/** How long the leader's checkpoint before a planned stop may take, ms. */
+export const PREPARE_LIMIT_MS = 60_000;
+/** How long new connections are held at most while the candidate becomes level, ms. */
+export const HOLD_LIMIT_MS = 2_000;
 
 /** Rows of a hand-over: the leader has been told to stop. */
 export function handoverAborted(s: Situation): Plan | null {
@@ -72,10 +75,15 @@ function abortReason(s: Situation): string | null {
   const { to, by, stage } = switchover;
   const hold = by === 'person' ? null : holdOf(s);
   if (hold !== null) return hold.words;
-  const trouble = candidateTrouble(s, to) ?? clusterTrouble(s.with(prepare(s.state, null)));
+  return candidateTrouble(s, to) ?? preparedTrouble(s, stage, `${to} did not get level`);
+}
+
+/** Why the planned stop of the leader is called off now; null when it goes on. `late`: what took too long in the hold. */
+export function preparedTrouble(s: Situation, stage: LeaderPlan['stage'], late: string): string | null {
+  const trouble = clusterTrouble(s.with(prepare(s.state, null)));
   if (trouble !== null) return trouble;
   if (stage === 'prepare') return s.stepMs < PREPARE_LIMIT_MS ? null : 'the checkpoint takes too long';
-  return s.stepMs < HOLD_LIMIT_MS ? null : `${to} did not get level within ${HOLD_LIMIT_MS} ms`;
+  return s.stepMs < HOLD_LIMIT_MS ? null : `${late} within ${HOLD_LIMIT_MS} ms`;
 }
 
 /**

@@ -2,7 +2,7 @@
 import type { ClusterStatus, Failover, NodeStatus, Sample } from '../../contract/api';
 import { lsnDistance } from '../../contract/lsn';
 import type { SettingsStatus, Status } from '../../contract/messages';
-import { isUnreached } from '../../core/facts/reach';
+import { isUnreached } from '../../core/facts/haproxy';
 import type { Situation } from '../../core/facts/situation';
 import { ifLeaderDied } from '../../core/forecast';
 import { type ClusterState, type Decision, serves, type Target } from '../../core/state/cluster';
