@@ -188,6 +188,19 @@ export class World {
     return this.nodes.find((n) => n.name === this.network.hostOf(address));
   }
 
+  node(name: string | null | undefined): SimNode | undefined {
+    return this.nodes.find((n) => n.name === name);
+  }
+
+  /** What the active monitor has decided last; undefined: nothing yet. */
+  get decision(): Decision | undefined {
+    return this.monitor?.seen?.decision;
+  }
+
+  get state(): ClusterState | undefined {
+    return this.decision?.state;
+  }
+
   /** The nodes that the stack's config names. */
   get members(): SimNode[] {
     return this.nodes.filter((n) => this.declared.some((d) => d.name === n.name));
