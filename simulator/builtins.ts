@@ -9,21 +9,8 @@ import net from 'node:net';
 import timers from 'node:timers/promises';
 import pg from 'pg';
 import { currentProcess, type Process, type Task } from './engine';
-import { type Network, SimServer } from './network';
+import { networkOf, SimServer } from './network';
 import { SimPgClient } from './pg-client';
-
-/** The network of each process. */
-const networks = new WeakMap<object, Network>();
-
-export function useNetwork(engine: object, network: Network): void {
-  networks.set(engine, network);
-}
-
-export function networkOf(process: Process): Network {
-  const network = networks.get(process.engine);
-  if (network === undefined) throw new Error('the simulated network is not set');
-  return network;
-}
 
 let installed = false;
 

@@ -115,6 +115,6 @@ async function play(world: World, { faults, steady = false }: RunOptions): Promi
 }
 
 export function sentence(world: World): string {
-  const decision = world.monitor?.seen?.decision;
+  const decision = world.decision;
   return decision === undefined ? 'the monitor has decided nothing' : `${decision.code} ${decision.reason}`;
 }

@@ -64,7 +64,7 @@ export const SCENARIOS: Readonly<Record<string, Scenario>> = {
     play: async (t) => {
       await t.event('pause, "new disks"', () => t.asks(pauseFor(t, null)));
       await t.plays('docker kill primary');
-      await t.until('it is said who could take over', () => t.world.monitor?.seen?.decision.code === 'PAUSED');
+      await t.until('it is said who could take over', () => t.world.decision?.code === 'PAUSED');
       await t.passes(20_000);
       t.fact(`open: ${t.open() ?? 'nobody, new connections are held'}`);
       await t.event('resume', () => t.asks({ kind: 'resume', by: 'person' }));
@@ -77,7 +77,7 @@ export const SCENARIOS: Readonly<Record<string, Scenario>> = {
     play: async (t) => {
       await t.event('pause, "new disks"', () => t.asks(pauseFor(t, null)));
       await t.plays('docker kill primary');
-      await t.until('it is said who could take over', () => t.world.monitor?.seen?.decision.code === 'PAUSED');
+      await t.until('it is said who could take over', () => t.world.decision?.code === 'PAUSED');
       await t.event('promote replica-1', () => t.asks({ kind: 'promote', to: 'replica-1', acceptDataLoss: false }));
       await t.plays('writes go to replica-1; docker start primary; primary follows replica-1 and is counted again');
     },
@@ -93,7 +93,7 @@ export const SCENARIOS: Readonly<Record<string, Scenario>> = {
       await t.plays('docker start primary');
       await t.until('primary leads again', () => t.open() === 'primary' && t.well());
       await t.passes(30_000);
-      t.fact(`paused: ${t.world.monitor?.seen?.decision.state.pause === undefined ? 'no' : 'yes'}`);
+      t.fact(`paused: ${t.world.state?.pause === undefined ? 'no' : 'yes'}`);
     },
   },
   observe: {
@@ -102,7 +102,7 @@ export const SCENARIOS: Readonly<Record<string, Scenario>> = {
     policy: { failoverMode: 'observe' },
     play: async (t) => {
       await t.plays('docker kill primary');
-      await t.until('it is said what would be done', () => t.world.monitor?.seen?.decision.code === 'OBSERVED');
+      await t.until('it is said what would be done', () => t.world.decision?.code === 'OBSERVED');
       await t.plays('10000 ms pass; docker start primary');
       await t.until('primary leads again', () => t.open() === 'primary' && t.well());
     },
@@ -172,13 +172,13 @@ export const SCENARIOS: Readonly<Record<string, Scenario>> = {
       await t.plays('docker pause haproxy; docker kill primary');
       const ahead = () => t.world.nodes.filter((n) => n.name !== 'primary' && (n.volume.data?.history.length ?? 0) > 2);
       await t.until('both replicas have a new timeline, and none is open', () => ahead().length === 2);
-      const candidate = t.world.monitor?.seen?.decision.state.leader ?? '';
+      const candidate = t.world.state?.leader ?? '';
       // Killed earlier it goes on with the same term.
       const promoted = () => t.world.monitor?.seen?.observation.nodes[candidate]?.status?.done === true;
       await t.until(`${candidate} says that it is promoted`, promoted);
       await t.event(`docker kill ${candidate}, the candidate`, () => t.node(candidate).kill());
       await t.event(`docker start ${candidate}`, () => t.node(candidate).start());
-      await t.until('it is promoted again', () => t.world.monitor?.seen?.decision.state.term === 3);
+      await t.until('it is promoted again', () => t.world.state?.term === 3);
       await t.event(`docker kill ${candidate}`, () => t.node(candidate).kill());
       await t.plays('docker unpause haproxy; docker start primary; a leader is open');
       await t.event(`docker start ${candidate}`, () => t.node(candidate).start());
@@ -191,7 +191,7 @@ export const SCENARIOS: Readonly<Record<string, Scenario>> = {
     play: async (t) => {
       await t.plays('docker kill replica-1');
       await t.until('the leader is alone, recorded and in force', () => {
-        const joint = t.world.monitor?.seen?.decision.state.joint ?? [];
+        const joint = t.world.state?.joint ?? [];
         return joint.length === 1 && joint[0]?.k === 0;
       });
       await t.plays('docker start replica-1; replica-1 is counted');
@@ -332,7 +332,7 @@ export const SCENARIOS: Readonly<Record<string, Scenario>> = {
     title: 'The monitor stands still: when it wakes it trusts nothing that it saw',
     play: async (t) => {
       await t.plays('docker pause failover-monitor; 6000 ms pass; docker unpause failover-monitor; 2000 ms pass');
-      t.fact(`writes go to ${t.open() ?? 'nobody'}, term ${t.world.monitor?.seen?.decision.state.term}`);
+      t.fact(`writes go to ${t.open() ?? 'nobody'}, term ${t.world.state?.term}`);
     },
   },
   's11-stalled-slow': {
@@ -348,7 +348,7 @@ export const SCENARIOS: Readonly<Record<string, Scenario>> = {
       });
       await t.plays('5000 ms pass; docker pause failover-monitor; 30000 ms pass; docker unpause failover-monitor');
       await t.until('all is well, within six seconds', () => t.well(), 6_000);
-      t.fact(`the term is ${t.world.monitor?.seen?.decision.state.term}: no failover`);
+      t.fact(`the term is ${t.world.state?.term}: no failover`);
     },
   },
   's12-rewind-cut-off': {
@@ -485,7 +485,7 @@ export const SCENARIOS: Readonly<Record<string, Scenario>> = {
       await t.plays('docker pause primary; 1000 ms pass');
       t.fact(`open: ${t.open() ?? 'nobody'}`);
       await t.plays('docker unpause primary; writes go to primary');
-      t.fact(`term ${t.world.monitor?.seen?.decision.state.term}`);
+      t.fact(`term ${t.world.state?.term}`);
     },
   },
   's20-follow-again': {
@@ -507,7 +507,7 @@ export const SCENARIOS: Readonly<Record<string, Scenario>> = {
     play: async (t) => {
       await t.event('packets between monitor and primary are lost', () => t.world.network.cut('monitor', 'primary'));
       await t.passes(15_000);
-      t.fact(`writes go to ${t.open() ?? 'nobody'}, term ${t.world.monitor?.seen?.decision.state.term}`);
+      t.fact(`writes go to ${t.open() ?? 'nobody'}, term ${t.world.state?.term}`);
       await t.plays('the network is whole again; all is well');
     },
   },
@@ -519,7 +519,7 @@ export const SCENARIOS: Readonly<Record<string, Scenario>> = {
         for (const node of ['primary', 'replica-1']) t.world.network.cut('monitor', node);
       });
       await t.passes(15_000);
-      t.fact(`writes go to ${t.open() ?? 'nobody'}, term ${t.world.monitor?.seen?.decision.state.term}`);
+      t.fact(`writes go to ${t.open() ?? 'nobody'}, term ${t.world.state?.term}`);
       await t.plays('the network is whole again; all is well');
     },
   },
@@ -584,7 +584,7 @@ export const SCENARIOS: Readonly<Record<string, Scenario>> = {
       await t.plays('all nodes are counted');
       t.fact(t.reason().replace(/^.*?; /, ''));
       await t.passes(20_000);
-      t.fact(`writes go to ${t.open()}, term ${t.world.monitor?.seen?.decision.state.term}`);
+      t.fact(`writes go to ${t.open()}, term ${t.world.state?.term}`);
       await t.event('the setting is taken back', () => configure(t, {}));
       await t.until('all is well', () => t.world.settled() && t.well());
       t.fact(t.reason());
@@ -612,7 +612,7 @@ export const SCENARIOS: Readonly<Record<string, Scenario>> = {
       await t.passes(3_000);
       const monitor = t.node('replica-1').postgres?.open('monitor');
       t.fact(`there is a place for the monitor: ${monitor === null ? 'no' : 'yes'}`);
-      t.fact(`writes go to ${t.open()}, term ${t.world.monitor?.seen?.decision.state.term}`);
+      t.fact(`writes go to ${t.open()}, term ${t.world.state?.term}`);
     },
   },
   's25-all-at-once': {
@@ -680,7 +680,7 @@ export const SCENARIOS: Readonly<Record<string, Scenario>> = {
         Object.assign(t.world.network, { jitterMs: 250, loss: 0.01 });
       });
       await t.passes(60_000);
-      t.fact(`the term is ${t.world.monitor?.seen?.decision.state.term}: no failover`);
+      t.fact(`the term is ${t.world.state?.term}: no failover`);
       // New connections are rarely made: HAProxy gives up each attempt after 20 ms.
       const row = t.world.nextRow();
       t.world.history.tag({ kind: 'row', row });

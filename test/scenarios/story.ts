@@ -30,7 +30,7 @@ export class Tale {
   ) {}
 
   node(name: string): SimNode {
-    const node = this.world.nodes.find((n) => n.name === name);
+    const node = this.world.node(name);
     if (node === undefined) throw new Error(`there is no ${name}`);
     return node;
   }
@@ -125,11 +125,11 @@ export class Tale {
   }
 
   code(): string {
-    return this.world.monitor?.seen?.decision.code ?? '';
+    return this.world.decision?.code ?? '';
   }
 
   reason(): string {
-    return this.world.monitor?.seen?.decision.reason ?? '';
+    return this.world.decision?.reason ?? '';
   }
 
   fact(words: string): void {
