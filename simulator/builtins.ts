@@ -9,21 +9,8 @@ import net from 'node:net';
 import timers from 'node:timers/promises';
 import pg from 'pg';
 import { currentProcess, type Process, type Task } from './engine';
-import { type Network, SimServer } from './network';
+import { networkOf, SimServer } from './network';
 import { SimPgClient } from './pg-client';
-
-/** The network of each process. */
-const networks = new WeakMap<object, Network>();
-
-export function useNetwork(engine: object, network: Network): void {
-  networks.set(engine, network);
-}
-
-export function networkOf(process: Process): Network {
-  const network = networks.get(process.engine);
-  if (network === undefined) throw new Error('the simulated network is not set');
-  return network;
-}
 
 let installed = false;
 
@@ -82,40 +69,40 @@ class Timer {
   }
 }
 
+/** Replaces a function. Code that runs for no simulated process still gets the real one. */
+function patch(owner: object, name: string, simulated: (process: Process, ...args: never[]) => unknown): void {
+  const functions = owner as Record<string, (...args: never[]) => unknown>;
+  const real = functions[name];
+  if (real === undefined) throw new Error(`there is no ${name} to be replaced`);
+  const value = (...args: never[]) => {
+    const process = currentProcess();
+    return process === undefined ? real.apply(owner, args) : simulated(process, ...args);
+  };
+  // `util.promisify(setTimeout)` and similar functions need properties of the original.
+  const properties = Object.getOwnPropertyDescriptors(real);
+  Object.defineProperty(owner, name, {
+    configurable: true,
+    writable: true,
+    value: Object.defineProperties(value, properties),
+  });
+}
+
 function patchTimers(): void {
-  const g = globalThis as unknown as Record<string, (...args: never[]) => unknown>;
-  const real = { ...g, setTimeout: g.setTimeout, setInterval: g.setInterval, clearTimeout: g.clearTimeout };
-  const make =
-    (name: 'setTimeout' | 'setInterval') =>
-    (run: (...args: unknown[]) => void, ms = 0, ...args: unknown[]) => {
-      const process = currentProcess();
-      if (process === undefined) {
-        return (real[name] as (...a: unknown[]) => unknown)(run, ms, ...args);
-      }
-      return new Timer(process, () => run(...args), Math.max(1, ms), name === 'setInterval');
-    };
+  const timer =
+    (repeats: boolean) =>
+    (process: Process, run: (...args: unknown[]) => void, ms = 0, ...args: unknown[]): Timer =>
+      new Timer(process, () => run(...args), Math.max(1, ms), repeats);
+  patch(globalThis, 'setTimeout', timer(false));
+  patch(globalThis, 'setInterval', timer(true));
+  patch(timers, 'setTimeout', (process, ms?: number, value?: unknown, options?: { signal?: AbortSignal }) =>
+    simDelay(process, ms ?? 1, value, options?.signal),
+  );
+  const { clearTimeout: real } = globalThis;
   const clear = (timer: unknown) => {
     if (timer instanceof Timer) timer.clear();
-    else (real.clearTimeout as (t: unknown) => void)(timer);
+    else real(timer as NodeJS.Timeout);
   };
-  const originalTimeout = globalThis.setTimeout;
-  const patched = make('setTimeout');
-  // `util.promisify(setTimeout)` and similar functions need properties of the original.
-  Object.defineProperties(patched, Object.getOwnPropertyDescriptors(originalTimeout));
-  Object.assign(globalThis, {
-    setTimeout: patched,
-    setInterval: make('setInterval'),
-    clearTimeout: clear,
-    clearInterval: clear,
-  });
-  const realDelay = timers.setTimeout;
-  Object.assign(timers, {
-    setTimeout: (ms?: number, value?: unknown, options?: { signal?: AbortSignal }) => {
-      const process = currentProcess();
-      if (process === undefined) return realDelay(ms, value, options);
-      return simDelay(process, ms ?? 1, value, options?.signal);
-    },
-  });
+  Object.assign(globalThis, { clearTimeout: clear, clearInterval: clear });
 }
 
 function simDelay(process: Process, ms: number, value: unknown, signal: AbortSignal | undefined): Promise<unknown> {
@@ -139,44 +126,19 @@ function simDelay(process: Process, ms: number, value: unknown, signal: AbortSig
 }
 
 function patchNetwork(): void {
-  const realConnect = net.connect as unknown as (...args: unknown[]) => unknown;
-  const realCreate = net.createServer as unknown as (...args: unknown[]) => unknown;
-  Object.assign(net, {
-    connect: (...args: unknown[]) => {
-      const process = currentProcess();
-      if (process === undefined) return realConnect(...args);
-      const [target] = args;
-      const network = networkOf(process);
-      return typeof target === 'string'
-        ? network.connectUnix(process, target)
-        : network.connect(process, target as { host: string; port: number });
-    },
-    createServer: (...args: unknown[]) => {
-      const process = currentProcess();
-      if (process === undefined) return realCreate(...args);
-      const handler = args.find((a) => typeof a === 'function') as SimServer['handler'];
-      return new SimServer(networkOf(process), process, handler);
-    },
+  patch(net, 'connect', (process, target: string | { host: string; port: number }) => {
+    const network = networkOf(process);
+    return typeof target === 'string' ? network.connectUnix(process, target) : network.connect(process, target);
+  });
+  patch(net, 'createServer', (process, ...args: unknown[]) => {
+    const handler = args.find((a) => typeof a === 'function') as SimServer['handler'];
+    return new SimServer(networkOf(process), process, handler);
   });
   // Only the simulator creates clients while it runs, because tests of other files run in processes of their own.
   Object.assign(pg, { Client: SimPgClient });
 }
 
 function patchRandom(): void {
-  const realBytes = crypto.randomBytes as unknown as (...args: unknown[]) => unknown;
-  Object.assign(crypto, {
-    randomBytes: (...args: unknown[]) => {
-      const process = currentProcess();
-      if (process === undefined) return realBytes(...args);
-      return Buffer.from(process.engine.random.hex(Number(args[0])), 'hex');
-    },
-  });
-  const realUuid = globalThis.crypto.randomUUID.bind(globalThis.crypto);
-  Object.defineProperty(globalThis.crypto, 'randomUUID', {
-    configurable: true,
-    value: () => {
-      const process = currentProcess();
-      return process === undefined ? realUuid() : `dir-${process.engine.random.hex(4)}`;
-    },
-  });
+  patch(crypto, 'randomBytes', ({ engine }, count: number) => Buffer.from(engine.random.hex(count), 'hex'));
+  patch(globalThis.crypto, 'randomUUID', ({ engine }) => `dir-${engine.random.hex(4)}`);
 }

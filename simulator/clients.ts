@@ -1,29 +1,12 @@
 /** Clients of the write and the read port, and the answers that they got. */
 import { Process } from './engine';
 import type { ProxySession } from './haproxy-model';
+import type { Operation } from './history';
+import type { Machine } from './machine';
 import type { Reply, Request } from './postgres';
-import type { World } from './world';
 
 const STATEMENT_LIMIT_MS = 2_500;
 const CONNECT_LIMIT_MS = 4_000;
-
-export interface Operation {
-  kind: 'row' | 'register' | 'read';
-  client: string;
-  startMs: number;
-  endMs: number | null;
-  /** The node that served the operation, for the story. */
-  node: string | null;
-  outcome: 'open' | 'ok' | 'unknown' | 'failed';
-  row: number;
-  value: number;
-  version: number;
-  /** The rows that a read saw: the first `count` of these. */
-  rows: readonly number[];
-  count: number;
-  /** A standby served the operation. */
-  standby: boolean;
-}
 
 /** One client, which uses one connection at a time. */
 export class Client {
@@ -32,7 +15,7 @@ export class Client {
   private left = 0;
 
   constructor(
-    private readonly world: World,
+    private readonly world: Machine,
     private readonly name: string,
     private readonly proxy: 'write' | 'read',
   ) {

@@ -2,15 +2,22 @@
  * An oracle over base backups. Data that fits what its leader sends must not be replaced, unless a person or the ledger
  * demands it. The oracle compares the records themselves, so it does not depend on what any process says.
  */
-import { standbyWorkOf } from '../failover/core/state/cluster';
+import { type ClusterState, standbyWorkOf } from '../failover/core/state/cluster';
 import type { AcceptedOrder } from '../failover/keeper/keeper-state';
+import type { Machine } from './machine';
 import type { SimNode } from './node';
 import { endOf } from './wal';
-import type { World } from './world';
 
 /** A data directory that crashes this many times within this time, ms, is rightly taken for broken. */
 const CRASH_WINDOW_MS = 180_000;
 const CRASHES_MAX = 3;
+
+/** What the oracle asks about the cluster. */
+interface Cluster extends Machine {
+  readonly state: ClusterState | undefined;
+  node: (name: string) => SimNode | undefined;
+  isOpened: (term: number, node: string, directory: string) => boolean;
+}
 
 export class Copies {
   /** The last order to stream that each node accepted, and the data that the node had then. */
@@ -20,11 +27,11 @@ export class Copies {
   /** Nodes whose order to copy was right by what was known when it was given. Later knowledge does not change that. */
   private readonly due = new Set<string>();
 
-  constructor(private readonly world: World) {}
+  constructor(private readonly world: Cluster) {}
 
   accepted({ name, volume }: SimNode, { term, target }: AcceptedOrder, directory: string | null): void {
     const isCopy = target.kind === 'follow' && target.method === 'copy';
-    const isRebuilt = this.world.monitor?.seen?.decision.state.rebuild[name] !== undefined;
+    const isRebuilt = this.world.state?.rebuild[name] !== undefined;
     if (!isCopy) this.due.delete(name);
     else if (volume.state.rewinding || isRebuilt) this.due.add(name);
     if (target.kind !== 'follow') this.streams.delete(name);
@@ -57,7 +64,7 @@ export class Copies {
     if ((!told && !joined) || !this.fits(node, from)) return;
     const since = world.engine.nowMs - CRASH_WINDOW_MS;
     if ((this.crashes.get(dataOf(node)) ?? []).filter((at) => at > since).length >= CRASHES_MAX) return;
-    const state = world.monitor?.seen?.decision.state;
+    const { state } = world;
     if (
       state === undefined ||
       this.due.has(name) ||
@@ -84,8 +91,7 @@ export class Copies {
    */
   private hasProvedItself({ name, volume }: SimNode): boolean {
     const { directoryId, promoted } = volume.state;
-    const { ledger } = this.world.monitor?.seen?.decision.state ?? { ledger: [] };
-    const own = ledger.findLast((e) => e.node === name && e.dataId.endsWith(`:${directoryId}`));
+    const own = this.world.state?.ledger.findLast((e) => e.node === name && e.dataId.endsWith(`:${directoryId}`));
     if (own?.opened === false) return false;
     if (!this.streamed.has(`${name} ${directoryId}`)) return false;
     return promoted === null || this.world.isOpened(promoted.term, name, directoryId ?? '');
@@ -93,7 +99,7 @@ export class Copies {
 
   /** True when this node's records are the beginning of the other node's, record by record and without a gap. */
   private fits({ volume }: SimNode, from: string): boolean {
-    const source = this.world.nodes.find((n) => n.name === from)?.volume.data;
+    const source = this.world.node(from)?.volume.data;
     const { data } = volume;
     if (data === null || source === null || source === undefined || data.broken) return false;
     const position = data.wal.length;

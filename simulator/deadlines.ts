@@ -3,10 +3,8 @@
  * again within the limit, whatever else does not answer.
  */
 import { isChanging } from '../failover/core/state/cluster';
-import { type Fault, when } from './aimed-faults';
-import type { Nemesis } from './faults';
+import type { Fault, Faults, Nemesis } from './nemesis';
 import type { SimNode } from './node';
-import { replicas } from './people';
 import type { PostgresServer } from './postgres';
 
 const LIMIT_MS = 20_000;
@@ -36,62 +34,46 @@ interface Deadline {
 function mustServe(
   nemesis: Nemesis,
   { what, standbys: least, blockWaits, away = 0, anyLeader, hinder, afterMs, limitMs = LIMIT_MS, strike }: Deadline,
-): void {
+): Promise<void> {
   const { world } = nemesis;
   const { engine, policy } = world;
   const automatic = policy.failoverMode !== 'observe' && policy.syncMode === 'synchronous';
-  const isWell = () => nemesis.isCalm && world.healthy() !== null;
-  nemesis.alone((done) => {
-    const begin = () => {
-      const leader = world.healthy();
-      const standbys = replicas(nemesis).flatMap((n) => (n.postgres === null ? [] : [n.postgres]));
-      const held = world.monitor?.seen?.decision.state.pause !== undefined;
-      // With `block`, writes wait for as many other nodes as have to acknowledge them, and rightly so (S9).
-      const few = standbys.length - away < 1 + policy.syncCount;
-      const waits = policy.onNoReplica === 'block' && (few || blockWaits === true);
-      const calls = automatic && !held && !waits;
-      const meant = leader !== null && standbys.length >= least && calls && world.load.dataMb < 1_000;
-      const undo = meant ? hinder(leader, standbys) : undefined;
-      if (!meant || undo === undefined) return done();
-      nemesis.onHeal(undo);
-      nemesis.later(afterMs, afterMs * 1.2, () => {
-        // A switchover may have begun meanwhile. Or the last standby restarts for its settings, and the leader
-        // acknowledges alone. The fault would then meet another situation.
-        const state = world.monitor?.seen?.decision.state;
-        const isAlone = state?.joint.some((c) => c.k === 0) === true;
-        const isOther = state === undefined || state.leader !== leader.name || isChanging(state);
-        if (anyLeader !== true && (isOther || isAlone)) {
-          undo();
-          return done();
-        }
-        strike(leader);
-        const sinceMs = engine.nowMs;
-        const end = () => {
-          undo();
-          nemesis.start(leader);
-          done();
-        };
-        const fail = () => {
-          const decision = world.monitor?.seen?.decision;
-          world.fail(`NO FAILOVER: for ${limitMs} ms, ${what}: ${decision?.code} ${decision?.reason}`);
-          end();
-        };
-        when(nemesis, limitMs, () => world.servedSince(sinceMs), end, fail);
-      });
-    };
-    when(nemesis, 20_000, isWell, begin, done);
+  return nemesis.aloneWhenWell(async () => {
+    const leader = world.healthy();
+    const standbys = nemesis.replicas().flatMap((n) => (n.postgres === null ? [] : [n.postgres]));
+    // With `block`, writes wait for as many other nodes as have to acknowledge them, and rightly so (S9).
+    const few = standbys.length - away < 1 + policy.syncCount;
+    const waits = policy.onNoReplica === 'block' && (few || blockWaits === true);
+    const calls = automatic && world.state?.pause === undefined && !waits;
+    if (leader === null || standbys.length < least || !calls || world.load.dataMb >= 1_000) return;
+    const undo = hinder(leader, standbys);
+    if (undo === undefined) return;
+    nemesis.onHeal(undo);
+    await nemesis.passes(afterMs, afterMs * 1.2);
+    // A switchover may have begun meanwhile. Or the last standby restarts for its settings, and the leader acknowledges
+    // alone. The fault would then meet another situation.
+    const { state } = world;
+    const isAlone = state?.joint.some((c) => c.k === 0) === true;
+    const isOther = state === undefined || state.leader !== leader.name || isChanging(state);
+    if (anyLeader !== true && (isOther || isAlone)) {
+      undo();
+      return;
+    }
+    strike(leader);
+    const sinceMs = engine.nowMs;
+    if (!(await nemesis.until(limitMs, () => world.servedSince(sinceMs)))) {
+      const { decision } = world;
+      world.fail(`NO FAILOVER: for ${limitMs} ms, ${what}: ${decision?.code} ${decision?.reason}`);
+    }
+    undo();
+    nemesis.start(leader);
   });
-}
-
-function die(leader: SimNode): void {
-  leader.world.say(`docker kill ${leader.name}`);
-  leader.kill();
 }
 
 /** Replay is paused on some standbys, and the leader dies. */
 const pausedElection: Fault = (nemesis) => {
   const { world } = nemesis;
-  mustServe(nemesis, {
+  return mustServe(nemesis, {
     what: 'the leader is dead, and replay is paused on a standby that has received all of it',
     standbys: 2,
     hinder: (_leader, standbys) => {
@@ -105,14 +87,14 @@ const pausedElection: Fault = (nemesis) => {
       };
     },
     afterMs: 1_000,
-    strike: die,
+    strike: (leader) => nemesis.docker('kill', leader),
   });
 };
 
 /** One standby is minutes behind with replay and also lacks the newest WAL. Another one has all of it. */
 const backlog: Fault = (nemesis) => {
   const { world } = nemesis;
-  mustServe(nemesis, {
+  return mustServe(nemesis, {
     what: 'the leader is dead, and a standby that is not needed still replays',
     standbys: 2,
     // It acknowledges nothing before its backlog is applied. With `block` and no other standby it is needed.
@@ -128,12 +110,12 @@ const backlog: Fault = (nemesis) => {
       };
     },
     afterMs: 3_800,
-    strike: die,
+    strike: (leader) => nemesis.docker('kill', leader),
   });
 };
 
 /** The leader's disk is frozen: the leader answers, and commits nothing (S27). */
-const wedged: Fault = (nemesis) => {
+const wedged: Fault = (nemesis) =>
   mustServe(nemesis, {
     what: 'the disk of the leader stands still',
     standbys: 1,
@@ -146,34 +128,29 @@ const wedged: Fault = (nemesis) => {
       leader.disk.slowness = Number.POSITIVE_INFINITY;
     },
   });
-};
 
 /** A standby hangs, and the leader is told to stop. The leader must not wait for that standby (S18). */
-const stopWithHungStandby: Fault = (nemesis) => {
+const stopWithHungStandby: Fault = (nemesis) =>
   mustServe(nemesis, {
     what: 'the leader was told to stop while a standby hangs',
     standbys: 2,
     away: 1,
     hinder: (_leader, standbys) => {
-      const node = nemesis.world.nodes.find((n) => n.name === standbys.at(-1)?.node);
-      nemesis.world.say(`docker pause ${node?.name}`);
-      node?.pause();
-      return () => node?.unpause();
+      const node = nemesis.world.node(standbys.at(-1)?.node);
+      if (node === undefined) return undefined;
+      nemesis.docker('pause', node);
+      return () => node.unpause();
     },
     // By then the leader has removed the standby from the synchronous set.
     afterMs: 3_000,
     limitMs: STOP_LIMIT_MS,
-    strike: (leader) => {
-      nemesis.world.say(`docker stop ${leader.name}`);
-      leader.stop();
-    },
+    strike: (leader) => nemesis.docker('stop', leader),
   });
-};
 
 /** The leader restarts in place for a lower setting, or comes back after a crash, and dies before it is open again. */
 const restartThenDeath: Fault = (nemesis) => {
   const { world } = nemesis;
-  mustServe(nemesis, {
+  return mustServe(nemesis, {
     what: 'the leader had stopped cleanly, was to lead again and died before it was open',
     standbys: 1,
     // All standbys were told to follow the leader before it was open, because otherwise it could not have been opened.
@@ -184,21 +161,16 @@ const restartThenDeath: Fault = (nemesis) => {
       // With `block`, the follower is sent to the leader before the leader is open, and may have taken over a history
       // that was never opened (S3).
       if (world.policy.onNoReplica === 'block') return undefined;
-      world.say('postgresSettings become {"max_connections":"60"}');
-      world.postgresSettings = { max_connections: '60' };
-      world.monitor?.process.kill();
-      world.monitor = null;
+      nemesis.configure({ max_connections: '60' });
+      nemesis.killMonitor();
       nemesis.startMonitor();
-      const again = () => {
-        const state = world.monitor?.seen?.decision.state;
-        return state?.activity.kind === 'promote' && state.leader === leader.name;
-      };
-      when(nemesis, 9_000, again, () => die(leader));
+      const again = () => world.state?.activity.kind === 'promote' && nemesis.leader() === leader;
+      nemesis.when(9_000, again, () => nemesis.docker('kill', leader));
       return () => undefined;
     },
     afterMs: 10_000,
     strike: (leader) => {
-      if (leader.up) die(leader);
+      if (leader.up) nemesis.docker('kill', leader);
     },
   });
 };
@@ -209,7 +181,7 @@ const archiveHangs: Fault = (nemesis) => {
   nemesis.killLeader();
 };
 
-export const DEADLINES: Readonly<Record<string, [weight: number, fault: Fault]>> = {
+export const DEADLINES: Faults = {
   pausedElection: [1, pausedElection],
   backlog: [1, backlog],
   wedged: [1, wedged],

@@ -1,9 +1,7 @@
 /** Faults of disks: full disks, broken disks, and databases too large to be copied within a minute. */
-import { type Fault, when } from './aimed-faults';
 import { type Disk, RESERVE_MB } from './disks';
-import type { Nemesis } from './faults';
+import type { Fault, Faults, Nemesis } from './nemesis';
 import type { SimNode } from './node';
-import { replicas } from './people';
 
 /** Probability of a long crash loop. It is rare here because it costs many events. */
 const LONG = 0.12;
@@ -40,8 +38,7 @@ const diskFillsAlone: Fault = (nemesis) => {
   if (leader === undefined) return;
   for (const node of world.members) {
     if (node === leader || !node.up) continue;
-    world.say(`docker kill ${node.name}`);
-    node.kill();
+    nemesis.docker('kill', node);
     nemesis.later(62_000, 70_000, () => nemesis.start(node));
   }
   nemesis.takes(62_000);
@@ -53,44 +50,39 @@ const diskFillsLong: Fault = (nemesis) => {
   fill(nemesis, nemesis.leader() ?? nemesis.anyNode(), nemesis.world.random.between(40_000, 60_000));
 };
 
-/** A few of a node's next starts end in a crash. */
-const crashesAtStart: Fault = (nemesis) => {
-  const { world } = nemesis;
-  const node = nemesis.anyNode();
-  const starts = world.random.integer(1, 5);
+function crashStarts({ world }: Nemesis, node: SimNode, starts: number): void {
   world.say(`the next ${starts} starts of PostgreSQL in ${node.name} end in a crash`);
   node.disk.crashes.starts = starts;
+}
+
+/** A few of a node's next starts end in a crash. */
+const crashesAtStart: Fault = (nemesis) => {
+  const node = nemesis.anyNode();
+  crashStarts(nemesis, node, nemesis.world.random.integer(1, 5));
   nemesis.crash(node);
 };
 
 /** A standby crashes in so many starts in a row that the monitor takes its data for broken and orders a copy. */
-const crashesInRow: Fault = (nemesis) => {
-  const { world } = nemesis;
-  nemesis.alone((done) => {
-    const begin = () => nemesis.isCalm && world.healthy() !== null;
-    const strike = () => {
-      const [node] = replicas(nemesis);
-      if (node === undefined) return done();
-      const starts = world.random.integer(6, 8);
-      world.say(`the next ${starts} starts of PostgreSQL in ${node.name} end in a crash`);
-      node.disk.crashes.starts = starts;
-      const disk = diskOf(nemesis, node);
-      if (world.random.chance(0.3)) {
-        world.say('there is no room for a copy');
-        disk.fill(RESERVE_MB);
-      }
-      nemesis.onHeal(() => {
-        node.disk.crashes.starts = 0;
-        disk.clear();
-      });
-      nemesis.crash(node);
-      // It rests for 1, 2, 4, 8, 16 and 32 s in between. Then it needs time to be copied, possibly several times.
-      nemesis.takes(100_000);
-      nemesis.later(100_000, 100_000, done);
-    };
-    when(nemesis, 20_000, begin, strike, done);
+const crashesInRow: Fault = (nemesis) =>
+  nemesis.aloneWhenWell(async () => {
+    const { world } = nemesis;
+    const [node] = nemesis.replicas();
+    if (node === undefined) return;
+    crashStarts(nemesis, node, world.random.integer(6, 8));
+    const disk = diskOf(nemesis, node);
+    if (world.random.chance(0.3)) {
+      world.say('there is no room for a copy');
+      disk.fill(RESERVE_MB);
+    }
+    nemesis.onHeal(() => {
+      node.disk.crashes.starts = 0;
+      disk.clear();
+    });
+    nemesis.crash(node);
+    // It rests for 1, 2, 4, 8, 16 and 32 s in between. Then it needs time to be copied, possibly several times.
+    nemesis.takes(100_000);
+    await nemesis.passes(100_000);
   });
-};
 
 /** The next promotions crash, whichever node is promoted, and the leader dies. */
 const crashesAtPromotion: Fault = (nemesis) => {
@@ -130,8 +122,7 @@ const largeDatabase: Fault = (nemesis) => {
     };
     checkpoints();
     if (!away.up) return;
-    world.say(`docker kill ${away.name}`);
-    away.kill();
+    nemesis.docker('kill', away);
     nemesis.later(1_000, 2_000, () => {
       world.say(`${away.name} was away for so long that its slot fell off`);
       for (const { postgres } of world.nodes) if (postgres?.process.state === 'running') postgres.removeLog(0);
@@ -144,72 +135,47 @@ const largeDatabase: Fault = (nemesis) => {
 const BOTH_COPY_MS = 500;
 
 /** Two nodes lose their volumes. The shared disk has space for one copy, or for none. */
-const twoCopies: Fault = (nemesis) => {
-  const { world } = nemesis;
-  nemesis.alone((done) => {
-    const begin = () => nemesis.isCalm && world.healthy() !== null;
-    when(nemesis, 20_000, begin, () => wipeTwo(nemesis, done), done);
-  });
-};
-
-function wipeTwo(nemesis: Nemesis, done: () => void): void {
-  const { world } = nemesis;
-  const { engine, sharedDisk: disk } = world;
-  const leader = nemesis.leader();
-  const others = world.members.filter((n) => n !== leader && n.up).slice(0, 2);
-  if (disk === null || others.length < 2 || leader?.up !== true) {
-    done();
-    return;
-  }
-  world.load.dataMb = 600;
-  for (const node of others) {
-    world.say(`docker kill ${node.name}, and its volume is removed`);
-    node.kill();
-    node.wipe();
-  }
-  disk.fill(world.random.pick([RESERVE_MB, 600 + 2 * RESERVE_MB + 40]));
-  nemesis.takes(30_000);
-  nemesis.later(20_000, 30_000, () => {
+const twoCopies: Fault = (nemesis) =>
+  nemesis.aloneWhenWell(async () => {
+    const { world } = nemesis;
+    const { engine, sharedDisk: disk } = world;
+    const leader = nemesis.leader();
+    const others = world.members.filter((n) => n !== leader && n.up).slice(0, 2);
+    if (disk === null || others.length < 2 || leader?.up !== true) return;
+    world.load.dataMb = 600;
+    for (const node of others) nemesis.wipe(node);
+    disk.fill(world.random.pick([RESERVE_MB, 600 + 2 * RESERVE_MB + 40]));
+    nemesis.takes(30_000);
+    const over = nemesis.passes(20_000, 30_000);
+    nemesis.later(100, 200, () => {
+      for (const node of others) nemesis.start(node);
+    });
+    let bothSinceMs: number | null = null;
+    const both = () => {
+      const copy = others.every((n) => n.keeper?.lives.activity === 'copying');
+      bothSinceMs = copy ? (bothSinceMs ?? engine.nowMs) : null;
+      return bothSinceMs !== null && engine.nowMs - bothSinceMs >= BOTH_COPY_MS;
+    };
+    nemesis.when(20_000, both, () => {
+      world.fail(`TWO COPIES: ${others.map((n) => n.name).join(' and ')} are copied at the same time`);
+    });
+    await over;
     disk.clear();
-    done();
   });
-  nemesis.later(100, 200, () => {
-    for (const node of others) nemesis.start(node);
-  });
-  let bothSinceMs: number | null = null;
-  const both = () => {
-    const copy = others.every((n) => n.keeper?.lives.activity === 'copying');
-    bothSinceMs = copy ? (bothSinceMs ?? engine.nowMs) : null;
-    return bothSinceMs !== null && engine.nowMs - bothSinceMs >= BOTH_COPY_MS;
-  };
-  const fail = () => world.fail(`TWO COPIES: ${others.map((n) => n.name).join(' and ')} are copied at the same time`);
-  when(nemesis, 20_000, both, fail);
-}
 
 /**
  * Writes wait for the only other synchronous node, whose slot was invalidated. It is about to be copied when the leader
  * is lost together with its volume. The other node's data is complete.
  */
-const lastCopyThenLoss: Fault = (nemesis) => {
-  const { world } = nemesis;
-  nemesis.alone((done) => {
-    const begin = () => nemesis.isCalm && world.healthy() !== null;
-    when(nemesis, 20_000, begin, () => strike(nemesis, done), done);
-  });
-};
-
-function strike(nemesis: Nemesis, done: () => void): void {
-  const { world } = nemesis;
-  const leader = world.healthy();
-  const [other, ...more] = world.members.filter((n) => n !== leader);
-  if (leader === null || other === undefined || more.length > 0 || world.policy.onNoReplica !== 'block') {
-    done();
-    return;
-  }
-  world.say(`docker stop ${other.name}`);
-  other.stop();
-  const stopped = () => !other.up;
-  const removed = () => {
+const lastCopyThenLoss: Fault = (nemesis) =>
+  nemesis.aloneWhenWell(async () => {
+    const { world } = nemesis;
+    const leader = world.healthy();
+    const [other, ...more] = world.members.filter((n) => n !== leader);
+    if (leader === null || other === undefined || more.length > 0 || world.policy.onNoReplica !== 'block') return;
+    nemesis.docker('stop', other);
+    if (!(await nemesis.until(20_000, () => !other.up))) return;
+    await nemesis.passes(500, 1_000);
     world.say(`a transaction that is not over fills the log of ${leader.name}, and the beginning is recycled`);
     leader.postgres?.removeLog(0);
     const disk = diskOf(nemesis, other);
@@ -217,25 +183,18 @@ function strike(nemesis: Nemesis, done: () => void): void {
     nemesis.onHeal(() => disk.clear());
     nemesis.start(other);
     const copies = () => leader.up && other.up && other.postgres === null && other.keeper?.lives.activity === 'copying';
-    const lose = () => {
-      const counted = world.monitor?.seen?.decision.state.joint.some((c) => c.members.includes(other.name));
-      if (counted === true && other.volume.data === null) {
-        world.fail(`LOST: writes wait for ${other.name}, and its data was given up before there was a whole copy`);
-      }
-      world.say(`docker kill ${leader.name}, and its volume is removed`);
-      leader.kill();
-      leader.wipe();
-      nemesis.later(2_000, 4_000, () => {
-        nemesis.start(leader);
-        done();
-      });
-    };
-    when(nemesis, 6_000, copies, () => nemesis.later(0, 200, lose), done);
-  };
-  when(nemesis, 20_000, stopped, () => nemesis.later(500, 1_000, removed), done);
-}
+    if (!(await nemesis.until(6_000, copies))) return;
+    await nemesis.passes(0, 200);
+    const counts = world.state?.joint.some((c) => c.members.includes(other.name));
+    if (counts === true && other.volume.data === null) {
+      world.fail(`LOST: writes wait for ${other.name}, and its data was given up before there was a whole copy`);
+    }
+    nemesis.wipe(leader);
+    await nemesis.passes(2_000, 4_000);
+    nemesis.start(leader);
+  });
 
-export const DISK_FAULTS: Readonly<Record<string, [weight: number, fault: Fault]>> = {
+export const DISK_FAULTS: Faults = {
   diskFills: [4, diskFills],
   diskFillsAlone: [0.3, diskFillsAlone],
   diskFillsLong: [0.3, diskFillsLong],

@@ -122,6 +122,11 @@ export class Engine {
     this.push(task);
   }
 
+  /** Resolves when all promises have settled that can, without any task. */
+  settled(): Promise<void> {
+    return new Promise((resolve) => realSetImmediate(resolve));
+  }
+
   /** Runs until the time, or until `until` holds, which is checked after each task. Returns true when it held. */
   run(untilMs: number, until: () => boolean = () => false): Promise<boolean> {
     return new Promise((resolve, reject) => {

@@ -10,7 +10,8 @@
  */
 import { NODES_MAX } from '../failover/contract/limits';
 import { type Engine, Process } from './engine';
-import { Channel, type Network, SimSocket } from './network';
+import { Channel } from './links';
+import { type Network, SimSocket } from './network';
 import type { Session as Backend, Reply, Request } from './postgres';
 
 const CLOSED = '127.0.0.1';

@@ -2,8 +2,25 @@
  * What clients did and which answers they got, and whether all of it can be true of one database (linearizability on
  * the write port).
  */
-import type { Operation } from './clients';
 import type { Change } from './wal';
+
+export interface Operation {
+  kind: 'row' | 'register' | 'read';
+  client: string;
+  startMs: number;
+  endMs: number | null;
+  /** The node that served the operation, for the story. */
+  node: string | null;
+  outcome: 'open' | 'ok' | 'unknown' | 'failed';
+  row: number;
+  value: number;
+  version: number;
+  /** The rows that a read saw: the first `count` of these. */
+  rows: readonly number[];
+  count: number;
+  /** A standby served the operation. */
+  standby: boolean;
+}
 
 /**
  * For this time after a leader was opened, reads that were already under way may still come from the old history, ms.

@@ -2,12 +2,13 @@
 
 import type { Answer } from '../failover/contract/api';
 import { messageOf } from '../failover/contract/errors';
+import type { Decision } from '../failover/core/state/cluster';
 import type { Request } from '../failover/core/state/observation';
 import type { Loop } from '../failover/monitor/loop';
 import { createMonitor } from '../failover/monitor/monitor';
 import type { Log, Seen, Store } from '../failover/monitor/ports';
 import { Process } from './engine';
-import { CLUSTER_KEY, MONITOR_ADDRESS, STACK_SETTINGS, type World } from './world';
+import { CLUSTER_KEY, type Machine, MONITOR_ADDRESS, STACK_SETTINGS } from './machine';
 
 /** The monitor's volume. */
 export interface StoreDisk {
@@ -16,6 +17,15 @@ export interface StoreDisk {
   full: boolean;
   /** The file is a copy, not the file into which the state was written. */
   moved: boolean;
+}
+
+/** What is told of monitors besides the story, for the oracles. */
+export interface MonitorWatch {
+  /** The monitor that the container engine starts again when its process fails. */
+  readonly monitor: SimMonitor | null;
+  stored: (state: string | null) => void;
+  decided: (decision: Decision) => void;
+  onLog: (subject: string, code: string, message: string) => void;
 }
 
 /** Approximate size of a slot of the store's file. */
@@ -28,7 +38,7 @@ export class SimStore implements Store {
   private state: string | null = null;
 
   constructor(
-    private readonly world: World,
+    private readonly world: Pick<MonitorWatch, 'stored'>,
     private readonly process: Process,
     private readonly disk: StoreDisk,
   ) {}
@@ -77,7 +87,7 @@ export class SimMonitor {
   private monitor: Loop | null = null;
 
   constructor(
-    private readonly world: World,
+    private readonly world: Machine & MonitorWatch,
     readonly label: string,
     readonly disk: StoreDisk,
   ) {

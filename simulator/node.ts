@@ -21,11 +21,11 @@ import { OwnTime, TICK_MS } from '../failover/keeper/postgres/own-time';
 import { type Floors, type PostgresSettings, Tunables, withSettings } from '../failover/keeper/tunables';
 import { COPY_MB_A_MS, Disk, type Load, RESERVE_MB, VERIFY_MB_A_MS } from './disks';
 import { type Engine, Process } from './engine';
+import { CLUSTER_KEY, type Machine, MONITOR_ADDRESS } from './machine';
 import { PostgresServer, type Session, type SimDisk } from './postgres';
 import { ServerWords } from './server-words';
 import { settingsOf } from './settings';
 import { type Change, DataDir, printLsn, rewound, whyImpossible } from './wal';
-import { CLUSTER_KEY, MONITOR_ADDRESS, type World } from './world';
 
 /** The data that outlives the container. */
 export interface Volume {
@@ -53,6 +53,15 @@ const SMALL_MB = 100;
 /** Time until the server's processes have read its files again, ms. */
 const READ_MS = 20;
 
+/** What is told of nodes besides the story, for the oracles. */
+export interface NodeWatch {
+  keeperStored: (node: SimNode, before: KeeperState, after: KeeperState) => void;
+  readonly copies: {
+    begin: (node: SimNode, from: string) => void;
+    crashed: (node: SimNode) => void;
+  };
+}
+
 export class SimNode {
   readonly disk: SimDisk & { load: Load; room: Disk; crashes: { starts: number; promotions: number } };
   volume = emptyVolume();
@@ -68,11 +77,11 @@ export class SimNode {
   lateLooks = 0;
 
   constructor(
-    readonly world: World,
+    readonly world: Machine & NodeWatch,
     readonly name: string,
     readonly address: string,
   ) {
-    // The node's own disk, unless the machine's disk is shared (`World.shareDisk`).
+    // The node's own disk, unless the machine's disk is shared ({@link putOn}).
     this.disk = { slowness: 1, room: new Disk(), load: world.load, crashes: { starts: 0, promotions: 0 } };
     this.disk.room.add(() => this.usedMb);
     world.network.hosts.set(address, name);
@@ -566,19 +575,14 @@ export class SimPostgres implements Postgres {
     this.cached = null;
     const { world } = node;
     const server = new PostgresServer({
-      engine: this.engine,
       network: world.network,
+      servers: world.network.postgres,
       node: node.name,
-      host: node.name,
       data,
       disk: node.disk,
       config: settingsOf(node.name, written, blind),
       replay: node.replay,
-      say: (words) => world.say(words),
-      unsure: (change) => world.history.tag(change),
-      inserted: (change) => world.history.inserted(change, world.engine.nowMs),
-      broken: (words) => world.fail(words),
-      nextId: () => world.nextId(),
+      witness: world.witness,
     });
     server.onLine = (line) => this.words.hear(line);
     node.postgres = server;

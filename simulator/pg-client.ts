@@ -2,9 +2,9 @@
 
 import { EventEmitter } from 'node:events';
 import pg from 'pg';
-import { networkOf } from './builtins';
 import { currentProcess, type Process } from './engine';
-import { Channel } from './network';
+import { Channel } from './links';
+import { networkOf } from './network';
 import type { Reply, Request, Session } from './postgres';
 
 /** Round trips of a connection: TCP's handshake, the start-up message, and SCRAM's two messages. */

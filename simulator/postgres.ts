@@ -6,7 +6,7 @@
 import type { StandbyView } from '../failover/contract/messages';
 import { type Disk, type Load, SEGMENT_MB, SLOT_KEEP_MB, START_MB, WAL_KEEP_MB } from './disks';
 import { type Engine, Process } from './engine';
-import { Channel, type Network } from './network';
+import { Channel, type Links } from './links';
 import { type Settings, TOO_MUCH_MEMORY } from './settings';
 import { type Change, type DataDir, printLsn, type Table, type WalRecord, whyImpossible } from './wal';
 
@@ -158,9 +158,45 @@ export function parseNames(text: string): SyncNames {
   return { k: Number(match[1]), members: (match[2] ?? '').split(', ').map((m) => m.replaceAll('"', '')) };
 }
 
+/** What a server tells the simulation. */
+export interface Witness {
+  /** Something for the story. */
+  say: (words: string) => void;
+  /** A commit's wait was cut short: from then on it can be read, and may be lost all the same (S7). */
+  unsure: (change: Change) => void;
+  /** The change is in this server's WAL. */
+  inserted: (change: Change) => void;
+  /** Something that the shipped settings promise does not hold. */
+  broken: (words: string) => void;
+  /** Makes the number of the next record. */
+  nextId: () => number;
+}
+
+const SILENT: Witness = {
+  say: () => undefined,
+  unsure: () => undefined,
+  inserted: () => undefined,
+  broken: () => undefined,
+  nextId: () => 0,
+};
+
+export interface ServerParts {
+  network: Links;
+  /** The server on each host. */
+  servers: ReadonlyMap<string, PostgresServer>;
+  /** Name of the node and of its host. */
+  node: string;
+  data: DataDir;
+  disk: SimDisk;
+  config: Settings;
+  /** How many records before the end of the WAL the replay begins, and how long a step takes; by default random. */
+  replay?: { behind: number; stepMs: number };
+  witness?: Partial<Witness>;
+}
+
 export class PostgresServer {
   readonly engine: Engine;
-  readonly network: Network;
+  readonly network: Links;
   readonly node: string;
   readonly process: Process;
   readonly data: DataDir;
@@ -222,45 +258,21 @@ export class PostgresServer {
   private replaying = false;
   /** Duration of a step of the replay after a start. */
   private readonly replayMs: number;
-  private readonly say: (words: string) => void;
-  private readonly unsure: (change: Change) => void;
-  private readonly inserted: (change: Change) => void;
-  private readonly broken: (words: string) => void;
-  private readonly nextId: () => number;
+  private readonly servers: ReadonlyMap<string, PostgresServer>;
+  private readonly witness: Witness;
 
-  constructor(parts: {
-    engine: Engine;
-    network: Network;
-    node: string;
-    host: string;
-    data: DataDir;
-    disk: SimDisk;
-    config: Settings;
-    /** How many records before the end of the WAL the replay begins, and how long a step takes; by default random. */
-    replay?: { behind: number; stepMs: number };
-    say: (words: string) => void;
-    /** Called when a commit's wait was cut short: from then on it can be read, and may be lost all the same (S7). */
-    unsure: (change: Change) => void;
-    /** Called when the change is in this server's WAL. */
-    inserted: (change: Change) => void;
-    /** Called when something that the shipped settings promise does not hold. */
-    broken: (words: string) => void;
-    nextId: () => number;
-  }) {
-    this.engine = parts.engine;
+  constructor(parts: ServerParts) {
+    this.engine = parts.network.engine;
     this.network = parts.network;
+    this.servers = parts.servers;
     this.node = parts.node;
     this.data = parts.data;
     this.disk = parts.disk;
     this.config = parts.config;
     this.atStart = parts.config;
     this.source = parts.config.upstreamAddress;
-    this.say = parts.say;
-    this.unsure = parts.unsure;
-    this.inserted = parts.inserted;
-    this.broken = parts.broken;
-    this.nextId = parts.nextId;
-    this.process = new Process(parts.engine, `postgres of ${parts.node}`, parts.host);
+    this.witness = { ...SILENT, ...parts.witness };
+    this.process = new Process(this.engine, `postgres of ${parts.node}`, parts.node);
     this.names = parseNames(parts.config.text('synchronous_standby_names'));
     this.syncDefined = this.names.k > 0;
     const { data } = this;
@@ -348,7 +360,7 @@ export class PostgresServer {
       this.process.kill();
       return true;
     }
-    this.data.damage(this.nextId());
+    this.data.damage(this.witness.nextId());
     return false;
   }
 
@@ -358,7 +370,7 @@ export class PostgresServer {
   }
 
   private fails(words: string): void {
-    this.say(`${this.node}: ${words}`);
+    this.witness.say(`${this.node}: ${words}`);
     this.log(`FATAL:  ${words}`);
     this.fatal = words;
     this.process.kill();
@@ -571,8 +583,8 @@ export class PostgresServer {
   insert(change: Change, flushed: (position: number) => void): void {
     const { length } = this.data.wal;
     if (this.process.dead || this.panics(length, length + 1)) return;
-    this.data.wal.push({ id: this.nextId(), change });
-    this.inserted(change);
+    this.data.wal.push({ id: this.witness.nextId(), change });
+    this.witness.inserted(change);
     const position = this.data.wal.length;
     this.flush(() => {
       if (!this.process.dead) flushed(position);
@@ -584,7 +596,7 @@ export class PostgresServer {
     const waiting = this.waiters.filter((w) => w.session === session);
     this.waiters = this.waiters.filter((w) => w.session !== session);
     for (const waiter of waiting) {
-      this.unsure(waiter.change);
+      this.witness.unsure(waiter.change);
       waiter.end(true);
     }
   }
@@ -694,7 +706,9 @@ export class PostgresServer {
     const have = counted.map((s) => s.flush ?? 0).sort((a, b) => b - a)[k - 1] ?? 0;
     const late = this.waiters.find((w) => before.includes(w) && w.position <= have);
     if (late === undefined || k === 0 || !calm || !near || !isAwake(process) || this.state !== 'primary') return;
-    this.broken(`STILL WAITS: a writer on ${this.node} waits, although ${members.join(' and ')} have its record`);
+    this.witness.broken(
+      `STILL WAITS: a writer on ${this.node} waits, although ${members.join(' and ')} have its record`,
+    );
   }
 
   /**
@@ -774,7 +788,7 @@ export class PostgresServer {
       return;
     }
     const upstream = this.network.hostOf(address);
-    const source = this.network.postgres.get(upstream);
+    const source = this.servers.get(upstream);
     const { host } = this.process;
     if (source === undefined || source === this || !source.reachableFrom(host) || source.process.state === 'paused') {
       // The connection is not refused: the attempt itself takes its time.
@@ -1045,7 +1059,7 @@ export class PostgresServer {
     this.conflicts = true;
     const stepMs = Math.min(leftMs, 20);
     if (this.heldUpMs < HELD_UP_MAX_MS && this.heldUpMs + stepMs >= HELD_UP_MAX_MS) {
-      this.broken(
+      this.witness.broken(
         `HELD UP: a reader holds up ${this.node} for ${HELD_UP_MAX_MS} ms: nobody could promote it meanwhile`,
       );
     }
@@ -1108,7 +1122,7 @@ export class PostgresServer {
     this.after(this.engine.random.between(200, 3_000), () => {
       data.controlTimeline = timeline;
     });
-    this.say(
+    this.witness.say(
       `${this.node}: PostgreSQL is promoted to timeline ${timeline}, forked after ${data.wal.length - 1} records`,
     );
     return timeline;

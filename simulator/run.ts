@@ -3,7 +3,7 @@
  * again.
  */
 import type { Policy } from '../failover/core/state/cluster';
-import { Nemesis } from './faults';
+import { nemesisOf } from './faults';
 import { findWayOut, hasLostAll } from './way-out';
 import { World } from './world';
 
@@ -82,7 +82,7 @@ async function play(world: World, { faults, steady = false }: RunOptions): Promi
   }
   world.say('the cluster is built, faults begin');
   world.steady = steady;
-  const nemesis = new Nemesis(world, faults);
+  const nemesis = nemesisOf(world, faults);
   await nemesis.rage();
   world.say('faults end');
   nemesis.heal();
@@ -115,6 +115,6 @@ async function play(world: World, { faults, steady = false }: RunOptions): Promi
 }
 
 export function sentence(world: World): string {
-  const decision = world.monitor?.seen?.decision;
+  const decision = world.decision;
   return decision === undefined ? 'the monitor has decided nothing' : `${decision.code} ${decision.reason}`;
 }

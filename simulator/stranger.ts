@@ -1,8 +1,9 @@
 /** The leader of another cluster, which has got the address of one of this cluster's nodes (S14). */
+import { STACK_SETTINGS } from './machine';
 import { PostgresServer } from './postgres';
 import { settingsOf } from './settings';
 import { DataDir } from './wal';
-import { STACK_SETTINGS, type World } from './world';
+import type { World } from './world';
 
 const HOST = 'stranger';
 
@@ -25,18 +26,13 @@ export class Stranger {
     world.nodeAt(address)?.postgres?.endSessions();
     const settings = { ...STACK_SETTINGS, nodes: [], postgresSettings: {} };
     this.server = new PostgresServer({
-      engine,
       network,
+      servers: network.postgres,
       node: HOST,
-      host: HOST,
       data: new DataDir('1', [], [{ timeline: 1, start: 0 }]),
       disk: { slowness: 1 },
       config: settingsOf(HOST, { settings, upstream: null, syncNames: '' }),
-      say: (words) => world.say(words),
-      unsure: () => undefined,
-      inserted: () => undefined,
-      broken: () => undefined,
-      nextId: () => world.nextId(),
+      witness: { say: world.witness.say, nextId: world.witness.nextId },
     });
     network.postgres.set(HOST, this.server);
     network.hosts.set(address, HOST);

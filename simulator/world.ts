@@ -1,92 +1,20 @@
 /** A cluster on a simulated machine: containers, network, clients, and the oracles that check them. */
 
 import type { OrderId } from '../failover/contract/messages';
-import {
-  type ClusterState,
-  type Decision,
-  type DeclaredNode,
-  isChanging,
-  type Policy,
-  serves,
-  switchoverOf,
-} from '../failover/core/state/cluster';
+import { type ClusterState, type Decision, isChanging, serves, switchoverOf } from '../failover/core/state/cluster';
 import { parseState } from '../failover/core/state/stored';
 import type { KeeperState } from '../failover/keeper/keeper-state';
 import { describe } from '../failover/monitor/outside/status-view';
-import { installBuiltins, useNetwork } from './builtins';
 import { Client } from './clients';
 import { Copies } from './copies';
-import { Disk, LIGHT, type Load } from './disks';
-import { Engine } from './engine';
-import { HaproxyModel } from './haproxy-model';
-import { at, History } from './history';
+import { Machine, type MachineOptions, STACK_SETTINGS } from './machine';
 import { SimMonitor, type StoreDisk } from './monitor-container';
-import { Network } from './network';
 import { SimNode } from './node';
-import type { Random } from './random';
 import { settingsOf } from './settings';
 
-export const CLUSTER_KEY = 'simulated cluster key of more than 32 characters';
-export const MONITOR_ADDRESS = '10.0.0.11';
-
-export interface WorldOptions {
-  seed: number;
-  replicas: number;
-  policy?: Partial<Policy>;
-  /** Longest time between two operations of a client, ms. */
-  thinkMs?: number;
-  /** Part of the commits that are cancelled during their wait while no fault raises this part (S7). */
-  cancels?: number;
-  /** No node is far away, and no reader stays in a transaction. */
-  calm?: boolean;
-  /** All volumes are on one disk, as on one Docker host. Otherwise each node has its own. @default true */
-  sharedDisk?: boolean;
-}
-
-/** The settings of every simulated stack, besides its nodes and PostgreSQL's settings. */
-export const STACK_SETTINGS = {
-  haproxyAddress: '10.0.0.10',
-  monitorAddress: MONITOR_ADDRESS,
-  subnet: '10.0.0.0/24',
-  databaseName: 'db',
-  databaseUser: 'user',
-  databasePassword: 'secret',
-};
-
-const WALL_START_MS = Date.parse('2026-01-01T00:00:00Z');
-
-/** Number of lines that are kept for a failing run's story. */
-const STORY_LINES = 4_000;
-
-export class World {
-  readonly engine: Engine;
-  readonly random: Random;
-  readonly network: Network;
-  readonly haproxy: HaproxyModel;
+export class World extends Machine {
   readonly nodes: SimNode[];
-  /** The nodes in the stack's config. The monitor reads it when it starts. */
-  declared: DeclaredNode[];
-  readonly policy: Policy;
-  thinkMs: number;
-  private readonly restingCancels: number;
-  /** Number of active faults that make clients cancel. They may overlap; clients cancel until the last one ends. */
-  cancelling = 0;
-  /** Part of the reads that stay in a transaction, and part of the writes that change a table (S16). */
-  holds: number;
-  /** PostgreSQL's settings in the stack's config. The monitor reads it when it starts. */
-  postgresSettings: Record<string, string> = {};
-  /**
-   * The stack's config allows the removal of old data before its copy is complete, when the disk is too small for both.
-   */
-  readonly rebuildInPlace: boolean;
-  /** Size of the data, and amount of WAL per write. It changes in the middle of a run. */
-  readonly load: Load = { ...LIGHT };
-  /** The machine's disk, if it is shared. */
-  readonly sharedDisk: Disk | null;
   readonly copies = new Copies(this);
-  readonly history = new History((words) => this.fail(words));
-  readonly violations: string[] = [];
-  readonly story: string[] = [];
   monitor: SimMonitor | null = null;
   /** Called with each decision, for scenarios. */
   onDecision: (code: string, reason: string) => void = () => undefined;
@@ -94,7 +22,6 @@ export class World {
   onStored: (state: ClusterState) => void = () => undefined;
   /** Called with each line of the monitor's log, for scenarios. */
   onLog: (subject: string, code: string, message: string) => void = () => undefined;
-  clientsEnd = false;
   /** From now on nothing happens that justifies a change of the leader (S28). */
   steady: boolean | 'leader' = false;
   /** The cluster is healthy again. From now on no problem of a leader may be reported. */
@@ -102,12 +29,8 @@ export class World {
   /** Snapshots of the store, for the fault "restored from an old copy". */
   readonly storeCopies: StoreDisk[] = [];
   disk: StoreDisk = { incarnation: 0, state: null, full: false, moved: false };
-  /** How many times a person accepted a loss. */
-  words = 0;
   /** The node that a person named last, and the rows that it had then. */
   private word: { node: string; term: number; rows: ReadonlySet<number> } | null = null;
-  private ids = 0;
-  private rowCount = 0;
   private readonly leaders = new Map<number, string>();
   /** The state that the active monitor stored last. */
   private last: ClusterState | null = null;
@@ -118,94 +41,45 @@ export class World {
   /** The node that was opened last. */
   private opener: string | null = null;
 
-  constructor(options: WorldOptions) {
-    installBuiltins();
-    this.engine = new Engine(options.seed);
-    this.random = this.engine.random;
-    this.network = new Network(this.engine);
-    useNetwork(this.engine, this.network);
-    this.network.hosts.set(MONITOR_ADDRESS, 'monitor');
-    this.policy = {
-      hangTimeoutMs: 2_000,
-      syncMode: 'synchronous',
-      onNoReplica: 'continue',
-      syncCount: 1,
-      maxLagBytes: 16 * 1024 * 1024,
-      readFallback: true,
-      startGraceMs: 5_000,
-      switchback: false,
-      switchbackAfterMs: 5_000,
-      ...options.policy,
-    };
-    this.rebuildInPlace = this.policy.onNoReplica === 'block';
-    this.thinkMs = options.thinkMs ?? this.random.pick([30, 80, 150]);
-    this.restingCancels = options.cancels ?? 0.01;
-    this.holds = options.calm === true ? 0 : 0.02;
-    this.haproxy = new HaproxyModel(this.engine, this.network);
+  constructor(options: MachineOptions) {
+    super(options);
     this.haproxy.changed = () => this.checkRoutes();
     this.haproxy.leaked = (words) => this.fail(`LEAKED: ${words}`);
-    const names = ['primary', ...Array.from({ length: options.replicas }, (_, i) => `replica-${i + 1}`)];
-    this.declared = names.map((name, i) => ({ name, address: `10.0.0.2${i}` }));
     this.nodes = this.declared.map((d) => new SimNode(this, d.name, d.address));
-    this.sharedDisk = options.sharedDisk === false ? null : new Disk();
     for (const node of this.nodes) if (this.sharedDisk !== null) node.putOn(this.sharedDisk);
-    // An asynchronous leader acknowledges writes that only it has. They may be lost with it.
-    this.history.asynchronous = this.policy.syncMode === 'asynchronous';
-    if (options.calm !== true && this.random.chance(0.5)) {
-      const far = this.random.chance(0.7) ? this.random.pick(names.slice(1)) : this.random.pick(names);
-      const ms = this.random.between(3, 120);
-      for (const other of names.filter((n) => n !== far)) {
-        this.network.far.set(`${far}>${other}`, ms);
-        this.network.far.set(`${other}>${far}`, ms);
-      }
-      this.say(`${far} is ${ms.toFixed(0)} ms away from the others`);
-    }
+    if (options.calm !== true && this.random.chance(0.5)) this.moveOneAway();
   }
 
-  /** Part of the commits that are cancelled during their wait at present (S7). */
-  get cancels(): number {
-    return this.cancelling > 0 ? 0.5 : this.restingCancels;
-  }
-
-  /** The simulated machine's wall clock. */
-  wallMs(): number {
-    return WALL_START_MS + this.engine.nowMs;
-  }
-
-  nextId(): number {
-    return ++this.ids;
-  }
-
-  nextRow(): number {
-    return ++this.rowCount;
-  }
-
-  addressOf(host: string): string {
-    return this.nodes.find((n) => n.name === host)?.address ?? host;
+  /** One node is far away from the others, for the whole run. */
+  private moveOneAway(): void {
+    const { random } = this;
+    const names = this.nodes.map((n) => n.name);
+    const far = random.chance(0.7) ? random.pick(names.slice(1)) : random.pick(names);
+    const ms = random.between(3, 120);
+    for (const other of names.filter((n) => n !== far)) this.network.between(far, other, ms);
+    this.say(`${far} is ${ms.toFixed(0)} ms away from the others`);
   }
 
   nodeAt(address: string): SimNode | undefined {
     return this.nodes.find((n) => n.name === this.network.hostOf(address));
   }
 
+  node(name: string | null | undefined): SimNode | undefined {
+    return this.nodes.find((n) => n.name === name);
+  }
+
+  /** What the active monitor has decided last; undefined: nothing yet. */
+  get decision(): Decision | undefined {
+    return this.monitor?.seen?.decision;
+  }
+
+  get state(): ClusterState | undefined {
+    return this.decision?.state;
+  }
+
   /** The nodes that the stack's config names. */
   get members(): SimNode[] {
     return this.nodes.filter((n) => this.declared.some((d) => d.name === n.name));
-  }
-
-  /** Adds a line to the story. */
-  say(words: string): void {
-    this.story.push(`${at(this.engine.nowMs).padStart(10)}  ${words}`);
-    if (this.story.length > STORY_LINES) this.story.splice(0, STORY_LINES / 4);
-  }
-
-  log(words: string): void {
-    this.say(`    ${words}`);
-  }
-
-  fail(words: string): void {
-    this.say(`!!! ${words}`);
-    this.violations.push(words);
   }
 
   // Life
@@ -305,7 +179,7 @@ export class World {
 
   /** Records the rows with which a new leader starts. Rows that it does not have are gone for good. */
   private opened(name: string, term: number): void {
-    const data = this.nodes.find((n) => n.name === name)?.volume.data;
+    const data = this.node(name)?.volume.data;
     if (data === null || data === undefined) return;
     const table = data.table(data.wal.length);
     const rows = new Set(table.rows);
@@ -324,11 +198,10 @@ export class World {
     this.onDecision(code, reason);
     if (this.settledDown && UNWELL.has(code)) this.fail(`UNSTEADY: all was well, and then: ${code} ${reason}`);
     if (code !== 'DATA_LOSS_ACCEPTED') return;
-    const node = this.nodes.find((n) => n.name === state.leader);
+    const node = this.node(state.leader);
     const data = node?.volume.data;
     if (node === undefined || data === null || data === undefined) return;
     this.word = { node: node.name, term: state.term, rows: new Set(data.table(data.flushed).rows) };
-    this.words += 1;
   }
 
   keeperStored(node: SimNode, before: KeeperState, after: KeeperState): void {
@@ -377,10 +250,10 @@ export class World {
 
   /** The node that gets the writes when the whole cluster is healthy; else null. */
   healthy(): SimNode | null {
-    const decision = this.monitor?.seen?.decision;
+    const decision = this.decision;
     const leaderName = decision?.state.leader;
     if (decision?.code !== 'STEADY' || leaderName === null) return null;
-    const leader = this.nodes.find((n) => n.name === leaderName);
+    const leader = this.node(leaderName);
     if (leader === undefined || leader.postgres?.isPrimary !== true) return null;
     if (this.haproxy.current?.routes().join() !== leader.address) return null;
     const config = decision.state.joint.at(-1);

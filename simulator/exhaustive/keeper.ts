@@ -9,7 +9,8 @@ export function put(world: World, name: Name, part: Partial<Node>): World {
   return { ...world, nodes: { ...world.nodes, [name]: { ...world.nodes[name], ...part } } };
 }
 
-const DOWN: Partial<Node> = {
+/** PostgreSQL does not run. */
+export const DOWN: Partial<Node> = {
   role: 'stopped',
   held: false,
   leadTerm: null,

@@ -7,51 +7,47 @@
 import { parseArgs } from 'node:util';
 import { wholeNumber } from '../../scripts/lib/options';
 import { search } from './search';
+import { worldOf } from './steps';
 
 const MOST = 1e9;
 
+/** The bounds that arguments set, with their defaults. */
+const COUNTS = { crashes: 2, starts: 1, cuts: 0, promotions: 2, changes: 1, writes: 1, hands: 0 };
+
 const options = {
   k: { type: 'string', default: 'both' },
-  crashes: { type: 'string', default: '2' },
-  starts: { type: 'string', default: '1' },
-  cuts: { type: 'string', default: '0' },
-  promotions: { type: 'string', default: '2' },
-  changes: { type: 'string', default: '1' },
-  writes: { type: 'string', default: '1' },
-  hands: { type: 'string', default: '0' },
   states: { type: 'string', default: '10000000' },
   early: { type: 'boolean', default: false },
+  ...countOptions(),
 } as const;
+
+function countOptions(): Record<string, { type: 'string'; default: string }> {
+  const entries = Object.entries(COUNTS).map(([name, count]) => [name, { type: 'string', default: String(count) }]);
+  return Object.fromEntries(entries) as Record<string, { type: 'string'; default: string }>;
+}
 
 function main(): void {
   const { values } = parseArgs({ options });
-  type Bound = 'k' | 'crashes' | 'starts' | 'cuts' | 'promotions' | 'changes' | 'writes' | 'hands' | 'states';
-  const whole = (name: Bound, least: number) => wholeNumber(name, values[name], least, MOST);
+  const asked: Record<string, unknown> = values;
+  const counts = { ...COUNTS };
+  for (const name of Object.keys(COUNTS) as (keyof typeof COUNTS)[]) {
+    counts[name] = wholeNumber(name, String(asked[name]), 0, MOST);
+  }
+  const statesMax = wholeNumber('states', values.states, 1, MOST);
 
-  for (const k of values.k === 'both' ? [1, 2] : [whole('k', 1)]) {
-    const bounds = {
-      k,
-      crashes: whole('crashes', 0),
-      starts: whole('starts', 0),
-      cuts: whole('cuts', 0),
-      promotions: whole('promotions', 0),
-      changes: whole('changes', 0),
-      writes: whole('writes', 0),
-      hands: whole('hands', 0),
-      early: values.early,
-    };
+  for (const k of values.k === 'both' ? [1, 2] : [wholeNumber('k', values.k, 1, MOST)]) {
+    const bounds = { k, ...counts, early: values.early };
     const begun = performance.now();
     const seconds = () => ((performance.now() - begun) / 1_000).toFixed(1);
     const result = search(bounds, {
-      statesMax: whole('states', 1),
+      statesMax,
       progress: (states, depth, waiting) => {
         process.stdout.write(`  ${seconds()} s: ${states} states, depth ${depth}, ${waiting} wait\n`);
       },
     });
     const { states, transitions, depth, outside, decisions, complete, violation } = result;
-    const what = `ANY ${k} of 2, ${bounds.crashes} crashes, ${bounds.starts} starts, ${bounds.cuts} cuts, ${bounds.promotions} promotions, ${bounds.changes} changes, ${bounds.writes} writes, ${bounds.hands} statements of people`;
     process.stdout.write(
-      `${what}: ${states} states, ${transitions} transitions, depth ${depth}, ${decisions} decisions, ${outside} steps out of bounds, ${seconds()} s, ${Math.round(process.memoryUsage().rss / 2 ** 20)} MB, ${complete ? 'complete' : 'NOT complete'}, ${violation === null ? 0 : 1} violations\n`,
+      `${worldOf(bounds)}: ${states} states, ${transitions} transitions, depth ${depth}, ${decisions} decisions, ${outside} steps out of bounds, ${seconds()} s, ${Math.round(process.memoryUsage().rss / 2 ** 20)} MB, ${complete ? 'complete' : 'NOT complete'}, ${violation === null ? 0 : 1} violations\n`,
     );
     if (violation === null) continue;
     process.stdout.write(`${violation.path.map((step, i) => `${String(i + 1).padStart(4)}  ${step}`).join('\n')}\n`);

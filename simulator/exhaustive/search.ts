@@ -1,9 +1,9 @@
 /** Breadth-first search through all states of the small world. */
 import { Ids } from './ids';
 import { Decider } from './monitor';
-import { INTS, Packer } from './pack';
-import { hash, Ints, Seen } from './seen';
-import { type Bounds, Broken, firstOf, type State, Steps, violationsOf } from './steps';
+import { Packer } from './pack';
+import { Seen } from './seen';
+import { type Bounds, Broken, firstOf, Steps, violationsOf } from './steps';
 
 export interface Result {
   states: number;
@@ -31,21 +31,11 @@ export function search(bounds: Bounds, options: Options = {}): Result {
   const steps = new Steps(bounds, decider);
   const packer = new Packer(ids);
   const seen = new Seen();
-  const ints = new Int32Array(INTS);
-  const add = (state: State, parent: number, label: string): number | null => {
-    packer.write(state, ints, 0);
-    return seen.add(hash(ints), parent, label);
-  };
-
+  const first = packer.pack(firstOf(bounds));
+  /** The states whose next steps were not made yet: as text, with their numbers. */
+  let layer: { text: string; index: number }[] = [{ text: first, index: 0 }];
   let transitions = 0;
   let depth = 0;
-  // A layer has each state's integers, followed by the state's number.
-  let [layer, next] = [new Ints(), new Ints()];
-  const keep = (index: number) => {
-    const at = next.reserve(INTS + 1);
-    next.array.set(ints, at);
-    next.array[at + INTS] = index;
-  };
   const end = (complete: boolean, violation: Result['violation']): Result => ({
     states: seen.size,
     transitions,
@@ -55,31 +45,30 @@ export function search(bounds: Bounds, options: Options = {}): Result {
     decisions: decider.calls,
     violation,
   });
-  add(firstOf(bounds), -1, 'the beginning');
-  keep(0);
-  while (next.size > 0) {
-    [layer, next] = [next, layer];
-    next.clear();
-    for (let at = 0; at < layer.size; at += INTS + 1) {
-      const index = layer.at(at + INTS);
+  seen.add(first, -1, 'the beginning');
+  while (layer.length > 0) {
+    const next: typeof layer = [];
+    for (const { text, index } of layer) {
       let following: ReturnType<Steps['from']>;
       try {
-        following = steps.from(packer.read(layer.array, at));
+        following = steps.from(packer.unpack(text));
       } catch (error) {
         if (!(error instanceof Broken)) throw error;
         return end(false, { words: error.message, path: seen.pathTo(index) });
       }
       for (const step of following) {
         transitions += 1;
-        const found = add(step.next, index, step.label);
+        const packed = packer.pack(step.next);
+        const found = seen.add(packed, index, step.label);
         if (found === null) continue;
         const [words] = violationsOf(step.next);
         if (words !== undefined) return end(false, { words, path: seen.pathTo(found) });
-        keep(found);
-        if (seen.size % PROGRESS_EVERY === 0) options.progress?.(seen.size, depth, next.size / (INTS + 1));
+        next.push({ text: packed, index: found });
+        if (seen.size % PROGRESS_EVERY === 0) options.progress?.(seen.size, depth, next.length);
         if (seen.size >= (options.statesMax ?? Number.POSITIVE_INFINITY)) return end(false, null);
       }
     }
+    layer = next;
     depth += 1;
   }
   return end(true, null);

@@ -2,7 +2,7 @@
 
 import { compareOrders } from '../../failover/contract/messages';
 import type { Action } from '../../failover/core/state/cluster';
-import { act, LETTER_A, mustNotLead, promoteByHand, put, receive } from './keeper';
+import { act, DOWN, LETTER_A, mustNotLead, promoteByHand, put, receive } from './keeper';
 import { ADDRESSES, type Decider, firstState, type Monitor, statusOf } from './monitor';
 import { confirmedBy, firstWorld, type Given, length, NAMES, type Name, streams, type World } from './world';
 
@@ -25,6 +25,11 @@ export interface Bounds {
   early?: boolean;
   /** The keepers do not store a promotion by hand (S3). */
   forgets?: boolean;
+}
+
+/** The world in words. */
+export function worldOf({ k, crashes, starts, cuts, promotions, changes, writes, hands = 0 }: Bounds): string {
+  return `ANY ${k} of 2, ${crashes} crashes, ${starts} starts, ${cuts} cuts, ${promotions} promotions, ${changes} changes, ${writes} writes, ${hands} statements of people`;
 }
 
 export interface State {
@@ -260,16 +265,7 @@ function canCommit(world: World, name: Name): boolean {
 }
 
 function crash(world: World, name: Name): World {
-  const down = {
-    up: false,
-    cut: false,
-    role: 'stopped',
-    clean: false,
-    held: false,
-    leadTerm: null,
-    upstream: null,
-  } as const;
-  const gone = put(world, name, { ...down, shown: null, inForce: null, confirmed: {}, ordered: false });
+  const gone = put(world, name, { ...DOWN, up: false, cut: false, clean: false, confirmed: {}, ordered: false });
   return { ...gone, sessions: world.sessions.filter((s) => s !== name) };
 }
 

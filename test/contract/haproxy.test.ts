@@ -16,18 +16,12 @@ function simulated(simulation: Simulation): HaproxyUnderTest {
   const nodes = Object.values(NODES).map((address) => {
     network.hosts.set(address, address);
     const server = new PostgresServer({
-      engine,
       network,
+      servers: network.postgres,
       node: address,
-      host: address,
       data: new DataDir('1', [], [{ timeline: 1, start: 0 }]),
       disk: { slowness: 1 },
       config: settingsOf(address, { settings: SETTINGS, upstream: null, syncNames: '' }),
-      say: () => undefined,
-      unsure: () => undefined,
-      inserted: () => undefined,
-      broken: () => undefined,
-      nextId: () => 0,
     });
     network.postgres.set(address, server);
     return server;

@@ -46,8 +46,9 @@ class ModelNode implements ContractNode {
   }
 
   async copyFrom(source: ContractNode): Promise<void> {
-    const data = this.node.world.nodeAt(source.address)?.volume.data;
-    if (data === null || data === undefined) throw new Error('there is nothing to be copied');
+    const { network } = this.node.world;
+    const data = network.postgres.get(network.hostOf(source.address))?.data;
+    if (data === undefined) throw new Error('there is nothing to be copied');
     this.node.volume.data = data.copy();
   }
 

@@ -1,5 +1,5 @@
 /** Runs a piece of a contract inside a simulation: its timers, sockets and random bytes are the simulated ones. */
-import { installBuiltins, useNetwork } from '../../simulator/builtins';
+import { installBuiltins } from '../../simulator/builtins';
 import { Engine, Process } from '../../simulator/engine';
 import { Network } from '../../simulator/network';
 
@@ -12,7 +12,6 @@ export class Simulation {
 
   constructor() {
     installBuiltins();
-    useNetwork(this.engine, this.network);
     this.network.hosts.set('127.0.0.1', 'here');
     this.process = new Process(this.engine, 'the test', 'here');
   }

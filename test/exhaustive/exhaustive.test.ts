@@ -7,14 +7,12 @@ import { choose } from '../../failover/core/facts/candidates';
 import { withConfig } from '../../failover/core/facts/sync-set';
 import { asIfFrozen } from '../../simulator/as-if-frozen';
 import { type Result, search } from '../../simulator/exhaustive/search';
-import type { Bounds } from '../../simulator/exhaustive/steps';
+import { type Bounds, worldOf } from '../../simulator/exhaustive/steps';
 
 const SMALL: Bounds = { k: 1, crashes: 1, starts: 1, cuts: 0, promotions: 2, changes: 1, writes: 1, hands: 0 };
 
 function told(bounds: Bounds, { states, transitions, depth, outside }: Result): string {
-  const { k, crashes, starts, cuts, promotions, changes, writes, hands = 0 } = bounds;
-  const world = `ANY ${k} of 2, ${crashes} crashes, ${starts} starts, ${cuts} cuts, ${promotions} promotions, ${changes} changes, ${writes} writes, ${hands} statements of people`;
-  return `${world}: ${states} states, ${transitions} transitions, depth ${depth}, ${outside} steps out of bounds\n`;
+  return `${worldOf(bounds)}: ${states} states, ${transitions} transitions, depth ${depth}, ${outside} steps out of bounds\n`;
 }
 
 /** What takes a rule out that a bound does not leave out. */

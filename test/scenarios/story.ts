@@ -18,7 +18,8 @@ export interface Scenario {
   clients?: number;
   /** What else of the monitor's log is told: lines of this form, `CODE message`. */
   tells?: RegExp;
-  play: (tale: Tale) => Promise<void>;
+  /** Sentences as {@link Tale.plays} takes them, or what a sentence cannot say. */
+  play: readonly string[] | ((tale: Tale) => Promise<void>);
 }
 
 /** What a scenario's steps are written with. */
@@ -30,9 +31,19 @@ export class Tale {
   ) {}
 
   node(name: string): SimNode {
-    const node = this.world.nodes.find((n) => n.name === name);
+    const node = this.world.node(name);
     if (node === undefined) throw new Error(`there is no ${name}`);
     return node;
+  }
+
+  /** The node dies, and its volume is removed. */
+  wipe(name: string): void {
+    this.node(name).kill();
+    this.node(name).wipe();
+  }
+
+  slow(name: string, slowness: number): void {
+    this.node(name).disk.slowness = slowness;
   }
 
   /** Something happens. */
@@ -125,11 +136,11 @@ export class Tale {
   }
 
   code(): string {
-    return this.world.monitor?.seen?.decision.code ?? '';
+    return this.world.decision?.code ?? '';
   }
 
   reason(): string {
-    return this.world.monitor?.seen?.decision.reason ?? '';
+    return this.world.decision?.reason ?? '';
   }
 
   fact(words: string): void {
@@ -150,6 +161,21 @@ const until =
   (t, sentence, ...parts) =>
     t.until(sentence, () => holds(t, ...parts));
 
+/** A question. Its answer is told. */
+const answer =
+  (words: (t: Tale) => string): Step =>
+  async (t) =>
+    t.fact(words(t));
+
+/** What a person asks for; without a number of seconds, until somebody resumes. */
+function pauseFor(t: Tale, seconds: string | undefined): Asked {
+  const sinceWallMs = t.world.wallMs();
+  const untilWallMs = seconds === undefined ? null : sinceWallMs + 1_000 * Number(seconds);
+  return { kind: 'pause', pause: { reason: 'new disks', sinceWallMs, untilWallMs } };
+}
+
+const open = (t: Tale, otherwise = 'nobody') => t.open() ?? otherwise;
+
 /** The step for each form of sentence. The first form that fits a sentence is used. */
 const PLAIN: readonly (readonly [RegExp, Step])[] = [
   [form('(\\d+) ms pass'), (t, _sentence, ms) => t.passes(Number(ms))],
@@ -167,8 +193,36 @@ const PLAIN: readonly (readonly [RegExp, Step])[] = [
   [form('docker start failover-monitor'), event(({ world }) => world.startMonitor())],
   [form('docker pause failover-monitor'), event(({ world }) => world.monitor?.process.pause())],
   [form('docker unpause failover-monitor'), event(({ world }) => world.monitor?.process.resume())],
+  [form('docker kill NODE, and its volume is removed'), event((t, node = '') => t.wipe(node))],
+  [form('the disk of NODE is frozen'), event((t, node = '') => t.slow(node, Number.POSITIVE_INFINITY))],
+  [form('the disk of NODE is well again'), event((t, node = '') => t.slow(node, 1))],
+  [form('haproxy is reloaded'), event(({ world }) => world.haproxy.reload())],
+  [
+    form('packets between (monitor|haproxy) and NODE are lost'),
+    event(({ world }, a = '', b = '') => world.network.cut(a, b)),
+  ],
+  [form('pause(?: for (\\d+) s)?, "new disks"'), event((t, seconds) => t.asks(pauseFor(t, seconds)))],
+  [form('resume'), event((t) => t.asks({ kind: 'resume', by: 'person' }))],
+  [form('promote NODE'), event((t, to = '') => t.asks({ kind: 'promote', to, acceptDataLoss: false }))],
   [form('the network is whole again'), event(({ world }) => world.network.heal())],
+  [form('what is open\\?'), answer((t) => `open: ${open(t)}`)],
+  [form('what is open, or held\\?'), answer((t) => `open: ${open(t, 'nobody, new connections are held')}`)],
+  [form('what is open, and why\\?'), answer((t) => `open: ${open(t)}; ${t.reason()}`)],
+  [form('why\\?'), answer((t) => t.reason())],
+  [form('where do writes go\\?'), answer((t) => `writes go to ${open(t)}`)],
+  [
+    form('where do writes go, and in which term\\?'),
+    answer((t) => `writes go to ${open(t)}, term ${t.world.state?.term}`),
+  ],
+  [form('which term is it\\?'), answer((t) => `term ${t.world.state?.term}`)],
+  [form('it is said who could take over'), until((t) => t.code() === 'PAUSED')],
+  [form('it is said what would be done'), until((t) => t.code() === 'OBSERVED')],
   [form('writes go to NODE'), until((t, node) => t.open() === node)],
+  [
+    form('writes go to NODE, within a second'),
+    (t, sentence, node) => t.until(sentence, () => t.open() === node, 1_000),
+  ],
+  [form('(?:writes go to )?NODE(?: leads)? again'), until((t, node) => t.open() === node && t.well())],
   [form('a leader is open'), until((t) => t.open() !== null)],
   [form('a new leader is open'), until((t) => t.open() !== null && t.open() !== 'primary')],
   [form('NODE is down'), until((t, node = '') => !t.node(node).up)],
@@ -217,7 +271,8 @@ export async function tell({
   const tale = new Tale(world, lines);
   await tale.passes(1_500);
   lines.length = 0;
-  await play(tale);
+  if (typeof play === 'function') await play(tale);
+  else await tale.plays(play.join('; '));
   world.history.checkPhantoms();
   const names = world.nodes.map((n) => n.name).join(', ');
   const verdict =

@@ -45,7 +45,7 @@ describe('clients that are held (S19)', () => {
   async function held(count: number): Promise<{ steps: number; served: number; refused: number; term: unknown }> {
     const tale = await calm(1, 1);
     const { world } = tale;
-    const state = () => world.monitor?.seen?.decision.state;
+    const state = () => world.state;
     const term = state()?.term;
     tale.node('primary').pause();
     await world.engine.run(world.engine.nowMs + 5_000, () => world.haproxy.current?.routes().length === 0);
@@ -105,11 +105,11 @@ describe('a storm of clients (S24)', () => {
   /** Of so many clients: how many PostgreSQL turned away, how many were served. */
   async function storm(limit: number | null): Promise<{ served: number; turnedAway: number; term: number }> {
     const { world } = await calm(1, 1);
-    const term = world.monitor?.seen?.decision.state.term ?? 0;
+    const term = world.state?.term ?? 0;
     if (limit !== null) world.haproxy.serverConnections = limit;
     const seen = crowd(world, CLIENTS);
     await world.engine.run(world.engine.nowMs + 20_000, () => seen.served === CLIENTS);
-    const now = world.monitor?.seen?.decision.state.term ?? 0;
+    const now = world.state?.term ?? 0;
     return { served: seen.served, turnedAway: world.haproxy.turnedAway, term: now - term };
   }
 

@@ -32,12 +32,13 @@ import { SessionSweep } from '../../failover/monitor/router/sweep';
 import { Wish } from '../../failover/monitor/router/wish';
 import { Workers } from '../../failover/monitor/router/workers';
 import { Ticker } from '../../failover/monitor/ticker';
-import { FROZEN, STARVATION } from '../../simulator/aimed-faults';
+import { FROZEN } from '../../simulator/aimed-faults';
 import { asIfFrozen } from '../../simulator/as-if-frozen';
 import { History } from '../../simulator/history';
 import { SimStore } from '../../simulator/monitor-container';
 import { SimFiles, SimNode, SimPostgres } from '../../simulator/node';
 import { PostgresServer } from '../../simulator/postgres';
+import { STARVATION } from '../../simulator/random-faults';
 import { ServerWords } from '../../simulator/server-words';
 import { Settings } from '../../simulator/settings';
 

@@ -3,8 +3,7 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import { type ClusterState, emptyState } from '../../failover/core/state/cluster';
 import { printState } from '../../failover/core/state/stored';
 import { EMPTY_STATE, type KeeperState } from '../../failover/keeper/keeper-state';
-import type { Operation } from '../../simulator/clients';
-import { History } from '../../simulator/history';
+import { History, type Operation } from '../../simulator/history';
 import { World } from '../../simulator/world';
 
 const like = (words: RegExp) => expect.stringMatching(words);

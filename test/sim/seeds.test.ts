@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { APART, FROZEN, STARVATION } from '../../simulator/aimed-faults';
+import { APART, FROZEN } from '../../simulator/aimed-faults';
+import { STARVATION } from '../../simulator/random-faults';
 import { simulate } from '../../simulator/run';
 
 const SEEDS = 500;
