@@ -1,7 +1,7 @@
 /**
  * Every key of the stack's config: its check, its default, its meaning, and what a change of it does to a running stack.
- * All else is made from this table: the types, the checks, and (`npm run docs`) the block in `Pulumi.yaml`, the table in
- * the README and the one in docs/config.md.
+ * All else is made from this table: the types, the checks, and (`npm run docs`) the block in `Pulumi.yaml` and the
+ * two tables in docs/config.md.
  */
 import { isIPv4 } from 'node:net';
 import { z } from 'zod';
