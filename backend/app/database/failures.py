@@ -8,7 +8,7 @@ RETRIED_STATES = frozenset(
         "57P02",  # crash_shutdown
         "57P03",  # cannot_connect_now: starting up or shutting down
         "25006",  # read_only_sql_transaction: this node is not the leader (any more)
-        "55000",  # object_not_in_prerequisite_state: "recovery is in progress", likewise
+        "55000",  # object_not_in_prerequisite_state: "recovery is in progress": no leader either
         "40001",  # serialization_failure
         "40P01",  # deadlock_detected
         "0A000",  # feature_not_supported: an unlogged table cannot be used during recovery, so this is no leader
