@@ -49,7 +49,7 @@ export class Client {
       body: JSON.stringify({ ...body, dryRun: options.dryRun }),
     });
     if (response.status === 401)
-      throw new Failed(EXIT.token, `The monitor at ${this.url} does not take this token: is it of another stack?`);
+      throw new Failed(EXIT.token, `The monitor at ${this.url} refuses this token. Is it the token of another stack?`);
     if (response.status === 400) throw new Failed(EXIT.usage, await errorOf(response));
     if (response.status !== 200 && response.status !== 409) throw await this.unexpected(response);
     return parsed(Answer, await bodyOf(response), this.url);
@@ -111,6 +111,6 @@ function parsed<T>(schema: z.ZodType<T>, value: unknown, url: string): T {
   if (result.success) return result.data;
   throw new Failed(
     EXIT.unreachable,
-    `What answers at ${url} is no monitor of this release: ${z.prettifyError(result.error)}`,
+    `The server at ${url} is not a monitor of this release: ${z.prettifyError(result.error)}`,
   );
 }

@@ -174,7 +174,7 @@ async function change(
     if (options.dryRun || !plan.done) return tell(io, options, name, plan);
     io.err(plan.message);
     if (io.confirm === null)
-      throw new Failed(EXIT.failed, 'Nobody is here to confirm that, so nothing was done: give --yes.');
+      throw new Failed(EXIT.failed, 'There is no terminal to ask for a confirmation, so nothing was done. Use --yes.');
     if (!(await io.confirm('Go on?'))) throw new Failed(EXIT.failed, 'Nothing was done.');
   }
   return tell(io, options, name, await client.command(name, body, { dryRun: false }));

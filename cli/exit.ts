@@ -1,4 +1,4 @@
-/** Exit codes of the commands of `npm run failover`. Scripts may rely on the numbers (README, "Command line"). */
+/** Exit codes of the commands of `npm run failover`. Scripts may rely on the numbers (docs/cli.md). */
 
 export const EXIT = {
   /** Done; `status`: writes go through; `doctor`: nothing is wrong. */

@@ -24,7 +24,7 @@ export function hostCommands(program: Command, io: Io, ended: Ended): void {
     program,
     io,
     'psql [node] [arguments...]',
-    'psql through HAProxy, or as superuser inside a node; its own options after --',
+    'psql through HAProxy, or as superuser inside a node; psql’s own options after --',
   )
     .option('--read-only', 'through the read port')
     .action(async (node: string | undefined, args: string[], options: PsqlOptions) => {

@@ -50,7 +50,7 @@ export type More = (program: Command, io: Io, ended: Ended) => void;
 export function makeProgram(io: Io, ended: Ended, more: More): Command {
   const program = new Command('pgfailover');
   program
-    .description('Shows and steers a stack: who leads, who would take over, and changes of leader.')
+    .description('Shows and steers a stack: which node leads, which would take over, and changes of leader.')
     .exitOverride()
     .configureOutput({
       writeOut: (text) => io.out(text.replace(/\n$/, '')),
@@ -72,13 +72,13 @@ export function command(program: Command, { stack }: Io, usage: string, descript
 }
 
 function readingCommands(program: Command, io: Io, ended: Ended): void {
-  command(program, io, 'status', 'who leads, who would take over, how far each node is')
+  command(program, io, 'status', 'which node leads, which would take over, how far each node is')
     .option('--watch', 'once a second, until Ctrl-C')
     .option('--json', 'as JSON; with --watch one object a line')
     .action(async (options: Common & { watch?: boolean; json?: boolean }) => ended(await status(io, options)));
   command(program, io, 'events', 'the newest events')
-    .option('-f, --follow', 'and those that come, until Ctrl-C')
-    .option('-n, --limit <count>', 'how many of the past', count, EVENTS_DEFAULT)
+    .option('-f, --follow', 'also new events as they come, until Ctrl-C')
+    .option('-n, --limit <count>', 'how many past events', count, EVENTS_DEFAULT)
     .option('--json', 'as JSON; with --follow one object a line')
     .action(async (options: Common & { follow?: boolean; limit: number; json?: boolean }) =>
       ended(await events(io, options)),
@@ -106,24 +106,24 @@ function changingCommands(program: Command, io: Io, ended: Ended): void {
     program,
     io,
     'switchover [node]',
-    'makes a standby the leader, as planned; without a node whichever can take over',
+    'makes a standby the leader by a planned change; without a node, any that can take over',
   )
     .option('--to <node>', 'the node')
     .action(async (node: string | undefined, options: Changing & { to?: string }) =>
       ended(await switchover(io, { ...options, to: options.to ?? node })),
     );
   changing(program, io, 'pause', 'stops automatic changes of leader')
-    .requiredOption('--reason <words>', 'shown to everybody until it ends')
-    .option('--for <duration>', 'it ends by itself, for example after 30m')
+    .requiredOption('--reason <words>', 'the reason, which every command shows until the pause ends')
+    .option('--for <duration>', 'ends the pause by itself, for example after 30m')
     .action(async (options: Changing & { reason: string; for?: string }) => ended(await pause(io, options)));
   changing(program, io, 'resume', 'lets automatic changes of leader happen again').action(async (options: Changing) =>
     ended(await resume(io, options)),
   );
-  changing(program, io, 'rebuild <node>', 'throws a standby’s data away and copies it anew from the leader').action(
+  changing(program, io, 'rebuild <node>', 'removes a standby’s data and copies the leader’s').action(
     async (node: string, options: Changing) => ended(await rebuild(io, node, options)),
   );
   changing(program, io, 'promote <node>', 'makes a node the leader although acknowledged writes may be lost')
-    .option('--accept-data-loss', 'that is understood')
+    .option('--accept-data-loss', 'confirms that acknowledged writes may be lost')
     .action(async (node: string, options: Changing & { acceptDataLoss?: boolean }) =>
       ended(await promote(io, node, options)),
     );

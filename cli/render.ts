@@ -87,10 +87,10 @@ export function notices(cluster: Pick<ClusterStatus, 'pause' | 'failoverMode'>):
       ? []
       : [
           `Automatic failover is PAUSED since ${shortTime(pause.since)}: ${pause.reason} ` +
-            `(${pause.until === null ? 'until somebody resumes it: npm run failover -- resume' : `until ${shortTime(pause.until)}`})`,
+            `(${pause.until === null ? 'until a person resumes it: npm run failover -- resume' : `until ${shortTime(pause.until)}`})`,
         ]),
     ...(failoverMode === 'observe'
-      ? ['failoverMode is observe: changes of leader are decided and logged, and NOT made.']
+      ? ['failoverMode is observe: the monitor decides and logs changes of leader, but does NOT make them.']
       : []),
   ];
 }

@@ -97,7 +97,7 @@ async function readOutputs(stack: string): Promise<Record<string, unknown>> {
   } catch (error) {
     throw new Failed(
       EXIT.token,
-      `The outputs of stack ${stack} cannot be read (${messageOf(error).trim()}). ${TOKEN_VARIABLE}=… gives the token by hand.`,
+      `The outputs of stack ${stack} cannot be read (${messageOf(error).trim()}). Set ${TOKEN_VARIABLE} to give the token by hand.`,
     );
   }
 }

@@ -26,9 +26,9 @@ export function missing(status: Seen): string | null {
   const orders = late.map((n) => `${n.name} is ${n.connected ? (n.failure ?? `${n.state} (${n.order})`) : 'off'}`);
   const settings = unsettled.map(({ name, settings: s }) => {
     const pending = s?.pending.join(', ') ?? '';
-    return `${name} ${pending === '' ? 'reads its settings' : `has yet to restart for ${pending}`}`;
+    return `${name} ${pending === '' ? 'reads its settings' : `still has to restart for ${pending}`}`;
   });
-  return [status.sentence, ...orders, ...settings, ...undeclared.map((name) => `${name} still counts`)].join('; ');
+  return [status.sentence, ...orders, ...settings, ...undeclared.map((name) => `${name} is still counted`)].join('; ');
 }
 
 function hasSettings({ settings }: NodeStatus): boolean {

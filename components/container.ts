@@ -35,7 +35,7 @@ interface OwnInputs extends Omit<docker.ContainerArgs, 'image' | 'name' | 'label
 
 /**
  * A container, with what all have in common: a reaping init as PID 1 (S25), no capability, no way to gain one, bounded
- * logs. `always` restarts a process that crashed, while `docker stop` and `docker kill` hold until the engine starts anew.
+ * logs. `always` restarts a process that crashed, while `docker stop` and `docker kill` hold until the engine restarts.
  * Not `unless-stopped`: an engine that crashed stops what still runs, takes that for deliberate, and leaves the stack down.
  *
  * A fixed name can exist only once, so the old container is removed before the new one is created. The provider reports

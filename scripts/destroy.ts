@@ -30,7 +30,7 @@ async function main(args: string[]): Promise<number> {
   if (locked) throw new Error(locked);
   const volumes = await volumesOf(stackLabel(ready.info));
   if (withVolumes && volumes.length > 0)
-    say(paint('yellow', `With the stack these volumes go, their data for good: ${volumes.join(', ')}`));
+    say(paint('yellow', `These volumes are removed with the stack, and their data is lost: ${volumes.join(', ')}`));
   const options = rest.filter((arg) => arg !== '--volumes');
   const code = await runPulumi(ready, ['destroy', '--stack', stack, '--yes', '--skip-preview', ...options]);
   if (code !== 0 || asksForHelp(rest)) return code;
@@ -46,7 +46,7 @@ async function removeImages(info: StackInfo): Promise<void> {
   for (const image of IMAGES) {
     const tag = imageTag(image, prefix, info.stack);
     if ((await hasImage(tag)) && !(await removeImage(tag)))
-      say(paint('yellow', `${tag} stays: something else uses it.`));
+      say(paint('yellow', `${tag} stays: another container or image uses it.`));
   }
   if (!(await othersHaveImages())) await removeUntaggedImages();
 }

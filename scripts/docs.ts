@@ -1,5 +1,5 @@
 /**
- * Writes the generated parts of the documents: the config keys in `Pulumi.yaml`, README and docs/config.md from
+ * Writes the generated parts of the documents: the config keys in `Pulumi.yaml` and docs/config.md from
  * stack/keys.ts, the failover rule in docs/architecture.md from the rule table itself, and the codes in
  * docs/operations.md from the contract and doctor's table.
  *
@@ -16,7 +16,7 @@ import { asText, type Effect, KEY_NAMES, KEYS, type Key, type KeyName } from '..
 
 const ROOT = join(__dirname, '..');
 
-/** Keys whose change leaves nobody a way in for a moment. */
+/** Effects that leave clients without a way in for a moment. */
 const GAPS: readonly Effect[] = ['HAProxy replaced', 'images built', 'all replaced'];
 
 const keys: readonly (readonly [KeyName, Key<unknown>])[] = KEY_NAMES.map((name) => [name, KEYS[name]]);
@@ -85,7 +85,7 @@ function main(check: boolean): void {
   });
   const parts = [
     { file: 'Pulumi.yaml', name: 'config', made: withConfig },
-    part('README.md', 'config', configTable()),
+    part('docs/config.md', 'config', configTable()),
     part('docs/config.md', 'keys', effectTable()),
     part('docs/architecture.md', 'rules', ruleTable()),
     part('docs/operations.md', 'rule-codes', codeTable(RULE_CODES)),

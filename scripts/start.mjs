@@ -49,7 +49,7 @@ function installPackages() {
   const env = { ...process.env, NODE_ENV: '' };
   const result = spawnSync('npm', ['ci', ...quiet], { cwd: root, env, stdio: ['ignore', 'inherit', 'inherit'] });
   if (result.status !== 0)
-    fail(`npm ci failed (${result.signal ?? `exit code ${result.status}`}); its words stand above.`);
+    fail(`npm ci failed (${result.signal ?? `exit code ${result.status}`}); its output is above.`);
   writeFileSync(stamp, `${wanted}\n`);
   const seconds = Number(process.hrtime.bigint() - begin) / 1e9;
   process.stdout.write(`Installed the locked packages (${seconds.toFixed(1)} s)\n`);

@@ -58,7 +58,7 @@ async function prepared(reports: PhaseReport[]): Promise<boolean> {
     return true;
   } catch (error) {
     if (!(error instanceof StepFailed)) say(messageOf(error));
-    report(0, [messageOf(error), 'nothing else could be run']);
+    report(0, [messageOf(error), 'the other phases could not run']);
     return false;
   }
 }

@@ -1,7 +1,7 @@
 /**
  * Every key of the stack's config: its check, its default, its meaning, and what a change of it does to a running stack.
- * All else is made from this table: the types, the checks, and (`npm run docs`) the block in `Pulumi.yaml`, the table in
- * the README and the one in docs/config.md.
+ * All else is made from this table: the types, the checks, and (`npm run docs`) the block in `Pulumi.yaml` and the
+ * two tables in docs/config.md.
  */
 import { isIPv4 } from 'node:net';
 import { z } from 'zod';
@@ -57,19 +57,19 @@ const RESERVED_DATABASES = ['postgres', 'template0', 'template1'];
 
 export const KEYS = {
   replicas: integer(1, 0, REPLICAS_MAX, [
-    `How many streaming replicas stand beside the primary, 0 to ${REPLICAS_MAX}.`,
+    `Number of streaming replicas beside the primary, 0 to ${REPLICAS_MAX}.`,
     ['monitor replaced', 'nodes come or go'],
-    'Fewer: the highest numbers go, the leader hands over first if it is among them.',
+    'With fewer, the nodes with the highest numbers are removed. A leader among them hands over first.',
   ]),
   writePort: port(5434, ['Host port for reading and writing; leads to the current primary.', ['HAProxy replaced']]),
   readPort: port(5435, ['Host port for reading only; leads to replicas within maxLag.', ['HAProxy replaced']]),
   statsPort: port(5000, ["Host port of HAProxy's statistics (/stats) and metrics (/metrics).", ['HAProxy replaced']]),
-  backendPort: port(8000, ['Host port of the FastAPI backend; unused with backend false.', ['HAProxy replaced']]),
+  backendPort: port(8000, ['Host port of the FastAPI backend; not used while backend is false.', ['HAProxy replaced']]),
   monitorPort: port(8008, ["Host port of the monitor's status page and JSON API."]),
   prometheusPort: port(9090, [
-    'Host port of Prometheus; unused with monitoring false.',
+    'Host port of Prometheus; not used while monitoring is false.',
     ['Prometheus replaced'],
-    'What it has collected stays.',
+    'The collected data stays.',
   ]),
   bindAddress: text('127.0.0.1', 'an IPv4 address of this machine, for example 127.0.0.1 or 0.0.0.0', isIPv4, [
     'Host address on which all ports are published; 0.0.0.0 means every interface.',
@@ -80,7 +80,7 @@ export const KEYS = {
     'a private IPv4 network of size /16 to /24, written with its network address, for example 10.201.43.0/24',
     inPrivateSubnet,
     [
-      'Private subnet of the inner Docker network, in which every address is fixed.',
+      'Private subnet of the inner Docker network. Every address in it is fixed.',
       ['all replaced', 'monitor replaced', 'HAProxy replaced', 'nodes replaced', 'Prometheus replaced'],
       'Every address changes; the data stays.',
     ],
@@ -90,7 +90,7 @@ export const KEYS = {
     'empty, or at most 30 of a-z, 0-9, "-" and "_", beginning with a letter or a digit',
     (raw) => raw === '' || /^[a-z0-9][a-z0-9_-]{0,29}$/.test(raw),
     [
-      'Put before the name of every container, volume and network, so that several stacks fit on one machine.',
+      'Prefix of the name of every container, volume and network, so that several stacks fit on one machine.',
       ['refused'],
       'Volumes are never renamed.',
     ],
@@ -100,9 +100,9 @@ export const KEYS = {
     `1 to ${IDENTIFIER_BYTES_MAX} bytes without control characters, and none of ${RESERVED_DATABASES.join(', ')}`,
     (raw) => isIdentifier(raw) && !RESERVED_DATABASES.includes(raw),
     [
-      'Database that is created.',
+      'Name of the database that is created.',
       ['refused'],
-      'Nothing is renamed inside the database. Data of 0.1.0 does not tell its name, so there the change is not refused; the database is made at bootstrap only, so clients are told that it does not exist.',
+      'The program renames nothing inside PostgreSQL. Data of release 0.1.0 does not contain the name, so there the change is not refused. The database is made only at bootstrap, so clients then get the error that it does not exist.',
     ],
   ),
   databaseUser: text(
@@ -110,87 +110,93 @@ export const KEYS = {
     `1 to ${IDENTIFIER_BYTES_MAX} bytes without control characters, not beginning with pg_ or failover_, ` +
       `and none of ${RESERVED_ROLES.join(', ')}`,
     (raw) => isIdentifier(raw) && !/^(pg|failover)_/.test(raw) && !RESERVED_ROLES.includes(raw),
-    ['Role that owns the database.', ['refused'], 'As `databaseName`; there a second role is made that owns nothing.'],
+    [
+      'Role that owns the database.',
+      ['refused'],
+      'As `databaseName`. With data of release 0.1.0 a second role is made, which owns nothing.',
+    ],
   ),
   databasePassword: hiddenOrNone(
     'without line breaks and NUL, or empty to have one generated',
     (raw) => !/[\n\r\0]/.test(raw),
     [
-      'Password of databaseUser. Left empty, one is generated once and kept as a secret.',
+      'Password of databaseUser. If it is empty, one is generated once and kept as a secret.',
       ['monitor replaced', 'backends replaced', 'pgAdmin replaced'],
-      'The running backends are told first and know both. Open sessions stay; a new one needs the new password.',
+      'The running backends get the new password first and then know both. Open sessions stay; a new session needs the new password.',
     ],
   ),
   baseImage: text(
     'debian:trixie-slim',
     'a Docker image reference such as debian:trixie-slim',
     (raw) => /^[a-zA-Z0-9][\w.:/@-]*$/.test(raw) && raw.length <= 255,
-    ['Image on which all images are built.', ['images built'], "HAProxy's image is among them."],
+    ['Image on which all images are built.', ['images built'], "HAProxy's image is one of them."],
   ),
   backend: bool(true, [
     'Run the FastAPI backend.',
     ['backends come or go', 'reload', 'HAProxy replaced'],
-    "Its port is HAProxy's.",
+    'HAProxy publishes its port.',
   ]),
   backendReplicas: integer(1, 1, API_SLOTS, [
-    `How many FastAPI backends share the one port, 1 to ${API_SLOTS}. With 2 or more a backend can stop without a pause.`,
+    `Number of FastAPI backends behind the one port, 1 to ${API_SLOTS}. With 2 or more, one can stop without a pause.`,
     ['backends come or go'],
   ]),
   monitoring: bool(false, [
     'Run a Prometheus that collects the metrics of monitor and HAProxy and evaluates monitoring/alerts.yml.',
     ['Prometheus comes or goes'],
-    'What it has collected stays in its volume.',
+    'The collected data stays in its volume.',
   ]),
   pgadmin: bool(false, ['Run pgAdmin 4 with the cluster registered in it.', ['pgAdmin comes or goes']]),
-  pgadminPort: port(5050, ['Host port of pgAdmin; unused with pgadmin false.', ['pgAdmin replaced']]),
-  hangTimeout: duration('2s', '500ms', '60s', ['A primary that does not answer for this long is replaced.']),
+  pgadminPort: port(5050, ['Host port of pgAdmin; not used while pgadmin is false.', ['pgAdmin replaced']]),
+  hangTimeout: duration('2s', '500ms', '60s', ['The monitor replaces a primary that does not answer for this long.']),
   syncMode: oneOf(
     ['synchronous', 'asynchronous'],
     [
-      'Writes are acknowledged when a replica has them (synchronous) or when the primary has them (asynchronous; a failover may lose up to maxLag).',
+      'A write is acknowledged when a replica has it too (synchronous), or when the primary has it (asynchronous; a failover may lose up to maxLag).',
       ['monitor replaced'],
-      'From `asynchronous` to `synchronous` a replica counts once it has everything.',
+      'After a change from `asynchronous` to `synchronous` a replica is counted once it has everything.',
     ],
   ),
   onNoReplica: oneOf(
     ['continue', 'block'],
-    ['With no replica left, the primary goes on alone (continue) or writes wait (block).'],
+    ['When no replica is left, the primary goes on alone (continue) or writes wait (block).'],
   ),
   maxLag: size('16MB', '0B', '1TB', [
     'A replica that is further behind serves no reads, and with syncMode asynchronous it is not promoted.',
   ]),
-  readFallback: bool(true, ['With no replica left, the read port leads to the primary.']),
+  readFallback: bool(true, ['When no replica is left, the read port leads to the primary.']),
   holdTimeout: duration('30s', '1s', '10m', [
-    'How long a new connection is held while there is no primary, before it is closed.',
+    'While there is no primary, HAProxy holds a new connection for at most this long and then closes it.',
     ['reload'],
   ]),
   startGrace: duration('10s', '0s', '10m', [
-    'After a start of everything at once, how long the former primary is awaited before a replica takes over.',
+    'After a start of everything at once, the monitor waits this long for the former primary before a replica takes over.',
   ]),
   switchback: bool(true, [
-    'Once the first node (postgres-primary) is back as a caught-up replica, it gets the lead back by a planned switchover.',
+    'When the first node (postgres-primary) is back as a caught-up replica, it gets the lead back by a planned switchover.',
   ]),
   switchbackAfter: duration('30s', '1s', '60m', [
-    'How long that node must have been ready before; doubled after each failure.',
+    'That node must have been ready for this long before the switchback; the time doubles after each failure.',
   ]),
   rebuildInPlace: bool(false, [
-    'When a node has to be copied anew and its disk is too small for the old data and the copy, remove the old data first. Until the copy is complete that node has no data.',
+    'When a node has to be copied again and its disk is too small for both the old data and the copy, the old data is removed first. Until the copy is complete, that node has no data.',
   ]),
   failoverMode: oneOf(
     ['automatic', 'observe'],
-    ['With observe a change of leader is decided and logged, and not made.'],
+    ['With observe, the monitor decides and logs changes of leader, but does not make them.'],
   ),
   logFormat: oneOf(
     ['text', 'json'],
     [
       "Format of failover.log and of the monitor's console, text or json (one object a line).",
       ['monitor replaced'],
-      'Lines that are there stay as they are.',
+      'Existing lines stay as they are.',
     ],
   ),
-  logSize: size('10MB', '100kB', '1GB', ['failover.log is rotated beyond this size; five old files are kept.']),
+  logSize: size('10MB', '100kB', '1GB', [
+    'failover.log is rotated when it is larger than this; five old files are kept.',
+  ]),
   notifyWebhook: hiddenOrNone('empty, or an http:// or https:// address', isHttpUrl, [
-    'Address to which each change of leader is posted as JSON. Set it with --secret where it holds a token.',
+    'Address to which the monitor posts each change of leader as JSON. Set it with --secret if it contains a token.',
   ]),
   postgresSettings: {
     type: 'object',
@@ -199,9 +205,9 @@ export const KEYS = {
     schema: PostgresSettings,
     unit: '',
     ...described([
-      'Settings of PostgreSQL itself, by name, for example work_mem. PostgreSQL checks them first; then they are reloaded, or the nodes restart one by one.',
+      'Settings of PostgreSQL itself, by name, for example work_mem. PostgreSQL checks them first. Then they are reloaded, or the nodes restart one by one.',
       ['monitor replaced', 'settings rolled out'],
-      'PostgreSQL checks them first, in a container of its own; `up` ends there, before anything is changed, if it refuses them. Settings that the failover owns (the second part of `templates/postgresql.conf`, for example `log_line_prefix` and `authentication_timeout`), and those that would blind it or hide damage (`track_activities`, `zero_damaged_pages` and their like) are refused with the reason. With one node, or to lower what standbys must not have less of (`max_connections` and its like), the leader restarts in place, and new connections wait.',
+      'PostgreSQL checks them first, in a container of its own. If it refuses one, `up` ends before anything is changed. Refused with the reason are also the settings that the failover owns (the second part of `templates/postgresql.conf`, for example `log_line_prefix` and `authentication_timeout`) and those that would blind it or hide damage (for example `track_activities` and `zero_damaged_pages`). In two cases the leader restarts in place and new connections wait: there is only one node, or a setting is lowered of which standbys must not have less than the leader (for example `max_connections`).',
     ]),
   },
 } as const satisfies Record<string, Key<unknown>>;

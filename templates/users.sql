@@ -1,4 +1,4 @@
--- The table of the register/login backend, made at bootstrap, also where no backend runs. Safe to run again.
+-- The table of the register/login backend. It is made at bootstrap, also without a backend. Safe to run again.
 CREATE TABLE IF NOT EXISTS users (
   id            bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
   username      text NOT NULL UNIQUE,

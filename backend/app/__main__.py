@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 EXIT_BAD_SETTINGS = 78  # EX_CONFIG
 UNUSED_SIGNALS = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM)
-"""They mean nothing here, and their default action would end the process with every open request."""
+"""These signals have no meaning here, but their default action would end the process with every open request."""
 
 
 class Server(uvicorn.Server):
@@ -43,7 +43,7 @@ class Server(uvicorn.Server):
 
 
 def ignore(number: int, _: FrameType | None) -> None:
-    """Handle a signal that means nothing here: only the log tells of it."""
+    """Handle a signal without a meaning here: it is only logged."""
     log.info("signal ignored", extra={"fields": {"signal": signal.Signals(number).name}})
 
 

@@ -8,21 +8,21 @@ from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_va
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 SECRETS_DIR = Path("/etc/backend/secrets")
-"""One file a secret, named as the setting: ``haproxy_url``, ``haproxy_read_url``, ``secret_key``."""
+"""One file for each secret, with the setting's name: ``haproxy_url``, ``haproxy_read_url``, ``secret_key``."""
 
 DEV_SECRET_KEY = "dev-stack-only-not-a-secret-change-me"  # noqa: S105 - public on purpose, refused outside dev
 SECRET_KEY_BYTES_MIN = 32
 SECRET_KEY_CHARACTERS_MIN = 10
-"""Different ones; random hexadecimal of this length has 14 or more."""
+"""Number of different characters; random hexadecimal of this length has 14 or more."""
 PLACEHOLDERS = ("change", "placeholder", "example", "not-a-secret", "your-secret", "insecure")
 
 
 class SettingsError(Exception):
-    """The settings do not fit; the message names each of them and what is allowed, and holds no secret."""
+    """Some settings are wrong. The message names each of them and what is allowed; it contains no secret."""
 
 
 class Settings(BaseSettings):
-    """Everything that can be set. Times are seconds."""
+    """All settings. Times are seconds."""
 
     model_config = SettingsConfigDict(extra="ignore", frozen=True, hide_input_in_errors=True, validate_default=True)
 
@@ -30,24 +30,24 @@ class Settings(BaseSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
     haproxy_url: SecretStr
-    """Where writes go, for example ``postgresql://blink_user:…@haproxy:5432/blink_db``."""
+    """URL for writes, for example ``postgresql://blink_user:…@haproxy:5432/blink_db``."""
     haproxy_read_url: SecretStr | None = None
     """The read-only endpoint; without it every read goes to the leader."""
     told_password_file: Path = Path("/var/lib/backend/told_password")
-    """Written by ``learn-password`` when the password of the URLs is about to change; tried beside theirs."""
+    """File that ``learn-password`` writes before the password of the URLs changes; the backend tries both passwords."""
     retry_budget_seconds: float = Field(default=10, ge=0.5, le=60)
     """How long one request may wait for the database and try again; longer than any failover."""
     replica_read_seconds: float = Field(default=0.2, ge=0.02, le=10)
     """How long a read waits for a replica before it asks the leader."""
     stuck_write_seconds: float = Field(default=300, ge=1)
-    """After this a write that nobody answers gives its connection back (by closing it, never by a cancel: S7)."""
+    """A write without an answer gives up its connection after this time (it closes it, and never cancels: S7)."""
     pool_size: int = Field(default=8, ge=2, le=100)
     pool_reserved: int = Field(default=2, ge=1)
-    """Connections of the pool that writes leave to reads, so that people can log in while writes wait."""
+    """Connections of the pool that are kept free for reads, so that people can log in while writes wait."""
     read_pool_size: int = Field(default=4, ge=1, le=100)
     pool_queue: int = Field(default=1000, ge=1)
     connect_parallel: int = Field(default=2, ge=1, le=10)
-    """Connections made at the same time: a pool that comes back must not storm the new leader (S24)."""
+    """Connections that are opened at the same time: a pool must not flood the new leader (S24)."""
 
     secret_key: SecretStr = SecretStr("")
     token_seconds: int = Field(default=1800, ge=60, le=86400)
@@ -62,7 +62,7 @@ class Settings(BaseSettings):
     """Failed logins allowed for one account from one address."""
     login_failures_per_minute_and_address: int = Field(default=100, ge=1)
     behind_proxy: bool = False
-    """The last entry of ``X-Forwarded-For`` is the client; true where only HAProxy reaches the backend."""
+    """The last entry of ``X-Forwarded-For`` is the client. That is true if only HAProxy reaches the backend."""
     body_bytes_max: int = Field(default=16384, ge=1024)
 
     host: str = "127.0.0.1"
@@ -103,15 +103,14 @@ class Settings(BaseSettings):
 
     @property
     def signing_key(self) -> bytes:
-        """The key of the access tokens. Only the dev stack may go without its own."""
+        """The key of the access tokens. Only the dev stack may use the default one."""
         return (self.secret_key.get_secret_value() or DEV_SECRET_KEY).encode()
 
 
 def load_settings(secrets_dir: Path = SECRETS_DIR) -> Settings:
     """Read and check all settings at once.
 
-    Raises :class:`SettingsError` naming every setting that does not fit; values of settings are never repeated in it,
-    because the wrong one may well be a secret.
+    Raises :class:`SettingsError` that names every wrong setting. No value is in the message: it may be a secret.
     """
     try:
         return Settings(_secrets_dir=secrets_dir if secrets_dir.is_dir() else None)

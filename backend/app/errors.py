@@ -1,4 +1,4 @@
-"""Errors in one form: RFC 9457 problem details with a stable ``code``. What a client sent is never repeated in one."""
+"""Errors in one form: RFC 9457 problem details with a stable ``code``. An error never repeats what a client sent."""
 
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
@@ -17,7 +17,7 @@ FRAMEWORK_CODES = {404: "not_found", 405: "method_not_allowed"}
 
 
 class FieldError(BaseModel):
-    """What is wrong with one part of the request."""
+    """The error in one part of the request."""
 
     field: str
     message: str

@@ -1,4 +1,4 @@
-"""Structured logs: one JSON object a line, without secrets and without personal data.
+"""Structured logs: one JSON object per line, without secrets and personal data.
 
 An exception is written as its type, its SQLSTATE and the places it passed, never with its message: PostgreSQL repeats
 values in messages ("Key (email)=(…) already exists").
@@ -25,7 +25,7 @@ def describe(error: BaseException) -> str:
 
 
 def stack_of(error: BaseException) -> list[str]:
-    """Places that an error passed, innermost last, the latest twelve."""
+    """The latest twelve code locations that an error passed, the innermost last."""
     frames = traceback.extract_tb(error.__traceback__)
     return [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames[-12:]]
 
@@ -61,7 +61,7 @@ def configure_logging(level: str) -> None:
         logger = logging.getLogger(name)
         logger.handlers.clear()
         logger.propagate = True
-    # The middleware writes the access log: by route, so that no path or query with personal data is kept.
+    # The middleware writes the access log by route, so no path or query with personal data is kept.
     logging.getLogger("uvicorn.access").disabled = True
-    # Every broken connection of a failover would be a line or two; the metrics count them.
+    # A failover would write a line or two for every broken connection; the metrics count them.
     logging.getLogger("psycopg").setLevel(logging.ERROR)

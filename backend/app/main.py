@@ -19,7 +19,7 @@ from app.routes.docs import openapi_of
 from app.state import make_state
 
 LAST_WRITES_SECONDS = 2
-"""At shutdown every request has been answered; what still runs was not waited for (a hash upgrade)."""
+"""At shutdown every request has been answered. Tasks that still run have no request that waits (a hash upgrade)."""
 
 DESCRIPTION = """
 Register and log in, through any failover of the database: a request waits and is tried again while a new leader takes

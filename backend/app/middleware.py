@@ -57,8 +57,8 @@ class Observe:
         try:
             await self._app(scope, self._limited(scope, receive), send_with_id)
         except asyncio.CancelledError:
-            # The server stops, and its patience with open requests is over. 502 tells the proxy in front to ask another
-            # backend, and is used for nothing else. What was begun here is found out by the registration's id.
+            # The server stops, and the time limit for open requests is over. 502 tells the proxy to ask another
+            # backend, and has no other use here. The registration's id shows what was begun here.
             if status != 0:
                 raise
             error = ApiError(502, "stopping", "This backend stops; ask another one.")

@@ -1,4 +1,4 @@
-"""Can the database be written, and through which node: answered by a commit that writes WAL."""
+"""Finds out by a commit that writes WAL whether the database takes writes, and through which node."""
 
 import asyncio
 import time
@@ -12,7 +12,7 @@ from app.database.gateway import Gateway
 
 PROBE_SECONDS = 1.0
 FRESH_SECONDS = 0.5
-"""However often it is asked, no more than one commit is made in this time."""
+"""At most one commit is made in this time, however many requests ask."""
 
 # A transactional message is WAL without a table. Its commit waits for the standby as a registration's does.
 PROBE = """
@@ -31,7 +31,7 @@ class Probe:
 
 
 class Readiness:
-    """One probe at a time; those who ask meanwhile share its answer."""
+    """Runs one probe at a time; requests that come meanwhile share its answer."""
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway

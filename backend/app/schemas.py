@@ -49,7 +49,7 @@ class LoginRequest(BaseModel):
 
 
 class UserResponse(BaseModel):
-    """A user as others may never see it: only its owner does."""
+    """A user with fields that only its owner may see."""
 
     model_config = ConfigDict(
         from_attributes=True,

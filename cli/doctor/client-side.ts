@@ -14,7 +14,7 @@ export async function lookAtHaproxy(target: Target): Promise<HaproxyFact> {
   try {
     const response = await fetch(url, { signal: AbortSignal.timeout(STATS_MS) });
     const fact = parseStats(await response.text());
-    return fact ?? { ...silent, message: `what answers at ${url} are no statistics of this stack` };
+    return fact ?? { ...silent, message: `the answer of ${url} does not have the statistics of this stack` };
   } catch (error) {
     return {
       ...silent,

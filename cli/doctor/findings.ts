@@ -1,8 +1,7 @@
 /**
  * Doctor's table of findings. Each part names its subjects with the values that its rows use, and then the rows: what is
  * wrong, in plain words, and what to do. The parts stand in the order of the chain from the client's port to the nodes.
- * Only causes are reported: the consequences of a reported cause are left out, so that the first finding is the one to
- * act on. Pure.
+ * Doctor reports causes only and leaves out their consequences, so a person acts on the first finding. Pure.
  */
 import type { NodeStatus } from '../../failover/contract/api';
 import { type FailureCode, LogCode } from '../../failover/contract/codes';
@@ -55,9 +54,9 @@ const ENGINE = first(
 /** What it means that a container of a role does not work. */
 const CONSEQUENCES = {
   haproxy: ': no client gets in.',
-  monitor: ': the leader serves on, and nobody would take over if it died.',
+  monitor: ': the leader serves on, but no node would take over if it died.',
   node: '.',
-  backend: ': its HTTP API is served by fewer, or by nobody.',
+  backend: ': fewer backends serve the HTTP API, or none does.',
   prometheus: ': no metrics are collected, and no alert is raised.',
   pgadmin: ': pgAdmin cannot be used.',
 } as const;
@@ -110,7 +109,7 @@ function stoppedRows<R extends ContainerFact['role']>(role: R, prefix: Uppercase
       '_CRASHING',
       ['restarting'],
       '{name} ends again and again (exit code {exitCode})',
-      'Its words: docker logs --tail 50 {name}',
+      'docker logs --tail 50 {name} shows why',
     ),
     row('_STOPPED', ['created', 'exited', 'removing', 'dead'], '{name} {ended}', 'docker start {name}'),
   ];
@@ -119,7 +118,7 @@ function stoppedRows<R extends ContainerFact['role']>(role: R, prefix: Uppercase
 const CONTAINERS = first(containerViews, [
   error('NAME_TAKEN', {
     when: ({ foreign }) => foreign,
-    sentence: '{name} is a container of something else.',
+    sentence: 'A container that is not part of this stack has the name {name}.',
     next: 'Remove or rename it, or set namePrefix; then {up}',
   }),
   ...stoppedRows('haproxy', 'HAPROXY'),
@@ -152,7 +151,7 @@ const PORTS = first(
     }),
     error('PORT_NOT_PUBLISHED', {
       when: ({ published, runs }) => runs && !published,
-      sentence: '{owner} runs and does not publish port {port} ({key}).',
+      sentence: '{owner} runs but does not publish port {port} ({key}).',
       next: 'docker restart {owner}',
     }),
   ],
@@ -177,7 +176,12 @@ const HAPROXY = first(
   (facts: Facts) => {
     const { haproxy, monitor } = facts;
     if (haproxy === undefined) return [];
-    const { serving = false, nodes = [], sentence = 'nobody has opened the route', leader } = monitor.cluster ?? {};
+    const {
+      serving = false,
+      nodes = [],
+      sentence = 'the monitor has not opened the route',
+      leader,
+    } = monitor.cluster ?? {};
     const address = nodes.find(({ name }) => serving && name === leader)?.address;
     const waiting = haproxy.queued > 0 ? `, ${haproxy.queued} more wait` : '';
     return [
@@ -187,8 +191,8 @@ const HAPROXY = first(
   [
     error('HAPROXY_SILENT', {
       when: ({ answers }) => !answers,
-      sentence: '{name} runs and does not answer on its statistics port ({message}).',
-      next: 'docker restart {name}; its words: docker logs --tail 50 {name}',
+      sentence: '{name} runs but does not answer on its statistics port ({message}).',
+      next: 'docker restart {name}; docker logs --tail 50 {name} shows more',
     }),
     exhausted((haproxy) => haproxy.isFull),
     error('ROUTE_CLOSED', {
@@ -198,8 +202,8 @@ const HAPROXY = first(
     }),
     error('ROUTE_WRONG', {
       when: ({ write, address }) => address !== undefined && write?.startsWith(`${address}:`) === false,
-      sentence: 'HAProxy leads writes to {write}, and the leader is {leader} ({address}).',
-      next: 'docker restart {name}: the monitor sets the route anew.',
+      sentence: 'HAProxy sends writes to {write}, but the leader is {leader} ({address}).',
+      next: 'docker restart {name}; then the monitor sets the route again.',
     }),
   ],
 );
@@ -218,23 +222,23 @@ const MONITOR = every(
   [
     error('MONITOR_SILENT', {
       when: ({ isSilent }) => isSilent,
-      sentence: '{name} runs and does not answer ({message}).',
+      sentence: '{name} runs but does not answer ({message}).',
       next: 'docker logs --tail 50 {name}, then docker restart {name}: the leader serves on meanwhile.',
     }),
     error('MONITOR_STALE', {
       when: ({ healthy, isSilent }) => !healthy && !isSilent,
-      sentence: '{name} answers, and its loop stands still: nobody would take over.',
+      sentence: '{name} answers, but its loop stands still: no node would take over if the leader died.',
       next: 'docker restart {name}',
     }),
     warning('CLOCK', {
       about: 'clock',
       when: ({ clockMs, isSilent }) => clockMs > CLOCK_MS_MAX && !isSilent,
-      sentence: "This machine's clock and the monitor's differ by {seconds} s: times in the log mislead.",
+      sentence: "This machine's clock and the monitor's differ by {seconds} s: do not trust the times in the log.",
       next: 'Set the clock by NTP: timedatectl set-ntp true',
     }),
     error('HAPROXY_UNREACHABLE', {
       when: ({ isApart }) => isApart,
-      sentence: 'HAProxy runs, and the monitor does not reach its sockets.',
+      sentence: 'HAProxy runs, but the monitor cannot reach its sockets.',
       next: 'docker restart {haproxy}',
     }),
   ],
@@ -256,12 +260,12 @@ const LOGIN = first(
       about: 'password',
       when: ({ kind }) => kind === 'no-password',
       sentence: 'The password cannot be read, so no login was tried: {message}',
-      next: 'Give the stack’s passphrase: PULUMI_CONFIG_PASSPHRASE or its file.',
+      next: 'Set the stack’s passphrase: PULUMI_CONFIG_PASSPHRASE or PULUMI_CONFIG_PASSPHRASE_FILE.',
     }),
     error('ROUTE_TO_STANDBY', {
       when: ({ standby }) => standby,
       sentence: 'The write port leads to a standby.',
-      next: 'npm run failover -- status: wait for the change of leader, else docker restart the monitor',
+      next: 'If a change of leader is under way (npm run failover -- status), wait for its end. Else restart the monitor’s container.',
     }),
     error('READ_ONLY', {
       about: '{leader}',
@@ -272,14 +276,14 @@ const LOGIN = first(
     error('PASSWORD_WRONG', {
       about: 'password',
       when: ({ code }) => BAD_PASSWORD.includes(code),
-      sentence: "PostgreSQL refuses the stack's password ({message}): somebody changed the role by hand.",
-      next: 'Set the role back: npm run failover -- psql {leader}, then \\password; to change it for good: pulumi config set --secret databasePassword, then npm run up.',
+      sentence: "PostgreSQL refuses the stack's password ({message}): a person changed the role by hand.",
+      next: 'Set the old password again: npm run failover -- psql {leader}, then \\password. To change it for good: pulumi config set --secret databasePassword, then npm run up.',
     }),
     exhausted(({ code }) => code === TOO_MANY, 'PostgreSQL'),
     error('LOGIN_FAILED', {
       when: ({ kind, isNews }) => kind === 'failed' && isNews,
       sentence: 'A login through the write port fails: {message}.',
-      next: 'npm run failover -- events, and docker logs of the leader',
+      next: 'Look at npm run failover -- events, and at docker logs of the leader.',
     }),
   ],
 );
@@ -290,12 +294,12 @@ const PASSFILE = first(
     warning('PASSFILE_WRONG', {
       when: ({ state }) => state === 'wrong',
       sentence:
-        '{name} has another password for this database than the stack: psql and pgAdmin that use it are refused.',
-      next: 'Correct its line; the password: npm run pulumi -- stack output databasePassword --show-secrets',
+        '{name} has a wrong password for this database: PostgreSQL refuses psql and pgAdmin that use this file.',
+      next: 'Correct the line in the file. The password: npm run pulumi -- stack output databasePassword --show-secrets',
     }),
     warning('PASSFILE_OPEN', {
       when: ({ state }) => state === 'open',
-      sentence: '{name} can be read by others, so psql ignores it.',
+      sentence: 'Other users can read {name}, so psql ignores it.',
       next: 'chmod 600 {name}',
     }),
   ],
@@ -331,8 +335,8 @@ const BY_HAND = first(
   (node: NodeView) => (isBeingUndone(node.facts, node.status) ? [node] : []),
   [
     warning('PROMOTED_BY_HAND', {
-      sentence: '{name} was promoted by hand. No client was led there.',
-      next: 'It is made a standby again by itself. If it stays: npm run failover -- rebuild {name}',
+      sentence: 'A person promoted {name} by hand. HAProxy sends no client to it.',
+      next: 'The failover makes it a standby again by itself. If that does not happen: npm run failover -- rebuild {name}',
     }),
   ],
 );
@@ -348,7 +352,7 @@ const DISK = first(diskViews, [
   error('DISK_FULL', {
     when: ({ isFullDisk }) => isFullDisk,
     sentence: 'The disk of {name} is full ({free} free, {usedPercent} % used).',
-    next: 'Make room: what else is on that disk (docker system df), old slots, or a bigger disk; PostgreSQL goes on by itself.',
+    next: 'Make room: remove what else is on that disk (docker system df) or old slots, or use a bigger disk. Then PostgreSQL goes on by itself.',
   }),
   warning('DISK_LOW', {
     when: ({ isLow }) => isLow,
@@ -358,8 +362,8 @@ const DISK = first(diskViews, [
 ]);
 
 const COPIED =
-  'The monitor has it copied from the leader by itself, one node at a time; at once: npm run failover -- rebuild {name}';
-const REASON = 'PostgreSQL’s own reason, often a full disk or too little memory: docker logs --tail 50 {name}.';
+  'The monitor orders a copy from the leader by itself, one node at a time. To have it at once: npm run failover -- rebuild {name}';
+const REASON = 'docker logs --tail 50 {name} shows PostgreSQL’s own reason, often a full disk or too little memory.';
 const IN_PLACE = 'npm run pulumi -- config set rebuildInPlace true, then npm run up';
 
 /** Advice for a failure, by the keeper's code. The keeper also tries again by itself. */
@@ -368,16 +372,16 @@ const ADVICE = {
   REWIND_FAILED: COPIED,
   STREAM_IMPOSSIBLE: COPIED,
   WAL_MISSING: COPIED,
-  DISK_TOO_SMALL: `Make room on its disk (docker system df), or let its old data go first: ${IN_PLACE}`,
-  POSTGRES_CRASHED: `${REASON} When that is gone it starts by itself.`,
-  SETTLE_FAILED: `${REASON} It is tried three times, then the node is copied.`,
-  TABLESPACE_IN_USE: `Empty the folder that is named, or let the old data go first: ${IN_PLACE}`,
+  DISK_TOO_SMALL: `Make room on its disk (docker system df), or allow that its old data is removed first: ${IN_PLACE}`,
+  POSTGRES_CRASHED: `${REASON} When the cause is gone, PostgreSQL starts by itself.`,
+  SETTLE_FAILED: `${REASON} The keeper tries three times, then the node is copied.`,
+  TABLESPACE_IN_USE: `Empty the folder that the message names, or allow that the old data is removed first: ${IN_PLACE}`,
   PROMOTION_HANGS:
-    'Look whether its replay goes on: npm run failover -- psql {name}, then: SELECT pg_get_wal_replay_pause_state(), pg_last_wal_replay_lsn()',
+    'Check whether its replay goes on: npm run failover -- psql {name}, then: SELECT pg_get_wal_replay_pause_state(), pg_last_wal_replay_lsn()',
   SUPERUSER_LOCKED_OUT:
-    'In a superuser’s session that is still open: ALTER ROLE postgres LOGIN SUPERUSER. Where there is none: docs/operations.md, No superuser gets in',
+    'If a superuser’s session is still open, run in it: ALTER ROLE postgres LOGIN SUPERUSER. If there is none: docs/operations.md, No superuser gets in',
   LEADER_UNREACHABLE:
-    'The way between the nodes: docker exec {name} pg_isready -h ADDRESS (npm run failover -- status --json has the addresses)',
+    'Check the network between the nodes: docker exec {name} pg_isready -h ADDRESS (npm run failover -- status --json has the addresses)',
 } satisfies Partial<Record<FailureCode & FindingCode, string>>;
 
 const FAILURE = first(
@@ -391,13 +395,13 @@ const FAILURE = first(
     ...Object.entries(ADVICE).map(([known, next]) =>
       warning<{ code: string }, string>(FindingCode.parse(known), {
         when: ({ code }) => code === known,
-        sentence: '{name} cannot do what it was told: {message}',
+        sentence: '{name} cannot carry out its order: {message}',
         next,
       }),
     ),
     warning('NODE_FAILED', {
-      sentence: '{name} could not do what it was told: {failure}',
-      next: 'It is tried again; its words: docker logs --tail 50 {name}. A standby can be made anew: npm run failover -- rebuild {name}',
+      sentence: '{name} could not carry out its order: {failure}',
+      next: 'The keeper tries again. docker logs --tail 50 {name} shows more. To copy a standby again: npm run failover -- rebuild {name}',
     }),
   ],
 );
@@ -419,18 +423,18 @@ const POSTGRES = every(
   [
     warning('POSTGRES_DOWN', {
       when: ({ isSilent }) => isSilent,
-      sentence: '{name} runs and its PostgreSQL gives no answer ({message}).',
-      next: 'It is started again by itself; if it stays: docker logs --tail 50 {name}',
+      sentence: '{name} runs, but its PostgreSQL does not answer ({message}).',
+      next: 'The keeper starts it again by itself. If it stays down: docker logs --tail 50 {name}',
     }),
     exhausted(({ isExhausted }) => isExhausted),
     error('SECOND_PRIMARY', {
       when: ({ isSecond }) => isSecond,
-      sentence: '{name} is writable and is not the leader: it was promoted by hand.',
-      next: 'No client is led there, and it is made a standby by itself. If it stays: npm run failover -- rebuild {name}',
+      sentence: '{name} is writable but is not the leader: a person promoted it by hand.',
+      next: 'HAProxy sends no client to it, and the failover makes it a standby by itself. If that does not happen: npm run failover -- rebuild {name}',
     }),
     warning('KEEPER_AWAY', {
       when: ({ isAway }) => isAway,
-      sentence: '{name} runs, and its keeper is not connected to the monitor.',
+      sentence: '{name} runs, but its keeper is not connected to the monitor.',
       next: 'docker restart {name}',
     }),
   ],
@@ -454,12 +458,12 @@ const SLOTS = first(
       warning('SLOT_MISSING', {
         when: ({ isMissing, isLeader }) => isMissing && isLeader === leads,
         sentence:
-          '{name} has no replication slot for {peer} ({slot}): once it leads, {peer} may have to be copied anew.',
+          '{name} has no replication slot for {peer} ({slot}): when {name} leads, {peer} may have to be copied again.',
         next,
       }),
       warning('SLOT_LOST', {
         when: ({ isLost, isLeader }) => isLost && isLeader === leads,
-        sentence: 'The replication slot of {name} for {peer} is lost: write-ahead log that it needs is gone.',
+        sentence: 'The replication slot on {name} for {peer} is lost: the write-ahead log that {peer} needs is gone.',
         next,
       }),
     ];
@@ -471,7 +475,7 @@ const REPLAY = first(
   [
     warning('REPLAY_PAUSED', {
       sentence:
-        'Replay on {name} is paused by a person: what it shows gets older, and it has to replay all of it before it can lead.',
+        'A person paused the replay on {name}: its data gets older, and it has to replay everything before it can lead.',
       next: 'npm run failover -- psql {name}, then: SELECT pg_wal_replay_resume()',
     }),
   ],
@@ -489,7 +493,7 @@ const COMMITS = first(
       about: '{whose}',
       when: ({ value }) => !WAITS_FOR_STANDBY.includes(value.toLowerCase()),
       sentence:
-        'synchronous_commit is {value} for {whose}: what is written so need not be on a standby’s disk when it is acknowledged, and may be lost with the leader.',
+        'synchronous_commit is {value} for {whose}: such commits do not wait for a standby’s disk, and may be lost with the leader.',
       next: 'npm run failover -- psql {name}, then: ALTER {scope} RESET synchronous_commit',
     }),
   ],
@@ -528,10 +532,10 @@ const IDLE_SLOTS = first(
     warning('SLOT_HOLDS_ROWS', {
       when: ({ isOld, peer }) => isOld && (peer !== undefined) === isOwn,
       sentence:
-        'The replication slot {slot} of {name} is unused for {time} and keeps dead rows: tables grow, and each look at them takes longer.',
+        'The replication slot {slot} on {name} has been unused for {time} and keeps dead rows: tables grow, and queries on them get slower.',
       next: isOwn
-        ? 'docker start {peer}; if it is not needed any more, lower replicas and npm run up.'
-        : 'Nobody of this stack uses it. npm run failover -- psql {name}, then: SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE NOT active, with its name',
+        ? 'docker start {peer}. If the node is not needed any more: lower replicas, then npm run up.'
+        : 'No node of this stack uses it. npm run failover -- psql {name}, then: SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE NOT active, with its name',
     }),
   ),
 );
@@ -551,12 +555,13 @@ const TRANSACTIONS = first(oldTransactions, [
   warning('TRANSACTION_OLD', {
     when: ({ kind }) => kind === 'session',
     sentence:
-      'A transaction of role {role} in database {database} on {name} is open for {time}{more}: dead rows are kept, and tables grow.',
+      'A transaction of role {role} in database {database} on {name} has been open for {time}{more}: PostgreSQL keeps dead rows for it, and tables grow.',
     next: 'Let it end, or npm run failover -- psql {name}, then: SELECT pg_terminate_backend({pid})',
   }),
   warning('PREPARED_OLD', {
     when: ({ kind }) => kind === 'prepared',
-    sentence: 'A prepared transaction in database {database} waits for {time}{more}: dead rows and its locks are kept.',
+    sentence:
+      'A prepared transaction in database {database} has waited for {time}{more}: PostgreSQL keeps dead rows and locks for it.',
     next: 'npm run failover -- psql {name}, then: SELECT gid, prepared, owner, database FROM pg_prepared_xacts; then COMMIT PREPARED or ROLLBACK PREPARED with its gid, in that database',
   }),
 ]);
@@ -579,11 +584,11 @@ const SERVING = first(
       about: '{about}',
       when: ({ times }) => times >= PROMOTIONS_MAX,
       sentence: '{candidate} was promoted {times} times within ten minutes and did not stay up: {sentence}.',
-      next: 'PostgreSQL’s own reason: docker logs --tail 50 {node}. When that is gone it goes on by itself.',
+      next: 'docker logs --tail 50 {node} shows PostgreSQL’s own reason. When the cause is gone, the promotion goes on by itself.',
     }),
     error('NOT_SERVING', {
       sentence: 'Writes do not go through: {sentence}.',
-      next: 'A change of leader takes less than a second; if it stays, start the nodes that are named here, or see npm run failover -- events',
+      next: 'A change of leader takes less than a second. If writes still wait: start the nodes that the sentence names, or see npm run failover -- events',
     }),
   ],
 );
@@ -599,7 +604,7 @@ function standbyViews(facts: Facts) {
     const database = nodes.find(({ name }) => name === node.name)?.database;
     if (node.name === cluster.leader || !isUp || !database?.standby || node.failure !== null) return [];
     if (isBeingUndone(facts, node)) return [];
-    // What a paused replay delays is no other finding.
+    // A paused replay explains the delay, so the delay is no finding of its own.
     const isLate = !database.replayPaused && (node.lagSeconds ?? 0) > LAG_SECONDS_MAX;
     const waits = !database.replayPaused && cluster.syncMode === 'synchronous';
     const refused = node.settings?.refused ?? null;
@@ -610,8 +615,8 @@ function standbyViews(facts: Facts) {
 const REPLICATION = first(standbyViews, [
   warning('NOT_STREAMING', {
     when: ({ streamingFrom }) => streamingFrom === null,
-    sentence: '{name} runs and does not follow the leader ({order}).',
-    next: 'It is tried again and again; if it stays: npm run failover -- rebuild {name}',
+    sentence: '{name} runs but does not follow the leader ({order}).',
+    next: 'The keeper tries again and again. If that does not help: npm run failover -- rebuild {name}',
   }),
   warning('LAG', {
     when: ({ isLate }) => isLate,
@@ -620,7 +625,7 @@ const REPLICATION = first(standbyViews, [
   }),
   warning('NOT_COUNTED', {
     when: ({ isCounted }) => !isCounted,
-    sentence: '{name} follows and is not counted yet: a write may be on the leader alone.',
+    sentence: '{name} follows but is not counted yet: a write may be on the leader alone.',
     next: 'It is counted when it has caught up.',
   }),
   warning('SETTINGS_REFUSED', {
@@ -641,7 +646,7 @@ const MODES = every(
     }),
     warning('OBSERVE', {
       when: ({ failoverMode }) => failoverMode === 'observe',
-      sentence: 'failoverMode is observe: changes of leader are decided and logged, and not made.',
+      sentence: 'failoverMode is observe: the monitor decides and logs changes of leader, but does not make them.',
       next: 'pulumi config set failoverMode automatic, then npm run up',
     }),
   ],
@@ -652,12 +657,12 @@ const LOG = first(
   [
     warning('LOG_MISSING', {
       when: ({ there }) => !there,
-      sentence: '{name} is not there: nobody can read afterwards what happened.',
-      next: 'docker restart the monitor; if its folder was removed: npm run up',
+      sentence: '{name} is not there: the events of the failover are not recorded in it.',
+      next: 'Restart the monitor’s container. If the folder of the log was removed: npm run up',
     }),
     warning('LOG_DISK_FULL', {
       when: ({ freeBytes }) => freeBytes !== null && freeBytes < LOG_BYTES_MIN,
-      sentence: 'The disk of {name} has {free} free: events are lost to the log (the monitor works on).',
+      sentence: 'The disk of {name} has only {free} free: the log loses events. The monitor goes on working.',
       next: 'Make room there.',
     }),
   ],

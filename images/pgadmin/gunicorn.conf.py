@@ -3,7 +3,7 @@
 import signal
 
 IGNORED = (signal.SIGHUP, signal.SIGUSR2, signal.SIGALRM)
-"""SIGHUP would replace the worker, and with it every connection to the databases; SIGUSR2 would start a second pgAdmin
+"""SIGHUP would replace the worker and end every connection to the databases; SIGUSR2 would start a second pgAdmin
 beside the first, which has other connections; SIGALRM would end the process."""
 
 

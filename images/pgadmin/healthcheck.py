@@ -1,4 +1,4 @@
-"""Alive when pgAdmin answers its own ping; needs no database."""
+"""Healthy when pgAdmin answers its own ping; needs no database."""
 
 import sys
 import urllib.request

@@ -18,7 +18,7 @@ FIRST_LOGIN = ("PGADMIN_SETUP_EMAIL", "PGADMIN_SETUP_PASSWORD")
 
 
 def write_passfile(folder: Path) -> None:
-    """Where pgAdmin looks for a user's own files. libpq ignores one that others may read, and the upload is root's."""
+    """Where pgAdmin looks for a user's own files. libpq ignores a passfile that others may read, and the uploaded one belongs to root."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / PASSFILE).write_bytes((GIVEN / "secrets" / PASSFILE).read_bytes())
 
@@ -26,10 +26,10 @@ def write_passfile(folder: Path) -> None:
 def prepared():
     os.umask(0o077)
     login = (GIVEN / "login").read_text()
-    # The environment that other processes can see is the one at the start, which this does not change.
+    # Other processes see the environment of the start, which this does not change.
     os.environ.update(zip(FIRST_LOGIN, (login, (GIVEN / "secrets" / "login_password").read_text())))
     builtins.SERVER_MODE = True
-    # Not a package of the usual kind: its modules import each other from its own folder.
+    # pgAdmin is no usual package: its modules import each other from its own folder.
     sys.path[:0] = pgadmin4.__path__
     from pgAdmin4 import app
 

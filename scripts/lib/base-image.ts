@@ -30,7 +30,7 @@ export async function ensureBaseImage(image: string, context: StepContext): Prom
   if (!image.startsWith(`debian:${SUITE}`))
     throw new Error(`The base image ${image} (config baseImage) cannot be pulled:\n${pullError}`);
   await make(image, context);
-  return { outcome: 'done', detail: `${image} made with mmdebstrap, for it could not be pulled` };
+  return { outcome: 'done', detail: `${image} made with mmdebstrap, because it could not be pulled` };
 }
 
 /** Pulls an image. Returns null, or the reason of the failure. Gives up early when the registry sends nothing. */

@@ -11,7 +11,7 @@ export function isDebianLike(osRelease: string): boolean {
   return ids.includes('debian') || ids.includes('ubuntu');
 }
 
-/** Whether packages can be installed here without asking the person. */
+/** True when packages can be installed here without asking the person. */
 export function canInstall(): boolean {
   if (process.getuid?.() !== 0) return false;
   try {

@@ -73,7 +73,7 @@ async function hasDockerd(): Promise<boolean> {
 function installHint(): string {
   const packages = PACKAGES.join(' ');
   return [
-    'No Docker engine was found, and it is installed by itself only on Debian or Ubuntu as root.',
+    'No Docker engine was found. Set-up installs one only on Debian or Ubuntu, and only as root.',
     `  Debian, Ubuntu:  sudo apt-get update && sudo apt-get install -y ${packages}`,
     '  elsewhere:       Docker Engine 20.10 or newer, from your distribution or from Docker',
     '  then:            sudo usermod -aG docker "$USER", log in again, and run this command once more',
@@ -144,7 +144,7 @@ async function waitForEngine(context: StepContext, log: string, exited: () => nu
   }
   const last = existsSync(log) ? readFileSync(log, 'utf8').trimEnd().split('\n').slice(-10) : [];
   const iptables = last.some((line) => line.includes('iptables'))
-    ? ['Perhaps this kernel wants the older tables: update-alternatives --set iptables /usr/sbin/iptables-legacy']
+    ? ['Perhaps this kernel needs the older iptables: update-alternatives --set iptables /usr/sbin/iptables-legacy']
     : [];
   throw new Error(['The Docker engine does not answer.', `Its log: ${log}`, ...last, ...iptables].join('\n'));
 }

@@ -40,10 +40,10 @@ export function whereThingsAre(info: StackInfo): string {
   const insert = `INSERT INTO users (username, email) VALUES ('test_user', 'test@example.com')`;
   const tries: [string, string][] = [
     ['stop the primary', `docker stop ${primary}`],
-    ['write all the same', `${psql(value('writePort', '5434'))} -c "${insert}"`],
-    ['bring it back', `docker start ${primary}`],
+    ['write meanwhile', `${psql(value('writePort', '5434'))} -c "${insert}"`],
+    ['start it again', `docker start ${primary}`],
     ['more replicas', `npm run pulumi -- config set replicas 3${option} && npm run up${dev ? '' : ` --${option}`}`],
-    ['tear all down', `npm run destroy${dev ? '' : ` --${option}`}`],
+    ['take it all down', `npm run destroy${dev ? '' : ` --${option}`}`],
   ];
   return ['', paint('bold', 'It serves.'), aligned(rows), '', paint('bold', 'Try next'), aligned(tries), ''].join('\n');
 }

@@ -55,7 +55,7 @@ export function passphraseFor(
   if (existsSync(file)) return { env: found, notice: null };
   if (info.salt !== undefined)
     throw new Error(
-      `stack "${info.stack}" was made with a passphrase that is not at hand: ${file} does not exist. ` +
+      `stack "${info.stack}" was made with a passphrase that is missing here: ${file} does not exist. ` +
         'Put it there (mode 0600) or set PULUMI_CONFIG_PASSPHRASE.',
     );
   if (!options.create) return { env: {}, notice: null };
@@ -70,7 +70,7 @@ export function passphraseFor(
 function notTheRightOne({ stack }: StackInfo, variable: string, file: string): string {
   const next = existsSync(file)
     ? `Unset it (unset ${variable}); the stack's own passphrase is in ${file}.`
-    : `Unset it (unset ${variable}), or give it the passphrase of this stack.`;
+    : `Unset it (unset ${variable}), or set it to the passphrase of this stack.`;
   return `${variable} in the environment is not the passphrase of stack "${stack}". ${next}`;
 }
 
@@ -84,8 +84,8 @@ function readMaybe(file: string): string | undefined {
 }
 
 /**
- * Whether a passphrase opens a salt of the form `v1:<salt>:v1:<nonce>:<encrypted probe>`, as Pulumi itself checks it.
- * Undefined where that cannot be said: there is no salt, or it has another form.
+ * True when a passphrase opens a salt of the form `v1:<salt>:v1:<nonce>:<encrypted probe>`, as Pulumi itself checks it.
+ * Undefined when that is unknown: there is no salt, or it has another form.
  */
 function fits(salt: string | undefined, passphrase: string): boolean | undefined {
   const [, salted, nonce, sealed] = /^v1:([^:]+):v1:([^:]+):([^:]+)$/.exec(salt ?? '') ?? [];

@@ -1,6 +1,6 @@
 /**
- * Which Pulumi runs: the vendor's CLI wherever it and its plugins can be had, else the offline kit. What
- * is at hand already is found without asking the network.
+ * Which Pulumi runs: the vendor's CLI where it and its plugins are available, else the offline kit. What
+ * is installed already is found without a request to the network.
  */
 import { accessSync, constants, existsSync, mkdirSync, statSync, writeFileSync } from 'node:fs';
 import { homedir } from 'node:os';
@@ -11,7 +11,7 @@ import { run } from './exec';
 import { cacheFolder, PATHS } from './paths';
 import type { StepContext, StepResult } from './steps';
 
-/** Address from which the vendor's CLI and plugins are downloaded. It is only asked whether it answers. */
+/** Address from which the vendor's CLI and plugins are downloaded. Set-up only checks whether it answers. */
 const VENDOR_DOWNLOADS = 'https://get.pulumi.com/';
 const PROBE_MS = 3_000;
 /** After a machine could not reach the downloads, it does not try again for this time, ms. */

@@ -53,7 +53,7 @@ const IMAGES: readonly ImageSource[] = [
 /** Files that tools create beside the sources. They are never a part of an image. */
 const LEFT_OUT = new Set(['__pycache__', '.pytest_cache', '.mypy_cache', '.ruff_cache', '.venv', '.DS_Store']);
 
-/** Modes of what is staged. The containers' users read it as others. */
+/** Modes of what is staged. The containers' users read it with the permissions of "others". */
 const MODES = { folder: 0o755, executable: 0o755, file: 0o644 } as const;
 
 /** Bundled code is ESM, but some packages in it still call `require`. */

@@ -109,7 +109,7 @@ function checkNeeds(steps: readonly Step[]): void {
   for (const step of steps) {
     const missing = (step.needs ?? []).filter((need) => !before.has(need));
     if (missing.length > 0)
-      throw new Error(`step "${step.name}" needs "${missing.join('", "')}", which comes no earlier`);
+      throw new Error(`step "${step.name}" needs "${missing.join('", "')}", which does not come earlier`);
     before.add(step.name);
   }
 }

@@ -51,12 +51,13 @@ const POLL_MS = 10;
 
 type Fault = keyof typeof FAULTS;
 
-/** One run; times in ms. `held` and `fresh` are that client's own outage, `outage` counts whoever comes first. */
+/** One run; times in ms. `held` and `fresh` are that client's own outage, `outage` that of the first one that writes again. */
 const Run = z.object({
   outage: z.number(),
   held: z.number(),
   fresh: z.number(),
-  errors: z.array(z.string()),
+  /** How often each error came, by client and message. */
+  errors: z.record(z.string(), z.number()),
   steps: z.record(z.string(), z.number()),
   /** How long the leader's PostgreSQL took to shut down; null where it was not shut down. */
   shutdown: z.number().nullable(),
@@ -96,11 +97,22 @@ async function oneRun(stack: Stack, fault: Fault): Promise<Run> {
     outage: longestPauseMs(writer.writes, faultMs),
     held: longestPauseMs(writer.writes, faultMs, 'held'),
     fresh: longestPauseMs(writer.writes, faultMs, 'fresh'),
-    errors: writer.failures.map(({ client, words }) => `${client}: ${words}`),
+    errors: counted(writer.failures.map(({ client, words }) => `${client}: ${words}`)),
     acknowledged: writer.acknowledged,
     steps: leads ? Object.fromEntries((lastFailover?.steps ?? []).map((s) => [s.name, s.ms])) : {},
     shutdown: shutdownMs(events, faultMs),
   };
+}
+
+/** A restart of HAProxy refuses hundreds of connects with the same message: the result keeps how many they were. */
+function counted(messages: readonly string[]): Record<string, number> {
+  return Object.fromEntries([...Map.groupBy(messages, (message) => message)].map(([key, all]) => [key, all.length]));
+}
+
+/** New connections that failed, and the message of the first one. */
+function failedConnects({ errors }: z.infer<typeof Run>): { count: number; first: string } {
+  const connects = Object.entries(errors).filter(([message]) => message.includes('connect:'));
+  return { count: connects.reduce((sum, [, count]) => sum + count, 0), first: connects[0]?.[0] ?? '' };
 }
 
 /** What the keeper said of the shutdown that began after `sinceMs`. */
@@ -157,9 +169,15 @@ function page(): string {
   return [
     '# Write outage, measured',
     '',
-    'Made by `npm run bench:failover`. ms; last acknowledgement before the fault took effect → next one, through the published port, over a held and a fresh',
-    'connection of a separate process. `held` and `fresh`: medians of the pause of that one client. `beyond shutdown`: median of what is left without the time in',
-    "which the leader's PostgreSQL shut down. `connects`: new connections that failed. `lost`: acknowledged rows that are not there afterwards, exactly once.",
+    'Made by `npm run bench:failover`. All times are milliseconds. The outage is the time from the last write that was',
+    'acknowledged before the fault took effect to the next acknowledged one. A separate process writes through the published',
+    'port, over two clients: one holds its connection, the other connects for each write.',
+    '',
+    '- `held` and `fresh`: medians of the outage of that one client.',
+    "- `beyond shutdown`: median of the outage without the time in which the leader's PostgreSQL shut down.",
+    '- `connects`: new connections that failed.',
+    '- `lost`: acknowledged rows that are not in the table exactly once afterwards.',
+    '',
     `All runs are in the JSON files beside this page, with their dates. Last: ${date}, ${machine}, PostgreSQL ${postgres}.`,
     '',
     '| fault | replicas | runs | outage min / median / max | held | fresh | beyond shutdown | connects | lost |',
@@ -168,7 +186,7 @@ function page(): string {
     '',
     '## Where the time goes',
     '',
-    'Medians of the monitor’s own marks, ms since it noticed.',
+    'Medians of the times that the monitor itself recorded, in milliseconds since it noticed the fault.',
     '',
     '| fault | replicas | steps |',
     '|---|---|---|',
@@ -183,7 +201,7 @@ function resultRow(result: z.infer<typeof Result>): string {
   const heldMedian = statistics(runs.map((r) => r.held)).median;
   const freshMedian = statistics(runs.map((r) => r.fresh)).median;
   const beyond = runs.flatMap((r) => (r.shutdown === null ? [] : [r.outage - r.shutdown]));
-  const connects = runs.flatMap((r) => r.errors).filter((words) => words.includes('connect:')).length;
+  const connects = runs.reduce((sum, run) => sum + failedConnects(run).count, 0);
   return `| ${faultName(result)} | ${replicas} | ${runs.length} | ${min} / **${median}** / ${max} | ${heldMedian} | ${freshMedian} | ${beyond.length === 0 ? '–' : statistics(beyond).median} | ${connects} | ${lost} |`;
 }
 
@@ -209,8 +227,8 @@ function stepMedians(runs: readonly { steps: Record<string, number> }[]): Record
 function describe(index: number, run: Run): string {
   const steps = Object.entries(run.steps).map(([name, ms]) => `${name} ${ms}`);
   const shutdown = run.shutdown === null ? '' : `  shutdown ${run.shutdown}`;
-  const connects = run.errors.filter((words) => words.includes('connect:'));
-  const failed = connects.length === 0 ? '' : `  ${connects.length} failed to connect (${connects[0]})`;
+  const { count, first } = failedConnects(run);
+  const failed = count === 0 ? '' : `  ${count} failed to connect (${first})`;
   return `${String(index).padStart(3)}  outage ${run.outage} ms (held ${run.held}, fresh ${run.fresh})${shutdown}  ${steps.join(', ')}${failed}`;
 }
 

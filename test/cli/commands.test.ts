@@ -6,7 +6,7 @@ import { cli } from './console';
 import { event, FakeMonitor, healthyCluster } from './fake-monitor';
 
 const PAUSE = { reason: 'new disk', since: '2026-11-24T20:00:00.000Z', until: null };
-const PAUSED = /PAUSED since .*: new disk \(until somebody resumes it/;
+const PAUSED = /PAUSED since .*: new disk \(until a person resumes it/;
 
 let monitor: FakeMonitor;
 beforeEach(async () => {

@@ -11,17 +11,17 @@ it('keeps index.ts under 60 lines and free of branches and loops', () => {
   expect(source).not.toMatch(/\b(if|for|while|switch)\b/);
 });
 
-it('has the config keys as they are in Pulumi.yaml, README and the page of changes', () => {
+it('has the config keys as they are in Pulumi.yaml and in the page of the config', () => {
   const text = (file: string) => readFileSync(join(ROOT, file), 'utf8');
   expect(withConfig(text('Pulumi.yaml'))).toBe(text('Pulumi.yaml'));
-  expect(withPart(text('README.md'), 'config', configTable())).toBe(text('README.md'));
+  expect(withPart(text('docs/config.md'), 'config', configTable())).toBe(text('docs/config.md'));
   expect(withPart(text('docs/config.md'), 'keys', effectTable())).toBe(text('docs/config.md'));
 });
 
-it('has a row with the right default for every config key, and no other, in the Vietnamese README', () => {
+it('has a row with the right default for every config key, and no other, in the Vietnamese reference', () => {
   const rowsOf = (text: string, name: RegExp) => [...text.matchAll(name)].map(([, key, value]) => `${key} = ${value}`);
-  const readme = readFileSync(join(ROOT, 'README.vi.md'), 'utf8').replaceAll('| trống |', '| empty |');
-  const rows = rowsOf(readme, /^\| `(\w+)` \| ([^|]+) \| [^|]+ \|$/gm);
+  const page = readFileSync(join(ROOT, 'docs/reference.vi.md'), 'utf8').replaceAll('| trống |', '| empty |');
+  const rows = rowsOf(page, /^\| `(\w+)` \| ([^|]+) \| [^|]+ \|$/gm);
   expect(rows).toEqual(rowsOf(configTable(), /^\| `(\w+)` \| \w+ \| ([^|]+) \|/gm));
 });
 

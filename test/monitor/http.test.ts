@@ -118,7 +118,7 @@ describe('settings that need a restart', () => {
 
   it('are waited for on every node, and nobody waits for a keeper that tells nothing of them', () => {
     expect(missing(seenWith(settingsOf('none')))).toBeNull();
-    expect(missing(seenWith(settingsOf('needed')))).toContain('a has yet to restart for max_connections');
+    expect(missing(seenWith(settingsOf('needed')))).toContain('a still has to restart for max_connections');
     expect(missing(seenWith({ settings: null }))).toContain('a reads its settings');
   });
 

@@ -95,7 +95,7 @@ describe('the passphrase', () => {
   test('is not made for a command that makes no stack, nor for a stack that has another one', () => {
     const env = { XDG_CONFIG_HOME: folder };
     expect(passphraseFor(readStack('new', folder), { create: false }, env).env).toEqual({});
-    expect(() => passphraseFor(readStack('prod', folder), { create: true }, env)).toThrow('not at hand');
+    expect(() => passphraseFor(readStack('prod', folder), { create: true }, env)).toThrow('missing here');
   });
 });
 

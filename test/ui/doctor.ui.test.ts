@@ -125,7 +125,7 @@ describe('getting in', () => {
     const folder = mkdtempSync(join(tmpdir(), 'doctor-'));
     const file = join(folder, 'pgpass');
     await tried({
-      ...{ code: 'PASSFILE_WRONG', about: file, exit: 5, next: /Correct its line/ },
+      ...{ code: 'PASSFILE_WRONG', about: file, exit: 5, next: /Correct the line/ },
       stage: async () => {
         writeFileSync(file, `localhost:${WRITE_PORT}:${DATABASE}:${USER}:old\n`, { mode: 0o600 });
         vi.stubEnv('PGPASSFILE', file);
@@ -194,7 +194,7 @@ describe('nodes', () => {
 
   it('a standby was promoted by hand', () =>
     tried({
-      ...{ code: 'PROMOTED_BY_HAND', about: STANDBY, exit: 5, next: /made a standby again by itself/ },
+      ...{ code: 'PROMOTED_BY_HAND', about: STANDBY, exit: 5, next: /makes it a standby again by itself/ },
       also: ['SLOT_MISSING'],
       stage: () => sql(STANDBY, 'SELECT pg_promote(false)'),
       mend: async () => {},

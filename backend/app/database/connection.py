@@ -6,9 +6,9 @@ file ``/etc/backend/secrets/haproxy_url``; ``HAPROXY_READ_URL`` names the read-o
 The password of that URL may be changed while the backend runs: ``learn-password`` (in the image) writes the new one to
 a file, and from then on :class:`Passwords` tries both.
 
-The pool is psycopg's. Two things of it are too slow for a failover of a fraction of a second and are done here instead:
-its own wait after a failed connect or a failed check starts at one second. So :class:`Connection` dials again by itself
-after milliseconds, and :func:`lease` looks for a closed socket itself.
+The pool is psycopg's. After a failed connect or a failed check it waits for one second at least, too long for a
+failover that takes a fraction of a second. So :class:`Connection` dials again by itself after milliseconds, and
+:func:`lease` looks for a closed socket itself.
 """
 
 import asyncio
@@ -35,23 +35,23 @@ from app.metrics import Metrics
 log = logging.getLogger(__name__)
 
 CONNECT_SECONDS_MAX = 30
-"""HAProxy holds a new connection while no leader is open (``holdTimeout``, 30 s): being held is not a failure."""
+"""HAProxy holds a new connection while no leader is open (``holdTimeout``, 30 s). A held connection is no failure."""
 DIAL_DELAY_SECONDS = 0.02
 DIAL_DELAY_SECONDS_MAX = 0.5
 COMPLAIN_EVERY_SECONDS = 10
 
-# What every session has, whatever ALTER ROLE … SET, ALTER DATABASE … SET or the server's file say. A name that this
-# PostgreSQL does not know is left out. default_transaction_read_only is not here: who sets it wants no writes, and
-# these are answered 503.
+# Settings of every session, independent of ALTER ROLE … SET, ALTER DATABASE … SET and the server's file. A name that
+# this PostgreSQL does not know is left out. default_transaction_read_only is not here: a person who sets it wants no
+# writes, and the backend answers writes with 503.
 SESSION_SETTINGS = {
-    "search_path": "public",  # with pg_catalog before it, as PostgreSQL does it where it is not named
+    "search_path": "public",  # PostgreSQL puts pg_catalog before it when it is not named
     "client_encoding": "UTF8",
     "datestyle": "ISO, MDY",  # psycopg reads no time in another form
-    "client_min_messages": "notice",  # a higher one would hide that a commit is local only (S7)
+    "client_min_messages": "notice",  # a higher level would hide the warning that a commit is local only (S7)
     "default_transaction_isolation": "read committed",  # a standby refuses serializable
     "default_transaction_deferrable": "off",
     "exit_on_error": "off",
-    # Our own deadlines end a statement, and never by a cancel (S7).
+    # The deadlines of this program end a statement, and never by a cancel (S7).
     "lock_timeout": "0",
     "transaction_timeout": "0",
     "idle_session_timeout": "0",
@@ -60,7 +60,7 @@ SESSION_SETTINGS = {
 
 # Its own transaction is never serializable, which a standby refuses, and its first statement is SET, so that a role's
 # statement_timeout does not end the next one. A role or database that lowers synchronous_commit would give up the
-# promise behind our back (S7).
+# promise unnoticed (S7).
 SET_ALL = """
 BEGIN ISOLATION LEVEL READ COMMITTED;
 SET statement_timeout = 0;
@@ -74,10 +74,10 @@ BEGIN_SESSION = SET_ALL.format(values=", ".join(f"('{name}', '{value}')" for nam
 
 
 class Passwords:
-    """The password of the URL and, once there is one, the password that this backend was told since.
+    """The password of the URL and, when there is one, the new password that ``learn-password`` wrote.
 
-    Being told comes before the change of the role: until then the old one goes on opening connections, afterwards the
-    new one does, and whichever opened the last one is tried first.
+    The backend learns the new password before the role is changed. Until the change the old password opens
+    connections, afterwards the new one. The password that opened the last connection is tried first.
     """
 
     def __init__(self, told_file: Path) -> None:
@@ -85,7 +85,7 @@ class Passwords:
         self._prefers_told = False
 
     async def connect(self, conninfo: str, options: dict[str, Any]) -> "Connection":
-        """Dial once with each password that is known, unless it fails for another reason than the password."""
+        """Dial once with each known password. Stop when it fails for another reason than the password."""
         told = self._told()
         ways: list[tuple[bool, dict[str, Any]]] = [(False, options)]
         if told is not None:
@@ -110,12 +110,12 @@ class Passwords:
 
 
 def _came_to_the_password(error: psycopg.OperationalError) -> bool:
-    """Whether the server asked for the password before it refused: libpq tells no SQLSTATE of a failed connect."""
+    """True when the server asked for the password before it refused: libpq reports no SQLSTATE of a failed connect."""
     return error.pgconn is not None and bool(error.pgconn.used_password)
 
 
 class Dialler:
-    """Makes the connections of one pool: patient, gradual, and told when to stop."""
+    """Opens the connections of one pool, a few at a time, and tries again until it is closed."""
 
     def __init__(self, pool: str, parallel: int, passwords: Passwords, metrics: Metrics) -> None:
         self._pool = pool
@@ -153,7 +153,7 @@ class Dialler:
                 return connection
             finally:
                 self._dials.discard(dial)
-            await asyncio.sleep(delay * random.uniform(0.5, 1))  # noqa: S311 - spreads, hides nothing
+            await asyncio.sleep(delay * random.uniform(0.5, 1))  # noqa: S311 - protects no secret
             delay = min(delay * 1.6, DIAL_DELAY_SECONDS_MAX)
         raise psycopg.OperationalError("the pool is closing")
 
@@ -171,12 +171,12 @@ class Dialler:
         now = asyncio.get_running_loop().time()
         if now - self._complained_at >= COMPLAIN_EVERY_SECONDS:
             self._complained_at = now
-            # libpq's words hold host and user of our own URL, never the password.
+            # libpq's message contains host and user of the URL, never the password.
             log.warning("cannot connect to PostgreSQL: %s", str(error).strip(), extra={"fields": {"pool": self._pool}})
 
 
 class Connection(AsyncConnection[TupleRow]):
-    """A connection that knows whether its last commit was cut short and whether its peer has gone."""
+    """A connection that knows whether its last commit was local only and whether its peer has gone."""
 
     committed_locally: bool = False
     """Set by PostgreSQL's warning that the commit did not wait for its standby: not acknowledged (S7)."""
@@ -201,9 +201,9 @@ class Connection(AsyncConnection[TupleRow]):
             self.committed_locally = True
 
     def is_usable(self) -> bool:
-        """Whether an idle connection still stands, without asking the server.
+        """True when an idle connection is still open. Does not ask the server.
 
-        Whatever can be read from an idle connection is its end (or a word before it), so it is not used again.
+        If an idle connection has anything to read, that is its end (or a message before it), so it is not used again.
         """
         if self.closed or self.pgconn.socket < 0:
             return False
@@ -212,10 +212,10 @@ class Connection(AsyncConnection[TupleRow]):
         return not poll.poll(0)
 
     def sever(self) -> None:
-        """Break the connection under a running statement; whoever waits on it gets an OperationalError.
+        """Break the connection under a running statement. The code that waits for it gets an OperationalError.
 
-        Never a cancel: during COMMIT it would turn "not replicated yet" into "done" (S7), and cancelling the task makes
-        psycopg send one.
+        This sends no cancel: during COMMIT a cancel would turn "not replicated yet" into "done" (S7). psycopg sends one
+        when the task is cancelled.
         """
         if not self.closed and self.pgconn.socket >= 0:
             with socket.socket(fileno=os.dup(self.pgconn.socket)) as duplicate:
@@ -229,14 +229,14 @@ Pool = AsyncConnectionPool[Connection]
 
 
 def make_pool(name: str, url: str, size: int, dialler: Dialler, settings: Settings) -> Pool:
-    """A pool of fixed size: it neither grows nor shrinks, so that no growth stands between a failover and a request."""
+    """A pool of fixed size: it neither grows nor shrinks, so no request waits for growth after a failover."""
     return AsyncConnectionPool(
         url,
         connection_class=Connection,
         kwargs={
             "dialler": dialler,
             "autocommit": True,  # a write is one statement, so it is one round trip and one transaction
-            "prepare_threshold": None,  # statements stay right behind a transaction pooler
+            "prepare_threshold": None,  # statements work behind a transaction pooler, too
             "application_name": "backend",
             "connect_timeout": CONNECT_SECONDS_MAX,
             "keepalives_idle": 5,

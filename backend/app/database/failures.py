@@ -1,4 +1,4 @@
-"""Which failures pass with a failover, and what they leave open."""
+"""Which failures a failover ends, and which outcomes they leave unknown."""
 
 import psycopg
 
@@ -7,8 +7,8 @@ RETRIED_STATES = frozenset(
         "57P01",  # admin_shutdown: the server stops, or the session was ended
         "57P02",  # crash_shutdown
         "57P03",  # cannot_connect_now: starting up or shutting down
-        "25006",  # read_only_sql_transaction: this is no leader (any more)
-        "55000",  # object_not_in_prerequisite_state: "recovery is in progress", likewise
+        "25006",  # read_only_sql_transaction: this node is not the leader (any more)
+        "55000",  # object_not_in_prerequisite_state: "recovery is in progress": no leader either
         "40001",  # serialization_failure
         "40P01",  # deadlock_detected
         "0A000",  # feature_not_supported: an unlogged table cannot be used during recovery, so this is no leader
@@ -34,7 +34,7 @@ class CommittedLocallyError(Exception):
 
 
 def reason_to_retry(error: BaseException) -> str | None:
-    """Why an attempt is to be repeated as a whole, as a metric's label; None when it is not."""
+    """Reason for repeating an attempt as a whole, as a metric's label; None when it must not be repeated."""
     if isinstance(error, CommittedLocallyError):
         return "committed_locally"
     if not isinstance(error, psycopg.Error):
@@ -47,12 +47,12 @@ def reason_to_retry(error: BaseException) -> str | None:
 
 
 def is_ambiguous(error: BaseException) -> bool:
-    """Whether the statement may have been committed although it failed."""
+    """True when the statement may have been committed although it failed."""
     state = error.sqlstate if isinstance(error, psycopg.Error) else None
     return state is None or state in AMBIGUOUS_STATES or state.startswith("08")
 
 
 def leaves_connection_useless(error: BaseException) -> bool:
-    """Whether the next attempt needs another connection although this one still stands."""
+    """True when the next attempt needs another connection although this one is still open."""
     state = error.sqlstate if isinstance(error, psycopg.Error) else None
     return state is not None and (state in {"0A000", "25006", "55000"} or state.startswith(("08", "57P", "58")))

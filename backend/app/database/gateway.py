@@ -4,11 +4,11 @@ Rules, and where they come from:
 
 - A write is one statement that may be repeated (its caller made its id before the first try) and that writes WAL each
   time, so that a repeated one is acknowledged only when it is replicated (S7).
-- Nobody sends a cancel (S7): an attempt runs in a task of its own that a leaving client, a deadline or a shutdown does
-  not cancel. A request that cannot wait any longer is answered "outcome unknown" and leaves the attempt behind. Such
-  attempts hold their connection, so their number is bounded by the pool, and the server never collects sessions that
-  nobody waits for.
-- Writes leave some connections to reads, so that people can log in while all writes wait for a standby.
+- No code sends a cancel (S7). An attempt runs in a task of its own, which neither a client that leaves nor a deadline
+  nor a shutdown cancels. A request that cannot wait any longer is answered "outcome unknown", and its attempt goes on.
+  Such attempts keep their connection, so the pool bounds their number, and abandoned sessions never pile up on the
+  server.
+- Some connections are kept free for reads, so that people can log in while all writes wait for a standby.
 """
 
 import asyncio
@@ -41,7 +41,7 @@ Work = Callable[[Connection], Awaitable[T]]
 RETRY_DELAY_SECONDS = 0.01
 RETRY_DELAY_SECONDS_MAX = 0.2
 REPLICA_PAUSE_SECONDS = 1
-"""After a failed read the replica is not asked for this long."""
+"""After a failed read the backend does not ask the replica for this long."""
 
 
 class ReplicaUnavailableError(Exception):
@@ -49,7 +49,7 @@ class ReplicaUnavailableError(Exception):
 
 
 class _Attempts:
-    """What is known of one request's attempts."""
+    """Results of one request's attempts so far."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -62,7 +62,7 @@ class _Attempts:
 
 
 class Gateway:
-    """Pools, budget, and the schema's readiness. Times are the event loop's."""
+    """Pools, budget, and whether the schema is ready. Times are those of the event loop."""
 
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
         self._settings = settings
@@ -99,7 +99,7 @@ class Gateway:
         """Let writes under way end for ``wait_seconds``, then break and close all connections."""
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=wait_seconds)
-        # Broken, so that the end of the event loop finds nothing to cancel (S7).
+        # The connections are broken so that the end of the event loop has nothing to cancel (S7).
         for connection in self._in_flight:
             connection.sever()
         for dialler in self._diallers:
@@ -117,7 +117,7 @@ class Gateway:
     async def write(self, operation: str, work: Work[T]) -> T:
         """Run a repeatable write until it is acknowledged and replicated.
 
-        Raises :class:`ApiError` 503 when the budget is used up, and whatever ``work`` raises that no retry heals.
+        Raises :class:`ApiError` 503 when the budget is used up, and every exception that no retry repairs.
         """
         attempts = _Attempts()
         deadline = self._deadline()
@@ -144,7 +144,7 @@ class Gateway:
                 return await self._guarded(connection, work, deadline)
         except Error as error:  # the pool's too
             self._replica_paused_until = asyncio.get_running_loop().time() + REPLICA_PAUSE_SECONDS
-            log.info("the read endpoint did not answer, the leader is asked", extra=_cause(error))
+            log.info("the read endpoint did not answer; asking the leader", extra=_cause(error))
             raise ReplicaUnavailableError from error
 
     async def once(self, work: Work[T], seconds: float) -> T:
@@ -192,7 +192,7 @@ class Gateway:
                     self.schema_suspect.set()
             if asyncio.get_running_loop().time() + delay >= deadline:
                 raise self._give_up(operation, outcome_unknown=attempts.outcome_unknown)
-            await asyncio.sleep(delay * random.uniform(0.5, 1))  # noqa: S311 - spreads, hides nothing
+            await asyncio.sleep(delay * random.uniform(0.5, 1))  # noqa: S311 - protects no secret
             delay = min(max(delay * 1.6, RETRY_DELAY_SECONDS), RETRY_DELAY_SECONDS_MAX)
 
     async def _write_once(self, work: Work[T], deadline: float, attempts: _Attempts) -> T:
@@ -237,7 +237,7 @@ class Gateway:
         if outcome_unknown:
             return unavailable(
                 "outcome_unknown",
-                "The database did not confirm in time; it may or may not have been done. "
+                "The database did not confirm in time; the request may or may not have been carried out. "
                 "Repeat the request with the same Idempotency-Key.",
             )
         return unavailable("database_unavailable", "The database cannot be reached; nothing was done. Try again.")

@@ -1,8 +1,8 @@
 """Schema changes: the numbered files in ``migrations/``, applied in order, each once.
 
 Several backends may start at once: each migration runs in one transaction under an advisory lock. The database may be
-away: :func:`keep_schema` tries until it is there, and looks again when a statement misses a table, because a schema
-that could be read need not have been replicated before its node was lost (S7).
+away: :func:`keep_schema` tries until it is there. It checks again when a statement misses a table, because a schema
+that could be read may not have been replicated before its node was lost (S7).
 """
 
 import asyncio
@@ -26,7 +26,7 @@ ATTEMPT_SECONDS = 30
 RETRY_SECONDS = 0.25
 RETRY_SECONDS_MAX = 5
 
-# The message makes the transaction write WAL even when nothing is left to do, so that its commit waits for the standby.
+# The message makes the transaction write WAL even when there is nothing to do, so its commit waits for the standby.
 PREPARE = """
 SET LOCAL lock_timeout = '5s';
 SELECT pg_advisory_xact_lock({key});
@@ -68,7 +68,7 @@ async def apply(connection: Connection) -> None:
 
 
 async def keep_schema(gateway: Gateway) -> None:
-    """Apply what is missing, then again whenever a statement missed a table.
+    """Apply missing migrations at once, and again whenever a statement missed a table.
 
     Runs until it is cancelled or the gateway is closed (``PoolClosed``).
     """

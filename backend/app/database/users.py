@@ -28,7 +28,7 @@ RETURNING id, username, email, created_at, password_hash, xmax = 0 AS inserted
 """
 
 # pg_current_wal_lsn fails on a standby, so that an old password is never checked against an old row. A bucket fills
-# evenly within a minute; who finds less than one token in it has to wait.
+# evenly within a minute; a login that finds less than one token in it has to wait.
 SELECT_FOR_LOGIN = """
 SELECT id, password_hash, lsn, wait_seconds
 FROM (
@@ -42,7 +42,7 @@ FROM (
 ORDER BY username = %(name)s DESC NULLS LAST LIMIT 1
 """
 
-# A level may fall below zero: guesses that are checked at the same time all count, and are waited for afterwards.
+# A level may fall below zero: guesses that are checked at the same time all count, and later logins wait for them.
 # Both rows in one statement, the account's always first, so that no two of these wait for each other.
 COUNT_FAILURE = """
 INSERT INTO public.login_guesses AS failures (key, level, at) VALUES
@@ -57,7 +57,7 @@ SWEEP_FAILURES = """
 DELETE FROM public.login_guesses WHERE at < clock_timestamp() - interval '1 minute' * (1 + greatest(0, -level))
 """
 
-# Nothing but the count is written here: it may be forgotten, and need not wait for a disk or a standby.
+# Only the count is written here. It may be lost, so the commit waits neither for a disk nor for a standby.
 COUNT_ASYNCHRONOUSLY = "SET LOCAL synchronous_commit = off"
 COUNT_SECONDS = 2
 SWEEP_EVERY = 500
@@ -73,7 +73,7 @@ UPGRADE_HASH = "UPDATE public.users SET password_hash = %s WHERE id = %s AND pas
 
 @dataclass(frozen=True)
 class User:
-    """What may be shown to the user."""
+    """The fields that may be shown to the user."""
 
     id: int
     username: str
@@ -103,7 +103,7 @@ class LoginRow:
 
 
 class TakenError(Exception):
-    """Username or email belongs to another person; ``field`` tells which."""
+    """Username or email belongs to another person; ``field`` says which."""
 
     def __init__(self, field: str) -> None:
         super().__init__(field)
@@ -132,8 +132,8 @@ class Users:
             try:
                 await cursor.execute(INSERT_USER, values)
             except UniqueViolation:
-                # It may be our own row: an attempt that we lost sight of was committing at the same moment, and its
-                # username was met before its id. By now it is committed, so the id is found this time.
+                # The row may be from an earlier attempt of this registration, which was committing at the same moment:
+                # PostgreSQL met its username before its id. Now it is committed, so this time its id is found.
                 await cursor.execute(INSERT_USER, values)
             row = await cursor.fetchone()
             assert row is not None  # noqa: S101 - DO UPDATE returns a row always
@@ -160,7 +160,7 @@ class Users:
         return await self._gateway.read("login", select)
 
     async def count_failure(self, buckets: Buckets) -> None:
-        """Count a failed login. Tried once: in a failover the count is lost, better than an answer that waits."""
+        """Count a failed login, in one attempt. A failover loses the count; an answer that waits would be worse."""
         self._failures += 1
         sweeps = self._failures % SWEEP_EVERY == 0
 

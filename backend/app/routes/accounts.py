@@ -36,8 +36,8 @@ bearer = OAuth2PasswordBearer(tokenUrl="login", auto_error=False)
 
 @router.post("/register", status_code=201, responses=problems(409, 413, 422, 503), summary="Register a user")
 async def register(body: RegisterRequest, parts: Parts, idempotency_key: IdempotencyKey = None) -> UserResponse:
-    """Acknowledged (201) means: committed, and replicated where a replica is counted."""
-    # Everything that identifies the registration is made before the first try, so that it can be repeated as a whole.
+    """201 means: committed, and replicated if a replica is counted."""
+    # All that identifies the registration is made before the first attempt, so it can be repeated as a whole.
     registration_id = uuid4()
     if idempotency_key is not None:
         registration_id = uuid5(NAMESPACE_URL, f"{idempotency_key}\n{body.username}\n{body.email}")
@@ -52,7 +52,7 @@ async def register(body: RegisterRequest, parts: Parts, idempotency_key: Idempot
 
 
 async def _check_replay(parts: State, row: Registered, password: str) -> None:
-    """The row is from an earlier request with the same key: it must have been the same request."""
+    """Checks that an earlier request with the same key was the same request."""
     same, _ = await parts.passwords.verify(password, row.password_hash)
     if not same:
         raise ApiError(409, "idempotency_key_reused", "This Idempotency-Key belongs to another registration.")
@@ -73,7 +73,7 @@ LOGIN_BODY: dict[str, Any] = {
     "/login", responses=problems(401, 413, 415, 422, 429, 503), openapi_extra=LOGIN_BODY, summary="Get an access token"
 )
 async def login(request: Request, parts: Parts) -> TokenResponse:
-    """Takes JSON or a form. A wrong password and an unknown user cannot be told apart."""
+    """Takes JSON or a form. The answer is the same for a wrong password and for an unknown user."""
     credentials = await _read_credentials(request)
     name, address = credentials.username, client_address(request, behind_proxy=parts.settings.behind_proxy)
     buckets = buckets_of(parts.settings, name, address)
@@ -97,7 +97,7 @@ async def login(request: Request, parts: Parts) -> TokenResponse:
 
 
 async def _upgrade(parts: State, user_id: int, old_hash: str, new_hash: str) -> None:
-    """Nobody waits for it: the next login tries again."""
+    """No request waits for this: the next login tries again."""
     try:
         await parts.users.upgrade_hash(user_id, old_hash, new_hash)
     except Exception as error:  # noqa: BLE001 - a login does not fail for it
@@ -124,7 +124,7 @@ async def _read_credentials(request: Request) -> LoginRequest:
 
 
 def client_address(request: Request, *, behind_proxy: bool) -> str:
-    """The client's address: the last one that the proxy in front wrote, or the peer's."""
+    """The client's address: the last one that the proxy wrote, or the peer's."""
     if behind_proxy:
         forwarded = request.headers.getlist("x-forwarded-for")
         if forwarded:
@@ -146,7 +146,7 @@ def _not_authenticated() -> ApiError:
 
 @router.get("/users/me", responses=problems(401, 503), summary="Who am I")
 async def me(session: Annotated[Session, Depends(current_session)], parts: Parts) -> UserResponse:
-    """Answered by a replica when it has replayed what this user wrote (the token's LSN), else by the leader."""
+    """A replica answers if it has replayed what this user wrote (the token's LSN), else the leader."""
     user = await parts.users.by_id(session.user_id, session.lsn)
     if user is None:
         raise _not_authenticated()

@@ -12,9 +12,9 @@ DESCRIPTIONS = {
     409: "Username or email belongs to another person, or the Idempotency-Key to another registration.",
     413: "The body is too long.",
     415: "The body is neither JSON nor a form.",
-    422: "The request does not fit; `errors` tells what is wrong.",
-    429: "Too many failed logins; `Retry-After` tells when to try again.",
-    503: "The database did not confirm within the retry budget; `Retry-After` tells when to try again.",
+    422: "The request does not fit; `errors` says what is wrong.",
+    429: "Too many failed logins; `Retry-After` says when to try again.",
+    503: "The database did not confirm within the retry budget; `Retry-After` says when to try again.",
 }
 
 

@@ -13,7 +13,7 @@ router = APIRouter()
 
 @router.get("/health", responses=problems(503), summary="Is the process alive")
 async def health(request: Request) -> Health:
-    """What a load balancer has to ask: it does not depend on the database, so a failover takes no backend out.
+    """The check for a load balancer. It does not depend on the database, so a failover takes no backend out.
 
     503 while the process drains before it stops.
     """
@@ -22,9 +22,9 @@ async def health(request: Request) -> Health:
     return Health()
 
 
-@router.get("/ready", responses=problems(503), summary="Can it write, and through which node")
+@router.get("/ready", responses=problems(503), summary="Can the database be written, and through which node")
 async def ready(parts: Parts) -> Ready:
-    """Makes a commit (at most two a second) and tells which node took it."""
+    """Makes a commit (at most two a second) and names the node that took it."""
     probe = await parts.readiness.probe()
     if probe.node is None:
         raise unavailable("database_unavailable", "The database did not take a commit within a second.")

@@ -1,4 +1,4 @@
-"""argon2id hashes, made and checked in threads of their own: a hash takes tens of milliseconds of a core."""
+"""Makes and checks argon2id hashes in threads of their own: a hash takes tens of milliseconds of a core."""
 
 import asyncio
 from collections.abc import Callable
@@ -43,9 +43,9 @@ class Passwords:
         return await self._run(lambda: self._hasher.hash(password))
 
     async def verify(self, password: str, stored: str | None) -> tuple[bool, str | None]:
-        """Whether the password fits, and a new hash where the stored one has outdated parameters.
+        """True when the password fits, and a new hash if the stored one has outdated parameters.
 
-        Exactly one verification runs, also without a stored hash, so that the time does not tell whether a user exists.
+        Exactly one verification runs, also without a stored hash, so the time does not reveal whether a user exists.
         """
         return await self._run(lambda: self._verify(password, stored))
 
@@ -54,7 +54,7 @@ class Passwords:
             try:
                 return self._hasher.verify_and_update(password, stored)
             except (Argon2Error, InvalidHashError, PwdlibError):
-                pass  # not a hash of ours: nobody can log in with it
+                pass  # not a hash of this program: no login with it is possible
         self._hasher.verify(password, self._dummy)
         return False, None
 

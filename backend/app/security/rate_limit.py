@@ -1,7 +1,7 @@
-"""The limit on failed logins, over all backends together: which token buckets a login is measured by.
+"""The token buckets that limit failed logins, over all backends together.
 
-The buckets are in the database (``app/database/users.py``), because each process with its own would let N backends be
-asked N times as often. They are read in the statement that every login makes anyway, and only a failed one writes.
+The buckets are in the database (``app/database/users.py``). With buckets in each process, N backends would allow N
+times as many attempts. The statement that every login makes anyway reads them, and only a failed login writes.
 """
 
 import ipaddress
@@ -17,8 +17,8 @@ KEY_BYTES = 16
 class Buckets:
     """The two buckets of one login: the account as asked from this address, and the address altogether.
 
-    A size is what fits into a bucket and what flows in within a minute. Keys are hashes, so that the table tells
-    nobody who logs in from where.
+    A size is the bucket's capacity and its inflow within a minute. Keys are hashes, so the table does not reveal who
+    logs in from which address.
     """
 
     account_key: bytes
@@ -43,7 +43,7 @@ def _key(text: str) -> bytes:
 
 
 def network_of(address: str) -> str:
-    """An IPv6 client owns at least a /64, so that is what is counted; an IPv4 client is its address."""
+    """An IPv6 client owns at least a /64, so the /64 is counted; for an IPv4 client its address is counted."""
     try:
         ip = ipaddress.ip_address(address)
     except ValueError:

@@ -18,7 +18,7 @@ class InvalidTokenError(Exception):
 
 @dataclass(frozen=True)
 class Session:
-    """Who a token belongs to, and the leader's position at its issue: what its user wrote before lies below it."""
+    """The owner of a token, and the leader's position at its issue: all earlier writes of the user are before it."""
 
     user_id: int
     lsn: str
