@@ -3,7 +3,7 @@ import { Command, CommanderError, InvalidArgumentError, Option } from 'commander
 import { type Changing, type Common, events, pause, promote, rebuild, resume, status, switchover } from './commands';
 import { EXIT, Failed } from './exit';
 import type { Io } from './io';
-import { waitServing } from './wait-serving';
+import { waitForNode, waitServing } from './wait-serving';
 
 const EVENTS_DEFAULT = 50;
 const STACK_VARIABLE = 'PGFAILOVER_STACK';
@@ -85,6 +85,10 @@ function readingCommands(program: Command, io: Io, ended: Ended): void {
     );
   command(program, io, 'wait-serving [seconds]', 'ends when the cluster serves, and says what it waits for').action(
     async (seconds: string | undefined, options: Common) => ended(await waitServing(io, seconds, options)),
+  );
+  command(program, io, 'wait-node <node> [seconds]', null).action(
+    async (node: string, seconds: string | undefined, options: Common) =>
+      ended(await waitForNode(io, node, seconds, options)),
   );
 }
 

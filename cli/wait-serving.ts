@@ -1,14 +1,18 @@
 /** `wait-serving [seconds]`: returns when the cluster serves, and prints meanwhile what it waits for. */
-import type { ClusterStatus, NodeStatus } from '../failover/contract/api';
+import type { ClusterStatus, LogEvent, NodeStatus } from '../failover/contract/api';
 import { messageOf } from '../failover/contract/errors';
 import { oneLine } from '../failover/contract/log-line';
+import { LEFT_STOPPED } from '../failover/contract/naming';
 import { type Common, clientOf } from './commands';
 import { EXIT, type ExitCode, Failed } from './exit';
 import type { Io } from './io';
 import { logIn } from './login';
+import type { Target } from './target';
 
 const DEFAULT_LIMIT_S = 180;
 const POLL_MS = 200;
+/** Code of the events that tell how far a node's copy, or its replay before it streams, is. */
+const PROGRESS = 'COPY_PROGRESS';
 
 type Seen = Omit<ClusterStatus, 'events'>;
 
@@ -16,14 +20,16 @@ type Seen = Omit<ClusterStatus, 'events'>;
  * What is still missing before the cluster serves. Null when the leader is open, every declared node has carried out
  * its order, PostgreSQL's settings are in force on all of them, and no undeclared node is counted, so that it may be
  * removed.
+ * @param left nodes that a person stopped, and that stay stopped.
  */
-export function missing(status: Seen): string | null {
-  const late = status.nodes.filter((n) => !n.connected || !n.done);
-  const unsettled = status.nodes.filter((n) => !late.includes(n) && !hasSettings(n));
+export function missing(status: Seen, left: readonly string[] = []): string | null {
+  const awaited = status.nodes.filter((n) => n.connected || !left.includes(n.name));
+  const late = awaited.filter((n) => !n.connected || !n.done);
+  const unsettled = awaited.filter((n) => !late.includes(n) && !hasSettings(n));
   const undeclared = status.sync.members.filter((member) => status.nodes.every((n) => n.name !== member));
   const settled = !status.sync.changing && [...late, ...unsettled, ...undeclared].length === 0;
   if (status.serving && status.leaving === null && settled) return null;
-  const orders = late.map((n) => `${n.name} is ${n.connected ? (n.failure ?? `${n.state} (${n.order})`) : 'off'}`);
+  const orders = late.map(stateOf);
   const settings = unsettled.map(({ name, settings: s }) => {
     const pending = s?.pending.join(', ') ?? '';
     return `${name} ${pending === '' ? 'reads its settings' : `still has to restart for ${pending}`}`;
@@ -45,7 +51,8 @@ export function refused(status: Seen): string | null {
 }
 
 /**
- * Waits until the status is complete and the database's owner can log in through HAProxy, as every client does.
+ * Waits until the status is complete and the database's owner can log in through HAProxy, as every client does. As long
+ * as a node's copy goes on, the limit begins anew.
  * @param seconds the limit as the person gave it.
  * @param login tries the login; tests pass their own function.
  */
@@ -55,39 +62,96 @@ export async function waitServing(
   options: Common,
   login: typeof logIn = logIn,
 ): Promise<ExitCode> {
-  const limitS = seconds === undefined ? DEFAULT_LIMIT_S : Number(seconds);
-  if (!Number.isFinite(limitS) || limitS <= 0)
-    throw new Failed(EXIT.usage, `The limit must be a positive number of seconds, not "${seconds}".`);
+  const limitS = limitOf(seconds);
   const target = io.target(options.stack);
-  const deadline = performance.now() + limitS * 1_000;
-  const look = async (): Promise<string | null> => {
-    const status = await clientOf(target).cluster();
+  const left = (process.env[LEFT_STOPPED] ?? '').split(',').filter((name) => name !== '');
+  const look = async (status: ClusterStatus): Promise<string | null> => {
     const hopeless = refused(status);
     if (hopeless !== null)
       throw new Failed(
         EXIT.failed,
         `${hopeless}; it runs with the former settings, and no other node is touched. Change postgresSettings and run up again`,
       );
-    const reason = missing(status);
+    const reason = missing(status, left);
     if (reason !== null) return reason;
     const result = await login(target);
     return result.kind === 'in'
       ? null
       : `${target.info.value('databaseUser', 'app')} cannot log in: ${oneLine(result.message)}`;
   };
-  for (let before = ''; ; ) {
-    const reason = await look().catch((error: unknown) => {
-      if (error instanceof Failed && error.code !== EXIT.unreachable) throw error;
-      return messageOf(error);
-    });
-    if (reason === null) {
-      io.out('the cluster serves');
-      return EXIT.ok;
-    }
-    if (reason !== before) io.out(`waiting: ${reason}`);
-    before = reason;
-    if (performance.now() >= deadline)
-      throw new Failed(EXIT.failed, `the cluster does not serve after ${limitS} s: ${reason}`);
+  await waitUntil(io, target, limitS, 'the cluster does not serve', look);
+  io.out('the cluster serves');
+  return EXIT.ok;
+}
+
+/**
+ * Waits until one node has carried out its order, for the step of `up` between one node and the next. As long as its copy
+ * goes on, the limit begins anew.
+ * @param seconds the limit as it was given.
+ */
+export async function waitForNode(
+  io: Io,
+  name: string,
+  seconds: string | undefined,
+  options: Common,
+): Promise<ExitCode> {
+  const look = async (status: ClusterStatus): Promise<string | null> => {
+    const node = status.nodes.find((one) => one.name === name);
+    if (node === undefined) return `${name} is not among the nodes of the monitor`;
+    return node.connected && node.done ? null : stateOf(node);
+  };
+  const limitS = limitOf(seconds);
+  await waitUntil(io, io.target(options.stack), limitS, `${name} has not carried out its order`, look);
+  io.out(`${name} has carried out its order`);
+  return EXIT.ok;
+}
+
+function limitOf(seconds: string | undefined): number {
+  const limitS = seconds === undefined ? DEFAULT_LIMIT_S : Number(seconds);
+  if (Number.isFinite(limitS) && limitS > 0) return limitS;
+  throw new Failed(EXIT.usage, `The limit must be a positive number of seconds, not "${seconds}".`);
+}
+
+function stateOf({ name, connected, failure, state, order }: NodeStatus): string {
+  return `${name} is ${connected ? (failure ?? `${state} (${order})`) : 'off'}`;
+}
+
+/**
+ * Looks until there is no reason to wait, and prints each new reason.
+ * @param problem what is wrong at the limit.
+ * @param look returns the reason to wait; null: there is none.
+ */
+async function waitUntil(
+  io: Io,
+  target: Target,
+  limitS: number,
+  problem: string,
+  look: (status: ClusterStatus) => Promise<string | null>,
+): Promise<void> {
+  let deadline = performance.now() + limitS * 1_000;
+  let copyId: number | undefined;
+  let before = '';
+  for (;;) {
+    const { reason, copy } = await clientOf(target)
+      .cluster()
+      .then(async (status) => ({ reason: await look(status), copy: copyUnderWay(status) }))
+      .catch((error: unknown) => {
+        if (error instanceof Failed && error.code !== EXIT.unreachable) throw error;
+        return { reason: messageOf(error), copy: undefined };
+      });
+    if (reason === null) return;
+    if (copy !== undefined && copy.id !== copyId) deadline = performance.now() + limitS * 1_000;
+    copyId = copy?.id;
+    const line = copy === undefined ? reason : `${reason}; ${copy.subject}: ${copy.message}`;
+    if (line !== before) io.out(`waiting: ${line}`);
+    before = line;
+    if (performance.now() >= deadline) throw new Failed(EXIT.failed, `${problem} after ${limitS} s: ${reason}`);
     await io.sleep(POLL_MS);
   }
+}
+
+/** The newest event about a copy, while a node still carries out its order: how far the copy is. */
+function copyUnderWay({ nodes, events }: ClusterStatus): LogEvent | undefined {
+  const isUnderWay = nodes.some(({ connected, done }) => connected && !done);
+  return isUnderWay ? events.findLast(({ code }) => code === PROGRESS) : undefined;
 }

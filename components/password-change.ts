@@ -6,6 +6,7 @@
 import * as command from '@pulumi/command';
 import type * as docker from '@pulumi/docker';
 import type * as pulumi from '@pulumi/pulumi';
+import { LEFT_STOPPED } from '../failover/contract/naming';
 import { ROLE_LABEL, STACK_LABEL } from '../stack/naming';
 
 const TELL_LIMIT = '1m0s';
@@ -58,7 +59,7 @@ export function passwordInForce(
     name,
     {
       create: NOTHING,
-      update: `docker exec ${monitorName} wait-serving ${IN_FORCE_LIMIT_SECONDS}`,
+      update: `docker exec -e ${LEFT_STOPPED} ${monitorName} wait-serving ${IN_FORCE_LIMIT_SECONDS}`,
       stdin: password,
     },
     { parent, dependsOn: [monitor] },

@@ -6,6 +6,7 @@ import * as command from '@pulumi/command';
 import * as docker from '@pulumi/docker';
 import * as pulumi from '@pulumi/pulumi';
 import * as random from '@pulumi/random';
+import { LEFT_STOPPED } from '../failover/contract/naming';
 import { derivedPassword } from '../failover/contract/proof';
 import { verifierOf } from '../failover/contract/scram';
 import type { Settings } from '../stack/config';
@@ -94,7 +95,7 @@ export class PostgresCluster extends pulumi.ComponentResource {
     this.serving = this.waitUntilServing(
       monitor,
       [haproxy.container, ...[...nodes, ...backends].map(({ container }) => container)],
-      [haproxy.applied],
+      [haproxy.applied, ...nodes.map(({ ready }) => ready)],
     );
     this.writeUrl = urls.write;
     this.readUrl = urls.read;
@@ -228,7 +229,7 @@ export class PostgresCluster extends pulumi.ComponentResource {
     );
   }
 
-  /** Each node waits for the one before it, so an upgrade replaces them one by one, each healthy before the next. */
+  /** Each node waits for the one before it, so an upgrade replaces them one by one, each ready before the next. */
   private nodes(
     image: pulumi.Output<string>,
     network: docker.Network,
@@ -246,8 +247,9 @@ export class PostgresCluster extends pulumi.ComponentResource {
             ...{ image, stackLabel: topology.stackLabel, database: this.database() },
             network: network.name,
             monitorAddress: topology.monitor.address,
+            monitor: topology.monitor.name,
             clusterKey,
-            after: [nodes.at(-1)?.container ?? monitor.container],
+            after: [nodes.at(-1)?.ready ?? monitor.container],
           },
           { parent: this },
         ),
@@ -343,7 +345,7 @@ export class PostgresCluster extends pulumi.ComponentResource {
     return new command.local.Command(
       this.part('serving'),
       {
-        create: `docker exec ${this.topology.monitor.name} wait-serving ${SERVING_LIMIT_SECONDS}`,
+        create: `docker exec -e ${LEFT_STOPPED} ${this.topology.monitor.name} wait-serving ${SERVING_LIMIT_SECONDS}`,
         triggers: [monitor.container.id, ...containers.map((container) => container.id)],
       },
       { parent: this, dependsOn },

@@ -1,4 +1,5 @@
 /** A PostgreSQL node: its data volume and the container in which the keeper supervises PostgreSQL. */
+import * as command from '@pulumi/command';
 import type * as docker from '@pulumi/docker';
 import * as pulumi from '@pulumi/pulumi';
 import type { KeeperConfigFile } from '../failover/contract/inputs';
@@ -8,10 +9,10 @@ import { type ContainerArgs, makeContainer, makeVolume, secretFile, volumeMount 
 
 /** Docker's own order to stop waits this long for the hand-over and the shutdown checkpoint (S18). */
 const STOP_SECONDS = 60;
-/**
- * Limit for the creation, which ends when the node has carried out its order. Copying a large database takes its time.
- */
-const WAIT_SECONDS = 300;
+/** Limit for a node that carries out its order; it begins anew as long as the node's copy of the data goes on. */
+const READY_LIMIT_SECONDS = 300;
+/** Pulumi's own limit for that step: a copy of a large database takes days at the most. */
+const COPY_LIMIT = '168h';
 const SHARED_MEMORY_MB = 256;
 
 /** The container's name is also the node's name in the cluster. */
@@ -24,6 +25,8 @@ export interface PostgresNodeArgs extends ContainerArgs {
   readonly network: pulumi.Input<string>;
   /** Fixed address on the inner network. */
   readonly address: string;
+  /** Name of the monitor's container. */
+  readonly monitor: string;
   /** Address of the monitor on the inner network. */
   readonly monitorAddress: string;
   /** Shared secret of keepers and monitor. */
@@ -42,6 +45,8 @@ export interface PostgresNodeArgs extends ContainerArgs {
 export class PostgresNode extends pulumi.ComponentResource {
   readonly container: docker.Container;
   readonly volume: docker.Volume;
+  /** Ends when the node has carried out its order. An interrupted `up` waits on at the next time, for the same container. */
+  readonly ready: command.local.Command;
 
   constructor(name: string, args: PostgresNodeArgs, opts?: pulumi.ComponentResourceOptions) {
     super('postgres-failover:index:PostgresNode', name, {}, opts);
@@ -58,11 +63,17 @@ export class PostgresNode extends pulumi.ComponentResource {
       uploads: [secretFile(PATHS.keeperConfig, keeperConfig(args))],
       shmSize: SHARED_MEMORY_MB,
       healthcheck: { tests: ['CMD', 'keeper-health'], interval: '15s', timeout: '5s', retries: 2 },
-      wait: true,
-      waitTimeout: WAIT_SECONDS,
       stopSeconds: STOP_SECONDS,
       after: args.after,
     });
+    this.ready = new command.local.Command(
+      `${name}-ready`,
+      {
+        create: `docker exec ${args.monitor} pgfailover wait-node ${args.name} ${READY_LIMIT_SECONDS}`,
+        triggers: [this.container.id],
+      },
+      { parent: this, customTimeouts: { create: COPY_LIMIT, update: COPY_LIMIT } },
+    );
     this.registerOutputs({ container: this.container.name, volume: this.volume.name });
   }
 }

@@ -11,29 +11,30 @@ import {
   hasImage,
   imageLabel,
   imageTags,
+  removeBuildContainers,
   removeImage,
   removeUntaggedImages,
   removeVolume,
   volumesOf,
 } from './lib/docker';
-import { lockHint } from './lib/locks';
+import { unlock } from './lib/mend';
 import { runPulumi } from './lib/run-pulumi';
 import { setUp } from './lib/setup';
-import { DEFAULT_STACK, type StackInfo, stackLabel } from './lib/stack';
+import { optionOf, type StackInfo, stackLabel } from './lib/stack';
 import { paint, say } from './lib/terminal';
 
 async function main(args: string[]): Promise<number> {
   const { stack, rest } = splitStack(args);
   const withVolumes = rest.includes('--volumes');
   const ready = await setUp(stack, 'destroy');
-  const locked = lockHint(ready.info);
-  if (locked) throw new Error(locked);
+  await unlock(ready);
   const volumes = await volumesOf(stackLabel(ready.info));
   if (withVolumes && volumes.length > 0)
     say(paint('yellow', `These volumes are removed with the stack, and their data is lost: ${volumes.join(', ')}`));
   const options = rest.filter((arg) => arg !== '--volumes');
   const code = await runPulumi(ready, ['destroy', '--stack', stack, '--yes', '--skip-preview', ...options]);
   if (code !== 0 || asksForHelp(rest)) return code;
+  await removeBuildContainers();
   await removeImages(ready.info);
   if (withVolumes) await removeData(ready.info);
   else await nameWhatStays(ready.info);
@@ -68,7 +69,7 @@ async function removeData(info: StackInfo): Promise<void> {
 async function nameWhatStays(info: StackInfo): Promise<void> {
   const volumes = await volumesOf(stackLabel(info));
   if (volumes.length === 0) return;
-  const option = info.stack === DEFAULT_STACK ? '' : ` --stack ${info.stack}`;
+  const option = optionOf(info);
   say(`The data stays: ${volumes.join(', ')}`);
   say(`\`npm run up\` finds it again; to remove it too: npm run destroy --${option} --volumes`);
 }

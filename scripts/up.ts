@@ -1,21 +1,29 @@
 /**
- * `npm run up [-- --stack NAME] [pulumi's options]`: prepares and deploys the whole stack, then prints its addresses.
+ * `npm run up [-- --stack NAME] [--leave-stopped] [pulumi's options]`: makes the whole stack so, whatever was stopped or
+ * removed by hand, and prints its addresses once a write has gone through.
  */
-import { asksForHelp, splitStack } from './lib/arguments';
+import { asksForHelp, splitStack, takeFlag } from './lib/arguments';
+import { closingLook, waitingFor } from './lib/closing-look';
 import { runCommand } from './lib/command';
+import { removeBuildContainers } from './lib/docker';
 import { whereThingsAre } from './lib/guide';
-import { lockHint } from './lib/locks';
+import { mend, unlock } from './lib/mend';
 import { runPulumi } from './lib/run-pulumi';
 import { setUp } from './lib/setup';
 import { say } from './lib/terminal';
 
 async function main(args: string[]): Promise<number> {
-  const { stack, rest } = splitStack(args);
+  const { stack, rest: all } = splitStack(args);
+  const { isGiven: leaveStopped, rest } = takeFlag(all, '--leave-stopped');
   const ready = await setUp(stack, 'deploy', { create: true });
-  const locked = lockHint(ready.info);
-  if (locked) throw new Error(locked);
-  const code = await runPulumi(ready, ['up', '--stack', stack, '--yes', '--skip-preview', ...rest]);
-  if (code === 0 && !asksForHelp(rest)) say(whereThingsAre(ready.info));
+  const up = ['up', '--stack', stack, '--yes', '--skip-preview', ...rest];
+  if (asksForHelp(rest)) return runPulumi(ready, up);
+  await unlock(ready);
+  const { left, options } = await mend(ready, { leaveStopped });
+  Object.assign(ready.env, waitingFor(left));
+  const code = await runPulumi(ready, [...up, ...options]);
+  await removeBuildContainers();
+  if (code === 0) say(whereThingsAre(ready.info, await closingLook(ready, left)));
   return code;
 }
 

@@ -23,3 +23,6 @@ export function slotName(node: string): string {
 export function copySlotName(node: string): string {
   return `${slotName(node).slice(0, 58)}_copy`;
 }
+
+/** Variable for `wait-serving`: the names of the nodes that a person stopped and that stay so, separated by commas. */
+export const LEFT_STOPPED = 'PGFAILOVER_LEFT_STOPPED';

@@ -117,3 +117,9 @@ export function splitStack(args: readonly string[]): { stack: string; rest: stri
   });
   return { stack, rest };
 }
+
+/** Takes a flag of our own out of the arguments; the rest goes on to Pulumi. */
+export function takeFlag(args: readonly string[], flag: string): { isGiven: boolean; rest: string[] } {
+  const rest = args.filter((arg) => arg !== flag);
+  return { isGiven: rest.length < args.length, rest };
+}

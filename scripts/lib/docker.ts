@@ -1,9 +1,11 @@
 /** Access to the Docker engine through its command line client. Only objects with our label are changed. */
+import { ROLE_LABEL, STACK_LABEL } from '../../stack/naming';
 import { type RunResult, run, runOk } from './exec';
 
 const ASK_MS = 10_000;
 /** Limit of a removal, ms. A PostgreSQL container may take some time to stop. */
 const REMOVE_MS = 120_000;
+const START_MS = 60_000;
 
 function docker(args: readonly string[], deadlineMs = ASK_MS): Promise<RunResult> {
   return runOk('docker', args, { deadlineMs });
@@ -96,4 +98,88 @@ export async function removeAllOf(label: string): Promise<string[]> {
   const volumes = await volumesOf(label);
   if (volumes.length > 0) await docker(['volume', 'rm', ...volumes], REMOVE_MS);
   return [...containers, ...networks, ...volumes];
+}
+
+/** A container as the engine lists it. */
+export interface EngineContainer {
+  id: string;
+  name: string;
+  /** `running`, `paused`, `restarting`, `exited`, `created` or `dead`. */
+  state: string;
+  /** The engine's words for people, for example `Exited (137) 3 minutes ago`. */
+  status: string;
+  /** Label of the stack that it belongs to, `<project>/<stack>`; empty for a container of other people. */
+  stack: string;
+  /** Label with its purpose; empty as above. */
+  role: string;
+  /** Names of the networks to which it is attached. */
+  networks: string[];
+}
+
+/** All containers of the engine, in any state. */
+export async function allContainers(): Promise<EngineContainer[]> {
+  const fields = ['.ID', '.Names', '.State', '.Status', `.Label "${STACK_LABEL}"`, `.Label "${ROLE_LABEL}"`];
+  const format = [...fields, '.Networks'].map((field) => `{{${field}}}`).join('\t');
+  const listed = await docker(['ps', '--all', '--no-trunc', '--format', format]);
+  return lines(listed).map((line) => {
+    const [id = '', name = '', state = '', status = '', stack = '', role = '', networks = ''] = line.split('\t');
+    return { id, name, state, status, stack, role, networks: networks.split(',').filter((word) => word !== '') };
+  });
+}
+
+/** Names of all volumes, each with the label of its stack, which is empty for a volume of other people. */
+export async function allVolumes(): Promise<Map<string, string>> {
+  const format = `{{.Name}}\t{{.Label "${STACK_LABEL}"}}`;
+  const listed = lines(await docker(['volume', 'ls', '--format', format])).map((line) => line.split('\t'));
+  return new Map(listed.map(([name = '', stack = '']) => [name, stack]));
+}
+
+/** Ids of all networks. */
+export async function allNetworks(): Promise<string[]> {
+  return lines(await docker(['network', 'ls', '--no-trunc', '--quiet']));
+}
+
+/** Starts a stopped container, or lets a paused one go on. */
+export function startAgain({ id, state }: EngineContainer): Promise<RunResult> {
+  return run('docker', [state === 'paused' ? 'unpause' : 'start', id], { deadlineMs: START_MS });
+}
+
+/** Ends a container in its own time and removes it. Its volumes stay. */
+export async function removeContainer({ id, state }: EngineContainer): Promise<void> {
+  if (state === 'running') await run('docker', ['stop', id], { deadlineMs: REMOVE_MS });
+  await docker(['rm', '--force', id], REMOVE_MS);
+}
+
+/** Attaches a container to a network again. */
+export async function connectAgain(container: string, network: NetworkOfContainer): Promise<void> {
+  const address = network.address === undefined ? [] : ['--ip', network.address];
+  const aliases = network.aliases.flatMap((alias) => ['--alias', alias]);
+  await docker(['network', 'connect', ...address, ...aliases, network.name, container], START_MS);
+}
+
+/** A network that a container is to be attached to. */
+export interface NetworkOfContainer {
+  name: string;
+  /** Its fixed address there. */
+  address: string | undefined;
+  aliases: readonly string[];
+}
+
+/** The last lines that a container wrote. */
+export async function lastLines(id: string, count: number): Promise<string[]> {
+  return (await run('docker', ['logs', '--tail', String(count), id], { deadlineMs: ASK_MS })).tail;
+}
+
+/**
+ * Removes the stopped containers of builds of our images. The vendor's builder leaves one for each step; those have the
+ * labels of the image that was being built, and not the label of a stack.
+ * @returns how many it removed
+ */
+export async function removeBuildContainers(): Promise<number> {
+  const format = `{{.ID}}\t{{.Label "${STACK_LABEL}"}}\t{{.Label "${TITLE_LABEL}"}}`;
+  const filters = ['status=exited', 'status=created'].flatMap((filter) => ['--filter', filter]);
+  const listed = lines(await docker(['ps', '--all', ...filters, '--format', format])).map((line) => line.split('\t'));
+  const left = listed.filter(([, stack, title]) => stack === '' && title?.startsWith(TITLE)).map(([id = '']) => id);
+  if (left.length > 0) await run('docker', ['rm', ...left], { deadlineMs: REMOVE_MS });
+  return left.length;
 }

@@ -1,12 +1,15 @@
 /** Information for a person after `up`: the addresses of the parts, and what to try next. */
 import { NAMES, PGADMIN_LOGIN_NAME } from '../../stack/naming';
-import { DEFAULT_STACK, type StackInfo } from './stack';
+import { DEFAULT_STACK, optionOf, type StackInfo } from './stack';
 import { aligned, paint } from './terminal';
 
 const EVERY_INTERFACE = '0.0.0.0';
 
-/** The addresses of a stack's parts as aligned lines, with a first failover to try. */
-export function whereThingsAre(info: StackInfo): string {
+/**
+ * The addresses of a stack's parts as aligned lines, with a first failover to try.
+ * @param first the sentence above them, which says what was measured
+ */
+export function whereThingsAre(info: StackInfo, first: string): string {
   const value = info.value;
   const bind = value('bindAddress', '127.0.0.1');
   const host = bind === '127.0.0.1' || bind === EVERY_INTERFACE ? 'localhost' : bind;
@@ -14,7 +17,7 @@ export function whereThingsAre(info: StackInfo): string {
   const [user, database] = [value('databaseUser', 'app'), value('databaseName', 'app')];
   const psql = (port: string) => `psql -h ${host} -p ${port} -U ${user} -d ${database}`;
   const dev = info.stack === DEFAULT_STACK;
-  const option = dev ? '' : ` --stack ${info.stack}`;
+  const option = optionOf(info);
   const rows: [string, string][] = [
     ['read and write', psql(value('writePort', '5434'))],
     ['read only', psql(value('readPort', '5435'))],
@@ -45,7 +48,7 @@ export function whereThingsAre(info: StackInfo): string {
     ['more replicas', `npm run pulumi -- config set replicas 3${option} && npm run up${dev ? '' : ` --${option}`}`],
     ['take it all down', `npm run destroy${dev ? '' : ` --${option}`}`],
   ];
-  return ['', paint('bold', 'It serves.'), aligned(rows), '', paint('bold', 'Try next'), aligned(tries), ''].join('\n');
+  return ['', paint('bold', first), aligned(rows), '', paint('bold', 'Try next'), aligned(tries), ''].join('\n');
 }
 
 function passwordLine(info: StackInfo, option: string): string {

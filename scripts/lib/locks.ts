@@ -3,7 +3,7 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { z } from 'zod';
-import { DEFAULT_STACK, localStateFolder, lockFolder, type StackInfo } from './stack';
+import { localStateFolder, lockFolder, optionOf, type StackInfo } from './stack';
 
 /** A lock as Pulumi's local backend writes it. */
 const Lock = z.object({ pid: z.number(), username: z.string(), hostname: z.string() });
@@ -13,13 +13,8 @@ const Lock = z.object({ pid: z.number(), username: z.string(), hostname: z.strin
  * killed one (how to remove it). Only the local backend's locks can be seen.
  */
 export function lockHint(info: StackInfo, folder?: string): string | null {
-  const state = localStateFolder(info, folder);
-  const locks = state ? lockFolder(info, state) : undefined;
-  if (!locks || !existsSync(locks)) return null;
-  for (const name of readdirSync(locks).filter((entry) => entry.endsWith('.json'))) {
-    const lock = readLock(join(locks, name));
-    if (!lock) continue;
-    const option = info.stack === DEFAULT_STACK ? '' : ` --stack ${info.stack}`;
+  for (const lock of locksOf(info, folder)) {
+    const option = optionOf(info);
     if (lock.hostname !== hostname())
       return `Stack ${info.stack} is locked by process ${lock.pid} of ${lock.username} on ${lock.hostname}. If nothing runs there: npm run pulumi -- cancel --yes${option}`;
     if (isRunning(lock.pid))
@@ -32,6 +27,22 @@ export function lockHint(info: StackInfo, folder?: string): string | null {
     ].join('\n');
   }
   return null;
+}
+
+/** Process id of the killed Pulumi of this machine that left the only lock of the stack; null when there is none. */
+export function staleLock(info: StackInfo, folder?: string): number | null {
+  const [lock, ...others] = locksOf(info, folder);
+  return lock !== undefined && others.length === 0 && lock.hostname === hostname() && !isRunning(lock.pid)
+    ? lock.pid
+    : null;
+}
+
+function locksOf(info: StackInfo, folder?: string): z.infer<typeof Lock>[] {
+  const state = localStateFolder(info, folder);
+  const locks = state ? lockFolder(info, state) : undefined;
+  if (!locks || !existsSync(locks)) return [];
+  const names = readdirSync(locks).filter((entry) => entry.endsWith('.json'));
+  return names.map((name) => readLock(join(locks, name))).filter((lock) => lock !== null);
 }
 
 function readLock(file: string): z.infer<typeof Lock> | null {

@@ -81,6 +81,11 @@ export function stackLabel(info: Pick<StackInfo, 'project' | 'stack'>): string {
   return `postgres-failover.stack=${info.project}/${info.stack}`;
 }
 
+/** ` --stack NAME` for commands that people are advised to type; empty for the stack that is meant without it. */
+export function optionOf({ stack }: Pick<StackInfo, 'stack'>): string {
+  return stack === DEFAULT_STACK ? '' : ` --stack ${stack}`;
+}
+
 /**
  * Folder of a local backend, or undefined when the state is kept elsewhere. As for Pulumi itself, the environment comes
  * before the project file.

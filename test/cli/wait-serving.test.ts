@@ -1,9 +1,9 @@
-import { afterEach, beforeEach, expect, it } from 'vitest';
+import { afterEach, beforeEach, expect, it, vi } from 'vitest';
 import type { LoginFact } from '../../cli/doctor/facts';
 import { EXIT } from '../../cli/exit';
-import { waitServing } from '../../cli/wait-serving';
+import { waitForNode, waitServing } from '../../cli/wait-serving';
 import { fakeIo } from './console';
-import { FakeMonitor, healthyCluster } from './fake-monitor';
+import { event, FakeMonitor, healthyCluster } from './fake-monitor';
 
 const IN: LoginFact = { kind: 'in', readOnly: false, standby: false, tookMs: 1 };
 
@@ -53,4 +53,54 @@ it('ends with 1 at the limit', async () => {
     code: EXIT.failed,
     message: expect.stringContaining('does not serve after 0.01 s'),
   });
+});
+
+/** The replica copies; the newest event says how far it is. */
+function copying(percent: number) {
+  const cluster = complete();
+  const [primary, replica] = cluster.nodes;
+  if (primary === undefined || replica === undefined) throw new Error('two nodes are expected');
+  const progress = { ...event(percent, `base backup of postgres-primary: ${percent} %`), code: 'COPY_PROGRESS' };
+  const events = [{ ...progress, subject: 'postgres-replica-1' }];
+  return { ...cluster, nodes: [primary, { ...replica, done: false, state: 'copying' }], events };
+}
+
+it('waits for a node as long as its copy goes on, and says how far it is', async () => {
+  const LIMIT_S = 0.2;
+  let percent = 0;
+  const begin = performance.now();
+  const { io, said } = fakeIo(monitor.url, {
+    goOn: () => {
+      // Each step is shorter than the limit, all of them together are longer.
+      const isDone = performance.now() - begin > 5 * LIMIT_S * 1_000;
+      percent = Math.floor((performance.now() - begin) / 50) + 1;
+      monitor.cluster = isDone ? complete() : copying(percent);
+      return true;
+    },
+  });
+  monitor.cluster = copying(1);
+  expect(await waitForNode(io, 'postgres-replica-1', String(LIMIT_S), {})).toBe(EXIT.ok);
+  expect(said.out[0]).toBe(
+    'waiting: postgres-replica-1 is copying (follow postgres-primary (stream)); postgres-replica-1: base backup of postgres-primary: 1 %',
+  );
+  expect(said.out.at(-1)).toBe('postgres-replica-1 has carried out its order');
+});
+
+it('ends with 1 at the limit when a copy stands still', async () => {
+  monitor.cluster = copying(40);
+  const waiting = waitForNode(fakeIo(monitor.url, { goOn: () => true }).io, 'postgres-replica-1', '0.1', {});
+  await expect(waiting).rejects.toThrow('postgres-replica-1 has not carried out its order after 0.1 s');
+});
+
+it('does not wait for a node that a person left stopped, but for every other one', async () => {
+  const off = complete();
+  const [primary, replica] = off.nodes;
+  if (primary === undefined || replica === undefined) throw new Error('two nodes are expected');
+  monitor.cluster = { ...off, nodes: [primary, { ...replica, connected: false, done: false, settings: null }] };
+  const wait = () => waitServing(fakeIo(monitor.url, { goOn: () => true }).io, '0.05', {}, async () => IN);
+  vi.stubEnv('PGFAILOVER_LEFT_STOPPED', 'postgres-replica-1');
+  expect(await wait()).toBe(EXIT.ok);
+  vi.stubEnv('PGFAILOVER_LEFT_STOPPED', 'postgres-primary');
+  await expect(wait()).rejects.toThrow(/postgres-replica-1 is off/);
+  vi.unstubAllEnvs();
 });

@@ -12,6 +12,7 @@ const cluster = (raw: Record<string, string> = {}, databasePassword?: string): P
 const SMALLEST = [
   'Command failover-monitor-log-folder',
   'Command haproxy-apply-config',
+  'Command postgres-primary-ready',
   'Command serving',
   'Container failover-monitor',
   'Container haproxy',
@@ -33,6 +34,7 @@ const SMALLEST = [
   'Volume postgres-primary-data',
 ];
 const replica = (i: number) => [
+  `Command postgres-replica-${i}-ready`,
   `Container postgres-replica-${i}`,
   `PostgresNode postgres-replica-${i}`,
   `Volume postgres-replica-${i}-data`,
@@ -201,7 +203,7 @@ describe('the cluster', () => {
   it('waits at the end until it serves, again whenever a container is a new one', async () => {
     const resources = await cluster({ replicas: '2', backendReplicas: '2', namePrefix: 'prg-' });
     expect(find(resources, 'Command', 'serving').inputs).toEqual({
-      create: 'docker exec prg-failover-monitor wait-serving 180',
+      create: 'docker exec -e PGFAILOVER_LEFT_STOPPED prg-failover-monitor wait-serving 180',
       triggers: [
         'db-failover-monitor-id',
         'db-haproxy-id',
@@ -212,6 +214,15 @@ describe('the cluster', () => {
         'db-backend-2-id',
       ],
     });
+  });
+
+  it('waits for a node in a step of its own, which fails without taking the container with it', async () => {
+    const resources = await cluster({ namePrefix: 'prg-' });
+    expect(find(resources, 'Command', 'postgres-replica-1-ready').inputs).toEqual({
+      create: 'docker exec prg-failover-monitor pgfailover wait-node prg-postgres-replica-1 300',
+      triggers: ['db-postgres-replica-1-id'],
+    });
+    expect(find(resources, 'Container', 'postgres-replica-1').inputs).not.toHaveProperty('wait');
   });
 
   it('keeps every password and key out of all inputs but the secret ones', async () => {

@@ -58,8 +58,6 @@ describe('a PostgreSQL node', () => {
       uploads: [upload('/etc/postgres-failover/keeper.json', expect.any(String))],
       shmSize: 256,
       healthcheck: { tests: ['CMD', 'keeper-health'], interval: '15s', timeout: '5s', retries: 2 },
-      wait: true,
-      waitTimeout: 300,
       stopTimeout: 60,
       destroyGraceSeconds: 60,
     });

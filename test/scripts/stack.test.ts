@@ -3,7 +3,7 @@ import { hostname, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { whereThingsAre } from '../../scripts/lib/guide';
-import { lockHint } from '../../scripts/lib/locks';
+import { lockHint, staleLock } from '../../scripts/lib/locks';
 import { passphraseFor } from '../../scripts/lib/passphrase';
 import { localStateFolder, lockFolder, readStack, stackLabel } from '../../scripts/lib/stack';
 
@@ -120,11 +120,22 @@ describe('a lock on the stack', () => {
   test('of another machine names it', () => {
     expect(lock(1, 'elsewhere')).toContain('elsewhere');
   });
+  test('is taken away by `up` itself only if a killed Pulumi of this machine left it', () => {
+    const staleAfter = (...of: Parameters<typeof lock>) => {
+      lock(...of);
+      return staleLock(readStack('dev', folder), folder);
+    };
+    expect(staleLock(readStack('dev', folder), folder)).toBeNull();
+    expect(staleAfter(process.pid)).toBeNull();
+    expect(staleAfter(2 ** 22 + 1, 'elsewhere')).toBeNull();
+    expect(staleAfter(2 ** 22 + 1)).toBe(2 ** 22 + 1);
+  });
 });
 
 describe('where things are', () => {
   test('is one aligned line each, with what to try next', () => {
-    const text = whereThingsAre(readStack('dev', folder));
+    const text = whereThingsAre(readStack('dev', folder), 'It was seen.');
+    expect(text).toMatch(/^It was seen\.$/m);
     expect(text).toMatch(/^ {2}read and write +psql -h localhost -p 5434 -U app -d app$/m);
     expect(text).toMatch(/^ {2}statistics +http:\/\/localhost:5000\/stats$/m);
     expect(text).toMatch(/^ {2}stop the primary +docker stop postgres-primary$/m);
@@ -132,7 +143,7 @@ describe('where things are', () => {
   });
 
   test('names the stack in the commands when it is not the dev stack', () => {
-    const text = whereThingsAre(readStack('prod', folder));
+    const text = whereThingsAre(readStack('prod', folder), 'It was seen.');
     expect(text).toContain('psql -h localhost -p 6000');
     expect(text).toContain('npm run destroy -- --stack prod');
   });
