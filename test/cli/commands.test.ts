@@ -2,8 +2,9 @@ import { beforeEach, describe, expect, it } from 'vitest';
 import { EXIT } from '../../cli/exit';
 import type { Run } from '../../cli/superuser';
 import { ClusterStatus } from '../../failover/contract/api';
+import { healthyCluster } from '../rig/healthy-cluster';
 import { cli } from './console';
-import { event, FakeMonitor, healthyCluster } from './fake-monitor';
+import { event, FakeMonitor } from './fake-monitor';
 
 const PAUSE = { reason: 'new disk', since: '2026-11-24T20:00:00.000Z', until: null };
 const PAUSED = /PAUSED since .*: new disk \(until somebody resumes it/;

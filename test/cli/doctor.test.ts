@@ -16,8 +16,9 @@ import PACKAGE from '../../package.json';
 import { checkConfig } from '../../stack/config';
 import { KEY_NAMES } from '../../stack/keys';
 import { buildTopology } from '../../stack/topology';
+import { healthyCluster } from '../rig/healthy-cluster';
 import { fakeIo } from './console';
-import { event, healthyCluster } from './fake-monitor';
+import { event } from './fake-monitor';
 
 type Container = Facts['containers'][number];
 type Node = Facts['nodes'][number];

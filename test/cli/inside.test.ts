@@ -11,7 +11,8 @@ import { bundleImages } from '../../scripts/lib/staging';
 import { checkConfig } from '../../stack/config';
 import { monitorConfig } from '../../stack/monitor-config';
 import { buildTopology } from '../../stack/topology';
-import { FakeMonitor, healthyCluster } from './fake-monitor';
+import { healthyCluster } from '../rig/healthy-cluster';
+import { FakeMonitor } from './fake-monitor';
 
 /** As the program writes it. Nothing takes a login at HAProxy's address: `wait-serving` goes on waiting. */
 function config(): MonitorConfig {

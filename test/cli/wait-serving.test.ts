@@ -2,8 +2,9 @@ import { beforeEach, expect, it } from 'vitest';
 import type { LoginFact } from '../../cli/doctor/facts';
 import { EXIT } from '../../cli/exit';
 import { waitServing } from '../../cli/wait-serving';
+import { healthyCluster } from '../rig/healthy-cluster';
 import { fakeIo } from './console';
-import { FakeMonitor, healthyCluster } from './fake-monitor';
+import { FakeMonitor } from './fake-monitor';
 
 const IN: LoginFact = { kind: 'in', readOnly: false, standby: false, tookMs: 1 };
 
