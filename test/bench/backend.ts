@@ -9,7 +9,7 @@
  * included. Each acknowledged registration is compared with the table. Results go to docs/results/; the exit code is 1
  * when a request failed, or a registration was lost or duplicated.
  */
-import { cpus, loadavg } from 'node:os';
+import { cpus } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import type { ClusterStatus } from '../../failover/contract/api';
@@ -20,7 +20,7 @@ import { say } from '../../scripts/lib/terminal';
 import { columnOf } from '../rig/client';
 import { docker } from '../rig/docker';
 import { HttpLoad, latencyOf } from '../rig/http-load';
-import { runProgram, today, writeResults } from '../rig/progress';
+import { loadAverage, runProgram, today, writeResults } from '../rig/progress';
 import { type Stack, stackOf } from '../rig/stack';
 import { healthy } from '../rig/view';
 import { epochMs, waitFor } from '../rig/wait';
@@ -75,10 +75,8 @@ async function findRate(stack: Stack): Promise<number> {
   const idle = new Busy();
   await sleep(PROBE_SECONDS * 500);
   const quiet = idle.part();
-  if (quiet > BUSY_QUIET_MAX)
-    throw new Error(
-      `the processor is ${percent(quiet)} busy without any load; wait for a quiet machine or give --rate`,
-    );
+  const words = `the processor is ${percent(quiet)} busy without any load; wait for a quiet machine or give --rate`;
+  if (quiet > BUSY_QUIET_MAX) throw new Error(words);
   let rate = PROBE_RATE;
   let best = 0;
   for (let probe = 0; probe < PROBES; probe++) {
@@ -138,7 +136,7 @@ async function oneRun(stack: Stack, fault: Fault, rate: number, seconds: number)
   const undo = await breakIt(fault, stack, before);
   await load.ended;
   const part = busy.part();
-  const [average = 0] = loadavg();
+  const average = loadAverage();
   await undo();
   const after = await healthy(stack);
   const { answers } = load;
@@ -147,7 +145,7 @@ async function oneRun(stack: Stack, fault: Fault, rate: number, seconds: number)
     rate,
     seconds,
     busy: Number(part.toFixed(2)),
-    loadAverage: Number(average.toFixed(1)),
+    loadAverage: average,
     leaders: [before.leader ?? '?', after.leader ?? '?'],
     verdict: await load.verdict(),
     before: latencyOf(answers.filter(({ dueMs, latencyMs }) => dueMs + latencyMs < faultMs)),
@@ -155,19 +153,8 @@ async function oneRun(stack: Stack, fault: Fault, rate: number, seconds: number)
   };
 }
 
-interface Arguments {
-  faults: readonly Fault[];
-  rate: number | undefined;
-  seconds: number;
-  stack: Stack;
-  json: boolean;
-  /** Part of the result's file name where not all faults were tried. */
-  suffix: string;
-  backends: number | undefined;
-}
-
 /** @throws Error that names what is allowed. */
-function readArguments(): Arguments {
+function readArguments() {
   const { values } = parseArgs({
     options: {
       fault: { type: 'string', default: 'all' },
@@ -187,6 +174,7 @@ function readArguments(): Arguments {
     backends: values.backends === undefined ? undefined : wholeNumber('backends', values.backends, 1, 8),
     stack: stackOf(values.stack),
     json: values.json,
+    /** Part of the result's file name where not all faults were tried. */
     suffix: values.fault === 'all' ? '' : `-${values.fault}`,
   };
 }

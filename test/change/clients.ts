@@ -2,7 +2,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { ClusterStatus } from '../../failover/contract/api';
 import { messageOf } from '../../failover/contract/errors';
-import { type Connection, connect, drop } from '../rig/client';
+import { connect, drop } from '../rig/client';
 import type { Stack } from '../rig/stack';
 import { view } from '../rig/view';
 import { epochMs } from '../rig/wait';
@@ -11,22 +11,17 @@ const SAMPLE_MS = 200;
 const LOOK = `SELECT pg_backend_pid() AS pid, current_setting('synchronous_standby_names') AS names,
                      array(SELECT slot_name::text FROM pg_replication_slots) AS slots`;
 
-/** Does something again and again, until it is stopped. */
-abstract class Repeated {
-  private running = true;
-  private done: Promise<void> = Promise.resolve();
-
-  protected begin(look: () => Promise<unknown>): void {
-    const work = async () => {
-      for (; this.running; await sleep(SAMPLE_MS)) await look();
-    };
-    this.done = work();
-  }
-
-  async stop(): Promise<void> {
-    this.running = false;
-    await this.done;
-  }
+/** Looks again and again until it is stopped; returns how to stop it. */
+function repeat(look: () => Promise<void>): () => Promise<void> {
+  let running = true;
+  const work = async () => {
+    for (; running; await sleep(SAMPLE_MS)) await look();
+  };
+  const done = work();
+  return () => {
+    running = false;
+    return done;
+  };
 }
 
 export interface Sample {
@@ -37,47 +32,28 @@ export interface Sample {
   slots: string[];
 }
 
-/** One session that is opened before the change and used until its end. */
-export class Session extends Repeated {
-  readonly samples: Sample[] = [];
-  failure: string | null = null;
-  private readonly client: Connection['client'];
-
-  private constructor({ client }: Connection) {
-    super();
-    this.client = client;
-    this.begin(() => this.look());
-  }
-
-  static async open(stack: Stack): Promise<Session> {
-    return new Session(await connect(stack, stack.writePort));
-  }
-
-  private async look(): Promise<void> {
-    if (this.failure !== null) return;
+/** One session that is opened before the change and used until its end; `failure`: what ended it before. */
+export async function openSession(stack: Stack) {
+  const { client } = await connect(stack, stack.writePort);
+  const session = { samples: [] as Sample[], failure: null as string | null };
+  const end = repeat(async () => {
+    if (session.failure !== null) return;
     try {
-      const { rows } = await this.client.query<Omit<Sample, 'atMs'>>(LOOK);
-      this.samples.push(...rows.map((row) => ({ atMs: epochMs(), ...row })));
+      const { rows } = await client.query<Omit<Sample, 'atMs'>>(LOOK);
+      session.samples.push(...rows.map((row) => ({ atMs: epochMs(), ...row })));
     } catch (error) {
-      this.failure = messageOf(error);
+      session.failure = messageOf(error);
     }
-  }
-
-  override async stop(): Promise<void> {
-    await super.stop();
-    drop(this.client);
-  }
+  });
+  return Object.assign(session, { stop: () => end().finally(() => drop(client)) });
 }
 
 /** The monitor's view, again and again; nothing while the monitor is away. */
-export class Watch extends Repeated {
-  readonly views: { atMs: number; view: ClusterStatus }[] = [];
-
-  constructor(stack: Stack) {
-    super();
-    this.begin(async () => {
-      const now = await view(stack).catch(() => null);
-      if (now) this.views.push({ atMs: epochMs(), view: now });
-    });
-  }
+export function watchViews(stack: Stack) {
+  const views: { atMs: number; view: ClusterStatus }[] = [];
+  const stop = repeat(async () => {
+    const now = await view(stack).catch(() => null);
+    if (now) views.push({ atMs: epochMs(), view: now });
+  });
+  return { views, stop };
 }

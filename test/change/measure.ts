@@ -1,17 +1,17 @@
 /** One change under load: what is seen before, during and after it. */
-import { loadavg } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { z } from 'zod';
 import { columnOf, rowsOf } from '../rig/client';
 import { docker } from '../rig/docker';
 import { type DockerEvent, DockerEvents } from '../rig/events';
 import { HttpLoad, type Verdict } from '../rig/http-load';
+import { loadAverage } from '../rig/progress';
 import type { Say, Stack } from '../rig/stack';
 import { healthy } from '../rig/view';
 import { epochMs, waitFor } from '../rig/wait';
 import { heldAndFresh, longestPauseMs, Writer } from '../rig/writer';
 import { BASE, type Change } from './changes';
-import { type Sample, Session, Watch } from './clients';
+import { openSession, type Sample, watchViews } from './clients';
 import type { ChangeStack } from './stack';
 
 const TABLE = 'change_writes';
@@ -23,6 +23,9 @@ const LOAD_LIMIT_SECONDS = 1_200;
 /** The load alone, before and after the change, ms. */
 const CALM_MS = 5_000;
 const LEADER_LIMIT_MS = 120_000;
+
+type Session = Awaited<ReturnType<typeof openSession>>;
+type Watch = ReturnType<typeof watchViews>;
 
 /** For the checks of a change. */
 export interface Facts {
@@ -87,16 +90,15 @@ export async function measure(change: Change, rate: number, own: ChangeStack, sa
   const haproxy = () => docker('inspect', '--format', '{{.Id}}', own.own.container('haproxy'));
   const haproxyBefore = await haproxy();
   const load = new HttpLoad(after, { rate, seconds: LOAD_LIMIT_SECONDS });
-  const session = await Session.open(before);
+  const session = await openSession(before);
   const plan = { table: TABLE, clients: heldAndFresh(SLOWER) };
   const writers = passwords.map((password) => new Writer(withPassword(password), plan));
-  const watch = new Watch(before);
+  const watch = watchViews(before);
   const events = new DockerEvents(own.own.label);
-  let stopped = false;
-  const stop = async () => {
-    if (stopped) return;
-    stopped = true;
-    await Promise.all([load, session, watch, events, ...writers].map((one) => one.stop()));
+  let stopped: Promise<unknown> | null = null;
+  const stop = () => {
+    stopped ??= Promise.all([load, session, watch, events, ...writers].map((one) => one.stop()));
+    return stopped;
   };
   try {
     await load.begun;
@@ -114,7 +116,7 @@ export async function measure(change: Change, rate: number, own: ChangeStack, sa
     await sleep(CALM_MS);
     const endMs = epochMs();
     await stop();
-    const [average = 0] = loadavg();
+    const average = loadAverage();
     const verdict = await load.verdict();
     const there = new Set(await columnOf(after, `SELECT id FROM ${TABLE}`));
     const writes = writers.flatMap((writer) => writer.writes);
@@ -134,17 +136,16 @@ export async function measure(change: Change, rate: number, own: ChangeStack, sa
       ...(left === null ? [] : [`preview --expect-no-changes: ${left}`]),
       ...((await change.check?.(facts)) ?? []),
     ];
-    const result: Result = {
+    return {
       ...{ name: change.name, point: change.point, title: change.title, date: new Date().toISOString(), preview },
       ...{ requests: verdict.requests, failed: verdict.failed.length },
       ...{ lost: verdict.lost.length, duplicated: verdict.duplicated.length },
       ...{ writes: acknowledged.length, lostWrites, heldMs, freshMs, broken: told.statements.length },
       calmMs: Math.max(...pauses(calmFromMs, beginMs)),
-      ...{ upMs: Math.round(upMs), healthyMs: Math.round(healthyMs), load: Number(average.toFixed(1)) },
+      ...{ upMs: Math.round(upMs), healthyMs: Math.round(healthyMs), load: average },
       problems: problems.slice(0, 20),
       notes: [...notesOf(change, load, told, watch, session), ...gapOf(change, facts)],
     };
-    return result;
   } finally {
     await stop();
   }

@@ -20,17 +20,8 @@ import { measure, Result } from './measure';
 import { page, row } from './page';
 import { ChangeStack } from './stack';
 
-interface Arguments {
-  changes: readonly Change[];
-  list: boolean;
-  keep: boolean;
-  fresh: boolean;
-  rate: number;
-  stack: string;
-}
-
 /** @throws Error that names what is allowed. */
-function readArguments(): Arguments {
+function readArguments() {
   const { values } = parseArgs({
     options: {
       only: { type: 'string' },
@@ -44,9 +35,8 @@ function readArguments(): Arguments {
   const all = CHANGES.map(({ name }) => name);
   const wanted = someOf('only', values.only, all);
   const rate = wholeNumber('rate', values.rate, 1, 1_000);
-  const { list, keep, fresh } = values;
   const changes = CHANGES.filter(({ name }) => wanted.includes(name));
-  return { changes, list, keep, fresh, rate, stack: checkStackName(values.stack) };
+  return { ...values, changes, rate, stack: checkStackName(values.stack) };
 }
 
 function newStack(name: string): ChangeStack {

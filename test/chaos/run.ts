@@ -14,37 +14,27 @@ import { endAll } from '../../scripts/lib/exec';
 import { someOf, wholeNumber } from '../../scripts/lib/options';
 import { say } from '../../scripts/lib/terminal';
 import { docker } from '../rig/docker';
+import { removeRules } from '../rig/packet-rules';
 import { Progress, runProgram, testedTree, today, writeResults } from '../rig/progress';
+import { healthy } from '../rig/view';
 import { FAULTS } from './cases/all';
 import { ENGINE_FAULTS } from './cases/engine';
-import { healthy } from './lib/cluster';
 import { heal, local } from './lib/docker';
 import { enterEngine, isInside, leaveEngine, runInside } from './lib/engine';
 import { buildChecker } from './lib/linearizability';
-import { mendAll } from './lib/packet-filter';
 import { Result } from './lib/progress';
 import { lastLine, page, table } from './lib/report';
 import { undoUnfinished } from './lib/scene';
-import { bringUp, FOLDER, HAPROXY, own, takeDown } from './lib/stack';
-import { type Fault, trial } from './lib/trial';
+import { bringUp, FOLDER, HAPROXY, own, STACK, takeDown } from './lib/stack';
+import { trial } from './lib/trial';
 
 const RUNS_MAX = 1_000;
 const REPAIR_LIMIT_MS = 30_000;
 const START_LIMIT_MS = 180_000;
 const END_LIMIT_MS = 30_000;
 
-interface Arguments {
-  faults: readonly Fault[];
-  runs: number;
-  replicas: number;
-  list: boolean;
-  fresh: boolean;
-  keep: boolean;
-  engine: boolean;
-}
-
 /** @throws Error that names what is allowed. */
-function readArguments(): Arguments {
+function readArguments() {
   const { values } = parseArgs({
     options: {
       only: { type: 'string' },
@@ -58,29 +48,23 @@ function readArguments(): Arguments {
   });
   const replicas = wholeNumber('replicas', values.replicas, 1, REPLICAS_MAX);
   const known = values.engine ? ENGINE_FAULTS : FAULTS;
-  const { only } = values;
-  const wanted = someOf(
-    'only',
-    only,
-    known.map((f) => f.name),
-  );
-  const fits = (fault: Fault) => only !== undefined || (fault.replicasMin ?? 1) <= replicas;
-  const faults = known.filter((fault) => wanted.includes(fault.name) && fits(fault));
-  const { list, fresh, keep, engine } = values;
-  return { faults, runs: wholeNumber('runs', values.runs, 1, RUNS_MAX), replicas, list, fresh, keep, engine };
+  const names = known.map(({ name }) => name);
+  const wanted = someOf('only', values.only, names);
+  const faults = known.filter(({ name }) => wanted.includes(name));
+  return { ...values, faults, replicas, runs: wholeNumber('runs', values.runs, 1, RUNS_MAX) };
 }
 
 /** Brings the stack up and waits until it is healthy, whatever an interrupted run left. */
 async function ready(tree: string, replicas: number): Promise<void> {
-  await mendAll();
+  await removeRules(STACK.name);
   await bringUp(tree, replicas, say);
   await heal();
-  await healthy(START_LIMIT_MS);
+  await healthy(STACK, START_LIMIT_MS);
 }
 
 /** A stack that a fault has left broken would fail all that follows: they get a new one. */
 async function renewUnlessHealthy(tree: string, replicas: number): Promise<void> {
-  const well = await healthy(REPAIR_LIMIT_MS).then(
+  const well = await healthy(STACK, REPAIR_LIMIT_MS).then(
     () => true,
     () => false,
   );
@@ -102,7 +86,7 @@ function describe(result: Result): string {
 }
 
 async function versions(): Promise<string> {
-  const leader = (await healthy(START_LIMIT_MS)).leader ?? '';
+  const leader = (await healthy(STACK, START_LIMIT_MS)).leader ?? '';
   const [postgres = ''] = await local(leader, 'SHOW server_version');
   const haproxy = (await docker('exec', HAPROXY, 'haproxy', '-v')).split('\n')[0] ?? '';
   const engine = await docker('version', '--format', '{{.Server.Version}}');
@@ -126,7 +110,14 @@ async function main(): Promise<number> {
   }
 }
 
-async function matrix({ faults, runs, replicas, fresh, keep, engine }: Arguments): Promise<number> {
+async function matrix({
+  faults,
+  runs,
+  replicas,
+  fresh,
+  keep,
+  engine,
+}: ReturnType<typeof readArguments>): Promise<number> {
   const tree = await testedTree();
   const kind = `${replicas}${engine ? '-engine' : ''}`;
   const progress = new Progress(join(FOLDER, `progress-${kind}.json`), tree, Result, fresh);

@@ -1,9 +1,10 @@
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { beforeEach, describe, expect, it } from 'vitest';
 import { EXIT } from '../../cli/exit';
 import type { Run } from '../../cli/superuser';
 import { ClusterStatus } from '../../failover/contract/api';
+import { healthyCluster } from '../rig/healthy-cluster';
 import { cli } from './console';
-import { event, FakeMonitor, healthyCluster } from './fake-monitor';
+import { event, FakeMonitor } from './fake-monitor';
 
 const PAUSE = { reason: 'new disk', since: '2026-11-24T20:00:00.000Z', until: null };
 const PAUSED = /PAUSED since .*: new disk \(until a person resumes it/;
@@ -12,10 +13,11 @@ let monitor: FakeMonitor;
 beforeEach(async () => {
   monitor = new FakeMonitor();
   await monitor.open();
+  return () => monitor.close();
 });
-afterEach(() => monitor.close());
 
 const says = (args: string, setting = {}) => cli(monitor.url, args.split(' '), setting);
+const bodies = () => monitor.calls.map(({ body }) => body);
 
 describe('status', () => {
   it('tells first who would take over, and the nodes in aligned columns', async () => {
@@ -65,17 +67,13 @@ describe('what somebody else wrote', () => {
     'neither begins a line nor steers the terminal: %s',
     async (args) => {
       const healthy = healthyCluster();
+      const hostile = { failure: HOSTILE, order: HOSTILE };
       monitor.cluster = {
         ...healthy,
         sentence: HOSTILE,
         ifLeaderDied: { ...healthy.ifLeaderDied, sentence: HOSTILE },
         pause: { ...PAUSE, reason: HOSTILE },
-        nodes: healthy.nodes.map((node) => ({
-          ...node,
-          failure: HOSTILE,
-          order: HOSTILE,
-          name: `${node.name}${HOSTILE}`,
-        })),
+        nodes: healthy.nodes.map((node) => ({ ...node, ...hostile, name: `${node.name}${HOSTILE}` })),
         sync: { ...healthy.sync, members: [HOSTILE] },
       };
       monitor.events = [{ ...event(1), message: HOSTILE, subject: HOSTILE }];
@@ -119,11 +117,8 @@ describe('commands that change something', () => {
     expect(err).toEqual(['it would switchover']);
     expect(questions).toEqual(['Go on?']);
     expect(out).toEqual(['it did switchover (term 5, 12 ms)']);
-    const to = 'postgres-replica-1';
-    expect(monitor.calls.map(({ body }) => body)).toEqual([
-      { to, dryRun: true },
-      { to, dryRun: false },
-    ]);
+    const expected = [true, false].map((dryRun) => ({ to: 'postgres-replica-1', dryRun }));
+    expect(bodies()).toEqual(expected);
   });
 
   it.each([
@@ -132,7 +127,7 @@ describe('commands that change something', () => {
   ])('do nothing when %s', async (_, yes) => {
     const { code } = await says('rebuild postgres-replica-1', { yes });
     expect(code).toBe(EXIT.failed);
-    expect(monitor.calls.map(({ body }) => body.dryRun)).toEqual([true]);
+    expect(bodies().map(({ dryRun }) => dryRun)).toEqual([true]);
   });
 
   it('do nothing after a refusal of the dry run, and say it', async () => {
@@ -146,7 +141,7 @@ describe('commands that change something', () => {
   it('with --yes do it at once, with --dry-run never', async () => {
     await says('resume --yes');
     await says('resume --dry-run --yes');
-    expect(monitor.calls.map(({ body }) => body.dryRun)).toEqual([false, true]);
+    expect(bodies().map(({ dryRun }) => dryRun)).toEqual([false, true]);
   });
 
   it('print the answer as JSON', async () => {
@@ -157,7 +152,7 @@ describe('commands that change something', () => {
   it('pause takes a reason and a duration', async () => {
     const { code } = await cli(monitor.url, ['pause', '--reason', 'new disk', '--for', '30m', '--yes']);
     expect(code).toBe(EXIT.ok);
-    expect(monitor.calls[0]?.body).toEqual({ reason: 'new disk', forMs: 1_800_000, dryRun: false });
+    expect(bodies()[0]).toEqual({ reason: 'new disk', forMs: 1_800_000, dryRun: false });
   });
 
   it.each(['5', '0s', '31d', '1 hour'])('pause refuses --for %s and names what is allowed', async (duration) => {
@@ -169,13 +164,13 @@ describe('commands that change something', () => {
   it('promote passes the acceptance on only when it was given', async () => {
     await says('promote postgres-replica-1 --yes');
     await says('promote postgres-replica-1 --accept-data-loss --yes');
-    expect(monitor.calls.map(({ body }) => body.acceptDataLoss)).toEqual([false, true]);
+    expect(bodies().map(({ acceptDataLoss }) => acceptDataLoss)).toEqual([false, true]);
   });
 
   it('take a node’s name without the stack’s prefix', async () => {
     await says('rebuild replica-1 --yes', { config: { namePrefix: 'team-' } });
     await says('rebuild postgres-replica-1 --yes', { config: { namePrefix: 'team-' } });
-    expect(monitor.calls.map(({ body }) => body.node)).toEqual(['team-postgres-replica-1', 'team-postgres-replica-1']);
+    expect(bodies().map(({ node }) => node)).toEqual(['team-postgres-replica-1', 'team-postgres-replica-1']);
   });
 });
 
@@ -183,10 +178,9 @@ describe('events', () => {
   it('prints the newest ones as the log has them', async () => {
     monitor.events = [1, 2, 3].map((id) => event(id));
     const { out } = await says('events -n 2');
-    expect(out).toEqual([
-      expect.stringMatching(/ INFO {2}monitor +STEADY +event 2$/),
-      expect.stringMatching(/event 3$/),
-    ]);
+    expect(out).toHaveLength(2);
+    expect(out[0]).toMatch(/ INFO {2}monitor +STEADY +event 2$/);
+    expect(out[1]).toMatch(/event 3$/);
   });
 
   it('follows, and begins anew after the monitor did', async () => {
@@ -203,13 +197,8 @@ describe('events', () => {
         return looks < 4;
       },
     });
-    expect(out.map((line) => JSON.parse(line).message)).toEqual([
-      'event 1',
-      'event 2',
-      'event 3',
-      'event 4',
-      'started',
-    ]);
+    const expected = ['event 1', 'event 2', 'event 3', 'event 4', 'started'];
+    expect(out.map((line) => JSON.parse(line).message)).toEqual(expected);
   });
 });
 
@@ -254,16 +243,8 @@ describe('psql', () => {
   it('opens the superuser’s shell inside a node, with psql’s own arguments', async () => {
     const { programs } = await says('psql postgres-replica-1 -- -c SELECT');
     expect(programs[0]?.command).toBe('docker');
-    expect(programs[0]?.args.slice(-8)).toEqual([
-      'postgres-replica-1',
-      'psql',
-      '-U',
-      'postgres',
-      '-d',
-      'app',
-      '-c',
-      'SELECT',
-    ]);
+    const expected = ['postgres-replica-1', 'psql', '-U', 'postgres', '-d', 'app', '-c', 'SELECT'];
+    expect(programs[0]?.args.slice(-8)).toEqual(expected);
   });
 
   it('opens it as the keeper’s role where the server refuses postgres', async () => {
@@ -289,10 +270,7 @@ describe('completion', () => {
   });
 
   it('lists the nodes without asking anybody', async () => {
-    expect((await says('__nodes', { config: { replicas: '2' } })).out).toEqual([
-      'postgres-primary',
-      'postgres-replica-1',
-      'postgres-replica-2',
-    ]);
+    const { out } = await says('__nodes', { config: { replicas: '2' } });
+    expect(out).toEqual(['postgres-primary', 'postgres-replica-1', 'postgres-replica-2']);
   });
 });

@@ -4,7 +4,7 @@ import { parseStats, passfileEntry } from '../../cli/doctor/client-side';
 import { FindingCode } from '../../cli/doctor/codes';
 import { doctor, exitCode } from '../../cli/doctor/command';
 import { portsOf } from '../../cli/doctor/containers';
-import type { Facts, HolderFact, LoweredFact } from '../../cli/doctor/facts';
+import type { Facts, HaproxyFact, LoweredFact } from '../../cli/doctor/facts';
 import { FINDINGS } from '../../cli/doctor/findings';
 import { judge } from '../../cli/doctor/judge';
 import { diskOf } from '../../cli/doctor/nodes';
@@ -16,54 +16,77 @@ import PACKAGE from '../../package.json';
 import { checkConfig } from '../../stack/config';
 import { KEY_NAMES } from '../../stack/keys';
 import { buildTopology } from '../../stack/topology';
+import { healthyCluster } from '../rig/healthy-cluster';
 import { fakeIo } from './console';
-import { event, healthyCluster } from './fake-monitor';
+import { event } from './fake-monitor';
 
 type Container = Facts['containers'][number];
+type Node = Facts['nodes'][number];
+type Database = NonNullable<Node['database']>;
 const PRIMARY = 'postgres-primary';
 const REPLICA = 'postgres-replica-1';
+const PORT = { key: 'writePort', port: 5434, owner: 'haproxy', published: true, takenBy: null };
 
 function container(name: string, role: Container['role']): Container {
   const fine = { exitCode: 0, error: '', outOfMemory: false, foreign: false, missingNetworks: [] };
   return { name, role, state: 'running', ...fine };
 }
 
-function node(name: string, peer: string): Facts['nodes'][number] {
-  const database = {
-    standby: name !== PRIMARY,
-    connections: 3,
-    room: 97,
-    slots: [{ name: peer, active: true, lost: false, heldSeconds: null as number | null }],
-    replayPaused: false,
-    commitSettings: [] as LoweredFact[],
-    holders: [] as HolderFact[],
-  };
-  return { name, database, message: '', disk: { freeBytes: 50e9, usedPercent: 20 } };
+/** The slot for a peer; `different`: what is not well about it. */
+function slotOf(peer: string, different: Partial<Database['slots'][number]> = {}): Database['slots'][number] {
+  return { name: `slot-of-${peer}`, active: true, lost: false, heldSeconds: null, ...different };
 }
 
-/** All is well. */
-function facts(): Facts {
-  return {
+function databaseOf(peer: string, standby: boolean): Database {
+  const none = { replayPaused: false, commitSettings: [], holders: [] };
+  return { standby, connections: 3, room: 97, slots: [slotOf(peer)], ...none };
+}
+
+/** All is well: all facts, and parts of them that tests change. */
+function well() {
+  const cluster = healthyCluster();
+  const [, replicaStatus] = cluster.nodes;
+  if (replicaStatus === undefined) throw new Error('the fixture has two nodes');
+  const [leader, database] = [databaseOf(REPLICA, false), databaseOf(PRIMARY, true)];
+  const disk = { freeBytes: 50e9, usedPercent: 20 };
+  const replica: Node = { name: REPLICA, database, message: '', disk };
+  const proxyContainer = container('haproxy', 'haproxy');
+  const standbyContainer = container(REPLICA, 'node');
+  const load = { sessions: 3, limit: 90, queued: 0 };
+  const haproxy: HaproxyFact = { answers: true, message: '', write: '10.0.0.20:5432', ...load };
+  const monitor: Facts['monitor'] = { cluster, healthy: true, message: '' };
+  const log = { file: '/logs/failover.log', there: true, freeBytes: 50e9 };
+  const all: Facts = {
     stack: 'dev',
     engine: { kind: 'answers', version: '27' },
     containers: [
-      container('haproxy', 'haproxy'),
-      container('failover-monitor', 'monitor'),
-      container(PRIMARY, 'node'),
-      container(REPLICA, 'node'),
-      container('backend', 'backend'),
+      ...[proxyContainer, container('failover-monitor', 'monitor'), container(PRIMARY, 'node')],
+      ...[standbyContainer, container('backend', 'backend')],
     ],
-    ports: [{ key: 'writePort', port: 5434, owner: 'haproxy', published: true, takenBy: null }],
-    monitor: { cluster: healthyCluster(), healthy: true, message: '' },
-    haproxy: { answers: true, message: '', write: '10.0.0.20:5432', sessions: 3, limit: 90, queued: 0 },
+    ports: [PORT],
+    ...{ monitor, haproxy, log },
     login: { kind: 'in', readOnly: false, standby: false, tookMs: 12 },
     passfile: { file: '/home/me/.pgpass', state: 'absent' },
-    nodes: [node(PRIMARY, 'slot-of-postgres-replica-1'), node(REPLICA, 'slot-of-postgres-primary')],
-    log: { file: '/logs/failover.log', there: true, freeBytes: 50e9 },
+    nodes: [{ name: PRIMARY, database: leader, message: '', disk }, replica],
     clockMs: 20,
-    slotOf: (name) => `slot-of-${name}`,
+    slotOf: (name) => slotOf(name).name,
   };
+  const containers = { proxyContainer, standbyContainer };
+  return { all, ...containers, haproxy, monitor, log, cluster, replicaStatus, leader, database, replica };
 }
+
+type Parts = ReturnType<typeof well>;
+/** The values that are not as they should be. */
+type Change = { [Part in keyof Parts]?: Partial<Parts[Part]> };
+
+function changed(change: Change): Facts {
+  const parts = well();
+  for (const part of Object.keys(change) as (keyof Parts)[]) Object.assign(parts[part], change[part]);
+  return parts.all;
+}
+
+const found = (change: Change): Finding[] => judge(changed(change));
+const codes = (change: Change): string[] => found(change).map(({ code }) => code);
 
 /** Docker's commands that a next step may name. */
 const DOCKER = ['start', 'restart', 'unpause', 'logs', 'exec', 'network connect', 'system df'];
@@ -74,371 +97,103 @@ function fits(text: string, row: string): boolean {
   return new RegExp(`^${parts.join('.*')}$`).test(text);
 }
 
-type Change = (all: ReturnType<typeof parts>) => void;
-
-/** The parts of the facts that tests change, so that each change is one line. */
-function parts(all: Facts) {
-  const cluster = all.monitor.cluster ?? healthyCluster();
-  const find = (name: string): Container => all.containers.find((one) => one.name === name) ?? container(name, 'node');
-  const replica = all.nodes[1] ?? node(REPLICA, '');
-  const replicaStatus = cluster.nodes[1] ?? cluster.nodes[0];
-  const [leader, database] = [all.nodes[0]?.database, replica.database];
-  if (replicaStatus === undefined || leader == null || database === null) throw new Error('the fixture has two nodes');
-  return { all, cluster, find, replica, replicaStatus, leader, database };
-}
-
-function found(change: Change): Finding[] {
-  const all = facts();
-  change(parts(all));
-  return judge(all);
-}
-
-const codes = (change: Change): string[] => found(change).map(({ code }) => code);
-
 const STATES = { MISSING: 'missing', PAUSED: 'paused', CRASHING: 'restarting', STOPPED: 'exited' } as const;
 const CONTAINERS = [
   ...[container('haproxy', 'haproxy'), container('failover-monitor', 'monitor'), container(REPLICA, 'node')],
   ...[container('backend', 'backend'), container('prometheus', 'prometheus'), container('pgadmin', 'pgadmin')],
 ];
+/** Codes of a keeper's failure that doctor takes over. */
+const FAILURES = FindingCode.extract([
+  ...['MUST_COPY', 'WAL_MISSING', 'SETTLE_FAILED', 'TABLESPACE_IN_USE', 'REWIND_FAILED', 'STREAM_IMPOSSIBLE'],
+  ...['DISK_TOO_SMALL', 'POSTGRES_CRASHED', 'PROMOTION_HANGS', 'SUPERUSER_LOCKED_OUT', 'LEADER_UNREACHABLE'],
+] as const);
+const PROMOTED_AGAIN = [1, 2, 3].map((id) => ({ ...event(id), code: 'PROMOTE_AGAIN' as const }));
+const PROMOTED_BY_HAND = { ...event(1), subject: REPLICA, code: 'PROMOTED_BY_HAND' as const };
+const PAUSE = { reason: 'new disk', since: '2026-11-24T20:00:00.000Z', until: null };
+
+const NOT_LOWERED: LoweredFact[] = [
+  { role: 'app', database: 'other', value: 'remote_apply' },
+  { role: null, database: 'other', value: 'on' },
+];
 
 /** For each row of the table a change of the facts after which doctor names its code, and no other. */
 const SHOWN: readonly (readonly [FindingCode, Change])[] = [
   ...CONTAINERS.flatMap((one) =>
-    Object.entries(STATES).map(
-      ([end, state]) =>
-        [
-          FindingCode.parse(`${one.role.toUpperCase()}_${end}`),
-          ({ all }: ReturnType<typeof parts>) => {
-            all.containers = [...all.containers.filter(({ name }) => name !== one.name), { ...one, state }];
-          },
-        ] as const,
-    ),
+    Object.entries(STATES).map(([end, state]): [FindingCode, Change] => {
+      const others = well().all.containers.filter(({ name }) => name !== one.name);
+      const code = FindingCode.parse(`${one.role.toUpperCase()}_${end}`);
+      return [code, { all: { containers: [...others, { ...one, state }] } }];
+    }),
   ),
-  [
-    'ENGINE_SILENT',
-    ({ all }) => {
-      all.engine = { kind: 'silent', words: '' };
-    },
-  ],
-  [
-    'NO_DOCKER',
-    ({ all }) => {
-      all.engine = { kind: 'no-client' };
-    },
-  ],
-  [
-    'ENGINE_DENIED',
-    ({ all }) => {
-      all.engine = { kind: 'denied' };
-    },
-  ],
-  [
-    'NAME_TAKEN',
-    ({ find }) => {
-      find(REPLICA).foreign = true;
-    },
-  ],
-  [
-    'PORT_NOT_PUBLISHED',
-    ({ all }) => {
-      all.ports = all.ports.map((port) => ({ ...port, published: false }));
-    },
-  ],
-  [
-    'HAPROXY_SILENT',
-    ({ all }) => {
-      if (all.haproxy) all.haproxy.answers = false;
-    },
-  ],
-  [
-    'ROUTE_CLOSED',
-    ({ all }) => {
-      if (all.haproxy) all.haproxy.write = null;
-    },
-  ],
-  [
-    'ROUTE_WRONG',
-    ({ all }) => {
-      if (all.haproxy) all.haproxy.write = '10.0.0.21:5432';
-    },
-  ],
-  [
-    'MONITOR_SILENT',
-    ({ all }) => {
-      all.monitor = { cluster: null, healthy: false, message: 'no answer' };
-    },
-  ],
-  [
-    'MONITOR_STALE',
-    ({ all }) => {
-      all.monitor.healthy = false;
-    },
-  ],
-  [
-    'CLOCK',
-    ({ all }) => {
-      all.clockMs = -60_000;
-    },
-  ],
-  [
-    'HAPROXY_UNREACHABLE',
-    ({ cluster }) => {
-      cluster.haproxy.reachable = false;
-    },
-  ],
-  [
-    'PASSWORD_UNKNOWN',
-    ({ all }) => {
-      all.login = { kind: 'no-password', message: 'no passphrase' };
-    },
-  ],
-  [
-    'CONNECTIONS_EXHAUSTED',
-    ({ all }) => {
-      all.login = { kind: 'failed', code: '53300', message: 'too many' };
-    },
-  ],
-  [
-    'LOGIN_FAILED',
-    ({ all }) => {
-      all.login = { kind: 'failed', code: '3D000', message: 'no database' };
-    },
-  ],
-  [
-    'ROUTE_TO_STANDBY',
-    ({ all }) => {
-      all.login = { kind: 'in', readOnly: false, standby: true, tookMs: 1 };
-    },
-  ],
-  [
-    'PASSFILE_OPEN',
-    ({ all }) => {
-      all.passfile = { file: 'f', state: 'open' };
-    },
-  ],
-  [
-    'DISK_LOW',
-    ({ replica }) => {
-      replica.disk = { freeBytes: 5e9, usedPercent: 92 };
-    },
-  ],
-  [
-    'NODE_FAILED',
-    ({ replicaStatus }) => {
-      replicaStatus.failure = 'COPY: no room';
-    },
-  ],
-  ...(
-    [
-      'MUST_COPY',
-      'WAL_MISSING',
-      'SETTLE_FAILED',
-      'TABLESPACE_IN_USE',
-      'REWIND_FAILED',
-      'STREAM_IMPOSSIBLE',
-      'DISK_TOO_SMALL',
-      'POSTGRES_CRASHED',
-      'PROMOTION_HANGS',
-      'SUPERUSER_LOCKED_OUT',
-      'LEADER_UNREACHABLE',
-    ] as const
-  ).map((code): [FindingCode, Change] => [
+  ...FAILURES.options.map((code): [FindingCode, Change] => [
     code,
-    ({ replicaStatus }) => {
-      replicaStatus.failure = `${code}: PostgreSQL said so (attempt 3)`;
-    },
+    { replicaStatus: { failure: `${code}: PostgreSQL said so (attempt 3)` } },
   ]),
-  [
-    'PROMOTION_REPEATED',
-    ({ cluster }) => {
-      cluster.serving = false;
-      cluster.events = [1, 2, 3].map((id) => ({ ...event(id), code: 'PROMOTE_AGAIN', at: cluster.at }));
-    },
-  ],
-  [
-    'REPLAY_PAUSED',
-    ({ database, replicaStatus }) => {
-      database.replayPaused = true;
-      replicaStatus.lagSeconds = 60;
-    },
-  ],
+  ['ENGINE_SILENT', { all: { engine: { kind: 'silent', words: '' } } }],
+  ['NO_DOCKER', { all: { engine: { kind: 'no-client' } } }],
+  ['ENGINE_DENIED', { all: { engine: { kind: 'denied' } } }],
+  ['NAME_TAKEN', { standbyContainer: { foreign: true } }],
+  ['PORT_NOT_PUBLISHED', { all: { ports: [{ ...PORT, published: false }] } }],
+  ['HAPROXY_SILENT', { haproxy: { answers: false } }],
+  ['ROUTE_CLOSED', { haproxy: { write: null } }],
+  ['ROUTE_WRONG', { haproxy: { write: '10.0.0.21:5432' } }],
+  ['MONITOR_SILENT', { monitor: { cluster: null, healthy: false, message: 'no answer' } }],
+  ['MONITOR_STALE', { monitor: { healthy: false } }],
+  ['CLOCK', { all: { clockMs: -60_000 } }],
+  ['HAPROXY_UNREACHABLE', { cluster: { haproxy: { ...healthyCluster().haproxy, reachable: false } } }],
+  ['PASSWORD_UNKNOWN', { all: { login: { kind: 'no-password', message: 'no passphrase' } } }],
+  ['CONNECTIONS_EXHAUSTED', { all: { login: { kind: 'failed', code: '53300', message: 'too many' } } }],
+  ['LOGIN_FAILED', { all: { login: { kind: 'failed', code: '3D000', message: 'no database' } } }],
+  ['ROUTE_TO_STANDBY', { all: { login: { kind: 'in', readOnly: false, standby: true, tookMs: 1 } } }],
+  ['PASSFILE_OPEN', { all: { passfile: { file: 'f', state: 'open' } } }],
+  ['DISK_LOW', { replica: { disk: { freeBytes: 5e9, usedPercent: 92 } } }],
+  ['NODE_FAILED', { replicaStatus: { failure: 'COPY: no room' } }],
+  ['PROMOTION_REPEATED', { cluster: { serving: false, events: PROMOTED_AGAIN } }],
+  ['REPLAY_PAUSED', { database: { replayPaused: true }, replicaStatus: { lagSeconds: 60 } }],
   [
     'SYNC_COMMIT_LOWERED',
-    ({ leader }) => {
-      leader.commitSettings = [
-        { role: 'app', database: null, value: 'OFF' },
-        { role: 'app', database: 'other', value: 'remote_apply' },
-        { role: null, database: 'other', value: 'on' },
-      ];
-    },
+    { leader: { commitSettings: [{ role: 'app', database: null, value: 'OFF' }, ...NOT_LOWERED] } },
   ],
-  [
-    'SLOT_HOLDS_ROWS',
-    ({ leader }) => {
-      leader.slots = leader.slots.map((slot) => ({ ...slot, active: false, heldSeconds: 7_200 }));
-    },
-  ],
+  ['SLOT_HOLDS_ROWS', { leader: { slots: [slotOf(REPLICA, { active: false, heldSeconds: 7_200 })] } }],
   [
     'TRANSACTION_OLD',
-    ({ database }) => {
-      database.holders = [{ kind: 'session', pid: 7, role: 'app', database: 'app', seconds: 4_000 }];
-    },
+    { database: { holders: [{ kind: 'session', pid: 7, role: 'app', database: 'app', seconds: 4_000 }] } },
   ],
-  [
-    'PREPARED_OLD',
-    ({ leader }) => {
-      leader.holders = [{ kind: 'prepared', name: 'x', database: 'app', seconds: 4_000 }];
-    },
-  ],
-  [
-    'POSTGRES_DOWN',
-    ({ replica }) => {
-      replica.database = null;
-    },
-  ],
-  [
-    'SECOND_PRIMARY',
-    ({ database }) => {
-      database.standby = false;
-    },
-  ],
-  [
-    'KEEPER_AWAY',
-    ({ replicaStatus }) => {
-      replicaStatus.connected = false;
-    },
-  ],
-  [
-    'SLOT_LOST',
-    ({ database }) => {
-      for (const slot of database.slots) slot.lost = true;
-    },
-  ],
-  [
-    'NOT_STREAMING',
-    ({ replicaStatus }) => {
-      replicaStatus.streamingFrom = null;
-    },
-  ],
-  [
-    'LAG',
-    ({ replicaStatus }) => {
-      replicaStatus.lagSeconds = 60;
-    },
-  ],
-  [
-    'NOT_COUNTED',
-    ({ replicaStatus }) => {
-      replicaStatus.sync = 'joining';
-    },
-  ],
-  [
-    'NOT_SERVING',
-    ({ cluster }) => {
-      cluster.serving = false;
-    },
-  ],
-  [
-    'LOG_MISSING',
-    ({ all }) => {
-      all.log.there = false;
-    },
-  ],
-  [
-    'LOG_DISK_FULL',
-    ({ all }) => {
-      all.log.freeBytes = 1000;
-    },
-  ],
-  [
-    'NETWORK_CUT',
-    ({ find }) => {
-      find(REPLICA).missingNetworks = ['inner'];
-    },
-  ],
-  [
-    'PORT_TAKEN',
-    ({ all }) => {
-      all.ports = all.ports.map((port) => ({ ...port, takenBy: 'container other' }));
-    },
-  ],
-  [
-    'READ_ONLY',
-    ({ all }) => {
-      all.login = { kind: 'in', readOnly: true, standby: false, tookMs: 1 };
-    },
-  ],
-  [
-    'PASSWORD_WRONG',
-    ({ all }) => {
-      all.login = { kind: 'failed', code: '28P01', message: 'no' };
-    },
-  ],
-  [
-    'PASSFILE_WRONG',
-    ({ all }) => {
-      all.passfile = { file: 'f', state: 'wrong' };
-    },
-  ],
-  [
-    'DISK_FULL',
-    ({ replica }) => {
-      replica.disk = { freeBytes: 0, usedPercent: 100 };
-    },
-  ],
-  [
-    'PROMOTED_BY_HAND',
-    ({ cluster, replicaStatus }) => {
-      cluster.events = [{ ...event(1), subject: REPLICA, code: 'PROMOTED_BY_HAND' }];
-      replicaStatus.streamingFrom = null;
-    },
-  ],
-  [
-    'SLOT_MISSING',
-    ({ database }) => {
-      database.slots = [];
-    },
-  ],
-  [
-    'SLOT_MISSING',
-    ({ leader }) => {
-      leader.slots = [];
-    },
-  ],
-  [
-    'SLOT_LOST',
-    ({ leader }) => {
-      for (const slot of leader.slots) slot.lost = true;
-    },
-  ],
+  ['PREPARED_OLD', { leader: { holders: [{ kind: 'prepared', name: 'x', database: 'app', seconds: 4_000 }] } }],
+  ['POSTGRES_DOWN', { replica: { database: null } }],
+  ['SECOND_PRIMARY', { database: { standby: false } }],
+  ['KEEPER_AWAY', { replicaStatus: { connected: false } }],
+  ['SLOT_LOST', { database: { slots: [slotOf(PRIMARY, { lost: true })] } }],
+  ['NOT_STREAMING', { replicaStatus: { streamingFrom: null } }],
+  ['LAG', { replicaStatus: { lagSeconds: 60 } }],
+  ['NOT_COUNTED', { replicaStatus: { sync: 'joining' } }],
+  ['NOT_SERVING', { cluster: { serving: false } }],
+  ['LOG_MISSING', { log: { there: false } }],
+  ['LOG_DISK_FULL', { log: { freeBytes: 1000 } }],
+  ['NETWORK_CUT', { standbyContainer: { missingNetworks: ['inner'] } }],
+  ['PORT_TAKEN', { all: { ports: [{ ...PORT, takenBy: 'container other' }] } }],
+  ['READ_ONLY', { all: { login: { kind: 'in', readOnly: true, standby: false, tookMs: 1 } } }],
+  ['PASSWORD_WRONG', { all: { login: { kind: 'failed', code: '28P01', message: 'no' } } }],
+  ['PASSFILE_WRONG', { all: { passfile: { file: 'f', state: 'wrong' } } }],
+  ['DISK_FULL', { replica: { disk: { freeBytes: 0, usedPercent: 100 } } }],
+  ['PROMOTED_BY_HAND', { cluster: { events: [PROMOTED_BY_HAND] }, replicaStatus: { streamingFrom: null } }],
+  ['SLOT_MISSING', { database: { slots: [] } }],
+  ['SLOT_MISSING', { leader: { slots: [] } }],
+  ['SLOT_LOST', { leader: { slots: [slotOf(REPLICA, { lost: true })] } }],
   [
     'SLOT_HOLDS_ROWS',
-    ({ leader }) => {
-      leader.slots.push({ name: 'another', active: false, lost: false, heldSeconds: 7_200 });
-    },
+    { leader: { slots: [slotOf(REPLICA), slotOf('another', { active: false, heldSeconds: 7_200 })] } },
   ],
   [
     'SETTINGS_REFUSED',
-    ({ replicaStatus }) => {
-      replicaStatus.settings = { restart: 'none', pending: [], refused: 'shared_buffers = 64GB' };
-    },
+    { replicaStatus: { settings: { restart: 'none', pending: [], refused: 'shared_buffers = 64GB' } } },
   ],
-  [
-    'PAUSED',
-    ({ cluster }) => {
-      cluster.pause = { reason: 'new disk', since: '2026-11-24T20:00:00.000Z', until: null };
-    },
-  ],
-  [
-    'OBSERVE',
-    ({ cluster }) => {
-      cluster.failoverMode = 'observe';
-    },
-  ],
+  ['PAUSED', { cluster: { pause: PAUSE } }],
+  ['OBSERVE', { cluster: { failoverMode: 'observe' } }],
 ];
 
 describe('doctor', () => {
-  it('finds nothing where nothing is wrong', () => expect(codes(() => {})).toEqual([]));
+  it('finds nothing where nothing is wrong', () => expect(codes({})).toEqual([]));
 
   it.each(SHOWN)('names %s alone', (code, change) => expect(codes(change)).toEqual([code]));
 
@@ -470,99 +225,85 @@ describe('doctor', () => {
     },
   );
 
-  it('names a disk or a hung PostgreSQL even when both are', () =>
-    expect(
-      codes(({ replica }) => {
-        replica.disk = { freeBytes: 0, usedPercent: 100 };
-        replica.database = null;
-      }),
-    ).toEqual(['DISK_FULL']));
+  it.each<[string, FindingCode[], Change]>([
+    [
+      'names a disk or a hung PostgreSQL even when both are',
+      ['DISK_FULL'],
+      { replica: { disk: { freeBytes: 0, usedPercent: 100 }, database: null } },
+    ],
+    [
+      'leaves out what follows from a cause',
+      ['HAPROXY_STOPPED'],
+      {
+        proxyContainer: { state: 'exited' },
+        cluster: { serving: false },
+        all: { haproxy: undefined, login: undefined, ports: [{ ...PORT, published: false }] },
+      },
+    ],
+    [
+      'finds nothing in what holds no rows for long, was promoted again long ago, or belongs to an asynchronous stack',
+      [],
+      {
+        leader: {
+          holders: [{ kind: 'session', pid: 7, role: 'app', database: 'app', seconds: 3_000 }],
+          slots: [slotOf(REPLICA, { heldSeconds: 3_000 })],
+          commitSettings: [{ role: 'app', database: null, value: 'off' }],
+        },
+        cluster: { events: PROMOTED_AGAIN, syncMode: 'asynchronous' },
+      },
+    ],
+    [
+      'finds no news in an earlier promotion by hand once the standby follows again',
+      [],
+      { cluster: { events: [PROMOTED_BY_HAND] } },
+    ],
+  ])('%s', (_, expected, change) => expect(codes(change)).toEqual(expected));
 
-  it('leaves out what follows from a cause', () =>
-    expect(
-      codes(({ all, find, cluster }) => {
-        find('haproxy').state = 'exited';
-        cluster.serving = false;
-        all.haproxy = undefined;
-        all.login = undefined;
-        all.ports = all.ports.map((port) => ({ ...port, published: false }));
-      }),
-    ).toEqual(['HAPROXY_STOPPED']));
+  it('puts errors before warnings, and the worst one tells the exit code', () => {
+    expect(exitCode(found({ standbyContainer: { state: 'exited' } }))).toBe(EXIT.attention);
+    const both = found({ standbyContainer: { state: 'exited' }, proxyContainer: { state: 'exited' } });
+    expect(both.map(({ severity }) => severity)).toEqual(['error', 'warning']);
+    expect(exitCode(both)).toBe(EXIT.failed);
+  });
 
-  it('finds nothing in what holds no rows for long, was promoted again long ago, or belongs to an asynchronous stack', () =>
-    expect(
-      codes(({ leader, cluster }) => {
-        leader.holders = [{ kind: 'session', pid: 7, role: 'app', database: 'app', seconds: 3_000 }];
-        leader.slots = leader.slots.map((slot) => ({ ...slot, heldSeconds: 3_000 }));
-        cluster.events = [1, 2, 3].map((id) => ({ ...event(id), code: 'PROMOTE_AGAIN' }));
-        leader.commitSettings = [{ role: 'app', database: null, value: 'off' }];
-        cluster.syncMode = 'asynchronous';
-      }),
-    ).toEqual([]));
+  /** What the command says of a stack, and its exit code. */
+  async function said(change: Change, json = false) {
+    const { io, said } = fakeIo('http://127.0.0.1:1');
+    said.code = await doctor(io, { stack: 'dev', json }, async () => changed(change));
+    return said;
+  }
 
   it('says for whom synchronous_commit is lowered, how to raise it, and that their writes are not covered', async () => {
-    const all = facts();
-    parts(all).leader.commitSettings = [
+    const commitSettings = [
       { role: 'a"; DROP ROLE b; --', database: null, value: 'off' },
       { role: 'app', database: 'd', value: 'local' },
       { role: null, database: 'd', value: 'remote_write' },
       { role: null, database: null, value: 'false' },
     ];
-    const words = fakeIo('http://127.0.0.1:1');
-    expect(await doctor(words.io, { stack: 'dev' }, async () => all)).toBe(EXIT.attention);
-    const steps = words.said.out.filter((line) => line.includes('RESET'));
+    const { code, out } = await said({ leader: { commitSettings } });
+    expect(code).toBe(EXIT.attention);
+    const steps = out.filter((line) => line.includes('RESET'));
     expect(steps.map((line) => line.replace(/.*then: /, ''))).toEqual([
       'ALTER ROLE "a""; DROP ROLE b; --" RESET synchronous_commit',
       'ALTER ROLE "app" IN DATABASE "d" RESET synchronous_commit',
       'ALTER DATABASE "d" RESET synchronous_commit',
       'ALTER ROLE ALL RESET synchronous_commit',
     ]);
-    expect(words.said.out.at(-1)).toMatch(/^If the leader died now: .*, except for what SYNC_COMMIT_LOWERED names$/);
-  });
-
-  it('an earlier promotion by hand is no news once the standby follows again', () => {
-    const undone: Change = ({ cluster }) => {
-      cluster.events = [{ ...event(1), subject: REPLICA, code: 'PROMOTED_BY_HAND' }];
-    };
-    expect(codes(undone)).toEqual([]);
-    expect(
-      codes((all) => {
-        undone(all);
-        all.replicaStatus.streamingFrom = null;
-      }),
-    ).toEqual(['PROMOTED_BY_HAND']);
-  });
-
-  it('puts errors before warnings, and the worst one tells the exit code', () => {
-    const all = facts();
-    parts(all).find(REPLICA).state = 'exited';
-    expect(exitCode(judge(all))).toBe(EXIT.attention);
-    parts(all).find('haproxy').state = 'exited';
-    expect(judge(all).map(({ severity }) => severity)).toEqual(['error', 'warning']);
-    expect(exitCode(judge(all))).toBe(EXIT.failed);
+    expect(out.at(-1)).toMatch(/^If the leader died now: .*, except for what SYNC_COMMIT_LOWERED names$/);
   });
 
   it('shows what PostgreSQL said as text, so that it steers no terminal', async () => {
-    const all = facts();
-    const { replica } = parts(all);
-    replica.database = null;
-    replica.message = 'FATAL \x1b[2J\r\nall is well';
-    const words = fakeIo('http://127.0.0.1:1');
-    await doctor(words.io, { stack: 'dev' }, async () => all);
-    expect(words.said.out[0]).toContain('(FATAL \\x1b[2J | all is well)');
+    const { out } = await said({ replica: { database: null, message: 'FATAL \x1b[2J\r\nall is well' } });
+    expect(out[0]).toContain('(FATAL \\x1b[2J | all is well)');
   });
 
   it('says the next step, names a pause on stderr, and prints JSON', async () => {
-    const all = facts();
-    parts(all).find(REPLICA).state = 'paused';
-    parts(all).cluster.pause = { reason: 'new disk', since: '2026-11-24T20:00:00.000Z', until: null };
-    const words = fakeIo('http://127.0.0.1:1');
-    expect(await doctor(words.io, { stack: 'dev' }, async () => all)).toBe(EXIT.attention);
-    expect(words.said.out).toContain(`  → docker unpause ${REPLICA}`);
-    expect(words.said.err).toEqual([expect.stringContaining('PAUSED since')]);
-    const json = fakeIo('http://127.0.0.1:1');
-    await doctor(json.io, { stack: 'dev', json: true }, async () => all);
-    expect(JSON.parse(json.said.out.join('\n')).findings).toHaveLength(2);
+    const change: Change = { standbyContainer: { state: 'paused' }, cluster: { pause: PAUSE } };
+    const { code, out, err } = await said(change);
+    expect(code).toBe(EXIT.attention);
+    expect(out).toContain(`  → docker unpause ${REPLICA}`);
+    expect(err).toEqual([expect.stringContaining('PAUSED since')]);
+    expect(JSON.parse((await said(change, true)).out.join('\n')).findings).toHaveLength(2);
   });
 });
 

@@ -1,64 +1,10 @@
 /** A monitor as the command line sees it: the schemas of api.ts, served on a port of its own. */
 import { serve } from '@hono/node-server';
 import { Hono } from 'hono';
-import { Answer, Bodies, ClusterStatus, type Command, type LogEvent } from '../../failover/contract/api';
+import { Answer, Bodies, type ClusterStatus, type Command, type LogEvent } from '../../failover/contract/api';
+import { healthyCluster } from '../rig/healthy-cluster';
 
 export const TOKEN = 'the-token';
-
-const NODE = {
-  state: 'standby',
-  timeline: 3,
-  lsn: '0/5000060',
-  lagBytes: null,
-  lagSeconds: null,
-  streamingFrom: null,
-  connected: true,
-  since: '2026-11-24T20:00:00.000Z',
-  order: 'lead, alone',
-  done: true,
-  failure: null,
-  settings: null,
-  syncState: null,
-  slots: [],
-};
-
-/** A cluster in which all is well. */
-export function healthyCluster(): ClusterStatus {
-  return ClusterStatus.parse({
-    stack: 'dev',
-    version: '0.1.0',
-    at: '2026-11-24T21:00:00.000Z',
-    serving: true,
-    sentence: 'postgres-primary serves in term 4',
-    code: 'STEADY',
-    rule: 'steady',
-    ifLeaderDied: { sentence: 'postgres-replica-1 takes over', takesOver: 'postgres-replica-1', loss: 'none' },
-    term: 4,
-    leader: 'postgres-primary',
-    leaving: null,
-    failoverMode: 'automatic',
-    pause: null,
-    syncMode: 'synchronous',
-    nodes: [
-      { ...NODE, name: 'postgres-primary', address: '10.0.0.20', role: 'leader', state: 'primary', sync: 'no' },
-      {
-        ...NODE,
-        name: 'postgres-replica-1',
-        address: '10.0.0.21',
-        role: 'standby',
-        lagBytes: 2048,
-        lagSeconds: 0.1,
-        sync: 'counted',
-        streamingFrom: 'postgres-primary',
-        order: 'follow postgres-primary (stream)',
-      },
-    ],
-    haproxy: { reachable: true, write: 'postgres-primary', read: ['postgres-replica-1'], unreached: [] },
-    sync: { waitsFor: 1, members: ['postgres-replica-1'], changing: false },
-    lastFailover: null,
-    events: [],
-  });
-}
 
 export function event(id: number, message = `event ${id}`): LogEvent {
   const at = new Date(Date.UTC(2026, 10, 24, 21, 0, id)).toISOString();

@@ -2,47 +2,28 @@
 import { mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { delimiter, dirname, join } from 'node:path';
-import { afterAll, afterEach, beforeAll, beforeEach, expect, it } from 'vitest';
+import { beforeAll, beforeEach, expect, it } from 'vitest';
 import { EXIT } from '../../cli/exit';
 import type { MonitorConfig } from '../../failover/contract/inputs';
 import { derivedPassword } from '../../failover/contract/proof';
 import { run } from '../../scripts/lib/exec';
 import { bundleImages } from '../../scripts/lib/staging';
-import { FakeMonitor, healthyCluster } from './fake-monitor';
+import { checkConfig } from '../../stack/config';
+import { monitorConfig } from '../../stack/monitor-config';
+import { buildTopology } from '../../stack/topology';
+import { healthyCluster } from '../rig/healthy-cluster';
+import { FakeMonitor } from './fake-monitor';
 
-const CONFIG: MonitorConfig = {
-  stack: 'dev',
-  nodes: [
-    { name: 'postgres-primary', address: '10.0.0.20' },
-    { name: 'postgres-replica-1', address: '10.0.0.21' },
-  ],
-  clusterKey: 'k'.repeat(32),
-  databasePassword: 'the-password',
-  settings: {
-    monitorAddress: '127.0.0.1',
-    // Nothing takes this login: `wait-serving` goes on waiting.
-    haproxyAddress: '127.0.0.1',
-    subnet: '10.0.0.0/24',
-    databaseName: 'shop',
-    databaseUser: 'shop_owner',
-    databaseVerifier: 'SCRAM-SHA-256$…',
-    postgresSettings: {},
-  },
-  hostNames: [],
-  logFormat: 'text',
-  logSizeBytes: 10_000,
-  policy: {
-    hangTimeoutMs: 2_000,
-    syncMode: 'synchronous',
-    onNoReplica: 'continue',
-    syncCount: 1,
-    maxLagBytes: 0,
-    readFallback: true,
-    startGraceMs: 0,
-    switchback: false,
-    switchbackAfterMs: 0,
-  },
-};
+/** As the program writes it. Nothing takes a login at HAProxy's address: `wait-serving` goes on waiting. */
+function config(): MonitorConfig {
+  const { settings } = checkConfig({ databaseName: 'shop', databaseUser: 'shop_owner' });
+  if (settings === undefined) throw new Error('the config is refused');
+  const topology = buildTopology(settings, { project: 'p', stack: 'dev', projectRoot: '/' });
+  const secrets = { clusterKey: 'k'.repeat(32), databasePassword: 'the-password', databaseVerifier: 'SCRAM-SHA-256$…' };
+  const made = monitorConfig(topology, secrets);
+  return { ...made, settings: { ...made.settings, haproxyAddress: '127.0.0.1' } };
+}
+const CONFIG = config();
 const NAMES = ['pgfailover', 'switchover', 'promote', 'wait-serving'];
 const DEADLINE_MS = 15_000;
 
@@ -55,13 +36,13 @@ beforeAll(async () => {
   writeFileSync(join(folder, 'pgfailover'), script, { mode: 0o755 });
   for (const name of NAMES.slice(1)) symlinkSync('pgfailover', join(folder, name));
   writeFileSync(join(folder, 'monitor.json'), JSON.stringify(CONFIG));
+  return () => rmSync(folder, { recursive: true, force: true });
 }, DEADLINE_MS * 2);
-afterAll(() => rmSync(folder, { recursive: true, force: true }));
 beforeEach(async () => {
   monitor = new FakeMonitor(derivedPassword(CONFIG.clusterKey, 'admin'));
   await monitor.open();
+  return () => monitor.close();
 });
-afterEach(() => monitor.close());
 
 function inside(line: string) {
   const [name = '', ...args] = line.split(' ');

@@ -2,8 +2,9 @@ import { afterEach, beforeEach, expect, it, vi } from 'vitest';
 import type { LoginFact } from '../../cli/doctor/facts';
 import { EXIT } from '../../cli/exit';
 import { waitForNode, waitServing } from '../../cli/wait-serving';
+import { healthyCluster } from '../rig/healthy-cluster';
 import { fakeIo } from './console';
-import { event, FakeMonitor, healthyCluster } from './fake-monitor';
+import { event, FakeMonitor } from './fake-monitor';
 
 const IN: LoginFact = { kind: 'in', readOnly: false, standby: false, tookMs: 1 };
 
@@ -18,8 +19,8 @@ let monitor: FakeMonitor;
 beforeEach(async () => {
   monitor = new FakeMonitor();
   await monitor.open();
+  return () => monitor.close();
 });
-afterEach(() => monitor.close());
 
 it('says each reason once, until the cluster serves and its owner can log in', async () => {
   let looks = 0;

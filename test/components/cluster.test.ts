@@ -49,35 +49,26 @@ const BACKEND = [
 ];
 
 describe('the cluster', () => {
-  it('has exactly these parts by default', async () => {
+  const PGADMIN = ['Container pgadmin', 'Image pgadmin-image', 'PgAdmin pgadmin', 'RandomPassword pgadmin-password'];
+  const MORE = ['Backend backend-2', 'Backend backend-3', 'Container backend-2', 'Container backend-3'];
+  it.each<[string, Record<string, string>, string[]]>([
+    ['one replica and a backend by default', {}, [...replica(1), ...BACKEND]],
+    ['no replica with replicas 0 and no backend with backend false', { replicas: '0', backend: 'false' }, []],
+    ['eight replicas with replicas 8', { replicas: '8' }, [...[1, 2, 3, 4, 5, 6, 7, 8].flatMap(replica), ...BACKEND]],
+    ['three backends with backendReplicas 3', { backendReplicas: '3' }, [...replica(1), ...BACKEND, ...MORE]],
+    ['none of them without a backend', { replicas: '0', backend: 'false', backendReplicas: '3' }, []],
+    [
+      'pgAdmin with pgadmin true, also without a backend',
+      { replicas: '0', backend: 'false', pgadmin: 'true' },
+      [...PGADMIN, 'Command password-in-force'],
+    ],
+  ])('has exactly these parts: %s', async (_, raw, parts) => {
+    expect(listing(await cluster(raw, '12345'))).toEqual([...SMALLEST, ...parts].sort());
+  });
+
+  it('makes a password where none was given', async () => {
     const expected = [...SMALLEST, ...replica(1), ...BACKEND, 'RandomPassword database-password'];
     expect(listing(await cluster())).toEqual(expected.sort());
-  });
-
-  it('has no replica with replicas 0, no backend with backend false, and makes no password that was given', async () => {
-    expect(listing(await cluster({ replicas: '0', backend: 'false' }, '12345'))).toEqual(SMALLEST);
-  });
-
-  it('has eight replicas with replicas 8', async () => {
-    const expected = [...SMALLEST, ...[1, 2, 3, 4, 5, 6, 7, 8].flatMap(replica), ...BACKEND];
-    expect(listing(await cluster({ replicas: '8' }, '12345'))).toEqual(expected.sort());
-  });
-
-  it('has three backends with backendReplicas 3, and none of them without a backend', async () => {
-    const more = ['Backend backend-2', 'Backend backend-3', 'Container backend-2', 'Container backend-3'];
-    const expected = [...SMALLEST, ...replica(1), ...BACKEND, ...more];
-    expect(listing(await cluster({ backendReplicas: '3' }, '12345'))).toEqual(expected.sort());
-    expect(listing(await cluster({ replicas: '0', backend: 'false', backendReplicas: '3' }, '12345'))).toEqual(
-      SMALLEST,
-    );
-  });
-
-  it('has pgAdmin with pgadmin true, also without a backend', async () => {
-    const pgadmin = ['Container pgadmin', 'Image pgadmin-image', 'PgAdmin pgadmin', 'RandomPassword pgadmin-password'];
-    const expected = [...SMALLEST, ...pgadmin, 'Command password-in-force'];
-    expect(listing(await cluster({ replicas: '0', backend: 'false', pgadmin: 'true' }, '12345'))).toEqual(
-      expected.sort(),
-    );
   });
 
   it('has an output for each part that runs, and no undefined one', async () => {
@@ -101,24 +92,18 @@ describe('the cluster', () => {
       'adminToken',
     ];
     expect((await names({ backend: 'false' })).sort()).toEqual(always.sort());
-    expect(await names({ pgadmin: 'true', monitoring: 'true' })).toEqual(
-      expect.arrayContaining([...always, 'apiUrl', 'apiDocsUrl', 'prometheusUrl', 'pgadminUrl', 'pgadminLogin']),
-    );
+    const optional = ['apiUrl', 'apiDocsUrl', 'prometheusUrl', 'pgadminUrl', 'pgadminLogin'];
+    const all = await names({ pgadmin: 'true', monitoring: 'true' });
+    expect(all).toEqual(expect.arrayContaining([...always, ...optional]));
   });
 
   it('leaves every input of HAProxy, its config and the other backends as they are when backends come', async () => {
     const before = await cluster({}, '12345');
     const after = await cluster({ backendReplicas: '8' }, '12345');
-    const parts = [
-      'Container haproxy',
-      'Command haproxy-apply-config',
-      'Container failover-monitor',
-      'Container backend',
-    ];
-    for (const part of parts) {
-      const [type = '', name = ''] = part.split(' ');
-      expect(find(after, type, name)).toEqual(find(before, type, name));
-    }
+    for (const name of ['haproxy', 'failover-monitor', 'backend'])
+      expect(find(after, 'Container', name)).toEqual(find(before, 'Container', name));
+    const config = (all: Registered[]) => find(all, 'Command', 'haproxy-apply-config');
+    expect(config(after)).toEqual(config(before));
     const { name, ...second } = find(after, 'Container', 'backend-2').inputs;
     const { name: _, ...first } = find(after, 'Container', 'backend').inputs;
     expect(name).toBe('backend-2');
@@ -127,29 +112,14 @@ describe('the cluster', () => {
 
   it('leaves every input of a running node as it is, whatever can be tuned', async () => {
     const before = await cluster({}, '12345');
-    const after = await cluster(
-      {
-        replicas: '3',
-        hangTimeout: '5s',
-        syncMode: 'asynchronous',
-        onNoReplica: 'block',
-        maxLag: '1GB',
-        readFallback: 'false',
-        startGrace: '1s',
-        switchback: 'false',
-        switchbackAfter: '1m',
-        holdTimeout: '5s',
-        writePort: '6434',
-        bindAddress: '0.0.0.0',
-        databaseName: 'other',
-        databaseUser: 'other',
-        backend: 'false',
-      },
-      'other',
-    );
-    for (const name of ['postgres-primary', 'postgres-replica-1']) {
+    const tuned = {
+      ...{ replicas: '3', hangTimeout: '5s', syncMode: 'asynchronous', onNoReplica: 'block', maxLag: '1GB' },
+      ...{ readFallback: 'false', startGrace: '1s', switchback: 'false', switchbackAfter: '1m', holdTimeout: '5s' },
+      ...{ writePort: '6434', bindAddress: '0.0.0.0', databaseName: 'other', databaseUser: 'other', backend: 'false' },
+    };
+    const after = await cluster(tuned, 'other');
+    for (const name of ['postgres-primary', 'postgres-replica-1'])
       expect(find(after, 'Container', name)).toEqual(find(before, 'Container', name));
-    }
   });
 
   it('builds its images for the given platform from the staged folders, side by side', async () => {
@@ -232,13 +202,7 @@ describe('the cluster', () => {
       expect(`${name} ${JSON.stringify(open)}`).not.toMatch(/pass-phrase-1|generated-|SCRAM/);
     }
     const holders = resources.filter((resource) => resource.secrets.length > 0).map((resource) => resource.name);
-    expect(holders).toEqual([
-      'backend',
-      'failover-monitor',
-      'password-in-force',
-      'postgres-primary',
-      'postgres-replica-1',
-      'tell-backends-password',
-    ]);
+    const nodes = ['postgres-primary', 'postgres-replica-1'];
+    expect(holders).toEqual(['backend', 'failover-monitor', 'password-in-force', ...nodes, 'tell-backends-password']);
   });
 });

@@ -31,12 +31,16 @@ const common = (role: string) => ({
   logDriver: 'json-file',
   logOpts: { 'max-file': '3', 'max-size': '10m' },
 });
-const published = (internal: number, external: number) => ({
-  internal,
-  external,
-  ip: '127.0.0.1',
-  protocol: 'tcp',
+/** What a container has that stops within so many seconds. */
+const running = (role: string, name: string, user: string, stopTimeout: number) => ({
+  ...{ ...common(role), name, user, image: `sha256:${role}-image` },
+  ...{ stopTimeout, destroyGraceSeconds: stopTimeout },
 });
+const published = (internal: number, external = internal) => {
+  return { internal, external, ip: '127.0.0.1', protocol: 'tcp' };
+};
+const inner = (address: number) => ({ name: 'postgres-failover-inner', ipv4Address: `10.201.43.${address}` });
+const volume = (source: string, target: string) => ({ type: 'volume', source, target });
 const upload = (file: string, content: string) => ({ file, content, permissions: '0444' });
 
 /** The content of a container's only upload. */
@@ -88,20 +92,15 @@ describe('the monitor', () => {
   it('has exactly these inputs', () => {
     const { inputs, secrets } = find(resources, 'Container', 'failover-monitor');
     expect(inputs).toEqual({
-      ...common('monitor'),
-      name: 'failover-monitor',
-      image: 'sha256:monitor-image',
-      user: '10002:10010',
-      networksAdvanced: [{ name: 'postgres-failover-inner', ipv4Address: '10.201.43.11' }],
-      ports: [published(8008, 8008)],
+      ...running('monitor', 'failover-monitor', '10002:10010', 10),
+      networksAdvanced: [inner(11)],
+      ports: [published(8008)],
       mounts: [
-        { type: 'volume', source: 'failover-monitor-store', target: '/var/lib/postgres-failover' },
+        volume('failover-monitor-store', '/var/lib/postgres-failover'),
         { type: 'bind', source: '/project/logs/test', target: '/var/log/postgres-failover' },
-        { type: 'volume', source: 'haproxy-sockets', target: '/run/haproxy' },
+        volume('haproxy-sockets', '/run/haproxy'),
       ],
       uploads: [upload('/etc/postgres-failover/monitor.json', expect.any(String))],
-      stopTimeout: 10,
-      destroyGraceSeconds: 10,
     });
     expect(secrets).toEqual(['uploads']);
   });
@@ -184,23 +183,12 @@ describe('HAProxy', () => {
   it('has exactly these inputs', () => {
     const { inputs, secrets } = find(resources, 'Container', 'haproxy');
     expect(inputs).toEqual({
-      ...common('haproxy'),
-      name: 'haproxy',
-      image: 'sha256:haproxy-image',
-      user: '10001:10010',
+      ...running('haproxy', 'haproxy', '10001:10010', 10),
       readOnly: true,
       tmpfs: { '/tmp': 'rw,noexec,nosuid,nodev,size=16m' },
-      networksAdvanced: [
-        { name: 'postgres-failover-inner', ipv4Address: '10.201.43.10' },
-        { name: 'postgres-failover-front', aliases: ['haproxy'] },
-      ],
-      ports: [published(5000, 5000), published(5432, 5434), published(5433, 5435), published(8000, 8000)],
-      mounts: [
-        { type: 'volume', source: 'haproxy-config', target: '/etc/haproxy/run' },
-        { type: 'volume', source: 'haproxy-sockets', target: '/run/haproxy' },
-      ],
-      stopTimeout: 10,
-      destroyGraceSeconds: 10,
+      networksAdvanced: [inner(10), { name: 'postgres-failover-front', aliases: ['haproxy'] }],
+      ports: [published(5000), published(5432, 5434), published(5433, 5435), published(8000)],
+      mounts: [volume('haproxy-config', '/etc/haproxy/run'), volume('haproxy-sockets', '/run/haproxy')],
     });
     expect(secrets).toEqual([]);
   });
@@ -210,10 +198,10 @@ describe('HAProxy', () => {
       makeCluster({ backend: 'false', bindAddress: '0.0.0.0' });
     });
     const ports = find(without, 'Container', 'haproxy').inputs.ports as { internal: number; ip: string }[];
-    expect(ports.map(({ internal, ip }) => [internal, ip])).toEqual([
-      [5000, '0.0.0.0'],
-      [5432, '0.0.0.0'],
-      [5433, '0.0.0.0'],
+    expect(ports.map(({ internal, ip }) => `${ip}:${internal}`)).toEqual([
+      '0.0.0.0:5000',
+      '0.0.0.0:5432',
+      '0.0.0.0:5433',
     ]);
     expect(find(without, 'Command', 'haproxy-apply-config').inputs.stdin).not.toContain('frontend api');
   });
@@ -229,9 +217,8 @@ describe('HAProxy', () => {
   });
 
   it('has two labelled volumes', () => {
-    for (const name of ['haproxy-config', 'haproxy-sockets']) {
+    for (const name of ['haproxy-config', 'haproxy-sockets'])
       expect(find(resources, 'Volume', name).inputs).toEqual({ name, labels: labels('haproxy') });
-    }
   });
 });
 
@@ -242,16 +229,11 @@ describe('Prometheus', () => {
     });
     const { inputs, secrets } = find(withIt, 'Container', 'prometheus');
     expect(inputs).toEqual({
-      ...common('prometheus'),
-      name: 'prometheus',
-      image: 'sha256:prometheus-image',
-      user: '10004:10004',
-      networksAdvanced: [{ name: 'postgres-failover-inner', ipv4Address: '10.201.43.12' }],
-      ports: [published(9090, 9090)],
-      mounts: [{ type: 'volume', source: 'prometheus-data', target: '/var/lib/pgfailover-prometheus' }],
+      ...running('prometheus', 'prometheus', '10004:10004', 30),
+      networksAdvanced: [inner(12)],
+      ports: [published(9090)],
+      mounts: [volume('prometheus-data', '/var/lib/pgfailover-prometheus')],
       uploads: [upload('/etc/pgfailover-prometheus/prometheus.yml', expect.any(String))],
-      stopTimeout: 30,
-      destroyGraceSeconds: 30,
     });
     expect(secrets).toEqual([]);
     const [config] = inputs.uploads as { content: string }[];
@@ -264,10 +246,7 @@ describe('the backend', () => {
   it('has exactly these inputs', () => {
     const { inputs, secrets } = find(resources, 'Container', 'backend');
     expect(inputs).toEqual({
-      ...common('backend'),
-      name: 'backend',
-      image: 'sha256:backend-image',
-      user: '10003:10003',
+      ...running('backend', 'backend', '10003:10003', 20),
       networksAdvanced: [{ name: 'postgres-failover-front', aliases: ['backend'] }],
       envs: ['BEHIND_PROXY=true', 'HOST=0.0.0.0'],
       uploads: [
@@ -275,10 +254,7 @@ describe('the backend', () => {
         upload('/etc/backend/secrets/haproxy_url', 'postgresql://blink_user:12345@haproxy:5432/blink_db'),
         upload('/etc/backend/secrets/secret_key', GENERATED),
       ],
-      stopTimeout: 20,
-      wait: true,
-      waitTimeout: 120,
-      destroyGraceSeconds: 20,
+      ...{ wait: true, waitTimeout: 120 },
     });
     expect(secrets).toEqual(['uploads']);
   });
@@ -293,23 +269,17 @@ describe('pgAdmin', () => {
       ConnectionParameters: { sslmode: 'prefer', passfile: '/pgpass', connect_timeout: 30 },
     };
     expect(inputs).toEqual({
-      ...common('pgadmin'),
-      name: 'pgadmin',
-      image: 'sha256:pgadmin-image',
-      user: '10005:10005',
+      ...running('pgadmin', 'pgadmin', '10005:10005', 10),
       tmpfs: { '/var/lib/pgadmin': 'rw,noexec,nosuid,nodev,size=256m,mode=0700,uid=10005,gid=10005' },
       networksAdvanced: [{ name: 'postgres-failover-front' }],
-      ports: [published(5050, 5050)],
+      ports: [published(5050)],
       uploads: [
         upload('/etc/pgadmin/login', 'admin@example.com'),
         upload('/etc/pgadmin/secrets/login_password', GENERATED),
         upload('/etc/pgadmin/secrets/pgpass', 'haproxy:5432:*:blink_user:12345\n'),
         upload('/etc/pgadmin/servers.json', JSON.stringify({ Servers: { 1: server } })),
       ],
-      wait: true,
-      waitTimeout: 600,
-      stopTimeout: 10,
-      destroyGraceSeconds: 10,
+      ...{ wait: true, waitTimeout: 600 },
     });
     expect(secrets).toEqual(['uploads']);
   });

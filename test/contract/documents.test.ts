@@ -131,9 +131,8 @@ const PARTS = ['What can go wrong', 'Rule', 'Example', 'Code', 'Tests'];
 /** The paragraph of each section that names the code: its title → its text. */
 function codeOf(safety: string): Map<string, string> {
   const sections = safety.split(/^## /m).filter((section) => section.includes('**Code.**'));
-  return new Map(
-    sections.map((section) => [section.split('\n')[0] ?? '', /\*\*Code\.\*\*(.*?)\n\n/s.exec(section)?.[1] ?? '']),
-  );
+  const code = (section: string) => /\*\*Code\.\*\*(.*?)\n\n/s.exec(section)?.[1] ?? '';
+  return new Map(sections.map((section) => [section.split('\n')[0] ?? '', code(section)]));
 }
 
 /** Files and rows of the decision table that docs/safety.md names and that are not there. */
@@ -171,9 +170,8 @@ describe('documents', () => {
   });
 
   it('are there wherever a comment or a message names one', () => {
-    const sources = texts.filter(
-      ({ file }) => /\.(ts|mjs|py|sh|cfg|conf|ya?ml|toml|sql)$/.test(file) && file !== MADE_UP,
-    );
+    const isSource = /\.(ts|mjs|py|sh|cfg|conf|ya?ml|toml|sql)$/;
+    const sources = texts.filter(({ file }) => isSource.test(file) && file !== MADE_UP);
     expect(sources.flatMap(lostDocuments)).toEqual([]);
     expect(lostDocuments({ file: 'x.ts', text: 'see operations.md and no-such.md' })).toEqual(['x.ts: no-such.md']);
   });
@@ -190,33 +188,23 @@ describe('documents', () => {
 
   it('are none that are kept outside the repository', () => {
     expect(texts.flatMap(outsideDocuments)).toEqual([]);
-    for (const text of ['SAFETY.md', '(SAFETY S2)', 'DESIGN §9', 'PEERS trap 3', 'HOUSE', 'REDTEAM 4']) {
+    for (const text of ['SAFETY.md', '(SAFETY S2)', 'DESIGN §9', 'PEERS trap 3', 'HOUSE', 'REDTEAM 4'])
       expect(outsideDocuments({ file: 'x.ts', text }), text).toHaveLength(1);
-    }
   });
 });
 
 describe('docs/safety.md', () => {
   it('has a section for every rule that is named', () => {
     expect(texts.flatMap((text) => lostRules(text, anchors))).toEqual([]);
-    expect(lostRules({ file: 'x.ts', text: '// S7, S30, S0 # noqa: S105' }, anchors)).toEqual([
-      'x.ts: S30',
-      'x.ts: S0',
-    ]);
+    const found = lostRules({ file: 'x.ts', text: '// S7, S30, S0 # noqa: S105' }, anchors);
+    expect(found).toEqual(['x.ts: S30', 'x.ts: S0']);
   });
 
   it('says of every rule what can go wrong, what the rule is, and what code and tests hold it', () => {
-    const sections = read(SAFETY_RULES)
-      .split(/^<a id=/m)
-      .slice(1);
-    expect(sections.map((section) => /"([^"]+)"/.exec(section)?.[1])).toEqual([
-      'joint-set',
-      ...Array.from({ length: 29 }, (_, i) => `s${i + 1}`),
-      'pause',
-    ]);
-    for (const section of sections) {
-      for (const part of PARTS) expect(section, part).toContain(`\n**${part}.**`);
-    }
+    const [, ...sections] = read(SAFETY_RULES).split(/^<a id=/m);
+    const expected = ['joint-set', ...Array.from({ length: 29 }, (_, i) => `s${i + 1}`), 'pause'];
+    expect(sections.map((section) => /"([^"]+)"/.exec(section)?.[1])).toEqual(expected);
+    for (const section of sections) for (const part of PARTS) expect(section, part).toContain(`\n**${part}.**`);
   });
 
   it('names code and rows of the decision table that are there', () => {

@@ -8,6 +8,7 @@ import { afterAll, afterEach, beforeAll, describe, it } from 'vitest';
 import { ask } from '../../failover/monitor/router/haproxy-socket';
 import { renderHaproxyConfig, SERVER_CONNECTIONS_MAX } from '../../stack/haproxy-config';
 import { sessionsIn } from '../rig/haproxy-sessions';
+import { waitFor } from '../rig/wait';
 import { type ContractClient, HAPROXY_CONTRACT, type HaproxyUnderTest } from './haproxy';
 
 const execute = promisify(execFile);
@@ -20,11 +21,8 @@ const NODES = [
   { name: 'contract-b', address: '10.98.11.21' },
 ] as const;
 const PORT = { write: 5432, read: 5433 };
-const CONFIG = renderHaproxyConfig({
-  holdTimeoutMs: 30_000,
-  serverMaxConnections: SERVER_CONNECTIONS_MAX,
-  backendHost: null,
-});
+const LIMITS = { holdTimeoutMs: 30_000, serverMaxConnections: SERVER_CONNECTIONS_MAX };
+const CONFIG = renderHaproxyConfig({ ...LIMITS, backendHost: null });
 
 let sockets = '';
 const clients: ContractClient[] = [];
@@ -90,11 +88,7 @@ async function reset(): Promise<void> {
   for (const client of clients.splice(0)) client.leave();
   await admin(['write/node1', 'write/node2', 'read/node1'].map((slot) => `set server ${slot} state maint`).join(';'));
   const isEmpty = async () => sessionsIn(await admin('show sess')).every((s) => !['write', 'read'].includes(s.backend));
-  for (let i = 0; i < 1_000; i++) {
-    if (await isEmpty()) return;
-    await new Promise((resolve) => setTimeout(resolve, 5));
-  }
-  throw new Error('sessions of the last case do not end');
+  await waitFor('the end of the last case’s sessions', 10_000, isEmpty, 5);
 }
 
 // HAProxy's sockets belong to its own group; without root this test cannot open them.
@@ -113,9 +107,7 @@ describe.skipIf(process.getuid?.() !== 0)('the real HAProxy', () => {
     }
     await docker(...run, '--name', PROXY.name, '--ip', PROXY.address, '-v', `${sockets}:/run/haproxy`, IMAGE);
     await applyConfig();
-    for (let i = 0; i < 200 && (await admin('show info').catch(() => '')) === ''; i++) {
-      await new Promise((resolve) => setTimeout(resolve, 50));
-    }
+    await waitFor('HAProxy to answer', 20_000, async () => (await admin('show info')) !== '', 50);
   });
 
   afterEach(reset);

@@ -78,6 +78,9 @@ async function established(h: HaproxyUnderTest, port: 'write' | 'read'): Promise
   return { c, s };
 }
 
+const anotherWorker = (h: HaproxyUnderTest, before: string | null) =>
+  until('there is a new worker', async () => ![null, before].includes(await epoch(h)));
+
 export const HAPROXY_CONTRACT: Readonly<Record<string, (h: HaproxyUnderTest) => Promise<void>>> = {
   'starts closed: all slots in maintenance (S15)': async (h) => {
     expect(await isClosed(h)).toBe(true);
@@ -88,9 +91,8 @@ export const HAPROXY_CONTRACT: Readonly<Record<string, (h: HaproxyUnderTest) => 
   'shows what was set, and takes several commands in one line': async (h) => {
     await openOn(h, h.a);
     const set = `set server write/node1 state maint;set server read/node1 addr ${h.a} port 5432`;
-    expect(
-      parseServers(await h.admin(`${set};set server read/node1 state ready;show servers state`)).length,
-    ).toBeGreaterThan(9);
+    const shown = parseServers(await h.admin(`${set};set server read/node1 state ready;show servers state`));
+    expect(shown.length).toBeGreaterThan(9);
     expect(await server(h, 'write', 'node1')).toMatchObject({ maintenance: true });
     await until('the read slot leads to a', async () => (await server(h, 'read', 'node1'))?.address === h.a);
     expect(await server(h, 'read', 'node1')).toMatchObject({ maintenance: false });
@@ -235,10 +237,7 @@ export const HAPROXY_CONTRACT: Readonly<Record<string, (h: HaproxyUnderTest) => 
       const { c, s } = await established(h, 'write');
       const before = await epoch(h);
       await h.reload();
-      await until('there is a new worker', async () => {
-        const now = await epoch(h);
-        return now !== null && now !== before;
-      });
+      await anotherWorker(h, before);
       expect(await isClosed(h)).toBe(true);
       expect(c.ended()).toBe(false);
       expect(await load(h, 'node1')).toMatchObject({ sessions: 0 });
@@ -252,10 +251,8 @@ export const HAPROXY_CONTRACT: Readonly<Record<string, (h: HaproxyUnderTest) => 
       expect(itsSlots.find((x) => x.server === 'node1')).toMatchObject({ address: h.a, maintenance: false });
       await h.master(`@!${old} shutdown session ${s.id}`);
       await until('the client is gone', () => c.ended());
-      await until(
-        'the old worker is gone',
-        async () => parseOldWorkers(await h.master('show proc')).length === 0,
-      ).catch(async (error: unknown) => {
+      const isGone = async () => parseOldWorkers(await h.master('show proc')).length === 0;
+      await until('the old worker is gone', isGone).catch(async (error: unknown) => {
         throw new Error(`${String(error)}; it has ${await h.master(`@!${old} show sess`)}`);
       });
     },
@@ -264,10 +261,7 @@ export const HAPROXY_CONTRACT: Readonly<Record<string, (h: HaproxyUnderTest) => 
     const { c } = await established(h, 'write');
     const before = await epoch(h);
     await h.restart();
-    await until('there is a new worker', async () => {
-      const now = await epoch(h);
-      return now !== null && now !== before;
-    });
+    await anotherWorker(h, before);
     await until('the client is gone', () => c.ended());
     expect(await isClosed(h)).toBe(true);
     expect(await sessions(h)).toEqual([]);

@@ -5,8 +5,8 @@
  */
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { build } from 'esbuild';
 import { beforeAll, describe, expect, it } from 'vitest';
+import { metafileOf } from './metafile';
 
 const ROOT = join(__dirname, '../..');
 
@@ -19,52 +19,32 @@ interface Room {
   why: string;
 }
 
+const FACTS = ['contract', 'state', 'facts'];
+/** What a part of the monitor knows that stands between the loop and the world. */
+const ADAPTER = ['contract', 'state', 'monitor ports'];
 const CORE = ['state', 'facts', 'effects', 'transitions', 'procedures', 'core'];
+const LOOP = ['contract', ...CORE, 'monitor ports'];
+const WIRED = [...LOOP, 'nodes', 'router', 'coordination', 'outside', 'monitor'];
 const ROOMS: readonly Room[] = [
   room('contract', /^failover\/contract\//, [], 'what all sides agree on'),
   room('disk', /^failover\/disk\//, [], 'files that survive a crash, whatever is in them'),
   room('state', /^failover\/core\/state\//, ['contract'], 'what is remembered and what is seen: data only'),
   room('facts', /^failover\/core\/facts\//, ['contract', 'state'], 'what follows from state and view'),
-  room('effects', /^failover\/core\/effects\//, ['contract', 'state', 'facts'], 'what a state wants done'),
-  room(
-    'transitions',
-    /^failover\/core\/(transitions|rule)\.ts/,
-    ['contract', 'state', 'facts'],
-    'what several rows do',
-  ),
+  room('effects', /^failover\/core\/effects\//, FACTS, 'what a state wants done'),
+  room('transitions', /^failover\/core\/(transitions|rule)\.ts/, FACTS, 'what several rows do'),
   room('procedures', /^failover\/core\/procedures\//, ['contract', ...CORE.slice(0, 4)], 'the rows of the table'),
   room('core', /^failover\/core\//, ['contract', ...CORE.slice(0, 5)], 'puts the table together and asks it'),
-  room(
-    'keeper ports',
-    /^failover\/keeper\/(ports|tunables|keeper-state|lsn|clock)\.ts/,
-    ['contract'],
-    'between keeper and PostgreSQL',
-  ),
+  room('keeper ports', /^failover\/keeper\/(ports|tunables|keeper-state|lsn|clock)\.ts/, ['contract'], 'to PostgreSQL'),
   room('postgres', /^failover\/keeper\/postgres\//, ['contract', 'disk', 'keeper ports'], 'the real PostgreSQL'),
   room('keeper main', /^failover\/keeper\/main\.ts/, ['contract', 'keeper ports', 'postgres', 'keeper'], 'wires'),
   room('keeper', /^failover\/keeper\//, ['contract', 'disk', 'keeper ports'], 'what is done in which order'),
   room('monitor ports', /^failover\/monitor\/ports\.ts/, ['contract', 'state'], 'between the loop and the world'),
-  room(
-    'nodes',
-    /^failover\/monitor\/nodes\//,
-    ['contract', 'state', 'monitor ports'],
-    'the keepers and their PostgreSQL',
-  ),
-  room('router', /^failover\/monitor\/router\//, ['contract', 'state', 'monitor ports'], 'HAProxy'),
+  room('nodes', /^failover\/monitor\/nodes\//, ADAPTER, 'the keepers and their PostgreSQL'),
+  room('router', /^failover\/monitor\/router\//, ADAPTER, 'HAProxy'),
   room('coordination', /^failover\/monitor\/coordination\//, ['contract', 'disk', 'monitor ports'], 'the store'),
-  room(
-    'outside',
-    /^failover\/monitor\/outside\//,
-    ['contract', ...CORE, 'monitor ports'],
-    'HTTP, which asks the core, too',
-  ),
-  room(
-    'monitor main',
-    /^failover\/monitor\/(main|monitor)\.ts/,
-    ['contract', ...CORE, 'monitor ports', 'nodes', 'router', 'coordination', 'outside', 'monitor'],
-    'wires',
-  ),
-  room('monitor', /^failover\/monitor\//, ['contract', ...CORE, 'monitor ports'], 'the loop and what it remembers'),
+  room('outside', /^failover\/monitor\/outside\//, LOOP, 'HTTP, which asks the core, too'),
+  room('monitor main', /^failover\/monitor\/(main|monitor)\.ts/, WIRED, 'wires'),
+  room('monitor', /^failover\/monitor\//, LOOP, 'the loop and what it remembers'),
   room('page', /^failover\/page\//, ['contract'], 'runs in a browser'),
   room('stack', /^stack\//, ['contract'], 'the stack as data: config, names, addresses and checks'),
   room('components', /^components\//, ['contract', 'stack'], 'the Pulumi resources'),
@@ -91,17 +71,8 @@ function room(name: string, files: RegExp, may: readonly string[], why: string):
 
 type Edge = readonly [from: string, to: string];
 
-const sources = [
-  'cli',
-  'failover',
-  'stack',
-  'components',
-  'examples',
-  'packages',
-  'scripts',
-  'simulator',
-  'test',
-].flatMap((house) =>
+const HOUSES = ['cli', 'failover', 'stack', 'components', 'examples', 'packages', 'scripts', 'simulator', 'test'];
+const sources = HOUSES.flatMap((house) =>
   readdirSync(join(ROOT, house), { recursive: true, encoding: 'utf8' })
     .filter((name) => name.endsWith('.ts') && !name.includes('node_modules'))
     .map((name) => `${house}/${name}`),
@@ -196,25 +167,10 @@ const LOGIC: readonly string[] = [
 
 /** Our modules of which something is left in the bundle. */
 async function modulesOf(entry: string): Promise<Set<string>> {
-  const text = { '.conf': 'text', '.sql': 'text', '.html': 'text', '.css': 'text', '.cfg': 'text' } as const;
-  const { metafile } = await build({
-    entryPoints: [entry],
-    absWorkingDir: ROOT,
-    bundle: true,
-    write: false,
-    metafile: true,
-    packages: 'external',
-    platform: 'node',
-    format: 'cjs',
-    target: 'node24',
-    loader: text,
-    logLevel: 'silent',
-  });
+  const metafile = await metafileOf(entry);
   const [output] = Object.values(metafile.outputs);
-  const inputs = Object.entries(output?.inputs ?? {});
-  return new Set(
-    inputs.filter(([path, { bytesInOutput }]) => path.endsWith('.ts') && bytesInOutput > 0).map(([path]) => path),
-  );
+  const left = Object.entries(output?.inputs ?? {}).filter(([, { bytesInOutput }]) => bytesInOutput > 0);
+  return new Set(left.map(([path]) => path).filter((path) => path.endsWith('.ts')));
 }
 
 let shipped: string[] = [];

@@ -6,8 +6,8 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { isBuiltin } from 'node:module';
 import { join } from 'node:path';
-import { build } from 'esbuild';
 import { describe, expect, it } from 'vitest';
+import { metafileOf } from './metafile';
 
 const ROOT = join(__dirname, '../..');
 
@@ -22,36 +22,23 @@ function manifestOf(folder: string): Manifest {
 
 /** `@scope/name/file` → `@scope/name`. */
 function packageOf(module: string): string {
-  return module
-    .split('/')
-    .slice(0, module.startsWith('@') ? 2 : 1)
-    .join('/');
+  return /^(@[^/]+\/)?[^/]+/.exec(module)?.[0] ?? module;
 }
 
 /** Packages that the TypeScript files of a folder import, except Node's own modules. */
 function importedBy(folder: string): string[] {
   const files = readdirSync(join(ROOT, folder), { recursive: true, encoding: 'utf8' });
-  const modules = files
+  const texts = files
     .filter((name) => name.endsWith('.ts'))
-    .flatMap((name) => [
-      ...readFileSync(join(ROOT, folder, name), 'utf8').matchAll(/(?:^|\s)(?:from|import)\s*\(?'([^'.][^']*)'/g),
-    ])
-    .map(([, module = '']) => module)
-    .filter((module) => !isBuiltin(module));
+    .map((name) => readFileSync(join(ROOT, folder, name), 'utf8'));
+  const imports = texts.flatMap((text) => [...text.matchAll(/(?:^|\s)(?:from|import)\s*\(?'([^'.][^']*)'/g)]);
+  const modules = imports.map(([, module = '']) => module).filter((module) => !isBuiltin(module));
   return [...new Set(modules.map(packageOf))].sort();
 }
 
 /** Packages that are left as imports when the program is bundled. */
 async function importedByProgram(): Promise<string[]> {
-  const { metafile } = await build({
-    entryPoints: [join(ROOT, 'index.ts')],
-    bundle: true,
-    write: false,
-    metafile: true,
-    packages: 'external',
-    platform: 'node',
-    logLevel: 'silent',
-  });
+  const metafile = await metafileOf('index.ts');
   const imports = Object.values(metafile.outputs).flatMap((output) => output.imports.map(({ path }) => path));
   return [...new Set(imports.filter((path) => !isBuiltin(path)).map(packageOf))].sort();
 }

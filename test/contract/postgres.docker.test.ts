@@ -10,6 +10,7 @@ import { literal, Session } from '../../failover/keeper/postgres/session';
 import { ensureSlots } from '../../failover/keeper/postgres/slots';
 import { SETTINGS } from '../keeper/fakes';
 import { buildImage, docker, dockerQuietly } from '../keeper/node-containers';
+import { waitFor } from '../rig/wait';
 import { type Commit, type ContractNode, type Pair, POSTGRES_CONTRACT } from './postgres';
 
 const IMAGE = 'contract-postgres:test';
@@ -30,7 +31,7 @@ class RealNode implements ContractNode {
   private readonly data: string;
   private readonly conf: string;
   private session: Session | null = null;
-  private readonly canary: Canary;
+  readonly canary: Canary;
 
   constructor(
     readonly name: string,
@@ -93,27 +94,21 @@ setsid postgres -D ${data} ${files} >>${conf}/log 2>&1 </dev/null &`);
     await shell(
       `for p in /proc/[0-9]*; do [ "$(readlink $p/cwd)" = ${this.data} ] && kill -9 \${p#/proc/}; done; true`,
     );
-    await shell(
-      `while [ -n "$(find /proc/[0-9]* -maxdepth 1 -name cwd -lname ${this.data} 2>/dev/null)" ]; do sleep 0.02; done`,
-    );
+    const left = `find /proc/[0-9]* -maxdepth 1 -name cwd -lname ${this.data} 2>/dev/null`;
+    await shell(`while [ -n "$(${left})" ]; do sleep 0.02; done`);
   }
 
   async copyFrom(source: ContractNode): Promise<void> {
     const port = source instanceof RealNode ? source.port : 0;
-    await shell(
-      `mkdir -p ${this.conf} && pg_basebackup -h ${ADDRESS} -p ${port} -U postgres -D ${this.data} -c fast -X stream`,
-    );
+    const copy = `pg_basebackup -h ${ADDRESS} -p ${port} -U postgres -D ${this.data} -c fast -X stream`;
+    await shell(`mkdir -p ${this.conf} && ${copy}`);
   }
 
   async promote(): Promise<number> {
     const session = await this.sql();
     await session.query('SELECT pg_promote(false)');
-    for (let i = 0; i < 2_000; i++) {
-      const [row] = await session.query<{ timeline: number | null }>(LED_TIMELINE);
-      if (row?.timeline != null) return row.timeline;
-      await new Promise((resolve) => setTimeout(resolve, 5));
-    }
-    throw new Error('it is not promoted');
+    const led = async () => (await session.query<{ timeline: number | null }>(LED_TIMELINE))[0]?.timeline;
+    return waitFor('the promotion', 2 * LIMIT_MS, led, 5);
   }
 
   async look(): Promise<SqlView> {
@@ -123,10 +118,8 @@ setsid postgres -D ${data} ${files} >>${conf}/log 2>&1 </dev/null &`);
   async shownNames(): Promise<string> {
     const session = await this.open();
     try {
-      const [row] = await session.query<{ names: string }>(
-        `SELECT current_setting('synchronous_standby_names') AS names`,
-      );
-      return row?.names ?? '';
+      const shown = `SELECT current_setting('synchronous_standby_names') AS names`;
+      return (await session.query<{ names: string }>(shown))[0]?.names ?? '';
     } finally {
       session.destroy();
     }
@@ -174,22 +167,6 @@ setsid postgres -D ${data} ${files} >>${conf}/log 2>&1 </dev/null &`);
   async slots(): Promise<string[]> {
     const text = 'SELECT slot_name AS name FROM pg_replication_slots ORDER BY 1';
     return (await (await this.sql()).query<{ name: string }>(text)).map((r) => r.name);
-  }
-
-  startCanary(): Promise<void> {
-    return this.canary.start();
-  }
-
-  canaryWaits(): Promise<boolean> {
-    return this.canary.waits();
-  }
-
-  kick(): Promise<void> {
-    return this.canary.kick();
-  }
-
-  syncWaiters(): Promise<number> {
-    return this.canary.waiters();
   }
 
   close(): void {

@@ -96,20 +96,14 @@ class ModelNode implements ContractNode {
     return [...(this.node.volume.data?.slots.keys() ?? [])];
   }
 
-  startCanary(): Promise<void> {
-    return this.postgres.startCanary();
-  }
-
-  canaryWaits(): Promise<boolean> {
-    return this.postgres.canaryWaits();
-  }
-
-  kick(): Promise<void> {
-    return this.postgres.kick();
-  }
-
-  syncWaiters(): Promise<number> {
-    return this.postgres.syncWaiters();
+  get canary() {
+    const { postgres } = this;
+    return {
+      start: () => postgres.startCanary(),
+      waits: () => postgres.canaryWaits(),
+      kick: () => postgres.kick(),
+      waiters: () => postgres.syncWaiters(),
+    };
   }
 }
 

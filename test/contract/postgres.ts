@@ -6,6 +6,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { expect } from 'vitest';
 import { parseLsn } from '../../failover/contract/lsn';
 import type { SqlView } from '../../failover/keeper/ports';
+import type { Canary } from '../../failover/keeper/postgres/canary';
 
 export interface Commit {
   /** Ends with whether it came with a warning; throws what the server says. */
@@ -33,10 +34,7 @@ export interface ContractNode {
   rows(): Promise<number[]>;
   ensureSlots(nodes: readonly string[], renew: boolean): Promise<void>;
   slots(): Promise<string[]>;
-  startCanary(): Promise<void>;
-  canaryWaits(): Promise<boolean>;
-  kick(): Promise<void>;
-  syncWaiters(): Promise<number>;
+  readonly canary: Pick<Canary, 'start' | 'waits' | 'kick' | 'waiters'>;
 }
 
 export interface Pair {
@@ -71,29 +69,39 @@ async function ends(commit: Commit, ms: number): Promise<boolean> {
   return Promise.race([commit.done.then(() => true), delay(ms).then(() => false)]);
 }
 
+/** Waiting commits go with the next record. */
+async function nobodyWaits({ canary }: ContractNode): Promise<void> {
+  await until('nobody waits', async () => {
+    await canary.kick();
+    return (await canary.waiters()) === 0;
+  });
+}
+
+/** Waits until the other one has all that this one has on disk, and returns that position. */
+async function caughtUp(a: ContractNode, b: ContractNode) {
+  const flushed = position((await a.look()).flushLsn);
+  await until(`${b.name} has it`, async () => position((await seen(a, b.name))?.flushLsn) >= flushed);
+  return flushed;
+}
+
+const answers = (node: ContractNode) => until(`${node.name} answers`, async () => (await node.look()).inRecovery);
+
 export const POSTGRES_CONTRACT: Readonly<Record<string, (pair: Pair) => Promise<void>>> = {
   'starts as a standby, refuses writes, and takes a new timeline when it is promoted (S8)': async ({ a }) => {
     await a.start(null);
-    await until('a answers', async () => (await a.look()).inRecovery);
+    await answers(a);
     const before = (await a.look()).timeline ?? 0;
     await expect(a.insert(1).done).rejects.toMatchObject({ code: '25006' });
     expect(await a.promote()).toBe(before + 1);
-    expect(await a.look()).toMatchObject({
-      inRecovery: false,
-      timeline: before + 1,
-      receiveLsn: null,
-      walReceiver: null,
-    });
+    const now = { inRecovery: false, timeline: before + 1, receiveLsn: null, walReceiver: null };
+    expect(await a.look()).toMatchObject(now);
     expect(await a.insert(1).done).toEqual({ warned: false });
   },
-  'never streams to a follower whose slot is missing, and does so as soon as it is there (S22, S20)': async ({
-    a,
-    b,
-    isModel,
-  }) => {
+  'never streams to a follower whose slot is missing, and does so as soon as it is there (S22, S20)': async (pair) => {
+    const { a, b, isModel } = pair;
     await b.copyFrom(a);
     await b.start(a);
-    await until('b answers', async () => (await b.look()).inRecovery);
+    await answers(b);
     let [seemed, streamed] = [0, 0];
     for (let look = 0; look < 60; look++) {
       if ((await b.look()).walReceiver?.status === 'streaming') seemed += 1;
@@ -117,8 +125,7 @@ export const POSTGRES_CONTRACT: Readonly<Record<string, (pair: Pair) => Promise<
   },
   'shows its standby by name, with what it has on disk': async ({ a, b }) => {
     await a.insert(2).done;
-    const flushed = position((await a.look()).flushLsn);
-    await until('b has it', async () => position((await seen(a, b.name))?.flushLsn) >= flushed);
+    await caughtUp(a, b);
     expect(await seen(a, b.name)).toMatchObject({ state: 'streaming', syncState: 'async' });
     await until('b shows it', async () => (await b.rows()).includes(2));
     await until('its startup process waits for more', async () => (await b.look()).startupWaits === true);
@@ -133,8 +140,8 @@ export const POSTGRES_CONTRACT: Readonly<Record<string, (pair: Pair) => Promise<
     for (let turn = 0; turn < 12; turn++) {
       await a.configure(null, '');
       await until('none is shown', async () => (await a.shownNames()) === '');
-      await a.kick();
-      await until('nobody waits', async () => (await a.syncWaiters()) === 0);
+      await a.canary.kick();
+      await until('nobody waits', async () => (await a.canary.waiters()) === 0);
       await delay(50);
       await a.configure(null, NOBODY);
       await until('the new one is shown', async () => (await a.shownNames()) === NOBODY);
@@ -147,23 +154,20 @@ export const POSTGRES_CONTRACT: Readonly<Record<string, (pair: Pair) => Promise<
     }
     console.log(`S4: in ${holes} of 12 turns a commit did not wait although the new setting was shown`);
     if (isModel) expect(holes).toBeGreaterThan(0);
-    await a.startCanary();
-    expect(await a.canaryWaits()).toBe(true);
+    await a.canary.start();
+    expect(await a.canary.waits()).toBe(true);
     expect(await ends(a.insert(200), 300)).toBe(false);
   },
   'lets waiting commits go when nobody is named any more and one more record is written (S17)': async ({ a }) => {
-    await until('both commits wait', async () => (await a.syncWaiters()) >= 2);
+    await until('both commits wait', async () => (await a.canary.waiters()) >= 2);
     await a.configure(null, '');
-    await until('nobody waits', async () => {
-      await a.kick();
-      return (await a.syncWaiters()) === 0;
-    });
-    expect(await a.canaryWaits()).toBe(false);
+    await nobodyWaits(a);
+    expect(await a.canary.waits()).toBe(false);
     expect(await a.rows()).toContain(200);
   },
   'returns from a cancelled wait with a warning, and the row is visible (S7)': async ({ a }) => {
     await a.configure(null, NOBODY);
-    await a.startCanary();
+    await a.canary.start();
     const commit = a.insert(300);
     expect(await ends(commit, 300)).toBe(false);
     expect(await a.rows()).not.toContain(300);
@@ -171,21 +175,15 @@ export const POSTGRES_CONTRACT: Readonly<Record<string, (pair: Pair) => Promise<
     expect(await commit.done).toEqual({ warned: true });
     expect(await a.rows()).toContain(300);
     await a.configure(null, '');
-    await until('nobody waits', async () => {
-      await a.kick();
-      return (await a.syncWaiters()) === 0;
-    });
+    await nobodyWaits(a);
   },
-  'shows no received position after a restart, and waits for log only when all of it is applied (S6)': async ({
-    a,
-    b,
-  }) => {
+  'shows no received position after a restart, and waits for log only when all of it is applied (S6)': async (pair) => {
+    const { a, b } = pair;
     for (let row = 400; row < 440; row++) await a.insert(row).done;
-    const flushed = position((await a.look()).flushLsn);
-    await until('b has it', async () => position((await seen(a, b.name))?.flushLsn) >= flushed);
+    const flushed = await caughtUp(a, b);
     await b.kill();
     await b.start(null);
-    await until('b answers', async () => (await b.look()).inRecovery);
+    await answers(b);
     expect((await b.look()).receiveLsn).toBeNull();
     await until('b has applied all', async () => {
       const now = await b.look();
@@ -207,13 +205,13 @@ export const POSTGRES_CONTRACT: Readonly<Record<string, (pair: Pair) => Promise<
     await b.configure(a, '');
     await until('b has it', async () => (await b.rows()).includes(500));
   },
-  'gives two promotions the same timeline number, and a follower of the same number streams happily (S3)': async ({
-    a,
-    b,
-  }) => {
+  'gives two promotions the same timeline number, and a follower of the same number streams happily (S3)': async (
+    pair,
+  ) => {
+    const { a, b } = pair;
     await b.kill();
     await b.start(null);
-    await until('b answers', async () => (await b.look()).inRecovery);
+    await answers(b);
     const before = (await a.look()).timeline ?? 0;
     expect(await b.promote()).toBe(before + 1);
     await b.insert(601).done;

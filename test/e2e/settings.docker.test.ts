@@ -2,10 +2,10 @@
  * `postgresSettings` on real Docker, with the commands that a person types and a writer that never pauses: reloaded, rolled
  * out node by node, taken back, refused. No container but the monitor's is replaced. The tests build on each other.
  */
-import { loadavg } from 'node:os';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { columnOf } from '../rig/client';
 import { docker, giveBaseBack, keepBase, sqlInside } from '../rig/docker';
+import { loadAverage } from '../rig/progress';
 import { OwnStack } from '../rig/stack';
 import { longestPauseMs, Writer } from '../rig/writer';
 import { TIMEOUTS } from '../timeouts';
@@ -44,7 +44,7 @@ async function apply(name: string, settings: Record<string, string | number>): P
   const pauses = ['held', 'fresh'].map((client) => `${client} ${longestPauseMs(writer.writes, beginMs, client)} ms`);
   const failed = writer.failures.filter((e) => e.endMs >= beginMs).map((e) => `${e.client}: ${e.words}`);
   console.log(
-    `${name}: up took ${endMs - beginMs} ms; longest pause ${pauses.join(', ')}; errors: ${failed.join(' | ') || 'none'}; load ${loadavg()[0]?.toFixed(1)}`,
+    `${name}: up took ${endMs - beginMs} ms; longest pause ${pauses.join(', ')}; errors: ${failed.join(' | ') || 'none'}; load ${loadAverage()}`,
   );
 }
 

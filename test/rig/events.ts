@@ -1,8 +1,7 @@
 /** What happens on a stack: the monitor's log, and what the engine does with the containers. */
-import { type ChildProcess, spawn } from 'node:child_process';
 import { closeSync, existsSync, fstatSync, openSync, readSync, statSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { linesOf } from './program';
+import { Program } from './program';
 import { waitFor } from './wait';
 
 const LOG_POLL_MS = 2;
@@ -57,15 +56,14 @@ const KINDS = ['kill', 'die', 'create', 'start', 'destroy'];
 /** What the engine does, as it happens: the engine itself remembers only its last 256 events. */
 export class DockerEvents {
   readonly all: DockerEvent[] = [];
-  private readonly child: ChildProcess;
+  private readonly program: Program;
 
   /** Of all containers with this label, `key=value`. */
   constructor(label: string) {
     const filters = [`label=${label}`, 'type=container', ...KINDS.map((kind) => `event=${kind}`)];
     const format = '{{.TimeNano}} {{index .Actor.Attributes "name"}} {{.Action}}';
     const args = ['events', ...filters.flatMap((filter) => ['--filter', filter]), '--format', format];
-    this.child = spawn('docker', args, { stdio: ['ignore', 'pipe', 'inherit'] });
-    linesOf(this.child, (line) => {
+    this.program = new Program('docker', args, (line) => {
       const [nanos, name = '', what = ''] = line.split(' ');
       this.all.push({ atMs: Number(nanos) / 1e6, name, what });
     });
@@ -73,6 +71,6 @@ export class DockerEvents {
 
   async stop(): Promise<void> {
     await sleep(LATE_MS);
-    this.child.kill('SIGTERM');
+    await this.program.stop();
   }
 }

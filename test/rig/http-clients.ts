@@ -13,6 +13,7 @@ import { randomUUID } from 'node:crypto';
 import { Agent, request } from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { messageOf } from '../../failover/contract/errors';
+import { epochMs } from './wait';
 
 /** Every second one keeps its connections, the others make one for each request. */
 const CLIENTS = 50;
@@ -128,13 +129,11 @@ async function ask(kind: Kind, client: number, index: number): Promise<Outcome> 
   return me(client, pick(users.filter((user) => user.token !== null)));
 }
 
-const nowMs = (): number => performance.timeOrigin + performance.now();
-
 async function timed(kind: Kind, client: number, index: number, dueMs: number): Promise<void> {
   const outcome = await ask(kind, client, index).catch((error: unknown): Outcome => {
     return { status: 0, problem: messageOf(error) };
   });
-  const answer: Answer = { kind, dueMs, latencyMs: nowMs() - dueMs, ...outcome };
+  const answer: Answer = { kind, dueMs, latencyMs: epochMs() - dueMs, ...outcome };
   process.stdout.write(`${JSON.stringify(answer)}\n`);
 }
 
@@ -158,12 +157,12 @@ async function main([url = '', rate = '', seconds = '', name = randomUUID().slic
   await prepare();
   const gapMs = 1_000 / Number(rate);
   const count = Math.round(Number(rate) * Number(seconds));
-  const beginMs = nowMs();
+  const beginMs = epochMs();
   process.stdout.write(`begin ${beginMs}\n`);
   const asked: Promise<void>[] = [];
   for (let i = 0; i < count && !stopping; i++) {
     const dueMs = beginMs + i * gapMs;
-    if (dueMs > nowMs()) await sleep(dueMs - nowMs());
+    if (dueMs > epochMs()) await sleep(dueMs - epochMs());
     asked.push(timed(KINDS[i % KINDS.length] ?? 'me', i, i, dueMs));
   }
   await Promise.all(asked);

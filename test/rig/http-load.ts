@@ -2,8 +2,11 @@
 import { randomUUID } from 'node:crypto';
 import { rowsOf } from './client';
 import type { Answer } from './http-clients';
-import { Program } from './program';
+import { Program, script } from './program';
 import type { Stack } from './stack';
+
+/** The clients' first line, before the moment at which the load began. */
+const BEGIN = 'begin ';
 
 export interface LoadOptions {
   /** Requests a second; a third each are registrations, logins and looks at oneself. */
@@ -26,21 +29,17 @@ export class HttpLoad {
     private readonly stack: Stack,
     { rate, seconds }: LoadOptions,
   ) {
-    const begun = Promise.withResolvers<number>();
     const args = [stack.api, String(rate), String(seconds), this.run];
-    this.program = new Program('test/rig/http-clients.ts', args, (line) => {
-      const begin = /^begin ([\d.]+)$/.exec(line);
-      if (begin) begun.resolve(Number(begin[1]));
-      else this.answers.push(JSON.parse(line) as Answer);
+    this.program = new Program(...script('test/rig/http-clients.ts', args), (line) => {
+      if (!line.startsWith(BEGIN)) this.answers.push(JSON.parse(line) as Answer);
     });
+    this.begun = this.program.firstLine.then((line) => Number(line.slice(BEGIN.length)));
+    // Whoever awaits it gets the failure; nobody has to.
+    this.begun.catch(() => undefined);
     this.ended = this.program.ended.then((code) => {
       if (code !== 0) throw new Error(`the clients ended with ${code}`);
     });
-    const tooSoon = () => begun.reject(new Error('the clients ended before they began'));
-    this.ended.then(tooSoon, tooSoon);
-    this.begun = begun.promise;
-    // Whoever awaits it gets the failure; nobody has to.
-    this.begun.catch(() => undefined);
+    this.ended.catch(() => undefined);
   }
 
   /** Ends the load before its time; requests under way are still answered. */

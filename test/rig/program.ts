@@ -1,4 +1,4 @@
-/** A program of the tests as a process of its own, which tells what it sees in lines. */
+/** A process that tells what it sees in lines. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -12,24 +12,33 @@ export function linesOf(child: ChildProcess, onLine: (line: string) => void): vo
   createInterface({ input: child.stdout }).on('line', onLine);
 }
 
+/** Command and arguments that run a program of the repository. */
+export function script(path: string, args: readonly string[]): [command: string, args: string[]] {
+  return [process.execPath, ['--import', 'tsx', join(PATHS.root, path), ...args]];
+}
+
 export class Program {
   readonly child: ChildProcess;
   /** Resolves with the exit code when it has ended and all of its lines were read; null after a signal. */
   readonly ended: Promise<number | null>;
+  /** Resolves with its first line; rejects when it ends before. */
+  readonly firstLine: Promise<string>;
 
-  /**
-   * @param script path inside the repository
-   * @param before a program that starts it, with its arguments: `nsenter …`
-   */
-  constructor(script: string, args: readonly string[], onLine: (line: string) => void, before: readonly string[] = []) {
-    const [command = '', ...rest] = [...before, process.execPath, '--import', 'tsx', join(PATHS.root, script), ...args];
-    this.child = spawn(command, rest, { cwd: PATHS.root, stdio: ['ignore', 'pipe', 'inherit'] });
+  constructor(command: string, args: readonly string[], onLine: (line: string) => void = () => undefined) {
+    this.child = spawn(command, args, { cwd: PATHS.root, stdio: ['ignore', 'pipe', 'inherit'] });
     this.ended = new Promise((resolve, reject) => {
       this.child.once('error', reject);
       this.child.once('close', resolve);
     });
-    this.ended.catch(() => undefined);
-    linesOf(this.child, onLine);
+    const first = Promise.withResolvers<string>();
+    const none = () => first.reject(new Error(`${[command, ...args].join(' ')} ended before it said anything`));
+    this.ended.then(none, none);
+    this.firstLine = first.promise;
+    this.firstLine.catch(() => undefined);
+    linesOf(this.child, (line) => {
+      first.resolve(line);
+      onLine(line);
+    });
   }
 
   /** Tells it to end, and waits until it has; it is killed when it does not. */

@@ -1,6 +1,7 @@
 /** Programs that test real stacks for hours: what is done is kept, so that an interrupted run goes on where it was. */
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { loadavg } from 'node:os';
 import { dirname, join } from 'node:path';
 import { z } from 'zod';
 import { messageOf } from '../../failover/contract/errors';
@@ -57,6 +58,9 @@ export function writeResults(name: string, text: string): string {
   writeFileSync(join(folder, name), text);
   return join('docs', 'results', name);
 }
+
+/** Load average of the machine over a minute, with one decimal: figures of a busy machine are not the product's. */
+export const loadAverage = (): number => Math.round((loadavg()[0] ?? 0) * 10) / 10;
 
 /** Day of today, for names and pages of results. */
 export const today = (): string => new Date().toISOString().slice(0, 10);

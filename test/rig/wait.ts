@@ -32,6 +32,14 @@ export async function waitFor<T>(
   throw new Error(`waited ${limitMs / 1000} s in vain for ${what}${last === null ? '' : `: ${messageOf(last)}`}`);
 }
 
+/** As the promise. @throws Error with `what` when it is not settled within `limitMs`. */
+export function within<T>(what: string, limitMs: number, promise: Promise<T>): Promise<T> {
+  const late = sleep(limitMs, undefined, { ref: false }).then(() => {
+    throw new Error(`waited ${limitMs / 1000} s in vain for ${what}`);
+  });
+  return Promise.race([promise, late]);
+}
+
 /**
  * Time since the epoch, ms, with fractions. Times of different processes can be compared. Within one process the time
  * never goes back.

@@ -2,7 +2,7 @@
 import { randomUUID } from 'node:crypto';
 import { z } from 'zod';
 import type { Credentials } from './client';
-import { Program } from './program';
+import { Program, script } from './program';
 import type { Stack } from './stack';
 
 /** One write. `id` is null when the connection could not be made, so that nothing was sent. */
@@ -50,7 +50,8 @@ export function heldAndFresh(slower = 1): ClientPlan[] {
   ];
 }
 
-export const WRITER_PROGRAM = 'test/rig/writer-program.ts';
+/** Command and arguments of the writer's process. */
+export const writerProgram = (plan: WriterPlan) => script('test/rig/writer-program.ts', [JSON.stringify(plan)]);
 
 export interface WriterOptions {
   /** A table with the column `id text`. */
@@ -71,7 +72,7 @@ export class Writer {
     };
     // Not validated: hundreds come a second, from our own program.
     const take = (line: string) => this.writes.push(JSON.parse(line) as WriteEvent);
-    this.program = new Program(WRITER_PROGRAM, [JSON.stringify(plan)], take);
+    this.program = new Program(...writerProgram(plan), take);
   }
 
   get acknowledged(): string[] {
@@ -81,13 +82,9 @@ export class Writer {
   /** What was not acknowledged, a line each: `connect: ` before the words where no connection could be made. */
   get failures(): { client: string; id: string | null; endMs: number; words: string }[] {
     const failed = this.writes.filter(({ outcome }) => outcome !== 'acknowledged');
-    const line = (id: string | null, words: string) => (id === null ? `connect: ${words}` : words);
-    return failed.map(({ client, id, endMs, words, outcome }) => ({
-      client,
-      id,
-      endMs,
-      words: line(id, words ?? outcome),
-    }));
+    return failed.map(({ client, id, endMs, outcome, words = outcome }) => {
+      return { client, id, endMs, words: id === null ? `connect: ${words}` : words };
+    });
   }
 
   /** Whether each of these clients was acknowledged a write that it began after `sinceMs`. */

@@ -1,5 +1,5 @@
 /** What makes a machine and its network slow, without anything having failed. Each resolves with how to end it. */
-import { type ChildProcess, spawn } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { cpus } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -7,7 +7,8 @@ import { ended } from '../../scripts/lib/exec';
 import { docker } from '../rig/docker';
 import { buildGo } from '../rig/go';
 import { addRules, type Ends, removeRules } from '../rig/packet-rules';
-import { linesOf } from '../rig/program';
+import { Program } from '../rig/program';
+import { within } from '../rig/wait';
 
 export type End = () => Promise<void>;
 
@@ -21,7 +22,11 @@ const MARK = 'postgres-failover-soak';
 export async function starve(): Promise<End> {
   const burner = ['-n', String(NICE), process.execPath, '-e', 'for (;;);'];
   const children = cpus().map(() => spawn('nice', burner, { stdio: 'ignore' }));
-  return () => endAll(children);
+  return async () => {
+    const all = children.map(ended);
+    for (const child of children) child.kill('SIGKILL');
+    await Promise.all(all);
+  };
 }
 
 export interface Network {
@@ -36,15 +41,14 @@ export interface Network {
 export async function disturb({ jitterMs, loss, pairs }: Network): Promise<End> {
   const program = await buildGo(join(__dirname, 'network'), 'network');
   await mend();
-  const child = spawn(program, ['-queue', String(QUEUE), '-jitter', `${jitterMs}ms`, '-loss', String(loss)], {
-    stdio: ['ignore', 'pipe', 'inherit'],
-  });
-  await ready(child);
+  const args = ['-queue', String(QUEUE), '-jitter', `${jitterMs}ms`, '-loss', String(loss)];
+  const running = new Program(program, args);
+  await within('the packet program, which needs root and nfnetlink_queue', READY_LIMIT_MS, running.firstLine);
   // With the program gone, packets pass: nothing stays cut.
   await addRules(MARK, pairs, ['-j', 'NFQUEUE', '--queue-num', String(QUEUE), '--queue-bypass']);
   return async () => {
     await mend();
-    await endAll([child]);
+    await running.stop();
   };
 }
 
@@ -72,22 +76,4 @@ export async function pauses(container: string, everyMs: number, pauseMs: number
     stop.abort();
     return ended;
   };
-}
-
-async function ready(child: ChildProcess): Promise<void> {
-  const told = new Promise<void>((resolve, reject) => {
-    linesOf(child, () => resolve());
-    child.once('error', reject);
-    child.once('close', () => reject(new Error('the packet program ended at once; it needs root and nfnetlink_queue')));
-  });
-  const late = sleep(READY_LIMIT_MS, undefined, { ref: false }).then(() => {
-    throw new Error('the packet program is not ready');
-  });
-  await Promise.race([told, late]);
-}
-
-async function endAll(children: readonly ChildProcess[]): Promise<void> {
-  const all = children.map(ended);
-  for (const child of children) child.kill('SIGKILL');
-  await Promise.all(all);
 }

@@ -65,17 +65,8 @@ const Result = z.object({
 });
 type Result = z.infer<typeof Result>;
 
-interface Arguments {
-  seconds: number;
-  hang: string;
-  rate: number;
-  phases: string[];
-  fresh: boolean;
-  keep: boolean;
-}
-
 /** @throws Error that names what is allowed. */
-function readArguments(): Arguments {
+function readArguments() {
   const { values } = parseArgs({
     options: {
       minutes: { type: 'string', default: '60' },
@@ -90,11 +81,10 @@ function readArguments(): Arguments {
   if (!/^\d+s$/.test(values.hang)) throw new Error(`--hang ${values.hang}: allowed are whole seconds, like 5s`);
   const minutes = wholeNumber('minutes', values.minutes, 1, 1_440);
   const rate = wholeNumber('rate', values.rate, 1, 100);
-  const { hang, fresh, keep } = values;
-  return { seconds: Math.round((minutes * 60) / phases.length), hang, rate, phases, fresh, keep };
+  return { ...values, seconds: Math.round((minutes * 60) / phases.length), rate, phases };
 }
 
-async function phase(name: string, { seconds, rate }: Arguments): Promise<Result> {
+async function phase(name: string, { seconds, rate }: ReturnType<typeof readArguments>): Promise<Result> {
   const before = await healthy(own.seen);
   const log = new MonitorLog(own.log);
   const load = new HttpLoad(own.seen, { rate, seconds });
@@ -111,10 +101,8 @@ async function phase(name: string, { seconds, rate }: Arguments): Promise<Result
   }
   const { lastFailover } = await healthy(own.seen);
   const verdict = await load.verdict();
-  const opened = log
-    .text()
-    .split('\n')
-    .filter((line) => line.includes(' OPENED '));
+  const lines = log.text().split('\n');
+  const opened = lines.filter((line) => line.includes(' OPENED '));
   return {
     ...{ phase: name, date: new Date().toISOString(), seconds, requests: verdict.requests },
     ...{ failed: verdict.failed.length, lost: verdict.lost.length, duplicated: verdict.duplicated.length },

@@ -25,23 +25,15 @@ const SHORT = '1s';
 const CLEAR_MS = 7 * 60_000;
 const MB = 1024 * 1024;
 
-const Rules = z.object({
-  groups: z.array(
-    z.looseObject({
-      rules: z.array(
-        z.looseObject({ alert: z.string(), for: z.string().optional(), annotations: z.record(z.string(), z.string()) }),
-      ),
-    }),
-  ),
+const Labels = z.record(z.string(), z.string());
+const Rule = z.looseObject({ alert: z.string(), for: z.string().optional(), annotations: Labels });
+const Rules = z.object({ groups: z.array(z.looseObject({ rules: z.array(Rule) })) });
+const Loaded = z.object({
+  data: z.object({ groups: z.array(z.object({ rules: z.array(z.object({ name: z.string() })) })) }),
 });
-const Alerts = z.object({
-  data: z.object({ alerts: z.array(z.object({ labels: z.record(z.string(), z.string()), state: z.string() })) }),
-});
-const Targets = z.object({
-  data: z.object({
-    activeTargets: z.array(z.object({ labels: z.record(z.string(), z.string()), health: z.string() })),
-  }),
-});
+const Alerts = z.object({ data: z.object({ alerts: z.array(z.object({ labels: Labels, state: z.string() })) }) });
+const Target = z.object({ labels: Labels, health: z.string() });
+const Targets = z.object({ data: z.object({ activeTargets: z.array(Target) }) });
 const Query = z.object({ data: z.object({ result: z.array(z.object({ value: z.tuple([z.number(), z.string()]) })) }) });
 
 const rules = Rules.parse(parse(readFileSync(FILE, 'utf8')));
@@ -57,6 +49,7 @@ const PROMETHEUS = stack.container('prometheus');
 const QUICK = stack.container('prometheus-quick');
 const OWN = `http://127.0.0.1:${stack.prometheusPort}`;
 const QUICK_PORT = stack.prometheusPort + 1;
+const QUICK_URL = `http://127.0.0.1:${QUICK_PORT}`;
 const folder = mkdtempSync(join(tmpdir(), 'alerts-'));
 let token = '';
 
@@ -66,32 +59,25 @@ async function ask<T>(base: string, path: string, schema: z.ZodType<T>): Promise
 }
 
 async function firing(): Promise<string[]> {
-  const { data } = await ask(`http://127.0.0.1:${QUICK_PORT}`, '/api/v1/alerts', Alerts);
+  const { data } = await ask(QUICK_URL, '/api/v1/alerts', Alerts);
   const names = data.alerts.filter(({ state }) => state === 'firing').map(({ labels }) => labels.alertname ?? '');
   for (const name of names) seenFiring.add(name);
   return names;
 }
 
-async function fires(...names: string[]): Promise<void> {
-  await waitFor(`${names.join(' and ')} to fire`, TIMEOUTS.rejoin, async () => {
+/** Waits until all of these alerts fire, or none of them does. */
+async function until(isFiring: boolean, limitMs: number, names: readonly string[]): Promise<void> {
+  await waitFor(`${names.join(' and ')} to ${isFiring ? 'fire' : 'clear'}`, limitMs, async () => {
     const now = await firing();
-    return names.every((name) => now.includes(name));
+    return names.every((name) => now.includes(name) === isFiring);
   });
 }
 
-async function clears(limitMs: number, ...names: string[]): Promise<void> {
-  await waitFor(`${names.join(' and ')} to clear`, limitMs, async () => {
-    const now = await firing();
-    return names.every((name) => !now.includes(name));
-  });
-}
+const fires = (...names: string[]) => until(true, TIMEOUTS.rejoin, names);
+const clear = (...names: string[]) => until(false, TIMEOUTS.rejoin, names);
 
 async function metric(expression: string): Promise<number | null> {
-  const { data } = await ask(
-    `http://127.0.0.1:${QUICK_PORT}`,
-    `/api/v1/query?query=${encodeURIComponent(expression)}`,
-    Query,
-  );
+  const { data } = await ask(QUICK_URL, `/api/v1/query?query=${encodeURIComponent(expression)}`, Query);
   const value = data.result[0]?.value[1];
   return value === undefined ? null : Number(value);
 }
@@ -99,14 +85,14 @@ async function metric(expression: string): Promise<number | null> {
 /** Everything is as it should be but for what has happened lately. */
 async function isWell(): Promise<void> {
   await waitFor('both nodes to serve', TIMEOUTS.rejoin, async () => {
-    const ready = (await metric('pgfailover_serving')) === 1 && (await metric('sum(pgfailover_sync)')) === 1;
-    return ready;
+    return (await metric('pgfailover_serving')) === 1 && (await metric('sum(pgfailover_sync)')) === 1;
   });
 }
 
 const sql = (node: string, text: string) => sqlInside(node, text, 'app');
 
 const leader = async () => (await view(stack.seen)).leader ?? '';
+const follower = async () => ((await leader()) === PRIMARY ? REPLICA : PRIMARY);
 
 /** WAL and no data. */
 async function writeWal(node: string, megabytes: number): Promise<void> {
@@ -140,16 +126,8 @@ async function startQuick(): Promise<void> {
   writeFileSync(join(folder, 'alerts.yml'), stringify({ groups: short }));
   const image = await docker('inspect', '--format', '{{.Image}}', PROMETHEUS);
   await docker(
-    ...[
-      'create',
-      '--init',
-      '--name',
-      QUICK,
-      '--label',
-      stack.label,
-      '--network',
-      stack.container('postgres-failover-inner'),
-    ],
+    ...['create', '--init', '--name', QUICK, '--label', stack.label],
+    ...['--network', stack.container('postgres-failover-inner')],
     ...['--cap-drop', 'ALL', '--publish', `127.0.0.1:${QUICK_PORT}:${PORTS.prometheus}`, image],
   );
   await docker('cp', join(folder, 'prometheus.yml'), `${QUICK}:${INSIDE.prometheusConfig}`);
@@ -176,17 +154,9 @@ it('has all it watches within reach, the committed rules, and nothing to say whi
     const up = data.activeTargets.filter(({ health }) => health === 'up').map(({ labels }) => labels.job);
     return up.sort().join() === 'pgfailover-haproxy,pgfailover-monitor,prometheus';
   });
-  const loaded = await ask(
-    OWN,
-    '/api/v1/rules',
-    z.object({
-      data: z.object({
-        groups: Rules.shape.groups.element.extend({ rules: z.array(z.object({ name: z.string() })) }).array(),
-      }),
-    }),
-  );
+  const loaded = await ask(OWN, '/api/v1/rules', Loaded);
   expect(loaded.data.groups.flatMap((group) => group.rules.map(({ name }) => name))).toEqual(NAMES);
-  await clears(TIMEOUTS.docker, ...NAMES);
+  await until(false, TIMEOUTS.docker, NAMES);
 });
 
 it('passes promtool, what cannot be staged included', async () => {
@@ -196,18 +166,17 @@ it('passes promtool, what cannot be staged included', async () => {
 });
 
 it('tells of a standby that lags', async () => {
-  const follower = (await leader()) === PRIMARY ? REPLICA : PRIMARY;
-  await sql(follower, 'SELECT pg_wal_replay_pause()');
+  const lags = await follower();
+  await sql(lags, 'SELECT pg_wal_replay_pause()');
   await writeWal(await leader(), 20);
   await fires('PgFailoverStandbyLags');
-  await sql(follower, 'SELECT pg_wal_replay_resume()');
-  await clears(TIMEOUTS.rejoin, 'PgFailoverStandbyLags');
+  await sql(lags, 'SELECT pg_wal_replay_resume()');
+  await clear('PgFailoverStandbyLags');
 });
 
 it('tells of a second writable node, which the keeper undoes', async () => {
   await isWell();
-  const follower = (await leader()) === PRIMARY ? REPLICA : PRIMARY;
-  await docker('exec', follower, 'sh', '-c', `psql -U postgres -c 'SELECT pg_promote(false)' || true`);
+  await docker('exec', await follower(), 'sh', '-c', `psql -U postgres -c 'SELECT pg_promote(false)' || true`);
   await fires('PgFailoverSecondWritable');
   await isWell();
   expect(await metric('sum(pgfailover_writable)')).toBe(1);
@@ -220,21 +189,20 @@ it('tells of a failover, of the node that is down and of the leader that is alon
   await fires('PgFailoverHappened', 'PgFailoverNodeDown', 'PgFailoverNoSyncStandby');
   await docker('start', old);
   await isWell();
-  await clears(TIMEOUTS.rejoin, 'PgFailoverNodeDown', 'PgFailoverNoSyncStandby');
+  await clear('PgFailoverNodeDown', 'PgFailoverNoSyncStandby');
 });
 
 // A slot keeps something only once its standby has streamed from it, so it is a standby that goes away, not the leader.
 it('tells of the WAL that is kept for a standby that is away', async () => {
   await isWell();
-  const kept = await leader();
-  const away = kept === PRIMARY ? REPLICA : PRIMARY;
+  const [kept, away] = [await leader(), await follower()];
   await docker('kill', away);
   await fires('PgFailoverNoSyncStandby');
   await writeWal(kept, 1_100);
   await fires('PgFailoverSlotRetainsWal');
   await docker('start', away);
   await isWell();
-  await clears(TIMEOUTS.rejoin, 'PgFailoverNodeDown', 'PgFailoverSlotRetainsWal');
+  await clear('PgFailoverNodeDown', 'PgFailoverSlotRetainsWal');
 });
 
 it('tells of a pause, and that nobody leads when the leader dies in it', async () => {
@@ -244,24 +212,24 @@ it('tells of a pause, and that nobody leads when the leader dies in it', async (
   await docker('kill', await leader());
   await fires('PgFailoverNoLeader');
   await command('resume', {});
-  await clears(TIMEOUTS.rejoin, 'PgFailoverPausedForLong', 'PgFailoverNoLeader');
+  await clear('PgFailoverPausedForLong', 'PgFailoverNoLeader');
   for (const node of [PRIMARY, REPLICA]) await docker('start', node);
   await isWell();
 });
 
-it('tells of a monitor that does not answer', async () => {
-  await docker('pause', MONITOR);
-  await fires('PgFailoverMonitorDown');
-  await docker('unpause', MONITOR);
-  await clears(TIMEOUTS.rejoin, 'PgFailoverMonitorDown');
-});
-
-it('tells of HAProxy, by its own silence and by what the monitor says', async () => {
+it.each([
+  ['a monitor that does not answer', MONITOR, ['PgFailoverMonitorDown']],
+  [
+    'HAProxy, by its own silence and by what the monitor says',
+    HAPROXY,
+    ['PgFailoverHaproxyDown', 'PgFailoverHaproxyUnreachable'],
+  ],
+])('tells of %s', async (_what, name, alerts) => {
   await isWell();
-  await docker('pause', HAPROXY);
-  await fires('PgFailoverHaproxyDown', 'PgFailoverHaproxyUnreachable');
-  await docker('unpause', HAPROXY);
-  await clears(TIMEOUTS.rejoin, 'PgFailoverHaproxyDown', 'PgFailoverHaproxyUnreachable');
+  await docker('pause', name);
+  await fires(...alerts);
+  await docker('unpause', name);
+  await clear(...alerts);
 });
 
 // Before the monitor is replaced: a new one has seen no change of leader yet.
@@ -271,12 +239,11 @@ it('has something to show in every panel of the dashboard', async () => {
     panels: z.array(z.object({ title: z.string(), targets: z.array(z.object({ expr: z.string() })) })),
   });
   const empty: string[] = [];
-  for (const { title, targets } of panels.parse(file).panels) {
-    for (const { expr } of targets) {
-      const value = await metric(expr.replaceAll('$stack', stack.name).replaceAll('$__rate_interval', '1m'));
-      // Only while connections are held.
-      if (value === null && !expr.includes('current_queue')) empty.push(`${title}: ${expr}`);
-    }
+  const shown = panels.parse(file).panels.flatMap(({ title, targets }) => targets.map(({ expr }) => ({ title, expr })));
+  for (const { title, expr } of shown) {
+    const value = await metric(expr.replaceAll('$stack', stack.name).replaceAll('$__rate_interval', '1m'));
+    // Only while connections are held.
+    if (value === null && !expr.includes('current_queue')) empty.push(`${title}: ${expr}`);
   }
   expect(empty).toEqual([]);
 });
@@ -287,13 +254,13 @@ it('tells that a stack only observes', async () => {
   await fires('PgFailoverObserves');
   stack.configure({ failoverMode: 'automatic' });
   await stack.up(say);
-  await clears(TIMEOUTS.rejoin, 'PgFailoverObserves');
+  await clear('PgFailoverObserves');
 });
 
 it('has nothing to say at the end, and every alert that can be staged was seen', {
   timeout: CLEAR_MS + 60_000,
 }, async () => {
   await isWell();
-  await clears(CLEAR_MS, ...NAMES);
+  await until(false, CLEAR_MS, NAMES);
   expect([...seenFiring].sort()).toEqual(NAMES.filter((name) => !NOT_STAGED.includes(name)).sort());
 });

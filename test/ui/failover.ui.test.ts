@@ -26,7 +26,10 @@ afterAll(async () => {
 });
 
 const has = (selector: string, words: string) => page.locator(selector, { hasText: words }).first().waitFor();
-const press = (name: string) => page.getByRole('button', { name }).click();
+const row = (name: string) => page.getByRole('row', { name }).waitFor();
+const press = async (...names: string[]) => {
+  for (const name of names) await page.getByRole('button', { name }).click();
+};
 
 async function isWell(leader: string): Promise<void> {
   await has('#sentence', `${leader} serves in term`);
@@ -39,17 +42,16 @@ it('shows a failover while it happens, step by step, until the old primary is ba
   await docker('kill', PRIMARY);
   await has('#events', 'LEADER_DEAD');
   await has('#events', 'OPENED');
-  await page.getByRole('row', { name: `${REPLICA} leader` }).waitFor();
-  await page.getByRole('row', { name: `${PRIMARY} down` }).waitFor();
+  await row(`${REPLICA} leader`);
+  await row(`${PRIMARY} down`);
   await has('#verdict', 'Attention.');
   await has('#failovers', `${PRIMARY} → ${REPLICA}`);
   const steps = await page.locator('#failovers li:first-child .steps').textContent();
-  for (const step of ['recorded', 'closed', 'promoted', 'first commit', 'opened']) {
+  for (const step of ['recorded', 'closed', 'promoted', 'first commit', 'opened'])
     expect(steps).toMatch(new RegExp(`${step} \\+[\\d.]+ m?s`));
-  }
   await picture(page, 'failover', true);
   await docker('start', PRIMARY);
-  await page.getByRole('row', { name: `${PRIMARY} standby` }).waitFor();
+  await row(`${PRIMARY} standby`);
   await isWell(REPLICA);
   await has('#failovers li:first-child .steps', 'rejoined');
 });
@@ -59,22 +61,15 @@ it('pauses, rebuilds a standby and switches over by its buttons, each after a ye
   await press('Pause failover …');
   await page.getByLabel(/^Reason/).fill('watched by a test');
   await page.getByLabel(/^Token/).fill(token);
-  await press('Continue');
-  await press('Do it');
+  await press('Continue', 'Do it');
   await has('#held', 'watched by a test');
-  await press('Close');
-  await press('Resume failover …');
-  await press('Continue');
-  await press('Do it');
+  await press('Close', 'Resume failover …', 'Continue', 'Do it');
   await page.locator('#held').waitFor({ state: 'hidden' });
-  await press('Close');
-
-  await press(`Rebuild ${PRIMARY}`);
-  await press('Continue');
+  await press('Close', `Rebuild ${PRIMARY}`, 'Continue');
   await has('#outcome', PRIMARY);
   await press('Do it');
   await has('#events', 'REBUILD');
-  await page.getByRole('button', { name: 'Close' }).click();
+  await press('Close');
   await isWell(REPLICA);
 
   await press('Switch over …');

@@ -1,18 +1,17 @@
 /** The status page in a real browser, over the monitor's own HTTP side with a scripted cluster behind it. */
 import type { Browser, Page } from 'playwright-core';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { openBrowser, openPage, picture } from './lib/browser';
 import { FAILOVER, FakeMonitor, NODES, statusOf, TOKEN } from './lib/fake-monitor';
 
+const NOBODY = { sentence: 'Nobody could take over.', takesOver: null, loss: 'unknown' as const };
 let browser: Browser;
 let monitor: FakeMonitor;
 let complaints: string[];
 
 beforeAll(async () => {
   browser = await openBrowser();
-});
-afterAll(async () => {
-  await browser?.close();
+  return () => browser.close();
 });
 beforeEach(async () => {
   complaints = [];
@@ -30,8 +29,22 @@ const open = (options = {}) => openPage(browser, monitor.url, options, complaint
 const text = (page: Page, selector: string) => page.locator(selector).innerText();
 const waitForText = (page: Page, selector: string, words: string) =>
   page.locator(selector, { hasText: words }).first().waitFor();
-const press = (page: Page, name: string | RegExp) => page.getByRole('button', { name }).click();
+const row = (page: Page, name: string) => page.getByRole('row', { name }).waitFor();
+const press = (page: Page, name: string) => page.getByRole('button', { name }).click();
 const said = (page: Page, words: string) => waitForText(page, '#outcome', words);
+
+/** The page of a cluster that is well, as it was shown to be. */
+async function openWell(options = {}): Promise<Page> {
+  const page = await open(options);
+  await waitForText(page, '#verdict', 'Safe.');
+  return page;
+}
+
+/** Goes on after what was said would happen. */
+async function confirm(page: Page): Promise<void> {
+  await press(page, 'Continue');
+  await press(page, 'Do it');
+}
 
 /** Ten minutes of it, so that charts have something to show. */
 function history(): void {
@@ -46,29 +59,24 @@ function history(): void {
 
 describe('the status page', () => {
   it('says first who would take over and whether anything would be lost', async () => {
-    const page = await open();
-    await waitForText(page, '#verdict', 'Safe.');
+    const page = await openWell();
     expect(await text(page, '#if-died')).toContain('nothing acknowledged would be lost');
     expect(await text(page, '#sentence')).toContain('postgres-primary serves in term 3');
     expect(await text(page, '#route')).toBe(
       'HAProxy sends writes to postgres-primary, reads to postgres-replica-1; a write waits for 1 of postgres-replica-1.',
     );
     expect(await page.title()).toContain('Safe.');
-    await page.getByRole('row', { name: /postgres-replica-1 standby/ }).waitFor();
-    await page.getByRole('row', { name: /postgres-primary leader/ }).waitFor();
+    await row(page, 'postgres-replica-1 standby');
+    await row(page, 'postgres-primary leader');
   });
 
   it.each([
     ['Writes wait.', { serving: false, code: 'NO_CANDIDATE', sentence: 'start postgres-replica-1' }],
     ['No leader.', { serving: false, leader: null }],
-    [
-      'Attention.',
-      { ifLeaderDied: { sentence: 'Nobody could take over.', takesOver: null, loss: 'unknown' as const } },
-    ],
+    ['Attention.', { ifLeaderDied: NOBODY }],
     ['Attention.', { ifLeaderDied: { sentence: 'Up to 1 MB may go.', takesOver: 'x', loss: 'possible' as const } }],
   ])('says “%s” when it has to', async (word, part) => {
-    const page = await open();
-    await waitForText(page, '#verdict', 'Safe.');
+    const page = await openWell();
     monitor.show(statusOf(part));
     await waitForText(page, '#verdict', word);
   });
@@ -76,30 +84,24 @@ describe('the status page', () => {
   it('follows a failover live, with every step in milliseconds, and the old leader’s return', async () => {
     history();
     monitor.log({ code: 'STARTED', message: 'start 1 of the monitor for stack dev' });
-    const page = await open();
-    await waitForText(page, '#verdict', 'Safe.');
+    const page = await openWell();
     const down = { ...NODES.primary, role: 'down' as const, state: 'off', connected: false, timeline: null, lsn: null };
     monitor.show(statusOf({ serving: false, nodes: [down, { ...NODES.replica, role: 'candidate' }] }));
     monitor.log({ level: 'WARN', subject: 'postgres-primary', code: 'LEADER_DEAD', message: 'the connection broke' });
     await waitForText(page, '#verdict', 'Writes wait.');
     const leader = { ...NODES.replica, role: 'leader' as const, state: 'primary', sync: 'no' as const, lagBytes: null };
-    const alone = { sentence: 'Nobody could take over.', takesOver: null, loss: 'unknown' as const };
-    monitor.show(statusOf({ term: 4, leader: leader.name, nodes: [down, leader], ifLeaderDied: alone }));
+    monitor.show(statusOf({ term: 4, leader: leader.name, nodes: [down, leader], ifLeaderDied: NOBODY }));
     monitor.failover({ ...FAILOVER, at: new Date().toISOString() });
     monitor.log({ subject: leader.name, code: 'OPENED', message: 'writes go to postgres-replica-1 in term 4' });
     await page.getByText('postgres-primary → postgres-replica-1 in 104 ms (term 4)').waitFor();
-    expect(await text(page, '#failovers .steps')).toMatch(
-      /promoted \+68 ms[\s\S]*opened \+5\.0 ms[\s\S]*rejoined after 3120 ms/,
-    );
+    const steps = /promoted \+68 ms[\s\S]*opened \+5\.0 ms[\s\S]*rejoined after 3120 ms/;
+    expect(await text(page, '#failovers .steps')).toMatch(steps);
     expect(await text(page, '#events li:nth-child(1)')).toContain('OPENED');
     expect(await text(page, '#events li:nth-child(2)')).toContain('LEADER_DEAD');
     expect(await page.locator('#lag svg path').first().getAttribute('d')).toMatch(/^M\d/);
-    const back = {
-      ...NODES.primary,
-      ...{ role: 'standby' as const, state: 'standby', lagBytes: 0, sync: 'counted' as const },
-    };
+    const back = { ...NODES.replica, name: 'postgres-primary', streamingFrom: leader.name };
     monitor.show(statusOf({ term: 4, leader: leader.name, nodes: [back, leader] }));
-    await page.getByRole('row', { name: /postgres-primary standby/ }).waitFor();
+    await row(page, 'postgres-primary standby');
   });
 
   it('names a pause and the observe mode until they end', async () => {
@@ -132,9 +134,8 @@ describe('the status page', () => {
     const evil = '<img src=x onerror="document.title=1"><script>document.title=2</script>';
     monitor.log({ message: evil, subject: evil, code: evil });
     const pause = { reason: evil, since: new Date().toISOString(), until: null };
-    monitor.show(
-      statusOf({ stack: evil, sentence: evil, pause, nodes: [{ ...NODES.primary, name: evil, failure: evil }] }),
-    );
+    const nodes = [{ ...NODES.primary, name: evil, failure: evil }];
+    monitor.show(statusOf({ stack: evil, sentence: evil, pause, nodes }));
     const page = await open();
     await waitForText(page, '#held', 'onerror');
     await waitForText(page, '#events', 'onerror');
@@ -182,14 +183,12 @@ describe('a command on the page', () => {
     await page.getByLabel(/^Reason/).fill('moving the rack');
     await page.getByLabel('How long').selectOption('3600000');
     await page.getByLabel(/^Token/).fill(TOKEN);
-    await press(page, 'Continue');
-    await press(page, 'Do it');
+    await confirm(page);
     await expect.poll(() => monitor.asked[0]).toMatchObject({ kind: 'pause', pause: { reason: 'moving the rack' } });
     await press(page, 'Close');
     monitor.show(statusOf({ pause: { reason: 'moving the rack', since: new Date().toISOString(), until: null } }));
     await press(page, 'Resume failover …');
-    await press(page, 'Continue');
-    await press(page, 'Do it');
+    await confirm(page);
     await expect.poll(() => monitor.asked[1]).toMatchObject({ kind: 'resume' });
   });
 
@@ -213,8 +212,7 @@ describe('the page for everybody', () => {
     history();
     monitor.failover(FAILOVER);
     monitor.log({ level: 'WARN', code: 'LEADER_DEAD', message: 'the connection to postgres-primary broke '.repeat(4) });
-    const page = await open({ viewport: { width: 360, height: 780 }, isMobile: true, hasTouch: true });
-    await waitForText(page, '#verdict', 'Safe.');
+    const page = await openWell({ viewport: { width: 360, height: 780 }, isMobile: true, hasTouch: true });
     await waitForText(page, '#events', 'LEADER_DEAD');
     expect(await page.evaluate('document.documentElement.scrollWidth')).toBeLessThanOrEqual(360);
     const label = 'getComputedStyle(document.querySelector("#nodes td"), "::before").content';
@@ -226,27 +224,17 @@ describe('the page for everybody', () => {
     history();
     monitor.failover(FAILOVER);
     monitor.log({ code: 'OPENED', message: 'writes go to postgres-replica-1 in term 4' });
-    const page = await open({ colorScheme });
-    await waitForText(page, '#verdict', 'Safe.');
+    const page = await openWell({ colorScheme });
     await waitForText(page, '#events', 'OPENED');
-    const poor = await page.evaluate<string[]>(POOR_CONTRAST);
-    expect(poor).toEqual([]);
+    expect(await page.evaluate<string[]>(POOR_CONTRAST)).toEqual([]);
     await picture(page, colorScheme === 'light' ? 'page' : 'dark', true);
   });
 
   it('can be read by a screen reader: landmarks, headings, names of all controls, live regions', async () => {
-    const page = await open();
-    await waitForText(page, '#verdict', 'Safe.');
+    const page = await openWell();
     const tree = await page.locator('body').ariaSnapshot();
-    for (const part of [
-      'banner:',
-      'main:',
-      'heading "PostgreSQL failover" [level=1]',
-      'table:',
-      'columnheader "Lag"',
-    ]) {
-      expect(tree).toContain(part);
-    }
+    const parts = ['banner:', 'main:', 'heading "PostgreSQL failover" [level=1]', 'table:', 'columnheader "Lag"'];
+    for (const part of parts) expect(tree).toContain(part);
     const unnamed =
       'Array.from(document.querySelectorAll("button, a")).filter((e) => !e.textContent.trim() && !e.ariaLabel).length';
     expect(await page.evaluate(unnamed)).toBe(0);

@@ -35,7 +35,7 @@ async function runFile(name: string): Promise<Counts> {
   return result.code !== 0 && counts.failed === 0 ? { ...counts, failed: 1 } : counts;
 }
 
-function readArguments(all: readonly string[]): { names: string[]; fresh: boolean; list: boolean } {
+function readArguments(all: readonly string[]) {
   const { values } = parseArgs({
     options: {
       only: { type: 'string' },
@@ -43,7 +43,7 @@ function readArguments(all: readonly string[]): { names: string[]; fresh: boolea
       list: { type: 'boolean', default: false },
     },
   });
-  return { names: someOf('only', values.only, all), fresh: values.fresh, list: values.list };
+  return { ...values, names: someOf('only', values.only, all) };
 }
 
 async function main(): Promise<boolean> {

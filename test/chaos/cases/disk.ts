@@ -1,8 +1,7 @@
 /** The leader's disk freezes or is full. The node's volume is put on a file system of its own for that (a loop device). */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { docker } from '../../rig/docker';
-import { giveLead } from '../lib/cluster';
-import { host, start, stop } from '../lib/docker';
+import { giveLead, host, start, stop } from '../lib/docker';
 import { FOLDER } from '../lib/stack';
 import type { Fault, Preparation } from '../lib/trial';
 
@@ -79,9 +78,9 @@ export const DISK_FAULTS: readonly Fault[] = [
       scene.afterwards(clear);
       // Writes until there is no room, which is what `dd` ends with.
       await host('sh', '-c', `dd if=/dev/zero of='${filler}' bs=64k 2>/dev/null; sync -f '${filler}'; true`);
-      await scene
-        .logged(/LEADER_\w+/, TAKEOVER_LIMIT_MS)
-        .catch(() => scene.note('the leader served on with a full disk'));
+      await scene.log
+        .line(/LEADER_\w+/, TAKEOVER_LIMIT_MS)
+        .catch(() => scene.notes.push('the leader served on with a full disk'));
       await scene.acknowledged(TAKEOVER_LIMIT_MS);
       scene.over();
       await clear();

@@ -2,9 +2,10 @@
 import { writeFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { docker, dockerWithin } from '../../rig/docker';
-import { Program } from '../../rig/program';
-import { giveLead } from '../lib/cluster';
-import { kill, local, mainPid, restart, start } from '../lib/docker';
+import { Program, script } from '../../rig/program';
+import { view } from '../../rig/view';
+import { within } from '../../rig/wait';
+import { giveLead, kill, local, mainPid, restart, start } from '../lib/docker';
 import type { Scene } from '../lib/scene';
 import { addressOf, FOLDER, HAPROXY, STACK } from '../lib/stack';
 import { type Fault, fault, type Preparation } from '../lib/trial';
@@ -20,27 +21,22 @@ const HOUR_SECONDS = 3_600;
  * let go when no more are given.
  */
 async function exhaust(node: string): Promise<() => Promise<void>> {
-  const inside = ['nsenter', '-t', String(await mainPid(HAPROXY)), '-n'];
-  const full = Promise.withResolvers<void>();
-  const args = [addressOf(node), String(CONNECTIONS)];
-  const program = new Program('test/chaos/actors/exhaust.ts', args, () => full.resolve(), inside);
-  const late = sleep(LIMIT_MS).then(() => Promise.reject(new Error('the connections were not exhausted in time')));
-  const release = () => program.stop();
-  await Promise.race([full.promise, program.ended, late]).catch(async (error) => {
-    await release();
+  const args = ['-t', String(await mainPid(HAPROXY)), '-n'];
+  const [command, own] = script('test/chaos/actors/exhaust.ts', [addressOf(node), String(CONNECTIONS)]);
+  const program = new Program('nsenter', [...args, command, ...own]);
+  await within('all connections to be taken', LIMIT_MS, program.firstLine).catch(async (error) => {
+    await program.stop();
     throw error;
   });
-  return release;
+  return () => program.stop();
 }
 
 async function exhausted(scene: Scene): Promise<() => Promise<void>> {
   const release = await exhaust(scene.leader);
   scene.afterwards(release);
-  const [count = ''] = await local(
-    scene.leader,
-    "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'",
-  );
-  scene.note(`${count} connections on ${scene.leader}`);
+  const clients = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'";
+  const [count = ''] = await local(scene.leader, clients);
+  scene.notes.push(`${count} connections on ${scene.leader}`);
   return release;
 }
 
@@ -89,7 +85,7 @@ async function clockAheadSeconds(node: string): Promise<number> {
 export const LOAD_FAULTS: readonly Fault[] = [
   fault(
     'connections-exhausted',
-    'every connection that clients may have is taken for 8 s: no failover, held clients go on',
+    'all connections are taken for 8 s: no failover, held clients go on',
     async (scene) => {
       const release = await exhausted(scene);
       await scene.acknowledged(LIMIT_MS, ['held']);
@@ -97,7 +93,7 @@ export const LOAD_FAULTS: readonly Fault[] = [
       scene.over();
       await release();
       await scene.acknowledged(LIMIT_MS);
-      scene.expect((await scene.view()).leader === scene.leader, 'the lead moved although the leader could write');
+      scene.expect((await view(STACK)).leader === scene.leader, 'the lead moved although the leader could write');
     },
   ),
   fault('connections-exhausted-kill', 'the leader is killed while every connection is taken', async (scene) => {
@@ -116,10 +112,8 @@ export const LOAD_FAULTS: readonly Fault[] = [
         await moveClock(scene.leader, seconds);
         await sleep(HELD_MS / 2);
         const ahead = await clockAheadSeconds(scene.leader);
-        scene.expect(
-          Math.abs(ahead - seconds) < 60,
-          `the clock of ${scene.leader} is ${ahead} s ahead, not ${seconds} s`,
-        );
+        const words = `the clock of ${scene.leader} is ${ahead} s ahead, not ${seconds} s`;
+        scene.expect(Math.abs(ahead - seconds) < 60, words);
         await scene.acknowledged(LIMIT_MS);
       }
       scene.over();

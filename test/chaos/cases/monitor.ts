@@ -1,8 +1,9 @@
 /** The monitor is killed in the middle of a failover, at each of its steps, and frozen. */
 import { setTimeout as sleep } from 'node:timers/promises';
+import { view } from '../../rig/view';
 import { kill, mainPid, pause, start, unpause } from '../lib/docker';
 import type { Scene } from '../lib/scene';
-import { MONITOR } from '../lib/stack';
+import { MONITOR, STACK } from '../lib/stack';
 import { type Fault, fault } from '../lib/trial';
 
 const STEP_LIMIT_MS = 60_000;
@@ -19,7 +20,7 @@ function atStep(step: string, about: string, wait: (scene: Scene) => Promise<voi
     const monitor = await mainPid(MONITOR);
     const reached = wait(scene);
     await Promise.all([kill(scene.leader), reached.then(() => process.kill(monitor, 'SIGKILL'))]);
-    scene.note(`last line before the crash: ${scene.log().trimEnd().split('\n').at(-1) ?? 'none'}`);
+    scene.notes.push(`last line before the crash: ${scene.log.text().trimEnd().split('\n').at(-1) ?? 'none'}`);
     await scene.acknowledged(TAKEOVER_LIMIT_MS);
     scene.over();
     await start(scene.leader);
@@ -35,7 +36,7 @@ export const MONITOR_FAULTS: readonly Fault[] = [
     scene.over();
   }),
   atStep('recorded', 'right after it has stored the new term', async (scene) => {
-    await scene.logged(RECORDED, STEP_LIMIT_MS);
+    await scene.log.line(RECORDED, STEP_LIMIT_MS);
   }),
   atStep('closed', 'right after the slot was closed', (scene) => scene.closed(STEP_LIMIT_MS)),
   atStep('promoted', 'right after the candidate is out of recovery', (scene) =>
@@ -57,19 +58,15 @@ export const MONITOR_FAULTS: readonly Fault[] = [
     scene.over();
     await unpause(MONITOR);
     await sleep(1_000);
-    scene.expect((await scene.view()).leader === scene.leader, 'the lead moved although nothing was wrong with it');
+    scene.expect((await view(STACK)).leader === scene.leader, 'the lead moved although nothing was wrong with it');
   }),
-  fault(
-    'monitor-pause-kill',
-    'the leader is killed while the monitor is frozen; the monitor wakes 3 s later',
-    async (scene) => {
-      await pause(MONITOR);
-      await kill(scene.leader);
-      await sleep(3_000);
-      await unpause(MONITOR);
-      await scene.acknowledged(TAKEOVER_LIMIT_MS);
-      scene.over();
-      await start(scene.leader);
-    },
-  ),
+  fault('monitor-pause-kill', 'leader killed while the monitor is frozen, which wakes 3 s later', async (scene) => {
+    await pause(MONITOR);
+    await kill(scene.leader);
+    await sleep(3_000);
+    await unpause(MONITOR);
+    await scene.acknowledged(TAKEOVER_LIMIT_MS);
+    scene.over();
+    await start(scene.leader);
+  }),
 ];

@@ -1,7 +1,9 @@
 /** Faults of the nodes: killed, stopped, frozen, crashed inside. */
 import { setTimeout as sleep } from 'node:timers/promises';
+import { view } from '../../rig/view';
 import { crashProcess, kill, pause, postmaster, processes, start, stop, unpause } from '../lib/docker';
 import type { Scene } from '../lib/scene';
+import { STACK } from '../lib/stack';
 import { type Fault, fault, outage } from '../lib/trial';
 
 const TAKEOVER_LIMIT_MS = 120_000;
@@ -15,27 +17,23 @@ async function killBackend(node: string): Promise<void> {
   process.kill(serving.pid, 'SIGKILL');
 }
 
-async function takenOver(scene: Scene): Promise<void> {
-  await scene.acknowledged(TAKEOVER_LIMIT_MS);
+/** A node is ended, and started when clients write again. */
+function stopped(name: string, about: string, end: typeof kill, who: 'leader' | 'standby'): Fault {
+  return outage(
+    name,
+    about,
+    (scene) => end(scene[who]),
+    (scene) => start(scene[who]),
+  );
 }
 
 export const NODE_FAULTS: readonly Fault[] = [
-  outage(
-    'kill',
-    'docker kill of the leader; started again when another one serves',
-    (s) => kill(s.leader),
-    (s) => start(s.leader),
-  ),
-  outage(
-    'stop',
-    'docker stop of the leader, which hands over first; started again',
-    (s) => stop(s.leader),
-    (s) => start(s.leader),
-  ),
+  stopped('kill', 'docker kill of the leader; started again when another one serves', kill, 'leader'),
+  stopped('stop', 'docker stop of the leader, which hands over first; started again', stop, 'leader'),
   fault('pause', 'the leader is frozen, another one takes over, the old one wakes', async (scene) => {
     await pause(scene.leader);
     await scene.promoted(scene.standbys, TAKEOVER_LIMIT_MS);
-    await takenOver(scene);
+    await scene.acknowledged(TAKEOVER_LIMIT_MS);
     await sleep(HANG_MS / 3);
     scene.over();
     await unpause(scene.leader);
@@ -48,63 +46,44 @@ export const NODE_FAULTS: readonly Fault[] = [
   outage('crash-postmaster', "kill -9 of the leader's postmaster inside its living container", (scene) =>
     crashProcess(postmaster(scene.leader)),
   ),
-  fault(
-    'sigstop-postmaster',
-    'SIGSTOP of the postmaster alone: old sessions work, new ones hang (S27)',
-    async (scene) => {
-      const pid = await postmaster(scene.leader);
-      scene.afterwards(async () => {
-        resume(pid);
-      });
-      process.kill(pid, 'SIGSTOP');
-      await scene.acknowledged(TAKEOVER_LIMIT_MS, ['fresh']);
-      await sleep(HANG_MS / 3);
-      scene.over();
-      resume(pid);
-    },
-  ),
-  outage(
-    'replica-kill',
-    'docker kill of the replica; the leader goes on alone; started again',
-    (s) => kill(s.standby),
-    (s) => start(s.standby),
-  ),
+  fault('sigstop-postmaster', 'SIGSTOP of the postmaster: old sessions work, new ones hang (S27)', async (scene) => {
+    const pid = await postmaster(scene.leader);
+    scene.afterwards(async () => resume(pid));
+    process.kill(pid, 'SIGSTOP');
+    await scene.acknowledged(TAKEOVER_LIMIT_MS, ['fresh']);
+    await sleep(HANG_MS / 3);
+    scene.over();
+    resume(pid);
+  }),
+  stopped('replica-kill', 'docker kill of the replica; the leader goes on alone; started again', kill, 'standby'),
   fault('replica-pause', 'the replica is frozen and wakes', async (scene) => {
     await pause(scene.standby);
-    await takenOver(scene);
+    await scene.acknowledged(TAKEOVER_LIMIT_MS);
     await sleep(HANG_MS);
     scene.over();
     await unpause(scene.standby);
   }),
   fault('replica-flaps', 'the replica is killed and started three times; in between the leader is killed', flapping),
-  fault(
-    'two-failures',
-    'the leader is killed, and the new one as soon as the old one is a counted standby again',
-    async (scene) => {
-      await kill(scene.leader);
-      await takenOver(scene);
-      const term = (await scene.view()).term;
-      await start(scene.leader);
-      await scene.counted(scene.leader, TAKEOVER_LIMIT_MS);
-      const second = (await scene.view()).leader ?? '';
-      scene.expect(second !== scene.leader, `${scene.leader} led at once without a fault (term ${term})`);
-      await kill(second);
-      await takenOver(scene);
-      scene.over();
-      await start(second);
-    },
-  ),
-  fault(
-    'two-at-once',
-    'the leader is killed, and the candidate while it is being promoted; both are started again',
-    async (scene) => {
-      await kill(scene.leader);
-      await kill(scene.standby);
-      await sleep(1_000);
-      scene.over();
-      await start(scene.standby, scene.leader);
-    },
-  ),
+  fault('two-failures', 'leader killed; the new one killed once the old one is counted again', async (scene) => {
+    await kill(scene.leader);
+    await scene.acknowledged(TAKEOVER_LIMIT_MS);
+    const term = (await view(STACK)).term;
+    await start(scene.leader);
+    await scene.counted(scene.leader, TAKEOVER_LIMIT_MS);
+    const second = (await view(STACK)).leader ?? '';
+    scene.expect(second !== scene.leader, `${scene.leader} led at once without a fault (term ${term})`);
+    await kill(second);
+    await scene.acknowledged(TAKEOVER_LIMIT_MS);
+    scene.over();
+    await start(second);
+  }),
+  fault('two-at-once', 'leader killed, the candidate killed during its promotion; both start again', async (scene) => {
+    await kill(scene.leader);
+    await kill(scene.standby);
+    await sleep(1_000);
+    scene.over();
+    await start(scene.standby, scene.leader);
+  }),
 ];
 
 function resume(pid: number): void {
@@ -130,18 +109,13 @@ async function flapping(scene: Scene): Promise<void> {
   const restMs = Math.floor(Math.random() * 4_000);
   await sleep(restMs);
   // From before the kill on: the node is named sooner than `docker kill` returns.
-  const named = namedInWait(scene, leader);
-  named.catch(() => undefined);
+  const named = scene.log.line(new RegExp(`NO_CANDIDATE.*writes wait.*${leader}`), 10_000);
+  const noted = named.then(() => scene.notes.push(`writes waited until ${leader} was started again`));
+  noted.catch(() => undefined);
   await kill(leader);
-  scene.note(`leader killed ${restMs} ms after the replica was started`);
+  scene.notes.push(`leader killed ${restMs} ms after the replica was started`);
   // Whoever has all rows takes over; where nobody else has, writes wait and the right node is named.
-  await Promise.race([scene.acknowledged(10_000), named]);
+  await Promise.race([scene.acknowledged(10_000), noted]);
   scene.over();
   await start(leader);
-}
-
-/** Resolves when the monitor says that writes wait for this very node. */
-async function namedInWait(scene: Scene, node: string): Promise<void> {
-  await scene.logged(new RegExp(`NO_CANDIDATE.*writes wait.*${node}`), 10_000);
-  scene.note(`writes waited until ${node} was started again`);
 }

@@ -1,14 +1,17 @@
 /** All nodes at once, HAProxy, and what a person does by hand ("manual restore") in several orders. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { docker } from '../../rig/docker';
-import { untilView } from '../lib/cluster';
+import { untilView } from '../../rig/view';
 import { crashProcess, kill, mainPid, pause, restart, start, stop, unpause } from '../lib/docker';
-import type { Scene } from '../lib/scene';
+import { type Scene, untilNamed } from '../lib/scene';
 import { HAPROXY, STACK } from '../lib/stack';
 import { crash, type Fault, fault, outage } from '../lib/trial';
 
 const TAKEOVER_LIMIT_MS = 120_000;
 const HAPROXY_FROZEN_MS = 5_000;
+
+const leaderFirst = ({ leader, standbys }: Scene) => [leader, ...standbys];
+const leaderLast = (scene: Scene) => leaderFirst(scene).reverse();
 
 /** All nodes are killed and started one after the other, `restMs` apart. */
 function killAll(name: string, about: string, restMs: number, order: (scene: Scene) => readonly string[]): Fault {
@@ -32,7 +35,7 @@ function manual(name: string, steps: readonly Step[]): Fault {
       const old = scene.leader;
       await kill(old);
       // An acknowledgement alone may still be the old leader's.
-      const next = await untilView('another leader', TAKEOVER_LIMIT_MS, (v) => v.serving && v.leader !== old);
+      const next = await untilView(STACK, 'another leader', TAKEOVER_LIMIT_MS, (v) => v.serving && v.leader !== old);
       const now = next.leader ?? '';
       // Rows that only the new leader has.
       await scene.alone(TAKEOVER_LIMIT_MS);
@@ -52,23 +55,15 @@ async function restored(scene: Scene, steps: readonly Step[], newest: string): P
   const backFirst = steps.indexOf('start the old leader') < steps.indexOf('stop the new leader');
   if (backFirst) {
     // The old leader may have caught up before the other was stopped: then it leads, and nothing is missing.
-    await Promise.race([scene.acknowledged(TAKEOVER_LIMIT_MS), named(newest)]);
+    await Promise.race([scene.acknowledged(TAKEOVER_LIMIT_MS), untilNamed(newest, TAKEOVER_LIMIT_MS)]);
   } else {
-    await named(newest);
-    const words = scene.log();
-    scene.expect(
-      new RegExp(`writes wait.*start ${newest}|start ${newest}.*writes wait`).test(words),
-      `the log does not name ${newest} as the node to start`,
-    );
+    await untilNamed(newest, TAKEOVER_LIMIT_MS);
+    const says = new RegExp(`writes wait.*start ${newest}|start ${newest}.*writes wait`);
+    scene.expect(says.test(scene.log.text()), `the log does not name ${newest} as the node to start`);
   }
   scene.over();
   await start(newest);
   await scene.acknowledged(TAKEOVER_LIMIT_MS);
-}
-
-async function named(node: string): Promise<void> {
-  const says = new RegExp(`start ${node}`);
-  await untilView(`the monitor to name ${node}`, TAKEOVER_LIMIT_MS, (now) => !now.serving && says.test(now.sentence));
 }
 
 export const RESTART_FAULTS: readonly Fault[] = [
@@ -78,20 +73,12 @@ export const RESTART_FAULTS: readonly Fault[] = [
     const pids = await Promise.all(names.map(mainPid));
     for (const pid of pids) process.kill(pid, 'SIGKILL');
   }),
-  crash(
-    'restart-each',
-    'docker restart of one node after the other, without waiting for anything in between',
-    async (scene) => {
-      for (const node of scene.nodesLeaderFirst()) await restart(node);
-    },
-  ),
-  killAll('kill-all-leader-first', 'all nodes killed, the leader is started first', 3_000, (s) => s.nodesLeaderFirst()),
-  killAll('kill-all-leader-last', 'all nodes killed, the leader is started last', 3_000, (s) =>
-    [...s.nodesLeaderFirst()].reverse(),
-  ),
-  killAll('kill-all-leader-late', 'all nodes killed, the leader is started after startGrace', 12_000, (s) =>
-    [...s.nodesLeaderFirst()].reverse(),
-  ),
+  crash('restart-each', 'docker restart of one node after the other, without a wait in between', async (scene) => {
+    for (const node of leaderFirst(scene)) await restart(node);
+  }),
+  killAll('kill-all-leader-first', 'all nodes killed, the leader is started first', 3_000, leaderFirst),
+  killAll('kill-all-leader-last', 'all nodes killed, the leader is started last', 3_000, leaderLast),
+  killAll('kill-all-leader-late', 'all nodes killed, the leader is started after startGrace', 12_000, leaderLast),
   manual('stop-start-haproxy', ['stop the new leader', 'start the old leader', 'restart HAProxy']),
   manual('start-stop-haproxy', ['start the old leader', 'stop the new leader', 'restart HAProxy']),
   manual('haproxy-stop-start', ['restart HAProxy', 'stop the new leader', 'start the old leader']),
@@ -109,7 +96,7 @@ export const RESTART_FAULTS: readonly Fault[] = [
   }),
   outage(
     'haproxy-pause-kill',
-    'the leader is killed while HAProxy is frozen; HAProxy wakes when somebody else has been promoted',
+    'leader killed while HAProxy is frozen, which wakes after the promotion',
     async (scene) => {
       await pause(HAPROXY);
       // Listened for from before: it may be over when `docker kill` returns.

@@ -2,9 +2,9 @@
 import { createWriteStream, mkdirSync } from 'node:fs';
 import { constants, setPriority } from 'node:os';
 import { join } from 'node:path';
-import { Program } from '../../rig/program';
+import { Program, script } from '../../rig/program';
 import { waitFor } from '../../rig/wait';
-import { type ClientPlan, WRITER_PROGRAM, type WriteEvent, type WriterPlan, wroteSince } from '../../rig/writer';
+import { type ClientPlan, type WriteEvent, type WriterPlan, writerProgram, wroteSince } from '../../rig/writer';
 import { ActorEvent, type RegisterEvent } from './events';
 import { addressOf, STACK } from './stack';
 
@@ -43,17 +43,19 @@ export class Actors {
   constructor(run: string, nodes: readonly string[], socket: string, folder: string) {
     mkdirSync(folder, { recursive: true });
     const pairs = nodes.map((node) => `${node}=${addressOf(node)}`);
-    const own = (name: string, ...args: string[]) => this.launch(name, `test/chaos/actors/${name}.ts`, args, folder);
+    const own = (name: string, ...args: string[]) => {
+      return this.launch(name, script(`test/chaos/actors/${name}.ts`, args), folder);
+    };
     this.programs = [
-      this.launch('writers', WRITER_PROGRAM, [JSON.stringify(writers(run))], folder),
+      this.launch('writers', writerProgram(writers(run)), folder),
       ...[own('readers', run), own('registers', run), own('poller', socket, ...pairs)],
     ];
     first(this.programs.at(-1)?.child.pid);
   }
 
-  private launch(actor: string, script: string, args: readonly string[], folder: string): Program {
+  private launch(actor: string, command: ReturnType<typeof script>, folder: string): Program {
     const file = createWriteStream(join(folder, `${actor}.jsonl`));
-    const program = new Program(script, args, (line) => {
+    const program = new Program(...command, (line) => {
       file.write(`${line}\n`);
       const event = ActorEvent.safeParse(JSON.parse(line));
       if (event.success) this.events.push(event.data);

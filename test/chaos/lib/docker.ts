@@ -2,10 +2,13 @@
 import { existsSync, writeFileSync } from 'node:fs';
 import { runOk } from '../../../scripts/lib/exec';
 import { docker, sqlInside } from '../../rig/docker';
-import { own } from './stack';
+import { healthy } from '../../rig/view';
+import { MONITOR, own, STACK } from './stack';
 
 const HOST_LIMIT_MS = 120_000;
 const UNPAUSE_PATIENCE_MS = 5_000;
+/** HAProxy may take so long to see that a node was away: a look a second, with a second for the answer. */
+const REACH_MS = 2_100;
 
 /** Runs a program of the machine (nsenter, iptables, losetup …) and returns its output, trimmed. */
 export async function host(program: string, ...args: readonly string[]): Promise<string> {
@@ -76,6 +79,12 @@ export async function postmaster(container: string): Promise<number> {
 /** A query by the superuser over the node's local socket; a line each row. */
 export async function local(container: string, sql: string, database?: string): Promise<string[]> {
   return (await sqlInside(container, sql, database)).split('\n').filter((line) => line !== '');
+}
+
+/** Waits until all is well, the node a counted standby, and gives it the lead by a planned switchover. */
+export async function giveLead(node: string, limitMs: number): Promise<void> {
+  await healthy(STACK, limitMs, REACH_MS);
+  await docker('exec', MONITOR, 'switchover', node);
 }
 
 /** Brings all containers of the stack back to running, whatever a case left. */

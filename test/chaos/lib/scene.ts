@@ -1,11 +1,12 @@
 /** What a fault has at hand: who is who, what the actors see, the log, and what to undo afterwards. */
 import type { ClusterStatus } from '../../../failover/contract/api';
 import { MonitorLog } from '../../rig/events';
+import { untilView } from '../../rig/view';
 import { epochMs } from '../../rig/wait';
 import type { Actors } from './actors';
-import { untilView, view } from './cluster';
 import { kill } from './docker';
-import { addressOf, own } from './stack';
+import type { ActorEvent } from './events';
+import { addressOf, own, STACK } from './stack';
 
 /** What has to be undone when the whole program is ended early. */
 const unfinished = new Set<Scene>();
@@ -15,43 +16,39 @@ export async function undoUnfinished(): Promise<void> {
   for (const scene of unfinished) await scene.undoAll();
 }
 
-export interface SceneOptions {
-  actors: Actors;
-  nodes: readonly string[];
-  /** Leader and standbys when the fault begins. */
-  leader: string;
-  run: string;
+/** Waits until writes wait for a node and the monitor's sentence says to start it. */
+export async function untilNamed(node: string, limitMs: number): Promise<void> {
+  const says = new RegExp(`start ${node}`);
+  await untilView(STACK, `the monitor to name ${node}`, limitMs, (now) => !now.serving && says.test(now.sentence));
 }
 
 export class Scene {
-  readonly actors: Actors;
-  readonly nodes: readonly string[];
-  leader: string;
-  standbys: readonly string[];
-  readonly run: string;
+  /** Leads when the fault begins. */
+  leader = '';
   readonly notes: string[] = [];
   /** When the fault began, and when its cause was gone (everything runs again), ms since the epoch. */
-  sinceMs: number;
+  sinceMs = epochMs();
   endedMs: number | null = null;
+  /** The monitor's log since the fault began. */
+  readonly log = new MonitorLog(own.log);
   private readonly undo: (() => Promise<void>)[] = [];
-  private readonly lines = new MonitorLog(own.log);
 
-  constructor({ actors, nodes, leader, run }: SceneOptions) {
-    this.actors = actors;
-    this.nodes = nodes;
-    this.leader = leader;
-    this.standbys = nodes.filter((n) => n !== leader);
-    this.run = run;
-    this.sinceMs = epochMs();
+  constructor(
+    readonly actors: Actors,
+    readonly nodes: readonly string[],
+  ) {
     unfinished.add(this);
   }
 
   /** The fault is made now, and this node leads: on a starved machine the lead may have moved since it was looked at. */
   begins(leader: string): void {
     this.leader = leader;
-    this.standbys = this.nodes.filter((n) => n !== leader);
     this.sinceMs = epochMs();
-    this.lines.begin();
+    this.log.begin();
+  }
+
+  get standbys(): string[] {
+    return this.nodes.filter((n) => n !== this.leader);
   }
 
   /** The first standby: the only one where there is one replica. */
@@ -66,10 +63,6 @@ export class Scene {
     this.endedMs = epochMs();
   }
 
-  note(words: string): void {
-    this.notes.push(words);
-  }
-
   /** Done after the case in any event, last one first. */
   afterwards(step: () => Promise<void>): void {
     this.undo.push(step);
@@ -80,16 +73,6 @@ export class Scene {
     for (let step = this.undo.pop(); step !== undefined; step = this.undo.pop()) await step();
   }
 
-  /** What was logged since the fault began. */
-  log(): string {
-    return this.lines.text();
-  }
-
-  /** Waits for a line of the log that was not there when this was called. */
-  logged(pattern: RegExp, limitMs: number): Promise<string> {
-    return this.lines.line(pattern, limitMs);
-  }
-
   /** Waits until a client's write is acknowledged that began after this call. */
   async acknowledged(limitMs: number, clients: readonly string[] = ['held', 'fresh']): Promise<void> {
     await this.actors.acknowledged(epochMs(), limitMs, clients);
@@ -97,8 +80,8 @@ export class Scene {
 
   /** Waits until a node is seen taking writes. */
   async promoted(nodes: readonly string[], limitMs: number): Promise<void> {
-    const fits = (node: string) => nodes.includes(node);
-    await this.actors.next('a promotion', limitMs, (e) => e.what === 'writable' && e.writable === true && fits(e.node));
+    const fits = (e: ActorEvent) => e.what === 'writable' && e.writable === true && nodes.includes(e.node);
+    await this.actors.next('a promotion', limitMs, fits);
   }
 
   /** Waits until the write slot is seen closed. */
@@ -115,14 +98,13 @@ export class Scene {
   /** Waits until a node is a standby that acknowledged writes wait for. */
   async counted(node: string, limitMs: number): Promise<void> {
     const isCounted = (now: ClusterStatus) => now.serving && !now.sync.changing && now.sync.members.includes(node);
-    await untilView(`${node} to be counted`, limitMs, isCounted);
+    await untilView(STACK, `${node} to be counted`, limitMs, isCounted);
   }
 
   /** Waits until the leader goes on alone, proven: what is written now is on no other node. */
   async alone(limitMs: number): Promise<void> {
-    await untilView('the leader to go on alone', limitMs, (now) => {
-      return now.serving && !now.sync.changing && now.sync.members.length === 0;
-    });
+    const isAlone = ({ serving, sync }: ClusterStatus) => serving && !sync.changing && sync.members.length === 0;
+    await untilView(STACK, 'the leader to go on alone', limitMs, isAlone);
   }
 
   /**
@@ -130,21 +112,11 @@ export class Scene {
    * status and in the log.
    */
   async killAndAwaitName(limitMs: number): Promise<void> {
-    const says = new RegExp(`start ${this.leader}`);
     const named = async () => {
       await kill(this.leader);
-      await untilView(`${this.leader} to be named`, limitMs, (now) => !now.serving && says.test(now.sentence));
+      await untilNamed(this.leader, limitMs);
     };
-    await Promise.all([named(), this.logged(new RegExp(`writes wait.*start ${this.leader}`), limitMs)]);
-  }
-
-  nodesLeaderFirst(): readonly string[] {
-    return [this.leader, ...this.standbys];
-  }
-
-  /** The monitor's view now. */
-  view(): Promise<ClusterStatus> {
-    return view();
+    await Promise.all([named(), this.log.line(new RegExp(`writes wait.*start ${this.leader}`), limitMs)]);
   }
 
   /** Fails the case. */

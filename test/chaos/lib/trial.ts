@@ -1,19 +1,20 @@
 /** One run of one fault: healthy → clients → fault → healthy again → everything is checked. */
 import { writeFileSync } from 'node:fs';
-import { loadavg } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { ClusterStatus } from '../../../failover/contract/api';
 import { messageOf } from '../../../failover/contract/errors';
 import { ask } from '../../../failover/monitor/router/haproxy-socket';
 import { say } from '../../../scripts/lib/terminal';
 import { docker } from '../../rig/docker';
 import { sessionsIn } from '../../rig/haproxy-sessions';
+import { loadAverage } from '../../rig/progress';
 import { doubleRoutes, twoPrimariesMs } from '../../rig/reigns';
+import { healthy, untilView } from '../../rig/view';
 import { epochMs, waitFor } from '../../rig/wait';
 import { longestPauseMs } from '../../rig/writer';
 import { Actors, WRITERS } from './actors';
 import { judge } from './checks';
-import { healthy, untilView } from './cluster';
 import { heal } from './docker';
 import type { Checker } from './linearizability';
 import type { Result } from './progress';
@@ -43,8 +44,6 @@ export interface Preparation {
 export interface Fault {
   name: string;
   about: string;
-  /** Fewest replicas that it makes sense with. */
-  replicasMin?: number;
   /** Done before the clients start. */
   prepare?: (who: Preparation) => Promise<void>;
   run: (scene: Scene) => Promise<void>;
@@ -91,7 +90,7 @@ export async function trial(options: TrialOptions): Promise<Result> {
   const undo: (() => Promise<void>)[] = [];
   try {
     await heal();
-    const { leader } = await healthy(HEALTHY_LIMIT_MS);
+    const { leader } = await healthy(STACK, HEALTHY_LIMIT_MS);
     const standby = options.nodes.find((n) => n !== leader) ?? '';
     await fault.prepare?.({ leader: leader ?? '', standby, undo: (step) => undo.push(step) });
     return await attempt(options);
@@ -101,7 +100,7 @@ export async function trial(options: TrialOptions): Promise<Result> {
       ...{ name: fault.name, run, date: new Date(startMs).toISOString() },
       ...{ heldMs: 0, freshMs: 0, recoveredMs: 0, failovers: 0 },
       ...{ acknowledged: 0, failed: 0, unknown: 0, lost: 0, operations: 0 },
-      ...{ twoPrimariesMs: 0, vanishedOnRead: 0, load: load() },
+      ...{ twoPrimariesMs: 0, vanishedOnRead: 0, load: loadAverage() },
       ...{ violations: [messageOf(error)], notes: [] },
     };
   } finally {
@@ -111,12 +110,12 @@ export async function trial(options: TrialOptions): Promise<Result> {
 }
 
 async function attempt({ fault, run, nodes, folder, checker }: TrialOptions): Promise<Result> {
-  const leader = (await healthy(HEALTHY_LIMIT_MS)).leader ?? '';
+  const leader = (await healthy(STACK, HEALTHY_LIMIT_MS)).leader ?? '';
   await makeTables(leader);
   const others = await checksumWithout(leader, run);
   const socket = `${await docker('volume', 'inspect', '--format', '{{.Mountpoint}}', SOCKETS)}/admin.sock`;
   const actors = new Actors(run, nodes, socket, folder);
-  const scene = new Scene({ actors, nodes, leader, run });
+  const scene = new Scene(actors, nodes);
   const { termBefore, recoveredMs, troubles } = await play(fault, scene);
   const { term, rows, wrong } = await lookAtTables(run, nodes, others);
   const reigns = actors.events.filter((e) => e.what === 'reign');
@@ -135,13 +134,13 @@ async function attempt({ fault, run, nodes, folder, checker }: TrialOptions): Pr
     ...blindness(actors, nodes),
   ];
   if (found.length > 0) await keepLogs(nodes, folder);
-  writeFileSync(join(folder, 'log.txt'), scene.log());
+  writeFileSync(join(folder, 'log.txt'), scene.log.text());
   return {
     ...{ name: fault.name, run, date: new Date(scene.sinceMs).toISOString() },
     heldMs: longestPauseMs(writes, scene.sinceMs, 'held'),
     freshMs: longestPauseMs(writes, scene.sinceMs, 'fresh'),
     ...{ recoveredMs, failovers: term - termBefore, ...counts },
-    ...{ operations: actors.registers().length, twoPrimariesMs: twoPrimariesMs(reigns), load: load() },
+    ...{ operations: actors.registers().length, twoPrimariesMs: twoPrimariesMs(reigns), load: loadAverage() },
     ...{ violations: found, notes: scene.notes },
   };
 }
@@ -165,7 +164,7 @@ async function play(fault: Fault, scene: Scene): Promise<Played> {
     await scene.actors.acknowledged(0, WRITE_LIMIT_MS, WRITERS);
     await scene.actors.watching(scene.nodes, WRITE_LIMIT_MS);
     await sleep(SETTLE_MS);
-    const { leader, term } = await healthy(HEALTHY_LIMIT_MS);
+    const { leader, term } = await healthy(STACK, HEALTHY_LIMIT_MS);
     termBefore = term;
     scene.begins(leader ?? '');
     await notes(() => fault.run(scene));
@@ -173,7 +172,7 @@ async function play(fault: Fault, scene: Scene): Promise<Played> {
     const endedMs = scene.endedMs ?? epochMs();
     await notes(async () => {
       await heal();
-      await healthy(HEALTHY_LIMIT_MS);
+      await healthy(STACK, HEALTHY_LIMIT_MS);
       recoveredMs = Math.round(epochMs() - endedMs);
       await scene.acknowledged(WRITE_LIMIT_MS, WRITERS);
     });
@@ -193,8 +192,9 @@ async function lookAtTables(
   nodes: readonly string[],
   others: string,
 ): Promise<{ term: number; rows: Map<string, number>; wrong: string[] }> {
+  const hasLeader = (now: ClusterStatus) => now.serving && now.leader !== null;
   for (let tries = 1; ; tries++) {
-    const { leader, term } = await untilView('a leader', HEALTHY_LIMIT_MS, (now) => now.serving && now.leader !== null);
+    const { leader, term } = await untilView(STACK, 'a leader', HEALTHY_LIMIT_MS, hasLeader);
     const now = leader ?? '';
     try {
       const rows = await rowsOf(now, run);
@@ -202,13 +202,9 @@ async function lookAtTables(
       return { term, rows, wrong: [...changed, ...(await differences(now, nodes))] };
     } catch (error) {
       if (tries >= LOOKS_MAX) throw error;
-      await healthy(HEALTHY_LIMIT_MS);
+      await healthy(STACK, HEALTHY_LIMIT_MS);
     }
   }
-}
-
-function load(): number {
-  return Math.round((loadavg()[0] ?? 0) * 10) / 10;
 }
 
 /** Sessions that HAProxy still holds when all clients are gone; what it says of them is kept in the folder. */

@@ -1,29 +1,22 @@
 /** The monitor's own HTTP side and page over a cluster that a test scripts: everything but the loop is the shipped code. */
 import type { AddressInfo } from 'node:net';
 import { serve } from '@hono/node-server';
-import type { Answer, ClusterStatus, Failover, LogEvent, NodeStatus, Sample } from '../../../failover/contract/api';
+import type { Answer, ClusterStatus, Failover, LogEvent, Sample } from '../../../failover/contract/api';
 import type { Request } from '../../../failover/core/state/observation';
 import { Feed } from '../../../failover/monitor/outside/feed';
 import { httpApp } from '../../../failover/monitor/outside/http';
 import { bundlePage } from '../../../scripts/lib/page-bundle';
+import { healthyCluster } from '../../rig/healthy-cluster';
 
 export const TOKEN = 'right-token';
 const TICK_MS = 50;
 
-const node = (name: string, part: Partial<NodeStatus>): NodeStatus => ({
-  ...{ name, address: '10.0.0.20', role: 'standby', state: 'standby', timeline: 3, lsn: '0/5000060', lagBytes: 0 },
-  ...{ lagSeconds: 0, sync: 'counted', streamingFrom: 'postgres-primary', connected: true },
-  ...{ since: '2026-11-24T10:00:00.000Z', order: 'follow postgres-primary (stream)', done: true, failure: null },
-  ...{ settings: { restart: 'none', pending: [], refused: null }, syncState: 'quorum', slots: [] },
-  ...part,
-});
-
+const [primary, replica] = healthyCluster().nodes;
+if (primary === undefined || replica === undefined) throw new Error('the fixture has two nodes');
+const settings = { restart: 'none' as const, pending: [], refused: null };
 export const NODES = {
-  primary: node('postgres-primary', {
-    ...{ role: 'leader', state: 'primary', sync: 'no', lagBytes: null, lagSeconds: null, streamingFrom: null },
-    ...{ order: 'lead, 1 of postgres-replica-1 acknowledge', syncState: null },
-  }),
-  replica: node('postgres-replica-1', {}),
+  primary: { ...primary, settings, order: 'lead, 1 of postgres-replica-1 acknowledge' },
+  replica: { ...replica, settings, syncState: 'quorum' },
 };
 
 /** The feed adds the events. */
@@ -31,21 +24,16 @@ type Words = Omit<ClusterStatus, 'events'>;
 
 /** A cluster that is well; `part` says what is different. */
 export function statusOf(part: Partial<Words> = {}): Words {
+  const { events: _, ...cluster } = healthyCluster();
   return {
-    ...{ stack: 'dev', version: '0.1.0', at: new Date().toISOString() },
-    ...{ serving: true, code: 'STEADY', rule: 'steady', term: 3 },
+    ...cluster,
+    ...{ at: new Date().toISOString(), term: 3, nodes: [NODES.primary, NODES.replica] },
     sentence: 'postgres-primary serves in term 3; writes wait for 1 of postgres-replica-1',
     ifLeaderDied: {
+      ...cluster.ifLeaderDied,
       sentence:
         'If postgres-primary died now, postgres-replica-1 would take over and nothing acknowledged would be lost.',
-      takesOver: 'postgres-replica-1',
-      loss: 'none',
     },
-    ...{ leader: 'postgres-primary', leaving: null, failoverMode: 'automatic', pause: null, syncMode: 'synchronous' },
-    nodes: [NODES.primary, NODES.replica],
-    haproxy: { reachable: true, write: 'postgres-primary', read: ['postgres-replica-1'], unreached: [] },
-    sync: { waitsFor: 1, members: ['postgres-replica-1'], changing: false },
-    lastFailover: null,
     ...part,
   };
 }
