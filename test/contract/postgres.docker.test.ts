@@ -112,7 +112,7 @@ setsid postgres -D ${data} ${files} >>${conf}/log 2>&1 </dev/null &`);
   }
 
   async look(): Promise<SqlView> {
-    return lookBySql(await this.sql());
+    return (await lookBySql(await this.sql())).sql;
   }
 
   async shownNames(): Promise<string> {

@@ -48,10 +48,12 @@ export const BEAT_SEQUENCE = 'failover.beat';
 export const BEAT_MAX = 4_000_000_000_000_000;
 /**
  * Continues from the sequence's value, also after a failover, unless that value is out of range. $1: the last known
- * count.
+ * count. Its type is written down, because PostgreSQL would take it from the relation: a session that prepares this
+ * while a person has put a view in place of the sequence would keep the view's type.
  */
 const BEAT = `SELECT pg_catalog.setval('${BEAT_SEQUENCE}',
-  CASE WHEN last_value BETWEEN $1 AND ${BEAT_MAX} THEN last_value ELSE $1 END + 1)::text AS n FROM ${BEAT_SEQUENCE}`;
+  CASE WHEN last_value BETWEEN $1::bigint AND ${BEAT_MAX} THEN last_value ELSE $1 END + 1)::text AS n
+  FROM ${BEAT_SEQUENCE}`;
 
 /** Length 8, code 80877103 (PostgreSQL manual, "Message Formats", SSLRequest). */
 const SSL_REQUEST = Buffer.from([0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f]);

@@ -91,38 +91,47 @@ const BEAT_REST_MS = 1_000;
 /** Facts about the server that are kept for a session between looks. */
 interface Known {
   systemId: string;
+  segmentBytes: number;
   inRecovery: boolean;
+  /** Process id of the startup process. */
   startup: number | null;
   /** The timeline that the standby had reached or had to reach. */
   reached: number | null;
   beatFromMs: number;
 }
 
+const KNOWN = `
+SELECT system_identifier::text AS "systemId", bytes_per_wal_segment AS "segmentBytes", pg_is_in_recovery() AS "inRecovery"
+FROM pg_control_system(), pg_control_init()`;
+
 const known = new WeakMap<Session, Known>();
 
 async function knownOf(session: Session): Promise<Known> {
   const before = known.get(session);
   if (before !== undefined) return before;
-  const row = await session.askOne<Pick<Known, 'systemId' | 'inRecovery'>>(
-    'known',
-    'SELECT system_identifier::text AS "systemId", pg_is_in_recovery() AS "inRecovery" FROM pg_control_system()',
-  );
+  const row = await session.askOne<Pick<Known, 'systemId' | 'segmentBytes' | 'inRecovery'>>('known', KNOWN);
   const first = { ...row, startup: null, reached: null, beatFromMs: Number.NEGATIVE_INFINITY };
   known.set(session, first);
   return first;
 }
 
+/** What a running server tells, and what stays the same between looks. */
+export interface Look extends Pick<Known, 'systemId' | 'segmentBytes' | 'startup'> {
+  sql: SqlView;
+}
+
 /** Takes one look at a running server. Throws when it does not answer. */
-export async function lookBySql(session: Session): Promise<SqlView & { systemId: string }> {
+export async function lookBySql(session: Session): Promise<Look> {
   const seen = await knownOf(session);
-  const { systemId } = seen;
-  const standby = seen.inRecovery ? await lookAtStandby(session, seen) : null;
-  if (standby !== null) return { ...standby, systemId };
-  // It may have been promoted between two looks.
-  seen.inRecovery = false;
-  const row = await session.askOne<Pick<SqlView, 'timeline' | 'flushLsn' | 'standbys'>>('leader', LEADER);
-  // The observer adds the heartbeat, which knows its own count (observer.ts).
-  return { ...NOTHING_SEEN, inRecovery: false, ...row, systemId };
+  let sql = seen.inRecovery ? await lookAtStandby(session, seen) : null;
+  if (sql === null) {
+    // It may have been promoted between two looks.
+    seen.inRecovery = false;
+    const row = await session.askOne<Pick<SqlView, 'timeline' | 'flushLsn' | 'standbys'>>('leader', LEADER);
+    // The observer adds the heartbeat, which knows its own count (observer.ts).
+    sql = { ...NOTHING_SEEN, inRecovery: false, ...row };
+  }
+  return { ...seen, sql };
 }
 
 /** Returns null when the server is out of recovery. */
@@ -226,7 +235,7 @@ export async function readControlFile(data: string) {
   const floors = FLOORED.map((name) => [name, number(`${name.replace('transaction', 'xact')} setting`)]);
   return {
     systemId: value('Database system identifier'),
-    segmentBytes: BigInt(value('Bytes per WAL segment')),
+    segmentBytes: number('Bytes per WAL segment'),
     /** Position up to which a standby must replay before it is consistent. */
     consistentLsn: value('Minimum recovery ending location'),
     floors: Object.fromEntries(floors) as Floors,

@@ -98,7 +98,7 @@ export class Observer {
 
   /** Asks the server for its state. Throws when it does not answer. */
   private async ask(view: View, session: Session): Promise<View> {
-    const { systemId, ...sql } = await lookBySql(session);
+    const { sql, systemId } = await lookBySql(session);
     this.lockedOut = undefined;
     // Kept here, because the walreceiver's timeline disappears with its process, and that is when the timeline is
     // needed to choose a candidate.

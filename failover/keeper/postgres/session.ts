@@ -147,12 +147,5 @@ export function sqlState(error: unknown): string | null {
   return error instanceof DatabaseError ? (error.code ?? null) : null;
 }
 
-/** A name as a quoted SQL identifier. */
-export function identifier(name: string): string {
-  return `"${name.replaceAll('"', '""')}"`;
-}
-
-/** A text as a quoted SQL literal, for statements that take no parameter. */
-export function literal(text: string): string {
-  return `'${text.replaceAll("'", "''")}'`;
-}
+/** A name as a quoted SQL identifier; a text as a quoted SQL literal, for statements that take no parameter. */
+export { escapeIdentifier as identifier, escapeLiteral as literal } from 'pg';

@@ -10,9 +10,9 @@ import { open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { parseLsn, printLsn } from '../../contract/lsn';
-import type { Source } from '../ports';
-import { lookBySql, readControlFile, readHistory } from './look';
-import { startupProcess, walFileIn } from './processes';
+import { NOTHING_SEEN, type Source } from '../ports';
+import { type Look, laterTimeline, lookBySql, readControlFile, readHistory } from './look';
+import { commandLine, startupProcess, walFileIn } from './processes';
 import type { Replication } from './replication';
 import type { Session } from './session';
 import { historyOf, PAGE_BYTES, recordLength, type Stretch, segmentFile, segmentStart, stretchAt } from './timelines';
@@ -28,8 +28,6 @@ const WAIT_LOOKS = 5;
 const WAIT_LOOK_MS = 50;
 /** Number of looks in a row that must find the next record here and not applied. */
 export const STUCK_MAX = 3;
-
-type ControlFile = Awaited<ReturnType<typeof readControlFile>>;
 
 /** Position and history of this node's data. */
 export interface Own {
@@ -119,23 +117,29 @@ export function nextRecordIsHere({ from, own, leader }: Compared, position: bigi
 }
 
 /**
- * Looks at this node: through its own PostgreSQL, or through its control file while the server is not consistent yet and
- * accepts no sessions (null). Throws when PostgreSQL does not answer.
+ * Looks at the data of a server that is not consistent yet and accepts no sessions. It must replay at least up to the
+ * position that its control file has.
  */
-async function lookAtOwn(session: Session | null, { node, data, timeline }: Question, file: ControlFile): Promise<Own> {
-  const { systemId, segmentBytes, consistentLsn, control } = file;
-  const sql = session === null ? null : await lookBySql(session);
-  const read = walFileIn((await startupProcess(node))?.title ?? '');
-  const replayed = sql === null ? consistentLsn : sql.replayLsn;
-  const position = replayed === null ? 0n : parseLsn(replayed);
+async function lookAtFile({ node, data }: Question): Promise<Look> {
+  const { systemId, segmentBytes, consistentLsn, control } = await readControlFile(data);
+  const sql = { ...NOTHING_SEEN, timeline: control.timeline, replayLsn: consistentLsn };
+  return { sql, systemId, segmentBytes, startup: (await startupProcess(node))?.pid ?? null };
+}
+
+/** Looks at this node through its own PostgreSQL; null: through its control file. Throws when that does not answer. */
+async function lookAtOwn(session: Session | null, question: Question): Promise<Own> {
+  const { sql, systemId, segmentBytes, startup } = await (session === null ? lookAtFile(question) : lookBySql(session));
+  const title = startup === null ? null : await commandLine(startup);
+  const file = walFileIn(title ?? '');
+  const position = parseLsn(sql.replayLsn ?? '0/0');
   return {
     systemId,
-    history: await readHistory(data, Math.max(control.timeline, sql?.timeline ?? 0, timeline ?? 0)),
+    history: await readHistory(question.data, laterTimeline(sql.timeline, question.timeline) ?? 0),
     position: position === 0n ? null : position,
-    segmentBytes,
-    waits: sql?.startupWaits ?? false,
-    reads: read === null ? null : segmentStart(read, segmentBytes),
-    answers: sql !== null,
+    segmentBytes: BigInt(segmentBytes),
+    waits: sql.startupWaits,
+    reads: file === null ? null : segmentStart(file, BigInt(segmentBytes)),
+    answers: session !== null,
   };
 }
 
@@ -209,8 +213,7 @@ const NOTHING: Finding = { impossible: null, stuck: null };
 export async function ask(question: Question): Promise<Finding> {
   const { leader, data, openSession, openReplication } = question;
   using session = await openSession().catch(() => null);
-  const file = await readControlFile(data);
-  const look = () => lookAtOwn(session, question, file);
+  const look = () => lookAtOwn(session, question);
   let own = await look();
   for (let looks = 1; own.answers && !own.waits && looks < WAIT_LOOKS; looks++) {
     await delay(WAIT_LOOK_MS);
