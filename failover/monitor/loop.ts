@@ -226,11 +226,11 @@ export class Loop implements Events {
    * (S10, S11).
    */
   private async rise(): Promise<void> {
-    const { store, log } = this.ports;
+    const { store } = this.ports;
     if (this.higher < store.incarnation) return;
-    const message = `a keeper accepted orders of start ${this.higher} of the monitor that this one, start ${store.incarnation}, did not give`;
-    log.write('WARN', 'monitor', 'STORE_OLD', message);
-    await this.suspect();
+    await this.suspect(
+      `a keeper accepted orders of start ${this.higher} of the monitor that this one, start ${store.incarnation}, did not give`,
+    );
     this.parts.keepers.restart(await store.raiseAbove(this.higher));
   }
 
@@ -248,17 +248,17 @@ export class Loop implements Events {
 
   /** If the store is a copy, a newer state may exist elsewhere, so the monitor asks every keeper first (S10). */
   private async adoptCopy(): Promise<void> {
-    const { store, log } = this.ports;
-    if (store.moved !== true || this.suspected) return;
-    log.write('WARN', 'monitor', 'STORE_OLD', 'the store is a copy of another one, perhaps an old one');
-    await this.suspect();
+    if (this.ports.store.moved !== true || this.suspected) return;
+    await this.suspect('the store is a copy of another one, perhaps an old one');
     this.suspected = true;
   }
 
   /** Stores the mark that this state may not be the newest one. */
-  private async suspect(): Promise<void> {
+  private async suspect(why: string): Promise<void> {
+    const { log, store } = this.ports;
+    log.write('WARN', 'monitor', 'STORE_OLD', why);
     const state = suspected(this.state);
-    await this.ports.store.save(printState(state));
+    await store.save(printState(state));
     this.state = state;
   }
 }

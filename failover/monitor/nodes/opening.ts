@@ -77,7 +77,7 @@ export class OpeningChecks implements Opening {
     this.wanted = null;
     this.ended = true;
     if (this.timer !== null) clearInterval(this.timer);
-    for (const node of this.lines.keys()) this.drop(node);
+    for (const line of this.lines.values()) this.drop(line);
   }
 
   want(check: Check | null): void {
@@ -94,7 +94,7 @@ export class OpeningChecks implements Opening {
     for (const [node, line] of this.lines) {
       const wanted = this.wanted?.node === node;
       const runs = wanted || this.loop.isRunning(node);
-      if (runs === false) this.drop(node);
+      if (runs === false) this.drop(line);
       else if (runs === true && line.session === null) {
         this.dial(line);
         if (wanted) this.tell(node, `${node} is being dialled`);
@@ -129,7 +129,9 @@ export class OpeningChecks implements Opening {
    * be asked or another node answers.
    */
   private async once({ node, term }: Check): Promise<boolean> {
-    const client = await this.session(node);
+    const line = this.lines.get(node);
+    if (line === undefined) throw new Error(`${node} is not declared`);
+    const client = await this.session(line);
     if (client === null) return false;
     try {
       const { rows } = await client.query<{ node: string }>(COMMIT, [term, node]);
@@ -137,7 +139,7 @@ export class OpeningChecks implements Opening {
       throw new Error(`the address of ${node} answers as another node; it is not opened`);
     } catch (error) {
       if (error instanceof pg.DatabaseError && error.code === READ_ONLY) return false;
-      this.drop(node, client);
+      if (line.session === client) this.drop(line);
       throw error;
     }
   }
@@ -151,9 +153,7 @@ export class OpeningChecks implements Opening {
   /**
    * The session with the node; null when there is none within {@link RETRY_MS}. Throws the error of a failed connect.
    */
-  private async session(node: string): Promise<pg.Client | null> {
-    const line = this.lines.get(node);
-    if (line === undefined) throw new Error(`${node} is not declared`);
+  private async session(line: Line): Promise<pg.Client | null> {
     if (line.session === null) {
       if (line.dials.size === 0) this.dial(line);
       await Promise.race([...line.dials, delay(RETRY_MS)]);
@@ -203,13 +203,10 @@ export class OpeningChecks implements Opening {
     else destroy(client);
   }
 
-  /** Ends the session with the node; with `client` given, only if that is the session. */
-  private drop(node: string, client?: pg.Client): void {
-    const line = this.lines.get(node);
-    const session = line?.session ?? null;
-    if (line === undefined || session === null || (client !== undefined && client !== session)) return;
+  private drop(line: Line): void {
+    const { session } = line;
     line.session = null;
-    destroy(session);
+    if (session !== null) destroy(session);
   }
 }
 

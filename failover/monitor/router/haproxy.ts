@@ -36,12 +36,6 @@ const SILENCE_TOLD_MS = 1_000;
 /** What is known of a HAProxy that does not answer. */
 const SILENT = { reachable: false, slot: null, closed: false, clean: false };
 
-/** A caller that waits for a look that shows a closed slot, or for any look. */
-interface Waiter {
-  for: 'closed' | 'look';
-  done: (shown: boolean) => void;
-}
-
 export class Haproxy implements Router {
   /** The i-th address belongs to the slot `node<i+1>`. */
   private readonly addresses: readonly string[];
@@ -55,7 +49,8 @@ export class Haproxy implements Router {
   private ended = false;
   /** Ends the rest between two looks. */
   private nudge: (() => void) | null = null;
-  private readonly waiters = new Set<Waiter>();
+  /** Callers that wait for a look that shows a closed slot, or for any look. */
+  private readonly waiters = new Map<(shown: boolean) => void, 'closed' | 'look'>();
   /** Epoch of the worker that was last seen, also while HAProxy is silent. */
   private lastEpoch: string | null = null;
   /** The present silence of HAProxy, from its first missing answer; null while it answers. */
@@ -107,16 +102,15 @@ export class Haproxy implements Router {
   }
 
   /** Resolves with true when a look has shown what is waited for, and with false after `limitMs`. */
-  private toldOf(what: Waiter['for'], limitMs: number): Promise<boolean> {
+  private toldOf(what: 'closed' | 'look', limitMs: number): Promise<boolean> {
     return new Promise((resolve) => {
       const done = (shown: boolean) => {
         clearTimeout(timer);
-        this.waiters.delete(waiter);
+        this.waiters.delete(done);
         resolve(shown);
       };
-      const waiter = { for: what, done };
       const timer = setTimeout(() => done(false), limitMs);
-      this.waiters.add(waiter);
+      this.waiters.set(done, what);
     });
   }
 
@@ -184,7 +178,7 @@ export class Haproxy implements Router {
   /** The commands that bring the slots to what is wanted; none where they are seen right. */
   private commands(): string[] {
     // Nothing may be changed before the loop has seen the present routes (S11).
-    if ([...this.waiters].some((waiter) => waiter.for === 'look')) return [];
+    if ([...this.waiters.values()].includes('look')) return [];
     const { write, read } = this.wish;
     return [
       ...this.sweep.commands(this.wish),
@@ -317,8 +311,8 @@ export class Haproxy implements Router {
     const before = this.current;
     this.current = next;
     if (next.reachable) this.tellSeen(next);
-    for (const waiter of [...this.waiters]) {
-      if (next.reachable && (next.closed || waiter.for === 'look')) waiter.done(true);
+    for (const [done, what] of [...this.waiters]) {
+      if (next.reachable && (next.closed || what === 'look')) done(true);
     }
     if (JSON.stringify(before) !== JSON.stringify(next)) this.loop.wake();
   }
