@@ -11,29 +11,26 @@ import type { Log } from './ports';
 
 const QUEUE_LINES_MAX = 2_000;
 
-interface LogOptions {
-  file: string;
-  /** @default formatLine */
-  format?: typeof formatLine;
-  /** The file is rotated beyond this size, bytes. */
-  bytesMax: number;
-  /** Number of rotated files that are kept. */
-  keep: number;
-  stdout: (line: string) => void;
-  now: () => Date;
-}
-
 export class FileLog implements Log {
   private queue: string[] = [];
   private dropped = 0;
   private draining: Promise<void> | null = null;
   private broken = false;
 
-  constructor(private readonly options: LogOptions) {}
+  constructor(
+    private readonly file: string,
+    /** The file is rotated beyond this size, bytes. */
+    private readonly bytesMax: number,
+    /** Number of rotated files that are kept. */
+    private readonly keep: number,
+    private readonly stdout: (line: string) => void,
+    private readonly format: typeof formatLine = formatLine,
+    private readonly now = (): Date => new Date(),
+  ) {}
 
   write(...event: Parameters<Log['write']>): void {
     const line = this.line(...event);
-    this.options.stdout(line);
+    this.stdout(line);
     this.queue.push(line);
     if (this.queue.length > QUEUE_LINES_MAX) {
       this.queue.shift();
@@ -50,12 +47,10 @@ export class FileLog implements Log {
   }
 
   private line(...event: Parameters<Log['write']>): string {
-    const { format = formatLine, now } = this.options;
-    return format(now(), ...event);
+    return this.format(this.now(), ...event);
   }
 
   private async drain(): Promise<void> {
-    const { file, stdout } = this.options;
     while (this.queue.length > 0) {
       const lines = this.queue;
       this.queue = [];
@@ -64,18 +59,18 @@ export class FileLog implements Log {
         this.dropped = 0;
       }
       try {
-        await appendFile(file, `${lines.join('\n')}\n`);
+        await appendFile(this.file, `${lines.join('\n')}\n`);
         this.broken = false;
         await this.rotate();
       } catch (error) {
-        if (!this.broken) stdout(this.line('ERROR', 'monitor', 'LOG_FAILED', messageOf(error)));
+        if (!this.broken) this.stdout(this.line('ERROR', 'monitor', 'LOG_FAILED', messageOf(error)));
         this.broken = true;
       }
     }
   }
 
   private async rotate(): Promise<void> {
-    const { file, bytesMax, keep } = this.options;
+    const { file, bytesMax, keep } = this;
     if ((await stat(file)).size <= bytesMax) return;
     for (let i = keep - 1; i >= 1; i--) await rename(`${file}.${i}`, `${file}.${i + 1}`).catch(() => undefined);
     await copyFile(file, `${file}.1`);

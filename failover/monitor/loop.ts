@@ -4,18 +4,17 @@
  */
 import { randomUUID } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
-import type { Failover } from '../contract/api';
 import { compareOrders, type StateCopy } from '../contract/messages';
 import { decide } from '../core/decide';
 import { runsPostgres } from '../core/facts/view';
 import { retiringLeader } from '../core/procedures/members';
-import { type ClusterState, type Decision, type DeclaredNode, emptyState, type Policy } from '../core/state/cluster';
+import { type ClusterState, type DeclaredNode, emptyState } from '../core/state/cluster';
 import type { Observation, Request } from '../core/state/observation';
 import { parseState, printState } from '../core/state/stored';
 import { suspected } from '../core/transitions';
 import { Executor } from './executor';
 import { Observer } from './observer';
-import type { Adapters, Clock, Events, Log, Store } from './ports';
+import type { Adapters, Events, MonitorPorts } from './ports';
 import { Reporter } from './reporter';
 import { Requests } from './requests';
 import { Ticker } from './ticker';
@@ -28,29 +27,11 @@ import { Timeline } from './timeline';
 const LOOK_LIMIT_MS = 1_000;
 const ERROR_REST_MS = 200;
 
-/** What the loop needs from the world, and the events that it reports. */
-export interface LoopPorts {
-  /** The declared nodes in order of preference. */
-  nodes: readonly DeclaredNode[];
-  policy: Policy;
-  store: Store;
-  clock: Clock;
-  log: Log;
-  /** Wall clock, ms. Used only to end a pause. @default Date.now */
-  wallMs?: () => number;
-  /** A new id for a person's request. @default a random UUID */
-  newId?: () => string;
-  /** Called after each cycle. */
-  onDecision: (decision: Decision, observation: Observation) => void;
-  /** Called with each finished change of leader, and again when its former leader follows. */
-  onFailover?: (failover: Failover) => void;
-}
-
 /** Makes the adapters. `nodes`: all nodes with an address, also a leader that was removed from the config. */
 type Connect = (loop: Events, nodes: readonly DeclaredNode[]) => Adapters;
 
 /** The parts that the loop works with. */
-function partsOf(loop: Loop, state: ClusterState, ports: LoopPorts, connect: Connect) {
+function partsOf(loop: Loop, state: ClusterState, ports: MonitorPorts, connect: Connect) {
   const { policy, store, clock, log } = ports;
   const retiring = retiringLeader(state, ports.nodes);
   const nodes = retiring === null ? ports.nodes : [...ports.nodes, retiring];
@@ -83,7 +64,7 @@ export class Loop implements Events {
 
   /** Begins with the stored state. */
   constructor(
-    private readonly ports: LoopPorts,
+    private readonly ports: MonitorPorts,
     connect: Connect,
   ) {
     this.state = (ports.store.loaded === null ? null : parseState(ports.store.loaded)) ?? emptyState();
@@ -245,11 +226,11 @@ export class Loop implements Events {
    * (S10, S11).
    */
   private async rise(): Promise<void> {
-    const { store, log } = this.ports;
+    const { store } = this.ports;
     if (this.higher < store.incarnation) return;
-    const message = `a keeper accepted orders of start ${this.higher} of the monitor that this one, start ${store.incarnation}, did not give`;
-    log.write('WARN', 'monitor', 'STORE_OLD', message);
-    await this.suspect();
+    await this.suspect(
+      `a keeper accepted orders of start ${this.higher} of the monitor that this one, start ${store.incarnation}, did not give`,
+    );
     this.parts.keepers.restart(await store.raiseAbove(this.higher));
   }
 
@@ -267,17 +248,17 @@ export class Loop implements Events {
 
   /** If the store is a copy, a newer state may exist elsewhere, so the monitor asks every keeper first (S10). */
   private async adoptCopy(): Promise<void> {
-    const { store, log } = this.ports;
-    if (store.moved !== true || this.suspected) return;
-    log.write('WARN', 'monitor', 'STORE_OLD', 'the store is a copy of another one, perhaps an old one');
-    await this.suspect();
+    if (this.ports.store.moved !== true || this.suspected) return;
+    await this.suspect('the store is a copy of another one, perhaps an old one');
     this.suspected = true;
   }
 
   /** Stores the mark that this state may not be the newest one. */
-  private async suspect(): Promise<void> {
+  private async suspect(why: string): Promise<void> {
+    const { log, store } = this.ports;
+    log.write('WARN', 'monitor', 'STORE_OLD', why);
     const state = suspected(this.state);
-    await this.ports.store.save(printState(state));
+    await store.save(printState(state));
     this.state = state;
   }
 }

@@ -36,15 +36,11 @@ function watchFolder(folder: string, changed: () => void): void {
 async function main(): Promise<void> {
   const config = readConfig();
   const clock = { nowMs: () => performance.now() };
-  const file = new FileLog({
-    file: join(PATHS.logFolder, 'failover.log'),
-    format: config.logFormat === 'json' ? formatJson : formatLine,
-    bytesMax: config.logSizeBytes,
-    keep: LOG_FILES,
-    stdout: (line) => process.stdout.write(`${line}\n`),
-    now: () => new Date(),
-  });
-  const outside = new Outside({ config, clock, log: file, commands: () => monitor.parts.requests });
+  const format = config.logFormat === 'json' ? formatJson : formatLine;
+  const stdout = (line: string) => process.stdout.write(`${line}\n`);
+  const path = join(PATHS.logFolder, 'failover.log');
+  const file = new FileLog(path, config.logSizeBytes, LOG_FILES, stdout, format);
+  const outside = new Outside(config, clock, file, () => monitor.parts.requests);
   for (const signal of UNUSED_SIGNALS) {
     process.on(signal, () => outside.write('INFO', 'monitor', 'SIGNAL_IGNORED', `${signal} is ignored`));
   }
@@ -77,9 +73,7 @@ async function main(): Promise<void> {
   await monitor.run();
 }
 
-function fail(error: unknown): void {
+main().catch((error: unknown) => {
   process.stderr.write(`${messageOf(error)}\n`);
   process.exit(1);
-}
-
-main().catch(fail);
+});

@@ -41,7 +41,22 @@ export class Observer {
 
   /** The present observation, without the request of a person. */
   observe(state: ClusterState, nowMs: number): Observation {
-    const seen = this.look(nowMs);
+    const nodes = this.keepers.views(nowMs);
+    if (hearsNobody(nodes, nowMs)) {
+      this.deafSinceMs ??= nowMs;
+      this.sinceMs = nowMs;
+    } else this.deafSinceMs = null;
+    const seen = {
+      sinceMs: this.sinceMs,
+      deafMs: this.deafSinceMs === null ? 0 : nowMs - this.deafSinceMs,
+      declared: [...this.nodes],
+      retiring: this.retiring,
+      nodes: withoutDeafness(nodes, this.sinceMs, nowMs),
+      haproxy: this.router.view(),
+      certificate: this.certificate,
+      watch: this.watch,
+      request: null,
+    };
     this.watch = nextWatch(new Situation(state, seen, nowMs, this.policy));
     return { ...seen, watch: this.watch };
   }
@@ -56,24 +71,5 @@ export class Observer {
     this.nodes = this.nodes.filter((n) => n.name !== node);
     this.keepers.retire(node);
     return true;
-  }
-
-  private look(nowMs: number): Observation {
-    const nodes = this.keepers.views(nowMs);
-    if (hearsNobody(nodes, nowMs)) {
-      this.deafSinceMs ??= nowMs;
-      this.sinceMs = nowMs;
-    } else this.deafSinceMs = null;
-    return {
-      sinceMs: this.sinceMs,
-      deafMs: this.deafSinceMs === null ? 0 : nowMs - this.deafSinceMs,
-      declared: [...this.nodes],
-      retiring: this.retiring,
-      nodes: withoutDeafness(nodes, this.sinceMs, nowMs),
-      haproxy: this.router.view(),
-      certificate: this.certificate,
-      watch: this.watch,
-      request: null,
-    };
   }
 }

@@ -3,11 +3,11 @@
  * own.
  */
 
-import type { Answer } from '../contract/api';
+import type { Answer, Failover } from '../contract/api';
 import type { LogCode } from '../contract/codes';
 import type { Level } from '../contract/log-line';
-import type { OrderId, StateCopy } from '../contract/messages';
-import type { Decision, Target } from '../core/state/cluster';
+import type { NodeSettings, OrderId, StateCopy } from '../contract/messages';
+import type { Decision, DeclaredNode, Policy, Target } from '../core/state/cluster';
 import type { HaproxyView, NodeView, Observation, Request } from '../core/state/observation';
 
 export interface Clock {
@@ -76,6 +76,44 @@ export interface Opening {
   start(): void;
   stop(): void;
 }
+
+/** What the monitor needs from the world, and the events that it reports. */
+export interface MonitorPorts {
+  /** The declared nodes in order of preference. */
+  nodes: readonly DeclaredNode[];
+  policy: Policy;
+  clusterKey: string;
+  /** The settings that every keeper is sent, without the nodes. */
+  settings: Omit<NodeSettings, 'nodes'>;
+  /** Address at which the keepers connect. */
+  listen: { address: string; port: number };
+  /** The folder with HAProxy's sockets, `admin.sock` and `master.sock`. */
+  sockets: string;
+  store: Store;
+  clock: Clock;
+  log: Log;
+  /** Wall clock, ms. Used only to end a pause. @default Date.now */
+  wallMs?: () => number;
+  /** A new id for a person's request. @default a random UUID */
+  newId?: () => string;
+  /** Called after each cycle. */
+  onDecision: (decision: Decision, observation: Observation) => void;
+  /** Called with each finished change of leader, and again when its former leader follows. */
+  onFailover?: (failover: Failover) => void;
+  /** The quick connect that confirms a broken connection. @default probePostgres */
+  probe?: (address: string, limitMs: () => number) => Promise<ProbeResult>;
+  /** Models that replace shipped adapters, for tests. */
+  models?: (loop: Events) => Partial<Adapters>;
+}
+
+/**
+ * Result of a quick connect to a PostgreSQL.
+ * - `alive`: a postmaster answered.
+ * - `refused`: no process listens there.
+ * - `broken`: the connection was accepted and dropped without an answer, which no running postmaster does.
+ * - `silent`: nothing came within the limit.
+ */
+export type ProbeResult = 'alive' | 'refused' | 'broken' | 'silent';
 
 /** The parts that reach the nodes and HAProxy. */
 export interface Adapters {

@@ -116,13 +116,8 @@ export class Requests implements Commands {
   }
 
   private answerOf(tookMs: number, done: boolean, message: string): Answer {
-    return {
-      done,
-      message,
-      leader: this.state?.leader ?? null,
-      term: this.state?.term ?? 0,
-      tookMs: Math.round(tookMs),
-    };
+    const { leader, term } = this.state ?? { leader: null, term: 0 };
+    return { done, message, leader, term, tookMs: Math.round(tookMs) };
   }
 }
 

@@ -54,12 +54,11 @@ async function mended(act: string, names: readonly string[], work: () => Promise
 /** The monitor's check before it opens a leader: logs in, writes, and waits for the standby. */
 async function certified(node: string): Promise<void> {
   const opened: string[] = [];
-  const checks = new OpeningChecks({
-    nodes: [{ name: node, address: ADDRESS[node] ?? '' }],
-    clusterKey: KEY,
-    log: { write: () => undefined },
-    loop: { certified: (name) => opened.push(name), broken: () => undefined, isRunning: () => true },
-  });
+  const checks = new OpeningChecks(
+    { clusterKey: KEY, log: { write: () => undefined } },
+    [{ name: node, address: ADDRESS[node] ?? '' }],
+    { certified: (name) => opened.push(name), broken: () => undefined, isRunning: () => true },
+  );
   checks.want({ node, term: 1 });
   await vi.waitFor(() => expect(opened).toEqual([node]), 10_000);
   checks.stop();

@@ -63,12 +63,14 @@ describe('an address that is another node’s', () => {
     const told: string[] = [];
     const opened: string[] = [];
     const checks = (node: DeclaredNode) =>
-      new OpeningChecks({
-        nodes: [node],
-        clusterKey: KEY,
-        log: { write: (_level, subject, _code, message) => told.push(`${subject}: ${message}`) },
-        loop: { certified: (name) => opened.push(name), broken: () => undefined, isRunning: () => true },
-      });
+      new OpeningChecks(
+        {
+          clusterKey: KEY,
+          log: { write: (_level, subject, _code, message) => told.push(`${subject}: ${message}`) },
+        },
+        [node],
+        { certified: (name) => opened.push(name), broken: () => undefined, isRunning: () => true },
+      );
     const [right, wrong] = [checks({ name: A, address: stranger.address }), checks(stranger)];
     wrong.want({ node: stranger.name, term: 1 });
     await vi.waitFor(

@@ -89,14 +89,15 @@ function client(port = 5432): Client {
 }
 
 function start(addresses = [A.address, B.address]): Haproxy {
-  const made = new Haproxy({
-    sockets,
-    port: 5432,
-    addresses,
-    clock: { nowMs: () => performance.now() },
-    log: { write: (level, subject, code, message) => log.push(`${level} ${subject} ${code} ${message}`) },
-    loop: { wake: () => undefined, stalls: () => 0 },
-  });
+  const made = new Haproxy(
+    {
+      sockets,
+      clock: { nowMs: () => performance.now() },
+      log: { write: (level, subject, code, message) => log.push(`${level} ${subject} ${code} ${message}`) },
+    },
+    addresses.map((address) => ({ name: address, address })),
+    { wake: () => undefined, stalls: () => 0 },
+  );
   router = made;
   ran = made.run();
   return made;

@@ -157,7 +157,6 @@ function served(part: Partial<HttpParts> = {}) {
   const app = httpApp({
     page: PAGE,
     feed,
-    version: '1.2.3',
     nowMs: () => performance.now(),
     wallMs: () => 1_000,
     healthy: () => true,

@@ -26,12 +26,10 @@ let server: KeeperServer;
 beforeEach(async () => {
   lines = [];
   nowMs = 0;
-  server = new KeeperServer({
-    address: '127.0.0.1',
-    port: 0,
+  const ports = {
+    listen: { address: '127.0.0.1', port: 0 },
     clusterKey: KEY,
     settings: {
-      nodes: [{ name: 'p', address: '10.0.0.20' }],
       haproxyAddress: '10.0.0.10',
       monitorAddress: '10.0.0.11',
       subnet: '10.0.0.0/24',
@@ -41,15 +39,16 @@ beforeEach(async () => {
       databaseVerifier: 'SCRAM-SHA-256$…',
       postgresSettings: {},
     },
-    incarnation: 1,
-    hangTimeoutMs: 2_000,
+    store: { incarnation: 1 },
+    policy: { hangTimeoutMs: 2_000 },
     clock: { nowMs: () => nowMs },
     log: {
       write: (level: Level, subject: string, code: string, message: string) =>
         lines.push({ subject, code, message, line: formatLine(new Date(0), level, subject, code, message) }),
     },
-    loop: { wake: () => undefined, advanced: () => undefined, outranked: () => undefined },
-  });
+  };
+  const loop = { wake: () => undefined, advanced: () => undefined, outranked: () => undefined };
+  server = new KeeperServer(ports, [{ name: 'p', address: '10.0.0.20' }], loop);
   await server.listen();
 });
 afterEach(() => server.close());

@@ -13,7 +13,14 @@ afterEach(() => rm(folder, { recursive: true, force: true }));
 
 const AT = new Date('2026-11-24T21:55:22.123Z');
 const logTo = (file: string, bytesMax = 1_000_000, lines: string[] = []) =>
-  new FileLog({ file, bytesMax, keep: 2, stdout: (line) => lines.push(line), now: () => AT });
+  new FileLog(
+    file,
+    bytesMax,
+    2,
+    (line) => lines.push(line),
+    formatLine,
+    () => AT,
+  );
 
 describe('failover.log', () => {
   it('has one readable line an event, with the offset of the local time zone', () => {
@@ -47,14 +54,14 @@ describe('failover.log', () => {
 
   it('has one JSON object a line where the config says so', async () => {
     const file = join(folder, 'failover.log');
-    const log = new FileLog({
+    const log = new FileLog(
       file,
-      format: formatJson,
-      bytesMax: 1_000,
-      keep: 1,
-      stdout: () => undefined,
-      now: () => AT,
-    });
+      1_000,
+      1,
+      () => undefined,
+      formatJson,
+      () => AT,
+    );
     log.write('WARN', 'p', 'LEADER_DEAD', 'it "broke"\nand more');
     await log.flush();
     const [line = '', rest] = (await readFile(file, 'utf8')).split('\n');

@@ -8,20 +8,20 @@ function notifier(answers: (boolean | Error)[]) {
   const posted: { url: string; body: unknown; limited: boolean }[] = [];
   const log: string[] = [];
   const rests: number[] = [];
-  const notify = new Notifier({
-    url: URL_WITH_SECRET,
-    stack: 'dev',
-    log: { write: (level, subject, code, message) => log.push(`${level} ${subject} ${code} ${message}`) },
-    post: async (url, { body, signal }) => {
+  const notify = new Notifier(
+    URL_WITH_SECRET,
+    'dev',
+    { write: (level, subject, code, message) => log.push(`${level} ${subject} ${code} ${message}`) },
+    async (url, { body, signal }) => {
       posted.push({ url, body: JSON.parse(String(body)), limited: signal instanceof AbortSignal });
       const answer = answers.shift() ?? true;
       if (answer instanceof Error) throw answer;
       return { ok: answer, status: answer ? 200 : 500 };
     },
-    sleep: async (ms) => {
+    async (ms) => {
       rests.push(ms);
     },
-  });
+  );
   return { notify, posted, log, rests };
 }
 

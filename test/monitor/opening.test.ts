@@ -97,20 +97,22 @@ async function rig(a: Behaviour, b: Behaviour, running: (node: string) => boolea
   );
   const told: string[] = [];
   const passed = Promise.withResolvers<string>();
-  const checks = new OpeningChecks({
-    nodes: [
+  const checks = new OpeningChecks(
+    {
+      clusterKey: 'k'.repeat(64),
+      log: { write: (_level, subject, _code, words) => told.push(`${subject}: ${words}`) },
+    },
+    [
       { name: 'a', address: '127.0.0.1' },
       { name: 'b', address: '127.0.0.2' },
     ],
-    clusterKey: 'k'.repeat(64),
-    log: { write: (_level, subject, _code, words) => told.push(`${subject}: ${words}`) },
-    loop: {
+    {
       certified: (node, term) => passed.resolve(`${node} ${term}`),
       broken: () => undefined,
       isRunning: running,
     },
     port,
-  });
+  );
   ends.push(() => checks.stop());
   return { checks, servers, told, passed: passed.promise };
 }

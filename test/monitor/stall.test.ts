@@ -194,14 +194,8 @@ describe("HAProxy's driver", () => {
   const opens = () => lines.filter((l) => /write\/node1 state ready|read\/node1/.test(l));
 
   function driver(clock: HandClock): Haproxy {
-    return new Haproxy({
-      sockets: folder,
-      port: 5432,
-      addresses: ['10.0.0.20'],
-      clock,
-      log: LOG,
-      loop: { wake: () => undefined, stalls: () => clock.stalls },
-    });
+    const loop = { wake: () => undefined, stalls: () => clock.stalls };
+    return new Haproxy({ sockets: folder, clock, log: LOG }, [{ name: 'p', address: '10.0.0.20' }], loop);
   }
 
   it('opens the slot that is wanted when it did not stand still', async () => {

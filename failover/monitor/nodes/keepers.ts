@@ -7,19 +7,12 @@ import { randomBytes } from 'node:crypto';
 import { createServer, type Server, type Socket } from 'node:net';
 import { inBackground } from '../../contract/errors';
 import { onFrames, sendFrames } from '../../contract/frames';
-import {
-  KeeperFrame,
-  type MonitorFrame,
-  type NodeSettings,
-  PROTOCOL_VERSION,
-  type StateCopy,
-  type Status,
-} from '../../contract/messages';
+import { KeeperFrame, type MonitorFrame, PROTOCOL_VERSION, type StateCopy, type Status } from '../../contract/messages';
 import { proof, sameProof } from '../../contract/proof';
-import type { DeclaredNode } from '../../core/state/cluster';
+import type { DeclaredNode, Policy } from '../../core/state/cluster';
 import type { NodeView } from '../../core/state/observation';
-import type { Clock, Events, Keepers, Log, SentOrder } from '../ports';
-import { AnswerTimes, PROBE_LIMIT_MS, type ProbeResult, probePostgres } from './probe';
+import type { Events, Keepers, MonitorPorts, ProbeResult, SentOrder, Store } from '../ports';
+import { AnswerTimes, PROBE_LIMIT_MS, probePostgres } from './probe';
 import { onlyAdvances } from './progress';
 
 const HANDSHAKE_LIMIT_MS = 2_000;
@@ -28,20 +21,11 @@ const REFUSAL_LOG_MS = 60_000;
 /** Maximum number of quick connects in a row to a PostgreSQL whose keeper is still connected. */
 const PROBES_MAX = 5;
 
-export interface KeeperServerOptions {
-  address: string;
-  port: number;
-  clusterKey: string;
-  settings: NodeSettings;
-  incarnation: number;
-  /** How long a node may take to answer when nothing is known of its network yet, ms (S11). */
-  hangTimeoutMs: number;
-  clock: Clock;
-  log: Log;
-  /** The quick connect that confirms a broken connection. @default probePostgres */
-  probe?: (address: string, limitMs: () => number) => Promise<ProbeResult>;
-  loop: Pick<Events, 'wake' | 'advanced' | 'outranked'>;
-}
+/** `policy.hangTimeoutMs`: how long a node may take to answer when nothing is known of its network yet (S11). */
+type KeeperPorts = Pick<MonitorPorts, 'listen' | 'clusterKey' | 'settings' | 'clock' | 'log' | 'probe'> & {
+  policy: Pick<Policy, 'hangTimeoutMs'>;
+  store: Pick<Store, 'incarnation'>;
+};
 
 type Hello = Extract<KeeperFrame, { type: 'hello' }>;
 
@@ -76,31 +60,33 @@ export class KeeperServer implements Keepers {
   private readonly server: Server;
   private readonly unproven = new Set<Link>();
   private readonly refusals = new Map<string, number>();
-  private settings: NodeSettings;
   private incarnation: number;
 
-  constructor(private readonly options: KeeperServerOptions) {
-    this.settings = options.settings;
-    this.incarnation = options.incarnation;
-    const nowMs = options.clock.nowMs();
+  constructor(
+    private readonly ports: KeeperPorts,
+    private nodes: readonly DeclaredNode[],
+    private readonly loop: Pick<Events, 'wake' | 'advanced' | 'outranked'>,
+  ) {
+    this.incarnation = ports.store.incarnation;
+    const nowMs = ports.clock.nowMs();
     const peerOf = (node: DeclaredNode): Peer => {
       return { node, answers: new AnswerTimes(), spell: newSpell(node.name, null, false, nowMs) };
     };
-    this.peers = new Map(options.settings.nodes.map((node) => [node.name, peerOf(node)]));
+    this.peers = new Map(nodes.map((node) => [node.name, peerOf(node)]));
     this.server = createServer({ noDelay: true }, (socket) => this.accept(socket));
   }
 
   /** Begins to listen. Throws when the address or port is not available. */
   async listen(): Promise<void> {
-    const { address, port } = this.options;
+    const { address, port } = this.ports.listen;
     await new Promise<void>((resolve, reject) => this.server.once('error', reject).listen(port, address, resolve));
-    this.server.on('error', (error) => this.options.log.write('ERROR', 'monitor', 'LISTEN_FAILED', error.message));
+    this.server.on('error', (error) => this.ports.log.write('ERROR', 'monitor', 'LISTEN_FAILED', error.message));
   }
 
   /** The port that the server listens on. It differs from the option when that is 0. */
   port(): number {
     const address = this.server.address();
-    return typeof address === 'object' && address !== null ? address.port : this.options.port;
+    return typeof address === 'object' && address !== null ? address.port : this.ports.listen.port;
   }
 
   async close(): Promise<void> {
@@ -117,7 +103,7 @@ export class KeeperServer implements Keepers {
   }
 
   ping(n: number): boolean {
-    const nowMs = this.options.clock.nowMs();
+    const nowMs = this.ports.clock.nowMs();
     let answered = true;
     for (const { spell } of this.peers.values()) {
       const { link, pings } = spell;
@@ -159,10 +145,10 @@ export class KeeperServer implements Keepers {
     try {
       const result = await this.askPostgres(peer, spell);
       if (peer.spell !== spell) return;
-      const atMs = this.options.clock.nowMs();
+      const atMs = this.ports.clock.nowMs();
       spell.view.probe = { alive: result === 'alive', atMs };
       spell.view.refusedAtMs = result === 'refused' ? atMs : null;
-      this.options.loop.wake();
+      this.loop.wake();
     } finally {
       spell.asking = false;
     }
@@ -173,7 +159,7 @@ export class KeeperServer implements Keepers {
    * without the keeper the first result decides.
    */
   private async askPostgres(peer: Peer, spell: Spell): Promise<ProbeResult> {
-    const ask = this.options.probe ?? probePostgres;
+    const ask = this.ports.probe ?? probePostgres;
     const isThere = spell.link !== null;
     for (let tries = 1; ; tries += 1) {
       const result = await ask(peer.node.address, () => (isThere ? PROBE_LIMIT_MS : this.silenceMs(peer)));
@@ -184,7 +170,7 @@ export class KeeperServer implements Keepers {
 
   /** How long a missing answer does not prove that PostgreSQL is dead, ms: packets may come late (S11). */
   private silenceMs(peer: Peer): number {
-    const { hangTimeoutMs } = this.options;
+    const { hangTimeoutMs } = this.ports.policy;
     const others = [...this.peers.values()].filter((p) => p !== peer && p.spell.link !== null).map((p) => p.answers);
     return Math.min(hangTimeoutMs, peer.answers.limitMs(others) ?? hangTimeoutMs);
   }
@@ -203,7 +189,7 @@ export class KeeperServer implements Keepers {
     if (peer === undefined) return;
     this.peers.delete(node);
     peer.spell.link?.destroy();
-    this.settings = { ...this.settings, nodes: this.settings.nodes.filter((n) => n.name !== node) };
+    this.nodes = this.nodes.filter((n) => n.name !== node);
     for (const { spell } of this.peers.values()) if (spell.link !== null) this.sendSettings(spell.link);
   }
 
@@ -240,7 +226,7 @@ export class KeeperServer implements Keepers {
       clearTimeout(limit);
       this.unproven.delete(link);
       link.takesVerifier = frame.takesVerifier === true;
-      const mac = proof(this.options.clusterKey, 'monitor', frame.nonce, nonce, peer.node.name);
+      const mac = proof(this.ports.clusterKey, 'monitor', frame.nonce, nonce, peer.node.name);
       link.send({ type: 'welcome', mac });
       this.begin(peer, link);
     };
@@ -249,7 +235,7 @@ export class KeeperServer implements Keepers {
 
   /** The declared node that a first frame proves to come from; null when it does not. */
   private prove(frame: Hello, nonce: string, address: string): Peer | null {
-    const expected = proof(this.options.clusterKey, 'keeper', nonce, frame.nonce, frame.node);
+    const expected = proof(this.ports.clusterKey, 'keeper', nonce, frame.nonce, frame.node);
     // This name is not proven: any program that reaches the port can send any name.
     const caller = `a keeper at ${address} that calls itself ${JSON.stringify(frame.node)}`;
     if (!sameProof(frame.mac, expected)) {
@@ -263,15 +249,15 @@ export class KeeperServer implements Keepers {
 
   /** Logs a refused keeper at most once a minute, because it connects again and again. */
   private refuse(code: 'KEY_WRONG' | 'NODE_UNKNOWN', message: string): void {
-    const nowMs = this.options.clock.nowMs();
+    const nowMs = this.ports.clock.nowMs();
     if (nowMs - (this.refusals.get(code) ?? Number.NEGATIVE_INFINITY) < REFUSAL_LOG_MS) return;
     this.refusals.set(code, nowMs);
-    this.options.log.write('WARN', 'monitor', code, message);
+    this.ports.log.write('WARN', 'monitor', code, message);
   }
 
   /** A connection was proven, or broke. */
   private begin(peer: Peer, link: Link | null): void {
-    const { clock, log, loop } = this.options;
+    const { clock, log } = this.ports;
     const { name } = peer.node;
     const before = peer.spell.link;
     peer.spell = newSpell(name, link, true, clock.nowMs());
@@ -281,17 +267,18 @@ export class KeeperServer implements Keepers {
       this.sendSettings(link);
       log.write('INFO', name, 'CONNECTED', 'the keeper is connected');
     }
-    loop.wake();
+    this.loop.wake();
   }
 
   private sendSettings(link: Link): void {
-    const { databasePassword, ...rest } = this.settings;
+    const { databasePassword, ...rest } = this.ports.settings;
     const needsPassword = rest.databaseVerifier === undefined || !link.takesVerifier;
-    link.send({ type: 'settings', settings: needsPassword ? this.settings : rest });
+    const settings = { ...rest, nodes: [...this.nodes], ...(needsPassword && { databasePassword }) };
+    link.send({ type: 'settings', settings });
   }
 
   private receive(peer: Peer, frame: KeeperFrame): void {
-    const { clock, log, loop } = this.options;
+    const { clock, log } = this.ports;
     const nowMs = clock.nowMs();
     const { spell } = peer;
     const { view } = spell;
@@ -310,7 +297,7 @@ export class KeeperServer implements Keepers {
         const before = view.status;
         this.receiveStatus(spell, frame, nowMs);
         if (before === null || !onlyAdvances(before, frame)) break;
-        loop.advanced();
+        this.loop.advanced();
         return;
       }
       case 'note':
@@ -319,14 +306,14 @@ export class KeeperServer implements Keepers {
       case 'hello':
         return;
     }
-    loop.wake();
+    this.loop.wake();
   }
 
   private receiveStatus(spell: Spell, status: Status, nowMs: number): void {
     const { view, heartbeat } = spell;
     const { heartbeatSeen, streamingFrom } = status.postgres;
     if (status.accepted !== null && status.accepted.incarnation > this.incarnation) {
-      this.options.loop.outranked(status.accepted.incarnation);
+      this.loop.outranked(status.accepted.incarnation);
       return;
     }
     view.status = status;

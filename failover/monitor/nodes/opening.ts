@@ -3,6 +3,7 @@
  * recovery, and one ordinary synchronous commit succeeds. The sessions with all nodes are opened beforehand, because
  * SCRAM costs 15 ms.
  */
+import { setTimeout as delay } from 'node:timers/promises';
 import pg from 'pg';
 import { inBackground, messageOf } from '../../contract/errors';
 import { PORTS } from '../../contract/layout';
@@ -10,7 +11,8 @@ import { MONITOR_ROLE } from '../../contract/naming';
 import { derivedPassword } from '../../contract/proof';
 import { INSUFFICIENT_PRIVILEGE, type SessionRights, sessionOptions } from '../../contract/session-settings';
 import type { DeclaredNode } from '../../core/state/cluster';
-import type { Events, Log, Opening } from '../ports';
+import type { Certificate } from '../../core/state/observation';
+import type { Events, MonitorPorts, Opening } from '../ports';
 
 /** Limit of one connect, ms. It takes four round trips, and each may take a second where packets come late. */
 const CONNECT_LIMIT_MS = 5_000;
@@ -32,20 +34,7 @@ const COMMIT = `INSERT INTO failover.canary (term, node) SELECT $1, $2 WHERE cur
 /** SQLSTATE read_only_sql_transaction: the node is in recovery. */
 const READ_ONLY = '25006';
 
-interface OpeningOptions {
-  nodes: readonly DeclaredNode[];
-  clusterKey: string;
-  log: Log;
-  /** Only a PostgreSQL that runs is connected to. While that is unknown, nothing changes. */
-  loop: Pick<Events, 'certified' | 'broken' | 'isRunning'>;
-  /** @default 5432 */
-  port?: number;
-}
-
-interface Check {
-  node: string;
-  term: number;
-}
+type Check = Pick<Certificate, 'node' | 'term'>;
 
 /**
  * The session with one node, and the connects that are under way for one. The first that succeeds becomes the session.
@@ -69,8 +58,14 @@ export class OpeningChecks implements Opening {
   private ended = false;
   private timer: NodeJS.Timeout | null = null;
 
-  constructor(private readonly options: OpeningOptions) {
-    this.lines = new Map(options.nodes.map((node) => [node.name, { node, session: null, dials: new Set() }]));
+  constructor(
+    private readonly ports: Pick<MonitorPorts, 'clusterKey' | 'log'>,
+    nodes: readonly DeclaredNode[],
+    /** Only a PostgreSQL that runs is connected to. While that is unknown, nothing changes. */
+    private readonly loop: Pick<Events, 'certified' | 'broken' | 'isRunning'>,
+    private readonly port: number = PORTS.postgres,
+  ) {
+    this.lines = new Map(nodes.map((node) => [node.name, { node, session: null, dials: new Set() }]));
   }
 
   /** Keeps the sessions open until {@link stop}. */
@@ -82,7 +77,7 @@ export class OpeningChecks implements Opening {
     this.wanted = null;
     this.ended = true;
     if (this.timer !== null) clearInterval(this.timer);
-    for (const node of this.lines.keys()) this.drop(node);
+    for (const line of this.lines.values()) this.drop(line);
   }
 
   want(check: Check | null): void {
@@ -98,8 +93,8 @@ export class OpeningChecks implements Opening {
   private keep(): void {
     for (const [node, line] of this.lines) {
       const wanted = this.wanted?.node === node;
-      const runs = wanted || this.options.loop.isRunning(node);
-      if (runs === false) this.drop(node);
+      const runs = wanted || this.loop.isRunning(node);
+      if (runs === false) this.drop(line);
       else if (runs === true && line.session === null) {
         this.dial(line);
         if (wanted) this.tell(node, `${node} is being dialled`);
@@ -110,24 +105,23 @@ export class OpeningChecks implements Opening {
   /** Tries until the check is passed or is no longer wanted. */
   private async check(check: Check): Promise<void> {
     this.running.add(keyOf(check));
-    while (this.isWanted(check)) await this.try(check);
+    while (this.isWanted(check)) {
+      try {
+        const passed = await this.once(check);
+        if (!this.isWanted(check)) break;
+        if (passed) {
+          this.wanted = null;
+          this.loop.certified(check.node, check.term);
+        } else await delay(POLL_MS);
+      } catch (error) {
+        if (!this.isWanted(check)) break;
+        this.tell(check.node, messageOf(error));
+        await delay(RETRY_MS);
+      }
+    }
     // This runs in the same turn of the event loop as the last condition, so a new request for this check starts a new
     // run.
     this.running.delete(keyOf(check));
-  }
-
-  private async try(check: Check): Promise<void> {
-    try {
-      const passed = await this.once(check);
-      if (!this.isWanted(check)) return;
-      if (!passed) return await sleep(POLL_MS);
-      this.wanted = null;
-      this.options.loop.certified(check.node, check.term);
-    } catch (error) {
-      if (!this.isWanted(check)) return;
-      this.tell(check.node, messageOf(error));
-      await sleep(RETRY_MS);
-    }
   }
 
   /**
@@ -135,7 +129,9 @@ export class OpeningChecks implements Opening {
    * be asked or another node answers.
    */
   private async once({ node, term }: Check): Promise<boolean> {
-    const client = await this.session(node);
+    const line = this.lines.get(node);
+    if (line === undefined) throw new Error(`${node} is not declared`);
+    const client = await this.session(line);
     if (client === null) return false;
     try {
       const { rows } = await client.query<{ node: string }>(COMMIT, [term, node]);
@@ -143,7 +139,7 @@ export class OpeningChecks implements Opening {
       throw new Error(`the address of ${node} answers as another node; it is not opened`);
     } catch (error) {
       if (error instanceof pg.DatabaseError && error.code === READ_ONLY) return false;
-      this.drop(node, client);
+      if (line.session === client) this.drop(line);
       throw error;
     }
   }
@@ -151,18 +147,16 @@ export class OpeningChecks implements Opening {
   private tell(node: string, words: string): void {
     if (this.told.has(words)) return;
     this.told.add(words);
-    this.options.log.write('INFO', node, 'CHECK_WAITS', words);
+    this.ports.log.write('INFO', node, 'CHECK_WAITS', words);
   }
 
   /**
    * The session with the node; null when there is none within {@link RETRY_MS}. Throws the error of a failed connect.
    */
-  private async session(node: string): Promise<pg.Client | null> {
-    const line = this.lines.get(node);
-    if (line === undefined) throw new Error(`${node} is not declared`);
+  private async session(line: Line): Promise<pg.Client | null> {
     if (line.session === null) {
       if (line.dials.size === 0) this.dial(line);
-      await Promise.race([...line.dials, sleep(RETRY_MS)]);
+      await Promise.race([...line.dials, delay(RETRY_MS)]);
     }
     return line.session;
   }
@@ -175,22 +169,12 @@ export class OpeningChecks implements Opening {
     inBackground(() => dial);
   }
 
-  private async connect(line: Line): Promise<void> {
-    try {
-      await this.connectWith(line, 'granted');
-    } catch (error) {
-      if (!(error instanceof pg.DatabaseError) || error.code !== INSUFFICIENT_PRIVILEGE) throw error;
-      // A node whose roles were created by an older keeper has not granted all settings.
-      await this.connectWith(line, 'plain');
-    }
-  }
-
-  private async connectWith(line: Line, rights: SessionRights): Promise<void> {
+  private async connect(line: Line, rights: SessionRights = 'granted'): Promise<void> {
     const client = new pg.Client({
       host: line.node.address,
-      port: this.options.port ?? PORTS.postgres,
+      port: this.port,
       user: MONITOR_ROLE,
-      password: derivedPassword(this.options.clusterKey, 'monitor'),
+      password: derivedPassword(this.ports.clusterKey, 'monitor'),
       database: 'postgres',
       application_name: 'failover-monitor',
       // Overrides any setting of the role or the database, so that the check's commit waits for the standbys (S9).
@@ -202,7 +186,7 @@ export class OpeningChecks implements Opening {
     const forget = () => {
       if (line.session !== client) return;
       line.session = null;
-      this.options.loop.broken(line.node.name);
+      this.loop.broken(line.node.name);
     };
     client.on('error', forget);
     client.on('end', forget);
@@ -210,19 +194,19 @@ export class OpeningChecks implements Opening {
       await client.connect();
     } catch (error) {
       destroy(client);
-      throw error;
+      const isRefused = error instanceof pg.DatabaseError && error.code === INSUFFICIENT_PRIVILEGE;
+      if (rights === 'plain' || !isRefused) throw error;
+      // A node whose roles were created by an older keeper has not granted all settings.
+      return this.connect(line, 'plain');
     }
     if (line.session === null && !this.ended) line.session = client;
     else destroy(client);
   }
 
-  /** Ends the session with the node; with `client` given, only if that is the session. */
-  private drop(node: string, client?: pg.Client): void {
-    const line = this.lines.get(node);
-    const session = line?.session ?? null;
-    if (line === undefined || session === null || (client !== undefined && client !== session)) return;
+  private drop(line: Line): void {
+    const { session } = line;
     line.session = null;
-    destroy(session);
+    if (session !== null) destroy(session);
   }
 }
 
@@ -235,8 +219,4 @@ function destroy(client: pg.Client): void {
   client.on('error', () => undefined);
   inBackground(() => client.end());
   client.connection.stream.destroy();
-}
-
-function sleep(ms: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, ms));
 }

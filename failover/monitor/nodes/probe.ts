@@ -1,6 +1,7 @@
 /** Confirms quickly that PostgreSQL is gone (docs/safety.md S20). */
 import { connect, type Socket } from 'node:net';
 import { PORTS } from '../../contract/layout';
+import type { ProbeResult } from '../ports';
 
 /** A missing answer within this time means something, ms: an answer takes 1 to 5 ms on the inner network. */
 export const PROBE_LIMIT_MS = 25;
@@ -17,14 +18,6 @@ const ANSWERS_ENOUGH = 5;
 
 /** PostgreSQL's SSLRequest. Every postmaster answers it with one byte, before any authentication. */
 const SSL_REQUEST = Buffer.from([0, 0, 0, 8, 4, 0xd2, 0x16, 0x2f]);
-
-/**
- * - `alive`: a postmaster answered.
- * - `refused`: no process listens there.
- * - `broken`: the connection was accepted and dropped without an answer, which no running postmaster does.
- * - `silent`: nothing came within the limit.
- */
-export type ProbeResult = 'alive' | 'refused' | 'broken' | 'silent';
 
 /** Records how long one node's answers have taken lately, to tell silence from a slow network (S11). */
 export class AnswerTimes {

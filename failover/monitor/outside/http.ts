@@ -12,6 +12,7 @@ import { join } from 'node:path';
 import { serve } from '@hono/node-server';
 import { type Context, Hono } from 'hono';
 import { bodyLimit } from 'hono/body-limit';
+import { getMimeType } from 'hono/utils/mime';
 import type { z } from 'zod';
 import { Bodies, type Command } from '../../contract/api';
 import { PAGE_FILES, type PageFiles } from '../../contract/layout';
@@ -34,18 +35,11 @@ const METRICS_EVERY_MS = 1_000;
 const BODY_BYTES_MAX = 4 * 1024;
 const EVENTS_DEFAULT = 100;
 const EVENTS_MAX = 1_000;
-const PAGE_TYPES: Record<keyof PageFiles, string> = {
-  'index.html': 'text/html; charset=utf-8',
-  'page.css': 'text/css; charset=utf-8',
-  'page.js': 'text/javascript; charset=utf-8',
-  'icon.svg': 'image/svg+xml',
-};
 const JSON_TYPE = { 'Content-Type': 'application/json; charset=utf-8' };
 
 export interface HttpParts {
   page: PageFiles;
   feed: Pick<Feed, 'cluster' | 'eventsAfter' | 'allFailovers' | 'history' | 'listen' | 'stale'>;
-  version: string;
   /** Monotonic, ms. */
   nowMs: () => number;
   wallMs: () => number;
@@ -85,10 +79,9 @@ export function httpApp(parts: HttpParts): Hono {
     return c.json({ error: 'this name is none of the monitor’s; use localhost or an address' }, 403);
   });
   for (const name of PAGE_FILES) {
-    const headers = { 'Content-Type': PAGE_TYPES[name] };
+    const headers = { 'Content-Type': getMimeType(name) ?? 'text/plain' };
     app.get(name === 'index.html' ? '/' : `/${name}`, (c) => c.body(parts.page[name], 200, headers));
   }
-  healthRoutes(app, parts);
   readingRoutes(app, parts);
   app.use('/api/v1/*', bodyLimit({ maxSize: BODY_BYTES_MAX }));
   for (const name of Object.keys(Bodies) as Command[]) addCommand(app, parts, name);
@@ -102,25 +95,19 @@ function isOurs(hostname: string, names: readonly string[]): boolean {
   return bare === 'localhost' || isIP(bare) !== 0 || names.includes(bare);
 }
 
-function healthRoutes(app: Hono, { healthy, unready, metrics, nowMs, version }: HttpParts): void {
+function readingRoutes(app: Hono, { feed, healthy, unready, metrics, nowMs }: HttpParts): void {
   app.get('/health', (c) => (healthy() ? c.text('ok\n') : c.text('the loop stands still\n', 503)));
   app.get('/ready', (c) => {
     const reason = healthy() ? unready() : 'the loop stands still';
     return reason === null ? c.text('writes go through\n') : c.text(`${reason}\n`, 503);
   });
-  let document: string | null = null;
-  app.get('/openapi.json', (c) => {
-    document ??= JSON.stringify(openapi(version));
-    return c.body(document, 200, JSON_TYPE);
-  });
+  const document = JSON.stringify(openapi());
+  app.get('/openapi.json', (c) => c.body(document, 200, JSON_TYPE));
   const kept = keptFor(METRICS_EVERY_MS, nowMs, metrics);
   app.get('/metrics', async (c) => {
     const { contentType, text } = await kept();
     return c.body(text, 200, { 'Content-Type': contentType });
   });
-}
-
-function readingRoutes(app: Hono, { feed }: HttpParts): void {
   app.get('/api/v1/cluster', (c) => {
     const text = feed.cluster();
     return text === null ? c.json({ error: 'the monitor is starting' }, 503) : c.body(text, 200, JSON_TYPE);

@@ -4,6 +4,7 @@
  * The address may hold a secret and is never shown.
  */
 
+import { setTimeout as delay } from 'node:timers/promises';
 import type { Failover } from '../../contract/api';
 import type { NoteCode } from '../../contract/codes';
 import type { Log } from '../ports';
@@ -15,28 +16,25 @@ const REST_MAX_MS = 60_000;
 /** Maximum number of attempts: with doubling rests about ten minutes. */
 const ATTEMPTS_MAX = 15;
 
-interface NotifyOptions {
-  url: string;
-  stack: string;
-  log: Log;
-  /** @default fetch */
-  post?: (url: string, init: RequestInit) => Promise<{ ok: boolean; status: number }>;
-  /** @default a timer that keeps no process alive */
-  sleep?: (ms: number) => Promise<void>;
-}
-
 export class Notifier {
   private queue: Failover[] = [];
   private working: Promise<void> | null = null;
 
-  constructor(private readonly options: NotifyOptions) {}
+  constructor(
+    private readonly url: string,
+    private readonly stack: string,
+    private readonly log: Log,
+    private readonly post: (url: string, init: RequestInit) => Promise<{ ok: boolean; status: number }> = fetch,
+    /** @default a timer that keeps no process alive */
+    private readonly sleep = (ms: number): Promise<void> => delay(ms, undefined, { ref: false }),
+  ) {}
 
   /** Queues a change and returns at once. The same change is posted again when its last step is added. */
   failover(failover: Failover): void {
     this.queue.push(failover);
     if (this.queue.length > QUEUE_MAX) {
       this.queue.shift();
-      this.log('WARN', 'NOTIFY_DROPPED', 'the webhook does not keep up: the oldest notification was dropped');
+      this.tell('WARN', 'NOTIFY_DROPPED', 'the webhook does not keep up: the oldest notification was dropped');
     }
     this.working ??= this.work().finally(() => {
       this.working = null;
@@ -53,25 +51,23 @@ export class Notifier {
   }
 
   private async deliver(failover: Failover): Promise<void> {
-    const { sleep = rest } = this.options;
     for (let attempt = 1; attempt <= ATTEMPTS_MAX; attempt++) {
       const problem = await this.once(failover);
       if (problem === null) return;
       if (attempt === 1)
-        this.log('WARN', 'NOTIFY_FAILED', `the webhook did not take a notification (${problem}); it is tried again`);
-      if (attempt < ATTEMPTS_MAX) await sleep(Math.min(FIRST_REST_MS * 2 ** (attempt - 1), REST_MAX_MS));
+        this.tell('WARN', 'NOTIFY_FAILED', `the webhook did not take a notification (${problem}); it is tried again`);
+      if (attempt < ATTEMPTS_MAX) await this.sleep(Math.min(FIRST_REST_MS * 2 ** (attempt - 1), REST_MAX_MS));
     }
-    this.log('ERROR', 'NOTIFY_GIVEN_UP', `the webhook did not take the notification of term ${failover.term}`);
+    this.tell('ERROR', 'NOTIFY_GIVEN_UP', `the webhook did not take the notification of term ${failover.term}`);
   }
 
   /** Makes one attempt. Returns what went wrong, without the address; null when the change was accepted. */
   private async once(failover: Failover): Promise<string | null> {
-    const { url, stack, post = fetch } = this.options;
     try {
-      const answer = await post(url, {
+      const answer = await this.post(this.url, {
         method: 'POST',
         headers: { 'content-type': 'application/json', 'user-agent': 'postgres-failover' },
-        body: JSON.stringify({ stack, ...failover }),
+        body: JSON.stringify({ stack: this.stack, ...failover }),
         redirect: 'error',
         signal: AbortSignal.timeout(CALL_LIMIT_MS),
       });
@@ -81,11 +77,7 @@ export class Notifier {
     }
   }
 
-  private log(level: 'WARN' | 'ERROR', code: NoteCode, message: string): void {
-    this.options.log.write(level, 'monitor', code, message);
+  private tell(level: 'WARN' | 'ERROR', code: NoteCode, message: string): void {
+    this.log.write(level, 'monitor', code, message);
   }
-}
-
-function rest(ms: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, ms).unref());
 }

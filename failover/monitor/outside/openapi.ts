@@ -11,6 +11,7 @@ import {
   History,
   STREAM_EVENTS,
 } from '../../contract/api';
+import { VERSION } from '../../contract/version';
 
 /** The calls that read: what each answers with, in words and as a schema, and its parameters. */
 const READS: readonly [operationId: string, summary: string, schema: z.ZodType, parameters?: object[]][] = [
@@ -49,7 +50,7 @@ const STREAM = {
 };
 
 /** Makes an OpenAPI 3.1 document, whose schemas are JSON Schema 2020-12. */
-export function openapi(version: string): object {
+export function openapi(): object {
   const paths: Record<string, object> = {};
   const add = (operationId: string, method: 'get' | 'post', operation: object) => {
     paths[`/api/v1/${operationId}`] = { [method]: { operationId, ...operation } };
@@ -65,7 +66,7 @@ export function openapi(version: string): object {
   add('stream', 'get', STREAM);
   return {
     openapi: '3.1.0',
-    info: { title: 'postgres-failover', version, license: { name: 'Apache-2.0', identifier: 'Apache-2.0' } },
+    info: { title: 'postgres-failover', version: VERSION, license: { name: 'Apache-2.0', identifier: 'Apache-2.0' } },
     components: { securitySchemes: { adminToken: { type: 'http', scheme: 'bearer' } } },
     paths,
   };

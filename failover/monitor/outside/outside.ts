@@ -22,15 +22,6 @@ import { clusterStatus, isServing, Sampler, type StatusView } from './status-vie
 /** The loop counts as alive when its last cycle is not older than this, ms. */
 const ALIVE_MS = 5_000;
 
-interface OutsideOptions {
-  config: MonitorConfig;
-  clock: Clock;
-  /** The log that gets every line. The API shows the same lines. */
-  log: Log;
-  /** What people may ask of the monitor. Called only when a person asks. */
-  commands: () => Commands;
-}
-
 export class Outside implements Log {
   private readonly sampler = new Sampler();
   private readonly feed: Feed;
@@ -42,19 +33,25 @@ export class Outside implements Log {
   /** Stops what {@link listen} has begun. */
   private stop: () => void = () => undefined;
 
-  constructor(private readonly options: OutsideOptions) {
-    const { config, clock } = options;
+  constructor(
+    private readonly config: MonitorConfig,
+    private readonly clock: Clock,
+    /** The log that gets every line. The API shows the same lines. */
+    private readonly log: Log,
+    /** What people may ask of the monitor. Called only when a person asks. */
+    private readonly commands: () => Commands,
+  ) {
     this.cycleAtMs = clock.nowMs();
     const busy = () => this.seen !== null && isChanging(this.seen.decision.state);
     this.feed = new Feed(() => this.status(), busy, clock);
     this.metrics = new Metrics(VERSION, config.policy, clock);
     const { notifyWebhook: url, stack } = config;
-    this.notifier = url === undefined ? null : new Notifier({ url, stack, log: this });
+    this.notifier = url === undefined ? null : new Notifier(url, stack, this);
   }
 
   /** Writes a line to the log and to the readers of the API. */
   write(level: Level, subject: string, code: LogCode, message: string, rule?: string): void {
-    this.options.log.write(level, subject, code, message, rule);
+    this.log.write(level, subject, code, message, rule);
     const event = { at: localTime(new Date()), level, subject, code, message: shortened(message), rule };
     this.feed.log(event);
     this.metrics.event(code, subject);
@@ -63,7 +60,7 @@ export class Outside implements Log {
   /** Called after each cycle. */
   decided(decision: Decision, observation: Observation): void {
     this.seen = { decision, observation };
-    this.cycleAtMs = this.options.clock.nowMs();
+    this.cycleAtMs = this.clock.nowMs();
     this.metrics.cycle(decision, observation);
     this.sampler.note(this.situation(this.seen));
     this.feed.tick();
@@ -78,9 +75,9 @@ export class Outside implements Log {
 
   /** Begins to answer requests, with the page in `pageFolder`. Throws when the port is not available. */
   async listen(pageFolder: string): Promise<void> {
-    const { config, clock, commands } = this.options;
+    const { config, clock, commands } = this;
     const app = httpApp({
-      ...{ feed: this.feed, version: VERSION, nowMs: clock.nowMs, wallMs: Date.now, commands },
+      ...{ feed: this.feed, nowMs: clock.nowMs, wallMs: Date.now, commands },
       page: readPage(pageFolder),
       healthy: () => clock.nowMs() - this.cycleAtMs < ALIVE_MS,
       unready: () => {
@@ -113,15 +110,14 @@ export class Outside implements Log {
 
   private status(): StatusView | null {
     if (this.seen === null) return null;
-    const { stack } = this.options.config;
-    const { lastFailover } = this.feed;
-    const input = { decision: this.seen.decision, stack, version: VERSION, lastFailover, wallMs: Date.now() };
-    return clusterStatus(this.situation(this.seen), input);
+    return clusterStatus(this.situation(this.seen), {
+      ...{ stack: this.config.stack, version: VERSION, decision: this.seen.decision, wallMs: Date.now() },
+      lastFailover: this.feed.lastFailover,
+    });
   }
 
   /** What was seen last, at the present time. */
   private situation({ decision, observation }: Seen): Situation {
-    const { clock, config } = this.options;
-    return new Situation(decision.state, observation, clock.nowMs(), config.policy);
+    return new Situation(decision.state, observation, this.clock.nowMs(), this.config.policy);
   }
 }

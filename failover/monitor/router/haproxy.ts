@@ -9,12 +9,14 @@
  */
 
 import { messageOf } from '../../contract/errors';
+import { PORTS } from '../../contract/layout';
+import type { DeclaredNode } from '../../core/state/cluster';
 import type { HaproxyView } from '../../core/state/observation';
-import type { Log, Router } from '../ports';
+import type { Events, MonitorPorts, Router } from '../ports';
 import { isSlot, loadOf, openSlots, type ServerState } from './haproxy-socket';
 import { SessionSweep } from './sweep';
 import { Wish } from './wish';
-import { Workers, type WorkersOptions } from './workers';
+import { Workers } from './workers';
 
 /**
  * The two scans that prove that no session is left are at least this far apart, ms: more than HAProxy's `timeout
@@ -34,20 +36,9 @@ const SILENCE_TOLD_MS = 1_000;
 /** What is known of a HAProxy that does not answer. */
 const SILENT = { reachable: false, slot: null, closed: false, clean: false };
 
-interface HaproxyOptions extends WorkersOptions {
-  port: number;
-  /** Addresses of the declared nodes. The i-th one belongs to the slot `node<i+1>`. */
-  addresses: readonly string[];
-  log: Log;
-}
-
-/** A caller that waits for a look that shows a closed slot, or for any look. */
-interface Waiter {
-  for: 'closed' | 'look';
-  done: (shown: boolean) => void;
-}
-
 export class Haproxy implements Router {
+  /** The i-th address belongs to the slot `node<i+1>`. */
+  private readonly addresses: readonly string[];
   private readonly workers: Workers;
   private readonly sweep: SessionSweep;
   private wish = new Wish();
@@ -58,15 +49,21 @@ export class Haproxy implements Router {
   private ended = false;
   /** Ends the rest between two looks. */
   private nudge: (() => void) | null = null;
-  private readonly waiters = new Set<Waiter>();
+  /** Callers that wait for a look that shows a closed slot, or for any look. */
+  private readonly waiters = new Map<(shown: boolean) => void, 'closed' | 'look'>();
   /** Epoch of the worker that was last seen, also while HAProxy is silent. */
   private lastEpoch: string | null = null;
   /** The present silence of HAProxy, from its first missing answer; null while it answers. */
   private silence: { sinceMs: number; told: boolean } | null = null;
 
-  constructor(private readonly options: HaproxyOptions) {
-    this.workers = new Workers(options, () => this.forgetWanted());
-    this.sweep = new SessionSweep(this.workers, options.clock, () => this.poke());
+  constructor(
+    private readonly ports: Pick<MonitorPorts, 'sockets' | 'clock' | 'log'>,
+    nodes: readonly DeclaredNode[],
+    private readonly loop: Pick<Events, 'wake' | 'stalls'>,
+  ) {
+    this.addresses = nodes.map((node) => node.address);
+    this.workers = new Workers(ports, loop, () => this.forgetWanted());
+    this.sweep = new SessionSweep(this.workers, ports.clock, () => this.poke());
   }
 
   view(): HaproxyView {
@@ -105,16 +102,15 @@ export class Haproxy implements Router {
   }
 
   /** Resolves with true when a look has shown what is waited for, and with false after `limitMs`. */
-  private toldOf(what: Waiter['for'], limitMs: number): Promise<boolean> {
+  private toldOf(what: 'closed' | 'look', limitMs: number): Promise<boolean> {
     return new Promise((resolve) => {
       const done = (shown: boolean) => {
         clearTimeout(timer);
-        this.waiters.delete(waiter);
+        this.waiters.delete(done);
         resolve(shown);
       };
-      const waiter = { for: what, done };
       const timer = setTimeout(() => done(false), limitMs);
-      this.waiters.add(waiter);
+      this.waiters.set(done, what);
     });
   }
 
@@ -151,7 +147,7 @@ export class Haproxy implements Router {
     const { workers, wish } = this;
     try {
       workers.stayAwake();
-      const startMs = this.options.clock.nowMs();
+      const startMs = this.ports.clock.nowMs();
       await workers.findOldOnes(this.current.reachable);
       const epoch = await workers.look(this.commands());
       // A worker came or went, so the master is asked which old workers there are before anything counts as proven.
@@ -172,17 +168,17 @@ export class Haproxy implements Router {
 
   /** Logs only a lasting silence, because on a busy machine a single answer may be late. */
   private tellSilence(error: unknown): void {
-    const nowMs = this.options.clock.nowMs();
+    const nowMs = this.ports.clock.nowMs();
     this.silence ??= { sinceMs: nowMs, told: false };
     if (this.silence.told || nowMs - this.silence.sinceMs < SILENCE_TOLD_MS) return;
     this.silence.told = true;
-    this.options.log.write('WARN', 'haproxy', 'HAPROXY_SILENT', messageOf(error));
+    this.ports.log.write('WARN', 'haproxy', 'HAPROXY_SILENT', messageOf(error));
   }
 
   /** The commands that bring the slots to what is wanted; none where they are seen right. */
   private commands(): string[] {
     // Nothing may be changed before the loop has seen the present routes (S11).
-    if ([...this.waiters].some((waiter) => waiter.for === 'look')) return [];
+    if ([...this.waiters.values()].includes('look')) return [];
     const { write, read } = this.wish;
     return [
       ...this.sweep.commands(this.wish),
@@ -190,7 +186,7 @@ export class Haproxy implements Router {
       ...this.slotCommands('write', write && (write.slot === null ? [] : [write.slot])),
       ...this.slotCommands('read', read),
       // HAProxy makes its own health checks on all declared nodes.
-      ...this.slotCommands('reach', this.options.addresses),
+      ...this.slotCommands('reach', this.addresses),
     ];
   }
 
@@ -201,12 +197,11 @@ export class Haproxy implements Router {
    * route is left even if it is carried out late.
    */
   private slotCommands(backend: string, wanted: readonly string[] | null): string[] {
-    const { port } = this.options;
     const rows = this.workers.servers.filter((row) => row.backend === backend && isSlot(row));
-    const isRight = (row: ServerState) => row.address === this.addressOf(row) && row.port === port;
+    const isRight = (row: ServerState) => row.address === this.addressOf(row) && row.port === PORTS.postgres;
     const move = rows
       .filter((row) => row.maintenance && this.addressOf(row) !== undefined && !isRight(row))
-      .map((row) => `set server ${backend}/${row.server} addr ${this.addressOf(row)} port ${port}`);
+      .map((row) => `set server ${backend}/${row.server} addr ${this.addressOf(row)} port ${PORTS.postgres}`);
     if (wanted === null) return move;
     const open = rows.filter((row) => isRight(row) && wanted.includes(row.address));
     const opens = open.filter((row) => row.maintenance);
@@ -232,7 +227,7 @@ export class Haproxy implements Router {
 
   /** Address of the node that the slot belongs to; undefined when no node is declared for it. */
   private addressOf(slot: ServerState): string | undefined {
-    return this.options.addresses[Number(slot.server.replace('node', '')) - 1];
+    return this.addresses[Number(slot.server.replace('node', '')) - 1];
   }
 
   private slotIsRight(): boolean {
@@ -269,7 +264,7 @@ export class Haproxy implements Router {
     if (this.wish.write !== null) {
       const left = this.sweep.left(this.wish, lists, this.ledTo);
       if (left > 0) this.cleanSinceMs = null;
-      else if (safe) this.cleanSinceMs ??= this.options.clock.nowMs();
+      else if (safe) this.cleanSinceMs ??= this.ports.clock.nowMs();
       clean = this.cleanSinceMs !== null && (clean || startMs - this.cleanSinceMs >= SCAN_GAP_MS);
     }
     this.update({ reachable: true, epoch, slot, closed, keeping, clean, unreached: this.unreached(startMs), read });
@@ -279,7 +274,7 @@ export class Haproxy implements Router {
   private unreached(nowMs: number): Record<string, number> {
     const before = this.current.unreached ?? {};
     const down = this.workers.servers.filter(
-      (s) => s.backend === 'reach' && !s.maintenance && s.down && s.port === this.options.port,
+      (s) => s.backend === 'reach' && !s.maintenance && s.down && s.port === PORTS.postgres,
     );
     return Object.fromEntries(down.map((s) => [s.address, before[s.address] ?? nowMs]));
   }
@@ -302,7 +297,7 @@ export class Haproxy implements Router {
   }
 
   private tellSeen(next: HaproxyView): void {
-    const { log } = this.options;
+    const { log } = this.ports;
     const isFirst = this.lastEpoch === null;
     if (isFirst || this.silence?.told === true) log.write('INFO', 'haproxy', 'HAPROXY_SEEN', 'HAProxy answers');
     if (!isFirst && this.lastEpoch !== next.epoch) {
@@ -316,9 +311,9 @@ export class Haproxy implements Router {
     const before = this.current;
     this.current = next;
     if (next.reachable) this.tellSeen(next);
-    for (const waiter of [...this.waiters]) {
-      if (next.reachable && (next.closed || waiter.for === 'look')) waiter.done(true);
+    for (const [done, what] of [...this.waiters]) {
+      if (next.reachable && (next.closed || what === 'look')) done(true);
     }
-    if (JSON.stringify(before) !== JSON.stringify(next)) this.options.loop.wake();
+    if (JSON.stringify(before) !== JSON.stringify(next)) this.loop.wake();
   }
 }

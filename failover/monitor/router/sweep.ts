@@ -23,6 +23,7 @@ const SHUTDOWN_BATCH = 200;
 
 /** A slot whose sessions have to go. It is forgotten at the first look that shows none. */
 interface Going {
+  readonly row: ServerState;
   /** Since when the slot has been seen so; null means from the next look on. */
   sinceMs: number | null;
   /** When the sessions that are left may be ended again. */
@@ -111,15 +112,15 @@ export class SessionSweep {
   }
 
   /** Slots of a worker whose sessions have had to go for long enough and were not ended lately. */
-  private due(look: Look, before: ReadonlyMap<string, Going>, wish: Wish, nowMs: number): Due[] {
+  private due(look: Look, before: ReadonlyMap<string, Going>, wish: Wish, nowMs: number): Going[] {
     return look.servers.flatMap((row) => {
       const closed = look.worker > 0 || row.maintenance;
       if (!wish.mustGo(row) || !closed || loadOf(look.loads, row)?.sessions === 0) return [];
       const key = keyOf(look.name, row);
-      const going = before.get(key) ?? { sinceMs: null, againMs: 0, ripe: false };
+      const going = before.get(key) ?? { row, sinceMs: null, againMs: 0, ripe: false };
       going.sinceMs ??= nowMs;
       this.going.set(key, going);
-      return nowMs - going.sinceMs >= SETTLED_MS && nowMs >= going.againMs ? [{ row, going }] : [];
+      return nowMs - going.sinceMs >= SETTLED_MS && nowMs >= going.againMs ? [going] : [];
     });
   }
 
@@ -130,14 +131,15 @@ export class SessionSweep {
    * client, and does nothing any more (decision 17). The list may be long, so the looks go on meanwhile, and the next
    * look that finds the slot still closed ends its sessions.
    */
-  private async findRipe(due: readonly Due[]): Promise<void> {
+  private async findRipe(due: readonly Going[]): Promise<void> {
     if (this.listing) return;
     this.listing = true;
-    const since = due.map(({ going }) => going.sinceMs);
+    const since = due.map((going) => going.sinceMs);
     let found = false;
     try {
       const { sessions, loads } = await this.workers.list(0);
-      for (const [i, { row, going }] of due.entries()) {
+      for (const [i, going] of due.entries()) {
+        const { row } = going;
         const on = sessions.filter((s) => isOn(s, row) && s.state !== 'ended');
         // The numbers were requested after the list, so a higher number means that the list did not show all sessions.
         const shown = on.length >= (loadOf(loads, row)?.sessions ?? Number.POSITIVE_INFINITY);
@@ -155,7 +157,7 @@ export class SessionSweep {
 
   private async endOneByOne(
     worker: number,
-    due: readonly Due[],
+    due: readonly Going[],
     sessions: readonly Session[],
     nowMs: number,
   ): Promise<void> {
@@ -164,17 +166,12 @@ export class SessionSweep {
       .slice(0, SHUTDOWN_BATCH);
     if (told.length === 0) return;
     // If not all sessions fit into one command, the next look ends the rest.
-    if (told.length < SHUTDOWN_BATCH) for (const { going } of due) going.againMs = nowMs + SHUTDOWN_AGAIN_MS;
+    if (told.length < SHUTDOWN_BATCH) for (const going of due) going.againMs = nowMs + SHUTDOWN_AGAIN_MS;
     await this.workers.tell(
       worker,
       told.map((s) => `shutdown session ${s.id}`),
     );
   }
-}
-
-interface Due {
-  row: ServerState;
-  going: Going;
 }
 
 function keyOf(worker: string, { backend, server }: ServerState): string {

@@ -3,7 +3,7 @@
  * master.
  */
 import { join } from 'node:path';
-import type { Clock, Events } from '../ports';
+import type { Events, MonitorPorts } from '../ports';
 import {
   ANSWER_LIMIT_MS,
   ask,
@@ -38,13 +38,6 @@ export interface Look {
   loads: readonly Load[];
 }
 
-export interface WorkersOptions {
-  /** The folder with `admin.sock` and `master.sock`. */
-  sockets: string;
-  clock: Clock;
-  loop: Pick<Events, 'wake' | 'stalls'>;
-}
-
 export class Workers {
   /** What each worker showed last, the running one first. Without servers while HAProxy is silent. */
   looks: readonly Look[] = [];
@@ -53,7 +46,8 @@ export class Workers {
 
   /** `onStall` is called when the process stood still between a question and its answer. */
   constructor(
-    private readonly options: WorkersOptions,
+    private readonly ports: Pick<MonitorPorts, 'sockets' | 'clock'>,
+    private readonly loop: Pick<Events, 'stalls'>,
     private readonly onStall: () => void,
   ) {}
 
@@ -64,7 +58,7 @@ export class Workers {
 
   /** Asks the master for old workers: at intervals, while HAProxy was silent, and after {@link askForOldOnes}. */
   async findOldOnes(reachable: boolean): Promise<void> {
-    const nowMs = this.options.clock.nowMs();
+    const nowMs = this.ports.clock.nowMs();
     const everyMs = this.old.pids.length === 0 ? NO_OLD_WORKERS_MS : OLD_WORKERS_MS;
     if (nowMs - this.old.askedAtMs < everyMs && reachable) return;
     const answer = await this.ask('master.sock', 'show proc');
@@ -108,14 +102,14 @@ export class Workers {
     this.stayAwake();
     const [socket, line] = this.lineFor(worker, ['show sess', ...this.loadQuestions(worker)]);
     await askLines(
-      join(this.options.sockets, socket),
+      join(this.ports.sockets, socket),
       line,
       (one) => {
         const session = parseSession(one);
         if (session === null) rows.push(one);
         else if (isPort(session.backend)) sessions.push(session);
       },
-      () => this.options.loop.stalls() === this.stallsSeen,
+      () => this.loop.stalls() === this.stallsSeen,
     );
     this.stayAwake();
     return { sessions, loads: parseLoads(rows.join('\n')) };
@@ -129,8 +123,8 @@ export class Workers {
   /** Sends one line. If the process stood still meanwhile, it neither sends the line nor uses the answer (S11). */
   async ask(socket: string, line: string): Promise<string> {
     this.stayAwake();
-    const { sockets, loop } = this.options;
-    const answer = await ask(join(sockets, socket), line, ANSWER_LIMIT_MS, () => loop.stalls() === this.stallsSeen);
+    const path = join(this.ports.sockets, socket);
+    const answer = await ask(path, line, ANSWER_LIMIT_MS, () => this.loop.stalls() === this.stallsSeen);
     this.stayAwake();
     return answer;
   }
@@ -139,7 +133,7 @@ export class Workers {
    * Throws when the process stood still: what was wanted may be long outdated, so the loop has to want it again (S11).
    */
   stayAwake(): void {
-    const stalls = this.options.loop.stalls();
+    const stalls = this.loop.stalls();
     if (stalls === this.stallsSeen) return;
     this.stallsSeen = stalls;
     this.onStall();

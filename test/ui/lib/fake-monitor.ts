@@ -76,7 +76,7 @@ export class FakeMonitor {
       ...{ done, message, leader: this.current?.leader ?? null, term: this.current?.term ?? 0, tookMs: 1 },
     });
     const app = httpApp({
-      ...{ page, feed: this.feed, version: '0.1.0', hostNames: [] },
+      ...{ page, feed: this.feed, hostNames: [] },
       nowMs: () => performance.now(),
       wallMs: () => Date.now(),
       healthy: () => true,
