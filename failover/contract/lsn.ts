@@ -12,8 +12,7 @@ export function parseLsn(lsn: string): bigint {
 
 /** Negative when `a` is before `b`, 0 when they are equal, positive when `a` is behind `b`. */
 export function compareLsn(a: string, b: string): number {
-  const [x, y] = [parseLsn(a), parseLsn(b)];
-  return x < y ? -1 : x > y ? 1 : 0;
+  return lsnDistance(b, a);
 }
 
 /** Bytes from `a` to `b`; negative when `b` is before `a`. */

@@ -1,7 +1,7 @@
-/** Types of the rows of the table in rules.ts. */
+/** What a row of the table in rules.ts is. */
 import type { RuleCode } from '../contract/codes';
 import type { Situation } from './facts/situation';
-import type { Action, ClusterState, Level } from './state/cluster';
+import type { Action, Activity, ClusterState, Level } from './state/cluster';
 
 /** What a matching row wants: a changed state or none, further actions, and the sentence for people. */
 export interface Plan {
@@ -22,4 +22,13 @@ export interface Rule {
   level: Level;
   why: string;
   match: (s: Situation) => Plan | null;
+}
+
+type Kind = Activity['kind'];
+type Match<K extends Kind> = (s: Situation, activity: Extract<Activity, { kind: K }>) => Plan | null;
+
+/** A row's `match` that is asked only during this kind of activity. */
+export function during<K extends Kind>(kind: K, match: Match<K>): Rule['match'] {
+  const isOfKind = (activity: Activity): activity is Extract<Activity, { kind: K }> => activity.kind === kind;
+  return (s) => (isOfKind(s.state.activity) ? match(s, s.state.activity) : null);
 }

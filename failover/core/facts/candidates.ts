@@ -66,13 +66,9 @@ export function pick(s: Situation, promised: boolean, prefer?: string): Choice {
 }
 
 /**
- * True when a member can take part in an election: connected, healthy, on the recorded history, with its recorded data.
+ * Why a node cannot take part in an election, as half a sentence for people. Null when it can: it is connected, healthy
+ * and on the recorded history, with its recorded data.
  */
-function isEligible(s: Situation, node: string): boolean {
-  return absence(s, node) === null;
-}
-
-/** Why a node cannot take part in an election, as half a sentence for people; null when it can. */
 function absence(s: Situation, node: string): string | null {
   if (s.view(node).silentMs >= s.policy.hangTimeoutMs) return `${node} does not answer`;
   const status = s.status(node);
@@ -108,7 +104,7 @@ export const choose = seam((s: Situation, promised: boolean, prefer?: string): C
   const old = s.state.leader;
   const configs = s.state.joint;
   const members = [...new Set(configs.flatMap((c) => c.members))].filter((m) => m !== old);
-  const eligible = members.filter((m) => isEligible(s, m));
+  const eligible = members.filter((m) => absence(s, m) === null);
   if (configs.length === 0) return { kind: 'nobody', missing: 'no node is known to hold the data' };
   const few = configs.find((c) => !hasQuorum(c, eligible));
   if (few !== undefined) return { kind: 'nobody', missing: missingOf(s, few, eligible) };
@@ -131,7 +127,7 @@ function mostAdvancedVoter(s: Situation, voters: readonly string[], prefer: stri
 /** Chooses in asynchronous mode. */
 function chooseNear(s: Situation, promised: boolean, prefer?: string): Choice {
   const names = Object.keys(s.state.members).filter((n) => n !== s.state.leader);
-  const eligible = names.filter((n) => isEligible(s, n));
+  const eligible = names.filter((n) => absence(s, n) === null);
   const near = eligible.filter((n) => isNear(s, n));
   if (near.length === 0) return { kind: 'nobody', missing: missingNear(s, eligible) };
   // Positions are compared only when no node follows the old leader any more, because they could still grow.

@@ -5,7 +5,7 @@ import { acceptLossRemedy } from '../facts/loss';
 import type { Situation } from '../facts/situation';
 import { loneConfig, withConfig } from '../facts/sync-set';
 import { list } from '../facts/view';
-import type { Plan } from '../rule';
+import { during, type Plan } from '../rule';
 import { type ClusterState, serves } from '../state/cluster';
 import { parseState } from '../state/stored';
 import { change, suspected } from '../transitions';
@@ -146,8 +146,7 @@ export function adoptUnknown(s: Situation): Plan | null {
   return { reason: `${what}; restore the monitor's volume${acceptLossRemedy(s)}` };
 }
 
-export function bootstrapWait(s: Situation): Plan | null {
-  if (s.state.activity.kind !== 'empty') return null;
+export const bootstrapWait = during('empty', (s) => {
   const missing = unheard(s);
   if (missing.length > 0) {
     const what = `waiting to hear from ${list(missing)} before the first database is made`;
@@ -157,11 +156,11 @@ export function bootstrapWait(s: Situation): Plan | null {
   if (data.length === 0) return null;
   const what = `${list(data)} has data that this cluster does not know; nothing is created beside it`;
   return { reason: `${what}${acceptLossRemedy(s)}` };
-}
+});
 
-export function bootstrap(s: Situation): Plan | null {
+export const bootstrap = during('empty', (s) => {
   const [first] = s.names;
-  if (s.state.activity.kind !== 'empty' || first === undefined) return null;
+  if (first === undefined) return null;
   const state = change(s.state, { term: s.state.term + 1, activity: { kind: 'bootstrap', node: first } });
   return { state, reason: `no node has data; ${first} makes the first database` };
-}
+});

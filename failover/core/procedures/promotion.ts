@@ -8,7 +8,7 @@ import { acceptLossRemedy } from '../facts/loss';
 import type { Situation } from '../facts/situation';
 import { isProven, wantedConfig, withConfig } from '../facts/sync-set';
 import { list } from '../facts/view';
-import type { Plan } from '../rule';
+import { during } from '../rule';
 import { abandon, change, opened, promote, promoteNext, recordFirstLeader } from '../transitions';
 
 /** How long an election with missing promises waits at most before an old leader that is there leads again, ms. */
@@ -21,44 +21,37 @@ const AGAIN: ReadonlySet<FailureCode> = new Set(['MUST_NOT_LEAD', 'POSTGRES_CRAS
 /** Failures after which another node should be promoted instead. */
 const FATAL: ReadonlySet<FailureCode> = new Set([...AGAIN, 'PROMOTION_HANGS', 'NO_DATA', 'TOOL_FAILED', 'STEP_FAILED']);
 
-export function bootstrapped(s: Situation): Plan | null {
-  if (s.state.activity.kind !== 'bootstrap') return null;
-  const { node } = s.state.activity;
+export const bootstrapped = during('bootstrap', (s, { node }) => {
   const dataId = s.status(node)?.dataId ?? null;
   if (dataId === null || !s.isDone(node)) return null;
   const state = recordFirstLeader(s.state, node, dataId);
   return { state, reason: `${node} has made the database and will lead` };
-}
+});
 
-export function bootstrapping(s: Situation): Plan | null {
-  if (s.state.activity.kind !== 'bootstrap') return null;
-  const { node } = s.state.activity;
+export const bootstrapping = during('bootstrap', (s, { node }) => {
   const status = s.status(node);
   if (status === null) return { reason: `${node} is to make the first database; start ${node} if it is off` };
   const message = status.failure === null ? '' : `: ${status.failure.message}`;
   return { reason: `${node} is making the first database${message}` };
-}
+});
 
-export function elected(s: Situation): Plan | null {
-  if (s.state.activity.kind !== 'elect') return null;
-  const { cause, prefer } = s.state.activity;
+export const elected = during('elect', (s, { cause, prefer }) => {
   const choice = pick(s, true, prefer);
   if (choice.kind !== 'candidate' || !mayPromote(s)) return null;
   return { state: promote(s, choice.node, cause), reason: `${choice.node} is promoted in term ${s.state.term}` };
-}
+});
 
-export function electedLeaderBack(s: Situation): Plan | null {
-  if (s.state.activity.kind !== 'elect' || !canLeadAgain(s)) return null;
+export const electedLeaderBack = during('elect', (s) => {
+  if (!canLeadAgain(s)) return null;
   const { leader } = s;
   const waits = pick(s, true).kind !== 'nobody';
   const sinceMs = Math.max(s.view(leader).changedAtMs, s.observation.watch.stepSinceMs);
   if (waits && s.nowMs - sinceMs < PROMISE_PATIENCE_MS) return null;
   const state = promote(s, leader, 'LEADER_BACK');
   return { state, reason: `${leader} is back with all its data and leads again in term ${state.term}` };
-}
+});
 
-export function electing(s: Situation): Plan | null {
-  if (s.state.activity.kind !== 'elect') return null;
+export const electing = during('elect', (s) => {
   const choice = pick(s, true);
   if (choice.kind === 'nobody') {
     const remedy = acceptLossRemedy(s);
@@ -70,40 +63,37 @@ export function electing(s: Situation): Plan | null {
   const replaying = choice.nodes.filter((n) => hasUnknownPosition(s, n));
   if (replaying.length === 0) return { reason: promise };
   return { reason: `${promise}; ${list(replaying)} still applies the write-ahead log that is on its disk` };
-}
+});
 
-export function open(s: Situation): Plan | null {
-  if (s.state.activity.kind !== 'promote' || !isProven(s) || !isCertified(s) || !isCutOff(s)) return null;
+export const open = during('promote', (s) => {
+  if (!isProven(s) || !isCertified(s) || !isCutOff(s)) return null;
   return { state: opened(s), reason: `${s.leader} leads in term ${s.state.term}, writes go to it` };
-}
+});
 
-export function candidateLost(s: Situation): Plan | null {
-  if (s.state.activity.kind !== 'promote' || !candidateFailed(s)) return null;
+export const candidateLost = during('promote', (s) => {
+  if (!candidateFailed(s)) return null;
   const state = abandon(s);
   return state && { state, reason: `${s.leader} failed before it was opened; another node is chosen` };
-}
+});
 
-export function promoteAgain(s: Situation): Plan | null {
+export const promoteAgain = during('promote', (s) => {
   const { leader } = s;
   const status = s.status(leader);
-  if (s.state.activity.kind !== 'promote' || status === null || !AGAIN.has(status.failure?.code ?? 'OTHER'))
-    return null;
+  if (status === null || !AGAIN.has(status.failure?.code ?? 'OTHER')) return null;
   if (status.accepted?.term !== s.state.term || status.stopping || !s.isMember(leader, status.dataId)) return null;
   if (s.stepMs < crashRestMs(s.lastEntry?.attempts ?? 1)) return null;
   const state = promoteNext(s, leader, 'LEADER_BACK');
   return { state, reason: `${leader} was interrupted and is promoted again in term ${state.term}` };
-}
+});
 
-export function promoteSync(s: Situation): Plan | null {
-  const wanted = s.state.activity.kind === 'promote' ? wantedConfig(s, false) : null;
+export const promoteSync = during('promote', (s) => {
+  const wanted = wantedConfig(s, false);
   if (wanted === null) return null;
   const state = change(s.state, { joint: withConfig(s.state.joint, wanted, false) });
   return { state, reason: `${wanted.leader} is opened with ${list(wanted.members)} counted` };
-}
+});
 
-export function promoting(s: Situation): Plan | null {
-  return s.state.activity.kind === 'promote' ? { reason: promotingReason(s) } : null;
-}
+export const promoting = during('promote', (s) => ({ reason: promotingReason(s) }));
 
 /**
  * True when the node has promised but has no vote yet, because it still applies write-ahead log that is on its disk.

@@ -13,7 +13,7 @@ import { clusterTrouble, isCounted, STOP_LIMIT_MS, switchoverTarget } from '../f
 import type { Situation } from '../facts/situation';
 import { isReady, wantedConfig } from '../facts/sync-set';
 import { list } from '../facts/view';
-import type { Plan } from '../rule';
+import { during, type Plan } from '../rule';
 import { planOf, type StandbyRestart, standbyWorkOf } from '../state/cluster';
 import { change, giveUp, prepare, promoteNext, workOn } from '../transitions';
 import { preparedTrouble } from './switchover';
@@ -86,16 +86,15 @@ export function restartBegun(s: Situation): Plan | null {
 }
 
 /** Rows while the leader restarts. */
-export function restarted(s: Situation): Plan | null {
+export const restarted = during('restart', (s) => {
   const { leader } = s;
-  if (s.state.activity.kind !== 'restart' || !s.isDone(leader)) return null;
+  if (!s.isDone(leader)) return null;
   if (s.status(leader)?.postgres.state !== 'stopped' || !canLeadAgain(s)) return null;
   const state = promoteNext(s, leader, 'SETTINGS_RESTART');
   return { state, reason: `${leader} has stopped and leads again in term ${state.term}` };
-}
+});
 
-export function restartAborted(s: Situation): Plan | null {
-  if (s.state.activity.kind !== 'restart') return null;
+export const restartAborted = during('restart', (s) => {
   const { leader } = s;
   const view = s.view(leader);
   const postgres = view.status?.postgres.state;
@@ -111,12 +110,11 @@ export function restartAborted(s: Situation): Plan | null {
   const why = lost || unfit ? `${leader} is lost` : `${leader} did not stop within ${STOP_LIMIT_MS} ms`;
   const state = change(s.state, { activity: { kind: 'serving' } });
   return { state, reason: `${why} while it was to restart for its settings` };
-}
+});
 
-export function restarting(s: Situation): Plan | null {
-  if (s.state.activity.kind !== 'restart') return null;
+export const restarting = during('restart', (s) => {
   return { reason: `${s.leader} shuts down cleanly and starts again with the new settings` };
-}
+});
 
 type Step = { kind: 'standby'; node: string } | { kind: 'switchover' | 'in-place' };
 

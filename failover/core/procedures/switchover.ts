@@ -18,7 +18,7 @@ import {
 import { abortedRequest, begunRequest } from '../facts/requests';
 import type { Situation } from '../facts/situation';
 import { keptTheLead, mayReturn } from '../facts/watch';
-import type { Plan } from '../rule';
+import { during, type Plan } from '../rule';
 import { type ClusterState, type LeaderPlan, type Switchover, switchoverOf } from '../state/cluster';
 import { change, elect, giveUp, prepare } from '../transitions';
 
@@ -28,21 +28,20 @@ export const PREPARE_LIMIT_MS = 60_000;
 export const HOLD_LIMIT_MS = 2_000;
 
 /** Rows of a hand-over: the leader has been told to stop. */
-export function handoverAborted(s: Situation): Plan | null {
-  if (s.state.activity.kind !== 'handover' || s.state.activity.planned !== true) return null;
+export const handoverAborted = during('handover', (s, { candidate, planned }) => {
+  if (planned !== true) return null;
   const { leader } = s;
   if (s.status(leader)?.postgres.state !== 'primary') return null;
   const lost = pick(s, false).kind === 'nobody';
   if (!lost && s.stepMs < STOP_LIMIT_MS) return null;
-  const why = lost ? `${s.state.activity.candidate} is lost` : `${leader} did not stop within ${STOP_LIMIT_MS} ms`;
+  const why = lost ? `${candidate} is lost` : `${leader} did not stop within ${STOP_LIMIT_MS} ms`;
   const reason = `${why}; ${leader} goes on leading`;
   return { state: change(s.state, { activity: { kind: 'serving' }, ...abortedRequest(s.state, reason) }), reason };
-}
+});
 
-export function handingOver(s: Situation): Plan | null {
-  if (s.state.activity.kind !== 'handover') return null;
-  return { reason: `${s.leader} shuts down cleanly, then ${s.state.activity.candidate} takes over` };
-}
+export const handingOver = during('handover', (s, { candidate }) => {
+  return { reason: `${s.leader} shuts down cleanly, then ${candidate} takes over` };
+});
 
 /** Rows of a switchover while the leader still serves. */
 export function switchoverAborted(s: Situation): Plan | null {
@@ -90,9 +89,7 @@ export function preparedTrouble(s: Situation, stage: LeaderPlan['stage'], late: 
  * The end of the hand-over. A clean fast shutdown ends only when every streaming standby has flushed all WAL (manual,
  * "pg_ctl": fast mode; the walsender's last duty), so a counted candidate is level and no node needs a rewind.
  */
-export function handedOver(s: Situation): Plan | null {
-  if (s.state.activity.kind !== 'handover') return null;
-  const { candidate, planned } = s.state.activity;
+export const handedOver = during('handover', (s, { candidate, planned }) => {
   const { leader } = s;
   const { connected, silentMs, status } = s.view(leader);
   const running = connected && silentMs < s.policy.hangTimeoutMs;
@@ -103,7 +100,7 @@ export function handedOver(s: Situation): Plan | null {
   const state = next?.state ?? elect(s.state, 'HANDED_OVER', candidate);
   if (next?.choice.kind !== 'candidate') return { state, reason: `${leader} has stopped; the next leader is chosen` };
   return { state, reason: `${leader} has stopped; ${next.choice.node} is promoted in term ${state.term}` };
-}
+});
 
 /** Rest of a retiring leader between a switchover that was called off and the next one, ms. */
 const REMOVAL_REST_MS = 1_000;
