@@ -39,7 +39,8 @@ interface OwnInputs extends Omit<docker.ContainerArgs, 'image' | 'name' | 'label
  * Not `unless-stopped`: an engine that crashed stops what still runs, takes that for deliberate, and leaves the stack down.
  *
  * A fixed name can exist only once, so the old container is removed before the new one is created. The provider reports
- * changes of the inputs in `replaceOnChanges` as updates but does not change the container, so they replace it.
+ * changes of the inputs in `replaceOnChanges` as updates but does not change the container, so they replace it; it would
+ * change the memory limit, but a program takes its memory by the limit at its start.
  */
 export function makeContainer(
   parent: pulumi.Resource,
@@ -67,7 +68,9 @@ export function makeContainer(
       parent,
       dependsOn: [...after],
       deleteBeforeReplace: true,
-      replaceOnChanges: ['healthcheck', 'init', 'mounts', 'tmpfs'],
+      replaceOnChanges: ['healthcheck', 'init', 'memory', 'mounts', 'tmpfs'],
+      // The daemon chooses it when there is a limit of the memory.
+      ignoreChanges: ['memorySwap'],
     },
   );
 }

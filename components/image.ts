@@ -12,6 +12,8 @@ export interface BuiltImageArgs {
   readonly context: string;
   /** Image on which it is built. */
   readonly baseImage: string;
+  /** Further build arguments, by the names in the Dockerfile. */
+  readonly buildArgs: Readonly<Record<string, string>>;
   /** The engine's own platform, for example `linux/arm64`; unset, the provider warns on every run. */
   readonly platform: string;
 }
@@ -28,7 +30,7 @@ export function buildImage(name: string, args: BuiltImageArgs, opts: pulumi.Cust
       skipPush: true,
       build: {
         context: args.context,
-        args: { BASE_IMAGE: args.baseImage },
+        args: { BASE_IMAGE: args.baseImage, ...args.buildArgs },
         builderVersion: docker.BuilderVersion.BuilderV1,
         platform: args.platform,
       },

@@ -142,7 +142,8 @@ export class PostgresCluster extends pulumi.ComponentResource {
     const { settings, platform, imagesFolder } = this.args;
     const { namePrefix, baseImage } = settings;
     const tag = imageTag(image, namePrefix, this.topology.stack);
-    const args = { tag, context: imageContext(image, imagesFolder), baseImage, platform };
+    const buildArgs = image === 'postgres' ? nodeBuildArgs(settings) : {};
+    const args = { tag, context: imageContext(image, imagesFolder), baseImage, buildArgs, platform };
     return buildImage(this.part(`${image}-image`), args, { parent: this }).repoDigest;
   }
 
@@ -237,6 +238,7 @@ export class PostgresCluster extends pulumi.ComponentResource {
     clusterKey: pulumi.Output<string>,
   ): PostgresNode[] {
     const { topology } = this;
+    const { sharedMemoryBytes, nodeMemoryBytes } = this.args.settings;
     const nodes: PostgresNode[] = [];
     for (const node of topology.nodes) {
       nodes.push(
@@ -245,6 +247,7 @@ export class PostgresCluster extends pulumi.ComponentResource {
           {
             ...node,
             ...{ image, stackLabel: topology.stackLabel, database: this.database() },
+            ...{ sharedMemoryBytes, memoryBytes: nodeMemoryBytes },
             network: network.name,
             monitorAddress: topology.monitor.address,
             monitor: topology.monitor.name,
@@ -355,4 +358,11 @@ export class PostgresCluster extends pulumi.ComponentResource {
 
 function runningProgram(): StackIdentity {
   return { project: pulumi.getProject(), stack: pulumi.getStack(), projectRoot: process.cwd() };
+}
+
+/** What a node's image has beside PostgreSQL. An empty list is no argument, so that the image stays as it was. */
+function nodeBuildArgs({ extraPackages, locales }: Settings): Record<string, string> {
+  const lists = { EXTRA_PACKAGES: extraPackages, LOCALES: locales };
+  const given = Object.entries(lists).filter(([, words]) => words.length > 0);
+  return Object.fromEntries(given.map(([name, words]) => [name, words.join(' ')]));
 }

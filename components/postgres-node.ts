@@ -13,7 +13,7 @@ const STOP_SECONDS = 60;
 const READY_LIMIT_SECONDS = 300;
 /** Pulumi's own limit for that step: a copy of a large database takes days at the most. */
 const COPY_LIMIT = '168h';
-const SHARED_MEMORY_MB = 256;
+const MIB = 1024 ** 2;
 
 /** The container's name is also the node's name in the cluster. */
 export interface PostgresNodeArgs extends ContainerArgs {
@@ -21,6 +21,10 @@ export interface PostgresNodeArgs extends ContainerArgs {
   readonly volume: string;
   /** The database and its owner, recorded in the volume's labels. */
   readonly database: { readonly name: string; readonly user: string };
+  /** Size of /dev/shm. */
+  readonly sharedMemoryBytes: number;
+  /** Limit of the container's memory; 0: none. */
+  readonly memoryBytes: number;
   /** Name of the inner network. */
   readonly network: pulumi.Input<string>;
   /** Fixed address on the inner network. */
@@ -39,8 +43,8 @@ export interface PostgresNodeArgs extends ContainerArgs {
 }
 
 /**
- * The container's inputs contain no setting that may change, so no change of the stack's config replaces a running
- * PostgreSQL. The keeper gets settings, members and policy from the monitor.
+ * The container's inputs contain no setting of PostgreSQL or of the failover, so no change of these replaces a running
+ * PostgreSQL. The keeper gets settings, members and policy from the monitor, and sees the memory limit in its container.
  */
 export class PostgresNode extends pulumi.ComponentResource {
   readonly container: docker.Container;
@@ -61,7 +65,8 @@ export class PostgresNode extends pulumi.ComponentResource {
       networksAdvanced: [{ name: args.network, ipv4Address: args.address }],
       mounts: [volumeMount(this.volume, PATHS.nodeVolume)],
       uploads: [secretFile(PATHS.keeperConfig, keeperConfig(args))],
-      shmSize: SHARED_MEMORY_MB,
+      shmSize: Math.ceil(args.sharedMemoryBytes / MIB),
+      ...(args.memoryBytes > 0 && { memory: Math.floor(args.memoryBytes / MIB) }),
       healthcheck: { tests: ['CMD', 'keeper-health'], interval: '15s', timeout: '5s', retries: 2 },
       stopSeconds: STOP_SECONDS,
       after: args.after,

@@ -52,6 +52,12 @@ export interface Key<T, U extends Unit = Unit> {
 }
 
 const PORT_MAX = 65535;
+/** Most words of a list. */
+const LIST_MAX = 64;
+/** A package as `apt-get install` takes it, with `=version` where one is wanted (Debian policy 5.6.1 and 5.6.12). */
+const PACKAGE = /^[a-z0-9][a-z0-9+.-]{1,99}(=[A-Za-z0-9][A-Za-z0-9.+~:-]{0,99})?$/;
+/** A locale as `locale -a` lists it, for example `vi_VN.UTF-8` or `ca_ES.UTF-8@valencia`. */
+const LOCALE = /^[a-z]{2,3}_[A-Z]{2}\.UTF-8(@[a-z]{1,20})?$/;
 const RESERVED_ROLES = ['postgres', 'public', 'none'];
 const RESERVED_DATABASES = ['postgres', 'template0', 'template1'];
 
@@ -131,6 +137,24 @@ export const KEYS = {
     (raw) => /^[a-zA-Z0-9][\w.:/@-]*$/.test(raw) && raw.length <= 255,
     ['Image on which all images are built.', ['images built'], "HAProxy's image is one of them."],
   ),
+  extraPackages: list('', PACKAGE, 'Debian packages, separated by commas, for example postgresql-17-pgvector', [
+    'Debian packages that every node has beside PostgreSQL, separated by commas: extensions such as postgresql-17-pgvector, postgresql-17-postgis-3 or postgresql-17-cron.',
+    ['nodes replaced'],
+    'One `up` may add a package and name its library in `postgresSettings` (`shared_preload_libraries`). Take a package away only when no database uses it any more.',
+  ]),
+  locales: list('en_US.UTF-8,vi_VN.UTF-8', LOCALE, 'locales of the operating system with UTF-8, separated by commas', [
+    'Locales of the operating system that a database may name (LOCALE_PROVIDER libc), separated by commas. ICU and builtin ones are always there.',
+    ['nodes replaced'],
+    'Keep those that a database uses: without its locale nobody gets into it.',
+  ]),
+  sharedMemory: size('1GB', '64MB', '1TB', [
+    'Size of /dev/shm in each node, the most that parallel queries may share at a time. It takes memory only as far as it is used.',
+    ['nodes replaced'],
+  ]),
+  nodeMemory: sizeOrNone('1GB', '4TB', [
+    'Memory limit of each node; 0B is none. PostgreSQL takes a quarter of it for shared_buffers (at most 8GB; without a limit 256MB), unless postgresSettings says otherwise.',
+    ['nodes replaced'],
+  ]),
   backend: bool(true, [
     'Run the FastAPI backend.',
     ['backends come or go', 'reload', 'HAProxy replaced'],
@@ -217,6 +241,7 @@ export const KEY_NAMES = Object.keys(KEYS) as KeyName[];
 
 /** A value as Pulumi passes it to a program. */
 export function asText(value: unknown): string {
+  if (Array.isArray(value)) return value.join(',');
   return typeof value === 'object' ? JSON.stringify(value) : String(value);
 }
 
@@ -275,6 +300,15 @@ function oneOf<const T extends string>(words: readonly [T, ...T[]], about: About
   return { type: 'string', default: words[0], allowed: words.join(' or '), schema, unit: '', ...described(about) };
 }
 
+/** Words that each fit a pattern, separated by commas or blanks, in the order of the alphabet, each once. */
+function list(fallback: string, pattern: RegExp, allowed: string, about: About): Key<readonly string[], ''> {
+  const schema = z
+    .string()
+    .transform((raw) => [...new Set(raw.split(/[\s,]+/).filter((word) => word !== ''))].sort())
+    .refine((words) => words.length <= LIST_MAX && words.every((word) => pattern.test(word)));
+  return { type: 'string', default: fallback, allowed, schema, unit: '', ...described(about) };
+}
+
 /** The value is in milliseconds. */
 function duration(fallback: string, min: string, max: string, about: About): Key<number, 'Ms'> {
   const allowed = `a duration from ${min} to ${max}, for example ${fallback}`;
@@ -287,6 +321,16 @@ function size(fallback: string, min: string, max: string, about: About): Key<num
   const allowed = `a size from ${min} to ${max}, for example ${fallback} (units ${Object.keys(BYTES).join(', ')})`;
   const schema = quantity(BYTES, min, max);
   return { type: 'string', default: fallback, allowed, schema, unit: 'Bytes', ...described(about) };
+}
+
+/** The value is in bytes; 0 is none. */
+function sizeOrNone(min: string, max: string, about: About): Key<number, 'Bytes'> {
+  const allowed = `0B for none, or a size from ${min} to ${max} (units ${Object.keys(BYTES).join(', ')})`;
+  const schema = z
+    .literal('0B')
+    .transform(() => 0)
+    .or(quantity(BYTES, min, max));
+  return { type: 'string', default: '0B', allowed, schema, unit: 'Bytes', ...described(about) };
 }
 
 function quantity(units: Readonly<Record<string, number>>, min: string, max: string): z.ZodType<number> {

@@ -1,4 +1,4 @@
-import { afterEach, beforeEach, expect, it, vi } from 'vitest';
+import { beforeEach, expect, it, vi } from 'vitest';
 import type { LoginFact } from '../../cli/doctor/facts';
 import { EXIT } from '../../cli/exit';
 import { waitForNode, waitServing } from '../../cli/wait-serving';

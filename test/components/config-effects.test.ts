@@ -24,6 +24,10 @@ const OTHER: Record<string, string> = {
   notifyWebhook: 'https://example.com/hook',
   postgresSettings: '{"work_mem": "8MB"}',
   pgadmin: 'false',
+  extraPackages: 'postgresql-17-pgvector',
+  locales: 'de_DE.UTF-8',
+  sharedMemory: '2GB',
+  nodeMemory: '4GB',
 };
 const DATA = {
   name: 'postgres-primary-data',
@@ -68,6 +72,7 @@ function effectsOf(before: readonly Registered[], after: readonly Registered[]):
   const comesOrGoes = (id: string) => old?.has(id) !== now?.has(id);
   const effects = changed.flatMap((id) => {
     if (id.startsWith('Network ')) return 'all replaced';
+    if (id === 'Image postgres-image' && !changed.includes('Image haproxy-image')) return 'nodes replaced';
     if (id.startsWith('Image ')) return comesOrGoes(id) ? null : 'images built';
     if (id === 'Container haproxy') return 'HAProxy replaced';
     if (id === 'Container failover-monitor')

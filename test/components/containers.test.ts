@@ -60,12 +60,25 @@ describe('a PostgreSQL node', () => {
       networksAdvanced: [{ name: 'postgres-failover-inner', ipv4Address: '10.201.43.21' }],
       mounts: [{ type: 'volume', source: 'postgres-replica-1-data', target: '/var/lib/postgresql' }],
       uploads: [upload('/etc/postgres-failover/keeper.json', expect.any(String))],
-      shmSize: 256,
+      shmSize: 1024,
       healthcheck: { tests: ['CMD', 'keeper-health'], interval: '15s', timeout: '5s', retries: 2 },
       stopTimeout: 60,
       destroyGraceSeconds: 60,
     });
     expect(secrets).toEqual(['uploads']);
+  });
+
+  it('has the memory and the image that the config asks for', async () => {
+    const given = { nodeMemory: '2GB', sharedMemory: '100MB', extraPackages: 'postgresql-17-cron', locales: '' };
+    const other = await register(() => {
+      makeCluster(given);
+    });
+    const { inputs } = find(other, 'Container', 'postgres-primary');
+    expect(inputs).toMatchObject({ memory: 2048, shmSize: 100 });
+    const build = (name: string) => (find(other, 'Image', name).inputs.build as { args: unknown }).args;
+    const base = { BASE_IMAGE: 'debian:trixie-slim' };
+    expect(build('postgres-image')).toEqual({ ...base, EXTRA_PACKAGES: 'postgresql-17-cron' });
+    expect(build('haproxy-image')).toEqual(base);
   });
 
   it('is told who it is and where the monitor is, and nothing else', () => {

@@ -31,6 +31,10 @@ describe('the config', () => {
         databaseUser: 'app',
         databasePassword: undefined,
         baseImage: 'debian:trixie-slim',
+        extraPackages: [],
+        locales: ['en_US.UTF-8', 'vi_VN.UTF-8'],
+        sharedMemoryBytes: 1024 ** 3,
+        nodeMemoryBytes: 0,
         backend: true,
         backendReplicas: 1,
         monitoring: false,
@@ -113,7 +117,7 @@ describe('a refused value', () => {
   });
 
   it('has a test for every key', () => {
-    expect(Object.keys(keys)).toHaveLength(34);
+    expect(Object.keys(keys)).toHaveLength(38);
   });
 
   it('of the password is never shown', () => {
@@ -271,5 +275,38 @@ describe('the settings of a program of its own', () => {
 
   it('are refused with all problems at once', () => {
     expect(() => settingsOf({ replicas: 9, writePort: 0 })).toThrow(/has 2 problems.*\n.*replicas: "9".*\n.*writePort/);
+  });
+});
+
+describe('what every node has', () => {
+  const read = (raw: Record<string, string>) => checkConfig(raw).settings;
+
+  it('takes lists separated by commas or blanks, in any order, and with no word at all', () => {
+    expect(read({ locales: 'vi_VN.UTF-8, de_DE.UTF-8 vi_VN.UTF-8' })?.locales).toEqual(['de_DE.UTF-8', 'vi_VN.UTF-8']);
+    expect(read({ locales: '' })?.locales).toEqual([]);
+    expect(read({ extraPackages: 'postgresql-17-cron,libpq5=17.6-1' })?.extraPackages).toEqual([
+      'libpq5=17.6-1',
+      'postgresql-17-cron',
+    ]);
+    expect(settingsOf({ locales: ['vi_VN.UTF-8', 'de_DE.UTF-8'] }).locales).toEqual(['de_DE.UTF-8', 'vi_VN.UTF-8']);
+  });
+
+  it.each<Record<string, string>>([
+    { extraPackages: '--allow-unauthenticated' },
+    { extraPackages: 'vim;reboot' },
+    { extraPackages: '$(id)' },
+    { locales: 'vi_VN' },
+    { locales: 'C.UTF-8' },
+    { locales: 'vi_VN.UTF-8;id' },
+    { nodeMemory: '512MB' },
+    { nodeMemory: '1' },
+    { sharedMemory: '0B' },
+  ])('refuses %j with what is allowed', (raw) => {
+    expect(problemsOf(raw)).toEqual([expect.stringContaining('is refused; must be')]);
+  });
+
+  it('takes no limit of the memory for none, and others as they are written', () => {
+    expect(read({ nodeMemory: '0B' })?.nodeMemoryBytes).toBe(0);
+    expect(read({ nodeMemory: '2GB' })?.nodeMemoryBytes).toBe(2 * 1024 ** 3);
   });
 });
