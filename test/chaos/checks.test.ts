@@ -5,14 +5,9 @@ import { longestPauseMs, type WriteEvent } from '../rig/writer';
 import { judge } from './lib/checks';
 import type { ReadEvent } from './lib/events';
 
-const write = (id: string | null, outcome: WriteEvent['outcome'], endMs = 0): WriteEvent => ({
-  what: 'write',
-  client: 'held',
-  id,
-  outcome,
-  startMs: endMs,
-  endMs,
-});
+const write = (id: string | null, outcome: WriteEvent['outcome'], endMs = 0): WriteEvent => {
+  return { what: 'write', client: 'held', id, outcome, startMs: endMs, endMs };
+};
 const read = (port: 'write' | 'read', ...ids: string[]): ReadEvent => ({ what: 'read', port, endMs: 0, ids });
 const rows = (...ids: string[]) => new Map(ids.map((id) => [id, 1]));
 
@@ -28,23 +23,19 @@ describe('rows', () => {
     expect(verdict).toMatchObject({ lost: 1, violations: ['1 acknowledged rows are lost: a'] });
   });
 
-  test('a row that is there twice is found', () => {
-    const verdict = judge({ writes: [write('a', 'acknowledged')], reads: [], rows: new Map([['a', 2]]) });
-    expect(verdict.violations).toEqual(['1 rows are there more than once: a']);
-  });
-
-  test('a refused row that is there is found', () => {
-    const verdict = judge({ writes: [write('a', 'failed')], reads: [], rows: rows('a') });
-    expect(verdict.violations).toEqual(['1 refused rows are there: a']);
-  });
-
-  test('a row that nobody wrote is found', () => {
-    expect(judge({ writes: [], reads: [], rows: rows('a') }).violations).toHaveLength(1);
-  });
-
-  test('a row that was read on the write port and is gone is found', () => {
-    const verdict = judge({ writes: [write('a', 'unknown')], reads: [read('write', 'a')], rows: rows() });
-    expect(verdict.violations).toEqual(['1 rows that were read on the write port are gone: a']);
+  test.each<[string, WriteEvent[], ReadEvent[], Map<string, number>, string]>([
+    ['is there twice', [write('a', 'acknowledged')], [], new Map([['a', 2]]), '1 rows are there more than once: a'],
+    ['was refused and is there', [write('a', 'failed')], [], rows('a'), '1 refused rows are there: a'],
+    ['nobody wrote', [], [], rows('a'), '1 rows are there that nobody wrote: a'],
+    [
+      'was read on the write port and is gone',
+      [write('a', 'unknown')],
+      [read('write', 'a')],
+      rows(),
+      '1 rows that were read on the write port are gone: a',
+    ],
+  ])('a row that %s is found', (_, writes, reads, there, violation) => {
+    expect(judge({ writes, reads, rows: there }).violations).toEqual([violation]);
   });
 
   test('a row whose write was warned not to be replicated promises nothing, and neither does the read port', () => {
@@ -67,32 +58,22 @@ describe('rows', () => {
 });
 
 describe('routes', () => {
-  const seen = (kind: 'writable' | 'routed', node: string, fromMs: number, toMs: number) => ({
-    kind,
-    node,
-    fromMs,
-    toMs,
-  });
+  const seen = (kind: 'writable' | 'routed', node: string, fromMs: number, toMs: number) => {
+    return { kind, node, fromMs, toMs };
+  };
+  /** From a to b, where a is writable until 150 and a route until `aUntilMs`. */
+  const handOver = (aUntilMs: number) => [
+    ...[seen('writable', 'a', 0, 150), seen('routed', 'a', 0, aUntilMs)],
+    ...[seen('writable', 'b', 100, 200), seen('routed', 'b', 110, 200)],
+  ];
 
   test('one node after the other is all right, also while a woken leader that nothing leads to is out of recovery', () => {
-    const reigns = [
-      seen('writable', 'a', 0, 150),
-      seen('routed', 'a', 0, 90),
-      seen('writable', 'b', 100, 200),
-      seen('routed', 'b', 110, 200),
-    ];
-    expect(doubleRoutes(reigns)).toEqual([]);
-    expect(twoPrimariesMs(reigns)).toBe(50);
+    expect(doubleRoutes(handOver(90))).toEqual([]);
+    expect(twoPrimariesMs(handOver(90))).toBe(50);
   });
 
   test('two writable nodes that clients can reach at the same moment are found', () => {
-    const reigns = [
-      seen('writable', 'a', 0, 150),
-      seen('routed', 'a', 0, 120),
-      seen('writable', 'b', 100, 200),
-      seen('routed', 'b', 110, 200),
-    ];
-    expect(doubleRoutes(reigns)).toEqual([{ nodes: ['a', 'b'], fromMs: 110, toMs: 120 }]);
+    expect(doubleRoutes(handOver(120))).toEqual([{ nodes: ['a', 'b'], fromMs: 110, toMs: 120 }]);
   });
 
   test('a time ends at the last look that saw it', () => {

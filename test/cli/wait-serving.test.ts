@@ -1,4 +1,4 @@
-import { beforeEach, expect, it, vi } from 'vitest';
+import { afterEach, beforeEach, expect, it, vi } from 'vitest';
 import type { LoginFact } from '../../cli/doctor/facts';
 import { EXIT } from '../../cli/exit';
 import { waitForNode, waitServing } from '../../cli/wait-serving';
@@ -19,8 +19,8 @@ let monitor: FakeMonitor;
 beforeEach(async () => {
   monitor = new FakeMonitor();
   await monitor.open();
-  return () => monitor.close();
 });
+afterEach(() => monitor.close());
 
 it('says each reason once, until the cluster serves and its owner can log in', async () => {
   let looks = 0;

@@ -10,7 +10,7 @@ import type { RunResult } from '../../scripts/lib/exec';
 import { columnOf, connect } from '../rig/client';
 import { docker, giveBaseBack, keepBase, sqlInside } from '../rig/docker';
 import { Reigns, twoPrimaries } from '../rig/reigns';
-import { untilView, view } from '../rig/view';
+import { untilView } from '../rig/view';
 import { waitFor } from '../rig/wait';
 import { WritableWatch } from '../rig/writable';
 import { longestPauseMs, Writer } from '../rig/writer';
@@ -34,6 +34,7 @@ const succeed = (command: string, ...args: string[]) => own.succeed(command, arg
 const configure = (key: string, value: string) => succeed('pulumi', 'config', 'set', key, value);
 const inside = (node: string, sql: string) => sqlInside(container(node), sql);
 const query = (sql: string, values: unknown[] = []) => columnOf(STACK, sql, values);
+const askSwitchover = (node: string) => docker('exec', container('failover-monitor'), 'switchover', container(node));
 const idOf = (name: string) => docker('inspect', '--format', '{{.Id}}', container(name));
 
 async function insertTestUser(name: string): Promise<number> {
@@ -55,8 +56,7 @@ async function caughtUp(node: string): Promise<void> {
 /** Waits until a backend answers inside its container. */
 async function healthyBackend(name: string): Promise<void> {
   await waitFor(`a healthy ${name}`, TIMEOUTS.backend, async () => {
-    const health = await docker('inspect', '--format', '{{.State.Health.Status}}', container(name));
-    return health === 'healthy';
+    return (await docker('inspect', '--format', '{{.State.Health.Status}}', container(name))) === 'healthy';
   });
 }
 
@@ -83,6 +83,22 @@ async function leader(): Promise<string> {
   throw new Error('no node is writable');
 }
 
+/** Waits until a node leads. */
+async function leads(node: string): Promise<void> {
+  await waitFor(`${node} to lead`, TIMEOUTS.rejoin, async () => (await leader()) === node);
+}
+
+/** A planned switchover to a node, as soon as it is counted; the command's words. */
+function switchOver(node: string): Promise<string> {
+  return waitFor(`${node} to be counted`, TIMEOUTS.rejoin, () => askSwitchover(node));
+}
+
+/** A session of a client, and the process that serves it. */
+async function openSession() {
+  const { client } = await connect(STACK, STACK.writePort);
+  return { client, pid: async () => (await client.query('SELECT pg_backend_pid() AS pid')).rows };
+}
+
 /** Ends the leader with `docker <how>` while the writer writes; the next write has to come in time. */
 async function survives(how: 'stop' | 'kill', user: string): Promise<void> {
   const old = await leader();
@@ -95,9 +111,8 @@ async function survives(how: 'stop' | 'kill', user: string): Promise<void> {
   const before = writer.acknowledged.length;
   await waitFor('the writer to go on', TIMEOUTS.nextInsert, () => writer.acknowledged.length > before);
   const gapMs = longestPauseMs(writer.writes, sinceMs, 'held');
-  console.log(
-    `docker ${how} ${old}: next INSERT after ${Math.round(tookMs)} ms; longest pause of the writer ${gapMs} ms`,
-  );
+  const took = `next INSERT after ${Math.round(tookMs)} ms`;
+  console.log(`docker ${how} ${old}: ${took}; longest pause of the writer ${gapMs} ms`);
   expect(await leader()).toBe(other(old));
   await docker('start', container(old));
   await caughtUp(old);
@@ -162,9 +177,8 @@ describe('the story', () => {
   test('a second up and a preview find nothing to change', async () => {
     const second = await own.command('up', [], say);
     expect(second.code, ended(second)).toBe(0);
-    expect(second.stdout).not.toMatch(
-      /[+~-] \d+ (created|updated|replaced|deleted)|\d+ (to create|to update|replaced)/,
-    );
+    const changes = /[+~-] \d+ (created|updated|replaced|deleted)|\d+ (to create|to update|replaced)/;
+    expect(second.stdout).not.toMatch(changes);
     await succeed('pulumi', 'preview', '--diff', '--expect-no-changes');
   });
 
@@ -188,11 +202,8 @@ describe('the story', () => {
     expect(await leader()).toBe(REPLICA);
     const sinceMs = Date.now();
     await docker('start', container(PRIMARY));
-    await waitFor(
-      'the primary to lead again',
-      TIMEOUTS.rejoin,
-      async () => (await view(STACK)).leader === container(PRIMARY) && (await leader()) === PRIMARY,
-    );
+    await untilView(STACK, 'the primary to lead again', TIMEOUTS.rejoin, (now) => now.leader === container(PRIMARY));
+    await leads(PRIMARY);
     await insertTestUser('test_user_4');
     await registerAndLogIn('after_switchback');
     await caughtUp(REPLICA);
@@ -200,28 +211,22 @@ describe('the story', () => {
   });
 
   test('a switchover moves the lead to a node and back, and a wrong one is refused with the reason', async () => {
-    const ask = (node: string) => docker('exec', container('failover-monitor'), 'switchover', container(node));
-    await expect(ask(PRIMARY)).rejects.toThrow('leads already');
-    const words = await waitFor('the replica to be counted', TIMEOUTS.rejoin, () => ask(REPLICA));
-    expect(words).toContain(`${container(REPLICA)} leads now`);
+    await expect(askSwitchover(PRIMARY)).rejects.toThrow('leads already');
+    expect(await switchOver(REPLICA)).toContain(`${container(REPLICA)} leads now`);
     await insertTestUser('test_user_5');
-    await waitFor('the primary to lead again', TIMEOUTS.rejoin, async () => (await leader()) === PRIMARY);
+    await leads(PRIMARY);
     await caughtUp(REPLICA);
   });
 
   test('no HTTP request fails and no registration is lost while the primary is killed, comes back and hands over', async () => {
-    const primaryLeads = () =>
-      waitFor('the primary to lead', TIMEOUTS.rejoin, async () => (await leader()) === PRIMARY);
     await underHttpLoad('kill, switchback, switchover', RATE.fault, async () => {
       await docker('kill', container(PRIMARY));
-      await waitFor('the replica to lead', TIMEOUTS.rejoin, async () => (await leader()) === REPLICA);
+      await leads(REPLICA);
       await docker('start', container(PRIMARY));
-      await primaryLeads();
+      await leads(PRIMARY);
       await caughtUp(REPLICA);
-      await waitFor('the replica to be counted', TIMEOUTS.rejoin, () =>
-        docker('exec', container('failover-monitor'), 'switchover', container(REPLICA)),
-      );
-      await primaryLeads();
+      await switchOver(REPLICA);
+      await leads(PRIMARY);
     });
     await caughtUp(REPLICA);
   });
@@ -238,8 +243,7 @@ describe('the story', () => {
 
   test('a signal that does not stop a container ends neither its program nor a session', async () => {
     const names = ['failover-monitor', PRIMARY, REPLICA, 'backend'];
-    const { client: session } = await connect(STACK, STACK.writePort);
-    const pid = async () => (await session.query('SELECT pg_backend_pid() AS pid')).rows;
+    const { client, pid } = await openSession();
     const format = '{{.State.StartedAt}} {{.State.Pid}}';
     const started = () => Promise.all(names.map((name) => docker('inspect', '--format', format, container(name))));
     const before = [await pid(), await started(), await leader()];
@@ -251,7 +255,7 @@ describe('the story', () => {
       await registerAndLogIn(`signals_${name.replaceAll('-', '_')}`);
     }
     expect([await pid(), await started(), await leader()]).toEqual(before);
-    await session.end();
+    await client.end();
     await caughtUp(REPLICA);
   });
 
@@ -268,10 +272,9 @@ describe('the story', () => {
   });
 
   test('more and fewer replicas and backends leave an open session, HAProxy and HTTP clients alone', async () => {
-    const { client: session } = await connect(STACK, STACK.writePort);
+    const { client, pid } = await openSession();
     const kept = [await idOf('haproxy'), await idOf('backend')];
-    const pidOf = async () => (await session.query('SELECT pg_backend_pid() AS pid')).rows;
-    const pid = await pidOf();
+    const before = await pid();
     await underHttpLoad('more and fewer replicas and backends', RATE.change, async () => {
       await configure('replicas', '3');
       await configure('backendReplicas', '3');
@@ -279,7 +282,7 @@ describe('the story', () => {
       await caughtUp('postgres-replica-2');
       await caughtUp('postgres-replica-3');
       await healthyBackend('backend-3');
-      expect(await pidOf()).toEqual(pid);
+      expect(await pid()).toEqual(before);
       await configure('replicas', '1');
       await configure('backendReplicas', '1');
       await succeed('up');
@@ -287,11 +290,11 @@ describe('the story', () => {
       await docker('restart', container('backend'));
       await healthyBackend('backend');
     });
-    expect(await pidOf()).toEqual(pid);
+    expect(await pid()).toEqual(before);
     expect([await idOf('haproxy'), await idOf('backend')]).toEqual(kept);
     const containers = await containersOf(own.label);
     for (const gone of ['postgres-replica-2', 'backend-2']) expect(containers).not.toContain(container(gone));
-    await session.end();
+    await client.end();
   });
 
   test('every acknowledged row is there exactly once', async () => {

@@ -3,33 +3,17 @@ import type { Answer } from './http-clients';
 import { judge, latencyOf, type Row } from './http-load';
 
 const row = (id: number, name: string): Row => ({ id, username: name, email: `${name}@example.com` });
-const registered = (id: number, name: string): Answer => ({
-  kind: 'register',
-  dueMs: 0,
-  latencyMs: id,
-  status: 201,
-  problem: null,
-  user: row(id, name),
-});
-const refused = (status: number): Answer => ({
-  kind: 'register',
-  dueMs: 0,
-  latencyMs: 5,
-  status,
-  problem: `${status}`,
-});
+const registration = { kind: 'register' as const, dueMs: 0 };
+const registered = (id: number, name: string): Answer => {
+  return { ...registration, latencyMs: id, status: 201, problem: null, user: row(id, name) };
+};
+const refused = (status: number): Answer => ({ ...registration, latencyMs: 5, status, problem: `${status}` });
 
 describe('what HTTP clients were answered, compared with the table', () => {
   it('is right when every acknowledged registration is there as it was acknowledged', () => {
     const verdict = judge([registered(1, 'r_user0'), registered(2, 'r_user3')], [row(1, 'r_user0'), row(2, 'r_user3')]);
-    expect(verdict).toEqual({
-      requests: 2,
-      acknowledged: 2,
-      failed: [],
-      lost: [],
-      duplicated: [],
-      unacknowledged: [],
-    });
+    const wrong = { failed: [], lost: [], duplicated: [], unacknowledged: [] };
+    expect(verdict).toEqual({ requests: 2, acknowledged: 2, ...wrong });
   });
 
   it('shows a lost registration, also when its name was taken again under another id', () => {
@@ -40,11 +24,8 @@ describe('what HTTP clients were answered, compared with the table', () => {
   it('shows what was done twice: a second row, an id given twice, a 409 to a request that was sent once', () => {
     const rows = [row(1, 'r_user0'), { ...row(2, 'r_user0b'), email: 'r_user0@example.com' }];
     const answers = [registered(1, 'r_user0'), registered(1, 'r_user3'), refused(409)];
-    expect(judge(answers, rows).duplicated).toEqual([
-      'r_user0@example.com is there 2 times',
-      'id 1 was given to 2 users',
-      '409',
-    ]);
+    const expected = ['r_user0@example.com is there 2 times', 'id 1 was given to 2 users', '409'];
+    expect(judge(answers, rows).duplicated).toEqual(expected);
   });
 
   it('shows failures with their answer, and rows that nobody was told of', () => {

@@ -16,17 +16,8 @@ describe('npm run pulumi', () => {
   });
 
   test.each([
-    'up --stack prod',
-    'up --stack=prod',
-    'up -s prod',
-    'stack init prod',
-    'stack rm prod --yes',
-    'stack ls',
-    'version',
-    'about',
-    'up --help',
-    'plugin ls',
-    'whoami',
+    ...['up --stack prod', 'up --stack=prod', 'up -s prod', 'stack init prod', 'stack rm prod --yes', 'stack ls'],
+    ...['version', 'about', 'up --help', 'plugin ls', 'whoami'],
   ])('leaves "%s" as it is', (given) => {
     expect(withStack(given.split(' ')).args.join(' ')).toBe(given);
   });
@@ -73,9 +64,7 @@ describe('up, preview and destroy', () => {
   });
 
   test('do not take a long flag that begins with s for a stack', () => {
-    expect(splitStack(['--skip-preview', '--show-sames'])).toEqual({
-      stack: 'dev',
-      rest: ['--skip-preview', '--show-sames'],
-    });
+    const rest = ['--skip-preview', '--show-sames'];
+    expect(splitStack(rest)).toEqual({ stack: 'dev', rest });
   });
 });

@@ -19,7 +19,11 @@ let folder: string;
 beforeEach(() => {
   folder = mkdtempSync(join(tmpdir(), 'scr-staging-'));
 });
-afterEach(() => rmSync(folder, { recursive: true, force: true }));
+const umask = process.umask();
+afterEach(() => {
+  process.umask(umask);
+  rmSync(folder, { recursive: true, force: true });
+});
 
 const modeOf = (path: string): number => statSync(join(folder, path)).mode & 0o777;
 
@@ -30,12 +34,8 @@ describe('a build context', () => {
   ]);
 
   test('is written with fixed modes, whatever the umask', () => {
-    const before = process.umask(0o077);
-    try {
-      expect(writeContext(folder, context)).toEqual(['Dockerfile', 'app/run']);
-    } finally {
-      process.umask(before);
-    }
+    process.umask(0o077);
+    expect(writeContext(folder, context)).toEqual(['Dockerfile', 'app/run']);
     expect(modeOf('Dockerfile')).toBe(0o644);
     expect(modeOf('app/run')).toBe(0o755);
     expect(modeOf('app')).toBe(0o755);
@@ -81,14 +81,8 @@ describe('the staged images', () => {
     const [first, second] = [join(folder, 'a'), join(folder, 'b')];
     const staged = await bundleImages(undefined, first);
     await bundleImages(undefined, second);
-    expect(staged.map(({ image }) => image).sort()).toEqual([
-      'backend',
-      'haproxy',
-      'monitor',
-      'pgadmin',
-      'postgres',
-      'prometheus',
-    ]);
+    const images = ['backend', 'haproxy', 'monitor', 'pgadmin', 'postgres', 'prometheus'];
+    expect(staged.map(({ image }) => image).sort()).toEqual(images);
     for (const { image, changed } of staged)
       for (const path of changed) {
         const content = readFileSync(join(first, image, path));
@@ -98,18 +92,14 @@ describe('the staged images', () => {
   });
 
   test('can be read and run by every user, scripts and nothing else as programs', async () => {
-    const before = process.umask(0o077);
-    try {
-      await bundleImages(undefined, folder);
-    } finally {
-      process.umask(before);
-    }
+    process.umask(0o077);
+    await bundleImages(undefined, folder);
     const below = readdirSync(folder, { recursive: true, encoding: 'utf8' }).filter((path) => path.includes('/'));
     expect(below).toEqual(expect.arrayContaining(['backend/app/database', 'monitor/page', 'postgres/keeper-health']));
     for (const path of below) {
-      const folderOrScript =
-        statSync(join(folder, path)).isDirectory() || readFileSync(join(folder, path), 'latin1').startsWith('#!');
-      expect(modeOf(path).toString(8), path).toBe(folderOrScript ? '755' : '644');
+      const file = join(folder, path);
+      const isProgram = statSync(file).isDirectory() || readFileSync(file, 'latin1').startsWith('#!');
+      expect(modeOf(path).toString(8), path).toBe(isProgram ? '755' : '644');
     }
   });
 });

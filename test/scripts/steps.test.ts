@@ -20,26 +20,17 @@ const step = (name: string, needs: string[] = [], run: Step['run'] = async () =>
 describe('the step runner', () => {
   test('starts steps without needs side by side and the others after what they need', async () => {
     const { view, seen } = recorder();
-    let release = () => {};
-    const slow = new Promise<void>((resolve) => {
-      release = resolve;
-    });
-    const running = runSteps(
-      [
-        step('slow', [], async () => {
-          await slow;
-          return done;
-        }),
-        step('quick'),
-        step('after quick', ['quick'], async () => {
-          release();
-          return { outcome: 'skipped' };
-        }),
-        step('last', ['slow', 'after quick']),
-      ],
-      view,
-    );
-    const reports = await running;
+    const released = Promise.withResolvers<void>();
+    const slow: Step['run'] = async () => {
+      await released.promise;
+      return done;
+    };
+    const skip: Step['run'] = async () => {
+      released.resolve();
+      return { outcome: 'skipped' };
+    };
+    const steps = [step('slow', [], slow), step('quick'), step('after quick', ['quick'], skip)];
+    const reports = await runSteps([...steps, step('last', ['slow', 'after quick'])], view);
     expect(reports.map((report) => report.name)).toEqual(['quick', 'after quick', 'slow', 'last']);
     expect(seen.slice(0, 2)).toEqual(['start slow', 'start quick']);
     expect(seen).toContain('skipped after quick');
@@ -48,20 +39,11 @@ describe('the step runner', () => {
 
   test('starts nothing more after a failure, stops what runs, and throws the first failure', async () => {
     const { view, seen } = recorder();
-    const running = runSteps(
-      [
-        step(
-          'long',
-          [],
-          ({ signal }) => new Promise((_, reject) => signal.addEventListener('abort', () => reject(signal.reason))),
-        ),
-        step('bad', [], async () => {
-          throw new Error('apt says no');
-        }),
-        step('never', ['bad']),
-      ],
-      view,
-    );
+    const untilAborted: Step['run'] = ({ signal }) =>
+      new Promise((_, reject) => signal.addEventListener('abort', () => reject(signal.reason)));
+    const fail = () => Promise.reject(new Error('apt says no'));
+    const steps = [step('long', [], untilAborted), step('bad', [], fail), step('never', ['bad'])];
+    const running = runSteps(steps, view);
     await expect(running).rejects.toThrow(StepFailed);
     await expect(running).rejects.toMatchObject({ step: 'bad' });
     expect(seen).toContain('failed bad: apt says no');
@@ -71,15 +53,11 @@ describe('the step runner', () => {
 
   test('passes the newest line of output on', async () => {
     const { view, seen } = recorder();
-    await runSteps(
-      [
-        step('a', [], async ({ progress }) => {
-          progress('42 %');
-          return done;
-        }),
-      ],
-      view,
-    );
+    const tell: Step['run'] = async ({ progress }) => {
+      progress('42 %');
+      return done;
+    };
+    await runSteps([step('a', [], tell)], view);
     expect(seen).toContain('a: 42 %');
   });
 

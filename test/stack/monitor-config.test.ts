@@ -27,15 +27,12 @@ it("gives the monitor its policy in milliseconds and bytes, and the keepers' set
 });
 
 it('gives the keepers no password', () => {
-  expect(
-    JSON.stringify(monitorConfig(topologyOf(), { ...SECRETS, databasePassword: 'secret' }).settings),
-  ).not.toContain('secret');
+  const { settings } = monitorConfig(topologyOf(), { ...SECRETS, databasePassword: 'secret' });
+  expect(JSON.stringify(settings)).not.toContain('secret');
 });
 
 it('names the monitor by both of its names when the stack has a prefix', () => {
-  expect(monitorConfig(topologyOf({ namePrefix: 'a-' }), SECRETS).hostNames).toEqual([
-    'a-failover-monitor',
-    'failover-monitor',
-  ]);
+  const { hostNames } = monitorConfig(topologyOf({ namePrefix: 'a-' }), SECRETS);
+  expect(hostNames).toEqual(['a-failover-monitor', 'failover-monitor']);
   expect(monitorConfig(topologyOf(), SECRETS).notifyWebhook).toBeUndefined();
 });

@@ -50,15 +50,11 @@ describe('before a deployment, a name', () => {
   });
 
   it('of a backend matters only when there is one', () => {
-    const state = { ...EMPTY, containers: [container('backend', {})] };
-    expect(nameProblems(topologyOf(), state)).toHaveLength(1);
-    expect(nameProblems(topologyOf({ backend: 'false' }), state)).toEqual([]);
-    const second = { ...EMPTY, containers: [container('backend-2', {})] };
-    expect(nameProblems(topologyOf({ backendReplicas: '2' }), second)).toHaveLength(1);
-    expect(nameProblems(topologyOf(), second)).toEqual([]);
-    const pgadmin = { ...EMPTY, containers: [container('pgadmin', {})] };
-    expect(nameProblems(topologyOf({ pgadmin: 'true' }), pgadmin)).toHaveLength(1);
-    expect(nameProblems(topologyOf(), pgadmin)).toEqual([]);
+    const problems = (name: string, raw: Record<string, string>) =>
+      nameProblems(topologyOf(raw), { ...EMPTY, containers: [container(name, {})] });
+    expect([problems('backend', {}).length, problems('backend', { backend: 'false' }).length]).toEqual([1, 0]);
+    expect([problems('backend-2', { backendReplicas: '2' }).length, problems('backend-2', {}).length]).toEqual([1, 0]);
+    expect([problems('pgadmin', { pgadmin: 'true' }).length, problems('pgadmin', {}).length]).toEqual([1, 0]);
   });
 });
 
@@ -117,41 +113,30 @@ describe('before a deployment, a Docker context', () => {
 });
 
 describe('before a deployment, what is settled with the data', () => {
-  const made = (name: string, database: string, owner: string) => ({
-    name,
-    labels: {
-      ...OWN,
-      'postgres-failover.role': 'postgres-data',
-      'postgres-failover.database': database,
-      'postgres-failover.owner': owner,
-    },
-  });
+  const ROLE = { ...OWN, 'postgres-failover.role': 'postgres-data' };
+  const LABELS = { ...ROLE, 'postgres-failover.database': 'app', 'postgres-failover.owner': 'app' };
+  const made = (name: string, labels: Record<string, string> = LABELS) => ({ name, labels });
+  const REMOVE = 'or remove the data first (npm run destroy -- --volumes)';
 
   it('may stay as it is, and is of no matter without data or with data of an earlier release, which does not tell', () => {
-    expect(settledProblems(topologyOf(), [made('postgres-primary-data', 'app', 'app')])).toEqual([]);
+    expect(settledProblems(topologyOf(), [made('postgres-primary-data')])).toEqual([]);
     expect(settledProblems(topologyOf({ databaseName: 'other' }), [])).toEqual([]);
-    const labels = { ...OWN, 'postgres-failover.role': 'postgres-data' };
-    expect(settledProblems(topologyOf({ databaseName: 'other' }), [{ name: 'postgres-primary-data', labels }])).toEqual(
-      [],
-    );
+    expect(settledProblems(topologyOf({ databaseName: 'other' }), [made('postgres-primary-data', ROLE)])).toEqual([]);
   });
 
   it('is refused when it changes, with the value that must stay', () => {
-    const volumes = [made('postgres-primary-data', 'app', 'app')];
+    const volumes = [made('postgres-primary-data')];
     expect(settledProblems(topologyOf({ databaseName: 'other', databaseUser: 'me' }), volumes)).toEqual([
-      'databaseName: "other" is refused; the data of this stack was made with "app", which must stay, ' +
-        'or remove the data first (npm run destroy -- --volumes)',
-      'databaseUser: "me" is refused; the data of this stack was made with "app", which must stay, ' +
-        'or remove the data first (npm run destroy -- --volumes)',
+      `databaseName: "other" is refused; the data of this stack was made with "app", which must stay, ${REMOVE}`,
+      `databaseUser: "me" is refused; the data of this stack was made with "app", which must stay, ${REMOVE}`,
     ]);
   });
 
   it('is refused when another prefix would begin with empty volumes, but not for other stacks’ data', () => {
-    expect(settledProblems(topologyOf({ namePrefix: 'b-' }), [made('a-postgres-primary-data', 'app', 'app')])).toEqual([
-      'namePrefix: "b-" is refused; the data of this stack is in volume a-postgres-primary-data, so it must stay "a-", ' +
-        'or remove the data first (npm run destroy -- --volumes)',
+    expect(settledProblems(topologyOf({ namePrefix: 'b-' }), [made('a-postgres-primary-data')])).toEqual([
+      `namePrefix: "b-" is refused; the data of this stack is in volume a-postgres-primary-data, so it must stay "a-", ${REMOVE}`,
     ]);
-    const { name, labels } = made('a-postgres-primary-data', 'app', 'app');
-    expect(settledProblems(topologyOf({ namePrefix: 'b-' }), [{ name, labels: { ...labels, ...OTHER } }])).toEqual([]);
+    const others = [made('a-postgres-primary-data', { ...LABELS, ...OTHER })];
+    expect(settledProblems(topologyOf({ namePrefix: 'b-' }), others)).toEqual([]);
   });
 });

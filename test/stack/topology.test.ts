@@ -18,32 +18,15 @@ describe('the topology', () => {
   });
 
   it('puts the prefix before every name but not before logical names', () => {
-    const topology = topologyOf({ namePrefix: 'prg-', backendReplicas: '2' });
-    const { networks, haproxy, monitor, backends, nodes } = topology;
-    expect([
-      ...Object.values(networks),
-      haproxy.name,
-      haproxy.configVolume,
-      haproxy.socketsVolume,
-      monitor.name,
-      monitor.storeVolume,
-      ...backends.map((backend) => backend.name),
-      ...nodes.flatMap((node) => [node.name, node.volume]),
-    ]).toEqual([
-      'prg-postgres-failover-inner',
-      'prg-postgres-failover-front',
-      'prg-haproxy',
-      'prg-haproxy-config',
-      'prg-haproxy-sockets',
-      'prg-failover-monitor',
-      'prg-failover-monitor-store',
-      'prg-backend',
-      'prg-backend-2',
-      'prg-postgres-primary',
-      'prg-postgres-primary-data',
-      'prg-postgres-replica-1',
-      'prg-postgres-replica-1-data',
-    ]);
+    const { networks, haproxy, monitor, backends, nodes } = topologyOf({ namePrefix: 'prg-', backendReplicas: '2' });
+    const named = { ...networks, haproxy: haproxy.name, monitor: monitor.name };
+    const volumes = [haproxy.configVolume, haproxy.socketsVolume, monitor.storeVolume];
+    const names = ['prg-postgres-failover-inner', 'prg-postgres-failover-front', 'prg-haproxy', 'prg-failover-monitor'];
+    expect(Object.values(named)).toEqual(names);
+    expect(volumes).toEqual(['prg-haproxy-config', 'prg-haproxy-sockets', 'prg-failover-monitor-store']);
+    expect(backends.map(({ name }) => name)).toEqual(['prg-backend', 'prg-backend-2']);
+    expect(nodes.map(({ name }) => name)).toEqual(['prg-postgres-primary', 'prg-postgres-replica-1']);
+    expect(nodes.map((node) => node.volume)).toEqual(['prg-postgres-primary-data', 'prg-postgres-replica-1-data']);
     expect(nodes.map((node) => node.logical)).toEqual(['postgres-primary', 'postgres-replica-1']);
     expect(backends.map((backend) => backend.logical)).toEqual(['backend', 'backend-2']);
   });

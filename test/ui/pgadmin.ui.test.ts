@@ -144,8 +144,7 @@ it('has no password where others could read it', async () => {
   for (const secret of [loginPassword, PASSWORD, JSON.stringify(PASSWORD).slice(1, -1)])
     expect(told).not.toContain(secret);
   const passfile = '/var/lib/pgadmin/storage/admin_example.com/pgpass';
-  const mode = await docker('exec', name, 'stat', '-c', '%a', passfile);
-  expect(mode).toBe('600');
+  expect(await docker('exec', name, 'stat', '-c', '%a', passfile)).toBe('600');
 });
 
 /** Pulumi's own files of the stack. */

@@ -145,17 +145,11 @@ async function attempt({ fault, run, nodes, folder, checker }: TrialOptions): Pr
   };
 }
 
-interface Played {
-  /** Term when the fault was made. */
-  termBefore: number;
-  recoveredMs: number;
-  troubles: string[];
-}
-
 /** The fault under load, until everything is healthy and every client writes again; what went wrong is in `troubles`. */
-async function play(fault: Fault, scene: Scene): Promise<Played> {
+async function play(fault: Fault, scene: Scene) {
   const troubles: string[] = [];
   let recoveredMs = 0;
+  /** Term when the fault was made. */
   let termBefore = 0;
   const notes = async (step: () => Promise<unknown>) => {
     await step().catch((error: unknown) => troubles.push(messageOf(error)));
@@ -187,11 +181,7 @@ async function play(fault: Fault, scene: Scene): Promise<Played> {
  * What the tables hold, on all nodes. On a starved machine the lead may move or a node restart while it is looked at; then
  * it is looked at anew, because the question is what the cluster holds, not who leads it.
  */
-async function lookAtTables(
-  run: string,
-  nodes: readonly string[],
-  others: string,
-): Promise<{ term: number; rows: Map<string, number>; wrong: string[] }> {
+async function lookAtTables(run: string, nodes: readonly string[], others: string) {
   const hasLeader = (now: ClusterStatus) => now.serving && now.leader !== null;
   for (let tries = 1; ; tries++) {
     const { leader, term } = await untilView(STACK, 'a leader', HEALTHY_LIMIT_MS, hasLeader);
