@@ -112,6 +112,7 @@ export function contactsOf(
   return [...new Map(all.map((contact) => [`${contact.host}:${contact.port}`, contact])).values()];
 }
 
+/** The keeper of one node. Nothing runs before {@link Keeper.run}. */
 export class Keeper implements PursuitHost, Facts, LinkEvents {
   stopping = false;
   view: View = NO_VIEW;
