@@ -64,8 +64,7 @@ async function main(): Promise<void> {
     outside.write('INFO', 'monitor', 'STOPPED', message);
     monitor.stop();
     outside.close();
-    const exit = () => process.exit(0);
-    Promise.all([store.close(), file.flush()]).then(exit, exit);
+    void Promise.allSettled([store.close(), file.flush()]).then(() => process.exit(0));
   };
   watchFolder(PATHS.haproxySockets, () => monitor.parts.router.poke());
   process.once('SIGTERM', () => end('SIGTERM'));

@@ -30,8 +30,8 @@ export class Requests implements Commands {
   private pending: Pending | null = null;
   /** The request to pause or resume that is under way. */
   private word: Pending | null = null;
-  private state: ClusterState | null = null;
-  private observation: Observation | null = null;
+  /** The newest situation; null until the first cycle. */
+  private newest: Situation | null = null;
 
   constructor(
     private readonly clock: Clock,
@@ -59,24 +59,22 @@ export class Requests implements Commands {
 
   /** Says what the request would do, judged by the newest observation. Does nothing. */
   dryRun(request: Request): Answer {
-    const { state, observation } = this;
-    if (state === null || observation === null) return this.answerOf(0, false, 'the monitor is starting');
+    if (this.newest === null) return this.answerOf(0, false, 'the monitor is starting');
+    const { state, observation } = this.newest;
     const { done, message } = foresee(new Situation(state, observation, this.clock.nowMs(), this.policy), request);
     return this.answerOf(0, done, message);
   }
 
   /** The request for the next decision. A request that cannot be granted is refused at once. */
   before(state: ClusterState, observation: Observation, nowMs: number): Request | null {
-    this.state = state;
-    this.observation = observation;
-    return this.next('word', observation, nowMs) ?? this.next('pending', observation, nowMs);
+    this.newest = new Situation(state, observation, nowMs, this.policy);
+    return this.next('word', this.newest) ?? this.next('pending', this.newest);
   }
 
-  private next(slot: Slot, observation: Observation, nowMs: number): Request | null {
+  private next(slot: Slot, s: Situation): Request | null {
     const pending = this[slot];
-    if (this.state === null || pending === null || pending.begun) return null;
-    const situation = new Situation(this.state, observation, nowMs, this.policy);
-    const { done, message } = foresee(situation, pending.request);
+    if (pending === null || pending.begun) return null;
+    const { done, message } = foresee(s, pending.request);
     if (done) return { ...pending.request, id: pending.id };
     this.finish(slot, false, message);
     return null;
@@ -84,8 +82,7 @@ export class Requests implements Commands {
 
   /** Called after a decision was stored. */
   after(decision: Decision, observation: Observation, nowMs: number): void {
-    this.state = decision.state;
-    this.observation = observation;
+    this.newest = new Situation(decision.state, observation, nowMs, this.policy);
     this.afterWord(decision);
     const { pending } = this;
     if (pending === null) return;
@@ -116,7 +113,7 @@ export class Requests implements Commands {
   }
 
   private answerOf(tookMs: number, done: boolean, message: string): Answer {
-    const { leader, term } = this.state ?? { leader: null, term: 0 };
+    const { leader, term } = this.newest?.state ?? { leader: null, term: 0 };
     return { done, message, leader, term, tookMs: Math.round(tookMs) };
   }
 }

@@ -61,7 +61,6 @@ export class FileStore implements Store {
   loaded: string | null = null;
   moved = false;
   private home: string | undefined;
-  private state: string | null = null;
   private last: Promise<void> = Promise.resolve();
 
   private constructor(
@@ -90,7 +89,6 @@ export class FileStore implements Store {
     if (text === null) return;
     const payload = JSON.parse(text) as Payload;
     this.incarnation = payload.incarnation;
-    this.state = payload.state;
     this.loaded = payload.state;
     const here = homeOf(await this.file.stat());
     this.home = payload.home ?? here;
@@ -98,7 +96,7 @@ export class FileStore implements Store {
   }
 
   async save(text: string): Promise<void> {
-    this.state = text;
+    this.loaded = text;
     // Only saving a state makes this file its home; until then the store is still known to be a copy.
     this.home = homeOf(await this.file.stat());
     await this.flush();
@@ -112,7 +110,7 @@ export class FileStore implements Store {
 
   /** Writes one after the other, each into the slot that does not hold the newest text. */
   private flush(): Promise<void> {
-    const payload: Payload = { incarnation: this.incarnation, state: this.state, home: this.home };
+    const payload: Payload = { incarnation: this.incarnation, state: this.loaded, home: this.home };
     const text = JSON.stringify(payload);
     this.last = this.last.catch(() => undefined).then(() => this.file.save(text));
     return this.last;

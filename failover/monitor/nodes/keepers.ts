@@ -329,13 +329,7 @@ export class KeeperServer implements Keepers {
 const LEVELS = { info: 'INFO', warn: 'WARN', error: 'ERROR' } as const;
 
 /** What a stall of the monitor discards (S11). */
-const NOTHING_SEEN = {
-  status: null,
-  streamingSeenAtMs: null,
-  heartbeatSeenAtMs: null,
-  probe: null,
-  refusedAtMs: null,
-};
+const NOTHING_SEEN = { status: null, streamingSeenAtMs: null, heartbeatSeenAtMs: null, probe: null, refusedAtMs: null };
 
 function nothingAsked(): Pick<Spell, 'pings' | 'heartbeat' | 'asking'> {
   return { pings: [], heartbeat: null, asking: false };

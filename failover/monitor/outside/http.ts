@@ -71,8 +71,10 @@ export function httpApp(parts: HttpParts): Hono {
   app.use(async (c, next) => {
     // A person's command must get through a flood of requests, and so must the question whether the process is healthy.
     if (isAllowed(c, parts.token) || (await (c.req.path === '/health' ? health : others).pass())) return next();
-    const headers = { 'Retry-After': '1', Connection: 'close' };
-    return c.json({ error: 'too many requests wait; try again later' }, 503, headers);
+    return c.json({ error: 'too many requests wait; try again later' }, 503, {
+      'Retry-After': '1',
+      Connection: 'close',
+    });
   });
   app.use(async (c, next) => {
     if (isOurs(new URL(c.req.url).hostname, parts.hostNames)) return next();

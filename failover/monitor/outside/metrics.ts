@@ -4,7 +4,7 @@
  */
 
 import { Counter, Gauge, Histogram, Registry } from '@prometheus-io/client';
-import type { Failover, NodeStatus, Sample } from '../../contract/api';
+import { type Failover, NodeStatus, type Sample } from '../../contract/api';
 import type { LogCode } from '../../contract/codes';
 import { statusOf } from '../../core/facts/view';
 import type { Decision, Policy } from '../../core/state/cluster';
@@ -12,7 +12,6 @@ import type { Observation } from '../../core/state/observation';
 import type { Clock } from '../ports';
 import type { StatusView } from './status-view';
 
-const ROLES: readonly NodeStatus['role'][] = ['leader', 'candidate', 'standby', 'joining', 'down'];
 /** Shorter gaps between heartbeats than two intervals are not counted as gaps, ms. */
 const GAP_MIN_MS = 200;
 /** Reports of a manual promotion less than 2 s apart are counted once. The copy that has to follow takes longer. */
@@ -140,7 +139,7 @@ export class Metrics {
     gauges.reachable.set(Number(status.haproxy.reachable));
     gauges.decision.set({ code: status.code }, 1);
     for (const { name: node, ...figures } of status.nodes) {
-      for (const role of ROLES) gauges.role.set({ node, role }, Number(figures.role === role));
+      for (const role of NodeStatus.shape.role.options) gauges.role.set({ node, role }, Number(figures.role === role));
       gauges.connected.set({ node }, Number(figures.connected));
       gauges.sync.set({ node }, Number(figures.sync === 'counted'));
       gauges.writable.set({ node }, Number(figures.state === 'primary'));

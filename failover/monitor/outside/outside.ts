@@ -31,7 +31,7 @@ export class Outside implements Log {
   private seen: Seen | null = null;
   private cycleAtMs: number;
   /** Stops what {@link listen} has begun. */
-  private stop: () => void = () => undefined;
+  close: () => void = () => undefined;
 
   constructor(
     private readonly config: MonitorConfig,
@@ -45,8 +45,8 @@ export class Outside implements Log {
     const busy = () => this.seen !== null && isChanging(this.seen.decision.state);
     this.feed = new Feed(() => this.status(), busy, clock);
     this.metrics = new Metrics(VERSION, config.policy, clock);
-    const { notifyWebhook: url, stack } = config;
-    this.notifier = url === undefined ? null : new Notifier(url, stack, this);
+    const { notifyWebhook: url } = config;
+    this.notifier = url === undefined ? null : new Notifier(url, config.stack, this);
   }
 
   /** Writes a line to the log and to the readers of the API. */
@@ -90,15 +90,11 @@ export class Outside implements Log {
     });
     const server = await listenHttp(app, '0.0.0.0', PORTS.monitorHttp);
     const sampling = setInterval(() => this.sample(), SAMPLE_EVERY_MS);
-    this.stop = () => {
+    this.close = () => {
+      this.feed.listeners.close();
       clearInterval(sampling);
       server.close();
     };
-  }
-
-  close(): void {
-    this.feed.listeners.close();
-    this.stop();
   }
 
   private sample(): void {

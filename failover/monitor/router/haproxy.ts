@@ -245,7 +245,9 @@ export class Haproxy implements Router {
   private async learn(epoch: string, isSame: boolean, startMs: number): Promise<void> {
     const { servers, looks } = this.workers;
     if (this.lastEpoch !== epoch) {
-      if (this.lastEpoch !== null) this.wish.startClosed();
+      // A new worker starts with a closed write slot, which stays closed until the loop has repeated the opening checks
+      // (S15).
+      if (this.lastEpoch !== null && this.wish.write !== null) this.wish.write.slot = null;
       this.sweep.restart();
     }
     const wanted = this.wish.write?.slot ?? null;

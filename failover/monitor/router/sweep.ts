@@ -82,7 +82,7 @@ export class SessionSweep {
       if (due.length === 0 && !(wish.isTrap(look) && mayHaveWaiting(look.loads))) continue;
       const { sessions } = await this.workers.list(worker);
       lists.set(worker, sessions);
-      await this.endOneByOne(worker, due, sessions, nowMs);
+      await this.endOneByOne(worker, due, sessions);
     }
     return lists;
   }
@@ -155,22 +155,16 @@ export class SessionSweep {
     }
   }
 
-  private async endOneByOne(
-    worker: number,
-    due: readonly Going[],
-    sessions: readonly Session[],
-    nowMs: number,
-  ): Promise<void> {
+  private async endOneByOne(worker: number, due: readonly Going[], sessions: readonly Session[]): Promise<void> {
     const told = sessions
       .filter((s) => s.state === 'established' && due.some(({ row }) => isOn(s, row)))
-      .slice(0, SHUTDOWN_BATCH);
+      .slice(0, SHUTDOWN_BATCH)
+      .map((s) => `shutdown session ${s.id}`);
     if (told.length === 0) return;
+    const againMs = this.clock.nowMs() + SHUTDOWN_AGAIN_MS;
     // If not all sessions fit into one command, the next look ends the rest.
-    if (told.length < SHUTDOWN_BATCH) for (const going of due) going.againMs = nowMs + SHUTDOWN_AGAIN_MS;
-    await this.workers.tell(
-      worker,
-      told.map((s) => `shutdown session ${s.id}`),
-    );
+    if (told.length < SHUTDOWN_BATCH) for (const going of due) going.againMs = againMs;
+    await this.workers.tell(worker, told);
   }
 }
 

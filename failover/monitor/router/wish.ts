@@ -22,14 +22,6 @@ export class Wish {
   }
 
   /**
-   * A new worker starts with a closed write slot, which stays closed until the loop has repeated the opening checks
-   * (S15).
-   */
-  startClosed(): void {
-    if (this.write !== null) this.write.slot = null;
-  }
-
-  /**
    * Another program moved the write slot. It is not moved back until the loop knows whether another monitor is at work
    * (S11).
    */

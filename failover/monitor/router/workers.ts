@@ -61,8 +61,7 @@ export class Workers {
     const nowMs = this.ports.clock.nowMs();
     const everyMs = this.old.pids.length === 0 ? NO_OLD_WORKERS_MS : OLD_WORKERS_MS;
     if (nowMs - this.old.askedAtMs < everyMs && reachable) return;
-    const answer = await this.ask('master.sock', 'show proc');
-    this.old = { pids: parseOldWorkers(answer), askedAtMs: nowMs };
+    this.old = { pids: parseOldWorkers(await this.ask('master.sock', 'show proc')), askedAtMs: nowMs };
   }
 
   /** A worker came or went, so the master is asked before the next look. */
