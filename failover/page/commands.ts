@@ -12,12 +12,14 @@ const LIMIT_MS = 100_000;
 
 type Body = Record<string, unknown>;
 
+type Values = Record<string, string | undefined>;
+
 export interface Question {
   command: Command;
   title: string;
   fields?: () => JSXNode[];
   /** `values`: those that are not empty, by the names of their fields. */
-  bodyOf: (values: Record<string, string | undefined>) => Body;
+  bodyOf: (values: Values) => Body;
 }
 
 function field(
@@ -28,6 +30,11 @@ function field(
   const choices = options?.map(([value, text]) => h('option', { value }, text)) ?? [];
   const kind = options === undefined ? 'input' : 'select';
   return h('label', null, label, h(kind, { autocomplete: 'off', ...attributes }, ...choices));
+}
+
+function tokenField(): JSXNode {
+  const how = 'Token: npm run pulumi -- stack output adminToken --show-secrets';
+  return field(how, { name: 'token', type: 'password', spellcheck: 'false', required: true });
 }
 
 export function switchover(cluster: ClusterStatus | null): Question {
@@ -87,8 +94,7 @@ export const dialogOf = part(({ question, close }: { question: Question; close: 
 
   const refuse = (words: string) => setProgress({ step: 'asks', words, isBad: true });
   const next = async (form: HTMLFormElement) => {
-    const given = [...new FormData(form)].map(([name, value]) => [name, String(value).trim()]);
-    const { token, ...values } = Object.fromEntries(given.filter(([, value]) => value !== ''));
+    const { token, ...values } = valuesOf(form);
     if (token !== undefined) sessionStorage.setItem(TOKEN_KEY, token);
     const body = judged ?? question.bodyOf(values);
     setProgress({ step: 'waits', words: judged ? 'Doing it …' : 'Asking what would happen …', judged });
@@ -105,8 +111,6 @@ export const dialogOf = part(({ question, close }: { question: Question; close: 
     event.preventDefault();
     next(event.currentTarget as HTMLFormElement).catch((error: unknown) => refuse(String(error)));
   };
-  const how = 'Token: npm run pulumi -- stack output adminToken --show-secrets';
-  const token = field(how, { name: 'token', type: 'password', spellcheck: 'false', required: true });
   const goes = { ref: go, type: 'submit', disabled: step === 'waits', hidden: step === 'done' };
   const cancels = { ref: cancel, type: 'button', onClick: () => dialog.current?.close() };
   return h(
@@ -116,7 +120,7 @@ export const dialogOf = part(({ question, close }: { question: Question; close: 
       'form',
       { method: 'dialog', onSubmit },
       h('h2', { id: 'dialog-title' }, question.title),
-      h('fieldset', { disabled: step !== 'asks' }, ...(question.fields?.() ?? []), needsToken && token),
+      h('fieldset', { disabled: step !== 'asks' }, ...(question.fields?.() ?? []), needsToken && tokenField()),
       h('p', { id: 'outcome', class: isBad ? 'bad' : '', role: 'status', 'aria-live': 'polite' }, words),
       h(
         'div',
@@ -127,6 +131,11 @@ export const dialogOf = part(({ question, close }: { question: Question; close: 
     ),
   );
 });
+
+function valuesOf(form: HTMLFormElement): Values {
+  const given = [...new FormData(form)].map(([name, value]) => [name, String(value).trim()]);
+  return Object.fromEntries(given.filter(([, value]) => value !== ''));
+}
 
 /** Never throws: a failure is shown like a refusal. */
 async function post(command: Command, body: Body) {
