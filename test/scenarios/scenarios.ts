@@ -99,13 +99,10 @@ export const SCENARIOS: Readonly<Record<string, Scenario>> = {
     title:
       'Two replicas: both promise before one of them is promoted, so the old leader gets no acknowledgement any more',
     replicas: 2,
-    play: async (t) => {
-      await t.plays('docker pause primary; a new leader is open');
-      await t.event('docker unpause primary: its waiting commits are not acknowledged', () =>
-        t.node('primary').unpause(),
-      );
-      await t.plays('primary follows the new leader');
-    },
+    play: [
+      'docker pause primary; a new leader is open',
+      'docker unpause primary: its waiting commits are not acknowledged; primary follows the new leader',
+    ],
   },
   's02-sessions': {
     rules: 'S2',
@@ -131,8 +128,7 @@ export const SCENARIOS: Readonly<Record<string, Scenario>> = {
         t.world.nodes.find((n) => n.name !== 'primary' && (n.volume.data?.history.length ?? 0) > 2)?.name;
       await t.until('a replica has its new timeline, and is not open', () => promoted() !== undefined);
       const candidate = promoted() ?? '';
-      await t.event(`docker kill ${candidate}, the candidate`, () => t.node(candidate).kill());
-      await t.plays('3000 ms pass; docker start primary; a leader is open');
+      await t.plays(`docker kill ${candidate}, the candidate; 3000 ms pass; docker start primary; a leader is open`);
       await t.plays(`docker start ${candidate}; all nodes are together again`);
     },
   },
@@ -149,8 +145,7 @@ export const SCENARIOS: Readonly<Record<string, Scenario>> = {
       // Killed earlier it goes on with the same term.
       const promoted = () => t.world.monitor?.seen?.observation.nodes[candidate]?.status?.done === true;
       await t.until(`${candidate} says that it is promoted`, promoted);
-      await t.event(`docker kill ${candidate}, the candidate`, () => t.node(candidate).kill());
-      await t.plays(`docker start ${candidate}`);
+      await t.plays(`docker kill ${candidate}, the candidate; docker start ${candidate}`);
       await t.until('it is promoted again', () => t.world.state?.term === 3);
       await t.plays(`docker kill ${candidate}; docker unpause haproxy; docker start primary; a leader is open`);
       await t.plays(`docker start ${candidate}; all nodes are together again`);
@@ -184,7 +179,7 @@ export const SCENARIOS: Readonly<Record<string, Scenario>> = {
       await t.event('every order arrives a second time, about two and a half seconds late', () => {
         Object.assign(t.world.network, { doubled: 1, doubledAfterMs: 2_400 });
       });
-      await t.event('docker kill replica-1: primary is told to go on alone', () => t.node('replica-1').kill());
+      await t.plays('docker kill replica-1: primary is told to go on alone');
       await t.until(
         'the leader is alone, recorded and in force',
         () => t.node('primary').postgres?.namesInForce === '',
@@ -226,7 +221,7 @@ export const SCENARIOS: Readonly<Record<string, Scenario>> = {
     play: async (t) => {
       const row = t.world.nextRow();
       const session = await t.connect('write');
-      await t.event('docker pause replica-1: commits wait', () => t.node('replica-1').pause());
+      await t.plays('docker pause replica-1: commits wait');
       t.world.engine.after(50, null, () => session?.cancel());
       const reply = await t.ask(session, { kind: 'row', row });
       const warned = reply?.ok === true && reply.kind === 'committed' && reply.warned;
@@ -283,8 +278,7 @@ export const SCENARIOS: Readonly<Record<string, Scenario>> = {
     play: async (t) => {
       const old = { ...t.world.disk, moved: true };
       await t.event('a copy of the monitor’s volume is made', () => undefined);
-      await t.plays('docker kill replica-1; 2000 ms pass');
-      await t.event('docker kill primary, which was alone', () => t.node('primary').kill());
+      await t.plays('docker kill replica-1; 2000 ms pass; docker kill primary, which was alone');
       await t.event('the monitor is started on the copy, where replica-1 is still counted', () => {
         t.world.monitor?.process.kill();
         t.world.startMonitor('monitor', old);

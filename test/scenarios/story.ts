@@ -165,15 +165,18 @@ function pauseFor(t: Tale, seconds: string | undefined): Asked {
 
 const open = (t: Tale, otherwise = 'nobody') => t.open() ?? otherwise;
 
+const DOCKER = ['kill', 'start', 'stop', 'pause', 'unpause'] as const;
+
 /** The step for each form of sentence. The first form that fits a sentence is used. */
 const PLAIN: readonly (readonly [RegExp, Step])[] = [
   [form('(\\d+) ms pass'), (t, _sentence, ms) => t.passes(Number(ms))],
-  [form('docker kill NODE'), event((t, node = '') => t.node(node).kill())],
-  [form('docker start NODE'), event((t, node = '') => t.node(node).start())],
+  ...DOCKER.map((command): readonly [RegExp, Step] => [
+    // A remark may follow.
+    form(`docker ${command} NODE(?:(?::|, the|, which) .*)?`),
+    event((t, node = '') => t.node(node)[command]()),
+  ]),
+  [form('docker restart NODE'), event((t, node = '') => t.node(node).stop())],
   [form('NODE is up again'), event((t, node = '') => t.node(node).start())],
-  [form('docker (?:stop|restart) NODE'), event((t, node = '') => t.node(node).stop())],
-  [form('docker pause NODE'), event((t, node = '') => t.node(node).pause())],
-  [form('docker unpause NODE'), event((t, node = '') => t.node(node).unpause())],
   [form('docker kill haproxy'), event(({ world }) => world.haproxy.kill())],
   [form('docker start haproxy'), event(({ world }) => world.haproxy.start())],
   [form('docker pause haproxy'), event(({ world }) => world.haproxy.process.pause())],
