@@ -30,7 +30,9 @@ function lateness(process: Process): number {
 }
 
 class Timer {
-  readonly everyMs: number | null;
+  readonly ref = (): this => this;
+  readonly unref = (): this => this;
+  private readonly everyMs: number | null;
   private task: Task;
   private readonly begin: () => Task;
 
@@ -58,14 +60,6 @@ class Timer {
 
   clear(): void {
     this.task.cancelled = true;
-  }
-
-  ref(): this {
-    return this;
-  }
-
-  unref(): this {
-    return this;
   }
 }
 

@@ -34,7 +34,7 @@ export class Client {
     while (!world.clientsEnd) {
       if (this.session === null || this.left <= 0) {
         this.session?.leave();
-        this.session = await this.connect();
+        this.session = await connect(world, this.proxy, process, CONNECT_LIMIT_MS);
         this.left = random.integer(1, 25);
       }
       if (this.session === null) {
@@ -47,36 +47,6 @@ export class Client {
       await engine.sleep(random.chance(0.1) ? random.between(50, 300) : random.between(1, world.thinkMs), process);
     }
     this.session?.leave();
-  }
-
-  private connect(): Promise<ProxySession | null> {
-    const { world, process } = this;
-    return new Promise((resolve) => {
-      const limit = world.engine.after(CONNECT_LIMIT_MS, process, () => {
-        done = true;
-        held?.leave();
-        resolve(null);
-      });
-      let done = false;
-      let held: ProxySession | null = null;
-      const end = (session: ProxySession | null) => {
-        if (done) return;
-        done = true;
-        limit.cancelled = true;
-        resolve(session);
-      };
-      world.haproxy.connect(this.proxy, process, (session) => {
-        if (session === null || session.closed) {
-          end(null);
-          return;
-        }
-        held = session;
-        if (done) session.leave();
-        session.onConnected = () => end(session);
-        session.onClosed = () => end(null);
-        if (session.backend !== null) end(session);
-      });
-    });
   }
 
   private async operate(session: ProxySession): Promise<void> {
@@ -98,20 +68,16 @@ export class Client {
       count: 0,
       standby: false,
     };
-    world.history.begin(operation, this.proxy);
     const request: Request =
       kind === 'row' ? { kind, row: operation.row } : kind === 'register' ? { kind, value: operation.value } : { kind };
     const cancel = kind !== 'read' && random.chance(world.cancels);
-    const reply = await this.ask(session, request, cancel);
+    const answer = ask(session, request, STATEMENT_LIMIT_MS);
+    if (cancel) world.engine.after(random.between(5, 60), this.process, () => session.cancel());
+    const reply = await answer;
     operation.endMs = world.engine.nowMs;
-    if (reply === null) {
-      operation.outcome = kind === 'read' ? 'failed' : 'unknown';
-      session.leave();
-      this.session = null;
-    } else if (!reply.ok) {
-      operation.outcome = 'failed';
-      session.leave();
-      this.session = null;
+    if (reply?.ok !== true) {
+      operation.outcome = reply === null && kind !== 'read' ? 'unknown' : 'failed';
+      this.leave();
     } else if (reply.kind === 'read') {
       operation.outcome = 'ok';
       const { rows, count, version, value, recovery } = reply;
@@ -127,26 +93,62 @@ export class Client {
   private async disturb(session: ProxySession): Promise<void> {
     const { engine, random } = this.world;
     const ms = random.between(50, 4_000);
-    await this.ask(session, this.proxy === 'read' ? { kind: 'hold', ms } : { kind: 'alter' }, false);
+    await ask(session, this.proxy === 'read' ? { kind: 'hold', ms } : { kind: 'alter' }, STATEMENT_LIMIT_MS);
     if (this.proxy === 'read') await engine.sleep(random.between(0, ms), this.process);
-    session.leave();
-    this.session = null;
+    this.leave();
   }
 
-  /** Sends a request. Null: there was no answer in time, or the connection broke. */
-  private ask(session: ProxySession, request: Request, cancel: boolean): Promise<Reply | null> {
-    const { world, process } = this;
-    return new Promise((resolve) => {
-      const limit = world.engine.after(STATEMENT_LIMIT_MS, process, () => resolve(null));
-      session.onClosed = () => {
-        limit.cancelled = true;
-        resolve(null);
-      };
-      session.ask(request, (reply) => {
-        limit.cancelled = true;
-        resolve(reply);
-      });
-      if (cancel) world.engine.after(world.random.between(5, 60), process, () => session.cancel());
-    });
+  private leave(): void {
+    this.session?.leave();
+    this.session = null;
   }
+}
+
+/** Connects to a port. Null: the connection was refused, ended before it was through, or not made in time. */
+export function connect(
+  world: Machine,
+  port: 'write' | 'read',
+  client: Process,
+  limitMs: number,
+): Promise<ProxySession | null> {
+  return new Promise((resolve) => {
+    const limit = world.engine.after(limitMs, client, () => {
+      done = true;
+      held?.leave();
+      resolve(null);
+    });
+    let done = false;
+    let held: ProxySession | null = null;
+    const end = (session: ProxySession | null) => {
+      if (done) return;
+      done = true;
+      limit.cancelled = true;
+      resolve(session);
+    };
+    world.haproxy.connect(port, client, (session) => {
+      if (session === null || session.closed) {
+        end(null);
+        return;
+      }
+      held = session;
+      if (done) session.leave();
+      session.onConnected = () => end(session);
+      session.onClosed = () => end(null);
+      if (session.backend !== null) end(session);
+    });
+  });
+}
+
+/** Sends a request. Null: there was no answer in time, or the connection broke. */
+export function ask(session: ProxySession, request: Request, limitMs: number): Promise<Reply | null> {
+  const { client } = session;
+  return new Promise((resolve) => {
+    const limit = client.engine.after(limitMs, client, () => resolve(null));
+    const end = (reply: Reply | null) => {
+      limit.cancelled = true;
+      resolve(reply);
+    };
+    session.onClosed = () => end(null);
+    session.ask(request, end);
+  });
 }

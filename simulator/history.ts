@@ -28,7 +28,6 @@ export interface Operation {
 const PHANTOM_GRACE_MS = 1_500;
 
 export class History {
-  readonly operations: Operation[] = [];
   readonly reads: Operation[] = [];
   readonly acknowledged = new Map<number, Operation>();
   /** Versions of commits whose wait was cut short (S7). A read of such a version proves nothing. */
@@ -44,7 +43,8 @@ export class History {
   private readonly looked = new WeakMap<readonly number[], number>();
   private readonly marks: number[] = [];
   private turn = 0;
-  private acknowledgedCount = 0;
+  /** Number of acknowledged writes. */
+  count = 0;
   /** The rows of each newly opened leader. */
   private readonly openings: { atMs: number; rows: ReadonlySet<number> }[] = [];
   /** Time when each row got into a leader's WAL. No row is written twice. */
@@ -61,18 +61,6 @@ export class History {
   asynchronous = false;
 
   constructor(private readonly fail: (words: string) => void) {}
-
-  get count(): number {
-    return this.acknowledgedCount;
-  }
-
-  isUnsure(row: number): boolean {
-    return this.unsureRows.has(row);
-  }
-
-  begin(operation: Operation, proxy: 'write' | 'read'): void {
-    if (proxy === 'write') this.operations.push(operation);
-  }
 
   /** A leader has this change in its WAL. The change may still be lost. */
   inserted(change: Change, atMs: number): void {
@@ -94,7 +82,7 @@ export class History {
       this.reads.push(operation);
       return;
     }
-    this.acknowledgedCount += operation.kind === 'read' ? 0 : 1;
+    this.count += operation.kind === 'read' ? 0 : 1;
     if (operation.kind === 'row') {
       this.acknowledged.set(operation.row, operation);
       const earlier = this.due.get(operation.row);

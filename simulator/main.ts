@@ -23,19 +23,10 @@ const LONG = 1_000;
 const SAVE_MS = 5_000;
 const TELL_MS = 30_000;
 
-interface Arguments {
-  count: number;
-  first: number;
-  replicas: number | undefined;
-  /** Names of faults, see simulator/README.md; undefined: all that strike together. */
-  faults: string[] | undefined;
-  jobs: number;
-  verbose: boolean;
-  save: boolean;
-}
+type Arguments = ReturnType<typeof readArguments>;
 
 /** @throws Error that names the allowed arguments. */
-function readArguments(): Arguments {
+function readArguments() {
   const { values } = parseArgs({
     options: {
       seeds: { type: 'string', default: '1' },
@@ -54,6 +45,7 @@ function readArguments(): Arguments {
     count,
     first: wholeNumber('seed', values.seed, 0, 2 ** 31),
     replicas: values.replicas === undefined ? undefined : wholeNumber('replicas', values.replicas, 1, 8),
+    /** Names of faults, see simulator/README.md; undefined: all that strike together. */
     faults: values.faults?.split(','),
     // The stories of several workers would be mixed.
     jobs: verbose ? 1 : Math.min(jobs, count),

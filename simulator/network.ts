@@ -82,6 +82,10 @@ export class Network extends Links {
 export class SimSocket extends EventEmitter {
   destroyed = false;
   readonly writableLength = 0;
+  // What these set changes nothing here.
+  readonly setEncoding = (): this => this;
+  readonly setNoDelay = (): this => this;
+  readonly setTimeout = (): this => this;
   private peer: SimSocket | null = null;
   private out: Channel | null = null;
   private finSent = false;
@@ -100,18 +104,6 @@ export class SimSocket extends EventEmitter {
     far.peer = this;
     this.out = new Channel(this.network, this.owner.host, far.owner.host);
     far.out = new Channel(this.network, far.owner.host, this.owner.host);
-  }
-
-  setEncoding(): this {
-    return this;
-  }
-
-  setNoDelay(): this {
-    return this;
-  }
-
-  setTimeout(): this {
-    return this;
   }
 
   write(data: string | Buffer): boolean {

@@ -520,9 +520,8 @@ export class SimPostgres implements Postgres {
     this.node.volume.copyMb = 0;
   }
 
-  async tidy(): Promise<void> {
-    this.node.volume.fresh = null;
-    this.node.volume.copyMb = 0;
+  tidy(): Promise<void> {
+    return this.dropCopy();
   }
 
   async rewindFrom(source: Source, signal: AbortSignal): Promise<void> {

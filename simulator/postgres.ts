@@ -3,7 +3,6 @@
  * walsenders at different times (S4), a receive position that lies after a restart (S6), commits visible when their wait
  * is cancelled (S7), backends that finish what a client was cut off from (S2), promotion without regard to others (S3).
  */
-import type { StandbyView } from '../failover/contract/messages';
 import { type Disk, type Load, SEGMENT_MB, SLOT_KEEP_MB, START_MB, WAL_KEEP_MB } from './disks';
 import { type Engine, Process } from './engine';
 import { Channel, type Links } from './links';
@@ -152,8 +151,9 @@ function changeOf(request: Extract<Request, { kind: 'commit' | 'row' | 'alter' }
   return request.kind === 'alter' ? { kind: 'alter' } : { kind: 'note', what: 'synchronous commit' };
 }
 
-export function parseNames(text: string): SyncNames {
-  const match = /^ANY (\d+) \((.*)\)$/.exec(text);
+/** The synchronous standbys of these settings. */
+function namesIn(config: Settings): SyncNames {
+  const match = /^ANY (\d+) \((.*)\)$/.exec(config.text('synchronous_standby_names'));
   if (match === null) return { k: 0, members: [] };
   return { k: Number(match[1]), members: (match[2] ?? '').split(', ').map((m) => m.replaceAll('"', '')) };
 }
@@ -273,7 +273,7 @@ export class PostgresServer {
     this.source = parts.config.upstreamAddress;
     this.witness = { ...SILENT, ...parts.witness };
     this.process = new Process(this.engine, `postgres of ${parts.node}`, parts.node);
-    this.names = parseNames(parts.config.text('synchronous_standby_names'));
+    this.names = namesIn(parts.config);
     this.syncDefined = this.names.k > 0;
     const { data } = this;
     // Replay begins at the last restart point, so SQL sees at first an older state than before the restart (S6).
@@ -622,16 +622,15 @@ export class PostgresServer {
     const { random } = this.engine;
     const changed = before.upstreamAddress !== config.upstreamAddress;
     if (changed) this.after(random.chance(0.05) ? random.between(20, 300) : random.delay(4), () => this.redirect());
-    const names = 'synchronous_standby_names';
-    if (before.text(names) === config.text(names)) return;
+    const changesNames = before.text('synchronous_standby_names') !== config.text('synchronous_standby_names');
+    if (!changesNames) return;
     this.after(random.between(0, 5), () => this.postmasterReads());
   }
 
   /** The postmaster signals its children, and each child reads the setting when it reaches that point (S4). */
   private postmasterReads(): void {
     const { random } = this.engine;
-    const read = () => parseNames(this.config.text('synchronous_standby_names'));
-    this.names = read();
+    this.names = namesIn(this.config);
     const waiting = [...this.waiters];
     const late = () => (random.chance(0.2) ? random.between(20, 400) : random.between(0, 8));
     this.after(late(), () => this.checkpointerReads());
@@ -640,7 +639,7 @@ export class PostgresServer {
       const afterMs = late();
       readMs = Math.max(readMs, afterMs);
       this.after(afterMs, () => {
-        sender.names = read();
+        sender.names = namesIn(this.config);
       });
     }
     // A walsender releases commits by the setting that it has read itself.
@@ -648,7 +647,7 @@ export class PostgresServer {
   }
 
   private checkpointerReads(): void {
-    this.syncDefined = parseNames(this.config.text('synchronous_standby_names')).k > 0;
+    this.syncDefined = namesIn(this.config).k > 0;
     if (this.syncDefined) return;
     for (const waiter of this.waiters.splice(0)) waiter.end(false);
   }
@@ -850,7 +849,7 @@ export class PostgresServer {
     this.receiverFlush = from;
     own.history = [...source.data.history];
     own.newestTimeline = Math.max(own.newestTimeline, source.data.newestTimeline);
-    const sender = new Sender(this.node, this.slot, this, source, source.namesNow(), from);
+    const sender = new Sender(this.node, this.slot, this, source, source.names, from);
     source.senders.add(sender);
     this.upstream = { server: source, address, sender, heardMs: this.engine.nowMs };
     source.feed(sender);
@@ -923,10 +922,6 @@ export class PostgresServer {
     const least = Math.max(slotsFrom, data.flushed - Math.floor(SLOT_KEEP_MB / recordMb));
     const kept = Math.floor(WAL_KEEP_MB / recordMb);
     this.removeLog(Math.max(kept, data.flushed - least));
-  }
-
-  private namesNow(): SyncNames {
-    return this.names;
   }
 
   private receive(sender: Sender, from: number, records: readonly WalRecord[]): void {
@@ -1189,17 +1184,8 @@ export class PostgresServer {
     this.table = this.data.table(this.isPrimary ? this.data.wal.length : this.data.applied);
   }
 
-  look(): {
-    inRecovery: boolean;
-    timeline: number;
-    receive: number | null;
-    replay: number;
-    receiving: string | null;
-    /** The address to which it connected for that. */
-    receivingFrom: string | null;
-    waits: boolean;
-    standbys: StandbyView[];
-  } {
+  /** What SQL shows. Positions are numbers of records. */
+  look() {
     const { data, upstream } = this;
     return {
       inRecovery: !this.isPrimary,
@@ -1207,6 +1193,7 @@ export class PostgresServer {
       receive: this.receivePosition === null ? null : this.receiverFlush,
       replay: data.applied,
       receiving: upstream?.server.node ?? null,
+      // The address to which it connected for that.
       receivingFrom: upstream?.address ?? (this.pretends.untilMs > this.engine.nowMs ? this.pretends.address : null),
       waits: data.applied >= data.wal.length && !this.replayHeld,
       standbys: [...this.senders].map((s) => ({

@@ -76,10 +76,7 @@ async function play(world: World, { faults, steady = false }: RunOptions): Promi
   const { engine } = world;
   world.startAll();
   world.startClients(3, 1);
-  if (!(await engine.run(BUILD_LIMIT_MS, () => world.healthy() !== null))) {
-    world.fail(`NOT BUILT: ${sentence(world)}`);
-    return;
-  }
+  if (!(await reaches(world, 'NOT BUILT', BUILD_LIMIT_MS, () => world.healthy() !== null))) return;
   world.say('the cluster is built, faults begin');
   world.steady = steady;
   const nemesis = nemesisOf(world, faults);
@@ -93,28 +90,22 @@ async function play(world: World, { faults, steady = false }: RunOptions): Promi
     if (!hasLostAll(world)) world.fail(stuck);
     return;
   }
-  if (!(await engine.run(engine.nowMs + HEAL_LIMIT_MS, () => world.healthy() !== null))) {
-    world.fail(`NOT HEALED: ${sentence(world)}`);
-    return;
-  }
-  if (!(await engine.run(engine.nowMs + HEAL_LIMIT_MS, () => world.settled() && world.healthy() !== null))) {
-    world.fail(`SETTINGS NOT IN FORCE: ${sentence(world)}`);
-    return;
-  }
+  const isWell = () => world.settled() && world.healthy() !== null;
+  if (!(await reaches(world, 'NOT HEALED', HEAL_LIMIT_MS, () => world.healthy() !== null))) return;
+  if (!(await reaches(world, 'SETTINGS NOT IN FORCE', HEAL_LIMIT_MS, isWell))) return;
   world.settledDown = true;
   await engine.run(engine.nowMs + SETTLED_MS);
   world.settledDown = false;
   world.clientsEnd = true;
   world.network.far.clear();
-  if (!(await engine.run(engine.nowMs + QUIET_LIMIT_MS, () => world.identical()))) {
-    world.fail(`NOT IDENTICAL: the nodes do not get to the same position; ${sentence(world)}`);
-    return;
-  }
+  if (!(await reaches(world, 'NOT IDENTICAL', QUIET_LIMIT_MS, () => world.identical()))) return;
   world.checkIdentical();
   world.history.checkPhantoms();
 }
 
-export function sentence(world: World): string {
-  const decision = world.decision;
-  return decision === undefined ? 'the monitor has decided nothing' : `${decision.code} ${decision.reason}`;
+/** Runs until the condition holds. At the limit it reports the violation, with the monitor's sentence. */
+async function reaches(world: World, violation: string, limitMs: number, holds: () => boolean): Promise<boolean> {
+  const held = await world.engine.run(world.engine.nowMs + limitMs, holds);
+  if (!held) world.fail(`${violation}: ${world.sentence}`);
+  return held;
 }

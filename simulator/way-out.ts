@@ -17,8 +17,7 @@ export async function findWayOut(world: World): Promise<string | null> {
   for (let i = 0; ; i++) {
     const sinceMs = engine.nowMs;
     if (await engine.run(sinceMs + MINUTE_MS, () => world.servedSince(sinceMs) && !isSearching(world))) return null;
-    const decision = world.decision;
-    const words = decision === undefined ? 'the monitor has decided nothing' : `${decision.code} ${decision.reason}`;
+    const words = world.sentence;
     const command = i < COMMANDS_MAX ? commandOf(world, words, given) : null;
     if (command === null) {
       const after = given.size === 0 ? '' : ` (after ${[...given].join(', ')})`;

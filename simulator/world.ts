@@ -77,6 +77,12 @@ export class World extends Machine {
     return this.decision?.state;
   }
 
+  /** What the active monitor says to people. */
+  get sentence(): string {
+    const { decision } = this;
+    return decision === undefined ? 'the monitor has decided nothing' : `${decision.code} ${decision.reason}`;
+  }
+
   /** The nodes that the stack's config names. */
   get members(): SimNode[] {
     return this.nodes.filter((n) => this.declared.some((d) => d.name === n.name));

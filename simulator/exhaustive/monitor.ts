@@ -14,7 +14,7 @@ import {
 import type { Certificate, HaproxyView, NodeView, Observation } from '../../failover/core/state/observation';
 import type { Ids } from './ids';
 import { mustBeCopied, mustNotLead } from './keeper';
-import { isProven, length, NAMES, type Name, type Node, streams, type World } from './world';
+import { firstWorld, isProven, length, NAMES, type Name, type Node, streams, type World } from './world';
 
 const NOW_MS = 100_000;
 export const ADDRESSES: Record<Name, string> = { p: '10.0.0.20', a: '10.0.0.21', b: '10.0.0.22' };
@@ -48,7 +48,7 @@ export interface Monitor {
 }
 
 export function firstState(k: number): ClusterState {
-  const sync = { leader: 'p', k, members: ['a', 'b'] };
+  const { p, a, b } = firstWorld(k).nodes;
   return {
     ...emptyState(),
     term: 1,
@@ -57,13 +57,9 @@ export function firstState(k: number): ClusterState {
     leader: 'p',
     activity: { kind: 'serving' },
     members: { p: '1:p0', a: '1:a0', b: '1:b0' },
-    joint: [sync],
+    joint: [{ leader: 'p', k, members: ['a', 'b'] }],
     ledger: [{ term: 1, node: 'p', dataId: '1:p0', timeline: 1, forkLsn: null, opened: true }],
-    orders: {
-      p: { term: 1, seq: 1, target: { kind: 'lead', sync } },
-      a: { term: 1, seq: 1, target: { kind: 'follow', leader: 'p', method: 'stream' } },
-      b: { term: 1, seq: 1, target: { kind: 'follow', leader: 'p', method: 'stream' } },
-    },
+    orders: { p: p.accepted, a: a.accepted, b: b.accepted },
   };
 }
 

@@ -42,6 +42,9 @@ export interface Step {
   next: State;
 }
 
+/** Takes a step; null, or an unchanged world: it cannot happen. */
+type Add = (label: string, world: World | null, monitor?: Monitor) => void;
+
 /** A decision that `decide` refused, or an invariant that does not hold. */
 export class Broken extends Error {}
 
@@ -76,14 +79,14 @@ export class Steps {
   /** Throws {@link Broken} when a decision breaks an invariant. */
   from(state: State): Step[] {
     const steps: Step[] = [];
-    const add = (label: string, world: World | null) => {
+    const add: Add = (label, world, monitor = state.monitor) => {
       if (world === null || world === state.world) return;
       const told = NAMES.reduce((at, name) => acknowledge(at, name), world);
-      steps.push({ label, next: { ...state, world: told } });
+      steps.push({ label, next: { world: told, monitor } });
     };
     for (const name of NAMES) {
       this.ofNode(state, name, add);
-      this.ofFaults(state, name, steps, add);
+      this.ofFaults(state, name, add);
       this.ofMonitor(state, name, steps);
     }
     add('HAProxy does what it was told', this.route(state.world));
@@ -92,7 +95,7 @@ export class Steps {
     return steps;
   }
 
-  private ofNode(state: State, name: Name, add: (label: string, world: World | null) => void): void {
+  private ofNode(state: State, name: Name, add: Add): void {
     const { world } = state;
     const node = world.nodes[name];
     add(`${name} acts by its order (${node.accepted.target.kind})`, act(world, name));
@@ -110,37 +113,29 @@ export class Steps {
     }
   }
 
-  private heal({ world, monitor }: State, name: Name, steps: Step[]): void {
-    const { [name]: _old, ...last } = monitor.last;
-    steps.push({
-      label: `${name} and the monitor hear each other again`,
-      next: {
-        world: put(world, name, { cut: false }),
-        monitor: { ...monitor, last, silent: monitor.silent.filter((n) => n !== name) },
-      },
-    });
-  }
-
-  private ofFaults(state: State, name: Name, steps: Step[], add: (label: string, world: World | null) => void): void {
-    const { world } = state;
+  private ofFaults(state: State, name: Name, add: Add): void {
+    const { world, monitor } = state;
     const node = world.nodes[name];
     const { crashes, cuts, starts } = world;
     if (!node.up && starts < this.bounds.starts) {
       add(`${name} is started`, { ...put(world, name, { up: true, ordered: false }), starts: starts + 1 });
     }
-    if (node.cut) this.heal(state, name, steps);
+    if (node.cut) {
+      const { [name]: _old, ...last } = monitor.last;
+      const silent = monitor.silent.filter((n) => n !== name);
+      const heard = { ...monitor, last, silent };
+      add(`${name} and the monitor hear each other again`, put(world, name, { cut: false }), heard);
+    }
     if (node.up && node.role === 'standby' && world.hands < (this.bounds.hands ?? 0)) this.ofPeople(state, name, add);
     if (!node.up || node.cut) return;
     if (crashes < this.bounds.crashes) add(`${name} crashes`, { ...crash(world, name), crashes: crashes + 1 });
     if (cuts >= this.bounds.cuts) return;
-    const last = { ...state.monitor.last, [name]: statusOf(world, name, this.early) };
-    steps.push({
-      label: `${name} and the monitor do not hear each other`,
-      next: { world: { ...put(world, name, { cut: true }), cuts: cuts + 1 }, monitor: { ...state.monitor, last } },
-    });
+    const last = { ...monitor.last, [name]: statusOf(world, name, this.early) };
+    const apart = { ...put(world, name, { cut: true }), cuts: cuts + 1 };
+    add(`${name} and the monitor do not hear each other`, apart, { ...monitor, last });
   }
 
-  private ofPeople({ world }: State, name: Name, add: (label: string, world: World | null) => void): void {
+  private ofPeople({ world }: State, name: Name, add: Add): void {
     const told = { ...world, hands: world.hands + 1 };
     add(`a person promotes ${name} by hand`, promoteByHand(told, name, this.bounds.forgets === true));
     if (!world.nodes[name].held) add(`a person pauses replay on ${name}`, put(told, name, { held: true }));

@@ -1,12 +1,10 @@
 /** The promises and the traps, each as a short story. */
 
-import { Process } from '../../simulator/engine';
 import type { SimNode } from '../../simulator/node';
 import { TOO_MUCH_MEMORY } from '../../simulator/settings';
 import { Stranger } from '../../simulator/stranger';
-import type { World } from '../../simulator/world';
 import { SERVER_CONNECTIONS_MAX } from '../../stack/haproxy-config';
-import type { Scenario, Tale } from './story';
+import { type Crowd, crowd, type Scenario, type Tale } from './story';
 
 /** The stack is brought up with other settings: the monitor is replaced. */
 function configure(t: Tale, settings: Record<string, string>): void {
@@ -44,8 +42,7 @@ export const SCENARIOS: Readonly<Record<string, Scenario>> = {
       await t.plays('docker restart primary; writes go to replica-1; primary is down; docker stop replica-1');
       await t.until('it is said that replica-1 leaves', () => t.code() === 'LEADER_LEAVING');
       t.fact(`open meanwhile: ${t.open() ?? 'nobody, new connections are held'}`);
-      await t.plays('primary is up again; writes go to primary; replica-1 is down; replica-1 is up again');
-      await t.plays('all is well');
+      await t.plays('primary is up again; writes go to primary; replica-1 is down; replica-1 is up again; all is well');
     },
   },
   'pause-killed': {
@@ -102,13 +99,10 @@ export const SCENARIOS: Readonly<Record<string, Scenario>> = {
     title:
       'Two replicas: both promise before one of them is promoted, so the old leader gets no acknowledgement any more',
     replicas: 2,
-    play: async (t) => {
-      await t.plays('docker pause primary; a new leader is open');
-      await t.event('docker unpause primary: its waiting commits are not acknowledged', () =>
-        t.node('primary').unpause(),
-      );
-      await t.plays('primary follows the new leader');
-    },
+    play: [
+      'docker pause primary; a new leader is open',
+      'docker unpause primary: its waiting commits are not acknowledged; primary follows the new leader',
+    ],
   },
   's02-sessions': {
     rules: 'S2',
@@ -134,10 +128,8 @@ export const SCENARIOS: Readonly<Record<string, Scenario>> = {
         t.world.nodes.find((n) => n.name !== 'primary' && (n.volume.data?.history.length ?? 0) > 2)?.name;
       await t.until('a replica has its new timeline, and is not open', () => promoted() !== undefined);
       const candidate = promoted() ?? '';
-      await t.event(`docker kill ${candidate}, the candidate`, () => t.node(candidate).kill());
-      await t.plays('3000 ms pass; docker start primary; a leader is open');
-      await t.event(`docker start ${candidate}`, () => t.node(candidate).start());
-      await t.plays('all nodes are together again');
+      await t.plays(`docker kill ${candidate}, the candidate; 3000 ms pass; docker start primary; a leader is open`);
+      await t.plays(`docker start ${candidate}; all nodes are together again`);
     },
   },
   's03-candidate-dies-twice': {
@@ -153,13 +145,10 @@ export const SCENARIOS: Readonly<Record<string, Scenario>> = {
       // Killed earlier it goes on with the same term.
       const promoted = () => t.world.monitor?.seen?.observation.nodes[candidate]?.status?.done === true;
       await t.until(`${candidate} says that it is promoted`, promoted);
-      await t.event(`docker kill ${candidate}, the candidate`, () => t.node(candidate).kill());
-      await t.event(`docker start ${candidate}`, () => t.node(candidate).start());
+      await t.plays(`docker kill ${candidate}, the candidate; docker start ${candidate}`);
       await t.until('it is promoted again', () => t.world.state?.term === 3);
-      await t.event(`docker kill ${candidate}`, () => t.node(candidate).kill());
-      await t.plays('docker unpause haproxy; docker start primary; a leader is open');
-      await t.event(`docker start ${candidate}`, () => t.node(candidate).start());
-      await t.plays('all nodes are together again');
+      await t.plays(`docker kill ${candidate}; docker unpause haproxy; docker start primary; a leader is open`);
+      await t.plays(`docker start ${candidate}; all nodes are together again`);
     },
   },
   's04-grow': {
@@ -190,7 +179,7 @@ export const SCENARIOS: Readonly<Record<string, Scenario>> = {
       await t.event('every order arrives a second time, about two and a half seconds late', () => {
         Object.assign(t.world.network, { doubled: 1, doubledAfterMs: 2_400 });
       });
-      await t.event('docker kill replica-1: primary is told to go on alone', () => t.node('replica-1').kill());
+      await t.plays('docker kill replica-1: primary is told to go on alone');
       await t.until(
         'the leader is alone, recorded and in force',
         () => t.node('primary').postgres?.namesInForce === '',
@@ -232,7 +221,7 @@ export const SCENARIOS: Readonly<Record<string, Scenario>> = {
     play: async (t) => {
       const row = t.world.nextRow();
       const session = await t.connect('write');
-      await t.event('docker pause replica-1: commits wait', () => t.node('replica-1').pause());
+      await t.plays('docker pause replica-1: commits wait');
       t.world.engine.after(50, null, () => session?.cancel());
       const reply = await t.ask(session, { kind: 'row', row });
       const warned = reply?.ok === true && reply.kind === 'committed' && reply.warned;
@@ -289,14 +278,12 @@ export const SCENARIOS: Readonly<Record<string, Scenario>> = {
     play: async (t) => {
       const old = { ...t.world.disk, moved: true };
       await t.event('a copy of the monitor’s volume is made', () => undefined);
-      await t.plays('docker kill replica-1; 2000 ms pass');
-      await t.event('docker kill primary, which was alone', () => t.node('primary').kill());
+      await t.plays('docker kill replica-1; 2000 ms pass; docker kill primary, which was alone');
       await t.event('the monitor is started on the copy, where replica-1 is still counted', () => {
         t.world.monitor?.process.kill();
         t.world.startMonitor('monitor', old);
       });
-      await t.plays('docker start replica-1; 10000 ms pass');
-      await t.plays('what is open, and why?; docker start primary; all is well');
+      await t.plays('docker start replica-1; 10000 ms pass; what is open, and why?; docker start primary; all is well');
     },
   },
   's11-stalled-monitor': {
@@ -550,16 +537,17 @@ export const SCENARIOS: Readonly<Record<string, Scenario>> = {
     title: 'Three hundred clients come back at once: they queue in HAProxy, and monitor and keeper get through',
     clients: 0,
     play: async (t) => {
-      const storm = new Storm(t.world);
+      let storm: Crowd | undefined;
       await t.event('docker kill primary, and three hundred clients connect at the same moment', () => {
         t.world.haproxy.serverConnections = SERVER_CONNECTIONS_MAX;
         t.node('primary').kill();
-        storm.begin(300);
+        storm = crowd(t.world, 300, 200);
       });
       await t.plays('writes go to replica-1');
-      await t.until('every client was served', () => storm.served === 300);
+      await t.until('every client was served', () => storm?.served === 300);
       t.fact(`turned away by PostgreSQL: ${t.world.haproxy.turnedAway}`);
-      t.fact(`at most ${storm.most <= SERVER_CONNECTIONS_MAX ? 'maxconn' : storm.most} of them were in at once`);
+      const most = storm?.most ?? 0;
+      t.fact(`at most ${most <= SERVER_CONNECTIONS_MAX ? 'maxconn' : most} of them were in at once`);
       await t.passes(1_000);
       await t.event('two hundred clients get past HAProxy and stay, more than there are places', () => {
         for (let i = 0; i < 200; i++) t.node('replica-1').postgres?.admit('client', () => undefined);
@@ -710,35 +698,4 @@ function vote(t: Tale, node: string): string | null {
 function less(position: number | undefined, node: SimNode): string {
   const whole = node.volume.data?.wal.length ?? 0;
   return position !== undefined && position < whole ? 'less than it has' : 'all that it has';
-}
-
-/** Clients that connect at the same moment, do one write each and leave after a while. */
-class Storm {
-  served = 0;
-  most = 0;
-  private inside = 0;
-
-  constructor(private readonly world: World) {}
-
-  begin(count: number): void {
-    for (let i = 0; i < count; i++) this.connect(new Process(this.world.engine, `client ${i}`, 'client'));
-  }
-
-  private connect(client: Process): void {
-    const { world } = this;
-    world.haproxy.connect('write', client, (session) => {
-      if (session === null) return;
-      session.onConnected = () => {
-        this.inside += 1;
-        this.most = Math.max(this.most, this.inside);
-        session.ask({ kind: 'row', row: world.nextRow() }, () => {
-          this.served += 1;
-          world.engine.after(200, client, () => {
-            this.inside -= 1;
-            session.leave();
-          });
-        });
-      };
-    });
-  }
 }

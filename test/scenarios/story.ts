@@ -1,6 +1,7 @@
 /** Tells a scenario: steps on a simulated cluster, and what the monitor decided, as text that a person reads. */
 import type { Policy } from '../../failover/core/state/cluster';
 import type { Request as Asked } from '../../failover/core/state/observation';
+import { ask, connect } from '../../simulator/clients';
 import { Process } from '../../simulator/engine';
 import type { ProxySession } from '../../simulator/haproxy-model';
 import type { SimNode } from '../../simulator/node';
@@ -8,6 +9,8 @@ import type { Reply, Request } from '../../simulator/postgres';
 import { World } from '../../simulator/world';
 
 const BUILD_LIMIT_MS = 60_000;
+/** Limit for an answer, ms. */
+const ANSWER_LIMIT_MS = 30_000;
 
 export interface Scenario {
   /** Rules of docs/safety.md that it shows. */
@@ -91,39 +94,25 @@ export class Tale {
   }
 
   /** A person at the write or the read port; null when the connection is refused or ended before it is through. */
-  connect(port: 'write' | 'read', limitMs = 30_000): Promise<ProxySession | null> {
-    const { world } = this;
-    const person = new Process(world.engine, 'a person', 'client');
-    return this.settled<ProxySession>(limitMs, (done) => {
-      world.haproxy.connect(port, person, (session) => {
-        if (session === null) return done(null);
-        session.onConnected = () => done(session);
-        session.onClosed = () => done(null);
-        if (session.backend !== null) done(session);
-      });
-    });
+  connect(port: 'write' | 'read'): Promise<ProxySession | null> {
+    const person = new Process(this.world.engine, 'a person', 'client');
+    return this.settled(connect(this.world, port, person, ANSWER_LIMIT_MS));
   }
 
   /** Null: no answer within the limit, or the connection broke. */
-  ask(session: ProxySession | null, request: Request, limitMs = 30_000): Promise<Reply | null> {
-    if (session === null) return Promise.resolve(null);
-    return this.settled<Reply>(limitMs, (done) => {
-      session.onClosed = () => done(null);
-      session.ask(request, done);
-    });
+  async ask(session: ProxySession | null, request: Request, limitMs = ANSWER_LIMIT_MS): Promise<Reply | null> {
+    return session === null ? null : this.settled(ask(session, request, limitMs));
   }
 
-  /** Time goes on until an answer comes. */
-  private async settled<T>(limitMs: number, begin: (done: (value: T | null) => void) => void): Promise<T | null> {
+  /** Time goes on until an answer comes, which has a limit of its own. */
+  private async settled<T>(answer: Promise<T>): Promise<T> {
     const { engine } = this.world;
-    const result: { value: T | null; over: boolean } = { value: null, over: false };
-    begin((value) => {
-      if (result.over) return;
-      Object.assign(result, { value, over: true });
+    let over = false;
+    const end = answer.finally(() => {
+      over = true;
     });
-    await engine.run(engine.nowMs + limitMs, () => result.over);
-    result.over = true;
-    return result.value;
+    await engine.run(engine.nowMs + ANSWER_LIMIT_MS, () => over);
+    return end;
   }
 
   /** Rows that a read through a port shows. */
@@ -176,15 +165,18 @@ function pauseFor(t: Tale, seconds: string | undefined): Asked {
 
 const open = (t: Tale, otherwise = 'nobody') => t.open() ?? otherwise;
 
+const DOCKER = ['kill', 'start', 'stop', 'pause', 'unpause'] as const;
+
 /** The step for each form of sentence. The first form that fits a sentence is used. */
 const PLAIN: readonly (readonly [RegExp, Step])[] = [
   [form('(\\d+) ms pass'), (t, _sentence, ms) => t.passes(Number(ms))],
-  [form('docker kill NODE'), event((t, node = '') => t.node(node).kill())],
-  [form('docker start NODE'), event((t, node = '') => t.node(node).start())],
+  ...DOCKER.map((command): readonly [RegExp, Step] => [
+    // A remark may follow.
+    form(`docker ${command} NODE(?:(?::|, the|, which) .*)?`),
+    event((t, node = '') => t.node(node)[command]()),
+  ]),
+  [form('docker restart NODE'), event((t, node = '') => t.node(node).stop())],
   [form('NODE is up again'), event((t, node = '') => t.node(node).start())],
-  [form('docker (?:stop|restart) NODE'), event((t, node = '') => t.node(node).stop())],
-  [form('docker pause NODE'), event((t, node = '') => t.node(node).pause())],
-  [form('docker unpause NODE'), event((t, node = '') => t.node(node).unpause())],
   [form('docker kill haproxy'), event(({ world }) => world.haproxy.kill())],
   [form('docker start haproxy'), event(({ world }) => world.haproxy.start())],
   [form('docker pause haproxy'), event(({ world }) => world.haproxy.process.pause())],
@@ -282,3 +274,39 @@ export async function tell({
 
 /** Decisions that only fill time. */
 const QUIET: ReadonlySet<string> = new Set(['PROMOTING', 'STEADY', 'REOPENING', 'ELECTING', 'LEADER_AWAITED']);
+
+/** What clients that connected at the same moment have seen, so far. */
+export interface Crowd {
+  served: number;
+  refused: number;
+  /** Largest number of them that were connected at once. */
+  most: number;
+}
+
+/** So many clients connect to the write port at once, insert a row each and leave after this time, ms. */
+export function crowd(world: World, count: number, staysMs = 0): Crowd {
+  const seen = { served: 0, refused: 0, most: 0, inside: 0 };
+  for (let i = 0; i < count; i++) {
+    const client = new Process(world.engine, `client ${i}`, 'client');
+    const refused = () => {
+      seen.refused += 1;
+    };
+    world.haproxy.connect('write', client, (session) => {
+      if (session === null) return refused();
+      session.onClosed = refused;
+      session.onConnected = () => {
+        seen.inside += 1;
+        seen.most = Math.max(seen.most, seen.inside);
+        session.ask({ kind: 'row', row: world.nextRow() }, () => {
+          session.onClosed = () => undefined;
+          seen.served += 1;
+          world.engine.after(staysMs, client, () => {
+            seen.inside -= 1;
+            session.leave();
+          });
+        });
+      };
+    });
+  }
+  return seen;
+}

@@ -1,9 +1,7 @@
 /** What rules cost that hold clients, dial again and again, and let clients in one after the other (S19, S20, S24). */
 import { afterEach, describe, expect, it, vi } from 'vitest';
-import { Process } from '../../simulator/engine';
 import { Settings } from '../../simulator/settings';
-import type { World } from '../../simulator/world';
-import { built, Tale } from '../scenarios/story';
+import { built, crowd, Tale } from '../scenarios/story';
 
 afterEach(() => {
   vi.restoreAllMocks();
@@ -13,31 +11,6 @@ async function calm(seed: number, replicas: number): Promise<Tale> {
   const tale = new Tale(await built({ seed, replicas }, [0, 0]));
   await tale.passes(1_500);
   return tale;
-}
-
-/** So many clients connect to the write port at once and insert a row each; counts those that have been served. */
-function crowd(world: World, count: number): { served: number; refused: number } {
-  const seen = { served: 0, refused: 0 };
-  for (let i = 0; i < count; i++) {
-    const client = new Process(world.engine, `client ${i}`, 'client');
-    world.haproxy.connect('write', client, (session) => {
-      if (session === null) {
-        seen.refused += 1;
-        return;
-      }
-      session.onClosed = () => {
-        seen.refused += 1;
-      };
-      session.onConnected = () => {
-        session.ask({ kind: 'row', row: world.nextRow() }, () => {
-          session.onClosed = () => undefined;
-          seen.served += 1;
-          session.leave();
-        });
-      };
-    });
-  }
-  return seen;
 }
 
 describe('clients that are held (S19)', () => {
@@ -57,7 +30,8 @@ describe('clients that are held (S19)', () => {
     expect(seen.served).toBe(0);
     tale.node('primary').unpause();
     await world.engine.run(world.engine.nowMs + 20_000, () => seen.served === count);
-    return { steps, ...seen, term: (state()?.term ?? 0) - (term ?? 0) };
+    const { served, refused } = seen;
+    return { steps, served, refused, term: (state()?.term ?? 0) - (term ?? 0) };
   }
 
   it('cost no more while they wait when there are twenty times as many, and none of them is refused', async () => {

@@ -29,7 +29,6 @@ class Told {
       standby: proxy === 'read',
       ...part,
     };
-    this.history.begin(operation, proxy);
     this.history.ended(operation, proxy);
   }
 
