@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { asksForHelp, namedStack, splitStack, withStack } from '../../scripts/lib/arguments';
+import { asksForHelp, namedStack, splitStack, takeFlag, UsageError, withStack } from '../../scripts/lib/arguments';
 
 describe('npm run pulumi', () => {
   test.each([
@@ -77,5 +77,18 @@ describe('up, preview and destroy', () => {
       stack: 'dev',
       rest: ['--skip-preview', '--show-sames'],
     });
+  });
+});
+
+describe('a flag of our own', () => {
+  test('is taken out, and the rest is Pulumi’s', () => {
+    const given = ['--volumes', '--yes', '--target', 'x'];
+    expect(takeFlag(given, '--volumes')).toEqual({ isGiven: true, rest: ['--yes', '--target', 'x'] });
+    expect(takeFlag(['--yes'], '--volumes')).toEqual({ isGiven: false, rest: ['--yes'] });
+  });
+
+  test.each(['--volume', '--voluems', '--Volumes'])('that is mistyped as %s is refused with the right one', (flag) => {
+    expect(() => takeFlag([flag], '--volumes')).toThrow(UsageError);
+    expect(() => takeFlag([flag], '--volumes')).toThrow(`${flag}: no such option; did you mean --volumes?`);
   });
 });
