@@ -2,7 +2,7 @@
 
 import type { Answer, ClusterStatus, Command } from '../failover/contract/api';
 import { messageOf } from '../failover/contract/errors';
-import { DURATIONS_MS, parseQuantity } from '../stack/config-values';
+import { DURATIONS_MS, nearest, parseQuantity } from '../stack/config-values';
 import { Client, EVENTS_MAX } from './client';
 import { EXIT, type ExitCode, Failed } from './exit';
 import type { Io } from './io';
@@ -158,6 +158,14 @@ export function fullName(target: Target, node: string): string {
   return ending.length === 1 && ending[0] !== undefined ? ending[0] : node;
 }
 
+/** @throws Failed (usage) with the nearest name when the cluster has no such node. */
+function checkNode(name: unknown, { nodes }: Pick<ClusterStatus, 'nodes'>): void {
+  const names = nodes.map((node) => node.name);
+  if (typeof name !== 'string' || names.length === 0 || names.includes(name)) return;
+  const sentence = `There is no node "${name}"; did you mean ${nearest(name, names)}? Nodes: ${names.join(', ')}.`;
+  throw new Failed(EXIT.usage, sentence);
+}
+
 /** Shows what would happen, asks for confirmation, and does it. With `--yes` it does it at once. */
 async function change(
   io: Io,
@@ -167,8 +175,10 @@ async function change(
 ): Promise<ExitCode> {
   const target = io.target(options.stack);
   const client = clientOf(target);
-  tellNotices(io, await client.cluster());
+  const cluster = await client.cluster();
+  tellNotices(io, cluster);
   const body = bodyOf(target);
+  checkNode(body.to ?? body.node, cluster);
   if (options.dryRun || !options.yes) {
     const plan = await client.command(name, body, { dryRun: true });
     if (options.dryRun || !plan.done) return tell(io, options, name, plan);

@@ -4,6 +4,7 @@ import { messageOf } from '../failover/contract/errors';
 import { MonitorConfig } from '../failover/contract/inputs';
 import { PATHS, PORTS } from '../failover/contract/layout';
 import { derivedPassword } from '../failover/contract/proof';
+import { endWithReader } from '../scripts/lib/terminal';
 import { terminalIo } from './io';
 import { runCli } from './program';
 import type { Target } from './target';
@@ -25,6 +26,7 @@ function target(): Target {
   };
 }
 
+endWithReader();
 runCli(process.argv.slice(2), terminalIo({ stack: null, target })).then(
   (code) => {
     process.exitCode = code;

@@ -8,6 +8,7 @@ import { messageOf } from '../failover/contract/errors';
 import { run } from '../scripts/lib/exec';
 import { PATHS } from '../scripts/lib/paths';
 import { readStack, type StackInfo } from '../scripts/lib/stack';
+import { nearest } from '../stack/config-values';
 import { NAMES, replicaName } from '../stack/naming';
 import { EXIT, Failed } from './exit';
 
@@ -40,7 +41,7 @@ export function targetOf(stack: string, env: NodeJS.ProcessEnv = process.env): T
   const info = readStack(stack);
   const known = stacks();
   if (!existsSync(join(PATHS.root, `Pulumi.${stack}.yaml`)) && env[URL_VARIABLE] === undefined)
-    throw new Failed(EXIT.usage, `There is no stack "${stack}". Known: ${known.join(', ') || 'none'}.`);
+    throw new Failed(EXIT.usage, noStack(stack, known));
   const bind = info.value('bindAddress', '127.0.0.1');
   const host = bind === '0.0.0.0' ? '127.0.0.1' : bind;
   const secret = secretOutputs(stack);
@@ -53,6 +54,11 @@ export function targetOf(stack: string, env: NodeJS.ProcessEnv = process.env): T
     token: async () => env[TOKEN_VARIABLE] ?? secret('adminToken'),
     password: () => secret('databasePassword'),
   };
+}
+
+function noStack(stack: string, known: readonly string[]): string {
+  if (known.length === 0) return `There is no stack "${stack}", and no other one.`;
+  return `There is no stack "${stack}"; did you mean ${nearest(stack, known)}? Known: ${known.join(', ')}.`;
 }
 
 function stacks(): string[] {

@@ -4,7 +4,7 @@
  * touched.
  */
 import { IMAGES, imageTag } from '../stack/naming';
-import { asksForHelp, splitStack } from './lib/arguments';
+import { asksForHelp, splitStack, takeFlag } from './lib/arguments';
 import { BASE_LABEL } from './lib/base-image';
 import { runCommand } from './lib/command';
 import {
@@ -24,15 +24,14 @@ import { optionOf, type StackInfo, stackLabel } from './lib/stack';
 import { paint, say } from './lib/terminal';
 
 async function main(args: string[]): Promise<number> {
-  const { stack, rest } = splitStack(args);
-  const withVolumes = rest.includes('--volumes');
+  const { stack, rest: all } = splitStack(args);
+  const { isGiven: withVolumes, rest } = takeFlag(all, '--volumes');
   const ready = await setUp(stack, 'destroy');
   await unlock(ready);
   const volumes = await volumesOf(stackLabel(ready.info));
   if (withVolumes && volumes.length > 0)
     say(paint('yellow', `These volumes are removed with the stack, and their data is lost: ${volumes.join(', ')}`));
-  const options = rest.filter((arg) => arg !== '--volumes');
-  const code = await runPulumi(ready, ['destroy', '--stack', stack, '--yes', '--skip-preview', ...options]);
+  const code = await runPulumi(ready, ['destroy', '--stack', stack, '--yes', '--skip-preview', ...rest]);
   if (code !== 0 || asksForHelp(rest)) return code;
   await removeBuildContainers();
   await removeImages(ready.info);

@@ -72,7 +72,8 @@ export function nearest(word: string, candidates: readonly string[]): string {
   return byDistance.reduce((best, next) => (next.distance < best.distance ? next : best)).name;
 }
 
-function editDistance(a: string, b: string): number {
+/** How many letters have to be changed, added or taken away (Levenshtein). */
+export function editDistance(a: string, b: string): number {
   let previous = Array.from({ length: b.length + 1 }, (_, column) => column);
   for (let row = 1; row <= a.length; row++) {
     const current = [row];

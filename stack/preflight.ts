@@ -162,7 +162,10 @@ export function nameProblems(topology: Topology, state: EngineState): string[] {
   return (['containers', 'volumes', 'networks'] as const).flatMap((kind) =>
     state[kind]
       .filter((object) => wanted[kind].includes(object.name) && isForeign(object, topology))
-      .map((object) => `${kind.slice(0, -1)} ${object.name}: the name is taken by ${owner(object)}; ${remedy(object)}`),
+      .map(
+        (object) =>
+          `${kind.slice(0, -1)} ${object.name}: the name is taken by ${owner(object)}; ${remedy(object, topology)}`,
+      ),
   );
 }
 
@@ -228,7 +231,14 @@ function owner({ labels }: Labelled): string {
  * Advice for a name that is taken. An older compose stack of the user has the same names, and the tool that created an
  * object should also remove it.
  */
-function remedy({ labels }: Labelled): string {
+function remedy({ labels }: Labelled, { project, stack }: Topology): string {
+  const [theirs, before] = labels[STACK_LABEL]?.split('/') ?? [];
+  // What belongs to a stack of this project holds somebody's data, so nobody is told to remove it.
+  if (before !== undefined && theirs === project)
+    return (
+      'set namePrefix; or, if this stack was called so before, give it its name back ' +
+      `(npm run pulumi -- stack rename ${before} --stack ${stack})`
+    );
   const files = labels['com.docker.compose.project.config_files'];
   if (labels['com.docker.compose.project']) {
     const file = files

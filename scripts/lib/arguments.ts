@@ -1,4 +1,5 @@
 /** Arguments of the commands. */
+import { editDistance } from '../../stack/config-values';
 import { checkStackName, DEFAULT_STACK } from './stack';
 
 /** Pulumi's commands that work on a stack and take `--stack` (docs: Pulumi CLI reference). */
@@ -118,8 +119,21 @@ export function splitStack(args: readonly string[]): { stack: string; rest: stri
   return { stack, rest };
 }
 
-/** Takes a flag of our own out of the arguments; the rest goes on to Pulumi. */
+/** Wrong arguments. */
+export class UsageError extends Error {}
+
+/** A flag that differs from one of ours in so few letters is taken for a mistake. */
+const MISTAKE_LETTERS = 2;
+
+/**
+ * Takes a flag of our own out of the arguments; the rest goes on to Pulumi.
+ * @throws UsageError when an argument is nearly that flag: Pulumi would refuse it, and not know what was meant.
+ */
 export function takeFlag(args: readonly string[], flag: string): { isGiven: boolean; rest: string[] } {
   const rest = args.filter((arg) => arg !== flag);
+  for (const arg of beforeData(rest)) {
+    if (arg.startsWith('--') && editDistance(arg, flag) <= MISTAKE_LETTERS)
+      throw new UsageError(`${arg}: no such option; did you mean ${flag}?`);
+  }
   return { isGiven: rest.length < args.length, rest };
 }

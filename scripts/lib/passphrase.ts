@@ -1,6 +1,6 @@
 /** The passphrase that protects a stack's secrets in its state. */
 import { createDecipheriv, pbkdf2Sync, randomBytes } from 'node:crypto';
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { configFolder } from './paths';
 import { DEFAULT_STACK, type StackInfo } from './stack';
@@ -30,7 +30,7 @@ export function passphraseFile(info: StackInfo, env: NodeJS.ProcessEnv = process
 
 /**
  * The passphrase of a stack: `dev` for the dev stack, whatever the environment says; for another stack the one from the
- * person's environment; else from a file that is made once. The file is made only with `create`, so that a mistyped
+ * person's environment; else from a file that is made once, also under the name that the stack had before. The file is made only with `create`, so that a mistyped
  * name leaves no trace.
  * @throws Error when the environment has another stack's passphrase, or when the stack has a passphrase already and
  *   neither the environment nor the file has it.
@@ -53,6 +53,8 @@ export function passphraseFor(
   }
   const found = { PULUMI_CONFIG_PASSPHRASE_FILE: file };
   if (existsSync(file)) return { env: found, notice: null };
+  const former = formerPassphrase(info, env);
+  if (former !== null) return { env: former, notice: null };
   if (info.salt !== undefined)
     throw new Error(
       `stack "${info.stack}" was made with a passphrase that is missing here: ${file} does not exist. ` +
@@ -65,6 +67,16 @@ export function passphraseFor(
     env: found,
     notice: `A passphrase for stack "${info.stack}" was generated and kept in ${file}. Keep a copy: without it the stack's secrets are lost.`,
   };
+}
+
+/** The passphrase that a stack had under another name, before it was renamed: its salt fits. Null: none is known. */
+function formerPassphrase({ project, salt }: StackInfo, env: NodeJS.ProcessEnv): Record<string, string> | null {
+  const folder = configFolder(env);
+  const names = existsSync(folder) ? readdirSync(folder) : [];
+  const files = names.filter((name) => name.startsWith(`${project}-`) && name.endsWith('.passphrase'));
+  for (const file of files.map((name) => join(folder, name)))
+    if (fits(salt, readMaybe(file) ?? '') === true) return { PULUMI_CONFIG_PASSPHRASE_FILE: file };
+  return fits(salt, DEV_PASSPHRASE) === true ? { PULUMI_CONFIG_PASSPHRASE: DEV_PASSPHRASE } : null;
 }
 
 function notTheRightOne({ stack }: StackInfo, variable: string, file: string): string {

@@ -22,6 +22,21 @@ export function say(line = ''): void {
   process.stdout.write(`${line}\n`);
 }
 
+/** Exit code of a program whose reader has gone: 128 + SIGPIPE, as that of other Unix programs. */
+const READER_GONE = 141;
+
+/**
+ * Lets this process end without a message when the reader of its output ends first, as in `pgfailover --help | head -1`.
+ * @param goesOn whether the process has to go on all the same
+ */
+export function endWithReader(goesOn: () => boolean = () => false): void {
+  for (const stream of [process.stdout, process.stderr])
+    stream.on('error', (error: NodeJS.ErrnoException) => {
+      if (error.code !== 'EPIPE') throw error;
+      if (!goesOn()) process.exit(READER_GONE);
+    });
+}
+
 /** Two columns, the second one aligned. */
 export function aligned(rows: readonly (readonly [string, string])[], indent = '  '): string {
   const width = Math.max(...rows.map(([left]) => left.length));

@@ -168,6 +168,9 @@ describe('commands that change something', () => {
   });
 
   it('take a node’s name without the stack’s prefix', async () => {
+    const cluster = healthyCluster();
+    const nodes = cluster.nodes.map((node) => ({ ...node, name: `team-${node.name}` }));
+    monitor.cluster = { ...cluster, nodes };
     await says('rebuild replica-1 --yes', { config: { namePrefix: 'team-' } });
     await says('rebuild postgres-replica-1 --yes', { config: { namePrefix: 'team-' } });
     expect(bodies().map(({ node }) => node)).toEqual(['team-postgres-replica-1', 'team-postgres-replica-1']);
@@ -272,5 +275,19 @@ describe('completion', () => {
   it('lists the nodes without asking anybody', async () => {
     const { out } = await says('__nodes', { config: { replicas: '2' } });
     expect(out).toEqual(['postgres-primary', 'postgres-replica-1', 'postgres-replica-2']);
+  });
+});
+
+describe('a wrong word', () => {
+  it.each([
+    ['stauts', '(Did you mean status?)'],
+    ['status --jsn', '(Did you mean --json?)'],
+    ['switchover --yes primry', 'There is no node "primry"; did you mean postgres-primary?'],
+    ['rebuild --dry-run postgres-replica-2', 'There is no node "postgres-replica-2"; did you mean postgres-replica-1?'],
+  ])('is answered with the nearest right one, and nothing is done: %s', async (line, sentence) => {
+    const { code, err } = await says(line);
+    expect(code).toBe(EXIT.usage);
+    expect(err.join('\n')).toContain(sentence);
+    expect(monitor.calls).toEqual([]);
   });
 });

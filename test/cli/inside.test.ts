@@ -1,4 +1,5 @@
 /** The command line of the monitor's image, as its build context has it, against a monitor. */
+import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { delimiter, dirname, join } from 'node:path';
@@ -109,4 +110,17 @@ it('waits until a client can log in, and says at the limit that none can', async
   expect(stdout).toMatch(
     /^waiting: shop_owner cannot log in: .*\n(waiting: .*\n)*the cluster does not serve after 0\.01 s: /,
   );
+});
+
+it('ends without a message when its reader goes, as in `… | head -1`', async () => {
+  const script = `"${join(folder, 'pgfailover')}" --help | true; echo "\${PIPESTATUS[0]}"`;
+  const child = spawnSync('bash', ['-c', script], {
+    stdio: ['ignore', 'pipe', 'pipe'],
+    env: {
+      PATH: [dirname(process.execPath), process.env.PATH].join(delimiter),
+      MONITOR_CONFIG: join(folder, 'monitor.json'),
+    },
+  });
+  expect(child.stderr.toString()).toBe('');
+  expect(child.stdout.toString()).toMatch(/^(0|141)\n$/);
 });

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { asksForHelp, namedStack, splitStack, withStack } from '../../scripts/lib/arguments';
+import { asksForHelp, namedStack, splitStack, takeFlag, UsageError, withStack } from '../../scripts/lib/arguments';
 
 describe('npm run pulumi', () => {
   test.each([
@@ -66,5 +66,18 @@ describe('up, preview and destroy', () => {
   test('do not take a long flag that begins with s for a stack', () => {
     const rest = ['--skip-preview', '--show-sames'];
     expect(splitStack(rest)).toEqual({ stack: 'dev', rest });
+  });
+});
+
+describe('a flag of our own', () => {
+  test('is taken out, and the rest is Pulumi’s', () => {
+    const given = ['--volumes', '--yes', '--target', 'x'];
+    expect(takeFlag(given, '--volumes')).toEqual({ isGiven: true, rest: ['--yes', '--target', 'x'] });
+    expect(takeFlag(['--yes'], '--volumes')).toEqual({ isGiven: false, rest: ['--yes'] });
+  });
+
+  test.each(['--volume', '--voluems', '--Volumes'])('that is mistyped as %s is refused with the right one', (flag) => {
+    expect(() => takeFlag([flag], '--volumes')).toThrow(UsageError);
+    expect(() => takeFlag([flag], '--volumes')).toThrow(`${flag}: no such option; did you mean --volumes?`);
   });
 });

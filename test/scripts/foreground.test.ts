@@ -49,3 +49,35 @@ describe('a program in the foreground', () => {
     expect(ended.code).toBe(137);
   });
 });
+
+/** Runs a script whose reader goes after the first line; resolves to its exit code and what it wrote on stderr. */
+function withoutReader(script: string): Promise<{ code: number | null; errors: string }> {
+  const child = spawn(process.execPath, ['--import', 'tsx', '--eval', script], { cwd: ROOT });
+  let errors = '';
+  child.stderr.on('data', (chunk) => {
+    errors += chunk;
+  });
+  child.stdout.once('data', () => child.stdout.destroy());
+  return new Promise((resolve) => child.on('close', (code) => resolve({ code, errors })));
+}
+
+describe('a command whose reader goes, as in `… | head -1`,', () => {
+  const LINES =
+    "const { say } = require('./scripts/lib/terminal'); const lines = setInterval(() => say('x'.repeat(1000)), 1);";
+
+  test('ends as other Unix programs do, without a word', async () => {
+    const script = `${LINES} require('./scripts/lib/command').runCommand(() => new Promise(() => {}));`;
+    expect(await withoutReader(script)).toEqual({ code: 141, errors: '' });
+  });
+
+  test('goes on while Pulumi runs, and ends with its exit code', async () => {
+    const pulumi = "setTimeout(() => process.exit(7), 1500); console.log('ready');";
+    const script = `${LINES} const { runForeground } = require('./scripts/lib/foreground');
+      require('./scripts/lib/command').runCommand(async () => {
+        const code = await runForeground(process.execPath, ['-e', ${JSON.stringify(pulumi)}], { cwd: '.', env: process.env });
+        clearInterval(lines);
+        return code;
+      });`;
+    expect(await withoutReader(script)).toEqual({ code: 7, errors: '' });
+  });
+});

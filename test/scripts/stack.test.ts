@@ -5,6 +5,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { whereThingsAre } from '../../scripts/lib/guide';
 import { lockHint, staleLock } from '../../scripts/lib/locks';
 import { passphraseFor } from '../../scripts/lib/passphrase';
+import { PATHS } from '../../scripts/lib/paths';
 import { localStateFolder, lockFolder, readStack, stackLabel } from '../../scripts/lib/stack';
 
 /** As Pulumi makes it for the passphrase `secret`. */
@@ -96,6 +97,34 @@ describe('the passphrase', () => {
     const env = { XDG_CONFIG_HOME: folder };
     expect(passphraseFor(readStack('new', folder), { create: false }, env).env).toEqual({});
     expect(() => passphraseFor(readStack('prod', folder), { create: true }, env)).toThrow('missing here');
+  });
+});
+
+describe('the passphrase of a stack that was renamed', () => {
+  const renamed = () => {
+    writeFileSync(join(folder, 'Pulumi.after.yaml'), `encryptionsalt: ${SALT}\n`);
+    return readStack('after', folder);
+  };
+
+  test("is that of its former name, of which the stack's salt tells which", () => {
+    const env = { XDG_CONFIG_HOME: folder };
+    const config = join(folder, 'postgres-failover');
+    mkdirSync(config);
+    writeFileSync(join(config, 'demo-another.passphrase'), 'wrong\n');
+    expect(() => passphraseFor(renamed(), { create: false }, env)).toThrow('not at hand');
+    writeFileSync(join(config, 'demo-before.passphrase'), 'secret\n');
+    expect(passphraseFor(renamed(), { create: false }, env).env).toEqual({
+      PULUMI_CONFIG_PASSPHRASE_FILE: join(config, 'demo-before.passphrase'),
+    });
+  });
+
+  test('is the public one when it was the dev stack', () => {
+    const salt = /^encryptionsalt: (.*)$/m.exec(readFileSync(join(PATHS.root, 'Pulumi.dev.yaml'), 'utf8'))?.[1];
+    writeFileSync(join(folder, 'Pulumi.after.yaml'), `encryptionsalt: ${salt}\n`);
+    const env = { XDG_CONFIG_HOME: folder };
+    expect(passphraseFor(readStack('after', folder), { create: false }, env).env).toEqual({
+      PULUMI_CONFIG_PASSPHRASE: 'dev',
+    });
   });
 });
 

@@ -32,7 +32,8 @@ describe('before a deployment, a name', () => {
       networks: [{ name: 'postgres-failover-front', labels: {}, subnets: [] }],
     };
     expect(nameProblems(topologyOf(), state)).toEqual([
-      'container postgres-primary: the name is taken by stack postgres-failover/other; remove or rename it, or set namePrefix',
+      'container postgres-primary: the name is taken by stack postgres-failover/other; set namePrefix; or, if this stack ' +
+        'was called so before, give it its name back (npm run pulumi -- stack rename other --stack test)',
       'volume haproxy-sockets: the name is taken by something that is not of this stack; remove or rename it, or set namePrefix',
       'network postgres-failover-front: the name is taken by something that is not of this stack; remove or rename it, or set namePrefix',
     ]);
