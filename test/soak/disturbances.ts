@@ -3,6 +3,7 @@ import { spawn } from 'node:child_process';
 import { cpus } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { messageOf } from '../../failover/contract/errors';
 import { ended } from '../../scripts/lib/exec';
 import { docker } from '../rig/docker';
 import { buildGo } from '../rig/go';
@@ -43,7 +44,9 @@ export async function disturb({ jitterMs, loss, pairs }: Network): Promise<End> 
   await mend();
   const args = ['-queue', String(QUEUE), '-jitter', `${jitterMs}ms`, '-loss', String(loss)];
   const running = new Program(program, args);
-  await within('the packet program, which needs root and nfnetlink_queue', READY_LIMIT_MS, running.firstLine);
+  await within('the packet program', READY_LIMIT_MS, running.firstLine).catch((error: unknown) => {
+    throw new Error(`${messageOf(error)}; it needs root and nfnetlink_queue`);
+  });
   // With the program gone, packets pass: nothing stays cut.
   await addRules(MARK, pairs, ['-j', 'NFQUEUE', '--queue-num', String(QUEUE), '--queue-bypass']);
   return async () => {
