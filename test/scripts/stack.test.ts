@@ -111,7 +111,7 @@ describe('the passphrase of a stack that was renamed', () => {
     const config = join(folder, 'postgres-failover');
     mkdirSync(config);
     writeFileSync(join(config, 'demo-another.passphrase'), 'wrong\n');
-    expect(() => passphraseFor(renamed(), { create: false }, env)).toThrow('not at hand');
+    expect(() => passphraseFor(renamed(), { create: false }, env)).toThrow('is missing here');
     writeFileSync(join(config, 'demo-before.passphrase'), 'secret\n');
     expect(passphraseFor(renamed(), { create: false }, env).env).toEqual({
       PULUMI_CONFIG_PASSPHRASE_FILE: join(config, 'demo-before.passphrase'),
