@@ -17,7 +17,7 @@ import {
   removeVolume,
   volumesOf,
 } from './lib/docker';
-import { unlock } from './lib/mend';
+import { clearHalfMade, unlock } from './lib/mend';
 import { runPulumi } from './lib/run-pulumi';
 import { setUp } from './lib/setup';
 import { optionOf, type StackInfo, stackLabel } from './lib/stack';
@@ -28,6 +28,7 @@ async function main(args: string[]): Promise<number> {
   const { isGiven: withVolumes, rest } = takeFlag(all, '--volumes');
   const ready = await setUp(stack, 'destroy');
   await unlock(ready);
+  await clearHalfMade(ready);
   const volumes = await volumesOf(stackLabel(ready.info));
   if (withVolumes && volumes.length > 0)
     say(paint('yellow', `These volumes are removed with the stack, and their data is lost: ${volumes.join(', ')}`));

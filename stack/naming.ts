@@ -41,8 +41,11 @@ export const dataVolumeName = (node: string): string => `${node}-data`;
 export const IMAGES = ['postgres', 'haproxy', 'monitor', 'backend', 'prometheus', 'pgadmin'] as const;
 export type ImageName = (typeof IMAGES)[number];
 
+/** Folder of the staged images, relative to the project's folder. */
+export const IMAGES_FOLDER = 'build/images';
+
 /** Build context of an image, staged by `npm run bundle`; relative to the project's folder. */
-export const imageContext = (image: ImageName, folder = 'build/images'): string => `${folder}/${image}`;
+export const imageContext = (image: ImageName, folder = IMAGES_FOLDER): string => `${folder}/${image}`;
 
 /** Tag of an image: each stack has its own, so that one stack's build never moves another's. */
 export const imageTag = (image: ImageName, prefix: string, stack: string): string =>

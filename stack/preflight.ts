@@ -12,8 +12,9 @@ import Docker from 'dockerode';
 import { messageOf } from '../failover/contract/errors';
 import { problemList } from './config';
 import { overlaps } from './config-values';
-import { IMAGES, type ImageName, imageContext, STACK_LABEL } from './naming';
+import { IMAGES, IMAGES_FOLDER, type ImageName, imageContext, STACK_LABEL } from './naming';
 import { settledProblems } from './preflight-data';
+import { isStale } from './sources';
 import type { Topology } from './topology';
 
 const ENGINE_DEADLINE_MS = 15_000;
@@ -135,7 +136,10 @@ function missingContexts(topology: Topology, projectRoot: string): string[] {
   const missing = IMAGES.filter((image) => !unused.includes(image))
     .map((image) => imageContext(image))
     .filter((folder) => !existsSync(join(projectRoot, folder, 'Dockerfile')));
-  return missing.length === 0 ? [] : [`${missing.join(', ')}: not there; run "npm run setup", which stages the images`];
+  if (missing.length > 0) return [`${missing.join(', ')}: not there; run "npm run setup", which stages the images`];
+  return isStale(projectRoot, IMAGES_FOLDER)
+    ? [`${IMAGES_FOLDER}: staged from other sources than those of now; run "npm run setup", which stages the images`]
+    : [];
 }
 
 /** Reports a missing Docker client. It applies HAProxy's config and waits for the cluster (`docker exec`). */

@@ -170,16 +170,26 @@ export async function lastLines(id: string, count: number): Promise<string[]> {
   return (await run('docker', ['logs', '--tail', String(count), id], { deadlineMs: ASK_MS })).tail;
 }
 
+/** A step of a build that goes on has been committed by then, ms after its end. */
+const STEP_COMMITTED_MS = 120_000;
+
 /**
  * Removes the stopped containers of builds of our images. The vendor's builder leaves one for each step; those have the
- * labels of the image that was being built, and not the label of a stack.
+ * labels of the image that was being built, and not the label of a stack. Younger ones may be of a build that goes on.
  * @returns how many it removed
  */
 export async function removeBuildContainers(): Promise<number> {
   const format = `{{.ID}}\t{{.Label "${STACK_LABEL}"}}\t{{.Label "${TITLE_LABEL}"}}`;
   const filters = ['status=exited', 'status=created'].flatMap((filter) => ['--filter', filter]);
   const listed = lines(await docker(['ps', '--all', ...filters, '--format', format])).map((line) => line.split('\t'));
-  const left = listed.filter(([, stack, title]) => stack === '' && title?.startsWith(TITLE)).map(([id = '']) => id);
+  const steps = listed.filter(([, stack, title]) => stack === '' && title?.startsWith(TITLE)).map(([id = '']) => id);
+  if (steps.length === 0) return 0;
+  const times = '{{.Id}}\t{{.Created}}\t{{.State.FinishedAt}}';
+  const inspected = await run('docker', ['container', 'inspect', '--format', times, ...steps], { deadlineMs: ASK_MS });
+  const left = lines(inspected).flatMap((line) => {
+    const [id = '', ...moments] = line.split('\t');
+    return moments.every((moment) => Date.now() - Date.parse(moment) > STEP_COMMITTED_MS) ? [id] : [];
+  });
   if (left.length > 0) await run('docker', ['rm', ...left], { deadlineMs: REMOVE_MS });
   return left.length;
 }

@@ -20,10 +20,9 @@ export function lockHint(info: StackInfo, folder?: string): string | null {
     if (isRunning(lock.pid))
       return `Stack ${info.stack} is being changed by another Pulumi (process ${lock.pid}). Wait until it has ended.`;
     return [
-      `Stack ${info.stack} is still locked by a Pulumi that was killed (process ${lock.pid}). Unlock it:`,
+      `Stack ${info.stack} is still locked by a Pulumi that was killed (process ${lock.pid}).`,
+      'npm run up and npm run destroy unlock it and clear up what was half made. For another command:',
       `  npm run pulumi -- cancel --yes${option}`,
-      'and, if a resource was being created just then:',
-      `  npm run pulumi -- refresh --yes --clear-pending-creates${option}`,
     ].join('\n');
   }
   return null;

@@ -58,16 +58,13 @@ export async function unlock(ready: Ready): Promise<void> {
 export async function mend(ready: Ready, options: MendOptions): Promise<Mended> {
   const state = await readState(ready);
   const engine = await lookAtEngine(state);
-  const label = stackLabel(ready.info).split('=')[1] ?? '';
+  const label = labelOf(ready);
   const at = process.env.DOCKER_HOST ?? 'the default address';
   const refusal = refusalOf(state.known, engine, { label, option: optionOf(ready.info), engine: at });
   if (refusal !== null) throw new Error(refusal);
   const repair = repairOf(state.known, engine, label, options);
   sayRestarting(engine.containers.filter(({ stack }) => stack === label));
-  if (state.isInterrupted) {
-    say('  the last run was interrupted while it made something: the state forgets what is half made');
-    await pulumi(ready, ['refresh', '--yes', '--skip-preview', '--clear-pending-creates', ...noTargets(state)]);
-  }
+  if (state.isInterrupted) await forgetHalfMade(ready, state);
   await removeStrays(repair);
   await reconnect(repair);
   const gone = [...repair.missing, ...(await startStopped(repair, state.known))];
@@ -79,6 +76,25 @@ export async function mend(ready: Ready, options: MendOptions): Promise<Mended> 
     say(`  gone, and made again: ${kind} ${kind === 'image' ? name : id}`);
   if (repair.left.length > 0) say(paint('yellow', `  left stopped: ${repair.left.join(', ')}`));
   return { left: repair.left, options: repair.replace.flatMap(({ urn }) => ['--replace', urn]) };
+}
+
+/** Clears up what an interrupted run left half made, which would be in the way of a removal. */
+export async function clearHalfMade(ready: Ready): Promise<void> {
+  const state = await readState(ready);
+  if (!state.isInterrupted) return;
+  await forgetHalfMade(ready, state);
+  const engine = await lookAtEngine(state);
+  await removeStrays(repairOf(state.known, engine, labelOf(ready), { leaveStopped: true }));
+}
+
+/** Value of the label on all objects of the stack. */
+function labelOf({ info }: Ready): string {
+  return stackLabel(info).split('=')[1] ?? '';
+}
+
+async function forgetHalfMade(ready: Ready, state: State): Promise<void> {
+  say('  the last run was interrupted while it made something: the state forgets what is half made');
+  await pulumi(ready, ['refresh', '--yes', '--skip-preview', '--clear-pending-creates', ...noTargets(state)]);
 }
 
 async function lookAtEngine({ known }: State): Promise<EngineObjects> {

@@ -11,6 +11,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { basename, dirname, join, relative } from 'node:path';
+import { SOURCES_STAMP, sourcesDigest } from '../../stack/sources';
 import { bundlePage } from './page-bundle';
 import { PATHS } from './paths';
 
@@ -68,12 +69,15 @@ export async function bundleImages(
   root: string = PATHS.root,
   target: string = PATHS.images,
 ): Promise<{ image: string; changed: string[] }[]> {
-  return await Promise.all(
+  const digest = sourcesDigest(root);
+  const staged = await Promise.all(
     IMAGES.map(async (source) => ({
       image: source.image,
       changed: writeContext(join(target, source.image), await contextOf(source, root)),
     })),
   );
+  writeFileSync(join(target, SOURCES_STAMP), `${digest}\n`);
+  return staged;
 }
 
 async function contextOf(source: ImageSource, root: string): Promise<Context> {
