@@ -635,6 +635,8 @@ export class SimPostgres implements Postgres {
     await this.exited;
   }
 
+  async ended(): Promise<void> {}
+
   async promote(_tell: (text: string) => void, signal: AbortSignal): Promise<number> {
     const { engine, process } = this;
     const postgres = await this.standing();
@@ -737,9 +739,9 @@ export class SimPostgres implements Postgres {
     return this.running().waiting;
   }
 
-  async ensureSlots(peers: string[], renew: boolean): Promise<void> {
+  async ensureSlots(peers: string[], renew: boolean): Promise<string[]> {
     await this.takes(3);
-    this.running().ensureSlots(peers.map(slotName), renew);
+    return this.running().ensureSlots(peers.map(slotName), renew);
   }
 
   async furnish(): Promise<void> {

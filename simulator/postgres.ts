@@ -3,6 +3,7 @@
  * walsenders at different times (S4), a receive position that lies after a restart (S6), commits visible when their wait
  * is cancelled (S7), backends that finish what a client was cut off from (S2), promotion without regard to others (S3).
  */
+import { isNodeSlot } from '../failover/contract/naming';
 import { type Disk, type Load, SEGMENT_MB, SLOT_KEEP_MB, START_MB, WAL_KEEP_MB } from './disks';
 import { type Engine, Process } from './engine';
 import { Channel, type Links } from './links';
@@ -885,18 +886,24 @@ export class PostgresServer {
   }
 
   /**
-   * Creates the peers' slots and drops others, ending the walsenders that still use them. With `renew` it also replaces
-   * existing slots that are not in use (S22). Invalidated slots are replaced in any case.
+   * Creates the peers' slots and drops those of other nodes, ending the walsenders that still use them. With `renew` it
+   * also replaces existing slots that are not in use (S22). Invalidated slots are replaced in any case. Returns the
+   * dropped ones of other nodes.
    */
-  ensureSlots(wanted: readonly string[], renew: boolean): void {
+  ensureSlots(wanted: readonly string[], renew: boolean): string[] {
     const { slots, slotAt, lostSlots } = this.data;
-    for (const sender of [...this.senders]) if (!wanted.includes(sender.slot)) this.endSender(sender);
+    const isForeign = (slot: string) => slot !== '' && !wanted.includes(slot) && !isNodeSlot(slot, this.name);
+    const ends = [...this.senders].filter(({ slot }) => !wanted.includes(slot) && !isForeign(slot));
+    for (const sender of ends) this.endSender(sender);
     const active = new Set([...this.senders].map((s) => s.slot));
+    const before = [...slots];
     for (const slot of slots) {
+      if (isForeign(slot)) continue;
       if (active.has(slot) || (!renew && wanted.includes(slot) && !lostSlots.has(slot))) continue;
       for (const known of [slots, slotAt, lostSlots]) known.delete(slot);
     }
     for (const slot of wanted) slots.add(slot);
+    return before.filter((slot) => !slots.has(slot));
   }
 
   /**
@@ -1055,7 +1062,7 @@ export class PostgresServer {
     const stepMs = Math.min(leftMs, 20);
     if (this.heldUpMs < HELD_UP_MAX_MS && this.heldUpMs + stepMs >= HELD_UP_MAX_MS) {
       this.witness.broken(
-        `HELD UP: a reader holds up ${this.node} for ${HELD_UP_MAX_MS} ms: nobody could promote it meanwhile`,
+        `HELD UP: a reader holds up ${this.node} for ${HELD_UP_MAX_MS} ms: it could not be promoted meanwhile`,
       );
     }
     this.heldUpMs += stepMs;

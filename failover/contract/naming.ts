@@ -26,3 +26,15 @@ export function copySlotName(node: string): string {
 
 /** Variable for `wait-serving`: the names of the nodes that a person stopped and that stay so, separated by commas. */
 export const LEFT_STOPPED = 'PGFAILOVER_LEFT_STOPPED';
+
+/** A slot of a node: what the stack puts before the names of its nodes, then the node's place in the stack. */
+const NODE_SLOT = /^(.*)(?:primary|replica_\d+)(?:_copy)?$/;
+
+/**
+ * True for a slot that the failover makes for a node of the stack of `node`, whether or not that node is still declared.
+ * A person made every other slot.
+ */
+export function isNodeSlot(slot: string, node: string): boolean {
+  const stack = NODE_SLOT.exec(slotName(node))?.[1];
+  return stack !== undefined && NODE_SLOT.exec(slot)?.[1] === stack;
+}

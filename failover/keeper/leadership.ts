@@ -6,7 +6,7 @@
 import { inBackground, messageOf } from '../contract/errors';
 import type { NodeSettings, SyncConfig } from '../contract/messages';
 import { seam } from '../contract/seam';
-import { type Pass, type PursuitParts, peersOf } from './pursuit-host';
+import { ensureSlots, type Pass, type PursuitParts, peersOf } from './pursuit-host';
 import { SyncControl } from './sync';
 
 /**
@@ -75,7 +75,7 @@ export class Leadership {
 
   private async make(settings: NodeSettings, slots: string[], version: string): Promise<void> {
     const { host, postgres } = this.parts;
-    await postgres.ensureSlots(slots, false);
+    await ensureSlots(this.parts, slots, false);
     // A bootstrapped leader stays fresh until this has succeeded, and is not opened before. So the application's
     // database and table are made once: what a person renames or drops later does not come back after a failover.
     await postgres.furnish(settings, host.state.fresh);
@@ -113,9 +113,9 @@ function slotsFor(node: string, settings: NodeSettings, sync: SyncConfig): strin
  */
 export const keepSlots = seam(
   async (leadership: Leadership, settings: NodeSettings, sync: SyncConfig): Promise<void> => {
-    const { node, postgres, clock } = leadership.parts;
+    const { node, clock } = leadership.parts;
     if (leadership.furnished === null || clock.nowMs() - leadership.slotsAtMs < SLOTS_MS) return;
     leadership.slotsAtMs = clock.nowMs();
-    await postgres.ensureSlots(slotsFor(node, settings, sync), false);
+    await ensureSlots(leadership.parts, slotsFor(node, settings, sync), false);
   },
 );

@@ -95,6 +95,8 @@ export interface SqlView {
   /** Time since that heartbeat was written, ms. */
   heartbeatSeenAgeMs?: number | null;
   standbys: StandbyView[];
+  /** Age of the oldest client transaction that is older than a second, ms; null: there is none. */
+  oldTransactionMs?: number | null;
 }
 
 /** The view of a server about which only one thing is known: it is in recovery. */
@@ -233,6 +235,8 @@ export interface Postgres {
    * ended.
    */
   stop(): Promise<void>;
+  /** Waits until its last process has ended, and ends what is left after the limit, ms. */
+  ended(limitMs: number): Promise<void>;
   /** Writes a checkpoint, so that the shutdown after it is short. */
   checkpoint(): Promise<void>;
   /**
@@ -264,8 +268,11 @@ export interface Postgres {
   /** Number of sessions that wait for a standby's acknowledgement. */
   syncWaiters(): Promise<number>;
 
-  /** Creates a physical slot for each peer. With `renew`, it first drops existing slots that are not in use (S22). */
-  ensureSlots(peers: string[], renew: boolean): Promise<void>;
+  /**
+   * Creates a physical slot for each peer. With `renew`, it first drops existing slots of peers that are not in use
+   * (S22). Resolves with the slots that it dropped because their nodes are not declared any more.
+   */
+  ensureSlots(peers: string[], renew: boolean): Promise<string[]>;
   /**
    * Creates the roles, the heartbeat's sequence and the canary table; with `isNew`, in a cluster that was just
    * bootstrapped, also the application's database and table. All commits are local. Idempotent.

@@ -73,6 +73,13 @@ export const SOON_MS = 10;
 /** Rest before the next look while a server starts or connects, ms. */
 export const START_POLL_MS = 20;
 
+/** Keeps a slot for each peer. The log names the slots of nodes that are not declared any more, which are dropped. */
+export async function ensureSlots({ host, postgres }: PursuitParts, peers: string[], renew: boolean): Promise<void> {
+  const dropped = await postgres.ensureSlots(peers, renew);
+  if (dropped.length === 0) return;
+  host.note('info', 'SLOT_DROPPED', `dropped ${dropped.join(', ')}: no declared node has this name`);
+}
+
 /** The other nodes of the settings. */
 export function peersOf(node: string, settings: NodeSettings): string[] {
   return settings.nodes.map((n) => n.name).filter((name) => name !== node);

@@ -161,7 +161,7 @@ setsid postgres -D ${data} ${files} >>${conf}/log 2>&1 </dev/null &`);
   }
 
   async ensureSlots(nodes: readonly string[], renew: boolean): Promise<void> {
-    await ensureSlots(await this.sql(), [...nodes], renew);
+    await ensureSlots(await this.sql(), this.name, [...nodes], renew);
   }
 
   async slots(): Promise<string[]> {
@@ -176,7 +176,7 @@ setsid postgres -D ${data} ${files} >>${conf}/log 2>&1 </dev/null &`);
 }
 
 describe('the real PostgreSQL', () => {
-  const [a, b] = [new RealNode('a', 5432), new RealNode('b', 5433)];
+  const [a, b] = [new RealNode('primary', 5432), new RealNode('replica_1', 5433)];
   const pair: Pair = { a, b, isModel: false };
 
   beforeAll(async () => {

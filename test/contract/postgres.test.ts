@@ -88,8 +88,8 @@ class ModelNode implements ContractNode {
     return [...this.running().table.rows];
   }
 
-  ensureSlots(nodes: readonly string[], renew: boolean): Promise<void> {
-    return this.postgres.ensureSlots([...nodes], renew);
+  async ensureSlots(nodes: readonly string[], renew: boolean): Promise<void> {
+    await this.postgres.ensureSlots([...nodes], renew);
   }
 
   async slots(): Promise<string[]> {

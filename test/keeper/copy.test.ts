@@ -224,24 +224,27 @@ describe('slots for a copy', () => {
     return { slot_name: name, active: false, fell_off: false, idle: false, ...change };
   };
 
-  it('stay while they are in use or were a moment ago, and only those of peers', async () => {
+  it('stay while they are in use or were a moment ago, and so do those that a person made', async () => {
     const { said, session } = server([
       slot('b'),
       slot('b_copy', { active: true }),
       slot('c_copy'),
       slot('c', { active: true }),
-      slot('d_copy', { active: true }),
+      slot('x_replica_3_copy', { active: true }),
+      slot('y_replica_3', { active: true }),
+      slot('barman'),
     ]);
-    await ensureSlots(session, ['b', 'c'], false);
-    expect(said).toEqual([`drop_replication_slot 'd_copy'`]);
+    const { dropped } = await ensureSlots(session, 'x-primary', ['b', 'c'], false);
+    expect(said).toEqual([`drop_replication_slot 'x_replica_3_copy'`]);
+    expect(dropped).toEqual(['x_replica_3_copy']);
   });
 
   it('are dropped when they are idle, or when the node becomes a standby', async () => {
     const idle = server([slot('b'), slot('b_copy', { idle: true })]);
-    await ensureSlots(idle.session, ['b'], false);
+    await ensureSlots(idle.session, 'a', ['b'], false);
     expect(idle.said).toEqual([`drop_replication_slot 'b_copy'`]);
     const standby = server([slot('b', { active: true }), slot('b_copy', { active: true })]);
-    await ensureSlots(standby.session, ['b'], true);
+    await ensureSlots(standby.session, 'a', ['b'], true);
     expect(standby.said).toEqual([`drop_replication_slot 'b_copy'`]);
   });
 

@@ -230,6 +230,11 @@ export class FakePostgres implements Postgres {
     this.config = config;
     return true;
   }
+  /** Pending while PostgreSQL's archiver is at work after the rest has ended. */
+  archiving = Promise.resolve();
+  ended(): Promise<void> {
+    return this.archiving;
+  }
   async stop(): Promise<void> {
     if (this.running) this.journal.push('stop');
     this.running = false;
@@ -246,8 +251,11 @@ export class FakePostgres implements Postgres {
   clients: number[] = [];
   async warm(): Promise<void> {}
 
+  /** Pending while a checkpoint is written. */
+  checkpointing = Promise.resolve();
   async checkpoint(): Promise<void> {
     this.journal.push('checkpoint');
+    await this.checkpointing;
   }
   async endIdleClients(): Promise<number> {
     this.journal.push('end idle clients');
@@ -272,8 +280,11 @@ export class FakePostgres implements Postgres {
   async syncWaiters(): Promise<number> {
     return 0;
   }
-  async ensureSlots(peers: string[], renew: boolean): Promise<void> {
+  /** Slots of nodes that are not declared any more: the next call drops them. */
+  left: string[] = [];
+  async ensureSlots(peers: string[], renew: boolean): Promise<string[]> {
     this.journal.push(`${renew ? 'renew' : 'ensure'} slots ${peers.join(' ')}`);
+    return this.left.splice(0);
   }
   /** Whether each call of {@link furnish} was to make the application's database and table. */
   readonly furnishedAsNew: boolean[] = [];

@@ -184,6 +184,8 @@ export class Server implements Postgres {
     await run.postmaster.stop();
   }
 
+  readonly ended = noServerLeft;
+
   async promote(tell: (text: string) => void, signal: AbortSignal): Promise<number> {
     const { run, place, data, sessions, files } = this;
     if (run === null) throw new Error('PostgreSQL does not run');
@@ -229,9 +231,10 @@ export class Server implements Postgres {
 
   // Objects that a node keeps in PostgreSQL
 
-  async ensureSlots(peers: string[], renew: boolean): Promise<void> {
-    const idle = await ensureSlots(await this.sessions.common(), peers, renew);
-    if (idle.length > 0) this.release(idle);
+  async ensureSlots(peers: string[], renew: boolean): Promise<string[]> {
+    const { holding, dropped } = await ensureSlots(await this.sessions.common(), this.place.node, peers, renew);
+    if (holding.length > 0) this.release(holding);
+    return dropped;
   }
 
   /**

@@ -1,6 +1,6 @@
 /** Maintains the physical replication slots of the peers (S22). */
 
-import { copySlotName, slotName } from '../../contract/naming';
+import { copySlotName, isNodeSlot, slotName } from '../../contract/naming';
 import { Replication } from './replication';
 import { literal, type Session, sqlState, type TimedOptions } from './session';
 
@@ -26,14 +26,21 @@ interface SlotRow {
   idle: boolean;
 }
 
+/** The slots of the peers that keep dead rows, and those that were dropped because their node is not declared. */
+interface Kept {
+  holding: string[];
+  dropped: string[];
+}
+
 /**
- * Creates a slot for each peer and drops all others, ending the walsenders that still use them: a slot that stays would
- * keep WAL until the disk is full. With `renew`, it also replaces existing slots that are not in use. A slot that was
+ * Creates a slot for each peer of `node`. Drops the slots of nodes that are not declared any more, and ends the
+ * walsenders that still use them: a slot that stays would keep WAL until the disk is full. A slot that a person made
+ * stays (see {@link isNodeSlot}). With `renew`, it also replaces existing slots that are not in use. A slot that was
  * invalidated (`max_slot_wal_keep_size`) is replaced in any case, because it would never keep WAL again. The slot of a
- * peer's copy stays as long as it is in use. Resolves with the peers' slots that keep dead rows although nothing has
+ * peer's copy stays as long as it is in use. `holding` are the peers' slots that keep dead rows although nothing has
  * streamed from them for {@link IDLE_S}: see {@link releaseRows}.
  */
-export async function ensureSlots(session: Session, peers: string[], renew: boolean): Promise<string[]> {
+export async function ensureSlots(session: Session, node: string, peers: string[], renew: boolean): Promise<Kept> {
   const wanted = peers.map(slotName);
   const copies = peers.map(copySlotName).filter((name) => !wanted.includes(name));
   const rows = await session.ask<SlotRow>(
@@ -45,18 +52,21 @@ export async function ensureSlots(session: Session, peers: string[], renew: bool
      FROM pg_replication_slots WHERE slot_type = 'physical' AND NOT temporary`,
   );
   const there = new Set<string>();
-  const holding: string[] = [];
+  const kept: Kept = { holding: [], dropped: [] };
   for (const { slot_name: name, active, fell_off: fellOff, holds_rows: holdsRows, idle } of rows) {
+    const isPeers = wanted.includes(name) || copies.includes(name);
+    if (!isPeers && !isNodeSlot(name, node)) continue;
     if (copies.includes(name) && !renew && (active || !idle)) continue;
     const stays = wanted.includes(name) && (active || (!renew && !fellOff));
     if (stays) there.add(name);
     else await dropSlot(session, name);
-    if (stays && !active && holdsRows) holding.push(name);
+    if (!isPeers) kept.dropped.push(name);
+    if (stays && !active && holdsRows) kept.holding.push(name);
   }
   for (const name of wanted) {
     if (!there.has(name)) await session.query(`SELECT pg_create_physical_replication_slot(${literal(name)})`);
   }
-  return holding;
+  return kept;
 }
 
 /**
