@@ -9,7 +9,7 @@
  * the monitor's ledger.
  */
 import type { FailureCode, LogCode } from '../contract/codes';
-import { messageOf } from '../contract/errors';
+import { inBackground, messageOf } from '../contract/errors';
 import type { KeeperConfig } from '../contract/inputs';
 import { parseLsn } from '../contract/lsn';
 import {
@@ -66,6 +66,13 @@ const STUMBLES_MAX = 3;
 const PASSING: ReadonlySet<FailureCode> = new Set(['STEP_FAILED', 'SYNC_UNPROVEN']);
 /** How long the leader waits after SIGTERM for the monitor's hand-over (S18), ms. */
 export const HANDOVER_LIMIT_MS = 8_000;
+/**
+ * How long a leader that is told to stop may write its checkpoint, ms. The rest of the container's stop limit (60 s) is
+ * for the hand-over and the shutdown.
+ */
+const CHECKPOINT_LIMIT_MS = 20_000;
+/** How long the container stays for an archiver that has files left, ms. */
+const ARCHIVE_LIMIT_MS = 10_000;
 /** Time for the monitor to learn of a shutdown and to hold new connections, ms. */
 const NOTICE_MS = 100;
 /**
@@ -399,11 +406,33 @@ export class Keeper implements PursuitHost, Facts, LinkEvents {
     return this.link.connected && this.progress.order !== null && this.progress.done;
   }
 
+  /** PostgreSQL is a primary, and no order is shutting it down. */
+  private get leads(): boolean {
+    return this.view.sql?.inRecovery === false && this.lives.activity !== 'stopping';
+  }
+
+  /** Ends early when the checkpoint fails, takes too long, or an order shuts PostgreSQL down meanwhile. */
+  private async checkpointBeforeStop(): Promise<void> {
+    if (!this.leads) return;
+    let written = false;
+    inBackground(
+      () => this.postgres.checkpoint(),
+      (error) => this.note('warn', 'CHECKPOINT_FAILED', messageOf(error)),
+      () => {
+        written = true;
+      },
+    );
+    const deadline = this.clock.nowMs() + CHECKPOINT_LIMIT_MS;
+    while (this.leads && !written && this.clock.nowMs() < deadline) await this.clock.sleep(5);
+  }
+
   /**
-   * The container was told to stop. Announces this, waits up to {@link HANDOVER_LIMIT_MS} for the monitor to move the
-   * leadership to another node (S18), and shuts PostgreSQL down.
+   * The container was told to stop. A leader writes a checkpoint while it still serves, so that its shutdown has little
+   * left to write. Announces the stop, waits up to {@link HANDOVER_LIMIT_MS} for the monitor to move the leadership to
+   * another node (S18), and shuts PostgreSQL down.
    */
   async terminate(): Promise<void> {
+    await this.checkpointBeforeStop();
     this.stopping = true;
     this.reports.report(true);
     const fromMs = this.clock.nowMs();
@@ -411,7 +440,7 @@ export class Keeper implements PursuitHost, Facts, LinkEvents {
     const isHeard = () => this.link.connected || this.clock.nowMs() < fromMs + MONITOR_LIMIT_MS;
     // An order to stop drains the clients within its own limit. The wait goes on until that order shuts PostgreSQL
     // down.
-    const leads = () => this.view.sql?.inRecovery === false && this.lives.activity !== 'stopping';
+    const leads = () => this.leads;
     while (leads() && isHeard() && this.clock.nowMs() < deadline) await this.clock.sleep(10);
     const unasked = leads() && this.link.connected;
     this.ended = true;
@@ -431,6 +460,8 @@ export class Keeper implements PursuitHost, Facts, LinkEvents {
     this.view = await this.postgres.observe();
     this.progress.done = this.progress.order?.target.kind === 'stop';
     this.reports.report(true);
+    // The container's end would kill an archiver that is still at work.
+    await this.postgres.ended(ARCHIVE_LIMIT_MS);
   }
 }
 

@@ -720,6 +720,47 @@ describe('a container that is told to stop', () => {
     });
   });
 
+  it('writes a checkpoint while it still serves, and announces the stop after that', async () => {
+    await leader();
+    rig.journal.length = 0;
+    const written = Promise.withResolvers<void>();
+    rig.postgres.checkpointing = written.promise;
+    const ended = rig.keeper.terminate();
+    await rig.clock.sleep(1_000);
+    expect(rig.journal).toContain('checkpoint');
+    expect(rig.link.status()).toMatchObject({ stopping: false, postgres: { state: 'primary' } });
+    written.resolve();
+    await rig.until((s) => s.stopping);
+    rig.order(1, { kind: 'stop' });
+    await ended;
+    expect(rig.journal.indexOf('checkpoint')).toBeLessThan(rig.journal.indexOf('stop'));
+  });
+
+  it('does not wait for a checkpoint that does not end, or that an order to stop overtakes', async () => {
+    await leader();
+    rig.postgres.checkpointing = new Promise(() => undefined);
+    const ended = rig.keeper.terminate();
+    rig.order(1, { kind: 'stop' });
+    await ended;
+    expect(rig.postgres.running).toBe(false);
+  });
+
+  it('stays for an archiver that is still at work', async () => {
+    await leader();
+    const archived = Promise.withResolvers<void>();
+    rig.postgres.archiving = archived.promise;
+    let isOver = false;
+    const ended = rig.keeper.terminate().then(() => {
+      isOver = true;
+    });
+    await rig.until((s) => s.stopping);
+    rig.order(1, { kind: 'stop' });
+    await rig.until((s) => s.postgres.state === 'stopped');
+    expect(isOver).toBe(false);
+    archived.resolve();
+    await ended;
+  });
+
   it('counts a standby that comes while it waits, which may then take over', async () => {
     await leader();
     const ended = rig.keeper.terminate();
@@ -743,7 +784,7 @@ describe('a container that is told to stop', () => {
     expect(steps).toEqual([...Array<string>(3).fill('end idle clients'), 'stop']);
   });
 
-  it('shuts down by itself when nobody takes over, and tells a moment before, so that new connections are held', async () => {
+  it('shuts down by itself when no node takes over, and tells a moment before, so that new connections are held', async () => {
     await leader();
     const from = rig.clock.nowMs();
     const ended = rig.keeper.terminate();

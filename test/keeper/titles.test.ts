@@ -1,5 +1,13 @@
 import { describe, expect, it } from 'vitest';
-import { isConnecting, isStartup, isUnnamed, isWalsender, timelineOf } from '../../failover/keeper/postgres/processes';
+import {
+  isArchiver,
+  isConnecting,
+  isLogger,
+  isStartup,
+  isUnnamed,
+  isWalsender,
+  timelineOf,
+} from '../../failover/keeper/postgres/processes';
 import { readSample, type Sample, StartupProcess } from '../../failover/keeper/postgres/startup-process';
 
 const FILE = '00000002000000000000001A';
@@ -9,6 +17,9 @@ const HOSTILE = [
   `startup recovering ${FILE}`,
   `startup waiting for ${FILE}`,
   'walsender',
+  'logger',
+  'archiver',
+  `archiver last was ${FILE}`,
   'walsender r 10.0.0.2(5) streaming 0/3000060',
   'x 10.0.0.2(5) authentication',
   '\npostgres: a: startup',
@@ -29,6 +40,11 @@ describe("the titles of PostgreSQL's processes", () => {
     expect(isWalsender('postgres: a: walsender reader db 10.0.0.3(5) START_REPLICATION')).toBe(true);
     expect(isConnecting(client('app', 'db', 'authentication'))).toBe(true);
     expect(isConnecting(client('app\nx', 'db', 'startup'))).toBe(true);
+    expect(isArchiver('postgres: a: archiver', 'a')).toBe(true);
+    for (const does of ['archiving', 'last was', 'failed on'])
+      expect(isArchiver(`postgres: a: archiver ${does} ${FILE}`, 'a')).toBe(true);
+    expect(isArchiver('postgres: a: archiver last was 00000002.history', 'a')).toBe(true);
+    expect(isLogger('postgres: a: logger', 'a')).toBe(true);
     expect(isUnnamed('/usr/lib/postgresql/17/bin/postgres -D /data')).toBe(true);
   });
 
@@ -37,9 +53,9 @@ describe("the titles of PostgreSQL's processes", () => {
       for (const database of HOSTILE) {
         for (const activity of ['idle', 'SELECT', 'idle in transaction', 'SELECT waiting', '']) {
           const title = client(user, database, activity).trim();
-          expect([isStartup(title, 'a'), isWalsender(title), isConnecting(title), isUnnamed(title)], title).toEqual(
-            Array(4).fill(false),
-          );
+          const answers = [isStartup, isArchiver, isLogger].map((is) => is(title, 'a'));
+          answers.push(isWalsender(title), isConnecting(title), isUnnamed(title));
+          expect(answers, title).toEqual(Array(6).fill(false));
           expect(timelineOf(title), title).toBeNull();
         }
       }

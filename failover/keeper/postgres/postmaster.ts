@@ -3,7 +3,17 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { setTimeout as delay } from 'node:timers/promises';
 import { messageOf } from '../../contract/errors';
 import type { Place } from './place';
-import { commandLine, isReady, isWalsender, seemsToRun, serverProcesses, signalProcess } from './processes';
+import {
+  commandLine,
+  isArchiver,
+  isLogger,
+  isReady,
+  isUnnamed,
+  isWalsender,
+  seemsToRun,
+  serverProcesses,
+  signalProcess,
+} from './processes';
 import type { ServerLog } from './server-log';
 import { StartupProcess } from './startup-process';
 
@@ -12,6 +22,8 @@ const KILL_LIMIT_MS = 5_000;
 /** A walsender whose position does not move for this time delays a shutdown and is ended (S18), ms. */
 const WALSENDER_PATIENCE_MS = 1_000;
 const WALSENDER_LOOK_MS = 300;
+/** Interval of the looks for an archiver that delays a shutdown, ms. */
+const ARCHIVER_LOOK_MS = 50;
 
 /** How the postmaster ended. */
 export interface Exit {
@@ -44,7 +56,7 @@ export class Postmaster {
   blind: boolean;
   private state: 'runs' | 'told' | 'gone' = 'runs';
   private readonly child: ChildProcess;
-  private readonly ended: Promise<void>;
+  private readonly ended = Promise.withResolvers<void>();
   private readonly startup: StartupProcess;
   private readonly controlAtStart: bigint | null;
 
@@ -57,17 +69,16 @@ export class Postmaster {
     child.stdout.setEncoding('utf8').on('data', (text: string) => parts.log.hearStray(text));
     child.stderr.setEncoding('utf8').on('data', (text: string) => parts.log.hearEarly(text));
     this.child = child;
-    this.ended = new Promise((resolve) => {
-      const end = (code: number | null, how: string) => {
-        if (this.isGone) return;
-        const told = this.state === 'told';
-        this.state = 'gone';
-        resolve();
-        parts.onExit({ code, how, told });
-      };
-      child.once('error', (error) => end(null, messageOf(error)));
-      child.once('exit', (code, signal) => end(code, code === null ? `signal ${signal}` : `exit code ${code}`));
-    });
+    child.once('error', (error) => this.end(null, messageOf(error)));
+    child.once('exit', (code, signal) => this.end(code, code === null ? `signal ${signal}` : `exit code ${code}`));
+  }
+
+  private end(code: number | null, how: string): void {
+    if (this.isGone) return;
+    const told = this.state === 'told';
+    this.state = 'gone';
+    this.ended.resolve();
+    this.parts.onExit({ code, how, told });
   }
 
   get isGone(): boolean {
@@ -95,7 +106,10 @@ export class Postmaster {
     if (!this.isGone) this.child.kill(signal);
   }
 
-  /** Shuts PostgreSQL down in fast mode. Resolves when the process has ended. */
+  /**
+   * Shuts PostgreSQL down in fast mode. Resolves when the process has ended, or when only its archiver is left and
+   * finishes the files that it has.
+   */
   async stop(): Promise<void> {
     const { child } = this;
     if (!this.isGone) this.state = 'told';
@@ -104,15 +118,32 @@ export class Postmaster {
     // comes after the signal, so that a resumed postmaster shuts down before it does anything else (S27).
     for (const { pid } of await serverProcesses()) signalProcess(pid, 'SIGCONT');
     const patience = new AbortController();
-    const hurry = endStuckWalsenders(patience.signal);
+    const hurry = Promise.all([endStuckWalsenders(patience.signal), this.leaveArchiver(patience.signal)]);
     const limit = delay(STOP_LIMIT_MS, 'late', { signal: patience.signal }).catch(() => 'aborted');
-    if ((await Promise.race([this.ended, limit])) === 'late') {
+    if ((await Promise.race([this.ended.promise, limit])) === 'late') {
       child.kill('SIGQUIT');
-      await Promise.race([this.ended, delay(KILL_LIMIT_MS).then(() => child.kill('SIGKILL'))]);
-      await this.ended;
+      await Promise.race([this.ended.promise, delay(KILL_LIMIT_MS).then(() => child.kill('SIGKILL'))]);
+      await this.ended.promise;
     }
     patience.abort();
     await hurry;
+  }
+
+  /**
+   * Ends the wait for a shutdown once only the archiver is left. By then the shutdown checkpoint is on the disk, every
+   * standby has it, and no session can come (PostgreSQL's postmaster.c, PM_SHUTDOWN_2). The archiver goes on for as long
+   * as its `archive_command` takes; {@link noServerLeft} ends it when the next server starts.
+   */
+  private async leaveArchiver(signal: AbortSignal): Promise<void> {
+    const { node } = this.parts.place;
+    const archives = ({ title }: { title: string }) => isArchiver(title, node);
+    if (!(await serverProcesses()).some(archives)) return;
+    for (let looks = 0; looks < 2 && !signal.aborted; ) {
+      await delay(ARCHIVER_LOOK_MS, undefined, { signal }).catch(() => undefined);
+      const left = (await serverProcesses()).filter(({ title }) => !isUnnamed(title) && !isLogger(title, node));
+      looks = left.length > 0 && left.every(archives) ? looks + 1 : 0;
+    }
+    if (!signal.aborted) this.end(0, 'all is shut down but the archiver');
   }
 }
 

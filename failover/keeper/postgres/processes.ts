@@ -176,6 +176,17 @@ export function isWalsender(title: string): boolean {
   return /^postgres: .*\(\d+\) (streaming [0-9A-F]+\/[0-9A-F]+|START_REPLICATION)$/s.test(title);
 }
 
+/** True for the archiver, whose title ends with the file that it archives or was last busy with. */
+export function isArchiver(title: string, node: string): boolean {
+  const head = `postgres: ${node}: archiver`;
+  return title.startsWith(head) && /^( (archiving|last was|failed on) \S+)?$/.test(title.slice(head.length));
+}
+
+/** True for the logger. No other process of this node has a title without its activity and a client's address. */
+export function isLogger(title: string, node: string): boolean {
+  return title === `postgres: ${node}: logger`;
+}
+
 /** True for the startup process. Only its title ends with its activity and has no client address. */
 export function isStartup(title: string, node: string): boolean {
   const head = `postgres: ${node}: startup`;
