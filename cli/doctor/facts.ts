@@ -71,6 +71,8 @@ const SlotFact = z.object({
   lost: z.boolean(),
   /** Time for which the slot has been unused while it keeps dead rows (`xmin`), seconds; null: it keeps none. */
   heldSeconds: z.number().nullable(),
+  /** Write-ahead log that the slot keeps although nothing reads it, bytes; null: it is read, or it keeps none. */
+  keptBytes: z.number().nullable(),
 });
 
 /** What PostgreSQL of a node answers: see `QUERY` in nodes.ts. */
@@ -84,6 +86,11 @@ export const DatabaseFact = z.object({
   replayPaused: z.boolean(),
   /** Settings of `synchronous_commit` for roles and databases. */
   commitSettings: z.array(LoweredFact),
+  /**
+   * Null: `archive_mode` is off. `fails`: the last attempt failed. `waitSeconds`: time for which the oldest file has
+   * waited for the archive; null: none waits.
+   */
+  archive: z.object({ fails: z.boolean(), waitSeconds: z.number().nullable() }).nullable(),
   /** The oldest ones. */
   holders: z.array(HolderFact),
 });

@@ -19,6 +19,10 @@ const CLOCK_MS_MAX = 10_000;
 const LAG_SECONDS_MAX = 10;
 /** Limit after which an object that keeps dead rows counts as forgotten, seconds. */
 const HOLD_SECONDS_MAX = 3_600;
+/** A file that waits longer than this for the archive is late, seconds. */
+const ARCHIVE_SECONDS_MAX = 300;
+/** An unused slot of a person that keeps more write-ahead log than this is named, bytes. */
+const KEPT_BYTES_MAX = 1024 ** 3;
 /** Values of `synchronous_commit` that wait for a standby's disk (manual, "Write Ahead Log"). */
 const WAITS_FOR_STANDBY = ['on', 'true', 'yes', '1', 'remote_apply'];
 /** A candidate that was promoted this many times within that time and does not serve fails again and again. */
@@ -540,6 +544,39 @@ const IDLE_SLOTS = first(
   ),
 );
 
+const KEPT_WAL = first(
+  ({ name, database, facts: { containers, slotOf } }: NodeView) =>
+    (database?.slots ?? []).map(({ name: slot, keptBytes }) => {
+      const isOwn = containers.some((one) => one.role === 'node' && slotOf(one.name) === slot);
+      return { name, slot, isOld: !isOwn && (keptBytes ?? 0) > KEPT_BYTES_MAX, size: bytes(keptBytes ?? 0) };
+    }),
+  [
+    warning('SLOT_KEEPS_WAL', {
+      when: ({ isOld }) => isOld,
+      sentence:
+        'The replication slot {slot} on {name}, which a person made, is not read and keeps {size} of write-ahead log; PostgreSQL gives the slot up at max_slot_wal_keep_size.',
+      next: 'Start the program that reads it, or npm run failover -- psql {name}, then: SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE NOT active, with its name',
+    }),
+  ],
+);
+
+const ARCHIVE = first(
+  ({ name, isLeader, database }: NodeView) => {
+    const archive = isLeader ? (database?.archive ?? null) : null;
+    if (archive === null) return [];
+    const isLate = archive.fails || (archive.waitSeconds ?? 0) > ARCHIVE_SECONDS_MAX;
+    return [{ name, isLate, what: archive.fails ? 'fails' : 'does not keep up, or hangs' }];
+  },
+  [
+    warning('ARCHIVE_LATE', {
+      when: ({ isLate }) => isLate,
+      sentence:
+        'The archive_command of {name} {what}: write-ahead log stays on its disk until it is archived, and the archive lacks it.',
+      next: 'docker logs --tail 50 {name} has the error of the command. Mend it, or npm run pulumi -- config set --path postgresSettings.archive_mode off, then npm run up.',
+    }),
+  ],
+);
+
 /** The oldest transaction of each kind that prevents the removal of dead rows in all tables. */
 function oldTransactions({ name, database }: NodeView) {
   const old = (database?.holders ?? []).filter(({ seconds }) => seconds > HOLD_SECONDS_MAX);
@@ -567,7 +604,7 @@ const TRANSACTIONS = first(oldTransactions, [
 ]);
 
 /** Findings of a node, unless its container was reported already. */
-const NODE = [DISK, FAILURE, POSTGRES, SLOTS, REPLAY, COMMITS, IDLE_SLOTS, TRANSACTIONS];
+const NODE = [DISK, FAILURE, POSTGRES, SLOTS, REPLAY, COMMITS, IDLE_SLOTS, KEPT_WAL, ARCHIVE, TRANSACTIONS];
 
 const SERVING = first(
   ({ monitor: { cluster }, containers }: Facts) => {

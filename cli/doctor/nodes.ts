@@ -23,7 +23,14 @@ export const QUERY = `SELECT json_build_object(
   'slots', (SELECT coalesce(json_agg(json_build_object('name', slot_name, 'active', active,
       'lost', coalesce(wal_status = 'lost', false) OR invalidation_reason IS NOT NULL,
       'heldSeconds', CASE WHEN NOT active AND (xmin IS NOT NULL OR catalog_xmin IS NOT NULL)
-        THEN extract(epoch FROM now() - inactive_since)::int END)), '[]') FROM pg_replication_slots),
+        THEN extract(epoch FROM now() - inactive_since)::int END,
+      'keptBytes', CASE WHEN NOT active THEN pg_wal_lsn_diff(CASE WHEN pg_is_in_recovery()
+        THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END, restart_lsn)::float8 END)), '[]')
+    FROM pg_replication_slots),
+  'archive', CASE WHEN current_setting('archive_mode') <> 'off' THEN (SELECT json_build_object(
+      'fails', coalesce(last_failed_time > coalesce(last_archived_time, '-infinity'), false),
+      'waitSeconds', (SELECT extract(epoch FROM now() - min(modification))::int
+        FROM pg_ls_archive_statusdir() WHERE name LIKE '%.ready')) FROM pg_stat_archiver) END,
   'replayPaused', CASE WHEN pg_is_in_recovery() THEN pg_get_wal_replay_pause_state() <> 'not paused' ELSE false END,
   'commitSettings', (SELECT coalesce(json_agg(row_to_json(s)), '[]') FROM (
       SELECT r.rolname AS role, d.datname AS database, split_part(c, '=', 2) AS value

@@ -34,11 +34,11 @@ function container(name: string, role: Container['role']): Container {
 
 /** The slot for a peer; `different`: what is not well about it. */
 function slotOf(peer: string, different: Partial<Database['slots'][number]> = {}): Database['slots'][number] {
-  return { name: `slot-of-${peer}`, active: true, lost: false, heldSeconds: null, ...different };
+  return { name: `slot-of-${peer}`, active: true, lost: false, heldSeconds: null, keptBytes: null, ...different };
 }
 
 function databaseOf(peer: string, standby: boolean): Database {
-  const none = { replayPaused: false, commitSettings: [], holders: [] };
+  const none = { archive: null, replayPaused: false, commitSettings: [], holders: [] };
   return { standby, connections: 3, room: 97, slots: [slotOf(peer)], ...none };
 }
 
@@ -155,6 +155,8 @@ const SHOWN: readonly (readonly [FindingCode, Change])[] = [
     { leader: { commitSettings: [{ role: 'app', database: null, value: 'OFF' }, ...NOT_LOWERED] } },
   ],
   ['SLOT_HOLDS_ROWS', { leader: { slots: [slotOf(REPLICA, { active: false, heldSeconds: 7_200 })] } }],
+  ['SLOT_KEEPS_WAL', { leader: { slots: [slotOf(REPLICA), slotOf('barman', { active: false, keptBytes: 2e9 })] } }],
+  ['ARCHIVE_LATE', { leader: { archive: { fails: true, waitSeconds: 2 } } }],
   [
     'TRANSACTION_OLD',
     { database: { holders: [{ kind: 'session', pid: 7, role: 'app', database: 'app', seconds: 4_000 }] } },
