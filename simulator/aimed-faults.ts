@@ -121,7 +121,7 @@ const killRewinding: Fault = async (nemesis) => {
   if (leader === undefined || !leader.up) return;
   // Only this leader has what it writes from now on, so it must be rewound later.
   for (const node of world.members) if (node !== leader) world.network.block(leader.name, node.name);
-  world.say(`nobody gets the log of ${leader.name}`);
+  world.say(`no standby gets the log of ${leader.name}`);
   nemesis.later(150, 400, () => {
     nemesis.kill(leader);
     world.network.heal();
@@ -156,7 +156,7 @@ const cancels: Fault = (nemesis) => {
   const { world } = nemesis;
   const leader = nemesis.leader();
   if (leader === undefined || !leader.up) return;
-  world.say(`clients cancel commits that wait, and nobody gets the log of ${leader.name}`);
+  world.say(`clients cancel commits that wait, and no standby gets the log of ${leader.name}`);
   world.cancelling += 1;
   for (const node of world.members) if (node !== leader) world.network.block(leader.name, node.name);
   nemesis.later(300, 1_500, () => {

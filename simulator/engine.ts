@@ -34,7 +34,7 @@ export interface Task {
 
 const context = new AsyncLocalStorage<Process>();
 /** Runs code that belongs to no process. */
-const nobody = context.exit(() => AsyncLocalStorage.snapshot());
+const ownerless = context.exit(() => AsyncLocalStorage.snapshot());
 
 export class Process {
   state: 'running' | 'paused' | 'dead' = 'running';
@@ -164,7 +164,7 @@ export class Engine {
       }
       this.nowMs = Math.max(this.nowMs, task.atMs);
       if (++this.done > TASKS_MAX) throw new Error('something spins: too many tasks');
-      if (task.owner === null) nobody(task.run);
+      if (task.owner === null) ownerless(task.run);
       else task.owner.enter(task.run);
       settle();
       if (this.cpuMs > 0 && task.owner !== null) task.owner.busyUntilMs = this.nowMs + this.random.delay(this.cpuMs);

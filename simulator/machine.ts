@@ -99,6 +99,7 @@ export class Machine {
       startGraceMs: 5_000,
       switchback: false,
       switchbackAfterMs: 5_000,
+      switchbackLimitMs: 600_000,
       ...options.policy,
     };
     this.rebuildInPlace = this.policy.onNoReplica === 'block';

@@ -335,7 +335,7 @@ export class Nemesis {
     const { world } = this;
     this.over = true;
     if (world.postgresSettings.shared_buffers !== undefined) {
-      world.say('the setting that nobody can give is taken back');
+      world.say('the setting that no machine can give is taken back');
       const { shared_buffers: _bad, ...settings } = world.postgresSettings;
       world.postgresSettings = settings;
       this.killMonitor();

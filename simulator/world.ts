@@ -310,7 +310,7 @@ export class World extends Machine {
       }
     }
     this.history.checkReads(leader?.volume.data?.table(reference.length).rows ?? []);
-    this.history.checkFinal(new Set(leader?.volume.data?.table(reference.length).rows), leader?.name ?? 'nobody');
+    this.history.checkFinal(new Set(leader?.volume.data?.table(reference.length).rows), leader?.name ?? 'no node');
   }
 }
 

@@ -201,6 +201,9 @@ export const KEYS = {
   switchbackAfter: duration('30s', '1s', '60m', [
     'That node must have been ready for this long before the switchback; the time doubles after each failure.',
   ]),
+  switchbackLimit: duration('10m', '1s', '60m', [
+    'A switchback cuts no transaction: it waits for a moment in which none is older than a second. After this long it is put off, and the time of switchbackAfter doubles.',
+  ]),
   rebuildInPlace: bool(false, [
     'When a node has to be copied again and its disk is too small for both the old data and the copy, the old data is removed first. Until the copy is complete, that node has no data.',
   ]),

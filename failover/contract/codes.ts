@@ -46,6 +46,7 @@ export const RULE_CODES = {
   SWITCHOVER_HOLD: 'The leader has written its checkpoint: new connections are held.',
   SWITCHOVER_STOP: 'The next leader is level: the present one lets its clients finish and stops.',
   SWITCHOVER_ABORTED: 'The next leader is lost or a step took too long: the present one goes on leading.',
+  SWITCHBACK_PUT_OFF: 'Transactions ran all the time in which the first declared node could have got the lead back.',
   SWITCHBACK: 'The first declared node has caught up for `switchbackAfter`: it gets the lead back.',
   SWITCHBACK_KEPT: 'The first declared node has kept the lead: the next switchback waits no longer than usual.',
 
@@ -156,7 +157,8 @@ export const NOTE_CODES = {
   PROMOTION_REPLAYS:
     'A node that is being promoted applies the write-ahead log that it has; the line says how much is left.',
   MENDED: 'Something that the failover needs inside the database was removed or changed, and was made again.',
-  CHECKPOINT_FAILED: 'The checkpoint before a switchover or after a promotion failed.',
+  SLOT_DROPPED: 'The replication slot of a node that is not declared any more was dropped.',
+  CHECKPOINT_FAILED: 'The checkpoint before a switchover or a stop, or after a promotion, failed.',
   POSTGRES_STOPPED: 'PostgreSQL of a leader shut down as it was told to; the line has how long it took.',
   POSTGRES_WARNING: 'What a person should know of this PostgreSQL; the line has it.',
   STATE_NOT_STORED: 'The keeper cannot store what it must not forget.',

@@ -58,6 +58,8 @@ export const Policy = z.strictObject({
    * How long the first declared node must have been a caught-up standby before that; doubled after each failure (S25).
    */
   switchbackAfterMs: z.number().int().min(0),
+  /** How long a switchback that is due waits for a moment without an old transaction; then it is put off. */
+  switchbackLimitMs: z.number().int().min(0),
   /** `observe`: the monitor decides and logs a change of leader, but does not make it. Absent: automatic. */
   failoverMode: z.enum(['automatic', 'observe']).optional(),
 });

@@ -339,6 +339,8 @@ export const Status = z.object({
        * commit.
        */
       heartbeatAgeMs: z.number().min(0),
+      /** Age of the oldest client transaction that is older than a second, ms; null: there is none. */
+      oldTransactionMs: z.number().min(0).nullable().optional(),
       /** How long the last heartbeat's local commit took, ms; null when none has come back since the promotion. */
       commitMs: z.number().min(0).nullable().optional(),
       /** The sync configuration that the keeper has *proven* in force (S4); null until it has. */

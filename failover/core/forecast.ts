@@ -11,6 +11,7 @@ import { lossOf, overrideRefusal } from './facts/loss';
 import { DRAIN_MS, switchoverTarget } from './facts/readiness';
 import type { Situation } from './facts/situation';
 import { list } from './facts/view';
+import { oldTransactionMs } from './facts/watch';
 import { pauseRefusal, resumeRefusal } from './procedures/pause';
 import { isLastCounted, rebuildRefusal } from './procedures/rebuild';
 import { serves } from './state/cluster';
@@ -23,13 +24,14 @@ type Forecast = ClusterStatus['ifLeaderDied'];
  */
 export function ifLeaderDied(s: Situation): Forecast {
   const { leader } = s.state;
-  if (s.state.adopting) return nobody('nobody takes over before every declared node was heard', 'unknown');
-  if (leader === null) return nobody('there is no leader yet', 'unknown');
-  if (!serves(s.state)) return nobody('the lead is changing now; who follows is known when that is over', 'unknown');
+  if (s.state.adopting) return noNode('no node takes over before every declared node was heard', 'unknown');
+  if (leader === null) return noNode('there is no leader yet', 'unknown');
+  if (!serves(s.state))
+    return noNode('the lead is changing now; the next leader is known when that is over', 'unknown');
   const choice = pick(s, false);
-  if (choice.kind === 'nobody') {
+  if (choice.kind === 'none') {
     const loss = s.state.joint.every((c) => c.k > 0) ? 'none' : 'possible';
-    return nobody(`nobody takes over: ${choice.missing}; what only ${leader} has is lost if its data is`, loss);
+    return noNode(`no node takes over: ${choice.missing}; what only ${leader} has is lost if its data is`, loss);
   }
   const nodes = nodesOf(choice);
   const next = mostAdvanced(s, nodes, undefined);
@@ -42,13 +44,13 @@ export function ifLeaderDied(s: Situation): Forecast {
   const hold = holdOf(s);
   if (hold !== null) {
     const would = who.replace('takes over', 'would');
-    return nobody(`nobody takes over, because ${hold.words}: writes wait; without that ${would}`, loss);
+    return noNode(`no node takes over, because ${hold.words}: writes wait; without that ${would}`, loss);
   }
   const dying = leaderHealth(s).kind === 'stopping' ? `${leader} is being stopped: ` : '';
   return { sentence: `${dying}${who}, and ${what}`, takesOver: next, loss };
 }
 
-function nobody(sentence: string, loss: Forecast['loss']): Forecast {
+function noNode(sentence: string, loss: Forecast['loss']): Forecast {
   return { sentence, takesOver: null, loss };
 }
 
@@ -59,7 +61,10 @@ export function foresee(s: Situation, request: Request): { done: boolean; messag
     case 'switchover': {
       const target = switchoverTarget(s, request.to);
       if (!('node' in target)) return { done: false, message: target.refusal };
-      const message = `${leader} would hand over to ${target.node}: new connections are held for a moment, running transactions have ${DRAIN_MS / 1_000} s to end, and nothing is lost`;
+      const ageMs = oldTransactionMs(s);
+      const old =
+        ageMs === null ? '' : ` (the oldest has run for ${Math.round(ageMs / 1_000)} s; after that they are cut)`;
+      const message = `${leader} would hand over to ${target.node}: new connections are held for a moment, running transactions have ${DRAIN_MS / 1_000} s to end${old}, and nothing is lost`;
       return { done: true, message };
     }
     case 'promote': {
@@ -69,7 +74,7 @@ export function foresee(s: Situation, request: Request): { done: boolean; messag
       return unless(overrideRefusal(s, request), `${request.to} would be promoted${loss}`);
     }
     case 'pause': {
-      const what = `nobody would take over from ${leader} by itself ${untilOf(request.pause)}`;
+      const what = `no node would take over from ${leader} by itself ${untilOf(request.pause)}`;
       return unless(pauseRefusal(s.state), `${what}; standbys go on, and switchover and promote still work`);
     }
     case 'resume': {
@@ -78,7 +83,7 @@ export function foresee(s: Situation, request: Request): { done: boolean; messag
     }
     case 'rebuild': {
       const meanwhile = isLastCounted(s, request.node)
-        ? `until it streams again ${leader} is alone, and nobody could take over`
+        ? `until it streams again ${leader} is alone, and no node could take over`
         : 'the others acknowledge meanwhile';
       const what = `the data of ${request.node} would be thrown away once a fresh copy from ${leader} is complete`;
       return unless(rebuildRefusal(s, request.node), `${what}; ${meanwhile}`);

@@ -19,7 +19,7 @@ export function violations(before: ClusterState, decision: Decision): string[] {
       found.push(`an order for ${action.node} carries term ${action.order.term}, the state's is ${after.term}`);
     }
     if (action.kind === 'order' && action.order.target.kind === 'lead' && action.node !== after.leader) {
-      found.push(`${action.node} is ordered to lead, but the recorded leader is ${after.leader ?? 'nobody'}`);
+      found.push(`${action.node} is ordered to lead, but the recorded leader is ${after.leader ?? 'no node'}`);
     }
   }
   return found;
@@ -44,7 +44,7 @@ function stateViolations(state: ClusterState): string[] {
   if (serves(state) && entry?.opened !== true) found.push('the leader serves but its ledger entry is not opened');
   const isWithoutLeader = state.activity.kind === 'empty' || state.activity.kind === 'bootstrap';
   if (isWithoutLeader !== (state.leader === null)) {
-    found.push(`the activity is ${state.activity.kind} and the leader ${state.leader ?? 'nobody'}`);
+    found.push(`the activity is ${state.activity.kind} and the leader ${state.leader ?? 'no node'}`);
   }
   const plan = planOf(state);
   if (plan?.kind === 'switchover' && plan.to === state.leader)

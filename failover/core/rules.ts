@@ -163,6 +163,8 @@ export const RULES: readonly Rule[] = [
     why: 'All standbys have the new settings, and the leader needs a restart for them: it hands over and becomes a standby.' },
   { id: 'restart-begun', code: 'SETTINGS_RESTART', level: 'INFO', match: settingsRoll.restartBegun,
     why: 'The leader needs a restart and has no standby, or lowers a setting that its standbys must not have less of (S23).' },
+  { id: 'switchback-put-off', code: 'SWITCHBACK_PUT_OFF', level: 'INFO', match: switchover.switchbackPutOff,
+    why: 'The first declared node could have the lead back, but transactions ran all the time: the next switchback waits longer.' },
   { id: 'switchback', code: 'SWITCHBACK', level: 'INFO', match: switchover.switchback,
     why: 'The preferred node has been a caught-up standby for long enough: it gets the lead back.' },
   { id: 'switchback-kept', code: 'SWITCHBACK_KEPT', level: 'INFO', match: switchover.switchbackKept,

@@ -53,7 +53,7 @@ export function recordFirstLeader(state: ClusterState, node: string, dataId: str
  */
 export function giveUp(s: Situation, cause: Cause, prefer?: string): { state: ClusterState; choice: Choice } | null {
   const choice = pick(s, false, prefer);
-  if (choice.kind === 'nobody') return null;
+  if (choice.kind === 'none') return null;
   const state = choice.kind === 'candidate' ? promoteNext(s, choice.node, cause) : elect(s.state, cause, prefer);
   return { state, choice };
 }

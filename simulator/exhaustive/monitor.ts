@@ -31,6 +31,7 @@ export function policyOf(k: number): Policy {
     startGraceMs: 0,
     switchback: false,
     switchbackAfterMs: 30_000,
+    switchbackLimitMs: 600_000,
   };
 }
 

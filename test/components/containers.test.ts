@@ -150,6 +150,7 @@ describe('the monitor', () => {
         startGraceMs: 10_000,
         switchback: true,
         switchbackAfterMs: 30_000,
+        switchbackLimitMs: 600_000,
         failoverMode: 'automatic',
       },
     });

@@ -37,7 +37,7 @@ describe('the choice of a candidate', () => {
   it('takes nobody when the leader was recorded as alone, and names it', () => {
     const state = serving([], { members: { p: '1:p', a: '1:a' } });
     const choice = choose(situation(state, observation([gone('p'), view('a')])), false);
-    expect(choice).toEqual({ kind: 'nobody', missing: 'only p has the newest data; start p' });
+    expect(choice).toEqual({ kind: 'none', missing: 'only p has the newest data; start p' });
   });
 
   it('takes nobody when one of two joint configurations is not satisfied', () => {
@@ -47,7 +47,7 @@ describe('the choice of a candidate', () => {
         { leader: 'p', k: 0, members: [] },
       ],
     });
-    expect(choose(situation(state, observation([gone('p'), replicaView(state, 'a')])), false).kind).toBe('nobody');
+    expect(choose(situation(state, observation([gone('p'), replicaView(state, 'a')])), false).kind).toBe('none');
   });
 
   it('takes nobody that lacks the position where the newest history began (S3)', () => {
@@ -55,7 +55,7 @@ describe('the choice of a candidate', () => {
     const at = (lsn: string) => observation([gone('p'), replicaView(state, 'a', { postgres: { lsn } })]);
     expect(choose(situation(state, at('0/4000')), false)).toEqual({ kind: 'candidate', node: 'a' });
     expect(choose(situation(state, at('0/3FFF')), false)).toMatchObject({
-      kind: 'nobody',
+      kind: 'none',
       missing: expect.stringContaining('a has only reached 0/3FFF on timeline 1'),
     });
   });
@@ -75,7 +75,7 @@ describe('the choice of a candidate', () => {
   it('takes nobody while one of two members of ANY 1 is missing', () => {
     const state = serving(['a', 'b'], { term: 2 });
     const choice = choose(situation(state, frozen(state, { a: '0/5000' })), true);
-    expect(choice).toEqual({ kind: 'nobody', missing: 'the newest data is on p or on a and b; start p or b' });
+    expect(choice).toEqual({ kind: 'none', missing: 'the newest data is on p or on a and b; start p or b' });
   });
 
   it('counts no promise of an older term and no unknown position (S6)', () => {
@@ -94,14 +94,12 @@ describe('the choice of a candidate', () => {
     ['it is being stopped itself (S18)', { stopping: true }],
   ])('leaves a replica out when %s', (_why, part) => {
     const state = serving(['a']);
-    expect(choose(situation(state, observation([gone('p'), replicaView(state, 'a', part)])), false).kind).toBe(
-      'nobody',
-    );
+    expect(choose(situation(state, observation([gone('p'), replicaView(state, 'a', part)])), false).kind).toBe('none');
   });
 
   it('leaves a replica out whose leadership was recorded and never opened (S3)', () => {
     const state = serving(['a'], { ledger: [entry(), entry({ term: 2, node: 'a', dataId: '1:a', opened: false })] });
-    expect(choose(situation(state, observation([gone('p'), replicaView(state, 'a')])), false).kind).toBe('nobody');
+    expect(choose(situation(state, observation([gone('p'), replicaView(state, 'a')])), false).kind).toBe('none');
   });
 });
 

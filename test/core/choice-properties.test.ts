@@ -62,7 +62,7 @@ describe('a candidate', () => {
         const choice = pick(situation(state, observation([gone('p'), ...views], { watch }), NOW_MS, policy), true);
         const there = position.filter((_, i) => up[i] === true);
         const best = Math.max(0, ...there);
-        if (there.length === 0 || newest - best > policy.maxLagBytes) expect(choice.kind).toBe('nobody');
+        if (there.length === 0 || newest - best > policy.maxLagBytes) expect(choice.kind).toBe('none');
         else {
           const node = choice.kind === 'candidate' ? choice.node : '';
           expect(position[NAMES.indexOf(node)]).toBe(best);

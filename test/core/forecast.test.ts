@@ -53,7 +53,7 @@ describe('if the leader died now', () => {
     const paused = { ...serving(['a']), pause: PAUSE };
     expect(forecast(paused, seen(paused, 'a'))).toMatchObject({ takesOver: null, loss: 'none' });
     expect(forecast(paused, seen(paused, 'a')).sentence).toBe(
-      'nobody takes over, because automatic changes of leader are paused until 2026-12-01T10:00:00Z (new disks): writes wait; without that a would',
+      'no node takes over, because automatic changes of leader are paused until 2026-12-01T10:00:00Z (new disks): writes wait; without that a would',
     );
     const state = serving(['a']);
     const observing = forecast(state, seen(state, 'a'), { failoverMode: 'observe' });
@@ -83,7 +83,7 @@ describe('what a request would do', () => {
     expect(ask({ kind: 'pause', pause: PAUSE }).message).toContain('until 2026-12-01T10:00:00Z');
     expect(ask({ kind: 'resume', by: 'person' })).toEqual({ done: false, message: 'nothing is paused' });
     expect(ask({ kind: 'resume', by: 'person' }, { ...state, pause: PAUSE })).toMatchObject({ done: true });
-    expect(ask({ kind: 'rebuild', node: 'a' }).message).toContain('p is alone, and nobody could take over');
+    expect(ask({ kind: 'rebuild', node: 'a' }).message).toContain('p is alone, and no node could take over');
     expect(ask({ kind: 'rebuild', node: 'p' })).toMatchObject({
       done: false,
       message: expect.stringContaining('p leads'),

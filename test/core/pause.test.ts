@@ -24,7 +24,7 @@ describe('a pause', () => {
     const state = serving(['a']);
     const begun = decided(state, seen(state, { request: { kind: 'pause', pause: PAUSE } }));
     expect(begun).toMatchObject({ code: 'PAUSE_BEGUN', state: { pause: PAUSE } });
-    expect(begun.reason).toContain('until somebody resumes: new disks');
+    expect(begun.reason).toContain('until a person resumes it: new disks');
     const stored = parseState(printState(begun.state));
     expect(stored?.pause).toEqual(PAUSE);
     const ended = decided(begun.state, seen(begun.state, { request: { kind: 'resume', by: 'expired' } }));

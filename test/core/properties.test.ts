@@ -71,7 +71,7 @@ describe('quorum arithmetic', () => {
         );
         const choice = choose(situation(state, observation([gone('p'), ...views])), true);
         const alive = up.filter(Boolean).length;
-        if (alive < members.length - k + 1) expect(choice.kind).toBe('nobody');
+        if (alive < members.length - k + 1) expect(choice.kind).toBe('none');
         else {
           expect(choice.kind).toBe('candidate');
           const node = choice.kind === 'candidate' ? choice.node : '';
@@ -89,7 +89,7 @@ describe('quorum arithmetic', () => {
         const counted = { leader: 'p', k, members };
         const state = serving(members, { joint: aloneLast ? [counted, alone] : [alone, counted] }, k);
         const views = members.map((m) => replicaView(state, m));
-        expect(choose(situation(state, observation([gone('p'), ...views])), false).kind).toBe('nobody');
+        expect(choose(situation(state, observation([gone('p'), ...views])), false).kind).toBe('none');
       }),
     );
   });

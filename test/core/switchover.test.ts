@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { decide } from '../../failover/core/decide';
-import { DRAIN_MS, STOP_LIMIT_MS } from '../../failover/core/facts/readiness';
+import { DRAIN_MS, GENTLE_LIMIT_MS, STOP_LIMIT_MS } from '../../failover/core/facts/readiness';
 import { newWatch } from '../../failover/core/facts/watch';
 import { HOLD_LIMIT_MS, PREPARE_LIMIT_MS } from '../../failover/core/procedures/switchover';
 import type { Action, ClusterState, LeaderPlan } from '../../failover/core/state/cluster';
@@ -154,6 +154,61 @@ describe('switchback', () => {
       code: 'SWITCHBACK',
       state: { activity: { kind: 'preparing', plan: { to: 'a', by: 'switchback' } } },
     });
+  });
+
+  /** The preferred node could have the lead back since `dueMs`, and a transaction on the leader is this old. */
+  const busy = (dueMs: number, oldTransactionMs: number | null) => {
+    const given = run(state, observation(views(state), { haproxy: ON_SECOND })).state;
+    const seen = [
+      replicaView(given, 'a'),
+      leaderView(given, { lead: { ...leaderView(given).status?.lead, oldTransactionMs } }),
+    ];
+    const watch = ready(policy.switchbackAfterMs + dueMs);
+    const certificate = { node: 'p', term: 1, epoch: '1@1' };
+    return run(given, observation(seen, { watch, certificate, haproxy: ON_SECOND }), policy);
+  };
+
+  it('waits for a moment in which no transaction is old, and says so', () => {
+    const waits = busy(5_000, 90_000);
+    expect(waits.code).toBe('STEADY');
+    expect(waits.reason).toContain('a gets the lead back when no transaction is older than a second');
+    expect(busy(5_000, null).code).toBe('SWITCHBACK');
+  });
+
+  it('is put off when that moment does not come, and then waits twice as long', () => {
+    expect(busy(policy.switchbackLimitMs - 1, 90_000).code).toBe('STEADY');
+    const put = busy(policy.switchbackLimitMs, 90_000);
+    expect(put).toMatchObject({ code: 'SWITCHBACK_PUT_OFF', state: { switchbacks: 1, activity: { kind: 'serving' } } });
+  });
+
+  it('is called off when a transaction becomes old while the leader prepares', () => {
+    const preparing = serving(['a'], {
+      activity: { kind: 'preparing', plan: { kind: 'switchover', to: 'a', by: 'switchback', stage: 'prepare' } },
+    });
+    const lead = { ...leaderView(preparing).status?.lead, oldTransactionMs: 1_500 };
+    const decision = run(
+      preparing,
+      observation([leaderView(preparing, { lead }), replicaView(preparing, 'a')]),
+      policy,
+    );
+    expect(decision).toMatchObject({ code: 'SWITCHOVER_ABORTED', state: { activity: { kind: 'serving' } } });
+  });
+
+  it('cuts no transaction: it is called off when one does not end', () => {
+    const activity = { kind: 'handover', candidate: 'a', planned: true, gentle: true } as const;
+    const leaving = serving(['a'], { activity });
+    const primary = leaderView(leaving, { done: false, postgres: { state: 'primary' } });
+    const at = (ms: number) =>
+      run(leaving, observation([primary, replicaView(leaving, 'a')], { watch: since(ms), haproxy: CLOSED }), policy);
+    expect(at(GENTLE_LIMIT_MS - 1).code).toBe('HANDING_OVER');
+    expect(at(GENTLE_LIMIT_MS)).toMatchObject({ code: 'SWITCHOVER_ABORTED', state: { activity: { kind: 'serving' } } });
+    const held = serving(['a'], {
+      activity: { kind: 'preparing', plan: { kind: 'switchover', to: 'a', by: 'switchback', stage: 'hold' } },
+    });
+    const told = run(held, observation(pair(held, standby('0/5000')), { haproxy: CLOSED }), policy);
+    expect(told).toMatchObject({ code: 'SWITCHOVER_STOP', state: { activity: { gentle: true } } });
+    expect(orderOf(told.actions, 'p')).toEqual({ kind: 'stop', drainMs: STOP_LIMIT_MS });
+    expect(GENTLE_LIMIT_MS).toBeLessThan(STOP_LIMIT_MS);
   });
 });
 

@@ -17,6 +17,7 @@ export const POLICY: Policy = {
   startGraceMs: 10_000,
   switchback: false,
   switchbackAfterMs: 30_000,
+  switchbackLimitMs: 600_000,
 };
 
 export type StatusPart = Partial<Omit<Status, 'postgres' | 'lead'>> & {

@@ -567,6 +567,7 @@ const POLICY: Policy = {
   startGraceMs: 1_000,
   switchback: false,
   switchbackAfterMs: 30_000,
+  switchbackLimitMs: 600_000,
 };
 /** Settings of a stack, beside its nodes, for monitors whose keepers do nothing with them. */
 export const SETTINGS = {

@@ -70,7 +70,13 @@ class Monitor {
       nodes: NODES,
       policy: {
         ...{ hangTimeoutMs: 2_000, syncMode: 'synchronous', onNoReplica: 'continue', syncCount: 1, maxLagBytes: 16e6 },
-        ...{ readFallback: true, startGraceMs: 10_000, switchback: false, switchbackAfterMs: 30_000 },
+        ...{
+          readFallback: true,
+          startGraceMs: 10_000,
+          switchback: false,
+          switchbackAfterMs: 30_000,
+          switchbackLimitMs: 600_000,
+        },
       },
       clusterKey: KEY,
       settings: { ...SETTINGS, rebuildInPlace },

@@ -160,7 +160,7 @@ describe('a pause', () => {
   });
   const code = () => world.monitor?.decision?.code;
 
-  it('leaves the lead where it is when the leader dies, over a restart of the monitor, until somebody resumes', async () => {
+  it('leaves the lead where it is when the leader dies, over a restart of the monitor, until a person resumes it', async () => {
     await cluster(['p', 'a']);
     expect(await world.ask(pause(null))).toMatchObject({ done: true });
     await restartMonitor(world);

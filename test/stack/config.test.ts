@@ -49,6 +49,7 @@ describe('the config', () => {
         startGraceMs: 10_000,
         switchback: true,
         switchbackAfterMs: 30_000,
+        switchbackLimitMs: 600_000,
         rebuildInPlace: false,
         failoverMode: 'automatic',
         logFormat: 'text',
@@ -99,6 +100,7 @@ describe('a refused value', () => {
     ['startGrace', ['-1s', '601s']],
     ['switchback', ['off', '']],
     ['switchbackAfter', ['999ms', '61m', '30']],
+    ['switchbackLimit', ['999ms', '61m', '30']],
     ['rebuildInPlace', ['yes', '']],
     ['failoverMode', ['off', 'manual', '']],
     ['logFormat', ['xml', '']],
@@ -113,7 +115,7 @@ describe('a refused value', () => {
   });
 
   it('has a test for every key', () => {
-    expect(Object.keys(keys)).toHaveLength(38);
+    expect(Object.keys(keys)).toHaveLength(39);
   });
 
   it('of the password is never shown', () => {
@@ -152,6 +154,7 @@ describe('an accepted value', () => {
     ['startGrace', '0s', 0],
     ['switchback', 'false', false],
     ['switchbackAfter', '60m', 3_600_000],
+    ['switchbackLimit', '60m', 3_600_000],
     ['postgresSettings', '{}', {}],
     ['postgresSettings', '{"work_mem":"8MB","jit":false}', { jit: 'off', work_mem: '8MB' }],
     ['postgresSettings', '{"max_connections":250}', { max_connections: '250' }],

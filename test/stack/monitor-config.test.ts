@@ -20,6 +20,7 @@ it("gives the monitor its policy in milliseconds and bytes, and the keepers' set
     startGraceMs: 60_000,
     switchback: true,
     switchbackAfterMs: 30_000,
+    switchbackLimitMs: 600_000,
     failoverMode: 'automatic',
   });
   expect(config.settings).toMatchObject({ rebuildInPlace: true, postgresSettings: { work_mem: '8MB' } });

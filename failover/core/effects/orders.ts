@@ -6,7 +6,7 @@
 import type { RejoinMethod } from '../../contract/messages';
 import { COPY_TRIES_MAX, type Follow, isCopy, isTakenForBroken, leaveFirst, oneCopyAtATime } from '../facts/copying';
 import { hasStrangeHistory, rejoinMethod } from '../facts/ledger';
-import { DRAIN_MS, LEAVE_MS } from '../facts/readiness';
+import { DRAIN_MS, LEAVE_MS, STOP_LIMIT_MS } from '../facts/readiness';
 import type { Situation } from '../facts/situation';
 import { mustBeCopied } from '../facts/sync-set';
 import { isPrimary } from '../facts/view';
@@ -77,6 +77,8 @@ function targetOf(s: Situation, node: string): Target | null {
     case 'handover':
       if (node !== s.state.leader) return null;
       if (activity.cutOff === true) return { kind: 'stop' };
+      // A switchback is called off long before this limit, so no session is cut.
+      if (activity.gentle === true) return { kind: 'stop', drainMs: STOP_LIMIT_MS };
       return { kind: 'stop', drainMs: activity.planned === true ? DRAIN_MS : LEAVE_MS };
     case 'restart':
       return node === s.state.leader ? { kind: 'stop', drainMs: DRAIN_MS } : null;

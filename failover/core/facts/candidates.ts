@@ -45,7 +45,7 @@ export type Choice =
   /** Enough members are there, but some of them have not promised yet. `nodes` have to promise. */
   | { kind: 'freeze'; nodes: string[] }
   /** No node can be promoted without losing acknowledged writes. `missing` says which nodes would change that. */
-  | { kind: 'nobody'; missing: string };
+  | { kind: 'none'; missing: string };
 
 /** The nodes of which one can take over; none when no node can be promoted. */
 export function nodesOf(choice: Choice): string[] {
@@ -105,9 +105,9 @@ export const choose = seam((s: Situation, promised: boolean, prefer?: string): C
   const configs = s.state.joint;
   const members = [...new Set(configs.flatMap((c) => c.members))].filter((m) => m !== old);
   const eligible = members.filter((m) => absence(s, m) === null);
-  if (configs.length === 0) return { kind: 'nobody', missing: 'no node is known to hold the data' };
+  if (configs.length === 0) return { kind: 'none', missing: 'no node is known to hold the data' };
   const few = configs.find((c) => !hasQuorum(c, eligible));
-  if (few !== undefined) return { kind: 'nobody', missing: missingOf(s, few, eligible) };
+  if (few !== undefined) return { kind: 'none', missing: missingOf(s, few, eligible) };
   if (configs.every((c) => quorum(c) === 1)) {
     const common = eligible.filter((m) => configs.every((c) => c.members.includes(m)));
     const best = mostAdvanced(s, preferReached(s, common), prefer);
@@ -129,7 +129,7 @@ function chooseNear(s: Situation, promised: boolean, prefer?: string): Choice {
   const names = Object.keys(s.state.members).filter((n) => n !== s.state.leader);
   const eligible = names.filter((n) => absence(s, n) === null);
   const near = eligible.filter((n) => isNear(s, n));
-  if (near.length === 0) return { kind: 'nobody', missing: missingNear(s, eligible) };
+  if (near.length === 0) return { kind: 'none', missing: missingNear(s, eligible) };
   // Positions are compared only when no node follows the old leader any more, because they could still grow.
   const node = promised && eligible.every((n) => hasVote(s, s.status(n))) ? mostAdvanced(s, near, prefer) : null;
   return node === null ? { kind: 'freeze', nodes: eligible } : { kind: 'candidate', node };

@@ -30,9 +30,9 @@ export const holdOf = seam((s: Situation): Hold | null => {
   return { code: 'OBSERVED', words: 'failoverMode is observe', remedy: 'set failoverMode to automatic' };
 });
 
-/** The end of a pause in words: `until 2026-11-28T10:00:00Z`, or `until somebody resumes`. */
+/** The end of a pause in words: `until 2026-11-28T10:00:00Z`, or `until a person resumes it`. */
 export function untilOf({ untilWallMs }: Pause): string {
-  if (untilWallMs === null) return 'until somebody resumes';
+  if (untilWallMs === null) return 'until a person resumes it';
   return `until ${new Date(untilWallMs).toISOString().replace(/\.\d+Z$/, 'Z')}`;
 }
 

@@ -13,6 +13,8 @@ import { isReady } from './sync-set';
 
 /** How long running transactions have to end before the keeper ends their sessions, ms. */
 export const DRAIN_MS = 5_000;
+/** How long a switchback waits for running transactions, which it does not cut, before it is called off, ms. */
+export const GENTLE_LIMIT_MS = 2_000;
 /**
  * Like {@link DRAIN_MS}, for a leader whose container was told to stop, ms: enough for logins in progress and short
  * statements.
@@ -59,7 +61,7 @@ export function candidateTrouble(s: Situation, node: string): string | null {
   if (!isReady(s, node)) return `${node} is not a healthy standby that streams from ${leader}`;
   if (!isCounted(s, node)) return `${node} is not counted for acknowledged writes yet`;
   const choice = pick(s, false);
-  return choice.kind === 'nobody' ? choice.missing : null;
+  return choice.kind === 'none' ? choice.missing : null;
 }
 
 /** Why the cluster cannot hand over at all now; null when it can. */

@@ -76,7 +76,7 @@ export function without<T>(record: Readonly<Record<string, T>> | undefined, node
 /** `a`, `a and b`, `a, b and c`. */
 export function list(names: readonly string[]): string {
   const last = names.at(-1);
-  if (last === undefined) return 'nobody';
+  if (last === undefined) return 'no node';
   return names.length === 1 ? last : `${names.slice(0, -1).join(', ')} and ${last}`;
 }
 

@@ -120,9 +120,18 @@ export function keptTheLead(s: Situation): boolean {
  * not kept (S25). The number of those is stored, so that a restart of the monitor does not shorten the wait.
  */
 export const mayReturn = seam((s: Situation): boolean => {
+  const dueMs = returnDueMs(s);
+  return dueMs !== null && dueMs >= 0;
+});
+
+/** For how long the switchback has been due, ms; negative: it is due later; null: it is not to come. */
+export function returnDueMs(s: Situation): number | null {
   const { watch } = s.observation;
-  if (!s.policy.switchback || watch.preferredSinceMs === null) return false;
+  if (!s.policy.switchback || watch.preferredSinceMs === null) return null;
   const waitMs = s.policy.switchbackAfterMs * 2 ** Math.min(s.state.switchbacks ?? 0, DOUBLINGS_MAX);
   const sinceMs = Math.max(watch.preferredSinceMs, watch.returningAtMs ?? watch.preferredSinceMs);
-  return s.nowMs - sinceMs >= waitMs;
-});
+  return s.nowMs - sinceMs - waitMs;
+}
+
+/** Age of the oldest client transaction on the leader, ms; null: none is older than a second. */
+export const oldTransactionMs = (s: Situation): number | null => s.status(s.leader)?.lead?.oldTransactionMs ?? null;

@@ -44,7 +44,7 @@ export const elected = during('elect', (s, { cause, prefer }) => {
 export const electedLeaderBack = during('elect', (s) => {
   if (!canLeadAgain(s)) return null;
   const { leader } = s;
-  const waits = pick(s, true).kind !== 'nobody';
+  const waits = pick(s, true).kind !== 'none';
   const sinceMs = Math.max(s.view(leader).changedAtMs, s.observation.watch.stepSinceMs);
   if (waits && s.nowMs - sinceMs < PROMISE_PATIENCE_MS) return null;
   const state = promote(s, leader, 'LEADER_BACK');
@@ -53,7 +53,7 @@ export const electedLeaderBack = during('elect', (s) => {
 
 export const electing = during('elect', (s) => {
   const choice = pick(s, true);
-  if (choice.kind === 'nobody') {
+  if (choice.kind === 'none') {
     const remedy = acceptLossRemedy(s);
     return { code: 'NO_CANDIDATE', level: 'WARN', reason: `writes wait: ${choice.missing}${remedy}` };
   }

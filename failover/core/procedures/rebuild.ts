@@ -20,7 +20,7 @@ export function rebuildAsked(s: Situation): Plan | null {
   const { request } = s.observation;
   if (request?.kind !== 'rebuild' || rebuildRefusal(s, request.node) !== null) return null;
   const state = workOn({ ...s.state, ...begunRequest(s) }, { kind: 'rebuild', node: request.node });
-  return { state, reason: `${request.node} is to be copied anew; at first nobody waits for it any more` };
+  return { state, reason: `${request.node} is to be copied anew; first, no write waits for it any more` };
 }
 
 export function rebuildBegun(s: Situation): Plan | null {

@@ -12,6 +12,7 @@ import { begunRequest } from '../facts/requests';
 import type { Situation } from '../facts/situation';
 import { isProven, wantedConfig, withConfig } from '../facts/sync-set';
 import { list } from '../facts/view';
+import { mayReturn, oldTransactionMs } from '../facts/watch';
 import type { Plan } from '../rule';
 import type { Action } from '../state/cluster';
 import { change, giveUp, promoteNext } from '../transitions';
@@ -19,8 +20,8 @@ import { settingsReason } from './settings-roll';
 
 export function stopHeldBack(s: Situation): Plan | null {
   const hold = holdOf(s);
-  if (servingHealth(s)?.kind !== 'stopping' || hold === null || pick(s, false).kind === 'nobody') return null;
-  const reason = `${s.leader} was told to stop; ${hold.words}, so nobody takes over and writes wait for its return`;
+  if (servingHealth(s)?.kind !== 'stopping' || hold === null || pick(s, false).kind === 'none') return null;
+  const reason = `${s.leader} was told to stop; ${hold.words}, so no node takes over, and writes wait for its return`;
   return { code: hold.code, reason };
 }
 
@@ -35,7 +36,7 @@ export function handoverBegun(s: Situation): Plan | null {
 export function leaderStopping(s: Situation): Plan | null {
   const health = servingHealth(s);
   if (health?.kind !== 'stopping' || health.serves) return null;
-  return { reason: `${s.leader} stops and nobody can take over: ${missing(s)}` };
+  return { reason: `${s.leader} stops and no node can take over: ${missing(s)}` };
 }
 
 export function leaderLost(s: Situation): Plan | null {
@@ -112,9 +113,9 @@ export function haproxyCutOff(s: Situation): Plan | null {
 export function syncProven(s: Situation): Plan | null {
   const { ordered } = s;
   if (s.state.joint.length < 2 || ordered === undefined || !isProven(s)) return null;
-  const whom = ordered.k === 0 ? 'nobody: it is alone' : `${ordered.k} of ${list(ordered.members)}`;
+  const how = ordered.k === 0 ? 'alone' : `after ${ordered.k} of ${list(ordered.members)}`;
   const state = change(s.state, { joint: [ordered] });
-  return { state, reason: `${ordered.leader} acknowledges writes after ${whom}` };
+  return { state, reason: `${ordered.leader} acknowledges writes ${how}` };
 }
 
 export function syncChange(s: Situation): Plan | null {
@@ -128,7 +129,7 @@ export function syncChange(s: Situation): Plan | null {
 
 export function leaderLeaving(s: Situation): Plan | null {
   if (servingHealth(s)?.kind !== 'stopping') return null;
-  return { reason: `${s.leader} was told to stop and serves until somebody can take over: ${missing(s)}` };
+  return { reason: `${s.leader} was told to stop and serves until a node can take over: ${missing(s)}` };
 }
 
 export function reopening(s: Situation): Plan | null {
@@ -149,7 +150,7 @@ function restsAfterCrash(s: Situation): boolean {
 /** Tells people why no node can be promoted. */
 function missing(s: Situation): string {
   const choice = pick(s, false);
-  return choice.kind === 'nobody' ? choice.missing : 'no candidate';
+  return choice.kind === 'none' ? choice.missing : 'no candidate';
 }
 
 export function steady(s: Situation): Plan {
@@ -161,12 +162,14 @@ export function steady(s: Situation): Plan {
   if (s.state.joint.length > 1) parts.push('a change of the sync set is being put in force');
   else if (ordered !== undefined && ordered.k > 0)
     parts.push(`writes wait for ${ordered.k} of ${list(ordered.members)}`);
-  else if (others.length > 0) parts.push('alone, writes wait for nobody');
+  else if (others.length > 0) parts.push('alone, writes wait for no standby');
   if (isUnreached(s, leader)) parts.push('HAProxy does not reach it');
   if (leader === s.observation.retiring)
     parts.push('it is not declared any more and hands over when a standby is ready');
   const hold = holdOf(s);
   if (hold !== null) parts.push(hold.words);
+  if (mayReturn(s) && oldTransactionMs(s) !== null)
+    parts.push(`${s.names[0]} gets the lead back when no transaction is older than a second`);
   const settings = settingsReason(s);
   if (settings !== null) parts.push(settings);
   if (rejoining.length > 0) parts.push(`${list(rejoining)} is getting ready`);

@@ -10,6 +10,7 @@ import { holdOf } from '../facts/hold';
 import {
   candidateTrouble,
   clusterTrouble,
+  GENTLE_LIMIT_MS,
   isLevel,
   lagBytes,
   STOP_LIMIT_MS,
@@ -17,7 +18,7 @@ import {
 } from '../facts/readiness';
 import { abortedRequest, begunRequest } from '../facts/requests';
 import type { Situation } from '../facts/situation';
-import { keptTheLead, mayReturn } from '../facts/watch';
+import { keptTheLead, mayReturn, oldTransactionMs, returnDueMs } from '../facts/watch';
 import { during, type Plan } from '../rule';
 import { type ClusterState, type LeaderPlan, type Switchover, switchoverOf } from '../state/cluster';
 import { change, elect, giveUp, prepare } from '../transitions';
@@ -28,13 +29,15 @@ export const PREPARE_LIMIT_MS = 60_000;
 export const HOLD_LIMIT_MS = 2_000;
 
 /** Rows of a hand-over: the leader has been told to stop. */
-export const handoverAborted = during('handover', (s, { candidate, planned }) => {
+export const handoverAborted = during('handover', (s, { candidate, planned, gentle }) => {
   if (planned !== true) return null;
   const { leader } = s;
   if (s.status(leader)?.postgres.state !== 'primary') return null;
-  const lost = pick(s, false).kind === 'nobody';
-  if (!lost && s.stepMs < STOP_LIMIT_MS) return null;
-  const why = lost ? `${candidate} is lost` : `${leader} did not stop within ${STOP_LIMIT_MS} ms`;
+  const lost = pick(s, false).kind === 'none';
+  const limitMs = gentle === true ? GENTLE_LIMIT_MS : STOP_LIMIT_MS;
+  if (!lost && s.stepMs < limitMs) return null;
+  const late = gentle === true ? `transactions on ${leader} did not end` : `${leader} did not stop`;
+  const why = lost ? `${candidate} is lost` : `${late} within ${limitMs} ms`;
   const reason = `${why}; ${leader} goes on leading`;
   return { state: change(s.state, { activity: { kind: 'serving' }, ...abortedRequest(s.state, reason) }), reason };
 });
@@ -64,7 +67,8 @@ export function switchoverStop(s: Situation): Plan | null {
   const { reachable, closed } = s.observation.haproxy;
   const candidate = switchover.to;
   if (!reachable || !closed || !isLevel(s, candidate)) return null;
-  const state = change(s.state, { activity: { kind: 'handover', candidate, planned: true } });
+  const gentle = switchover.by === 'switchback' ? true : undefined;
+  const state = change(s.state, { activity: { kind: 'handover', candidate, planned: true, gentle } });
   return { state, reason: `${s.leader} lets its clients finish and stops, then ${candidate} takes over` };
 }
 
@@ -74,6 +78,7 @@ function abortReason(s: Situation): string | null {
   const { to, by, stage } = switchover;
   const hold = by === 'person' ? null : holdOf(s);
   if (hold !== null) return hold.words;
+  if (by === 'switchback' && oldTransactionMs(s) !== null) return `a transaction on ${s.leader} has become old`;
   return candidateTrouble(s, to) ?? preparedTrouble(s, stage, `${to} did not get level`);
 }
 
@@ -119,9 +124,18 @@ export function switchoverBegun(s: Situation): Plan | null {
   return begin({ ...s.state, ...begunRequest(s) }, target.node, 'person', 'a switchover was asked for');
 }
 
+/** A switchback is of no urgency, so it cuts no transaction: one that does not end in time puts it off (S25). */
+export function switchbackPutOff(s: Situation): Plan | null {
+  if (holdOf(s) !== null || !mayReturn(s) || oldTransactionMs(s) === null) return null;
+  if ((returnDueMs(s) ?? 0) < s.policy.switchbackLimitMs) return null;
+  const limit = `${s.policy.switchbackLimitMs / 1_000} s`;
+  const reason = `transactions on ${s.leader} left no quiet moment within ${limit}, so ${s.names[0]} gets the lead back later`;
+  return { state: change(s.state, { switchbacks: (s.state.switchbacks ?? 0) + 1 }), reason };
+}
+
 export function switchback(s: Situation): Plan | null {
   const [preferred] = s.names;
-  if (preferred === undefined || holdOf(s) !== null || !mayReturn(s)) return null;
+  if (preferred === undefined || holdOf(s) !== null || !mayReturn(s) || oldTransactionMs(s) !== null) return null;
   const target = switchoverTarget(s, preferred);
   if (!('node' in target)) return null;
   // The switchback is counted before it is tried, so that the next one waits longer however this one ends, even if the

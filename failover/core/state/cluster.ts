@@ -55,12 +55,14 @@ const Activity = z.discriminatedUnion('kind', [
   /**
    * The leader shuts down cleanly, then `candidate` is promoted. With `planned` the leader's clients may first finish
    * their transactions, unless HAProxy cannot reach the leader (`cutOff`), which cuts those clients off.
+   * A switchback (`gentle`) cuts no transaction: it is called off instead.
    */
   z.object({
     kind: z.literal('handover'),
     candidate: z.string(),
     planned: z.boolean().optional(),
     cutOff: z.boolean().optional(),
+    gentle: z.boolean().optional(),
   }),
   /** The leader shuts down cleanly and leads again, in the next term, with settings that need a restart (S23). */
   z.object({ kind: z.literal('restart') }),
