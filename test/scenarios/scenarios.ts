@@ -47,7 +47,7 @@ export const SCENARIOS: Readonly<Record<string, Scenario>> = {
   },
   'pause-killed': {
     rules: 'Promise: a pause holds back every automatic change of leader',
-    title: 'The primary dies in a pause: nobody takes over, until somebody resumes',
+    title: 'The primary dies in a pause: no node takes over, until a person resumes it',
     play: [
       'pause, "new disks"; docker kill primary; it is said who could take over; 20000 ms pass; what is open, or held?',
       'resume; writes go to replica-1; docker start primary; primary follows replica-1 and is counted again',
@@ -684,7 +684,7 @@ export const SCENARIOS: Readonly<Record<string, Scenario>> = {
     policy: { switchback: true },
     play: async (t) => {
       await t.plays('packets between haproxy and primary are lost; writes go to replica-1; 20000 ms pass');
-      t.fact(`20 s later writes go to ${t.open() ?? 'nobody'}: what HAProxy does not reach gets no lead back`);
+      t.fact(`20 s later writes go to ${t.open() ?? 'no node'}: what HAProxy does not reach gets no lead back`);
       await t.plays('the network is whole again; writes go to primary again');
     },
   },

@@ -156,14 +156,14 @@ const answer =
   async (t) =>
     t.fact(words(t));
 
-/** What a person asks for; without a number of seconds, until somebody resumes. */
+/** What a person asks for; without a number of seconds, until a person resumes it. */
 function pauseFor(t: Tale, seconds: string | undefined): Asked {
   const sinceWallMs = t.world.wallMs();
   const untilWallMs = seconds === undefined ? null : sinceWallMs + 1_000 * Number(seconds);
   return { kind: 'pause', pause: { reason: 'new disks', sinceWallMs, untilWallMs } };
 }
 
-const open = (t: Tale, otherwise = 'nobody') => t.open() ?? otherwise;
+const open = (t: Tale, otherwise = 'no node') => t.open() ?? otherwise;
 
 const DOCKER = ['kill', 'start', 'stop', 'pause', 'unpause'] as const;
 
