@@ -8,12 +8,14 @@
  * was answered or closed. A client that was answered leaves. Times are ms since 1970.
  */
 
-import { connect, createServer, type Socket } from 'node:net';
+import { connect, createServer } from 'node:net';
 import { epochMs } from '../rig/wait';
 
-/** So many are begun at once; HAProxy's backlog takes no more than some thousand. */
-const BATCH = 100;
-const BATCH_EVERY_MS = 5;
+/**
+ * So many connect at once. HAProxy's backlog takes some thousand; on a slow machine a client beyond that is first heard
+ * when it repeats its SYN, seconds later.
+ */
+const AT_ONCE = 200;
 
 const say = (event: object) => console.log(JSON.stringify(event));
 
@@ -26,7 +28,7 @@ function dial(host: string, port: number, count: number): void {
   const over = () => {
     if (answered + closed === count) say({ what: 'over', atMs: epochMs(), answered, closed, livesMs });
   };
-  const one = (): Socket => {
+  const one = () => {
     const fromMs = epochMs();
     let isAnswered = false;
     let isConnected = false;
@@ -35,6 +37,7 @@ function dial(host: string, port: number, count: number): void {
       isConnected = true;
       connected += 1;
       socket.write('hello\n');
+      dialMore();
       settled();
     });
     socket.once('data', () => {
@@ -49,20 +52,19 @@ function dial(host: string, port: number, count: number): void {
         closed += 1;
         if (isConnected) connected -= 1;
         livesMs.push(epochMs() - fromMs);
+        dialMore();
         settled();
       }
       over();
     });
-    return socket;
   };
-  const batch = () => {
-    for (let i = 0; i < BATCH && begun < count; i++) {
+  const dialMore = () => {
+    while (begun < count && begun - connected - closed < AT_ONCE) {
       begun += 1;
       one();
     }
-    if (begun < count) setTimeout(batch, BATCH_EVERY_MS);
   };
-  batch();
+  dialMore();
 }
 
 function serve(host: string, port: number, name: string): void {

@@ -441,7 +441,7 @@ export const MUTATIONS: Readonly<Record<string, Mutation>> = {
     what: 'a standby starts with fewer connections than its leader has',
     run: { faults: ['changeSettings'], seeds: 30 },
     shows: /^(NO WAY OUT|NOT (HEALED|IDENTICAL)|SETTINGS NOT IN FORCE)/,
-    apply: () => replace(Tunables.prototype, 'floored', () => () => []),
+    apply: () => replace(Tunables.prototype, 'lower', () => () => []),
   },
   S25: {
     what: 'the preferred node gets the lead back as soon as ever, however often it has lost it again',
