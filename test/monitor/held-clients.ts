@@ -1,7 +1,7 @@
 /**
  * Many clients, or the server that they reach, in a process of their own:
  *
- *     tsx held-clients.ts dial <host> <port> <count>
+ *     tsx held-clients.ts dial <host> <port> <count> <first local port>
  *     tsx held-clients.ts serve <host> <port> <name>
  *
  * Prints lines of JSON: `connected` whenever every client is let in or closed, `first` with the first answer, `over` when each
@@ -15,11 +15,15 @@ import { epochMs } from '../rig/wait';
  * So many connect at once. HAProxy's backlog takes some thousand; on a slow machine a client beyond that is first heard
  * when it repeats its SYN, seconds later.
  */
-const AT_ONCE = 200;
+const AT_ONCE = 1_000;
 
 const say = (event: object) => console.log(JSON.stringify(event));
 
-function dial(host: string, port: number, count: number): void {
+/**
+ * Each client has a local port that no earlier one had. HAProxy's side of a connection that HAProxy closed rests in
+ * TIME_WAIT, and drops the SYN of a client that comes from the same port.
+ */
+function dial(host: string, port: number, count: number, firstPort: number): void {
   let [begun, connected, answered, closed] = [0, 0, 0, 0];
   const livesMs: number[] = [];
   const settled = () => {
@@ -28,11 +32,11 @@ function dial(host: string, port: number, count: number): void {
   const over = () => {
     if (answered + closed === count) say({ what: 'over', atMs: epochMs(), answered, closed, livesMs });
   };
-  const one = () => {
+  const one = (localPort: number) => {
     const fromMs = epochMs();
     let isAnswered = false;
     let isConnected = false;
-    const socket = connect(port, host);
+    const socket = connect({ host, port, localPort });
     socket.once('connect', () => {
       isConnected = true;
       connected += 1;
@@ -60,8 +64,8 @@ function dial(host: string, port: number, count: number): void {
   };
   const dialMore = () => {
     while (begun < count && begun - connected - closed < AT_ONCE) {
+      one(firstPort + begun);
       begun += 1;
-      one();
     }
   };
   dialMore();
@@ -75,6 +79,6 @@ function serve(host: string, port: number, name: string): void {
   server.listen(port, host, () => say({ what: 'listening' }));
 }
 
-const [mode, host = '', port = '', last = ''] = process.argv.slice(2);
-if (mode === 'dial') dial(host, Number(port), Number(last));
+const [mode, host = '', port = '', last = '', firstPort = ''] = process.argv.slice(2);
+if (mode === 'dial') dial(host, Number(port), Number(last), Number(firstPort));
 else serve(host, Number(port), last);
