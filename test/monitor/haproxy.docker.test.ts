@@ -8,13 +8,7 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { Haproxy } from '../../failover/monitor/router/haproxy';
-import {
-  ask,
-  parseEpoch,
-  parseLoads,
-  parseOldWorkers,
-  parseServers,
-} from '../../failover/monitor/router/haproxy-socket';
+import { ask, parseEpoch, parseLoads, parseServers } from '../../failover/monitor/router/haproxy-socket';
 import { PORT_CONNECTIONS_MAX, renderHaproxyConfig } from '../../stack/haproxy-config';
 import { sessionsIn } from '../rig/haproxy-sessions';
 import { epochMs } from '../rig/wait';
@@ -138,15 +132,11 @@ interface ClientsEvent {
 const processes: ChildProcess[] = [];
 /** What a process of held-clients.ts tells. */
 class Clients {
-  /** Local port of the next client; all are below the ports that the kernel gives. */
-  private static nextPort = 10_000;
   private readonly events: ClientsEvent[] = [];
 
   constructor(mode: 'dial' | 'serve', host: string, port: number, last: string | number) {
     const script = join(__dirname, 'held-clients.ts');
-    const words = [mode, host, port, last, Clients.nextPort].map(String);
-    if (mode === 'dial') Clients.nextPort += Number(last);
-    const child = spawn(process.execPath, ['--import', 'tsx', script, ...words], {
+    const child = spawn(process.execPath, ['--import', 'tsx', script, mode, host, String(port), String(last)], {
       stdio: ['ignore', 'pipe', 'inherit'],
     });
     let rest = '';
@@ -598,9 +588,6 @@ describe.skipIf(!isRoot)('the router with a real HAProxy', () => {
     const holdTimeoutMs = 15_000;
     expect(await applyConfig(configWith(holdTimeoutMs))).toBe('reloaded');
     try {
-      // The former worker takes connections for a moment longer. It would hold those for its own time.
-      const processes = () => ask(join(sockets, 'master.sock'), 'show proc', 1_000);
-      await until('the former worker has ended', async () => parseOldWorkers(await processes()).length === 0);
       const made = start();
       made.write(null, A.address);
       made.read([]);

@@ -1,29 +1,23 @@
 /**
  * Many clients, or the server that they reach, in a process of their own:
  *
- *     tsx held-clients.ts dial <host> <port> <count> <first local port>
+ *     tsx held-clients.ts dial <host> <port> <count>
  *     tsx held-clients.ts serve <host> <port> <name>
  *
  * Prints lines of JSON: `connected` whenever every client is let in or closed, `first` with the first answer, `over` when each
  * was answered or closed. A client that was answered leaves. Times are ms since 1970.
  */
 
-import { connect, createServer } from 'node:net';
+import { connect, createServer, type Socket } from 'node:net';
 import { epochMs } from '../rig/wait';
 
-/**
- * So many connect at once. HAProxy's backlog takes some thousand; on a slow machine a client beyond that is first heard
- * when it repeats its SYN, seconds later.
- */
-const AT_ONCE = 1_000;
+/** So many are begun at once; HAProxy's backlog takes no more than some thousand. */
+const BATCH = 100;
+const BATCH_EVERY_MS = 5;
 
 const say = (event: object) => console.log(JSON.stringify(event));
 
-/**
- * Each client has a local port that no earlier one had. HAProxy's side of a connection that HAProxy closed rests in
- * TIME_WAIT, and drops the SYN of a client that comes from the same port.
- */
-function dial(host: string, port: number, count: number, firstPort: number): void {
+function dial(host: string, port: number, count: number): void {
   let [begun, connected, answered, closed] = [0, 0, 0, 0];
   const livesMs: number[] = [];
   const settled = () => {
@@ -32,16 +26,15 @@ function dial(host: string, port: number, count: number, firstPort: number): voi
   const over = () => {
     if (answered + closed === count) say({ what: 'over', atMs: epochMs(), answered, closed, livesMs });
   };
-  const one = (localPort: number) => {
+  const one = (): Socket => {
     const fromMs = epochMs();
     let isAnswered = false;
     let isConnected = false;
-    const socket = connect({ host, port, localPort });
+    const socket = connect(port, host);
     socket.once('connect', () => {
       isConnected = true;
       connected += 1;
       socket.write('hello\n');
-      dialMore();
       settled();
     });
     socket.once('data', () => {
@@ -56,19 +49,20 @@ function dial(host: string, port: number, count: number, firstPort: number): voi
         closed += 1;
         if (isConnected) connected -= 1;
         livesMs.push(epochMs() - fromMs);
-        dialMore();
         settled();
       }
       over();
     });
+    return socket;
   };
-  const dialMore = () => {
-    while (begun < count && begun - connected - closed < AT_ONCE) {
-      one(firstPort + begun);
+  const batch = () => {
+    for (let i = 0; i < BATCH && begun < count; i++) {
       begun += 1;
+      one();
     }
+    if (begun < count) setTimeout(batch, BATCH_EVERY_MS);
   };
-  dialMore();
+  batch();
 }
 
 function serve(host: string, port: number, name: string): void {
@@ -79,6 +73,6 @@ function serve(host: string, port: number, name: string): void {
   server.listen(port, host, () => say({ what: 'listening' }));
 }
 
-const [mode, host = '', port = '', last = '', firstPort = ''] = process.argv.slice(2);
-if (mode === 'dial') dial(host, Number(port), Number(last), Number(firstPort));
+const [mode, host = '', port = '', last = ''] = process.argv.slice(2);
+if (mode === 'dial') dial(host, Number(port), Number(last));
 else serve(host, Number(port), last);
