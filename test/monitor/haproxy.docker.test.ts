@@ -132,11 +132,15 @@ interface ClientsEvent {
 const processes: ChildProcess[] = [];
 /** What a process of held-clients.ts tells. */
 class Clients {
+  /** Local port of the next client; all are below the ports that the kernel gives. */
+  private static nextPort = 6_000;
   private readonly events: ClientsEvent[] = [];
 
   constructor(mode: 'dial' | 'serve', host: string, port: number, last: string | number) {
     const script = join(__dirname, 'held-clients.ts');
-    const child = spawn(process.execPath, ['--import', 'tsx', script, mode, host, String(port), String(last)], {
+    const words = [mode, host, port, last, Clients.nextPort].map(String);
+    if (mode === 'dial') Clients.nextPort += Number(last);
+    const child = spawn(process.execPath, ['--import', 'tsx', script, ...words], {
       stdio: ['ignore', 'pipe', 'inherit'],
     });
     let rest = '';

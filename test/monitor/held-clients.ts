@@ -1,7 +1,7 @@
 /**
  * Many clients, or the server that they reach, in a process of their own:
  *
- *     tsx held-clients.ts dial <host> <port> <count>
+ *     tsx held-clients.ts dial <host> <port> <count> <first local port>
  *     tsx held-clients.ts serve <host> <port> <name>
  *
  * Prints lines of JSON: `connected` whenever every client is let in or closed, `first` with the first answer, `over` when each
@@ -17,7 +17,11 @@ const BATCH_EVERY_MS = 5;
 
 const say = (event: object) => console.log(JSON.stringify(event));
 
-function dial(host: string, port: number, count: number): void {
+/**
+ * Each client has a local port that no earlier one had. HAProxy's side of a connection that HAProxy closed rests in
+ * TIME_WAIT, and drops the SYN of a client that comes from the same port.
+ */
+function dial(host: string, port: number, count: number, firstPort: number): void {
   let [begun, connected, answered, closed] = [0, 0, 0, 0];
   const livesMs: number[] = [];
   const settled = () => {
@@ -26,11 +30,11 @@ function dial(host: string, port: number, count: number): void {
   const over = () => {
     if (answered + closed === count) say({ what: 'over', atMs: epochMs(), answered, closed, livesMs });
   };
-  const one = (): Socket => {
+  const one = (localPort: number): Socket => {
     const fromMs = epochMs();
     let isAnswered = false;
     let isConnected = false;
-    const socket = connect(port, host);
+    const socket = connect({ host, port, localPort });
     socket.once('connect', () => {
       isConnected = true;
       connected += 1;
@@ -57,8 +61,8 @@ function dial(host: string, port: number, count: number): void {
   };
   const batch = () => {
     for (let i = 0; i < BATCH && begun < count; i++) {
+      one(firstPort + begun);
       begun += 1;
-      one();
     }
     if (begun < count) setTimeout(batch, BATCH_EVERY_MS);
   };
@@ -73,6 +77,6 @@ function serve(host: string, port: number, name: string): void {
   server.listen(port, host, () => say({ what: 'listening' }));
 }
 
-const [mode, host = '', port = '', last = ''] = process.argv.slice(2);
-if (mode === 'dial') dial(host, Number(port), Number(last));
+const [mode, host = '', port = '', last = '', firstPort = ''] = process.argv.slice(2);
+if (mode === 'dial') dial(host, Number(port), Number(last), Number(firstPort));
 else serve(host, Number(port), last);
