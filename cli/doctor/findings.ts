@@ -23,6 +23,9 @@ const HOLD_SECONDS_MAX = 3_600;
 const ARCHIVE_SECONDS_MAX = 300;
 /** An unused slot of a person that keeps more write-ahead log than this is named, bytes. */
 const KEPT_BYTES_MAX = 1024 ** 3;
+/** How a person drops an unused slot. */
+const DROP_SLOT =
+  'npm run failover -- psql {name}, then: SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE NOT active, with its name';
 /** Values of `synchronous_commit` that wait for a standby's disk (manual, "Write Ahead Log"). */
 const WAITS_FOR_STANDBY = ['on', 'true', 'yes', '1', 'remote_apply'];
 /** A candidate that was promoted this many times within that time and does not serve fails again and again. */
@@ -539,7 +542,7 @@ const IDLE_SLOTS = first(
         'The replication slot {slot} on {name} has been unused for {time} and keeps dead rows: tables grow, and queries on them get slower.',
       next: isOwn
         ? 'docker start {peer}. If the node is not needed any more: lower replicas, then npm run up.'
-        : 'No node of this stack uses it. npm run failover -- psql {name}, then: SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE NOT active, with its name',
+        : `No node of this stack uses it. ${DROP_SLOT}`,
     }),
   ),
 );
@@ -555,7 +558,7 @@ const KEPT_WAL = first(
       when: ({ isOld }) => isOld,
       sentence:
         'The replication slot {slot} on {name}, which a person made, is not read and keeps {size} of write-ahead log; PostgreSQL gives the slot up at max_slot_wal_keep_size.',
-      next: 'Start the program that reads it, or npm run failover -- psql {name}, then: SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE NOT active, with its name',
+      next: `Start the program that reads it, or ${DROP_SLOT}`,
     }),
   ],
 );

@@ -9,7 +9,7 @@
  * the monitor's ledger.
  */
 import type { FailureCode, LogCode } from '../contract/codes';
-import { inBackground, messageOf } from '../contract/errors';
+import { messageOf } from '../contract/errors';
 import type { KeeperConfig } from '../contract/inputs';
 import { parseLsn } from '../contract/lsn';
 import {
@@ -38,7 +38,7 @@ import {
 } from './ports';
 import { Pursuit } from './pursue';
 import { whyNotLead } from './pursue-lead';
-import type { NoteLevel, Outcome, PursuitHost } from './pursuit-host';
+import { beginCheckpoint, type NoteLevel, type Outcome, type PursuitHost } from './pursuit-host';
 import { noticeByHand } from './rejoining';
 import { Reports } from './reports';
 import type { Facts } from './status';
@@ -414,16 +414,9 @@ export class Keeper implements PursuitHost, Facts, LinkEvents {
   /** Ends early when the checkpoint fails, takes too long, or an order shuts PostgreSQL down meanwhile. */
   private async checkpointBeforeStop(): Promise<void> {
     if (!this.leads) return;
-    let written = false;
-    inBackground(
-      () => this.postgres.checkpoint(),
-      (error) => this.note('warn', 'CHECKPOINT_FAILED', messageOf(error)),
-      () => {
-        written = true;
-      },
-    );
+    const isWritten = beginCheckpoint({ host: this, postgres: this.postgres });
     const deadline = this.clock.nowMs() + CHECKPOINT_LIMIT_MS;
-    while (this.leads && !written && this.clock.nowMs() < deadline) await this.clock.sleep(5);
+    while (this.leads && !isWritten() && this.clock.nowMs() < deadline) await this.clock.sleep(5);
   }
 
   /**
@@ -440,9 +433,8 @@ export class Keeper implements PursuitHost, Facts, LinkEvents {
     const isHeard = () => this.link.connected || this.clock.nowMs() < fromMs + MONITOR_LIMIT_MS;
     // An order to stop drains the clients within its own limit. The wait goes on until that order shuts PostgreSQL
     // down.
-    const leads = () => this.leads;
-    while (leads() && isHeard() && this.clock.nowMs() < deadline) await this.clock.sleep(10);
-    const unasked = leads() && this.link.connected;
+    while (this.leads && isHeard() && this.clock.nowMs() < deadline) await this.clock.sleep(10);
+    const unasked = this.leads && this.link.connected;
     this.ended = true;
     this.turn.job.abort();
     this.wake();

@@ -3,12 +3,11 @@
  * configuration in force and maintains the leader's own objects.
  */
 
-import { inBackground, messageOf } from '../contract/errors';
 import type { AcceptedOrder, KeeperState } from './keeper-state';
 import { keepSlots, Leadership } from './leadership';
 import { alone } from './lives';
 import { KeeperError, NOTHING_SEEN, type SqlView, type View } from './ports';
-import { type Outcome, type Pass, SOON_MS } from './pursuit-host';
+import { beginCheckpoint, type Outcome, type Pass, SOON_MS } from './pursuit-host';
 import { TargetPursuit } from './rejoining';
 import { barrierNames, syncNames } from './sync';
 
@@ -25,8 +24,8 @@ export function whyNotLead(order: AcceptedOrder, state: KeeperState, view: View)
 }
 
 export class LeadPursuit extends TargetPursuit<'lead'> {
-  /** State of the checkpoint that this order asks for. */
-  private checkpoint: 'none' | 'begun' | 'written' = 'none';
+  /** Says whether the checkpoint that this order asks for has ended; null: it has not begun. */
+  private checkpoint: (() => boolean) | null = null;
 
   override async pass(pass: Pass): Promise<Outcome> {
     const { lives, host } = this.tools;
@@ -124,19 +123,8 @@ export class LeadPursuit extends TargetPursuit<'lead'> {
    * must not wait for it.
    */
   private isPrepared(): boolean {
-    const { host, postgres } = this.tools;
-    if (this.checkpoint === 'none') {
-      this.checkpoint = 'begun';
-      inBackground(
-        () => postgres.checkpoint(),
-        (error) => host.note('warn', 'CHECKPOINT_FAILED', messageOf(error)),
-        () => {
-          this.checkpoint = 'written';
-        },
-      );
-      return false;
-    }
-    return this.checkpoint === 'written';
+    this.checkpoint ??= beginCheckpoint(this.tools);
+    return this.checkpoint();
   }
 }
 

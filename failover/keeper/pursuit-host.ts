@@ -1,5 +1,6 @@
 /** What the pursuit of an order needs from the keeper, and what it returns. */
 import type { LogCode } from '../contract/codes';
+import { inBackground, messageOf } from '../contract/errors';
 import type { Failure, NodeSettings, Status } from '../contract/messages';
 import type { KeeperState } from './keeper-state';
 import type { Clock, Postgres, View } from './ports';
@@ -72,6 +73,19 @@ export interface OrderPursuit {
 export const SOON_MS = 10;
 /** Rest before the next look while a server starts or connects, ms. */
 export const START_POLL_MS = 20;
+
+/** Writes a checkpoint in the background. Returns a function that says whether it has ended, with or without success. */
+export function beginCheckpoint({ host, postgres }: Pick<PursuitParts, 'host' | 'postgres'>): () => boolean {
+  let ended = false;
+  inBackground(
+    () => postgres.checkpoint(),
+    (error) => host.note('warn', 'CHECKPOINT_FAILED', messageOf(error)),
+    () => {
+      ended = true;
+    },
+  );
+  return () => ended;
+}
 
 /** Keeps a slot for each peer. The log names the slots of nodes that are not declared any more, which are dropped. */
 export async function ensureSlots({ host, postgres }: PursuitParts, peers: string[], renew: boolean): Promise<void> {

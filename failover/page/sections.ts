@@ -125,7 +125,7 @@ function routeOf({ haproxy, sync }: ClusterStatus): string {
 
 type Texts = readonly (string | null)[];
 
-/** The columns after the role: their title, and for each node a value and what stands small below it; null: nothing. */
+/** The columns after the role: a title, and for each node the value and the small text below it (null: no text). */
 const COLUMNS: readonly (readonly [title: string, textsOf: (node: NodeStatus, c: ClusterStatus) => Texts])[] = [
   ['PostgreSQL', (node) => [node.state, ...problemsOf(node)]],
   ['Timeline', ({ timeline, lsn }) => [String(timeline ?? '–'), lsn]],

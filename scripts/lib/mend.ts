@@ -13,7 +13,7 @@ import {
 import { runOk } from './exec';
 import { lockHint, staleLock } from './locks';
 import { PATHS } from './paths';
-import { type EngineObjects, existingFolders, type Repair, refusalOf, repairOf } from './repair';
+import { type EngineObjects, existingFolders, NODE_ROLE, type Repair, refusalOf, repairOf } from './repair';
 import type { Ready } from './setup';
 import { optionOf, stackLabel } from './stack';
 import { type Known, readState, type State } from './state';
@@ -52,7 +52,7 @@ export async function unlock(ready: Ready): Promise<void> {
 }
 
 /**
- * Makes the engine and Pulumi's state fit each other, as far as no data is lost by it.
+ * Makes the engine's objects and Pulumi's state agree, without losing data.
  * @throws Error with one sentence and the way back where that cannot be.
  */
 export async function mend(ready: Ready, options: MendOptions): Promise<Mended> {
@@ -142,7 +142,7 @@ async function reconnect({ reconnect: all }: Repair): Promise<void> {
 async function startStopped({ start }: Repair, known: readonly Known[]): Promise<Known[]> {
   const gone: Known[] = [];
   for (const container of start) {
-    const leave = container.role === 'postgres' ? '; --leave-stopped leaves stopped nodes as they are' : '';
+    const leave = container.role === NODE_ROLE ? '; --leave-stopped leaves stopped nodes as they are' : '';
     say(`  ${container.name} does not run (${container.status}): starting it${leave}`);
     const result = await startAgain(container);
     if (result.code === 0) continue;

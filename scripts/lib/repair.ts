@@ -4,6 +4,7 @@
  * which makes Pulumi make it again. Both of the CLIs and their providers need this.
  */
 import { existsSync } from 'node:fs';
+import { DATA_ROLE } from '../../stack/naming';
 import type { EngineContainer, NetworkOfContainer } from './docker';
 import type { Known } from './state';
 
@@ -35,9 +36,9 @@ export interface Repair {
   strays: EngineContainer[];
 }
 
-const NODE_ROLE = 'postgres';
+/** Role of a node's container. */
+export const NODE_ROLE = 'postgres';
 const MONITOR_ROLE = 'monitor';
-const DATA_ROLE = 'postgres-data';
 const STOPPED = ['exited', 'created', 'dead'];
 
 /** Compares the state with the engine. Pure. */

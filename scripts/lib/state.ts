@@ -39,7 +39,7 @@ export type Exported = z.infer<typeof Exported>;
 export interface Known {
   kind: 'container' | 'volume' | 'network' | 'image' | 'log folder';
   urn: string;
-  /** Its id on the engine; of a folder its path. */
+  /** The engine's id of the object; for a folder, its path. */
   id: string;
   name: string;
   /** Its label with the purpose. */

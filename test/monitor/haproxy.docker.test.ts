@@ -132,7 +132,7 @@ interface ClientsEvent {
 const processes: ChildProcess[] = [];
 /** What a process of held-clients.ts tells. */
 class Clients {
-  /** Local port of the next client; all are below the ports that the kernel gives. */
+  /** Local port of the next client. It is below the ports that the kernel chooses by itself. */
   private static nextPort = 6_000;
   private readonly events: ClientsEvent[] = [];
 

@@ -104,7 +104,7 @@ export class Tale {
     return session === null ? null : this.settled(ask(session, request, limitMs));
   }
 
-  /** Time goes on until an answer comes, which has a limit of its own. */
+  /** Lets the simulated time go on until the answer comes. The answer has a limit of its own. */
   private async settled<T>(answer: Promise<T>): Promise<T> {
     const { engine } = this.world;
     let over = false;

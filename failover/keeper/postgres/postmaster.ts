@@ -116,9 +116,11 @@ export class Postmaster {
     child.kill('SIGINT');
     // A process that a SIGSTOP stopped reacts only to SIGKILL, and the shutdown would wait for it until its limit. This
     // comes after the signal, so that a resumed postmaster shuts down before it does anything else (S27).
-    for (const { pid } of await serverProcesses()) signalProcess(pid, 'SIGCONT');
+    const processes = await serverProcesses();
+    for (const { pid } of processes) signalProcess(pid, 'SIGCONT');
     const patience = new AbortController();
-    const hurry = Promise.all([endStuckWalsenders(patience.signal), this.leaveArchiver(patience.signal)]);
+    const archives = processes.some(({ title }) => isArchiver(title, this.parts.place.node));
+    const hurry = Promise.all([endStuckWalsenders(patience.signal), archives && this.leaveArchiver(patience.signal)]);
     const limit = delay(STOP_LIMIT_MS, 'late', { signal: patience.signal }).catch(() => 'aborted');
     if ((await Promise.race([this.ended.promise, limit])) === 'late') {
       child.kill('SIGQUIT');
@@ -136,12 +138,10 @@ export class Postmaster {
    */
   private async leaveArchiver(signal: AbortSignal): Promise<void> {
     const { node } = this.parts.place;
-    const archives = ({ title }: { title: string }) => isArchiver(title, node);
-    if (!(await serverProcesses()).some(archives)) return;
     for (let looks = 0; looks < 2 && !signal.aborted; ) {
       await delay(ARCHIVER_LOOK_MS, undefined, { signal }).catch(() => undefined);
       const left = (await serverProcesses()).filter(({ title }) => !isUnnamed(title) && !isLogger(title, node));
-      looks = left.length > 0 && left.every(archives) ? looks + 1 : 0;
+      looks = left.length > 0 && left.every(({ title }) => isArchiver(title, node)) ? looks + 1 : 0;
     }
     if (!signal.aborted) this.end(0, 'all is shut down but the archiver');
   }
