@@ -1,16 +1,23 @@
 /** Tells a scenario: steps on a simulated cluster, and what the monitor decided, as text that a person reads. */
-import type { Policy } from '../../failover/core/state/cluster';
+import type { Answer } from '../../failover/contract/api';
+import type { Status } from '../../failover/contract/messages';
+import { type Policy, planOf } from '../../failover/core/state/cluster';
 import type { Request as Asked } from '../../failover/core/state/observation';
 import { ask, connect } from '../../simulator/clients';
 import { Process } from '../../simulator/engine';
 import type { ProxySession } from '../../simulator/haproxy-model';
+import type { StoreDisk } from '../../simulator/monitor-container';
 import type { SimNode } from '../../simulator/node';
 import type { Reply, Request } from '../../simulator/postgres';
 import { World } from '../../simulator/world';
 
 const BUILD_LIMIT_MS = 60_000;
-/** Limit for an answer, ms. */
+/** After this time nothing of the cluster's beginning is told any more, ms. */
+const SETTLED_MS = 1_500;
+/** Limit for an answer of PostgreSQL, ms. */
 const ANSWER_LIMIT_MS = 30_000;
+/** Longer than the monitor takes for the answer to any request, ms. */
+const REQUEST_LIMIT_MS = 100_000;
 
 export interface Scenario {
   /** Rules of docs/safety.md that it shows. */
@@ -31,6 +38,8 @@ export class Tale {
     readonly world: World,
     /** What is told. */
     readonly lines: string[] = [],
+    /** The monitor's log since the cluster was built. Each line is `<level> <node or monitor> <code> <message>`. */
+    readonly log: readonly string[] = [],
   ) {}
 
   node(name: string): SimNode {
@@ -72,15 +81,44 @@ export class Tale {
     await this.world.engine.run(this.world.engine.nowMs + ms);
   }
 
-  /** Waits until something holds and says so; at the limit says that it does not. */
+  /**
+   * Waits until something holds and says so.
+   * @throws Error when it does not hold within the limit, with what was told until then
+   */
   async until(words: string, holds: () => boolean, limitMs = 60_000): Promise<void> {
-    const held = await this.world.engine.run(this.world.engine.nowMs + limitMs, holds);
-    this.lines.push(`- ${held ? words : `NOT: ${words}`}`);
+    const { engine } = this.world;
+    if (!(await engine.run(engine.nowMs + limitMs, holds))) {
+      const last = [...this.lines, ...this.log.slice(-25), this.world.sentence];
+      throw new Error(`NOT: ${words}\n${last.join('\n')}`);
+    }
+    this.lines.push(`- ${words}`);
   }
 
   /** A person asks the monitor for something; what it answers is told. */
   asks(request: Asked): void {
     this.world.monitor?.ask(request, (answer) => this.lines.push(`    answer: ${answer.message}`));
+  }
+
+  /** What the monitor answers to a person's request. */
+  answer(request: Asked): Promise<Answer> {
+    const answer = new Promise<Answer>((resolve) => this.world.monitor?.ask(request, resolve));
+    return this.settled(answer, REQUEST_LIMIT_MS);
+  }
+
+  /** The monitor is killed and started again on this volume. */
+  restartMonitor(disk: StoreDisk = this.world.disk): void {
+    this.world.monitor?.process.kill();
+    this.world.startMonitor('monitor', disk);
+  }
+
+  /** Calls `then` once, when the monitor has stored a state in this step and has not acted on it yet. */
+  atStep(step: string, then: () => void): void {
+    const { world } = this;
+    world.onStored = (state) => {
+      if ((planOf(state)?.stage ?? state.activity.kind) !== step) return;
+      world.onStored = () => undefined;
+      then();
+    };
   }
 
   well(): boolean {
@@ -104,14 +142,14 @@ export class Tale {
     return session === null ? null : this.settled(ask(session, request, limitMs));
   }
 
-  /** Lets the simulated time go on until the answer comes. The answer has a limit of its own. */
-  private async settled<T>(answer: Promise<T>): Promise<T> {
+  /** Lets the simulated time go on until the answer comes. The answer has a limit of its own, which is not longer. */
+  private async settled<T>(answer: Promise<T>, limitMs = ANSWER_LIMIT_MS): Promise<T> {
     const { engine } = this.world;
     let over = false;
     const end = answer.finally(() => {
       over = true;
     });
-    await engine.run(engine.nowMs + ANSWER_LIMIT_MS, () => over);
+    if (!(await engine.run(engine.nowMs + limitMs, () => over))) throw new Error('there is no answer');
     return end;
   }
 
@@ -132,8 +170,42 @@ export class Tale {
     return this.world.decision?.reason ?? '';
   }
 
+  /** What the monitor has heard last from the node. */
+  status(name: string): Status | null {
+    return this.world.monitor?.seen?.observation.nodes[name]?.status ?? null;
+  }
+
+  /** The nodes that were copied since the cluster was built, once for each copy, in order. */
+  copied(): string[] {
+    return this.subjects('COPY_DONE');
+  }
+
+  /** As {@link copied}: the nodes that were copied or rewound. */
+  replaced(): string[] {
+    return [...this.copied(), ...this.subjects('REWIND_DONE')];
+  }
+
+  private subjects(code: string): string[] {
+    return this.log.map((line) => line.split(' ')).flatMap(([, node = '', its]) => (its === code ? [node] : []));
+  }
+
   fact(words: string): void {
     this.lines.push(`- ${words}`);
+  }
+
+  /**
+   * Starts the nodes that are down and lets the clients end. Then all nodes have to have the same data, with everything
+   * that was acknowledged.
+   * @returns what the oracles found
+   */
+  async end(): Promise<readonly string[]> {
+    const { world } = this;
+    for (const node of world.members) node.start();
+    world.clientsEnd = true;
+    await this.until('all nodes have the same data', () => world.identical());
+    world.checkIdentical();
+    world.history.checkPhantoms();
+    return world.violations;
   }
 }
 
@@ -182,6 +254,7 @@ const PLAIN: readonly (readonly [RegExp, Step])[] = [
   [form('docker pause haproxy'), event(({ world }) => world.haproxy.process.pause())],
   [form('docker unpause haproxy'), event(({ world }) => world.haproxy.process.resume())],
   [form('docker kill failover-monitor'), event(({ world }) => world.monitor?.process.kill())],
+  [form('docker restart failover-monitor'), event((t) => t.restartMonitor())],
   [form('docker start failover-monitor'), event(({ world }) => world.startMonitor())],
   [form('docker pause failover-monitor'), event(({ world }) => world.monitor?.process.pause())],
   [form('docker unpause failover-monitor'), event(({ world }) => world.monitor?.process.resume())],
@@ -215,6 +288,19 @@ const PLAIN: readonly (readonly [RegExp, Step])[] = [
     (t, sentence, node) => t.until(sentence, () => t.open() === node, 1_000),
   ],
   [form('(?:writes go to )?NODE(?: leads)? again'), until((t, node) => t.open() === node && t.well())],
+  [
+    form('writes are acknowledged'),
+    (t, sentence) => {
+      const sinceMs = t.world.engine.nowMs;
+      return t.until(sentence, () => t.world.servedSince(sinceMs));
+    },
+  ],
+  [
+    form('the leader is alone, recorded and in force'),
+    until(({ world }) => world.state?.joint.length === 1 && world.state.joint[0]?.k === 0),
+  ],
+  [form('no node can take over'), until((t) => t.code() === 'NO_CANDIDATE')],
+  [form('the monitor knows the position of NODE'), until((t, node = '') => t.status(node)?.postgres.lsn != null)],
   [form('a leader is open'), until((t) => t.open() !== null)],
   [form('a new leader is open'), until((t) => t.open() !== null && t.open() !== 'primary')],
   [form('NODE is down'), until((t, node = '') => !t.node(node).up)],
@@ -239,6 +325,23 @@ export async function built(
   return world;
 }
 
+/** The volume of a monitor that starts for the first time. */
+export function newStore(): StoreDisk {
+  return { incarnation: 0, state: null, full: false, moved: false };
+}
+
+/** A calm cluster for a test that asks more than a story tells. It has the monitor's log, and one client of each port. */
+export async function cluster(replicas: number, policy: Partial<Policy> = {}): Promise<Tale> {
+  const log: string[] = [];
+  const world = await built({ seed: 7, replicas, policy, thinkMs: 60 }, [1, 1], (made) => {
+    made.onLog = (subject, code, message, level) => log.push(`${level} ${subject} ${code} ${message}`);
+  });
+  const tale = new Tale(world, [], log);
+  await tale.passes(SETTLED_MS);
+  log.length = 0;
+  return tale;
+}
+
 /** Plays a scenario and gives its text. Times and counts are left out: they are not what it tells. */
 export async function tell({
   title,
@@ -261,7 +364,7 @@ export async function tell({
     };
   });
   const tale = new Tale(world, lines);
-  await tale.passes(1_500);
+  await tale.passes(SETTLED_MS);
   lines.length = 0;
   if (typeof play === 'function') await play(tale);
   else await tale.plays(play.join('; '));
