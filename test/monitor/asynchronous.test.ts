@@ -11,7 +11,7 @@ afterEach(async () => {
   expect(await t.end()).toEqual([]);
 });
 
-/** `replica-1` gets nothing of the last records, and then `primary` dies with them. */
+/** `primary` writes so many records that `replica-1` does not get, and dies with them. */
 async function diesAhead(records: number): Promise<void> {
   const { network } = t.world;
   const written = (name: string) => t.node(name).volume.data?.wal.length ?? 0;
@@ -28,7 +28,7 @@ describe('asynchronous mode', () => {
     expect(t.world.state?.joint).toEqual([{ leader: 'primary', k: 0, members: [], term: 1 }]);
     t.world.network.block('primary', 'replica-1');
     await t.plays('writes are acknowledged');
-    // What is acknowledged last has time to reach replica-2, so it must not be lost.
+    // The last acknowledged writes have time to reach replica-2. From now on none may be lost.
     t.world.clientsEnd = true;
     t.world.history.asynchronous = false;
     await t.plays('500 ms pass; docker kill primary; writes go to replica-2');
@@ -41,11 +41,11 @@ describe('asynchronous mode', () => {
     await t.plays('writes go to replica-1; writes are acknowledged');
   });
 
-  it('leaves it to a person when every replica is further behind', async () => {
+  it('leaves the decision to a person when every replica is further behind', async () => {
     t = await cluster(1, BOUNDED);
     await diesAhead(40);
     await t.plays('no node can take over');
-    await t.until('it is said what to do', () => t.reason().includes('promote replica-1 --accept-data-loss'));
+    await t.until('the monitor says what to do', () => t.reason().includes('promote replica-1 --accept-data-loss'));
     expect(t.reason()).toMatch(/replica-1 is more than 1000 bytes behind primary; start primary, or/);
     expect(t.open()).toBeNull();
     const promoted = await t.answer({ kind: 'promote', to: 'replica-1', acceptDataLoss: true });
@@ -53,7 +53,7 @@ describe('asynchronous mode', () => {
     await t.plays('docker start primary; primary follows replica-1; writes go to replica-1');
   });
 
-  it('has planned switchovers that lose nothing', async () => {
+  it('loses nothing in a planned switchover', async () => {
     t = await cluster(2, ASYNCHRONOUS);
     t.world.history.asynchronous = false;
     expect(await t.answer({ kind: 'switchover', to: 'replica-2' })).toMatchObject({ done: true, leader: 'replica-2' });

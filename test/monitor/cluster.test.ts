@@ -1,4 +1,4 @@
-/** Deaths at a moment that the stories of test/scenarios do not have: of several nodes, and of the monitor. */
+/** Failovers that the stories of test/scenarios do not play: several nodes die, or the monitor dies in the middle. */
 import { afterEach, describe, expect, it } from 'vitest';
 import { cluster, type Tale } from '../scenarios/story';
 
@@ -26,7 +26,7 @@ describe('a failover', () => {
     await t.plays(`docker start ${second}; all nodes are together again`);
   });
 
-  it('goes back to the old leader when the only candidate dies before it was opened, and copies the candidate', async () => {
+  it('lets the old leader lead again when the only candidate dies before it was opened, and copies the candidate', async () => {
     t = await cluster(1);
     t.atStep('promote', () => t.node('replica-1').kill());
     await t.plays('docker kill primary; replica-1 is down; docker start primary; writes go to primary');
@@ -35,8 +35,8 @@ describe('a failover', () => {
   });
 });
 
-describe('a monitor that is killed after its leader', () => {
-  // Stored are: promotion, opening, the order to rejoin, the grown sync set, its proof.
+describe('a monitor that is killed in a failover', () => {
+  // The stored changes after the kill are: promotion, opening, the order to rejoin, the larger sync set, its proof.
   const moments = [1, 2, 3, 4, 5].flatMap((change) => [
     { change, when: 'before the change is durable' },
     { change, when: 'before it acts on the durable change' },

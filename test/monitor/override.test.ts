@@ -9,8 +9,8 @@ afterEach(async () => {
 
 const promote = (to: string, acceptDataLoss: boolean) => t.answer({ kind: 'promote', to, acceptDataLoss });
 
-describe('promoting a node by a person’s word', () => {
-  it('tells what would be lost, and does it only when that is accepted', async () => {
+describe('promoting a node by a person’s command', () => {
+  it('says what would be lost, and promotes only when the person accepts the loss', async () => {
     t = await cluster(1);
     await t.plays('docker kill replica-1; the leader is alone, recorded and in force; writes are acknowledged');
     await t.plays('docker kill primary; docker start replica-1; the monitor knows the position of replica-1');
@@ -34,7 +34,7 @@ describe('promoting a node by a person’s word', () => {
     expect((await promote('replica-1', true)).message).toBe('replica-1 is off; start it first');
   });
 
-  it('ends the search for a lost store’s newest state (S10), and the node that was not heard is rebuilt or rewound', async () => {
+  it('ends the adoption after a lost store (S10); the node that had not reported is copied or rewound', async () => {
     t = await cluster(1);
     t.node('primary').kill();
     t.restartMonitor(newStore());
@@ -44,9 +44,9 @@ describe('promoting a node by a person’s word', () => {
     await t.plays('writes are acknowledged; docker start primary; primary follows replica-1; writes go to replica-1');
   });
 
-  it('from an older timeline has every other node rebuilt, because their histories look alike (S3)', async () => {
+  it('from an older timeline makes every other node be copied, because two histories get the same number (S3)', async () => {
     t = await cluster(2);
-    // It keeps running, so its position is known later.
+    // replica-2 keeps running, so that its position is known when the network is whole again.
     for (const other of ['primary', 'replica-1', 'monitor']) t.world.network.cut('replica-2', other);
     await t.until('replica-1 alone is counted', () => {
       const { joint } = t.world.state ?? { joint: [] };

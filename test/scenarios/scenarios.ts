@@ -1,4 +1,4 @@
-/** The promises and the traps, each as a short story. */
+/** The scenarios: short stories of faults, with at least one for each rule of docs/safety.md. */
 
 import type { SimNode } from '../../simulator/node';
 import { TOO_MUCH_MEMORY } from '../../simulator/settings';
@@ -6,7 +6,7 @@ import { Stranger } from '../../simulator/stranger';
 import { SERVER_CONNECTIONS_MAX } from '../../stack/haproxy-config';
 import { type Crowd, crowd, newStore, type Scenario, type Tale } from './story';
 
-/** The stack is brought up with other settings: the monitor is replaced. */
+/** `pulumi up` with other settings of PostgreSQL: it replaces the monitor. */
 function configure(t: Tale, settings: Record<string, string>): void {
   t.world.postgresSettings = settings;
   t.restartMonitor();
@@ -16,7 +16,7 @@ function connections(t: Tale, node: string): number | undefined {
   return t.node(node).postgres?.atStart.number('max_connections');
 }
 
-/** By the name of the golden text. */
+/** By the name of the story's file, without `.md`. */
 export const SCENARIOS: Readonly<Record<string, Scenario>> = {
   'primary-killed': {
     rules: 'Promise: the primary dies, writes go on',
@@ -242,7 +242,7 @@ export const SCENARIOS: Readonly<Record<string, Scenario>> = {
       t.fact(`the row is ${(await t.rows('write')).includes(row) ? 'visible' : 'not visible'}, which proves nothing`);
       await t.event('docker kill primary, and docker unpause replica-1', () => {
         t.node('primary').kill();
-        // What it had sent dies with it.
+        // The packets that it has sent are lost, too.
         t.world.network.lose('primary');
         t.node('replica-1').unpause();
       });
@@ -622,7 +622,7 @@ export const SCENARIOS: Readonly<Record<string, Scenario>> = {
       });
       await t.passes(60_000);
       t.fact(`the term is ${t.world.state?.term}: no failover`);
-      // New connections are rarely made: HAProxy gives up each attempt after 20 ms.
+      // A new connection would rarely succeed, because HAProxy gives up each attempt after 20 ms.
       const row = t.world.nextRow();
       t.world.history.tag({ kind: 'row', row });
       const reply = await t.ask(held, { kind: 'row', row });

@@ -1,4 +1,4 @@
-/** Tells a scenario: steps on a simulated cluster, and what the monitor decided, as text that a person reads. */
+/** Plays a scenario on a simulated cluster and writes its story: the steps, and the monitor's decisions. */
 import type { Answer } from '../../failover/contract/api';
 import type { Status } from '../../failover/contract/messages';
 import { type Policy, planOf } from '../../failover/core/state/cluster';
@@ -12,31 +12,31 @@ import type { Reply, Request } from '../../simulator/postgres';
 import { World } from '../../simulator/world';
 
 const BUILD_LIMIT_MS = 60_000;
-/** After this time nothing of the cluster's beginning is told any more, ms. */
+/** After this time a new cluster is steady: the monitor reports nothing of its creation any more, ms. */
 const SETTLED_MS = 1_500;
-/** Limit for an answer of PostgreSQL, ms. */
+/** Limit for an answer to a client, ms. */
 const ANSWER_LIMIT_MS = 30_000;
-/** Longer than the monitor takes for the answer to any request, ms. */
+/** Limit for the monitor's answer to a request, ms. The monitor itself answers each request earlier. */
 const REQUEST_LIMIT_MS = 100_000;
 
 export interface Scenario {
-  /** Rules of docs/safety.md that it shows. */
+  /** The rules of docs/safety.md that the scenario shows. */
   rules: string;
   title: string;
   replicas?: number;
   policy?: Partial<Policy>;
   clients?: number;
-  /** What else of the monitor's log is told: lines of this form, `CODE message`. */
+  /** Lines of the monitor's log that the story shows beside the decisions: those whose `CODE message` has this form. */
   tells?: RegExp;
-  /** Sentences as {@link Tale.plays} takes them, or what a sentence cannot say. */
+  /** The steps: sentences for {@link Tale.plays}, or a function for steps that no sentence can say. */
   play: readonly string[] | ((tale: Tale) => Promise<void>);
 }
 
-/** What a scenario's steps are written with. */
+/** The steps that a scenario is written with. Each one adds its line to the story. */
 export class Tale {
   constructor(
     readonly world: World,
-    /** What is told. */
+    /** The story so far. */
     readonly lines: string[] = [],
     /** The monitor's log since the cluster was built. Each line is `<level> <node or monitor> <code> <message>`. */
     readonly log: readonly string[] = [],
@@ -58,21 +58,21 @@ export class Tale {
     this.node(name).disk.slowness = slowness;
   }
 
-  /** Something happens. */
-  async event(words: string, run: () => void): Promise<void> {
-    this.lines.push(`- ${words}`);
+  /** A step that takes effect at once. */
+  async event(text: string, run: () => void): Promise<void> {
+    this.lines.push(`- ${text}`);
     run();
     await this.world.engine.run(this.world.engine.nowMs + 1);
   }
 
   /**
-   * Sentences, each with `; ` before the next one, that are told and mean what {@link PLAIN} says.
-   * @throws Error for a sentence that means nothing
+   * Plays sentences that are separated by `; `. Each sentence is a line of the story, and its step is in {@link PLAIN}.
+   * @throws Error for a sentence that has no step
    */
   async plays(text: string): Promise<void> {
     for (const sentence of text.split('; ')) {
       const found = PLAIN.map(([form, step]) => ({ match: form.exec(sentence), step })).find((one) => one.match);
-      if (found === undefined) throw new Error(`"${sentence}" means nothing`);
+      if (found === undefined) throw new Error(`"${sentence}" has no step`);
       await found.step(this, sentence, ...(found.match ?? []).slice(1));
     }
   }
@@ -82,36 +82,36 @@ export class Tale {
   }
 
   /**
-   * Waits until something holds and says so.
-   * @throws Error when it does not hold within the limit, with what was told until then
+   * Waits until `holds` is true and writes `text`.
+   * @throws Error at the limit, with the story and the newest lines of the log
    */
-  async until(words: string, holds: () => boolean, limitMs = 60_000): Promise<void> {
+  async until(text: string, holds: () => boolean, limitMs = 60_000): Promise<void> {
     const { engine } = this.world;
     if (!(await engine.run(engine.nowMs + limitMs, holds))) {
       const last = [...this.lines, ...this.log.slice(-25), this.world.sentence];
-      throw new Error(`NOT: ${words}\n${last.join('\n')}`);
+      throw new Error(`NOT: ${text}\n${last.join('\n')}`);
     }
-    this.lines.push(`- ${words}`);
+    this.lines.push(`- ${text}`);
   }
 
-  /** A person asks the monitor for something; what it answers is told. */
+  /** A person's request to the monitor. The answer is a line of the story. */
   asks(request: Asked): void {
     this.world.monitor?.ask(request, (answer) => this.lines.push(`    answer: ${answer.message}`));
   }
 
-  /** What the monitor answers to a person's request. */
+  /** Sends a person's request to the monitor and returns the answer. */
   answer(request: Asked): Promise<Answer> {
     const answer = new Promise<Answer>((resolve) => this.world.monitor?.ask(request, resolve));
     return this.settled(answer, REQUEST_LIMIT_MS);
   }
 
-  /** The monitor is killed and started again on this volume. */
+  /** The monitor is killed, and another one starts on this volume. */
   restartMonitor(disk: StoreDisk = this.world.disk): void {
     this.world.monitor?.process.kill();
     this.world.startMonitor('monitor', disk);
   }
 
-  /** Calls `then` once, when the monitor has stored a state in this step and has not acted on it yet. */
+  /** Calls `then` once, when the monitor has stored a state that is in this step, and before it acts on the state. */
   atStep(step: string, then: () => void): void {
     const { world } = this;
     world.onStored = (state) => {
@@ -125,24 +125,24 @@ export class Tale {
     return this.world.healthy() !== null;
   }
 
-  /** The leader that is open, by the slot. */
+  /** The node that HAProxy's write slot is open to; null when no slot is open. */
   open(): string | null {
     const [address] = this.world.haproxy.current?.routes() ?? [];
     return address === undefined ? null : this.world.network.hostOf(address);
   }
 
-  /** A person at the write or the read port; null when the connection is refused or ended before it is through. */
+  /** A client of the write or the read port; null when its connection is refused, or ends before it reaches a node. */
   connect(port: 'write' | 'read'): Promise<ProxySession | null> {
     const person = new Process(this.world.engine, 'a person', 'client');
     return this.settled(connect(this.world, port, person, ANSWER_LIMIT_MS));
   }
 
-  /** Null: no answer within the limit, or the connection broke. */
+  /** Sends a request. Null when there is no answer within the limit, or when the connection broke. */
   async ask(session: ProxySession | null, request: Request, limitMs = ANSWER_LIMIT_MS): Promise<Reply | null> {
     return session === null ? null : this.settled(ask(session, request, limitMs));
   }
 
-  /** Lets the simulated time go on until the answer comes. The answer has a limit of its own, which is not longer. */
+  /** Lets the simulated time go on until the answer comes. The answer itself has a limit, which is not longer. */
   private async settled<T>(answer: Promise<T>, limitMs = ANSWER_LIMIT_MS): Promise<T> {
     const { engine } = this.world;
     let over = false;
@@ -170,17 +170,17 @@ export class Tale {
     return this.world.decision?.reason ?? '';
   }
 
-  /** What the monitor has heard last from the node. */
+  /** The newest status of the node that the monitor has; null when it has none. */
   status(name: string): Status | null {
     return this.world.monitor?.seen?.observation.nodes[name]?.status ?? null;
   }
 
-  /** The nodes that were copied since the cluster was built, once for each copy, in order. */
+  /** The nodes that were copied since the cluster was built: one entry for each copy, in their order. */
   copied(): string[] {
     return this.subjects('COPY_DONE');
   }
 
-  /** As {@link copied}: the nodes that were copied or rewound. */
+  /** As {@link copied}, and then the nodes that were rewound. */
   replaced(): string[] {
     return [...this.copied(), ...this.subjects('REWIND_DONE')];
   }
@@ -189,14 +189,14 @@ export class Tale {
     return this.log.map((line) => line.split(' ')).flatMap(([, node = '', its]) => (its === code ? [node] : []));
   }
 
-  fact(words: string): void {
-    this.lines.push(`- ${words}`);
+  fact(text: string): void {
+    this.lines.push(`- ${text}`);
   }
 
   /**
-   * Starts the nodes that are down and lets the clients end. Then all nodes have to have the same data, with everything
-   * that was acknowledged.
-   * @returns what the oracles found
+   * Starts the nodes that are down, and the clients end. Then all nodes must have the same data, with every
+   * acknowledged write.
+   * @returns the violations that the oracles of the simulator found
    */
   async end(): Promise<readonly string[]> {
     const { world } = this;
@@ -222,13 +222,13 @@ const until =
   (t, sentence, ...parts) =>
     t.until(sentence, () => holds(t, ...parts));
 
-/** A question. Its answer is told. */
+/** A question: only its answer is a line of the story. */
 const answer =
-  (words: (t: Tale) => string): Step =>
+  (text: (t: Tale) => string): Step =>
   async (t) =>
-    t.fact(words(t));
+    t.fact(text(t));
 
-/** What a person asks for; without a number of seconds, until a person resumes it. */
+/** The request for a pause; without a number of seconds it lasts until a person resumes. */
 function pauseFor(t: Tale, seconds: string | undefined): Asked {
   const sinceWallMs = t.world.wallMs();
   const untilWallMs = seconds === undefined ? null : sinceWallMs + 1_000 * Number(seconds);
@@ -310,7 +310,7 @@ const PLAIN: readonly (readonly [RegExp, Step])[] = [
   [form('NODE serves reads only when it streams'), until((t) => t.well())],
 ];
 
-/** A calm cluster with clients of both ports; resolves when it is healthy. */
+/** A cluster without faults, with clients at both ports; resolves when it is healthy. */
 export async function built(
   options: Omit<ConstructorParameters<typeof World>[0], 'calm' | 'cancels'>,
   clients: readonly [write: number, read: number],
@@ -325,12 +325,12 @@ export async function built(
   return world;
 }
 
-/** The volume of a monitor that starts for the first time. */
+/** The empty volume of a monitor that starts for the first time. */
 export function newStore(): StoreDisk {
   return { incarnation: 0, state: null, full: false, moved: false };
 }
 
-/** A calm cluster for a test that asks more than a story tells. It has the monitor's log, and one client of each port. */
+/** A cluster for tests that check more than a story shows: with the monitor's log, and with one client at each port. */
 export async function cluster(replicas: number, policy: Partial<Policy> = {}): Promise<Tale> {
   const log: string[] = [];
   const world = await built({ seed: 7, replicas, policy, thinkMs: 60 }, [1, 1], (made) => {
@@ -375,10 +375,10 @@ export async function tell({
   return [`# ${title}`, '', `${rules}. Nodes: ${names}.`, '', ...lines, '', verdict, ''].join('\n');
 }
 
-/** Decisions that only fill time. */
+/** Decisions that a story leaves out: the cluster waits, or nothing changes. */
 const QUIET: ReadonlySet<string> = new Set(['PROMOTING', 'STEADY', 'REOPENING', 'ELECTING', 'LEADER_AWAITED']);
 
-/** What clients that connected at the same moment have seen, so far. */
+/** What has happened so far to clients that connected at the same moment. */
 export interface Crowd {
   served: number;
   refused: number;
@@ -386,7 +386,7 @@ export interface Crowd {
   most: number;
 }
 
-/** So many clients connect to the write port at once, insert a row each and leave after this time, ms. */
+/** So many clients connect to the write port at once. Each inserts a row and leaves `staysMs` after the answer. */
 export function crowd(world: World, count: number, staysMs = 0): Crowd {
   const seen = { served: 0, refused: 0, most: 0, inside: 0 };
   for (let i = 0; i < count; i++) {
