@@ -1,4 +1,7 @@
-/** The stories in this folder are golden: `npx vitest run --project unit test/scenarios -u` tells them anew. */
+/**
+ * Plays each scenario and compares its text with the story in this folder.
+ * `npx vitest run --project unit test/scenarios -u` writes the stories again.
+ */
 import { describe, expect, it } from 'vitest';
 import { SCENARIOS } from './scenarios';
 import { tell } from './story';

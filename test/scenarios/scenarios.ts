@@ -1,4 +1,4 @@
-/** The promises and the traps, each as a short story. */
+/** The scenarios: short stories of faults, with at least one for each rule of docs/safety.md. */
 
 import type { SimNode } from '../../simulator/node';
 import { TOO_MUCH_MEMORY } from '../../simulator/settings';
@@ -6,7 +6,7 @@ import { Stranger } from '../../simulator/stranger';
 import { SERVER_CONNECTIONS_MAX } from '../../stack/haproxy-config';
 import { type Crowd, crowd, type Scenario, type Tale } from './story';
 
-/** The stack is brought up with other settings: the monitor is replaced. */
+/** `pulumi up` with other settings of PostgreSQL: it replaces the monitor. */
 function configure(t: Tale, settings: Record<string, string>): void {
   t.world.postgresSettings = settings;
   t.world.monitor?.process.kill();
@@ -17,7 +17,7 @@ function connections(t: Tale, node: string): number | undefined {
   return t.node(node).postgres?.atStart.number('max_connections');
 }
 
-/** By the name of the golden text. */
+/** By the name of the story's file, without `.md`. */
 export const SCENARIOS: Readonly<Record<string, Scenario>> = {
   'primary-killed': {
     rules: 'Promise: the primary dies, writes go on',
@@ -142,7 +142,7 @@ export const SCENARIOS: Readonly<Record<string, Scenario>> = {
       const ahead = () => t.world.nodes.filter((n) => n.name !== 'primary' && (n.volume.data?.history.length ?? 0) > 2);
       await t.until('both replicas have a new timeline, and none is open', () => ahead().length === 2);
       const candidate = t.world.state?.leader ?? '';
-      // Killed earlier it goes on with the same term.
+      // A candidate that is killed before it reports its promotion would go on in the same term.
       const promoted = () => t.world.monitor?.seen?.observation.nodes[candidate]?.status?.done === true;
       await t.until(`${candidate} says that it is promoted`, promoted);
       await t.plays(`docker kill ${candidate}, the candidate; docker start ${candidate}`);
@@ -231,7 +231,7 @@ export const SCENARIOS: Readonly<Record<string, Scenario>> = {
       t.fact(`the row is ${(await t.rows('write')).includes(row) ? 'visible' : 'not visible'}, which proves nothing`);
       await t.event('docker kill primary, and docker unpause replica-1', () => {
         t.node('primary').kill();
-        // What it had sent dies with it.
+        // The packets that it has sent are lost, too.
         t.world.network.lose('primary');
         t.node('replica-1').unpause();
       });
@@ -615,7 +615,7 @@ export const SCENARIOS: Readonly<Record<string, Scenario>> = {
       });
       await t.passes(60_000);
       t.fact(`the term is ${t.world.state?.term}: no failover`);
-      // New connections are rarely made: HAProxy gives up each attempt after 20 ms.
+      // A new connection would rarely succeed, because HAProxy gives up each attempt after 20 ms.
       const row = t.world.nextRow();
       t.world.history.tag({ kind: 'row', row });
       const reply = await t.ask(held, { kind: 'row', row });
@@ -690,7 +690,7 @@ export const SCENARIOS: Readonly<Record<string, Scenario>> = {
   },
 };
 
-/** What the monitor knows of a node's position. */
+/** The node's position as the monitor knows it; null: unknown, so the node has no vote (S6). */
 function vote(t: Tale, node: string): string | null {
   return t.world.monitor?.seen?.observation.nodes[node]?.status?.postgres.lsn ?? null;
 }
