@@ -27,7 +27,7 @@ export async function dataVolume(facts: Facts, indices: readonly number[]): Prom
   return indices
     .map((index) => `${replica(facts, index)}-data`)
     .filter((volume) => !volumes.includes(volume))
-    .map((volume) => `${volume} is gone`);
+    .map((volume) => `${volume} does not exist any more`);
 }
 
 /** When a node was stopped, every other node had carried out its order and was the leader or counted. */

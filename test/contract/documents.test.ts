@@ -52,8 +52,8 @@ const documents = texts.filter(({ file }) => file.endsWith('.md'));
 
 /** The anchor that GitHub gives a heading. */
 function slug(heading: string): string {
-  const words = heading.replaceAll(/\[([^\]]*)\]\([^)]*\)/g, '$1').toLowerCase();
-  return words.replaceAll(/[^\p{L}\p{M}\p{N}\p{Pc} -]/gu, '').replaceAll(' ', '-');
+  const text = heading.replaceAll(/\[([^\]]*)\]\([^)]*\)/g, '$1').toLowerCase();
+  return text.replaceAll(/[^\p{L}\p{M}\p{N}\p{Pc} -]/gu, '').replaceAll(' ', '-');
 }
 
 /** Every anchor of a document: of its headings, and explicit ones (`<a id=…>`). */

@@ -109,7 +109,7 @@ export const NETWORK_CONTRACT: Readonly<Record<string, (doomed: Doomed) => Promi
     await until(() => events.includes('close'));
     expect(events).toEqual(['error ECONNREFUSED', 'close']);
   },
-  'closes the connections of a killed process, and the other side is told': async (doomed) => {
+  'closes the connections of a killed process, and the other side gets a close': async (doomed) => {
     const there: string[] = [];
     const { server, port } = await listening((socket) => watch(socket, there));
     const other = doomed(port);

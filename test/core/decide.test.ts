@@ -317,16 +317,16 @@ describe('the sync set', () => {
 describe('a leader that is told to stop', () => {
   it('shuts down cleanly, then its counted replica takes over (S18)', () => {
     const state = serving(['a']);
-    const told = run(state, observation([leaderView(state, { stopping: true }), replicaView(state, 'a')]));
-    expect(told.code).toBe('HANDING_OVER');
-    expect(routeOf(told.actions)).toEqual({ kind: 'held', node: 'p', address: '10.0.0.20' });
-    expect(orderOf(told.actions, 'p')).toEqual({ kind: 'stop', drainMs: LEAVE_MS });
+    const begun = run(state, observation([leaderView(state, { stopping: true }), replicaView(state, 'a')]));
+    expect(begun.code).toBe('HANDING_OVER');
+    expect(routeOf(begun.actions)).toEqual({ kind: 'held', node: 'p', address: '10.0.0.20' });
+    expect(orderOf(begun.actions, 'p')).toEqual({ kind: 'stop', drainMs: LEAVE_MS });
     const stopping = observation([
       leaderView(state, { stopping: true, postgres: { state: 'stopping' } }),
       replicaView(state, 'a'),
     ]);
-    expect(run(told.state, stopping).code).toBe('HANDING_OVER');
-    const done = run(told.state, observation([gone('p'), replicaView(state, 'a')]));
+    expect(run(begun.state, stopping).code).toBe('HANDING_OVER');
+    const done = run(begun.state, observation([gone('p'), replicaView(state, 'a')]));
     expect(done.code).toBe('HANDED_OVER');
     expect(done.state).toMatchObject({ term: 2, leader: 'a' });
   });

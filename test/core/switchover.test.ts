@@ -205,9 +205,9 @@ describe('switchback', () => {
     const held = serving(['a'], {
       activity: { kind: 'preparing', plan: { kind: 'switchover', to: 'a', by: 'switchback', stage: 'hold' } },
     });
-    const told = run(held, observation(pair(held, standby('0/5000')), { haproxy: CLOSED }), policy);
-    expect(told).toMatchObject({ code: 'SWITCHOVER_STOP', state: { activity: { gentle: true } } });
-    expect(orderOf(told.actions, 'p')).toEqual({ kind: 'stop', drainMs: STOP_LIMIT_MS });
+    const begun = run(held, observation(pair(held, standby('0/5000')), { haproxy: CLOSED }), policy);
+    expect(begun).toMatchObject({ code: 'SWITCHOVER_STOP', state: { activity: { gentle: true } } });
+    expect(orderOf(begun.actions, 'p')).toEqual({ kind: 'stop', drainMs: STOP_LIMIT_MS });
     expect(GENTLE_LIMIT_MS).toBeLessThan(STOP_LIMIT_MS);
   });
 });

@@ -11,7 +11,7 @@ afterEach(async () => {
 async function cluster(names: string[], policy = {}): Promise<void> {
   world = new World(names);
   await world.start({ syncMode: 'asynchronous', ...policy });
-  await world.until('everybody follows p', () => world.serving('p') && world.follow('p'));
+  await world.until('the other nodes follow p', () => world.serving('p') && world.follow('p'));
   for (let i = 0; i < 5; i++) expect(world.write()).toBe(true);
 }
 
@@ -33,7 +33,9 @@ describe('asynchronous mode', () => {
     await world.until('a replica serves', () => world.serving() && !world.serving('p'));
     expect(world.write()).toBe(true);
     world.node('p').start();
-    await world.until('everybody follows', () => world.follow(world.nameOf(world.monitor?.router.slot ?? null) ?? ''));
+    await world.until('the other nodes follow', () =>
+      world.follow(world.nameOf(world.monitor?.router.slot ?? null) ?? ''),
+    );
     expect(world.lost()).toBe(0);
   });
 
@@ -61,7 +63,7 @@ describe('asynchronous mode', () => {
   it('loses nothing in a planned switchover', async () => {
     await cluster(['p', 'a', 'b']);
     expect(await world.switchover('b')).toMatchObject({ done: true, leader: 'b' });
-    await world.until('everybody follows', () => world.follow('b'));
+    await world.until('the other nodes follow', () => world.follow('b'));
     expect(world.node('p').copies + world.node('p').rewinds).toBe(0);
     expect(world.lost()).toBe(0);
   });

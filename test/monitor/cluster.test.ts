@@ -33,7 +33,7 @@ describe('loop, store and keepers together', () => {
     await cluster(['p', 'a', 'b', 'c']);
     world.node('a').lsn -= 16;
     world.node('p').kill();
-    await world.until('somebody serves', () => world.serving());
+    await world.until('a leader serves', () => world.serving());
     expect(world.serving('a')).toBe(false);
     expect(world.write()).toBe(true);
     expect(world.lost()).toBe(0);
@@ -89,7 +89,7 @@ describe('loop, store and keepers together', () => {
     world.node('p').start();
     await world.until('the cluster serves again', () => world.serving() && world.write());
     world.node(second).start();
-    await world.until('everybody is back', () => world.healthy());
+    await world.until('every node is back', () => world.healthy());
     expect(world.lost()).toBe(0);
   });
 

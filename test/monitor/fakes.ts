@@ -112,7 +112,7 @@ export class World {
   }
 
   /** True when the monitor has a status of this node. */
-  heard(name: string): boolean {
+  hasReported(name: string): boolean {
     return this.monitor?.observation?.nodes[name]?.status != null;
   }
 

@@ -152,9 +152,10 @@ class Clients {
     processes.push(child);
   }
 
-  async tell(what: ClientsEvent['what'], holds: (event: ClientsEvent) => boolean = () => true): Promise<ClientsEvent> {
+  /** Waits for an event of this kind, and returns the newest that fits. */
+  async next(what: ClientsEvent['what'], holds: (event: ClientsEvent) => boolean = () => true): Promise<ClientsEvent> {
     let found: ClientsEvent | undefined;
-    await until(`the clients tell "${what}"`, () => {
+    await until(`the clients report "${what}"`, () => {
       found = this.events.findLast((e) => e.what === what);
       return found !== undefined && holds(found);
     });
@@ -477,7 +478,7 @@ describe.skipIf(!isRoot)('the router with a real HAProxy', () => {
   });
 
   it('lets 4,000 held clients of the write port in as soon as the next leader is open (S2, S19)', async () => {
-    await new Clients('serve', MANY.address, 5432, MANY.name).tell('listening');
+    await new Clients('serve', MANY.address, 5432, MANY.name).next('listening');
     const made = start([A.address, MANY.address]);
     made.write(null, A.address);
     // The loop always sets a wish for both ports. The router looks every 4 ms until both ports are as wished.
@@ -500,8 +501,8 @@ describe.skipIf(!isRoot)('the router with a real HAProxy', () => {
     await until('closed and clean', () => made.view().closed && made.view().clean);
     const cleanMs = epochMs() - fromMs;
     made.write(MANY.address, MANY.address);
-    const first = await held.tell('first');
-    const over = await held.tell('over');
+    const first = await held.next('first');
+    const over = await held.next('over');
     console.log(
       `4,000 held on the write port: ${(share * 100).toFixed(1)} % of a core; died → clean ${Math.round(cleanMs)} ms, → first answer ${Math.round(first.atMs - fromMs)} ms, → last ${Math.round(over.atMs - fromMs)} ms`,
     );
@@ -511,7 +512,7 @@ describe.skipIf(!isRoot)('the router with a real HAProxy', () => {
   });
 
   it('ends established sessions of the old leader under 4,000 held clients, too (S2)', async () => {
-    await new Clients('serve', MANY.address, 5432, MANY.name).tell('listening');
+    await new Clients('serve', MANY.address, 5432, MANY.name).next('listening');
     const made = start([A.address, MANY.address]);
     made.write(null, A.address);
     await until('closed and clean', () => made.view().closed && made.view().clean);
@@ -529,8 +530,8 @@ describe.skipIf(!isRoot)('the router with a real HAProxy', () => {
     const cleanMs = epochMs() - fromMs;
     expect(old.every((c) => c.ended)).toBe(true);
     made.write(MANY.address, MANY.address);
-    const first = await held.tell('first');
-    expect(await held.tell('over')).toMatchObject({ answered: HELD, closed: 0 });
+    const first = await held.next('first');
+    expect(await held.next('over')).toMatchObject({ answered: HELD, closed: 0 });
     console.log(
       `20 sessions ended under 4,000 held: clean ${Math.round(cleanMs)} ms, first answer ${Math.round(first.atMs - fromMs)} ms`,
     );
@@ -538,7 +539,7 @@ describe.skipIf(!isRoot)('the router with a real HAProxy', () => {
   });
 
   it('holds 4,000 clients on the read port, and both ports go on working (S13)', async () => {
-    await new Clients('serve', MANY.address, 5432, MANY.name).tell('listening');
+    await new Clients('serve', MANY.address, 5432, MANY.name).next('listening');
     const made = start([A.address, MANY.address]);
     made.write(null, A.address);
     made.read([]);
@@ -556,8 +557,8 @@ describe.skipIf(!isRoot)('the router with a real HAProxy', () => {
     expect(writer.ended).toBe(true);
     made.write(MANY.address, MANY.address);
     made.read([MANY.address]);
-    const first = await held.tell('first');
-    const over = await held.tell('over');
+    const first = await held.next('first');
+    const over = await held.next('over');
     console.log(
       `4,000 held on the read port: ${(share * 100).toFixed(1)} % of a core; write port clean ${Math.round(cleanMs)} ms, first read answered ${Math.round(first.atMs - fromMs)} ms, last ${Math.round(over.atMs - fromMs)} ms`,
     );
@@ -585,7 +586,7 @@ describe.skipIf(!isRoot)('the router with a real HAProxy', () => {
       const fromMs = performance.now();
       await until('the next one is refused', () => late.ended);
       expect(performance.now() - fromMs).toBeLessThan(REFUSED_MS);
-      await dialled.tell('connected', (e) => e.connected === PORT_CONNECTIONS_MAX && e.closed === tooMany);
+      await dialled.next('connected', (e) => e.connected === PORT_CONNECTIONS_MAX && e.closed === tooMany);
       expect(await queued(port)).toBe(PORT_CONNECTIONS_MAX);
       expect(made.view().reachable).toBe(true);
     },
@@ -608,7 +609,7 @@ describe.skipIf(!isRoot)('the router with a real HAProxy', () => {
         return made.view().epoch?.split('@')[0] === now && now !== old && made.view().closed && made.view().clean;
       });
       const share = await shareOf(old, 3);
-      const { answered, closed, livesMs } = await held.tell('over');
+      const { answered, closed, livesMs } = await held.next('over');
       expect([answered, closed]).toEqual([0, HELD]);
       // The client that had the place in `hold` may have moved to the new worker, where it waits as long once more. So
       // the longest time is left out.

@@ -25,7 +25,7 @@ async function onlyOldDataIsUp(): Promise<void> {
   world.node('p').kill();
   world.node('a').start();
   await world.until('the monitor says which node to start', () => world.monitor?.decision?.code === 'NO_CANDIDATE');
-  await world.until('a has reported', () => world.heard('a'));
+  await world.until('a has reported', () => world.hasReported('a'));
 }
 
 describe('promoting a node by a person’s command', () => {
@@ -80,13 +80,13 @@ describe('promoting a node by a person’s command', () => {
     world.node('a').kill();
     world.node('b').start();
     await world.until('no node can lead', () => world.monitor?.decision?.code === 'NO_CANDIDATE');
-    await world.until('b has reported', () => world.heard('b'));
+    await world.until('b has reported', () => world.hasReported('b'));
     expect((await promote('b', false)).message).toContain('older timeline');
     expect(await promote('b', true)).toMatchObject({ done: true, leader: 'b' });
     const copies = world.node('a').copies;
     world.node('a').start();
     world.node('p').start();
-    await world.until('everybody follows', () => world.healthy());
+    await world.until('the other nodes follow', () => world.healthy());
     expect(world.node('a').copies).toBe(copies + 1);
     expect(world.node('p').copies).toBe(1);
   });

@@ -47,7 +47,7 @@ describe('a planned switchover', () => {
   it('gives the lead to the requested one of several replicas', async () => {
     await cluster(['p', 'a', 'b', 'c']);
     expect(await world.switchover('c')).toMatchObject({ done: true, leader: 'c' });
-    await world.until('everybody follows', () => world.healthy());
+    await world.until('the other nodes follow', () => world.healthy());
     expect(['p', 'a', 'b'].map((n) => world.node(n).rewinds + world.node(n).copies)).toEqual([0, 1, 1]);
     expect(world.write()).toBe(true);
     expect(world.lost()).toBe(0);
@@ -98,7 +98,7 @@ describe('a planned switchover', () => {
     world.switchover('b').catch(() => undefined);
     await world.until('the step is reached', () => killed);
     await restartMonitor(world);
-    await world.until('it serves and everybody follows', () => world.healthy() && world.write(), 12_000);
+    await world.until('a leader serves and the other nodes follow', () => world.healthy() && world.write(), 12_000);
     expect(world.lost()).toBe(0);
   });
 
@@ -138,7 +138,7 @@ describe('a leader that was removed from the config', () => {
   it('hands over by a planned switchover and is forgotten; no write is lost', async () => {
     await cluster(['p', 'a', 'b']);
     expect(await world.switchover('b')).toMatchObject({ done: true, leader: 'b' });
-    await world.until('everybody follows b', () => world.follow('b'));
+    await world.until('the other nodes follow b', () => world.follow('b'));
     world.declared = ['p', 'a'];
     await restartMonitor(world);
     await world.until('b has handed over', () => world.serving('p') || world.serving('a'));

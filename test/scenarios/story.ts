@@ -20,7 +20,7 @@ export interface Scenario {
   policy?: Partial<Policy>;
   clients?: number;
   /** Lines of the monitor's log that the story shows beside the decisions: those whose `CODE message` has this form. */
-  tells?: RegExp;
+  logs?: RegExp;
   /** The steps: sentences for {@link Tale.plays}, or a function for steps that no sentence can say. */
   play: readonly string[] | ((tale: Tale) => Promise<void>);
 }
@@ -104,7 +104,7 @@ export class Tale {
     return session === null ? null : this.settled(ask(session, request, limitMs));
   }
 
-  /** Lets the simulated time go on until the answer comes; whoever asked has set a limit for it. */
+  /** Lets the simulated time go on until the answer comes; the request itself has a limit. */
   private async settled<T>(answer: Promise<T>): Promise<T> {
     const { engine } = this.world;
     let over = false;
@@ -242,13 +242,13 @@ export async function built(
 /**
  * Plays a scenario and returns its story. Durations and counts are left out, because a story must not depend on them.
  */
-export async function tell({
+export async function storyOf({
   title,
   rules,
   replicas = 1,
   policy,
   clients = 2,
-  tells,
+  logs,
   play,
 }: Scenario): Promise<string> {
   const lines: string[] = [];
@@ -259,7 +259,7 @@ export async function tell({
     };
     made.onLog = (subject, code, message) => {
       const line = `    ${subject}: ${message.replaceAll(/\b\d+\.\d+\.\d+/g, '…')}`;
-      if (tells?.test(`${code} ${message}`) === true && !lines.slice(-4).includes(line)) lines.push(line);
+      if (logs?.test(`${code} ${message}`) === true && !lines.slice(-4).includes(line)) lines.push(line);
     };
   });
   const tale = new Tale(world, lines);

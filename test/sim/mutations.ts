@@ -394,7 +394,7 @@ export const MUTATIONS: Readonly<Record<string, Mutation>> = {
     shows: LIVENESS,
     apply: () => takeOut(keepSlots, () => async () => undefined),
   },
-  'S22, words': {
+  'S22, log text': {
     what: 'a message in PostgreSQL’s log, which any client can write there, counts as proof that a standby cannot stream',
     run: { faults: ['hostileName'], seeds: 5 },
     shows: /^NEEDLESS COPY/,
@@ -408,7 +408,7 @@ export const MUTATIONS: Readonly<Record<string, Mutation>> = {
       });
     },
   },
-  'S22, old words': {
+  'S22, old log text': {
     what: 'a message in PostgreSQL’s log from before the server’s last start counts as such a proof',
     run: { faults: ['oldWords'], seeds: 5 },
     shows: /^NEEDLESS COPY/,

@@ -4,7 +4,7 @@ import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { openBrowser, openPage, picture } from './lib/browser';
 import { FAILOVER, FakeMonitor, NODES, statusOf, TOKEN } from './lib/fake-monitor';
 
-const NOBODY = { sentence: 'Nobody could take over.', takesOver: null, loss: 'unknown' as const };
+const NO_CANDIDATE = { sentence: 'No node could take over.', takesOver: null, loss: 'unknown' as const };
 let browser: Browser;
 let monitor: FakeMonitor;
 let complaints: string[];
@@ -73,7 +73,7 @@ describe('the status page', () => {
   it.each([
     ['Writes wait.', { serving: false, code: 'NO_CANDIDATE', sentence: 'start postgres-replica-1' }],
     ['No leader.', { serving: false, leader: null }],
-    ['Attention.', { ifLeaderDied: NOBODY }],
+    ['Attention.', { ifLeaderDied: NO_CANDIDATE }],
     ['Attention.', { ifLeaderDied: { sentence: 'Up to 1 MB may go.', takesOver: 'x', loss: 'possible' as const } }],
   ])('says “%s” about such a cluster', async (word, part) => {
     const page = await openWell();
@@ -90,7 +90,7 @@ describe('the status page', () => {
     monitor.log({ level: 'WARN', subject: 'postgres-primary', code: 'LEADER_DEAD', message: 'the connection broke' });
     await waitForText(page, '#verdict', 'Writes wait.');
     const leader = { ...NODES.replica, role: 'leader' as const, state: 'primary', sync: 'no' as const, lagBytes: null };
-    monitor.show(statusOf({ term: 4, leader: leader.name, nodes: [down, leader], ifLeaderDied: NOBODY }));
+    monitor.show(statusOf({ term: 4, leader: leader.name, nodes: [down, leader], ifLeaderDied: NO_CANDIDATE }));
     monitor.failover({ ...FAILOVER, at: new Date().toISOString() });
     monitor.log({ subject: leader.name, code: 'OPENED', message: 'writes go to postgres-replica-1 in term 4' });
     await page.getByText('postgres-primary → postgres-replica-1 in 104 ms (term 4)').waitFor();
@@ -207,7 +207,7 @@ describe('a command on the page', () => {
   });
 });
 
-describe('the page for everybody', () => {
+describe('the page on every screen', () => {
   it('fits a phone: no sideways scrolling, every value with its name', async () => {
     history();
     monitor.failover(FAILOVER);

@@ -48,8 +48,8 @@ export async function endEngine(signal: 'SIGTERM' | 'SIGKILL'): Promise<void> {
   const pid = enginePid();
   if (pid === null) return;
   process.kill(pid, signal);
-  const gone = () => !existsSync(`/proc/${pid}`) || isZombie(pid);
-  await waitFor('the second engine to end', 2 * ANSWER_LIMIT_MS, gone, POLL_MS);
+  const hasEnded = () => !existsSync(`/proc/${pid}`) || isZombie(pid);
+  await waitFor('the second engine to end', 2 * ANSWER_LIMIT_MS, hasEnded, POLL_MS);
   rmSync(PID_FILE, { force: true });
 }
 
