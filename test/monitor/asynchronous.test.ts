@@ -11,16 +11,16 @@ afterEach(async () => {
 async function cluster(names: string[], policy = {}): Promise<void> {
   world = new World(names);
   await world.start({ syncMode: 'asynchronous', ...policy });
-  await world.until('everybody follows p', () => world.serving('p') && world.follow('p'));
+  await world.until('the other nodes follow p', () => world.serving('p') && world.follow('p'));
   for (let i = 0; i < 5; i++) expect(world.write()).toBe(true);
 }
 
-/** `a` gets nothing of the last writes, and then `p` dies. */
+/** `p` acknowledges so many writes that `a` does not get, reports its position, and dies. */
 async function diesAhead(writes: number): Promise<void> {
   world.node('a').pause();
   for (let i = 0; i < writes; i++) expect(world.write()).toBe(true);
-  const told = () => world.monitor?.observation?.watch.newest?.lsn;
-  await world.until('p has told where it is', () => told() === lsnText(world.node('p').lsn));
+  const reported = () => world.monitor?.observation?.watch.newest?.lsn;
+  await world.until('p has reported its position', () => reported() === lsnText(world.node('p').lsn));
   world.node('p').kill();
   world.node('a').wake();
 }
@@ -33,7 +33,9 @@ describe('asynchronous mode', () => {
     await world.until('a replica serves', () => world.serving() && !world.serving('p'));
     expect(world.write()).toBe(true);
     world.node('p').start();
-    await world.until('everybody follows', () => world.follow(world.nameOf(world.monitor?.router.slot ?? null) ?? ''));
+    await world.until('the other nodes follow', () =>
+      world.follow(world.nameOf(world.monitor?.router.slot ?? null) ?? ''),
+    );
     expect(world.lost()).toBe(0);
   });
 
@@ -43,7 +45,7 @@ describe('asynchronous mode', () => {
     await world.until('a serves', () => world.serving('a'));
   });
 
-  it('leaves it to a person when every replica is further behind', async () => {
+  it('leaves the decision to a person when every replica is further behind', async () => {
     await cluster(['p', 'a'], { maxLagBytes: 100 });
     await diesAhead(40);
     const reason = () => world.monitor?.decision?.reason ?? '';
@@ -58,10 +60,10 @@ describe('asynchronous mode', () => {
     await world.until('p follows', () => world.follow('a'));
   });
 
-  it('has planned switchovers that lose nothing', async () => {
+  it('loses nothing in a planned switchover', async () => {
     await cluster(['p', 'a', 'b']);
     expect(await world.switchover('b')).toMatchObject({ done: true, leader: 'b' });
-    await world.until('everybody follows', () => world.follow('b'));
+    await world.until('the other nodes follow', () => world.follow('b'));
     expect(world.node('p').copies + world.node('p').rewinds).toBe(0);
     expect(world.lost()).toBe(0);
   });

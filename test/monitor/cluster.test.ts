@@ -17,7 +17,7 @@ async function cluster(names: string[], policy = {}): Promise<void> {
 }
 
 describe('loop, store and keepers together', () => {
-  it('makes a cluster out of nothing, fails over when the leader is killed, and takes it back as a standby', async () => {
+  it('create a new cluster, fail over when the leader is killed, and take the old leader back as a standby', async () => {
     await cluster(['p', 'a']);
     expect(world.serving('p')).toBe(true);
     world.node('p').kill();
@@ -29,17 +29,17 @@ describe('loop, store and keepers together', () => {
     expect(world.node('p').copies).toBe(0);
   });
 
-  it('elects the most advanced of several replicas', async () => {
+  it('elect the most advanced of several replicas', async () => {
     await cluster(['p', 'a', 'b', 'c']);
     world.node('a').lsn -= 16;
     world.node('p').kill();
-    await world.until('somebody serves', () => world.serving());
+    await world.until('a leader serves', () => world.serving());
     expect(world.serving('a')).toBe(false);
     expect(world.write()).toBe(true);
     expect(world.lost()).toBe(0);
   });
 
-  it('fails over from a hung leader, and fences it when it wakes', async () => {
+  it('fail over from a frozen leader, and stop its PostgreSQL when it continues', async () => {
     await cluster(['p', 'a']);
     world.node('p').pause();
     await world.until('a serves', () => world.serving('a'));
@@ -50,7 +50,7 @@ describe('loop, store and keepers together', () => {
     expect(world.lost()).toBe(0);
   });
 
-  it('hands over when the leader is told to stop', async () => {
+  it('hand over when the leader is told to stop', async () => {
     await cluster(['p', 'a']);
     const node = world.node('p');
     node.stopping = true;
@@ -61,7 +61,7 @@ describe('loop, store and keepers together', () => {
     expect(world.lost()).toBe(0);
   });
 
-  it('goes on alone when the only replica dies, and names the leader when that dies too', async () => {
+  it('let the leader go on alone when the only replica dies, and name the leader when it dies, too', async () => {
     await cluster(['p', 'a']);
     world.node('a').kill();
     await world.until('p is alone', () => world.monitor?.decision?.state.joint.at(-1)?.k === 0 && world.write());
@@ -79,7 +79,7 @@ describe('loop, store and keepers together', () => {
     expect(world.lost()).toBe(0);
   });
 
-  it('survives the death of the new leader as well', async () => {
+  it('survive the death of the new leader as well', async () => {
     await cluster(['p', 'a', 'b']);
     world.node('p').kill();
     await world.until('a replica serves', () => world.serving() && !world.serving('p'));
@@ -89,11 +89,11 @@ describe('loop, store and keepers together', () => {
     world.node('p').start();
     await world.until('the cluster serves again', () => world.serving() && world.write());
     world.node(second).start();
-    await world.until('everybody is back', () => world.healthy());
+    await world.until('every node is back', () => world.healthy());
     expect(world.lost()).toBe(0);
   });
 
-  it('goes back to the old leader when the only candidate dies before it was opened', async () => {
+  it('let the old leader lead again when the only candidate dies before it was opened', async () => {
     await cluster(['p', 'a']);
     const store = world.monitor?.store;
     if (store === undefined) throw new Error('no store');
@@ -122,14 +122,14 @@ describe('the monitor restarted at any moment', () => {
     expect(world.write()).toBe(true);
   });
 
-  // Stored are: promotion, opening, the order to rejoin, the grown sync set, its proof.
+  // The stored changes after the kill are: promotion, opening, the order to rejoin, the larger sync set, its proof.
   it.each([1, 2, 3, 4, 5])('carries on when it is killed at its stored change number %i after the kill', async (at) => {
     await cluster(['p', 'a']);
     const store = world.monitor?.store;
     if (store === undefined) throw new Error('no store');
     let saves = 0;
     let reached = false;
-    // Odd ones die before the write is durable, even ones after it.
+    // With an odd number the monitor dies before the change is stored, with an even one right after it.
     store.onSave = (text) => {
       saves += 1;
       if (saves < at || reached) {
@@ -164,7 +164,7 @@ describe('the monitor restarted at any moment', () => {
     expect(world.lost()).toBe(0);
   });
 
-  it('promotes nobody on an old store before every declared node was heard (S10)', async () => {
+  it('promotes no node on an old store before every declared node has reported (S10)', async () => {
     await cluster(['p', 'a']);
     const old = new MemoryStore();
     old.loaded = world.monitor?.store.loaded ?? null;
@@ -182,11 +182,11 @@ describe('the monitor restarted at any moment', () => {
 });
 
 describe('late and wrong messages', () => {
-  it('a late order of an older term is refused, and a keeper with a wrong key is not let in', async () => {
+  it('are refused: a late order of an older term, and a keeper with a wrong key', async () => {
     await cluster(['p', 'a']);
     world.node('p').pause();
     await world.until('a serves', () => world.serving('a'));
-    // What was sent to p meanwhile reaches it late, in order; it must not lead again.
+    // All frames that the monitor sent to p meanwhile reach p now, in their order. p must not lead again.
     world.node('p').wake();
     await world.until('p follows', () => world.healthy());
     expect(world.serving('a')).toBe(true);

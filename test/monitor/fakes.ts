@@ -1,6 +1,7 @@
 /**
- * A cluster in one process: the real loop, core, store and keepers' server; keepers are small models that speak the real
- * protocol over TCP, PostgreSQL is a counter, HAProxy a variable. It notes whatever must never happen.
+ * A cluster in one process: the shipped loop, core and keepers' server. Keepers are small models that speak the real
+ * protocol over TCP, PostgreSQL is a counter, HAProxy and the store are variables. `World.broken` lists everything that
+ * must never happen and did.
  */
 import { randomBytes } from 'node:crypto';
 import { connect, type Socket } from 'node:net';
@@ -32,7 +33,7 @@ const STEP_MS = 5;
 const PROOF_MS = 30;
 export const lsnText = (n: number) => `0/${n.toString(16).toUpperCase()}`;
 
-/** What is shared: addresses, the truth about every node, and what went wrong. */
+/** The whole cluster: nodes, addresses, acknowledged writes, log, and what went wrong. */
 export class World {
   readonly nodes = new Map<string, FakeNode>();
   readonly broken: string[] = [];
@@ -60,7 +61,9 @@ export class World {
     return this.names.find((n) => this.address(n) === address) ?? null;
   }
 
-  /** A client's write through the slot: acknowledged when the leader and, where it must, a standby has it. */
+  /**
+   * A client's write through the slot. True when it is acknowledged: the leader has it, and as many standbys as needed.
+   */
   write(): boolean {
     const leader = this.nameOf(this.monitor?.router.slot ?? null);
     if (leader === null) return false;
@@ -79,7 +82,9 @@ export class World {
 
   readonly acknowledged: { timeline: number; lsn: number; history: string[] }[] = [];
 
-  /** Every acknowledged write is in the leader's history: its last one lies before the leader's position or fork. */
+  /**
+   * How many acknowledged writes the leader does not have. It has a write that ends before its position or its fork.
+   */
   lost(): number {
     const leader = this.node(this.nameOf(this.monitor?.router.slot ?? null) ?? this.names[0] ?? '');
     return this.acknowledged.filter((w) => !leader.contains(w.timeline, w.lsn)).length;
@@ -96,7 +101,7 @@ export class World {
     }
   }
 
-  /** What a person asks for over HTTP. */
+  /** A person's request, as it comes over HTTP. */
   ask(request: Request): Promise<Answer> {
     if (this.monitor === null) throw new Error('no monitor');
     return this.monitor.ask(request);
@@ -106,12 +111,12 @@ export class World {
     return this.ask({ kind: 'switchover', to });
   }
 
-  /** The monitor has a status of this node. */
-  heard(name: string): boolean {
+  /** True when the monitor has a status of this node. */
+  hasReported(name: string): boolean {
     return this.monitor?.observation?.nodes[name]?.status != null;
   }
 
-  /** Everybody is a member and streams from this leader, and it has said so. */
+  /** True when every node is a member, every other node streams from this leader, and the leader reports that. */
   follow(leader: string): boolean {
     const { observation, decision } = this.monitor ?? {};
     if (observation == null || decision == null) return false;
@@ -129,7 +134,7 @@ export class World {
     return at !== null && (leader === undefined || leader === at) && this.node(at).postgres === 'primary';
   }
 
-  /** Everybody streams from the leader and is counted. */
+  /** True when every other node streams from the leader and is counted. */
   healthy(): boolean {
     const leader = this.nameOf(this.monitor?.router.slot ?? null);
     const ordered = this.monitor?.decision?.state.joint;
@@ -155,22 +160,22 @@ export class World {
 
 type FakePostgres = 'absent' | 'stopped' | 'standby' | 'primary';
 
-/** A keeper and its PostgreSQL. What a real one keeps on disk stays over a kill. */
+/** A keeper and its PostgreSQL. What a real node has on disk survives a kill. */
 export class FakeNode {
   // On disk.
   dataId: string | null = null;
   timeline = 0;
   lsn = 0;
-  /** Forks that this data went through: `timeline@lsn` of each parent. */
+  /** Forks in the history of this data: `timeline@lsn` of each parent timeline. */
   history: string[] = [];
   accepted: (OrderId & { target: Target }) | null = null;
   memory: StateCopy | null = null;
   clean = false;
-  /** Where the last record before a clean shutdown begins. */
+  /** Position of the shutdown checkpoint. */
   private checkpoint = 0;
   copies = 0;
   rewinds = 0;
-  /** A `stop` order is accepted and nothing comes of it. */
+  /** The keeper accepts a `stop` order, but PostgreSQL does not stop. */
   refusesToStop = false;
   // In memory.
   up = false;
@@ -180,7 +185,7 @@ export class FakeNode {
   sync: SyncConfig | null = null;
   stopping = false;
   private done = false;
-  /** Nothing is done by an order that was given before the start. */
+  /** True after an order that came since the start. The keeper does not carry out an order from before its start. */
   private ordered = false;
   private leadTerm: number | null = null;
   private forkLsn: string | null = null;
@@ -301,7 +306,7 @@ export class FakeNode {
     }
   }
 
-  /** The order at once where that is possible; the rest happens step by step. */
+  /** Carries out the part of an order that takes no time; `step` does the rest. */
   private carryOut(): void {
     const target = this.accepted?.target;
     switch (target?.kind) {
@@ -329,7 +334,7 @@ export class FakeNode {
     }
   }
 
-  /** A primary writes a last record, and its standbys get it. */
+  /** A primary writes its shutdown checkpoint, and its standbys get it. */
   private shutDown(): void {
     if (this.postgres === 'absent' || this.postgres === 'stopped') return;
     this.checkpoint = this.lsn;
@@ -355,7 +360,7 @@ export class FakeNode {
     this.sync = sync;
   }
 
-  /** Streaming, copying and proving take a moment. */
+  /** Called every few milliseconds: streams, copies, and reports when the order is carried out. */
   private step(): void {
     if (this.frozen || !this.up) return;
     const target = this.ordered ? this.accepted?.target : undefined;
@@ -376,9 +381,9 @@ export class FakeNode {
     if (this.upstream !== target.leader && target.method === 'rewind') this.rewinds += 1;
     if ((this.upstream !== target.leader || replaced) && (target.method === 'copy' || this.dataId === null || ahead)) {
       if (target.method === 'stream' && ahead)
-        this.world.broken.push(`${this.name} was told to stream, but has what ${leader.name} has not`);
+        this.world.broken.push(`${this.name} was ordered to stream, but has records that ${leader.name} does not have`);
       if (target.method !== 'rewind') this.dataId = `${SYSTEM}:${this.name}-${++this.copies}`;
-      // The copy's control file names the checkpoint that it was made from.
+      // A copied control file names the checkpoint of the leader at which the copy began.
       this.checkpoint = leader.lsn;
     }
     Object.assign(this, { timeline: leader.timeline, lsn: leader.lsn, history: [...leader.history] });
@@ -457,11 +462,11 @@ export class FakeNode {
   }
 }
 
-/** Survives the monitor, as a disk does. */
+/** A store that survives the monitor's death, as a disk does. */
 export class MemoryStore implements Store {
   incarnation = 0;
   loaded: string | null = null;
-  /** Called before each save; throwing is a kill of the monitor at that moment. */
+  /** Called before each save. When it throws, nothing is stored: the monitor was killed at that moment. */
   onSave: (text: string) => void = () => undefined;
 
   open(): this {
@@ -478,14 +483,14 @@ export class MemoryStore implements Store {
   }
 }
 
-/** What a router does beside its slots: nothing. */
+/** The methods of a router that have nothing to do in a test. */
 export const STILL = {
   poke: (): void => undefined,
   run: async (): Promise<void> => undefined,
   stop: (): void => undefined,
 };
 
-/** HAProxy as one slot; it notes two writable nodes behind one route. */
+/** HAProxy as one slot. It notes when the slot moves without being closed, or opens on a node that is no primary. */
 class FakeRouter implements Router {
   readonly poke = STILL.poke;
   readonly run = STILL.run;
@@ -513,7 +518,7 @@ class FakeRouter implements Router {
       if (this.slot !== null) this.world.broken.push(`the slot moved to ${node} without having been closed`);
       if (postgres !== 'primary') this.world.broken.push(`the slot was opened on ${node}, which is ${postgres}`);
     }
-    // Others' sessions are proven gone a moment after it is new whose may stay.
+    // After a new `keep`, it takes PROOF_MS until the sessions of all other nodes are proven to have ended.
     if (this.keep !== keep) {
       this.cleanFromMs = performance.now() + PROOF_MS;
       setTimeout(this.changed, PROOF_MS + 1);
@@ -529,7 +534,7 @@ class FakeRouter implements Router {
   }
 }
 
-/** Certifies what really is a primary. */
+/** Passes the opening checks of a node as soon as its PostgreSQL is a primary. */
 class FakeOpening implements Opening {
   private wanted: Pick<Certificate, 'node' | 'term'> | null = null;
   private timer: NodeJS.Timeout | undefined;
@@ -569,7 +574,7 @@ const POLICY: Policy = {
   switchbackAfterMs: 30_000,
   switchbackLimitMs: 600_000,
 };
-/** Settings of a stack, beside its nodes, for monitors whose keepers do nothing with them. */
+/** Settings that a monitor sends to keepers; the keepers of these tests do not use them. */
 export const SETTINGS = {
   haproxyAddress: '10.0.0.10',
   monitorAddress: '10.0.0.11',
@@ -580,7 +585,7 @@ export const SETTINGS = {
   postgresSettings: {},
 };
 
-/** One life of the monitor's process on a store. */
+/** One run of the monitor's process, on a store. */
 export class FakeMonitor {
   readonly router: FakeRouter;
   private changed: () => void = () => undefined;
@@ -639,7 +644,7 @@ export class FakeMonitor {
     return this.monitor.parts.requests.ask(request);
   }
 
-  /** The process ends; nothing is told to anybody. */
+  /** The process ends without a message to any keeper. */
   async stop(): Promise<void> {
     this.monitor.stop();
     await this.monitor.parts.keepers.close();

@@ -1,6 +1,6 @@
 /**
- * The monitor's loop with two real nodes: what a person or a disk does to one of them. HAProxy is a variable here; it has
- * tests of its own. Times are printed, not asserted, except for generous bounds.
+ * The monitor's loop with two real nodes, one of which a person or a disk disturbs. HAProxy is a variable here;
+ * haproxy.docker.test.ts tests the real one. Durations are printed; only generous limits are checked.
  */
 
 import { Client } from 'pg';
@@ -24,7 +24,9 @@ const NODES = [
   { name: A, address: '10.98.20.20' },
   { name: B, address: '10.98.20.21' },
 ];
-/** Disk of the second node: room for its data, or for a copy with the reserve, but not for both once the data has grown. */
+/**
+ * Disk of the second node: room for its data, or for a copy with the reserve, but not for both once the data has grown.
+ */
 const DISK_MB = 400;
 const SETTINGS = {
   haproxyAddress: HOST,
@@ -36,7 +38,7 @@ const SETTINGS = {
   postgresSettings: {},
 };
 
-/** A route that follows at once. */
+/** A router whose slot takes the wanted address at once. */
 class PlainRouter implements Router {
   readonly poke = STILL.poke;
   readonly run = STILL.run;
@@ -57,7 +59,7 @@ class PlainRouter implements Router {
   }
 }
 
-/** The shipped loop, keepers' server and opening checks, on a store that outlives it. */
+/** The shipped loop, keepers' server and opening checks, on a store that survives this monitor. */
 class Monitor {
   decision: Decision | null = null;
   observation: Observation | null = null;
@@ -109,7 +111,7 @@ class Monitor {
     await this.ran;
   }
 
-  /** `leader` serves and counts the other node, which carries out its order. */
+  /** True when `leader` serves and counts the other node, and that node has carried out its order. */
   well(leader: string): boolean {
     const { decision, observation } = this;
     if (decision?.code !== 'STEADY' || observation === null || decision.state.leader !== leader) return false;
@@ -148,7 +150,7 @@ async function sql(node: string, text: string): Promise<string> {
   return docker('exec', node, 'psql', '-U', 'postgres', '-d', 'app', '-Atc', text);
 }
 
-/** A write as a client makes it, over the network. */
+/** A client's write, over the network. */
 async function write(node: string, text: string): Promise<void> {
   const host = NODES.find((n) => n.name === node)?.address;
   const client = new Client({ host, user: 'app', password: 'secret', database: 'app', query_timeout: 10_000 });
@@ -156,7 +158,7 @@ async function write(node: string, text: string): Promise<void> {
   await client.query(text).finally(() => client.end());
 }
 
-/** As a person does it; the answer may not come, so soon is the node stopped. */
+/** Promotes as a person would. The keeper stops the node so soon that the answer may not come. */
 async function promoteByHand(node: string): Promise<void> {
   await docker('exec', node, 'sh', '-c', `psql -U postgres -c 'SELECT pg_promote(false)' || true`);
 }
@@ -186,7 +188,7 @@ describe('the monitor with two real nodes', () => {
     await dockerQuietly('rmi', IMAGE);
   });
 
-  it('notices a standby that was promoted by hand, fences it and rebuilds it', async () => {
+  it('notices a standby that was promoted by hand, stops it and copies it again', async () => {
     await write(A, 'CREATE TABLE t (n int); INSERT INTO t VALUES (1)');
     const before = dataOf(B);
     await promoteByHand(B);
@@ -201,7 +203,7 @@ describe('the monitor with two real nodes', () => {
     expect(await sql(B, 'SELECT pg_is_in_recovery()')).toBe('t');
   });
 
-  it('refuses a copy beside the old data on a disk that is too small, naming what is needed and free', async () => {
+  it('refuses a copy beside the old data on a disk that is too small, and names the space that is needed and free', async () => {
     await monitor.until('it streams and is counted', () => monitor.well(A));
     await write(A, `CREATE TABLE big AS SELECT n, repeat('x', 900) FROM generate_series(1, 40000) n`);
     await promoteByHand(B);
@@ -222,7 +224,7 @@ describe('the monitor with two real nodes', () => {
     expect(await sql(B, 'SELECT count(*) FROM big')).toBe('40000');
   });
 
-  it('fails over from a postmaster that stands still, and has the old node back within seconds (S27)', async () => {
+  it('fails over from a stopped postmaster (SIGSTOP), and the old node follows again within seconds (S27)', async () => {
     const pid = await docker('exec', A, 'head', '-1', '/var/lib/postgresql/data/postmaster.pid');
     await docker('exec', A, 'sh', '-c', `kill -STOP ${pid}`);
     const stopped = performance.now();

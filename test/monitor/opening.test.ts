@@ -1,4 +1,6 @@
-/** The opening checks against a server that speaks as much of PostgreSQL's protocol as they need, and hangs when told to. */
+/**
+ * The opening checks with a small server that speaks the part of PostgreSQL's protocol they need, and hangs on command.
+ */
 import { createServer, type Server, type Socket } from 'node:net';
 import { afterEach, describe, expect, it } from 'vitest';
 import { OpeningChecks } from '../../failover/monitor/nodes/opening';
@@ -15,7 +17,7 @@ function message(type: string, body: readonly number[] | Buffer): Buffer {
   return Buffer.concat([head, Buffer.from(body)]);
 }
 
-/** One row with one column, `node`; no row where another node answers. */
+/** Answer to the check: one row with the column `node`, or no row (null), as another node answers. */
 function answer(value: string | null): Buffer {
   const name = Buffer.from('node\0');
   const field = Buffer.alloc(18);
@@ -33,9 +35,12 @@ function answer(value: string | null): Buffer {
   ]);
 }
 
-/** What a connection, numbered from 1, does: answer all, hang from the start, hang at its query, or answer late as another node. */
+/**
+ * What the server does with its n-th connection (from 1): `answers` everything, `hangs` from the start, `welcomes` the
+ * client and hangs at its query, or `deceives`: answers late, as another node.
+ */
 type Behaviour = (n: number) => 'answers' | 'hangs' | 'welcomes' | 'deceives';
-/** Longer than a check waits for a dial at a time. */
+/** Longer than a check waits before it dials a second time. */
 const LATE_MS = 50;
 
 class HalfPostgres {
@@ -86,7 +91,7 @@ afterEach(async () => {
   for (const end of ends.splice(0).reverse()) await end();
 });
 
-/** Checks of two nodes, a and b, and what becomes of them. */
+/** The checks of two nodes, a and b, and the checks that have passed. */
 async function rig(a: Behaviour, b: Behaviour, running: (node: string) => boolean | null = () => true) {
   const servers = { a: new HalfPostgres('a', a), b: new HalfPostgres('b', b) };
   const port = await servers.a.listen('127.0.0.1');
@@ -95,12 +100,12 @@ async function rig(a: Behaviour, b: Behaviour, running: (node: string) => boolea
     () => servers.a.close(),
     () => servers.b.close(),
   );
-  const told: string[] = [];
+  const logged: string[] = [];
   const passed = Promise.withResolvers<string>();
   const checks = new OpeningChecks(
     {
       clusterKey: 'k'.repeat(64),
-      log: { write: (_level, subject, _code, words) => told.push(`${subject}: ${words}`) },
+      log: { write: (_level, subject, _code, message) => logged.push(`${subject}: ${message}`) },
     },
     [
       { name: 'a', address: '127.0.0.1' },
@@ -114,7 +119,7 @@ async function rig(a: Behaviour, b: Behaviour, running: (node: string) => boolea
     port,
   );
   ends.push(() => checks.stop());
-  return { checks, servers, told, passed: passed.promise };
+  return { checks, servers, logged, passed: passed.promise };
 }
 
 describe('the opening checks', () => {
@@ -128,8 +133,10 @@ describe('the opening checks', () => {
     expect(servers.a.connections).toBe(1);
   });
 
-  it('do not wait for a dial that hangs: another one is made beside it', { timeout: LIMIT_MS }, async () => {
-    const { checks, passed, servers, told } = await rig(
+  it('do not wait for a connection attempt that hangs: a second attempt is made beside it', {
+    timeout: LIMIT_MS,
+  }, async () => {
+    const { checks, passed, servers, logged } = await rig(
       (n) => (n === 1 ? 'hangs' : 'answers'),
       () => 'answers',
     );
@@ -137,20 +144,24 @@ describe('the opening checks', () => {
     checks.want({ node: 'a', term: 1 });
     expect(await passed).toBe('a 1');
     expect(servers.a.connections).toBe(2);
-    expect(told).toEqual(['a: a is being dialled']);
+    expect(logged).toEqual(['a: a is being dialled']);
   });
 
-  it('tell once why they wait, whatever becomes of each dial (S14)', { timeout: LIMIT_MS }, async () => {
-    const { checks, servers, told } = await rig(
+  it('log once why they wait, whatever the result of each connection attempt is (S14)', {
+    timeout: LIMIT_MS,
+  }, async () => {
+    const { checks, servers, logged } = await rig(
       () => 'deceives',
       () => 'answers',
     );
     checks.want({ node: 'a', term: 1 });
     await expect.poll(() => servers.a.asked, { timeout: LIMIT_MS }).toBeGreaterThan(3);
-    expect(told).toEqual(['a: the address of a answers as another node; it is not opened']);
+    expect(logged).toEqual(['a: the address of a answers as another node; it is not opened']);
   });
 
-  it('of a next leader do not wait for the former one, which hangs', { timeout: LIMIT_MS }, async () => {
+  it('of the next leader do not wait for the check of the former leader, which hangs', {
+    timeout: LIMIT_MS,
+  }, async () => {
     const { checks, passed, servers } = await rig(
       () => 'welcomes',
       () => 'answers',
@@ -160,11 +171,11 @@ describe('the opening checks', () => {
     const beganMs = performance.now();
     checks.want({ node: 'b', term: 2 });
     expect(await passed).toBe('b 2');
-    // The hanging query has five seconds.
+    // The limit of the hanging query is five seconds: the check of b did not wait for it.
     expect(performance.now() - beganMs).toBeLessThan(4_000);
   });
 
-  it('keep a session whose node has told nothing since a stall, and end it when it does not run', {
+  it('keep the session while nothing is known of the node since a stall, and end it when the node does not run', {
     timeout: LIMIT_MS,
   }, async () => {
     let runs: boolean | null = true;

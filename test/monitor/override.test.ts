@@ -17,19 +17,19 @@ async function cluster(names: string[]): Promise<void> {
 
 const promote = (to: string, acceptDataLoss: boolean) => world.ask({ kind: 'promote', to, acceptDataLoss });
 
-/** `p` went on alone and died; `a` is back and lacks what `p` acknowledged meanwhile. */
+/** `p` went on alone and died. `a` is back and lacks the writes that `p` acknowledged alone. */
 async function onlyOldDataIsUp(): Promise<void> {
   world.node('a').kill();
   await world.until('p is alone', () => world.write() && world.monitor?.decision?.state.joint.length === 1);
   expect(world.write()).toBe(true);
   world.node('p').kill();
   world.node('a').start();
-  await world.until('it is said which node to start', () => world.monitor?.decision?.code === 'NO_CANDIDATE');
-  await world.until('a is heard', () => world.heard('a'));
+  await world.until('the monitor says which node to start', () => world.monitor?.decision?.code === 'NO_CANDIDATE');
+  await world.until('a has reported', () => world.hasReported('a'));
 }
 
-describe('promoting a node by a person’s word', () => {
-  it('tells what would be lost, and does it only when that is accepted', async () => {
+describe('promoting a node by a person’s command', () => {
+  it('says what would be lost, and promotes only when the person accepts the loss', async () => {
     await cluster(['p', 'a']);
     await onlyOldDataIsUp();
     const refused = await promote('a', false);
@@ -42,7 +42,7 @@ describe('promoting a node by a person’s word', () => {
     expect(world.write()).toBe(true);
     expect(world.log.join('\n')).toMatch(/WARN a DATA_LOSS_ACCEPTED .* bytes behind p/);
     world.node('p').start();
-    await world.until('p gave up what only it had and follows', () => world.healthy());
+    await world.until('p lost the writes that only it had, and follows', () => world.healthy());
     expect(world.serving('a')).toBe(true);
   });
 
@@ -55,7 +55,7 @@ describe('promoting a node by a person’s word', () => {
     expect((await promote('a', true)).message).toBe('a is off; start it first');
   });
 
-  it('ends the search for a lost store’s newest state (S10), and the node that was not heard is rebuilt or rewound', async () => {
+  it('ends the adoption after a lost store (S10); the node that had not reported is copied or rewound', async () => {
     await cluster(['p', 'a']);
     world.node('p').kill();
     await restartMonitor(world, new MemoryStore());
@@ -68,7 +68,7 @@ describe('promoting a node by a person’s word', () => {
     expect(world.serving('a')).toBe(true);
   });
 
-  it('from an older timeline has everybody else rebuilt, because their histories look alike (S3)', async () => {
+  it('from an older timeline makes every other node be copied, because two histories get the same number (S3)', async () => {
     await cluster(['p', 'a', 'b']);
     world.node('b').kill();
     await world.until('a alone is counted', () => {
@@ -79,14 +79,14 @@ describe('promoting a node by a person’s word', () => {
     await world.until('a serves', () => world.serving('a') && world.write());
     world.node('a').kill();
     world.node('b').start();
-    await world.until('nobody can lead', () => world.monitor?.decision?.code === 'NO_CANDIDATE');
-    await world.until('b is heard', () => world.heard('b'));
+    await world.until('no node can lead', () => world.monitor?.decision?.code === 'NO_CANDIDATE');
+    await world.until('b has reported', () => world.hasReported('b'));
     expect((await promote('b', false)).message).toContain('older timeline');
     expect(await promote('b', true)).toMatchObject({ done: true, leader: 'b' });
     const copies = world.node('a').copies;
     world.node('a').start();
     world.node('p').start();
-    await world.until('everybody follows', () => world.healthy());
+    await world.until('the other nodes follow', () => world.healthy());
     expect(world.node('a').copies).toBe(copies + 1);
     expect(world.node('p').copies).toBe(1);
   });

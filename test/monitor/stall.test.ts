@@ -1,4 +1,7 @@
-/** A monitor that was stopped between a decision and what follows from it, or that has a twin (S11): it must act on nothing that is old. */
+/**
+ * A monitor whose process stood still between a decision and its actions, or beside which a second monitor works (S11).
+ * It must not carry out an old decision.
+ */
 import { mkdirSync, rmSync } from 'node:fs';
 import { createServer, type Server } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -15,7 +18,7 @@ import { MemoryStore, SETTINGS, STILL } from './fakes';
 const STALL_MS = 5_000;
 const LOG = { write: () => undefined };
 
-/** Time that goes on only when the test says so: the process stands still. */
+/** A clock that moves only when the test says that the process stood still. */
 class HandClock {
   stalls = 0;
   private ms = 1_000;
@@ -85,7 +88,7 @@ describe('the loop', () => {
           read: () => did.push('read'),
           closed: async () => {
             atClose(clock);
-            // As HAProxy's driver does after each wait.
+            // HAProxy's driver does the same after each wait.
             loop.stalls();
             return true;
           },
@@ -103,7 +106,7 @@ describe('the loop', () => {
     return { loop, did, saved: saved.promise, decided: decided.promise };
   }
 
-  it('acts when it did not stand still', async () => {
+  it('carries out its decision when it did not stand still', async () => {
     const { loop, did, decided } = rig(() => undefined);
     const ran = loop.run();
     await decided;
@@ -113,7 +116,7 @@ describe('the loop', () => {
     expect(did).toContain('order p');
   });
 
-  it('stood still while it stored its decision: it forgets, and does nothing of it', async () => {
+  it('forgets what it saw and carries out nothing when it stood still while it stored its decision', async () => {
     const { loop, did, saved } = rig((clock) => clock.stands(STALL_MS));
     const ran = loop.run();
     await saved;
@@ -122,7 +125,7 @@ describe('the loop', () => {
     expect(did).toEqual(['forget']);
   });
 
-  it('stood still while it waited for HAProxy: it does nothing more of the decision, and decides anew', async () => {
+  it('carries out no more of its decision and decides again when it stood still while it waited for HAProxy', async () => {
     let closes = 0;
     const { loop, did, decided } = rig(
       () => undefined,
@@ -138,13 +141,13 @@ describe('the loop', () => {
     await vi.waitFor(() => expect(did).toContain('order p'));
     loop.stop();
     await ran;
-    // What it saw before counts no more: HAProxy is looked at first.
+    // What it saw before no longer counts, so it first looks at HAProxy.
     expect(did.slice(did.indexOf('forget'), did.indexOf('forget') + 2)).toEqual(['forget', 'look']);
   });
 
   it.each([
-    ['rises above a twin, whose order a keeper has that this one never gave', 7, 'restart 2'],
-    ['stays as it is where the newest accepted order is its own', 0, 'order p'],
+    ['takes a higher incarnation when a keeper has accepted an order that this monitor never gave', 7, 'restart 2'],
+    ['keeps its incarnation when the newest accepted order is its own', 0, 'order p'],
   ])('%s', async (_what, seq, first) => {
     const { loop, did, decided } = rig(() => undefined, { incarnation: 1, term: 0, seq, kind: 'wait' });
     const ran = loop.run();
@@ -173,7 +176,7 @@ describe("HAProxy's driver", () => {
     rmSync(folder, { recursive: true, force: true });
   });
 
-  /** Both of HAProxy's sockets: the slot is closed, there is no session, and everything is noted. */
+  /** One of HAProxy's two sockets. The slot is closed, there is no session, and each command is noted in `lines`. */
   function listen(name: string): Promise<Server> {
     const server = createServer({ allowHalfOpen: true }, (socket) => {
       let text = '';
@@ -198,7 +201,7 @@ describe("HAProxy's driver", () => {
     return new Haproxy({ sockets: folder, clock, log: LOG }, [{ name: 'p', address: '10.0.0.20' }], loop);
   }
 
-  it('opens the slot that is wanted when it did not stand still', async () => {
+  it('opens the wanted slot when the process did not stand still', async () => {
     const haproxy = driver(new HandClock());
     haproxy.write('10.0.0.20', '10.0.0.20');
     const ran = haproxy.run();
@@ -207,12 +210,12 @@ describe("HAProxy's driver", () => {
     await ran;
   });
 
-  it('stood still while it asked: what was wanted before is not told any more', async () => {
+  it('sends no command for an old wish when the process stood still while it waited for an answer', async () => {
     const clock = new HandClock();
     const haproxy = driver(clock);
     const asked = Promise.withResolvers<void>();
     onLine = () => {
-      // Stopped while it waits for the first answer, the master's: the slot was not opened yet.
+      // The process stands still while it waits for the first answer, the master's. The slot was not opened yet.
       if (lines.length === 1) clock.stands(STALL_MS);
       if (lines.length >= 4) asked.resolve();
     };
@@ -220,14 +223,14 @@ describe("HAProxy's driver", () => {
     const ran = haproxy.run();
     await asked.promise;
     expect(opens()).toEqual([]);
-    // Until the loop wants it anew.
+    // When the loop wants the slot open again, it is opened.
     haproxy.write('10.0.0.20', '10.0.0.20');
     await vi.waitFor(() => expect(opens()).not.toEqual([]));
     haproxy.stop();
     await ran;
   });
 
-  it('looks without changing anything when it has to look anew, whatever is wanted meanwhile', async () => {
+  it('changes nothing during a look that the loop asked for, whatever is wanted meanwhile', async () => {
     const haproxy = driver(new HandClock());
     const ran = haproxy.run();
     const looked = haproxy.look(5_000);
@@ -241,13 +244,13 @@ describe("HAProxy's driver", () => {
     await ran;
   });
 
-  it('gives up looking when HAProxy does not answer within the limit', async () => {
+  it('ends a look when HAProxy does not answer within the limit', async () => {
     const haproxy = driver(new HandClock());
     await haproxy.look(20);
     expect(haproxy.view().reachable).toBe(false);
   });
 
-  it('asks right before a line is sent whether it may still', async () => {
+  it('checks for a stall right before it sends a command', async () => {
     await expect(ask(join(folder, 'admin.sock'), 'set server', 1_000, () => false)).rejects.toThrow('stood still');
     expect(lines).toEqual([]);
   });

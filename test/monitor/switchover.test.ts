@@ -17,7 +17,7 @@ async function cluster(names: string[], policy = {}): Promise<void> {
   for (let i = 0; i < 5; i++) expect(world.write()).toBe(true);
 }
 
-/** Calls `then` when the state that is being stored is in this step, just before it is stored. */
+/** Calls `then` just before a state that is in this step is stored. */
 function atStep(step: string, then: () => void): void {
   const store = world.monitor?.store;
   if (store === undefined) throw new Error('no store');
@@ -44,16 +44,16 @@ describe('a planned switchover', () => {
     expect(world.lost()).toBe(0);
   });
 
-  it('among several replicas goes to the one that was asked for', async () => {
+  it('gives the lead to the requested one of several replicas', async () => {
     await cluster(['p', 'a', 'b', 'c']);
     expect(await world.switchover('c')).toMatchObject({ done: true, leader: 'c' });
-    await world.until('everybody follows', () => world.healthy());
+    await world.until('the other nodes follow', () => world.healthy());
     expect(['p', 'a', 'b'].map((n) => world.node(n).rewinds + world.node(n).copies)).toEqual([0, 1, 1]);
     expect(world.write()).toBe(true);
     expect(world.lost()).toBe(0);
   });
 
-  it('is refused with the reason when it cannot be', async () => {
+  it('is refused with the reason when it is not possible', async () => {
     await cluster(['p', 'a']);
     expect(await world.switchover('p')).toMatchObject({ done: false, message: 'p leads already' });
     expect(await world.switchover('x')).toMatchObject({ done: false, message: 'x is no node of this stack' });
@@ -98,7 +98,7 @@ describe('a planned switchover', () => {
     world.switchover('b').catch(() => undefined);
     await world.until('the step is reached', () => killed);
     await restartMonitor(world);
-    await world.until('it serves and everybody follows', () => world.healthy() && world.write(), 12_000);
+    await world.until('a leader serves and the other nodes follow', () => world.healthy() && world.write(), 12_000);
     expect(world.lost()).toBe(0);
   });
 
@@ -114,7 +114,7 @@ describe('a planned switchover', () => {
 describe('switchback', () => {
   const policy = { switchback: true, switchbackAfterMs: 300 };
 
-  it('returns the lead to the first declared node once that has been ready for a while', async () => {
+  it('returns the lead to the first declared node once that node has been ready for a while', async () => {
     await cluster(['p', 'a'], policy);
     world.node('p').kill();
     await world.until('a serves', () => world.serving('a') && world.write());
@@ -134,11 +134,11 @@ describe('switchback', () => {
   });
 });
 
-describe('a leader that the config has no place for any more', () => {
-  it('hands over by a planned switchover and is forgotten, and nothing is lost', async () => {
+describe('a leader that was removed from the config', () => {
+  it('hands over by a planned switchover and is forgotten; no write is lost', async () => {
     await cluster(['p', 'a', 'b']);
     expect(await world.switchover('b')).toMatchObject({ done: true, leader: 'b' });
-    await world.until('everybody follows b', () => world.follow('b'));
+    await world.until('the other nodes follow b', () => world.follow('b'));
     world.declared = ['p', 'a'];
     await restartMonitor(world);
     await world.until('b has handed over', () => world.serving('p') || world.serving('a'));
@@ -160,7 +160,7 @@ describe('a pause', () => {
   });
   const code = () => world.monitor?.decision?.code;
 
-  it('leaves the lead where it is when the leader dies, over a restart of the monitor, until a person resumes it', async () => {
+  it('keeps the dead leader recorded, also after a restart of the monitor, until a person resumes', async () => {
     await cluster(['p', 'a']);
     expect(await world.ask(pause(null))).toMatchObject({ done: true });
     await restartMonitor(world);
@@ -176,7 +176,7 @@ describe('a pause', () => {
     expect(world.lost()).toBe(0);
   });
 
-  it('ends by itself', async () => {
+  it('ends at its time limit', async () => {
     await cluster(['p', 'a']);
     await world.ask(pause(300));
     world.node('p').kill();
@@ -186,7 +186,7 @@ describe('a pause', () => {
     expect(world.lost()).toBe(0);
   });
 
-  it('gives way to a person’s promote, without loss and without accepting one', async () => {
+  it('allows a person’s promote without `acceptDataLoss` when nothing would be lost', async () => {
     await cluster(['p', 'a']);
     await world.ask(pause(null));
     world.node('p').kill();
@@ -210,7 +210,7 @@ describe('a pause', () => {
 });
 
 describe('rebuild', () => {
-  it('copies a standby anew, again and again in one term, and counts it when it streams', async () => {
+  it('copies a standby again, twice in one term, and counts it when it streams', async () => {
     await cluster(['p', 'a', 'b']);
     for (const copies of [2, 3]) {
       const before = world.node('a').dataId;

@@ -1,11 +1,14 @@
-/** The stories in this folder are golden: `npx vitest run --project unit test/scenarios -u` tells them anew. */
+/**
+ * Plays each scenario and compares its text with the story in this folder.
+ * `npx vitest run --project unit test/scenarios -u` writes the stories again.
+ */
 import { describe, expect, it } from 'vitest';
 import { SCENARIOS } from './scenarios';
-import { tell } from './story';
+import { storyOf } from './story';
 
 describe('a scenario', () => {
   it.each(Object.entries(SCENARIOS).map(([name, one]) => ({ name, ...one })))('$name: $title', async (scenario) => {
-    const text = await tell(scenario);
+    const text = await storyOf(scenario);
     expect(text).not.toContain('NOT: ');
     expect(text).toContain('Nothing acknowledged was lost');
     await expect(text).toMatchFileSnapshot(`${scenario.name}.md`);

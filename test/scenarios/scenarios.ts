@@ -1,4 +1,4 @@
-/** The promises and the traps, each as a short story. */
+/** The scenarios: short stories of faults, with at least one for each rule of docs/safety.md. */
 
 import type { SimNode } from '../../simulator/node';
 import { TOO_MUCH_MEMORY } from '../../simulator/settings';
@@ -6,7 +6,7 @@ import { Stranger } from '../../simulator/stranger';
 import { SERVER_CONNECTIONS_MAX } from '../../stack/haproxy-config';
 import { type Crowd, crowd, type Scenario, type Tale } from './story';
 
-/** The stack is brought up with other settings: the monitor is replaced. */
+/** `pulumi up` with other settings of PostgreSQL: it replaces the monitor. */
 function configure(t: Tale, settings: Record<string, string>): void {
   t.world.postgresSettings = settings;
   t.world.monitor?.process.kill();
@@ -17,7 +17,7 @@ function connections(t: Tale, node: string): number | undefined {
   return t.node(node).postgres?.atStart.number('max_connections');
 }
 
-/** By the name of the golden text. */
+/** By the name of the story's file, without `.md`. */
 export const SCENARIOS: Readonly<Record<string, Scenario>> = {
   'primary-killed': {
     rules: 'Promise: the primary dies, writes go on',
@@ -84,7 +84,7 @@ export const SCENARIOS: Readonly<Record<string, Scenario>> = {
   'rebuild-twice': {
     rules: 'S4, and rebuild',
     title: 'A standby is copied anew, and once more in the same term: first nobody waits for it',
-    tells: /^(COPY_BEGUN|COPY_DONE) /,
+    logs: /^(COPY_BEGUN|COPY_DONE) /,
     play: async (t) => {
       for (const time of ['first', 'second']) {
         const before = t.node('replica-1').volume.state.directoryId;
@@ -121,7 +121,7 @@ export const SCENARIOS: Readonly<Record<string, Scenario>> = {
     rules: 'S3',
     title: 'The candidate dies before it is open; its history must be rebuilt',
     replicas: 2,
-    tells: /^(COPY_BEGUN|COPY_DONE|REWIND_BEGUN) /,
+    logs: /^(COPY_BEGUN|COPY_DONE|REWIND_BEGUN) /,
     play: async (t) => {
       await t.plays('docker kill primary');
       const promoted = () =>
@@ -136,13 +136,13 @@ export const SCENARIOS: Readonly<Record<string, Scenario>> = {
     rules: 'S3',
     title: 'The candidate dies, comes back and dies again: who followed it the first time must be rebuilt',
     replicas: 2,
-    tells: /^(COPY_BEGUN|COPY_DONE|REWIND_BEGUN) /,
+    logs: /^(COPY_BEGUN|COPY_DONE|REWIND_BEGUN) /,
     play: async (t) => {
       await t.plays('docker pause haproxy; docker kill primary');
       const ahead = () => t.world.nodes.filter((n) => n.name !== 'primary' && (n.volume.data?.history.length ?? 0) > 2);
       await t.until('both replicas have a new timeline, and none is open', () => ahead().length === 2);
       const candidate = t.world.state?.leader ?? '';
-      // Killed earlier it goes on with the same term.
+      // A candidate that is killed before it reports its promotion would go on in the same term.
       const promoted = () => t.world.monitor?.seen?.observation.nodes[candidate]?.status?.done === true;
       await t.until(`${candidate} says that it is promoted`, promoted);
       await t.plays(`docker kill ${candidate}, the candidate; docker start ${candidate}`);
@@ -174,7 +174,7 @@ export const SCENARIOS: Readonly<Record<string, Scenario>> = {
   's05-late-order': {
     rules: 'S5, S11',
     title: 'Orders that arrive twice, the second time late: the keeper refuses what is older than what it has',
-    tells: /^(ORDER_REFUSED) /,
+    logs: /^(ORDER_REFUSED) /,
     play: async (t) => {
       await t.event('every order arrives a second time, about two and a half seconds late', () => {
         Object.assign(t.world.network, { doubled: 1, doubledAfterMs: 2_400 });
@@ -231,7 +231,7 @@ export const SCENARIOS: Readonly<Record<string, Scenario>> = {
       t.fact(`the row is ${(await t.rows('write')).includes(row) ? 'visible' : 'not visible'}, which proves nothing`);
       await t.event('docker kill primary, and docker unpause replica-1', () => {
         t.node('primary').kill();
-        // What it had sent dies with it.
+        // The packets that it has sent are lost, too.
         t.world.network.lose('primary');
         t.node('replica-1').unpause();
       });
@@ -310,7 +310,7 @@ export const SCENARIOS: Readonly<Record<string, Scenario>> = {
   's12-rewind-cut-off': {
     rules: 'S12',
     title: 'A rewind is cut off in the middle: the marker says so, and the data is copied',
-    tells: /^(REWIND_BEGUN|REWIND_DONE|REWIND_FAILED|COPY_BEGUN|COPY_DONE) /,
+    logs: /^(REWIND_BEGUN|REWIND_DONE|REWIND_FAILED|COPY_BEGUN|COPY_DONE) /,
     play: async (t) => {
       await t.event(
         'replica-1 hears nothing for a moment, then docker kill primary: it has more than replica-1',
@@ -341,7 +341,7 @@ export const SCENARIOS: Readonly<Record<string, Scenario>> = {
   's14-wrong-node': {
     rules: 'S14',
     title: 'Another PostgreSQL answers at the new leader’s address: nothing is opened to it',
-    tells: /^CHECK_WAITS the address/,
+    logs: /^CHECK_WAITS the address/,
     play: async (t) => {
       const replica = t.node('replica-1');
       await t.event('docker kill primary, and the address of replica-1 leads to another PostgreSQL', () => {
@@ -488,7 +488,7 @@ export const SCENARIOS: Readonly<Record<string, Scenario>> = {
   's23-fewer-connections': {
     rules: 'S23',
     title: 'Fewer connections: a replica that restarts meanwhile keeps what its leader has; the leader is first',
-    tells: /SETTINGS_RESTART PostgreSQL/,
+    logs: /SETTINGS_RESTART PostgreSQL/,
     play: async (t) => {
       await t.event('max_connections is lowered to 180, and replica-1 is restarted at the same moment', () => {
         configure(t, { max_connections: '180' });
@@ -506,7 +506,7 @@ export const SCENARIOS: Readonly<Record<string, Scenario>> = {
     title: 'More connections: standbys are restarted one by one, then the leader hands over; a switchback follows',
     replicas: 2,
     policy: { switchback: true, switchbackAfterMs: 5_000 },
-    tells: /SETTINGS_RESTART PostgreSQL/,
+    logs: /SETTINGS_RESTART PostgreSQL/,
     play: async (t) => {
       const held = await t.connect('write');
       await t.event('max_connections is raised to 300', () => configure(t, { max_connections: '300' }));
@@ -520,7 +520,7 @@ export const SCENARIOS: Readonly<Record<string, Scenario>> = {
     rules: 'S23',
     title: 'A setting that no machine can give: one standby tries it and goes on without, nobody else is touched',
     replicas: 2,
-    tells: /SETTINGS_RESTART PostgreSQL/,
+    logs: /SETTINGS_RESTART PostgreSQL/,
     play: async (t) => {
       await t.event('shared_buffers is set to 64GB', () => configure(t, { shared_buffers: TOO_MUCH_MEMORY }));
       await t.until('it is refused', () => t.reason().includes('does not start with'));
@@ -615,7 +615,7 @@ export const SCENARIOS: Readonly<Record<string, Scenario>> = {
       });
       await t.passes(60_000);
       t.fact(`the term is ${t.world.state?.term}: no failover`);
-      // New connections are rarely made: HAProxy gives up each attempt after 20 ms.
+      // A new connection would rarely succeed, because HAProxy gives up each attempt after 20 ms.
       const row = t.world.nextRow();
       t.world.history.tag({ kind: 'row', row });
       const reply = await t.ask(held, { kind: 'row', row });
@@ -690,7 +690,7 @@ export const SCENARIOS: Readonly<Record<string, Scenario>> = {
   },
 };
 
-/** What the monitor knows of a node's position. */
+/** The node's position as the monitor knows it; null: unknown, so the node has no vote (S6). */
 function vote(t: Tale, node: string): string | null {
   return t.world.monitor?.seen?.observation.nodes[node]?.status?.postgres.lsn ?? null;
 }

@@ -1,4 +1,4 @@
-/** Tells a scenario: steps on a simulated cluster, and what the monitor decided, as text that a person reads. */
+/** Plays a scenario on a simulated cluster and writes its story: the steps, and the monitor's decisions. */
 import type { Policy } from '../../failover/core/state/cluster';
 import type { Request as Asked } from '../../failover/core/state/observation';
 import { ask, connect } from '../../simulator/clients';
@@ -9,27 +9,27 @@ import type { Reply, Request } from '../../simulator/postgres';
 import { World } from '../../simulator/world';
 
 const BUILD_LIMIT_MS = 60_000;
-/** Limit for an answer, ms. */
+/** Limit for an answer to a client, ms. */
 const ANSWER_LIMIT_MS = 30_000;
 
 export interface Scenario {
-  /** Rules of docs/safety.md that it shows. */
+  /** The rules of docs/safety.md that the scenario shows. */
   rules: string;
   title: string;
   replicas?: number;
   policy?: Partial<Policy>;
   clients?: number;
-  /** What else of the monitor's log is told: lines of this form, `CODE message`. */
-  tells?: RegExp;
-  /** Sentences as {@link Tale.plays} takes them, or what a sentence cannot say. */
+  /** Lines of the monitor's log that the story shows beside the decisions: those whose `CODE message` has this form. */
+  logs?: RegExp;
+  /** The steps: sentences for {@link Tale.plays}, or a function for steps that no sentence can say. */
   play: readonly string[] | ((tale: Tale) => Promise<void>);
 }
 
-/** What a scenario's steps are written with. */
+/** The steps that a scenario is written with. Each one adds its line to the story. */
 export class Tale {
   constructor(
     readonly world: World,
-    /** What is told. */
+    /** The story so far. */
     readonly lines: string[] = [],
   ) {}
 
@@ -49,21 +49,21 @@ export class Tale {
     this.node(name).disk.slowness = slowness;
   }
 
-  /** Something happens. */
-  async event(words: string, run: () => void): Promise<void> {
-    this.lines.push(`- ${words}`);
+  /** A step that takes effect at once. */
+  async event(text: string, run: () => void): Promise<void> {
+    this.lines.push(`- ${text}`);
     run();
     await this.world.engine.run(this.world.engine.nowMs + 1);
   }
 
   /**
-   * Sentences, each with `; ` before the next one, that are told and mean what {@link PLAIN} says.
-   * @throws Error for a sentence that means nothing
+   * Plays sentences that are separated by `; `. Each sentence is a line of the story, and its step is in {@link PLAIN}.
+   * @throws Error for a sentence that has no step
    */
   async plays(text: string): Promise<void> {
     for (const sentence of text.split('; ')) {
       const found = PLAIN.map(([form, step]) => ({ match: form.exec(sentence), step })).find((one) => one.match);
-      if (found === undefined) throw new Error(`"${sentence}" means nothing`);
+      if (found === undefined) throw new Error(`"${sentence}" has no step`);
       await found.step(this, sentence, ...(found.match ?? []).slice(1));
     }
   }
@@ -72,13 +72,13 @@ export class Tale {
     await this.world.engine.run(this.world.engine.nowMs + ms);
   }
 
-  /** Waits until something holds and says so; at the limit says that it does not. */
-  async until(words: string, holds: () => boolean, limitMs = 60_000): Promise<void> {
+  /** Waits until `holds` is true and writes `text`; at the limit writes `NOT: ` before it. */
+  async until(text: string, holds: () => boolean, limitMs = 60_000): Promise<void> {
     const held = await this.world.engine.run(this.world.engine.nowMs + limitMs, holds);
-    this.lines.push(`- ${held ? words : `NOT: ${words}`}`);
+    this.lines.push(`- ${held ? text : `NOT: ${text}`}`);
   }
 
-  /** A person asks the monitor for something; what it answers is told. */
+  /** A person's request to the monitor. The answer is a line of the story. */
   asks(request: Asked): void {
     this.world.monitor?.ask(request, (answer) => this.lines.push(`    answer: ${answer.message}`));
   }
@@ -87,24 +87,24 @@ export class Tale {
     return this.world.healthy() !== null;
   }
 
-  /** The leader that is open, by the slot. */
+  /** The node that HAProxy's write slot is open to; null when no slot is open. */
   open(): string | null {
     const [address] = this.world.haproxy.current?.routes() ?? [];
     return address === undefined ? null : this.world.network.hostOf(address);
   }
 
-  /** A person at the write or the read port; null when the connection is refused or ended before it is through. */
+  /** A client of the write or the read port; null when its connection is refused, or ends before it reaches a node. */
   connect(port: 'write' | 'read'): Promise<ProxySession | null> {
     const person = new Process(this.world.engine, 'a person', 'client');
     return this.settled(connect(this.world, port, person, ANSWER_LIMIT_MS));
   }
 
-  /** Null: no answer within the limit, or the connection broke. */
+  /** Sends a request. Null when there is no answer within the limit, or when the connection broke. */
   async ask(session: ProxySession | null, request: Request, limitMs = ANSWER_LIMIT_MS): Promise<Reply | null> {
     return session === null ? null : this.settled(ask(session, request, limitMs));
   }
 
-  /** Lets the simulated time go on until the answer comes. The answer has a limit of its own. */
+  /** Lets the simulated time go on until the answer comes; the request itself has a limit. */
   private async settled<T>(answer: Promise<T>): Promise<T> {
     const { engine } = this.world;
     let over = false;
@@ -132,8 +132,8 @@ export class Tale {
     return this.world.decision?.reason ?? '';
   }
 
-  fact(words: string): void {
-    this.lines.push(`- ${words}`);
+  fact(text: string): void {
+    this.lines.push(`- ${text}`);
   }
 }
 
@@ -150,13 +150,13 @@ const until =
   (t, sentence, ...parts) =>
     t.until(sentence, () => holds(t, ...parts));
 
-/** A question. Its answer is told. */
+/** A question: only its answer is a line of the story. */
 const answer =
-  (words: (t: Tale) => string): Step =>
+  (text: (t: Tale) => string): Step =>
   async (t) =>
-    t.fact(words(t));
+    t.fact(text(t));
 
-/** What a person asks for; without a number of seconds, until a person resumes it. */
+/** The request for a pause; without a number of seconds it lasts until a person resumes. */
 function pauseFor(t: Tale, seconds: string | undefined): Asked {
   const sinceWallMs = t.world.wallMs();
   const untilWallMs = seconds === undefined ? null : sinceWallMs + 1_000 * Number(seconds);
@@ -224,7 +224,7 @@ const PLAIN: readonly (readonly [RegExp, Step])[] = [
   [form('NODE serves reads only when it streams'), until((t) => t.well())],
 ];
 
-/** A calm cluster with clients of both ports; resolves when it is healthy. */
+/** A cluster without faults, with clients at both ports; resolves when it is healthy. */
 export async function built(
   options: Omit<ConstructorParameters<typeof World>[0], 'calm' | 'cancels'>,
   clients: readonly [write: number, read: number],
@@ -239,14 +239,16 @@ export async function built(
   return world;
 }
 
-/** Plays a scenario and gives its text. Times and counts are left out: they are not what it tells. */
-export async function tell({
+/**
+ * Plays a scenario and returns its story. Durations and counts are left out, because a story must not depend on them.
+ */
+export async function storyOf({
   title,
   rules,
   replicas = 1,
   policy,
   clients = 2,
-  tells,
+  logs,
   play,
 }: Scenario): Promise<string> {
   const lines: string[] = [];
@@ -257,7 +259,7 @@ export async function tell({
     };
     made.onLog = (subject, code, message) => {
       const line = `    ${subject}: ${message.replaceAll(/\b\d+\.\d+\.\d+/g, '…')}`;
-      if (tells?.test(`${code} ${message}`) === true && !lines.slice(-4).includes(line)) lines.push(line);
+      if (logs?.test(`${code} ${message}`) === true && !lines.slice(-4).includes(line)) lines.push(line);
     };
   });
   const tale = new Tale(world, lines);
@@ -272,10 +274,10 @@ export async function tell({
   return [`# ${title}`, '', `${rules}. Nodes: ${names}.`, '', ...lines, '', verdict, ''].join('\n');
 }
 
-/** Decisions that only fill time. */
+/** Decisions that a story leaves out: the cluster waits, or nothing changes. */
 const QUIET: ReadonlySet<string> = new Set(['PROMOTING', 'STEADY', 'REOPENING', 'ELECTING', 'LEADER_AWAITED']);
 
-/** What clients that connected at the same moment have seen, so far. */
+/** What has happened so far to clients that connected at the same moment. */
 export interface Crowd {
   served: number;
   refused: number;
@@ -283,7 +285,7 @@ export interface Crowd {
   most: number;
 }
 
-/** So many clients connect to the write port at once, insert a row each and leave after this time, ms. */
+/** So many clients connect to the write port at once. Each inserts a row and leaves `staysMs` after the answer. */
 export function crowd(world: World, count: number, staysMs = 0): Crowd {
   const seen = { served: 0, refused: 0, most: 0, inside: 0 };
   for (let i = 0; i < count; i++) {
