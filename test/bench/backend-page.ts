@@ -7,14 +7,14 @@ export interface FaultRun {
   /** Requests a second. */
   rate: number;
   seconds: number;
-  /** Part of all processors' time that was used, by everything on the machine, 0 to 1. */
+  /** Part of all processors' time that all programs of the machine used together, 0 to 1. */
   busy: number;
   /** The machine's load average (1 minute) at the end. */
   loadAverage: number;
-  /** Who led before and after. */
+  /** The leader before and after the fault. */
   leaders: readonly [string, string];
   verdict: Verdict;
-  /** Requests that were answered before the fault, and all others; ms from when they were due. */
+  /** Latency of requests that were answered before the fault, and of all others, from when they were due, ms. */
   before: Latency;
   after: Latency;
 }
@@ -24,14 +24,14 @@ export interface Result {
   machine: string;
   postgres: string;
   backends: number;
-  /** The rate was given, not looked for. */
+  /** True when `--rate` gave the rate. */
   rateGiven: boolean;
   runs: readonly FaultRun[];
 }
 
 const latency = ({ p50, p99, max }: Latency): string => `${p50} / ${p99} / ${max}`;
 
-/** A run as a line for a terminal. */
+/** One run as a line for the terminal. */
 export function row({ fault, verdict, before, after, busy, loadAverage, leaders }: FaultRun): string {
   return [
     `${fault}: ${verdict.requests} requests, ${verdict.failed.length} failed;`,
@@ -42,8 +42,8 @@ export function row({ fault, verdict, before, after, busy, loadAverage, leaders 
   ].join(' ');
 }
 
-/** What went wrong, the same things together. */
-export function troubles({ failed, lost, duplicated }: Verdict): string[] {
+/** Everything that went wrong, equal messages in one line. */
+export function problemsOf({ failed, lost, duplicated }: Verdict): string[] {
   const without = (text: string) => text.replace(/,?"request_id":"[^"]*"/, '');
   const failures = Map.groupBy(failed, without);
   return [
@@ -58,12 +58,12 @@ export function page({ date, machine, postgres, backends, rateGiven, runs }: Res
   const [first] = runs;
   const rate = rateGiven ? 'as given' : 'the highest that kept the processor under 70 % without a fault';
   return [
-    '# The backend under load while something fails',
+    '# What HTTP clients notice of a fault',
     '',
-    `Made by \`npm run bench:backend\` on ${date}: ${machine}, PostgreSQL ${postgres}, ${backends} backend(s), one machine for all of it, the clients too.`,
-    `${first?.rate ?? 0} requests a second (${rate}) for ${first?.seconds ?? 0} s, a third each registrations, logins and looks at oneself, by 50 clients that send nothing twice;`,
-    'the fault comes after a third of the time. Latency in ms, from the moment at which a request was due (open loop), p50 / p99 / max. `failed`: no answer or not the',
-    'right one. `lost`, `duplicated`: acknowledged registrations compared with the table by SQL.',
+    `Made by \`npm run bench:backend\` on ${date}: ${machine}, PostgreSQL ${postgres}, ${backends} backend(s); the machine also runs the clients.`,
+    `${first?.rate ?? 0} requests a second (${rate}) for ${first?.seconds ?? 0} s, by 50 clients that repeat no request: one third each registrations, logins and \`GET /users/me\`.`,
+    'The fault happens after a third of the time. Latency in ms, from the moment at which a request was due (open loop), p50 / p99 / max. `failed`: no answer or a wrong',
+    'one. `lost`, `duplicated`: acknowledged registrations that are missing or twice in the table.',
     '',
     '| fault | requests | failed | registrations acknowledged | lost | duplicated | latency before the fault | from the fault on | processor | load average |',
     '|---|---|---|---|---|---|---|---|---|---|',

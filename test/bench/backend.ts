@@ -1,13 +1,13 @@
 /**
- * Who notices a failover: HTTP clients that send nothing twice register, log in and look at themselves at a steady rate
- * while the primary (or a backend) fails.
+ * Measures what HTTP clients notice of a failover. Clients that repeat no request register, log in and read their own
+ * user at a steady rate while the primary (or a backend) fails.
  *
  *     npm run bench:backend -- [--fault none|kill|stop|pause|switchover|backend-kill|backend-stop|all] [--rate N]
  *                              [--seconds 30] [--backends N] [--stack dev] [--json]
  *
- * Without `--rate` it looks for the rate that keeps the processor under 70 % without a fault, the clients' own work
- * included. Each acknowledged registration is compared with the table. Results go to docs/results/; the exit code is 1
- * when a request failed, or a registration was lost or duplicated.
+ * Without `--rate` it looks for a rate that keeps all processors together below 70 %, the clients' work included. Each
+ * acknowledged registration is compared with the table. Results go to docs/results/; the exit code is 1 when a request
+ * failed, or a registration was lost or duplicated.
  */
 import { cpus } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -24,18 +24,18 @@ import { loadAverage, runProgram, today, writeResults } from '../rig/progress';
 import { type Stack, stackOf } from '../rig/stack';
 import { healthy } from '../rig/view';
 import { epochMs, waitFor } from '../rig/wait';
-import { type FaultRun, page, row, troubles } from './backend-page';
+import { type FaultRun, page, problemsOf, row } from './backend-page';
 
 const FAULTS = ['none', 'kill', 'stop', 'pause', 'switchover', 'backend-kill', 'backend-stop'] as const;
 type Fault = (typeof FAULTS)[number];
 
 const READY_LIMIT_MS = 60_000;
-/** The fault comes after this part of the load. */
+/** The fault happens after this part of the load's time. */
 const FAULT_AT = 1 / 3;
-/** A backend that ends is started again after this. */
+/** A backend that was ended is started again after this time, ms. */
 const BACKEND_AWAY_MS = 1_000;
 
-/** Looking for the rate: a first guess, the goal with some room below 70 %, how long each look takes. */
+/** The search for a rate: first guess, highest and wanted busy part, and number and length of the measurements. */
 const PROBE_RATE = 12;
 const BUSY_MAX = 0.7;
 const BUSY_GOAL = 0.66;
@@ -43,7 +43,7 @@ const BUSY_QUIET_MAX = 0.4;
 const PROBE_SECONDS = 8;
 const PROBES = 5;
 
-/** Measures from its making: the part of all processors' time that was not idle, 0 to 1. */
+/** Measures the part of all processors' time that was not idle since the object was made, 0 to 1. */
 class Busy {
   private readonly before = Busy.times();
 
@@ -61,7 +61,7 @@ class Busy {
 
 const percent = (part: number): string => `${Math.round(part * 100)} %`;
 
-/** How busy the machine is at a rate, without a fault. */
+/** Busy part of the machine under a load of this rate without a fault, 0 to 1. */
 async function busyAt(stack: Stack, rate: number): Promise<number> {
   const load = new HttpLoad(stack, { rate, seconds: PROBE_SECONDS });
   await load.begun;
@@ -70,13 +70,13 @@ async function busyAt(stack: Stack, rate: number): Promise<number> {
   return busy.part();
 }
 
-/** The highest rate that was seen to keep the processor under 70 %. @throws Error when other work takes it already. */
+/** The highest measured rate that keeps the processors below 70 %. @throws Error when other work keeps them busy. */
 async function findRate(stack: Stack): Promise<number> {
   const idle = new Busy();
   await sleep(PROBE_SECONDS * 500);
   const quiet = idle.part();
-  const words = `the processor is ${percent(quiet)} busy without any load; wait for a quiet machine or give --rate`;
-  if (quiet > BUSY_QUIET_MAX) throw new Error(words);
+  const reason = `the processor is ${percent(quiet)} busy without any load; wait for a quiet machine or give --rate`;
+  if (quiet > BUSY_QUIET_MAX) throw new Error(reason);
   let rate = PROBE_RATE;
   let best = 0;
   for (let probe = 0; probe < PROBES; probe++) {
@@ -91,7 +91,7 @@ async function findRate(stack: Stack): Promise<number> {
   return best;
 }
 
-/** Does the fault; returns how to undo it once the load has ended. */
+/** Makes the fault; returns a function that undoes it, to be called when the load has ended. */
 async function breakIt(fault: Fault, stack: Stack, before: ClusterStatus): Promise<() => Promise<unknown>> {
   const leader = before.leader ?? '';
   const backend = `${stack.prefix}backend`;
@@ -119,7 +119,7 @@ async function breakIt(fault: Fault, stack: Stack, before: ClusterStatus): Promi
   }
 }
 
-/** Waits until the API answers that it can write. */
+/** Waits until the backend's `/ready` says that it can write. */
 async function ready({ api }: Stack): Promise<void> {
   const look = async () => (await fetch(`${api}/ready`, { signal: AbortSignal.timeout(5_000) })).ok;
   await waitFor(`an answer of ${api}/ready`, READY_LIMIT_MS, look);
@@ -174,12 +174,12 @@ function readArguments() {
     backends: values.backends === undefined ? undefined : wholeNumber('backends', values.backends, 1, 8),
     stack: stackOf(values.stack),
     json: values.json,
-    /** Part of the result's file name where not all faults were tried. */
+    /** End of the result's file name when only one fault is tried. */
     suffix: values.fault === 'all' ? '' : `-${values.fault}`,
   };
 }
 
-/** How many backends run. @throws Error when it is another number than asked for. */
+/** Number of running backends. @throws Error when it differs from the wanted number. */
 async function backendsOf(stack: Stack, wanted: number | undefined): Promise<number> {
   const names = (await docker('ps', '--format', '{{.Names}}')).split('\n');
   const isBackend = (name: string) => /^backend(-\d)?$/.test(name.slice(stack.prefix.length));
@@ -200,7 +200,7 @@ async function main(): Promise<number> {
     const run = await oneRun(stack, fault, rate, seconds);
     runs.push(run);
     if (!json) say(row(run));
-    if (!json) for (const line of troubles(run.verdict)) say(`  ${line}`);
+    if (!json) for (const line of problemsOf(run.verdict)) say(`  ${line}`);
   }
   const [postgres = '?'] = await columnOf(stack, "SELECT current_setting('server_version')");
   const rateGiven = options.rate !== undefined;

@@ -1,11 +1,12 @@
 /**
- * Write outage of a fault as a client sees it, through the published port of a running stack.
+ * Measures the write outage of a fault as clients see it, through the published port of a running stack.
  *
  *     npm run bench:failover -- --runs 20 [--fault kill|stop|pause|switchover|replica-kill|replica-pause|haproxy-restart|haproxy-crash]
  *                               [--load] [--stack dev] [--json]
  *
- * Outage: last acknowledgement before → next one after, over a held and a fresh connection of a separate process
- * (writer.ts). Every run is reported. Results go to docs/results/, one file a fault and number of replicas.
+ * The outage is the time from the last acknowledgement before the fault to the next one after it. A separate process
+ * (rig/writer.ts) writes over a held and a fresh connection. Every run is reported. Results go to docs/results/, one
+ * file for each fault and number of replicas.
  */
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -28,7 +29,7 @@ import { longestPauseMs, Writer } from '../rig/writer';
 
 const TABLE = 'bench_writes';
 const RESULTS = join(PATHS.root, 'docs', 'results');
-/** What is done to whom, and what undoes it. `leads`: another node leads afterwards. */
+/** The faults: the container, the command that breaks it, and the one that undoes it. `leads`: the leader changes. */
 const FAULTS = {
   kill: { to: 'leader', act: 'kill', undo: 'start', leads: true },
   stop: { to: 'leader', act: 'stop', undo: 'start', leads: true },
@@ -39,7 +40,7 @@ const FAULTS = {
   'haproxy-restart': { to: 'haproxy', act: 'restart', undo: null, leads: false },
   'haproxy-crash': { to: 'haproxy', act: 'crash', undo: null, leads: false },
 } as const;
-/** What is done inside the container; everything else is a command of Docker's own. */
+/** Commands that run inside the container by `docker exec`. All others are Docker's own commands. */
 const INSIDE: Partial<Record<string, readonly string[]>> = {
   switchover: ['switchover'],
   crash: ['sh', '-c', 'kill -KILL $(pidof haproxy)'],
@@ -51,20 +52,20 @@ const POLL_MS = 10;
 
 type Fault = keyof typeof FAULTS;
 
-/** One run; times in ms. `held` and `fresh` are that client's own outage, `outage` that of the first one that writes again. */
+/** One run, in ms. `held` and `fresh`: outage of that client. `outage`: until either of them writes again. */
 const Run = z.object({
   outage: z.number(),
   held: z.number(),
   fresh: z.number(),
-  /** How often each error came, by client and message. */
+  /** How often each error occurred, by client and message. */
   errors: z.record(z.string(), z.number()),
   steps: z.record(z.string(), z.number()),
-  /** How long the leader's PostgreSQL took to shut down; null where it was not shut down. */
+  /** Time that the leader's PostgreSQL took to shut down; null when it did not shut down cleanly. */
   shutdown: z.number().nullable(),
 });
 type Run = z.infer<typeof Run> & { acknowledged: string[] };
 
-/** Waits until both clients wrote after `sinceMs`. */
+/** Waits until both clients have an acknowledged write that began after `sinceMs`. */
 async function wrote(writer: Writer, sinceMs: number): Promise<void> {
   await waitFor('a write of each client', OUTAGE_LIMIT_MS, () => writer.wroteSince(sinceMs), POLL_MS);
 }
@@ -83,7 +84,7 @@ async function oneRun(stack: Stack, fault: Fault): Promise<Run> {
   await sleep(SETTLE_MS);
   const faultMs = epochMs();
   await docker(...command);
-  // A fault shows in what is acknowledged after it took effect; a client may still get an answer while it is issued.
+  // While the command runs, clients may still get answers from the old leader. So the run waits for the new leadership.
   const term = before.lastFailover?.term ?? 0;
   const later = (now: ClusterStatus) => (now.lastFailover?.term ?? 0) > term;
   if (leads) await untilView(stack, 'a later leadership', OUTAGE_LIMIT_MS, later);
@@ -97,32 +98,32 @@ async function oneRun(stack: Stack, fault: Fault): Promise<Run> {
     outage: longestPauseMs(writer.writes, faultMs),
     held: longestPauseMs(writer.writes, faultMs, 'held'),
     fresh: longestPauseMs(writer.writes, faultMs, 'fresh'),
-    errors: counted(writer.failures.map(({ client, words }) => `${client}: ${words}`)),
+    errors: counted(writer.failures.map(({ client, message }) => `${client}: ${message}`)),
     acknowledged: writer.acknowledged,
     steps: leads ? Object.fromEntries((lastFailover?.steps ?? []).map((s) => [s.name, s.ms])) : {},
     shutdown: shutdownMs(events, faultMs),
   };
 }
 
-/** A restart of HAProxy refuses hundreds of connects with the same message: the result keeps how many they were. */
+/** Counts equal messages: a restart of HAProxy refuses hundreds of connects with the same message. */
 function counted(messages: readonly string[]): Record<string, number> {
   return Object.fromEntries([...Map.groupBy(messages, (message) => message)].map(([key, all]) => [key, all.length]));
 }
 
-/** New connections that failed, and the message of the first one. */
+/** Number of connects that failed, and the message of the first. */
 function failedConnects({ errors }: z.infer<typeof Run>): { count: number; first: string } {
   const connects = Object.entries(errors).filter(([message]) => message.includes('connect:'));
   return { count: connects.reduce((sum, [, count]) => sum + count, 0), first: connects[0]?.[0] ?? '' };
 }
 
-/** What the keeper said of the shutdown that began after `sinceMs`. */
+/** Duration in the keeper's report of the shutdown after `sinceMs`, ms; null without such a report. */
 function shutdownMs(events: ClusterStatus['events'], sinceMs: number): number | null {
-  const told = events.findLast((e) => e.code === 'POSTGRES_STOPPED' && Date.parse(e.at) >= sinceMs);
-  const ms = /in (\d+) ms/.exec(told?.message ?? '')?.[1];
+  const stopped = events.findLast((e) => e.code === 'POSTGRES_STOPPED' && Date.parse(e.at) >= sinceMs);
+  const ms = /in (\d+) ms/.exec(stopped?.message ?? '')?.[1];
   return ms === undefined ? null : Number(ms);
 }
 
-/** Acknowledged rows that are not in the table exactly once. */
+/** Number of acknowledged rows that are not in the table exactly once. */
 async function lostOf(stack: Stack, runs: readonly Run[]): Promise<number> {
   const ids = Map.groupBy(await columnOf(stack, `SELECT id FROM ${TABLE}`), (id) => id);
   return runs.flatMap((run) => run.acknowledged).filter((id) => ids.get(id)?.length !== 1).length;
@@ -159,7 +160,7 @@ const Result = z.object({
   runs: z.array(Run),
 });
 
-/** The page over all results, newest of each kind. */
+/** The page of all results: the newest of each fault and number of replicas. */
 function page(): string {
   const results = readdirSync(RESULTS)
     .filter((file) => /^failover-.*\.json$/.test(file))
@@ -214,7 +215,7 @@ function faultName({ fault, load }: { fault: string; load: boolean }): string {
   return load ? `${fault}, pgbench -c 4` : fault;
 }
 
-/** Median of each step, in the order in which the median run took them. */
+/** Median time of each step, ms, sorted by it. */
 function stepMedians(runs: readonly { steps: Record<string, number> }[]): Record<string, number> {
   const names = [...new Set(runs.flatMap((r) => Object.keys(r.steps)))];
   const medians = names.map((name): [string, number] => [

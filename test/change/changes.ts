@@ -1,4 +1,6 @@
-/** Which changes are made, from what to what, and what must hold beside "no request failed, nothing lost". */
+/**
+ * The changes that are tested: config before and after, and what must hold beside "no request failed, nothing lost".
+ */
 import type { ImageName } from '../../stack/naming';
 import type { Config } from '../rig/stack';
 import { dataVolume, noneReplaced, oneAtATime, removedFirst } from './checks';
@@ -8,25 +10,30 @@ type PostgresSettings = Readonly<Record<string, string | number>>;
 
 export interface Change {
   name: string;
-  /** Point of "What it must do" that it belongs to. */
+  /**
+   * Kind of the change, a column of the results: 1 number of replicas, 2 settings of PostgreSQL, 3 images, 4 monitor,
+   * HAProxy's config and password, 5 upgrade.
+   */
   point: number;
   title: string;
   before: Config;
   after: Config;
-  /** Images that get other content. */
+  /** Images that are built again with other content. */
   images?: ImageName[];
-  /** A session that was open before is open after it. A node that is replaced ends its own. */
+  /**
+   * True when sessions that are open before the change must survive it. Not when a node is replaced: its sessions end.
+   */
   keepsSessions: boolean;
-  /** HAProxy itself is replaced: requests may fail meanwhile, and how long is measured. */
+  /** True when HAProxy's container is replaced. Then requests may fail, and the length of the gap is measured. */
   replacesHaproxy?: boolean;
-  /** More that must hold; returns what does not. */
+  /** A further check; returns what is wrong. */
   check?: (facts: Facts) => Promise<string[]>;
 }
 
-/** Keys that some change sets, as they are otherwise. */
+/** The config outside of the changes. */
 export const BASE: Config = {
   replicas: 1,
-  // A starved machine must not look like a hung primary here (S28): what is measured is the change.
+  // Long enough that a busy machine does not cause a failover (S28): only the change is measured.
   hangTimeout: '10s',
   holdTimeout: '30s',
   databasePassword: 'the first one',
@@ -38,7 +45,7 @@ const image = (name: string, of: ImageName, title: string, rest: Partial<Change>
   ...rest,
 });
 
-/** PostgreSQL's settings before and after; none where they are left out, as in {@link BASE}. */
+/** A change of `postgresSettings` from `before` to `after`; a side that is left out has none. */
 const settings = (
   name: string,
   title: string,

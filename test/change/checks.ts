@@ -1,12 +1,12 @@
-/** What must hold after a change beside the counts; each returns what does not. */
+/** Further checks of a change. Each returns sentences about what is wrong; empty when nothing is. */
 import { docker } from '../rig/docker';
 import type { Facts } from './measure';
 
 const replica = ({ stack }: Facts, index: number): string => `${stack.prefix}postgres-replica-${index}`;
-/** As the keeper names them. */
+/** Name of a node's replication slot, as the keeper makes it. */
 const slotOf = (node: string): string => node.replaceAll(/[^a-z0-9_]/g, '_');
 
-/** A removed replica counted for no commit and had no slot any more when its container was stopped. */
+/** When a removed replica's container stopped, the replica was no longer counted and had no replication slot. */
 export function removedFirst(facts: Facts, indices: readonly number[]): string[] {
   return indices.flatMap((index) => {
     const node = replica(facts, index);
@@ -16,21 +16,21 @@ export function removedFirst(facts: Facts, indices: readonly number[]): string[]
     if (before === undefined) return [`nothing was seen before ${node} stopped`];
     return [
       ...(before.names.includes(node) ? [`${node} was stopped while it was a sync member`] : []),
-      ...(before.slots.includes(slotOf(node)) ? [`${node} was stopped while it had a slot`] : []),
+      ...(before.slots.includes(slotOf(node)) ? [`${node} was stopped while it had a replication slot`] : []),
     ];
   });
 }
 
-/** The volumes of removed replicas are kept. */
+/** The data volumes of removed replicas still exist. */
 export async function dataVolume(facts: Facts, indices: readonly number[]): Promise<string[]> {
   const volumes = (await docker('volume', 'ls', '--format', '{{.Name}}')).split('\n');
   return indices
     .map((index) => `${replica(facts, index)}-data`)
     .filter((volume) => !volumes.includes(volume))
-    .map((volume) => `${volume} is gone`);
+    .map((volume) => `${volume} does not exist any more`);
 }
 
-/** Whenever a node was stopped, every other one was there, done with its order, and the leader or counted. */
+/** When a node was stopped, every other node had carried out its order and was the leader or counted. */
 export function oneAtATime(facts: Facts): string[] {
   const isNode = (name: string) => /postgres-(primary|replica-\d)$/.test(name);
   const stops = facts.events.filter(({ name, what }) => isNode(name) && what === 'kill');
@@ -48,7 +48,7 @@ export function oneAtATime(facts: Facts): string[] {
   return [...missing.map((node) => `${node} was not replaced`), ...wrong];
 }
 
-/** No container but the monitor's was touched; the one that PostgreSQL checks settings in is no part of the stack. */
+/** Of the stack's containers only the monitor's was stopped. The container of the settings check is not one of them. */
 export function noneReplaced({ events, stack }: Facts): string[] {
   const own = events.filter(({ name, what }) => what === 'die' && name.startsWith(stack.prefix));
   return own.filter(({ name }) => name !== `${stack.prefix}failover-monitor`).map(({ name }) => `${name} was stopped`);

@@ -1,4 +1,4 @@
-/** Who uses the stack while it is changed: one SQL session that stays open, and a look at the cluster. */
+/** Watches the stack while it is changed: one SQL session that stays open, and the monitor's status. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { ClusterStatus } from '../../failover/contract/api';
 import { messageOf } from '../../failover/contract/errors';
@@ -11,7 +11,7 @@ const SAMPLE_MS = 200;
 const LOOK = `SELECT pg_backend_pid() AS pid, current_setting('synchronous_standby_names') AS names,
                      array(SELECT slot_name::text FROM pg_replication_slots) AS slots`;
 
-/** Looks again and again until it is stopped; returns how to stop it. */
+/** Calls `look` every {@link SAMPLE_MS}; returns a function that stops this. */
 function repeat(look: () => Promise<void>): () => Promise<void> {
   let running = true;
   const work = async () => {
@@ -27,12 +27,13 @@ function repeat(look: () => Promise<void>): () => Promise<void> {
 export interface Sample {
   atMs: number;
   pid: number;
-  /** `synchronous_standby_names` and slots of the node that the session is on. */
+  /** `synchronous_standby_names` of the session's node. */
   names: string;
+  /** Replication slots of that node. */
   slots: string[];
 }
 
-/** One session that is opened before the change and used until its end; `failure`: what ended it before. */
+/** Opens a session before the change and uses it until it is stopped. `failure` is the error that ended it earlier. */
 export async function openSession(stack: Stack) {
   const { client } = await connect(stack, stack.writePort);
   const session = { samples: [] as Sample[], failure: null as string | null };
@@ -48,7 +49,7 @@ export async function openSession(stack: Stack) {
   return Object.assign(session, { stop: () => end().finally(() => drop(client)) });
 }
 
-/** The monitor's view, again and again; nothing while the monitor is away. */
+/** Collects the monitor's status, except while the monitor does not answer. */
 export function watchViews(stack: Stack) {
   const views: { atMs: number; view: ClusterStatus }[] = [];
   const stop = repeat(async () => {

@@ -1,4 +1,4 @@
-/** One change under load: what is seen before, during and after it. */
+/** Makes one change under load and measures what clients notice before, during and after it. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { z } from 'zod';
 import { columnOf, rowsOf } from '../rig/client';
@@ -15,19 +15,19 @@ import { openSession, type Sample, watchViews } from './clients';
 import type { ChangeStack } from './stack';
 
 const TABLE = 'change_writes';
-/** 20 ms between two statements of the held, 100 ms of the fresh connection: two backends work on the same machine. */
+/** Clients wait ten times longer between two writes than usual, because two backends run on the same machine. */
 const SLOWER = 10;
 const REFUSED = 'password authentication failed';
-/** Longer than any change; the load is stopped when the change is done. */
+/** Longer than any change takes; the load is stopped when the change is done. */
 const LOAD_LIMIT_SECONDS = 1_200;
-/** The load alone, before and after the change, ms. */
+/** Time of load without a change, before it and after it, ms. */
 const CALM_MS = 5_000;
 const LEADER_LIMIT_MS = 120_000;
 
 type Session = Awaited<ReturnType<typeof openSession>>;
 type Watch = ReturnType<typeof watchViews>;
 
-/** For the checks of a change. */
+/** Everything that was observed; a change's own check gets it. */
 export interface Facts {
   stack: Stack;
   events: readonly DockerEvent[];
@@ -40,23 +40,24 @@ export const Result = z.object({
   point: z.number(),
   title: z.string(),
   date: z.string(),
-  /** What `pulumi preview` said. */
+  /** The steps that `pulumi preview` announced. */
   preview: z.array(z.string()),
   requests: z.number(),
   failed: z.number(),
   lost: z.number(),
   duplicated: z.number(),
-  /** Acknowledged by the SQL writers, and of these not in the table. */
+  /** Writes of the SQL clients that were acknowledged. */
   writes: z.number(),
+  /** Acknowledged writes that are not in the table. */
   lostWrites: z.number(),
-  /** Longest pause of the writer's held and of its fresh connection, and of both in the calm before, ms. */
+  /** Longest wait of the held and of the fresh client during the change, and of both before it, ms. */
   heldMs: z.number(),
   freshMs: z.number(),
   calmMs: z.number(),
-  /** Statements that failed because their session ended. */
+  /** SQL statements that failed, because their session ended. */
   broken: z.number(),
   upMs: z.number(),
-  /** From the beginning of `up` until every node carried out its order and was counted. */
+  /** From the begin of `up` until the cluster was healthy, ms. */
   healthyMs: z.number(),
   /** Load average of the machine (1 minute) at the end. */
   load: z.number(),
@@ -65,14 +66,16 @@ export const Result = z.object({
 });
 export type Result = z.infer<typeof Result>;
 
-/** Waits until all is well and the first node leads, so that every change begins alike. */
+/**
+ * Waits until the cluster is healthy and the first declared node leads, so that every change begins in the same state.
+ */
 async function settled(stack: Stack): Promise<void> {
   const primary = `${stack.prefix}postgres-primary`;
   const look = async () => (await healthy(stack)).leader === primary;
   await waitFor(`${primary} to have the lead back`, LEADER_LIMIT_MS, look);
 }
 
-/** The passwords that clients use: both, where the change is one of the password. */
+/** The passwords that clients use: the old and the new one when the change is one of the password. */
 function passwordsOf(change: Change): string[] {
   const before = { ...BASE, ...change.before }.databasePassword;
   const after = change.after.databasePassword ?? before;
@@ -122,7 +125,7 @@ export async function measure(change: Change, rate: number, own: ChangeStack, sa
     const writes = writers.flatMap((writer) => writer.writes);
     const acknowledged = writers.flatMap((writer) => writer.acknowledged);
     const lostWrites = acknowledged.filter((id) => !there.has(id)).length;
-    const told = sorted(writers);
+    const failures = failuresOf(writers);
     const facts: Facts = { stack: after, events: events.all, samples: session.samples, views: watch.views };
     const pauses = (fromMs: number, toMs: number) =>
       ['held', 'fresh'].map((client) => longestPauseMs(writes, fromMs, client, toMs));
@@ -130,7 +133,7 @@ export async function measure(change: Change, rate: number, own: ChangeStack, sa
     const same = haproxyBefore === (await haproxy());
     const left = await own.changesLeft();
     const problems = [
-      ...problemsOf(change, verdict, session, told),
+      ...problemsOf(change, verdict, session, failures),
       ...(lostWrites > 0 ? [`${lostWrites} acknowledged writes of the SQL writer are lost`] : []),
       ...(same === (change.replacesHaproxy === true) ? [`HAProxy is ${same ? 'the same' : 'another'} container`] : []),
       ...(left === null ? [] : [`preview --expect-no-changes: ${left}`]),
@@ -140,28 +143,29 @@ export async function measure(change: Change, rate: number, own: ChangeStack, sa
       ...{ name: change.name, point: change.point, title: change.title, date: new Date().toISOString(), preview },
       ...{ requests: verdict.requests, failed: verdict.failed.length },
       ...{ lost: verdict.lost.length, duplicated: verdict.duplicated.length },
-      ...{ writes: acknowledged.length, lostWrites, heldMs, freshMs, broken: told.statements.length },
+      ...{ writes: acknowledged.length, lostWrites, heldMs, freshMs, broken: failures.statements.length },
       calmMs: Math.max(...pauses(calmFromMs, beginMs)),
       ...{ upMs: Math.round(upMs), healthyMs: Math.round(healthyMs), load: average },
       problems: problems.slice(0, 20),
-      notes: [...notesOf(change, load, told, watch, session), ...gapOf(change, facts)],
+      notes: [...notesOf(change, load, failures, watch, session), ...gapOf(change, facts)],
     };
   } finally {
     await stop();
   }
 }
 
-interface Told {
-  /** Failures of new connections and of statements, and how many connections were refused for their password. */
+/** Failures of the SQL clients. */
+interface Failures {
   connects: string[];
   statements: string[];
+  /** Number of connects that were refused because of the password. */
   refused: number;
 }
 
-function sorted(writers: readonly Writer[]): Told {
+function failuresOf(writers: readonly Writer[]): Failures {
   const failures = writers.flatMap((writer) => writer.failures);
-  const others = failures.filter(({ words }) => !words.includes(REFUSED));
-  const of = (some: typeof failures) => some.map(({ client, words }) => `${client}: ${words}`);
+  const others = failures.filter(({ message }) => !message.includes(REFUSED));
+  const of = (some: typeof failures) => some.map(({ client, message }) => `${client}: ${message}`);
   return {
     connects: of(others.filter(({ id }) => id === null)),
     statements: of(others.filter(({ id }) => id !== null)),
@@ -169,7 +173,7 @@ function sorted(writers: readonly Writer[]): Told {
   };
 }
 
-function problemsOf(change: Change, verdict: Verdict, session: Session, { connects, statements }: Told): string[] {
+function problemsOf(change: Change, verdict: Verdict, session: Session, { connects, statements }: Failures): string[] {
   const pids = new Set(session.samples.map(({ pid }) => pid));
   return [
     ...(change.replacesHaproxy === true ? [] : [...verdict.failed, ...connects]),
@@ -181,8 +185,8 @@ function problemsOf(change: Change, verdict: Verdict, session: Session, { connec
   ];
 }
 
-function notesOf(change: Change, load: HttpLoad, told: Told, watch: Watch, session: Session): string[] {
-  const { refused, connects } = told;
+function notesOf(change: Change, load: HttpLoad, failures: Failures, watch: Watch, session: Session): string[] {
+  const { refused, connects } = failures;
   const due = load.answers.filter(({ problem }) => problem !== null).map(({ dueMs }) => dueMs);
   const leaders = watch.views.flatMap(({ view }) => view.leader ?? []);
   const moves = leaders.filter((leader, i) => i > 0 && leader !== leaders[i - 1]).length;
@@ -195,7 +199,7 @@ function notesOf(change: Change, load: HttpLoad, told: Told, watch: Watch, sessi
   ];
 }
 
-/** How long HAProxy itself was away, by the engine's events: what Docker takes to stop and start a container. */
+/** How long HAProxy's container was away, from the engine's events. */
 function gapOf(change: Change, { stack, events }: Facts): string[] {
   if (change.replacesHaproxy !== true) return [];
   const at = (what: string) => events.find((e) => e.name === `${stack.prefix}haproxy` && e.what === what)?.atMs;

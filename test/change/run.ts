@@ -1,10 +1,10 @@
 /**
- * Changes a running stack under load, one change after the other, and tells what clients noticed of each.
+ * Changes a running stack under load, one change after the other, and reports what clients noticed of each.
  *
  *     npm run test:change -- [--only replicas-1-4,password] [--list] [--keep] [--fresh] [--rate 5] [--stack change]
  *
- * The stack is the test's own, with two backends. What is done for the tree that is tested is kept, so an interrupted run
- * goes on where it was; `--keep` leaves the stack up. Results go to docs/results/; the exit code is 1 when one failed.
+ * The stack is the test's own, with two backends. Results for the tested tree are kept, so an interrupted run can be
+ * continued. `--keep` leaves the stack running. Results go to docs/results/; the exit code is 1 when a change failed.
  */
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
@@ -44,7 +44,7 @@ function newStack(name: string): ChangeStack {
   return new ChangeStack(new OwnStack({ name, ports: 20_000, subnet: '10.98.60', config }));
 }
 
-/** Brings the stack to where the change begins, then makes it. A failure that is not of the product's counts as one too. */
+/** Brings the stack to the config before the change, then makes the change. Any exception makes it fail. */
 async function one(stack: ChangeStack, change: Change, rate: number): Promise<Result> {
   say(`${change.name}: ${change.title}`);
   try {
@@ -81,7 +81,7 @@ async function main(): Promise<boolean> {
   } finally {
     if (!keep) await stack.own.down(() => undefined);
   }
-  // What failed and was tried again counts as it went the last time.
+  // A change that was made several times counts with its last result.
   const ordered = CHANGES.flatMap((change) => results.findLast((result) => result.name === change.name) ?? []);
   writeResults(`change-${today()}.md`, page(ordered, machineSize(), rate, tree));
   const failed = ordered.filter((result) => result.problems.length > 0);

@@ -1,4 +1,4 @@
-/** The stack that is changed: brought up as a person does, then changed by the Pulumi CLI itself, step by step. */
+/** The stack that is changed: `npm run up` brings it up, then the Pulumi CLI itself changes it. */
 import { appendFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
@@ -10,7 +10,7 @@ import type { Config, OwnStack, Say } from '../rig/stack';
 import { TIMEOUTS } from '../timeouts';
 
 const Preview = z.object({ steps: z.array(z.object({ op: z.string(), urn: z.string() })).optional() });
-/** Steps of a replacement that `replace` stands for already, and what stays as it is. */
+/** Steps that are left out: parts of a replacement, which `replace` already names, and resources without a change. */
 const SILENT = new Set(['same', 'read', 'create-replacement', 'delete-replaced']);
 
 export class ChangeStack {
@@ -18,7 +18,7 @@ export class ChangeStack {
 
   constructor(readonly own: OwnStack) {}
 
-  /** `npm run up` with these keys: stages the images anew, so it also undoes `renewImage`. */
+  /** Runs `npm run up` with these keys. It copies the images' sources again, so it also undoes `renewImage`. */
   async start(changes: Config, say: Say): Promise<void> {
     this.own.configure(changes);
     await this.own.up(say);
@@ -26,13 +26,13 @@ export class ChangeStack {
     this.ready = await setUp(this.own.name, 'state', { silent: true });
   }
 
-  /** Makes the next `up` build an image with other content: one more label, as its last layer. */
+  /** Makes the next `up` build the image with other content: one more label, as its last layer. */
   renewImage(image: ImageName): void {
     const line = `LABEL postgres-failover.change="${Date.now()}"\n`;
     appendFileSync(join(PATHS.images, image, 'Dockerfile'), line);
   }
 
-  /** What `pulumi preview` says that it would do, for example `replace Container failover-monitor`. */
+  /** The steps that `pulumi preview` announces, for example `replace Container failover-monitor`. */
   async preview(): Promise<string[]> {
     const result = await this.pulumi('preview', ['--json']);
     if (result.code !== 0) throw new Error(`preview failed\n${result.tail.join('\n')}`);
@@ -43,13 +43,13 @@ export class ChangeStack {
       .sort();
   }
 
-  /** @throws Error with Pulumi's last words when it fails. */
+  /** @throws Error with the end of Pulumi's output when it fails. */
   async up(say: Say): Promise<void> {
     const result = await this.pulumi('up', ['--yes', '--skip-preview'], say);
     if (result.code !== 0) throw new Error(`up failed (exit code ${result.code})\n${result.tail.join('\n')}`);
   }
 
-  /** `preview --expect-no-changes`: null when it passes, else its words. */
+  /** Runs `preview --expect-no-changes`: null when there is no change left, else Pulumi's output. */
   async changesLeft(): Promise<string | null> {
     const result = await this.pulumi('preview', ['--expect-no-changes']);
     return result.code === 0 ? null : result.tail.join('\n');
@@ -63,7 +63,7 @@ export class ChangeStack {
   }
 }
 
-/** `Container` of `…$docker:index/container:Container::name`. */
+/** Type of a resource: `Container` for `…$docker:index/container:Container::name`. */
 function kindOf(urn: string): string {
   return urn.split('::').at(-2)?.split(':').at(-1) ?? '?';
 }

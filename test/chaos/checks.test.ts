@@ -26,7 +26,7 @@ describe('rows', () => {
   test.each<[string, WriteEvent[], ReadEvent[], Map<string, number>, string]>([
     ['is there twice', [write('a', 'acknowledged')], [], new Map([['a', 2]]), '1 rows are there more than once: a'],
     ['was refused and is there', [write('a', 'failed')], [], rows('a'), '1 refused rows are there: a'],
-    ['nobody wrote', [], [], rows('a'), '1 rows are there that nobody wrote: a'],
+    ['nobody wrote', [], [], rows('a'), '1 rows are there that no client wrote: a'],
     [
       'was read on the write port and is gone',
       [write('a', 'unknown')],

@@ -1,4 +1,4 @@
-/** What is printed is what is documented: the codes of the contract, of the code that prints them, and of the documents. */
+/** The codes of the contract are those that the code prints, and documents name no others. */
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
@@ -9,7 +9,7 @@ import { KeeperFrame } from '../../failover/contract/messages';
 const ROOT = join(__dirname, '../..');
 const CODE = /[A-Z]+(?:_[A-Z]+)+/;
 const KNOWN: ReadonlySet<string> = new Set(LogCode.options);
-/** Words in capitals that are no codes: environment variables. */
+/** Words in capitals that are not codes: environment variables. */
 const NO_CODES = /^(PGFAILOVER|PULUMI|DOCKER_(HOST|CONTEXT)|HAPROXY_URL|PGPASSWORD|DATABASE_URL)/;
 
 const textsUnder = (folder: string, ending: string) =>
@@ -18,13 +18,13 @@ const textsUnder = (folder: string, ending: string) =>
     .map((name) => ({ name: join(folder, name), text: readFileSync(join(ROOT, folder, name), 'utf8') }));
 
 describe('the codes', () => {
-  it('are printed, each of them', () => {
+  it('are all printed somewhere', () => {
     const code = textsUnder('failover', '.ts').filter(({ name }) => !name.startsWith('failover/contract/'));
     const quoted = new Set(code.flatMap(({ text }) => [...text.matchAll(/'([A-Z_]+)'/g)].map(([, word]) => word)));
     expect(LogCode.options.filter((known) => !quoted.has(known))).toEqual([]);
   });
 
-  it('are there, where a document names one', () => {
+  it('exist when a document names them', () => {
     const findings: ReadonlySet<string> = new Set(FindingCode.options);
     const readmes = readdirSync(ROOT).filter((name) => /^README.*\.md$/.test(name));
     const documents = [

@@ -19,7 +19,7 @@ function newFolder(): string {
   return folder;
 }
 
-/** The disk got the first bytes of what was written; behind them lies what was there before. */
+/** Cuts off the last write: the file keeps its first bytes, and after them the bytes from before. */
 function tear(path: string, before: Buffer, turn: number): void {
   const after = readFileSync(path);
   const first = after.findIndex((byte, i) => byte !== before[i]);
@@ -111,7 +111,7 @@ function simulatedFiles(): KeeperVolume {
   const { engine, nodes } = world;
   const [node] = nodes;
   if (node === undefined) throw new Error('no node');
-  /** Each call runs in the simulation; the test stands outside. */
+  /** Lets the test, which is no simulated process, call simulated files: each call runs inside the simulation. */
   const outside = (process: Process): StateFile => {
     const files = new SimFiles(node, process);
     const run = <T>(work: () => Promise<T>) => inSimulation(engine, process, work);
@@ -139,7 +139,7 @@ describe('the keeper’s files', () => {
   it.each(Object.entries(KEEPER_CONTRACT))('(on a real disk) %s', (_name, holds) => holds(realFiles()));
   it.each(Object.entries(KEEPER_CONTRACT))('(simulated) %s', (_name, holds) => holds(simulatedFiles()));
 
-  it.each(Object.entries(KEEPER_CONTRACT).slice(0, 2))('(of the unit tests) %s', async (_name, holds) => {
+  it.each(Object.entries(KEEPER_CONTRACT).slice(0, 2))('(the unit tests’ fake) %s', async (_name, holds) => {
     const files = new FakeFiles([]);
     await holds({ open: async () => files, cutOff: () => Promise.reject(new Error('it is never cut off')) });
   });

@@ -1,19 +1,21 @@
-/** What outlives a process: the monitor's store and the keeper's files. Each case runs on real files and on the models. */
+/**
+ * Files that survive a process: the monitor's store and the keeper's files. Each case runs on real files and on models.
+ */
 import { expect } from 'vitest';
 import { EMPTY_STATE, type KeeperState } from '../../failover/keeper/keeper-state';
 import type { StateFile } from '../../failover/keeper/ports';
 import type { Store } from '../../failover/monitor/ports';
 
-/** How often a write is cut off, at another place each time. */
+/** How often a write is cut off, each time at another byte. */
 export const TURNS = 10;
 
-/** A volume on which stores are opened, one after the other. */
+/** A volume with a store that is opened again and again. */
 export interface StoreVolume {
-  /** One life of the monitor. */
+  /** One run of the monitor: opens the store, works with it, closes it. */
   life<T>(work: (store: Store) => Promise<T>): Promise<T>;
-  /** The monitor dies in the middle of this save; what the disk got of it is a matter of chance. */
+  /** The monitor dies during this save. By chance a part of it, all or nothing is on the disk. */
   cutOff(text: string, turn: number): Promise<void>;
-  /** What follows runs on a copy of the volume. */
+  /** Replaces the volume by a copy of itself. */
   copy(): Promise<void>;
 }
 
@@ -22,7 +24,7 @@ export const STORE_CONTRACT: Readonly<Record<string, (volume: StoreVolume) => Pr
     volume.life(async (store) => {
       expect(store).toMatchObject({ loaded: null, moved: false, incarnation: 1 });
     }),
-  'shows the newest state to the next life, which has a higher incarnation (S11)': async (volume) => {
+  'gives the next run the newest state and a higher incarnation (S11)': async (volume) => {
     await volume.life(async (store) => {
       await store.save('one');
       await store.save('two');
@@ -65,10 +67,10 @@ export const STORE_CONTRACT: Readonly<Record<string, (volume: StoreVolume) => Pr
   },
 };
 
-/** A node's volume on which keepers' memories are opened, one after the other. */
+/** A node's volume with the keeper's files, which are opened again and again. */
 export interface KeeperVolume {
   open(): Promise<StateFile>;
-  /** The keeper dies in the middle of this save. */
+  /** The keeper dies during this save. */
   cutOff(state: KeeperState, turn: number): Promise<void>;
 }
 
@@ -82,7 +84,7 @@ export const KEEPER_CONTRACT: Readonly<Record<string, (volume: KeeperVolume) => 
     expect(await files.load()).toEqual(EMPTY_STATE);
     expect(await files.loadMemory()).toBeNull();
   },
-  'keeps its state and the monitor’s copy apart, each the newest': async (volume) => {
+  'keeps the newest of each: its own state and the copy of the monitor’s state': async (volume) => {
     const files = await volume.open();
     await files.load();
     for (const term of [1, 2, 3]) await files.save(accepted(term));

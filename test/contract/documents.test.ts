@@ -1,7 +1,7 @@
 /**
- * The documents, and what comments and messages say of them: every path and link leads to a file and to a section that
- * exist, every rule S1 to S29 that is named has its section in docs/safety.md, and no document outside the repository is
- * named. Each check is tried on a text that is wrong.
+ * Checks the documents and all references to them. Every path and link leads to an existing file and section. Every
+ * rule S1 to S29 that is named has its section in docs/safety.md. No document outside the repository is named. Each
+ * check is also tried with a wrong text.
  */
 import { existsSync, globSync, readdirSync, readFileSync } from 'node:fs';
 import { dirname, join, normalize } from 'node:path';
@@ -10,13 +10,13 @@ import { RULES } from '../../failover/core/rules';
 
 const ROOT = join(__dirname, '../..');
 const OWN = 'test/contract/documents.test.ts';
-/** Its documents are files that it makes itself. */
+/** Its names of documents are files that it makes itself. */
 const MADE_UP = 'packages/pulumi-offline/test/build-context.test.ts';
 const FOLDERS = [
   ...['backend', 'bin', 'cli', 'components', 'docs', 'examples', 'failover', 'images'],
   ...['monitoring', 'packages', 'scripts', 'simulator', 'stack', 'templates', 'test'],
 ];
-/** Made by programs, or not text. */
+/** Paths that are left out: generated files, and files that are no text. */
 const SKIPPED =
   /(^|\/)(node_modules|build|logs|\.[^/]+|__pycache__)(\/|$)|\.(png|svg|pyc|lock|sum)$|package-lock\.json$/;
 
@@ -52,37 +52,37 @@ const documents = texts.filter(({ file }) => file.endsWith('.md'));
 
 /** The anchor that GitHub gives a heading. */
 function slug(heading: string): string {
-  const words = heading.replaceAll(/\[([^\]]*)\]\([^)]*\)/g, '$1').toLowerCase();
-  return words.replaceAll(/[^\p{L}\p{M}\p{N}\p{Pc} -]/gu, '').replaceAll(' ', '-');
+  const text = heading.replaceAll(/\[([^\]]*)\]\([^)]*\)/g, '$1').toLowerCase();
+  return text.replaceAll(/[^\p{L}\p{M}\p{N}\p{Pc} -]/gu, '').replaceAll(' ', '-');
 }
 
-/** Every anchor of a document: its headings, and those that it sets itself. */
+/** Every anchor of a document: of its headings, and explicit ones (`<a id=…>`). */
 function anchorsOf(text: string): Set<string> {
   const body = text.replaceAll(/^```.*?^```/gms, '');
   const headings = [...body.matchAll(/^#{1,6} +(.+?) *$/gm)].map((m) => slug(m[1] ?? ''));
   return new Set([...headings, ...[...body.matchAll(/<a id="([^"]+)">/g)].map((m) => m[1] ?? '')]);
 }
 
-/** Whether the target, a path inside the repository with or without an anchor, is there. */
+/** True when the target exists: a path inside the repository, with or without an anchor. */
 function leadsSomewhere(target: string): boolean {
   const [path = '', anchor] = target.split('#');
   if (globSync(path, { cwd: ROOT }).length === 0) return false;
   return !anchor || !path.endsWith('.md') || anchorsOf(read(path)).has(anchor);
 }
 
-/** Paths that begin with docs/, in whatever file, and lead nowhere. */
+/** Paths in any file that begin with docs/ and do not exist. */
 function lostPaths({ file, text }: Text): string[] {
   const found = [...text.matchAll(/(?<![\w./-])docs\/[\w./*-]*(?:#[\w\p{L}\p{M}-]+)?/gu)];
   const paths = found.filter((m) => !isBeginning(text, m)).map((m) => m[0].replace(/[.-]+$/, ''));
   return paths.filter((path) => !leadsSomewhere(path)).map((path) => `${file}: ${path}`);
 }
 
-/** `docs/results/change-${date}.md`: the rest of the path is put in by the program. */
+/** True for a path whose rest is a placeholder, as in `docs/results/change-${date}.md`. */
 function isBeginning(text: string, match: RegExpExecArray): boolean {
   return /^(\$\{|<)/.test(text.slice(match.index + match[0].length)) && !match[0].endsWith('/');
 }
 
-/** Links of a document that lead nowhere. */
+/** Links of a document whose target does not exist. */
 function lostLinks({ file, text }: Text): string[] {
   const targets = [...text.matchAll(/\]\(([^)\s]+)\)/g)].map((m) => decodeURIComponent(m[1] ?? ''));
   return targets.filter((target) => !isThere(file, target)).map((target) => `${file}: ${target}`);
@@ -93,7 +93,7 @@ function isThere(file: string, target: string): boolean {
   return leadsSomewhere(target.startsWith('#') ? file + target : normalize(join(dirname(file), target)));
 }
 
-/** Documents that a comment or a message names without a link, and that are not there. */
+/** Names of documents in a comment or a message, without a link, that do not exist. */
 function lostDocuments({ file, text }: Text): string[] {
   const found = [...text.matchAll(/(?<![\w./*}-])(?:[\w.-]+\/)*[\w-][\w.-]*\.md\b/g)].map((m) => m[0]);
   const near = [dirname(file), '.', 'docs', 'docs/decisions', 'docs/results', 'test/scenarios'];
@@ -104,7 +104,7 @@ function lostDocuments({ file, text }: Text): string[] {
 
 /** Rules that are named and have no section in docs/safety.md. */
 function lostRules({ file, text }: Text, known: ReadonlySet<string>): string[] {
-  // Codes of the Python linter begin with S, too.
+  // Some codes of the Python linter begin with S, too.
   const prose = text.replaceAll(/# noqa:.*/g, '');
   const found = [...prose.matchAll(/(?<![\w./-])S\d+\b/g)].map((m) => m[0]);
   return found.filter((rule) => !known.has(rule.toLowerCase())).map((rule) => `${file}: ${rule}`);
@@ -135,7 +135,7 @@ function codeOf(safety: string): Map<string, string> {
   return new Map(sections.map((section) => [section.split('\n')[0] ?? '', code(section)]));
 }
 
-/** Files and rows of the decision table that docs/safety.md names and that are not there. */
+/** Files and rows of the decision table that docs/safety.md names and that do not exist. */
 function lostCode(safety: string): string[] {
   const ids = new Set<string>(RULES.map((rule) => rule.id));
   return [...codeOf(safety)].flatMap(([title, code]) => {
@@ -150,34 +150,34 @@ function named(text: string): string[] {
 }
 
 describe('documents', () => {
-  it('are found, and so are the files that name them', () => {
+  it('are found, and so are the other files that are checked', () => {
     expect(documents.length).toBeGreaterThan(40);
     expect(texts.length).toBeGreaterThan(400);
   });
 
-  it('are there wherever a path begins with docs/', () => {
+  it('exist wherever a path begins with docs/', () => {
     expect(texts.flatMap(lostPaths)).toEqual([]);
     expect(lostPaths({ file: 'x.ts', text: '// see docs/no-such.md' })).toEqual(['x.ts: docs/no-such.md']);
     expect(lostPaths({ file: 'x.ts', text: '// see docs/safety.md#s99.' })).toEqual(['x.ts: docs/safety.md#s99']);
     expect(lostPaths({ file: 'x.ts', text: '// https://host/docs/no-such.md, docs/safety.md#s7' })).toEqual([]);
   });
 
-  it('are there wherever a document links, with the section', () => {
+  it('exist wherever a document links to them, with the section', () => {
     expect(documents.flatMap(lostLinks)).toEqual([]);
     const text = '[a](safety.md#s7) [b](no-such.md) [c](#nothing) [d](../README.md) [e](safety.md#s99)';
     const wrong = ['no-such.md', '#nothing', 'safety.md#s99'].map((target) => `${SAFETY_RULES}: ${target}`);
     expect(lostLinks({ file: SAFETY_RULES, text })).toEqual(wrong);
   });
 
-  it('are there wherever a comment or a message names one', () => {
+  it('exist wherever a comment or a message names them', () => {
     const isSource = /\.(ts|mjs|py|sh|cfg|conf|ya?ml|toml|sql)$/;
     const sources = texts.filter(({ file }) => isSource.test(file) && file !== MADE_UP);
     expect(sources.flatMap(lostDocuments)).toEqual([]);
     expect(lostDocuments({ file: 'x.ts', text: 'see operations.md and no-such.md' })).toEqual(['x.ts: no-such.md']);
   });
 
-  it('have no line that is too long to read', () => {
-    // Made by programs: results and stories. A command that a person pastes is one line.
+  it('have no line of more than 120 characters', () => {
+    // Results and stories are left out, because programs write them.
     const written = documents.filter(({ file }) => !/^(docs\/results|test\/scenarios)\//.test(file));
     expect(written.flatMap(longLines)).toEqual([]);
     const long = 'x'.repeat(121);
@@ -186,7 +186,7 @@ describe('documents', () => {
     ]);
   });
 
-  it('are none that are kept outside the repository', () => {
+  it('are all kept in the repository', () => {
     expect(texts.flatMap(outsideDocuments)).toEqual([]);
     for (const text of ['SAFETY.md', '(SAFETY S2)', 'DESIGN §9', 'PEERS trap 3', 'HOUSE', 'REDTEAM 4'])
       expect(outsideDocuments({ file: 'x.ts', text }), text).toHaveLength(1);
@@ -200,14 +200,14 @@ describe('docs/safety.md', () => {
     expect(found).toEqual(['x.ts: S30', 'x.ts: S0']);
   });
 
-  it('says of every rule what can go wrong, what the rule is, and what code and tests hold it', () => {
+  it('says for every rule what can go wrong, what the rule is, and which code and tests hold it', () => {
     const [, ...sections] = read(SAFETY_RULES).split(/^<a id=/m);
     const expected = ['joint-set', ...Array.from({ length: 29 }, (_, i) => `s${i + 1}`), 'pause'];
     expect(sections.map((section) => /"([^"]+)"/.exec(section)?.[1])).toEqual(expected);
     for (const section of sections) for (const part of PARTS) expect(section, part).toContain(`\n**${part}.**`);
   });
 
-  it('names code and rows of the decision table that are there', () => {
+  it('names code and rows of the decision table that exist', () => {
     expect(lostCode(read(SAFETY_RULES))).toEqual([]);
     expect([...codeOf(read(SAFETY_RULES))]).toHaveLength(31);
     const wrong = '## S1 x\n\n**Code.** `failover/no-such.ts`. Rows: `open`,\n`no-such-row`.\n\n**Tests.**\n';

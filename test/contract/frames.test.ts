@@ -4,16 +4,19 @@ import { describe, expect, it } from 'vitest';
 import { onFrames, sendFrames } from '../../failover/contract/frames';
 import { FRAME_BYTES_MAX, KeeperFrame } from '../../failover/contract/messages';
 
-/** What a reader hears of these chunks. It destroys its socket at the first bad frame, as both sides do. */
-async function hear(...chunks: (string | Buffer)[]): Promise<{ frames: number[]; bad: string[] }> {
+/**
+ * Frames and errors that a reader gets from these chunks. At the first bad frame it closes its socket, as both sides
+ * do.
+ */
+async function read(...chunks: (string | Buffer)[]): Promise<{ frames: number[]; bad: string[] }> {
   const socket = new PassThrough();
-  const heard = { frames: [] as number[], bad: [] as string[] };
+  const result = { frames: [] as number[], bad: [] as string[] };
   onFrames(
     socket as unknown as Socket,
     KeeperFrame,
-    (frame) => heard.frames.push(frame.type === 'pong' ? frame.n : -1),
+    (frame) => result.frames.push(frame.type === 'pong' ? frame.n : -1),
     (why) => {
-      heard.bad.push(why);
+      result.bad.push(why);
       socket.destroy();
     },
   );
@@ -21,16 +24,16 @@ async function hear(...chunks: (string | Buffer)[]): Promise<{ frames: number[];
     if (!socket.destroyed) socket.write(chunk);
     await new Promise((resolve) => setImmediate(resolve));
   }
-  return heard;
+  return result;
 }
 
 const pong = (n: number) => `${JSON.stringify({ type: 'pong', n })}\n`;
 
 describe('frames', () => {
-  it('come whole, however the connection cuts them, and several at once', async () => {
+  it('arrive complete, wherever the connection splits them, also several at once', async () => {
     const bytes = Buffer.from(pong(1) + pong(2) + pong(3));
     for (let cut = 0; cut <= bytes.length; cut++) {
-      expect(await hear(bytes.subarray(0, cut), bytes.subarray(cut))).toEqual({ frames: [1, 2, 3], bad: [] });
+      expect(await read(bytes.subarray(0, cut), bytes.subarray(cut))).toEqual({ frames: [1, 2, 3], bad: [] });
     }
   });
 
@@ -39,19 +42,19 @@ describe('frames', () => {
     ['of no known type', '{"type":"hullo"}\n'],
     ['with a value that does not fit', '{"type":"pong","n":"1"}\n'],
     ['empty', '\n'],
-  ])('end the connection at the first one that is %s; nothing behind it counts', async (_what, text) => {
-    expect(await hear(pong(1) + text + pong(2))).toEqual({ frames: [1], bad: ['a frame was not understood'] });
+  ])('end the connection at the first one that is %s; later frames do not count', async (_what, text) => {
+    expect(await read(pong(1) + text + pong(2))).toEqual({ frames: [1], bad: ['a frame was not understood'] });
   });
 
-  it('end the connection when one is too long, also before its end has come', async () => {
+  it('end the connection when one is too long, also before its end has arrived', async () => {
     const blank = ' '.repeat(FRAME_BYTES_MAX);
-    expect(await hear(`${blank} `)).toEqual({ frames: [], bad: ['a frame was too long'] });
-    expect(await hear(`${blank}${pong(1)}`)).toEqual({ frames: [], bad: ['a frame was too long'] });
+    expect(await read(`${blank} `)).toEqual({ frames: [], bad: ['a frame was too long'] });
+    expect(await read(`${blank}${pong(1)}`)).toEqual({ frames: [], bad: ['a frame was too long'] });
     const fits = blank.slice(pong(1).length - 1) + pong(1);
-    expect(await hear(fits)).toEqual({ frames: [1], bad: [] });
+    expect(await read(fits)).toEqual({ frames: [1], bad: [] });
   });
 
-  it('are sent in one write, and it is told when the other side does not take them', () => {
+  it('are sent in one write; the result is false when the other side does not read', () => {
     const written: string[] = [];
     const socket = { write: (text: string) => written.push(text), writableLength: 0 };
     expect(sendFrames(socket as unknown as Socket, [{ n: 1 }, { n: 2 }])).toBe(true);

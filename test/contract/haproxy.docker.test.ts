@@ -75,7 +75,8 @@ const real: HaproxyUnderTest = {
   },
   hang: async (still) => {
     const command = still ? 'pause' : 'unpause';
-    // A busy machine's engine does not freeze a container in time, and says so: that is no matter of HAProxy's.
+    // On a busy machine Docker may fail to freeze a container in time. This says nothing about HAProxy, so it is tried
+    // again.
     for (let tries = 0; tries < 3; tries++) {
       if ((await quietly(command, NODES[1].name)) !== '') return;
     }
@@ -83,7 +84,7 @@ const real: HaproxyUnderTest = {
   },
 };
 
-/** Slots as after a start, and no session left: HAProxy gives the id of one that ends to the next one. */
+/** Closes all slots and waits until no session is left: a new session may get the id of an ended one. */
 async function reset(): Promise<void> {
   for (const client of clients.splice(0)) client.leave();
   await admin(['write/node1', 'write/node2', 'read/node1'].map((slot) => `set server ${slot} state maint`).join(';'));

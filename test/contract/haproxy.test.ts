@@ -71,7 +71,7 @@ describe('the model of HAProxy', () => {
   it.each(Object.entries(HAPROXY_CONTRACT))('%s', async (_name, holds) => {
     const simulation = new Simulation();
     const haproxy = simulated(simulation);
-    // The nodes start.
+    // Let the simulated nodes start.
     await simulation.engine.run(3_000);
     await simulation.run(() => holds(haproxy));
   });

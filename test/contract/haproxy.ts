@@ -1,6 +1,6 @@
 /**
- * What the monitor takes for granted of HAProxy's runtime API and of its sessions. Each case runs on the real HAProxy
- * with the shipped configuration and on the simulator's model, and asks with the shipped `ask` and parsers.
+ * How HAProxy's runtime API and sessions behave, as the monitor relies on it. Each case runs with the real HAProxy and
+ * its shipped configuration, and with the simulator's model. It uses the monitor's own `ask` and parsers.
  */
 import { setTimeout as delay } from 'node:timers/promises';
 import { expect } from 'vitest';
@@ -15,7 +15,7 @@ import { sessionsIn } from '../rig/haproxy-sessions';
 
 /** A client at one of the two ports. */
 export interface ContractClient {
-  /** Node that it was answered by; null: not yet. */
+  /** Address of the node that has answered; null: none yet. */
   node(): string | null;
   ended(): boolean;
   leave(): void;
@@ -30,7 +30,7 @@ export interface HaproxyUnderTest {
   dial(port: 'write' | 'read'): ContractClient;
   reload(): Promise<void>;
   restart(): Promise<void>;
-  /** Node b stands still and wakes again. */
+  /** Freezes node b (true), or lets it continue (false). */
   hang(still: boolean): Promise<void>;
 }
 
@@ -46,7 +46,7 @@ const servers = async (h: HaproxyUnderTest) => parseServers(await h.admin('show 
 const server = async (h: HaproxyUnderTest, backend: string, name: string) =>
   (await servers(h)).find((s) => s.backend === backend && s.server === name);
 const sessions = async (h: HaproxyUnderTest) => sessionsIn(await h.admin('show sess'));
-/** How many sessions a server of the write backend has, or as `BACKEND` the backend, and how many its queue. */
+/** Sessions and queue of a server of the write backend; with the name `BACKEND`, of the whole backend. */
 const load = async (h: HaproxyUnderTest, name: string) =>
   parseLoads(await h.admin('show stat -1 6 -1')).find((l) => l.backend === 'write' && l.server === name);
 const epoch = async (h: HaproxyUnderTest) => parseEpoch(await h.admin('show info').catch(() => ''));
@@ -55,7 +55,9 @@ const slotOf = (h: HaproxyUnderTest, address: string) => (address === h.a ? 'nod
 const isClosed = async (h: HaproxyUnderTest) =>
   (await servers(h)).filter((s) => s.backend === 'write' && s.server !== 'hold').every((s) => s.maintenance);
 
-/** A new address is taken a moment after the command was answered: only what is read back counts (S15). */
+/**
+ * Opens the write slot of this address. HAProxy applies a new address after it has answered, so it is read back (S15).
+ */
 async function openOn(h: HaproxyUnderTest, address: string): Promise<void> {
   const name = slotOf(h, address);
   await h.admin(`set server write/${name} addr ${address} port 5432`);
@@ -68,7 +70,7 @@ async function openOn(h: HaproxyUnderTest, address: string): Promise<void> {
   await h.admin([...close, `set server write/${name} state ready`].join(';'));
 }
 
-/** A client that is established on a node, and its session. */
+/** Connects a client that a node answers, and finds its session. */
 async function established(h: HaproxyUnderTest, port: 'write' | 'read'): Promise<{ c: ContractClient; s: Session }> {
   const known = new Set((await sessions(h)).map((s) => s.id));
   const c = h.dial(port);
@@ -88,7 +90,7 @@ export const HAPROXY_CONTRACT: Readonly<Record<string, (h: HaproxyUnderTest) => 
     expect(read.map((s) => s.maintenance)).toEqual(Array(9).fill(true));
     expect(await epoch(h)).toMatch(/^\d+@\d+$/);
   },
-  'shows what was set, and takes several commands in one line': async (h) => {
+  'shows changed values, and accepts several commands in one line': async (h) => {
     await openOn(h, h.a);
     const set = `set server write/node1 state maint;set server read/node1 addr ${h.a} port 5432`;
     const shown = parseServers(await h.admin(`${set};set server read/node1 state ready;show servers state`));
@@ -100,7 +102,7 @@ export const HAPROXY_CONTRACT: Readonly<Record<string, (h: HaproxyUnderTest) => 
     expect(await server(h, 'read', 'node1')).toMatchObject({ maintenance: true });
   },
   'changes nothing for a server that it does not have': async (h) => {
-    // What was set last may be in force only a moment later.
+    // Wait until the last change is in force, so that the two answers can be compared.
     await openOn(h, h.a);
     const before = await servers(h);
     await h.admin(`set server read/node12 addr ${h.a} port 5432;set server read/node12 state ready`);
@@ -118,17 +120,17 @@ export const HAPROXY_CONTRACT: Readonly<Record<string, (h: HaproxyUnderTest) => 
     await until('it is let in', () => c.node() === h.a);
     expect(await load(h, 'BACKEND')).toMatchObject({ queued: 0 });
   },
-  'lets all held clients in, in whatever order they came and left': async (h) => {
+  'lets all held clients in, also after some of them have left': async (h) => {
     const held = Array.from({ length: 12 }, () => h.dial('write'));
     await until('they wait', async () => (await load(h, 'BACKEND'))?.queued === 12);
-    // Also the one that has the place in `hold`: the next one gets it.
+    // The first of these clients has the place in `hold`. When it leaves, the next client gets the place.
     for (const c of held.splice(0, 4)) c.leave();
-    await until('those that left are gone', async () => (await load(h, 'BACKEND'))?.queued === 8);
+    await until('those that left are no longer queued', async () => (await load(h, 'BACKEND'))?.queued === 8);
     expect(await load(h, 'hold')).toMatchObject({ sessions: 1 });
     await openOn(h, h.a);
     await until('the others are let in', () => held.every((c) => c.node() === h.a));
   },
-  'closes the slot again under held clients, and lets them in by another one': async (h) => {
+  'holds new clients when the slot is closed again, and lets them in through another slot': async (h) => {
     await openOn(h, h.a);
     const { c } = await established(h, 'write');
     await h.admin('set server write/node1 state maint');
@@ -139,13 +141,13 @@ export const HAPROXY_CONTRACT: Readonly<Record<string, (h: HaproxyUnderTest) => 
     await until('they are let in', () => held.every((x) => x.node() === h.b));
     expect([c.node(), c.ended()]).toEqual([h.a, false]);
   },
-  'counts the sessions of each slot, and no more when they have ended (S2)': async (h) => {
+  'counts the sessions of each slot, and none that has ended (S2)': async (h) => {
     await openOn(h, h.a);
     const first = await established(h, 'write');
     const second = await established(h, 'write');
     expect(await load(h, 'node1')).toMatchObject({ sessions: 2, queued: 0 });
     expect(await load(h, 'node2')).toMatchObject({ sessions: 0 });
-    // Asked for by number it is this backend and no other.
+    // A backend's number in the command limits the answer to this backend.
     const number = (await server(h, 'write', 'node1'))?.backendId ?? '';
     const own = parseLoads(await h.admin(`show stat ${number} 6 -1`));
     expect(own.find((l) => l.server === 'node1')).toMatchObject({ backend: 'write', sessions: 2 });
@@ -153,10 +155,12 @@ export const HAPROXY_CONTRACT: Readonly<Record<string, (h: HaproxyUnderTest) => 
     first.c.leave();
     await until('one is counted', async () => (await load(h, 'node1'))?.sessions === 1);
     await h.admin('set server write/node1 state maint;shutdown sessions server write/node1');
-    await until('the other one is gone', () => second.c.ended());
+    await until('the other one has ended', () => second.c.ended());
     await until('none is counted', async () => (await load(h, 'node1'))?.sessions === 0);
   },
-  'gives a slot no more than its limit; looks at the queue again when the limit is set (S24)': async (h) => {
+  'lets no more sessions into a slot than its limit, and serves the queue again when a limit is set (S24)': async (
+    h,
+  ) => {
     await openOn(h, h.a);
     const limit = (await load(h, 'node1'))?.limit ?? 0;
     expect(limit).toBeGreaterThan(1);
@@ -176,7 +180,7 @@ export const HAPROXY_CONTRACT: Readonly<Record<string, (h: HaproxyUnderTest) => 
     expect(s).toMatchObject({ backend: 'write', slot: 'node1', state: 'established' });
     expect(s.id).toMatch(/^0x[0-9a-f]+$/);
   },
-  'leaves a session where it is when the slot moves; only new ones go to the new node (S2)': async (h) => {
+  'keeps a session on its node when another slot is opened; only new sessions go to the new node (S2)': async (h) => {
     await openOn(h, h.a);
     const { c, s } = await established(h, 'write');
     await openOn(h, h.b);
@@ -184,24 +188,24 @@ export const HAPROXY_CONTRACT: Readonly<Record<string, (h: HaproxyUnderTest) => 
     expect([c.node(), next.c.node(), c.ended()]).toEqual([h.a, h.b, false]);
     expect((await sessions(h)).find((x) => x.id === s.id)?.slot).toBe('node1');
   },
-  'ends a session when it is told to, and shows it no more': async (h) => {
+  'ends a session by command and then no longer shows it': async (h) => {
     await openOn(h, h.a);
     const { c, s } = await established(h, 'write');
     await h.admin(`shutdown session ${s.id}`);
-    await until('the client is gone', () => c.ended());
+    await until('the client’s connection has ended', () => c.ended());
     await until('it is not shown', async () => (await sessions(h)).every((x) => x.id !== s.id));
   },
-  'ends all sessions of a slot when it is told to, and no other one': async (h) => {
+  'ends all sessions of one slot by command, and no others': async (h) => {
     await openOn(h, h.a);
     const here = [await established(h, 'write'), await established(h, 'write')];
     await openOn(h, h.b);
     const there = await established(h, 'write');
     await h.admin('shutdown sessions server write/node1');
-    await until('the clients are gone', () => here.every(({ c }) => c.ended()));
+    await until('the clients’ connections have ended', () => here.every(({ c }) => c.ended()));
     await until('they are not shown', async () => (await sessions(h)).map((x) => x.id).join() === there.s.id);
     expect(there.c.ended()).toBe(false);
   },
-  'lets nobody in by a slot that is closed again, and leaves who is in (S19)': async (h) => {
+  'lets no client into a slot that is closed again, and keeps the connected clients (S19)': async (h) => {
     await openOn(h, h.a);
     const { c } = await established(h, 'write');
     await h.admin('set server write/node1 state maint');
@@ -217,21 +221,21 @@ export const HAPROXY_CONTRACT: Readonly<Record<string, (h: HaproxyUnderTest) => 
     await h.admin('shutdown session 0x1234567');
     expect(c.ended()).toBe(false);
   },
-  'keeps the session of a client that has left a hung node for a moment, whatever it is told (S2)': async (h) => {
+  'still shows the session of a client that has left, for a while, when its node hangs (S2)': async (h) => {
     await openOn(h, h.b);
     const { c } = await established(h, 'write');
     const shown = async () => (await load(h, 'node2'))?.sessions === 1;
     await h.hang(true);
     try {
       c.leave();
-      // It does not go with its client: several looks still show it.
+      // The session does not end with its client: several looks still show it.
       for (let looks = 0; looks < 3; looks++) expect(await shown()).toBe(true);
-      await until('it goes by itself', async () => !(await shown()));
+      await until('the session ends by itself', async () => !(await shown()));
     } finally {
       await h.hang(false);
     }
   },
-  'has a new worker with closed slots after a reload; the old one keeps its sessions and ends them when told (S2, S15)':
+  'has a new worker with closed slots after a reload; the old worker keeps its sessions until a command ends them (S2, S15)':
     async (h) => {
       await openOn(h, h.a);
       const { c, s } = await established(h, 'write');
@@ -250,19 +254,19 @@ export const HAPROXY_CONTRACT: Readonly<Record<string, (h: HaproxyUnderTest) => 
       const itsSlots = parseServers(await h.master(`@!${old} show servers state`)).filter((x) => x.backend === 'write');
       expect(itsSlots.find((x) => x.server === 'node1')).toMatchObject({ address: h.a, maintenance: false });
       await h.master(`@!${old} shutdown session ${s.id}`);
-      await until('the client is gone', () => c.ended());
+      await until('the client’s connection has ended', () => c.ended());
       const isGone = async () => parseOldWorkers(await h.master('show proc')).length === 0;
-      await until('the old worker is gone', isGone).catch(async (error: unknown) => {
+      await until('the old worker has ended', isGone).catch(async (error: unknown) => {
         throw new Error(`${String(error)}; it has ${await h.master(`@!${old} show sess`)}`);
       });
     },
-  'starts closed after a restart, as another worker; its sessions are gone (S15)': async (h) => {
+  'starts closed after a restart, with another worker and without sessions (S15)': async (h) => {
     await openOn(h, h.a);
     const { c } = await established(h, 'write');
     const before = await epoch(h);
     await h.restart();
     await anotherWorker(h, before);
-    await until('the client is gone', () => c.ended());
+    await until('the client’s connection has ended', () => c.ended());
     expect(await isClosed(h)).toBe(true);
     expect(await sessions(h)).toEqual([]);
   },

@@ -1,7 +1,7 @@
 /**
- * How the files stand to each other. First the rooms: each imports only what its line allows, all of it further up in
- * the list, so no circle of rooms can come about. Then the simulator, which runs what is shipped: every module that goes
- * into the monitor's and the keeper's bundle is in the simulator, too, except the adapters of a port.
+ * Checks the imports between files. First the rooms (groups of files): each one imports only the rooms that its line
+ * names, and there is no circle. Then the simulator: it runs every module of the monitor's and the keeper's bundle,
+ * except the adapters of a port.
  */
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -12,38 +12,48 @@ const ROOT = join(__dirname, '../..');
 
 interface Room {
   name: string;
-  /** Of several rooms that fit a file the first one has it. */
+  /** The files of the room. A file belongs to the first room that fits. */
   files: RegExp;
-  /** Rooms that it may import beside itself. */
+  /** Other rooms that it may import. */
   may: readonly string[];
   why: string;
 }
 
 const FACTS = ['contract', 'state', 'facts'];
-/** What a part of the monitor knows that stands between the loop and the world. */
+/** Rooms that a part of the monitor between the loop and the outside may import. */
 const ADAPTER = ['contract', 'state', 'monitor ports'];
 const CORE = ['state', 'facts', 'effects', 'transitions', 'procedures', 'core'];
 const LOOP = ['contract', ...CORE, 'monitor ports'];
 const WIRED = [...LOOP, 'nodes', 'router', 'coordination', 'outside', 'monitor'];
 const ROOMS: readonly Room[] = [
   room('contract', /^failover\/contract\//, [], 'what all sides agree on'),
-  room('disk', /^failover\/disk\//, [], 'files that survive a crash, whatever is in them'),
-  room('state', /^failover\/core\/state\//, ['contract'], 'what is remembered and what is seen: data only'),
+  room('disk', /^failover\/disk\//, [], 'files that survive a crash, with any content'),
+  room('state', /^failover\/core\/state\//, ['contract'], 'what the monitor remembers and sees: data only'),
   room('facts', /^failover\/core\/facts\//, ['contract', 'state'], 'what follows from state and view'),
-  room('effects', /^failover\/core\/effects\//, FACTS, 'what a state wants done'),
-  room('transitions', /^failover\/core\/(transitions|rule)\.ts/, FACTS, 'what several rows do'),
+  room('effects', /^failover\/core\/effects\//, FACTS, 'orders and routes that follow from a state'),
+  room('transitions', /^failover\/core\/(transitions|rule)\.ts/, FACTS, 'steps that several rows take'),
   room('procedures', /^failover\/core\/procedures\//, ['contract', ...CORE.slice(0, 4)], 'the rows of the table'),
-  room('core', /^failover\/core\//, ['contract', ...CORE.slice(0, 5)], 'puts the table together and asks it'),
-  room('keeper ports', /^failover\/keeper\/(ports|tunables|keeper-state|lsn|clock)\.ts/, ['contract'], 'to PostgreSQL'),
+  room('core', /^failover\/core\//, ['contract', ...CORE.slice(0, 5)], 'lists the rows and applies one'),
+  room(
+    'keeper ports',
+    /^failover\/keeper\/(ports|tunables|keeper-state|lsn|clock)\.ts/,
+    ['contract'],
+    'between keeper and PostgreSQL',
+  ),
   room('postgres', /^failover\/keeper\/postgres\//, ['contract', 'disk', 'keeper ports'], 'the real PostgreSQL'),
-  room('keeper main', /^failover\/keeper\/main\.ts/, ['contract', 'keeper ports', 'postgres', 'keeper'], 'wires'),
-  room('keeper', /^failover\/keeper\//, ['contract', 'disk', 'keeper ports'], 'what is done in which order'),
-  room('monitor ports', /^failover\/monitor\/ports\.ts/, ['contract', 'state'], 'between the loop and the world'),
+  room(
+    'keeper main',
+    /^failover\/keeper\/main\.ts/,
+    ['contract', 'keeper ports', 'postgres', 'keeper'],
+    'puts the parts together',
+  ),
+  room('keeper', /^failover\/keeper\//, ['contract', 'disk', 'keeper ports'], 'carries out orders'),
+  room('monitor ports', /^failover\/monitor\/ports\.ts/, ['contract', 'state'], 'between the loop and the outside'),
   room('nodes', /^failover\/monitor\/nodes\//, ADAPTER, 'the keepers and their PostgreSQL'),
   room('router', /^failover\/monitor\/router\//, ADAPTER, 'HAProxy'),
   room('coordination', /^failover\/monitor\/coordination\//, ['contract', 'disk', 'monitor ports'], 'the store'),
-  room('outside', /^failover\/monitor\/outside\//, LOOP, 'HTTP, which asks the core, too'),
-  room('monitor main', /^failover\/monitor\/(main|monitor)\.ts/, WIRED, 'wires'),
+  room('outside', /^failover\/monitor\/outside\//, LOOP, 'HTTP, which also asks the core'),
+  room('monitor main', /^failover\/monitor\/(main|monitor)\.ts/, WIRED, 'puts the parts together'),
   room('monitor', /^failover\/monitor\//, LOOP, 'the loop and what it remembers'),
   room('page', /^failover\/page\//, ['contract'], 'runs in a browser'),
   room('stack', /^stack\//, ['contract'], 'the stack as data: config, names, addresses and checks'),
@@ -55,14 +65,14 @@ const ROOMS: readonly Room[] = [
   room('cli', /^cli\//, ['contract', 'stack', 'scripts'], 'the command line, from outside'),
 ];
 
-/** From the first to the second; to be removed. A line that is no longer needed fails. */
+/** Allowed imports from the first file to the second, against the lines above. An unused one makes a test fail. */
 const EXCEPTIONS: readonly (readonly [RegExp, RegExp, string])[] = [
   [/^scripts\/docs\.ts/, /^failover\/core\/rules\.ts/, 'writes the table into a document: stays'],
   [/^scripts\/docs\.ts/, /^cli\/doctor\/findings\.ts/, 'writes the table into a document: stays'],
 ];
-/** Tests that look at a running system from outside: of the failover they know the contract. */
+/** Tests that watch a running system from outside. Of the failover they may import the contract only. */
 const OUTSIDERS = /^test\/(bench|change|chaos|cli|e2e|rig|scripts|soak|upgrade)\//;
-/** HAProxy's own protocol: stays. */
+/** What these tests may import: the contract, and the reader of HAProxy's own protocol. */
 const FOR_OUTSIDERS = /^failover\/(contract\/|monitor\/router\/haproxy-socket\.ts)/;
 
 function room(name: string, files: RegExp, may: readonly string[], why: string): Room {
@@ -86,12 +96,15 @@ const edges: readonly Edge[] = ['index.ts', ...sources].flatMap((from) =>
 
 const roomOf = (file: string) => ROOMS.find(({ files }) => files.test(file));
 const isExcepted = ([from, to]: Edge) => EXCEPTIONS.some(([a, b]) => a.test(from) && b.test(to));
-const told = (found: readonly Edge[]) => found.map(([from, to]) => `${from} → ${to}`);
+const linesOf = (found: readonly Edge[]) => found.map(([from, to]) => `${from} → ${to}`);
 
-/** Folder of the package that has the file; empty for a file of the repository's own. */
+/** Folder of the package that has the file; empty for a file outside of packages/. */
 const packageOf = (file: string) => /^packages\/[^/]+\//.exec(file)?.[0] ?? '';
 
-/** Files in circles: what is left when the files that import none of the rest are taken away, again and again. */
+/**
+ * Imports that are part of a circle: those that remain when imports from or to the end of a chain are removed
+ * repeatedly.
+ */
 function inCircles(among: readonly Edge[]): Edge[] {
   let left = [...among];
   for (;;) {
@@ -102,7 +115,7 @@ function inCircles(among: readonly Edge[]): Edge[] {
 }
 
 describe('the rooms', () => {
-  it('have every file of the product', () => {
+  it('contain every file of the product', () => {
     const product = sources.filter((file) => !/^(test|simulator)\//.test(file));
     expect(product.length).toBeGreaterThan(200);
     expect(product.filter((file) => roomOf(file) === undefined)).toEqual([]);
@@ -115,49 +128,49 @@ describe('the rooms', () => {
       if (from === undefined || from === to || isExcepted(edge)) return false;
       return to === undefined || !from.may.includes(to.name);
     });
-    expect(told(refused)).toEqual([]);
+    expect(linesOf(refused)).toEqual([]);
   });
 
-  it('stand in no circle', () => {
+  it('form no circle', () => {
     const pairs = ROOMS.flatMap(({ name, may }) => may.map((other): Edge => [name, other]));
-    expect(told(inCircles(pairs))).toEqual([]);
+    expect(linesOf(inCircles(pairs))).toEqual([]);
   });
 
-  it('have no files in a circle, and neither has the simulator', () => {
+  it('have no circle of files, and neither has the simulator', () => {
     const held = edges.filter((edge) => !edge[0].startsWith('test/') && !isExcepted(edge));
     expect(held.filter(([from]) => from.startsWith('simulator/')).length).toBeGreaterThan(50);
-    expect(told(inCircles(held))).toEqual([]);
+    expect(linesOf(inCircles(held))).toEqual([]);
   });
 
-  it('are seen from outside by the contract alone', () => {
+  it('are imported from outside only through the contract', () => {
     const inside = edges.filter(([from, to]) => OUTSIDERS.test(from) && /^failover\//.test(to));
-    expect(told(inside.filter(([, to]) => !FOR_OUTSIDERS.test(to)))).toEqual([]);
+    expect(linesOf(inside.filter(([, to]) => !FOR_OUTSIDERS.test(to)))).toEqual([]);
   });
 
-  it('are packages of their own where they stand in packages/, seen through their index alone', () => {
+  it('in packages/ are imported only through their index and import nothing of the repository', () => {
     const past = edges.filter(([from, to]) => packageOf(to) !== '' && packageOf(from) !== packageOf(to));
     expect(past.length).toBeGreaterThan(0);
-    expect(told(past.filter(([, to]) => to !== `${packageOf(to)}index.ts`))).toEqual([]);
+    expect(linesOf(past.filter(([, to]) => to !== `${packageOf(to)}index.ts`))).toEqual([]);
     const out = edges.filter(([from, to]) => packageOf(from) !== '' && packageOf(from) !== packageOf(to));
-    expect(told(out)).toEqual([]);
+    expect(linesOf(out)).toEqual([]);
   });
 
-  it('need every exception that is left', () => {
+  it('need every exception of the list', () => {
     expect(EXCEPTIONS.filter(([a, b]) => !edges.some(([from, to]) => a.test(from) && b.test(to)))).toEqual([]);
   });
 });
 
-/** What stands between the logic and the world: the simulator has its own in its place. */
+/** Modules that connect the logic to the outside. The simulator has models in their place. */
 const ADAPTERS: readonly RegExp[] = [
   /^failover\/disk\//,
   /^failover\/keeper\/postgres\//,
   /^failover\/keeper\/(main|clock|memory)\.ts/,
   /^failover\/monitor\/(outside|coordination)\//,
   /^failover\/monitor\/(main|log)\.ts/,
-  // Words of HTTP, of the log and of the files of their settings.
+  // Schemas of the HTTP API, of the log and of the input files.
   /^failover\/contract\/(api|inputs|log-line|scram|version)\.ts/,
 ];
-/** Logic that stands among them: the simulator runs it. */
+/** Modules in the same folders that are logic, so the simulator runs them. */
 const LOGIC: readonly string[] = [
   'failover/keeper/postgres/config-files.ts',
   'failover/keeper/postgres/own-time.ts',
@@ -165,7 +178,7 @@ const LOGIC: readonly string[] = [
   'failover/monitor/outside/status-view.ts',
 ];
 
-/** Our modules of which something is left in the bundle. */
+/** Modules of this repository that are in the bundle of a program. */
 async function modulesOf(entry: string): Promise<Set<string>> {
   const metafile = await metafileOf(entry);
   const [output] = Object.values(metafile.outputs);
@@ -185,7 +198,7 @@ beforeAll(async () => {
 });
 
 describe('the command line in the monitor’s image', () => {
-  it('carries nothing that needs Docker, Pulumi or the stack’s files', async () => {
+  it('contains nothing that needs Docker, Pulumi or the stack’s files', async () => {
     const carried = [...(await modulesOf('cli/inside.ts'))];
     const may =
       /^(cli\/[a-z-]+\.ts|failover\/contract\/.*|stack\/config-values\.ts|scripts\/lib\/(exec|foreground|terminal)\.ts)$/;
@@ -195,18 +208,18 @@ describe('the command line in the monitor’s image', () => {
 });
 
 describe('the simulator', () => {
-  it('runs every shipped module that is no adapter', () => {
+  it('runs every shipped module that is not an adapter', () => {
     const isAdapter = (module: string) => !LOGIC.includes(module) && ADAPTERS.some((files) => files.test(module));
     expect(shipped.length).toBeGreaterThan(40);
     expect(shipped.filter((module) => !simulated.has(module) && !isAdapter(module))).toEqual([]);
   });
 
-  it('names no adapters that are not shipped or that it runs itself', () => {
+  it('has no unused line in the list of adapters', () => {
     const own = shipped.filter((module) => !simulated.has(module));
     expect(ADAPTERS.filter((files) => !own.some((module) => files.test(module)))).toEqual([]);
   });
 
-  it('runs nothing of the logic that is not shipped', () => {
+  it('runs no module of failover/ that is not shipped', () => {
     const own = [...simulated].filter((module) => module.startsWith('failover/'));
     expect(own.filter((module) => !shipped.includes(module))).toEqual([]);
   });

@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import { build, type Metafile } from 'esbuild';
 
-/** What a bundle of a program of the repository is made of; packages stay imports. */
+/** Bundles a program of the repository in memory and describes the bundle. Packages stay imports. */
 export async function metafileOf(entry: string): Promise<Metafile> {
   const { metafile } = await build({
     ...{ entryPoints: [entry], absWorkingDir: join(__dirname, '../..'), bundle: true, write: false, metafile: true },

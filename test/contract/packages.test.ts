@@ -1,7 +1,7 @@
 /**
- * What each package.json declares: the packages that its own code imports, no more and no fewer. `dependencies` of the
- * root are those of the Pulumi program (index.ts and what it imports) and of the contract that it shares with the
- * failover; everything else of the repository is a tool.
+ * Checks that each package.json declares exactly the packages that its code imports. In the root, `dependencies` are
+ * the packages of the Pulumi program (index.ts with its imports) and of the contract; all other packages are
+ * `devDependencies`.
  */
 import { readdirSync, readFileSync } from 'node:fs';
 import { isBuiltin } from 'node:module';
@@ -36,7 +36,7 @@ function importedBy(folder: string): string[] {
   return [...new Set(modules.map(packageOf))].sort();
 }
 
-/** Packages that are left as imports when the program is bundled. */
+/** Packages that the Pulumi program imports, also through its own modules. */
 async function importedByProgram(): Promise<string[]> {
   const metafile = await metafileOf('index.ts');
   const imports = Object.values(metafile.outputs).flatMap((output) => output.imports.map(({ path }) => path));
@@ -44,7 +44,7 @@ async function importedByProgram(): Promise<string[]> {
 }
 
 describe("the root's package.json", () => {
-  it('has the packages of the Pulumi program and of its contract as dependencies, and no others', async () => {
+  it('has exactly the packages of the Pulumi program and of the contract as dependencies', async () => {
     const needed = new Set([...(await importedByProgram()), ...importedBy('failover/contract')]);
     expect(Object.keys(manifestOf('.').dependencies).sort()).toEqual([...needed].sort());
   });
@@ -53,11 +53,11 @@ describe("the root's package.json", () => {
 describe("the offline kit's package.json", () => {
   const kit = manifestOf('packages/pulumi-offline');
 
-  it('has the packages of its sources as dependencies, and no others', () => {
+  it('has exactly the packages of its sources as dependencies', () => {
     expect(Object.keys(kit.dependencies).sort()).toEqual(importedBy('packages/pulumi-offline/src'));
   });
 
-  it('has every package of its tests', () => {
+  it('declares every package that its tests import', () => {
     const declared = Object.keys({ ...kit.dependencies, ...kit.devDependencies });
     const imported = importedBy('packages/pulumi-offline/test');
     expect(imported).toContain('vitest');

@@ -1,4 +1,4 @@
-/** Runs a piece of a contract inside a simulation: its timers, sockets and random bytes are the simulated ones. */
+/** Runs a case of a contract inside a simulation, with simulated timers, sockets and random bytes. */
 import { installBuiltins } from '../../simulator/builtins';
 import { Engine, Process } from '../../simulator/engine';
 import { Network } from '../../simulator/network';
@@ -20,7 +20,7 @@ export class Simulation {
     return new Process(this.engine, name, 'here');
   }
 
-  /** Throws what the work throws, and at the limit of simulated time. */
+  /** @throws Error of the work, or at the limit of simulated time */
   run<T>(work: () => Promise<T>, owner = this.process): Promise<T> {
     return inSimulation(this.engine, owner, work);
   }

@@ -1,4 +1,4 @@
-/** What the shipped code takes for granted of clocks and TCP. Each case runs on the real ones and on the simulated ones. */
+/** How clocks and TCP behave, as the shipped code relies on it. Each case runs with the real and the simulated ones. */
 import { connect, createServer, type Server, type Socket } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
 import { expect } from 'vitest';
@@ -8,11 +8,11 @@ export const CLOCK_CONTRACT: Readonly<Record<string, (clock: Clock) => Promise<v
   'never goes back and sleeps at least as long as asked': async (clock) => {
     const from = clock.nowMs();
     await clock.sleep(30);
-    // Node's timers may fire a fraction of a millisecond early by the finer clock.
+    // Node's timers may fire a fraction of a millisecond before the time that `performance.now()` shows.
     expect(clock.nowMs() - from).toBeGreaterThanOrEqual(29);
     expect(clock.nowMs()).toBeGreaterThanOrEqual(from);
   },
-  'wakes at once, without an error, when it is told to': async (clock) => {
+  'ends a sleep at once, without an error, when the signal aborts': async (clock) => {
     const control = new AbortController();
     const from = clock.nowMs();
     const sleep = clock.sleep(60_000, control.signal);
@@ -21,7 +21,7 @@ export const CLOCK_CONTRACT: Readonly<Record<string, (clock: Clock) => Promise<v
     await sleep;
     expect(clock.nowMs() - from).toBeLessThan(30_000);
   },
-  'does not sleep at all when it was told so before': async (clock) => {
+  'does not sleep when the signal has aborted before': async (clock) => {
     const control = new AbortController();
     control.abort();
     const from = clock.nowMs();
@@ -30,7 +30,7 @@ export const CLOCK_CONTRACT: Readonly<Record<string, (clock: Clock) => Promise<v
   },
 };
 
-/** Somebody else's process that dials, says a word and is killed after a moment. */
+/** Starts another process that connects, sends a message and can be killed. */
 export type Doomed = (port: number) => { kill(): void };
 
 const ADDRESS = '127.0.0.1';
@@ -44,7 +44,7 @@ async function listening(serve: (socket: Socket) => void): Promise<{ server: Ser
   return { server, port };
 }
 
-/** What happens on a socket, in order. */
+/** Adds the events of a socket to a list. */
 function watch(socket: Socket, events: string[]): void {
   socket.on('data', (chunk: Buffer) => {
     if (events.at(-1)?.startsWith('data ') === true) events[events.length - 1] += chunk.toString();
@@ -60,20 +60,20 @@ async function until(holds: () => boolean): Promise<void> {
 }
 
 export const NETWORK_CONTRACT: Readonly<Record<string, (doomed: Doomed) => Promise<void>>> = {
-  'brings everything in order': async () => {
-    const heard: string[] = [];
-    const { server, port } = await listening((socket) => watch(socket, heard));
+  'delivers everything in order': async () => {
+    const received: string[] = [];
+    const { server, port } = await listening((socket) => watch(socket, received));
     const socket = connect({ host: ADDRESS, port, noDelay: true });
     await new Promise<void>((resolve) => socket.once('connect', () => resolve()));
-    const words = Array.from({ length: 50 }, (_, i) => `${i};`);
-    for (const word of words) socket.write(word);
-    const whole = `data ${words.join('')}`;
-    await until(() => heard[0] === whole);
-    expect(heard).toEqual([whole]);
+    const parts = Array.from({ length: 50 }, (_, i) => `${i};`);
+    for (const part of parts) socket.write(part);
+    const whole = `data ${parts.join('')}`;
+    await until(() => received[0] === whole);
+    expect(received).toEqual([whole]);
     socket.destroy();
     server.close();
   },
-  'tells both sides of an orderly end, after the last word': async () => {
+  'reports an orderly end to both sides, after the last data': async () => {
     const [here, there]: [string[], string[]] = [[], []];
     const { server, port } = await listening((socket) => watch(socket, there));
     const socket = connect({ host: ADDRESS, port, noDelay: true });
@@ -85,7 +85,7 @@ export const NETWORK_CONTRACT: Readonly<Record<string, (doomed: Doomed) => Promi
     expect(here).toContain('close');
     server.close();
   },
-  'tells the other side when a socket is destroyed, and takes no word after that': async () => {
+  'reports a destroyed socket to the other side, and sends no data after that': async () => {
     const there: string[] = [];
     const { server, port } = await listening((socket) => watch(socket, there));
     const socket = connect({ host: ADDRESS, port, noDelay: true });
@@ -100,7 +100,7 @@ export const NETWORK_CONTRACT: Readonly<Record<string, (doomed: Doomed) => Promi
     expect(there.at(-1)).toBe('close');
     server.close();
   },
-  'refuses at once where nobody listens': async () => {
+  'refuses at once where no process listens': async () => {
     const events: string[] = [];
     const { server, port } = await listening(() => undefined);
     await new Promise<void>((resolve) => server.close(() => resolve()));
@@ -109,7 +109,7 @@ export const NETWORK_CONTRACT: Readonly<Record<string, (doomed: Doomed) => Promi
     await until(() => events.includes('close'));
     expect(events).toEqual(['error ECONNREFUSED', 'close']);
   },
-  'closes the connections of a process that is killed, and its peer notices': async (doomed) => {
+  'closes the connections of a killed process, and the other side gets a close': async (doomed) => {
     const there: string[] = [];
     const { server, port } = await listening((socket) => watch(socket, there));
     const other = doomed(port);
@@ -120,7 +120,7 @@ export const NETWORK_CONTRACT: Readonly<Record<string, (doomed: Doomed) => Promi
     expect(there.at(-1)).toBe('close');
     server.close();
   },
-  'keeps the connections that stand when it stops to listen': async () => {
+  'keeps open connections when the server stops listening': async () => {
     const there: string[] = [];
     const { server, port } = await listening((socket) => watch(socket, there));
     const socket = connect({ host: ADDRESS, port, noDelay: true });

@@ -25,7 +25,7 @@ const dead = (state: ClusterState, newest: string | null, haproxy: HaproxyView =
   );
 
 describe('asynchronous mode', () => {
-  it('takes back what was promised before it counts', () => {
+  it('begins when "alone" is proven in force; until then no standby may be promoted', () => {
     const state = serving(['a']);
     const seen = observation([leaderView(state), replicaView(state, 'a')]);
     const decision = decide(state, seen, NOW_MS, policy);
@@ -43,7 +43,7 @@ describe('asynchronous mode', () => {
     expect(dead(lost.state, '0/5000')).toMatchObject({ code: 'ELECTED', state: { leader: 'a', term: 2 } });
   });
 
-  it('waits for that in a planned switchover too, before the old leader leads again', () => {
+  it('waits for the end of the sessions in a planned switchover, too', () => {
     const activity = { kind: 'elect', cause: 'HANDED_OVER', prefer: 'a' } as const;
     const state = serving(['a'], { joint: [alone], term: 2, activity });
     const stopped = leaderView(state, { postgres: { state: 'stopped', cleanShutdown: true }, lead: null });

@@ -3,7 +3,7 @@ import { canLeadAgain, choose, quorum } from '../../failover/core/facts/candidat
 import type { ClusterState } from '../../failover/core/state/cluster';
 import { entry, gone, observation, replicaView, serving, situation, status, view } from './world';
 
-/** In term 2, with the given positions frozen. */
+/** The leader `p` is dead, and each named node has promised in the state's term and reported this position. */
 function frozen(state: ClusterState, positions: Record<string, string | null>) {
   const views = Object.entries(positions).map(([name, lsn]) =>
     view(name, {
@@ -17,7 +17,7 @@ function frozen(state: ClusterState, positions: Record<string, string | null>) {
 }
 
 describe('the number of promises that an election needs', () => {
-  it('is N-k+1, and alone is satisfied by no number', () => {
+  it('is N-k+1; no number of promises is enough when the leader was alone', () => {
     expect(quorum({ leader: 'p', k: 1, members: ['a'] })).toBe(1);
     expect(quorum({ leader: 'p', k: 1, members: ['a', 'b', 'c'] })).toBe(3);
     expect(quorum({ leader: 'p', k: 2, members: ['a', 'b', 'c'] })).toBe(2);
@@ -34,13 +34,13 @@ describe('the choice of a candidate', () => {
     });
   });
 
-  it('takes nobody when the leader was recorded as alone, and names it', () => {
+  it('takes no node when the leader was recorded as alone, and names the leader', () => {
     const state = serving([], { members: { p: '1:p', a: '1:a' } });
     const choice = choose(situation(state, observation([gone('p'), view('a')])), false);
     expect(choice).toEqual({ kind: 'none', missing: 'only p has the newest data; start p' });
   });
 
-  it('takes nobody when one of two joint configurations is not satisfied', () => {
+  it('takes no node when one of two joint configurations is not satisfied', () => {
     const state = serving(['a'], {
       joint: [
         { leader: 'p', k: 1, members: ['a'] },
@@ -50,7 +50,7 @@ describe('the choice of a candidate', () => {
     expect(choose(situation(state, observation([gone('p'), replicaView(state, 'a')])), false).kind).toBe('none');
   });
 
-  it('takes nobody that lacks the position where the newest history began (S3)', () => {
+  it('takes no node that has not reached the position where the newest timeline began (S3)', () => {
     const state = serving(['a'], { ledger: [entry({ forkLsn: '0/4000' })] });
     const at = (lsn: string) => observation([gone('p'), replicaView(state, 'a', { postgres: { lsn } })]);
     expect(choose(situation(state, at('0/4000')), false)).toEqual({ kind: 'candidate', node: 'a' });
@@ -60,19 +60,19 @@ describe('the choice of a candidate', () => {
     });
   });
 
-  it('asks for promises where several replicas exist, and hears no position before (S1)', () => {
+  it('asks for promises where several replicas exist, and uses no position that was reported before the promise (S1)', () => {
     const state = serving(['a', 'b']);
     const seen = observation([gone('p'), replicaView(state, 'a'), replicaView(state, 'b')]);
     expect(choose(situation(state, seen), false)).toEqual({ kind: 'freeze', nodes: ['a', 'b'] });
   });
 
-  it('takes the most advanced of those that promised', () => {
+  it('takes the most advanced of the nodes that have promised', () => {
     const state = serving(['a', 'b'], { term: 2 });
     const choice = choose(situation(state, frozen(state, { a: '0/5000', b: '0/9000' })), true);
     expect(choice).toEqual({ kind: 'candidate', node: 'b' });
   });
 
-  it('takes nobody while one of two members of ANY 1 is missing', () => {
+  it('takes no node while one of two members of ANY 1 is missing', () => {
     const state = serving(['a', 'b'], { term: 2 });
     const choice = choose(situation(state, frozen(state, { a: '0/5000' })), true);
     expect(choice).toEqual({ kind: 'none', missing: 'the newest data is on p or on a and b; start p or b' });
@@ -97,7 +97,7 @@ describe('the choice of a candidate', () => {
     expect(choose(situation(state, observation([gone('p'), replicaView(state, 'a', part)])), false).kind).toBe('none');
   });
 
-  it('leaves a replica out whose leadership was recorded and never opened (S3)', () => {
+  it('leaves out a replica that was recorded as the leader and never opened (S3)', () => {
     const state = serving(['a'], { ledger: [entry(), entry({ term: 2, node: 'a', dataId: '1:a', opened: false })] });
     expect(choose(situation(state, observation([gone('p'), replicaView(state, 'a')])), false).kind).toBe('none');
   });
@@ -106,7 +106,7 @@ describe('the choice of a candidate', () => {
 describe('the old leader', () => {
   const back = (part = {}) => observation([view('p', { status: status('p', part) }), view('a')]);
 
-  it('may lead again with its recorded data, whoever is missing', () => {
+  it('may lead again with its recorded data, whichever other nodes are missing', () => {
     const state = serving(['a']);
     expect(canLeadAgain(situation(state, back({ postgres: { state: 'stopped' } })))).toBe(true);
   });

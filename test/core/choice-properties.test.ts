@@ -1,4 +1,4 @@
-/** Who is chosen, for any positions, any joint configurations and whatever HAProxy reaches. */
+/** Which candidate is chosen, for any positions, any joint configurations and any set of nodes that HAProxy reaches. */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { lsnDistance } from '../../failover/contract/lsn';
@@ -14,7 +14,7 @@ const config = fc
   .map((c) => ({ leader: 'p', ...c }));
 const positions = fc.array(fc.integer({ min: 1, max: 200 }), { minLength: NAMES.length, maxLength: NAMES.length });
 const flags = fc.array(fc.boolean(), { minLength: NAMES.length, maxLength: NAMES.length });
-/** The write whose loss is looked for ends here. */
+/** End of the acknowledged write that must not be lost. */
 const WRITE = 100;
 
 const promised = (name: string, position: number) =>
@@ -26,7 +26,7 @@ const promised = (name: string, position: number) =>
   });
 
 describe('a candidate', () => {
-  it('has what was acknowledged under any of the joint configurations, whomever HAProxy reaches', () => {
+  it('has every write that any of the joint configurations acknowledged, whichever nodes HAProxy reaches', () => {
     fc.assert(
       fc.property(
         fc.array(config, { minLength: 1, maxLength: 3 }),
@@ -35,7 +35,7 @@ describe('a candidate', () => {
         flags,
         (joint, position, up, reached) => {
           const of = (name: string) => position[NAMES.indexOf(name)] ?? 0;
-          // Acknowledged under one of them is enough.
+          // At least one configuration has acknowledged the write.
           fc.pre(joint.some((c) => c.members.filter((m) => of(m) >= WRITE).length >= c.k));
           const state = { ...serving(NAMES, { joint }), term: 2 };
           const views = NAMES.map((n, i) => (up[i] === true ? promised(n, of(n)) : gone(n)));
@@ -44,7 +44,7 @@ describe('a candidate', () => {
           const unreached = Object.fromEntries(away.map((d) => [d.address, NOW_MS - 100]));
           const choice = choose(situation(state, { ...seen, haproxy: { ...seen.haproxy, unreached } }), true);
           expect(choice.kind === 'candidate' ? of(choice.node) : WRITE).toBeGreaterThanOrEqual(WRITE);
-          // HAProxy's view changes who is taken, never whether somebody is.
+          // What HAProxy reaches may change which candidate is chosen, never whether there is one.
           expect(choose(situation(state, seen), true).kind).toBe(choice.kind);
         },
       ),
@@ -52,7 +52,7 @@ describe('a candidate', () => {
     );
   });
 
-  it('in asynchronous mode is the furthest of all that are there, and never further behind than maxLag', () => {
+  it('in asynchronous mode is the most advanced connected node, and never further behind than maxLag', () => {
     const policy = { ...POLICY, syncMode: 'asynchronous' as const, maxLagBytes: 40 };
     fc.assert(
       fc.property(positions, flags, fc.integer({ min: 1, max: 250 }), (position, up, newest) => {

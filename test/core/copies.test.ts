@@ -1,4 +1,4 @@
-/** When the monitor orders a copy: never of a counted member, one node at a time, and not for ever. */
+/** When the monitor orders a copy: never for a counted member, for one node at a time, and not without end. */
 import { describe, expect, it } from 'vitest';
 import { decide } from '../../failover/core/decide';
 import type { ClusterState, Policy } from '../../failover/core/state/cluster';
@@ -16,7 +16,7 @@ const targetOf = (state: ClusterState, node: string) => state.orders[node]?.targ
 
 describe('a standby that has to be copied', () => {
   it.each(['STREAM_IMPOSSIBLE', 'REWIND_FAILED', 'MUST_COPY'] as const)(
-    'leaves the sync set, proven, before that (%s)',
+    'first leaves the sync set, proven (%s)',
     (code) => {
       const state = serving(['a']);
       const failed: StatusPart = { ...impossible, failure: { code, message: 'x' } };
@@ -29,7 +29,7 @@ describe('a standby that has to be copied', () => {
     },
   );
 
-  it('keeps its old data where it is the last one and writes wait for it (block)', () => {
+  it('keeps its old data during the copy when it is the last counted standby (block)', () => {
     const state = serving(['a']);
     const views = [leaderView(state), replicaView(state, 'a', impossible)];
     expect(targetOf(decided(state, views, { onNoReplica: 'block' }).state, 'a')).toMatchObject({
@@ -38,7 +38,7 @@ describe('a standby that has to be copied', () => {
     });
   });
 
-  it('is copied with its data gone although it is counted: nothing is lost by that', () => {
+  it('is copied although it is counted when it has lost its data: there is nothing left to lose', () => {
     const state = serving(['a']);
     const empty: StatusPart = { dataId: null, done: false, postgres: { state: 'absent' } };
     const { state: next } = decided(state, [leaderView(state), replicaView(state, 'a', empty)], {
@@ -47,7 +47,7 @@ describe('a standby that has to be copied', () => {
     expect(targetOf(next, 'a')).toMatchObject({ method: 'copy' });
   });
 
-  it('waits for its turn, also where the first one fails, and gets it when that one streams', () => {
+  it('waits while another node is copied, and is copied when that copy streams or fails', () => {
     const state = serving([], { members: { p: '1:p' }, joint: [{ leader: 'p', k: 0, members: [], term: 1 }] });
     const empty: StatusPart = {
       dataId: null,
@@ -75,7 +75,7 @@ describe('a standby that has to be copied', () => {
     expect(targetOf(joined.state, 'b')).toMatchObject({ method: 'copy' });
   });
 
-  it('follows on while another one has its turn, so that what is wrong with its data stays told', () => {
+  it('keeps its order to stream while another node is copied, so that it goes on reporting what is wrong with its data', () => {
     const state = serving([], {
       members: { p: '1:p', b: '1:b' },
       joint: [{ leader: 'p', k: 0, members: [], term: 1 }],
@@ -87,7 +87,7 @@ describe('a standby that has to be copied', () => {
     expect(targetOf(decided(state, views).state, 'b')).toEqual({ kind: 'follow', leader: 'p', method: 'stream' });
   });
 
-  it('lets another one go first when it is away', () => {
+  it('lets another node be copied first when it is disconnected', () => {
     const state = serving([], { members: { p: '1:p' }, joint: [{ leader: 'p', k: 0, members: [], term: 1 }] });
     state.orders.a = { term: 1, seq: 9, target: { kind: 'follow', leader: 'p', method: 'copy' } };
     const empty: StatusPart = { dataId: null, done: false, postgres: { state: 'absent' } };
@@ -95,7 +95,7 @@ describe('a standby that has to be copied', () => {
     expect(targetOf(next, 'b')).toMatchObject({ method: 'copy' });
   });
 
-  it('is not ordered where PostgreSQL streams, however often it had crashed before', () => {
+  it('is not copied when its PostgreSQL streams, however often it crashed before', () => {
     const state = serving([], {
       members: { p: '1:p', a: '1:a' },
       joint: [{ leader: 'p', k: 0, members: [], term: 1 }],
@@ -106,7 +106,7 @@ describe('a standby that has to be copied', () => {
     expect(targetOf(next, 'a')).toMatchObject({ method: 'stream' });
   });
 
-  it('goes back to data that is sound after three failed copies', () => {
+  it('uses its old, sound data again after three failed copies', () => {
     const state = serving([], {
       members: { p: '1:p', a: '1:a' },
       joint: [{ leader: 'p', k: 0, members: [], term: 1 }],
@@ -126,7 +126,7 @@ describe('a standby that has to be copied', () => {
     expect(targetOf(thrice, 'a')).toMatchObject({ method: 'stream' });
   });
 
-  it('goes back to the data that a person wanted replaced, when the copy fails', () => {
+  it('uses its old data again when the copy that a person asked for fails', () => {
     const state = serving(['b'], {
       members: { p: '1:p', a: '1:a', b: '1:b' },
       rebuild: { a: '1:a' },

@@ -22,7 +22,7 @@ const blank = (name: string) =>
 const CLOSED = { reachable: true, epoch: '1@1', slot: null, closed: true, keeping: '10.0.0.21', clean: true };
 
 describe('a new cluster', () => {
-  it('promotes and creates nothing until every declared node was heard (S10)', () => {
+  it('promotes no node and creates no database until every declared node has reported (S10)', () => {
     const decision = run(emptyState(), observation([blank('p'), gone('a', { recall: undefined })]));
     expect(decision.code).toBe('ADOPT_WAIT');
     expect(decision.reason).toContain('a');
@@ -50,7 +50,7 @@ describe('a new cluster', () => {
     expect(led.state.ledger).toEqual([entry({ timeline: null, opened: false })]);
   });
 
-  it('creates nothing beside data that it does not know', () => {
+  it('creates no database while a node has data that no stored state describes', () => {
     const decision = run(emptyState(), observation([blank('p'), view('a')]));
     expect(decision.code).toBe('ADOPT_UNKNOWN');
     expect(decision.state.activity).toEqual({ kind: 'empty' });
@@ -61,7 +61,7 @@ describe('a lost or old store (S10)', () => {
   const known = serving(['a']);
   const remembered = { term: known.term, seq: known.seq, blob: printState(known) };
 
-  it('takes over the newest state that a keeper remembers once everybody was heard', () => {
+  it('takes over the newest state that a keeper remembers, once every declared node has reported', () => {
     const seen = observation([leaderView(known), replicaView(known, 'a', {}, { recall: remembered })]);
     const decision = run(emptyState(), seen);
     expect(decision.code).toBe('ADOPTED');
@@ -69,7 +69,7 @@ describe('a lost or old store (S10)', () => {
     expect(decision.state.seq).toBeGreaterThan(known.seq);
   });
 
-  it('takes the keepers’ state also when it is just one change ahead of the store', () => {
+  it('takes over a keeper’s state also when it is only one change newer than the store', () => {
     const old = serving(['a'], { seq: known.seq - 1 });
     const newer = { ...known, joint: [{ leader: 'p', k: 0, members: [] }] };
     const recall = { term: newer.term, seq: newer.seq, blob: printState(newer) };
@@ -81,7 +81,7 @@ describe('a lost or old store (S10)', () => {
     expect(adopted.state.joint).toEqual(newer.joint);
   });
 
-  it('stops deciding when a keeper remembers a newer state than the store', () => {
+  it('gives no orders when a keeper remembers a newer state than the store', () => {
     const old = serving(['a'], { seq: 5 });
     const seen = observation([gone('p'), replicaView(known, 'a', {}, { recall: remembered })]);
     const decision = run(old, seen);
@@ -91,39 +91,41 @@ describe('a lost or old store (S10)', () => {
     expect(run(decision.state, seen).code).toBe('ADOPT_WAIT');
   });
 
-  describe('and a member lost its memory', () => {
+  describe('when a member has lost its copy of the state, too', () => {
     const members = serving(['a', 'b']);
     const copy = { term: members.term, seq: members.seq, blob: printState(members) };
-    const told = (name: string) => view(name, { recall: copy });
+    const remembers = (name: string) => view(name, { recall: copy });
     const empty = { ...blank('b'), recall: null };
     const leads = { ...leaderView(members), recall: copy };
-    const heard = (views: NodeView[], slot: string | null) => {
+    const decided = (views: NodeView[], slot: string | null) => {
       const seen = observation(views);
       return run(emptyState(), { ...seen, haproxy: { ...seen.haproxy, slot } });
     };
 
-    it('leaves it to a person, because that member may have known of a later leader', () => {
-      const decision = heard([told('p'), told('a'), empty], null);
+    it('leaves the decision to a person, because that member may have known of a later leader', () => {
+      const decision = decided([remembers('p'), remembers('a'), empty], null);
       expect(decision.code).toBe('ADOPT_FORGOTTEN');
       expect(decision.reason).toContain('b lost its memory');
-      expect(heard([told('p'), told('a')], null).code).toBe('ADOPT_FORGOTTEN');
+      expect(decided([remembers('p'), remembers('a')], null).code).toBe('ADOPT_FORGOTTEN');
     });
 
-    it('goes on with the leader that HAProxy leads to, and lets nobody take over until standbys are counted anew', () => {
-      const decision = heard([leads, told('a'), empty], '10.0.0.20');
+    it('keeps the leader that HAProxy leads to, and lets no standby take over until standbys are counted again', () => {
+      const decision = decided([leads, remembers('a'), empty], '10.0.0.20');
       expect(decision.code).toBe('ADOPTED');
       expect(decision.state.joint.at(-1)).toEqual({ leader: 'p', k: 0, members: [], term: 1 });
       expect(decision.state.joint).toHaveLength(2);
     });
 
-    it('is content with an empty node that never was a member', () => {
-      expect(heard([told('p'), told('a'), told('b'), { ...blank('c'), recall: null }], null).code).toBe('ADOPTED');
+    it('adopts the state when the only empty node never was a member', () => {
+      expect(
+        decided([remembers('p'), remembers('a'), remembers('b'), { ...blank('c'), recall: null }], null).code,
+      ).toBe('ADOPTED');
     });
   });
 });
 
 describe('the death of the leader', () => {
-  it('holds new connections and asks PostgreSQL when the connection breaks', () => {
+  it('makes the monitor hold new connections and probe PostgreSQL when the keeper’s connection breaks', () => {
     const state = serving(['a']);
     const decision = run(state, observation([gone('p', { probe: null }), replicaView(state, 'a')]));
     expect(decision.code).toBe('LEADER_BROKEN');
@@ -132,7 +134,7 @@ describe('the death of the leader', () => {
     expect(routeOf(decision.actions)).toEqual({ kind: 'held', node: 'p', address: '10.0.0.20' });
   });
 
-  it('records, closes and promotes the only replica in one step, alone from then on', () => {
+  it('makes the only replica the leader, without standbys, in one step: recorded, slot closed, promoted', () => {
     const state = serving(['a']);
     const decision = run(state, observation([gone('p'), replicaView(state, 'a')]));
     expect(decision.code).toBe('LEADER_DEAD');
@@ -153,7 +155,7 @@ describe('the death of the leader', () => {
     expect(decision.state.joint.at(-1)).toEqual({ leader: 'a', k: 1, members: ['p'], term: 2 });
   });
 
-  it('asks several replicas to promise first, promotes the most advanced and tells the others at once (S1, S9)', () => {
+  it('asks several replicas to promise first, promotes the most advanced one and orders the others at once to follow it (S1, S9)', () => {
     const state = serving(['a', 'b']);
     const asked = run(state, observation([gone('p'), replicaView(state, 'a'), replicaView(state, 'b')]));
     expect(asked.state).toMatchObject({ term: 2, leader: 'p', activity: { kind: 'elect' } });
@@ -167,7 +169,7 @@ describe('the death of the leader', () => {
     expect(orderOf(elected.actions, 'a')).toEqual({ kind: 'follow', leader: 'b', method: 'stream' });
   });
 
-  it('gives an old leader that comes back during an election no order of its old term', () => {
+  it('sends no order of the old term to a former leader that comes back during an election', () => {
     const state = serving(['a', 'b']);
     const asked = run(state, observation([gone('p'), replicaView(state, 'a'), replicaView(state, 'b')])).state;
     const back = view('p', {
@@ -179,7 +181,7 @@ describe('the death of the leader', () => {
     expect(orderOf(decision.actions, 'p')).toBeUndefined();
   });
 
-  it('promotes nobody while the leader was alone, keeps it recorded and names it', () => {
+  it('promotes no node when the leader was alone: the leader stays recorded, and the reason names it', () => {
     const state = serving([], { members: { p: '1:p', a: '1:a' } });
     const decision = run(state, observation([gone('p'), view('a')]));
     expect(decision.code).toBe('NO_CANDIDATE');
@@ -188,7 +190,7 @@ describe('the death of the leader', () => {
     expect(routeOf(decision.actions)).toMatchObject({ kind: 'held' });
   });
 
-  it('lets a restarted leader lead again in a new term when nobody else can', () => {
+  it('lets a restarted leader lead again in a new term when no other node can lead', () => {
     const state = serving([]);
     const back = view('p', { status: status('p', { postgres: { state: 'stopped', streamingFrom: null } }) });
     const decision = run(state, observation([back]));
@@ -196,7 +198,7 @@ describe('the death of the leader', () => {
     expect(decision.state).toMatchObject({ term: 2, leader: 'p', activity: { kind: 'promote' } });
   });
 
-  it('gives a leader that came back without serving no order of its old term', () => {
+  it('sends no order of the old term to a leader that came back and does not serve yet', () => {
     const state = serving(['a'], { joint: [{ leader: 'p', k: 0, members: [] }] });
     const back = view('p', {
       status: status('p', { postgres: { state: 'starting', streamingFrom: null }, lead: null }),
@@ -215,7 +217,7 @@ describe('the opening', () => {
   const certificate = { node: 'a', term: 2, epoch: '1@1' };
   const ready = { haproxy: CLOSED, certificate };
 
-  it('is recorded when the candidate is proven and the old sessions are gone, then the slot is opened', () => {
+  it('is recorded when the candidate is proven and the old sessions have ended; then the slot is opened', () => {
     const seen = observation([gone('p'), candidate()], ready);
     const decision = run(promoting, seen);
     expect(decision.code).toBe('OPEN');
@@ -232,21 +234,21 @@ describe('the opening', () => {
     ['HAProxy restarted since (S15)', { haproxy: { ...CLOSED, epoch: '2@2' } }],
     ['a session is left on the old leader (S2)', { haproxy: { ...CLOSED, clean: false } }],
     ['HAProxy does not answer (S15)', { haproxy: { ...CLOSED, reachable: false } }],
-    ['the scan kept somebody else', { haproxy: { ...CLOSED, keeping: '10.0.0.20' } }],
+    ['the scan of sessions was made for another node', { haproxy: { ...CLOSED, keeping: '10.0.0.20' } }],
   ])('waits while %s', (_why, part) => {
     const decision = run(promoting, observation([gone('p'), candidate()], { ...ready, ...part }));
     expect(decision.code).toBe('PROMOTING');
     expect(routeOf(decision.actions)).toEqual({ kind: 'closed', keep: 'a' });
   });
 
-  it('waits while the sync configuration is not in force or the order not the newest (S4)', () => {
+  it('waits while the sync configuration is not in force, or the candidate has not accepted the newest order (S4)', () => {
     const unproven = candidate({ lead: { timeline: 2, syncInForce: null } });
     expect(run(promoting, observation([gone('p'), unproven], ready)).code).toBe('PROMOTING');
     const stale = candidate({ accepted: { incarnation: 1, term: 2, seq: 1, kind: 'lead' } });
     expect(run(promoting, observation([gone('p'), stale], ready)).code).toBe('PROMOTING');
   });
 
-  it('goes back to the old leader when the candidate dies before it was opened, and marks it (S3)', () => {
+  it('makes the old leader lead again when the candidate dies before it was opened, and keeps the unopened term on record (S3)', () => {
     const back = view('p', { status: status('p', { postgres: { state: 'stopped', streamingFrom: null } }) });
     const abandoned = run(promoting, observation([back, gone('a')], ready));
     expect(abandoned.code).toBe('CANDIDATE_LOST');
@@ -260,7 +262,7 @@ describe('the opening', () => {
     ]);
   });
 
-  it('waits for the recorded candidate when nobody else could take over', () => {
+  it('waits for the recorded candidate when no other node can take over', () => {
     expect(run(promoting, observation([gone('p'), gone('a')], ready)).code).toBe('PROMOTING');
   });
 });
@@ -289,13 +291,13 @@ describe('the sync set', () => {
     expect(run(state, silent(2_000)).code).toBe('SYNC_CHANGE');
   });
 
-  it('is not shrunk to nobody with `block`', () => {
+  it('never becomes empty with `block`', () => {
     const state = serving(['a']);
     const decision = run(state, observation([leaderView(state), gone('a')]), { ...POLICY, onNoReplica: 'block' });
     expect(decision.state.joint).toEqual(state.joint);
   });
 
-  it('grows when a member streams and its leader sees it', () => {
+  it('grows when a member streams and the leader reports that it does', () => {
     const state = { ...serving(['a']), joint: [{ leader: 'p', k: 0, members: [] }] };
     const standbys = [{ name: 'a', state: 'streaming', syncState: 'async', flushLsn: '0/5000', replayLsn: '0/5000' }];
     const grown = run(state, observation([leaderView(state, { lead: { standbys } }), replicaView(state, 'a')]));
@@ -304,7 +306,7 @@ describe('the sync set', () => {
     expect(catching.code).toBe('STEADY');
   });
 
-  it('leaves an undeclared node out before it forgets it', () => {
+  it('loses a node that the config no longer declares, before the monitor forgets that member', () => {
     const state = serving(['a', 'b']);
     const decision = run(state, observation([leaderView(state), replicaView(state, 'a')]));
     expect(decision.code).toBe('SYNC_CHANGE');
@@ -315,21 +317,21 @@ describe('the sync set', () => {
 describe('a leader that is told to stop', () => {
   it('shuts down cleanly, then its counted replica takes over (S18)', () => {
     const state = serving(['a']);
-    const told = run(state, observation([leaderView(state, { stopping: true }), replicaView(state, 'a')]));
-    expect(told.code).toBe('HANDING_OVER');
-    expect(routeOf(told.actions)).toEqual({ kind: 'held', node: 'p', address: '10.0.0.20' });
-    expect(orderOf(told.actions, 'p')).toEqual({ kind: 'stop', drainMs: LEAVE_MS });
+    const begun = run(state, observation([leaderView(state, { stopping: true }), replicaView(state, 'a')]));
+    expect(begun.code).toBe('HANDING_OVER');
+    expect(routeOf(begun.actions)).toEqual({ kind: 'held', node: 'p', address: '10.0.0.20' });
+    expect(orderOf(begun.actions, 'p')).toEqual({ kind: 'stop', drainMs: LEAVE_MS });
     const stopping = observation([
       leaderView(state, { stopping: true, postgres: { state: 'stopping' } }),
       replicaView(state, 'a'),
     ]);
-    expect(run(told.state, stopping).code).toBe('HANDING_OVER');
-    const done = run(told.state, observation([gone('p'), replicaView(state, 'a')]));
+    expect(run(begun.state, stopping).code).toBe('HANDING_OVER');
+    const done = run(begun.state, observation([gone('p'), replicaView(state, 'a')]));
     expect(done.code).toBe('HANDED_OVER');
     expect(done.state).toMatchObject({ term: 2, leader: 'a' });
   });
 
-  it('serves on while nobody can take over yet', () => {
+  it('serves on while no standby can take over yet', () => {
     const state = serving(['a']);
     const leaves = leaderView(state, { stopping: true });
     const seen = observation([leaves, replicaView(state, 'a', { stopping: true })]);
@@ -352,18 +354,18 @@ describe('a leader that is told to stop', () => {
     );
   });
 
-  it('stops when nobody came, and new connections are held', () => {
+  it('stops when no standby became ready in time, and new connections are held', () => {
     const state = serving([]);
     const stops = leaderView(state, { stopping: true, postgres: { state: 'stopping' } });
     const seen = observation([stops, gone('a')]);
     expect(run(state, seen).code).toBe('LEADER_STOPPING');
-    // PostgreSQL refuses whom it is asked by while it shuts down: better held until it is back.
+    // PostgreSQL refuses new connections while it shuts down, so HAProxy holds them until a leader is back.
     expect(routeOf(run(state, seen).actions)).toMatchObject({ kind: 'held' });
   });
 });
 
 describe('members', () => {
-  it('are recorded when a copy streams, and then only have to stream', () => {
+  it('are recorded when their copy streams, and are then ordered to stream', () => {
     const base = serving([], { members: { p: '1:p' } });
     const copying = {
       ...base,
@@ -378,7 +380,7 @@ describe('members', () => {
     expect(orderOf(decision.actions, 'a')).toEqual({ kind: 'follow', leader: 'p', method: 'stream' });
   });
 
-  it('are copied again when a standby was promoted by hand', () => {
+  it('are copied again after a person promoted them by hand', () => {
     const state = { ...serving(['a']), joint: [{ leader: 'p', k: 0, members: [] }] };
     const byHand = replicaView(state, 'a', { postgres: { state: 'primary', timeline: 2, streamingFrom: null } });
     const decision = run(state, observation([leaderView(state), byHand]));
@@ -408,7 +410,7 @@ describe('routes', () => {
     expect(readOf(run(state, observation([leaderView(state), other])).actions)).toEqual(['p']);
   });
 
-  it('a restarted monitor leaves a right route alone and makes its checks', () => {
+  it('a restarted monitor does not touch a correct route, and makes its checks', () => {
     const state = serving(['a']);
     const decision = run(state, observation([leaderView(state), replicaView(state, 'a')], { certificate: null }));
     expect(decision.code).toBe('REOPENING');

@@ -25,24 +25,24 @@ describe('the health of the leader', () => {
     expect(health(gone('p'))).toBe('dead LEADER_DEAD');
   });
 
-  it('is dead when its PostgreSQL refuses connections, before the keeper is missed; an old refusal says nothing', () => {
+  it('is dead as soon as its PostgreSQL refuses connections, while its keeper is still connected; an old refusal does not count', () => {
     expect(health(leaderView(state, {}, { refusedAtMs: NOW_MS - 2 }))).toBe('dead LEADER_DEAD');
     expect(health(leaderView(state, {}, { refusedAtMs: NOW_MS - 150 }))).toBe('well');
     expect(health(leaderView(state, { stopping: true }, { refusedAtMs: NOW_MS - 2 }))).toBe('stopping');
   });
 
-  it('does not believe a heartbeat that was seen just before the connection broke', () => {
+  it('is dead although a heartbeat was seen just before the connection broke', () => {
     expect(health(gone('p'), replica(BEATING))).toBe('dead LEADER_DEAD');
   });
 
-  it('stays up when PostgreSQL still answers, and is hung when nothing is seen for hangTimeout', () => {
+  it('is apart while PostgreSQL still answers, and is hung when no heartbeat is seen for hangTimeout', () => {
     const probe = { alive: true, atMs: NOW_MS - 5 };
     expect(health(gone('p', { probe }))).toBe('apart LEADER_APART');
     expect(health(gone('p', { probe, changedAtMs: NOW_MS - 2_000 }))).toBe('dead LEADER_HUNG');
     expect(health(gone('p', { probe, changedAtMs: NOW_MS - 2_000 }), replica(BEATING))).toBe('apart LEADER_APART');
   });
 
-  it('holds new connections first and is hung after hangTimeout without an answer', () => {
+  it('is late after a quarter of hangTimeout without an answer, and hung after hangTimeout', () => {
     expect(health(leaderView(state, {}, { silentMs: 400 }))).toBe('well');
     expect(health(leaderView(state, {}, { silentMs: 600 }))).toBe('late LEADER_LATE');
     expect(health(leaderView(state, {}, { silentMs: 2_000 }))).toBe('dead LEADER_HUNG');
@@ -52,7 +52,7 @@ describe('the health of the leader', () => {
     expect(health(leaderView(state, {}, { silentMs: 9_000 }), replica(BEATING))).toBe('apart LEADER_APART');
   });
 
-  it('goes on while no node is heard: it may be the monitor that is cut off (S21)', () => {
+  it('stays well while no node answers: the monitor itself may be cut off (S21)', () => {
     const seen = (deafMs: number) =>
       leaderHealth(situation(state, observation([leaderView(state), replica()], { deafMs })));
     expect(seen(1_999)).toEqual({ kind: 'well' });
@@ -70,7 +70,7 @@ describe('the health of the leader', () => {
     );
   });
 
-  it('is stopping when the container was told to', () => {
+  it('is stopping when its container was told to stop', () => {
     expect(health(leaderView(state, { stopping: true }))).toBe('stopping');
   });
 
@@ -81,11 +81,11 @@ describe('the health of the leader', () => {
     expect(health(absent, replica(BEATING), NOW_MS - 10_000)).toBe('apart LEADER_APART');
   });
 
-  it('is awaited for hangTimeout only where a node that is there ran long before: that is no cold start (S25)', () => {
+  it('is awaited only for hangTimeout when a connected node ran long before the monitor: this is no cold start (S25)', () => {
     const absent = gone('p', { everConnected: false, probe: null });
     const seen = (upMs: number | undefined, part: Partial<NodeView> = {}, sinceMs = NOW_MS - 2_000) =>
       health(absent, replicaView(state, 'a', { upMs }, part), sinceMs);
-    // It ran for ten seconds before the monitor began, two seconds ago.
+    // Its keeper had run for ten seconds (startGrace) when the monitor started, two seconds ago.
     expect(seen(12_000)).toBe('dead LEADER_ABSENT');
     expect(seen(11_900)).toBe('blind');
     expect(seen(undefined)).toBe('blind');
@@ -95,7 +95,7 @@ describe('the health of the leader', () => {
     expect(seen(60_000, BEATING)).toBe('apart LEADER_APART');
   });
 
-  it('is not taken for hung before another node was there for hangTimeout, which would tell of it', () => {
+  it('is not taken for hung until another node, which would report its heartbeat, has been connected for hangTimeout', () => {
     const apart = gone('p', { probe: { alive: true, atMs: NOW_MS - 5 }, changedAtMs: NOW_MS - 9_000 });
     expect(health(apart, replica({ changedAtMs: NOW_MS - 1_900 }))).toBe('apart LEADER_APART');
     expect(health(apart, replica({ changedAtMs: NOW_MS - 2_000 }))).toBe('dead LEADER_HUNG');

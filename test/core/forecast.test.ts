@@ -20,26 +20,26 @@ describe('if the leader died now', () => {
     });
   });
 
-  it('names the most advanced of several, which is not known before they promised', () => {
+  it('names the most advanced of several standbys, and says that only their promises will decide', () => {
     const state = serving(['a', 'b']);
     const both = seen(state, 'a', 'b');
     expect(forecast(state, both)).toMatchObject({ takesOver: 'a', loss: 'none' });
     expect(forecast(state, both).sentence).toContain('the most advanced of a and b takes over, now a');
   });
 
-  it('says nobody of a leader that is alone, and that what only it has can be lost', () => {
+  it('names no node when the leader is alone, and says that the leader’s newest writes may be lost', () => {
     const state = serving([]);
     expect(forecast(state, seen(state))).toMatchObject({ takesOver: null, loss: 'possible' });
     expect(forecast(state, seen(state)).sentence).toContain('only p has the newest data; start p');
   });
 
-  it('says nobody, and no loss, while the counted standby is off', () => {
+  it('names no node and no loss while the counted standby is off', () => {
     const state = serving(['a']);
     const off = observation([leaderView(state), gone('a')]);
     expect(forecast(state, off)).toMatchObject({ takesOver: null, loss: 'none' });
   });
 
-  it('tells of a possible loss in asynchronous mode', () => {
+  it('reports a possible loss in asynchronous mode', () => {
     const state = { ...serving([]), members: { p: '1:p', a: '1:a' } };
     const known = { ...seen(state), watch: { ...seen(state).watch, newest: { node: 'p', term: 1, lsn: '0/5000' } } };
     const asynchronous = { ...known, ...seen({ ...state, orders: serving(['a']).orders }, 'a'), watch: known.watch };
@@ -49,7 +49,7 @@ describe('if the leader died now', () => {
     });
   });
 
-  it('says nobody in a pause, with its reason and end, and in observe', () => {
+  it('names no node in a pause, with the pause’s reason and end, and none in observe mode', () => {
     const paused = { ...serving(['a']), pause: PAUSE };
     expect(forecast(paused, seen(paused, 'a'))).toMatchObject({ takesOver: null, loss: 'none' });
     expect(forecast(paused, seen(paused, 'a')).sentence).toBe(
@@ -61,7 +61,7 @@ describe('if the leader died now', () => {
     expect(observing.sentence).toContain('failoverMode is observe');
   });
 
-  it('knows nothing during a change of leader, and before there is one', () => {
+  it('is unknown during a change of leader and during an adoption', () => {
     const changing = { ...serving(['a']), activity: { kind: 'promote', cause: 'LEADER_DEAD' } as const };
     expect(forecast(changing, seen(changing, 'a'))).toMatchObject({ takesOver: null, loss: 'unknown' });
     expect(forecast({ ...serving(['a']), adopting: true }, seen(serving(['a']), 'a')).loss).toBe('unknown');
@@ -73,7 +73,7 @@ describe('what a request would do', () => {
   const ask = (request: Parameters<typeof foresee>[1], from: ClusterState = state, policy: Partial<Policy> = {}) =>
     foresee(situation(from, seen(from, 'a'), NOW_MS, { ...POLICY, ...policy }), request);
 
-  it('is told in one sentence, or why it is refused', () => {
+  it('is said in one sentence, or the reason why the request is refused', () => {
     expect(ask({ kind: 'switchover', to: null })).toMatchObject({
       done: true,
       message: expect.stringContaining('p would hand over to a'),

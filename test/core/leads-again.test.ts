@@ -1,4 +1,4 @@
-/** A leader that leads again, in a term of its own, and dies before it was opened. */
+/** A leader restarts and leads again in a new term, and dies before it was opened. */
 import { describe, expect, it } from 'vitest';
 import { decide } from '../../failover/core/decide';
 import { entry, gone, leaderView, NOW_MS, observation, POLICY, replicaView, serving } from './world';
@@ -15,7 +15,7 @@ const again = serving(['a'], {
 });
 
 describe('a leader that dies while it leads again', () => {
-  it('is followed by the standby that has all that was acknowledged before', () => {
+  it('is replaced by the standby that has every write acknowledged before', () => {
     const decision = decide(again, observation([gone('p'), replicaView(again, 'a')]), NOW_MS, POLICY);
     expect(decision.code).toBe('CANDIDATE_LOST');
     expect(decision.state).toMatchObject({ leader: 'p', joint: [counted], activity: { kind: 'elect' } });
@@ -23,14 +23,14 @@ describe('a leader that dies while it leads again', () => {
     expect(elected).toMatchObject({ code: 'ELECTED', state: { leader: 'a', term: 3 } });
   });
 
-  it('is waited for when what it acknowledged alone was recorded before', () => {
+  it('is waited for when "alone" was also recorded in an earlier, opened term', () => {
     const state = { ...again, joint: [counted, { ...alone, term: 1 }, alone] };
     const decision = decide(state, observation([gone('p'), replicaView(state, 'a')]), NOW_MS, POLICY);
     expect(decision.code).toBe('PROMOTING');
     expect(decision.reason).toContain('start p');
   });
 
-  it('keeps what it acknowledged in an earlier term beside what it is opened with', () => {
+  it('keeps the sync configuration of its earlier term beside the one of the new term', () => {
     const leader = leaderView(again, { done: false, lead: { syncInForce: null } });
     const decision = decide(again, observation([leader, replicaView(again, 'a')]), NOW_MS, POLICY);
     expect(decision.state.joint).toContainEqual(counted);

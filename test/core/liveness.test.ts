@@ -1,4 +1,4 @@
-/** Two ways in which a cluster once stayed down for ever; both were found by the simulator. */
+/** Two faults, found by the simulator, in which a cluster stayed down for ever. */
 import { describe, expect, it } from 'vitest';
 import { compareOrders } from '../../failover/contract/messages';
 import { decide } from '../../failover/core/decide';
@@ -33,23 +33,23 @@ describe('a promotion under `block`', () => {
     });
   };
 
-  it('sends the node that the opening itself waits for to the candidate, or the slot would never open', () => {
+  it('orders the former leader to follow the candidate: the opening waits for this only standby', () => {
     const decision = decide(state, seen('stopped'), NOW_MS, { ...POLICY, onNoReplica: 'block' });
     expect(decision.code).toBe('PROMOTING');
     expect(ordersFor(decision.actions, 'p')[0]?.target).toEqual({ kind: 'follow', leader: 'a', method: 'rewind' });
   });
 
-  it('waits until it is known what the awaited node is', () => {
+  it('gives the former leader no order to follow while its state is unknown', () => {
     const decision = decide(state, seen('starting'), NOW_MS, { ...POLICY, onNoReplica: 'block' });
     expect(ordersFor(decision.actions, 'p')[0]?.target).toMatchObject({ kind: 'wait' });
   });
 });
 
 describe('orders after an adoption', () => {
-  it('are all newer than what a keeper accepted while the newest state was searched for', () => {
+  it('are all newer than every order that a keeper accepted during the adoption', () => {
     const known = serving(['a']);
     const recall = { term: known.term, seq: known.seq, blob: printState(known) };
-    // The monitor had no store and has told both, in many small steps, to wait.
+    // The monitor had no store, and ordered both nodes to wait, in many small steps that raised the seq.
     const waited = { incarnation: 2, term: 0, seq: 40 };
     const searching = { ...emptyState(), seq: waited.seq };
     const seen = observation([
@@ -65,7 +65,7 @@ describe('orders after an adoption', () => {
     }
   });
 
-  it('are newer also in the same term, where the seq alone decides', () => {
+  it('are newer also in the same term, where only the seq differs', () => {
     const known = serving(['a'], { adopting: true, seq: 40, suspectSeq: 10 });
     const seen = observation([
       leaderView(known, { accepted: { incarnation: 1, term: 1, seq: 40, kind: 'wait' } }, { recall: null }),

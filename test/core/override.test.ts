@@ -19,21 +19,21 @@ const refusal = (candidate: NodeView) =>
     acceptDataLoss: true,
   });
 
-describe('promoting another node by a person’s word while a candidate is recorded', () => {
+describe('promoting another node by a person’s command while a candidate is recorded', () => {
   it('is refused while the candidate takes over', () => {
     expect(refusal(replicaView(state, 'a', { postgres: { state: 'promoting' } }))).toBe(
       'a is in the middle of a change',
     );
   });
 
-  it('is allowed when the candidate is away, has lost its data or says that it cannot lead', () => {
+  it('is allowed when the candidate is disconnected, has lost its data or reports that it cannot lead', () => {
     const failure = { code: 'NO_DATA' as const, message: 'there is no data' };
     expect(refusal(gone('a'))).toBeNull();
     expect(refusal(replicaView(state, 'a', { dataId: null }))).toBeNull();
     expect(refusal(replicaView(state, 'a', { failure }))).toBeNull();
   });
 
-  it('has those rebuilt that followed the candidate, whatever was ordered since (S3)', () => {
+  it('rebuilds the nodes that followed the candidate, whatever they were ordered since (S3)', () => {
     const follows: ClusterState = {
       ...state,
       members: { ...state.members, b: '1:b', c: '1:c' },

@@ -20,7 +20,7 @@ const decided = (state: ClusterState, now: Observation, policy: Partial<Policy> 
   decide(state, now, NOW_MS, { ...POLICY, ...policy });
 
 describe('a pause', () => {
-  it('is begun and ended by a person, and is remembered', () => {
+  it('is begun and ended by a person, and is part of the stored state', () => {
     const state = serving(['a']);
     const begun = decided(state, seen(state, { request: { kind: 'pause', pause: PAUSE } }));
     expect(begun).toMatchObject({ code: 'PAUSE_BEGUN', state: { pause: PAUSE } });
@@ -32,7 +32,7 @@ describe('a pause', () => {
     expect(parseState(printState(ended.state))?.pause).toBeUndefined();
   });
 
-  it('is not taken while the newest state is searched for', () => {
+  it('is not accepted during an adoption', () => {
     const state = serving(['a'], { adopting: true });
     const now = decided(state, seen(state, { request: { kind: 'pause', pause: PAUSE } }));
     expect(now.state.pause).toBeUndefined();
@@ -43,7 +43,7 @@ describe('a pause', () => {
     expect(decided(state, seen(state))).toMatchObject({ code: 'STEADY', reason: expect.stringContaining('new disks') });
   });
 
-  it('promotes nobody when the leader dies, holds its slot, and says who could lead and what to do', () => {
+  it('promotes no node when the leader dies, holds new connections, and says which node could lead and what to do', () => {
     const state = paused(['a']);
     const now = decided(state, dead(state));
     expect(now).toMatchObject({ code: 'PAUSED', state });
@@ -66,12 +66,12 @@ describe('a pause', () => {
     });
   });
 
-  it('promotes without loss by a person’s word, without accepting one', () => {
+  it('lets a person promote a node without `acceptDataLoss` when nothing would be lost', () => {
     const state = paused(['a']);
     const request: Request = { kind: 'promote', to: 'a', acceptDataLoss: false };
     const now = decided(state, dead(state, request));
     expect(now).toMatchObject({ code: 'PROMOTE_ASKED', state: { leader: 'a', activity: { kind: 'promote' } } });
-    // What was promised is kept: the old configuration still has to be satisfied.
+    // The old sync configuration stays in the joint set, so it still has to be satisfied.
     expect(now.state.joint).toHaveLength(2);
   });
 
@@ -91,7 +91,7 @@ describe('a pause', () => {
     expect(decided(begun, seen(begun), policy).code).toBe('SWITCHOVER_ABORTED');
   });
 
-  it('lets a leader that is told to stop go without a successor', () => {
+  it('lets a leader that is told to stop shut down without a handover', () => {
     const state = paused(['a']);
     const stopping = observation([leaderView(state, { stopping: true }), replicaView(state, 'a')]);
     expect(decided(state, stopping)).toMatchObject({
@@ -101,7 +101,7 @@ describe('a pause', () => {
     expect(decided({ ...state, pause: undefined }, stopping).code).toBe('HANDING_OVER');
   });
 
-  it('restarts standbys for their settings, and not the leader', () => {
+  it('restarts standbys for their settings, but not the leader', () => {
     const needs = { settings: { restart: 'needed' as const, pending: ['max_connections'], refused: null } };
     const has = { settings: { restart: 'none' as const, pending: [], refused: null } };
     const state = paused(['a']);
@@ -139,7 +139,7 @@ describe('failoverMode observe', () => {
     expect(decided(empty, observation([nothing]), observe).code).toBe('BOOTSTRAP');
   });
 
-  it('does what a person asks for', () => {
+  it('allows a switchover that a person asks for', () => {
     const state = serving(['a']);
     expect(decided(state, seen(state, { request: { kind: 'switchover', to: 'a' } }), observe).code).toBe(
       'SWITCHOVER_BEGUN',

@@ -29,7 +29,7 @@ describe('positions', () => {
 });
 
 describe('quorum arithmetic', () => {
-  it('every set of k acknowledging members meets every set of N-k+1 promising ones', () => {
+  it('every set of k acknowledging members shares a member with every set of N-k+1 promising members', () => {
     fc.assert(
       fc.property(config, fc.infiniteStream(fc.nat()), ([members, k], random) => {
         const shuffled = () =>
@@ -44,7 +44,7 @@ describe('quorum arithmetic', () => {
     );
   });
 
-  it('a chosen candidate has every write that was acknowledged, whatever is up and however far each is', () => {
+  it('a chosen candidate has every acknowledged write, whichever members are up and whatever their positions are', () => {
     const world = config.chain(([members, k]) =>
       fc.record({
         members: fc.constant(members),
@@ -82,7 +82,7 @@ describe('quorum arithmetic', () => {
     );
   });
 
-  it('nobody is chosen while any joint configuration is not satisfied', () => {
+  it('no node is chosen while any joint configuration is not satisfied', () => {
     fc.assert(
       fc.property(config, fc.boolean(), ([members, k], aloneLast) => {
         const alone = { leader: 'p', k: 0, members: [] };
@@ -110,7 +110,7 @@ describe('detection windows', () => {
     );
   });
 
-  it('whatever the monitor hears of it, a leader whose heartbeat advances on a replica is not given up', () => {
+  it('a leader whose heartbeat advances on a replica is not given up, however long the monitor itself gets no answer', () => {
     fc.assert(
       fc.property(fc.integer({ min: 0, max: 20_000 }), fc.integer({ min: 0, max: 1_000 }), (silentMs, seenMs) => {
         const replica = replicaView(state, 'a', {}, { heartbeatSeenAtMs: NOW_MS - seenMs });

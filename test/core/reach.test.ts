@@ -10,7 +10,7 @@ const orderOf = (actions: Action[], node: string) =>
   actions.flatMap((a) => (a.kind === 'order' && a.node === node ? [a.order.target] : []))[0];
 const readOf = (actions: Action[]) => actions.flatMap((a) => (a.kind === 'route-read' ? [a.nodes] : []))[0];
 const OPEN = { reachable: true, epoch: '1@1', slot: '10.0.0.20', closed: false, keeping: '10.0.0.20', clean: true };
-/** HAProxy has not reached these addresses for so long. */
+/** HAProxy has not reached the nodes with these host numbers for `forMs`. */
 const beyond = (forMs: number, ...hosts: number[]): HaproxyView => ({
   ...OPEN,
   unreached: Object.fromEntries(hosts.map((h) => [`10.0.0.${h}`, NOW_MS - forMs])),
@@ -23,7 +23,7 @@ describe('HAProxy cut off from the leader alone', () => {
   const state = serving(['a', 'b']);
   const views = () => [leaderView(state), replicaView(state, 'a'), replicaView(state, 'b')];
 
-  it('makes a leader that works hand over after hangTimeout, without waiting for clients who cannot reach it', () => {
+  it('makes a leader that works hand over after hangTimeout, without time for its clients, which cannot reach it anyway', () => {
     expect(run(state, seenBy(views(), beyond(1_999, 20))).code).toBe('STEADY');
     const decision = run(state, seenBy(views(), beyond(2_000, 20)));
     expect(decision.code).toBe('HAPROXY_CUT_OFF');
@@ -32,7 +32,7 @@ describe('HAProxy cut off from the leader alone', () => {
     expect(decision.state).toMatchObject({ leader: 'p', term: 1 });
   });
 
-  it('hands over to a node that HAProxy reaches, and to nobody when there is none', () => {
+  it('hands over to a node that HAProxy reaches, and does not hand over when it reaches no standby', () => {
     const decision = run(state, seenBy(views(), beyond(5_000, 20, 21)));
     expect(decision.state.activity).toMatchObject({ kind: 'handover', candidate: 'b' });
     const alone = run(state, seenBy(views(), beyond(5_000, 20, 21, 22)));
@@ -57,14 +57,14 @@ describe('HAProxy cut off from the leader alone', () => {
     expect(decision.state).toMatchObject({ term: 2, activity: { kind: 'elect' } });
   });
 
-  it('keeps a standby that HAProxy does not reach out of the reads, and is no target of a switchover', () => {
+  it('keeps a standby that HAProxy does not reach out of the read pool and from being the target of a switchover', () => {
     const seen = seenBy(views(), beyond(100, 21), { request: { kind: 'switchover', to: 'a' } });
     const decision = run(state, seen);
     expect(readOf(decision.actions)).toEqual(['b']);
     expect(decision.code).toBe('STEADY');
   });
 
-  it('prefers among equally good candidates of a failover one that HAProxy reaches', () => {
+  it('makes a failover prefer, among equally good candidates, one that HAProxy reaches', () => {
     const dead = [gone('p'), replicaView(state, 'a'), replicaView(state, 'b')];
     const all = serving(['a', 'b'], {}, 2);
     expect(run(all, seenBy(dead, OPEN)).state.leader).toBe('a');
@@ -101,17 +101,17 @@ describe('a leader that is not declared any more', () => {
     });
   });
 
-  it('has some rest after a switchover that was called off', () => {
+  it('is not asked again right after a switchover was called off', () => {
     expect(run(state, seen({ watch: newWatch(NOW_MS - 500) })).code).toBe('STEADY');
   });
 
-  it('is dead at once when nobody knows where it is', () => {
+  it('counts as dead at once when its address is unknown', () => {
     const decision = run(state, seenBy([standby('p'), standby('a')], haproxy, { certificate }));
     expect(decision.code).toBe('LEADER_REMOVED');
     expect(decision.state.activity.kind).toBe('elect');
   });
 
-  it('is stopped or left alone afterwards, is never counted again, and is forgotten', () => {
+  it('is ordered to stop if it still runs, is never counted again, and is forgotten', () => {
     const next = serving(['p', 'a'], {
       ...state,
       leader: 'p',

@@ -21,7 +21,7 @@ const decided = (state: ClusterState, now: Observation, policy: Partial<Policy> 
 const ask = { request: { kind: 'rebuild', node: 'a' } } as const;
 
 describe('rebuild', () => {
-  it('takes the standby out of the sync set first, and copies it when that is proven', () => {
+  it('takes the standby out of the sync set first, and copies it once the smaller set is proven', () => {
     const state = serving(['a', 'b']);
     const asked = decided(state, seen(state, ask));
     expect(asked).toMatchObject({
@@ -32,7 +32,7 @@ describe('rebuild', () => {
     const shrinking = decided(asked.state, seen(asked.state));
     expect(shrinking).toMatchObject({ code: 'SYNC_CHANGE' });
     expect(shrinking.state.joint.map((c) => c.members)).toEqual([['a', 'b'], ['b']]);
-    // Not in force yet: nothing is copied.
+    // The smaller sync set is not in force yet, so no copy is ordered.
     const late = leaderView(shrinking.state, { lead: { syncInForce: state.joint[0] ?? null } });
     const views = [late, replicaView(shrinking.state, 'a'), replicaView(shrinking.state, 'b')];
     expect(decided(shrinking.state, observation(views)).state.orders.a).toEqual(state.orders.a);
@@ -44,7 +44,7 @@ describe('rebuild', () => {
     expect(begun.state.orders.a?.target).toEqual({ kind: 'follow', leader: 'p', method: 'copy', replaces: '1:a' });
   });
 
-  it('counts the copy when it streams, and orders it to stream from then on', () => {
+  it('makes the node a member when its copy streams, and then orders it to stream', () => {
     const state = serving(['b'], {
       members: { p: '1:p', a: '1:a', b: '1:b' },
       rebuild: { a: '1:a' },
@@ -56,7 +56,7 @@ describe('rebuild', () => {
     expect(joined.state.orders.a?.target).toMatchObject({ method: 'stream' });
   });
 
-  it('is refused for the leader, for who is off, for strangers, and twice', () => {
+  it('is refused for the leader, for a node that is off, for an unknown node, and a second time', () => {
     const state = serving(['a']);
     const refusal = (node: string, from = state, now = seen(from), policy: Partial<Policy> = {}) =>
       rebuildRefusal(situation(from, now, NOW_MS, { ...POLICY, ...policy }), node);
@@ -75,7 +75,7 @@ describe('rebuild', () => {
 
   const activity: ClusterState['activity'] = { kind: 'serving', standby: { kind: 'rebuild', node: 'a' } };
 
-  it('is dropped when writes go on waiting for the standby', () => {
+  it('is dropped when the standby cannot leave the sync set', () => {
     const state = serving(['a'], { activity });
     const watch = { ...newWatch(NOW_MS - 40_000), step: 'rebuild of a' };
     const now = decided(state, seen(state, { watch }), { onNoReplica: 'block' });
@@ -83,7 +83,7 @@ describe('rebuild', () => {
     expect(now.state.activity).toEqual({ kind: 'serving' });
   });
 
-  it('ends the request as not done when it is dropped, also where an earlier rebuild left its note', () => {
+  it('ends the request as not done when it is dropped, also when the state still notes an earlier rebuild', () => {
     const request = { id: 'one', kind: 'rebuild', node: 'a', from: 'p', term: 1 } as const;
     const state = serving(['a'], { activity, request, rebuildAsked: { a: '1:a' } });
     const watch = { ...newWatch(NOW_MS - 40_000), step: 'rebuild of a' };
@@ -91,7 +91,7 @@ describe('rebuild', () => {
     expect(now).toMatchObject({ code: 'REBUILD_DROPPED', state: { request: { ended: { done: false } } } });
   });
 
-  it('is over when the leader is lost meanwhile', () => {
+  it('is given up when the leader is lost meanwhile', () => {
     const state = serving(['a'], { activity });
     const now = decided(state, observation([gone('p'), replicaView(state, 'a')]));
     expect(now).toMatchObject({ code: 'LEADER_DEAD', state: { leader: 'a', activity: { kind: 'promote' } } });

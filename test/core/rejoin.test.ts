@@ -4,7 +4,7 @@ import { lastOpened } from '../../failover/core/facts/view';
 import type { LedgerEntry } from '../../failover/core/state/cluster';
 import { entry, observation, serving, situation, status } from './world';
 
-/** `a` leads in term 2 on timeline 2, which left timeline 1 at 0/6000. */
+/** `a` leads in term 2 on timeline 2, which forked from timeline 1 at 0/6000. */
 const state = {
   ...serving(['a', 'b']),
   term: 2,
@@ -20,17 +20,17 @@ describe('the way back into the cluster', () => {
     expect(rejoinMethod(situation(state, observation([])), 'p', status('p', stopped('0/5F00', true)))).toBe('stream');
   });
 
-  it('rewinds a former leader that crashed, or whose shutdown checkpoint the new leader never got', () => {
+  it('rewinds a former leader that crashed, or whose shutdown checkpoint begins at the fork or after it', () => {
     expect(rejoinMethod(situation(state, observation([])), 'p', status('p', stopped(null, false)))).toBe('rewind');
     expect(rejoinMethod(situation(state, observation([])), 'p', status('p', stopped('0/6000', true)))).toBe('rewind');
   });
 
-  it('rewinds a former leader that woke and still runs', () => {
+  it('rewinds a former leader that was frozen and still runs as a primary', () => {
     const awake = { postgres: { state: 'primary' as const, streamingFrom: null } };
     expect(rejoinMethod(situation(state, observation([])), 'p', status('p', awake))).toBe('rewind');
   });
 
-  it('streams to a standby that is not ahead of the fork, and rewinds one that is', () => {
+  it('lets a standby stream that is not ahead of the fork, and rewinds one that is', () => {
     expect(rejoinMethod(situation(state, observation([])), 'b', status('b', { postgres: { lsn: '0/6000' } }))).toBe(
       'stream',
     );
@@ -39,11 +39,11 @@ describe('the way back into the cluster', () => {
     );
   });
 
-  it('streams to a restarted standby of the current timeline', () => {
+  it('lets a restarted standby of the current timeline stream', () => {
     expect(rejoinMethod(situation(state, observation([])), 'b', status('b', stopped(null, false, 2)))).toBe('stream');
   });
 
-  it('copies what was promoted in a term that the ledger has forgotten: its timeline may share its number (S3)', () => {
+  it('copies data that was promoted in a term that the ledger no longer has: two timelines may have this number (S3)', () => {
     const standby = (promotedTerm: number | null) => status('b', { promotedTerm, postgres: { timeline: 2 } });
     expect(rejoinMethod(situation(state, observation([])), 'b', standby(null))).toBe('stream');
     expect(rejoinMethod(situation(state, observation([])), 'b', standby(2))).toBe('copy');
@@ -63,7 +63,7 @@ describe('the way back into the cluster', () => {
     ).toBe('copy');
   });
 
-  it('copies where there is no data or other data (S10)', () => {
+  it('copies when the node has no data, or not the data directory that is recorded (S10)', () => {
     expect(rejoinMethod(situation(state, observation([])), 'b', status('b', { dataId: null }))).toBe('copy');
     expect(rejoinMethod(situation(state, observation([])), 'b', status('b', { dataId: '1:other' }))).toBe('copy');
     expect(rejoinMethod(situation({ ...state, rebuild: { b: '1:b' } }, observation([])), 'b', status('b'))).toBe(
@@ -102,7 +102,7 @@ describe('the ledger', () => {
     return kept;
   };
 
-  it('compares nothing with what an earlier generation of the data did', () => {
+  it('compares no data with entries of an earlier generation', () => {
     const old = entry({ term: 1, node: 'b', dataId: '1:b', timeline: 9, forkLsn: '0/9000' });
     const now = { ...state, generation: 2, ledger: [old] };
     const added = addEntry(now, entry({ term: 2, node: 'p', dataId: '1:p', timeline: 1, opened: true }));
@@ -121,13 +121,13 @@ describe('the ledger', () => {
     expect(rejoinMethod(situation(kept, observation([])), 'b', status('b'))).toBe('copy');
   });
 
-  it('lets an entry of a directory go that is no member any more', () => {
+  it('drops an entry whose data directory is no longer a member’s', () => {
     const kept = grown([unopened({ term: 1, dataId: '1:former' })], LEDGER_MAX);
     expect(kept.ledger).toHaveLength(LEDGER_MAX);
     expect(kept.ledger.every((e) => e.node === 'p')).toBe(true);
   });
 
-  it('counts attempts of one directory as one entry, and never loses the last opened one', () => {
+  it('keeps all attempts of one data directory in one entry with a count, and never drops the newest opened entry', () => {
     let kept = { ...state, ledger: [entry({ term: 1 })] };
     for (let term = 2; term <= 200; term++) {
       const node = term % 2 === 0 ? 'b' : 'a';

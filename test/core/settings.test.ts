@@ -15,7 +15,7 @@ const orderOf = (actions: Action[], node: string) =>
   actions.flatMap((a) => (a.kind === 'order' && a.node === node ? [a.order.target] : []))[0];
 const routeOf = (actions: Action[]) => actions.flatMap((a) => (a.kind === 'route-write' ? [a.route] : []))[0];
 const CLOSED = { reachable: true, epoch: '1@1', slot: null, closed: true, keeping: '10.0.0.20', clean: true };
-/** The present step has been under way for so long. */
+/** A watch whose present step began `ms` ago. */
 const since = (ms: number) => ({ ...newWatch(NOW_MS - 60_000), stepSinceMs: NOW_MS - ms });
 const LONG = { watch: since(60_000) };
 
@@ -36,7 +36,7 @@ const LEVEL = (...names: string[]) => ({
   })),
 });
 
-/** `p` and its replicas, each with how its settings stand. */
+/** `p` and its replicas, each with the status of its settings. */
 function seen(state: ClusterState, parts: Record<string, StatusPart>, more: Partial<Observation> = LONG): Observation {
   const views: NodeView[] = Object.entries(parts).map(([name, part]) =>
     name === state.leader
@@ -49,7 +49,7 @@ function seen(state: ClusterState, parts: Record<string, StatusPart>, more: Part
 describe('settings that need a restart', () => {
   const state = serving(['a', 'b']);
 
-  it('take the first standby that waits for one, which is counted no more before it goes down', () => {
+  it('restart the first standby that needs it, after this standby has left the sync configuration', () => {
     const begun = run(state, seen(state, { p: NEEDED, a: NEEDED, b: NEEDED }));
     expect(begun).toMatchObject({
       code: 'SETTINGS_STANDBY',
@@ -76,7 +76,7 @@ describe('settings that need a restart', () => {
       [leaderView(state, { ...NEEDED, lead: LEVEL('a', 'b') }), replicaView(state, 'a', NEEDED), gone('b')],
     ],
     [
-      'a node has not told how its settings stand',
+      'a node has not reported the status of its settings',
       [
         leaderView(state, { ...NEEDED, lead: LEVEL('a', 'b') }),
         replicaView(state, 'a', NEEDED),
@@ -91,11 +91,11 @@ describe('settings that need a restart', () => {
         replicaView(state, 'b', settings('none', 'shared_buffers = 64GB: no memory')),
       ],
     ],
-  ])('restart nobody while %s', (_why, views) => {
+  ])('restart no node while %s', (_why, views) => {
     expect(run(state, observation(views, LONG)).code).not.toMatch(/^SETTINGS/);
   });
 
-  it('are in force on a standby that is back and says so; then the next one may go', () => {
+  it('count as applied when the restarted standby reports it; then the next standby may restart', () => {
     const activity: Activity = { kind: 'serving', standby: { kind: 'restart', node: 'a', stage: 'restart' } };
     const joint = [{ leader: 'p', k: 1, members: ['b'] }];
     const under = run(serving(['a', 'b'], { activity, joint }), seen(state, { p: NEEDED, a: NEEDED, b: NEEDED })).state;
@@ -115,7 +115,7 @@ describe('settings that need a restart', () => {
     expect(after.state.activity).toEqual({ kind: 'serving' });
   });
 
-  it('reach the leader by a switchover when all standbys have them', () => {
+  it('make the leader hand over when all standbys have them', () => {
     const decision = run(state, seen(state, { p: NEEDED, a: NONE, b: NONE }));
     expect(decision).toMatchObject({
       code: 'SETTINGS_SWITCHOVER',
@@ -124,7 +124,7 @@ describe('settings that need a restart', () => {
     expect(run(state, seen(state, { p: NEEDED, a: NONE, b: NONE }, { watch: since(10) })).code).toBe('STEADY');
   });
 
-  it('survive being stored', () => {
+  it('have steps that can be stored and read again', () => {
     const leaves: Activity = { kind: 'serving', standby: { kind: 'restart', node: 'a', stage: 'leave' } };
     const stored: ClusterState = { ...state, activity: leaves };
     expect(parseState(printState(stored))).toEqual(stored);
@@ -134,7 +134,7 @@ describe('settings that need a restart', () => {
 });
 
 describe('a leader that restarts in place', () => {
-  it('does so without a standby, or where a setting is lowered that standbys must not have less of (S23)', () => {
+  it('does so when it has no standby, or when a setting is lowered for which a standby must not have less than its leader (S23)', () => {
     const alone = serving([]);
     expect(run(alone, seen(alone, { p: NEEDED }))).toMatchObject({
       code: 'SETTINGS_RESTART',
@@ -178,7 +178,7 @@ describe('a leader that restarts in place', () => {
     expect(state.term).toBe(1);
   });
 
-  it('is failed over as ever when it is lost meanwhile, and goes on leading when it does not stop', () => {
+  it('is replaced by a failover when it is lost meanwhile, and goes on leading when it does not stop in time', () => {
     const dies = run(given, observation([gone('p'), replicaView(given, 'a')], { haproxy: CLOSED }));
     expect(dies).toMatchObject({ code: 'SETTINGS_ABORTED', state: { activity: { kind: 'serving' }, leader: 'p' } });
     const next = run(dies.state, observation([gone('p'), replicaView(dies.state, 'a')], { haproxy: CLOSED }));

@@ -3,7 +3,7 @@ import { type ClusterState, emptyState } from '../../failover/core/state/cluster
 import { parseState, printState } from '../../failover/core/state/stored';
 import { entry, serving } from './world';
 
-/** What versions 1 and 2 had of this state. */
+/** The state without the fields that versions 1 and 2 did not have. */
 function former({ generation: _generation, activity: _activity, ...rest }: ClusterState): object {
   return { ...rest, procedure: null };
 }
@@ -11,7 +11,7 @@ function former({ generation: _generation, activity: _activity, ...rest }: Clust
 describe('the stored state', () => {
   const state = serving(['a'], { joint: [{ leader: 'p', k: 1, members: ['a'], term: 1 }] });
 
-  it('comes back as it was stored', () => {
+  it('is the same after it was stored and read', () => {
     expect(parseState(printState(state))).toEqual(state);
     expect(parseState(printState(emptyState()))).toEqual(emptyState());
   });

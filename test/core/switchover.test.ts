@@ -15,7 +15,7 @@ const CLOSED = { reachable: true, epoch: '1@1', slot: null, closed: true, keepin
 /** The slot leads to the second declared node. */
 const ON_SECOND = { ...CLOSED, slot: '10.0.0.21', closed: false, keeping: '10.0.0.21' };
 const ASKED: Request = { kind: 'switchover', to: 'a' };
-/** The present step has been under way for so long. */
+/** A watch whose present step began `ms` ago. */
 const since = (ms: number) => ({ ...newWatch(NOW_MS - 60_000), stepSinceMs: NOW_MS - ms });
 const to = (stage: LeaderPlan['stage']): Partial<ClusterState> => ({
   activity: { kind: 'preparing', plan: { kind: 'switchover', to: 'a', by: 'person', stage } },
@@ -83,7 +83,7 @@ describe('a planned switchover', () => {
     expect(routeOf(decision.actions)).toMatchObject({ kind: 'open', node: 'p' });
   });
 
-  it('is called off when the candidate is gone, and forgotten when the leader dies', () => {
+  it('is called off when the candidate is lost, and gives way to a failover when the leader dies', () => {
     const state = serving(['a', 'b'], to('hold'));
     const b = replicaView(state, 'b');
     const lost = run(state, observation([leaderView(state), gone('a'), b], { haproxy: CLOSED }));
@@ -99,7 +99,7 @@ describe('a leader that was told to stop for a switchover', () => {
   const primary = (state: ClusterState, stateOf: 'primary' | 'stopping') =>
     leaderView(state, { done: false, postgres: { state: stateOf } });
 
-  it('leads again when it does not stop in time, and is given up when it hangs in its shutdown', () => {
+  it('leads again when it does not begin to stop in time, and is replaced when it hangs in its shutdown', () => {
     const state = serving(['a'], { activity });
     const at = (ms: number, stateOf: 'primary' | 'stopping') =>
       run(
@@ -117,7 +117,7 @@ describe('a leader that was told to stop for a switchover', () => {
     expect(at(STOP_LIMIT_MS, 'stopping')).toMatchObject({ code: 'HANDED_OVER', state: { leader: 'a', term: 2 } });
   });
 
-  it('has the asked node elected among equally advanced ones', () => {
+  it('makes the requested node win the election among equally advanced nodes', () => {
     const state = serving(['a', 'b'], { activity: { ...activity, candidate: 'b' } });
     const stopped = leaderView(state, { postgres: { state: 'stopped', cleanShutdown: true }, lead: null });
     const asked = run(state, observation([stopped, replicaView(state, 'a'), replicaView(state, 'b')]));
@@ -129,7 +129,7 @@ describe('a leader that was told to stop for a switchover', () => {
     });
   });
 
-  it('waits a moment for promises before the old leader leads again', () => {
+  it('waits a moment for promises of standbys before it leads again', () => {
     const state = serving(['a', 'b'], { term: 2, activity: { kind: 'elect', cause: 'HANDED_OVER' } });
     const stopped = leaderView(state, { postgres: { state: 'stopped', cleanShutdown: true }, lead: null });
     const views = [stopped, replicaView(state, 'a'), replicaView(state, 'b')];
@@ -156,7 +156,7 @@ describe('switchback', () => {
     });
   });
 
-  /** The preferred node could have the lead back since `dueMs`, and a transaction on the leader is this old. */
+  /** The switchback has been due for `dueMs`; the leader's oldest transaction is this old, or none is old (null). */
   const busy = (dueMs: number, oldTransactionMs: number | null) => {
     const given = run(state, observation(views(state), { haproxy: ON_SECOND })).state;
     const seen = [
@@ -168,14 +168,14 @@ describe('switchback', () => {
     return run(given, observation(seen, { watch, certificate, haproxy: ON_SECOND }), policy);
   };
 
-  it('waits for a moment in which no transaction is old, and says so', () => {
+  it('waits until no transaction is older than a second, and says so', () => {
     const waits = busy(5_000, 90_000);
     expect(waits.code).toBe('STEADY');
     expect(waits.reason).toContain('a gets the lead back when no transaction is older than a second');
     expect(busy(5_000, null).code).toBe('SWITCHBACK');
   });
 
-  it('is put off when that moment does not come, and then waits twice as long', () => {
+  it('is put off when old transactions never end, and then waits twice as long', () => {
     expect(busy(policy.switchbackLimitMs - 1, 90_000).code).toBe('STEADY');
     const put = busy(policy.switchbackLimitMs, 90_000);
     expect(put).toMatchObject({ code: 'SWITCHBACK_PUT_OFF', state: { switchbacks: 1, activity: { kind: 'serving' } } });
@@ -194,7 +194,7 @@ describe('switchback', () => {
     expect(decision).toMatchObject({ code: 'SWITCHOVER_ABORTED', state: { activity: { kind: 'serving' } } });
   });
 
-  it('cuts no transaction: it is called off when one does not end', () => {
+  it('ends no transaction by force: it is called off when one does not end', () => {
     const activity = { kind: 'handover', candidate: 'a', planned: true, gentle: true } as const;
     const leaving = serving(['a'], { activity });
     const primary = leaderView(leaving, { done: false, postgres: { state: 'primary' } });
@@ -205,9 +205,9 @@ describe('switchback', () => {
     const held = serving(['a'], {
       activity: { kind: 'preparing', plan: { kind: 'switchover', to: 'a', by: 'switchback', stage: 'hold' } },
     });
-    const told = run(held, observation(pair(held, standby('0/5000')), { haproxy: CLOSED }), policy);
-    expect(told).toMatchObject({ code: 'SWITCHOVER_STOP', state: { activity: { gentle: true } } });
-    expect(orderOf(told.actions, 'p')).toEqual({ kind: 'stop', drainMs: STOP_LIMIT_MS });
+    const begun = run(held, observation(pair(held, standby('0/5000')), { haproxy: CLOSED }), policy);
+    expect(begun).toMatchObject({ code: 'SWITCHOVER_STOP', state: { activity: { gentle: true } } });
+    expect(orderOf(begun.actions, 'p')).toEqual({ kind: 'stop', drainMs: STOP_LIMIT_MS });
     expect(GENTLE_LIMIT_MS).toBeLessThan(STOP_LIMIT_MS);
   });
 });

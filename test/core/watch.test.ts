@@ -22,7 +22,7 @@ const away = serving(['a'], {
 
 const HAPROXY = { reachable: true, epoch: '1@1', slot: '10.0.0.21', closed: false, keeping: '10.0.0.21', clean: true };
 
-/** `p` leads and the watch is what the loop handed over. */
+/** The decision when `p` leads and the watch has this value. */
 const run = (state: ClusterState, watch: Watch, nowMs: number) =>
   decide(state, observation([leaderView(state), replicaView(state, 'a')], { watch }), nowMs, policy);
 
@@ -33,7 +33,10 @@ function seen(state: ClusterState, crashes = 0): Observation {
   });
 }
 
-/** These looks are seconds apart; the loop's are milliseconds apart, so no acknowledgement of `p` is old. */
+/**
+ * The next watch. A test looks at moments that are seconds apart, the loop every few milliseconds. So the times of
+ * acknowledgements are left out: here they would look too old.
+ */
 const next = (before: Watch, state: ClusterState, nowMs: number, crashes = 0) =>
   nextWatch(situation(state, { ...seen(state, crashes), watch: { ...before, acknowledged: {} } }, nowMs, policy));
 
@@ -43,7 +46,7 @@ const decideIn = (state: ClusterState, watch: Watch, nowMs: number) =>
   decide(state, { ...seen(state), watch, haproxy: HAPROXY }, nowMs, policy);
 
 describe('the wait before a switchback', () => {
-  it('begins when the preferred node is a counted, caught-up standby, and anew when it is not', () => {
+  it('begins when the preferred node is a counted, caught-up standby, and again from zero when it is not', () => {
     const first = next(newWatch(NOW_MS), away, NOW_MS);
     expect(first.preferredSinceMs).toBe(NOW_MS);
     expect(returns(first, NOW_MS + 999)).toBe(false);
@@ -58,11 +61,11 @@ describe('the wait before a switchback', () => {
     expect(mayReturn(situation(away, { ...seen(away), watch }, NOW_MS + 1e9))).toBe(false);
   });
 
-  it('doubles with each one that was begun, also when the monitor was restarted meanwhile (S25)', () => {
+  it('doubles with each switchback that was begun, also after a restart of the monitor (S25)', () => {
     let state: ClusterState = away;
     let nowMs = NOW_MS;
     for (const waitMs of [1_000, 2_000, 4_000]) {
-      // A restarted monitor has only what it stored.
+      // A restarted monitor knows only the stored state, so each round begins with a new watch.
       const watch = next(newWatch(nowMs), state, nowMs);
       expect(decideIn(state, next(watch, state, nowMs + waitMs - 1), nowMs + waitMs - 1).code).toBe('STEADY');
       nowMs += waitMs;
@@ -74,7 +77,7 @@ describe('the wait before a switchback', () => {
     expect(state.switchbacks).toBe(3);
   });
 
-  it('is as short as ever once the preferred node has kept the lead for two stable periods', () => {
+  it('is back at its shortest once the preferred node has kept the lead for two stable periods', () => {
     const home = serving(['a'], { switchbacks: 2 });
     const led = next(newWatch(NOW_MS), home, NOW_MS);
     expect(led.preferredLedSinceMs).toBe(NOW_MS);
@@ -95,7 +98,7 @@ describe('the wait before a switchback', () => {
   });
 });
 
-describe('a counted standby that its leader does not hear of any more, although both call it streaming', () => {
+describe('a counted standby that acknowledges nothing more, although leader and standby report streaming', () => {
   const state = serving(['a']);
   const at = (flushLsn: string, leaderLsn: string, silentMs = 0) => {
     const standby = { name: 'a', state: 'streaming', syncState: 'quorum', flushLsn, replayLsn: flushLsn };
@@ -108,7 +111,7 @@ describe('a counted standby that its leader does not hear of any more, although 
     decide(state, { ...o, watch: nextWatch(situation(state, { ...o, watch }, NOW_MS + ms)) }, NOW_MS + ms, POLICY).code;
   const limitMs = POLICY.hangTimeoutMs;
 
-  it('counts no more after hangTimeout, and not again before something comes', () => {
+  it('is no longer counted after hangTimeout without an acknowledgement', () => {
     const behind = at('0/5000', '0/6000');
     const watch = play([0, behind]);
     expect(codeOf(watch, limitMs - 1, behind)).toBe('STEADY');
@@ -116,13 +119,13 @@ describe('a counted standby that its leader does not hear of any more, although 
     expect(codeOf(watch, limitMs, at('0/5800', '0/6000'))).toBe('STEADY');
   });
 
-  it('goes on counting when there is nothing to acknowledge, however long', () => {
+  it('stays counted while there is nothing to acknowledge, however long that takes', () => {
     const level = at('0/5000', '0/5000');
     expect(codeOf(play([0, level]), 10 * limitMs, level)).toBe('STEADY');
     expect(codeOf(play([0, level], [10 * limitMs, level]), 10 * limitMs + 1, at('0/5000', '0/6000'))).toBe('STEADY');
   });
 
-  it('is not judged by a leader that does not answer', () => {
+  it('stays counted while the leader itself does not answer', () => {
     const behind = at('0/5000', '0/6000');
     const silent = at('0/5000', '0/6000', limitMs / 4);
     expect(codeOf(play([0, behind], [limitMs - 1, silent]), limitMs + 1, behind)).toBe('STEADY');

@@ -1,4 +1,4 @@
-/** Each sentence that says "writes wait" ends in a command, and what the command does ends the waiting. */
+/** Each sentence that says "writes wait" names a command, and this command ends the waiting. */
 import { describe, expect, it } from 'vitest';
 import { decide } from '../../failover/core/decide';
 import type { ClusterState, Policy } from '../../failover/core/state/cluster';
@@ -17,7 +17,7 @@ import {
   view,
 } from './world';
 
-/** Writes have waited for `startGrace`. */
+/** The decision after writes have waited for `startGrace`, or for `waitedMs`. */
 const decided = (
   state: ClusterState,
   now: Observation,
@@ -34,7 +34,7 @@ const commandsOf = (sentence: string) =>
 const alone = { leader: 'p', k: 0, members: [], term: 1 };
 const standsStill: StatusPart = { postgres: { streamingFrom: null } };
 
-/** The person's word is accepted in this very state, and the named node leads by it. */
+/** Expects that a person's `promote` is accepted in this state, and that the named node then leads. */
 function promotes(state: ClusterState, now: Observation, to: string): void {
   const request = { kind: 'promote' as const, to, acceptDataLoss: true };
   const decision = decided(state, { ...now, request });
@@ -44,7 +44,7 @@ function promotes(state: ClusterState, now: Observation, to: string): void {
   });
   expect(decision.state.members[to]).toBe(now.nodes[to]?.status?.dataId);
   expect(decision.state.orders[to]?.target.kind).toBe('lead');
-  // Nothing that follows takes it back.
+  // The next decision does not take the promotion back.
   const next = decided(decision.state, { ...now, nodes: { ...now.nodes }, request: null });
   expect(next.state.leader).toBe(to);
   expect(next.code).not.toBe('NO_CANDIDATE');
@@ -53,7 +53,7 @@ function promotes(state: ClusterState, now: Observation, to: string): void {
 describe('a sentence that says that writes wait', () => {
   const lone = { ...serving(['a']), joint: [alone] };
 
-  it('names the leader to be started, and the node that takes over at a loss', () => {
+  it('names the leader that has to be started, and the node that can take over with data loss', () => {
     const now = observation([gone('p'), replicaView(lone, 'a', standsStill)]);
     const decision = decided(lone, now);
     expect(decision.code).toBe('NO_CANDIDATE');
@@ -67,14 +67,14 @@ describe('a sentence that says that writes wait', () => {
     expect(decided(lone, observation([stopped, replicaView(lone, 'a', standsStill)])).code).toBe('LEADER_BACK');
   });
 
-  it('speaks of no loss before writes have waited for a while, nor of a node that does not answer', () => {
+  it('names no promotion with data loss before writes have waited for startGrace, and none of a node that does not answer', () => {
     const now = observation([gone('p'), replicaView(lone, 'a', standsStill)]);
     expect(commandsOf(decided(lone, now, {}, POLICY.startGraceMs - 1).reason)).toEqual(['start p']);
     const silent = observation([gone('p'), replicaView(lone, 'a', standsStill, { silentMs: 3_000 })]);
     expect(commandsOf(decided(lone, silent).reason)).toEqual(['start p']);
   });
 
-  it('does not tell to start a leader that runs and is empty', () => {
+  it('does not say to start a leader whose container runs without data', () => {
     const empty = leaderView(lone, { dataId: null, lead: null, postgres: { state: 'absent' } });
     const now = observation([empty, replicaView(lone, 'a', standsStill)]);
     const decision = decided(lone, now);
@@ -84,14 +84,14 @@ describe('a sentence that says that writes wait', () => {
     promotes(lone, now, 'a');
   });
 
-  it('tells to restart a leader that hangs', () => {
+  it('says to restart a leader that hangs', () => {
     const hung = leaderView(lone, {}, { silentMs: 10_000 });
     const decision = decided(lone, observation([hung, replicaView(lone, 'a', standsStill)]));
     expect(decision.code).toBe('NO_CANDIDATE');
     expect(decision.reason).toContain('restart p');
   });
 
-  it('names who is missing in an election, and the node that takes over at a loss', () => {
+  it('names the nodes that an election lacks, and the node that can take over with data loss', () => {
     const state = serving(['a', 'b'], { term: 2, activity: { kind: 'elect', cause: 'LEADER_DEAD' } });
     const now = observation([gone('p'), gone('a'), replicaView(state, 'b', standsStill)]);
     const decision = decided(state, now);
@@ -100,7 +100,7 @@ describe('a sentence that says that writes wait', () => {
     promotes(state, now, 'b');
   });
 
-  it('tells which standby still applies its log while an election waits for its vote', () => {
+  it('says which standby still replays its WAL while an election waits for its vote', () => {
     const state = serving(['a', 'b'], { term: 2, activity: { kind: 'elect', cause: 'LEADER_DEAD' } });
     const promise = (lsn: string | null): StatusPart => ({
       accepted: { incarnation: 1, term: 2, seq: 11, kind: 'freeze' },
@@ -133,7 +133,7 @@ describe('a sentence that says that writes wait', () => {
     promotes(state, now, 'b');
   });
 
-  it('names the node with data that no state knows of', () => {
+  it('names the node that has data, when no state describes the data', () => {
     const known = { ...emptyState(), adopting: false };
     const now = observation([view('a', { status: replicaView(lone, 'a').status })]);
     const decision = decided(known, now);
@@ -142,7 +142,7 @@ describe('a sentence that says that writes wait', () => {
     promotes(known, now, 'a');
   });
 
-  it('names the furthest node where the history is not known to any', () => {
+  it('names the most advanced node, when no state describes the data', () => {
     const state = emptyState();
     const at = (lsn: string, timeline: number): StatusPart => ({ postgres: { lsn, timeline, streamingFrom: null } });
     const views: NodeView[] = [
@@ -157,7 +157,7 @@ describe('a sentence that says that writes wait', () => {
     promotes(state, now, 'c');
   });
 
-  it('names the node that is to make the first database', () => {
+  it('names the node that has to create the first database', () => {
     const state: ClusterState = { ...emptyState(), adopting: false, activity: { kind: 'bootstrap', node: 'p' } };
     const decision = decided(state, observation([gone('p')]));
     expect(decision.code).toBe('BOOTSTRAPPING');
@@ -165,8 +165,8 @@ describe('a sentence that says that writes wait', () => {
   });
 });
 
-describe('a promotion by a person’s word', () => {
-  /** What a crash loop left in states of 0.1.0: the leader runs, is no member, and no leadership was opened. */
+describe('a promotion by a person’s command', () => {
+  /** A state that release 0.1.0 wrote after a crash loop: the leader runs, is no member, and no term was opened. */
   const forgotten: ClusterState = {
     ...serving(['a']),
     term: 70,
@@ -176,7 +176,7 @@ describe('a promotion by a person’s word', () => {
     activity: { kind: 'promote', cause: 'LEADER_BACK' },
   };
 
-  it('is accepted for a recorded leader that was forgotten as a member, which is not needed any more', () => {
+  it('is accepted for a recorded leader that is missing among the members; the monitor also adds it by itself', () => {
     const runs = leaderView(forgotten, { dataId: '1:p' });
     const now = observation([runs, gone('a')]);
     promotes(forgotten, now, 'p');
@@ -184,7 +184,7 @@ describe('a promotion by a person’s word', () => {
     expect(known).toMatchObject({ code: 'LEADER_KNOWN', state: { members: { p: '1:p' } } });
   });
 
-  it('is accepted for a primary that runs without an order, and trusts no number of it', () => {
+  it('is accepted for a primary that runs without an order, and rebuilds the other nodes because its timeline number proves nothing', () => {
     const state = serving(['a', 'b'], {
       leader: 'b',
       term: 2,
@@ -225,7 +225,7 @@ describe('a leader whose PostgreSQL ends again and again', () => {
     return decided(lone, { ...now, watch: { ...now.watch, leaderDownSinceMs: NOW_MS - downForMs } });
   };
 
-  it('leads again at once the first time, and rests longer each further time', () => {
+  it('leads again at once the first time, and waits longer each further time', () => {
     expect(at(1, 0).code).toBe('LEADER_BACK');
     expect(at(2, 0).code).toBe('LEADER_RESTS');
     expect(at(2, 500).code).toBe('LEADER_BACK');
@@ -234,7 +234,7 @@ describe('a leader whose PostgreSQL ends again and again', () => {
     expect(at(2, 0).reason).toContain('No space left on device');
   });
 
-  it('is recorded again after a rest that grows with the attempts', () => {
+  it('is promoted again after a wait that grows with the attempts', () => {
     const attempt = (attempts: number, sinceMs: number) => {
       const state = {
         ...lone,

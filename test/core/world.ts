@@ -25,7 +25,7 @@ export type StatusPart = Partial<Omit<Status, 'postgres' | 'lead'>> & {
   lead?: Partial<NonNullable<Status['lead']>> | null;
 };
 
-/** A standby of `p` that carries out its order, unless told otherwise. */
+/** Status of a standby that streams from `p` and has carried out its order; `part` replaces single fields. */
 export function status(node: string, part: StatusPart = {}): Status {
   const { postgres, lead, ...rest } = part;
   return {
@@ -85,7 +85,7 @@ export function view(name: string, part: Partial<NodeView> = {}): NodeView {
   };
 }
 
-/** Not connected any more; confirmed dead unless told otherwise. */
+/** View of a node that lost its connection to the monitor. A probe has confirmed its death, unless `part` differs. */
 export function gone(name: string, part: Partial<NodeView> = {}): NodeView {
   return view(name, {
     connected: false,
@@ -135,7 +135,7 @@ export function serving(replicas: string[], part: Partial<ClusterState> = {}, k 
   };
 }
 
-/** The serving leader's own view: order carried out, its sync configuration proven in force. */
+/** View of a leader that serves: its order is carried out, and its sync configuration is proven to be in force. */
 export function leaderView(state: ClusterState, part: StatusPart = {}, viewPart: Partial<NodeView> = {}): NodeView {
   const leader = state.leader ?? 'p';
   const order = state.orders[leader];
@@ -167,7 +167,7 @@ export function leaderView(state: ClusterState, part: StatusPart = {}, viewPart:
   });
 }
 
-/** A replica that carries out the order which the state gives it. */
+/** View of a replica that has accepted and carried out the order in the state. */
 export function replicaView(
   state: ClusterState,
   name: string,

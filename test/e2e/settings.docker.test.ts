@@ -42,7 +42,7 @@ async function apply(name: string, settings: Record<string, string | number>): P
   });
   const endMs = Date.now();
   const pauses = ['held', 'fresh'].map((client) => `${client} ${longestPauseMs(writer.writes, beginMs, client)} ms`);
-  const failed = writer.failures.filter((e) => e.endMs >= beginMs).map((e) => `${e.client}: ${e.words}`);
+  const failed = writer.failures.filter((e) => e.endMs >= beginMs).map((e) => `${e.client}: ${e.message}`);
   console.log(
     `${name}: up took ${endMs - beginMs} ms; longest pause ${pauses.join(', ')}; errors: ${failed.join(' | ') || 'none'}; load ${loadAverage()}`,
   );

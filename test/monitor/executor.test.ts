@@ -6,7 +6,7 @@ const NODES = [
   { name: 'p', address: '10.0.0.20' },
   { name: 'a', address: '10.0.0.21' },
 ];
-/** Close the slot, order, and check: everything that a decision can ask for. */
+/** One action of each kind that a decision can contain. */
 const ACTIONS: Action[] = [
   { kind: 'route-write', route: { kind: 'closed', keep: null } },
   { kind: 'route-read', nodes: ['a'] },
@@ -23,7 +23,7 @@ const DECISION: Decision = {
   reason: 'a is promoted',
 };
 
-/** An executor that notes what it does. HAProxy answers when it is told to. */
+/** An executor that notes what it does. HAProxy confirms the closed slot when the test resolves `closed`. */
 function rig() {
   const did: string[] = [];
   const closed = Promise.withResolvers<boolean>();
@@ -42,7 +42,7 @@ function rig() {
 }
 
 describe('the actions of a decision', () => {
-  it('are done one after the other; orders go out when the slot is closed', async () => {
+  it('are carried out one after the other; orders are sent only when the slot is closed', async () => {
     const { executor, did, closed } = rig();
     const done = executor.execute(DECISION, NODES);
     expect(did).toEqual(['check a', 'write']);
@@ -52,7 +52,7 @@ describe('the actions of a decision', () => {
     expect(executor.revoked).toBe(false);
   });
 
-  it('are not done at all when the decision was revoked after it was stored', async () => {
+  it('are not carried out at all when the decision was revoked after it was stored', async () => {
     const { executor, did } = rig();
     executor.revoked = true;
     await executor.execute(DECISION, NODES);
@@ -60,7 +60,7 @@ describe('the actions of a decision', () => {
     expect(executor.revoked).toBe(true);
   });
 
-  it('are done no further when the decision is revoked while HAProxy is waited for', async () => {
+  it('end when the decision is revoked while the executor waits for HAProxy', async () => {
     const { executor, did, closed } = rig();
     const done = executor.execute(DECISION, NODES);
     executor.revoked = true;
@@ -69,7 +69,7 @@ describe('the actions of a decision', () => {
     expect(did).toEqual(['check a', 'write']);
   });
 
-  it('of the next decision are done again', async () => {
+  it('are carried out for the next decision, which is not revoked', async () => {
     const { executor, did, closed } = rig();
     executor.revoked = true;
     executor.revoked = false;

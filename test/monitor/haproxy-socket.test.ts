@@ -32,7 +32,7 @@ write,BACKEND,4000,4000,4004,4004,1382,9,0,UP,1,0
 `;
 
 describe("HAProxy's answers", () => {
-  it('tell the address of each slot, and which are taken out', () => {
+  it('show the address of each slot, and which slots are in maintenance', () => {
     expect(parseServers(SERVERS)).toEqual([
       {
         backend: 'write',
@@ -52,7 +52,7 @@ describe("HAProxy's answers", () => {
         maintenance: true,
         down: true,
       },
-      // 0x04 alone: the configuration said `disabled`, the slot was opened since.
+      // 0x04 alone: the slot is `disabled` in the configuration and was opened since.
       {
         backend: 'read',
         backendId: '5',
@@ -66,7 +66,7 @@ describe("HAProxy's answers", () => {
     expect(parseServers('Unknown command')).toEqual([]);
   });
 
-  it('tell how far each session is, and on which slot', () => {
+  it('show the state of each session and its slot', () => {
     expect(SESSIONS.map(parseSession)).toEqual([
       { id: '0x7f14aff1f400', backend: 'write', slot: 'hold', state: 'established' },
       { id: '0x7f14aff1f800', backend: 'write', slot: null, state: 'waits' },
@@ -77,7 +77,7 @@ describe("HAProxy's answers", () => {
     ]);
   });
 
-  it('tell how many sessions a slot has, whatever else stands in the answer', () => {
+  it('show how many sessions a slot has, also in an answer with other tables', () => {
     expect(parseLoads(`Name: HAProxy\n${SERVERS}\n${LOADS}\n${LOADS.replaceAll('write', 'read')}`).slice(0, 5)).toEqual(
       [
         { backend: 'write', server: 'node1', sessions: 3, queued: 0, limit: 80 },
@@ -90,12 +90,12 @@ describe("HAProxy's answers", () => {
     expect(parseLoads('Unknown command')).toEqual([]);
   });
 
-  it('tell when a worker was started', () => {
+  it('show when a worker was started', () => {
     expect(parseEpoch('Name: HAProxy\nPid: 51\nUptime_sec: 0\nStart_time_sec: 1795558891\n')).toBe('51@1795558891');
     expect(parseEpoch('')).toBeNull();
   });
 
-  it('tell which workers only finish old sessions', () => {
+  it('show which workers only finish old sessions', () => {
     const answer = `#<PID>          <type>          <reloads>       <uptime>        <version>
 7               master          1 [failed: 0]   0d00h00m01s     3.0.11
 # workers

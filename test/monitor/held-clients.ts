@@ -1,25 +1,26 @@
 /**
- * Many clients, or the server that they reach, in a process of their own:
+ * Makes many clients, or serves them, in a process of its own:
  *
  *     tsx held-clients.ts dial <host> <port> <count> <first local port>
  *     tsx held-clients.ts serve <host> <port> <name>
  *
- * Prints lines of JSON: `connected` whenever every client is let in or closed, `first` with the first answer, `over` when each
- * was answered or closed. A client that was answered leaves. Times are ms since 1970.
+ * Prints lines of JSON. `listening`: the server accepts connections. `connected`: all clients have dialled, and each is
+ * connected or closed. `first`: one client got the first answer. `over`: every client was answered or closed. A client
+ * leaves when it was answered. Times are ms since the epoch.
  */
 
 import { connect, createServer, type Socket } from 'node:net';
 import { epochMs } from '../rig/wait';
 
-/** So many are begun at once; HAProxy's backlog takes no more than some thousand. */
+/** Clients that dial at the same time: the backlog of HAProxy's listening socket takes only a few thousand. */
 const BATCH = 100;
 const BATCH_EVERY_MS = 5;
 
 const say = (event: object) => console.log(JSON.stringify(event));
 
 /**
- * Each client has a local port that no earlier one had. HAProxy's side of a connection that HAProxy closed rests in
- * TIME_WAIT, and drops the SYN of a client that comes from the same port.
+ * Makes the clients. Each one has a local port that no earlier client had: when HAProxy closes a connection, its side
+ * stays in TIME_WAIT and drops the SYN of a new client that comes from the same port.
  */
 function dial(host: string, port: number, count: number, firstPort: number): void {
   let [begun, connected, answered, closed] = [0, 0, 0, 0];

@@ -32,13 +32,13 @@ describe('GET /api/v1/cluster', () => {
     [undefined, 'REWIND_FAILED: no room'],
     [1, 'REWIND_FAILED: no room'],
     [3, 'REWIND_FAILED: no room (attempt 3)'],
-  ])('tells a failure with the number of its attempt from the second one on: %s', (tries, text) => {
+  ])('shows a failure, from the second attempt on with its number: %s', (tries, text) => {
     const failure = { code: 'REWIND_FAILED' as const, message: 'no room', ...(tries === undefined ? {} : { tries }) };
     const { nodes } = statusOf(observation([leaderView(state), replicaView(state, 'a', { done: false, failure })]));
     expect(nodes[1]?.failure).toBe(text);
   });
 
-  it('tells who leads, who is counted, and where HAProxy sends clients', () => {
+  it('shows which node leads, which are counted, and where HAProxy sends clients', () => {
     expect(statusOf(well)).toMatchObject({
       serving: true,
       code: 'STEADY',
@@ -52,7 +52,7 @@ describe('GET /api/v1/cluster', () => {
     });
   });
 
-  it('does not call a cluster serving whose slot is closed or whose leader is off', () => {
+  it('does not call a cluster "serving" when its slot is closed or its leader is off', () => {
     const closed = { ...well.haproxy, slot: null, closed: true };
     expect(statusOf({ ...well, haproxy: closed }).serving).toBe(false);
     expect(statusOf(observation([gone('p', { probe: null }), replicaView(state, 'a')])).serving).toBe(false);
@@ -72,13 +72,13 @@ describe('figures of a node', () => {
   const behind = replicaView(state, 'a', { postgres: { replayLsn: '0/4000', heartbeatSeenAgeMs: 1_260 } }, { slots });
   const seen = observation([leaderView(state, { lead }), behind]);
 
-  it('are lag in bytes and seconds, its slots, and what its leader says of it', () => {
+  it('are its lag in bytes and seconds, its replication slots, and what the leader reports of it', () => {
     expect(statusOf(seen).nodes[1]).toMatchObject({ lagBytes: 4096, lagSeconds: 1.3, slots, syncState: 'quorum' });
     expect(statusOf(seen).nodes[0]).toMatchObject({ lagBytes: null, lagSeconds: null, syncState: null });
     expect(statusOf(well).nodes[1]).toMatchObject({ lagBytes: 0, lagSeconds: 0, slots: [] });
   });
 
-  it('are sampled with the time of a commit, the standbys that it waits for included', () => {
+  it('are sampled with the time of a commit, which includes the standbys that it waits for', () => {
     const sampler = new Sampler();
     const at = (now: typeof seen, atMs: number) => {
       return new Situation(decide(state, now, NOW_MS, POLICY).state, now, atMs, POLICY);
@@ -87,7 +87,7 @@ describe('figures of a node', () => {
     expect(sample().writeMs).toBeNull();
     sampler.note(at(seen, NOW_MS));
     expect(sample()).toEqual({ at: '1970-01-01T00:00:00.000Z', writeMs: 2, lagBytes: { a: 4096 } });
-    // Between two changes PostgreSQL tells no lag: the last one counts for a while.
+    // PostgreSQL shows no lag while nothing changes. The last value stays valid for a while.
     const quiet = observation([leaderView(state, { lead: { ...lead, standbys: [] } }), behind]);
     sampler.note(at(quiet, NOW_MS + 1_000));
     expect(sample(quiet, NOW_MS + 1_000).writeMs).toBe(2);
@@ -98,7 +98,7 @@ describe('figures of a node', () => {
 });
 
 describe('wait-serving', () => {
-  it('is content when the leader is open and every node has done its order', () => {
+  it('ends when the leader is open and every node has carried out its order', () => {
     expect(missing(statusOf(well))).toBeNull();
   });
 
@@ -116,7 +116,7 @@ describe('settings that need a restart', () => {
   const seenWith = (part: ReturnType<typeof settingsOf> | { settings: null }) =>
     statusOf({ ...well, nodes: { ...well.nodes, a: replicaView(state, 'a', part) } });
 
-  it('are waited for on every node, and nobody waits for a keeper that tells nothing of them', () => {
+  it('keep wait-serving waiting for every node, except for one whose keeper does not report settings', () => {
     expect(missing(seenWith(settingsOf('none')))).toBeNull();
     expect(missing(seenWith(settingsOf('needed')))).toContain('a still has to restart for max_connections');
     expect(missing(seenWith({ settings: null }))).toContain('a reads its settings');
@@ -133,7 +133,7 @@ describe('settings that need a restart', () => {
 const TOKEN = { authorization: 'Bearer secret' };
 const FAILOVER = { at: '2026-11-24T22:00:00Z', from: 'p', node: 'a', term: 2, cause: 'LEADER_DEAD', steps: [] };
 
-/** An app around a cluster that is well; `part` changes what a test is about. */
+/** The HTTP side of a healthy cluster; `part` replaces what a test is about. */
 const PAGE = {
   'index.html': '<title>PostgreSQL failover</title>',
   'page.css': 'a{}',
@@ -192,7 +192,7 @@ describe('the HTTP side', () => {
     expect((await app.request('/api/v1/cluster', { method: 'POST' })).status).toBe(404);
   });
 
-  it('answers as api.ts says', async () => {
+  it('answers by the schemas of api.ts', async () => {
     const { app, feed } = served();
     feed.log({ at: 'now', level: 'INFO', subject: 'p', code: 'X', message: 'one "quoted"\nline' });
     feed.sample({ at: 'now', writeMs: 1.5, lagBytes: { a: 0 } });
@@ -203,7 +203,7 @@ describe('the HTTP side', () => {
     expect(History.parse(await json('history'))).toMatchObject({ everyMs: 1_000, samples: [{ writeMs: 1.5 }] });
   });
 
-  it('is unhealthy when the loop stands still, says so while it starts, and is ready only when writes go through', async () => {
+  it('is healthy only while the loop turns, and ready only when writes go through; else it says why', async () => {
     const dead = served({ healthy: () => false });
     expect((await dead.app.request('/health')).status).toBe(503);
     expect((await dead.app.request('/ready')).status).toBe(503);
@@ -214,7 +214,7 @@ describe('the HTTP side', () => {
     expect([ready.status, await ready.text()]).toEqual([503, 'writes wait for p\n']);
   });
 
-  it('answers to its own names and to addresses, and to no foreign name (DNS rebinding)', async () => {
+  it('answers requests to its own names and to addresses, and to no other host name (DNS rebinding)', async () => {
     const { app } = served();
     const status = async (host: string) => (await app.request(`http://${host}/api/v1/cluster`)).status;
     for (const host of ['localhost:8008', '127.0.0.1:8008', '[::1]:8008', '192.168.1.7', 'failover-monitor:8008']) {
@@ -225,7 +225,7 @@ describe('the HTTP side', () => {
     }
   });
 
-  it('describes itself', async () => {
+  it('serves its OpenAPI description', async () => {
     const document = (await (await served().app.request('/openapi.json')).json()) as {
       openapi: string;
       paths: Record<string, Record<string, { requestBody?: { content: Record<string, { schema: object }> } }>>;
@@ -246,14 +246,14 @@ describe('the HTTP side', () => {
     expect(await ids('?after=1197&limit=1')).toEqual([1200]);
     expect(await ids('')).toHaveLength(100);
     expect(await ids('?limit=100000')).toHaveLength(1_000);
-    // Ids of an earlier life of the monitor.
+    // An id from before the monitor's restart, so higher than any id now.
     expect(await ids('?after=9999&limit=2')).toEqual([1199, 1200]);
     expect((await app.request('/api/v1/events?after=-1')).status).toBe(400);
   });
 });
 
 describe('what reading costs', () => {
-  it('is one status four times a second, however many ask, and one a second in a change of leader', async () => {
+  it('is one status every 250 ms however many readers there are, and one a second during a change of leader', async () => {
     const { app, clock } = served();
     const ask = () => Promise.all(Array.from({ length: 20 }, () => app.request('/api/v1/cluster')));
     await ask();
@@ -270,7 +270,7 @@ describe('what reading costs', () => {
     expect(clock.made).toBe(3);
   });
 
-  it('is nothing while nobody listens, and after a command the next reader sees what came of it', async () => {
+  it('is nothing while there is no reader; after a command the next reader sees the new status', async () => {
     const { app, feed, clock, post } = served();
     feed.tick();
     expect(clock.made).toBe(0);
@@ -282,8 +282,8 @@ describe('what reading costs', () => {
 });
 
 describe('a flood of requests', () => {
-  it('is answered no faster than the loop can afford, and beyond a bound refused at once', async () => {
-    // Time stands still until all have asked, however slow the machine is.
+  it('is answered at a limited rate, and beyond a limit refused at once', async () => {
+    // The clock stands still until all requests are made, so the test does not depend on the machine's speed.
     const begin = performance.now();
     let standsStill = true;
     const { app } = served({ nowMs: () => (standsStill ? begin : performance.now()) });
@@ -298,11 +298,11 @@ describe('a flood of requests', () => {
     standsStill = false;
     const waited = await Promise.all(asked.slice(AT_ONCE, -extra));
     expect(new Set([...passed, ...waited].map(({ status }) => status))).toEqual(new Set([200]));
-    // What came free before that counts, but no more than passes at once.
+    // When the clock goes on, at most AT_ONCE requests pass together. The others follow at the limited rate.
     expect(performance.now() - from).toBeGreaterThan(((WAITING_MAX - AT_ONCE) * 900) / PER_SECOND);
   });
 
-  it('keeps neither the health check nor a person’s command out', async () => {
+  it('delays neither the health check nor a person’s command', async () => {
     const { app, post } = served({ nowMs: () => 0 });
     const flood = Array.from({ length: AT_ONCE + WAITING_MAX + 1 }, () => app.request('/'));
     expect((await flood.at(-1))?.status).toBe(503);
@@ -311,7 +311,7 @@ describe('a flood of requests', () => {
     expect((await post('switchover', '{}', { authorization: 'Bearer wrong' })).status).toBe(503);
   });
 
-  it('has the metrics made once a second, and again after a failure', async () => {
+  it('makes the metrics be built once a second, and again after a failure', async () => {
     const clock = { nowMs: 0, made: 0, fails: false };
     const { app } = served({
       nowMs: () => clock.nowMs,
@@ -340,7 +340,7 @@ describe('connections', () => {
     return { socket, connected: once(socket, 'connect'), closed: once(socket, 'close') };
   };
 
-  it('are so many at a time: one more is closed at once', async () => {
+  it('are limited: one more is closed at once', async () => {
     const server = await listenHttp(served().app, '127.0.0.1', 0, { connections: 2, requestMs: 600_000 });
     const kept = [open(server), open(server)];
     await Promise.all(kept.map((one) => one.connected));
@@ -349,7 +349,7 @@ describe('connections', () => {
     server.close();
   });
 
-  it('are closed when they ask nothing', async () => {
+  it('are closed when they send no request', async () => {
     const server = await listenHttp(served().app, '127.0.0.1', 0, { connections: 2, requestMs: 100 });
     await open(server).closed;
     expect((await fetch(`http://127.0.0.1:${server.port}/health`)).status).toBe(200);
@@ -368,7 +368,7 @@ describe('the stream', () => {
     };
   };
 
-  it('begins with the status and the log from where a listener left off', async () => {
+  it('begins with the status and with the log lines after the listener’s last id', async () => {
     const { app, feed, listeners } = served();
     feed.log({ at: '', level: 'INFO', subject: '', code: 'OLD', message: '' });
     feed.log({ at: '', level: 'WARN', subject: '', code: 'MISSED', message: '' });
@@ -385,13 +385,13 @@ describe('the stream', () => {
     expect(listeners.count).toBe(0);
   });
 
-  it('tells a change at once and mere positions once a second', async () => {
+  it('sends a change at once, and mere growth of positions once a second', async () => {
     const { app, feed, clock } = served();
     const events = reader(await app.request('/api/v1/stream'));
     await events.next();
     feed.tick();
     expect(await events.next()).toContain('event: cluster');
-    const told: string[] = [];
+    const received: string[] = [];
     const [node, ...rest] = clock.status?.nodes ?? [];
     const at = (nowMs: number, part: Partial<ClusterStatus>) => {
       clock.nowMs = nowMs;
@@ -401,14 +401,14 @@ describe('the stream', () => {
     };
     if (node === undefined) throw new Error('no node');
     at(300, { nodes: [{ ...node, lsn: '0/9999' }, ...rest] });
-    told.push(await events.next());
+    received.push(await events.next());
     at(600, { sentence: 'something else' });
-    told.push(await events.next(), await events.next());
-    expect(told.map((t) => /event: (\w+)/.exec(t)?.[1])).toEqual(['sample', 'cluster', 'sample']);
+    received.push(await events.next(), await events.next());
+    expect(received.map((t) => /event: (\w+)/.exec(t)?.[1])).toEqual(['sample', 'cluster', 'sample']);
     await events.end();
   });
 
-  it('has room for so many, and drops who does not read', async () => {
+  it('has a limited number of listeners, and drops a listener that does not read', async () => {
     const { app, feed, listeners } = served();
     const all = await Promise.all(Array.from({ length: LISTENERS_MAX }, () => app.request('/api/v1/stream')));
     expect((await app.request('/api/v1/stream')).status).toBe(503);
@@ -423,7 +423,7 @@ describe('the stream', () => {
     expect(listeners.count).toBe(0);
   });
 
-  it('comes over a real connection while it stands', async () => {
+  it('reaches a client over a real connection until that is closed', async () => {
     const { app, feed, listeners } = served();
     const server = await listenHttp(app, '127.0.0.1', 0);
     const end = new AbortController();
@@ -452,7 +452,7 @@ describe('commands over HTTP', () => {
     expect(asked).toEqual([]);
   });
 
-  it('are not taken from another site’s page', async () => {
+  it('are refused when a page of another site sends them', async () => {
     const { asked, post } = served();
     for (const origin of ['https://evil.example', 'null', 'http://localhost:9']) {
       expect((await post('switchover', '{}', { ...TOKEN, origin })).status).toBe(403);
@@ -461,7 +461,7 @@ describe('commands over HTTP', () => {
     expect((await post('switchover', '{}', { ...TOKEN, origin: 'http://localhost' })).status).toBe(200);
   });
 
-  it('hand on what is asked for and answer with what came of it', async () => {
+  it('pass the request to the monitor and answer with its result', async () => {
     const { asked, post } = served();
     expect((await post('switchover', '')).status).toBe(200);
     expect((await post('switchover', '{"to":"a"}')).status).toBe(200);
@@ -481,14 +481,14 @@ describe('commands over HTTP', () => {
     ]);
   });
 
-  it('do nothing with dryRun', async () => {
+  it('change nothing with dryRun', async () => {
     const { asked, post } = served();
     const answer = await post('rebuild', '{"node":"a","dryRun":true}');
     expect(Answer.parse(await answer.json()).message).toBe('rebuild would be done');
     expect(asked).toEqual([]);
   });
 
-  it('refuse a body that they do not understand, and a huge one', async () => {
+  it('refuse a body of the wrong form, and a huge one', async () => {
     const { post } = served();
     for (const body of ['no json', '[]', '{"node":"a"}', '{"to":7}', '{"to":""}']) {
       expect((await post('switchover', body)).status).toBe(400);
@@ -499,7 +499,7 @@ describe('commands over HTTP', () => {
     expect((await post('switchover', `{"to":"${'x'.repeat(5_000)}"}`)).status).toBe(413);
   });
 
-  it('promote with data loss only when that was said', async () => {
+  it('accept data loss in a promotion only when the request says so', async () => {
     const { asked, post } = served();
     expect((await post('promote', '{"acceptDataLoss":true}')).status).toBe(400);
     expect((await post('promote', '{"node":"a","acceptDataLoss":"yes"}')).status).toBe(400);

@@ -1,6 +1,6 @@
 /**
- * What a program may put into failover.log that reaches the keepers' port and has no cluster key, and the settings that a
- * keeper is sent.
+ * The keepers' port of the monitor: what a program without the cluster key can write into failover.log, and which
+ * settings a keeper gets.
  */
 import { connect } from 'node:net';
 import { createInterface } from 'node:readline';
@@ -74,7 +74,7 @@ async function hello(node: string, key: string, more: object = {}): Promise<unkn
 }
 
 describe('a keeper that is refused', () => {
-  it('is told of under the monitor’s name, with its own name quoted', async () => {
+  it('is logged under the monitor’s name, with its own name in quotes', async () => {
     await hello(NAME, 'w'.repeat(40));
     expect(lines).toMatchObject([{ subject: 'monitor', code: 'KEY_WRONG' }]);
     expect(lines[0]?.message).toBe(
@@ -82,14 +82,14 @@ describe('a keeper that is refused', () => {
     );
   });
 
-  it('writes no line of its own and steers no terminal', async () => {
+  it('cannot forge a log line or send control characters to a terminal', async () => {
     await hello(NAME, 'w'.repeat(40));
     await hello(NAME, KEY);
     expect(lines.map(({ code }) => code)).toEqual(['KEY_WRONG', 'NODE_UNKNOWN']);
     for (const { line } of lines) expect(line).not.toMatch(/[\p{Cc}\u2028]/u);
   });
 
-  it('is told of once a minute', async () => {
+  it('is logged once a minute', async () => {
     await hello(NAME, 'w'.repeat(40));
     await hello('another', 'w'.repeat(40));
     expect(lines).toHaveLength(1);

@@ -23,14 +23,14 @@ const logTo = (file: string, bytesMax = 1_000_000, lines: string[] = []) =>
   );
 
 describe('failover.log', () => {
-  it('has one readable line an event, with the offset of the local time zone', () => {
+  it('has one readable line for each event, with the offset of the local time zone', () => {
     const line = formatLine(AT, 'WARN', 'postgres-primary', 'LEADER_DEAD', 'it broke\n  and more');
     expect(line).toBe(`${localTime(AT)} WARN  postgres-primary     LEADER_DEAD      it broke | and more`);
     expect(localTime(AT)).toMatch(/^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.123[+-]\d{2}:\d{2}$/);
     expect(new Date(localTime(AT)).getTime()).toBe(AT.getTime());
   });
 
-  it('cannot be forged or made to steer a terminal by a name or a message, in either format', () => {
+  it('cannot be forged by a name or a message, which cannot send control characters to a terminal either, in both formats', () => {
     const forged = '\r\n2026-11-24T21:55:22.123+00:00 INFO  postgres-primary     OPENED           all is well';
     const steering = ['\x1b[2K', '\b', '\0', '\x7f', '\x9b2K', '\u0085', '\u2028', '\u202e', '\u{e0001}', '\ud800'];
     const hostile = `x${forged}${steering.join('')}\v\f\ty`;
@@ -43,16 +43,16 @@ describe('failover.log', () => {
     expect(JSON.parse(json)).toMatchObject({ node: hostile, message: hostile });
   });
 
-  it('keeps what is text, and takes no longer for many spaces', () => {
-    const words = 'Đồng bộ "ünïcödé" 数据库 🐘 \\password';
-    expect(oneLine(words)).toBe(words);
+  it('keeps ordinary text unchanged, and takes no longer for many spaces', () => {
+    const text = 'Đồng bộ "ünïcödé" 数据库 🐘 \\password';
+    expect(oneLine(text)).toBe(text);
     expect(oneLine(oneLine('a\x1b\nb'))).toBe(oneLine('a\x1b\nb'));
     const begin = performance.now();
     oneLine(`${' '.repeat(200_000)}x`);
     expect(performance.now() - begin).toBeLessThan(1_000);
   });
 
-  it('has one JSON object a line where the config says so', async () => {
+  it('has one JSON object in each line when the config says so', async () => {
     const file = join(folder, 'failover.log');
     const log = new FileLog(
       file,
@@ -75,7 +75,7 @@ describe('failover.log', () => {
     expect(rest).toBe('');
   });
 
-  it('rotates by copying and truncating, so that whoever follows the file goes on', async () => {
+  it('rotates by copying and truncating, so that a program which follows the file goes on', async () => {
     const file = join(folder, 'failover.log');
     const log = logTo(file, 300);
     log.write('INFO', 'a', 'STARTED', 'x'.repeat(400));
@@ -99,7 +99,7 @@ describe('failover.log', () => {
     expect(lines.filter((l) => l.includes('STOPPED'))).toHaveLength(1);
   });
 
-  it('never keeps more lines waiting than it may, and tells how many it dropped', async () => {
+  it('keeps a limited number of lines waiting, and logs how many it dropped', async () => {
     const file = join(folder, 'failover.log');
     const log = logTo(file);
     for (let i = 0; i < 5_000; i++) log.write('INFO', 'a', 'CONNECTED', `line ${i}`);

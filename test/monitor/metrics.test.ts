@@ -34,7 +34,7 @@ function metrics(standby: StatusPart = {}, clock = { nowMs: () => NOW_MS }) {
 const lines = async (all: ReturnType<typeof metrics>) => (await all.answer()).text.split('\n');
 
 describe('GET /metrics', () => {
-  it('tells role, lag, sync, routes and slots of each node, and the last decision', async () => {
+  it('shows role, lag, sync, routes and replication slots of each node, and the last decision', async () => {
     const { contentType, text } = await metrics().answer();
     expect(contentType).toContain('text/plain');
     for (const line of [
@@ -65,7 +65,7 @@ describe('GET /metrics', () => {
     }
   });
 
-  it('shows a second writable node, and counts that it was undone', async () => {
+  it('shows a second writable node, and counts that the promotion by hand was undone', async () => {
     const all = metrics({ postgres: { state: 'primary', streamingFrom: null } });
     const { seen, decision } = at(7, 40, { postgres: { state: 'primary', streamingFrom: null } });
     expect(decision.code).toBe('PROMOTED_BY_HAND');
@@ -80,26 +80,26 @@ describe('GET /metrics', () => {
     );
   });
 
-  it('counts what a keeper undid before the monitor saw it, and once what both tell of', async () => {
+  it('counts a promotion by hand that the keeper undid before the monitor saw it, and counts it once when both report it', async () => {
     let nowMs = NOW_MS;
     const all = metrics({}, { nowMs: () => nowMs });
     const { seen, decision } = at(7, 40);
-    const told = async () => (await lines(all)).find((line) => line.startsWith('pgfailover_second_writable_total'));
+    const counter = async () => (await lines(all)).find((line) => line.startsWith('pgfailover_second_writable_total'));
     all.event('OPENED', 'p');
-    expect(await told()).toBe('pgfailover_second_writable_total 0');
+    expect(await counter()).toBe('pgfailover_second_writable_total 0');
     all.event('PROMOTED_BY_HAND', 'a');
     all.cycle({ ...decision, code: 'PROMOTED_BY_HAND' }, seen);
-    expect(await told()).toBe('pgfailover_second_writable_total 1');
+    expect(await counter()).toBe('pgfailover_second_writable_total 1');
     nowMs += 1_900;
     all.event('PROMOTED_BY_HAND', 'a');
-    expect(await told()).toBe('pgfailover_second_writable_total 1');
+    expect(await counter()).toBe('pgfailover_second_writable_total 1');
     nowMs += 2_000;
     all.cycle(decision, seen);
     all.event('PROMOTED_BY_HAND', 'a');
-    expect(await told()).toBe('pgfailover_second_writable_total 2');
+    expect(await counter()).toBe('pgfailover_second_writable_total 2');
   });
 
-  it('counts what is begun again and again, by node and kind', async () => {
+  it('counts repeated promotions, restarts, copies, rewinds and switchbacks, by node and kind', async () => {
     const all = metrics();
     const codes = [
       'COPY_BEGUN',
@@ -143,7 +143,7 @@ describe('GET /metrics', () => {
     );
   });
 
-  it('measures how late the heartbeat was before it beat again, cycles, and commits', async () => {
+  it('measures gaps between heartbeats, cycles, and commits', async () => {
     const all = metrics();
     for (const [beat, age] of [
       [7, 40],

@@ -26,7 +26,7 @@ function notifier(answers: (boolean | Error)[]) {
 }
 
 describe('notifyWebhook', () => {
-  it('is told of each change of leader, as JSON, with a deadline', async () => {
+  it('gets each change of leader as JSON; a call has a time limit', async () => {
     const { notify, posted, log } = notifier([]);
     notify.failover(failover(2));
     await notify.idle();
@@ -34,7 +34,7 @@ describe('notifyWebhook', () => {
     expect(log).toEqual([]);
   });
 
-  it('is tried again with growing rests, and its address is never shown', async () => {
+  it('is called again after growing waits, and its address is never shown', async () => {
     const { notify, posted, log, rests } = notifier([false, new Error(`cannot reach ${URL_WITH_SECRET}`), true]);
     notify.failover(failover(2));
     await notify.idle();
@@ -45,7 +45,7 @@ describe('notifyWebhook', () => {
     ]);
   });
 
-  it('is given up after a bounded number of attempts, and the next one goes on', async () => {
+  it('loses a notification after a limited number of attempts, and still gets the next one', async () => {
     const { notify, posted, log, rests } = notifier(Array.from({ length: 15 }, () => new Error('secret')));
     notify.failover(failover(2));
     notify.failover(failover(3));
@@ -56,7 +56,7 @@ describe('notifyWebhook', () => {
     expect(log.join()).not.toContain('secret');
   });
 
-  it('keeps no more waiting than it may', async () => {
+  it('has a limited number of waiting notifications', async () => {
     const { notify, posted, log } = notifier([]);
     for (let term = 1; term <= 40; term++) notify.failover(failover(term));
     await notify.idle();

@@ -1,4 +1,4 @@
-/** The quick connect by which a death is confirmed, against real sockets. */
+/** The quick connect that confirms a node's death, with real sockets. */
 import { createServer, type Server, type Socket } from 'node:net';
 import { afterEach, describe, expect, it } from 'vitest';
 import { AnswerTimes, PROBE_LIMIT_MS, probePostgres } from '../../failover/monitor/nodes/probe';
@@ -6,7 +6,7 @@ import { AnswerTimes, PROBE_LIMIT_MS, probePostgres } from '../../failover/monit
 const long = () => 5_000;
 const servers: { server: Server; sockets: Socket[] }[] = [];
 
-/** Listens; each connection is handed over with its number, from 1. */
+/** Listens on a free port, which it returns. `accept` gets each connection with its number, from 1. */
 async function listen(accept: (socket: Socket, n: number) => void): Promise<number> {
   const sockets: Socket[] = [];
   const server = createServer((socket) => {
@@ -37,20 +37,20 @@ describe('the quick connect', () => {
     expect(await probePostgres('127.0.0.1', long, await listen(answer))).toBe('alive');
   });
 
-  it('is refused where nobody listens', async () => {
+  it('is refused where no process listens', async () => {
     const port = await listen(answer);
     for (const open of servers.splice(0)) await close(open);
     expect(await probePostgres('127.0.0.1', long, port)).toBe('refused');
   });
 
-  it('takes a connection that is dropped without an answer for no postmaster', async () => {
+  it('does not take a connection that is closed without an answer for a postmaster', async () => {
     const port = await listen((socket) => socket.end());
     expect(await probePostgres('127.0.0.1', long, port)).toBe('broken');
     const rude = await listen((socket) => socket.resetAndDestroy());
     expect(await probePostgres('127.0.0.1', long, rude)).toBe('broken');
   });
 
-  it('hears nothing within its limit from who accepts and says nothing', async () => {
+  it('gets no answer within its limit from a server that accepts and sends nothing', async () => {
     const port = await listen(() => undefined);
     expect(await probePostgres('127.0.0.1', undefined, port)).toBe('silent');
     expect(servers[0]?.sockets.length).toBe(1);
@@ -70,11 +70,11 @@ describe('how long an answer is awaited', () => {
     return times;
   };
 
-  it('is not known before one came', () => {
+  it('is unknown before the first answer', () => {
     expect(new AnswerTimes().limitMs([])).toBeNull();
   });
 
-  it('is three times what the slowest of the newest took, and not less than on a quick network', () => {
+  it('is three times the slowest of the newest answers, and never below the limit of a quick network', () => {
     const times = answers(1);
     expect(times.limitMs([])).toBe(PROBE_LIMIT_MS);
     times.note(400);
@@ -84,7 +84,7 @@ describe('how long an answer is awaited', () => {
     expect(times.limitMs([])).toBe(PROBE_LIMIT_MS);
   });
 
-  it('is not known after a stall, until enough answers of others tell of the network', () => {
+  it('is unknown after a stall until there are enough answers of other nodes', () => {
     const times = answers(1);
     times.age();
     expect(times.limitMs([])).toBeNull();
@@ -95,7 +95,7 @@ describe('how long an answer is awaited', () => {
     expect(times.limitMs([answers(1, 1, 500, 1, 1)])).toBe(PROBE_LIMIT_MS);
   });
 
-  it('does not get shorter by a stall: a node that is far away stays there', () => {
+  it('does not get shorter by a stall: a node with a slow network keeps it', () => {
     const far = answers(200);
     far.age();
     expect(far.limitMs([answers(1, 1, 1, 1, 1)])).toBe(600);

@@ -17,32 +17,35 @@ const before = {
   },
 };
 
-describe('a status that only says that time goes on', () => {
+describe('a status that shows nothing but growth', () => {
   it.each([
-    ['the same one', {}],
+    ['nothing at all', {}],
     ['position and heartbeat', { n: 8, postgres: { ...before.postgres, lsn: '0/40', heartbeatSeen: 5 } }],
     [
       'what the leader measures',
       { lead: { ...before.lead, flushLsn: '0/40', heartbeat: 5, heartbeatAgeMs: 90, commitMs: 2 } },
     ],
-    ['a standby goes on', { lead: { ...before.lead, standbys: [{ ...standby, flushLsn: '0/40' }] } }],
-    ['slots that were looked at anew', { slots: [{ name: 'replica_1', active: true }] }],
+    ['the position of a standby', { lead: { ...before.lead, standbys: [{ ...standby, flushLsn: '0/40' }] } }],
+    ['a new look at the replication slots', { slots: [{ name: 'replica_1', active: true }] }],
   ])('%s', (_, change) => {
     expect(onlyAdvances(before, { ...before, ...change })).toBe(true);
   });
 
   it.each([
     ['PostgreSQL stopped', { postgres: { ...before.postgres, state: 'stopped' } }],
-    ['a position came or went', { postgres: { ...before.postgres, lsn: null } }],
-    ['an order is done or not', { done: false }],
+    ['a position became known or unknown', { postgres: { ...before.postgres, lsn: null } }],
+    ['the order is no longer carried out', { done: false }],
     ['something failed', { failure: { code: 'STEP_FAILED', message: 'no' } }],
-    ['it leads no more', { lead: null }],
-    ['another setting is in force', { lead: { ...before.lead, syncInForce: { k: 1, members: ['replica-2'] } } }],
-    ['a standby came', { lead: { ...before.lead, standbys: [standby, { ...standby, name: 'replica-2' }] } }],
-    ['a standby went', { lead: { ...before.lead, standbys: [] } }],
-    ['a standby does not stream any more', { lead: { ...before.lead, standbys: [{ ...standby, state: 'catchup' }] } }],
-    ['something new is told', { rewinding: true }],
-  ])('not when %s', (_, change) => {
+    ['it no longer leads', { lead: null }],
+    [
+      'another sync configuration is in force',
+      { lead: { ...before.lead, syncInForce: { k: 1, members: ['replica-2'] } } },
+    ],
+    ['a standby appeared', { lead: { ...before.lead, standbys: [standby, { ...standby, name: 'replica-2' }] } }],
+    ['a standby disappeared', { lead: { ...before.lead, standbys: [] } }],
+    ['a standby no longer streams', { lead: { ...before.lead, standbys: [{ ...standby, state: 'catchup' }] } }],
+    ['a flag is set', { rewinding: true }],
+  ])('is not one in which %s', (_, change) => {
     expect(onlyAdvances(before, { ...before, ...change })).toBe(false);
     expect(onlyAdvances({ ...before, ...change }, before)).toBe(false);
   });

@@ -8,7 +8,7 @@ function requestsWith(newId: () => string): Requests {
 }
 
 describe('requests of people', () => {
-  it('lets a promotion take the place of a request that cannot end', async () => {
+  it('ends a request that cannot end by itself when a promotion is asked for', async () => {
     const requests = requestsWith(() => 'one');
     const first = requests.ask({ kind: 'switchover', to: 'a' });
     const refused = await requests.ask({ kind: 'rebuild', node: 'a' });
@@ -17,7 +17,7 @@ describe('requests of people', () => {
     expect(await first).toMatchObject({ done: false, message: 'a later request took its place: promote b' });
   });
 
-  it('does not hand a request that was begun to the core again when a state without it is adopted', async () => {
+  it('does not pass a request to the core a second time when an adopted state does not contain it', async () => {
     const requests = requestsWith(() => 'one');
     const state = serving(['b']);
     const seen = observation([leaderView(state), replicaView(state, 'b')]);
@@ -28,7 +28,7 @@ describe('requests of people', () => {
     expect(requests.before(state, seen, NOW_MS)).toBeNull();
   });
 
-  it('gives each request an id of its own, also beside the request of an earlier monitor in an adopted state', () => {
+  it('gives each request a new id, also when the adopted state has a request of an earlier monitor', () => {
     let count = 0;
     const requests = requestsWith(() => `id ${++count}`);
     const former = {

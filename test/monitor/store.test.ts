@@ -15,7 +15,7 @@ beforeEach(async () => {
 });
 afterEach(() => rm(folder, { recursive: true, force: true }));
 
-/** Opens, uses and closes a store, as one life of the monitor. */
+/** Opens, uses and closes a store, as one run of the monitor does. */
 async function life<T>(work: (store: FileStore) => Promise<T>): Promise<T> {
   const store = await FileStore.open(folder);
   try {
@@ -48,7 +48,7 @@ describe('a slot', () => {
   });
 });
 
-/** A slot as every release has written it, byte by byte: magic, number, length, SHA-256 of those and the text, text. */
+/** The bytes of a slot, as every release has written it: magic, number, length, SHA-256 of all but itself, text. */
 function slotOf010(n: number, text: string): Buffer {
   const slot = Buffer.alloc(SLOT_BYTES);
   slot.write('PGFSTORE', 0);
@@ -60,19 +60,19 @@ function slotOf010(n: number, text: string): Buffer {
 }
 
 describe('a store of an existing installation', () => {
-  it('is read: the newer of its slots, without a home, and the next change goes into the other one', async () => {
+  it('is read from the newer of its slots and not taken for a copy; the next change is written into the other slot', async () => {
     const [older, newer] = ['older', 'newer'].map((state, i) => JSON.stringify({ incarnation: 4 + i, state }));
     await writeFile(join(folder, 'store'), Buffer.concat([slotOf010(8, older ?? ''), slotOf010(9, newer ?? '')]));
     await life(async (store) => {
       expect(store).toMatchObject({ loaded: 'newer', incarnation: 6, moved: false });
       const bytes = await readFile(join(folder, 'store'));
       expect(bytes.subarray(SLOT_BYTES)).toEqual(slotOf010(9, newer ?? ''));
-      // What it writes is what a release before would read.
+      // An earlier release can read what it writes.
       expect(bytes.subarray(0, 64)).toEqual(slotOf010(10, decode(bytes)?.text ?? '').subarray(0, 64));
     });
   });
 
-  it('counts as empty when none of it can be read, as it always did: the keepers remember (S10)', async () => {
+  it('counts as empty when neither slot can be read, as in every release: the keepers have copies (S10)', async () => {
     await writeFile(join(folder, 'store'), Buffer.alloc(2 * SLOT_BYTES, 0x5a));
     await life(async (store) => {
       expect(store).toMatchObject({ loaded: null, incarnation: 1, moved: false });
@@ -81,7 +81,7 @@ describe('a store of an existing installation', () => {
     await life(async (store) => expect(store).toMatchObject({ loaded: 'one', incarnation: 2 }));
   });
 
-  it('is made whole when its first preallocation was cut off', async () => {
+  it('gets its full size when an earlier start was killed before the file had it', async () => {
     await writeFile(join(folder, 'store'), Buffer.alloc(1_000));
     await life((store) => store.save('one'));
     expect((await stat(join(folder, 'store'))).size).toBe(2 * SLOT_BYTES);
@@ -105,7 +105,7 @@ describe('the store', () => {
     await life(async (store) => expect(store.incarnation).toBe(42));
   });
 
-  it('falls back to the state before when a write was torn at any place', async () => {
+  it('falls back to the state before when a write was cut off at any byte', async () => {
     await life(async (store) => {
       await store.save('before');
       await store.save('after');
@@ -117,14 +117,14 @@ describe('the store', () => {
     const length = encode({ n: 1, text: '{"incarnation":1,"state":"after"}' }).length;
     for (let cut = 0; cut < length; cut += 7) {
       await file.write(whole, 0, whole.length, 0);
-      // The disk got the first `cut` bytes of the new record; behind them lies what an older record left.
+      // The disk has the first `cut` bytes of the new record. The bytes after them are from an older record.
       await file.write(Buffer.alloc(length - cut, 0x5a), 0, length - cut, newest * SLOT_BYTES + cut);
       await life(async (store) => expect(store.loaded).toBe('before'));
     }
     await file.close();
   });
 
-  it('belongs to one monitor at a time, and is free again when that one is gone', async () => {
+  it('can be opened by one monitor at a time, and again when that monitor has ended', async () => {
     await life(async () => {
       await expect(FileStore.open(folder)).rejects.toThrow(/another monitor holds the store/);
     });

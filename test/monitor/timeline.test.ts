@@ -12,7 +12,7 @@ function rig() {
   };
   const finished: Failover[] = [];
   const timeline = new Timeline(clock, log, (failover) => finished.push(failover));
-  /** One cycle: what was decided is stored, and the slot leads to `open`. */
+  /** One cycle that changes the state from `before` to `after`; then the slot leads to `open`. */
   const cycle = (before: ClusterState, after: ClusterState, open: string | null) => {
     const decision: Decision = { state: after, actions: [], rule: 'x', code: 'STEADY', level: 'INFO', reason: '' };
     const seen = observation([leaderView(after), replicaView(after, 'a')]);
@@ -29,7 +29,7 @@ const promoting: ClusterState = { ...steady, activity: { kind: 'promote', cause:
 const handing: ClusterState = { ...steady, activity: { kind: 'handover', candidate: 'a' } };
 
 describe('the times of a change of leader', () => {
-  it('are told once when the slot is open again', () => {
+  it('are reported once, when the slot is open again', () => {
     const { finished, lines, cycle } = rig();
     cycle(steady, promoting, null);
     cycle(promoting, steady, null);
@@ -39,7 +39,7 @@ describe('the times of a change of leader', () => {
     expect(finished).toHaveLength(1);
   });
 
-  it('are not told of a change that began before the monitor, and not of its end at the next one', () => {
+  it('are not reported for a change that began before the monitor’s start, also not when the next change begins', () => {
     const { finished, lines, cycle } = rig();
     cycle(promoting, steady, null);
     cycle(steady, steady, 'p');

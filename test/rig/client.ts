@@ -1,4 +1,4 @@
-/** SQL clients without any retry: connections, what an error means, and a program's loops until SIGTERM. */
+/** SQL clients that never retry: connections, the meaning of an error, and loops that run until SIGTERM. */
 import { Client } from 'pg';
 import { messageOf } from '../../failover/contract/errors';
 import type { Stack } from './stack';
@@ -6,17 +6,17 @@ import type { Stack } from './stack';
 /** Longer than HAProxy holds a connection (`holdTimeout`, 30 s). */
 const CONNECT_LIMIT_MS = 40_000;
 const QUERY_LIMIT_MS = 40_000;
-/** How long a program may take to end what is under way when it is told to stop. */
+/** Time in which a program may finish its running statements after SIGTERM, ms. */
 const END_LIMIT_MS = 10_000;
 
-/** Words of the warning with which a commit returns that was not replicated (S7). */
+/** Part of the warning that PostgreSQL sends when a commit returns without being replicated (S7). */
 const NOT_REPLICATED = /synchronous replication/;
 
 export type Credentials = Pick<Stack, 'host' | 'user' | 'password' | 'database'>;
 
 export interface Connection {
   client: Client;
-  /** True once after a commit that came back with the warning of S7. */
+  /** True if a commit returned with the warning of S7 since the last call. */
   takeWarning: () => boolean;
 }
 
@@ -24,7 +24,7 @@ export interface Connection {
 export async function connect({ host, user, password, database }: Credentials, port: number): Promise<Connection> {
   const limits = { connectionTimeoutMillis: CONNECT_LIMIT_MS, query_timeout: QUERY_LIMIT_MS };
   const client = new Client({ host, port, user, password, database, ...limits });
-  // A connection that breaks while idle is told by the next query.
+  // When an idle connection breaks, the next query fails; the event itself needs no answer.
   client.on('error', () => undefined);
   let warned = false;
   client.on('notice', (notice) => {
@@ -44,7 +44,7 @@ export async function connect({ host, user, password, database }: Credentials, p
   return { client, takeWarning };
 }
 
-/** Ends a connection without a word: `end()` can wait for a server that hangs. */
+/** Closes the socket at once: `end()` would wait for an answer, and a server that hangs gives none. */
 export function drop(client: Client): void {
   client.connection.stream.destroy();
 }
@@ -69,8 +69,8 @@ export async function columnOf(stack: Stack, sql: string, values: unknown[] = []
 }
 
 /**
- * `failed`: PostgreSQL refused the statement before it was committed (severity ERROR). Anything else that happens after it
- * was sent, a FATAL at the end of the session too, leaves it `unknown`.
+ * Outcome of a statement that ended with an error. `failed`: PostgreSQL refused it before the commit (severity ERROR).
+ * `unknown`: everything else, also a FATAL that ends the session, because the commit may have succeeded before.
  */
 export function outcomeOf(error: unknown): 'failed' | 'unknown' {
   const severity = typeof error === 'object' && error !== null && 'severity' in error ? error.severity : null;
@@ -83,13 +83,16 @@ export function lineOf(error: unknown): string {
   return `${messageOf(error).replaceAll('\n', ' ').slice(0, 200)}${code}`;
 }
 
-/** One line of JSON on stdout. */
+/** Prints an event as one line of JSON on stdout. */
 export function emit(event: object): void {
   process.stdout.write(`${JSON.stringify(event)}\n`);
 }
 
-/** Runs loops until SIGTERM. What is under way is finished; what does not finish is told by `unfinished`. */
-export function runUntilTold(loops: (running: () => boolean) => Promise<void>[], unfinished = () => {}): void {
+/**
+ * Runs loops until SIGTERM, then ends the process when they have finished. After {@link END_LIMIT_MS} it ends in any
+ * case; `unfinished` can report before.
+ */
+export function runUntilSigterm(loops: (running: () => boolean) => Promise<void>[], unfinished = () => {}): void {
   let running = true;
   process.once('SIGTERM', () => {
     running = false;

@@ -2,12 +2,12 @@
 import { removeImage } from '../../scripts/lib/docker';
 import { runOk } from '../../scripts/lib/exec';
 
-/** A limit, not an expectation: the machine may be very busy, ms. */
+/** Limit for one command on a very busy machine, ms. */
 const DOCKER_LIMIT_MS = 120_000;
-/** `docker stop` and `docker restart`: PostgreSQL may take its time to shut down, ms. */
+/** Limit for `docker stop` and `docker restart`, which wait for PostgreSQL's shutdown, ms. */
 const STOP_LIMIT_MS = 2 * DOCKER_LIMIT_MS;
 
-/** Runs `docker …` and returns its output, trimmed. @throws CommandError with Docker's own words. */
+/** Runs `docker …` and returns its output, trimmed. @throws CommandError with Docker's message. */
 export function docker(...args: readonly string[]): Promise<string> {
   return dockerWithin(['stop', 'restart'].includes(args[0] ?? '') ? STOP_LIMIT_MS : DOCKER_LIMIT_MS, ...args);
 }
@@ -22,7 +22,10 @@ export function sqlInside(node: string, sql: string, database = 'postgres'): Pro
   return docker('exec', node, 'psql', '-U', 'postgres', '-d', database, '-AtqX', '-F', ' ', '-c', sql);
 }
 
-/** The base image is for all tests, and `destroy --volumes` removes it where set-up made it: it comes back in the end. */
+/**
+ * The base image, which all tests need. `destroy --volumes` removes it if set-up made it. So a test calls `keepBase`,
+ * which gives it a second name, and at its end `giveBaseBack`.
+ */
 const BASE = 'debian:trixie-slim';
 const KEPT_BASE = 'e2e-kept-base:latest';
 

@@ -1,4 +1,4 @@
-/** What happens on a stack: the monitor's log, and what the engine does with the containers. */
+/** Events of a stack: lines of the monitor's log, and what Docker's engine does with the containers. */
 import { closeSync, existsSync, fstatSync, openSync, readSync, statSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Program } from './program';
@@ -6,7 +6,7 @@ import { waitFor } from './wait';
 
 const LOG_POLL_MS = 2;
 
-/** The monitor's log from a moment on. */
+/** The monitor's log since a moment. */
 export class MonitorLog {
   private from = 0;
 
@@ -14,18 +14,18 @@ export class MonitorLog {
     this.begin();
   }
 
-  /** What was logged before this moment is left out from now on. */
+  /** Makes now that moment: earlier lines are left out. */
   begin(): void {
     this.from = existsSync(this.path) ? statSync(this.path).size : 0;
   }
 
-  /** What was logged since then. */
+  /** The log since that moment. */
   text(): string {
     if (!existsSync(this.path)) return '';
     const file = openSync(this.path, 'r');
     try {
       const { size } = fstatSync(file);
-      // A rotated log begins anew.
+      // A file that became smaller was rotated, so it is read from its beginning.
       const from = size < this.from ? 0 : this.from;
       const buffer = Buffer.alloc(size - from);
       readSync(file, buffer, 0, buffer.length, from);
@@ -35,7 +35,7 @@ export class MonitorLog {
     }
   }
 
-  /** Waits for a line that was not there when this was called. */
+  /** Waits for a line that is logged after this call. */
   async line(pattern: RegExp, limitMs: number): Promise<string> {
     const before = this.text().length;
     const newOnes = () => this.text().slice(before).split('\n');
@@ -49,16 +49,16 @@ export interface DockerEvent {
   what: string;
 }
 
-/** The engine's word for it comes this much later at most, ms. */
+/** `docker events` prints an event at most this long after it happened, ms. */
 const LATE_MS = 500;
 const KINDS = ['kill', 'die', 'create', 'start', 'destroy'];
 
-/** What the engine does, as it happens: the engine itself remembers only its last 256 events. */
+/** Collects the engine's events while they happen: the engine keeps only the last 256. */
 export class DockerEvents {
   readonly all: DockerEvent[] = [];
   private readonly program: Program;
 
-  /** Of all containers with this label, `key=value`. */
+  /** @param label `key=value`; only events of containers with this label are collected */
   constructor(label: string) {
     const filters = [`label=${label}`, 'type=container', ...KINDS.map((kind) => `event=${kind}`)];
     const format = '{{.TimeNano}} {{index .Actor.Attributes "name"}} {{.Action}}';

@@ -1,4 +1,4 @@
-/** Programs in Go that tests use, built into the user's cache folder. */
+/** Builds programs in Go that tests use, into the user's cache folder. */
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { runOk } from '../../scripts/lib/exec';

@@ -1,6 +1,6 @@
 import { parseSession, type Session } from '../../failover/monitor/router/haproxy-socket';
 
-/** The sessions on the PostgreSQL ports in a whole answer to `show sess`, also those that have ended. */
+/** All sessions on the PostgreSQL ports in an answer to `show sess`, also those that have ended. */
 export function sessionsIn(answer: string): Session[] {
   return answer
     .split('\n')

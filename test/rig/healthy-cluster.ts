@@ -3,7 +3,7 @@ import { ClusterStatus } from '../../failover/contract/api';
 const PRIMARY = 'postgres-primary';
 const REPLICA = 'postgres-replica-1';
 
-/** The monitor's view of a cluster of two nodes in which all is well. */
+/** The monitor's status of a healthy cluster of two nodes. */
 export function healthyCluster(): ClusterStatus {
   const both = { timeline: 3, lsn: '0/5000060', connected: true, done: true, failure: null, slots: [] };
   const since = '2026-11-24T20:00:00.000Z';

@@ -1,12 +1,13 @@
 /**
- * Many HTTP clients as a process of their own: an open loop of registrations, logins and looks at oneself, in turn, at a
- * steady rate. Nothing is ever sent a second time. A request's latency counts from the moment at which it was due, so a
- * stall shows in every request that was due in it, whether or not it could be sent.
+ * Many HTTP clients as a process of their own. They send registrations, logins and `GET /users/me` in turn, at a steady
+ * rate, and send no request a second time. A request's latency counts from the moment at which it was due. So an outage
+ * shows in every request that was due during the outage, also when the client could not send it in time.
  *
  *     tsx test/rig/http-clients.ts <base URL> <requests a second> <seconds> <run>
  *
- * Names are `<run>_User<number>`. Prints `begin <ms since the epoch>` when the clients' own users are there and the load
- * begins, then one JSON line (`Answer`) for each request. Ends when all are answered; SIGTERM ends the load before its time.
+ * Names are `<run>_User<number>`. Prints `begin <ms since the epoch>` when the first users are registered and the load
+ * begins, then one JSON line (`Answer`) for each request. Ends when all requests are answered; after SIGTERM it sends
+ * no further request.
  */
 
 import { randomUUID } from 'node:crypto';
@@ -15,11 +16,11 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { messageOf } from '../../failover/contract/errors';
 import { epochMs } from './wait';
 
-/** Every second one keeps its connections, the others make one for each request. */
+/** Number of clients. Every second one keeps its connection; the others make a new one for each request. */
 const CLIENTS = 50;
-/** Users that are there before the load, for the first logins. */
+/** Users that are registered before the load, for the first logins. */
 const USERS = 12;
-/** Longer than the backend's own limit (10 s) and HAProxy's (`holdTimeout`): what takes longer has failed. */
+/** Longer than the backend's limit (10 s) and HAProxy's (`holdTimeout`). A request that takes longer has failed. */
 const ANSWER_LIMIT_MS = 60_000;
 const PASSWORD = 'correct horse battery';
 const KINDS = ['register', 'login', 'me'] as const;
@@ -28,13 +29,13 @@ type Kind = (typeof KINDS)[number];
 /** One request and how it ended. `problem` is null when the answer was the right one. */
 export interface Answer {
   kind: Kind;
-  /** When it was due, ms since the epoch. */
+  /** When the request was due, ms since the epoch. */
   dueMs: number;
   latencyMs: number;
-  /** Status; 0 when there was no answer. */
+  /** HTTP status; 0 when there was no answer. */
   status: number;
   problem: string | null;
-  /** The registered user, of an acknowledged registration. */
+  /** The new user, if the request is a registration that was acknowledged. */
   user?: { id: number; username: string; email: string };
 }
 
@@ -54,37 +55,37 @@ let base = '';
 let run = '';
 
 function send(client: number, method: string, path: string, body: object | null, token?: string): Promise<Reply> {
-  const text = body === null ? '' : JSON.stringify(body);
+  const json = body === null ? '' : JSON.stringify(body);
   const headers = {
-    ...(body === null ? {} : { 'content-type': 'application/json', 'content-length': Buffer.byteLength(text) }),
+    ...(body === null ? {} : { 'content-type': 'application/json', 'content-length': Buffer.byteLength(json) }),
     ...(token === undefined ? {} : { authorization: `Bearer ${token}` }),
   };
   return new Promise((resolve, reject) => {
     const sentMs = performance.now();
     const signal = AbortSignal.timeout(ANSWER_LIMIT_MS);
     const sent = request(`${base}${path}`, { method, headers, agent: agents[client % CLIENTS], signal }, (response) => {
-      let words = '';
+      let text = '';
       response.setEncoding('utf8');
       response.on('data', (part: string) => {
-        words += part;
+        text += part;
       });
       response.on('error', reject);
-      response.on('end', () => resolve({ status: response.statusCode ?? 0, body: parsed(words) }));
+      response.on('end', () => resolve({ status: response.statusCode ?? 0, body: parsed(text) }));
     });
     sent.on('error', (error) => {
       const age = Math.round(performance.now() - sentMs);
       reject(new Error(`${error.message} after ${age} ms on a ${sent.reusedSocket ? 'kept' : 'new'} connection`));
     });
-    sent.end(text);
+    sent.end(json);
   });
 }
 
-function parsed(words: string): Record<string, unknown> {
+function parsed(text: string): Record<string, unknown> {
   try {
-    const value: unknown = JSON.parse(words);
+    const value: unknown = JSON.parse(text);
     return typeof value === 'object' && value !== null ? { ...value } : {};
   } catch {
-    return { unreadable: words.slice(0, 200) };
+    return { unreadable: text.slice(0, 200) };
   }
 }
 
@@ -92,7 +93,7 @@ type Outcome = Pick<Answer, 'status' | 'problem' | 'user'>;
 
 const wrong = ({ status, body }: Reply): Outcome => ({ status, problem: `${status} ${JSON.stringify(body)}` });
 
-/** Mixed case: the table holds names in lower case. */
+/** Registers a user. The name and address have mixed case, because the table keeps them in lower case. */
 async function register(client: number, index: string): Promise<Outcome> {
   const username = `${run}_${index}`;
   const email = `${username}@Example.com`;
@@ -118,13 +119,13 @@ async function me(client: number, user: User): Promise<Outcome> {
 
 function pick(among: readonly User[]): User {
   const user = among[Math.floor(Math.random() * among.length)];
-  if (user === undefined) throw new Error('nobody is there');
+  if (user === undefined) throw new Error('there is no user to log in with');
   return user;
 }
 
 async function ask(kind: Kind, client: number, index: number): Promise<Outcome> {
   if (kind === 'register') return register(client, `User${index}`);
-  // Someone who just registered: the login reads what the registration wrote.
+  // A user who just registered, so the login reads what the registration wrote.
   if (kind === 'login') return logIn(client, pick(users.slice(-USERS)));
   return me(client, pick(users.filter((user) => user.token !== null)));
 }
@@ -137,7 +138,7 @@ async function timed(kind: Kind, client: number, index: number, dueMs: number): 
   process.stdout.write(`${JSON.stringify(answer)}\n`);
 }
 
-/** @throws Error when one of the clients' own users is refused. */
+/** Registers the first users and logs them in. @throws Error when one of them is refused. */
 async function prepare(): Promise<void> {
   for (let i = 0; i < USERS; i++) {
     const { problem } = await register(i, `Own${i}`);

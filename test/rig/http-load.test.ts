@@ -9,26 +9,26 @@ const registered = (id: number, name: string): Answer => {
 };
 const refused = (status: number): Answer => ({ ...registration, latencyMs: 5, status, problem: `${status}` });
 
-describe('what HTTP clients were answered, compared with the table', () => {
-  it('is right when every acknowledged registration is there as it was acknowledged', () => {
+describe('the comparison of HTTP answers with the table', () => {
+  it('finds nothing when every acknowledged registration is in the table', () => {
     const verdict = judge([registered(1, 'r_user0'), registered(2, 'r_user3')], [row(1, 'r_user0'), row(2, 'r_user3')]);
     const wrong = { failed: [], lost: [], duplicated: [], unacknowledged: [] };
     expect(verdict).toEqual({ requests: 2, acknowledged: 2, ...wrong });
   });
 
-  it('shows a lost registration, also when its name was taken again under another id', () => {
+  it('finds a lost registration, also when its name is in the table with another id', () => {
     const answers = [registered(1, 'r_user0'), registered(2, 'r_user3')];
     expect(judge(answers, [row(7, 'r_user0')]).lost).toEqual(['r_user0', 'r_user3']);
   });
 
-  it('shows what was done twice: a second row, an id given twice, a 409 to a request that was sent once', () => {
+  it('finds what was done twice: a second row, an id given twice, a 409 to a request that was sent once', () => {
     const rows = [row(1, 'r_user0'), { ...row(2, 'r_user0b'), email: 'r_user0@example.com' }];
     const answers = [registered(1, 'r_user0'), registered(1, 'r_user3'), refused(409)];
     const expected = ['r_user0@example.com is there 2 times', 'id 1 was given to 2 users', '409'];
     expect(judge(answers, rows).duplicated).toEqual(expected);
   });
 
-  it('shows failures with their answer, and rows that nobody was told of', () => {
+  it('finds failures with their answers, and rows whose registration was not acknowledged', () => {
     const verdict = judge([refused(503)], [row(1, 'r_user0')]);
     expect(verdict).toMatchObject({ failed: ['register: 503'], unacknowledged: ['r_user0'] });
   });

@@ -1,15 +1,15 @@
-/** Starts the HTTP clients (http-clients.ts), reads what they were answered, and compares it with the table. */
+/** Starts the HTTP clients (http-clients.ts), collects the answers that they got, and compares these with the table. */
 import { randomUUID } from 'node:crypto';
 import { rowsOf } from './client';
 import type { Answer } from './http-clients';
 import { Program, script } from './program';
 import type { Stack } from './stack';
 
-/** The clients' first line, before the moment at which the load began. */
+/** Beginning of the clients' first line; the moment at which the load began follows. */
 const BEGIN = 'begin ';
 
 export interface LoadOptions {
-  /** Requests a second; a third each are registrations, logins and looks at oneself. */
+  /** Requests a second; one third each are registrations, logins and `GET /users/me`. */
   rate: number;
   seconds: number;
 }
@@ -17,11 +17,11 @@ export interface LoadOptions {
 /** The clients' process. */
 export class HttpLoad {
   readonly answers: Answer[] = [];
-  /** Resolves with the moment at which the load began, ms since the epoch; rejects when it never did. */
+  /** Resolves with the moment at which the load began, ms since the epoch; rejects when the process ends before. */
   readonly begun: Promise<number>;
   /** Resolves when every request was answered; rejects when the process failed. */
   readonly ended: Promise<void>;
-  /** What the names of the registered users begin with, in lower case. */
+  /** Beginning of the names of all users of this load, in lower case. */
   private readonly run = `h${randomUUID().slice(0, 8)}`;
   private readonly program: Program;
 
@@ -34,7 +34,7 @@ export class HttpLoad {
       if (!line.startsWith(BEGIN)) this.answers.push(JSON.parse(line) as Answer);
     });
     this.begun = this.program.firstLine.then((line) => Number(line.slice(BEGIN.length)));
-    // Whoever awaits it gets the failure; nobody has to.
+    // A caller that awaits the promise gets the failure. Without this line an unawaited failure would end the test.
     this.begun.catch(() => undefined);
     this.ended = this.program.ended.then((code) => {
       if (code !== 0) throw new Error(`the clients ended with ${code}`);
@@ -42,19 +42,19 @@ export class HttpLoad {
     this.ended.catch(() => undefined);
   }
 
-  /** Ends the load before its time; requests under way are still answered. */
+  /** Ends the load early; running requests are still answered. */
   async stop(): Promise<void> {
     this.program.child.kill('SIGTERM');
     await this.ended;
   }
 
-  /** Compares what was answered until now with the table. */
+  /** Compares the answers so far with the table. */
   async verdict(): Promise<Verdict> {
     return judge(this.answers, await rowsOf<Row>(this.stack, ROWS_OF_RUN, [this.run]));
   }
 }
 
-/** Rows of a run. */
+/** Selects the rows of all users of one load. */
 const ROWS_OF_RUN = `SELECT id::int AS id, username, email FROM users WHERE starts_with(username, $1 || '_user')`;
 export interface Row {
   id: number;
@@ -65,13 +65,13 @@ export interface Row {
 export interface Verdict {
   requests: number;
   acknowledged: number;
-  /** Requests that got no answer or not the right one, with what they got. */
+  /** Requests that got no answer or a wrong one, with the error or the answer. */
   failed: string[];
-  /** Acknowledged registrations that are not in the table as they were acknowledged. */
+  /** Acknowledged registrations whose row is missing or different. */
   lost: string[];
-  /** Registrations that are there twice, or that were done twice (409 to one that was sent once). */
+  /** Registrations that were carried out twice: two rows, one id for two users, or 409 although it was sent once. */
   duplicated: string[];
-  /** Rows of registrations that were not acknowledged: allowed where one failed, and none otherwise. */
+  /** Users in the table whose registration was not acknowledged. There may be as many as registrations that failed. */
   unacknowledged: string[];
 }
 
@@ -80,7 +80,7 @@ export function judge(answers: readonly Answer[], rows: readonly Row[]): Verdict
   const users = answers.flatMap(({ user }) => (user ? [user] : []));
   const key = ({ id, username, email }: Row) => `${id} ${username} ${email}`;
   const there = new Set(rows.map(key));
-  const told = new Set(users.map(({ username }) => username));
+  const acknowledged = new Set(users.map(({ username }) => username));
   const byName = Map.groupBy(rows, ({ email }) => email);
   const ids = Map.groupBy(users, ({ id }) => id);
   return {
@@ -93,7 +93,7 @@ export function judge(answers: readonly Answer[], rows: readonly Row[]): Verdict
       ...[...ids].flatMap(([id, same]) => (same.length > 1 ? [`id ${id} was given to ${same.length} users`] : [])),
       ...answers.filter(({ kind, status }) => kind === 'register' && status === 409).map(({ problem }) => `${problem}`),
     ],
-    unacknowledged: rows.filter(({ username }) => !told.has(username)).map(({ username }) => username),
+    unacknowledged: rows.filter(({ username }) => !acknowledged.has(username)).map(({ username }) => username),
   };
 }
 
@@ -103,7 +103,7 @@ export interface Latency {
   max: number;
 }
 
-/** Of those that were answered, ms. */
+/** Latency of all requests of the list, ms. */
 export function latencyOf(answers: readonly Answer[]): Latency {
   const sorted = answers.map(({ latencyMs }) => latencyMs).sort((a, b) => a - b);
   const at = (part: number) => Math.round(sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * part))] ?? 0);

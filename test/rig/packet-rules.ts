@@ -1,7 +1,7 @@
-/** Packet filter rules of a test's own, in Docker's chain for users, which comes before Docker's own chains. */
+/** Packet filter rules for a test, in the chain DOCKER-USER: Docker asks it before its own chains. */
 import { runOk } from '../../scripts/lib/exec';
 
-/** Addresses of two that talk to each other. */
+/** The two IP addresses of a connection. */
 export type Ends = readonly [string, string];
 
 const CHAIN = 'DOCKER-USER';
@@ -11,7 +11,10 @@ async function iptables(...args: readonly string[]): Promise<string> {
   return (await runOk('iptables', ['-w', ...args], { deadlineMs: LIMIT_MS })).stdout.trim();
 }
 
-/** What goes between these, both ways, goes to the target (iptables-extensions(8)). `mark` tells whose rules they are. */
+/**
+ * Adds rules that send packets between each pair, in both directions, to the target (iptables-extensions(8)). `mark` is
+ * the rules' comment; by it they are found and removed.
+ */
 export async function addRules(mark: string, pairs: readonly Ends[], target: readonly string[]): Promise<void> {
   const both = pairs.flatMap(([a, b]): Ends[] => [
     [a, b],
@@ -23,7 +26,7 @@ export async function addRules(mark: string, pairs: readonly Ends[], target: rea
   }
 }
 
-/** Removes every rule with the mark, also of a run that was killed; doing it twice does no harm. */
+/** Removes every rule with the mark, also rules of a run that was killed. It may be called twice. */
 export async function removeRules(mark: string): Promise<void> {
   const listed = await iptables('-S', CHAIN);
   for (const line of listed.split('\n').filter((l) => l.includes(`--comment ${mark} `)))

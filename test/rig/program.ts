@@ -1,4 +1,4 @@
-/** A process that tells what it sees in lines. */
+/** Child processes that print their events, one in each line. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -19,9 +19,9 @@ export function script(path: string, args: readonly string[]): [command: string,
 
 export class Program {
   readonly child: ChildProcess;
-  /** Resolves with the exit code when it has ended and all of its lines were read; null after a signal. */
+  /** Resolves with the exit code when the process has ended and all its lines were read; null after a signal. */
   readonly ended: Promise<number | null>;
-  /** Resolves with its first line; rejects when it ends before. */
+  /** Resolves with the first line; rejects when the process ends without one. */
   readonly firstLine: Promise<string>;
 
   constructor(command: string, args: readonly string[], onLine: (line: string) => void = () => undefined) {
@@ -31,7 +31,7 @@ export class Program {
       this.child.once('close', resolve);
     });
     const first = Promise.withResolvers<string>();
-    const none = () => first.reject(new Error(`${[command, ...args].join(' ')} ended before it said anything`));
+    const none = () => first.reject(new Error(`${[command, ...args].join(' ')} ended without any output`));
     this.ended.then(none, none);
     this.firstLine = first.promise;
     this.firstLine.catch(() => undefined);
@@ -41,7 +41,7 @@ export class Program {
     });
   }
 
-  /** Tells it to end, and waits until it has; it is killed when it does not. */
+  /** Sends SIGTERM and waits for the end; after {@link END_LIMIT_MS} it sends SIGKILL. */
   async stop(): Promise<void> {
     this.child.kill('SIGTERM');
     const hard = setTimeout(() => this.child.kill('SIGKILL'), END_LIMIT_MS);

@@ -1,4 +1,4 @@
-/** Programs that test real stacks for hours: what is done is kept, so that an interrupted run goes on where it was. */
+/** Stored results of programs that test real stacks for hours, so that an interrupted run can be continued. */
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { loadavg } from 'node:os';
@@ -9,13 +9,15 @@ import { runOk } from '../../scripts/lib/exec';
 import { PATHS } from '../../scripts/lib/paths';
 
 const GIT_LIMIT_MS = 30_000;
-/** What a result says something about. A fault that is added later leaves the results of the others valid. */
+/**
+ * Files that a result depends on. A change of test code is not among them, so results stay valid when a fault is added.
+ */
 export const PRODUCT = [
   ...['backend/app', 'components', 'failover', 'images', 'templates'],
   ...['index.ts', 'package-lock.json'],
 ];
 
-/** The commit that last changed what is tested, and `+` with a hash of what is not committed. */
+/** The commit that last changed these files; with uncommitted changes also `+` and a hash of them. */
 export async function testedTree(paths: readonly string[] = PRODUCT): Promise<string> {
   const git = async (...args: string[]) =>
     (await runOk('git', [...args, '--', ...paths], { cwd: PATHS.root, deadlineMs: GIT_LIMIT_MS })).stdout;
@@ -28,11 +30,11 @@ export async function testedTree(paths: readonly string[] = PRODUCT): Promise<st
   return `${commit}+${hash.digest('hex').slice(0, 6)}`;
 }
 
-/** Results of one tree, in a file. */
+/** The results for one version of the product ({@link testedTree}), in a file. */
 export class Progress<T> {
   readonly results: T[];
 
-  /** Results of another tree are forgotten, and all of them with `fresh`. */
+  /** Loads the results that the file has for this tree. With `fresh` it begins without any. */
   constructor(
     private readonly path: string,
     private readonly tree: string,
@@ -51,7 +53,7 @@ export class Progress<T> {
   }
 }
 
-/** Writes a page of results and returns its path. */
+/** Writes a page into docs/results and returns its path. */
 export function writeResults(name: string, text: string): string {
   const folder = join(PATHS.root, 'docs', 'results');
   mkdirSync(folder, { recursive: true });
@@ -59,13 +61,13 @@ export function writeResults(name: string, text: string): string {
   return join('docs', 'results', name);
 }
 
-/** Load average of the machine over a minute, with one decimal: figures of a busy machine are not the product's. */
+/** Load average of the machine over one minute. Results contain it, because a busy machine makes every figure worse. */
 export const loadAverage = (): number => Math.round((loadavg()[0] ?? 0) * 10) / 10;
 
-/** Day of today, for names and pages of results. */
+/** Today's date (UTC) as YYYY-MM-DD, for names and pages of results. */
 export const today = (): string => new Date().toISOString().slice(0, 10);
 
-/** Runs a program to its end. Its exit code is what it gives, 1 where it failed or says that something is wrong. */
+/** Runs a program and exits with its exit code: the number that it returns, 0 for true, 1 for false or an exception. */
 export function runProgram(main: () => Promise<number | boolean>): void {
   const end = (code: number) => process.stdout.write('', () => process.exit(code));
   main().then(

@@ -1,9 +1,9 @@
-/** Times in which something held, from single looks; and how densely was looked. Pure. */
+/** Makes spans of time from single looks at nodes and HAProxy, and measures how often these were looked at. Pure. */
 import { z } from 'zod';
 
-/** Time in which something was seen at both ends and at every look between. */
+/** A span of time at whose ends, and at every look between, a node was seen to be writable or routed to. */
 export const Reign = z.object({
-  /** `writable`: the node took writes. `routed`: HAProxy's slot or an established session led to it. */
+  /** `writable`: the node took writes. `routed`: HAProxy's open slot or an established session led to the node. */
   kind: z.enum(['writable', 'routed']),
   node: z.string(),
   fromMs: z.number(),
@@ -11,17 +11,17 @@ export const Reign = z.object({
 });
 export type Reign = z.infer<typeof Reign>;
 
-/** How densely one source was looked at. */
+/** How often one source was looked at: number of looks, and the time between two looks, ms. */
 export const Density = z.object({ source: z.string(), looks: z.number(), medianMs: z.number(), p99Ms: z.number() });
 
-/** Joins looks of the same kind into times. A time ends at the last look that saw it, so nothing is assumed. */
+/** Joins looks of one kind into spans. A span ends at the last look that saw it, not between two looks. */
 export class Reigns {
   private readonly ended: Reign[] = [];
   private readonly open = new Map<string, Reign>();
 
   constructor(private readonly kind: Reign['kind']) {}
 
-  /** One look: it holds for the node, or it does not, or it could not be seen (null). */
+  /** One look. `holds` is null when the node could not be looked at. */
   look(node: string, holds: boolean | null, atMs: number): void {
     const reign = this.open.get(node) ?? { kind: this.kind, node, fromMs: atMs, toMs: atMs };
     if (holds === true) {
@@ -35,7 +35,7 @@ export class Reigns {
   }
 }
 
-/** Times between two looks at one source, while it could be looked at. */
+/** Collects the times between two looks at one source. */
 export class Coverage {
   private readonly gaps: number[] = [];
   private lastMs: number | null = null;
@@ -47,7 +47,7 @@ export class Coverage {
     this.lastMs = atMs;
   }
 
-  /** The source is gone: the time until it is back counts as no gap. */
+  /** Call this when the source cannot be looked at: the time until the next look is not counted. */
   interrupt(): void {
     this.lastMs = null;
   }
@@ -59,7 +59,7 @@ export class Coverage {
   }
 }
 
-/** Moments at which two nodes were writable and reachable for writes at once: the sum is the time, ms. Must be empty. */
+/** Spans in which two nodes were writable and HAProxy led writes to both. There must be none. */
 export function doubleRoutes(reigns: readonly Reign[]): { nodes: [string, string]; fromMs: number; toMs: number }[] {
   const routes = crossed(
     reigns.filter((r) => r.kind === 'writable'),
@@ -73,13 +73,13 @@ export function doubleRoutes(reigns: readonly Reign[]): { nodes: [string, string
   }));
 }
 
-/** Times in which two nodes were out of recovery at once; an old leader that was woken is so until it is stopped. */
+/** Spans in which two nodes were out of recovery. A former leader that wakes up is, until its keeper stops it. */
 export function twoPrimaries(reigns: readonly Reign[]): Span[] {
   const writable = reigns.filter((r) => r.kind === 'writable');
   return crossed(writable, writable, (a, b) => a.node < b.node);
 }
 
-/** The sum of {@link twoPrimaries}, ms. */
+/** Total length of {@link twoPrimaries}, ms. */
 export function twoPrimariesMs(reigns: readonly Reign[]): number {
   return Math.round(twoPrimaries(reigns).reduce((sum, { fromMs, toMs }) => sum + toMs - fromMs, 0));
 }
@@ -90,7 +90,7 @@ interface Span {
   toMs: number;
 }
 
-/** All overlaps of a time of the one list with one of the other. */
+/** All overlaps of a span of one list with a span of the other list, for pairs that fit. */
 function crossed<T extends Span>(
   some: readonly T[],
   others: readonly T[],

@@ -1,4 +1,4 @@
-/** A running stack as its clients see it, and a test's own stack, run by the commands that a person types. */
+/** A running stack as its clients see it, and a stack of a test's own, driven by the commands that a person types. */
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parse, stringify } from 'yaml';
@@ -10,13 +10,13 @@ import { TIMEOUTS } from '../timeouts';
 
 export type Say = (line: string) => void;
 type ConfigValue = string | number | Readonly<Record<string, string | number | boolean>>;
-/** Keys without the project's namespace. */
+/** Config keys without the project's namespace `postgres-failover:`. */
 export type Config = Readonly<Record<string, ConfigValue>>;
 
-/** Where clients find a running stack. */
+/** Addresses and login of a running stack. */
 export interface Stack {
   name: string;
-  /** What the names of the stack's containers begin with. */
+  /** Prefix of the names of the stack's containers. */
   prefix: string;
   host: string;
   writePort: number;
@@ -45,7 +45,7 @@ function stackFrom(name: string, value: (key: string, fallback: string) => strin
   };
 }
 
-/** A stack by its files. @throws Error when no password is known: PGPASSWORD, or a plain value in the stack's file. */
+/** Reads a stack from its config file. @throws Error when neither PGPASSWORD nor the file has a plain password. */
 export function stackOf(name: string): Stack {
   const stack = stackFrom(name, readStack(name).value);
   const password = process.env.PGPASSWORD ?? stack.password;
@@ -56,11 +56,11 @@ export function stackOf(name: string): Stack {
 }
 
 export interface OwnStackOptions {
-  /** Name of the stack, of its folder under `state/`, and, with a dash, prefix of its containers. */
+  /** Name of the stack and of its folder under `state/`. With a dash it is the prefix of the containers' names. */
   name: string;
-  /** The published ports are this number and some above it: 434, 435, 80 and 88. */
+  /** Base of the published ports: statistics at this number, backend +80, monitor +88, writes +434, reads +435. */
   ports: number;
-  /** The first three numbers of the addresses of the inner network. */
+  /** First three numbers of the inner network's addresses, for example 10.98.30. */
   subnet: string;
   config?: Config;
 }
@@ -69,7 +69,7 @@ export class OwnStack {
   readonly name: string;
   readonly prefix: string;
   readonly folder: string;
-  /** The monitor's log. */
+  /** Path of the monitor's log. */
   readonly log: string;
   readonly label: string;
   private readonly file: string;
@@ -85,7 +85,7 @@ export class OwnStack {
       ...{ writePort: ports + 434, readPort: ports + 435, statsPort: ports },
       ...{ backendPort: ports + 80, monitorPort: ports + 88 },
       ...{ databaseName: 'blink_db', databaseUser: 'blink_user', databasePassword: `${name}-12345` },
-      // Which node leads after a fault is the fault's own doing.
+      // A switchback would change the leader at a moment that a test does not choose.
       switchback: 'false',
       ...config,
     };
@@ -95,12 +95,12 @@ export class OwnStack {
     this.file = join(PATHS.root, `Pulumi.${name}.yaml`);
   }
 
-  /** Where clients find it, by the config of now. */
+  /** The stack as clients see it, by its present config. */
   get seen(): Stack {
     return stackFrom(this.name, (key, fallback) => String(this.config[key] ?? fallback));
   }
 
-  /** What the stack's commands find in their environment, which may name another engine meanwhile. */
+  /** Environment of the stack's commands. It is read anew each time, because DOCKER_HOST may change. */
   get env(): NodeJS.ProcessEnv {
     const backend = `file://${join(this.folder, 'pulumi')}`;
     return { ...process.env, PULUMI_BACKEND_URL: backend, PULUMI_CONFIG_PASSPHRASE: this.name, NO_COLOR: '1' };
@@ -116,27 +116,27 @@ export class OwnStack {
     return [this.container('postgres-primary'), ...Array.from({ length: replicas }, replica)];
   }
 
-  /** Address of a container on the inner network, as the topology fixes it. */
+  /** Address of a container on the inner network. The same fixed numbers are in stack/topology.ts. */
   addressOf(container: string): string {
     const fixed = { haproxy: 10, 'failover-monitor': 11 }[container.slice(this.prefix.length)];
     const replica = /postgres-replica-(\d)$/.exec(container)?.[1];
     return `${this.subnet}.${fixed ?? 20 + Number(replica ?? 0)}`;
   }
 
-  /** Changes keys of the config, for the next `up`. */
+  /** Changes the stack's config file; the next `up` applies it. */
   configure(changes: Config): void {
     this.config = { ...this.config, ...changes };
     this.writeFile();
   }
 
-  /** `npm run up`, also on a stack that runs already. */
+  /** Runs `npm run up`, for a new stack or for changes of a running one. */
   async up(say: Say): Promise<void> {
     mkdirSync(join(this.folder, 'pulumi'), { recursive: true });
     this.writeFile();
     await this.succeed('up', [], say);
   }
 
-  /** `npm run destroy -- --volumes`, and whatever may be left after it, or after an earlier run. */
+  /** Runs `npm run destroy -- --volumes`, and removes what an earlier, interrupted run may have left. */
   async down(say: Say): Promise<void> {
     if (existsSync(this.file)) await this.succeed('destroy', ['--volumes'], say).catch((error) => say(String(error)));
     await removeAllOf(this.label);
@@ -158,7 +158,9 @@ export class OwnStack {
     return result;
   }
 
-  /** Keeps the salt that Pulumi wrote into the file: without it the stack's secrets are lost. */
+  /**
+   * Writes the config file. It keeps Pulumi's `encryptionsalt`: without this Pulumi cannot read the stack's secrets.
+   */
   private writeFile(): void {
     const before: unknown = existsSync(this.file) ? parse(readFileSync(this.file, 'utf8')) : {};
     const salt =

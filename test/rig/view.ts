@@ -1,4 +1,4 @@
-/** The monitor's view of a cluster, and waiting until it is as wanted. */
+/** Reads the monitor's status of a cluster, and waits until it is as a test wants it. */
 import { ClusterStatus } from '../../failover/contract/api';
 import type { Stack } from './stack';
 import { waitFor } from './wait';
@@ -7,7 +7,7 @@ const VIEW_LIMIT_MS = 5_000;
 const HEALTHY_LIMIT_MS = 120_000;
 const POLL_MS = 50;
 
-/** Where the monitor of a stack answers. */
+/** A stack whose monitor is asked. */
 export type Monitored = Pick<Stack, 'monitor'>;
 
 export async function view({ monitor }: Monitored): Promise<ClusterStatus> {
@@ -15,8 +15,8 @@ export async function view({ monitor }: Monitored): Promise<ClusterStatus> {
   return ClusterStatus.parse(await response.json());
 }
 
-/** What is not yet as it should be; empty when all is well. */
-export function ailments(now: ClusterStatus): string[] {
+/** Sentences about everything that keeps the cluster from being healthy; empty when it is. */
+export function problemsOf(now: ClusterStatus): string[] {
   const standbys = now.nodes.filter((n) => n.name !== now.leader);
   return [
     ...(now.serving && now.code === 'STEADY' ? [] : [now.sentence]),
@@ -29,14 +29,15 @@ export function ailments(now: ClusterStatus): string[] {
 }
 
 /**
- * Waits until the leader serves, every standby is done with its order, counted and read from, and all that for `forMs`.
- * @throws Error with what is missing at the limit.
+ * Waits until the leader serves and every standby has carried out its order, is counted and serves reads, all that for
+ * `forMs` without interruption.
+ * @throws Error at the limit, with what is missing.
  */
 export async function healthy(stack: Monitored, limitMs = HEALTHY_LIMIT_MS, forMs = 0): Promise<ClusterStatus> {
   let sinceMs: number | null = null;
   const look = async () => {
     const now = await view(stack).catch(() => null);
-    const missing = now === null ? ['the monitor does not answer'] : ailments(now);
+    const missing = now === null ? ['the monitor does not answer'] : problemsOf(now);
     sinceMs = missing.length > 0 ? null : (sinceMs ?? performance.now());
     if (sinceMs === null) throw new Error(missing.join('; '));
     return performance.now() - sinceMs >= forMs && now;
@@ -44,7 +45,7 @@ export async function healthy(stack: Monitored, limitMs = HEALTHY_LIMIT_MS, forM
   return waitFor(`a healthy cluster (${stack.monitor})`, limitMs, look, POLL_MS);
 }
 
-/** Waits until the view is as wanted. @throws Error with the monitor's sentence at the limit. */
+/** Waits until `wanted` is true of the status. @throws Error at the limit, with the monitor's sentence. */
 export function untilView(
   stack: Monitored,
   what: string,

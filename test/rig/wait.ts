@@ -1,4 +1,4 @@
-/** Waiting with a limit. */
+/** Waits that have a time limit. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { messageOf } from '../../failover/contract/errors';
 import { TIMEOUTS } from '../timeouts';
@@ -6,9 +6,9 @@ import { TIMEOUTS } from '../timeouts';
 type Found<T> = Exclude<T, null | undefined | false>;
 
 /**
- * Looks every `pollMs` until `look` gives something other than null, undefined and false, and returns it. A look that
- * throws has found nothing.
- * @throws Error with `what` and the last failure when `limitMs` has passed.
+ * Calls `look` every `pollMs` until it returns something other than null, undefined and false, and returns that. A look
+ * that throws counts as one that found nothing.
+ * @throws Error with `what` and the last exception when `limitMs` has passed.
  */
 export async function waitFor<T>(
   what: string,
@@ -32,7 +32,7 @@ export async function waitFor<T>(
   throw new Error(`waited ${limitMs / 1000} s in vain for ${what}${last === null ? '' : `: ${messageOf(last)}`}`);
 }
 
-/** As the promise. @throws Error with `what` when it is not settled within `limitMs`. */
+/** The promise's result. @throws Error with `what` when the promise is not settled within `limitMs`. */
 export function within<T>(what: string, limitMs: number, promise: Promise<T>): Promise<T> {
   const late = sleep(limitMs, undefined, { ref: false }).then(() => {
     throw new Error(`waited ${limitMs / 1000} s in vain for ${what}`);

@@ -1,16 +1,17 @@
-/** Watches all the time whether nodes are writable, from inside each of them, so that no cut of the network hides it. */
+/** Watches whether nodes are writable. It asks inside each node's container, so that a cut network hides nothing. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { linesOf } from './program';
 import { epochMs } from './wait';
 
-/** Between two looks at a node, seconds (for psql's `\watch`), and before a node that went away is asked again, ms. */
+/** Time between two looks at a node, seconds (for psql's `\watch`). */
 const EVERY_SECONDS = 0.02;
+/** Wait before a new session to a node whose session ended, ms. */
 const AGAIN_MS = 200;
-/** A node's own clock is believed within this; one that was moved is not. */
+/** A node's clock that differs more than this was changed by a fault; then the time of arrival is used, ms. */
 const CLOCK_TRUST_MS = 5_000;
 const SQL = 'SELECT (extract(epoch from clock_timestamp()) * 1000)::numeric(20,1), not pg_is_in_recovery()';
 
-/** Keeps a session inside each node that tells its state again and again; null: it could not be asked any more. */
+/** Keeps a psql session in each node's container. `onLook` gets each look; null: the session has ended. */
 export class WritableWatch {
   private readonly children = new Set<ChildProcess>();
   private stopped = false;
@@ -26,13 +27,13 @@ export class WritableWatch {
     const args = ['exec', '-i', node, 'psql', '-U', 'postgres', '-AtqX', '-F', ' '];
     const child = spawn('docker', args, { stdio: ['pipe', 'pipe', 'ignore'] });
     this.children.add(child);
-    child.stdin.on('error', () => undefined); // The node went away before it could be asked.
+    child.stdin.on('error', () => undefined); // The container stopped before psql read the statement.
     child.stdin.write(`${SQL} \\watch ${EVERY_SECONDS}\n`);
     linesOf(child, (line) => {
-      const [, toldMs, is] = /^([\d.]+) ([tf])$/.exec(line) ?? [];
-      if (toldMs === undefined) return;
+      const [, nodeMs, is] = /^([\d.]+) ([tf])$/.exec(line) ?? [];
+      if (nodeMs === undefined) return;
       const nowMs = epochMs();
-      const atMs = Math.abs(nowMs - Number(toldMs)) < CLOCK_TRUST_MS ? Number(toldMs) : nowMs;
+      const atMs = Math.abs(nowMs - Number(nodeMs)) < CLOCK_TRUST_MS ? Number(nodeMs) : nowMs;
       this.onLook(node, is === 't', atMs);
     });
     child.on('close', () => {

@@ -1,48 +1,49 @@
-/** The one writer of all tests and benches: what is written, what came of it, and how long a client was kept waiting. */
+/** The SQL writer of all tests of real stacks: its writes, their outcomes, and how long clients had to wait. */
 import { randomUUID } from 'node:crypto';
 import { z } from 'zod';
 import type { Credentials } from './client';
 import { Program, script } from './program';
 import type { Stack } from './stack';
 
-/** One write. `id` is null when the connection could not be made, so that nothing was sent. */
+/** One write. `id` is null when the client could not connect, so nothing was sent. */
 export const WriteEvent = z.object({
   what: z.literal('write'),
   client: z.string(),
   id: z.string().nullable(),
-  /** `warned`: returned with the warning of S7, so it is not known to be replicated. */
+  /** `warned`: the commit returned with the warning of S7, so it may not be replicated. */
   outcome: z.enum(['acknowledged', 'warned', 'failed', 'unknown']),
-  /** ms since the epoch. */
+  /** When the write (or the connect) began and ended, ms since the epoch. */
   startMs: z.number(),
   endMs: z.number(),
-  words: z.string().optional(),
-  /** The warning of S7 came before an error. */
+  /** The error of a write that was not acknowledged. */
+  message: z.string().optional(),
+  /** True when the warning of S7 came before an error. */
   warned: z.boolean().optional(),
 });
 export type WriteEvent = z.infer<typeof WriteEvent>;
 
 export interface ClientPlan {
   name: string;
-  /** Between two writes, ms. */
+  /** Wait between two writes, ms. */
   paceMs: number;
-  /** Before another attempt to connect, ms. @default paceMs */
+  /** Wait before another attempt to connect, ms. @default paceMs */
   errorPaceMs?: number;
-  /** Writes before the client connects anew. @default as many as the connection lives */
+  /** Writes before the client connects again. @default it keeps the connection until an error */
   perConnection?: number;
-  /** Each id is repeated by this statement until it is acknowledged. */
+  /** Statement by which the client sends each id again until it is acknowledged; without it nothing is repeated. */
   repeats?: string;
 }
 
 export interface WriterPlan {
   target: Credentials & Pick<Stack, 'writePort'>;
-  /** What all ids begin with. */
+  /** Beginning of all ids. */
   prefix: string;
   clients: readonly ClientPlan[];
-  /** The statement; `$1` is the id, a text. */
+  /** The INSERT statement; `$1` is the id, a text. */
   insert: string;
 }
 
-/** What a client held for itself and one that connects for each write notice; `slower`: times the pace. */
+/** Two clients: `held` keeps its connection, `fresh` connects for each write. `slower` multiplies the waits. */
 export function heldAndFresh(slower = 1): ClientPlan[] {
   return [
     { name: 'held', paceMs: 2 * slower },
@@ -59,7 +60,7 @@ export interface WriterOptions {
   clients?: readonly ClientPlan[];
 }
 
-/** The writer's process. Its ids are found in no other process. */
+/** The writer's process. No two of them use the same id. */
 export class Writer {
   readonly writes: WriteEvent[] = [];
   private readonly program: Program;
@@ -70,7 +71,7 @@ export class Writer {
       ...{ target: { host, user, password, database, writePort }, prefix: `${randomUUID()}-`, clients },
       insert: `INSERT INTO ${table} (id) VALUES ($1)`,
     };
-    // Not validated: hundreds come a second, from our own program.
+    // Events are not validated: hundreds come each second, and they come from our own program.
     const take = (line: string) => this.writes.push(JSON.parse(line) as WriteEvent);
     this.program = new Program(...writerProgram(plan), take);
   }
@@ -79,15 +80,15 @@ export class Writer {
     return acknowledgedOf(this.writes);
   }
 
-  /** What was not acknowledged, a line each: `connect: ` before the words where no connection could be made. */
-  get failures(): { client: string; id: string | null; endMs: number; words: string }[] {
+  /** Writes that were not acknowledged. The message begins with `connect: ` when the client could not connect. */
+  get failures(): { client: string; id: string | null; endMs: number; message: string }[] {
     const failed = this.writes.filter(({ outcome }) => outcome !== 'acknowledged');
-    return failed.map(({ client, id, endMs, outcome, words = outcome }) => {
-      return { client, id, endMs, words: id === null ? `connect: ${words}` : words };
+    return failed.map(({ client, id, endMs, outcome, message = outcome }) => {
+      return { client, id, endMs, message: id === null ? `connect: ${message}` : message };
     });
   }
 
-  /** Whether each of these clients was acknowledged a write that it began after `sinceMs`. */
+  /** True when each of these clients has an acknowledged write that began after `sinceMs`. */
   wroteSince(sinceMs: number, clients: readonly string[] = ['held', 'fresh']): boolean {
     return wroteSince(this.writes, sinceMs, clients);
   }
@@ -101,7 +102,7 @@ export function acknowledgedOf(writes: readonly WriteEvent[]): string[] {
   return writes.flatMap(({ outcome, id }) => (outcome === 'acknowledged' && id !== null ? [id] : []));
 }
 
-/** Whether each of these clients was acknowledged a write that it began after `sinceMs`. */
+/** True when each of these clients has an acknowledged write that began after `sinceMs`. */
 export function wroteSince(writes: readonly WriteEvent[], sinceMs: number, clients: readonly string[]): boolean {
   const wrote = (client: string) =>
     writes.some((w) => w.client === client && w.outcome === 'acknowledged' && w.startMs > sinceMs);
@@ -109,8 +110,8 @@ export function wroteSince(writes: readonly WriteEvent[], sinceMs: number, clien
 }
 
 /**
- * Longest time between two acknowledgements that follow each other, of one client or of all, of which the later one comes
- * after `sinceMs`, ms. With `toMs` the time until then counts too, and nothing after it.
+ * Longest time between two successive acknowledgements, of one client or of all clients, ms. The later one must come
+ * after `sinceMs`. With `toMs` the time from the last acknowledgement to `toMs` counts, too, and nothing after `toMs`.
  */
 export function longestPauseMs(
   writes: readonly WriteEvent[],

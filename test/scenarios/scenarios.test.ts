@@ -4,11 +4,11 @@
  */
 import { describe, expect, it } from 'vitest';
 import { SCENARIOS } from './scenarios';
-import { tell } from './story';
+import { storyOf } from './story';
 
 describe('a scenario', () => {
   it.each(Object.entries(SCENARIOS).map(([name, one]) => ({ name, ...one })))('$name: $title', async (scenario) => {
-    const text = await tell(scenario);
+    const text = await storyOf(scenario);
     expect(text).toContain('Nothing acknowledged was lost');
     await expect(text).toMatchFileSnapshot(`${scenario.name}.md`);
   });

@@ -21,7 +21,7 @@ export const SCENARIOS: Readonly<Record<string, Scenario>> = {
   'primary-killed': {
     rules: 'Promise: the primary dies, writes go on',
     title: 'The primary is killed and comes back',
-    tells: /^COPY_BEGUN /,
+    logs: /^COPY_BEGUN /,
     play: [
       'docker kill primary; writes go to replica-1; writes are acknowledged; docker start primary',
       'primary follows replica-1 and is counted again',
@@ -100,7 +100,7 @@ export const SCENARIOS: Readonly<Record<string, Scenario>> = {
   'rebuild-twice': {
     rules: 'S4, and rebuild',
     title: 'A standby is copied anew, and once more in the same term: first nobody waits for it',
-    tells: /^(COPY_BEGUN|COPY_DONE) /,
+    logs: /^(COPY_BEGUN|COPY_DONE) /,
     play: async (t) => {
       for (const time of ['first', 'second']) {
         const before = t.node('replica-1').volume.state.directoryId;
@@ -137,7 +137,7 @@ export const SCENARIOS: Readonly<Record<string, Scenario>> = {
     rules: 'S3',
     title: 'The candidate dies before it is open; its history must be rebuilt',
     replicas: 2,
-    tells: /^(COPY_BEGUN|COPY_DONE|REWIND_BEGUN) /,
+    logs: /^(COPY_BEGUN|COPY_DONE|REWIND_BEGUN) /,
     play: async (t) => {
       await t.plays('docker kill primary');
       const promoted = () =>
@@ -152,13 +152,13 @@ export const SCENARIOS: Readonly<Record<string, Scenario>> = {
     rules: 'S3',
     title: 'The candidate dies, comes back and dies again: who followed it the first time must be rebuilt',
     replicas: 2,
-    tells: /^(COPY_BEGUN|COPY_DONE|REWIND_BEGUN) /,
+    logs: /^(COPY_BEGUN|COPY_DONE|REWIND_BEGUN) /,
     play: async (t) => {
       await t.plays('docker pause haproxy; docker kill primary');
       const ahead = () => t.world.nodes.filter((n) => n.name !== 'primary' && (n.volume.data?.history.length ?? 0) > 2);
       await t.until('both replicas have a new timeline, and none is open', () => ahead().length === 2);
       const candidate = t.world.state?.leader ?? '';
-      // Killed earlier it goes on with the same term.
+      // A candidate that is killed before it reports its promotion would go on in the same term.
       const promoted = () => t.status(candidate)?.done === true;
       await t.until(`${candidate} says that it is promoted`, promoted);
       await t.plays(`docker kill ${candidate}, the candidate; docker start ${candidate}`);
@@ -185,7 +185,7 @@ export const SCENARIOS: Readonly<Record<string, Scenario>> = {
   's05-late-order': {
     rules: 'S5, S11',
     title: 'Orders that arrive twice, the second time late: the keeper refuses what is older than what it has',
-    tells: /^(ORDER_REFUSED) /,
+    logs: /^(ORDER_REFUSED) /,
     play: async (t) => {
       await t.event('every order arrives a second time, about two and a half seconds late', () => {
         Object.assign(t.world.network, { doubled: 1, doubledAfterMs: 2_400 });
@@ -318,7 +318,7 @@ export const SCENARIOS: Readonly<Record<string, Scenario>> = {
   's12-rewind-cut-off': {
     rules: 'S12',
     title: 'A rewind is cut off in the middle: the marker says so, and the data is copied',
-    tells: /^(REWIND_BEGUN|REWIND_DONE|REWIND_FAILED|COPY_BEGUN|COPY_DONE) /,
+    logs: /^(REWIND_BEGUN|REWIND_DONE|REWIND_FAILED|COPY_BEGUN|COPY_DONE) /,
     play: async (t) => {
       await t.event(
         'replica-1 hears nothing for a moment, then docker kill primary: it has more than replica-1',
@@ -349,7 +349,7 @@ export const SCENARIOS: Readonly<Record<string, Scenario>> = {
   's14-wrong-node': {
     rules: 'S14',
     title: 'Another PostgreSQL answers at the new leader’s address: nothing is opened to it',
-    tells: /^CHECK_WAITS the address/,
+    logs: /^CHECK_WAITS the address/,
     play: async (t) => {
       const replica = t.node('replica-1');
       await t.event('docker kill primary, and the address of replica-1 leads to another PostgreSQL', () => {
@@ -496,7 +496,7 @@ export const SCENARIOS: Readonly<Record<string, Scenario>> = {
   's23-fewer-connections': {
     rules: 'S23',
     title: 'Fewer connections: a replica that restarts meanwhile keeps what its leader has; the leader is first',
-    tells: /SETTINGS_RESTART PostgreSQL/,
+    logs: /SETTINGS_RESTART PostgreSQL/,
     play: async (t) => {
       await t.event('max_connections is lowered to 180, and replica-1 is restarted at the same moment', () => {
         configure(t, { max_connections: '180' });
@@ -514,7 +514,7 @@ export const SCENARIOS: Readonly<Record<string, Scenario>> = {
     title: 'More connections: standbys are restarted one by one, then the leader hands over; a switchback follows',
     replicas: 2,
     policy: { switchback: true, switchbackAfterMs: 5_000 },
-    tells: /SETTINGS_RESTART PostgreSQL/,
+    logs: /SETTINGS_RESTART PostgreSQL/,
     play: async (t) => {
       const held = await t.connect('write');
       await t.event('max_connections is raised to 300', () => configure(t, { max_connections: '300' }));
@@ -528,7 +528,7 @@ export const SCENARIOS: Readonly<Record<string, Scenario>> = {
     rules: 'S23',
     title: 'A setting that no machine can give: one standby tries it and goes on without, nobody else is touched',
     replicas: 2,
-    tells: /SETTINGS_RESTART PostgreSQL/,
+    logs: /SETTINGS_RESTART PostgreSQL/,
     play: async (t) => {
       await t.event('shared_buffers is set to 64GB', () => configure(t, { shared_buffers: TOO_MUCH_MEMORY }));
       await t.until('it is refused', () => t.reason().includes('does not start with'));

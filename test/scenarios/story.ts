@@ -27,7 +27,7 @@ export interface Scenario {
   policy?: Partial<Policy>;
   clients?: number;
   /** Lines of the monitor's log that the story shows beside the decisions: those whose `CODE message` has this form. */
-  tells?: RegExp;
+  logs?: RegExp;
   /** The steps: sentences for {@link Tale.plays}, or a function for steps that no sentence can say. */
   play: readonly string[] | ((tale: Tale) => Promise<void>);
 }
@@ -142,7 +142,7 @@ export class Tale {
     return session === null ? null : this.settled(ask(session, request, limitMs));
   }
 
-  /** Lets the simulated time go on until the answer comes. The answer itself has a limit, which is not longer. */
+  /** Lets the simulated time go on until the answer comes. The request itself has a limit, which is not longer. */
   private async settled<T>(answer: Promise<T>, limitMs = ANSWER_LIMIT_MS): Promise<T> {
     const { engine } = this.world;
     let over = false;
@@ -342,14 +342,16 @@ export async function cluster(replicas: number, policy: Partial<Policy> = {}): P
   return tale;
 }
 
-/** Plays a scenario and gives its text. Times and counts are left out: they are not what it tells. */
-export async function tell({
+/**
+ * Plays a scenario and returns its story. Durations and counts are left out, because a story must not depend on them.
+ */
+export async function storyOf({
   title,
   rules,
   replicas = 1,
   policy,
   clients = 2,
-  tells,
+  logs,
   play,
 }: Scenario): Promise<string> {
   const lines: string[] = [];
@@ -360,7 +362,7 @@ export async function tell({
     };
     made.onLog = (subject, code, message) => {
       const line = `    ${subject}: ${message.replaceAll(/\b\d+\.\d+\.\d+/g, '…')}`;
-      if (tells?.test(`${code} ${message}`) === true && !lines.slice(-4).includes(line)) lines.push(line);
+      if (logs?.test(`${code} ${message}`) === true && !lines.slice(-4).includes(line)) lines.push(line);
     };
   });
   const tale = new Tale(world, lines);

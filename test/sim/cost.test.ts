@@ -1,4 +1,4 @@
-/** What rules cost that hold clients, dial again and again, and let clients in one after the other (S19, S20, S24). */
+/** What it costs to hold clients (S19), to retry streaming often (S20), and to limit logins at a time (S24). */
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { Settings } from '../../simulator/settings';
 import { built, crowd, Tale } from '../scenarios/story';
@@ -14,7 +14,10 @@ async function calm(seed: number, replicas: number): Promise<Tale> {
 }
 
 describe('clients that are held (S19)', () => {
-  /** The steps of everything that runs, HAProxy and monitor included, while so many are held for a second. */
+  /**
+   * Holds so many clients. `steps`: what all simulated processes did, HAProxy and monitor included, in one second of
+   * it.
+   */
   async function held(count: number): Promise<{ steps: number; served: number; refused: number; term: unknown }> {
     const tale = await calm(1, 1);
     const { world } = tale;
@@ -34,7 +37,7 @@ describe('clients that are held (S19)', () => {
     return { steps, served, refused, term: (state()?.term ?? 0) - (term ?? 0) };
   }
 
-  it('cost no more while they wait when there are twenty times as many, and none of them is refused', async () => {
+  it('cost hardly more when there are twenty times as many, and none of them is refused', async () => {
     const [few, many] = [await held(15), await held(300)];
     expect(few).toMatchObject({ served: 15, refused: 0, term: 0 });
     expect(many).toMatchObject({ served: 300, refused: 0, term: 0 });
@@ -44,7 +47,7 @@ describe('clients that are held (S19)', () => {
 });
 
 describe('a standby that asks for a stream again and again (S20)', () => {
-  /** From the death of the leader until the other replica streams from the new one, all seeds together, ms. */
+  /** Time from the leader's death until the other replica streams from the new leader, sum over all seeds, ms. */
   async function followsAfter(intervalMs: number | null): Promise<number> {
     const real = Settings.prototype.ms;
     if (intervalMs !== null) {
@@ -67,7 +70,7 @@ describe('a standby that asks for a stream again and again (S20)', () => {
     return sumMs;
   }
 
-  it('has its new leader in a fraction of the time that PostgreSQL would take by default', async () => {
+  it('streams from the new leader in a fraction of the time that PostgreSQL’s default setting would take', async () => {
     const [shipped, byDefault] = [await followsAfter(null), await followsAfter(5_000)];
     expect(shipped / byDefault).toBeLessThan(0.2);
   });
@@ -76,7 +79,9 @@ describe('a standby that asks for a stream again and again (S20)', () => {
 describe('a storm of clients (S24)', () => {
   const CLIENTS = 400;
 
-  /** Of so many clients: how many PostgreSQL turned away, how many were served. */
+  /**
+   * Lets {@link CLIENTS} clients connect at once. `limit`: connections that HAProxy lets into a node; null: as shipped.
+   */
   async function storm(limit: number | null): Promise<{ served: number; turnedAway: number; term: number }> {
     const { world } = await calm(1, 1);
     const term = world.state?.term ?? 0;
@@ -87,7 +92,7 @@ describe('a storm of clients (S24)', () => {
     return { served: seen.served, turnedAway: world.haproxy.turnedAway, term: now - term };
   }
 
-  it('queues in HAProxy, where nobody is turned away; without its limit PostgreSQL turns away most of them', async () => {
+  it('waits in HAProxy, and no client is refused; without HAProxy’s limit PostgreSQL refuses many', async () => {
     expect(await storm(null)).toEqual({ served: CLIENTS, turnedAway: 0, term: 0 });
     const without = await storm(CLIENTS);
     expect(without.turnedAway).toBeGreaterThan(CLIENTS / 10);

@@ -1,6 +1,6 @@
 /**
- * Each rule of docs/safety.md taken out of the shipped code, one at a time: the simulator must find what breaks. A mutation
- * that survives means that the model is too kind. Its steps are seams (contract/seam.ts) and methods that are replaced here.
+ * Takes one rule of docs/safety.md at a time out of the shipped code; the simulator must then report an error. If it
+ * does not, its model of the world lacks the case that the rule is for.
  */
 import { afterEach, describe, expect, it } from 'vitest';
 import { simulate } from '../../simulator/run';
@@ -8,7 +8,7 @@ import { MUTATIONS, putBack, SAFETY } from './mutations';
 
 afterEach(putBack);
 
-describe('the simulator finds what breaks', () => {
+describe('the simulator reports an error', () => {
   it.each(Object.entries(MUTATIONS).map(([rule, mutation]) => ({ rule, ...mutation })))(
     'without $rule: $what',
     async ({ rule, what, run, shows = SAFETY, apply }) => {
@@ -18,7 +18,7 @@ describe('the simulator finds what breaks', () => {
         const found = violations.find((v) => shows.test(v));
         if (found === undefined) continue;
         process.stdout.write(`${rule} found by seed ${seed}: ${found}\n`);
-        // With the rule in its place the same seed shows nothing.
+        // With the rule in place the same seed shows no error.
         putBack();
         expect((await simulate({ ...run, seed })).violations).toEqual([]);
         return;

@@ -1,6 +1,6 @@
 /**
- * The rules of docs/safety.md that can be taken out of the shipped code, how, and the faults that show it. The code knows
- * nothing of this: methods are replaced here, and exports are wrapped by mutations.test.ts, which plays them all.
+ * Mutations: each takes one rule of docs/safety.md out of the shipped code by replacing a seam (contract/seam.ts) or a
+ * method, and names the faults in which the simulator must then report an error. mutations.test.ts runs them all.
  */
 
 import { join } from 'node:path';
@@ -47,23 +47,23 @@ export interface Mutation {
   run: {
     replicas?: number;
     policy?: Partial<Policy>;
-    /** The faults that show it. */
+    /** Faults of the simulated run; the missing rule shows in them. */
     faults: readonly string[];
-    /** None of these faults is a reason to change the leader. */
+    /** Set when none of these faults is a reason to change the leader. */
     steady?: boolean | 'leader';
-    /** Seeds within which it has to be found. */
+    /** The simulator must find the error within this number of seeds. */
     seeds: number;
   };
-  /** What the oracles then say. @default {@link SAFETY} */
+  /** Form of the violation that the simulator then reports. @default {@link SAFETY} */
   shows?: RegExp;
   apply: () => void;
 }
 
-/** Something that is lost, wrong, or doubled. */
+/** Violations of safety: data or a result is lost, wrong or doubled. */
 export const SAFETY = /^(PAUSED|LOST|VANISHED|STALE|FORKED|TERMS|TWO ROUTES|ORDERS|DIFFERENT|PHANTOM)/;
-/** Something that never comes. */
+/** Violations of liveness: the cluster never gets into a state that it must reach. */
 const LIVENESS = /^(NO WAY OUT|NOT (BUILT|HEALED|IDENTICAL))/;
-/** No leader serves within the time that it may take. */
+/** Violation of speed: no leader serves within the time limit of a failover. */
 const LATE = /^NO FAILOVER/;
 
 type Method = (...args: never[]) => unknown;
@@ -75,13 +75,14 @@ export function putBack(): void {
   for (const back of undo.splice(0).reverse()) back();
 }
 
-/** As releases up to 0.1.0 added a leadership. */
+/** Adds a ledger entry as releases up to 0.1.0 did: with an old entry they also dropped the member. */
 function addAndForget(state: ClusterState, entry: LedgerEntry): Pick<ClusterState, 'ledger' | 'members'> {
   const ledger = [...state.ledger, entry];
   const members = { ...state.members };
   while (ledger.length > LEDGER_MAX) {
-    const gone = ledger.shift();
-    if (gone !== undefined && !gone.opened && members[gone.node] === gone.dataId) delete members[gone.node];
+    const dropped = ledger.shift();
+    if (dropped !== undefined && !dropped.opened && members[dropped.node] === dropped.dataId)
+      delete members[dropped.node];
   }
   return { ledger, members };
 }
@@ -107,7 +108,7 @@ function replace(prototype: object, name: string, make: (real: Method) => unknow
   });
 }
 
-/** As {@link replace}; `make` gets the method as it was, bound, and the object. */
+/** As {@link replace}; `make` gets the original method, bound to its object, and the object. */
 function around<T extends object, F extends Method>(prototype: T, name: string, make: (own: F, self: T) => F): void {
   replace(
     prototype,
@@ -128,26 +129,26 @@ function withoutRules(...ids: string[]): void {
   });
 }
 
-/** What a keeper remembers, with something forgotten. */
+/** A keeper that starts loads its stored state with `part` in place of the stored values. */
 function forgetting(part: object): void {
   around(SimFiles.prototype, 'load', (own: () => Promise<object>) => async () => ({ ...(await own()), ...part }));
 }
 
-/** What the monitor knows of each node, changed. */
+/** The monitor sees a changed view of each node. */
 function seeing(change: (view: NodeView) => NodeView): void {
   around(KeeperServer.prototype, 'views', (own: KeeperServer['views']) => (nowMs) => {
     return Object.fromEntries(Object.entries(own(nowMs)).map(([name, view]) => [name, change(view)]));
   });
 }
 
-/** What a look at a node's PostgreSQL shows, changed. */
+/** A keeper that looks at its PostgreSQL sees a changed view. */
 function looking(change: (view: View, postgres: SimPostgres) => View): void {
   around(SimPostgres.prototype, 'observe', (own: SimPostgres['observe'], self) => async () => {
     return change(await own(), self);
   });
 }
 
-/** A setting of PostgreSQL, changed. */
+/** PostgreSQL on every node has another value of a setting. */
 function setting(kind: 'ms' | 'text', name: string, value: number | string): void {
   around(
     Settings.prototype,
@@ -156,15 +157,15 @@ function setting(kind: 'ms' | 'text', name: string, value: number | string): voi
   );
 }
 
-/** Words of PostgreSQL's log count like the leader's own answer. */
-function believeWords(): void {
+/** A message in PostgreSQL's log counts as if the leader had answered that streaming is impossible (S22). */
+function trustServerLog(): void {
   looking((view, { words }) => ({ ...view, streamImpossible: view.streamImpossible ?? words.impossible }));
 }
 
-/** By the name of the rule, as docs/safety.md has it. */
+/** By the names that docs/safety.md lists for each rule. */
 export const MUTATIONS: Readonly<Record<string, Mutation>> = {
   S1: {
-    what: 'a candidate is chosen by positions that nobody promised to keep',
+    what: 'a candidate is chosen by positions that were reported without a promise',
     run: { replicas: 2, faults: ['behind'], seeds: 60 },
     apply: () => {
       takeOut(choose, (own) => (s, _promised, prefer) => own(asIfFrozen(s), true, prefer));
@@ -180,7 +181,7 @@ export const MUTATIONS: Readonly<Record<string, Mutation>> = {
     },
   },
   'S2, connecting': {
-    what: 'a closed slot is emptied while somebody still connects to it',
+    what: 'the sessions of a closed slot are ended while one of them is still connecting',
     run: { faults: ['kill', 'partition', 'pause'], seeds: 60 },
     shows: /^LEAKED/,
     apply: () =>
@@ -192,7 +193,7 @@ export const MUTATIONS: Readonly<Record<string, Mutation>> = {
       }),
   },
   S3: {
-    what: 'a promotion that was never opened counts like any other history',
+    what: 'data from a promotion that was never opened is treated as any other data',
     run: { replicas: 2, faults: ['killCandidate'], seeds: 60 },
     apply: () => {
       forgetting({ promotingTerm: null });
@@ -211,7 +212,7 @@ export const MUTATIONS: Readonly<Record<string, Mutation>> = {
     apply: () => takeOut(noticeByHand, () => async () => false),
   },
   'S3, ledger': {
-    what: 'a data directory is forgotten with any of its leaderships that falls off the ledger',
+    what: 'a data directory is no longer a member once any of its ledger entries is dropped',
     run: { replicas: 1, faults: ['manyLeaderships'], seeds: 5 },
     shows: /^(NEEDLESS COPY|NO WAY OUT|UNSTEADY)/,
     apply: () => {
@@ -220,7 +221,7 @@ export const MUTATIONS: Readonly<Record<string, Mutation>> = {
     },
   },
   S4: {
-    what: 'a sync setting counts as soon as it was written',
+    what: 'a sync configuration counts as in force as soon as it was written, without the barrier',
     run: { faults: ['killAtGrowth'], seeds: 30 },
     apply: () => takeOut(raiseBarrier, () => async () => undefined),
   },
@@ -228,11 +229,11 @@ export const MUTATIONS: Readonly<Record<string, Mutation>> = {
     what: 'a keeper accepts orders that are older than what it has accepted',
     run: { faults: ['network', 'killLeader'], seeds: 60 },
     apply: () =>
-      // Only the keeper's comparison: it compares the order itself, the monitor what was accepted.
+      // Only the keeper compares whole orders (which have a `type`); the monitor compares ids of accepted orders.
       takeOut(compareOrders, (own) => (a, b) => ('type' in a ? 1 : own(a, b))),
   },
   S6: {
-    what: 'a position counts before all local log was applied',
+    what: 'a standby’s position counts before it has replayed all WAL on its disk',
     run: { replicas: 2, faults: ['behind'], seeds: 60 },
     apply: () => looking((view) => (view.sql === null ? view : { ...view, sql: { ...view.sql, startupWaits: true } })),
   },
@@ -247,7 +248,7 @@ export const MUTATIONS: Readonly<Record<string, Mutation>> = {
       }),
   },
   S7: {
-    what: 'the oracles take a commit whose wait was cancelled for a safe one',
+    what: 'the oracles take a commit whose wait was cancelled for an acknowledged one',
     run: { faults: ['cancels'], seeds: 60 },
     apply: () => replace(History.prototype, 'tag', () => () => undefined),
   },
@@ -267,7 +268,7 @@ export const MUTATIONS: Readonly<Record<string, Mutation>> = {
       }),
   },
   'S8, broken': {
-    what: 'crashes within a minute stand for broken data, also those of the data that was copied over',
+    what: 'crashes within a minute count as broken data, also when the node has other data since',
     run: { faults: ['crashesInRow'], seeds: 3 },
     shows: /^(NEEDLESS COPY|ORDERS TAKE TURNS)/,
     apply: () => takeOut(isTakenForBroken, () => (status) => status.postgres.crashes >= 3),
@@ -281,13 +282,13 @@ export const MUTATIONS: Readonly<Record<string, Mutation>> = {
     },
   },
   'S9, mended': {
-    what: 'what people take away in SQL is not given back',
+    what: 'privileges that people revoke from the failover’s roles are not restored',
     run: { faults: ['revokeConnect'], seeds: 5 },
     shows: LIVENESS,
     apply: () => replace(SimPostgres.prototype, 'repair', () => () => false),
   },
   S10: {
-    what: 'the store is taken for the newest whatever the keepers remember',
+    what: 'the store is taken for the newest state, also when a keeper has a newer one',
     run: { faults: ['oldStore'], seeds: 60 },
     apply: () => {
       withoutRules('store-old', 'adopt-wait');
@@ -298,7 +299,7 @@ export const MUTATIONS: Readonly<Record<string, Mutation>> = {
     },
   },
   S11: {
-    what: 'a monitor that stood still goes on with what it saw, and nobody outranks it',
+    what: 'a monitor that stood still acts on what it saw before, and gives way to no other monitor',
     run: { replicas: 2, faults: ['staleMonitor'], seeds: 60 },
     apply: () => {
       withoutRules('slot-moved');
@@ -306,10 +307,10 @@ export const MUTATIONS: Readonly<Record<string, Mutation>> = {
       replace(Ticker.prototype, 'notice', () => () => undefined);
       replace(Loop.prototype, 'outranked', () => () => undefined);
       replace(Workers.prototype, 'stayAwake', () => () => undefined);
-      // What it was about to say it says.
+      // It sends the command that it was about to send when it stood still.
       const say = (socket: string, line: string) => ask(join('/run/haproxy', socket), line);
       replace(Workers.prototype, 'ask', () => say);
-      // It insists on the slot that it opened.
+      // It keeps its wish for the slot that it opened.
       replace(Wish.prototype, 'giveWay', () => () => undefined);
     },
   },
@@ -327,7 +328,7 @@ export const MUTATIONS: Readonly<Record<string, Mutation>> = {
       }),
   },
   S14: {
-    what: 'whoever answers at the address of the new leader is taken for it',
+    what: 'another node that answers at the new leader’s address is taken for the new leader',
     run: { faults: ['stranger'], seeds: 60 },
     apply: () =>
       around(OpeningChecks.prototype, 'once', (own: (check: object) => Promise<boolean>) => async (check) => {
@@ -338,33 +339,33 @@ export const MUTATIONS: Readonly<Record<string, Mutation>> = {
       }),
   },
   S15: {
-    what: 'what HAProxy was told counts as done, without being read back',
+    what: 'a command to HAProxy counts as carried out without being read back',
     run: { replicas: 2, faults: ['pause', 'haproxyFreezes'], seeds: 60 },
     apply: () => {
-      const told = new WeakMap<Haproxy, { slot: string | null; keep: string | null }>();
+      const sent = new WeakMap<Haproxy, { slot: string | null; keep: string | null }>();
       around(Haproxy.prototype, 'write', (own: Haproxy['write'], haproxy) => (slot, keep) => {
-        told.set(haproxy, { slot, keep });
+        sent.set(haproxy, { slot, keep });
         own(slot, keep);
       });
       around(Haproxy.prototype, 'view', (own: Haproxy['view'], haproxy) => () => {
-        const { slot, keep } = told.get(haproxy) ?? { slot: null, keep: null };
+        const { slot, keep } = sent.get(haproxy) ?? { slot: null, keep: null };
         return { ...own(), reachable: true, slot, closed: slot === null, keeping: keep, clean: true };
       });
     },
   },
   S16: {
-    what: 'a reader may hold up the replay of a member for as long as PostgreSQL lets it by default',
+    what: 'a reader may delay a standby’s replay for 30 s, PostgreSQL’s default',
     run: { faults: ['readers'], seeds: 60 },
     shows: /^HELD UP/,
     apply: () => setting('ms', 'max_standby_streaming_delay', 30_000),
   },
   S17: {
-    what: 'nobody lets writers go when fewer standbys are waited for',
+    what: 'waiting commits are not released when the sync configuration gets smaller',
     run: { replicas: 2, policy: { syncCount: 2 }, faults: ['pause'], seeds: 30 },
     shows: /^STILL WAITS/,
     apply: () => {
       replace(SimPostgres.prototype, 'kick', () => async () => undefined);
-      // The next record of anybody would do it, too.
+      // The next heartbeat would release them, too.
       replace(SimPostgres.prototype, 'startHeartbeat', () => () => undefined);
       setting('ms', 'wal_receiver_status_interval', 10_000);
     },
@@ -376,48 +377,48 @@ export const MUTATIONS: Readonly<Record<string, Mutation>> = {
     apply: () => replace(PostgresServer.prototype, 'patienceMs', () => () => 60_000),
   },
   S21: {
-    what: 'a leader that the monitor does not hear is dead, whatever its standbys see of its heartbeat',
+    what: 'a leader that does not answer the monitor is dead, although its heartbeat advances on a standby',
     run: { faults: ['apart'], steady: 'leader', seeds: 10 },
     shows: /^FALSE FAILOVER/,
     apply: () => seeing((view) => ({ ...view, heartbeatSeenAtMs: null })),
   },
   'S22, made': {
-    what: 'nobody makes slots for its peers',
+    what: 'no node makes replication slots for its peers',
     run: { faults: ['killLeader'], seeds: 3 },
     shows: LIVENESS,
     apply: () => replace(SimPostgres.prototype, 'ensureSlots', () => async () => undefined),
   },
   'S22, made anew': {
-    what: 'a slot that fell off stays as it is',
+    what: 'a replication slot that lost its WAL is not made again',
     run: { faults: ['fallOff'], seeds: 300 },
     shows: LIVENESS,
     apply: () => takeOut(keepSlots, () => async () => undefined),
   },
-  'S22, words': {
-    what: 'words in the log of PostgreSQL, which any client can put there, say that a standby cannot stream',
+  'S22, log text': {
+    what: 'a message in PostgreSQL’s log, which any client can write there, counts as proof that a standby cannot stream',
     run: { faults: ['hostileName'], seeds: 5 },
     shows: /^NEEDLESS COPY/,
     apply: () => {
-      believeWords();
+      trustServerLog();
       takeOut(mustBeOrdered, (own) => async (method, host, rewindFailed, stop) => {
         const { streamImpossible } = host.view;
-        // Also of a standby that streams.
+        // This check now also concerns a standby that streams.
         if (streamImpossible !== null) throw new KeeperError('STREAM_IMPOSSIBLE', streamImpossible);
         await own(method, host, rewindFailed, stop);
       });
     },
   },
-  'S22, old words': {
-    what: 'words of weeks ago, of another role, say that a standby cannot stream',
+  'S22, old log text': {
+    what: 'a message in PostgreSQL’s log from before the server’s last start counts as such a proof',
     run: { faults: ['oldWords'], seeds: 5 },
     shows: /^NEEDLESS COPY/,
     apply: () => {
       replace(ServerWords.prototype, 'begin', () => () => undefined);
-      believeWords();
+      trustServerLog();
     },
   },
   'S22, log kept': {
-    what: 'nothing keeps the log that is written while a node is copied',
+    what: 'nothing keeps the WAL that is written while a node is copied',
     run: { replicas: 1, faults: ['largeDatabase'], seeds: 3 },
     shows: LIVENESS,
     apply: () => {
@@ -432,7 +433,7 @@ export const MUTATIONS: Readonly<Record<string, Mutation>> = {
     apply: () => takeOut(oneCopyAtATime, () => (_s, targets) => targets),
   },
   'S11, silence': {
-    what: 'a node of whose network nothing is known is given 25 ms to answer',
+    what: 'a node whose answer times are unknown gets only 25 ms to answer',
     run: { faults: Object.keys(FROZEN), steady: true, seeds: 20 },
     shows: /^FALSE FAILOVER/,
     apply: () => replace(AnswerTimes.prototype, 'limitMs', () => () => PROBE_LIMIT_MS),
@@ -444,7 +445,7 @@ export const MUTATIONS: Readonly<Record<string, Mutation>> = {
     apply: () => replace(Tunables.prototype, 'lower', () => () => []),
   },
   S25: {
-    what: 'the preferred node gets the lead back as soon as ever, however often it has lost it again',
+    what: 'the wait before a switchback does not grow, however often the preferred node lost the lead again',
     run: { policy: { switchback: true }, faults: ['preferredDies'], seeds: 5 },
     shows: /^FLAPPING/,
     apply: () => takeOut(mayReturn, (own) => (s) => own(s.with({ ...s.state, switchbacks: 0 }))),
@@ -456,13 +457,13 @@ export const MUTATIONS: Readonly<Record<string, Mutation>> = {
     apply: () => setting('text', 'restore_command', 'cp /archive/%f %p'),
   },
   S27: {
-    what: 'a leader whose keeper answers is well, whether it commits or not',
+    what: 'a leader whose keeper answers is well, also when its PostgreSQL commits nothing',
     run: { faults: ['wedged'], seeds: 10 },
     shows: LATE,
     apply: () => replace(SimPostgres.prototype, 'heartbeat', () => () => ({ count: 1, ageMs: 0 })),
   },
   'S27, error': {
-    what: 'an error that answers a heartbeat is taken for a hang, and its table is not made again',
+    what: 'a heartbeat that ends with an error counts as unanswered, and the heartbeat’s objects are not made again',
     run: { faults: ['loseHeartbeat'], seeds: 5 },
     shows: /^(UNSTEADY|NO WAY OUT|NOT )/,
     apply: () => {
@@ -471,7 +472,7 @@ export const MUTATIONS: Readonly<Record<string, Mutation>> = {
     },
   },
   S28: {
-    what: 'silence counts threefold, and no heartbeat on a replica speaks against it',
+    what: 'silence counts three times as long, and a heartbeat on a replica does not show that the leader lives',
     run: { faults: Object.keys(STARVATION), steady: true, seeds: 60 },
     shows: /^FALSE FAILOVER/,
     apply: () => seeing((view) => ({ ...view, silentMs: 3 * view.silentMs, heartbeatSeenAtMs: null })),
@@ -482,12 +483,12 @@ export const MUTATIONS: Readonly<Record<string, Mutation>> = {
     apply: () => takeOut(holdOf, () => () => null),
   },
   joint: {
-    what: 'a new sync configuration takes the place of the old one at once',
+    what: 'a new sync configuration replaces the old one before it is proven',
     run: { faults: ['badMinute', 'killLeader', 'partition'], seeds: 60 },
     apply: () => takeOut(withConfig, () => (_joint, next) => [next]),
   },
   'joint, term': {
-    what: 'a sync configuration belongs to a leader, whatever the term',
+    what: 'sync configurations carry no term, so those of an unopened term stay when its candidate is given up',
     run: { faults: ['restartThenDeath'], seeds: 3 },
     shows: LATE,
     apply: () =>
@@ -497,7 +498,7 @@ export const MUTATIONS: Readonly<Record<string, Mutation>> = {
       ),
   },
   'joint, leaves': {
-    what: 'the data of a counted member is given up as soon as a copy is wanted',
+    what: 'a counted member’s data is removed as soon as a copy is needed',
     run: { replicas: 1, policy: { onNoReplica: 'block' }, faults: ['lastCopyThenLoss'], seeds: 5 },
     shows: /^LOST/,
     apply: () => takeOut(leaveFirst, () => (_s, target) => target),

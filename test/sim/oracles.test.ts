@@ -1,4 +1,4 @@
-/** The simulator's oracles, given histories that are wrong on purpose: a check that cannot fail proves nothing. */
+/** The simulator's oracles, tested with histories that are wrong on purpose: each check must be able to fail. */
 import { beforeAll, describe, expect, it } from 'vitest';
 import { type ClusterState, emptyState } from '../../failover/core/state/cluster';
 import { printState } from '../../failover/core/state/stored';
@@ -6,17 +6,17 @@ import { EMPTY_STATE, type KeeperState } from '../../failover/keeper/keeper-stat
 import { History, type Operation } from '../../simulator/history';
 import { World } from '../../simulator/world';
 
-const like = (words: RegExp) => expect.stringMatching(words);
+const like = (pattern: RegExp) => expect.stringMatching(pattern);
 
-/** A history that is told by hand. */
-class Told {
+/** A history that a test writes step by step; `found` has the violations. */
+class Written {
   readonly found: string[] = [];
-  readonly history = new History((words) => this.found.push(words));
+  readonly history = new History((violation) => this.found.push(violation));
 
   private ends(part: Partial<Operation>, proxy: 'write' | 'read' = 'write'): void {
     const operation: Operation = {
       kind: 'read',
-      client: 'somebody',
+      client: 'client 1',
       startMs: 0,
       endMs: 0,
       node: 'a',
@@ -67,71 +67,71 @@ class Told {
   }
 }
 
-describe('what clients were told', () => {
-  it('is taken for true when it is', () => {
-    const told = new Told().insert(1, 0).set(1, 7, 20).read([1], 40, { version: 1, value: 7 });
-    told.insert(2, 60, 'unknown').opens([1], 100).read([1], 120, { version: 1, value: 7 }).readReplica([1], 5_000);
-    expect(told.ended([1])).toEqual([]);
+describe('the answers to clients', () => {
+  it('show no violation when they are right', () => {
+    const written = new Written().insert(1, 0).set(1, 7, 20).read([1], 40, { version: 1, value: 7 });
+    written.insert(2, 60, 'unknown').opens([1], 100).read([1], 120, { version: 1, value: 7 }).readReplica([1], 5_000);
+    expect(written.ended([1])).toEqual([]);
   });
 
   it('LOST: a read does not show an acknowledged write', () => {
-    expect(new Told().insert(1, 0).read([], 20).found).toEqual([like(/^LOST: row 1 /)]);
+    expect(new Written().insert(1, 0).read([], 20).found).toEqual([like(/^LOST: row 1 /)]);
   });
 
-  it('LOST: an acknowledged write is not there at the end', () => {
-    expect(new Told().insert(1, 0).insert(2, 20).ended([2])).toEqual([like(/^LOST: row 1 /)]);
+  it('LOST: an acknowledged write is missing at the end', () => {
+    expect(new Written().insert(1, 0).insert(2, 20).ended([2])).toEqual([like(/^LOST: row 1 /)]);
   });
 
-  it('OUT OF ORDER: a standby shows a row and not the one before it', () => {
-    const told = new Told().insert(1, 0).insert(2, 20).insert(3, 40).readReplica([1], 60).readReplica([], 60);
-    expect(new Told().readReplica([1, 9], 0).readReplica([1, 2], 60).ended([1, 2, 3])).toEqual([]);
-    expect(told.readReplica([1, 3], 80).ended([1, 2, 3])).toEqual([like(/^OUT OF ORDER: .*row 3 and not row 2/)]);
+  it('OUT OF ORDER: a standby shows a row, but not the row that was written before it', () => {
+    const written = new Written().insert(1, 0).insert(2, 20).insert(3, 40).readReplica([1], 60).readReplica([], 60);
+    expect(new Written().readReplica([1, 9], 0).readReplica([1, 2], 60).ended([1, 2, 3])).toEqual([]);
+    expect(written.readReplica([1, 3], 80).ended([1, 2, 3])).toEqual([like(/^OUT OF ORDER: .*row 3 and not row 2/)]);
   });
 
-  it('VANISHED: a row that was read before is not shown any more', () => {
-    const { found } = new Told().insert(1, 0, 'unknown').read([1], 20).read([], 40);
+  it('VANISHED: a later read no longer shows a row', () => {
+    const { found } = new Written().insert(1, 0, 'unknown').read([1], 20).read([], 40);
     expect(found).toEqual([like(/^VANISHED: row 1 /)]);
   });
 
-  it('VANISHED: a row that was read is not there at the end', () => {
-    expect(new Told().insert(1, 0, 'unknown').read([1], 20).ended([])).toEqual([like(/^VANISHED: row 1 /)]);
+  it('VANISHED: a row that was read is missing at the end', () => {
+    expect(new Written().insert(1, 0, 'unknown').read([1], 20).ended([])).toEqual([like(/^VANISHED: row 1 /)]);
   });
 
-  it('what is read of a commit whose wait was cut short proves nothing (S7)', () => {
-    const told = new Told().insert(1, 0, 'unknown');
-    told.history.tag({ kind: 'row', row: 1 });
-    expect(told.read([1], 20).read([], 40).ended([])).toEqual([]);
+  it('a read that shows a cancelled commit proves nothing (S7)', () => {
+    const written = new Written().insert(1, 0, 'unknown');
+    written.history.tag({ kind: 'row', row: 1 });
+    expect(written.read([1], 20).read([], 40).ended([])).toEqual([]);
   });
 
-  it('STALE: a read shows an older version than was acknowledged before', () => {
-    const { found } = new Told().set(1, 7, 0).set(2, 8, 20).read([], 40, { version: 1, value: 7 });
-    expect(found).toEqual([like(/^STALE: somebody read version 1 /)]);
+  it('STALE: a read shows an older version than one that was acknowledged before', () => {
+    const { found } = new Written().set(1, 7, 0).set(2, 8, 20).read([], 40, { version: 1, value: 7 });
+    expect(found).toEqual([like(/^STALE: client 1 read version 1 /)]);
   });
 
-  it('STALE: two writes one after the other make the same version', () => {
-    const { found } = new Told().set(1, 7, 0).set(1, 7, 20);
-    expect(found).toEqual([like(/^STALE: somebody wrote version 1 /)]);
+  it('STALE: two successive writes make the same version', () => {
+    const { found } = new Written().set(1, 7, 0).set(1, 7, 20);
+    expect(found).toEqual([like(/^STALE: client 1 wrote version 1 /)]);
   });
 
-  it('reads at the same time may show either version', () => {
-    const told = new Told().set(1, 7, 0).set(2, 8, 20);
-    expect(told.read([], 25, { version: 1, value: 7 }).found).toEqual([]);
+  it('a read during a write may show either version', () => {
+    const written = new Written().set(1, 7, 0).set(2, 8, 20);
+    expect(written.read([], 25, { version: 1, value: 7 }).found).toEqual([]);
   });
 
   it('FORKED: a version has two values', () => {
-    const { found } = new Told().set(1, 7, 0).read([], 5, { version: 1, value: 8 });
+    const { found } = new Written().set(1, 7, 0).read([], 5, { version: 1, value: 8 });
     expect(found).toEqual([like(/^FORKED: version 1 /)]);
   });
 
-  it('PHANTOM: the read port shows what was left behind with the leader of before', () => {
-    const told = new Told().insert(1, 0, 'unknown').opens([], 100).readReplica([1], 2_000);
-    expect(told.ended([])).toEqual([like(/^PHANTOM: somebody read row 1 /)]);
+  it('PHANTOM: the read port shows a row that only the former leader had', () => {
+    const written = new Written().insert(1, 0, 'unknown').opens([], 100).readReplica([1], 2_000);
+    expect(written.ended([])).toEqual([like(/^PHANTOM: client 1 read row 1 /)]);
   });
 
-  it('LOST: a person’s word gives up only what the named node did not have', () => {
-    const told = new Told().insert(1, 0).insert(2, 20);
-    expect(told.history.overridden(50, new Set([1]), new Set(), 0)).toBe(2);
-    expect(new Set(told.found)).toEqual(
+  it('LOST: a promotion with accepted loss may lose only rows that the named node did not have', () => {
+    const written = new Written().insert(1, 0).insert(2, 20);
+    expect(written.history.overridden(50, new Set([1]), new Set(), 0)).toBe(2);
+    expect(new Set(written.found)).toEqual(
       new Set(['LOST: row 1 of 0.010 s was on the new leader when the loss was accepted']),
     );
   });
@@ -140,7 +140,7 @@ describe('what clients were told', () => {
 describe('a cluster', () => {
   let world: World;
 
-  /** One that is well, made once: every case breaks something else. */
+  /** A healthy cluster for all cases; each case breaks another part and mends it again. */
   beforeAll(async () => {
     world = new World({ seed: 5, replicas: 1, calm: true, cancels: 0 });
     world.startAll();
@@ -151,14 +151,14 @@ describe('a cluster', () => {
     expect(await world.engine.run(world.engine.nowMs + 5_000, () => world.identical())).toBe(true);
   });
 
-  /** What is reported meanwhile. */
+  /** The violations that are reported during `work`. */
   function reported(work: () => void): string[] {
     const before = world.violations.length;
     work();
     return world.violations.slice(before);
   }
 
-  it('is taken for right when it is', () => {
+  it('shows no violation when it is right', () => {
     expect(
       reported(() => {
         world.checkRoutes();
@@ -212,7 +212,7 @@ describe('a cluster', () => {
     ]);
   });
 
-  it('FALSE FAILOVER: a leader is opened where none may be', () => {
+  it('FALSE FAILOVER: a new leader is opened although the leader must not change', () => {
     world.steady = true;
     expect(reported(() => world.stored(printState(led(70, 'replica-1'))))).toEqual([like(/^FALSE FAILOVER: /)]);
     world.steady = false;

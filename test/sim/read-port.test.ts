@@ -1,13 +1,13 @@
-/** What the read port promises, and what it does not (S29), by histories of clients of both ports. */
+/** What the read port promises and what it does not (S29), shown by histories of clients of both ports. */
 import { describe, expect, it } from 'vitest';
 import type { World } from '../../simulator/world';
 import { built, Tale } from '../scenarios/story';
 
 const SEEDS = [1, 2, 3, 4, 5, 6];
-/** Packets to and from the replicas take so long, ms. */
+/** Delay of packets to or from a replica, ms. */
 const FAR_MS = 150;
 
-/** Two replicas that are far away, each to its own measure. */
+/** A cluster with two replicas behind slow links. Answers of replica-1 come late, and WAL reaches replica-2 late. */
 async function farAway(seed: number, clients: number): Promise<World> {
   const world = await built({ seed, replicas: 2, thinkMs: 20 }, [clients, clients]);
   for (const [from, to, ms] of [
@@ -20,7 +20,7 @@ async function farAway(seed: number, clients: number): Promise<World> {
 }
 
 describe('the read port (S29)', () => {
-  it('shows the database as it was at one moment, but not in the order of the write port: earlier and later', async () => {
+  it('shows the database as it was at one moment, but may show a row before or after the write port does', async () => {
     let [early, late, shown] = [0, 0, 0];
     for (const seed of SEEDS) {
       const world = await farAway(seed, 3);
@@ -46,7 +46,7 @@ describe('the read port (S29)', () => {
     expect(shown).toBeGreaterThan(late);
   });
 
-  it('shows a write to whoever waits until its position is applied, on every replica', async () => {
+  it('shows a write on every replica to a client that waits until its position is replayed', async () => {
     let waited = 0;
     for (const seed of SEEDS) {
       const world = await farAway(seed, 0);
@@ -72,7 +72,7 @@ describe('the read port (S29)', () => {
       }
       expect(seen.size).toBe(2);
     }
-    // Without the wait some of them would not have shown it.
+    // At least one read would not have shown the row without the wait.
     expect(waited).toBeGreaterThan(0);
   });
 });

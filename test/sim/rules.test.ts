@@ -1,4 +1,4 @@
-/** The tests that docs/safety.md names for each rule: complete, and true. */
+/** docs/safety.md names tests for each rule: the tests exist, and no mutation is left out. */
 import { globSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
@@ -53,7 +53,7 @@ describe('the tests of the safety rules', () => {
     expect(sections.map((s) => s.rule)).toEqual(['Joint set', ...RULES, 'Pause']);
   });
 
-  it('names for every rule a story that tells of it', () => {
+  it('names for every rule a story that mentions the rule', () => {
     for (const { rule, stories } of sections) {
       const files = stories.flatMap((name) => globSync(`test/scenarios/${name}.md`, { cwd: ROOT }));
       for (const name of stories) expect(globSync(`test/scenarios/${name}.md`, { cwd: ROOT }), name).not.toEqual([]);
@@ -63,14 +63,14 @@ describe('the tests of the safety rules', () => {
     }
   });
 
-  it('names every mutation, and none that there is not', () => {
+  it('names every mutation, and none that does not exist', () => {
     const source = read('test/sim/mutations.ts').split('export const MUTATIONS')[1] ?? '';
     const there = [...source.matchAll(/^ {2}'?([^':{}]+)'?: \{$/gm)].map((m) => m[1]);
     expect(there.length).toBeGreaterThan(15);
     expect(sections.flatMap((s) => s.mutations).sort()).toEqual(there.sort());
   });
 
-  it('names tests that are there', () => {
+  it('names tests that exist', () => {
     for (const { rule, files } of sections) {
       expect(files, rule).not.toEqual([]);
       for (const file of files) expect(globSync(file, { cwd: ROOT }), `${rule}: ${file}`).not.toEqual([]);

@@ -18,14 +18,14 @@ describe('500 seeds of the simulator', () => {
   });
 });
 
-/** Seeds in which the machine is only slow, for shorter than `hangTimeout` at a time (S28). */
+/** Seeds in which the machine is only slow, each time for less than `hangTimeout` (S28). */
 const SLOW_SEEDS = 50;
 const FROZEN_SEEDS = 20;
 
 const SLOW: readonly [string, readonly string[], number, true | 'leader'][] = [
   ['a machine that is only slow', Object.keys(STARVATION), SLOW_SEEDS, true],
-  ['a monitor that stands still for long while messages are late', Object.keys(FROZEN), FROZEN_SEEDS, true],
-  ['a leader that the monitor does not hear (S21)', Object.keys(APART), FROZEN_SEEDS, 'leader'],
+  ['a monitor whose process stands still for long while messages are late', Object.keys(FROZEN), FROZEN_SEEDS, true],
+  ['a leader that does not answer the monitor, but writes (S21)', Object.keys(APART), FROZEN_SEEDS, 'leader'],
 ];
 
 describe.each(SLOW)('%s', (_what, faults, seeds, steady) => {

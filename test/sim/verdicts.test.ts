@@ -1,4 +1,4 @@
-/** The simulator's verdict on a whole run, with something broken on purpose: each is reported by its name. */
+/** Whole runs of the simulator in which a part is broken on purpose: the run must report the violation by its name. */
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import type { SqlView } from '../../failover/keeper/ports';
 import { SimNode, SimPostgres } from '../../simulator/node';
@@ -9,7 +9,7 @@ afterEach(() => {
   vi.restoreAllMocks();
 });
 
-/** Whether the oracle has said once that this holds. */
+/** Returns a function that is true once this oracle has found the cluster healthy, or settled. */
 function once(oracle: 'healthy' | 'settled'): () => boolean {
   const real: (this: World) => SimNode | boolean | null = World.prototype[oracle];
   let held = false;
@@ -22,7 +22,7 @@ function once(oracle: 'healthy' | 'settled'): () => boolean {
   return () => held;
 }
 
-/** From then on a look at a standby shows something else. */
+/** Once `from` is true, a keeper that looks at a standby's PostgreSQL sees a changed view. */
 function shows(from: () => boolean, change: (sql: SqlView) => SqlView, streamImpossible: string | null = null): void {
   const real = SimPostgres.prototype.observe;
   vi.spyOn(SimPostgres.prototype, 'observe').mockImplementation(async function (this: SimPostgres) {
@@ -36,12 +36,12 @@ describe('a run', () => {
   const violations = async (fault = 'switchover') =>
     (await simulate({ seed: 1, replicas: 1, faults: [fault] })).violations;
 
-  it('NOT BUILT: nobody is ever promoted', async () => {
+  it('NOT BUILT: no node can be promoted', async () => {
     vi.spyOn(SimPostgres.prototype, 'promote').mockRejectedValue(new Error('never'));
     expect(await violations('kill')).toEqual([expect.stringMatching(/^NOT BUILT: /)]);
   });
 
-  it('NO WAY OUT: nodes that were stopped never come up again, also by a person’s word', async () => {
+  it('NO WAY OUT: stopped nodes never start again, also not by the command that the monitor names', async () => {
     const started = new Set<SimNode>();
     const real = SimNode.prototype.start;
     vi.spyOn(SimNode.prototype, 'start').mockImplementation(function (this: SimNode) {
@@ -51,7 +51,7 @@ describe('a run', () => {
     expect(await violations('killLeader')).toEqual([expect.stringMatching(/^NO WAY OUT: .*\(after start /)]);
   });
 
-  it('NOT HEALED: it serves, and is never as it was', async () => {
+  it('NOT HEALED: the cluster serves, but is never whole again', async () => {
     const real = World.prototype.healthy;
     let built = false;
     vi.spyOn(World.prototype, 'healthy').mockImplementation(function (this: World) {
@@ -63,7 +63,7 @@ describe('a run', () => {
     expect(await violations()).toEqual([expect.stringMatching(/^NOT HEALED: /)]);
   });
 
-  it('UNSTEADY: a leader is given up although all is well', async () => {
+  it('UNSTEADY: a leader is replaced although the cluster is healthy', async () => {
     const settled = once('settled');
     vi.spyOn(SimPostgres.prototype, 'heartbeat').mockImplementation(() => ({
       count: 1,
@@ -74,21 +74,21 @@ describe('a run', () => {
   });
 
   it('NEEDLESS COPY: a standby that streams is copied', async () => {
-    shows(once('healthy'), (sql) => sql, 'words that anybody may have written');
+    shows(once('healthy'), (sql) => sql, 'a message that a client wrote into the log');
     expect(await violations()).toContainEqual(expect.stringMatching(/^NEEDLESS COPY: /));
   });
 
-  it('NOT IDENTICAL: a node never gets all of it', async () => {
+  it('NOT IDENTICAL: a node never gets all data', async () => {
     vi.spyOn(World.prototype, 'identical').mockReturnValue(false);
     expect(await violations()).toEqual([expect.stringMatching(/^NOT IDENTICAL: /)]);
   });
 
-  it('SETTINGS NOT IN FORCE: a node never gets them', async () => {
+  it('SETTINGS NOT IN FORCE: a node never gets the new settings', async () => {
     vi.spyOn(World.prototype, 'settled').mockReturnValue(false);
     expect(await violations()).toEqual([expect.stringMatching(/^SETTINGS NOT IN FORCE: /)]);
   });
 
-  it('says so when shipped code throws', async () => {
+  it('reports an exception of shipped code', async () => {
     vi.spyOn(World.prototype, 'healthy').mockImplementation(() => {
       throw new Error('a defect');
     });

@@ -1,4 +1,4 @@
-/** What makes a machine and its network slow, without anything having failed. Each resolves with how to end it. */
+/** Makes the machine or its network slow, without a failure. Each function resolves with a function that ends it. */
 import { spawn } from 'node:child_process';
 import { cpus } from 'node:os';
 import { join } from 'node:path';
@@ -13,13 +13,13 @@ import { within } from '../rig/wait';
 
 export type End = () => Promise<void>;
 
-/** Above the product's own priority, so that it is starved. Needs root. */
+/** A higher priority than the stack's processes have, so that these get too little processor time. Needs root. */
 export const NICE = -5;
 const READY_LIMIT_MS = 10_000;
 const QUEUE = 43;
 const MARK = 'postgres-failover-soak';
 
-/** Every core is busy with something else that goes first. */
+/** Keeps every core busy with a process of higher priority. */
 export async function starve(): Promise<End> {
   const burner = ['-n', String(NICE), process.execPath, '-e', 'for (;;);'];
   const children = cpus().map(() => spawn('nice', burner, { stdio: 'ignore' }));
@@ -31,14 +31,15 @@ export async function starve(): Promise<End> {
 }
 
 export interface Network {
-  /** Longest delay of a packet, ms, and the part that is lost. */
+  /** Longest delay of a packet, ms. */
   jitterMs: number;
+  /** Part of the packets that is dropped, 0 to 1. */
   loss: number;
-  /** Pairs of addresses that talk to each other. */
+  /** Pairs of addresses between which packets are disturbed. */
   pairs: readonly Ends[];
 }
 
-/** Packets between the pairs come late, at random, or not at all. */
+/** Delays packets between the pairs at random, and drops some. */
 export async function disturb({ jitterMs, loss, pairs }: Network): Promise<End> {
   const program = await buildGo(join(__dirname, 'network'), 'network');
   await mend();
@@ -47,7 +48,7 @@ export async function disturb({ jitterMs, loss, pairs }: Network): Promise<End> 
   await within('the packet program', READY_LIMIT_MS, running.firstLine).catch((error: unknown) => {
     throw new Error(`${messageOf(error)}; it needs root and nfnetlink_queue`);
   });
-  // With the program gone, packets pass: nothing stays cut.
+  // With --queue-bypass packets pass undisturbed when the program has ended.
   await addRules(MARK, pairs, ['-j', 'NFQUEUE', '--queue-num', String(QUEUE), '--queue-bypass']);
   return async () => {
     await mend();
@@ -55,12 +56,12 @@ export async function disturb({ jitterMs, loss, pairs }: Network): Promise<End> 
   };
 }
 
-/** Removes every rule with our mark, also of a run that was killed. */
+/** Removes the packet filter rules of this run and of runs that were killed. */
 export async function mend(): Promise<void> {
   await removeRules(MARK);
 }
 
-/** Pauses a container again and again: `pauseMs`, and `longMs` once after a few times. */
+/** Pauses a container every `everyMs` for `pauseMs`, and the third time for `longMs`. */
 export async function pauses(container: string, everyMs: number, pauseMs: number, longMs: number): Promise<End> {
   const stop = new AbortController();
   const rest = (ms: number) => sleep(ms, undefined, { signal: stop.signal }).catch(() => undefined);

@@ -1,12 +1,13 @@
 /**
- * No false failovers: HTTP clients that send nothing twice work for an hour while the processors are busy with something
- * that goes first, packets between the containers come up to 500 ms late, 1 % of them are lost, and the monitor is paused.
+ * Checks that a slow machine causes no failover. HTTP clients that repeat no request work for an hour, while processes
+ * of higher priority keep all processors busy, packets between the containers come up to 500 ms late, 1 % of them are
+ * lost, and the monitor is paused again and again.
  *
  *     npm run test:soak -- [--minutes 60] [--hang 5s] [--rate 6] [--only starve,jitter,loss,all] [--fresh] [--keep]
  *
  * The time is divided among the phases; a phase that is done is not repeated when an interrupted soak is started again.
- * Fails when a request failed, a registration was lost or doubled, or, with a `hangTimeout` of 5 s or more, at the first
- * failover. Results go to docs/results/. Needs root (packet filter, priorities) and Go.
+ * The exit code is 1 when a request failed or a registration was lost or doubled, and, with a `hangTimeout` of 5 s or
+ * more, when there was a failover. Results go to docs/results/. Needs root (packet filter, priorities) and Go.
  */
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
@@ -24,7 +25,7 @@ import { disturb, type End, mend, NICE, pauses, starve } from './disturbances';
 const own = new OwnStack({ name: 'soak', ports: 16_000, subnet: '10.216.46' });
 const MONITOR = own.container('failover-monitor');
 const [PRIMARY = '', REPLICA = ''] = own.nodes(1);
-/** Not HAProxy: it gives a node 20 ms for a connection, so that held clients get through at once (S19). */
+/** Packets of HAProxy are not disturbed: it gives up a connect to a node after 20 ms (S19), so none would succeed. */
 const PAIRS = [
   [MONITOR, PRIMARY],
   [MONITOR, REPLICA],
@@ -35,7 +36,7 @@ const LOSS = 0.01;
 const PAUSE_EVERY_MS = 60_000;
 const PAUSE_MS = 3_000;
 const LONG_PAUSE_MS = 30_000;
-/** From this `hangTimeout` on there must be no failover at all. */
+/** With this `hangTimeout` or a longer one there must be no failover, ms. */
 const CALM_HANG_MS = 5_000;
 const PROGRESS_MS = 60_000;
 
@@ -59,7 +60,7 @@ const Result = z.object({
   p99: z.number(),
   max: z.number(),
   failovers: z.number(),
-  /** The monitor's line of each. */
+  /** The monitor's log line for each failover. */
   causes: z.array(z.string()),
   problems: z.array(z.string()),
 });
@@ -126,9 +127,9 @@ function page(results: readonly Result[], hang: string, rate: number): string {
   return [
     `# No false failovers: ${Math.round(seconds / 60)} minutes, hangTimeout ${hang}`,
     '',
-    `Made by \`npm run test:soak\`, ${machineSize()}; ${rate} requests a second by HTTP clients that send nothing twice. starve: a busy loop a core at nice ${NICE};`,
+    `Made by \`npm run test:soak\`, ${machineSize()}; ${rate} requests a second by HTTP clients that repeat no request. starve: a busy loop on each core at nice ${NICE};`,
     `jitter: packets between monitor and nodes, and between the nodes, come up to ${JITTER_MS} ms late; loss: 1 % of them are lost; all: everything at once.`,
-    'The monitor is paused for 3 s each minute, once a phase for 30 s. Latencies in ms, from the moment at which a request was due.',
+    'The monitor is paused for 3 s each minute, and once in each phase for 30 s. Latencies are in ms, from the moment at which a request was due.',
     '',
     '| phase | minutes | failovers | requests | failed | lost | duplicated | p50 | p99 | slowest |',
     '|---|---|---|---|---|---|---|---|---|---|',
@@ -137,7 +138,7 @@ function page(results: readonly Result[], hang: string, rate: number): string {
         `| ${r.phase} | ${Math.round(r.seconds / 6) / 10} | ${r.failovers} | ${r.requests} | ${r.failed} | ${r.lost} | ${r.duplicated} | ${r.p50} | ${r.p99} | ${r.max} |`,
     ),
     '',
-    ...results.flatMap((r) => [...r.causes, ...r.problems].map((words) => `- ${r.phase}: ${words}`)),
+    ...results.flatMap((r) => [...r.causes, ...r.problems].map((line) => `- ${r.phase}: ${line}`)),
     '',
   ].join('\n');
 }

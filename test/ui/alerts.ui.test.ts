@@ -1,7 +1,8 @@
 /**
- * Every alert whose condition can be staged fires in a real Prometheus and clears afterwards. The stack's own Prometheus shows
- * that the committed rules are loaded and what they watch is there; a second one of the same image has the same expressions
- * and looks once a second, with every `for` shortened. What cannot be staged is in monitoring/alerts.test.yml.
+ * Makes the condition of every alert true on a real stack, and checks in Prometheus that the alert fires and clears
+ * afterwards. The stack's own Prometheus shows that the committed rules are loaded and that their targets are up. A
+ * second one, of the same image, has the same expressions, evaluates them every second and has shorter `for` times. The
+ * alert that cannot be made to fire here is in monitoring/alerts.test.yml.
  */
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -21,7 +22,7 @@ import { UiStack } from './lib/stack';
 
 const FILE = join(PATHS.root, 'monitoring', 'alerts.yml');
 const SHORT = '1s';
-/** The longest range that a rule looks back over, and what it takes to notice. */
+/** The longest time that a rule looks back, and some more, ms. */
 const CLEAR_MS = 7 * 60_000;
 const MB = 1024 * 1024;
 
@@ -38,7 +39,7 @@ const Query = z.object({ data: z.object({ result: z.array(z.object({ value: z.tu
 
 const rules = Rules.parse(parse(readFileSync(FILE, 'utf8')));
 const NAMES = rules.groups.flatMap((group) => group.rules.map((rule) => rule.alert));
-/** Staged by promtool: a monitor that answers while its loop stands still has no cause that could be made from outside. */
+/** Alerts that only promtool tests: nothing from outside can stop the monitor's loop while its HTTP side answers. */
 const NOT_STAGED = ['PgFailoverMonitorStale'];
 const seenFiring = new Set<string>();
 
@@ -82,7 +83,7 @@ async function metric(expression: string): Promise<number | null> {
   return value === undefined ? null : Number(value);
 }
 
-/** Everything is as it should be but for what has happened lately. */
+/** Waits until the leader serves and its standby is counted; alerts about recent events may still fire. */
 async function isWell(): Promise<void> {
   await waitFor('both nodes to serve', TIMEOUTS.rejoin, async () => {
     return (await metric('pgfailover_serving')) === 1 && (await metric('sum(pgfailover_sync)')) === 1;
@@ -94,7 +95,7 @@ const sql = (node: string, text: string) => sqlInside(node, text, 'app');
 const leader = async () => (await view(stack.seen)).leader ?? '';
 const follower = async () => ((await leader()) === PRIMARY ? REPLICA : PRIMARY);
 
-/** WAL and no data. */
+/** Writes WAL without changing data. */
 async function writeWal(node: string, megabytes: number): Promise<void> {
   await sql(
     node,
@@ -112,7 +113,7 @@ async function command(name: string, body: object): Promise<void> {
   expect(await response.text(), name).toContain('"done":true');
 }
 
-/** The same image and the same expressions, only quicker. */
+/** Starts the second Prometheus, with the same image and expressions and short intervals. */
 async function startQuick(): Promise<void> {
   const config = z
     .looseObject({ global: z.looseObject({}) })
@@ -147,7 +148,7 @@ afterAll(async () => {
   await stack.down(say);
 });
 
-it('has all it watches within reach, the committed rules, and nothing to say while all is well', async () => {
+it('reaches all targets, has loaded the committed rules, and fires no alert on a healthy stack', async () => {
   await isWell();
   await waitFor('all targets to be up', TIMEOUTS.docker, async () => {
     const { data } = await ask(OWN, '/api/v1/targets', Targets);
@@ -159,13 +160,13 @@ it('has all it watches within reach, the committed rules, and nothing to say whi
   await until(false, TIMEOUTS.docker, NAMES);
 });
 
-it('passes promtool, what cannot be staged included', async () => {
+it('passes promtool’s tests of the rules', async () => {
   await docker('cp', join(PATHS.root, 'monitoring', 'alerts.test.yml'), `${QUICK}:/tmp/alerts.test.yml`);
   await docker('cp', FILE, `${QUICK}:/tmp/alerts.yml`);
   expect(await docker('exec', QUICK, 'promtool', 'test', 'rules', '/tmp/alerts.test.yml')).toContain('SUCCESS');
 });
 
-it('tells of a standby that lags', async () => {
+it('fires for a standby that lags', async () => {
   const lags = await follower();
   await sql(lags, 'SELECT pg_wal_replay_pause()');
   await writeWal(await leader(), 20);
@@ -174,7 +175,7 @@ it('tells of a standby that lags', async () => {
   await clear('PgFailoverStandbyLags');
 });
 
-it('tells of a second writable node, which the keeper undoes', async () => {
+it('fires for a second writable node, which its keeper then stops', async () => {
   await isWell();
   await docker('exec', await follower(), 'sh', '-c', `psql -U postgres -c 'SELECT pg_promote(false)' || true`);
   await fires('PgFailoverSecondWritable');
@@ -182,7 +183,7 @@ it('tells of a second writable node, which the keeper undoes', async () => {
   expect(await metric('sum(pgfailover_writable)')).toBe(1);
 });
 
-it('tells of a failover, of the node that is down and of the leader that is alone', async () => {
+it('fires for a failover, for the node that is down and for the leader that is alone', async () => {
   await isWell();
   const old = await leader();
   await docker('kill', old);
@@ -192,8 +193,8 @@ it('tells of a failover, of the node that is down and of the leader that is alon
   await clear('PgFailoverNodeDown', 'PgFailoverNoSyncStandby');
 });
 
-// A slot keeps something only once its standby has streamed from it, so it is a standby that goes away, not the leader.
-it('tells of the WAL that is kept for a standby that is away', async () => {
+// The standby dies here, not the leader: a replication slot keeps WAL only after its standby has streamed through it.
+it('fires for the WAL that is kept for a disconnected standby', async () => {
   await isWell();
   const [kept, away] = [await leader(), await follower()];
   await docker('kill', away);
@@ -205,7 +206,7 @@ it('tells of the WAL that is kept for a standby that is away', async () => {
   await clear('PgFailoverNodeDown', 'PgFailoverSlotRetainsWal');
 });
 
-it('tells of a pause, and that nobody leads when the leader dies in it', async () => {
+it('fires for a long pause, and for a cluster without a leader when the leader dies during the pause', async () => {
   await isWell();
   await command('pause', { reason: 'tried by a test' });
   await fires('PgFailoverPausedForLong');
@@ -220,11 +221,11 @@ it('tells of a pause, and that nobody leads when the leader dies in it', async (
 it.each([
   ['a monitor that does not answer', MONITOR, ['PgFailoverMonitorDown']],
   [
-    'HAProxy, by its own silence and by what the monitor says',
+    'HAProxy, which answers neither Prometheus nor the monitor',
     HAPROXY,
     ['PgFailoverHaproxyDown', 'PgFailoverHaproxyUnreachable'],
   ],
-])('tells of %s', async (_what, name, alerts) => {
+])('fires for %s', async (_what, name, alerts) => {
   await isWell();
   await docker('pause', name);
   await fires(...alerts);
@@ -232,8 +233,8 @@ it.each([
   await clear(...alerts);
 });
 
-// Before the monitor is replaced: a new one has seen no change of leader yet.
-it('has something to show in every panel of the dashboard', async () => {
+// This test comes before the monitor is replaced, because a new monitor has no change of leader in its metrics.
+it('has a value for every panel of the dashboard', async () => {
   const file: unknown = JSON.parse(readFileSync(join(PATHS.root, 'monitoring', 'dashboard.json'), 'utf8'));
   const panels = z.object({
     panels: z.array(z.object({ title: z.string(), targets: z.array(z.object({ expr: z.string() })) })),
@@ -242,13 +243,13 @@ it('has something to show in every panel of the dashboard', async () => {
   const shown = panels.parse(file).panels.flatMap(({ title, targets }) => targets.map(({ expr }) => ({ title, expr })));
   for (const { title, expr } of shown) {
     const value = await metric(expr.replaceAll('$stack', stack.name).replaceAll('$__rate_interval', '1m'));
-    // Only while connections are held.
+    // The queue has a value only while connections are held.
     if (value === null && !expr.includes('current_queue')) empty.push(`${title}: ${expr}`);
   }
   expect(empty).toEqual([]);
 });
 
-it('tells that a stack only observes', async () => {
+it('fires for a stack whose failoverMode is observe', async () => {
   stack.configure({ failoverMode: 'observe' });
   await stack.up(say);
   await fires('PgFailoverObserves');
@@ -257,7 +258,7 @@ it('tells that a stack only observes', async () => {
   await clear('PgFailoverObserves');
 });
 
-it('has nothing to say at the end, and every alert that can be staged was seen', {
+it('fires nothing at the end, and has fired every alert that can be made to fire', {
   timeout: CLEAR_MS + 60_000,
 }, async () => {
   await isWell();

@@ -1,6 +1,6 @@
 /**
- * Things are broken on a real stack, one after the other; doctor names the cause and the next step. It finds nothing
- * before and nothing after, and where the next step is a command, that very command mends it.
+ * Breaks one thing after another on a real stack. Doctor must name the cause and the next step. It must find nothing
+ * before the breakage and after the mend. When the next step is a command, this command must mend the stack.
  */
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer, type Server } from 'node:net';
@@ -29,20 +29,20 @@ afterAll(async () => {
 
 interface Breakage {
   code: string;
-  /** What doctor's finding is about. */
+  /** The subject of doctor's finding. */
   about: string;
   /** 1: something does not work; 5: it works, and needs attention. */
   exit: 1 | 5;
-  /** What the next step has to name. */
+  /** Pattern that the next step must match. */
   next: RegExp;
   stage: () => Promise<unknown>;
-  /** Absent: what doctor says is done, to the letter. */
+  /** Mends the stack. Without it the test runs the command that doctor names. */
   mend?: () => Promise<unknown>;
-  /** Other codes that may stand beside it; else it is named alone. */
+  /** Other codes that doctor may find at the same time. */
   also?: string[];
 }
 
-/** Clean, broken and named, mended, clean. */
+/** Doctor finds nothing; the stack is broken; doctor finds the cause; the stack is mended; doctor finds nothing. */
 async function tried({ code, about, exit, next, stage, mend, also = [] }: Breakage): Promise<void> {
   await whole();
   let finding: Finding | undefined;
@@ -71,7 +71,7 @@ describe('containers', () => {
     tried({ code, about, exit, next: new RegExp(`^docker ${next} ${about}$`), stage: () => docker(how, about) }),
   );
 
-  it('the standby’s container is gone', () =>
+  it('the standby’s container was removed', () =>
     tried({
       ...{ code: 'NODE_MISSING', about: STANDBY, exit: 5, next: /^npm run up -- --stack uic --refresh$/ },
       stage: () => docker('rm', '--force', STANDBY),
@@ -112,8 +112,8 @@ function listen(port: number): Promise<Server> {
   });
 }
 
-describe('getting in', () => {
-  it('the role has another password than the stack', () =>
+describe('connecting', () => {
+  it('the role’s password differs from the stack’s config', () =>
     tried({
       ...{ code: 'PASSWORD_WRONG', about: 'password', exit: 1 },
       next: /failover -- psql uic-postgres-primary, then \\password/,
@@ -121,7 +121,7 @@ describe('getting in', () => {
       mend: () => sql(LEADER, `ALTER ROLE ${USER} PASSWORD '${PASSWORD}'`),
     }));
 
-  it('the password file has another password', async () => {
+  it('the password in the password file is wrong', async () => {
     const folder = mkdtempSync(join(tmpdir(), 'doctor-'));
     const file = join(folder, 'pgpass');
     await tried({
@@ -150,7 +150,7 @@ describe('getting in', () => {
       stage: async () => {
         const limit = Number(await sql(LEADER, 'SHOW max_connections'));
         const take = async () => void held.push(await connect(SEEN, WRITE_PORT));
-        // Those that find no room wait in HAProxy's queue until their time is over.
+        // The connections above PostgreSQL's limit wait in HAProxy's queue until they time out.
         await Promise.allSettled(Array.from({ length: limit }, take));
       },
       mend: async () => {
@@ -171,7 +171,7 @@ describe('nodes', () => {
     });
   });
 
-  it('a replication slot is gone', () =>
+  it('a replication slot was dropped', () =>
     tried({
       ...{ code: 'SLOT_MISSING', about: STANDBY, exit: 5, next: /^docker restart uic-postgres-replica-1$/ },
       stage: () => sql(STANDBY, `SELECT pg_drop_replication_slot('uic_postgres_primary')`),
@@ -205,7 +205,7 @@ function host(command: string, ...args: string[]): Promise<unknown> {
   return runOk(command, args, { deadlineMs: TIMEOUTS.dockerStop });
 }
 
-/** The node's data on a file system in memory that is filled to the last byte. */
+/** Moves the node's data to a file system in memory and fills that completely. */
 async function smallDisk(folder: string): Promise<void> {
   await docker('stop', STANDBY);
   const aside = mkdtempSync(join(tmpdir(), 'disk-'));
@@ -219,7 +219,7 @@ async function smallDisk(folder: string): Promise<void> {
   await run('dd', ['if=/dev/zero', `of=${folder}/filler`, 'bs=64k'], { deadlineMs: TIMEOUTS.docker });
 }
 
-/** Room again; then the node goes back to where it was, as it is. */
+/** Frees the space, and moves the node's data back to its own volume. */
 async function bigDisk(folder: string): Promise<void> {
   rmSync(`${folder}/filler`, { force: true });
   await whole();
@@ -232,7 +232,7 @@ async function bigDisk(folder: string): Promise<void> {
   await docker('start', STANDBY);
 }
 
-describe('forgotten', () => {
+describe('modes that a person may have forgotten', () => {
   it('automatic failover is paused', () =>
     tried({
       ...{ code: 'PAUSED', about: stack.name, exit: 5, next: /^npm run failover -- resume$/ },
@@ -256,17 +256,17 @@ function mode(failoverMode: string): Promise<void> {
 }
 
 describe('the command', () => {
-  it('tells by its exit code and as JSON, and in words', async () => {
+  it('reports its findings by exit code, as JSON and as text', async () => {
     await whole();
     expect(await failover('doctor', '--json')).toMatchObject({ code: 0 });
     await docker('stop', HAPROXY);
     const json = await failover('doctor', '--json');
-    const words = await failover('doctor');
+    const text = await failover('doctor');
     await docker('start', HAPROXY);
     expect(json.code).toBe(1);
     expect(JSON.parse(json.stdout).findings).toEqual([expect.objectContaining({ code: 'HAPROXY_STOPPED' })]);
-    expect(words.stdout).toContain('✗ uic-haproxy is stopped');
-    expect(words.stdout).toContain('→ docker start uic-haproxy');
+    expect(text.stdout).toContain('✗ uic-haproxy is stopped');
+    expect(text.stdout).toContain('→ docker start uic-haproxy');
     await whole();
   });
 

@@ -1,4 +1,4 @@
-/** A real stack on the page: a failover is watched to its end, then commands are given by its buttons. */
+/** The status page of a real stack: it shows a failover from begin to end, and its buttons give commands. */
 import type { Browser, Page } from 'playwright-core';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { say } from '../../scripts/lib/terminal';
@@ -25,7 +25,7 @@ afterAll(async () => {
   await stack.down(say);
 });
 
-const has = (selector: string, words: string) => page.locator(selector, { hasText: words }).first().waitFor();
+const has = (selector: string, text: string) => page.locator(selector, { hasText: text }).first().waitFor();
 const row = (name: string) => page.getByRole('row', { name }).waitFor();
 const press = async (...names: string[]) => {
   for (const name of names) await page.getByRole('button', { name }).click();
@@ -37,7 +37,7 @@ async function isWell(leader: string): Promise<void> {
   await has('#if-died', 'take');
 }
 
-it('shows a failover while it happens, step by step, until the old primary is back', async () => {
+it('shows each step of a failover while it happens, until the old primary is back', async () => {
   await isWell(PRIMARY);
   await docker('kill', PRIMARY);
   await has('#events', 'LEADER_DEAD');
@@ -56,7 +56,7 @@ it('shows a failover while it happens, step by step, until the old primary is ba
   await has('#failovers li:first-child .steps', 'rejoined');
 });
 
-it('pauses, rebuilds a standby and switches over by its buttons, each after a yes to what it says', async () => {
+it('pauses, rebuilds a standby and switches over by its buttons, each after a confirmation', async () => {
   const token = await stack.output('adminToken');
   await press('Pause failover …');
   await page.getByLabel(/^Reason/).fill('watched by a test');

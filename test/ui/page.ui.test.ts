@@ -1,10 +1,10 @@
-/** The status page in a real browser, over the monitor's own HTTP side with a scripted cluster behind it. */
+/** The status page in a real browser, with the monitor's shipped HTTP side and a cluster whose status the test sets. */
 import type { Browser, Page } from 'playwright-core';
 import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { openBrowser, openPage, picture } from './lib/browser';
 import { FAILOVER, FakeMonitor, NODES, statusOf, TOKEN } from './lib/fake-monitor';
 
-const NOBODY = { sentence: 'Nobody could take over.', takesOver: null, loss: 'unknown' as const };
+const NO_CANDIDATE = { sentence: 'No node could take over.', takesOver: null, loss: 'unknown' as const };
 let browser: Browser;
 let monitor: FakeMonitor;
 let complaints: string[];
@@ -21,32 +21,32 @@ beforeEach(async () => {
 afterEach(async () => {
   await Promise.all(browser.contexts().map((context) => context.close()));
   await monitor.stop();
-  // Errors of the script, and whatever the content security policy refused.
+  // Errors of the page's script, and everything that the content security policy blocked.
   expect(complaints).toEqual([]);
 });
 
 const open = (options = {}) => openPage(browser, monitor.url, options, complaints);
 const text = (page: Page, selector: string) => page.locator(selector).innerText();
-const waitForText = (page: Page, selector: string, words: string) =>
-  page.locator(selector, { hasText: words }).first().waitFor();
+const waitForText = (page: Page, selector: string, wanted: string) =>
+  page.locator(selector, { hasText: wanted }).first().waitFor();
 const row = (page: Page, name: string) => page.getByRole('row', { name }).waitFor();
 const press = (page: Page, name: string) => page.getByRole('button', { name }).click();
-const said = (page: Page, words: string) => waitForText(page, '#outcome', words);
+const said = (page: Page, wanted: string) => waitForText(page, '#outcome', wanted);
 
-/** The page of a cluster that is well, as it was shown to be. */
+/** Opens the page and waits until it shows a healthy cluster. */
 async function openWell(options = {}): Promise<Page> {
   const page = await open(options);
   await waitForText(page, '#verdict', 'Safe.');
   return page;
 }
 
-/** Goes on after what was said would happen. */
+/** Presses both buttons of a command: `Continue` shows what would happen, `Do it` does it. */
 async function confirm(page: Page): Promise<void> {
   await press(page, 'Continue');
   await press(page, 'Do it');
 }
 
-/** Ten minutes of it, so that charts have something to show. */
+/** Adds ten minutes of samples for the charts. */
 function history(): void {
   const nowMs = Date.now();
   for (let i = 0; i < 600; i++) {
@@ -58,7 +58,7 @@ function history(): void {
 }
 
 describe('the status page', () => {
-  it('says first who would take over and whether anything would be lost', async () => {
+  it('says first which node would take over and whether acknowledged writes would be lost', async () => {
     const page = await openWell();
     expect(await text(page, '#if-died')).toContain('nothing acknowledged would be lost');
     expect(await text(page, '#sentence')).toContain('postgres-primary serves in term 3');
@@ -73,15 +73,15 @@ describe('the status page', () => {
   it.each([
     ['Writes wait.', { serving: false, code: 'NO_CANDIDATE', sentence: 'start postgres-replica-1' }],
     ['No leader.', { serving: false, leader: null }],
-    ['Attention.', { ifLeaderDied: NOBODY }],
+    ['Attention.', { ifLeaderDied: NO_CANDIDATE }],
     ['Attention.', { ifLeaderDied: { sentence: 'Up to 1 MB may go.', takesOver: 'x', loss: 'possible' as const } }],
-  ])('says “%s” when it has to', async (word, part) => {
+  ])('says “%s” about such a cluster', async (word, part) => {
     const page = await openWell();
     monitor.show(statusOf(part));
     await waitForText(page, '#verdict', word);
   });
 
-  it('follows a failover live, with every step in milliseconds, and the old leader’s return', async () => {
+  it('shows a failover live, with every step in milliseconds, and the old leader’s return', async () => {
     history();
     monitor.log({ code: 'STARTED', message: 'start 1 of the monitor for stack dev' });
     const page = await openWell();
@@ -90,7 +90,7 @@ describe('the status page', () => {
     monitor.log({ level: 'WARN', subject: 'postgres-primary', code: 'LEADER_DEAD', message: 'the connection broke' });
     await waitForText(page, '#verdict', 'Writes wait.');
     const leader = { ...NODES.replica, role: 'leader' as const, state: 'primary', sync: 'no' as const, lagBytes: null };
-    monitor.show(statusOf({ term: 4, leader: leader.name, nodes: [down, leader], ifLeaderDied: NOBODY }));
+    monitor.show(statusOf({ term: 4, leader: leader.name, nodes: [down, leader], ifLeaderDied: NO_CANDIDATE }));
     monitor.failover({ ...FAILOVER, at: new Date().toISOString() });
     monitor.log({ subject: leader.name, code: 'OPENED', message: 'writes go to postgres-replica-1 in term 4' });
     await page.getByText('postgres-primary → postgres-replica-1 in 104 ms (term 4)').waitFor();
@@ -104,7 +104,7 @@ describe('the status page', () => {
     await row(page, 'postgres-primary standby');
   });
 
-  it('names a pause and the observe mode until they end', async () => {
+  it('shows a pause and the observe mode until they end', async () => {
     const page = await open();
     const pause = { reason: 'moving the rack', since: new Date(Date.now() - 7_200_000).toISOString(), until: null };
     monitor.show(statusOf({ pause, failoverMode: 'observe' }));
@@ -115,7 +115,7 @@ describe('the status page', () => {
     await page.locator('#held').waitFor({ state: 'hidden' });
   });
 
-  it('says since when the monitor is away, and goes on when it is back, without missing or doubling an event', async () => {
+  it('says since when the monitor does not answer, and later continues without a missing or doubled event', async () => {
     monitor.log({ code: 'FIRST' });
     const page = await open();
     await waitForText(page, '#events', 'FIRST');
@@ -130,7 +130,7 @@ describe('the status page', () => {
     expect(await page.locator('#events code').allInnerTexts()).toEqual(['MISSED', 'FIRST']);
   });
 
-  it('never takes text for markup', async () => {
+  it('shows text as text, never as HTML', async () => {
     const evil = '<img src=x onerror="document.title=1"><script>document.title=2</script>';
     monitor.log({ message: evil, subject: evil, code: evil });
     const pause = { reason: evil, since: new Date().toISOString(), until: null };
@@ -145,7 +145,7 @@ describe('the status page', () => {
 });
 
 describe('a command on the page', () => {
-  it('asks for the token once, says what will happen, and is done only after a second yes', async () => {
+  it('asks for the token once, says what will happen, and is done only after a second confirmation', async () => {
     const page = await open();
     await press(page, 'Switch over …');
     await page.getByLabel('New leader').selectOption('postgres-replica-1');
@@ -166,7 +166,7 @@ describe('a command on the page', () => {
     await expect.poll(() => monitor.asked.at(-1)).toEqual({ kind: 'rebuild', node: 'postgres-replica-1' });
   });
 
-  it('does nothing when it is cancelled, by the keyboard too, and gives the focus back', async () => {
+  it('does nothing when it is cancelled, also by keyboard, and gives the focus back', async () => {
     const page = await open();
     await page.getByRole('button', { name: 'Pause failover …' }).focus();
     await page.keyboard.press('Enter');
@@ -192,7 +192,7 @@ describe('a command on the page', () => {
     await expect.poll(() => monitor.asked[1]).toMatchObject({ kind: 'resume' });
   });
 
-  it('tells a wrong token and a refusal in words, and lets one try again', async () => {
+  it('shows a message for a wrong token and for a refusal, and can be tried again', async () => {
     const page = await open();
     await press(page, 'Switch over …');
     await page.getByLabel(/^Token/).fill('wrong');
@@ -207,7 +207,7 @@ describe('a command on the page', () => {
   });
 });
 
-describe('the page for everybody', () => {
+describe('the page on every screen', () => {
   it('fits a phone: no sideways scrolling, every value with its name', async () => {
     history();
     monitor.failover(FAILOVER);
@@ -239,7 +239,7 @@ describe('the page for everybody', () => {
       'Array.from(document.querySelectorAll("button, a")).filter((e) => !e.textContent.trim() && !e.ariaLabel).length';
     expect(await page.evaluate(unnamed)).toBe(0);
     expect(await page.locator('.verdict[aria-live=polite]').count()).toBe(1);
-    // From the top by Tab alone: the skip link, then the first command.
+    // The Tab key first reaches the skip link, then the first command.
     await page.keyboard.press('Tab');
     expect(await page.evaluate('document.activeElement.className')).toBe('skip');
     await page.keyboard.press('Tab');
@@ -247,7 +247,7 @@ describe('the page for everybody', () => {
   });
 });
 
-/** Texts whose contrast with what is behind them is below 4.5 (WCAG 2.2, 1.4.3). */
+/** Script for the browser: lists texts whose contrast with their background is below 4.5 (WCAG 2.2, 1.4.3). */
 const POOR_CONTRAST = `(() => {
   const rgb = (text) => (text.match(/[\\d.]+/g) || []).map(Number);
   const part = (c) => (c / 255 <= 0.03928 ? c / 255 / 12.92 : ((c / 255 + 0.055) / 1.055) ** 2.4);

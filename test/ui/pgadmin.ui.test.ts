@@ -10,17 +10,17 @@ import { TIMEOUTS } from '../timeouts';
 import { openBrowser, openPage, picture } from './lib/browser';
 import { UiStack } from './lib/stack';
 
-/** A colon and a backslash have a meaning of their own in a password file. */
+/** It contains a colon and a backslash, which have to be escaped in a password file. */
 const PASSWORD = String.raw`ui:pass\word`;
 const stack = new UiStack('ui-pgadmin', 1, { pgadmin: 'true', databasePassword: PASSWORD });
 const PRIMARY = stack.container('postgres-primary');
 const REPLICA = stack.container('postgres-replica-1');
 const SERVER = 'postgres-failover (ui-pgadmin)';
 const URL = `http://127.0.0.1:${stack.pgadminPort}`;
-/** Until a node of the tree has been opened, before it is tried again: a double click may close what was just opened. */
+/** Wait for a node of the tree to open before another double click: this would close a node that just opened, ms. */
 const TREE_MS = 60_000;
 const TREE_TRIES = 3;
-/** What the browser asked others than pgAdmin for. */
+/** URLs outside of pgAdmin that the browser requested; there must be none. */
 const foreign: string[] = [];
 let browser: Browser;
 let page: Page;
@@ -55,7 +55,10 @@ async function enter(): Promise<Page> {
   return entered;
 }
 
-/** Opens a node of the tree until its child is there. Opening the server connects; a question for a password would stay. */
+/**
+ * Opens a node of the tree and clicks its child. To open the server means to connect: pgAdmin must not ask for a
+ * password.
+ */
 async function openInTree(node: string, child: string): Promise<void> {
   const tree = page.getByRole('tabpanel', { name: 'Object Explorer' });
   const wanted = tree.getByText(child, { exact: child === 'app' }).first();
@@ -77,14 +80,14 @@ async function openQueryTool(): Promise<FrameLocator> {
   return frame;
 }
 
-/** A session that ended is opened anew when somebody says yes to that; the dialog is hidden from `getByRole`. */
+/** Buttons of pgAdmin's question whether to reconnect after a session has ended. `getByRole` does not find them. */
 const asked = () => [page, query].map((where) => where.locator('button', { hasText: 'Continue' }).first());
 
 async function sayYes(): Promise<void> {
   for (const button of asked()) if (await button.isVisible()) await button.click();
 }
 
-/** Writes a row, which may be done twice, and waits for the answer of the node that has to give it. */
+/** Writes a row (a repetition does no harm) and waits until this node has answered. */
 async function writes(user: string, node: string): Promise<void> {
   const values = `VALUES ('${user}', '${user}@example.com') ON CONFLICT (username) DO UPDATE SET email = EXCLUDED.email`;
   const sql = `INSERT INTO users (username, email) ${values} RETURNING username || ' by ' || current_setting('cluster_name')`;
@@ -99,14 +102,14 @@ async function writes(user: string, node: string): Promise<void> {
   await answer.waitFor();
 }
 
-it('lets nobody in with another password', async () => {
+it('refuses a wrong password', async () => {
   const refused = await logIn('not-the-password');
   await refused.getByText('Incorrect username or password').first().waitFor();
   expect(refused.url()).toContain('/login');
   await refused.context().close();
 });
 
-it('opens the registered cluster without asking for its password, and writes', async () => {
+it('opens the registered cluster without a password, and writes', async () => {
   page = await enter();
   query = await openQueryTool();
   await writes('before', PRIMARY);
@@ -119,7 +122,7 @@ it('writes through the new primary after the old one was killed', async () => {
   expect(await rows()).toBe('after,before');
 });
 
-it('opens the cluster anew after the failover, and asks nobody else for anything', async () => {
+it('opens the cluster again after the failover, and sends no request to another host', async () => {
   await page.context().close();
   page = await enter();
   query = await openQueryTool();
@@ -127,10 +130,10 @@ it('opens the cluster anew after the failover, and asks nobody else for anything
   expect(foreign).toEqual([]);
 });
 
-it('has no password where others could read it', async () => {
+it('keeps its passwords where no other user or program can read them', async () => {
   const name = stack.container('pgadmin');
   const image = await docker('inspect', '--format', '{{.Image}}', name);
-  const told = [
+  const readable = [
     await docker('inspect', name),
     await docker('top', name, '-eo', 'pid,args'),
     await docker('history', '--no-trunc', image),
@@ -138,16 +141,16 @@ it('has no password where others could read it', async () => {
     await docker('exec', name, 'sh', '-c', 'cat /proc/[0-9]*/environ'),
     savedState(),
   ].join('\n');
-  expect(told).toContain('gunicorn');
-  expect(told).toContain('HOME=/var/lib/pgadmin');
+  expect(readable).toContain('gunicorn');
+  expect(readable).toContain('HOME=/var/lib/pgadmin');
   expect(loginPassword.length).toBeGreaterThanOrEqual(20);
   for (const secret of [loginPassword, PASSWORD, JSON.stringify(PASSWORD).slice(1, -1)])
-    expect(told).not.toContain(secret);
+    expect(readable).not.toContain(secret);
   const passfile = '/var/lib/pgadmin/storage/admin_example.com/pgpass';
   expect(await docker('exec', name, 'stat', '-c', '%a', passfile)).toBe('600');
 });
 
-/** Pulumi's own files of the stack. */
+/** Text of Pulumi's state files of the stack. */
 function savedState(): string {
   const folder = join(stack.folder, 'pulumi', '.pulumi', 'stacks');
   const files = readdirSync(folder, { recursive: true, encoding: 'utf8' }).filter((name) => name.endsWith('.json'));

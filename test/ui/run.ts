@@ -1,10 +1,10 @@
 /**
- * What people see and steer with, tried for real: page and pgAdmin in a browser, `doctor`, alerts.
+ * Tests what people look at and steer with, on real stacks: the status page and pgAdmin in a browser, `doctor`, alerts.
  *
  *     npm run test:ui -- [--only page,doctor] [--fresh] [--list]
  *
- * One file after the other, each with a stack of its own where it needs one. A file that passed on the same tree is not run
- * again, so an interrupted run goes on where it was. The last line is `N passed, N failed`.
+ * It runs one file after the other; each file brings up the stack that it needs. A file that has passed on the same
+ * tree is not run again, so an interrupted run can be continued. The last line is `N passed, N failed`.
  */
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';

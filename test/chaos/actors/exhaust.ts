@@ -4,7 +4,7 @@
  *     exhaust.ts <address> <connections at most>
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type Connection, connect, drop, runUntilTold } from '../../rig/client';
+import { type Connection, connect, drop, runUntilSigterm } from '../../rig/client';
 import { STACK } from '../lib/stack';
 
 const PORT = 5432;
@@ -28,4 +28,4 @@ async function take(running: () => boolean): Promise<void> {
   for (const { client } of held) drop(client);
 }
 
-runUntilTold((running) => [take(running)]);
+runUntilSigterm((running) => [take(running)]);

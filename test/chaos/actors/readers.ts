@@ -5,7 +5,7 @@
  *     readers.ts <run>
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type Connection, connect, drop, emit, runUntilTold } from '../../rig/client';
+import { type Connection, connect, drop, emit, runUntilSigterm } from '../../rig/client';
 import { epochMs } from '../../rig/wait';
 import type { ReadEvent } from '../lib/events';
 import { STACK } from '../lib/stack';
@@ -38,4 +38,4 @@ async function reader(port: 'write' | 'read', running: () => boolean): Promise<v
   if (connection !== null) drop(connection.client);
 }
 
-runUntilTold((running) => [reader('write', running), reader('read', running)]);
+runUntilSigterm((running) => [reader('write', running), reader('read', running)]);

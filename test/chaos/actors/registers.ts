@@ -5,7 +5,7 @@
  *     registers.ts <run>
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type Connection, connect, drop, emit, outcomeOf, runUntilTold } from '../../rig/client';
+import { type Connection, connect, drop, emit, outcomeOf, runUntilSigterm } from '../../rig/client';
 import { epochMs } from '../../rig/wait';
 import type { RegisterEvent } from '../lib/events';
 import { STACK } from '../lib/stack';
@@ -82,7 +82,7 @@ async function client(id: number, running: () => boolean): Promise<void> {
   if (connection !== null) drop(connection.client);
 }
 
-runUntilTold(
+runUntilSigterm(
   (running) => Array.from({ length: CLIENTS }, (_, id) => client(id, running)),
   () => {
     for (const { operation, startMs } of pending.values()) tell(operation, 'unknown', startMs, epochMs());

@@ -1,4 +1,4 @@
-/** Starts the actors as processes, keeps what they tell and writes it down as evidence. */
+/** Starts the actors (test/chaos/actors) as processes, collects their events and writes these to files as evidence. */
 import { createWriteStream, mkdirSync } from 'node:fs';
 import { constants, setPriority } from 'node:os';
 import { join } from 'node:path';
@@ -12,8 +12,9 @@ const POLL_MS = 2;
 const ERROR_PACE_MS = 20;
 
 /**
- * One held connection, one that connects freshly each time, three that reconnect after some writes, and one that repeats
- * each id until it is acknowledged. A repeated write confirms by a commit of its own, never by finding the row (S7).
+ * The writing clients: one keeps its connection, one connects for each write, three connect again after some writes,
+ * and one repeats each id until it is acknowledged. A repeated write is confirmed by a commit of its own, never by
+ * finding the row (S7).
  */
 function writers(run: string): WriterPlan {
   const repeats = `INSERT INTO chaos_retried (run, id) VALUES ('${run}', $1)
@@ -30,10 +31,10 @@ function writers(run: string): WriterPlan {
   };
 }
 
-/** Every client of one run, in the order of `writers`. */
+/** Names of the writing clients. */
 export const WRITERS = writers('').clients.map(({ name }) => name);
 
-/** Every actor of one run. */
+/** All actors of one run. */
 export class Actors {
   readonly events: ActorEvent[] = [];
   private readonly programs: Program[];
@@ -77,7 +78,7 @@ export class Actors {
     return this.events.filter((e) => e.what === 'register');
   }
 
-  /** Waits for an event that comes after this call. @throws Error naming `what` at the limit. */
+  /** Waits for an event that comes after this call. @throws Error at the limit; it names `what`. */
   async next(what: string, limitMs: number, fits: (event: ActorEvent) => boolean): Promise<ActorEvent> {
     let from = this.events.length;
     const look = () => {
@@ -88,13 +89,13 @@ export class Actors {
     return waitFor(what, limitMs, look, POLL_MS);
   }
 
-  /** Waits until each of these writers was acknowledged a write that it began after `sinceMs`. */
+  /** Waits until each of these clients has an acknowledged write that began after `sinceMs`. */
   async acknowledged(sinceMs: number, limitMs: number, clients: readonly string[] = ['held', 'fresh']): Promise<void> {
     const wrote = () => wroteSince(this.writes(), sinceMs, clients);
     await waitFor(`a write of each of ${clients.join(', ')}`, limitMs, wrote, 10 * POLL_MS);
   }
 
-  /** Waits until the poller has seen every node and HAProxy: what it does not see it cannot tell. */
+  /** Waits until the poller has looked at every node and at HAProxy; only from then on it can report a double route. */
   async watching(nodes: readonly string[], limitMs: number): Promise<void> {
     const seen = (node: string) =>
       this.events.some((e) => e.what === 'writable' && e.node === node && e.writable !== null);
@@ -102,18 +103,18 @@ export class Actors {
     await waitFor('the poller to see everything', limitMs, all, 10 * POLL_MS);
   }
 
-  /** Ends all and waits until all that they had to say is here. @throws Error when one of them broke. */
+  /** Ends all actors and waits until all their events are here. @throws Error when one of them failed. */
   async stop(): Promise<void> {
     await Promise.all(this.programs.map((program) => program.stop()));
     if (this.broken.length > 0) throw new Error(`an actor broke: ${this.broken.slice(0, 3).join('; ')}`);
   }
 }
 
-/** On a busy machine the one that watches comes before those that work: what it misses is missed for good. */
+/** Gives the poller a higher priority than the other programs: on a busy machine it would miss something. */
 function first(pid: number | undefined): void {
   try {
     if (pid !== undefined) setPriority(pid, constants.priority.PRIORITY_HIGH);
   } catch {
-    // Only root may. How densely was looked is checked in any case.
+    // Only root may raise a priority. The trial checks in any case how often the poller looked.
   }
 }

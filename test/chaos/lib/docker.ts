@@ -1,4 +1,4 @@
-/** What the faults do to containers, each with a deadline. */
+/** Docker commands of the faults, each with a time limit. */
 import { existsSync, writeFileSync } from 'node:fs';
 import { runOk } from '../../../scripts/lib/exec';
 import { docker, sqlInside } from '../../rig/docker';
@@ -7,15 +7,17 @@ import { MONITOR, own, STACK } from './stack';
 
 const HOST_LIMIT_MS = 120_000;
 const UNPAUSE_PATIENCE_MS = 5_000;
-/** HAProxy may take so long to see that a node was away: a look a second, with a second for the answer. */
+/**
+ * Time until HAProxy has noticed that a node was away: it checks once a second and waits a second for the answer, ms.
+ */
 const REACH_MS = 2_100;
 
-/** Runs a program of the machine (nsenter, iptables, losetup …) and returns its output, trimmed. */
+/** Runs a program on the host (nsenter, iptables, losetup …) and returns its output, trimmed. */
 export async function host(program: string, ...args: readonly string[]): Promise<string> {
   return (await runOk(program, args, { deadlineMs: HOST_LIMIT_MS })).stdout.trim();
 }
 
-/** `docker <command>` of several containers at the same moment: one call would take them one after the other. */
+/** `docker <command>` for several containers at the same time: a single call would do them one after the other. */
 const each =
   (command: string) =>
   async (...names: string[]): Promise<void> => {
@@ -24,7 +26,9 @@ const each =
 
 export const [kill, stop, start, restart] = [each('kill'), each('stop'), each('start'), each('restart')] as const;
 
-/** Files that thaw a container which was paused here (control groups 1 and 2), by name. */
+/**
+ * By container: files of its control group (versions 1 and 2), and the text that ends a pause when it is written there.
+ */
 const thawFiles = new Map<string, string[][]>();
 
 export async function pause(name: string): Promise<void> {
@@ -38,8 +42,8 @@ export async function pause(name: string): Promise<void> {
 }
 
 /**
- * `docker unpause`. An engine whose health check began in the very moment of the pause waits for that check for ever and
- * can do nothing to the container any more (Docker 20.10); then the kernel is told directly.
+ * `docker unpause`. When a health check began at the moment of the pause, Docker 20.10 waits for that check for ever,
+ * and every command for this container hangs. Then the pause is ended by writing to the control group.
  */
 export async function unpause(name: string): Promise<void> {
   const patience = setTimeout(() => {
@@ -48,19 +52,19 @@ export async function unpause(name: string): Promise<void> {
   await docker('unpause', name).finally(() => clearTimeout(patience));
 }
 
-/** Process id, on this machine, of a container's first process. */
+/** Process id, on the host, of a container's first process. */
 export async function mainPid(container: string): Promise<number> {
   const pid = Number(await docker('inspect', '--format', '{{.State.Pid}}', container));
   if (!(Number.isInteger(pid) && pid > 1)) throw new Error(`${container} does not run`);
   return pid;
 }
 
-/** kill -9 of a process of this machine. */
+/** `kill -9` of a process on the host. */
 export async function crashProcess(pid: Promise<number>): Promise<void> {
   process.kill(await pid, 'SIGKILL');
 }
 
-/** Processes of a container as this machine sees them. */
+/** Processes of a container, with their ids on the host. */
 export async function processes(container: string): Promise<{ pid: number; title: string }[]> {
   const lines = (await docker('top', container, '-eo', 'pid,args')).split('\n').slice(1);
   return lines.flatMap((line) => {
@@ -69,25 +73,25 @@ export async function processes(container: string): Promise<{ pid: number; title
   });
 }
 
-/** The postmaster of a node. */
+/** Process id, on the host, of a node's postmaster. */
 export async function postmaster(container: string): Promise<number> {
   const found = (await processes(container)).find((p) => /(^|\/)postgres (-|.*-D )/.test(p.title));
   if (found === undefined) throw new Error(`${container} runs no postmaster`);
   return found.pid;
 }
 
-/** A query by the superuser over the node's local socket; a line each row. */
+/** A query by the superuser over the node's local socket; one line for each row. */
 export async function local(container: string, sql: string, database?: string): Promise<string[]> {
   return (await sqlInside(container, sql, database)).split('\n').filter((line) => line !== '');
 }
 
-/** Waits until all is well, the node a counted standby, and gives it the lead by a planned switchover. */
+/** Waits until the cluster is healthy, and gives the node the lead by a planned switchover. */
 export async function giveLead(node: string, limitMs: number): Promise<void> {
   await healthy(STACK, limitMs, REACH_MS);
   await docker('exec', MONITOR, 'switchover', node);
 }
 
-/** Brings all containers of the stack back to running, whatever a case left. */
+/** Starts or unpauses every container of the stack that a case left stopped or paused. */
 export async function heal(): Promise<void> {
   const listed = await docker('ps', '--all', '--filter', `label=${own.label}`, '--format', '{{.Names}} {{.State}}');
   const states = listed.split('\n').map((line) => line.split(' '));

@@ -1,6 +1,6 @@
 /**
- * A second Docker engine for the faults of the engine itself: its own data, its own containerd and a network namespace of
- * its own, so that it touches nothing of the machine's engine. The whole matrix runs inside that namespace then.
+ * A second Docker engine, for faults of the engine itself. It has its own data, containerd and network namespace, so
+ * the machine's engine is not disturbed. The whole matrix then runs inside this namespace.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { existsSync, mkdirSync, openSync, readFileSync, rmSync } from 'node:fs';
@@ -13,16 +13,16 @@ import { FOLDER } from './stack';
 const RUNTIME = '/run/chaos-engine';
 const PID_FILE = `${RUNTIME}.pid`;
 const DATA = join(FOLDER, 'engine');
-/** What a client of this engine sets as DOCKER_HOST. */
+/** DOCKER_HOST of the clients of this engine. */
 export const ENGINE_HOST = `unix://${RUNTIME}.sock`;
-/** Images that the stack of the matrix is built from, whatever stack they were built for. */
+/** Images that are copied into the second engine: they contain every layer that the matrix's stack needs. */
 const COPIED = /^(debian|postgres-failover\/(postgres|haproxy|monitor|backend)):/;
-/** By this label the Dockerfiles mark the stage that brings Node. */
+/** Label of the Dockerfiles' first build stage, which contains Node. */
 const STAGE = 'org.opencontainers.image.title=postgres-failover: build stage';
 const ANSWER_LIMIT_MS = 60_000;
 const COPY_LIMIT_MS = 600_000;
 const POLL_MS = 100;
-/** Set for the matrix that runs inside. */
+/** Environment variable of the program that runs inside the namespace. */
 const INSIDE = 'CHAOS_INSIDE_ENGINE';
 
 export const isInside = (): boolean => process.env[INSIDE] === '1';
@@ -43,13 +43,13 @@ function enginePid(): number | null {
   return pid > 1 && existsSync(`/proc/${pid}`) ? pid : null;
 }
 
-/** Ends the engine, politely or not, and waits until it is gone. */
+/** Ends the engine by a signal and waits until its process has ended. */
 export async function endEngine(signal: 'SIGTERM' | 'SIGKILL'): Promise<void> {
   const pid = enginePid();
   if (pid === null) return;
   process.kill(pid, signal);
-  const gone = () => !existsSync(`/proc/${pid}`) || isZombie(pid);
-  await waitFor('the second engine to end', 2 * ANSWER_LIMIT_MS, gone, POLL_MS);
+  const hasEnded = () => !existsSync(`/proc/${pid}`) || isZombie(pid);
+  await waitFor('the second engine to end', 2 * ANSWER_LIMIT_MS, hasEnded, POLL_MS);
   rmSync(PID_FILE, { force: true });
 }
 
@@ -62,8 +62,8 @@ function isZombie(pid: number): boolean {
 }
 
 /**
- * Copies the stacks' images and the image of each of their layers, so that a build there, which has no network, finds all
- * that it would have to fetch.
+ * Copies the images and the image of each of their layers into the second engine. A build there has no network, so it
+ * must find everything in the cache.
  * @throws Error when there is nothing to copy
  */
 async function copyImages(): Promise<void> {
@@ -72,7 +72,7 @@ async function copyImages(): Promise<void> {
   const names = all.filter((name) => COPIED.test(name));
   if (names.length === 0)
     throw new Error('--engine copies the images of a stack, and there is none: `npm run up` first');
-  // What a stage leaves is in no image's history.
+  // Layers of a build stage are not in the final image's history, so these images are copied, too.
   const stages = await lines('image', 'ls', '--quiet', '--no-trunc', '--filter', `label=${STAGE}`);
   const built = [...names, ...stages];
   const layers = await Promise.all(built.map((name) => lines('history', '--quiet', '--no-trunc', name)));
@@ -82,8 +82,8 @@ async function copyImages(): Promise<void> {
 }
 
 /**
- * Runs this program again with the same arguments inside a network namespace with an engine of its own.
- * @returns its exit code
+ * Runs this program again, with the same arguments, inside a new network namespace.
+ * @returns the exit code of that run
  */
 export async function runInside(args: readonly string[]): Promise<number> {
   const script = process.argv[1] ?? '';
@@ -94,17 +94,17 @@ export async function runInside(args: readonly string[]): Promise<number> {
   return new Promise((resolve) => child.once('close', (code) => resolve(code ?? 1)));
 }
 
-/** Starts the engine and gives it the images; from here on `docker` means this engine. */
+/** Starts the second engine and copies the images into it. From then on `docker` talks to this engine. */
 export async function enterEngine(): Promise<void> {
   await startEngine();
   await copyImages();
   process.env.DOCKER_HOST = ENGINE_HOST;
 }
 
-/** Ends the engine and removes all that it kept. */
+/** Ends the second engine and removes its data. */
 export async function leaveEngine(): Promise<void> {
   await endEngine('SIGTERM');
-  // One that was killed has left its folder mounted on itself; there is nothing to undo when it was not.
+  // A killed engine leaves its data folder mounted on itself. Otherwise `umount` fails, which does no harm.
   await run('umount', ['--recursive', DATA], { deadlineMs: ANSWER_LIMIT_MS });
   rmSync(DATA, { recursive: true, force: true });
   rmSync(RUNTIME, { recursive: true, force: true });

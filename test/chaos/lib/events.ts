@@ -1,4 +1,4 @@
-/** What the actors tell, one JSON object a line, and reading it. Moments are ms since the epoch. */
+/** Events that the actors print, one JSON object in each line. Times are ms since the epoch. */
 import { z } from 'zod';
 import { Density, Reign } from '../../rig/reigns';
 import { WriteEvent } from '../../rig/writer';
@@ -12,13 +12,13 @@ export const ReadEvent = z.object({
 });
 export type ReadEvent = z.infer<typeof ReadEvent>;
 
-/** One operation on a register. `value` is what was written, or what was read (null: no row). */
+/** One operation on a register. `value` was written or read; null: the read found no row. */
 export const RegisterEvent = z.object({
   what: z.literal('register'),
   client: z.number(),
   key: z.number(),
   kind: z.enum(['read', 'write', 'cas']),
-  /** What a compare-and-set expected. */
+  /** The value that a compare-and-set expected. */
   expected: z.number().nullable(),
   value: z.number().nullable(),
   /** `refused`: the compare-and-set found another value. */
@@ -28,14 +28,14 @@ export const RegisterEvent = z.object({
 });
 export type RegisterEvent = z.infer<typeof RegisterEvent>;
 
-/** A node was seen to become writable or not, or could not be asked any more (`null`). */
+/** A node became writable or read-only, or can no longer be asked (null). */
 export const WritableEvent = z.object({
   what: z.literal('writable'),
   node: z.string(),
   writable: z.boolean().nullable(),
   atMs: z.number(),
 });
-/** The write slot was seen with another address (null: closed; `?`: HAProxy does not answer). */
+/** The write slot has another address. Null: it is closed. `?`: HAProxy does not answer. */
 export const SlotEvent = z.object({ what: z.literal('slot'), address: z.string().nullable(), atMs: z.number() });
 
 export const ReignEvent = Reign.extend({ what: z.literal('reign') });

@@ -1,24 +1,24 @@
-/** What one run of one fault came to. */
+/** Result of one run of one fault. */
 import { z } from 'zod';
 
 export const Result = z.object({
   name: z.string(),
   run: z.string(),
   date: z.string(),
-  /** Outage of the client that holds its connection, and of the one that connects freshly each time. */
+  /** Write outage of the client that keeps its connection, and of the one that connects for each write, ms. */
   heldMs: z.number(),
   freshMs: z.number(),
-  /** From the end of the fault's cause until everything was healthy again. */
+  /** From the end of the fault's cause until the cluster was healthy again, ms. */
   recoveredMs: z.number(),
   failovers: z.number(),
   acknowledged: z.number(),
   failed: z.number(),
   unknown: z.number(),
   lost: z.number(),
-  /** Operations in the history of the registers. */
+  /** Number of operations on registers. */
   operations: z.number(),
   twoPrimariesMs: z.number(),
-  /** Load average of the machine at the end: figures of a busy machine are not the product's. */
+  /** Load average of the machine at the end, over a minute. A busy machine makes every figure worse. */
   load: z.number(),
   vanishedOnRead: z.number(),
   violations: z.array(z.string()),

@@ -1,4 +1,4 @@
-/** The matrix's results as a table for the terminal and a page for the repository. Pure but for the machine's size. */
+/** The matrix's results as a table for the terminal and as a page for docs/results. */
 import { machineSize } from '../../../scripts/lib/machine-size';
 import type { Result } from './progress';
 
@@ -15,7 +15,7 @@ const sum = (values: readonly number[]) => values.reduce((a, b) => a + b, 0);
 const total = (runs: readonly Result[], key: 'failed' | 'unknown' | 'acknowledged' | 'lost') =>
   sum(runs.map((r) => r[key]));
 
-/** What a column tells of the runs of one fault. */
+/** The columns: heading, and the cell for all runs of one fault. */
 const COLUMNS: Readonly<Record<string, (runs: readonly Result[]) => string>> = {
   fault: ([run]) => run?.name ?? '',
   runs: (runs) => String(runs.length),
@@ -75,19 +75,19 @@ export function page({ results, tree, date, replicas, versions }: PageOptions): 
     '',
     `Made by \`npm run test:chaos\`; tree ${tree}; ${machineSize()}; ${versions}. Synchronous mode, hangTimeout 2 s, no switchback.`,
     '',
-    'Times in ms; of several runs min / median / max. Outage: longest pause between two acknowledgements of the client that holds its connection, and of',
-    'the one that connects freshly for each write, without retries. Recovered in: from the end of the cause (the container runs again) until every node is',
-    'done, counted and read from. Each run checks: acknowledged rows exactly once, unknown ones at most once, no row gone that was read on the write port,',
-    'registers linearizable (Porcupine), equal table checksums on all nodes, at no look two writable routes, no session left in HAProxy.',
-    "Load: load average of the machine; it was shared, so times at a load above its cores are not the product's own.",
+    'Times are in ms; several runs show min / median / max. Outage: longest time between two acknowledgements, of the client that keeps its connection and of',
+    'the client that connects for each write, both without retries. Recovered in: from the end of the cause (the container runs again) until every node has',
+    'carried out its order, is counted and serves reads. Each run checks: acknowledged rows are there exactly once, rows of unknown outcome at most once, and',
+    'rows that were read on the write port are there; the registers are linearizable (Porcupine); the tables are equal on all nodes; no look found two writable',
+    'routes; HAProxy has no session left. Load: load average of the machine, which other work shared; above its number of cores the times are too long.',
     '',
     line(HEAD),
     line(HEAD.map(() => '---')),
     ...rows(results).map(line),
     '',
-    `${lastLine(results)}. Operations on registers: ${sum(results.map((r) => r.operations))}. Looks with two routes: 0 unless told below.`,
-    `Two nodes out of recovery at once, of which one was no route (a woken leader until it is stopped): ${range(results.map((r) => r.twoPrimariesMs))} ms.`,
-    `Rows that were read on the read port and are gone (no promise there): ${sum(results.map((r) => r.vanishedOnRead))}.`,
+    `${lastLine(results)}. Operations on registers: ${sum(results.map((r) => r.operations))}. Looks with two routes: 0 unless listed below.`,
+    `Time with two nodes out of recovery, one of them without a route (a former leader that woke up, until it is stopped): ${range(results.map((r) => r.twoPrimariesMs))} ms.`,
+    `Rows that were read on the read port and are missing (allowed, S29): ${sum(results.map((r) => r.vanishedOnRead))}.`,
     ...(bad.length > 0 ? ['', '## Violations', '', ...bad] : []),
     ...(notes.length > 0 ? ['', '## Notes', '', ...notes] : []),
     '',

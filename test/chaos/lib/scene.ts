@@ -1,4 +1,4 @@
-/** What a fault has at hand: who is who, what the actors see, the log, and what to undo afterwards. */
+/** The surroundings of a fault: roles of the nodes, events of the actors, the monitor's log, and steps to be undone. */
 import type { ClusterStatus } from '../../../failover/contract/api';
 import { MonitorLog } from '../../rig/events';
 import { untilView } from '../../rig/view';
@@ -8,26 +8,27 @@ import { kill } from './docker';
 import type { ActorEvent } from './events';
 import { addressOf, own, STACK } from './stack';
 
-/** What has to be undone when the whole program is ended early. */
+/** Scenes with steps that have to be undone when the program is ended early. */
 const unfinished = new Set<Scene>();
 
-/** Undoes what the running case has done to the machine. */
+/** Undoes the changes that the running case made to the machine. */
 export async function undoUnfinished(): Promise<void> {
   for (const scene of unfinished) await scene.undoAll();
 }
 
-/** Waits until writes wait for a node and the monitor's sentence says to start it. */
+/** Waits until writes wait and the monitor's sentence says to start this node. */
 export async function untilNamed(node: string, limitMs: number): Promise<void> {
   const says = new RegExp(`start ${node}`);
   await untilView(STACK, `the monitor to name ${node}`, limitMs, (now) => !now.serving && says.test(now.sentence));
 }
 
 export class Scene {
-  /** Leads when the fault begins. */
+  /** The leader when the fault begins. */
   leader = '';
   readonly notes: string[] = [];
-  /** When the fault began, and when its cause was gone (everything runs again), ms since the epoch. */
+  /** When the fault began, ms since the epoch. */
   sinceMs = epochMs();
+  /** When the fault's cause ended and every container ran again, ms since the epoch. */
   endedMs: number | null = null;
   /** The monitor's log since the fault began. */
   readonly log = new MonitorLog(own.log);
@@ -40,7 +41,7 @@ export class Scene {
     unfinished.add(this);
   }
 
-  /** The fault is made now, and this node leads: on a starved machine the lead may have moved since it was looked at. */
+  /** The fault begins now. `leader` is read at this moment, because the lead may have moved on a busy machine. */
   begins(leader: string): void {
     this.leader = leader;
     this.sinceMs = epochMs();
@@ -51,19 +52,19 @@ export class Scene {
     return this.nodes.filter((n) => n !== this.leader);
   }
 
-  /** The first standby: the only one where there is one replica. */
+  /** The first standby. */
   get standby(): string {
     const [first] = this.standbys;
     if (first === undefined) throw new Error('the stack has no replica');
     return first;
   }
 
-  /** The cause of the fault is gone; the time to recovery is counted from here. */
+  /** The cause of the fault has ended; the time to recovery counts from now. */
   over(): void {
     this.endedMs = epochMs();
   }
 
-  /** Done after the case in any event, last one first. */
+  /** Adds a step that is done after the case, also when it fails. The last step is done first. */
   afterwards(step: () => Promise<void>): void {
     this.undo.push(step);
   }
@@ -73,43 +74,43 @@ export class Scene {
     for (let step = this.undo.pop(); step !== undefined; step = this.undo.pop()) await step();
   }
 
-  /** Waits until a client's write is acknowledged that began after this call. */
+  /** Waits until each of these clients has an acknowledged write that began after this call. */
   async acknowledged(limitMs: number, clients: readonly string[] = ['held', 'fresh']): Promise<void> {
     await this.actors.acknowledged(epochMs(), limitMs, clients);
   }
 
-  /** Waits until a node is seen taking writes. */
+  /** Waits until the poller sees one of these nodes writable. */
   async promoted(nodes: readonly string[], limitMs: number): Promise<void> {
     const fits = (e: ActorEvent) => e.what === 'writable' && e.writable === true && nodes.includes(e.node);
     await this.actors.next('a promotion', limitMs, fits);
   }
 
-  /** Waits until the write slot is seen closed. */
+  /** Waits until the poller sees the write slot closed. */
   async closed(limitMs: number): Promise<void> {
     await this.actors.next('a closed slot', limitMs, (e) => e.what === 'slot' && e.address === null);
   }
 
-  /** Waits until the write slot is seen leading to one of these nodes. */
+  /** Waits until the poller sees the write slot open to one of these nodes. */
   async opened(nodes: readonly string[], limitMs: number): Promise<void> {
     const addresses = nodes.map(addressOf);
     await this.actors.next('an open slot', limitMs, (e) => e.what === 'slot' && addresses.includes(e.address ?? ''));
   }
 
-  /** Waits until a node is a standby that acknowledged writes wait for. */
+  /** Waits until the node is counted. */
   async counted(node: string, limitMs: number): Promise<void> {
     const isCounted = (now: ClusterStatus) => now.serving && !now.sync.changing && now.sync.members.includes(node);
     await untilView(STACK, `${node} to be counted`, limitMs, isCounted);
   }
 
-  /** Waits until the leader goes on alone, proven: what is written now is on no other node. */
+  /** Waits until the leader is alone, proven: from then on new rows are on the leader only. */
   async alone(limitMs: number): Promise<void> {
     const isAlone = ({ serving, sync }: ClusterStatus) => serving && !sync.changing && sync.members.length === 0;
     await untilView(STACK, 'the leader to go on alone', limitMs, isAlone);
   }
 
   /**
-   * Kills the leader, which alone has the newest rows, and waits until the monitor says that writes wait for it: in the
-   * status and in the log.
+   * Kills the leader, which alone has the newest rows. Waits until the monitor says, in its status and in its log, that
+   * writes wait and that the leader has to be started.
    */
   async killAndAwaitName(limitMs: number): Promise<void> {
     const named = async () => {
@@ -119,8 +120,8 @@ export class Scene {
     await Promise.all([named(), this.log.line(new RegExp(`writes wait.*start ${this.leader}`), limitMs)]);
   }
 
-  /** Fails the case. */
-  expect(holds: boolean, words: string): void {
-    if (!holds) throw new Error(words);
+  /** Fails the case with this message unless `holds` is true. */
+  expect(holds: boolean, message: string): void {
+    if (!holds) throw new Error(message);
   }
 }

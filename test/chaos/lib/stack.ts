@@ -1,22 +1,22 @@
-/** The fault matrix's own stack, and when it has to be brought up anew. */
+/** The fault matrix's own stack, which is brought up again only when the product or the number of replicas changed. */
 import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { containersOf } from '../../../scripts/lib/docker';
 import { OwnStack, type Say } from '../../rig/stack';
 
-/** Without a backend: the clients of the matrix speak SQL; the backend has its own tests. */
+/** It has no backend, because the clients of the matrix speak SQL. */
 export const own = new OwnStack({ name: 'chaos', ports: 17_000, subnet: '10.98.30', config: { backend: 'false' } });
 export const STACK = own.seen;
-/** Everything that the matrix keeps: the stack's state, what is done, and each run's evidence. Not in the repository. */
+/** Folder of the stack's state, the progress and each run's evidence. It is not in the repository. */
 export const FOLDER = own.folder;
 export const HAPROXY = own.container('haproxy');
 export const MONITOR = own.container('failover-monitor');
 export const addressOf = (container: string): string => own.addressOf(container);
 
-/** Says what the running stack was brought up from, so that it is not done again for nothing. */
+/** Names the tree and the number of replicas from which the running stack was brought up. */
 const STAMP = join(FOLDER, 'stack.txt');
 
-/** `npm run up` of the stack, unless it runs with this many replicas from this very tree already. */
+/** Runs `npm run up`, unless the stack already runs from this tree with this number of replicas. */
 export async function bringUp(tree: string, replicas: number, say: Say): Promise<void> {
   const stamp = `${tree} ${replicas}`;
   const runs = (await containersOf(own.label)).length === replicas + 3;
@@ -24,7 +24,7 @@ export async function bringUp(tree: string, replicas: number, say: Say): Promise
   rmSync(STAMP, { force: true });
   own.configure({ replicas });
   await own.up(say).catch(async (error: unknown) => {
-    // An earlier run may have been killed in the middle of it, and then the stack is locked: it holds nothing of worth.
+    // A run that was killed during `up` leaves Pulumi's stack locked. The stack has no data to keep, so it is removed.
     say(`${String(error)}\nOnce more, from nothing.`);
     await own.down(say);
     await own.up(say);

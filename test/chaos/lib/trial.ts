@@ -1,4 +1,6 @@
-/** One run of one fault: healthy → clients → fault → healthy again → everything is checked. */
+/**
+ * One run of one fault: wait until healthy, start clients, make the fault, wait until healthy again, check all results.
+ */
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -22,29 +24,29 @@ import { Scene } from './scene';
 import { HAPROXY, MONITOR, STACK } from './stack';
 import { checksumWithout, differences, makeTables, rowsOf } from './tables';
 
-/** Copying a node anew is part of recovery. */
+/** Recovery may include a new copy of a node, ms. */
 const HEALTHY_LIMIT_MS = 180_000;
 const WRITE_LIMIT_MS = 180_000;
 const LOOKS_MAX = 5;
 const SETTLE_MS = 1_000;
-/** HAProxy ends half-closed sessions within this (`timeout client-fin`), and some more. */
+/** A little longer than HAProxy keeps half-closed sessions (`timeout client-fin`), ms. */
 const SESSIONS_LIMIT_MS = 20_000;
 const SOCKETS = `${STACK.prefix}haproxy-sockets`;
-/** A node is not looked at more seldom than this, as a rule: the poller's share of what it promises, ms. */
+/** Limit for the median time between two looks of the poller at one source, ms. */
 const LOOK_LIMIT_MS = 100;
 
-/** Who is who when a fault is prepared. */
+/** Roles of the nodes when a fault is prepared. */
 export interface Preparation {
   leader: string;
   standby: string;
-  /** Notes a step that undoes something; done when everything has been checked, last one first, whatever happened. */
+  /** Adds a step that is done after all checks, also when the trial fails. The last step is done first. */
   undo: (step: () => Promise<void>) => void;
 }
 
 export interface Fault {
   name: string;
   about: string;
-  /** Done before the clients start. */
+  /** Called before the clients start. */
   prepare?: (who: Preparation) => Promise<void>;
   run: (scene: Scene) => Promise<void>;
 }
@@ -55,7 +57,7 @@ export function fault(name: string, about: string, run: Fault['run']): Fault {
   return { name, about, run };
 }
 
-/** The cause lasts until clients write again; then it is undone, where it does not end by itself. */
+/** A fault whose cause lasts until clients write again. Then `undo` ends it, unless it ends by itself. */
 export function outage(name: string, about: string, act: Step, undo: Step = () => undefined): Fault {
   return fault(name, about, async (scene) => {
     await act(scene);
@@ -65,7 +67,7 @@ export function outage(name: string, about: string, act: Step, undo: Step = () =
   });
 }
 
-/** The cause is gone as soon as it is made; then clients have to write. */
+/** A fault whose cause ends at once, like a crash. Then clients have to write again. */
 export function crash(name: string, about: string, act: Step): Fault {
   return fault(name, about, async (scene) => {
     await act(scene);
@@ -76,14 +78,14 @@ export function crash(name: string, about: string, act: Step): Fault {
 
 export interface TrialOptions {
   fault: Fault;
-  /** Names this run's rows and its evidence. */
+  /** Name of this run, for its rows and its evidence. */
   run: string;
   nodes: readonly string[];
   folder: string;
   checker: Checker;
 }
 
-/** Runs it and judges. Never throws: what goes wrong is in the result. */
+/** Runs the fault and checks the results. It never throws: an exception becomes a violation in the result. */
 export async function trial(options: TrialOptions): Promise<Result> {
   const { fault, run, folder } = options;
   const startMs = epochMs();
@@ -116,7 +118,7 @@ async function attempt({ fault, run, nodes, folder, checker }: TrialOptions): Pr
   const socket = `${await docker('volume', 'inspect', '--format', '{{.Mountpoint}}', SOCKETS)}/admin.sock`;
   const actors = new Actors(run, nodes, socket, folder);
   const scene = new Scene(actors, nodes);
-  const { termBefore, recoveredMs, troubles } = await play(fault, scene);
+  const { termBefore, recoveredMs, failures } = await play(fault, scene);
   const { term, rows, wrong } = await lookAtTables(run, nodes, others);
   const reigns = actors.events.filter((e) => e.what === 'reign');
   const reads = actors.events.filter((e) => e.what === 'read');
@@ -125,13 +127,13 @@ async function attempt({ fault, run, nodes, folder, checker }: TrialOptions): Pr
   const history = await checker(actors.registers());
   const double = doubleRoutes(reigns);
   const found = [
-    ...troubles,
+    ...failures,
     ...violations,
     ...double.map((d) => `${d.nodes.join(' and ')} were both writable routes for ${Math.round(d.toMs - d.fromMs)} ms`),
-    ...(history.verdict === 'linearizable' ? [] : [`registers: ${history.words}`]),
+    ...(history.verdict === 'linearizable' ? [] : [`registers: ${history.message}`]),
     ...wrong,
     ...(await sessionsLeft(socket, folder)),
-    ...blindness(actors, nodes),
+    ...rarelyWatched(actors, nodes),
   ];
   if (found.length > 0) await keepLogs(nodes, folder);
   writeFileSync(join(folder, 'log.txt'), scene.log.text());
@@ -145,14 +147,14 @@ async function attempt({ fault, run, nodes, folder, checker }: TrialOptions): Pr
   };
 }
 
-/** The fault under load, until everything is healthy and every client writes again; what went wrong is in `troubles`. */
+/** Makes the fault under load and waits until the cluster is healthy and every client writes again. */
 async function play(fault: Fault, scene: Scene) {
-  const troubles: string[] = [];
+  const failures: string[] = [];
   let recoveredMs = 0;
-  /** Term when the fault was made. */
+  /** Term before the fault. */
   let termBefore = 0;
-  const notes = async (step: () => Promise<unknown>) => {
-    await step().catch((error: unknown) => troubles.push(messageOf(error)));
+  const attempted = async (step: () => Promise<unknown>) => {
+    await step().catch((error: unknown) => failures.push(messageOf(error)));
   };
   try {
     await scene.actors.acknowledged(0, WRITE_LIMIT_MS, WRITERS);
@@ -161,10 +163,10 @@ async function play(fault: Fault, scene: Scene) {
     const { leader, term } = await healthy(STACK, HEALTHY_LIMIT_MS);
     termBefore = term;
     scene.begins(leader ?? '');
-    await notes(() => fault.run(scene));
-    await notes(() => scene.undoAll());
+    await attempted(() => fault.run(scene));
+    await attempted(() => scene.undoAll());
     const endedMs = scene.endedMs ?? epochMs();
-    await notes(async () => {
+    await attempted(async () => {
       await heal();
       await healthy(STACK, HEALTHY_LIMIT_MS);
       recoveredMs = Math.round(epochMs() - endedMs);
@@ -174,12 +176,12 @@ async function play(fault: Fault, scene: Scene) {
   } finally {
     await scene.actors.stop();
   }
-  return { termBefore, recoveredMs, troubles };
+  return { termBefore, recoveredMs, failures };
 }
 
 /**
- * What the tables hold, on all nodes. On a starved machine the lead may move or a node restart while it is looked at; then
- * it is looked at anew, because the question is what the cluster holds, not who leads it.
+ * Reads the tables on all nodes. On a busy machine the lead may move or a node may restart meanwhile. Then the tables
+ * are read again, because only their content is checked here.
  */
 async function lookAtTables(run: string, nodes: readonly string[], others: string) {
   const hasLeader = (now: ClusterStatus) => now.serving && now.leader !== null;
@@ -197,7 +199,7 @@ async function lookAtTables(run: string, nodes: readonly string[], others: strin
   }
 }
 
-/** Sessions that HAProxy still holds when all clients are gone; what it says of them is kept in the folder. */
+/** Waits for the end of all sessions in HAProxy. A session that stays is a violation; the list is kept as evidence. */
 async function sessionsLeft(socket: string, folder: string): Promise<string[]> {
   let answer = '';
   const none = async () => {
@@ -211,17 +213,17 @@ async function sessionsLeft(socket: string, folder: string): Promise<string[]> {
   return [`HAProxy keeps ${sessions.length} sessions: ${sessions.join(', ')}`];
 }
 
-/** A poller that did not look has seen no double route either. */
-function blindness(actors: Actors, nodes: readonly string[]): string[] {
+/** Sources that the poller looked at too rarely. Without its looks a double route would not be noticed. */
+function rarelyWatched(actors: Actors, nodes: readonly string[]): string[] {
   const coverage = actors.events.filter((e) => e.what === 'coverage');
   return [...nodes, 'haproxy'].flatMap((source) => {
     const found = coverage.find((c) => c.source === source);
     if (found !== undefined && found.looks > 10 && found.medianMs <= LOOK_LIMIT_MS) return [];
-    return [`the poller looked at ${source} too seldom: ${JSON.stringify(found ?? 'never')}`];
+    return [`the poller looked at ${source} too rarely: ${JSON.stringify(found ?? 'never')}`];
   });
 }
 
-/** What the containers said, for who looks for the cause. */
+/** Keeps the last five minutes of the containers' logs as evidence. */
 async function keepLogs(nodes: readonly string[], folder: string): Promise<void> {
   for (const name of [...nodes, HAPROXY, MONITOR])
     writeFileSync(join(folder, `${name}.log`), await docker('logs', '--since', '5m', name).catch(String));

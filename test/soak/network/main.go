@@ -1,7 +1,7 @@
-// Delays and drops packets that a packet filter rule hands over (-j NFQUEUE): jitter and loss between containers where
-// the kernel has no netem. Each packet waits a random time up to -jitter, in order within its flow; -loss of them go.
-// Ends on SIGTERM; packets that wait then are let go. The rule should have --queue-bypass, so that nothing is held when
-// this program is gone.
+// Delays and drops packets that a packet filter rule sends to it (-j NFQUEUE). It makes jitter and loss between
+// containers where the kernel has no netem. Each packet waits a random time up to -jitter, and packets of one flow keep
+// their order; the part -loss of all packets is dropped. The program ends on SIGTERM and lets waiting packets pass. The
+// rule should have --queue-bypass, so that packets pass when this program does not run.
 //
 //	network -queue 30 -jitter 500ms -loss 0.01
 package main
@@ -39,7 +39,7 @@ const (
 	verdictDrop     = 0
 	verdictAccept   = 1
 
-	// Enough for the addresses and ports of a packet.
+	// Enough of each packet for its addresses and ports.
 	copyBytes = 64
 	maxLength = 65536
 	maxFlows  = 65536
@@ -84,7 +84,7 @@ func run(queue uint16, jitter time.Duration, loss float64) error {
 			return nil
 		}
 		if err != nil {
-			// The kernel's buffer was full: what it dropped is loss, too.
+			// The kernel's buffer was full, and the kernel dropped packets: this is loss, too.
 			continue
 		}
 		for _, message := range messages {
@@ -99,14 +99,14 @@ func run(queue uint16, jitter time.Duration, loss float64) error {
 			time.AfterFunc(line.delay(flow, time.Now()), func() {
 				sending.Lock()
 				defer sending.Unlock()
-				// A packet that is not there any more is no error.
+				// An error only says that the packet is not in the queue any more.
 				_, _ = conn.Send(answer(queue, id, verdict))
 			})
 		}
 	}
 }
 
-// line gives each packet its delay; within a flow none overtakes another.
+// line gives each packet its delay. Within a flow no packet overtakes another.
 type line struct {
 	jitter time.Duration
 	last   map[string]time.Time
@@ -166,7 +166,7 @@ func answer(queue uint16, id uint32, verdict uint32) netlink.Message {
 	}
 }
 
-// parse gives a packet's id and its flow: protocol, addresses and, with TCP and UDP, ports.
+// parse returns a packet's id and its flow: protocol, addresses and, with TCP and UDP, ports.
 func parse(message netlink.Message) (id uint32, flow string, ok bool) {
 	if message.Header.Type != messagePacket || len(message.Data) < 4 {
 		return 0, "", false

@@ -1,4 +1,4 @@
-/** The stack on which things are broken, and doctor as a person has it there. */
+/** The stack on which the doctor tests break things, and `doctor` for this stack. */
 import { exitCode } from '../../../cli/doctor/command';
 import { judge } from '../../../cli/doctor/judge';
 import { look } from '../../../cli/doctor/look';
@@ -17,19 +17,20 @@ export const HAPROXY = stack.container('haproxy');
 export const MONITOR = stack.container('failover-monitor');
 export const [LEADER = '', STANDBY = ''] = stack.nodes(1);
 
-/** Until something that was broken is seen, and until it is whole again, ms. */
+/** Limit until doctor finds a breakage, ms. */
 const SEEN_MS = 60_000;
+/** Limit until doctor finds nothing after the mend, ms. */
 const WHOLE_MS = 120_000;
 
 let target: Target | null = null;
 
-/** The outputs are read once for all: what they say does not change. */
+/** Doctor's findings now. The stack's outputs are read only once, because they do not change. */
 async function findings(): Promise<Finding[]> {
   target ??= targetOf(stack.name);
   return judge(await look(target));
 }
 
-/** Waits until what doctor finds is as wanted, and returns it. */
+/** Waits until doctor's findings are as wanted, and returns them. */
 async function until(what: string, limitMs: number, wanted: (all: Finding[]) => boolean): Promise<Finding[]> {
   let last: Finding[] = [];
   const look = async () => {
@@ -46,19 +47,19 @@ export async function whole(): Promise<void> {
   await until('a clean doctor', WHOLE_MS, (all) => exitCode(all) === 0);
 }
 
-/** Waits until doctor names a code, and beside it none but `also`; returns all that it finds then. */
+/** Waits until doctor finds `code` and at most the codes of `also` beside it; returns all findings. */
 export function found(code: string, also: readonly string[]): Promise<Finding[]> {
   const fits = (codes: readonly string[]) => codes.includes(code) && codes.every((c) => c === code || also.includes(c));
   return until(code, SEEN_MS, (all) => fits(all.map((finding) => finding.code)));
 }
 
-/** Does what doctor says, to the letter. */
+/** Runs the command that is a finding's next step, unchanged except for `--stack` and `--yes` of `resume`. */
 export async function obey({ next }: Finding): Promise<void> {
   const yes = next.replace(/^(npm run failover -- resume)$/, `$1 --stack ${stack.name} --yes`);
   await runOk('sh', ['-c', yes], { cwd: PATHS.root, env: stack.env, deadlineMs: TIMEOUTS.pulumi });
 }
 
-/** `npm run failover -- …` with its exit code. */
+/** Runs `npm run failover -- …` for the stack; the result has output and exit code. */
 export function failover(command: string, ...args: string[]): ReturnType<typeof run> {
   const start = [`${PATHS.root}/bin/pgfailover.mjs`, command, '--stack', stack.name, ...args];
   return run(process.execPath, start, { cwd: PATHS.root, env: stack.env, deadlineMs: TIMEOUTS.pulumi });

@@ -1,4 +1,4 @@
-/** The monitor's own HTTP side and page over a cluster that a test scripts: everything but the loop is the shipped code. */
+/** The monitor's shipped HTTP side and page, without its loop: the test says what the cluster's status is. */
 import type { AddressInfo } from 'node:net';
 import { serve } from '@hono/node-server';
 import type { Answer, ClusterStatus, Failover, LogEvent, Sample } from '../../../failover/contract/api';
@@ -19,11 +19,11 @@ export const NODES = {
   replica: { ...replica, settings, syncState: 'quorum' },
 };
 
-/** The feed adds the events. */
-type Words = Omit<ClusterStatus, 'events'>;
+/** The status without events, which the feed adds. */
+type Status = Omit<ClusterStatus, 'events'>;
 
-/** A cluster that is well; `part` says what is different. */
-export function statusOf(part: Partial<Words> = {}): Words {
+/** Status of a healthy cluster; `part` replaces single fields. */
+export function statusOf(part: Partial<Status> = {}): Status {
   const { events: _, ...cluster } = healthyCluster();
   return {
     ...cluster,
@@ -49,9 +49,9 @@ export const FAILOVER: Failover = {
 
 export class FakeMonitor {
   readonly asked: Request[] = [];
-  /** What the next commands are answered; `done` false: refused. */
+  /** Answer to the next commands; with `done` false they are refused. */
   answer: Pick<Answer, 'done' | 'message'> = { done: true, message: 'postgres-replica-1 leads now' };
-  private current: Words | null = statusOf();
+  private current: Status | null = statusOf();
   private readonly feed: Feed;
   private server: ReturnType<typeof serve> | null = null;
   private ticker: NodeJS.Timeout | null = null;
@@ -69,7 +69,7 @@ export class FakeMonitor {
     return `http://127.0.0.1:${this.port}`;
   }
 
-  /** Listens; a second time on the same port. */
+  /** Listens on a free port; after `stop` on the same port again. */
   async start(): Promise<void> {
     const page = await bundlePage();
     const reply = (message: string, done: boolean): Answer => ({
@@ -112,7 +112,7 @@ export class FakeMonitor {
     });
   }
 
-  show(status: Words): void {
+  show(status: Status): void {
     this.current = status;
     this.feed.stale();
   }

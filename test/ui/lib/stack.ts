@@ -1,4 +1,4 @@
-/** The stacks that `npm run test:ui` brings up for itself: ports and subnet are fixed by an index below 3. */
+/** The stacks of `npm run test:ui`. Each has an index (0 to 2), which fixes its ports and subnet. */
 import { runOk } from '../../../scripts/lib/exec';
 import { say } from '../../../scripts/lib/terminal';
 import { type Config, OwnStack } from '../../rig/stack';
@@ -18,14 +18,14 @@ export class UiStack extends OwnStack {
     this.prometheusPort = prometheusPort;
   }
 
-  /** A secret or plain output of the stack. */
+  /** Value of an output of the stack, also of a secret one. */
   async output(key: string): Promise<string> {
     const args = ['run', '--silent', 'pulumi', '--', 'stack', 'output', key, '--show-secrets', '--stack', this.name];
     const { stdout } = await runOk('npm', args, { env: this.env, deadlineMs: TIMEOUTS.pulumi });
     return stdout.trim().split('\n').at(-1) ?? '';
   }
 
-  /** Brings it up; what an interrupted earlier run left is removed first. */
+  /** Brings the stack up. First it removes what an interrupted run may have left. */
   async bringUp(): Promise<void> {
     await this.down(say);
     await this.up(say);
