@@ -91,7 +91,7 @@ describe('a lost or old store (S10)', () => {
     expect(run(decision.state, seen).code).toBe('ADOPT_WAIT');
   });
 
-  describe('and a member lost its memory', () => {
+  describe('and a member lost its copy of the state', () => {
     const members = serving(['a', 'b']);
     const copy = { term: members.term, seq: members.seq, blob: printState(members) };
     const told = (name: string) => view(name, { recall: copy });
@@ -105,7 +105,7 @@ describe('a lost or old store (S10)', () => {
     it('leaves it to a person, because that member may have known of a later leader', () => {
       const decision = heard([told('p'), told('a'), empty], null);
       expect(decision.code).toBe('ADOPT_FORGOTTEN');
-      expect(decision.reason).toContain('b lost its memory');
+      expect(decision.reason).toContain('b lost its copy of the state');
       expect(heard([told('p'), told('a')], null).code).toBe('ADOPT_FORGOTTEN');
     });
 

@@ -123,7 +123,7 @@ export function adoptForgotten(s: Situation): Plan | null {
   if (adopted === null || isStillRouted(s.with(adopted))) return null;
   const lost = forgotten(s.with(adopted));
   if (lost.length === 0) return null;
-  const what = `the monitor's store is new or old, and ${list(lost)} lost its memory or is not declared any more`;
+  const what = `the monitor's store is new or old, and ${list(lost)} lost its copy of the state or is not declared any more`;
   return { reason: `${what}: it may have had newer data; put its volume back${acceptLossRemedy(s)}` };
 }
 
