@@ -27,7 +27,7 @@ export function dataLossAccepted(s: Situation): Plan | null {
   const known = s.state.adopting ? newestKnown(s).adopted : null;
   const newest = s.with({ ...(known ?? s.state), ...highestIds(s) });
   const state = { ...override(newest, to, rebuilds(newest, to)), ...begunRequest(s) };
-  return { state, reason: `${to} is promoted by a person's word; ${lossOf(s, to)}` };
+  return { state, reason: `${to} is promoted, and a person accepted the loss; ${lossOf(s, to)}` };
 }
 
 /** The highest term and seq that any connected node knows, with {@link TERM_GAP} while adopting. */
