@@ -39,7 +39,7 @@ export class Observer {
     this.certificate = null;
   }
 
-  /** The present observation, without the request of a person. */
+  /** The present observation; `request` is null, the loop adds it. */
   observe(state: ClusterState, nowMs: number): Observation {
     const nodes = this.keepers.views(nowMs);
     if (hearsNoNode(nodes, nowMs)) {

@@ -137,7 +137,7 @@ describe('the opening checks', () => {
     checks.want({ node: 'a', term: 1 });
     expect(await passed).toBe('a 1');
     expect(servers.a.connections).toBe(2);
-    expect(told).toEqual(['a: a is being dialled']);
+    expect(told).toEqual(['a: the monitor is connecting to a']);
   });
 
   it('tell once why they wait, whatever becomes of each dial (S14)', { timeout: LIMIT_MS }, async () => {
