@@ -1,6 +1,6 @@
 /**
  * A model of HAProxy: workers with slots, queues and sessions, and the runtime API as text.
- * - A session keeps the server to which it was connected, whatever the slot says later (S2).
+ * - A session keeps the server to which it was connected, even if its slot gets another address later (S2).
  * - A connection attempt that is under way ends at the server where it began.
  * - After a restart or reload all slots are closed (S15).
  * - When a frozen HAProxy wakes, it executes the commands that it got meanwhile.
@@ -62,7 +62,7 @@ export class ProxySession {
   /** The slot in which a place is reserved for the session, perhaps before the session knows. */
   place: Slot | null = null;
   state: 'TAR' | 'QUE' | 'CON' | 'EST' | 'CLO' = 'TAR';
-  /** If this session has the place in `hold`: the session to which `hold` has led. */
+  /** The second session, to which `hold` has led this one; null while this session has no place in `hold`. */
   private inner: ProxySession | null = null;
   private ownServer: string | null = null;
   private ownBackend: Backend | null = null;

@@ -1,4 +1,4 @@
-/** Faults by SQL of people, who are superusers or any user who can reach a port. */
+/** Faults that people cause with SQL, as superusers or as any client that can reach a port. */
 import { isChanging } from '../failover/core/state/cluster';
 import type { Fault, Faults, Nemesis } from './nemesis';
 import type { SimNode } from './node';

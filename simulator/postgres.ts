@@ -793,7 +793,7 @@ export class PostgresServer {
     const source = this.servers.get(upstream);
     const { host } = this.process;
     if (source === undefined || source === this || !source.reachableFrom(host) || source.process.state === 'paused') {
-      // The connection is not refused: the attempt itself takes its time.
+      // No host refuses the connection, so the attempt ends only at its time limit.
       again(Math.max(60, this.rest()));
       return;
     }

@@ -61,9 +61,7 @@ export type RejoinMethod = z.infer<typeof RejoinMethod>;
 
 /** The part of an order that says what the node has to be. */
 export const Target = z.discriminatedUnion('kind', [
-  /**
-   * Wait: the keeper does not start PostgreSQL, and leaves one that runs as a standby as it is. `reason` is for people.
-   */
+  /** Wait: the keeper does not start PostgreSQL, and lets a running standby run. `reason` is for people. */
   z.object({
     kind: z.literal('wait'),
     reason: z.string(),

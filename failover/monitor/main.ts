@@ -1,4 +1,4 @@
-/** The monitor's process: reads its files, starts the monitor, and ends when told to. It has no logic of its own. */
+/** The monitor's process: reads its files, starts the monitor, and ends at SIGTERM or SIGINT. It has no other logic. */
 import { readFileSync, watch } from 'node:fs';
 import { join } from 'node:path';
 import { messageOf } from '../contract/errors';

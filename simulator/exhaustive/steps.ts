@@ -27,7 +27,7 @@ export interface Bounds {
   forgets?: boolean;
 }
 
-/** The world in words. */
+/** One line that describes the bounds. */
 export function worldOf({ k, crashes, starts, cuts, promotions, changes, writes, hands = 0 }: Bounds): string {
   return `ANY ${k} of 2, ${crashes} crashes, ${starts} starts, ${cuts} cuts, ${promotions} promotions, ${changes} changes, ${writes} writes, ${hands} statements of people`;
 }

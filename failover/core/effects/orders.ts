@@ -35,8 +35,8 @@ export function deriveOrders(s: Situation): ClusterState {
 }
 
 /**
- * Records in the ledger which nodes were told to follow a leader that is not open. They may have its history, whatever
- * they are ordered later, so this must stay known until the promotion is decided (S3).
+ * Records in the ledger which nodes were ordered to follow a leader that is not open. They may have its history, even
+ * if they get other orders later. So the ledger keeps them until the promotion has ended (S3).
  */
 function withFollowers(s: Situation, orders: Record<string, GivenOrder>): LedgerEntry[] {
   const entry = s.lastEntry;

@@ -64,7 +64,7 @@ function servingRoute(s: Situation, node: string, address: string): WriteRoute |
 
 /**
  * Nodes that serve reads: standbys that stream from the recorded leader on its timeline and lag at most `maxLagBytes`.
- * If there is none: the leader itself, with `readFallback`.
+ * If there is no such standby, the leader itself serves reads (`readFallback`).
  */
 function readNodes(s: Situation): string[] {
   if (!serves(s.state)) return [];

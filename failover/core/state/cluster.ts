@@ -89,7 +89,7 @@ export const LedgerEntry = z.object({
   /** True once HAProxy's write slot was opened to this leader. Only then may other nodes build on its history (S3). */
   opened: z.boolean(),
   /**
-   * Nodes that were told to follow this leader before it was opened, now or in an earlier attempt: node → data
+   * Nodes that were ordered to follow this leader before it was opened, now or in an earlier attempt: node → data
    * directory.
    */
   followed: z.record(z.string(), z.string()).optional(),

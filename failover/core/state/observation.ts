@@ -25,9 +25,9 @@ export interface NodeView {
   probe: { alive: boolean; atMs: number } | null;
   /** When a new connect was refused after the monitor's own session in this PostgreSQL had broken, monotonic ms. */
   refusedAtMs: number | null;
-  /** Newest copy of the monitor's state that the keeper holds; undefined until the keeper has told it. */
+  /** Newest copy of the monitor's state that the keeper holds; undefined until the keeper has reported it. */
   recall: StateCopy | null | undefined;
-  /** Replication slots on this node, as last told over this connection; absent before that. For people only. */
+  /** Replication slots on this node, as last reported over this connection; absent before that. For people only. */
   slots?: SlotView[];
 }
 

@@ -18,7 +18,7 @@ const ANSWERS_ENOUGH = 5;
 /** PostgreSQL's SSLRequest. Every postmaster answers it with one byte, before any authentication. */
 const SSL_REQUEST = Buffer.from([0, 0, 0, 8, 4, 0xd2, 0x16, 0x2f]);
 
-/** Records how long one node's answers have taken lately, to tell silence from a slow network (S11). */
+/** Records how long one node's last answers took, to distinguish silence from a slow network (S11). */
 export class AnswerTimes {
   private readonly times: number[] = [];
   private isOld = true;
