@@ -30,7 +30,7 @@ export function overrideRefusal(s: Situation, { to, acceptDataLoss }: Promotion)
   if (status.rewinding) return `the data of ${to} is half rewound and can only be replaced`;
   if (status.stopping) return `${to} is being stopped`;
   if (UNREADY.has(status.postgres.state)) return `PostgreSQL on ${to} is ${status.postgres.state}`;
-  const trouble = leaderIsThere(s);
+  const trouble = whyNothingToOverride(s);
   if (trouble !== null) return trouble;
   if (acceptDataLoss || mayTakeOverAsked(s, to)) return null;
   return `${lossOf(s, to)}; to accept that, ask again with acceptDataLoss (--accept-data-loss)`;
@@ -39,7 +39,7 @@ export function overrideRefusal(s: Situation, { to, acceptDataLoss }: Promotion)
 /**
  * Why there is nothing to override: a leader serves, or a change without loss is under way. Null when neither is so.
  */
-function leaderIsThere(s: Situation): string | null {
+function whyNothingToOverride(s: Situation): string | null {
   if (s.state.adopting) return null;
   // With an empty state a node may still have data. A person may declare that it is the cluster's.
   if (s.state.leader === null) return s.state.activity.kind === 'empty' ? null : 'the first database is being made';
