@@ -5,9 +5,9 @@ import { type Fault, type Faults, type Nemesis, passing } from './nemesis';
 import { Stranger } from './stranger';
 
 /**
- * The monitor is paused, mostly when it has decided to open the slot and not done so yet, or when it is about to send
- * the command to HAProxy. A second monitor takes over and must fail over, too. Then the first monitor wakes. Its
- * leader, which is no longer the leader, wakes a moment later (S11).
+ * The monitor is paused, mostly just after it stored the decision to open the write slot, or just before it sends the
+ * command to HAProxy. A second monitor takes over. Then the leader is paused, so the second monitor has to fail over.
+ * The first monitor wakes, and a moment later the former leader wakes, too (S11).
  */
 const staleMonitor: Fault = (nemesis) => {
   const { world } = nemesis;
@@ -26,7 +26,7 @@ const staleMonitor: Fault = (nemesis) => {
   nemesis.docker('kill', leader);
   nemesis.later(500, 2_000, () => nemesis.start(leader));
   nemesis.takes(5_000);
-  const moment = world.random.pick(['stored', 'opened', 'told', 'told', 'told']);
+  const moment = world.random.pick(['stored', 'opened', 'sending', 'sending', 'sending']);
   let left = world.random.integer(1, 4);
   let opened = false;
   return new Promise<void>((resolve, reject) => {
@@ -39,8 +39,8 @@ const staleMonitor: Fault = (nemesis) => {
     };
     world.haproxy.onDial = (socket, who) => {
       const isClosed = world.haproxy.current?.routes().length === 0;
-      const isTold = who === old.process && socket === 'admin.sock' && opened && isClosed;
-      if (moment === 'told' && isTold) taken();
+      const isSending = who === old.process && socket === 'admin.sock' && opened && isClosed;
+      if (moment === 'sending' && isSending) taken();
     };
   });
 };
@@ -72,8 +72,8 @@ async function replaceMonitor(nemesis: Nemesis, old: SimMonitor): Promise<void> 
 }
 
 /**
- * A replica has come back. The leader dies, with the WAL that it sent, at the moment when the replica counts as
- * synchronous again (S4).
+ * A replica comes back. As soon as it counts as synchronous again, it gets no more WAL of the leader, and the leader
+ * dies (S4).
  */
 const killAtGrowth: Fault = async (nemesis) => {
   const { world } = nemesis;
@@ -90,7 +90,7 @@ const killAtGrowth: Fault = async (nemesis) => {
   const counted = nemesis.until(6_000, counts);
   for (const node of replicas) nemesis.later(6_000, 9_000, () => nemesis.start(node));
   if (!(await counted) || !(await nemesis.until(3_000, () => joint().length === 1 && counts()))) return;
-  world.say(`nothing of what ${leader.name} writes from now on gets to ${back.name}`);
+  world.say(`${back.name} gets no more WAL of ${leader.name}`);
   network.block(leader.name, back.name);
   engine.after(random.between(10, 150), null, () => nemesis.kill(leader));
   engine.after(600, null, () => network.heal());
@@ -107,21 +107,21 @@ const stranger: Fault = async (nemesis) => {
   // After the monitor has checked the node, it cannot notice a change of the address any more.
   if (candidate === undefined || candidate.postgres?.isPrimary === true || Stranger.isThere(world)) return;
   if (world.haproxy.workers.some((worker) => worker.routes().includes(candidate.address))) return;
-  world.say(`${candidate.address} belongs to a stranger: it was ${candidate.name}'s`);
+  world.say(`the address of ${candidate.name}, ${candidate.address}, now belongs to another cluster's leader`);
   const wrong = new Stranger(world, candidate.address);
   nemesis.onHeal(() => wrong.leave());
   nemesis.later(500, 4_000, () => wrong.leave());
 };
 
-/** A node is killed in the middle of its rewind (S12), and once more in the next one. */
+/** A node is killed in the middle of its rewind, and again in the middle of the next rewind (S12). */
 const killRewinding: Fault = async (nemesis) => {
   const { world } = nemesis;
   const { random, engine } = world;
   const leader = nemesis.leader();
   if (leader === undefined || !leader.up) return;
-  // Only this leader has what it writes from now on, so it must be rewound later.
+  // No other node gets what this leader writes from now on, so the leader must be rewound later.
   for (const node of world.members) if (node !== leader) world.network.block(leader.name, node.name);
-  world.say(`no standby gets the log of ${leader.name}`);
+  world.say(`no standby gets the WAL of ${leader.name}`);
   nemesis.later(150, 400, () => {
     nemesis.kill(leader);
     world.network.heal();
@@ -156,7 +156,7 @@ const cancels: Fault = (nemesis) => {
   const { world } = nemesis;
   const leader = nemesis.leader();
   if (leader === undefined || !leader.up) return;
-  world.say(`clients cancel commits that wait, and no standby gets the log of ${leader.name}`);
+  world.say(`clients cancel commits that wait, and no standby gets the WAL of ${leader.name}`);
   world.cancelling += 1;
   for (const node of world.members) if (node !== leader) world.network.block(leader.name, node.name);
   nemesis.later(300, 1_500, () => {
@@ -166,7 +166,7 @@ const cancels: Fault = (nemesis) => {
   });
 };
 
-/** A leader was elected. The monitor's store is replaced by an older one, and the new leader dies (S10). */
+/** A new leader is elected. Then the monitor's store is replaced by an older one, and the new leader dies (S10). */
 const oldStore: Fault = async (nemesis) => {
   const { world } = nemesis;
   const old = { ...world.disk, full: false, moved: true };
@@ -180,14 +180,14 @@ const oldStore: Fault = async (nemesis) => {
 };
 
 /**
- * The leader is cut off from all hosts but HAProxy. Its clients cancel commits that wait, and others see the cancelled
- * writes. Another leader is elected, and readers must no longer be shown the old leader's history (S13).
+ * The leader is cut off from all hosts but HAProxy. Its clients cancel commits that wait, and other clients see the
+ * cancelled writes. Another leader is elected, and from then on no reader may see the old leader's history (S13).
  */
 const cutOff = passing(3_000, 9_000, (nemesis) => {
   const { world } = nemesis;
   const leader = nemesis.leader();
   if (leader === undefined || !leader.up) return undefined;
-  world.say(`${leader.name} is cut off from everybody but HAProxy, and clients cancel commits that wait`);
+  world.say(`${leader.name} is cut off from all hosts but HAProxy, and clients cancel commits that wait`);
   world.cancelling += 1;
   world.network.cut(leader.name, 'monitor');
   for (const other of world.nodes) if (other !== leader) world.network.cut(leader.name, other.name);
@@ -228,7 +228,7 @@ const frozenMonitor: Fault = async (nemesis) => {
   world.network.jitterMs = 0;
 };
 
-/** Also no reason to change the leader, but too long to strike together with another fault. */
+/** This fault is no reason to change the leader either, but it is too long to strike together with another fault. */
 export const FROZEN: Faults = { frozenMonitor: [1, frozenMonitor] };
 
 /** The leader keeps working and is cut off only from the monitor (S21). */
@@ -243,11 +243,9 @@ const apart = passing(3_000, 8_000, (nemesis) => {
 /** Faults that are no reason to make another node the leader. */
 export const APART: Faults = { apart: [1, apart] };
 
-/**
- * Length of the observation, ms. The monitor waits for five seconds before it gives the lead back, then for ten, twenty
- * and forty. More changes in this time are too many (S25).
- */
+/** Time for which the switchbacks are counted, ms. */
 const FLAPPING_MS = 60_000;
+/** More switchbacks in this time are too many, because the monitor waits 5, 10, 20 and 40 s before them (S25). */
 const RETURNS_MAX = 5;
 
 /** The preferred node dies each time after it got the lead back. */

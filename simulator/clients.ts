@@ -104,7 +104,7 @@ export class Client {
   }
 }
 
-/** Connects to a port. Null: the connection was refused, ended before it was through, or not made in time. */
+/** Connects to a port. Null: the connection was refused, ended before it was complete, or was not made in time. */
 export function connect(
   world: Machine,
   port: 'write' | 'read',

@@ -1,6 +1,6 @@
 /**
- * An oracle over base backups. Data that fits what its leader sends must not be replaced, unless a person or the ledger
- * demands it. The oracle compares the records themselves, so it does not depend on what any process says.
+ * Checks that no base backup is made without need. Data that fits what its leader sends must not be replaced, unless a
+ * person or the ledger demands it. The check compares the WAL records themselves, so it depends on no process's report.
  */
 import { type ClusterState, standbyWorkOf } from '../failover/core/state/cluster';
 import type { AcceptedOrder } from '../failover/keeper/keeper-state';
@@ -8,11 +8,11 @@ import type { Machine } from './machine';
 import type { SimNode } from './node';
 import { endOf } from './wal';
 
-/** A data directory that crashes this many times within this time, ms, is rightly taken for broken. */
+/** A data directory with {@link CRASHES_MAX} crashes within this time, ms, may be replaced. */
 const CRASH_WINDOW_MS = 180_000;
 const CRASHES_MAX = 3;
 
-/** What the oracle asks about the cluster. */
+/** What the check has to know of the cluster. */
 interface Cluster extends Machine {
   readonly state: ClusterState | undefined;
   node: (name: string) => SimNode | undefined;
@@ -24,7 +24,7 @@ export class Copies {
   private readonly streams = new Map<string, { term: number; leader: string; directory: string | null }>();
   private readonly streamed = new Set<string>();
   private readonly crashes = new Map<string, number[]>();
-  /** Nodes whose order to copy was right by what was known when it was given. Later knowledge does not change that. */
+  /** Nodes whose order to copy was right when it was given, whatever became known later. */
   private readonly due = new Set<string>();
 
   constructor(private readonly world: Cluster) {}
@@ -58,10 +58,11 @@ export class Copies {
     const { accepted, rewinding, promotingTerm, joined: joinedTo } = volume.state;
     if (accepted?.target.kind !== 'follow' || rewinding || promotingTerm !== null) return;
     const { method } = accepted.target;
-    const told = method === 'copy' ? this.hasProvedItself(node) : method === 'stream' && this.hasToStream(node, from);
+    const isSound =
+      method === 'copy' ? this.hasProvedItself(node) : method === 'stream' && this.hasToStream(node, from);
     // The rewind or copy of this order is done, so the node only has to stream from then on.
     const joined = joinedTo?.leader === from && joinedTo.term === accepted.term;
-    if ((!told && !joined) || !this.fits(node, from)) return;
+    if ((!isSound && !joined) || !this.fits(node, from)) return;
     const since = world.engine.nowMs - CRASH_WINDOW_MS;
     if ((this.crashes.get(dataOf(node)) ?? []).filter((at) => at > since).length >= CRASHES_MAX) return;
     const { state } = world;
@@ -81,8 +82,8 @@ export class Copies {
 
   private hasToStream({ name, volume }: SimNode, from: string): boolean {
     const { accepted, directoryId } = volume.state;
-    const told = this.streams.get(name);
-    return told?.leader === from && told.term === accepted?.term && told.directory === directoryId;
+    const order = this.streams.get(name);
+    return order?.leader === from && order.term === accepted?.term && order.directory === directoryId;
   }
 
   /**

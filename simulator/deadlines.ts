@@ -41,11 +41,11 @@ function mustServe(
   return nemesis.aloneWhenWell(async () => {
     const leader = world.healthy();
     const standbys = nemesis.replicas().flatMap((n) => (n.postgres === null ? [] : [n.postgres]));
-    // With `block`, writes wait for as many other nodes as have to acknowledge them, and rightly so (S9).
+    // With `block`, writes wait until `syncCount` other nodes are there to acknowledge them. That is right (S9).
     const few = standbys.length - away < 1 + policy.syncCount;
     const waits = policy.onNoReplica === 'block' && (few || blockWaits === true);
-    const calls = automatic && world.state?.pause === undefined && !waits;
-    if (leader === null || standbys.length < least || !calls || world.load.dataMb >= 1_000) return;
+    const mustFailOver = automatic && world.state?.pause === undefined && !waits;
+    if (leader === null || standbys.length < least || !mustFailOver || world.load.dataMb >= 1_000) return;
     const undo = hinder(leader, standbys);
     if (undo === undefined) return;
     nemesis.onHeal(undo);
@@ -97,7 +97,7 @@ const backlog: Fault = (nemesis) => {
   return mustServe(nemesis, {
     what: 'the leader is dead, and a standby that is not needed still replays',
     standbys: 2,
-    // It acknowledges nothing before its backlog is applied. With `block` and no other standby it is needed.
+    // The slow standby acknowledges nothing before its backlog is applied, so with `block` another standby is needed.
     away: 1,
     hinder: (leader, standbys) => {
       const slow = world.random.pick(standbys);
@@ -141,7 +141,7 @@ const stopWithHungStandby: Fault = (nemesis) =>
       nemesis.docker('pause', node);
       return () => node.unpause();
     },
-    // By then the leader has removed the standby from the synchronous set.
+    // By then the standby has left the sync configuration.
     afterMs: 3_000,
     limitMs: STOP_LIMIT_MS,
     strike: (leader) => nemesis.docker('stop', leader),
@@ -158,8 +158,8 @@ const restartThenDeath: Fault = (nemesis) => {
     blockWaits: true,
     anyLeader: true,
     hinder: (leader) => {
-      // With `block`, the follower is sent to the leader before the leader is open, and may have taken over a history
-      // that was never opened (S3).
+      // With `block`, the standby is ordered to follow the leader before the leader is open. It may then take over a
+      // history that was never opened (S3).
       if (world.policy.onNoReplica === 'block') return undefined;
       nemesis.configure({ max_connections: '60' });
       nemesis.killMonitor();

@@ -3,7 +3,7 @@ import { type Disk, RESERVE_MB } from './disks';
 import type { Fault, Faults, Nemesis } from './nemesis';
 import type { SimNode } from './node';
 
-/** Probability of a long crash loop. It is rare here because it costs many events. */
+/** Probability that a disk stays full for long. It is low, because the crash loop that follows costs many events. */
 const LONG = 0.12;
 
 function diskOf(nemesis: Nemesis, node: SimNode): Disk {
@@ -98,12 +98,13 @@ const crashesAtPromotion: Fault = (nemesis) => {
 };
 
 /**
- * WAL that clients write in a second, MB. A verification then lasts longer than `wal_keep_size` keeps WAL, but a copy
- * ends within a slot's limit.
+ * WAL that clients write in a second, MB. With it the verification of a copy lasts longer than `wal_keep_size` keeps
+ * WAL, but the copy ends before `max_slot_wal_keep_size` is reached.
  */
 const WAL_MB_A_SECOND = 50;
 
-/** From now on a copy takes half a minute, and checkpoints recycle the clients' WAL. A node's slot was invalidated. */
+/**
+ */
 const largeDatabase: Fault = (nemesis) => {
   const { world } = nemesis;
   const { engine, random, load } = world;
@@ -124,7 +125,7 @@ const largeDatabase: Fault = (nemesis) => {
     if (!away.up) return;
     nemesis.docker('kill', away);
     nemesis.later(1_000, 2_000, () => {
-      world.say(`${away.name} was away for so long that its slot fell off`);
+      world.say(`${away.name} was away for so long that its replication slot is invalidated`);
       for (const { postgres } of world.nodes) if (postgres?.process.state === 'running') postgres.removeLog(0);
       nemesis.later(600, 2_000, () => nemesis.start(away));
     });
@@ -164,8 +165,9 @@ const twoCopies: Fault = (nemesis) =>
   });
 
 /**
- * Writes wait for the only other synchronous node, whose slot was invalidated. It is about to be copied when the leader
- * is lost together with its volume. The other node's data is complete.
+ * Writes wait for the only other synchronous node, whose replication slot was invalidated. When this node is about to
+ * be copied, the leader is lost together with its volume. But the node's old data is complete, so it must still be
+ * there.
  */
 const lastCopyThenLoss: Fault = (nemesis) =>
   nemesis.aloneWhenWell(async () => {
@@ -176,7 +178,7 @@ const lastCopyThenLoss: Fault = (nemesis) =>
     nemesis.docker('stop', other);
     if (!(await nemesis.until(20_000, () => !other.up))) return;
     await nemesis.passes(500, 1_000);
-    world.say(`a transaction that is not over fills the log of ${leader.name}, and the beginning is recycled`);
+    world.say(`a long transaction fills the WAL of ${leader.name}, and its beginning is recycled`);
     leader.postgres?.removeLog(0);
     const disk = diskOf(nemesis, other);
     disk.fill(2 * RESERVE_MB);

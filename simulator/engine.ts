@@ -122,7 +122,7 @@ export class Engine {
     this.push(task);
   }
 
-  /** Resolves when all promises have settled that can, without any task. */
+  /** Resolves when all promises have settled that need no further task. */
   settled(): Promise<void> {
     return new Promise((resolve) => realSetImmediate(resolve));
   }
@@ -143,7 +143,7 @@ export class Engine {
     });
   }
 
-  /** Runs some tasks. Null: there are more. */
+  /** Runs up to {@link TURN} tasks. Null: there are more to run. */
   private turn(untilMs: number, until: () => boolean): boolean | null {
     for (let i = 0; i < TURN; i++) {
       const task = this.heap[0];
@@ -163,7 +163,7 @@ export class Engine {
         continue;
       }
       this.nowMs = Math.max(this.nowMs, task.atMs);
-      if (++this.done > TASKS_MAX) throw new Error('something spins: too many tasks');
+      if (++this.done > TASKS_MAX) throw new Error('an endless loop: too many tasks');
       if (task.owner === null) ownerless(task.run);
       else task.owner.enter(task.run);
       settle();

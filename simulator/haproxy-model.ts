@@ -1,9 +1,9 @@
 /**
  * A model of HAProxy: workers with slots, queues and sessions, and the runtime API as text.
- * - A session keeps the server to which it was connected, whatever the slot says later (S2).
+ * - A session keeps the server to which it was connected, even if its slot gets another address later (S2).
  * - A connection attempt that is under way ends at the server where it began.
  * - After a restart or reload all slots are closed (S15).
- * - A frozen HAProxy executes the commands that it was given when it wakes.
+ * - When a frozen HAProxy wakes, it executes the commands that it got meanwhile.
  * - While no slot has a free place, sessions wait in the queue. The first of them gets the place in `hold`, which leads
  *   back into HAProxy and waits there as another session.
  * - The time for an answer depends on its length.
@@ -16,6 +16,7 @@ import type { Session as Backend, Reply, Request } from './postgres';
 
 const CLOSED = '127.0.0.1';
 const CLOSED_PORT = 1;
+/** `timeout connect`, ms. */
 const CONNECT_MS = 20;
 const HOLD = 'hold';
 /** `timeout server-fin`, ms. */
@@ -61,7 +62,7 @@ export class ProxySession {
   /** The slot in which a place is reserved for the session, perhaps before the session knows. */
   place: Slot | null = null;
   state: 'TAR' | 'QUE' | 'CON' | 'EST' | 'CLO' = 'TAR';
-  /** If this session has the place in `hold`: the session to which `hold` has led. */
+  /** The second session, to which `hold` has led this one; null while this session has no place in `hold`. */
   private inner: ProxySession | null = null;
   private ownServer: string | null = null;
   private ownBackend: Backend | null = null;
@@ -134,7 +135,7 @@ export class ProxySession {
     if (this.closed || this.worker.dead) return;
     const slot = this.worker.withPlace(this.proxy);
     if (slot !== null) this.take(slot, 0);
-    // A slot that opens in between does not consider this session.
+    // A slot that opens before this session is in the queue does not get it.
     else this.haproxy.after(this.haproxy.engine.random.between(0, 0.05), () => this.wait());
   }
 
@@ -407,10 +408,10 @@ export class HaproxyModel {
   /** Number of held clients beyond those in the model. An answer lists their sessions, too. */
   crowd = 0;
   /**
-   * Called when HAProxy ends a session that is not connected yet. Such a session stays for good, and its client hears
-   * nothing (decision 17).
+   * Called when HAProxy ends a session that is not connected yet. Such a session stays for good, and its client gets no
+   * answer (docs/decisions/0017-a-slot-for-every-node.md).
    */
-  leaked: (words: string) => void = () => undefined;
+  leaked: (message: string) => void = () => undefined;
   /** Called when a process has connected to a socket of the runtime API and has not sent anything yet. */
   onDial: (socket: string, who: Process) => void = () => undefined;
   /** Called whenever a route or a session has changed. */

@@ -38,7 +38,7 @@ export class History {
   /** Version of the register → the first operation that ended with it. */
   private readonly known = new Map<number, Operation>();
   private readonly versions = new Map<number, number>();
-  /** Rows that every later read must show, with the operation that knew them first. */
+  /** Rows that every later read must show, with the operation that wrote or read them first. */
   private readonly due = new Map<number, Operation>();
   private readonly looked = new WeakMap<readonly number[], number>();
   private readonly marks: number[] = [];
@@ -57,7 +57,7 @@ export class History {
 
   /** Start of the newest acknowledged write, ms. */
   servedMs = Number.NEGATIVE_INFINITY;
-  /** The leader acknowledges writes that no other node has. */
+  /** True when the leader acknowledges writes that no other node has. */
   asynchronous = false;
 
   constructor(private readonly fail: (words: string) => void) {}
@@ -96,16 +96,16 @@ export class History {
   }
 
   /**
-   * A person opened a leader with `--accept-data-loss`. The rows that it lacks are forgotten, and no others: `told` are
-   * the rows that it had when the person gave the command, and all of them must be there. Returns the number of lost
-   * writes.
+   * A person opened a leader with `--accept-data-loss`. The rows that it lacks are forgotten, and no others: `had` are
+   * the rows that it had when the person gave the command, and it must still have all of them. Returns the number of
+   * lost writes.
    */
-  overridden(atMs: number, told: ReadonlySet<number>, rows: ReadonlySet<number>, version: number): number {
+  overridden(atMs: number, had: ReadonlySet<number>, rows: ReadonlySet<number>, version: number): number {
     this.overriddenMs = atMs;
     let lost = 0;
     for (const [row, write] of [...this.acknowledged, ...this.due, ...this.seen]) {
       if (rows.has(row)) continue;
-      if (told.has(row) && !this.unsureRows.has(row)) {
+      if (had.has(row) && !this.unsureRows.has(row)) {
         this.fail(`LOST: row ${row} of ${at(write.endMs)} was on the new leader when the loss was accepted`);
       }
       lost += this.acknowledged.delete(row) ? 1 : 0;

@@ -1,6 +1,6 @@
 /**
- * A simulated machine and everything of a stack on it except the nodes and the monitor: time, chance, network, disks,
- * HAProxy, the config, and what is told of the run.
+ * A simulated machine and everything of a stack on it except the nodes and the monitor: time, random numbers, network,
+ * disks, HAProxy, the config, and the story of the run.
  */
 import type { DeclaredNode, Policy } from '../failover/core/state/cluster';
 import { installBuiltins } from './builtins';
@@ -21,7 +21,7 @@ export interface MachineOptions {
   policy?: Partial<Policy>;
   /** Longest time between two operations of a client, ms. */
   thinkMs?: number;
-  /** Part of the commits that are cancelled during their wait while no fault raises this part (S7). */
+  /** Part of the commits that clients cancel during their wait, while no fault raises this part (S7). */
   cancels?: number;
   /** No node is far away, and no reader stays in a transaction. */
   calm?: boolean;
@@ -72,7 +72,7 @@ export class Machine {
   readonly history = new History((words) => this.fail(words));
   readonly violations: string[] = [];
   readonly story: string[] = [];
-  /** What the nodes' PostgreSQL servers tell. */
+  /** Receives what the nodes' PostgreSQL servers report. */
   readonly witness: Witness = {
     say: (words) => this.say(words),
     unsure: (change) => this.history.tag(change),

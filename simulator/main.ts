@@ -1,9 +1,8 @@
 /**
  * The deterministic simulator: `npm run sim -- --seeds 500 [--seed 17] [--replicas 2] [--faults kill,diskFills] [--jobs
- * 2] [--verbose] [--save]`.
- * The last line of the output is `N seeds, M violations`. For a failing seed it prints the events in words, and the
- * command that replays the seed. An interrupted long run continues where it was; `--save` writes a page into
- * docs/results.
+ * 2] [--verbose] [--save]`. The last line of the output is `N seeds, M violations`. For a failing seed it prints the
+ * story of the run, and the command that replays the seed. An interrupted long run continues where it was; `--save`
+ * writes a page into docs/results.
  */
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';

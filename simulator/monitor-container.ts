@@ -20,7 +20,7 @@ export interface StoreDisk {
   moved: boolean;
 }
 
-/** What is told of monitors besides the story, for the oracles. */
+/** What the oracles get from the monitors, besides the story. */
 export interface MonitorWatch {
   /** The monitor that the container engine starts again when its process fails. */
   readonly monitor: SimMonitor | null;
@@ -29,7 +29,7 @@ export interface MonitorWatch {
   onLog: (subject: string, code: string, message: string, level: Level) => void;
 }
 
-/** Approximate size of a slot of the store's file. */
+/** Approximate size of one of the two slots of the store's file, bytes. */
 const SLOT_BYTES = 250 * 1024;
 
 export class SimStore implements Store {
@@ -113,14 +113,14 @@ export class SimMonitor {
   }
 
   /** A person sends a request. */
-  ask(request: Request, told: (answer: Answer) => void = () => undefined): void {
+  ask(request: Request, answered: (answer: Answer) => void = () => undefined): void {
     const { world, process, monitor } = this;
     world.engine.after(0, process, () => {
       monitor?.parts.requests
         .ask(request)
         .then((answer) => {
           world.say(`the monitor answers: ${answer.message}`);
-          told(answer);
+          answered(answer);
         })
         .catch((error: unknown) => world.fail(String(error)));
     });

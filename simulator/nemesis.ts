@@ -1,11 +1,11 @@
-/** What faults are written with, when they strike, and how they end. */
+/** The functions that faults are written with, and the class that lets faults strike and ends them. */
 import type { SimMonitor, StoreDisk } from './monitor-container';
 import type { SimNode } from './node';
 import type { World } from './world';
 
 /**
- * A fault strikes once. A fault of several steps is an async function; when the faults end before a condition that it
- * waits for holds, its later steps do not happen.
+ * A fault strikes once. A fault of several steps is an async function, which may wait for conditions. If all faults end
+ * before such a condition holds, the later steps do not happen.
  */
 export type Fault = (nemesis: Nemesis) => unknown;
 /** Faults by their names. Of two faults, the one with twice the weight strikes twice as often. */
@@ -15,7 +15,10 @@ export type Faults = Readonly<Record<string, readonly [weight: number, fault: Fa
 const ALONE_LIMIT_MS = 600_000;
 const LOOK_MS = 5;
 
-/** A fault that ends by itself, after a time between these, ms. `begin` returns how; undefined: it does not fit. */
+/**
+ * Makes a fault that ends by itself after `fromMs` to `toMs`, ms. `begin` begins it and returns the function that ends
+ * it, or undefined when the fault does not fit the cluster.
+ */
 export function passing(fromMs: number, toMs: number, begin: (nemesis: Nemesis) => (() => void) | undefined): Fault {
   return (nemesis) => {
     const end = begin(nemesis);
@@ -40,9 +43,9 @@ export class Nemesis {
 
   constructor(
     readonly world: World,
-    /** The faults of which one strikes at a time. */
+    /** The faults from which each strike takes one. */
     private readonly faults: Faults,
-    /** The faults are small, and together they would be a large one: each should end before the next one. */
+    /** True for small faults. Each should end before the next one, because together they would be a large one. */
     private readonly areSmall: boolean,
   ) {}
 
@@ -88,6 +91,7 @@ export class Nemesis {
     this.undo.push(undo);
   }
 
+  /** Runs a step after `fromMs` to `toMs`, ms. */
   later(fromMs: number, toMs: number, run: () => void): void {
     const { engine, random } = this.world;
     this.pending += 1;
@@ -97,7 +101,7 @@ export class Nemesis {
     });
   }
 
-  /** As {@link later}. */
+  /** Resolves after `fromMs` to `toMs`, ms. */
   passes(fromMs: number, toMs = fromMs): Promise<void> {
     return new Promise((resolve) => this.later(fromMs, toMs, resolve));
   }
@@ -229,8 +233,8 @@ export class Nemesis {
   restoreStore(copy?: StoreDisk, withinMs = 3_000): void {
     const { world } = this;
     const { random } = world;
-    // With the store lost, only the declared nodes know the past. No system could know the data of a node that is not
-    // declared and was not released yet.
+    // Without the store, only the declared nodes know the past. If a node was taken out of the config before the
+    // cluster could do without it, no monitor could know what that node has, so the fault does not fit.
     if (world.nodes.some((n) => !world.members.includes(n) && !this.removed.has(n))) return;
     this.storeLost = true;
     const old = copy ?? random.pick(world.storeCopies);
@@ -249,7 +253,7 @@ export class Nemesis {
     return this.world.startMonitor('second monitor', { ...disk, full: false, moved: true });
   }
 
-  /** The monitor that a second one has replaced wakes, and is killed after a time between these, ms. */
+  /** The monitor that a second one has replaced wakes, and is killed after `fromMs` to `toMs`, ms. */
   wakeFirstMonitor(old: SimMonitor, fromMs: number, toMs: number): void {
     const { world } = this;
     if (old.process.dead) return;
@@ -262,13 +266,13 @@ export class Nemesis {
   }
 
   resume(): void {
-    this.world.say('somebody resumes automatic changes of leader');
+    this.world.say('a person resumes automatic changes of leader');
     this.world.monitor?.ask({ kind: 'resume', by: 'person' });
   }
 
   promote({ name }: SimNode, acceptDataLoss: boolean): void {
     if (this.over) return;
-    this.world.say(`somebody promotes ${name}${acceptDataLoss ? ' with --accept-data-loss' : ''}`);
+    this.world.say(`a person promotes ${name}${acceptDataLoss ? ' with --accept-data-loss' : ''}`);
     this.world.monitor?.ask({ kind: 'promote', to: name, acceptDataLoss });
   }
 
@@ -294,7 +298,7 @@ export class Nemesis {
     }
     const gone = nodes.at(-1);
     if (gone === undefined || nodes.length < 2) return;
-    // Until the monitor has heard all nodes, only this node may know something that was in the lost store.
+    // Until the monitor has heard all nodes, this node may be the only one that knows what was in the lost store.
     if (this.storeLost && world.state?.adopting !== false) return;
     world.say(`${gone.name} is taken out of the stack`);
     world.declared = declared.slice(0, -1);
@@ -343,7 +347,7 @@ export class Nemesis {
     for (const undo of this.undo.splice(0)) undo();
     world.engine.cpuMs = 0;
     for (const node of world.nodes) {
-      // A node that the cluster still needed was never released. A person adds it again.
+      // The cluster still needed this node when it was taken out of the config, so a person adds it again.
       if (!world.members.includes(node) && (!this.removed.has(node) || world.random.chance(0.7))) this.add(node);
     }
     world.network.heal();

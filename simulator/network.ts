@@ -82,7 +82,7 @@ export class Network extends Links {
 export class SimSocket extends EventEmitter {
   destroyed = false;
   readonly writableLength = 0;
-  // What these set changes nothing here.
+  // The simulation ignores these settings.
   readonly setEncoding = (): this => this;
   readonly setNoDelay = (): this => this;
   readonly setTimeout = (): this => this;

@@ -53,7 +53,7 @@ const SMALL_MB = 100;
 /** Time until the server's processes have read its files again, ms. */
 const READ_MS = 20;
 
-/** What is told of nodes besides the story, for the oracles. */
+/** What the oracles get from the nodes, besides the story. */
 export interface NodeWatch {
   keeperStored: (node: SimNode, before: KeeperState, after: KeeperState) => void;
   readonly copies: {
@@ -289,8 +289,9 @@ export class SimPostgres implements Postgres {
   onCrash: (reason: string | null) => void = () => undefined;
   private readonly engine: Engine;
   private inForce = '';
-  private told = false;
-  /** No shipped code decides by it; only a mutation does. */
+  /** True once the keeper has ended this server, so that its end is no crash. */
+  private endsByOrder = false;
+  /** For one mutation only. No shipped code decides by PostgreSQL's log. */
   readonly words = new ServerWords();
   private upstream: Source | null = null;
   private silentSinceMs: number | null = null;
@@ -347,7 +348,7 @@ export class SimPostgres implements Postgres {
       return { ...view, control: { clean, checkpointLsn, timeline, primary: data.production || data.cleanLeader } };
     }
     if (!postgres.accepting) return this.cached === null ? view : { ...this.cached, stale: true };
-    // Simulates a query that fails or takes too long. The leader's last answer is then shown.
+    // A query may fail or take too long. Then the view shows the leader's last answer.
     if (this.cached !== null && this.engine.random.chance(node.lateLooks)) return { ...this.cached, stale: true };
     const seen = postgres.look();
     const sql = {
@@ -462,7 +463,8 @@ export class SimPostgres implements Postgres {
   }
 
   /**
-   * The slot keeps the WAL from the first byte on. The WAL is received all the time, also while the copy is verified.
+   * The replication slot keeps the WAL from the first byte on. The WAL is received all the time, also while the copy is
+   * verified.
    */
   private async receiveCopy(server: PostgresServer, source: Source, signal: AbortSignal): Promise<void> {
     const { node, engine, process } = this;
@@ -497,7 +499,7 @@ export class SimPostgres implements Postgres {
     if (!server.process.dead && server.reachableFrom(name) && server.isPrimary) volume.fresh = server.data.copy();
   }
 
-  /** Makes the slot keep the WAL from here on. */
+  /** Makes the replication slot keep the WAL from here on. */
   private reserve({ data }: PostgresServer, slot: string): void {
     data.slots.add(slot);
     data.lostSlots.delete(slot);
@@ -570,7 +572,7 @@ export class SimPostgres implements Postgres {
     this.readAtMs = 0;
     this.inForce = JSON.stringify([asked, written]);
     this.words.begin();
-    this.told = false;
+    this.endsByOrder = false;
     this.cached = null;
     const { world } = node;
     const server = new PostgresServer({
@@ -592,14 +594,14 @@ export class SimPostgres implements Postgres {
         const { fatal } = server;
         // PostgreSQL requests its shared memory before recovery begins.
         const recovered = fatal?.startsWith('could not map') !== true;
-        if (!this.told) this.tunables.failed({ code: fatal === null ? null : 1, recovered, message: fatal });
+        if (!this.endsByOrder) this.tunables.failed({ code: fatal === null ? null : 1, recovered, message: fatal });
         if (node.postgres === server) node.postgres = null;
         if (world.network.postgres.get(node.name) === server) world.network.postgres.delete(node.name);
         this.engine.after(0.2, process, () => {
           this.cached = null;
           this.life = null;
           resolve('exit');
-          if (this.told) return;
+          if (this.endsByOrder) return;
           world.copies.crashed(node);
           this.onCrash(fatal);
         });
@@ -627,7 +629,7 @@ export class SimPostgres implements Postgres {
   async stop(): Promise<void> {
     const { postgres } = this.node;
     if (postgres === null) return;
-    this.told = true;
+    this.endsByOrder = true;
     this.stopHeartbeat();
     const limit = this.engine.sleep(STOP_LIMIT_MS, this.process);
     await Promise.race([postgres.shutDown(), this.exited, limit]);

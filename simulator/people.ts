@@ -1,6 +1,4 @@
-/**
- * What people do with SQL, as superusers or as any user who can reach a port, and what the failover must do about it.
- */
+/** Faults that people cause with SQL, as superusers or as any client that can reach a port. */
 import { isChanging } from '../failover/core/state/cluster';
 import type { Fault, Faults, Nemesis } from './nemesis';
 import type { SimNode } from './node';
@@ -89,19 +87,19 @@ const pauseReplay: Fault = (nemesis) => {
   if (world.random.chance(0.4)) nemesis.later(100, 2_000, () => nemesis.killLeader());
 };
 
-/** A client without a password connects with a user name that looks like words of PostgreSQL's log. */
+/** A client without a password connects with a user name that looks like a message of PostgreSQL's log. */
 const hostileName: Fault = (nemesis) => {
   const { world } = nemesis;
   const { postgres } = nemesis.anyNode();
   if (postgres === null || !postgres.accepting) return;
   const name = world.random.pick(HOSTILE_NAMES);
-  world.say(`a client dials ${postgres.node} as user "${name}"`);
+  world.say(`a client connects to ${postgres.node} as user "${name}"`);
   postgres.log(`${name}@x FATAL:  password authentication failed for user "${name}"`);
 };
 
 /**
- * A replica's slot was invalidated and the replica was copied. Long after, its leader hands over with the old words
- * about it still in its log.
+ * A replica's replication slot was invalidated, and the replica was copied. Long after that the leader hands over, and
+ * its log still has the old messages about it.
  */
 const oldWords: Fault = (nemesis) =>
   nemesis.aloneWhenWell(async () => {
@@ -111,7 +109,7 @@ const oldWords: Fault = (nemesis) =>
     if (leader === null || away === undefined) return;
     nemesis.docker('kill', away);
     nemesis.later(2_500, 3_500, () => {
-      world.say(`${leader.name} recycles the log that ${away.name} needs`);
+      world.say(`${leader.name} recycles the WAL that ${away.name} needs`);
       leader.postgres?.removeLog(0);
       nemesis.start(away);
     });

@@ -1,7 +1,8 @@
 /**
- * A running PostgreSQL, as mean as the real one was seen to be (docs/safety.md): sync settings that reach checkpointer and
- * walsenders at different times (S4), a receive position that lies after a restart (S6), commits visible when their wait
- * is cancelled (S7), backends that finish what a client was cut off from (S2), promotion without regard to others (S3).
+ * A model of a running PostgreSQL, with the difficult behaviour that the real one showed (docs/safety.md): sync
+ * settings reach checkpointer and walsenders at different times (S4), the receive position is wrong after a restart
+ * (S6), a commit is visible after its wait was cancelled (S7), a backend finishes its statement after its client was
+ * cut off (S2), and a promotion does not regard other nodes (S3).
  */
 import { isNodeSlot } from '../failover/contract/naming';
 import { type Disk, type Load, SEGMENT_MB, SLOT_KEEP_MB, START_MB, WAL_KEEP_MB } from './disks';
@@ -53,7 +54,7 @@ interface Waiter {
   position: number;
   change: Change;
   session: Session | null;
-  /** Called when the wait is over; `warned`: it was cut short. */
+  /** Called when the wait is over; `warned`: it was cancelled. */
   end: (warned: boolean) => void;
 }
 
@@ -133,8 +134,8 @@ class Sender {
 
 const KEEPALIVE_MS = 1_000;
 /**
- * Longest time from the walsenders' reading of a setting until waiting writers are released, ms: the next record or the
- * standby's regular answer (each second) does it.
+ * Longest time from the walsenders' reading of a setting until waiting writers are released, ms. The next record or the
+ * standby's regular answer (once a second) releases them.
  */
 const LET_GO_MS = 1_200;
 /** Limit far above the time for which a reader may hold up replay on a member (S16), ms. */
@@ -159,11 +160,11 @@ function namesIn(config: Settings): SyncNames {
   return { k: Number(match[1]), members: (match[2] ?? '').split(', ').map((m) => m.replaceAll('"', '')) };
 }
 
-/** What a server tells the simulation. */
+/** What a server reports to the simulation. */
 export interface Witness {
   /** Something for the story. */
   say: (words: string) => void;
-  /** A commit's wait was cut short: from then on it can be read, and may be lost all the same (S7). */
+  /** A commit's wait was cancelled: from then on it can be read, but it may still be lost (S7). */
   unsure: (change: Change) => void;
   /** The change is in this server's WAL. */
   inserted: (change: Change) => void;
@@ -385,7 +386,7 @@ export class PostgresServer {
     for (const sender of this.senders) this.endSender(sender);
     this.dropUpstream();
     for (const session of [...this.sessions]) session.end();
-    // WAL that was written and not flushed may be there or not.
+    // WAL that was written but not flushed may survive or not.
     const { data } = this;
     const kept = this.engine.random.integer(data.flushed, data.wal.length);
     data.wal.length = Math.max(data.flushed, kept);
@@ -688,8 +689,9 @@ export class PostgresServer {
   }
 
   /**
-   * For a while now fewer standbys have been required, enough of them have the records of the earlier waiting commits,
-   * and nothing is in the way. So a process must have released those commits (S17).
+   * Checks that writers are released after the setting was changed. `before` are the commits that waited then. If
+   * enough standbys have the record of such a commit, and no fault delays a process or a packet, it must not wait any
+   * more (S17).
    */
   private watchWaiters(before: readonly Waiter[]): void {
     const { k, members } = this.names;
@@ -791,7 +793,7 @@ export class PostgresServer {
     const source = this.servers.get(upstream);
     const { host } = this.process;
     if (source === undefined || source === this || !source.reachableFrom(host) || source.process.state === 'paused') {
-      // The connection is not refused: the attempt itself takes its time.
+      // No host refuses the connection, so the attempt ends only at its time limit.
       again(Math.max(60, this.rest()));
       return;
     }
@@ -877,8 +879,8 @@ export class PostgresServer {
     if (!this.data.slots.has(slot) || this.data.lostSlots.has(slot)) return false;
     const old = [...this.senders].find((s) => s.slot === slot);
     if (old === undefined) return true;
-    // The other end of the old connection is gone for good. The old walsender learns this when it sends the next packet
-    // again.
+    // The process at the other end of the old connection is dead. The old walsender learns this when it repeats a
+    // packet.
     if (old.receiver !== to && old.receiver.process.dead) {
       this.after(this.engine.random.between(1, 400), () => this.endSender(old));
     }
@@ -1180,9 +1182,7 @@ export class PostgresServer {
     return this.engine.random.between(1_300, 2_500);
   }
 
-  /**
-   * What `restart_after_crash = on` does: the leader is a leader again in an instant, and no other process knows (S8).
-   */
+  /** What `restart_after_crash = on` does: PostgreSQL is the leader again at once, and no other node notices (S8). */
   restartInPlace(): void {
     for (const session of [...this.sessions]) session.end();
     for (const sender of this.senders) this.endSender(sender);

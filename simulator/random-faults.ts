@@ -68,7 +68,7 @@ const pauseMonitor = passing(50, 6_000, ({ world }) => {
   };
 });
 
-/** The old monitor wakes while the new one works. */
+/** A second monitor replaces the first one, which wakes while the second one works. */
 const secondMonitor: Fault = (nemesis) => {
   const { random, storeCopies, monitor: old } = nemesis.world;
   if (old === null || old.process.state !== 'running' || nemesis.strangers.length > 0) return;
@@ -77,8 +77,8 @@ const secondMonitor: Fault = (nemesis) => {
 };
 
 /**
- * One replica acknowledges while the stream to the others is held up. Then its answer is late (S1) or it restarts
- * (S6), and the leader dies, or freezes and wakes in the middle of the election.
+ * One replica acknowledges while the stream to the others is held up. Then its messages to the monitor are late (S1) or
+ * it restarts (S6). The leader dies, or it freezes and wakes in the middle of the election.
  */
 const behind: Fault = (nemesis) => {
   const { world } = nemesis;
@@ -90,7 +90,7 @@ const behind: Fault = (nemesis) => {
     nemesis.killLeader();
     return;
   }
-  world.say(`only ${ahead.name} still gets the log of ${leader.name}`);
+  world.say(`only ${ahead.name} still gets the WAL of ${leader.name}`);
   for (const node of followers) if (node !== ahead) network.block(leader.name, node.name);
   const restarts = random.chance(0.6);
   const deadMs = restarts ? random.between(40, 300) : random.between(200, 1_500);
@@ -100,7 +100,7 @@ const behind: Fault = (nemesis) => {
     nemesis.later(deadMs - 40, deadMs + 40, () => nemesis.crash(ahead));
   } else {
     nemesis.later(20, 100, () => {
-      world.say(`${ahead.name} is late with its word to the monitor`);
+      world.say(`messages of ${ahead.name} to the monitor are late`);
       network.block(ahead.name, 'monitor');
     });
   }
@@ -120,7 +120,7 @@ const behind: Fault = (nemesis) => {
 const switchover: Fault = (nemesis) => {
   const { world } = nemesis;
   const to = world.random.chance(0.5) ? null : nemesis.anyNode().name;
-  world.say(`somebody asks for a switchover to ${to ?? 'any node'}`);
+  world.say(`a person asks for a switchover to ${to ?? 'any node'}`);
   world.monitor?.ask({ kind: 'switchover', to });
 };
 
@@ -133,7 +133,7 @@ const pauseFailover: Fault = (nemesis) => {
   const { world } = nemesis;
   const { random } = world;
   const forMs = random.chance(0.5) ? random.between(300, 8_000) : null;
-  world.say(`somebody pauses automatic changes of leader${forMs === null ? '' : ` for ${forMs.toFixed(0)} ms`}`);
+  world.say(`a person pauses automatic changes of leader${forMs === null ? '' : ` for ${forMs.toFixed(0)} ms`}`);
   const sinceWallMs = world.wallMs();
   const untilWallMs = forMs === null ? null : sinceWallMs + forMs;
   world.monitor?.ask({ kind: 'pause', pause: { reason: 'work on the disks', sinceWallMs, untilWallMs } });
@@ -148,7 +148,7 @@ const pauseFailover: Fault = (nemesis) => {
 
 const rebuild: Fault = (nemesis) => {
   const { name } = nemesis.anyNode();
-  nemesis.world.say(`somebody wants ${name} copied anew`);
+  nemesis.world.say(`a person wants ${name} copied anew`);
   nemesis.world.monitor?.ask({ kind: 'rebuild', node: name });
 };
 
@@ -194,7 +194,7 @@ const network = passing(500, 8_000, ({ world }) => {
   const { network: own, random } = world;
   own.latencyMs = random.between(1, 30);
   own.doubled = random.chance(0.5) ? 0.3 : 0;
-  const orders = own.doubled > 0 ? 'some orders arrive twice' : 'none is doubled';
+  const orders = own.doubled > 0 ? 'some orders arrive twice' : 'no order arrives twice';
   world.say(`messages take ${own.latencyMs.toFixed(0)} ms, ${orders}`);
   return () => own.calm();
 });
@@ -307,12 +307,12 @@ const fallOff: Fault = (nemesis) => {
   else passing(50, 7_000, () => pause(nemesis, away))(nemesis);
   nemesis.later(300, 3_000, () => {
     const kept = random.integer(0, 30);
-    world.say(`every node removes its log but for the last ${kept} records`);
+    world.say(`every node removes its WAL except for the last ${kept} records`);
     for (const { postgres } of world.nodes) if (postgres?.process.state === 'running') postgres.removeLog(kept);
   });
 };
 
-/** Some of the changed settings need a restart, and one is more than any machine has. */
+/** Some of the changed settings need a restart, and one needs more memory than any machine has. */
 const changeSettings: Fault = (nemesis) => {
   const { random } = nemesis.world;
   const settings: Record<string, string> = {};

@@ -62,7 +62,7 @@ const keeperDies: Fault = (nemesis) => {
   node.restarted();
 };
 
-/** As {@link passing}, for what is still there when the faults end. */
+/** Like {@link passing}. If the fault still lasts when all faults end, it is ended then. */
 function lasting(fromMs: number, toMs: number, begin: (nemesis: Nemesis) => (() => void) | undefined): Fault {
   return passing(fromMs, toMs, (nemesis) => {
     const end = begin(nemesis);

@@ -14,7 +14,7 @@ export interface RunOptions {
   /** Names of the faults that strike (see faults.ts); undefined: all of them. */
   faults?: readonly string[];
   /**
-   * None of these faults is a reason to open a new term (S28); with `'leader'`, none is a reason to change the leader.
+   * True: none of these faults is a reason to open a new term (S28). `'leader'`: none is a reason to change the leader.
    */
   steady?: boolean | 'leader';
   /** Parts of the policy that the caller sets; the seed decides the others. */

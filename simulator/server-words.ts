@@ -1,7 +1,7 @@
 /**
- * What a keeper would conclude from PostgreSQL's log if it believed the log, as releases up to 0.1.0 did. The log is
- * text, and every client that reaches a port can add to it: a user name in a refused login, or a statement that fails.
- * Only a mutation uses this.
+ * What a keeper would conclude from the messages in PostgreSQL's log, as releases up to 0.1.0 did. Every client that
+ * reaches a port can add text to that log: a user name in a refused login, or a statement that fails. Only a mutation
+ * uses this.
  */
 const IMPOSSIBLE = [
   /requested WAL segment \S+ has already been removed/,

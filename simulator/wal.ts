@@ -102,9 +102,11 @@ export class DataDir {
   /** A rewind was interrupted: PostgreSQL does not start from this data. */
   broken = false;
   readonly slots = new Set<string>();
-  /** What each slot's standby had on its disk when it last reported. The slot keeps the WAL from there on. */
+  /**
+   * Replication slot → what its standby had on its disk when it last reported. The slot keeps the WAL from there on.
+   */
   readonly slotAt = new Map<string, number>();
-  /** Invalidated slots: the WAL that they needed was removed, and they never keep any again (S22). */
+  /** Invalidated replication slots: the WAL that they needed was removed, and they keep no WAL any more (S22). */
   readonly lostSlots = new Set<string>();
   /** Records before this one were removed from the WAL. Their effect is in the data. */
   oldest = 0;

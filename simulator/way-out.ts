@@ -1,5 +1,5 @@
 /**
- * An oracle for the time after all faults. Within a minute the cluster serves, or its sentence for people contains a
+ * A check for the time after all faults. Within a minute the cluster serves, or its sentence for people contains a
  * command that a person can give. The person gives the command, and then the cluster serves within a minute. Only
  * possible commands count: a node that runs already, for example, cannot be started.
  */
@@ -30,8 +30,8 @@ export async function findWayOut(world: World): Promise<string | null> {
 }
 
 /**
- * True while the monitor searches for the newest state. It opens nothing meanwhile, so a client that is served has an
- * old session.
+ * True while the monitor searches for the newest state. It opens no slot meanwhile, so a write that succeeds comes from
+ * an old session and does not count.
  */
 function isSearching({ monitor }: World): boolean {
   return monitor?.seen?.decision.state.adopting === true;

@@ -21,8 +21,8 @@ export interface WorkerResult {
 process.on('message', (task: WorkerTask) => {
   simulate({ seed: task.seed, replicas: task.replicas, faults: task.faults })
     .then(({ seed, acknowledged, violations, story }) => {
-      const told = task.verbose || violations.length > 0 ? story : [];
-      process.send?.({ seed, acknowledged, violations, story: told } satisfies WorkerResult);
+      const wanted = task.verbose || violations.length > 0 ? story : [];
+      process.send?.({ seed, acknowledged, violations, story: wanted } satisfies WorkerResult);
     })
     .catch((error: unknown) => {
       process.stderr.write(`${String(error)}\n`);

@@ -29,8 +29,8 @@ export class World extends Machine {
   /** Snapshots of the store, for the fault "restored from an old copy". */
   readonly storeCopies: StoreDisk[] = [];
   disk: StoreDisk = { incarnation: 0, state: null, full: false, moved: false };
-  /** The node that a person named last, and the rows that it had then. */
-  private word: { node: string; term: number; rows: ReadonlySet<number> } | null = null;
+  /** The node that a person promoted with --accept-data-loss, and the rows that it had then; null once it leads. */
+  private override: { node: string; term: number; rows: ReadonlySet<number> } | null = null;
   private readonly leaders = new Map<number, string>();
   /** The state that the active monitor stored last. */
   private last: ClusterState | null = null;
@@ -39,7 +39,7 @@ export class World extends Machine {
   /** Times at which each node accepted its last orders. */
   private readonly orderedMs = new Map<string, number[]>();
   /** The node that was opened last. */
-  private opener: string | null = null;
+  private lastOpened: string | null = null;
 
   constructor(options: MachineOptions) {
     super(options);
@@ -77,7 +77,7 @@ export class World extends Machine {
     return this.decision?.state;
   }
 
-  /** What the active monitor says to people. */
+  /** The active monitor's sentence for people. */
   get sentence(): string {
     const { decision } = this;
     return decision === undefined ? 'the monitor has decided nothing' : `${decision.code} ${decision.reason}`;
@@ -132,8 +132,7 @@ export class World extends Machine {
     const observes = this.policy.failoverMode === 'observe';
     if (before === null || state.adopting || state.seq <= before.seq) return;
     if (before.pause === undefined && !observes) return;
-    // If this is another monitor's state, or if the pause was ended or begun again meanwhile, the comparison says
-    // nothing.
+    // The comparison means nothing if this is another monitor's state, or if a pause began or ended meanwhile.
     if (state.pause?.sinceWallMs !== before.pause?.sinceWallMs) return;
     if (!serves(before)) return;
     const { activity } = state;
@@ -161,8 +160,8 @@ export class World extends Machine {
       const known = this.leaders.get(entry.term);
       const name = `${entry.node} ${entry.dataId}`;
       if (known === undefined) this.opened(entry.node, entry.term);
-      const other = this.opener !== null && this.opener !== entry.node;
-      this.opener = entry.node;
+      const other = this.lastOpened !== null && this.lastOpened !== entry.node;
+      this.lastOpened = entry.node;
       if (known === undefined && (this.steady === true || (this.steady === 'leader' && other))) {
         this.fail(`FALSE FAILOVER: ${name} is opened in term ${entry.term}, and nothing was wrong with the leader`);
       }
@@ -191,15 +190,15 @@ export class World extends Machine {
     const rows = new Set(table.rows);
     this.history.opened(this.engine.nowMs, rows);
     if (this.history.asynchronous) this.history.overridden(this.engine.nowMs, new Set(), rows, table.version);
-    const { word } = this;
-    if (word === null || term < word.term) return;
-    this.word = null;
-    if (word.node !== name) return;
-    const lost = this.history.overridden(this.engine.nowMs, word.rows, rows, table.version);
-    this.say(`${name} leads by a person's word: ${lost} acknowledged writes are lost`);
+    const { override } = this;
+    if (override === null || term < override.term) return;
+    this.override = null;
+    if (override.node !== name) return;
+    const lost = this.history.overridden(this.engine.nowMs, override.rows, rows, table.version);
+    this.say(`${name} leads, because a person accepted the loss: ${lost} acknowledged writes are lost`);
   }
 
-  /** Takes each decision. */
+  /** Checks each decision. */
   decided({ code, reason, state }: Decision): void {
     this.onDecision(code, reason);
     if (this.settledDown && UNWELL.has(code)) this.fail(`UNSTEADY: all was well, and then: ${code} ${reason}`);
@@ -207,7 +206,7 @@ export class World extends Machine {
     const node = this.node(state.leader);
     const data = node?.volume.data;
     if (node === undefined || data === null || data === undefined) return;
-    this.word = { node: node.name, term: state.term, rows: new Set(data.table(data.flushed).rows) };
+    this.override = { node: node.name, term: state.term, rows: new Set(data.table(data.flushed).rows) };
   }
 
   keeperStored(node: SimNode, before: KeeperState, after: KeeperState): void {
@@ -225,7 +224,7 @@ export class World extends Machine {
     }
   }
 
-  /** Detects orders that alternate: the monitor and the keeper store each one, and none is carried out. */
+  /** Detects two orders that alternate for ever: the keeper stores each one and carries out none. */
   private countOrder({ name }: SimNode): void {
     const { nowMs } = this.engine;
     const recent = (this.orderedMs.get(name) ?? []).filter((at) => at > nowMs - 1_000);
@@ -315,7 +314,7 @@ export class World extends Machine {
 }
 
 const ORDERS_A_SECOND_MAX = 60;
-/** More leaderships in this time than people and faults cause, ms. */
+/** This many terms within {@link TERMS_MS} are more than people and faults cause. */
 const TERMS_MAX = 15;
 const TERMS_MS = 10_000;
 

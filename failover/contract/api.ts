@@ -1,7 +1,7 @@
 /**
- * Schemas of the monitor's HTTP API under `/api/v1`. The page, the command line and other people's programs use these
- * same schemas, and the OpenAPI document is made from them. Times are ISO 8601 with an offset, durations are ms, sizes
- * are bytes. Within `v1` a field may be added, but never renamed or given another meaning.
+ * Schemas of the monitor's HTTP API under `/api/v1`. The page and the command line use them, and the OpenAPI document
+ * for other programs is made from them. Times are ISO 8601 with an offset, durations are ms, sizes are bytes. Within
+ * `v1` a field may be added, but never renamed or given another meaning.
  */
 import { z } from 'zod';
 import { Level } from './log-line';
@@ -53,13 +53,15 @@ export const NodeStatus = z.object({
    * the age is not known, and on the leader.
    */
   lagSeconds: z.number().nullable(),
-  /** `counted`: acknowledged writes are on this node. `joining`: the node is being added. `no`: neither. */
+  /**
+   * Which of the sync configurations that may be in force count this node: `counted`: all, `joining`: some, `no`: none.
+   */
   sync: z.enum(['counted', 'joining', 'no']),
   streamingFrom: z.string().nullable(),
   connected: z.boolean(),
   /** When the keeper last connected or disconnected. */
   since: z.string(),
-  /** The node's current order in words. */
+  /** The node's current order, as text for people. */
   order: z.string(),
   done: z.boolean(),
   /** Why the keeper cannot carry out the order now: `CODE: message`, with ` (attempt N)` from the second attempt on. */
@@ -104,7 +106,7 @@ export const ClusterStatus = z.object({
   leader: z.string().nullable(),
   /** A leader that was removed from the config and still has to hand over; null when there is none. */
   leaving: z.string().nullable(),
-  /** `observe`: the monitor decides and logs everything and does nothing. */
+  /** `observe`: the monitor decides and logs a change of leader, but does not make it. */
   failoverMode: z.enum(['automatic', 'observe']),
   /** The pause of automatic changes of leader; null when they are on. */
   pause: Pause.nullable(),
@@ -115,8 +117,8 @@ export const ClusterStatus = z.object({
     write: z.string().nullable(),
     read: z.array(z.string()),
     /**
-     * Nodes that HAProxy does not reach with its own health checks, one a second. None of these nodes is made the
-     * leader.
+     * Nodes that HAProxy's own health checks (one a second) do not reach. None of them is made the leader while HAProxy
+     * reaches another candidate.
      */
     unreached: z.array(z.string()),
   }),
@@ -155,7 +157,7 @@ export const History = z.object({ everyMs: z.number().int(), samples: z.array(Sa
  */
 export const STREAM_EVENTS = ['cluster', 'log', 'failover', 'sample'] as const;
 
-/** Longest pause with an end of its own: 30 days. */
+/** Maximum length of a pause that ends by itself, ms (30 days). */
 const PAUSE_MS_MAX = 30 * 24 * 3_600_000;
 /** With `dryRun` the monitor does nothing and answers what it would do. */
 const dryRun = z.boolean().default(false);

@@ -9,20 +9,21 @@ export const RULE_CODES = {
   STEADY: 'The leader serves and there is nothing to change.',
 
   LEADER_LATE: 'The leader has not answered for a quarter of `hangTimeout`: new connections are held until it answers.',
-  LEADER_BROKEN: 'The connection to the leader broke: new connections are held until it is known whether it is dead.',
+  LEADER_BROKEN:
+    'The connection to the leader broke: new connections are held until it answers or is known to be dead.',
   LEADER_APART: 'The monitor does not reach the keeper of the leader, and the leader works: no failover.',
-  MONITOR_APART: 'No node answers the monitor, which may be cut off itself: no failover, the leader serves on.',
-  LEADER_AWAITED: 'All has just started: the recorded leader is waited for, `startGrace` at most.',
+  MONITOR_APART: 'No node answers the monitor, which may be cut off itself: no failover, the leader goes on serving.',
+  LEADER_AWAITED: 'The stack has just started: the monitor waits for the recorded leader, for `startGrace` at most.',
 
   LEADER_DEAD: 'The leader’s connection broke and its PostgreSQL does not answer.',
   LEADER_HUNG: 'The leader has not answered for `hangTimeout`, and no heartbeat was seen on a standby.',
   LEADER_WEDGED: 'The keeper of the leader answers, and its PostgreSQL has answered no heartbeat for `hangTimeout`.',
-  LEADER_DOWN: 'The keeper of the leader says that PostgreSQL does not run as the primary any more.',
-  LEADER_WIPED: 'The leader came back without the cluster’s data; it is copied anew and leads no more.',
+  LEADER_DOWN: 'The keeper of the leader reports that PostgreSQL does not run as the primary any more.',
+  LEADER_WIPED: 'The leader came back without the cluster’s data; it no longer leads and is copied anew.',
   LEADER_ABSENT: 'The recorded leader has not come back since the monitor started.',
   LEADER_CUT_OFF: 'Neither the monitor nor HAProxy reaches the leader.',
   LEADER_REMOVED: 'The leader is not declared any more: it hands over, or is replaced when it is gone.',
-  NO_CANDIDATE: 'There is no leader, and the nodes that are there may lack an acknowledged write: writes wait.',
+  NO_CANDIDATE: 'No leader works, and every connected node may lack an acknowledged write: writes wait.',
   LEADER_RESTS: 'PostgreSQL on the leader ended again and again, and no other node can take over.',
   LEADER_BACK: 'The old leader is back and no other node can lead: it leads again in a new term.',
 
@@ -30,99 +31,98 @@ export const RULE_CODES = {
   ELECTED: 'Enough nodes have promised: the one with the newest data is promoted.',
   PROMOTING: 'The new leader is promoted and has to pass the checks before its route is opened.',
   PROMOTE_AGAIN: 'The node restarted during its promotion: it is recorded again, in a new term.',
-  PROMOTE_SYNC: 'A standby that was counted for the new leader is gone before the opening: counted no more.',
+  PROMOTE_SYNC: 'A standby that was counted for the new leader failed before the opening: it is no longer counted.',
   CANDIDATE_LOST: 'The new leader failed before its route was opened, and another node can take over.',
   OPEN: 'The new leader has passed the checks: its route is opened.',
   REOPENING: 'HAProxy or the monitor restarted: the leader is checked again before its route is opened.',
 
-  LEADER_LEAVING: 'The leader was told to stop and no standby can take over yet: it serves on for some seconds.',
+  LEADER_LEAVING: 'The leader was told to stop and no standby can take over yet: it goes on serving for some seconds.',
   LEADER_STOPPING: 'The leader was told to stop and no standby could take over in time: writes wait for its return.',
   HANDING_OVER: 'The leader shuts down cleanly first; new connections are held.',
   HANDED_OVER: 'The old leader has shut down, or is gone: the next one takes over.',
   HAPROXY_CUT_OFF: 'HAProxy does not reach the leader, which works: it hands over to a standby that HAProxy reaches.',
 
-  SWITCHOVER_BEGUN: 'A person asked for another leader, which is counted and has caught up.',
+  SWITCHOVER_BEGUN: 'A person asked for another leader, and that node is counted and has caught up.',
   SWITCHING_OVER: 'A switchover is being prepared; the leader serves meanwhile.',
   SWITCHOVER_HOLD: 'The leader has written its checkpoint: new connections are held.',
   SWITCHOVER_STOP: 'The next leader is level: the present one lets its clients finish and stops.',
   SWITCHOVER_ABORTED: 'The next leader is lost or a step took too long: the present one goes on leading.',
   SWITCHBACK_PUT_OFF: 'Transactions ran all the time in which the first declared node could have got the lead back.',
   SWITCHBACK: 'The first declared node has caught up for `switchbackAfter`: it gets the lead back.',
-  SWITCHBACK_KEPT: 'The first declared node has kept the lead: the next switchback waits no longer than usual.',
+  SWITCHBACK_KEPT: 'The first declared node has kept the lead: the next switchback waits only for `switchbackAfter`.',
 
-  PAUSE_BEGUN: 'A person wants no automatic change of leader from now on.',
+  PAUSE_BEGUN: 'A person paused automatic changes of leader.',
   PAUSE_ENDED: 'The leader is changed automatically again.',
   PAUSED: 'The leader stops or is gone, and automatic failover is paused.',
   OBSERVED: 'The leader stops or is gone, and `failoverMode` is observe.',
-  PROMOTE_ASKED: 'In a pause a person named the next leader, and nothing acknowledged is lost by it.',
-  DATA_LOSS_ACCEPTED: 'A person named the next leader and accepts that what it lacks is lost.',
+  PROMOTE_ASKED: 'In a pause a person named the next leader, which has every acknowledged write.',
+  DATA_LOSS_ACCEPTED: 'A person named the next leader and accepts that the writes that it lacks are lost.',
 
-  SYNC_CHANGE: 'The standbys that a write waits for change, because one is gone or has come.',
-  SYNC_PROVEN: 'The change is proven in force on the leader.',
+  SYNC_CHANGE: 'The standbys that a write waits for change, because one failed or joined.',
+  SYNC_PROVEN: 'It is proven that the leader uses the changed sync configuration.',
   MEMBER_JOINED: 'A node has joined as a standby, with data that was not recorded before.',
-  MEMBER_REMOVED: 'A node that is not declared any more and counts nowhere is forgotten.',
+  MEMBER_REMOVED: 'The monitor forgets a node that is not declared any more and that no write waits for.',
   PROMOTED_BY_HAND: 'PostgreSQL on a node became a primary without an order. It is stopped and copied anew.',
   LEADER_KNOWN:
     'The leader was missing in the list of members, which 0.1.0 could shorten too far. It is a member again.',
 
-  REBUILD_ASKED: 'A person wants a standby copied anew: at first no write waits for it any more.',
+  REBUILD_ASKED: 'A person wants a standby copied anew: first it leaves the sync configuration.',
   REBUILD_BEGUN: 'No write waits for the standby any more: it is copied anew.',
-  REBUILD_DROPPED: 'The standby is not declared any more, or writes cannot do without it: it is not copied.',
+  REBUILD_DROPPED: 'The standby is not declared any more, or cannot leave the sync configuration: it is not copied.',
   REBUILD_FAILED: 'A copy that a person asked for failed three times; the former data is sound and is used again.',
 
-  SETTINGS_STANDBY: 'A standby is counted no more, then it restarts with the new settings.',
-  SETTINGS_APPLIED: 'The standby is back, with the new settings or, if it did not start with them, without.',
-  SETTINGS_SWITCHOVER: 'All standbys have the new settings: the leader hands over and follows.',
-  SETTINGS_RESTART: 'PostgreSQL is restarted for its settings; of a leader new connections are held.',
+  SETTINGS_STANDBY: 'A standby leaves the sync configuration, then it restarts with the new settings.',
+  SETTINGS_APPLIED: 'The standby is back, with the new settings or, if it does not start with those, the former ones.',
+  SETTINGS_SWITCHOVER: 'All standbys have the new settings: the leader hands over and becomes a standby.',
+  SETTINGS_RESTART: 'The leader restarts for its settings; new connections are held meanwhile.',
   SETTINGS_REFUSED: 'PostgreSQL did not start with the new settings and goes on with the former ones.',
-  SETTINGS_ABORTED: 'The restart for new settings was given up; what is wrong is named.',
+  SETTINGS_ABORTED: 'The restart for new settings was called off; the line says why.',
 
-  BOOTSTRAP_WAIT: 'A first database is made only when every declared node was heard and has no data.',
-  BOOTSTRAP: 'Every declared node was heard and has no data: the first one makes a database.',
+  BOOTSTRAP_WAIT: 'The first database is made only when every declared node has reported that it has no data.',
+  BOOTSTRAP: 'Every declared node has reported that it has no data: the first one makes a database.',
   BOOTSTRAPPING: 'The first database is being made.',
   BOOTSTRAPPED: 'The first database is made: its node becomes the leader.',
-  ADOPT_WAIT: 'The monitor’s store is new or old: before anything every declared node has to be heard.',
-  ADOPT_FORGOTTEN: 'A node that may have known of a later leader lost its memory or is not declared any more.',
+  ADOPT_WAIT: 'The monitor’s store is new or old: the monitor waits until every declared node has reported.',
+  ADOPT_FORGOTTEN: 'A node that may have known a later leader lost its copy of the state or is not declared any more.',
   ADOPT_UNKNOWN: 'There is data, and no node remembers its history.',
   ADOPTED: 'The newest state that the nodes remember is taken over.',
   STORE_OLD: 'The monitor’s store may be an old one or a copy: every declared node is asked first.',
   SLOT_MOVED:
-    'HAProxy leads to another node than this monitor opened: another monitor works, this one asks every node.',
+    'HAProxy leads to another node than this monitor opened: another monitor is at work. This one asks every node.',
 } as const satisfies Record<string, string>;
 
 /** Failures that a keeper reports in its status (`failure`) and in the log. The monitor decides by some of them. */
 export const FAILURE_CODES = {
   POSTGRES_CRASHED:
-    'PostgreSQL ended without having been told to; the line has its exit code or signal and its own message. A ' +
+    'PostgreSQL ended without an order; the line has its exit code or signal and its own message. A ' +
     'standby starts again after 1, 2, 4 … 60 s; after six times in a row its data is replaced, and kept until the ' +
     'copy is complete.',
   POSTGRES_SILENT: 'PostgreSQL runs and does not answer its keeper.',
-  MUST_COPY: 'There is no data here, or it has a history of its own.',
-  STREAM_IMPOSSIBLE: 'The leader has no more of the write-ahead log that the node needs, or another history.',
+  MUST_COPY: 'The node has no data, or its data has a history of its own.',
+  STREAM_IMPOSSIBLE: 'The leader no longer has the write-ahead log that the node needs, or has another history.',
   REWIND_FAILED: '`pg_rewind` failed, so the data is half changed.',
   SETTLE_FAILED:
-    'PostgreSQL ended while it applied what a crash had left, before a rewind. It is tried three times, then the ' +
-    'node is copied.',
-  DISK_TOO_SMALL: 'There is no room for a copy, or it ran out while the copy was made.',
-  TABLESPACE_IN_USE:
-    'The copy needs the folder of a tablespace in which the old data has its own, or that is not empty.',
-  WAL_MISSING: 'Write-ahead log that a copy needs was not received in time; it is tried again.',
+    'PostgreSQL ended during its crash recovery before a rewind. The recovery is tried three times, then the node ' +
+    'is copied.',
+  DISK_TOO_SMALL: 'The disk has no room for a copy, or became full while the copy was made.',
+  TABLESPACE_IN_USE: 'The copy needs the folder of a tablespace, but the old data uses it, or it contains other files.',
+  WAL_MISSING: 'Write-ahead log that a copy needs was not received in time; the copy is tried again.',
   COPY_REPEATED:
-    'A copy was complete and verified, and the node did not stream with it. It is copied again after a rest.',
-  LEADER_UNREACHABLE: 'The node does not reach the PostgreSQL of its leader, which is tried again.',
+    'A copy was complete and verified, but the node did not stream with it. It is copied again after a while.',
+  LEADER_UNREACHABLE: 'The node does not reach the PostgreSQL of its leader, and tries again.',
   PROMOTION_HANGS: 'Replay has stood at the same place for a minute, so the promotion was given up.',
-  SYNC_UNPROVEN: 'It is not proven yet that writes wait for the counted standbys, which is tried again.',
+  SYNC_UNPROVEN: 'It is not proven yet that writes wait for the counted standbys; the check is repeated.',
   FURNISH_FAILED:
     'Something that the failover needs inside the database was removed or changed, and could not be made again.',
   SUPERUSER_LOCKED_OUT: 'PostgreSQL lets in neither role `postgres` nor `failover_keeper`.',
-  TOOL_FAILED: 'A program of PostgreSQL ended with an error, which the line has.',
-  STEP_FAILED: 'A step failed in another way, which the line has; it is tried again.',
+  TOOL_FAILED: 'A program of PostgreSQL, for example `pg_basebackup`, ended with an error; the line has it.',
+  STEP_FAILED: 'A step failed for another reason, which the line names; it is tried again.',
   MUST_NOT_LEAD: 'The node may not lead with this order; the monitor gives another one.',
   NO_DATA: 'The node was told to lead or to start, and has no data.',
-  DATA_EXISTS: 'A new database was to be made where there is data; it is left as it is.',
+  DATA_EXISTS: 'A new database was ordered where there is data; the data is left as it is.',
   ORDER_WRONG: 'The order does not fit the settings of this node.',
   STOPPING: 'The container is being stopped.',
-  OTHER: 'A code of another release, which stands in front of the message.',
+  OTHER: 'The code of another release, which this release does not know; the message begins with it.',
 } as const satisfies Record<string, string>;
 
 /** Codes of the other log lines of the monitor and the keepers. */
@@ -130,18 +130,18 @@ export const NOTE_CODES = {
   OPENED: 'Writes go to a new leader; the line has each step of the change in milliseconds.',
   CHECK_WAITS: 'The new leader has not passed all checks yet; the line has what is missing.',
   STARTED: 'The monitor has started.',
-  STOPPED: 'The monitor was stopped: the leader serves on, and nothing fails over meanwhile.',
-  SIGNAL_IGNORED: 'The monitor got a signal that means nothing to it, and goes on.',
-  STALLED: 'The monitor stood still, and looks at everything anew.',
+  STOPPED: 'The monitor was stopped: the leader goes on serving, but there is no failover meanwhile.',
+  SIGNAL_IGNORED: 'The monitor got a signal that it ignores.',
+  STALLED: 'The monitor’s process stood still for a while: it forgets what it saw and looks at everything anew.',
   CYCLE_FAILED: 'The monitor could not decide or store its decision; it tries again.',
-  LISTEN_FAILED: 'The monitor cannot take the keepers’ connections.',
+  LISTEN_FAILED: 'The monitor cannot accept the keepers’ connections.',
   CONNECTED: 'The keeper of a node is connected.',
   DISCONNECTED: 'The connection to the keeper of a node broke.',
   KEY_WRONG: 'A keeper has another cluster key and was refused.',
   NODE_UNKNOWN: 'A keeper of a node that is not declared in this stack was refused.',
   HAPROXY_SEEN: 'HAProxy answers.',
   HAPROXY_SILENT: 'HAProxy does not answer the monitor.',
-  HAPROXY_RELOADED: 'HAProxy has a new worker; its slots start closed.',
+  HAPROXY_RELOADED: 'HAProxy has a new worker, whose backend slots start closed.',
   LOG_DROPPED: 'Lines of the log were not written, because the disk did not keep up.',
   LOG_FAILED: 'The log cannot be written; its lines go to stdout.',
   NOTIFY_FAILED: 'The webhook did not take a notification; it is tried again.',
@@ -151,7 +151,8 @@ export const NOTE_CODES = {
   COPY_BEGUN: 'A node begins to copy the data of the leader.',
   COPY_PROGRESS: 'How far the copy is.',
   COPY_DONE: 'The data of the leader is copied and verified.',
-  OLD_DATA_REMOVED: 'With `rebuildInPlace` the old data went first, because there was no room for both.',
+  OLD_DATA_REMOVED:
+    'With `rebuildInPlace` the old data was removed first, because there was no room for it and the copy.',
   REWIND_BEGUN: 'A former leader is brought back to the history of the present one.',
   REWIND_DONE: 'The former leader has the history of the present one.',
   PROMOTION_REPLAYS:
@@ -160,8 +161,8 @@ export const NOTE_CODES = {
   SLOT_DROPPED: 'The replication slot of a node that is not declared any more was dropped.',
   CHECKPOINT_FAILED: 'The checkpoint before a switchover or a stop, or after a promotion, failed.',
   POSTGRES_STOPPED: 'PostgreSQL of a leader shut down as it was told to; the line has how long it took.',
-  POSTGRES_WARNING: 'What a person should know of this PostgreSQL; the line has it.',
-  STATE_NOT_STORED: 'The keeper cannot store what it must not forget.',
+  POSTGRES_WARNING: 'A warning for people about this PostgreSQL.',
+  STATE_NOT_STORED: 'The keeper cannot store its state on the disk.',
   ORDER_REFUSED: 'The keeper refused an order, because it had accepted a newer one.',
 } as const satisfies Record<string, string>;
 
@@ -170,8 +171,8 @@ const codesOf = <C extends string>(table: Readonly<Record<C, string>>) => z.enum
 export const RuleCode = codesOf(RULE_CODES);
 export type RuleCode = z.infer<typeof RuleCode>;
 /**
- * Code of what began a change of leader. A state that another release stored may have a code that is not known here: it
- * reads as OTHER.
+ * Code of the cause of a change of leader. A code that only another release knows, in a state that it stored, is read
+ * as OTHER.
  */
 export const Cause = z.string().pipe(z.enum([...RuleCode.options, 'OTHER']).catch('OTHER'));
 export type Cause = z.infer<typeof Cause>;
@@ -183,9 +184,9 @@ export type NoteCode = z.infer<typeof NoteCode>;
 export const LogCode = z.enum([...RuleCode.options, ...FailureCode.options, ...NoteCode.options]);
 export type LogCode = z.infer<typeof LogCode>;
 
-/** What a person has to do, where something has to be done. */
+/** What a person has to do. A code without an entry needs nothing. */
 export const TODOS: Readonly<Partial<Record<LogCode, string>>> = {
-  LEADER_LATE: 'Nothing. If it is often so, the machine or its network is too slow for `hangTimeout`.',
+  LEADER_LATE: 'Nothing. If it happens often, the machine or its network is too slow for `hangTimeout`.',
   LEADER_APART: 'Mend the network between the containers.',
   MONITOR_APART: 'Mend the network of `failover-monitor`.',
   LEADER_AWAITED: 'Wait, or start the leader.',
@@ -208,22 +209,22 @@ export const TODOS: Readonly<Partial<Record<LogCode, string>>> = {
   OBSERVED: 'Start the leader, `promote` the node that is named, or set `failoverMode` to automatic.',
   PROMOTED_BY_HAND: 'Find what promoted it, and stop that.',
   REBUILD_FAILED: 'Remove the cause that is named, then `npm run failover -- rebuild <node>` again.',
-  SETTINGS_REFUSED: 'Correct `postgresSettings` by PostgreSQL’s own words, and `npm run up`.',
+  SETTINGS_REFUSED: 'Correct `postgresSettings` as PostgreSQL’s message says, and `npm run up`.',
   BOOTSTRAP_WAIT: 'Start every declared node.',
   ADOPT_WAIT: 'Start every declared node.',
   ADOPT_FORGOTTEN: 'Put its volume back, or `promote` as the line says.',
   ADOPT_UNKNOWN: 'Say which node is right: `npm run failover -- promote <node>`.',
-  SLOT_MOVED: 'Let one monitor run.',
+  SLOT_MOVED: 'Stop all monitors but one.',
   POSTGRES_CRASHED: 'Remove the cause that the message names, most often a full disk or too little memory.',
   MUST_COPY: '[A node has to be copied](#a-node-has-to-be-copied)',
   STREAM_IMPOSSIBLE: '[A node has to be copied](#a-node-has-to-be-copied)',
   REWIND_FAILED: '[A node has to be copied](#a-node-has-to-be-copied)',
-  SETTLE_FAILED: 'As `POSTGRES_CRASHED`.',
+  SETTLE_FAILED: 'See `POSTGRES_CRASHED`.',
   DISK_TOO_SMALL: '[A copy has no room](#a-copy-has-no-room)',
   TABLESPACE_IN_USE: 'Set `rebuildInPlace`, or empty the folder that is named.',
-  WAL_MISSING: 'If it repeats: the network between the nodes.',
+  WAL_MISSING: 'If it repeats, look at the network between the nodes.',
   COPY_REPEATED: '`docker logs --tail 50 <node>` says why it does not start or stream.',
-  LEADER_UNREACHABLE: 'If it repeats: the network between the nodes.',
+  LEADER_UNREACHABLE: 'If it repeats, look at the network between the nodes.',
   PROMOTION_HANGS: '`SELECT pg_get_wal_replay_pause_state(), pg_last_wal_replay_lsn()` on that node; look at its disk.',
   FURNISH_FAILED:
     '[What the failover makes](#what-the-failover-makes-in-your-database-and-what-happens-when-it-is-removed)',
@@ -231,10 +232,10 @@ export const TODOS: Readonly<Partial<Record<LogCode, string>>> = {
   TOOL_FAILED: 'Remove the cause that is named; it is tried again.',
   OTHER: 'Finish the upgrade.',
   STOPPED: '`docker start failover-monitor`.',
-  STALLED: 'If it repeats: the machine.',
+  STALLED: 'If it repeats, look at the load of the machine.',
   CYCLE_FAILED: 'Look at its disk.',
   LISTEN_FAILED: '`docker restart failover-monitor`.',
-  DISCONNECTED: 'If it stays: `docker start <node>`.',
+  DISCONNECTED: 'If the keeper stays away, `docker start <node>`.',
   KEY_WRONG: '`npm run up`.',
   HAPROXY_SILENT: '`docker start haproxy`, or restart it.',
   LOG_FAILED: 'Look at the disk of the log folder.',
@@ -247,10 +248,10 @@ export const TODOS: Readonly<Partial<Record<LogCode, string>>> = {
 
 /** Accepts messages of other releases: a code that is not known here becomes OTHER, and the message begins with it. */
 export function known<C extends LogCode>(codes: z.ZodType<C>) {
-  return <T extends { code: string; message: string }>(told: T): T & { code: C | 'OTHER' } => {
-    const { data } = codes.safeParse(told.code);
+  return <T extends { code: string; message: string }>(given: T): T & { code: C | 'OTHER' } => {
+    const { data } = codes.safeParse(given.code);
     return data === undefined
-      ? { ...told, code: 'OTHER', message: `${told.code}: ${told.message}` }
-      : { ...told, code: data };
+      ? { ...given, code: 'OTHER', message: `${given.code}: ${given.message}` }
+      : { ...given, code: data };
   };
 }

@@ -7,12 +7,13 @@ import type { z } from 'zod';
 import { fromJson } from './json';
 import { FRAME_BYTES_MAX } from './messages';
 
-/** Maximum number of bytes that may wait to be sent on one connection. */
+/** Maximum number of bytes that may wait on one connection until the other side reads them. */
 const UNSENT_MAX = 1024 * 1024;
 const LINE_FEED = 10;
 
 /**
- * Sends frames in one write. False when too much waits because the other side does not read: end the connection then.
+ * Sends frames in one write. Returns false when more than {@link UNSENT_MAX} bytes wait, because the other side does
+ * not read; the caller then has to end the connection.
  */
 export function sendFrames(socket: Socket, frames: readonly object[]): boolean {
   socket.write(frames.map((frame) => `${JSON.stringify(frame)}\n`).join(''));

@@ -1,6 +1,6 @@
 /**
- * The two JSON files that the program gives to the shipped processes. Both sides use these schemas: the components
- * write the files, and keeper and monitor read them at start and refuse what does not fit.
+ * The JSON input files of keeper and monitor. Both sides use these schemas: the Pulumi components write the files, and
+ * keeper and monitor read them when they start and refuse a file that does not fit.
  */
 import { z } from 'zod';
 import { NODES_MAX, REPLICAS_MAX } from './limits';
@@ -10,16 +10,16 @@ import { NodeName } from './naming';
 const ClusterKey = z.string().min(32);
 
 /**
- * The only input of a PostgreSQL container. It never changes during the container's life, so it must hold nothing
- * tunable. Files of releases that knew only one monitor name it in `monitor`.
+ * The only input of a PostgreSQL container. A change of it would replace the container, so it holds nothing that people
+ * tune. Older releases knew only one monitor; their files name it in `monitor`.
  */
 export const KeeperConfig = z
   .strictObject({
     node: NodeName,
     monitor: MonitorAddress.strict().optional(),
     /**
-     * Monitors to contact first. The keeper dials them until one has told it the current list, and again if that list
-     * is useless.
+     * The monitors that the keeper knows before a monitor has sent it the current list. Later the keeper tries the sent
+     * list first, and then these.
      */
     monitors: z.array(MonitorAddress.strict()).min(1).max(8).optional(),
     /** Shared secret of keepers and monitor; see `proof` and `derivedPassword` in proof.ts. */
@@ -74,13 +74,15 @@ export const MonitorConfig = z.strictObject({
   /** The nodes in order of preference: the first one leads a new cluster. */
   nodes: z.array(ConfiguredNode).min(1).max(NODES_MAX),
   clusterKey: ClusterKey,
-  /** The monitor logs in with it as a client does, and hands it to keepers of 0.1.0, which know no verifier. */
+  /**
+   * For the command line in the monitor's container (cli/inside.ts), and for keepers of 0.1.0, which know no verifier.
+   */
   databasePassword: z.string().min(1),
-  /** The monitor hands these to the keepers as they are. */
+  /** The monitor sends these to the keepers unchanged. */
   settings: NodeSettings.omit({ nodes: true, databasePassword: true, monitors: true })
     .required({ databaseVerifier: true })
     .strict(),
-  /** Names by which people and programs reach the monitor's HTTP side, beside `localhost` and addresses. */
+  /** Host names by which people and programs reach the monitor's HTTP server, beside `localhost` and IP addresses. */
   hostNames: z.array(z.string()).max(8),
   /** `json`: one JSON object a line. */
   logFormat: z.enum(['text', 'json']),

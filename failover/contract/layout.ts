@@ -1,4 +1,4 @@
-/** Paths, ports and ids inside the containers, on which the images, the program and the shipped processes agree. */
+/** Paths, ports and ids inside the containers, on which the images, the Pulumi program, keeper and monitor agree. */
 
 /** Fixed paths inside the containers. */
 export const PATHS = {
@@ -49,7 +49,7 @@ export const IDS = {
 } as const;
 
 /**
- * Signals that mean nothing to keeper and monitor, whose default action would end the process. The images start Node with
+ * Signals that keeper and monitor ignore, because the default action would end the process. The images start Node with
  * `--disable-sigusr1`, which blocks SIGUSR1; Node itself ignores SIGPIPE.
  */
 export const UNUSED_SIGNALS = ['SIGHUP', 'SIGUSR2', 'SIGALRM'] as const;

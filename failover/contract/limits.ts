@@ -1,7 +1,8 @@
 /** Limits that more than one program has to keep. */
 
 /**
- * Maximum number of nodes of a stack: HAProxy has a slot for each, and the messages to the keepers have room for them.
+ * Maximum number of nodes of a stack: HAProxy's backends have a slot for each, and the messages to the keepers have
+ * room for them.
  */
 export const NODES_MAX = 9;
 /** One node is the leader, the others are its replicas. */

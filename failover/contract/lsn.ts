@@ -10,7 +10,7 @@ export function parseLsn(lsn: string): bigint {
   return (BigInt(`0x${match[1]}`) << 32n) | BigInt(`0x${match[2]}`);
 }
 
-/** Negative when `a` is before `b`, 0 when they are equal, positive when `a` is behind `b`. */
+/** Negative when `a` is before `b`, 0 when they are equal, positive when `a` is after `b`. */
 export function compareLsn(a: string, b: string): number {
   return lsnDistance(b, a);
 }

@@ -1,10 +1,10 @@
 /**
  * The messages between monitor and keeper. Both sides validate what they receive.
  *
- * Transport: each keeper opens one TCP connection to the monitor and keeps it open, so that its break shows that a
- * container is dying. Frames are JSON, one a line (`\n`), at most {@link FRAME_BYTES_MAX} bytes. The connection begins
- * with a mutual proof of the cluster key (challenge → hello → welcome). Neither side accepts anything before that
- * proof, and a frame that does not parse ends the connection.
+ * Transport: each keeper opens one TCP connection to the monitor and keeps it open, so that a broken connection shows
+ * at once that a container is dying. Frames are JSON, one a line (`\n`), at most {@link FRAME_BYTES_MAX} bytes. The
+ * connection begins with a mutual proof of the cluster key (challenge → hello → welcome). Neither side accepts anything
+ * before that proof, and a frame that does not parse ends the connection.
  *
  * The protocol is declarative: an order says what a node has to *be*, not which steps to run. Orders are idempotent, so
  * a lost, doubled or late order does no harm: a keeper remembers the highest (incarnation, term, seq) durably and
@@ -61,9 +61,7 @@ export type RejoinMethod = z.infer<typeof RejoinMethod>;
 
 /** The part of an order that says what the node has to be. */
 export const Target = z.discriminatedUnion('kind', [
-  /**
-   * Wait: the keeper does not start PostgreSQL, and leaves one that runs as a standby as it is. `reason` is for people.
-   */
+  /** Wait: the keeper does not start PostgreSQL, and lets a running standby run. `reason` is for people. */
   z.object({
     kind: z.literal('wait'),
     reason: z.string(),
@@ -163,7 +161,7 @@ export const NodeSettings = z.object({
    * `databasePassword`.
    */
   databaseVerifier: z.string().optional(),
-  /** Only a keeper whose hello does not say `takesVerifier` is sent it. */
+  /** Sent only to a keeper of 0.1.0, whose hello lacks `takesVerifier`. */
   databasePassword: z.string().optional(),
   /** Extra postgresql.conf settings (name → value as PostgreSQL prints it). */
   postgresSettings: z.record(z.string(), z.string()),
@@ -179,13 +177,14 @@ export const SettingsStatus = z.object({
   /**
    * - `none`: all settings are in force.
    * - `needed`: some settings wait for a restart.
-   * - `in-place`: only on a leader. A setting is lowered that its standbys must not have less of, so they cannot have
-   *   it first (S23): the leader itself has to restart and lead again.
+   * - `in-place`: only on a leader. It lowers a setting whose value on a standby must be at least the leader's
+   *   (PostgreSQL manual, "Hot Standby", "Administrator's Overview"). So the leader restarts first, and leads again
+   *   (S23).
    */
   restart: z.enum(['none', 'needed', 'in-place']),
   /**
-   * Names of the settings that wait for a restart of this node, or first of its leader if a standby must not have less
-   * of them.
+   * Names of the settings that wait for a restart of this node. A setting that may be lowered on a standby only after
+   * its leader waits for the leader's restart first.
    */
   pending: z.array(z.string()),
   /**
@@ -248,8 +247,8 @@ export const Failure = z
 export type Failure = z.infer<typeof Failure>;
 
 /**
- * All that a keeper tells of its node. It is sent on every change and with every {@link PINGS_A_STATUS}th answer to a
- * ping.
+ * Everything that a keeper reports about its node. It is sent on every change and with every {@link PINGS_A_STATUS}th
+ * answer to a ping.
  */
 export const Status = z.object({
   type: z.literal('status'),
@@ -265,7 +264,7 @@ export const Status = z.object({
    * by initdb and by a base backup. Null when there is no data.
    */
   dataId: z.string().nullable(),
-  /** The container was told to stop (SIGTERM). The keeper waits a bounded time for a hand-over (S18). */
+  /** The container was told to stop (SIGTERM). The keeper waits a bounded time for a handover (S18). */
   stopping: z.boolean(),
   /** The highest order that the keeper has stored durably, and the kind of its target. */
   accepted: OrderId.extend({ kind: z.string() }).nullable(),
@@ -280,6 +279,7 @@ export const Status = z.object({
   promotingTerm: z.number().int().nullable(),
   /** Term of the last finished promotion of this data that no rewind or copy has undone. */
   promotedTerm: z.number().int().nullable().optional(),
+  /** Durable marker of an unfinished rewind, which leaves the data half changed (S12). */
   rewinding: z.boolean(),
   /**
    * PostgreSQL became a primary on this data without an order. Its timeline may share its number with another history
@@ -296,10 +296,10 @@ export const Status = z.object({
      */
     timeline: z.number().int().nullable(),
     /**
-     * Position that counts as a vote (S6): greatest(receive, replay). Given only while the walreceiver is off or
-     * streaming, and only after it has run since this server's start or the startup process has applied all local WAL.
-     * After a clean stop: the position of the shutdown checkpoint. Null means that the position is not known, so the
-     * node has no vote.
+     * Position that counts as a vote (S6): the greater one of the received and the replayed position. It is known only
+     * while the walreceiver is off or streaming. In addition, the walreceiver must have run since this server's start,
+     * or the startup process must have applied all local WAL. After a clean stop it is the position of the shutdown
+     * checkpoint. Null means that the position is not known, so the node has no vote.
      */
     lsn: Lsn.nullable(),
     /** True when pg_controldata says "shut down" or "shut down in recovery". Null while PostgreSQL runs. */
@@ -376,7 +376,7 @@ const Hello = z.object({
 /** Third frame, monitor → keeper. `mac` = proof(key, 'monitor', keeper's nonce, own nonce, node). */
 const Welcome = z.object({ type: z.literal('welcome'), mac: z.string() });
 
-/** A copy of the monitor's stored state. Every keeper keeps one (S10). `blob` means nothing to the keeper. */
+/** A copy of the monitor's stored state. Every keeper keeps one (S10). The keeper does not read `blob`. */
 export const StateCopy = z.object({ term: z.number().int(), seq: z.number().int(), blob: z.string() });
 export type StateCopy = z.infer<typeof StateCopy>;
 

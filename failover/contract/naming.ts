@@ -24,15 +24,20 @@ export function copySlotName(node: string): string {
   return `${slotName(node).slice(0, 58)}_copy`;
 }
 
-/** Variable for `wait-serving`: the names of the nodes that a person stopped and that stay so, separated by commas. */
+/**
+ * Environment variable of `wait-serving`: the nodes that a person stopped and that stay stopped, separated by commas.
+ */
 export const LEFT_STOPPED = 'PGFAILOVER_LEFT_STOPPED';
 
-/** A slot of a node: what the stack puts before the names of its nodes, then the node's place in the stack. */
+/**
+ * Name of a node's replication slot: the prefix of the stack's node names (group 1), then the node's place in the
+ * stack.
+ */
 const NODE_SLOT = /^(.*)(?:primary|replica_\d+)(?:_copy)?$/;
 
 /**
- * True for a slot that the failover makes for a node of the stack of `node`, whether or not that node is still declared.
- * A person made every other slot.
+ * True for a replication slot that the failover makes for a node of the same stack as `node`, also if that node is not
+ * declared any more. Every other replication slot was made by a person.
  */
 export function isNodeSlot(slot: string, node: string): boolean {
   const stack = NODE_SLOT.exec(slotName(node))?.[1];

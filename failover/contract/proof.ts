@@ -1,5 +1,6 @@
 /**
- * Proofs and passwords that keepers, monitor and program derive from the cluster key, the one secret that they share.
+ * Proofs and passwords that keepers, monitor and Pulumi program derive from the cluster key, the one secret that they
+ * share.
  */
 import { createHmac, timingSafeEqual } from 'node:crypto';
 

@@ -1,7 +1,7 @@
 /**
- * SCRAM-SHA-256 verifiers (RFC 5803, in PostgreSQL's format). The program makes the one of the database's owner, so that
- * its password need not travel to the nodes; the keepers make those of the internal roles. No statement contains a plain
- * password, which a log or pg_stat_activity could show.
+ * SCRAM-SHA-256 verifiers (RFC 5803, in PostgreSQL's format). The Pulumi program makes the verifier of the database's
+ * owner, so that the owner's password need not travel to the nodes. The keepers make those of the internal roles. No
+ * statement contains a plain password, which a log or pg_stat_activity could show.
  */
 import { createHash, createHmac, pbkdf2, randomBytes, timingSafeEqual } from 'node:crypto';
 import { promisify } from 'node:util';
@@ -10,14 +10,14 @@ const derive = promisify(pbkdf2);
 /** PostgreSQL's default of `scram_iterations`. Many iterations make it slower to guess a person's password. */
 const ITERATIONS = 4096;
 /**
- * For derived keys of 256 bits, which cannot be guessed. One iteration saves time when every standby reconnects at the
- * moment at which a new leader needs the machine.
+ * Iterations for the derived passwords, whose 256 bits cannot be guessed. One iteration saves processor time when every
+ * standby connects to a new leader at the same moment.
  */
 export const KEY_ITERATIONS = 1;
 
 /** The verifier of a password. The same password and salt always give the same one. */
 export async function verifierOf(password: string, salt: Buffer, iterations = ITERATIONS): Promise<string> {
-  // For nearly all text, SASLprep does no more than NFKC. The client does the same to the password that is typed.
+  // RFC 5802 wants SASLprep (RFC 4013), which for nearly all text is the same as NFKC. The client does it, too.
   const salted = await derive(password.normalize('NFKC'), salt, iterations, 32, 'sha256');
   const clientKey = createHmac('sha256', salted).update('Client Key').digest();
   const storedKey = createHash('sha256').update(clientKey).digest('base64');

@@ -11,7 +11,7 @@ import type { Action, ClusterState, Decision, Policy } from './state/cluster';
 import type { Observation } from './state/observation';
 import { change } from './transitions';
 
-/** Makes a decision. Throws when it would break an invariant; then the caller must do nothing of it. */
+/** Makes a decision. Throws when the decision would break an invariant; the caller then carries out no part of it. */
 export function decide(state: ClusterState, observation: Observation, nowMs: number, policy: Policy): Decision {
   const before = new Situation(state, observation, nowMs, policy);
   for (const rule of RULES) {
@@ -42,16 +42,15 @@ function withEnd(s: Situation, reason: string): ClusterState {
 }
 
 /**
- * The orders to send: to every node that is connected and has told its status. A leader that came back without serving
- * gets none, because it must not be promoted again in a term in which it already led (every leader goes through the
- * same opening).
+ * The orders to send, one to each connected node whose status is known. A leader that came back without serving gets no
+ * order, because it must not be promoted again in a term in which it already led: every leader passes the same opening.
  */
 function orderActions(s: Situation): Action[] {
   const actions: Action[] = [];
   const leaderIsDown = servingHealth(s)?.kind === 'down';
   for (const name of s.names) {
     const order = s.state.orders[name];
-    // An order of an older term must not be sent: a node that comes back now would lead or follow by it.
+    // An order of an older term is not sent: by it, a node that comes back now would lead, or follow a former leader.
     if (order === undefined || order.term !== s.state.term || s.status(name) === null) continue;
     // While adopting, the stored state may be an old one, so its orders must reach no node (S10).
     if (s.state.adopting && adoptionTarget(s, name) === null) continue;

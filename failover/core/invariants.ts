@@ -3,7 +3,7 @@
 import { lastEntry } from './facts/view';
 import { type ClusterState, type Decision, planOf, serves, standbyWorkOf } from './state/cluster';
 
-/** Sentences about the broken invariants; empty when all hold. */
+/** One sentence for each broken invariant; empty when all hold. */
 export function violations(before: ClusterState, decision: Decision): string[] {
   const after = decision.state;
   const found: string[] = [];
@@ -13,7 +13,7 @@ export function violations(before: ClusterState, decision: Decision): string[] {
   for (const action of decision.actions) {
     if (action.kind === 'route-write' && action.route.kind === 'open' && !mayBeOpen(after, action.route.node)) {
       const leader = `the opened leader of term ${after.term}`;
-      found.push(`the slot would be opened for ${action.route.node}, which is not ${leader}`);
+      found.push(`the write slot would be opened for ${action.route.node}, which is not ${leader}`);
     }
     if (action.kind === 'order' && action.order.term !== after.term) {
       found.push(`an order for ${action.node} carries term ${action.order.term}, the state's is ${after.term}`);
@@ -30,7 +30,7 @@ function mayBeOpen(state: ClusterState, node: string): boolean {
   return serves(state) && state.leader === node && entry?.opened === true && entry.node === node;
 }
 
-/** The invariants that concern one state alone. */
+/** The invariants of one state, without the state before it. */
 function stateViolations(state: ClusterState): string[] {
   const found: string[] = [];
   const entry = lastEntry(state);
@@ -50,13 +50,13 @@ function stateViolations(state: ClusterState): string[] {
   if (plan?.kind === 'switchover' && plan.to === state.leader)
     found.push(`a switchover to the leader ${plan.to} is prepared`);
   const work = standbyWorkOf(state);
-  if (work !== null && work.node === state.leader) found.push(`the leader ${work.node} is worked on as a standby`);
+  if (work !== null && work.node === state.leader) found.push(`the standby to work on is the leader ${work.node}`);
   for (const [i, { term }] of state.ledger.entries()) {
-    if (term <= (state.ledger[i - 1]?.term ?? 0)) found.push(`the ledger's terms do not rise at ${term}`);
+    if (term <= (state.ledger[i - 1]?.term ?? 0)) found.push(`the ledger's terms do not rise at term ${term}`);
   }
   for (const config of state.joint) {
     if (config.k > config.members.length) found.push(`a sync configuration waits for more members than it has`);
-    if (config.members.includes(config.leader)) found.push(`${config.leader} is counted as its own standby`);
+    if (config.members.includes(config.leader)) found.push(`${config.leader} is counted as a standby of itself`);
   }
   return found;
 }

@@ -66,7 +66,7 @@ export const RULES: readonly Rule[] = [
 
   // A new leader is promoted and opened.
   { id: 'open', code: 'OPEN', level: 'INFO', match: promotion.open,
-    why: 'The new leader is proven: its identity, its sync configuration in force, one synchronous commit, and no old session left.' },
+    why: 'The new leader has passed the opening checks: its name is right, its sync configuration is in force, a synchronous commit succeeded, and no old session is left.' },
   { id: 'candidate-lost', code: 'CANDIDATE_LOST', level: 'WARN', match: promotion.candidateLost,
     why: 'The candidate failed before it was opened, and another node can take over: the candidate is marked to be rebuilt.' },
   { id: 'promote-again', code: 'PROMOTE_AGAIN', level: 'INFO', match: promotion.promoteAgain,
@@ -162,13 +162,13 @@ export const RULES: readonly Rule[] = [
   { id: 'settings-switchover', code: 'SETTINGS_SWITCHOVER', level: 'INFO', match: settingsRoll.settingsSwitchover,
     why: 'All standbys have the new settings, and the leader needs a restart for them: it hands over and becomes a standby.' },
   { id: 'restart-begun', code: 'SETTINGS_RESTART', level: 'INFO', match: settingsRoll.restartBegun,
-    why: 'The leader needs a restart and has no standby, or lowers a setting that its standbys must not have less of (S23).' },
+    why: 'The leader needs a restart and has no standby, or lowers a setting whose value on a standby must be at least the leader’s (S23).' },
   { id: 'switchback-put-off', code: 'SWITCHBACK_PUT_OFF', level: 'INFO', match: switchover.switchbackPutOff,
     why: 'The first declared node could have the lead back, but transactions ran all the time: the next switchback waits longer.' },
   { id: 'switchback', code: 'SWITCHBACK', level: 'INFO', match: switchover.switchback,
     why: 'The preferred node has been a caught-up standby for long enough: it gets the lead back.' },
   { id: 'switchback-kept', code: 'SWITCHBACK_KEPT', level: 'INFO', match: switchover.switchbackKept,
-    why: 'The preferred node has kept the lead for long enough: the next switchback waits no longer than usual.' },
+    why: 'The preferred node has kept the lead for long enough: the next switchback waits only for `switchbackAfter` again.' },
   { id: 'switching-over', code: 'SWITCHING_OVER', level: 'INFO', match: switchover.switchingOver,
     why: 'A switchover is being prepared; the leader serves meanwhile.' },
 

@@ -1,7 +1,4 @@
-/**
- * The transitions: each takes a state and returns the next one, with a higher seq. They only compute; none has any
- * effect.
- */
+/** The transitions: pure functions that take a state and return the next one, with a higher seq. */
 
 import type { Cause } from '../contract/codes';
 import { type Choice, canLeadAgain, followersOf, pick } from './facts/candidates';
@@ -112,7 +109,7 @@ export function abandon(s: Situation): ClusterState | null {
   if (opened === null) return null;
   const failed = s.state.leader;
   const joint = s.state.joint.filter((c) => c.leader === opened.node && (c.term ?? opened.term) <= opened.term);
-  const rebuild = { ...s.state.rebuild, ...builtOnIt(s.state) };
+  const rebuild = { ...s.state.rebuild, ...followersOfUnopened(s.state) };
   const back = s.with({ ...s.state, leader: opened.node, joint, rebuild });
   const choice = pick(back, false);
   const otherThan = choice.kind === 'candidate' && choice.node !== failed;
@@ -121,18 +118,17 @@ export function abandon(s: Situation): ClusterState | null {
 }
 
 /**
- * Nodes that were told to follow a candidate that was never opened. They may have its history, and if another node is
- * promoted, its timeline gets the same number as that history (S3).
+ * Nodes that were ordered to follow a candidate that was never opened: node → data directory. They may have taken over
+ * the candidate's history. If another node is promoted now, its different history gets the same timeline number (S3).
  */
-export function builtOnIt(state: ClusterState): Record<string, string> {
+export function followersOfUnopened(state: ClusterState): Record<string, string> {
   const entry = lastEntry(state);
   return entry?.opened === false ? (entry.followed ?? {}) : {};
 }
 
 /**
- * Carries out a person's override: `node` leads in the next term of `s`, alone or with writes that wait, as
- * `onNoReplica` says. All former sync configurations are dropped, so writes that were acknowledged elsewhere may be
- * lost.
+ * Carries out a person's override: `node` leads in the next term of `s`. It leads alone, or writes wait for a standby
+ * (`onNoReplica`). All former sync configurations are dropped, so writes that were acknowledged elsewhere may be lost.
  */
 export function override(s: Situation, node: string, rebuild: Record<string, string>): ClusterState {
   const next = s.with({ ...s.state, term: s.state.term + 1 });

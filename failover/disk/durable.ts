@@ -1,8 +1,8 @@
-/** Files that a reader always finds complete, also after a crash. */
+/** Files that a reader always finds complete, also after a crash of the machine. */
 import { access, open, rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 
-/** Makes a folder's entries, for example renames in it, durable. */
+/** Makes changes of a folder's entries, for example renames, durable. */
 export async function syncFolder(folder: string): Promise<void> {
   const handle = await open(folder, 'r');
   try {
@@ -12,7 +12,7 @@ export async function syncFolder(folder: string): Promise<void> {
   }
 }
 
-/** Replaces a file. A reader finds either the old or the new text, complete, also after a crash. */
+/** Replaces a file. A reader finds the whole old or the whole new text. With `sync` that holds after a crash, too. */
 export async function writeWhole(folder: string, name: string, text: string, mode = 0o600, sync = true): Promise<void> {
   const [temporary, path] = [join(folder, `${name}.tmp`), join(folder, name)];
   await writeFile(temporary, text, { mode, flush: sync });
@@ -20,7 +20,7 @@ export async function writeWhole(folder: string, name: string, text: string, mod
   if (sync) await syncFolder(folder);
 }
 
-/** Whether the path exists. */
+/** True when the path exists. */
 export async function exists(path: string): Promise<boolean> {
   return access(path).then(
     () => true,

@@ -1,8 +1,8 @@
 /**
- * A small durable text in a preallocated file of two slots, which are overwritten in turn. A change costs one write and
- * one data sync, and changes neither the file's size nor its folder. It must be cheap because later steps wait for it:
- * an order is stored before it is carried out, and a decision before it is acted on. An interrupted write damages only
- * one slot; the other one stays as it was.
+ * A small durable text in a preallocated file. The file has two halves, called slots, which are overwritten in turn. So
+ * an interrupted write damages only one slot, and the other one keeps the former text. A save costs one write and one
+ * data sync, and changes neither the file's size nor its folder. It has to be cheap, because later steps wait for it:
+ * an order is stored before it is carried out, and a decision before it is acted on.
  */
 import { createHash } from 'node:crypto';
 import { constants, type Stats } from 'node:fs';
@@ -10,7 +10,7 @@ import { type FileHandle, open } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { syncFolder } from './durable';
 
-/** Content of a slot: the number of the change, and the text. */
+/** Content of a slot: the number of the save, and the text. */
 export interface Slot {
   n: number;
   text: string;
@@ -52,7 +52,7 @@ const LINE_FORMAT: SlotFormat = {
   },
 };
 
-/** Data was written to the file and none of it can be read. The file can be written anew. */
+/** The file is not empty, but neither slot can be read. The caller may save a new text. */
 export class NoReadableRecord extends Error {}
 
 export class SlotFile {
@@ -92,12 +92,12 @@ export class SlotFile {
     this.n = n;
   }
 
-  /** File information of the open file. This is still that file when another one has taken its name. */
+  /** File information of the open file, also when another file has got its name meanwhile. */
   async stat(): Promise<Stats> {
     return (await this.open()).stat();
   }
 
-  /** After that nothing is read or written: another process may have taken the file over. */
+  /** Closes the file for good: another process may use it from then on. */
   async close(): Promise<void> {
     this.isClosed = true;
     await this.handle?.close();

@@ -2,7 +2,7 @@
 import type { Decision, DeclaredNode } from '../core/state/cluster';
 import type { Keepers, Opening, Router, Store } from './ports';
 
-/** How long orders wait at most until the write slot is closed, ms: HAProxy may be down. */
+/** Maximum time for which orders wait until the write slot is closed, ms. HAProxy may be down. */
 const CLOSE_LIMIT_MS = 100;
 
 export class Executor {
@@ -11,7 +11,7 @@ export class Executor {
    * longer valid (S11).
    */
   revoked = false;
-  /** True once this executor has waited for the slot to close, so that it waits only once. */
+  /** True once this executor has waited for the write slot to close, so that it waits only once. */
   private closing = false;
 
   constructor(
@@ -63,7 +63,8 @@ export class Executor {
   }
 
   /**
-   * The slot has to be closed before a node is promoted, so the first action that closes it waits for that (S2, S15).
+   * The write slot has to be closed before a node is promoted. So the first action that closes it waits until it was
+   * read back as closed (S2, S15).
    */
   private async close(keep: string | null): Promise<void> {
     this.router.write(null, keep);

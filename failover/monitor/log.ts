@@ -1,7 +1,7 @@
 /**
  * Writes failover.log and stdout, one line an event. Writing never blocks a decision: lines wait in a bounded queue,
- * and when the disk is too slow the oldest are dropped, with a note. Rotation copies and truncates the file, so that
- * `tail -f` goes on.
+ * and when the disk is too slow, the oldest are dropped and their number is logged. Rotation copies and truncates the
+ * file, so that `tail -f` goes on.
  */
 
 import { appendFile, copyFile, rename, stat, truncate } from 'node:fs/promises';

@@ -21,8 +21,7 @@ import { Ticker } from './ticker';
 import { Timeline } from './timeline';
 
 /**
- * After a stall of the process the loop looks at HAProxy before it decides, for at most this long, ms: HAProxy may be
- * down.
+ * Maximum time for which the loop waits for its look at HAProxy after a stall of the process, ms. HAProxy may be down.
  */
 const LOOK_LIMIT_MS = 1_000;
 const ERROR_REST_MS = 200;
@@ -52,14 +51,17 @@ export class Loop implements Events {
   private state: ClusterState;
   /** What the newest decision was made from; undefined until the first. */
   private seen: Observation | undefined;
+  /** True when another cycle is due. */
   private wanted = true;
   private ended = false;
   private sleeping: (() => void) | null = null;
   /** The highest incarnation of another monitor whose orders a keeper has accepted. */
   private higher = 0;
+  /** True once this start of the monitor has marked the state of a copied store as perhaps old. */
   private suspected = false;
   /** Number of stalls after which the loop has looked at HAProxy. */
   private lookedAfter = 0;
+  /** The newest state in the form that keepers get; null before the first. */
   private copy: StateCopy | null = null;
 
   /** Begins with the stored state. */
@@ -86,7 +88,7 @@ export class Loop implements Events {
     this.wake();
   }
 
-  /** The next cycle reacts. */
+  /** The next cycle takes a higher incarnation; see {@link rise}. */
   outranked(incarnation: number): void {
     this.higher = Math.max(this.higher, incarnation);
     this.wake();
@@ -179,7 +181,7 @@ export class Loop implements Events {
     reporter.decided(decision, nowMs);
     this.remember();
     await executor.execute(decision, observer.nodes);
-    // The decision was revoked, so the next one has to do what was left out.
+    // The next cycle has to do what was left out, because the decision was revoked.
     if (executor.revoked) this.wanted = true;
     requests.after(decision, observation, nowMs);
     this.seen = observation;
@@ -187,7 +189,7 @@ export class Loop implements Events {
     ticker.cycled(decision.code === 'STEADY' && decision.state === before);
   }
 
-  /** The present observation, with the request of a person. */
+  /** The present observation, with a person's request if there is one. */
   private observe(nowMs: number): Observation {
     const { observer, requests } = this.parts;
     const seen = observer.observe(this.state, nowMs);
@@ -211,7 +213,9 @@ export class Loop implements Events {
     this.parts.keepers.remember(this.copy);
   }
 
-  /** After a stall another monitor may have opened the slot, so the loop looks at HAProxy before it decides (S11). */
+  /**
+   * After a stall another monitor may have moved the write slot, so the loop looks at HAProxy before it decides (S11).
+   */
   private async lookAnew(): Promise<void> {
     const { ticker, router } = this.parts;
     while (this.lookedAfter !== ticker.stalls && !this.ended) {
@@ -222,21 +226,21 @@ export class Loop implements Events {
   }
 
   /**
-   * Takes an incarnation above the one that a keeper has seen and asks every keeper again: this store may be an old one
-   * (S10, S11).
+   * Takes an incarnation above the highest one that a keeper has seen, and asks every keeper for its copy of the state,
+   * because this store may be an old one (S10, S11).
    */
   private async rise(): Promise<void> {
     const { store } = this.ports;
     if (this.higher < store.incarnation) return;
     await this.suspect(
-      `a keeper accepted orders of start ${this.higher} of the monitor that this one, start ${store.incarnation}, did not give`,
+      `a keeper accepted an order of start ${this.higher} of the monitor, but this is start ${store.incarnation} and did not give it`,
     );
     this.parts.keepers.restart(await store.raiseAbove(this.higher));
   }
 
   /**
-   * Two monitors on copies of one store may start with the same incarnation. Then a keeper has accepted an order of
-   * this incarnation that is newer than any state of this monitor (S11).
+   * Two monitors on copies of one store may start with the same incarnation. A sign of that is a keeper that has
+   * accepted an order of this incarnation which is newer than this monitor's state (S11).
    */
   private noticeTwin(observation: Observation): void {
     const { incarnation } = this.ports.store;

@@ -1,4 +1,4 @@
-/** The monitor's process: reads its files, starts the monitor, and ends when told to. It has no logic of its own. */
+/** The monitor's process: reads its files, starts the monitor, and ends at SIGTERM or SIGINT. It has no other logic. */
 import { readFileSync, watch } from 'node:fs';
 import { join } from 'node:path';
 import { messageOf } from '../contract/errors';
@@ -22,8 +22,8 @@ function readConfig(): MonitorConfig {
 }
 
 /**
- * Calls `changed` on changes in a folder. If the machine has no watcher left, the regular looks find a new worker as
- * well.
+ * Calls `changed` on changes in a folder. If the kernel has no file watcher left, the regular looks at HAProxy still
+ * find a new worker.
  */
 function watchFolder(folder: string, changed: () => void): void {
   try {
@@ -60,7 +60,7 @@ async function main(): Promise<void> {
   await monitor.parts.keepers.listen();
   await outside.listen(PATHS.page);
   const end = (signal: string) => {
-    const message = `stopped by ${signal}; the leader serves on, nothing fails over meanwhile`;
+    const message = `stopped by ${signal}; the leader goes on serving, but there is no failover meanwhile`;
     outside.write('INFO', 'monitor', 'STOPPED', message);
     monitor.stop();
     outside.close();

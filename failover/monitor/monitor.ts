@@ -5,7 +5,7 @@ import { OpeningChecks } from './nodes/opening';
 import type { MonitorPorts } from './ports';
 import { Haproxy } from './router/haproxy';
 
-/** Builds a monitor on the stored state. Its keepers have to listen before it runs. */
+/** Builds a monitor that begins with the stored state. Call `parts.keepers.listen()` before `run()`. */
 export function createMonitor(ports: MonitorPorts): Loop {
   return new Loop(ports, (loop, nodes) => ({
     keepers: new KeeperServer(ports, nodes, loop),

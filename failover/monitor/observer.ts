@@ -1,6 +1,6 @@
 /** Builds an observation from what the monitor sees now and what it remembers of before. */
 
-import { hearsNobody, withoutDeafness } from '../core/facts/hearing';
+import { hearsNoNode, withoutDeafness } from '../core/facts/hearing';
 import { Situation } from '../core/facts/situation';
 import { newWatch, nextWatch } from '../core/facts/watch';
 import { isRetired } from '../core/procedures/members';
@@ -39,10 +39,10 @@ export class Observer {
     this.certificate = null;
   }
 
-  /** The present observation, without the request of a person. */
+  /** The present observation; `request` is null, the loop adds it. */
   observe(state: ClusterState, nowMs: number): Observation {
     const nodes = this.keepers.views(nowMs);
-    if (hearsNobody(nodes, nowMs)) {
+    if (hearsNoNode(nodes, nowMs)) {
       this.deafSinceMs ??= nowMs;
       this.sinceMs = nowMs;
     } else this.deafSinceMs = null;

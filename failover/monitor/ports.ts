@@ -33,7 +33,7 @@ export interface Keepers {
   remember(copy: StateCopy): void;
   /** Starts one quick connect to the node's PostgreSQL, unless one is under way. */
   probe(node: string): void;
-  /** Removes a node from the stack: its keeper is refused, and the other keepers are told. */
+  /** Removes a node from the stack: its keeper is refused, and the other keepers get the new list of nodes. */
   retire(node: string): void;
   /** Forgets all that was seen so far (S11). */
   forget(nowMs: number): void;
@@ -43,7 +43,7 @@ export interface Keepers {
   listen(): Promise<void>;
   /** Ends all connections and accepts no more. */
   close(): Promise<void>;
-  /** The port that it listens on. */
+  /** The port on which it listens. */
   port(): number;
 }
 
@@ -122,20 +122,20 @@ export interface Adapters {
   opening: Opening;
 }
 
-/** The loop as the adapters see it: they report what happens, and ask for what they cannot see themselves. */
+/** The loop as the adapters see it: they report events to it, and ask it for what they cannot see themselves. */
 export interface Events {
-  /** Something was seen and a cycle is due: the next one runs at once. */
+  /** An event was seen: the next cycle runs at once. */
   wake(): void;
   /**
-   * Only positions and counters have grown. If a change is under way it may wait for them, so a cycle runs at once; else
-   * the next tick is early enough.
+   * Only positions and counters have grown. While a change is under way, it may wait for them, so a cycle runs at once.
+   * Otherwise the next regular cycle is early enough.
    */
   advanced(): void;
   /** A keeper has accepted an order of this or a higher incarnation, which another or an older monitor gave. */
   outranked(incarnation: number): void;
   /** A node has passed the opening checks. */
   certified(node: string, term: number): void;
-  /** The monitor's open session in a node was ended by the other side: the node's PostgreSQL may be gone. */
+  /** The node ended the monitor's open session: its PostgreSQL may be dead. */
   broken(node: string): void;
   /** Whether a node's PostgreSQL runs. Null means unknown. */
   isRunning(node: string): boolean | null;
@@ -150,8 +150,7 @@ export interface Store {
   /** Text of the stored state; null when there is none. */
   readonly loaded: string | null;
   /**
-   * True when the state was written into a different file than this one, so that this is a copy, perhaps an old one
-   * (S10).
+   * True when the state was written into a different file, so that this file is a copy of it, perhaps an old one (S10).
    */
   readonly moved?: boolean;
   /** Resolves when the text is on the disk. If it throws, nothing that follows from the text may be done. */
@@ -171,7 +170,7 @@ export interface Seen {
   observation: Observation;
 }
 
-/** What people may ask of the monitor; see requests.ts. */
+/** What a person can request of the monitor; see requests.ts. */
 export interface Commands {
   /** Carries out a person's request. */
   ask(request: Request): Promise<Answer>;

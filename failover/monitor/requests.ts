@@ -17,19 +17,19 @@ const ANSWER_LIMIT_MS = 90_000;
 
 interface Pending {
   id: string;
-  /** The core has begun it: it is not handed to the core again, whatever state is adopted since. */
+  /** True once the core has begun it. It is not given to the core again, even if another state is adopted later. */
   begun: boolean;
   request: Request;
   askedAtMs: number;
   answer: (answer: Answer) => void;
 }
 
-type Slot = 'pending' | 'word';
+/** The two requests that may be under way at the same time. `pausing`: to pause or to resume. */
+type Field = 'pending' | 'pausing';
 
 export class Requests implements Commands {
   private pending: Pending | null = null;
-  /** The request to pause or resume that is under way. */
-  private word: Pending | null = null;
+  private pausing: Pending | null = null;
   /** The newest situation; null until the first cycle. */
   private newest: Situation | null = null;
 
@@ -37,22 +37,24 @@ export class Requests implements Commands {
     private readonly clock: Clock,
     private readonly policy: Policy,
     private readonly loop: Pick<Events, 'wake'>,
-    /** Gives a new id for a request. It is unlike every other id, also those of earlier monitors: the state keeps ids. */
+    /**
+     * Makes an id for a request. It differs from all ids of earlier starts of the monitor, because the state keeps ids.
+     */
     private readonly newId: () => string,
   ) {}
 
   /** Resolves when the request is done, refused or aborted, or after a minute and a half. Never throws. */
   ask(request: Request): Promise<Answer> {
-    const slot = slotOf(request);
-    // `promote` replaces the request that is under way: it is the way out when writes wait, and the other may never end
-    // then.
-    if (request.kind === 'promote') this.finish(slot, false, `a later request took its place: promote ${request.to}`);
-    if (this[slot] !== null) {
+    const field = fieldOf(request);
+    // `promote` replaces the request that is under way. A person needs it when writes wait, and then the other request
+    // may never end.
+    if (request.kind === 'promote') this.finish(field, false, `a later request took its place: promote ${request.to}`);
+    if (this[field] !== null) {
       return Promise.resolve(this.answerOf(0, false, 'another request is being carried out; ask again later'));
     }
     return new Promise((resolve) => {
       const askedAtMs = this.clock.nowMs();
-      this[slot] = { id: this.newId(), begun: false, request, askedAtMs, answer: resolve };
+      this[field] = { id: this.newId(), begun: false, request, askedAtMs, answer: resolve };
       this.loop.wake();
     });
   }
@@ -68,22 +70,22 @@ export class Requests implements Commands {
   /** The request for the next decision. A request that cannot be granted is refused at once. */
   before(state: ClusterState, observation: Observation, nowMs: number): Request | null {
     this.newest = new Situation(state, observation, nowMs, this.policy);
-    return this.next('word', this.newest) ?? this.next('pending', this.newest);
+    return this.next('pausing', this.newest) ?? this.next('pending', this.newest);
   }
 
-  private next(slot: Slot, s: Situation): Request | null {
-    const pending = this[slot];
+  private next(field: Field, s: Situation): Request | null {
+    const pending = this[field];
     if (pending === null || pending.begun) return null;
     const { done, message } = foresee(s, pending.request);
     if (done) return { ...pending.request, id: pending.id };
-    this.finish(slot, false, message);
+    this.finish(field, false, message);
     return null;
   }
 
   /** Called after a decision was stored. */
   after(decision: Decision, observation: Observation, nowMs: number): void {
     this.newest = new Situation(decision.state, observation, nowMs, this.policy);
-    this.afterWord(decision);
+    this.afterPausing(decision);
     const { pending } = this;
     if (pending === null) return;
     const { request } = decision.state;
@@ -96,19 +98,19 @@ export class Requests implements Commands {
     this.finish('pending', request.ended.done, request.ended.message);
   }
 
-  private afterWord({ state, code }: Decision): void {
-    const { word } = this;
-    if (word?.request.kind === 'pause' && code === 'PAUSE_BEGUN') {
-      this.finish('word', true, `automatic changes of leader are paused ${untilOf(word.request.pause)}`);
+  private afterPausing({ state, code }: Decision): void {
+    const { pausing } = this;
+    if (pausing?.request.kind === 'pause' && code === 'PAUSE_BEGUN') {
+      this.finish('pausing', true, `automatic changes of leader are paused ${untilOf(pausing.request.pause)}`);
     }
-    if (word?.request.kind === 'resume' && state.pause === undefined) {
-      this.finish('word', true, 'the leader is changed automatically again');
+    if (pausing?.request.kind === 'resume' && state.pause === undefined) {
+      this.finish('pausing', true, 'the leader is changed automatically again');
     }
   }
 
-  private finish(slot: Slot, done: boolean, message: string): void {
-    const pending = this[slot];
-    this[slot] = null;
+  private finish(field: Field, done: boolean, message: string): void {
+    const pending = this[field];
+    this[field] = null;
     pending?.answer(this.answerOf(this.clock.nowMs() - pending.askedAtMs, done, message));
   }
 
@@ -118,6 +120,6 @@ export class Requests implements Commands {
   }
 }
 
-function slotOf({ kind }: Request): Slot {
-  return kind === 'pause' || kind === 'resume' ? 'word' : 'pending';
+function fieldOf({ kind }: Request): Field {
+  return kind === 'pause' || kind === 'resume' ? 'pausing' : 'pending';
 }

@@ -1,14 +1,16 @@
 /**
- * One timer for both pings and cycles: at rest, most of the monitor's processor time goes into waking up. It also
- * notices that the process stood still (paused, starved, or a suspended machine). After that no earlier observation
- * counts (S11).
+ * One timer for both pings and cycles, because at rest most of the monitor's processor time is spent on waking up. The
+ * timer also notices that the process stood still (it was paused or got no CPU, or the machine was suspended). After
+ * that no earlier observation counts (S11).
  */
 import { PING_INTERVAL_MS, PINGS_A_STATUS } from '../contract/messages';
 import type { Clock, Events, Keepers, Log } from './ports';
 
-/** Interval of the timer while something is going on, ms. At rest it runs as often as pings are sent. */
+/** Interval of the timer during a change or disturbance, ms. At rest the timer runs as often as pings are sent. */
 const TICK_MS = PING_INTERVAL_MS / 2;
-/** A ping is due when the last one is older than this, ms. Timers fire late, and sometimes a little early. */
+/**
+ * A ping is due when the last one is older than this, ms. It is below PING_INTERVAL_MS, because timers may fire early.
+ */
 const PING_DUE_MS = 1.5 * TICK_MS;
 /** After a gap longer than this the process counts as having stood still (S11), ms. */
 const GAP_MS = 500;
@@ -50,9 +52,7 @@ export class Ticker {
     this.calm = calm;
   }
 
-  /**
-   * Must be called wherever code goes on after waiting, because other code than the timer may run first after a stall.
-   */
+  /** Must be called wherever code goes on after waiting, because after a stall that code may run before the timer. */
   notice(): void {
     const nowMs = this.clock.nowMs();
     const stillMs = Math.round(nowMs - this.tickedMs);

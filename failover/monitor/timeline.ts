@@ -1,6 +1,6 @@
 /**
- * Measures the steps of each change of leader, and logs them in one line when the write slot is open again. The former
- * leader follows later; that is added as a last step.
+ * Measures the steps of each change of leader, and logs them in one line when the write slot is open again. Later, when
+ * the former leader follows, the last step `rejoined` is added.
  */
 
 import type { Failover } from '../contract/api';
@@ -12,7 +12,7 @@ import type { Clock, Log } from './ports';
 /** A change of leader that is under way. */
 interface Change extends Pick<Failover, 'from' | 'cause' | 'steps'> {
   startMs: number;
-  /** The new leader, once its slot may be opened. */
+  /** The new leader, once the write slot may be opened to it. */
   opening: { node: string; term: number } | null;
 }
 
@@ -81,8 +81,8 @@ export class Timeline {
     if (observation.haproxy.slot === null || observation.haproxy.slot !== addressOf(observation, node)) return;
     this.mark('opened');
     this.change = null;
-    const words = steps.map((s) => `${s.name} +${s.ms} ms`).join(', ');
-    this.log.write('INFO', node, 'OPENED', `writes go to ${node} in term ${term} (${cause}): ${words}`);
+    const times = steps.map((s) => `${s.name} +${s.ms} ms`).join(', ');
+    this.log.write('INFO', node, 'OPENED', `writes go to ${node} in term ${term} (${cause}): ${times}`);
     const at = new Date(Date.now() - (this.clock.nowMs() - startMs)).toISOString();
     const failover = { at, from, node, term, cause, steps };
     this.awaited = from === null || from === node ? null : { failover, startMs };

@@ -1,4 +1,4 @@
-/** What a keeper does next under its order, one step at a time; null: nothing. See `pursue.ts` for the real one. */
+/** A model of the keeper: the next step of a node under its order. The real one is failover/keeper/pursue.ts. */
 import type { Status } from '../../failover/core/state/cluster';
 import { fits, length, NAMES, type Name, type Node, same, streams, type World } from './world';
 
@@ -19,6 +19,7 @@ export const DOWN: Partial<Node> = {
   upstream: null,
 };
 
+/** The world after the next step of this node's keeper; null when nothing is left to do. */
 export function act(world: World, name: Name): World | null {
   const node = world.nodes[name];
   const { target } = node.accepted;
@@ -105,9 +106,7 @@ export function promoteByHand(world: World, name: Name, forgets: boolean): World
   });
 }
 
-/**
- * The failure when only a copy helps. The keeper reports this and does not start a copy by itself. Null: it continues.
- */
+/** The failure that the keeper reports when only a copy helps; it starts no copy without an order. Null: no failure. */
 export function mustBeCopied(world: World, name: Name): Status['failure'] {
   const node = world.nodes[name];
   const { target } = node.accepted;

@@ -37,9 +37,11 @@ export function policyOf(k: number): Policy {
 
 export interface Monitor {
   state: ClusterState;
-  /** The last status of the nodes that the monitor no longer hears. It has the newest status of all others. */
+  /**
+   * The last status of each node that the monitor does not hear. Of all other nodes the monitor has the newest status.
+   */
   last: Readonly<Partial<Record<Name, Status>>>;
-  /** Those of these nodes that have not answered for longer than `hangTimeoutMs`. */
+  /** The nodes of `last` that have not answered for longer than `hangTimeoutMs`. */
   silent: readonly Name[];
   certificate: Certificate | null;
   /** The opening check that was requested. */
@@ -89,8 +91,8 @@ export function statusOf(world: World, name: Name, early: boolean): Status {
     postgres: {
       state: role,
       timeline: node.timeline,
-      // The position changes while the node streams, and then decides nothing. A fixed one keeps the number of states
-      // small.
+      // While the node streams, its position changes and no decision depends on it. A fixed position keeps the number
+      // of states small.
       lsn:
         node.held && role === 'standby'
           ? null
@@ -119,8 +121,8 @@ function leadOf(world: World, name: Name, node: Node, early: boolean): Status['l
     forkLsn: end === undefined ? null : lsn(end),
     flushLsn: lsn(0),
     heartbeat: 0,
-    // This is worse than the shipped code, in which an error also counts as an answer: here a leader may be given up
-    // because of it, and still no write may be lost.
+    // In the shipped code an error also counts as an answer. Here it does not, so a leader may be given up because of
+    // it. Even then no write may be lost.
     heartbeatAgeMs: world.lost ? 10_000 : 0,
     syncInForce: target.kind === 'lead' && isProven(world, name, early) ? target.sync : null,
     standbys: NAMES.filter((n) => world.nodes[n].upstream === name && streams(world, n)).map((n) => {

@@ -9,7 +9,7 @@ import type { Monitor } from './monitor';
 import type { State } from './steps';
 import type { Given, Node, World } from './world';
 
-/** What is small, and different in most states. */
+/** The parts of a state that are small and differ in most states. */
 interface Rest {
   world: Omit<World, 'nodes' | 'sent'>;
   monitor: Omit<Monitor, 'state' | 'last' | 'certificate' | 'check'>;

@@ -27,7 +27,7 @@ export interface Bounds {
   forgets?: boolean;
 }
 
-/** The world in words. */
+/** One line that describes the bounds. */
 export function worldOf({ k, crashes, starts, cuts, promotions, changes, writes, hands = 0 }: Bounds): string {
   return `ANY ${k} of 2, ${crashes} crashes, ${starts} starts, ${cuts} cuts, ${promotions} promotions, ${changes} changes, ${writes} writes, ${hands} statements of people`;
 }
@@ -45,7 +45,7 @@ export interface Step {
 /** Takes a step; null, or an unchanged world: it cannot happen. */
 type Add = (label: string, world: World | null, monitor?: Monitor) => void;
 
-/** A decision that `decide` refused, or an invariant that does not hold. */
+/** `decide` refused a decision, because an invariant would not hold. */
 export class Broken extends Error {}
 
 export function firstOf(bounds: Bounds): State {
@@ -81,8 +81,8 @@ export class Steps {
     const steps: Step[] = [];
     const add: Add = (label, world, monitor = state.monitor) => {
       if (world === null || world === state.world) return;
-      const told = NAMES.reduce((at, name) => acknowledge(at, name), world);
-      steps.push({ label, next: { world: told, monitor } });
+      const acknowledged = NAMES.reduce((at, name) => acknowledge(at, name), world);
+      steps.push({ label, next: { world: acknowledged, monitor } });
     };
     for (const name of NAMES) {
       this.ofNode(state, name, add);
@@ -136,10 +136,10 @@ export class Steps {
   }
 
   private ofPeople({ world }: State, name: Name, add: Add): void {
-    const told = { ...world, hands: world.hands + 1 };
-    add(`a person promotes ${name} by hand`, promoteByHand(told, name, this.bounds.forgets === true));
-    if (!world.nodes[name].held) add(`a person pauses replay on ${name}`, put(told, name, { held: true }));
-    if (!world.lost) add('a person deletes the heartbeat', { ...told, lost: true });
+    const counted = { ...world, hands: world.hands + 1 };
+    add(`a person promotes ${name} by hand`, promoteByHand(counted, name, this.bounds.forgets === true));
+    if (!world.nodes[name].held) add(`a person pauses replay on ${name}`, put(counted, name, { held: true }));
+    if (!world.lost) add('a person deletes the heartbeat', { ...counted, lost: true });
   }
 
   /** The monitor's decisions after one more observation. */
@@ -225,10 +225,10 @@ function accept(world: World, name: Name, given: Given): World | null {
   const left = world.sent[name].filter(
     (o) => compareOrders({ incarnation: 1, ...o }, { incarnation: 1, ...given }) >= 0,
   );
-  const told = { ...taken, sent: { ...taken.sent, [name]: left } };
+  const trimmed = { ...taken, sent: { ...taken.sent, [name]: left } };
   // A fault may strike between the storing of an order to lead and the promotion, so these are two steps. Other orders
   // begin at once.
-  return given.target.kind === 'lead' ? told : (act(told, name) ?? told);
+  return given.target.kind === 'lead' ? trimmed : (act(trimmed, name) ?? trimmed);
 }
 
 function write(world: World, name: Name): World {
@@ -244,12 +244,12 @@ function acknowledge(world: World, name: Name): World {
   const node = world.nodes[name];
   const { inForce } = node;
   if (inForce === null || !leads(world, name) || !world.sessions.includes(name)) return world;
-  const told = [...node.log].filter((w, i) => !world.acknowledged.includes(w) && confirmedBy(node, inForce, i + 1));
-  if (told.length === 0) return world;
-  return { ...world, acknowledged: [...world.acknowledged, ...told].sort().join('') };
+  const added = [...node.log].filter((w, i) => !world.acknowledged.includes(w) && confirmedBy(node, inForce, i + 1));
+  if (added.length === 0) return world;
+  return { ...world, acknowledged: [...world.acknowledged, ...added].sort().join('') };
 }
 
-/** Whether an ordinary commit by the monitor succeeds. It waits for the members like any other commit. */
+/** True when the monitor's own commit succeeds. It waits for the members like any other commit. */
 function canCommit(world: World, name: Name): boolean {
   const node = world.nodes[name];
   if (!leads(world, name) || node.inForce === null) return false;
@@ -280,8 +280,8 @@ function carryOut({ world, monitor }: State, actions: readonly Action[]): State 
       else wanted = { slot: route.kind === 'open' ? nameOf(route.address) : null, keep: nameOf(route.address) };
     }
   }
-  const told = sent === world.sent && wanted.slot === world.wanted.slot && wanted.keep === world.wanted.keep;
-  return { world: told ? world : { ...world, sent, wanted }, monitor: { ...monitor, check } };
+  const isSame = sent === world.sent && wanted.slot === world.wanted.slot && wanted.keep === world.wanted.keep;
+  return { world: isSame ? world : { ...world, sent, wanted }, monitor: { ...monitor, check } };
 }
 
 function send(world: World, sent: World['sent'], name: Name, order: Given): World['sent'] {

@@ -3,7 +3,7 @@
  * a shutdown, a rewind or a copy is one step; time is a choice. The deciding code is the shipped one: `decide`, and the
  * comparison by which a keeper accepts orders. The effects in PostgreSQL, HAProxy and the network are abstract, but as
  * unfavourable as the real ones:
- * - an order that was ever given may arrive at any time, late, twice or never, and a status may have any age;
+ * - every order that was given may arrive at any time, late, twice or never, and a status may have any age;
  * - a leader that the monitor does not hear keeps running, and its standbys keep confirming its writes (S1);
  * - a new setting is shown before commits use it (S4);
  * - a promotion takes the next timeline number, which another promotion may have taken as well, and PostgreSQL compares
@@ -71,7 +71,7 @@ export interface World {
   starts: number;
   /** Number of statements of people: promotions by hand, lost heartbeats, pauses of replay. */
   hands: number;
-  /** The heartbeat's row is gone, on every node. */
+  /** A person deleted the heartbeat's row, on every node. */
   lost: boolean;
 }
 

@@ -105,7 +105,7 @@ describe('a lost or old store (S10)', () => {
     it('leaves the decision to a person, because that member may have known of a later leader', () => {
       const decision = decided([remembers('p'), remembers('a'), empty], null);
       expect(decision.code).toBe('ADOPT_FORGOTTEN');
-      expect(decision.reason).toContain('b lost its memory');
+      expect(decision.reason).toContain('b lost its copy of the state');
       expect(decided([remembers('p'), remembers('a')], null).code).toBe('ADOPT_FORGOTTEN');
     });
 

@@ -155,7 +155,7 @@ describe('the opening checks', () => {
     keep();
     expect(await passed).toBe('a 1');
     expect(servers.a.connections).toBe(2);
-    expect(logged).toEqual(['a: a is being dialled']);
+    expect(logged).toEqual(['a: the monitor is connecting to a']);
   });
 
   it('log once why they wait, whatever the result of each connection attempt is (S14)', {

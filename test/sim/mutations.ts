@@ -306,7 +306,7 @@ export const MUTATIONS: Readonly<Record<string, Mutation>> = {
       takeOut(compareOrders, () => (a, b) => a.term - b.term || a.seq - b.seq);
       replace(Ticker.prototype, 'notice', () => () => undefined);
       replace(Loop.prototype, 'outranked', () => () => undefined);
-      replace(Workers.prototype, 'stayAwake', () => () => undefined);
+      replace(Workers.prototype, 'throwAfterStall', () => () => undefined);
       // It sends the command that it was about to send when it stood still.
       const say = (socket: string, line: string) => ask(join('/run/haproxy', socket), line);
       replace(Workers.prototype, 'ask', () => say);

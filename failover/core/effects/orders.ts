@@ -35,8 +35,8 @@ export function deriveOrders(s: Situation): ClusterState {
 }
 
 /**
- * Records in the ledger which nodes were told to follow a leader that is not open. They may have its history, whatever
- * they are ordered later, so this must stay known until the promotion is decided (S3).
+ * Records in the ledger which nodes were ordered to follow a leader that is not open. They may have its history, even
+ * if they get other orders later. So the ledger keeps them until the promotion has ended (S3).
  */
 function withFollowers(s: Situation, orders: Record<string, GivenOrder>): LedgerEntry[] {
   const entry = s.lastEntry;
@@ -136,8 +136,8 @@ function followTarget(s: Situation, node: string, status: Status): Target {
   const frozen = status.accepted?.kind === 'freeze' && status.done;
   const counted = s.ordered?.members.includes(node) === true;
   if (counted && early && frozen && !hasStrangeHistory(s, node, status)) return following(s, node, 'stream', status);
-  // If the opening waits for this node (`block`, and no node had promised), it has to follow now, or the leader never
-  // opens.
+  // If the opening waits for this node (`block`, and no node had promised), the node has to follow now. Otherwise the
+  // leader would never be opened.
   if (counted && !frozen && status.postgres.state !== 'starting') {
     return following(s, node, rejoinMethod(s, node, status), status);
   }
@@ -145,7 +145,7 @@ function followTarget(s: Situation, node: string, status: Status): Target {
   return stops ? { kind: 'stop' } : { kind: 'wait', reason: `${leader} is being promoted` };
 }
 
-/** The next order of a node that has one to follow its leader. */
+/** The next order of a node whose present order is to follow this leader. */
 function nextFollow(s: Situation, node: string, status: Status, current: Follow): Follow {
   const method = nextMethod(s, node, status, current);
   const work = standbyWorkOf(s.state);
@@ -157,15 +157,15 @@ function nextFollow(s: Situation, node: string, status: Status, current: Follow)
 }
 
 /**
- * A copy of a member names the data that it replaces. Otherwise a keeper that has already copied in this term would
- * take the order for one that it has carried out. The name stays while the copy is ordered, even once the new data is
- * in place.
+ * An order to copy a member names the data that the copy replaces. Otherwise a keeper that has already made a copy in
+ * this term would take the order for one that it has carried out. The order keeps this name until the node streams,
+ * even when the new data is in place.
  */
 function following(s: Situation, node: string, method: RejoinMethod, { dataId }: Status): Follow {
   const { leader } = s;
   if (method !== 'copy') return { kind: 'follow', leader, method };
   const current = s.target(node);
-  // Data that is not the recorded one may be a copy of this term that only has to stream.
+  // A data directory that is not recorded may be the finished copy of this term, which only has to start streaming.
   const own = s.state.members[node] === dataId ? dataId : null;
   const old = s.state.rebuild[node] || (isCopy(current) ? current.replaces : own);
   return { kind: 'follow', leader, method, replaces: old || undefined };

@@ -1,4 +1,4 @@
-/** Derives from state and observation what HAProxy's slots have to be (docs/safety.md S2, S9, S13, S15, S19). */
+/** Derives from state and observation where HAProxy's slots have to lead (docs/safety.md S2, S9, S13, S15, S19). */
 
 import { lsnDistance } from '../../contract/lsn';
 import { isCertified, isCutOff, isUnreached, mayCertify } from '../facts/haproxy';
@@ -32,7 +32,8 @@ function writeRoute(s: Situation): WriteRoute | null {
       return { kind: 'closed', keep: node };
     case 'handover':
     case 'restart':
-      // PostgreSQL ends its sessions itself when it shuts down. The promotion that follows ends those that remain.
+      // PostgreSQL ends its sessions itself when it shuts down. HAProxy ends the others during the promotion that
+      // follows.
       return address === null ? { kind: 'closed', keep: null } : { kind: 'held', node, address };
     case 'serving':
     case 'preparing':
@@ -46,24 +47,24 @@ function servingRoute(s: Situation, node: string, address: string): WriteRoute |
   const health = leaderHealth(s);
   // New connections are held before a planned stop, because the leader would soon end them.
   if (planOf(s.state)?.stage === 'hold' && health.kind === 'well') return { kind: 'held', node, address };
-  // A leader that has just come back and has told no status yet may be in any state, so the slot stays as it is.
+  // The state of a leader that has just come back is unknown until its first status, so the slot stays as it is.
   if (health.kind === 'blind') return null;
   const leaves = health.kind === 'stopping' && !health.serves;
   if (leaves || health.kind === 'late' || isLost(health)) {
-    // In observe mode the monitor changes nothing, so it leaves the route to a leader that may be gone as it is.
+    // In observe mode the monitor changes nothing, so the route stays, although its leader may be gone.
     const changesNothing = s.policy.failoverMode === 'observe' && s.state.pause === undefined;
     return changesNothing ? null : { kind: 'held', node, address };
   }
   const slotIsRight = slot === address;
   if (isCertified(s) && (slotIsRight || isCutOff(s))) return { kind: 'open', node, address };
-  // A restarted monitor leaves a correct route as it is and only repeats the checks. While HAProxy is silent its route
-  // is unknown, and what was last wanted stays wanted.
+  // A restarted monitor leaves a correct route as it is and only repeats the checks. While HAProxy does not answer, its
+  // route is unknown, so the route that was wanted last stays wanted.
   return slotIsRight || !reachable ? null : { kind: 'closed', keep: node };
 }
 
 /**
  * Nodes that serve reads: standbys that stream from the recorded leader on its timeline and lag at most `maxLagBytes`.
- * If there is none: the leader itself, with `readFallback`.
+ * If there is no such standby, the leader itself serves reads (`readFallback`).
  */
 function readNodes(s: Situation): string[] {
   if (!serves(s.state)) return [];

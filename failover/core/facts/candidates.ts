@@ -1,12 +1,12 @@
 /**
  * Decides which node may be promoted. The rule in synchronous mode (S1, S3, S6): a node c may lead only if for every
- * stored sync configuration cfg
+ * stored sync configuration cfg with N members
  * - c is cfg.leader with its recorded data directory, or
- * - cfg.k ≥ 1, at least N−k+1 of cfg's members have promised not to follow the old leader any more, and c is the most
+ * - k ≥ 1, at least N−k+1 of the members have promised not to follow the old leader any more, and c is the most
  *   advanced of them on the recorded timeline.
  *
- * "Alone" (k = 0) is satisfied by its leader only. Where N−k+1 = 1, every counted member has every acknowledged write,
- * and the order to promote is the promise itself, so no freeze round is needed.
+ * Only its own leader satisfies "alone" (k = 0). Where N−k+1 = 1, every member has every acknowledged write. The order
+ * to promote then serves as the promise, so no freeze round is needed.
  *
  * In asynchronous mode the leader alone acknowledges writes, so the most advanced standby may lead if it is within
  * `maxLagBytes` of the leader's last known position; if every standby is further behind, a person has to decide.
@@ -22,7 +22,9 @@ import { list } from './view';
 
 /** A standby with this many crashes within a minute is no candidate (S8). */
 const CRASHES_MAX = 3;
-/** Among equally advanced nodes, a difference of less write-ahead log to apply than this does not matter, bytes. */
+/**
+ * Unit in which the write-ahead log that nodes still have to apply is compared, bytes. Smaller differences are ignored.
+ */
 const BACKLOG_BYTES = 16 * 1024 * 1024;
 
 /**
@@ -58,8 +60,8 @@ export function isAsynchronous(s: Situation): boolean {
 }
 
 /**
- * Chooses in the stack's sync mode. With `promised` false the term was not raised yet. Among equally advanced nodes
- * `prefer` is chosen.
+ * Chooses in the stack's sync mode. `promised`: the term was raised, so members may have promised it. Among equally
+ * advanced nodes `prefer` is chosen.
  */
 export function pick(s: Situation, promised: boolean, prefer?: string): Choice {
   return isAsynchronous(s) ? chooseNear(s, promised, prefer) : choose(s, promised, prefer);
@@ -97,8 +99,8 @@ export function hasVote(s: Situation, status: Status | null): status is Status {
 }
 
 /**
- * Chooses in synchronous mode, among the members of all stored configurations. With `promised` false the term was not
- * raised yet, so only the short path (N−k+1 = 1) can name a candidate.
+ * Chooses in synchronous mode, among the members of all stored configurations. Before the term is raised (`promised`
+ * false), no member can have promised, so there is a candidate only where N−k+1 = 1.
  */
 export const choose = seam((s: Situation, promised: boolean, prefer?: string): Choice => {
   const old = s.state.leader;
@@ -118,7 +120,7 @@ export const choose = seam((s: Situation, promised: boolean, prefer?: string): C
   return best === null ? { kind: 'freeze', nodes: eligible } : { kind: 'candidate', node: best };
 });
 
-/** The most advanced voter. It is so in every configuration, whichever of them the other voters are members of. */
+/** The most advanced of all voters. So it is also the most advanced voter of each single configuration. */
 function mostAdvancedVoter(s: Situation, voters: readonly string[], prefer: string | undefined): string | null {
   const furthest = voters.filter((c) => voters.every((m) => compareLsn(lsnOf(s, m), lsnOf(s, c)) <= 0));
   return mostAdvanced(s, preferReached(s, furthest), prefer);
@@ -130,7 +132,7 @@ function chooseNear(s: Situation, promised: boolean, prefer?: string): Choice {
   const eligible = names.filter((n) => absence(s, n) === null);
   const near = eligible.filter((n) => isNear(s, n));
   if (near.length === 0) return { kind: 'none', missing: missingNear(s, eligible) };
-  // Positions are compared only when no node follows the old leader any more, because they could still grow.
+  // The position of a node that still follows the old leader can grow, so positions are compared only after that.
   const node = promised && eligible.every((n) => hasVote(s, s.status(n))) ? mostAdvanced(s, near, prefer) : null;
   return node === null ? { kind: 'freeze', nodes: eligible } : { kind: 'candidate', node };
 }
@@ -179,7 +181,7 @@ export function mostAdvanced(s: Situation, nodes: readonly string[], prefer: str
   return sorted[0] ?? null;
 }
 
-/** Tells people which nodes to start, or what keeps the running ones from taking over. */
+/** A sentence for people: which nodes to start, or why the running ones cannot take over. */
 function missingOf(s: Situation, config: SyncConfig, eligible: readonly string[]): string {
   // The sentence is also used as a forecast, so a leader that still runs is treated as gone here.
   const runs = s.status(config.leader)?.postgres.state === 'primary';

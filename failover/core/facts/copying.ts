@@ -39,8 +39,8 @@ export const oneCopyAtATime = seam((s: Situation, targets: Targets): Targets => 
 });
 
 /**
- * The node's present order to follow; null when there is none. Keeping it keeps what the keeper reports about this
- * data.
+ * The node's present order to follow; null when there is none. If the node keeps this order, its keeper goes on
+ * reporting the failure of its data. A new order would reset the report.
  */
 function followed(s: Situation, node: string): Target | null {
   const target = s.target(node);
@@ -70,6 +70,6 @@ export const leaveFirst = seam((s: Situation, target: Target, node: string, stat
 /** True when PostgreSQL crashes again and again, perhaps because of this data. A standby that streams has recovered. */
 export const isTakenForBroken = seam((status: Status): boolean => {
   if (status.postgres.streamingFrom !== null) return false;
-  // Keepers of 0.1.0 count only the crashes of the last minute, and rest 15 s after the third one.
+  // Keepers of 0.1.0 report only the crashes of the last minute, and rest 15 s after the third, so each counts twice.
   return (status.postgres.crashesInRow ?? status.postgres.crashes * 2) >= CRASHES_MAX;
 });

@@ -1,7 +1,7 @@
 /**
- * What HAProxy tells: what has to be proven before it opens the write slot to a leader (S2, S9, S15), and which nodes it
- * reaches by its own health checks. It may be cut off from a node that every other part reaches. The checks are separate
- * from the clients' connections, so no client can make a node look unreached.
+ * Questions about HAProxy: whether its write slot may be opened to a leader (S2, S9, S15), and which nodes its own
+ * health checks reach. HAProxy may be cut off from a node that the monitor and the other nodes reach. The health checks
+ * use connections of their own, so no client can make a node look unreached.
  */
 
 import type { Situation } from './situation';
@@ -27,7 +27,7 @@ export function isCutOff(s: Situation): boolean {
  * configuration is in force (S9).
  */
 export function mayCertify(s: Situation): boolean {
-  // Earlier checks would only take processor time from the node's promotion.
+  // Before the node leads, the checks would fail and only take processor time from its promotion.
   if (s.status(s.leader)?.lead?.term !== s.state.term) return false;
   return s.ordered?.k === 0 || isProven(s);
 }

@@ -18,8 +18,8 @@ const HOLD_PART = 0.25;
 /** Part of `hangTimeoutMs`: a heartbeat that rose on a replica within this time proves that the leader lives (S21). */
 const BEAT_PART = 0.75;
 /**
- * A gap between heartbeats that is shorter than this proves nothing, ms: the keeper of a standby at rest looks for them
- * only a little more often (see decision 9).
+ * A gap between heartbeats that is shorter than this proves nothing, ms: the keeper of a standby at rest looks at its
+ * PostgreSQL only every 400 ms (docs/decisions/0009-calm-rhythm.md).
  */
 const BEAT_LEAST_MS = 600;
 /** While the keeper is not connected, a quick connect is repeated when the last one is older than this, ms. */
@@ -56,13 +56,14 @@ function dead(code: RuleCode, reason: string): Health {
   return { kind: 'dead', code, reason };
 }
 
-/** The leader's health, judged as if it should serve, whatever the activity is. */
+/** The leader's health. It is judged as if the leader should serve, also during a change of leader. */
 export const leaderHealth = question((s): Health => {
   const { leader } = s;
   const view = s.view(leader);
   if (s.address(leader) === null) return dead('LEADER_REMOVED', `${leader} is not declared any more`);
   const health = view.connected ? connectedHealth(s, view) : brokenHealth(s, view);
-  // The monitor's own view would not be enough. But HAProxy does not reach the leader either, so no client does.
+  // The monitor's view alone would be no reason to fail over. But HAProxy does not reach the leader either, so no
+  // client does.
   if (health.kind === 'apart' && isBeyondHaproxy(s, leader)) {
     return dead('LEADER_CUT_OFF', `neither the monitor nor HAProxy reaches ${leader}`);
   }
@@ -80,8 +81,7 @@ export function servingHealth(s: Situation): Health | null {
 }
 
 /**
- * True when the heartbeat rose on a replica lately: then the leader commits, even if the monitor does not hear it
- * (S21).
+ * True when the heartbeat rose on a replica lately: then the leader still commits, even if it does not answer (S21).
  */
 function isBeating(s: Situation): boolean {
   const limitMs = Math.max(s.policy.hangTimeoutMs * BEAT_PART, BEAT_LEAST_MS);
@@ -89,15 +89,15 @@ function isBeating(s: Situation): boolean {
   return s.nowMs - lastMs < limitMs;
 }
 
-/** The other connected nodes. Their keepers report signs of the life of `node`. */
+/** The other connected nodes, whose keepers report whether the heartbeat of `node` still rises. */
 function witnesses(s: Situation, node: string): NodeView[] {
   return Object.values(s.observation.nodes).filter((v) => v.name !== node && v.connected);
 }
 
 /**
- * True when a node that has not connected since `sinceMs` counts as away. At a cold start that takes `startGrace`
- * (S25). If another node's keeper was running long before `sinceMs`, this is no cold start; then `hangTimeout` without
- * the missing node is enough, counted from when another node is connected.
+ * True when a node that has not connected since `sinceMs` counts as absent. At a cold start, when all containers have
+ * just been started, the node has `startGrace` to connect (S25). If another node's keeper was running long before
+ * `sinceMs`, this is no cold start. Then the node has `hangTimeout`, counted from the first connection of another node.
  */
 export function isAbsent(s: Situation, node: string): boolean {
   const { sinceMs } = s.observation;
@@ -108,8 +108,8 @@ export function isAbsent(s: Situation, node: string): boolean {
 }
 
 /**
- * Since when another node is connected. Before that no node could report the leader's heartbeat, so its lack means
- * nothing.
+ * Since when another node is connected. Before that no node could report the leader's heartbeat, so a missing heartbeat
+ * means nothing.
  */
 function witnessedSinceMs(s: Situation, leader: string): number {
   return Math.min(...witnesses(s, leader).map((v) => v.changedAtMs));

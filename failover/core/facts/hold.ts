@@ -1,7 +1,7 @@
 /**
- * A hold keeps the leader from being changed automatically: during a pause, and with `failoverMode` observe. All that
- * keeps the present leader serving goes on: it leads again when it comes back, and standbys rejoin and are counted or
- * not.
+ * During a hold the monitor does not change the leader automatically: in a pause, and with `failoverMode` observe.
+ * Everything else goes on: a leader that comes back leads again, and standbys rejoin, enter and leave the sync
+ * configuration.
  */
 
 import { seam } from '../../contract/seam';
@@ -30,7 +30,7 @@ export const holdOf = seam((s: Situation): Hold | null => {
   return { code: 'OBSERVED', words: 'failoverMode is observe', remedy: 'set failoverMode to automatic' };
 });
 
-/** The end of a pause in words: `until 2026-11-28T10:00:00Z`, or `until a person resumes it`. */
+/** Says when a pause ends: `until 2026-11-28T10:00:00Z`, or `until a person resumes it`. */
 export function untilOf({ untilWallMs }: Pause): string {
   if (untilWallMs === null) return 'until a person resumes it';
   return `until ${new Date(untilWallMs).toISOString().replace(/\.\d+Z$/, 'Z')}`;

@@ -5,23 +5,24 @@ import type { RejoinMethod } from '../../contract/messages';
 import { seam } from '../../contract/seam';
 import type { ClusterState, LedgerEntry, Status } from '../state/cluster';
 import type { Situation } from './situation';
-import { isOfToday } from './view';
+import { isComparable } from './view';
 
 /**
- * How many entries the ledger keeps, beside those that a rule still reads. An older entry matters only for a node that
- * was away for that many leaderships. PostgreSQL itself refuses such data if it no longer fits, and the node is copied.
+ * Maximum number of ledger entries. The oldest ones are removed, unless a rule still reads them. An older entry would
+ * matter only for a node that was away for that many leaderships. If the data of such a node no longer fits, PostgreSQL
+ * refuses to stream to it, and the node is copied.
  */
 export const LEDGER_MAX = 64;
 
 /** Ledger entry of the newest leadership of this data directory. */
 function ownEntry(state: ClusterState, node: string, dataId: string | null): LedgerEntry | undefined {
-  return state.ledger.findLast((e) => e.node === node && e.dataId === dataId && isOfToday(state, e));
+  return state.ledger.findLast((e) => e.node === node && e.dataId === dataId && isComparable(state, e));
 }
 
 /**
- * True when the data may be on a timeline whose number another history has too, so that it must be rebuilt (S3): its
+ * True when another history may have the same timeline number as this data, so that the data must be rebuilt (S3): its
  * newest leadership was recorded but never opened, or it was promoted in a term that the ledger does not have, because
- * the store was lost or because there was no order.
+ * the store was lost or because the promotion had no order.
  */
 export const hasStrangeHistory = seam((s: Situation, node: string, status: Status): boolean => {
   const { dataId, promotedTerm } = status;
@@ -76,7 +77,7 @@ function trimmed(ledger: readonly LedgerEntry[], members: ClusterState['members'
  * The first opened leadership with a higher timeline. Its fork is where the cluster's history left the given timeline.
  */
 function nextFork(state: ClusterState, timeline: number): LedgerEntry | undefined {
-  return state.ledger.find((e) => e.opened && isOfToday(state, e) && e.timeline !== null && e.timeline > timeline);
+  return state.ledger.find((e) => e.opened && isComparable(state, e) && e.timeline !== null && e.timeline > timeline);
 }
 
 /**
@@ -89,7 +90,8 @@ export const rejoinMethod = seam((s: Situation, node: string, status: Status): R
   if (status.rewinding || hasStrangeHistory(s, node, status)) return 'copy';
   const own = ownEntry(s.state, node, dataId);
   if (status.promotingTerm !== null && own?.term !== status.promotingTerm) return 'copy';
-  // A primary that the ledger does not know was promoted by hand, so its history is its own.
+  // The ledger has no leadership of this primary, so it was promoted by hand, and its history differs from the
+  // leader's.
   if (postgres.state === 'primary' && own === undefined) return 'copy';
   const current = s.lastEntry;
   if (current === null || current.timeline === null || postgres.timeline === null) {

@@ -1,6 +1,6 @@
 /**
- * The way out when writes wait: what would be lost if a person promoted a node that the rules refuse, and the command
- * that accepts this loss.
+ * What a person can do when writes wait: what would be lost if the person promoted a node that the rules refuse, and
+ * the command that accepts this loss.
  */
 
 import { lsnDistance } from '../../contract/lsn';
@@ -30,7 +30,7 @@ export function overrideRefusal(s: Situation, { to, acceptDataLoss }: Promotion)
   if (status.rewinding) return `the data of ${to} is half rewound and can only be replaced`;
   if (status.stopping) return `${to} is being stopped`;
   if (UNREADY.has(status.postgres.state)) return `PostgreSQL on ${to} is ${status.postgres.state}`;
-  const trouble = leaderIsThere(s);
+  const trouble = whyNothingToOverride(s);
   if (trouble !== null) return trouble;
   if (acceptDataLoss || mayTakeOverAsked(s, to)) return null;
   return `${lossOf(s, to)}; to accept that, ask again with acceptDataLoss (--accept-data-loss)`;
@@ -39,12 +39,12 @@ export function overrideRefusal(s: Situation, { to, acceptDataLoss }: Promotion)
 /**
  * Why there is nothing to override: a leader serves, or a change without loss is under way. Null when neither is so.
  */
-function leaderIsThere(s: Situation): string | null {
+function whyNothingToOverride(s: Situation): string | null {
   if (s.state.adopting) return null;
-  // With an empty state there may still be data that no state names; a person may declare it to be the cluster's.
+  // With an empty state a node may still have data. A person may declare that it is the cluster's.
   if (s.state.leader === null) return s.state.activity.kind === 'empty' ? null : 'the first database is being made';
   if (!serves(s.state)) {
-    const waits = s.state.activity.kind === 'elect' || (s.state.activity.kind === 'promote' && !isTaking(s));
+    const waits = s.state.activity.kind === 'elect' || (s.state.activity.kind === 'promote' && !isCandidateWell(s));
     return waits ? null : `${s.state.leader} is in the middle of a change`;
   }
   if (isLost(leaderHealth(s))) return null;
@@ -52,7 +52,7 @@ function leaderIsThere(s: Situation): string | null {
 }
 
 /** True when the recorded candidate is connected, has its data and has reported no failure. */
-function isTaking(s: Situation): boolean {
+function isCandidateWell(s: Situation): boolean {
   const { connected, status } = s.view(s.leader);
   return connected && (status === null || (status.failure === null && s.isMember(s.leader, status.dataId)));
 }

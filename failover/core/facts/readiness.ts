@@ -16,17 +16,17 @@ export const DRAIN_MS = 5_000;
 /** How long a switchback waits for running transactions, which it does not cut, before it is called off, ms. */
 export const GENTLE_LIMIT_MS = 2_000;
 /**
- * Like {@link DRAIN_MS}, for a leader whose container was told to stop, ms: enough for logins in progress and short
- * statements.
+ * Like {@link DRAIN_MS}, for a leader whose container was told to stop, ms. It is enough for logins in progress and
+ * short statements.
  */
 export const LEAVE_MS = 500;
 /** How long the leader may take to stop, with the transactions of its clients, ms. */
 export const STOP_LIMIT_MS = DRAIN_MS + 10_000;
-/** A standby that is further behind than this is not caught up, bytes. */
+/** A standby that is at most this far behind the leader has caught up, bytes. */
 const CAUGHT_UP_BYTES = 1024 * 1024;
 /**
- * A standby this close needs only milliseconds for the rest, and the leader's clean shutdown waits for it anyway,
- * bytes.
+ * A standby that is at most this far behind is level with the leader, bytes. It needs only milliseconds for the rest,
+ * and the leader's clean shutdown waits for it anyway.
  */
 const LEVEL_BYTES = 128 * 1024;
 
@@ -45,7 +45,8 @@ export function isLevel(s: Situation, node: string): boolean {
 }
 
 /**
- * True when acknowledged writes are on this node. In asynchronous mode no node has to be counted, so it is always true.
+ * True when every sync configuration that may be in force counts this node. In asynchronous mode no node has to be
+ * counted, so it is always true.
  */
 export function isCounted(s: Situation, node: string): boolean {
   return isAsynchronous(s) || s.state.joint.every((c) => c.members.includes(node));
@@ -83,9 +84,9 @@ export function switchoverTarget(s: Situation, to: string | null): { node: strin
   const names = to === null ? s.names.filter((n) => n !== s.state.leader) : [to];
   const troubles: string[] = [];
   for (const node of names) {
-    const words = candidateTrouble(s, node) ?? lagTrouble(s, node);
-    if (words === null) return { node };
-    troubles.push(words);
+    const why = candidateTrouble(s, node) ?? lagTrouble(s, node);
+    if (why === null) return { node };
+    troubles.push(why);
   }
   return { refusal: troubles.length === 0 ? 'there is no other node' : troubles.join('; ') };
 }

@@ -40,7 +40,7 @@ export function endOfRequest(s: Situation, reason: string): End | null {
   return { done: true, message: `${leader} leads now${returnOf(s)}` };
 }
 
-/** A rebuild has ended when the copy is ordered, because the copy's duration depends on its size. */
+/** The request for a rebuild ends when the copy is ordered, because the copy itself may take hours. */
 function endOfRebuild(state: ClusterState, { node = '' }: StoredRequest, reason: string): End | null {
   if (standbyWorkOf(state)?.kind === 'rebuild') return null;
   const replaced = state.rebuild[node];

@@ -15,7 +15,9 @@ function sameConfig(a: SyncConfig, b: SyncConfig): boolean {
   );
 }
 
-/** Makes `ANY k (members)` for a leader of the state's term, members in the order of declaration; alone without any. */
+/**
+ * `ANY k (members)` for a leader of the state's term, members in the config's order. Without members: alone (k = 0).
+ */
 export function configOf(s: Situation, leader: string, among: readonly string[], syncCount: number): SyncConfig {
   const order = s.names;
   const members = [...among].sort((a, b) => order.indexOf(a) - order.indexOf(b));
@@ -48,8 +50,8 @@ export function mustBeCopied({ failure }: Status): boolean {
 
 /**
  * True when the standby has acknowledged nothing new for `hangTimeoutMs` although its leader has flushed more, for
- * example because it is cut off from the leader alone. Both ends call such a connection streaming until
- * `wal_receiver_timeout` (PostgreSQL manual 19.6), and writers wait.
+ * example because it is cut off from the leader alone. PostgreSQL shows such a connection as streaming until
+ * `wal_sender_timeout` or `wal_receiver_timeout` has passed (manual 19.6), and writers wait meanwhile.
  */
 function isStuck(s: Situation, node: string, hangTimeoutMs = s.policy.hangTimeoutMs): boolean {
   const acknowledged = s.observation.watch.acknowledged[node];
@@ -104,8 +106,8 @@ export function loneConfig(s: Situation, leader: string): SyncConfig {
 }
 
 /**
- * With `block` and no replica, any declared node that comes back releases the waiting writes. Alone when no other is
- * declared.
+ * With `block` and no replica, any declared node that comes back releases the waiting writes. If the config has no
+ * other node, the leader is alone.
  */
 function blockConfig(s: Situation, leader: string): SyncConfig {
   const others = s.names.filter((n) => n !== leader && s.isDeclared(n));
@@ -124,8 +126,8 @@ export const isProven = seam((s: Situation): boolean => {
 });
 
 /**
- * Adds a configuration to the joint set. If its leadership was never opened, it replaces the leadership's former one,
- * because no write was acknowledged under that. Configurations of the same leader's earlier terms stay.
+ * Adds a configuration to the joint set. If its leadership was never opened, it replaces the former configuration of
+ * this leadership, because no write was acknowledged under that one. Those of the same leader's earlier terms stay.
  */
 export const withConfig = seam(
   (joint: readonly SyncConfig[], next: SyncConfig, leaderOpened: boolean): SyncConfig[] => {

@@ -38,14 +38,14 @@ export function lastEntry(state: ClusterState): LedgerEntry | null {
   return state.ledger.at(-1) ?? null;
 }
 
-/** True when the entry's timelines and positions can be compared with the present data. */
-export function isOfToday({ generation }: ClusterState, entry: LedgerEntry): boolean {
+/** True when the entry's timelines and positions can be compared with the present data (see `generation`). */
+export function isComparable({ generation }: ClusterState, entry: LedgerEntry): boolean {
   return (entry.generation ?? 1) === generation;
 }
 
 /** Ledger entry of the newest leadership that was opened. Every node has to be on its history. */
 export function lastOpened(state: ClusterState): LedgerEntry | null {
-  return state.ledger.findLast((e) => e.opened && isOfToday(state, e)) ?? null;
+  return state.ledger.findLast((e) => e.opened && isComparable(state, e)) ?? null;
 }
 
 /** True when the node's data directory is the one that the cluster knows and need not be rebuilt. */
@@ -82,7 +82,7 @@ export function list(names: readonly string[]): string {
 
 /**
  * True when PostgreSQL on the node runs, so that connecting to it makes sense. Null when the keeper is connected but
- * has not told its status yet, or not since a stall (S11).
+ * has sent no status yet, or none since a stall (S11).
  */
 export function runsPostgres(observation: Observation | undefined, node: string): boolean | null {
   const view = observation?.nodes[node];

@@ -13,7 +13,7 @@ import type { Situation } from './situation';
 
 /** The wait before a switchback doubles at most this many times, to 2^10 stable periods. */
 const DOUBLINGS_MAX = 10;
-/** A switchback fails unless the preferred node then keeps the lead for this many stable periods. */
+/** A switchback has succeeded when the preferred node has then led for this many stable periods (`switchbackAfter`). */
 const KEPT_PERIODS = 2;
 
 export function newWatch(nowMs: number): Watch {
@@ -50,7 +50,7 @@ export function nextWatch(s: Situation): Watch {
   };
 }
 
-/** The leader's present position. Null while the leader is being promoted: it has at most what its predecessor had. */
+/** The leader's present position. Null during its promotion: until then it has no more than its predecessor had. */
 function newestOf(s: Situation): Watch['newest'] {
   const lsn = s.status(s.leader)?.lead?.flushLsn ?? null;
   if (lsn === null || s.state.activity.kind === 'promote') return null;
@@ -58,8 +58,8 @@ function newestOf(s: Situation): Watch['newest'] {
 }
 
 /**
- * What each standby has flushed, as the leader sees it. While the leader does not answer no time is counted, because it
- * tells nothing of its standbys then.
+ * What each standby has flushed, as the leader sees it. Time in which the leader does not answer is not counted,
+ * because the leader then reports nothing about its standbys.
  */
 function acknowledgedOf(s: Situation): Watch['acknowledged'] {
   const { leader } = s;
@@ -116,15 +116,16 @@ export function keptTheLead(s: Situation): boolean {
 }
 
 /**
- * True when the preferred node has waited long enough: a stable period, doubled for each switchback that was begun and
- * not kept (S25). The number of those is stored, so that a restart of the monitor does not shorten the wait.
+ * True when the preferred node has waited long enough: `switchbackAfter`, doubled for each begun switchback after which
+ * the node did not keep the lead (S25). Their number is stored, so that a restart of the monitor does not shorten the
+ * wait.
  */
 export const mayReturn = seam((s: Situation): boolean => {
   const dueMs = returnDueMs(s);
   return dueMs !== null && dueMs >= 0;
 });
 
-/** For how long the switchback has been due, ms; negative: it is due later; null: it is not to come. */
+/** For how long the switchback has been due, ms. Negative: time until it is due. Null: no switchback will follow. */
 export function returnDueMs(s: Situation): number | null {
   const { watch } = s.observation;
   if (!s.policy.switchback || watch.preferredSinceMs === null) return null;
@@ -133,5 +134,5 @@ export function returnDueMs(s: Situation): number | null {
   return s.nowMs - sinceMs - waitMs;
 }
 
-/** Age of the oldest client transaction on the leader, ms; null: none is older than a second. */
+/** Age of the oldest client transaction on the leader, ms; null when no transaction is older than a second. */
 export const oldTransactionMs = (s: Situation): number | null => s.status(s.leader)?.lead?.oldTransactionMs ?? null;

@@ -38,7 +38,7 @@ function startThem(nodes: readonly string[]): string {
   return nodes.length > 1 ? 'start those that are off' : 'start it if it is off';
 }
 
-/** Declared nodes whose keeper has not yet told which data the node has. */
+/** Declared nodes whose keeper has not yet reported its status and its copy of the state. */
 function unheard(s: Situation): string[] {
   return s.names.filter((n) => s.isDeclared(n)).filter((n) => s.status(n) === null || s.view(n).recall === undefined);
 }
@@ -60,13 +60,14 @@ function isMovedByAnother(s: Situation): boolean {
 
 function withoutStandbys(s: Situation): ClusterState {
   if (s.state.leader === null) return s.state;
-  // The configuration says what the opened leadership may have acknowledged, so it carries the term of that leadership.
+  // The opened leadership may have acknowledged writes alone, so the configuration gets the term of that leadership.
   const lone = { ...loneConfig(s, s.state.leader), term: s.lastOpened?.term ?? s.state.term };
   return { ...s.state, joint: withConfig(s.state.joint, lone, true) };
 }
 
 /**
- * Trusts the state again and gives every order anew: a node may have accepted a later order to wait during the search.
+ * Trusts the state again and gives each order a new seq: during the search a node may have accepted an order to wait
+ * with a higher seq.
  */
 function trusted(s: Situation, seq: number): ClusterState {
   const orders = Object.fromEntries(Object.entries(s.state.orders).map(([node, order]) => [node, { ...order, seq }]));
@@ -74,8 +75,8 @@ function trusted(s: Situation, seq: number): ClusterState {
 }
 
 /**
- * Members of the state that have lost their memory, because they came back without their data or were removed from the
- * config. They may have known of a later leader, or of a leader that went on alone, and no other node can tell.
+ * Members of the state whose copy of the state is missing, because they came back without their volume or were removed
+ * from the config. Their copy may have named a later leader, or a leader that went on alone; no other node knows.
  */
 function forgotten(s: Situation): string[] {
   return Object.keys(s.state.members).filter((node) => {
@@ -86,8 +87,8 @@ function forgotten(s: Situation): string[] {
 }
 
 /**
- * True when the recorded leader runs as the primary of its term and HAProxy leads to it. Before a later leader was
- * opened, the slot would have been closed (S2), so there was none.
+ * True when the recorded leader runs as the primary of its term and HAProxy leads to it. A later leader could have been
+ * opened only after this write slot was closed (S2), so there was none.
  */
 function isStillRouted(s: Situation): boolean {
   const { reachable, slot } = s.observation.haproxy;
@@ -122,7 +123,7 @@ export function adoptForgotten(s: Situation): Plan | null {
   if (adopted === null || isStillRouted(s.with(adopted))) return null;
   const lost = forgotten(s.with(adopted));
   if (lost.length === 0) return null;
-  const what = `the monitor's store is new or old, and ${list(lost)} lost its memory or is not declared any more`;
+  const what = `the monitor's store is new or old, and ${list(lost)} lost its copy of the state or is not declared any more`;
   return { reason: `${what}: it may have had newer data; put its volume back${acceptLossRemedy(s)}` };
 }
 
@@ -130,8 +131,8 @@ export function adopted(s: Situation): Plan | null {
   if (!s.state.adopting) return null;
   const { adopted, copy } = newestKnown(s);
   if (adopted === null || (adopted.leader === null && nodesWithData(s).length > 0)) return null;
-  // A member that lost its memory may have known that the leader went on alone, so no node takes over until standbys
-  // are counted anew.
+  // The missing copy of a member may have said that the leader went on alone. So no node takes over until standbys are
+  // counted anew.
   const unsure = forgotten(s.with(adopted)).length > 0;
   const next = unsure ? withoutStandbys(s.with(adopted)) : adopted;
   const state = trusted(s.with(next), Math.max(copy?.seq ?? 0, s.state.seq) + 1);

@@ -11,8 +11,8 @@ import { type ClusterState, type DeclaredNode, serves } from '../state/cluster';
 import { change } from '../transitions';
 
 /**
- * The leader that was removed from the config, with its last known address. It is watched and made to hand over until
- * it is gone. Null when there is none, or when its address is not known.
+ * The leader that was removed from the config, with its last known address. The monitor treats it as a node until it
+ * has handed over. Null when there is none, or when its address is not known.
  */
 export function retiringLeader(state: ClusterState | null, declared: readonly DeclaredNode[]): DeclaredNode | null {
   const name = state?.leader ?? null;
@@ -32,9 +32,9 @@ function countsNowhere({ leader, joint }: ClusterState, node: string): boolean {
 }
 
 /**
- * True when PostgreSQL on this node became a primary without an order: its keeper says so, or it was only ever told to
- * follow and is a primary now (keepers of 0.1.0 do not report it). A former leader that still has to be stopped was
- * ordered to rewind, so it is not mistaken for one.
+ * True when PostgreSQL on this node became a primary without an order: its keeper reports it, or the node's order is to
+ * stream and it is a primary (keepers of 0.1.0 do not report it). A former leader that still has to be stopped has the
+ * order to rewind, so it does not count.
  */
 function isPromotedByHand(s: Situation, node: string): boolean {
   const status = s.status(node);
@@ -81,9 +81,8 @@ export function memberJoined(s: Situation): Plan | null {
     if (dataId === null || name === s.state.leader || target?.kind !== 'follow') continue;
     if (!s.isDone(name) || members[name] === dataId) continue;
     const counted = s.state.joint.some((c) => c.members.includes(name));
-    // If writes wait for this very member (`block`), its complete copy replaces the old data: the copy was made from
-    // the leader after everything that had been acknowledged, and nothing has been acknowledged without this member
-    // since.
+    // Writes wait for this member (`block`), so its old data counts until the leader sees the new copy as a standby.
+    // The copy has every acknowledged write: since it was made, no write was acknowledged without this member.
     if (counted && s.status(s.leader)?.lead?.standbys.every((s) => s.name !== name)) continue;
     const state = change(s.state, {
       members: { ...members, [name]: dataId },

@@ -9,11 +9,12 @@ import { begunRequest } from '../facts/requests';
 import type { Situation } from '../facts/situation';
 import { without } from '../facts/view';
 import type { Plan } from '../rule';
-import { builtOnIt, override } from '../transitions';
+import { followersOfUnopened, override } from '../transitions';
 import { newestKnown } from './adopt';
 
 /**
- * Nodes that do not answer may remember higher terms than all that do; the override's term must be higher than theirs.
+ * Nodes that are not connected may remember higher terms than the connected ones. While adopting, the override's term
+ * is this much above the highest known term, so that it is also above theirs.
  */
 const TERM_GAP = 1_000;
 
@@ -21,15 +22,15 @@ export function dataLossAccepted(s: Situation): Plan | null {
   const { request } = s.observation;
   if (request?.kind !== 'promote') return null;
   const { to } = request;
-  // Then nothing would be lost, so nothing has to be overridden: the row of a lost leader promotes the node.
+  // If only a hold keeps the node from leading, nothing would be lost, and the row `leader-lost` promotes it.
   if (mayTakeOverAsked(s, to) || overrideRefusal(s, request) !== null) return null;
   const known = s.state.adopting ? newestKnown(s).adopted : null;
   const newest = s.with({ ...(known ?? s.state), ...highestIds(s) });
   const state = { ...override(newest, to, rebuilds(newest, to)), ...begunRequest(s) };
-  return { state, reason: `${to} is promoted by a person's word; ${lossOf(s, to)}` };
+  return { state, reason: `${to} is promoted, and a person accepted the loss; ${lossOf(s, to)}` };
 }
 
-/** A term and seq that no keeper has seen yet; see {@link TERM_GAP}. */
+/** The highest term and seq that any connected node knows, with {@link TERM_GAP} while adopting. */
 function highestIds(s: Situation): { term: number; seq: number } {
   const seen = Object.values(s.observation.nodes).flatMap((v) => [v.recall, v.status?.accepted]);
   const ids = [s.state, ...seen.filter((id) => id != null)];
@@ -41,11 +42,11 @@ function highestIds(s: Situation): { term: number; seq: number } {
 
 /**
  * Data directories that have to be rebuilt after the override. If the named node is on the newest opened timeline, the
- * ledger tells how to rewind the others, except those that followed a candidate which was never opened. If it is on an
- * older timeline, its promotion takes a timeline number that another history has, and the two could not be told apart
- * (S3): then every other known directory is rebuilt.
+ * other nodes can be rewound by the ledger, except those that followed a candidate which was never opened. If it is on
+ * an older timeline, its promotion reuses a timeline number of another history, and PostgreSQL compares only numbers
+ * (S3). Then every other known directory is rebuilt.
  */
 function rebuilds(s: Situation, node: string): Record<string, string> {
   const { rebuild, members } = s.state;
-  return { ...rebuild, ...(isOnNewest(s, node) ? builtOnIt(s.state) : without(members, node)) };
+  return { ...rebuild, ...(isOnNewest(s, node) ? followersOfUnopened(s.state) : without(members, node)) };
 }

@@ -11,11 +11,12 @@ import { list } from '../facts/view';
 import { during } from '../rule';
 import { abandon, change, opened, promote, promoteNext, recordFirstLeader } from '../transitions';
 
-/** How long an election with missing promises waits at most before an old leader that is there leads again, ms. */
+/** How long an election waits for missing promises before an old leader that is back leads again, ms. */
 const PROMISE_PATIENCE_MS = 1_000;
 
 /**
- * Failures that a new term cures: the node was promoted before a restart, or PostgreSQL crashed under the order (S8).
+ * Failures after which the same node can still lead, in a new term: it restarted after its promotion, or PostgreSQL
+ * crashed under the order (S8).
  */
 const AGAIN: ReadonlySet<FailureCode> = new Set(['MUST_NOT_LEAD', 'POSTGRES_CRASHED']);
 /** Failures after which another node should be promoted instead. */
@@ -96,7 +97,8 @@ export const promoteSync = during('promote', (s) => {
 export const promoting = during('promote', (s) => ({ reason: promotingReason(s) }));
 
 /**
- * True when the node has promised but has no vote yet, because it still applies write-ahead log that is on its disk.
+ * True when the node has promised but its position is not known yet, because it still applies write-ahead log from its
+ * disk (S6).
  */
 function hasUnknownPosition(s: Situation, node: string): boolean {
   const status = s.status(node);

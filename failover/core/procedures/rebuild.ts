@@ -1,6 +1,7 @@
 /**
- * Rows that copy a standby anew because a person asked for it. First the standby leaves the sync configuration, proven;
- * then its data counts no more and the copy is ordered. The standby is counted again when it streams.
+ * Rows that copy a standby anew because a person asked for it. First the standby leaves the sync configuration, and
+ * this is proven. Then its data no longer counts, and the copy is ordered. The standby is counted again when it
+ * streams.
  */
 
 import { COPY_TRIES_MAX } from '../facts/copying';

@@ -100,7 +100,7 @@ export function leaderUnsure(s: Situation): Plan | null {
 export function haproxyCutOff(s: Situation): Plan | null {
   const { leader } = s;
   if (servingHealth(s)?.kind !== 'well' || !isBeyondHaproxy(s, leader) || holdOf(s) !== null) return null;
-  // After a failed attempt the leader gets some rest.
+  // The next attempt after one that was called off waits for `hangTimeout`.
   if (s.stepMs < s.policy.hangTimeoutMs) return null;
   const target = switchoverTarget(s, null);
   if (!('node' in target)) return null;
@@ -122,9 +122,9 @@ export function syncChange(s: Situation): Plan | null {
   const wanted = wantedConfig(s, true);
   if (wanted === null) return null;
   const off = s.policy.syncMode === 'asynchronous' ? 'without waiting for replicas' : 'alone, no replica is left';
-  const words = wanted.k === 0 ? off : `with ${list(wanted.members)} counted`;
+  const how = wanted.k === 0 ? off : `with ${list(wanted.members)} counted`;
   const state = change(s.state, { joint: withConfig(s.state.joint, wanted, true) });
-  return { state, reason: `${wanted.leader} goes on ${words}` };
+  return { state, reason: `${wanted.leader} goes on ${how}` };
 }
 
 export function leaderLeaving(s: Situation): Plan | null {
@@ -147,7 +147,7 @@ function restsAfterCrash(s: Situation): boolean {
   return s.nowMs - (s.observation.watch.leaderDownSinceMs ?? s.nowMs) < crashRestMs(crashes);
 }
 
-/** Tells people why no node can be promoted. */
+/** Says why no node can be promoted. */
 function missing(s: Situation): string {
   const choice = pick(s, false);
   return choice.kind === 'none' ? choice.missing : 'no candidate';

@@ -1,9 +1,9 @@
 /**
- * Rows that restart nodes for settings that need it, one at a time (S23). Standbys go first, so that each has at least
- * what the leader has; then another node gets the lead. A setting that a standby must not have less of than its leader
- * can be raised that way. To lower it the leader restarts in place first, and its standbys may follow. A standby leaves
- * the sync configuration before it goes down, so that no write waits for it. If anything goes wrong, the roll stops and
- * the other nodes stay as they are.
+ * Rows that restart nodes for settings that need it, one at a time (S23). Standbys restart first, then another node
+ * gets the lead. This order fits a raised `max_connections` and similar settings, whose value on a standby must be at
+ * least the leader's (PostgreSQL manual, "Hot Standby", "Administrator's Overview"). If such a setting is lowered, the
+ * leader restarts in place first, then the standbys. A standby leaves the sync configuration before it restarts, so
+ * that no write waits for it. If anything goes wrong, the roll stops and the other nodes stay as they are.
  */
 
 import type { SettingsStatus } from '../../contract/messages';
@@ -18,7 +18,7 @@ import { planOf, type StandbyRestart, standbyWorkOf } from '../state/cluster';
 import { change, giveUp, prepare, promoteNext, workOn } from '../transitions';
 import { preparedTrouble } from './switchover';
 
-/** Rest of the leader between an attempt that was called off and the next one, ms. */
+/** Time between an attempt that was called off and the next one, ms. */
 const REST_MS = 2_000;
 
 /** Rows of a restart that has begun while the leader still serves. */
@@ -139,7 +139,7 @@ function stepNow(s: Situation): Step | null {
   return { kind: own.restart === 'in-place' || others.length === 0 ? 'in-place' : 'switchover' };
 }
 
-/** The node's settings as its keeper reported them; null when they are not known, and then nothing may be concluded. */
+/** The node's settings as its keeper reported them; null when they are not known, which means neither yes nor no. */
 function settingsOf(s: Situation, node: string): SettingsStatus | null {
   return s.status(node)?.settings ?? null;
 }
@@ -149,7 +149,7 @@ function restartNeed(s: Situation, node: string): string {
   return `${node} needs a restart for ${list(settingsOf(s, node)?.pending ?? [])}`;
 }
 
-/** Tells people about settings that are not in force on every node; null when all are. */
+/** Says which settings are not in force on every node; null when all are. */
 export function settingsReason(s: Situation): string | null {
   const work = standbyWorkOf(s.state);
   if (planOf(s.state)?.kind === 'restart') return `${s.leader} is restarted for its settings`;

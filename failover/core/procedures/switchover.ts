@@ -1,8 +1,8 @@
 /**
- * Rows of the planned change of leader. While the leader serves, the switchover is begun, prepared and held. Then the
- * leader is told to stop, and the rest is the same as after any loss of a leader: record, promote, and open in the one
- * way there is. If something goes wrong before the leader has stopped, it goes on leading; later, the rows of an
- * election deal with it.
+ * Rows of the planned change of leader. While the leader serves, it writes a checkpoint, and then new connections are
+ * held. Then the leader is told to stop, and the next leader is recorded, promoted and opened as after any loss of a
+ * leader. If something goes wrong before the leader has stopped, it goes on leading. After that, the rows of an
+ * election decide.
  */
 
 import { pick } from '../facts/candidates';
@@ -25,10 +25,10 @@ import { change, elect, giveUp, prepare } from '../transitions';
 
 /** How long the leader's checkpoint before a planned stop may take, ms. */
 export const PREPARE_LIMIT_MS = 60_000;
-/** How long new connections are held at most while the candidate becomes level, ms. */
+/** How long new connections are held at most until the candidate is level with the leader, ms. */
 export const HOLD_LIMIT_MS = 2_000;
 
-/** Rows of a hand-over: the leader has been told to stop. */
+/** Rows of a handover: the leader has been told to stop. */
 export const handoverAborted = during('handover', (s, { candidate, planned, gentle }) => {
   if (planned !== true) return null;
   const { leader } = s;
@@ -82,7 +82,7 @@ function abortReason(s: Situation): string | null {
   return candidateTrouble(s, to) ?? preparedTrouble(s, stage, `${to} did not get level`);
 }
 
-/** Why the planned stop of the leader is called off now; null when it goes on. `late`: what took too long in the hold. */
+/** Why the planned stop of the leader is called off now; null when it goes on. `late`: why the hold took too long. */
 export function preparedTrouble(s: Situation, stage: LeaderPlan['stage'], late: string): string | null {
   const trouble = clusterTrouble(s.with(prepare(s.state, null)));
   if (trouble !== null) return trouble;
@@ -91,14 +91,14 @@ export function preparedTrouble(s: Situation, stage: LeaderPlan['stage'], late: 
 }
 
 /**
- * The end of the hand-over. A clean fast shutdown ends only when every streaming standby has flushed all WAL (manual,
- * "pg_ctl": fast mode; the walsender's last duty), so a counted candidate is level and no node needs a rewind.
+ * The end of the handover. A clean fast shutdown ends only when every streaming standby has flushed all WAL (manual,
+ * "pg_ctl", fast mode: walsenders end last), so a counted candidate is level and no node needs a rewind.
  */
 export const handedOver = during('handover', (s, { candidate, planned }) => {
   const { leader } = s;
   const { connected, silentMs, status } = s.view(leader);
   const running = connected && silentMs < s.policy.hangTimeoutMs;
-  // The leader may not yet have begun what it was told a moment ago. A shutdown that never ends is not waited for.
+  // The leader may not have begun to stop yet. After STOP_LIMIT_MS a shutdown that does not end is not waited for.
   const overdue = planned === true && s.stepMs >= STOP_LIMIT_MS;
   if (running && !overdue && (status === null || ['primary', 'stopping'].includes(status.postgres.state))) return null;
   const next = giveUp(s, 'HANDED_OVER', candidate);
@@ -107,7 +107,7 @@ export const handedOver = during('handover', (s, { candidate, planned }) => {
   return { state, reason: `${leader} has stopped; ${next.choice.node} is promoted in term ${state.term}` };
 });
 
-/** Rest of a retiring leader between a switchover that was called off and the next one, ms. */
+/** Time between a switchover of a retiring leader that was called off and the next one, ms. */
 const REMOVAL_REST_MS = 1_000;
 
 export function leaderRemoved(s: Situation): Plan | null {
@@ -124,7 +124,9 @@ export function switchoverBegun(s: Situation): Plan | null {
   return begin({ ...s.state, ...begunRequest(s) }, target.node, 'person', 'a switchover was asked for');
 }
 
-/** A switchback is of no urgency, so it cuts no transaction: one that does not end in time puts it off (S25). */
+/**
+ * A switchback is not urgent, so it ends no transaction. It is put off when a transaction does not end in time (S25).
+ */
 export function switchbackPutOff(s: Situation): Plan | null {
   if (holdOf(s) !== null || !mayReturn(s) || oldTransactionMs(s) === null) return null;
   if ((returnDueMs(s) ?? 0) < s.policy.switchbackLimitMs) return null;
@@ -138,7 +140,7 @@ export function switchback(s: Situation): Plan | null {
   if (preferred === undefined || holdOf(s) !== null || !mayReturn(s) || oldTransactionMs(s) !== null) return null;
   const target = switchoverTarget(s, preferred);
   if (!('node' in target)) return null;
-  // The switchback is counted before it is tried, so that the next one waits longer however this one ends, even if the
+  // The switchback is counted before it begins. So the next one waits longer, however this one ends and even if the
   // monitor restarts meanwhile (S25).
   const state = { ...s.state, switchbacks: (s.state.switchbacks ?? 0) + 1 };
   return begin(state, preferred, 'switchback', `${preferred} has been ready for long enough`);

@@ -50,12 +50,12 @@ const Activity = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('preparing'), plan: LeaderPlan, standby: StandbyWork.optional() }),
   /** The leader is given up. The counted members promise the new term (S1) until the monitor can choose a candidate. */
   z.object({ kind: z.literal('elect'), cause: Cause, prefer: z.string().optional() }),
-  /** The leader of the newest ledger entry is being promoted; its slot is not open yet. */
+  /** The leader of the newest ledger entry is being promoted; HAProxy's write slot is not open to it yet. */
   z.object({ kind: z.literal('promote'), cause: Cause }),
   /**
    * The leader shuts down cleanly, then `candidate` is promoted. With `planned` the leader's clients may first finish
-   * their transactions, unless HAProxy cannot reach the leader (`cutOff`), which cuts those clients off.
-   * A switchback (`gentle`) cuts no transaction: it is called off instead.
+   * their transactions. With `cutOff` they may not, because HAProxy does not reach the leader, so they are cut off
+   * already. A switchback (`gentle`) ends no transaction: if one does not end in time, the switchback is called off.
    */
   z.object({
     kind: z.literal('handover'),
@@ -89,7 +89,7 @@ export const LedgerEntry = z.object({
   /** True once HAProxy's write slot was opened to this leader. Only then may other nodes build on its history (S3). */
   opened: z.boolean(),
   /**
-   * Nodes that were told to follow this leader before it was opened, now or in an earlier attempt: node → data
+   * Nodes that were ordered to follow this leader before it was opened, now or in an earlier attempt: node → data
    * directory.
    */
   followed: z.record(z.string(), z.string()).optional(),

@@ -23,11 +23,11 @@ export interface NodeView {
   heartbeatSeenAtMs: number | null;
   /** Result of a quick connect to PostgreSQL that began after `changedAtMs`; null when there was none. */
   probe: { alive: boolean; atMs: number } | null;
-  /** When the monitor's own session in this PostgreSQL had broken and a new connect was refused, monotonic ms. */
+  /** When a new connect was refused after the monitor's own session in this PostgreSQL had broken, monotonic ms. */
   refusedAtMs: number | null;
-  /** Newest copy of the monitor's state that the keeper holds; undefined until the keeper has told it. */
+  /** Newest copy of the monitor's state that the keeper holds; undefined until the keeper has reported it. */
   recall: StateCopy | null | undefined;
-  /** Replication slots on this node, as last told over this connection; absent before that. For people only. */
+  /** Replication slots on this node, as last reported over this connection; absent before that. For people only. */
   slots?: SlotView[];
 }
 
@@ -44,7 +44,7 @@ export interface HaproxyView {
   keeping: string | null;
   /** True when two scans at least `timeout connect` apart found no session that has to be ended (S2). */
   clean: boolean;
-  /** Addresses that HAProxy's own health checks do not reach, each with the time since when, monotonic ms. */
+  /** Address → since when HAProxy's own health checks have not reached it, monotonic ms. */
   unreached?: Record<string, number>;
   /** Addresses whose read slots were last seen open; absent before that. For people only. */
   read?: string[];
@@ -70,7 +70,7 @@ export type Request = {
   | { kind: 'pause'; pause: Pause }
   /** `by`: a person resumed, or the pause had a limit and it has passed (`expired`). */
   | { kind: 'resume'; by: 'person' | 'expired' }
-  /** Copy this standby anew. */
+  /** Replace this standby's data by a new copy of the leader's. */
   | { kind: 'rebuild'; node: string }
 );
 

@@ -1,6 +1,6 @@
 /**
- * The monitor's store: a file of two slots (two-slot-file.ts), so that a torn write destroys at most the slot that was
- * not the newest (S10, S11). Overwriting in place and `fdatasync` keep a write to about a millisecond.
+ * The monitor's store: a file of two slots (two-slot-file.ts), so that an interrupted write destroys at most the older
+ * slot (S10, S11). Overwriting in place and `fdatasync` keep a write to about a millisecond.
  */
 import { createHash } from 'node:crypto';
 import type { Stats } from 'node:fs';
@@ -97,7 +97,7 @@ export class FileStore implements Store {
 
   async save(text: string): Promise<void> {
     this.loaded = text;
-    // Only saving a state makes this file its home; until then the store is still known to be a copy.
+    // Only a saved state makes this file its home. Before that, the store still counts as a copy.
     this.home = homeOf(await this.file.stat());
     await this.flush();
   }
@@ -108,7 +108,7 @@ export class FileStore implements Store {
     return this.incarnation;
   }
 
-  /** Writes one after the other, each into the slot that does not hold the newest text. */
+  /** Makes the writes one after the other, each into the slot that does not hold the newest text. */
   private flush(): Promise<void> {
     const payload: Payload = { incarnation: this.incarnation, state: this.loaded, home: this.home };
     const text = JSON.stringify(payload);

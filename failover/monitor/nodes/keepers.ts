@@ -33,14 +33,15 @@ type Hello = Extract<KeeperFrame, { type: 'hello' }>;
 interface Peer {
   readonly node: DeclaredNode;
   readonly answers: AnswerTimes;
-  spell: Spell;
+  period: Period;
 }
 
 /**
- * One connection of a node, or the time between two connections. All other knowledge of the node begins and ends with
- * it. A stall of the monitor begins a new spell on the same connection, without what was seen before (S11).
+ * The time of one connection of a node, or the time between two connections. What the monitor knows of the node begins
+ * and ends with this period. A stall of the monitor begins a new period on the same connection, in which nothing of the
+ * former one counts (S11).
  */
-interface Spell {
+interface Period {
   readonly link: Link | null;
   /** What the monitor knows of the node, without its silence. */
   readonly view: NodeView;
@@ -70,7 +71,7 @@ export class KeeperServer implements Keepers {
     this.incarnation = ports.store.incarnation;
     const nowMs = ports.clock.nowMs();
     const peerOf = (node: DeclaredNode): Peer => {
-      return { node, answers: new AnswerTimes(), spell: newSpell(node.name, null, false, nowMs) };
+      return { node, answers: new AnswerTimes(), period: newPeriod(node.name, null, false, nowMs) };
     };
     this.peers = new Map(nodes.map((node) => [node.name, peerOf(node)]));
     this.server = createServer({ noDelay: true }, (socket) => this.accept(socket));
@@ -83,7 +84,7 @@ export class KeeperServer implements Keepers {
     this.server.on('error', (error) => this.ports.log.write('ERROR', 'monitor', 'LISTEN_FAILED', error.message));
   }
 
-  /** The port that the server listens on. It differs from the option when that is 0. */
+  /** The port on which the server listens. With port 0 in the options the kernel chooses it. */
   port(): number {
     const address = this.server.address();
     return typeof address === 'object' && address !== null ? address.port : this.ports.listen.port;
@@ -96,17 +97,17 @@ export class KeeperServer implements Keepers {
   }
 
   views(nowMs: number): Record<string, NodeView> {
-    const viewOf = ({ view, pings }: Spell): NodeView => {
+    const viewOf = ({ view, pings }: Period): NodeView => {
       return { ...view, silentMs: Math.max(0, nowMs - (pings[0]?.sentAtMs ?? nowMs)) };
     };
-    return Object.fromEntries([...this.peers].map(([name, { spell }]) => [name, viewOf(spell)]));
+    return Object.fromEntries([...this.peers].map(([name, { period }]) => [name, viewOf(period)]));
   }
 
   ping(n: number): boolean {
     const nowMs = this.ports.clock.nowMs();
     let answered = true;
-    for (const { spell } of this.peers.values()) {
-      const { link, pings } = spell;
+    for (const { period } of this.peers.values()) {
+      const { link, pings } = period;
       if (link === null) continue;
       if (pings.length > 0) answered = false;
       // The list is bounded: only the oldest unanswered ping measures the silence.
@@ -117,70 +118,74 @@ export class KeeperServer implements Keepers {
   }
 
   order(node: string, order: SentOrder): void {
-    const spell = this.peers.get(node)?.spell;
+    const period = this.peers.get(node)?.period;
     const id = `${order.incarnation}.${order.term}.${order.seq}`;
-    if (spell === undefined || spell.link === null || spell.sent === id) return;
-    spell.sent = id;
-    spell.link.send({ type: 'order', ...order });
+    if (period === undefined || period.link === null || period.sent === id) return;
+    period.sent = id;
+    period.link.send({ type: 'order', ...order });
   }
 
   remember(copy: StateCopy): void {
-    for (const { spell } of this.peers.values()) {
-      // The keeper first has to tell the copy that it has: a monitor with an old store must not overwrite that copy
-      // unseen.
-      if (spell.link === null || spell.view.recall === undefined || spell.rememberedSeq === copy.seq) continue;
-      spell.rememberedSeq = copy.seq;
-      spell.link.send({ type: 'remember', ...copy });
+    for (const { period } of this.peers.values()) {
+      // The keeper first has to report the copy that it has. Otherwise a monitor with an old store would overwrite a
+      // newer copy that it has not seen.
+      if (period.link === null || period.view.recall === undefined || period.rememberedSeq === copy.seq) continue;
+      period.rememberedSeq = copy.seq;
+      period.link.send({ type: 'remember', ...copy });
     }
   }
 
   probe(node: string): void {
     const peer = this.peers.get(node);
-    if (peer !== undefined && !peer.spell.asking) inBackground(() => this.confirm(peer, peer.spell));
+    if (peer !== undefined && !peer.period.asking) inBackground(() => this.confirm(peer, peer.period));
   }
 
-  /** Notes whether the node's PostgreSQL is there, unless a new spell began meanwhile and the result is outdated. */
-  private async confirm(peer: Peer, spell: Spell): Promise<void> {
-    spell.asking = true;
+  /**
+   * Records whether the node's PostgreSQL runs. If a new period began meanwhile, the result is outdated and is dropped.
+   */
+  private async confirm(peer: Peer, period: Period): Promise<void> {
+    period.asking = true;
     try {
-      const result = await this.askPostgres(peer, spell);
-      if (peer.spell !== spell) return;
+      const result = await this.askPostgres(peer, period);
+      if (peer.period !== period) return;
       const atMs = this.ports.clock.nowMs();
-      spell.view.probe = { alive: result === 'alive', atMs };
-      spell.view.refusedAtMs = result === 'refused' ? atMs : null;
+      period.view.probe = { alive: result === 'alive', atMs };
+      period.view.refusedAtMs = result === 'refused' ? atMs : null;
       this.loop.wake();
     } finally {
-      spell.asking = false;
+      period.asking = false;
     }
   }
 
   /**
-   * Asks PostgreSQL by quick connects. While the keeper is connected, a dying PostgreSQL is asked until it refuses;
-   * without the keeper the first result decides.
+   * Makes quick connects to PostgreSQL. While the keeper is connected, a PostgreSQL that is dying is tried until it
+   * refuses. Without the keeper the first result decides.
    */
-  private async askPostgres(peer: Peer, spell: Spell): Promise<ProbeResult> {
+  private async askPostgres(peer: Peer, period: Period): Promise<ProbeResult> {
     const ask = this.ports.probe ?? probePostgres;
-    const isThere = spell.link !== null;
+    const isThere = period.link !== null;
     for (let tries = 1; ; tries += 1) {
       const result = await ask(peer.node.address, () => (isThere ? PROBE_LIMIT_MS : this.silenceMs(peer)));
       const isSure = result === 'alive' || result === 'refused';
-      if (isSure || !isThere || peer.spell !== spell || tries >= PROBES_MAX) return result;
+      if (isSure || !isThere || peer.period !== period || tries >= PROBES_MAX) return result;
     }
   }
 
-  /** How long a missing answer does not prove that PostgreSQL is dead, ms: packets may come late (S11). */
+  /**
+   * Time for which a missing answer does not prove that PostgreSQL is dead, ms, because packets may come late (S11).
+   */
   private silenceMs(peer: Peer): number {
     const { hangTimeoutMs } = this.ports.policy;
-    const others = [...this.peers.values()].filter((p) => p !== peer && p.spell.link !== null).map((p) => p.answers);
+    const others = [...this.peers.values()].filter((p) => p !== peer && p.period.link !== null).map((p) => p.answers);
     return Math.min(hangTimeoutMs, peer.answers.limitMs(others) ?? hangTimeoutMs);
   }
 
   forget(nowMs: number): void {
     for (const peer of this.peers.values()) {
       peer.answers.age();
-      const { link, view } = peer.spell;
+      const { link, view } = peer.period;
       const changedAtMs = link === null ? view.changedAtMs : nowMs;
-      peer.spell = { ...peer.spell, ...nothingAsked(), view: { ...view, ...NOTHING_SEEN, changedAtMs } };
+      peer.period = { ...peer.period, ...nothingAsked(), view: { ...view, ...NOTHING_SEEN, changedAtMs } };
     }
   }
 
@@ -188,14 +193,14 @@ export class KeeperServer implements Keepers {
     const peer = this.peers.get(node);
     if (peer === undefined) return;
     this.peers.delete(node);
-    peer.spell.link?.destroy();
+    peer.period.link?.destroy();
     this.nodes = this.nodes.filter((n) => n.name !== node);
-    for (const { spell } of this.peers.values()) if (spell.link !== null) this.sendSettings(spell.link);
+    for (const { period } of this.peers.values()) if (period.link !== null) this.sendSettings(period.link);
   }
 
   restart(incarnation: number): void {
     this.incarnation = incarnation;
-    for (const { spell } of this.peers.values()) spell.link?.destroy();
+    for (const { period } of this.peers.values()) period.link?.destroy();
   }
 
   private accept(socket: Socket): void {
@@ -211,11 +216,11 @@ export class KeeperServer implements Keepers {
     link.onEnd = () => {
       clearTimeout(limit);
       this.unproven.delete(link);
-      if (peer?.spell.link === link) this.begin(peer, null);
+      if (peer?.period.link === link) this.begin(peer, null);
     };
     link.onFrame = (frame) => {
       if (peer !== null) {
-        if (peer.spell.link === link) this.receive(peer, frame);
+        if (peer.period.link === link) this.receive(peer, frame);
         return;
       }
       if (frame.type === 'hello') peer = this.prove(frame, nonce, socket.remoteAddress ?? 'an unknown address');
@@ -233,7 +238,7 @@ export class KeeperServer implements Keepers {
     link.send({ type: 'challenge', version: PROTOCOL_VERSION, incarnation: this.incarnation, nonce });
   }
 
-  /** The declared node that a first frame proves to come from; null when it does not. */
+  /** The declared node whose keeper sent this first frame; null when the frame does not prove that. */
   private prove(frame: Hello, nonce: string, address: string): Peer | null {
     const expected = proof(this.ports.clusterKey, 'keeper', nonce, frame.nonce, frame.node);
     // This name is not proven: any program that reaches the port can send any name.
@@ -259,8 +264,8 @@ export class KeeperServer implements Keepers {
   private begin(peer: Peer, link: Link | null): void {
     const { clock, log } = this.ports;
     const { name } = peer.node;
-    const before = peer.spell.link;
-    peer.spell = newSpell(name, link, true, clock.nowMs());
+    const before = peer.period.link;
+    peer.period = newPeriod(name, link, true, clock.nowMs());
     before?.destroy();
     if (link === null) log.write('WARN', name, 'DISCONNECTED', 'the connection to the keeper broke');
     else {
@@ -280,14 +285,14 @@ export class KeeperServer implements Keepers {
   private receive(peer: Peer, frame: KeeperFrame): void {
     const { clock, log } = this.ports;
     const nowMs = clock.nowMs();
-    const { spell } = peer;
-    const { view } = spell;
+    const { period } = peer;
+    const { view } = period;
     view.heardAtMs = nowMs;
     switch (frame.type) {
       case 'pong': {
-        const sent = spell.pings.find((p) => p.n === frame.n);
+        const sent = period.pings.find((p) => p.n === frame.n);
         if (sent !== undefined) peer.answers.note(nowMs - sent.sentAtMs);
-        spell.pings = spell.pings.filter((p) => p.n > frame.n);
+        period.pings = period.pings.filter((p) => p.n > frame.n);
         return;
       }
       case 'recall':
@@ -295,7 +300,7 @@ export class KeeperServer implements Keepers {
         break;
       case 'status': {
         const before = view.status;
-        this.receiveStatus(spell, frame, nowMs);
+        this.receiveStatus(period, frame, nowMs);
         if (before === null || !onlyAdvances(before, frame)) break;
         this.loop.advanced();
         return;
@@ -309,8 +314,8 @@ export class KeeperServer implements Keepers {
     this.loop.wake();
   }
 
-  private receiveStatus(spell: Spell, status: Status, nowMs: number): void {
-    const { view, heartbeat } = spell;
+  private receiveStatus(period: Period, status: Status, nowMs: number): void {
+    const { view, heartbeat } = period;
     const { heartbeatSeen, streamingFrom } = status.postgres;
     if (status.accepted !== null && status.accepted.incarnation > this.incarnation) {
       this.loop.outranked(status.accepted.incarnation);
@@ -320,7 +325,7 @@ export class KeeperServer implements Keepers {
     view.slots = status.slots ?? view.slots;
     if (streamingFrom !== null) view.streamingSeenAtMs = nowMs;
     if (heartbeatSeen === null || (heartbeat !== null && heartbeatSeen <= heartbeat)) return;
-    spell.heartbeat = heartbeatSeen;
+    period.heartbeat = heartbeatSeen;
     // The first value on a connection does not show when the leader wrote it.
     view.heartbeatSeenAtMs = heartbeat === null ? Number.NEGATIVE_INFINITY : nowMs;
   }
@@ -328,20 +333,20 @@ export class KeeperServer implements Keepers {
 
 const LEVELS = { info: 'INFO', warn: 'WARN', error: 'ERROR' } as const;
 
-/** What a stall of the monitor discards (S11). */
+/** The fields of the view that a stall of the monitor resets (S11). */
 const NOTHING_SEEN = { status: null, streamingSeenAtMs: null, heartbeatSeenAtMs: null, probe: null, refusedAtMs: null };
 
-function nothingAsked(): Pick<Spell, 'pings' | 'heartbeat' | 'asking'> {
+function nothingAsked(): Pick<Period, 'pings' | 'heartbeat' | 'asking'> {
   return { pings: [], heartbeat: null, asking: false };
 }
 
-function newSpell(name: string, link: Link | null, everConnected: boolean, nowMs: number): Spell {
+function newPeriod(name: string, link: Link | null, everConnected: boolean, nowMs: number): Period {
   const times = { changedAtMs: nowMs, heardAtMs: nowMs, silentMs: 0 };
   const view = { name, connected: link !== null, everConnected, ...times, ...NOTHING_SEEN, recall: undefined };
   return { link, view, sent: null, rememberedSeq: null, ...nothingAsked() };
 }
 
-/** One TCP connection to a keeper: receives frames, sends frames, and ends once. */
+/** One TCP connection to a keeper. `onEnd` is called once. */
 class Link {
   onFrame: (frame: KeeperFrame) => void = () => undefined;
   onEnd: () => void = () => undefined;

@@ -1,7 +1,7 @@
 /**
  * The opening checks (S9, S14): a session at the node's address answers with the node's name, the node is not in
- * recovery, and one ordinary synchronous commit succeeds. The sessions with all nodes are opened beforehand, because
- * SCRAM costs 15 ms.
+ * recovery, and one ordinary synchronous commit succeeds. The sessions with all nodes are opened beforehand, because a
+ * login with SCRAM takes about 15 ms.
  */
 import { setTimeout as delay } from 'node:timers/promises';
 import pg from 'pg';
@@ -37,7 +37,8 @@ const READ_ONLY = '25006';
 type Check = Pick<Certificate, 'node' | 'term'>;
 
 /**
- * The session with one node, and the connects that are under way for one. The first that succeeds becomes the session.
+ * The session with one node, and the connects that are under way for it. The first connect that succeeds becomes the
+ * session.
  */
 interface Line {
   readonly node: DeclaredNode;
@@ -51,17 +52,17 @@ export class OpeningChecks implements Opening {
   /** The checks that are under way: the wanted one, and perhaps a former one that has not ended yet. */
   private readonly running = new Set<string>();
   /**
-   * Reasons to wait that were logged for this check. Each is logged once, because two that alternate would fill the
-   * log.
+   * Reasons to wait that were logged for this check. Each is logged once, because two alternating reasons would fill
+   * the log.
    */
-  private readonly told = new Set<string>();
+  private readonly logged = new Set<string>();
   private ended = false;
   private timer: NodeJS.Timeout | null = null;
 
   constructor(
     private readonly ports: Pick<MonitorPorts, 'clusterKey' | 'log'>,
     nodes: readonly DeclaredNode[],
-    /** Only a PostgreSQL that runs is connected to. While that is unknown, nothing changes. */
+    /** Says whether a PostgreSQL runs: only then it is connected to. While that is unknown, the sessions stay. */
     private readonly loop: Pick<Events, 'certified' | 'broken' | 'isRunning'>,
     private readonly port: number = PORTS.postgres,
   ) {
@@ -81,7 +82,7 @@ export class OpeningChecks implements Opening {
   }
 
   want(check: Check | null): void {
-    if (check !== null && !this.isWanted(check)) this.told.clear();
+    if (check !== null && !this.isWanted(check)) this.logged.clear();
     this.wanted = check;
     if (check !== null && !this.running.has(keyOf(check))) inBackground(() => this.check(check));
   }
@@ -97,7 +98,7 @@ export class OpeningChecks implements Opening {
       if (runs === false) this.drop(line);
       else if (runs === true && line.session === null) {
         this.dial(line);
-        if (wanted) this.tell(node, `${node} is being dialled`);
+        if (wanted) this.logOnce(node, `the monitor is connecting to ${node}`);
       }
     }
   }
@@ -115,7 +116,7 @@ export class OpeningChecks implements Opening {
         } else await delay(POLL_MS);
       } catch (error) {
         if (!this.isWanted(check)) break;
-        this.tell(check.node, messageOf(error));
+        this.logOnce(check.node, messageOf(error));
         await delay(RETRY_MS);
       }
     }
@@ -144,10 +145,10 @@ export class OpeningChecks implements Opening {
     }
   }
 
-  private tell(node: string, words: string): void {
-    if (this.told.has(words)) return;
-    this.told.add(words);
-    this.ports.log.write('INFO', node, 'CHECK_WAITS', words);
+  private logOnce(node: string, message: string): void {
+    if (this.logged.has(message)) return;
+    this.logged.add(message);
+    this.ports.log.write('INFO', node, 'CHECK_WAITS', message);
   }
 
   /**

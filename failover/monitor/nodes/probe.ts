@@ -3,23 +3,22 @@ import { connect, type Socket } from 'node:net';
 import { PORTS } from '../../contract/layout';
 import type { ProbeResult } from '../ports';
 
-/** A missing answer within this time means something, ms: an answer takes 1 to 5 ms on the inner network. */
+/** Time after which a missing answer counts, ms. On the inner network an answer takes 1 to 5 ms. */
 export const PROBE_LIMIT_MS = 25;
 /**
- * Round trips that one attempt is given. It needs two, one to connect and one for the answer; half as much is to spare.
+ * Number of round trips for which one attempt waits: it needs two, one to connect and one for the answer, and a third
+ * is in reserve.
  */
 const ROUND_TRIPS = 3;
 /** Number of newest answers by which a node's network is judged: those of three seconds. */
 const ANSWERS_KEPT = 32;
-/**
- * Number of answers of another node from which on they say something about the network: fewer do not show the slowest.
- */
+/** Minimum number of answers of another node that are used. Fewer would not show how slow the slowest answer can be. */
 const ANSWERS_ENOUGH = 5;
 
 /** PostgreSQL's SSLRequest. Every postmaster answers it with one byte, before any authentication. */
 const SSL_REQUEST = Buffer.from([0, 0, 0, 8, 4, 0xd2, 0x16, 0x2f]);
 
-/** Records how long one node's answers have taken lately, to tell silence from a slow network (S11). */
+/** Records how long one node's last answers took, to distinguish silence from a slow network (S11). */
 export class AnswerTimes {
   private readonly times: number[] = [];
   private isOld = true;
@@ -30,18 +29,15 @@ export class AnswerTimes {
     this.isOld = false;
   }
 
-  /**
-   * Called after a stall of the monitor. Until the next answer the recorded times are only the least that may be
-   * expected.
-   */
+  /** Called after a stall of the monitor. Until the next answer, the recorded times are only a lower bound. */
   age(): void {
     this.isOld = true;
   }
 
   /**
-   * How long an answer of this node has to be awaited until its lack means something, ms. After a stall, and until the
-   * node has answered again: as long as the `others` of the same network need, or null when nothing is known of them
-   * either.
+   * How long to wait for an answer of this node before a missing answer counts, ms. After a stall, until the node has
+   * answered again, this is at least as long as for the `others` in the same network. Null when nothing is known of
+   * them either.
    */
   limitMs(others: readonly AnswerTimes[]): number | null {
     const own = this.usualMs();
@@ -56,9 +52,9 @@ export class AnswerTimes {
 }
 
 /**
- * Connects again and again until `limitMs` have passed; that limit may change meanwhile. The first attempt with an
- * outcome decides. A bare connect is not enough, because the kernel of a dying container still accepts for an instant.
- * Never throws.
+ * Connects again and again until `limitMs` have passed; that limit may change meanwhile. The first attempt with a
+ * result decides. An accepted connection is no result, because the kernel of a dying container still accepts for an
+ * instant. Never throws.
  */
 export function probePostgres(
   address: string,
@@ -86,11 +82,12 @@ export function probePostgres(
       socket.on('end', () => end('broken'));
     };
     const look = () => {
-      // The time is counted in looks, not measured, so that a busy machine gives more time, not less.
+      // The time is the number of looks, and not measured, so that a busy machine gives more time, not less.
       goneMs += PROBE_LIMIT_MS;
       if (goneMs >= limitMs()) end('silent');
       else if (goneMs >= nextMs) {
-        // A packet of the first attempt may be lost, and each attempt needs as long as the network does.
+        // A packet of an attempt may be lost. The time between attempts doubles, because on a slow network each takes
+        // long.
         nextMs *= 2;
         attempt();
       }

@@ -1,7 +1,8 @@
 /** Distinguishes a status that reports an event from one in which only counters and times have grown. */
 
 /**
- * Fields with positions, counters, ages and measured times. They grow all the time, and it is enough to see them later.
+ * Fields with positions, counters, ages and measured times. They change all the time, so their change alone is no
+ * event.
  */
 const GROWS: ReadonlySet<string> = new Set([
   'n',

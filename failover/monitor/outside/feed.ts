@@ -1,7 +1,7 @@
 /**
- * The answers for readers of the API, made once for all readers. The status is put into words at most four times a
- * second, not at all while there is no reader, and less often during a change of leader, whose milliseconds belong to
- * the clients. All buffers are bounded.
+ * The answers for readers of the API, made once for all readers. The status is made at most four times a second, and
+ * not at all while there is no reader. During a change of leader it is made less often, because it would delay the
+ * change. All buffers are bounded.
  */
 import type { Failover, LogEvent, Sample } from '../../contract/api';
 import type { Clock } from '../ports';
@@ -12,7 +12,7 @@ import type { StatusView } from './status-view';
 const STATUS_EVERY_MS = 250;
 /** Shortest time between two statuses during a change of leader, ms. */
 const BUSY_EVERY_MS = 1_000;
-/** If only positions have grown, a status is sent this often, ms, because they grow all the time. */
+/** If only positions have grown, a status is sent at most this often, ms. */
 const POSITIONS_EVERY_MS = 1_000;
 const EVENTS_KEPT = 1_000;
 /** Number of events that the status itself carries. */
@@ -58,7 +58,7 @@ export class Feed {
     this.listeners.send('log', event.text, event.id);
   }
 
-  /** Adds a finished change of leader. It takes the place of the newest one if that is the same with fewer steps. */
+  /** Adds a finished change of leader. It replaces the newest one if that is the same change with fewer steps. */
   failover(failover: Failover): void {
     if (this.lastFailover?.term === failover.term) this.failovers.pop();
     this.failovers.push(failover);
@@ -120,8 +120,8 @@ export class Feed {
   }
 
   /**
-   * Adds a listener, which first gets the status, and the log from the event on after which it stopped (null: from now
-   * on). Null when there are enough listeners.
+   * Adds a listener. It first gets the status and the log events with an id above `after` (null: no earlier events).
+   * Returns null when there are too many listeners.
    */
   listen(after: number | null): ReadableStream<Uint8Array> | null {
     const made = this.make();
@@ -133,8 +133,8 @@ export class Feed {
   }
 
   /**
-   * The events after an id. An id that this monitor has not given yet comes from an earlier one, so then all events are
-   * new.
+   * The events after an id. An id that this start of the monitor has not given yet comes from an earlier start. Then
+   * all events are new.
    */
   private since(after: number): { id: number; text: string }[] {
     return after > this.lastId ? [...this.events] : this.events.filter((e) => e.id > after);
@@ -153,7 +153,7 @@ export class Feed {
   }
 }
 
-/** Joins texts, because making the JSON anew for each reader would take the loop's time. */
+/** Joins texts, because making the JSON anew for each reader would take processor time from the loop. */
 function withEvents({ text }: Made, events: readonly { text: string }[]): string {
   return `${text.slice(0, -1)},${listOf(events)}}`;
 }

@@ -1,8 +1,8 @@
 /**
  * The monitor's HTTP server: the page, JSON for programs, health, metrics, and commands. Reading is open. A command
  * needs the token, so that neither a page in a browser nor another machine on the network can give one. Requests must
- * name this machine as their host: with a foreign name that leads here (DNS rebinding) another site's page could read
- * the answers.
+ * name this machine as their host. Otherwise a page of another site could read the answers through a host name of its
+ * own that resolves to this machine (DNS rebinding).
  */
 import { createHash, timingSafeEqual } from 'node:crypto';
 import { readFileSync } from 'node:fs';
@@ -69,7 +69,7 @@ export function httpApp(parts: HttpParts): Hono {
   });
   const [health, others] = [new Turnstile(parts.nowMs), new Turnstile(parts.nowMs)];
   app.use(async (c, next) => {
-    // A person's command must get through a flood of requests, and so must the question whether the process is healthy.
+    // A person's command must get through a flood of requests, and so must the health check.
     if (isAllowed(c, parts.token) || (await (c.req.path === '/health' ? health : others).pass())) return next();
     return c.json({ error: 'too many requests wait; try again later' }, 503, {
       'Retry-After': '1',
@@ -78,7 +78,7 @@ export function httpApp(parts: HttpParts): Hono {
   });
   app.use(async (c, next) => {
     if (isOurs(new URL(c.req.url).hostname, parts.hostNames)) return next();
-    return c.json({ error: 'this name is none of the monitor’s; use localhost or an address' }, 403);
+    return c.json({ error: 'the monitor does not answer under this host name; use localhost or an address' }, 403);
   });
   for (const name of PAGE_FILES) {
     const headers = { 'Content-Type': getMimeType(name) ?? 'text/plain' };
@@ -91,7 +91,7 @@ export function httpApp(parts: HttpParts): Hono {
   return app;
 }
 
-/** True when the host is an address or one of our names. Another site can make a name lead here, but not an address. */
+/** True for an address or one of the monitor's names. Another site can make its name lead here, but not an address. */
 function isOurs(hostname: string, names: readonly string[]): boolean {
   const bare = hostname.replace(/^\[|\]$/g, '');
   return bare === 'localhost' || isIP(bare) !== 0 || names.includes(bare);
@@ -125,7 +125,7 @@ function readingRoutes(app: Hono, { feed, healthy, unready, metrics, nowMs }: Ht
   app.get('/api/v1/stream', (c) => {
     const after = c.req.header('Last-Event-ID') ?? c.req.query('after');
     const body = feed.listen(after === undefined ? null : numberOf(after, 0));
-    if (body === null) return c.json({ error: 'there are enough listeners; try again later' }, 503);
+    if (body === null) return c.json({ error: 'there are too many listeners; try again later' }, 503);
     return c.body(body, 200, { 'Content-Type': 'text/event-stream; charset=utf-8' });
   });
 }
@@ -191,11 +191,11 @@ function refused(c: Context): Response {
   return c.json({ error }, 401, { 'WWW-Authenticate': 'Bearer' });
 }
 
-/** Limits of the HTTP side's connections. */
+/** Limits of the HTTP server's connections. */
 const LIMITS = {
   /** Maximum number of connections: each may hold an answer of some hundred kB that its reader does not take. */
   connections: 1_000,
-  /** A connection that has not sent its request after this time is closed, ms. This is looked at twice in that time. */
+  /** A connection that has not sent its request after this time is closed, ms. The server checks twice in that time. */
   requestMs: 10_000,
 };
 

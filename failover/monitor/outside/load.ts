@@ -1,9 +1,9 @@
 /**
- * Keeps readers of the HTTP server from taking the loop's time. Both run in one process, and a loop that runs late
- * takes its observations for outdated.
+ * Limits the processor time that HTTP requests take from the loop. Both run in one process, and a loop that runs too
+ * late drops its observations, as after a stall (S11).
  */
 
-/** Requests that are answered in a second, and at once. */
+/** Maximum number of requests that are answered in a second, and of those that are answered without waiting. */
 export const PER_SECOND = 200;
 export const AT_ONCE = 10;
 /**

@@ -30,7 +30,7 @@ export class Metrics {
   private readonly gauges = this.makeGauges();
   private readonly failovers = this.counter(
     'failovers_total',
-    'Finished changes of leader, by the code of what began them.',
+    'Finished changes of leader, by the code of their cause.',
     ['cause'],
   );
   private readonly cycles = this.counter('cycles_total', 'Cycles of the monitor.');
@@ -46,7 +46,7 @@ export class Metrics {
   );
   private readonly gaps = this.histogram(
     'heartbeat_gap_seconds',
-    'Longest age that the leader’s heartbeat reached before it beat again: hangTimeout has to be above that.',
+    'Longest age of the leader’s heartbeat before the next one: hangTimeout has to be above that.',
     [0.25, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10, 30],
   );
   private readonly writes = this.histogram(
@@ -122,7 +122,10 @@ export class Metrics {
     if (writeMs !== null) this.writes.observe(writeMs / 1_000);
   }
 
-  /** The answer of `/metrics`. `status` and `observation` are the newest ones, null and undefined before the first. */
+  /**
+   * The answer of `/metrics`. `status` and `observation` are the newest ones, null and undefined before the first
+   * cycle.
+   */
   async text(status: StatusView | null, observation?: Observation): Promise<{ contentType: string; text: string }> {
     if (status !== null && observation !== undefined) this.fill(status, observation);
     return { contentType: this.registry.contentType, text: await this.registry.metrics() };
@@ -159,9 +162,9 @@ export class Metrics {
     return {
       role: this.gauge('role', '1 for the role that a node has.', ['node', 'role']),
       term: this.gauge('term', 'Number of the present leadership.'),
-      lagBytes: this.gauge('lag_bytes', 'How far what a standby shows is behind the leader.', ['node']),
+      lagBytes: this.gauge('lag_bytes', 'Bytes by which the data that a standby shows is behind the leader.', ['node']),
       lagSeconds: this.gauge('lag_seconds', 'Age of the newest change that a standby shows while it lags.', ['node']),
-      sync: this.gauge('sync', '1: acknowledged writes are on this standby.', ['node']),
+      sync: this.gauge('sync', '1: this standby is counted, so acknowledged writes may wait for it.', ['node']),
       connected: this.gauge('connected', '1: the keeper of this node is connected.', ['node']),
       writable: this.gauge('writable', '1: PostgreSQL on this node says that it is not in recovery.', ['node']),
       heartbeatAge: this.gauge(

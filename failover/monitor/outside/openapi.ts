@@ -13,14 +13,14 @@ import {
 } from '../../contract/api';
 import { VERSION } from '../../contract/version';
 
-/** The calls that read: what each answers with, in words and as a schema, and its parameters. */
+/** The calls that read. `summary` describes the answer, `schema` is its schema. */
 const READS: readonly [operationId: string, summary: string, schema: z.ZodType, parameters?: object[]][] = [
   ['cluster', 'The cluster now, with the newest events.', ClusterStatus],
   [
     'events',
     'Lines of the log, oldest first.',
     Events,
-    [query('after', 'Only events with a higher id.'), query('limit', 'At most so many, the newest.')],
+    [query('after', 'Only events with a higher id.'), query('limit', 'At most this many, the newest.')],
   ],
   ['failovers', 'Changes of leader that the monitor remembers, step by step, oldest first.', Failovers],
   ['history', 'Write latency and lag of the last hour, one moment a second.', History],
@@ -28,16 +28,16 @@ const READS: readonly [operationId: string, summary: string, schema: z.ZodType, 
 
 const COMMANDS: Record<Command, string> = {
   switchover: 'Hands the lead over to another node, without losing anything.',
-  promote: 'Makes a node the leader by a person’s word, although acknowledged writes may be lost.',
-  pause: 'No automatic change of leader from now on.',
+  promote: 'Makes a node the leader because a person asks for it, although acknowledged writes may be lost.',
+  pause: 'Pauses automatic changes of leader.',
   resume: 'Ends a pause.',
-  rebuild: 'Throws a standby’s data away and copies it anew.',
+  rebuild: 'Replaces a standby’s data by a new copy of the leader’s.',
 };
 const COMMAND_ANSWERS = {
-  200: answer('Done; with dryRun: it would be.', Answer),
+  200: answer('Done; with dryRun: it would be done.', Answer),
   400: answer('The body does not fit.', ApiError),
   401: answer('No token, or a wrong one.', ApiError),
-  403: answer('Another site’s page asks.', ApiError),
+  403: answer('The request comes from a page of another site.', ApiError),
   409: answer('Refused or failed; the message says why.', Answer),
 };
 
@@ -45,7 +45,7 @@ const STREAM = {
   summary: `Server-sent events: ${STREAM_EVENTS.join(', ')}. The id of a log event may be given back as Last-Event-ID, or as after.`,
   parameters: [query('after', 'Begin with the log events that have a higher id.')],
   responses: {
-    200: { description: 'Does not end.', content: { 'text/event-stream': { schema: { type: 'string' } } } },
+    200: { description: 'It does not end.', content: { 'text/event-stream': { schema: { type: 'string' } } } },
   },
 };
 

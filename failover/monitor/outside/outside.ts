@@ -1,6 +1,4 @@
-/**
- * All that shows the monitor to the outside: page, API, metrics, webhook. It is told what happens and decides nothing.
- */
+/** Page, API, metrics and webhook: what people and other programs get from the monitor. This room decides nothing. */
 
 import type { Failover } from '../../contract/api';
 import type { LogCode } from '../../contract/codes';
@@ -38,7 +36,7 @@ export class Outside implements Log {
     private readonly clock: Clock,
     /** The log that gets every line. The API shows the same lines. */
     private readonly log: Log,
-    /** What people may ask of the monitor. Called only when a person asks. */
+    /** Carries out people's requests. It is called only for a request, because the loop is built later. */
     private readonly commands: () => Commands,
   ) {
     this.cycleAtMs = clock.nowMs();
@@ -112,7 +110,7 @@ export class Outside implements Log {
     });
   }
 
-  /** What was seen last, at the present time. */
+  /** The newest decision and observation, judged at the present time. */
   private situation({ decision, observation }: Seen): Situation {
     return new Situation(decision.state, observation, this.clock.nowMs(), this.config.policy);
   }

@@ -1,4 +1,4 @@
-/** The answer of `GET /api/v1/cluster` (api.ts): state and observation in words for a person or a script. Pure. */
+/** The answer of `GET /api/v1/cluster` (api.ts), made from state and observation for a person or a script. Pure. */
 import type { ClusterStatus, Failover, NodeStatus, Sample } from '../../contract/api';
 import { lsnDistance } from '../../contract/lsn';
 import type { SettingsStatus, Status } from '../../contract/messages';
@@ -7,7 +7,7 @@ import type { Situation } from '../../core/facts/situation';
 import { ifLeaderDied } from '../../core/forecast';
 import { type ClusterState, type Decision, serves, type Target } from '../../core/state/cluster';
 
-/** An older commit of the leader says nothing about the present, ms. */
+/** Maximum age of a commit whose duration is still shown, ms. */
 const COMMIT_AGE_MAX_MS = 2_000;
 
 /** For a keeper of an older release, which does not report settings: no setting waits for a restart. */
@@ -128,8 +128,8 @@ function lagBytesOf(s: Situation, name: string): number | null {
 }
 
 /**
- * The age of the newest heartbeat on the node. The leader writes ten a second, so a node below half a second counts as
- * level.
+ * Age of the newest transaction that the node shows, s, rounded to 0.1 s; 0 when the node has all of the leader's log.
+ * Null when the age is not known.
  */
 function lagSecondsOf(heartbeatAgeMs: number | null, lagBytes: number | null): number | null {
   if (lagBytes === 0) return 0;
@@ -190,7 +190,7 @@ export class Sampler {
   }
 }
 
-/** Puts an order into words for people. */
+/** An order as text for people. */
 export function describe(target: Target | undefined): string {
   switch (target?.kind) {
     case undefined:

@@ -1,4 +1,4 @@
-/** Talks to HAProxy: one request over a Unix socket, with a deadline. Also parses the answers; the parsers are pure. */
+/** Sends a request to HAProxy over a Unix socket, with a deadline, and parses the answers. The parsers are pure. */
 import { connect } from 'node:net';
 import { StringDecoder } from 'node:string_decoder';
 
@@ -7,10 +7,13 @@ export const ANSWER_LIMIT_MS = 100;
 /** Longest time that a list of sessions may take, ms. */
 const LIST_LIMIT_MS = 2_000;
 const ANSWER_BYTES_MAX = 16 * 1024 * 1024;
-/** Port of a slot that has never got an address. A connect to it is refused at once. */
+/** Port of a backend slot that has never got an address. A connect to it is refused at once. */
 export const CLOSED_PORT = 1;
 
-/** Asked just before a line is sent, because a process that was stopped meanwhile must not send it (S11). */
+/**
+ * False when the line must not be sent any more, because the process stood still since it decided to send it (S11).
+ * Called just before a line is sent.
+ */
 type MayStill = () => boolean;
 
 /**
@@ -29,8 +32,8 @@ export async function ask(
 
 /**
  * Sends one line, calls `each` with every line of the answer as it arrives, and resolves at its end. A list of
- * thousands of sessions may take long, as long as a part of it arrives at least every `silenceMs`. Throws when no part
- * does, when it takes longer than `limitMs`, and on any error.
+ * thousands of sessions takes long, so the deadline `silenceMs` begins anew with each part of the answer. Throws at
+ * that deadline, after `limitMs` in total, and on any error.
  */
 export function askLines(
   path: string,
@@ -171,8 +174,8 @@ export interface Session {
 }
 
 /**
- * HAProxy's numbers for the states of the server's side (`enum sc_state`): 0 INI, 1 REQ, 2 QUE, 3 TAR, 4 ASS … 8 EST, 9
- * DIS, 10 CLO.
+ * HAProxy's numbers for the states of the server's side (`enum sc_state` in stconn-t.h): 0 INI, 1 REQ, 2 QUE, 3 TAR, 4
+ * ASS … 8 EST, 9 DIS, 10 CLO.
  */
 const TURN_AROUND = 3;
 const ESTABLISHED = 8;
@@ -205,7 +208,7 @@ export function parseOldWorkers(answer: string): string[] {
   return [...(old.split('# programs')[0]?.matchAll(/^(\d+)\s+worker/gm) ?? [])].map((m) => m[1] ?? '');
 }
 
-/** True when the server is a node's slot. The server `hold`, where waiting clients are held, is not. */
+/** True when the server is a node's slot. The server `hold`, which holds waiting clients, is none. */
 export function isSlot(row: ServerState): boolean {
   return row.server !== 'hold';
 }
@@ -224,8 +227,8 @@ export function isOn(session: Session, slot: { backend: string; server: string }
 }
 
 /**
- * True when the session is not connected to a server yet but may get there. A client in `hold` has a second session,
- * which is listed separately.
+ * True when the session is not connected to a server yet but may still get a connection. A client in `hold` has a
+ * second session, which HAProxy lists separately.
  */
 export function isOnTheWay(session: Session): boolean {
   return session.state === 'waits' || session.state === 'connects';

@@ -1,11 +1,12 @@
 /**
- * Keeps HAProxy's slots as the loop wants them. Every command is read back, and counts only once it was (S15). After a
+ * Keeps HAProxy's slots as the loop wants them. A command counts only when its effect was read back (S15). After a
  * reload the workers that finish old sessions are treated like the new one (S2). Sessions that have to go are ended
- * slot by slot, and never while one of them still connects, because HAProxy would then keep it for good (decision 17).
+ * slot by slot, and never while one of them still connects, because HAProxy would then keep it for good
+ * (docs/decisions/0017-a-slot-for-every-node.md).
  *
- * The proof that no session is left is the number of sessions of each slot: the size of that answer does not depend on
- * the number of held clients. The list of all sessions is requested only when a closed slot has sessions that do not
- * end by themselves, and beside the regular looks.
+ * The number of sessions of each slot proves that no session is left, because the size of that answer does not depend
+ * on the number of held clients. The list of all sessions is long. It is requested only when a closed slot has sessions
+ * that do not end by themselves, and the regular looks do not wait for it.
  */
 
 import { messageOf } from '../../contract/errors';
@@ -31,8 +32,8 @@ const IDLE_MS = 500;
 /** Time between two looks while something has to be changed or proven, ms. */
 const BUSY_MS = 4;
 const UNREACHABLE_MS = 50;
-/** A silence of HAProxy that lasts this long is logged, ms. */
-const SILENCE_TOLD_MS = 1_000;
+/** HAProxy's silence is logged when it has lasted this long, ms. */
+const SILENCE_LOGGED_MS = 1_000;
 /** What is known of a HAProxy that does not answer. */
 const SILENT = { reachable: false, slot: null, closed: false, clean: false };
 
@@ -47,14 +48,14 @@ export class Haproxy implements Router {
   /** Address to which the write slot was last seen open; null when it was never seen open. */
   private ledTo: string | null = null;
   private ended = false;
-  /** Ends the rest between two looks. */
-  private nudge: (() => void) | null = null;
+  /** Ends the rest between two looks at once; null while there is no rest. */
+  private endRest: (() => void) | null = null;
   /** Callers that wait for a look that shows a closed slot, or for any look. */
-  private readonly waiters = new Map<(shown: boolean) => void, 'closed' | 'look'>();
+  private readonly waiters = new Map<(isShown: boolean) => void, 'closed' | 'look'>();
   /** Epoch of the worker that was last seen, also while HAProxy is silent. */
   private lastEpoch: string | null = null;
   /** The present silence of HAProxy, from its first missing answer; null while it answers. */
-  private silence: { sinceMs: number; told: boolean } | null = null;
+  private silence: { sinceMs: number; logged: boolean } | null = null;
 
   constructor(
     private readonly ports: Pick<MonitorPorts, 'sockets' | 'clock' | 'log'>,
@@ -92,22 +93,22 @@ export class Haproxy implements Router {
 
   async closed(limitMs: number): Promise<boolean> {
     const { reachable, closed } = this.current;
-    return (reachable && closed) || this.toldOf('closed', limitMs);
+    return (reachable && closed) || this.shown('closed', limitMs);
   }
 
   async look(limitMs: number): Promise<void> {
     this.forgetWanted();
     this.poke();
-    await this.toldOf('look', limitMs);
+    await this.shown('look', limitMs);
   }
 
   /** Resolves with true when a look has shown what is waited for, and with false after `limitMs`. */
-  private toldOf(what: 'closed' | 'look', limitMs: number): Promise<boolean> {
+  private shown(what: 'closed' | 'look', limitMs: number): Promise<boolean> {
     return new Promise((resolve) => {
-      const done = (shown: boolean) => {
+      const done = (isShown: boolean) => {
         clearTimeout(timer);
         this.waiters.delete(done);
-        resolve(shown);
+        resolve(isShown);
       };
       const timer = setTimeout(() => done(false), limitMs);
       this.waiters.set(done, what);
@@ -121,12 +122,12 @@ export class Haproxy implements Router {
       if (this.ended) return;
       await new Promise<void>((resolve) => {
         const timer = setTimeout(resolve, restMs);
-        this.nudge = () => {
+        this.endRest = () => {
           clearTimeout(timer);
           resolve();
         };
       });
-      this.nudge = null;
+      this.endRest = null;
     }
   }
 
@@ -139,24 +140,24 @@ export class Haproxy implements Router {
    * Makes the next look at once, for example because HAProxy's sockets have changed, as they do when a worker starts.
    */
   poke(): void {
-    this.nudge?.();
+    this.endRest?.();
   }
 
   /** Makes one look at HAProxy and one step towards what is wanted. Resolves with the time until the next look, ms. */
   private async pass(): Promise<number> {
     const { workers, wish } = this;
     try {
-      workers.stayAwake();
+      workers.throwAfterStall();
       const startMs = this.ports.clock.nowMs();
       await workers.findOldOnes(this.current.reachable);
       const epoch = await workers.look(this.commands());
-      // A worker came or went, so the master is asked which old workers there are before anything counts as proven.
+      // A worker started or ended, so the master is asked for the old workers before anything counts as proven.
       const isSame = epoch === this.current.epoch && workers.looks.every((look) => look.servers.length > 0);
       if (!isSame) workers.askForOldOnes();
       if (wish === this.wish) await this.learn(epoch, isSame, startMs);
       return this.settled() ? IDLE_MS : BUSY_MS;
     } catch (error) {
-      this.tellSilence(error);
+      this.logSilence(error);
       this.update({ ...SILENT, epoch: this.lastEpoch, keeping: this.wish.keep, read: this.current.read });
       workers.forget();
       this.sweep.restart();
@@ -167,15 +168,15 @@ export class Haproxy implements Router {
   }
 
   /** Logs only a lasting silence, because on a busy machine a single answer may be late. */
-  private tellSilence(error: unknown): void {
+  private logSilence(error: unknown): void {
     const nowMs = this.ports.clock.nowMs();
-    this.silence ??= { sinceMs: nowMs, told: false };
-    if (this.silence.told || nowMs - this.silence.sinceMs < SILENCE_TOLD_MS) return;
-    this.silence.told = true;
+    this.silence ??= { sinceMs: nowMs, logged: false };
+    if (this.silence.logged || nowMs - this.silence.sinceMs < SILENCE_LOGGED_MS) return;
+    this.silence.logged = true;
     this.ports.log.write('WARN', 'haproxy', 'HAPROXY_SILENT', messageOf(error));
   }
 
-  /** The commands that bring the slots to what is wanted; none where they are seen right. */
+  /** The commands that bring the slots to what is wanted; none for a slot that is right already. */
   private commands(): string[] {
     // Nothing may be changed before the loop has seen the present routes (S11).
     if ([...this.waiters.values()].includes('look')) return [];
@@ -194,7 +195,7 @@ export class Haproxy implements Router {
    * Commands that open the slots of these addresses and close all others; null leaves them as they are. A slot gets its
    * address while it is closed, and is opened only when that address was read back, because HAProxy's answer to a
    * command does not prove that it is in force (S15). The line that opens a slot also closes all others, so that one
-   * route is left even if it is carried out late.
+   * route is left even if HAProxy carries the line out late.
    */
   private slotCommands(backend: string, wanted: readonly string[] | null): string[] {
     const rows = this.workers.servers.filter((row) => row.backend === backend && isSlot(row));
@@ -241,7 +242,7 @@ export class Haproxy implements Router {
     return this.slotIsRight() && (this.current.clean || write?.slot !== null) && readSettled;
   }
 
-  /** `isSame`: the same workers have answered as in the look before. */
+  /** Learns from the newest look. `isSame`: the same workers have answered as in the look before. */
   private async learn(epoch: string, isSame: boolean, startMs: number): Promise<void> {
     const { servers, looks } = this.workers;
     if (this.lastEpoch !== epoch) {
@@ -272,7 +273,7 @@ export class Haproxy implements Router {
     this.update({ reachable: true, epoch, slot, closed, keeping, clean, unreached: this.unreached(startMs), read });
   }
 
-  /** Addresses that HAProxy's own health checks do not reach, each with the time of the first look that showed so. */
+  /** Address that HAProxy's own health checks do not reach → time of the first look that showed that, monotonic ms. */
   private unreached(nowMs: number): Record<string, number> {
     const before = this.current.unreached ?? {};
     const down = this.workers.servers.filter(
@@ -281,7 +282,7 @@ export class Haproxy implements Router {
     return Object.fromEntries(down.map((s) => [s.address, before[s.address] ?? nowMs]));
   }
 
-  /** Notices whether the read slots are as they are wanted. Returns the addresses that they lead to. */
+  /** Records whether the read slots are as wanted. Returns the addresses that they lead to. */
   private learnRead(): string[] | undefined {
     const { wish } = this;
     if (wish.read === null) return this.current.read;
@@ -298,10 +299,10 @@ export class Haproxy implements Router {
     this.wish = new Wish();
   }
 
-  private tellSeen(next: HaproxyView): void {
+  private logSeen(next: HaproxyView): void {
     const { log } = this.ports;
     const isFirst = this.lastEpoch === null;
-    if (isFirst || this.silence?.told === true) log.write('INFO', 'haproxy', 'HAPROXY_SEEN', 'HAProxy answers');
+    if (isFirst || this.silence?.logged === true) log.write('INFO', 'haproxy', 'HAPROXY_SEEN', 'HAProxy answers');
     if (!isFirst && this.lastEpoch !== next.epoch) {
       log.write('INFO', 'haproxy', 'HAPROXY_RELOADED', 'HAProxy has a new worker, its slots start closed');
     }
@@ -312,7 +313,7 @@ export class Haproxy implements Router {
   private update(next: HaproxyView): void {
     const before = this.current;
     this.current = next;
-    if (next.reachable) this.tellSeen(next);
+    if (next.reachable) this.logSeen(next);
     for (const [done, what] of [...this.waiters]) {
       if (next.reachable && (next.closed || what === 'look')) done(true);
     }

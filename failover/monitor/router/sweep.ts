@@ -1,6 +1,6 @@
 /**
- * Ends sessions that have to go, slot by slot. It never ends a session while one still connects, because HAProxy would
- * then keep that session for good (decision 17).
+ * Ends sessions that have to go, slot by slot. It ends no session of a slot while one of them still connects, because
+ * HAProxy would then keep that one for good (docs/decisions/0017-a-slot-for-every-node.md).
  */
 import type { Clock } from '../ports';
 import { isOn, isOnTheWay, loadOf, mayHaveWaiting, type ServerState, type Session } from './haproxy-socket';
@@ -8,23 +8,23 @@ import type { Wish } from './wish';
 import type { Look, Workers } from './workers';
 
 /**
- * Sessions are ended by command only after their slot was seen closed for this long, ms. That gives their last answers
- * time, and it is longer than a connection attempt takes. The sessions of a leader that died or was stopped end by
- * themselves some 30 ms after it.
+ * Sessions are ended by command only after their slot was seen closed for this long, ms. So their last answers can
+ * still arrive, and it is longer than a connection attempt takes. When a leader dies or stops, its sessions end by
+ * themselves some 30 ms later.
  */
 const SETTLED_MS = 50;
 /**
- * After this time the sessions of a slot are ended again, ms, if some are left (a client has left, `timeout
- * server-fin`).
+ * After this time the sessions that are left on a slot are ended again, ms. HAProxy keeps the session of a client that
+ * has left for `timeout server-fin`.
  */
 const SHUTDOWN_AGAIN_MS = 300;
-/** Maximum number of sessions of an old worker that one request ends: a line of HAProxy's holds 16 kB. */
+/** Maximum number of sessions of an old worker that one request ends, because a line to HAProxy may have 16 kB. */
 const SHUTDOWN_BATCH = 200;
 
 /** A slot whose sessions have to go. It is forgotten at the first look that shows none. */
 interface Going {
   readonly row: ServerState;
-  /** Since when the slot has been seen so; null means from the next look on. */
+  /** Since when the slot was seen closed with such sessions; null: the time begins with the next look. */
   sinceMs: number | null;
   /** When the sessions that are left may be ended again. */
   againMs: number;
@@ -79,7 +79,7 @@ export class SessionSweep {
         if (due.length > 0) void this.findRipe(due);
         continue;
       }
-      if (due.length === 0 && !(wish.isTrap(look) && mayHaveWaiting(look.loads))) continue;
+      if (due.length === 0 && !(wish.misleadsWaiting(look) && mayHaveWaiting(look.loads))) continue;
       const { sessions } = await this.workers.list(worker);
       lists.set(worker, sessions);
       await this.endOneByOne(worker, due, sessions);
@@ -105,7 +105,7 @@ export class SessionSweep {
         left += loadOf(loads, row)?.sessions ?? 1;
         if (row.backend === 'read' && worker === 0 && !row.maintenance) left += 1;
       }
-      if (!wish.isTrap(look)) continue;
+      if (!wish.misleadsWaiting(look)) continue;
       left += lists.get(worker)?.filter((s) => s.backend === 'write' && isOnTheWay(s)).length ?? 0;
     }
     return left;
@@ -126,10 +126,10 @@ export class SessionSweep {
 
   /**
    * Finds slots whose sessions can be ended all at once: the slot is closed, all its sessions have to go, and none
-   * still connects. Sessions are not ended by their names: HAProxy names a session by its address in memory, which a
-   * later connection of any frontend may get, and a session that is ended while it connects stays for good, with its
-   * client, and does nothing any more (decision 17). The list may be long, so the looks go on meanwhile, and the next
-   * look that finds the slot still closed ends its sessions.
+   * still connects. A session that is ended while it connects stays for good, with its client, and does nothing any
+   * more (docs/decisions/0017-a-slot-for-every-node.md). The sessions are not ended by id, because HAProxy's id is an
+   * address in memory, which a later connection of any frontend may get. The list may be long, so the looks go on
+   * meanwhile. The next look that finds the slot still closed ends its sessions.
    */
   private async findRipe(due: readonly Going[]): Promise<void> {
     if (this.listing) return;
@@ -156,15 +156,15 @@ export class SessionSweep {
   }
 
   private async endOneByOne(worker: number, due: readonly Going[], sessions: readonly Session[]): Promise<void> {
-    const told = sessions
+    const commands = sessions
       .filter((s) => s.state === 'established' && due.some(({ row }) => isOn(s, row)))
       .slice(0, SHUTDOWN_BATCH)
       .map((s) => `shutdown session ${s.id}`);
-    if (told.length === 0) return;
+    if (commands.length === 0) return;
     const againMs = this.clock.nowMs() + SHUTDOWN_AGAIN_MS;
     // If not all sessions fit into one command, the next look ends the rest.
-    if (told.length < SHUTDOWN_BATCH) for (const going of due) going.againMs = againMs;
-    await this.workers.tell(worker, told);
+    if (commands.length < SHUTDOWN_BATCH) for (const going of due) going.againMs = againMs;
+    await this.workers.tell(worker, commands);
   }
 }
 

@@ -22,8 +22,8 @@ export class Wish {
   }
 
   /**
-   * Another program moved the write slot. It is not moved back until the loop knows whether another monitor is at work
-   * (S11).
+   * Called when another program moved the write slot. It is not moved back until the loop knows whether another monitor
+   * is at work (S11).
    */
   giveWay(): void {
     this.write = null;
@@ -49,10 +49,11 @@ export class Wish {
   }
 
   /**
-   * The slots of an old worker cannot be moved. If its write slot leads to another node, sessions that still wait in
-   * that worker would get there, so they are waited for as well (at most `holdTimeout`).
+   * True when sessions that wait in an old worker would be connected to a wrong node: its write slot leads to another
+   * node, and the slots of an old worker cannot be changed. Such sessions have to end, too, which takes at most
+   * `holdTimeout`.
    */
-  isTrap(look: Look): boolean {
+  misleadsWaiting(look: Look): boolean {
     const slot = this.slotOf(look);
     return look.worker > 0 && this.write !== null && slot !== null && slot !== this.write.keep;
   }

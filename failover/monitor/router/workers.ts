@@ -19,7 +19,7 @@ import {
   type Session,
 } from './haproxy-socket';
 
-/** Kinds of rows to request from `show stat`, as a sum: 2 backends, 4 servers. */
+/** Kinds of rows to request from `show stat`, as a sum: 2 backends, 4 servers (management guide, "show stat"). */
 const BACKENDS_AND_SERVERS = 6;
 /** How often the master is asked for old workers while there are some, ms. */
 const OLD_WORKERS_MS = 1_000;
@@ -32,7 +32,7 @@ const NO_OLD_WORKERS_MS = 5_000;
 /** One worker's answers in one look. Worker 0 is the running one. */
 export interface Look {
   worker: number;
-  /** A name that no other worker has that lives at the same time. */
+  /** Unique among the workers that live at the same time. */
   name: string;
   servers: readonly ServerState[];
   loads: readonly Load[];
@@ -64,7 +64,7 @@ export class Workers {
     this.old = { pids: parseOldWorkers(await this.ask('master.sock', 'show proc')), askedAtMs: nowMs };
   }
 
-  /** A worker came or went, so the master is asked before the next look. */
+  /** Called when a worker started or ended: the master is asked for old workers before the next look. */
   askForOldOnes(): void {
     this.old = { ...this.old, askedAtMs: Number.NEGATIVE_INFINITY };
   }
@@ -98,7 +98,7 @@ export class Workers {
   async list(worker: number): Promise<{ sessions: Session[]; loads: Load[] }> {
     const sessions: Session[] = [];
     const rows: string[] = [];
-    this.stayAwake();
+    this.throwAfterStall();
     const [socket, line] = this.lineFor(worker, ['show sess', ...this.loadQuestions(worker)]);
     await askLines(
       join(this.ports.sockets, socket),
@@ -110,7 +110,7 @@ export class Workers {
       },
       () => this.loop.stalls() === this.stallsSeen,
     );
-    this.stayAwake();
+    this.throwAfterStall();
     return { sessions, loads: parseLoads(rows.join('\n')) };
   }
 
@@ -121,17 +121,18 @@ export class Workers {
 
   /** Sends one line. If the process stood still meanwhile, it neither sends the line nor uses the answer (S11). */
   async ask(socket: string, line: string): Promise<string> {
-    this.stayAwake();
+    this.throwAfterStall();
     const path = join(this.ports.sockets, socket);
     const answer = await ask(path, line, ANSWER_LIMIT_MS, () => this.loop.stalls() === this.stallsSeen);
-    this.stayAwake();
+    this.throwAfterStall();
     return answer;
   }
 
   /**
-   * Throws when the process stood still: what was wanted may be long outdated, so the loop has to want it again (S11).
+   * Throws when the process stood still. The wanted routes may be long outdated then, so the loop has to set them again
+   * (S11).
    */
-  stayAwake(): void {
+  throwAfterStall(): void {
     const stalls = this.loop.stalls();
     if (stalls === this.stallsSeen) return;
     this.stallsSeen = stalls;
@@ -140,8 +141,9 @@ export class Workers {
   }
 
   /**
-   * Asks for the number of sessions of the slots. It names the two ports' backends by their numbers, because a
-   * frontend has the same name; they differ between configurations.
+   * The commands that ask for the number of sessions of each slot. They name the backends of the two ports by number,
+   * because a frontend has the same name as its backend. The numbers differ between configurations, so they are taken
+   * from the last look; before the first look the command asks for all (-1).
    */
   private loadQuestions(worker: number): string[] {
     const servers = this.looks.find((look) => look.name === this.names()[worker])?.servers ?? [];
