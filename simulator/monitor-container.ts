@@ -2,6 +2,7 @@
 
 import type { Answer } from '../failover/contract/api';
 import { messageOf } from '../failover/contract/errors';
+import type { Level } from '../failover/contract/log-line';
 import type { Decision } from '../failover/core/state/cluster';
 import type { Request } from '../failover/core/state/observation';
 import type { Loop } from '../failover/monitor/loop';
@@ -25,7 +26,7 @@ export interface MonitorWatch {
   readonly monitor: SimMonitor | null;
   stored: (state: string | null) => void;
   decided: (decision: Decision) => void;
-  onLog: (subject: string, code: string, message: string) => void;
+  onLog: (subject: string, code: string, message: string, level: Level) => void;
 }
 
 /** Approximate size of one of the two slots of the store's file, bytes. */
@@ -129,9 +130,9 @@ export class SimMonitor {
     const { world, process, disk, label } = this;
     const { engine } = world;
     const log: Log = {
-      write: (_level, subject, code, message) => {
+      write: (level, subject, code, message) => {
         world.log(`${label}: ${subject} ${code} ${message}`);
-        world.onLog(subject, code, message);
+        world.onLog(subject, code, message, level);
       },
     };
     const store = new SimStore(world, process, disk);

@@ -8,7 +8,7 @@ import { describe } from '../failover/monitor/outside/status-view';
 import { Client } from './clients';
 import { Copies } from './copies';
 import { Machine, type MachineOptions, STACK_SETTINGS } from './machine';
-import { SimMonitor, type StoreDisk } from './monitor-container';
+import { type MonitorWatch, SimMonitor, type StoreDisk } from './monitor-container';
 import { SimNode } from './node';
 import { settingsOf } from './settings';
 
@@ -21,7 +21,7 @@ export class World extends Machine {
   /** Called when the monitor has written its store and has not acted on it yet. */
   onStored: (state: ClusterState) => void = () => undefined;
   /** Called with each line of the monitor's log, for scenarios. */
-  onLog: (subject: string, code: string, message: string) => void = () => undefined;
+  onLog: MonitorWatch['onLog'] = () => undefined;
   /** From now on nothing happens that justifies a change of the leader (S28). */
   steady: boolean | 'leader' = false;
   /** The cluster is healthy again. From now on no problem of a leader may be reported. */

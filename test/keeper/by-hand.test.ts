@@ -1,17 +1,11 @@
 /** What people do to a standby: they promote it, or pause its replay. */
 import { afterEach, describe, expect, it } from 'vitest';
-import type { SyncConfig, Target } from '../../failover/contract/messages';
-import { Rig } from './fakes';
-
-const ALONE: SyncConfig = { leader: 'a', k: 0, members: [] };
-const follow = (method: 'stream' | 'copy'): Target => ({ kind: 'follow', leader: 'b', method });
+import { follow, lead, Rig } from './fakes';
 
 let rig: Rig;
 
 async function standby(): Promise<void> {
-  rig = new Rig();
-  await rig.begin();
-  await rig.done(1, follow('copy'));
+  rig = await Rig.standby();
   await rig.done(1, follow('stream'));
   rig.journal.length = 0;
 }
@@ -48,7 +42,7 @@ describe('a standby that was promoted by hand', () => {
 
   it('is not found on data that was led by an order and ended as a primary', async () => {
     await standby();
-    await rig.done(2, { kind: 'lead', sync: ALONE });
+    await rig.done(2, lead());
     await rig.restart();
     expect((await rig.done(3, follow('stream'))).promotedByHand).toBeUndefined();
     expect(rig.link.notes()).not.toContain('PROMOTED_BY_HAND');
@@ -67,24 +61,19 @@ describe('a standby that was promoted by hand', () => {
     await standby();
     promoteByHand();
     await rig.until((s) => s.promotedByHand === true);
-    const status = await rig.done(2, {
-      kind: 'follow',
-      leader: 'b',
-      method: 'copy',
-      replaces: rig.link.status().dataId ?? '',
-    });
+    const status = await rig.done(2, follow('copy', { replaces: rig.dataId() }));
     expect(status.promotedByHand).toBeUndefined();
     await rig.done(2, follow('stream'));
     promoteByHand();
     await rig.until((s) => s.promotedByHand === true);
-    const led = await rig.done(3, { kind: 'lead', sync: ALONE });
+    const led = await rig.done(3, lead());
     expect(led.promotedByHand).toBeUndefined();
     expect(led).toMatchObject({ promotedTerm: 3, lead: { term: 3, forkLsn: '0/3000060' } });
   });
 
   it('is not seen in a promotion that was ordered', async () => {
     await standby();
-    const led = await rig.done(2, { kind: 'lead', sync: ALONE });
+    const led = await rig.done(2, lead());
     expect(led.promotedByHand).toBeUndefined();
     expect(rig.link.notes()).not.toContain('PROMOTED_BY_HAND');
   });

@@ -3,7 +3,7 @@ import { afterEach, describe, expect, it } from 'vitest';
 import { KeeperConfig } from '../../failover/contract/inputs';
 import { contactsOf } from '../../failover/keeper/keeper';
 import { MonitorLink } from '../../failover/keeper/monitor-link';
-import { Rig, SETTINGS } from './fakes';
+import { lead, Rig } from './fakes';
 
 const [A, B, C] = [1, 2, 3].map((n) => ({ host: `10.0.0.${n}`, port: 7400 })) as [Contact, Contact, Contact];
 type Contact = { host: string; port: number };
@@ -59,20 +59,15 @@ describe('the list that a monitor sends', () => {
   afterEach(() => rig.end());
 
   it('is stored, and does not make the settings new', async () => {
-    rig = new Rig();
-    await rig.begin();
-    await rig.done(1, { kind: 'bootstrap' });
-    await rig.done(1, { kind: 'lead', sync: { leader: 'a', k: 0, members: [] } });
-    rig.journal.length = 0;
-    rig.keeper.receive({ type: 'settings', settings: { ...SETTINGS, monitors: [B, C] } });
-    await rig.done(1, { kind: 'lead', sync: { leader: 'a', k: 0, members: [] } });
+    rig = await Rig.leader();
+    rig.settle({ monitors: [B, C] });
+    await rig.done(1, lead());
     expect(rig.files.state.monitors).toEqual([B, C]);
     expect(rig.journal).not.toContain('furnish');
   });
 
   it('is not stored where none is sent', async () => {
-    rig = new Rig();
-    await rig.begin();
+    rig = await Rig.fresh();
     await rig.done(1, { kind: 'wait', reason: 'test' });
     expect(rig.files.state).not.toHaveProperty('monitors');
   });

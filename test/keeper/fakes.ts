@@ -1,6 +1,15 @@
 /** Ports without a world: a PostgreSQL that obeys, a clock that the test moves, a disk and a link in memory. */
 
-import type { KeeperFrame, NodeSettings, StateCopy, Status, Target } from '../../failover/contract/messages';
+import type { FailureCode } from '../../failover/contract/codes';
+import type {
+  KeeperFrame,
+  NodeSettings,
+  RejoinMethod,
+  StateCopy,
+  Status,
+  SyncConfig,
+  Target,
+} from '../../failover/contract/messages';
 import { Keeper } from '../../failover/keeper/keeper';
 import { EMPTY_STATE, type KeeperState } from '../../failover/keeper/keeper-state';
 import {
@@ -25,6 +34,25 @@ export const SETTINGS: NodeSettings = {
   databasePassword: 'secret',
   postgresSettings: {},
 };
+
+/** No write waits for a standby. */
+export const ALONE: SyncConfig = { leader: 'a', k: 0, members: [] };
+/** Writes wait for b. */
+export const WITH_B: SyncConfig = { leader: 'a', k: 1, members: ['b'] };
+
+export function lead(sync: SyncConfig = ALONE): Target {
+  return { kind: 'lead', sync };
+}
+
+/** The order to follow b, or with another leader the order to follow that one. */
+export function follow(method: RejoinMethod, part: Partial<Extract<Target, { kind: 'follow' }>> = {}): Target {
+  return { kind: 'follow', leader: 'b', method, ...part };
+}
+
+/** The leader's standby `b`, as PostgreSQL shows it, with the log flushed up to this position. */
+export function streaming(flushLsn = '0/3000100'): SqlView['standbys'][number] {
+  return { name: 'b', state: 'streaming', syncState: 'quorum', flushLsn, replayLsn: null };
+}
 
 export class FakeClock implements Clock {
   private now = 0;
@@ -310,6 +338,7 @@ export class FakePostgres implements Postgres {
 
 /** A keeper that is waited for is pinged once in so many turns. */
 const TURNS_A_PING = 8;
+const QUIET_TURNS = 200;
 
 /** A keeper of node `a` on fake ports, with a term and seq that count up. */
 export class Rig {
@@ -322,6 +351,30 @@ export class Rig {
   private seq = 0;
   private pings = 0;
   private running: Promise<void> = Promise.resolve();
+
+  /** A keeper that has its settings, and neither data nor an order. */
+  static async fresh(): Promise<Rig> {
+    const rig = new Rig();
+    await rig.begin();
+    return rig;
+  }
+
+  /** A keeper that made the cluster in term 1 and leads it. What it did for that is not in the journal. */
+  static async leader(): Promise<Rig> {
+    const rig = await Rig.fresh();
+    await rig.done(1, { kind: 'bootstrap' });
+    await rig.done(1, lead());
+    rig.journal.length = 0;
+    return rig;
+  }
+
+  /** A keeper whose data was copied from b in term 1, and that streams from it. This, too, is not in the journal. */
+  static async standby(): Promise<Rig> {
+    const rig = await Rig.fresh();
+    await rig.done(1, follow('copy'));
+    rig.journal.length = 0;
+    return rig;
+  }
 
   private make(): Keeper {
     const { postgres, files, link, clock } = this;
@@ -336,7 +389,17 @@ export class Rig {
     this.running = this.keeper.run(() => undefined);
     await Promise.race([begun, this.running]);
     this.keeper.connected();
-    this.keeper.receive({ type: 'settings', settings: SETTINGS });
+    this.settle();
+  }
+
+  /** The monitor sends the settings. */
+  settle(part: Partial<NodeSettings> = {}): void {
+    this.keeper.receive({ type: 'settings', settings: { ...SETTINGS, ...part } });
+  }
+
+  /** The data that the keeper has reported last. */
+  dataId(): string {
+    return this.link.status().dataId ?? '';
   }
 
   /** The container is killed and started again: only the disk is left. */
@@ -361,10 +424,26 @@ export class Rig {
     return seq;
   }
 
+  /** What happened on the node: the journal's lines of this form. */
+  did(form: RegExp): string[] {
+    return this.journal.filter((line) => form.test(line));
+  }
+
+  /** Gives an order and waits until it fails with this code. */
+  async fails(term: number, target: Target, code: FailureCode): Promise<Status> {
+    const seq = this.order(term, target);
+    return this.until((s) => s.accepted?.seq === seq && s.failure?.code === code);
+  }
+
   /** Gives an order and waits until it is done. */
   async done(term: number, target: Target): Promise<Status> {
     const seq = this.order(term, target);
     return this.until((s) => s.accepted?.seq === seq && s.done);
+  }
+
+  /** Long enough for everything that can happen without an event from outside. */
+  async quiet(): Promise<void> {
+    for (let turn = 0; turn < QUIET_TURNS; turn++) await new Promise((resolve) => setImmediate(resolve));
   }
 
   /** Pings meanwhile, as the monitor does. */

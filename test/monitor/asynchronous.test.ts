@@ -1,70 +1,63 @@
 import { afterEach, describe, expect, it } from 'vitest';
-import { lsnText, World } from './fakes';
+import { cluster, type Tale } from '../scenarios/story';
 
-let world = new World([]);
+const ASYNCHRONOUS = { syncMode: 'asynchronous' } as const;
+/** About ten records of the simulated WAL. */
+const BOUNDED = { ...ASYNCHRONOUS, maxLagBytes: 1_000 };
+
+let t: Tale;
 
 afterEach(async () => {
-  await world.end();
-  expect(world.broken).toEqual([]);
+  expect(await t.end()).toEqual([]);
 });
 
-async function cluster(names: string[], policy = {}): Promise<void> {
-  world = new World(names);
-  await world.start({ syncMode: 'asynchronous', ...policy });
-  await world.until('the other nodes follow p', () => world.serving('p') && world.follow('p'));
-  for (let i = 0; i < 5; i++) expect(world.write()).toBe(true);
-}
-
-/** `p` acknowledges so many writes that `a` does not get, reports its position, and dies. */
-async function diesAhead(writes: number): Promise<void> {
-  world.node('a').pause();
-  for (let i = 0; i < writes; i++) expect(world.write()).toBe(true);
-  const reported = () => world.monitor?.observation?.watch.newest?.lsn;
-  await world.until('p has reported its position', () => reported() === lsnText(world.node('p').lsn));
-  world.node('p').kill();
-  world.node('a').wake();
+/** `primary` writes so many records that `replica-1` does not get, and dies with them. */
+async function diesAhead(records: number): Promise<void> {
+  const { network } = t.world;
+  const written = (name: string) => t.node(name).volume.data?.wal.length ?? 0;
+  network.block('primary', 'replica-1');
+  await t.until('primary is ahead', () => written('primary') - written('replica-1') >= records);
+  t.node('primary').kill();
+  network.lose('primary');
+  network.heal();
 }
 
 describe('asynchronous mode', () => {
   it('acknowledges without a replica, and fails over to the most advanced one', async () => {
-    await cluster(['p', 'a', 'b']);
-    expect(world.monitor?.decision?.state.joint).toEqual([{ leader: 'p', k: 0, members: [], term: 1 }]);
-    world.node('p').kill();
-    await world.until('a replica serves', () => world.serving() && !world.serving('p'));
-    expect(world.write()).toBe(true);
-    world.node('p').start();
-    await world.until('the other nodes follow', () =>
-      world.follow(world.nameOf(world.monitor?.router.slot ?? null) ?? ''),
-    );
-    expect(world.lost()).toBe(0);
+    t = await cluster(2, ASYNCHRONOUS);
+    expect(t.world.state?.joint).toEqual([{ leader: 'primary', k: 0, members: [], term: 1 }]);
+    t.world.network.block('primary', 'replica-1');
+    await t.plays('writes are acknowledged');
+    // The last acknowledged writes have time to reach replica-2. From now on none may be lost.
+    t.world.clientsEnd = true;
+    t.world.history.asynchronous = false;
+    await t.plays('500 ms pass; docker kill primary; writes go to replica-2');
+    t.world.network.heal();
   });
 
   it('promotes a replica that is behind by no more than maxLag', async () => {
-    await cluster(['p', 'a'], { maxLagBytes: 100 });
-    await diesAhead(4);
-    await world.until('a serves', () => world.serving('a'));
+    t = await cluster(1, BOUNDED);
+    await diesAhead(5);
+    await t.plays('writes go to replica-1; writes are acknowledged');
   });
 
   it('leaves the decision to a person when every replica is further behind', async () => {
-    await cluster(['p', 'a'], { maxLagBytes: 100 });
+    t = await cluster(1, BOUNDED);
     await diesAhead(40);
-    const reason = () => world.monitor?.decision?.reason ?? '';
-    await world.until('it says what to do', () => reason().includes('promote a --accept-data-loss'));
-    expect(reason()).toMatch(/a is more than 100 bytes behind p; start p, or/);
-    expect(world.serving()).toBe(false);
-    expect(await world.ask({ kind: 'promote', to: 'a', acceptDataLoss: true })).toMatchObject({
-      done: true,
-      leader: 'a',
-    });
-    world.node('p').start();
-    await world.until('p follows', () => world.follow('a'));
+    await t.plays('no node can take over');
+    await t.until('the monitor says what to do', () => t.reason().includes('promote replica-1 --accept-data-loss'));
+    expect(t.reason()).toMatch(/replica-1 is more than 1000 bytes behind primary; start primary, or/);
+    expect(t.open()).toBeNull();
+    const promoted = await t.answer({ kind: 'promote', to: 'replica-1', acceptDataLoss: true });
+    expect(promoted).toMatchObject({ done: true, leader: 'replica-1' });
+    await t.plays('docker start primary; primary follows replica-1; writes go to replica-1');
   });
 
   it('loses nothing in a planned switchover', async () => {
-    await cluster(['p', 'a', 'b']);
-    expect(await world.switchover('b')).toMatchObject({ done: true, leader: 'b' });
-    await world.until('the other nodes follow', () => world.follow('b'));
-    expect(world.node('p').copies + world.node('p').rewinds).toBe(0);
-    expect(world.lost()).toBe(0);
+    t = await cluster(2, ASYNCHRONOUS);
+    t.world.history.asynchronous = false;
+    expect(await t.answer({ kind: 'switchover', to: 'replica-2' })).toMatchObject({ done: true, leader: 'replica-2' });
+    await t.plays('all nodes are together again; writes are acknowledged');
+    expect(t.replaced()).toEqual([]);
   });
 });

@@ -10,9 +10,8 @@ import { isDone, isMember, statusOf } from '../../failover/core/facts/view';
 import { type Decision, serves } from '../../failover/core/state/cluster';
 import type { HaproxyView, Observation } from '../../failover/core/state/observation';
 import { createMonitor } from '../../failover/monitor/monitor';
-import type { Router } from '../../failover/monitor/ports';
+import type { Router, Store } from '../../failover/monitor/ports';
 import { buildImage, docker, dockerQuietly, removeNode, startNode } from '../keeper/node-containers';
-import { MemoryStore, STILL } from './fakes';
 
 const IMAGE = 'gap-postgres:test';
 const NETWORK = 'gap-inner';
@@ -40,9 +39,6 @@ const SETTINGS = {
 
 /** A router whose slot takes the wanted address at once. */
 class PlainRouter implements Router {
-  readonly poke = STILL.poke;
-  readonly run = STILL.run;
-  readonly stop = STILL.stop;
   private slot: string | null = null;
   private keep: string | null = null;
   view(): HaproxyView {
@@ -53,9 +49,30 @@ class PlainRouter implements Router {
     Object.assign(this, { slot: address, keep });
   }
   read(): void {}
+  poke(): void {}
+  stop(): void {}
+  async run(): Promise<void> {}
   async look(): Promise<void> {}
   async closed(): Promise<boolean> {
     return this.slot === null;
+  }
+}
+
+/** The monitor's store. It survives the monitor, as its volume does. */
+class MemoryStore implements Store {
+  incarnation = 0;
+  loaded: string | null = null;
+
+  open(): this {
+    this.incarnation += 1;
+    return this;
+  }
+  async save(text: string): Promise<void> {
+    this.loaded = text;
+  }
+  async raiseAbove(other: number): Promise<number> {
+    this.incarnation = Math.max(this.incarnation, other) + 1;
+    return this.incarnation;
   }
 }
 

@@ -2,10 +2,12 @@
  * The opening checks with a small server that speaks the part of PostgreSQL's protocol they need, and hangs on command.
  */
 import { createServer, type Server, type Socket } from 'node:net';
-import { afterEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { OpeningChecks } from '../../failover/monitor/nodes/opening';
 
 const LIMIT_MS = 10_000;
+/** The checks connect to nodes without a session at this interval, ms. */
+const KEEP_MS = 1_000;
 /** AuthenticationOk, ReadyForQuery: chapter "Message Formats" of PostgreSQL's manual. */
 const WELCOME = Buffer.concat([message('R', [0, 0, 0, 0]), message('Z', [0x49])]);
 const SYNC = 0x53;
@@ -87,9 +89,16 @@ class HalfPostgres {
 }
 
 const ends: (() => unknown)[] = [];
+beforeEach(() => {
+  // Only the interval at which the checks connect is not real: `keep` lets it pass.
+  vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] });
+});
 afterEach(async () => {
   for (const end of ends.splice(0).reverse()) await end();
+  vi.useRealTimers();
 });
+
+const keep = () => vi.advanceTimersByTime(KEEP_MS);
 
 /** The checks of two nodes, a and b, and the checks that have passed. */
 async function rig(a: Behaviour, b: Behaviour, running: (node: string) => boolean | null = () => true) {
@@ -142,6 +151,8 @@ describe('the opening checks', () => {
     );
     checks.start();
     checks.want({ node: 'a', term: 1 });
+    await expect.poll(() => servers.a.connections, { timeout: LIMIT_MS }).toBe(1);
+    keep();
     expect(await passed).toBe('a 1');
     expect(servers.a.connections).toBe(2);
     expect(logged).toEqual(['a: the monitor is connecting to a']);
@@ -180,7 +191,7 @@ describe('the opening checks', () => {
   }, async () => {
     let runs: boolean | null = true;
     let looks = 0;
-    const { checks, servers } = await rig(
+    const { checks, servers, passed } = await rig(
       () => 'answers',
       () => 'answers',
       (node) => {
@@ -189,13 +200,16 @@ describe('the opening checks', () => {
       },
     );
     checks.start();
+    keep();
     await expect.poll(() => servers.a.connections, { timeout: LIMIT_MS }).toBe(1);
     runs = null;
-    await expect.poll(() => looks, { timeout: LIMIT_MS }).toBe(1);
+    keep();
+    expect(looks).toBe(1);
     checks.want({ node: 'a', term: 1 });
-    await expect.poll(() => servers.a.asked, { timeout: LIMIT_MS }).toBe(1);
+    expect(await passed).toBe('a 1');
     expect(servers.a.connections).toBe(1);
     runs = false;
+    keep();
     await expect.poll(() => servers.a.open(), { timeout: LIMIT_MS }).toBe(0);
   });
 });

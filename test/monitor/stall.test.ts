@@ -12,8 +12,8 @@ import { createMonitor } from '../../failover/monitor/monitor';
 import type { Store } from '../../failover/monitor/ports';
 import { Haproxy } from '../../failover/monitor/router/haproxy';
 import { ask } from '../../failover/monitor/router/haproxy-socket';
+import { STACK_SETTINGS } from '../../simulator/machine';
 import { POLICY, status, view } from '../core/world';
-import { MemoryStore, SETTINGS, STILL } from './fakes';
 
 const STALL_MS = 5_000;
 const LOG = { write: () => undefined };
@@ -40,8 +40,7 @@ describe('the loop', () => {
   ) {
     const clock = new HandClock();
     const did: string[] = [];
-    const memory = new MemoryStore();
-    let { incarnation } = memory.open();
+    let incarnation = 1;
     const store: Store = {
       get incarnation() {
         return incarnation;
@@ -64,7 +63,7 @@ describe('the loop', () => {
       nodes: [{ name: 'p', address: '10.0.0.20' }],
       policy: POLICY,
       clusterKey: 'k'.repeat(40),
-      settings: SETTINGS,
+      settings: { ...STACK_SETTINGS, postgresSettings: {} },
       listen: { address: '127.0.0.1', port: 0 },
       sockets: '/none',
       models: (loop) => ({
@@ -82,7 +81,9 @@ describe('the loop', () => {
           port: () => 0,
         },
         router: {
-          ...STILL,
+          poke: () => undefined,
+          run: async () => undefined,
+          stop: () => undefined,
           view: () => ({ reachable: true, epoch: '1@1', slot: null, closed: true, keeping: null, clean: true }),
           write: () => did.push('route'),
           read: () => did.push('read'),

@@ -1,66 +1,39 @@
 import { afterEach, describe, expect, it } from 'vitest';
-import { planOf } from '../../failover/core/state/cluster';
-import { parseState } from '../../failover/core/state/stored';
-import { restartMonitor, World } from './fakes';
+import { cluster, type Tale } from '../scenarios/story';
 
-let world = new World([]);
+let t: Tale;
 
 afterEach(async () => {
-  await world.end();
-  expect(world.broken).toEqual([]);
+  expect(await t.end()).toEqual([]);
 });
 
-async function cluster(names: string[], policy = {}): Promise<void> {
-  world = new World(names);
-  await world.start(policy);
-  await world.until('a healthy cluster', () => world.healthy() && world.monitor?.decision?.code === 'STEADY');
-  for (let i = 0; i < 5; i++) expect(world.write()).toBe(true);
-}
-
-/** Calls `then` just before a state that is in this step is stored. */
-function atStep(step: string, then: () => void): void {
-  const store = world.monitor?.store;
-  if (store === undefined) throw new Error('no store');
-  let reached = false;
-  store.onSave = (text) => {
-    const state = parseState(text);
-    if (reached || state === null || (planOf(state)?.stage ?? state.activity.kind) !== step) return;
-    reached = true;
-    then();
-  };
-}
+const switchover = (to: string | null) => t.answer({ kind: 'switchover', to });
 
 describe('a planned switchover', () => {
   it('gives the lead to the named node, and the old leader follows without rewind or copy', async () => {
-    await cluster(['p', 'a']);
-    expect(await world.switchover('a')).toMatchObject({ done: true, leader: 'a', term: 2 });
-    expect(world.serving('a')).toBe(true);
-    expect(world.write()).toBe(true);
-    await world.until('p streams and is counted', () => world.healthy());
-    expect(world.node('p')).toMatchObject({ copies: 0, rewinds: 0, postgres: 'standby' });
-    expect(world.lost()).toBe(0);
-    expect(await world.switchover(null)).toMatchObject({ done: true, leader: 'p', term: 3 });
-    await world.until('a is back', () => world.healthy());
-    expect(world.lost()).toBe(0);
+    t = await cluster(1);
+    expect(await switchover('replica-1')).toMatchObject({ done: true, leader: 'replica-1', term: 2 });
+    expect(t.open()).toBe('replica-1');
+    await t.plays('writes are acknowledged; primary follows replica-1');
+    expect(await switchover(null)).toMatchObject({ done: true, leader: 'primary', term: 3 });
+    await t.plays('all is well');
+    expect(t.replaced()).toEqual([]);
   });
 
   it('gives the lead to the requested one of several replicas', async () => {
-    await cluster(['p', 'a', 'b', 'c']);
-    expect(await world.switchover('c')).toMatchObject({ done: true, leader: 'c' });
-    await world.until('the other nodes follow', () => world.healthy());
-    expect(['p', 'a', 'b'].map((n) => world.node(n).rewinds + world.node(n).copies)).toEqual([0, 1, 1]);
-    expect(world.write()).toBe(true);
-    expect(world.lost()).toBe(0);
+    t = await cluster(3);
+    expect(await switchover('replica-3')).toMatchObject({ done: true, leader: 'replica-3' });
+    await t.plays('all nodes are together again; writes are acknowledged');
+    expect(t.replaced()).toEqual([]);
   });
 
   it('is refused with the reason when it is not possible', async () => {
-    await cluster(['p', 'a']);
-    expect(await world.switchover('p')).toMatchObject({ done: false, message: 'p leads already' });
-    expect(await world.switchover('x')).toMatchObject({ done: false, message: 'x is no node of this stack' });
-    world.node('a').kill();
-    await world.until('p is alone', () => world.write());
-    expect(await world.switchover('a')).toMatchObject({ done: false, leader: 'p' });
-    expect(world.serving('p')).toBe(true);
+    t = await cluster(1);
+    expect(await switchover('primary')).toMatchObject({ done: false, message: 'primary leads already' });
+    expect(await switchover('x')).toMatchObject({ done: false, message: 'x is no node of this stack' });
+    await t.plays('docker kill replica-1; writes are acknowledged');
+    expect(await switchover('replica-1')).toMatchObject({ done: false, leader: 'primary' });
+    await t.plays('writes go to primary');
   });
 
   it.each([
@@ -68,165 +41,95 @@ describe('a planned switchover', () => {
     ['hold', 'new connections are held'],
     ['handover', 'the leader was told to stop'],
   ])('is called off when the candidate dies at %s (%s)', async (step) => {
-    await cluster(['p', 'a']);
-    atStep(step, () => world.node('a').kill());
-    expect(await world.switchover('a')).toMatchObject({ done: false, leader: 'p' });
-    await world.until('p serves', () => world.serving('p') && world.write());
-    world.node('a').start();
-    await world.until('a is back', () => world.healthy());
-    expect(world.node('a').copies).toBe(1);
-    expect(world.lost()).toBe(0);
+    t = await cluster(1);
+    t.atStep(step, () => t.node('replica-1').kill());
+    expect(await switchover('replica-1')).toMatchObject({ done: false, leader: 'primary' });
+    await t.plays('writes go to primary; writes are acknowledged; docker start replica-1; all is well');
+    expect(t.copied()).toEqual([]);
   });
 
   it.each(['prepare', 'hold', 'handover', 'promote'])('heals when the leader dies at %s', async (step) => {
-    await cluster(['p', 'a']);
-    atStep(step, () => world.node('p').kill());
-    await world.switchover('a');
-    await world.until('a serves', () => world.serving('a') && world.write());
-    world.node('p').start();
-    await world.until('p is back', () => world.healthy());
-    expect(world.lost()).toBe(0);
+    t = await cluster(1);
+    t.atStep(step, () => t.node('primary').kill());
+    await switchover('replica-1');
+    await t.plays('writes go to replica-1; writes are acknowledged; docker start primary; all is well');
   });
 
   it.each(['prepare', 'hold', 'handover', 'promote'])('goes on when the monitor is killed at %s', async (step) => {
-    await cluster(['p', 'a', 'b']);
+    t = await cluster(2);
     let killed = false;
-    atStep(step, () => {
+    t.atStep(step, () => {
       killed = true;
-      throw new Error('killed');
+      t.restartMonitor();
     });
-    world.switchover('b').catch(() => undefined);
-    await world.until('the step is reached', () => killed);
-    await restartMonitor(world);
-    await world.until('a leader serves and the other nodes follow', () => world.healthy() && world.write(), 12_000);
-    expect(world.lost()).toBe(0);
+    t.asks({ kind: 'switchover', to: 'replica-2' });
+    await t.until('the monitor is killed', () => killed);
+    await t.plays('all nodes are together again; writes are acknowledged');
   });
 
-  it('of a leader that does not stop is called off', async () => {
-    await cluster(['p', 'a']);
-    world.node('p').refusesToStop = true;
-    atStep('handover', () => setTimeout(() => world.node('a').kill(), 50));
-    expect(await world.switchover('a')).toMatchObject({ done: false, leader: 'p', term: 1 });
-    expect(world.serving('p')).toBe(true);
+  it('is called off when the candidate dies while the leader lets a client finish, and the leader goes on', async () => {
+    t = await cluster(1);
+    const session = await t.connect('write');
+    session?.ask({ kind: 'hold', ms: 60_000 }, () => undefined);
+    t.atStep('handover', () => t.world.engine.after(50, null, () => t.node('replica-1').kill()));
+    expect(await switchover('replica-1')).toMatchObject({ done: false, leader: 'primary', term: 1 });
+    expect(t.open()).toBe('primary');
+    await t.plays('writes are acknowledged; docker start replica-1; all is well');
+    expect(t.world.state?.term).toBe(1);
   });
 });
 
 describe('switchback', () => {
-  const policy = { switchback: true, switchbackAfterMs: 300 };
-
   it('returns the lead to the first declared node once that node has been ready for a while', async () => {
-    await cluster(['p', 'a'], policy);
-    world.node('p').kill();
-    await world.until('a serves', () => world.serving('a') && world.write());
-    world.node('p').start();
-    await world.until('p leads again', () => world.serving('p') && world.write());
-    await world.until('a follows', () => world.healthy());
-    expect(world.node('a')).toMatchObject({ copies: 1, rewinds: 0 });
-    expect(world.lost()).toBe(0);
+    t = await cluster(1, { switchback: true });
+    await t.plays('docker kill primary; writes go to replica-1; writes are acknowledged; docker start primary');
+    await t.plays('primary leads again; writes are acknowledged');
+    expect(t.replaced()).not.toContain('replica-1');
   });
 
   it('does nothing when it is off', async () => {
-    await cluster(['p', 'a'], { ...policy, switchback: false });
-    await world.switchover('a');
-    await world.until('p follows', () => world.healthy());
-    await new Promise((resolve) => setTimeout(resolve, 600));
-    expect(world.serving('a')).toBe(true);
+    t = await cluster(1, { switchback: false });
+    await switchover('replica-1');
+    await t.plays('primary follows replica-1');
+    await t.passes(2 * t.world.policy.switchbackAfterMs);
+    expect(t.open()).toBe('replica-1');
   });
 });
 
 describe('a leader that was removed from the config', () => {
   it('hands over by a planned switchover and is forgotten; no write is lost', async () => {
-    await cluster(['p', 'a', 'b']);
-    expect(await world.switchover('b')).toMatchObject({ done: true, leader: 'b' });
-    await world.until('the other nodes follow b', () => world.follow('b'));
-    world.declared = ['p', 'a'];
-    await restartMonitor(world);
-    await world.until('b has handed over', () => world.serving('p') || world.serving('a'));
-    await world.until('b is forgotten', () => world.monitor?.observation?.declared.length === 2);
-    expect(world.monitor?.decision?.state.members).toHaveProperty('p');
-    expect(world.monitor?.decision?.state.members).not.toHaveProperty('b');
-    expect(world.log.some((line) => line.includes('LEADER_REMOVED') && line.includes('hands over'))).toBe(true);
-    expect(world.log.some((line) => line.includes('LEADER_DEAD'))).toBe(false);
-    expect(world.node('b').postgres).toBe('stopped');
-    expect(world.write()).toBe(true);
-    expect(world.lost()).toBe(0);
-  });
-});
-
-describe('a pause', () => {
-  const pause = (forMs: number | null) => ({
-    kind: 'pause' as const,
-    pause: { reason: 'new disks', sinceWallMs: Date.now(), untilWallMs: forMs === null ? null : Date.now() + forMs },
-  });
-  const code = () => world.monitor?.decision?.code;
-
-  it('keeps the dead leader recorded, also after a restart of the monitor, until a person resumes', async () => {
-    await cluster(['p', 'a']);
-    expect(await world.ask(pause(null))).toMatchObject({ done: true });
-    await restartMonitor(world);
-    world.node('p').kill();
-    await world.until('it is said', () => code() === 'PAUSED');
-    expect(world.node('a').postgres).toBe('standby');
-    expect(await world.ask({ kind: 'resume', by: 'person' })).toMatchObject({ done: true });
-    await world.until('a serves', () => world.serving('a') && world.write());
-    expect(await world.ask({ kind: 'resume', by: 'person' })).toMatchObject({
-      done: false,
-      message: 'nothing is paused',
-    });
-    expect(world.lost()).toBe(0);
-  });
-
-  it('ends at its time limit', async () => {
-    await cluster(['p', 'a']);
-    await world.ask(pause(300));
-    world.node('p').kill();
-    await world.until('it is paused', () => code() === 'PAUSED');
-    await world.until('a serves', () => world.serving('a') && world.write());
-    expect(world.log.some((line) => line.includes('PAUSE_ENDED') && line.includes('come to its end'))).toBe(true);
-    expect(world.lost()).toBe(0);
-  });
-
-  it('allows a person’s promote without `acceptDataLoss` when nothing would be lost', async () => {
-    await cluster(['p', 'a']);
-    await world.ask(pause(null));
-    world.node('p').kill();
-    await world.until('it is paused', () => code() === 'PAUSED');
-    const answer = await world.ask({ kind: 'promote', to: 'a', acceptDataLoss: false });
-    expect(answer).toMatchObject({ done: true, leader: 'a' });
-    expect(world.lost()).toBe(0);
-    world.node('p').start();
-    await world.until('p follows', () => world.healthy());
-  });
-
-  it('lets a leader that restarts lead again', async () => {
-    await cluster(['p', 'a']);
-    await world.ask(pause(null));
-    world.node('p').kill();
-    world.node('p').start();
-    await world.until('p leads again', () => world.serving('p') && world.write());
-    await world.until('a follows', () => world.healthy());
-    expect(world.lost()).toBe(0);
+    t = await cluster(2);
+    const { world } = t;
+    expect(await switchover('replica-2')).toMatchObject({ done: true, leader: 'replica-2' });
+    await t.plays('all nodes are together again');
+    world.declared = world.declared.filter(({ name }) => name !== 'replica-2');
+    t.restartMonitor();
+    await t.until('replica-2 has handed over', () => t.open() !== null && t.open() !== 'replica-2');
+    await t.until('it is forgotten', () => world.monitor?.seen?.observation.declared.length === 2);
+    expect(Object.keys(world.state?.members ?? {}).sort()).toEqual(['primary', 'replica-1']);
+    expect(t.log).toContainEqual(expect.stringMatching(/ LEADER_REMOVED .*hands over/));
+    expect(t.log.filter((line) => line.includes(' LEADER_DEAD '))).toEqual([]);
+    expect(t.node('replica-2').postgres).toBeNull();
+    await t.plays('writes are acknowledged');
   });
 });
 
 describe('rebuild', () => {
   it('copies a standby again, twice in one term, and counts it when it streams', async () => {
-    await cluster(['p', 'a', 'b']);
-    for (const copies of [2, 3]) {
-      const before = world.node('a').dataId;
-      expect(await world.ask({ kind: 'rebuild', node: 'a' })).toMatchObject({ done: true });
-      await world.until('a has new data', () => world.node('a').dataId !== before && world.node('a').copies === copies);
-      await world.until('a is counted', () => world.follow('p') && world.healthy());
+    t = await cluster(2);
+    for (const copies of [['replica-1'], ['replica-1', 'replica-1']]) {
+      expect(await t.answer({ kind: 'rebuild', node: 'replica-1' })).toMatchObject({ done: true });
+      await t.until('its data is copied', () => t.copied().length === copies.length);
+      await t.plays('both replicas are counted');
+      expect(t.copied()).toEqual(copies);
     }
-    expect(world.node('b').copies).toBe(1);
-    expect(world.monitor?.decision?.state.term).toBe(1);
-    expect(world.write()).toBe(true);
-    expect(world.lost()).toBe(0);
+    expect(t.world.state?.term).toBe(1);
+    await t.plays('writes are acknowledged');
   });
 
   it('is refused for the leader', async () => {
-    await cluster(['p', 'a']);
-    expect(await world.ask({ kind: 'rebuild', node: 'p' })).toMatchObject({ done: false });
-    expect(world.serving('p')).toBe(true);
+    t = await cluster(1);
+    expect(await t.answer({ kind: 'rebuild', node: 'primary' })).toMatchObject({ done: false });
+    await t.plays('writes go to primary');
   });
 });

@@ -1,16 +1,23 @@
 /** Plays a scenario on a simulated cluster and writes its story: the steps, and the monitor's decisions. */
-import type { Policy } from '../../failover/core/state/cluster';
+import type { Answer } from '../../failover/contract/api';
+import type { Status } from '../../failover/contract/messages';
+import { type Policy, planOf } from '../../failover/core/state/cluster';
 import type { Request as Asked } from '../../failover/core/state/observation';
 import { ask, connect } from '../../simulator/clients';
 import { Process } from '../../simulator/engine';
 import type { ProxySession } from '../../simulator/haproxy-model';
+import type { StoreDisk } from '../../simulator/monitor-container';
 import type { SimNode } from '../../simulator/node';
 import type { Reply, Request } from '../../simulator/postgres';
 import { World } from '../../simulator/world';
 
 const BUILD_LIMIT_MS = 60_000;
+/** After this time a new cluster is steady: the monitor reports nothing of its creation any more, ms. */
+const SETTLED_MS = 1_500;
 /** Limit for an answer to a client, ms. */
 const ANSWER_LIMIT_MS = 30_000;
+/** Limit for the monitor's answer to a request, ms. The monitor itself answers each request earlier. */
+const REQUEST_LIMIT_MS = 100_000;
 
 export interface Scenario {
   /** The rules of docs/safety.md that the scenario shows. */
@@ -31,6 +38,8 @@ export class Tale {
     readonly world: World,
     /** The story so far. */
     readonly lines: string[] = [],
+    /** The monitor's log since the cluster was built. Each line is `<level> <node or monitor> <code> <message>`. */
+    readonly log: readonly string[] = [],
   ) {}
 
   node(name: string): SimNode {
@@ -72,15 +81,44 @@ export class Tale {
     await this.world.engine.run(this.world.engine.nowMs + ms);
   }
 
-  /** Waits until `holds` is true and writes `text`; at the limit writes `NOT: ` before it. */
+  /**
+   * Waits until `holds` is true and writes `text`.
+   * @throws Error at the limit, with the story and the newest lines of the log
+   */
   async until(text: string, holds: () => boolean, limitMs = 60_000): Promise<void> {
-    const held = await this.world.engine.run(this.world.engine.nowMs + limitMs, holds);
-    this.lines.push(`- ${held ? text : `NOT: ${text}`}`);
+    const { engine } = this.world;
+    if (!(await engine.run(engine.nowMs + limitMs, holds))) {
+      const last = [...this.lines, ...this.log.slice(-25), this.world.sentence];
+      throw new Error(`NOT: ${text}\n${last.join('\n')}`);
+    }
+    this.lines.push(`- ${text}`);
   }
 
   /** A person's request to the monitor. The answer is a line of the story. */
   asks(request: Asked): void {
     this.world.monitor?.ask(request, (answer) => this.lines.push(`    answer: ${answer.message}`));
+  }
+
+  /** Sends a person's request to the monitor and returns the answer. */
+  answer(request: Asked): Promise<Answer> {
+    const answer = new Promise<Answer>((resolve) => this.world.monitor?.ask(request, resolve));
+    return this.settled(answer, REQUEST_LIMIT_MS);
+  }
+
+  /** The monitor is killed, and another one starts on this volume. */
+  restartMonitor(disk: StoreDisk = this.world.disk): void {
+    this.world.monitor?.process.kill();
+    this.world.startMonitor('monitor', disk);
+  }
+
+  /** Calls `then` once, when the monitor has stored a state that is in this step, and before it acts on the state. */
+  atStep(step: string, then: () => void): void {
+    const { world } = this;
+    world.onStored = (state) => {
+      if ((planOf(state)?.stage ?? state.activity.kind) !== step) return;
+      world.onStored = () => undefined;
+      then();
+    };
   }
 
   well(): boolean {
@@ -104,14 +142,14 @@ export class Tale {
     return session === null ? null : this.settled(ask(session, request, limitMs));
   }
 
-  /** Lets the simulated time go on until the answer comes; the request itself has a limit. */
-  private async settled<T>(answer: Promise<T>): Promise<T> {
+  /** Lets the simulated time go on until the answer comes. The request itself has a limit, which is not longer. */
+  private async settled<T>(answer: Promise<T>, limitMs = ANSWER_LIMIT_MS): Promise<T> {
     const { engine } = this.world;
     let over = false;
     const end = answer.finally(() => {
       over = true;
     });
-    await engine.run(engine.nowMs + ANSWER_LIMIT_MS, () => over);
+    if (!(await engine.run(engine.nowMs + limitMs, () => over))) throw new Error('there is no answer');
     return end;
   }
 
@@ -132,8 +170,42 @@ export class Tale {
     return this.world.decision?.reason ?? '';
   }
 
+  /** The newest status of the node that the monitor has; null when it has none. */
+  status(name: string): Status | null {
+    return this.world.monitor?.seen?.observation.nodes[name]?.status ?? null;
+  }
+
+  /** The nodes that were copied since the cluster was built: one entry for each copy, in their order. */
+  copied(): string[] {
+    return this.subjects('COPY_DONE');
+  }
+
+  /** As {@link copied}, and then the nodes that were rewound. */
+  replaced(): string[] {
+    return [...this.copied(), ...this.subjects('REWIND_DONE')];
+  }
+
+  private subjects(code: string): string[] {
+    return this.log.map((line) => line.split(' ')).flatMap(([, node = '', its]) => (its === code ? [node] : []));
+  }
+
   fact(text: string): void {
     this.lines.push(`- ${text}`);
+  }
+
+  /**
+   * Starts the nodes that are down, and the clients end. Then all nodes must have the same data, with every
+   * acknowledged write.
+   * @returns the violations that the oracles of the simulator found
+   */
+  async end(): Promise<readonly string[]> {
+    const { world } = this;
+    for (const node of world.members) node.start();
+    world.clientsEnd = true;
+    await this.until('all nodes have the same data', () => world.identical());
+    world.checkIdentical();
+    world.history.checkPhantoms();
+    return world.violations;
   }
 }
 
@@ -182,6 +254,7 @@ const PLAIN: readonly (readonly [RegExp, Step])[] = [
   [form('docker pause haproxy'), event(({ world }) => world.haproxy.process.pause())],
   [form('docker unpause haproxy'), event(({ world }) => world.haproxy.process.resume())],
   [form('docker kill failover-monitor'), event(({ world }) => world.monitor?.process.kill())],
+  [form('docker restart failover-monitor'), event((t) => t.restartMonitor())],
   [form('docker start failover-monitor'), event(({ world }) => world.startMonitor())],
   [form('docker pause failover-monitor'), event(({ world }) => world.monitor?.process.pause())],
   [form('docker unpause failover-monitor'), event(({ world }) => world.monitor?.process.resume())],
@@ -215,6 +288,19 @@ const PLAIN: readonly (readonly [RegExp, Step])[] = [
     (t, sentence, node) => t.until(sentence, () => t.open() === node, 1_000),
   ],
   [form('(?:writes go to )?NODE(?: leads)? again'), until((t, node) => t.open() === node && t.well())],
+  [
+    form('writes are acknowledged'),
+    (t, sentence) => {
+      const sinceMs = t.world.engine.nowMs;
+      return t.until(sentence, () => t.world.servedSince(sinceMs));
+    },
+  ],
+  [
+    form('the leader is alone, recorded and in force'),
+    until(({ world }) => world.state?.joint.length === 1 && world.state.joint[0]?.k === 0),
+  ],
+  [form('no node can take over'), until((t) => t.code() === 'NO_CANDIDATE')],
+  [form('the monitor knows the position of NODE'), until((t, node = '') => t.status(node)?.postgres.lsn != null)],
   [form('a leader is open'), until((t) => t.open() !== null)],
   [form('a new leader is open'), until((t) => t.open() !== null && t.open() !== 'primary')],
   [form('NODE is down'), until((t, node = '') => !t.node(node).up)],
@@ -237,6 +323,23 @@ export async function built(
   if (!(await world.engine.run(BUILD_LIMIT_MS, () => world.healthy() !== null)))
     throw new Error('the cluster was not built');
   return world;
+}
+
+/** The empty volume of a monitor that starts for the first time. */
+export function newStore(): StoreDisk {
+  return { incarnation: 0, state: null, full: false, moved: false };
+}
+
+/** A cluster for tests that check more than a story shows: with the monitor's log, and with one client at each port. */
+export async function cluster(replicas: number, policy: Partial<Policy> = {}): Promise<Tale> {
+  const log: string[] = [];
+  const world = await built({ seed: 7, replicas, policy, thinkMs: 60 }, [1, 1], (made) => {
+    made.onLog = (subject, code, message, level) => log.push(`${level} ${subject} ${code} ${message}`);
+  });
+  const tale = new Tale(world, [], log);
+  await tale.passes(SETTLED_MS);
+  log.length = 0;
+  return tale;
 }
 
 /**
@@ -263,7 +366,7 @@ export async function storyOf({
     };
   });
   const tale = new Tale(world, lines);
-  await tale.passes(1_500);
+  await tale.passes(SETTLED_MS);
   lines.length = 0;
   if (typeof play === 'function') await play(tale);
   else await tale.plays(play.join('; '));
