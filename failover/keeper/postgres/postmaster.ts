@@ -17,8 +17,12 @@ import {
 import type { ServerLog } from './server-log';
 import { StartupProcess } from './startup-process';
 
-const STOP_LIMIT_MS = 45_000;
-const KILL_LIMIT_MS = 5_000;
+/**
+ * How long a shutdown may take until it is forced, and a forced one, ms. With the steps before it, it ends within the
+ * time that Docker gives the container (test/keeper/stop-limits.test.ts).
+ */
+export const STOP_LIMIT_MS = 25_000;
+export const KILL_LIMIT_MS = 2_000;
 /** A walsender whose position does not move for this time delays a shutdown and is ended (S18), ms. */
 const WALSENDER_PATIENCE_MS = 1_000;
 const WALSENDER_LOOK_MS = 300;

@@ -76,7 +76,7 @@ export class Server implements Postgres {
       progress: (text) => this.onProgress(text),
     });
     this.canary = new Canary(sessions);
-    this.furnishing = new Furnishing(sessions, place.clusterKey);
+    this.furnishing = new Furnishing(sessions, place.clusterKey, this.warning);
     this.beats = new Heartbeat({
       open: (limitMs) => sessions.home(limitMs, BEAT_LOCK_MS),
       prove: (limitMs) => provePostmaster(SOCKET, limitMs),
