@@ -61,8 +61,7 @@ export function foresee(s: Situation, request: Request): { done: boolean; messag
     case 'switchover': {
       const target = switchoverTarget(s, request.to);
       if (!('node' in target)) return { done: false, message: target.refusal };
-      const cuts = `transactions that run then have ${DRAIN_MS / 1_000} s to end and are rolled back after that${oldTransactions(s)}; all sessions on ${leader} and the read sessions on ${target.node} end; unlogged tables are emptied`;
-      const message = `${leader} would hand over to ${target.node}: new connections are held for a moment; ${cuts}; nothing else that was acknowledged is lost`;
+      const message = `${leader} would hand over to ${target.node}: new connections are held for a moment; transactions that run then have ${DRAIN_MS / 1_000} s to end and are rolled back after that (${oldTransactions(s)}); all sessions on ${leader} and the read sessions on ${target.node} end; unlogged tables are emptied; nothing else that was acknowledged is lost`;
       return { done: true, message };
     }
     case 'promote': {
@@ -89,12 +88,11 @@ export function foresee(s: Situation, request: Request): { done: boolean; messag
   }
 }
 
-/** In words for a sentence: what runs on the leader for longer than a second. */
+/** What has run on the leader for longer than a second, in words. */
 function oldTransactions(s: Situation): string {
   const ageMs = oldTransactionMs(s);
-  if (ageMs === null) return ' (none runs for longer than a second now)';
-  const { oldTransactions: n = 1 } = s.status(s.leader)?.lead ?? {};
-  return ` (${n === 1 ? 'one has' : `${n} have`} run for longer than a second, the oldest for ${Math.round(ageMs / 1_000)} s)`;
+  const { oldTransactions: count = 1 } = s.status(s.leader)?.lead ?? {};
+  return `older than a second now: ${ageMs === null ? 'none' : `${count}, the oldest has run for ${Math.round(ageMs / 1_000)} s`}`;
 }
 
 function unless(refusal: string | null, outcome: string): { done: boolean; message: string } {

@@ -79,7 +79,7 @@ describe('what a request would do', () => {
       message: expect.stringContaining('p would hand over to a'),
     });
     const cuts = ask({ kind: 'switchover', to: null }).message;
-    expect(cuts).toContain('(none runs for longer than a second now)');
+    expect(cuts).toContain('(older than a second now: none)');
     expect(cuts).toContain('the read sessions on a end; unlogged tables are emptied');
     expect(ask({ kind: 'switchover', to: 'p' })).toEqual({ done: false, message: 'p leads already' });
     expect(ask({ kind: 'promote', to: 'a', acceptDataLoss: true })).toMatchObject({ done: false });
@@ -95,8 +95,8 @@ describe('what a request would do', () => {
   });
 
   it.each([
-    [1, 'one has run for longer than a second, the oldest for 12 s'],
-    [7, '7 have run for longer than a second, the oldest for 12 s'],
+    [1, '(older than a second now: 1, the oldest has run for 12 s)'],
+    [7, '(older than a second now: 7, the oldest has run for 12 s)'],
   ])('says how many transactions it would roll back: %i', (oldTransactions, words) => {
     const lead = { ...leaderView(state).status?.lead, oldTransactionMs: 12_300, oldTransactions };
     const busy = observation([leaderView(state, { lead }), replicaView(state, 'a')]);

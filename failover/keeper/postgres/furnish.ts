@@ -118,11 +118,10 @@ export class Furnishing {
     const isHome = session.database === HOME;
     const [name, text] = isHome ? ['at home', this.own.atHome] : ['elsewhere', this.own.elsewhere];
     const verifiers = [MONITOR_ROLE, REPLICATION_ROLE].map((role) => this.verifiers.get(role) ?? null);
-    const values = [...verifiers, ...this.names];
     type Row = { missing: string[]; recovery: boolean; lacks: string | null };
-    const [row] = await session.ask<Row>(`missing ${name}`, text, values);
+    const [row] = await session.ask<Row>(`missing ${name}`, text, [...verifiers, ...this.names]);
     if (row === undefined || row.recovery) return [];
-    if (row.lacks !== null && row.lacks !== this.lacks) this.warning.text = row.lacks;
+    if (row.lacks !== this.lacks) this.warning.text = row.lacks;
     this.lacks = row.lacks;
     // The objects in the database postgres can be checked only from a session in it.
     return isHome ? row.missing : [...new Set([DATABASE, ...row.missing])];
@@ -185,8 +184,6 @@ export class Furnishing {
 
   private async ensureTable({ databaseName, databaseUser }: NodeSettings): Promise<void> {
     await within(this.sessions.into(databaseName, LIMIT_MS, LOCK_MS), async (own) => {
-      const [there] = await own.query<{ found: boolean }>(`SELECT to_regclass('public.users') IS NOT NULL AS found`);
-      if (there?.found === true) return;
       await own.query(`GRANT ALL ON SCHEMA public TO ${identifier(databaseUser)};
         SET ROLE ${identifier(databaseUser)}; SET search_path = public`);
       await own.query(template('users.sql'));

@@ -136,7 +136,7 @@ export class Server implements Postgres {
     for (const pipe of this.pipes) pipe.drain();
     log.begin();
     const postmaster = new Postmaster({
-      ...{ place, serverArguments: files.serverArguments(), blind, log },
+      ...{ place, serverArguments: files.serverArguments(), blind, log, warning },
       controlStamp: () => data.controlStamp(),
       onExit: (exit) => this.gone(postmaster, exit),
     });
