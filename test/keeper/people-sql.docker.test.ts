@@ -341,7 +341,8 @@ describe('what was made at bootstrap and belongs to people', () => {
     // The first repair may have begun before the settings came. The second one comes after them.
     for (const _ of [1, 2]) {
       await psql('DROP SEQUENCE failover.beat');
-      await beats();
+      const isThere = () => psql(`SELECT to_regclass('failover.beat') IS NOT NULL`);
+      await vi.waitFor(async () => expect(await isThere()).toBe('t'), 10_000);
     }
   }
 
