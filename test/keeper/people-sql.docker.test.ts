@@ -346,6 +346,7 @@ describe('what was made at bootstrap and belongs to people', () => {
     }
   }
 
+  // The same words are told once until the keeper has seen that all is well, so neighbours have different ones.
   it.each([
     [
       'a renamed role',
@@ -353,24 +354,24 @@ describe('what was made at bootstrap and belongs to people', () => {
       'ALTER ROLE app RENAME TO renamed',
       'ALTER ROLE renamed RENAME TO app',
     ],
-    ['a role that may not log in', /no client can log in as app/, 'ALTER ROLE app NOLOGIN', 'ALTER ROLE app LOGIN'],
-    [
-      'an expired role',
-      /no client can log in as app/,
-      `ALTER ROLE app VALID UNTIL '2001-01-01'`,
-      `ALTER ROLE app VALID UNTIL 'infinity'`,
-    ],
     [
       'a renamed database',
       /no client can enter the database app: a person renamed, dropped or closed it/,
       'ALTER DATABASE app RENAME TO renamed',
       'ALTER DATABASE renamed RENAME TO app',
     ],
+    ['a role that may not log in', /no client can log in as app/, 'ALTER ROLE app NOLOGIN', 'ALTER ROLE app LOGIN'],
     [
       'a closed database',
       /no client can enter the database app/,
       'ALTER DATABASE app ALLOW_CONNECTIONS false',
       'ALTER DATABASE app ALLOW_CONNECTIONS true',
+    ],
+    [
+      'an expired role',
+      /no client can log in as app/,
+      `ALTER ROLE app VALID UNTIL '2001-01-01'`,
+      `ALTER ROLE app VALID UNTIL 'infinity'`,
     ],
     [
       'a database for nobody',
