@@ -78,10 +78,11 @@ export async function events(
   const client = clientOf(target);
   await tellNoticesIfHeard(io, target);
   // The newest events are wanted, but the API counts from the oldest.
-  const all = (await allEvents(client)).slice(-options.limit);
+  const known = await allEvents(client);
+  const all = options.limit === 0 ? [] : known.slice(-options.limit);
   if (options.json && !options.follow) io.out(JSON.stringify({ events: all }, null, 2));
   else for (const event of all) io.out(options.json ? JSON.stringify(event) : eventLine(event));
-  let last = all.at(-1)?.id ?? 0;
+  let last = known.at(-1)?.id ?? 0;
   while (options.follow && !io.stopped.aborted) {
     await io.sleep(FOLLOW_MS);
     last = await follow(io, client, last, options.json === true);
@@ -118,7 +119,8 @@ async function follow(io: Io, client: Client, last: number, json: boolean): Prom
 }
 
 export function switchover(io: Io, options: Changing & { to?: string }): Promise<ExitCode> {
-  return change(io, options, 'switchover', (target) => (options.to ? { to: fullName(target, options.to) } : {}));
+  const { to } = options;
+  return change(io, options, 'switchover', (target) => (to === undefined ? {} : { to: fullName(target, to) }));
 }
 
 export function pause(io: Io, options: Changing & { reason: string; for?: string }): Promise<ExitCode> {
@@ -162,6 +164,8 @@ export function fullName(target: Target, node: string): string {
 function checkNode(name: unknown, { nodes }: Pick<ClusterStatus, 'nodes'>): void {
   const names = nodes.map((node) => node.name);
   if (typeof name !== 'string' || names.length === 0 || names.includes(name)) return;
+  // Most often a shell variable that is not set. Without this a switchover would take any node.
+  if (name.trim() === '') throw new Failed(EXIT.usage, `The name of the node is empty. Nodes: ${names.join(', ')}.`);
   const sentence = `There is no node "${name}"; did you mean ${nearest(name, names)}? Nodes: ${names.join(', ')}.`;
   throw new Failed(EXIT.usage, sentence);
 }

@@ -113,9 +113,11 @@ function changingCommands(program: Command, io: Io, ended: Ended): void {
     'makes a standby the leader by a planned change; without a node, any that can take over',
   )
     .option('--to <node>', 'the node')
-    .action(async (node: string | undefined, options: Changing & { to?: string }) =>
-      ended(await switchover(io, { ...options, to: options.to ?? node })),
-    );
+    .action(async (node: string | undefined, options: Changing & { to?: string }) => {
+      if (node !== undefined && options.to !== undefined && node !== options.to)
+        throw new Failed(EXIT.usage, `Two nodes are named, ${node} and ${options.to}: name one.`);
+      ended(await switchover(io, { ...options, to: options.to ?? node }));
+    });
   changing(program, io, 'pause', 'stops automatic changes of leader')
     .requiredOption('--reason <words>', 'the reason, which every command shows until the pause ends')
     .option('--for <duration>', 'ends the pause by itself, for example after 30m')

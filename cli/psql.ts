@@ -30,6 +30,11 @@ export async function psql(
   args: readonly string[],
   options: PsqlOptions,
 ): Promise<number> {
+  if (node !== undefined && options.readOnly === true)
+    throw new Failed(
+      EXIT.usage,
+      `--read-only leads through the read port; inside ${node} psql may write. Leave out one.`,
+    );
   const target = io.target(options.stack);
   await tellNoticesIfHeard(io, target);
   const call =

@@ -7,8 +7,11 @@ import { IDS, PATHS, PORTS } from '../failover/contract/layout';
 import { dataLabels } from '../stack/naming';
 import { type ContainerArgs, makeContainer, makeVolume, secretFile, volumeMount } from './container';
 
-/** Docker's own order to stop waits this long for the hand-over and the shutdown checkpoint (S18). */
-const STOP_SECONDS = 60;
+/**
+ * Docker's own order to stop waits this long for the hand-over and the shutdown checkpoint (S18). The keeper's limits
+ * together are shorter.
+ */
+export const STOP_SECONDS = 60;
 /** Limit for a node that carries out its order; it begins anew as long as the node's copy of the data goes on. */
 const READY_LIMIT_SECONDS = 300;
 /** Pulumi's own limit for that step: a copy of a large database takes days at the most. */

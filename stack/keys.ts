@@ -119,7 +119,7 @@ export const KEYS = {
     [
       'Role that owns the database.',
       ['refused'],
-      'As `databaseName`. With data of release 0.1.0 a second role is made, which owns nothing.',
+      'As `databaseName`. With data of release 0.1.0 clients then get the error that it does not exist.',
     ],
   ),
   databasePassword: hiddenOrNone(

@@ -12,6 +12,18 @@ SELECT (SELECT oid FROM pg_authid WHERE rolname = '{{{monitorRole}}}') AS monito
   (SELECT oid FROM pg_database WHERE datname = '{{{home}}}') AS home, to_regnamespace('failover')::oid AS schema,
   to_regclass('failover.canary')::oid AS canary, to_regclass('{{{beat}}}')::oid AS beat OFFSET 0
 
+--- lacks
+-- What was made at bootstrap belongs to people: it is told, and not made again. $3 is the application's role, $4 its
+-- database; null: there are none yet.
+CASE WHEN $3::text IS NULL THEN NULL
+WHEN NOT EXISTS (SELECT FROM pg_authid WHERE rolname = $3::text::name AND rolcanlogin AND rolconnlimit <> 0
+    AND (rolvaliduntil IS NULL OR rolvaliduntil > now()))
+  THEN format('no client can log in as %I: a person renamed or dropped this role, or forbade it to log in', $3::text)
+WHEN NOT EXISTS (SELECT FROM pg_database WHERE datname = $4::text::name AND datallowconn AND datconnlimit NOT IN (0, -2))
+  THEN format('no client can enter the database %I: a person renamed, dropped or closed it', $4::text)
+WHEN NOT has_database_privilege($3::text::name, $4::text::name, 'CONNECT')
+  THEN format('%I may not enter the database %I: a person revoked CONNECT', $3::text, $4::text) END
+
 --- object anywhere: role {{{keeperRole}}}
 EXISTS (SELECT FROM pg_authid WHERE oid = t.keeper AND rolcanlogin AND rolsuper)
 

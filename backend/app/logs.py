@@ -24,6 +24,18 @@ def describe(error: BaseException) -> str:
     return f"{type(error).__name__} {sqlstate}" if sqlstate else type(error).__name__
 
 
+def describe_refusal(error: BaseException) -> str:
+    """As :func:`describe`, with the names of the objects that are concerned: these are no personal data."""
+    diag = getattr(error, "diag", None)
+    if diag is None:
+        return describe(error)
+    # Messages of class 42 (syntax, privileges, missing objects) contain names and no values.
+    words = diag.message_primary if (diag.sqlstate or "").startswith("42") else None
+    names = [diag.schema_name, diag.table_name, diag.column_name, diag.constraint_name]
+    named = words or ", ".join(name for name in names if name)
+    return f"{describe(error)}: {named}" if named else describe(error)
+
+
 def stack_of(error: BaseException) -> list[str]:
     """The latest twelve code locations that an error passed, the innermost last."""
     frames = traceback.extract_tb(error.__traceback__)

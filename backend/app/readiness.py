@@ -1,14 +1,20 @@
 """Finds out by a commit that writes WAL whether the database takes writes, and through which node."""
 
 import asyncio
+import logging
 import time
 from dataclasses import dataclass
 
-from psycopg import Error
+from psycopg import Error, InterfaceError, OperationalError
+from psycopg.errors import ReadOnlySqlTransaction
 
 from app.database.connection import Connection
-from app.database.failures import CommittedLocallyError
-from app.database.gateway import Gateway
+from app.database.failures import CommittedLocallyError, RefusedError
+from app.database.gateway import Gateway, refused
+from app.database.users import check_tables
+from app.errors import ApiError
+
+log = logging.getLogger(__name__)
 
 PROBE_SECONDS = 1.0
 FRESH_SECONDS = 0.5
@@ -16,18 +22,23 @@ FRESH_SECONDS = 0.5
 
 # A transactional message is WAL without a table. Its commit waits for the standby as a registration's does.
 PROBE = """
-SELECT coalesce(nullif(current_setting('cluster_name'), ''), host(inet_server_addr()), 'local')
+SELECT coalesce(nullif(current_setting('cluster_name'), ''), host(inet_server_addr()), 'local'),
+  current_setting('transaction_read_only') = 'on'
 FROM pg_logical_emit_message(true, 'backend', 'ready')
 """
 
 
 @dataclass(frozen=True)
 class Probe:
-    """A commit was made on ``node`` and took ``commit_ms``; ``node`` is None when it was not."""
+    """A commit was made on ``node`` and took ``commit_ms``; ``node`` is None when it was not.
+
+    ``refusal`` says why the backend cannot do its work although the database is there.
+    """
 
     node: str | None
     commit_ms: float
     at: float
+    refusal: ApiError | None = None
 
 
 class Readiness:
@@ -50,18 +61,25 @@ class Readiness:
 
     async def _ask(self) -> Probe:
         begun = time.monotonic()
-        node: str | None
+        node: str | None = None
+        problem = self._gateway.schema_problem
         try:
             node = await self._gateway.once(_commit, PROBE_SECONDS)
-        except (Error, CommittedLocallyError):
-            node = None
-        if not self._gateway.schema_ready.is_set():
+        except (InterfaceError, OperationalError, CommittedLocallyError):
+            log.debug("no commit within the limit")
+        except Error as error:
+            problem = error
+        if not self._gateway.schema_known.is_set() or problem is not None:
             node = None
         now = time.monotonic()
-        return Probe(node, round((now - begun) * 1000, 1), at=now)
+        refusal = None if node is not None or problem is None else refused(problem)
+        return Probe(node, round((now - begun) * 1000, 1), now, refusal)
 
 
 async def _commit(connection: Connection) -> str:
     row = await (await connection.execute(PROBE)).fetchone()
     assert row is not None  # noqa: S101 - one row always
+    if row[1]:  # a message is written all the same
+        raise RefusedError(ReadOnlySqlTransaction())
+    await check_tables(connection)
     return str(row[0])

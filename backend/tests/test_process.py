@@ -125,7 +125,7 @@ def test_the_log_is_structured_and_holds_nothing_personal(backend: BackendProces
         client.get("/users/me?email=ann@example.com", headers={"Authorization": f"Bearer {token}"})
         postgres.execute("ALTER TABLE users ALTER COLUMN password_hash TYPE varchar(10) USING 'x'")
         broken = client.post("/register", json={**ANN, "username": "bob"})
-        assert (broken.status_code, broken.json()["code"]) == (500, "internal_error")
+        assert (broken.status_code, broken.json()["code"]) == (503, "database_changed")
     backend.end()
     entries = backend.log_entries()
     routes = [(entry["route"], entry["status"]) for entry in entries if entry["message"] == "request"]

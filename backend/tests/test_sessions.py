@@ -104,3 +104,47 @@ async def test_a_commit_that_is_only_local_is_heard_of(run_app: AppFactory, post
         await asyncio.to_thread(postgres.wait_for_sync_waiters)
         postgres.set("synchronous_standby_names", "")
         assert (await waiting).status_code == 201
+
+
+@BOTH
+async def test_a_read_only_database_takes_no_registration_and_lets_people_log_in(
+    run_app: AppFactory, postgres: Postgres, whose: str
+) -> None:
+    async with run_app() as client:
+        await works(client, "ann")
+    postgres.execute(f"ALTER {whose} SET default_transaction_read_only = on")
+    async with run_app() as client:
+        await logs_in(client, "ann")
+        refused = await client.post("/register", json={**ANN, "username": "bob", "email": "bob@example.com"})
+        assert (refused.status_code, refused.json()["code"]) == (503, "database_read_only")
+        assert refused.elapsed.total_seconds() < 2
+        ready = await client.get("/ready")
+        assert (ready.status_code, ready.json()["code"]) == (503, "database_read_only")
+        assert (await client.post("/login", json={"username": "ann", "password": "wrong"})).status_code == 401
+    assert postgres.execute("SELECT count(*) FROM public.login_guesses") == [(2,)]
+
+
+async def test_operators_that_somebody_made_in_public_are_not_taken(run_app: AppFactory, postgres: Postgres) -> None:
+    """PostgreSQL prefers a nearer pair of types, wherever it is on the search path."""
+    real = ("integer", "double precision", "numeric", "bigint")
+    pairs = [(a, b) for a in real for b in real if "double precision" in {a, b} and a != b]
+    for number, (left, right) in enumerate(pairs):
+        for sign in "+-*/":
+            name = f"public.no_{number}_{'+-*/'.index(sign)}"
+            postgres.execute(f"""
+                CREATE OR REPLACE FUNCTION {name}({left}, {right}) RETURNS float8 LANGUAGE plpgsql
+                  AS 'BEGIN RAISE ''taken''; END';
+                CREATE OPERATOR public.{sign} (FUNCTION = {name}, LEFTARG = {left}, RIGHTARG = {right})
+            """)
+    try:
+        async with run_app() as client:
+            await works(client, "ann")
+            for _ in range(3):
+                assert (await client.post("/login", json={"username": "ann", "password": "wrong"})).status_code == 401
+            await logs_in(client, "ann")
+            assert postgres.execute("SELECT min(level) < 10 FROM public.login_guesses") == [(True,)]
+    finally:
+        for number in range(len(pairs)):
+            for index in range(4):
+                left, right = pairs[number]
+                postgres.execute(f"DROP FUNCTION public.no_{number}_{index}({left}, {right}) CASCADE")

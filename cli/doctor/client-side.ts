@@ -2,10 +2,12 @@
 import { readFileSync, statSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
+import { z } from 'zod';
 import type { Target } from '../target';
-import type { HaproxyFact, PassfileFact } from './facts';
+import type { Facts, HaproxyFact, PassfileFact } from './facts';
 
 const STATS_MS = 3_000;
+const Problem = z.object({ code: z.string(), detail: z.string() });
 
 /** The statistics as CSV (HAProxy management guide, 9.1). */
 export async function lookAtHaproxy(target: Target): Promise<HaproxyFact> {
@@ -46,6 +48,17 @@ export function parseStats(csv: string): HaproxyFact | null {
     limit: Number(cell(open, 'slim')),
     queued: Number(cell(open, 'qcur')) + Number(cell(backend, 'qcur')),
   };
+}
+
+/** What a backend says of the database when it is not ready; undefined: it is ready, or does not answer. */
+export async function lookAtBackend(target: Target): Promise<Facts['backend']> {
+  const url = `http://${target.host}:${target.info.value('backendPort', '8000')}/ready`;
+  try {
+    const response = await fetch(url, { signal: AbortSignal.timeout(STATS_MS) });
+    return response.ok ? undefined : Problem.parse(await response.json());
+  } catch {
+    return undefined;
+  }
 }
 
 /** Checks libpq's password file (manual, "The Password File") for this stack's entries. */

@@ -17,7 +17,7 @@ export async function doctor(
 ): Promise<ExitCode> {
   const target = io.target(options.stack);
   const facts = await see(target);
-  const findings = judge(facts);
+  const findings = judge(facts).map(readable);
   const { cluster } = facts.monitor;
   if (cluster !== null) tellNotices(io, cluster);
   if (options.json) io.out(JSON.stringify({ stack: target.stack, findings }, null, 2));
@@ -31,17 +31,19 @@ export function exitCode(findings: readonly Finding[]): ExitCode {
   return findings.some(({ severity }) => severity === 'error') ? EXIT.failed : EXIT.attention;
 }
 
-/**
- * Prints the findings. They contain unchanged texts of the engine, PostgreSQL and HAProxy, which must not control the
- * terminal.
- */
+/** The finding contains texts of the engine, PostgreSQL and HAProxy, which must not control the terminal. */
+function readable(finding: Finding): Finding {
+  const { about, sentence, next } = finding;
+  return { ...finding, about: oneLine(about), sentence: oneLine(sentence), next: oneLine(next) };
+}
+
 function tell(io: Io, stack: string, findings: readonly Finding[], ifLeaderDied: string | null): void {
   if (findings.length === 0) io.out(io.paint('green', `Nothing is wrong with stack ${stack}.`));
   for (const { code, severity, sentence, next } of findings) {
     io.out(
-      `${io.paint(severity === 'error' ? 'red' : 'yellow', severity === 'error' ? '✗' : '!')} ${oneLine(sentence)}  [${code}]`,
+      `${io.paint(severity === 'error' ? 'red' : 'yellow', severity === 'error' ? '✗' : '!')} ${sentence}  [${code}]`,
     );
-    io.out(`  → ${oneLine(next)}`);
+    io.out(`  → ${next}`);
   }
   if (ifLeaderDied === null) return;
   // The monitor does not know which sessions lowered `synchronous_commit` and so gave up the promise.

@@ -84,7 +84,9 @@ export const DatabaseFact = z.object({
   slots: z.array(SlotFact),
   /** A person paused replay (`pg_wal_replay_pause`). */
   replayPaused: z.boolean(),
-  /** Settings of `synchronous_commit` for roles and databases. */
+  /** Why clients cannot use the application's role and database; null: they can. */
+  barred: z.enum(['role missing', 'role closed', 'database missing', 'database closed']).nullable(),
+  /** Settings of `synchronous_commit` for roles and databases that do not wait for a standby's disk. */
   commitSettings: z.array(LoweredFact),
   /**
    * Null: `archive_mode` is off. `fails`: the last attempt failed. `waitSeconds`: time for which the oldest file has
@@ -119,6 +121,10 @@ export interface Facts {
   monitor: { cluster: ClusterStatus | null; healthy: boolean; message: string };
   haproxy?: HaproxyFact;
   login?: LoginFact;
+  /** What a backend that runs says of itself (`/ready`); absent: there is none, or it says nothing. */
+  backend?: { code: string; detail: string };
+  /** The names of the application's role and database. */
+  application: { user: string; database: string };
   passfile?: PassfileFact;
   nodes: NodeFact[];
   log: { file: string; there: boolean; freeBytes: number | null };

@@ -9,6 +9,7 @@ import { DEFAULT_STACK } from '../../scripts/lib/stack';
 import { bytes } from '../render';
 import { FindingCode } from './codes';
 import type { ContainerFact, Facts, LoweredFact, NodeFact } from './facts';
+import { WAITS_FOR_STANDBY } from './nodes';
 import { error, every, first, nested, type Row, warning } from './row';
 
 const DISK_PERCENT_WARN = 90;
@@ -26,8 +27,6 @@ const KEPT_BYTES_MAX = 1024 ** 3;
 /** How a person drops an unused slot. */
 const DROP_SLOT =
   'npm run failover -- psql {name}, then: SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE NOT active, with its name';
-/** Values of `synchronous_commit` that wait for a standby's disk (manual, "Write Ahead Log"). */
-const WAITS_FOR_STANDBY = ['on', 'true', 'yes', '1', 'remote_apply'];
 /** A candidate that was promoted this many times within that time and does not serve fails again and again. */
 const PROMOTIONS_MAX = 3;
 const PROMOTIONS_MS = 600_000;
@@ -258,11 +257,39 @@ const LOGIN = first(
     // A failed login is no new finding while no leader serves or the connections are used up.
     const isExplained = haproxy === undefined || !haproxy.answers || haproxy.write === null || isFull(facts);
     const isNews = !isExplained && monitor.cluster?.serving !== false;
-    const names = { name: 'write port', leader: monitor.cluster?.leader ?? '<leader>' };
+    const leader = monitor.cluster?.leader ?? '<leader>';
+    const barred = facts.nodes.find(({ name }) => name === leader)?.database?.barred ?? null;
+    const { user, database } = facts.application;
+    const names = { name: 'write port', leader, user: quoted(user), database: quoted(database), barred };
     const none = { code: '', message: '', readOnly: false, standby: false, waiting: '' };
     return [{ ...none, ...login, ...names, isNews, sessions: haproxy?.sessions ?? 0 }];
   },
   [
+    error('ROLE_MISSING', {
+      about: '{user}',
+      when: ({ barred }) => barred === 'role missing',
+      sentence: 'No client gets in: a person renamed or dropped the role {user}. The failover does not make it again.',
+      next: 'npm run failover -- psql {leader}, then: SELECT rolname FROM pg_roles; and ALTER ROLE … RENAME TO {user}. A renamed role keeps its password and its tables.',
+    }),
+    error('ROLE_CLOSED', {
+      about: '{user}',
+      when: ({ barred }) => barred === 'role closed',
+      sentence: 'No client gets in: a person forbade the role {user} to log in.',
+      next: "npm run failover -- psql {leader}, then: ALTER ROLE {user} LOGIN CONNECTION LIMIT -1 VALID UNTIL 'infinity'",
+    }),
+    error('DATABASE_MISSING', {
+      about: '{database}',
+      when: ({ barred }) => barred === 'database missing',
+      sentence:
+        'No client gets in: a person renamed or dropped the database {database}. The failover does not make it again.',
+      next: 'npm run failover -- psql {leader} -- -d postgres, then: SELECT datname FROM pg_database; and ALTER DATABASE … RENAME TO {database}',
+    }),
+    error('DATABASE_CLOSED', {
+      about: '{database}',
+      when: ({ barred }) => barred === 'database closed',
+      sentence: 'No client gets in: a person closed the database {database}.',
+      next: 'npm run failover -- psql {leader} -- -d postgres, then: ALTER DATABASE {database} ALLOW_CONNECTIONS true CONNECTION LIMIT -1; GRANT CONNECT ON DATABASE {database} TO {user}',
+    }),
     warning('PASSWORD_UNKNOWN', {
       about: 'password',
       when: ({ kind }) => kind === 'no-password',
@@ -291,6 +318,17 @@ const LOGIN = first(
       when: ({ kind, isNews }) => kind === 'failed' && isNews,
       sentence: 'A login through the write port fails: {message}.',
       next: 'Look at npm run failover -- events, and at docker logs of the leader.',
+    }),
+  ],
+);
+
+const BACKEND = first(
+  (facts: Facts) => (facts.backend === undefined ? [] : [{ ...facts.backend, name: 'backend', facts }]),
+  [
+    warning('BACKEND_REFUSES', {
+      when: ({ code }) => code === 'database_changed',
+      sentence: 'The backend cannot do its work: {detail}',
+      next: 'docker logs --tail 50 {name} has the object ("cause"). Give it its old name, place, type and privileges back: backend/README.md, What people change.',
     }),
   ],
 );
@@ -710,7 +748,7 @@ const LOG = first(
 
 /** The whole table. */
 export const FINDINGS = nested((facts: Facts) => [facts], ENGINE, [
-  ...[CONTAINERS, PORTS, HAPROXY, MONITOR, LOGIN, PASSFILE],
+  ...[CONTAINERS, PORTS, HAPROXY, MONITOR, LOGIN, BACKEND, PASSFILE],
   nested(nodeViews, BY_HAND, NODE),
   ...[SERVING, REPLICATION, MODES, LOG],
 ]);

@@ -14,22 +14,24 @@ import { Client } from '../client';
 import { EXIT, Failed } from '../exit';
 import { logIn } from '../login';
 import type { Target } from '../target';
-import { lookAtHaproxy, lookAtPassfile } from './client-side';
+import { lookAtBackend, lookAtHaproxy, lookAtPassfile } from './client-side';
 import { lookAtContainers } from './containers';
 import type { Facts } from './facts';
-import { lookAtNode } from './nodes';
+import { lookAtNode, queryFor } from './nodes';
 
 const MONITOR_MS = 3_000;
 
 export async function look(target: Target): Promise<Facts> {
   const topology = topologyOf(target);
   const engine = await engineState();
+  const { databaseUser: user, databaseName: database } = topology.settings;
   const none: Facts = {
     stack: target.stack,
     engine,
     containers: [],
     ports: [],
     monitor: { cluster: null, healthy: false, message: '' },
+    application: { user, database },
     nodes: [],
     log: logFact(topology),
     clockMs: null,
@@ -40,15 +42,17 @@ export async function look(target: Target): Promise<Facts> {
   const running = (role: string) =>
     containers.filter((one) => one.role === role && one.state === 'running' && !one.foreign);
   const haproxyRuns = running('haproxy').length > 0;
-  const [monitor, haproxy, login, passfile, nodes] = await Promise.all([
+  const query = queryFor(user, database);
+  const [monitor, haproxy, login, backend, passfile, nodes] = await Promise.all([
     lookAtMonitor(target),
     haproxyRuns ? lookAtHaproxy(target) : undefined,
     haproxyRuns ? logIn(target) : undefined,
+    haproxyRuns && running('backend').length > 0 ? lookAtBackend(target) : undefined,
     lookAtPassfile(target),
-    Promise.all(running('node').map(({ name }) => lookAtNode(name))),
+    Promise.all(running('node').map(({ name }) => lookAtNode(name, query))),
   ]);
   const { clockMs, ...heard } = monitor;
-  return { ...none, containers, ports, monitor: heard, haproxy, login, passfile, nodes, clockMs };
+  return { ...none, containers, ports, monitor: heard, haproxy, login, backend, passfile, nodes, clockMs };
 }
 
 function topologyOf(target: Target): Topology {

@@ -1,4 +1,6 @@
 /** Looks at a node from inside its container: its disk, and its PostgreSQL over the local socket. */
+
+import { escapeLiteral as literal } from 'pg';
 import { PATHS } from '../../failover/contract/layout';
 import { run } from '../../scripts/lib/exec';
 import { asSuperuser } from '../superuser';
@@ -6,6 +8,9 @@ import { DatabaseFact, type NodeFact } from './facts';
 
 /** Limit per node, ms, so that a node that hangs does not make doctor hang. */
 const NODE_MS = 6_000;
+
+/** Values of `synchronous_commit` that wait for a standby's disk (manual, "Write Ahead Log"). */
+export const WAITS_FOR_STANDBY = ['on', 'true', 'yes', '1', 'remote_apply'];
 
 /** Largest number of rows of each kind. The oldest one is the one to end. */
 const ROWS_MAX = 20;
@@ -15,7 +20,7 @@ const ROWS_MAX = 20;
  * "pg_replication_slots". The server's own `synchronous_commit` belongs to the keeper: neither `postgresSettings` nor
  * ALTER SYSTEM may set it.
  */
-export const QUERY = `SELECT json_build_object(
+export const queryFor = (user: string, database: string) => `SELECT json_build_object(
   'standby', pg_is_in_recovery(),
   'connections', (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'),
   'room', current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int
@@ -32,10 +37,19 @@ export const QUERY = `SELECT json_build_object(
       'waitSeconds', (SELECT extract(epoch FROM now() - min(modification))::int
         FROM pg_ls_archive_statusdir() WHERE name LIKE '%.ready')) FROM pg_stat_archiver) END,
   'replayPaused', CASE WHEN pg_is_in_recovery() THEN pg_get_wal_replay_pause_state() <> 'not paused' ELSE false END,
+  'barred', CASE
+    WHEN NOT EXISTS (SELECT FROM pg_roles WHERE rolname = ${literal(user)}) THEN 'role missing'
+    WHEN NOT EXISTS (SELECT FROM pg_roles WHERE rolname = ${literal(user)} AND rolcanlogin AND rolconnlimit <> 0
+      AND (rolvaliduntil IS NULL OR rolvaliduntil > now())) THEN 'role closed'
+    WHEN NOT EXISTS (SELECT FROM pg_database WHERE datname = ${literal(database)}) THEN 'database missing'
+    WHEN NOT EXISTS (SELECT FROM pg_database WHERE datname = ${literal(database)} AND datallowconn
+      AND datconnlimit NOT IN (0, -2) AND has_database_privilege(${literal(user)}, oid, 'CONNECT')) THEN 'database closed' END,
   'commitSettings', (SELECT coalesce(json_agg(row_to_json(s)), '[]') FROM (
       SELECT r.rolname AS role, d.datname AS database, split_part(c, '=', 2) AS value
       FROM pg_db_role_setting LEFT JOIN pg_roles r ON r.oid = setrole LEFT JOIN pg_database d ON d.oid = setdatabase,
-        unnest(setconfig) c WHERE c LIKE 'synchronous\\_commit=%' LIMIT ${ROWS_MAX}) s),
+        unnest(setconfig) c WHERE c LIKE 'synchronous\\_commit=%'
+        -- Many harmless ones must not hide the others. findings.ts has the same list.
+        AND lower(split_part(c, '=', 2)) <> ALL ('{${WAITS_FOR_STANDBY.join(',')}}') LIMIT ${ROWS_MAX}) s),
   'holders', (SELECT coalesce(json_agg(h), '[]') FROM (
       (SELECT json_build_object('kind', 'session', 'pid', pid, 'role', coalesce(usename, ''),
           'database', coalesce(datname, ''),
@@ -47,12 +61,15 @@ export const QUERY = `SELECT json_build_object(
           'seconds', extract(epoch FROM now() - prepared)::int)
         FROM pg_prepared_xacts WHERE NOT pg_is_in_recovery() ORDER BY prepared LIMIT ${ROWS_MAX})) all_holders))`;
 
-/** Two checks in parallel, so that a PostgreSQL that hangs does not hide a full disk. */
-export async function lookAtNode(name: string): Promise<NodeFact> {
+/**
+ * Two checks in parallel, so that a PostgreSQL that hangs does not hide a full disk.
+ * @param query see {@link queryFor}
+ */
+export async function lookAtNode(name: string, query: string): Promise<NodeFact> {
   const inside = (...args: string[]) => run('docker', ['exec', name, ...args], { deadlineMs: NODE_MS });
   const [disk, answer] = await Promise.all([
     inside('df', '-P', '-B1', PATHS.nodeVolume),
-    asSuperuser(run, name, ['-At', '-d', 'postgres', '-c', QUERY], NODE_MS),
+    asSuperuser(run, name, ['-At', '-d', 'postgres', '-c', query], NODE_MS),
   ]);
   return {
     name,

@@ -341,6 +341,8 @@ export const Status = z.object({
       heartbeatAgeMs: z.number().min(0),
       /** Age of the oldest client transaction that is older than a second, ms; null: there is none. */
       oldTransactionMs: z.number().min(0).nullable().optional(),
+      /** The number of such transactions. */
+      oldTransactions: z.number().int().min(0).optional(),
       /** How long the last heartbeat's local commit took, ms; null when none has come back since the promotion. */
       commitMs: z.number().min(0).nullable().optional(),
       /** The sync configuration that the keeper has *proven* in force (S4); null until it has. */

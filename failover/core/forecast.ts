@@ -61,10 +61,7 @@ export function foresee(s: Situation, request: Request): { done: boolean; messag
     case 'switchover': {
       const target = switchoverTarget(s, request.to);
       if (!('node' in target)) return { done: false, message: target.refusal };
-      const ageMs = oldTransactionMs(s);
-      const old =
-        ageMs === null ? '' : ` (the oldest has run for ${Math.round(ageMs / 1_000)} s; after that they are cut)`;
-      const message = `${leader} would hand over to ${target.node}: new connections are held for a moment, running transactions have ${DRAIN_MS / 1_000} s to end${old}, and nothing is lost`;
+      const message = `${leader} would hand over to ${target.node}: new connections are held for a moment; transactions that run then have ${DRAIN_MS / 1_000} s to end and are rolled back after that (${oldTransactions(s)}); all sessions on ${leader} and the read sessions on ${target.node} end; unlogged tables are emptied; nothing else that was acknowledged is lost`;
       return { done: true, message };
     }
     case 'promote': {
@@ -89,6 +86,13 @@ export function foresee(s: Situation, request: Request): { done: boolean; messag
       return unless(rebuildRefusal(s, request.node), `${what}; ${meanwhile}`);
     }
   }
+}
+
+/** What has run on the leader for longer than a second, in words. */
+function oldTransactions(s: Situation): string {
+  const ageMs = oldTransactionMs(s);
+  const { oldTransactions: count = 1 } = s.status(s.leader)?.lead ?? {};
+  return `older than a second now: ${ageMs === null ? 'none' : `${count}, the oldest has run for ${Math.round(ageMs / 1_000)} s`}`;
 }
 
 function unless(refusal: string | null, outcome: string): { done: boolean; message: string } {

@@ -66,15 +66,12 @@ const STUMBLES_MAX = 3;
 const PASSING: ReadonlySet<FailureCode> = new Set(['STEP_FAILED', 'SYNC_UNPROVEN']);
 /** How long the leader waits after SIGTERM for the monitor's hand-over (S18), ms. */
 export const HANDOVER_LIMIT_MS = 8_000;
-/**
- * How long a leader that is told to stop may write its checkpoint, ms. The rest of the container's stop limit (60 s) is
- * for the hand-over and the shutdown.
- */
-const CHECKPOINT_LIMIT_MS = 20_000;
+/** How long a leader that is told to stop may write its checkpoint, ms. */
+export const CHECKPOINT_LIMIT_MS = 15_000;
 /** How long the container stays for an archiver that has files left, ms. */
-const ARCHIVE_LIMIT_MS = 10_000;
+export const ARCHIVE_LIMIT_MS = 8_000;
 /** Time for the monitor to learn of a shutdown and to hold new connections, ms. */
-const NOTICE_MS = 100;
+export const NOTICE_MS = 100;
 /**
  * How long a leader that is told to stop waits for a monitor that is not connected, ms. An upgrade replaces both
  * containers, one right after the other.

@@ -97,6 +97,8 @@ export interface SqlView {
   standbys: StandbyView[];
   /** Age of the oldest client transaction that is older than a second, ms; null: there is none. */
   oldTransactionMs?: number | null;
+  /** The number of such transactions. */
+  oldTransactions?: number;
 }
 
 /** The view of a server about which only one thing is known: it is in recovery. */

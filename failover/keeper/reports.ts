@@ -8,7 +8,7 @@ import { buildStatus, type Facts } from './status';
 const CRASH_WINDOW_MS = 60_000;
 const NOTE_MAX = 2_000;
 /** The fields of a leader's status that change with every heartbeat. */
-const NO_BEAT = { oldTransactionMs: null, heartbeat: 0, heartbeatAgeMs: 0, commitMs: null };
+const NO_BEAT = { oldTransactionMs: null, oldTransactions: 0, heartbeat: 0, heartbeatAgeMs: 0, commitMs: null };
 
 /** State of one connection to the monitor. */
 class Connection {

@@ -64,10 +64,10 @@ function leadOf(facts: Facts): Status['lead'] {
   const { leadership } = facts.lives.now;
   const term = leadership?.term ?? null;
   if (sql === null || sql.inRecovery || sql.timeline === null || leadership === null || term === null) return null;
-  const { timeline, flushLsn, standbys, oldTransactionMs } = sql;
+  const { timeline, flushLsn, standbys, oldTransactionMs, oldTransactions } = sql;
   const heartbeat = facts.postgres.heartbeat();
   return {
-    ...{ term, timeline, flushLsn, standbys, oldTransactionMs },
+    ...{ term, timeline, flushLsn, standbys, oldTransactionMs, oldTransactions },
     forkLsn: leadership.forkLsn,
     heartbeat: heartbeat.count,
     heartbeatAgeMs: heartbeat.ageMs,

@@ -167,6 +167,19 @@ describe('commands that change something', () => {
     expect(bodies().map(({ acceptDataLoss }) => acceptDataLoss)).toEqual([false, true]);
   });
 
+  it.each([
+    [['switchover', '--to', '', '--yes'], 'The name of the node is empty. Nodes: '],
+    [['switchover', '', '--yes'], 'The name of the node is empty. Nodes: '],
+    [['rebuild', ' ', '--yes'], 'The name of the node is empty. Nodes: '],
+    [['switchover', 'postgres-primary', '--to', 'postgres-replica-1', '--yes'], 'Two nodes are named'],
+    [['psql', 'postgres-primary', '--read-only'], '--read-only leads through the read port'],
+  ])('do nothing where the node is not clear: %j', async (args, words) => {
+    const { code, err, programs } = await cli(monitor.url, args);
+    expect(code).toBe(EXIT.usage);
+    expect(err.join(' ')).toContain(words);
+    expect([...bodies(), ...programs]).toEqual([]);
+  });
+
   it('take a node’s name without the stack’s prefix', async () => {
     const cluster = healthyCluster();
     const nodes = cluster.nodes.map((node) => ({ ...node, name: `team-${node.name}` }));
@@ -184,6 +197,20 @@ describe('events', () => {
     expect(out).toHaveLength(2);
     expect(out[0]).toMatch(/ INFO {2}monitor +STEADY +event 2$/);
     expect(out[1]).toMatch(/event 3$/);
+  });
+
+  it('prints no past ones with -n 0, also before those that come', async () => {
+    monitor.events = [1, 2, 3].map((id) => event(id));
+    expect((await says('events -n 0')).out).toEqual([]);
+    monitor.cluster = { ...healthyCluster(), events: monitor.events };
+    let looks = 0;
+    const goOn = () => {
+      looks++;
+      if (looks === 1) monitor.events.push(event(4));
+      return looks < 3;
+    };
+    const { out } = await says('events -n 0 --follow --json', { goOn });
+    expect(out.map((line) => JSON.parse(line).message)).toEqual(['event 4']);
   });
 
   it('follows, and begins anew after the monitor did', async () => {

@@ -38,7 +38,7 @@ function slotOf(peer: string, different: Partial<Database['slots'][number]> = {}
 }
 
 function databaseOf(peer: string, standby: boolean): Database {
-  const none = { archive: null, replayPaused: false, commitSettings: [], holders: [] };
+  const none = { archive: null, barred: null, replayPaused: false, commitSettings: [], holders: [] };
   return { standby, connections: 3, room: 97, slots: [slotOf(peer)], ...none };
 }
 
@@ -67,6 +67,7 @@ function well() {
     ...{ monitor, haproxy, log },
     login: { kind: 'in', readOnly: false, standby: false, tookMs: 12 },
     passfile: { file: '/home/me/.pgpass', state: 'absent' },
+    application: { user: 'app', database: 'app' },
     nodes: [{ name: PRIMARY, database: leader, message: '', disk }, replica],
     clockMs: 20,
     slotOf: (name) => slotOf(name).name,
@@ -111,6 +112,8 @@ const PROMOTED_AGAIN = [1, 2, 3].map((id) => ({ ...event(id), code: 'PROMOTE_AGA
 const PROMOTED_BY_HAND = { ...event(1), subject: REPLICA, code: 'PROMOTED_BY_HAND' as const };
 const PAUSE = { reason: 'new disk', since: '2026-11-24T20:00:00.000Z', until: null };
 
+const REFUSED = { kind: 'failed', code: '28P01', message: 'password authentication failed' } as const;
+
 const NOT_LOWERED: LoweredFact[] = [
   { role: 'app', database: 'other', value: 'remote_apply' },
   { role: null, database: 'other', value: 'on' },
@@ -143,7 +146,12 @@ const SHOWN: readonly (readonly [FindingCode, Change])[] = [
   ['HAPROXY_UNREACHABLE', { cluster: { haproxy: { ...healthyCluster().haproxy, reachable: false } } }],
   ['PASSWORD_UNKNOWN', { all: { login: { kind: 'no-password', message: 'no passphrase' } } }],
   ['CONNECTIONS_EXHAUSTED', { all: { login: { kind: 'failed', code: '53300', message: 'too many' } } }],
-  ['LOGIN_FAILED', { all: { login: { kind: 'failed', code: '3D000', message: 'no database' } } }],
+  ['LOGIN_FAILED', { all: { login: { kind: 'failed', code: '08006', message: 'it broke' } } }],
+  ['ROLE_MISSING', { leader: { barred: 'role missing' }, all: { login: REFUSED } }],
+  ['ROLE_CLOSED', { leader: { barred: 'role closed' }, all: { login: REFUSED } }],
+  ['DATABASE_MISSING', { leader: { barred: 'database missing' }, all: { login: REFUSED } }],
+  ['DATABASE_CLOSED', { leader: { barred: 'database closed' }, all: { login: REFUSED } }],
+  ['BACKEND_REFUSES', { all: { backend: { code: 'database_changed', detail: 'UndefinedTable 42P01' } } }],
   ['ROUTE_TO_STANDBY', { all: { login: { kind: 'in', readOnly: false, standby: true, tookMs: 1 } } }],
   ['PASSFILE_OPEN', { all: { passfile: { file: 'f', state: 'open' } } }],
   ['DISK_LOW', { replica: { disk: { freeBytes: 5e9, usedPercent: 92 } } }],
@@ -297,6 +305,14 @@ describe('doctor', () => {
   it('shows what PostgreSQL said as text, so that it steers no terminal', async () => {
     const { out } = await said({ replica: { database: null, message: 'FATAL \x1b[2J\r\nall is well' } });
     expect(out[0]).toContain('(FATAL \\x1b[2J | all is well)');
+  });
+
+  it('has no character in its JSON that steers a terminal, also none that JSON leaves as it is', async () => {
+    const role = 'x\x9b2J\u202e\n\x1b]0;title\x07';
+    const commitSettings = [{ role, database: null, value: 'off' }];
+    const { out } = await said({ leader: { commitSettings } }, true);
+    expect(out.join('').replaceAll('\n', '')).not.toMatch(/[\p{Cc}\p{Cf}]/u);
+    expect(JSON.parse(out.join('\n')).findings[0].sentence).toContain('x\\x9b2J\\u202e | \\x1b]0;title\\x07');
   });
 
   it('says the next step, names a pause on stderr, and prints JSON', async () => {

@@ -78,6 +78,9 @@ describe('what a request would do', () => {
       done: true,
       message: expect.stringContaining('p would hand over to a'),
     });
+    const cuts = ask({ kind: 'switchover', to: null }).message;
+    expect(cuts).toContain('(older than a second now: none)');
+    expect(cuts).toContain('the read sessions on a end; unlogged tables are emptied');
     expect(ask({ kind: 'switchover', to: 'p' })).toEqual({ done: false, message: 'p leads already' });
     expect(ask({ kind: 'promote', to: 'a', acceptDataLoss: true })).toMatchObject({ done: false });
     expect(ask({ kind: 'pause', pause: PAUSE }).message).toContain('until 2026-12-01T10:00:00Z');
@@ -89,5 +92,15 @@ describe('what a request would do', () => {
       message: expect.stringContaining('p leads'),
     });
     expect(ask({ kind: 'rebuild', node: 'a' }, state, { onNoReplica: 'block' })).toMatchObject({ done: false });
+  });
+
+  it.each([
+    [1, '(older than a second now: 1, the oldest has run for 12 s)'],
+    [7, '(older than a second now: 7, the oldest has run for 12 s)'],
+  ])('says how many transactions it would roll back: %i', (oldTransactions, words) => {
+    const lead = { ...leaderView(state).status?.lead, oldTransactionMs: 12_300, oldTransactions };
+    const busy = observation([leaderView(state, { lead }), replicaView(state, 'a')]);
+    const { message } = foresee(situation(state, busy, NOW_MS, POLICY), { kind: 'switchover', to: 'a' });
+    expect(message).toContain(words);
   });
 });

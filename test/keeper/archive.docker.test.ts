@@ -7,7 +7,7 @@ import { docker, NodePair } from './node-containers';
 
 /** PostgreSQL waits for its archiver for as long as this runs, s. */
 const HANGS_S = 300;
-/** The keeper shuts PostgreSQL down by force only after 45 s. */
+/** The keeper shuts PostgreSQL down by force only after 25 s. */
 const STOPPED_LIMIT_MS = 10_000;
 
 const pair = new NodePair({

@@ -1,7 +1,9 @@
 /**
  * A real pair whose clients write into PostgreSQL's log whatever once meant something to a keeper: as user, database,
- * application, statement and error, with a password and without, to the leader and to the standby. Nothing comes of it:
- * the standby streams on from the data that it has, nothing restarts, and no line of the container's log is forged.
+ * application, statement and error, with a password and without, to the leader and to the standby. And people who give
+ * hostile names to all that has a name, and who hold and make as much as PostgreSQL lets them. Nothing comes of it: the
+ * standby streams on from the data that it has, nothing restarts, no line of the container's log is forged, and what
+ * `doctor` prints is text.
  */
 import { execFile } from 'node:child_process';
 import { randomInt } from 'node:crypto';
@@ -9,11 +11,20 @@ import { connect } from 'node:net';
 import { promisify } from 'node:util';
 import { Client } from 'pg';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { doctor } from '../../cli/doctor/command';
+import type { Facts } from '../../cli/doctor/facts';
+import { lookAtNode, queryFor } from '../../cli/doctor/nodes';
+import { slotName } from '../../failover/contract/naming';
+import { fakeIo } from '../cli/console';
+import { healthyCluster } from '../rig/healthy-cluster';
 import { docker, NodePair } from './node-containers';
 
 const execute = promisify(execFile);
 
-const pair = new NodePair({ prefix: 'hst', subnet: '10.211.16', port: 17_480 });
+const pair = new NodePair({
+  ...{ prefix: 'hst', subnet: '10.211.16', port: 17_480 },
+  postgresSettings: { max_prepared_transactions: '10' },
+});
 const { a: A, b: B, monitor, address: ADDRESS, settings: SETTINGS, streams } = pair;
 const CONNECT_LIMIT_MS = 5_000;
 const CLIENTS = 8;
@@ -102,8 +113,8 @@ function knock(node: string, names: Record<string, string>): Promise<string> {
   });
 }
 
-async function open(node: string, applicationName: string): Promise<Client> {
-  const { databaseUser: user, databasePassword: password, databaseName: database } = SETTINGS;
+async function open(node: string, applicationName: string, database = SETTINGS.databaseName): Promise<Client> {
+  const { databaseUser: user, databasePassword: password } = SETTINGS;
   const client = new Client({
     ...{ host: ADDRESS[node], port: 5432, user, password, database },
     ...{ application_name: applicationName, query_timeout: 20_000 },
@@ -252,5 +263,164 @@ describe('what clients write', () => {
       // biome-ignore lint/suspicious/noControlCharactersInRegex: none may be there
       expect(shown.filter((line) => /[\u0000-\u001f\u007f-\u009f]/.test(line)).slice(0, 5)).toEqual([]);
     }
+  });
+});
+
+/** Names that are no plain words; PostgreSQL takes each of them for a role, a database, a table or a channel. */
+const NAMES = [
+  `it's "quoted"`,
+  'line\nbreak\r\ttab',
+  '\u001b[2J\u001b]0;title\u0007\u009b31m',
+  '<img src=x onerror="alert(1)">',
+  '\u202eright to left\u2066',
+  '\u{1f525}'.repeat(15),
+  'x'.repeat(NAME_MAX),
+  '{name} $1 %s \\ #{x}',
+  'postgres: hst-a: startup',
+  ' failover_monitor ',
+  'pg_catalog',
+];
+/** Many of something, as an ordinary application may make them. */
+const MANY = 10_000;
+/** A status goes over the network up to five times a second. */
+const STATUS_BYTES_MAX = 16_384;
+
+/** Statements, each by itself, as the superuser of a person. */
+async function bySuperuser(statements: readonly string[], database = 'postgres'): Promise<void> {
+  const each = statements.flatMap((statement) => ['-c', statement]);
+  await docker('exec', A, 'psql', '-XAtq', '-v', 'ON_ERROR_STOP=1', '-U', 'postgres', '-d', database, ...each);
+}
+
+/** What `doctor` prints of these two nodes, as text and as JSON. */
+async function saidByDoctor(): Promise<string[]> {
+  const nodes = await Promise.all([A, B].map((node) => lookAtNode(node, queryFor('app', 'app'))));
+  for (const { database } of nodes) {
+    // What was begun a moment ago counts as forgotten.
+    for (const holder of database?.holders ?? []) holder.seconds += 10_000;
+  }
+  const cluster = { ...healthyCluster(), leader: A, nodes: [] };
+  const facts: Facts = {
+    ...{ stack: 'hst', engine: { kind: 'answers', version: '27' }, containers: [], ports: [], clockMs: 0 },
+    ...{ monitor: { cluster, healthy: true, message: '' }, application: { user: 'app', database: 'app' }, nodes },
+    ...{ log: { file: '/f', there: true, freeBytes: 50e9 }, slotOf: slotName },
+  };
+  const texts = [false, true].map(async (json) => {
+    const { io, said } = fakeIo('http://127.0.0.1:1');
+    await doctor(io, { stack: 'hst', json }, async () => facts);
+    return said.out;
+  });
+  return (await Promise.all(texts)).flat();
+}
+
+describe('what people name and make', () => {
+  it('moves nothing as the name of whatever has one, and doctor shows it as text', async () => {
+    const app = await open(A, MARK);
+    const held: Client[] = [];
+    for (const [at, name] of NAMES.entries()) {
+      const [is, own] = [named(name), named(`${at}${name}`.slice(0, 40))];
+      await bySuperuser([
+        `CREATE ROLE ${own} LOGIN`,
+        `COMMENT ON ROLE ${own} IS ${quoted(name)}`,
+        `CREATE DATABASE ${own} OWNER app TEMPLATE template0`,
+        `COMMENT ON DATABASE ${own} IS ${quoted(name)}`,
+        `ALTER ROLE ${own} SET synchronous_commit = off`,
+        `ALTER DATABASE ${own} SET search_path = ${is}`,
+        `ALTER ROLE app IN DATABASE ${own} SET application_name = ${quoted(name)}`,
+      ]);
+      // A name that begins with pg_ is reserved for schemas.
+      const schema = named(`s${name}`.slice(0, 40));
+      for (const statement of [
+        `CREATE SCHEMA ${schema}`,
+        `CREATE TABLE ${schema}.${is} (${is} int)`,
+        `COMMENT ON TABLE ${schema}.${is} IS ${quoted(name)}`,
+        `CREATE DOMAIN ${schema}.${named('int8')} AS text`,
+        `LISTEN ${is}`,
+        `NOTIFY ${is}, ${quoted(name)}`,
+        `SET application_name = ${quoted(name)}`,
+        `PREPARE ${is} AS SELECT 1`,
+      ])
+        await app.query(statement);
+      if (at < 9) {
+        await app.query('BEGIN');
+        await app.query(`CREATE TABLE ${schema}.prepared ()`);
+        await app.query(`PREPARE TRANSACTION ${quoted(name)}`);
+      }
+      const client = await open(A, name, `${at}${name}`.slice(0, 40));
+      held.push(client);
+      await client.query(`BEGIN; SELECT txid_current(); DECLARE ${is} CURSOR FOR SELECT 1`);
+    }
+    // Of a name with a character of several bytes, less than 63 bytes are left.
+    const printed = await saidByDoctor();
+    expect(printed.filter((line) => line.includes('SYNC_COMMIT_LOWERED')).length).toBeGreaterThan(NAMES.length - 1);
+    expect(printed.filter((line) => /TRANSACTION_OLD|PREPARED_OLD/.test(line)).length).toBeGreaterThan(1);
+    expect(printed.filter((line) => /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/u.test(line))).toEqual([]);
+    await unmoved();
+    const gids = await app.query<{ gid: string }>('SELECT gid FROM pg_prepared_xacts');
+    for (const { gid } of gids.rows) await app.query(`ROLLBACK PREPARED ${quoted(gid)}`);
+    for (const client of [app, ...held]) await client.end();
+  });
+
+  it('moves nothing by the thousand, and a status stays small', async () => {
+    const times = (statement: string) => `DO $do$ BEGIN FOR i IN 1..${MANY} LOOP ${statement}; END LOOP; END $do$`;
+    const app = await open(A, MARK);
+    await bySuperuser([
+      times(`EXECUTE 'CREATE ROLE many_' || i`),
+      times(`EXECUTE 'ALTER ROLE many_' || i || ' SET synchronous_commit = on'`),
+    ]);
+    await app.query('LISTEN flood');
+    await app.query(times(`PERFORM pg_notify('flood', i::text)`));
+    await app.query(times('PERFORM pg_advisory_lock(i % 1000)'));
+    await app.query(
+      `DO $do$ BEGIN FOR i IN 1..1000 LOOP EXECUTE 'CREATE TABLE many_' || i || ' ()'; END LOOP; END $do$`,
+    );
+    await unmoved();
+    for (const node of [A, B]) {
+      expect(JSON.stringify(monitor.view(node).status).length).toBeLessThan(STATUS_BYTES_MAX);
+    }
+    // The settings that lower the promise are found among all those that do not.
+    const lowered = (await saidByDoctor()).filter((line) => line.includes('[SYNC_COMMIT_LOWERED]'));
+    expect(lowered.length).toBeGreaterThan(NAMES.length - 1);
+    await app.end();
+  });
+
+  it('lets the application reach nothing of the failover’s in the database of the failover', async () => {
+    const app = await open(A, MARK, 'postgres');
+    const allowed: string[] = [];
+    const pids = `(SELECT pid FROM pg_stat_activity WHERE application_name = 'hst-a-keeper' LIMIT 1)`;
+    for (const statement of [
+      ...['LOCK TABLE failover.canary', 'TABLE failover.canary', 'SELECT last_value FROM failover.beat'],
+      ...[`SELECT setval('failover.beat', 1)`, `SELECT nextval('failover.beat')`, 'DROP SCHEMA failover CASCADE'],
+      ...['CREATE TABLE failover.x ()', 'CREATE TABLE public.x ()', 'CREATE SCHEMA x', 'LOCK TABLE pg_authid'],
+      ...[
+        'LOCK TABLE pg_class',
+        'LOCK TABLE pg_database IN SHARE MODE',
+        'REINDEX TABLE pg_authid',
+        'ALTER SYSTEM RESET ALL',
+      ],
+      ...[`SELECT pg_terminate_backend(pid) FROM ${pids} s`, `SELECT pg_cancel_backend(pid) FROM ${pids} s`],
+      ...['SELECT pg_reload_conf()', 'SELECT pg_switch_wal()', `SELECT pg_create_restore_point('x')`, 'CHECKPOINT'],
+      ...[`SELECT pg_create_physical_replication_slot('x')`, `SELECT pg_drop_replication_slot('hst_b')`],
+      ...[`COPY (SELECT 1) TO PROGRAM 'true'`, `SELECT pg_read_file('PG_VERSION')`, 'SET event_triggers = off'],
+      ...['SET session_replication_role = replica', 'SET SESSION AUTHORIZATION postgres', 'SET ROLE failover_keeper'],
+      ...[
+        'ALTER ROLE ALL SET search_path = x',
+        'ALTER DATABASE postgres SET search_path = x',
+        'DROP DATABASE template1',
+      ],
+    ]) {
+      await app.query(`BEGIN`);
+      await app.query(statement).then(
+        () => allowed.push(statement),
+        () => undefined,
+      );
+      await app.query('ROLLBACK');
+    }
+    expect(allowed).toEqual([]);
+    // What every role may do there: temporary objects with the names of PostgreSQL's own, and locks of its own.
+    await app.query('CREATE TEMP TABLE pg_class (oid int); CREATE TEMP VIEW pg_authid AS SELECT 1 AS oid');
+    await app.query('CREATE DOMAIN pg_temp.text AS int; SELECT pg_advisory_lock(1)');
+    await app.query('VACUUM FULL pg_catalog.pg_class');
+    await unmoved();
+    await app.end();
   });
 });

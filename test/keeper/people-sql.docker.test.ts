@@ -333,6 +333,77 @@ describe('the application’s database and table', () => {
   });
 });
 
+describe('what was made at bootstrap and belongs to people', () => {
+  const told = () => notes(A, 'POSTGRES_WARNING').map((note) => note.replace('POSTGRES_WARNING ', ''));
+  /** Has the leader look at all of its objects, as after a failover; what the failover needs is mended after that. */
+  async function lookedAtAgain(): Promise<void> {
+    monitor.settle({ ...SETTINGS, databasePassword: `another ${performance.now()}` });
+    // The first repair may have begun before the settings came. The second one comes after them.
+    for (const _ of [1, 2]) {
+      await psql('DROP SEQUENCE failover.beat');
+      const isThere = () => psql(`SELECT to_regclass('failover.beat') IS NOT NULL`);
+      await vi.waitFor(async () => expect(await isThere()).toBe('t'), 10_000);
+    }
+  }
+
+  // The same words are told once until the keeper has seen that all is well, so neighbours have different ones.
+  it.each([
+    [
+      'a renamed role',
+      /no client can log in as app: a person renamed or dropped/,
+      'ALTER ROLE app RENAME TO renamed',
+      'ALTER ROLE renamed RENAME TO app',
+    ],
+    [
+      'a renamed database',
+      /no client can enter the database app: a person renamed, dropped or closed it/,
+      'ALTER DATABASE app RENAME TO renamed',
+      'ALTER DATABASE renamed RENAME TO app',
+    ],
+    ['a role that may not log in', /no client can log in as app/, 'ALTER ROLE app NOLOGIN', 'ALTER ROLE app LOGIN'],
+    [
+      'a closed database',
+      /no client can enter the database app/,
+      'ALTER DATABASE app ALLOW_CONNECTIONS false',
+      'ALTER DATABASE app ALLOW_CONNECTIONS true',
+    ],
+    [
+      'an expired role',
+      /no client can log in as app/,
+      `ALTER ROLE app VALID UNTIL '2001-01-01'`,
+      `ALTER ROLE app VALID UNTIL 'infinity'`,
+    ],
+    [
+      'a database for nobody',
+      /no client can enter the database app/,
+      'ALTER DATABASE app CONNECTION LIMIT 0',
+      'ALTER DATABASE app CONNECTION LIMIT -1',
+    ],
+    [
+      'a revoked CONNECT',
+      /app may not enter the database app: a person revoked CONNECT/,
+      'REVOKE CONNECT ON DATABASE app FROM PUBLIC, app',
+      'GRANT CONNECT ON DATABASE app TO PUBLIC, app',
+    ],
+  ])('is told and stays as it is: %s', async (_what, words, act, undo) => {
+    const before = told().length;
+    const listed = `SELECT string_agg(rolname, ' ' ORDER BY oid) FROM pg_roles
+      UNION ALL SELECT string_agg(datname, ' ' ORDER BY oid) FROM pg_database`;
+    await psql([END_SESSIONS, act]);
+    const changed = await psql(listed);
+    const isTold = () =>
+      told()
+        .slice(before)
+        .some((note) => words.test(note));
+    await monitor.wait(isTold, 'is told', MENDED_LIMIT_MS);
+    await lookedAtAgain();
+    expect(await psql(listed)).toBe(changed);
+    await psql([END_SESSIONS, undo]);
+    monitor.settle(SETTINGS);
+    await beats();
+  });
+});
+
 describe('a superuser that is locked out', () => {
   it('is named, keeps the leader, and is over with a LOGIN', async () => {
     // Again and again, because a keeper that gets in between the two undoes the one that is its own.
@@ -358,5 +429,21 @@ describe('a superuser that is locked out', () => {
     await monitor.until(B, streams, 'streams', 10_000);
     await monitor.wait(() => notes(A, 'MENDED').length > mendedBefore, 'has its own role again', 30_000);
     await beats();
+  });
+});
+
+describe('a shutdown', () => {
+  it('says that it does not wait for a receiver that takes nothing', async () => {
+    const stopped = (signal: string) =>
+      docker('exec', B, 'sh', '-c', `kill -${signal} $(pgrep -f '[w]alreceiver streaming')`);
+    await stopped('STOP');
+    monitor.order(A, 1, { kind: 'stop' });
+    await monitor.until(A, (s) => s.postgres.state === 'stopped', 'stopped', 20_000);
+    await monitor.wait(
+      () => notes(A, 'POSTGRES_WARNING').at(-1)?.includes('a receiver took no write-ahead log') === true,
+      'says so',
+      10_000,
+    );
+    await stopped('CONT');
   });
 });

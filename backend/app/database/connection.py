@@ -42,7 +42,7 @@ COMPLAIN_EVERY_SECONDS = 10
 
 # Settings of every session, independent of ALTER ROLE … SET, ALTER DATABASE … SET and the server's file. A name that
 # this PostgreSQL does not know is left out. default_transaction_read_only is not here: a person who sets it wants no
-# writes, and the backend answers writes with 503.
+# writes. Logins go on then, and a registration is refused with a sentence (RefusedError).
 SESSION_SETTINGS = {
     "search_path": "public",  # PostgreSQL puts pg_catalog before it when it is not named
     "client_encoding": "UTF8",
@@ -53,6 +53,9 @@ SESSION_SETTINGS = {
     "exit_on_error": "off",
     # The deadlines of this program end a statement, and never by a cancel (S7).
     "lock_timeout": "0",
+    # A session that was severed while it waits for a lock ends within this time. Otherwise a table that a person has
+    # locked fills the server with the sessions of requests that were answered long ago.
+    "client_connection_check_interval": "1s",
     "transaction_timeout": "0",
     "idle_session_timeout": "0",
     "idle_in_transaction_session_timeout": "10min",
@@ -199,6 +202,10 @@ class Connection(AsyncConnection[TupleRow]):
         # SyncRepWaitForLSN is the only place that warns during a commit; its name does not depend on lc_messages.
         if notice.severity_nonlocalized == "WARNING" and notice.source_function in {"SyncRepWaitForLSN", None}:
             self.committed_locally = True
+
+    def leads_to_primary(self) -> bool:
+        """True when the server has said that it is in no recovery. Behind a pooler this may be unknown, so False."""
+        return self.pgconn.parameter_status(b"in_hot_standby") == b"off"
 
     def is_usable(self) -> bool:
         """True when an idle connection is still open. Does not ask the server.

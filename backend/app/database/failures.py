@@ -26,6 +26,8 @@ RETRIED_CLASSES = frozenset(
     }
 )
 SCHEMA_MISSING = frozenset({"42P01", "42703", "42883"})
+NO_LEADER_STATES = frozenset({"0A000", "25006", "55000"})
+"""On a standby these say that it is no leader. A primary answers so because of what a person has set or made."""
 AMBIGUOUS_STATES = frozenset({"57P01", "57P02"})
 
 
@@ -33,11 +35,23 @@ class CommittedLocallyError(Exception):
     """PostgreSQL warned that the commit is local only: its outcome is unknown (S7)."""
 
 
+class RefusedError(psycopg.Error):
+    """A primary refuses the statement, and a retry does not help: see :data:`NO_LEADER_STATES`."""
+
+    def __init__(self, error: psycopg.Error) -> None:
+        super().__init__(str(error))
+        self.sqlstate = error.sqlstate
+
+
+class MovedError(psycopg.Error):
+    """The backend's tables are in another schema. New ones would be empty and take the place of the old ones."""
+
+
 def reason_to_retry(error: BaseException) -> str | None:
     """Reason for repeating an attempt as a whole, as a metric's label; None when it must not be repeated."""
     if isinstance(error, CommittedLocallyError):
         return "committed_locally"
-    if not isinstance(error, psycopg.Error):
+    if not isinstance(error, psycopg.Error) or isinstance(error, RefusedError):
         return None
     state = error.sqlstate
     if state is None:
@@ -55,4 +69,4 @@ def is_ambiguous(error: BaseException) -> bool:
 def leaves_connection_useless(error: BaseException) -> bool:
     """True when the next attempt needs another connection although this one is still open."""
     state = error.sqlstate if isinstance(error, psycopg.Error) else None
-    return state is not None and (state in {"0A000", "25006", "55000"} or state.startswith(("08", "57P", "58")))
+    return state is not None and (state in NO_LEADER_STATES or state.startswith(("08", "57P", "58")))

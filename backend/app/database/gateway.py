@@ -18,19 +18,22 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
 from psycopg import Error
+from psycopg.errors import UniqueViolation
 from psycopg_pool import PoolClosed, PoolTimeout, TooManyRequests
 
 from app.config import Settings
 from app.database.connection import Connection, Dialler, Passwords, Pool, lease, make_pool
 from app.database.failures import (
+    NO_LEADER_STATES,
     SCHEMA_MISSING,
     CommittedLocallyError,
+    RefusedError,
     is_ambiguous,
     leaves_connection_useless,
     reason_to_retry,
 )
 from app.errors import ApiError, unavailable
-from app.logs import describe
+from app.logs import describe, describe_refusal
 from app.metrics import Metrics
 
 log = logging.getLogger(__name__)
@@ -71,8 +74,13 @@ class Gateway:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._in_flight: set[Connection] = set()
         self._replica_paused_until = 0.0
-        self.schema_ready = asyncio.Event()
+        self.schema_known = asyncio.Event()
+        """Set once the schema is complete, or :attr:`schema_problem` says why it is not."""
         self.schema_suspect = asyncio.Event()
+        self.schema_checks = 0
+        """How often the schema was found complete."""
+        self.schema_problem: Error | None = None
+        """Why the schema cannot be completed; None: it is complete, or that is not known."""
         self._diallers: list[Dialler] = []
         self._passwords = Passwords(settings.told_password_file)
         self._leader = self._make_pool("leader", settings.haproxy_url.get_secret_value(), settings.pool_size)
@@ -171,10 +179,13 @@ class Gateway:
     ) -> T:
         attempts = attempts or _Attempts()
         delay = 0.0
+        missed_at: int | None = None
         while True:
             try:
                 async with asyncio.timeout_at(deadline):
-                    await self.schema_ready.wait()
+                    await self.schema_known.wait()
+                if self.schema_problem is not None:
+                    raise refused(self.schema_problem)
                 attempts.count += 1
                 return await attempt(deadline)
             except (TimeoutError, PoolTimeout, PoolClosed):
@@ -183,12 +194,18 @@ class Gateway:
                 raise unavailable("overloaded", "Too many requests are waiting for the database.") from None
             except (Error, CommittedLocallyError) as error:
                 reason = reason_to_retry(error)
-                if reason is None:
-                    raise
+                is_missing = reason in SCHEMA_MISSING
+                # All migrations are there, and still it misses something: a person has renamed or removed it.
+                if reason is None or (is_missing and missed_at is not None and self.schema_checks > missed_at):
+                    if isinstance(error, UniqueViolation) or not isinstance(error, Error) or error.sqlstate is None:
+                        raise
+                    log.exception("the database refuses %s", operation, extra=_refusal(error))
+                    raise refused(error) from error
                 attempts.ambiguous = attempts.ambiguous or is_ambiguous(error)
                 self._metrics.retries.labels(operation, reason).inc()
                 log.info("%s is tried again", operation, extra=_cause(error))
-                if reason in SCHEMA_MISSING:
+                if is_missing:
+                    missed_at = self.schema_checks if missed_at is None else missed_at
                     self.schema_suspect.set()
             if asyncio.get_running_loop().time() + delay >= deadline:
                 raise self._give_up(operation, outcome_unknown=attempts.outcome_unknown)
@@ -225,6 +242,8 @@ class Gateway:
         try:
             return await work(connection)
         except Error as error:
+            if connection.leads_to_primary() and error.sqlstate in NO_LEADER_STATES:
+                raise RefusedError(error) from error
             if leaves_connection_useless(error):
                 await connection.close()
             raise
@@ -241,6 +260,25 @@ class Gateway:
                 "Repeat the request with the same Idempotency-Key.",
             )
         return unavailable("database_unavailable", "The database cannot be reached; nothing was done. Try again.")
+
+
+def refused(error: Error) -> ApiError:
+    """503: the database is there, but its settings, tables or privileges do not let the backend do this."""
+    if error.sqlstate == "25006":
+        return unavailable(
+            "database_read_only",
+            "The database takes no writes: default_transaction_read_only is on for it or for the backend's role. "
+            "Logins go on.",
+        )
+    return unavailable(
+        "database_changed",
+        f"The database refuses what the backend asks ({describe(error)}): its tables, their constraints or the "
+        "backend's privileges were changed. The backend's log names the object.",
+    )
+
+
+def _refusal(error: BaseException) -> dict[str, dict[str, str]]:
+    return {"fields": {"cause": describe_refusal(error)}}
 
 
 def _cause(error: BaseException) -> dict[str, dict[str, str]]:

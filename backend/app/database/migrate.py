@@ -10,13 +10,13 @@ import logging
 import re
 from pathlib import Path
 
-from psycopg import Error
+from psycopg import Error, InterfaceError, OperationalError
 from psycopg_pool import PoolClosed
 
 from app.database.connection import Connection
-from app.database.failures import CommittedLocallyError
+from app.database.failures import CommittedLocallyError, MovedError
 from app.database.gateway import Gateway
-from app.logs import describe
+from app.logs import describe_refusal
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +39,18 @@ CREATE TABLE IF NOT EXISTS public.backend_migrations (
 """
 
 
+# Without the lock, because a session of a person may hold it, and without CREATE, which a person may have revoked. The
+# message as above: what is read here must not be lost with its node.
+LOOK = """
+SELECT pg_catalog.to_regclass('public.backend_migrations') IS NOT NULL,
+  pg_catalog.pg_logical_emit_message(true, 'backend', 'look')
+"""
+MOVED = """
+SELECT relnamespace::pg_catalog.regnamespace::text FROM pg_catalog.pg_class
+WHERE relname = 'backend_migrations' AND relkind = 'r' LIMIT 1
+"""
+
+
 def migrations(folder: Path = FOLDER) -> list[tuple[int, Path]]:
     """The files ``NNNN_name.sql``, in order. Raises ValueError for a gap, a double number or a foreign name."""
     found = []
@@ -54,6 +66,8 @@ def migrations(folder: Path = FOLDER) -> list[tuple[int, Path]]:
 
 async def apply(connection: Connection) -> None:
     """Bring the schema to this version. Raises psycopg's errors; may be repeated."""
+    if await _is_complete(connection):
+        return
     for number, path in migrations():
         async with connection.transaction():
             await connection.execute(PREPARE.format(key=LOCK_KEY).encode())
@@ -67,6 +81,19 @@ async def apply(connection: Connection) -> None:
             log.info("migration %s applied", path.stem)
 
 
+async def _is_complete(connection: Connection) -> bool:
+    """Raises :class:`MovedError` when the tables are in another schema."""
+    async with connection.transaction():
+        row = await (await connection.execute(LOOK)).fetchone()
+        if row is None or not row[0]:
+            moved = await (await connection.execute(MOVED)).fetchone()
+            if moved is not None:
+                raise MovedError(f"the tables of the backend are in the schema {moved[0]}, not in public")
+            return False
+        done = await connection.execute("SELECT version FROM public.backend_migrations")
+        return {number for number, _ in migrations()} <= {row[0] for row in await done.fetchall()}
+
+
 async def keep_schema(gateway: Gateway) -> None:
     """Apply missing migrations at once, and again whenever a statement missed a table.
 
@@ -75,9 +102,11 @@ async def keep_schema(gateway: Gateway) -> None:
     while True:
         await _apply_until_done(gateway)
         gateway.schema_suspect.clear()
-        gateway.schema_ready.set()
+        gateway.schema_problem = None
+        gateway.schema_checks += 1
+        gateway.schema_known.set()
         await gateway.schema_suspect.wait()
-        gateway.schema_ready.clear()
+        gateway.schema_known.clear()
 
 
 async def _apply_until_done(gateway: Gateway) -> None:
@@ -88,7 +117,13 @@ async def _apply_until_done(gateway: Gateway) -> None:
         except PoolClosed:
             raise  # the application stops
         except (Error, CommittedLocallyError) as error:
-            log.warning("the schema is not ready, trying again", extra={"fields": {"cause": describe(error)}})
+            if not isinstance(error, Error) or isinstance(error, InterfaceError | OperationalError):
+                gateway.schema_known.clear()  # the database is away
+            else:
+                gateway.schema_problem = error
+                gateway.schema_known.set()
+            cause = str(error) if isinstance(error, MovedError) else describe_refusal(error)
+            log.warning("the schema is not ready, trying again", extra={"fields": {"cause": cause}})
             await asyncio.sleep(delay)
             delay = min(delay * 2, RETRY_SECONDS_MAX)
         else:

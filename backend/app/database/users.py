@@ -3,6 +3,7 @@
 import logging
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from psycopg import Error
@@ -28,12 +29,15 @@ RETURNING id, username, email, created_at, password_hash, xmax = 0 AS inserted
 """
 
 # pg_current_wal_lsn fails on a standby, so that an old password is never checked against an old row. A bucket fills
-# evenly within a minute; a login that finds less than one token in it has to wait.
+# evenly within a minute; a login that finds less than one token in it has to wait. Both sides of each operator have
+# exactly the types of PostgreSQL's own one, here and below: an operator that somebody makes in public for a nearer pair
+# of types would be taken instead.
 SELECT_FOR_LOGIN = """
 SELECT id, password_hash, lsn, wait_seconds
 FROM (
   SELECT pg_current_wal_lsn()::text AS lsn, (
-    SELECT greatest(0, max(ceil(60 * (1 - level) / size - extract(epoch FROM clock_timestamp() - at))))::integer
+    SELECT greatest(0, max(ceil(60::float8 * (1::float8 - level) / size::float8
+      - extract(epoch FROM clock_timestamp() - at)::float8)))::integer
     FROM public.login_guesses JOIN (VALUES
       (%(account_key)s::bytea, %(account_size)s::integer), (%(address_key)s::bytea, %(address_size)s::integer)
     ) AS bucket (key, size) USING (key)
@@ -48,17 +52,21 @@ COUNT_FAILURE = """
 INSERT INTO public.login_guesses AS failures (key, level, at) VALUES
   (%(account_key)s, %(account_size)s::integer - 1, clock_timestamp()),
   (%(address_key)s, %(address_size)s::integer - 1, clock_timestamp())
-ON CONFLICT (key) DO UPDATE SET at = EXCLUDED.at, level = EXCLUDED.level + least(0, failures.level - EXCLUDED.level - 1
-  + (EXCLUDED.level + 1) * extract(epoch FROM EXCLUDED.at - failures.at)::float8 / 60)
+ON CONFLICT (key) DO UPDATE SET at = EXCLUDED.at, level = EXCLUDED.level + least(0::float8,
+  failures.level - EXCLUDED.level - 1::float8
+  + (EXCLUDED.level + 1::float8) * extract(epoch FROM EXCLUDED.at - failures.at)::float8 / 60::float8)
 """
 
 # After a minute without another failure, a bucket that was above zero is full, which is what a missing row means.
 SWEEP_FAILURES = """
-DELETE FROM public.login_guesses WHERE at < clock_timestamp() - interval '1 minute' * (1 + greatest(0, -level))
+DELETE FROM public.login_guesses
+WHERE at < clock_timestamp() - interval '1 minute' * (1::float8 + greatest(0::float8, -level))
 """
 
 # Only the count is written here. It may be lost, so the commit waits neither for a disk nor for a standby.
 COUNT_ASYNCHRONOUSLY = "SET LOCAL synchronous_commit = off"
+# A database that a person has set to read-only takes no user's data, but guesses count there, too.
+COUNT_ANYWAY = "SET LOCAL transaction_read_only = off"
 COUNT_SECONDS = 2
 SWEEP_EVERY = 500
 """Failed logins of this process from one sweep to the next."""
@@ -166,6 +174,7 @@ class Users:
 
         async def count(connection: Connection) -> None:
             async with connection.pipeline(), connection.transaction():
+                await connection.execute(COUNT_ANYWAY)
                 await connection.execute(COUNT_ASYNCHRONOUSLY)
                 await connection.execute(COUNT_FAILURE, asdict(buckets))
                 if sweeps:
@@ -195,6 +204,14 @@ class Users:
             user, result = None, "unavailable"
         self._metrics.replica_reads.labels(result).inc()
         return user or await self._gateway.read("me", lambda c: _select(c, user_id))
+
+
+async def check_tables(connection: Connection) -> None:
+    """Have PostgreSQL plan each statement, and run none. Raises its error when a table does not fit or is forbidden."""
+    values: dict[str, Any] = {"username": "", "email": "", "password_hash": "", "registration_id": None, "name": ""}
+    values |= {"account_key": b"", "account_size": 1, "address_key": b"", "address_size": 1}
+    for statement in (INSERT_USER, SELECT_FOR_LOGIN, COUNT_FAILURE):
+        await connection.execute(f"EXPLAIN {statement}".encode(), values)
 
 
 async def _select(connection: Connection, user_id: int) -> User | None:

@@ -26,6 +26,8 @@ async def health(request: Request) -> Health:
 async def ready(parts: Parts) -> Ready:
     """Makes a commit (at most two a second) and names the node that took it."""
     probe = await parts.readiness.probe()
+    if probe.refusal is not None:
+        raise probe.refusal
     if probe.node is None:
         raise unavailable("database_unavailable", "The database did not take a commit within a second.")
     return Ready(node=probe.node, commit_ms=probe.commit_ms)

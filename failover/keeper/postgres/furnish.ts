@@ -1,8 +1,8 @@
 /**
  * Creates what every leader has beside the user's data: the roles, the heartbeat's sequence and the canary table.
  * People may drop or change any of these. {@link Furnishing.missing} finds in one statement which are missing or wrong,
- * and only those are made again. The application's database and table are created once, at bootstrap. All commits are
- * local, so none waits for a standby.
+ * and only those are made again. The application's role, database and table are created once, at bootstrap; a role or
+ * database that clients cannot use any more is told. All commits are local, so none waits for a standby.
  *
  * Data of an earlier version has a table failover.heartbeat. It stays, although nothing in this version reads or writes
  * it: in the middle of an upgrade, a keeper of the earlier version that takes the lead needs it.
@@ -16,6 +16,7 @@ import { derivedPassword } from '../../contract/proof';
 import { KEY_ITERATIONS, newVerifier } from '../../contract/scram';
 import { GRANTED_SETTINGS } from '../../contract/session-settings';
 import { KeeperError } from '../ports';
+import type { Warning } from './data-folder';
 import { BEAT_MAX, BEAT_SEQUENCE } from './heartbeat';
 import { HOME, type OwnSessions } from './own-sessions';
 import { identifier, literal, type Session, within } from './session';
@@ -64,7 +65,7 @@ function readOwnObjects() {
     ...{ grantedSettings: GRANTED_SETTINGS, rewindFunctions: REWIND_FUNCTIONS },
     commonFunctions: COMMON_FUNCTIONS.map((name) => `pg_catalog.${name}`),
   });
-  const [, ids = '', ...parts] = text.split(/^--- (?:object |ids\n)/m);
+  const [, ids = '', lacks = '', ...parts] = text.split(/^--- (?:object |ids\n|lacks\n)/m);
   const objects = parts.map((part): OwnObject => {
     const [head = '', how = '', statements = ''] = part.split(/^--- (make|replace)\n/m);
     const [, at = '', name = '', check = ''] = /^(\w+): (.*?)\n(.*)$/s.exec(head) ?? [];
@@ -72,8 +73,8 @@ function readOwnObjects() {
   });
   const missingOf = (some: readonly OwnObject[]) => {
     const each = some.map(({ name, check }) => `CASE WHEN ${check} THEN NULL ELSE ${literal(name)} END`);
-    return `SELECT array_remove(ARRAY[${each.join(',\n')}]::text[], NULL) AS missing, pg_is_in_recovery() AS recovery
-      FROM (${ids}) t`;
+    return `SELECT array_remove(ARRAY[${each.join(',\n')}]::text[], NULL) AS missing, pg_is_in_recovery() AS recovery,
+      ${lacks} AS lacks FROM (${ids}) t`;
   };
   return { objects, atHome: missingOf(objects), elsewhere: missingOf(objects.filter(({ at }) => at !== 'home')) };
 }
@@ -82,25 +83,31 @@ export class Furnishing {
   /** Stored verifiers that are known to match the roles' passwords, by role. */
   private readonly verifiers = new Map<string, string>();
   private readonly own = readOwnObjects();
+  /** The role and the database of the application; null: no settings came yet. */
+  private names: readonly (string | null)[] = [null, null];
+  /** Why clients cannot use them, as it was told last; null: they can. */
+  private lacks: string | null = null;
 
   constructor(
     private readonly sessions: OwnSessions,
     private readonly clusterKey: string,
+    private readonly warning: Warning,
   ) {}
 
   /**
-   * Creates what is missing and sets the passwords that no longer match. The application's database and table are
-   * created only when `isNew`: the cluster was just bootstrapped. Later they belong to people, who may rename or drop
-   * them. Throws PostgreSQL's error.
+   * Creates what is missing and sets the passwords that no longer match. The application's role, database and table
+   * are created only when `isNew`: the cluster was just bootstrapped. Later they belong to people, who may rename or
+   * drop them. Throws PostgreSQL's error.
    */
   async furnish(settings: NodeSettings, isNew: boolean): Promise<void> {
     await within(this.sessions.home(LIMIT_MS, LOCK_MS), async (session) => {
       const missing = await this.missing(session);
       if (missing.length > 0) await this.repair(missing);
-      await ensureRole(session, settings.databaseUser, '', ownerLogin(settings));
+      await ensureRole(session, settings.databaseUser, '', ownerLogin(settings), isNew);
       if (isNew) await this.ensureDatabase(session, settings);
     });
     if (isNew) await this.ensureTable(settings);
+    this.names = [settings.databaseUser, settings.databaseName];
   }
 
   /**
@@ -111,8 +118,11 @@ export class Furnishing {
     const isHome = session.database === HOME;
     const [name, text] = isHome ? ['at home', this.own.atHome] : ['elsewhere', this.own.elsewhere];
     const verifiers = [MONITOR_ROLE, REPLICATION_ROLE].map((role) => this.verifiers.get(role) ?? null);
-    const [row] = await session.ask<{ missing: string[]; recovery: boolean }>(`missing ${name}`, text, verifiers);
+    type Row = { missing: string[]; recovery: boolean; lacks: string | null };
+    const [row] = await session.ask<Row>(`missing ${name}`, text, [...verifiers, ...this.names]);
     if (row === undefined || row.recovery) return [];
+    if (row.lacks !== this.lacks) this.warning.text = row.lacks;
+    this.lacks = row.lacks;
     // The objects in the database postgres can be checked only from a session in it.
     return isHome ? row.missing : [...new Set([DATABASE, ...row.missing])];
   }
@@ -174,8 +184,6 @@ export class Furnishing {
 
   private async ensureTable({ databaseName, databaseUser }: NodeSettings): Promise<void> {
     await within(this.sessions.into(databaseName, LIMIT_MS, LOCK_MS), async (own) => {
-      const [there] = await own.query<{ found: boolean }>(`SELECT to_regclass('public.users') IS NOT NULL AS found`);
-      if (there?.found === true) return;
       await own.query(`GRANT ALL ON SCHEMA public TO ${identifier(databaseUser)};
         SET ROLE ${identifier(databaseUser)}; SET search_path = public`);
       await own.query(template('users.sql'));
@@ -195,14 +203,15 @@ export function ownerLogin({ databaseVerifier: verifier, databasePassword: passw
 }
 
 /**
- * Creates the role, or sets its attributes and, where `login` says so, its password. Resolves with the verifier that the
- * role has now, and whether the role was right already.
+ * Creates the role unless it may not be made, or sets its attributes and, where `login` says so, its password. Resolves
+ * with the verifier that the role has now, and whether the role was right already.
  */
-async function ensureRole(session: Session, role: string, attributes: string, login: Login) {
+async function ensureRole(session: Session, role: string, attributes: string, login: Login, mayMake = true) {
   const [row] = await session.query<{ stored: string | null }>(
     'SELECT rolpassword AS stored FROM pg_authid WHERE rolname = $1',
     [role],
   );
+  if (row === undefined && !mayMake) return { stored: null, wasRight: false };
   const verifier = await login(row?.stored ?? null);
   const secret = verifier === null ? '' : ` PASSWORD ${literal(verifier)}`;
   if (row === undefined) await session.query(`CREATE ROLE ${identifier(role)} LOGIN ${attributes}${secret}`);

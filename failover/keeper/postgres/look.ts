@@ -36,10 +36,12 @@ SELECT ${WAL_TIMELINE} AS timeline, pg_current_wal_flush_lsn()::text AS "flushLs
     FROM (SELECT a.application_name AS name, w.state, w.sync_state, w.flush_lsn, w.replay_lsn, w.flush_lag
       FROM pg_stat_get_wal_senders() w, LATERAL pg_stat_get_activity(w.pid) a
       WHERE w.state IS NOT NULL AND a.application_name <> '' LIMIT ${STATUS_ROWS_MAX}) s) AS standbys,
-  (SELECT round(extract(epoch FROM clock_timestamp() - min(a.xact_start)) * 1000)::float8
+  old.ms AS "oldTransactionMs", old.n AS "oldTransactions"
+FROM (SELECT round(extract(epoch FROM clock_timestamp() - min(a.xact_start)) * 1000)::float8 AS ms, count(*)::int AS n
     FROM pg_stat_get_activity(NULL) a
-    WHERE a.backend_type = 'client backend' AND a.xact_start < clock_timestamp() - interval '1 s') AS "oldTransactionMs"`;
+    WHERE a.backend_type = 'client backend' AND a.xact_start < clock_timestamp() - interval '1 s') old`;
 
+type LeaderFields = 'timeline' | 'flushLsn' | 'standbys' | 'oldTransactionMs' | 'oldTransactions';
 type StandbyFields = 'inRecovery' | 'receiveLsn' | 'replayLsn' | 'receiverRuns' | 'heartbeatSeenAgeMs';
 interface StandbyRow extends Pick<SqlView, StandbyFields> {
   receiver: string | null;
@@ -130,10 +132,7 @@ export async function lookBySql(session: Session): Promise<Look> {
   if (sql === null) {
     // It may have been promoted between two looks.
     seen.inRecovery = false;
-    const row = await session.askOne<Pick<SqlView, 'timeline' | 'flushLsn' | 'standbys' | 'oldTransactionMs'>>(
-      'leader',
-      LEADER,
-    );
+    const row = await session.askOne<Pick<SqlView, LeaderFields>>('leader', LEADER);
     // The observer adds the heartbeat, which knows its own count (observer.ts).
     sql = { ...NOTHING_SEEN, inRecovery: false, ...row };
   }

@@ -2,6 +2,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { setTimeout as delay } from 'node:timers/promises';
 import { messageOf } from '../../contract/errors';
+import type { Warning } from './data-folder';
 import type { Place } from './place';
 import {
   commandLine,
@@ -17,8 +18,12 @@ import {
 import type { ServerLog } from './server-log';
 import { StartupProcess } from './startup-process';
 
-const STOP_LIMIT_MS = 45_000;
-const KILL_LIMIT_MS = 5_000;
+/**
+ * How long a shutdown may take until it is forced, and a forced one, ms. With the steps before it, it ends within the
+ * time that Docker gives the container (test/keeper/stop-limits.test.ts).
+ */
+export const STOP_LIMIT_MS = 25_000;
+export const KILL_LIMIT_MS = 2_000;
 /** A walsender whose position does not move for this time delays a shutdown and is ended (S18), ms. */
 const WALSENDER_PATIENCE_MS = 1_000;
 const WALSENDER_LOOK_MS = 300;
@@ -50,6 +55,8 @@ interface PostmasterParts {
   log: ServerLog;
   /** Called once, when it ends. */
   onExit(exit: Exit): void;
+  /** Receives what a shutdown did not wait for. */
+  warning: Warning;
 }
 
 export class Postmaster {
@@ -120,9 +127,12 @@ export class Postmaster {
     for (const { pid } of processes) signalProcess(pid, 'SIGCONT');
     const patience = new AbortController();
     const archives = processes.some(({ title }) => isArchiver(title, this.parts.place.node));
-    const hurry = Promise.all([endStuckWalsenders(patience.signal), archives && this.leaveArchiver(patience.signal)]);
+    const { warning } = this.parts;
+    const { signal } = patience;
+    const hurry = Promise.all([endStuckWalsenders(signal, warning), archives && this.leaveArchiver(signal)]);
     const limit = delay(STOP_LIMIT_MS, 'late', { signal: patience.signal }).catch(() => 'aborted');
     if ((await Promise.race([this.ended.promise, limit])) === 'late') {
+      warning.text = `PostgreSQL did not shut down within ${STOP_LIMIT_MS / 1_000} s: it was ended by force`;
       child.kill('SIGQUIT');
       await Promise.race([this.ended.promise, delay(KILL_LIMIT_MS).then(() => child.kill('SIGKILL'))]);
       await this.ended.promise;
@@ -148,14 +158,16 @@ export class Postmaster {
 }
 
 /** Ends walsenders that hang, after a second. A shutdown otherwise waits until every standby has all WAL (S18). */
-async function endStuckWalsenders(signal: AbortSignal): Promise<void> {
+async function endStuckWalsenders(signal: AbortSignal, warning: Warning): Promise<void> {
   await delay(WALSENDER_PATIENCE_MS, undefined, { signal }).catch(() => undefined);
   while (!signal.aborted) {
     const before = (await serverProcesses()).filter(({ title }) => isWalsender(title));
     await delay(WALSENDER_LOOK_MS, undefined, { signal }).catch(() => undefined);
     if (signal.aborted) return;
     for (const { pid, title } of before) {
-      if ((await commandLine(pid)) === title) signalProcess(pid, 'SIGTERM');
+      if ((await commandLine(pid)) !== title) continue;
+      signalProcess(pid, 'SIGTERM');
+      warning.text = 'a receiver took no write-ahead log for a second of the shutdown: its connection was ended';
     }
   }
 }

@@ -76,7 +76,7 @@ export class Server implements Postgres {
       progress: (text) => this.onProgress(text),
     });
     this.canary = new Canary(sessions);
-    this.furnishing = new Furnishing(sessions, place.clusterKey);
+    this.furnishing = new Furnishing(sessions, place.clusterKey, this.warning);
     this.beats = new Heartbeat({
       open: (limitMs) => sessions.home(limitMs, BEAT_LOCK_MS),
       prove: (limitMs) => provePostmaster(SOCKET, limitMs),
@@ -136,7 +136,7 @@ export class Server implements Postgres {
     for (const pipe of this.pipes) pipe.drain();
     log.begin();
     const postmaster = new Postmaster({
-      ...{ place, serverArguments: files.serverArguments(), blind, log },
+      ...{ place, serverArguments: files.serverArguments(), blind, log, warning },
       controlStamp: () => data.controlStamp(),
       onExit: (exit) => this.gone(postmaster, exit),
     });
