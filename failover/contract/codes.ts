@@ -97,7 +97,7 @@ export const FAILURE_CODES = {
     'standby starts again after 1, 2, 4 … 60 s; after six times in a row its data is replaced, and kept until the ' +
     'copy is complete.',
   POSTGRES_SILENT: 'PostgreSQL runs and does not answer its keeper.',
-  MUST_COPY: 'There is no data here, or it has a history of its own.',
+  MUST_COPY: 'There is no data here, it has a history of its own, or the folder of one of its tablespaces is gone.',
   STREAM_IMPOSSIBLE: 'The leader has no more of the write-ahead log that the node needs, or another history.',
   REWIND_FAILED: '`pg_rewind` failed, so the data is half changed.',
   SETTLE_FAILED:
@@ -105,7 +105,7 @@ export const FAILURE_CODES = {
     'node is copied.',
   DISK_TOO_SMALL: 'There is no room for a copy, or it ran out while the copy was made.',
   TABLESPACE_IN_USE:
-    'The copy needs the folder of a tablespace in which the old data has its own, or that is not empty.',
+    'The folder of a tablespace cannot be made, is not empty, holds the old data, or would go with the old data.',
   WAL_MISSING: 'Write-ahead log that a copy needs was not received in time; it is tried again.',
   COPY_REPEATED:
     'A copy was complete and verified, and the node did not stream with it. It is copied again after a rest.',
@@ -220,7 +220,7 @@ export const TODOS: Readonly<Partial<Record<LogCode, string>>> = {
   REWIND_FAILED: '[A node has to be copied](#a-node-has-to-be-copied)',
   SETTLE_FAILED: 'As `POSTGRES_CRASHED`.',
   DISK_TOO_SMALL: '[A copy has no room](#a-copy-has-no-room)',
-  TABLESPACE_IN_USE: 'Set `rebuildInPlace`, or empty the folder that is named.',
+  TABLESPACE_IN_USE: 'Do what the message says about the folder: make it, empty it, or set `rebuildInPlace`.',
   WAL_MISSING: 'If it repeats: the network between the nodes.',
   COPY_REPEATED: '`docker logs --tail 50 <node>` says why it does not start or stream.',
   LEADER_UNREACHABLE: 'If it repeats: the network between the nodes.',

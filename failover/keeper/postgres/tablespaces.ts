@@ -3,11 +3,12 @@
  * the old data and a copy cannot both have a tablespace at one path. Files that an aborted copy left there are removed
  * before the next copy.
  */
-import { readdir, readFile, readlink, rm } from 'node:fs/promises';
+import { mkdir, readdir, readFile, readlink, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { writeWhole } from '../../disk/durable';
 import { KeeperError } from '../ports';
 import type { Place } from './place';
+import type { Session } from './session';
 
 /**
  * A file in the volume that lists the locations that were empty when a copy began. Files in them belong to the copy.
@@ -27,11 +28,37 @@ async function locationsOf(data: string): Promise<string[]> {
   return links.filter((link) => link !== null);
 }
 
-async function entriesOf(location: string): Promise<string[]> {
-  return readdir(location).catch((error: NodeJS.ErrnoException) => {
-    if (error.code === 'ENOENT') return [];
-    throw error;
-  });
+/** Folder of a tablespace of this data that is gone, for example with the former container; null: all are there. */
+export async function lostTablespace(data: string): Promise<string | null> {
+  for (const location of await locationsOf(data)) {
+    const entries = await readdir(location).catch(() => []);
+    if (!entries.some((entry) => entry.startsWith('PG_'))) return location;
+  }
+  return null;
+}
+
+/**
+ * The leader's tablespaces outside its data directory. Makes their folders here where that is possible, because
+ * PostgreSQL makes none: it ends when it replays CREATE TABLESPACE without the folder.
+ */
+export async function askTablespaces(session: Session): Promise<Tablespace[]> {
+  const where = "pg_tablespace_location(oid) LIKE '/%'";
+  const question = `SELECT spcname AS name, pg_tablespace_location(oid) AS location FROM pg_tablespace WHERE ${where}`;
+  const tablespaces = await session.ask<Tablespace>('tablespaces', question);
+  await makeFolders(tablespaces.map(({ location }) => location));
+  return tablespaces;
+}
+
+async function makeFolders(locations: readonly string[]): Promise<void> {
+  for (const location of locations) await mkdir(location, { recursive: true, mode: 0o700 }).catch(() => null);
+}
+
+/**
+ * Makes the folders that a copy links to without having them, because a tablespace was made while it was copied. Without
+ * them the copy cannot be verified, or replayed.
+ */
+export async function completeTablespaces(copy: string): Promise<void> {
+  await makeFolders(await locationsOf(copy));
 }
 
 /** Removes PostgreSQL's own folders in these locations; other files stay. */
@@ -66,23 +93,38 @@ export async function forgetTablespaces(volume: string): Promise<void> {
   await rm(join(volume, LIST), { force: true });
 }
 
-/** Whether the old data has a tablespace at a location that the copy needs. */
-export async function sharesTablespace(tablespaces: readonly Tablespace[], data: string): Promise<boolean> {
-  const present = await locationsOf(data);
-  return tablespaces.some(({ location }) => present.includes(location));
+/** Why a copy cannot have a tablespace at this location, for people; null: it can. `isOld`: the old data has one there. */
+async function obstacle(location: string, place: Place, isOld: boolean, mayRemove: boolean): Promise<string | null> {
+  const { node, volume, data, fresh, old, wal } = place;
+  const entries = await readdir(location).catch(() => null);
+  if ([data, fresh, old, wal].some((folder) => `${location}/`.startsWith(`${folder}/`))) {
+    return `which a copy replaces with the data directory: move its contents to a tablespace beside it, and drop it`;
+  }
+  if (entries === null) return `which ${node} does not have and cannot make: make it, or use a folder in ${volume}`;
+  if (entries.length === 0) return null;
+  if (isOld && !mayRemove) {
+    return `where the old data of ${node} has its own: allow rebuildInPlace, so that the old data goes first`;
+  }
+  const isOldOnly = isOld && entries.every((entry) => entry.startsWith('PG_'));
+  return isOldOnly ? null : `and that folder in the container of ${node} is not empty: empty it`;
 }
 
-/** Records the locations of a copy's tablespaces. Throws TABLESPACE_IN_USE if one is not empty. */
-export async function claimTablespaces(tablespaces: readonly Tablespace[], place: Place): Promise<void> {
-  const { node, volume, data } = place;
-  const present = await locationsOf(data);
+/**
+ * Records the locations of a copy's tablespaces. Resolves with true when the old data has its own at one of them and so
+ * has to go first, which `mayRemove` allows. Throws TABLESPACE_IN_USE when a location cannot be used.
+ */
+export async function claimTablespaces(
+  tablespaces: readonly Tablespace[],
+  place: Place,
+  mayRemove: boolean,
+): Promise<boolean> {
+  const present = await locationsOf(place.data);
   for (const { name, location } of tablespaces) {
-    if ((await entriesOf(location)).length === 0) continue;
-    const why = present.includes(location)
-      ? `where the old data of ${node} has its own: allow rebuildInPlace, so that the old data goes first`
-      : `and that folder in the container of ${node} is not empty: empty it`;
+    const why = await obstacle(location, place, present.includes(location), mayRemove);
+    if (why === null) continue;
     throw new KeeperError('TABLESPACE_IN_USE', `the copy needs ${location} of tablespace "${name}", ${why}`);
   }
-  if (tablespaces.length === 0) return;
-  await writeWhole(volume, LIST, JSON.stringify(tablespaces.map(({ location }) => location)));
+  const locations = tablespaces.map(({ location }) => location);
+  if (locations.length > 0) await writeWhole(place.volume, LIST, JSON.stringify(locations));
+  return mayRemove && locations.some((location) => present.includes(location));
 }
