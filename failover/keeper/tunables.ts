@@ -153,10 +153,8 @@ export class Tunables {
     // setting is not in force either.
     const waiting = [...new Set([...names, ...this.lower(wanted).map(([name]) => name)])].sort();
     const short = pending.find((p) => leads && this.numberOf(p.name, this.usable(wanted)) < (p.least ?? 0));
-    if (short !== undefined) {
-      const why = 'transactions are prepared (pg_prepared_xacts): commit them or roll them back';
-      return { restart: 'none', pending: waiting, refused: `${short.name} below ${short.least}: ${why}` };
-    }
+    const why = `below ${short?.least}: transactions are prepared (pg_prepared_xacts): commit them or roll them back`;
+    if (short !== undefined) return { restart: 'none', pending: waiting, refused: `${short.name} ${why}` };
     return { restart, pending: waiting, refused: this.isRefused(wanted) ? (this.refused?.message ?? null) : null };
   }
 

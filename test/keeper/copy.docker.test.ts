@@ -380,7 +380,7 @@ describe('a copy of a leader with a tablespace', () => {
     const refused = await monitor.until(B, (s) => (s.failure?.tries ?? 0) >= 2, 'is refused twice', 30_000);
     expect(refused.failure).toMatchObject({ code: 'TABLESPACE_IN_USE' });
     expect(refused.failure?.message).toBe(
-      `the copy needs /spaces/closed/two of tablespace "two", which ${B} does not have and cannot make: make it, or use a folder in /var/lib/postgresql`,
+      `the copy needs /spaces/closed/two of tablespace "two", which ${B} does not have and cannot make: make it, or use one in /var/lib/postgresql`,
     );
     // The leader did nothing for these attempts.
     expect(await psql('SELECT num_requested FROM pg_stat_checkpointer')).toBe(checkpoints);

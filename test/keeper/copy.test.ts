@@ -13,9 +13,10 @@ import type { Session } from '../../failover/keeper/postgres/session';
 import { ensureSlots, handOver, reserveSlot } from '../../failover/keeper/postgres/slots';
 import {
   claimTablespaces,
-  completeTablespaces,
   forgetTablespaces,
-  lostTablespace,
+  locationsOf,
+  makeFolders,
+  mustHaveTablespaces,
   removeLeftTablespaces,
   removeTablespaces,
 } from '../../failover/keeper/postgres/tablespaces';
@@ -87,13 +88,10 @@ describe('the WAL that pg_basebackup itself receives', () => {
     await mkdir(join(volume, 'archive_status'));
     const [whole, begun] = ['00000001000000000000000A', '00000001000000000000000B'];
     for (const name of [whole, begun, `archive_status/${whole}.done`]) await writeFile(join(volume, name), '');
-    const ended = new AbortController();
-    const dropping = dropStreamed(volume, ended.signal);
-    await vi.waitFor(async () => expect((await readdir(volume)).sort()).toEqual([begun, 'archive_status']), 5_000);
-    ended.abort();
-    await dropping;
+    dropStreamed(volume);
+    expect((await readdir(volume)).sort()).toEqual([begun, 'archive_status']);
     expect(await readdir(join(volume, 'archive_status'))).toEqual([]);
-    await dropStreamed(join(volume, 'none'), ended.signal);
+    dropStreamed(join(volume, 'none'));
   });
 });
 
@@ -208,7 +206,7 @@ describe('tablespaces of a copy', () => {
   it('that were made while they were copied get their folder', async () => {
     await linked('data.new', 'one', 'two');
     await filled('one');
-    await completeTablespaces(join(volume, 'data.new'));
+    await makeFolders(await locationsOf(join(volume, 'data.new')));
     expect(await readdir(place('one'))).toHaveLength(1);
     expect(await readdir(place('two'))).toEqual([]);
   });
@@ -216,12 +214,13 @@ describe('tablespaces of a copy', () => {
   it('of this data are missed when their folder is gone or empty', async () => {
     await linked('data', 'one', 'two');
     await filled('one');
-    expect(await lostTablespace(data())).toBe(place('two'));
+    const gone = { code: 'MUST_COPY', message: `${place('two')}, the folder of a tablespace of this data, is gone` };
+    await expect(mustHaveTablespaces(data())).rejects.toMatchObject(gone);
     await mkdir(place('two'));
-    expect(await lostTablespace(data())).toBe(place('two'));
+    await expect(mustHaveTablespaces(data())).rejects.toMatchObject(gone);
     await filled('two');
-    expect(await lostTablespace(data())).toBeNull();
-    expect(await lostTablespace(join(volume, 'none'))).toBeNull();
+    await mustHaveTablespaces(data());
+    await mustHaveTablespaces(join(volume, 'none'));
   });
 
   it('are emptied when the copy was not finished, but for what the present data has', async () => {

@@ -2,8 +2,8 @@
  * Makes a base backup beside the old data while WAL is received without a pause; see
  * docs/decisions/0018-a-copy-receives-wal-all-the-time.md.
  */
-import { openAsBlob } from 'node:fs';
-import { mkdir, readdir, rename, rm, unlink, writeFile } from 'node:fs/promises';
+import { openAsBlob, readdirSync, rmSync } from 'node:fs';
+import { mkdir, rename, rm, writeFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { parseLsn } from '../../contract/lsn';
@@ -18,7 +18,7 @@ import { openSource } from './rejoin';
 import { makeRoom, type Removal, reserveFor, watchRoom } from './room';
 import { type Session, within } from './session';
 import { dropSlot, handOver, reserveSlot } from './slots';
-import { askTablespaces, claimTablespaces, completeTablespaces } from './tablespaces';
+import { askTablespaces, claimTablespaces, locationsOf, makeFolders } from './tablespaces';
 
 const DAY_MS = 86_400_000;
 /**
@@ -34,8 +34,6 @@ const MANIFEST_TAIL_BYTES = 4_096;
  * the disk of this node may stall for longer than that of a standby.
  */
 const STREAM_OPTIONS = '-c wal_sender_timeout=5min';
-/** Interval at which the WAL of that stream is removed, ms. */
-const DROP_EVERY_MS = 500;
 /** Marker file in a data directory that must replay WAL which the leader may no longer have. */
 export const CATCHING_UP = 'keeper.catching_up';
 
@@ -90,12 +88,10 @@ export async function copyData(source: Source, place: Place, options: CopyOption
     const connection = conninfo(place, source.address, `${node}-basebackup`, { options: STREAM_OPTIONS });
     // Without a WAL stream of its own, the backup would wait at its end for the leader's archive.
     const backup = ['--checkpoint=fast', '--wal-method=stream', '--no-password', '--sync-method=syncfs'];
-    const backedUp = new AbortController();
-    const dropping = dropStreamed(join(fresh, 'pg_wal'), AbortSignal.any([signal, backedUp.signal]));
-    await tool(`base backup of ${source.name}`, 'pg_basebackup', ['-d', connection, '-D', fresh, ...backup]);
-    backedUp.abort();
-    await dropping;
-    await completeTablespaces(fresh);
+    const meanwhile = () => dropStreamed(join(fresh, 'pg_wal'));
+    await tool(`base backup of ${source.name}`, 'pg_basebackup', ['-d', connection, '-D', fresh, ...backup], meanwhile);
+    // A tablespace that was made meanwhile is linked, and the folder that its WAL needs may be missing.
+    await makeFolders(await locationsOf(fresh));
     await lastSegment(await endOfBackup(fresh), wal, signal);
     await tool(`verifying the copy of ${source.name}`, 'pg_verifybackup', [`--wal-directory=${wal}`, fresh]);
     await receiver.end();
@@ -120,30 +116,35 @@ export async function copyData(source: Source, place: Place, options: CopyOption
   }
 }
 
-/** Returns a function that runs a tool with `--progress` and reports its last percentage as the progress of `what`. */
+/**
+ * Returns a function that runs a tool with `--progress` and reports its last percentage as the progress of `what`. It
+ * calls `meanwhile` with each progress, about once a second.
+ */
 function progressOf(progress: (text: string) => void, signal: AbortSignal) {
-  return async (what: string, command: string, args: string[]): Promise<void> => {
+  return async (what: string, command: string, args: string[], meanwhile?: () => void): Promise<void> => {
     const tell = throttled(progress);
     const onError = (text: string) => {
       const percent = [...text.matchAll(/\((\d+)%\)/g)].at(-1)?.[1];
       if (percent !== undefined) tell(`${what}: ${percent} %`);
+      meanwhile?.();
     };
     await run(command, ['--progress', ...args], { limitMs: DAY_MS, signal, onError });
   };
 }
 
 /**
- * Removes the segments that pg_basebackup has received as a whole, until the signal: all WAL is received into
- * `data.wal`, too, and would need twice the room.
+ * Removes the segments that pg_basebackup has received as a whole: all WAL is received into `data.wal`, too, and would
+ * need twice the room. It is synchronous, so that nothing is removed any more once pg_basebackup has ended.
  */
-export async function dropStreamed(wal: string, signal: AbortSignal): Promise<void> {
+export function dropStreamed(wal: string): void {
   const marks = join(wal, 'archive_status');
-  while (!signal.aborted) {
-    for (const mark of await readdir(marks).catch(() => [])) {
-      await unlink(join(wal, basename(mark, '.done'))).catch(() => null);
-      await unlink(join(marks, mark)).catch(() => null);
+  try {
+    for (const mark of readdirSync(marks)) {
+      rmSync(join(wal, basename(mark, '.done')), { force: true });
+      rmSync(join(marks, mark), { force: true });
     }
-    await delay(DROP_EVERY_MS, undefined, { signal }).catch(() => null);
+  } catch {
+    // The folder is not there yet, or pg_basebackup has failed and removes it.
   }
 }
 

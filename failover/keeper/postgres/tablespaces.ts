@@ -21,20 +21,20 @@ export interface Tablespace {
 }
 
 /** The locations of a data directory's tablespaces. */
-async function locationsOf(data: string): Promise<string[]> {
+export async function locationsOf(data: string): Promise<string[]> {
   const folder = join(data, 'pg_tblspc');
   const names = await readdir(folder).catch(() => []);
   const links = await Promise.all(names.map((name) => readlink(join(folder, name)).catch(() => null)));
   return links.filter((link) => link !== null);
 }
 
-/** Folder of a tablespace of this data that is gone, for example with the former container; null: all are there. */
-export async function lostTablespace(data: string): Promise<string | null> {
+/** Throws MUST_COPY when the folder of a tablespace of this data is gone, for example with the former container. */
+export async function mustHaveTablespaces(data: string): Promise<void> {
   for (const location of await locationsOf(data)) {
     const entries = await readdir(location).catch(() => []);
-    if (!entries.some((entry) => entry.startsWith('PG_'))) return location;
+    if (entries.some((entry) => entry.startsWith('PG_'))) continue;
+    throw new KeeperError('MUST_COPY', `${location}, the folder of a tablespace of this data, is gone`);
   }
-  return null;
 }
 
 /**
@@ -49,16 +49,9 @@ export async function askTablespaces(session: Session): Promise<Tablespace[]> {
   return tablespaces;
 }
 
-async function makeFolders(locations: readonly string[]): Promise<void> {
+/** Makes these folders where that is possible. */
+export async function makeFolders(locations: readonly string[]): Promise<void> {
   for (const location of locations) await mkdir(location, { recursive: true, mode: 0o700 }).catch(() => null);
-}
-
-/**
- * Makes the folders that a copy links to without having them, because a tablespace was made while it was copied. Without
- * them the copy cannot be verified, or replayed.
- */
-export async function completeTablespaces(copy: string): Promise<void> {
-  await makeFolders(await locationsOf(copy));
 }
 
 /** Removes PostgreSQL's own folders in these locations; other files stay. */
@@ -93,38 +86,29 @@ export async function forgetTablespaces(volume: string): Promise<void> {
   await rm(join(volume, LIST), { force: true });
 }
 
-/** Why a copy cannot have a tablespace at this location, for people; null: it can. `isOld`: the old data has one there. */
-async function obstacle(location: string, place: Place, isOld: boolean, mayRemove: boolean): Promise<string | null> {
-  const { node, volume, data, fresh, old, wal } = place;
-  const entries = await readdir(location).catch(() => null);
-  if ([data, fresh, old, wal].some((folder) => `${location}/`.startsWith(`${folder}/`))) {
-    return `which a copy replaces with the data directory: move its contents to a tablespace beside it, and drop it`;
-  }
-  if (entries === null) return `which ${node} does not have and cannot make: make it, or use a folder in ${volume}`;
-  if (entries.length === 0) return null;
-  if (isOld && !mayRemove) {
-    return `where the old data of ${node} has its own: allow rebuildInPlace, so that the old data goes first`;
-  }
-  const isOldOnly = isOld && entries.every((entry) => entry.startsWith('PG_'));
-  return isOldOnly ? null : `and that folder in the container of ${node} is not empty: empty it`;
-}
-
 /**
  * Records the locations of a copy's tablespaces. Resolves with true when the old data has its own at one of them and so
  * has to go first, which `mayRemove` allows. Throws TABLESPACE_IN_USE when a location cannot be used.
  */
 export async function claimTablespaces(
   tablespaces: readonly Tablespace[],
-  place: Place,
+  { node, volume, data, fresh, old, wal }: Place,
   mayRemove: boolean,
 ): Promise<boolean> {
-  const present = await locationsOf(place.data);
+  const present = await locationsOf(data);
   for (const { name, location } of tablespaces) {
-    const why = await obstacle(location, place, present.includes(location), mayRemove);
-    if (why === null) continue;
-    throw new KeeperError('TABLESPACE_IN_USE', `the copy needs ${location} of tablespace "${name}", ${why}`);
+    const refuse = (why: string) =>
+      new KeeperError('TABLESPACE_IN_USE', `the copy needs ${location} of tablespace "${name}", ${why}`);
+    const isOld = present.includes(location);
+    if ([data, fresh, old, wal].some((folder) => `${location}/`.startsWith(`${folder}/`)))
+      throw refuse('which a copy replaces with the data directory: move its contents to a tablespace beside it');
+    const entries = await readdir(location).catch(() => null);
+    if (entries === null) throw refuse(`which ${node} does not have and cannot make: make it, or use one in ${volume}`);
+    if (entries.every((entry) => isOld && mayRemove && entry.startsWith('PG_'))) continue;
+    if (!isOld || mayRemove) throw refuse(`and that folder in the container of ${node} is not empty: empty it`);
+    throw refuse(`where the old data of ${node} has its own: allow rebuildInPlace, so that the old data goes first`);
   }
   const locations = tablespaces.map(({ location }) => location);
-  if (locations.length > 0) await writeWhole(place.volume, LIST, JSON.stringify(locations));
+  if (locations.length > 0) await writeWhole(volume, LIST, JSON.stringify(locations));
   return mayRemove && locations.some((location) => present.includes(location));
 }
